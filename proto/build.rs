@@ -1,0 +1,41 @@
+//! Compiles the `.proto` files with protox, a compiler written in Rust: no protoc is needed.
+
+use std::{env, error::Error, fs, path::PathBuf};
+
+/// The files of the contract. `google/rpc/error_details.proto` is among them so that reflection can serve it, and
+/// grpcurl print error details in clear.
+const FILES: [&str; 6] = [
+    "taskey/auth/v1/account_service.proto",
+    "taskey/auth/v1/auth_service.proto",
+    "taskey/auth/v1/token_service.proto",
+    "taskey/errors/v1/error_reason.proto",
+    "taskey/task/v1/task_service.proto",
+    "google/rpc/error_details.proto",
+];
+
+/// Messages that hold a password or a token: their `Debug` is written by hand, in `lib.rs`.
+const SECRET_MESSAGES: [&str; 5] = [
+    ".taskey.auth.v1.SignUpRequest",
+    ".taskey.auth.v1.LoginRequest",
+    ".taskey.auth.v1.RefreshRequest",
+    ".taskey.auth.v1.LogoutRequest",
+    ".taskey.auth.v1.TokenPair",
+];
+
+fn main() -> Result<(), Box<dyn Error>> {
+    println!("cargo::rerun-if-changed=taskey");
+    println!("cargo::rerun-if-changed=google");
+    let out = PathBuf::from(env::var("OUT_DIR")?);
+
+    let mut compiler = protox::Compiler::new(["."])?;
+    compiler.include_imports(true).open_files(FILES)?;
+    // The raw bytes keep the extension options (google.api.http), which `prost_types` would drop.
+    fs::write(out.join("descriptors.bin"), compiler.encode_file_descriptor_set())?;
+
+    let mut messages = prost_build::Config::new();
+    messages
+        .extern_path(".google.rpc", "::tonic_types::pb")
+        .skip_debug(SECRET_MESSAGES);
+    tonic_prost_build::configure().compile_fds_with_config(compiler.file_descriptor_set(), messages)?;
+    Ok(())
+}

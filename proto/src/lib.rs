@@ -1,0 +1,44 @@
+//! The wire contract of Taskey, generated from the `.proto` files beside this crate, which document it.
+
+use std::fmt;
+
+/// `taskey.auth.v1`: accounts, sessions, tokens.
+pub mod auth {
+    /// Version 1.
+    pub mod v1 {
+        tonic::include_proto!("taskey.auth.v1");
+    }
+}
+
+/// `taskey.errors.v1`: the reasons of refusals.
+pub mod errors {
+    /// Version 1.
+    pub mod v1 {
+        tonic::include_proto!("taskey.errors.v1");
+    }
+}
+
+/// `taskey.task.v1`: tasks.
+pub mod task {
+    /// Version 1.
+    pub mod v1 {
+        tonic::include_proto!("taskey.task.v1");
+    }
+}
+
+/// The encoded `google.protobuf.FileDescriptorSet` of the whole contract with all that it imports. The options of
+/// `google.api.http` are in it.
+pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+
+/// Writes nothing but the name, so that no secret can reach a log through `{:?}`.
+macro_rules! debug_without_fields {
+    ($($message:ident),* $(,)?) => {$(
+        impl fmt::Debug for auth::v1::$message {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.debug_struct(stringify!($message)).finish_non_exhaustive()
+            }
+        }
+    )*};
+}
+
+debug_without_fields!(SignUpRequest, LoginRequest, RefreshRequest, LogoutRequest, TokenPair);

@@ -1,0 +1,147 @@
+//! Settings that several programs share. Each is a flag and an environment variable; its comment is its `--help`.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    process::ExitCode,
+    time::Duration,
+};
+
+use clap::{Args, Parser, ValueEnum};
+
+/// Reads the settings of a program, or ends it: with 0 after `--help` or `--version`, and with one clear line and
+/// exit code 2 if a setting is wrong.
+///
+/// # Errors
+/// The exit code with which the program shall end.
+pub fn parse<P: Parser>() -> Result<P, ExitCode> {
+    P::try_parse().map_err(|error| {
+        if error.use_stderr() {
+            let text = error.to_string();
+            let lines = text.lines().take_while(|line| !line.is_empty());
+            eprintln!("{}", lines.map(str::trim).collect::<Vec<_>>().join(" "));
+            ExitCode::from(2)
+        } else {
+            print!("{error}");
+            ExitCode::SUCCESS
+        }
+    })
+}
+
+/// Reads a duration such as `90s`, `5m` or `7d`.
+///
+/// # Errors
+/// If it is none.
+pub fn duration(text: &str) -> Result<Duration, humantime::DurationError> {
+    humantime::parse_duration(text)
+}
+
+/// What tokens say of who made them and for whom.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Tokens")]
+pub struct TokenArgs {
+    /// The `iss` of access tokens
+    #[arg(long, env = "TASKEY_ISSUER", default_value = "taskey")]
+    pub issuer: String,
+
+    /// The `aud` of access tokens
+    #[arg(long, env = "TASKEY_AUDIENCE", default_value = "taskey")]
+    pub audience: String,
+}
+
+/// Where the shared key is.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Tokens")]
+pub struct KeyArgs {
+    /// The keys of the access tokens: a JWK Set (RFC 7517) that nobody else may read (mode 0600)
+    #[arg(long, env = "TASKEY_KEY_FILE", value_name = "FILE")]
+    pub key_file: PathBuf,
+}
+
+/// How the database is used.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Database")]
+pub struct PoolArgs {
+    /// How many connections to `PostgreSQL`, or readers of `SQLite`, are kept at most
+    #[arg(long, env = "TASKEY_DATABASE_CONNECTIONS", default_value_t = 10, value_name = "COUNT",
+          value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub database_connections: u32,
+
+    /// How long a call of the database may take before it is given up
+    #[arg(long, env = "TASKEY_DATABASE_TIMEOUT", default_value = "3s", value_name = "DURATION", value_parser = duration)]
+    pub database_timeout: Duration,
+}
+
+/// Whether rate limits count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Switch {
+    /// In force.
+    On,
+    /// Switched off.
+    Off,
+}
+
+/// The limits of a server.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Limits")]
+pub struct LimitArgs {
+    /// Serve plaintext on an address other than loopback, where anyone on the way can read the tokens
+    #[arg(long, env = "TASKEY_INSECURE_PLAINTEXT")]
+    pub insecure_plaintext: bool,
+
+    /// How long a call may take; the caller's own deadline counts where it is shorter (default: 5s in auth, 3s in
+    /// task)
+    #[arg(long, env = "TASKEY_REQUEST_TIMEOUT", value_name = "DURATION", value_parser = duration)]
+    pub request_timeout: Option<Duration>,
+
+    /// The largest gRPC message that is accepted
+    #[arg(long, env = "TASKEY_MAX_REQUEST_BYTES", default_value_t = 256 * 1024, value_name = "BYTES")]
+    pub max_request_bytes: usize,
+
+    /// The largest gRPC message that is sent
+    #[arg(long, env = "TASKEY_MAX_RESPONSE_BYTES", default_value_t = 4 * 1024 * 1024, value_name = "BYTES")]
+    pub max_response_bytes: usize,
+
+    /// How many bytes the headers of a call may have
+    #[arg(long, env = "TASKEY_MAX_HEADER_BYTES", default_value_t = 16 * 1024, value_name = "BYTES",
+          value_parser = clap::value_parser!(u32).range(8192..))]
+    pub max_header_bytes: u32,
+
+    /// How many connections are served at once
+    #[arg(long, env = "TASKEY_MAX_CONNECTIONS", default_value_t = 1024, value_name = "COUNT")]
+    pub max_connections: usize,
+
+    /// How many calls one connection may have under way
+    #[arg(long, env = "TASKEY_MAX_STREAMS", default_value_t = 128, value_name = "COUNT")]
+    pub max_streams: u32,
+
+    /// How long a new connection may take to say what it speaks
+    #[arg(long, env = "TASKEY_HANDSHAKE_TIMEOUT", default_value = "10s", value_name = "DURATION", value_parser = duration)]
+    pub handshake_timeout: Duration,
+
+    /// How often a silent connection is pinged
+    #[arg(long, env = "TASKEY_KEEPALIVE_INTERVAL", default_value = "30s", value_name = "DURATION", value_parser = duration)]
+    pub keepalive_interval: Duration,
+
+    /// How long the answer to a ping may take before the connection is closed
+    #[arg(long, env = "TASKEY_KEEPALIVE_TIMEOUT", default_value = "10s", value_name = "DURATION", value_parser = duration)]
+    pub keepalive_timeout: Duration,
+
+    /// How long calls under way may go on after SIGTERM before they are cut off
+    #[arg(long, env = "TASKEY_DRAIN_TIMEOUT", default_value = "10s", value_name = "DURATION", value_parser = duration)]
+    pub drain_timeout: Duration,
+}
+
+/// Checks that a plaintext listener is meant to be reachable from elsewhere.
+///
+/// # Errors
+/// If `address` is not a loopback address and `--insecure-plaintext` was not given.
+pub fn check_plaintext(address: SocketAddr, limits: &LimitArgs) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        limits.insecure_plaintext || address.ip().to_canonical().is_loopback(),
+        "refusing to serve plaintext on {address}, where anyone on the way can read the tokens: \
+         listen on {} or give --insecure-plaintext",
+        SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), address.port()),
+    );
+    Ok(())
+}

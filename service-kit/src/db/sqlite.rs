@@ -1,0 +1,228 @@
+//! `SQLite`: several readers and one writer, whose concurrent writes share a commit.
+
+use std::{
+    fs::OpenOptions, future::Future, io, os::unix::fs::OpenOptionsExt, panic::AssertUnwindSafe, path::Path,
+    time::Duration,
+};
+
+use anyhow::Context;
+use futures::{FutureExt, future::BoxFuture};
+use sqlx::{
+    Connection, Sqlite as Engine, SqliteConnection, SqlitePool,
+    error::ErrorKind,
+    migrate::Migrator,
+    pool::PoolConnection,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::timeout,
+};
+
+use super::{Error, explain};
+use crate::config::PoolArgs;
+
+/// How many writes share a commit at most.
+const MAX_BATCH: usize = 256;
+
+/// How many writes may wait. Beyond it a write waits for a place, as long as its deadline lets it.
+const QUEUE: usize = 1024;
+
+/// The readers and the writer of a file.
+#[derive(Clone, Debug)]
+pub struct Sqlite {
+    readers: SqlitePool,
+    writer: SqlitePool,
+    writes: mpsc::Sender<Write>,
+    limit: Duration,
+}
+
+/// What a write consists of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// One statement, which takes effect as a whole or not at all.
+    Statement,
+    /// Several statements, which need a savepoint for that.
+    Several,
+}
+
+/// A write that waits for its turn.
+struct Write {
+    shape: Shape,
+    run: Run,
+}
+
+type Run = Box<dyn for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Done> + Send>;
+
+/// Tells the compiler that the closure takes a connection of any lifetime.
+fn as_run(run: impl for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Done> + Send + 'static) -> Run {
+    Box::new(run)
+}
+
+/// A write that has run and is not committed yet.
+struct Done {
+    /// The write failed by its own fault, or by one that spoils the whole transaction.
+    fault: Option<Fault>,
+    /// Tells the caller how it ended, when the commit has succeeded or has come to nothing for the reason given.
+    acknowledge: Box<dyn FnOnce(Result<(), String>) + Send>,
+}
+
+#[derive(Clone, Debug)]
+enum Fault {
+    Own,
+    Shared(String),
+}
+
+impl Sqlite {
+    pub(super) async fn open(path: &Path, migrations: &Migrator, args: &PoolArgs) -> anyhow::Result<Self> {
+        let place = || format!("the database {}", path.display());
+        create_private(path).with_context(place)?;
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(args.database_timeout);
+        let writer = SqlitePoolOptions::new()
+            .max_connections(1)
+            .test_before_acquire(false)
+            .acquire_timeout(args.database_timeout)
+            .connect_lazy_with(options.clone());
+        check(&writer, migrations).await.with_context(place)?;
+        let readers = SqlitePoolOptions::new()
+            .max_connections(args.database_connections)
+            .test_before_acquire(false)
+            .acquire_timeout(args.database_timeout)
+            .connect_lazy_with(options.pragma("query_only", "on"));
+        let (writes, queue) = mpsc::channel(QUEUE);
+        tokio::spawn(commit_in_groups(writer.clone(), queue));
+        Ok(Self { readers, writer, writes, limit: args.database_timeout })
+    }
+
+    /// A connection for reading.
+    ///
+    /// # Errors
+    /// If none becomes free in time.
+    pub async fn reader(&self) -> Result<PoolConnection<Engine>, Error> {
+        Ok(self.readers.acquire().await?)
+    }
+
+    /// Runs a call within the time limit.
+    ///
+    /// # Errors
+    /// As the call, and [`Error::Timeout`].
+    pub async fn within_limit<T>(&self, call: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, Error> {
+        timeout(self.limit, call).await.map_err(|_| Error::Timeout)?.map_err(Error::from)
+    }
+
+    /// Has the writer run `work` and returns after the commit. Once it waits in the queue it is carried out, even if
+    /// nobody waits for it any more.
+    ///
+    /// # Errors
+    /// As `work`, which has taken no effect then; or if the commit failed.
+    pub async fn write<T, F>(&self, shape: Shape, work: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, sqlx::Error>> + Send + 'static,
+    {
+        let (answer, outcome) = oneshot::channel();
+        let run = as_run(move |connection| {
+            async move {
+                let result = AssertUnwindSafe(work(connection)).catch_unwind().await;
+                let result = result.unwrap_or(Err(sqlx::Error::WorkerCrashed));
+                let fault = result.as_ref().err().map(Fault::of);
+                let acknowledge = move |committed: Result<(), String>| {
+                    let outcome = match committed {
+                        Ok(()) => result.map_err(Error::from),
+                        Err(reason) => Err(Error::Commit(reason)),
+                    };
+                    // The caller may have gone.
+                    _ = answer.send(outcome);
+                };
+                Done { fault, acknowledge: Box::new(acknowledge) }
+            }
+            .boxed()
+        });
+        let not_run = || Error::Commit("the write was not carried out".to_owned());
+        self.writes.send(Write { shape, run }).await.map_err(|_| not_run())?;
+        outcome.await.map_err(|_| not_run())?
+    }
+
+    pub(super) async fn close(&self) {
+        self.writer.close().await;
+        self.readers.close().await;
+    }
+}
+
+impl Fault {
+    /// A statement that violates a constraint takes no effect and leaves the transaction as it was. After any other
+    /// error (a full disk, say) `SQLite` may have rolled the whole transaction back.
+    fn of(error: &sqlx::Error) -> Self {
+        match error {
+            sqlx::Error::RowNotFound => Self::Own,
+            sqlx::Error::Database(error) if error.kind() != ErrorKind::Other => Self::Own,
+            error => Self::Shared(error.to_string()),
+        }
+    }
+}
+
+/// The one writer: takes all writes that wait, runs them in one transaction, commits, and only then acknowledges them.
+async fn commit_in_groups(writer: SqlitePool, mut queue: mpsc::Receiver<Write>) {
+    let mut batch = Vec::with_capacity(MAX_BATCH);
+    while queue.recv_many(&mut batch, MAX_BATCH).await > 0 {
+        let mut done = Vec::with_capacity(batch.len());
+        let committed = commit(&writer, &mut batch, &mut done).await;
+        if let Err(error) = &committed {
+            tracing::warn!(%error, "a group of writes could not be committed");
+            // What did not get its turn is not worth another try: the fault is the database's.
+            batch.clear();
+        }
+        let committed = committed.map_err(|error| error.to_string());
+        for write in done {
+            (write.acknowledge)(committed.clone());
+        }
+    }
+}
+
+/// Runs a batch in one transaction. A write that fails by its own fault fails alone; any other fault undoes them all.
+async fn commit(writer: &SqlitePool, batch: &mut Vec<Write>, done: &mut Vec<Done>) -> Result<(), sqlx::Error> {
+    let mut connection = writer.acquire().await?;
+    let mut group = connection.begin_with("begin immediate").await?;
+    for write in batch.drain(..) {
+        let outcome = match write.shape {
+            Shape::Statement => (write.run)(&mut group).await,
+            Shape::Several => {
+                let mut savepoint = group.begin().await?;
+                let outcome = (write.run)(&mut savepoint).await;
+                match &outcome.fault {
+                    None => savepoint.commit().await?,
+                    Some(_) => savepoint.rollback().await?,
+                }
+                outcome
+            }
+        };
+        let fault = outcome.fault.clone();
+        done.push(outcome);
+        if let Some(Fault::Shared(reason)) = fault {
+            group.rollback().await?;
+            return Err(sqlx::Error::Protocol(reason));
+        }
+    }
+    group.commit().await
+}
+
+/// `SQLite` would make the file with the usual mode; but it holds password hashes.
+fn create_private(path: &Path) -> io::Result<()> {
+    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Looks for damage, and brings the tables up to date.
+async fn check(writer: &SqlitePool, migrations: &Migrator) -> anyhow::Result<()> {
+    let mut connection = writer.acquire().await?;
+    let found: String = sqlx::query_scalar("pragma quick_check(1)").fetch_one(&mut *connection).await?;
+    anyhow::ensure!(found == "ok", "it is damaged: {found}");
+    migrations.run_direct(None, &mut *connection, false).await.map_err(explain)
+}

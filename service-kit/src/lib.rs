@@ -1,0 +1,27 @@
+//! What every gRPC service of Taskey is built with, and enough to accept Taskey's access tokens in a service of your
+//! own.
+//!
+//! # Layout
+//! - [`server`]: from the listener to the service: limits, deadlines, health, reflection, drain.
+//! - [`interceptor`], [`token`], [`keys`]: who calls?
+//! - [`revocation`]: which sessions have ended, known without asking.
+//! - [`status`]: how a call is refused.
+//! - [`db`]: one database handle for `SQLite` and `PostgreSQL`.
+//! - [`config`], [`telemetry`], [`shutdown`], [`secret_file`]: what a program needs around it.
+//! - [`clock`], [`random`]: the one place for each.
+
+pub mod clock;
+pub mod config;
+pub mod db;
+pub mod interceptor;
+pub mod keys;
+pub mod random;
+pub mod revocation;
+pub mod secret_file;
+pub mod server;
+pub mod shutdown;
+pub mod status;
+pub mod telemetry;
+#[cfg(feature = "testing")]
+pub mod testing;
+pub mod token;

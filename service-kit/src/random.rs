@@ -1,0 +1,23 @@
+//! The one place that draws random numbers.
+
+use std::time::Duration;
+
+/// `N` bytes from the system's generator, fit for keys.
+///
+/// # Panics
+/// If the system has no randomness: nothing secret may be made then.
+#[must_use]
+#[expect(clippy::disallowed_methods, reason = "this is the one place that draws random numbers")]
+pub fn bytes<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    aws_lc_rs::rand::fill(&mut bytes).expect("the system provides randomness");
+    bytes
+}
+
+/// A duration between half of `about` and one and a half, so that those who wait for the same thing do not come back
+/// all at once. Not fit for secrets.
+#[must_use]
+#[expect(clippy::disallowed_methods, reason = "this is the one place that draws random numbers")]
+pub fn jitter(about: Duration) -> Duration {
+    about.mul_f64(0.5 + fastrand::f64())
+}

@@ -1,0 +1,168 @@
+//! What a verifier knows of revoked sessions: a set in memory, and how far it can be trusted.
+
+use std::{
+    collections::HashMap,
+    sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    time::Duration,
+};
+
+use tokio::{sync::watch, time::Instant};
+use uuid::Uuid;
+
+use crate::token;
+
+pub mod follow;
+
+/// No heartbeat for so long, and revocations may have been missed.
+pub const HEARTBEAT_LIMIT: Duration = Duration::from_secs(3);
+
+/// How long a revoked session is remembered after it was heard of: no access token of it can be good any more. Taken
+/// from the longest life that any token may have, so that a change of the setting cannot shorten it too early, and
+/// counted from when it was heard of, so that no clock of another machine matters.
+pub const REMEMBERED: Duration = Duration::from_secs(token::MAX_LIFE.as_secs() + token::LEEWAY.as_secs() + 60);
+
+/// How far the set can be trusted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Freshness {
+    /// No snapshot since the start: nothing is known.
+    Cold,
+    /// A heartbeat came within [`HEARTBEAT_LIMIT`].
+    Fresh,
+    /// Heartbeats are missing, yet within the staleness that the operator allows.
+    Stale,
+    /// Heartbeats have been missing for too long.
+    Lost,
+}
+
+impl Freshness {
+    /// Whether tokens are accepted.
+    #[must_use]
+    pub fn serves(self) -> bool {
+        matches!(self, Self::Fresh | Self::Stale)
+    }
+}
+
+/// What is known of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Not revoked.
+    Live,
+    /// Revoked.
+    Revoked,
+    /// The set cannot be trusted at the moment.
+    Unknown {
+        /// When it may be worth asking again.
+        retry_after: Duration,
+    },
+}
+
+/// The revoked sessions, in memory.
+#[derive(Debug)]
+pub struct RevocationView {
+    known: RwLock<Known>,
+    /// How long after the last heartbeat tokens are still accepted.
+    max_staleness: Duration,
+    /// Tells those who wait that something was heard.
+    heard: watch::Sender<()>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    /// Revoked sessions, each with the moment when it may be forgotten.
+    sessions: HashMap<Uuid, Instant>,
+    /// When the feed was last heard; `None` before the first snapshot.
+    heard_at: Option<Instant>,
+}
+
+impl RevocationView {
+    /// A view that knows nothing yet. It serves until `max_staleness` after the last heartbeat, but never less than
+    /// [`HEARTBEAT_LIMIT`], since a heartbeat may be that far apart from the next.
+    #[must_use]
+    pub fn new(max_staleness: Duration) -> Self {
+        let max_staleness = max_staleness.max(HEARTBEAT_LIMIT);
+        Self { known: RwLock::default(), max_staleness, heard: watch::Sender::new(()) }
+    }
+
+    /// What is known of a session. A lookup in memory.
+    #[must_use]
+    pub fn check(&self, session_id: Uuid) -> Verdict {
+        let known = self.read();
+        if !self.freshness_of(&known).serves() {
+            return Verdict::Unknown { retry_after: Duration::from_secs(1) };
+        }
+        if known.sessions.contains_key(&session_id) { Verdict::Revoked } else { Verdict::Live }
+    }
+
+    /// How far the view can be trusted now.
+    #[must_use]
+    pub fn freshness(&self) -> Freshness {
+        self.freshness_of(&self.read())
+    }
+
+    fn freshness_of(&self, known: &Known) -> Freshness {
+        match known.heard_at.map(|at| at.elapsed()) {
+            None => Freshness::Cold,
+            Some(silence) if silence <= HEARTBEAT_LIMIT => Freshness::Fresh,
+            Some(silence) if silence <= self.max_staleness => Freshness::Stale,
+            Some(_) => Freshness::Lost,
+        }
+    }
+
+    /// Replaces the set in one swap by a complete snapshot.
+    pub fn replace(&self, sessions: impl IntoIterator<Item = Uuid>) {
+        let now = Instant::now();
+        let sessions = sessions.into_iter().map(|session| (session, now + REMEMBERED)).collect();
+        *self.write() = Known { sessions, heard_at: Some(now) };
+        self.heard.send_replace(());
+    }
+
+    /// Adds revoked sessions; none at all is a heartbeat. It counts only after a snapshot.
+    pub fn add(&self, sessions: impl IntoIterator<Item = Uuid>) {
+        let now = Instant::now();
+        let mut known = self.write();
+        known.sessions.extend(sessions.into_iter().map(|session| (session, now + REMEMBERED)));
+        known.heard_at = known.heard_at.map(|_| now);
+        drop(known);
+        self.heard.send_replace(());
+    }
+
+    /// Forgets the sessions whose tokens have all expired.
+    pub fn forget_expired(&self) {
+        let now = Instant::now();
+        self.write().sessions.retain(|_, forget_at| *forget_at > now);
+    }
+
+    /// The sessions that are known to be revoked.
+    #[must_use]
+    pub fn sessions(&self) -> Vec<Uuid> {
+        self.read().sessions.keys().copied().collect()
+    }
+
+    /// Calls `report` now and whenever the freshness changes, for as long as it is awaited.
+    pub async fn watch_freshness(&self, mut report: impl FnMut(Freshness)) {
+        let mut heard = self.heard.subscribe();
+        let mut last = None;
+        loop {
+            let freshness = self.freshness();
+            if last.replace(freshness) != Some(freshness) {
+                report(freshness);
+            }
+            // A change for the better comes with a message; one for the worse by the time going on.
+            let next = match freshness {
+                Freshness::Fresh => HEARTBEAT_LIMIT,
+                _ => Duration::from_millis(250),
+            };
+            _ = tokio::time::timeout(next, heard.changed()).await;
+        }
+    }
+
+    // The lock is held for a lookup or a swap, never across an await. No writer can leave the map half changed, so a
+    // poisoned lock is as good as any other.
+    fn read(&self) -> RwLockReadGuard<'_, Known> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Known> {
+        self.known.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,134 @@
+//! Keeps a [`RevocationView`] up to date from the feed of auth-service.
+
+use std::{collections::HashSet, sync::Arc, time::Duration};
+
+use anyhow::Context;
+use taskey_proto::auth::v1::{
+    WatchRevocationsRequest, WatchRevocationsResponse, token_service_client::TokenServiceClient,
+};
+use tokio::time::timeout;
+use tonic::{
+    Request, Streaming,
+    transport::{Channel, Endpoint},
+};
+use uuid::Uuid;
+
+use super::{HEARTBEAT_LIMIT, RevocationView};
+use crate::{interceptor::Authenticator, random};
+
+/// How long the connection and the first answer may take.
+const CONNECT_LIMIT: Duration = Duration::from_secs(2);
+
+/// Waits between attempts grow from the first to the last, each with jitter, so that the view has recovered within
+/// 2 s of the peer's return.
+const FIRST_WAIT: Duration = Duration::from_millis(50);
+const LAST_WAIT: Duration = Duration::from_secs(1);
+
+/// How often sessions that no longer matter are dropped from memory.
+const FORGET_EVERY: Duration = Duration::from_secs(60);
+
+/// A snapshot comes in many messages, each of which may be as large as the sender likes.
+const MAX_MESSAGE_BYTES: usize = 16 * 1024 * 1024;
+
+/// Follows the feed for as long as it is awaited, and starts over with the next of `peers` whenever it breaks.
+///
+/// # Panics
+/// If there is no peer.
+pub async fn follow(view: &RevocationView, authenticator: &Authenticator, peers: &[Endpoint]) {
+    let mut wait = FIRST_WAIT;
+    let mut failing = false;
+    for peer in peers.iter().cycle() {
+        let mut connected = false;
+        let fault = follow_peer(view, authenticator, peer, || connected = true).await;
+        if connected {
+            (wait, failing) = (FIRST_WAIT, false);
+        }
+        // One line when the trouble begins; the end of it is told when the view is fresh again.
+        if !failing {
+            tracing::warn!(peer = %peer.uri(), error = format!("{fault:#}"), "the feed of revocations broke");
+            failing = true;
+        }
+        tokio::time::sleep(random::jitter(wait)).await;
+        wait = (wait * 2).min(LAST_WAIT);
+    }
+    unreachable!("a verifier has at least one peer to follow");
+}
+
+/// Follows one peer and says why that came to its end.
+async fn follow_peer(
+    view: &RevocationView,
+    authenticator: &Authenticator,
+    peer: &Endpoint,
+    connected: impl FnOnce(),
+) -> anyhow::Error {
+    match try_follow(view, authenticator, peer, connected).await {
+        Ok(()) => anyhow::anyhow!("the peer ended the stream"),
+        Err(fault) => fault,
+    }
+}
+
+async fn try_follow(
+    view: &RevocationView,
+    authenticator: &Authenticator,
+    peer: &Endpoint,
+    connected: impl FnOnce(),
+) -> anyhow::Result<()> {
+    let mut feed = timeout(CONNECT_LIMIT, open(authenticator, peer)).await.context("no answer in time")??;
+    let Some(snapshot) = snapshot(&mut feed).await? else { return Ok(()) };
+    view.replace(snapshot);
+    connected();
+    tracing::info!(peer = %peer.uri(), "following the feed of revocations");
+    let mut forgotten_at = tokio::time::Instant::now();
+    while let Some(message) = next(&mut feed).await? {
+        view.add(session_ids(&message)?);
+        if forgotten_at.elapsed() > FORGET_EVERY {
+            view.forget_expired();
+            forgotten_at = tokio::time::Instant::now();
+        }
+    }
+    Ok(())
+}
+
+async fn open(authenticator: &Authenticator, peer: &Endpoint) -> anyhow::Result<Streaming<WatchRevocationsResponse>> {
+    let channel: Channel = peer.connect().await?;
+    let mut request = Request::new(WatchRevocationsRequest {});
+    request.metadata_mut().insert("authorization", authenticator.verifier_credential()?);
+    let mut client = TokenServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
+    Ok(client.watch_revocations(request).await?.into_inner())
+}
+
+/// Gathers the snapshot while the view goes on with what it knows.
+async fn snapshot(feed: &mut Streaming<WatchRevocationsResponse>) -> anyhow::Result<Option<HashSet<Uuid>>> {
+    let mut sessions = HashSet::new();
+    while let Some(message) = next(feed).await? {
+        sessions.extend(session_ids(&message)?);
+        if message.snapshot_complete {
+            return Ok(Some(sessions));
+        }
+    }
+    Ok(None)
+}
+
+/// The next message. A peer that keeps silent for too long is taken for dead, even if its connection still stands.
+async fn next(feed: &mut Streaming<WatchRevocationsResponse>) -> anyhow::Result<Option<WatchRevocationsResponse>> {
+    Ok(timeout(HEARTBEAT_LIMIT, feed.message()).await.context("no heartbeat in time")??)
+}
+
+fn session_ids(message: &WatchRevocationsResponse) -> anyhow::Result<Vec<Uuid>> {
+    let ids = message.revoked_sessions.iter().map(|session| Uuid::try_parse(&session.session_id));
+    ids.collect::<Result<_, _>>().context("the feed names a session that is not a UUID")
+}
+
+/// Logs how the freshness of a view changes, and tells `ready` whether tokens are accepted.
+pub async fn report(view: Arc<RevocationView>, ready: tokio::sync::watch::Sender<bool>) {
+    view.watch_freshness(|freshness| {
+        match freshness {
+            super::Freshness::Fresh => tracing::info!("revocations: fresh"),
+            super::Freshness::Cold => tracing::info!("revocations: none known yet; no token is accepted"),
+            super::Freshness::Stale => tracing::warn!("revocations: stale; tokens are still accepted"),
+            super::Freshness::Lost => tracing::error!("revocations: lost; no token is accepted"),
+        }
+        ready.send_replace(freshness.serves());
+    })
+    .await;
+}

@@ -1,0 +1,73 @@
+//! Files that hold secrets: readable by their owner alone, and never overwritten.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Read, Write},
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    path::Path,
+};
+
+use anyhow::Context;
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use zeroize::Zeroizing;
+
+/// No secret file of ours comes near this size.
+const MAX_BYTES: u64 = 1024 * 1024;
+
+/// Reads a secret file.
+///
+/// # Errors
+/// If it cannot be read, is not a plain file, is too large, or if others than its owner may read or write it.
+pub fn read(path: &Path) -> anyhow::Result<Zeroizing<String>> {
+    let name = path.display();
+    let file = File::open(path).with_context(|| format!("cannot read {name}"))?;
+    let metadata = file.metadata().with_context(|| format!("cannot read {name}"))?;
+    anyhow::ensure!(metadata.is_file(), "{name} is not a plain file");
+    let mode = metadata.permissions().mode() & 0o777;
+    anyhow::ensure!(mode & 0o077 == 0, "{name} has mode {mode:04o}, so that others can get at its secret: chmod 600 it");
+    anyhow::ensure!(metadata.len() <= MAX_BYTES, "{name} is too large");
+    let mut text = Zeroizing::new(String::new());
+    file.take(MAX_BYTES).read_to_string(&mut text).with_context(|| format!("cannot read {name}"))?;
+    Ok(text)
+}
+
+/// Writes a new secret file with mode 0600. It appears whole or not at all, and is on disk when this returns.
+///
+/// # Errors
+/// [`io::ErrorKind::AlreadyExists`] if there is such a file, which is left as it is; else what the system says.
+pub fn create(path: &Path, content: &str) -> io::Result<()> {
+    let folder = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let draft = folder.join(format!(".{}.new", BASE64_URL_SAFE_NO_PAD.encode(crate::random::bytes::<12>())));
+    let written = (|| {
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
+        file.write_all(content.as_bytes())?;
+        file.sync_all()?;
+        // A link, unlike a rename, never replaces what is there.
+        fs::hard_link(&draft, path)?;
+        File::open(folder)?.sync_all()
+    })();
+    fs::remove_file(&draft).or_else(|error| if written.is_err() { Ok(()) } else { Err(error) })?;
+    written
+}
+
+/// Reads a 32-byte key that is written in base64url, and makes one at the first start.
+///
+/// # Errors
+/// As [`read`], or if the file does not hold such a key, or cannot be made.
+pub fn read_or_create_key(path: &Path) -> anyhow::Result<Zeroizing<[u8; 32]>> {
+    let key = Zeroizing::new(BASE64_URL_SAFE_NO_PAD.encode(crate::random::bytes::<32>()));
+    match create(path, &key) {
+        Ok(()) => tracing::info!(file = %path.display(), "made a new secret"),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(error).with_context(|| format!("cannot write {}", path.display())),
+    }
+    let text = read(path)?;
+    let mut key = Zeroizing::new([0; 32]);
+    match BASE64_URL_SAFE_NO_PAD.decode_slice(text.trim_end(), &mut *key) {
+        Ok(32) => Ok(key),
+        _ => anyhow::bail!("{} does not hold a key of 32 bytes in base64url", path.display()),
+    }
+}

@@ -1,0 +1,203 @@
+//! What happens around every call: request id, log, deadline, panics caught, and errors made complete.
+
+use std::{
+    any::Any,
+    convert::Infallible,
+    future::Future,
+    panic::AssertUnwindSafe,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use futures::FutureExt;
+use http::{HeaderMap, Request, Response, StatusCode, header};
+use http_body_util::BodyExt;
+use taskey_proto::errors::v1::ErrorReason;
+use tokio::time::{Instant, timeout};
+use tonic::{Code, Status, body::Body};
+use tonic_types::StatusExt;
+use tower::{Layer, Service};
+use tracing::Instrument;
+
+use super::request_id::{REQUEST_ID, RequestId};
+use crate::status::Refusal;
+
+const GRPC_TIMEOUT: &str = "grpc-timeout";
+const GRPC_STATUS: &str = "grpc-status";
+
+/// Wraps all services of a server.
+#[derive(Clone, Copy, Debug)]
+pub struct CallLayer {
+    timeout: Duration,
+}
+
+impl CallLayer {
+    /// Calls may take as long as `timeout`, or as the caller says, whichever is shorter.
+    #[must_use]
+    pub fn new(timeout: Duration) -> Self {
+        Self { timeout }
+    }
+}
+
+impl<S> Layer<S> for CallLayer {
+    type Service = CallService<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        CallService { inner, timeout: self.timeout }
+    }
+}
+
+/// The service of [`CallLayer`].
+#[derive(Clone, Debug)]
+pub struct CallService<S> {
+    inner: S,
+    timeout: Duration,
+}
+
+impl<S> Service<Request<Body>> for CallService<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        // The service that was polled ready is the one to call.
+        let ready = self.inner.clone();
+        let inner = std::mem::replace(&mut self.inner, ready);
+        let id = RequestId::of(request.headers());
+        let span = tracing::info_span!("call", request_id = id.as_str(), rpc = request.uri().path());
+        let limit = caller_timeout(request.headers()).map_or(self.timeout, |own| own.min(self.timeout));
+        request.extensions_mut().insert(id.clone());
+        Box::pin(async move { Ok(answer(inner, request, limit, &id).await) }.instrument(span))
+    }
+}
+
+async fn answer<S>(mut inner: S, request: Request<Body>, limit: Duration, id: &RequestId) -> Response<Body>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Send,
+    S::Future: Send,
+{
+    if !is_grpc(request.headers()) {
+        let mut refused = Response::new(Body::empty());
+        *refused.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+        return refused;
+    }
+    let begun = Instant::now();
+    let call = AssertUnwindSafe(async move { inner.call(request).await }).catch_unwind();
+    let mut response = match timeout(limit, call).await {
+        Ok(Ok(Ok(response))) => response,
+        Ok(Err(panic)) => Status::from(Refusal::internal(panic_text(&*panic))).into_http(),
+        Err(_) => {
+            let message = "the deadline has passed; the call may have taken effect";
+            Status::from(Refusal::new(Code::DeadlineExceeded, ErrorReason::DeadlineExceeded, message)).into_http()
+        }
+    };
+    let code = complete(response.headers_mut(), id, Origin::Request);
+    response.headers_mut().insert(REQUEST_ID, id.as_header().clone());
+    tracing::info!(?code, elapsed_us = begun.elapsed().as_micros(), "answered");
+
+    let id = id.clone();
+    response.map(|body| {
+        Body::new(body.map_frame(move |mut frame| {
+            if let Some(trailers) = frame.trailers_mut() {
+                complete(trailers, &id, Origin::Response);
+            }
+            frame
+        }))
+    })
+}
+
+/// RFC 9110 has no word for it, but gRPC has: other content is refused with 415 (gRPC over HTTP/2, requests).
+fn is_grpc(headers: &HeaderMap) -> bool {
+    let content_type = headers.get(header::CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
+    match content_type.strip_prefix(b"application/grpc") {
+        Some(rest) => matches!(rest.first(), None | Some(b'+' | b';')),
+        None => false,
+    }
+}
+
+/// The `grpc-timeout` of a call: at most eight digits and a unit.
+fn caller_timeout(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get(GRPC_TIMEOUT)?.to_str().ok()?;
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    if digits.len() > 8 || !digits.bytes().all(|digit| digit.is_ascii_digit()) {
+        return None;
+    }
+    let amount: u64 = digits.parse().ok()?;
+    match unit {
+        "H" => Some(Duration::from_secs(amount * 3600)),
+        "M" => Some(Duration::from_secs(amount * 60)),
+        "S" => Some(Duration::from_secs(amount)),
+        "m" => Some(Duration::from_millis(amount)),
+        "u" => Some(Duration::from_micros(amount)),
+        "n" => Some(Duration::from_nanos(amount)),
+        _ => None,
+    }
+}
+
+/// Where in a call tonic may have found a fault of its own.
+#[derive(Clone, Copy)]
+enum Origin {
+    /// Before the answer: the fault is in what was sent to us.
+    Request,
+    /// While answering: the fault is ours.
+    Response,
+}
+
+/// Gives an error the reason, if it came from tonic rather than from us, and the request id. Says how the call ended.
+fn complete(headers: &mut HeaderMap, id: &RequestId, origin: Origin) -> Code {
+    if !headers.contains_key(GRPC_STATUS) {
+        return Code::Ok;
+    }
+    let Some(status) = Status::from_header_map(headers).filter(|status| status.code() != Code::Ok) else {
+        return Code::Ok;
+    };
+    let status = if status.details().is_empty() { Status::from(reason_of(&status, origin)) } else { status };
+    let mut details = status.get_error_details();
+    details.set_request_info(id.as_str(), "");
+    let complete = Status::with_error_details_and_metadata(
+        status.code(),
+        status.message(),
+        details,
+        status.metadata().clone(),
+    );
+    // Each is replaced, not added to.
+    if complete.add_header(headers).is_err() {
+        tracing::error!("an error could not be written into the headers");
+    }
+    complete.code()
+}
+
+/// What a status means that is none of ours. The texts of tonic name types and fields of Rust, so they are not passed
+/// on.
+fn reason_of(status: &Status, origin: Origin) -> Refusal {
+    match (status.code(), origin) {
+        (Code::OutOfRange | Code::ResourceExhausted, _) => Refusal::new(
+            Code::ResourceExhausted,
+            ErrorReason::MessageTooLarge,
+            "the message is larger than the server accepts",
+        ),
+        (Code::Internal, Origin::Request) => {
+            tracing::debug!(error = status.message(), "undecodable request");
+            Refusal::new(Code::InvalidArgument, ErrorReason::MalformedRequest, "the request cannot be decoded")
+        }
+        (Code::Unimplemented | Code::NotFound, _) => {
+            Refusal::new(status.code(), ErrorReason::MethodUnknown, "this server has no such method or service")
+        }
+        (Code::Cancelled, _) => Refusal::new(Code::Cancelled, ErrorReason::DeadlineExceeded, "the call was cancelled"),
+        _ => Refusal::internal(format!("{:?}: {}", status.code(), status.message())),
+    }
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    format!("panic: {}", text.unwrap_or("without a text"))
+}

@@ -1,0 +1,187 @@
+//! The connections of a server: how many, how silent, how many calls at once, and how they end.
+
+use std::{convert::Infallible, io, sync::Arc, time::Duration};
+
+use anyhow::Context;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::{conn::auto, graceful::{GracefulShutdown, Watcher}},
+    service::TowerToHyperService,
+};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, join},
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+    task::JoinSet,
+    time::timeout,
+};
+use tokio_util::sync::CancellationToken;
+use tonic::{body::Body, transport::server::TcpConnectInfo};
+use tower::Service;
+
+use crate::config::LimitArgs;
+
+/// What a client sends first over HTTP/2 (RFC 9113, section 3.4).
+const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// After an accept error (such as too many open files) the loop pauses, so that it does not spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What a listener speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/2 with prior knowledge, as gRPC does over plaintext.
+    Http2,
+    /// HTTP/1.1 and HTTP/2, told apart by the first bytes.
+    Http1And2,
+}
+
+/// Serves connections until `shutdown`, then drains them. Prints `listening <name> <address>` to standard output.
+///
+/// # Errors
+/// If the address of the listener cannot be read.
+pub async fn serve<S>(
+    name: &str,
+    listener: TcpListener,
+    protocol: Protocol,
+    limits: &LimitArgs,
+    service: S,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()>
+where
+    S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible> + Clone + Send + Sync + 'static,
+    S::Future: Send,
+{
+    println!("listening {name} {}", listener.local_addr().context("the listener has no address")?);
+    let server = Arc::new(Server { protocol, builder: builder(protocol, limits), limits: limits.clone() });
+    let slots = Arc::new(Semaphore::new(limits.max_connections));
+    let graceful = GracefulShutdown::new();
+    let mut connections = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            () = shutdown.cancelled() => break,
+            accepted = listener.accept() => accepted,
+        };
+        while connections.try_join_next().is_some() {}
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(name, %error, "cannot accept a connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else {
+            tracing::debug!(name, %peer, "too many connections; closed a new one");
+            continue;
+        };
+        let (server, service, watcher) = (Arc::clone(&server), service.clone(), graceful.watcher());
+        let shutdown = shutdown.clone();
+        connections.spawn(async move {
+            _ = stream.set_nodelay(true);
+            let info = TcpConnectInfo { local_addr: stream.local_addr().ok(), remote_addr: Some(peer) };
+            let opened = tokio::select! {
+                opened = server.open(stream) => opened,
+                () = shutdown.cancelled() => return,
+            };
+            match opened {
+                Ok(stream) => server.serve_connection(stream, info, service, watcher).await,
+                Err(error) => tracing::debug!(%peer, %error, "closed a connection that did not say what it speaks"),
+            }
+            drop(slot);
+        });
+    }
+    drop(listener);
+    tracing::info!(name, "draining");
+    drain(graceful, connections, limits.drain_timeout).await;
+    Ok(())
+}
+
+/// Asks every connection to end, waits for the calls under way, and cuts off what is left: a peer that has gone
+/// silently would never end by itself.
+async fn drain(graceful: GracefulShutdown, mut connections: JoinSet<()>, limit: Duration) {
+    let ended = async {
+        graceful.shutdown().await;
+        while connections.join_next().await.is_some() {}
+    };
+    if timeout(limit, ended).await.is_err() {
+        tracing::warn!("calls were still under way at the end of the drain timeout; cut off");
+    }
+}
+
+struct Server {
+    protocol: Protocol,
+    builder: auto::Builder<TokioExecutor>,
+    limits: LimitArgs,
+}
+
+fn builder(protocol: Protocol, limits: &LimitArgs) -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    if protocol == Protocol::Http2 {
+        builder = builder.http2_only();
+    }
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.handshake_timeout)
+        .max_buf_size(limits.max_header_bytes as usize);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .adaptive_window(true)
+        .max_concurrent_streams(limits.max_streams)
+        .max_header_list_size(limits.max_header_bytes)
+        .keep_alive_interval(limits.keepalive_interval)
+        .keep_alive_timeout(limits.keepalive_timeout);
+    builder
+}
+
+impl Server {
+    async fn serve_connection<S>(&self, stream: impl Stream, info: TcpConnectInfo, service: S, watcher: Watcher)
+    where
+        S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
+        S::Future: Send,
+    {
+        let peer = info.remote_addr;
+        let service = tower::service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(info.clone());
+            let mut service = service.clone();
+            async move {
+                std::future::poll_fn(|cx| service.poll_ready(cx)).await?;
+                service.call(request).await
+            }
+        });
+        let connection = self.builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
+        if let Err(error) = watcher.watch(connection.into_owned()).await {
+            tracing::debug!(?peer, error, "a connection ended in an error");
+        }
+    }
+
+    /// Reads what the client sends first, within the time limit, so that one who sends nothing does not keep a
+    /// connection for ever.
+    async fn open(&self, mut stream: TcpStream) -> io::Result<impl Stream + use<>> {
+        let mut first = Vec::with_capacity(PREFACE.len());
+        timeout(self.limits.handshake_timeout, async {
+            while first.len() < PREFACE.len() && PREFACE.starts_with(&first) {
+                let missing = u64::try_from(PREFACE.len() - first.len()).unwrap_or(0);
+                if (&mut stream).take(missing).read_buf(&mut first).await? == 0 {
+                    return Err(io::ErrorKind::UnexpectedEof.into());
+                }
+            }
+            if self.protocol == Protocol::Http2 && first != PREFACE {
+                return Err(io::Error::from(io::ErrorKind::InvalidData));
+            }
+            Ok(())
+        })
+        .await??;
+        let (reader, writer) = stream.into_split();
+        Ok(join(io::Cursor::new(first).chain(reader), writer))
+    }
+}
+
+/// A connection whose first bytes have been looked at.
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Send + 'static> Stream for T {}

@@ -1,0 +1,113 @@
+//! The bootstrap of a gRPC service: limits, deadlines, health, reflection, drain.
+
+use std::{convert::Infallible, time::Duration};
+
+use http::{Request, Response};
+use tokio::{net::TcpListener, sync::watch};
+use tokio_util::sync::CancellationToken;
+use tonic::{body::Body, server::NamedService, service::RoutesBuilder};
+use tonic_health::{ServingStatus, server::HealthReporter};
+use tower::{Layer, Service, ServiceExt};
+
+use crate::config::{self, LimitArgs};
+
+pub mod call;
+pub mod connection;
+pub mod request_id;
+
+use call::CallLayer;
+use connection::Protocol;
+
+/// A gRPC server, to which services are added and which is then served.
+pub struct GrpcServer {
+    name: &'static str,
+    limits: LimitArgs,
+    default_timeout: Duration,
+    routes: RoutesBuilder,
+    services: Vec<&'static str>,
+}
+
+impl GrpcServer {
+    /// A server without services. `name` stands in its `listening` line; calls may take `default_timeout` unless the
+    /// settings say otherwise.
+    #[must_use]
+    pub fn new(name: &'static str, limits: LimitArgs, default_timeout: Duration) -> Self {
+        Self { name, limits, default_timeout, routes: RoutesBuilder::default(), services: Vec::new() }
+    }
+
+    /// Adds a service. It has its own entry in the health service and is described by reflection.
+    #[must_use]
+    pub fn add<S>(mut self, service: S) -> Self
+    where
+        S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>
+            + NamedService
+            + Clone
+            + Send
+            + Sync
+            + 'static,
+        S::Future: Send + 'static,
+    {
+        self.services.push(S::NAME);
+        self.routes.add_service(service);
+        self
+    }
+
+    /// Serves until `shutdown`, then drains: health turns `NOT_SERVING`, clients are told to go away, calls under way
+    /// may end, and what is left at the drain timeout is cut off. Health follows `ready` under the full name of each
+    /// service and under the empty name.
+    ///
+    /// # Errors
+    /// If the address is not loopback and plaintext was not allowed there, or reflection cannot be set up.
+    pub async fn serve(
+        mut self,
+        listener: TcpListener,
+        mut ready: watch::Receiver<bool>,
+        shutdown: CancellationToken,
+    ) -> anyhow::Result<()> {
+        config::check_plaintext(listener.local_addr()?, &self.limits)?;
+        let (health, health_service) = tonic_health::server::health_reporter();
+        self.routes.add_service(health_service);
+        self.add_reflection()?;
+
+        let timeout = self.limits.request_timeout.unwrap_or(self.default_timeout);
+        let calls = CallLayer::new(timeout).layer(self.routes.routes().prepare());
+        let calls = calls.map_request(|request: Request<hyper::body::Incoming>| request.map(Body::new));
+        report(&health, &self.services, *ready.borrow_and_update()).await;
+
+        let serving = connection::serve(self.name, listener, Protocol::Http2, &self.limits, calls, shutdown.clone());
+        let follow_ready = async {
+            loop {
+                tokio::select! {
+                    () = shutdown.cancelled() => return report(&health, &self.services, false).await,
+                    Ok(()) = ready.changed() => report(&health, &self.services, *ready.borrow_and_update()).await,
+                    // Nobody can say any more that the service is ready; what was said last stands.
+                    else => shutdown.cancelled().await,
+                }
+            }
+        };
+        tokio::join!(serving, follow_ready).0
+    }
+
+    /// Both versions of reflection: current clients ask for v1, older ones for v1alpha.
+    fn add_reflection(&mut self) -> anyhow::Result<()> {
+        let builder = || {
+            let builder = tonic_reflection::server::Builder::configure()
+                .register_encoded_file_descriptor_set(taskey_proto::FILE_DESCRIPTOR_SET)
+                .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+                .with_service_name("grpc.health.v1.Health");
+            self.services.iter().fold(builder, |builder, service| builder.with_service_name(*service))
+        };
+        let v1 = builder().with_service_name("grpc.reflection.v1.ServerReflection").build_v1()?;
+        let v1alpha = builder().with_service_name("grpc.reflection.v1alpha.ServerReflection").build_v1alpha()?;
+        self.routes.add_service(v1).add_service(v1alpha);
+        Ok(())
+    }
+}
+
+/// Says whether the server is ready, under each name that a client may ask for.
+async fn report(health: &HealthReporter, services: &[&'static str], ready: bool) {
+    let status = if ready { ServingStatus::Serving } else { ServingStatus::NotServing };
+    for service in services.iter().copied().chain([""]) {
+        health.set_service_status(service, status).await;
+    }
+}

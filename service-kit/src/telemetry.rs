@@ -1,0 +1,45 @@
+//! What the programs say of themselves: log lines on standard error, as text or JSON.
+
+use std::io::{self, IsTerminal};
+
+use clap::{Args, ValueEnum};
+use tracing_subscriber::{EnvFilter, fmt, util::SubscriberInitExt};
+
+/// Settings of the log.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Log")]
+pub struct TelemetryArgs {
+    /// What is logged, as a tracing filter such as `info` or `auth_service=debug`; without it `RUST_LOG` counts
+    #[arg(long, env = "TASKEY_LOG", value_name = "FILTER", global = true)]
+    pub log: Option<String>,
+
+    /// How log lines are written
+    #[arg(long, env = "TASKEY_LOG_FORMAT", value_name = "FORMAT", default_value = "text", global = true)]
+    pub log_format: LogFormat,
+}
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Starts the log of the process.
+///
+/// # Errors
+/// If the filter cannot be understood, or a log has been started before.
+pub fn init(args: &TelemetryArgs) -> anyhow::Result<()> {
+    let filter = match &args.log {
+        Some(filter) => EnvFilter::try_new(filter).map_err(|error| anyhow::anyhow!("--log: {error}"))?,
+        None => EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info")),
+    };
+    let lines = fmt().with_env_filter(filter).with_writer(io::stderr);
+    match args.log_format {
+        LogFormat::Text => lines.with_ansi(io::stderr().is_terminal()).finish().try_init(),
+        LogFormat::Json => lines.json().flatten_event(true).finish().try_init(),
+    }
+    .map_err(|error| anyhow::anyhow!("cannot start the log: {error}"))
+}

@@ -1,0 +1,169 @@
+//! What the tests of every service need: databases of both engines, a clock with hands, and a look into a status.
+
+use std::{
+    env,
+    io::{self, Write},
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
+
+use sqlx::{Connection, Executor, PgConnection};
+use tempfile::TempDir;
+use tonic::{Code, Status};
+use tonic_types::StatusExt;
+
+use crate::{
+    clock::{Clock, Timestamp},
+    db::DatabaseUrl,
+    keys, random,
+};
+
+/// The variable that names a `PostgreSQL` server on which tests may make databases.
+pub const POSTGRES: &str = "TASKEY_TEST_POSTGRES";
+
+/// An empty database that goes when it is dropped.
+#[derive(Debug)]
+pub struct TestDatabase {
+    url: String,
+    folder: TempDir,
+}
+
+impl TestDatabase {
+    /// A file in a folder of its own.
+    #[must_use]
+    pub fn sqlite() -> Self {
+        let folder = folder();
+        let url = format!("sqlite:{}", folder.path().join("test.db").display());
+        Self { url, folder }
+    }
+
+    /// A database on the server that [`POSTGRES`] names. Without one the test is left out, which is said on standard
+    /// error; with `CI=true` that is a failure.
+    pub async fn postgres() -> Option<Self> {
+        let Ok(server) = env::var(POSTGRES) else {
+            leave_out("a test on PostgreSQL", &format!("{POSTGRES} names no server; `make test` provides one"));
+            return None;
+        };
+        let name = format!("test_{}", u128::from_be_bytes(random::bytes()));
+        let mut connection = PgConnection::connect(&server).await.expect("the test server answers");
+        let statement = sqlx::AssertSqlSafe(format!("create database {name} template template0"));
+        connection.execute(statement).await.expect("the test server makes databases");
+        let (base, parameters) = server.split_once('?').map_or((&server[..], ""), |(base, rest)| (base, rest));
+        let base = base.rsplit_once('/').expect("a URL has a path").0;
+        Some(Self { url: format!("{base}/{name}?{parameters}"), folder: folder() })
+    }
+
+    /// The URL as it stands in a setting.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The parsed URL.
+    #[must_use]
+    pub fn parsed_url(&self) -> DatabaseUrl {
+        self.url.parse().expect("the URL of a test database is good")
+    }
+
+    /// A folder that lives as long as the database.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// A key file in that folder.
+    #[must_use]
+    pub fn key_file(&self) -> PathBuf {
+        let path = self.folder().join("keys.json");
+        if !path.exists() {
+            keys::generate(&path).expect("the folder takes a key file");
+        }
+        path
+    }
+}
+
+/// A temporary folder.
+///
+/// # Panics
+/// If there is no place for it.
+#[must_use]
+pub fn folder() -> TempDir {
+    tempfile::tempdir().expect("there is a place for temporary folders")
+}
+
+/// Says on standard error, past the capture of the test harness, that a test was left out.
+///
+/// # Panics
+/// With `CI=true`, where nothing may be left out.
+pub fn leave_out(what: &str, why: &str) {
+    assert!(env::var("CI").as_deref() != Ok("true"), "{what} was left out: {why}");
+    let name = std::thread::current().name().unwrap_or_default().to_owned();
+    _ = writeln!(io::stderr(), "left out: {name}: {what}: {why}");
+}
+
+/// Runs each of the named tests on both engines: `async fn name(database: TestDatabase)`.
+#[macro_export]
+macro_rules! on_each_database {
+    ($($test:ident),* $(,)?) => {
+        mod sqlite {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $test() {
+                super::$test($crate::testing::TestDatabase::sqlite()).await;
+            })*
+        }
+        mod postgres {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $test() {
+                if let Some(database) = $crate::testing::TestDatabase::postgres().await {
+                    super::$test(database).await;
+                }
+            })*
+        }
+    };
+}
+
+/// The hands of a [`Clock`].
+#[derive(Clone, Debug)]
+pub struct Hands(Arc<AtomicI64>);
+
+/// A clock that stands still until its hands are moved. It starts at the time of the machine, since programs beside
+/// the test may look at that.
+#[must_use]
+pub fn clock() -> (Clock, Hands) {
+    let hands = Hands(Arc::new(AtomicI64::new(Clock::system().now().as_micros())));
+    let time = Arc::clone(&hands.0);
+    (Clock::from_fn(move || Timestamp::from_micros(time.load(Ordering::SeqCst))), hands)
+}
+
+impl Hands {
+    /// Moves the clock forward.
+    pub fn advance(&self, by: Duration) {
+        self.0.fetch_add(i64::try_from(by.as_micros()).expect("a test does not wait that long"), Ordering::SeqCst);
+    }
+}
+
+/// How a call was refused: its code, its reason and the fields at fault, in the order of their paths.
+#[must_use]
+pub fn refusal(status: &Status) -> (Code, String, Vec<String>) {
+    let details = status.get_error_details();
+    let reason = details.error_info().map(|info| info.reason.clone()).unwrap_or_default();
+    let violations = details.bad_request().map(|bad| bad.field_violations.clone()).unwrap_or_default();
+    let mut fields: Vec<_> = violations.into_iter().map(|violation| violation.field).collect();
+    fields.sort();
+    (status.code(), reason, fields)
+}
+
+/// Asserts code and reason of a refusal, and the fields at fault if any are named.
+#[macro_export]
+macro_rules! assert_refused {
+    ($outcome:expr, $code:ident, $reason:expr $(, $field:expr)* $(,)?) => {{
+        let status = $outcome.expect_err("the call was not refused");
+        let expected: (::tonic::Code, String, Vec<String>) =
+            (::tonic::Code::$code, String::from($reason), vec![$(String::from($field)),*]);
+        assert_eq!($crate::testing::refusal(&status), expected, "{status:?}");
+    }};
+}
