@@ -54,7 +54,7 @@ pub struct TokenArgs {
 #[command(next_help_heading = "Tokens")]
 pub struct KeyArgs {
     /// The keys of the access tokens: a JWK Set (RFC 7517) that nobody else may read (mode 0600)
-    #[arg(long, env = "TASKEY_KEY_FILE", value_name = "FILE")]
+    #[arg(long, env = "TASKEY_KEY_FILE", value_name = "FILE", default_value = "keys.json")]
     pub key_file: PathBuf,
 }
 

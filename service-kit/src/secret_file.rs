@@ -24,7 +24,10 @@ pub fn read(path: &Path) -> anyhow::Result<Zeroizing<String>> {
     let metadata = file.metadata().with_context(|| format!("cannot read {name}"))?;
     anyhow::ensure!(metadata.is_file(), "{name} is not a plain file");
     let mode = metadata.permissions().mode() & 0o777;
-    anyhow::ensure!(mode & 0o077 == 0, "{name} has mode {mode:04o}, so that others can get at its secret: chmod 600 it");
+    anyhow::ensure!(
+        mode & 0o077 == 0,
+        "{name} has mode {mode:04o}, so that others can get at its secret: chmod 600 it"
+    );
     anyhow::ensure!(metadata.len() <= MAX_BYTES, "{name} is too large");
     let mut text = Zeroizing::new(String::new());
     file.take(MAX_BYTES).read_to_string(&mut text).with_context(|| format!("cannot read {name}"))?;
@@ -53,21 +56,41 @@ pub fn create(path: &Path, content: &str) -> io::Result<()> {
     written
 }
 
-/// Reads a 32-byte key that is written in base64url, and makes one at the first start.
+/// A 32-byte key.
+pub type Key = Zeroizing<[u8; 32]>;
+
+/// Reads a 32-byte key that is written in base64url. `None` if there is no such file.
 ///
 /// # Errors
-/// As [`read`], or if the file does not hold such a key, or cannot be made.
-pub fn read_or_create_key(path: &Path) -> anyhow::Result<Zeroizing<[u8; 32]>> {
-    let key = Zeroizing::new(BASE64_URL_SAFE_NO_PAD.encode(crate::random::bytes::<32>()));
-    match create(path, &key) {
-        Ok(()) => tracing::info!(file = %path.display(), "made a new secret"),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-        Err(error) => return Err(error).with_context(|| format!("cannot write {}", path.display())),
+/// As [`read`], or if the file does not hold such a key.
+pub fn read_key(path: &Path) -> anyhow::Result<Option<Key>> {
+    if !path.exists() {
+        return Ok(None);
     }
     let text = read(path)?;
     let mut key = Zeroizing::new([0; 32]);
     match BASE64_URL_SAFE_NO_PAD.decode_slice(text.trim_end(), &mut *key) {
-        Ok(32) => Ok(key),
+        Ok(32) => Ok(Some(key)),
         _ => anyhow::bail!("{} does not hold a key of 32 bytes in base64url", path.display()),
     }
+}
+
+/// Makes a new random key and writes it as [`read_key`] reads it. If another process was faster, that one's counts.
+///
+/// # Errors
+/// If the file cannot be written.
+pub fn create_key(path: &Path) -> anyhow::Result<Key> {
+    let text = encode_key(&Zeroizing::new(crate::random::bytes()));
+    match create(path, &text) {
+        Ok(()) => tracing::info!(file = %path.display(), "made a new secret"),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(error).with_context(|| format!("cannot write {}", path.display())),
+    }
+    read_key(path)?.with_context(|| format!("{} has gone", path.display()))
+}
+
+/// A key as it is written in files and shown to a peer that holds it too.
+#[must_use]
+pub fn encode_key(key: &Key) -> Zeroizing<String> {
+    Zeroizing::new(BASE64_URL_SAFE_NO_PAD.encode(**key))
 }

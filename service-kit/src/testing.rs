@@ -80,7 +80,7 @@ impl TestDatabase {
     pub fn key_file(&self) -> PathBuf {
         let path = self.folder().join("keys.json");
         if !path.exists() {
-            keys::generate(&path).expect("the folder takes a key file");
+            keys::generate(keys::NewKey::Hs256, &path).expect("the folder takes a key file");
         }
         path
     }

@@ -238,10 +238,11 @@ macro_rules! db_transaction {
                     let outcome = db
                         .within_limit(async {
                             let mut transaction = ::sqlx::Connection::begin(&mut *held).await?;
-                            let value = {
+                            let value: Result<_, ::sqlx::Error> = {
                                 let $connection = &mut *transaction;
-                                async move { $body }.await?
+                                async move { $body }.await
                             };
+                            let value = value?;
                             transaction.commit().await?;
                             Ok(value)
                         })

@@ -115,7 +115,7 @@ async fn next(feed: &mut Streaming<WatchRevocationsResponse>) -> anyhow::Result<
 }
 
 fn session_ids(message: &WatchRevocationsResponse) -> anyhow::Result<Vec<Uuid>> {
-    let ids = message.revoked_sessions.iter().map(|session| Uuid::try_parse(&session.session_id));
+    let ids = message.revoked_session_ids.iter().map(|id| Uuid::try_parse(id));
     ids.collect::<Result<_, _>>().context("the feed names a session that is not a UUID")
 }
 

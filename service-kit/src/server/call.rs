@@ -163,12 +163,8 @@ fn complete(headers: &mut HeaderMap, id: &RequestId, origin: Origin) -> Code {
     let status = if status.details().is_empty() { Status::from(reason_of(&status, origin)) } else { status };
     let mut details = status.get_error_details();
     details.set_request_info(id.as_str(), "");
-    let complete = Status::with_error_details_and_metadata(
-        status.code(),
-        status.message(),
-        details,
-        status.metadata().clone(),
-    );
+    let complete =
+        Status::with_error_details_and_metadata(status.code(), status.message(), details, status.metadata().clone());
     // Each is replaced, not added to.
     if complete.add_header(headers).is_err() {
         tracing::error!("an error could not be written into the headers");

@@ -3,11 +3,12 @@
 use std::{convert::Infallible, time::Duration};
 
 use http::{Request, Response};
+use hyper::body::{Body as HttpBody, Bytes};
 use tokio::{net::TcpListener, sync::watch};
 use tokio_util::sync::CancellationToken;
 use tonic::{body::Body, server::NamedService, service::RoutesBuilder};
 use tonic_health::{ServingStatus, server::HealthReporter};
-use tower::{Layer, Service, ServiceExt};
+use tower::{BoxError, Layer, Service, ServiceExt};
 
 use crate::config::{self, LimitArgs};
 
@@ -37,15 +38,17 @@ impl GrpcServer {
 
     /// Adds a service. It has its own entry in the health service and is described by reflection.
     #[must_use]
-    pub fn add<S>(mut self, service: S) -> Self
+    pub fn with<S, B>(mut self, service: S) -> Self
     where
-        S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>
+        S: Service<Request<Body>, Response = Response<B>, Error = Infallible>
             + NamedService
             + Clone
             + Send
             + Sync
             + 'static,
         S::Future: Send + 'static,
+        B: HttpBody<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
     {
         self.services.push(S::NAME);
         self.routes.add_service(service);

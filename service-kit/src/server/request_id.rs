@@ -18,9 +18,9 @@ impl RequestId {
     /// The id that the caller gave, if it is one of printable ASCII and not too long; else a new one.
     #[must_use]
     pub fn of(headers: &HeaderMap) -> Self {
-        let given = headers.get(REQUEST_ID).filter(|id| {
-            (1..=MAX_BYTES).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic)
-        });
+        let given = headers
+            .get(REQUEST_ID)
+            .filter(|id| (1..=MAX_BYTES).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic));
         Self(given.cloned().unwrap_or_else(|| {
             let id = uuid::Builder::from_random_bytes(random::bytes()).into_uuid().to_string();
             HeaderValue::from_str(&id).expect("a UUID is ASCII")

@@ -1,0 +1,130 @@
+//! The settings of auth-service.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use clap::Args;
+use service_kit::{
+    config::{KeyArgs, LimitArgs, PoolArgs, Switch, TokenArgs, duration},
+    db::DatabaseUrl,
+    secret_file, token,
+};
+
+/// All settings.
+#[derive(Args, Clone, Debug)]
+pub struct Config {
+    /// The address to serve on
+    #[arg(long, env = "TASKEY_LISTEN", default_value = "127.0.0.1:50051", value_name = "ADDRESS")]
+    pub listen: SocketAddr,
+
+    /// The database: sqlite:PATH or postgres://...
+    #[arg(long, env = "TASKEY_DATABASE_URL", default_value = "sqlite:auth.db", value_name = "URL")]
+    pub database_url: DatabaseUrl,
+
+    /// Where the keys are.
+    #[command(flatten)]
+    pub keys: KeyArgs,
+
+    /// The secret of the refresh tokens, known to auth-service alone; made at the first start [default:
+    /// refresh.secret beside the key file]
+    #[arg(long, env = "TASKEY_SECRET_FILE", value_name = "FILE")]
+    pub secret_file: Option<PathBuf>,
+
+    /// A secret shared with the gateway, which proves by it that it may say where a call came from
+    #[arg(long, env = "TASKEY_GATEWAY_SECRET_FILE", value_name = "FILE")]
+    pub gateway_secret_file: Option<PathBuf>,
+
+    /// The same secret in memory, where the gateway runs in this process.
+    #[arg(skip)]
+    pub gateway_secret: Option<secret_file::Key>,
+
+    /// What tokens say of who made them and for whom.
+    #[command(flatten)]
+    pub tokens: TokenArgs,
+
+    /// How long sessions live.
+    #[command(flatten)]
+    pub sessions: SessionArgs,
+
+    /// What passwords must be like, and what their hashes cost.
+    #[command(flatten)]
+    pub passwords: PasswordArgs,
+
+    /// How the database is used.
+    #[command(flatten)]
+    pub pool: PoolArgs,
+
+    /// The limits of the server.
+    #[command(flatten)]
+    pub limits: LimitArgs,
+
+    /// Whether rate limits count. Auth-service has none yet but the bound on waiting password hashes, which stays
+    #[arg(long, env = "TASKEY_RATE_LIMITS", default_value = "on", value_name = "SWITCH")]
+    pub rate_limits: Switch,
+}
+
+impl Config {
+    /// Where the secret of the refresh tokens is.
+    #[must_use]
+    pub fn refresh_secret_file(&self) -> PathBuf {
+        self.secret_file.clone().unwrap_or_else(|| self.keys.key_file.with_file_name("refresh.secret"))
+    }
+}
+
+/// How long sessions and their tokens live.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Sessions")]
+pub struct SessionArgs {
+    /// How long an access token is good: at most 15m
+    #[arg(long, env = "TASKEY_ACCESS_TOKEN_TTL", default_value = "5m", value_name = "DURATION", value_parser = access_life)]
+    pub access_token_ttl: Duration,
+
+    /// How long a session lives without being refreshed
+    #[arg(long, env = "TASKEY_REFRESH_IDLE_TTL", default_value = "7d", value_name = "DURATION", value_parser = life)]
+    pub refresh_idle_ttl: Duration,
+
+    /// How long a session lives at the most
+    #[arg(long, env = "TASKEY_REFRESH_MAX_TTL", default_value = "30d", value_name = "DURATION", value_parser = life)]
+    pub refresh_max_ttl: Duration,
+
+    /// How long after its use a refresh token may come again, because the answer was lost, and is given the same
+    /// new token
+    #[arg(long, env = "TASKEY_REFRESH_GRACE", default_value = "60s", value_name = "DURATION", value_parser = duration)]
+    pub refresh_grace: Duration,
+}
+
+/// What passwords must be like, and what their hashes cost.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Passwords")]
+pub struct PasswordArgs {
+    /// How many code points a new password must have at least (NIST SP 800-63B-4 asks for 15)
+    #[arg(long, env = "TASKEY_PASSWORD_MIN_LENGTH", default_value_t = 15, value_name = "COUNT",
+          value_parser = clap::value_parser!(u16).range(8..=128))]
+    pub password_min_length: u16,
+
+    /// How much memory a hash takes (argon2id, m)
+    #[arg(long, env = "TASKEY_PASSWORD_MEMORY_KIB", default_value_t = 19_456, value_name = "KIB",
+          value_parser = clap::value_parser!(u32).range(8..=1_048_576))]
+    pub password_memory_kib: u32,
+
+    /// How often a hash goes through its memory (argon2id, t)
+    #[arg(long, env = "TASKEY_PASSWORD_PASSES", default_value_t = 2, value_name = "COUNT",
+          value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub password_passes: u32,
+
+    /// How many hashes are computed at once [default: one less than there are cores, at least one]
+    #[arg(long, env = "TASKEY_PASSWORD_CONCURRENCY", value_name = "COUNT",
+          value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub password_concurrency: Option<u16>,
+}
+
+fn life(text: &str) -> Result<Duration, String> {
+    match duration(text).map_err(|error| error.to_string())? {
+        life if life < Duration::from_secs(1) => Err("at least 1s".to_owned()),
+        life if life > Duration::from_secs(3650 * 86_400) => Err("at most 3650d".to_owned()),
+        life => Ok(life),
+    }
+}
+
+fn access_life(text: &str) -> Result<Duration, String> {
+    life(text).and_then(|life| if life > token::MAX_LIFE { Err("at most 15m".to_owned()) } else { Ok(life) })
+}

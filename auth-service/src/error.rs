@@ -1,0 +1,49 @@
+//! The refusals of this service.
+
+use service_kit::status::Refusal;
+use taskey_proto::errors::v1::ErrorReason;
+use tonic::Code;
+
+/// Wrong password, unknown account and disabled account are not told apart.
+pub fn credentials_invalid() -> Refusal {
+    Refusal::new(Code::Unauthenticated, ErrorReason::CredentialsInvalid, "the email or the password is wrong")
+}
+
+/// The address has an account.
+pub fn email_taken() -> Refusal {
+    Refusal::new(Code::AlreadyExists, ErrorReason::EmailTaken, "an account with this email exists")
+        .field("email", "has an account already")
+}
+
+/// A new password breaks a rule.
+pub fn password_rejected(fault: &str) -> Refusal {
+    Refusal::new(Code::InvalidArgument, ErrorReason::PasswordRejected, format!("the password {fault}"))
+        .field("password", fault)
+}
+
+/// Not a token of a live session.
+pub fn refresh_token_invalid() -> Refusal {
+    Refusal::new(Code::Unauthenticated, ErrorReason::RefreshTokenInvalid, "the refresh token is not valid")
+}
+
+/// The token was used before; its session has been ended.
+pub fn refresh_token_reused() -> Refusal {
+    let message = "the refresh token had been used before; its session has been ended";
+    Refusal::new(Code::Unauthenticated, ErrorReason::RefreshTokenReused, message)
+}
+
+/// The same client has gone on with a newer token.
+pub fn refresh_token_superseded() -> Refusal {
+    let message = "a newer refresh token of the session is in use";
+    Refusal::new(Code::Aborted, ErrorReason::RefreshTokenSuperseded, message)
+}
+
+/// The caller has no such live session.
+pub fn session_not_found() -> Refusal {
+    Refusal::new(Code::NotFound, ErrorReason::SessionNotFound, "there is no such session")
+}
+
+/// The account of the access token is no more.
+pub fn user_not_found() -> Refusal {
+    Refusal::new(Code::NotFound, ErrorReason::UserNotFound, "there is no such account")
+}

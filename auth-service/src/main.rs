@@ -1,0 +1,44 @@
+//! `auth-service`: see `--help`.
+
+use std::process::ExitCode;
+
+use anyhow::Context;
+use auth_service::{command::Command, config::Config};
+use clap::Parser;
+use service_kit::{
+    clock::Clock,
+    config, shutdown,
+    telemetry::{self, TelemetryArgs},
+};
+use tokio::net::TcpListener;
+
+/// Accounts, sessions and access tokens over gRPC.
+#[derive(Debug, Parser)]
+#[command(name = "auth-service", version, args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+
+    #[command(flatten)]
+    config: Config,
+
+    #[command(flatten)]
+    telemetry: TelemetryArgs,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match config::parse::<Cli>() {
+        Ok(Cli { command: Some(command), .. }) => shutdown::exit_code(command.run()),
+        Ok(Cli { config, telemetry, .. }) => shutdown::exit_code(serve(config, &telemetry).await),
+        Err(code) => code,
+    }
+}
+
+async fn serve(config: Config, telemetry: &TelemetryArgs) -> anyhow::Result<()> {
+    telemetry::init(telemetry)?;
+    let shutdown = shutdown::on_signal()?;
+    let address = config.listen;
+    let listener = TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
+    auth_service::run(config, Clock::system(), listener, shutdown).await
+}

@@ -1,0 +1,8 @@
+//! What the service is about. Values are parsed at the edge into types that cannot be wrong.
+
+pub mod email;
+pub mod password;
+pub mod refresh_token;
+pub mod session;
+pub mod text;
+pub mod user;

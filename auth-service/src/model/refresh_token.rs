@@ -1,0 +1,101 @@
+//! Refresh tokens. They are derived, not stored: a stolen database holds none, and garbage is refused without a query.
+
+use aws_lc_rs::hmac;
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use service_kit::secret_file;
+use uuid::Uuid;
+
+const PAYLOAD: usize = 16 + 8;
+const TAG: usize = 32;
+
+/// The key of all refresh tokens, known to auth-service alone.
+pub struct RefreshKey(hmac::Key);
+
+/// What a genuine refresh token says: the `generation`th of its session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RefreshToken {
+    /// The session that it refreshes.
+    pub session_id: Uuid,
+    /// Each rotation counts it up; only the last one is good.
+    pub generation: i64,
+}
+
+impl RefreshKey {
+    /// A key from its secret.
+    #[must_use]
+    pub fn new(secret: &secret_file::Key) -> Self {
+        Self(hmac::Key::new(hmac::HMAC_SHA256, &**secret))
+    }
+
+    /// `base64url(session id ‖ generation ‖ HMAC-SHA256(key, session id ‖ generation))`.
+    #[must_use]
+    pub fn issue(&self, token: RefreshToken) -> String {
+        let payload = token.payload();
+        let tag = hmac::sign(&self.0, &payload);
+        BASE64_URL_SAFE_NO_PAD.encode([&payload, tag.as_ref()].concat())
+    }
+
+    /// What a token says, if it is one of ours. The tag is compared in constant time.
+    #[must_use]
+    pub fn open(&self, text: &str) -> Option<RefreshToken> {
+        let mut bytes = [0; PAYLOAD + TAG];
+        let length = BASE64_URL_SAFE_NO_PAD.decode_slice(text, &mut bytes).ok()?;
+        let (payload, tag) = bytes.split_at(PAYLOAD);
+        if length != bytes.len() || hmac::verify(&self.0, payload, tag).is_err() {
+            return None;
+        }
+        let (session_id, generation) = payload.split_at(16);
+        Some(RefreshToken {
+            session_id: Uuid::from_slice(session_id).ok()?,
+            generation: i64::from_be_bytes(generation.try_into().ok()?),
+        })
+    }
+}
+
+impl RefreshToken {
+    fn payload(self) -> [u8; PAYLOAD] {
+        let mut payload = [0; PAYLOAD];
+        payload[..16].copy_from_slice(self.session_id.as_bytes());
+        payload[16..].copy_from_slice(&self.generation.to_be_bytes());
+        payload
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use service_kit::{clock::Clock, random};
+    use zeroize::Zeroizing;
+
+    use super::{RefreshKey, RefreshToken};
+
+    fn key() -> RefreshKey {
+        RefreshKey::new(&Zeroizing::new(random::bytes()))
+    }
+
+    #[test]
+    fn a_token_tells_its_session_and_generation() {
+        let (key, token) = (key(), RefreshToken { session_id: Clock::system().new_id(), generation: 7 });
+        assert_eq!(key.open(&key.issue(token)), Some(token));
+    }
+
+    #[test]
+    fn a_changed_token_is_none() {
+        let key = key();
+        let text = key.issue(RefreshToken { session_id: Clock::system().new_id(), generation: 7 });
+        for index in 0..text.len() {
+            let mut changed = text.clone().into_bytes();
+            changed[index] = if changed[index] == b'A' { b'B' } else { b'A' };
+            assert_eq!(key.open(&String::from_utf8(changed).expect("ASCII")), None, "byte {index}");
+        }
+        assert_eq!(key.open(&text[1..]), None);
+        assert_eq!(key.open(&format!("{text}A")), None);
+        assert_eq!(key.open(&format!("{text}=")), None);
+        assert_eq!(key.open(""), None);
+    }
+
+    #[test]
+    fn a_token_of_another_key_is_none() {
+        let token = RefreshToken { session_id: Clock::system().new_id(), generation: 7 };
+        assert_eq!(key().open(&key().issue(token)), None);
+    }
+}

@@ -1,0 +1,137 @@
+//! `taskey.auth.v1.AuthService`: accounts and sessions begin and end here.
+
+use std::sync::Arc;
+
+use service_kit::{clock::Timestamp, status::Refusal};
+use taskey_proto::auth::v1::{
+    self as pb, LoginRequest, LogoutRequest, LogoutResponse, RefreshRequest, SignUpRequest, TokenPair,
+};
+use tonic::{Request, Response, Status};
+use zeroize::Zeroizing;
+
+use super::request::{self, Login, SignUp};
+use crate::{
+    app::App,
+    error,
+    hashing::Comparison,
+    model::{
+        refresh_token::RefreshToken,
+        session::{Replay, Session},
+    },
+    origin::Origin,
+    store::{
+        revocations::Which,
+        sessions::{self, NewSession},
+        users::{self, NewUser},
+    },
+};
+
+/// The service.
+pub struct AuthService {
+    pub(crate) app: Arc<App>,
+    /// How many code points a new password must have at least.
+    pub(crate) password_min_length: usize,
+}
+
+#[tonic::async_trait]
+impl pb::auth_service_server::AuthService for AuthService {
+    async fn sign_up(&self, request: Request<SignUpRequest>) -> Result<Response<pb::User>, Status> {
+        let SignUp { email, password, display_name } = SignUp::parse(request.into_inner(), self.password_min_length)?;
+        let App { db, clock, hashing, .. } = &*self.app;
+        // Not decisive, but it saves the hash.
+        if users::by_email(db, &email).await.map_err(Refusal::from)?.is_some() {
+            return Err(error::email_taken().into());
+        }
+        let password_hash = hashing.hash(password).await?;
+        let user = NewUser { id: clock.new_id(), email, display_name, password_hash };
+        let user = users::insert(db, clock.now(), user).await.map_err(Refusal::from)?;
+        let user = user.ok_or_else(error::email_taken)?;
+        tracing::info!(user_id = %user.id, "signed up");
+        Ok(Response::new(user.into()))
+    }
+
+    async fn login(&self, request: Request<LoginRequest>) -> Result<Response<TokenPair>, Status> {
+        let origin = Origin::of(&request, self.app.gateway_secret.as_ref());
+        Ok(Response::new(self.begin_session(Login::parse(request.into_inner())?, origin).await?))
+    }
+
+    async fn refresh(&self, request: Request<RefreshRequest>) -> Result<Response<TokenPair>, Status> {
+        let token = request::refresh_token(request.into_inner().refresh_token)?.map(Zeroizing::new);
+        let token = token.ok_or_else(request::no_refresh_token)?;
+        let token = self.app.refresh_key.open(&token).ok_or_else(error::refresh_token_invalid)?;
+        Ok(Response::new(self.rotate(token).await?))
+    }
+
+    async fn logout(&self, request: Request<LogoutRequest>) -> Result<Response<LogoutResponse>, Status> {
+        let bearer = self.app.authenticator.session(request.metadata());
+        let token = request::refresh_token(request.into_inner().refresh_token)?.map(Zeroizing::new);
+        let session_id = match token.as_ref().map(|token| self.app.refresh_key.open(token)) {
+            Some(Some(token)) => Some(token.session_id),
+            // A refresh token that belongs to no session is no error (RFC 7009, section 2.2), but it does not hide
+            // the session that the access token names.
+            Some(None) => bearer.ok(),
+            None => Some(bearer?),
+        };
+        if session_id.is_some() {
+            self.app.revoke(Which { session_id, ..Which::default() }).await?;
+        }
+        Ok(Response::new(LogoutResponse {}))
+    }
+}
+
+impl AuthService {
+    async fn begin_session(&self, login: Login, origin: Origin) -> Result<TokenPair, Refusal> {
+        let App { db, clock, hashing, sessions: lives, .. } = &*self.app;
+        let credentials = users::by_email(db, &login.email).await?;
+        let (user, stored) = credentials.map(|found| (found.user, found.password_hash)).unzip();
+        let comparison = hashing.compare(login.password, stored.clone()).await?;
+        let user = user.filter(|user| !user.disabled && comparison != Comparison::Different);
+        let (user, mut hash) = user.zip(stored).ok_or_else(error::credentials_invalid)?;
+        if let Comparison::SameAndRehashed(new) = comparison {
+            users::rehash(db, user.id, hash, new.clone()).await?;
+            hash = new;
+        }
+        let now = clock.now();
+        let session = NewSession {
+            id: clock.new_id(),
+            user_id: user.id,
+            label: login.label,
+            user_agent: origin.user_agent,
+            ip_address: origin.ip_address,
+            expires_at: now + lives.refresh_idle_ttl.min(lives.refresh_max_ttl),
+            ends_at: now + lives.refresh_max_ttl,
+        };
+        let session = sessions::insert(db, now, session, hash).await?.ok_or_else(error::credentials_invalid)?;
+        tracing::info!(user_id = %user.id, session_id = %session.id, "logged in");
+        self.app.token_pair(user, &session, now)
+    }
+
+    async fn rotate(&self, token: RefreshToken) -> Result<TokenPair, Refusal> {
+        let App { db, clock, sessions: lives, .. } = &*self.app;
+        let now = clock.now();
+        let rotated = sessions::rotate(db, now, token, now + lives.refresh_idle_ttl).await?;
+        let session = if let Some(session) = rotated { session } else { self.same_child(token, now).await? };
+        // What the user may do is read anew.
+        let user = users::by_id(db, session.user_id).await?.ok_or_else(error::refresh_token_invalid)?;
+        self.app.token_pair(user, &session, now)
+    }
+
+    /// The session of a token that could not be rotated, if its holder shall be given the same child again. One that
+    /// is taken for stolen ends the session.
+    async fn same_child(&self, token: RefreshToken, now: Timestamp) -> Result<Session, Refusal> {
+        let session = sessions::by_id(&self.app.db, token.session_id).await?;
+        let session = session.ok_or_else(error::refresh_token_invalid)?;
+        match session.judge(token.generation, now, self.app.sessions.refresh_grace) {
+            Replay::SameChild => Ok(session),
+            Replay::Overtaken => Err(error::refresh_token_superseded()),
+            Replay::KnownTheft => Err(error::refresh_token_reused()),
+            Replay::Ended => Err(error::refresh_token_invalid()),
+            Replay::Theft => {
+                let session_id = Some(session.id);
+                self.app.revoke(Which { session_id, reused: true, ..Which::default() }).await?;
+                tracing::warn!(user_id = %session.user_id, session_id = %session.id, "a refresh token was reused");
+                Err(error::refresh_token_reused())
+            }
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! `taskey.auth.v1.TokenService`: for the services that verify tokens.
+
+use std::{pin::Pin, sync::Arc, time::Duration};
+
+use futures::{Stream, StreamExt, stream};
+use service_kit::{interceptor::ROLE_VERIFIER, status::Refusal};
+use taskey_proto::{
+    auth::v1::{self as pb, GetJwksRequest, JwkSet, WatchRevocationsRequest, WatchRevocationsResponse},
+    errors::v1::ErrorReason,
+};
+use tokio::sync::broadcast;
+use tokio_stream::wrappers::BroadcastStream;
+use tokio_util::sync::CancellationToken;
+use tonic::{Code, Request, Response, Status};
+use uuid::Uuid;
+
+use crate::{app::App, feed::News};
+
+/// How many sessions one message of the snapshot names.
+const CHUNK: usize = 1000;
+
+/// The service.
+pub struct TokenService {
+    pub(crate) app: Arc<App>,
+    /// Ends the streams, which would otherwise hold the server back from its end.
+    pub(crate) shutdown: CancellationToken,
+}
+
+#[tonic::async_trait]
+impl pb::token_service_server::TokenService for TokenService {
+    async fn get_jwks(&self, _: Request<GetJwksRequest>) -> Result<Response<JwkSet>, Status> {
+        Ok(Response::new(self.app.keys.public()))
+    }
+
+    type WatchRevocationsStream = Pin<Box<dyn Stream<Item = Result<WatchRevocationsResponse, Status>> + Send>>;
+
+    async fn watch_revocations(
+        &self,
+        request: Request<WatchRevocationsRequest>,
+    ) -> Result<Response<Self::WatchRevocationsStream>, Status> {
+        self.app.authenticator.authenticate(request.metadata())?.require_role(ROLE_VERIFIER)?;
+        let (revoked, news) = self.app.feed.subscribe();
+        let messages = stream::iter(snapshot(&revoked)).map(Ok).chain(updates(news));
+        Ok(Response::new(messages.take_until(self.shutdown.clone().cancelled_owned()).boxed()))
+    }
+}
+
+/// The snapshot in messages of which only the last, which may be empty, completes it.
+fn snapshot(revoked: &[Uuid]) -> Vec<WatchRevocationsResponse> {
+    let parts = revoked.chunks(CHUNK).map(|part| message(part, false));
+    parts.chain([message(&[], true)]).collect()
+}
+
+/// What happens from then on. Who reads too slowly to keep up is cut off: with a gap the verifier would accept what it
+/// must refuse.
+fn updates(
+    news: broadcast::Receiver<News>,
+) -> impl Stream<Item = Result<WatchRevocationsResponse, Status>> + Send + 'static {
+    let too_slow = |_| {
+        let message = "revocations were read too slowly; start over with a snapshot";
+        let refusal = Refusal::new(Code::ResourceExhausted, ErrorReason::Overloaded, message);
+        Status::from(refusal.retry_after(Duration::from_secs(1)))
+    };
+    BroadcastStream::new(news).map(move |news| news.map(|revoked| message(&revoked, false)).map_err(too_slow))
+}
+
+fn message(revoked: &[Uuid], snapshot_complete: bool) -> WatchRevocationsResponse {
+    WatchRevocationsResponse { revoked_session_ids: revoked.iter().map(Uuid::to_string).collect(), snapshot_complete }
+}

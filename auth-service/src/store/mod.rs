@@ -1,0 +1,6 @@
+//! Every SQL statement of the service.
+
+pub mod purge;
+pub mod revocations;
+pub mod sessions;
+pub mod users;

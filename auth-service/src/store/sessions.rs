@@ -1,0 +1,100 @@
+//! The sessions. How they are revoked is in `revocations`.
+
+use service_kit::{
+    clock::Timestamp,
+    db::{Db, Error},
+    db_read, db_write,
+};
+use uuid::Uuid;
+
+use crate::model::{refresh_token::RefreshToken, session::Session};
+
+/// A new session.
+#[derive(Clone, Debug)]
+pub struct NewSession {
+    /// The key.
+    pub id: Uuid,
+    /// Whose it is.
+    pub user_id: Uuid,
+    /// What the user calls it.
+    pub label: String,
+    /// What the client says of itself.
+    pub user_agent: String,
+    /// Where the login came from.
+    pub ip_address: String,
+    /// When it ends unless it is refreshed before.
+    pub expires_at: Timestamp,
+    /// When it ends at the latest.
+    pub ends_at: Timestamp,
+}
+
+/// Begins a session, unless the account has been disabled or given another password since `password_hash` was read:
+/// then `None`.
+pub async fn insert(db: &Db, now: Timestamp, new: NewSession, hash: String) -> Result<Option<Session>, Error> {
+    const SQL: &str = "
+        insert into sessions (id, user_id, label, user_agent, ip_address, generation, created_at, rotated_at,
+            previous_rotated_at, expires_at, ends_at, revoked_at, reused, revocation)
+        select $1, id, $3, $4, $5, 0, $6, $6, $6, $7, $8, null, false, null
+        from users where id = $2 and password_hash = $9 and not disabled
+        returning id, user_id, label, user_agent, ip_address, generation, created_at, rotated_at,
+            previous_rotated_at, expires_at, ends_at, revoked_at, reused";
+    db_write!(db, |connection| {
+        sqlx::query_as(SQL)
+            .bind(new.id)
+            .bind(new.user_id)
+            .bind(&new.label)
+            .bind(&new.user_agent)
+            .bind(&new.ip_address)
+            .bind(now)
+            .bind(new.expires_at)
+            .bind(new.ends_at)
+            .bind(&hash)
+            .fetch_optional(connection)
+            .await
+    })
+}
+
+/// Makes the next refresh token the good one, if `token` is the good one now: of two calls at once only one finds it
+/// so. `expires_at` is cut to the session's latest end. `None` if the token is not, or the session or its account has
+/// ended.
+pub async fn rotate(
+    db: &Db,
+    now: Timestamp,
+    token: RefreshToken,
+    expires_at: Timestamp,
+) -> Result<Option<Session>, Error> {
+    const SQL: &str = "
+        update sessions set generation = generation + 1, previous_rotated_at = rotated_at, rotated_at = $3,
+            expires_at = case when $4 < ends_at then $4 else ends_at end
+        where id = $1 and generation = $2 and revoked_at is null and expires_at > $3
+            and exists (select 1 from users where users.id = sessions.user_id and not users.disabled)
+        returning id, user_id, label, user_agent, ip_address, generation, created_at, rotated_at,
+            previous_rotated_at, expires_at, ends_at, revoked_at, reused";
+    db_write!(db, |connection| {
+        sqlx::query_as(SQL)
+            .bind(token.session_id)
+            .bind(token.generation)
+            .bind(now)
+            .bind(expires_at)
+            .fetch_optional(connection)
+            .await
+    })
+}
+
+/// A session, live or not.
+pub async fn by_id(db: &Db, id: Uuid) -> Result<Option<Session>, Error> {
+    const SQL: &str = "
+        select id, user_id, label, user_agent, ip_address, generation, created_at, rotated_at, previous_rotated_at,
+            expires_at, ends_at, revoked_at, reused
+        from sessions where id = $1";
+    db_read!(db, |connection| sqlx::query_as(SQL).bind(id).fetch_optional(connection).await)
+}
+
+/// The live sessions of a user, the newest first.
+pub async fn live(db: &Db, now: Timestamp, user_id: Uuid) -> Result<Vec<Session>, Error> {
+    const SQL: &str = "
+        select id, user_id, label, user_agent, ip_address, generation, created_at, rotated_at, previous_rotated_at,
+            expires_at, ends_at, revoked_at, reused
+        from sessions where user_id = $1 and revoked_at is null and expires_at > $2 order by id desc";
+    db_read!(db, |connection| sqlx::query_as(SQL).bind(user_id).bind(now).fetch_all(connection).await)
+}

@@ -1,0 +1,80 @@
+//! The accounts.
+
+use service_kit::{
+    clock::Timestamp,
+    db::{Db, Error},
+    db_read, db_write,
+};
+use uuid::Uuid;
+
+use crate::model::{
+    email::Email,
+    user::{Credentials, User},
+};
+
+/// A new account.
+#[derive(Clone, Debug)]
+pub struct NewUser {
+    /// The key.
+    pub id: Uuid,
+    /// The address.
+    pub email: Email,
+    /// How the person wants to be called.
+    pub display_name: String,
+    /// The PHC string.
+    pub password_hash: String,
+}
+
+/// Makes an account, unless the address has one: then `None`.
+pub async fn insert(db: &Db, now: Timestamp, new: NewUser) -> Result<Option<User>, Error> {
+    const SQL: &str = "
+        insert into users (id, email, display_name, password_hash, email_verified, roles, disabled, created_at,
+            updated_at)
+        values ($1, $2, $3, $4, false, '', false, $5, $5)
+        on conflict (email) do nothing
+        returning id, email, display_name, email_verified, roles, disabled, created_at, updated_at";
+    db_write!(db, |connection| {
+        sqlx::query_as(SQL)
+            .bind(new.id)
+            .bind(new.email.as_str())
+            .bind(&new.display_name)
+            .bind(&new.password_hash)
+            .bind(now)
+            .fetch_optional(connection)
+            .await
+    })
+}
+
+/// The account of an address, and the hash of its password.
+pub async fn by_email(db: &Db, email: &Email) -> Result<Option<Credentials>, Error> {
+    const SQL: &str = "
+        select id, email, display_name, email_verified, roles, disabled, created_at, updated_at, password_hash
+        from users where email = $1";
+    db_read!(db, |connection| sqlx::query_as(SQL).bind(email.as_str()).fetch_optional(connection).await)
+}
+
+/// An account.
+pub async fn by_id(db: &Db, id: Uuid) -> Result<Option<User>, Error> {
+    const SQL: &str = "
+        select id, email, display_name, email_verified, roles, disabled, created_at, updated_at
+        from users where id = $1";
+    db_read!(db, |connection| sqlx::query_as(SQL).bind(id).fetch_optional(connection).await)
+}
+
+/// Changes the display name of an account. `None` if there is no such account.
+pub async fn rename(db: &Db, now: Timestamp, id: Uuid, display_name: String) -> Result<Option<User>, Error> {
+    const SQL: &str = "
+        update users set display_name = $2, updated_at = $3 where id = $1
+        returning id, email, display_name, email_verified, roles, disabled, created_at, updated_at";
+    db_write!(db, |connection| {
+        sqlx::query_as(SQL).bind(id).bind(&display_name).bind(now).fetch_optional(connection).await
+    })
+}
+
+/// Replaces the hash of a password by one of the same password, unless the password has changed meanwhile.
+pub async fn rehash(db: &Db, id: Uuid, old: String, new: String) -> Result<(), Error> {
+    const SQL: &str = "update users set password_hash = $3 where id = $1 and password_hash = $2";
+    db_write!(db, |connection| {
+        sqlx::query(SQL).bind(id).bind(&old).bind(&new).execute(connection).await.map(|_| ())
+    })
+}
