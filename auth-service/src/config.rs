@@ -17,7 +17,14 @@ pub struct Config {
     pub listen: SocketAddr,
 
     /// The database: sqlite:PATH or postgres://...
-    #[arg(long, env = "TASKEY_DATABASE_URL", default_value = "sqlite:auth.db", value_name = "URL")]
+    // The URL may hold a password, which `--help` would show.
+    #[arg(
+        long,
+        env = "TASKEY_DATABASE_URL",
+        default_value = "sqlite:auth.db",
+        value_name = "URL",
+        hide_env_values = true
+    )]
     pub database_url: DatabaseUrl,
 
     /// Where the keys are.

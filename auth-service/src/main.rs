@@ -2,15 +2,15 @@
 
 use std::process::ExitCode;
 
-use anyhow::Context;
 use auth_service::{command::Command, config::Config};
 use clap::Parser;
 use service_kit::{
     clock::Clock,
-    config, shutdown,
+    config,
+    server::connection,
+    shutdown,
     telemetry::{self, TelemetryArgs},
 };
-use tokio::net::TcpListener;
 
 /// Accounts, sessions and access tokens over gRPC.
 #[derive(Debug, Parser)]
@@ -38,7 +38,6 @@ async fn main() -> ExitCode {
 async fn serve(config: Config, telemetry: &TelemetryArgs) -> anyhow::Result<()> {
     telemetry::init(telemetry)?;
     let shutdown = shutdown::on_signal()?;
-    let address = config.listen;
-    let listener = TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
+    let listener = connection::bind(config.listen, &config.limits).await?;
     auth_service::run(config, Clock::system(), listener, shutdown).await
 }

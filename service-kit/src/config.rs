@@ -1,11 +1,6 @@
 //! Settings that several programs share. Each is a flag and an environment variable; its comment is its `--help`.
 
-use std::{
-    net::{IpAddr, Ipv4Addr, SocketAddr},
-    path::PathBuf,
-    process::ExitCode,
-    time::Duration,
-};
+use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{Args, Parser, ValueEnum};
 
@@ -130,18 +125,4 @@ pub struct LimitArgs {
     /// How long calls under way may go on after SIGTERM before they are cut off
     #[arg(long, env = "TASKEY_DRAIN_TIMEOUT", default_value = "10s", value_name = "DURATION", value_parser = duration)]
     pub drain_timeout: Duration,
-}
-
-/// Checks that a plaintext listener is meant to be reachable from elsewhere.
-///
-/// # Errors
-/// If `address` is not a loopback address and `--insecure-plaintext` was not given.
-pub fn check_plaintext(address: SocketAddr, limits: &LimitArgs) -> anyhow::Result<()> {
-    anyhow::ensure!(
-        limits.insecure_plaintext || address.ip().to_canonical().is_loopback(),
-        "refusing to serve plaintext on {address}, where anyone on the way can read the tokens: \
-         listen on {} or give --insecure-plaintext",
-        SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), address.port()),
-    );
-    Ok(())
 }

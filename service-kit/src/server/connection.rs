@@ -1,6 +1,6 @@
 //! The connections of a server: how many, how silent, how many calls at once, and how they end.
 
-use std::{convert::Infallible, io, sync::Arc, time::Duration};
+use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use http::{Request, Response};
@@ -39,6 +39,20 @@ pub enum Protocol {
     Http2,
     /// HTTP/1.1 and HTTP/2, told apart by the first bytes.
     Http1And2,
+}
+
+/// Binds an address for plaintext.
+///
+/// # Errors
+/// If it is not a loopback address and `--insecure-plaintext` was not given, or it cannot be bound.
+pub async fn bind(address: SocketAddr, limits: &LimitArgs) -> anyhow::Result<TcpListener> {
+    anyhow::ensure!(
+        limits.insecure_plaintext || address.ip().to_canonical().is_loopback(),
+        "refusing to serve plaintext on {address}, where anyone on the way can read the tokens: \
+         listen on 127.0.0.1:{} or give --insecure-plaintext",
+        address.port(),
+    );
+    TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
 }
 
 /// Serves connections until `shutdown`, then drains them. Prints `listening <name> <address>` to standard output.

@@ -10,7 +10,7 @@ use tonic::{body::Body, server::NamedService, service::RoutesBuilder};
 use tonic_health::{ServingStatus, server::HealthReporter};
 use tower::{BoxError, Layer, Service, ServiceExt};
 
-use crate::config::{self, LimitArgs};
+use crate::config::LimitArgs;
 
 pub mod call;
 pub mod connection;
@@ -60,14 +60,13 @@ impl GrpcServer {
     /// service and under the empty name.
     ///
     /// # Errors
-    /// If the address is not loopback and plaintext was not allowed there, or reflection cannot be set up.
+    /// If the listener has no address, or reflection cannot be set up.
     pub async fn serve(
         mut self,
         listener: TcpListener,
         mut ready: watch::Receiver<bool>,
         shutdown: CancellationToken,
     ) -> anyhow::Result<()> {
-        config::check_plaintext(listener.local_addr()?, &self.limits)?;
         let (health, health_service) = tonic_health::server::health_reporter();
         self.routes.add_service(health_service);
         self.add_reflection()?;
@@ -75,18 +74,18 @@ impl GrpcServer {
         let timeout = self.limits.request_timeout.unwrap_or(self.default_timeout);
         let calls = CallLayer::new(timeout).layer(self.routes.routes().prepare());
         let calls = calls.map_request(|request: Request<hyper::body::Incoming>| request.map(Body::new));
-        report(&health, &self.services, *ready.borrow_and_update()).await;
-
         let serving = connection::serve(self.name, listener, Protocol::Http2, &self.limits, calls, shutdown.clone());
         let follow_ready = async {
-            loop {
+            while !shutdown.is_cancelled() {
+                let is_ready = *ready.borrow_and_update();
+                report(&health, &self.services, is_ready).await;
+                // When nobody can say any more whether the server is ready, what was said last stands.
                 tokio::select! {
-                    () = shutdown.cancelled() => return report(&health, &self.services, false).await,
-                    Ok(()) = ready.changed() => report(&health, &self.services, *ready.borrow_and_update()).await,
-                    // Nobody can say any more that the service is ready; what was said last stands.
-                    else => shutdown.cancelled().await,
+                    () = shutdown.cancelled() => {}
+                    Ok(()) = ready.changed() => {}
                 }
             }
+            report(&health, &self.services, false).await;
         };
         tokio::join!(serving, follow_ready).0
     }

@@ -1,0 +1,145 @@
+//! The feed of revocations: what a verifier hears.
+
+use std::{slice, sync::Arc, time::Duration};
+
+use service_kit::{
+    assert_refused, clock::Clock, config::TokenArgs, interceptor::Authenticator, keys::KeySet, on_each_database,
+    revocation::RevocationView, testing::TestDatabase,
+};
+use taskey_proto::auth::v1::{GetJwksRequest, WatchRevocationsRequest, WatchRevocationsResponse};
+use tokio::time::{Instant, timeout};
+use tonic::{Request, Streaming};
+
+mod support;
+use support::{Server, bearer};
+
+on_each_database! {
+    the_feed_begins_with_a_complete_snapshot,
+    a_revoked_session_is_told_within_a_second,
+    a_session_revoked_by_another_replica_is_told_within_a_second,
+    the_feed_has_a_heartbeat_every_second,
+    the_feed_is_open_to_verifiers_alone,
+    the_feed_ends_with_the_server,
+    a_shared_key_is_in_no_public_key_set,
+    public_keys_are_served_to_anyone,
+}
+
+/// The credential that a service with the shared key makes for itself.
+fn verifier(database: &TestDatabase) -> Request<WatchRevocationsRequest> {
+    let keys = Arc::new(KeySet::read(&database.key_file()).expect("keys"));
+    let names = TokenArgs { issuer: "taskey".to_owned(), audience: "taskey".to_owned() };
+    let view = Arc::new(RevocationView::new(Duration::ZERO));
+    let authenticator = Authenticator::new(keys, names, view, Clock::system());
+    let mut request = Request::new(WatchRevocationsRequest {});
+    request.metadata_mut().insert("authorization", authenticator.verifier_credential().expect("signed"));
+    request
+}
+
+async fn watch(server: &Server) -> Streaming<WatchRevocationsResponse> {
+    server.token().watch_revocations(verifier(&server.database)).await.expect("let in").into_inner()
+}
+
+async fn next(feed: &mut Streaming<WatchRevocationsResponse>) -> WatchRevocationsResponse {
+    let message = timeout(Duration::from_secs(1), feed.message()).await.expect("heard within a second");
+    message.expect("no error").expect("not the end")
+}
+
+async fn snapshot(feed: &mut Streaming<WatchRevocationsResponse>) -> Vec<String> {
+    let mut sessions = Vec::new();
+    loop {
+        let message = next(feed).await;
+        sessions.extend(message.revoked_session_ids);
+        if message.snapshot_complete {
+            return sessions;
+        }
+    }
+}
+
+async fn told(feed: &mut Streaming<WatchRevocationsResponse>, session_id: &str) -> bool {
+    let told = async { while !next(feed).await.revoked_session_ids.iter().any(|id| id == session_id) {} };
+    timeout(Duration::from_secs(1), told).await.is_ok()
+}
+
+async fn the_feed_begins_with_a_complete_snapshot(database: TestDatabase) {
+    let server = Server::start(database).await;
+    let ended = server.person("ann@example.com").await;
+    server.person("bob@example.com").await;
+    assert!(snapshot(&mut watch(&server).await).await.is_empty());
+    server.logout(&ended.refresh_token).await.expect("logged out");
+    server.refused(&ended.access_token).await;
+    assert_eq!(snapshot(&mut watch(&server).await).await, slice::from_ref(&ended.session_id));
+    let server = Server::start(server.stop().await).await;
+    assert_eq!(snapshot(&mut watch(&server).await).await, [ended.session_id]);
+    server.stop().await;
+}
+
+async fn a_revoked_session_is_told_within_a_second(database: TestDatabase) {
+    let server = Server::start(database).await;
+    let pair = server.person("ann@example.com").await;
+    let mut feed = watch(&server).await;
+    snapshot(&mut feed).await;
+    server.logout(&pair.refresh_token).await.expect("logged out");
+    assert!(told(&mut feed, &pair.session_id).await);
+    server.stop().await;
+}
+
+async fn a_session_revoked_by_another_replica_is_told_within_a_second(database: TestDatabase) {
+    let server = Server::start(database).await;
+    let pair = server.person("ann@example.com").await;
+    let mut feed = watch(&server).await;
+    snapshot(&mut feed).await;
+    let other = support::second(&server).await;
+    other.auth().logout(taskey_proto::auth::v1::LogoutRequest { refresh_token: pair.refresh_token }).await.expect("ok");
+    assert!(told(&mut feed, &pair.session_id).await);
+    other.stop().await;
+    server.stop().await;
+}
+
+async fn the_feed_has_a_heartbeat_every_second(database: TestDatabase) {
+    let server = Server::start(database).await;
+    let mut feed = watch(&server).await;
+    snapshot(&mut feed).await;
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(3) {
+        assert_eq!(next(&mut feed).await, WatchRevocationsResponse::default());
+    }
+    server.stop().await;
+}
+
+async fn the_feed_is_open_to_verifiers_alone(database: TestDatabase) {
+    let server = Server::start(database).await;
+    let pair = server.person("ann@example.com").await;
+    let mut client = server.token();
+    let outcome = client.watch_revocations(bearer(&pair.access_token, WatchRevocationsRequest {})).await;
+    assert_refused!(outcome.map(|_| ()), PermissionDenied, "PERMISSION_DENIED");
+    let outcome = client.watch_revocations(WatchRevocationsRequest {}).await;
+    assert_refused!(outcome.map(|_| ()), Unauthenticated, "TOKEN_MISSING");
+    server.stop().await;
+}
+
+async fn the_feed_ends_with_the_server(database: TestDatabase) {
+    let server = Server::start(database).await;
+    let mut feed = watch(&server).await;
+    snapshot(&mut feed).await;
+    let ending = tokio::spawn(server.stop());
+    while let Ok(Some(_)) = feed.message().await {}
+    timeout(Duration::from_secs(5), ending).await.expect("an open stream does not hold the server").expect("no panic");
+}
+
+async fn a_shared_key_is_in_no_public_key_set(database: TestDatabase) {
+    let server = Server::start(database).await;
+    assert!(server.token().get_jwks(GetJwksRequest {}).await.expect("told").into_inner().keys.is_empty());
+    server.stop().await;
+}
+
+async fn public_keys_are_served_to_anyone(database: TestDatabase) {
+    let file = database.folder().join("ed.json");
+    service_kit::keys::generate(service_kit::keys::NewKey::EdDsa, &file).expect("a key file");
+    let server = Server::start_with(database, &["--key-file", file.to_str().expect("UTF-8")]).await;
+    let keys = server.token().get_jwks(GetJwksRequest {}).await.expect("told").into_inner().keys;
+    let kinds: Vec<_> = keys.iter().map(|key| (&key.kty[..], &key.crv[..], &key.alg[..], key.x.len())).collect();
+    assert_eq!(kinds, [("OKP", "Ed25519", "EdDSA", 43)]);
+    let pair = server.person("ann@example.com").await;
+    server.me(&pair.access_token).await.expect("let in");
+    server.stop().await;
+}

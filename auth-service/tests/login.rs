@@ -1,0 +1,146 @@
+//! Sessions begin.
+
+use argon2::password_hash::phc::PasswordHash;
+use service_kit::{
+    assert_refused, on_each_database,
+    testing::{TestDatabase, refusal},
+};
+use taskey_proto::auth::v1::{ListSessionsRequest, LoginRequest};
+use tokio::task::JoinSet;
+use tonic::{Code, Request};
+use tonic_types::StatusExt;
+
+mod support;
+use support::{PASSWORD, Server, bearer};
+
+on_each_database! {
+    login_gives_a_pair_of_tokens,
+    wrong_password_unknown_and_disabled_account_are_not_told_apart,
+    a_login_with_a_field_at_fault_is_refused_by_its_name,
+    a_password_may_be_composed_in_either_way,
+    a_hash_under_the_policy_is_replaced_at_login,
+    a_flood_of_logins_is_refused_beyond_what_the_machine_can_bear,
+    the_address_of_the_caller_is_believed_from_the_gateway_alone,
+}
+
+async fn login_gives_a_pair_of_tokens(database: TestDatabase) {
+    let server = Server::start(database).await;
+    let user = server.sign_up("ann@example.com").await.expect("signed up");
+    let pair = server.login("ANN@example.com", PASSWORD).await.expect("logged in");
+    assert_eq!(pair.token_type, "Bearer");
+    assert_eq!(pair.user.as_ref(), Some(&user));
+    assert_eq!(server.me(&pair.access_token).await.expect("let in"), user);
+    let (access, refresh) = pair.access_expire_time.zip(pair.refresh_expire_time).expect("both are told");
+    assert_eq!(refresh.seconds - access.seconds, 7 * 86_400 - 300);
+    server.stop().await;
+}
+
+async fn wrong_password_unknown_and_disabled_account_are_not_told_apart(database: TestDatabase) {
+    let server = Server::start(database).await;
+    server.sign_up("ann@example.com").await.expect("signed up");
+    server.sign_up("off@example.com").await.expect("signed up");
+    support::execute(&server.database, "update users set disabled = true where email = 'off@example.com'").await;
+
+    let mut answers = Vec::new();
+    for (email, password) in
+        [("ann@example.com", "wrong horse"), ("nobody@example.com", PASSWORD), ("off@example.com", PASSWORD)]
+    {
+        let mut request =
+            Request::new(LoginRequest { email: email.into(), password: password.into(), session_label: String::new() });
+        request.metadata_mut().insert("x-request-id", "the-same".parse().expect("ASCII"));
+        let status = server.auth().login(request).await.expect_err("refused");
+        assert_eq!(refusal(&status), (Code::Unauthenticated, "CREDENTIALS_INVALID".to_owned(), vec![]));
+        answers.push((status.message().to_owned(), status.details().to_vec()));
+    }
+    assert_eq!(answers[0], answers[1]);
+    assert_eq!(answers[0], answers[2]);
+    server.stop().await;
+}
+
+async fn a_login_with_a_field_at_fault_is_refused_by_its_name(database: TestDatabase) {
+    let server = Server::start(database).await;
+    let long = "x".repeat(513);
+    assert_refused!(server.login("", PASSWORD).await, InvalidArgument, "VALIDATION_FAILED", "email");
+    assert_refused!(server.login("ann", PASSWORD).await, InvalidArgument, "VALIDATION_FAILED", "email");
+    assert_refused!(server.login("a@x.io", "").await, InvalidArgument, "VALIDATION_FAILED", "password");
+    assert_refused!(server.login("a@x.io", &long).await, InvalidArgument, "VALIDATION_FAILED", "password");
+    let labelled =
+        LoginRequest { email: "a@x.io".to_owned(), password: PASSWORD.to_owned(), session_label: "a\nb".to_owned() };
+    assert_refused!(server.auth().login(labelled).await, InvalidArgument, "VALIDATION_FAILED", "session_label");
+    server.stop().await;
+}
+
+async fn a_password_may_be_composed_in_either_way(database: TestDatabase) {
+    let server = Server::start(database).await;
+    let request = taskey_proto::auth::v1::SignUpRequest {
+        email: "ann@example.com".to_owned(),
+        password: "schöne grüne Wiesen".to_owned(),
+        display_name: String::new(),
+    };
+    server.auth().sign_up(request).await.expect("signed up");
+    let pair = server.login("ann@example.com", "scho\u{308}ne gru\u{308}ne Wiesen").await;
+    assert!(pair.is_ok(), "{pair:?}");
+    server.stop().await;
+}
+
+async fn a_hash_under_the_policy_is_replaced_at_login(database: TestDatabase) {
+    let server = Server::start_with(database, &["--password-memory-kib", "1024", "--password-passes", "1"]).await;
+    server.sign_up("ann@example.com").await.expect("signed up");
+    let server = Server::start(server.stop().await).await;
+    server.login("ann@example.com", PASSWORD).await.expect("logged in");
+    let hash = support::look_up(&server.database, "select password_hash from users").await;
+    let parameters = argon2::Params::try_from(&PasswordHash::new(&hash).expect("PHC")).expect("argon2");
+    assert_eq!((parameters.m_cost(), parameters.t_cost(), parameters.p_cost()), (19_456, 2, 1));
+    server.login("ann@example.com", PASSWORD).await.expect("logged in with the new hash");
+    server.stop().await;
+}
+
+async fn a_flood_of_logins_is_refused_beyond_what_the_machine_can_bear(database: TestDatabase) {
+    let server = Server::start_with(database, &["--password-concurrency", "1"]).await;
+    server.sign_up("ann@example.com").await.expect("signed up");
+    let mut calls = JoinSet::new();
+    for _ in 0..300 {
+        let mut client = server.auth();
+        let (email, password) = ("ann@example.com".to_owned(), PASSWORD.to_owned());
+        calls.spawn(async move { client.login(LoginRequest { email, password, ..LoginRequest::default() }).await });
+    }
+    let (let_in, refused): (Vec<_>, Vec<_>) = calls.join_all().await.into_iter().partition(Result::is_ok);
+    assert!(let_in.len() >= 65, "{} were let in", let_in.len());
+    assert!(!refused.is_empty(), "nobody was refused");
+    for outcome in refused {
+        let status = outcome.expect_err("refused");
+        assert!(status.get_error_details().retry_info().is_some(), "{status:?}");
+        assert_eq!(refusal(&status), (Code::ResourceExhausted, "OVERLOADED".to_owned(), vec![]));
+    }
+    server.stop().await;
+}
+
+async fn the_address_of_the_caller_is_believed_from_the_gateway_alone(database: TestDatabase) {
+    let file = database.folder().join("gateway.secret");
+    let secret = service_kit::secret_file::create_key(&file).expect("a secret");
+    let shown = service_kit::secret_file::encode_key(&secret);
+    let server = Server::start_with(database, &["--gateway-secret-file", file.to_str().expect("UTF-8")]).await;
+    server.sign_up("ann@example.com").await.expect("signed up");
+    let mut last = None;
+    for secret in [None, Some("wrong"), Some(shown.as_str())] {
+        let mut request = Request::new(LoginRequest {
+            email: "ann@example.com".to_owned(),
+            password: PASSWORD.to_owned(),
+            session_label: secret.unwrap_or_default().chars().take(5).collect(),
+        });
+        request.metadata_mut().insert("x-forwarded-for", "203.0.113.7".parse().expect("ASCII"));
+        request.metadata_mut().insert("x-forwarded-user-agent", "Browser/1".parse().expect("ASCII"));
+        if let Some(secret) = secret {
+            request.metadata_mut().insert("x-taskey-gateway", secret.parse().expect("ASCII"));
+        }
+        last = Some(server.auth().login(request).await.expect("logged in").into_inner());
+    }
+    let pair = last.expect("three logins");
+    let sessions = server.account().list_sessions(bearer(&pair.access_token, ListSessionsRequest {})).await;
+    let sessions = sessions.expect("listed").into_inner().sessions;
+    let seen: Vec<_> = sessions.iter().map(|session| (&session.ip_address[..], session.current)).collect();
+    assert_eq!(seen, [("203.0.113.7", true), ("127.0.0.1", false), ("127.0.0.1", false)]);
+    assert_eq!(sessions[0].user_agent, "Browser/1");
+    assert!(sessions[1].user_agent.starts_with("tonic/"), "{}", sessions[1].user_agent);
+    server.stop().await;
+}

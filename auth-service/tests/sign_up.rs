@@ -1,0 +1,90 @@
+//! Accounts begin.
+
+use service_kit::{assert_refused, on_each_database, testing::TestDatabase};
+use taskey_proto::auth::v1::SignUpRequest;
+use tokio::task::JoinSet;
+
+mod support;
+use support::{PASSWORD, Server};
+
+on_each_database! {
+    sign_up_answers_the_account_in_its_canonical_form,
+    an_address_has_one_account_however_it_is_written,
+    fifty_sign_ups_at_once_make_one_account,
+    every_field_at_fault_is_named,
+    a_new_password_that_breaks_a_rule_is_rejected,
+    the_floor_of_the_password_length_can_be_set,
+}
+
+async fn sign_up(server: &Server, email: &str, password: &str, name: &str) -> Result<(), tonic::Status> {
+    let request = SignUpRequest { email: email.into(), password: password.into(), display_name: name.into() };
+    server.auth().sign_up(request).await.map(|_| ())
+}
+
+async fn sign_up_answers_the_account_in_its_canonical_form(database: TestDatabase) {
+    let server = Server::start(database).await;
+    let user = server.sign_up("Ann@Bücher.Example").await.expect("signed up");
+    assert_eq!(user.email, "ann@xn--bcher-kva.example");
+    assert_eq!((user.email_verified, user.disabled, &user.roles[..]), (false, false, &[][..]));
+    assert_eq!(user.create_time, user.update_time);
+    server.stop().await;
+}
+
+async fn an_address_has_one_account_however_it_is_written(database: TestDatabase) {
+    let server = Server::start(database).await;
+    server.sign_up("ann@example.com").await.expect("signed up");
+    assert_refused!(server.sign_up("ANN@Example.COM").await, AlreadyExists, "EMAIL_TAKEN", "email");
+    server.stop().await;
+}
+
+async fn fifty_sign_ups_at_once_make_one_account(database: TestDatabase) {
+    let server = Server::start(database).await;
+    let mut calls = JoinSet::new();
+    for _ in 0..50 {
+        let mut client = server.auth();
+        calls.spawn(async move {
+            let (email, password) = ("ann@example.com".to_owned(), PASSWORD.to_owned());
+            client.sign_up(SignUpRequest { email, password, display_name: String::new() }).await
+        });
+    }
+    let (made, refused): (Vec<_>, Vec<_>) = calls.join_all().await.into_iter().partition(Result::is_ok);
+    assert_eq!((made.len(), refused.len()), (1, 49));
+    for outcome in refused {
+        assert_refused!(outcome, AlreadyExists, "EMAIL_TAKEN", "email");
+    }
+    server.stop().await;
+}
+
+async fn every_field_at_fault_is_named(database: TestDatabase) {
+    let server = Server::start(database).await;
+    let long = "ß".repeat(101);
+    for email in ["", "ann", "ann@", "@example.com", "ann\0@example.com", "ann@exa mple.com", "ann@example.com\n"] {
+        let outcome = sign_up(&server, email, PASSWORD, "Ann").await;
+        assert_refused!(outcome, InvalidArgument, "VALIDATION_FAILED", "email");
+    }
+    for name in ["Ann\0", "Ann\nBee", "\u{1b}[31mAnn", &long] {
+        let outcome = sign_up(&server, "ann@example.com", PASSWORD, name).await;
+        assert_refused!(outcome, InvalidArgument, "VALIDATION_FAILED", "display_name");
+    }
+    let outcome = sign_up(&server, "", "short", "Ann\0").await;
+    assert_refused!(outcome, InvalidArgument, "VALIDATION_FAILED", "display_name", "email", "password");
+    assert_eq!(sign_up(&server, "ann@example.com", PASSWORD, &"ß".repeat(100)).await.map_err(|e| e.code()), Ok(()));
+    server.stop().await;
+}
+
+async fn a_new_password_that_breaks_a_rule_is_rejected(database: TestDatabase) {
+    let server = Server::start(database).await;
+    let long = "x".repeat(129);
+    for password in ["", "fourteen chars", "with a \0 NUL character", "with a\ttabulator in it", &long] {
+        let outcome = sign_up(&server, "ann@example.com", password, "").await;
+        assert_refused!(outcome, InvalidArgument, "PASSWORD_REJECTED", "password");
+    }
+    server.stop().await;
+}
+
+async fn the_floor_of_the_password_length_can_be_set(database: TestDatabase) {
+    let server = Server::start_with(database, &["--password-min-length", "8"]).await;
+    assert_refused!(sign_up(&server, "a@x.io", "seven 7", "").await, InvalidArgument, "PASSWORD_REJECTED", "password");
+    sign_up(&server, "a@x.io", "eight 88", "").await.expect("long enough");
+    server.stop().await;
+}

@@ -1,0 +1,184 @@
+//! A running auth-service, and the calls that tests make to it.
+#![expect(dead_code, reason = "each test file uses a part of it")]
+
+use std::{net::SocketAddr, time::Duration};
+
+use auth_service::config::Config;
+use clap::Parser;
+use service_kit::{
+    config::PoolArgs,
+    db::Db,
+    db_read, db_write,
+    testing::{Hands, TestDatabase, clock},
+};
+use taskey_proto::auth::v1::{
+    GetMeRequest, LoginRequest, LogoutRequest, LogoutResponse, RefreshRequest, SignUpRequest, TokenPair, User,
+    account_service_client::AccountServiceClient, auth_service_client::AuthServiceClient,
+    token_service_client::TokenServiceClient,
+};
+use tokio::{net::TcpListener, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Status, transport::Channel};
+
+pub const PASSWORD: &str = "correct horse battery staple";
+
+/// The options of `refresh` and the like, parsed as the program parses them.
+#[derive(Parser)]
+struct Cli {
+    #[command(flatten)]
+    config: Config,
+}
+
+/// A running server. The clock stands still until its hands are moved.
+pub struct Server {
+    pub address: SocketAddr,
+    pub channel: Channel,
+    pub hands: Hands,
+    pub database: TestDatabase,
+    shutdown: CancellationToken,
+    running: JoinHandle<anyhow::Result<()>>,
+}
+
+impl Server {
+    pub async fn start(database: TestDatabase) -> Self {
+        Self::start_with(database, &[]).await
+    }
+
+    pub async fn start_with(database: TestDatabase, flags: &[&str]) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        let (clock, hands) = clock();
+        let shutdown = CancellationToken::new();
+        let running = tokio::spawn(auth_service::run(config(&database, flags), clock, listener, shutdown.clone()));
+        let channel = Channel::from_shared(format!("http://{address}")).expect("a URL").connect_lazy();
+        Self { address, channel, hands, database, shutdown, running }
+    }
+
+    /// Ends the server and gives its database back.
+    pub async fn stop(self) -> TestDatabase {
+        self.shutdown.cancel();
+        self.running.await.expect("the server does not panic").expect("the server ends well");
+        self.database
+    }
+
+    pub fn auth(&self) -> AuthServiceClient<Channel> {
+        AuthServiceClient::new(self.channel.clone())
+    }
+
+    pub fn account(&self) -> AccountServiceClient<Channel> {
+        AccountServiceClient::new(self.channel.clone())
+    }
+
+    pub fn token(&self) -> TokenServiceClient<Channel> {
+        TokenServiceClient::new(self.channel.clone())
+    }
+
+    pub async fn sign_up(&self, email: &str) -> Result<User, Status> {
+        let request = SignUpRequest { email: email.into(), password: PASSWORD.into(), display_name: String::new() };
+        self.auth().sign_up(request).await.map(tonic::Response::into_inner)
+    }
+
+    pub async fn login(&self, email: &str, password: &str) -> Result<TokenPair, Status> {
+        let request = LoginRequest { email: email.into(), password: password.into(), session_label: String::new() };
+        self.auth().login(request).await.map(tonic::Response::into_inner)
+    }
+
+    /// Signs a new person up and logs in.
+    pub async fn person(&self, email: &str) -> TokenPair {
+        self.sign_up(email).await.expect("signed up");
+        self.login(email, PASSWORD).await.expect("logged in")
+    }
+
+    pub async fn refresh(&self, refresh_token: &str) -> Result<TokenPair, Status> {
+        let request = RefreshRequest { refresh_token: refresh_token.into() };
+        self.auth().refresh(request).await.map(tonic::Response::into_inner)
+    }
+
+    pub async fn logout(&self, refresh_token: &str) -> Result<LogoutResponse, Status> {
+        let request = LogoutRequest { refresh_token: refresh_token.into() };
+        self.auth().logout(request).await.map(tonic::Response::into_inner)
+    }
+
+    pub async fn me(&self, access_token: &str) -> Result<User, Status> {
+        self.account().get_me(bearer(access_token, GetMeRequest {})).await.map(tonic::Response::into_inner)
+    }
+
+    /// Waits until the access token is refused: a second is what is promised.
+    pub async fn refused(&self, access_token: &str) -> Status {
+        let refused = async {
+            loop {
+                if let Err(status) = self.me(access_token).await {
+                    return status;
+                }
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(1), refused).await.expect("refused within a second")
+    }
+}
+
+fn config(database: &TestDatabase, flags: &[&str]) -> Config {
+    let key_file = database.key_file();
+    let key_file = ["--key-file", key_file.to_str().expect("UTF-8")];
+    let key_file = if flags.contains(&"--key-file") { &[][..] } else { &key_file };
+    let fixed = ["auth-service", "--database-url", database.url()];
+    Cli::parse_from(fixed.iter().chain(key_file).chain(flags)).config
+}
+
+/// A second replica on the database of the first.
+pub struct Replica {
+    channel: Channel,
+    shutdown: CancellationToken,
+    running: JoinHandle<anyhow::Result<()>>,
+}
+
+/// Starts a second replica, which shares nothing with the first but the database and the secrets.
+pub async fn second(server: &Server) -> Replica {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    let shutdown = CancellationToken::new();
+    let config = config(&server.database, &[]);
+    let running = tokio::spawn(auth_service::run(config, clock().0, listener, shutdown.clone()));
+    Replica { channel: Channel::from_shared(url).expect("a URL").connect_lazy(), shutdown, running }
+}
+
+impl Replica {
+    pub fn auth(&self) -> AuthServiceClient<Channel> {
+        AuthServiceClient::new(self.channel.clone())
+    }
+
+    pub async fn stop(self) {
+        self.shutdown.cancel();
+        self.running.await.expect("the server does not panic").expect("the server ends well");
+    }
+}
+
+/// A request with an access token.
+pub fn bearer<T>(access_token: &str, message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    let value = format!("Bearer {access_token}").parse().expect("a token is ASCII");
+    request.metadata_mut().insert("authorization", value);
+    request
+}
+
+/// Changes the database behind the server's back.
+pub async fn execute(database: &TestDatabase, sql: &'static str) {
+    let db = open(database).await;
+    let done = db_write!(&db, |connection| sqlx::query(sql).execute(connection).await.map(|_| ()));
+    done.expect("the statement is good");
+}
+
+/// What one statement finds in the database.
+pub async fn look_up(database: &TestDatabase, sql: &'static str) -> String {
+    let db = open(database).await;
+    db_read!(&db, |connection| sqlx::query_scalar(sql).fetch_one(connection).await).expect("there is one row")
+}
+
+async fn open(database: &TestDatabase) -> Db {
+    #[derive(Parser)]
+    struct Pool {
+        #[command(flatten)]
+        args: PoolArgs,
+    }
+    let args = Pool::parse_from([""]).args;
+    Db::open(&database.parsed_url(), "auth", &sqlx::migrate!(), &args).await.expect("the database opens")
+}
