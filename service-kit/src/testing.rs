@@ -11,9 +11,15 @@ use std::{
     time::Duration,
 };
 
+use http::uri::PathAndQuery;
+use prost::bytes::{Buf, BufMut};
 use sqlx::{Connection, Executor, PgConnection};
 use tempfile::TempDir;
-use tonic::{Code, Status};
+use tonic::{
+    Code, Request, Response, Status,
+    codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
+    transport::Channel,
+};
 use tonic_types::StatusExt;
 
 use crate::{
@@ -143,6 +149,55 @@ impl Hands {
     /// Moves the clock forward.
     pub fn advance(&self, by: Duration) {
         self.0.fetch_add(i64::try_from(by.as_micros()).expect("a test does not wait that long"), Ordering::SeqCst);
+    }
+}
+
+/// Calls any RPC with any bytes for a message, and gives the bytes of the answer.
+///
+/// # Errors
+/// As the server answers.
+pub async fn call_raw(channel: &Channel, path: &str, request: Request<Vec<u8>>) -> Result<Vec<u8>, Status> {
+    let mut client = tonic::client::Grpc::new(channel.clone()).max_decoding_message_size(usize::MAX);
+    client.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;
+    let path = PathAndQuery::from_maybe_shared(path.to_owned()).expect("a path");
+    client.unary(request, path, RawCodec).await.map(Response::into_inner)
+}
+
+/// Leaves messages as they are.
+#[derive(Clone, Copy, Debug, Default)]
+struct RawCodec;
+
+impl Codec for RawCodec {
+    type Encode = Vec<u8>;
+    type Decode = Vec<u8>;
+    type Encoder = Self;
+    type Decoder = Self;
+
+    fn encoder(&mut self) -> Self {
+        Self
+    }
+
+    fn decoder(&mut self) -> Self {
+        Self
+    }
+}
+
+impl Encoder for RawCodec {
+    type Item = Vec<u8>;
+    type Error = Status;
+
+    fn encode(&mut self, item: Vec<u8>, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        buffer.put_slice(&item);
+        Ok(())
+    }
+}
+
+impl Decoder for RawCodec {
+    type Item = Vec<u8>;
+    type Error = Status;
+
+    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<Vec<u8>>, Status> {
+        Ok(Some(buffer.copy_to_bytes(buffer.remaining()).to_vec()))
     }
 }
 

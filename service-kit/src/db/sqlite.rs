@@ -224,5 +224,8 @@ async fn check(writer: &SqlitePool, migrations: &Migrator) -> anyhow::Result<()>
     let mut connection = writer.acquire().await?;
     let found: String = sqlx::query_scalar("pragma quick_check(1)").fetch_one(&mut *connection).await?;
     anyhow::ensure!(found == "ok", "it is damaged: {found}");
-    migrations.run_direct(None, &mut *connection, false).await.map_err(explain)
+    // In one transaction: of two processes that start at once, the second waits for the first.
+    let mut alone = connection.begin_with("begin immediate").await?;
+    migrations.run_direct(None, &mut *alone, false).await.map_err(explain)?;
+    Ok(alone.commit().await?)
 }

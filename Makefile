@@ -1,0 +1,43 @@
+# What a developer runs; `make` alone lists it. Continuous integration runs `make test`, through .ci/run.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+# The targets of one run are in order of cost, and each uses all cores.
+.NOTPARALLEL:
+
+# What .ci/install-tools provides comes first, so that its versions count.
+export PATH := $(CURDIR)/target/tools/bin:$(PATH)
+
+.PHONY: help
+help: ## List the targets
+	@sed -En 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' Makefile | expand -t 20
+
+.PHONY: run
+run: ## Build and start `taskey`, the whole product in one process; ARGS="--help" lists its settings
+	cargo run --release --locked -- $(ARGS)
+
+.PHONY: check
+check: ## Judge the code without running it, in order of cost
+	@.ci/stage fmt cargo fmt --all --check
+	@.ci/stage leftovers .ci/leftovers
+	@.ci/stage 'buf lint' buf lint proto
+	@.ci/stage deny cargo deny --workspace --locked check bans licenses sources
+	@.ci/stage clippy cargo clippy --locked --workspace --all-targets -- -D warnings
+	@RUSTDOCFLAGS='-D warnings' .ci/stage doc cargo doc --locked --workspace --no-deps
+
+# With CI=true a test that cannot run fails instead of being left out.
+.PHONY: test
+test: export CI := true
+test: tools check ## Everything: install the tools, check, and test on SQLite and on a PostgreSQL of its own
+	@.ci/stage 'buf breaking' .ci/buf-breaking
+	@.ci/stage test .ci/with-postgres cargo test --locked --workspace --no-fail-fast -- --include-ignored
+
+.PHONY: tools
+tools: ## Install what the checks and tests need and this machine lacks
+	@.ci/stage tools .ci/install-tools
+
+.PHONY: advisories
+advisories: ## Look for known vulnerabilities in the dependencies; fetches the RustSec database
+	@.ci/stage advisories cargo deny --workspace --locked check advisories

@@ -1,0 +1,202 @@
+//! One handle for both engines: what is written together, what fails alone, and what an unusable database answers.
+
+use std::{os::unix::fs::PermissionsExt, sync::LazyLock, time::Duration};
+
+use clap::Parser;
+use service_kit::{
+    config::PoolArgs,
+    db::{Db, Error},
+    db_read, db_transaction, db_write, on_each_database,
+    status::Refusal,
+    testing::{self, TestDatabase},
+};
+use sqlx::{
+    SqlStr,
+    migrate::{Migration, MigrationType, Migrator},
+};
+use tokio::task::JoinSet;
+use tonic::Code;
+
+on_each_database! {
+    concurrent_writes_are_all_there,
+    a_write_that_violates_a_constraint_fails_alone,
+    a_transaction_that_fails_takes_no_effect,
+    a_write_that_panics_does_not_end_the_database,
+    a_write_whose_caller_has_gone_takes_effect_or_none,
+    several_replicas_may_start_at_once,
+    the_tables_of_another_program_are_refused,
+}
+
+static MIGRATIONS: LazyLock<Migrator> = LazyLock::new(|| migrations("create table items (id bigint primary key)"));
+
+fn migrations(sql: &'static str) -> Migrator {
+    let migration = Migration::new(1, "items".into(), MigrationType::Simple, SqlStr::from_static(sql), false);
+    Migrator::with_migrations(vec![migration])
+}
+
+fn pool() -> PoolArgs {
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        pool: PoolArgs,
+    }
+    Cli::parse_from([""]).pool
+}
+
+async fn open(database: &TestDatabase) -> Db {
+    Db::open(&database.parsed_url(), "test", &MIGRATIONS, &pool()).await.expect("the database opens")
+}
+
+async fn insert(db: &Db, id: i64) -> Result<(), Error> {
+    db_write!(db, |connection| {
+        sqlx::query("insert into items (id) values ($1)").bind(id).execute(connection).await.map(|_| ())
+    })
+}
+
+async fn ids(db: &Db) -> Vec<i64> {
+    let ids = db_read!(db, |connection| {
+        sqlx::query_scalar("select id from items order by id").fetch_all(connection).await
+    });
+    ids.expect("the items are read")
+}
+
+async fn concurrent_writes_are_all_there(database: TestDatabase) {
+    let db = open(&database).await;
+    let mut writes = JoinSet::new();
+    for id in 0..500 {
+        let db = db.clone();
+        writes.spawn(async move { insert(&db, id).await });
+    }
+    assert!(writes.join_all().await.iter().all(Result::is_ok));
+    assert_eq!(ids(&db).await, (0..500).collect::<Vec<_>>());
+    db.close().await;
+    assert_eq!(ids(&open(&database).await).await.len(), 500);
+}
+
+async fn a_write_that_violates_a_constraint_fails_alone(database: TestDatabase) {
+    let db = open(&database).await;
+    insert(&db, 7).await.expect("inserted");
+    let mut writes = JoinSet::new();
+    for id in 0..50 {
+        let db = db.clone();
+        writes.spawn(async move { (id, insert(&db, id).await) });
+    }
+    for (id, outcome) in writes.join_all().await {
+        match outcome {
+            Ok(()) => assert_ne!(id, 7),
+            Err(error) => assert!(id == 7 && error.is_unique_violation(), "{id}: {error}"),
+        }
+    }
+    assert_eq!(ids(&db).await.len(), 50);
+}
+
+async fn a_transaction_that_fails_takes_no_effect(database: TestDatabase) {
+    let db = open(&database).await;
+    insert(&db, 1).await.expect("inserted");
+    let several = async |ids: [i64; 2]| {
+        db_transaction!(&db, |connection| {
+            for id in ids {
+                sqlx::query("insert into items (id) values ($1)").bind(id).execute(&mut *connection).await?;
+            }
+            Ok(())
+        })
+    };
+    let (failed, beside) = tokio::join!(several([2, 1]), several([3, 4]));
+    assert!(failed.expect_err("1 is there").is_unique_violation());
+    beside.expect("the others are not concerned");
+    assert_eq!(ids(&db).await, [1, 3, 4]);
+}
+
+async fn a_write_that_panics_does_not_end_the_database(database: TestDatabase) {
+    let db = open(&database).await;
+    let panicking = tokio::spawn({
+        let db = db.clone();
+        async move {
+            db_write!(&db, |connection| {
+                let insert = sqlx::query_scalar("insert into items (id) values (1) returning id");
+                let id: i64 = insert.fetch_one(&mut *connection).await?;
+                assert_ne!(id, 1, "a panic in the middle of a write");
+                Ok(())
+            })
+        }
+    });
+    _ = panicking.await;
+    insert(&db, 2).await.expect("the next write goes on");
+    assert!(ids(&db).await.contains(&2));
+}
+
+async fn a_write_whose_caller_has_gone_takes_effect_or_none(database: TestDatabase) {
+    let db = open(&database).await;
+    for id in 0..50 {
+        let write = insert(&db, id);
+        _ = tokio::time::timeout(Duration::from_micros(50), write).await;
+    }
+    // The next writes are not disturbed by what was abandoned.
+    for id in 100..110 {
+        insert(&db, id).await.expect("inserted");
+    }
+    assert_eq!(ids(&db).await.iter().filter(|id| **id >= 100).count(), 10);
+}
+
+async fn several_replicas_may_start_at_once(database: TestDatabase) {
+    let mut replicas = JoinSet::new();
+    for id in 0..4 {
+        let url = database.parsed_url();
+        replicas.spawn(async move {
+            let db = Db::open(&url, "test", &MIGRATIONS, &pool()).await.expect("the database opens");
+            insert(&db, id).await.expect("inserted");
+        });
+    }
+    replicas.join_all().await;
+    assert_eq!(ids(&open(&database).await).await, [0, 1, 2, 3]);
+}
+
+async fn the_tables_of_another_program_are_refused(database: TestDatabase) {
+    open(&database).await.close().await;
+    let others = migrations("create table others (id bigint primary key)");
+    let error = Db::open(&database.parsed_url(), "test", &others, &pool()).await.expect_err("refused");
+    assert!(format!("{error:#}").contains("not those of this program"), "{error:#}");
+}
+
+#[tokio::test]
+async fn a_database_file_is_for_its_owner_alone() {
+    let database = TestDatabase::sqlite();
+    insert(&open(&database).await, 1).await.expect("inserted");
+    for entry in database.folder().read_dir().expect("a folder") {
+        let entry = entry.expect("an entry");
+        let mode = entry.metadata().expect("a file").permissions().mode() & 0o777;
+        assert_eq!(mode, 0o600, "{}", entry.path().display());
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_takes_too_long_is_given_up() {
+    let Some(database) = TestDatabase::postgres().await else { return };
+    let args = PoolArgs { database_timeout: Duration::from_millis(200), database_connections: 1 };
+    let db = Db::open(&database.parsed_url(), "test", &MIGRATIONS, &args).await.expect("the database opens");
+    let slow = db_read!(&db, |connection| sqlx::query("select pg_sleep(30)").execute(connection).await.map(|_| ()));
+    let refusal = Refusal::from(slow.expect_err("given up"));
+    assert_eq!(refusal.code(), Code::Unavailable);
+    // The one connection of the pool is not lost.
+    insert(&db, 1).await.expect("inserted");
+}
+
+#[tokio::test]
+async fn a_server_that_cannot_be_reached_is_named_without_its_password() {
+    let url = "postgres://me:hunter2@127.0.0.1:1/db".parse().expect("a URL");
+    let error = Db::open(&url, "test", &MIGRATIONS, &pool()).await.expect_err("nobody listens");
+    let text = format!("{error:#} {url:?}");
+    assert!(text.contains("127.0.0.1:1") && !text.contains("hunter2"), "{text}");
+}
+
+#[tokio::test]
+async fn what_is_no_database_is_refused_and_left_as_it_is() {
+    let folder = testing::folder();
+    let file = folder.path().join("x.db");
+    let content = "no database ".repeat(1000);
+    std::fs::write(&file, &content).expect("written");
+    let url = format!("sqlite:{}", file.display()).parse().expect("a URL");
+    let error = Db::open(&url, "test", &MIGRATIONS, &pool()).await.expect_err("refused");
+    assert!(format!("{error:#}").contains("not a database"), "{error:#}");
+    assert_eq!(std::fs::read_to_string(&file).expect("still there"), content);
+}
