@@ -159,7 +159,7 @@ impl Hands {
 pub async fn call_raw(channel: &Channel, path: &str, request: Request<Vec<u8>>) -> Result<Vec<u8>, Status> {
     let mut client = tonic::client::Grpc::new(channel.clone()).max_decoding_message_size(usize::MAX);
     client.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;
-    let path = PathAndQuery::from_maybe_shared(path.to_owned()).expect("a path");
+    let path: PathAndQuery = path.parse().expect("a path");
     client.unary(request, path, RawCodec).await.map(Response::into_inner)
 }
 
