@@ -4,9 +4,9 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::Args;
 use service_kit::{
-    config::{KeyArgs, LimitArgs, PoolArgs, Switch, TokenArgs, duration},
+    config::{GatewaySecretArgs, KeyArgs, LimitArgs, PoolArgs, Switch, TokenArgs, duration},
     db::DatabaseUrl,
-    secret_file, token,
+    token,
 };
 
 /// All settings.
@@ -36,13 +36,9 @@ pub struct Config {
     #[arg(long, env = "TASKEY_SECRET_FILE", value_name = "FILE")]
     pub secret_file: Option<PathBuf>,
 
-    /// A secret shared with the gateway, which proves by it that it may say where a call came from
-    #[arg(long, env = "TASKEY_GATEWAY_SECRET_FILE", value_name = "FILE")]
-    pub gateway_secret_file: Option<PathBuf>,
-
-    /// The same secret in memory, where the gateway runs in this process.
-    #[arg(skip)]
-    pub gateway_secret: Option<secret_file::Key>,
+    /// How the gateway proves itself.
+    #[command(flatten)]
+    pub gateway: GatewaySecretArgs,
 
     /// What tokens say of who made them and for whom.
     #[command(flatten)]

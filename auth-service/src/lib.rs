@@ -9,9 +9,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use anyhow::Context;
 use service_kit::{
-    clock::Clock, db::Db, interceptor::Authenticator, keys::KeySet, revocation::follow, secret_file, server::GrpcServer,
+    clock::Clock, config::LimitArgs, db::Db, interceptor::Authenticator, keys::KeySet, revocation::follow, secret_file,
+    server::GrpcServer,
 };
 use sqlx::migrate::Migrator;
 use taskey_proto::auth::v1::{
@@ -46,104 +46,91 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
 static MIGRATIONS: Migrator = sqlx::migrate!();
 
-/// Serves until `shutdown`.
+/// Opens and serves until `shutdown`.
 ///
 /// # Errors
-/// If a setting, a key file or the database is not usable; nothing has been changed then.
+/// As [`Server::open`] and [`Server::serve`].
 pub async fn run(
     config: Config,
     clock: Clock,
     listener: TcpListener,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
-    let secrets = Secrets::read(&config)?;
-    let db = Db::open(&config.database_url, "auth", &MIGRATIONS, &config.pool).await?;
-    let served = async {
-        let app = Arc::new(secrets.into_app(&config, clock, db.clone()).await?);
-        serve(config, app, listener, shutdown).await
-    };
-    let served = served.await;
-    db.close().await;
-    served
+    Server::open(config, clock).await?.serve(listener, shutdown).await
 }
 
-/// What is read before anything is touched.
-struct Secrets {
-    keys: KeySet,
-    hashing: Hashing,
-    /// `None` at the first start.
-    refresh: Option<secret_file::Key>,
-    gateway: Option<secret_file::Key>,
+/// The service with all that it needs, before it serves.
+pub struct Server {
+    app: Arc<App>,
+    limits: LimitArgs,
+    password_min_length: usize,
 }
 
-impl Secrets {
-    fn read(config: &Config) -> anyhow::Result<Self> {
-        let gateway = match &config.gateway_secret_file {
-            None => config.gateway_secret.clone(),
-            Some(file) => {
-                let secret = secret_file::read_key(file)?;
-                Some(secret.with_context(|| format!("cannot read {}: there is no such file", file.display()))?)
-            }
-        };
-        Ok(Self {
-            keys: KeySet::read(&config.keys.key_file)?,
-            hashing: Hashing::new(&config.passwords)?,
-            refresh: secret_file::read_key(&config.refresh_secret_file())?,
-            gateway,
-        })
-    }
-
-    async fn into_app(self, config: &Config, clock: Clock, db: Db) -> anyhow::Result<App> {
-        let refresh = match self.refresh {
+impl Server {
+    /// Reads the secrets, opens the database and learns what has been revoked.
+    ///
+    /// # Errors
+    /// If a setting, a key file or the database is not usable; nothing has been changed then.
+    pub async fn open(config: Config, clock: Clock) -> anyhow::Result<Self> {
+        // What is read comes before what is written.
+        let keys = Arc::new(KeySet::read(&config.keys.key_file)?);
+        let refresh_file = config.refresh_secret_file();
+        let refresh_secret = secret_file::read_key(&refresh_file)?;
+        let gateway_secret = config.gateway.read()?;
+        let hashing = Hashing::new(&config.passwords)?;
+        let db = Db::open(&config.database_url, "auth", &MIGRATIONS, &config.pool).await?;
+        let refresh_secret = match refresh_secret {
             Some(secret) => secret,
-            None => secret_file::create_key(&config.refresh_secret_file())?,
+            None => secret_file::create_key(&refresh_file)?,
         };
         let feed = Feed::open(db.clone(), &clock).await?;
-        let keys = Arc::new(self.keys);
-        Ok(App {
+        let app = App {
             authenticator: Authenticator::new(Arc::clone(&keys), config.tokens.clone(), feed.view(), clock.clone()),
-            hashing: self.hashing,
-            refresh_key: RefreshKey::new(&refresh),
-            tokens: config.tokens.clone(),
-            sessions: config.sessions.clone(),
-            gateway_secret: self.gateway,
+            refresh_key: RefreshKey::new(&refresh_secret),
+            tokens: config.tokens,
+            sessions: config.sessions,
             db,
             clock,
+            hashing,
             keys,
             feed,
-        })
+            gateway_secret,
+        };
+        let password_min_length = config.passwords.password_min_length.into();
+        Ok(Self { app: Arc::new(app), limits: config.limits, password_min_length })
     }
-}
 
-async fn serve(
-    config: Config,
-    app: Arc<App>,
-    listener: TcpListener,
-    shutdown: CancellationToken,
-) -> anyhow::Result<()> {
-    let (max_in, max_out) = (config.limits.max_request_bytes, config.limits.max_response_bytes);
-    let auth = AuthServiceServer::new(AuthService {
-        app: Arc::clone(&app),
-        password_min_length: config.passwords.password_min_length.into(),
-    })
-    .max_decoding_message_size(max_in)
-    .max_encoding_message_size(max_out);
-    let account = AccountServiceServer::new(AccountService { app: Arc::clone(&app) })
-        .max_decoding_message_size(max_in)
-        .max_encoding_message_size(max_out);
-    let token = TokenServiceServer::new(TokenService { app: Arc::clone(&app), shutdown: shutdown.clone() })
-        .max_decoding_message_size(max_in)
-        .max_encoding_message_size(max_out);
-    let server = GrpcServer::new("auth", config.limits, REQUEST_TIMEOUT)
-        .with(auth)
-        .with(InterceptedService::new(account, app.authenticator.clone()))
-        .with(token);
-
-    let (ready, is_ready) = watch::channel(false);
-    tokio::select! {
-        served = server.serve(listener, is_ready, shutdown) => served,
-        () = app.feed.run() => Ok(()),
-        () = follow::report(app.feed.view(), ready) => Ok(()),
-        () = purge::run(&app.db, &app.clock) => Ok(()),
+    /// Serves until `shutdown`, then drains. Nothing of it is left behind.
+    ///
+    /// # Errors
+    /// If the listener is not usable.
+    pub async fn serve(self, listener: TcpListener, shutdown: CancellationToken) -> anyhow::Result<()> {
+        let Self { app, limits, password_min_length } = self;
+        let (max_in, max_out) = (limits.max_request_bytes, limits.max_response_bytes);
+        let auth = AuthServiceServer::new(AuthService { app: Arc::clone(&app), password_min_length })
+            .max_decoding_message_size(max_in)
+            .max_encoding_message_size(max_out);
+        let account = AccountServiceServer::new(AccountService { app: Arc::clone(&app) })
+            .max_decoding_message_size(max_in)
+            .max_encoding_message_size(max_out);
+        let token = TokenServiceServer::new(TokenService { app: Arc::clone(&app), shutdown: shutdown.clone() })
+            .max_decoding_message_size(max_in)
+            .max_encoding_message_size(max_out);
+        let (ready, is_ready) = watch::channel(false);
+        let server = GrpcServer::new("auth", limits, REQUEST_TIMEOUT)
+            .with(auth)
+            .with(InterceptedService::new(account, app.authenticator.clone()))
+            .with(token)
+            .serve(listener, is_ready, shutdown);
+        let beside = async {
+            tokio::join!(app.feed.run(), follow::report(app.feed.view(), ready), purge::run(&app.db, &app.clock))
+        };
+        // All in one task, so that nothing outlives the server.
+        let served = tokio::select! {
+            served = server => served,
+            _ = beside => Err(anyhow::anyhow!("the work beside the server has ended")),
+        };
+        app.db.close().await;
+        served
     }
 }

@@ -45,9 +45,7 @@ impl Origin {
 fn shows_secret<T>(request: &Request<T>, gateway_secret: Option<&secret_file::Key>) -> bool {
     let shown = request.metadata().get(GATEWAY_SECRET).map(tonic::metadata::MetadataValue::as_bytes);
     match (shown, gateway_secret) {
-        (Some(shown), Some(secret)) => {
-            verify_slices_are_equal(shown, secret_file::encode_key(secret).as_bytes()).is_ok()
-        }
+        (Some(shown), Some(secret)) => verify_slices_are_equal(shown, secret.encode().as_bytes()).is_ok(),
         _ => false,
     }
 }

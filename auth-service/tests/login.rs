@@ -118,7 +118,7 @@ async fn a_flood_of_logins_is_refused_beyond_what_the_machine_can_bear(database:
 async fn the_address_of_the_caller_is_believed_from_the_gateway_alone(database: TestDatabase) {
     let file = database.folder().join("gateway.secret");
     let secret = service_kit::secret_file::create_key(&file).expect("a secret");
-    let shown = service_kit::secret_file::encode_key(&secret);
+    let shown = secret.encode();
     let server = Server::start_with(database, &["--gateway-secret-file", file.to_str().expect("UTF-8")]).await;
     server.sign_up("ann@example.com").await.expect("signed up");
     let mut last = None;

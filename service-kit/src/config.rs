@@ -1,8 +1,17 @@
 //! Settings that several programs share. Each is a flag and an environment variable; its comment is its `--help`.
 
-use std::{path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    io::{self, Write},
+    path::PathBuf,
+    process::ExitCode,
+    time::Duration,
+};
 
+use anyhow::Context;
 use clap::{Args, Parser, ValueEnum};
+use tonic::transport::{Endpoint, Uri};
+
+use crate::secret_file;
 
 /// Reads the settings of a program, or ends it: with 0 after `--help` or `--version`, and with one clear line and
 /// exit code 2 if a setting is wrong.
@@ -14,10 +23,11 @@ pub fn parse<P: Parser>() -> Result<P, ExitCode> {
         if error.use_stderr() {
             let text = error.to_string();
             let lines = text.lines().take_while(|line| !line.is_empty());
-            eprintln!("{}", lines.map(str::trim).collect::<Vec<_>>().join(" "));
+            _ = writeln!(io::stderr(), "{}", lines.map(str::trim).collect::<Vec<_>>().join(" "));
             ExitCode::from(2)
         } else {
-            print!("{error}");
+            // The reader may have closed the pipe, as `head` does.
+            _ = write!(io::stdout(), "{error}");
             ExitCode::SUCCESS
         }
     })
@@ -29,6 +39,17 @@ pub fn parse<P: Parser>() -> Result<P, ExitCode> {
 /// If it is none.
 pub fn duration(text: &str) -> Result<Duration, humantime::DurationError> {
     humantime::parse_duration(text)
+}
+
+/// Reads the address of a service, such as `http://127.0.0.1:50051`.
+///
+/// # Errors
+/// If it is none, or has a path or a query, which gRPC does not know.
+pub fn endpoint(text: &str) -> Result<Endpoint, String> {
+    let wrong = || "expected http://HOST:PORT".to_owned();
+    let uri: Uri = text.parse().map_err(|_| wrong())?;
+    let plain = uri.scheme_str() == Some("http") && uri.host().is_some_and(|host| !host.is_empty());
+    if plain && uri.path() == "/" && uri.query().is_none() { Ok(Endpoint::from(uri)) } else { Err(wrong()) }
 }
 
 /// What tokens say of who made them and for whom.
@@ -51,6 +72,31 @@ pub struct KeyArgs {
     /// The keys of the access tokens: a JWK Set (RFC 7517) that nobody else may read (mode 0600)
     #[arg(long, env = "TASKEY_KEY_FILE", value_name = "FILE", default_value = "keys.json")]
     pub key_file: PathBuf,
+}
+
+/// What the gateway and auth-service both know, so that auth-service believes what the gateway says of its callers.
+#[derive(Args, Clone, Debug, Default)]
+pub struct GatewaySecretArgs {
+    /// The secret by which auth-service knows the gateway, and believes it where a call came from: 32 bytes in
+    /// base64url, in a file that nobody else may read (mode 0600). Without it auth-service sees the gateway's address
+    #[arg(long, env = "TASKEY_GATEWAY_SECRET_FILE", value_name = "FILE")]
+    pub gateway_secret_file: Option<PathBuf>,
+
+    /// The same secret in memory, where both run in one process.
+    #[arg(skip)]
+    pub gateway_secret: Option<secret_file::Key>,
+}
+
+impl GatewaySecretArgs {
+    /// The secret, if there is one.
+    ///
+    /// # Errors
+    /// If its file cannot be read, others may read it too, or it holds no such secret.
+    pub fn read(&self) -> anyhow::Result<Option<secret_file::Key>> {
+        let Some(file) = &self.gateway_secret_file else { return Ok(self.gateway_secret.clone()) };
+        let secret = secret_file::read_key(file)?;
+        Ok(Some(secret.with_context(|| format!("cannot read {}: there is no such file", file.display()))?))
+    }
 }
 
 /// How the database is used.

@@ -1,6 +1,7 @@
 //! Files that hold secrets: readable by their owner alone, and never overwritten.
 
 use std::{
+    fmt,
     fs::{self, File, OpenOptions},
     io::{self, Read, Write},
     os::unix::fs::{OpenOptionsExt, PermissionsExt},
@@ -56,8 +57,41 @@ pub fn create(path: &Path, content: &str) -> io::Result<()> {
     written
 }
 
-/// A 32-byte key.
-pub type Key = Zeroizing<[u8; 32]>;
+/// A 32-byte key, which `Debug` does not show.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Key(Zeroizing<[u8; 32]>);
+
+impl Key {
+    /// A key of these bytes.
+    #[must_use]
+    pub fn new(bytes: [u8; 32]) -> Self {
+        Self(Zeroizing::new(bytes))
+    }
+
+    /// A new random key.
+    #[must_use]
+    pub fn random() -> Self {
+        Self::new(crate::random::bytes())
+    }
+
+    /// The bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &*self.0
+    }
+
+    /// The key as it is written in files, and shown to a peer that holds it too.
+    #[must_use]
+    pub fn encode(&self) -> Zeroizing<String> {
+        Zeroizing::new(BASE64_URL_SAFE_NO_PAD.encode(*self.0))
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Key").finish_non_exhaustive()
+    }
+}
 
 /// Reads a 32-byte key that is written in base64url. `None` if there is no such file.
 ///
@@ -70,7 +104,7 @@ pub fn read_key(path: &Path) -> anyhow::Result<Option<Key>> {
     let text = read(path)?;
     let mut key = Zeroizing::new([0; 32]);
     match BASE64_URL_SAFE_NO_PAD.decode_slice(text.trim_end(), &mut *key) {
-        Ok(32) => Ok(Some(key)),
+        Ok(32) => Ok(Some(Key(key))),
         _ => anyhow::bail!("{} does not hold a key of 32 bytes in base64url", path.display()),
     }
 }
@@ -80,17 +114,10 @@ pub fn read_key(path: &Path) -> anyhow::Result<Option<Key>> {
 /// # Errors
 /// If the file cannot be written.
 pub fn create_key(path: &Path) -> anyhow::Result<Key> {
-    let text = encode_key(&Zeroizing::new(crate::random::bytes()));
-    match create(path, &text) {
+    match create(path, &Key::random().encode()) {
         Ok(()) => tracing::info!(file = %path.display(), "made a new secret"),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
         Err(error) => return Err(error).with_context(|| format!("cannot write {}", path.display())),
     }
     read_key(path)?.with_context(|| format!("{} has gone", path.display()))
-}
-
-/// A key as it is written in files and shown to a peer that holds it too.
-#[must_use]
-pub fn encode_key(key: &Key) -> Zeroizing<String> {
-    Zeroizing::new(BASE64_URL_SAFE_NO_PAD.encode(**key))
 }

@@ -24,7 +24,7 @@ impl RefreshKey {
     /// A key from its secret.
     #[must_use]
     pub fn new(secret: &secret_file::Key) -> Self {
-        Self(hmac::Key::new(hmac::HMAC_SHA256, &**secret))
+        Self(hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes()))
     }
 
     /// `base64url(session id ‖ generation ‖ HMAC-SHA256(key, session id ‖ generation))`.
@@ -63,13 +63,12 @@ impl RefreshToken {
 
 #[cfg(test)]
 mod tests {
-    use service_kit::{clock::Clock, random};
-    use zeroize::Zeroizing;
+    use service_kit::{clock::Clock, secret_file};
 
     use super::{RefreshKey, RefreshToken};
 
     fn key() -> RefreshKey {
-        RefreshKey::new(&Zeroizing::new(random::bytes()))
+        RefreshKey::new(&secret_file::Key::random())
     }
 
     #[test]

@@ -1,0 +1,206 @@
+//! The settings of the all-in-one program: those of the single services that make sense in one process.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::{Path, PathBuf},
+};
+
+use auth_service::config::{PasswordArgs, SessionArgs};
+use clap::Parser;
+use gateway::config::JsonArgs;
+use service_kit::{
+    config::{GatewaySecretArgs, KeyArgs, LimitArgs, PoolArgs, Switch, TokenArgs},
+    db::DatabaseUrl,
+    secret_file,
+    telemetry::TelemetryArgs,
+};
+use task_service::config::TaskArgs;
+use tonic::transport::Endpoint;
+
+/// A to-do backend: accounts, sessions and tasks over gRPC and HTTP/JSON, all in one process.
+#[derive(Debug, Parser)]
+#[command(name = "taskey", version)]
+pub struct Cli {
+    /// Where the databases and the keys are; made at the first start, for the user alone (mode 0700)
+    #[arg(long, env = "TASKEY_DATA_DIR", default_value = "./data", value_name = "FOLDER")]
+    pub data_dir: PathBuf,
+
+    /// Where auth-service listens; port 0 takes a free one
+    #[arg(long, env = "TASKEY_AUTH_LISTEN", default_value = "127.0.0.1:50051", value_name = "ADDRESS")]
+    pub auth_listen: SocketAddr,
+
+    /// Where task-service listens
+    #[arg(long, env = "TASKEY_TASK_LISTEN", default_value = "127.0.0.1:50052", value_name = "ADDRESS")]
+    pub task_listen: SocketAddr,
+
+    /// Where the gateway listens
+    #[arg(long, env = "TASKEY_GATEWAY_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
+    pub gateway_listen: SocketAddr,
+
+    /// The database: postgres://..., or sqlite:PATH, to whose file name -auth and -task are added [default: auth.db
+    /// and task.db in the data directory]
+    // The URL may hold a password, which `--help` would show.
+    #[arg(long, env = "TASKEY_DATABASE_URL", value_name = "URL", hide_env_values = true)]
+    pub database_url: Option<DatabaseUrl>,
+
+    /// The keys of the access tokens: a JWK Set [default: keys.json in the data directory, made at the first start]
+    #[arg(long, env = "TASKEY_KEY_FILE", value_name = "FILE")]
+    pub key_file: Option<PathBuf>,
+
+    /// The secret of the refresh tokens [default: refresh.secret beside the key file, made at the first start]
+    #[arg(long, env = "TASKEY_SECRET_FILE", value_name = "FILE")]
+    pub secret_file: Option<PathBuf>,
+
+    /// Whether rate limits count
+    #[arg(long, env = "TASKEY_RATE_LIMITS", default_value = "on", value_name = "SWITCH")]
+    pub rate_limits: Switch,
+
+    /// What tokens say of who made them and for whom.
+    #[command(flatten)]
+    pub tokens: TokenArgs,
+
+    /// How long sessions live.
+    #[command(flatten)]
+    pub sessions: SessionArgs,
+
+    /// What passwords must be like.
+    #[command(flatten)]
+    pub passwords: PasswordArgs,
+
+    /// What concerns tasks alone.
+    #[command(flatten)]
+    pub tasks: TaskArgs,
+
+    /// What concerns JSON alone.
+    #[command(flatten)]
+    pub json: JsonArgs,
+
+    /// How the databases are used.
+    #[command(flatten)]
+    pub pool: PoolArgs,
+
+    /// The limits of each server.
+    #[command(flatten)]
+    pub limits: LimitArgs,
+
+    /// The log.
+    #[command(flatten)]
+    pub telemetry: TelemetryArgs,
+}
+
+/// The settings of each service.
+pub struct Configs {
+    /// Of auth-service.
+    pub auth: auth_service::config::Config,
+    /// Of task-service.
+    pub task: task_service::config::Config,
+    /// Of the gateway.
+    pub gateway: gateway::config::Config,
+}
+
+impl Cli {
+    /// Where the keys of the access tokens are.
+    pub fn key_file(&self) -> PathBuf {
+        self.key_file.clone().unwrap_or_else(|| self.data_dir.join("keys.json"))
+    }
+
+    /// The settings of each service, which listen on these addresses.
+    pub fn into_configs(self, auth: SocketAddr, task: SocketAddr, gateway: SocketAddr) -> Configs {
+        // The gateway and auth-service share a process, and a secret that nobody else knows.
+        let secret = Some(secret_file::Key::random());
+        let gateway_secret = GatewaySecretArgs { gateway_secret_file: None, gateway_secret: secret };
+        let keys = KeyArgs { key_file: self.key_file() };
+        // The gateway drains first, since its calls need the services; both must fit into the time there is.
+        let limits = LimitArgs { drain_timeout: self.limits.drain_timeout / 2, ..self.limits.clone() };
+        Configs {
+            auth: auth_service::config::Config {
+                listen: auth,
+                database_url: self.database("auth"),
+                keys: keys.clone(),
+                secret_file: self.secret_file.clone(),
+                gateway: gateway_secret.clone(),
+                tokens: self.tokens.clone(),
+                sessions: self.sessions.clone(),
+                passwords: self.passwords.clone(),
+                pool: self.pool.clone(),
+                limits: limits.clone(),
+                rate_limits: self.rate_limits,
+            },
+            task: task_service::config::Config {
+                listen: task,
+                database_url: self.database("task"),
+                auth_url: vec![endpoint(auth)],
+                keys,
+                tokens: self.tokens,
+                tasks: self.tasks,
+                pool: self.pool,
+                limits: limits.clone(),
+                rate_limits: self.rate_limits,
+            },
+            gateway: gateway::config::Config {
+                listen: gateway,
+                auth_url: endpoint(auth),
+                task_url: endpoint(task),
+                gateway: gateway_secret,
+                json: self.json,
+                limits,
+            },
+        }
+    }
+
+    fn database(&self, service: &str) -> DatabaseUrl {
+        match &self.database_url {
+            None => DatabaseUrl::Sqlite(self.data_dir.join(service).with_extension("db")),
+            Some(DatabaseUrl::Sqlite(path)) => DatabaseUrl::Sqlite(beside(path, service)),
+            // Each service has a schema of its own.
+            Some(server) => server.clone(),
+        }
+    }
+}
+
+/// `taskey.db` becomes `taskey-auth.db`.
+fn beside(path: &Path, service: &str) -> PathBuf {
+    let mut name = path.file_stem().unwrap_or_default().to_owned();
+    name.push("-");
+    name.push(service);
+    if let Some(extension) = path.extension() {
+        name.push(".");
+        name.push(extension);
+    }
+    path.with_file_name(name)
+}
+
+/// How a service that listens on this address is reached from its own machine.
+pub fn endpoint(listen: SocketAddr) -> Endpoint {
+    let ip = match listen.ip() {
+        ip if !ip.is_unspecified() => ip,
+        IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+    };
+    let url = format!("http://{}", SocketAddr::new(ip, listen.port()));
+    Endpoint::from_shared(url).expect("an address makes a URL")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_service_has_a_database_of_its_own() {
+        let cli = |arguments: &[&str]| Cli::parse_from(["taskey"].iter().chain(arguments));
+        let file = |cli: &Cli, service| format!("{:?}", cli.database(service));
+        assert_eq!(file(&cli(&[]), "auth"), "sqlite:./data/auth.db");
+        assert_eq!(file(&cli(&["--data-dir", "/d"]), "task"), "sqlite:/d/task.db");
+        assert_eq!(file(&cli(&["--database-url", "sqlite:/d/x.db"]), "auth"), "sqlite:/d/x-auth.db");
+        assert_eq!(file(&cli(&["--database-url", "sqlite:x"]), "task"), "sqlite:x-task");
+        assert_eq!(file(&cli(&["--database-url", "postgres://u:p@h/d"]), "task"), "postgres://h:5432");
+    }
+
+    #[test]
+    fn a_service_on_all_addresses_is_reached_through_loopback() {
+        let uri = |address: &str| endpoint(address.parse().expect("an address")).uri().to_string();
+        assert_eq!(uri("0.0.0.0:1"), "http://127.0.0.1:1/");
+        assert_eq!(uri("[::]:1"), "http://[::1]:1/");
+        assert_eq!(uri("10.0.0.1:1"), "http://10.0.0.1:1/");
+    }
+}

@@ -1,0 +1,56 @@
+//! `taskey`: all services in one process; see `--help`.
+
+use std::process::ExitCode;
+
+use service_kit::{clock::Clock, config::parse, server::connection, shutdown, telemetry};
+use tokio_util::sync::CancellationToken;
+
+mod config;
+mod data_dir;
+mod hint;
+
+use config::Cli;
+use data_dir::DataDir;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match parse::<Cli>() {
+        Ok(cli) => shutdown::exit_code(serve(cli).await),
+        Err(code) => code,
+    }
+}
+
+async fn serve(cli: Cli) -> anyhow::Result<()> {
+    telemetry::init(&cli.telemetry)?;
+    let shutdown = shutdown::on_signal()?;
+    let auth = connection::bind(cli.auth_listen, &cli.limits).await?;
+    let task = connection::bind(cli.task_listen, &cli.limits).await?;
+    let gateway = connection::bind(cli.gateway_listen, &cli.limits).await?;
+    // A port 0 has become a free one.
+    let (auth_address, task_address) = (auth.local_addr()?, task.local_addr()?);
+    let gateway_address = gateway.local_addr()?;
+
+    let _data_dir = DataDir::take(&cli.data_dir)?;
+    data_dir::ensure_keys(&cli.key_file())?;
+    let configs = cli.into_configs(auth_address, task_address, gateway_address);
+
+    // The gateway ends first, since its calls need the services; whichever ends takes the others with it.
+    let services_shutdown = CancellationToken::new();
+    let clock = Clock::system();
+    let (auth, task, gateway, ()) = tokio::join!(
+        then_cancel(auth_service::run(configs.auth, clock.clone(), auth, services_shutdown.clone()), &shutdown),
+        then_cancel(task_service::run(configs.task, clock, task, services_shutdown.clone()), &shutdown),
+        then_cancel(gateway::run(configs.gateway, gateway, shutdown.clone()), &services_shutdown),
+        hint::print_when_ready(auth_address, task_address, gateway_address, &shutdown),
+    );
+    auth.and(task).and(gateway)
+}
+
+async fn then_cancel(
+    service: impl Future<Output = anyhow::Result<()>>,
+    shutdown: &CancellationToken,
+) -> anyhow::Result<()> {
+    let served = service.await;
+    shutdown.cancel();
+    served
+}

@@ -1,0 +1,9 @@
+//! The programs as people run them: real processes, real sockets, real signals.
+
+mod every_rpc;
+mod faults;
+mod processes;
+mod program;
+mod readme;
+mod reflection;
+mod scenario;

@@ -1,0 +1,243 @@
+//! Programs that a test starts, asks and kills.
+
+use std::{
+    collections::HashMap,
+    io::{BufRead, BufReader},
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::mpsc,
+    thread,
+    time::Duration,
+};
+
+use service_kit::testing::TestDatabase;
+use taskey_proto::{
+    auth::v1::{LoginRequest, LogoutRequest, SignUpRequest, TokenPair, auth_service_client::AuthServiceClient},
+    task::v1::{CreateTaskRequest, ListTasksRequest, Task, task_service_client::TaskServiceClient},
+};
+use tonic::{Request, Status, transport::Channel};
+use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
+
+pub const PASSWORD: &str = "correct horse battery staple";
+
+/// How long a program may take to say that it listens, on a machine that is busy with other tests.
+const START_LIMIT: Duration = Duration::from_secs(60);
+
+/// A program of the workspace. Cargo has built it beside this test's own.
+pub fn program(name: &str) -> PathBuf {
+    let path = Path::new(env!("CARGO_BIN_EXE_taskey")).with_file_name(name);
+    assert!(path.exists(), "{} is not built: cargo build --workspace", path.display());
+    path
+}
+
+/// A running program, killed when it is dropped.
+pub struct Process {
+    child: Child,
+    addresses: HashMap<String, SocketAddr>,
+}
+
+impl Process {
+    /// Starts a program and waits until it listens under each of these names.
+    pub fn start(program: &Path, arguments: &[String], listeners: &[&str]) -> Self {
+        let mut child = Command::new(program)
+            .args(arguments)
+            .args(["--log", "warn"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        let output = BufReader::new(child.stdout.take().expect("piped"));
+        let (lines, listening) = mpsc::channel();
+        // It reads on to the end, so that the program never finds the pipe full.
+        thread::spawn(move || output.lines().map_while(Result::ok).for_each(|line| _ = lines.send(line)));
+        let mut addresses = HashMap::new();
+        while addresses.len() < listeners.len() {
+            let line = listening.recv_timeout(START_LIMIT).expect("the program listens");
+            if let ["listening", name, address] = line.split(' ').collect::<Vec<_>>()[..] {
+                addresses.insert(name.to_owned(), address.parse().expect("an address"));
+            }
+        }
+        Self { child, addresses }
+    }
+
+    pub fn address(&self, name: &str) -> SocketAddr {
+        self.addresses[name]
+    }
+
+    pub fn channel(&self, name: &str) -> Channel {
+        Channel::from_shared(format!("http://{}", self.address(name))).expect("a URL").connect_lazy()
+    }
+
+    /// SIGKILL: the program cannot do anything about it.
+    pub fn kill(mut self) {
+        self.child.kill().expect("killed");
+        self.child.wait().expect("ended");
+    }
+
+    /// Sends a signal by its name.
+    pub fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status();
+        assert!(sent.expect("there is a kill").success());
+    }
+
+    /// The exit code, once the program has ended by itself.
+    pub fn wait(mut self) -> Option<i32> {
+        self.child.wait().expect("ended").code()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended already.
+        _ = self.child.kill();
+        _ = self.child.wait();
+    }
+}
+
+/// All services, in one process or in three.
+pub struct Taskey {
+    processes: Vec<Process>,
+    /// Addresses of a first start are kept by the next.
+    arguments: Vec<(PathBuf, Vec<String>, Vec<&'static str>)>,
+}
+
+impl Taskey {
+    /// `taskey` on the data directory in the folder of the database.
+    pub async fn start(database: &TestDatabase) -> Self {
+        let data = database.folder().join("data").display().to_string();
+        let listen = ["--auth-listen", "--task-listen", "--gateway-listen"].map(|flag| [flag, "127.0.0.1:0"]);
+        let mut arguments: Vec<_> = listen.concat().iter().map(ToString::to_string).collect();
+        arguments.extend(["--data-dir".to_owned(), data]);
+        if database.url().starts_with("postgres") {
+            arguments.extend(["--database-url".to_owned(), database.url().to_owned()]);
+        }
+        Self::run(vec![(program("taskey"), arguments, vec!["auth", "task", "gateway"])]).await
+    }
+
+    /// The three programs, which meet over the network.
+    pub async fn start_apart(database: &TestDatabase) -> Self {
+        let keys = ["--key-file".to_owned(), database.key_file().display().to_string()];
+        let url = |service: &str| {
+            let url = if database.url().starts_with("postgres") {
+                database.url().to_owned()
+            } else {
+                format!("sqlite:{}", database.folder().join(service).with_extension("db").display())
+            };
+            ["--database-url".to_owned(), url]
+        };
+        let listen = ["--listen".to_owned(), "127.0.0.1:0".to_owned()];
+        let auth = (program("auth-service"), [&listen[..], &keys, &url("auth")].concat(), vec!["auth"]);
+        let auth_process = Process::start(&auth.0, &auth.1, &auth.2);
+        let auth_url = ["--auth-url".to_owned(), format!("http://{}", auth_process.address("auth"))];
+        let task = [&listen[..], &keys, &url("task"), &auth_url].concat();
+        let task = (program("task-service"), task, vec!["task"]);
+        let task_process = Process::start(&task.0, &task.1, &task.2);
+        let task_url = ["--task-url".to_owned(), format!("http://{}", task_process.address("task"))];
+        let gateway = (program("gateway"), [&listen[..], &auth_url, &task_url].concat(), vec!["gateway"]);
+        let gateway_process = Process::start(&gateway.0, &gateway.1, &gateway.2);
+        let taskey =
+            Self { processes: vec![auth_process, task_process, gateway_process], arguments: vec![auth, task, gateway] };
+        taskey.ready().await
+    }
+
+    async fn run(arguments: Vec<(PathBuf, Vec<String>, Vec<&'static str>)>) -> Self {
+        let processes = arguments.iter().map(|(program, flags, names)| Process::start(program, flags, names)).collect();
+        Self { processes, arguments }.ready().await
+    }
+
+    /// Kills every process and starts them again, on the addresses that they had.
+    pub async fn kill_and_start_again(mut self) -> Self {
+        for (process, (_, flags, names)) in self.processes.drain(..).zip(&mut self.arguments) {
+            for name in names.iter() {
+                let flag = if names.len() == 1 { "--listen".to_owned() } else { format!("--{name}-listen") };
+                let at = flags.iter().position(|other| *other == flag).expect("each has an address");
+                flags[at + 1] = process.address(name).to_string();
+            }
+            process.kill();
+        }
+        Self::run(self.arguments).await
+    }
+
+    /// Waits until every service says that it serves.
+    async fn ready(self) -> Self {
+        for name in ["auth", "task"] {
+            let request = HealthCheckRequest::default();
+            let states = HealthClient::new(self.channel(name)).watch(request).await;
+            let mut states = states.expect("the service tells its health").into_inner();
+            while states.message().await.expect("no error").expect("not the end").status() != ServingStatus::Serving {}
+        }
+        self
+    }
+
+    pub fn process(&self, name: &str) -> &Process {
+        self.processes.iter().find(|process| process.addresses.contains_key(name)).expect("a process has this listener")
+    }
+
+    pub fn channel(&self, name: &str) -> Channel {
+        self.process(name).channel(name)
+    }
+
+    pub fn auth(&self) -> AuthServiceClient<Channel> {
+        AuthServiceClient::new(self.channel("auth"))
+    }
+
+    pub fn tasks(&self) -> TaskServiceClient<Channel> {
+        TaskServiceClient::new(self.channel("task"))
+    }
+
+    /// Signs a person up and logs in.
+    pub async fn person(&self, email: &str) -> TokenPair {
+        let (email, password) = (email.to_owned(), PASSWORD.to_owned());
+        let sign_up = SignUpRequest { email: email.clone(), password: password.clone(), ..SignUpRequest::default() };
+        self.auth().sign_up(sign_up).await.expect("signed up");
+        let login = LoginRequest { email, password, ..LoginRequest::default() };
+        self.auth().login(login).await.expect("logged in").into_inner()
+    }
+
+    pub async fn logout(&self, pair: &TokenPair) {
+        let request = LogoutRequest { refresh_token: pair.refresh_token.clone() };
+        self.auth().logout(request).await.expect("logged out");
+    }
+
+    pub async fn create(&self, access_token: &str, title: &str) -> Result<Task, Status> {
+        let task = Some(Task { title: title.to_owned(), ..Task::default() });
+        let request = bearer(access_token, CreateTaskRequest { task });
+        self.tasks().create_task(request).await.map(tonic::Response::into_inner)
+    }
+
+    pub async fn list(&self, access_token: &str) -> Result<Vec<Task>, Status> {
+        let mut tasks = Vec::new();
+        let mut page = ListTasksRequest { page_size: 500, ..ListTasksRequest::default() };
+        loop {
+            let answer = self.tasks().list_tasks(bearer(access_token, page.clone())).await?.into_inner();
+            tasks.extend(answer.tasks);
+            if answer.next_page_token.is_empty() {
+                return Ok(tasks);
+            }
+            page.page_token = answer.next_page_token;
+        }
+    }
+}
+
+/// A request with an access token.
+pub fn bearer<T>(access_token: &str, message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    let value = format!("Bearer {access_token}").parse().expect("a token is ASCII");
+    request.metadata_mut().insert("authorization", value);
+    request
+}
+
+/// What the gateway answers to `curl` with these arguments: the HTTP status and the body.
+pub async fn curl(taskey: &Taskey, path: &str, arguments: &[&str]) -> (u16, String) {
+    let url = format!("http://{}{path}", taskey.process("gateway").address("gateway"));
+    let output = tokio::process::Command::new("curl")
+        .args(["--silent", "--show-error", "--write-out", "\n%{http_code}", &url])
+        .args(arguments)
+        .output()
+        .await
+        .expect("there is a curl");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let output = String::from_utf8(output.stdout).expect("UTF-8");
+    let (body, status) = output.rsplit_once('\n').expect("a status follows the body");
+    (status.parse().expect("a status"), body.to_owned())
+}

@@ -1,0 +1,125 @@
+//! How `taskey` begins and ends.
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    process::{Command, Output},
+};
+
+use service_kit::testing::{TestDatabase, folder};
+
+use crate::processes::{Process, Taskey, program};
+
+const LISTEN: [&str; 6] =
+    ["--auth-listen", "127.0.0.1:0", "--task-listen", "127.0.0.1:0", "--gateway-listen", "127.0.0.1:0"];
+
+fn taskey(folder: &Path, arguments: &[&str]) -> Output {
+    let mut command = Command::new(program("taskey"));
+    command.current_dir(folder).env_clear().args(LISTEN).args(arguments).output().expect("the program runs")
+}
+
+#[track_caller]
+fn refuses(folder: &Path, arguments: &[&str], expected: &str) {
+    let output = taskey(folder, arguments);
+    let errors = String::from_utf8(output.stderr).expect("UTF-8");
+    assert!(!output.status.success(), "{arguments:?}");
+    assert_eq!(errors.lines().count(), 1, "{errors}");
+    assert!(errors.contains(expected), "{errors}");
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).expect("made").permissions().mode() & 0o777
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_start_makes_everything_for_the_user_alone() {
+    let database = TestDatabase::sqlite();
+    let _taskey = Taskey::start(&database).await;
+    let data = database.folder().join("data");
+    assert_eq!(mode(&data), 0o700);
+    for file in ["keys.json", "refresh.secret", "auth.db", "task.db"] {
+        assert_eq!(mode(&data.join(file)), 0o600, "{file}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_data_directory_is_used_by_one_process_at_a_time() {
+    let database = TestDatabase::sqlite();
+    let _taskey = Taskey::start(&database).await;
+    let data = database.folder().join("data").display().to_string();
+    refuses(database.folder(), &["--data-dir", &data], "is in use by process");
+}
+
+#[test]
+fn a_wrong_setting_is_refused_and_makes_nothing() {
+    let folder = folder();
+    refuses(folder.path(), &["--revocation-max-staleness", "soon"], "--revocation-max-staleness");
+    refuses(folder.path(), &["--no-such-setting"], "--no-such-setting");
+    refuses(folder.path(), &["--gateway-listen", "0.0.0.0:0", "--data-dir", "d"], "cannot be used multiple times");
+    assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 0);
+}
+
+#[test]
+fn a_port_that_is_taken_is_named_and_makes_nothing() {
+    let folder = folder();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = taken.local_addr().expect("an address").to_string();
+    let output = Command::new(program("taskey"))
+        .current_dir(folder.path())
+        .env_clear()
+        .args(["--auth-listen", &address])
+        .output()
+        .expect("the program runs");
+    let errors = String::from_utf8(output.stderr).expect("UTF-8");
+    assert!(!output.status.success() && errors.contains(&address) && errors.lines().count() == 1, "{errors}");
+    assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 0);
+}
+
+#[test]
+fn a_key_file_that_others_may_read_is_refused() {
+    let folder = folder();
+    let file = folder.path().join("keys.json");
+    service_kit::keys::generate(service_kit::keys::NewKey::Hs256, &file).expect("a key file");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).expect("changed");
+    refuses(folder.path(), &["--key-file", "keys.json"], "mode 0644");
+}
+
+#[test]
+fn help_names_every_setting_that_scripts_rely_on() {
+    for (name, settings) in [
+        ("taskey", &["--data-dir", "--auth-listen", "--task-listen", "--gateway-listen", "--database-url"][..]),
+        ("auth-service", &["--listen", "--key-file", "--secret-file", "--access-token-ttl", "--refresh-grace"]),
+        ("task-service", &["--listen", "--auth-url", "--revocation-max-staleness", "--issuer", "--audience"]),
+        ("gateway", &["--listen", "--auth-url", "--task-url"]),
+    ] {
+        let output = Command::new(program(name)).arg("--help").output().expect("the program runs");
+        let help = String::from_utf8(output.stdout).expect("UTF-8");
+        assert!(output.status.success());
+        for setting in settings.iter().chain(&["--log", "--log-format"]) {
+            assert!(help.contains(setting), "{name} {setting}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sigterm_drains_and_ends_with_0() {
+    for (name, flags, listeners) in [
+        ("taskey", &LISTEN[..], &["auth", "task", "gateway"][..]),
+        ("gateway", &["--listen", "127.0.0.1:0"], &["gateway"]),
+    ] {
+        let folder = folder();
+        let data = folder.path().join("data").display().to_string();
+        let mut flags: Vec<_> = flags.iter().map(ToString::to_string).collect();
+        if name == "taskey" {
+            flags.extend(["--data-dir".to_owned(), data]);
+        }
+        let process = Process::start(&program(name), &flags, listeners);
+        // A connection that does nothing does not hold it.
+        let _idle = std::net::TcpStream::connect(process.address("gateway")).expect("connected");
+        process.signal("TERM");
+        let begun = tokio::time::Instant::now();
+        assert_eq!(process.wait(), Some(0), "{name}");
+        assert!(begun.elapsed().as_secs() < 15, "{name}");
+    }
+}

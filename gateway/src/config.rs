@@ -1,0 +1,59 @@
+//! The settings of the gateway.
+
+use std::net::SocketAddr;
+
+use clap::Args;
+use service_kit::config::{GatewaySecretArgs, LimitArgs, endpoint};
+use tonic::transport::Endpoint;
+
+use crate::request::JsonLimits;
+
+/// The settings of the gateway.
+#[derive(Args, Clone, Debug)]
+pub struct Config {
+    /// The address to serve on
+    #[arg(long, env = "TASKEY_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
+    pub listen: SocketAddr,
+
+    /// Where auth-service is
+    #[arg(long, env = "TASKEY_AUTH_URL", default_value = "http://127.0.0.1:50051", value_name = "URL",
+          value_parser = endpoint)]
+    pub auth_url: Endpoint,
+
+    /// Where task-service is
+    #[arg(long, env = "TASKEY_TASK_URL", default_value = "http://127.0.0.1:50052", value_name = "URL",
+          value_parser = endpoint)]
+    pub task_url: Endpoint,
+
+    /// How auth-service knows the gateway.
+    #[command(flatten)]
+    pub gateway: GatewaySecretArgs,
+
+    /// The limits of JSON.
+    #[command(flatten)]
+    pub json: JsonArgs,
+
+    /// The limits of the server.
+    #[command(flatten)]
+    pub limits: LimitArgs,
+}
+
+/// The limits of JSON.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Limits")]
+pub struct JsonArgs {
+    /// The largest JSON body that is accepted
+    #[arg(long, env = "TASKEY_MAX_JSON_BYTES", default_value_t = 64 * 1024, value_name = "BYTES")]
+    pub max_json_bytes: usize,
+
+    /// How deep the lists and objects of a JSON body may be nested
+    #[arg(long, env = "TASKEY_MAX_JSON_DEPTH", default_value_t = 32, value_name = "COUNT",
+          value_parser = clap::value_parser!(u8).range(1..=100))]
+    pub max_json_depth: u8,
+}
+
+impl From<&JsonArgs> for JsonLimits {
+    fn from(args: &JsonArgs) -> Self {
+        Self { max_bytes: args.max_json_bytes, max_depth: args.max_json_depth.into() }
+    }
+}

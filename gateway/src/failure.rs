@@ -1,0 +1,169 @@
+//! The one place that writes errors: from a gRPC status to HTTP.
+
+use std::time::Duration;
+
+use base64::{Engine, prelude::BASE64_STANDARD};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use prost::Message;
+use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+use service_kit::{
+    server::request_id::RequestId,
+    status::{Refusal, reason_name},
+};
+use taskey_proto::errors::v1::ErrorReason;
+use tonic::{Code, Status, body::Body};
+use tonic_types::pb;
+
+use crate::response;
+
+const ERROR_INFO: &str = "type.googleapis.com/google.rpc.ErrorInfo";
+const REQUEST_INFO: &str = "type.googleapis.com/google.rpc.RequestInfo";
+const RETRY_INFO: &str = "type.googleapis.com/google.rpc.RetryInfo";
+
+/// A request that failed.
+#[derive(Debug)]
+pub struct Failure {
+    status: Status,
+    http: Option<StatusCode>,
+    headers: HeaderMap,
+}
+
+impl From<Status> for Failure {
+    fn from(status: Status) -> Self {
+        Self { status, http: None, headers: HeaderMap::new() }
+    }
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        Status::from(refusal).into()
+    }
+}
+
+/// The body of the answer, whose shape is that of Google's APIs.
+#[derive(Serialize)]
+struct ErrorBody<'a> {
+    error: ErrorFields<'a>,
+}
+
+#[derive(Serialize)]
+struct ErrorFields<'a> {
+    code: u16,
+    status: &'static str,
+    message: &'a str,
+    details: Vec<Value>,
+}
+
+impl Failure {
+    /// Answers another HTTP code than the one that follows from the status.
+    #[must_use]
+    pub fn with_http(self, code: StatusCode) -> Self {
+        Self { http: Some(code), ..self }
+    }
+
+    /// Adds a header to the answer.
+    #[must_use]
+    pub fn with_header(mut self, name: header::HeaderName, value: HeaderValue) -> Self {
+        self.headers.insert(name, value);
+        self
+    }
+
+    /// The answer. Details are written in clear if `pool` knows their types.
+    #[must_use]
+    pub fn into_response(self, pool: &DescriptorPool, id: &RequestId) -> Response<Body> {
+        let details = details(&self.status, id);
+        let reason = find::<pb::ErrorInfo>(&details, ERROR_INFO).map(|info| info.reason).unwrap_or_default();
+        let too_large = reason == reason_name(ErrorReason::MessageTooLarge);
+        let (from_status, name) = mapping(self.status.code());
+        let code = match self.http {
+            Some(code) => code,
+            None if too_large => StatusCode::PAYLOAD_TOO_LARGE,
+            None => from_status,
+        };
+        let body = ErrorBody {
+            error: ErrorFields {
+                code: code.as_u16(),
+                status: name,
+                message: self.status.message(),
+                details: details.iter().map(|detail| in_clear(pool, detail)).collect(),
+            },
+        };
+        let body = serde_json::to_vec(&body).expect("strings and JSON values can be written");
+        let mut response = response::json(code, body);
+        response.headers_mut().extend(self.headers);
+        match code {
+            StatusCode::UNAUTHORIZED => {
+                let challenge = HeaderValue::from_static("Bearer error=\"invalid_token\"");
+                response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+            }
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
+                response.headers_mut().insert(header::RETRY_AFTER, retry_after(&details).into());
+            }
+            _ => {}
+        }
+        response
+    }
+}
+
+/// The HTTP code and the name of a status code, as the comments in google/rpc/code.proto have them.
+fn mapping(code: Code) -> (StatusCode, &'static str) {
+    match code {
+        Code::Ok => (StatusCode::OK, "OK"),
+        // HTTP has no word for it; 499 is what nginx and google.rpc say.
+        Code::Cancelled => (StatusCode::from_u16(499).expect("a code of three digits"), "CANCELLED"),
+        Code::Unknown => (StatusCode::INTERNAL_SERVER_ERROR, "UNKNOWN"),
+        Code::InvalidArgument => (StatusCode::BAD_REQUEST, "INVALID_ARGUMENT"),
+        Code::DeadlineExceeded => (StatusCode::GATEWAY_TIMEOUT, "DEADLINE_EXCEEDED"),
+        Code::NotFound => (StatusCode::NOT_FOUND, "NOT_FOUND"),
+        Code::AlreadyExists => (StatusCode::CONFLICT, "ALREADY_EXISTS"),
+        Code::PermissionDenied => (StatusCode::FORBIDDEN, "PERMISSION_DENIED"),
+        Code::ResourceExhausted => (StatusCode::TOO_MANY_REQUESTS, "RESOURCE_EXHAUSTED"),
+        Code::FailedPrecondition => (StatusCode::BAD_REQUEST, "FAILED_PRECONDITION"),
+        Code::Aborted => (StatusCode::CONFLICT, "ABORTED"),
+        Code::OutOfRange => (StatusCode::BAD_REQUEST, "OUT_OF_RANGE"),
+        Code::Unimplemented => (StatusCode::NOT_IMPLEMENTED, "UNIMPLEMENTED"),
+        Code::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL"),
+        Code::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE"),
+        Code::DataLoss => (StatusCode::INTERNAL_SERVER_ERROR, "DATA_LOSS"),
+        Code::Unauthenticated => (StatusCode::UNAUTHORIZED, "UNAUTHENTICATED"),
+    }
+}
+
+/// The details of a status, among them the request id.
+fn details(status: &Status, id: &RequestId) -> Vec<prost_types::Any> {
+    let mut details = pb::Status::decode(status.details()).unwrap_or_default().details;
+    if find::<pb::RequestInfo>(&details, REQUEST_INFO).is_none() {
+        let info = pb::RequestInfo { request_id: id.as_str().to_owned(), serving_data: String::new() };
+        details.push(prost_types::Any { type_url: REQUEST_INFO.to_owned(), value: info.encode_to_vec() });
+    }
+    details
+}
+
+fn find<M: Message + Default>(details: &[prost_types::Any], type_url: &str) -> Option<M> {
+    let detail = details.iter().find(|detail| detail.type_url == type_url)?;
+    M::decode(&*detail.value).ok()
+}
+
+/// Whole seconds, rounded up, and at least one: a client that is told to wait shall wait.
+fn retry_after(details: &[prost_types::Any]) -> u64 {
+    let delay = find::<pb::RetryInfo>(details, RETRY_INFO).and_then(|info| Duration::try_from(info.retry_delay?).ok());
+    delay.map_or(1, |delay| delay.as_secs() + u64::from(delay.subsec_nanos() > 0)).max(1)
+}
+
+/// The JSON of a `google.protobuf.Any`: its fields in clear, or its bytes in base64 if its type is unknown.
+fn in_clear(pool: &DescriptorPool, detail: &prost_types::Any) -> Value {
+    let name = detail.type_url.rsplit('/').next().unwrap_or_default();
+    let message = pool.get_message_by_name(name).and_then(|of| DynamicMessage::decode(of, &*detail.value).ok());
+    let fields = message.and_then(|message| {
+        message.serialize_with_options(serde_json::value::Serializer, &SerializeOptions::new()).ok()
+    });
+    let mut value = match fields {
+        Some(Value::Object(fields)) => fields,
+        Some(other) => Map::from_iter([("value".to_owned(), other)]),
+        None => Map::from_iter([("value".to_owned(), json!(BASE64_STANDARD.encode(&detail.value)))]),
+    };
+    value.insert("@type".to_owned(), json!(detail.type_url));
+    Value::Object(value)
+}

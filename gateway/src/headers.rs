@@ -1,0 +1,117 @@
+//! What the headers of an HTTP request become: metadata of the call, and its deadline.
+
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderName, HeaderValue, header, request};
+use service_kit::{
+    secret_file,
+    server::request_id::{REQUEST_ID, RequestId},
+    status::Refusal,
+};
+use tonic::transport::server::TcpConnectInfo;
+
+use crate::{backend::Backend, fault::Fault};
+
+const REQUEST_TIMEOUT: HeaderName = HeaderName::from_static("request-timeout");
+
+/// Whence the call came; believed by a service only beside [`GATEWAY`].
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const FORWARDED_USER_AGENT: HeaderName = HeaderName::from_static("x-forwarded-user-agent");
+/// Proves that it is the gateway that calls.
+const GATEWAY: HeaderName = HeaderName::from_static("x-taskey-gateway");
+
+/// All that is passed on as it came. Two `authorization` headers stay two, for the service to refuse.
+const PASSED_ON: [HeaderName; 3] =
+    [header::AUTHORIZATION, HeaderName::from_static("traceparent"), HeaderName::from_static("tracestate")];
+
+/// The metadata of the call. Whatever else the client sent stays here, so it cannot claim to be the gateway.
+#[must_use]
+pub fn metadata(request: &request::Parts, id: &RequestId, backend: &Backend) -> HeaderMap {
+    let mut metadata = HeaderMap::new();
+    for name in PASSED_ON {
+        for value in request.headers.get_all(&name) {
+            let mut value = value.clone();
+            value.set_sensitive(name == header::AUTHORIZATION);
+            metadata.append(&name, value);
+        }
+    }
+    metadata.insert(REQUEST_ID, id.as_header().clone());
+    if let Some(secret) = &backend.secret {
+        metadata.insert(GATEWAY, secret.clone());
+        if let Some(address) = peer(request) {
+            metadata.insert(FORWARDED_FOR, address);
+        }
+        if let Some(user_agent) = request.headers.get(header::USER_AGENT) {
+            metadata.insert(FORWARDED_USER_AGENT, user_agent.clone());
+        }
+    }
+    metadata
+}
+
+/// The secret that proves that it is the gateway that calls, as a header that logs do not show.
+#[must_use]
+pub fn secret(key: &secret_file::Key) -> HeaderValue {
+    let mut secret = HeaderValue::from_str(&key.encode()).expect("base64url is ASCII");
+    secret.set_sensitive(true);
+    secret
+}
+
+fn peer(request: &request::Parts) -> Option<HeaderValue> {
+    let address = request.extensions.get::<TcpConnectInfo>()?.remote_addr?.ip().to_canonical();
+    HeaderValue::from_str(&address.to_string()).ok()
+}
+
+/// How long the call may take: what `Request-Timeout` says in seconds, but never longer than `limit`.
+///
+/// # Errors
+/// If it is not a positive decimal number.
+pub fn timeout(headers: &HeaderMap, limit: Duration) -> Result<Duration, Refusal> {
+    let values: Vec<_> = headers.get_all(REQUEST_TIMEOUT).iter().collect();
+    let own = match values[..] {
+        [] => return Ok(limit),
+        [value] => value.to_str().ok().and_then(seconds),
+        _ => None,
+    };
+    let fault = || Fault::new("must be one positive number of seconds").in_field(REQUEST_TIMEOUT.as_str());
+    own.map(|own| own.min(limit)).ok_or_else(|| fault().into())
+}
+
+fn seconds(text: &str) -> Option<Duration> {
+    let plain = text.starts_with(|first: char| first.is_ascii_digit())
+        && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    let seconds: f64 = text.parse().ok().filter(|seconds| plain && *seconds > 0.0)?;
+    // A number beyond what a duration holds is longer than any limit.
+    Some(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(10);
+
+    fn read(values: &[&'static str]) -> Option<Duration> {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(REQUEST_TIMEOUT, HeaderValue::from_static(value));
+        }
+        timeout(&headers, LIMIT).ok()
+    }
+
+    #[test]
+    fn the_shorter_deadline_counts() {
+        assert_eq!(read(&[]), Some(LIMIT));
+        assert_eq!(read(&["2"]), Some(Duration::from_secs(2)));
+        assert_eq!(read(&["0.25"]), Some(Duration::from_millis(250)));
+        assert_eq!(read(&["60"]), Some(LIMIT));
+        assert_eq!(read(&["99999999999999999999999999"]), Some(LIMIT));
+    }
+
+    #[test]
+    fn what_is_no_positive_number_is_refused() {
+        for value in ["", "0", "0.0", "-1", "+1", "1s", "1e3", "inf", "NaN", ".5", "1.2.3", " "] {
+            assert_eq!(read(&[value]), None, "{value:?}");
+        }
+        assert_eq!(read(&["1", "2"]), None);
+    }
+}

@@ -1,0 +1,31 @@
+//! `gateway`: see `--help`.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use service_kit::{config, server::connection, shutdown, telemetry};
+
+/// Taskey over HTTP/JSON.
+#[derive(Parser)]
+#[command(name = "gateway", version)]
+struct Cli {
+    #[command(flatten)]
+    config: gateway::Config,
+    #[command(flatten)]
+    telemetry: telemetry::TelemetryArgs,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match config::parse() {
+        Ok(cli) => shutdown::exit_code(serve(cli).await),
+        Err(code) => code,
+    }
+}
+
+async fn serve(cli: Cli) -> anyhow::Result<()> {
+    telemetry::init(&cli.telemetry)?;
+    let shutdown = shutdown::on_signal()?;
+    let listener = connection::bind(cli.config.listen, &cli.config.limits).await?;
+    gateway::run(cli.config, listener, shutdown).await
+}

@@ -1,0 +1,167 @@
+//! From an HTTP request to the request message of an RPC: path, query, body and, for PATCH, the field mask.
+
+use bytes::Bytes;
+use http::{HeaderMap, header};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::Body;
+use prost_reflect::{DynamicMessage, Value};
+use service_kit::status::Refusal;
+use taskey_proto::errors::v1::ErrorReason;
+use tonic::Code;
+
+use crate::{
+    binding::{BodyRule, PathVariable, Route},
+    failure::Failure,
+    fault::Fault,
+    json::Json,
+    mask, message,
+    parameter::{self, FieldPath},
+    well_known,
+};
+
+/// The limits of JSON.
+#[derive(Clone, Copy, Debug)]
+pub struct JsonLimits {
+    /// The largest body that is read.
+    pub max_bytes: usize,
+    /// How deep lists and objects may be nested.
+    pub max_depth: usize,
+}
+
+/// What an HTTP request says, apart from its headers.
+#[derive(Clone, Copy, Debug)]
+pub struct Input<'a> {
+    /// The segments of the path, as they were sent.
+    pub segments: &'a [&'a str],
+    /// The query, as it was sent.
+    pub query: &'a str,
+    /// The body; empty if there is none.
+    pub body: &'a [u8],
+}
+
+/// Reads the body of a request. What is larger than the limit is not read to its end.
+///
+/// # Errors
+/// `MESSAGE_TOO_LARGE`, or `MALFORMED_REQUEST` if the connection ends before the body does.
+pub async fn read_body<B>(body: B, limits: JsonLimits) -> Result<Bytes, Refusal>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let too_large = || {
+        let message = format!("the body is larger than {} bytes", limits.max_bytes);
+        Refusal::new(Code::ResourceExhausted, ErrorReason::MessageTooLarge, message)
+    };
+    let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+    if announced > limits.max_bytes {
+        return Err(too_large());
+    }
+    match Limited::new(body, limits.max_bytes).collect().await {
+        Ok(body) => Ok(body.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(too_large()),
+        Err(_) => Err(malformed("the body ended early")),
+    }
+}
+
+/// Checks that a body says it is JSON in UTF-8, or says nothing.
+///
+/// # Errors
+/// 415 if it says anything else.
+pub fn check_content_type(headers: &HeaderMap) -> Result<(), Failure> {
+    let types: Vec<_> = headers.get_all(header::CONTENT_TYPE).iter().collect();
+    let good = match types[..] {
+        [] => true,
+        [only] => only.to_str().is_ok_and(is_json),
+        _ => false,
+    };
+    if good {
+        return Ok(());
+    }
+    let refusal = malformed("the body must be JSON in UTF-8: send content-type: application/json");
+    Err(Failure::from(refusal).with_http(http::StatusCode::UNSUPPORTED_MEDIA_TYPE))
+}
+
+fn is_json(content_type: &str) -> bool {
+    let mut parts = content_type.split(';').map(str::trim);
+    let essence = parts.next().unwrap_or_default();
+    essence.eq_ignore_ascii_case("application/json")
+        && parts.filter_map(|parameter| parameter.split_once('=')).all(|(name, value)| {
+            !name.eq_ignore_ascii_case("charset") || value.trim_matches('"').eq_ignore_ascii_case("utf-8")
+        })
+}
+
+/// Builds the request message. What the path gives stands over what the body says of the same field.
+///
+/// # Errors
+/// `MALFORMED_REQUEST` if the body is not JSON or there is one where none is taken; `VALIDATION_FAILED` with the field
+/// that is at fault.
+pub fn to_message(route: &Route, input: Input<'_>, limits: JsonLimits) -> Result<DynamicMessage, Refusal> {
+    let body = parse(route, input.body, limits)?;
+    let mut message = match (&route.body, &body) {
+        (BodyRule::Whole, Some(json)) => message::from_json(&route.input, json, limits.max_depth)?,
+        _ => DynamicMessage::new(route.input.clone()),
+    };
+    if let (BodyRule::Field(field), Some(json)) = (&route.body, &body) {
+        let value = message::value(field, json, limits.max_depth).map_err(|fault| fault.in_field(field.name()))?;
+        if let Some(value) = value {
+            message.set_field(field, value);
+        }
+    }
+    let in_query = parameter::read_query(&mut message, input.query, limits.max_depth, |path| taken(route, path))?;
+    if !in_query.contains("update_mask") {
+        derive_mask(&mut message, route, body.as_ref());
+    }
+    for PathVariable { variable, field } in &route.variables {
+        let text = variable.value(input.segments);
+        let text = text.map_err(|error| Fault::new(error.to_string()).in_field(&field.name()))?;
+        field.put(&mut message, &text)?;
+    }
+    Ok(message)
+}
+
+fn parse(route: &Route, body: &[u8], limits: JsonLimits) -> Result<Option<Json>, Refusal> {
+    if body.is_empty() {
+        return Ok(None);
+    }
+    if matches!(route.body, BodyRule::None) {
+        return Err(malformed("this method takes no body"));
+    }
+    serde_json::from_slice(body).map(Some).map_err(|error| {
+        // The parser's own limit is beyond ours, and its texts may quote the body.
+        let (line, column) = (error.line(), error.column());
+        let depth = limits.max_depth;
+        malformed(format!("the body is not JSON, or is nested deeper than {depth}: line {line}, column {column}"))
+    })
+}
+
+/// Where else than in the query the field is to be given.
+fn taken(route: &Route, path: &FieldPath) -> Option<&'static str> {
+    if route.variables.iter().any(|variable| variable.field.name() == path.name()) {
+        return Some("is given by the path");
+    }
+    match &route.body {
+        BodyRule::Whole => Some("belongs into the body"),
+        BodyRule::Field(field) if field == path.first() => Some("belongs into the body"),
+        BodyRule::Field(_) | BodyRule::None => None,
+    }
+}
+
+/// Puts the keys of a PATCH's body into the mask, but for those that say which version of which resource is meant.
+/// A body without any other key leaves the mask out: then what is set counts, and nothing is.
+fn derive_mask(message: &mut DynamicMessage, route: &Route, body: Option<&Json>) {
+    let (Some(mask), BodyRule::Field(field), Some(json)) = (&route.mask, &route.body, body) else { return };
+    let (field_kind, mask_kind) = (field.kind(), mask.kind());
+    let (Some(resource), Some(mask_type)) = (field_kind.as_message(), mask_kind.as_message()) else { return };
+    let mut paths = mask::paths(resource, json);
+    paths.retain(|path| {
+        let full = format!("{}.{path}", field.name());
+        path != "etag" && route.variables.iter().all(|variable| variable.field.name() != full)
+    });
+    if !paths.is_empty() {
+        message.set_field(mask, Value::Message(well_known::mask_of(mask_type, paths)));
+    }
+}
+
+fn malformed(message: impl Into<std::borrow::Cow<'static, str>>) -> Refusal {
+    Refusal::new(Code::InvalidArgument, ErrorReason::MalformedRequest, message)
+}

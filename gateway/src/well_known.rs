@@ -1,0 +1,119 @@
+//! The message types that have a JSON form of their own: timestamps, field masks, wrappers and the like.
+
+use prost_reflect::{DynamicMessage, MessageDescriptor, Value};
+
+use crate::{
+    fault::Fault,
+    json::{Json, deeper},
+    scalar,
+};
+
+/// The one enum with a JSON form of its own.
+pub const NULL_VALUE: &str = "google.protobuf.NullValue";
+
+/// What the JSON of a type looks like.
+enum Shape {
+    /// That of its only field, `value`.
+    Wrapper,
+    /// A string that this module reads.
+    FieldMask,
+    /// What prost-reflect reads; the text says what it takes.
+    Foreign { is_string: bool, expectation: &'static str },
+}
+
+fn shape(of: &MessageDescriptor) -> Option<Shape> {
+    let string = |expectation| Some(Shape::Foreign { is_string: true, expectation });
+    let other = |expectation| Some(Shape::Foreign { is_string: false, expectation });
+    match of.full_name().strip_prefix("google.protobuf.")? {
+        "DoubleValue" | "FloatValue" | "Int64Value" | "UInt64Value" | "Int32Value" | "UInt32Value" | "BoolValue"
+        | "StringValue" | "BytesValue" => Some(Shape::Wrapper),
+        "FieldMask" => Some(Shape::FieldMask),
+        "Timestamp" => string("must be a time of RFC 3339 such as 2026-11-30T08:00:00Z, from year 1 to 9999"),
+        "Duration" => string("must be a duration in seconds such as 1.5s"),
+        "Struct" => other("must be an object"),
+        "ListValue" => other("must be a list"),
+        "Value" => other("must be JSON"),
+        "Any" => other("must be an object whose @type names a known message, with the fields of that message"),
+        "Empty" => other("must be an empty object"),
+        _ => None,
+    }
+}
+
+/// Whether a message type has a JSON form of its own.
+#[must_use]
+pub fn is(of: &MessageDescriptor) -> bool {
+    shape(of).is_some()
+}
+
+/// Whether the JSON form of a message type is a scalar, so that it can stand in a query.
+#[must_use]
+pub fn is_text(of: &MessageDescriptor) -> bool {
+    matches!(shape(of), Some(Shape::Wrapper | Shape::FieldMask | Shape::Foreign { is_string: true, .. }))
+}
+
+/// Reads a message of such a type.
+///
+/// # Errors
+/// If the JSON is not of its form.
+pub fn from_json(of: &MessageDescriptor, json: &Json, depth: usize) -> Result<DynamicMessage, Fault> {
+    match (shape(of), json) {
+        (Some(Shape::Wrapper), json) => {
+            let field = of.get_field(1).expect("a wrapper has one field");
+            Ok(first_field(of, scalar::from_json(&field.kind(), json)?))
+        }
+        (Some(Shape::FieldMask), Json::String(text)) => field_mask(of, text),
+        (Some(Shape::FieldMask) | None, _) => Err(Fault::new("must be a string of field paths divided by commas")),
+        (Some(Shape::Foreign { expectation, .. }), json) => {
+            if matches!(json, Json::Array(_) | Json::Object(_)) {
+                deeper(depth)?;
+            }
+            let value = json.to_value(depth)?;
+            DynamicMessage::deserialize(of.clone(), value).map_err(|_| Fault::new(expectation))
+        }
+    }
+}
+
+/// Reads a message of such a type from the text in a query.
+///
+/// # Errors
+/// If the text is not of its form.
+pub fn from_text(of: &MessageDescriptor, text: &str) -> Result<DynamicMessage, Fault> {
+    match shape(of) {
+        Some(Shape::Wrapper) => {
+            let field = of.get_field(1).expect("a wrapper has one field");
+            Ok(first_field(of, scalar::from_text(&field.kind(), text)?))
+        }
+        _ => from_json(of, &Json::String(text.to_owned()), 1),
+    }
+}
+
+/// A field mask of these paths.
+#[must_use]
+pub fn mask_of(of: &MessageDescriptor, paths: Vec<String>) -> DynamicMessage {
+    first_field(of, Value::List(paths.into_iter().map(Value::String).collect()))
+}
+
+fn first_field(of: &MessageDescriptor, value: Value) -> DynamicMessage {
+    let mut message = DynamicMessage::new(of.clone());
+    message.set_field_by_number(1, value);
+    message
+}
+
+/// `displayName,dueTime` is what proto3 JSON asks for; the spelling of the proto is taken too, as everywhere.
+fn field_mask(of: &MessageDescriptor, text: &str) -> Result<DynamicMessage, Fault> {
+    let mut paths = Vec::new();
+    for path in text.split(',').filter(|_| !text.is_empty()) {
+        if path.is_empty() {
+            return Err(Fault::new("holds an empty path"));
+        }
+        let mut snake = String::with_capacity(path.len());
+        for letter in path.chars() {
+            if letter.is_ascii_uppercase() {
+                snake.push('_');
+            }
+            snake.push(letter.to_ascii_lowercase());
+        }
+        paths.push(snake);
+    }
+    Ok(mask_of(of, paths))
+}

@@ -1,0 +1,113 @@
+//! What of the headers reaches the services.
+
+use std::time::Duration;
+
+use gateway::{headers, service::Gateway};
+use http::{HeaderValue, Method, Request};
+use http_body_util::Full;
+use service_kit::secret_file;
+use tonic::transport::server::TcpConnectInfo;
+
+use crate::support::{Call, FakeBackend, LIMITS, Reply, TestGateway, backend_at, pool, request};
+
+/// The call that a request with these headers makes of a backend that trusts the gateway, or of one that does not.
+async fn call(trusted: bool, headers: &[(&'static str, &'static str)]) -> Call {
+    let backend = FakeBackend::start(Reply::Echo).await;
+    let secret = trusted.then(|| headers::secret(&secret_file::Key::new([7; 32])));
+    let backends = vec![backend_at(&backend.url(), secret)];
+    let gateway = Gateway::new(pool(), backends, LIMITS, Duration::from_secs(10)).unwrap();
+    let mut request: Request<Full<_>> = request(Method::GET, "/v1/query", "");
+    for (name, value) in headers {
+        request.headers_mut().append(*name, HeaderValue::from_static(value));
+    }
+    let peer = "[::ffff:192.0.2.7]:4711".parse().unwrap();
+    request.extensions_mut().insert(TcpConnectInfo { local_addr: None, remote_addr: Some(peer) });
+    assert_eq!(gateway.answer(request).await.status(), 200);
+    backend.call()
+}
+
+#[tokio::test]
+async fn the_rpc_of_the_binding_is_called() {
+    assert_eq!(call(false, &[]).await.rpc, "/test.v1.EchoService/Query");
+}
+
+#[tokio::test]
+async fn authorization_and_trace_context_are_passed_on() {
+    let headers = [
+        ("authorization", "Bearer a"),
+        ("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
+        ("tracestate", "a=1"),
+        ("tracestate", "b=2"),
+    ];
+    let call = call(false, &headers).await;
+    assert_eq!(call.values("authorization"), ["Bearer a"]);
+    assert_eq!(call.values("traceparent"), [headers[1].1]);
+    assert_eq!(call.values("tracestate"), ["a=1", "b=2"]);
+}
+
+#[tokio::test]
+async fn two_authorizations_stay_two() {
+    let call = call(false, &[("authorization", "Bearer a"), ("authorization", "Bearer b")]).await;
+    assert_eq!(call.values("authorization"), ["Bearer a", "Bearer b"]);
+}
+
+#[tokio::test]
+async fn an_authorization_that_is_no_text_is_left_to_the_service() {
+    let gateway = TestGateway::start().await;
+    let mut request = request(Method::GET, "/v1/query", "");
+    request.headers_mut().insert("authorization", HeaderValue::from_bytes(b"Bearer \xff").unwrap());
+    gateway.send(request).await.ok();
+    assert_eq!(gateway.backend.call().metadata["authorization"].as_bytes(), b"Bearer \xff");
+}
+
+#[tokio::test]
+async fn the_request_id_is_passed_on_or_made() {
+    assert_eq!(call(false, &[("x-request-id", "mine")]).await.values("x-request-id"), ["mine"]);
+    assert_eq!(call(false, &[]).await.values("x-request-id")[0].len(), 36);
+}
+
+#[tokio::test]
+async fn nothing_else_is_passed_on() {
+    let call =
+        call(false, &[("cookie", "a=b"), ("x-other", "c"), ("idempotency-key", "d"), ("grpc-timeout", "9H")]).await;
+    for name in ["cookie", "x-other", "idempotency-key"] {
+        assert!(call.values(name).is_empty(), "{name}");
+    }
+    assert_eq!(call.values("grpc-timeout").len(), 1);
+    assert_ne!(call.values("grpc-timeout"), ["9H"]);
+}
+
+#[tokio::test]
+async fn the_deadline_is_passed_on() {
+    let call = call(false, &[("request-timeout", "2")]).await;
+    let micros: u64 = call.values("grpc-timeout")[0].strip_suffix('u').unwrap().parse().unwrap();
+    assert!((1..=2_000_000).contains(&micros), "{micros}");
+}
+
+#[tokio::test]
+async fn a_trusting_backend_learns_who_calls() {
+    let call = call(true, &[("user-agent", "curl/8")]).await;
+    assert_eq!(call.values("x-forwarded-for"), ["192.0.2.7"]);
+    assert_eq!(call.values("x-forwarded-user-agent"), ["curl/8"]);
+    assert_eq!(call.values("x-taskey-gateway"), ["BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc"]);
+}
+
+const SPOOFED: [(&str, &str); 3] =
+    [("x-forwarded-for", "198.51.100.1"), ("x-forwarded-user-agent", "evil"), ("x-taskey-gateway", "guess")];
+
+#[tokio::test]
+async fn what_a_client_claims_to_be_is_dropped() {
+    let call = call(true, &SPOOFED).await;
+    assert_eq!(call.values("x-forwarded-for"), ["192.0.2.7"]);
+    assert!(call.values("x-forwarded-user-agent").is_empty());
+    assert_eq!(call.values("x-taskey-gateway").len(), 1);
+    assert_ne!(call.values("x-taskey-gateway"), ["guess"]);
+}
+
+#[tokio::test]
+async fn another_backend_gets_neither_secret_nor_address() {
+    let call = call(false, &SPOOFED).await;
+    for (name, _) in SPOOFED {
+        assert!(call.values(name).is_empty(), "{name}");
+    }
+}

@@ -1,0 +1,154 @@
+//! The gateway as it runs: over sockets, with the contract of Taskey.
+
+use std::{fs, net::SocketAddr, os::unix::fs::PermissionsExt};
+
+use bytes::Bytes;
+use gateway::{Config, headers};
+use http::{Method, Request, StatusCode};
+use http_body_util::Full;
+use hyper_util::{client::legacy::Client, rt::TokioExecutor};
+use service_kit::{secret_file, testing};
+use taskey_proto::task::v1::Task;
+use tokio::{net::TcpListener, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+use tonic::transport::server::TcpIncoming;
+use tonic_health::ServingStatus;
+
+use crate::support::{Answer, FakeBackend, Reply, config};
+
+/// A running gateway.
+struct Program {
+    address: SocketAddr,
+    shutdown: CancellationToken,
+    running: JoinHandle<anyhow::Result<()>>,
+}
+
+impl Program {
+    async fn start(config: Config) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let shutdown = CancellationToken::new();
+        let running = tokio::spawn(gateway::run(config, listener, shutdown.clone()));
+        Self { address, shutdown, running }
+    }
+
+    async fn before(auth: &str, task: &str) -> Self {
+        Self::start(config(&["--auth-url", auth, "--task-url", task])).await
+    }
+
+    async fn send(&self, request: Request<Full<Bytes>>) -> Answer {
+        let client = Client::builder(TokioExecutor::new()).build_http();
+        Answer::read(client.request(request).await.unwrap()).await
+    }
+
+    async fn get(&self, path: &str) -> Answer {
+        self.send(self.request(Method::GET, path, "")).await
+    }
+
+    fn request(&self, method: Method, path: &str, body: &str) -> Request<Full<Bytes>> {
+        let uri = format!("http://{}{path}", self.address);
+        Request::builder().method(method).uri(uri).body(Full::from(body.to_owned())).unwrap()
+    }
+}
+
+/// Nobody listens there.
+const NOBODY: &str = "http://127.0.0.1:1";
+
+/// A service of which only the health is there.
+async fn healthy(status: ServingStatus) -> String {
+    let (reporter, service) = tonic_health::server::health_reporter();
+    reporter.set_service_status("", status).await;
+    let incoming = TcpIncoming::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let url = format!("http://{}", incoming.local_addr().unwrap());
+    tokio::spawn(tonic::transport::Server::builder().add_service(service).serve_with_incoming(incoming));
+    url
+}
+
+#[tokio::test]
+async fn a_task_goes_through_the_contract() {
+    use prost::Message;
+    let task = Task { id: "x".to_owned(), title: "Buy milk".to_owned(), ..Task::default() };
+    let backend = FakeBackend::start(Reply::Message(task.encode_to_vec())).await;
+    let program = Program::before(NOBODY, &backend.url()).await;
+    let answer = program.send(program.request(Method::POST, "/v1/tasks", r#"{"title":"Buy milk"}"#)).await;
+    let json = answer.ok();
+    assert_eq!((json["title"].as_str(), json["notes"].as_str()), (Some("Buy milk"), Some("")));
+    assert_eq!(backend.call().rpc, "/taskey.task.v1.TaskService/CreateTask");
+}
+
+#[tokio::test]
+async fn auth_service_alone_gets_secret_and_address() {
+    let (auth, task) = (FakeBackend::start(Reply::Echo).await, FakeBackend::start(Reply::Echo).await);
+    let mut config = config(&["--auth-url", &auth.url(), "--task-url", &task.url()]);
+    config.gateway.gateway_secret = Some(secret_file::Key::new([7; 32]));
+    let program = Program::start(config).await;
+    program.get("/v1/me").await.ok();
+    program.get("/v1/tasks").await;
+    assert_eq!(auth.call().values("x-forwarded-for"), ["127.0.0.1"]);
+    assert_eq!(auth.call().values("x-taskey-gateway").len(), 1);
+    assert!(task.call().values("x-forwarded-for").is_empty() && task.call().values("x-taskey-gateway").is_empty());
+}
+
+#[tokio::test]
+async fn it_is_alive_even_alone() {
+    let program = Program::before(NOBODY, NOBODY).await;
+    let answer = program.get("/healthz").await;
+    assert_eq!(answer.ok()["status"], "SERVING");
+    assert_eq!(answer.header("cache-control"), "no-store");
+    assert_eq!(program.send(program.request(Method::POST, "/healthz", "")).await.header("allow"), "GET, HEAD");
+}
+
+#[tokio::test]
+async fn it_is_ready_when_both_services_are() {
+    let (auth, task) = (healthy(ServingStatus::Serving).await, healthy(ServingStatus::Serving).await);
+    assert_eq!(Program::before(&auth, &task).await.get("/readyz").await.ok()["status"], "SERVING");
+}
+
+#[tokio::test]
+async fn it_says_which_service_is_not_ready() {
+    let (auth, task) = (healthy(ServingStatus::Serving).await, healthy(ServingStatus::NotServing).await);
+    let answer = Program::before(&auth, &task).await.get("/readyz").await;
+    answer.assert_refused(503, "UNAVAILABLE", "BACKEND_UNAVAILABLE", &[]);
+    assert_eq!(answer.json()["error"]["message"], "not ready: task");
+    let silent = FakeBackend::start(Reply::Nothing).await;
+    let answer = Program::before(&silent.url(), NOBODY).await.get("/readyz").await;
+    assert_eq!(answer.json()["error"]["message"], "not ready: auth, task");
+}
+
+#[tokio::test]
+async fn http2_is_spoken_too() {
+    let program = Program::before(NOBODY, NOBODY).await;
+    let client = Client::builder(TokioExecutor::new()).http2_only(true).build_http();
+    let request = program.request(Method::GET, "/healthz", "");
+    assert_eq!(client.request(request).await.unwrap().status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn it_ends_when_it_is_told_to() {
+    let program = Program::before(NOBODY, NOBODY).await;
+    program.get("/healthz").await.ok();
+    program.shutdown.cancel();
+    program.running.await.unwrap().unwrap();
+}
+
+#[test]
+fn the_secret_is_read_from_a_file_that_nobody_else_reads() {
+    let folder = testing::folder();
+    let path = folder.path().join("gateway.secret");
+    fs::write(&path, "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc\n").unwrap();
+    let settings = config(&["--gateway-secret-file", path.to_str().unwrap()]);
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+    assert!(settings.gateway.read().is_err());
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    assert_eq!(settings.gateway.read().unwrap(), Some(secret_file::Key::new([7; 32])));
+    fs::write(&path, "c2hvcnQ").unwrap();
+    assert!(settings.gateway.read().is_err());
+    fs::remove_file(&path).unwrap();
+    assert!(settings.gateway.read().is_err());
+}
+
+#[test]
+fn the_secret_does_not_show() {
+    let secret = headers::secret(&secret_file::Key::new([7; 32]));
+    assert!(!format!("{secret:?}").contains("BwcH"));
+}
