@@ -15,7 +15,7 @@ use data_dir::DataDir;
 #[tokio::main]
 async fn main() -> ExitCode {
     match parse::<Cli>() {
-        Ok(cli) => shutdown::exit_code(serve(cli).await),
+        Ok(cli) => shutdown::exit_code(Box::pin(serve(cli)).await),
         Err(code) => code,
     }
 }
