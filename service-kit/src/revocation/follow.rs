@@ -6,7 +6,7 @@ use anyhow::Context;
 use taskey_proto::auth::v1::{
     WatchRevocationsRequest, WatchRevocationsResponse, token_service_client::TokenServiceClient,
 };
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tonic::{
     Request, Streaming,
     transport::{Channel, Endpoint},
@@ -30,23 +30,29 @@ const FORGET_EVERY: Duration = Duration::from_secs(60);
 /// A snapshot comes in many messages, each of which may be as large as the sender likes.
 const MAX_MESSAGE_BYTES: usize = 16 * 1024 * 1024;
 
+/// A feed that was followed for so long was a good one: the next attempt is made at once, and a new failure is told.
+const SETTLED: Duration = Duration::from_secs(5);
+
 /// Follows the feed for as long as it is awaited, and starts over with the next of `peers` whenever it breaks.
 ///
 /// # Panics
 /// If there is no peer.
 pub async fn follow(view: &RevocationView, authenticator: &Authenticator, peers: &[Endpoint]) {
     let mut wait = FIRST_WAIT;
-    let mut failing = false;
+    let mut told = false;
     for peer in peers.iter().cycle() {
-        let mut connected = false;
-        let fault = follow_peer(view, authenticator, peer, || connected = true).await;
-        if connected {
-            (wait, failing) = (FIRST_WAIT, false);
+        let begun = Instant::now();
+        let fault = match follow_peer(view, authenticator, peer).await {
+            Ok(()) => anyhow::anyhow!("the peer ended the stream"),
+            Err(fault) => fault,
+        };
+        if begun.elapsed() > SETTLED {
+            (wait, told) = (FIRST_WAIT, false);
         }
-        // One line when the trouble begins; the end of it is told when the view is fresh again.
-        if !failing {
+        // One line when the trouble begins; the view tells when it is over.
+        if !told {
             tracing::warn!(peer = %peer.uri(), error = format!("{fault:#}"), "the feed of revocations broke");
-            failing = true;
+            told = true;
         }
         tokio::time::sleep(random::jitter(wait)).await;
         wait = (wait * 2).min(LAST_WAIT);
@@ -54,36 +60,18 @@ pub async fn follow(view: &RevocationView, authenticator: &Authenticator, peers:
     unreachable!("a verifier has at least one peer to follow");
 }
 
-/// Follows one peer and says why that came to its end.
-async fn follow_peer(
-    view: &RevocationView,
-    authenticator: &Authenticator,
-    peer: &Endpoint,
-    connected: impl FnOnce(),
-) -> anyhow::Error {
-    match try_follow(view, authenticator, peer, connected).await {
-        Ok(()) => anyhow::anyhow!("the peer ended the stream"),
-        Err(fault) => fault,
-    }
-}
-
-async fn try_follow(
-    view: &RevocationView,
-    authenticator: &Authenticator,
-    peer: &Endpoint,
-    connected: impl FnOnce(),
-) -> anyhow::Result<()> {
+/// Follows one peer to the end of its stream.
+async fn follow_peer(view: &RevocationView, authenticator: &Authenticator, peer: &Endpoint) -> anyhow::Result<()> {
     let mut feed = timeout(CONNECT_LIMIT, open(authenticator, peer)).await.context("no answer in time")??;
     let Some(snapshot) = snapshot(&mut feed).await? else { return Ok(()) };
     view.replace(snapshot);
-    connected();
-    tracing::info!(peer = %peer.uri(), "following the feed of revocations");
-    let mut forgotten_at = tokio::time::Instant::now();
+    tracing::debug!(peer = %peer.uri(), "following the feed of revocations");
+    let mut forgotten_at = Instant::now();
     while let Some(message) = next(&mut feed).await? {
         view.add(session_ids(&message)?);
         if forgotten_at.elapsed() > FORGET_EVERY {
             view.forget_expired();
-            forgotten_at = tokio::time::Instant::now();
+            forgotten_at = Instant::now();
         }
     }
     Ok(())

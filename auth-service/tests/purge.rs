@@ -1,0 +1,30 @@
+//! What ended long ago is removed.
+
+use std::time::Duration;
+
+use service_kit::{assert_refused, on_each_database, testing::TestDatabase};
+
+mod support;
+use support::Server;
+
+on_each_database! {
+    sessions_that_ended_long_ago_are_removed_and_others_stay,
+}
+
+async fn sessions_that_ended_long_ago_are_removed_and_others_stay(database: TestDatabase) {
+    let server = Server::start(database).await;
+    let old = server.person("old@example.com").await;
+    let live = server.person("live@example.com").await;
+    let database = server.stop().await;
+    let expire = "update sessions set expires_at = 1 where user_id in
+        (select id from users where email = 'old@example.com')";
+    support::execute(&database, expire).await;
+
+    let server = Server::start(database).await;
+    let count = "select cast(count(*) as text) from sessions";
+    let removed = async { while support::look_up(&server.database, count).await != "1" {} };
+    tokio::time::timeout(Duration::from_secs(10), removed).await.expect("removed at the start");
+    assert_refused!(server.refresh(&old.refresh_token).await, Unauthenticated, "REFRESH_TOKEN_INVALID");
+    server.refresh(&live.refresh_token).await.expect("this one stays");
+    server.stop().await;
+}
