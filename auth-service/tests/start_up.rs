@@ -148,6 +148,23 @@ async fn a_database_newer_than_the_program_is_refused() {
 }
 
 #[test]
+fn the_password_in_a_database_url_is_not_shown() {
+    let folder = folder();
+    let url = "postgres://me:hunter2@host:port/db";
+    refuses(folder.path(), &["--database-url", url], "--database-url");
+    for arguments in [&["--database-url", url][..], &["--help"]] {
+        let output = Command::new(env!("CARGO_BIN_EXE_auth-service"))
+            .current_dir(folder.path())
+            .env("TASKEY_DATABASE_URL", url)
+            .args(arguments)
+            .output()
+            .expect("the program runs");
+        let text = String::from_utf8([output.stdout, output.stderr].concat()).expect("UTF-8");
+        assert!(!text.contains("hunter2"), "{text}");
+    }
+}
+
+#[test]
 fn plaintext_beyond_loopback_is_refused() {
     let folder = folder();
     keys::generate(NewKey::Hs256, &folder.path().join("keys.json")).expect("a key file");

@@ -8,7 +8,10 @@ use std::{
 };
 
 use anyhow::Context;
-use clap::{Args, Parser, ValueEnum};
+use clap::{
+    Args, Parser, ValueEnum,
+    error::{ContextKind, ContextValue},
+};
 use tonic::transport::{Endpoint, Uri};
 
 use crate::secret_file;
@@ -19,7 +22,12 @@ use crate::secret_file;
 /// # Errors
 /// The exit code with which the program shall end.
 pub fn parse<P: Parser>() -> Result<P, ExitCode> {
-    P::try_parse().map_err(|error| {
+    P::try_parse().map_err(|mut error| {
+        // A database URL may hold a password, and would be quoted.
+        let argument = error.get(ContextKind::InvalidArg).map(ToString::to_string).unwrap_or_default();
+        if argument.starts_with("--database-url") {
+            error.insert(ContextKind::InvalidValue, ContextValue::String("(not shown)".to_owned()));
+        }
         if error.use_stderr() {
             let text = error.to_string();
             let lines = text.lines().take_while(|line| !line.is_empty());
@@ -109,7 +117,7 @@ pub struct PoolArgs {
     pub database_connections: u32,
 
     /// How long a call of the database may take before it is given up
-    #[arg(long, env = "TASKEY_DATABASE_TIMEOUT", default_value = "3s", value_name = "DURATION", value_parser = duration)]
+    #[arg(long, env = "TASKEY_DATABASE_TIMEOUT", default_value = "2s", value_name = "DURATION", value_parser = duration)]
     pub database_timeout: Duration,
 }
 

@@ -1,6 +1,10 @@
 //! When a program shall end.
 
-use std::process::ExitCode;
+use std::{
+    process::{self, ExitCode},
+    thread,
+    time::Duration,
+};
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -20,9 +24,18 @@ pub fn on_signal() -> std::io::Result<CancellationToken> {
             _ = interrupt.recv() => {}
         }
         token.cancel();
+        // A thread of its own, so that not even a runtime that hangs can hold the program.
+        thread::spawn(|| {
+            thread::sleep(HARD_END);
+            tracing::warn!("the program did not end by itself");
+            process::exit(0);
+        });
     });
     Ok(shutdown)
 }
+
+/// How long after the signal the program ends, whatever holds it. Orchestrators give some more before they kill it.
+const HARD_END: Duration = Duration::from_secs(14);
 
 /// Turns the end of a program into its exit code, and a failure into one clear line.
 #[must_use]

@@ -1,1 +1,136 @@
-//! stub
+//! Tasks, each of which its owner alone can see.
+//!
+//! # Layout
+//! A call goes through these files from top to bottom, and nothing calls back up.
+//! - [`config`]: the settings.
+//! - `service`: one method per RPC: parse, act, respond.
+//! - `model`: requests parsed into types that cannot be wrong, and rows turned into messages.
+//! - `page`: where a page of a list ends, and the token of the next.
+//! - `store`: one SQL statement per function, the owner in every `where`.
+//! - `error`: why a call is refused.
+//! - `purge`: what happens to deleted tasks in the end.
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::Context;
+use service_kit::{
+    clock::Clock,
+    config::LimitArgs,
+    db::Db,
+    interceptor::Authenticator,
+    keys::KeySet,
+    random,
+    revocation::{
+        RevocationView,
+        follow::{follow, report},
+    },
+    server::GrpcServer,
+};
+use sqlx::migrate::Migrator;
+use taskey_proto::task::v1::task_service_server::TaskServiceServer;
+use tokio::{net::TcpListener, sync::watch};
+use tokio_util::sync::CancellationToken;
+use tonic::{service::interceptor::InterceptedService, transport::Endpoint};
+
+pub mod config;
+mod error;
+mod model;
+mod page;
+mod purge;
+mod service;
+mod store;
+
+use config::Config;
+use page::PageTokens;
+use service::Tasks;
+
+/// The tables, the same for both engines.
+static MIGRATIONS: Migrator = sqlx::migrate!();
+
+/// How long a call may take unless the settings say otherwise.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Opens and serves until `shutdown`.
+///
+/// # Errors
+/// As [`Server::open`] and [`Server::serve`].
+pub async fn run(
+    config: Config,
+    clock: Clock,
+    listener: TcpListener,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    Server::open(config, clock).await?.serve(listener, shutdown).await
+}
+
+/// The service with all that it needs, before it serves.
+pub struct Server {
+    db: Db,
+    clock: Clock,
+    page_tokens: PageTokens,
+    authenticator: Authenticator,
+    revocations: Arc<RevocationView>,
+    auth_url: Vec<Endpoint>,
+    purge_after: Duration,
+    limits: LimitArgs,
+}
+
+impl Server {
+    /// Reads the keys and opens the database.
+    ///
+    /// # Errors
+    /// If a key file or the database is not usable; nothing has been changed then.
+    pub async fn open(config: Config, clock: Clock) -> anyhow::Result<Self> {
+        let keys = Arc::new(KeySet::read(&config.keys.key_file)?);
+        let db = Db::open(&config.database_url, "task", &MIGRATIONS, &config.pool).await?;
+        let key =
+            store::page_token_key(&db, &random::bytes()).await.context("cannot read the key of the page tokens")?;
+        let revocations = Arc::new(RevocationView::new(config.tasks.revocation_max_staleness));
+        Ok(Self {
+            authenticator: Authenticator::new(keys, config.tokens, Arc::clone(&revocations), clock.clone()),
+            page_tokens: PageTokens::new(&key),
+            auth_url: config.auth_url,
+            purge_after: config.tasks.purge_after,
+            limits: config.limits,
+            db,
+            clock,
+            revocations,
+        })
+    }
+
+    /// Serves until `shutdown`, then drains. Nothing of it is left behind.
+    ///
+    /// # Errors
+    /// If the listener is not usable.
+    pub async fn serve(self, listener: TcpListener, shutdown: CancellationToken) -> anyhow::Result<()> {
+        let Self { db, clock, authenticator, revocations, limits, .. } = self;
+        let tasks = TaskServiceServer::new(Tasks {
+            db: db.clone(),
+            clock: clock.clone(),
+            page_tokens: self.page_tokens,
+            purge_after: self.purge_after,
+            max_response_bytes: limits.max_response_bytes,
+        })
+        .max_decoding_message_size(limits.max_request_bytes)
+        .max_encoding_message_size(limits.max_response_bytes);
+
+        let (ready, is_ready) = watch::channel(false);
+        let server = GrpcServer::new("task", limits, REQUEST_TIMEOUT)
+            .with(InterceptedService::new(tasks, authenticator.clone()))
+            .serve(listener, is_ready, shutdown);
+        let beside = async {
+            tokio::join!(
+                follow(&revocations, &authenticator, &self.auth_url),
+                report(Arc::clone(&revocations), ready),
+                purge::repeat(&db, &clock),
+            )
+        };
+        // All in one task, so that nothing outlives the server.
+        let served = tokio::select! {
+            served = server => served,
+            _ = beside => Err(anyhow::anyhow!("the work beside the server has ended")),
+        };
+        db.close().await;
+        served
+    }
+}

@@ -33,13 +33,16 @@ async fn serve(cli: Cli) -> anyhow::Result<()> {
     let _data_dir = DataDir::take(&cli.data_dir)?;
     data_dir::ensure_keys(&cli.key_file())?;
     let configs = cli.into_configs(auth_address, task_address, gateway_address);
+    let clock = Clock::system();
+    // Both are opened before either serves, so that what is not usable is found before anything has begun.
+    let auth_service = auth_service::Server::open(configs.auth, clock.clone()).await?;
+    let task_service = task_service::Server::open(configs.task, clock).await?;
 
     // The gateway ends first, since its calls need the services; whichever ends takes the others with it.
     let services_shutdown = CancellationToken::new();
-    let clock = Clock::system();
     let (auth, task, gateway, ()) = tokio::join!(
-        then_cancel(auth_service::run(configs.auth, clock.clone(), auth, services_shutdown.clone()), &shutdown),
-        then_cancel(task_service::run(configs.task, clock, task, services_shutdown.clone()), &shutdown),
+        then_cancel(auth_service.serve(auth, services_shutdown.clone()), &shutdown),
+        then_cancel(task_service.serve(task, services_shutdown.clone()), &shutdown),
         then_cancel(gateway::run(configs.gateway, gateway, shutdown.clone()), &services_shutdown),
         hint::print_when_ready(auth_address, task_address, gateway_address, &shutdown),
     );

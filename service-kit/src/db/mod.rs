@@ -5,6 +5,7 @@ use std::{fmt, str::FromStr, time::Duration};
 
 use sqlx::{error::ErrorKind, migrate::Migrator, postgres::PgConnectOptions};
 use taskey_proto::errors::v1::ErrorReason;
+use tokio::time::timeout;
 use tonic::Code;
 
 use crate::{config::PoolArgs, status::Refusal};
@@ -14,6 +15,9 @@ pub mod sqlite;
 
 pub use postgres::Postgres;
 pub use sqlite::Sqlite;
+
+/// How long closing may take.
+const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 
 /// A database with the tables of one service.
 #[derive(Clone, Debug)]
@@ -45,11 +49,16 @@ impl Db {
         }
     }
 
-    /// Ends all work and closes the connections.
+    /// Closes the connections, and gives up on those that a server does not let go.
     pub async fn close(&self) {
-        match self {
-            Self::Sqlite(db) => db.close().await,
-            Self::Postgres(db) => db.close().await,
+        let close = async {
+            match self {
+                Self::Sqlite(db) => db.close().await,
+                Self::Postgres(db) => db.close().await,
+            }
+        };
+        if timeout(CLOSE_LIMIT, close).await.is_err() {
+            tracing::warn!("the database did not let its connections go");
         }
     }
 }

@@ -1,0 +1,112 @@
+//! The settings of task-service. Each is a flag and an environment variable; its comment is its `--help`.
+
+use std::{net::SocketAddr, time::Duration};
+
+use clap::Args;
+use service_kit::{
+    config::{KeyArgs, LimitArgs, PoolArgs, Switch, TokenArgs, duration, endpoint},
+    db::DatabaseUrl,
+};
+use tonic::transport::Endpoint;
+
+/// Everything that can be set.
+#[derive(Args, Clone, Debug)]
+pub struct Config {
+    /// Where to listen; port 0 takes a free one
+    #[arg(long, env = "TASKEY_LISTEN", default_value = "127.0.0.1:50052", value_name = "ADDRESS")]
+    pub listen: SocketAddr,
+
+    /// The database: `sqlite:PATH` or `postgres://...`
+    // The URL may hold a password, which `--help` would show.
+    #[arg(
+        long,
+        env = "TASKEY_DATABASE_URL",
+        default_value = "sqlite:task.db",
+        value_name = "URL",
+        hide_env_values = true
+    )]
+    pub database_url: DatabaseUrl,
+
+    /// The auth-service whose revocations are followed; several, also separated by commas, are replicas of one
+    #[arg(long, env = "TASKEY_AUTH_URL", default_value = "http://127.0.0.1:50051", value_name = "URL",
+          value_delimiter = ',', value_parser = endpoint)]
+    pub auth_url: Vec<Endpoint>,
+
+    /// The keys of the access tokens.
+    #[command(flatten)]
+    pub keys: KeyArgs,
+
+    /// The names in the access tokens.
+    #[command(flatten)]
+    pub tokens: TokenArgs,
+
+    /// What only this service has.
+    #[command(flatten)]
+    pub tasks: TaskArgs,
+
+    /// How the database is used.
+    #[command(flatten)]
+    pub pool: PoolArgs,
+
+    /// The limits of the server.
+    #[command(flatten)]
+    pub limits: LimitArgs,
+
+    /// Whether rate limits count; this service has none so far, and takes the setting as all services do
+    #[arg(long, env = "TASKEY_RATE_LIMITS", default_value = "on", value_name = "SWITCH")]
+    pub rate_limits: Switch,
+}
+
+/// The settings that task-service alone has, wherever it runs.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Tasks")]
+pub struct TaskArgs {
+    /// How long access tokens are still accepted while revocations cannot be heard; at least 3s count
+    #[arg(long, env = "TASKEY_REVOCATION_MAX_STALENESS", default_value = "30s", value_name = "DURATION",
+          value_parser = duration)]
+    pub revocation_max_staleness: Duration,
+
+    /// How long a deleted task can be undeleted before it is gone for good
+    #[arg(long, env = "TASKEY_PURGE_AFTER", default_value = "30d", value_name = "DURATION", value_parser = duration)]
+    pub purge_after: Duration,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Cli {
+        #[command(flatten)]
+        config: Config,
+    }
+
+    fn parse(arguments: &[&str]) -> Result<Config, clap::Error> {
+        Cli::try_parse_from(["task-service"].iter().chain(arguments)).map(|cli| cli.config)
+    }
+
+    #[test]
+    fn every_setting_has_a_default() {
+        let config = parse(&[]).expect("the defaults are good");
+        assert_eq!(config.auth_url[0].uri(), "http://127.0.0.1:50051/");
+        assert_eq!(config.tasks.revocation_max_staleness, Duration::from_secs(30));
+        assert_eq!(config.tasks.purge_after, Duration::from_secs(30 * 24 * 3600));
+        assert_eq!(config.rate_limits, Switch::On);
+    }
+
+    #[test]
+    fn auth_urls_are_repeated_or_separated_by_commas() {
+        let config = parse(&["--auth-url", "http://a:1,http://b:2", "--auth-url", "http://[::1]:3"]).expect("good");
+        let urls: Vec<_> = config.auth_url.iter().map(|peer| peer.uri().to_string()).collect();
+        assert_eq!(urls, ["http://a:1/", "http://b:2/", "http://[::1]:3/"]);
+    }
+
+    #[test]
+    fn a_wrong_auth_url_is_refused() {
+        for wrong in ["", "auth:50051", "127.0.0.1:50051", "https://auth:1", "http://", "http://a/path", "http://a b"] {
+            assert!(parse(&["--auth-url", wrong]).is_err(), "{wrong:?}");
+        }
+    }
+}

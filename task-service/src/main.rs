@@ -1,0 +1,39 @@
+//! The program `task-service`.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use service_kit::{
+    clock::Clock,
+    config,
+    server::connection,
+    shutdown,
+    telemetry::{self, TelemetryArgs},
+};
+use task_service::config::Config;
+
+/// Keeps tasks, each of which its owner alone can see
+#[derive(Parser)]
+#[command(name = "task-service", version)]
+struct Cli {
+    #[command(flatten)]
+    config: Config,
+
+    #[command(flatten)]
+    telemetry: TelemetryArgs,
+}
+
+fn main() -> ExitCode {
+    match config::parse() {
+        Ok(cli) => shutdown::exit_code(start(cli)),
+        Err(code) => code,
+    }
+}
+
+#[tokio::main]
+async fn start(cli: Cli) -> anyhow::Result<()> {
+    telemetry::init(&cli.telemetry)?;
+    let shutdown = shutdown::on_signal()?;
+    let listener = connection::bind(cli.config.listen, &cli.config.limits).await?;
+    task_service::run(cli.config, Clock::system(), listener, shutdown).await
+}

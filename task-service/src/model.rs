@@ -1,0 +1,173 @@
+//! What a task is, and requests parsed into types that cannot be wrong, so that deeper code never checks again.
+
+use service_kit::{
+    clock::Timestamp,
+    status::{Refusal, Violations},
+};
+use taskey_proto::task::v1 as pb;
+use uuid::Uuid;
+
+mod field;
+mod write;
+
+pub(crate) use write::{NewTask, TaskUpdate};
+
+/// How many tasks a page holds if the caller does not say.
+const DEFAULT_PAGE_SIZE: usize = 50;
+
+/// How many tasks a page holds at most, whatever the caller says.
+const MAX_PAGE_SIZE: usize = 500;
+
+/// A task as the database holds it.
+#[derive(Debug, sqlx::FromRow)]
+pub(crate) struct TaskRow {
+    pub(crate) owner_id: Uuid,
+    pub(crate) id: Uuid,
+    pub(crate) title: String,
+    pub(crate) notes: String,
+    #[sqlx(try_from = "i64")]
+    pub(crate) priority: i32,
+    /// Never there together with a due time.
+    pub(crate) due_date: Option<String>,
+    pub(crate) due_time: Option<Timestamp>,
+    pub(crate) create_time: Timestamp,
+    pub(crate) update_time: Timestamp,
+    /// A task that has one is completed.
+    pub(crate) complete_time: Option<Timestamp>,
+    /// A task that has one is deleted.
+    pub(crate) delete_time: Option<Timestamp>,
+    /// There if and only if there is a delete time.
+    pub(crate) purge_time: Option<Timestamp>,
+    pub(crate) revision: Revision,
+}
+
+impl From<TaskRow> for pb::Task {
+    fn from(row: TaskRow) -> Self {
+        let state = if row.complete_time.is_some() { pb::task::State::Completed } else { pb::task::State::Open };
+        Self {
+            id: row.id.to_string(),
+            title: row.title,
+            notes: row.notes,
+            state: state.into(),
+            priority: row.priority,
+            due_date: row.due_date.unwrap_or_default(),
+            due_time: row.due_time.map(Into::into),
+            owner_id: row.owner_id.to_string(),
+            create_time: Some(row.create_time.into()),
+            update_time: Some(row.update_time.into()),
+            complete_time: row.complete_time.map(Into::into),
+            delete_time: row.delete_time.map(Into::into),
+            purge_time: row.purge_time.map(Into::into),
+            etag: row.revision.etag(),
+        }
+    }
+}
+
+/// Counts the changes of a task, from 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, sqlx::Type)]
+#[sqlx(transparent)]
+pub(crate) struct Revision(i64);
+
+impl Revision {
+    pub(crate) const FIRST: Self = Self(1);
+
+    /// No task ever has it.
+    const NEVER: Self = Self(0);
+
+    /// The revision as callers see it: a strong entity tag (RFC 9110, section 8.8.3).
+    fn etag(self) -> String {
+        format!("\"{:x}\"", self.0)
+    }
+
+    /// The revision that an etag names; none if there is no etag. One that is not ours matches no task.
+    fn of_etag(etag: &str) -> Option<Self> {
+        if etag.is_empty() {
+            return None;
+        }
+        let digits = etag.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or_default();
+        let revision = i64::from_str_radix(digits, 16).map_or(Self::NEVER, Self);
+        Some(if revision.etag() == etag { revision } else { Self::NEVER })
+    }
+}
+
+/// The task that a call is about.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Target {
+    pub(crate) id: Uuid,
+    /// The revision that the caller has seen, if the call shall fail unless it is still that.
+    pub(crate) revision: Option<Revision>,
+}
+
+impl Target {
+    /// Parses the id, whose path in the request is `path`, and the etag of a request.
+    ///
+    /// # Errors
+    /// VALIDATION_FAILED if the id is not a UUID.
+    pub(crate) fn parse(path: &str, id: &str, etag: &str) -> Result<Self, Refusal> {
+        let mut violations = Violations::default();
+        let id = violations.check(path, field::id(id));
+        violations.finish(id.map(|id| Self { id, revision: Revision::of_etag(etag) }))
+    }
+}
+
+/// What a list shall hold.
+#[derive(Debug)]
+pub(crate) struct ListQuery {
+    /// From 1 to [`MAX_PAGE_SIZE`].
+    pub(crate) page_size: usize,
+    /// Empty for the first page.
+    pub(crate) page_token: String,
+    pub(crate) show_deleted: bool,
+}
+
+impl ListQuery {
+    /// What must not change between pages, as bytes that differ if any of it does.
+    pub(crate) fn arguments(&self) -> [u8; 1] {
+        [u8::from(self.show_deleted)]
+    }
+}
+
+impl TryFrom<pb::ListTasksRequest> for ListQuery {
+    type Error = Refusal;
+
+    fn try_from(request: pb::ListTasksRequest) -> Result<Self, Refusal> {
+        let mut violations = Violations::default();
+        let page_size = violations.check("page_size", page_size(request.page_size));
+        let query = page_size.map(|page_size| Self {
+            page_size,
+            page_token: request.page_token,
+            show_deleted: request.show_deleted,
+        });
+        violations.finish(query)
+    }
+}
+
+fn page_size(asked: i32) -> Result<usize, &'static str> {
+    match usize::try_from(asked) {
+        Ok(0) => Ok(DEFAULT_PAGE_SIZE),
+        Ok(size) => Ok(size.min(MAX_PAGE_SIZE)),
+        Err(_) => Err("must not be negative"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_etag_names_the_revision_it_was_made_of() {
+        for revision in [Revision::FIRST, Revision(31), Revision(i64::MAX)] {
+            assert_eq!(Revision::of_etag(&revision.etag()), Some(revision));
+        }
+        assert_eq!(Revision(31).etag(), "\"1f\"");
+    }
+
+    #[test]
+    fn an_etag_that_is_not_ours_names_a_revision_that_no_task_has() {
+        for etag in ["1", "\"1", "\"", "\"\"", "\"01\"", "\"1F\"", "\"+1\"", "\"-1\"", "W/\"1\"", "*", "\"1\" ", "\0"] {
+            assert_eq!(Revision::of_etag(etag), Some(Revision::NEVER), "{etag:?}");
+        }
+        assert_eq!(Revision::of_etag("\"ffffffffffffffff\""), Some(Revision::NEVER));
+        assert_eq!(Revision::of_etag(""), None);
+    }
+}

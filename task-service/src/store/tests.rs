@@ -1,0 +1,61 @@
+//! What cannot be brought about from outside: writes that fail in the database.
+
+use std::time::Duration;
+
+use futures::future::join_all;
+use service_kit::{clock::Clock, config::PoolArgs, db::Db, on_each_database, status::Refusal, testing::TestDatabase};
+use taskey_proto::{
+    errors::v1::ErrorReason,
+    task::v1::{CreateTaskRequest, Task},
+};
+use uuid::Uuid;
+
+use super::{create, get, page_token_key};
+use crate::{
+    MIGRATIONS,
+    model::{NewTask, TaskRow},
+};
+
+on_each_database!(a_write_that_violates_a_constraint_fails_alone, replicas_share_the_key_of_the_page_tokens);
+
+/// The database of a service that has just started.
+pub(crate) async fn open(database: &TestDatabase) -> Db {
+    let args = PoolArgs { database_connections: 10, database_timeout: Duration::from_secs(10) };
+    Db::open(&database.parsed_url(), "task", &MIGRATIONS, &args).await.expect("a test database opens")
+}
+
+/// Makes a task with a given id.
+pub(crate) async fn create_with_id(db: &Db, owner: Uuid, id: Uuid) -> Result<TaskRow, Refusal> {
+    let task = Task { title: id.to_string(), ..Task::default() };
+    let task = NewTask::try_from(CreateTaskRequest { task: Some(task) }).expect("the task is good");
+    create(db, owner, Clock::system().now(), id, task).await
+}
+
+async fn a_write_that_violates_a_constraint_fails_alone(database: TestDatabase) {
+    let (db, clock) = (open(&database).await, Clock::system());
+    let owner = clock.new_id();
+    let taken = clock.new_id();
+    create_with_id(&db, owner, taken).await.expect("the id is free");
+
+    let ids: Vec<_> = (0..60).map(|index| if index % 20 == 10 { taken } else { clock.new_id() }).collect();
+    let outcomes = join_all(ids.iter().map(|id| create_with_id(&db, owner, *id))).await;
+
+    for (id, outcome) in ids.iter().zip(outcomes) {
+        match outcome {
+            Ok(row) => assert_eq!((row.id, *id != taken), (*id, true)),
+            Err(refusal) => assert_eq!((refusal.reason(), *id), (ErrorReason::Internal, taken)),
+        }
+        get(&db, owner, clock.now(), *id).await.expect("what was acknowledged is there");
+    }
+    db.close().await;
+}
+
+async fn replicas_share_the_key_of_the_page_tokens(database: TestDatabase) {
+    let (first, second) = (open(&database).await, open(&database).await);
+    let (one, other) = tokio::join!(page_token_key(&first, &[1; 32]), page_token_key(&second, &[2; 32]));
+    let key = one.expect("there is a key");
+    assert_eq!(other.expect("there is a key"), key);
+    assert_eq!(page_token_key(&first, &[3; 32]).await.expect("there is a key"), key);
+    first.close().await;
+    second.close().await;
+}

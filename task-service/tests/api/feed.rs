@@ -1,0 +1,118 @@
+//! An auth-service that has nothing but a feed of revocations, and says on it what the test wants.
+
+use std::{collections::HashSet, net::SocketAddr, sync::Arc, time::Duration};
+
+use service_kit::{clock::Clock, config::TokenArgs, interceptor::ROLE_VERIFIER, keys::KeySet, token};
+use taskey_proto::auth::v1::{
+    GetJwksRequest, JwkSet, WatchRevocationsRequest, WatchRevocationsResponse,
+    token_service_server::{TokenService, TokenServiceServer},
+};
+use tokio::{
+    net::TcpListener,
+    sync::{mpsc, watch},
+    time::timeout,
+};
+use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tonic::{Request, Response, Status, transport::Server};
+use uuid::Uuid;
+
+/// Well below the limit of 3 s.
+const HEARTBEAT: Duration = Duration::from_millis(200);
+
+/// The feed. It ends when it is dropped.
+pub(crate) struct Feed {
+    pub(crate) address: SocketAddr,
+    said: watch::Sender<Said>,
+    _server: DropGuard,
+}
+
+#[derive(Clone)]
+struct Said {
+    /// A feed that does not speak still accepts connections.
+    speaks: bool,
+    revoked: HashSet<Uuid>,
+}
+
+impl Feed {
+    /// A feed that accepts the tokens of a verifier that holds `keys`.
+    pub(crate) async fn start(keys: Arc<KeySet>, names: TokenArgs, clock: Clock, speaks: bool) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("there is a free port");
+        let address = listener.local_addr().expect("the listener has an address");
+        let said = watch::Sender::new(Said { speaks, revoked: HashSet::new() });
+        let service = TokenServiceServer::new(FakeAuth { keys, names, clock, said: said.subscribe() });
+        let shutdown = CancellationToken::new();
+        let ended = shutdown.clone().cancelled_owned();
+        tokio::spawn(async move {
+            let server = Server::builder().add_service(service);
+            tokio::select! {
+                served = server.serve_with_incoming(TcpListenerStream::new(listener)) => served.expect("it serves"),
+                () = ended => {}
+            }
+        });
+        Self { address, said, _server: shutdown.drop_guard() }
+    }
+
+    /// Lets it speak, or be silent.
+    pub(crate) fn speak(&self, speaks: bool) {
+        self.said.send_modify(|said| said.speaks = speaks);
+    }
+
+    /// Revokes a session.
+    pub(crate) fn revoke(&self, session_id: Uuid) {
+        self.said.send_modify(|said| {
+            said.revoked.insert(session_id);
+        });
+    }
+}
+
+struct FakeAuth {
+    keys: Arc<KeySet>,
+    names: TokenArgs,
+    clock: Clock,
+    said: watch::Receiver<Said>,
+}
+
+#[tonic::async_trait]
+impl TokenService for FakeAuth {
+    type WatchRevocationsStream = ReceiverStream<Result<WatchRevocationsResponse, Status>>;
+
+    async fn get_jwks(&self, _request: Request<GetJwksRequest>) -> Result<Response<JwkSet>, Status> {
+        Ok(Response::new(JwkSet::default()))
+    }
+
+    async fn watch_revocations(
+        &self,
+        request: Request<WatchRevocationsRequest>,
+    ) -> Result<Response<Self::WatchRevocationsStream>, Status> {
+        let header = request.metadata().get("authorization").and_then(|value| value.to_str().ok());
+        let credential = header.and_then(|header| header.strip_prefix("Bearer ")).unwrap_or_default();
+        let grant = token::verify(&self.keys, &self.names, credential, self.clock.now());
+        if !grant.is_ok_and(|grant| grant.roles == [ROLE_VERIFIER]) {
+            return Err(Status::permission_denied("not a verifier"));
+        }
+        let (sender, receiver) = mpsc::channel(8);
+        tokio::spawn(tell(self.said.clone(), sender));
+        Ok(Response::new(ReceiverStream::new(receiver)))
+    }
+}
+
+/// Says everything in every message, which a verifier must be able to bear; the first is the snapshot.
+async fn tell(mut said: watch::Receiver<Said>, sender: mpsc::Sender<Result<WatchRevocationsResponse, Status>>) {
+    let mut snapshot_complete = true;
+    loop {
+        let Said { speaks, revoked } = said.borrow_and_update().clone();
+        if speaks {
+            let revoked_session_ids = revoked.iter().map(Uuid::to_string).collect();
+            let message = WatchRevocationsResponse { revoked_session_ids, snapshot_complete };
+            if sender.send(Ok(message)).await.is_err() {
+                return;
+            }
+            snapshot_complete = false;
+        }
+        tokio::select! {
+            () = sender.closed() => return,
+            changed = timeout(HEARTBEAT, said.changed()) => if let Ok(Err(_)) = changed { return },
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! `ListTasks`: pages and their tokens.
+
+use std::collections::HashSet;
+
+use futures::future::join_all;
+use prost::Message;
+use service_kit::{assert_refused, on_each_database, testing::TestDatabase};
+use taskey_proto::task::v1::{ListTasksRequest, Task};
+
+use crate::support::{Service, User, titled};
+
+on_each_database!(
+    pages_hold_every_task_once_the_newest_first,
+    a_page_has_fifty_tasks_by_default_and_five_hundred_at_most,
+    a_negative_page_size_is_refused,
+    the_page_size_may_change_between_pages,
+    a_forged_page_token_is_refused,
+    another_users_page_token_is_refused,
+    another_querys_page_token_is_refused,
+    a_page_token_is_good_at_every_replica_and_after_a_restart,
+    pages_stay_in_order_while_tasks_come_and_go,
+    a_page_ends_before_it_gets_too_large,
+);
+
+/// The request of a page.
+fn page(page_size: i32, page_token: &str) -> ListTasksRequest {
+    ListTasksRequest { page_size, page_token: page_token.to_owned(), show_deleted: false }
+}
+
+/// Makes tasks, and answers their ids as a list has them.
+async fn make(user: &User, count: usize) -> Vec<String> {
+    let tasks = join_all((0..count).map(|_| user.make("Buy milk"))).await;
+    let mut ids: Vec<_> = tasks.into_iter().map(|task| task.id).collect();
+    ids.sort_by(|one, other| other.cmp(one));
+    ids
+}
+
+/// A token of a second page.
+async fn token(user: &User) -> String {
+    make(user, 3).await;
+    let page = user.list(page(2, "")).await.expect("a page");
+    assert!(!page.next_page_token.is_empty());
+    page.next_page_token
+}
+
+async fn pages_hold_every_task_once_the_newest_first(database: TestDatabase) {
+    let service = Service::start(&database).await;
+    let ann = service.user();
+    assert_eq!(ann.list_all(3, false).await, [""; 0]);
+    let ids = make(&ann, 9).await;
+    for page_size in [1, 2, 3, 8, 9, 10] {
+        assert_eq!(ann.list_all(page_size, false).await, ids);
+    }
+    // The last page says that it is the last, even if it is full.
+    let all = ann.list(page(9, "")).await.expect("a page");
+    assert_eq!((all.tasks.len(), &all.next_page_token[..]), (9, ""));
+    let got = ann.get(&ids[0]).await.expect("it is there");
+    assert_eq!(all.tasks[0], got);
+}
+
+async fn a_page_has_fifty_tasks_by_default_and_five_hundred_at_most(database: TestDatabase) {
+    let service = Service::start(&database).await;
+    let ann = service.user();
+    make(&ann, 501).await;
+    for (page_size, expected) in [(0, 50), (499, 499), (500, 500), (501, 500), (i32::MAX, 500)] {
+        let page = ann.list(page(page_size, "")).await.expect("a page");
+        assert_eq!(page.tasks.len(), expected);
+        assert!(!page.next_page_token.is_empty());
+    }
+}
+
+async fn a_negative_page_size_is_refused(database: TestDatabase) {
+    let service = Service::start(&database).await;
+    for page_size in [-1, i32::MIN] {
+        let outcome = service.user().list(page(page_size, "")).await;
+        assert_refused!(outcome, InvalidArgument, "VALIDATION_FAILED", "page_size");
+    }
+}
+
+async fn the_page_size_may_change_between_pages(database: TestDatabase) {
+    let service = Service::start(&database).await;
+    let ann = service.user();
+    let ids = make(&ann, 6).await;
+    let first = ann.list(page(1, "")).await.expect("a page");
+    let second = ann.list(page(3, &first.next_page_token)).await.expect("a page");
+    let third = ann.list(page(0, &second.next_page_token)).await.expect("a page");
+    let tasks = [first.tasks, second.tasks, third.tasks].concat();
+    assert_eq!(tasks.into_iter().map(|task| task.id).collect::<Vec<_>>(), ids);
+}
+
+async fn a_forged_page_token_is_refused(database: TestDatabase) {
+    let service = Service::start(&database).await;
+    let ann = service.user();
+    let good = token(&ann).await;
+    let mut forged: Vec<String> = (0..good.len())
+        .map(|index| {
+            let mut bytes = good.clone().into_bytes();
+            bytes[index] = if bytes[index] == b'A' { b'B' } else { b'A' };
+            String::from_utf8(bytes).expect("ASCII")
+        })
+        .collect();
+    forged.extend(["1", "A", "\0", "🥛", "====", "' or 1=1 --", " "].map(str::to_owned));
+    forged.extend([good[1..].to_owned(), good[..good.len() - 1].to_owned(), "A".repeat(44), "A".repeat(200_000)]);
+    forged.extend([format!("{good}A"), format!("{good}="), format!("{good}\n"), format!("{good}{good}")]);
+    for forged in forged {
+        assert_refused!(ann.list(page(2, &forged)).await, InvalidArgument, "PAGE_TOKEN_INVALID", "page_token");
+    }
+    ann.list(page(2, &good)).await.expect("the good one is good");
+}
+
+async fn another_users_page_token_is_refused(database: TestDatabase) {
+    let service = Service::start(&database).await;
+    let (ann, bob) = (service.user(), service.user());
+    let hers = token(&ann).await;
+    assert_refused!(bob.list(page(2, &hers)).await, InvalidArgument, "PAGE_TOKEN_INVALID", "page_token");
+}
+
+async fn another_querys_page_token_is_refused(database: TestDatabase) {
+    let service = Service::start(&database).await;
+    let ann = service.user();
+    let of_live = token(&ann).await;
+    let with_deleted = ListTasksRequest { show_deleted: true, ..page(2, &of_live) };
+    assert_refused!(ann.list(with_deleted).await, InvalidArgument, "PAGE_TOKEN_INVALID", "page_token");
+}
+
+async fn a_page_token_is_good_at_every_replica_and_after_a_restart(database: TestDatabase) {
+    let (service, replica) = (Service::start(&database).await, Service::start(&database).await);
+    let ann = service.user();
+    let token = token(&ann).await;
+    let expected = ann.list(page(2, &token)).await.expect("a page");
+    assert_eq!(ann.at(&replica).list(page(2, &token)).await.expect("a page"), expected);
+    replica.stop().await;
+    let service = service.restart(&database).await;
+    assert_eq!(ann.at(&service).list(page(2, &token)).await.expect("a page"), expected);
+}
+
+async fn pages_stay_in_order_while_tasks_come_and_go(database: TestDatabase) {
+    let service = Service::start(&database).await;
+    let ann = service.user();
+    let ids = make(&ann, 30).await;
+    let mut seen = Vec::new();
+    let mut next = String::new();
+    for round in 0.. {
+        let page = ann.list(page(4, &next)).await.expect("a page");
+        seen.extend(page.tasks.into_iter().map(|task| task.id));
+        next = page.next_page_token;
+        if next.is_empty() {
+            break;
+        }
+        make(&ann, 2).await;
+        // The task at which the next page begins goes, and one of those that are still to come.
+        for gone in [&ids[round * 4 + 3], &ids[29 - round]] {
+            _ = ann.delete(gone, "").await;
+        }
+    }
+    let once: HashSet<_> = seen.iter().collect();
+    assert_eq!(once.len(), seen.len());
+    assert!(seen.is_sorted_by(|one, other| one > other));
+    let live = ann.list_all(0, false).await;
+    assert!(ids.iter().filter(|id| live.contains(*id)).all(|id| once.contains(id)));
+}
+
+async fn a_page_ends_before_it_gets_too_large(database: TestDatabase) {
+    const MAX_BYTES: usize = 40_000;
+    let service = Service::start_with(&database, &["--max-response-bytes", &MAX_BYTES.to_string()]).await;
+    let ann = service.user();
+    let mut ids = Vec::new();
+    for chars in [10, 4000, 4000, 4000, 0, 0, 3000, 4000, 1] {
+        let task = Task { notes: "🥛".repeat(chars), ..titled("Buy milk") };
+        ids.insert(0, ann.create(task).await.expect("a task is made").id);
+    }
+    assert_eq!(ann.list_all(500, false).await, ids);
+    let first = ann.list(page(500, "")).await.expect("a page");
+    let (tasks, bytes) = (first.tasks.len(), first.encoded_len());
+    assert_eq!(tasks, 5);
+    assert!((28_000..=MAX_BYTES).contains(&bytes), "{bytes}");
+}

@@ -1,0 +1,96 @@
+//! `CompleteTask` and `ReopenTask`.
+
+use std::time::Duration;
+
+use service_kit::{assert_refused, on_each_database, testing::TestDatabase};
+use taskey_proto::task::v1::{Task, task::State};
+
+use crate::support::Service;
+
+on_each_database!(
+    a_task_is_completed_and_reopened,
+    a_completed_task_is_completed_as_it_is,
+    an_open_task_is_reopened_as_it_is,
+    the_etag_is_checked_even_if_nothing_would_change,
+    a_deleted_or_missing_task_cannot_change_its_state,
+    a_deletion_keeps_the_state,
+);
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+async fn a_task_is_completed_and_reopened(database: TestDatabase) {
+    let service = Service::start(&database).await;
+    let ann = service.user();
+    let task = ann.make("Buy milk").await;
+    service.hands.advance(MINUTE);
+    let completed = ann.complete(&task.id, &task.etag).await.expect("a completion");
+    let now = Some(service.clock.now().into());
+    let expected = Task {
+        state: State::Completed.into(),
+        update_time: now,
+        complete_time: now,
+        etag: "\"2\"".to_owned(),
+        ..task.clone()
+    };
+    assert_eq!(completed, expected);
+    assert_eq!(ann.get(&task.id).await.expect("it is there"), expected);
+
+    service.hands.advance(MINUTE);
+    let reopened = ann.reopen(&task.id, &completed.etag).await.expect("a reopening");
+    assert_eq!(reopened, Task { update_time: Some(service.clock.now().into()), etag: "\"3\"".to_owned(), ..task });
+}
+
+async fn a_completed_task_is_completed_as_it_is(database: TestDatabase) {
+    let service = Service::start(&database).await;
+    let ann = service.user();
+    let task = ann.make("Buy milk").await;
+    let completed = ann.complete(&task.id, "").await.expect("a completion");
+    service.hands.advance(MINUTE);
+    assert_eq!(ann.complete(&task.id, "").await.expect("nothing to do"), completed);
+    assert_eq!(ann.complete(&task.id, &completed.etag).await.expect("nothing to do"), completed);
+}
+
+async fn an_open_task_is_reopened_as_it_is(database: TestDatabase) {
+    let service = Service::start(&database).await;
+    let ann = service.user();
+    let task = ann.make("Buy milk").await;
+    service.hands.advance(MINUTE);
+    assert_eq!(ann.reopen(&task.id, "").await.expect("nothing to do"), task);
+    assert_eq!(ann.reopen(&task.id, &task.etag).await.expect("nothing to do"), task);
+}
+
+async fn the_etag_is_checked_even_if_nothing_would_change(database: TestDatabase) {
+    let service = Service::start(&database).await;
+    let ann = service.user();
+    let task = ann.make("Buy milk").await;
+    assert_refused!(ann.reopen(&task.id, "\"2\"").await, Aborted, "ETAG_MISMATCH");
+    assert_refused!(ann.complete(&task.id, "\"2\"").await, Aborted, "ETAG_MISMATCH");
+    ann.complete(&task.id, "").await.expect("a completion");
+    assert_refused!(ann.complete(&task.id, &task.etag).await, Aborted, "ETAG_MISMATCH");
+    assert_refused!(ann.reopen(&task.id, &task.etag).await, Aborted, "ETAG_MISMATCH");
+}
+
+async fn a_deleted_or_missing_task_cannot_change_its_state(database: TestDatabase) {
+    let service = Service::start(&database).await;
+    let ann = service.user();
+    let task = ann.make("Buy milk").await;
+    let deleted = ann.delete(&task.id, "").await.expect("a deletion");
+    let missing = service.clock.new_id().to_string();
+    for id in [&task.id, &missing] {
+        for etag in ["", &deleted.etag, "\"9\""] {
+            assert_refused!(ann.complete(id, etag).await, NotFound, "TASK_NOT_FOUND");
+            assert_refused!(ann.reopen(id, etag).await, NotFound, "TASK_NOT_FOUND");
+        }
+    }
+    assert_eq!(ann.get(&task.id).await.expect("it is there"), deleted);
+}
+
+async fn a_deletion_keeps_the_state(database: TestDatabase) {
+    let service = Service::start(&database).await;
+    let ann = service.user();
+    let task = ann.make("Buy milk").await;
+    let completed = ann.complete(&task.id, "").await.expect("a completion");
+    ann.delete(&task.id, "").await.expect("a deletion");
+    let undeleted = ann.undelete(&task.id, "").await.expect("an undeletion");
+    assert_eq!(undeleted, Task { etag: "\"4\"".to_owned(), ..completed });
+}

@@ -1,0 +1,256 @@
+//! A running task-service, and the users who call it.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use clap::Parser;
+use service_kit::{
+    clock::Clock,
+    config::TokenArgs,
+    keys::KeySet,
+    testing::{Hands, TestDatabase, clock},
+    token::{self, Grant},
+};
+use task_service::config::Config;
+use taskey_proto::task::v1::{
+    CompleteTaskRequest, CreateTaskRequest, DeleteTaskRequest, GetTaskRequest, ListTasksRequest, ListTasksResponse,
+    ReopenTaskRequest, Task, UndeleteTaskRequest, UpdateTaskRequest, task_service_client::TaskServiceClient,
+};
+use tokio::{net::TcpListener, task::JoinHandle, time::timeout};
+use tokio_util::sync::CancellationToken;
+use tonic::{
+    Request, Status,
+    service::{Interceptor, interceptor::InterceptedService},
+    transport::{Channel, Endpoint},
+};
+use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
+use uuid::Uuid;
+
+use crate::feed::Feed;
+
+/// Nothing that a test waits for takes so long.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+#[derive(Parser)]
+struct Cli {
+    #[command(flatten)]
+    config: Config,
+}
+
+/// A running task-service with its feed. It ends when it is dropped.
+pub(crate) struct Service {
+    pub(crate) address: SocketAddr,
+    pub(crate) channel: Channel,
+    pub(crate) feed: Feed,
+    pub(crate) clock: Clock,
+    pub(crate) hands: Hands,
+    keys: Arc<KeySet>,
+    shutdown: CancellationToken,
+    running: Option<JoinHandle<anyhow::Result<()>>>,
+}
+
+impl Service {
+    /// A service that is ready.
+    pub(crate) async fn start(database: &TestDatabase) -> Self {
+        Self::start_with(database, &[]).await
+    }
+
+    /// A service with further settings that is ready.
+    pub(crate) async fn start_with(database: &TestDatabase, flags: &[&str]) -> Self {
+        let service = Self::launch(database, flags, clock(), true).await;
+        service.until(ServingStatus::Serving).await;
+        service
+    }
+
+    /// The same service anew, after it has ended.
+    pub(crate) async fn restart(self, database: &TestDatabase) -> Self {
+        let time = (self.clock.clone(), self.hands.clone());
+        self.stop().await;
+        let service = Self::launch(database, &[], time, true).await;
+        service.until(ServingStatus::Serving).await;
+        service
+    }
+
+    /// A service whose feed says nothing yet.
+    pub(crate) async fn start_cold(database: &TestDatabase) -> Self {
+        Self::launch(database, &["--revocation-max-staleness", "0s"], clock(), false).await
+    }
+
+    async fn launch(database: &TestDatabase, flags: &[&str], time: (Clock, Hands), feed_speaks: bool) -> Self {
+        let (clock, hands) = time;
+        let key_file = database.key_file();
+        let keys = Arc::new(KeySet::read(&key_file).expect("the key file is good"));
+        let feed = Feed::start(Arc::clone(&keys), names(), clock.clone(), feed_speaks).await;
+        let (auth_url, key_file) = (format!("http://{}", feed.address), key_file.display().to_string());
+        let usual =
+            ["task-service", "--database-url", database.url(), "--key-file", &key_file, "--auth-url", &auth_url];
+        let config = Cli::parse_from(usual.iter().chain(flags)).config;
+
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("there is a free port");
+        let address = listener.local_addr().expect("the listener has an address");
+        let shutdown = CancellationToken::new();
+        let running = tokio::spawn(task_service::run(config, clock.clone(), listener, shutdown.clone()));
+        let channel = Endpoint::from_shared(format!("http://{address}")).expect("a good URL").connect_lazy();
+        Self { address, channel, feed, clock, hands, keys, shutdown, running: Some(running) }
+    }
+
+    /// Waits until the health of the service is as given.
+    pub(crate) async fn until(&self, status: ServingStatus) {
+        let request = HealthCheckRequest { service: "taskey.task.v1.TaskService".to_owned() };
+        let reached = async {
+            let health = HealthClient::new(self.channel.clone()).watch(request).await;
+            let mut health = health.expect("the health service answers").into_inner();
+            while health.message().await.expect("the watch goes on").expect("the watch goes on").status() != status {}
+        };
+        timeout(PATIENCE, reached).await.expect("the health of the service changes in time");
+    }
+
+    /// Ends the service in good order.
+    pub(crate) async fn stop(mut self) {
+        self.shutdown.cancel();
+        let running = self.running.take().expect("it has not been stopped before");
+        running.await.expect("no panic").expect("a good end");
+    }
+
+    /// A user of whom nobody has heard before.
+    pub(crate) fn user(&self) -> User {
+        self.session(self.clock.new_id(), self.clock.new_id())
+    }
+
+    fn session(&self, user_id: Uuid, session_id: Uuid) -> User {
+        let bearer = Bearer { keys: Arc::clone(&self.keys), clock: self.clock.clone(), user_id, session_id };
+        let client = TaskServiceClient::with_interceptor(self.channel.clone(), bearer.clone());
+        User { id: user_id, session_id, bearer, client }
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        self.shutdown.cancel();
+    }
+}
+
+/// What the tokens of the tests say of who made them.
+pub(crate) fn names() -> TokenArgs {
+    TokenArgs { issuer: "taskey".to_owned(), audience: "taskey".to_owned() }
+}
+
+/// Puts a fresh token on every call, so that a user lives on when the clock is moved.
+#[derive(Clone)]
+pub(crate) struct Bearer {
+    keys: Arc<KeySet>,
+    clock: Clock,
+    user_id: Uuid,
+    session_id: Uuid,
+}
+
+impl Bearer {
+    fn header(&self) -> String {
+        let now = self.clock.now();
+        let grant = Grant {
+            user_id: self.user_id,
+            session_id: self.session_id,
+            roles: Vec::new(),
+            expires_at: now + Duration::from_secs(300),
+        };
+        let token = token::sign(&self.keys, &names(), self.clock.new_id(), &grant, now).expect("the key signs");
+        format!("Bearer {token}")
+    }
+}
+
+impl Interceptor for Bearer {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        request.metadata_mut().insert("authorization", self.header().parse().expect("a token is ASCII"));
+        Ok(request)
+    }
+}
+
+/// A signed-in user.
+#[derive(Clone)]
+pub(crate) struct User {
+    pub(crate) id: Uuid,
+    pub(crate) session_id: Uuid,
+    bearer: Bearer,
+    pub(crate) client: TaskServiceClient<InterceptedService<Channel, Bearer>>,
+}
+
+type Answer<T> = Result<T, Status>;
+
+impl User {
+    /// The same user at another replica.
+    pub(crate) fn at(&self, service: &Service) -> Self {
+        service.session(self.id, self.session_id)
+    }
+
+    /// The `authorization` header of a call.
+    pub(crate) fn header(&self) -> String {
+        self.bearer.header()
+    }
+
+    /// Makes a task that has nothing but a title.
+    pub(crate) async fn make(&self, title: &str) -> Task {
+        self.create(titled(title)).await.expect("a task is made")
+    }
+
+    pub(crate) async fn create(&self, task: Task) -> Answer<Task> {
+        let request = CreateTaskRequest { task: Some(task) };
+        Ok(self.client.clone().create_task(request).await?.into_inner())
+    }
+
+    pub(crate) async fn get(&self, id: &str) -> Answer<Task> {
+        Ok(self.client.clone().get_task(GetTaskRequest { id: id.to_owned() }).await?.into_inner())
+    }
+
+    pub(crate) async fn list(&self, request: ListTasksRequest) -> Answer<ListTasksResponse> {
+        Ok(self.client.clone().list_tasks(request).await?.into_inner())
+    }
+
+    /// The ids of all tasks, page by page.
+    pub(crate) async fn list_all(&self, page_size: i32, show_deleted: bool) -> Vec<String> {
+        let mut ids = Vec::new();
+        let mut request = ListTasksRequest { page_size, show_deleted, page_token: String::new() };
+        loop {
+            let page = self.list(request.clone()).await.expect("a page");
+            ids.extend(page.tasks.into_iter().map(|task| task.id));
+            if page.next_page_token.is_empty() {
+                return ids;
+            }
+            request.page_token = page.next_page_token;
+        }
+    }
+
+    /// Updates the fields that `mask` names; without a mask if it is empty.
+    pub(crate) async fn update(&self, task: Task, mask: &[&str]) -> Answer<Task> {
+        let paths = mask.iter().map(|path| (*path).to_owned()).collect();
+        let update_mask = (!mask.is_empty()).then_some(prost_types::FieldMask { paths });
+        let request = UpdateTaskRequest { task: Some(task), update_mask };
+        Ok(self.client.clone().update_task(request).await?.into_inner())
+    }
+
+    pub(crate) async fn delete(&self, id: &str, etag: &str) -> Answer<Task> {
+        self.delete_with(DeleteTaskRequest { id: id.to_owned(), etag: etag.to_owned(), allow_missing: false }).await
+    }
+
+    pub(crate) async fn delete_with(&self, request: DeleteTaskRequest) -> Answer<Task> {
+        Ok(self.client.clone().delete_task(request).await?.into_inner())
+    }
+
+    pub(crate) async fn undelete(&self, id: &str, etag: &str) -> Answer<Task> {
+        let request = UndeleteTaskRequest { id: id.to_owned(), etag: etag.to_owned() };
+        Ok(self.client.clone().undelete_task(request).await?.into_inner())
+    }
+
+    pub(crate) async fn complete(&self, id: &str, etag: &str) -> Answer<Task> {
+        let request = CompleteTaskRequest { id: id.to_owned(), etag: etag.to_owned() };
+        Ok(self.client.clone().complete_task(request).await?.into_inner())
+    }
+
+    pub(crate) async fn reopen(&self, id: &str, etag: &str) -> Answer<Task> {
+        let request = ReopenTaskRequest { id: id.to_owned(), etag: etag.to_owned() };
+        Ok(self.client.clone().reopen_task(request).await?.into_inner())
+    }
+}
+
+/// A task that has nothing but a title.
+pub(crate) fn titled(title: &str) -> Task {
+    Task { title: title.to_owned(), ..Task::default() }
+}

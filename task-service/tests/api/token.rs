@@ -1,0 +1,255 @@
+//! Access tokens: which are accepted, on every RPC alike.
+
+use std::fs;
+
+use aws_lc_rs::hmac;
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use prost::Message;
+use prost_types::FileDescriptorSet;
+use serde_json::{Value, json};
+use service_kit::{assert_refused, on_each_database, testing::TestDatabase};
+use taskey_proto::task::v1::{
+    CompleteTaskRequest, CreateTaskRequest, DeleteTaskRequest, GetTaskRequest, ListTasksRequest, ReopenTaskRequest,
+    UndeleteTaskRequest, UpdateTaskRequest, task_service_client::TaskServiceClient,
+};
+use tokio::time::{Instant, timeout};
+use tonic::{Request, Status, transport::Channel};
+
+use crate::support::{PATIENCE, Service};
+
+on_each_database!(
+    tokens_that_are_not_ours_are_refused_on_every_rpc,
+    a_call_without_a_token_is_refused_on_every_rpc,
+    an_expired_token_is_refused_on_every_rpc,
+    a_revoked_token_is_refused_on_every_rpc_within_a_second,
+    the_name_of_the_scheme_is_case_insensitive,
+);
+
+/// Calls every RPC with the given `authorization` headers.
+pub(crate) async fn call_every_rpc(channel: &Channel, headers: &[&str]) -> Vec<(&'static str, Result<(), Status>)> {
+    fn with<T>(message: T, headers: &[&str]) -> Request<T> {
+        let mut request = Request::new(message);
+        for header in headers {
+            request.metadata_mut().append("authorization", header.parse().expect("ASCII"));
+        }
+        request
+    }
+    macro_rules! call {
+        ($($name:literal: $rpc:ident($request:ident)),* $(,)?) => {{
+            let mut client = TaskServiceClient::new(channel.clone());
+            vec![$(($name, client.$rpc(with($request::default(), headers)).await.map(drop))),*]
+        }};
+    }
+    call!(
+        "CreateTask": create_task(CreateTaskRequest),
+        "GetTask": get_task(GetTaskRequest),
+        "ListTasks": list_tasks(ListTasksRequest),
+        "UpdateTask": update_task(UpdateTaskRequest),
+        "DeleteTask": delete_task(DeleteTaskRequest),
+        "UndeleteTask": undelete_task(UndeleteTaskRequest),
+        "CompleteTask": complete_task(CompleteTaskRequest),
+        "ReopenTask": reopen_task(ReopenTaskRequest),
+    )
+}
+
+/// Makes tokens with any header and any claims.
+struct Forge {
+    kid: String,
+    key: hmac::Key,
+    now: i64,
+}
+
+impl Forge {
+    fn of(service: &Service, database: &TestDatabase) -> Self {
+        let text = fs::read_to_string(database.key_file()).expect("the key file is there");
+        let set: Value = serde_json::from_str(&text).expect("the key file is JSON");
+        let member = |name: &str| set["keys"][0][name].as_str().expect("a string").to_owned();
+        let secret = BASE64_URL_SAFE_NO_PAD.decode(member("k")).expect("base64url");
+        Self {
+            kid: member("kid"),
+            key: hmac::Key::new(hmac::HMAC_SHA256, &secret),
+            now: service.clock.now().as_seconds(),
+        }
+    }
+
+    fn header(&self) -> Value {
+        json!({ "alg": "HS256", "kid": self.kid, "typ": "at+jwt" })
+    }
+
+    fn claims(&self) -> Value {
+        json!({
+            "iss": "taskey",
+            "aud": "taskey",
+            "sub": "0198c0de-0000-7000-8000-000000000001",
+            "sid": "0198c0de-0000-7000-8000-000000000002",
+            "jti": "0198c0de-0000-7000-8000-000000000003",
+            "iat": self.now,
+            "exp": self.now + 300,
+            "roles": [],
+        })
+    }
+
+    fn bearer(&self, header: &Value, claims: &Value) -> String {
+        signed(&self.key, header, claims)
+    }
+
+    /// Credentials none of which is an access token of ours.
+    fn not_ours(&self) -> Vec<String> {
+        let with = |mut part: Value, name: &str, value: Value| {
+            part[name] = value;
+            part
+        };
+        let good = self.bearer(&self.header(), &self.claims());
+        let (message, signature) = good.rsplit_once('.').expect("a token has dots");
+        let wrong_key = hmac::Key::new(hmac::HMAC_SHA256, &[7; 32]);
+        let unsigned = self.bearer(&with(self.header(), "alg", json!("none")), &self.claims());
+        let unsigned_part = unsigned.rsplit_once('.').expect("a token has dots").0;
+
+        let mut credentials = vec![
+            good.replacen("Bearer", "Basic", 1),
+            good.replacen("Bearer ", "", 1),
+            good.replacen("Bearer ", "Bearer  ", 1),
+            "Bearer".to_owned(),
+            "Bearer ".to_owned(),
+            "Bearer ..".to_owned(),
+            "Bearer token".to_owned(),
+            format!("{message}."),
+            format!("{good}="),
+            format!("{good}.{signature}"),
+            format!("{unsigned_part}."),
+            unsigned,
+            signed(&wrong_key, &self.header(), &self.claims()),
+            self.bearer(&self.header(), &with(self.claims(), "padding", json!("a".repeat(4096)))),
+        ];
+        for (name, value) in [
+            ("alg", json!("HS512")),
+            ("alg", json!("EdDSA")),
+            ("kid", json!("another")),
+            ("typ", json!("JWT")),
+            ("crit", json!(["exp"])),
+            ("jwk", json!({})),
+        ] {
+            credentials.push(self.bearer(&with(self.header(), name, value), &self.claims()));
+        }
+        for name in ["alg", "kid", "typ"] {
+            let mut header = self.header();
+            header.as_object_mut().expect("an object").remove(name);
+            credentials.push(self.bearer(&header, &self.claims()));
+        }
+        for name in ["iss", "aud", "sub", "sid", "jti", "iat", "exp", "roles"] {
+            let mut claims = self.claims();
+            claims.as_object_mut().expect("an object").remove(name);
+            credentials.push(self.bearer(&self.header(), &claims));
+            for mistyped in [Value::Null, json!(true), json!("another"), json!({ "a": 1 })] {
+                credentials.push(self.bearer(&self.header(), &with(self.claims(), name, mistyped)));
+            }
+        }
+        for (name, value) in [
+            ("iat", json!(self.now + 60)),
+            ("nbf", json!(self.now + 60)),
+            ("nbf", Value::Null),
+            ("exp", json!(self.now + 901)),
+            ("exp", json!(i64::MAX)),
+            ("exp", json!(1e18)),
+            ("aud", json!(["taskey"])),
+            ("sub", json!("0198c0de000070008000000000000001")),
+        ] {
+            credentials.push(self.bearer(&self.header(), &with(self.claims(), name, value)));
+        }
+        credentials
+    }
+}
+
+fn signed(key: &hmac::Key, header: &Value, claims: &Value) -> String {
+    let encode = |part: &Value| BASE64_URL_SAFE_NO_PAD.encode(part.to_string());
+    let message = format!("{}.{}", encode(header), encode(claims));
+    let signature = hmac::sign(key, message.as_bytes());
+    format!("Bearer {message}.{}", BASE64_URL_SAFE_NO_PAD.encode(signature))
+}
+
+#[test]
+fn every_rpc_is_called() {
+    let set = FileDescriptorSet::decode(taskey_proto::FILE_DESCRIPTOR_SET).expect("the descriptors are good");
+    let services = set.file.iter().filter(|file| file.package() == "taskey.task.v1").flat_map(|file| &file.service);
+    let rpcs: Vec<_> = services.flat_map(|service| &service.method).map(|method| method.name().to_owned()).collect();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let nowhere = async { Channel::from_static("http://127.0.0.1:1").connect_lazy() };
+    let called = runtime.block_on(async { call_every_rpc(&nowhere.await, &[]).await });
+    assert_eq!(called.into_iter().map(|(rpc, _)| rpc).collect::<Vec<_>>(), rpcs);
+}
+
+async fn tokens_that_are_not_ours_are_refused_on_every_rpc(database: TestDatabase) {
+    let service = Service::start(&database).await;
+    let forge = Forge::of(&service, &database);
+    let good = forge.bearer(&forge.header(), &forge.claims());
+    let not_ours = forge.not_ours();
+    let mut headers: Vec<_> = not_ours.iter().map(|credential| vec![&credential[..]]).collect();
+    headers.push(vec![&good, &good]);
+    headers.push(vec![&good, "Basic YTpi"]);
+    for headers in headers {
+        for (rpc, outcome) in call_every_rpc(&service.channel, &headers).await {
+            println!("{rpc}: {headers:?}");
+            assert_refused!(outcome, Unauthenticated, "TOKEN_INVALID");
+        }
+    }
+    // What all of them deviate from is good.
+    for (rpc, outcome) in call_every_rpc(&service.channel, &[&good]).await {
+        println!("{rpc}");
+        if rpc == "ListTasks" {
+            outcome.expect("an empty list");
+        } else {
+            let field = if ["CreateTask", "UpdateTask"].contains(&rpc) { "task" } else { "id" };
+            assert_refused!(outcome, InvalidArgument, "VALIDATION_FAILED", field);
+        }
+    }
+}
+
+async fn a_call_without_a_token_is_refused_on_every_rpc(database: TestDatabase) {
+    let service = Service::start(&database).await;
+    for (rpc, outcome) in call_every_rpc(&service.channel, &[]).await {
+        println!("{rpc}");
+        assert_refused!(outcome, Unauthenticated, "TOKEN_MISSING");
+    }
+}
+
+async fn an_expired_token_is_refused_on_every_rpc(database: TestDatabase) {
+    let service = Service::start(&database).await;
+    let forge = Forge::of(&service, &database);
+    let mut claims = forge.claims();
+    claims["iat"] = json!(forge.now - 600);
+    claims["exp"] = json!(forge.now - 5);
+    for (rpc, outcome) in call_every_rpc(&service.channel, &[&forge.bearer(&forge.header(), &claims)]).await {
+        println!("{rpc}");
+        assert_refused!(outcome, Unauthenticated, "TOKEN_EXPIRED");
+    }
+}
+
+async fn a_revoked_token_is_refused_on_every_rpc_within_a_second(database: TestDatabase) {
+    let service = Service::start(&database).await;
+    let (ann, bob) = (service.user(), service.user());
+    let token = ann.header();
+    let task = ann.make("Buy milk").await;
+
+    service.feed.revoke(ann.session_id);
+    let revoked_at = Instant::now();
+    let refused = async { while ann.get(&task.id).await.is_ok() {} };
+    timeout(PATIENCE, refused).await.expect("the revocation arrives");
+    assert!(revoked_at.elapsed().as_secs() < 1);
+
+    for (rpc, outcome) in call_every_rpc(&service.channel, &[&token]).await {
+        println!("{rpc}");
+        assert_refused!(outcome, Unauthenticated, "TOKEN_REVOKED");
+    }
+    bob.make("Buy oats").await;
+}
+
+async fn the_name_of_the_scheme_is_case_insensitive(database: TestDatabase) {
+    let service = Service::start(&database).await;
+    let token = service.user().header();
+    for scheme in ["bearer", "BEARER", "bEaReR"] {
+        let mut request = Request::new(ListTasksRequest::default());
+        let header = token.replacen("Bearer", scheme, 1).parse().expect("ASCII");
+        request.metadata_mut().insert("authorization", header);
+        TaskServiceClient::new(service.channel.clone()).list_tasks(request).await.expect(scheme);
+    }
+}
