@@ -8,11 +8,12 @@
 //! - [`status`]: how a call is refused.
 //! - [`db`]: one database handle for `SQLite` and `PostgreSQL`.
 //! - [`config`], [`telemetry`], [`shutdown`], [`secret_file`]: what a program needs around it.
-//! - [`clock`], [`random`]: the one place for each.
+//! - [`clock`], [`random`], [`id`]: the one place for each.
 
 pub mod clock;
 pub mod config;
 pub mod db;
+pub mod id;
 pub mod interceptor;
 pub mod keys;
 pub mod random;

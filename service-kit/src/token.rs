@@ -11,6 +11,7 @@ use uuid::Uuid;
 use crate::{
     clock::Timestamp,
     config::TokenArgs,
+    id,
     keys::{Key, KeySet},
     status::Refusal,
 };
@@ -173,17 +174,12 @@ impl Claims {
             && self.nbf.is_none_or(|not_before| not_before <= latest)
             && life > 0
             && Duration::from_secs(life.unsigned_abs()) <= MAX_LIFE;
-        uuid(&self.jti).filter(|_| in_order)?;
+        id::parse(&self.jti).filter(|_| in_order)?;
         Some(Grant {
-            user_id: uuid(&self.sub)?,
-            session_id: uuid(&self.sid)?,
+            user_id: id::parse(&self.sub)?,
+            session_id: id::parse(&self.sid)?,
             roles: self.roles,
             expires_at: Timestamp::from_seconds(self.exp),
         })
     }
-}
-
-/// A UUID in its usual form; the parser also takes braces, a URN or bare digits.
-fn uuid(text: &str) -> Option<Uuid> {
-    Uuid::try_parse(text).ok().filter(|_| text.len() == uuid::fmt::Hyphenated::LENGTH)
 }

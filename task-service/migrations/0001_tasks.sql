@@ -1,6 +1,6 @@
 -- Instants are microseconds since the Unix epoch. The key starts with the owner, so that the table can be distributed
 -- by owner; ids are of version 7, so that their order is the order of creation.
-create table task (
+create table tasks (
     owner_id uuid not null,
     id uuid not null,
     title text not null,
@@ -19,7 +19,7 @@ create table task (
     check ((delete_time is null) = (purge_time is null))
 );
 
-create index task_purge on task (purge_time) where purge_time is not null;
+create index tasks_by_purge on tasks (purge_time) where purge_time is not null;
 
 -- One row: the key of the page tokens, in base64url, which all replicas share.
 create table page_token_key (

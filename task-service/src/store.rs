@@ -38,7 +38,7 @@ macro_rules! with_columns {
 /// Those of the database.
 pub(crate) async fn create(db: &Db, owner: Uuid, now: Timestamp, id: Uuid, task: NewTask) -> Result<TaskRow, Refusal> {
     const INSERT: &str = with_columns!(
-        "insert into task (owner_id, id, title, notes, priority, due_date, due_time, create_time, update_time, revision)
+        "insert into tasks (owner_id, id, title, notes, priority, due_date, due_time, create_time, update_time, revision)
          values ($1, $2, $3, $4, $5, $6, $7, $8, $8, $9)
          returning"
     );
@@ -70,7 +70,7 @@ pub(crate) async fn get(db: &Db, owner: Uuid, now: Timestamp, id: Uuid) -> Resul
 async fn find(db: &Db, owner: Uuid, now: Timestamp, id: Uuid) -> Result<Option<TaskRow>, db::Error> {
     const SELECT: &str = with_columns!(
         "select",
-        "from task where owner_id = $1 and id = $2 and (purge_time is null or purge_time > $3)"
+        "from tasks where owner_id = $1 and id = $2 and (purge_time is null or purge_time > $3)"
     );
     db_read!(db, |connection| query_as(SELECT).bind(owner).bind(id).bind(now).fetch_optional(connection).await)
 }
@@ -89,7 +89,7 @@ pub(crate) async fn list(
 ) -> Result<Vec<TaskRow>, Refusal> {
     const SELECT: &str = with_columns!(
         "select",
-        "from task where owner_id = $1 and id < $2 and (delete_time is null or ($3 and purge_time > $4))
+        "from tasks where owner_id = $1 and id < $2 and (delete_time is null or ($3 and purge_time > $4))
          order by id desc limit $5"
     );
     let limit = i64::try_from(page.page_size).unwrap_or(i64::MAX).saturating_add(1);
@@ -112,7 +112,7 @@ pub(crate) async fn list(
 /// TASK_NOT_FOUND, ETAG_MISMATCH, and those of the database.
 pub(crate) async fn update(db: &Db, owner: Uuid, now: Timestamp, update: TaskUpdate) -> Result<TaskRow, Refusal> {
     const UPDATE: &str = with_columns!(
-        "update task
+        "update tasks
          set title = coalesce($6, title),
              notes = coalesce($7, notes),
              priority = coalesce($8, priority),
@@ -158,7 +158,7 @@ pub(crate) async fn delete(
     even_deleted: bool,
 ) -> Result<TaskRow, Refusal> {
     const DELETE: &str = with_columns!(
-        "update task
+        "update tasks
          set delete_time = coalesce(delete_time, $4),
              purge_time = coalesce(purge_time, $5),
              update_time = case when delete_time is null then $4 else update_time end,
@@ -187,7 +187,7 @@ pub(crate) async fn delete(
 /// TASK_NOT_FOUND, ETAG_MISMATCH, and those of the database.
 pub(crate) async fn undelete(db: &Db, owner: Uuid, now: Timestamp, target: Target) -> Result<TaskRow, Refusal> {
     const UNDELETE: &str = with_columns!(
-        "update task
+        "update tasks
          set delete_time = null,
              purge_time = null,
              update_time = case when delete_time is null then update_time else $4 end,
@@ -204,7 +204,7 @@ pub(crate) async fn undelete(db: &Db, owner: Uuid, now: Timestamp, target: Targe
 /// TASK_NOT_FOUND, ETAG_MISMATCH, and those of the database.
 pub(crate) async fn complete(db: &Db, owner: Uuid, now: Timestamp, target: Target) -> Result<TaskRow, Refusal> {
     const COMPLETE: &str = with_columns!(
-        "update task
+        "update tasks
          set complete_time = coalesce(complete_time, $4),
              update_time = case when complete_time is null then $4 else update_time end,
              revision = revision + case when complete_time is null then 1 else 0 end
@@ -220,7 +220,7 @@ pub(crate) async fn complete(db: &Db, owner: Uuid, now: Timestamp, target: Targe
 /// TASK_NOT_FOUND, ETAG_MISMATCH, and those of the database.
 pub(crate) async fn reopen(db: &Db, owner: Uuid, now: Timestamp, target: Target) -> Result<TaskRow, Refusal> {
     const REOPEN: &str = with_columns!(
-        "update task
+        "update tasks
          set complete_time = null,
              update_time = case when complete_time is null then update_time else $4 end,
              revision = revision + case when complete_time is null then 0 else 1 end
@@ -280,8 +280,8 @@ async fn written(
 /// # Errors
 /// Those of the database.
 pub(crate) async fn purge(db: &Db, now: Timestamp, limit: i64) -> Result<u64, db::Error> {
-    const DELETE: &str = "delete from task where (owner_id, id) in
-        (select owner_id, id from task where purge_time <= $1 order by purge_time limit $2)";
+    const DELETE: &str = "delete from tasks where (owner_id, id) in
+        (select owner_id, id from tasks where purge_time <= $1 order by purge_time limit $2)";
     db_write!(db, |connection| {
         query(DELETE).bind(now).bind(limit).execute(connection).await.map(|done| done.rows_affected())
     })

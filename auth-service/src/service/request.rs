@@ -1,6 +1,9 @@
 //! Requests, parsed into what cannot be wrong.
 
-use service_kit::status::{Refusal, Violations};
+use service_kit::{
+    id,
+    status::{Refusal, Violations},
+};
 use taskey_proto::auth::v1 as pb;
 use uuid::Uuid;
 
@@ -107,6 +110,6 @@ pub fn new_display_name(request: pb::UpdateMeRequest) -> Result<Option<String>, 
 /// VALIDATION_FAILED if it is not a UUID.
 pub fn session_id(text: &str) -> Result<Uuid, Refusal> {
     let mut violations = Violations::default();
-    let id = violations.check("session_id", Uuid::try_parse(text).map_err(|_| "must be a UUID"));
+    let id = violations.check("session_id", id::parse(text).ok_or("must be a UUID"));
     violations.finish(id)
 }

@@ -14,7 +14,7 @@ use tonic::{
 use uuid::Uuid;
 
 use super::{HEARTBEAT_LIMIT, RevocationView};
-use crate::{interceptor::Authenticator, random};
+use crate::{id, interceptor::Authenticator, random};
 
 /// How long the connection and the first answer may take.
 const CONNECT_LIMIT: Duration = Duration::from_secs(2);
@@ -103,8 +103,8 @@ async fn next(feed: &mut Streaming<WatchRevocationsResponse>) -> anyhow::Result<
 }
 
 fn session_ids(message: &WatchRevocationsResponse) -> anyhow::Result<Vec<Uuid>> {
-    let ids = message.revoked_session_ids.iter().map(|id| Uuid::try_parse(id));
-    ids.collect::<Result<_, _>>().context("the feed names a session that is not a UUID")
+    let ids: Option<_> = message.revoked_session_ids.iter().map(|id| id::parse(id)).collect();
+    ids.context("the feed names a session that is not a UUID")
 }
 
 /// Logs how the freshness of a view changes, and tells `ready` whether tokens are accepted.

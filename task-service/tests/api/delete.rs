@@ -177,6 +177,6 @@ async fn open(url: &DatabaseUrl) -> Db {
 }
 
 async fn count_tasks(db: &Db) -> i64 {
-    let count = db_read!(db, |connection| sqlx::query_scalar("select count(*) from task").fetch_one(connection).await);
+    let count = db_read!(db, |connection| sqlx::query_scalar("select count(*) from tasks").fetch_one(connection).await);
     count.expect("tasks can be counted")
 }
