@@ -38,7 +38,7 @@ async fn an_address_has_one_account_however_it_is_written(database: TestDatabase
 }
 
 async fn fifty_sign_ups_at_once_make_one_account(database: TestDatabase) {
-    let server = Server::start(database).await;
+    let server = Server::start_with(database, &["--request-timeout", "60s"]).await;
     let mut calls = JoinSet::new();
     for _ in 0..50 {
         let mut client = server.auth();

@@ -2,7 +2,7 @@
 
 use std::{error::Error, time::Duration};
 
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderValue, uri::PathAndQuery};
 use prost::Message;
 use prost_reflect::{DynamicMessage, MessageDescriptor};
 use service_kit::status::Refusal;
@@ -15,8 +15,6 @@ use tonic::{
     metadata::MetadataMap,
     transport::{Channel, Endpoint},
 };
-
-use crate::binding::Route;
 
 /// How long it may take to connect. The next call tries again.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -48,6 +46,28 @@ impl Backend {
     pub fn serves(&self, service: &str) -> bool {
         service.strip_prefix(self.package).is_some_and(|rest| rest.starts_with('.'))
     }
+
+    /// Calls an RPC, whose response is an `output`.
+    ///
+    /// # Errors
+    /// What the service answered, made complete if it gave no reason; `BACKEND_UNAVAILABLE` if it cannot be reached.
+    pub async fn call(
+        &self,
+        rpc: PathAndQuery,
+        output: MessageDescriptor,
+        message: DynamicMessage,
+        metadata: HeaderMap,
+        deadline: Instant,
+    ) -> Result<DynamicMessage, Status> {
+        let mut request = Request::from_parts(MetadataMap::from_headers(metadata), Extensions::new(), message);
+        request.set_timeout(deadline.saturating_duration_since(Instant::now()));
+        let mut grpc = Grpc::new(self.channel.clone()).max_decoding_message_size(self.max_response_bytes);
+        if let Err(error) = grpc.ready().await {
+            return Err(unreachable(self.name, &error));
+        }
+        let answer = grpc.unary(request, rpc, DynamicCodec { output }).await;
+        answer.map(tonic::Response::into_inner).map_err(|status| complete(self.name, status, deadline))
+    }
 }
 
 /// A connection that is made when it is first needed, and pinged, so that a dead one is noticed.
@@ -62,27 +82,6 @@ pub fn connect(endpoint: &Endpoint, keepalive_interval: Duration, keepalive_time
         .keep_alive_timeout(keepalive_timeout)
         .keep_alive_while_idle(true)
         .connect_lazy()
-}
-
-/// Calls the RPC of a route.
-///
-/// # Errors
-/// What the service answered, made complete if it gave no reason; and `BACKEND_UNAVAILABLE` if it cannot be reached.
-pub async fn call(
-    route: &Route,
-    message: DynamicMessage,
-    metadata: HeaderMap,
-    deadline: Instant,
-) -> Result<DynamicMessage, Status> {
-    let mut request = Request::from_parts(MetadataMap::from_headers(metadata), Extensions::new(), message);
-    request.set_timeout(deadline.saturating_duration_since(Instant::now()));
-    let backend = &route.backend;
-    let mut grpc = Grpc::new(backend.channel.clone()).max_decoding_message_size(backend.max_response_bytes);
-    if let Err(error) = grpc.ready().await {
-        return Err(unreachable(backend.name, &error));
-    }
-    let answer = grpc.unary(request, route.rpc.clone(), DynamicCodec { output: route.output.clone() }).await;
-    answer.map(tonic::Response::into_inner).map_err(|status| complete(backend.name, status, deadline))
 }
 
 /// Gives a status that came without a reason the one that it must have. Its text may come from tonic or from a proxy,

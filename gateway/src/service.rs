@@ -121,7 +121,8 @@ impl Inner {
         let query = request.uri.query().unwrap_or_default();
         let message = to_message(route, Input { segments: &found.segments, query, body: &body }, self.json)?;
         let metadata = headers::metadata(request, id, &route.backend);
-        let answer = backend::call(route, message, metadata, deadline).await?;
+        let (rpc, output) = (route.rpc.clone(), route.output.clone());
+        let answer = route.backend.call(rpc, output, message, metadata, deadline).await?;
         Ok(response::from_message(route, &answer)?)
     }
 }
