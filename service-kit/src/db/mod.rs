@@ -1,5 +1,5 @@
-//! One handle for both engines. A query is written once and compiled for each, through the macros [`db_read!`],
-//! [`db_write!`] and [`db_transaction!`].
+//! One handle for both engines. A query is written once and compiled for each, through the macros [`db_read!`](crate::db_read),
+//! [`db_write!`](crate::db_write) and [`db_transaction!`](crate::db_transaction).
 
 use std::{fmt, str::FromStr, time::Duration};
 
@@ -208,7 +208,7 @@ macro_rules! db_read {
     };
 }
 
-/// Runs one statement that writes. The body takes what it needs by value; it is as for [`db_read!`].
+/// Runs one statement that writes. The body takes what it needs by value; it is as for [`db_read!`](crate::db_read).
 ///
 /// On `SQLite` it shares a commit with the writes that wait beside it, and this returns after that commit.
 #[macro_export]
@@ -234,7 +234,7 @@ macro_rules! db_write {
 }
 
 /// Runs several statements of which all take effect or none: none if the body's value is an error. Otherwise as
-/// [`db_write!`].
+/// [`db_write!`](crate::db_write).
 #[macro_export]
 macro_rules! db_transaction {
     ($db:expr, |$connection:ident| $body:expr) => {
