@@ -1,5 +1,5 @@
-//! One handle for both engines. A query is written once and compiled for each, through the macros [`db_read!`](crate::db_read),
-//! [`db_write!`](crate::db_write) and [`db_transaction!`](crate::db_transaction).
+//! One handle for both engines. A query is written once and compiled for each, through the macros
+//! [`db_read!`](crate::db_read), [`db_write!`](crate::db_write) and [`db_transaction!`](crate::db_transaction).
 
 use std::{fmt, str::FromStr, time::Duration};
 
