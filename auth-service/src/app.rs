@@ -23,7 +23,7 @@ use crate::{
         session::Session,
         user::User,
     },
-    store::revocations::{self, Which},
+    store::revocations::{self, Which, Why},
 };
 
 /// What the services of this process share.
@@ -61,7 +61,7 @@ impl App {
             user_id: user.id,
             session_id: session.id,
             roles: user.roles(),
-            expires_at: (now + self.sessions.access_token_ttl).min(session.ends_at),
+            expires_at: (now + self.sessions.access_token_ttl).min(session.expires_at),
         };
         let access_token = token::sign(&self.keys, &self.tokens, self.clock.new_id(), &grant, now);
         let refresh_token = RefreshToken { session_id: session.id, generation: session.generation };
@@ -81,8 +81,8 @@ impl App {
     ///
     /// # Errors
     /// If the database cannot be written.
-    pub async fn revoke(&self, which: Which) -> Result<Vec<Timestamp>, Refusal> {
-        let revoked = revocations::revoke(&self.db, self.clock.now(), which).await?;
+    pub async fn revoke(&self, which: Which, why: Why) -> Result<Vec<Timestamp>, Refusal> {
+        let revoked = revocations::revoke(&self.db, self.clock.now(), which, why).await?;
         if !revoked.is_empty() {
             self.feed.wake();
         }

@@ -1,6 +1,9 @@
 //! The sub-commands.
 
-use std::path::PathBuf;
+use std::{
+    io::{self, Write},
+    path::PathBuf,
+};
 
 use clap::Subcommand;
 use service_kit::{
@@ -46,8 +49,7 @@ impl Command {
         match self {
             Self::Keys(KeysCommand::Generate { alg, out }) => keys::generate(alg, &out),
             Self::Keys(KeysCommand::Public { keys }) => {
-                println!("{}", KeySet::read(&keys.key_file)?.public_json()?);
-                Ok(())
+                Ok(writeln!(io::stdout(), "{}", KeySet::read(&keys.key_file)?.public_json()?)?)
             }
         }
     }

@@ -57,6 +57,7 @@ impl Feed {
         let recent = revocations::recent(&db, clock.now() - REMEMBERED - CLOCK_SLACK).await?;
         let view = Arc::new(RevocationView::new(OWN_STALENESS));
         view.replace(recent);
+        view.add([]);
         let feed = Self { db, view, news: broadcast::Sender::new(BACKLOG), wake: Notify::new(), last_place };
         Ok(FeedHandle(Arc::new(feed)))
     }

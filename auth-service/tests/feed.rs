@@ -3,8 +3,14 @@
 use std::{slice, sync::Arc, time::Duration};
 
 use service_kit::{
-    assert_refused, clock::Clock, config::TokenArgs, interceptor::Authenticator, keys::KeySet, on_each_database,
-    revocation::RevocationView, testing::TestDatabase,
+    assert_refused,
+    clock::Clock,
+    config::TokenArgs,
+    interceptor::Authenticator,
+    keys::KeySet,
+    on_each_database,
+    revocation::{HEARTBEAT_LIMIT, RevocationView},
+    testing::TestDatabase,
 };
 use taskey_proto::auth::v1::{GetJwksRequest, WatchRevocationsRequest, WatchRevocationsResponse};
 use tokio::time::{Instant, timeout};
@@ -40,7 +46,7 @@ async fn watch(server: &Server) -> Streaming<WatchRevocationsResponse> {
 }
 
 async fn next(feed: &mut Streaming<WatchRevocationsResponse>) -> WatchRevocationsResponse {
-    let message = timeout(Duration::from_secs(1), feed.message()).await.expect("heard within a second");
+    let message = timeout(Duration::from_secs(10), feed.message()).await.expect("heard");
     message.expect("no error").expect("not the end")
 }
 
@@ -100,9 +106,37 @@ async fn the_feed_has_a_heartbeat_every_second(database: TestDatabase) {
     let mut feed = watch(&server).await;
     snapshot(&mut feed).await;
     let begun = Instant::now();
-    while begun.elapsed() < Duration::from_secs(3) {
+    for _ in 0..6 {
         assert_eq!(next(&mut feed).await, WatchRevocationsResponse::default());
     }
+    assert!(begun.elapsed() < Duration::from_secs(6), "six heartbeats took {:?}", begun.elapsed());
+    server.stop().await;
+}
+
+/// While another connection holds the table, no replica can read its revocations.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_cannot_read_its_database_keeps_no_verifier_in_good_faith() {
+    use sqlx::{Connection, Executor, PgConnection};
+    let Some(database) = TestDatabase::postgres().await else { return };
+    let server = Server::start(database).await;
+    let mut feed = watch(&server).await;
+    snapshot(&mut feed).await;
+    let mut holder = PgConnection::connect(server.database.url()).await.expect("connected");
+    let mut held = holder.begin().await.expect("begun");
+    held.execute("lock table auth.sessions in access exclusive mode").await.expect("held");
+
+    let silent = async { while timeout(HEARTBEAT_LIMIT, feed.message()).await.is_ok() {} };
+    timeout(Duration::from_secs(20), silent).await.expect("the heartbeats stop");
+    let outcome = server.token().watch_revocations(verifier(&server.database)).await;
+    assert_refused!(outcome.map(|_| ()), Unavailable, "VERIFIER_NOT_READY");
+
+    held.rollback().await.expect("let go");
+    let recovered = async {
+        while server.token().watch_revocations(verifier(&server.database)).await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(Duration::from_secs(20), recovered).await.expect("the feed is open again");
     server.stop().await;
 }
 

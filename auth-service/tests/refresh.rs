@@ -20,6 +20,7 @@ on_each_database! {
     an_idle_session_ends,
     a_session_ends_at_its_latest_however_often_it_is_refreshed,
     a_token_of_a_disabled_account_is_invalid,
+    a_replayed_token_of_a_disabled_account_is_invalid,
     garbage_is_no_refresh_token,
     roles_are_read_anew_at_each_refresh,
 }
@@ -140,6 +141,15 @@ async fn a_session_ends_at_its_latest_however_often_it_is_refreshed(database: Te
 async fn a_token_of_a_disabled_account_is_invalid(database: TestDatabase) {
     let server = Server::start(database).await;
     let first = server.person("ann@example.com").await;
+    support::execute(&server.database, "update users set disabled = true").await;
+    assert_refused!(server.refresh(&first.refresh_token).await, Unauthenticated, "REFRESH_TOKEN_INVALID");
+    server.stop().await;
+}
+
+async fn a_replayed_token_of_a_disabled_account_is_invalid(database: TestDatabase) {
+    let server = Server::start(database).await;
+    let first = server.person("ann@example.com").await;
+    server.refresh(&first.refresh_token).await.expect("refreshed");
     support::execute(&server.database, "update users set disabled = true").await;
     assert_refused!(server.refresh(&first.refresh_token).await, Unauthenticated, "REFRESH_TOKEN_INVALID");
     server.stop().await;

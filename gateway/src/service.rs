@@ -8,7 +8,10 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, header, request};
 use hyper::body::Body as HttpBody;
 use prost_reflect::DescriptorPool;
 use service_kit::{
-    server::request_id::{REQUEST_ID, RequestId},
+    server::{
+        call::panic_text,
+        request_id::{REQUEST_ID, RequestId},
+    },
     status::Refusal,
 };
 use taskey_proto::errors::v1::ErrorReason;
@@ -70,7 +73,7 @@ impl Gateway {
             let mut response = match answer {
                 Ok(Ok(response)) => response,
                 Ok(Err(failure)) => failure.into_response(&self.0.pool, &id),
-                Err(_) => Failure::from(Refusal::internal("panic")).into_response(&self.0.pool, &id),
+                Err(panic) => Failure::from(Refusal::internal(panic_text(&*panic))).into_response(&self.0.pool, &id),
             };
             finish(&mut response, &method, &id);
             tracing::info!(code = response.status().as_u16(), elapsed_us = begun.elapsed().as_micros(), "answered");

@@ -8,10 +8,7 @@ use std::{
 };
 
 use anyhow::Context;
-use clap::{
-    Args, Parser, ValueEnum,
-    error::{ContextKind, ContextValue},
-};
+use clap::{Args, Parser, ValueEnum};
 use tonic::transport::{Endpoint, Uri};
 
 use crate::secret_file;
@@ -22,14 +19,9 @@ use crate::secret_file;
 /// # Errors
 /// The exit code with which the program shall end.
 pub fn parse<P: Parser>() -> Result<P, ExitCode> {
-    P::try_parse().map_err(|mut error| {
-        // A database URL may hold a password, and would be quoted.
-        let argument = error.get(ContextKind::InvalidArg).map(ToString::to_string).unwrap_or_default();
-        if argument.starts_with("--database-url") {
-            error.insert(ContextKind::InvalidValue, ContextValue::String("(not shown)".to_owned()));
-        }
+    P::try_parse().map_err(|error| {
         if error.use_stderr() {
-            let text = error.to_string();
+            let text = without_credentials(&error.to_string());
             let lines = text.lines().take_while(|line| !line.is_empty());
             _ = writeln!(io::stderr(), "{}", lines.map(str::trim).collect::<Vec<_>>().join(" "));
             ExitCode::from(2)
@@ -41,12 +33,61 @@ pub fn parse<P: Parser>() -> Result<P, ExitCode> {
     })
 }
 
-/// Reads a duration such as `90s`, `5m` or `7d`.
+/// Takes user and password out of every URL in a text: what cannot be understood is quoted, and may hold them.
+fn without_credentials(text: &str) -> String {
+    let mut parts = text.split("://");
+    let mut clean = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let authority = part.find(|c: char| c.is_whitespace() || c == '\'').unwrap_or(part.len());
+        let rest = part[..authority].rfind('@').map_or(part, |at| &part[at..]);
+        clean.push_str("://");
+        clean.push_str(rest);
+    }
+    clean
+}
+
+/// No duration among the settings is longer.
+const MAX_DURATION: Duration = Duration::from_secs(3650 * 86_400);
+
+/// Reads a duration such as `90s`, `5m` or `7d`, up to ten years.
 ///
 /// # Errors
-/// If it is none.
-pub fn duration(text: &str) -> Result<Duration, humantime::DurationError> {
-    humantime::parse_duration(text)
+/// What is wrong with it, in words for a person.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(duration) if duration > MAX_DURATION => Err("at most 3650d".to_owned()),
+        Ok(duration) => Ok(duration),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// Reads how long something may take: from a millisecond to a day.
+///
+/// # Errors
+/// What is wrong with it, in words for a person.
+pub fn time_limit(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        limit if limit < Duration::from_millis(1) => Err("at least 1ms".to_owned()),
+        limit if limit > Duration::from_secs(86_400) => Err("at most 1d".to_owned()),
+        limit => Ok(limit),
+    }
+}
+
+/// Reads a count from 1 to a million.
+///
+/// # Errors
+/// What is wrong with it, in words for a person.
+pub fn count(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|count| (1..=1_000_000).contains(count)).ok_or("expected 1 to 1000000".to_owned())
+}
+
+/// Reads the size of a message: from a kibibyte to a gibibyte.
+///
+/// # Errors
+/// What is wrong with it, in words for a person.
+pub fn message_size(text: &str) -> Result<usize, String> {
+    let sizes = 1024..=1024 * 1024 * 1024;
+    text.parse().ok().filter(|size| sizes.contains(size)).ok_or("expected 1024 to 1073741824".to_owned())
 }
 
 /// Reads the address of a service, such as `http://127.0.0.1:50051`.
@@ -117,7 +158,7 @@ pub struct PoolArgs {
     pub database_connections: u32,
 
     /// How long a call of the database may take before it is given up
-    #[arg(long, env = "TASKEY_DATABASE_TIMEOUT", default_value = "2s", value_name = "DURATION", value_parser = duration)]
+    #[arg(long, env = "TASKEY_DATABASE_TIMEOUT", default_value = "2s", value_name = "DURATION", value_parser = time_limit)]
     pub database_timeout: Duration,
 }
 
@@ -140,43 +181,72 @@ pub struct LimitArgs {
 
     /// How long a call may take; the caller's own deadline counts where it is shorter (default: 5s in auth, 3s in
     /// task)
-    #[arg(long, env = "TASKEY_REQUEST_TIMEOUT", value_name = "DURATION", value_parser = duration)]
+    #[arg(long, env = "TASKEY_REQUEST_TIMEOUT", value_name = "DURATION", value_parser = time_limit)]
     pub request_timeout: Option<Duration>,
 
     /// The largest gRPC message that is accepted
-    #[arg(long, env = "TASKEY_MAX_REQUEST_BYTES", default_value_t = 256 * 1024, value_name = "BYTES")]
+    #[arg(long, env = "TASKEY_MAX_REQUEST_BYTES", default_value_t = 256 * 1024, value_name = "BYTES",
+          value_parser = message_size)]
     pub max_request_bytes: usize,
 
     /// The largest gRPC message that is sent
-    #[arg(long, env = "TASKEY_MAX_RESPONSE_BYTES", default_value_t = 4 * 1024 * 1024, value_name = "BYTES")]
+    #[arg(long, env = "TASKEY_MAX_RESPONSE_BYTES", default_value_t = 4 * 1024 * 1024, value_name = "BYTES",
+          value_parser = message_size)]
     pub max_response_bytes: usize,
 
     /// How many bytes the headers of a call may have
     #[arg(long, env = "TASKEY_MAX_HEADER_BYTES", default_value_t = 16 * 1024, value_name = "BYTES",
-          value_parser = clap::value_parser!(u32).range(8192..))]
+          value_parser = clap::value_parser!(u32).range(8192..=1_048_576))]
     pub max_header_bytes: u32,
 
     /// How many connections are served at once
-    #[arg(long, env = "TASKEY_MAX_CONNECTIONS", default_value_t = 1024, value_name = "COUNT")]
+    #[arg(long, env = "TASKEY_MAX_CONNECTIONS", default_value_t = 1024, value_name = "COUNT", value_parser = count)]
     pub max_connections: usize,
 
     /// How many calls one connection may have under way
-    #[arg(long, env = "TASKEY_MAX_STREAMS", default_value_t = 128, value_name = "COUNT")]
+    #[arg(long, env = "TASKEY_MAX_STREAMS", default_value_t = 128, value_name = "COUNT",
+          value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub max_streams: u32,
 
     /// How long a new connection may take to say what it speaks
-    #[arg(long, env = "TASKEY_HANDSHAKE_TIMEOUT", default_value = "10s", value_name = "DURATION", value_parser = duration)]
+    #[arg(long, env = "TASKEY_HANDSHAKE_TIMEOUT", default_value = "10s", value_name = "DURATION", value_parser = time_limit)]
     pub handshake_timeout: Duration,
 
     /// How often a silent connection is pinged
-    #[arg(long, env = "TASKEY_KEEPALIVE_INTERVAL", default_value = "30s", value_name = "DURATION", value_parser = duration)]
+    #[arg(long, env = "TASKEY_KEEPALIVE_INTERVAL", default_value = "30s", value_name = "DURATION", value_parser = time_limit)]
     pub keepalive_interval: Duration,
 
     /// How long the answer to a ping may take before the connection is closed
-    #[arg(long, env = "TASKEY_KEEPALIVE_TIMEOUT", default_value = "10s", value_name = "DURATION", value_parser = duration)]
+    #[arg(long, env = "TASKEY_KEEPALIVE_TIMEOUT", default_value = "10s", value_name = "DURATION", value_parser = time_limit)]
     pub keepalive_timeout: Duration,
 
     /// How long calls under way may go on after SIGTERM before they are cut off
-    #[arg(long, env = "TASKEY_DRAIN_TIMEOUT", default_value = "10s", value_name = "DURATION", value_parser = duration)]
+    #[arg(long, env = "TASKEY_DRAIN_TIMEOUT", default_value = "10s", value_name = "DURATION", value_parser = time_limit)]
     pub drain_timeout: Duration,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_are_taken_out_of_urls() {
+        for (text, clean) in [
+            ("'postgres://u:hunter2@h:x/db' for", "'postgres://@h:x/db' for"),
+            ("postgres://u:p@ss@h/db", "postgres://@h/db"),
+            ("http://host/a@b", "http://@b"),
+            ("a://b:c@d e://f:g@h", "a://@d e://@h"),
+            ("no URL, but a@b", "no URL, but a@b"),
+        ] {
+            assert_eq!(without_credentials(text), clean);
+        }
+    }
+
+    #[test]
+    fn limits_that_would_make_a_dead_server_are_refused() {
+        assert!(time_limit("0s").is_err() && time_limit("100y").is_err() && time_limit("1ms").is_ok());
+        assert!(duration("11y").is_err() && duration("0s").is_ok() && duration("soon").is_err());
+        assert!(count("0").is_err() && count("18446744073709551615").is_err() && count("1").is_ok());
+        assert!(message_size("0").is_err() && message_size("1024").is_ok());
+    }
 }

@@ -21,6 +21,13 @@ pub const HEARTBEAT_LIMIT: Duration = Duration::from_secs(3);
 /// counted from when it was heard of, so that no clock of another machine matters.
 pub const REMEMBERED: Duration = Duration::from_secs(token::MAX_LIFE.as_secs() + token::LEEWAY.as_secs() + 60);
 
+/// For so long a session that was heard of outlives a snapshot that does not name it: another peer, whose snapshot it
+/// is, may hear of it that much later.
+const OUTLIVES_SNAPSHOT: Duration = Duration::from_secs(2 * HEARTBEAT_LIMIT.as_secs());
+
+/// How often sessions that no longer matter are dropped.
+const FORGET_EVERY: Duration = Duration::from_secs(60);
+
 /// How far the set can be trusted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Freshness {
@@ -68,10 +75,14 @@ pub struct RevocationView {
 
 #[derive(Debug, Default)]
 struct Known {
-    /// Revoked sessions, each with the moment when it may be forgotten.
+    /// Revoked sessions, each with the moment when it was heard of.
     sessions: HashMap<Uuid, Instant>,
-    /// When the feed was last heard; `None` before the first snapshot.
+    /// Whether there has been a snapshot.
+    complete: bool,
+    /// When the feed was last heard; `None` before the first heartbeat after a snapshot.
     heard_at: Option<Instant>,
+    /// When sessions that no longer matter were last dropped.
+    forgot_at: Option<Instant>,
 }
 
 impl RevocationView {
@@ -108,28 +119,34 @@ impl RevocationView {
         }
     }
 
-    /// Replaces the set in one swap by a complete snapshot.
-    pub fn replace(&self, sessions: impl IntoIterator<Item = Uuid>) {
+    /// Replaces the set in one swap by a complete snapshot. It becomes fresh by the next heartbeat and not before: the
+    /// peer may have gone blind, and send what it knew.
+    pub fn replace(&self, snapshot: impl IntoIterator<Item = Uuid>) {
         let now = Instant::now();
-        let sessions = sessions.into_iter().map(|session| (session, now + REMEMBERED)).collect();
-        *self.write() = Known { sessions, heard_at: Some(now) };
-        self.heard.send_replace(());
+        let mut sessions: HashMap<_, _> = snapshot.into_iter().map(|session| (session, now)).collect();
+        let mut known = self.write();
+        let recent = known.sessions.iter().filter(|(_, heard_at)| now.duration_since(**heard_at) <= OUTLIVES_SNAPSHOT);
+        for (session, heard_at) in recent {
+            sessions.entry(*session).or_insert(*heard_at);
+        }
+        known.sessions = sessions;
+        known.complete = true;
     }
 
     /// Adds revoked sessions; none at all is a heartbeat. It counts only after a snapshot.
-    pub fn add(&self, sessions: impl IntoIterator<Item = Uuid>) {
+    pub fn add(&self, revoked: impl IntoIterator<Item = Uuid>) {
         let now = Instant::now();
         let mut known = self.write();
-        known.sessions.extend(sessions.into_iter().map(|session| (session, now + REMEMBERED)));
-        known.heard_at = known.heard_at.map(|_| now);
+        known.sessions.extend(revoked.into_iter().map(|session| (session, now)));
+        if known.complete {
+            known.heard_at = Some(now);
+        }
+        if now.duration_since(*known.forgot_at.get_or_insert(now)) > FORGET_EVERY {
+            known.sessions.retain(|_, heard_at| now.duration_since(*heard_at) < REMEMBERED);
+            known.forgot_at = Some(now);
+        }
         drop(known);
         self.heard.send_replace(());
-    }
-
-    /// Forgets the sessions whose tokens have all expired.
-    pub fn forget_expired(&self) {
-        let now = Instant::now();
-        self.write().sessions.retain(|_, forget_at| *forget_at > now);
     }
 
     /// The sessions that are known to be revoked.

@@ -1,6 +1,7 @@
 //! When a program shall end.
 
 use std::{
+    io::{self, Write},
     process::{self, ExitCode},
     thread,
     time::Duration,
@@ -43,7 +44,7 @@ pub fn exit_code(outcome: anyhow::Result<()>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {}", format!("{error:#}").replace('\n', " "));
+            _ = writeln!(io::stderr(), "error: {}", format!("{error:#}").replace('\n', " "));
             ExitCode::FAILURE
         }
     }

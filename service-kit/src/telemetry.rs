@@ -36,7 +36,8 @@ pub fn init(args: &TelemetryArgs) -> anyhow::Result<()> {
         Some(filter) => EnvFilter::try_new(filter).map_err(|error| anyhow::anyhow!("--log: {error}"))?,
         None => EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info")),
     };
-    let lines = fmt().with_env_filter(filter).with_writer(io::stderr);
+    // Whoever reads the log may go; a server that panicked over that would take every call with it.
+    let lines = fmt().with_env_filter(filter).with_writer(io::stderr).log_internal_errors(false);
     match args.log_format {
         LogFormat::Text => lines.with_ansi(io::stderr().is_terminal()).finish().try_init(),
         LogFormat::Json => lines.json().flatten_event(true).finish().try_init(),

@@ -77,7 +77,7 @@ async fn a_write_that_violates_a_constraint_fails_alone(database: TestDatabase) 
     let db = open(&database).await;
     insert(&db, 7).await.expect("inserted");
     let mut writes = JoinSet::new();
-    for id in 0..50 {
+    for id in 0..50_i64 {
         let db = db.clone();
         writes.spawn(async move { (id, insert(&db, id).await) });
     }
@@ -112,7 +112,7 @@ async fn a_write_that_panics_does_not_end_the_database(database: TestDatabase) {
     let panicking = tokio::spawn({
         let db = db.clone();
         async move {
-            db_write!(&db, |connection| {
+            db_transaction!(&db, |connection| {
                 let insert = sqlx::query_scalar("insert into items (id) values (1) returning id");
                 let id: i64 = insert.fetch_one(&mut *connection).await?;
                 assert_ne!(id, 1, "a panic in the middle of a write");
@@ -122,20 +122,21 @@ async fn a_write_that_panics_does_not_end_the_database(database: TestDatabase) {
     });
     _ = panicking.await;
     insert(&db, 2).await.expect("the next write goes on");
-    assert!(ids(&db).await.contains(&2));
+    assert_eq!(ids(&db).await, [2]);
 }
 
 async fn a_write_whose_caller_has_gone_takes_effect_or_none(database: TestDatabase) {
     let db = open(&database).await;
-    for id in 0..50 {
-        let write = insert(&db, id);
-        _ = tokio::time::timeout(Duration::from_micros(50), write).await;
+    for id in 0..50_i64 {
+        _ = tokio::time::timeout(Duration::from_micros(20 * id.unsigned_abs()), insert(&db, id)).await;
     }
     // The next writes are not disturbed by what was abandoned.
     for id in 100..110 {
         insert(&db, id).await.expect("inserted");
     }
-    assert_eq!(ids(&db).await.iter().filter(|id| **id >= 100).count(), 10);
+    let ids = ids(&db).await;
+    assert_eq!(ids.iter().filter(|id| **id >= 100).count(), 10);
+    assert!(ids.iter().all(|id| *id < 50 || *id >= 100), "{ids:?}");
 }
 
 async fn several_replicas_may_start_at_once(database: TestDatabase) {
@@ -179,6 +180,20 @@ async fn a_call_that_takes_too_long_is_given_up() {
     assert_eq!(refusal.code(), Code::Unavailable);
     // The one connection of the pool is not lost.
     insert(&db, 1).await.expect("inserted");
+}
+
+#[tokio::test]
+async fn callers_who_give_up_do_not_use_the_pool_up() {
+    let Some(database) = TestDatabase::postgres().await else { return };
+    let args = PoolArgs { database_connections: 2, ..pool() };
+    let db = Db::open(&database.parsed_url(), "test", &MIGRATIONS, &args).await.expect("the database opens");
+    for _ in 0..10 {
+        let slow = async {
+            db_read!(&db, |connection| sqlx::query("select pg_sleep(30)").execute(connection).await.map(|_| ()))
+        };
+        assert!(tokio::time::timeout(Duration::from_millis(50), slow).await.is_err());
+    }
+    insert(&db, 1).await.expect("there is a connection left");
 }
 
 #[tokio::test]

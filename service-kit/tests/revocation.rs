@@ -28,8 +28,9 @@ async fn nothing_is_known_before_the_first_snapshot() {
 async fn a_snapshot_tells_the_live_from_the_ended() {
     let view = RevocationView::new(30 * SECOND);
     view.replace([ENDED]);
-    assert_eq!(view.freshness(), Freshness::Fresh);
+    view.add([]);
     assert_eq!((view.check(ENDED), view.check(LIVE)), (Verdict::Revoked, Verdict::Live));
+    advance(7 * SECOND).await;
     view.replace([]);
     assert_eq!(view.check(ENDED), Verdict::Live);
     view.add([ENDED]);
@@ -37,9 +38,36 @@ async fn a_snapshot_tells_the_live_from_the_ended() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_snapshot_alone_makes_nothing_fresh() {
+    let view = RevocationView::new(Duration::ZERO);
+    view.replace([ENDED]);
+    assert_eq!(view.freshness(), Freshness::Cold);
+    view.add([]);
+    assert_eq!(view.freshness(), Freshness::Fresh);
+    advance(4 * SECOND).await;
+    view.replace([ENDED]);
+    assert_eq!((view.freshness(), serves(&view)), (Freshness::Lost, false), "its peer may have gone blind");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_just_heard_outlives_the_snapshot_of_a_peer_that_has_not_heard_it_yet() {
+    let view = RevocationView::new(30 * SECOND);
+    view.replace([]);
+    view.add([ENDED]);
+    advance(6 * SECOND).await;
+    view.replace([]);
+    view.add([]);
+    assert_eq!(view.check(ENDED), Verdict::Revoked);
+    advance(SECOND).await;
+    view.replace([]);
+    assert_eq!(view.check(ENDED), Verdict::Live);
+}
+
+#[tokio::test(start_paused = true)]
 async fn without_heartbeats_a_view_turns_stale_and_then_lost() {
     let view = RevocationView::new(30 * SECOND);
     view.replace([]);
+    view.add([]);
     advance(3 * SECOND).await;
     assert_eq!((view.freshness(), serves(&view)), (Freshness::Fresh, true));
     advance(SECOND).await;
@@ -56,6 +84,7 @@ async fn without_heartbeats_a_view_turns_stale_and_then_lost() {
 async fn a_strict_view_serves_no_longer_than_it_is_fresh() {
     let view = RevocationView::new(Duration::ZERO);
     view.replace([]);
+    view.add([]);
     advance(3 * SECOND).await;
     assert!(serves(&view));
     advance(SECOND).await;
@@ -68,10 +97,10 @@ async fn a_revoked_session_is_remembered_as_long_as_any_token_of_it_may_live() {
     view.replace([]);
     view.add([ENDED]);
     advance(REMEMBERED.saturating_sub(SECOND)).await;
-    view.forget_expired();
+    view.add([]);
     assert_eq!(view.sessions(), [ENDED]);
-    advance(SECOND).await;
-    view.forget_expired();
+    advance(62 * SECOND).await;
+    view.add([]);
     assert!(view.sessions().is_empty());
 }
 
@@ -82,6 +111,7 @@ async fn each_change_of_freshness_is_reported_once() {
     let changes = async {
         advance(SECOND).await;
         view.replace([]);
+        view.add([]);
         tokio::time::sleep(2 * SECOND).await;
         view.add([]);
         tokio::time::sleep(20 * SECOND).await;

@@ -116,8 +116,8 @@ async fn what_cannot_be_decoded_is_malformed_and_names_nothing() {
 
 #[tokio::test]
 async fn a_message_that_is_too_large_is_refused() {
-    let server = Server::start(&["--max-request-bytes", "1000"], empty).await;
-    let outcome = call_raw(&server.channel, GET_JWKS, Request::new(vec![0; 1001])).await;
+    let server = Server::start(&["--max-request-bytes", "1024"], empty).await;
+    let outcome = call_raw(&server.channel, GET_JWKS, Request::new(vec![0; 1025])).await;
     assert_refused!(outcome, ResourceExhausted, "MESSAGE_TOO_LARGE");
 }
 
@@ -142,6 +142,20 @@ async fn the_deadline_of_the_caller_is_kept_if_it_is_shorter() {
         let status = Status::from_header_map(response.headers()).expect("refused");
         assert_refused!(Err::<(), _>(status), DeadlineExceeded, "DEADLINE_EXCEEDED");
     }
+}
+
+#[tokio::test]
+async fn a_compressed_message_is_refused_by_a_reason_of_its_own() {
+    let server = Server::start(&[], empty).await;
+    let (mut client, connection) = connect_http2(server.address).await;
+    tokio::spawn(connection);
+    let request = http::Request::post(GET_JWKS)
+        .header("content-type", "application/grpc")
+        .header("grpc-encoding", "gzip")
+        .body("\x01\0\0\0\x01x".to_owned());
+    let response = client.send_request(request.expect("a request")).await.expect("answered");
+    let status = Status::from_header_map(response.headers()).expect("refused");
+    assert_refused!(Err::<(), _>(status), Unimplemented, "COMPRESSION_UNSUPPORTED");
 }
 
 #[tokio::test]
@@ -176,6 +190,7 @@ async fn another_content_type_is_refused() {
     let request = http::Request::post("/x").header("content-type", "application/json").body(String::new());
     let response = client.send_request(request.expect("a request")).await.expect("answered");
     assert_eq!(response.status(), 415);
+    assert!(response.headers().contains_key("x-request-id"));
 }
 
 async fn connect_http2(

@@ -60,7 +60,10 @@ pub async fn run(
     listener: TcpListener,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
-    Server::open(config, clock).await?.serve(listener, shutdown).await
+    match shutdown.run_until_cancelled(Server::open(config, clock)).await {
+        Some(opened) => opened?.serve(listener, shutdown).await,
+        None => Ok(()),
+    }
 }
 
 /// The service with all that it needs, before it serves.

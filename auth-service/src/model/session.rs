@@ -32,8 +32,6 @@ pub struct Session {
     pub previous_rotated_at: Timestamp,
     /// When the session ends unless it is refreshed before.
     pub expires_at: Timestamp,
-    /// When it ends at the latest.
-    pub ends_at: Timestamp,
     /// When it was revoked.
     pub revoked_at: Option<Timestamp>,
     /// Whether it was revoked because a refresh token came a second time.

@@ -14,7 +14,10 @@ use super::request;
 use crate::{
     app::App,
     error,
-    store::{revocations::Which, sessions, users},
+    store::{
+        revocations::{Which, Why},
+        sessions, users,
+    },
 };
 
 /// The service.
@@ -56,9 +59,8 @@ impl pb::account_service_server::AccountService for AccountService {
         request: Request<RevokeSessionRequest>,
     ) -> Result<Response<RevokeSessionResponse>, Status> {
         let caller = Caller::of(&request)?;
-        let session_id = Some(request::session_id(&request.get_ref().session_id)?);
-        let which = Which { session_id, user_id: Some(caller.user_id()), ..Which::default() };
-        match self.end_sessions(which).await? {
+        let session_id = request::session_id(&request.get_ref().session_id)?;
+        match self.end_sessions(Which::OfUser { session_id, user_id: caller.user_id() }).await? {
             0 => Err(error::session_not_found().into()),
             _ => Ok(Response::new(RevokeSessionResponse {})),
         }
@@ -69,8 +71,8 @@ impl pb::account_service_server::AccountService for AccountService {
         request: Request<RevokeOtherSessionsRequest>,
     ) -> Result<Response<RevokeOtherSessionsResponse>, Status> {
         let caller = Caller::of(&request)?;
-        let (user_id, except) = (Some(caller.user_id()), Some(caller.session_id()));
-        let revoked_count = self.end_sessions(Which { user_id, except, ..Which::default() }).await?;
+        let (user_id, except) = (caller.user_id(), Some(caller.session_id()));
+        let revoked_count = self.end_sessions(Which::AllOfUser { user_id, except }).await?;
         Ok(Response::new(RevokeOtherSessionsResponse { revoked_count }))
     }
 
@@ -78,8 +80,8 @@ impl pb::account_service_server::AccountService for AccountService {
         &self,
         request: Request<RevokeAllSessionsRequest>,
     ) -> Result<Response<RevokeAllSessionsResponse>, Status> {
-        let user_id = Some(Caller::of(&request)?.user_id());
-        let revoked_count = self.end_sessions(Which { user_id, ..Which::default() }).await?;
+        let user_id = Caller::of(&request)?.user_id();
+        let revoked_count = self.end_sessions(Which::AllOfUser { user_id, except: None }).await?;
         Ok(Response::new(RevokeAllSessionsResponse { revoked_count }))
     }
 }
@@ -88,7 +90,7 @@ impl AccountService {
     /// Ends sessions and says how many of them were live.
     async fn end_sessions(&self, which: Which) -> Result<i32, Refusal> {
         let now = self.app.clock.now();
-        let live = self.app.revoke(which).await?.into_iter().filter(|end| *end > now).count();
+        let live = self.app.revoke(which, Why::Wanted).await?.into_iter().filter(|end| *end > now).count();
         i32::try_from(live).map_err(Refusal::internal)
     }
 }

@@ -20,7 +20,7 @@ use crate::{
     },
     origin::Origin,
     store::{
-        revocations::Which,
+        revocations::{Which, Why},
         sessions::{self, NewSession},
         users::{self, NewUser},
     },
@@ -72,8 +72,8 @@ impl pb::auth_service_server::AuthService for AuthService {
             Some(None) => bearer.ok(),
             None => Some(bearer?),
         };
-        if session_id.is_some() {
-            self.app.revoke(Which { session_id, ..Which::default() }).await?;
+        if let Some(session_id) = session_id {
+            self.app.revoke(Which::Session(session_id), Why::Wanted).await?;
         }
         Ok(Response::new(LogoutResponse {}))
     }
@@ -111,8 +111,9 @@ impl AuthService {
         let now = clock.now();
         let rotated = sessions::rotate(db, now, token, now + lives.refresh_idle_ttl).await?;
         let session = if let Some(session) = rotated { session } else { self.same_child(token, now).await? };
-        // What the user may do is read anew.
-        let user = users::by_id(db, session.user_id).await?.ok_or_else(error::refresh_token_invalid)?;
+        // What the user may do is read anew; the account may have been disabled since the child was issued.
+        let user = users::by_id(db, session.user_id).await?.filter(|user| !user.disabled);
+        let user = user.ok_or_else(error::refresh_token_invalid)?;
         self.app.token_pair(user, &session, now)
     }
 
@@ -127,8 +128,7 @@ impl AuthService {
             Replay::KnownTheft => Err(error::refresh_token_reused()),
             Replay::Ended => Err(error::refresh_token_invalid()),
             Replay::Theft => {
-                let session_id = Some(session.id);
-                self.app.revoke(Which { session_id, reused: true, ..Which::default() }).await?;
+                self.app.revoke(Which::Session(session.id), Why::Reused).await?;
                 tracing::warn!(user_id = %session.user_id, session_id = %session.id, "a refresh token was reused");
                 Err(error::refresh_token_reused())
             }

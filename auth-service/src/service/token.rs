@@ -3,7 +3,7 @@
 use std::{pin::Pin, sync::Arc, time::Duration};
 
 use futures::{Stream, StreamExt, stream};
-use service_kit::{interceptor::ROLE_VERIFIER, status::Refusal};
+use service_kit::{interceptor::ROLE_VERIFIER, revocation::Freshness, status::Refusal};
 use taskey_proto::{
     auth::v1::{self as pb, GetJwksRequest, JwkSet, WatchRevocationsRequest, WatchRevocationsResponse},
     errors::v1::ErrorReason,
@@ -39,6 +39,12 @@ impl pb::token_service_server::TokenService for TokenService {
         request: Request<WatchRevocationsRequest>,
     ) -> Result<Response<Self::WatchRevocationsStream>, Status> {
         self.app.authenticator.authenticate(request.metadata())?.require_role(ROLE_VERIFIER)?;
+        // A replica that cannot read its database would pass on what it knew, and keep its verifiers in good faith.
+        if self.app.feed.view().freshness() != Freshness::Fresh {
+            let message = "this replica cannot read its revocations at the moment";
+            let refusal = Refusal::new(Code::Unavailable, ErrorReason::VerifierNotReady, message);
+            return Err(refusal.retry_after(Duration::from_secs(1)).into());
+        }
         let (revoked, news) = self.app.feed.subscribe();
         let messages = stream::iter(snapshot(&revoked)).map(Ok).chain(updates(news));
         Ok(Response::new(messages.take_until(self.shutdown.clone().cancelled_owned()).boxed()))

@@ -7,16 +7,21 @@ use service_kit::{
 };
 
 /// How many rows one statement removes, so that no other write waits long.
-pub const BATCH: u64 = 500;
+pub const BATCH: i64 = 500;
 
 /// Removes a batch of sessions that ended before `ended_before`, and says how many there were.
-pub async fn sessions(db: &Db, ended_before: Timestamp) -> Result<u64, Error> {
+pub async fn sessions(db: &Db, ended_before: Timestamp) -> Result<i64, Error> {
     const SQL: &str = "
         delete from sessions where id in (
             select id from sessions
             where expires_at < $1 and (revoked_at is null or revoked_at < $1)
-            limit 500)";
+            limit $2)";
     db_write!(db, |connection| {
-        sqlx::query(SQL).bind(ended_before).execute(connection).await.map(|done| done.rows_affected())
+        sqlx::query(SQL)
+            .bind(ended_before)
+            .bind(BATCH)
+            .execute(connection)
+            .await
+            .map(|done| done.rows_affected().cast_signed())
     })
 }

@@ -8,45 +8,79 @@ use service_kit::{
 use sqlx::FromRow;
 use uuid::Uuid;
 
-/// Which sessions to end. What is absent does not count.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Which {
-    /// This one.
-    pub session_id: Option<Uuid>,
-    /// Those of this user.
-    pub user_id: Option<Uuid>,
-    /// All but this one.
-    pub except: Option<Uuid>,
-    /// Because a refresh token came a second time.
-    pub reused: bool,
+/// Which sessions to end.
+#[derive(Clone, Copy, Debug)]
+pub enum Which {
+    /// This one, whoever's it is.
+    Session(Uuid),
+    /// This one, if it is of this user.
+    OfUser {
+        /// The session.
+        session_id: Uuid,
+        /// The user.
+        user_id: Uuid,
+    },
+    /// All of this user, but for the one that is named.
+    AllOfUser {
+        /// The user.
+        user_id: Uuid,
+        /// The one to leave.
+        except: Option<Uuid>,
+    },
+}
+
+/// Why sessions end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// Somebody who may wanted it so.
+    Wanted,
+    /// A refresh token came a second time.
+    Reused,
+}
+
+/// The two statements, for one way of naming sessions. Each has an index of its own, and `SQLite` does not find it
+/// behind `$2 is null or`.
+macro_rules! statements {
+    ($scope:literal) => {
+        (
+            concat!(
+                "update sessions set revoked_at = $1, reused = $4 where revoked_at is null and ",
+                $scope,
+                " returning expires_at"
+            ),
+            concat!(
+                "update sessions set revocation = $1
+                 where revocation is null and revoked_at is not null and ",
+                $scope
+            ),
+        )
+    };
 }
 
 /// Ends sessions: the only statement in the house that does. Their entries in the feed are made in the same
 /// transaction. Those that had been revoked before are left as they were. Answers when each of them would have ended.
-pub async fn revoke(db: &Db, now: Timestamp, which: Which) -> Result<Vec<Timestamp>, Error> {
-    const REVOKE: &str = "
-        update sessions set revoked_at = $1, reused = $5
-        where revoked_at is null and ($2 is null or id = $2) and ($3 is null or user_id = $3)
-            and ($4 is null or id <> $4)
-        returning expires_at";
+pub async fn revoke(db: &Db, now: Timestamp, which: Which, why: Why) -> Result<Vec<Timestamp>, Error> {
+    const ONE: (&str, &str) = statements!("id = $2 and ($3 is null or user_id = $3)");
+    const ALL: (&str, &str) = statements!("user_id = $2 and ($3 is null or id <> $3)");
     // The row stays locked until the commit, so that the places are in the order of the commits.
     const TAKE_PLACE: &str = "update feed set last_revocation = last_revocation + 1 returning last_revocation";
-    const ENTER: &str = "
-        update sessions set revocation = $1
-        where revocation is null and revoked_at is not null and ($2 is null or id = $2)
-            and ($3 is null or user_id = $3)";
+    let ((revoke, enter), first, second) = match which {
+        Which::Session(session_id) => (ONE, session_id, None),
+        Which::OfUser { session_id, user_id } => (ONE, session_id, Some(user_id)),
+        Which::AllOfUser { user_id, except } => (ALL, user_id, except),
+    };
+    let reused = why == Why::Reused;
     db_transaction!(db, |connection| {
-        let revoked: Vec<Timestamp> = sqlx::query_scalar(REVOKE)
+        let revoked: Vec<Timestamp> = sqlx::query_scalar(revoke)
             .bind(now)
-            .bind(which.session_id)
-            .bind(which.user_id)
-            .bind(which.except)
-            .bind(which.reused)
+            .bind(first)
+            .bind(second)
+            .bind(reused)
             .fetch_all(&mut *connection)
             .await?;
         if !revoked.is_empty() {
             let place: i64 = sqlx::query_scalar(TAKE_PLACE).fetch_one(&mut *connection).await?;
-            sqlx::query(ENTER).bind(place).bind(which.session_id).bind(which.user_id).execute(&mut *connection).await?;
+            sqlx::query(enter).bind(place).bind(first).bind(second).execute(&mut *connection).await?;
         }
         Ok(revoked)
     })

@@ -9,6 +9,18 @@ use uuid::Uuid;
 
 use crate::model::{refresh_token::RefreshToken, session::Session};
 
+/// Puts the columns of a [`Session`] where a statement lists them.
+macro_rules! with_columns {
+    ($before:literal $(, $after:literal)?) => {
+        concat!(
+            $before,
+            " id, user_id, label, user_agent, ip_address, generation, created_at, rotated_at, previous_rotated_at, \
+             expires_at, revoked_at, reused "
+            $(, $after)?
+        )
+    };
+}
+
 /// A new session.
 #[derive(Clone, Debug)]
 pub struct NewSession {
@@ -31,13 +43,13 @@ pub struct NewSession {
 /// Begins a session, unless the account has been disabled or given another password since `password_hash` was read:
 /// then `None`.
 pub async fn insert(db: &Db, now: Timestamp, new: NewSession, hash: String) -> Result<Option<Session>, Error> {
-    const SQL: &str = "
-        insert into sessions (id, user_id, label, user_agent, ip_address, generation, created_at, rotated_at,
+    const SQL: &str = with_columns!(
+        "insert into sessions (id, user_id, label, user_agent, ip_address, generation, created_at, rotated_at,
             previous_rotated_at, expires_at, ends_at, revoked_at, reused, revocation)
         select $1, id, $3, $4, $5, 0, $6, $6, $6, $7, $8, null, false, null
         from users where id = $2 and password_hash = $9 and not disabled
-        returning id, user_id, label, user_agent, ip_address, generation, created_at, rotated_at,
-            previous_rotated_at, expires_at, ends_at, revoked_at, reused";
+        returning"
+    );
     db_write!(db, |connection| {
         sqlx::query_as(SQL)
             .bind(new.id)
@@ -63,13 +75,13 @@ pub async fn rotate(
     token: RefreshToken,
     expires_at: Timestamp,
 ) -> Result<Option<Session>, Error> {
-    const SQL: &str = "
-        update sessions set generation = generation + 1, previous_rotated_at = rotated_at, rotated_at = $3,
+    const SQL: &str = with_columns!(
+        "update sessions set generation = generation + 1, previous_rotated_at = rotated_at, rotated_at = $3,
             expires_at = case when $4 < ends_at then $4 else ends_at end
         where id = $1 and generation = $2 and revoked_at is null and expires_at > $3
             and exists (select 1 from users where users.id = sessions.user_id and not users.disabled)
-        returning id, user_id, label, user_agent, ip_address, generation, created_at, rotated_at,
-            previous_rotated_at, expires_at, ends_at, revoked_at, reused";
+        returning"
+    );
     db_write!(db, |connection| {
         sqlx::query_as(SQL)
             .bind(token.session_id)
@@ -83,18 +95,15 @@ pub async fn rotate(
 
 /// A session, live or not.
 pub async fn by_id(db: &Db, id: Uuid) -> Result<Option<Session>, Error> {
-    const SQL: &str = "
-        select id, user_id, label, user_agent, ip_address, generation, created_at, rotated_at, previous_rotated_at,
-            expires_at, ends_at, revoked_at, reused
-        from sessions where id = $1";
+    const SQL: &str = with_columns!("select", "from sessions where id = $1");
     db_read!(db, |connection| sqlx::query_as(SQL).bind(id).fetch_optional(connection).await)
 }
 
 /// The live sessions of a user, the newest first.
 pub async fn live(db: &Db, now: Timestamp, user_id: Uuid) -> Result<Vec<Session>, Error> {
-    const SQL: &str = "
-        select id, user_id, label, user_agent, ip_address, generation, created_at, rotated_at, previous_rotated_at,
-            expires_at, ends_at, revoked_at, reused
-        from sessions where user_id = $1 and revoked_at is null and expires_at > $2 order by id desc";
+    const SQL: &str = with_columns!(
+        "select",
+        "from sessions where user_id = $1 and revoked_at is null and expires_at > $2 order by id desc"
+    );
     db_read!(db, |connection| sqlx::query_as(SQL).bind(user_id).bind(now).fetch_all(connection).await)
 }

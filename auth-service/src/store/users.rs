@@ -12,6 +12,17 @@ use crate::model::{
     user::{Credentials, User},
 };
 
+/// Puts the columns of a [`User`] where a statement lists them.
+macro_rules! with_columns {
+    ($before:literal $(, $after:literal)?) => {
+        concat!(
+            $before,
+            " id, email, display_name, email_verified, roles, disabled, created_at, updated_at "
+            $(, $after)?
+        )
+    };
+}
+
 /// A new account.
 #[derive(Clone, Debug)]
 pub struct NewUser {
@@ -27,12 +38,13 @@ pub struct NewUser {
 
 /// Makes an account, unless the address has one: then `None`.
 pub async fn insert(db: &Db, now: Timestamp, new: NewUser) -> Result<Option<User>, Error> {
-    const SQL: &str = "
-        insert into users (id, email, display_name, password_hash, email_verified, roles, disabled, created_at,
+    const SQL: &str = with_columns!(
+        "insert into users (id, email, display_name, password_hash, email_verified, roles, disabled, created_at,
             updated_at)
         values ($1, $2, $3, $4, false, '', false, $5, $5)
         on conflict (email) do nothing
-        returning id, email, display_name, email_verified, roles, disabled, created_at, updated_at";
+        returning"
+    );
     db_write!(db, |connection| {
         sqlx::query_as(SQL)
             .bind(new.id)
@@ -47,25 +59,19 @@ pub async fn insert(db: &Db, now: Timestamp, new: NewUser) -> Result<Option<User
 
 /// The account of an address, and the hash of its password.
 pub async fn by_email(db: &Db, email: &Email) -> Result<Option<Credentials>, Error> {
-    const SQL: &str = "
-        select id, email, display_name, email_verified, roles, disabled, created_at, updated_at, password_hash
-        from users where email = $1";
+    const SQL: &str = with_columns!("select", ", password_hash from users where email = $1");
     db_read!(db, |connection| sqlx::query_as(SQL).bind(email.as_str()).fetch_optional(connection).await)
 }
 
 /// An account.
 pub async fn by_id(db: &Db, id: Uuid) -> Result<Option<User>, Error> {
-    const SQL: &str = "
-        select id, email, display_name, email_verified, roles, disabled, created_at, updated_at
-        from users where id = $1";
+    const SQL: &str = with_columns!("select", "from users where id = $1");
     db_read!(db, |connection| sqlx::query_as(SQL).bind(id).fetch_optional(connection).await)
 }
 
 /// Changes the display name of an account. `None` if there is no such account.
 pub async fn rename(db: &Db, now: Timestamp, id: Uuid, display_name: String) -> Result<Option<User>, Error> {
-    const SQL: &str = "
-        update users set display_name = $2, updated_at = $3 where id = $1
-        returning id, email, display_name, email_verified, roles, disabled, created_at, updated_at";
+    const SQL: &str = with_columns!("update users set display_name = $2, updated_at = $3 where id = $1 returning");
     db_write!(db, |connection| {
         sqlx::query_as(SQL).bind(id).bind(&display_name).bind(now).fetch_optional(connection).await
     })

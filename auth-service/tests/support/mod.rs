@@ -103,16 +103,17 @@ impl Server {
         self.account().get_me(bearer(access_token, GetMeRequest {})).await.map(tonic::Response::into_inner)
     }
 
-    /// Waits until the access token is refused: a second is what is promised.
+    /// Waits until the access token is refused. How long that may take is another test's question.
     pub async fn refused(&self, access_token: &str) -> Status {
         let refused = async {
             loop {
                 if let Err(status) = self.me(access_token).await {
                     return status;
                 }
+                tokio::task::yield_now().await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(1), refused).await.expect("refused within a second")
+        tokio::time::timeout(Duration::from_secs(10), refused).await.expect("refused")
     }
 }
 

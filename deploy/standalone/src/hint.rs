@@ -1,6 +1,9 @@
 //! Tells a person who has just started the program what to try.
 
-use std::net::SocketAddr;
+use std::{
+    io::{self, Write},
+    net::SocketAddr,
+};
 
 use tokio_util::sync::CancellationToken;
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
@@ -12,7 +15,9 @@ pub async fn print_when_ready(auth: SocketAddr, task: SocketAddr, gateway: Socke
     let ready = async { is_ready(auth).await.and(is_ready(task).await) };
     if let Some(Ok(())) = shutdown.run_until_cancelled(ready).await {
         let person = r#"{"email": "ann@example.com", "password": "correct horse battery staple"}"#;
-        println!(
+        // Whoever started the program may not look any more.
+        _ = writeln!(
+            io::stdout(),
             "\nTaskey is ready. Sign up with curl, then log in with grpcurl; the README goes on from there.\n\n\
              curl http://{gateway}/v1/auth/signup -d '{person}' -H 'content-type: application/json'\n\n\
              grpcurl -plaintext -d '{person}' {auth} taskey.auth.v1.AuthService/Login\n"

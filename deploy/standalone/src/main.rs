@@ -35,8 +35,13 @@ async fn serve(cli: Cli) -> anyhow::Result<()> {
     let configs = cli.into_configs(auth_address, task_address, gateway_address);
     let clock = Clock::system();
     // Both are opened before either serves, so that what is not usable is found before anything has begun.
-    let auth_service = auth_service::Server::open(configs.auth, clock.clone()).await?;
-    let task_service = task_service::Server::open(configs.task, clock).await?;
+    let opened = shutdown
+        .run_until_cancelled(async {
+            let auth = auth_service::Server::open(configs.auth, clock.clone()).await?;
+            anyhow::Ok((auth, task_service::Server::open(configs.task, clock).await?))
+        })
+        .await;
+    let Some((auth_service, task_service)) = opened.transpose()? else { return Ok(()) };
 
     // The gateway ends first, since its calls need the services; whichever ends takes the others with it.
     let services_shutdown = CancellationToken::new();

@@ -180,6 +180,14 @@ pub(crate) fn explain(error: sqlx::migrate::MigrateError) -> anyhow::Error {
     }
 }
 
+/// Runs a call within the time limit.
+///
+/// # Errors
+/// As the call, and [`Error::Timeout`].
+pub async fn within<T>(limit: Duration, call: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, Error> {
+    timeout(limit, call).await.map_err(|_| Error::Timeout)?.map_err(Error::from)
+}
+
 /// Runs a query that changes nothing. The body sees the connection under the name that is given, and its value is a
 /// `Result<_, sqlx::Error>`.
 #[macro_export]
@@ -189,18 +197,17 @@ macro_rules! db_read {
             $crate::db::Db::Sqlite(db) => match db.reader().await {
                 Ok(mut held) => {
                     let $connection = &mut *held;
-                    db.within_limit(async { $body }).await
+                    $crate::db::within(db.limit(), async { $body }).await
                 }
                 Err(error) => Err(error),
             },
             $crate::db::Db::Postgres(db) => match db.connection().await {
                 Ok(mut held) => {
                     let outcome = {
-                        let $connection = &mut *held;
-                        db.within_limit(async { $body }).await
+                        let $connection = held.connection();
+                        $crate::db::within(db.limit(), async { $body }).await
                     };
-                    $crate::db::Postgres::give_back(held, &outcome);
-                    outcome
+                    held.give_back(outcome)
                 }
                 Err(error) => Err(error),
             },
@@ -208,7 +215,8 @@ macro_rules! db_read {
     };
 }
 
-/// Runs one statement that writes. The body takes what it needs by value; it is as for [`db_read!`](crate::db_read).
+/// Runs one statement that writes. The body takes what it needs by value; it is as for
+/// [`db_read!`](crate::db_read).
 ///
 /// On `SQLite` it shares a commit with the writes that wait beside it, and this returns after that commit.
 #[macro_export]
@@ -221,11 +229,10 @@ macro_rules! db_write {
             $crate::db::Db::Postgres(db) => match db.connection().await {
                 Ok(mut held) => {
                     let outcome = {
-                        let $connection = &mut *held;
-                        db.within_limit(async move { $body }).await
+                        let $connection = held.connection();
+                        $crate::db::within(db.limit(), async move { $body }).await
                     };
-                    $crate::db::Postgres::give_back(held, &outcome);
-                    outcome
+                    held.give_back(outcome)
                 }
                 Err(error) => Err(error),
             },
@@ -244,20 +251,18 @@ macro_rules! db_transaction {
             }
             $crate::db::Db::Postgres(db) => match db.connection().await {
                 Ok(mut held) => {
-                    let outcome = db
-                        .within_limit(async {
-                            let mut transaction = ::sqlx::Connection::begin(&mut *held).await?;
-                            let value: Result<_, ::sqlx::Error> = {
-                                let $connection = &mut *transaction;
-                                async move { $body }.await
-                            };
-                            let value = value?;
-                            transaction.commit().await?;
-                            Ok(value)
-                        })
-                        .await;
-                    $crate::db::Postgres::give_back(held, &outcome);
-                    outcome
+                    let outcome = $crate::db::within(db.limit(), async {
+                        let mut transaction = ::sqlx::Connection::begin(held.connection()).await?;
+                        let value: Result<_, ::sqlx::Error> = {
+                            let $connection = &mut *transaction;
+                            async move { $body }.await
+                        };
+                        let value = value?;
+                        transaction.commit().await?;
+                        Ok(value)
+                    })
+                    .await;
+                    held.give_back(outcome)
                 }
                 Err(error) => Err(error),
             },

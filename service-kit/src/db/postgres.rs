@@ -1,6 +1,6 @@
 //! `PostgreSQL`: a pool of connections to one schema.
 
-use std::{future::Future, time::Duration};
+use std::time::Duration;
 
 use anyhow::Context;
 use sqlx::{
@@ -44,6 +44,15 @@ impl Postgres {
             .max_connections(args.database_connections)
             .acquire_timeout(limit)
             .test_before_acquire(false)
+            .before_acquire(move |connection, state| {
+                Box::pin(async move {
+                    if state.idle_for < IDLE {
+                        return Ok(true);
+                    }
+                    timeout(limit / 4, connection.ping()).await.map_err(|_| sqlx::Error::PoolTimedOut)??;
+                    Ok(true)
+                })
+            })
             .connect_lazy_with(options);
         Ok(Self { pool, limit })
     }
@@ -52,30 +61,14 @@ impl Postgres {
     ///
     /// # Errors
     /// If none becomes free in time.
-    pub async fn connection(&self) -> Result<PoolConnection<Engine>, Error> {
-        Ok(self.pool.acquire().await?)
+    pub async fn connection(&self) -> Result<Held, Error> {
+        Ok(Held { connection: Some(self.pool.acquire().await?), limit: self.limit })
     }
 
-    /// Runs a call within the time limit.
-    ///
-    /// # Errors
-    /// As the call, and [`Error::Timeout`].
-    pub async fn within_limit<T>(&self, call: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, Error> {
-        timeout(self.limit, call).await.map_err(|_| Error::Timeout)?.map_err(Error::from)
-    }
-
-    /// Gives a connection back after a call. One that is in an unknown state, or leads to a server that has gone, is
-    /// closed at once: waiting for a frozen server would never end.
-    pub fn give_back<T>(connection: PoolConnection<Engine>, outcome: &Result<T, Error>) {
-        let unusable = match outcome {
-            Err(Error::Timeout | Error::Sqlx(sqlx::Error::Io(_) | sqlx::Error::Protocol(_))) => true,
-            // The server says that it ends the connection (class 57, operator intervention).
-            Err(Error::Sqlx(sqlx::Error::Database(error))) => error.code().is_some_and(|code| code.starts_with("57")),
-            _ => false,
-        };
-        if unusable {
-            drop(connection.detach());
-        }
+    /// How long a call may take.
+    #[must_use]
+    pub fn limit(&self) -> Duration {
+        self.limit
     }
 
     pub(super) async fn close(&self) {
@@ -83,12 +76,67 @@ impl Postgres {
     }
 }
 
+/// A connection that is held for one call. Unless it is given back after the call has ended well, it is closed at
+/// once: whoever gives up in the middle (a deadline, a caller who hangs up, a panic) leaves it in a state that nobody
+/// knows, and asking a server that has silently gone would never end.
+#[derive(Debug)]
+pub struct Held {
+    connection: Option<PoolConnection<Engine>>,
+    limit: Duration,
+}
+
+impl Held {
+    /// The connection.
+    pub fn connection(&mut self) -> &mut PgConnection {
+        self.connection.as_mut().expect("it is held until it is given back")
+    }
+
+    /// Gives the connection back if the call has left it usable.
+    ///
+    /// # Errors
+    /// The outcome is passed on as it is.
+    pub fn give_back<T>(mut self, outcome: Result<T, Error>) -> Result<T, Error> {
+        let usable = match &outcome {
+            Ok(_) | Err(Error::Sqlx(sqlx::Error::RowNotFound | sqlx::Error::ColumnDecode { .. })) => true,
+            // The server has refused the statement; unless it ends the connection (class 57, operator intervention).
+            Err(Error::Sqlx(sqlx::Error::Database(error))) => !error.code().is_some_and(|code| code.starts_with("57")),
+            Err(_) => false,
+        };
+        if let Some(mut connection) = self.connection.take_if(|_| usable) {
+            // The pool asks the server once more before it takes a connection back, and would wait for ever.
+            tokio::spawn(timeout(self.limit, connection.return_to_pool()));
+        }
+        outcome
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if let Some(connection) = self.connection.take() {
+            drop(connection.detach());
+        }
+    }
+}
+
+/// How long a connection for setting up may take to come about.
+const CONNECT_LIMIT: Duration = Duration::from_secs(10);
+
+/// A connection that has been idle for longer is asked before it is used, so that those which a restart of the server
+/// has ended are not found out by the callers.
+const IDLE: Duration = Duration::from_secs(1);
+
 /// Makes the schema, if it is not there, and brings its tables up to date. Several replicas may start at once.
 async fn set_up(options: &PgConnectOptions, schema: &str, migrations: &Migrator) -> anyhow::Result<()> {
     // The limits of ordinary calls do not hold here: a migration may take its time.
     let patient = options.clone().options([("statement_timeout", "0")]);
-    let mut connection = PgConnection::connect_with(&patient).await?;
-    sqlx::query("select pg_advisory_lock($1)").bind(SET_UP_LOCK).execute(&mut connection).await?;
+    let connecting = timeout(CONNECT_LIMIT, PgConnection::connect_with(&patient)).await;
+    let mut connection = connecting.context("it does not answer")??;
+    let free: bool =
+        sqlx::query_scalar("select pg_try_advisory_lock($1)").bind(SET_UP_LOCK).fetch_one(&mut connection).await?;
+    if !free {
+        tracing::info!(schema, "waiting for another process to set up the tables");
+        sqlx::query("select pg_advisory_lock($1)").bind(SET_UP_LOCK).execute(&mut connection).await?;
+    }
     let exists: bool = sqlx::query_scalar("select exists (select from pg_namespace where nspname = $1)")
         .bind(schema)
         .fetch_one(&mut connection)

@@ -1,9 +1,6 @@
 //! `SQLite`: several readers and one writer, whose concurrent writes share a commit.
 
-use std::{
-    fs::OpenOptions, future::Future, io, os::unix::fs::OpenOptionsExt, panic::AssertUnwindSafe, path::Path,
-    time::Duration,
-};
+use std::{fs::OpenOptions, io, os::unix::fs::OpenOptionsExt, panic::AssertUnwindSafe, path::Path, time::Duration};
 
 use anyhow::Context;
 use futures::{FutureExt, future::BoxFuture};
@@ -107,19 +104,18 @@ impl Sqlite {
         Ok(self.readers.acquire().await?)
     }
 
-    /// Runs a call within the time limit.
-    ///
-    /// # Errors
-    /// As the call, and [`Error::Timeout`].
-    pub async fn within_limit<T>(&self, call: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, Error> {
-        timeout(self.limit, call).await.map_err(|_| Error::Timeout)?.map_err(Error::from)
+    /// How long a call may take.
+    #[must_use]
+    pub fn limit(&self) -> Duration {
+        self.limit
     }
 
     /// Has the writer run `work` and returns after the commit. Once it waits in the queue it is carried out, even if
     /// nobody waits for it any more.
     ///
     /// # Errors
-    /// As `work`, which has taken no effect then; or if the commit failed.
+    /// As `work`, which has taken no effect then; or if the commit failed. After [`Error::Timeout`] it may still take
+    /// effect.
     pub async fn write<T, F>(&self, shape: Shape, work: F) -> Result<T, Error>
     where
         T: Send + 'static,
@@ -144,8 +140,11 @@ impl Sqlite {
             .boxed()
         });
         let not_run = || Error::Commit("the write was not carried out".to_owned());
-        self.writes.send(Write { shape, run }).await.map_err(|_| not_run())?;
-        outcome.await.map_err(|_| not_run())?
+        let written = async {
+            self.writes.send(Write { shape, run }).await.map_err(|_| not_run())?;
+            outcome.await.map_err(|_| not_run())?
+        };
+        timeout(self.limit, written).await.map_err(|_| Error::Timeout)?
     }
 
     pub(super) async fn close(&self) {
@@ -184,9 +183,23 @@ async fn commit_in_groups(writer: SqlitePool, mut queue: mpsc::Receiver<Write>) 
     }
 }
 
-/// Runs a batch in one transaction. A write that fails by its own fault fails alone; any other fault undoes them all.
+/// Runs a batch in one transaction. After a fault that undoes it, the connection is closed: `SQLite` may have rolled
+/// back by itself, and then nobody knows any more how many transactions are open on it.
 async fn commit(writer: &SqlitePool, batch: &mut Vec<Write>, done: &mut Vec<Done>) -> Result<(), sqlx::Error> {
     let mut connection = writer.acquire().await?;
+    let committed = commit_on(&mut connection, batch, done).await;
+    if committed.is_err() {
+        _ = connection.detach().close_hard().await;
+    }
+    committed
+}
+
+/// A write that fails by its own fault fails alone; any other fault undoes the whole batch.
+async fn commit_on(
+    connection: &mut SqliteConnection,
+    batch: &mut Vec<Write>,
+    done: &mut Vec<Done>,
+) -> Result<(), sqlx::Error> {
     let mut group = connection.begin_with("begin immediate").await?;
     for write in batch.drain(..) {
         let outcome = match write.shape {
@@ -204,7 +217,6 @@ async fn commit(writer: &SqlitePool, batch: &mut Vec<Write>, done: &mut Vec<Done
         let fault = outcome.fault.clone();
         done.push(outcome);
         if let Some(Fault::Shared(reason)) = fault {
-            group.rollback().await?;
             return Err(sqlx::Error::Protocol(reason));
         }
     }
@@ -228,4 +240,36 @@ async fn check(writer: &SqlitePool, migrations: &Migrator) -> anyhow::Result<()>
     let mut alone = connection.begin_with("begin immediate").await?;
     migrations.run_direct(None, &mut *alone, false).await.map_err(explain)?;
     Ok(alone.commit().await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use sqlx::migrate::{Migration, MigrationType};
+    use tempfile::tempdir;
+
+    use super::*;
+
+    async fn write(db: &Sqlite, sql: &'static str) -> Result<(), Error> {
+        db.write(Shape::Statement, move |connection| {
+            Box::pin(async move { sqlx::query(sql).execute(connection).await.map(|_| ()) })
+        })
+        .await
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_fails_the_writes_that_meet_it_and_none_after() {
+        let folder = tempdir().expect("a folder");
+        let table = sqlx::SqlStr::from_static("create table items (content blob)");
+        let migration = Migration::new(1, "items".into(), MigrationType::Simple, table, false);
+        let args = PoolArgs { database_connections: 1, database_timeout: Duration::from_secs(5) };
+        let path = folder.path().join("test.db");
+        let db = Sqlite::open(&path, &Migrator::with_migrations(vec![migration]), &args).await.expect("it opens");
+        // The limit holds for the connection, as a full disk does until there is room again.
+        write(&db, "pragma max_page_count = 10").await.expect("limited");
+        let full = write(&db, "insert into items values (zeroblob(1000000))").await.expect_err("there is no room");
+        assert_eq!(crate::status::Refusal::from(full).code(), tonic::Code::Unavailable);
+        for _ in 0..3 {
+            write(&db, "insert into items values (zeroblob(1000000))").await.expect("there is room again");
+        }
+    }
 }

@@ -24,9 +24,6 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(2);
 const FIRST_WAIT: Duration = Duration::from_millis(50);
 const LAST_WAIT: Duration = Duration::from_secs(1);
 
-/// How often sessions that no longer matter are dropped from memory.
-const FORGET_EVERY: Duration = Duration::from_secs(60);
-
 /// A snapshot comes in many messages, each of which may be as large as the sender likes.
 const MAX_MESSAGE_BYTES: usize = 16 * 1024 * 1024;
 
@@ -66,13 +63,8 @@ async fn follow_peer(view: &RevocationView, authenticator: &Authenticator, peer:
     let Some(snapshot) = snapshot(&mut feed).await? else { return Ok(()) };
     view.replace(snapshot);
     tracing::debug!(peer = %peer.uri(), "following the feed of revocations");
-    let mut forgotten_at = Instant::now();
     while let Some(message) = next(&mut feed).await? {
         view.add(session_ids(&message)?);
-        if forgotten_at.elapsed() > FORGET_EVERY {
-            view.forget_expired();
-            forgotten_at = Instant::now();
-        }
     }
     Ok(())
 }

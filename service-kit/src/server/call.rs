@@ -33,7 +33,8 @@ pub struct CallLayer {
 }
 
 impl CallLayer {
-    /// Calls may take as long as `timeout`, or as the caller says, whichever is shorter.
+    /// Calls may take as long as `timeout`, or as the caller says, whichever is shorter. It counts until the answer
+    /// begins: a stream may go on for longer.
     #[must_use]
     pub fn new(timeout: Duration) -> Self {
         Self { timeout }
@@ -85,24 +86,26 @@ where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Send,
     S::Future: Send,
 {
-    if !is_grpc(request.headers()) {
+    let begun = Instant::now();
+    let mut response = if is_grpc(request.headers()) {
+        let call = AssertUnwindSafe(async move { inner.call(request).await }).catch_unwind();
+        match timeout(limit, call).await {
+            Ok(Ok(Ok(response))) => response,
+            Ok(Err(panic)) => Status::from(Refusal::internal(panic_text(&*panic))).into_http(),
+            Err(_) => {
+                let message = "the deadline has passed; the call may have taken effect";
+                Status::from(Refusal::new(Code::DeadlineExceeded, ErrorReason::DeadlineExceeded, message)).into_http()
+            }
+        }
+    } else {
         let mut refused = Response::new(Body::empty());
         *refused.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
-        return refused;
-    }
-    let begun = Instant::now();
-    let call = AssertUnwindSafe(async move { inner.call(request).await }).catch_unwind();
-    let mut response = match timeout(limit, call).await {
-        Ok(Ok(Ok(response))) => response,
-        Ok(Err(panic)) => Status::from(Refusal::internal(panic_text(&*panic))).into_http(),
-        Err(_) => {
-            let message = "the deadline has passed; the call may have taken effect";
-            Status::from(Refusal::new(Code::DeadlineExceeded, ErrorReason::DeadlineExceeded, message)).into_http()
-        }
+        refused
     };
     let code = complete(response.headers_mut(), id, Origin::Request);
     response.headers_mut().insert(REQUEST_ID, id.as_header().clone());
-    tracing::info!(?code, elapsed_us = begun.elapsed().as_micros(), "answered");
+    let http = response.status().as_u16();
+    tracing::info!(?code, http, elapsed_us = begun.elapsed().as_micros(), "answered");
 
     let id = id.clone();
     response.map(|body| {
@@ -185,15 +188,22 @@ fn reason_of(status: &Status, origin: Origin) -> Refusal {
             tracing::debug!(error = status.message(), "undecodable request");
             Refusal::new(Code::InvalidArgument, ErrorReason::MalformedRequest, "the request cannot be decoded")
         }
+        (Code::Unimplemented, _) if status.metadata().contains_key("grpc-accept-encoding") => {
+            let message = "the compression of the request is none that this server reads";
+            Refusal::new(Code::Unimplemented, ErrorReason::CompressionUnsupported, message)
+        }
         (Code::Unimplemented | Code::NotFound, _) => {
             Refusal::new(status.code(), ErrorReason::MethodUnknown, "this server has no such method or service")
         }
-        (Code::Cancelled, _) => Refusal::new(Code::Cancelled, ErrorReason::DeadlineExceeded, "the call was cancelled"),
+        // The caller has gone before its request had arrived; nobody will read the answer.
+        (Code::Cancelled, _) => Refusal::new(Code::Cancelled, ErrorReason::MalformedRequest, "the call was cancelled"),
         _ => Refusal::internal(format!("{:?}: {}", status.code(), status.message())),
     }
 }
 
-fn panic_text(panic: &(dyn Any + Send)) -> String {
+/// What a panic says, for the log.
+#[must_use]
+pub fn panic_text(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     format!("panic: {}", text.unwrap_or("without a text"))
 }

@@ -1,6 +1,12 @@
 //! The connections of a server: how many, how silent, how many calls at once, and how they end.
 
-use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    io::{self, Write},
+    net::SocketAddr,
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::Context;
 use http::{Request, Response};
@@ -46,6 +52,7 @@ pub enum Protocol {
 /// # Errors
 /// If it is not a loopback address and `--insecure-plaintext` was not given, or it cannot be bound.
 pub async fn bind(address: SocketAddr, limits: &LimitArgs) -> anyhow::Result<TcpListener> {
+    raise_file_limit(limits);
     anyhow::ensure!(
         limits.insecure_plaintext || address.ip().to_canonical().is_loopback(),
         "refusing to serve plaintext on {address}, where anyone on the way can read the tokens: \
@@ -53,6 +60,16 @@ pub async fn bind(address: SocketAddr, limits: &LimitArgs) -> anyhow::Result<Tcp
         address.port(),
     );
     TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
+}
+
+/// Each connection is an open file, and systems allow fewer of them than we do connections unless they are asked.
+fn raise_file_limit(limits: &LimitArgs) {
+    let wanted = 2 * u64::try_from(limits.max_connections).unwrap_or(u64::MAX / 2) + 1024;
+    match rlimit::increase_nofile_limit(u64::MAX) {
+        Ok(allowed) if allowed >= wanted => {}
+        Ok(allowed) => tracing::warn!(allowed, wanted, "fewer open files are allowed than connections may need"),
+        Err(error) => tracing::warn!(%error, "cannot raise the limit of open files"),
+    }
 }
 
 /// Serves connections until `shutdown`, then drains them. Prints `listening <name> <address>` to standard output.
@@ -71,11 +88,14 @@ where
     S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible> + Clone + Send + Sync + 'static,
     S::Future: Send,
 {
-    println!("listening {name} {}", listener.local_addr().context("the listener has no address")?);
+    let address = listener.local_addr().context("the listener has no address")?;
+    // Whoever waited for the line may have gone.
+    _ = writeln!(io::stdout(), "listening {name} {address}");
     let server = Arc::new(Server { protocol, builder: builder(protocol, limits), limits: limits.clone() });
     let slots = Arc::new(Semaphore::new(limits.max_connections));
     let graceful = GracefulShutdown::new();
     let mut connections = JoinSet::new();
+    let mut failing = false;
     loop {
         let accepted = tokio::select! {
             () = shutdown.cancelled() => break,
@@ -85,11 +105,16 @@ where
         let (stream, peer) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
-                tracing::warn!(name, %error, "cannot accept a connection");
+                // One line when the trouble begins, not ten a second.
+                if !failing {
+                    tracing::warn!(name, %error, "cannot accept connections");
+                }
+                failing = true;
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }
         };
+        failing = false;
         let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else {
             tracing::debug!(name, %peer, "too many connections; closed a new one");
             continue;

@@ -25,9 +25,8 @@ async fn a_service_without_revocations_accepts_no_token(database: TestDatabase) 
     let refused = ann.get("").await.expect_err("no token is accepted");
     assert!(refused.get_details_retry_info().is_some_and(|retry| retry.retry_delay.is_some()));
     assert_refused!(Err::<(), _>(refused), Unavailable, "VERIFIER_NOT_READY");
-    for (rpc, outcome) in call_every_rpc(&service.channel, &[&ann.header()]).await {
+    for (_, outcome) in call_every_rpc(&service.channel, &[&ann.header()]).await {
         assert_refused!(outcome, Unavailable, "VERIFIER_NOT_READY");
-        println!("{rpc}: refused");
     }
 
     service.feed.speak(true);

@@ -187,14 +187,12 @@ async fn tokens_that_are_not_ours_are_refused_on_every_rpc(database: TestDatabas
     headers.push(vec![&good, &good]);
     headers.push(vec![&good, "Basic YTpi"]);
     for headers in headers {
-        for (rpc, outcome) in call_every_rpc(&service.channel, &headers).await {
-            println!("{rpc}: {headers:?}");
+        for (_, outcome) in call_every_rpc(&service.channel, &headers).await {
             assert_refused!(outcome, Unauthenticated, "TOKEN_INVALID");
         }
     }
     // What all of them deviate from is good.
     for (rpc, outcome) in call_every_rpc(&service.channel, &[&good]).await {
-        println!("{rpc}");
         if rpc == "ListTasks" {
             outcome.expect("an empty list");
         } else {
@@ -206,8 +204,7 @@ async fn tokens_that_are_not_ours_are_refused_on_every_rpc(database: TestDatabas
 
 async fn a_call_without_a_token_is_refused_on_every_rpc(database: TestDatabase) {
     let service = Service::start(&database).await;
-    for (rpc, outcome) in call_every_rpc(&service.channel, &[]).await {
-        println!("{rpc}");
+    for (_, outcome) in call_every_rpc(&service.channel, &[]).await {
         assert_refused!(outcome, Unauthenticated, "TOKEN_MISSING");
     }
 }
@@ -218,8 +215,7 @@ async fn an_expired_token_is_refused_on_every_rpc(database: TestDatabase) {
     let mut claims = forge.claims();
     claims["iat"] = json!(forge.now - 600);
     claims["exp"] = json!(forge.now - 5);
-    for (rpc, outcome) in call_every_rpc(&service.channel, &[&forge.bearer(&forge.header(), &claims)]).await {
-        println!("{rpc}");
+    for (_, outcome) in call_every_rpc(&service.channel, &[&forge.bearer(&forge.header(), &claims)]).await {
         assert_refused!(outcome, Unauthenticated, "TOKEN_EXPIRED");
     }
 }
@@ -236,8 +232,7 @@ async fn a_revoked_token_is_refused_on_every_rpc_within_a_second(database: TestD
     timeout(PATIENCE, refused).await.expect("the revocation arrives");
     assert!(revoked_at.elapsed().as_secs() < 1);
 
-    for (rpc, outcome) in call_every_rpc(&service.channel, &[&token]).await {
-        println!("{rpc}");
+    for (_, outcome) in call_every_rpc(&service.channel, &[&token]).await {
         assert_refused!(outcome, Unauthenticated, "TOKEN_REVOKED");
     }
     bob.make("Buy oats").await;

@@ -2,9 +2,10 @@
 
 use std::{
     fs,
+    io::{BufRead, BufReader},
     os::unix::fs::PermissionsExt,
     path::Path,
-    process::{Command, Output},
+    process::{Command, Output, Stdio},
 };
 
 use service_kit::testing::{TestDatabase, folder};
@@ -122,4 +123,29 @@ async fn sigterm_drains_and_ends_with_0() {
         assert_eq!(process.wait(), Some(0), "{name}");
         assert!(begun.elapsed().as_secs() < 15, "{name}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_goes_on_when_nobody_reads_what_it_prints() {
+    let folder = folder();
+    let mut child = Command::new(program("taskey"))
+        .current_dir(folder.path())
+        .args(LISTEN)
+        .args(["--log", "debug"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    drop(child.stderr.take());
+    let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines().map_while(Result::ok);
+    let gateway = lines.find_map(|line| line.strip_prefix("listening gateway ").map(str::to_owned));
+    let url = format!("http://{}/healthz", gateway.expect("it listens"));
+    drop(lines);
+    for _ in 0..3 {
+        let answer = tokio::process::Command::new("curl").args(["-sf", "--retry", "3", &url]).output().await;
+        assert_eq!(answer.expect("there is a curl").stdout, br#"{"status":"SERVING"}"#);
+    }
+    let sent = Command::new("kill").arg(child.id().to_string()).status();
+    assert!(sent.expect("there is a kill").success());
+    assert_eq!(child.wait().expect("ended").code(), Some(0));
 }
