@@ -83,9 +83,14 @@ impl FeedHandle {
         (self.0.view.sessions(), news)
     }
 
-    /// Keeps the feed going for as long as it is awaited. While the database cannot be read there are no heartbeats:
-    /// whoever follows a blind replica must know that it is blind.
+    /// Keeps the feed going for as long as it is awaited, and has it look when another replica announces something.
     pub async fn run(&self) {
+        tokio::join!(self.poll(), self.0.db.listen(revocations::CHANNEL, || self.wake()));
+    }
+
+    /// Asks the database now and then, and whenever the feed is woken. While the database cannot be read there are no heartbeats:
+    /// whoever follows a blind replica must know that it is blind.
+    async fn poll(&self) {
         let feed = &*self.0;
         let mut last_place = feed.last_place;
         let mut blind_since = None;

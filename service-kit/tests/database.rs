@@ -183,6 +183,29 @@ async fn a_call_that_takes_too_long_is_given_up() {
 }
 
 #[tokio::test]
+async fn who_listens_is_woken_by_an_announcement_even_after_its_connection_broke() {
+    let Some(database) = TestDatabase::postgres().await else { return };
+    let db = open(&database).await;
+    let woken = std::sync::Arc::new(tokio::sync::Notify::new());
+    let (listener, bell) = (db.clone(), std::sync::Arc::clone(&woken));
+    let listening = tokio::spawn(async move { listener.listen("test_channel", || bell.notify_one()).await });
+    let execute = async |sql: &'static str| {
+        db_read!(&db, |connection| sqlx::query(sql).execute(connection).await.map(|_| ())).expect("executed");
+    };
+    let heard = async || tokio::time::timeout(Duration::from_secs(10), woken.notified()).await.expect("woken");
+    heard().await;
+    execute("select pg_notify('test_channel', '')").await;
+    heard().await;
+    let cut = "select pg_terminate_backend(pid) from pg_stat_activity
+        where query ilike 'listen%' and datname = current_database()";
+    execute(cut).await;
+    heard().await;
+    execute("select pg_notify('test_channel', '')").await;
+    heard().await;
+    listening.abort();
+}
+
+#[tokio::test]
 async fn callers_who_give_up_do_not_use_the_pool_up() {
     let Some(database) = TestDatabase::postgres().await else { return };
     let args = PoolArgs { database_connections: 2, ..pool() };

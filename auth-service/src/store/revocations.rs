@@ -8,6 +8,9 @@ use service_kit::{
 use sqlx::FromRow;
 use uuid::Uuid;
 
+/// Where revocations are announced to the other replicas.
+pub const CHANNEL: &str = "taskey_revocations";
+
 /// Which sessions to end.
 #[derive(Clone, Copy, Debug)]
 pub enum Which {
@@ -64,12 +67,14 @@ pub async fn revoke(db: &Db, now: Timestamp, which: Which, why: Why) -> Result<V
     const ALL: (&str, &str) = statements!("user_id = $2 and ($3 is null or id <> $3)");
     // The row stays locked until the commit, so that the places are in the order of the commits.
     const TAKE_PLACE: &str = "update feed set last_revocation = last_revocation + 1 returning last_revocation";
+    // It is sent when the transaction commits. On SQLite there is nobody to hear it.
+    const ANNOUNCE: &str = "select pg_notify($1, '')";
     let ((revoke, enter), first, second) = match which {
         Which::Session(session_id) => (ONE, session_id, None),
         Which::OfUser { session_id, user_id } => (ONE, session_id, Some(user_id)),
         Which::AllOfUser { user_id, except } => (ALL, user_id, except),
     };
-    let reused = why == Why::Reused;
+    let (reused, replicated) = (why == Why::Reused, matches!(db, Db::Postgres(_)));
     db_transaction!(db, |connection| {
         let revoked: Vec<Timestamp> = sqlx::query_scalar(revoke)
             .bind(now)
@@ -81,6 +86,9 @@ pub async fn revoke(db: &Db, now: Timestamp, which: Which, why: Why) -> Result<V
         if !revoked.is_empty() {
             let place: i64 = sqlx::query_scalar(TAKE_PLACE).fetch_one(&mut *connection).await?;
             sqlx::query(enter).bind(place).bind(first).bind(second).execute(&mut *connection).await?;
+            if replicated {
+                sqlx::query(ANNOUNCE).bind(CHANNEL).execute(&mut *connection).await?;
+            }
         }
         Ok(revoked)
     })

@@ -49,6 +49,15 @@ impl Db {
         }
     }
 
+    /// Calls `woken` whenever somebody announces something on `channel`, for as long as it is awaited. It is a hint and
+    /// no more: while the connection is broken, announcements are missed. `SQLite` has none.
+    pub async fn listen(&self, channel: &'static str, woken: impl FnMut()) {
+        match self {
+            Self::Sqlite(_) => std::future::pending().await,
+            Self::Postgres(db) => db.listen(channel, woken).await,
+        }
+    }
+
     /// Closes the connections, and gives up on those that a server does not let go.
     pub async fn close(&self) {
         let close = async {

@@ -7,12 +7,12 @@ use sqlx::{
     Connection, PgConnection, PgPool, Postgres as Engine,
     migrate::Migrator,
     pool::PoolConnection,
-    postgres::{PgConnectOptions, PgPoolOptions},
+    postgres::{PgConnectOptions, PgListener, PgPoolOptions},
 };
 use tokio::time::timeout;
 
 use super::{Error, explain};
-use crate::config::PoolArgs;
+use crate::{config::PoolArgs, random};
 
 /// Only one process at a time makes schemas and tables. The number has no meaning.
 const SET_UP_LOCK: i64 = 0x7461_736b_6579;
@@ -71,6 +71,19 @@ impl Postgres {
         self.limit
     }
 
+    /// Listens on a connection of its own, and makes a new one whenever it breaks.
+    pub(super) async fn listen(&self, channel: &'static str, mut woken: impl FnMut()) {
+        let pool = PgPoolOptions::new()
+            .max_connections(1)
+            .acquire_timeout(self.limit)
+            .connect_lazy_with(self.pool.connect_options().as_ref().clone());
+        loop {
+            let ended = listen_once(&pool, channel, &mut woken).await;
+            tracing::debug!(channel, error = ?ended.err(), "listening anew");
+            tokio::time::sleep(random::jitter(RELISTEN)).await;
+        }
+    }
+
     pub(super) async fn close(&self) {
         self.pool.close().await;
     }
@@ -116,6 +129,27 @@ impl Drop for Held {
             drop(connection.detach());
         }
     }
+}
+
+/// How long after a failure listening is tried again.
+const RELISTEN: Duration = Duration::from_millis(500);
+
+/// After such a silence the connection is made anew: a server that has silently gone says nothing either.
+const SILENCE: Duration = Duration::from_secs(30);
+
+/// Listens until the connection breaks or nothing has been heard for long.
+async fn listen_once(pool: &PgPool, channel: &str, woken: &mut impl FnMut()) -> Result<(), sqlx::Error> {
+    let mut listener = PgListener::connect_with(pool).await?;
+    listener.listen(channel).await?;
+    // Something may have been announced before.
+    woken();
+    while let Ok(heard) = timeout(SILENCE, listener.try_recv()).await {
+        woken();
+        if heard?.is_none() {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// How long a connection for setting up may take to come about.

@@ -6,4 +6,5 @@ mod processes;
 mod program;
 mod readme;
 mod reflection;
+mod replicas;
 mod scenario;

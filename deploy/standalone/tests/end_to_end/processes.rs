@@ -140,6 +140,26 @@ impl Taskey {
         taskey.ready().await
     }
 
+    /// Two replicas of each service over one database on a server; `auth-0`, `auth-1`, `task-0` and `task-1`. Every
+    /// task-service knows both auth-services.
+    pub async fn start_replicas(database: &TestDatabase) -> [Process; 4] {
+        let keys = database.key_file().display().to_string();
+        let common = ["--listen", "127.0.0.1:0", "--database-url", database.url(), "--key-file", &keys];
+        let common = common.map(str::to_owned).to_vec();
+        let auth = [(); 2].map(|()| Process::start(&program("auth-service"), &common, &["auth"]));
+        let urls = auth.each_ref().map(|process| format!("http://{}", process.address("auth")));
+        let task = |first: usize| {
+            let auth_url = ["--auth-url".to_owned(), [&urls[first][..], &urls[1 - first]].join(",")];
+            Process::start(&program("task-service"), &[&common[..], &auth_url].concat(), &["task"])
+        };
+        let tasks = [task(0), task(1)];
+        for process in &tasks {
+            serving(process.channel("task")).await;
+        }
+        let ([auth_0, auth_1], [task_0, task_1]) = (auth, tasks);
+        [auth_0, auth_1, task_0, task_1]
+    }
+
     async fn run(arguments: Vec<(PathBuf, Vec<String>, Vec<&'static str>)>) -> Self {
         let processes = arguments.iter().map(|(program, flags, names)| Process::start(program, flags, names)).collect();
         Self { processes, arguments }.ready().await
@@ -161,10 +181,7 @@ impl Taskey {
     /// Waits until every service says that it serves.
     async fn ready(self) -> Self {
         for name in ["auth", "task"] {
-            let request = HealthCheckRequest::default();
-            let states = HealthClient::new(self.channel(name)).watch(request).await;
-            let mut states = states.expect("the service tells its health").into_inner();
-            while states.message().await.expect("no error").expect("not the end").status() != ServingStatus::Serving {}
+            serving(self.channel(name)).await;
         }
         self
     }
@@ -217,6 +234,13 @@ impl Taskey {
             page.page_token = answer.next_page_token;
         }
     }
+}
+
+/// Waits until a service says that it serves.
+pub async fn serving(channel: Channel) {
+    let states = HealthClient::new(channel).watch(HealthCheckRequest::default()).await;
+    let mut states = states.expect("the service tells its health").into_inner();
+    while states.message().await.expect("no error").expect("not the end").status() != ServingStatus::Serving {}
 }
 
 /// A request with an access token.
