@@ -7,7 +7,7 @@ use service_kit::{
     config::TokenArgs,
     db::Db,
     interceptor::Authenticator,
-    keys::KeySet,
+    key_file::KeyFile,
     secret_file,
     status::Refusal,
     token::{self, Grant},
@@ -35,7 +35,7 @@ pub struct App {
     /// Password hashes.
     pub hashing: Hashing,
     /// The keys of access tokens.
-    pub keys: Arc<KeySet>,
+    pub keys: Arc<KeyFile>,
     /// What access tokens say of who made them and for whom.
     pub tokens: TokenArgs,
     /// The key of refresh tokens.
@@ -63,7 +63,7 @@ impl App {
             roles: user.roles(),
             expires_at: (now + self.sessions.access_token_ttl).min(session.expires_at),
         };
-        let access_token = token::sign(&self.keys, &self.tokens, self.clock.new_id(), &grant, now);
+        let access_token = token::sign(&self.keys.current(), &self.tokens, self.clock.new_id(), &grant, now);
         let refresh_token = RefreshToken { session_id: session.id, generation: session.generation };
         Ok(TokenPair {
             access_token: access_token.map_err(Refusal::internal)?,

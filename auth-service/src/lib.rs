@@ -10,8 +10,8 @@
 use std::{sync::Arc, time::Duration};
 
 use service_kit::{
-    clock::Clock, config::LimitArgs, db::Db, interceptor::Authenticator, keys::KeySet, revocation::follow, secret_file,
-    server::GrpcServer,
+    clock::Clock, config::LimitArgs, db::Db, interceptor::Authenticator, key_file::KeyFile, revocation::follow,
+    secret_file, server::GrpcServer,
 };
 use sqlx::migrate::Migrator;
 use taskey_proto::auth::v1::{
@@ -76,7 +76,7 @@ impl Server {
     /// If a setting, a key file or the database is not usable; nothing has been changed then.
     pub async fn open(config: Config, clock: Clock) -> anyhow::Result<Self> {
         // What is read comes before what is written.
-        let keys = Arc::new(KeySet::read(&config.keys.key_file)?);
+        let keys = Arc::new(KeyFile::open(&config.keys.key_file)?);
         let refresh_file = config.refresh_secret_file();
         let refresh_secret = secret_file::read_key(&refresh_file)?;
         let gateway_secret = config.gateway.read()?;
@@ -126,7 +126,12 @@ impl Server {
             .with(token)
             .serve(listener, is_ready, shutdown);
         let beside = async {
-            tokio::join!(app.feed.run(), follow::report(app.feed.view(), ready), purge::run(&app.db, &app.clock))
+            tokio::join!(
+                app.feed.run(),
+                follow::report(app.feed.view(), ready),
+                purge::run(&app.db, &app.clock),
+                app.keys.follow(),
+            )
         };
         // All in one task, so that nothing outlives the server.
         let served = tokio::select! {

@@ -7,7 +7,7 @@ use service_kit::{
     clock::Clock,
     config::TokenArgs,
     interceptor::Authenticator,
-    keys::KeySet,
+    key_file::KeyFile,
     on_each_database,
     revocation::{HEARTBEAT_LIMIT, RevocationView},
     testing::TestDatabase,
@@ -32,7 +32,7 @@ on_each_database! {
 
 /// The credential that a service with the shared key makes for itself.
 fn verifier(database: &TestDatabase) -> Request<WatchRevocationsRequest> {
-    let keys = Arc::new(KeySet::read(&database.key_file()).expect("keys"));
+    let keys = Arc::new(KeyFile::open(&database.key_file()).expect("keys"));
     let names = TokenArgs { issuer: "taskey".to_owned(), audience: "taskey".to_owned() };
     let view = Arc::new(RevocationView::new(Duration::ZERO));
     let authenticator = Authenticator::new(keys, names, view, Clock::system());

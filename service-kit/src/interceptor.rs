@@ -14,7 +14,7 @@ use uuid::Uuid;
 use crate::{
     clock::Clock,
     config::TokenArgs,
-    keys::KeySet,
+    key_file::KeyFile,
     revocation::{RevocationView, Verdict},
     status::Refusal,
     token::{self, Grant, Unacceptable},
@@ -64,7 +64,7 @@ impl Caller {
 /// Tells callers by their access tokens. As a tonic [`Interceptor`] it stands in front of a whole service.
 #[derive(Clone)]
 pub struct Authenticator {
-    keys: Arc<KeySet>,
+    keys: Arc<KeyFile>,
     names: TokenArgs,
     revocations: Arc<RevocationView>,
     clock: Clock,
@@ -73,7 +73,7 @@ pub struct Authenticator {
 impl Authenticator {
     /// Accepts tokens that are signed with `keys`, bear `names` and whose session `revocations` does not hold.
     #[must_use]
-    pub fn new(keys: Arc<KeySet>, names: TokenArgs, revocations: Arc<RevocationView>, clock: Clock) -> Self {
+    pub fn new(keys: Arc<KeyFile>, names: TokenArgs, revocations: Arc<RevocationView>, clock: Clock) -> Self {
         Self { keys, names, revocations, clock }
     }
 
@@ -84,7 +84,7 @@ impl Authenticator {
     /// the session has been revoked: an answer of UNAUTHENTICATED would make clients throw good tokens away.
     pub fn authenticate(&self, headers: &MetadataMap) -> Result<Caller, Refusal> {
         let token = bearer(headers)?;
-        let grant = token::verify(&self.keys, &self.names, token, self.clock.now())?;
+        let grant = token::verify(&self.keys.current(), &self.names, token, self.clock.now())?;
         match self.revocations.check(grant.session_id) {
             Verdict::Live => Ok(Caller(grant)),
             Verdict::Revoked => Err(Refusal::new(
@@ -106,7 +106,7 @@ impl Authenticator {
     /// # Errors
     /// UNAUTHENTICATED / TOKEN_MISSING or TOKEN_INVALID.
     pub fn session(&self, headers: &MetadataMap) -> Result<Uuid, Refusal> {
-        let grant = token::verify_ended(&self.keys, &self.names, bearer(headers)?, self.clock.now())?;
+        let grant = token::verify_ended(&self.keys.current(), &self.names, bearer(headers)?, self.clock.now())?;
         Ok(grant.session_id)
     }
 
@@ -122,7 +122,7 @@ impl Authenticator {
             roles: vec![ROLE_VERIFIER.to_owned()],
             expires_at: now + token::MAX_LIFE,
         };
-        let token = token::sign(&self.keys, &self.names, self.clock.new_id(), &grant, now)?;
+        let token = token::sign(&self.keys.current(), &self.names, self.clock.new_id(), &grant, now)?;
         let mut credential: MetadataValue<_> = format!("Bearer {token}").parse()?;
         credential.set_sensitive(true);
         Ok(credential)

@@ -3,7 +3,10 @@
 use std::{collections::HashMap, fmt, io, path::Path};
 
 use anyhow::Context;
-use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
+use aws_lc_rs::{
+    digest,
+    signature::{Ed25519KeyPair, KeyPair},
+};
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey};
 use serde::{Deserialize, Serialize};
@@ -27,6 +30,8 @@ pub(crate) struct Key {
     pub(crate) verifying: DecodingKey,
     /// What may be shown to anyone; a shared secret has no such half.
     public: Option<pb::Jwk>,
+    /// Tells whether two keys are the same without holding the secret once more.
+    fingerprint: digest::Digest,
 }
 
 /// The keys with which tokens are signed and verified.
@@ -93,6 +98,14 @@ impl KeySet {
     }
 }
 
+impl PartialEq for KeySet {
+    /// Whether both hold the same keys in the same order.
+    fn eq(&self, other: &Self) -> bool {
+        let identity = |key: &Key| (key.id.clone(), key.algorithm, key.fingerprint.as_ref().to_vec());
+        self.keys.iter().map(identity).eq(other.keys.iter().map(identity))
+    }
+}
+
 impl fmt::Debug for KeySet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.keys.iter().map(|key| &key.id)).finish()
@@ -121,6 +134,7 @@ impl Key {
             signing: EncodingKey::from_secret(&secret),
             verifying: DecodingKey::from_secret(&secret),
             public: None,
+            fingerprint: digest::digest(&digest::SHA256, &secret),
         })
     }
 
@@ -148,6 +162,7 @@ impl Key {
                 r#use: "sig".to_owned(),
                 kid: jwk.kid.clone(),
             }),
+            fingerprint: digest::digest(&digest::SHA256, &seed),
         })
     }
 }

@@ -3,7 +3,7 @@
 //!
 //! # Layout
 //! - [`server`]: from the listener to the service: limits, deadlines, health, reflection, drain.
-//! - [`interceptor`], [`token`], [`keys`]: who calls?
+//! - [`interceptor`], [`token`], [`keys`], [`key_file`]: who calls?
 //! - [`revocation`]: which sessions have ended, known without asking.
 //! - [`status`]: how a call is refused.
 //! - [`db`]: one database handle for `SQLite` and `PostgreSQL`.
@@ -15,6 +15,7 @@ pub mod config;
 pub mod db;
 pub mod id;
 pub mod interceptor;
+pub mod key_file;
 pub mod keys;
 pub mod random;
 pub mod revocation;

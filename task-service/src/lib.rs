@@ -18,7 +18,7 @@ use service_kit::{
     config::LimitArgs,
     db::Db,
     interceptor::Authenticator,
-    keys::KeySet,
+    key_file::KeyFile,
     random,
     revocation::{
         RevocationView,
@@ -71,6 +71,7 @@ pub struct Server {
     db: Db,
     clock: Clock,
     page_tokens: PageTokens,
+    keys: Arc<KeyFile>,
     authenticator: Authenticator,
     revocations: Arc<RevocationView>,
     auth_url: Vec<Endpoint>,
@@ -84,19 +85,25 @@ impl Server {
     /// # Errors
     /// If a key file or the database is not usable; nothing has been changed then.
     pub async fn open(config: Config, clock: Clock) -> anyhow::Result<Self> {
-        let keys = Arc::new(KeySet::read(&config.keys.key_file)?);
+        let keys = Arc::new(KeyFile::open(&config.keys.key_file)?);
         let db = Db::open(&config.database_url, "task", &MIGRATIONS, &config.pool).await?;
         let key =
             store::page_token_key(&db, &random::bytes()).await.context("cannot read the key of the page tokens")?;
         let revocations = Arc::new(RevocationView::new(config.tasks.revocation_max_staleness));
         Ok(Self {
-            authenticator: Authenticator::new(keys, config.tokens, Arc::clone(&revocations), clock.clone()),
+            authenticator: Authenticator::new(
+                Arc::clone(&keys),
+                config.tokens,
+                Arc::clone(&revocations),
+                clock.clone(),
+            ),
             page_tokens: PageTokens::new(&key),
             auth_url: config.auth_url,
             purge_after: config.tasks.purge_after,
             limits: config.limits,
             db,
             clock,
+            keys,
             revocations,
         })
     }
@@ -126,6 +133,7 @@ impl Server {
                 follow(&revocations, &authenticator, &self.auth_url),
                 report(Arc::clone(&revocations), ready),
                 purge::repeat(&db, &clock),
+                self.keys.follow(),
             )
         };
         // All in one task, so that nothing outlives the server.

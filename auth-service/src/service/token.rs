@@ -29,7 +29,7 @@ pub struct TokenService {
 #[tonic::async_trait]
 impl pb::token_service_server::TokenService for TokenService {
     async fn get_jwks(&self, _: Request<GetJwksRequest>) -> Result<Response<JwkSet>, Status> {
-        Ok(Response::new(self.app.keys.public()))
+        Ok(Response::new(self.app.keys.current().public()))
     }
 
     type WatchRevocationsStream = Pin<Box<dyn Stream<Item = Result<WatchRevocationsResponse, Status>> + Send>>;
