@@ -1,7 +1,14 @@
 //! The feed of revocations: reads from the database what has been revoked, by whichever process, and tells everyone
 //! who watches.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
 
 use service_kit::{
     clock::Clock,
@@ -9,7 +16,7 @@ use service_kit::{
     revocation::{REMEMBERED, RevocationView},
 };
 use tokio::{
-    sync::{Notify, broadcast},
+    sync::{Notify, broadcast, watch},
     time::{Instant, timeout},
 };
 use uuid::Uuid;
@@ -29,8 +36,17 @@ const CLOCK_SLACK: Duration = Duration::from_secs(3600);
 /// can do little with them.
 const OWN_STALENESS: Duration = Duration::from_secs(30);
 
-/// Sessions that have just been revoked; none is a heartbeat.
-pub type News = Arc<[Uuid]>;
+/// For so long a logout waits for the verifiers.
+const VERIFIERS_LIMIT: Duration = Duration::from_secs(1);
+
+/// What has just been revoked.
+#[derive(Clone, Debug)]
+pub struct News {
+    /// The sessions; none is a heartbeat.
+    pub revoked: Arc<[Uuid]>,
+    /// Everything up to this place has been told.
+    pub place: i64,
+}
 
 /// The feed of this replica.
 #[derive(Debug)]
@@ -39,7 +55,10 @@ pub struct Feed {
     view: Arc<RevocationView>,
     news: broadcast::Sender<News>,
     wake: Notify,
-    last_place: i64,
+    /// How far the view has come.
+    place: AtomicI64,
+    /// How far each watcher has confirmed what it was told.
+    watchers: Mutex<HashMap<Uuid, watch::Sender<i64>>>,
 }
 
 /// What others hold of the feed.
@@ -58,7 +77,9 @@ impl Feed {
         let view = Arc::new(RevocationView::new(OWN_STALENESS));
         view.replace(recent);
         view.add([]);
-        let feed = Self { db, view, news: broadcast::Sender::new(BACKLOG), wake: Notify::new(), last_place };
+        let (news, wake) = (broadcast::Sender::new(BACKLOG), Notify::new());
+        let place = AtomicI64::new(last_place);
+        let feed = Self { db, view, news, wake, place, watchers: Mutex::default() };
         Ok(FeedHandle(Arc::new(feed)))
     }
 }
@@ -75,12 +96,45 @@ impl FeedHandle {
         self.0.wake.notify_one();
     }
 
-    /// All revoked sessions that matter, and what is revoked from now on. A session may be in both.
+    /// Begins to watch: all revoked sessions that matter, and what is revoked from now on. A session may be in both.
     #[must_use]
-    pub fn subscribe(&self) -> (Vec<Uuid>, broadcast::Receiver<News>) {
-        // In this order, so that nothing falls between: a session is in the view before it is news.
+    pub fn watch(&self, id: Uuid) -> (News, broadcast::Receiver<News>, Watching) {
+        self.watchers().insert(id, watch::Sender::new(0));
+        let watching = Watching { id, feed: self.clone() };
+        // In this order, so that nothing falls between: a session is in the view before its place is told, and before
+        // it is news.
         let news = self.0.news.subscribe();
-        (self.0.view.sessions(), news)
+        let place = self.0.place.load(Ordering::SeqCst);
+        (News { revoked: self.0.view.sessions().into(), place }, news, watching)
+    }
+
+    /// A watcher confirms what it was told. One that has gone is no error.
+    pub fn acknowledge(&self, id: Uuid, place: i64) {
+        if let Some(confirmed) = self.watchers().get(&id) {
+            confirmed.send_if_modified(|confirmed| place > std::mem::replace(confirmed, place.max(*confirmed)));
+        }
+    }
+
+    /// Waits until everyone who watches has confirmed what has been revoked so far, and says how many have.
+    ///
+    /// # Errors
+    /// If the database cannot be read.
+    pub async fn confirmed(&self) -> Result<usize, Error> {
+        let place = revocations::last_place(&self.0.db).await?;
+        self.wake();
+        let watchers: Vec<_> = self.watchers().values().map(watch::Sender::subscribe).collect();
+        let wait = async |mut confirmed: watch::Receiver<i64>| {
+            timeout(VERIFIERS_LIMIT, confirmed.wait_for(|confirmed| *confirmed >= place))
+                .await
+                .is_ok_and(|it| it.is_ok())
+        };
+        let confirmed = futures::future::join_all(watchers.into_iter().map(wait)).await;
+        Ok(confirmed.into_iter().filter(|confirmed| *confirmed).count())
+    }
+
+    // Held for a lookup, never across an await.
+    fn watchers(&self) -> MutexGuard<'_, HashMap<Uuid, watch::Sender<i64>>> {
+        self.0.watchers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Keeps the feed going for as long as it is awaited, and has it look when another replica announces something.
@@ -92,18 +146,19 @@ impl FeedHandle {
     /// whoever follows a blind replica must know that it is blind.
     async fn poll(&self) {
         let feed = &*self.0;
-        let mut last_place = feed.last_place;
         let mut blind_since = None;
         loop {
             // Whether it was woken or the time has come, the next step is the same.
             _ = timeout(POLL_EVERY, feed.wake.notified()).await;
-            match revocations::after(&feed.db, last_place).await {
+            match revocations::after(&feed.db, feed.place.load(Ordering::SeqCst)).await {
                 Ok(entries) => {
-                    last_place = entries.last().map_or(last_place, |entry| entry.revocation);
-                    let sessions: News = entries.iter().map(|entry| entry.id).collect();
-                    feed.view.add(sessions.iter().copied());
+                    let revoked: Arc<[Uuid]> = entries.iter().map(|entry| entry.id).collect();
+                    feed.view.add(revoked.iter().copied());
+                    if let Some(last) = entries.last() {
+                        feed.place.store(last.revocation, Ordering::SeqCst);
+                    }
                     // Nobody may be watching.
-                    _ = feed.news.send(sessions);
+                    _ = feed.news.send(News { revoked, place: feed.place.load(Ordering::SeqCst) });
                     if let Some(since) = blind_since.take() {
                         let seconds = Instant::now().duration_since(since).as_secs();
                         tracing::info!(seconds, "revocations can be read again");
@@ -116,5 +171,26 @@ impl FeedHandle {
                 Err(_) => {}
             }
         }
+    }
+}
+
+/// Keeps a watcher known for as long as it watches.
+#[derive(Debug)]
+pub struct Watching {
+    id: Uuid,
+    feed: FeedHandle,
+}
+
+impl Watching {
+    /// The name of the watch.
+    #[must_use]
+    pub fn id(&self) -> Uuid {
+        self.id
+    }
+}
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        self.feed.watchers().remove(&self.id);
     }
 }

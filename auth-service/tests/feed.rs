@@ -12,7 +12,9 @@ use service_kit::{
     revocation::{HEARTBEAT_LIMIT, RevocationView},
     testing::TestDatabase,
 };
-use taskey_proto::auth::v1::{GetJwksRequest, WatchRevocationsRequest, WatchRevocationsResponse};
+use taskey_proto::auth::v1::{
+    AcknowledgeRevocationsRequest, GetJwksRequest, LogoutRequest, WatchRevocationsRequest, WatchRevocationsResponse,
+};
 use tokio::time::{Instant, timeout};
 use tonic::{Request, Streaming};
 
@@ -23,6 +25,7 @@ on_each_database! {
     the_feed_begins_with_a_complete_snapshot,
     a_revoked_session_is_told_within_a_second,
     a_session_revoked_by_another_replica_is_told_within_a_second,
+    a_logout_waits_until_the_verifiers_have_confirmed,
     the_feed_has_a_heartbeat_every_second,
     the_feed_is_open_to_verifiers_alone,
     the_feed_ends_with_the_server,
@@ -95,9 +98,49 @@ async fn a_session_revoked_by_another_replica_is_told_within_a_second(database: 
     let mut feed = watch(&server).await;
     snapshot(&mut feed).await;
     let other = support::second(&server).await;
-    other.auth().logout(taskey_proto::auth::v1::LogoutRequest { refresh_token: pair.refresh_token }).await.expect("ok");
+    other
+        .auth()
+        .logout(LogoutRequest { refresh_token: pair.refresh_token, ..LogoutRequest::default() })
+        .await
+        .expect("ok");
     assert!(told(&mut feed, &pair.session_id).await);
     other.stop().await;
+    server.stop().await;
+}
+
+async fn a_logout_waits_until_the_verifiers_have_confirmed(database: TestDatabase) {
+    let server = Server::start(database).await;
+    let pair = server.person("ann@example.com").await;
+    let mut feed = watch(&server).await;
+    snapshot(&mut feed).await;
+    let request = LogoutRequest { refresh_token: pair.refresh_token.clone(), wait_for_verifiers: true };
+    let logout = tokio::spawn({
+        let mut client = server.auth();
+        async move { client.logout(request).await.expect("logged out").into_inner().acknowledged_verifiers }
+    });
+    let told = loop {
+        let message = next(&mut feed).await;
+        if message.revoked_session_ids.contains(&pair.session_id) {
+            break message;
+        }
+    };
+    let (watch_id, place) = (told.watch_id, told.place);
+    let acknowledge = |watch_id: &str| {
+        let message = AcknowledgeRevocationsRequest { watch_id: watch_id.to_owned(), place };
+        let mut request = Request::new(message);
+        *request.metadata_mut() = verifier(&server.database).metadata().clone();
+        request
+    };
+    let mut client = server.token();
+    assert_refused!(
+        client.acknowledge_revocations(acknowledge("x")).await,
+        InvalidArgument,
+        "VALIDATION_FAILED",
+        "watch_id"
+    );
+    client.acknowledge_revocations(acknowledge(&pair.session_id)).await.expect("one that has gone is no error");
+    client.acknowledge_revocations(acknowledge(&watch_id)).await.expect("confirmed");
+    assert_eq!(logout.await.expect("no panic"), 1);
     server.stop().await;
 }
 
@@ -107,7 +150,8 @@ async fn the_feed_has_a_heartbeat_every_second(database: TestDatabase) {
     snapshot(&mut feed).await;
     let begun = Instant::now();
     for _ in 0..6 {
-        assert_eq!(next(&mut feed).await, WatchRevocationsResponse::default());
+        let heartbeat = next(&mut feed).await;
+        assert!(heartbeat.revoked_session_ids.is_empty() && !heartbeat.snapshot_complete, "{heartbeat:?}");
     }
     assert!(begun.elapsed() < Duration::from_secs(6), "six heartbeats took {:?}", begun.elapsed());
     server.stop().await;

@@ -87,7 +87,7 @@ async fn logout_with_a_foreign_refresh_token_is_no_error_and_ends_nothing(databa
 async fn a_foreign_refresh_token_does_not_hide_the_access_token(database: TestDatabase) {
     let server = Server::start(database).await;
     let pair = server.person("ann@example.com").await;
-    let request = LogoutRequest { refresh_token: "no token of ours".to_owned() };
+    let request = LogoutRequest { refresh_token: "no token of ours".to_owned(), ..LogoutRequest::default() };
     server.auth().logout(bearer(&pair.access_token, request)).await.expect("logged out");
     assert_refused!(server.refresh(&pair.refresh_token).await, Unauthenticated, "REFRESH_TOKEN_INVALID");
     server.stop().await;

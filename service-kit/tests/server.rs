@@ -11,7 +11,8 @@ use service_kit::{
     testing::call_raw,
 };
 use taskey_proto::auth::v1::{
-    GetJwksRequest, JwkSet, WatchRevocationsRequest, WatchRevocationsResponse,
+    AcknowledgeRevocationsRequest, AcknowledgeRevocationsResponse, GetJwksRequest, JwkSet, WatchRevocationsRequest,
+    WatchRevocationsResponse,
     token_service_client::TokenServiceClient,
     token_service_server::{TokenService, TokenServiceServer},
 };
@@ -38,6 +39,13 @@ struct Stub(Answer);
 impl TokenService for Stub {
     async fn get_jwks(&self, _: Request<GetJwksRequest>) -> Result<Response<JwkSet>, Status> {
         (self.0)().await.map(Response::new)
+    }
+
+    async fn acknowledge_revocations(
+        &self,
+        _: Request<AcknowledgeRevocationsRequest>,
+    ) -> Result<Response<AcknowledgeRevocationsResponse>, Status> {
+        Ok(Response::new(AcknowledgeRevocationsResponse {}))
     }
 
     type WatchRevocationsStream = Pending<Result<WatchRevocationsResponse, Status>>;

@@ -59,7 +59,7 @@ impl pb::account_service_server::AccountService for AccountService {
         request: Request<RevokeSessionRequest>,
     ) -> Result<Response<RevokeSessionResponse>, Status> {
         let caller = Caller::of(&request)?;
-        let session_id = request::session_id(&request.get_ref().session_id)?;
+        let session_id = request::id("session_id", &request.get_ref().session_id)?;
         match self.end_sessions(Which::OfUser { session_id, user_id: caller.user_id() }).await? {
             0 => Err(error::session_not_found().into()),
             _ => Ok(Response::new(RevokeSessionResponse {})),

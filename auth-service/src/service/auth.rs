@@ -64,7 +64,8 @@ impl pb::auth_service_server::AuthService for AuthService {
 
     async fn logout(&self, request: Request<LogoutRequest>) -> Result<Response<LogoutResponse>, Status> {
         let bearer = self.app.authenticator.session(request.metadata());
-        let token = request::refresh_token(request.into_inner().refresh_token)?.map(Zeroizing::new);
+        let LogoutRequest { refresh_token, wait_for_verifiers } = request.into_inner();
+        let token = request::refresh_token(refresh_token)?.map(Zeroizing::new);
         let session_id = match token.as_ref().map(|token| self.app.refresh_key.open(token)) {
             Some(Some(token)) => Some(token.session_id),
             // A refresh token that belongs to no session is no error (RFC 7009, section 2.2), but it does not hide
@@ -75,7 +76,8 @@ impl pb::auth_service_server::AuthService for AuthService {
         if let Some(session_id) = session_id {
             self.app.revoke(Which::Session(session_id), Why::Wanted).await?;
         }
-        Ok(Response::new(LogoutResponse {}))
+        let confirmed = if wait_for_verifiers { self.app.feed.confirmed().await.map_err(Refusal::from)? } else { 0 };
+        Ok(Response::new(LogoutResponse { acknowledged_verifiers: i32::try_from(confirmed).unwrap_or(i32::MAX) }))
     }
 }
 

@@ -104,12 +104,12 @@ pub fn new_display_name(request: pb::UpdateMeRequest) -> Result<Option<String>, 
     violations.finish(name.map(|name| changes.then_some(name)))
 }
 
-/// A session id.
+/// The id in a field.
 ///
 /// # Errors
 /// VALIDATION_FAILED if it is not a UUID.
-pub fn session_id(text: &str) -> Result<Uuid, Refusal> {
+pub fn id(field: &str, text: &str) -> Result<Uuid, Refusal> {
     let mut violations = Violations::default();
-    let id = violations.check("session_id", id::parse(text).ok_or("must be a UUID"));
+    let id = violations.check(field, id::parse(text).ok_or("must be a UUID"));
     violations.finish(id)
 }

@@ -2,10 +2,13 @@
 
 use std::{pin::Pin, sync::Arc, time::Duration};
 
-use futures::{Stream, StreamExt, stream};
+use futures::{Stream, StreamExt, TryStreamExt, stream};
 use service_kit::{interceptor::ROLE_VERIFIER, revocation::Freshness, status::Refusal};
 use taskey_proto::{
-    auth::v1::{self as pb, GetJwksRequest, JwkSet, WatchRevocationsRequest, WatchRevocationsResponse},
+    auth::v1::{
+        self as pb, AcknowledgeRevocationsRequest, AcknowledgeRevocationsResponse, GetJwksRequest, JwkSet,
+        WatchRevocationsRequest, WatchRevocationsResponse,
+    },
     errors::v1::ErrorReason,
 };
 use tokio::sync::broadcast;
@@ -14,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Code, Request, Response, Status};
 use uuid::Uuid;
 
+use super::request;
 use crate::{app::App, feed::News};
 
 /// How many sessions one message of the snapshot names.
@@ -45,16 +49,29 @@ impl pb::token_service_server::TokenService for TokenService {
             let refusal = Refusal::new(Code::Unavailable, ErrorReason::VerifierNotReady, message);
             return Err(refusal.retry_after(Duration::from_secs(1)).into());
         }
-        let (revoked, news) = self.app.feed.subscribe();
-        let messages = stream::iter(snapshot(&revoked)).map(Ok).chain(updates(news));
+        let (known, news, watching) = self.app.feed.watch(self.app.clock.new_id());
+        let messages = stream::iter(snapshot(&known)).map(Ok).chain(updates(news));
+        // The watch lasts as long as the stream.
+        let messages =
+            messages.map_ok(move |message| WatchRevocationsResponse { watch_id: watching.id().to_string(), ..message });
         Ok(Response::new(messages.take_until(self.shutdown.clone().cancelled_owned()).boxed()))
+    }
+
+    async fn acknowledge_revocations(
+        &self,
+        request: Request<AcknowledgeRevocationsRequest>,
+    ) -> Result<Response<AcknowledgeRevocationsResponse>, Status> {
+        self.app.authenticator.authenticate(request.metadata())?.require_role(ROLE_VERIFIER)?;
+        let AcknowledgeRevocationsRequest { watch_id, place } = request.into_inner();
+        self.app.feed.acknowledge(request::id("watch_id", &watch_id)?, place);
+        Ok(Response::new(AcknowledgeRevocationsResponse {}))
     }
 }
 
 /// The snapshot in messages of which only the last, which may be empty, completes it.
-fn snapshot(revoked: &[Uuid]) -> Vec<WatchRevocationsResponse> {
-    let parts = revoked.chunks(CHUNK).map(|part| message(part, false));
-    parts.chain([message(&[], true)]).collect()
+fn snapshot(known: &News) -> Vec<WatchRevocationsResponse> {
+    let parts = known.revoked.chunks(CHUNK).map(|part| message(part, 0, false));
+    parts.chain([message(&[], known.place, true)]).collect()
 }
 
 /// What happens from then on. Who reads too slowly to keep up is cut off: with a gap the verifier would accept what it
@@ -67,9 +84,11 @@ fn updates(
         let refusal = Refusal::new(Code::ResourceExhausted, ErrorReason::Overloaded, message);
         Status::from(refusal.retry_after(Duration::from_secs(1)))
     };
-    BroadcastStream::new(news).map(move |news| news.map(|revoked| message(&revoked, false)).map_err(too_slow))
+    let told = |news: News| message(&news.revoked, news.place, false);
+    BroadcastStream::new(news).map(move |news| news.map(told).map_err(too_slow))
 }
 
-fn message(revoked: &[Uuid], snapshot_complete: bool) -> WatchRevocationsResponse {
-    WatchRevocationsResponse { revoked_session_ids: revoked.iter().map(Uuid::to_string).collect(), snapshot_complete }
+fn message(revoked: &[Uuid], place: i64, snapshot_complete: bool) -> WatchRevocationsResponse {
+    let revoked_session_ids = revoked.iter().map(Uuid::to_string).collect();
+    WatchRevocationsResponse { revoked_session_ids, snapshot_complete, place, ..WatchRevocationsResponse::default() }
 }

@@ -6,6 +6,7 @@ use std::{net::SocketAddr, time::Duration};
 use auth_service::config::Config;
 use clap::Parser;
 use service_kit::{
+    clock::Clock,
     config::PoolArgs,
     db::Db,
     db_read, db_write,
@@ -33,6 +34,7 @@ struct Cli {
 pub struct Server {
     pub address: SocketAddr,
     pub channel: Channel,
+    pub clock: Clock,
     pub hands: Hands,
     pub database: TestDatabase,
     shutdown: CancellationToken,
@@ -49,9 +51,10 @@ impl Server {
         let address = listener.local_addr().expect("an address");
         let (clock, hands) = clock();
         let shutdown = CancellationToken::new();
-        let running = tokio::spawn(auth_service::run(config(&database, flags), clock, listener, shutdown.clone()));
+        let config = config(&database, flags);
+        let running = tokio::spawn(auth_service::run(config, clock.clone(), listener, shutdown.clone()));
         let channel = Channel::from_shared(format!("http://{address}")).expect("a URL").connect_lazy();
-        Self { address, channel, hands, database, shutdown, running }
+        Self { address, channel, clock, hands, database, shutdown, running }
     }
 
     /// Ends the server and gives its database back.
@@ -95,7 +98,7 @@ impl Server {
     }
 
     pub async fn logout(&self, refresh_token: &str) -> Result<LogoutResponse, Status> {
-        let request = LogoutRequest { refresh_token: refresh_token.into() };
+        let request = LogoutRequest { refresh_token: refresh_token.into(), ..LogoutRequest::default() };
         self.auth().logout(request).await.map(tonic::Response::into_inner)
     }
 
@@ -134,11 +137,16 @@ pub struct Replica {
 
 /// Starts a second replica, which shares nothing with the first but the database and the secrets.
 pub async fn second(server: &Server) -> Replica {
+    second_with(server, clock().0, &[]).await
+}
+
+/// Starts a second replica with this clock, which may be the first's, and these flags.
+pub async fn second_with(server: &Server, clock: Clock, flags: &[&str]) -> Replica {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let url = format!("http://{}", listener.local_addr().expect("an address"));
     let shutdown = CancellationToken::new();
-    let config = config(&server.database, &[]);
-    let running = tokio::spawn(auth_service::run(config, clock().0, listener, shutdown.clone()));
+    let config = config(&server.database, flags);
+    let running = tokio::spawn(auth_service::run(config, clock, listener, shutdown.clone()));
     Replica { channel: Channel::from_shared(url).expect("a URL").connect_lazy(), shutdown, running }
 }
 

@@ -4,9 +4,13 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use taskey_proto::auth::v1::{
-    WatchRevocationsRequest, WatchRevocationsResponse, token_service_client::TokenServiceClient,
+    AcknowledgeRevocationsRequest, WatchRevocationsRequest, WatchRevocationsResponse,
+    token_service_client::TokenServiceClient,
 };
-use tokio::time::{Instant, timeout};
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout},
+};
 use tonic::{
     Request, Streaming,
     transport::{Channel, Endpoint},
@@ -57,33 +61,78 @@ pub async fn follow(view: &RevocationView, authenticator: &Authenticator, peers:
     unreachable!("a verifier has at least one peer to follow");
 }
 
-/// Follows one peer to the end of its stream.
+/// Follows one peer to the end of its stream, and confirms what it has heard.
 async fn follow_peer(view: &RevocationView, authenticator: &Authenticator, peer: &Endpoint) -> anyhow::Result<()> {
-    let mut feed = timeout(CONNECT_LIMIT, open(authenticator, peer)).await.context("no answer in time")??;
-    let Some(snapshot) = snapshot(&mut feed).await? else { return Ok(()) };
+    let connecting = timeout(CONNECT_LIMIT, open(authenticator, peer)).await;
+    let (client, mut feed) = connecting.context("no answer in time")??;
+    let Some((snapshot, last)) = snapshot(&mut feed).await? else { return Ok(()) };
     view.replace(snapshot);
     tracing::debug!(peer = %peer.uri(), "following the feed of revocations");
-    while let Some(message) = next(&mut feed).await? {
-        view.add(session_ids(&message)?);
+    let (effective, mut heard) = watch::channel(confirmation(last));
+    heard.mark_changed();
+    let listen = async {
+        while let Some(message) = next(&mut feed).await? {
+            view.add(session_ids(&message)?);
+            if !message.revoked_session_ids.is_empty() {
+                effective.send_replace(confirmation(message));
+            }
+        }
+        Ok(())
+    };
+    // To confirm must not delay what comes next.
+    tokio::select! {
+        ended = listen => ended,
+        failed = acknowledge(client, authenticator, heard) => failed,
     }
-    Ok(())
 }
 
-async fn open(authenticator: &Authenticator, peer: &Endpoint) -> anyhow::Result<Streaming<WatchRevocationsResponse>> {
+fn confirmation(message: WatchRevocationsResponse) -> AcknowledgeRevocationsRequest {
+    AcknowledgeRevocationsRequest { watch_id: message.watch_id, place: message.place }
+}
+
+/// Confirms what has taken effect, the newest at a time. A failure is the peer's to bear: the stream tells whether it
+/// lives.
+async fn acknowledge(
+    mut client: TokenServiceClient<Channel>,
+    authenticator: &Authenticator,
+    mut heard: watch::Receiver<AcknowledgeRevocationsRequest>,
+) -> anyhow::Result<()> {
+    while heard.changed().await.is_ok() {
+        let effective = heard.borrow_and_update().clone();
+        let request = with_credential(authenticator, effective)?;
+        if let Err(status) = client.acknowledge_revocations(request).await {
+            tracing::debug!(code = ?status.code(), "cannot confirm revocations");
+        }
+    }
+    std::future::pending().await
+}
+
+async fn open(
+    authenticator: &Authenticator,
+    peer: &Endpoint,
+) -> anyhow::Result<(TokenServiceClient<Channel>, Streaming<WatchRevocationsResponse>)> {
     let channel: Channel = peer.connect().await?;
-    let mut request = Request::new(WatchRevocationsRequest {});
-    request.metadata_mut().insert("authorization", authenticator.verifier_credential()?);
     let mut client = TokenServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
-    Ok(client.watch_revocations(request).await?.into_inner())
+    let feed =
+        client.watch_revocations(with_credential(authenticator, WatchRevocationsRequest {})?).await?.into_inner();
+    Ok((client, feed))
 }
 
-/// Gathers the snapshot while the view goes on with what it knows.
-async fn snapshot(feed: &mut Streaming<WatchRevocationsResponse>) -> anyhow::Result<Option<HashSet<Uuid>>> {
+fn with_credential<T>(authenticator: &Authenticator, message: T) -> anyhow::Result<Request<T>> {
+    let mut request = Request::new(message);
+    request.metadata_mut().insert("authorization", authenticator.verifier_credential()?);
+    Ok(request)
+}
+
+/// Gathers the snapshot, and the message that completes it, while the view goes on with what it knows.
+async fn snapshot(
+    feed: &mut Streaming<WatchRevocationsResponse>,
+) -> anyhow::Result<Option<(HashSet<Uuid>, WatchRevocationsResponse)>> {
     let mut sessions = HashSet::new();
     while let Some(message) = next(feed).await? {
         sessions.extend(session_ids(&message)?);
         if message.snapshot_complete {
-            return Ok(Some(sessions));
+            return Ok(Some((sessions, message)));
         }
     }
     Ok(None)
@@ -100,7 +149,7 @@ fn session_ids(message: &WatchRevocationsResponse) -> anyhow::Result<Vec<Uuid>> 
 }
 
 /// Logs how the freshness of a view changes, and tells `ready` whether tokens are accepted.
-pub async fn report(view: Arc<RevocationView>, ready: tokio::sync::watch::Sender<bool>) {
+pub async fn report(view: Arc<RevocationView>, ready: watch::Sender<bool>) {
     view.watch_freshness(|freshness| {
         match freshness {
             super::Freshness::Fresh => tracing::info!("revocations: fresh"),

@@ -4,7 +4,8 @@ use std::{collections::HashSet, net::SocketAddr, sync::Arc, time::Duration};
 
 use service_kit::{clock::Clock, config::TokenArgs, interceptor::ROLE_VERIFIER, keys::KeySet, token};
 use taskey_proto::auth::v1::{
-    GetJwksRequest, JwkSet, WatchRevocationsRequest, WatchRevocationsResponse,
+    AcknowledgeRevocationsRequest, AcknowledgeRevocationsResponse, GetJwksRequest, JwkSet, WatchRevocationsRequest,
+    WatchRevocationsResponse,
     token_service_server::{TokenService, TokenServiceServer},
 };
 use tokio::{
@@ -81,6 +82,13 @@ impl TokenService for FakeAuth {
         Ok(Response::new(JwkSet::default()))
     }
 
+    async fn acknowledge_revocations(
+        &self,
+        _request: Request<AcknowledgeRevocationsRequest>,
+    ) -> Result<Response<AcknowledgeRevocationsResponse>, Status> {
+        Ok(Response::new(AcknowledgeRevocationsResponse {}))
+    }
+
     async fn watch_revocations(
         &self,
         request: Request<WatchRevocationsRequest>,
@@ -104,7 +112,7 @@ async fn tell(mut said: watch::Receiver<Said>, sender: mpsc::Sender<Result<Watch
         let Said { speaks, revoked } = said.borrow_and_update().clone();
         if speaks {
             let revoked_session_ids = revoked.iter().map(Uuid::to_string).collect();
-            let message = WatchRevocationsResponse { revoked_session_ids, snapshot_complete };
+            let message = WatchRevocationsResponse { revoked_session_ids, snapshot_complete, ..Default::default() };
             if sender.send(Ok(message)).await.is_err() {
                 return;
             }

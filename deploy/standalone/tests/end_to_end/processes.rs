@@ -212,7 +212,7 @@ impl Taskey {
     }
 
     pub async fn logout(&self, pair: &TokenPair) {
-        let request = LogoutRequest { refresh_token: pair.refresh_token.clone() };
+        let request = LogoutRequest { refresh_token: pair.refresh_token.clone(), ..LogoutRequest::default() };
         self.auth().logout(request).await.expect("logged out");
     }
 

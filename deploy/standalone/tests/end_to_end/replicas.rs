@@ -30,7 +30,7 @@ async fn person(process: &Process, email: &str) -> TokenPair {
 }
 
 async fn logout(process: &Process, pair: &TokenPair) {
-    let request = LogoutRequest { refresh_token: pair.refresh_token.clone() };
+    let request = LogoutRequest { refresh_token: pair.refresh_token.clone(), ..LogoutRequest::default() };
     auth(process).logout(request).await.expect("logged out");
 }
 
@@ -80,4 +80,38 @@ async fn a_verifier_goes_over_to_another_replica_when_its_own_is_killed() {
         assert_refused!(Err::<(), _>(status), Unauthenticated, "TOKEN_REVOKED");
         list(task, &bob).await.expect("let in");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_logout_that_waits_is_effective_at_each_verifier_when_it_answers() {
+    let Some(database) = TestDatabase::postgres().await else { return };
+    let [auth_0, _auth_1, task_0, task_1] = Taskey::start_replicas(&database).await;
+    for round in 0..10 {
+        let pair = person(&auth_0, &format!("{round}@example.com")).await;
+        list(&task_0, &pair).await.expect("let in");
+        let request = LogoutRequest { refresh_token: pair.refresh_token.clone(), wait_for_verifiers: true };
+        let answer = auth(&auth_0).logout(request).await.expect("logged out").into_inner();
+        // The other task-service follows the other auth-service.
+        assert_eq!(answer.acknowledged_verifiers, 1);
+        assert_refused!(list(&task_0, &pair).await, Unauthenticated, "TOKEN_REVOKED");
+        let status = timeout(PROMISE, refused(&task_1, &pair)).await.expect("refused within a second");
+        assert_refused!(Err::<(), _>(status), Unauthenticated, "TOKEN_REVOKED");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_logout_waits_no_longer_than_a_second_for_a_verifier_that_hangs() {
+    let Some(database) = TestDatabase::postgres().await else { return };
+    let [auth_0, _auth_1, task_0, _task_1] = Taskey::start_replicas(&database).await;
+    let pair = person(&auth_0, "ann@example.com").await;
+    task_0.signal("STOP");
+    let request = LogoutRequest { refresh_token: pair.refresh_token.clone(), wait_for_verifiers: true };
+    let answer = auth(&auth_0).logout(request.clone()).await.expect("logged out").into_inner();
+    assert_eq!(answer.acknowledged_verifiers, 0);
+    task_0.signal("CONT");
+    let again =
+        async || auth(&auth_0).logout(request.clone()).await.expect("again").into_inner().acknowledged_verifiers;
+    let caught_up = async { while again().await == 0 {} };
+    timeout(Duration::from_secs(20), caught_up).await.expect("it confirms what it had missed");
+    assert_refused!(list(&task_0, &pair).await, Unauthenticated, "TOKEN_REVOKED");
 }
