@@ -28,8 +28,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let out = PathBuf::from(env::var("OUT_DIR")?);
 
     let mut compiler = protox::Compiler::new(["."])?;
-    compiler.include_imports(true).open_files(FILES)?;
-    // The raw bytes keep the extension options (google.api.http), which `prost_types` would drop.
+    compiler.include_imports(true).include_source_info(true).open_files(FILES)?;
+    // The raw bytes keep the extension options (google.api.http), which `prost_types` would drop. The comments are in
+    // them too, so that reflection serves the documentation along with the types.
     fs::write(out.join("descriptors.bin"), compiler.encode_file_descriptor_set())?;
 
     let mut messages = prost_build::Config::new();

@@ -9,6 +9,7 @@ use clap::Subcommand;
 use service_kit::{
     config::KeyArgs,
     keys::{self, KeySet, NewKey},
+    secret_file::{self, Key},
 };
 
 /// What auth-service does instead of serving.
@@ -32,6 +33,12 @@ pub enum KeysCommand {
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
     },
+    /// Makes a new secret by which auth-service knows a gateway (mode 0600); never overwrites one
+    GatewaySecret {
+        /// The file to make
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+    },
     /// Prints the public keys of a key file as a JWK Set; a shared secret is never in it
     Public {
         /// The key file.
@@ -48,6 +55,7 @@ impl Command {
     pub fn run(self) -> anyhow::Result<()> {
         match self {
             Self::Keys(KeysCommand::Generate { alg, out }) => keys::generate(alg, &out),
+            Self::Keys(KeysCommand::GatewaySecret { out }) => secret_file::generate(&out, &Key::random().encode()),
             Self::Keys(KeysCommand::Public { keys }) => {
                 Ok(writeln!(io::stdout(), "{}", KeySet::read(&keys.key_file)?.public_json()?)?)
             }

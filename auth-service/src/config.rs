@@ -12,11 +12,11 @@ use service_kit::{
 /// All settings.
 #[derive(Args, Clone, Debug)]
 pub struct Config {
-    /// The address to serve on
+    /// Where to listen; port 0 takes a free one
     #[arg(long, env = "TASKEY_LISTEN", default_value = "127.0.0.1:50051", value_name = "ADDRESS")]
     pub listen: SocketAddr,
 
-    /// The database: sqlite:PATH or postgres://...
+    /// The database: `sqlite:PATH` or `postgres://...`
     // The URL may hold a password, which `--help` would show.
     #[arg(
         long,

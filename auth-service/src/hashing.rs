@@ -5,13 +5,19 @@ use std::{sync::Arc, time::Duration};
 use argon2::{Algorithm, Argon2, Params, PasswordHasher, PasswordVerifier, Version, password_hash::phc::PasswordHash};
 use service_kit::{random, status::Refusal};
 use taskey_proto::errors::v1::ErrorReason;
-use tokio::sync::Semaphore;
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::timeout,
+};
 use tonic::Code;
 
 use crate::{config::PasswordArgs, model::password::Password};
 
 /// How many may wait for each one that runs. At some 15 ms a hash the last of them waits a second.
 const WAITING_PER_RUNNING: usize = 64;
+
+/// Nobody waits for longer, however slow the machine is: the answer must come before the caller's patience ends.
+const WAIT: Duration = Duration::from_secs(4);
 
 /// A stored hash that would cost more than this is not computed: it is not one that we have made.
 const MAX_MEMORY_KIB: u32 = 1_048_576;
@@ -58,42 +64,59 @@ impl Hashing {
         })
     }
 
+    /// Waits for its turn.
+    ///
+    /// # Errors
+    /// RESOURCE_EXHAUSTED / OVERLOADED if too many wait, or it would take too long.
+    pub async fn turn(&self) -> Result<Turn, Refusal> {
+        let admitted = Arc::clone(&self.admitted).try_acquire_owned().map_err(|_| overloaded())?;
+        let running = timeout(WAIT, Arc::clone(&self.running).acquire_owned()).await.map_err(|_| overloaded())?;
+        Ok(Turn { _running: running.map_err(Refusal::internal)?, _admitted: admitted })
+    }
+
     /// The hash of a new password, as a PHC string.
     ///
     /// # Errors
-    /// RESOURCE_EXHAUSTED / OVERLOADED if too many wait.
-    pub async fn hash(&self, password: Password) -> Result<String, Refusal> {
+    /// INTERNAL if it cannot be computed.
+    pub async fn hash(&self, turn: Turn, password: Password) -> Result<String, Refusal> {
         let policy = self.policy.clone();
-        self.run(move || hash(&policy, password.as_bytes())).await?.map_err(Refusal::internal)
+        run(turn, move || hash(&policy, password.as_bytes())).await?.map_err(Refusal::internal)
     }
 
     /// Compares a password with a stored hash. Without one it takes as long as with one of the policy.
     ///
     /// # Errors
-    /// RESOURCE_EXHAUSTED / OVERLOADED if too many wait; INTERNAL if the stored hash is not one of ours.
+    /// As [`turn`](Self::turn); INTERNAL if the stored hash is not one of ours.
     pub async fn compare(&self, password: Password, stored: Option<String>) -> Result<Comparison, Refusal> {
         let (policy, unknown) = (self.policy.clone(), Arc::clone(&self.unknown));
         let compare = move || match stored {
             Some(stored) => compare(&policy, password.as_bytes(), &stored),
             None => compare(&policy, password.as_bytes(), &unknown).map(|_| Comparison::Different),
         };
-        self.run(compare).await?.map_err(Refusal::internal)
+        run(self.turn().await?, compare).await?.map_err(Refusal::internal)
     }
+}
 
-    /// Runs one hash on a thread for blocking work. The permit goes with it: a caller who hangs up does not free a
-    /// place that is still in use.
-    async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Refusal> {
-        let admitted = Arc::clone(&self.admitted).try_acquire_owned().map_err(|_| {
-            let message = "too many passwords wait to be hashed";
-            Refusal::new(Code::ResourceExhausted, ErrorReason::Overloaded, message).retry_after(Duration::from_secs(1))
-        })?;
-        let running = Arc::clone(&self.running).acquire_owned().await.map_err(Refusal::internal)?;
-        let work = move || {
-            let _places = (admitted, running);
-            work()
-        };
-        tokio::task::spawn_blocking(work).await.map_err(Refusal::internal)
-    }
+/// The right to compute one hash now.
+#[derive(Debug)]
+pub struct Turn {
+    _running: OwnedSemaphorePermit,
+    _admitted: OwnedSemaphorePermit,
+}
+
+/// Runs one hash on a thread for blocking work. The turn goes with it: a caller who hangs up does not free a place
+/// that is still in use.
+async fn run<T: Send + 'static>(turn: Turn, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Refusal> {
+    let work = move || {
+        let _turn = turn;
+        work()
+    };
+    tokio::task::spawn_blocking(work).await.map_err(Refusal::internal)
+}
+
+fn overloaded() -> Refusal {
+    let message = "too many passwords wait to be hashed";
+    Refusal::new(Code::ResourceExhausted, ErrorReason::Overloaded, message).retry_after(Duration::from_secs(1))
 }
 
 fn hash(policy: &Argon2<'_>, password: &[u8]) -> Result<String, argon2::password_hash::Error> {

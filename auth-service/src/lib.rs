@@ -62,6 +62,14 @@ pub async fn run(
     }
 }
 
+/// Looks whether the database is usable, and changes nothing.
+///
+/// # Errors
+/// If it cannot be reached, is damaged, or its tables are not those of this program.
+pub async fn inspect(config: &Config) -> anyhow::Result<()> {
+    Db::inspect(&config.database_url, "auth", &MIGRATIONS).await
+}
+
 /// The service with all that it needs, before it serves.
 pub struct Server {
     app: Arc<App>,
@@ -73,7 +81,7 @@ impl Server {
     /// Reads the secrets, opens the database and learns what has been revoked.
     ///
     /// # Errors
-    /// If a setting, a key file or the database is not usable; nothing has been changed then.
+    /// If a setting, a key file or the database is not usable. A database that is damaged or newer is left as it is.
     pub async fn open(config: Config, clock: Clock) -> anyhow::Result<Self> {
         // What is read comes before what is written.
         let keys = Arc::new(KeyFile::open(&config.keys.key_file)?);
@@ -116,7 +124,7 @@ impl Server {
         let account = AccountServiceServer::new(AccountService { app: Arc::clone(&app) })
             .max_decoding_message_size(max_in)
             .max_encoding_message_size(max_out);
-        let token = TokenServiceServer::new(TokenService { app: Arc::clone(&app), shutdown: shutdown.clone() })
+        let token = TokenServiceServer::new(TokenService { app: Arc::clone(&app) })
             .max_decoding_message_size(max_in)
             .max_encoding_message_size(max_out);
         let (ready, is_ready) = watch::channel(false);
@@ -128,7 +136,7 @@ impl Server {
         let beside = async {
             tokio::join!(
                 app.feed.run(),
-                follow::report(app.feed.view(), ready),
+                follow::report("auth", app.feed.view(), ready),
                 purge::run(&app.db, &app.clock),
                 app.keys.follow(),
             )

@@ -30,7 +30,7 @@ struct Cli {
 async fn main() -> ExitCode {
     match config::parse::<Cli>() {
         Ok(Cli { command: Some(command), .. }) => shutdown::exit_code(command.run()),
-        Ok(Cli { config, telemetry, .. }) => shutdown::exit_code(Box::pin(serve(config, &telemetry)).await),
+        Ok(Cli { config, telemetry, .. }) => shutdown::exit_code(serve(config, &telemetry).await),
         Err(code) => code,
     }
 }

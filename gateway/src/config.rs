@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use clap::Args;
-use service_kit::config::{GatewaySecretArgs, LimitArgs, endpoint};
+use service_kit::config::{GatewaySecretArgs, LimitArgs, endpoint, message_size};
 use tonic::transport::Endpoint;
 
 use crate::request::JsonLimits;
@@ -11,7 +11,7 @@ use crate::request::JsonLimits;
 /// The settings of the gateway.
 #[derive(Args, Clone, Debug)]
 pub struct Config {
-    /// The address to serve on
+    /// Where to listen; port 0 takes a free one
     #[arg(long, env = "TASKEY_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
     pub listen: SocketAddr,
 
@@ -43,7 +43,8 @@ pub struct Config {
 #[command(next_help_heading = "Limits")]
 pub struct JsonArgs {
     /// The largest JSON body that is accepted
-    #[arg(long, env = "TASKEY_MAX_JSON_BYTES", default_value_t = 64 * 1024, value_name = "BYTES")]
+    #[arg(long, env = "TASKEY_MAX_JSON_BYTES", default_value_t = 64 * 1024, value_name = "BYTES",
+          value_parser = message_size)]
     pub max_json_bytes: usize,
 
     /// How deep the lists and objects of a JSON body may be nested

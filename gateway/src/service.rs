@@ -76,7 +76,8 @@ impl Gateway {
                 Err(panic) => Failure::from(Refusal::internal(panic_text(&*panic))).into_response(&self.0.pool, &id),
             };
             finish(&mut response, &method, &id);
-            tracing::info!(code = response.status().as_u16(), elapsed_us = begun.elapsed().as_micros(), "answered");
+            let elapsed_us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+            tracing::info!(code = response.status().as_u16(), elapsed_us, "answered");
             response
         };
         answered.instrument(span).await

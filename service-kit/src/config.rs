@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::Context;
-use clap::{Args, Parser, ValueEnum};
+use clap::{Args, Parser, ValueEnum, error::ErrorKind};
 use tonic::transport::{Endpoint, Uri};
 
 use crate::secret_file;
@@ -22,6 +22,10 @@ pub fn parse<P: Parser>() -> Result<P, ExitCode> {
     P::try_parse().map_err(|error| {
         if error.use_stderr() {
             let text = without_credentials(&error.to_string());
+            if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+                _ = write!(io::stderr(), "{text}");
+                return ExitCode::from(2);
+            }
             let lines = text.lines().take_while(|line| !line.is_empty());
             _ = writeln!(io::stderr(), "{}", lines.map(str::trim).collect::<Vec<_>>().join(" "));
             ExitCode::from(2)
@@ -57,7 +61,7 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
         Ok(duration) if duration > MAX_DURATION => Err("at most 3650d".to_owned()),
         Ok(duration) => Ok(duration),
-        Err(error) => Err(error.to_string()),
+        Err(_) => Err("expected a duration such as 90s, 5m or 7d".to_owned()),
     }
 }
 
@@ -71,6 +75,14 @@ pub fn time_limit(text: &str) -> Result<Duration, String> {
         limit if limit > Duration::from_secs(86_400) => Err("at most 1d".to_owned()),
         limit => Ok(limit),
     }
+}
+
+/// Reads the size of a response, which must have room for the largest resource: from 32 kibibytes to a gibibyte.
+///
+/// # Errors
+/// What is wrong with it, in words for a person.
+pub fn response_size(text: &str) -> Result<usize, String> {
+    message_size(text).ok().filter(|size| *size >= 32 * 1024).ok_or("expected 32768 to 1073741824".to_owned())
 }
 
 /// Reads a count from 1 to a million.
@@ -152,7 +164,7 @@ impl GatewaySecretArgs {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Database")]
 pub struct PoolArgs {
-    /// How many connections to `PostgreSQL`, or readers of `SQLite`, are kept at most
+    /// How many connections to PostgreSQL, or readers of SQLite, are kept at most
     #[arg(long, env = "TASKEY_DATABASE_CONNECTIONS", default_value_t = 10, value_name = "COUNT",
           value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub database_connections: u32,
@@ -179,8 +191,8 @@ pub struct LimitArgs {
     #[arg(long, env = "TASKEY_INSECURE_PLAINTEXT")]
     pub insecure_plaintext: bool,
 
-    /// How long a call may take; the caller's own deadline counts where it is shorter (default: 5s in auth, 3s in
-    /// task)
+    /// How long a call may take; the caller's own deadline counts where it is shorter [default: 5s in auth-service,
+    /// 3s in task-service, 10s in the gateway]
     #[arg(long, env = "TASKEY_REQUEST_TIMEOUT", value_name = "DURATION", value_parser = time_limit)]
     pub request_timeout: Option<Duration>,
 
@@ -191,7 +203,7 @@ pub struct LimitArgs {
 
     /// The largest gRPC message that is sent
     #[arg(long, env = "TASKEY_MAX_RESPONSE_BYTES", default_value_t = 4 * 1024 * 1024, value_name = "BYTES",
-          value_parser = message_size)]
+          value_parser = response_size)]
     pub max_response_bytes: usize,
 
     /// How many bytes the headers of a call may have
@@ -220,7 +232,8 @@ pub struct LimitArgs {
     #[arg(long, env = "TASKEY_KEEPALIVE_TIMEOUT", default_value = "10s", value_name = "DURATION", value_parser = time_limit)]
     pub keepalive_timeout: Duration,
 
-    /// How long calls under way may go on after SIGTERM before they are cut off
+    /// How long calls under way may go on after SIGTERM before they are cut off; in taskey the gateway has the first
+    /// half of it and the services the second
     #[arg(long, env = "TASKEY_DRAIN_TIMEOUT", default_value = "10s", value_name = "DURATION", value_parser = time_limit)]
     pub drain_timeout: Duration,
 }

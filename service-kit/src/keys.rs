@@ -1,6 +1,6 @@
 //! The keys of access tokens: a JWK Set (RFC 7517) in a file. The first key signs, all of them verify.
 
-use std::{collections::HashMap, fmt, io, path::Path};
+use std::{collections::HashMap, fmt, path::Path};
 
 use anyhow::Context;
 use aws_lc_rs::{
@@ -202,10 +202,7 @@ pub fn generate(kind: NewKey, path: &Path) -> anyhow::Result<()> {
         }
     };
     let text = serde_json::to_string_pretty(&JwkSet { keys: vec![jwk] }).context("a JWK Set is JSON")?;
-    secret_file::create(path, &Zeroizing::new(text)).map_err(|error| match error.kind() {
-        io::ErrorKind::AlreadyExists => anyhow::anyhow!("{} is there already and was left as it is", path.display()),
-        _ => anyhow::Error::from(error).context(format!("cannot write {}", path.display())),
-    })
+    secret_file::generate(path, &Zeroizing::new(text))
 }
 
 #[derive(Deserialize, Serialize)]

@@ -57,6 +57,17 @@ pub fn create(path: &Path, content: &str) -> io::Result<()> {
     written
 }
 
+/// As [`create`], with an error in words for a person.
+///
+/// # Errors
+/// If there is such a file, which is left as it is, or it cannot be written.
+pub fn generate(path: &Path, content: &str) -> anyhow::Result<()> {
+    create(path, content).map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => anyhow::anyhow!("{} is there already and was left as it is", path.display()),
+        _ => anyhow::Error::from(error).context(format!("cannot write {}", path.display())),
+    })
+}
+
 /// A 32-byte key, which `Debug` does not show.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Key(Zeroizing<[u8; 32]>);

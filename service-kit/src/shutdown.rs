@@ -38,13 +38,26 @@ pub fn on_signal() -> std::io::Result<CancellationToken> {
 /// How long after the signal the program ends, whatever holds it. Orchestrators give some more before they kill it.
 const HARD_END: Duration = Duration::from_secs(14);
 
+/// An error and its causes, without those that the text before them has told already.
+fn one_line(error: &anyhow::Error) -> String {
+    let mut line = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if line.is_empty() {
+            line = cause;
+        } else if !line.ends_with(&cause) {
+            line = format!("{line}: {cause}");
+        }
+    }
+    line.replace('\n', " ")
+}
+
 /// Turns the end of a program into its exit code, and a failure into one clear line.
 #[must_use]
 pub fn exit_code(outcome: anyhow::Result<()>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            _ = writeln!(io::stderr(), "error: {}", format!("{error:#}").replace('\n', " "));
+            _ = writeln!(io::stderr(), "error: {}", one_line(&error));
             ExitCode::FAILURE
         }
     }

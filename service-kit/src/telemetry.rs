@@ -1,6 +1,9 @@
 //! What the programs say of themselves: log lines on standard error, as text or JSON.
 
-use std::io::{self, IsTerminal};
+use std::{
+    env,
+    io::{self, IsTerminal},
+};
 
 use clap::{Args, ValueEnum};
 use tracing_subscriber::{EnvFilter, fmt, util::SubscriberInitExt};
@@ -34,13 +37,18 @@ pub enum LogFormat {
 pub fn init(args: &TelemetryArgs) -> anyhow::Result<()> {
     let filter = match &args.log {
         Some(filter) => EnvFilter::try_new(filter).map_err(|error| anyhow::anyhow!("--log: {error}"))?,
-        None => EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info")),
+        None => match env::var(EnvFilter::DEFAULT_ENV) {
+            Ok(filter) if !filter.is_empty() => {
+                EnvFilter::try_new(filter).map_err(|error| anyhow::anyhow!("RUST_LOG: {error}"))?
+            }
+            _ => EnvFilter::new("info"),
+        },
     };
     // Whoever reads the log may go; a server that panicked over that would take every call with it.
     let lines = fmt().with_env_filter(filter).with_writer(io::stderr).log_internal_errors(false);
     match args.log_format {
         LogFormat::Text => lines.with_ansi(io::stderr().is_terminal()).finish().try_init(),
-        LogFormat::Json => lines.json().flatten_event(true).finish().try_init(),
+        LogFormat::Json => lines.json().flatten_event(true).with_span_list(false).finish().try_init(),
     }
     .map_err(|error| anyhow::anyhow!("cannot start the log: {error}"))
 }

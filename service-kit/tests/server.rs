@@ -297,10 +297,26 @@ async fn a_call_under_way_may_end_after_the_shutdown() {
 }
 
 #[tokio::test]
+async fn streams_end_with_the_server_and_say_why() {
+    let server = Server::start(&["--drain-timeout", "60s"], empty).await;
+    let mut client = TokenServiceClient::new(server.channel.clone());
+    let mut feed = client.watch_revocations(WatchRevocationsRequest {}).await.expect("open").into_inner();
+    server.shutdown.cancel();
+    let status = loop {
+        match feed.message().await {
+            Ok(message) => assert!(message.is_some(), "it ended without saying why"),
+            Err(status) => break status,
+        }
+    };
+    assert_refused!(Err::<(), _>(status), Unavailable, "SHUTTING_DOWN");
+    timeout(Duration::from_secs(5), server.running).await.expect("ends").expect("no panic").expect("ended well");
+}
+
+#[tokio::test]
 async fn what_does_not_end_by_itself_is_cut_off() {
     let server = Server::start(&["--drain-timeout", "100ms", "--request-timeout", "60s"], never).await;
     let mut client = TokenServiceClient::new(server.channel.clone());
-    let feed = client.watch_revocations(WatchRevocationsRequest {}).await.expect("open");
+    let feed = tokio::spawn(async move { client.get_jwks(GetJwksRequest {}).await });
     let silent = TcpStream::connect(server.address).await.expect("connected");
     server.shutdown.cancel();
     timeout(Duration::from_secs(5), server.running).await.expect("ends").expect("no panic").expect("ended well");

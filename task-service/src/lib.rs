@@ -66,6 +66,14 @@ pub async fn run(
     }
 }
 
+/// Looks whether the database is usable, and changes nothing.
+///
+/// # Errors
+/// If it cannot be reached, is damaged, or its tables are not those of this program.
+pub async fn inspect(config: &Config) -> anyhow::Result<()> {
+    Db::inspect(&config.database_url, "task", &MIGRATIONS).await
+}
+
 /// The service with all that it needs, before it serves.
 pub struct Server {
     db: Db,
@@ -83,7 +91,7 @@ impl Server {
     /// Reads the keys and opens the database.
     ///
     /// # Errors
-    /// If a key file or the database is not usable; nothing has been changed then.
+    /// If a key file or the database is not usable. A database that is damaged or newer is left as it is.
     pub async fn open(config: Config, clock: Clock) -> anyhow::Result<Self> {
         let keys = Arc::new(KeyFile::open(&config.keys.key_file)?);
         let db = Db::open(&config.database_url, "task", &MIGRATIONS, &config.pool).await?;
@@ -131,7 +139,7 @@ impl Server {
         let beside = async {
             tokio::join!(
                 follow(&revocations, &authenticator, &self.auth_url),
-                report(Arc::clone(&revocations), ready),
+                report("task", Arc::clone(&revocations), ready),
                 purge::repeat(&db, &clock),
                 self.keys.follow(),
             )

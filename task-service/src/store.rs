@@ -106,7 +106,7 @@ pub(crate) async fn list(
     Ok(rows)
 }
 
-/// Changes a live task. An update that changes nothing leaves even its revision as it is.
+/// Writes the fields of a live task that the update names. One that names none leaves even the revision as it is.
 ///
 /// # Errors
 /// TASK_NOT_FOUND, ETAG_MISMATCH, and those of the database.

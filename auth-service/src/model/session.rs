@@ -64,8 +64,8 @@ impl Session {
             return Replay::Ended;
         }
         // The child of a token is the next generation; it was used when the one after that was issued. Only the last
-        // two rotations are known: for an older token the earlier of the two is the latest that its child can have
-        // been used.
+        // two rotations are known: for a token more than three generations old the earlier of the two is the latest
+        // that its child can have been used.
         match self.generation - generation {
             1 if now.since(self.rotated_at) <= grace => Replay::SameChild,
             2 if now.since(self.rotated_at) <= OVERTAKEN => Replay::Overtaken,

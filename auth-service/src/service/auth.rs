@@ -38,11 +38,12 @@ impl pb::auth_service_server::AuthService for AuthService {
     async fn sign_up(&self, request: Request<SignUpRequest>) -> Result<Response<pb::User>, Status> {
         let SignUp { email, password, display_name } = SignUp::parse(request.into_inner(), self.password_min_length)?;
         let App { db, clock, hashing, .. } = &*self.app;
-        // Not decisive, but it saves the hash.
+        // Not decisive, but it saves the hash: of many who come at once, most find the address taken at their turn.
+        let turn = hashing.turn().await?;
         if users::by_email(db, &email).await.map_err(Refusal::from)?.is_some() {
             return Err(error::email_taken().into());
         }
-        let password_hash = hashing.hash(password).await?;
+        let password_hash = hashing.hash(turn, password).await?;
         let user = NewUser { id: clock.new_id(), email, display_name, password_hash };
         let user = users::insert(db, clock.now(), user).await.map_err(Refusal::from)?;
         let user = user.ok_or_else(error::email_taken)?;

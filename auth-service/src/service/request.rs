@@ -97,7 +97,9 @@ pub fn new_display_name(request: pb::UpdateMeRequest) -> Result<Option<String>, 
     let mask = request.update_mask.unwrap_or_default();
     let named = mask.paths.iter().any(|path| path == "display_name" || path == "*");
     if let Some(path) = mask.paths.iter().find(|path| *path != "display_name" && *path != "*") {
-        violations.add("update_mask", format!("{path:?} is no field that can be changed"));
+        // Long enough for any field, too short for a novel.
+        let path: String = path.chars().take(50).collect();
+        violations.add("update_mask", format!("{path:?} cannot be changed; the mask may hold display_name, or *"));
     }
     let changes = named || (mask.paths.is_empty() && !user.display_name.is_empty());
     let name = violations.check("user.display_name", text::name(user.display_name));

@@ -13,7 +13,6 @@ use taskey_proto::{
 };
 use tokio::sync::broadcast;
 use tokio_stream::wrappers::BroadcastStream;
-use tokio_util::sync::CancellationToken;
 use tonic::{Code, Request, Response, Status};
 use uuid::Uuid;
 
@@ -26,8 +25,6 @@ const CHUNK: usize = 1000;
 /// The service.
 pub struct TokenService {
     pub(crate) app: Arc<App>,
-    /// Ends the streams, which would otherwise hold the server back from its end.
-    pub(crate) shutdown: CancellationToken,
 }
 
 #[tonic::async_trait]
@@ -54,7 +51,7 @@ impl pb::token_service_server::TokenService for TokenService {
         // The watch lasts as long as the stream.
         let messages =
             messages.map_ok(move |message| WatchRevocationsResponse { watch_id: watching.id().to_string(), ..message });
-        Ok(Response::new(messages.take_until(self.shutdown.clone().cancelled_owned()).boxed()))
+        Ok(Response::new(messages.boxed()))
     }
 
     async fn acknowledge_revocations(

@@ -29,11 +29,11 @@ pub struct Cli {
     #[arg(long, env = "TASKEY_AUTH_LISTEN", default_value = "127.0.0.1:50051", value_name = "ADDRESS")]
     pub auth_listen: SocketAddr,
 
-    /// Where task-service listens
+    /// Where task-service listens; port 0 takes a free one
     #[arg(long, env = "TASKEY_TASK_LISTEN", default_value = "127.0.0.1:50052", value_name = "ADDRESS")]
     pub task_listen: SocketAddr,
 
-    /// Where the gateway listens
+    /// Where the gateway listens; port 0 takes a free one
     #[arg(long, env = "TASKEY_GATEWAY_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
     pub gateway_listen: SocketAddr,
 
@@ -43,7 +43,8 @@ pub struct Cli {
     #[arg(long, env = "TASKEY_DATABASE_URL", value_name = "URL", hide_env_values = true)]
     pub database_url: Option<DatabaseUrl>,
 
-    /// The keys of the access tokens: a JWK Set [default: keys.json in the data directory, made at the first start]
+    /// The keys of the access tokens: a JWK Set that is there [default: keys.json in the data directory, made at the
+    /// first start]
     #[arg(long, env = "TASKEY_KEY_FILE", value_name = "FILE")]
     pub key_file: Option<PathBuf>,
 

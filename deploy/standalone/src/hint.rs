@@ -14,12 +14,14 @@ use crate::config::endpoint;
 pub async fn print_when_ready(auth: SocketAddr, task: SocketAddr, gateway: SocketAddr, shutdown: &CancellationToken) {
     let ready = async { is_ready(auth).await.and(is_ready(task).await) };
     if let Some(Ok(())) = shutdown.run_until_cancelled(ready).await {
+        let (gateway, auth) = (endpoint(gateway).uri().to_string(), endpoint(auth).uri().clone());
+        let auth = auth.authority().map(ToString::to_string).unwrap_or_default();
         let person = r#"{"email": "ann@example.com", "password": "correct horse battery staple"}"#;
         // Whoever started the program may not look any more.
         _ = writeln!(
             io::stdout(),
             "\nTaskey is ready. Sign up with curl, then log in with grpcurl; the README goes on from there.\n\n\
-             curl http://{gateway}/v1/auth/signup -d '{person}' -H 'content-type: application/json'\n\n\
+             curl {gateway}v1/auth/signup -d '{person}' -H 'content-type: application/json'\n\n\
              grpcurl -plaintext -d '{person}' {auth} taskey.auth.v1.AuthService/Login\n"
         );
     }

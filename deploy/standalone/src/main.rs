@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use service_kit::{clock::Clock, config::parse, server::connection, shutdown, telemetry};
+use service_kit::{clock::Clock, config::parse, keys::KeySet, server::connection, shutdown, telemetry};
 use tokio_util::sync::CancellationToken;
 
 mod config;
@@ -15,7 +15,7 @@ use data_dir::DataDir;
 #[tokio::main]
 async fn main() -> ExitCode {
     match parse::<Cli>() {
-        Ok(cli) => shutdown::exit_code(Box::pin(serve(cli)).await),
+        Ok(cli) => shutdown::exit_code(serve(cli).await),
         Err(code) => code,
     }
 }
@@ -30,11 +30,21 @@ async fn serve(cli: Cli) -> anyhow::Result<()> {
     let (auth_address, task_address) = (auth.local_addr()?, task.local_addr()?);
     let gateway_address = gateway.local_addr()?;
 
-    let _data_dir = DataDir::take(&cli.data_dir)?;
-    data_dir::ensure_keys(&cli.key_file())?;
+    let (data_dir, key_file, makes_keys) = (cli.data_dir.clone(), cli.key_file(), cli.key_file.is_none());
     let configs = cli.into_configs(auth_address, task_address, gateway_address);
+
+    // What is not usable is found before anything is made.
+    if !makes_keys || key_file.exists() {
+        KeySet::read(&key_file)?;
+    }
+    auth_service::inspect(&configs.auth).await?;
+    task_service::inspect(&configs.task).await?;
+    let _data_dir = DataDir::take(&data_dir)?;
+    if makes_keys {
+        data_dir::ensure_keys(&key_file)?;
+    }
+
     let clock = Clock::system();
-    // Both are opened before either serves, so that what is not usable is found before anything has begun.
     let opened = shutdown
         .run_until_cancelled(async {
             let auth = auth_service::Server::open(configs.auth, clock.clone()).await?;

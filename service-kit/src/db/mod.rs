@@ -49,6 +49,18 @@ impl Db {
         }
     }
 
+    /// Looks whether [`open`](Self::open) would succeed, and changes nothing. A file or a schema that is not there yet
+    /// is good.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub async fn inspect(url: &DatabaseUrl, schema: &'static str, migrations: &Migrator) -> anyhow::Result<()> {
+        match url {
+            DatabaseUrl::Sqlite(path) => sqlite::inspect(path, migrations).await,
+            DatabaseUrl::Postgres(options) => postgres::inspect(options, schema, migrations).await,
+        }
+    }
+
     /// Calls `woken` whenever somebody announces something on `channel`, for as long as it is awaited. It is a hint and
     /// no more: while the connection is broken, announcements are missed. `SQLite` has none.
     pub async fn listen(&self, channel: &'static str, woken: impl FnMut()) {
@@ -173,6 +185,26 @@ fn is_unavailable(error: &sqlx::Error) -> bool {
         },
         _ => false,
     }
+}
+
+/// A migration that has been carried out on a database.
+#[derive(sqlx::FromRow)]
+pub(crate) struct Applied {
+    version: i64,
+    checksum: Vec<u8>,
+}
+
+/// Whether the migrations that a database has had are those of this program, or the first of them.
+pub(crate) fn compare(applied: Vec<Applied>, migrations: &Migrator) -> anyhow::Result<()> {
+    use sqlx::migrate::MigrateError;
+    for done in applied {
+        let known = migrations.iter().find(|known| known.version == done.version);
+        let known = known.ok_or_else(|| explain(MigrateError::VersionMissing(done.version)))?;
+        if *known.checksum != *done.checksum {
+            return Err(explain(MigrateError::VersionMismatch(done.version)));
+        }
+    }
+    Ok(())
 }
 
 /// Says in one line what is wrong with the tables of a database.

@@ -11,7 +11,7 @@ use sqlx::{
 };
 use tokio::time::timeout;
 
-use super::{Error, explain};
+use super::{Error, compare, explain};
 use crate::{config::PoolArgs, random};
 
 /// Only one process at a time makes schemas and tables. The number has no meaning.
@@ -159,12 +159,35 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 /// has ended are not found out by the callers.
 const IDLE: Duration = Duration::from_secs(1);
 
+/// Looks whether the server answers and the tables are ours, and changes nothing.
+pub(super) async fn inspect(
+    options: &PgConnectOptions,
+    schema: &'static str,
+    migrations: &Migrator,
+) -> anyhow::Result<()> {
+    let inspected = async {
+        let mut connection = connect(&options.clone().options([("search_path", schema)])).await?;
+        let migrated = "select exists (
+            select from information_schema.tables where table_schema = $1 and table_name = '_sqlx_migrations')";
+        if sqlx::query_scalar(migrated).bind(schema).fetch_one(&mut connection).await? {
+            let applied = "select version, checksum from _sqlx_migrations";
+            compare(sqlx::query_as(applied).fetch_all(&mut connection).await?, migrations)?;
+        }
+        anyhow::Ok(connection.close().await?)
+    };
+    inspected.await.with_context(|| format!("the database {}:{}", options.get_host(), options.get_port()))
+}
+
+async fn connect(options: &PgConnectOptions) -> anyhow::Result<PgConnection> {
+    let connecting = timeout(CONNECT_LIMIT, PgConnection::connect_with(options)).await;
+    Ok(connecting.context("it does not answer")??)
+}
+
 /// Makes the schema, if it is not there, and brings its tables up to date. Several replicas may start at once.
 async fn set_up(options: &PgConnectOptions, schema: &str, migrations: &Migrator) -> anyhow::Result<()> {
     // The limits of ordinary calls do not hold here: a migration may take its time.
     let patient = options.clone().options([("statement_timeout", "0")]);
-    let connecting = timeout(CONNECT_LIMIT, PgConnection::connect_with(&patient)).await;
-    let mut connection = connecting.context("it does not answer")??;
+    let mut connection = connect(&patient).await?;
     let free: bool =
         sqlx::query_scalar("select pg_try_advisory_lock($1)").bind(SET_UP_LOCK).fetch_one(&mut connection).await?;
     if !free {

@@ -5,7 +5,7 @@ use std::{fs::OpenOptions, io, os::unix::fs::OpenOptionsExt, panic::AssertUnwind
 use anyhow::Context;
 use futures::{FutureExt, future::BoxFuture};
 use sqlx::{
-    Connection, Sqlite as Engine, SqliteConnection, SqlitePool,
+    ConnectOptions, Connection, Sqlite as Engine, SqliteConnection, SqlitePool,
     error::ErrorKind,
     migrate::Migrator,
     pool::PoolConnection,
@@ -16,7 +16,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{Error, explain};
+use super::{Error, compare, explain};
 use crate::config::PoolArgs;
 
 /// How many writes share a commit at most.
@@ -85,7 +85,7 @@ impl Sqlite {
             .test_before_acquire(false)
             .acquire_timeout(args.database_timeout)
             .connect_lazy_with(options.clone());
-        check(&writer, migrations).await.with_context(place)?;
+        set_up(&writer, migrations).await.with_context(place)?;
         let readers = SqlitePoolOptions::new()
             .max_connections(args.database_connections)
             .test_before_acquire(false)
@@ -231,11 +231,34 @@ fn create_private(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Looks for damage, and brings the tables up to date.
-async fn check(writer: &SqlitePool, migrations: &Migrator) -> anyhow::Result<()> {
-    let mut connection = writer.acquire().await?;
-    let found: String = sqlx::query_scalar("pragma quick_check(1)").fetch_one(&mut *connection).await?;
+/// Looks for damage and for tables that are not ours, and changes nothing.
+pub(super) async fn inspect(path: &Path, migrations: &Migrator) -> anyhow::Result<()> {
+    if !path.exists() {
+        return Ok(());
+    }
+    let inspected = async {
+        let mut connection = SqliteConnectOptions::new().filename(path).read_only(true).connect().await?;
+        look_for_damage(&mut connection).await?;
+        let migrated = "select exists (select 1 from sqlite_master where name = '_sqlx_migrations')";
+        if sqlx::query_scalar(migrated).fetch_one(&mut connection).await? {
+            let applied = "select version, checksum from _sqlx_migrations";
+            compare(sqlx::query_as(applied).fetch_all(&mut connection).await?, migrations)?;
+        }
+        anyhow::Ok(connection.close().await?)
+    };
+    inspected.await.with_context(|| format!("the database {}", path.display()))
+}
+
+async fn look_for_damage(connection: &mut SqliteConnection) -> anyhow::Result<()> {
+    let found: String = sqlx::query_scalar("pragma quick_check(1)").fetch_one(connection).await?;
     anyhow::ensure!(found == "ok", "it is damaged: {found}");
+    Ok(())
+}
+
+/// Looks for damage, and brings the tables up to date.
+async fn set_up(writer: &SqlitePool, migrations: &Migrator) -> anyhow::Result<()> {
+    let mut connection = writer.acquire().await?;
+    look_for_damage(&mut connection).await?;
     // In one transaction: of two processes that start at once, the second waits for the first.
     let mut alone = connection.begin_with("begin immediate").await?;
     migrations.run_direct(None, &mut *alone, false).await.map_err(explain)?;

@@ -148,14 +148,15 @@ fn session_ids(message: &WatchRevocationsResponse) -> anyhow::Result<Vec<Uuid>> 
     ids.context("the feed names a session that is not a UUID")
 }
 
-/// Logs how the freshness of a view changes, and tells `ready` whether tokens are accepted.
-pub async fn report(view: Arc<RevocationView>, ready: watch::Sender<bool>) {
+/// Logs how the freshness of a view changes, in the words of the service `name`, and tells `ready` whether tokens are
+/// accepted.
+pub async fn report(name: &str, view: Arc<RevocationView>, ready: watch::Sender<bool>) {
     view.watch_freshness(|freshness| {
         match freshness {
-            super::Freshness::Fresh => tracing::info!("revocations: fresh"),
-            super::Freshness::Cold => tracing::info!("revocations: none known yet; no token is accepted"),
-            super::Freshness::Stale => tracing::warn!("revocations: stale; tokens are still accepted"),
-            super::Freshness::Lost => tracing::error!("revocations: lost; no token is accepted"),
+            super::Freshness::Fresh => tracing::info!(name, "revocations: fresh"),
+            super::Freshness::Cold => tracing::info!(name, "revocations: none known yet; no token is accepted"),
+            super::Freshness::Stale => tracing::warn!(name, "revocations: stale; tokens are still accepted"),
+            super::Freshness::Lost => tracing::error!(name, "revocations: lost; no token is accepted"),
         }
         ready.send_replace(freshness.serves());
     })

@@ -12,32 +12,36 @@ use std::{
 
 use futures::FutureExt;
 use http::{HeaderMap, Request, Response, StatusCode, header};
-use http_body_util::BodyExt;
 use taskey_proto::errors::v1::ErrorReason;
 use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status, body::Body};
 use tonic_types::StatusExt;
 use tower::{Layer, Service};
 use tracing::Instrument;
 
-use super::request_id::{REQUEST_ID, RequestId};
+use super::{
+    request_id::{REQUEST_ID, RequestId},
+    stream,
+};
 use crate::status::Refusal;
 
 const GRPC_TIMEOUT: &str = "grpc-timeout";
 const GRPC_STATUS: &str = "grpc-status";
 
 /// Wraps all services of a server.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct CallLayer {
     timeout: Duration,
+    shutdown: CancellationToken,
 }
 
 impl CallLayer {
     /// Calls may take as long as `timeout`, or as the caller says, whichever is shorter. It counts until the answer
-    /// begins: a stream may go on for longer.
+    /// begins: a stream may go on for longer, until the server ends.
     #[must_use]
-    pub fn new(timeout: Duration) -> Self {
-        Self { timeout }
+    pub fn new(timeout: Duration, shutdown: CancellationToken) -> Self {
+        Self { timeout, shutdown }
     }
 }
 
@@ -45,7 +49,7 @@ impl<S> Layer<S> for CallLayer {
     type Service = CallService<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        CallService { inner, timeout: self.timeout }
+        CallService { inner, layer: self.clone() }
     }
 }
 
@@ -53,7 +57,7 @@ impl<S> Layer<S> for CallLayer {
 #[derive(Clone, Debug)]
 pub struct CallService<S> {
     inner: S,
-    timeout: Duration,
+    layer: CallLayer,
 }
 
 impl<S> Service<Request<Body>> for CallService<S>
@@ -75,9 +79,14 @@ where
         let inner = std::mem::replace(&mut self.inner, ready);
         let id = RequestId::of(request.headers());
         let span = tracing::info_span!("call", request_id = id.as_str(), rpc = request.uri().path());
-        let limit = caller_timeout(request.headers()).map_or(self.timeout, |own| own.min(self.timeout));
+        let CallLayer { timeout, shutdown } = self.layer.clone();
+        let limit = caller_timeout(request.headers()).map_or(timeout, |own| own.min(timeout));
         request.extensions_mut().insert(id.clone());
-        Box::pin(async move { Ok(answer(inner, request, limit, &id).await) }.instrument(span))
+        let answered = async move {
+            let response = answer(inner, request, limit, &id).await;
+            Ok(response.map(|body| stream::finish(body, shutdown, id)))
+        };
+        Box::pin(answered.instrument(span))
     }
 }
 
@@ -105,17 +114,9 @@ where
     let code = complete(response.headers_mut(), id, Origin::Request);
     response.headers_mut().insert(REQUEST_ID, id.as_header().clone());
     let http = response.status().as_u16();
-    tracing::info!(?code, http, elapsed_us = begun.elapsed().as_micros(), "answered");
-
-    let id = id.clone();
-    response.map(|body| {
-        Body::new(body.map_frame(move |mut frame| {
-            if let Some(trailers) = frame.trailers_mut() {
-                complete(trailers, &id, Origin::Response);
-            }
-            frame
-        }))
-    })
+    let elapsed_us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+    tracing::info!(?code, http, elapsed_us, "answered");
+    response
 }
 
 /// RFC 9110 has no word for it, but gRPC has: other content is refused with 415 (gRPC over HTTP/2, requests).
@@ -148,7 +149,7 @@ fn caller_timeout(headers: &HeaderMap) -> Option<Duration> {
 
 /// Where in a call tonic may have found a fault of its own.
 #[derive(Clone, Copy)]
-enum Origin {
+pub(super) enum Origin {
     /// Before the answer: the fault is in what was sent to us.
     Request,
     /// While answering: the fault is ours.
@@ -156,7 +157,7 @@ enum Origin {
 }
 
 /// Gives an error the reason, if it came from tonic rather than from us, and the request id. Says how the call ended.
-fn complete(headers: &mut HeaderMap, id: &RequestId, origin: Origin) -> Code {
+pub(super) fn complete(headers: &mut HeaderMap, id: &RequestId, origin: Origin) -> Code {
     if !headers.contains_key(GRPC_STATUS) {
         return Code::Ok;
     }

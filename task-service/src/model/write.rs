@@ -137,7 +137,7 @@ impl TryFrom<UpdateTaskRequest> for TaskUpdate {
 }
 
 /// The fields that an update changes: those that the mask names or, without a mask, those that are set (AIP-134).
-fn updated_fields(paths: &[String], task: &Task) -> Result<Vec<&'static str>, Fault> {
+fn updated_fields(paths: &[String], task: &Task) -> Result<Vec<&'static str>, String> {
     if paths.is_empty() {
         let set = [
             !task.title.is_empty(),
@@ -153,7 +153,12 @@ fn updated_fields(paths: &[String], task: &Task) -> Result<Vec<&'static str>, Fa
         match UPDATABLE.into_iter().find(|field| field == path) {
             Some(field) => fields.push(field),
             None if path == "*" => fields.extend(UPDATABLE),
-            None => return Err("may hold title, notes, priority, due_date and due_time, or * for all of them"),
+            None => {
+                // Long enough for any field, too short for a novel.
+                let path: String = path.chars().take(50).collect();
+                let fields = UPDATABLE.join(", ");
+                return Err(format!("{path:?} cannot be changed; the mask may hold {fields}, or * for all of them"));
+            }
         }
     }
     Ok(fields)

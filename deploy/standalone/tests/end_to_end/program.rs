@@ -84,6 +84,28 @@ fn a_key_file_that_others_may_read_is_refused() {
     service_kit::keys::generate(service_kit::keys::NewKey::Hs256, &file).expect("a key file");
     fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).expect("changed");
     refuses(folder.path(), &["--key-file", "keys.json"], "mode 0644");
+    assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 1);
+}
+
+#[test]
+fn a_database_that_is_not_usable_is_refused_and_nothing_is_made() {
+    let folder = folder();
+    refuses(folder.path(), &["--database-url", "postgres://127.0.0.1:1/x"], "127.0.0.1:1");
+    refuses(folder.path(), &["--key-file", "nowhere/keys.json"], "nowhere");
+    assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 0);
+    fs::create_dir(folder.path().join("data")).expect("made");
+    fs::write(folder.path().join("data/task.db"), "this is no database ".repeat(500)).expect("written");
+    refuses(folder.path(), &[], "data/task.db");
+    assert_eq!(fs::read_dir(folder.path().join("data")).expect("a folder").count(), 1);
+}
+
+#[test]
+fn a_wrong_log_filter_in_the_environment_is_refused() {
+    let folder = folder();
+    let mut command = Command::new(program("taskey"));
+    let output = command.current_dir(folder.path()).env("RUST_LOG", "a=b=c").args(LISTEN).output();
+    let errors = String::from_utf8(output.expect("the program runs").stderr).expect("UTF-8");
+    assert!(errors.starts_with("error: RUST_LOG: ") && errors.lines().count() == 1, "{errors}");
 }
 
 #[test]
