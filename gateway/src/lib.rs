@@ -5,7 +5,7 @@
 //! - [`service`]: from its arrival to its answer.
 //! - [`router`], over [`template`] and [`binding`]: which RPC is bound to its method and path?
 //! - [`request`], over [`parameter`], [`json`], [`message`], [`scalar`], [`well_known`] and [`mask`]: its message.
-//! - [`headers`]: its metadata and its deadline.
+//! - [`headers`]: its metadata and its deadline. [`etag`]: which version it is about.
 //! - [`backend`]: the call.
 //! - [`response`]: the answer, or [`failure`]: the error.
 //!
@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 pub mod backend;
 pub mod binding;
 pub mod config;
+pub mod etag;
 pub mod failure;
 pub mod fault;
 pub mod headers;

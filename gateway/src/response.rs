@@ -32,6 +32,14 @@ pub fn from_message(route: &Route, message: &DynamicMessage) -> Result<Response<
     Ok(json(StatusCode::OK, body))
 }
 
+/// The answer to who has this version already: no body, and nothing that describes one.
+#[must_use]
+pub fn not_modified() -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::NOT_MODIFIED;
+    response
+}
+
 /// An answer in JSON.
 #[must_use]
 pub fn json(code: StatusCode, body: impl Into<Bytes>) -> Response<Body> {

@@ -22,6 +22,7 @@ use tracing::Instrument;
 use crate::{
     backend::{self, Backend},
     binding::{self, BodyRule, Route},
+    etag,
     failure::Failure,
     headers, health,
     request::{Input, JsonLimits, check_content_type, read_body, to_message},
@@ -92,9 +93,7 @@ impl Inner {
     {
         let (parts, body) = request.into_parts();
         match parts.uri.path() {
-            "/healthz" | "/readyz" if ![Method::GET, Method::HEAD].contains(&parts.method) => {
-                Err(method_unknown(&[Method::GET, Method::HEAD]))
-            }
+            "/healthz" | "/readyz" if !is_read(&parts.method) => Err(method_unknown(&[Method::GET, Method::HEAD])),
             "/healthz" => Ok(health::serving()),
             "/readyz" => health::ready(&self.backends).await,
             _ => {
@@ -123,12 +122,25 @@ impl Inner {
             check_content_type(&request.headers)?;
         }
         let query = request.uri.query().unwrap_or_default();
-        let message = to_message(route, Input { segments: &found.segments, query, body: &body }, self.json)?;
+        let mut message = to_message(route, Input { segments: &found.segments, query, body: &body }, self.json)?;
+        let by_header = etag::put_if_match(route, &request.headers, &mut message)?;
         let metadata = headers::metadata(request, id, &route.backend);
         let (rpc, output) = (route.rpc.clone(), route.output.clone());
-        let answer = route.backend.call(rpc, output, message, metadata, deadline).await?;
-        Ok(response::from_message(route, &answer)?)
+        let answer = route.backend.call(rpc, output, message, metadata, deadline).await;
+        let answer = answer.map_err(|status| etag::refused(status, by_header))?;
+        let mut response = response::from_message(route, &answer)?;
+        if let Some(tag) = etag::of(&answer) {
+            if is_read(&request.method) && etag::is_known(&request.headers, &tag) {
+                response = response::not_modified();
+            }
+            response.headers_mut().insert(header::ETAG, tag);
+        }
+        Ok(response)
     }
+}
+
+fn is_read(method: &Method) -> bool {
+    [Method::GET, Method::HEAD].contains(method)
 }
 
 fn refuse_path(miss: Miss) -> Failure {

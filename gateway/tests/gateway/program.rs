@@ -7,11 +7,11 @@ use gateway::{Config, headers};
 use http::{Method, Request, StatusCode};
 use http_body_util::Full;
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
-use service_kit::{secret_file, testing};
-use taskey_proto::task::v1::Task;
+use service_kit::{secret_file, status::Refusal, testing};
+use taskey_proto::{errors::v1::ErrorReason, task::v1::Task};
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
-use tonic::transport::server::TcpIncoming;
+use tonic::{Code, transport::server::TcpIncoming};
 use tonic_health::ServingStatus;
 
 use crate::support::{Answer, FakeBackend, Reply, config};
@@ -74,6 +74,77 @@ async fn a_task_goes_through_the_contract() {
     let json = answer.ok();
     assert_eq!((json["title"].as_str(), json["notes"].as_str()), (Some("Buy milk"), Some("")));
     assert_eq!(backend.call().rpc, "/taskey.task.v1.TaskService/CreateTask");
+}
+
+/// A task that the backend answers to whatever it is asked.
+async fn before_a_task() -> (FakeBackend, Program) {
+    use prost::Message;
+    let task = Task { id: "x".to_owned(), etag: "\"1f\"".to_owned(), ..Task::default() };
+    let backend = FakeBackend::start(Reply::Message(task.encode_to_vec())).await;
+    let program = Program::before(NOBODY, &backend.url()).await;
+    (backend, program)
+}
+
+fn with_header(mut request: Request<Full<Bytes>>, name: &'static str, value: &str) -> Request<Full<Bytes>> {
+    request.headers_mut().insert(name, value.parse().unwrap());
+    request
+}
+
+#[tokio::test]
+async fn a_resource_bears_its_etag_as_a_header() {
+    let (_backend, program) = before_a_task().await;
+    let answer = program.get("/v1/tasks/x").await;
+    assert_eq!((answer.header("etag"), answer.ok()["etag"].as_str()), ("\"1f\"", Some("\"1f\"")));
+}
+
+#[tokio::test]
+async fn who_has_the_version_already_gets_no_body() {
+    let (_backend, program) = before_a_task().await;
+    for known in ["\"1f\"", "\"0\", \"1f\"", "W/\"1f\"", "*"] {
+        let request = with_header(program.request(Method::GET, "/v1/tasks/x", ""), "if-none-match", known);
+        let answer = program.send(request).await;
+        assert_eq!((answer.code, &answer.text[..], answer.header("etag")), (304, "", "\"1f\""), "{known}");
+    }
+    let request = with_header(program.request(Method::GET, "/v1/tasks/x", ""), "if-none-match", "\"1e\"");
+    program.send(request).await.ok();
+    let request = with_header(program.request(Method::POST, "/v1/tasks/x:complete", ""), "if-none-match", "\"1f\"");
+    program.send(request).await.ok();
+}
+
+#[tokio::test]
+async fn a_mismatch_with_a_header_is_412_and_with_the_body_409() {
+    let refusal = Refusal::new(Code::Aborted, ErrorReason::EtagMismatch, "the task has changed");
+    let backend = FakeBackend::start(Reply::Refuse(refusal.into())).await;
+    let program = Program::before(NOBODY, &backend.url()).await;
+    for (method, path, body) in [
+        (Method::PATCH, "/v1/tasks/x", r#"{"title":"y"}"#),
+        (Method::DELETE, "/v1/tasks/x", ""),
+        (Method::POST, "/v1/tasks/x:complete", ""),
+    ] {
+        let request = with_header(program.request(method, path, body), "if-match", "\"1e\"");
+        program.send(request).await.assert_refused(412, "ABORTED", "ETAG_MISMATCH", &[]);
+    }
+    let body = r#"{"title":"y","etag":"\"1e\""}"#;
+    let answer = program.send(program.request(Method::PATCH, "/v1/tasks/x", body)).await;
+    answer.assert_refused(409, "ABORTED", "ETAG_MISMATCH", &[]);
+}
+
+#[tokio::test]
+async fn an_if_match_that_cannot_be_heeded_is_refused() {
+    let (backend, program) = before_a_task().await;
+    let etag_in_body = r#"{"title":"y","etag":"\"2\""}"#;
+    for (method, path, body, tag) in [
+        (Method::PATCH, "/v1/tasks/x", etag_in_body, "\"1\""),
+        (Method::PATCH, "/v1/tasks/x", "{}", "\"1\", \"2\""),
+        (Method::GET, "/v1/tasks/x", "", "\"1\""),
+        (Method::GET, "/v1/tasks", "", "\"1\""),
+    ] {
+        let request = with_header(program.request(method, path, body), "if-match", tag);
+        program.send(request).await.assert_malformed();
+    }
+    assert!(!backend.was_called());
+    let request = with_header(program.request(Method::PATCH, "/v1/tasks/x", "{}"), "if-match", "*");
+    program.send(request).await.ok();
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 use tonic::{
-    Request, Streaming,
+    Request, Status, Streaming,
     transport::{Channel, Endpoint},
 };
 use uuid::Uuid;
@@ -113,9 +113,14 @@ async fn open(
 ) -> anyhow::Result<(TokenServiceClient<Channel>, Streaming<WatchRevocationsResponse>)> {
     let channel: Channel = peer.connect().await?;
     let mut client = TokenServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
-    let feed =
-        client.watch_revocations(with_credential(authenticator, WatchRevocationsRequest {})?).await?.into_inner();
+    let request = with_credential(authenticator, WatchRevocationsRequest {})?;
+    let feed = client.watch_revocations(request).await.map_err(|status| in_short(&status))?.into_inner();
     Ok((client, feed))
+}
+
+/// What a status says, without the sources that tonic writes out.
+fn in_short(status: &Status) -> anyhow::Error {
+    anyhow::anyhow!("{:?}: {}", status.code(), status.message())
 }
 
 fn with_credential<T>(authenticator: &Authenticator, message: T) -> anyhow::Result<Request<T>> {
@@ -140,7 +145,7 @@ async fn snapshot(
 
 /// The next message. A peer that keeps silent for too long is taken for dead, even if its connection still stands.
 async fn next(feed: &mut Streaming<WatchRevocationsResponse>) -> anyhow::Result<Option<WatchRevocationsResponse>> {
-    Ok(timeout(HEARTBEAT_LIMIT, feed.message()).await.context("no heartbeat in time")??)
+    timeout(HEARTBEAT_LIMIT, feed.message()).await.context("no heartbeat in time")?.map_err(|status| in_short(&status))
 }
 
 fn session_ids(message: &WatchRevocationsResponse) -> anyhow::Result<Vec<Uuid>> {

@@ -65,6 +65,12 @@ async fn a_person_with_curl_does_the_whole_scenario(database: TestDatabase) {
     assert_eq!(status, 200, "{made}");
     let (status, listed) = curl(&taskey, "/v1/tasks", &["-H", &bearer]).await;
     assert_eq!((status, listed), (200, format!(r#"{{"tasks":[{made}],"nextPageToken":""}}"#)));
+    let task: serde_json::Value = serde_json::from_str(&made).expect("JSON");
+    let path = format!("/v1/tasks/{}", task["id"].as_str().expect("an id"));
+    let current = format!("if-match: {}", task["etag"].as_str().expect("an etag"));
+    let change = ["-X", "PATCH", "-H", &bearer, "-H", json, "-H", &current, "-d", r#"{"notes": "two"}"#];
+    assert_eq!(curl(&taskey, &path, &change).await.0, 200);
+    assert_eq!(curl(&taskey, &path, &change).await.0, 412, "the task has changed meanwhile");
     let (status, body) = curl(&taskey, "/v1/auth/logout", &["-X", "POST", "-H", &bearer]).await;
     assert_eq!((status, &body[..]), (200, r#"{"acknowledgedVerifiers":0}"#));
     let refused = async {
