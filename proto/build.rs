@@ -14,12 +14,13 @@ const FILES: [&str; 6] = [
 ];
 
 /// Messages that hold a password or a token: their `Debug` is written by hand, in `lib.rs`.
-const SECRET_MESSAGES: [&str; 5] = [
+const SECRET_MESSAGES: [&str; 6] = [
     ".taskey.auth.v1.SignUpRequest",
     ".taskey.auth.v1.LoginRequest",
     ".taskey.auth.v1.RefreshRequest",
     ".taskey.auth.v1.LogoutRequest",
     ".taskey.auth.v1.TokenPair",
+    ".taskey.auth.v1.IntrospectRequest",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -7,7 +7,7 @@ use service_kit::{
     config::TokenArgs,
     db::Db,
     interceptor::Authenticator,
-    key_file::KeyFile,
+    key_source::KeySource,
     secret_file,
     status::Refusal,
     token::{self, Grant},
@@ -35,7 +35,7 @@ pub struct App {
     /// Password hashes.
     pub hashing: Hashing,
     /// The keys of access tokens.
-    pub keys: Arc<KeyFile>,
+    pub keys: Arc<KeySource>,
     /// What access tokens say of who made them and for whom.
     pub tokens: TokenArgs,
     /// The key of refresh tokens.
@@ -58,12 +58,15 @@ impl App {
     /// INTERNAL if the key cannot sign.
     pub fn token_pair(&self, user: User, session: &Session, now: Timestamp) -> Result<TokenPair, Refusal> {
         let grant = Grant {
+            id: self.clock.new_id(),
             user_id: user.id,
             session_id: session.id,
             roles: user.roles(),
+            issued_at: now,
             expires_at: (now + self.sessions.access_token_ttl).min(session.expires_at),
         };
-        let access_token = token::sign(&self.keys.current(), &self.tokens, self.clock.new_id(), &grant, now);
+        let keys = self.keys.current().ok_or_else(|| Refusal::internal("there is no key to sign with"))?;
+        let access_token = token::sign(&keys, &self.tokens, &grant);
         let refresh_token = RefreshToken { session_id: session.id, generation: session.generation };
         Ok(TokenPair {
             access_token: access_token.map_err(Refusal::internal)?,

@@ -3,13 +3,21 @@
 use std::{
     io::{self, Write},
     path::PathBuf,
+    time::Duration,
 };
 
 use clap::Subcommand;
 use service_kit::{
+    clock::Clock,
     config::KeyArgs,
     keys::{self, KeySet, NewKey},
     secret_file::{self, Key},
+};
+
+use crate::{
+    config::{DatabaseArgs, publication},
+    model::service_token::{self, Name},
+    store::service_tokens,
 };
 
 /// What auth-service does instead of serving.
@@ -18,6 +26,9 @@ pub enum Command {
     /// Makes and shows the keys of access tokens
     #[command(subcommand)]
     Keys(KeysCommand),
+    /// Gives services a token with which they may follow revocations and ask about access tokens
+    #[command(subcommand)]
+    Tokens(TokensCommand),
 }
 
 /// What can be done with keys.
@@ -39,6 +50,23 @@ pub enum KeysCommand {
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
     },
+    /// Puts a new key in the place of the one that signs, in a file that live services may be using: it is added,
+    /// signs after `--publish-for`, and the old one goes when its last token has expired. Takes as long as
+    /// `--publish-for`; a rotation that was interrupted is gone on with
+    Rotate {
+        /// The key file.
+        #[command(flatten)]
+        keys: KeyArgs,
+
+        /// The kind of the new key [default: that of the one that signs]
+        #[arg(long)]
+        alg: Option<NewKey>,
+
+        /// How long the new key is known before it signs: enough for every service to have read the file, and for
+        /// copies of it to have reached other machines
+        #[arg(long, default_value = "10s", value_name = "DURATION", value_parser = publication)]
+        publish_for: Duration,
+    },
     /// Prints the public keys of a key file as a JWK Set; a shared secret is never in it
     Public {
         /// The key file.
@@ -47,18 +75,64 @@ pub enum KeysCommand {
     },
 }
 
+/// What can be done with the tokens of services.
+#[derive(Debug, Subcommand)]
+pub enum TokensCommand {
+    /// Prints a new token for a service and nothing else; it is stored as a hash, and good until it is revoked. A
+    /// service may have several
+    IssueService {
+        /// What the service is called
+        name: Name,
+
+        /// Where the tokens are.
+        #[command(flatten)]
+        database: DatabaseArgs,
+    },
+    /// Revokes every token of a service; what it has opened with them ends within seconds
+    RevokeService {
+        /// What the service is called
+        name: Name,
+
+        /// Where the tokens are.
+        #[command(flatten)]
+        database: DatabaseArgs,
+    },
+}
+
 impl Command {
     /// Does it.
     ///
     /// # Errors
     /// In words for a person.
-    pub fn run(self) -> anyhow::Result<()> {
+    pub async fn run(self) -> anyhow::Result<()> {
         match self {
             Self::Keys(KeysCommand::Generate { alg, out }) => keys::generate(alg, &out),
             Self::Keys(KeysCommand::GatewaySecret { out }) => secret_file::generate(&out, &Key::random().encode()),
-            Self::Keys(KeysCommand::Public { keys }) => {
-                Ok(writeln!(io::stdout(), "{}", KeySet::read(&keys.key_file)?.public_json()?)?)
+            Self::Keys(KeysCommand::Rotate { keys, alg, publish_for }) => {
+                keys::rotate(&keys.key_file, alg, publish_for, &Clock::system())
             }
+            Self::Keys(KeysCommand::Public { keys }) => {
+                let keys = KeySet::read(&keys.key_file, Clock::system().now())?;
+                Ok(writeln!(io::stdout(), "{}", keys.public_json()?)?)
+            }
+            Self::Tokens(TokensCommand::IssueService { name, database }) => issue_service(&database, name).await,
+            Self::Tokens(TokensCommand::RevokeService { name, database }) => revoke_service(&database, name).await,
         }
     }
+}
+
+async fn issue_service(database: &DatabaseArgs, name: Name) -> anyhow::Result<()> {
+    let db = database.open().await?;
+    let (token, hash) = service_token::make();
+    service_tokens::insert(&db, Clock::system().now(), name, hash).await?;
+    db.close().await;
+    Ok(writeln!(io::stdout(), "{}", *token)?)
+}
+
+async fn revoke_service(database: &DatabaseArgs, name: Name) -> anyhow::Result<()> {
+    let db = database.open().await?;
+    let removed = service_tokens::remove(&db, name.clone()).await?;
+    db.close().await;
+    anyhow::ensure!(removed > 0, "{name} has no token");
+    Ok(())
 }

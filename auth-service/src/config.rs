@@ -5,9 +5,12 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use clap::Args;
 use service_kit::{
     config::{GatewaySecretArgs, KeyArgs, LimitArgs, PoolArgs, Switch, TokenArgs, duration},
-    db::DatabaseUrl,
+    db::{DatabaseUrl, Db},
+    key_source::PICKED_UP as KEYS_PICKED_UP,
     token,
 };
+
+use crate::MIGRATIONS;
 
 /// All settings.
 #[derive(Args, Clone, Debug)]
@@ -16,16 +19,9 @@ pub struct Config {
     #[arg(long, env = "TASKEY_LISTEN", default_value = "127.0.0.1:50051", value_name = "ADDRESS")]
     pub listen: SocketAddr,
 
-    /// The database: `sqlite:PATH` or `postgres://...`
-    // The URL may hold a password, which `--help` would show.
-    #[arg(
-        long,
-        env = "TASKEY_DATABASE_URL",
-        default_value = "sqlite:auth.db",
-        value_name = "URL",
-        hide_env_values = true
-    )]
-    pub database_url: DatabaseUrl,
+    /// The database.
+    #[command(flatten)]
+    pub database: DatabaseArgs,
 
     /// Where the keys are.
     #[command(flatten)]
@@ -52,10 +48,6 @@ pub struct Config {
     #[command(flatten)]
     pub passwords: PasswordArgs,
 
-    /// How the database is used.
-    #[command(flatten)]
-    pub pool: PoolArgs,
-
     /// The limits of the server.
     #[command(flatten)]
     pub limits: LimitArgs,
@@ -70,6 +62,36 @@ impl Config {
     #[must_use]
     pub fn refresh_secret_file(&self) -> PathBuf {
         self.secret_file.clone().unwrap_or_else(|| self.keys.key_file.with_file_name("refresh.secret"))
+    }
+}
+
+/// Where the database is, and how it is used.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Database")]
+pub struct DatabaseArgs {
+    /// The database: `sqlite:PATH` or `postgres://...`
+    // The URL may hold a password, which `--help` would show.
+    #[arg(
+        long,
+        env = "TASKEY_DATABASE_URL",
+        default_value = "sqlite:auth.db",
+        value_name = "URL",
+        hide_env_values = true
+    )]
+    pub database_url: DatabaseUrl,
+
+    /// How it is used.
+    #[command(flatten)]
+    pub pool: PoolArgs,
+}
+
+impl DatabaseArgs {
+    /// Opens it, and brings its tables up to date.
+    ///
+    /// # Errors
+    /// If it cannot be reached, is damaged, or its tables are newer than this program.
+    pub async fn open(&self) -> anyhow::Result<Db> {
+        Db::open(&self.database_url, "auth", &MIGRATIONS, &self.pool).await
     }
 }
 
@@ -129,4 +151,14 @@ fn life(text: &str) -> Result<Duration, String> {
 
 fn access_life(text: &str) -> Result<Duration, String> {
     life(text).and_then(|life| if life > token::MAX_LIFE { Err("at most 15m".to_owned()) } else { Ok(life) })
+}
+
+/// How long a new key is known before it signs.
+pub(crate) fn publication(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        life if life < KEYS_PICKED_UP => {
+            Err("at least 5s, since services look at their key files that often".to_owned())
+        }
+        life => Ok(life),
+    }
 }

@@ -11,9 +11,10 @@ use std::{
 };
 
 use service_kit::{
-    clock::Clock,
+    clock::{Clock, Timestamp},
     db::{Db, Error},
-    revocation::{REMEMBERED, RevocationView},
+    revocation::{MAX_SESSIONS, REMEMBERED, RevocationView},
+    token,
 };
 use tokio::{
     sync::{Notify, broadcast, watch},
@@ -48,6 +49,17 @@ pub struct News {
     pub place: i64,
 }
 
+/// What has been revoked so far.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// The sessions that matter.
+    pub revoked: Vec<Uuid>,
+    /// Tokens that were issued before are outdated, if it says so.
+    pub issued_before: Option<Timestamp>,
+    /// How far it goes.
+    pub place: i64,
+}
+
 /// The feed of this replica.
 #[derive(Debug)]
 pub struct Feed {
@@ -73,9 +85,10 @@ impl Feed {
     pub async fn open(db: Db, clock: &Clock) -> Result<FeedHandle, Error> {
         // What is revoked between the two reads is in both.
         let last_place = revocations::last_place(&db).await?;
-        let recent = revocations::recent(&db, clock.now() - REMEMBERED - CLOCK_SLACK).await?;
-        let view = Arc::new(RevocationView::new(OWN_STALENESS));
-        view.replace(recent);
+        let since = clock.now() - REMEMBERED - CLOCK_SLACK;
+        let (recent, left_out) = revocations::recent(&db, since, MAX_SESSIONS).await?;
+        let view = Arc::new(RevocationView::new(OWN_STALENESS, clock.clone()));
+        view.replace(recent, left_out.map(|last| last + token::LEEWAY));
         view.add([]);
         let (news, wake) = (broadcast::Sender::new(BACKLOG), Notify::new());
         let place = AtomicI64::new(last_place);
@@ -98,14 +111,15 @@ impl FeedHandle {
 
     /// Begins to watch: all revoked sessions that matter, and what is revoked from now on. A session may be in both.
     #[must_use]
-    pub fn watch(&self, id: Uuid) -> (News, broadcast::Receiver<News>, Watching) {
+    pub fn watch(&self, id: Uuid) -> (Snapshot, broadcast::Receiver<News>, Watching) {
         self.watchers().insert(id, watch::Sender::new(0));
         let watching = Watching { id, feed: self.clone() };
         // In this order, so that nothing falls between: a session is in the view before its place is told, and before
         // it is news.
         let news = self.0.news.subscribe();
         let place = self.0.place.load(Ordering::SeqCst);
-        (News { revoked: self.0.view.sessions().into(), place }, news, watching)
+        let (revoked, issued_before) = self.0.view.snapshot();
+        (Snapshot { revoked, issued_before, place }, news, watching)
     }
 
     /// A watcher confirms what it was told. One that has gone is no error.

@@ -5,13 +5,19 @@
 //! - `service`: the RPCs; `app` is what they share, `error` how they refuse, `origin` where a call comes from.
 //! - `model`: e-mail addresses, passwords, users, sessions, refresh tokens.
 //! - `store`: every SQL statement.
-//! - `hashing`: password hashes. `feed`: the feed of revocations. `purge`: removes what has ended.
+//! - `verifier`: which services may ask about tokens. `hashing`: password hashes. `feed`: the feed of revocations. `purge`: removes what has ended.
 
 use std::{sync::Arc, time::Duration};
 
 use service_kit::{
-    clock::Clock, config::LimitArgs, db::Db, interceptor::Authenticator, key_file::KeyFile, revocation::follow,
-    secret_file, server::GrpcServer,
+    clock::Clock,
+    config::LimitArgs,
+    db::Db,
+    interceptor::Authenticator,
+    key_source::{KeySource, Purpose},
+    revocation::follow,
+    secret_file,
+    server::GrpcServer,
 };
 use sqlx::migrate::Migrator;
 use taskey_proto::auth::v1::{
@@ -33,6 +39,7 @@ mod origin;
 mod purge;
 mod service;
 mod store;
+mod verifier;
 
 use app::App;
 use config::Config;
@@ -67,7 +74,7 @@ pub async fn run(
 /// # Errors
 /// If it cannot be reached, is damaged, or its tables are not those of this program.
 pub async fn inspect(config: &Config) -> anyhow::Result<()> {
-    Db::inspect(&config.database_url, "auth", &MIGRATIONS).await
+    Db::inspect(&config.database.database_url, "auth", &MIGRATIONS).await
 }
 
 /// The service with all that it needs, before it serves.
@@ -84,12 +91,12 @@ impl Server {
     /// If a setting, a key file or the database is not usable. A database that is damaged or newer is left as it is.
     pub async fn open(config: Config, clock: Clock) -> anyhow::Result<Self> {
         // What is read comes before what is written.
-        let keys = Arc::new(KeyFile::open(&config.keys.key_file)?);
+        let keys = Arc::new(KeySource::file(&config.keys.key_file, Purpose::Sign, clock.clone())?);
         let refresh_file = config.refresh_secret_file();
         let refresh_secret = secret_file::read_key(&refresh_file)?;
         let gateway_secret = config.gateway.read()?;
         let hashing = Hashing::new(&config.passwords)?;
-        let db = Db::open(&config.database_url, "auth", &MIGRATIONS, &config.pool).await?;
+        let db = config.database.open().await?;
         let refresh_secret = match refresh_secret {
             Some(secret) => secret,
             None => secret_file::create_key(&refresh_file)?,

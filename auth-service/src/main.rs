@@ -29,7 +29,7 @@ struct Cli {
 #[tokio::main]
 async fn main() -> ExitCode {
     match config::parse::<Cli>() {
-        Ok(Cli { command: Some(command), .. }) => shutdown::exit_code(command.run()),
+        Ok(Cli { command: Some(command), .. }) => shutdown::exit_code(command.run().await),
         Ok(Cli { config, telemetry, .. }) => shutdown::exit_code(serve(config, &telemetry).await),
         Err(code) => code,
     }

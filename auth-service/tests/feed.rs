@@ -6,10 +6,10 @@ use service_kit::{
     assert_refused,
     clock::Clock,
     config::TokenArgs,
-    interceptor::Authenticator,
-    key_file::KeyFile,
+    credential::Credential,
+    key_source::{KeySource, Purpose},
     on_each_database,
-    revocation::{HEARTBEAT_LIMIT, RevocationView},
+    revocation::HEARTBEAT_LIMIT,
     testing::TestDatabase,
 };
 use taskey_proto::auth::v1::{
@@ -34,18 +34,18 @@ on_each_database! {
 }
 
 /// The credential that a service with the shared key makes for itself.
-fn verifier(database: &TestDatabase) -> Request<WatchRevocationsRequest> {
-    let keys = Arc::new(KeyFile::open(&database.key_file()).expect("keys"));
+async fn verifier(database: &TestDatabase) -> Request<WatchRevocationsRequest> {
+    let clock = Clock::system();
+    let keys = Arc::new(KeySource::file(&database.key_file(), Purpose::Sign, clock.clone()).expect("keys"));
     let names = TokenArgs { issuer: "taskey".to_owned(), audience: "taskey".to_owned() };
-    let view = Arc::new(RevocationView::new(Duration::ZERO));
-    let authenticator = Authenticator::new(keys, names, view, Clock::system());
     let mut request = Request::new(WatchRevocationsRequest {});
-    request.metadata_mut().insert("authorization", authenticator.verifier_credential().expect("signed"));
+    let header = Credential::Minted { keys, names, clock }.header().await.expect("signed");
+    request.metadata_mut().insert("authorization", header);
     request
 }
 
 async fn watch(server: &Server) -> Streaming<WatchRevocationsResponse> {
-    server.token().watch_revocations(verifier(&server.database)).await.expect("let in").into_inner()
+    server.token().watch_revocations(verifier(&server.database).await).await.expect("let in").into_inner()
 }
 
 async fn next(feed: &mut Streaming<WatchRevocationsResponse>) -> WatchRevocationsResponse {
@@ -125,21 +125,21 @@ async fn a_logout_waits_until_the_verifiers_have_confirmed(database: TestDatabas
         }
     };
     let (watch_id, place) = (told.watch_id, told.place);
-    let acknowledge = |watch_id: &str| {
+    let acknowledge = async |watch_id: &str| {
         let message = AcknowledgeRevocationsRequest { watch_id: watch_id.to_owned(), place };
         let mut request = Request::new(message);
-        *request.metadata_mut() = verifier(&server.database).metadata().clone();
+        *request.metadata_mut() = verifier(&server.database).await.metadata().clone();
         request
     };
     let mut client = server.token();
     assert_refused!(
-        client.acknowledge_revocations(acknowledge("x")).await,
+        client.acknowledge_revocations(acknowledge("x").await).await,
         InvalidArgument,
         "VALIDATION_FAILED",
         "watch_id"
     );
-    client.acknowledge_revocations(acknowledge(&pair.session_id)).await.expect("one that has gone is no error");
-    client.acknowledge_revocations(acknowledge(&watch_id)).await.expect("confirmed");
+    client.acknowledge_revocations(acknowledge(&pair.session_id).await).await.expect("one that has gone is no error");
+    client.acknowledge_revocations(acknowledge(&watch_id).await).await.expect("confirmed");
     assert_eq!(logout.await.expect("no panic"), 1);
     server.stop().await;
 }
@@ -171,12 +171,12 @@ async fn a_replica_that_cannot_read_its_database_keeps_no_verifier_in_good_faith
 
     let silent = async { while timeout(HEARTBEAT_LIMIT, feed.message()).await.is_ok() {} };
     timeout(Duration::from_secs(20), silent).await.expect("the heartbeats stop");
-    let outcome = server.token().watch_revocations(verifier(&server.database)).await;
+    let outcome = server.token().watch_revocations(verifier(&server.database).await).await;
     assert_refused!(outcome.map(|_| ()), Unavailable, "VERIFIER_NOT_READY");
 
     held.rollback().await.expect("let go");
     let recovered = async {
-        while server.token().watch_revocations(verifier(&server.database)).await.is_err() {
+        while server.token().watch_revocations(verifier(&server.database).await).await.is_err() {
             tokio::task::yield_now().await;
         }
     };

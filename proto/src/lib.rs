@@ -41,4 +41,4 @@ macro_rules! debug_without_fields {
     )*};
 }
 
-debug_without_fields!(SignUpRequest, LoginRequest, RefreshRequest, LogoutRequest, TokenPair);
+debug_without_fields!(SignUpRequest, LoginRequest, RefreshRequest, LogoutRequest, TokenPair, IntrospectRequest);

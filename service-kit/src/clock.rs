@@ -70,6 +70,12 @@ impl From<Timestamp> for prost_types::Timestamp {
     }
 }
 
+impl From<prost_types::Timestamp> for Timestamp {
+    fn from(at: prost_types::Timestamp) -> Self {
+        Self(Self::from_seconds(at.seconds).0.saturating_add(i64::from(at.nanos) / 1_000))
+    }
+}
+
 /// Where the time comes from.
 #[derive(Clone)]
 pub struct Clock(Arc<dyn Fn() -> Timestamp + Send + Sync>);

@@ -1,27 +1,27 @@
 //! Who calls? The interceptor in front of every protected service: signature, claims and one look into memory, with
 //! no I/O.
 
-use std::{fmt, sync::Arc};
+use std::{sync::Arc, time::Duration};
 
 use taskey_proto::errors::v1::ErrorReason;
-use tonic::{
-    Code, Request, Status,
-    metadata::{MetadataMap, MetadataValue},
-    service::Interceptor,
-};
+use tokio::time::timeout;
+use tonic::{Code, Request, Status, metadata::MetadataMap, service::Interceptor};
 use uuid::Uuid;
 
 use crate::{
     clock::Clock,
     config::TokenArgs,
-    key_file::KeyFile,
-    revocation::{RevocationView, Verdict},
+    key_source::KeySource,
+    revocation::{Freshness, RevocationView, Verdict},
     status::Refusal,
     token::{self, Grant, Unacceptable},
 };
 
 /// The role of a service that verifies tokens; the feed of revocations is open to it.
 pub const ROLE_VERIFIER: &str = "verifier";
+
+/// How often it is looked whether a token has expired that something long-lived hangs on.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Who calls. There is no way to make one but by a token that was verified.
 #[derive(Clone, Debug)]
@@ -62,9 +62,9 @@ impl Caller {
 }
 
 /// Tells callers by their access tokens. As a tonic [`Interceptor`] it stands in front of a whole service.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Authenticator {
-    keys: Arc<KeyFile>,
+    keys: Arc<KeySource>,
     names: TokenArgs,
     revocations: Arc<RevocationView>,
     clock: Clock,
@@ -73,7 +73,7 @@ pub struct Authenticator {
 impl Authenticator {
     /// Accepts tokens that are signed with `keys`, bear `names` and whose session `revocations` does not hold.
     #[must_use]
-    pub fn new(keys: Arc<KeyFile>, names: TokenArgs, revocations: Arc<RevocationView>, clock: Clock) -> Self {
+    pub fn new(keys: Arc<KeySource>, names: TokenArgs, revocations: Arc<RevocationView>, clock: Clock) -> Self {
         Self { keys, names, revocations, clock }
     }
 
@@ -83,50 +83,67 @@ impl Authenticator {
     /// UNAUTHENTICATED with the reason, or UNAVAILABLE / VERIFIER_NOT_READY if nobody can say at the moment whether
     /// the session has been revoked: an answer of UNAUTHENTICATED would make clients throw good tokens away.
     pub fn authenticate(&self, headers: &MetadataMap) -> Result<Caller, Refusal> {
-        let token = bearer(headers)?;
-        let grant = token::verify(&self.keys.current(), &self.names, token, self.clock.now())?;
-        match self.revocations.check(grant.session_id) {
-            Verdict::Live => Ok(Caller(grant)),
+        self.grant(bearer(headers)?).map(Caller)
+    }
+
+    /// What a token grants at this moment.
+    ///
+    /// # Errors
+    /// As [`Self::authenticate`].
+    pub fn grant(&self, token: &str) -> Result<Grant, Refusal> {
+        let freshness = self.revocations.freshness();
+        let keys = self.keys.current().filter(|_| freshness.serves()).ok_or_else(not_ready)?;
+        let grant = token::verify(&keys, &self.names, token, self.clock.now()).map_err(|fault| match fault {
+            // New keys come the same way as revocations, and may have been missed like them.
+            Unacceptable::KeyUnknown if freshness != Freshness::Fresh => not_ready(),
+            fault => fault.into(),
+        })?;
+        self.check_standing(&grant)?;
+        Ok(grant)
+    }
+
+    /// Refuses what was granted once and is no longer good.
+    fn check_standing(&self, grant: &Grant) -> Result<(), Refusal> {
+        if grant.has_expired(self.clock.now()) {
+            return Err(Unacceptable::Expired.into());
+        }
+        match self.revocations.check(grant) {
+            Verdict::Live => Ok(()),
+            Verdict::Outdated => Err(Unacceptable::Expired.into()),
             Verdict::Revoked => Err(Refusal::new(
                 Code::Unauthenticated,
                 ErrorReason::TokenRevoked,
                 "the session of the access token has ended",
             )),
-            Verdict::Unknown { retry_after } => Err(Refusal::new(
-                Code::Unavailable,
-                ErrorReason::VerifierNotReady,
-                "revoked tokens cannot be told at the moment, so none is accepted",
-            )
-            .retry_after(retry_after)),
+            Verdict::Unknown => Err(not_ready()),
+        }
+    }
+
+    /// Waits until the token of a caller is no longer good, and says why: what a caller has opened ends with it.
+    pub async fn ended(&self, caller: &Caller) -> Refusal {
+        let mut heard = self.revocations.heard();
+        loop {
+            if let Err(refusal) = self.check_standing(&caller.0) {
+                return refusal;
+            }
+            // Whether something was heard or time has passed, the next step is the same.
+            _ = timeout(LOOK_EVERY, heard.changed()).await;
         }
     }
 
     /// The session that the access token of a call belongs to, ended or not.
     ///
     /// # Errors
-    /// UNAUTHENTICATED / TOKEN_MISSING or TOKEN_INVALID.
+    /// UNAUTHENTICATED / TOKEN_MISSING or TOKEN_INVALID, or UNAVAILABLE / VERIFIER_NOT_READY while there are no keys.
     pub fn session(&self, headers: &MetadataMap) -> Result<Uuid, Refusal> {
-        let grant = token::verify_ended(&self.keys.current(), &self.names, bearer(headers)?, self.clock.now())?;
-        Ok(grant.session_id)
+        let keys = self.keys.current().ok_or_else(not_ready)?;
+        Ok(token::verify_ended(&keys, &self.names, bearer(headers)?, self.clock.now())?.session_id)
     }
+}
 
-    /// A bearer token with which a process that holds the shared key proves that it may verify tokens.
-    ///
-    /// # Errors
-    /// If the key cannot sign.
-    pub fn verifier_credential(&self) -> anyhow::Result<MetadataValue<tonic::metadata::Ascii>> {
-        let now = self.clock.now();
-        let grant = Grant {
-            user_id: self.clock.new_id(),
-            session_id: self.clock.new_id(),
-            roles: vec![ROLE_VERIFIER.to_owned()],
-            expires_at: now + token::MAX_LIFE,
-        };
-        let token = token::sign(&self.keys.current(), &self.names, self.clock.new_id(), &grant, now)?;
-        let mut credential: MetadataValue<_> = format!("Bearer {token}").parse()?;
-        credential.set_sensitive(true);
-        Ok(credential)
-    }
+fn not_ready() -> Refusal {
+    let message = "revoked tokens cannot be told at the moment, so none is accepted";
+    Refusal::new(Code::Unavailable, ErrorReason::VerifierNotReady, message).retry_after(Duration::from_secs(1))
 }
 
 impl Interceptor for Authenticator {
@@ -137,15 +154,12 @@ impl Interceptor for Authenticator {
     }
 }
 
-impl fmt::Debug for Authenticator {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Authenticator").field("keys", &self.keys).field("names", &self.names).finish_non_exhaustive()
-    }
-}
-
 /// The token of the one `authorization` header (RFC 6750, section 2.1). The name of the scheme is case-insensitive
 /// (RFC 9110, section 11.1).
-fn bearer(headers: &MetadataMap) -> Result<&str, Refusal> {
+///
+/// # Errors
+/// UNAUTHENTICATED / TOKEN_MISSING if there is none, TOKEN_INVALID if there are several, or it is something else.
+pub fn bearer(headers: &MetadataMap) -> Result<&str, Refusal> {
     let mut values = headers.get_all("authorization").iter();
     let Some(value) = values.next() else {
         return Err(Refusal::new(

@@ -3,7 +3,7 @@
 //!
 //! # Layout
 //! - [`server`]: from the listener to the service: limits, deadlines, health, reflection, drain.
-//! - [`interceptor`], [`token`], [`keys`], [`key_file`]: who calls?
+//! - [`interceptor`], [`token`], [`keys`], [`key_source`]: who calls? [`credential`]: how a service says who it is.
 //! - [`revocation`]: which sessions have ended, known without asking.
 //! - [`status`]: how a call is refused.
 //! - [`db`]: one database handle for `SQLite` and `PostgreSQL`.
@@ -12,10 +12,11 @@
 
 pub mod clock;
 pub mod config;
+pub mod credential;
 pub mod db;
 pub mod id;
 pub mod interceptor;
-pub mod key_file;
+pub mod key_source;
 pub mod keys;
 pub mod random;
 pub mod revocation;

@@ -4,7 +4,7 @@ use std::{
     fmt,
     fs::{self, File, OpenOptions},
     io::{self, Read, Write},
-    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt},
     path::Path,
 };
 
@@ -40,21 +40,49 @@ pub fn read(path: &Path) -> anyhow::Result<Zeroizing<String>> {
 /// # Errors
 /// [`io::ErrorKind::AlreadyExists`] if there is such a file, which is left as it is; else what the system says.
 pub fn create(path: &Path, content: &str) -> io::Result<()> {
-    let folder = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
+    write(path, content, |draft| {
+        // A link, unlike a rename, never replaces what is there.
+        fs::hard_link(draft, path)?;
+        fs::remove_file(draft)
+    })
+}
+
+/// Writes a secret file anew, with the owner and the mode that it has. Whoever reads it meanwhile finds the old content
+/// or the new one, and the new one is on disk when this returns.
+///
+/// # Errors
+/// If it is not there or cannot be written; it is then left as it is.
+pub fn replace(path: &Path, content: &str) -> anyhow::Result<()> {
+    let old = fs::metadata(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let written = write(path, content, |draft| {
+        fs::set_permissions(draft, old.permissions())?;
+        // Only a privileged user can give a file away; any other has made a file of its own.
+        std::os::unix::fs::chown(draft, Some(old.uid()), Some(old.gid()))?;
+        fs::rename(draft, path)
+    });
+    written.with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Writes a draft beside the file, which `publish` puts in its place.
+fn write(path: &Path, content: &str, publish: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<()> {
+    let folder = folder_of(path);
     let draft = folder.join(format!(".{}.new", BASE64_URL_SAFE_NO_PAD.encode(crate::random::bytes::<12>())));
     let written = (|| {
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
         file.write_all(content.as_bytes())?;
         file.sync_all()?;
-        // A link, unlike a rename, never replaces what is there.
-        fs::hard_link(&draft, path)?;
-        File::open(folder)?.sync_all()
+        publish(&draft)
     })();
-    fs::remove_file(&draft).or_else(|error| if written.is_err() { Ok(()) } else { Err(error) })?;
-    written
+    if written.is_err() {
+        // What went wrong is worth more than that it left something behind.
+        _ = fs::remove_file(&draft);
+    }
+    written.and_then(|()| File::open(folder)?.sync_all())
+}
+
+/// The folder that a file is in.
+pub(crate) fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// As [`create`], with an error in words for a person.

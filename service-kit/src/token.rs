@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use anyhow::Context;
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 use taskey_proto::errors::v1::ErrorReason;
@@ -31,14 +32,26 @@ const TOKEN_TYPE: &str = "at+jwt";
 /// What a token says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grant {
+    /// Which token it is: `jti`.
+    pub id: Uuid,
     /// Whose token it is: `sub`.
     pub user_id: Uuid,
     /// The session that it belongs to: `sid`.
     pub session_id: Uuid,
     /// What the user may do beyond its own affairs: `roles`.
     pub roles: Vec<String>,
+    /// When it was issued: `iat`.
+    pub issued_at: Timestamp,
     /// When it expires: `exp`.
     pub expires_at: Timestamp,
+}
+
+impl Grant {
+    /// Whether its time is over, even if the clocks of two machines are apart.
+    #[must_use]
+    pub fn has_expired(&self, now: Timestamp) -> bool {
+        self.expires_at + LEEWAY <= now
+    }
 }
 
 /// The payload of a token. Serde refuses it if a member is missing, mistyped or doubled.
@@ -74,15 +87,9 @@ struct Header<'a> {
 /// Signs the token of a grant.
 ///
 /// # Errors
-/// If the key cannot sign.
-pub fn sign(
-    keys: &KeySet,
-    names: &TokenArgs,
-    id: Uuid,
-    grant: &Grant,
-    issued_at: Timestamp,
-) -> jsonwebtoken::errors::Result<String> {
-    let key = keys.signing();
+/// If there is no key to sign with.
+pub fn sign(keys: &KeySet, names: &TokenArgs, grant: &Grant) -> anyhow::Result<String> {
+    let (key, signing) = keys.signing().context("the first key is a public one")?;
     let mut header = jsonwebtoken::Header::new(key.algorithm);
     header.typ = Some(TOKEN_TYPE.to_owned());
     header.kid = Some(key.id.clone());
@@ -91,13 +98,13 @@ pub fn sign(
         aud: names.audience.clone(),
         sub: grant.user_id.to_string(),
         sid: grant.session_id.to_string(),
-        jti: id.to_string(),
-        iat: issued_at.as_seconds(),
+        jti: grant.id.to_string(),
+        iat: grant.issued_at.as_seconds(),
         exp: grant.expires_at.as_seconds(),
         nbf: None,
         roles: grant.roles.clone(),
     };
-    jsonwebtoken::encode(&header, &claims, &key.signing)
+    Ok(jsonwebtoken::encode(&header, &claims, signing)?)
 }
 
 /// Why a token is not accepted.
@@ -105,6 +112,8 @@ pub fn sign(
 pub enum Unacceptable {
     /// Not one of ours. Why is not told.
     Invalid,
+    /// It names a key that is not known here. It may be a new one, where keys could not be heard of lately.
+    KeyUnknown,
     /// One of ours, past its time.
     Expired,
 }
@@ -112,7 +121,7 @@ pub enum Unacceptable {
 impl From<Unacceptable> for Refusal {
     fn from(fault: Unacceptable) -> Self {
         match fault {
-            Unacceptable::Invalid => {
+            Unacceptable::Invalid | Unacceptable::KeyUnknown => {
                 Self::new(Code::Unauthenticated, ErrorReason::TokenInvalid, "the access token is not valid")
             }
             Unacceptable::Expired => {
@@ -126,41 +135,56 @@ impl From<Unacceptable> for Refusal {
 /// the session has been revoked.
 ///
 /// # Errors
-/// [`Unacceptable::Expired`] if nothing but its time is wrong with the token, else [`Unacceptable::Invalid`].
+/// [`Unacceptable::Expired`] if nothing but its time is wrong with the token, [`Unacceptable::KeyUnknown`] if its key
+/// is not known, else [`Unacceptable::Invalid`].
 pub fn verify(keys: &KeySet, names: &TokenArgs, token: &str, now: Timestamp) -> Result<Grant, Unacceptable> {
     let grant = verify_ended(keys, names, token, now)?;
-    if grant.expires_at + LEEWAY <= now { Err(Unacceptable::Expired) } else { Ok(grant) }
+    if grant.has_expired(now) { Err(Unacceptable::Expired) } else { Ok(grant) }
 }
 
 /// As [`verify`], but a token past its time is accepted: enough to say which session it belonged to.
 ///
 /// # Errors
-/// [`Unacceptable::Invalid`].
+/// [`Unacceptable::Invalid`] or [`Unacceptable::KeyUnknown`].
 pub fn verify_ended(keys: &KeySet, names: &TokenArgs, token: &str, now: Timestamp) -> Result<Grant, Unacceptable> {
-    authentic_claims(keys, token).and_then(|claims| claims.check(names, now)).ok_or(Unacceptable::Invalid)
+    let parts = Parts::of(token).ok_or(Unacceptable::Invalid)?;
+    let key = Header::key(&parts.header, keys)?;
+    parts.claims(key).and_then(|claims| claims.check(names, now)).ok_or(Unacceptable::Invalid)
 }
 
-/// The claims of a token whose header names one of our keys and whose signature is right.
-fn authentic_claims(keys: &KeySet, token: &str) -> Option<Claims> {
-    if token.len() > MAX_TOKEN_BYTES {
-        return None;
+/// A token in its parts, of which only the header has been decoded.
+struct Parts<'a> {
+    /// What was signed: header and payload.
+    message: &'a str,
+    header: Vec<u8>,
+    payload: &'a str,
+    signature: &'a str,
+}
+
+impl<'a> Parts<'a> {
+    fn of(token: &'a str) -> Option<Self> {
+        if token.len() > MAX_TOKEN_BYTES {
+            return None;
+        }
+        let (message, signature) = token.rsplit_once('.')?;
+        let (header, payload) = message.split_once('.')?;
+        Some(Self { message, header: BASE64_URL_SAFE_NO_PAD.decode(header).ok()?, payload, signature })
     }
-    let (message, signature) = token.rsplit_once('.')?;
-    let (header, payload) = message.split_once('.')?;
-    let header = BASE64_URL_SAFE_NO_PAD.decode(header).ok()?;
-    let key = Header::key(&header, keys)?;
-    match jsonwebtoken::crypto::verify(signature, message.as_bytes(), &key.verifying, key.algorithm) {
-        Ok(true) => serde_json::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(payload).ok()?).ok(),
-        _ => None,
+
+    /// What it claims, if the key has signed it.
+    fn claims(&self, key: &Key) -> Option<Claims> {
+        let signed = key.has_signed(self.message, self.signature).then_some(self.payload)?;
+        serde_json::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(signed).ok()?).ok()
     }
 }
 
 impl Header<'_> {
     /// The key that a header names, if its type is right and its algorithm is that of the key.
-    fn key<'k>(header: &[u8], keys: &'k KeySet) -> Option<&'k Key> {
-        let header: Header = serde_json::from_slice(header).ok()?;
-        let key = keys.by_id(header.kid)?;
-        (header.typ == TOKEN_TYPE && header.alg.parse() == Ok(key.algorithm)).then_some(key)
+    fn key<'k>(header: &[u8], keys: &'k KeySet) -> Result<&'k Key, Unacceptable> {
+        let header: Header = serde_json::from_slice(header).map_err(|_| Unacceptable::Invalid)?;
+        let key = keys.by_id(header.kid).ok_or(Unacceptable::KeyUnknown)?;
+        let fits = header.typ == TOKEN_TYPE && header.alg.parse() == Ok(key.algorithm);
+        if fits { Ok(key) } else { Err(Unacceptable::Invalid) }
     }
 }
 
@@ -174,11 +198,12 @@ impl Claims {
             && self.nbf.is_none_or(|not_before| not_before <= latest)
             && life > 0
             && Duration::from_secs(life.unsigned_abs()) <= MAX_LIFE;
-        id::parse(&self.jti).filter(|_| in_order)?;
         Some(Grant {
+            id: id::parse(&self.jti).filter(|_| in_order)?,
             user_id: id::parse(&self.sub)?,
             session_id: id::parse(&self.sid)?,
             roles: self.roles,
+            issued_at: Timestamp::from_seconds(self.iat),
             expires_at: Timestamp::from_seconds(self.exp),
         })
     }

@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use service_kit::revocation::{Freshness, REMEMBERED, RevocationView, Verdict};
+use service_kit::{
+    clock::Clock,
+    revocation::{Freshness, MAX_SESSIONS, REMEMBERED, RevocationView, Verdict},
+    token::{self, Grant},
+};
 use tokio::time::advance;
 use uuid::Uuid;
 
@@ -10,13 +14,28 @@ const SECOND: Duration = Duration::from_secs(1);
 const ENDED: Uuid = Uuid::from_u128(1);
 const LIVE: Uuid = Uuid::from_u128(2);
 
+fn view(max_staleness: Duration) -> RevocationView {
+    RevocationView::new(max_staleness, Clock::system())
+}
+
+/// A token of a session, issued at this moment.
+fn grant(session_id: Uuid) -> Grant {
+    let (clock, id) = (Clock::system(), Uuid::nil());
+    let now = clock.now();
+    Grant { id, user_id: id, session_id, roles: Vec::new(), issued_at: now, expires_at: now + 300 * SECOND }
+}
+
+fn check(view: &RevocationView, session_id: Uuid) -> Verdict {
+    view.check(&grant(session_id))
+}
+
 fn serves(view: &RevocationView) -> bool {
-    !matches!(view.check(LIVE), Verdict::Unknown { .. })
+    check(view, LIVE) != Verdict::Unknown
 }
 
 #[tokio::test(start_paused = true)]
 async fn nothing_is_known_before_the_first_snapshot() {
-    let view = RevocationView::new(30 * SECOND);
+    let view = view(30 * SECOND);
     assert_eq!(view.freshness(), Freshness::Cold);
     assert!(!serves(&view));
     view.add([ENDED]);
@@ -26,47 +45,47 @@ async fn nothing_is_known_before_the_first_snapshot() {
 
 #[tokio::test(start_paused = true)]
 async fn a_snapshot_tells_the_live_from_the_ended() {
-    let view = RevocationView::new(30 * SECOND);
-    view.replace([ENDED]);
+    let view = view(30 * SECOND);
+    view.replace([ENDED], None);
     view.add([]);
-    assert_eq!((view.check(ENDED), view.check(LIVE)), (Verdict::Revoked, Verdict::Live));
+    assert_eq!((check(&view, ENDED), check(&view, LIVE)), (Verdict::Revoked, Verdict::Live));
     advance(7 * SECOND).await;
-    view.replace([]);
-    assert_eq!(view.check(ENDED), Verdict::Live);
+    view.replace([], None);
+    assert_eq!(check(&view, ENDED), Verdict::Live);
     view.add([ENDED]);
-    assert_eq!(view.check(ENDED), Verdict::Revoked);
+    assert_eq!(check(&view, ENDED), Verdict::Revoked);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_snapshot_alone_makes_nothing_fresh() {
-    let view = RevocationView::new(Duration::ZERO);
-    view.replace([ENDED]);
+    let view = view(Duration::ZERO);
+    view.replace([ENDED], None);
     assert_eq!(view.freshness(), Freshness::Cold);
     view.add([]);
     assert_eq!(view.freshness(), Freshness::Fresh);
     advance(4 * SECOND).await;
-    view.replace([ENDED]);
+    view.replace([ENDED], None);
     assert_eq!((view.freshness(), serves(&view)), (Freshness::Lost, false), "its peer may have gone blind");
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_was_just_heard_outlives_the_snapshot_of_a_peer_that_has_not_heard_it_yet() {
-    let view = RevocationView::new(30 * SECOND);
-    view.replace([]);
+    let view = view(30 * SECOND);
+    view.replace([], None);
     view.add([ENDED]);
     advance(6 * SECOND).await;
-    view.replace([]);
+    view.replace([], None);
     view.add([]);
-    assert_eq!(view.check(ENDED), Verdict::Revoked);
+    assert_eq!(check(&view, ENDED), Verdict::Revoked);
     advance(SECOND).await;
-    view.replace([]);
-    assert_eq!(view.check(ENDED), Verdict::Live);
+    view.replace([], None);
+    assert_eq!(check(&view, ENDED), Verdict::Live);
 }
 
 #[tokio::test(start_paused = true)]
 async fn without_heartbeats_a_view_turns_stale_and_then_lost() {
-    let view = RevocationView::new(30 * SECOND);
-    view.replace([]);
+    let view = view(30 * SECOND);
+    view.replace([], None);
     view.add([]);
     advance(3 * SECOND).await;
     assert_eq!((view.freshness(), serves(&view)), (Freshness::Fresh, true));
@@ -82,8 +101,8 @@ async fn without_heartbeats_a_view_turns_stale_and_then_lost() {
 
 #[tokio::test(start_paused = true)]
 async fn a_strict_view_serves_no_longer_than_it_is_fresh() {
-    let view = RevocationView::new(Duration::ZERO);
-    view.replace([]);
+    let view = view(Duration::ZERO);
+    view.replace([], None);
     view.add([]);
     advance(3 * SECOND).await;
     assert!(serves(&view));
@@ -93,24 +112,24 @@ async fn a_strict_view_serves_no_longer_than_it_is_fresh() {
 
 #[tokio::test(start_paused = true)]
 async fn a_revoked_session_is_remembered_as_long_as_any_token_of_it_may_live() {
-    let view = RevocationView::new(30 * SECOND);
-    view.replace([]);
+    let view = view(30 * SECOND);
+    view.replace([], None);
     view.add([ENDED]);
     advance(REMEMBERED.saturating_sub(SECOND)).await;
     view.add([]);
-    assert_eq!(view.sessions(), [ENDED]);
+    assert_eq!(view.snapshot().0, [ENDED]);
     advance(62 * SECOND).await;
     view.add([]);
-    assert!(view.sessions().is_empty());
+    assert!(view.snapshot().0.is_empty());
 }
 
 #[tokio::test(start_paused = true)]
 async fn each_change_of_freshness_is_reported_once() {
-    let view = RevocationView::new(10 * SECOND);
+    let view = view(10 * SECOND);
     let mut seen = Vec::new();
     let changes = async {
         advance(SECOND).await;
-        view.replace([]);
+        view.replace([], None);
         view.add([]);
         tokio::time::sleep(2 * SECOND).await;
         view.add([]);
@@ -124,4 +143,26 @@ async fn each_change_of_freshness_is_reported_once() {
     }
     let expected = [Freshness::Cold, Freshness::Fresh, Freshness::Stale, Freshness::Lost, Freshness::Fresh];
     assert_eq!(seen, expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn too_many_revoked_sessions_make_older_tokens_outdated_and_forget_none() {
+    let view = view(30 * SECOND);
+    view.replace([], None);
+    view.add([ENDED]);
+    let (of_ended, of_live) = (grant(ENDED), grant(LIVE));
+    view.add((0..MAX_SESSIONS).map(|number| Uuid::from_u128(1_000 + number as u128)));
+    assert_eq!(view.check(&of_ended), Verdict::Outdated, "it is no longer named");
+    assert_eq!(view.check(&of_live), Verdict::Outdated, "nobody can say any more");
+    let now = Clock::system().now();
+    let refreshed = Grant { issued_at: now + token::LEEWAY + SECOND, ..of_live };
+    assert_eq!(view.check(&refreshed), Verdict::Live, "whose session lives has a newer token");
+    view.add([LIVE]);
+    assert_eq!(view.check(&refreshed), Verdict::Revoked);
+    // Who starts over with a snapshot learns of the instant, too.
+    let (sessions, issued_before) = view.snapshot();
+    let other = self::view(30 * SECOND);
+    other.replace(sessions, issued_before);
+    other.add([]);
+    assert_eq!(other.check(&of_ended), Verdict::Outdated);
 }

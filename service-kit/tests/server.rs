@@ -11,8 +11,8 @@ use service_kit::{
     testing::call_raw,
 };
 use taskey_proto::auth::v1::{
-    AcknowledgeRevocationsRequest, AcknowledgeRevocationsResponse, GetJwksRequest, JwkSet, WatchRevocationsRequest,
-    WatchRevocationsResponse,
+    AcknowledgeRevocationsRequest, AcknowledgeRevocationsResponse, GetJwksRequest, IntrospectRequest,
+    IntrospectResponse, JwkSet, WatchRevocationsRequest, WatchRevocationsResponse,
     token_service_client::TokenServiceClient,
     token_service_server::{TokenService, TokenServiceServer},
 };
@@ -39,6 +39,10 @@ struct Stub(Answer);
 impl TokenService for Stub {
     async fn get_jwks(&self, _: Request<GetJwksRequest>) -> Result<Response<JwkSet>, Status> {
         (self.0)().await.map(Response::new)
+    }
+
+    async fn introspect(&self, _: Request<IntrospectRequest>) -> Result<Response<IntrospectResponse>, Status> {
+        Ok(Response::new(IntrospectResponse::default()))
     }
 
     async fn acknowledge_revocations(

@@ -9,9 +9,11 @@ use service_kit::{
     clock::Timestamp,
     config::TokenArgs,
     keys::KeySet,
+    status::Refusal,
     testing,
     token::{self, Grant, MAX_TOKEN_BYTES, Unacceptable},
 };
+use taskey_proto::errors::v1::ErrorReason;
 use uuid::Uuid;
 
 const SECRET: &[u8; 32] = b"thirty-two bytes to sign a token";
@@ -29,7 +31,7 @@ fn keys() -> KeySet {
     let set = json!({"keys": [key("first", SECRET), key("second", &[7; 32])]});
     fs::write(&file, set.to_string()).expect("written");
     fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).expect("changed");
-    KeySet::read(&file).expect("a key set")
+    KeySet::read(&file, Timestamp::from_seconds(NOW)).expect("a key set")
 }
 
 fn header() -> Value {
@@ -65,7 +67,8 @@ fn accepted(token: &str) {
 
 #[track_caller]
 fn invalid(token: &str) {
-    assert_eq!(verify(token), Err(Unacceptable::Invalid), "{token}");
+    let reason = verify(token).map_err(|fault| Refusal::from(fault).reason());
+    assert_eq!(reason, Err(ErrorReason::TokenInvalid), "{token}");
 }
 
 /// The good object with one member changed; `null` stands for itself.
@@ -83,12 +86,14 @@ fn without(mut object: Value, member: &str) -> String {
 fn a_signed_token_is_accepted_and_says_what_was_granted() {
     let now = Timestamp::from_seconds(NOW);
     let grant = Grant {
+        id: Uuid::from_u128(3),
         user_id: Uuid::from_u128(1),
         session_id: Uuid::from_u128(2),
         roles: vec!["admin".to_owned()],
+        issued_at: now,
         expires_at: Timestamp::from_seconds(NOW + 300),
     };
-    let token = token::sign(&keys(), &names(), Uuid::from_u128(3), &grant, now).expect("signed");
+    let token = token::sign(&keys(), &names(), &grant).expect("signed");
     assert_eq!(verify(&token), Ok(grant));
     let header = token.split('.').next().expect("a header");
     let header: Value = serde_json::from_slice(&BASE64.decode(header).expect("base64")).expect("JSON");

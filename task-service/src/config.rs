@@ -4,8 +4,9 @@ use std::{net::SocketAddr, time::Duration};
 
 use clap::Args;
 use service_kit::{
-    config::{KeyArgs, LimitArgs, PoolArgs, Switch, TokenArgs, duration, endpoint},
+    config::{LimitArgs, PoolArgs, Switch, TokenArgs, VerifierArgs, duration, endpoint},
     db::DatabaseUrl,
+    token,
 };
 use tonic::transport::Endpoint;
 
@@ -32,9 +33,9 @@ pub struct Config {
           value_delimiter = ',', value_parser = endpoint)]
     pub auth_url: Vec<Endpoint>,
 
-    /// The keys of the access tokens.
+    /// How access tokens are verified.
     #[command(flatten)]
-    pub keys: KeyArgs,
+    pub verifier: VerifierArgs,
 
     /// The names in the access tokens.
     #[command(flatten)]
@@ -61,14 +62,23 @@ pub struct Config {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Tasks")]
 pub struct TaskArgs {
-    /// How long access tokens are still accepted while revocations cannot be heard; at least 3s count
+    /// How long access tokens are still accepted while revocations cannot be heard: at most 15m, and no less than the
+    /// 3s that it takes to notice
     #[arg(long, env = "TASKEY_REVOCATION_MAX_STALENESS", default_value = "30s", value_name = "DURATION",
-          value_parser = duration)]
+          value_parser = staleness)]
     pub revocation_max_staleness: Duration,
 
     /// How long a deleted task can be undeleted before it is gone for good
     #[arg(long, env = "TASKEY_PURGE_AFTER", default_value = "30d", value_name = "DURATION", value_parser = duration)]
     pub purge_after: Duration,
+}
+
+/// Whoever waits longer than any token lives might as well not follow revocations at all.
+fn staleness(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        staleness if staleness > token::MAX_LIFE => Err("at most 15m".to_owned()),
+        staleness => Ok(staleness),
+    }
 }
 
 #[cfg(test)]
@@ -84,16 +94,32 @@ mod tests {
     }
 
     fn parse(arguments: &[&str]) -> Result<Config, clap::Error> {
-        Cli::try_parse_from(["task-service"].iter().chain(arguments)).map(|cli| cli.config)
+        let fixed = ["task-service", "--key-file", "keys.json"];
+        Cli::try_parse_from(fixed.iter().chain(arguments)).map(|cli| cli.config)
     }
 
     #[test]
-    fn every_setting_has_a_default() {
+    fn every_setting_but_the_keys_has_a_default() {
         let config = parse(&[]).expect("the defaults are good");
         assert_eq!(config.auth_url[0].uri(), "http://127.0.0.1:50051/");
         assert_eq!(config.tasks.revocation_max_staleness, Duration::from_secs(30));
         assert_eq!(config.tasks.purge_after, Duration::from_secs(30 * 24 * 3600));
         assert_eq!(config.rate_limits, Switch::On);
+    }
+
+    #[test]
+    fn a_service_token_does_without_keys() {
+        let config = |arguments: &[&str]| Cli::try_parse_from(["task-service"].iter().chain(arguments));
+        let given = config(&["--service-token-file", "token"]).expect("enough").config.verifier;
+        assert!(given.key_file.is_none() && given.service_token_file.is_some());
+        assert!(config(&[]).is_err());
+    }
+
+    #[test]
+    fn staleness_beyond_the_life_of_a_token_is_refused() {
+        for (text, good) in [("0s", true), ("15m", true), ("901s", false), ("soon", false)] {
+            assert_eq!(parse(&["--revocation-max-staleness", text]).is_ok(), good, "{text}");
+        }
     }
 
     #[test]

@@ -18,11 +18,10 @@ use service_kit::{
     config::LimitArgs,
     db::Db,
     interceptor::Authenticator,
-    key_file::KeyFile,
     random,
     revocation::{
         RevocationView,
-        follow::{follow, report},
+        follow::{Follower, report},
     },
     server::GrpcServer,
 };
@@ -30,7 +29,7 @@ use sqlx::migrate::Migrator;
 use taskey_proto::task::v1::task_service_server::TaskServiceServer;
 use tokio::{net::TcpListener, sync::watch};
 use tokio_util::sync::CancellationToken;
-use tonic::{service::interceptor::InterceptedService, transport::Endpoint};
+use tonic::service::interceptor::InterceptedService;
 
 pub mod config;
 mod error;
@@ -79,10 +78,8 @@ pub struct Server {
     db: Db,
     clock: Clock,
     page_tokens: PageTokens,
-    keys: Arc<KeyFile>,
     authenticator: Authenticator,
-    revocations: Arc<RevocationView>,
-    auth_url: Vec<Endpoint>,
+    follower: Follower,
     purge_after: Duration,
     limits: LimitArgs,
 }
@@ -93,26 +90,19 @@ impl Server {
     /// # Errors
     /// If a key file or the database is not usable. A database that is damaged or newer is left as it is.
     pub async fn open(config: Config, clock: Clock) -> anyhow::Result<Self> {
-        let keys = Arc::new(KeyFile::open(&config.keys.key_file)?);
+        let (keys, credential) = config.verifier.open(&config.tokens, &clock).await?;
         let db = Db::open(&config.database_url, "task", &MIGRATIONS, &config.pool).await?;
         let key =
             store::page_token_key(&db, &random::bytes()).await.context("cannot read the key of the page tokens")?;
-        let revocations = Arc::new(RevocationView::new(config.tasks.revocation_max_staleness));
+        let view = Arc::new(RevocationView::new(config.tasks.revocation_max_staleness, clock.clone()));
         Ok(Self {
-            authenticator: Authenticator::new(
-                Arc::clone(&keys),
-                config.tokens,
-                Arc::clone(&revocations),
-                clock.clone(),
-            ),
+            authenticator: Authenticator::new(Arc::clone(&keys), config.tokens, Arc::clone(&view), clock.clone()),
+            follower: Follower { view, keys, credential, peers: config.auth_url },
             page_tokens: PageTokens::new(&key),
-            auth_url: config.auth_url,
             purge_after: config.tasks.purge_after,
             limits: config.limits,
             db,
             clock,
-            keys,
-            revocations,
         })
     }
 
@@ -121,7 +111,7 @@ impl Server {
     /// # Errors
     /// If the listener is not usable.
     pub async fn serve(self, listener: TcpListener, shutdown: CancellationToken) -> anyhow::Result<()> {
-        let Self { db, clock, authenticator, revocations, limits, .. } = self;
+        let Self { db, clock, authenticator, follower, limits, .. } = self;
         let tasks = TaskServiceServer::new(Tasks {
             db: db.clone(),
             clock: clock.clone(),
@@ -134,14 +124,14 @@ impl Server {
 
         let (ready, is_ready) = watch::channel(false);
         let server = GrpcServer::new("task", limits, REQUEST_TIMEOUT)
-            .with(InterceptedService::new(tasks, authenticator.clone()))
+            .with(InterceptedService::new(tasks, authenticator))
             .serve(listener, is_ready, shutdown);
         let beside = async {
             tokio::join!(
-                follow(&revocations, &authenticator, &self.auth_url),
-                report("task", Arc::clone(&revocations), ready),
+                follower.run(),
+                report("task", Arc::clone(&follower.view), ready),
                 purge::repeat(&db, &clock),
-                self.keys.follow(),
+                follower.keys.follow(),
             )
         };
         // All in one task, so that nothing outlives the server.

@@ -3,6 +3,7 @@
 pub mod email;
 pub mod password;
 pub mod refresh_token;
+pub mod service_token;
 pub mod session;
 pub mod text;
 pub mod user;

@@ -6,6 +6,7 @@ use service_kit::{
 };
 use taskey_proto::auth::v1 as pb;
 use uuid::Uuid;
+use zeroize::Zeroizing;
 
 use crate::{
     error,
@@ -75,6 +76,19 @@ pub fn refresh_token(token: String) -> Result<Option<String>, Refusal> {
         violations.add("refresh_token", "is too long to be a refresh token");
     }
     violations.finish(Some(Some(token).filter(|token| !token.is_empty())))
+}
+
+/// The token that is asked about.
+///
+/// # Errors
+/// VALIDATION_FAILED if it is empty.
+pub fn introspected(request: pb::IntrospectRequest) -> Result<Zeroizing<String>, Refusal> {
+    let mut violations = Violations::default();
+    let token = Zeroizing::new(request.token);
+    if token.is_empty() {
+        violations.add("token", "must not be empty");
+    }
+    violations.finish(Some(token))
 }
 
 /// The refusal of a request without a refresh token that needs one.

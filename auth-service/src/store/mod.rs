@@ -2,5 +2,6 @@
 
 pub mod purge;
 pub mod revocations;
+pub mod service_tokens;
 pub mod sessions;
 pub mod users;

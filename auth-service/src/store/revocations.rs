@@ -1,5 +1,7 @@
 //! How sessions are revoked, and how the revocations are read.
 
+use std::time::Duration;
+
 use service_kit::{
     clock::Timestamp,
     db::{Db, Error},
@@ -10,6 +12,10 @@ use uuid::Uuid;
 
 /// Where revocations are announced to the other replicas.
 pub const CHANNEL: &str = "taskey_revocations";
+
+/// Places are in the order of the commits, and `revoked_at` is from before: a session may have a later one than the
+/// session that follows it, but not by more than a transaction can last.
+const TRANSACTION_LIMIT: Duration = Duration::from_secs(60);
 
 /// Which sessions to end.
 #[derive(Clone, Copy, Debug)]
@@ -109,10 +115,18 @@ pub async fn last_place(db: &Db) -> Result<i64, Error> {
     db_read!(db, |connection| sqlx::query_scalar(SQL).fetch_one(connection).await)
 }
 
-/// The sessions that were revoked after `since`.
-pub async fn recent(db: &Db, since: Timestamp) -> Result<Vec<Uuid>, Error> {
-    const SQL: &str = "select id from sessions where revocation is not null and revoked_at > $1";
-    db_read!(db, |connection| sqlx::query_scalar(SQL).bind(since).fetch_all(connection).await)
+/// The sessions that were revoked after `since`, but not more than `limit`: the latest, and when the last of those was
+/// revoked that are left out.
+pub async fn recent(db: &Db, since: Timestamp, limit: usize) -> Result<(Vec<Uuid>, Option<Timestamp>), Error> {
+    const SQL: &str = "
+        select id, revoked_at from sessions
+        where revocation is not null and revoked_at > $1 order by revocation desc limit $2";
+    let one_more = i64::try_from(limit + 1).unwrap_or(i64::MAX);
+    let mut rows: Vec<(Uuid, Timestamp)> =
+        db_read!(db, |connection| sqlx::query_as(SQL).bind(since).bind(one_more).fetch_all(connection).await)?;
+    let left_out = rows.split_off(limit.min(rows.len()));
+    let last = left_out.first().map(|(_, revoked_at)| *revoked_at + TRANSACTION_LIMIT);
+    Ok((rows.into_iter().map(|(id, _)| id).collect(), last))
 }
 
 /// The entries after a place, in order.

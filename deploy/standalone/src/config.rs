@@ -5,11 +5,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use auth_service::config::{PasswordArgs, SessionArgs};
+use auth_service::config::{DatabaseArgs, PasswordArgs, SessionArgs};
 use clap::Parser;
 use gateway::config::JsonArgs;
 use service_kit::{
-    config::{GatewaySecretArgs, KeyArgs, LimitArgs, PoolArgs, Switch, TokenArgs},
+    config::{GatewaySecretArgs, KeyArgs, LimitArgs, PoolArgs, Switch, TokenArgs, VerifierArgs},
     db::DatabaseUrl,
     secret_file,
     telemetry::TelemetryArgs,
@@ -110,20 +110,18 @@ impl Cli {
         // The gateway and auth-service share a process, and a secret that nobody else knows.
         let secret = Some(secret_file::Key::random());
         let gateway_secret = GatewaySecretArgs { gateway_secret_file: None, gateway_secret: secret };
-        let keys = KeyArgs { key_file: self.key_file() };
         // The gateway drains first, since its calls need the services; both must fit into the time there is.
         let limits = LimitArgs { drain_timeout: self.limits.drain_timeout / 2, ..self.limits.clone() };
         Configs {
             auth: auth_service::config::Config {
                 listen: auth,
-                database_url: self.database("auth"),
-                keys: keys.clone(),
+                database: DatabaseArgs { database_url: self.database("auth"), pool: self.pool.clone() },
+                keys: KeyArgs { key_file: self.key_file() },
                 secret_file: self.secret_file.clone(),
                 gateway: gateway_secret.clone(),
                 tokens: self.tokens.clone(),
                 sessions: self.sessions.clone(),
                 passwords: self.passwords.clone(),
-                pool: self.pool.clone(),
                 limits: limits.clone(),
                 rate_limits: self.rate_limits,
             },
@@ -131,7 +129,7 @@ impl Cli {
                 listen: task,
                 database_url: self.database("task"),
                 auth_url: vec![endpoint(auth)],
-                keys,
+                verifier: VerifierArgs { key_file: Some(self.key_file()), service_token_file: None },
                 tokens: self.tokens,
                 tasks: self.tasks,
                 pool: self.pool,

@@ -35,7 +35,7 @@ async fn serve(cli: Cli) -> anyhow::Result<()> {
 
     // What is not usable is found before anything is made.
     if !makes_keys || key_file.exists() {
-        KeySet::read(&key_file)?;
+        KeySet::read(&key_file, Clock::system().now())?;
     }
     auth_service::inspect(&configs.auth).await?;
     task_service::inspect(&configs.task).await?;

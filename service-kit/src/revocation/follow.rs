@@ -1,4 +1,4 @@
-//! Keeps a [`RevocationView`] up to date from the feed of auth-service.
+//! Keeps a [`RevocationView`], and the public keys, up to date from the feed of auth-service.
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
@@ -18,15 +18,18 @@ use tonic::{
 use uuid::Uuid;
 
 use super::{HEARTBEAT_LIMIT, RevocationView};
-use crate::{id, interceptor::Authenticator, random};
+use crate::{clock::Timestamp, credential::Credential, id, key_source::KeySource, random, token};
 
-/// How long the connection and the first answer may take.
-const CONNECT_LIMIT: Duration = Duration::from_secs(2);
+/// How long the connection and the first answer may take. Together with one and a half times the last wait it is less
+/// than the 2 s within which the view shall have recovered from the peer's return.
+const CONNECT_LIMIT: Duration = Duration::from_millis(1500);
 
-/// Waits between attempts grow from the first to the last, each with jitter, so that the view has recovered within
-/// 2 s of the peer's return.
+/// Waits between attempts grow from the first to the last, each with jitter.
 const FIRST_WAIT: Duration = Duration::from_millis(50);
-const LAST_WAIT: Duration = Duration::from_secs(1);
+const LAST_WAIT: Duration = Duration::from_millis(300);
+
+/// For so long one stream is followed. The peer ends it when the credential expires that opened it.
+const RENEW_AFTER: Duration = Duration::from_secs(token::MAX_LIFE.as_secs() - 60);
 
 /// A snapshot comes in many messages, each of which may be as large as the sender likes.
 const MAX_MESSAGE_BYTES: usize = 16 * 1024 * 1024;
@@ -34,55 +37,135 @@ const MAX_MESSAGE_BYTES: usize = 16 * 1024 * 1024;
 /// A feed that was followed for so long was a good one: the next attempt is made at once, and a new failure is told.
 const SETTLED: Duration = Duration::from_secs(5);
 
-/// Follows the feed for as long as it is awaited, and starts over with the next of `peers` whenever it breaks.
-///
-/// # Panics
-/// If there is no peer.
-pub async fn follow(view: &RevocationView, authenticator: &Authenticator, peers: &[Endpoint]) {
-    let mut wait = FIRST_WAIT;
-    let mut told = false;
-    for peer in peers.iter().cycle() {
-        let begun = Instant::now();
-        let fault = match follow_peer(view, authenticator, peer).await {
-            Ok(()) => anyhow::anyhow!("the peer ended the stream"),
-            Err(fault) => fault,
-        };
-        if begun.elapsed() > SETTLED {
-            (wait, told) = (FIRST_WAIT, false);
-        }
-        // One line when the trouble begins; the view tells when it is over.
-        if !told {
-            tracing::warn!(peer = %peer.uri(), error = format!("{fault:#}"), "the feed of revocations broke");
-            told = true;
-        }
-        tokio::time::sleep(random::jitter(wait)).await;
-        wait = (wait * 2).min(LAST_WAIT);
-    }
-    unreachable!("a verifier has at least one peer to follow");
+/// What follows the feed, and for whom.
+#[derive(Clone, Debug)]
+pub struct Follower {
+    /// The revoked sessions.
+    pub view: Arc<RevocationView>,
+    /// The keys of access tokens, where they come with the feed.
+    pub keys: Arc<KeySource>,
+    /// By what the peers know this service.
+    pub credential: Credential,
+    /// The replicas of auth-service; at least one.
+    pub peers: Vec<Endpoint>,
 }
 
-/// Follows one peer to the end of its stream, and confirms what it has heard.
-async fn follow_peer(view: &RevocationView, authenticator: &Authenticator, peer: &Endpoint) -> anyhow::Result<()> {
-    let connecting = timeout(CONNECT_LIMIT, open(authenticator, peer)).await;
-    let (client, mut feed) = connecting.context("no answer in time")??;
-    let Some((snapshot, last)) = snapshot(&mut feed).await? else { return Ok(()) };
-    view.replace(snapshot);
-    tracing::debug!(peer = %peer.uri(), "following the feed of revocations");
-    let (effective, mut heard) = watch::channel(confirmation(last));
-    heard.mark_changed();
-    let listen = async {
-        while let Some(message) = next(&mut feed).await? {
-            view.add(session_ids(&message)?);
-            if !message.revoked_session_ids.is_empty() {
-                effective.send_replace(confirmation(message));
+impl Follower {
+    /// Follows the feed for as long as it is awaited, and starts over with the next peer whenever it breaks.
+    ///
+    /// # Panics
+    /// If there is no peer.
+    pub async fn run(&self) {
+        let mut wait = FIRST_WAIT;
+        let mut told = false;
+        for peer in self.peers.iter().cycle() {
+            let begun = Instant::now();
+            let fault = match timeout(RENEW_AFTER, self.follow(peer)).await {
+                Ok(Ok(())) => anyhow::anyhow!("the peer ended the stream"),
+                Ok(Err(fault)) => fault,
+                Err(_) => continue,
+            };
+            if begun.elapsed() > SETTLED {
+                (wait, told) = (FIRST_WAIT, false);
+            }
+            // One line when the trouble begins; the view tells when it is over.
+            if !told {
+                tracing::warn!(peer = %peer.uri(), error = format!("{fault:#}"), "the feed of revocations broke");
+                told = true;
+            }
+            tokio::time::sleep(random::jitter(wait)).await;
+            wait = (wait * 2).min(LAST_WAIT);
+        }
+        unreachable!("a verifier has at least one peer to follow");
+    }
+
+    /// Follows one peer to the end of its stream, and confirms what it has heard.
+    async fn follow(&self, peer: &Endpoint) -> anyhow::Result<()> {
+        let connecting = timeout(CONNECT_LIMIT, self.open(peer)).await;
+        let (client, mut feed) = connecting.context("no answer in time")??;
+        let Some((sessions, last)) = self.snapshot(&mut feed).await? else { return Ok(()) };
+        self.view.replace(sessions, last.issued_before.map(Timestamp::from));
+        tracing::debug!(peer = %peer.uri(), "following the feed of revocations");
+        let (effective, mut heard) = watch::channel(confirmation(last));
+        heard.mark_changed();
+        let listen = async {
+            while let Some(message) = self.next(&mut feed).await? {
+                self.view.add(session_ids(&message)?);
+                if !message.revoked_session_ids.is_empty() {
+                    effective.send_replace(confirmation(message));
+                }
+            }
+            Ok(())
+        };
+        // To confirm must not delay what comes next.
+        tokio::select! {
+            ended = listen => ended,
+            failed = self.acknowledge(client, heard) => failed,
+        }
+    }
+
+    async fn open(
+        &self,
+        peer: &Endpoint,
+    ) -> anyhow::Result<(TokenServiceClient<Channel>, Streaming<WatchRevocationsResponse>)> {
+        let channel: Channel = peer.connect().await?;
+        let mut client = TokenServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
+        let request = self.signed(WatchRevocationsRequest {}).await?;
+        let feed = client.watch_revocations(request).await.map_err(|status| in_short(&status))?.into_inner();
+        Ok((client, feed))
+    }
+
+    /// A request with the credential.
+    async fn signed<T>(&self, message: T) -> anyhow::Result<Request<T>> {
+        let mut request = Request::new(message);
+        request.metadata_mut().insert("authorization", self.credential.header().await?);
+        Ok(request)
+    }
+
+    /// Gathers the snapshot, and the message that completes it, while the view goes on with what it knows.
+    async fn snapshot(
+        &self,
+        feed: &mut Streaming<WatchRevocationsResponse>,
+    ) -> anyhow::Result<Option<(HashSet<Uuid>, WatchRevocationsResponse)>> {
+        let mut sessions = HashSet::new();
+        while let Some(message) = self.next(feed).await? {
+            sessions.extend(session_ids(&message)?);
+            if message.snapshot_complete {
+                return Ok(Some((sessions, message)));
             }
         }
-        Ok(())
-    };
-    // To confirm must not delay what comes next.
-    tokio::select! {
-        ended = listen => ended,
-        failed = acknowledge(client, authenticator, heard) => failed,
+        Ok(None)
+    }
+
+    /// The next message, whose keys are in force when it is given. A peer that keeps silent for too long is taken for
+    /// dead, even if its connection still stands.
+    async fn next(
+        &self,
+        feed: &mut Streaming<WatchRevocationsResponse>,
+    ) -> anyhow::Result<Option<WatchRevocationsResponse>> {
+        let message = timeout(HEARTBEAT_LIMIT, feed.message()).await.context("no heartbeat in time")?;
+        let message = message.map_err(|status| in_short(&status))?;
+        if let Some(public) = message.as_ref().and_then(|message| message.public_keys.as_ref()) {
+            self.keys.hear(public)?;
+        }
+        Ok(message)
+    }
+
+    /// Confirms what has taken effect, the newest at a time. A failure is the peer's to bear: the stream tells whether
+    /// it lives.
+    async fn acknowledge(
+        &self,
+        mut client: TokenServiceClient<Channel>,
+        mut heard: watch::Receiver<AcknowledgeRevocationsRequest>,
+    ) -> anyhow::Result<()> {
+        while heard.changed().await.is_ok() {
+            let effective = heard.borrow_and_update().clone();
+            let request = self.signed(effective).await?;
+            if let Err(status) = client.acknowledge_revocations(request).await {
+                tracing::debug!(code = ?status.code(), "cannot confirm revocations");
+            }
+        }
+        std::future::pending().await
     }
 }
 
@@ -90,62 +173,9 @@ fn confirmation(message: WatchRevocationsResponse) -> AcknowledgeRevocationsRequ
     AcknowledgeRevocationsRequest { watch_id: message.watch_id, place: message.place }
 }
 
-/// Confirms what has taken effect, the newest at a time. A failure is the peer's to bear: the stream tells whether it
-/// lives.
-async fn acknowledge(
-    mut client: TokenServiceClient<Channel>,
-    authenticator: &Authenticator,
-    mut heard: watch::Receiver<AcknowledgeRevocationsRequest>,
-) -> anyhow::Result<()> {
-    while heard.changed().await.is_ok() {
-        let effective = heard.borrow_and_update().clone();
-        let request = with_credential(authenticator, effective)?;
-        if let Err(status) = client.acknowledge_revocations(request).await {
-            tracing::debug!(code = ?status.code(), "cannot confirm revocations");
-        }
-    }
-    std::future::pending().await
-}
-
-async fn open(
-    authenticator: &Authenticator,
-    peer: &Endpoint,
-) -> anyhow::Result<(TokenServiceClient<Channel>, Streaming<WatchRevocationsResponse>)> {
-    let channel: Channel = peer.connect().await?;
-    let mut client = TokenServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
-    let request = with_credential(authenticator, WatchRevocationsRequest {})?;
-    let feed = client.watch_revocations(request).await.map_err(|status| in_short(&status))?.into_inner();
-    Ok((client, feed))
-}
-
 /// What a status says, without the sources that tonic writes out.
 fn in_short(status: &Status) -> anyhow::Error {
     anyhow::anyhow!("{:?}: {}", status.code(), status.message())
-}
-
-fn with_credential<T>(authenticator: &Authenticator, message: T) -> anyhow::Result<Request<T>> {
-    let mut request = Request::new(message);
-    request.metadata_mut().insert("authorization", authenticator.verifier_credential()?);
-    Ok(request)
-}
-
-/// Gathers the snapshot, and the message that completes it, while the view goes on with what it knows.
-async fn snapshot(
-    feed: &mut Streaming<WatchRevocationsResponse>,
-) -> anyhow::Result<Option<(HashSet<Uuid>, WatchRevocationsResponse)>> {
-    let mut sessions = HashSet::new();
-    while let Some(message) = next(feed).await? {
-        sessions.extend(session_ids(&message)?);
-        if message.snapshot_complete {
-            return Ok(Some((sessions, message)));
-        }
-    }
-    Ok(None)
-}
-
-/// The next message. A peer that keeps silent for too long is taken for dead, even if its connection still stands.
-async fn next(feed: &mut Streaming<WatchRevocationsResponse>) -> anyhow::Result<Option<WatchRevocationsResponse>> {
-    timeout(HEARTBEAT_LIMIT, feed.message()).await.context("no heartbeat in time")?.map_err(|status| in_short(&status))
 }
 
 fn session_ids(message: &WatchRevocationsResponse) -> anyhow::Result<Vec<Uuid>> {

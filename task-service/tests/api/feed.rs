@@ -2,10 +2,10 @@
 
 use std::{collections::HashSet, net::SocketAddr, sync::Arc, time::Duration};
 
-use service_kit::{clock::Clock, config::TokenArgs, interceptor::ROLE_VERIFIER, keys::KeySet, token};
+use service_kit::{clock::Clock, config::TokenArgs, credential::ROLE_VERIFIER, keys::KeySet, token};
 use taskey_proto::auth::v1::{
-    AcknowledgeRevocationsRequest, AcknowledgeRevocationsResponse, GetJwksRequest, JwkSet, WatchRevocationsRequest,
-    WatchRevocationsResponse,
+    AcknowledgeRevocationsRequest, AcknowledgeRevocationsResponse, GetJwksRequest, IntrospectRequest,
+    IntrospectResponse, JwkSet, WatchRevocationsRequest, WatchRevocationsResponse,
     token_service_server::{TokenService, TokenServiceServer},
 };
 use tokio::{
@@ -80,6 +80,10 @@ impl TokenService for FakeAuth {
 
     async fn get_jwks(&self, _request: Request<GetJwksRequest>) -> Result<Response<JwkSet>, Status> {
         Ok(Response::new(JwkSet::default()))
+    }
+
+    async fn introspect(&self, _request: Request<IntrospectRequest>) -> Result<Response<IntrospectResponse>, Status> {
+        Err(Status::unimplemented("no task-service asks"))
     }
 
     async fn acknowledge_revocations(

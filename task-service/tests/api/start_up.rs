@@ -66,7 +66,7 @@ fn a_file_that_is_no_database_is_refused_and_left_as_it_is() {
     keys::generate(NewKey::Hs256, &folder.path().join("keys.json")).expect("a key file");
     let file = folder.path().join("task.db");
     fs::write(&file, "not a database").expect("a file");
-    refuses(folder.path(), &[], "task.db");
+    refuses(folder.path(), &["--key-file", "keys.json"], "task.db");
     assert_eq!(fs::read_to_string(&file).expect("the file"), "not a database");
 }
 
@@ -77,7 +77,7 @@ fn plaintext_beyond_loopback_is_refused() {
     let output = Command::new(env!("CARGO_BIN_EXE_task-service"))
         .current_dir(folder.path())
         .env_clear()
-        .args(["--listen", "0.0.0.0:0"])
+        .args(["--listen", "0.0.0.0:0", "--key-file", "keys.json"])
         .output()
         .expect("the program runs");
     assert!(!output.status.success());

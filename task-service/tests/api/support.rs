@@ -78,7 +78,7 @@ impl Service {
     async fn launch(database: &TestDatabase, flags: &[&str], time: (Clock, Hands), feed_speaks: bool) -> Self {
         let (clock, hands) = time;
         let key_file = database.key_file();
-        let keys = Arc::new(KeySet::read(&key_file).expect("the key file is good"));
+        let keys = Arc::new(KeySet::read(&key_file, clock.now()).expect("the key file is good"));
         let feed = Feed::start(Arc::clone(&keys), names(), clock.clone(), feed_speaks).await;
         let (auth_url, key_file) = (format!("http://{}", feed.address), key_file.display().to_string());
         let usual =
@@ -147,12 +147,14 @@ impl Bearer {
     fn header(&self) -> String {
         let now = self.clock.now();
         let grant = Grant {
+            id: self.clock.new_id(),
             user_id: self.user_id,
             session_id: self.session_id,
             roles: Vec::new(),
+            issued_at: now,
             expires_at: now + Duration::from_secs(300),
         };
-        let token = token::sign(&self.keys, &names(), self.clock.new_id(), &grant, now).expect("the key signs");
+        let token = token::sign(&self.keys, &names(), &grant).expect("the key signs");
         format!("Bearer {token}")
     }
 }
