@@ -1,6 +1,6 @@
 //! The feed of revocations: what a verifier hears.
 
-use std::{slice, sync::Arc, time::Duration};
+use std::{collections::HashSet, slice, sync::Arc, time::Duration};
 
 use service_kit::{
     assert_refused,
@@ -8,18 +8,20 @@ use service_kit::{
     config::TokenArgs,
     credential::Credential,
     key_source::{KeySource, Purpose},
+    keys::{self, NewKey},
     on_each_database,
     revocation::HEARTBEAT_LIMIT,
     testing::TestDatabase,
 };
 use taskey_proto::auth::v1::{
     AcknowledgeRevocationsRequest, GetJwksRequest, LogoutRequest, WatchRevocationsRequest, WatchRevocationsResponse,
+    token_service_client::TokenServiceClient,
 };
 use tokio::time::{Instant, timeout};
-use tonic::{Request, Streaming};
+use tonic::{Request, Streaming, transport::Endpoint};
 
 mod support;
-use support::{Server, bearer};
+use support::{PASSWORD, Server, bearer};
 
 on_each_database! {
     the_feed_begins_with_a_complete_snapshot,
@@ -28,18 +30,23 @@ on_each_database! {
     a_logout_waits_until_the_verifiers_have_confirmed,
     the_feed_has_a_heartbeat_every_second,
     the_feed_is_open_to_verifiers_alone,
+    a_watcher_that_reads_too_slowly_is_cut_off_and_disturbs_no_other,
+    new_public_keys_are_told_to_those_who_watch,
     the_feed_ends_with_the_server,
     a_shared_key_is_in_no_public_key_set,
     public_keys_are_served_to_anyone,
+}
+
+fn names() -> TokenArgs {
+    TokenArgs { issuer: "taskey".to_owned(), audience: "taskey".to_owned() }
 }
 
 /// The credential that a service with the shared key makes for itself.
 async fn verifier(database: &TestDatabase) -> Request<WatchRevocationsRequest> {
     let clock = Clock::system();
     let keys = Arc::new(KeySource::file(&database.key_file(), Purpose::Sign, clock.clone()).expect("keys"));
-    let names = TokenArgs { issuer: "taskey".to_owned(), audience: "taskey".to_owned() };
     let mut request = Request::new(WatchRevocationsRequest {});
-    let header = Credential::Minted { keys, names, clock }.header().await.expect("signed");
+    let header = Credential::Minted { keys, names: names(), clock }.header().await.expect("signed");
     request.metadata_mut().insert("authorization", header);
     request
 }
@@ -195,6 +202,64 @@ async fn the_feed_is_open_to_verifiers_alone(database: TestDatabase) {
     server.stop().await;
 }
 
+async fn a_watcher_that_reads_too_slowly_is_cut_off_and_disturbs_no_other(database: TestDatabase) {
+    let server = Server::start_with(database, &["--password-memory-kib", "8", "--password-passes", "1"]).await;
+    server.sign_up("ann@example.com").await.expect("signed up");
+    let mut reader = watch(&server).await;
+    snapshot(&mut reader).await;
+    // It takes next to nothing from the connection until it reads.
+    let endpoint = Endpoint::from_shared(format!("http://{}", server.address)).expect("a URL");
+    let narrow = endpoint.initial_stream_window_size(128).connect().await.expect("connected");
+    let request = verifier(&server.database).await;
+    let mut sleeper = TokenServiceClient::new(narrow).watch_revocations(request).await.expect("let in").into_inner();
+
+    let mut ended = HashSet::new();
+    for _ in 0..400 {
+        let pair = server.login("ann@example.com", PASSWORD).await.expect("logged in");
+        server.logout(&pair.refresh_token).await.expect("logged out");
+        // How soon is another test's question.
+        while !next(&mut reader).await.revoked_session_ids.contains(&pair.session_id) {}
+        ended.insert(pair.session_id);
+    }
+    let cut_off = async {
+        loop {
+            if let Err(status) = sleeper.message().await {
+                return status;
+            }
+        }
+    };
+    let status = timeout(Duration::from_secs(10), cut_off).await.expect("cut off");
+    assert_refused!(Err::<(), _>(status), ResourceExhausted, "OVERLOADED");
+    let again: HashSet<_> = snapshot(&mut watch(&server).await).await.into_iter().collect();
+    assert_eq!(again, ended, "it starts over with a snapshot");
+    server.stop().await;
+}
+
+async fn new_public_keys_are_told_to_those_who_watch(database: TestDatabase) {
+    let file = database.folder().join("ed.json");
+    keys::generate(NewKey::EdDsa, &file).expect("a key file");
+    let server = Server::start_with(database, &["--key-file", file.to_str().expect("UTF-8")]).await;
+    let (clock, names) = (Clock::system(), names());
+    let source = Arc::new(KeySource::file(&file, Purpose::Sign, clock.clone()).expect("keys"));
+    let header = Credential::Minted { keys: source, names, clock: clock.clone() }.header().await.expect("signed");
+    let mut request = Request::new(WatchRevocationsRequest {});
+    request.metadata_mut().insert("authorization", header);
+    let mut feed = server.token().watch_revocations(request).await.expect("let in").into_inner();
+    let old = next(&mut feed).await.public_keys.expect("with the snapshot").keys;
+    assert_eq!(old.len(), 1);
+    keys::rotate(&file, None, Duration::ZERO, &clock).expect("rotated");
+    let news = async {
+        loop {
+            if let Some(public) = next(&mut feed).await.public_keys {
+                return public.keys;
+            }
+        }
+    };
+    let new = timeout(Duration::from_secs(20), news).await.expect("told");
+    assert_eq!((new.len(), &new[1]), (2, &old[0]));
+    server.stop().await;
+}
+
 async fn the_feed_ends_with_the_server(database: TestDatabase) {
     let server = Server::start(database).await;
     let mut feed = watch(&server).await;
@@ -212,7 +277,7 @@ async fn a_shared_key_is_in_no_public_key_set(database: TestDatabase) {
 
 async fn public_keys_are_served_to_anyone(database: TestDatabase) {
     let file = database.folder().join("ed.json");
-    service_kit::keys::generate(service_kit::keys::NewKey::EdDsa, &file).expect("a key file");
+    keys::generate(NewKey::EdDsa, &file).expect("a key file");
     let server = Server::start_with(database, &["--key-file", file.to_str().expect("UTF-8")]).await;
     let keys = server.token().get_jwks(GetJwksRequest {}).await.expect("told").into_inner().keys;
     let kinds: Vec<_> = keys.iter().map(|key| (&key.kty[..], &key.crv[..], &key.alg[..], key.x.len())).collect();

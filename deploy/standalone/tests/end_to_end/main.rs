@@ -2,6 +2,7 @@
 
 mod every_rpc;
 mod faults;
+mod keys;
 mod processes;
 mod program;
 mod readme;
