@@ -2,12 +2,16 @@
 
 use std::time::Duration;
 
+use metrics_util::debugging::DebuggingRecorder;
 use service_kit::{
     clock::Clock,
     revocation::{Freshness, MAX_SESSIONS, REMEMBERED, RevocationView, Verdict},
     token::{self, Grant},
 };
-use tokio::time::advance;
+use tokio::{
+    task::yield_now,
+    time::{advance, sleep},
+};
 use uuid::Uuid;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -165,4 +169,53 @@ async fn too_many_revoked_sessions_make_older_tokens_outdated_and_forget_none() 
     other.replace(sessions, issued_before);
     other.add([]);
     assert_eq!(other.check(&of_ended), Verdict::Outdated);
+}
+
+#[tokio::test(start_paused = true)]
+async fn states_and_what_was_checked_in_them_are_counted() {
+    let recorder = DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    let _counting = metrics::set_default_local_recorder(&recorder);
+    let view = view(30 * SECOND);
+    let entered = |_| {};
+    let states = async {
+        // Cold until now, and fresh.
+        yield_now().await;
+        assert!(!serves(&view));
+        view.replace([ENDED], None);
+        view.add([]);
+        yield_now().await;
+        assert!(serves(&view));
+        // Stale, and lost.
+        sleep(10 * SECOND).await;
+        assert!(serves(&view) && serves(&view));
+        sleep(30 * SECOND).await;
+        assert!(!serves(&view));
+    };
+    tokio::select! {
+        () = view.watch_freshness(entered) => {}
+        () = states => {}
+    }
+    let mut counted: Vec<_> = snapshotter
+        .snapshot()
+        .into_vec()
+        .into_iter()
+        .map(|(key, _, _, value)| {
+            let label = key.key().labels().map(|label| label.value().to_owned()).collect::<String>();
+            let name = key.key().name().trim_start_matches("taskey_").to_owned();
+            (name, label, format!("{value:?}"))
+        })
+        .collect();
+    counted.sort();
+    let expected = [
+        ("revocation_state_entered_total", "cold", "Counter(1)"),
+        ("revocation_state_entered_total", "fresh", "Counter(1)"),
+        ("revocation_state_entered_total", "lost", "Counter(1)"),
+        ("revocation_state_entered_total", "stale", "Counter(1)"),
+        ("revoked_sessions", "", "Gauge(1.0)"),
+        ("tokens_checked_without_fresh_revocations_total", "cold", "Counter(1)"),
+        ("tokens_checked_without_fresh_revocations_total", "lost", "Counter(1)"),
+        ("tokens_checked_without_fresh_revocations_total", "stale", "Counter(2)"),
+    ];
+    assert_eq!(counted, expected.map(|(name, label, value)| (name.to_owned(), label.to_owned(), value.to_owned())));
 }

@@ -1,11 +1,6 @@
 //! New keys, and how one takes the place of another.
 
-use std::{
-    fs::File,
-    path::{Path, PathBuf},
-    thread,
-    time::Duration,
-};
+use std::{fs::File, path::Path, thread, time::Duration};
 
 use anyhow::Context;
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
@@ -96,7 +91,7 @@ pub fn rotate(path: &Path, kind: Option<NewKey>, publish_for: Duration, clock: &
 }
 
 /// The file as it stands, if the services can use it.
-fn read(path: &PathBuf, clock: &Clock) -> anyhow::Result<JwkSet> {
+fn read(path: &Path, clock: &Clock) -> anyhow::Result<JwkSet> {
     let keys = KeySet::read(path, clock.now())?;
     anyhow::ensure!(keys.signing().is_some(), "{} holds no private key to rotate", path.display());
     JwkSet::parse(&secret_file::read(path)?)

@@ -248,7 +248,7 @@ async fn rotate_in_mid_load(kind: NewKey) {
     while let Some(ended) = people.join_next().await {
         ended.expect("no panic");
     }
-    let failures = failures.lock().expect("no panic");
+    let failures = std::mem::take(&mut *failures.lock().expect("no panic"));
     assert!(
         failures.is_empty(),
         "{} of {} calls: {:?}",
