@@ -2,7 +2,10 @@
 
 use anyhow::{Context, bail, ensure};
 use http::{Method, uri::PathAndQuery};
-use prost_reflect::{DescriptorPool, DynamicMessage, FieldDescriptor, MessageDescriptor, MethodDescriptor};
+use prost_reflect::{
+    DescriptorPool, DynamicMessage, FieldDescriptor, MessageDescriptor, MethodDescriptor,
+    prost_types::{MethodOptions, method_options::IdempotencyLevel},
+};
 
 use crate::{
     backend::Backend,
@@ -29,6 +32,9 @@ pub struct Route {
     pub variables: Vec<PathVariable>,
     /// What the body gives.
     pub body: BodyRule,
+    /// Whether the body may be a form, as OAuth has it (RFC 7662, section 2.1). Only where nothing is changed: a
+    /// browser sends forms to other sites without asking them.
+    pub takes_form: bool,
     /// The field of the response that is the body of the answer; none: the whole response is.
     pub response_body: Option<FieldDescriptor>,
     /// The field that takes the mask of a PATCH.
@@ -124,12 +130,14 @@ fn bind(
         let is_mask = field.kind().as_message().is_some_and(|of| of.full_name() == "google.protobuf.FieldMask");
         is_mask && http_method == MethodPattern::Only(Method::PATCH) && matches!(body, BodyRule::Field(_))
     });
+    let level = method.method_descriptor_proto().options.as_ref().map(MethodOptions::idempotency_level);
     let route = Route {
         rpc: format!("/{}/{}", method.parent_service().full_name(), method.name()).parse()?,
         backend: backend.clone(),
         variables: variables(&template, &input)?,
         input,
         output,
+        takes_form: matches!(body, BodyRule::Whole) && level == Some(IdempotencyLevel::NoSideEffects),
         body,
         response_body,
         mask,

@@ -37,6 +37,17 @@ pub struct Input<'a> {
     pub query: &'a str,
     /// The body; empty if there is none.
     pub body: &'a [u8],
+    /// What the body is written in.
+    pub format: Format,
+}
+
+/// What a body is written in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// JSON in UTF-8.
+    Json,
+    /// `application/x-www-form-urlencoded`, which is written as a query is.
+    Form,
 }
 
 /// Reads the body of a request. What is larger than the limit is not read to its end.
@@ -63,28 +74,34 @@ where
     }
 }
 
-/// Checks that a body says it is JSON in UTF-8, or says nothing.
+/// What a body says that it is written in; one that says nothing is JSON.
 ///
 /// # Errors
-/// 415 if it says anything else.
-pub fn check_content_type(headers: &HeaderMap) -> Result<(), Failure> {
+/// 415 if it is anything that the route does not take.
+pub fn format(headers: &HeaderMap, route: &Route) -> Result<Format, Failure> {
     let types: Vec<_> = headers.get_all(header::CONTENT_TYPE).iter().collect();
-    let good = match types[..] {
-        [] => true,
-        [only] => only.to_str().is_ok_and(is_json),
-        _ => false,
-    };
-    if good {
-        return Ok(());
+    match types[..] {
+        [] => return Ok(Format::Json),
+        [only] if only.to_str().is_ok_and(is_json) => return Ok(Format::Json),
+        [only] if route.takes_form && only.to_str().is_ok_and(is_form) => return Ok(Format::Form),
+        _ => {}
     }
     let refusal = malformed("the body must be JSON in UTF-8: send content-type: application/json");
     Err(Failure::from(refusal).with_http(http::StatusCode::UNSUPPORTED_MEDIA_TYPE))
 }
 
 fn is_json(content_type: &str) -> bool {
+    is_utf8_of("application/json", content_type)
+}
+
+fn is_form(content_type: &str) -> bool {
+    is_utf8_of("application/x-www-form-urlencoded", content_type)
+}
+
+fn is_utf8_of(expected: &str, content_type: &str) -> bool {
     let mut parts = content_type.split(';').map(str::trim);
     let essence = parts.next().unwrap_or_default();
-    essence.eq_ignore_ascii_case("application/json")
+    essence.eq_ignore_ascii_case(expected)
         && parts.filter_map(|parameter| parameter.split_once('=')).all(|(name, value)| {
             !name.eq_ignore_ascii_case("charset") || value.trim_matches('"').eq_ignore_ascii_case("utf-8")
         })
@@ -96,8 +113,9 @@ fn is_json(content_type: &str) -> bool {
 /// `MALFORMED_REQUEST` if the body is not JSON or there is one where none is taken; `VALIDATION_FAILED` with the field
 /// that is at fault.
 pub fn to_message(route: &Route, input: Input<'_>, limits: JsonLimits) -> Result<DynamicMessage, Refusal> {
-    let body = parse(route, input.body, limits)?;
+    let body = if input.format == Format::Json { parse(route, input.body, limits)? } else { None };
     let mut message = match (&route.body, &body) {
+        _ if input.format == Format::Form => from_form(route, input.body, limits)?,
         (BodyRule::Whole, Some(json)) => message::from_json(&route.input, json, limits.max_depth)?,
         _ => DynamicMessage::new(route.input.clone()),
     };
@@ -116,6 +134,14 @@ pub fn to_message(route: &Route, input: Input<'_>, limits: JsonLimits) -> Result
         let text = text.map_err(|error| Fault::new(error.to_string()).in_field(&field.name()))?;
         field.put(&mut message, &text)?;
     }
+    Ok(message)
+}
+
+/// The message that a form makes.
+fn from_form(route: &Route, form: &[u8], limits: JsonLimits) -> Result<DynamicMessage, Refusal> {
+    let form = std::str::from_utf8(form).map_err(|_| malformed("the form is not UTF-8"))?;
+    let mut message = DynamicMessage::new(route.input.clone());
+    parameter::read_query(&mut message, form, limits.max_depth, |_| None)?;
     Ok(message)
 }
 

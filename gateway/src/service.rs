@@ -25,7 +25,7 @@ use crate::{
     etag,
     failure::Failure,
     headers, health,
-    request::{Input, JsonLimits, check_content_type, read_body, to_message},
+    request::{Format, Input, JsonLimits, format, read_body, to_message},
     response,
     router::{Miss, Router},
 };
@@ -118,11 +118,11 @@ impl Inner {
         let found = self.router.find(&request.method, request.uri.path()).map_err(refuse_path)?;
         let route = found.target;
         let body = read_body(body, self.json).await?;
-        if !body.is_empty() && !matches!(route.body, BodyRule::None) {
-            check_content_type(&request.headers)?;
-        }
+        let has_body = !body.is_empty() && !matches!(route.body, BodyRule::None);
+        let format = if has_body { format(&request.headers, route)? } else { Format::Json };
         let query = request.uri.query().unwrap_or_default();
-        let mut message = to_message(route, Input { segments: &found.segments, query, body: &body }, self.json)?;
+        let input = Input { segments: &found.segments, query, body: &body, format };
+        let mut message = to_message(route, input, self.json)?;
         let by_header = etag::put_if_match(route, &request.headers, &mut message)?;
         let metadata = headers::metadata(request, id, &route.backend);
         let (rpc, output) = (route.rpc.clone(), route.output.clone());

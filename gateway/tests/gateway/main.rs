@@ -5,6 +5,7 @@
 mod bindings;
 mod bodies;
 mod errors;
+mod forms;
 mod forwarding;
 mod masks;
 mod paths;
