@@ -113,20 +113,39 @@ async fn the_tour_with_curl_is_as_the_readme_shows_it() {
     }
 }
 
+fn free_ports() -> [u16; 3] {
+    let free = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").expect("a free port"));
+    free.map(|listener| listener.local_addr().expect("an address").port())
+}
+
 #[test]
 fn the_services_run_apart_as_the_readme_shows_it() {
     if !tools_are_there(&["curl"]) {
         return;
     }
-    let folder = folder();
-    let free = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").expect("a free port"));
-    let ports = free.map(|listener| listener.local_addr().expect("an address").port());
+    let (folder, ports) = (folder(), free_ports());
     let mut steps = steps("As services of their own");
     // The programs run in the background; this is how the test knows that they work, and ends them.
     let commands = "for i in $(seq 600); do curl -sf localhost:8080/readyz && break; sleep 0.1; done; kill $(jobs -p)";
     steps.push(Step { commands: commands.to_owned(), output: None });
     let outputs = run(folder.path(), &steps, ports);
     assert_eq!(outputs[1], r#"{"status":"SERVING"}"#, "{}", outputs[0]);
+}
+
+#[test]
+fn the_services_run_without_a_shared_key_as_the_readme_shows_it() {
+    if !tools_are_there(&["curl", "jq"]) {
+        return;
+    }
+    let (folder, ports) = (folder(), free_ports());
+    let mut steps = steps("Without a shared key");
+    steps.push(Step { commands: "kill $(jobs -p)".to_owned(), output: None });
+    for (step, output) in steps.iter().zip(run(folder.path(), &steps, ports)) {
+        let expected = step.output.as_deref().unwrap_or_default();
+        // The programs in the background print there, too.
+        let beside = step.commands.contains(" &\n") && output.contains(expected);
+        assert!(beside || matches(&output, expected), "{}\nprinted\n{output}\nnot\n{expected}", step.commands);
+    }
 }
 
 #[test]
