@@ -4,7 +4,6 @@ use std::{
     io::{self, Write},
     path::PathBuf,
     process::ExitCode,
-    sync::Arc,
     time::Duration,
 };
 
@@ -12,12 +11,7 @@ use anyhow::Context;
 use clap::{Args, Parser, ValueEnum, error::ErrorKind};
 use tonic::transport::{Endpoint, Uri};
 
-use crate::{
-    clock::Clock,
-    credential::Credential,
-    key_source::{KeySource, Purpose},
-    secret_file,
-};
+use crate::secret_file;
 
 /// Reads the settings of a program, or ends it: with 0 after `--help` or `--version`, and with one clear line and
 /// exit code 2 if a setting is wrong.
@@ -139,42 +133,6 @@ pub struct KeyArgs {
     /// The keys of the access tokens: a JWK Set (RFC 7517) that nobody else may read (mode 0600)
     #[arg(long, env = "TASKEY_KEY_FILE", value_name = "FILE", default_value = "keys.json")]
     pub key_file: PathBuf,
-}
-
-/// How a service verifies access tokens, and says who it is when it follows revocations.
-#[derive(Args, Clone, Debug)]
-#[command(next_help_heading = "Tokens")]
-pub struct VerifierArgs {
-    /// The keys of the access tokens: a JWK Set (RFC 7517) that nobody else may read (mode 0600). Not needed where
-    /// tokens are signed with EdDSA: the public keys come with the revocations
-    #[arg(long, env = "TASKEY_KEY_FILE", value_name = "FILE", required_unless_present = "service_token_file")]
-    pub key_file: Option<PathBuf>,
-
-    /// The token by which auth-service knows this service, as printed by `auth-service tokens issue-service`, in a file
-    /// that nobody else may read (mode 0600). Not needed with a key that signs
-    #[arg(long, env = "TASKEY_SERVICE_TOKEN_FILE", value_name = "FILE")]
-    pub service_token_file: Option<PathBuf>,
-}
-
-impl VerifierArgs {
-    /// The keys, and what this service shows.
-    ///
-    /// # Errors
-    /// If a file cannot be used.
-    pub async fn open(&self, names: &TokenArgs, clock: &Clock) -> anyhow::Result<(Arc<KeySource>, Credential)> {
-        let purpose = if self.service_token_file.is_some() { Purpose::Verify } else { Purpose::Sign };
-        let keys = match &self.key_file {
-            Some(file) => KeySource::file(file, purpose, clock.clone())?,
-            None => KeySource::feed(),
-        };
-        let keys = Arc::new(keys);
-        let credential = match &self.service_token_file {
-            Some(file) => Credential::Given(file.clone()),
-            None => Credential::Minted { keys: Arc::clone(&keys), names: names.clone(), clock: clock.clone() },
-        };
-        credential.header().await?;
-        Ok((keys, credential))
-    }
 }
 
 /// What the gateway and auth-service both know, so that auth-service believes what the gateway says of its callers.

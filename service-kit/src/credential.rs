@@ -3,13 +3,14 @@
 use std::{path::PathBuf, sync::Arc};
 
 use anyhow::Context;
+use clap::Args;
 use tokio::task::spawn_blocking;
 use tonic::metadata::{Ascii, MetadataValue};
 
 use crate::{
     clock::Clock,
     config::TokenArgs,
-    key_source::KeySource,
+    key_source::{KeySource, Purpose},
     secret_file,
     token::{self, Grant},
 };
@@ -64,4 +65,40 @@ fn mint(keys: &KeySource, names: &TokenArgs, clock: &Clock) -> anyhow::Result<St
         expires_at: now + token::MAX_LIFE,
     };
     token::sign(keys.current().context("there is no key yet")?.as_ref(), names, &grant)
+}
+
+/// How a service verifies access tokens, and says who it is when it follows revocations.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Tokens")]
+pub struct VerifierArgs {
+    /// The keys of the access tokens: a JWK Set (RFC 7517) that nobody else may read (mode 0600). Not needed where
+    /// tokens are signed with EdDSA: the public keys come with the revocations
+    #[arg(long, env = "TASKEY_KEY_FILE", value_name = "FILE", required_unless_present = "service_token_file")]
+    pub key_file: Option<PathBuf>,
+
+    /// The token by which auth-service knows this service, as printed by `auth-service tokens issue-service`, in a file
+    /// that nobody else may read (mode 0600). Not needed with a key that signs
+    #[arg(long, env = "TASKEY_SERVICE_TOKEN_FILE", value_name = "FILE")]
+    pub service_token_file: Option<PathBuf>,
+}
+
+impl VerifierArgs {
+    /// The keys, and what this service shows.
+    ///
+    /// # Errors
+    /// If a file cannot be used.
+    pub async fn open(&self, names: &TokenArgs, clock: &Clock) -> anyhow::Result<(Arc<KeySource>, Credential)> {
+        let purpose = if self.service_token_file.is_some() { Purpose::Verify } else { Purpose::Sign };
+        let keys = match &self.key_file {
+            Some(file) => KeySource::file(file, purpose, clock.clone())?,
+            None => KeySource::feed(),
+        };
+        let keys = Arc::new(keys);
+        let credential = match &self.service_token_file {
+            Some(file) => Credential::Given(file.clone()),
+            None => Credential::Minted { keys: Arc::clone(&keys), names: names.clone(), clock: clock.clone() },
+        };
+        credential.header().await?;
+        Ok((keys, credential))
+    }
 }

@@ -4,7 +4,8 @@ use std::{net::SocketAddr, time::Duration};
 
 use clap::Args;
 use service_kit::{
-    config::{LimitArgs, PoolArgs, Switch, TokenArgs, VerifierArgs, duration, endpoint},
+    config::{LimitArgs, PoolArgs, Switch, TokenArgs, duration, endpoint},
+    credential::VerifierArgs,
     db::DatabaseUrl,
     token,
 };

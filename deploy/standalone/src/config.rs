@@ -9,7 +9,8 @@ use auth_service::config::{DatabaseArgs, PasswordArgs, SessionArgs};
 use clap::Parser;
 use gateway::config::JsonArgs;
 use service_kit::{
-    config::{GatewaySecretArgs, KeyArgs, LimitArgs, PoolArgs, Switch, TokenArgs, VerifierArgs},
+    config::{GatewaySecretArgs, KeyArgs, LimitArgs, PoolArgs, Switch, TokenArgs},
+    credential::VerifierArgs,
     db::DatabaseUrl,
     secret_file,
     telemetry::TelemetryArgs,
