@@ -175,8 +175,11 @@ fn is_unavailable(error: &sqlx::Error) -> bool {
         | sqlx::Error::WorkerCrashed => true,
         sqlx::Error::Database(error) => match error.try_downcast_ref::<sqlx::postgres::PgDatabaseError>() {
             // PostgreSQL, appendix A: connection exception, insufficient resources, operator intervention, system
-            // error, read-only (a server that is failing over), serialization failure and deadlock.
-            Some(error) => ["08", "53", "57", "58", "25006", "40"].iter().any(|class| error.code().starts_with(class)),
+            // error, read-only (a server that is failing over), a transaction that took too long (we had stopped),
+            // serialization failure and deadlock.
+            Some(error) => ["08", "53", "57", "58", "25006", "25P03", "25P04", "40"]
+                .iter()
+                .any(|class| error.code().starts_with(class)),
             // SQLite result codes: BUSY, LOCKED, READONLY, IOERR, FULL, CANTOPEN. The primary code is the low byte.
             None => error
                 .code()

@@ -111,8 +111,11 @@ impl Held {
     pub fn give_back<T>(mut self, outcome: Result<T, Error>) -> Result<T, Error> {
         let usable = match &outcome {
             Ok(_) | Err(Error::Sqlx(sqlx::Error::RowNotFound | sqlx::Error::ColumnDecode { .. })) => true,
-            // The server has refused the statement; unless it ends the connection (class 57, operator intervention).
-            Err(Error::Sqlx(sqlx::Error::Database(error))) => !error.code().is_some_and(|code| code.starts_with("57")),
+            // The server has refused the statement; unless it ends the connection (class 57, operator intervention,
+            // or a transaction that took too long).
+            Err(Error::Sqlx(sqlx::Error::Database(error))) => {
+                !error.code().is_some_and(|code| ["57", "25P03", "25P04"].iter().any(|class| code.starts_with(class)))
+            }
             Err(_) => false,
         };
         if let Some(mut connection) = self.connection.take_if(|_| usable) {

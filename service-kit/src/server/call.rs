@@ -23,6 +23,7 @@ use tracing::Instrument;
 use super::{
     request_id::{REQUEST_ID, RequestId},
     stream,
+    unread::ReadToTheEnd,
 };
 use crate::status::Refusal;
 
@@ -83,7 +84,7 @@ where
         let limit = caller_timeout(request.headers()).map_or(timeout, |own| own.min(timeout));
         request.extensions_mut().insert(id.clone());
         let answered = async move {
-            let response = answer(inner, request, limit, &id).await;
+            let response = answer(inner, request.map(ReadToTheEnd::around), limit, &id).await;
             Ok(response.map(|body| stream::finish(body, shutdown, id)))
         };
         Box::pin(answered.instrument(span))

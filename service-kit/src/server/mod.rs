@@ -16,6 +16,7 @@ pub mod call;
 pub mod connection;
 pub mod request_id;
 mod stream;
+mod unread;
 
 use call::CallLayer;
 use connection::Protocol;
@@ -69,6 +70,9 @@ impl GrpcServer {
         shutdown: CancellationToken,
     ) -> anyhow::Result<()> {
         let (health, health_service) = tonic_health::server::health_reporter();
+        // Of the empty name it says SERVING until it is told otherwise.
+        let is_ready = *ready.borrow();
+        report(&health, &self.services, is_ready).await;
         self.routes.add_service(health_service);
         self.add_reflection()?;
 
