@@ -34,6 +34,14 @@ test: tools check ## Everything: install the tools, check, and test on SQLite an
 	@.ci/stage 'buf breaking' .ci/buf-breaking
 	@.ci/stage test .ci/with-postgres cargo test --locked --workspace --no-fail-fast -- --include-ignored
 
+# `make test` has these tests, too, with rounds enough for a start.
+.PHONY: test-faults
+test-faults: export CI := true
+test-faults: export TASKEY_TEST_ROUNDS := 500
+test-faults: tools ## The fault tests alone, with more rounds; says what was measured
+	@.ci/stage build cargo build --locked --workspace --bins
+	@.ci/stage faults .ci/with-postgres cargo test --locked --package taskey --test faults --no-fail-fast
+
 .PHONY: tools
 tools: ## Install what the checks and tests need and this machine lacks
 	@.ci/stage tools .ci/install-tools

@@ -3,6 +3,8 @@
 mod every_rpc;
 mod faults;
 mod keys;
+#[path = "../support/process.rs"]
+mod process;
 mod processes;
 mod program;
 mod readme;

@@ -1,14 +1,8 @@
 //! Programs that a test starts, asks and kills.
 
 use std::{
-    collections::HashMap,
-    io::{BufRead, BufReader},
-    net::SocketAddr,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
-    sync::mpsc,
-    thread,
-    time::Duration,
+    process::Command,
 };
 
 use service_kit::testing::TestDatabase;
@@ -16,81 +10,25 @@ use taskey_proto::{
     auth::v1::{LoginRequest, LogoutRequest, SignUpRequest, TokenPair, auth_service_client::AuthServiceClient},
     task::v1::{CreateTaskRequest, ListTasksRequest, Task, task_service_client::TaskServiceClient},
 };
-use tonic::{Request, Status, transport::Channel};
-use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
+use tonic::{Status, transport::Channel};
+use tonic_health::pb::health_check_response::ServingStatus;
 
-pub const PASSWORD: &str = "correct horse battery staple";
-
-/// How long a program may take to say that it listens, on a machine that is busy with other tests.
-const START_LIMIT: Duration = Duration::from_secs(60);
-
-/// A program of the workspace. Cargo has built it beside this test's own.
-pub fn program(name: &str) -> PathBuf {
-    let path = Path::new(env!("CARGO_BIN_EXE_taskey")).with_file_name(name);
-    assert!(path.exists(), "{} is not built: cargo build --workspace", path.display());
-    path
-}
-
-/// A running program, killed when it is dropped.
-pub struct Process {
-    child: Child,
-    addresses: HashMap<String, SocketAddr>,
-}
+pub use crate::process::{PASSWORD, Process, bearer, program};
+use crate::process::{channel, until_health};
 
 impl Process {
     /// Starts a program and waits until it listens under each of these names.
     pub fn start(program: &Path, arguments: &[String], listeners: &[&str]) -> Self {
-        let mut child = Command::new(program)
-            .args(arguments)
-            .args(["--log", "warn"])
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the program starts");
-        let output = BufReader::new(child.stdout.take().expect("piped"));
-        let (lines, listening) = mpsc::channel();
-        // It reads on to the end, so that the program never finds the pipe full.
-        thread::spawn(move || output.lines().map_while(Result::ok).for_each(|line| _ = lines.send(line)));
-        let mut addresses = HashMap::new();
-        while addresses.len() < listeners.len() {
-            let line = listening.recv_timeout(START_LIMIT).expect("the program listens");
-            if let ["listening", name, address] = line.split(' ').collect::<Vec<_>>()[..] {
-                addresses.insert(name.to_owned(), address.parse().expect("an address"));
-            }
-        }
-        Self { child, addresses }
-    }
-
-    pub fn address(&self, name: &str) -> SocketAddr {
-        self.addresses[name]
+        Self::spawn(Command::new(program).args(arguments).args(["--log", "warn"]), listeners)
     }
 
     pub fn channel(&self, name: &str) -> Channel {
-        Channel::from_shared(format!("http://{}", self.address(name))).expect("a URL").connect_lazy()
-    }
-
-    /// SIGKILL: the program cannot do anything about it.
-    pub fn kill(mut self) {
-        self.child.kill().expect("killed");
-        self.child.wait().expect("ended");
-    }
-
-    /// Sends a signal by its name.
-    pub fn signal(&self, name: &str) {
-        let sent = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status();
-        assert!(sent.expect("there is a kill").success());
+        channel(self.address(name))
     }
 
     /// The exit code, once the program has ended by itself.
     pub fn wait(mut self) -> Option<i32> {
         self.child.wait().expect("ended").code()
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        // It may have ended already.
-        _ = self.child.kill();
-        _ = self.child.wait();
     }
 }
 
@@ -238,17 +176,7 @@ impl Taskey {
 
 /// Waits until a service says that it serves.
 pub async fn serving(channel: Channel) {
-    let states = HealthClient::new(channel).watch(HealthCheckRequest::default()).await;
-    let mut states = states.expect("the service tells its health").into_inner();
-    while states.message().await.expect("no error").expect("not the end").status() != ServingStatus::Serving {}
-}
-
-/// A request with an access token.
-pub fn bearer<T>(access_token: &str, message: T) -> Request<T> {
-    let mut request = Request::new(message);
-    let value = format!("Bearer {access_token}").parse().expect("a token is ASCII");
-    request.metadata_mut().insert("authorization", value);
-    request
+    until_health(channel, ServingStatus::Serving).await;
 }
 
 /// What the gateway answers to `curl` with these arguments: the HTTP status and the body.

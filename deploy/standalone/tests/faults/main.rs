@@ -1,0 +1,24 @@
+//! What must hold, whatever breaks: links, servers, disks, clocks and the programs themselves.
+
+mod cluster;
+mod disk;
+mod feed;
+mod gateway;
+mod ledger;
+mod links;
+mod load;
+mod logout;
+mod people;
+mod postgres;
+#[path = "../support/process.rs"]
+mod process;
+mod proxy;
+mod refresh;
+mod refusals;
+mod report;
+mod servers;
+mod service;
+mod shim;
+mod signals;
+mod step;
+mod verification;
