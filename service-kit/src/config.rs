@@ -215,6 +215,12 @@ pub struct LimitArgs {
     #[arg(long, env = "TASKEY_MAX_CONNECTIONS", default_value_t = 1024, value_name = "COUNT", value_parser = count)]
     pub max_connections: usize,
 
+    /// How many of them may come from one address, or from one network of 64 bits in IPv6; behind a proxy all come from
+    /// the proxy's
+    #[arg(long, env = "TASKEY_MAX_CONNECTIONS_PER_ADDRESS", default_value_t = 64, value_name = "COUNT",
+          value_parser = count)]
+    pub max_connections_per_address: usize,
+
     /// How many calls one connection may have under way
     #[arg(long, env = "TASKEY_MAX_STREAMS", default_value_t = 128, value_name = "COUNT",
           value_parser = clap::value_parser!(u32).range(1..=100_000))]

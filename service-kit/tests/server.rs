@@ -17,7 +17,7 @@ use taskey_proto::auth::v1::{
     token_service_server::{TokenService, TokenServiceServer},
 };
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::AsyncReadExt,
     net::{TcpListener, TcpStream},
     sync::{Notify, watch},
     task::JoinHandle,
@@ -195,14 +195,28 @@ async fn every_error_bears_the_request_id_that_the_caller_gave() {
 }
 
 #[tokio::test]
-async fn another_content_type_is_refused() {
-    let server = Server::start(&[], empty).await;
+async fn another_content_type_or_none_is_refused() {
+    let server = Server::start(&[], || async { panic!("the call came through") }).await;
     let (mut client, connection) = connect_http2(server.address).await;
     tokio::spawn(connection);
-    let request = http::Request::post("/x").header("content-type", "application/json").body(String::new());
-    let response = client.send_request(request.expect("a request")).await.expect("answered");
-    assert_eq!(response.status(), 415);
-    assert!(response.headers().contains_key("x-request-id"));
+    for content_type in [
+        None,
+        Some(""),
+        Some("application/json"),
+        Some("application/grpc-web"),
+        Some("application/grpcx"),
+        Some("text/plain; application/grpc"),
+    ] {
+        let mut request = http::Request::post(GET_JWKS);
+        if let Some(content_type) = content_type {
+            request = request.header("content-type", content_type);
+        }
+        let request = request.body("\0\0\0\0\0".to_owned()).expect("a request");
+        let response = client.send_request(request).await.expect("answered");
+        assert_eq!(response.status(), 415, "{content_type:?}");
+        assert!(response.headers().contains_key("x-request-id"));
+        assert!(!response.headers().contains_key("grpc-status"));
+    }
 }
 
 async fn connect_http2(
@@ -220,26 +234,6 @@ async fn closed(stream: &mut TcpStream) {
     let read = timeout(Duration::from_secs(5), stream.read_to_end(&mut rest)).await.expect("closed in time");
     // A reset is as good an end as any.
     _ = read;
-}
-
-#[tokio::test]
-async fn a_connection_that_says_nothing_is_closed() {
-    let server = Server::start(&["--handshake-timeout", "50ms"], empty).await;
-    for said in [&b""[..], b"PRI * HTTP/2.0\r\n"] {
-        let mut stream = TcpStream::connect(server.address).await.expect("connected");
-        stream.write_all(said).await.expect("written");
-        closed(&mut stream).await;
-    }
-    server.call().await.expect("others are served");
-}
-
-#[tokio::test]
-async fn a_connection_that_speaks_something_else_is_closed() {
-    let server = Server::start(&[], empty).await;
-    let mut stream = TcpStream::connect(server.address).await.expect("connected");
-    stream.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.expect("written");
-    closed(&mut stream).await;
-    server.call().await.expect("others are served");
 }
 
 #[tokio::test]
@@ -339,4 +333,17 @@ async fn plaintext_beyond_loopback_needs_a_word() {
     assert!(connection::bind(everywhere, &strict).await.is_err());
     let lax = Cli::parse_from(["", "--insecure-plaintext"]).limits;
     let _: TcpListener = connection::bind(everywhere, &lax).await.expect("allowed");
+}
+
+#[tokio::test]
+async fn headers_beyond_the_limit_are_refused_and_a_token_is_none_of_them() {
+    let server = Server::start(&["--max-header-bytes", "8192"], empty).await;
+    let call = async |name: &'static str, bytes: usize| {
+        let mut request = Request::new(Vec::new());
+        request.metadata_mut().insert(name, "x".repeat(bytes).parse().expect("ASCII"));
+        call_raw(&server.channel, GET_JWKS, request).await
+    };
+    call("authorization", 20_000).await.expect("whoever reads it refuses it");
+    call("x-other", 7_000).await.expect("served");
+    assert_refused!(call("x-other", 8_192).await, ResourceExhausted, "MESSAGE_TOO_LARGE");
 }

@@ -34,15 +34,17 @@ const GRPC_STATUS: &str = "grpc-status";
 #[derive(Clone, Debug)]
 pub struct CallLayer {
     timeout: Duration,
+    max_header_bytes: usize,
     shutdown: CancellationToken,
 }
 
 impl CallLayer {
     /// Calls may take as long as `timeout`, or as the caller says, whichever is shorter. It counts until the answer
-    /// begins: a stream may go on for longer, until the server ends.
+    /// begins: a stream may go on for longer, until the server ends. Their headers may have `max_header_bytes`, and an
+    /// access token besides.
     #[must_use]
-    pub fn new(timeout: Duration, shutdown: CancellationToken) -> Self {
-        Self { timeout, shutdown }
+    pub fn new(timeout: Duration, max_header_bytes: usize, shutdown: CancellationToken) -> Self {
+        Self { timeout, max_header_bytes, shutdown }
     }
 }
 
@@ -80,37 +82,43 @@ where
         let inner = std::mem::replace(&mut self.inner, ready);
         let id = RequestId::of(request.headers());
         let span = tracing::info_span!("call", request_id = id.as_str(), rpc = request.uri().path());
-        let CallLayer { timeout, shutdown } = self.layer.clone();
+        let CallLayer { timeout, max_header_bytes, shutdown } = self.layer.clone();
         let limit = caller_timeout(request.headers()).map_or(timeout, |own| own.min(timeout));
         request.extensions_mut().insert(id.clone());
         let answered = async move {
-            let response = answer(inner, request.map(ReadToTheEnd::around), limit, &id).await;
+            let refused = refused_by_headers(request.headers(), max_header_bytes);
+            let response = answer(inner, request.map(ReadToTheEnd::around), refused, limit, &id).await;
             Ok(response.map(|body| stream::finish(body, shutdown, id)))
         };
         Box::pin(answered.instrument(span))
     }
 }
 
-async fn answer<S>(mut inner: S, request: Request<Body>, limit: Duration, id: &RequestId) -> Response<Body>
+async fn answer<S>(
+    mut inner: S,
+    request: Request<Body>,
+    refused: Option<Response<Body>>,
+    limit: Duration,
+    id: &RequestId,
+) -> Response<Body>
 where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Send,
     S::Future: Send,
 {
     let begun = Instant::now();
-    let mut response = if is_grpc(request.headers()) {
-        let call = AssertUnwindSafe(async move { inner.call(request).await }).catch_unwind();
-        match timeout(limit, call).await {
-            Ok(Ok(Ok(response))) => response,
-            Ok(Err(panic)) => Status::from(Refusal::internal(panic_text(&*panic))).into_http(),
-            Err(_) => {
-                let message = "the deadline has passed; the call may have taken effect";
-                Status::from(Refusal::new(Code::DeadlineExceeded, ErrorReason::DeadlineExceeded, message)).into_http()
-            }
+    let call = async move {
+        match refused {
+            None => inner.call(request).await,
+            Some(refused) => Ok(refused),
         }
-    } else {
-        let mut refused = Response::new(Body::empty());
-        *refused.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
-        refused
+    };
+    let mut response = match timeout(limit, AssertUnwindSafe(call).catch_unwind()).await {
+        Ok(Ok(Ok(response))) => response,
+        Ok(Err(panic)) => Status::from(Refusal::internal(panic_text(&*panic))).into_http(),
+        Err(_) => {
+            let message = "the deadline has passed; the call may have taken effect";
+            Status::from(Refusal::new(Code::DeadlineExceeded, ErrorReason::DeadlineExceeded, message)).into_http()
+        }
     };
     let code = complete(response.headers_mut(), id, Origin::Request);
     response.headers_mut().insert(REQUEST_ID, id.as_header().clone());
@@ -120,7 +128,25 @@ where
     response
 }
 
-/// RFC 9110 has no word for it, but gRPC has: other content is refused with 415 (gRPC over HTTP/2, requests).
+/// The answer to a call whose headers are enough to refuse it: other content than gRPC's, with 415 (gRPC over HTTP/2,
+/// requests), or more headers than are allowed. The access token does not count among them, so that one that is too
+/// long is refused for what it is.
+fn refused_by_headers(headers: &HeaderMap, max_bytes: usize) -> Option<Response<Body>> {
+    if !is_grpc(headers) {
+        let mut refused = Response::new(Body::empty());
+        *refused.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+        return Some(refused);
+    }
+    let counted = headers.iter().filter(|(name, _)| **name != header::AUTHORIZATION);
+    // As HTTP/2 counts them (RFC 9113, section 6.5.2).
+    let bytes: usize = counted.map(|(name, value)| name.as_str().len() + value.len() + 32).sum();
+    if bytes <= max_bytes {
+        return None;
+    }
+    let message = format!("the headers are larger than {max_bytes} bytes");
+    Some(Status::from(Refusal::new(Code::ResourceExhausted, ErrorReason::MessageTooLarge, message)).into_http())
+}
+
 fn is_grpc(headers: &HeaderMap) -> bool {
     let content_type = headers.get(header::CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
     match content_type.strip_prefix(b"application/grpc") {

@@ -77,7 +77,8 @@ impl GrpcServer {
         self.add_reflection()?;
 
         let timeout = self.limits.request_timeout.unwrap_or(self.default_timeout);
-        let calls = CallLayer::new(timeout, shutdown.clone()).layer(self.routes.routes().prepare());
+        let calls = CallLayer::new(timeout, self.limits.max_header_bytes as usize, shutdown.clone())
+            .layer(self.routes.routes().prepare());
         let calls = calls.map_request(|request: Request<hyper::body::Incoming>| request.map(Body::new));
         let serving = connection::serve(self.name, listener, Protocol::Http2, &self.limits, calls, shutdown.clone());
         let follow_ready = async {

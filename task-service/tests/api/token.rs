@@ -156,6 +156,7 @@ impl Forge {
         ] {
             credentials.push(self.bearer(&self.header(), &with(self.claims(), name, value)));
         }
+        credentials.push(format!("Bearer {}", "x".repeat(16 * 1024)));
         credentials
     }
 }

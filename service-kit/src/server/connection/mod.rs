@@ -19,24 +19,25 @@ use hyper_util::{
     },
     service::TowerToHyperService,
 };
-use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, join},
-    net::{TcpListener, TcpStream},
-    sync::Semaphore,
-    task::JoinSet,
-    time::timeout,
-};
+use tokio::{net::TcpListener, task::JoinSet, time::timeout};
 use tokio_util::sync::CancellationToken;
 use tonic::{body::Body, transport::server::TcpConnectInfo};
 use tower::Service;
 
 use crate::config::LimitArgs;
 
-/// What a client sends first over HTTP/2 (RFC 9113, section 3.4).
-const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+mod preface;
+mod slots;
+
+use preface::Stream;
+use slots::Slots;
 
 /// After an accept error (such as too many open files) the loop pauses, so that it does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// A gRPC call may bear an access token beside its other headers. One that is far too long is still read, so that it is
+/// refused for what it is.
+const TOKEN_BYTES: u32 = 32 * 1024;
 
 /// What a listener speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,8 +92,8 @@ where
     let address = listener.local_addr().context("the listener has no address")?;
     // Whoever waited for the line may have gone.
     _ = writeln!(io::stdout(), "listening {name} {address}");
-    let server = Arc::new(Server { protocol, builder: builder(protocol, limits), limits: limits.clone() });
-    let slots = Arc::new(Semaphore::new(limits.max_connections));
+    let server = Arc::new(Server::new(protocol, limits));
+    let slots = Slots::new(limits);
     let graceful = GracefulShutdown::new();
     let mut connections = JoinSet::new();
     let mut failing = false;
@@ -115,9 +116,12 @@ where
             }
         };
         failing = false;
-        let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else {
-            tracing::debug!(name, %peer, "too many connections; closed a new one");
-            continue;
+        let slot = match slots.take(peer.ip()) {
+            Ok(slot) => slot,
+            Err(full) => {
+                tracing::debug!(name, %peer, ?full, "too many connections; closed a new one");
+                continue;
+            }
         };
         let (server, service, watcher) = (Arc::clone(&server), service.clone(), graceful.watcher());
         let shutdown = shutdown.clone();
@@ -125,7 +129,7 @@ where
             _ = stream.set_nodelay(true);
             let info = TcpConnectInfo { local_addr: stream.local_addr().ok(), remote_addr: Some(peer) };
             let opened = tokio::select! {
-                opened = server.open(stream) => opened,
+                opened = preface::open(stream, server.protocol, server.handshake_timeout) => opened,
                 () = shutdown.cancelled() => return,
             };
             match opened {
@@ -156,13 +160,15 @@ async fn drain(graceful: GracefulShutdown, mut connections: JoinSet<()>, limit: 
 struct Server {
     protocol: Protocol,
     builder: auto::Builder<TokioExecutor>,
-    limits: LimitArgs,
+    handshake_timeout: Duration,
 }
 
 fn builder(protocol: Protocol, limits: &LimitArgs) -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
+    let mut header_list_size = limits.max_header_bytes;
     if protocol == Protocol::Http2 {
         builder = builder.http2_only();
+        header_list_size += TOKEN_BYTES;
     }
     builder
         .http1()
@@ -174,13 +180,17 @@ fn builder(protocol: Protocol, limits: &LimitArgs) -> auto::Builder<TokioExecuto
         .timer(TokioTimer::new())
         .adaptive_window(true)
         .max_concurrent_streams(limits.max_streams)
-        .max_header_list_size(limits.max_header_bytes)
+        .max_header_list_size(header_list_size)
         .keep_alive_interval(limits.keepalive_interval)
         .keep_alive_timeout(limits.keepalive_timeout);
     builder
 }
 
 impl Server {
+    fn new(protocol: Protocol, limits: &LimitArgs) -> Self {
+        Self { protocol, builder: builder(protocol, limits), handshake_timeout: limits.handshake_timeout }
+    }
+
     async fn serve_connection<S>(&self, stream: impl Stream, info: TcpConnectInfo, service: S, watcher: Watcher)
     where
         S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
@@ -200,30 +210,4 @@ impl Server {
             tracing::debug!(?peer, error, "a connection ended in an error");
         }
     }
-
-    /// Reads what the client sends first, within the time limit, so that one who sends nothing does not keep a
-    /// connection for ever.
-    async fn open(&self, mut stream: TcpStream) -> io::Result<impl Stream + use<>> {
-        let mut first = Vec::with_capacity(PREFACE.len());
-        timeout(self.limits.handshake_timeout, async {
-            while first.len() < PREFACE.len() && PREFACE.starts_with(&first) {
-                let missing = u64::try_from(PREFACE.len() - first.len()).unwrap_or(0);
-                if (&mut stream).take(missing).read_buf(&mut first).await? == 0 {
-                    return Err(io::ErrorKind::UnexpectedEof.into());
-                }
-            }
-            if self.protocol == Protocol::Http2 && first != PREFACE {
-                return Err(io::Error::from(io::ErrorKind::InvalidData));
-            }
-            Ok(())
-        })
-        .await??;
-        let (reader, writer) = stream.into_split();
-        Ok(join(io::Cursor::new(first).chain(reader), writer))
-    }
 }
-
-/// A connection whose first bytes have been looked at.
-trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
-
-impl<T: AsyncRead + AsyncWrite + Unpin + Send + 'static> Stream for T {}

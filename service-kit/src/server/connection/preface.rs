@@ -1,0 +1,47 @@
+//! What a client says first.
+
+use std::{io, time::Duration};
+
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, join},
+    net::TcpStream,
+    time::timeout,
+};
+
+use super::Protocol;
+
+/// What a client sends first over HTTP/2 (RFC 9113, section 3.4).
+const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// A connection whose first bytes have been looked at.
+pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Send + 'static> Stream for T {}
+
+/// Reads what the client sends first, within the time limit, so that one who sends nothing does not keep a connection
+/// for ever.
+///
+/// # Errors
+/// If the time is over, the client has gone, or it speaks something else.
+pub(super) async fn open(
+    mut stream: TcpStream,
+    protocol: Protocol,
+    limit: Duration,
+) -> io::Result<impl Stream + use<>> {
+    let mut first = Vec::with_capacity(PREFACE.len());
+    timeout(limit, async {
+        while first.len() < PREFACE.len() && PREFACE.starts_with(&first) {
+            let missing = u64::try_from(PREFACE.len() - first.len()).unwrap_or(0);
+            if (&mut stream).take(missing).read_buf(&mut first).await? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+        if protocol == Protocol::Http2 && first != PREFACE {
+            return Err(io::Error::from(io::ErrorKind::InvalidData));
+        }
+        Ok(())
+    })
+    .await??;
+    let (reader, writer) = stream.into_split();
+    Ok(join(io::Cursor::new(first).chain(reader), writer))
+}

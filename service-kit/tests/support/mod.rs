@@ -1,0 +1,35 @@
+//! What the tests of connections share.
+
+use std::time::Duration;
+
+use clap::Parser;
+use service_kit::config::LimitArgs;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::timeout,
+};
+
+/// No test waits longer for what must happen.
+pub const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The limits that these flags make.
+pub fn limits(flags: &[&str]) -> LimitArgs {
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        limits: LimitArgs,
+    }
+    Cli::parse_from([""].iter().chain(flags)).limits
+}
+
+/// Whether the server answers on this connection, rather than close it.
+pub async fn serves(stream: &mut TcpStream) -> bool {
+    let mut head = Vec::new();
+    let answered = async {
+        stream.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await?;
+        while !head.ends_with(b"\r\n\r\n") && stream.read_buf(&mut head).await? > 0 {}
+        Ok::<_, std::io::Error>(head.starts_with(b"HTTP/1.1 200"))
+    };
+    timeout(PATIENCE, answered).await.expect("answered or closed in time").unwrap_or(false)
+}
