@@ -42,6 +42,12 @@ test-faults: tools ## The fault tests alone, with more rounds; says what was mea
 	@.ci/stage build cargo build --locked --workspace --bins
 	@.ci/stage faults .ci/with-postgres cargo test --locked --package taskey --test faults --no-fail-fast
 
+# `make test` tries the corpora of the targets, as unit tests of their crates.
+.PHONY: fuzz
+fuzz: ## Search for input that breaks a parser, FUZZ_SECONDS (60) for each fuzz target
+	@.ci/stage tools .ci/install-tools fuzz
+	@.ci/stage fuzz .ci/fuzz
+
 .PHONY: tools
 tools: ## Install what the checks and tests need and this machine lacks
 	@.ci/stage tools .ci/install-tools

@@ -33,6 +33,8 @@ pub mod command;
 pub mod config;
 mod error;
 mod feed;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod hashing;
 mod model;
 mod origin;

@@ -42,7 +42,7 @@ fn issue(database: &TestDatabase, name: &str) -> String {
 }
 
 async fn introspect(server: &Server, credential: &str, token: &str) -> Result<IntrospectResponse, Status> {
-    let request = bearer(credential, IntrospectRequest { token: token.to_owned() });
+    let request = bearer(credential, IntrospectRequest { token: token.to_owned(), ..Default::default() });
     server.token().introspect(request).await.map(tonic::Response::into_inner)
 }
 
@@ -102,7 +102,11 @@ async fn a_person_may_not_ask_about_tokens(database: TestDatabase) {
     let server = Server::start(database).await;
     let token = server.person("ann@example.com").await.access_token;
     assert_refused!(introspect(&server, &token, &token).await, PermissionDenied, "PERMISSION_DENIED");
-    assert_refused!(server.token().introspect(IntrospectRequest { token }).await, Unauthenticated, "TOKEN_MISSING");
+    assert_refused!(
+        server.token().introspect(IntrospectRequest { token, ..Default::default() }).await,
+        Unauthenticated,
+        "TOKEN_MISSING"
+    );
     server.stop().await;
 }
 

@@ -27,6 +27,8 @@ pub mod config;
 pub mod etag;
 pub mod failure;
 pub mod fault;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod headers;
 pub mod health;
 pub mod json;

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 use http_body_util::Full;
-use prost_reflect::{DynamicMessage, SerializeOptions};
+use prost_reflect::{DynamicMessage, ReflectMessage, SerializeOptions};
 use serde_json::value::RawValue;
 use service_kit::status::Refusal;
 use tonic::body::Body;
@@ -21,15 +21,26 @@ const OPTIONS: SerializeOptions = SerializeOptions::new().skip_default_fields(fa
 /// # Errors
 /// `INTERNAL` if the message cannot be written as JSON, such as a timestamp out of range.
 pub fn from_message(route: &Route, message: &DynamicMessage) -> Result<Response<Body>, Refusal> {
-    let mut body = Vec::new();
-    message
-        .serialize_with_options(&mut serde_json::Serializer::new(&mut body), &OPTIONS)
-        .map_err(|error| Refusal::internal(format!("{} cannot be written: {error}", route.output.full_name())))?;
+    let mut body = to_json(message)?;
     if let Some(field) = &route.response_body {
         let fields: HashMap<String, &RawValue> = serde_json::from_slice(&body).map_err(Refusal::internal)?;
         body = fields.get(field.json_name()).map_or("null", |value| value.get()).into();
     }
     Ok(json(StatusCode::OK, body))
+}
+
+/// A message as the gateway writes it.
+///
+/// # Errors
+/// `INTERNAL` if it cannot be written as JSON.
+pub fn to_json(message: &DynamicMessage) -> Result<Vec<u8>, Refusal> {
+    let mut json = Vec::new();
+    match message.serialize_with_options(&mut serde_json::Serializer::new(&mut json), &OPTIONS) {
+        Ok(()) => Ok(json),
+        Err(error) => {
+            Err(Refusal::internal(format!("{} cannot be written: {error}", message.descriptor().full_name())))
+        }
+    }
 }
 
 /// The answer to who has this version already: no body, and nothing that describes one.

@@ -109,9 +109,13 @@ impl<T> Router<T> {
         let start = path.rfind('/').map_or(0, |slash| slash + 1);
         if let Some(colon) = path[start..].rfind(':') {
             let (path, verb) = (&path[..start + colon], &path[start + colon + 1..]);
-            match self.find_with_verb(method, path, verb) {
-                Err(Miss::NotFound) => {}
-                found => return found,
+            let verb = percent::decode(verb).map_err(|_| Miss::BadEncoding)?;
+            // A colon at the end begins no verb.
+            if !verb.is_empty() {
+                match self.find_with_verb(method, path, &verb) {
+                    Err(Miss::NotFound) => {}
+                    found => return found,
+                }
             }
         }
         self.find_with_verb(method, path, "")
@@ -222,6 +226,22 @@ mod tests {
         assert_eq!(router.find(&Method::POST, "/a/1:go").expect("bound").segments, ["a", "1"]);
         assert_eq!(found(&router, &Method::GET, "/a:list"), Ok("/a:list"));
         assert_eq!(found(&router, &Method::GET, "/a/1:go"), Err(Miss::Method(vec![Method::POST])));
+    }
+
+    #[test]
+    fn a_verb_matches_in_its_encoded_form_too() {
+        let router = router(&[("GET", "/a/{x}:go%2Fon")]);
+        for path in ["/a/1:go%2Fon", "/a/1:g%6F%2fon"] {
+            assert_eq!(found(&router, &Method::GET, path), Ok("/a/{x}:go%2Fon"), "{path}");
+        }
+        assert_eq!(found(&router, &Method::GET, "/a/1:go%2"), Err(Miss::BadEncoding));
+    }
+
+    #[test]
+    fn a_colon_at_the_end_is_part_of_the_segment() {
+        let router = router(&[("GET", "/a/{x}"), ("GET", "/b")]);
+        assert_eq!(router.find(&Method::GET, "/a/1:").expect("bound").segments, ["a", "1:"]);
+        assert_eq!(found(&router, &Method::GET, "/b:"), Err(Miss::NotFound));
     }
 
     #[test]

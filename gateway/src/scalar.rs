@@ -142,6 +142,13 @@ mod tests {
     }
 
     #[test]
+    fn a_double_is_the_nearest_one() {
+        for text in ["1.0000000000097455e300", "0.1", "5e-324", "1.7976931348623157e308", "9007199254740993.0"] {
+            assert_eq!(read(&Kind::Double, text), text.parse().ok().map(Value::F64), "{text}");
+        }
+    }
+
+    #[test]
     fn integers_are_numbers_or_strings_and_whole() {
         for text in ["3", "3.0", "3e0", "\"3\"", "\"3.0\"", "\"0.3e1\""] {
             assert_eq!(read(&Kind::Int32, text), Some(Value::I32(3)), "{text}");

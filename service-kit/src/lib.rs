@@ -14,6 +14,8 @@ pub mod clock;
 pub mod config;
 pub mod credential;
 pub mod db;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod id;
 pub mod interceptor;
 pub mod key_source;

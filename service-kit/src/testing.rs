@@ -1,7 +1,7 @@
 //! What the tests of every service need: databases of both engines, a clock with hands, and a look into a status.
 
 use std::{
-    env,
+    env, fs,
     io::{self, Write},
     path::{Path, PathBuf},
     sync::{
@@ -99,6 +99,26 @@ impl TestDatabase {
 #[must_use]
 pub fn folder() -> TempDir {
     tempfile::tempdir().expect("there is a place for temporary folders")
+}
+
+/// Feeds a fuzz target every file of its corpus and what lies close by: the beginnings of the file, and the file with
+/// one bit changed.
+///
+/// # Panics
+/// If the target does, or the corpus cannot be read or is empty.
+pub fn feed(corpus: &str, target: fn(&[u8])) {
+    let files: Vec<_> = fs::read_dir(corpus).expect(corpus).map(|entry| entry.expect(corpus).path()).collect();
+    assert!(!files.is_empty(), "{corpus} is empty");
+    for file in files {
+        let content = fs::read(&file).expect("a file of the corpus can be read");
+        target(&content);
+        for index in 0..content.len() {
+            target(&content[..index]);
+            let mut changed = content.clone();
+            changed[index] ^= 1 << (index % 8);
+            target(&changed);
+        }
+    }
 }
 
 /// Says on standard error, past the capture of the test harness, that a test was left out.

@@ -1,6 +1,6 @@
 //! Access tokens: JWTs in the profile of RFC 9068, as strict as RFC 8725 asks.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use anyhow::Context;
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
@@ -80,7 +80,9 @@ fn present<'de, D: serde::Deserializer<'de>>(claim: D) -> Result<Option<i64>, D:
 #[serde(deny_unknown_fields)]
 struct Header<'a> {
     alg: &'a str,
-    kid: &'a str,
+    /// Not every name of a key can be borrowed: a quote in it is escaped.
+    #[serde(borrow)]
+    kid: Cow<'a, str>,
     typ: &'a str,
 }
 
@@ -174,15 +176,22 @@ impl<'a> Parts<'a> {
     /// What it claims, if the key has signed it.
     fn claims(&self, key: &Key) -> Option<Claims> {
         let signed = key.has_signed(self.message, self.signature).then_some(self.payload)?;
-        serde_json::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(signed).ok()?).ok()
+        object(&BASE64_URL_SAFE_NO_PAD.decode(signed).ok()?)
     }
+}
+
+/// Reads an object of JSON. Serde alone would take a list of the values too, and not look whether what it skips is
+/// UTF-8.
+fn object<'j, T: Deserialize<'j>>(json: &'j [u8]) -> Option<T> {
+    let text = std::str::from_utf8(json).ok().filter(|text| text.starts_with('{'))?;
+    serde_json::from_str(text).ok()
 }
 
 impl Header<'_> {
     /// The key that a header names, if its type is right and its algorithm is that of the key.
     fn key<'k>(header: &[u8], keys: &'k KeySet) -> Result<&'k Key, Unacceptable> {
-        let header: Header = serde_json::from_slice(header).map_err(|_| Unacceptable::Invalid)?;
-        let key = keys.by_id(header.kid).ok_or(Unacceptable::KeyUnknown)?;
+        let header: Header = object(header).ok_or(Unacceptable::Invalid)?;
+        let key = keys.by_id(&header.kid).ok_or(Unacceptable::KeyUnknown)?;
         let fits = header.typ == TOKEN_TYPE && header.alg.parse() == Ok(key.algorithm);
         if fits { Ok(key) } else { Err(Unacceptable::Invalid) }
     }

@@ -33,6 +33,8 @@ use tonic::service::interceptor::InterceptedService;
 
 pub mod config;
 mod error;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod model;
 mod page;
 mod purge;

@@ -32,7 +32,7 @@ impl PageTokens {
     }
 
     /// The token of the page that begins after the task `cursor`.
-    fn seal(&self, owner: Uuid, query: &ListQuery, cursor: Uuid) -> String {
+    pub(crate) fn seal(&self, owner: Uuid, query: &ListQuery, cursor: Uuid) -> String {
         let mut token = Vec::with_capacity(TOKEN_BYTES);
         token.push(VERSION);
         token.extend(cursor.as_bytes());
