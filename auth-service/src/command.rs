@@ -52,7 +52,7 @@ pub enum KeysCommand {
     },
     /// Puts a new key in the place of the one that signs, in a file that live services may be using: it is added,
     /// signs after `--publish-for`, and the old one goes when its last token has expired. Takes as long as
-    /// `--publish-for`; a rotation that was interrupted is gone on with
+    /// `--publish-for`; what an interrupted rotation left behind is thrown away
     Rotate {
         /// The key file.
         #[command(flatten)]
@@ -130,7 +130,7 @@ async fn issue_service(database: &DatabaseArgs, name: Name) -> anyhow::Result<()
 }
 
 async fn revoke_service(database: &DatabaseArgs, name: Name) -> anyhow::Result<()> {
-    let db = database.open().await?;
+    let db = database.open_existing().await?;
     let removed = service_tokens::remove(&db, name.clone()).await?;
     db.close().await;
     anyhow::ensure!(removed > 0, "{name} has no token");

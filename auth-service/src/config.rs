@@ -93,6 +93,17 @@ impl DatabaseArgs {
     pub async fn open(&self) -> anyhow::Result<Db> {
         Db::open(&self.database_url, "auth", &MIGRATIONS, &self.pool).await
     }
+
+    /// As [`Self::open`], but makes no file.
+    ///
+    /// # Errors
+    /// As [`Self::open`], or if there is no such file.
+    pub async fn open_existing(&self) -> anyhow::Result<Db> {
+        if let DatabaseUrl::Sqlite(path) = &self.database_url {
+            anyhow::ensure!(path.exists(), "there is no database {}", path.display());
+        }
+        self.open().await
+    }
 }
 
 /// How long sessions and their tokens live.

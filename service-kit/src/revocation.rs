@@ -186,7 +186,8 @@ impl RevocationView {
     }
 
     /// Keeps the set from growing without bound, and forgets nothing silently: the older half of too many sessions
-    /// becomes an instant that is not before any of their tokens was issued.
+    /// becomes an instant that is not before any of their tokens was issued. Those that came with one snapshot are
+    /// equally old, and go together.
     fn collapse(&self, known: &mut Known, now: Instant) {
         if known.sessions.len() <= MAX_SESSIONS {
             return;

@@ -21,9 +21,12 @@ const MAX_BYTES: u64 = 1024 * 1024;
 /// If it cannot be read, is not a plain file, is too large, or if others than its owner may read or write it.
 pub fn read(path: &Path) -> anyhow::Result<Zeroizing<String>> {
     let name = path.display();
+    // To open a pipe would wait for its writer.
+    let is_file =
+        fs::metadata(path).map(|metadata| metadata.is_file()).with_context(|| format!("cannot read {name}"))?;
+    anyhow::ensure!(is_file, "{name} is not a plain file");
     let file = File::open(path).with_context(|| format!("cannot read {name}"))?;
     let metadata = file.metadata().with_context(|| format!("cannot read {name}"))?;
-    anyhow::ensure!(metadata.is_file(), "{name} is not a plain file");
     let mode = metadata.permissions().mode() & 0o777;
     anyhow::ensure!(
         mode & 0o077 == 0,
@@ -40,7 +43,8 @@ pub fn read(path: &Path) -> anyhow::Result<Zeroizing<String>> {
 /// # Errors
 /// [`io::ErrorKind::AlreadyExists`] if there is such a file, which is left as it is; else what the system says.
 pub fn create(path: &Path, content: &str) -> io::Result<()> {
-    write(path, content, |draft| {
+    let draft = format!(".{}.new", BASE64_URL_SAFE_NO_PAD.encode(crate::random::bytes::<12>()));
+    write(path, &draft, content, |draft| {
         // A link, unlike a rename, never replaces what is there.
         fs::hard_link(draft, path)?;
         fs::remove_file(draft)
@@ -48,13 +52,17 @@ pub fn create(path: &Path, content: &str) -> io::Result<()> {
 }
 
 /// Writes a secret file anew, with the owner and the mode that it has. Whoever reads it meanwhile finds the old content
-/// or the new one, and the new one is on disk when this returns.
+/// or the new one, and the new one is on disk when this returns. It is done by one process at a time: the draft has one
+/// name, so that one that was left behind is not left for ever.
 ///
 /// # Errors
 /// If it is not there or cannot be written; it is then left as it is.
 pub fn replace(path: &Path, content: &str) -> anyhow::Result<()> {
     let old = fs::metadata(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let written = write(path, content, |draft| {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let draft = format!(".{name}.new");
+    _ = fs::remove_file(folder_of(path).join(&draft));
+    let written = write(path, &draft, content, |draft| {
         fs::set_permissions(draft, old.permissions())?;
         // Only a privileged user can give a file away; any other has made a file of its own.
         std::os::unix::fs::chown(draft, Some(old.uid()), Some(old.gid()))?;
@@ -64,9 +72,9 @@ pub fn replace(path: &Path, content: &str) -> anyhow::Result<()> {
 }
 
 /// Writes a draft beside the file, which `publish` puts in its place.
-fn write(path: &Path, content: &str, publish: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<()> {
+fn write(path: &Path, draft: &str, content: &str, publish: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<()> {
     let folder = folder_of(path);
-    let draft = folder.join(format!(".{}.new", BASE64_URL_SAFE_NO_PAD.encode(crate::random::bytes::<12>())));
+    let draft = folder.join(draft);
     let written = (|| {
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
         file.write_all(content.as_bytes())?;

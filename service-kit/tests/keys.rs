@@ -198,17 +198,35 @@ fn a_rotation_leaves_the_old_key_until_its_last_token_has_expired() {
 }
 
 #[test]
-fn a_rotation_that_was_interrupted_is_gone_on_with() {
+fn what_an_interrupted_rotation_left_behind_is_thrown_away() {
     let (_folder, file) = key_file(NewKey::Hs256);
     let old = read(&file).remove(0);
-    let waiting = with(shared("waiting"), "nbf", json!(NOW.as_seconds()));
-    let set = json!({"keys": [old, waiting], "comment": "ours"}).to_string();
+    let waiting = with(shared("waiting"), "taskey:waiting", json!(true));
+    let other = with(shared("other"), "nbf", json!(NOW.as_seconds()));
+    let set = json!({"keys": [old, waiting, other], "comment": "ours"}).to_string();
     fs::write(&file, set).expect("written");
     let (clock, _hands) = testing::clock();
     keys::rotate(&file, None, Duration::ZERO, &clock).expect("rotated");
-    assert_eq!(kids(&file), ["waiting", old["kid"].as_str().expect("a kid")]);
+    let kids = kids(&file);
+    assert_eq!(kids[1..], [old["kid"].as_str().expect("a kid"), "other"]);
+    assert!(!kids.contains(&"waiting".to_owned()), "it may have lain there for years");
     let text = fs::read_to_string(&file).expect("there");
-    assert!(!text.contains("nbf") && text.contains(r#""comment": "ours""#), "what it does not know stays");
+    assert!(!text.contains("taskey:waiting") && text.contains(r#""comment": "ours""#), "what it does not know stays");
+    assert_eq!(read(&file)[2]["nbf"], NOW.as_seconds());
+}
+
+#[test]
+fn a_key_ends_no_later_than_its_last_token_and_no_earlier() {
+    let (_folder, file) = key_file(NewKey::Hs256);
+    let (clock, _hands) = testing::clock();
+    let now = clock.now().as_seconds();
+    let old = with(read(&file).remove(0), "exp", json!(now + 1_000_000));
+    let soon = with(shared("soon"), "exp", json!(now + 10));
+    fs::write(&file, json!({"keys": [old, soon]}).to_string()).expect("written");
+    let long = Duration::from_millis(1);
+    keys::rotate(&file, None, long, &clock).expect("rotated");
+    let ends: Vec<_> = read(&file)[1..].iter().map(|key| key["exp"].as_i64().expect("an end") - now).collect();
+    assert_eq!(ends, [5 + 15 * 60 + 10 + 1, 10]);
 }
 
 #[test]
@@ -221,6 +239,10 @@ fn a_rotation_can_change_the_kind_of_key() {
     assert_eq!(keys.public().keys.len(), 1);
     token::verify(&keys, &names(), &token, clock.now()).expect("good");
     token::verify(&keys, &names(), &sign(&keys, clock.now()), clock.now()).expect("good");
+    // Whoever has nothing but public keys would take the tokens of the shared one for forgeries.
+    assert!(keys.sufficient_public().keys.is_empty());
+    let error = keys::rotate(&file, Some(NewKey::Hs256), Duration::ZERO, &clock).expect_err("refused");
+    assert!(error.to_string().contains("cannot follow a public one"), "{error}");
 }
 
 #[test]

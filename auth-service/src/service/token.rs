@@ -35,7 +35,7 @@ pub struct TokenService {
 #[tonic::async_trait]
 impl pb::token_service_server::TokenService for TokenService {
     async fn get_jwks(&self, _: Request<GetJwksRequest>) -> Result<Response<JwkSet>, Status> {
-        Ok(Response::new(self.public_keys()))
+        Ok(Response::new(self.app.keys.current().map(|keys| keys.public()).unwrap_or_default()))
     }
 
     async fn introspect(&self, request: Request<IntrospectRequest>) -> Result<Response<IntrospectResponse>, Status> {
@@ -77,8 +77,9 @@ impl pb::token_service_server::TokenService for TokenService {
 }
 
 impl TokenService {
+    /// The keys for verifiers that have no others.
     fn public_keys(&self) -> JwkSet {
-        self.app.keys.current().map(|keys| keys.public()).unwrap_or_default()
+        self.app.keys.current().map(|keys| keys.sufficient_public()).unwrap_or_default()
     }
 
     /// What was granted, if the session lives in the database: what this replica has heard may be half a second old.
@@ -152,7 +153,7 @@ fn updates(
 }
 
 fn new_keys(keys: &KeySet) -> WatchRevocationsResponse {
-    WatchRevocationsResponse { public_keys: Some(keys.public()), ..WatchRevocationsResponse::default() }
+    WatchRevocationsResponse { public_keys: Some(keys.sufficient_public()), ..WatchRevocationsResponse::default() }
 }
 
 fn message(revoked: &[Uuid], place: i64) -> WatchRevocationsResponse {

@@ -49,15 +49,19 @@ pub(super) struct Jwk {
     pub(super) d: Option<Zeroizing<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) k: Option<Zeroizing<String>>,
-    /// When the key begins to sign, in seconds since the Unix epoch; until then it stands behind another one. A
-    /// rotation marks the key by it that it is about to put first.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) nbf: Option<i64>,
+    /// Whether a rotation has added the key and is about to put it first. It has signed nothing yet.
+    #[serde(rename = "taskey:waiting", default, skip_serializing_if = "is_false")]
+    pub(super) waiting: bool,
     /// When the key is no longer good for anything, in seconds since the Unix epoch.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) exp: Option<i64>,
     #[serde(flatten)]
     pub(super) others: Map<String, Value>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 impl Jwk {

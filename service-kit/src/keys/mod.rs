@@ -124,6 +124,13 @@ impl KeySet {
         Ok(JwkSet::new(keys.collect()).write()?.to_string())
     }
 
+    /// The public keys for those who have nothing else: none at all while a token may be signed with a shared secret,
+    /// which they would take for a forgery.
+    #[must_use]
+    pub fn sufficient_public(&self) -> pb::JwkSet {
+        if self.keys.iter().all(|key| key.public.is_some()) { self.public() } else { pb::JwkSet::default() }
+    }
+
     pub(crate) fn by_id(&self, id: &str) -> Option<&Key> {
         self.by_id.get(id).map(|index| &self.keys[*index])
     }

@@ -1,6 +1,11 @@
 //! New keys, and how one takes the place of another.
 
-use std::{fs::File, path::Path, thread, time::Duration};
+use std::{
+    fs::{File, TryLockError},
+    path::Path,
+    thread,
+    time::Duration,
+};
 
 use anyhow::Context;
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
@@ -59,34 +64,36 @@ pub fn generate(kind: NewKey, path: &Path) -> anyhow::Result<()> {
 /// verifying until the last token that they may have signed has expired: their `exp` says when, and from then on they
 /// are good for nothing, and are taken out by the next rotation.
 ///
-/// At no time is there a token that somebody who reads the file within `publish_for` cannot verify. A rotation that was
-/// interrupted is gone on with.
+/// At no time is there a token that somebody who reads the file within `publish_for` cannot verify. What a rotation
+/// that was interrupted has left behind is thrown away.
 ///
 /// # Errors
-/// If the file is not usable or cannot be written, or is being rotated already.
+/// If the file is not usable or cannot be written, is being rotated already, or a shared key would follow a public one.
 pub fn rotate(path: &Path, kind: Option<NewKey>, publish_for: Duration, clock: &Clock) -> anyhow::Result<()> {
     // A link would be replaced by a file.
     let path = &path.canonicalize().with_context(|| format!("cannot read {}", path.display()))?;
     let _turn = take_turn(path)?;
     let (mut set, now) = (read(path, clock)?, clock.now());
-    set.keys.retain(|key| key.exp.is_none_or(|end| end > now.as_seconds()));
-    let waiting = |set: &JwkSet| set.keys.iter().skip(1).position(|key| key.nbf.is_some()).map(|index| index + 1);
-    if waiting(&set).is_none() {
-        let new = kind.unwrap_or_else(|| NewKey::like(&set.keys[0])).make()?;
-        set.keys.push(Jwk { nbf: Some((now + publish_for).as_seconds()), ..new });
-    }
+    set.keys.retain(|key| !key.waiting && key.exp.is_none_or(|end| end > now.as_seconds()));
+    let before = NewKey::like(&set.keys[0]);
+    let kind = kind.unwrap_or(before);
+    anyhow::ensure!(
+        (before, kind) != (NewKey::EdDsa, NewKey::Hs256),
+        "a shared key cannot follow a public one: services without a key file could not verify its tokens"
+    );
+    set.keys.push(Jwk { waiting: true, ..kind.make()? });
     secret_file::replace(path, &set.write()?)?;
-    // Whoever went on with it counts from now, since others may not have heard of the key before.
     thread::sleep(publish_for);
 
     let (mut set, now) = (read(path, clock)?, clock.now());
-    let index = waiting(&set).with_context(|| format!("{} was changed during the rotation", path.display()))?;
-    let new = set.keys.remove(index);
-    let last = now + key_source::PICKED_UP + token::MAX_LIFE + 2 * token::LEEWAY;
+    let waiting = set.keys.iter().position(|key| key.waiting);
+    let new = set.keys.remove(waiting.with_context(|| format!("{} was changed during the rotation", path.display()))?);
+    // Whoever learns of the new key that late signs with the old one until then.
+    let last = (now + publish_for.max(key_source::PICKED_UP) + token::MAX_LIFE + 2 * token::LEEWAY).as_seconds() + 1;
     for key in &mut set.keys {
-        key.exp.get_or_insert(last.as_seconds() + 1);
+        key.exp = Some(key.exp.map_or(last, |end| end.min(last)));
     }
-    set.keys.insert(0, Jwk { nbf: None, ..new });
+    set.keys.insert(0, Jwk { waiting: false, ..new });
     secret_file::replace(path, &set.write()?)
 }
 
@@ -100,6 +107,9 @@ fn read(path: &Path, clock: &Clock) -> anyhow::Result<JwkSet> {
 /// Sees to it that a file is rotated once at a time. The folder is locked, since the file itself is replaced.
 fn take_turn(path: &Path) -> anyhow::Result<File> {
     let folder = File::open(secret_file::folder_of(path))?;
-    folder.try_lock().map_err(|_| anyhow::anyhow!("a key file in this folder is being rotated already"))?;
-    Ok(folder)
+    match folder.try_lock() {
+        Ok(()) => Ok(folder),
+        Err(TryLockError::WouldBlock) => anyhow::bail!("a key file in this folder is being rotated already"),
+        Err(TryLockError::Error(error)) => Err(error).context("cannot lock the folder of the key file"),
+    }
 }

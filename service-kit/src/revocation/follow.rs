@@ -90,7 +90,11 @@ impl Follower {
         heard.mark_changed();
         let listen = async {
             while let Some(message) = self.next(&mut feed).await? {
-                self.view.add(session_ids(&message)?);
+                let only_keys = message.public_keys.is_some() && message.revoked_session_ids.is_empty();
+                // Keys come from a peer that cannot read its revocations, too.
+                if !only_keys {
+                    self.view.add(session_ids(&message)?);
+                }
                 if !message.revoked_session_ids.is_empty() {
                     effective.send_replace(confirmation(message));
                 }
@@ -160,9 +164,12 @@ impl Follower {
     ) -> anyhow::Result<()> {
         while heard.changed().await.is_ok() {
             let effective = heard.borrow_and_update().clone();
-            let request = self.signed(effective).await?;
-            if let Err(status) = client.acknowledge_revocations(request).await {
-                tracing::debug!(code = ?status.code(), "cannot confirm revocations");
+            let confirmed = async {
+                let request = self.signed(effective).await?;
+                client.acknowledge_revocations(request).await.map_err(|status| in_short(&status))
+            };
+            if let Err(error) = confirmed.await {
+                tracing::debug!(%error, "cannot confirm revocations");
             }
         }
         std::future::pending().await

@@ -30,6 +30,9 @@ use crate::status::Refusal;
 const GRPC_TIMEOUT: &str = "grpc-timeout";
 const GRPC_STATUS: &str = "grpc-status";
 
+/// No RPC has a longer path.
+const MAX_LOGGED_PATH: usize = 128;
+
 /// Wraps all services of a server.
 #[derive(Clone, Debug)]
 pub struct CallLayer {
@@ -81,12 +84,13 @@ where
         let ready = self.inner.clone();
         let inner = std::mem::replace(&mut self.inner, ready);
         let id = RequestId::of(request.headers());
-        let span = tracing::info_span!("call", request_id = id.as_str(), rpc = request.uri().path());
+        let span = tracing::info_span!("call", request_id = id.as_str(), rpc = in_short(request.uri().path()));
         let CallLayer { timeout, max_header_bytes, shutdown } = self.layer.clone();
         let limit = caller_timeout(request.headers()).map_or(timeout, |own| own.min(timeout));
         request.extensions_mut().insert(id.clone());
         let answered = async move {
-            let refused = refused_by_headers(request.headers(), max_header_bytes);
+            let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
+            let refused = refused_by_headers(request.headers(), target, max_header_bytes);
             let response = answer(inner, request.map(ReadToTheEnd::around), refused, limit, &id).await;
             Ok(response.map(|body| stream::finish(body, shutdown, id)))
         };
@@ -128,10 +132,15 @@ where
     response
 }
 
+/// As much of a path as any RPC of ours has, for the log.
+fn in_short(path: &str) -> &str {
+    &path[..path.floor_char_boundary(MAX_LOGGED_PATH)]
+}
+
 /// The answer to a call whose headers are enough to refuse it: other content than gRPC's, with 415 (gRPC over HTTP/2,
 /// requests), or more headers than are allowed. The access token does not count among them, so that one that is too
 /// long is refused for what it is.
-fn refused_by_headers(headers: &HeaderMap, max_bytes: usize) -> Option<Response<Body>> {
+fn refused_by_headers(headers: &HeaderMap, target: usize, max_bytes: usize) -> Option<Response<Body>> {
     if !is_grpc(headers) {
         let mut refused = Response::new(Body::empty());
         *refused.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
@@ -139,7 +148,7 @@ fn refused_by_headers(headers: &HeaderMap, max_bytes: usize) -> Option<Response<
     }
     let counted = headers.iter().filter(|(name, _)| **name != header::AUTHORIZATION);
     // As HTTP/2 counts them (RFC 9113, section 6.5.2).
-    let bytes: usize = counted.map(|(name, value)| name.as_str().len() + value.len() + 32).sum();
+    let bytes = target + counted.map(|(name, value)| name.as_str().len() + value.len() + 32).sum::<usize>();
     if bytes <= max_bytes {
         return None;
     }
