@@ -4,8 +4,9 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 /// The files of the contract. `google/rpc/error_details.proto` is among them so that reflection can serve it, and
 /// grpcurl print error details in clear.
-const FILES: [&str; 6] = [
+const FILES: [&str; 7] = [
     "taskey/auth/v1/account_service.proto",
+    "taskey/auth/v1/admin_service.proto",
     "taskey/auth/v1/auth_service.proto",
     "taskey/auth/v1/token_service.proto",
     "taskey/errors/v1/error_reason.proto",
@@ -14,13 +15,14 @@ const FILES: [&str; 6] = [
 ];
 
 /// Messages that hold a password or a token: their `Debug` is written by hand, in `lib.rs`.
-const SECRET_MESSAGES: [&str; 6] = [
+const SECRET_MESSAGES: [&str; 7] = [
     ".taskey.auth.v1.SignUpRequest",
     ".taskey.auth.v1.LoginRequest",
     ".taskey.auth.v1.RefreshRequest",
     ".taskey.auth.v1.LogoutRequest",
     ".taskey.auth.v1.TokenPair",
     ".taskey.auth.v1.IntrospectRequest",
+    ".taskey.auth.v1.ChangePasswordRequest",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

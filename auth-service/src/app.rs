@@ -8,22 +8,27 @@ use service_kit::{
     db::Db,
     interceptor::Authenticator,
     key_source::KeySource,
+    page::PageTokens,
     secret_file,
     status::Refusal,
     token::{self, Grant},
 };
-use taskey_proto::auth::v1::TokenPair;
+use taskey_proto::auth::v1::{TokenPair, audit_event::Kind};
+use tonic::Request;
+use uuid::Uuid;
 
 use crate::{
     config::SessionArgs,
     feed::FeedHandle,
     hashing::Hashing,
     model::{
+        audit::{Actor, Event},
         refresh_token::{RefreshKey, RefreshToken},
         session::Session,
         user::User,
     },
-    store::revocations::{self, Which, Why},
+    origin::Origin,
+    store::acts::{self, Act, Outcome},
 };
 
 /// What the services of this process share.
@@ -46,6 +51,10 @@ pub struct App {
     pub feed: FeedHandle,
     /// Who calls?
     pub authenticator: Authenticator,
+    /// The tokens of pages of lists.
+    pub page_tokens: PageTokens,
+    /// How many code points a new password must have at least.
+    pub password_min_length: usize,
     /// What a gateway must show to be believed.
     pub gateway_secret: Option<secret_file::Key>,
 }
@@ -79,16 +88,21 @@ impl App {
         })
     }
 
-    /// Ends sessions, and answers when each would have ended. Whatever ends one comes through here: logout, the
-    /// user's list of sessions, a reused token.
+    /// Does something to an account. Whatever ends a session comes through here: logout, the user's list of sessions, a
+    /// reused token, another password, an administrator; but for the login that is one too many.
     ///
     /// # Errors
     /// If the database cannot be written.
-    pub async fn revoke(&self, which: Which, why: Why) -> Result<Vec<Timestamp>, Refusal> {
-        let revoked = revocations::revoke(&self.db, self.clock.now(), which, why).await?;
-        if !revoked.is_empty() {
+    pub async fn perform(&self, act: Act) -> Result<Outcome, Refusal> {
+        let outcome = acts::perform(&self.db, self.clock.now(), act).await?;
+        if !outcome.ended.is_empty() {
             self.feed.wake();
         }
-        Ok(revoked)
+        Ok(outcome)
+    }
+
+    /// An event whose caller is known by nothing but its request.
+    pub fn event<T>(&self, kind: Kind, actor: Actor, session_id: Option<Uuid>, request: &Request<T>) -> Event {
+        Event::new(&self.clock, kind, actor, session_id, Origin::of(request, self.gateway_secret.as_ref()))
     }
 }

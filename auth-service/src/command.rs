@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use anyhow::Context;
 use clap::Subcommand;
 use service_kit::{
     clock::Clock,
@@ -13,11 +14,20 @@ use service_kit::{
     keys::{self, KeySet, NewKey},
     secret_file::{self, Key},
 };
+use taskey_proto::auth::v1::audit_event::Kind;
+use tonic::Status;
 
 use crate::{
     config::{DatabaseArgs, publication},
-    model::service_token::{self, Name},
-    store::service_tokens,
+    model::{
+        audit::{Actor, Event},
+        email::Email,
+        role::{Role, Roles},
+        service_token::{self, Name},
+    },
+    origin::Origin,
+    roles::set_roles,
+    store::{service_tokens, users},
 };
 
 /// What auth-service does instead of serving.
@@ -29,6 +39,30 @@ pub enum Command {
     /// Gives services a token with which they may follow revocations and ask about access tokens
     #[command(subcommand)]
     Tokens(TokensCommand),
+    /// Gives and takes roles; the first administrator is made here
+    #[command(subcommand)]
+    Users(UsersCommand),
+}
+
+/// What can be done with accounts.
+#[derive(Debug, Subcommand)]
+pub enum UsersCommand {
+    /// Gives a role to an account, or takes it away; may run beside a live server
+    SetRole {
+        /// The address of the account
+        email: String,
+
+        /// admin: administers other people's accounts. verifier: asks about tokens, as services do
+        role: Role,
+
+        /// Takes the role away, and ends the sessions of the account
+        #[arg(long)]
+        remove: bool,
+
+        /// Where the accounts are.
+        #[command(flatten)]
+        database: DatabaseArgs,
+    },
 }
 
 /// What can be done with keys.
@@ -117,6 +151,9 @@ impl Command {
             }
             Self::Tokens(TokensCommand::IssueService { name, database }) => issue_service(&database, name).await,
             Self::Tokens(TokensCommand::RevokeService { name, database }) => revoke_service(&database, name).await,
+            Self::Users(UsersCommand::SetRole { email, role, remove, database }) => {
+                set_role(&database, &email, role, remove).await
+            }
         }
     }
 }
@@ -135,4 +172,23 @@ async fn revoke_service(database: &DatabaseArgs, name: Name) -> anyhow::Result<(
     db.close().await;
     anyhow::ensure!(removed > 0, "{name} has no token");
     Ok(())
+}
+
+async fn set_role(database: &DatabaseArgs, email: &str, role: Role, remove: bool) -> anyhow::Result<()> {
+    let email = Email::parse(email).map_err(|fault| anyhow::anyhow!("the address {fault}"))?;
+    let (db, clock) = (database.open_existing().await?, Clock::system());
+    let found = users::by_email(&db, &email).await?;
+    let user = found.with_context(|| format!("{} has no account", email.as_str()))?.user;
+    let event = Event::new(&clock, Kind::RolesChanged, Actor::Unknown, None, Origin::default());
+    let change = |mut roles: Roles| {
+        if remove {
+            roles.remove(role);
+        } else {
+            roles.insert(role);
+        }
+        roles
+    };
+    let changed = set_roles(&db, &clock, user.id, &event, change).await;
+    db.close().await;
+    changed.map(|_| ()).map_err(|refusal| anyhow::anyhow!(Status::from(refusal).message().to_owned()))
 }

@@ -9,6 +9,12 @@ pub fn credentials_invalid() -> Refusal {
     Refusal::new(Code::Unauthenticated, ErrorReason::CredentialsInvalid, "the email or the password is wrong")
 }
 
+/// Whoever is signed in gives another password than the one of the account.
+pub fn current_password_wrong() -> Refusal {
+    let message = "the current password is wrong";
+    Refusal::new(Code::PermissionDenied, ErrorReason::CredentialsInvalid, message).field("current_password", "is wrong")
+}
+
 /// The address has an account.
 pub fn email_taken() -> Refusal {
     Refusal::new(Code::AlreadyExists, ErrorReason::EmailTaken, "an account with this email exists")
@@ -16,9 +22,9 @@ pub fn email_taken() -> Refusal {
 }
 
 /// A new password breaks a rule.
-pub fn password_rejected(fault: &str) -> Refusal {
+pub fn password_rejected(field: &str, fault: &str) -> Refusal {
     Refusal::new(Code::InvalidArgument, ErrorReason::PasswordRejected, format!("the password {fault}"))
-        .field("password", fault)
+        .field(field, fault)
 }
 
 /// Not a token of a live session.
@@ -43,7 +49,18 @@ pub fn session_not_found() -> Refusal {
     Refusal::new(Code::NotFound, ErrorReason::SessionNotFound, "there is no such session")
 }
 
-/// The account of the access token is no more.
+/// Nobody would be left who can administer accounts.
+pub fn last_admin() -> Refusal {
+    let message = "nobody would be left who has the role admin";
+    Refusal::new(Code::FailedPrecondition, ErrorReason::LastAdmin, message)
+}
+
+/// A filter cannot be read.
+pub fn filter_invalid(fault: &str) -> Refusal {
+    Refusal::new(Code::InvalidArgument, ErrorReason::FilterInvalid, format!("filter: {fault}")).field("filter", fault)
+}
+
+/// There is no such account, or the one of the access token is no more.
 pub fn user_not_found() -> Refusal {
     Refusal::new(Code::NotFound, ErrorReason::UserNotFound, "there is no such account")
 }

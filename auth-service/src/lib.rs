@@ -15,14 +15,15 @@ use service_kit::{
     db::Db,
     interceptor::Authenticator,
     key_source::{KeySource, Purpose},
+    page::PageTokens,
     revocation::follow,
     secret_file,
     server::GrpcServer,
 };
 use sqlx::migrate::Migrator;
 use taskey_proto::auth::v1::{
-    account_service_server::AccountServiceServer, auth_service_server::AuthServiceServer,
-    token_service_server::TokenServiceServer,
+    account_service_server::AccountServiceServer, admin_service_server::AdminServiceServer,
+    auth_service_server::AuthServiceServer, token_service_server::TokenServiceServer,
 };
 use tokio::{net::TcpListener, sync::watch};
 use tokio_util::sync::CancellationToken;
@@ -39,6 +40,7 @@ mod hashing;
 mod model;
 mod origin;
 mod purge;
+mod roles;
 mod service;
 mod store;
 mod verifier;
@@ -48,7 +50,7 @@ use config::Config;
 use feed::Feed;
 use hashing::Hashing;
 use model::refresh_token::RefreshKey;
-use service::{account::AccountService, auth::AuthService, token::TokenService};
+use service::{account::AccountService, admin::AdminService, auth::AuthService, token::TokenService};
 
 /// How long a call may take, unless the settings say otherwise.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
@@ -83,7 +85,6 @@ pub async fn inspect(config: &Config) -> anyhow::Result<()> {
 pub struct Server {
     app: Arc<App>,
     limits: LimitArgs,
-    password_min_length: usize,
 }
 
 impl Server {
@@ -104,9 +105,12 @@ impl Server {
             None => secret_file::create_key(&refresh_file)?,
         };
         let feed = Feed::open(db.clone(), &clock).await?;
+        let refresh_key = RefreshKey::new(&refresh_secret);
         let app = App {
             authenticator: Authenticator::new(Arc::clone(&keys), config.tokens.clone(), feed.view(), clock.clone()),
-            refresh_key: RefreshKey::new(&refresh_secret),
+            page_tokens: PageTokens::new(&refresh_key.page_token_key()),
+            password_min_length: config.passwords.password_min_length.into(),
+            refresh_key,
             tokens: config.tokens,
             sessions: config.sessions,
             db,
@@ -116,8 +120,7 @@ impl Server {
             feed,
             gateway_secret,
         };
-        let password_min_length = config.passwords.password_min_length.into();
-        Ok(Self { app: Arc::new(app), limits: config.limits, password_min_length })
+        Ok(Self { app: Arc::new(app), limits: config.limits })
     }
 
     /// Serves until `shutdown`, then drains. Nothing of it is left behind.
@@ -125,12 +128,15 @@ impl Server {
     /// # Errors
     /// If the listener is not usable.
     pub async fn serve(self, listener: TcpListener, shutdown: CancellationToken) -> anyhow::Result<()> {
-        let Self { app, limits, password_min_length } = self;
+        let Self { app, limits } = self;
         let (max_in, max_out) = (limits.max_request_bytes, limits.max_response_bytes);
-        let auth = AuthServiceServer::new(AuthService { app: Arc::clone(&app), password_min_length })
+        let auth = AuthServiceServer::new(AuthService { app: Arc::clone(&app) })
             .max_decoding_message_size(max_in)
             .max_encoding_message_size(max_out);
         let account = AccountServiceServer::new(AccountService { app: Arc::clone(&app) })
+            .max_decoding_message_size(max_in)
+            .max_encoding_message_size(max_out);
+        let admin = AdminServiceServer::new(AdminService { app: Arc::clone(&app) })
             .max_decoding_message_size(max_in)
             .max_encoding_message_size(max_out);
         let token = TokenServiceServer::new(TokenService { app: Arc::clone(&app) })
@@ -140,6 +146,7 @@ impl Server {
         let server = GrpcServer::new("auth", limits, REQUEST_TIMEOUT)
             .with(auth)
             .with(InterceptedService::new(account, app.authenticator.clone()))
+            .with(InterceptedService::new(admin, app.authenticator.clone()))
             .with(token)
             .serve(listener, is_ready, shutdown);
         let beside = async {

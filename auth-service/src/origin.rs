@@ -12,7 +12,7 @@ const FORWARDED_USER_AGENT: &str = "x-forwarded-user-agent";
 const GATEWAY_SECRET: &str = "x-taskey-gateway";
 
 /// Where a call comes from.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Origin {
     /// The address of the client; empty if it cannot be told.
     pub ip_address: String,

@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use service_kit::{clock::Clock, db::Db, random};
+use service_kit::{
+    clock::Clock,
+    db::{Db, Error},
+    random,
+};
 
 use crate::store::purge;
 
@@ -11,26 +15,37 @@ const EVERY: Duration = Duration::from_secs(3600);
 
 /// How long an ended session stays, so that a late token of it is still answered as it deserves, and no clock that is
 /// an hour off makes the feed forget.
-const KEPT: Duration = Duration::from_secs(24 * 3600);
+const SESSIONS_KEPT: Duration = Duration::from_secs(24 * 3600);
+
+/// How long the audit log goes back.
+const EVENTS_KEPT: Duration = Duration::from_secs(400 * 24 * 3600);
 
 /// Purges for as long as it is awaited.
 pub async fn run(db: &Db, clock: &Clock) {
     loop {
-        loop {
-            match purge::sessions(db, clock.now() - KEPT).await {
-                Ok(purge::BATCH..) => {}
-                Ok(0) => break,
-                Ok(removed) => {
-                    tracing::info!(removed, "purged sessions that had ended");
-                    break;
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "cannot purge sessions");
+        let now = clock.now();
+        batches("sessions", || purge::sessions(db, now - SESSIONS_KEPT)).await;
+        batches("audit events", || purge::audit_events(db, now - EVENTS_KEPT)).await;
+        // Replicas that started together need not purge together.
+        tokio::time::sleep(random::jitter(EVERY)).await;
+    }
+}
+
+/// Purges until a batch is not full.
+async fn batches<F: Future<Output = Result<i64, Error>>>(what: &str, purge: impl Fn() -> F) {
+    let mut removed = 0;
+    loop {
+        match purge().await {
+            Ok(batch) => {
+                removed += batch;
+                if batch < purge::BATCH {
                     break;
                 }
             }
+            Err(error) => return tracing::warn!(%error, what, "cannot purge"),
         }
-        // Replicas that started together need not purge together.
-        tokio::time::sleep(random::jitter(EVERY)).await;
+    }
+    if removed > 0 {
+        tracing::info!(what, removed, "purged what had ended");
     }
 }

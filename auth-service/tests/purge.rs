@@ -9,6 +9,7 @@ use support::Server;
 
 on_each_database! {
     sessions_that_ended_long_ago_are_removed_and_others_stay,
+    events_of_more_than_400_days_ago_are_removed,
 }
 
 async fn sessions_that_ended_long_ago_are_removed_and_others_stay(database: TestDatabase) {
@@ -26,5 +27,23 @@ async fn sessions_that_ended_long_ago_are_removed_and_others_stay(database: Test
     tokio::time::timeout(Duration::from_secs(10), removed).await.expect("removed at the start");
     assert_refused!(server.refresh(&old.refresh_token).await, Unauthenticated, "REFRESH_TOKEN_INVALID");
     server.refresh(&live.refresh_token).await.expect("this one stays");
+    server.stop().await;
+}
+
+async fn events_of_more_than_400_days_ago_are_removed(database: TestDatabase) {
+    let server = Server::start(database).await;
+    for number in 0..2 {
+        server.person(&format!("{number}@example.com")).await;
+    }
+    let database = server.stop().await;
+    let make_old = "update audit_events set created_at = created_at - 401 * 86400000000 where kind = 'KIND_LOGIN'";
+    support::execute(&database, make_old).await;
+    let make_older = "update audit_events set created_at = created_at - 399 * 86400000000 where kind <> 'KIND_LOGIN'";
+    support::execute(&database, make_older).await;
+
+    let server = Server::start(database).await;
+    let kinds = "select cast(count(*) as text) || coalesce(min(kind), '') from audit_events";
+    let removed = async { while support::look_up(&server.database, kinds).await != "2KIND_SIGN_UP" {} };
+    tokio::time::timeout(Duration::from_secs(10), removed).await.expect("removed at the start");
     server.stop().await;
 }

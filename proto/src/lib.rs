@@ -41,4 +41,12 @@ macro_rules! debug_without_fields {
     )*};
 }
 
-debug_without_fields!(SignUpRequest, LoginRequest, RefreshRequest, LogoutRequest, TokenPair, IntrospectRequest);
+debug_without_fields!(
+    SignUpRequest,
+    LoginRequest,
+    RefreshRequest,
+    LogoutRequest,
+    TokenPair,
+    IntrospectRequest,
+    ChangePasswordRequest
+);

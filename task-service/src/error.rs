@@ -13,9 +13,3 @@ pub(crate) fn task_not_found() -> Refusal {
 pub(crate) fn etag_mismatch() -> Refusal {
     Refusal::new(Code::Aborted, ErrorReason::EtagMismatch, "the task has changed since the etag was read")
 }
-
-/// The page token is not one that this caller got for this query.
-pub(crate) fn page_token_invalid() -> Refusal {
-    let message = "the page token was not issued to this caller for this query";
-    Refusal::new(Code::InvalidArgument, ErrorReason::PageTokenInvalid, message).field("page_token", message)
-}

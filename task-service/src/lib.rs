@@ -18,6 +18,7 @@ use service_kit::{
     config::LimitArgs,
     db::Db,
     interceptor::Authenticator,
+    page::PageTokens,
     random,
     revocation::{
         RevocationView,
@@ -42,7 +43,6 @@ mod service;
 mod store;
 
 use config::Config;
-use page::PageTokens;
 use service::Tasks;
 
 /// The tables, the same for both engines.

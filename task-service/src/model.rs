@@ -2,6 +2,7 @@
 
 use service_kit::{
     clock::Timestamp,
+    page,
     status::{Refusal, Violations},
 };
 use taskey_proto::task::v1 as pb;
@@ -11,12 +12,6 @@ mod field;
 mod write;
 
 pub(crate) use write::{NewTask, TaskUpdate};
-
-/// How many tasks a page holds if the caller does not say.
-const DEFAULT_PAGE_SIZE: usize = 50;
-
-/// How many tasks a page holds at most, whatever the caller says.
-const MAX_PAGE_SIZE: usize = 500;
 
 /// A task as the database holds it.
 #[derive(Debug, sqlx::FromRow)]
@@ -113,7 +108,7 @@ impl Target {
 /// What a list shall hold.
 #[derive(Debug)]
 pub(crate) struct ListQuery {
-    /// From 1 to [`MAX_PAGE_SIZE`].
+    /// From 1 to [`page::MAX_SIZE`].
     pub(crate) page_size: usize,
     /// Empty for the first page.
     pub(crate) page_token: String,
@@ -132,21 +127,13 @@ impl TryFrom<pb::ListTasksRequest> for ListQuery {
 
     fn try_from(request: pb::ListTasksRequest) -> Result<Self, Refusal> {
         let mut violations = Violations::default();
-        let page_size = violations.check("page_size", page_size(request.page_size));
+        let page_size = violations.check("page_size", page::size(request.page_size));
         let query = page_size.map(|page_size| Self {
             page_size,
             page_token: request.page_token,
             show_deleted: request.show_deleted,
         });
         violations.finish(query)
-    }
-}
-
-fn page_size(asked: i32) -> Result<usize, &'static str> {
-    match usize::try_from(asked) {
-        Ok(0) => Ok(DEFAULT_PAGE_SIZE),
-        Ok(size) => Ok(size.min(MAX_PAGE_SIZE)),
-        Err(_) => Err("must not be negative"),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use service_kit::{clock::Clock, db::Db, interceptor::Caller};
+use service_kit::{clock::Clock, db::Db, interceptor::Caller, page::PageTokens};
 use taskey_proto::{
     errors::v1::ErrorReason,
     task::v1::{
@@ -14,8 +14,7 @@ use tonic::{Request, Response, Status};
 
 use crate::{
     model::{ListQuery, NewTask, Target, TaskUpdate},
-    page::{self, PageTokens},
-    store,
+    page, store,
 };
 
 /// `taskey.task.v1.TaskService`.
@@ -48,7 +47,7 @@ impl TaskService for Tasks {
     async fn list_tasks(&self, request: Request<ListTasksRequest>) -> Result<Response<ListTasksResponse>, Status> {
         let owner = Caller::of(&request)?.user_id();
         let query = ListQuery::try_from(request.into_inner())?;
-        let after = self.page_tokens.open(owner, &query)?;
+        let after = self.page_tokens.open(owner, &query.arguments(), &query.page_token)?;
         let rows = store::list(&self.db, owner, self.clock.now(), &query, after).await?;
         Ok(Response::new(page::fill(&self.page_tokens, owner, self.max_response_bytes, &query, rows)))
     }

@@ -27,6 +27,13 @@ impl RefreshKey {
         Self(hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes()))
     }
 
+    /// A key for the tokens of pages, which all replicas have and nobody else: another message under the same key.
+    #[must_use]
+    pub fn page_token_key(&self) -> [u8; TAG] {
+        let tag = hmac::sign(&self.0, b"taskey page tokens");
+        tag.as_ref().try_into().expect("HMAC-SHA256 has 32 bytes")
+    }
+
     /// `base64url(session id ‖ generation ‖ HMAC-SHA256(key, session id ‖ generation))`.
     #[must_use]
     pub fn issue(&self, token: RefreshToken) -> String {

@@ -4,21 +4,34 @@ use std::sync::Arc;
 
 use service_kit::{interceptor::Caller, status::Refusal};
 use taskey_proto::auth::v1::{
-    self as pb, GetMeRequest, ListSessionsRequest, ListSessionsResponse, RevokeAllSessionsRequest,
+    self as pb, ChangePasswordRequest, ChangePasswordResponse, GetMeRequest, ListMySecurityEventsRequest,
+    ListMySecurityEventsResponse, ListSessionsRequest, ListSessionsResponse, RevokeAllSessionsRequest,
     RevokeAllSessionsResponse, RevokeOtherSessionsRequest, RevokeOtherSessionsResponse, RevokeSessionRequest,
-    RevokeSessionResponse, UpdateMeRequest,
+    RevokeSessionResponse, UpdateMeRequest, audit_event::Kind,
 };
 use tonic::{Request, Response, Status};
+use uuid::Uuid;
 
 use super::request;
 use crate::{
     app::App,
     error,
+    hashing::Comparison,
+    model::{
+        audit::Actor,
+        password::Password,
+        user::{Credentials, User},
+    },
     store::{
+        acts::{Act, Change},
+        audit::{self, Selection},
         revocations::{Which, Why},
         sessions, users,
     },
 };
+
+/// What tells the pages of this list from those of others.
+const OWN_EVENTS: &[u8] = b"own events";
 
 /// The service.
 pub struct AccountService {
@@ -43,6 +56,40 @@ impl pb::account_service_server::AccountService for AccountService {
         Ok(Response::new(user.map_err(Refusal::from)?.ok_or_else(error::user_not_found)?.into()))
     }
 
+    async fn change_password(
+        &self,
+        request: Request<ChangePasswordRequest>,
+    ) -> Result<Response<ChangePasswordResponse>, Status> {
+        let (user_id, except) = (Caller::of(&request)?.user_id(), Some(Caller::of(&request)?.session_id()));
+        let event = self.app.event(Kind::PasswordChanged, Actor::Owner, except, &request);
+        let ChangePasswordRequest { current_password, new_password } = request.into_inner();
+        let current = request::current_password(current_password)?;
+        let (user, old) = self.current_hash(user_id, current).await?;
+        let new = request::new_password(new_password, &user, self.app.password_min_length)?;
+        let new = self.app.hashing.hash(self.app.hashing.turn().await?, new).await?;
+        let change = Some(Change::Password { user_id, old, new });
+        let end = Some((Which::AllOfUser { user_id, except }, Why::Wanted));
+        let changed = self.app.perform(Act { change, end, event }).await?;
+        // Somebody else was faster, with the same current password.
+        changed.user.ok_or_else(error::current_password_wrong)?;
+        Ok(Response::new(ChangePasswordResponse {}))
+    }
+
+    async fn list_my_security_events(
+        &self,
+        request: Request<ListMySecurityEventsRequest>,
+    ) -> Result<Response<ListMySecurityEventsResponse>, Status> {
+        let user_id = Caller::of(&request)?.user_id();
+        let ListMySecurityEventsRequest { page_size, page_token } = request.into_inner();
+        let (size, tokens) = (request::page_size(page_size)?, &self.app.page_tokens);
+        let before = tokens.open(user_id, OWN_EVENTS, &page_token)?;
+        let which = Selection { user_id: Some(user_id), kind: None, before };
+        let rows = audit::list(&self.app.db, which, size + 1).await.map_err(Refusal::from)?;
+        let (events, next_page_token) = tokens.cut(user_id, OWN_EVENTS, rows, size, |event| event.id);
+        let events = events.into_iter().map(Into::into).collect();
+        Ok(Response::new(ListMySecurityEventsResponse { events, next_page_token }))
+    }
+
     async fn list_sessions(
         &self,
         request: Request<ListSessionsRequest>,
@@ -60,7 +107,7 @@ impl pb::account_service_server::AccountService for AccountService {
     ) -> Result<Response<RevokeSessionResponse>, Status> {
         let caller = Caller::of(&request)?;
         let session_id = request::id("session_id", &request.get_ref().session_id)?;
-        match self.end_sessions(Which::OfUser { session_id, user_id: caller.user_id() }).await? {
+        match self.end_sessions(&request, Which::OfUser { session_id, user_id: caller.user_id() }).await? {
             0 => Err(error::session_not_found().into()),
             _ => Ok(Response::new(RevokeSessionResponse {})),
         }
@@ -72,7 +119,7 @@ impl pb::account_service_server::AccountService for AccountService {
     ) -> Result<Response<RevokeOtherSessionsResponse>, Status> {
         let caller = Caller::of(&request)?;
         let (user_id, except) = (caller.user_id(), Some(caller.session_id()));
-        let revoked_count = self.end_sessions(Which::AllOfUser { user_id, except }).await?;
+        let revoked_count = self.end_sessions(&request, Which::AllOfUser { user_id, except }).await?;
         Ok(Response::new(RevokeOtherSessionsResponse { revoked_count }))
     }
 
@@ -81,16 +128,29 @@ impl pb::account_service_server::AccountService for AccountService {
         request: Request<RevokeAllSessionsRequest>,
     ) -> Result<Response<RevokeAllSessionsResponse>, Status> {
         let user_id = Caller::of(&request)?.user_id();
-        let revoked_count = self.end_sessions(Which::AllOfUser { user_id, except: None }).await?;
+        let revoked_count = self.end_sessions(&request, Which::AllOfUser { user_id, except: None }).await?;
         Ok(Response::new(RevokeAllSessionsResponse { revoked_count }))
     }
 }
 
 impl AccountService {
-    /// Ends sessions and says how many of them were live.
-    async fn end_sessions(&self, which: Which) -> Result<i32, Refusal> {
-        let now = self.app.clock.now();
-        let live = self.app.revoke(which, Why::Wanted).await?.into_iter().filter(|end| *end > now).count();
+    /// Ends sessions of the caller and says how many of them were live.
+    async fn end_sessions<T>(&self, request: &Request<T>, which: Which) -> Result<i32, Refusal> {
+        let from = Caller::of(request)?.session_id();
+        let event = self.app.event(Kind::SessionsRevoked, Actor::Owner, Some(from), request);
+        let act = Act { change: None, end: Some((which, Why::Wanted)), event };
+        let (outcome, now) = (self.app.perform(act).await?, self.app.clock.now());
+        let live = outcome.ended.iter().filter(|ended| ended.expires_at > now).count();
         i32::try_from(live).map_err(Refusal::internal)
+    }
+
+    /// The hash of the caller's password, if `password` is the one.
+    async fn current_hash(&self, user_id: Uuid, password: Password) -> Result<(User, String), Refusal> {
+        let credentials = users::credentials(&self.app.db, user_id).await?.ok_or_else(error::user_not_found)?;
+        let Credentials { user, password_hash } = credentials;
+        match self.app.hashing.compare(password, Some(password_hash.clone())).await? {
+            Comparison::Different => Err(error::current_password_wrong()),
+            Comparison::Same | Comparison::SameAndRehashed(_) => Ok((user, password_hash)),
+        }
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use service_kit::{clock::Timestamp, status::Refusal};
 use taskey_proto::auth::v1::{
     self as pb, LoginRequest, LogoutRequest, LogoutResponse, RefreshRequest, SignUpRequest, TokenPair,
+    audit_event::Kind,
 };
 use tonic::{Request, Response, Status};
 use zeroize::Zeroizing;
@@ -15,11 +16,14 @@ use crate::{
     error,
     hashing::Comparison,
     model::{
+        audit::{Actor, Event},
         refresh_token::RefreshToken,
         session::{Replay, Session},
     },
     origin::Origin,
     store::{
+        acts::Act,
+        audit,
         revocations::{Which, Why},
         sessions::{self, NewSession},
         users::{self, NewUser},
@@ -29,15 +33,14 @@ use crate::{
 /// The service.
 pub struct AuthService {
     pub(crate) app: Arc<App>,
-    /// How many code points a new password must have at least.
-    pub(crate) password_min_length: usize,
 }
 
 #[tonic::async_trait]
 impl pb::auth_service_server::AuthService for AuthService {
     async fn sign_up(&self, request: Request<SignUpRequest>) -> Result<Response<pb::User>, Status> {
-        let SignUp { email, password, display_name } = SignUp::parse(request.into_inner(), self.password_min_length)?;
-        let App { db, clock, hashing, .. } = &*self.app;
+        let event = self.app.event(Kind::SignUp, Actor::Owner, None, &request);
+        let App { db, clock, hashing, password_min_length, .. } = &*self.app;
+        let SignUp { email, password, display_name } = SignUp::parse(request.into_inner(), *password_min_length)?;
         // Not decisive, but it saves the hash: of many who come at once, most find the address taken at their turn.
         let turn = hashing.turn().await?;
         if users::by_email(db, &email).await.map_err(Refusal::from)?.is_some() {
@@ -45,7 +48,7 @@ impl pb::auth_service_server::AuthService for AuthService {
         }
         let password_hash = hashing.hash(turn, password).await?;
         let user = NewUser { id: clock.new_id(), email, display_name, password_hash };
-        let user = users::insert(db, clock.now(), user).await.map_err(Refusal::from)?;
+        let user = users::insert(db, clock.now(), user, event).await.map_err(Refusal::from)?;
         let user = user.ok_or_else(error::email_taken)?;
         tracing::info!(user_id = %user.id, "signed up");
         Ok(Response::new(user.into()))
@@ -57,14 +60,16 @@ impl pb::auth_service_server::AuthService for AuthService {
     }
 
     async fn refresh(&self, request: Request<RefreshRequest>) -> Result<Response<TokenPair>, Status> {
+        let origin = Origin::of(&request, self.app.gateway_secret.as_ref());
         let token = request::refresh_token(request.into_inner().refresh_token)?.map(Zeroizing::new);
         let token = token.ok_or_else(request::no_refresh_token)?;
         let token = self.app.refresh_key.open(&token).ok_or_else(error::refresh_token_invalid)?;
-        Ok(Response::new(self.rotate(token).await?))
+        Ok(Response::new(self.rotate(token, origin).await?))
     }
 
     async fn logout(&self, request: Request<LogoutRequest>) -> Result<Response<LogoutResponse>, Status> {
         let bearer = self.app.authenticator.session(request.metadata());
+        let event = self.app.event(Kind::Logout, Actor::Owner, None, &request);
         let LogoutRequest { refresh_token, wait_for_verifiers } = request.into_inner();
         let token = request::refresh_token(refresh_token)?.map(Zeroizing::new);
         let session_id = match token.as_ref().map(|token| self.app.refresh_key.open(token)) {
@@ -75,7 +80,8 @@ impl pb::auth_service_server::AuthService for AuthService {
             None => Some(bearer?),
         };
         if let Some(session_id) = session_id {
-            self.app.revoke(Which::Session(session_id), Why::Wanted).await?;
+            let (end, event) = (Which::Session(session_id), Event { session_id: Some(session_id), ..event });
+            self.app.perform(Act { change: None, end: Some((end, Why::Wanted)), event }).await?;
         }
         let confirmed = if wait_for_verifiers { self.app.feed.confirmed().await.map_err(Refusal::from)? } else { 0 };
         Ok(Response::new(LogoutResponse { acknowledged_verifiers: i32::try_from(confirmed).unwrap_or(i32::MAX) }))
@@ -88,8 +94,13 @@ impl AuthService {
         let credentials = users::by_email(db, &login.email).await?;
         let (user, stored) = credentials.map(|found| (found.user, found.password_hash)).unzip();
         let comparison = hashing.compare(login.password, stored.clone()).await?;
+        let event = |kind, actor, id| Event::new(clock, kind, actor, id, origin.clone());
         let user = user.filter(|user| !user.disabled && comparison != Comparison::Different);
-        let (user, mut hash) = user.zip(stored).ok_or_else(error::credentials_invalid)?;
+        let Some((user, mut hash)) = user.zip(stored) else {
+            // The same for those who have no account, so that it takes as long.
+            audit::failed_login(db, clock.now(), login.email, event(Kind::LoginFailed, Actor::Unknown, None)).await?;
+            return Err(error::credentials_invalid());
+        };
         if let Comparison::SameAndRehashed(new) = comparison {
             users::rehash(db, user.id, hash, new.clone()).await?;
             hash = new;
@@ -99,21 +110,26 @@ impl AuthService {
             id: clock.new_id(),
             user_id: user.id,
             label: login.label,
-            user_agent: origin.user_agent,
-            ip_address: origin.ip_address,
+            user_agent: origin.user_agent.clone(),
+            ip_address: origin.ip_address.clone(),
             expires_at: now + lives.refresh_idle_ttl.min(lives.refresh_max_ttl),
             ends_at: now + lives.refresh_max_ttl,
         };
-        let session = sessions::insert(db, now, session, hash).await?.ok_or_else(error::credentials_invalid)?;
-        tracing::info!(user_id = %user.id, session_id = %session.id, "logged in");
+        let event = event(Kind::Login, Actor::Owner, Some(session.id));
+        let begun = sessions::insert(db, now, session, hash, event).await?;
+        let (session, surplus) = begun.ok_or_else(error::credentials_invalid)?;
+        tracing::info!(user_id = %user.id, session_id = %session.id, surplus, "logged in");
+        if surplus > 0 {
+            self.app.feed.wake();
+        }
         self.app.token_pair(user, &session, now)
     }
 
-    async fn rotate(&self, token: RefreshToken) -> Result<TokenPair, Refusal> {
+    async fn rotate(&self, token: RefreshToken, origin: Origin) -> Result<TokenPair, Refusal> {
         let App { db, clock, sessions: lives, .. } = &*self.app;
         let now = clock.now();
         let rotated = sessions::rotate(db, now, token, now + lives.refresh_idle_ttl).await?;
-        let session = if let Some(session) = rotated { session } else { self.same_child(token, now).await? };
+        let session = if let Some(session) = rotated { session } else { self.same_child(token, now, origin).await? };
         // What the user may do is read anew; the account may have been disabled since the child was issued.
         let user = users::by_id(db, session.user_id).await?.filter(|user| !user.disabled);
         let user = user.ok_or_else(error::refresh_token_invalid)?;
@@ -122,7 +138,7 @@ impl AuthService {
 
     /// The session of a token that could not be rotated, if its holder shall be given the same child again. One that
     /// is taken for stolen ends the session.
-    async fn same_child(&self, token: RefreshToken, now: Timestamp) -> Result<Session, Refusal> {
+    async fn same_child(&self, token: RefreshToken, now: Timestamp, origin: Origin) -> Result<Session, Refusal> {
         let session = sessions::by_id(&self.app.db, token.session_id).await?;
         let session = session.ok_or_else(error::refresh_token_invalid)?;
         match session.judge(token.generation, now, self.app.sessions.refresh_grace) {
@@ -131,7 +147,9 @@ impl AuthService {
             Replay::KnownTheft => Err(error::refresh_token_reused()),
             Replay::Ended => Err(error::refresh_token_invalid()),
             Replay::Theft => {
-                self.app.revoke(Which::Session(session.id), Why::Reused).await?;
+                let event = Event::new(&self.app.clock, Kind::RefreshReused, Actor::Unknown, Some(session.id), origin);
+                let end = Some((Which::Session(session.id), Why::Reused));
+                self.app.perform(Act { change: None, end, event }).await?;
                 tracing::warn!(user_id = %session.user_id, session_id = %session.id, "a refresh token was reused");
                 Err(error::refresh_token_reused())
             }

@@ -1,16 +1,24 @@
 //! Requests, parsed into what cannot be wrong.
 
 use service_kit::{
-    id,
+    id, page,
     status::{Refusal, Violations},
 };
-use taskey_proto::auth::v1 as pb;
+use taskey_proto::auth::v1::{self as pb, audit_event::Kind};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use crate::{
     error,
-    model::{email::Email, password::Password, text},
+    model::{
+        email::Email,
+        password::{Password, Rules},
+        role::{Role, Roles},
+        text,
+        user::User,
+        user_filter::UserFilter,
+    },
+    store::audit::Selection,
 };
 
 /// No refresh token of ours is longer.
@@ -30,18 +38,119 @@ impl SignUp {
     /// VALIDATION_FAILED with the fields at fault; PASSWORD_REJECTED if the password is the only one.
     pub fn parse(request: pb::SignUpRequest, min_length: usize) -> Result<Self, Refusal> {
         let mut violations = Violations::default();
+        let rules = Rules { min_length, email: &request.email, display_name: &request.display_name };
+        let password = Password::new(request.password, rules);
         let email = violations.check("email", Email::parse(&request.email));
         let display_name = violations.check("display_name", text::name(request.display_name));
-        let password = Password::new(request.password, min_length);
         match (email.zip(display_name), password) {
             (Some((email, display_name)), Ok(password)) => Ok(Self { email, password, display_name }),
-            (Some(_), Err(fault)) => Err(error::password_rejected(&fault)),
+            (Some(_), Err(fault)) => Err(error::password_rejected("password", &fault)),
             (None, password) => {
                 violations.check("password", password);
                 violations.finish(None)
             }
         }
     }
+}
+
+/// The current password of a signed-in caller.
+///
+/// # Errors
+/// VALIDATION_FAILED if it cannot be one.
+pub fn current_password(text: String) -> Result<Password, Refusal> {
+    let mut violations = Violations::default();
+    let password = violations.check("current_password", Password::given(text));
+    violations.finish(password)
+}
+
+/// The next password of an account.
+///
+/// # Errors
+/// PASSWORD_REJECTED with the rule that it breaks.
+pub fn new_password(text: String, of: &User, min_length: usize) -> Result<Password, Refusal> {
+    let rules = Rules { min_length, email: &of.email, display_name: &of.display_name };
+    Password::new(text, rules).map_err(|fault| error::password_rejected("new_password", &fault))
+}
+
+/// A list of accounts.
+pub struct UserQuery {
+    pub(super) size: usize,
+    pub(super) filter: UserFilter,
+    /// What must not change between pages.
+    pub(super) arguments: Vec<u8>,
+    pub(super) page_token: String,
+}
+
+impl UserQuery {
+    /// Parses the request.
+    ///
+    /// # Errors
+    /// VALIDATION_FAILED or FILTER_INVALID.
+    pub fn parse(request: pb::ListUsersRequest) -> Result<Self, Refusal> {
+        let size = page_size(request.page_size)?;
+        let filter = UserFilter::parse(&request.filter).map_err(|fault| error::filter_invalid(&fault))?;
+        let arguments = [b"users:", request.filter.as_bytes()].concat();
+        Ok(Self { size, filter, arguments, page_token: request.page_token })
+    }
+}
+
+/// A list of events.
+pub struct EventQuery {
+    pub(super) size: usize,
+    pub(super) selection: Selection,
+    /// What must not change between pages.
+    pub(super) arguments: Vec<u8>,
+    pub(super) page_token: String,
+}
+
+impl EventQuery {
+    /// Parses the request.
+    ///
+    /// # Errors
+    /// VALIDATION_FAILED with the fields at fault.
+    pub fn parse(request: pb::ListAuditEventsRequest) -> Result<Self, Refusal> {
+        let mut violations = Violations::default();
+        let size = violations.check("page_size", page::size(request.page_size));
+        let kind = violations.check("kind", Kind::try_from(request.kind).map_err(|_| "is unknown"));
+        let user_id = match &request.user_id[..] {
+            "" => Some(None),
+            text => violations.check("user_id", id::parse(text).ok_or("must be a UUID")).map(Some),
+        };
+        let arguments = format!("events:{}:{}", request.user_id, request.kind).into_bytes();
+        let parsed = size.zip(kind).zip(user_id).map(|((size, kind), user_id)| {
+            let kind = Some(kind).filter(|kind| *kind != Kind::Unspecified);
+            let selection = Selection { user_id, kind, before: None };
+            Self { size, selection, arguments, page_token: request.page_token }
+        });
+        violations.finish(parsed)
+    }
+}
+
+/// The roles that an account shall have.
+///
+/// # Errors
+/// VALIDATION_FAILED with the field at fault.
+pub fn roles(request: &pb::SetUserRolesRequest) -> Result<(Uuid, Roles), Refusal> {
+    let mut violations = Violations::default();
+    let user_id = violations.check("user_id", id::parse(&request.user_id).ok_or("must be a UUID"));
+    let mut roles = Roles::default();
+    for (index, name) in request.roles.iter().enumerate() {
+        let path = format!("roles[{index}]");
+        if violations.check(&path, name.parse::<Role>()).is_some_and(|role| !roles.insert(role)) {
+            violations.add(path, "is there twice");
+        }
+    }
+    violations.finish(user_id.map(|user_id| (user_id, roles)))
+}
+
+/// The size of a page.
+///
+/// # Errors
+/// VALIDATION_FAILED if it is negative.
+pub fn page_size(asked: i32) -> Result<usize, Refusal> {
+    let mut violations = Violations::default();
+    let size = violations.check("page_size", page::size(asked));
+    violations.finish(size)
 }
 
 /// A login.

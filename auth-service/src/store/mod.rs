@@ -1,5 +1,7 @@
 //! Every SQL statement of the service.
 
+pub mod acts;
+pub mod audit;
 pub mod purge;
 pub mod revocations;
 pub mod service_tokens;

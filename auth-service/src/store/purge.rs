@@ -25,3 +25,17 @@ pub async fn sessions(db: &Db, ended_before: Timestamp) -> Result<i64, Error> {
             .map(|done| done.rows_affected().cast_signed())
     })
 }
+
+/// Removes a batch of the events that happened before `happened_before`, and says how many there were.
+pub async fn audit_events(db: &Db, happened_before: Timestamp) -> Result<i64, Error> {
+    const SQL: &str = "
+        delete from audit_events where id in (select id from audit_events where created_at < $1 limit $2)";
+    db_write!(db, |connection| {
+        sqlx::query(SQL)
+            .bind(happened_before)
+            .bind(BATCH)
+            .execute(connection)
+            .await
+            .map(|done| done.rows_affected().cast_signed())
+    })
+}

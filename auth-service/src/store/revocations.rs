@@ -5,7 +5,7 @@ use std::time::Duration;
 use service_kit::{
     clock::Timestamp,
     db::{Db, Error},
-    db_read, db_transaction,
+    db_read,
 };
 use sqlx::FromRow;
 use uuid::Uuid;
@@ -36,6 +36,11 @@ pub enum Which {
         /// The one to leave.
         except: Option<Uuid>,
     },
+    /// The oldest of this user, so that not more than 20 are left.
+    Surplus {
+        /// The user.
+        user_id: Uuid,
+    },
 }
 
 /// Why sessions end.
@@ -47,58 +52,86 @@ pub enum Why {
     Reused,
 }
 
+/// A session that has just been ended.
+#[derive(Clone, Copy, Debug, FromRow)]
+pub struct Ended {
+    /// Whose it was.
+    pub user_id: Uuid,
+    /// When it would have ended.
+    pub expires_at: Timestamp,
+}
+
 /// The two statements, for one way of naming sessions. Each has an index of its own, and `SQLite` does not find it
 /// behind `$2 is null or`.
 macro_rules! statements {
-    ($scope:literal) => {
+    ($scope:expr, $entered:expr) => {
         (
             concat!(
                 "update sessions set revoked_at = $1, reused = $4 where revoked_at is null and ",
                 $scope,
-                " returning expires_at"
+                " returning user_id, expires_at"
             ),
             concat!(
                 "update sessions set revocation = $1
                  where revocation is null and revoked_at is not null and ",
-                $scope
+                $entered
             ),
         )
     };
 }
 
-/// Ends sessions: the only statement in the house that does. Their entries in the feed are made in the same
-/// transaction. Those that had been revoked before are left as they were. Answers when each of them would have ended.
-pub async fn revoke(db: &Db, now: Timestamp, which: Which, why: Why) -> Result<Vec<Timestamp>, Error> {
-    const ONE: (&str, &str) = statements!("id = $2 and ($3 is null or user_id = $3)");
-    const ALL: (&str, &str) = statements!("user_id = $2 and ($3 is null or id <> $3)");
-    // The row stays locked until the commit, so that the places are in the order of the commits.
-    const TAKE_PLACE: &str = "update feed set last_revocation = last_revocation + 1 returning last_revocation";
-    // It is sent when the transaction commits. On SQLite there is nobody to hear it.
-    const ANNOUNCE: &str = "select pg_notify($1, '')";
-    let ((revoke, enter), first, second) = match which {
-        Which::Session(session_id) => (ONE, session_id, None),
-        Which::OfUser { session_id, user_id } => (ONE, session_id, Some(user_id)),
-        Which::AllOfUser { user_id, except } => (ALL, user_id, except),
-    };
-    let (reused, replicated) = (why == Why::Reused, matches!(db, Db::Postgres(_)));
-    db_transaction!(db, |connection| {
-        let revoked: Vec<Timestamp> = sqlx::query_scalar(revoke)
-            .bind(now)
+impl Which {
+    /// The statements that end the sessions and enter them into the feed, and what both bind as `$2` and `$3`.
+    pub(super) fn statements(self) -> ((&'static str, &'static str), Uuid, Option<Uuid>) {
+        const ONE: (&str, &str) =
+            statements!("id = $2 and ($3 is null or user_id = $3)", "id = $2 and ($3 is null or user_id = $3)");
+        const ALL: (&str, &str) =
+            statements!("user_id = $2 and ($3 is null or id <> $3)", "user_id = $2 and ($3 is null or id <> $3)");
+        const SURPLUS: (&str, &str) = statements!(
+            "id in (select id from sessions where user_id = $2 and $3 is null and revoked_at is null
+                    and expires_at > $1 order by id desc limit 1000000 offset 20)",
+            "user_id = $2 and $3 is null"
+        );
+        match self {
+            Self::Session(session_id) => (ONE, session_id, None),
+            Self::OfUser { session_id, user_id } => (ONE, session_id, Some(user_id)),
+            Self::AllOfUser { user_id, except } => (ALL, user_id, except),
+            Self::Surplus { user_id } => (SURPLUS, user_id, None),
+        }
+    }
+}
+
+/// Ends sessions, within a transaction: the only statement in the house that does. Their entries in the feed are made
+/// with it. Those that had been revoked before are left as they were. Its value is those that it has ended.
+macro_rules! end_sessions {
+    ($connection:expr, $replicated:expr, $now:expr, $which:expr, $why:expr) => {{
+        let ((revoke, enter), first, second) = $which.statements();
+        let ended: Vec<$crate::store::revocations::Ended> = ::sqlx::query_as(revoke)
+            .bind($now)
             .bind(first)
             .bind(second)
-            .bind(reused)
-            .fetch_all(&mut *connection)
+            .bind($why == $crate::store::revocations::Why::Reused)
+            .fetch_all(&mut *$connection)
             .await?;
-        if !revoked.is_empty() {
-            let place: i64 = sqlx::query_scalar(TAKE_PLACE).fetch_one(&mut *connection).await?;
-            sqlx::query(enter).bind(place).bind(first).bind(second).execute(&mut *connection).await?;
-            if replicated {
-                sqlx::query(ANNOUNCE).bind(CHANNEL).execute(&mut *connection).await?;
+        if !ended.is_empty() {
+            let take_place = ::sqlx::query_scalar($crate::store::revocations::TAKE_PLACE);
+            let place: i64 = take_place.fetch_one(&mut *$connection).await?;
+            ::sqlx::query(enter).bind(place).bind(first).bind(second).execute(&mut *$connection).await?;
+            if $replicated {
+                let announce = ::sqlx::query($crate::store::revocations::ANNOUNCE);
+                announce.bind($crate::store::revocations::CHANNEL).execute(&mut *$connection).await?;
             }
         }
-        Ok(revoked)
-    })
+        ended
+    }};
 }
+pub(super) use end_sessions;
+
+/// The row stays locked until the commit, so that the places are in the order of the commits.
+pub(super) const TAKE_PLACE: &str = "update feed set last_revocation = last_revocation + 1 returning last_revocation";
+
+/// It is sent when the transaction commits. On `SQLite` there is nobody to hear it.
+pub(super) const ANNOUNCE: &str = "select pg_notify($1, '')";
 
 /// An entry of the feed.
 #[derive(Clone, Copy, Debug, FromRow)]

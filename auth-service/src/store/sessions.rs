@@ -3,11 +3,15 @@
 use service_kit::{
     clock::Timestamp,
     db::{Db, Error},
-    db_read, db_write,
+    db_read, db_transaction, db_write,
 };
 use uuid::Uuid;
 
-use crate::model::{refresh_token::RefreshToken, session::Session};
+use super::{
+    audit::record,
+    revocations::{Which, Why, end_sessions},
+};
+use crate::model::{audit::Event, refresh_token::RefreshToken, session::Session};
 
 /// Puts the columns of a [`Session`] where a statement lists them.
 macro_rules! with_columns {
@@ -41,8 +45,14 @@ pub struct NewSession {
 }
 
 /// Begins a session, unless the account has been disabled or given another password since `password_hash` was read:
-/// then `None`.
-pub async fn insert(db: &Db, now: Timestamp, new: NewSession, hash: String) -> Result<Option<Session>, Error> {
+/// then `None`. If the user has too many with it, the oldest end; it says how many did.
+pub async fn insert(
+    db: &Db,
+    now: Timestamp,
+    new: NewSession,
+    hash: String,
+    event: Event,
+) -> Result<Option<(Session, usize)>, Error> {
     const SQL: &str = with_columns!(
         "insert into sessions (id, user_id, label, user_agent, ip_address, generation, created_at, rotated_at,
             previous_rotated_at, expires_at, ends_at, revoked_at, reused, revocation)
@@ -50,8 +60,9 @@ pub async fn insert(db: &Db, now: Timestamp, new: NewSession, hash: String) -> R
         from users where id = $2 and password_hash = $9 and not disabled
         returning"
     );
-    db_write!(db, |connection| {
-        sqlx::query_as(SQL)
+    let replicated = matches!(db, Db::Postgres(_));
+    db_transaction!(db, |connection| {
+        let insert = sqlx::query_as(SQL)
             .bind(new.id)
             .bind(new.user_id)
             .bind(&new.label)
@@ -60,9 +71,17 @@ pub async fn insert(db: &Db, now: Timestamp, new: NewSession, hash: String) -> R
             .bind(now)
             .bind(new.expires_at)
             .bind(new.ends_at)
-            .bind(&hash)
-            .fetch_optional(connection)
-            .await
+            .bind(&hash);
+        let begun: Option<Session> = insert.fetch_optional(&mut *connection).await?;
+        Ok(match begun {
+            None => None,
+            Some(session) => {
+                let surplus = Which::Surplus { user_id: session.user_id };
+                let ended = end_sessions!(connection, replicated, now, surplus, Why::Wanted);
+                record!(connection, now, session.user_id, event);
+                Some((session, ended.len()))
+            }
+        })
     })
 }
 

@@ -8,10 +8,11 @@ use tonic_reflection::pb::{v1, v1alpha};
 
 use crate::processes::Taskey;
 
-const AUTH: [&str; 5] = [
+const AUTH: [&str; 6] = [
     "grpc.health.v1.Health",
     "grpc.reflection.v1.ServerReflection",
     "taskey.auth.v1.AccountService",
+    "taskey.auth.v1.AdminService",
     "taskey.auth.v1.AuthService",
     "taskey.auth.v1.TokenService",
 ];

@@ -1,0 +1,131 @@
+//! `taskey.auth.v1.AdminService`: other people's accounts.
+
+use std::sync::Arc;
+
+use service_kit::{interceptor::Caller, status::Refusal};
+use taskey_proto::auth::v1::{
+    self as pb, DisableUserRequest, EnableUserRequest, GetUserRequest, ListAuditEventsRequest, ListAuditEventsResponse,
+    ListUsersRequest, ListUsersResponse, RevokeUserSessionsRequest, RevokeUserSessionsResponse, SetUserRolesRequest,
+    audit_event::Kind,
+};
+use tonic::{Request, Response, Status};
+use uuid::Uuid;
+
+use super::request::{self, EventQuery, UserQuery};
+use crate::{
+    app::App,
+    error,
+    model::{
+        audit::{Actor, Event},
+        role::Role,
+        user::User,
+    },
+    roles::set_roles,
+    store::{
+        acts::{Act, Change},
+        audit,
+        revocations::{Which, Why},
+        users,
+    },
+};
+
+/// The service.
+pub struct AdminService {
+    pub(crate) app: Arc<App>,
+}
+
+/// Who calls, if an administrator does.
+fn admin<T>(request: &Request<T>) -> Result<Uuid, Refusal> {
+    let caller = Caller::of(request)?;
+    caller.require_role(&Role::Admin.to_string())?;
+    Ok(caller.user_id())
+}
+
+#[tonic::async_trait]
+impl pb::admin_service_server::AdminService for AdminService {
+    async fn get_user(&self, request: Request<GetUserRequest>) -> Result<Response<pb::User>, Status> {
+        admin(&request)?;
+        let user_id = request::id("user_id", &request.get_ref().user_id)?;
+        Ok(Response::new(self.user(user_id).await?.into()))
+    }
+
+    async fn list_users(&self, request: Request<ListUsersRequest>) -> Result<Response<ListUsersResponse>, Status> {
+        let admin = admin(&request)?;
+        let UserQuery { size, filter, arguments, page_token } = UserQuery::parse(request.into_inner())?;
+        let tokens = &self.app.page_tokens;
+        let before = tokens.open(admin, &arguments, &page_token)?;
+        let rows = users::list(&self.app.db, filter, before, size + 1).await.map_err(Refusal::from)?;
+        let (users, next_page_token) = tokens.cut(admin, &arguments, rows, size, |user| user.id);
+        let users = users.into_iter().map(Into::into).collect();
+        Ok(Response::new(ListUsersResponse { users, next_page_token }))
+    }
+
+    async fn disable_user(&self, request: Request<DisableUserRequest>) -> Result<Response<pb::User>, Status> {
+        let event = self.event(Kind::UserDisabled, &request)?;
+        let user_id = request::id("user_id", &request.get_ref().user_id)?;
+        Ok(Response::new(self.set_disabled(user_id, true, event).await?.into()))
+    }
+
+    async fn enable_user(&self, request: Request<EnableUserRequest>) -> Result<Response<pb::User>, Status> {
+        let event = self.event(Kind::UserEnabled, &request)?;
+        let user_id = request::id("user_id", &request.get_ref().user_id)?;
+        Ok(Response::new(self.set_disabled(user_id, false, event).await?.into()))
+    }
+
+    async fn set_user_roles(&self, request: Request<SetUserRolesRequest>) -> Result<Response<pb::User>, Status> {
+        let event = self.event(Kind::RolesChanged, &request)?;
+        let (user_id, roles) = request::roles(request.get_ref())?;
+        let user = set_roles(&self.app.db, &self.app.clock, user_id, &event, |_| roles.clone()).await?;
+        // Sessions may have ended.
+        self.app.feed.wake();
+        Ok(Response::new(user.into()))
+    }
+
+    async fn revoke_user_sessions(
+        &self,
+        request: Request<RevokeUserSessionsRequest>,
+    ) -> Result<Response<RevokeUserSessionsResponse>, Status> {
+        let event = self.event(Kind::SessionsRevoked, &request)?;
+        let user_id = request::id("user_id", &request.get_ref().user_id)?;
+        self.user(user_id).await?;
+        let end = Some((Which::AllOfUser { user_id, except: None }, Why::Wanted));
+        let (outcome, now) = (self.app.perform(Act { change: None, end, event }).await?, self.app.clock.now());
+        let live = outcome.ended.iter().filter(|ended| ended.expires_at > now).count();
+        let revoked_count = i32::try_from(live).map_err(Refusal::internal)?;
+        Ok(Response::new(RevokeUserSessionsResponse { revoked_count }))
+    }
+
+    async fn list_audit_events(
+        &self,
+        request: Request<ListAuditEventsRequest>,
+    ) -> Result<Response<ListAuditEventsResponse>, Status> {
+        let admin = admin(&request)?;
+        let EventQuery { size, mut selection, arguments, page_token } = EventQuery::parse(request.into_inner())?;
+        let tokens = &self.app.page_tokens;
+        selection.before = tokens.open(admin, &arguments, &page_token)?;
+        let rows = audit::list(&self.app.db, selection, size + 1).await.map_err(Refusal::from)?;
+        let (events, next_page_token) = tokens.cut(admin, &arguments, rows, size, |event| event.id);
+        let events = events.into_iter().map(Into::into).collect();
+        Ok(Response::new(ListAuditEventsResponse { events, next_page_token }))
+    }
+}
+
+impl AdminService {
+    fn event<T>(&self, kind: Kind, request: &Request<T>) -> Result<Event, Refusal> {
+        Ok(self.app.event(kind, Actor::Admin(admin(request)?), None, request))
+    }
+
+    async fn user(&self, user_id: Uuid) -> Result<User, Refusal> {
+        users::by_id(&self.app.db, user_id).await?.ok_or_else(error::user_not_found)
+    }
+
+    async fn set_disabled(&self, user_id: Uuid, disabled: bool, event: Event) -> Result<User, Refusal> {
+        let end = disabled.then_some((Which::AllOfUser { user_id, except: None }, Why::Wanted));
+        let change = Some(Change::Disabled { user_id, disabled });
+        if let Some(user) = self.app.perform(Act { change, end, event }).await?.user {
+            return Ok(user);
+        }
+        let user = self.user(user_id).await?;
+        if user.disabled == disabled { Ok(user) } else { Err(error::last_admin()) }
+    }
+}
