@@ -18,6 +18,7 @@ use taskey_proto::auth::v1::audit_event::Kind;
 use tonic::Status;
 
 use crate::{
+    bench,
     config::{DatabaseArgs, publication},
     model::{
         audit::{Actor, Event},
@@ -42,6 +43,21 @@ pub enum Command {
     /// Gives and takes roles; the first administrator is made here
     #[command(subcommand)]
     Users(UsersCommand),
+    /// Helps to choose what a password hash shall cost
+    #[command(subcommand)]
+    Password(PasswordCommand),
+}
+
+/// What can be found out about password hashes.
+#[derive(Debug, Subcommand)]
+pub enum PasswordCommand {
+    /// Measures hashes on this machine, and proposes the costliest that takes no longer than the target; old hashes are
+    /// replaced as people log in
+    Bench {
+        /// How many milliseconds a hash may take
+        #[arg(long, default_value_t = 50, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..=10_000))]
+        target_ms: u64,
+    },
 }
 
 /// What can be done with accounts.
@@ -151,6 +167,9 @@ impl Command {
             }
             Self::Tokens(TokensCommand::IssueService { name, database }) => issue_service(&database, name).await,
             Self::Tokens(TokensCommand::RevokeService { name, database }) => revoke_service(&database, name).await,
+            Self::Password(PasswordCommand::Bench { target_ms }) => {
+                bench::propose(Duration::from_millis(target_ms), |line| Ok(writeln!(io::stdout(), "{line}")?))
+            }
             Self::Users(UsersCommand::SetRole { email, role, remove, database }) => {
                 set_role(&database, &email, role, remove).await
             }

@@ -30,6 +30,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::service::interceptor::InterceptedService;
 
 mod app;
+mod bench;
 pub mod command;
 pub mod config;
 mod error;
