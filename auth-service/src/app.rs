@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use service_kit::{
     clock::{Clock, Timestamp},
-    config::TokenArgs,
+    config::{Switch, TokenArgs},
     db::Db,
     interceptor::Authenticator,
     key_source::KeySource,
@@ -19,16 +19,22 @@ use uuid::Uuid;
 
 use crate::{
     config::SessionArgs,
+    error,
     feed::FeedHandle,
-    hashing::Hashing,
+    hashing::{Comparison, Hashing},
     model::{
         audit::{Actor, Event},
+        guess::Target,
+        password::Password,
         refresh_token::{RefreshKey, RefreshToken},
         session::Session,
         user::User,
     },
     origin::Origin,
-    store::acts::{self, Act, Outcome},
+    store::{
+        acts::{self, Act, Outcome},
+        guesses::{self, End},
+    },
 };
 
 /// What the services of this process share.
@@ -51,6 +57,8 @@ pub struct App {
     pub feed: FeedHandle,
     /// Who calls?
     pub authenticator: Authenticator,
+    /// Whether rate limits count.
+    pub rate_limits: Switch,
     /// The tokens of pages of lists.
     pub page_tokens: PageTokens,
     /// How many code points a new password must have at least.
@@ -99,6 +107,50 @@ impl App {
             self.feed.wake();
         }
         Ok(outcome)
+    }
+
+    /// Lets somebody try a password, unless too many have been wrong lately.
+    ///
+    /// # Errors
+    /// `RATE_LIMITED`.
+    pub async fn admit_guess(&self, target: &Target) -> Result<(), Refusal> {
+        if self.rate_limits == Switch::Off {
+            return Ok(());
+        }
+        let admitted = guesses::admit(&self.db, self.clock.now(), target.clone()).await?;
+        admitted.map_err(error::too_many_guesses)
+    }
+
+    /// Notes how a guess has ended that was let in.
+    ///
+    /// # Errors
+    /// If the database cannot be written.
+    pub async fn settle_guess(&self, target: Target, end: End) -> Result<(), Refusal> {
+        if self.rate_limits == Switch::Off {
+            return Ok(());
+        }
+        Ok(guesses::settle(&self.db, self.clock.now(), target, end).await?)
+    }
+
+    /// Compares a password with a stored hash, as often as guessing is allowed; without a hash it costs the same and is
+    /// never right. Whoever is told that it is right settles the guess.
+    ///
+    /// # Errors
+    /// `RATE_LIMITED` or `OVERLOADED`.
+    pub async fn compare(
+        &self,
+        target: &Target,
+        password: Password,
+        stored: Option<String>,
+    ) -> Result<Comparison, Refusal> {
+        self.admit_guess(target).await?;
+        match self.hashing.compare(password, stored).await {
+            Ok(comparison) => Ok(comparison),
+            Err(refusal) => {
+                self.settle_guess(target.clone(), End::Unjudged).await?;
+                Err(refusal)
+            }
+        }
     }
 
     /// An event whose caller is known by nothing but its request.

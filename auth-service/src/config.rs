@@ -52,7 +52,7 @@ pub struct Config {
     #[command(flatten)]
     pub limits: LimitArgs,
 
-    /// Whether rate limits count. Auth-service has none yet but the bound on waiting password hashes, which stays
+    /// Whether rate limits count: how often wrong passwords may be tried. The bound on waiting password hashes stays
     #[arg(long, env = "TASKEY_RATE_LIMITS", default_value = "on", value_name = "SWITCH")]
     pub rate_limits: Switch,
 }

@@ -1,5 +1,7 @@
 //! The refusals of this service.
 
+use std::time::Duration;
+
 use service_kit::status::Refusal;
 use taskey_proto::errors::v1::ErrorReason;
 use tonic::Code;
@@ -7,6 +9,12 @@ use tonic::Code;
 /// Wrong password, unknown account and disabled account are not told apart.
 pub fn credentials_invalid() -> Refusal {
     Refusal::new(Code::Unauthenticated, ErrorReason::CredentialsInvalid, "the email or the password is wrong")
+}
+
+/// Too many passwords were wrong lately. Whether the address has an account makes no difference.
+pub fn too_many_guesses(wait: Duration) -> Refusal {
+    let message = "too many wrong passwords; the next one is not tried before some time has passed";
+    Refusal::new(Code::ResourceExhausted, ErrorReason::RateLimited, message).retry_after(wait)
 }
 
 /// Whoever is signed in gives another password than the one of the account.

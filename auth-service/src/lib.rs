@@ -110,6 +110,7 @@ impl Server {
         let app = App {
             authenticator: Authenticator::new(Arc::clone(&keys), config.tokens.clone(), feed.view(), clock.clone()),
             page_tokens: PageTokens::new(&refresh_key.page_token_key()),
+            rate_limits: config.rate_limits,
             password_min_length: config.passwords.password_min_length.into(),
             refresh_key,
             tokens: config.tokens,

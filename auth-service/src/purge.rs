@@ -8,7 +8,7 @@ use service_kit::{
     random,
 };
 
-use crate::store::purge;
+use crate::{model::guess, store::purge};
 
 /// How often it looks.
 const EVERY: Duration = Duration::from_secs(3600);
@@ -26,6 +26,7 @@ pub async fn run(db: &Db, clock: &Clock) {
         let now = clock.now();
         batches("sessions", || purge::sessions(db, now - SESSIONS_KEPT)).await;
         batches("audit events", || purge::audit_events(db, now - EVENTS_KEPT)).await;
+        batches("guesses", || purge::guesses(db, guess::day(now) - 1)).await;
         // Replicas that started together need not purge together.
         tokio::time::sleep(random::jitter(EVERY)).await;
     }

@@ -2,6 +2,7 @@
 
 pub mod audit;
 pub mod email;
+pub mod guess;
 pub mod password;
 pub mod refresh_token;
 pub mod role;

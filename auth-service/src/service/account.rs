@@ -19,12 +19,14 @@ use crate::{
     hashing::Comparison,
     model::{
         audit::Actor,
+        guess::Target,
         password::Password,
         user::{Credentials, User},
     },
     store::{
         acts::{Act, Change},
         audit::{self, Selection},
+        guesses::End,
         revocations::{Which, Why},
         sessions, users,
     },
@@ -148,9 +150,9 @@ impl AccountService {
     async fn current_hash(&self, user_id: Uuid, password: Password) -> Result<(User, String), Refusal> {
         let credentials = users::credentials(&self.app.db, user_id).await?.ok_or_else(error::user_not_found)?;
         let Credentials { user, password_hash } = credentials;
-        match self.app.hashing.compare(password, Some(password_hash.clone())).await? {
-            Comparison::Different => Err(error::current_password_wrong()),
-            Comparison::Same | Comparison::SameAndRehashed(_) => Ok((user, password_hash)),
-        }
+        let target = Target::of(&user.email);
+        let same = self.app.compare(&target, password, Some(password_hash.clone())).await? != Comparison::Different;
+        self.app.settle_guess(target, if same { End::Right } else { End::Wrong }).await?;
+        if same { Ok((user, password_hash)) } else { Err(error::current_password_wrong()) }
     }
 }

@@ -17,6 +17,7 @@ use crate::{
     hashing::Comparison,
     model::{
         audit::{Actor, Event},
+        guess::Target,
         refresh_token::RefreshToken,
         session::{Replay, Session},
     },
@@ -24,6 +25,7 @@ use crate::{
     store::{
         acts::Act,
         audit,
+        guesses::End,
         revocations::{Which, Why},
         sessions::{self, NewSession},
         users::{self, NewUser},
@@ -90,15 +92,19 @@ impl pb::auth_service_server::AuthService for AuthService {
 
 impl AuthService {
     async fn begin_session(&self, login: Login, origin: Origin) -> Result<TokenPair, Refusal> {
-        let App { db, clock, hashing, sessions: lives, .. } = &*self.app;
+        let App { db, clock, sessions: lives, .. } = &*self.app;
         let credentials = users::by_email(db, &login.email).await?;
         let (user, stored) = credentials.map(|found| (found.user, found.password_hash)).unzip();
-        let comparison = hashing.compare(login.password, stored.clone()).await?;
+        let target = Target::from(&login.email);
+        let comparison = self.app.compare(&target, login.password, stored.clone()).await?;
         let event = |kind, actor, id| Event::new(clock, kind, actor, id, origin.clone());
         let user = user.filter(|user| !user.disabled && comparison != Comparison::Different);
         let Some((user, mut hash)) = user.zip(stored) else {
             // The same for those who have no account, so that it takes as long.
-            audit::failed_login(db, clock.now(), login.email, event(Kind::LoginFailed, Actor::Unknown, None)).await?;
+            let failed = event(Kind::LoginFailed, Actor::Unknown, None);
+            let audit = async { Ok(audit::failed_login(db, clock.now(), login.email, failed).await?) };
+            // Side by side, so that they share a commit.
+            tokio::try_join!(self.app.settle_guess(target, End::Wrong), audit)?;
             return Err(error::credentials_invalid());
         };
         if let Comparison::SameAndRehashed(new) = comparison {
@@ -116,7 +122,8 @@ impl AuthService {
             ends_at: now + lives.refresh_max_ttl,
         };
         let event = event(Kind::Login, Actor::Owner, Some(session.id));
-        let begun = sessions::insert(db, now, session, hash, event).await?;
+        let begin = async { Ok(sessions::insert(db, now, session, hash, event).await?) };
+        let ((), begun) = tokio::try_join!(self.app.settle_guess(target, End::Right), begin)?;
         let (session, surplus) = begun.ok_or_else(error::credentials_invalid)?;
         tracing::info!(user_id = %user.id, session_id = %session.id, surplus, "logged in");
         if surplus > 0 {

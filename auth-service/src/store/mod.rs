@@ -2,6 +2,7 @@
 
 pub mod acts;
 pub mod audit;
+pub mod guesses;
 pub mod purge;
 pub mod revocations;
 pub mod service_tokens;

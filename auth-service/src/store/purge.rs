@@ -39,3 +39,17 @@ pub async fn audit_events(db: &Db, happened_before: Timestamp) -> Result<i64, Er
             .map(|done| done.rows_affected().cast_signed())
     })
 }
+
+/// Removes a batch of what is known of guesses before a day, and says how much there was.
+pub async fn guesses(db: &Db, before_day: i64) -> Result<i64, Error> {
+    const SQL: &str = "
+        delete from guesses where address in (select address from guesses where day < $1 limit $2)";
+    db_write!(db, |connection| {
+        sqlx::query(SQL)
+            .bind(before_day)
+            .bind(BATCH)
+            .execute(connection)
+            .await
+            .map(|done| done.rows_affected().cast_signed())
+    })
+}

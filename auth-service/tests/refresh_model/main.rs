@@ -40,8 +40,7 @@ on_each_database! {
 }
 
 /// Cheap passwords, and a session that can reach its latest end within a case.
-const FLAGS: [&str; 4] =
-    ["--rate-limits=off", "--password-memory-kib=8", "--password-passes=1", "--refresh-max-ttl=10d"];
+const FLAGS: [&str; 3] = ["--password-memory-kib=8", "--password-passes=1", "--refresh-max-ttl=10d"];
 const CASES: u32 = 48;
 
 async fn refresh_tokens_behave_like_their_model(database: TestDatabase) {

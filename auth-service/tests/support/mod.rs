@@ -124,8 +124,9 @@ fn config(database: &TestDatabase, flags: &[&str]) -> Config {
     let key_file = database.key_file();
     let key_file = ["--key-file", key_file.to_str().expect("UTF-8")];
     let key_file = if flags.contains(&"--key-file") { &[][..] } else { &key_file };
+    let rate_limits = if flags.contains(&"--rate-limits") { &[][..] } else { &["--rate-limits", "off"] };
     let fixed = ["auth-service", "--database-url", database.url()];
-    Cli::parse_from(fixed.iter().chain(key_file).chain(flags)).config
+    Cli::parse_from(fixed.iter().chain(key_file).chain(rate_limits).chain(flags)).config
 }
 
 /// A second replica on the database of the first.
