@@ -23,6 +23,7 @@ on_each_database! {
     of_two_administrators_who_demote_each_other_one_is_left,
     accounts_are_listed_page_by_page_and_by_filter,
     an_administrator_ends_all_sessions_of_an_account,
+    who_logs_out_while_being_disabled_gets_neither_call_stuck,
     a_request_at_fault_is_refused_by_its_field,
     the_log_tells_administrators_who_did_what,
 }
@@ -224,6 +225,20 @@ async fn an_administrator_ends_all_sessions_of_an_account(database: TestDatabase
     assert_eq!(ended.into_inner().revoked_count, 2);
     assert_refused!(Err::<(), _>(server.refused(&bob.access_token).await), Unauthenticated, "TOKEN_REVOKED");
     server.login("bob@example.com", PASSWORD).await.expect("the account is as it was");
+    server.stop().await;
+}
+
+async fn who_logs_out_while_being_disabled_gets_neither_call_stuck(database: TestDatabase) {
+    let server = Server::start(database).await;
+    let admin = admin(&server, "admin@example.com").await;
+    for round in 0..40 {
+        let bob = server.person(&format!("bob{round}@example.com")).await;
+        let user_id = id(&bob);
+        let (disabled, logged_out) =
+            tokio::join!(disable(&server, &admin, &user_id), server.logout(&bob.refresh_token));
+        disabled.expect("disabled");
+        logged_out.expect("logged out");
+    }
     server.stop().await;
 }
 

@@ -18,8 +18,8 @@ use crate::model::{
     user::User,
 };
 
-/// What changes at the account itself.
-#[derive(Clone, Debug)]
+/// What changes at the account itself. It has no `Debug`, since it holds hashes of passwords.
+#[derive(Clone)]
 pub enum Change {
     /// It gets another password, if the one that `old` is the hash of is still good.
     Password {
@@ -49,7 +49,7 @@ pub enum Change {
 }
 
 /// Something that is done to an account.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Act {
     /// What changes. Where it finds nothing to change, nothing else is done either.
     pub change: Option<Change>,
@@ -86,8 +86,12 @@ macro_rules! is_not_the_last_admin {
     };
 }
 
-/// Makes those wait for each other who might take the last administrator away together.
-const ONE_AT_A_TIME: &str = "update feed set last_revocation = last_revocation";
+/// Makes those wait for each other who might take the last administrator away together. A lock of its own, since rows
+/// are locked in another order by those who end sessions. `SQLite` has one writer anyway.
+const ONE_AT_A_TIME: &str = "select pg_advisory_xact_lock($1)";
+
+/// The number has no meaning.
+const ADMINS_LOCK: i64 = 0x0061_646d_696e_7301;
 
 /// Does it.
 pub async fn perform(db: &Db, now: Timestamp, act: Act) -> Result<Outcome, Error> {
@@ -107,8 +111,8 @@ pub async fn perform(db: &Db, now: Timestamp, act: Act) -> Result<Outcome, Error
     db_transaction!(db, |connection| {
         let Act { change, end, event } = act;
         let changes = change.is_some();
-        if matches!(change, Some(Change::Disabled { .. } | Change::Roles { .. })) {
-            sqlx::query(ONE_AT_A_TIME).execute(&mut *connection).await?;
+        if replicated && matches!(change, Some(Change::Disabled { .. } | Change::Roles { .. })) {
+            sqlx::query(ONE_AT_A_TIME).bind(ADMINS_LOCK).execute(&mut *connection).await?;
         }
         let user: Option<User> = match change {
             None => None,

@@ -26,8 +26,8 @@ macro_rules! with_columns {
     };
 }
 
-/// A new account.
-#[derive(Clone, Debug)]
+/// A new account. It has no `Debug`, since it holds the hash of a password.
+#[derive(Clone)]
 pub struct NewUser {
     /// The key.
     pub id: Uuid,
