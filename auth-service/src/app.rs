@@ -9,7 +9,6 @@ use service_kit::{
     interceptor::Authenticator,
     key_source::KeySource,
     page::PageTokens,
-    secret_file,
     status::Refusal,
     token::{self, Grant},
 };
@@ -22,6 +21,7 @@ use crate::{
     error,
     feed::FeedHandle,
     hashing::{Comparison, Hashing},
+    limits::{AddressLimits, Limited},
     model::{
         audit::{Actor, Event},
         guess::Target,
@@ -30,7 +30,7 @@ use crate::{
         session::Session,
         user::User,
     },
-    origin::Origin,
+    origin::{Origin, Origins},
     store::{
         acts::{self, Act, Outcome},
         guesses::{self, End},
@@ -63,8 +63,10 @@ pub struct App {
     pub page_tokens: PageTokens,
     /// How many code points a new password must have at least.
     pub password_min_length: usize,
-    /// What a gateway must show to be believed.
-    pub gateway_secret: Option<secret_file::Key>,
+    /// What each address has done lately.
+    pub address_limits: AddressLimits,
+    /// Who is believed when they say for whom they call.
+    pub origins: Origins,
 }
 
 impl App {
@@ -153,8 +155,36 @@ impl App {
         }
     }
 
+    /// Where a call comes from.
+    ///
+    /// # Errors
+    /// If the database cannot be read.
+    pub async fn origin<T: Sync>(&self, request: &Request<T>) -> Result<Origin, Refusal> {
+        Ok(self.origins.of(request, &self.db, &self.clock).await?)
+    }
+
+    /// Lets an address do something, unless it has done it too often lately.
+    ///
+    /// # Errors
+    /// `RATE_LIMITED`.
+    pub fn admit(&self, what: Limited, origin: &Origin) -> Result<(), Refusal> {
+        if self.rate_limits == Switch::Off {
+            return Ok(());
+        }
+        self.address_limits.check(what, origin).map_err(error::too_many_calls)
+    }
+
     /// An event whose caller is known by nothing but its request.
-    pub fn event<T>(&self, kind: Kind, actor: Actor, session_id: Option<Uuid>, request: &Request<T>) -> Event {
-        Event::new(&self.clock, kind, actor, session_id, Origin::of(request, self.gateway_secret.as_ref()))
+    ///
+    /// # Errors
+    /// If the database cannot be read.
+    pub async fn event<T: Sync>(
+        &self,
+        kind: Kind,
+        actor: Actor,
+        session_id: Option<Uuid>,
+        request: &Request<T>,
+    ) -> Result<Event, Refusal> {
+        Ok(Event::new(&self.clock, kind, actor, session_id, self.origin(request).await?))
     }
 }

@@ -12,7 +12,6 @@ use service_kit::{
     clock::Clock,
     config::KeyArgs,
     keys::{self, KeySet, NewKey},
-    secret_file::{self, Key},
 };
 use taskey_proto::auth::v1::audit_event::Kind;
 use tonic::Status;
@@ -94,12 +93,6 @@ pub enum KeysCommand {
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
     },
-    /// Makes a new secret by which auth-service knows a gateway (mode 0600); never overwrites one
-    GatewaySecret {
-        /// The file to make
-        #[arg(long, value_name = "FILE")]
-        out: PathBuf,
-    },
     /// Puts a new key in the place of the one that signs, in a file that live services may be using: it is added,
     /// signs after `--publish-for`, and the old one goes when its last token has expired. Takes as long as
     /// `--publish-for`; what an interrupted rotation left behind is thrown away
@@ -157,7 +150,6 @@ impl Command {
     pub async fn run(self) -> anyhow::Result<()> {
         match self {
             Self::Keys(KeysCommand::Generate { alg, out }) => keys::generate(alg, &out),
-            Self::Keys(KeysCommand::GatewaySecret { out }) => secret_file::generate(&out, &Key::random().encode()),
             Self::Keys(KeysCommand::Rotate { keys, alg, publish_for }) => {
                 keys::rotate(&keys.key_file, alg, publish_for, &Clock::system())
             }

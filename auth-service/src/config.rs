@@ -4,13 +4,16 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::Args;
 use service_kit::{
-    config::{GatewaySecretArgs, KeyArgs, LimitArgs, PoolArgs, Switch, TokenArgs, duration},
+    config::{KeyArgs, LimitArgs, PoolArgs, TokenArgs, duration},
     db::{DatabaseUrl, Db},
     key_source::PICKED_UP as KEYS_PICKED_UP,
+    network::ProxyArgs,
+    secret_file::Key,
     token,
 };
 
 use crate::MIGRATIONS;
+pub use crate::limits::RateArgs;
 
 /// All settings.
 #[derive(Args, Clone, Debug)]
@@ -32,9 +35,9 @@ pub struct Config {
     #[arg(long, env = "TASKEY_SECRET_FILE", value_name = "FILE")]
     pub secret_file: Option<PathBuf>,
 
-    /// How the gateway proves itself.
-    #[command(flatten)]
-    pub gateway: GatewaySecretArgs,
+    /// The key of the service token of the gateway in the same process.
+    #[arg(skip)]
+    pub gateway: Option<Key>,
 
     /// What tokens say of who made them and for whom.
     #[command(flatten)]
@@ -52,9 +55,13 @@ pub struct Config {
     #[command(flatten)]
     pub limits: LimitArgs,
 
-    /// Whether rate limits count: how often wrong passwords may be tried. The bound on waiting password hashes stays
-    #[arg(long, env = "TASKEY_RATE_LIMITS", default_value = "on", value_name = "SWITCH")]
-    pub rate_limits: Switch,
+    /// Which proxies are believed.
+    #[command(flatten)]
+    pub proxies: ProxyArgs,
+
+    /// How often one address may do what.
+    #[command(flatten)]
+    pub rates: RateArgs,
 }
 
 impl Config {

@@ -17,6 +17,12 @@ pub fn too_many_guesses(wait: Duration) -> Refusal {
     Refusal::new(Code::ResourceExhausted, ErrorReason::RateLimited, message).retry_after(wait)
 }
 
+/// An address has done something too often.
+pub fn too_many_calls(wait: Duration) -> Refusal {
+    let message = "too many such calls have come from this address lately";
+    Refusal::new(Code::ResourceExhausted, ErrorReason::RateLimited, message).retry_after(wait)
+}
+
 /// Whoever is signed in gives another password than the one of the account.
 pub fn current_password_wrong() -> Refusal {
     let message = "the current password is wrong";

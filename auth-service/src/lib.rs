@@ -2,7 +2,8 @@
 //!
 //! # Layout
 //! - [`config`]: the settings. [`command`]: the sub-commands.
-//! - `service`: the RPCs; `app` is what they share, `error` how they refuse, `origin` where a call comes from.
+//! - `service`: the RPCs; `app` is what they share, `error` how they refuse, `origin` where a call comes from, `limits` how
+//!   often it may.
 //! - `model`: e-mail addresses, passwords, users, sessions, refresh tokens.
 //! - `store`: every SQL statement.
 //! - `verifier`: which services may ask about tokens. `hashing`: password hashes. `feed`: the feed of revocations. `purge`: removes what has ended.
@@ -38,6 +39,7 @@ mod feed;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod hashing;
+mod limits;
 mod model;
 mod origin;
 mod purge;
@@ -50,7 +52,9 @@ use app::App;
 use config::Config;
 use feed::Feed;
 use hashing::Hashing;
+use limits::AddressLimits;
 use model::refresh_token::RefreshKey;
+use origin::Origins;
 use service::{account::AccountService, admin::AdminService, auth::AuthService, token::TokenService};
 
 /// How long a call may take, unless the settings say otherwise.
@@ -98,7 +102,6 @@ impl Server {
         let keys = Arc::new(KeySource::file(&config.keys.key_file, Purpose::Sign, clock.clone())?);
         let refresh_file = config.refresh_secret_file();
         let refresh_secret = secret_file::read_key(&refresh_file)?;
-        let gateway_secret = config.gateway.read()?;
         let hashing = Hashing::new(&config.passwords)?;
         let db = config.database.open().await?;
         let refresh_secret = match refresh_secret {
@@ -110,7 +113,9 @@ impl Server {
         let app = App {
             authenticator: Authenticator::new(Arc::clone(&keys), config.tokens.clone(), feed.view(), clock.clone()),
             page_tokens: PageTokens::new(&refresh_key.page_token_key()),
-            rate_limits: config.rate_limits,
+            address_limits: AddressLimits::new(&config.rates, &clock),
+            rate_limits: config.rates.rate_limits,
+            origins: Origins::new(config.proxies, config.gateway.as_ref()),
             password_min_length: config.passwords.password_min_length.into(),
             refresh_key,
             tokens: config.tokens,
@@ -120,7 +125,6 @@ impl Server {
             hashing,
             keys,
             feed,
-            gateway_secret,
         };
         Ok(Self { app: Arc::new(app), limits: config.limits })
     }

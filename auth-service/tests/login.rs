@@ -11,7 +11,7 @@ use tonic::{Code, Request};
 use tonic_types::StatusExt;
 
 mod support;
-use support::{PASSWORD, Server, bearer};
+use support::{PASSWORD, Server, bearer, issue_service_token};
 
 on_each_database! {
     login_gives_a_pair_of_tokens,
@@ -20,7 +20,7 @@ on_each_database! {
     a_password_may_be_composed_in_either_way,
     a_hash_under_the_policy_is_replaced_at_login,
     a_flood_of_logins_is_refused_beyond_what_the_machine_can_bear,
-    the_address_of_the_caller_is_believed_from_the_gateway_alone,
+    the_address_of_the_caller_is_believed_from_services_alone,
 }
 
 async fn login_gives_a_pair_of_tokens(database: TestDatabase) {
@@ -117,23 +117,21 @@ async fn a_flood_of_logins_is_refused_beyond_what_the_machine_can_bear(database:
     server.stop().await;
 }
 
-async fn the_address_of_the_caller_is_believed_from_the_gateway_alone(database: TestDatabase) {
-    let file = database.folder().join("gateway.secret");
-    let secret = service_kit::secret_file::create_key(&file).expect("a secret");
-    let shown = secret.encode();
-    let server = Server::start_with(database, &["--gateway-secret-file", file.to_str().expect("UTF-8")]).await;
+async fn the_address_of_the_caller_is_believed_from_services_alone(database: TestDatabase) {
+    let server = Server::start(database).await;
     server.sign_up("ann@example.com").await.expect("signed up");
+    let token = issue_service_token(&server.database, "gateway");
     let mut last = None;
-    for secret in [None, Some("wrong"), Some(shown.as_str())] {
+    for token in [None, Some("taskey_service_wrong"), Some(token.as_str())] {
         let mut request = Request::new(LoginRequest {
             email: "ann@example.com".to_owned(),
             password: PASSWORD.to_owned(),
-            session_label: secret.unwrap_or_default().chars().take(5).collect(),
+            session_label: token.unwrap_or_default().chars().take(20).collect(),
         });
         request.metadata_mut().insert("x-forwarded-for", "203.0.113.7".parse().expect("ASCII"));
         request.metadata_mut().insert("x-forwarded-user-agent", "Browser/1".parse().expect("ASCII"));
-        if let Some(secret) = secret {
-            request.metadata_mut().insert("x-taskey-gateway", secret.parse().expect("ASCII"));
+        if let Some(token) = token {
+            request.metadata_mut().insert("x-taskey-service-token", token.parse().expect("ASCII"));
         }
         last = Some(server.auth().login(request).await.expect("logged in").into_inner());
     }

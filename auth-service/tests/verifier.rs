@@ -1,6 +1,6 @@
 //! Services that ask about tokens: who may, and what they are told.
 
-use std::{path::PathBuf, process::Command, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use service_kit::{assert_refused, on_each_database, random, testing::TestDatabase};
 use taskey_proto::auth::v1::{
@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use tonic::{Request, Status};
 
 mod support;
-use support::{Server, bearer, execute, look_up};
+use support::{Server, bearer, execute, issue_service_token as issue, look_up, program};
 
 on_each_database! {
     a_service_token_opens_the_feed_introspection_and_confirmation,
@@ -22,23 +22,6 @@ on_each_database! {
     what_is_no_live_access_token_is_inactive_and_nothing_else,
     a_stream_ends_when_the_token_expires_that_opened_it,
     a_stream_ends_when_the_session_is_revoked_that_opened_it,
-}
-
-/// Runs the program beside the server.
-fn program(database: &TestDatabase, arguments: &[&str]) -> (bool, String, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_auth-service"))
-        .args(arguments)
-        .env("TASKEY_DATABASE_URL", database.url())
-        .output()
-        .expect("the program runs");
-    let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
-    (output.status.success(), text(output.stdout), text(output.stderr))
-}
-
-fn issue(database: &TestDatabase, name: &str) -> String {
-    let (good, token, error) = program(database, &["tokens", "issue-service", name]);
-    assert!(good && error.is_empty(), "{error}");
-    token.strip_suffix('\n').expect("one line").to_owned()
 }
 
 async fn introspect(server: &Server, credential: &str, token: &str) -> Result<IntrospectResponse, Status> {

@@ -1,8 +1,8 @@
 //! The services behind the gateway: how they are reached, and one unary call of any of their methods.
 
-use std::{error::Error, time::Duration};
+use std::{error::Error, sync::Arc, time::Duration};
 
-use http::{HeaderMap, HeaderValue, uri::PathAndQuery};
+use http::{HeaderMap, uri::PathAndQuery};
 use prost::Message;
 use prost_reflect::{DynamicMessage, MessageDescriptor};
 use service_kit::status::Refusal;
@@ -15,6 +15,8 @@ use tonic::{
     metadata::MetadataMap,
     transport::{Channel, Endpoint},
 };
+
+use crate::headers::Forwarding;
 
 /// How long it may take to connect. The next call tries again.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -34,8 +36,8 @@ pub struct Backend {
     pub package: &'static str,
     /// The connection; it is made at the first call, and again whenever it has broken.
     pub channel: Channel,
-    /// If it is told who calls: the secret by which it believes it, from [`headers::secret`](crate::headers::secret).
-    pub secret: Option<HeaderValue>,
+    /// What it is told of who calls, if it is.
+    pub forwarding: Option<Arc<Forwarding>>,
     /// The largest response that is taken.
     pub max_response_bytes: usize,
 }

@@ -3,7 +3,11 @@
 use std::net::SocketAddr;
 
 use clap::Args;
-use service_kit::config::{GatewaySecretArgs, LimitArgs, endpoint, message_size};
+use service_kit::{
+    config::{LimitArgs, endpoint, message_size},
+    credential::ServiceTokenArgs,
+    network::ProxyArgs,
+};
 use tonic::transport::Endpoint;
 
 use crate::request::JsonLimits;
@@ -27,7 +31,11 @@ pub struct Config {
 
     /// How auth-service knows the gateway.
     #[command(flatten)]
-    pub gateway: GatewaySecretArgs,
+    pub service_token: ServiceTokenArgs,
+
+    /// Which proxies are believed.
+    #[command(flatten)]
+    pub proxies: ProxyArgs,
 
     /// The limits of JSON.
     #[command(flatten)]

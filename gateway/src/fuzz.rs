@@ -49,7 +49,7 @@ impl Transcoder {
             name: package,
             package,
             channel: backend::connect(&Endpoint::from_static("http://127.0.0.1:1"), Duration::MAX, Duration::MAX),
-            secret: None,
+            forwarding: None,
             max_response_bytes: 0,
         });
         let router = binding::compile(&pool, &backends).expect("the bindings are right");

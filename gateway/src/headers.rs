@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue, header, request};
 use service_kit::{
-    secret_file,
+    credential::{SERVICE_TOKEN, ServiceToken},
+    network::ProxyArgs,
     server::request_id::{REQUEST_ID, RequestId},
     status::Refusal,
 };
@@ -14,15 +15,22 @@ use crate::{backend::Backend, fault::Fault};
 
 const REQUEST_TIMEOUT: HeaderName = HeaderName::from_static("request-timeout");
 
-/// Whence the call came; believed by a service only beside [`GATEWAY`].
+/// Whence the call came; believed beside [`SERVICE_TOKEN`], or from a trusted proxy.
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_USER_AGENT: HeaderName = HeaderName::from_static("x-forwarded-user-agent");
-/// Proves that it is the gateway that calls.
-const GATEWAY: HeaderName = HeaderName::from_static("x-taskey-gateway");
 
 /// All that is passed on as it came. Two `authorization` headers stay two, for the service to refuse.
 const PASSED_ON: [HeaderName; 3] =
     [header::AUTHORIZATION, HeaderName::from_static("traceparent"), HeaderName::from_static("tracestate")];
+
+/// What a service is told of who calls.
+#[derive(Debug, Default)]
+pub struct Forwarding {
+    /// By what it believes that.
+    pub token: Option<ServiceToken>,
+    /// The proxies before the gateway that are believed in their turn.
+    pub proxies: ProxyArgs,
+}
 
 /// The metadata of the call. Whatever else the client sent stays here, so it cannot claim to be the gateway.
 #[must_use]
@@ -36,29 +44,25 @@ pub fn metadata(request: &request::Parts, id: &RequestId, backend: &Backend) -> 
         }
     }
     metadata.insert(REQUEST_ID, id.as_header().clone());
-    if let Some(secret) = &backend.secret {
-        metadata.insert(GATEWAY, secret.clone());
-        if let Some(address) = peer(request) {
+    if let Some(forwarding) = &backend.forwarding {
+        if let Some(token) = &forwarding.token {
+            metadata.insert(SERVICE_TOKEN, token.header());
+        }
+        if let Some(address) = client(request, &forwarding.proxies) {
             metadata.insert(FORWARDED_FOR, address);
         }
-        if let Some(user_agent) = request.headers.get(header::USER_AGENT) {
-            metadata.insert(FORWARDED_USER_AGENT, user_agent.clone());
-        }
+        // An empty one, too: that of the gateway says nothing of the client.
+        let user_agent = request.headers.get(header::USER_AGENT).cloned();
+        metadata.insert(FORWARDED_USER_AGENT, user_agent.unwrap_or(HeaderValue::from_static("")));
     }
     metadata
 }
 
-/// The secret that proves that it is the gateway that calls, as a header that logs do not show.
-#[must_use]
-pub fn secret(key: &secret_file::Key) -> HeaderValue {
-    let mut secret = HeaderValue::from_str(&key.encode()).expect("base64url is ASCII");
-    secret.set_sensitive(true);
-    secret
-}
-
-fn peer(request: &request::Parts) -> Option<HeaderValue> {
-    let address = request.extensions.get::<TcpConnectInfo>()?.remote_addr?.ip().to_canonical();
-    HeaderValue::from_str(&address.to_string()).ok()
+fn client(request: &request::Parts, proxies: &ProxyArgs) -> Option<HeaderValue> {
+    let peer = request.extensions.get::<TcpConnectInfo>()?.remote_addr?.ip();
+    let forwarded_for: Vec<_> =
+        request.headers.get_all(FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok()).collect();
+    HeaderValue::from_str(&proxies.client(peer, forwarded_for.into_iter()).to_string()).ok()
 }
 
 /// How long the call may take: what `Request-Timeout` says in seconds, but never longer than `limit`.

@@ -11,7 +11,7 @@
 //!
 //! Beside them are [`health`], [`config`], [`fault`] (what is wrong with a field) and [`percent`].
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use anyhow::Context;
 use http::Request;
@@ -47,6 +47,7 @@ pub mod well_known;
 pub use config::Config;
 
 use backend::Backend;
+use headers::Forwarding;
 use service::Gateway;
 
 /// How long a request may take, unless the settings say otherwise. The services' own deadlines are shorter, so that
@@ -56,19 +57,21 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Serves the contract on `listener` until `shutdown`.
 ///
 /// # Errors
-/// If the secret cannot be read or the contract is at fault.
+/// If the service token cannot be read or the contract is at fault.
 pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationToken) -> anyhow::Result<()> {
     let limits = &config.limits;
-    let backend = |name, package, endpoint, secret| Backend {
+    let token = config.service_token.open().await?;
+    let forwarding = Arc::new(Forwarding { token, proxies: config.proxies });
+    let backend = |name, package, endpoint, forwarding| Backend {
         name,
         package,
         channel: backend::connect(endpoint, limits.keepalive_interval, limits.keepalive_timeout),
-        secret,
+        forwarding,
         max_response_bytes: limits.max_response_bytes,
     };
     let backends = vec![
-        backend("auth", "taskey.auth", &config.auth_url, config.gateway.read()?.as_ref().map(headers::secret)),
-        // It wants no address, so it gets no secret either.
+        backend("auth", "taskey.auth", &config.auth_url, Some(Arc::clone(&forwarding))),
+        // It wants no address, so it gets no token either.
         backend("task", "taskey.task", &config.task_url, None),
     ];
     let pool = DescriptorPool::decode(taskey_proto::FILE_DESCRIPTOR_SET).context("the contract cannot be read")?;
@@ -78,5 +81,15 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
         let gateway = gateway.clone();
         async move { Ok(gateway.answer(request).await) }
     });
-    connection::serve("gateway", listener, Protocol::Http1And2, limits, service, shutdown).await
+    let server = connection::serve("gateway", listener, Protocol::Http1And2, limits, service, shutdown);
+    let follow = async {
+        match &forwarding.token {
+            Some(token) => token.follow().await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        served = server => served,
+        () = follow => Err(anyhow::anyhow!("the service token is no longer followed")),
+    }
 }

@@ -4,7 +4,7 @@ use std::{
     fmt,
     ops::{Add, Sub},
     sync::{Arc, LazyLock, Mutex},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use uuid::{ContextV7, Uuid};
@@ -78,28 +78,41 @@ impl From<prost_types::Timestamp> for Timestamp {
 
 /// Where the time comes from.
 #[derive(Clone)]
-pub struct Clock(Arc<dyn Fn() -> Timestamp + Send + Sync>);
+pub struct Clock {
+    now: Arc<dyn Fn() -> Timestamp + Send + Sync>,
+    uptime: Arc<dyn Fn() -> Duration + Send + Sync>,
+}
 
 impl Clock {
     /// The clock of the machine.
     #[must_use]
     pub fn system() -> Self {
         #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the clock")]
-        Self::from_fn(|| {
-            let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let (now, start) = (SystemTime::now, Instant::now());
+        let now = move || {
+            let since_epoch = now().duration_since(UNIX_EPOCH).unwrap_or_default();
             Timestamp(i64::try_from(since_epoch.as_micros()).unwrap_or(i64::MAX))
-        })
+        };
+        Self { now: Arc::new(now), uptime: Arc::new(move || start.elapsed()) }
     }
 
     /// A clock that tells what `now` tells.
     pub fn from_fn(now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
-        Self(Arc::new(now))
+        let (start, now) = (now(), Arc::new(now));
+        let told = Arc::clone(&now);
+        Self { now, uptime: Arc::new(move || told().since(start)) }
     }
 
     /// The time.
     #[must_use]
     pub fn now(&self) -> Timestamp {
-        (self.0)()
+        (self.now)()
+    }
+
+    /// How long the clock has been running. It goes on evenly, whatever the time is set to.
+    #[must_use]
+    pub fn uptime(&self) -> Duration {
+        (self.uptime)()
     }
 
     /// A new `UUIDv7` (RFC 9562, section 5.7). Those made by one process ascend strictly.

@@ -7,11 +7,8 @@ use std::{
     time::Duration,
 };
 
-use anyhow::Context;
 use clap::{Args, Parser, ValueEnum, error::ErrorKind};
 use tonic::transport::{Endpoint, Uri};
-
-use crate::secret_file;
 
 /// Reads the settings of a program, or ends it: with 0 after `--help` or `--version`, and with one clear line and
 /// exit code 2 if a setting is wrong.
@@ -133,31 +130,6 @@ pub struct KeyArgs {
     /// The keys of the access tokens: a JWK Set (RFC 7517) that nobody else may read (mode 0600)
     #[arg(long, env = "TASKEY_KEY_FILE", value_name = "FILE", default_value = "keys.json")]
     pub key_file: PathBuf,
-}
-
-/// What the gateway and auth-service both know, so that auth-service believes what the gateway says of its callers.
-#[derive(Args, Clone, Debug, Default)]
-pub struct GatewaySecretArgs {
-    /// The secret by which auth-service knows the gateway, and believes it where a call came from: 32 bytes in
-    /// base64url, in a file that nobody else may read (mode 0600). Without it auth-service sees the gateway's address
-    #[arg(long, env = "TASKEY_GATEWAY_SECRET_FILE", value_name = "FILE")]
-    pub gateway_secret_file: Option<PathBuf>,
-
-    /// The same secret in memory, where both run in one process.
-    #[arg(skip)]
-    pub gateway_secret: Option<secret_file::Key>,
-}
-
-impl GatewaySecretArgs {
-    /// The secret, if there is one.
-    ///
-    /// # Errors
-    /// If its file cannot be read, others may read it too, or it holds no such secret.
-    pub fn read(&self) -> anyhow::Result<Option<secret_file::Key>> {
-        let Some(file) = &self.gateway_secret_file else { return Ok(self.gateway_secret.clone()) };
-        let secret = secret_file::read_key(file)?;
-        Ok(Some(secret.with_context(|| format!("cannot read {}: there is no such file", file.display()))?))
-    }
 }
 
 /// How the database is used.

@@ -1,22 +1,40 @@
 //! How a service that verifies tokens says who it is.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use anyhow::Context;
 use clap::Args;
-use tokio::task::spawn_blocking;
+use http::HeaderValue;
+use tokio::{sync::watch, task::spawn_blocking};
 use tonic::metadata::{Ascii, MetadataValue};
+use zeroize::Zeroizing;
 
 use crate::{
     clock::Clock,
     config::TokenArgs,
-    key_source::{KeySource, Purpose},
-    secret_file,
+    key_source::{KeySource, LOOK_EVERY, Purpose},
+    secret_file::{self, Key},
     token::{self, Grant},
 };
 
 /// The role of a service that verifies tokens; the feed of revocations is open to it.
 pub const ROLE_VERIFIER: &str = "verifier";
+
+/// What a service token begins with, so that it is told from an access token, and found where it was leaked.
+pub const SERVICE_TOKEN_PREFIX: &str = "taskey_service_";
+
+/// Where a service that calls on behalf of somebody shows its own token; `authorization` bears the other's. Whom it
+/// names in `x-forwarded-for` is then believed.
+pub const SERVICE_TOKEN: &str = "x-taskey-service-token";
+
+/// The service token of a key.
+#[must_use]
+pub fn service_token(key: &Key) -> Zeroizing<String> {
+    Zeroizing::new(format!("{SERVICE_TOKEN_PREFIX}{}", *key.encode()))
+}
 
 /// How a service that verifies tokens says who it is.
 #[derive(Clone, Debug)]
@@ -42,16 +60,21 @@ impl Credential {
     pub async fn header(&self) -> anyhow::Result<MetadataValue<Ascii>> {
         let mut header: MetadataValue<_> = match self {
             Self::Minted { keys, names, clock } => format!("Bearer {}", mint(keys, names, clock)?).parse()?,
-            Self::Given(file) => {
-                let path = file.clone();
-                let token = spawn_blocking(move || secret_file::read(&path)).await??;
-                let header = format!("Bearer {}", token.trim()).parse().ok().filter(|_| !token.trim().is_empty());
-                header.with_context(|| format!("{} does not hold a token", file.display()))?
-            }
+            Self::Given(file) => format!("Bearer {}", *read_token(file).await?).parse()?,
         };
         header.set_sensitive(true);
         Ok(header)
     }
+}
+
+/// Reads a service token. It fits into a header.
+async fn read_token(file: &Path) -> anyhow::Result<Zeroizing<String>> {
+    let path = file.to_owned();
+    let text = spawn_blocking(move || secret_file::read(&path)).await??;
+    let token = text.trim();
+    let good = !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic());
+    anyhow::ensure!(good, "{} does not hold a token", file.display());
+    Ok(Zeroizing::new(token.to_owned()))
 }
 
 fn mint(keys: &KeySource, names: &TokenArgs, clock: &Clock) -> anyhow::Result<String> {
@@ -65,6 +88,77 @@ fn mint(keys: &KeySource, names: &TokenArgs, clock: &Clock) -> anyhow::Result<St
         expires_at: now + token::MAX_LIFE,
     };
     token::sign(keys.current().context("there is no key yet")?.as_ref(), names, &grant)
+}
+
+/// By what auth-service knows a service that calls on behalf of others.
+#[derive(Args, Clone, Debug, Default)]
+pub struct ServiceTokenArgs {
+    /// The token by which auth-service knows this service, and believes it for whom it calls, as printed by
+    /// `auth-service tokens issue-service`, in a file that nobody else may read (mode 0600). Without it, all calls come
+    /// from this service's own address, and share its rate limits
+    #[arg(long, env = "TASKEY_SERVICE_TOKEN_FILE", value_name = "FILE")]
+    pub service_token_file: Option<PathBuf>,
+
+    /// The key of a token that is known in this process alone, where both run in it.
+    #[arg(skip)]
+    pub service_token: Option<Key>,
+}
+
+impl ServiceTokenArgs {
+    /// The token, if there is one.
+    ///
+    /// # Errors
+    /// If its file cannot be read, others may read it too, or it holds no token.
+    pub async fn open(self) -> anyhow::Result<Option<ServiceToken>> {
+        let (token, file) = match (self.service_token_file, self.service_token) {
+            (Some(file), _) => (read_token(&file).await?, Some(file)),
+            (None, Some(key)) => (service_token(&key), None),
+            (None, None) => return Ok(None),
+        };
+        Ok(Some(ServiceToken { file, header: watch::Sender::new(sensitive(&token)?) }))
+    }
+}
+
+/// The service token of this process. A file is followed, so that another token in it counts within seconds.
+#[derive(Debug)]
+pub struct ServiceToken {
+    file: Option<PathBuf>,
+    header: watch::Sender<HeaderValue>,
+}
+
+impl ServiceToken {
+    /// The value of the header [`SERVICE_TOKEN`], which logs do not show.
+    #[must_use]
+    pub fn header(&self) -> HeaderValue {
+        self.header.borrow().clone()
+    }
+
+    /// Follows the file, if there is one, for as long as it is awaited. While it cannot be used the last good token
+    /// stays in force.
+    pub async fn follow(&self) {
+        let Some(file) = &self.file else { return std::future::pending().await };
+        let mut failing = false;
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            match read_token(file).await.and_then(|token| sensitive(&token)) {
+                Ok(header) => {
+                    self.header.send_replace(header);
+                    failing = false;
+                }
+                Err(error) if !failing => {
+                    tracing::error!(error = format!("{error:#}"), "the last good service token stays in force");
+                    failing = true;
+                }
+                Err(_) => {}
+            }
+        }
+    }
+}
+
+fn sensitive(token: &str) -> anyhow::Result<HeaderValue> {
+    let mut header = HeaderValue::from_str(token)?;
+    header.set_sensitive(true);
+    Ok(header)
 }
 
 /// How a service verifies access tokens, and says who it is when it follows revocations.

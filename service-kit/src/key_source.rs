@@ -13,8 +13,8 @@ use tokio::{sync::watch, task::spawn_blocking};
 
 use crate::{clock::Clock, keys::KeySet};
 
-/// How often the file is looked at.
-const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// How often files are looked at.
+pub(crate) const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 /// For so long a service may go on with the keys that a file held before it was changed.
 pub const PICKED_UP: Duration = Duration::from_secs(5);

@@ -5,7 +5,7 @@
 //! - [`server`]: from the listener to the service: limits, deadlines, health, reflection, drain.
 //! - [`interceptor`], [`token`], [`keys`], [`key_source`]: who calls? [`credential`]: how a service says who it is.
 //! - [`revocation`]: which sessions have ended, known without asking.
-//! - [`status`]: how a call is refused. [`page`]: pages of lists.
+//! - [`status`]: how a call is refused. [`page`]: pages of lists. [`rate_limit`], [`network`]: how often, and who counts.
 //! - [`db`]: one database handle for `SQLite` and `PostgreSQL`.
 //! - [`config`], [`telemetry`], [`shutdown`], [`secret_file`]: what a program needs around it.
 //! - [`clock`], [`random`], [`id`]: the one place for each.
@@ -20,8 +20,10 @@ pub mod id;
 pub mod interceptor;
 pub mod key_source;
 pub mod keys;
+pub mod network;
 pub mod page;
 pub mod random;
+pub mod rate_limit;
 pub mod revocation;
 pub mod secret_file;
 pub mod server;

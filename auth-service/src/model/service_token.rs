@@ -4,20 +4,20 @@ use std::fmt;
 
 use aws_lc_rs::digest;
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
-use service_kit::secret_file::Key;
+use service_kit::{
+    credential::{SERVICE_TOKEN_PREFIX, service_token},
+    secret_file::Key,
+};
 use zeroize::Zeroizing;
 
-/// What a service token begins with, so that it is told from an access token, and found where it was leaked.
-const PREFIX: &str = "taskey_service_";
-
 /// The hash of a service token.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Hash(pub(crate) String);
 
 /// Makes a token, which is nowhere else.
 #[must_use]
 pub fn make() -> (Zeroizing<String>, Hash) {
-    let token = Zeroizing::new(format!("{PREFIX}{}", *Key::random().encode()));
+    let token = service_token(&Key::random());
     let hash = Hash::new(&token);
     (token, hash)
 }
@@ -26,7 +26,7 @@ impl Hash {
     /// The hash of what may be a service token; `None` if it is something else.
     #[must_use]
     pub fn of(token: &str) -> Option<Self> {
-        token.starts_with(PREFIX).then(|| Self::new(token))
+        token.starts_with(SERVICE_TOKEN_PREFIX).then(|| Self::new(token))
     }
 
     fn new(token: &str) -> Self {

@@ -63,7 +63,7 @@ impl pb::account_service_server::AccountService for AccountService {
         request: Request<ChangePasswordRequest>,
     ) -> Result<Response<ChangePasswordResponse>, Status> {
         let (user_id, except) = (Caller::of(&request)?.user_id(), Some(Caller::of(&request)?.session_id()));
-        let event = self.app.event(Kind::PasswordChanged, Actor::Owner, except, &request);
+        let event = self.app.event(Kind::PasswordChanged, Actor::Owner, except, &request).await?;
         let ChangePasswordRequest { current_password, new_password } = request.into_inner();
         let current = request::current_password(current_password)?;
         let (user, old) = self.current_hash(user_id, current).await?;
@@ -137,9 +137,9 @@ impl pb::account_service_server::AccountService for AccountService {
 
 impl AccountService {
     /// Ends sessions of the caller and says how many of them were live.
-    async fn end_sessions<T>(&self, request: &Request<T>, which: Which) -> Result<i32, Refusal> {
+    async fn end_sessions<T: Sync>(&self, request: &Request<T>, which: Which) -> Result<i32, Refusal> {
         let from = Caller::of(request)?.session_id();
-        let event = self.app.event(Kind::SessionsRevoked, Actor::Owner, Some(from), request);
+        let event = self.app.event(Kind::SessionsRevoked, Actor::Owner, Some(from), request).await?;
         let act = Act { change: None, end: Some((which, Why::Wanted)), event };
         let (outcome, now) = (self.app.perform(act).await?, self.app.clock.now());
         let live = outcome.ended.iter().filter(|ended| ended.expires_at > now).count();

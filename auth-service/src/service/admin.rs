@@ -61,19 +61,19 @@ impl pb::admin_service_server::AdminService for AdminService {
     }
 
     async fn disable_user(&self, request: Request<DisableUserRequest>) -> Result<Response<pb::User>, Status> {
-        let event = self.event(Kind::UserDisabled, &request)?;
+        let event = self.event(Kind::UserDisabled, &request).await?;
         let user_id = request::id("user_id", &request.get_ref().user_id)?;
         Ok(Response::new(self.set_disabled(user_id, true, event).await?.into()))
     }
 
     async fn enable_user(&self, request: Request<EnableUserRequest>) -> Result<Response<pb::User>, Status> {
-        let event = self.event(Kind::UserEnabled, &request)?;
+        let event = self.event(Kind::UserEnabled, &request).await?;
         let user_id = request::id("user_id", &request.get_ref().user_id)?;
         Ok(Response::new(self.set_disabled(user_id, false, event).await?.into()))
     }
 
     async fn set_user_roles(&self, request: Request<SetUserRolesRequest>) -> Result<Response<pb::User>, Status> {
-        let event = self.event(Kind::RolesChanged, &request)?;
+        let event = self.event(Kind::RolesChanged, &request).await?;
         let (user_id, roles) = request::roles(request.get_ref())?;
         let user = set_roles(&self.app.db, &self.app.clock, user_id, &event, |_| roles.clone()).await?;
         // Sessions may have ended.
@@ -85,7 +85,7 @@ impl pb::admin_service_server::AdminService for AdminService {
         &self,
         request: Request<RevokeUserSessionsRequest>,
     ) -> Result<Response<RevokeUserSessionsResponse>, Status> {
-        let event = self.event(Kind::SessionsRevoked, &request)?;
+        let event = self.event(Kind::SessionsRevoked, &request).await?;
         let user_id = request::id("user_id", &request.get_ref().user_id)?;
         self.user(user_id).await?;
         let end = Some((Which::AllOfUser { user_id, except: None }, Why::Wanted));
@@ -111,8 +111,8 @@ impl pb::admin_service_server::AdminService for AdminService {
 }
 
 impl AdminService {
-    fn event<T>(&self, kind: Kind, request: &Request<T>) -> Result<Event, Refusal> {
-        Ok(self.app.event(kind, Actor::Admin(admin(request)?), None, request))
+    async fn event<T: Sync>(&self, kind: Kind, request: &Request<T>) -> Result<Event, Refusal> {
+        self.app.event(kind, Actor::Admin(admin(request)?), None, request).await
     }
 
     async fn user(&self, user_id: Uuid) -> Result<User, Refusal> {

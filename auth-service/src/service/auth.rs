@@ -15,6 +15,7 @@ use crate::{
     app::App,
     error,
     hashing::Comparison,
+    limits::Limited,
     model::{
         audit::{Actor, Event},
         guess::Target,
@@ -40,9 +41,10 @@ pub struct AuthService {
 #[tonic::async_trait]
 impl pb::auth_service_server::AuthService for AuthService {
     async fn sign_up(&self, request: Request<SignUpRequest>) -> Result<Response<pb::User>, Status> {
-        let event = self.app.event(Kind::SignUp, Actor::Owner, None, &request);
+        let event = self.app.event(Kind::SignUp, Actor::Owner, None, &request).await?;
         let App { db, clock, hashing, password_min_length, .. } = &*self.app;
         let SignUp { email, password, display_name } = SignUp::parse(request.into_inner(), *password_min_length)?;
+        self.app.admit(Limited::SignUp, &event.origin)?;
         // Not decisive, but it saves the hash: of many who come at once, most find the address taken at their turn.
         let turn = hashing.turn().await?;
         if users::by_email(db, &email).await.map_err(Refusal::from)?.is_some() {
@@ -57,21 +59,24 @@ impl pb::auth_service_server::AuthService for AuthService {
     }
 
     async fn login(&self, request: Request<LoginRequest>) -> Result<Response<TokenPair>, Status> {
-        let origin = Origin::of(&request, self.app.gateway_secret.as_ref());
-        Ok(Response::new(self.begin_session(Login::parse(request.into_inner())?, origin).await?))
+        let origin = self.app.origin(&request).await?;
+        let login = Login::parse(request.into_inner())?;
+        self.app.admit(Limited::Login, &origin)?;
+        Ok(Response::new(self.begin_session(login, origin).await?))
     }
 
     async fn refresh(&self, request: Request<RefreshRequest>) -> Result<Response<TokenPair>, Status> {
-        let origin = Origin::of(&request, self.app.gateway_secret.as_ref());
+        let origin = self.app.origin(&request).await?;
         let token = request::refresh_token(request.into_inner().refresh_token)?.map(Zeroizing::new);
         let token = token.ok_or_else(request::no_refresh_token)?;
+        self.app.admit(Limited::Refresh, &origin)?;
         let token = self.app.refresh_key.open(&token).ok_or_else(error::refresh_token_invalid)?;
         Ok(Response::new(self.rotate(token, origin).await?))
     }
 
     async fn logout(&self, request: Request<LogoutRequest>) -> Result<Response<LogoutResponse>, Status> {
         let bearer = self.app.authenticator.session(request.metadata());
-        let event = self.app.event(Kind::Logout, Actor::Owner, None, &request);
+        let event = self.app.event(Kind::Logout, Actor::Owner, None, &request).await?;
         let LogoutRequest { refresh_token, wait_for_verifiers } = request.into_inner();
         let token = request::refresh_token(refresh_token)?.map(Zeroizing::new);
         let session_id = match token.as_ref().map(|token| self.app.refresh_key.open(token)) {
@@ -117,7 +122,7 @@ impl AuthService {
             user_id: user.id,
             label: login.label,
             user_agent: origin.user_agent.clone(),
-            ip_address: origin.ip_address.clone(),
+            ip_address: origin.ip_address(),
             expires_at: now + lives.refresh_idle_ttl.min(lives.refresh_max_ttl),
             ends_at: now + lives.refresh_max_ttl,
         };

@@ -1,7 +1,7 @@
 //! A running auth-service, and the calls that tests make to it.
 #![expect(dead_code, reason = "each test file uses a part of it")]
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, process::Command, time::Duration};
 
 use auth_service::config::Config;
 use clap::Parser;
@@ -124,7 +124,8 @@ fn config(database: &TestDatabase, flags: &[&str]) -> Config {
     let key_file = database.key_file();
     let key_file = ["--key-file", key_file.to_str().expect("UTF-8")];
     let key_file = if flags.contains(&"--key-file") { &[][..] } else { &key_file };
-    let rate_limits = if flags.contains(&"--rate-limits") { &[][..] } else { &["--rate-limits", "off"] };
+    let limited = flags.iter().any(|flag| ["--rate-limits", "--login-rate"].contains(flag));
+    let rate_limits = if limited { &[][..] } else { &["--rate-limits", "off"] };
     let fixed = ["auth-service", "--database-url", database.url()];
     Cli::parse_from(fixed.iter().chain(key_file).chain(rate_limits).chain(flags)).config
 }
@@ -168,6 +169,24 @@ pub fn bearer<T>(access_token: &str, message: T) -> Request<T> {
     let value = format!("Bearer {access_token}").parse().expect("a token is ASCII");
     request.metadata_mut().insert("authorization", value);
     request
+}
+
+/// Runs the program beside the server: whether it ended well, its output and its errors.
+pub fn program(database: &TestDatabase, arguments: &[&str]) -> (bool, String, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_auth-service"))
+        .args(arguments)
+        .env("TASKEY_DATABASE_URL", database.url())
+        .output()
+        .expect("the program runs");
+    let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+    (output.status.success(), text(output.stdout), text(output.stderr))
+}
+
+/// Issues a service token.
+pub fn issue_service_token(database: &TestDatabase, name: &str) -> String {
+    let (good, token, error) = program(database, &["tokens", "issue-service", name]);
+    assert!(good && error.is_empty(), "{error}");
+    token.strip_suffix('\n').expect("one line").to_owned()
 }
 
 /// Changes the database behind the server's back.

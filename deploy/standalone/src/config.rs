@@ -5,14 +5,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use auth_service::config::{DatabaseArgs, PasswordArgs, SessionArgs};
+use auth_service::config::{DatabaseArgs, PasswordArgs, RateArgs, SessionArgs};
 use clap::Parser;
 use gateway::config::JsonArgs;
 use service_kit::{
-    config::{GatewaySecretArgs, KeyArgs, LimitArgs, PoolArgs, Switch, TokenArgs},
-    credential::VerifierArgs,
+    config::{KeyArgs, LimitArgs, PoolArgs, TokenArgs},
+    credential::{ServiceTokenArgs, VerifierArgs},
     db::DatabaseUrl,
-    secret_file,
+    network::ProxyArgs,
+    secret_file::Key,
     telemetry::TelemetryArgs,
 };
 use task_service::config::TaskArgs;
@@ -53,10 +54,6 @@ pub struct Cli {
     #[arg(long, env = "TASKEY_SECRET_FILE", value_name = "FILE")]
     pub secret_file: Option<PathBuf>,
 
-    /// Whether rate limits count
-    #[arg(long, env = "TASKEY_RATE_LIMITS", default_value = "on", value_name = "SWITCH")]
-    pub rate_limits: Switch,
-
     /// What tokens say of who made them and for whom.
     #[command(flatten)]
     pub tokens: TokenArgs,
@@ -68,6 +65,14 @@ pub struct Cli {
     /// What passwords must be like.
     #[command(flatten)]
     pub passwords: PasswordArgs,
+
+    /// How often one address may do what.
+    #[command(flatten)]
+    pub rates: RateArgs,
+
+    /// Which proxies are believed.
+    #[command(flatten)]
+    pub proxies: ProxyArgs,
 
     /// What concerns tasks alone.
     #[command(flatten)]
@@ -108,9 +113,8 @@ impl Cli {
 
     /// The settings of each service, which listen on these addresses.
     pub fn into_configs(self, auth: SocketAddr, task: SocketAddr, gateway: SocketAddr) -> Configs {
-        // The gateway and auth-service share a process, and a secret that nobody else knows.
-        let secret = Some(secret_file::Key::random());
-        let gateway_secret = GatewaySecretArgs { gateway_secret_file: None, gateway_secret: secret };
+        // The gateway and auth-service share a process, and a token that nobody else knows.
+        let service_token = Some(Key::random());
         // The gateway drains first, since its calls need the services; both must fit into the time there is.
         let limits = LimitArgs { drain_timeout: self.limits.drain_timeout / 2, ..self.limits.clone() };
         Configs {
@@ -119,12 +123,13 @@ impl Cli {
                 database: DatabaseArgs { database_url: self.database("auth"), pool: self.pool.clone() },
                 keys: KeyArgs { key_file: self.key_file() },
                 secret_file: self.secret_file.clone(),
-                gateway: gateway_secret.clone(),
+                gateway: service_token.clone(),
                 tokens: self.tokens.clone(),
                 sessions: self.sessions.clone(),
                 passwords: self.passwords.clone(),
                 limits: limits.clone(),
-                rate_limits: self.rate_limits,
+                proxies: self.proxies.clone(),
+                rates: self.rates.clone(),
             },
             task: task_service::config::Config {
                 listen: task,
@@ -135,13 +140,14 @@ impl Cli {
                 tasks: self.tasks,
                 pool: self.pool,
                 limits: limits.clone(),
-                rate_limits: self.rate_limits,
+                rate_limits: self.rates.rate_limits,
             },
             gateway: gateway::config::Config {
                 listen: gateway,
                 auth_url: endpoint(auth),
                 task_url: endpoint(task),
-                gateway: gateway_secret,
+                service_token: ServiceTokenArgs { service_token_file: None, service_token },
+                proxies: self.proxies,
                 json: self.json,
                 limits,
             },

@@ -2,19 +2,30 @@
 
 use std::time::Duration;
 
-use gateway::{headers, service::Gateway};
+use gateway::{headers::Forwarding, service::Gateway};
 use http::{HeaderValue, Method, Request};
 use http_body_util::Full;
-use service_kit::secret_file;
+use service_kit::{credential::ServiceTokenArgs, secret_file::Key};
 use tonic::transport::server::TcpConnectInfo;
 
-use crate::support::{Call, FakeBackend, LIMITS, Reply, TestGateway, backend_at, pool, request};
+use crate::support::{Call, FakeBackend, LIMITS, Reply, TestGateway, backend_at, config, pool, request};
 
-/// The call that a request with these headers makes of a backend that trusts the gateway, or of one that does not.
-async fn call(trusted: bool, headers: &[(&'static str, &'static str)]) -> Call {
+/// The call that a request with these headers makes of a backend that is told who calls, or of one that is not.
+async fn call(told: bool, headers: &[(&'static str, &'static str)]) -> Call {
+    let forwarding = if told { Some(forwarding(&[]).await) } else { None };
+    call_with(forwarding, headers).await
+}
+
+/// With a service token, behind these proxies.
+async fn forwarding(proxies: &[&str]) -> Forwarding {
+    let service_token = Some(Key::new([7; 32]));
+    let token = ServiceTokenArgs { service_token_file: None, service_token }.open().await.unwrap();
+    Forwarding { token, proxies: config(&[&["--trusted-proxies"], proxies].concat()[..2 * proxies.len()]).proxies }
+}
+
+async fn call_with(forwarding: Option<Forwarding>, headers: &[(&'static str, &'static str)]) -> Call {
     let backend = FakeBackend::start(Reply::Echo).await;
-    let secret = trusted.then(|| headers::secret(&secret_file::Key::new([7; 32])));
-    let backends = vec![backend_at(&backend.url(), secret)];
+    let backends = vec![backend_at(&backend.url(), forwarding)];
     let gateway = Gateway::new(pool(), backends, LIMITS, Duration::from_secs(10)).unwrap();
     let mut request: Request<Full<_>> = request(Method::GET, "/v1/query", "");
     for (name, value) in headers {
@@ -85,27 +96,34 @@ async fn the_deadline_is_passed_on() {
 }
 
 #[tokio::test]
-async fn a_trusting_backend_learns_who_calls() {
+async fn a_backend_is_told_who_calls() {
     let call = call(true, &[("user-agent", "curl/8")]).await;
     assert_eq!(call.values("x-forwarded-for"), ["192.0.2.7"]);
     assert_eq!(call.values("x-forwarded-user-agent"), ["curl/8"]);
-    assert_eq!(call.values("x-taskey-gateway"), ["BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc"]);
+    assert_eq!(call.values("x-taskey-service-token"), ["taskey_service_BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc"]);
+}
+
+#[tokio::test]
+async fn a_trusted_proxy_says_who_calls() {
+    let headers = [("x-forwarded-for", "198.51.100.1, 203.0.113.9")];
+    let call = call_with(Some(forwarding(&["192.0.2.0/24"]).await), &headers).await;
+    assert_eq!(call.values("x-forwarded-for"), ["203.0.113.9"]);
 }
 
 const SPOOFED: [(&str, &str); 3] =
-    [("x-forwarded-for", "198.51.100.1"), ("x-forwarded-user-agent", "evil"), ("x-taskey-gateway", "guess")];
+    [("x-forwarded-for", "198.51.100.1"), ("x-forwarded-user-agent", "evil"), ("x-taskey-service-token", "guess")];
 
 #[tokio::test]
 async fn what_a_client_claims_to_be_is_dropped() {
     let call = call(true, &SPOOFED).await;
     assert_eq!(call.values("x-forwarded-for"), ["192.0.2.7"]);
-    assert!(call.values("x-forwarded-user-agent").is_empty());
-    assert_eq!(call.values("x-taskey-gateway").len(), 1);
-    assert_ne!(call.values("x-taskey-gateway"), ["guess"]);
+    assert_eq!(call.values("x-forwarded-user-agent"), [""]);
+    assert_eq!(call.values("x-taskey-service-token").len(), 1);
+    assert_ne!(call.values("x-taskey-service-token"), ["guess"]);
 }
 
 #[tokio::test]
-async fn another_backend_gets_neither_secret_nor_address() {
+async fn another_backend_gets_neither_token_nor_address() {
     let call = call(false, &SPOOFED).await;
     for (name, _) in SPOOFED {
         assert!(call.values(name).is_empty(), "{name}");

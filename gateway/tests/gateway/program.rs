@@ -3,11 +3,15 @@
 use std::{fs, net::SocketAddr, os::unix::fs::PermissionsExt};
 
 use bytes::Bytes;
-use gateway::{Config, headers};
+use gateway::Config;
 use http::{Method, Request, StatusCode};
 use http_body_util::Full;
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
-use service_kit::{secret_file, status::Refusal, testing};
+use service_kit::{
+    secret_file::{self, Key},
+    status::Refusal,
+    testing,
+};
 use taskey_proto::{errors::v1::ErrorReason, task::v1::Task};
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -148,16 +152,18 @@ async fn an_if_match_that_cannot_be_heeded_is_refused() {
 }
 
 #[tokio::test]
-async fn auth_service_alone_gets_secret_and_address() {
+async fn auth_service_alone_gets_token_and_address() {
     let (auth, task) = (FakeBackend::start(Reply::Echo).await, FakeBackend::start(Reply::Echo).await);
     let mut config = config(&["--auth-url", &auth.url(), "--task-url", &task.url()]);
-    config.gateway.gateway_secret = Some(secret_file::Key::new([7; 32]));
+    config.service_token.service_token = Some(Key::new([7; 32]));
     let program = Program::start(config).await;
     program.get("/v1/me").await.ok();
     program.get("/v1/tasks").await;
     assert_eq!(auth.call().values("x-forwarded-for"), ["127.0.0.1"]);
-    assert_eq!(auth.call().values("x-taskey-gateway").len(), 1);
-    assert!(task.call().values("x-forwarded-for").is_empty() && task.call().values("x-taskey-gateway").is_empty());
+    assert_eq!(auth.call().values("x-taskey-service-token").len(), 1);
+    assert!(
+        task.call().values("x-forwarded-for").is_empty() && task.call().values("x-taskey-service-token").is_empty()
+    );
 }
 
 #[tokio::test]
@@ -202,24 +208,41 @@ async fn it_ends_when_it_is_told_to() {
     program.running.await.unwrap().unwrap();
 }
 
-#[test]
-fn the_secret_is_read_from_a_file_that_nobody_else_reads() {
+#[tokio::test]
+async fn the_token_is_read_from_a_file_that_nobody_else_reads() {
     let folder = testing::folder();
-    let path = folder.path().join("gateway.secret");
-    fs::write(&path, "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc\n").unwrap();
-    let settings = config(&["--gateway-secret-file", path.to_str().unwrap()]);
+    let path = folder.path().join("gateway.token");
+    fs::write(&path, "taskey_service_abc\n").unwrap();
+    let open = async || config(&["--service-token-file", path.to_str().unwrap()]).service_token.open().await;
     fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
-    assert!(settings.gateway.read().is_err());
+    assert!(open().await.is_err());
     fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
-    assert_eq!(settings.gateway.read().unwrap(), Some(secret_file::Key::new([7; 32])));
-    fs::write(&path, "c2hvcnQ").unwrap();
-    assert!(settings.gateway.read().is_err());
+    let token = open().await.unwrap().expect("a token");
+    assert_eq!(token.header(), "taskey_service_abc");
+    assert!(!format!("{token:?}").contains("abc"));
+    for unusable in ["", "two tokens", "naïve"] {
+        fs::write(&path, unusable).unwrap();
+        assert!(open().await.is_err(), "{unusable:?}");
+    }
     fs::remove_file(&path).unwrap();
-    assert!(settings.gateway.read().is_err());
+    assert!(open().await.is_err());
 }
 
-#[test]
-fn the_secret_does_not_show() {
-    let secret = headers::secret(&secret_file::Key::new([7; 32]));
-    assert!(!format!("{secret:?}").contains("BwcH"));
+#[tokio::test(start_paused = true)]
+async fn another_token_in_the_file_counts() {
+    let folder = testing::folder();
+    let path = folder.path().join("gateway.token");
+    secret_file::create(&path, "taskey_service_old").unwrap();
+    let token = config(&["--service-token-file", path.to_str().unwrap()]).service_token.open().await.unwrap();
+    let token = token.expect("a token");
+    secret_file::replace(&path, "taskey_service_new").unwrap();
+    let counts = async {
+        while token.header() != "taskey_service_new" {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        () = token.follow() => unreachable!("it is followed for ever"),
+        () = counts => {}
+    }
 }

@@ -10,7 +10,7 @@ use std::{
 
 use bytes::Bytes;
 use clap::Parser;
-use gateway::{Config, backend, backend::Backend, request::JsonLimits, service::Gateway};
+use gateway::{Config, backend, backend::Backend, headers::Forwarding, request::JsonLimits, service::Gateway};
 use http::{HeaderMap, HeaderValue, Method, Request, Response};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Frame, Incoming};
@@ -137,13 +137,13 @@ pub(crate) fn pool() -> DescriptorPool {
 }
 
 /// A backend for the package `test` at a URL.
-pub(crate) fn backend_at(url: &str, secret: Option<HeaderValue>) -> Backend {
+pub(crate) fn backend_at(url: &str, forwarding: Option<Forwarding>) -> Backend {
     let minute = Duration::from_secs(60);
     Backend {
         name: "test",
         package: "test",
         channel: backend::connect(&Endpoint::from_shared(url.to_owned()).unwrap(), minute, minute),
-        secret,
+        forwarding: forwarding.map(Arc::new),
         max_response_bytes: 100_000,
     }
 }

@@ -7,6 +7,7 @@ mod keys;
 mod process;
 mod processes;
 mod program;
+mod rate_limits;
 mod readme;
 mod reflection;
 mod replicas;

@@ -17,9 +17,12 @@ pub use crate::process::{PASSWORD, Process, bearer, program};
 use crate::process::{channel, until_health};
 
 impl Process {
-    /// Starts a program and waits until it listens under each of these names.
+    /// Starts a program and waits until it listens under each of these names. All people of a test come from one
+    /// address, so rate limits are off unless the arguments switch them on.
     pub fn start(program: &Path, arguments: &[String], listeners: &[&str]) -> Self {
-        Self::spawn(Command::new(program).args(arguments).args(["--log", "warn"]), listeners)
+        let mut command = Command::new(program);
+        command.args(arguments).args(["--log", "warn"]).env("TASKEY_RATE_LIMITS", "off");
+        Self::spawn(&mut command, listeners)
     }
 
     pub fn channel(&self, name: &str) -> Channel {
@@ -42,10 +45,16 @@ pub struct Taskey {
 impl Taskey {
     /// `taskey` on the data directory in the folder of the database.
     pub async fn start(database: &TestDatabase) -> Self {
+        Self::start_with(database, &[]).await
+    }
+
+    /// The same, with these flags.
+    pub async fn start_with(database: &TestDatabase, flags: &[&str]) -> Self {
         let data = database.folder().join("data").display().to_string();
         let listen = ["--auth-listen", "--task-listen", "--gateway-listen"].map(|flag| [flag, "127.0.0.1:0"]);
         let mut arguments: Vec<_> = listen.concat().iter().map(ToString::to_string).collect();
         arguments.extend(["--data-dir".to_owned(), data]);
+        arguments.extend(flags.iter().map(ToString::to_string));
         if database.url().starts_with("postgres") {
             arguments.extend(["--database-url".to_owned(), database.url().to_owned()]);
         }
