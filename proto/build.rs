@@ -15,7 +15,7 @@ const FILES: [&str; 7] = [
 ];
 
 /// Messages that hold a password or a token: their `Debug` is written by hand, in `lib.rs`.
-const SECRET_MESSAGES: [&str; 7] = [
+const SECRET_MESSAGES: [&str; 8] = [
     ".taskey.auth.v1.SignUpRequest",
     ".taskey.auth.v1.LoginRequest",
     ".taskey.auth.v1.RefreshRequest",
@@ -23,6 +23,7 @@ const SECRET_MESSAGES: [&str; 7] = [
     ".taskey.auth.v1.TokenPair",
     ".taskey.auth.v1.IntrospectRequest",
     ".taskey.auth.v1.ChangePasswordRequest",
+    ".taskey.auth.v1.DeleteMeRequest",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

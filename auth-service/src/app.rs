@@ -32,7 +32,7 @@ use crate::{
     },
     origin::{Origin, Origins},
     store::{
-        acts::{self, Act, Outcome},
+        acts::{self, Act, Change, Outcome},
         guesses::{self, End},
     },
 };
@@ -99,13 +99,14 @@ impl App {
     }
 
     /// Does something to an account. Whatever ends a session comes through here: logout, the user's list of sessions, a
-    /// reused token, another password, an administrator; but for the login that is one too many.
+    /// reused token, another password, the end of the account, an administrator; but for the login that is one too many.
     ///
     /// # Errors
     /// If the database cannot be written.
     pub async fn perform(&self, act: Act) -> Result<Outcome, Refusal> {
+        let deletes = matches!(act.change, Some(Change::Deleted { .. }));
         let outcome = acts::perform(&self.db, self.clock.now(), act).await?;
-        if !outcome.ended.is_empty() {
+        if deletes || !outcome.ended.is_empty() {
             self.feed.wake();
         }
         Ok(outcome)

@@ -22,7 +22,7 @@ use tokio::{
 };
 use uuid::Uuid;
 
-use crate::store::revocations;
+use crate::store::revocations::{self, Places};
 
 /// How often the database is asked, if nothing wakes the feed before. Each answer is also a heartbeat.
 const POLL_EVERY: Duration = Duration::from_millis(500);
@@ -47,6 +47,8 @@ pub struct News {
     pub revoked: Arc<[Uuid]>,
     /// Everything up to this place has been told.
     pub place: i64,
+    /// How many accounts have been deleted.
+    pub deletions: i64,
 }
 
 /// What has been revoked so far.
@@ -58,6 +60,8 @@ pub struct Snapshot {
     pub issued_before: Option<Timestamp>,
     /// How far it goes.
     pub place: i64,
+    /// How many accounts have been deleted.
+    pub deletions: i64,
 }
 
 /// The feed of this replica.
@@ -69,6 +73,8 @@ pub struct Feed {
     wake: Notify,
     /// How far the view has come.
     place: AtomicI64,
+    /// How many accounts have been deleted.
+    deletions: AtomicI64,
     /// How far each watcher has confirmed what it was told.
     watchers: Mutex<HashMap<Uuid, watch::Sender<i64>>>,
 }
@@ -84,15 +90,15 @@ impl Feed {
     /// If the database cannot be read.
     pub async fn open(db: Db, clock: &Clock) -> Result<FeedHandle, Error> {
         // What is revoked between the two reads is in both.
-        let last_place = revocations::last_place(&db).await?;
+        let Places { last_revocation, last_deletion } = revocations::last_places(&db).await?;
         let since = clock.now() - REMEMBERED - CLOCK_SLACK;
         let (recent, left_out) = revocations::recent(&db, since, MAX_SESSIONS).await?;
         let view = Arc::new(RevocationView::new(OWN_STALENESS, clock.clone()));
         view.replace(recent, left_out.map(|last| last + token::LEEWAY));
         view.add([]);
         let (news, wake) = (broadcast::Sender::new(BACKLOG), Notify::new());
-        let place = AtomicI64::new(last_place);
-        let feed = Self { db, view, news, wake, place, watchers: Mutex::default() };
+        let (place, deletions) = (AtomicI64::new(last_revocation), AtomicI64::new(last_deletion));
+        let feed = Self { db, view, news, wake, place, deletions, watchers: Mutex::default() };
         Ok(FeedHandle(Arc::new(feed)))
     }
 }
@@ -104,7 +110,7 @@ impl FeedHandle {
         Arc::clone(&self.0.view)
     }
 
-    /// Has the feed look at once, because something was revoked.
+    /// Has the feed look at once, because something was revoked or an account deleted.
     pub fn wake(&self) {
         self.0.wake.notify_one();
     }
@@ -119,7 +125,8 @@ impl FeedHandle {
         let news = self.0.news.subscribe();
         let place = self.0.place.load(Ordering::SeqCst);
         let (revoked, issued_before) = self.0.view.snapshot();
-        (Snapshot { revoked, issued_before, place }, news, watching)
+        let deletions = self.0.deletions.load(Ordering::SeqCst);
+        (Snapshot { revoked, issued_before, place, deletions }, news, watching)
     }
 
     /// A watcher confirms what it was told. One that has gone is no error.
@@ -134,7 +141,7 @@ impl FeedHandle {
     /// # Errors
     /// If the database cannot be read.
     pub async fn confirmed(&self) -> Result<usize, Error> {
-        let place = revocations::last_place(&self.0.db).await?;
+        let place = revocations::last_places(&self.0.db).await?.last_revocation;
         self.wake();
         let watchers: Vec<_> = self.watchers().values().map(watch::Sender::subscribe).collect();
         let wait = async |mut confirmed: watch::Receiver<i64>| {
@@ -165,14 +172,15 @@ impl FeedHandle {
             // Whether it was woken or the time has come, the next step is the same.
             _ = timeout(POLL_EVERY, feed.wake.notified()).await;
             match revocations::after(&feed.db, feed.place.load(Ordering::SeqCst)).await {
-                Ok(entries) => {
+                Ok((entries, deletions)) => {
                     let revoked: Arc<[Uuid]> = entries.iter().map(|entry| entry.id).collect();
                     feed.view.add(revoked.iter().copied());
                     if let Some(last) = entries.last() {
                         feed.place.store(last.revocation, Ordering::SeqCst);
                     }
+                    feed.deletions.store(deletions, Ordering::SeqCst);
                     // Nobody may be watching.
-                    _ = feed.news.send(News { revoked, place: feed.place.load(Ordering::SeqCst) });
+                    _ = feed.news.send(News { revoked, place: feed.place.load(Ordering::SeqCst), deletions });
                     if let Some(since) = blind_since.take() {
                         let seconds = Instant::now().duration_since(since).as_secs();
                         tracing::info!(seconds, "revocations can be read again");

@@ -21,7 +21,7 @@ use tokio::time::{Instant, timeout};
 use tonic::{Request, Streaming, transport::Endpoint};
 
 mod support;
-use support::{PASSWORD, Server, bearer};
+use support::{PASSWORD, Server, bearer, verifier};
 
 on_each_database! {
     the_feed_begins_with_a_complete_snapshot,
@@ -41,18 +41,9 @@ fn names() -> TokenArgs {
     TokenArgs { issuer: "taskey".to_owned(), audience: "taskey".to_owned() }
 }
 
-/// The credential that a service with the shared key makes for itself.
-async fn verifier(database: &TestDatabase) -> Request<WatchRevocationsRequest> {
-    let clock = Clock::system();
-    let keys = Arc::new(KeySource::file(&database.key_file(), Purpose::Sign, clock.clone()).expect("keys"));
-    let mut request = Request::new(WatchRevocationsRequest {});
-    let header = Credential::Minted { keys, names: names(), clock }.header().await.expect("signed");
-    request.metadata_mut().insert("authorization", header);
-    request
-}
-
 async fn watch(server: &Server) -> Streaming<WatchRevocationsResponse> {
-    server.token().watch_revocations(verifier(&server.database).await).await.expect("let in").into_inner()
+    let request = verifier(server, WatchRevocationsRequest {}).await;
+    server.token().watch_revocations(request).await.expect("let in").into_inner()
 }
 
 async fn next(feed: &mut Streaming<WatchRevocationsResponse>) -> WatchRevocationsResponse {
@@ -133,10 +124,7 @@ async fn a_logout_waits_until_the_verifiers_have_confirmed(database: TestDatabas
     };
     let (watch_id, place) = (told.watch_id, told.place);
     let acknowledge = async |watch_id: &str| {
-        let message = AcknowledgeRevocationsRequest { watch_id: watch_id.to_owned(), place };
-        let mut request = Request::new(message);
-        *request.metadata_mut() = verifier(&server.database).await.metadata().clone();
-        request
+        verifier(&server, AcknowledgeRevocationsRequest { watch_id: watch_id.to_owned(), place }).await
     };
     let mut client = server.token();
     assert_refused!(
@@ -178,12 +166,12 @@ async fn a_replica_that_cannot_read_its_database_keeps_no_verifier_in_good_faith
 
     let silent = async { while timeout(HEARTBEAT_LIMIT, feed.message()).await.is_ok() {} };
     timeout(Duration::from_secs(20), silent).await.expect("the heartbeats stop");
-    let outcome = server.token().watch_revocations(verifier(&server.database).await).await;
+    let outcome = server.token().watch_revocations(verifier(&server, WatchRevocationsRequest {}).await).await;
     assert_refused!(outcome.map(|_| ()), Unavailable, "VERIFIER_NOT_READY");
 
     held.rollback().await.expect("let go");
     let recovered = async {
-        while server.token().watch_revocations(verifier(&server.database).await).await.is_err() {
+        while server.token().watch_revocations(verifier(&server, WatchRevocationsRequest {}).await).await.is_err() {
             tokio::task::yield_now().await;
         }
     };
@@ -210,7 +198,7 @@ async fn a_watcher_that_reads_too_slowly_is_cut_off_and_disturbs_no_other(databa
     // It takes next to nothing from the connection until it reads.
     let endpoint = Endpoint::from_shared(format!("http://{}", server.address)).expect("a URL");
     let narrow = endpoint.initial_stream_window_size(128).connect().await.expect("connected");
-    let request = verifier(&server.database).await;
+    let request = verifier(&server, WatchRevocationsRequest {}).await;
     let mut sleeper = TokenServiceClient::new(narrow).watch_revocations(request).await.expect("let in").into_inner();
 
     let mut ended = HashSet::new();

@@ -48,5 +48,6 @@ debug_without_fields!(
     LogoutRequest,
     TokenPair,
     IntrospectRequest,
-    ChangePasswordRequest
+    ChangePasswordRequest,
+    DeleteMeRequest
 );

@@ -4,7 +4,8 @@
 //! # Layout
 //! - [`server`]: from the listener to the service: limits, deadlines, health, reflection, drain.
 //! - [`interceptor`], [`token`], [`keys`], [`key_source`]: who calls? [`credential`]: how a service says who it is.
-//! - [`revocation`]: which sessions have ended, known without asking.
+//! - [`revocation`]: which sessions have ended, known without asking; and which accounts have been deleted, for services
+//!   that keep something of accounts.
 //! - [`status`]: how a call is refused. [`page`]: pages of lists. [`rate_limit`], [`network`]: how often, and who counts.
 //! - [`db`]: one database handle for `SQLite` and `PostgreSQL`.
 //! - [`config`], [`telemetry`], [`shutdown`], [`secret_file`]: what a program needs around it.

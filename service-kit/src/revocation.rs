@@ -14,6 +14,7 @@ use crate::{
     token::{self, Grant},
 };
 
+pub mod deletion;
 pub mod follow;
 
 /// No heartbeat for so long, and revocations may have been missed.

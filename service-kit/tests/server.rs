@@ -12,7 +12,8 @@ use service_kit::{
 };
 use taskey_proto::auth::v1::{
     AcknowledgeRevocationsRequest, AcknowledgeRevocationsResponse, GetJwksRequest, IntrospectRequest,
-    IntrospectResponse, JwkSet, WatchRevocationsRequest, WatchRevocationsResponse,
+    IntrospectResponse, JwkSet, ListDeletedUsersRequest, ListDeletedUsersResponse, WatchRevocationsRequest,
+    WatchRevocationsResponse,
     token_service_client::TokenServiceClient,
     token_service_server::{TokenService, TokenServiceServer},
 };
@@ -50,6 +51,13 @@ impl TokenService for Stub {
         _: Request<AcknowledgeRevocationsRequest>,
     ) -> Result<Response<AcknowledgeRevocationsResponse>, Status> {
         Ok(Response::new(AcknowledgeRevocationsResponse {}))
+    }
+
+    async fn list_deleted_users(
+        &self,
+        _: Request<ListDeletedUsersRequest>,
+    ) -> Result<Response<ListDeletedUsersResponse>, Status> {
+        Ok(Response::new(ListDeletedUsersResponse::default()))
     }
 
     type WatchRevocationsStream = Pending<Result<WatchRevocationsResponse, Status>>;

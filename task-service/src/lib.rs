@@ -8,7 +8,7 @@
 //! - `page`: where a page of a list ends, and the token of the next.
 //! - `store`: one SQL statement per function, the owner in every `where`.
 //! - `error`: why a call is refused.
-//! - `purge`: what happens to deleted tasks in the end.
+//! - `purge`: what happens to deleted tasks in the end; `removal`: and to the tasks of deleted accounts.
 
 use std::{sync::Arc, time::Duration};
 
@@ -39,10 +39,12 @@ pub mod fuzz;
 mod model;
 mod page;
 mod purge;
+mod removal;
 mod service;
 mod store;
 
 use config::Config;
+use removal::Removal;
 use service::Tasks;
 
 /// The tables, the same for both engines.
@@ -82,6 +84,7 @@ pub struct Server {
     page_tokens: PageTokens,
     authenticator: Authenticator,
     follower: Follower,
+    removal: Arc<Removal>,
     purge_after: Duration,
     limits: LimitArgs,
 }
@@ -97,9 +100,12 @@ impl Server {
         let key =
             store::page_token_key(&db, &random::bytes()).await.context("cannot read the key of the page tokens")?;
         let view = Arc::new(RevocationView::new(config.tasks.revocation_max_staleness, clock.clone()));
+        let removal = Arc::new(Removal::new(db.clone(), clock.clone()));
+        let deleted_users = Some(Arc::clone(&removal) as Arc<_>);
         Ok(Self {
             authenticator: Authenticator::new(Arc::clone(&keys), config.tokens, Arc::clone(&view), clock.clone()),
-            follower: Follower { view, keys, credential, peers: config.auth_url },
+            follower: Follower { view, keys, deleted_users, credential, peers: config.auth_url },
+            removal,
             page_tokens: PageTokens::new(&key),
             purge_after: config.tasks.purge_after,
             limits: config.limits,
@@ -113,7 +119,7 @@ impl Server {
     /// # Errors
     /// If the listener is not usable.
     pub async fn serve(self, listener: TcpListener, shutdown: CancellationToken) -> anyhow::Result<()> {
-        let Self { db, clock, authenticator, follower, limits, .. } = self;
+        let Self { db, clock, authenticator, follower, removal, limits, .. } = self;
         let tasks = TaskServiceServer::new(Tasks {
             db: db.clone(),
             clock: clock.clone(),
@@ -133,6 +139,7 @@ impl Server {
                 follower.run(),
                 report("task", Arc::clone(&follower.view), ready),
                 purge::repeat(&db, &clock),
+                removal.run(),
                 follower.keys.follow(),
             )
         };

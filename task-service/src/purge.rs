@@ -7,7 +7,7 @@ use service_kit::{
     db::{self, Db},
 };
 
-use crate::store;
+use crate::store::sweep;
 
 /// How often it is looked for tasks whose time has come. They answer as missing from that time on in any case.
 const EVERY: Duration = Duration::from_secs(3600);
@@ -32,7 +32,7 @@ pub(crate) async fn repeat(db: &Db, clock: &Clock) {
 async fn purge(db: &Db, now: Timestamp) -> Result<u64, db::Error> {
     let mut count = 0;
     loop {
-        let purged = store::purge(db, now, BATCH).await?;
+        let purged = sweep::purge(db, now, BATCH).await?;
         count += purged;
         if purged < BATCH.unsigned_abs() {
             return Ok(count);
@@ -48,7 +48,10 @@ mod tests {
     use super::*;
     use crate::{
         model::Target,
-        store::tests::{create_with_id, open},
+        store::{
+            self,
+            tests::{create_with_id, open},
+        },
     };
 
     on_each_database!(all_tasks_go_whose_time_has_come_and_no_others);

@@ -1,5 +1,5 @@
 //! The database: one SQL statement per function, the owner in every `where`, so that another's task is missing by
-//! construction.
+//! construction. What concerns many tasks, of whichever owner, is in `sweep`.
 //!
 //! A write that finds no task asks a second time why; only then is it known whether the etag or the task was wrong. A
 //! task whose purge time has come is missing, purged or not.
@@ -19,6 +19,8 @@ use crate::{
     error::{etag_mismatch, task_not_found},
     model::{ListQuery, NewTask, Revision, Target, TaskRow, TaskUpdate},
 };
+
+pub(crate) mod sweep;
 
 /// Puts the columns of a [`TaskRow`] where a statement lists them.
 macro_rules! with_columns {
@@ -272,19 +274,6 @@ async fn written(
     let found = get(db, owner, now, target.id).await?;
     let in_reach = matches!(reach, Reach::Deleted) || found.delete_time.is_none();
     Err(if in_reach { etag_mismatch() } else { task_not_found() })
-}
-
-/// Deletes at most `limit` tasks for good whose purge time has come, and says how many. The one statement without an
-/// owner.
-///
-/// # Errors
-/// Those of the database.
-pub(crate) async fn purge(db: &Db, now: Timestamp, limit: i64) -> Result<u64, db::Error> {
-    const DELETE: &str = "delete from tasks where (owner_id, id) in
-        (select owner_id, id from tasks where purge_time <= $1 order by purge_time limit $2)";
-    db_write!(db, |connection| {
-        query(DELETE).bind(now).bind(limit).execute(connection).await.map(|done| done.rows_affected())
-    })
 }
 
 /// The key of the page tokens, which all replicas share. At the very first start it becomes `fresh`.

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use service_kit::{interceptor::Caller, status::Refusal};
 use taskey_proto::auth::v1::{
-    self as pb, ChangePasswordRequest, ChangePasswordResponse, GetMeRequest, ListMySecurityEventsRequest,
-    ListMySecurityEventsResponse, ListSessionsRequest, ListSessionsResponse, RevokeAllSessionsRequest,
-    RevokeAllSessionsResponse, RevokeOtherSessionsRequest, RevokeOtherSessionsResponse, RevokeSessionRequest,
-    RevokeSessionResponse, UpdateMeRequest, audit_event::Kind,
+    self as pb, ChangePasswordRequest, ChangePasswordResponse, DeleteMeRequest, DeleteMeResponse, GetMeRequest,
+    ListMySecurityEventsRequest, ListMySecurityEventsResponse, ListSessionsRequest, ListSessionsResponse,
+    RevokeAllSessionsRequest, RevokeAllSessionsResponse, RevokeOtherSessionsRequest, RevokeOtherSessionsResponse,
+    RevokeSessionRequest, RevokeSessionResponse, UpdateMeRequest, audit_event::Kind,
 };
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
@@ -77,6 +77,20 @@ impl pb::account_service_server::AccountService for AccountService {
         Ok(Response::new(ChangePasswordResponse {}))
     }
 
+    async fn delete_me(&self, request: Request<DeleteMeRequest>) -> Result<Response<DeleteMeResponse>, Status> {
+        let (user_id, from) = (Caller::of(&request)?.user_id(), Some(Caller::of(&request)?.session_id()));
+        let event = self.app.event(Kind::AccountDeleted, Actor::Owner, from, &request).await?;
+        let current = request::current_password(request.into_inner().current_password)?;
+        let (_, old) = self.current_hash(user_id, current).await?;
+        let change = Some(Change::Deleted { user_id, old: old.clone() });
+        let end = Some((Which::AllOfUser { user_id, except: None }, Why::Wanted));
+        if self.app.perform(Act { change, end, event }).await?.user.is_none() {
+            return Err(self.why_not_deleted(user_id, &old).await?.into());
+        }
+        tracing::info!(%user_id, "an account was deleted");
+        Ok(Response::new(DeleteMeResponse {}))
+    }
+
     async fn list_my_security_events(
         &self,
         request: Request<ListMySecurityEventsRequest>,
@@ -144,6 +158,12 @@ impl AccountService {
         let (outcome, now) = (self.app.perform(act).await?, self.app.clock.now());
         let live = outcome.ended.iter().filter(|ended| ended.expires_at > now).count();
         i32::try_from(live).map_err(Refusal::internal)
+    }
+
+    /// Why an account is still there, or already gone, whose password was the one that `old` is the hash of.
+    async fn why_not_deleted(&self, user_id: Uuid, old: &str) -> Result<Refusal, Refusal> {
+        let left = users::credentials(&self.app.db, user_id).await?.ok_or_else(error::user_not_found)?;
+        Ok(if left.password_hash == old { error::last_admin() } else { error::current_password_wrong() })
     }
 
     /// The hash of the caller's password, if `password` is the one.

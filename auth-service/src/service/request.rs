@@ -153,6 +153,19 @@ pub fn page_size(asked: i32) -> Result<usize, Refusal> {
     violations.finish(size)
 }
 
+/// After which place to go on with the deleted accounts, and how many to tell.
+///
+/// # Errors
+/// VALIDATION_FAILED with the fields at fault.
+pub fn deletions(request: &pb::ListDeletedUsersRequest) -> Result<(i64, usize), Refusal> {
+    let mut violations = Violations::default();
+    let size = violations.check("page_size", page::size(request.page_size));
+    if request.after < 0 {
+        violations.add("after", "must not be negative");
+    }
+    violations.finish(size.map(|size| (request.after, size)))
+}
+
 /// A login.
 pub struct Login {
     pub(super) email: Email,

@@ -7,7 +7,8 @@ use service_kit::{keys::KeySet, revocation::Freshness, status::Refusal, token::G
 use taskey_proto::{
     auth::v1::{
         self as pb, AcknowledgeRevocationsRequest, AcknowledgeRevocationsResponse, GetJwksRequest, IntrospectRequest,
-        IntrospectResponse, JwkSet, WatchRevocationsRequest, WatchRevocationsResponse,
+        IntrospectResponse, JwkSet, ListDeletedUsersRequest, ListDeletedUsersResponse, WatchRevocationsRequest,
+        WatchRevocationsResponse,
     },
     errors::v1::ErrorReason,
 };
@@ -20,7 +21,7 @@ use super::request;
 use crate::{
     app::App,
     feed::{News, Snapshot},
-    store::sessions,
+    store::{deletions, sessions},
     verifier::Verifier,
 };
 
@@ -73,6 +74,18 @@ impl pb::token_service_server::TokenService for TokenService {
         let AcknowledgeRevocationsRequest { watch_id, place } = request.into_inner();
         self.app.feed.acknowledge(request::id("watch_id", &watch_id)?, place);
         Ok(Response::new(AcknowledgeRevocationsResponse {}))
+    }
+
+    async fn list_deleted_users(
+        &self,
+        request: Request<ListDeletedUsersRequest>,
+    ) -> Result<Response<ListDeletedUsersResponse>, Status> {
+        self.app.verifier(request.metadata()).await?;
+        let (after, size) = request::deletions(request.get_ref())?;
+        let (page, last) = deletions::after(&self.app.db, after, size).await.map_err(Refusal::from)?;
+        let place = page.last().map_or(last, |deleted| deleted.place);
+        let user_ids = page.into_iter().map(|deleted| deleted.user_id.to_string()).collect();
+        Ok(Response::new(ListDeletedUsersResponse { user_ids, place }))
     }
 }
 
@@ -127,6 +140,7 @@ fn snapshot(known: Snapshot, keys: JwkSet) -> impl Stream<Item = WatchRevocation
     let last = WatchRevocationsResponse {
         snapshot_complete: true,
         place: known.place,
+        deletion_place: known.deletions,
         public_keys: Some(keys),
         issued_before: known.issued_before.map(Into::into),
         ..WatchRevocationsResponse::default()
@@ -134,7 +148,7 @@ fn snapshot(known: Snapshot, keys: JwkSet) -> impl Stream<Item = WatchRevocation
     let chunks = known.revoked.len().div_ceil(CHUNK);
     let parts = (0..chunks).map(move |index| {
         let from = index * CHUNK;
-        message(&known.revoked[from..known.revoked.len().min(from + CHUNK)], 0)
+        message(&known.revoked[from..known.revoked.len().min(from + CHUNK)], 0, 0)
     });
     stream::iter(parts.chain([last]))
 }
@@ -149,14 +163,15 @@ fn updates(
         let refusal = Refusal::new(Code::ResourceExhausted, ErrorReason::Overloaded, message);
         Status::from(refusal.retry_after(Duration::from_secs(1)))
     };
-    BroadcastStream::new(news).map(move |news| news.map(|news| message(&news.revoked, news.place)).map_err(too_slow))
+    let told = |news: News| message(&news.revoked, news.place, news.deletions);
+    BroadcastStream::new(news).map(move |news| news.map(told).map_err(too_slow))
 }
 
 fn new_keys(keys: &KeySet) -> WatchRevocationsResponse {
     WatchRevocationsResponse { public_keys: Some(keys.sufficient_public()), ..WatchRevocationsResponse::default() }
 }
 
-fn message(revoked: &[Uuid], place: i64) -> WatchRevocationsResponse {
+fn message(revoked: &[Uuid], place: i64, deletion_place: i64) -> WatchRevocationsResponse {
     let revoked_session_ids = revoked.iter().map(Uuid::to_string).collect();
-    WatchRevocationsResponse { revoked_session_ids, place, ..WatchRevocationsResponse::default() }
+    WatchRevocationsResponse { revoked_session_ids, place, deletion_place, ..WatchRevocationsResponse::default() }
 }

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::{
     audit::record,
+    deletions::{SCRUB_SESSIONS, enter},
     revocations::{Ended, Which, Why, end_sessions},
 };
 use crate::model::{
@@ -46,6 +47,21 @@ pub enum Change {
         /// Those from now on.
         new: Roles,
     },
+    /// It is deleted, if the password that `old` is the hash of is still good, unless nobody would be left who has the
+    /// role `admin`.
+    Deleted {
+        /// The account.
+        user_id: Uuid,
+        /// The PHC string that was compared.
+        old: String,
+    },
+}
+
+impl Change {
+    /// Whether there may be one administrator less afterwards.
+    fn may_take_an_admin(&self) -> bool {
+        !matches!(self, Self::Password { .. })
+    }
 }
 
 /// Something that is done to an account.
@@ -62,7 +78,7 @@ pub struct Act {
 /// What has come of it.
 #[derive(Clone, Debug, Default)]
 pub struct Outcome {
-    /// The account as it is now, if it was to change.
+    /// The account as it is now, or was when it was deleted, if it was to change.
     pub user: Option<User>,
     /// The sessions that have ended.
     pub ended: Vec<Ended>,
@@ -107,11 +123,16 @@ pub async fn perform(db: &Db, now: Timestamp, act: Act) -> Result<Outcome, Error
         is_not_the_last_admin!(),
         returning_user!(")")
     );
+    const DELETED: &str = concat!(
+        "delete from users where id = $1 and password_hash = $2 and ",
+        is_not_the_last_admin!(),
+        returning_user!("")
+    );
     let replicated = matches!(db, Db::Postgres(_));
     db_transaction!(db, |connection| {
         let Act { change, end, event } = act;
-        let changes = change.is_some();
-        if replicated && matches!(change, Some(Change::Disabled { .. } | Change::Roles { .. })) {
+        let (changes, deletes) = (change.is_some(), matches!(change, Some(Change::Deleted { .. })));
+        if replicated && change.as_ref().is_some_and(Change::may_take_an_admin) {
             sqlx::query(ONE_AT_A_TIME).bind(ADMINS_LOCK).execute(&mut *connection).await?;
         }
         let user: Option<User> = match change {
@@ -129,13 +150,24 @@ pub async fn perform(db: &Db, now: Timestamp, act: Act) -> Result<Outcome, Error
                 let update = sqlx::query_as(ROLES).bind(user_id).bind(old).bind(new.to_string()).bind(stays_admin);
                 update.bind(now).fetch_optional(&mut *connection).await?
             }
+            Some(Change::Deleted { user_id, old }) => {
+                sqlx::query_as(DELETED).bind(user_id).bind(old).fetch_optional(&mut *connection).await?
+            }
         };
+        let deleted = user.as_ref().map(|user| user.id).filter(|_| deletes);
+        if let Some(user_id) = deleted {
+            // Before they end: who ends sessions locks them first and the feed after them.
+            sqlx::query(SCRUB_SESSIONS).bind(user_id).execute(&mut *connection).await?;
+        }
         let ended = match end {
             Some((which, why)) if user.is_some() || !changes => {
                 end_sessions!(connection, replicated, now, which, why)
             }
             _ => Vec::new(),
         };
+        if let Some(user_id) = deleted {
+            enter!(connection, replicated, user_id);
+        }
         // A logout says which session, and its row says whose it was.
         let about = user.as_ref().map(|user| user.id).or_else(|| ended.first().map(|ended| ended.user_id));
         if let Some(user_id) = about {

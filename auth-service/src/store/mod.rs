@@ -2,6 +2,7 @@
 
 pub mod acts;
 pub mod audit;
+pub mod deletions;
 pub mod guesses;
 pub mod purge;
 pub mod revocations;

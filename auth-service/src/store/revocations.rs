@@ -142,10 +142,20 @@ pub struct Entry {
     pub revocation: i64,
 }
 
-/// The last place that is taken.
-pub async fn last_place(db: &Db) -> Result<i64, Error> {
-    const SQL: &str = "select last_revocation from feed";
-    db_read!(db, |connection| sqlx::query_scalar(SQL).fetch_one(connection).await)
+/// How far the feed has come.
+#[derive(Clone, Copy, Debug, FromRow)]
+pub struct Places {
+    /// The last place of a revocation.
+    pub last_revocation: i64,
+    /// How many accounts have been deleted.
+    pub last_deletion: i64,
+}
+
+const PLACES: &str = "select last_revocation, last_deletion from feed";
+
+/// The last places that are taken.
+pub async fn last_places(db: &Db) -> Result<Places, Error> {
+    db_read!(db, |connection| sqlx::query_as(PLACES).fetch_one(connection).await)
 }
 
 /// The sessions that were revoked after `since`, but not more than `limit`: the latest, and when the last of those was
@@ -162,10 +172,14 @@ pub async fn recent(db: &Db, since: Timestamp, limit: usize) -> Result<(Vec<Uuid
     Ok((rows.into_iter().map(|(id, _)| id).collect(), last))
 }
 
-/// The entries after a place, in order.
-pub async fn after(db: &Db, place: i64) -> Result<Vec<Entry>, Error> {
+/// The entries after a place, in order, and how many accounts have been deleted.
+pub async fn after(db: &Db, place: i64) -> Result<(Vec<Entry>, i64), Error> {
     const SQL: &str = "
         select id, revocation from sessions
         where revocation is not null and revocation > $1 order by revocation, id";
-    db_read!(db, |connection| sqlx::query_as(SQL).bind(place).fetch_all(connection).await)
+    db_read!(db, |connection| {
+        let entries = sqlx::query_as(SQL).bind(place).fetch_all(&mut *connection).await?;
+        let Places { last_deletion, .. } = sqlx::query_as(PLACES).fetch_one(&mut *connection).await?;
+        Ok((entries, last_deletion))
+    })
 }

@@ -44,8 +44,12 @@ pub struct NewSession {
     pub ends_at: Timestamp,
 }
 
-/// Begins a session, unless the account has been disabled or given another password since `password_hash` was read:
-/// then `None`. If the user has too many with it, the oldest end; it says how many did.
+/// Keeps an account from being changed or deleted before the commit, and waits for who is at it. Otherwise one that is
+/// changed at the same time would end all sessions but this, which it cannot see yet. `SQLite` has one writer anyway.
+const HOLD_ACCOUNT: &str = "select 1 from users where id = $1 for share";
+
+/// Begins a session, unless the account has been deleted, disabled or given another password since `password_hash` was
+/// read: then `None`. If the user has too many with it, the oldest end; it says how many did.
 pub async fn insert(
     db: &Db,
     now: Timestamp,
@@ -62,6 +66,9 @@ pub async fn insert(
     );
     let replicated = matches!(db, Db::Postgres(_));
     db_transaction!(db, |connection| {
+        if replicated {
+            sqlx::query(HOLD_ACCOUNT).bind(new.user_id).execute(&mut *connection).await?;
+        }
         let insert = sqlx::query_as(SQL)
             .bind(new.id)
             .bind(new.user_id)

@@ -1,21 +1,23 @@
 //! A running auth-service, and the calls that tests make to it.
 #![expect(dead_code, reason = "each test file uses a part of it")]
 
-use std::{net::SocketAddr, process::Command, time::Duration};
+use std::{net::SocketAddr, process::Command, sync::Arc, time::Duration};
 
 use auth_service::config::Config;
 use clap::Parser;
 use service_kit::{
     clock::Clock,
-    config::PoolArgs,
+    config::{PoolArgs, TokenArgs},
+    credential::Credential,
     db::Db,
     db_read, db_write,
+    key_source::{KeySource, Purpose},
     testing::{Hands, TestDatabase, clock},
 };
 use taskey_proto::auth::v1::{
-    GetMeRequest, LoginRequest, LogoutRequest, LogoutResponse, RefreshRequest, SignUpRequest, TokenPair, User,
-    account_service_client::AccountServiceClient, auth_service_client::AuthServiceClient,
-    token_service_client::TokenServiceClient,
+    DeleteMeRequest, GetMeRequest, ListDeletedUsersRequest, ListDeletedUsersResponse, LoginRequest, LogoutRequest,
+    LogoutResponse, RefreshRequest, SignUpRequest, TokenPair, User, account_service_client::AccountServiceClient,
+    auth_service_client::AuthServiceClient, token_service_client::TokenServiceClient,
 };
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -106,6 +108,18 @@ impl Server {
         self.account().get_me(bearer(access_token, GetMeRequest {})).await.map(tonic::Response::into_inner)
     }
 
+    /// Deletes the account of an access token.
+    pub async fn delete(&self, access_token: &str, password: &str) -> Result<(), Status> {
+        let request = DeleteMeRequest { current_password: password.into() };
+        self.account().delete_me(bearer(access_token, request)).await.map(|_| ())
+    }
+
+    /// A page of the accounts that have been deleted, as a service is told it.
+    pub async fn deleted(&self, after: i64, page_size: i32) -> Result<ListDeletedUsersResponse, Status> {
+        let request = verifier(self, ListDeletedUsersRequest { after, page_size }).await;
+        self.token().list_deleted_users(request).await.map(tonic::Response::into_inner)
+    }
+
     /// Waits until the access token is refused. How long that may take is another test's question.
     pub async fn refused(&self, access_token: &str) -> Status {
         let refused = async {
@@ -157,6 +171,10 @@ impl Replica {
         AuthServiceClient::new(self.channel.clone())
     }
 
+    pub fn account(&self) -> AccountServiceClient<Channel> {
+        AccountServiceClient::new(self.channel.clone())
+    }
+
     pub async fn stop(self) {
         self.shutdown.cancel();
         self.running.await.expect("the server does not panic").expect("the server ends well");
@@ -187,6 +205,22 @@ pub fn issue_service_token(database: &TestDatabase, name: &str) -> String {
     let (good, token, error) = program(database, &["tokens", "issue-service", name]);
     assert!(good && error.is_empty(), "{error}");
     token.strip_suffix('\n').expect("one line").to_owned()
+}
+
+/// Who has logged in.
+pub fn id(pair: &TokenPair) -> String {
+    pair.user.as_ref().expect("told at login").id.clone()
+}
+
+/// A request of a service with the shared key, at the time of the server.
+pub async fn verifier<T>(server: &Server, message: T) -> Request<T> {
+    let (key_file, clock) = (server.database.key_file(), server.clock.clone());
+    let keys = Arc::new(KeySource::file(&key_file, Purpose::Sign, clock.clone()).expect("keys"));
+    let names = TokenArgs { issuer: "taskey".to_owned(), audience: "taskey".to_owned() };
+    let header = Credential::Minted { keys, names, clock }.header().await.expect("signed");
+    let mut request = Request::new(message);
+    request.metadata_mut().insert("authorization", header);
+    request
 }
 
 /// Changes the database behind the server's back.

@@ -1,6 +1,6 @@
 //! Keeps a [`RevocationView`], and the public keys, up to date from the feed of auth-service.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{collections::HashSet, mem, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use taskey_proto::auth::v1::{
@@ -17,7 +17,7 @@ use tonic::{
 };
 use uuid::Uuid;
 
-use super::{HEARTBEAT_LIMIT, RevocationView};
+use super::{HEARTBEAT_LIMIT, RevocationView, deletion::DeletedUsers};
 use crate::{clock::Timestamp, credential::Credential, id, key_source::KeySource, random, token};
 
 /// How long the connection and the first answer may take. Together with one and a half times the last wait it is less
@@ -44,6 +44,8 @@ pub struct Follower {
     pub view: Arc<RevocationView>,
     /// The keys of access tokens, where they come with the feed.
     pub keys: Arc<KeySource>,
+    /// Where it is noted which accounts have been deleted, if this service keeps something of accounts.
+    pub deleted_users: Option<Arc<dyn DeletedUsers>>,
     /// By what the peers know this service.
     pub credential: Credential,
     /// The replicas of auth-service; at least one.
@@ -86,6 +88,7 @@ impl Follower {
         let Some((sessions, last)) = self.snapshot(&mut feed).await? else { return Ok(()) };
         self.view.replace(sessions, last.issued_before.map(Timestamp::from));
         tracing::debug!(peer = %peer.uri(), "following the feed of revocations");
+        let (deletions, deleted) = watch::channel(last.deletion_place);
         let (effective, mut heard) = watch::channel(confirmation(last));
         heard.mark_changed();
         let listen = async {
@@ -94,6 +97,9 @@ impl Follower {
                 // Keys come from a peer that cannot read its revocations, too.
                 if !only_keys {
                     self.view.add(session_ids(&message)?);
+                    deletions.send_if_modified(|place| {
+                        message.deletion_place != mem::replace(place, message.deletion_place)
+                    });
                 }
                 if !message.revoked_session_ids.is_empty() {
                     effective.send_replace(confirmation(message));
@@ -101,10 +107,11 @@ impl Follower {
             }
             Ok(())
         };
-        // To confirm must not delay what comes next.
+        // Neither to confirm nor to hear of deleted accounts must delay what comes next.
         tokio::select! {
             ended = listen => ended,
-            failed = self.acknowledge(client, heard) => failed,
+            failed = self.acknowledge(client.clone(), heard) => failed,
+            never = self.follow_deletions(client, deleted) => match never {},
         }
     }
 
@@ -120,7 +127,7 @@ impl Follower {
     }
 
     /// A request with the credential.
-    async fn signed<T>(&self, message: T) -> anyhow::Result<Request<T>> {
+    pub(super) async fn signed<T>(&self, message: T) -> anyhow::Result<Request<T>> {
         let mut request = Request::new(message);
         request.metadata_mut().insert("authorization", self.credential.header().await?);
         Ok(request)
@@ -181,7 +188,7 @@ fn confirmation(message: WatchRevocationsResponse) -> AcknowledgeRevocationsRequ
 }
 
 /// What a status says, without the sources that tonic writes out.
-fn in_short(status: &Status) -> anyhow::Error {
+pub(super) fn in_short(status: &Status) -> anyhow::Error {
     anyhow::anyhow!("{:?}: {}", status.code(), status.message())
 }
 

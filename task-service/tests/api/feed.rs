@@ -1,11 +1,17 @@
 //! An auth-service that has nothing but a feed of revocations, and says on it what the test wants.
 
-use std::{collections::HashSet, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::HashSet,
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use service_kit::{clock::Clock, config::TokenArgs, credential::ROLE_VERIFIER, keys::KeySet, token};
 use taskey_proto::auth::v1::{
     AcknowledgeRevocationsRequest, AcknowledgeRevocationsResponse, GetJwksRequest, IntrospectRequest,
-    IntrospectResponse, JwkSet, WatchRevocationsRequest, WatchRevocationsResponse,
+    IntrospectResponse, JwkSet, ListDeletedUsersRequest, ListDeletedUsersResponse, WatchRevocationsRequest,
+    WatchRevocationsResponse,
     token_service_server::{TokenService, TokenServiceServer},
 };
 use tokio::{
@@ -25,6 +31,7 @@ const HEARTBEAT: Duration = Duration::from_millis(200);
 pub(crate) struct Feed {
     pub(crate) address: SocketAddr,
     said: watch::Sender<Said>,
+    asked_after: Arc<Mutex<Vec<i64>>>,
     _server: DropGuard,
 }
 
@@ -33,6 +40,8 @@ struct Said {
     /// A feed that does not speak still accepts connections.
     speaks: bool,
     revoked: HashSet<Uuid>,
+    /// The accounts that have been deleted, in order.
+    deleted: Vec<Uuid>,
 }
 
 impl Feed {
@@ -40,8 +49,15 @@ impl Feed {
     pub(crate) async fn start(keys: Arc<KeySet>, names: TokenArgs, clock: Clock, speaks: bool) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("there is a free port");
         let address = listener.local_addr().expect("the listener has an address");
-        let said = watch::Sender::new(Said { speaks, revoked: HashSet::new() });
-        let service = TokenServiceServer::new(FakeAuth { keys, names, clock, said: said.subscribe() });
+        let said = watch::Sender::new(Said { speaks, revoked: HashSet::new(), deleted: Vec::new() });
+        let asked_after = Arc::default();
+        let service = TokenServiceServer::new(FakeAuth {
+            keys,
+            names,
+            clock,
+            said: said.subscribe(),
+            asked_after: Arc::clone(&asked_after),
+        });
         let shutdown = CancellationToken::new();
         let ended = shutdown.clone().cancelled_owned();
         tokio::spawn(async move {
@@ -51,7 +67,7 @@ impl Feed {
                 () = ended => {}
             }
         });
-        Self { address, said, _server: shutdown.drop_guard() }
+        Self { address, said, asked_after, _server: shutdown.drop_guard() }
     }
 
     /// Lets it speak, or be silent.
@@ -65,6 +81,16 @@ impl Feed {
             said.revoked.insert(session_id);
         });
     }
+
+    /// Says that these accounts have been deleted, after those that it said before.
+    pub(crate) fn delete(&self, users: impl IntoIterator<Item = Uuid>) {
+        self.said.send_modify(|said| said.deleted.extend(users));
+    }
+
+    /// After which places it was asked for deleted accounts.
+    pub(crate) fn asked_after(&self) -> Vec<i64> {
+        self.asked_after.lock().expect("no panic").clone()
+    }
 }
 
 struct FakeAuth {
@@ -72,6 +98,7 @@ struct FakeAuth {
     names: TokenArgs,
     clock: Clock,
     said: watch::Receiver<Said>,
+    asked_after: Arc<Mutex<Vec<i64>>>,
 }
 
 #[tonic::async_trait]
@@ -91,6 +118,20 @@ impl TokenService for FakeAuth {
         _request: Request<AcknowledgeRevocationsRequest>,
     ) -> Result<Response<AcknowledgeRevocationsResponse>, Status> {
         Ok(Response::new(AcknowledgeRevocationsResponse {}))
+    }
+
+    async fn list_deleted_users(
+        &self,
+        request: Request<ListDeletedUsersRequest>,
+    ) -> Result<Response<ListDeletedUsersResponse>, Status> {
+        let ListDeletedUsersRequest { after, page_size } = request.into_inner();
+        self.asked_after.lock().expect("no panic").push(after);
+        let deleted = self.said.borrow().deleted.clone();
+        let after = usize::try_from(after).ok().filter(|after| *after <= deleted.len()).unwrap_or(0);
+        let size = usize::try_from(page_size).expect("not negative");
+        let user_ids: Vec<_> = deleted[after..].iter().take(size).map(Uuid::to_string).collect();
+        let place = i64::try_from(after + user_ids.len()).expect("few");
+        Ok(Response::new(ListDeletedUsersResponse { user_ids, place }))
     }
 
     async fn watch_revocations(
@@ -113,10 +154,16 @@ impl TokenService for FakeAuth {
 async fn tell(mut said: watch::Receiver<Said>, sender: mpsc::Sender<Result<WatchRevocationsResponse, Status>>) {
     let mut snapshot_complete = true;
     loop {
-        let Said { speaks, revoked } = said.borrow_and_update().clone();
+        let Said { speaks, revoked, deleted } = said.borrow_and_update().clone();
         if speaks {
             let revoked_session_ids = revoked.iter().map(Uuid::to_string).collect();
-            let message = WatchRevocationsResponse { revoked_session_ids, snapshot_complete, ..Default::default() };
+            let deletion_place = i64::try_from(deleted.len()).expect("few");
+            let message = WatchRevocationsResponse {
+                revoked_session_ids,
+                snapshot_complete,
+                deletion_place,
+                ..Default::default()
+            };
             if sender.send(Ok(message)).await.is_err() {
                 return;
             }

@@ -7,6 +7,7 @@ mod delete;
 mod feed;
 mod isolation;
 mod pages;
+mod removal;
 mod server;
 mod start_up;
 mod state;

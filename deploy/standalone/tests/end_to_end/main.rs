@@ -1,5 +1,6 @@
 //! The programs as people run them: real processes, real sockets, real signals.
 
+mod deletion;
 mod every_rpc;
 mod faults;
 mod keys;

@@ -115,14 +115,22 @@ impl Taskey {
     /// Kills every process and starts them again, on the addresses that they had.
     pub async fn kill_and_start_again(mut self) -> Self {
         for (process, (_, flags, names)) in self.processes.drain(..).zip(&mut self.arguments) {
-            for name in names.iter() {
-                let flag = if names.len() == 1 { "--listen".to_owned() } else { format!("--{name}-listen") };
-                let at = flags.iter().position(|other| *other == flag).expect("each has an address");
-                flags[at + 1] = process.address(name).to_string();
-            }
+            keep_addresses(&process, flags, names);
             process.kill();
         }
         Self::run(self.arguments).await
+    }
+
+    /// Does something while the program that has this listener is killed, and starts it again on the address it had.
+    pub async fn without(&mut self, name: &str, meanwhile: impl AsyncFnOnce(&Self)) {
+        let has = |process: &Process| process.addresses.contains_key(name);
+        let at = self.processes.iter().position(has).expect("a process has this listener");
+        let process = self.processes.remove(at);
+        let (program, mut flags, names) = self.arguments[at].clone();
+        keep_addresses(&process, &mut flags, &names);
+        process.kill();
+        meanwhile(self).await;
+        self.processes.insert(at, Process::start(&program, &flags, &names));
     }
 
     /// Waits until every service says that it serves.
@@ -180,6 +188,15 @@ impl Taskey {
             }
             page.page_token = answer.next_page_token;
         }
+    }
+}
+
+/// Has a program listen where it did before, when it is started again.
+fn keep_addresses(process: &Process, flags: &mut [String], names: &[&str]) {
+    for name in names {
+        let flag = if names.len() == 1 { "--listen".to_owned() } else { format!("--{name}-listen") };
+        let at = flags.iter().position(|other| *other == flag).expect("each has an address");
+        flags[at + 1] = process.address(name).to_string();
     }
 }
 

@@ -21,7 +21,7 @@ fn auth(process: &Process) -> AuthServiceClient<Channel> {
     AuthServiceClient::new(process.channel("auth"))
 }
 
-async fn person(process: &Process, email: &str) -> TokenPair {
+pub async fn person(process: &Process, email: &str) -> TokenPair {
     let (email, password) = (email.to_owned(), PASSWORD.to_owned());
     let new = SignUpRequest { email: email.clone(), password: password.clone(), ..SignUpRequest::default() };
     auth(process).sign_up(new).await.expect("signed up");
