@@ -20,12 +20,17 @@ const SESSIONS_KEPT: Duration = Duration::from_secs(24 * 3600);
 /// How long the audit log goes back.
 const EVENTS_KEPT: Duration = Duration::from_secs(400 * 24 * 3600);
 
+/// How long the failed logins at addresses without an account stay: nobody reads them, and those of a past minute are
+/// never added to.
+const NOBODY_KEPT: Duration = Duration::from_secs(60);
+
 /// Purges for as long as it is awaited.
 pub async fn run(db: &Db, clock: &Clock) {
     loop {
         let now = clock.now();
         batches("sessions", || purge::sessions(db, now - SESSIONS_KEPT)).await;
         batches("audit events", || purge::audit_events(db, now - EVENTS_KEPT)).await;
+        batches("failures of nobody", || purge::failures_of_nobody(db, now - NOBODY_KEPT)).await;
         batches("guesses", || purge::guesses(db, guess::day(now) - 1)).await;
         // Replicas that started together need not purge together.
         tokio::time::sleep(random::jitter(EVERY)).await;

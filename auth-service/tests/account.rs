@@ -170,7 +170,7 @@ async fn failed_logins_are_summed_up_by_the_minute(database: TestDatabase) {
     let counts: Vec<_> = failed.iter().map(|event| event.details.get("occurrences").map(String::as_str)).collect();
     assert_eq!(counts, [None, Some("5")]);
     let rows = look_up(&server.database, "select cast(count(*) as text) from audit_events").await;
-    assert_eq!(rows, "4", "an address without an account leaves nothing behind");
+    assert_eq!(rows, "4", "an address without an account is in no log");
     server.stop().await;
 }
 

@@ -19,6 +19,7 @@ on_each_database! {
     a_login_with_a_field_at_fault_is_refused_by_its_name,
     a_password_may_be_composed_in_either_way,
     a_hash_under_the_policy_is_replaced_at_login,
+    a_stored_hash_that_is_none_of_ours_fails_closed_and_is_not_computed,
     a_flood_of_logins_is_refused_beyond_what_the_machine_can_bear,
     the_address_of_the_caller_is_believed_from_services_alone,
 }
@@ -92,6 +93,45 @@ async fn a_hash_under_the_policy_is_replaced_at_login(database: TestDatabase) {
     let parameters = argon2::Params::try_from(&PasswordHash::new(&hash).expect("PHC")).expect("argon2");
     assert_eq!((parameters.m_cost(), parameters.t_cost(), parameters.p_cost()), (19_456, 2, 1));
     server.login("ann@example.com", PASSWORD).await.expect("logged in with the new hash");
+    server.stop().await;
+}
+
+/// How much address space this process has had at most, in KiB.
+fn peak_kib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").expect("there is a proc");
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmPeak:")).expect("it tells the peak");
+    peak.trim().trim_end_matches(" kB").parse().expect("a number")
+}
+
+async fn a_stored_hash_that_is_none_of_ours_fails_closed_and_is_not_computed(database: TestDatabase) {
+    let server = Server::start(database).await;
+    server.sign_up("ann@example.com").await.expect("signed up");
+    let before = peak_kib();
+    macro_rules! set_hash {
+        ($hash:literal) => {
+            concat!("update users set password_hash = '", $hash, "'")
+        };
+    }
+    for hash in [
+        set_hash!("$argon2id$v=19$m=4194304,t=2,p=1$c29tZXNhbHQxMjM0NTY$bm90IGEgaGFzaCBvZiBhbnkgcGFzc3dvcmQhISEhISE"),
+        set_hash!(
+            "$argon2id$v=19$m=19456,t=2147483648,p=1$c29tZXNhbHQxMjM0NTY$bm90IGEgaGFzaCBvZiBhbnkgcGFzc3dvcmQhISEhISE"
+        ),
+        set_hash!(
+            "$argon2id$v=19$m=4294967295,t=4294967295,p=16777215$c29tZXNhbHQxMjM0NTY$bm90IGEgaGFzaCBvZiBhbnkgcGFzc3dvcmQhISEhISE"
+        ),
+        set_hash!("$scrypt$ln=30,r=8,p=1$c29tZXNhbHQxMjM0NTY$bm90IGEgaGFzaCBvZiBhbnkgcGFzc3dvcmQhISEhISE"),
+        set_hash!("correct horse battery staple"),
+        set_hash!("$argon2id$"),
+        set_hash!(""),
+    ] {
+        support::execute(&server.database, hash).await;
+        let status = server.login("ann@example.com", PASSWORD).await.expect_err("refused");
+        assert_eq!(refusal(&status), (Code::Internal, "INTERNAL".to_owned(), vec![]), "{hash}");
+        assert_eq!(status.message(), "internal error; the server's log has the cause");
+    }
+    let grown = peak_kib() - before;
+    assert!(grown < 3 * 1024 * 1024, "the address space has grown by {grown} KiB");
     server.stop().await;
 }
 

@@ -14,6 +14,8 @@ on_each_database! {
     every_field_at_fault_is_named,
     a_new_password_that_breaks_a_rule_is_rejected,
     the_floor_of_the_password_length_can_be_set,
+    nothing_of_a_password_is_cut_off,
+    a_password_of_megabytes_is_refused_before_it_is_hashed,
 }
 
 async fn sign_up(server: &Server, email: &str, password: &str, name: &str) -> Result<(), tonic::Status> {
@@ -38,7 +40,9 @@ async fn an_address_has_one_account_however_it_is_written(database: TestDatabase
 }
 
 async fn fifty_sign_ups_at_once_make_one_account(database: TestDatabase) {
-    let server = Server::start_with(database, &["--request-timeout", "60s"]).await;
+    // Cheap, so that nobody is turned away because the machine is busy.
+    let cheap = ["--password-memory-kib", "8", "--password-passes", "1", "--request-timeout", "60s"];
+    let server = Server::start_with(database, &cheap).await;
     let mut calls = JoinSet::new();
     for _ in 0..50 {
         let mut client = server.auth();
@@ -86,5 +90,32 @@ async fn the_floor_of_the_password_length_can_be_set(database: TestDatabase) {
     let server = Server::start_with(database, &["--password-min-length", "8"]).await;
     assert_refused!(sign_up(&server, "a@x.io", "seven 7", "").await, InvalidArgument, "PASSWORD_REJECTED", "password");
     sign_up(&server, "a@x.io", "eight 88", "").await.expect("long enough");
+    server.stop().await;
+}
+
+async fn nothing_of_a_password_is_cut_off(database: TestDatabase) {
+    let server = Server::start(database).await;
+    let ending = |end: &str| format!("{}{end}", "ß".repeat(127));
+    sign_up(&server, "a@x.io", &ending("a"), "").await.expect("128 code points");
+    for other in ["b", "", "ab"] {
+        assert_refused!(server.login("a@x.io", &ending(other)).await, Unauthenticated, "CREDENTIALS_INVALID");
+    }
+    server.login("a@x.io", &ending("a")).await.expect("the same one");
+    server.stop().await;
+}
+
+async fn a_password_of_megabytes_is_refused_before_it_is_hashed(database: TestDatabase) {
+    let huge = "x".repeat(4 * 1024 * 1024);
+    let server = Server::start(database).await;
+    assert_refused!(sign_up(&server, "a@x.io", &huge, "").await, ResourceExhausted, "MESSAGE_TOO_LARGE");
+    assert_refused!(server.login("a@x.io", &huge).await, ResourceExhausted, "MESSAGE_TOO_LARGE");
+
+    // Where such messages are accepted, a hash would take longer than a call may.
+    let costly = ["--password-memory-kib", "262144", "--password-passes", "8", "--request-timeout", "1s"];
+    let flags = [&costly[..], &["--max-request-bytes", "8388608"]].concat();
+    let server = Server::start_with(server.stop().await, &flags).await;
+    sign_up(&server, "a@x.io", PASSWORD, "").await.expect_err("that is so");
+    assert_refused!(sign_up(&server, "a@x.io", &huge, "").await, InvalidArgument, "PASSWORD_REJECTED", "password");
+    assert_refused!(server.login("a@x.io", &huge).await, InvalidArgument, "VALIDATION_FAILED", "password");
     server.stop().await;
 }

@@ -17,7 +17,7 @@ use service_kit::{
 use taskey_proto::errors::v1::ErrorReason;
 use tokio::time::{Instant, timeout_at};
 use tonic::{Code, body::Body};
-use tracing::Instrument;
+use tracing::{Instrument, Span, field};
 
 use crate::{
     backend::{self, Backend},
@@ -66,8 +66,9 @@ impl Gateway {
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let id = RequestId::of(request.headers());
-        let (method, path) = (request.method().clone(), request.uri().path());
-        let span = tracing::info_span!("request", request_id = id.as_str(), %method, path);
+        let method = request.method().clone();
+        // Somebody may have put a secret into the path, so the log has what it leads to instead.
+        let span = tracing::info_span!("request", request_id = id.as_str(), %method, rpc = field::Empty);
         let answered = async {
             let begun = Instant::now();
             let answer = AssertUnwindSafe(self.0.try_answer(request, &id)).catch_unwind().await;
@@ -117,6 +118,7 @@ impl Inner {
     {
         let found = self.router.find(&request.method, request.uri.path()).map_err(refuse_path)?;
         let route = found.target;
+        Span::current().record("rpc", route.rpc.as_str());
         let body = read_body(body, self.json).await?;
         let has_body = !body.is_empty() && !matches!(route.body, BodyRule::None);
         let format = if has_body { format(&request.headers, route)? } else { Format::Json };

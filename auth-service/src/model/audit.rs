@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use aws_lc_rs::digest;
 use service_kit::clock::{Clock, Timestamp};
 use taskey_proto::auth::v1::{self as pb, audit_event::Kind};
 use uuid::Uuid;
 
-use crate::origin::Origin;
+use crate::{model::email::Email, origin::Origin};
 
 /// Who did it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +66,13 @@ impl Event {
     pub fn details_as_json(&self) -> String {
         serde_json::to_string(&self.details).expect("strings make JSON")
     }
+}
+
+/// What stands for the account of an address that has none.
+#[must_use]
+pub fn nobody(email: &Email) -> Uuid {
+    let digest = digest::digest(&digest::SHA256, email.as_str().as_bytes());
+    Uuid::from_bytes(*digest.as_ref().first_chunk().expect("SHA-256 makes 32 bytes"))
 }
 
 /// An event as it stands in the database.

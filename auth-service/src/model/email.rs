@@ -70,6 +70,28 @@ mod tests {
         assert_eq!(canonical("a@BÜCHER.example"), "a@xn--bcher-kva.example");
         assert_eq!(canonical("a@xn--bcher-kva.example"), "a@xn--bcher-kva.example");
         assert_eq!(canonical("a@bu\u{308}cher.example"), "a@xn--bcher-kva.example");
+        assert_eq!(canonical("a@BU\u{308}CHER\u{3002}Example"), "a@xn--bcher-kva.example");
+        assert_eq!(canonical("a@XN--BCHER-KVA.example"), "a@xn--bcher-kva.example");
+    }
+
+    #[test]
+    fn what_the_html_standard_takes_is_taken() {
+        for text in ["!#$%&'*+-/=?^_`{|}~.9z@x.io", ".a..b.@x.io", "a@localhost", "a@1.2.3.4", "a@a--b.io"] {
+            assert_eq!(canonical(text), text);
+        }
+    }
+
+    #[test]
+    fn lengths_are_limited_and_nothing_is_cut_off() {
+        let of = |local: usize, labels: &[usize]| {
+            let domain: Vec<_> = labels.iter().map(|length| "d".repeat(*length)).collect();
+            format!("{}@{}", "l".repeat(local), domain.join("."))
+        };
+        let longest = of(64, &[63, 63, 61]);
+        assert_eq!((longest.len(), canonical(&longest)), (254, longest));
+        for longer in [of(64, &[63, 63, 62]), of(65, &[1]), of(1, &[64])] {
+            assert!(Email::parse(&longer).is_err(), "{longer}");
+        }
     }
 
     #[test]

@@ -99,15 +99,18 @@ impl AuthService {
     async fn begin_session(&self, login: Login, origin: Origin) -> Result<TokenPair, Refusal> {
         let App { db, clock, sessions: lives, .. } = &*self.app;
         let credentials = users::by_email(db, &login.email).await?;
+        let has_account = credentials.is_some();
+        // A disabled account is taken for none from here on: its hash might cost more or less than that of nobody.
+        let credentials = credentials.filter(|found| !found.user.disabled);
         let (user, stored) = credentials.map(|found| (found.user, found.password_hash)).unzip();
         let target = Target::from(&login.email);
         let comparison = self.app.compare(&target, login.password, stored.clone()).await?;
         let event = |kind, actor, id| Event::new(clock, kind, actor, id, origin.clone());
-        let user = user.filter(|user| !user.disabled && comparison != Comparison::Different);
+        let user = user.filter(|_| comparison != Comparison::Different);
         let Some((user, mut hash)) = user.zip(stored) else {
-            // The same for those who have no account, so that it takes as long.
+            // Something is written for those who have no account, too, so that it takes as long.
             let failed = event(Kind::LoginFailed, Actor::Unknown, None);
-            let audit = async { Ok(audit::failed_login(db, clock.now(), login.email, failed).await?) };
+            let audit = async { Ok(audit::failed_login(db, clock.now(), login.email, has_account, failed).await?) };
             // Side by side, so that they share a commit.
             tokio::try_join!(self.app.settle_guess(target, End::Wrong), audit)?;
             return Err(error::credentials_invalid());

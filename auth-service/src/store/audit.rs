@@ -9,7 +9,7 @@ use taskey_proto::auth::v1::audit_event::Kind;
 use uuid::Uuid;
 
 use crate::model::{
-    audit::{Event, StoredEvent},
+    audit::{Event, StoredEvent, nobody},
     email::Email,
 };
 
@@ -49,17 +49,36 @@ macro_rules! record {
 }
 pub(super) use record;
 
-/// Adds a failed login to those of the same account and minute: a flood of them makes one row a minute. An address
-/// without an account takes as long, and leaves nothing behind.
-pub async fn failed_login(db: &Db, now: Timestamp, email: Email, event: Event) -> Result<(), Error> {
-    const SQL: &str = "
-        insert into audit_events (id, kind, user_id, actor_id, session_id, ip_address, user_agent, details, created_at,
-            minute, occurrences)
-        select $1, $2, id, null, null, $4, $5, $6, $7, $8, 1 from users where email = $3
-        on conflict (user_id, minute) where minute is not null
-        do update set occurrences = audit_events.occurrences + 1";
+/// Adds a failed login to those of the same account and minute: a flood of them makes one row a minute. Where there is
+/// no account, it is written elsewhere, so that it takes as long.
+pub async fn failed_login(db: &Db, now: Timestamp, email: Email, has_account: bool, event: Event) -> Result<(), Error> {
+    macro_rules! insert_into {
+        ($table:literal, $selected:literal) => {
+            concat!(
+                "insert into ",
+                $table,
+                " (id, kind, user_id, actor_id, session_id, ip_address, user_agent, details, created_at, minute,
+                    occurrences) ",
+                $selected,
+                " on conflict (user_id, minute) where minute is not null
+                do update set occurrences = ",
+                $table,
+                ".occurrences + 1"
+            )
+        };
+    }
+    const OF_ACCOUNT: &str = insert_into!(
+        "audit_events",
+        "select $1, $2, coalesce(id, $9), null, null, $4, $5, $6, $7, $8, 1 from users where email = $3"
+    );
+    const OF_NOBODY: &str = insert_into!(
+        "failures_of_nobody",
+        "select $1, $2, $9, null, null, $4, $5, $6, $7, $8, 1
+        where not exists (select 1 from users where email = $3)"
+    );
+    let sql = if has_account { OF_ACCOUNT } else { OF_NOBODY };
     db_write!(db, |connection| {
-        sqlx::query(SQL)
+        sqlx::query(sql)
             .bind(event.id)
             .bind(event.kind.as_str_name())
             .bind(email.as_str())
@@ -68,6 +87,7 @@ pub async fn failed_login(db: &Db, now: Timestamp, email: Email, event: Event) -
             .bind(event.details_as_json())
             .bind(now)
             .bind(now.as_seconds().div_euclid(60))
+            .bind(nobody(&email))
             .execute(connection)
             .await
             .map(|_| ())

@@ -40,6 +40,21 @@ pub async fn audit_events(db: &Db, happened_before: Timestamp) -> Result<i64, Er
     })
 }
 
+/// Removes a batch of the failed logins of nobody that happened before `happened_before`, and says how many there were.
+pub async fn failures_of_nobody(db: &Db, happened_before: Timestamp) -> Result<i64, Error> {
+    const SQL: &str = "
+        delete from failures_of_nobody where id in (
+            select id from failures_of_nobody where created_at < $1 limit $2)";
+    db_write!(db, |connection| {
+        sqlx::query(SQL)
+            .bind(happened_before)
+            .bind(BATCH)
+            .execute(connection)
+            .await
+            .map(|done| done.rows_affected().cast_signed())
+    })
+}
+
 /// Removes a batch of what is known of guesses before a day, and says how much there was.
 pub async fn guesses(db: &Db, before_day: i64) -> Result<i64, Error> {
     const SQL: &str = "

@@ -31,7 +31,7 @@ const GRPC_TIMEOUT: &str = "grpc-timeout";
 const GRPC_STATUS: &str = "grpc-status";
 
 /// No RPC has a longer path.
-const MAX_LOGGED_PATH: usize = 128;
+const MAX_RPC_PATH: usize = 128;
 
 /// Wraps all services of a server.
 #[derive(Clone, Debug)]
@@ -84,7 +84,7 @@ where
         let ready = self.inner.clone();
         let inner = std::mem::replace(&mut self.inner, ready);
         let id = RequestId::of(request.headers());
-        let span = tracing::info_span!("call", request_id = id.as_str(), rpc = in_short(request.uri().path()));
+        let span = tracing::info_span!("call", request_id = id.as_str(), rpc = rpc(request.uri().path()));
         let CallLayer { timeout, max_header_bytes, shutdown } = self.layer.clone();
         let limit = caller_timeout(request.headers()).map_or(timeout, |own| own.min(timeout));
         request.extensions_mut().insert(id.clone());
@@ -132,9 +132,16 @@ where
     response
 }
 
-/// As much of a path as any RPC of ours has, for the log.
-fn in_short(path: &str) -> &str {
-    &path[..path.floor_char_boundary(MAX_LOGGED_PATH)]
+/// A path for the log, if it can be that of an RPC: `/package.Service/Method`. Any other may be anything, a secret that
+/// somebody has put into the path of a URL, say.
+fn rpc(path: &str) -> &str {
+    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    let is_rpc = path.strip_prefix('/').and_then(|path| path.split_once('/')).is_some_and(|(service, method)| {
+        service.contains('.')
+            && service.bytes().all(|byte| is_name(byte) || byte == b'.')
+            && method.bytes().all(is_name)
+    });
+    if is_rpc && path.len() <= MAX_RPC_PATH { path } else { "none" }
 }
 
 /// The answer to a call whose headers are enough to refuse it: other content than gRPC's, with 415 (gRPC over HTTP/2,

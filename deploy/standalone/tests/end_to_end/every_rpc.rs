@@ -15,7 +15,7 @@ use crate::processes::Taskey;
 /// Services that anyone may call, and of the others the single RPCs.
 const OPEN: [&str; 2] = ["taskey.auth.v1.AuthService", "taskey.auth.v1.TokenService.GetJwks"];
 
-fn methods() -> Vec<MethodDescriptor> {
+pub fn methods() -> Vec<MethodDescriptor> {
     let pool = DescriptorPool::decode(taskey_proto::FILE_DESCRIPTOR_SET).expect("the descriptors are good");
     let services: Vec<_> = pool.services().filter(|service| service.full_name().starts_with("taskey.")).collect();
     services.iter().flat_map(prost_reflect::ServiceDescriptor::methods).collect()

@@ -65,7 +65,9 @@ impl Pair {
         let flags = |flags: &[&str]| flags.iter().map(ToString::to_string).collect::<Vec<_>>();
         let (keys, token) = (path("keys.json"), path("service.token"));
         let auth = ["--listen", "127.0.0.1:0", "--database-url", &database("auth"), "--key-file", &keys];
-        let auth = Process::start(&program("auth-service"), &flags(&auth), &["auth"]);
+        // Many sign up at once, and what that costs is another test's question.
+        let cheap = ["--password-memory-kib", "8", "--password-passes", "1"];
+        let auth = Process::start(&program("auth-service"), &flags(&[&auth[..], &cheap].concat()), &["auth"]);
         let auth_url = format!("http://{}", auth.address("auth"));
         let mut task =
             flags(&["--listen", "127.0.0.1:0", "--database-url", &database("task"), "--auth-url", &auth_url]);
@@ -112,7 +114,7 @@ fn issue(folder: &Path, name: &str) -> String {
 }
 
 /// Writes a file that nobody else may read.
-fn write(file: &Path, content: &str) {
+pub fn write(file: &Path, content: &str) {
     use std::io::Write;
     let options = fs::OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(file);
     options.expect("opened").write_all(content.as_bytes()).expect("written");

@@ -1,5 +1,6 @@
 //! The programs as people run them: real processes, real sockets, real signals.
 
+mod canaries;
 mod deletion;
 mod every_rpc;
 mod faults;
@@ -13,3 +14,6 @@ mod readme;
 mod reflection;
 mod replicas;
 mod scenario;
+#[expect(dead_code, reason = "clocks are stepped elsewhere")]
+#[path = "../faults/shim.rs"]
+mod shim;

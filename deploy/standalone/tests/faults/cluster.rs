@@ -10,8 +10,13 @@ use crate::{
     service::Service,
 };
 
-/// A hash of a password costs next to nothing here: what passwords cost is no matter of these tests.
-const AUTH_FLAGS: [&str; 4] = ["--password-memory-kib", "8", "--password-passes", "1"];
+/// A hash of a password costs next to nothing, and everybody comes from one address: most of these tests are about
+/// other things. A plan that has one of these flags itself is taken as it is.
+const CHEAP: [&str; 4] = ["--password-memory-kib", "8", "--password-passes", "1"];
+const UNLIMITED: [&str; 2] = ["--rate-limits", "off"];
+
+/// What a hash costs by default.
+pub const IN_EARNEST: [&str; 4] = ["--password-memory-kib", "19456", "--password-passes", "2"];
 
 /// How many of each service, and with which settings.
 #[derive(Clone, Copy, Debug, Default)]
@@ -74,13 +79,14 @@ impl Cluster {
         let keys = database.key_file().display().to_string();
         let [for_auth, for_task] = urls;
         let start = |name, url: &str, flags: &[&str], more: &[&str], environment| {
-            let own = ["--database-url", url, "--key-file", &keys, "--rate-limits", "off"];
-            let arguments = [&own[..], flags, more].concat().iter().map(ToString::to_string).collect();
+            let own = ["--database-url", url, "--key-file", &keys];
+            let arguments = [&own[..], flags, more, unless_given(&UNLIMITED, flags)].concat();
+            let arguments = arguments.iter().map(ToString::to_string).collect();
             Service::start(name, database.folder(), arguments, environment)
         };
-        let auth: Vec<_> = (0..plan.auths)
-            .map(|_| start("auth", &for_auth, plan.auth_flags, &AUTH_FLAGS, plan.auth_environment))
-            .collect();
+        let cheap = unless_given(&CHEAP, plan.auth_flags);
+        let auth: Vec<_> =
+            (0..plan.auths).map(|_| start("auth", &for_auth, plan.auth_flags, cheap, plan.auth_environment)).collect();
         let feeds: Vec<_> = auth.iter().map(|auth| Proxy::start(Upstream::Tcp(auth.address()))).collect();
         let task = (0..plan.tasks)
             .map(|first| {
@@ -131,4 +137,9 @@ impl Cluster {
     pub fn task_channels(&self) -> Vec<Channel> {
         self.task.iter().map(Service::channel).collect()
     }
+}
+
+/// These flags, unless the first of them is among those that are given.
+fn unless_given<'a>(flags: &'a [&'a str], given: &[&str]) -> &'a [&'a str] {
+    if given.contains(&flags[0]) { &[] } else { flags }
 }

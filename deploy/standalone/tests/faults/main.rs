@@ -1,9 +1,12 @@
 //! What must hold, whatever breaks: links, servers, disks, clocks and the programs themselves.
 
+mod admission;
 mod cluster;
+mod crowd;
 mod disk;
 mod feed;
 mod gateway;
+mod guesses;
 mod ledger;
 mod links;
 mod load;

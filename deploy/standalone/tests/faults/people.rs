@@ -12,6 +12,7 @@ use taskey_proto::{
 };
 use tokio::time::{sleep, timeout};
 use tonic::{Code, Response, Status, transport::Channel};
+use tonic_types::StatusExt;
 
 use crate::process::{PASSWORD, bearer};
 
@@ -35,7 +36,11 @@ pub async fn sign_up(auth: &Channel, email: &str) -> Result<User, Status> {
 }
 
 pub async fn log_in(auth: &Channel, email: &str) -> Result<TokenPair, Status> {
-    let (email, password) = (email.to_owned(), PASSWORD.to_owned());
+    try_password(auth, email, PASSWORD).await
+}
+
+pub async fn try_password(auth: &Channel, email: &str, password: &str) -> Result<TokenPair, Status> {
+    let (email, password) = (email.to_owned(), password.to_owned());
     let request = LoginRequest { email, password, ..LoginRequest::default() };
     patiently(AuthServiceClient::new(auth.clone()).login(request)).await
 }
@@ -89,6 +94,11 @@ pub async fn knock(task: &Channel, access_token: &str) -> Result<(), Status> {
 /// The reason in a refusal; empty if a service did not give one, or did not make the answer at all.
 pub fn reason(status: &Status) -> String {
     refusal(status).1
+}
+
+/// How long a refusal says to wait.
+pub fn wait(status: &Status) -> Option<Duration> {
+    status.get_details_retry_info().and_then(|info| info.retry_delay)
 }
 
 /// Asks until the answer has this reason, and gives up after a time.

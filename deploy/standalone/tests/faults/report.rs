@@ -19,6 +19,12 @@ pub fn measured(what: &str, value: impl std::fmt::Display) {
     _ = writeln!(io::stderr(), "measured: {name}: {what}: {value}");
 }
 
+/// The median.
+pub fn median(mut values: Vec<Duration>) -> Duration {
+    values.sort();
+    values[values.len() / 2]
+}
+
 /// Says median, 99th percentile and maximum, and gives the maximum.
 pub fn percentiles(what: &str, mut values: Vec<Duration>) -> Duration {
     values.sort();

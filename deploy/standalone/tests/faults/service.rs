@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Write},
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     process::Command,
     thread,
@@ -11,7 +11,7 @@ use std::{
 };
 
 use tokio::time::timeout;
-use tonic::transport::Channel;
+use tonic::transport::{Channel, Endpoint};
 use tonic_health::pb::health_check_response::ServingStatus;
 
 use crate::process::{Process, channel, program, until_health};
@@ -62,6 +62,25 @@ impl Service {
         self.process = Some(process);
     }
 
+    /// Starts it after it was killed, with other values for these flags.
+    pub fn start_again_with(&mut self, flags: &[&str]) {
+        for pair in flags.chunks(2) {
+            let at = self.arguments.iter().position(|argument| argument == pair[0]).expect("it has such a flag");
+            pair[1].clone_into(&mut self.arguments[at + 1]);
+        }
+        self.start_again();
+    }
+
+    /// The most memory that it has held since it was started, and what it holds now, in KiB.
+    pub fn memory_kib(&self) -> [u64; 2] {
+        let id = self.process.as_ref().expect("it runs").child.id();
+        let status = fs::read_to_string(format!("/proc/{id}/status")).expect("there is a proc");
+        ["VmHWM:", "VmRSS:"].map(|name| {
+            let value = status.lines().find_map(|line| line.strip_prefix(name)).expect("it tells the memory");
+            value.trim().trim_end_matches(" kB").parse().expect("a number")
+        })
+    }
+
     pub fn kill(&mut self) {
         self.process.take().expect("it runs").kill();
     }
@@ -81,6 +100,12 @@ impl Service {
 
     pub fn channel(&self) -> Channel {
         channel(self.address)
+    }
+
+    /// Calls from the loopback address with this last number.
+    pub fn channel_from(&self, host: u8) -> Channel {
+        let endpoint = Endpoint::from_shared(format!("http://{}", self.address)).expect("a URL");
+        endpoint.local_address(Some(Ipv4Addr::new(127, 0, 0, host).into())).connect_lazy()
     }
 
     /// Waits until it says that it serves.
