@@ -12,7 +12,7 @@ use tokio::{
 use crate::{
     cluster::{Cluster, IN_EARNEST, ONE, Plan},
     people::{create, knock, list, log_in, person, reason, refresh, try_password, wait},
-    report::measured,
+    report::{BUSY, measured},
 };
 
 /// How many guesses there are, and from how many addresses.
@@ -58,20 +58,35 @@ async fn guesses_from_many_addresses_are_few_and_do_not_shut_the_owner_out() {
     let evaluated = refusals.iter().filter(|status| reason(status) == "CREDENTIALS_INVALID").count();
     measured("guesses", format_args!("{evaluated} of {GUESSES} evaluated"));
     assert!((1..=EVALUATED).contains(&evaluated), "{evaluated} were evaluated");
+    let mut limited = 0;
     for refused in refusals.into_iter().filter(|status| reason(status) != "CREDENTIALS_INVALID") {
-        assert!(wait(&refused).is_some(), "{refused:?}");
-        assert_refused!(Err::<(), _>(refused), ResourceExhausted, "RATE_LIMITED");
+        // A machine that is busy with other tests may not even come to look at some of them.
+        if !["DEADLINE_EXCEEDED", "STORE_UNAVAILABLE", "OVERLOADED"].contains(&&reason(&refused)[..]) {
+            limited += 1;
+            assert!(wait(&refused).is_some(), "{refused:?}");
+            assert_refused!(Err::<(), _>(refused), ResourceExhausted, "RATE_LIMITED");
+        }
     }
+    assert!(limited >= EVALUATED, "{limited} were told to wait");
 
-    // The right password is not looked at before its time, and then it is good.
-    let begun = Instant::now();
-    let refused = log_in(&home, "ann@example.com").await.expect_err("refused");
-    let told = wait(&refused).expect("it says when to come again");
-    assert_refused!(Err::<(), _>(refused), ResourceExhausted, "RATE_LIMITED");
-    assert!(told <= LONGEST_WAIT, "{told:?}");
-    sleep(told.saturating_sub(begun.elapsed())).await;
-    let again = log_in(&home, "ann@example.com").await.expect("logged in");
-    measured("the owner logged in after", format_args!("{:.1?}, as told: {told:.1?}", begun.elapsed()));
+    // The right password is not looked at before its time, and then it is good. Where guesses were cut off, some of
+    // them are waited for in vain.
+    let (begun, mut waits) = (Instant::now(), vec![]);
+    let again = loop {
+        match log_in(&home, "ann@example.com").await {
+            Ok(pair) => break pair,
+            Err(refused) => {
+                let told = wait(&refused).expect("it says when to come again");
+                assert_refused!(Err::<(), _>(refused), ResourceExhausted, "RATE_LIMITED");
+                waits.push(told);
+                assert!(begun.elapsed() <= LONGEST_WAIT + BUSY, "still refused: {waits:?}");
+                // It is told from the answer on, not from the question.
+                sleep(told).await;
+            }
+        }
+    };
+    measured("the owner logged in after", format_args!("{:.1?}, as told: {waits:.1?}", begun.elapsed()));
+    assert!(waits.len() <= 1 || evaluated + limited < GUESSES, "told to wait again: {waits:?}");
     for pair in [&ann, &again] {
         knock(&task, &pair.access_token).await.expect("let in");
     }

@@ -83,7 +83,7 @@ impl Scenario {
         assert!(rotation.wait().expect("it ends").success(), "the keys were not rotated");
         // Connections to a database that was lost are found out one by one.
         let is_back = async { while scenario.log_in(&ann.email, &ann.password).await.is_err() {} };
-        timeout(Duration::from_secs(30), is_back).await.expect("everything is as it was");
+        timeout(Duration::from_secs(60), is_back).await.expect("everything is as it was");
         scenario.learn_files();
         (scenario.witness, scenario.secrets)
     }
