@@ -136,7 +136,7 @@ pub struct KeyArgs {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Database")]
 pub struct PoolArgs {
-    /// How many connections to PostgreSQL, or readers of SQLite, are kept at most
+    /// How many connections to PostgreSQL, or readers of SQLite (of which two a core are enough), are kept at most
     #[arg(long, env = "TASKEY_DATABASE_CONNECTIONS", default_value_t = 10, value_name = "COUNT",
           value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub database_connections: u32,

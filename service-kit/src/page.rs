@@ -15,14 +15,12 @@ pub const DEFAULT_SIZE: usize = 50;
 pub const MAX_SIZE: usize = 500;
 
 /// The form of the token. A later form has another number, so that no token of one passes for one of the other.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
-const CURSOR_BYTES: usize = 16;
 const TAG_BYTES: usize = 16;
-const TOKEN_BYTES: usize = 1 + CURSOR_BYTES + TAG_BYTES;
 
-/// A page token in a response: in base64url, with the number and the length of the field.
-pub const TOKEN_FIELD_BYTES: usize = TOKEN_BYTES.div_ceil(3) * 4 + 2;
+/// A longer token is none of ours.
+const MAX_TOKEN_BYTES: usize = 8 * 1024;
 
 /// The size of the page that a caller asks for.
 ///
@@ -36,9 +34,9 @@ pub fn size(asked: i32) -> Result<usize, &'static str> {
     }
 }
 
-/// Seals and opens page tokens: `base64url(version ‖ cursor ‖ HMAC-SHA256(version ‖ owner ‖ cursor ‖ arguments))`, the
-/// last part cut to 16 bytes. A token is good for one caller and one query, of which `arguments` is whatever must not
-/// change between pages.
+/// Seals and opens tokens that say how far a caller has come in something: `base64url(version ‖ tag ‖ cursor)`, where the
+/// tag is `HMAC-SHA256(version ‖ owner ‖ length of the cursor ‖ cursor ‖ arguments)`, cut to 16 bytes. A token is good for
+/// one caller and one query, of which `arguments` is whatever must not change between pages.
 pub struct PageTokens(hmac::Key);
 
 impl PageTokens {
@@ -48,33 +46,43 @@ impl PageTokens {
         Self(hmac::Key::new(hmac::HMAC_SHA256, key))
     }
 
-    /// The token of the page that begins after the row `cursor`.
+    /// The token of what begins after the place `cursor`.
     #[must_use]
-    pub fn seal(&self, owner: Uuid, arguments: &[u8], cursor: Uuid) -> String {
-        let mut token = Vec::with_capacity(TOKEN_BYTES);
-        token.push(VERSION);
-        token.extend(cursor.as_bytes());
-        token.extend(self.tag(owner, arguments, cursor));
-        BASE64_URL_SAFE_NO_PAD.encode(token)
+    pub fn seal(&self, owner: Uuid, arguments: &[u8], cursor: &[u8]) -> String {
+        let tag = self.tag(owner, arguments, cursor);
+        BASE64_URL_SAFE_NO_PAD.encode([&[VERSION], &tag[..], cursor].concat())
     }
 
-    /// The row after which a page begins; none for the first page, whose token is empty.
+    /// How long the token of a place is.
+    #[must_use]
+    pub fn length(cursor: &[u8]) -> usize {
+        base64::encoded_len(1 + TAG_BYTES + cursor.len(), false).unwrap_or(usize::MAX)
+    }
+
+    /// The place after which a page begins; none for the first page, whose token is empty.
     ///
     /// # Errors
     /// PAGE_TOKEN_INVALID if the token was not sealed for this owner and these arguments.
-    pub fn open(&self, owner: Uuid, arguments: &[u8], token: &str) -> Result<Option<Uuid>, Refusal> {
+    pub fn open(&self, owner: Uuid, arguments: &[u8], token: &str) -> Result<Option<Vec<u8>>, Refusal> {
         if token.is_empty() {
             return Ok(None);
         }
-        let mut bytes = [0; TOKEN_BYTES];
-        let length = BASE64_URL_SAFE_NO_PAD.decode_slice(token, &mut bytes);
-        if length != Ok(TOKEN_BYTES) || bytes[0] != VERSION {
-            return Err(invalid());
-        }
-        let (cursor, tag) = bytes[1..].split_at(CURSOR_BYTES);
-        let cursor = Uuid::from_slice(cursor).expect("the slice is as long as a UUID");
+        let sealed = if token.len() <= MAX_TOKEN_BYTES { BASE64_URL_SAFE_NO_PAD.decode(token).ok() } else { None };
+        let sealed = sealed.ok_or_else(invalid)?;
+        let parts =
+            sealed.split_first().and_then(|(version, rest)| Some((*version, rest.split_at_checked(TAG_BYTES)?)));
+        let (version, (tag, cursor)) = parts.ok_or_else(invalid)?;
         verify_slices_are_equal(&self.tag(owner, arguments, cursor), tag).map_err(|_| invalid())?;
-        Ok(Some(cursor))
+        if version == VERSION { Ok(Some(cursor.to_vec())) } else { Err(invalid()) }
+    }
+
+    /// As [`open`](Self::open), where the place is a row with this id.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_id(&self, owner: Uuid, arguments: &[u8], token: &str) -> Result<Option<Uuid>, Refusal> {
+        let cursor = self.open(owner, arguments, token)?;
+        cursor.map(|cursor| Uuid::from_slice(&cursor).map_err(|_| invalid())).transpose()
     }
 
     /// Cuts rows, of which one more was read than a page holds if there are more, to the page, and seals the token of
@@ -91,14 +99,15 @@ impl PageTokens {
         let more = rows.len() > size;
         rows.truncate(size);
         let last = rows.last().filter(|_| more);
-        let token = last.map(|last| self.seal(owner, arguments, id(last))).unwrap_or_default();
+        let token = last.map(|last| self.seal(owner, arguments, id(last).as_bytes())).unwrap_or_default();
         (rows, token)
     }
 
-    // Every part but the last has a fixed length, so no two inputs look alike.
-    fn tag(&self, owner: Uuid, arguments: &[u8], cursor: Uuid) -> [u8; TAG_BYTES] {
+    // Every part but the last has a fixed length or is preceded by it, so no two inputs look alike.
+    fn tag(&self, owner: Uuid, arguments: &[u8], cursor: &[u8]) -> [u8; TAG_BYTES] {
         let mut context = hmac::Context::with_key(&self.0);
-        for part in [&[VERSION][..], owner.as_bytes(), cursor.as_bytes(), arguments] {
+        let length = u64::try_from(cursor.len()).unwrap_or(u64::MAX).to_be_bytes();
+        for part in [&[VERSION][..], owner.as_bytes(), &length, cursor, arguments] {
             context.update(part);
         }
         let tag = context.sign();
@@ -106,7 +115,9 @@ impl PageTokens {
     }
 }
 
-fn invalid() -> Refusal {
+/// The refusal of a page token that is none of ours, or of another query.
+#[must_use]
+pub fn invalid() -> Refusal {
     let message = "the page token was not issued to this caller for this query";
     Refusal::new(Code::InvalidArgument, ErrorReason::PageTokenInvalid, message).field("page_token", message)
 }

@@ -17,13 +17,16 @@ pub struct Refusal {
     reason: ErrorReason,
     message: Cow<'static, str>,
     violations: Vec<FieldViolation>,
+    /// Boxed, since few have it and all are moved about.
+    metadata: Option<Box<(&'static str, String)>>,
     retry_after: Option<Duration>,
 }
 
 impl Refusal {
     /// A refusal with a text for people. The text must not hold a secret or an inner cause.
     pub fn new(code: Code, reason: ErrorReason, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { code, reason, message: message.into(), violations: Vec::new(), retry_after: None }
+        let message = message.into();
+        Self { code, reason, message, violations: Vec::new(), metadata: None, retry_after: None }
     }
 
     /// A fault of the server: `cause` goes to the log, the caller gets a constant text.
@@ -45,6 +48,13 @@ impl Refusal {
         self
     }
 
+    /// Says more about the reason (`ErrorInfo.metadata`).
+    #[must_use]
+    pub fn metadata(mut self, key: &'static str, value: impl Display) -> Self {
+        self.metadata = Some(Box::new((key, value.to_string())));
+        self
+    }
+
     /// The status code.
     #[must_use]
     pub fn code(&self) -> Code {
@@ -60,7 +70,8 @@ impl Refusal {
 
 impl From<Refusal> for Status {
     fn from(refusal: Refusal) -> Self {
-        let mut details = ErrorDetails::with_error_info(reason_name(refusal.reason), ERROR_DOMAIN, HashMap::new());
+        let metadata = HashMap::from_iter(refusal.metadata.map(|said| (said.0.to_owned(), said.1)));
+        let mut details = ErrorDetails::with_error_info(reason_name(refusal.reason), ERROR_DOMAIN, metadata);
         if !refusal.violations.is_empty() {
             details.set_bad_request(refusal.violations);
         }
@@ -85,6 +96,12 @@ impl Violations {
     /// Adds a fault.
     pub fn add(&mut self, path: impl Into<String>, description: impl Into<String>) {
         self.0.push(FieldViolation::new(path, description));
+    }
+
+    /// Whether nothing is wrong so far.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// Takes the value, or notes what is wrong with it.

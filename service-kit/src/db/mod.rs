@@ -1,5 +1,6 @@
 //! One handle for both engines. A query is written once and compiled for each, through the macros
-//! [`db_read!`](crate::db_read), [`db_write!`](crate::db_write) and [`db_transaction!`](crate::db_transaction).
+//! [`db_read!`](crate::db_read), [`db_write!`](crate::db_write), [`db_transaction!`](crate::db_transaction) and
+//! [`db_attempt!`](crate::db_attempt).
 
 use std::{fmt, str::FromStr, time::Duration};
 
@@ -10,7 +11,9 @@ use tonic::Code;
 
 use crate::{config::PoolArgs, status::Refusal};
 
+mod pool;
 pub mod postgres;
+mod queries;
 pub mod sqlite;
 
 pub use postgres::Postgres;
@@ -230,86 +233,4 @@ pub(crate) fn explain(error: sqlx::migrate::MigrateError) -> anyhow::Error {
 /// As the call, and [`Error::Timeout`].
 pub async fn within<T>(limit: Duration, call: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, Error> {
     timeout(limit, call).await.map_err(|_| Error::Timeout)?.map_err(Error::from)
-}
-
-/// Runs a query that changes nothing. The body sees the connection under the name that is given, and its value is a
-/// `Result<_, sqlx::Error>`.
-#[macro_export]
-macro_rules! db_read {
-    ($db:expr, |$connection:ident| $body:expr) => {
-        match $db {
-            $crate::db::Db::Sqlite(db) => match db.reader().await {
-                Ok(mut held) => {
-                    let $connection = &mut *held;
-                    $crate::db::within(db.limit(), async { $body }).await
-                }
-                Err(error) => Err(error),
-            },
-            $crate::db::Db::Postgres(db) => match db.connection().await {
-                Ok(mut held) => {
-                    let outcome = {
-                        let $connection = held.connection();
-                        $crate::db::within(db.limit(), async { $body }).await
-                    };
-                    held.give_back(outcome)
-                }
-                Err(error) => Err(error),
-            },
-        }
-    };
-}
-
-/// Runs one statement that writes. The body takes what it needs by value; it is as for
-/// [`db_read!`](crate::db_read).
-///
-/// On `SQLite` it shares a commit with the writes that wait beside it, and this returns after that commit.
-#[macro_export]
-macro_rules! db_write {
-    ($db:expr, |$connection:ident| $body:expr) => {
-        match $db {
-            $crate::db::Db::Sqlite(db) => {
-                db.write($crate::db::sqlite::Shape::Statement, move |$connection| Box::pin(async move { $body })).await
-            }
-            $crate::db::Db::Postgres(db) => match db.connection().await {
-                Ok(mut held) => {
-                    let outcome = {
-                        let $connection = held.connection();
-                        $crate::db::within(db.limit(), async move { $body }).await
-                    };
-                    held.give_back(outcome)
-                }
-                Err(error) => Err(error),
-            },
-        }
-    };
-}
-
-/// Runs several statements of which all take effect or none: none if the body's value is an error. Otherwise as
-/// [`db_write!`](crate::db_write).
-#[macro_export]
-macro_rules! db_transaction {
-    ($db:expr, |$connection:ident| $body:expr) => {
-        match $db {
-            $crate::db::Db::Sqlite(db) => {
-                db.write($crate::db::sqlite::Shape::Several, move |$connection| Box::pin(async move { $body })).await
-            }
-            $crate::db::Db::Postgres(db) => match db.connection().await {
-                Ok(mut held) => {
-                    let outcome = $crate::db::within(db.limit(), async {
-                        let mut transaction = ::sqlx::Connection::begin(held.connection()).await?;
-                        let value: Result<_, ::sqlx::Error> = {
-                            let $connection = &mut *transaction;
-                            async move { $body }.await
-                        };
-                        let value = value?;
-                        transaction.commit().await?;
-                        Ok(value)
-                    })
-                    .await;
-                    held.give_back(outcome)
-                }
-                Err(error) => Err(error),
-            },
-        }
-    };
 }

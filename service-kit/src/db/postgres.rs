@@ -4,14 +4,16 @@ use std::time::Duration;
 
 use anyhow::Context;
 use sqlx::{
-    Connection, PgConnection, PgPool, Postgres as Engine,
+    Connection, PgConnection,
     migrate::Migrator,
-    pool::PoolConnection,
     postgres::{PgConnectOptions, PgListener, PgPoolOptions},
 };
 use tokio::time::timeout;
 
-use super::{Error, compare, explain};
+use super::{
+    Error, compare, explain,
+    pool::{Held, Pool},
+};
 use crate::{config::PoolArgs, random};
 
 /// Only one process at a time makes schemas and tables. The number has no meaning.
@@ -20,7 +22,7 @@ const SET_UP_LOCK: i64 = 0x7461_736b_6579;
 /// A pool of connections, each call of which is limited in time.
 #[derive(Clone, Debug)]
 pub struct Postgres {
-    pool: PgPool,
+    pool: Pool<PgConnection>,
     limit: Duration,
 }
 
@@ -40,20 +42,7 @@ impl Postgres {
         ]);
         let place = || format!("the database {}:{}", options.get_host(), options.get_port());
         set_up(&options, schema, migrations).await.with_context(place)?;
-        let pool = PgPoolOptions::new()
-            .max_connections(args.database_connections)
-            .acquire_timeout(limit)
-            .test_before_acquire(false)
-            .before_acquire(move |connection, state| {
-                Box::pin(async move {
-                    if state.idle_for < IDLE {
-                        return Ok(true);
-                    }
-                    timeout(limit / 4, connection.ping()).await.map_err(|_| sqlx::Error::PoolTimedOut)??;
-                    Ok(true)
-                })
-            })
-            .connect_lazy_with(options);
+        let pool = Pool::new(options, args.database_connections, limit);
         Ok(Self { pool, limit })
     }
 
@@ -61,8 +50,8 @@ impl Postgres {
     ///
     /// # Errors
     /// If none becomes free in time.
-    pub async fn connection(&self) -> Result<Held, Error> {
-        Ok(Held { connection: Some(self.pool.acquire().await?), limit: self.limit })
+    pub async fn connection(&self) -> Result<Held<PgConnection>, Error> {
+        self.pool.take().await
     }
 
     /// How long a call may take.
@@ -76,7 +65,7 @@ impl Postgres {
         let pool = PgPoolOptions::new()
             .max_connections(1)
             .acquire_timeout(self.limit)
-            .connect_lazy_with(self.pool.connect_options().as_ref().clone());
+            .connect_lazy_with(self.pool.options().clone());
         loop {
             let ended = listen_once(&pool, channel, &mut woken).await;
             tracing::debug!(channel, error = ?ended.err(), "listening anew");
@@ -89,51 +78,6 @@ impl Postgres {
     }
 }
 
-/// A connection that is held for one call. Unless it is given back after the call has ended well, it is closed at
-/// once: whoever gives up in the middle (a deadline, a caller who hangs up, a panic) leaves it in a state that nobody
-/// knows, and asking a server that has silently gone would never end.
-#[derive(Debug)]
-pub struct Held {
-    connection: Option<PoolConnection<Engine>>,
-    limit: Duration,
-}
-
-impl Held {
-    /// The connection.
-    pub fn connection(&mut self) -> &mut PgConnection {
-        self.connection.as_mut().expect("it is held until it is given back")
-    }
-
-    /// Gives the connection back if the call has left it usable.
-    ///
-    /// # Errors
-    /// The outcome is passed on as it is.
-    pub fn give_back<T>(mut self, outcome: Result<T, Error>) -> Result<T, Error> {
-        let usable = match &outcome {
-            Ok(_) | Err(Error::Sqlx(sqlx::Error::RowNotFound | sqlx::Error::ColumnDecode { .. })) => true,
-            // The server has refused the statement; unless it ends the connection (class 57, operator intervention,
-            // or a transaction that took too long).
-            Err(Error::Sqlx(sqlx::Error::Database(error))) => {
-                !error.code().is_some_and(|code| ["57", "25P03", "25P04"].iter().any(|class| code.starts_with(class)))
-            }
-            Err(_) => false,
-        };
-        if let Some(mut connection) = self.connection.take_if(|_| usable) {
-            // The pool asks the server once more before it takes a connection back, and would wait for ever.
-            tokio::spawn(timeout(self.limit, connection.return_to_pool()));
-        }
-        outcome
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        if let Some(connection) = self.connection.take() {
-            drop(connection.detach());
-        }
-    }
-}
-
 /// How long after a failure listening is tried again.
 const RELISTEN: Duration = Duration::from_millis(500);
 
@@ -141,7 +85,7 @@ const RELISTEN: Duration = Duration::from_millis(500);
 const SILENCE: Duration = Duration::from_secs(30);
 
 /// Listens until the connection breaks or nothing has been heard for long.
-async fn listen_once(pool: &PgPool, channel: &str, woken: &mut impl FnMut()) -> Result<(), sqlx::Error> {
+async fn listen_once(pool: &sqlx::PgPool, channel: &str, woken: &mut impl FnMut()) -> Result<(), sqlx::Error> {
     let mut listener = PgListener::connect_with(pool).await?;
     listener.listen(channel).await?;
     // Something may have been announced before.
@@ -157,10 +101,6 @@ async fn listen_once(pool: &PgPool, channel: &str, woken: &mut impl FnMut()) -> 
 
 /// How long a connection for setting up may take to come about.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
-
-/// A connection that has been idle for longer is asked before it is used, so that those which a restart of the server
-/// has ended are not found out by the callers.
-const IDLE: Duration = Duration::from_secs(1);
 
 /// Looks whether the server answers and the tables are ours, and changes nothing.
 pub(super) async fn inspect(

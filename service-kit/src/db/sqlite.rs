@@ -1,14 +1,14 @@
 //! `SQLite`: several readers and one writer, whose concurrent writes share a commit.
 
-use std::{fs::OpenOptions, io, os::unix::fs::OpenOptionsExt, panic::AssertUnwindSafe, path::Path, time::Duration};
+use std::{
+    fs::OpenOptions, io, os::unix::fs::OpenOptionsExt, panic::AssertUnwindSafe, path::Path, thread, time::Duration,
+};
 
 use anyhow::Context;
 use futures::{FutureExt, future::BoxFuture};
 use sqlx::{
-    ConnectOptions, Connection, Sqlite as Engine, SqliteConnection, SqlitePool,
-    error::ErrorKind,
-    migrate::Migrator,
-    pool::PoolConnection,
+    AssertSqlSafe, ConnectOptions, Connection, SqlSafeStr, SqliteConnection, SqlitePool,
+    migrate::{Migration, Migrator},
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 use tokio::{
@@ -16,11 +16,19 @@ use tokio::{
     time::timeout,
 };
 
-use super::{Error, compare, explain};
+use super::{
+    Error, compare, explain,
+    pool::{Held, Pool},
+};
 use crate::config::PoolArgs;
 
-/// How many writes share a commit at most.
-const MAX_BATCH: usize = 256;
+mod group;
+
+pub use group::Shape;
+use group::{Done, Fault, Write, as_run, commit_in_groups};
+
+/// Reading takes a core, hardly ever a disk; more readers at once would cost memory and gain nothing.
+const READERS_PER_CORE: u32 = 2;
 
 /// How many writes may wait. Beyond it a write waits for a place, as long as its deadline lets it.
 const QUEUE: usize = 1024;
@@ -28,46 +36,10 @@ const QUEUE: usize = 1024;
 /// The readers and the writer of a file.
 #[derive(Clone, Debug)]
 pub struct Sqlite {
-    readers: SqlitePool,
+    readers: Pool<SqliteConnection>,
     writer: SqlitePool,
     writes: mpsc::Sender<Write>,
     limit: Duration,
-}
-
-/// What a write consists of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Shape {
-    /// One statement, which takes effect as a whole or not at all.
-    Statement,
-    /// Several statements, which need a savepoint for that.
-    Several,
-}
-
-/// A write that waits for its turn.
-struct Write {
-    shape: Shape,
-    run: Run,
-}
-
-type Run = Box<dyn for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Done> + Send>;
-
-/// Tells the compiler that the closure takes a connection of any lifetime.
-fn as_run(run: impl for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Done> + Send + 'static) -> Run {
-    Box::new(run)
-}
-
-/// A write that has run and is not committed yet.
-struct Done {
-    /// The write failed by its own fault, or by one that spoils the whole transaction.
-    fault: Option<Fault>,
-    /// Tells the caller how it ended, when the commit has succeeded or has come to nothing for the reason given.
-    acknowledge: Box<dyn FnOnce(Result<(), String>) + Send>,
-}
-
-#[derive(Clone, Debug)]
-enum Fault {
-    Own,
-    Shared(String),
 }
 
 impl Sqlite {
@@ -86,11 +58,8 @@ impl Sqlite {
             .acquire_timeout(args.database_timeout)
             .connect_lazy_with(options.clone());
         set_up(&writer, migrations).await.with_context(place)?;
-        let readers = SqlitePoolOptions::new()
-            .max_connections(args.database_connections)
-            .test_before_acquire(false)
-            .acquire_timeout(args.database_timeout)
-            .connect_lazy_with(options.pragma("query_only", "on"));
+        let readers = args.database_connections.min(READERS_PER_CORE * cores());
+        let readers = Pool::new(options.pragma("query_only", "on"), readers, args.database_timeout);
         let (writes, queue) = mpsc::channel(QUEUE);
         tokio::spawn(commit_in_groups(writer.clone(), queue));
         Ok(Self { readers, writer, writes, limit: args.database_timeout })
@@ -100,8 +69,8 @@ impl Sqlite {
     ///
     /// # Errors
     /// If none becomes free in time.
-    pub async fn reader(&self) -> Result<PoolConnection<Engine>, Error> {
-        Ok(self.readers.acquire().await?)
+    pub async fn reader(&self) -> Result<Held<SqliteConnection>, Error> {
+        self.readers.take().await
     }
 
     /// How long a call may take.
@@ -121,12 +90,38 @@ impl Sqlite {
         T: Send + 'static,
         F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, sqlx::Error>> + Send + 'static,
     {
+        self.write_unless(|_| false, shape, work).await
+    }
+
+    /// As [`write`](Self::write) of several statements, which take no effect either where `work` gives an inner error.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    pub async fn attempt<T, E, F>(&self, work: F) -> Result<Result<T, E>, Error>
+    where
+        T: Send + 'static,
+        E: Send + 'static,
+        F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<Result<T, E>, sqlx::Error>>
+            + Send
+            + 'static,
+    {
+        self.write_unless(Result::is_err, Shape::Several, work).await
+    }
+
+    async fn write_unless<T, F>(&self, undone: fn(&T) -> bool, shape: Shape, work: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, sqlx::Error>> + Send + 'static,
+    {
         let (answer, outcome) = oneshot::channel();
         let run = as_run(move |connection| {
             async move {
                 let result = AssertUnwindSafe(work(connection)).catch_unwind().await;
                 let result = result.unwrap_or(Err(sqlx::Error::WorkerCrashed));
-                let fault = result.as_ref().err().map(Fault::of);
+                let fault = match &result {
+                    Ok(value) => undone(value).then_some(Fault::Own),
+                    Err(error) => Some(Fault::of(error)),
+                };
                 let acknowledge = move |committed: Result<(), String>| {
                     let outcome = match committed {
                         Ok(()) => result.map_err(Error::from),
@@ -153,82 +148,16 @@ impl Sqlite {
     }
 }
 
-impl Fault {
-    /// A statement that violates a constraint takes no effect and leaves the transaction as it was. After any other
-    /// error (a full disk, say) `SQLite` may have rolled the whole transaction back.
-    fn of(error: &sqlx::Error) -> Self {
-        match error {
-            sqlx::Error::RowNotFound => Self::Own,
-            sqlx::Error::Database(error) if error.kind() != ErrorKind::Other => Self::Own,
-            error => Self::Shared(error.to_string()),
-        }
-    }
-}
-
-/// The one writer: takes all writes that wait, runs them in one transaction, commits, and only then acknowledges them.
-async fn commit_in_groups(writer: SqlitePool, mut queue: mpsc::Receiver<Write>) {
-    let mut batch = Vec::with_capacity(MAX_BATCH);
-    while queue.recv_many(&mut batch, MAX_BATCH).await > 0 {
-        let mut done = Vec::with_capacity(batch.len());
-        let committed = commit(&writer, &mut batch, &mut done).await;
-        if let Err(error) = &committed {
-            tracing::warn!(%error, "a group of writes could not be committed");
-            // What did not get its turn is not worth another try: the fault is the database's.
-            batch.clear();
-        }
-        let committed = committed.map_err(|error| error.to_string());
-        for write in done {
-            (write.acknowledge)(committed.clone());
-        }
-    }
-}
-
-/// Runs a batch in one transaction. After a fault that undoes it, the connection is closed: `SQLite` may have rolled
-/// back by itself, and then nobody knows any more how many transactions are open on it.
-async fn commit(writer: &SqlitePool, batch: &mut Vec<Write>, done: &mut Vec<Done>) -> Result<(), sqlx::Error> {
-    let mut connection = writer.acquire().await?;
-    let committed = commit_on(&mut connection, batch, done).await;
-    if committed.is_err() {
-        _ = connection.detach().close_hard().await;
-    }
-    committed
-}
-
-/// A write that fails by its own fault fails alone; any other fault undoes the whole batch.
-async fn commit_on(
-    connection: &mut SqliteConnection,
-    batch: &mut Vec<Write>,
-    done: &mut Vec<Done>,
-) -> Result<(), sqlx::Error> {
-    let mut group = connection.begin_with("begin immediate").await?;
-    for write in batch.drain(..) {
-        let outcome = match write.shape {
-            Shape::Statement => (write.run)(&mut group).await,
-            Shape::Several => {
-                let mut savepoint = group.begin().await?;
-                let outcome = (write.run)(&mut savepoint).await;
-                match &outcome.fault {
-                    None => savepoint.commit().await?,
-                    Some(_) => savepoint.rollback().await?,
-                }
-                outcome
-            }
-        };
-        let fault = outcome.fault.clone();
-        done.push(outcome);
-        if let Some(Fault::Shared(reason)) = fault {
-            return Err(sqlx::Error::Protocol(reason));
-        }
-    }
-    group.commit().await
-}
-
 /// `SQLite` would make the file with the usual mode; but it holds password hashes.
 fn create_private(path: &Path) -> io::Result<()> {
     match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
         _ => Ok(()),
     }
+}
+
+fn cores() -> u32 {
+    thread::available_parallelism().map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(u32::MAX / READERS_PER_CORE))
 }
 
 /// Looks for damage and for tables that are not ours, and changes nothing.
@@ -255,19 +184,38 @@ async fn look_for_damage(connection: &mut SqliteConnection) -> anyhow::Result<()
     Ok(())
 }
 
+/// What a migration says between these is a comment for other engines, and part of the statement here.
+const HERE_ONLY: [&str; 2] = ["/* sqlite: ", " */"];
+
+/// The migrations as `SQLite` is to carry them out.
+fn for_sqlite(migrations: &Migrator) -> Migrator {
+    let [start, end] = HERE_ONLY;
+    let uncomment = |sql: &str| {
+        let mut parts = sql.split(start);
+        let before = parts.next().unwrap_or_default().to_owned();
+        parts.fold(before, |sql, part| sql + &part.replacen(end, "", 1))
+    };
+    // The checksums are those of what is written, so that they do not depend on the engine.
+    let migrations = migrations.iter().map(|migration| Migration {
+        sql: AssertSqlSafe(uncomment(migration.sql.as_str())).into_sql_str(),
+        ..migration.clone()
+    });
+    Migrator::with_migrations(migrations.collect())
+}
+
 /// Looks for damage, and brings the tables up to date.
 async fn set_up(writer: &SqlitePool, migrations: &Migrator) -> anyhow::Result<()> {
     let mut connection = writer.acquire().await?;
     look_for_damage(&mut connection).await?;
     // In one transaction: of two processes that start at once, the second waits for the first.
     let mut alone = connection.begin_with("begin immediate").await?;
-    migrations.run_direct(None, &mut *alone, false).await.map_err(explain)?;
+    for_sqlite(migrations).run_direct(None, &mut *alone, false).await.map_err(explain)?;
     Ok(alone.commit().await?)
 }
 
 #[cfg(test)]
 mod tests {
-    use sqlx::migrate::{Migration, MigrationType};
+    use sqlx::migrate::MigrationType;
     use tempfile::tempdir;
 
     use super::*;
