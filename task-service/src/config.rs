@@ -7,6 +7,7 @@ use service_kit::{
     config::{LimitArgs, PoolArgs, Switch, TokenArgs, duration, endpoint},
     credential::VerifierArgs,
     db::DatabaseUrl,
+    rate_limit::Rate,
     token,
 };
 use tonic::transport::Endpoint;
@@ -54,7 +55,7 @@ pub struct Config {
     #[command(flatten)]
     pub limits: LimitArgs,
 
-    /// Whether rate limits count; this service has none so far, and takes the setting as all services do
+    /// Whether rate limits count: how often a user may call
     #[arg(long, env = "TASKEY_RATE_LIMITS", default_value = "on", value_name = "SWITCH")]
     pub rate_limits: Switch,
 }
@@ -68,6 +69,20 @@ pub struct TaskArgs {
     #[arg(long, env = "TASKEY_REVOCATION_MAX_STALENESS", default_value = "30s", value_name = "DURATION",
           value_parser = staleness)]
     pub revocation_max_staleness: Duration,
+
+    /// How often a user may call: 100+50/s is a hundred times at once, then fifty times a second (s, m or h)
+    #[arg(long, env = "TASKEY_CALL_RATE", default_value = "100+50/s", value_name = "RATE")]
+    pub call_rate: Rate,
+
+    /// How many live tasks a user may have
+    #[arg(long, env = "TASKEY_MAX_TASKS", default_value_t = 10_000, value_name = "COUNT",
+          value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub max_tasks: u32,
+
+    /// How many lists a user may have
+    #[arg(long, env = "TASKEY_MAX_LISTS", default_value_t = 500, value_name = "COUNT",
+          value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub max_lists: u32,
 
     /// How long a deleted task can be undeleted before it is gone for good
     #[arg(long, env = "TASKEY_PURGE_AFTER", default_value = "30d", value_name = "DURATION", value_parser = duration)]

@@ -6,6 +6,7 @@
 //! - `service`: one method per RPC: parse, act, respond.
 //! - `model`: requests parsed into types that cannot be wrong, and rows turned into messages.
 //! - `page`: where a page of a list ends, and the token of the next.
+//! - `changes`: where an answer about changes ends; `watch`: who watches, and when they are told to look.
 //! - `store`: one SQL statement per function, the owner in every `where`.
 //! - `error`: why a call is refused.
 //! - `purge`: what happens to deleted tasks in the end; `removal`: and to the tasks of deleted accounts.
@@ -15,11 +16,12 @@ use std::{sync::Arc, time::Duration};
 use anyhow::Context;
 use service_kit::{
     clock::Clock,
-    config::LimitArgs,
+    config::{LimitArgs, Switch},
     db::Db,
     interceptor::Authenticator,
     page::PageTokens,
     random,
+    rate_limit::RateLimit,
     revocation::{
         RevocationView,
         follow::{Follower, report},
@@ -27,11 +29,12 @@ use service_kit::{
     server::GrpcServer,
 };
 use sqlx::migrate::Migrator;
-use taskey_proto::task::v1::task_service_server::TaskServiceServer;
-use tokio::{net::TcpListener, sync::watch};
+use taskey_proto::task::v1::{task_list_service_server::TaskListServiceServer, task_service_server::TaskServiceServer};
+use tokio::{net::TcpListener, sync::watch::channel as watch_channel};
 use tokio_util::sync::CancellationToken;
 use tonic::service::interceptor::InterceptedService;
 
+mod changes;
 pub mod config;
 mod error;
 #[cfg(any(test, fuzzing))]
@@ -42,10 +45,12 @@ mod purge;
 mod removal;
 mod service;
 mod store;
+mod watch;
 
-use config::Config;
+use config::{Config, TaskArgs};
 use removal::Removal;
-use service::Tasks;
+use service::{App, lists::Lists, tasks::Tasks};
+use watch::Watches;
 
 /// The tables, the same for both engines.
 static MIGRATIONS: Migrator = sqlx::migrate!();
@@ -85,7 +90,8 @@ pub struct Server {
     authenticator: Authenticator,
     follower: Follower,
     removal: Arc<Removal>,
-    purge_after: Duration,
+    tasks: TaskArgs,
+    rate_limits: Switch,
     limits: LimitArgs,
 }
 
@@ -107,7 +113,8 @@ impl Server {
             follower: Follower { view, keys, deleted_users, credential, peers: config.auth_url },
             removal,
             page_tokens: PageTokens::new(&key),
-            purge_after: config.tasks.purge_after,
+            tasks: config.tasks,
+            rate_limits: config.rate_limits,
             limits: config.limits,
             db,
             clock,
@@ -119,20 +126,32 @@ impl Server {
     /// # Errors
     /// If the listener is not usable.
     pub async fn serve(self, listener: TcpListener, shutdown: CancellationToken) -> anyhow::Result<()> {
-        let Self { db, clock, authenticator, follower, removal, limits, .. } = self;
-        let tasks = TaskServiceServer::new(Tasks {
+        let Self { db, clock, authenticator, follower, removal, limits, tasks, rate_limits, page_tokens } = self;
+        let (max_in, max_out) = (limits.max_request_bytes, limits.max_response_bytes);
+        let watches = Arc::new(Watches::new(db.clone()));
+        let app = Arc::new(App {
             db: db.clone(),
             clock: clock.clone(),
-            page_tokens: self.page_tokens,
-            purge_after: self.purge_after,
-            max_response_bytes: limits.max_response_bytes,
-        })
-        .max_decoding_message_size(limits.max_request_bytes)
-        .max_encoding_message_size(limits.max_response_bytes);
+            authenticator: authenticator.clone(),
+            page_tokens,
+            watches: Arc::clone(&watches),
+            calls: RateLimit::new(tasks.call_rate, clock.clone()),
+            rate_limits,
+            purge_after: tasks.purge_after,
+            max_tasks: tasks.max_tasks,
+            max_lists: tasks.max_lists,
+            max_response_bytes: max_out,
+        });
+        let task_service = TaskServiceServer::new(Tasks(Arc::clone(&app)))
+            .max_decoding_message_size(max_in)
+            .max_encoding_message_size(max_out);
+        let list_service =
+            TaskListServiceServer::new(Lists(app)).max_decoding_message_size(max_in).max_encoding_message_size(max_out);
 
-        let (ready, is_ready) = watch::channel(false);
+        let (ready, is_ready) = watch_channel(false);
         let server = GrpcServer::new("task", limits, REQUEST_TIMEOUT)
-            .with(InterceptedService::new(tasks, authenticator))
+            .with(InterceptedService::new(task_service, authenticator.clone()))
+            .with(InterceptedService::new(list_service, authenticator))
             .serve(listener, is_ready, shutdown);
         let beside = async {
             tokio::join!(
@@ -140,6 +159,7 @@ impl Server {
                 report("task", Arc::clone(&follower.view), ready),
                 purge::repeat(&db, &clock),
                 removal.run(),
+                watches.run(),
                 follower.keys.follow(),
             )
         };

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
+use mimalloc::MiMalloc;
 use service_kit::{
     clock::Clock,
     config,
@@ -11,6 +12,10 @@ use service_kit::{
     telemetry::{self, TelemetryArgs},
 };
 use task_service::config::Config;
+
+// SQLite's, too, which fills rows on one thread that another frees.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// Keeps tasks, each of which its owner alone can see
 #[derive(Parser)]

@@ -2,29 +2,51 @@
 
 use service_kit::{
     clock::Timestamp,
-    page,
+    page::{self, PageTokens},
     status::{Refusal, Violations},
 };
+use sqlx::{ColumnIndex, Decode, FromRow, Row, Type};
 use taskey_proto::task::v1 as pb;
 use uuid::Uuid;
 
-mod field;
-mod write;
+pub(crate) mod act;
+pub(crate) mod batch;
+pub(crate) mod due;
+pub(crate) mod field;
+pub(crate) mod filter;
+pub(crate) mod list;
+pub(crate) mod order;
+pub(crate) mod rank;
+pub(crate) mod request;
+pub(crate) mod sync;
+pub(crate) mod write;
 
-pub(crate) use write::{NewTask, TaskUpdate};
+use crate::error::{filter_invalid, order_by_invalid};
+use field::Labels;
+use filter::Filter;
+use order::{OrderBy, Place};
 
 /// A task as the database holds it.
-#[derive(Debug, sqlx::FromRow)]
+#[derive(Clone, Debug)]
 pub(crate) struct TaskRow {
     pub(crate) owner_id: Uuid,
     pub(crate) id: Uuid,
+    pub(crate) list_id: Uuid,
+    /// The task that it is a part of.
+    pub(crate) parent_id: Option<Uuid>,
     pub(crate) title: String,
     pub(crate) notes: String,
-    #[sqlx(try_from = "i64")]
     pub(crate) priority: i32,
     /// Never there together with a due time.
     pub(crate) due_date: Option<String>,
     pub(crate) due_time: Option<Timestamp>,
+    /// The instant by which it is due, either way.
+    pub(crate) due_at: Option<Timestamp>,
+    /// Empty if there is none.
+    pub(crate) time_zone: String,
+    /// As [`Labels`] stores them.
+    pub(crate) labels: String,
+    pub(crate) rank: String,
     pub(crate) create_time: Timestamp,
     pub(crate) update_time: Timestamp,
     /// A task that has one is completed.
@@ -34,6 +56,45 @@ pub(crate) struct TaskRow {
     /// There if and only if there is a delete time.
     pub(crate) purge_time: Option<Timestamp>,
     pub(crate) revision: Revision,
+    /// The act, among those of its owner, that changed it last.
+    pub(crate) change: i64,
+}
+
+/// By the places of the columns, which are those of `with_columns!`: to find each by its name would cost more than all else
+/// that is done with a row.
+impl<'r, R: Row> FromRow<'r, R> for TaskRow
+where
+    usize: ColumnIndex<R>,
+    Uuid: Decode<'r, R::Database> + Type<R::Database>,
+    String: Decode<'r, R::Database> + Type<R::Database>,
+    i64: Decode<'r, R::Database> + Type<R::Database>,
+{
+    fn from_row(row: &'r R) -> sqlx::Result<Self> {
+        let priority: i64 = row.try_get(6)?;
+        Ok(Self {
+            owner_id: row.try_get(0)?,
+            id: row.try_get(1)?,
+            list_id: row.try_get(2)?,
+            parent_id: row.try_get(3)?,
+            title: row.try_get(4)?,
+            notes: row.try_get(5)?,
+            priority: i32::try_from(priority)
+                .map_err(|error| sqlx::Error::ColumnDecode { index: "priority".to_owned(), source: error.into() })?,
+            due_date: row.try_get(7)?,
+            due_time: row.try_get(8)?,
+            due_at: row.try_get(9)?,
+            time_zone: row.try_get(10)?,
+            labels: row.try_get(11)?,
+            rank: row.try_get(12)?,
+            create_time: row.try_get(13)?,
+            update_time: row.try_get(14)?,
+            complete_time: row.try_get(15)?,
+            delete_time: row.try_get(16)?,
+            purge_time: row.try_get(17)?,
+            revision: row.try_get(18)?,
+            change: row.try_get(19)?,
+        })
+    }
 }
 
 impl From<TaskRow> for pb::Task {
@@ -54,6 +115,11 @@ impl From<TaskRow> for pb::Task {
             delete_time: row.delete_time.map(Into::into),
             purge_time: row.purge_time.map(Into::into),
             etag: row.revision.etag(),
+            list_id: row.list_id.to_string(),
+            parent_id: row.parent_id.map(|id| id.to_string()).unwrap_or_default(),
+            time_zone: row.time_zone,
+            labels: Labels::of_stored(&row.labels),
+            rank: row.rank,
         }
     }
 }
@@ -65,6 +131,10 @@ pub(crate) struct Revision(i64);
 
 impl Revision {
     pub(crate) const FIRST: Self = Self(1);
+
+    pub(crate) fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
 
     /// No task ever has it.
     const NEVER: Self = Self(0);
@@ -113,12 +183,24 @@ pub(crate) struct ListQuery {
     /// Empty for the first page.
     pub(crate) page_token: String,
     pub(crate) show_deleted: bool,
+    pub(crate) filter: Filter,
+    pub(crate) order: OrderBy,
 }
 
 impl ListQuery {
     /// What must not change between pages, as bytes that differ if any of it does.
-    pub(crate) fn arguments(&self) -> [u8; 1] {
-        [u8::from(self.show_deleted)]
+    pub(crate) fn arguments(&self) -> Vec<u8> {
+        let Self { show_deleted, filter, order, .. } = self;
+        format!("tasks\0{show_deleted}\0{order}\0{filter}").into_bytes()
+    }
+
+    /// The place after which the page begins; none for the first page.
+    ///
+    /// # Errors
+    /// PAGE_TOKEN_INVALID if the token was not issued to this caller for this query.
+    pub(crate) fn after(&self, tokens: &PageTokens, owner: Uuid) -> Result<Option<Place>, Refusal> {
+        let cursor = tokens.open(owner, &self.arguments(), &self.page_token)?;
+        cursor.map(|cursor| self.order.decode(&cursor).ok_or_else(page::invalid)).transpose()
     }
 }
 
@@ -128,12 +210,11 @@ impl TryFrom<pb::ListTasksRequest> for ListQuery {
     fn try_from(request: pb::ListTasksRequest) -> Result<Self, Refusal> {
         let mut violations = Violations::default();
         let page_size = violations.check("page_size", page::size(request.page_size));
-        let query = page_size.map(|page_size| Self {
-            page_size,
-            page_token: request.page_token,
-            show_deleted: request.show_deleted,
-        });
-        violations.finish(query)
+        let page_size = violations.finish(page_size)?;
+        let filter = Filter::parse(&request.filter).map_err(|fault| filter_invalid(&fault.to_string()))?;
+        let order = OrderBy::parse(&request.order_by).map_err(|fault| order_by_invalid(&fault))?;
+        let pb::ListTasksRequest { page_token, show_deleted, .. } = request;
+        Ok(Self { page_size, page_token, show_deleted, filter, order })
     }
 }
 

@@ -1,7 +1,7 @@
 //! Pages of a list: where one ends.
 
 use prost::Message;
-use service_kit::page::{PageTokens, TOKEN_FIELD_BYTES};
+use service_kit::page::PageTokens;
 use taskey_proto::task::v1::{ListTasksResponse, Task};
 use uuid::Uuid;
 
@@ -17,27 +17,25 @@ pub(crate) fn fill(
     rows: Vec<TaskRow>,
 ) -> ListTasksResponse {
     let mut page = ListTasksResponse::default();
-    let mut room = max_bytes.saturating_sub(TOKEN_FIELD_BYTES);
-    let mut last = Uuid::nil();
+    let (mut room, mut last) = (max_bytes, Vec::new());
     for row in rows {
-        let id = row.id;
+        let cursor = query.order.place(&row).encode();
         let task = Task::from(row);
-        let bytes = field_bytes(&task);
+        let bytes = field_bytes(task.encoded_len());
+        let full = page.tasks.len() == query.page_size || bytes + field_bytes(PageTokens::length(&cursor)) > room;
         // A page without any task would lead nowhere.
-        let full = page.tasks.len() == query.page_size || (bytes > room && !page.tasks.is_empty());
-        if full {
-            page.next_page_token = tokens.seal(owner, &query.arguments(), last);
+        if full && !page.tasks.is_empty() {
+            page.next_page_token = tokens.seal(owner, &query.arguments(), &last);
             break;
         }
         room = room.saturating_sub(bytes);
-        last = id;
+        last = cursor;
         page.tasks.push(task);
     }
     page
 }
 
-/// What a task takes in a response, with the number and the length of the field.
-fn field_bytes(task: &Task) -> usize {
-    let length = task.encoded_len();
+/// What a field of this length takes in a response, with its number and its length.
+pub(crate) fn field_bytes(length: usize) -> usize {
     1 + prost::length_delimiter_len(length) + length
 }

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use service_kit::{
-    clock::{Clock, Timestamp},
+    clock::Clock,
     db::{self, Db},
 };
 
-use crate::store::sweep;
+use crate::store::{acts::REPLAYED_FOR, sweep};
 
 /// How often it is looked for tasks whose time has come. They answer as missing from that time on in any case.
 const EVERY: Duration = Duration::from_secs(3600);
@@ -15,29 +15,43 @@ const EVERY: Duration = Duration::from_secs(3600);
 /// How many go with one statement, so that no other write waits long.
 const BATCH: i64 = 500;
 
+/// For so long it is remembered which tasks are gone for good: whoever has not asked for changes since begins anew.
+const REMOVED_KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
+
 /// Purges now and every hour, for as long as it is awaited.
 pub(crate) async fn repeat(db: &Db, clock: &Clock) {
     let mut interval = tokio::time::interval(EVERY);
     loop {
         interval.tick().await;
-        match purge(db, clock.now()).await {
-            Ok(0) => {}
-            Ok(count) => tracing::info!(count, "purged deleted tasks"),
-            Err(error) => tracing::warn!(%error, "deleted tasks could not be purged; the next try is in an hour"),
-        }
+        let now = clock.now();
+        batches("deleted tasks", || sweep::purge(db, now, BATCH)).await;
+        batches("what is known of purged tasks", || sweep::forget_removed(db, now - REMOVED_KEPT, BATCH)).await;
+        batches("answers to requests", || sweep::forget_requests(db, now - REPLAYED_FOR, BATCH)).await;
+        batches("tasks without what is searched", || sweep::make_up(db, BATCH)).await;
     }
 }
 
-/// Purges every task whose time has come by `now`, and says how many.
-async fn purge(db: &Db, now: Timestamp) -> Result<u64, db::Error> {
+/// Has batch after batch be done until one is not full, and says how much it was in all.
+async fn batches<F: Future<Output = Result<u64, db::Error>>>(what: &str, batch: impl Fn() -> F) -> u64 {
     let mut count = 0;
     loop {
-        let purged = sweep::purge(db, now, BATCH).await?;
-        count += purged;
-        if purged < BATCH.unsigned_abs() {
-            return Ok(count);
+        match batch().await {
+            Ok(done) => {
+                count += done;
+                if done < BATCH.unsigned_abs() {
+                    break;
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%error, what, "could not be swept; the next try is in an hour");
+                break;
+            }
         }
     }
+    if count > 0 {
+        tracing::info!(count, what, "swept");
+    }
+    count
 }
 
 #[cfg(test)]
@@ -47,10 +61,10 @@ mod tests {
 
     use super::*;
     use crate::{
-        model::Target,
+        model::{Target, write::Write},
         store::{
-            self,
-            tests::{create_with_id, open},
+            tasks,
+            tests::{create_with_id, open, perform_at},
         },
     };
 
@@ -68,19 +82,21 @@ mod tests {
         }))
         .await;
         let ([live, later], due) = targets.split_first_chunk().expect("there are more");
-        store::delete(&db, owner, now, *later, now + hour + hour, false).await.expect("a task is deleted");
-        join_all(due.iter().map(async |target| {
-            store::delete(&db, owner, now, *target, now + hour, false).await.expect("a task is deleted");
-        }))
-        .await;
+        let delete = async |target: Target, at| {
+            let write = Write::Delete { target, allow_missing: false };
+            perform_at(&db, owner, at, write, clock.new_id()).await.expect("a task is deleted");
+        };
+        delete(*later, now + hour).await;
+        join_all(due.iter().map(|target| delete(*target, now))).await;
+        let purge = async |at| batches("", || sweep::purge(&db, at, BATCH)).await;
 
-        assert_eq!(purge(&db, now).await.expect("nothing to purge"), 0);
-        assert_eq!(purge(&db, now + hour).await.expect("a purge"), due.len() as u64);
+        assert_eq!(purge(now).await, 0);
+        assert_eq!(purge(now + hour).await, due.len() as u64);
 
         // Asked as of an earlier time, so that the answer tells what is stored.
-        assert!(store::get(&db, owner, now, due[0].id).await.is_err());
+        assert!(tasks::get(&db, owner, now, due[0].id).await.is_err());
         for left in [live, later] {
-            store::get(&db, owner, now, left.id).await.expect("not purged");
+            tasks::get(&db, owner, now, left.id).await.expect("not purged");
         }
         db.close().await;
     }

@@ -8,6 +8,8 @@ use uuid::Uuid;
 
 const MAX_TITLE_CHARS: usize = 200;
 const MAX_NOTES_CHARS: usize = 4000;
+const MAX_LABELS: usize = 20;
+const MAX_LABEL_CHARS: usize = 50;
 
 /// The bounds of `google.protobuf.Timestamp`: 0001-01-01T00:00:00Z and 9999-12-31T23:59:59Z.
 const MIN_SECONDS: i64 = -62_135_596_800;
@@ -61,16 +63,85 @@ impl TryFrom<String> for Notes {
     }
 }
 
+impl Title {
+    pub(crate) fn into_text(self) -> String {
+        self.0
+    }
+}
+
+impl Notes {
+    pub(crate) fn into_text(self) -> String {
+        self.0
+    }
+}
+
+/// Words to find a task by, in the order in which they were given.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Labels(Vec<String>);
+
+/// What separates labels where they are stored. No label holds it.
+const SEPARATOR: char = '\n';
+
+impl TryFrom<Vec<String>> for Labels {
+    type Error = Fault;
+
+    fn try_from(labels: Vec<String>) -> Result<Self, Fault> {
+        if labels.len() > MAX_LABELS {
+            return Err("must not be more than 20");
+        }
+        for (index, label) in labels.iter().enumerate() {
+            if label.chars().all(char::is_whitespace) {
+                return Err("must not be empty or white space only");
+            }
+            if longer_than(MAX_LABEL_CHARS, label) {
+                return Err("must not be longer than 50 characters each");
+            }
+            if label.contains(char::is_control) {
+                return Err("must not hold control characters");
+            }
+            if labels[..index].contains(label) {
+                return Err("must not hold one twice");
+            }
+        }
+        Ok(Self(labels))
+    }
+}
+
+impl Labels {
+    /// As they are stored: each with a separator before and behind it, so that one is found by its text.
+    pub(crate) fn stored(&self) -> String {
+        let Some(first) = self.0.first() else { return String::new() };
+        let rest = self.0[1..].iter().map(|label| format!("{label}{SEPARATOR}"));
+        format!("{SEPARATOR}{first}{SEPARATOR}{}", rest.collect::<String>())
+    }
+
+    /// Of what is stored.
+    pub(crate) fn of_stored(text: &str) -> Vec<String> {
+        text.split(SEPARATOR).filter(|label| !label.is_empty()).map(str::to_owned).collect()
+    }
+}
+
 fn longer_than(chars: usize, text: &str) -> bool {
     text.chars().nth(chars).is_some()
 }
 
-pub(super) fn id(text: &str) -> Result<Uuid, Fault> {
+pub(crate) fn id(text: &str) -> Result<Uuid, Fault> {
     id::parse(text).ok_or("must be a UUID such as 0198c0de-0000-7000-8000-000000000000")
 }
 
 pub(super) fn priority(number: i32) -> Result<Priority, Fault> {
     Priority::try_from(number).map_err(|_| "is not a known priority")
+}
+
+/// The name of a time zone as the IANA database spells it; empty if there is none.
+pub(super) fn time_zone(name: String) -> Result<String, Fault> {
+    let known = name.is_empty() || jiff::tz::db().get(&name).is_ok_and(|zone| zone.iana_name() == Some(&name));
+    if known { Ok(name) } else { Err("must be the name of a time zone such as Europe/Berlin") }
+}
+
+/// The id in a field that may be left empty.
+pub(crate) fn optional_id(text: &str) -> Result<Option<Uuid>, Fault> {
+    if text.is_empty() { Ok(None) } else { id(text).map(Some) }
 }
 
 /// A day in the form `YYYY-MM-DD`, from year 1 on; none if it is empty.

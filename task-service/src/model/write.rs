@@ -5,17 +5,64 @@ use service_kit::{
     clock::Timestamp,
     status::{Refusal, Violations},
 };
-use taskey_proto::task::v1::{CreateTaskRequest, Task, UpdateTaskRequest, task::Priority};
+use taskey_proto::task::v1::{
+    CreateTaskRequest, DeleteTaskRequest, MoveTaskRequest, Task, UpdateTaskRequest,
+    move_task_request::Position as PbPosition, task::Priority,
+};
+use uuid::Uuid;
 
 use super::{
     Revision, Target,
-    field::{self, Fault, Notes, Title},
+    field::{self, Fault, Labels, Notes, Title},
 };
 
-/// The fields that an update can change: all that the server does not set.
-const UPDATABLE: [&str; 5] = ["title", "notes", "priority", "due_date", "due_time"];
+/// The fields that an update can change: all that the server does not set, but for the place of the task.
+const UPDATABLE: [&str; 7] = ["title", "notes", "priority", "due_date", "due_time", "time_zone", "labels"];
 
 const MISSING: Fault = "must be given";
+
+/// Something to be done to tasks.
+#[derive(Debug)]
+pub(crate) enum Write {
+    Create(NewTask),
+    Update(TaskUpdate),
+    Delete { target: Target, allow_missing: bool },
+    Undelete(Target),
+    Complete(Target),
+    Reopen(Target),
+    Move(Move),
+}
+
+/// Collects the faults of one write among several, whose paths begin with `prefix`.
+pub(crate) struct Form<'a> {
+    pub(crate) violations: &'a mut Violations,
+    pub(crate) prefix: &'a str,
+}
+
+impl Form<'_> {
+    fn check<T, E: std::fmt::Display>(&mut self, path: &str, value: Result<T, E>) -> Option<T> {
+        self.violations.check(format!("{}{path}", self.prefix), value)
+    }
+
+    pub(crate) fn add(&mut self, path: &str, fault: &str) {
+        self.violations.add(format!("{}{path}", self.prefix), fault);
+    }
+
+    pub(crate) fn target(&mut self, path: &str, id: &str, etag: &str) -> Option<Target> {
+        let id = self.check(path, field::id(id))?;
+        Some(Target { id, revision: Revision::of_etag(etag) })
+    }
+}
+
+/// Parses one write of its own.
+///
+/// # Errors
+/// VALIDATION_FAILED with the fields at fault.
+pub(crate) fn parse(parse: impl FnOnce(&mut Form<'_>) -> Option<Write>) -> Result<Vec<Write>, Refusal> {
+    let mut violations = Violations::default();
+    let write = parse(&mut Form { violations: &mut violations, prefix: "" });
+    violations.finish(write.map(|write| vec![write]))
+}
 
 /// A task to be made.
 #[derive(Debug)]
@@ -26,28 +73,52 @@ pub(crate) struct NewTask {
     /// Never there together with a due time.
     pub(crate) due_date: Option<Date>,
     pub(crate) due_time: Option<Timestamp>,
+    pub(crate) time_zone: String,
+    pub(crate) labels: Labels,
+    pub(crate) list_id: Option<Uuid>,
+    pub(crate) parent_id: Option<Uuid>,
 }
 
-impl TryFrom<CreateTaskRequest> for NewTask {
-    type Error = Refusal;
+/// A new task. What the server sets is ignored (AIP-203).
+pub(crate) fn create(request: CreateTaskRequest, form: &mut Form<'_>) -> Option<Write> {
+    let task = form.check("task", request.task.ok_or(MISSING))?;
+    let title = form.check("task.title", Title::try_from(task.title));
+    let notes = form.check("task.notes", Notes::try_from(task.notes));
+    let priority = form.check("task.priority", field::priority(task.priority));
+    let due_date = form.check("task.due_date", field::due_date(&task.due_date));
+    let due_time = form.check("task.due_time", field::due_time(task.due_time));
+    let time_zone = form.check("task.time_zone", field::time_zone(task.time_zone));
+    let labels = form.check("task.labels", Labels::try_from(task.labels));
+    let list_id = form.check("task.list_id", field::optional_id(&task.list_id));
+    let parent_id = form.check("task.parent_id", field::optional_id(&task.parent_id));
+    let (due_date, due_time) = (due_date?, due_time?);
+    if due_date.is_some() && due_time.is_some() {
+        add_both_due(form);
+    }
+    Some(Write::Create(NewTask {
+        title: title?,
+        notes: notes?,
+        priority: priority?,
+        due_date,
+        due_time,
+        time_zone: time_zone?,
+        labels: labels?,
+        list_id: list_id?,
+        parent_id: parent_id?,
+    }))
+}
 
-    /// What the server sets is ignored (AIP-203).
-    fn try_from(request: CreateTaskRequest) -> Result<Self, Refusal> {
-        let mut violations = Violations::default();
-        let task = violations.check("task", request.task.ok_or(MISSING));
-        let parsed = task.and_then(|task| {
-            let title = violations.check("task.title", Title::try_from(task.title));
-            let notes = violations.check("task.notes", Notes::try_from(task.notes));
-            let priority = violations.check("task.priority", field::priority(task.priority));
-            let due_date = violations.check("task.due_date", field::due_date(&task.due_date));
-            let due_time = violations.check("task.due_time", field::due_time(task.due_time));
-            let (due_date, due_time) = (due_date?, due_time?);
-            if due_date.is_some() && due_time.is_some() {
-                add_both_due(&mut violations);
-            }
-            Some(Self { title: title?, notes: notes?, priority: priority?, due_date, due_time })
-        });
-        violations.finish(parsed)
+/// What becomes of a field that may be empty.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Change<T> {
+    Keep,
+    Clear,
+    Set(T),
+}
+
+impl<T> Change<T> {
+    fn to(value: Option<T>) -> Self {
+        value.map_or(Self::Clear, Self::Set)
     }
 }
 
@@ -61,29 +132,8 @@ pub(crate) struct TaskUpdate {
     /// Never set together with a due time: to set one is to clear the other.
     pub(crate) due_date: Change<Date>,
     pub(crate) due_time: Change<Timestamp>,
-}
-
-/// What an update does to a field that a task may lack.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Change<T> {
-    /// Leaves it as it is.
-    Keep,
-    /// Sets it, or clears it.
-    To(Option<T>),
-}
-
-impl<T> Change<T> {
-    pub(crate) fn is_made(&self) -> bool {
-        matches!(self, Self::To(_))
-    }
-
-    /// What the field is set to, if it is.
-    pub(crate) fn value(self) -> Option<T> {
-        match self {
-            Self::Keep => None,
-            Self::To(value) => value,
-        }
-    }
+    pub(crate) time_zone: Option<String>,
+    pub(crate) labels: Option<Labels>,
 }
 
 impl TaskUpdate {
@@ -92,48 +142,41 @@ impl TaskUpdate {
         self.title.is_some()
             || self.notes.is_some()
             || self.priority.is_some()
-            || self.due_date.is_made()
-            || self.due_time.is_made()
+            || !matches!((self.due_date, self.due_time), (Change::Keep, Change::Keep))
+            || self.time_zone.is_some()
+            || self.labels.is_some()
     }
 }
 
-impl TryFrom<UpdateTaskRequest> for TaskUpdate {
-    type Error = Refusal;
+/// An update. Fields that the mask does not name are not looked at.
+pub(crate) fn update(request: UpdateTaskRequest, form: &mut Form<'_>) -> Option<Write> {
+    let task = form.check("task", request.task.ok_or(MISSING))?;
+    let paths = request.update_mask.unwrap_or_default().paths;
+    let fields = form.check("update_mask", updated_fields(&paths, &task)).unwrap_or_default();
+    let target = form.target("task.id", &task.id, &task.etag);
 
-    /// Fields that the mask does not name are not looked at.
-    fn try_from(request: UpdateTaskRequest) -> Result<Self, Refusal> {
-        let mut violations = Violations::default();
-        let task = violations.check("task", request.task.ok_or(MISSING));
-        let parsed = task.and_then(|task| {
-            let paths = request.update_mask.unwrap_or_default().paths;
-            let fields = violations.check("update_mask", updated_fields(&paths, &task)).unwrap_or_default();
-            let id = violations.check("task.id", field::id(&task.id));
-            let revision = Revision::of_etag(&task.etag);
-
-            let is_updated = |field| fields.contains(&field);
-            let title = is_updated("title").then(|| violations.check("task.title", Title::try_from(task.title)));
-            let notes = is_updated("notes").then(|| violations.check("task.notes", Notes::try_from(task.notes)));
-            let priority =
-                is_updated("priority").then(|| violations.check("task.priority", field::priority(task.priority)));
-            let due_date =
-                is_updated("due_date").then(|| violations.check("task.due_date", field::due_date(&task.due_date)));
-            let due_time =
-                is_updated("due_time").then(|| violations.check("task.due_time", field::due_time(task.due_time)));
-            let due_date = due_date.flatten().map_or(Change::Keep, Change::To);
-            let due_time = due_time.flatten().map_or(Change::Keep, Change::To);
-            let (due_date, due_time) = one_due(&mut violations, due_date, due_time);
-            // What is at fault is left out here; then there is a violation, and the update does not come about.
-            Some(Self {
-                target: Target { id: id?, revision },
-                title: title.flatten(),
-                notes: notes.flatten(),
-                priority: priority.flatten(),
-                due_date,
-                due_time,
-            })
-        });
-        violations.finish(parsed)
-    }
+    let is_updated = |field| fields.contains(&field);
+    let title = is_updated("title").then(|| form.check("task.title", Title::try_from(task.title)));
+    let notes = is_updated("notes").then(|| form.check("task.notes", Notes::try_from(task.notes)));
+    let priority = is_updated("priority").then(|| form.check("task.priority", field::priority(task.priority)));
+    let due_date = is_updated("due_date").then(|| form.check("task.due_date", field::due_date(&task.due_date)));
+    let due_time = is_updated("due_time").then(|| form.check("task.due_time", field::due_time(task.due_time)));
+    let due_date = due_date.flatten().map_or(Change::Keep, Change::to);
+    let due_time = due_time.flatten().map_or(Change::Keep, Change::to);
+    let time_zone = is_updated("time_zone").then(|| form.check("task.time_zone", field::time_zone(task.time_zone)));
+    let labels = is_updated("labels").then(|| form.check("task.labels", Labels::try_from(task.labels)));
+    let (due_date, due_time) = one_due(form, due_date, due_time);
+    // What is at fault is left out here; then there is a violation, and the update does not come about.
+    Some(Write::Update(TaskUpdate {
+        target: target?,
+        title: title.flatten(),
+        notes: notes.flatten(),
+        priority: priority.flatten(),
+        due_date,
+        due_time,
+        time_zone: time_zone.flatten(),
+        labels: labels.flatten(),
+    }))
 }
 
 /// The fields that an update changes: those that the mask names or, without a mask, those that are set (AIP-134).
@@ -145,6 +188,8 @@ fn updated_fields(paths: &[String], task: &Task) -> Result<Vec<&'static str>, St
             task.priority != 0,
             !task.due_date.is_empty(),
             task.due_time.is_some(),
+            !task.time_zone.is_empty(),
+            !task.labels.is_empty(),
         ];
         return Ok(UPDATABLE.into_iter().zip(set).filter_map(|(field, is_set)| is_set.then_some(field)).collect());
     }
@@ -165,21 +210,66 @@ fn updated_fields(paths: &[String], task: &Task) -> Result<Vec<&'static str>, St
 }
 
 /// Setting one of due date and due time clears the other; both at once cannot be set.
-fn one_due(
-    violations: &mut Violations,
-    date: Change<Date>,
-    time: Change<Timestamp>,
-) -> (Change<Date>, Change<Timestamp>) {
+fn one_due(form: &mut Form<'_>, date: Change<Date>, time: Change<Timestamp>) -> (Change<Date>, Change<Timestamp>) {
     match (date, time) {
-        (Change::To(Some(_)), Change::To(Some(_))) => add_both_due(violations),
-        (Change::To(Some(_)), _) => return (date, Change::To(None)),
-        (_, Change::To(Some(_))) => return (Change::To(None), time),
+        (Change::Set(_), Change::Set(_)) => add_both_due(form),
+        (Change::Set(_), _) => return (date, Change::Clear),
+        (_, Change::Set(_)) => return (Change::Clear, time),
         _ => {}
     }
     (date, time)
 }
 
-fn add_both_due(violations: &mut Violations) {
-    violations.add("task.due_date", "must not be given together with a due time");
-    violations.add("task.due_time", "must not be given together with a due date");
+fn add_both_due(form: &mut Form<'_>) {
+    form.add("task.due_date", "must not be given together with a due time");
+    form.add("task.due_time", "must not be given together with a due date");
+}
+
+/// A deletion.
+pub(crate) fn delete(request: &DeleteTaskRequest, form: &mut Form<'_>) -> Option<Write> {
+    let target = form.target("id", &request.id, &request.etag)?;
+    Some(Write::Delete { target, allow_missing: request.allow_missing })
+}
+
+/// Another place for a task.
+#[derive(Debug)]
+pub(crate) struct Move {
+    pub(crate) target: Target,
+    pub(crate) list_id: Option<Uuid>,
+    pub(crate) parent_id: Option<Uuid>,
+    pub(crate) position: Position,
+}
+
+/// Where among its siblings a task goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Position {
+    First,
+    Last,
+    Before(Uuid),
+    After(Uuid),
+}
+
+impl Position {
+    /// The sibling that it names, and in which field.
+    pub(crate) fn anchor(self) -> Option<(Uuid, &'static str)> {
+        match self {
+            Self::First | Self::Last => None,
+            Self::Before(id) => Some((id, "before_id")),
+            Self::After(id) => Some((id, "after_id")),
+        }
+    }
+}
+
+/// A move.
+pub(crate) fn move_task(request: &MoveTaskRequest, form: &mut Form<'_>) -> Option<Write> {
+    let target = form.target("id", &request.id, &request.etag);
+    let list_id = form.check("list_id", field::optional_id(&request.list_id));
+    let parent_id = form.check("parent_id", field::optional_id(&request.parent_id));
+    let position = match &request.position {
+        Some(PbPosition::BeforeId(id)) => form.check("before_id", field::id(id)).map(Position::Before),
+        Some(PbPosition::AfterId(id)) => form.check("after_id", field::id(id)).map(Position::After),
+        Some(PbPosition::First(true)) => Some(Position::First),
+        Some(PbPosition::First(false) | PbPosition::Last(_)) | None => Some(Position::Last),
+    };
+    Some(Write::Move(Move { target: target?, list_id: list_id?, parent_id: parent_id?, position: position? }))
 }

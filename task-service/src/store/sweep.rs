@@ -1,14 +1,19 @@
 //! What concerns many rows at once, of whichever owner: the purge, and the removal of what deleted accounts owned.
 
+use std::collections::BTreeMap;
+
 use service_kit::{
     clock::Timestamp,
     db::{self, Db},
     db_read, db_transaction,
 };
-use sqlx::{QueryBuilder, query, query_scalar};
+use sqlx::{QueryBuilder, query, query_as, query_scalar};
 use uuid::Uuid;
 
-use crate::removal::STAYS_LISTED;
+use crate::{
+    model::{due::due_at, filter::searched},
+    removal::STAYS_LISTED,
+};
 
 /// A table that goes with its owner: what deletes a batch of it.
 #[derive(Clone, Copy)]
@@ -28,7 +33,11 @@ macro_rules! owned {
 }
 
 /// Everything that goes with its owner.
-pub(crate) const OWNED: [Owned; 1] = [owned!("tasks")];
+pub(crate) const OWNED: [Owned; 5] =
+    [owned!("tasks"), owned!("task_lists"), owned!("removed_tasks"), owned!("requests"), OWNERS];
+
+/// The counter goes last: nothing else is made without one.
+const OWNERS: Owned = Owned("delete from owners where owner_id = $1 and $2 > 0");
 
 /// Two writes of many rows would lock some of the same in different orders, and end in a deadlock; and one that finds
 /// rows gone would take its batch for the last, since it is not full. The number has no meaning.
@@ -61,15 +70,116 @@ macro_rules! with_owners {
     }};
 }
 
-/// Deletes at most `limit` tasks for good whose purge time has come, and says how many.
+/// Deletes at most `limit` tasks for good whose purge time has come, and says how many. Those who follow the changes of
+/// their owners learn of it: it is an act of each of them, whose row keeps all other acts waiting.
 ///
 /// # Errors
 /// Those of the database.
 pub(crate) async fn purge(db: &Db, now: Timestamp, limit: i64) -> Result<u64, db::Error> {
-    const DELETE: &str = "delete from tasks where (owner_id, id) in
-        (select owner_id, id from tasks where purge_time <= $1 order by purge_time limit $2)";
+    const DUE: &str = "
+        select owner_id, id from tasks where purge_time <= $1 order by purge_time, owner_id, id limit $2";
+    const ACT: &str = "update owners set last_change = last_change + 1 where owner_id in (";
+    const REMEMBER: &str = "
+        insert into removed_tasks (owner_id, id, change, remove_time)
+        select task.owner_id, task.id, owner.last_change, ";
+    const OF: &str = " from tasks task join owners owner on owner.owner_id = task.owner_id where task.purge_time <= ";
+    const AGAIN: &str = " on conflict (owner_id, id) do update
+        set change = excluded.change, remove_time = excluded.remove_time";
     one_at_a_time!(db, |connection| {
-        query(DELETE).bind(now).bind(limit).execute(connection).await.map(|done| done.rows_affected())
+        let due: Vec<(Uuid, Uuid)> = query_as(DUE).bind(now).bind(limit).fetch_all(&mut *connection).await?;
+        if due.is_empty() {
+            return Ok(0);
+        }
+        let mut owners: Vec<Uuid> = due.iter().map(|(owner, _)| *owner).collect();
+        owners.dedup();
+        with_owners!(ACT, owners, ")").build().persistent(false).execute(&mut *connection).await?;
+        // One that was undeleted meanwhile is not due any more.
+        let mut remember = QueryBuilder::new(REMEMBER);
+        remember.push_bind(now).push(OF).push_bind(now).push(" and (task.owner_id, task.id) in ");
+        remember.push_tuples(&due, |mut pair, (owner, id)| {
+            pair.push_bind(*owner).push_bind(*id);
+        });
+        remember.push(AGAIN).build().persistent(false).execute(&mut *connection).await?;
+        let mut delete = QueryBuilder::new("delete from tasks where purge_time <= ");
+        delete.push_bind(now).push(" and (owner_id, id) in ");
+        delete.push_tuples(&due, |mut pair, (owner, id)| {
+            pair.push_bind(*owner).push_bind(*id);
+        });
+        delete.build().persistent(false).execute(&mut *connection).await.map(|done| done.rows_affected())
+    })
+}
+
+/// Forgets at most `limit` tasks that were removed before an instant: older sync tokens than the acts that removed them
+/// are then no longer good. Says how many.
+///
+/// # Errors
+/// Those of the database.
+pub(crate) async fn forget_removed(db: &Db, before: Timestamp, limit: i64) -> Result<u64, db::Error> {
+    const OLD: &str = "
+        select owner_id, id, change from removed_tasks where remove_time < $1 order by remove_time, owner_id, id limit $2";
+    const FORGOTTEN: &str = "update owners set forgotten = $2 where owner_id = $1 and forgotten < $2";
+    one_at_a_time!(db, |connection| {
+        let old: Vec<(Uuid, Uuid, i64)> = query_as(OLD).bind(before).bind(limit).fetch_all(&mut *connection).await?;
+        let mut forgotten = BTreeMap::new();
+        for (owner, _, change) in &old {
+            let last: &mut i64 = forgotten.entry(*owner).or_default();
+            *last = (*last).max(*change);
+        }
+        for (owner, change) in &forgotten {
+            query(FORGOTTEN).bind(*owner).bind(*change).execute(&mut *connection).await?;
+        }
+        if !old.is_empty() {
+            let mut delete = QueryBuilder::new("delete from removed_tasks where (owner_id, id) in ");
+            delete.push_tuples(&old, |mut pair, (owner, id, _)| {
+                pair.push_bind(*owner).push_bind(*id);
+            });
+            delete.build().persistent(false).execute(&mut *connection).await?;
+        }
+        Ok(old.len() as u64)
+    })
+}
+
+/// Forgets at most `limit` answers to requests that can no longer come again, and says how many.
+///
+/// # Errors
+/// Those of the database.
+pub(crate) async fn forget_requests(db: &Db, before: Timestamp, limit: i64) -> Result<u64, db::Error> {
+    const DELETE: &str = "delete from requests where (owner_id, id) in
+        (select owner_id, id from requests where create_time <= $1 order by create_time limit $2)";
+    one_at_a_time!(db, |connection| {
+        query(DELETE).bind(before).bind(limit).execute(connection).await.map(|done| done.rows_affected())
+    })
+}
+
+/// A task from before there was a search.
+#[derive(sqlx::FromRow)]
+struct Unsearched {
+    owner_id: Uuid,
+    id: Uuid,
+    title: String,
+    notes: String,
+    due_date: Option<String>,
+    due_time: Option<Timestamp>,
+}
+
+/// Makes up what at most `limit` tasks lack that are from before it was kept: when they are due, and how they are
+/// searched. Says how many.
+///
+/// # Errors
+/// Those of the database.
+pub(crate) async fn make_up(db: &Db, limit: i64) -> Result<u64, db::Error> {
+    const OLD: &str = "
+        select owner_id, id, title, notes, due_date, due_time from tasks where search = '' order by owner_id, id limit $1";
+    const UPDATE: &str = "
+        update tasks set search = $3, due_at = $4 where owner_id = $1 and id = $2 and search = ''";
+    one_at_a_time!(db, |connection| {
+        let old: Vec<Unsearched> = query_as(OLD).bind(limit).fetch_all(&mut *connection).await?;
+        for task in &old {
+            let update = query(UPDATE).bind(task.owner_id).bind(task.id).bind(searched(&task.title, &task.notes));
+            let update = update.bind(due_at(task.due_date.as_deref(), task.due_time, ""));
+            update.execute(&mut *connection).await?;
+        }
+        Ok(old.len() as u64)
     })
 }
 

@@ -3,18 +3,35 @@
 use std::time::Duration;
 
 use futures::future::join_all;
-use service_kit::{clock::Clock, config::PoolArgs, db::Db, on_each_database, status::Refusal, testing::TestDatabase};
+use service_kit::{
+    clock::{Clock, Timestamp},
+    config::PoolArgs,
+    db::Db,
+    on_each_database,
+    status::Refusal,
+    testing::TestDatabase,
+};
 use taskey_proto::{
     errors::v1::ErrorReason,
     task::v1::{CreateTaskRequest, Task},
 };
 use uuid::Uuid;
 
-use super::{create, get, page_token_key};
+use super::{
+    acts::{self, Act, Answer},
+    page_token_key,
+    tasks::get,
+};
 use crate::{
     MIGRATIONS,
-    model::{NewTask, TaskRow},
+    model::{
+        TaskRow,
+        request::Mode,
+        write::{self, Form, Write},
+    },
 };
+
+mod statements;
 
 on_each_database!(a_write_that_violates_a_constraint_fails_alone, replicas_share_the_key_of_the_page_tokens);
 
@@ -24,11 +41,41 @@ pub(crate) async fn open(database: &TestDatabase) -> Db {
     Db::open(&database.parsed_url(), "task", &MIGRATIONS, &args).await.expect("a test database opens")
 }
 
+/// Something that an owner does at an instant; what is deleted is gone an hour later.
+fn act(owner: Uuid, now: Timestamp, writes: Vec<Write>, new_ids: Vec<Uuid>) -> Act {
+    Act {
+        owner,
+        now,
+        purge_time: now + Duration::from_secs(3600),
+        max_tasks: 10_000,
+        mode: Mode { request: None, validate_only: false },
+        writes,
+        prefixes: Vec::new(),
+        new_ids,
+        encode: Box::new(|_| Vec::new()),
+    }
+}
+
+/// Does a write at an instant.
+pub(crate) async fn perform_at(
+    db: &Db,
+    owner: Uuid,
+    now: Timestamp,
+    write: Write,
+    new_id: Uuid,
+) -> Result<TaskRow, Refusal> {
+    match acts::perform(db, act(owner, now, vec![write], vec![new_id])).await? {
+        Answer::Done(mut rows) => Ok(rows.remove(0).expect("there is a task")),
+        Answer::Replayed(_) => unreachable!("it has no id"),
+    }
+}
+
 /// Makes a task with a given id.
 pub(crate) async fn create_with_id(db: &Db, owner: Uuid, id: Uuid) -> Result<TaskRow, Refusal> {
     let task = Task { title: id.to_string(), ..Task::default() };
-    let task = NewTask::try_from(CreateTaskRequest { task: Some(task) }).expect("the task is good");
-    create(db, owner, Clock::system().now(), id, task).await
+    let request = CreateTaskRequest { task: Some(task), ..CreateTaskRequest::default() };
+    let mut writes = write::parse(|form: &mut Form<'_>| write::create(request, form)).expect("the task is good");
+    perform_at(db, owner, Clock::system().now(), writes.remove(0), id).await
 }
 
 async fn a_write_that_violates_a_constraint_fails_alone(database: TestDatabase) {

@@ -41,6 +41,9 @@ async fn a_created_task_is_answered_whole(database: TestDatabase) {
         create_time: now,
         update_time: now,
         etag: "\"1\"".to_owned(),
+        // The default list has the id of its owner.
+        list_id: ann.id.to_string(),
+        rank: made.rank.clone(),
         ..sent
     };
     assert_eq!(made, expected);
@@ -62,11 +65,13 @@ async fn what_the_server_sets_is_ignored(database: TestDatabase) {
         delete_time: absurd,
         purge_time: absurd,
         etag: "\"77\"".to_owned(),
+        rank: "5".to_owned(),
         ..titled("Buy milk")
     };
     let made = ann.create(sent).await.expect("a task is made");
     let plain = ann.make("Buy milk").await;
-    assert_eq!(Task { id: plain.id.clone(), ..made }, plain);
+    assert!(made.rank < plain.rank, "{} {}", made.rank, plain.rank);
+    assert_eq!(Task { id: plain.id.clone(), rank: plain.rank.clone(), ..made }, plain);
 }
 
 async fn text_comes_back_byte_for_byte(database: TestDatabase) {
@@ -153,7 +158,8 @@ async fn all_faults_of_a_request_are_told_at_once(database: TestDatabase) {
 
 async fn a_request_without_a_task_is_refused(database: TestDatabase) {
     let service = Service::start(&database).await;
-    let outcome = service.user().client.create_task(CreateTaskRequest { task: None }).await;
+    let outcome =
+        service.user().client.create_task(CreateTaskRequest { task: None, ..CreateTaskRequest::default() }).await;
     assert_refused!(outcome, InvalidArgument, "VALIDATION_FAILED", "task");
 }
 

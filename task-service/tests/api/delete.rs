@@ -6,7 +6,7 @@ use service_kit::{
     assert_refused,
     config::PoolArgs,
     db::{DatabaseUrl, Db},
-    db_read, on_each_database,
+    db_read, db_write, on_each_database,
     testing::TestDatabase,
 };
 use sqlx::migrate::Migrator;
@@ -31,7 +31,7 @@ on_each_database!(
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
 fn maybe(id: &str, etag: &str) -> DeleteTaskRequest {
-    DeleteTaskRequest { id: id.to_owned(), etag: etag.to_owned(), allow_missing: true }
+    DeleteTaskRequest { id: id.to_owned(), etag: etag.to_owned(), allow_missing: true, ..DeleteTaskRequest::default() }
 }
 
 async fn a_deleted_task_stays_readable_and_leaves_the_list(database: TestDatabase) {
@@ -170,7 +170,7 @@ async fn a_service_purges_when_it_starts(database: TestDatabase) {
 }
 
 /// The database beside the service.
-async fn open(url: &DatabaseUrl) -> Db {
+pub(crate) async fn open(url: &DatabaseUrl) -> Db {
     static MIGRATIONS: Migrator = sqlx::migrate!();
     let args = PoolArgs { database_connections: 1, database_timeout: PATIENCE };
     Db::open(url, "task", &MIGRATIONS, &args).await.expect("the database opens")
@@ -179,4 +179,10 @@ async fn open(url: &DatabaseUrl) -> Db {
 async fn count_tasks(db: &Db) -> i64 {
     let count = db_read!(db, |connection| sqlx::query_scalar("select count(*) from tasks").fetch_one(connection).await);
     count.expect("tasks can be counted")
+}
+
+/// Does what no call could.
+pub(crate) async fn execute(db: &Db, sql: &'static str) {
+    let done = db_write!(db, |connection| sqlx::query(sql).execute(connection).await.map(|_| ()));
+    done.expect("the statement is good");
 }

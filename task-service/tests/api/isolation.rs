@@ -26,13 +26,39 @@ async fn touch(user: &User, id: &str, etag: &str) -> Vec<Result<Task, Status>> {
     let (id, etag) = (id.to_owned(), etag.to_owned());
     let mut client = user.client.clone();
     let task = Task { id: id.clone(), etag: etag.clone(), ..titled("Mine now") };
-    let delete = |allow_missing| named(DeleteTaskRequest { id: id.clone(), etag: etag.clone(), allow_missing });
+    let delete = |allow_missing| {
+        named(DeleteTaskRequest { id: id.clone(), etag: etag.clone(), allow_missing, ..DeleteTaskRequest::default() })
+    };
     let answers = [
         client.get_task(named(GetTaskRequest { id: id.clone() })).await,
-        client.update_task(named(UpdateTaskRequest { task: Some(task), update_mask: None })).await,
-        client.complete_task(named(CompleteTaskRequest { id: id.clone(), etag: etag.clone() })).await,
-        client.reopen_task(named(ReopenTaskRequest { id: id.clone(), etag: etag.clone() })).await,
-        client.undelete_task(named(UndeleteTaskRequest { id: id.clone(), etag: etag.clone() })).await,
+        client
+            .update_task(named(UpdateTaskRequest {
+                task: Some(task),
+                update_mask: None,
+                ..UpdateTaskRequest::default()
+            }))
+            .await,
+        client
+            .complete_task(named(CompleteTaskRequest {
+                id: id.clone(),
+                etag: etag.clone(),
+                ..CompleteTaskRequest::default()
+            }))
+            .await,
+        client
+            .reopen_task(named(ReopenTaskRequest {
+                id: id.clone(),
+                etag: etag.clone(),
+                ..ReopenTaskRequest::default()
+            }))
+            .await,
+        client
+            .undelete_task(named(UndeleteTaskRequest {
+                id: id.clone(),
+                etag: etag.clone(),
+                ..UndeleteTaskRequest::default()
+            }))
+            .await,
         client.delete_task(delete(false)).await,
         client.delete_task(delete(true)).await,
     ];

@@ -24,7 +24,12 @@ on_each_database!(
 
 /// The request of a page.
 fn page(page_size: i32, page_token: &str) -> ListTasksRequest {
-    ListTasksRequest { page_size, page_token: page_token.to_owned(), show_deleted: false }
+    ListTasksRequest {
+        page_size,
+        page_token: page_token.to_owned(),
+        show_deleted: false,
+        ..ListTasksRequest::default()
+    }
 }
 
 /// Makes tasks, and answers their ids as a list has them.

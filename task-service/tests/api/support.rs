@@ -13,7 +13,8 @@ use service_kit::{
 use task_service::config::Config;
 use taskey_proto::task::v1::{
     CompleteTaskRequest, CreateTaskRequest, DeleteTaskRequest, GetTaskRequest, ListTasksRequest, ListTasksResponse,
-    ReopenTaskRequest, Task, UndeleteTaskRequest, UpdateTaskRequest, task_service_client::TaskServiceClient,
+    ReopenTaskRequest, Task, UndeleteTaskRequest, UpdateTaskRequest, task_list_service_client::TaskListServiceClient,
+    task_service_client::TaskServiceClient,
 };
 use tokio::{net::TcpListener, task::JoinHandle, time::timeout};
 use tokio_util::sync::CancellationToken;
@@ -70,6 +71,14 @@ impl Service {
         service
     }
 
+    /// One more replica, with the same clock. It purges when it starts.
+    pub(crate) async fn beside(&self, database: &TestDatabase, flags: &[&str]) -> Self {
+        let time = (self.clock.clone(), self.hands.clone());
+        let replica = Self::launch(database, flags, time, true).await;
+        replica.until(ServingStatus::Serving).await;
+        replica
+    }
+
     /// A service whose feed says nothing yet.
     pub(crate) async fn start_cold(database: &TestDatabase) -> Self {
         Self::launch(database, &["--revocation-max-staleness", "0s"], clock(), false).await
@@ -83,7 +92,9 @@ impl Service {
         let (auth_url, key_file) = (format!("http://{}", feed.address), key_file.display().to_string());
         let usual =
             ["task-service", "--database-url", database.url(), "--key-file", &key_file, "--auth-url", &auth_url];
-        let config = Cli::parse_from(usual.iter().chain(flags)).config;
+        // The clock stands still, so nobody would ever be let in again.
+        let rate_limits = if flags.contains(&"--rate-limits") { &[][..] } else { &["--rate-limits", "off"] };
+        let config = Cli::parse_from(usual.iter().chain(rate_limits).chain(flags)).config;
 
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("there is a free port");
         let address = listener.local_addr().expect("the listener has an address");
@@ -116,10 +127,12 @@ impl Service {
         self.session(self.clock.new_id(), self.clock.new_id())
     }
 
-    fn session(&self, user_id: Uuid, session_id: Uuid) -> User {
+    /// A user in a session.
+    pub(crate) fn session(&self, user_id: Uuid, session_id: Uuid) -> User {
         let bearer = Bearer { keys: Arc::clone(&self.keys), clock: self.clock.clone(), user_id, session_id };
         let client = TaskServiceClient::with_interceptor(self.channel.clone(), bearer.clone());
-        User { id: user_id, session_id, bearer, client }
+        let lists = TaskListServiceClient::with_interceptor(self.channel.clone(), bearer.clone());
+        User { id: user_id, session_id, bearer, client, lists }
     }
 }
 
@@ -173,6 +186,7 @@ pub(crate) struct User {
     pub(crate) session_id: Uuid,
     bearer: Bearer,
     pub(crate) client: TaskServiceClient<InterceptedService<Channel, Bearer>>,
+    pub(crate) lists: TaskListServiceClient<InterceptedService<Channel, Bearer>>,
 }
 
 type Answer<T> = Result<T, Status>;
@@ -181,6 +195,16 @@ impl User {
     /// The same user at another replica.
     pub(crate) fn at(&self, service: &Service) -> Self {
         service.session(self.id, self.session_id)
+    }
+
+    /// The same user on another connection.
+    pub(crate) fn by(&self, channel: Channel) -> Self {
+        let client = TaskServiceClient::with_interceptor(channel, self.bearer.clone());
+        Self { client, ..self.clone() }
+    }
+
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.bearer.clock
     }
 
     /// The `authorization` header of a call.
@@ -194,7 +218,7 @@ impl User {
     }
 
     pub(crate) async fn create(&self, task: Task) -> Answer<Task> {
-        let request = CreateTaskRequest { task: Some(task) };
+        let request = CreateTaskRequest { task: Some(task), ..CreateTaskRequest::default() };
         Ok(self.client.clone().create_task(request).await?.into_inner())
     }
 
@@ -209,7 +233,8 @@ impl User {
     /// The ids of all tasks, page by page.
     pub(crate) async fn list_all(&self, page_size: i32, show_deleted: bool) -> Vec<String> {
         let mut ids = Vec::new();
-        let mut request = ListTasksRequest { page_size, show_deleted, page_token: String::new() };
+        let mut request =
+            ListTasksRequest { page_size, show_deleted, page_token: String::new(), ..ListTasksRequest::default() };
         loop {
             let page = self.list(request.clone()).await.expect("a page");
             ids.extend(page.tasks.into_iter().map(|task| task.id));
@@ -224,12 +249,18 @@ impl User {
     pub(crate) async fn update(&self, task: Task, mask: &[&str]) -> Answer<Task> {
         let paths = mask.iter().map(|path| (*path).to_owned()).collect();
         let update_mask = (!mask.is_empty()).then_some(prost_types::FieldMask { paths });
-        let request = UpdateTaskRequest { task: Some(task), update_mask };
+        let request = UpdateTaskRequest { task: Some(task), update_mask, ..UpdateTaskRequest::default() };
         Ok(self.client.clone().update_task(request).await?.into_inner())
     }
 
     pub(crate) async fn delete(&self, id: &str, etag: &str) -> Answer<Task> {
-        self.delete_with(DeleteTaskRequest { id: id.to_owned(), etag: etag.to_owned(), allow_missing: false }).await
+        self.delete_with(DeleteTaskRequest {
+            id: id.to_owned(),
+            etag: etag.to_owned(),
+            allow_missing: false,
+            ..DeleteTaskRequest::default()
+        })
+        .await
     }
 
     pub(crate) async fn delete_with(&self, request: DeleteTaskRequest) -> Answer<Task> {
@@ -237,17 +268,19 @@ impl User {
     }
 
     pub(crate) async fn undelete(&self, id: &str, etag: &str) -> Answer<Task> {
-        let request = UndeleteTaskRequest { id: id.to_owned(), etag: etag.to_owned() };
+        let request =
+            UndeleteTaskRequest { id: id.to_owned(), etag: etag.to_owned(), ..UndeleteTaskRequest::default() };
         Ok(self.client.clone().undelete_task(request).await?.into_inner())
     }
 
     pub(crate) async fn complete(&self, id: &str, etag: &str) -> Answer<Task> {
-        let request = CompleteTaskRequest { id: id.to_owned(), etag: etag.to_owned() };
+        let request =
+            CompleteTaskRequest { id: id.to_owned(), etag: etag.to_owned(), ..CompleteTaskRequest::default() };
         Ok(self.client.clone().complete_task(request).await?.into_inner())
     }
 
     pub(crate) async fn reopen(&self, id: &str, etag: &str) -> Answer<Task> {
-        let request = ReopenTaskRequest { id: id.to_owned(), etag: etag.to_owned() };
+        let request = ReopenTaskRequest { id: id.to_owned(), etag: etag.to_owned(), ..ReopenTaskRequest::default() };
         Ok(self.client.clone().reopen_task(request).await?.into_inner())
     }
 }

@@ -9,8 +9,11 @@ use prost_types::FileDescriptorSet;
 use serde_json::{Value, json};
 use service_kit::{assert_refused, on_each_database, testing::TestDatabase};
 use taskey_proto::task::v1::{
-    CompleteTaskRequest, CreateTaskRequest, DeleteTaskRequest, GetTaskRequest, ListTasksRequest, ReopenTaskRequest,
-    UndeleteTaskRequest, UpdateTaskRequest, task_service_client::TaskServiceClient,
+    BatchWriteTasksRequest, CompleteTaskRequest, CreateTaskListRequest, CreateTaskRequest, DeleteTaskListRequest,
+    DeleteTaskRequest, GetTaskListRequest, GetTaskRequest, ListTaskChangesRequest, ListTaskListsRequest,
+    ListTasksRequest, MoveTaskRequest, ReopenTaskRequest, UndeleteTaskRequest, UpdateTaskListRequest,
+    UpdateTaskRequest, WatchTasksRequest, task_list_service_client::TaskListServiceClient,
+    task_service_client::TaskServiceClient,
 };
 use tokio::time::{Instant, timeout};
 use tonic::{Request, Status, transport::Channel};
@@ -35,12 +38,21 @@ pub(crate) async fn call_every_rpc(channel: &Channel, headers: &[&str]) -> Vec<(
         request
     }
     macro_rules! call {
-        ($($name:literal: $rpc:ident($request:ident)),* $(,)?) => {{
-            let mut client = TaskServiceClient::new(channel.clone());
+        ($client:ident, $($name:literal: $rpc:ident($request:ident)),* $(,)?) => {{
+            let mut client = $client::new(channel.clone());
             vec![$(($name, client.$rpc(with($request::default(), headers)).await.map(drop))),*]
         }};
     }
-    call!(
+    let lists = call!(
+        TaskListServiceClient,
+        "CreateTaskList": create_task_list(CreateTaskListRequest),
+        "GetTaskList": get_task_list(GetTaskListRequest),
+        "ListTaskLists": list_task_lists(ListTaskListsRequest),
+        "UpdateTaskList": update_task_list(UpdateTaskListRequest),
+        "DeleteTaskList": delete_task_list(DeleteTaskListRequest),
+    );
+    let tasks = call!(
+        TaskServiceClient,
         "CreateTask": create_task(CreateTaskRequest),
         "GetTask": get_task(GetTaskRequest),
         "ListTasks": list_tasks(ListTasksRequest),
@@ -49,7 +61,12 @@ pub(crate) async fn call_every_rpc(channel: &Channel, headers: &[&str]) -> Vec<(
         "UndeleteTask": undelete_task(UndeleteTaskRequest),
         "CompleteTask": complete_task(CompleteTaskRequest),
         "ReopenTask": reopen_task(ReopenTaskRequest),
-    )
+        "MoveTask": move_task(MoveTaskRequest),
+        "BatchWriteTasks": batch_write_tasks(BatchWriteTasksRequest),
+        "ListTaskChanges": list_task_changes(ListTaskChangesRequest),
+        "WatchTasks": watch_tasks(WatchTasksRequest),
+    );
+    [lists, tasks].concat()
 }
 
 /// Makes tokens with any header and any claims.
@@ -194,12 +211,17 @@ async fn tokens_that_are_not_ours_are_refused_on_every_rpc(database: TestDatabas
     }
     // What all of them deviate from is good.
     for (rpc, outcome) in call_every_rpc(&service.channel, &[&good]).await {
-        if rpc == "ListTasks" {
-            outcome.expect("an empty list");
-        } else {
-            let field = if ["CreateTask", "UpdateTask"].contains(&rpc) { "task" } else { "id" };
-            assert_refused!(outcome, InvalidArgument, "VALIDATION_FAILED", field);
-        }
+        let field = match rpc {
+            "ListTasks" | "ListTaskLists" | "ListTaskChanges" | "WatchTasks" => {
+                outcome.expect("everything can be asked for");
+                continue;
+            }
+            "CreateTask" | "UpdateTask" => "task",
+            "CreateTaskList" | "UpdateTaskList" => "task_list",
+            "BatchWriteTasks" => "writes",
+            _ => "id",
+        };
+        assert_refused!(outcome, InvalidArgument, "VALIDATION_FAILED", field);
     }
 }
 

@@ -90,7 +90,11 @@ async fn without_a_mask_the_fields_that_are_set_are_updated(database: TestDataba
     assert_eq!(updated, expected);
 
     // A mask without paths is no mask.
-    let request = UpdateTaskRequest { task: Some(sent), update_mask: Some(prost_types::FieldMask::default()) };
+    let request = UpdateTaskRequest {
+        task: Some(sent),
+        update_mask: Some(prost_types::FieldMask::default()),
+        ..UpdateTaskRequest::default()
+    };
     let again = ann.client.clone().update_task(request).await.expect("an update").into_inner();
     assert_eq!(again, Task { etag: "\"3\"".to_owned(), ..expected });
 }
@@ -226,7 +230,7 @@ async fn faults_of_an_update_are_named(database: TestDatabase) {
         "task.priority",
         "task.title",
     );
-    let request = UpdateTaskRequest { task: None, update_mask: None };
+    let request = UpdateTaskRequest { task: None, update_mask: None, ..UpdateTaskRequest::default() };
     let outcome = ann.client.clone().update_task(request).await;
     assert_refused!(outcome, InvalidArgument, "VALIDATION_FAILED", "task");
     assert_eq!(ann.get(&task.id).await.expect("it is there").encode_to_vec(), task.encode_to_vec());

@@ -1,0 +1,96 @@
+//! What a filter means, without a database.
+
+use service_kit::clock::Timestamp;
+
+use super::{
+    super::{
+        Expression, Filter,
+        condition::{Comparison, Condition, Equality, Field, IdField, TextField, TimeField},
+        fold::fold,
+    },
+    row::Row,
+};
+
+impl Filter {
+    pub(super) fn matches(&self, row: &Row, now: Timestamp) -> bool {
+        expression(&self.0, row, now)
+    }
+}
+
+fn expression(wanted: &Expression, row: &Row, now: Timestamp) -> bool {
+    match wanted {
+        Expression::All(parts) => parts.iter().all(|part| expression(part, row, now)),
+        Expression::Any(parts) => parts.iter().any(|part| expression(part, row, now)),
+        Expression::Not(part) => !expression(part, row, now),
+        Expression::Is(wanted) => condition(wanted, row, now),
+    }
+}
+
+fn condition(wanted: &Condition, row: &Row, now: Timestamp) -> bool {
+    match wanted {
+        Condition::Word(word) => fold(&row.title).contains(word) || fold(&row.notes).contains(word),
+        Condition::Contains(field, part) => fold(text(*field, row)).contains(part),
+        Condition::Text(field, comparison, value) => holds(*comparison, &text(*field, row), &value.as_str()),
+        Condition::Id(field, equality, id) => {
+            let is_it = match field {
+                IdField::Id => row.id == *id,
+                IdField::List => row.list_id == *id,
+                IdField::Parent => row.parent_id == Some(*id),
+            };
+            is_it == (*equality == Equality::Equal)
+        }
+        Condition::NoParent(equality) => row.parent_id.is_none() == (*equality == Equality::Equal),
+        Condition::Completed(completed) => row.complete_time.is_some() == *completed,
+        Condition::Priority(comparison, priority) => {
+            holds(*comparison, &row.priority, &i64::from(i32::from(*priority)))
+        }
+        Condition::DueDate(comparison, day) => {
+            row.due_date.is_some_and(|due_date| holds(*comparison, &due_date, &day.to_string().as_str()))
+        }
+        Condition::Time(field, comparison, instant) => {
+            time(*field, row).is_some_and(|time| holds(*comparison, &time, &instant.at(now)))
+        }
+        Condition::Label(label) => row.labels.contains(label),
+        Condition::IsSet(field) => is_set(*field, row),
+    }
+}
+
+fn is_set(field: Field, row: &Row) -> bool {
+    match field {
+        Field::Id(IdField::Id | IdField::List) | Field::State => true,
+        Field::Id(IdField::Parent) => row.parent_id.is_some(),
+        Field::Text(field) => !text(field, row).is_empty(),
+        Field::Priority => row.priority != 0,
+        Field::DueDate => row.due_date.is_some(),
+        Field::Time(field) => time(field, row).is_some(),
+        Field::Labels => !row.labels.is_empty(),
+    }
+}
+
+fn text(field: TextField, row: &Row) -> &str {
+    match field {
+        TextField::Title => &row.title,
+        TextField::Notes => &row.notes,
+        TextField::TimeZone => row.time_zone,
+    }
+}
+
+fn time(field: TimeField, row: &Row) -> Option<Timestamp> {
+    match field {
+        TimeField::Due => row.due_at,
+        TimeField::Create => Some(row.create_time),
+        TimeField::Update => Some(row.update_time),
+        TimeField::Complete => row.complete_time,
+    }
+}
+
+fn holds<T: Ord>(comparison: Comparison, one: &T, other: &T) -> bool {
+    match comparison {
+        Comparison::Equal => one == other,
+        Comparison::NotEqual => one != other,
+        Comparison::Less => one < other,
+        Comparison::LessOrEqual => one <= other,
+        Comparison::Greater => one > other,
+        Comparison::GreaterOrEqual => one >= other,
+    }
+}

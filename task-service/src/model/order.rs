@@ -1,0 +1,259 @@
+//! How a list is sorted, and the place in it at which a page ends.
+
+use std::fmt;
+
+use service_kit::clock::Timestamp;
+use sqlx::QueryBuilder;
+use uuid::Uuid;
+
+use super::{
+    TaskRow,
+    filter::{Engine, Value},
+};
+
+const MAX_COLUMNS: usize = 3;
+
+/// Stands for a missing due time, so that it comes last in either direction. No due time is as far off.
+const LAST_ASCENDING: i64 = i64::MAX;
+/// The least number of all cannot be written as a literal on both engines.
+const LAST_DESCENDING: i64 = -i64::MAX;
+
+/// The order of a list: that of the columns, and then of the ids, so that no two tasks are in the same place. Without
+/// columns the newest comes first. [`parse`](Self::parse) makes one of what its `Display` writes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct OrderBy(Vec<(Column, Direction)>);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Column {
+    Title,
+    CreateTime,
+    UpdateTime,
+    /// Of a task with a due date, the end of that day.
+    DueTime,
+    Priority,
+    Rank,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Direction {
+    Ascending,
+    Descending,
+}
+
+/// What a task is sorted by.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SortFields<'a> {
+    pub(crate) id: Uuid,
+    pub(crate) title: &'a str,
+    pub(crate) create_time: Timestamp,
+    pub(crate) update_time: Timestamp,
+    pub(crate) due_at: Option<Timestamp>,
+    pub(crate) priority: i64,
+    pub(crate) rank: &'a str,
+}
+
+/// The place of a task in an order: the values of its columns, and the id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Place(Vec<Value>);
+
+impl OrderBy {
+    /// Reads `title, priority desc`: up to 3 fields, each at most once. An empty text asks for the newest first.
+    ///
+    /// # Errors
+    /// What is wrong with it, in words for a person.
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        let mut columns = Vec::new();
+        if text.trim().is_empty() {
+            return Ok(Self(columns));
+        }
+        for (index, part) in text.split(',').enumerate() {
+            if index == MAX_COLUMNS {
+                return Err(format!("has more than {MAX_COLUMNS} fields"));
+            }
+            let mut words = part.split_whitespace();
+            let column = words.next().and_then(Column::named);
+            let column = column.ok_or_else(|| format!("field {}: must be {}", index + 1, names()))?;
+            let direction = match (words.next(), words.next()) {
+                (None | Some("asc"), None) => Direction::Ascending,
+                (Some("desc"), None) => Direction::Descending,
+                _ => return Err(format!("{}: only asc or desc can follow, and then a comma", column.name())),
+            };
+            if columns.iter().any(|(known, _)| *known == column) {
+                return Err(format!("{}: is there twice", column.name()));
+            }
+            columns.push((column, direction));
+        }
+        Ok(Self(columns))
+    }
+
+    /// Adds the `order by` to a statement about the tasks of one owner.
+    pub(crate) fn push_order<E: Engine>(&self, sql: &mut QueryBuilder<E>) {
+        sql.push(" order by ");
+        for (expression, direction) in self.expressions::<E>() {
+            sql.push(format_args!("{expression}{}, ", direction.word()));
+        }
+        sql.push(format_args!("id{}", self.direction_of_id().word()));
+    }
+
+    /// Adds the condition that a task comes after this place in the order, as something that `and` can stand beside.
+    pub(crate) fn push_after<E: Engine>(&self, sql: &mut QueryBuilder<E>, place: &Place) {
+        let expressions = self.expressions::<E>();
+        let (id, values) = place.0.split_last().expect("a place ends with an id");
+        // It follows from the rest, and tells the engine from where to read an index.
+        if let (Some((expression, direction)), Some(value)) = (expressions.first(), values.first()) {
+            sql.push(format_args!("{expression} {}= ", direction.sign()));
+            E::bind(sql, value.clone());
+            sql.push(" and ");
+        }
+        for ((expression, direction), value) in expressions.iter().zip(values) {
+            sql.push(format_args!("({expression} {} ", direction.sign()));
+            E::bind(sql, value.clone());
+            sql.push(format_args!(" or ({expression} = "));
+            E::bind(sql, value.clone());
+            sql.push(" and ");
+        }
+        sql.push(format_args!("id {} ", self.direction_of_id().sign()));
+        E::bind(sql, id.clone());
+        sql.push("))".repeat(expressions.len()));
+    }
+
+    /// The place of a task.
+    pub(crate) fn place<'a>(&self, task: impl Into<SortFields<'a>>) -> Place {
+        let task = task.into();
+        let columns = self.0.iter().map(|(column, direction)| match column {
+            Column::Title => Value::Text(task.title.to_owned()),
+            Column::CreateTime => Value::Int(task.create_time.as_micros()),
+            Column::UpdateTime => Value::Int(task.update_time.as_micros()),
+            Column::DueTime => Value::Int(task.due_at.map_or(direction.last(), Timestamp::as_micros)),
+            Column::Priority => Value::Int(task.priority),
+            Column::Rank => Value::Text(task.rank.to_owned()),
+        });
+        Place(columns.chain([Value::Id(task.id)]).collect())
+    }
+
+    /// Reads what [`Place::encode`] has written in this order. In another order it may make no place, or a wrong one.
+    pub(crate) fn decode(&self, mut bytes: &[u8]) -> Option<Place> {
+        let mut values = Vec::with_capacity(self.0.len() + 1);
+        for (column, _) in &self.0 {
+            if column.is_text() {
+                let length = bytes.iter().position(|byte| *byte == 0)?;
+                values.push(Value::Text(str::from_utf8(&bytes[..length]).ok()?.to_owned()));
+                bytes = &bytes[length + 1..];
+            } else {
+                let (number, rest) = bytes.split_first_chunk()?;
+                values.push(Value::Int(i64::from_be_bytes(*number)));
+                bytes = rest;
+            }
+        }
+        values.push(Value::Id(Uuid::from_bytes(bytes.try_into().ok()?)));
+        Some(Place(values))
+    }
+
+    fn expressions<E: Engine>(&self) -> Vec<(String, Direction)> {
+        let expression = |(column, direction): &(Column, Direction)| {
+            let expression = match column {
+                Column::Title => format!("title{}", E::BYTEWISE),
+                Column::DueTime => format!("coalesce(due_at, {})", direction.last()),
+                column => column.name().to_owned(),
+            };
+            (expression, *direction)
+        };
+        self.0.iter().map(expression).collect()
+    }
+
+    fn direction_of_id(&self) -> Direction {
+        if self.0.is_empty() { Direction::Descending } else { Direction::Ascending }
+    }
+}
+
+impl fmt::Display for OrderBy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, (column, direction)) in self.0.iter().enumerate() {
+            write!(f, "{}{}{}", if index == 0 { "" } else { ", " }, column.name(), direction.word())?;
+        }
+        Ok(())
+    }
+}
+
+impl<'a> From<&'a TaskRow> for SortFields<'a> {
+    fn from(row: &'a TaskRow) -> Self {
+        Self {
+            id: row.id,
+            title: &row.title,
+            create_time: row.create_time,
+            update_time: row.update_time,
+            due_at: row.due_at,
+            priority: row.priority.into(),
+            rank: &row.rank,
+        }
+    }
+}
+
+impl Place {
+    /// The values one after the other: a number in 8 bytes, the highest first; a text with a NUL behind it, which no
+    /// title and no rank holds; the id in 16 bytes.
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for value in &self.0 {
+            match value {
+                Value::Int(number) => bytes.extend(number.to_be_bytes()),
+                Value::Text(text) => bytes.extend(text.bytes().chain([0])),
+                Value::Id(id) => bytes.extend(id.as_bytes()),
+            }
+        }
+        bytes
+    }
+}
+
+impl Column {
+    const ALL: [Self; 6] = [Self::Title, Self::CreateTime, Self::UpdateTime, Self::DueTime, Self::Priority, Self::Rank];
+
+    fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|column| column.name() == name)
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Title => "title",
+            Self::CreateTime => "create_time",
+            Self::UpdateTime => "update_time",
+            Self::DueTime => "due_time",
+            Self::Priority => "priority",
+            Self::Rank => "rank",
+        }
+    }
+
+    fn is_text(self) -> bool {
+        matches!(self, Self::Title | Self::Rank)
+    }
+}
+
+fn names() -> String {
+    Column::ALL.map(Column::name).join(", ").replace(", rank", " or rank")
+}
+
+impl Direction {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Ascending => "",
+            Self::Descending => " desc",
+        }
+    }
+
+    fn sign(self) -> &'static str {
+        match self {
+            Self::Ascending => ">",
+            Self::Descending => "<",
+        }
+    }
+
+    fn last(self) -> i64 {
+        match self {
+            Self::Ascending => LAST_ASCENDING,
+            Self::Descending => LAST_DESCENDING,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

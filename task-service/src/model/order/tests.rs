@@ -1,0 +1,164 @@
+//! Both engines sort as a sort in memory does, and pages end where the next ones begin.
+
+use std::cmp::Ordering;
+
+use proptest::{collection::vec, prelude::*, sample::select};
+use service_kit::{db::Db, db_read, on_each_database, testing::TestDatabase};
+use sqlx::QueryBuilder;
+use tokio::runtime::Handle;
+use uuid::Uuid;
+
+use super::{Column, Direction, OrderBy, Place, SortFields};
+use crate::model::filter::tests::row::{NOW, Row, fill, open, rows, try_all};
+
+on_each_database! {
+    any_order_is_that_of_a_sort_in_memory,
+}
+
+const CASES: u32 = 128;
+
+#[test]
+fn an_order_has_up_to_three_fields_and_directions() {
+    for (text, expected) in [
+        ("", ""),
+        (" \t", ""),
+        ("title", "title"),
+        (" due_time ,\tpriority  desc ", "due_time, priority desc"),
+        ("rank asc,create_time desc,update_time", "rank, create_time desc, update_time"),
+    ] {
+        let order = OrderBy::parse(text).expect(text);
+        assert_eq!(order.to_string(), expected);
+        assert_eq!(OrderBy::parse(expected), Ok(order));
+    }
+}
+
+#[test]
+fn what_is_no_order_is_refused() {
+    let names = "must be title, create_time, update_time, due_time, priority or rank";
+    let first = format!("field 1: {names}");
+    let second = format!("field 2: {names}");
+    for (text, expected) in [
+        ("id", &first[..]),
+        ("Title", &first),
+        (",", &first),
+        ("title,", &second),
+        ("title,,rank", &second),
+        ("title DESC", "title: only asc or desc can follow, and then a comma"),
+        ("title desc asc", "title: only asc or desc can follow, and then a comma"),
+        ("title rank", "title: only asc or desc can follow, and then a comma"),
+        ("title, title desc", "title: is there twice"),
+        ("title, rank, priority, due_time", "has more than 3 fields"),
+        (&"title,".repeat(100_000), "title: is there twice"),
+    ] {
+        assert_eq!(OrderBy::parse(text).expect_err(text), expected);
+    }
+}
+
+#[test]
+fn a_place_is_written_in_the_same_bytes_for_ever() {
+    let task = SortFields {
+        id: Uuid::from_u128(0x0102),
+        title: "Ä",
+        create_time: NOW,
+        update_time: NOW,
+        due_at: None,
+        priority: 3,
+        rank: "10",
+    };
+    let id = [vec![0; 14], vec![1, 2]].concat();
+    for (text, expected) in [
+        ("", &b""[..]),
+        ("title, rank", b"\xc3\x84\x0010\0"),
+        ("priority desc", b"\0\0\0\0\0\0\0\x03"),
+        ("due_time", b"\x7f\xff\xff\xff\xff\xff\xff\xff"),
+        ("due_time desc", b"\x80\0\0\0\0\0\0\x01"),
+    ] {
+        let order = OrderBy::parse(text).expect(text);
+        let bytes = order.place(task).encode();
+        assert_eq!(bytes, [expected, &id].concat(), "{text}");
+        assert_eq!(order.decode(&bytes), Some(order.place(task)));
+        assert_eq!(order.decode(&bytes[1..]), None);
+        assert_eq!(order.decode(&[&bytes[..], &[0]].concat()), None);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_bytes_are_a_place_in_one_spelling_or_none(order in order(), bytes in vec(any::<u8>(), 0..60)) {
+        if let Some(place) = order.decode(&bytes) {
+            prop_assert_eq!(place.encode(), bytes);
+        }
+    }
+}
+
+fn order() -> impl Strategy<Value = OrderBy> {
+    let columns = Just(Column::ALL.to_vec()).prop_shuffle();
+    let directions = vec(select(vec![Direction::Ascending, Direction::Descending]), 0..=3);
+    (columns, directions).prop_map(|(columns, directions)| OrderBy(columns.into_iter().zip(directions).collect()))
+}
+
+async fn list(db: &Db, order: &OrderBy, after: Option<&Place>, limit: i64) -> Vec<Uuid> {
+    let found = db_read!(db, |connection| {
+        let mut sql = QueryBuilder::new("select id from listed where true");
+        if let Some(place) = after {
+            sql.push(" and ");
+            order.push_after(&mut sql, place);
+        }
+        order.push_order(&mut sql);
+        sql.push(" limit ").push_bind(limit);
+        sql.build_query_scalar().fetch_all(connection).await
+    });
+    found.unwrap_or_else(|error| panic!("{order}: {error}"))
+}
+
+/// What the documentation says, and no more.
+fn compare(order: &OrderBy, one: &Row, other: &Row) -> Ordering {
+    for (column, direction) in &order.0 {
+        let ordering = match column {
+            Column::Title => one.title.chars().cmp(other.title.chars()),
+            Column::CreateTime => one.create_time.cmp(&other.create_time),
+            Column::UpdateTime => one.update_time.cmp(&other.update_time),
+            Column::DueTime => match (one.due_at, other.due_at) {
+                (Some(one), Some(other)) => one.cmp(&other),
+                // Last in either direction.
+                (one, other) if one.is_none() != other.is_none() => return one.is_none().cmp(&other.is_none()),
+                _ => Ordering::Equal,
+            },
+            Column::Priority => one.priority.cmp(&other.priority),
+            Column::Rank => one.rank.as_bytes().cmp(other.rank.as_bytes()),
+        };
+        let ordering = if *direction == Direction::Descending { ordering.reverse() } else { ordering };
+        if ordering != Ordering::Equal {
+            return ordering;
+        }
+    }
+    if order.0.is_empty() { other.id.cmp(&one.id) } else { one.id.cmp(&other.id) }
+}
+
+async fn any_order_is_that_of_a_sort_in_memory(database: TestDatabase) {
+    let db = open(&database).await;
+    try_all(CASES, &(rows(24), order(), 1..=5_usize), |(mut rows, order, page_size)| {
+        Handle::current().block_on(fill(&db, rows.clone()));
+        rows.sort_by(|one, other| compare(&order, one, other));
+        let sorted: Vec<_> = rows.iter().map(|row| row.id).collect();
+        let found = Handle::current().block_on(list(&db, &order, None, 100));
+        prop_assert_eq!(&found, &sorted);
+
+        let (mut walked, mut place) = (Vec::new(), None);
+        loop {
+            let limit = i64::try_from(page_size).expect("a small number");
+            let page = Handle::current().block_on(list(&db, &order, place.as_ref(), limit));
+            let Some(last) = page.last() else { break };
+            let last = rows.iter().find(|row| row.id == *last).expect("it is one of the rows");
+            place = order.decode(&order.place(last.sort_fields()).encode());
+            prop_assert_eq!(place.as_ref(), Some(&order.place(last.sort_fields())));
+            walked.extend(page);
+            prop_assert!(walked.len() <= sorted.len(), "a task is on two pages");
+        }
+        prop_assert_eq!(walked, sorted);
+        Ok(())
+    });
+    db.close().await;
+}

@@ -1,0 +1,53 @@
+//! What makes a write safe to send again, or only tried out.
+
+use aws_lc_rs::digest::{Context, SHA256};
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use prost::Message;
+use service_kit::status::{Refusal, Violations};
+use uuid::Uuid;
+
+use super::field;
+
+/// How a write is to be done.
+#[derive(Clone, Debug)]
+pub(crate) struct Mode {
+    /// The id of the request, if it has one, and what tells it from others (AIP-155).
+    pub(crate) request: Option<RequestId>,
+    /// Whether nothing shall be done (AIP-163).
+    pub(crate) validate_only: bool,
+}
+
+/// The id that a caller made up for a request.
+#[derive(Clone, Debug)]
+pub(crate) struct RequestId {
+    pub(crate) id: Uuid,
+    /// Of the method and the whole request.
+    pub(crate) hash: String,
+}
+
+impl Mode {
+    /// Reads the mode of a request of this method. What is only tried out is not remembered.
+    ///
+    /// # Errors
+    /// VALIDATION_FAILED if the id is not a UUID.
+    pub(crate) fn of(
+        method: &'static str,
+        request: &impl Message,
+        id: &str,
+        validate_only: bool,
+    ) -> Result<Self, Refusal> {
+        let mut violations = Violations::default();
+        let id = violations.check("request_id", field::optional_id(id));
+        let id = violations.finish(id)?.filter(|_| !validate_only);
+        Ok(Self { request: id.map(|id| RequestId { id, hash: hash(method, request) }), validate_only })
+    }
+}
+
+/// The method cannot be mistaken for a part of the request: it holds no NUL.
+fn hash(method: &str, request: &impl Message) -> String {
+    let mut context = Context::new(&SHA256);
+    context.update(method.as_bytes());
+    context.update(&[0]);
+    context.update(&request.encode_to_vec());
+    BASE64_URL_SAFE_NO_PAD.encode(context.finish())
+}

@@ -1,0 +1,67 @@
+//! The RPCs: each parses its request, acts on the store and responds.
+
+use std::{sync::Arc, time::Duration};
+
+use prost::Message;
+use service_kit::{
+    clock::Clock,
+    config::Switch,
+    db::Db,
+    interceptor::{Authenticator, Caller},
+    page::PageTokens,
+    rate_limit::RateLimit,
+    status::Refusal,
+};
+use tonic::{Request, Response, Status, metadata::MetadataValue};
+
+use crate::{error::rate_limited, store::acts::Answer, watch::Watches};
+
+pub(crate) mod lists;
+pub(crate) mod tasks;
+
+/// Marks an answer that was given before (AIP-155).
+const REPLAYED: &str = "idempotent-replayed";
+
+/// What the services of this process share.
+pub(crate) struct App {
+    pub(crate) db: Db,
+    pub(crate) clock: Clock,
+    pub(crate) authenticator: Authenticator,
+    pub(crate) page_tokens: PageTokens,
+    pub(crate) watches: Arc<Watches>,
+    /// How often a user may call.
+    pub(crate) calls: RateLimit,
+    pub(crate) rate_limits: Switch,
+    /// How long a deleted task can be undeleted.
+    pub(crate) purge_after: Duration,
+    pub(crate) max_tasks: u32,
+    pub(crate) max_lists: u32,
+    /// A page ends before it gets larger.
+    pub(crate) max_response_bytes: usize,
+}
+
+impl App {
+    /// Who calls, unless it is too often.
+    ///
+    /// # Errors
+    /// RATE_LIMITED.
+    pub(crate) fn caller<T>(&self, request: &Request<T>) -> Result<Caller, Refusal> {
+        let caller = Caller::of(request)?.clone();
+        if self.rate_limits == Switch::On {
+            self.calls.check(&caller.user_id()).map_err(rate_limited)?;
+        }
+        Ok(caller)
+    }
+}
+
+/// The response of a write, which may have been given before.
+pub(crate) fn respond<M: Message + Default>(answer: Answer<M>) -> Result<Response<M>, Status> {
+    match answer {
+        Answer::Done(message) => Ok(Response::new(message)),
+        Answer::Replayed(bytes) => {
+            let mut response = Response::new(M::decode(&bytes[..]).map_err(Refusal::internal)?);
+            response.metadata_mut().insert(REPLAYED, MetadataValue::from_static("true"));
+            Ok(response)
+        }
+    }
+}

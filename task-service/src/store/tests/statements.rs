@@ -1,0 +1,113 @@
+//! How many statements an act takes. `SQLite` carries them out elsewhere, where it is not seen for whom; but they are
+//! the same.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use service_kit::{clock::Clock, db::Db, testing::TestDatabase};
+use taskey_proto::task::v1::{
+    BatchWriteTasksRequest, CompleteTaskRequest, CreateTaskRequest, DeleteTaskRequest, MoveTaskRequest, Task,
+    UpdateTaskRequest,
+    batch_write_tasks_request::{Write, write::Write as Kind},
+    move_task_request::Position,
+};
+use tracing::{
+    Event, Metadata, Subscriber,
+    instrument::WithSubscriber,
+    span::{Attributes, Id, Record},
+};
+use uuid::Uuid;
+
+use super::{act, open};
+use crate::{
+    model::{TaskRow, batch},
+    store::acts::{self, Act, Answer},
+};
+
+/// Counts the statements that sqlx logs.
+#[derive(Default)]
+struct Statements(Arc<AtomicUsize>);
+
+impl Subscriber for Statements {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.target() == "sqlx::query"
+    }
+
+    fn event(&self, _: &Event<'_>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+    fn enter(&self, _: &Id) {}
+    fn exit(&self, _: &Id) {}
+}
+
+/// Does a batch, and counts its statements.
+async fn count(db: &Db, owner: Uuid, writes: impl Iterator<Item = Kind>) -> (usize, Vec<TaskRow>) {
+    let clock = Clock::system();
+    let writes = writes.map(|write| Write { write: Some(write) }).collect();
+    let request = BatchWriteTasksRequest { writes, ..BatchWriteTasksRequest::default() };
+    let (writes, prefixes) = batch::parse(request).expect("the batch is good");
+    let new_ids = writes.iter().map(|_| clock.new_id()).collect();
+    let act = Act { prefixes, ..act(owner, clock.now(), writes, new_ids) };
+    let statements = Statements::default();
+    let counter = Arc::clone(&statements.0);
+    let Ok(Answer::Done(rows)) = acts::perform(db, act).with_subscriber(statements).await else {
+        panic!("the batch was not done");
+    };
+    (counter.load(Ordering::SeqCst), rows.into_iter().flatten().collect())
+}
+
+#[tokio::test]
+async fn a_batch_takes_as_many_statements_whatever_it_holds() {
+    let Some(database) = TestDatabase::postgres().await else { return };
+    let (db, owner) = (open(&database).await, Clock::system().new_id());
+    let create = || {
+        let task = Task { title: "Buy milk".to_owned(), ..Task::default() };
+        Kind::Create(CreateTaskRequest { task: Some(task), ..CreateTaskRequest::default() })
+    };
+    let (_, anchors) = count(&db, owner, [create(), create()].into_iter()).await;
+    let mut counts = Vec::new();
+    for size in [2, 100] {
+        let (made, tasks) = count(&db, owner, (0..size).map(|_| create())).await;
+        let ids: Vec<_> = tasks.iter().map(|task| task.id.to_string()).collect();
+        let (moved, _) = count(
+            &db,
+            owner,
+            ids.iter().enumerate().map(|(index, id)| {
+                let position = Some(Position::AfterId(anchors[index % 2].id.to_string()));
+                Kind::Move(MoveTaskRequest { id: id.clone(), position, ..MoveTaskRequest::default() })
+            }),
+        )
+        .await;
+        let (changed, _) = count(
+            &db,
+            owner,
+            ids.iter().enumerate().map(|(index, id)| {
+                let task = Task { id: id.clone(), notes: "two bottles".to_owned(), ..Task::default() };
+                match index % 2 {
+                    0 => Kind::Update(UpdateTaskRequest { task: Some(task), ..UpdateTaskRequest::default() }),
+                    _ => Kind::Complete(CompleteTaskRequest { id: id.clone(), ..CompleteTaskRequest::default() }),
+                }
+            }),
+        )
+        .await;
+        let (deleted, _) = count(
+            &db,
+            owner,
+            ids.iter().map(|id| Kind::Delete(DeleteTaskRequest { id: id.clone(), ..DeleteTaskRequest::default() })),
+        )
+        .await;
+        counts.push([made, moved, changed, deleted]);
+    }
+    assert_eq!(counts[0], counts[1]);
+    assert!(counts[0].iter().all(|count| (2..10).contains(count)), "{counts:?}");
+    db.close().await;
+}

@@ -1,0 +1,267 @@
+//! `BatchWriteTasks`.
+
+use service_kit::{assert_refused, on_each_database, testing::TestDatabase};
+use taskey_proto::task::v1::{
+    BatchWriteTasksRequest, CompleteTaskRequest, DeleteTaskRequest, MoveTaskRequest, ReopenTaskRequest, Task,
+    UpdateTaskRequest,
+    batch_write_tasks_request::{Write, write::Write as Kind},
+    move_task_request::Position,
+    task::State,
+};
+use tonic::Status;
+use tonic_types::StatusExt;
+
+use crate::{
+    calls::{after, batch, before, complete, create, delete, rename, to, under},
+    order::make,
+    support::{Service, titled},
+};
+
+on_each_database!(
+    each_kind_of_write_is_done_and_answered_in_order,
+    writes_take_effect_one_after_the_other,
+    what_may_be_missing_is_answered_empty,
+    if_one_write_fails_none_is_done,
+    a_field_at_fault_is_named_with_its_write,
+    all_faults_of_all_writes_are_told_at_once,
+    a_write_that_cannot_be_done_is_named,
+    a_batch_has_one_to_a_hundred_writes,
+    a_write_has_no_request_id_and_no_trial_of_its_own,
+    a_hundred_moves_are_done_in_their_order,
+);
+
+const LAST: Position = Position::Last(true);
+
+/// The number of the write that a refusal is about.
+fn failed_write<T: std::fmt::Debug>(outcome: &Result<T, Status>) -> String {
+    let status = outcome.as_ref().expect_err("the call was not refused");
+    let info = status.get_details_error_info().expect("every refusal has a reason");
+    info.metadata.get("write").cloned().unwrap_or_default()
+}
+
+async fn each_kind_of_write_is_done_and_answered_in_order(database: TestDatabase) {
+    let service = Service::start(&database).await;
+    let ann = service.user();
+    let list = ann.make_list("Errands").await;
+    let tasks = make(&ann, ["A", "B", "C", "D", "E"]).await;
+    let [a, gone, done, reopened, moved] = tasks.each_ref().map(|task| &task.id);
+    ann.complete(reopened, "").await.expect("a completion");
+
+    let written = ann
+        .batch([
+            create(Task { list_id: list.id.clone(), ..titled("new") }),
+            rename(a, "renamed"),
+            delete(gone),
+            complete(done),
+            Kind::Reopen(ReopenTaskRequest { id: reopened.clone(), ..ReopenTaskRequest::default() }),
+            Kind::Move(under(moved, a, LAST)),
+        ])
+        .await
+        .expect("a batch");
+
+    for task in &written {
+        assert_eq!(ann.get(&task.id).await.expect("it is there"), *task);
+    }
+    let ids: Vec<_> = written[1..].iter().map(|task| &task.id).collect();
+    assert_eq!(ids, [a, gone, done, reopened, moved]);
+    assert_eq!((&written[0].title[..], &written[0].list_id), ("new", &list.id));
+    assert_eq!(written[1].title, "renamed");
+    assert!(written[2].delete_time.is_some());
+    assert_eq!((written[3].state(), written[4].state()), (State::Completed, State::Open));
+    assert_eq!(&written[5].parent_id, a);
+}
+
+async fn writes_take_effect_one_after_the_other(database: TestDatabase) {
+    let service = Service::start(&database).await;
+    let ann = service.user();
+    let (task, parent) = (ann.make("A").await, ann.make("P").await);
+    let with_etag = |title: &str, etag: &str| {
+        let task = Task { id: task.id.clone(), etag: etag.to_owned(), ..titled(title) };
+        Kind::Update(UpdateTaskRequest { task: Some(task), ..UpdateTaskRequest::default() })
+    };
+    let writes = [
+        with_etag("B", "\"1\""),
+        complete(&task.id),
+        with_etag("C", "\"3\""),
+        Kind::Move(under(&task.id, &parent.id, LAST)),
+    ];
+    let tasks = ann.batch(writes).await.expect("a batch");
+    let seen: Vec<_> = tasks.iter().map(|task| (&task.title[..], &task.etag[..], task.state())).collect();
+    let (open, done) = (State::Open, State::Completed);
+    assert_eq!(seen, [("B", "\"2\"", open), ("B", "\"3\"", done), ("C", "\"4\"", done), ("C", "\"5\"", done)]);
+    assert_eq!(ann.get(&task.id).await.expect("it is there"), tasks[3]);
+
+    // What goes with its task is no longer there for the next write.
+    let outcome = ann.batch([delete(&parent.id), complete(&task.id)]).await;
+    assert_eq!(failed_write(&outcome), "1");
+    assert_refused!(outcome, NotFound, "TASK_NOT_FOUND", "writes[1].complete.id");
+    // What has left it before stays.
+    let tasks =
+        ann.batch([Kind::Move(to(&task.id, LAST)), delete(&parent.id), rename(&task.id, "D")]).await.expect("a batch");
+    assert_eq!((&tasks[2].title[..], tasks[2].delete_time), ("D", None));
+}
+
+async fn what_may_be_missing_is_answered_empty(database: TestDatabase) {
+    let service = Service::start(&database).await;
+    let ann = service.user();
+    let task = ann.make("A").await;
+    let missing = DeleteTaskRequest {
+        id: service.clock.new_id().to_string(),
+        allow_missing: true,
+        ..DeleteTaskRequest::default()
+    };
+    let tasks = ann.batch([Kind::Delete(missing), complete(&task.id)]).await.expect("a batch");
+    assert_eq!((&tasks[0], &tasks[1].id), (&Task::default(), &task.id));
+}
+
+async fn if_one_write_fails_none_is_done(database: TestDatabase) {
+    let service = Service::start(&database).await;
+    let ann = service.user();
+    let [a, b] = [ann.make("A").await, ann.make("B").await];
+    let known = ann.ranked(true).await;
+    let missing = service.clock.new_id().to_string();
+    let good = || {
+        [create(titled("new")), rename(&a.id, "renamed"), Kind::Move(to(&b.id, Position::First(true))), delete(&b.id)]
+    };
+    for index in 0..=good().len() {
+        let mut writes = Vec::from(good());
+        writes.insert(index, complete(&missing));
+        let outcome = ann.batch(writes).await;
+        assert_eq!(failed_write(&outcome), index.to_string());
+        assert_refused!(outcome, NotFound, "TASK_NOT_FOUND", format!("writes[{index}].complete.id"));
+        assert_eq!(ann.ranked(true).await, known);
+    }
+}
+
+async fn a_field_at_fault_is_named_with_its_write(database: TestDatabase) {
+    let service = Service::start(&database).await;
+    let ann = service.user();
+    let task = ann.make("A").await;
+    let update = |task| Kind::Update(UpdateTaskRequest { task, ..UpdateTaskRequest::default() });
+    for (write, field) in [
+        (Some(create(titled(""))), "writes[2].create.task.title"),
+        (Some(create(Task { list_id: "1".to_owned(), ..titled("B") })), "writes[2].create.task.list_id"),
+        (Some(rename(&task.id, "\0")), "writes[2].update.task.title"),
+        (Some(update(None)), "writes[2].update.task"),
+        (Some(delete("1")), "writes[2].delete.id"),
+        (Some(complete("")), "writes[2].complete.id"),
+        (Some(Kind::Reopen(ReopenTaskRequest::default())), "writes[2].reopen.id"),
+        (Some(Kind::Move(under(&task.id, "1", LAST))), "writes[2].move.parent_id"),
+        (None, "writes[2]"),
+    ] {
+        let mut request = batch([complete(&task.id), complete(&task.id)]);
+        request.writes.push(Write { write });
+        let outcome = ann.client.clone().batch_write_tasks(request).await;
+        assert_eq!(failed_write(&outcome), "2");
+        assert_refused!(outcome, InvalidArgument, "VALIDATION_FAILED", field);
+    }
+    assert_eq!(ann.get(&task.id).await.expect("it is there"), task);
+}
+
+async fn all_faults_of_all_writes_are_told_at_once(database: TestDatabase) {
+    let service = Service::start(&database).await;
+    let faulty = Task { notes: "\0".to_owned(), ..titled("") };
+    let outcome = service.user().batch([create(titled("A")), create(faulty), delete("1")]).await;
+    assert_eq!(failed_write(&outcome), "1");
+    assert_refused!(
+        outcome,
+        InvalidArgument,
+        "VALIDATION_FAILED",
+        "writes[1].create.task.notes",
+        "writes[1].create.task.title",
+        "writes[2].delete.id",
+    );
+}
+
+async fn a_write_that_cannot_be_done_is_named(database: TestDatabase) {
+    let service = Service::start(&database).await;
+    let ann = service.user();
+    let task = ann.make("A").await;
+    let missing = service.clock.new_id().to_string();
+    let failing = async |write| ann.batch([create(titled("new")), write]).await;
+
+    let outcome = failing(rename(&missing, "B")).await;
+    assert_refused!(outcome, NotFound, "TASK_NOT_FOUND", "writes[1].update.task.id");
+    let stale = CompleteTaskRequest { id: task.id.clone(), etag: "\"7\"".to_owned(), ..CompleteTaskRequest::default() };
+    let outcome = failing(Kind::Complete(stale)).await;
+    assert_eq!(failed_write(&outcome), "1");
+    assert_refused!(outcome, Aborted, "ETAG_MISMATCH", "writes[1].complete.id");
+    let outcome = failing(create(Task { parent_id: missing.clone(), ..titled("B") })).await;
+    assert_eq!(failed_write(&outcome), "1");
+    assert_refused!(outcome, InvalidArgument, "VALIDATION_FAILED", "writes[1].create.task.parent_id");
+    let outcome = failing(create(Task { list_id: missing.clone(), ..titled("B") })).await;
+    assert_refused!(outcome, NotFound, "LIST_NOT_FOUND", "writes[1].create.task.list_id");
+    let into = MoveTaskRequest { list_id: missing.clone(), ..to(&task.id, LAST) };
+    assert_refused!(failing(Kind::Move(into)).await, NotFound, "LIST_NOT_FOUND", "writes[1].move.list_id");
+    let outcome = failing(Kind::Move(to(&task.id, before(&task)))).await;
+    assert_refused!(outcome, InvalidArgument, "VALIDATION_FAILED", "writes[1].move.before_id");
+    assert_eq!(ann.ranked(true).await, [task]);
+}
+
+async fn a_batch_has_one_to_a_hundred_writes(database: TestDatabase) {
+    let service = Service::start(&database).await;
+    let ann = service.user();
+    for count in [0, 101, 500] {
+        let outcome = ann.batch((0..count).map(|_| create(titled("A")))).await;
+        assert_refused!(outcome, InvalidArgument, "VALIDATION_FAILED", "writes");
+    }
+    assert_eq!(ann.list_all(0, true).await, [""; 0]);
+    let titles: Vec<_> = (0..100).map(|index| index.to_string()).collect();
+    let tasks = ann.batch(titles.iter().map(|title| create(titled(title)))).await.expect("a batch");
+    assert!(tasks.is_sorted_by(|one, other| one.id < other.id && one.rank < other.rank));
+    assert_eq!(tasks.into_iter().map(|task| task.title).collect::<Vec<_>>(), titles);
+    assert_eq!(ann.top(&ann.id.to_string()).await, titles);
+    ann.batch([create(titled("A"))]).await.expect("one is enough");
+}
+
+async fn a_write_has_no_request_id_and_no_trial_of_its_own(database: TestDatabase) {
+    let service = Service::start(&database).await;
+    let ann = service.user();
+    let task = ann.make("A").await;
+    let (id, etag) = (task.id.clone(), String::new());
+    let request_id = service.clock.new_id().to_string();
+    let update = UpdateTaskRequest { task: Some(task.clone()), ..UpdateTaskRequest::default() };
+    macro_rules! own {
+        ($name:literal, $kind:ident, $request:expr) => {{
+            let mut request = $request;
+            request.request_id.clone_from(&request_id);
+            request.validate_only = true;
+            let mut batch = BatchWriteTasksRequest::default();
+            batch.writes.push(Write { write: Some(Kind::$kind(request)) });
+            let outcome = ann.client.clone().batch_write_tasks(batch).await;
+            let fields = ["request_id", "validate_only"].map(|field| format!("writes[0].{}.{field}", $name));
+            let [request_id, validate_only] = fields;
+            assert_refused!(outcome, InvalidArgument, "VALIDATION_FAILED", request_id, validate_only);
+        }};
+    }
+    let Kind::Create(creation) = create(titled("B")) else { unreachable!("it is one") };
+    own!("create", Create, creation);
+    own!("update", Update, update);
+    own!("delete", Delete, DeleteTaskRequest { id: id.clone(), ..DeleteTaskRequest::default() });
+    own!("complete", Complete, CompleteTaskRequest { id: id.clone(), ..CompleteTaskRequest::default() });
+    own!("reopen", Reopen, ReopenTaskRequest { id: id.clone(), etag, ..ReopenTaskRequest::default() });
+    own!("move", Move, to(&id, LAST));
+    assert_eq!(ann.ranked(true).await, [task]);
+}
+
+async fn a_hundred_moves_are_done_in_their_order(database: TestDatabase) {
+    let service = Service::start(&database).await;
+    let ann = service.user();
+    let titles: Vec<_> = (0..100).map(|index| index.to_string()).collect();
+    let tasks = ann.batch(titles.iter().map(|title| create(titled(title)))).await.expect("a batch");
+    let mut order: Vec<_> = tasks.iter().collect();
+    let mut moves = Vec::new();
+    for (index, task) in tasks.iter().enumerate() {
+        // Somewhere else each time, and beside those that were moved before.
+        order.retain(|other| other.id != task.id);
+        let at = index * 37 % order.len();
+        let anchor = order[at];
+        let (position, at) = if index % 2 == 0 { (before(anchor), at) } else { (after(anchor), at + 1) };
+        order.insert(at, task);
+        moves.push(Kind::Move(to(&task.id, position)));
+    }
+    let moved = ann.batch(moves).await.expect("a batch");
+    let expected: Vec<_> = order.iter().map(|task| task.title.clone()).collect();
+    assert_eq!(ann.top(&ann.id.to_string()).await, expected);
+    assert!(moved.iter().zip(&tasks).all(|(moved, task)| moved.id == task.id));
+}

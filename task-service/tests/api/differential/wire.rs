@@ -1,0 +1,102 @@
+//! The writes of a story as requests to one of the engines.
+
+use taskey_proto::task::v1::{
+    CompleteTaskRequest, CreateTaskRequest, DeleteTaskRequest, MoveTaskRequest, ReopenTaskRequest, Task,
+    UpdateTaskRequest, batch_write_tasks_request::write::Write as Kind, move_task_request::Position,
+};
+
+use super::{
+    call::{Etag, Fields, Mask, Number, Place, Write},
+    engine::Engine,
+};
+
+/// The id of nothing.
+const UNKNOWN: &str = "0198c0de-0000-7000-8000-000000000000";
+
+impl Engine {
+    /// The write of a batch.
+    pub(super) fn kind(&self, write: &Write) -> Kind {
+        match write {
+            Write::Create(fields, list, parent) => {
+                let list_id = list.map(|list| self.list_id(list)).unwrap_or_default();
+                let parent_id = parent.map(|parent| self.task_id(parent)).unwrap_or_default();
+                let task = Some(Task { list_id, parent_id, ..task_of(fields) });
+                Kind::Create(CreateTaskRequest { task, ..CreateTaskRequest::default() })
+            }
+            Write::Update(id, etag, fields, mask) => {
+                let (id, etag) = self.target(*id, *etag);
+                let paths = match mask {
+                    Mask::None => None,
+                    Mask::All => Some(vec!["*".to_owned()]),
+                    Mask::Of(paths) => Some(paths.iter().map(|path| (*path).to_owned()).collect()),
+                };
+                let update_mask = paths.map(|paths| prost_types::FieldMask { paths });
+                let task = Some(Task { id, etag, ..task_of(fields) });
+                Kind::Update(UpdateTaskRequest { task, update_mask, ..UpdateTaskRequest::default() })
+            }
+            Write::Delete(id, etag, allow_missing) => {
+                let (id, etag) = self.target(*id, *etag);
+                let allow_missing = *allow_missing;
+                Kind::Delete(DeleteTaskRequest { id, etag, allow_missing, ..DeleteTaskRequest::default() })
+            }
+            Write::Complete(id, etag) => {
+                let (id, etag) = self.target(*id, *etag);
+                Kind::Complete(CompleteTaskRequest { id, etag, ..CompleteTaskRequest::default() })
+            }
+            Write::Reopen(id, etag) => {
+                let (id, etag) = self.target(*id, *etag);
+                Kind::Reopen(ReopenTaskRequest { id, etag, ..ReopenTaskRequest::default() })
+            }
+            Write::Move { id, etag, list, parent, place } => {
+                let (id, etag) = self.target(*id, *etag);
+                let list_id = list.map(|list| self.list_id(list)).unwrap_or_default();
+                let parent_id = parent.map(|parent| self.task_id(parent)).unwrap_or_default();
+                let position = match place {
+                    Place::First => Some(Position::First(true)),
+                    Place::Last => Some(Position::Last(true)),
+                    Place::Unsaid => None,
+                    Place::Before(anchor) => Some(Position::BeforeId(self.task_id(*anchor))),
+                    Place::After(anchor) => Some(Position::AfterId(self.task_id(*anchor))),
+                };
+                Kind::Move(MoveTaskRequest { id, etag, list_id, parent_id, position, ..MoveTaskRequest::default() })
+            }
+        }
+    }
+
+    pub(super) fn task_id(&self, number: Number) -> String {
+        self.task_ids.get(number).cloned().unwrap_or_else(|| UNKNOWN.to_owned())
+    }
+
+    pub(super) fn list_id(&self, number: Number) -> String {
+        self.list_ids.get(number).cloned().unwrap_or_else(|| UNKNOWN.to_owned())
+    }
+
+    pub(super) fn target(&self, number: Number, etag: Etag) -> (String, String) {
+        let id = self.task_id(number);
+        let known = self.known.tasks.get(&id).map_or("\"1\"", |task| &task.etag);
+        let etag = etag_text(etag, known);
+        (id, etag)
+    }
+}
+
+pub(super) fn etag_text(etag: Etag, known: &str) -> String {
+    match etag {
+        Etag::None => String::new(),
+        Etag::Current => known.to_owned(),
+        Etag::First => "\"1\"".to_owned(),
+        Etag::Foreign => "\"x\"".to_owned(),
+    }
+}
+
+fn task_of(fields: &Fields) -> Task {
+    Task {
+        title: fields.title.to_owned(),
+        notes: fields.notes.to_owned(),
+        priority: fields.priority,
+        due_date: fields.date.to_owned(),
+        due_time: fields.time.map(|seconds| prost_types::Timestamp { seconds, nanos: 0 }),
+        time_zone: fields.zone.to_owned(),
+        labels: fields.labels.iter().map(|label| (*label).to_owned()).collect(),
+        ..Task::default()
+    }
+}
