@@ -48,6 +48,18 @@ fuzz: ## Search for input that breaks a parser, FUZZ_SECONDS (60) for each fuzz 
 	@.ci/stage tools .ci/install-tools fuzz
 	@.ci/stage fuzz .ci/fuzz
 
+# The server of the databases stays on the first core, beside the services; the load moves to the other by itself.
+.PHONY: bench
+bench: export TASKEY_TEST_FSYNC := on
+bench: ## Load task-service on SQLite and PostgreSQL, and say what it bears; ARGS="--help" lists the settings
+	@.ci/stage build cargo build --release --locked --package bench --package auth-service --package task-service
+	@.ci/stage bench taskset -c 0 .ci/with-postgres target/release/bench run $(ARGS)
+
+.PHONY: bench-large
+bench-large: ## Ask for the lists of a user with 10 000 tasks among a million; ARGS="--help" lists the settings
+	@.ci/stage build cargo build --release --locked --package bench --package auth-service --package task-service
+	@.ci/stage bench .ci/with-postgres target/release/bench large $(ARGS)
+
 .PHONY: tools
 tools: ## Install what the checks and tests need and this machine lacks
 	@.ci/stage tools .ci/install-tools
