@@ -98,7 +98,7 @@ impl pb::account_service_server::AccountService for AccountService {
         let user_id = Caller::of(&request)?.user_id();
         let ListMySecurityEventsRequest { page_size, page_token } = request.into_inner();
         let (size, tokens) = (request::page_size(page_size)?, &self.app.page_tokens);
-        let before = tokens.open(user_id, OWN_EVENTS, &page_token)?;
+        let before = tokens.open_id(user_id, OWN_EVENTS, &page_token)?;
         let which = Selection { user_id: Some(user_id), kind: None, before };
         let rows = audit::list(&self.app.db, which, size + 1).await.map_err(Refusal::from)?;
         let (events, next_page_token) = tokens.cut(user_id, OWN_EVENTS, rows, size, |event| event.id);

@@ -53,7 +53,7 @@ impl pb::admin_service_server::AdminService for AdminService {
         let admin = admin(&request)?;
         let UserQuery { size, filter, arguments, page_token } = UserQuery::parse(request.into_inner())?;
         let tokens = &self.app.page_tokens;
-        let before = tokens.open(admin, &arguments, &page_token)?;
+        let before = tokens.open_id(admin, &arguments, &page_token)?;
         let rows = users::list(&self.app.db, filter, before, size + 1).await.map_err(Refusal::from)?;
         let (users, next_page_token) = tokens.cut(admin, &arguments, rows, size, |user| user.id);
         let users = users.into_iter().map(Into::into).collect();
@@ -102,7 +102,7 @@ impl pb::admin_service_server::AdminService for AdminService {
         let admin = admin(&request)?;
         let EventQuery { size, mut selection, arguments, page_token } = EventQuery::parse(request.into_inner())?;
         let tokens = &self.app.page_tokens;
-        selection.before = tokens.open(admin, &arguments, &page_token)?;
+        selection.before = tokens.open_id(admin, &arguments, &page_token)?;
         let rows = audit::list(&self.app.db, selection, size + 1).await.map_err(Refusal::from)?;
         let (events, next_page_token) = tokens.cut(admin, &arguments, rows, size, |event| event.id);
         let events = events.into_iter().map(Into::into).collect();

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use mimalloc::MiMalloc;
 use service_kit::{clock::Clock, config::parse, keys::KeySet, server::connection, shutdown, telemetry};
 use tokio_util::sync::CancellationToken;
 
@@ -11,6 +12,10 @@ mod hint;
 
 use config::Cli;
 use data_dir::DataDir;
+
+// SQLite's, too, which fills rows on one thread that another frees.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 #[tokio::main]
 async fn main() -> ExitCode {

@@ -132,7 +132,7 @@ async fn an_account_that_is_deleted_at_one_replica_loses_its_tasks_at_all() {
     let (ann, bob) = (person(&auth_0, "ann@example.com").await, person(&auth_1, "bob@example.com").await);
     for (pair, process) in [(&ann, &task_0), (&ann, &task_1), (&bob, &task_0)] {
         let task = Some(Task { title: "Buy milk".to_owned(), ..Task::default() });
-        let request = bearer(&pair.access_token, CreateTaskRequest { task });
+        let request = bearer(&pair.access_token, CreateTaskRequest { task, ..CreateTaskRequest::default() });
         TaskServiceClient::new(process.channel("task")).create_task(request).await.expect("created");
     }
     let request = bearer(&ann.access_token, DeleteMeRequest { current_password: PASSWORD.to_owned() });

@@ -36,7 +36,7 @@ async fn acknowledged_tasks_survive_a_kill_in_mid_load(database: TestDatabase) {
         writers.spawn(async move {
             for number in 0.. {
                 let task = taskey_proto::task::v1::Task { title: format!("{writer}/{number}"), ..Default::default() };
-                let request = taskey_proto::task::v1::CreateTaskRequest { task: Some(task) };
+                let request = taskey_proto::task::v1::CreateTaskRequest { task: Some(task), ..Default::default() };
                 match client.create_task(crate::processes::bearer(&token, request)).await {
                     Ok(made) => ledger.lock().await.insert(made.into_inner().id),
                     Err(_) => return,

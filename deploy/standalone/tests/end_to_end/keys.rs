@@ -136,7 +136,10 @@ async fn a_verifier_without_a_key_accepts_and_refuses_as_one_with_it() {
     let pair = Pair::start(NewKey::EdDsa).await;
     let ann = pair.person("ann@example.com").await;
     let task = Some(Task { title: "Buy milk".to_owned(), ..Task::default() });
-    pair.tasks().create_task(bearer(&ann.access_token, CreateTaskRequest { task })).await.expect("created");
+    pair.tasks()
+        .create_task(bearer(&ann.access_token, CreateTaskRequest { task, ..CreateTaskRequest::default() }))
+        .await
+        .expect("created");
     assert_refused!(pair.list("a.b.c").await, Unauthenticated, "TOKEN_INVALID");
     let logout = LogoutRequest { refresh_token: ann.refresh_token, wait_for_verifiers: true };
     let answer = pair.auth().logout(logout).await.expect("logged out").into_inner();

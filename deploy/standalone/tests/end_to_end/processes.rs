@@ -173,7 +173,7 @@ impl Taskey {
 
     pub async fn create(&self, access_token: &str, title: &str) -> Result<Task, Status> {
         let task = Some(Task { title: title.to_owned(), ..Task::default() });
-        let request = bearer(access_token, CreateTaskRequest { task });
+        let request = bearer(access_token, CreateTaskRequest { task, ..CreateTaskRequest::default() });
         self.tasks().create_task(request).await.map(tonic::Response::into_inner)
     }
 

@@ -103,7 +103,7 @@ async fn tour(sections: &[&str]) {
 async fn the_tour_with_grpcurl_is_as_the_readme_shows_it() {
     if tools_are_there(&["grpcurl", "jq"]) {
         // Ann, who has signed up there, becomes an administrator.
-        tour(&["Two minutes with grpcurl", "What it can do"]).await;
+        tour(&["Two minutes with grpcurl", "What it can do", "Tasks in earnest"]).await;
     }
 }
 

@@ -64,7 +64,7 @@ pub async fn log_out(auth: &Channel, pair: &TokenPair) -> Result<(), Status> {
 /// Notes repeat the title, so that half a task would be found out.
 pub async fn create(task: &Channel, access_token: &str, title: &str) -> Result<Task, Status> {
     let task_made = Some(Task { title: title.to_owned(), notes: title.repeat(10), ..Task::default() });
-    let request = bearer(access_token, CreateTaskRequest { task: task_made });
+    let request = bearer(access_token, CreateTaskRequest { task: task_made, ..CreateTaskRequest::default() });
     patiently(TaskServiceClient::new(task.clone()).create_task(request)).await
 }
 

@@ -10,7 +10,7 @@ use taskey_proto::{
         RefreshRequest, SignUpRequest, TokenPair, User, WatchRevocationsRequest,
         token_service_client::TokenServiceClient,
     },
-    task::v1::{CreateTaskRequest, Task},
+    task::v1::{CreateTaskListRequest, CreateTaskRequest, Task, TaskList},
 };
 use tokio::time::timeout;
 use tonic::Status;
@@ -24,6 +24,7 @@ pub const REFRESH: &str = "/taskey.auth.v1.AuthService/Refresh";
 pub const LIST_TASKS: &str = "/taskey.task.v1.TaskService/ListTasks";
 pub const CHANGE_PASSWORD: &str = "/taskey.auth.v1.AccountService/ChangePassword";
 const INTROSPECT: &str = "/taskey.auth.v1.TokenService/Introspect";
+const CREATE_LIST: &str = "/taskey.task.v1.TaskListService/CreateTaskList";
 const CREATE_TASK: &str = "/taskey.task.v1.TaskService/CreateTask";
 pub const JSON: &str = "content-type: application/json";
 
@@ -169,17 +170,24 @@ impl Scenario {
                 let here = self.log_in(&ann.email, &ann.password).await.expect("logged in");
                 let there = self.log_in(&ann.email, &ann.password).await.expect("logged in");
                 let task = Some(Task { title: "Buy milk".to_owned(), ..Task::default() });
-                let task: Task =
-                    self.call(CREATE_TASK, &CreateTaskRequest { task }, &here.access_token).await.expect("created");
+                let task: Task = self
+                    .call(CREATE_TASK, &CreateTaskRequest { task, ..CreateTaskRequest::default() }, &here.access_token)
+                    .await
+                    .expect("created");
+                let task_list = Some(TaskList { title: "Shopping".to_owned(), ..TaskList::default() });
+                let request = CreateTaskListRequest { task_list, ..CreateTaskListRequest::default() };
+                let list: TaskList = self.call(CREATE_LIST, &request, &here.access_token).await.expect("created");
                 let new = format!("new.{over_http}@example.com");
                 let texts = |field: &str| {
                     let text = match field {
                         "id" if rpc.path.contains("TaskService") => &task.id,
+                        "id" if rpc.path.contains("TaskListService") => &list.id,
                         "title" => "Buy more milk",
                         "display_name" => "Ann",
                         "user_id" => &bob_id,
                         "session_id" => &there.session_id,
                         "roles" if rpc.path.ends_with("SetUserRoles") => "verifier",
+                        "filter" if rpc.path.contains("TaskService") => "milk",
                         "filter" => "role:admin",
                         "email" if rpc.path == SIGN_UP => &new,
                         "password" => &bob.password,
