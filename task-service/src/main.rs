@@ -3,7 +3,6 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use mimalloc::MiMalloc;
 use service_kit::{
     clock::Clock,
     config,
@@ -12,10 +11,11 @@ use service_kit::{
     telemetry::{self, TelemetryArgs},
 };
 use task_service::config::Config;
+use tikv_jemallocator::Jemalloc;
 
 // SQLite's, too, which fills rows on one thread that another frees.
 #[global_allocator]
-static ALLOCATOR: MiMalloc = MiMalloc;
+static ALLOCATOR: Jemalloc = Jemalloc;
 
 /// Keeps tasks, each of which its owner alone can see
 #[derive(Parser)]

@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
-use mimalloc::MiMalloc;
 use service_kit::{clock::Clock, config::parse, keys::KeySet, server::connection, shutdown, telemetry};
+use tikv_jemallocator::Jemalloc;
 use tokio_util::sync::CancellationToken;
 
 mod config;
@@ -15,7 +15,7 @@ use data_dir::DataDir;
 
 // SQLite's, too, which fills rows on one thread that another frees.
 #[global_allocator]
-static ALLOCATOR: MiMalloc = MiMalloc;
+static ALLOCATOR: Jemalloc = Jemalloc;
 
 #[tokio::main]
 async fn main() -> ExitCode {
