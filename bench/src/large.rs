@@ -42,6 +42,10 @@ pub(crate) struct Large {
     #[arg(long, default_value_t = 100, value_name = "COUNT")]
     users: u32,
 
+    /// How many tasks a user makes before another one does
+    #[arg(long, default_value_t = 1, value_name = "COUNT")]
+    sitting: u32,
+
     /// How often each list is asked for
     #[arg(long, default_value_t = 100, value_name = "COUNT")]
     calls: usize,
@@ -162,10 +166,10 @@ impl Large {
         Ok(connection.close().await?)
     }
 
-    /// The tasks of all users, mixed as if all had made theirs at the same time. The first user is the one who asks.
+    /// The tasks of all users, who make theirs by turns. The first user is the one who asks.
     fn fill_sql(&self, owner: &str, id: impl Fn(&str) -> String) -> String {
-        let (users, tasks) = (self.users, self.tasks);
-        let (number, other) = (id("n"), id(&format!("1000000000 + n % {users}")));
+        let (users, tasks, sitting) = (self.users, self.tasks, self.sitting);
+        let (number, other) = (id("n"), id("1000000000 + whose"));
         format!(
             "with recursive numbers (n) as (select cast(0 as bigint) union all select n + 1 from numbers where n < {users} * {tasks} - 1)
             insert into tasks (owner_id, id, list_id, priority, due_time, due_at, time_zone, create_time, update_time,
@@ -174,11 +178,15 @@ impl Large {
                 '6' || substr(cast(10000000000000 + k as text), 2) || '0005', title, '\nhome\nweek-' || (k % 52) || '\n',
                 notes, lower(title || '\n' || notes)
             from (
-                select n, n / {users} as k, case when n % {users} = 0 then {owner} else {other} end as owner,
-                    case when n / {users} % 3 = 0 then 1790000000000000 + n / {users} * 1000000 end as due,
-                    'Ring the plumber about tap ' || (n / {users}) as title,
+                select n, k, case when whose = 0 then {owner} else {other} end as owner,
+                    case when k % 3 = 0 then 1790000000000000 + k * 1000000 end as due,
+                    'Ring the plumber about tap ' || k as title,
                     'The one in the kitchen drips again. Ask what a new one costs.' as notes
-                from numbers
+                from (
+                    select n, n / {sitting} % {users} as whose,
+                        n / ({sitting} * {users}) * {sitting} + n % {sitting} as k
+                    from numbers
+                ) numbered
             ) made;
             insert into owners (owner_id, last_change, forgotten, live_tasks, live_lists)
             select owner_id, max(change), 0, count(*), 1 from tasks group by owner_id;

@@ -39,8 +39,9 @@ use crate::{
     watch::Watch,
 };
 
-/// How many changes one message of a watch has at most.
-const WATCH_PAGE: usize = 100;
+/// How many changes one message of a watch has at most. A stream keeps a buffer of the size of its largest message: with 100
+/// changes, 1000 watches take 30 MiB more.
+const WATCH_PAGE: usize = 25;
 
 /// A watch says at least this often how far it has come.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(15);
