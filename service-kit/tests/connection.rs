@@ -15,7 +15,7 @@ use tonic::body::Body;
 
 mod support;
 
-use support::{PATIENCE, limits, serves};
+use support::{PATIENCE, explain, limits, serves};
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -52,7 +52,7 @@ impl Server {
     }
 
     async fn http1(flags: &[&str]) -> Self {
-        Self::start(Protocol::Http1And2, flags).await
+        Self::start(Protocol::Http1And2(explain), flags).await
     }
 
     async fn connect(&self) -> TcpStream {
@@ -84,6 +84,27 @@ impl Server {
 async fn closed(stream: &mut TcpStream) {
     let mut rest = Vec::new();
     _ = timeout(PATIENCE, stream.read_to_end(&mut rest)).await.expect("closed in time");
+}
+
+#[tokio::test]
+async fn a_request_that_cannot_be_read_is_answered_with_an_explanation() {
+    let server = Server::http1(&["--max-header-bytes", "8192"]).await;
+    let too_long = format!("GET / HTTP/1.1\r\nx: {}", "y".repeat(8 * 1024 - 19));
+    for (request, code, line) in
+        [("no request\r\n\r\n", 400, "400 Bad Request"), (&too_long, 431, "431 Request Header Fields Too Large")]
+    {
+        let mut stream = server.connect().await;
+        stream.write_all(request.as_bytes()).await.expect("sent");
+        let mut answer = String::new();
+        timeout(PATIENCE, stream.read_to_string(&mut answer)).await.expect("in time").expect("an answer");
+        let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+        assert!(head.starts_with(&format!("HTTP/1.1 {line}\r\n")), "{head}");
+        assert!(
+            head.contains("x-test: yes") && head.contains(&format!("content-length: {}\r\n", body.len())),
+            "{head}"
+        );
+        assert_eq!(body, format!("this is {code}"));
+    }
 }
 
 #[tokio::test]
@@ -172,7 +193,7 @@ async fn a_connection_that_speaks_something_else_is_closed() {
 
 #[tokio::test]
 async fn half_a_greeting_keeps_no_connection_open() {
-    for protocol in [Protocol::Http2, Protocol::Http1And2] {
+    for protocol in [Protocol::Http2, Protocol::Http1And2(explain)] {
         let server = Server::start(protocol, &["--handshake-timeout", "50ms"]).await;
         for said in [&b""[..], b"P", &PREFACE[..PREFACE.len() - 1]] {
             let mut stream = server.connect().await;

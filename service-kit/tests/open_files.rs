@@ -16,7 +16,7 @@ use tonic::body::Body;
 
 mod support;
 
-use support::{PATIENCE, limits, serves};
+use support::{PATIENCE, explain, limits, serves};
 
 /// Passes the log on to the test.
 struct Log(mpsc::UnboundedSender<String>);
@@ -42,7 +42,7 @@ async fn a_server_that_may_open_no_more_files_goes_on_and_takes_the_next_connect
     let service = tower::service_fn(|_: Request<_>| async { Ok::<_, Infallible>(Response::new(Body::empty())) });
     let shutdown = CancellationToken::new();
     let stop = shutdown.clone();
-    let serving = connection::serve("test", listener, Protocol::Http1And2, &limits, service, stop);
+    let serving = connection::serve("test", listener, Protocol::Http1And2(explain), &limits, service, stop);
     let test = async {
         let mut before = TcpStream::connect(address).await.expect("connected");
         assert!(serves(&mut before).await);

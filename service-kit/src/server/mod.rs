@@ -15,7 +15,7 @@ use crate::config::LimitArgs;
 pub mod call;
 pub mod connection;
 pub mod request_id;
-mod stream;
+pub mod stream;
 mod unread;
 
 use call::CallLayer;
@@ -74,7 +74,7 @@ impl GrpcServer {
         let is_ready = *ready.borrow();
         report(&health, &self.services, is_ready).await;
         self.routes.add_service(health_service);
-        self.add_reflection()?;
+        add_reflection(&mut self.routes, &self.services)?;
 
         let timeout = self.limits.request_timeout.unwrap_or(self.default_timeout);
         let calls = CallLayer::new(timeout, self.limits.max_header_bytes as usize, shutdown.clone())
@@ -95,21 +95,25 @@ impl GrpcServer {
         };
         tokio::join!(serving, follow_ready).0
     }
+}
 
-    /// Both versions of reflection: current clients ask for v1, older ones for v1alpha.
-    fn add_reflection(&mut self) -> anyhow::Result<()> {
-        let builder = || {
-            let builder = tonic_reflection::server::Builder::configure()
-                .register_encoded_file_descriptor_set(taskey_proto::FILE_DESCRIPTOR_SET)
-                .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-                .with_service_name("grpc.health.v1.Health");
-            self.services.iter().fold(builder, |builder, service| builder.with_service_name(*service))
-        };
-        let v1 = builder().with_service_name("grpc.reflection.v1.ServerReflection").build_v1()?;
-        let v1alpha = builder().with_service_name("grpc.reflection.v1alpha.ServerReflection").build_v1alpha()?;
-        self.routes.add_service(v1).add_service(v1alpha);
-        Ok(())
-    }
+/// Adds both versions of reflection, in which these services are described: current clients ask for v1, older ones for
+/// v1alpha.
+///
+/// # Errors
+/// If the descriptors are at fault.
+pub fn add_reflection<S: AsRef<str>>(routes: &mut RoutesBuilder, services: &[S]) -> anyhow::Result<()> {
+    let builder = || {
+        let builder = tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(taskey_proto::FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            .with_service_name("grpc.health.v1.Health");
+        services.iter().fold(builder, |builder, service| builder.with_service_name(service.as_ref()))
+    };
+    let v1 = builder().with_service_name("grpc.reflection.v1.ServerReflection").build_v1()?;
+    let v1alpha = builder().with_service_name("grpc.reflection.v1alpha.ServerReflection").build_v1alpha()?;
+    routes.add_service(v1).add_service(v1alpha);
+    Ok(())
 }
 
 /// Says whether the server is ready, under each name that a client may ask for.

@@ -22,14 +22,20 @@ use crate::status::Refusal;
 /// For so long after the shutdown a stream may go on: enough to tell that the server is not ready any more.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
-/// The body of an answer whose errors are complete. A stream that would go on for ever, such as the watch of a health
-/// check, is ended when the server ends.
-pub(super) fn finish(body: Body, shutdown: CancellationToken, id: RequestId) -> Body {
+/// The body of an answer that ends when the server does. A stream, such as the watch of a health check, would otherwise
+/// go on for ever.
+#[must_use]
+pub fn until(shutdown: CancellationToken, body: Body) -> Body {
     let end = Box::pin(async move {
         shutdown.cancelled().await;
         tokio::time::sleep(LAST_WORDS).await;
     });
-    Body::new(Ending { body, end: Some(end) }.map_frame(move |mut frame| {
+    Body::new(Ending { body, end: Some(end) })
+}
+
+/// The body of an answer whose errors are complete, and which ends when the server does.
+pub(super) fn finish(body: Body, shutdown: CancellationToken, id: RequestId) -> Body {
+    Body::new(until(shutdown, body).map_frame(move |mut frame| {
         if let Some(trailers) = frame.trailers_mut() {
             complete(trailers, &id, Origin::Response);
         }

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use clap::Parser;
+use http::{HeaderValue, Response, StatusCode};
 use service_kit::config::LimitArgs;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -12,6 +14,13 @@ use tokio::{
 
 /// No test waits longer for what must happen.
 pub const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What is answered to a request that cannot be read.
+pub fn explain(code: StatusCode) -> Response<Bytes> {
+    let mut response = Response::new(format!("this is {}", code.as_u16()).into());
+    response.headers_mut().insert("x-test", HeaderValue::from_static("yes"));
+    response
+}
 
 /// The limits that these flags make.
 pub fn limits(flags: &[&str]) -> LimitArgs {

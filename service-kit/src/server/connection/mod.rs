@@ -26,9 +26,12 @@ use tower::Service;
 
 use crate::config::LimitArgs;
 
+mod explanation;
+mod line_breaks;
 mod preface;
 mod slots;
 
+pub use explanation::Explain;
 use preface::Stream;
 use slots::Slots;
 
@@ -40,12 +43,12 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const TOKEN_BYTES: u32 = 32 * 1024;
 
 /// What a listener speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub enum Protocol {
     /// HTTP/2 with prior knowledge, as gRPC does over plaintext.
     Http2,
-    /// HTTP/1.1 and HTTP/2, told apart by the first bytes.
-    Http1And2,
+    /// HTTP/1.1 and HTTP/2, told apart by the first bytes. Over the former, requests that cannot be read are answered so.
+    Http1And2(Explain),
 }
 
 /// Binds an address for plaintext.
@@ -129,7 +132,7 @@ where
             _ = stream.set_nodelay(true);
             let info = TcpConnectInfo { local_addr: stream.local_addr().ok(), remote_addr: Some(peer) };
             let opened = tokio::select! {
-                opened = preface::open(stream, server.protocol, server.handshake_timeout) => opened,
+                opened = preface::open(stream, server.protocol, server.handshake_timeout, server.stall_timeout) => opened,
                 () = shutdown.cancelled() => return,
             };
             match opened {
@@ -161,12 +164,15 @@ struct Server {
     protocol: Protocol,
     builder: auto::Builder<TokioExecutor>,
     handshake_timeout: Duration,
+    /// How long a client may take to read anything. Who answers pings but reads nothing is as good as silent, and over
+    /// HTTP/1 there are no pings.
+    stall_timeout: Duration,
 }
 
 fn builder(protocol: Protocol, limits: &LimitArgs) -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     let mut header_list_size = limits.max_header_bytes;
-    if protocol == Protocol::Http2 {
+    if matches!(protocol, Protocol::Http2) {
         builder = builder.http2_only();
         header_list_size += TOKEN_BYTES;
     }
@@ -188,7 +194,12 @@ fn builder(protocol: Protocol, limits: &LimitArgs) -> auto::Builder<TokioExecuto
 
 impl Server {
     fn new(protocol: Protocol, limits: &LimitArgs) -> Self {
-        Self { protocol, builder: builder(protocol, limits), handshake_timeout: limits.handshake_timeout }
+        Self {
+            protocol,
+            builder: builder(protocol, limits),
+            handshake_timeout: limits.handshake_timeout,
+            stall_timeout: limits.keepalive_interval.saturating_add(limits.keepalive_timeout),
+        }
     }
 
     async fn serve_connection<S>(&self, stream: impl Stream, info: TcpConnectInfo, service: S, watcher: Watcher)

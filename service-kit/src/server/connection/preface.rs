@@ -7,8 +7,9 @@ use tokio::{
     net::TcpStream,
     time::timeout,
 };
+use tokio_io_timeout::TimeoutWriter;
 
-use super::Protocol;
+use super::{Protocol, explanation::Explaining, line_breaks::StrictLines};
 
 /// What a client sends first over HTTP/2 (RFC 9113, section 3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -19,7 +20,7 @@ pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send + 'static> Stream for T {}
 
 /// Reads what the client sends first, within the time limit, so that one who sends nothing does not keep a connection
-/// for ever.
+/// for ever. Nor does one who reads nothing: a write that gets nowhere for as long as `stall` ends the connection.
 ///
 /// # Errors
 /// If the time is over, the client has gone, or it speaks something else.
@@ -27,6 +28,7 @@ pub(super) async fn open(
     mut stream: TcpStream,
     protocol: Protocol,
     limit: Duration,
+    stall: Duration,
 ) -> io::Result<impl Stream + use<>> {
     let mut first = Vec::with_capacity(PREFACE.len());
     timeout(limit, async {
@@ -36,12 +38,20 @@ pub(super) async fn open(
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
         }
-        if protocol == Protocol::Http2 && first != PREFACE {
+        if matches!(protocol, Protocol::Http2) && first != PREFACE {
             return Err(io::Error::from(io::ErrorKind::InvalidData));
         }
         Ok(())
     })
     .await??;
+    let explain = match protocol {
+        Protocol::Http1And2(explain) if first != PREFACE => Some(explain),
+        _ => None,
+    };
     let (reader, writer) = stream.into_split();
-    Ok(join(io::Cursor::new(first).chain(reader), writer))
+    let mut writer = TimeoutWriter::new(writer);
+    writer.set_timeout(Some(stall));
+    let is_http1 = explain.is_some();
+    let reader = io::Cursor::new(first).chain(reader);
+    Ok(join(StrictLines::new(reader, is_http1), Explaining::new(Box::pin(writer), explain)))
 }
