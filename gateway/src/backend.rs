@@ -1,6 +1,14 @@
 //! The services behind the gateway: how they are reached, and one unary call of any of their methods.
 
-use std::{error::Error, sync::Arc, time::Duration};
+use std::{
+    error::Error,
+    iter,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use http::{HeaderMap, uri::PathAndQuery};
 use prost::Message;
@@ -9,7 +17,7 @@ use service_kit::status::Refusal;
 use taskey_proto::errors::v1::ErrorReason;
 use tokio::time::Instant;
 use tonic::{
-    Code, Extensions, Request, Status, TimeoutExpired,
+    Code, Extensions, Request, Response, Status, Streaming, TimeoutExpired,
     client::Grpc,
     codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
     metadata::MetadataMap,
@@ -36,6 +44,8 @@ pub struct Backend {
     pub package: &'static str,
     /// The connection; it is made at the first call, and again whenever it has broken.
     pub channel: Channel,
+    /// Those for streams, whose slow readers must not hold up anybody's calls.
+    pub streams: Streams,
     /// What it is told of who calls, if it is.
     pub forwarding: Option<Arc<Forwarding>>,
     /// The largest response that is taken.
@@ -55,20 +65,73 @@ impl Backend {
     /// What the service answered, made complete if it gave no reason; `BACKEND_UNAVAILABLE` if it cannot be reached.
     pub async fn call(
         &self,
-        rpc: PathAndQuery,
-        output: MessageDescriptor,
+        rpc: &PathAndQuery,
+        output: &MessageDescriptor,
         message: DynamicMessage,
         metadata: HeaderMap,
         deadline: Instant,
-    ) -> Result<DynamicMessage, Status> {
-        let mut request = Request::from_parts(MetadataMap::from_headers(metadata), Extensions::new(), message);
-        request.set_timeout(deadline.saturating_duration_since(Instant::now()));
-        let mut grpc = Grpc::new(self.channel.clone()).max_decoding_message_size(self.max_response_bytes);
-        if let Err(error) = grpc.ready().await {
-            return Err(unreachable(self.name, &error));
+    ) -> Result<Response<DynamicMessage>, Status> {
+        let mut grpc = self.ready(self.channel.clone()).await?;
+        let answer =
+            grpc.unary(with(message, metadata, deadline), rpc.clone(), DynamicCodec { output: output.clone() }).await;
+        answer.map_err(|status| complete(self.name, status, deadline))
+    }
+
+    /// Calls an RPC that answers with a stream. The deadline is that of its beginning.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub async fn stream(
+        &self,
+        rpc: &PathAndQuery,
+        output: &MessageDescriptor,
+        message: DynamicMessage,
+        metadata: HeaderMap,
+        deadline: Instant,
+    ) -> Result<Streaming<DynamicMessage>, Status> {
+        let mut grpc = self.ready(self.streams.next()).await?;
+        let answer = grpc
+            .server_streaming(with(message, metadata, deadline), rpc.clone(), DynamicCodec { output: output.clone() })
+            .await;
+        answer.map(Response::into_inner).map_err(|status| complete(self.name, status, deadline))
+    }
+
+    async fn ready(&self, channel: Channel) -> Result<Grpc<Channel>, Status> {
+        let mut grpc = Grpc::new(channel).max_decoding_message_size(self.max_response_bytes);
+        match grpc.ready().await {
+            Ok(()) => Ok(grpc),
+            Err(error) => Err(unreachable(self.name, &error)),
         }
-        let answer = grpc.unary(request, rpc, DynamicCodec { output }).await;
-        answer.map(tonic::Response::into_inner).map_err(|status| complete(self.name, status, deadline))
+    }
+}
+
+fn with(message: DynamicMessage, metadata: HeaderMap, deadline: Instant) -> Request<DynamicMessage> {
+    let mut request = Request::from_parts(MetadataMap::from_headers(metadata), Extensions::new(), message);
+    request.set_timeout(deadline.saturating_duration_since(Instant::now()));
+    request
+}
+
+/// Several connections, each of which takes as many streams as the service lets it, by turns.
+#[derive(Clone, Debug)]
+pub struct Streams {
+    channels: Arc<[Channel]>,
+    turn: Arc<AtomicUsize>,
+}
+
+/// How many connections for streams there are to a backend.
+const STREAM_CONNECTIONS: usize = 8;
+
+impl Streams {
+    /// Connections that are made when they are first needed.
+    #[must_use]
+    pub fn new(connect: impl Fn() -> Channel) -> Self {
+        Self { channels: (0..STREAM_CONNECTIONS).map(|_| connect()).collect(), turn: Arc::default() }
+    }
+
+    /// The one whose turn it is.
+    #[must_use]
+    pub fn next(&self) -> Channel {
+        self.channels[self.turn.fetch_add(1, Ordering::Relaxed) % self.channels.len()].clone()
     }
 }
 
@@ -88,12 +151,13 @@ pub fn connect(endpoint: &Endpoint, keepalive_interval: Duration, keepalive_time
 
 /// Gives a status that came without a reason the one that it must have. Its text may come from tonic or from a proxy,
 /// so it goes to the log alone.
-fn complete(backend: &str, status: Status, deadline: Instant) -> Status {
+#[must_use]
+pub fn complete(backend: &str, status: Status, deadline: Instant) -> Status {
     if !status.details().is_empty() {
         return status;
     }
     // tonic minds the deadline too, and may be a moment ahead of us.
-    let timed_out = status.source().is_some_and(<dyn Error>::is::<TimeoutExpired>);
+    let timed_out = causes(&status).any(<dyn Error>::is::<TimeoutExpired>);
     if timed_out || status.code() == Code::DeadlineExceeded || deadline <= Instant::now() {
         return deadline_exceeded().into();
     }
@@ -116,12 +180,14 @@ pub fn deadline_exceeded() -> Refusal {
 }
 
 fn unreachable(backend: &str, error: &dyn Error) -> Status {
-    let mut cause = error;
-    while let Some(deeper) = cause.source() {
-        cause = deeper;
-    }
+    let cause = causes(error).last().unwrap_or(error);
     tracing::warn!(backend, error = %cause, "a backend cannot be reached");
     unavailable(format!("the {backend} service cannot be reached")).into()
+}
+
+/// What led to an error, from the nearest to the deepest.
+fn causes(error: &dyn Error) -> impl Iterator<Item = &(dyn Error + 'static)> {
+    iter::successors(error.source(), |&cause| cause.source())
 }
 
 /// The refusal of a call because of a backend that is away.

@@ -3,7 +3,7 @@
 use anyhow::{Context, bail, ensure};
 use http::{Method, uri::PathAndQuery};
 use prost_reflect::{
-    DescriptorPool, DynamicMessage, FieldDescriptor, MessageDescriptor, MethodDescriptor,
+    DescriptorPool, DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, MethodDescriptor,
     prost_types::{MethodOptions, method_options::IdempotencyLevel},
 };
 
@@ -39,7 +39,14 @@ pub struct Route {
     pub response_body: Option<FieldDescriptor>,
     /// The field that takes the mask of a PATCH.
     pub mask: Option<FieldDescriptor>,
+    /// Whether it answers with a stream.
+    pub streams: bool,
+    /// Where a stream is taken up: the field of the request, and that of each message that gives the next value.
+    pub resume: Option<(FieldDescriptor, FieldDescriptor)>,
 }
+
+/// A text of this name, in the request and in the messages of a stream, says where it is taken up.
+const RESUME: &str = "sync_token";
 
 /// A variable of the path and the field that it gives.
 #[derive(Debug)]
@@ -61,7 +68,7 @@ pub enum BodyRule {
     Field(FieldDescriptor),
 }
 
-/// Builds the router for every unary RPC in `pool` that has a binding.
+/// Builds the router for every RPC in `pool` that has a binding. A client cannot stream over HTTP/JSON.
 ///
 /// # Errors
 /// If a binding is not right, two of them are for the same method and path, or no backend serves its package.
@@ -69,7 +76,7 @@ pub fn compile(pool: &DescriptorPool, backends: &[Backend]) -> anyhow::Result<Ro
     let mut router = Router::default();
     for service in pool.services() {
         for method in service.methods() {
-            if method.is_client_streaming() || method.is_server_streaming() {
+            if method.is_client_streaming() {
                 continue;
             }
             let name = method.full_name();
@@ -84,7 +91,7 @@ pub fn compile(pool: &DescriptorPool, backends: &[Backend]) -> anyhow::Result<Ro
 }
 
 /// The rules of an RPC: its own and its additional ones. Each is a `google.api.HttpRule`.
-fn rules(method: &MethodDescriptor) -> anyhow::Result<Vec<DynamicMessage>> {
+pub(crate) fn rules(method: &MethodDescriptor) -> anyhow::Result<Vec<DynamicMessage>> {
     let Some(extension) = method.parent_pool().get_extension_by_name("google.api.http") else {
         return Ok(Vec::new());
     };
@@ -115,37 +122,62 @@ fn bind(
     let (http_method, path) = pattern(rule)?;
     let template: Template = path.parse().with_context(|| format!("the path {path}"))?;
     let (input, output) = (method.input(), method.output());
-    let body = match text(rule, "body").as_str() {
-        "" => BodyRule::None,
-        "*" => BodyRule::Whole,
-        name => {
-            BodyRule::Field(input.get_field_by_name(name).with_context(|| format!("no field {name} for the body"))?)
-        }
-    };
-    let response_body = match text(rule, "response_body").as_str() {
-        "" => None,
-        name => Some(output.get_field_by_name(name).with_context(|| format!("no field {name} for response_body"))?),
-    };
+    let (body, response_body) = (body(rule, &input)?, response_body(rule, &output)?);
     let mask = input.get_field_by_name("update_mask").filter(|field| {
         let is_mask = field.kind().as_message().is_some_and(|of| of.full_name() == "google.protobuf.FieldMask");
         is_mask && http_method == MethodPattern::Only(Method::PATCH) && matches!(body, BodyRule::Field(_))
     });
-    let level = method.method_descriptor_proto().options.as_ref().map(MethodOptions::idempotency_level);
+    let resume = text_field(&input, RESUME).zip(text_field(&output, RESUME)).filter(|_| method.is_server_streaming());
     let route = Route {
         rpc: format!("/{}/{}", method.parent_service().full_name(), method.name()).parse()?,
         backend: backend.clone(),
         variables: variables(&template, &input)?,
         input,
         output,
-        takes_form: matches!(body, BodyRule::Whole) && level == Some(IdempotencyLevel::NoSideEffects),
+        takes_form: takes_form(method, &body),
         body,
         response_body,
         mask,
+        streams: method.is_server_streaming(),
+        resume,
     };
     router.bind(http_method, &template, route).with_context(|| format!("the path {path}"))
 }
 
-fn pattern(rule: &DynamicMessage) -> anyhow::Result<(MethodPattern, String)> {
+/// What the body gives, as a rule says.
+pub(crate) fn body(rule: &DynamicMessage, input: &MessageDescriptor) -> anyhow::Result<BodyRule> {
+    Ok(match text(rule, "body").as_str() {
+        "" => BodyRule::None,
+        "*" => BodyRule::Whole,
+        name => {
+            BodyRule::Field(input.get_field_by_name(name).with_context(|| format!("no field {name} for the body"))?)
+        }
+    })
+}
+
+/// The field that is the body of the answer, as a rule says.
+pub(crate) fn response_body(
+    rule: &DynamicMessage,
+    output: &MessageDescriptor,
+) -> anyhow::Result<Option<FieldDescriptor>> {
+    Ok(match text(rule, "response_body").as_str() {
+        "" => None,
+        name => Some(output.get_field_by_name(name).with_context(|| format!("no field {name} for response_body"))?),
+    })
+}
+
+/// See [`Route::takes_form`].
+pub(crate) fn takes_form(method: &MethodDescriptor, body: &BodyRule) -> bool {
+    let level = method.method_descriptor_proto().options.as_ref().map(MethodOptions::idempotency_level);
+    matches!(body, BodyRule::Whole) && level == Some(IdempotencyLevel::NoSideEffects)
+}
+
+fn text_field(message: &MessageDescriptor, name: &str) -> Option<FieldDescriptor> {
+    message.get_field_by_name(name).filter(|field| field.kind() == Kind::String && !field.is_list())
+}
+
+/// The method and the path template of a rule.
+pub(crate) fn pattern(rule: &DynamicMessage) -> anyhow::Result<(MethodPattern, String)> {
     let named = [
         ("get", Method::GET),
         ("put", Method::PUT),
@@ -175,7 +207,8 @@ fn text(message: &DynamicMessage, field: &str) -> String {
     value.as_ref().and_then(|value| value.as_str()).unwrap_or_default().to_owned()
 }
 
-fn variables(template: &Template, input: &MessageDescriptor) -> anyhow::Result<Vec<PathVariable>> {
+/// The variables of a path template and their fields.
+pub(crate) fn variables(template: &Template, input: &MessageDescriptor) -> anyhow::Result<Vec<PathVariable>> {
     let mut variables: Vec<PathVariable> = Vec::new();
     for variable in &template.variables {
         let name = &variable.field;

@@ -10,7 +10,7 @@ use service_kit::{
 };
 use tonic::transport::Endpoint;
 
-use crate::request::JsonLimits;
+use crate::{cors::Origin, request::JsonLimits};
 
 /// The settings of the gateway.
 #[derive(Args, Clone, Debug)]
@@ -37,6 +37,10 @@ pub struct Config {
     #[command(flatten)]
     pub proxies: ProxyArgs,
 
+    /// How browsers are served.
+    #[command(flatten)]
+    pub browsers: BrowserArgs,
+
     /// The limits of JSON.
     #[command(flatten)]
     pub json: JsonArgs,
@@ -44,6 +48,21 @@ pub struct Config {
     /// The limits of the server.
     #[command(flatten)]
     pub limits: LimitArgs,
+}
+
+/// How browsers are served.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Browsers")]
+pub struct BrowserArgs {
+    /// Mark cookies as those of TLS, whatever the connection to the gateway is. A trusted proxy that says
+    /// `x-forwarded-proto: https` does the same
+    #[arg(long, env = "TASKEY_SECURE_COOKIES")]
+    pub secure_cookies: bool,
+
+    /// Origins whose pages may call the gateway, such as `https://app.example.org`; several are separated by commas. They
+    /// bear tokens: cookies are for the gateway's own origin alone [default: none]
+    #[arg(long = "cors-origin", env = "TASKEY_CORS_ORIGIN", value_name = "ORIGIN", value_delimiter = ',')]
+    pub cors_origins: Vec<Origin>,
 }
 
 /// The limits of JSON.

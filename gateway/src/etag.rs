@@ -14,23 +14,24 @@ use crate::{
 
 const FIELD: &str = "etag";
 
+/// Any version.
+const ANY: &str = "*";
+
 /// Puts the tag of `If-Match` where the request says which version it is about: into its own `etag`, or into that of
-/// the resource in its body. `*` asks only that there is a resource, which every such RPC does. Says whether there was
-/// a tag.
+/// the resource in its body. `*` asks only that there is a resource, which every such RPC does.
 ///
 /// # Errors
 /// `MALFORMED_REQUEST` if there are several, another one is in the body, or the RPC takes none.
-pub fn put_if_match(route: &Route, headers: &HeaderMap, message: &mut DynamicMessage) -> Result<bool, Refusal> {
+pub fn put_if_match(route: &Route, headers: &HeaderMap, message: &mut DynamicMessage) -> Result<(), Refusal> {
     let mut values = headers.get_all(header::IF_MATCH).iter();
-    let Some(value) = values.next() else { return Ok(false) };
+    let Some(value) = values.next() else { return Ok(()) };
     let tag = value.to_str().ok().map(str::trim).filter(|tag| values.next().is_none() && !tag.contains("\","));
     let tag = tag.ok_or_else(|| malformed("If-Match must hold one entity tag"))?;
-    if tag == "*" {
-        return Ok(false);
+    if tag == ANY {
+        return Ok(());
     }
     if let Some(field) = tag_field(&route.input) {
-        put(message, &field, tag)?;
-        return Ok(true);
+        return put(message, &field, tag);
     }
     let resource = match &route.body {
         BodyRule::Field(resource) if matches!(resource.kind(), Kind::Message(_)) && !resource.is_list() => resource,
@@ -38,7 +39,7 @@ pub fn put_if_match(route: &Route, headers: &HeaderMap, message: &mut DynamicMes
     };
     match message.get_field_mut(resource) {
         Value::Message(resource) => match tag_field(&resource.descriptor()) {
-            Some(field) => put(resource, &field, tag).map(|()| true),
+            Some(field) => put(resource, &field, tag),
             None => Err(malformed("this method takes no If-Match")),
         },
         _ => Err(malformed("this method takes no If-Match")),
@@ -54,13 +55,15 @@ fn put(message: &mut DynamicMessage, field: &FieldDescriptor, tag: &str) -> Resu
     Ok(())
 }
 
-fn tag_field(message: &MessageDescriptor) -> Option<FieldDescriptor> {
+/// The field of a message that holds its tag.
+pub(crate) fn tag_field(message: &MessageDescriptor) -> Option<FieldDescriptor> {
     message.get_field_by_name(FIELD).filter(|field| field.kind() == Kind::String && !field.is_list())
 }
 
 /// A mismatch with the tag of a header is 412; with one in the body it stays a conflict.
 #[must_use]
-pub fn refused(status: Status, by_header: bool) -> Failure {
+pub fn refused(status: Status, headers: &HeaderMap) -> Failure {
+    let by_header = headers.get(header::IF_MATCH).is_some_and(|tag| tag != ANY);
     let reason = status.get_details_error_info().map(|info| info.reason).unwrap_or_default();
     let mismatch = status.code() == Code::Aborted && reason == reason_name(ErrorReason::EtagMismatch);
     let failure = Failure::from(status);

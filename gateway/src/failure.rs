@@ -3,20 +3,21 @@
 use std::time::Duration;
 
 use base64::{Engine, prelude::BASE64_STANDARD};
-use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use prost::Message;
 use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use service_kit::{
-    server::request_id::RequestId,
+    server::request_id::{REQUEST_ID, RequestId},
     status::{Refusal, reason_name},
 };
 use taskey_proto::errors::v1::ErrorReason;
 use tonic::{Code, Status, body::Body};
-use tonic_types::pb;
+use tonic_types::{StatusExt, pb};
 
-use crate::response;
+use crate::{response, router::Miss};
 
 const ERROR_INFO: &str = "type.googleapis.com/google.rpc.ErrorInfo";
 const REQUEST_INFO: &str = "type.googleapis.com/google.rpc.RequestInfo";
@@ -42,6 +43,21 @@ impl From<Refusal> for Failure {
     }
 }
 
+impl From<Miss> for Failure {
+    fn from(miss: Miss) -> Self {
+        match miss {
+            Miss::NotFound => {
+                Refusal::new(Code::NotFound, ErrorReason::RouteNotFound, "there is nothing at this path").into()
+            }
+            Miss::Method(allowed) => Self::method_unknown(&allowed),
+            Miss::BadEncoding => {
+                let message = "the path is not percent-encoded UTF-8";
+                Refusal::new(Code::InvalidArgument, ErrorReason::MalformedRequest, message).into()
+            }
+        }
+    }
+}
+
 /// The body of the answer, whose shape is that of Google's APIs.
 #[derive(Serialize)]
 struct ErrorBody<'a> {
@@ -57,6 +73,19 @@ struct ErrorFields<'a> {
 }
 
 impl Failure {
+    /// 405, with the methods that the path takes.
+    #[must_use]
+    pub fn method_unknown(allowed: &[Method]) -> Self {
+        let allowed = allowed.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
+        let message = format!("this path takes {allowed}");
+        let refusal = Refusal::new(Code::Unimplemented, ErrorReason::MethodUnknown, message);
+        let failure = Self::from(refusal).with_http(StatusCode::METHOD_NOT_ALLOWED);
+        match HeaderValue::from_str(&allowed) {
+            Ok(allowed) => failure.with_header(header::ALLOW, allowed),
+            Err(_) => failure,
+        }
+    }
+
     /// Answers another HTTP code than the one that follows from the status.
     #[must_use]
     pub fn with_http(self, code: StatusCode) -> Self {
@@ -70,28 +99,32 @@ impl Failure {
         self
     }
 
+    /// Adds a cookie to the answer.
+    #[must_use]
+    pub fn with_cookie(mut self, cookie: HeaderValue) -> Self {
+        self.headers.append(header::SET_COOKIE, cookie);
+        self
+    }
+
+    /// Whether it is the caller's token that was refused.
+    #[must_use]
+    pub fn is_unauthenticated(&self) -> bool {
+        self.status.code() == Code::Unauthenticated
+    }
+
+    /// Whether it is the caller's token that has expired.
+    #[must_use]
+    pub fn is_expired(&self) -> bool {
+        let info = self.status.get_details_error_info();
+        self.is_unauthenticated() && info.is_some_and(|info| info.reason == reason_name(ErrorReason::TokenExpired))
+    }
+
     /// The answer. Details are written in clear if `pool` knows their types.
     #[must_use]
     pub fn into_response(self, pool: &DescriptorPool, id: &RequestId) -> Response<Body> {
         let details = details(&self.status, id);
-        let reason = find::<pb::ErrorInfo>(&details, ERROR_INFO).map(|info| info.reason).unwrap_or_default();
-        let too_large = reason == reason_name(ErrorReason::MessageTooLarge);
-        let (from_status, name) = mapping(self.status.code());
-        let code = match self.http {
-            Some(code) => code,
-            None if too_large => StatusCode::PAYLOAD_TOO_LARGE,
-            None => from_status,
-        };
-        let body = ErrorBody {
-            error: ErrorFields {
-                code: code.as_u16(),
-                status: name,
-                message: self.status.message(),
-                details: details.iter().map(|detail| in_clear(pool, detail)).collect(),
-            },
-        };
-        let body = serde_json::to_vec(&body).expect("strings and JSON values can be written");
-        let mut response = response::json(code, body);
+        let code = self.code(&details);
+        let mut response = response::json(code, self.body(pool, code, &details));
         response.headers_mut().extend(self.headers);
         match code {
             StatusCode::UNAUTHORIZED => {
@@ -105,10 +138,57 @@ impl Failure {
         }
         response
     }
+
+    /// What stands in the body of the answer, for a stream that has been begun with another code.
+    #[must_use]
+    pub fn to_json(&self, pool: &DescriptorPool, id: &RequestId) -> Vec<u8> {
+        let details = details(&self.status, id);
+        self.body(pool, self.code(&details), &details)
+    }
+
+    fn code(&self, details: &[prost_types::Any]) -> StatusCode {
+        let reason = find::<pb::ErrorInfo>(details, ERROR_INFO).map(|info| info.reason).unwrap_or_default();
+        match self.http {
+            Some(code) => code,
+            None if reason == reason_name(ErrorReason::MessageTooLarge) => StatusCode::PAYLOAD_TOO_LARGE,
+            None => mapping(self.status.code()).0,
+        }
+    }
+
+    fn body(&self, pool: &DescriptorPool, code: StatusCode, details: &[prost_types::Any]) -> Vec<u8> {
+        let error = ErrorFields {
+            code: code.as_u16(),
+            status: mapping(self.status.code()).1,
+            message: self.status.message(),
+            details: details.iter().map(|detail| in_clear(pool, detail)).collect(),
+        };
+        serde_json::to_vec(&ErrorBody { error }).expect("strings and JSON values can be written")
+    }
+}
+
+/// What is answered to a request of which not even the head can be read.
+#[must_use]
+pub fn unreadable(code: StatusCode) -> Response<Bytes> {
+    let (grpc, reason, message) = match code {
+        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => {
+            (Code::ResourceExhausted, ErrorReason::MessageTooLarge, "the headers are too many or too large")
+        }
+        StatusCode::URI_TOO_LONG => (Code::InvalidArgument, ErrorReason::MalformedRequest, "the target is too long"),
+        _ => (Code::InvalidArgument, ErrorReason::MalformedRequest, "the request is not well-formed HTTP/1.1"),
+    };
+    let id = RequestId::of(&HeaderMap::new());
+    let failure = Failure::from(Refusal::new(grpc, reason, message)).with_http(code);
+    let mut response = Response::new(failure.to_json(&crate::contract(), &id).into());
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(REQUEST_ID, id.as_header().clone());
+    response
 }
 
 /// The HTTP code and the name of a status code, as the comments in google/rpc/code.proto have them.
-fn mapping(code: Code) -> (StatusCode, &'static str) {
+pub(crate) fn mapping(code: Code) -> (StatusCode, &'static str) {
     match code {
         Code::Ok => (StatusCode::OK, "OK"),
         // HTTP has no word for it; 499 is what nginx and google.rpc say.

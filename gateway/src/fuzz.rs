@@ -11,14 +11,14 @@ use service_kit::status::Refusal;
 use tonic::{Code, Status, transport::Endpoint};
 
 use crate::{
-    backend::{self, Backend},
+    backend::{self, Backend, Streams},
     binding::{self, Route},
     json::Json,
     message,
     request::{Format, Input, JsonLimits, to_message},
-    response,
     router::{MethodPattern, Router},
     template::{Segment, Template},
+    write::MessageJson,
 };
 
 const LIMITS: JsonLimits = JsonLimits { max_bytes: 64 * 1024, max_depth: 32 };
@@ -45,10 +45,12 @@ impl Transcoder {
         // A lazy connection wants a runtime, although it is never made.
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
         let _entered = runtime.enter();
+        let connect = || backend::connect(&Endpoint::from_static("http://127.0.0.1:1"), Duration::MAX, Duration::MAX);
         let backends = ["taskey", "test"].map(|package| Backend {
             name: package,
             package,
-            channel: backend::connect(&Endpoint::from_static("http://127.0.0.1:1"), Duration::MAX, Duration::MAX),
+            channel: connect(),
+            streams: Streams::new(connect),
             forwarding: None,
             max_response_bytes: 0,
         });
@@ -92,7 +94,7 @@ impl Transcoder {
         let Some(of) = &named else { return };
         let Ok(message) = DynamicMessage::decode(of.clone(), encoded) else { return };
         let Some(json) = written(&message) else { return };
-        // It reads less than it writes: not the numbers of an enum that have no name.
+        // It reads less than it writes: not what is nested too deep.
         let Ok(read) = read_json(of, &json) else { return };
         let again = written(&read).expect("it has been written before");
         assert_eq!(value(&again), value(&json));
@@ -143,8 +145,7 @@ fn judge_refusal(refusal: Refusal) {
 /// The JSON of a message, unless it has none: a path of a field mask may have no other spelling, and JSON has no
 /// numbers that are none.
 fn written(message: &DynamicMessage) -> Option<String> {
-    let json = response::to_json(message).ok()?;
-    Some(String::from_utf8(json).expect("UTF-8"))
+    serde_json::to_string(&MessageJson(message)).ok()
 }
 
 /// Whether the JSON of a message may say less than the message: a field mask is written in lowerCamelCase, in which not

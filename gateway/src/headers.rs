@@ -58,6 +58,31 @@ pub fn metadata(request: &request::Parts, id: &RequestId, backend: &Backend) -> 
     metadata
 }
 
+/// What a client may not say, or says of its connection to the gateway alone.
+const NOT_PASSED_ON: [HeaderName; 8] = [
+    HeaderName::from_static(SERVICE_TOKEN),
+    FORWARDED_FOR,
+    FORWARDED_USER_AGENT,
+    header::HOST,
+    header::CONNECTION,
+    header::CONTENT_LENGTH,
+    header::TRANSFER_ENCODING,
+    header::COOKIE,
+];
+
+/// The metadata of a call that is gRPC already: what the client has sent, but for what is the gateway's to say.
+#[must_use]
+pub fn passed_on(request: &request::Parts, id: &RequestId, backend: &Backend) -> HeaderMap {
+    let own = metadata(request, id, backend);
+    let mut all = own.clone();
+    for (name, value) in &request.headers {
+        if !own.contains_key(name) && !NOT_PASSED_ON.contains(name) {
+            all.append(name, value.clone());
+        }
+    }
+    all
+}
+
 fn client(request: &request::Parts, proxies: &ProxyArgs) -> Option<HeaderValue> {
     let peer = request.extensions.get::<TcpConnectInfo>()?.remote_addr?.ip();
     let forwarded_for: Vec<_> =

@@ -45,7 +45,7 @@ pub fn from_json(of: &MessageDescriptor, json: &Json, depth: usize) -> Result<Dy
 /// If it is not a value of the field.
 pub fn value(field: &FieldDescriptor, json: &Json, depth: usize) -> Result<Option<Value>, Fault> {
     match json {
-        Json::Null if !takes_null(&field.kind()) => Ok(None),
+        Json::Null if field.is_list() || !takes_null(&field.kind()) => Ok(None),
         Json::Array(values) if field.is_list() => list(&field.kind(), values, deeper(depth)?).map(Some),
         _ if field.is_list() => Err(Fault::new("must be a list")),
         Json::Object(entries) if field.is_map() => map(field, entries, deeper(depth)?).map(Some),

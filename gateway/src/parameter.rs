@@ -1,6 +1,6 @@
 //! What stands in the path and in the query: single fields, named by their paths in the request message.
 
-use std::collections::HashSet;
+use std::{borrow::Cow, collections::HashSet};
 
 use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, Value};
 
@@ -56,6 +56,26 @@ impl FieldPath {
     #[must_use]
     pub fn name(&self) -> String {
         self.fields.iter().map(FieldDescriptor::name).collect::<Vec<_>>().join(".")
+    }
+
+    /// The value in the message; none if it is not set, which a default without presence cannot be told from.
+    #[must_use]
+    pub fn get(&self, root: &DynamicMessage) -> Option<Value> {
+        let (last, parents) = self.fields.split_last()?;
+        let mut message = root;
+        for parent in parents {
+            message = match message.get_field(parent) {
+                Cow::Borrowed(Value::Message(inner)) if message.has_field(parent) => inner,
+                _ => return None,
+            };
+        }
+        message.has_field(last).then(|| message.get_field(last).into_owned())
+    }
+
+    /// The path in the spelling of JSON.
+    #[must_use]
+    pub fn json_name(&self) -> String {
+        self.fields.iter().map(FieldDescriptor::json_name).collect::<Vec<_>>().join(".")
     }
 
     /// Puts the value into the message, adding it to those that are there if the field is repeated.

@@ -1,7 +1,7 @@
 //! From an HTTP request to the request message of an RPC: path, query, body and, for PATCH, the field mask.
 
 use bytes::Bytes;
-use http::{HeaderMap, header};
+use http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Body;
 use prost_reflect::{DynamicMessage, Value};
@@ -18,6 +18,9 @@ use crate::{
     parameter::{self, FieldPath},
     well_known,
 };
+
+/// The longest path and query; RFC 9110, section 4.1, asks for 8000 octets at least.
+const MAX_TARGET_BYTES: usize = 8 * 1024;
 
 /// The limits of JSON.
 #[derive(Clone, Copy, Debug)]
@@ -74,11 +77,33 @@ where
     }
 }
 
+/// Refuses a target that is longer than anything which this gateway has a use for.
+///
+/// # Errors
+/// 414 if it is so.
+pub fn check_target(target: &Uri) -> Result<(), Failure> {
+    if target.path_and_query().is_none_or(|target| target.as_str().len() <= MAX_TARGET_BYTES) {
+        return Ok(());
+    }
+    let refusal = malformed(format!("the path and its query are longer than {MAX_TARGET_BYTES} bytes"));
+    Err(Failure::from(refusal).with_http(StatusCode::URI_TOO_LONG))
+}
+
 /// What a body says that it is written in; one that says nothing is JSON.
 ///
 /// # Errors
-/// 415 if it is anything that the route does not take.
+/// 415 if it is anything that the route does not take, or compressed.
 pub fn format(headers: &HeaderMap, route: &Route) -> Result<Format, Failure> {
+    if headers
+        .get_all(header::CONTENT_ENCODING)
+        .iter()
+        .any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"))
+    {
+        let refusal = Failure::from(malformed("the body must not be compressed"));
+        // RFC 9110, section 15.5.16: it says which codings would do.
+        let none = HeaderValue::from_static("identity");
+        return Err(refusal.with_http(StatusCode::UNSUPPORTED_MEDIA_TYPE).with_header(header::ACCEPT_ENCODING, none));
+    }
     let types: Vec<_> = headers.get_all(header::CONTENT_TYPE).iter().collect();
     match types[..] {
         [] => return Ok(Format::Json),
@@ -87,7 +112,7 @@ pub fn format(headers: &HeaderMap, route: &Route) -> Result<Format, Failure> {
         _ => {}
     }
     let refusal = malformed("the body must be JSON in UTF-8: send content-type: application/json");
-    Err(Failure::from(refusal).with_http(http::StatusCode::UNSUPPORTED_MEDIA_TYPE))
+    Err(Failure::from(refusal).with_http(StatusCode::UNSUPPORTED_MEDIA_TYPE))
 }
 
 fn is_json(content_type: &str) -> bool {
@@ -107,11 +132,11 @@ fn is_utf8_of(expected: &str, content_type: &str) -> bool {
         })
 }
 
-/// Builds the request message. What the path gives stands over what the body says of the same field.
+/// Builds the request message.
 ///
 /// # Errors
 /// `MALFORMED_REQUEST` if the body is not JSON or there is one where none is taken; `VALIDATION_FAILED` with the field
-/// that is at fault.
+/// that is at fault, be it that the body says of it what the path does not.
 pub fn to_message(route: &Route, input: Input<'_>, limits: JsonLimits) -> Result<DynamicMessage, Refusal> {
     let body = if input.format == Format::Json { parse(route, input.body, limits)? } else { None };
     let mut message = match (&route.body, &body) {
@@ -129,12 +154,23 @@ pub fn to_message(route: &Route, input: Input<'_>, limits: JsonLimits) -> Result
     if !in_query.contains("update_mask") {
         derive_mask(&mut message, route, body.as_ref());
     }
-    for PathVariable { variable, field } in &route.variables {
-        let text = variable.value(input.segments);
-        let text = text.map_err(|error| Fault::new(error.to_string()).in_field(&field.name()))?;
-        field.put(&mut message, &text)?;
+    for variable in &route.variables {
+        put_variable(&mut message, variable, input.segments)?;
     }
     Ok(message)
+}
+
+/// Puts what the path says into the message. A body that says something else of the same field means another resource
+/// than the path, and nobody can tell which is the right one.
+fn put_variable(message: &mut DynamicMessage, variable: &PathVariable, segments: &[&str]) -> Result<(), Fault> {
+    let PathVariable { variable, field } = variable;
+    let text = variable.value(segments).map_err(|error| Fault::new(error.to_string()).in_field(&field.name()))?;
+    let given = field.get(message);
+    field.put(message, &text)?;
+    if given.is_some() && given != field.get(message) {
+        return Err(Fault::new("is not what the path says").in_field(&field.name()));
+    }
+    Ok(())
 }
 
 /// The message that a form makes.

@@ -1,46 +1,35 @@
 //! From the response message of an RPC to HTTP.
 
-use std::collections::HashMap;
-
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 use http_body_util::Full;
-use prost_reflect::{DynamicMessage, ReflectMessage, SerializeOptions};
-use serde_json::value::RawValue;
+use prost_reflect::{DynamicMessage, FieldDescriptor, ReflectMessage};
 use service_kit::status::Refusal;
 use tonic::body::Body;
 
-use crate::binding::Route;
+use crate::{
+    binding::Route,
+    write::{FieldJson, MessageJson},
+};
 
-/// Canonical proto3 JSON, with fields that have their default value, so that a client sees every field that there is.
-/// A message that is not there has no value to show and is left out.
-const OPTIONS: SerializeOptions = SerializeOptions::new().skip_default_fields(false);
-
-/// The answer to a call that went well: the response message, or the field of it that the route names.
+/// The answer to a call that went well.
 ///
 /// # Errors
-/// `INTERNAL` if the message cannot be written as JSON, such as a timestamp out of range.
+/// Those of [`to_json`].
 pub fn from_message(route: &Route, message: &DynamicMessage) -> Result<Response<Body>, Refusal> {
-    let mut body = to_json(message)?;
-    if let Some(field) = &route.response_body {
-        let fields: HashMap<String, &RawValue> = serde_json::from_slice(&body).map_err(Refusal::internal)?;
-        body = fields.get(field.json_name()).map_or("null", |value| value.get()).into();
-    }
-    Ok(json(StatusCode::OK, body))
+    Ok(json(StatusCode::OK, to_json(message, route.response_body.as_ref())?))
 }
 
-/// A message as the gateway writes it.
+/// A response message, or only this field of it.
 ///
 /// # Errors
-/// `INTERNAL` if it cannot be written as JSON.
-pub fn to_json(message: &DynamicMessage) -> Result<Vec<u8>, Refusal> {
-    let mut json = Vec::new();
-    match message.serialize_with_options(&mut serde_json::Serializer::new(&mut json), &OPTIONS) {
-        Ok(()) => Ok(json),
-        Err(error) => {
-            Err(Refusal::internal(format!("{} cannot be written: {error}", message.descriptor().full_name())))
-        }
-    }
+/// `INTERNAL` if it cannot be written as JSON, such as a timestamp out of range.
+pub fn to_json(message: &DynamicMessage, field: Option<&FieldDescriptor>) -> Result<Vec<u8>, Refusal> {
+    let json = match field {
+        Some(field) => serde_json::to_vec(&FieldJson(message, field)),
+        None => serde_json::to_vec(&MessageJson(message)),
+    };
+    json.map_err(|error| Refusal::internal(format!("{} cannot be written: {error}", message.descriptor().full_name())))
 }
 
 /// The answer to who has this version already: no body, and nothing that describes one.

@@ -4,7 +4,7 @@ use base64::{
     Engine,
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
-use prost_reflect::{EnumDescriptor, Kind, Value};
+use prost_reflect::{EnumDescriptor, Kind, Syntax, Value};
 use serde_json::Number;
 
 use crate::{fault::Fault, json::Json};
@@ -34,9 +34,9 @@ pub fn from_text(kind: &Kind, text: &str) -> Result<Value, Fault> {
     match (kind, text) {
         (Kind::Bool, "true") => Ok(Value::Bool(true)),
         (Kind::Bool, "false") => Ok(Value::Bool(false)),
-        (Kind::Enum(of), text) if of.get_value_by_name(text).is_none() => match text.parse::<i32>() {
-            Ok(number) => from_json(kind, &Json::Number(number.into())),
-            Err(_) => Err(Fault::new(UNKNOWN_ENUM_VALUE)),
+        (Kind::Enum(of), text) if of.get_value_by_name(text).is_none() => match number(text) {
+            Some(number) => from_json(kind, &Json::Number(number)),
+            None => Err(Fault::new(UNKNOWN_ENUM_VALUE)),
         },
         _ => from_json(kind, &Json::String(text.to_owned())),
     }
@@ -59,12 +59,16 @@ fn expectation(kind: &Kind) -> &'static str {
     }
 }
 
+/// The enums of proto3 are open: a number without a name may come from a newer contract, and whether it is of use the
+/// service must say. A name that is unknown has no number.
 fn enum_number(kind: &EnumDescriptor, json: &Json) -> Result<i32, Fault> {
-    let value = match json {
-        Json::String(name) => kind.get_value_by_name(name),
-        json => integer(json).and_then(|number| i32::try_from(number).ok()).and_then(|number| kind.get_value(number)),
+    let number = match json {
+        Json::String(name) => kind.get_value_by_name(name).map(|value| value.number()),
+        json => integer(json).and_then(|number| i32::try_from(number).ok()),
     };
-    value.map(|value| value.number()).ok_or_else(|| Fault::new(UNKNOWN_ENUM_VALUE))
+    let is_open = kind.parent_file().syntax() == Syntax::Proto3;
+    let known = number.filter(|number| is_open || kind.get_value(*number).is_some());
+    known.ok_or_else(|| Fault::new(UNKNOWN_ENUM_VALUE))
 }
 
 fn integer_value(kind: &Kind, integer: i128) -> Option<Value> {
@@ -77,24 +81,28 @@ fn integer_value(kind: &Kind, integer: i128) -> Option<Value> {
     }
 }
 
-/// An integer may be written as a number, even as `1e3` or `1.0`, or as a string with digits.
+/// An integer may be written as a number, even as `1e3` or `1.0`, or as a string that holds one.
 fn integer(json: &Json) -> Option<i128> {
+    let exact = |number: &Number| number.as_i64().map(i128::from).or_else(|| number.as_u64().map(i128::from));
     match json {
-        Json::Number(number) => {
-            let exact = number.as_i64().map(i128::from).or_else(|| number.as_u64().map(i128::from));
-            exact.or_else(|| number.as_f64().and_then(whole))
+        Json::Number(number) => exact(number).or_else(|| whole(number.as_f64()?)),
+        Json::String(text) => {
+            let number = number(text)?;
+            exact(&number).or_else(|| whole(number.as_f64()?))
         }
-        Json::String(text) if is_decimal(text) => text.parse().ok().or_else(|| text.parse().ok().and_then(whole)),
         _ => None,
     }
 }
 
+/// The integer that a double is. What is beyond 64 bits comes as a double, too, and the smallest of them would be taken
+/// for the smallest integer, of which its digits say something else.
 fn whole(number: f64) -> Option<i128> {
+    const SMALLEST: f64 = -9_223_372_036_854_775_808.0;
     #[expect(
         clippy::cast_possible_truncation,
         reason = "a cast of floats saturates, and what is saturated fits nothing"
     )]
-    (number.is_finite() && number.fract() == 0.0).then_some(number as i128)
+    (number.is_finite() && number.fract() == 0.0 && number > SMALLEST).then_some(number as i128)
 }
 
 fn float(json: &Json) -> Option<f64> {
@@ -104,7 +112,7 @@ fn float(json: &Json) -> Option<f64> {
             "NaN" => Some(f64::NAN),
             "Infinity" => Some(f64::INFINITY),
             "-Infinity" => Some(f64::NEG_INFINITY),
-            text => text.parse().ok().filter(|number: &f64| is_decimal(text) && number.is_finite()),
+            text => number(text)?.as_f64(),
         },
         _ => None,
     }
@@ -116,11 +124,12 @@ fn narrow(number: f64) -> Option<f32> {
     (narrow.is_finite() || !number.is_finite()).then_some(narrow)
 }
 
-/// Whether a text looks like a number of JSON. Rust reads more, such as `inf` and `+1`.
-fn is_decimal(text: &str) -> bool {
-    let digits = text.strip_prefix('-').unwrap_or(text);
-    digits.starts_with(|first: char| first.is_ascii_digit())
-        && digits.bytes().all(|byte| byte.is_ascii_digit() || b".eE+-".contains(&byte))
+/// The number that a string holds. It is written as JSON writes it, so there is one grammar of numbers: without spaces,
+/// a plus, leading zeros or a bare point.
+fn number(text: &str) -> Option<Number> {
+    let is_bare =
+        text.starts_with(|first: char| first == '-' || first.is_ascii_digit()) && !text.ends_with(char::is_whitespace);
+    is_bare.then(|| serde_json::from_str(text).ok()).flatten()
 }
 
 /// Both alphabets of RFC 4648, with padding or without.
@@ -153,7 +162,10 @@ mod tests {
         for text in ["3", "3.0", "3e0", "\"3\"", "\"3.0\"", "\"0.3e1\""] {
             assert_eq!(read(&Kind::Int32, text), Some(Value::I32(3)), "{text}");
         }
-        for text in ["3.5", "true", "\"\"", "\" 3\"", "\"+3\"", "\"0x3\"", "\"inf\"", "[3]", "null"] {
+        for text in [
+            "3.5", "true", "\"\"", "\" 3\"", "\"+3\"", "\"0x3\"", "\"inf\"", "[3]", "null", "\"3 \"", "\"03\"",
+            "\"3.\"",
+        ] {
             assert_eq!(read(&Kind::Int32, text), None, "{text}");
         }
     }
@@ -163,6 +175,8 @@ mod tests {
         assert_eq!(read(&Kind::Int32, "2147483648"), None);
         assert_eq!(read(&Kind::Uint32, "-1"), None);
         assert_eq!(read(&Kind::Int64, "\"9223372036854775807\""), Some(Value::I64(i64::MAX)));
+        assert_eq!(read(&Kind::Int64, "-9223372036854775808"), Some(Value::I64(i64::MIN)));
+        assert_eq!(read(&Kind::Int64, "-9223372036854775809"), None);
         assert_eq!(read(&Kind::Int64, "1e300"), None);
         assert_eq!(read(&Kind::Uint64, "18446744073709551615"), Some(Value::U64(u64::MAX)));
         assert_eq!(read(&Kind::Uint64, "\"18446744073709551616\""), None);

@@ -1,10 +1,10 @@
-//! One HTTP request from its arrival to its answer: request id, log, panics caught, routing, deadline, the call.
+//! One HTTP request from its arrival to its answer: request id, log, panics caught, deadline, and who answers it.
 
-use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{collections::HashMap, fmt, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::FutureExt;
-use http::{HeaderValue, Method, Request, Response, StatusCode, header, request};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use hyper::body::Body as HttpBody;
 use prost_reflect::DescriptorPool;
 use service_kit::{
@@ -14,70 +14,101 @@ use service_kit::{
     },
     status::Refusal,
 };
-use taskey_proto::errors::v1::ErrorReason;
 use tokio::time::{Instant, timeout_at};
-use tonic::{Code, body::Body};
-use tracing::{Instrument, Span, field};
+use tokio_util::sync::CancellationToken;
+use tonic::body::Body;
+use tracing::{Instrument, field};
 
 use crate::{
+    asset::Asset,
     backend::{self, Backend},
-    binding::{self, BodyRule, Route},
-    etag,
+    binding, compression,
+    cookie_mode::CookieMode,
     failure::Failure,
-    headers, health,
-    request::{Format, Input, JsonLimits, format, read_body, to_message},
-    response,
-    router::{Miss, Router},
+    headers, health, negotiation,
+    passthrough::{Passthrough, is_grpc},
+    request::{JsonLimits, check_target},
+    transcode::Transcoder,
 };
 
-/// The gateway: every unary RPC of a descriptor pool that has an HTTP binding.
-#[derive(Clone, Debug)]
+/// The gateway: every RPC of a descriptor pool, and all that has an HTTP binding.
+#[derive(Clone)]
 pub struct Gateway(Arc<Inner>);
 
-#[derive(Debug)]
+impl fmt::Debug for Gateway {
+    /// Without the descriptors: a message may hold itself, and has no end then.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Inner { transcoder, backends, timeout, .. } = &*self.0;
+        let mut gateway = f.debug_struct("Gateway");
+        gateway.field("cookies", &transcoder.cookies).field("backends", backends).field("timeout", timeout);
+        gateway.finish_non_exhaustive()
+    }
+}
+
 struct Inner {
-    pool: DescriptorPool,
-    router: Router<Route>,
+    transcoder: Transcoder,
+    passthrough: Passthrough,
+    assets: HashMap<&'static str, Asset>,
     backends: Vec<Backend>,
-    json: JsonLimits,
     timeout: Duration,
 }
 
+/// What a gateway is told beside the contract and who serves it.
+#[derive(Debug)]
+pub struct Settings {
+    /// How large and deep a body may be.
+    pub json: JsonLimits,
+    /// How long a request may take, or the beginning of a stream. A caller may ask for less.
+    pub timeout: Duration,
+    /// Who calls, in a browser.
+    pub cookies: CookieMode,
+    /// The files that are there beside the RPCs, by their paths.
+    pub assets: HashMap<&'static str, Asset>,
+    /// Ends streams.
+    pub shutdown: CancellationToken,
+}
+
 impl Gateway {
-    /// Reads the bindings in `pool`. Requests may take as long as `timeout`, or as the caller says, whichever is
-    /// shorter.
+    /// Reads the bindings in `pool`.
     ///
     /// # Errors
     /// If a binding is not right, two of them are for the same method and path, or no backend serves its package.
-    pub fn new(
-        pool: DescriptorPool,
-        backends: Vec<Backend>,
-        json: JsonLimits,
-        timeout: Duration,
-    ) -> anyhow::Result<Self> {
+    pub fn new(pool: DescriptorPool, backends: Vec<Backend>, settings: Settings) -> anyhow::Result<Self> {
+        let Settings { json, timeout, cookies, assets, shutdown } = settings;
         let router = binding::compile(&pool, &backends)?;
-        Ok(Self(Arc::new(Inner { pool, router, backends, json, timeout })))
+        let passthrough = Passthrough::new(pool.clone(), &backends, timeout, shutdown.clone())?;
+        let transcoder = Transcoder { pool, router, cookies, json, shutdown };
+        Ok(Self(Arc::new(Inner { transcoder, passthrough, assets, backends, timeout })))
     }
 
     /// Answers a request.
     pub async fn answer<B>(&self, request: Request<B>) -> Response<Body>
     where
-        B: HttpBody<Data = Bytes>,
+        B: HttpBody<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let id = RequestId::of(request.headers());
         let method = request.method().clone();
+        let (takes_gzip, is_last) = (negotiation::takes_gzip(request.headers()), is_chunked(&request));
         // Somebody may have put a secret into the path, so the log has what it leads to instead.
         let span = tracing::info_span!("request", request_id = id.as_str(), %method, rpc = field::Empty);
         let answered = async {
             let begun = Instant::now();
-            let answer = AssertUnwindSafe(self.0.try_answer(request, &id)).catch_unwind().await;
+            if is_grpc(request.headers()) {
+                return self.0.passthrough.answer(request.map(Body::new), &id).await;
+            }
+            let answer = async { compression::compress(self.0.try_answer(request, &id).await?, takes_gzip).await };
+            let answer = AssertUnwindSafe(answer).catch_unwind().await;
+            let pool = &self.0.transcoder.pool;
             let mut response = match answer {
                 Ok(Ok(response)) => response,
-                Ok(Err(failure)) => failure.into_response(&self.0.pool, &id),
-                Err(panic) => Failure::from(Refusal::internal(panic_text(&*panic))).into_response(&self.0.pool, &id),
+                Ok(Err(failure)) => failure.into_response(pool, &id),
+                Err(panic) => Failure::from(Refusal::internal(panic_text(&*panic))).into_response(pool, &id),
             };
             finish(&mut response, &method, &id);
+            if is_last {
+                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
             let elapsed_us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
             tracing::info!(code = response.status().as_u16(), elapsed_us, "answered");
             response
@@ -92,87 +123,40 @@ impl Inner {
         B: HttpBody<Data = Bytes>,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let (parts, body) = request.into_parts();
-        match parts.uri.path() {
-            "/healthz" | "/readyz" if !is_read(&parts.method) => Err(method_unknown(&[Method::GET, Method::HEAD])),
+        check_target(request.uri())?;
+        match request.uri().path() {
+            path if self.is_own(path) && !READS.contains(request.method()) => Err(Failure::method_unknown(&READS)),
             "/healthz" => Ok(health::serving()),
             "/readyz" => health::ready(&self.backends).await,
+            path if self.is_own(path) => Ok(self.assets[path].answer(request.headers())),
             _ => {
-                let deadline = Instant::now() + headers::timeout(&parts.headers, self.timeout)?;
-                let answer = timeout_at(deadline, self.transcode(&parts, body, id, deadline));
+                let deadline = Instant::now() + headers::timeout(request.headers(), self.timeout)?;
+                let answer = timeout_at(deadline, self.transcoder.answer(request, id, deadline));
                 answer.await.unwrap_or_else(|_| Err(backend::deadline_exceeded().into()))
             }
         }
     }
 
-    async fn transcode<B>(
-        &self,
-        request: &request::Parts,
-        body: B,
-        id: &RequestId,
-        deadline: Instant,
-    ) -> Result<Response<Body>, Failure>
-    where
-        B: HttpBody<Data = Bytes>,
-        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    {
-        let found = self.router.find(&request.method, request.uri.path()).map_err(refuse_path)?;
-        let route = found.target;
-        Span::current().record("rpc", route.rpc.as_str());
-        let body = read_body(body, self.json).await?;
-        let has_body = !body.is_empty() && !matches!(route.body, BodyRule::None);
-        let format = if has_body { format(&request.headers, route)? } else { Format::Json };
-        let query = request.uri.query().unwrap_or_default();
-        let input = Input { segments: &found.segments, query, body: &body, format };
-        let mut message = to_message(route, input, self.json)?;
-        let by_header = etag::put_if_match(route, &request.headers, &mut message)?;
-        let metadata = headers::metadata(request, id, &route.backend);
-        let (rpc, output) = (route.rpc.clone(), route.output.clone());
-        let answer = route.backend.call(rpc, output, message, metadata, deadline).await;
-        let answer = answer.map_err(|status| etag::refused(status, by_header))?;
-        let mut response = response::from_message(route, &answer)?;
-        if let Some(tag) = etag::of(&answer) {
-            if is_read(&request.method) && etag::is_known(&request.headers, &tag) {
-                response = response::not_modified();
-            }
-            response.headers_mut().insert(header::ETAG, tag);
-        }
-        Ok(response)
+    /// Whether it is the gateway that answers there, and not an RPC.
+    fn is_own(&self, path: &str) -> bool {
+        ["/healthz", "/readyz"].contains(&path) || self.assets.contains_key(path)
     }
 }
 
-fn is_read(method: &Method) -> bool {
-    [Method::GET, Method::HEAD].contains(method)
+/// Whether the body comes in chunks over HTTP/1. Beside them there may have been a length, which hyper drops; where
+/// another server on the way believed it, what follows would be taken for a request of somebody else. So nothing may
+/// follow (RFC 9112, section 6.1).
+fn is_chunked<B>(request: &Request<B>) -> bool {
+    request.version() < Version::HTTP_2 && request.headers().contains_key(header::TRANSFER_ENCODING)
 }
 
-fn refuse_path(miss: Miss) -> Failure {
-    match miss {
-        Miss::NotFound => {
-            Refusal::new(Code::NotFound, ErrorReason::RouteNotFound, "there is nothing at this path").into()
-        }
-        Miss::Method(allowed) => method_unknown(&allowed),
-        Miss::BadEncoding => {
-            let message = "the path is not percent-encoded UTF-8";
-            Refusal::new(Code::InvalidArgument, ErrorReason::MalformedRequest, message).into()
-        }
-    }
-}
-
-fn method_unknown(allowed: &[Method]) -> Failure {
-    let allowed = allowed.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
-    let message = format!("this path takes {allowed}");
-    let refusal = Refusal::new(Code::Unimplemented, ErrorReason::MethodUnknown, message);
-    let failure = Failure::from(refusal).with_http(StatusCode::METHOD_NOT_ALLOWED);
-    match HeaderValue::from_str(&allowed) {
-        Ok(allowed) => failure.with_header(header::ALLOW, allowed),
-        Err(_) => failure,
-    }
-}
+const READS: [Method; 2] = [Method::GET, Method::HEAD];
 
 /// What every answer has.
 fn finish(response: &mut Response<Body>, method: &Method, id: &RequestId) {
-    let length = response.body().size_hint().exact();
-    if let Some(length) = length {
+    // An answer that never has a body has no length either (RFC 9110, section 8.6).
+    let has_body = ![StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&response.status());
+    if let Some(length) = response.body().size_hint().exact().filter(|_| has_body) {
         response.headers_mut().insert(header::CONTENT_LENGTH, length.into());
     }
     if method == Method::HEAD {
@@ -180,7 +164,7 @@ fn finish(response: &mut Response<Body>, method: &Method, id: &RequestId) {
     }
     let headers = response.headers_mut();
     headers.insert(REQUEST_ID, id.as_header().clone());
-    // Answers are somebody's own, and errors pass.
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    // Answers are somebody's own, and errors pass; only what is the same for all says otherwise.
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
 }

@@ -1,12 +1,16 @@
 //! The message types that have a JSON form of their own: timestamps, field masks, wrappers and the like.
 
+use prost::Message;
 use prost_reflect::{DynamicMessage, MessageDescriptor, Value};
 
 use crate::{
     fault::Fault,
-    json::{Json, deeper},
-    scalar,
+    json::{DOUBLED, Json, deeper},
+    message, scalar,
 };
+
+/// The message type that holds a message of any type.
+pub const ANY: &str = "google.protobuf.Any";
 
 /// The one enum with a JSON form of its own.
 pub const NULL_VALUE: &str = "google.protobuf.NullValue";
@@ -17,6 +21,8 @@ enum Shape {
     Wrapper,
     /// A string that this module reads.
     FieldMask,
+    /// An object that names the type of the message in it.
+    Any,
     /// What prost-reflect reads; the text says what it takes.
     Foreign { is_string: bool, expectation: &'static str },
 }
@@ -28,12 +34,14 @@ fn shape(of: &MessageDescriptor) -> Option<Shape> {
         "DoubleValue" | "FloatValue" | "Int64Value" | "UInt64Value" | "Int32Value" | "UInt32Value" | "BoolValue"
         | "StringValue" | "BytesValue" => Some(Shape::Wrapper),
         "FieldMask" => Some(Shape::FieldMask),
-        "Timestamp" => string("must be a time of RFC 3339 such as 2026-11-30T08:00:00Z, from year 1 to 9999"),
-        "Duration" => string("must be a duration in seconds such as 1.5s"),
+        "Timestamp" => {
+            string("must be a time of RFC 3339 such as 2026-11-30T08:00:00Z, from year 1 to 9999, down to nanoseconds")
+        }
+        "Duration" => string("must be a duration in seconds such as 1.5s, down to nanoseconds"),
         "Struct" => other("must be an object"),
         "ListValue" => other("must be a list"),
         "Value" => other("must be JSON"),
-        "Any" => other("must be an object whose @type names a known message, with the fields of that message"),
+        "Any" => Some(Shape::Any),
         "Empty" => other("must be an empty object"),
         _ => None,
     }
@@ -43,6 +51,12 @@ fn shape(of: &MessageDescriptor) -> Option<Shape> {
 #[must_use]
 pub fn is(of: &MessageDescriptor) -> bool {
     shape(of).is_some()
+}
+
+/// Whether a message type is that of a scalar that may be absent.
+#[must_use]
+pub fn is_wrapper(of: &MessageDescriptor) -> bool {
+    matches!(shape(of), Some(Shape::Wrapper))
 }
 
 /// Whether the JSON form of a message type is a scalar, so that it can stand in a query.
@@ -62,6 +76,11 @@ pub fn from_json(of: &MessageDescriptor, json: &Json, depth: usize) -> Result<Dy
             Ok(first_field(of, scalar::from_json(&field.kind(), json)?))
         }
         (Some(Shape::FieldMask), Json::String(text)) => field_mask(of, text),
+        (Some(Shape::Any), Json::Object(entries)) => any(of, entries, depth),
+        (Some(Shape::Any), _) => Err(Fault::new(UNKNOWN_ANY)),
+        (Some(Shape::Foreign { is_string: true, expectation }), Json::String(text)) if is_too_fine(text) => {
+            Err(Fault::new(expectation))
+        }
         (Some(Shape::FieldMask) | None, _) => Err(Fault::new("must be a string of field paths divided by commas")),
         (Some(Shape::Foreign { expectation, .. }), json) => {
             if matches!(json, Json::Array(_) | Json::Object(_)) {
@@ -85,6 +104,39 @@ pub fn from_text(of: &MessageDescriptor, text: &str) -> Result<DynamicMessage, F
         }
         _ => from_json(of, &Json::String(text.to_owned()), 1),
     }
+}
+
+const UNKNOWN_ANY: &str = "must be an object whose @type names a known message, with the fields of that message";
+
+/// The message in an `Any` is read as it would be anywhere else; one with a JSON form of its own is its `value`. An
+/// empty object is an `Any` without a message.
+fn any(of: &MessageDescriptor, entries: &[(String, Json)], depth: usize) -> Result<DynamicMessage, Fault> {
+    let mut any = DynamicMessage::new(of.clone());
+    let (types, fields): (Vec<_>, Vec<_>) = entries.iter().cloned().partition(|(key, _)| key == "@type");
+    let url = match &types[..] {
+        [] if fields.is_empty() => return Ok(any),
+        [(_, Json::String(url))] => url,
+        [_, _, ..] => return Err(Fault::new(DOUBLED).in_field("@type")),
+        _ => return Err(Fault::new(UNKNOWN_ANY)),
+    };
+    let named = url.rsplit_once('/').and_then(|(_, name)| of.parent_pool().get_message_by_name(name));
+    let inner = named.ok_or_else(|| Fault::new(UNKNOWN_ANY))?;
+    let message = match &fields[..] {
+        [(key, value)] if is(&inner) && key == "value" => {
+            from_json(&inner, value, deeper(depth)?).map_err(|fault| fault.in_field(key))?
+        }
+        _ if is(&inner) => return Err(Fault::new("must hold its @type and its value")),
+        _ => message::from_json(&inner, &Json::Object(fields), depth)?,
+    };
+    any.set_field_by_number(1, Value::String(url.clone()));
+    any.set_field_by_number(2, Value::Bytes(message.encode_to_vec().into()));
+    Ok(any)
+}
+
+/// Whether a time says more than nanoseconds; prost would drop the rest.
+fn is_too_fine(text: &str) -> bool {
+    let fraction = text.split_once('.').map_or("", |(_, fraction)| fraction);
+    fraction.bytes().take_while(u8::is_ascii_digit).count() > 9
 }
 
 /// A field mask of these paths.

@@ -6,7 +6,7 @@ use gateway::{binding, service::Gateway};
 use http::Method;
 use prost_reflect::DescriptorPool;
 
-use crate::support::{LIMITS, backend_at, pool};
+use crate::support::{backend_at, pool, settings};
 
 /// What is wrong with a binding of `Thing` to `Thing` with this http option.
 fn refusal(option: &str) -> Option<String> {
@@ -81,7 +81,7 @@ async fn additional_bindings_do_not_nest() {
 
 #[tokio::test]
 async fn a_service_that_no_backend_serves_is_refused() {
-    let error = Gateway::new(pool(), Vec::new(), LIMITS, Duration::from_secs(1)).unwrap_err();
+    let error = Gateway::new(pool(), Vec::new(), settings(Duration::from_secs(1))).unwrap_err();
     assert!(format!("{error:#}").contains("no backend serves test.v1.EchoService"), "{error:#}");
 }
 

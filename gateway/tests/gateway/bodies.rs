@@ -141,8 +141,8 @@ async fn a_value_of_another_type_is_refused_by_its_path() {
         (r#"{"flag":"true"}"#, "flag"),
         (r#"{"data":"*"}"#, "data"),
         (r#"{"someColor":"RED"}"#, "some_color"),
-        (r#"{"someColor":3}"#, "some_color"),
-        (r#"{"colors":["COLOR_RED",9]}"#, "colors[1]"),
+        (r#"{"someColor":1.5}"#, "some_color"),
+        (r#"{"colors":["COLOR_RED","COLOR_GREEN"]}"#, "colors[1]"),
         (r#"{"child":[]}"#, "child"),
         (r#"{"child":{"child":{"number":{}}}}"#, "child.child.number"),
         (r#"{"counts":[]}"#, "counts"),
@@ -198,9 +198,19 @@ async fn an_answer_may_be_a_message_in_the_response() {
 }
 
 #[tokio::test]
-async fn the_path_stands_over_the_body() {
-    let answer = TestGateway::start().await.post("/v1/whole/path", r#"{"text":"body","number":1}"#).await.ok();
-    assert_eq!((&answer["text"], &answer["number"]), (&json!("path"), &json!(1)));
+async fn a_body_that_contradicts_the_path_is_refused() {
+    let gateway = TestGateway::start().await;
+    gateway.post("/v1/whole/path", r#"{"text":"body","number":1}"#).await.assert_at_fault("text");
+    gateway.patch("/v1/things/path", r#"{"text":"body","number":1}"#).await.assert_at_fault("thing.text");
+    assert!(!gateway.backend.was_called());
+}
+
+#[tokio::test]
+async fn a_body_may_repeat_the_path() {
+    for body in [r#"{"text":"path","number":1}"#, r#"{"text":"","number":1}"#, r#"{"text":null,"number":1}"#] {
+        let answer = TestGateway::start().await.post("/v1/whole/path", body).await.ok();
+        assert_eq!((&answer["text"], &answer["number"]), (&json!("path"), &json!(1)), "{body}");
+    }
 }
 
 #[tokio::test]
@@ -243,7 +253,7 @@ async fn a_body_must_be_json_in_utf8_or_say_nothing() {
         send(good).await.ok();
     }
     for bad in
-        ["application/x-www-form-urlencoded", "text/json", "application/json; charset=utf-16", "", "application/grpc"]
+        ["application/x-www-form-urlencoded", "text/json", "application/json; charset=utf-16", "", "application/grpcs"]
     {
         send(bad).await.assert_refused(415, "INVALID_ARGUMENT", "MALFORMED_REQUEST", &[]);
     }

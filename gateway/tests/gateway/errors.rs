@@ -17,7 +17,7 @@ use tokio::net::TcpListener;
 use tonic::{Code, Status};
 use tonic_types::pb;
 
-use crate::support::{Answer, LIMITS, Reply, TestGateway, backend_at, pool, request};
+use crate::support::{Answer, Reply, TestGateway, backend_at, pool, request, settings};
 
 async fn refused_with(status: Status) -> Answer {
     TestGateway::before(Reply::Refuse(status)).await.get("/v1/query").await
@@ -131,7 +131,7 @@ async fn a_status_without_a_reason_is_given_one_and_no_text_of_its_own() {
 #[tokio::test]
 async fn a_backend_that_is_down_is_unavailable() {
     let backends = vec![backend_at("http://127.0.0.1:1", None)];
-    let gateway = Gateway::new(pool(), backends, LIMITS, Duration::from_secs(30)).unwrap();
+    let gateway = Gateway::new(pool(), backends, settings(Duration::from_secs(30))).unwrap();
     for _ in 0..2 {
         let answer = Answer::read(gateway.answer(request(Method::GET, "/v1/query", "")).await).await;
         answer.assert_refused(503, "UNAVAILABLE", "BACKEND_UNAVAILABLE", &[]);
@@ -145,7 +145,7 @@ async fn a_backend_that_comes_back_is_found_again() {
     // An address of its own, so that no other test is given the port meanwhile.
     let listener = TcpListener::bind("127.0.0.2:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    let gateway = Gateway::new(pool(), vec![backend_at(&url, None)], LIMITS, Duration::from_secs(30)).unwrap();
+    let gateway = Gateway::new(pool(), vec![backend_at(&url, None)], settings(Duration::from_secs(30))).unwrap();
     drop(listener);
     assert_eq!(gateway.answer(request(Method::GET, "/v1/query", "")).await.status(), 503);
     let _backend = crate::support::FakeBackend::start_at(Reply::Echo, &url["http://".len()..]).await;
@@ -164,7 +164,7 @@ async fn the_callers_deadline_ends_the_request() {
 async fn the_gateways_own_deadline_ends_the_request() {
     let backend = crate::support::FakeBackend::start(Reply::Nothing).await;
     let backends = vec![backend_at(&backend.url(), None)];
-    let gateway = Gateway::new(pool(), backends, LIMITS, Duration::from_millis(50)).unwrap();
+    let gateway = Gateway::new(pool(), backends, settings(Duration::from_millis(50))).unwrap();
     let mut request = request(Method::GET, "/v1/query", "");
     request.headers_mut().insert("request-timeout", HeaderValue::from_static("60"));
     let answer = Answer::read(gateway.answer(request).await).await;

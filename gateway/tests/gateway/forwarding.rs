@@ -8,7 +8,10 @@ use http_body_util::Full;
 use service_kit::{credential::ServiceTokenArgs, secret_file::Key};
 use tonic::transport::server::TcpConnectInfo;
 
-use crate::support::{Call, FakeBackend, LIMITS, Reply, TestGateway, backend_at, config, pool, request};
+use crate::{
+    fake_backend::Call,
+    support::{FakeBackend, Reply, TestGateway, backend_at, config, pool, request, settings},
+};
 
 /// The call that a request with these headers makes of a backend that is told who calls, or of one that is not.
 async fn call(told: bool, headers: &[(&'static str, &'static str)]) -> Call {
@@ -26,7 +29,7 @@ async fn forwarding(proxies: &[&str]) -> Forwarding {
 async fn call_with(forwarding: Option<Forwarding>, headers: &[(&'static str, &'static str)]) -> Call {
     let backend = FakeBackend::start(Reply::Echo).await;
     let backends = vec![backend_at(&backend.url(), forwarding)];
-    let gateway = Gateway::new(pool(), backends, LIMITS, Duration::from_secs(10)).unwrap();
+    let gateway = Gateway::new(pool(), backends, settings(Duration::from_secs(10))).unwrap();
     let mut request: Request<Full<_>> = request(Method::GET, "/v1/query", "");
     for (name, value) in headers {
         request.headers_mut().append(*name, HeaderValue::from_static(value));
@@ -79,9 +82,8 @@ async fn the_request_id_is_passed_on_or_made() {
 
 #[tokio::test]
 async fn nothing_else_is_passed_on() {
-    let call =
-        call(false, &[("cookie", "a=b"), ("x-other", "c"), ("idempotency-key", "d"), ("grpc-timeout", "9H")]).await;
-    for name in ["cookie", "x-other", "idempotency-key"] {
+    let call = call(false, &[("cookie", "a=b"), ("x-other", "c"), ("grpc-timeout", "9H")]).await;
+    for name in ["cookie", "x-other"] {
         assert!(call.values(name).is_empty(), "{name}");
     }
     assert_eq!(call.values("grpc-timeout").len(), 1);

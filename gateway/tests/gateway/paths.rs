@@ -69,17 +69,16 @@ async fn a_variable_of_another_type_is_refused_by_its_field() {
 #[tokio::test]
 async fn an_unknown_path_is_not_found() {
     let gateway = TestGateway::start().await;
-    for path in ["/", "/v1", "/v1/texts/", "/v1/texts/a/b", "/v2/texts/a", "/v1/shelves/1/books"] {
+    for path in ["//", "/v1", "/v1/texts/", "/v1/texts/a/b", "/v2/texts/a", "/v1/shelves/1/books"] {
         gateway.get(path).await.assert_refused(404, "NOT_FOUND", "ROUTE_NOT_FOUND", &[]);
     }
 }
 
 #[tokio::test]
-async fn what_streams_or_has_no_binding_has_no_route() {
+async fn what_has_no_binding_has_no_route() {
     let gateway = TestGateway::start().await;
-    for path in ["/v1/stream", "/test.v1.EchoService/Unbound"] {
-        gateway.get(path).await.assert_refused(404, "NOT_FOUND", "ROUTE_NOT_FOUND", &[]);
-    }
+    let answer = gateway.get("/test.v1.EchoService/Unbound").await;
+    answer.assert_refused(404, "NOT_FOUND", "ROUTE_NOT_FOUND", &[]);
 }
 
 #[tokio::test]

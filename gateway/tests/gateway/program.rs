@@ -4,8 +4,9 @@ use std::{fs, net::SocketAddr, os::unix::fs::PermissionsExt, time::Duration};
 
 use bytes::Bytes;
 use gateway::Config;
-use http::{Method, Request, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
+use hyper::body::Incoming;
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use service_kit::{
     secret_file::{self, Key},
@@ -16,19 +17,19 @@ use taskey_proto::{errors::v1::ErrorReason, task::v1::Task};
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, transport::server::TcpIncoming};
-use tonic_health::ServingStatus;
+use tonic_health::{ServingStatus, server::HealthReporter};
 
 use crate::support::{Answer, FakeBackend, Reply, config};
 
 /// A running gateway.
-struct Program {
-    address: SocketAddr,
-    shutdown: CancellationToken,
-    running: JoinHandle<anyhow::Result<()>>,
+pub(crate) struct Program {
+    pub(crate) address: SocketAddr,
+    pub(crate) shutdown: CancellationToken,
+    pub(crate) running: JoinHandle<anyhow::Result<()>>,
 }
 
 impl Program {
-    async fn start(config: Config) -> Self {
+    pub(crate) async fn start(config: Config) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();
@@ -36,36 +37,46 @@ impl Program {
         Self { address, shutdown, running }
     }
 
-    async fn before(auth: &str, task: &str) -> Self {
+    pub(crate) async fn before(auth: &str, task: &str) -> Self {
         Self::start(config(&["--auth-url", auth, "--task-url", task])).await
     }
 
-    async fn send(&self, request: Request<Full<Bytes>>) -> Answer {
-        let client = Client::builder(TokioExecutor::new()).build_http();
-        Answer::read(client.request(request).await.unwrap()).await
+    pub(crate) async fn send(&self, request: Request<Full<Bytes>>) -> Answer {
+        Answer::read(self.open(request).await).await
     }
 
-    async fn get(&self, path: &str) -> Answer {
+    /// An answer whose body is still to be read.
+    pub(crate) async fn open(&self, request: Request<Full<Bytes>>) -> Response<Incoming> {
+        let client = Client::builder(TokioExecutor::new()).build_http();
+        client.request(request).await.unwrap()
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Answer {
         self.send(self.request(Method::GET, path, "")).await
     }
 
-    fn request(&self, method: Method, path: &str, body: &str) -> Request<Full<Bytes>> {
+    pub(crate) fn request(&self, method: Method, path: &str, body: &str) -> Request<Full<Bytes>> {
         let uri = format!("http://{}{path}", self.address);
         Request::builder().method(method).uri(uri).body(Full::from(body.to_owned())).unwrap()
     }
 }
 
 /// Nobody listens there.
-const NOBODY: &str = "http://127.0.0.1:1";
+pub(crate) const NOBODY: &str = "http://127.0.0.1:1";
 
 /// A service of which only the health is there.
 async fn healthy(status: ServingStatus) -> String {
+    reporting(status).await.1
+}
+
+/// As [`healthy`], with what says how it is.
+pub(crate) async fn reporting(status: ServingStatus) -> (HealthReporter, String) {
     let (reporter, service) = tonic_health::server::health_reporter();
     reporter.set_service_status("", status).await;
     let incoming = TcpIncoming::bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let url = format!("http://{}", incoming.local_addr().unwrap());
     tokio::spawn(tonic::transport::Server::builder().add_service(service).serve_with_incoming(incoming));
-    url
+    (reporter, url)
 }
 
 #[tokio::test]
@@ -89,7 +100,7 @@ async fn before_a_task() -> (FakeBackend, Program) {
     (backend, program)
 }
 
-fn with_header(mut request: Request<Full<Bytes>>, name: &'static str, value: &str) -> Request<Full<Bytes>> {
+pub(crate) fn with_header(mut request: Request<Full<Bytes>>, name: &'static str, value: &str) -> Request<Full<Bytes>> {
     request.headers_mut().insert(name, value.parse().unwrap());
     request
 }

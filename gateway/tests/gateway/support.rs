@@ -1,119 +1,31 @@
-//! A backend that does what a test tells it, and a gateway in front of it.
+//! A gateway for the types of the tests, and what comes back from it.
 
 use std::{
-    convert::Infallible,
-    net::SocketAddr,
+    collections::HashMap,
     path::Path,
-    sync::{Arc, LazyLock, Mutex},
+    sync::{Arc, LazyLock},
     time::Duration,
 };
 
 use bytes::Bytes;
 use clap::Parser;
-use gateway::{Config, backend, backend::Backend, headers::Forwarding, request::JsonLimits, service::Gateway};
-use http::{HeaderMap, HeaderValue, Method, Request, Response};
+use gateway::{
+    Config, backend,
+    backend::{Backend, Streams},
+    cookie_mode::CookieMode,
+    headers::Forwarding,
+    request::JsonLimits,
+    service::{Gateway, Settings},
+};
+use http::{HeaderMap, Method, Request, Response};
 use http_body_util::{BodyExt, Full};
-use hyper::body::{Frame, Incoming};
 use prost_reflect::DescriptorPool;
 use serde_json::Value;
-use service_kit::server::connection::{self, Protocol};
-use tokio::net::TcpListener;
+use service_kit::{clock::Clock, network::ProxyArgs};
 use tokio_util::sync::CancellationToken;
-use tonic::{Status, body::Body, transport::Endpoint};
+use tonic::transport::Endpoint;
 
-/// What a backend does with a call.
-#[derive(Clone)]
-pub(crate) enum Reply {
-    /// Answers the request message.
-    Echo,
-    /// Answers this message.
-    Message(Vec<u8>),
-    /// Answers this status.
-    Refuse(Status),
-    /// Never answers.
-    Nothing,
-}
-
-/// A call as a backend saw it.
-#[derive(Clone, Debug)]
-pub(crate) struct Call {
-    pub(crate) rpc: String,
-    pub(crate) metadata: HeaderMap,
-}
-
-impl Call {
-    /// All values of a metadata entry.
-    pub(crate) fn values(&self, name: &str) -> Vec<&str> {
-        self.metadata.get_all(name).iter().map(|value| value.to_str().unwrap()).collect()
-    }
-}
-
-/// A gRPC server that knows no types.
-pub(crate) struct FakeBackend {
-    pub(crate) address: SocketAddr,
-    calls: Arc<Mutex<Vec<Call>>>,
-    shutdown: CancellationToken,
-}
-
-impl Drop for FakeBackend {
-    fn drop(&mut self) {
-        self.shutdown.cancel();
-    }
-}
-
-impl FakeBackend {
-    pub(crate) async fn start(reply: Reply) -> Self {
-        Self::start_at(reply, "127.0.0.1:0").await
-    }
-
-    pub(crate) async fn start_at(reply: Reply, address: &str) -> Self {
-        let listener = TcpListener::bind(address).await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let (calls, shutdown) = (Arc::<Mutex<Vec<Call>>>::default(), CancellationToken::new());
-        let (log, stop) = (Arc::clone(&calls), shutdown.clone());
-        let service = tower::service_fn(move |request: Request<Incoming>| {
-            let metadata = request.headers().clone();
-            log.lock().unwrap().push(Call { rpc: request.uri().path().to_owned(), metadata });
-            let reply = reply.clone();
-            async move { Ok::<_, Infallible>(answer(reply, request).await) }
-        });
-        tokio::spawn(async move {
-            connection::serve("fake", listener, Protocol::Http2, &config(&[]).limits, service, stop).await
-        });
-        Self { address, calls, shutdown }
-    }
-
-    pub(crate) fn url(&self) -> String {
-        format!("http://{}", self.address)
-    }
-
-    /// The only call that came.
-    pub(crate) fn call(&self) -> Call {
-        let calls = self.calls.lock().unwrap();
-        assert_eq!(calls.len(), 1, "{calls:?}");
-        calls[0].clone()
-    }
-
-    pub(crate) fn was_called(&self) -> bool {
-        !self.calls.lock().unwrap().is_empty()
-    }
-}
-
-async fn answer(reply: Reply, request: Request<Incoming>) -> Response<Body> {
-    let message = match reply {
-        Reply::Echo => request.into_body().collect().await.unwrap().to_bytes(),
-        Reply::Message(message) => {
-            let length = u32::try_from(message.len()).unwrap().to_be_bytes();
-            [&[0], &length[..], &message].concat().into()
-        }
-        Reply::Refuse(status) => return status.into_http(),
-        Reply::Nothing => std::future::pending().await,
-    };
-    let trailers = HeaderMap::from_iter([("grpc-status".parse().unwrap(), HeaderValue::from_static("0"))]);
-    let frames = [Ok::<_, Infallible>(Frame::data(message)), Ok(Frame::trailers(trailers))];
-    let body = Body::new(http_body_util::StreamBody::new(tokio_stream::iter(frames)));
-    Response::builder().header("content-type", "application/grpc").body(body).unwrap()
-}
+pub(crate) use crate::fake_backend::{FakeBackend, Reply};
 
 /// The settings that these flags make.
 pub(crate) fn config(flags: &[&str]) -> Config {
@@ -136,13 +48,21 @@ pub(crate) fn pool() -> DescriptorPool {
     POOL.clone()
 }
 
+/// Settings without an auth-service, so that no browser has a session, and without files.
+pub(crate) fn settings(timeout: Duration) -> Settings {
+    let cookies = CookieMode::new(false, ProxyArgs::default(), Clock::system(), &[]);
+    Settings { json: LIMITS, timeout, cookies, assets: HashMap::new(), shutdown: CancellationToken::new() }
+}
+
 /// A backend for the package `test` at a URL.
 pub(crate) fn backend_at(url: &str, forwarding: Option<Forwarding>) -> Backend {
     let minute = Duration::from_secs(60);
+    let connect = || backend::connect(&Endpoint::from_shared(url.to_owned()).unwrap(), minute, minute);
     Backend {
         name: "test",
         package: "test",
-        channel: backend::connect(&Endpoint::from_shared(url.to_owned()).unwrap(), minute, minute),
+        channel: connect(),
+        streams: Streams::new(connect),
         forwarding: forwarding.map(Arc::new),
         max_response_bytes: 100_000,
     }
@@ -165,7 +85,7 @@ impl TestGateway {
     pub(crate) async fn before(reply: Reply) -> Self {
         let backend = FakeBackend::start(reply).await;
         let backends = vec![backend_at(&backend.url(), None)];
-        let gateway = Gateway::new(pool(), backends, LIMITS, Duration::from_secs(30)).unwrap();
+        let gateway = Gateway::new(pool(), backends, settings(Duration::from_secs(30))).unwrap();
         Self { gateway, backend }
     }
 
@@ -265,7 +185,13 @@ impl Answer {
         self.assert_refused(400, "INVALID_ARGUMENT", "VALIDATION_FAILED", &[field]);
     }
 
-    /// Asserts that the body could not be read at all.
+    /// Asserts that the head was not read to its end.
+    #[track_caller]
+    pub(crate) fn assert_headers_too_large(&self) {
+        self.assert_refused(431, "RESOURCE_EXHAUSTED", "MESSAGE_TOO_LARGE", &[]);
+    }
+
+    /// Asserts that the request could not be read at all.
     #[track_caller]
     pub(crate) fn assert_malformed(&self) {
         self.assert_refused(400, "INVALID_ARGUMENT", "MALFORMED_REQUEST", &[]);

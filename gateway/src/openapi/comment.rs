@@ -1,0 +1,83 @@
+//! The comments of the proto, which its descriptors carry as source info, as Markdown.
+
+use prost_reflect::FileDescriptor;
+
+/// What stands before the list of refusals in the comment of an RPC.
+const ANSWERS: &str = "Answers:";
+
+/// What begins the list of refusals in the comment of a service.
+pub const EVERY_RPC: &str = "Every RPC can also answer";
+
+/// The comment before what is at `path` in `file`; empty if there is none, or the descriptors came without.
+#[must_use]
+pub fn of(file: &FileDescriptor, path: &[i32]) -> String {
+    let info = file.file_descriptor_proto().source_code_info.as_ref();
+    let location = info.and_then(|info| info.location.iter().find(|location| location.path == path));
+    location.map(|location| unwrap(location.leading_comments())).unwrap_or_default()
+}
+
+/// One line for each paragraph and each item of a list: some readers show every line break.
+fn unwrap(comment: &str) -> String {
+    let mut text = String::new();
+    for line in comment.lines().map(str::trim) {
+        match line {
+            "" if text.is_empty() || text.ends_with("\n\n") => {}
+            "" => text.push_str("\n\n"),
+            _ => {
+                if line.starts_with("- ") && !text.ends_with('\n') {
+                    text.push('\n');
+                } else if !text.is_empty() && !text.ends_with('\n') {
+                    text.push(' ');
+                }
+                text.push_str(line);
+            }
+        }
+    }
+    text.trim_end().to_owned()
+}
+
+/// A comment without what it says of refusals, which is said where the answers are.
+#[must_use]
+pub fn without_answers(comment: &str) -> String {
+    let paragraphs = comment.split("\n\n");
+    let prose = paragraphs.filter(|text| !text.starts_with(ANSWERS) && !text.starts_with(EVERY_RPC));
+    prose.collect::<Vec<_>>().join("\n\n")
+}
+
+/// The items of the list of refusals in the comment of an RPC.
+pub fn answers(comment: &str) -> impl Iterator<Item = &str> {
+    let list = comment.split("\n\n").find_map(|text| text.strip_prefix(ANSWERS)).unwrap_or_default();
+    list.lines().filter_map(|line| line.strip_prefix("- "))
+}
+
+/// The first sentence, without its full stop.
+#[must_use]
+pub fn summary(comment: &str) -> String {
+    let first = comment.split("\n\n").next().unwrap_or_default();
+    first.split_once(". ").map_or(first, |(sentence, _)| sentence).trim_end_matches('.').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_joined_but_for_paragraphs_and_lists() {
+        let comment = " Does it.\n It takes\n a while.\n\n Answers:\n - A / B: one\n   thing.\n - C / D: other.\n";
+        assert_eq!(unwrap(comment), "Does it. It takes a while.\n\nAnswers:\n- A / B: one thing.\n- C / D: other.");
+    }
+
+    #[test]
+    fn refusals_are_told_from_prose() {
+        let comment = "Does it.\n\nMore.\n\nAnswers:\n- A / B: one.\n- C / D: two.";
+        assert_eq!(without_answers(comment), "Does it.\n\nMore.");
+        assert_eq!(answers(comment).collect::<Vec<_>>(), ["A / B: one.", "C / D: two."]);
+        assert_eq!(answers("Does it.").count(), 0);
+    }
+
+    #[test]
+    fn the_summary_is_the_first_sentence() {
+        assert_eq!(summary("Does it. And more.\n\nYes."), "Does it");
+        assert_eq!(summary("Does it.\n\nYes."), "Does it");
+    }
+}

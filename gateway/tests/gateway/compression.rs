@@ -1,0 +1,87 @@
+//! Large answers, compressed.
+
+use std::io::Read;
+
+use bytes::Bytes;
+use flate2::read::GzDecoder;
+use http::{HeaderMap, Method, Response, header};
+use http_body_util::BodyExt;
+use serde_json::Value;
+use tonic::body::Body;
+
+use crate::support::{TestGateway, request};
+
+/// What comes back to who takes these codings.
+async fn query(gateway: &TestGateway, method: Method, query: &str, codings: &str) -> (HeaderMap, Bytes) {
+    let mut request = request(method, &format!("/v1/query?{query}"), "");
+    request.headers_mut().insert(header::ACCEPT_ENCODING, codings.parse().unwrap());
+    let response: Response<Body> = gateway.gateway.answer(request).await;
+    let (parts, body) = response.into_parts();
+    assert_eq!(parts.status, 200);
+    (parts.headers, body.collect().await.unwrap().to_bytes())
+}
+
+fn text<'h>(headers: &'h HeaderMap, name: &str) -> &'h str {
+    headers.get(name).map_or("", |value| value.to_str().unwrap())
+}
+
+fn large() -> String {
+    format!("text={}", "a".repeat(2000))
+}
+
+#[tokio::test]
+async fn a_large_answer_is_compressed_for_who_takes_it() {
+    let gateway = TestGateway::start().await;
+    let (headers, body) = query(&gateway, Method::GET, &large(), "br, gzip").await;
+    assert_eq!((text(&headers, "content-encoding"), text(&headers, "vary")), ("gzip", "accept-encoding"));
+    assert_eq!(headers["content-length"], body.len().to_string());
+    let mut plain = String::new();
+    GzDecoder::new(&body[..]).read_to_string(&mut plain).unwrap();
+    assert_eq!(serde_json::from_str::<Value>(&plain).unwrap()["text"], "a".repeat(2000));
+    assert!(body.len() < plain.len() / 4, "{}", body.len());
+}
+
+#[tokio::test]
+async fn who_takes_no_gzip_is_told_that_it_matters() {
+    let gateway = TestGateway::start().await;
+    for codings in ["", "br", "gzip;q=0", "identity;q=1, gzip;q=0.5"] {
+        let (headers, body) = query(&gateway, Method::GET, &large(), codings).await;
+        assert_eq!((text(&headers, "content-encoding"), text(&headers, "vary")), ("", "accept-encoding"), "{codings}");
+        assert!(body.len() > 2000);
+    }
+}
+
+#[tokio::test]
+async fn a_small_answer_is_left_as_it_is() {
+    let gateway = TestGateway::start().await;
+    let (headers, _) = query(&gateway, Method::GET, "text=a", "gzip").await;
+    assert_eq!((headers.get("content-encoding"), headers.get("vary")), (None, None));
+}
+
+#[tokio::test]
+async fn a_strong_tag_stands_for_the_answer_as_it_is() {
+    let gateway = TestGateway::start().await;
+    let query_with_tag = format!("{}&etag=%221f%22", large());
+    let (headers, body) = query(&gateway, Method::GET, &query_with_tag, "gzip").await;
+    assert_eq!((text(&headers, "etag"), text(&headers, "content-encoding")), ("\"1f\"", ""));
+    assert_eq!(serde_json::from_slice::<Value>(&body).unwrap()["etag"], "\"1f\"");
+}
+
+#[tokio::test]
+async fn head_has_the_length_of_what_get_would_send() {
+    let gateway = TestGateway::start().await;
+    for codings in ["gzip", "identity"] {
+        let (get, body) = query(&gateway, Method::GET, &large(), codings).await;
+        let (head, none) = query(&gateway, Method::HEAD, &large(), codings).await;
+        assert_eq!(head["content-length"], body.len().to_string(), "{codings}");
+        assert_eq!((head.get("content-encoding"), none.len()), (get.get("content-encoding"), 0));
+    }
+}
+
+#[tokio::test]
+async fn an_error_is_left_as_it_is() {
+    let gateway = TestGateway::start().await;
+    let mut request = request(Method::GET, &format!("/v1/query?{}", "n".repeat(3000)), "");
+    request.headers_mut().insert(header::ACCEPT_ENCODING, "gzip".parse().unwrap());
+    gateway.send(request).await.assert_at_fault(&"n".repeat(200));
+}

@@ -1,0 +1,180 @@
+//! Cookie mode against pages of other sites, and against prying eyes.
+
+use std::{
+    io::{self, Write},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use gateway::{
+    backend::Backend,
+    cookie_mode::CookieMode,
+    service::{Gateway, Settings},
+};
+use http::{Method, Request};
+use http_body_util::Full;
+use service_kit::{clock::Clock, network::ProxyArgs};
+use tracing::{Dispatch, subscriber};
+
+use crate::{
+    site::{Site, of_auth},
+    support::{Answer, FakeBackend, Reply, backend_at, pool, settings},
+};
+
+const SESSION: &str = "taskey_access=a; taskey_refresh=refresh-good";
+
+/// A request that changes something, of a page of which a browser says this.
+fn changing(site: &Site, path: &str, headers: &[(&'static str, &str)]) -> Request<Full<Bytes>> {
+    let mut request = site.request(Method::POST, path, SESSION);
+    request.headers_mut().remove("sec-fetch-site");
+    for (name, value) in headers {
+        request.headers_mut().insert(*name, value.replace("SELF", &site.program.address.to_string()).parse().unwrap());
+    }
+    request
+}
+
+#[tokio::test]
+async fn a_page_of_another_origin_changes_nothing() {
+    let site = Site::start(&[]).await;
+    let origin = "http://SELF";
+    for headers in [
+        &[][..],
+        &[("sec-fetch-site", "cross-site")],
+        &[("sec-fetch-site", "same-site")],
+        &[("sec-fetch-site", "none")],
+        &[("sec-fetch-site", "")],
+        &[("sec-fetch-site", "cross-site"), ("origin", origin)],
+        &[("origin", "null")],
+        &[("origin", "")],
+        &[("origin", "http://")],
+        &[("origin", "SELF")],
+        &[("origin", "http://evil.example")],
+        &[("origin", "http://evil.SELF")],
+        &[("origin", "http://SELF.evil.example")],
+        &[("origin", "http://SELF/")],
+        &[("origin", "http://SELF1")],
+        &[("origin", "http://127.0.0.1")],
+        &[("origin", "http://127.0.0.1:1")],
+        &[("origin", "http://localhost:1")],
+    ] {
+        for path in ["/v1/tasks/x:complete", "/v1/auth/logout", "/v1/auth/login?cookie=true"] {
+            let answer = site.program.send(changing(&site, path, headers)).await;
+            answer.assert_refused(403, "PERMISSION_DENIED", "PERMISSION_DENIED", &[]);
+            assert!(answer.cookies().is_empty(), "{headers:?}");
+        }
+    }
+    assert!(!site.task.was_called() && !site.auth.was_called());
+}
+
+#[tokio::test]
+async fn every_method_that_changes_something_is_guarded() {
+    let site = Site::start(&[]).await;
+    for (method, path) in [
+        (Method::POST, "/v1/tasks"),
+        (Method::PATCH, "/v1/tasks/x"),
+        (Method::DELETE, "/v1/tasks/x"),
+        (Method::DELETE, "/v1/me/sessions/x"),
+    ] {
+        let mut request = site.request(method, path, SESSION);
+        request.headers_mut().insert("sec-fetch-site", "cross-site".parse().unwrap());
+        site.program.send(request).await.assert_refused(403, "PERMISSION_DENIED", "PERMISSION_DENIED", &[]);
+    }
+    assert!(!site.task.was_called() && !site.auth.was_called());
+}
+
+#[tokio::test]
+async fn a_page_of_this_origin_may() {
+    for headers in
+        [&[("sec-fetch-site", "same-origin")][..], &[("origin", "http://SELF")], &[("origin", "https://SELF")]]
+    {
+        let site = Site::start(&[]).await;
+        site.program.send(changing(&site, "/v1/tasks/x:complete", headers)).await.ok();
+        assert_eq!(site.bearers(), ["Bearer a"]);
+    }
+}
+
+#[tokio::test]
+async fn an_origin_without_tls_is_another_one() {
+    let site = Site::start(&["--secure-cookies"]).await;
+    for (origin, code) in [("http://SELF", 403), ("https://SELF", 200)] {
+        let mut request = changing(&site, "/v1/tasks/x:complete", &[("origin", origin)]);
+        request.headers_mut().insert("cookie", "__Host-taskey_access=a".parse().unwrap());
+        assert_eq!(site.program.send(request).await.code, code, "{origin}");
+    }
+}
+
+#[tokio::test]
+async fn http2_names_its_host_elsewhere() {
+    let site = Site::start(&[]).await;
+    let executor = hyper_util::rt::TokioExecutor::new();
+    let client = hyper_util::client::legacy::Client::builder(executor).http2_only(true).build_http();
+    for (origin, code) in [("http://SELF", 200), ("http://evil.example", 403)] {
+        let request = changing(&site, "/v1/tasks/x:complete", &[("origin", origin)]);
+        assert_eq!(client.request(request).await.unwrap().status(), code, "{origin}");
+    }
+}
+
+#[tokio::test]
+async fn what_changes_nothing_may_come_from_anywhere() {
+    let site = Site::start(&[]).await;
+    for method in [Method::GET, Method::HEAD] {
+        let mut request = site.request(method, "/v1/tasks/x", SESSION);
+        request.headers_mut().insert("sec-fetch-site", "cross-site".parse().unwrap());
+        assert_eq!(site.program.send(request).await.code, 200);
+    }
+}
+
+#[tokio::test]
+async fn a_login_without_cookies_may_come_from_anywhere() {
+    let site = Site::start(&[]).await;
+    site.program.send(changing(&site, "/v1/auth/login", &[("sec-fetch-site", "cross-site")])).await.ok();
+}
+
+/// What is written into it is kept.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn no_token_reaches_the_log() {
+    let log = Log::default();
+    let writer = log.clone();
+    // While there is one log alone, tracing asks whichever thread comes to a line first, and remembers it for all.
+    let _other = Dispatch::new(tracing_subscriber::registry());
+    // All happens on one thread, of which this is the log.
+    let _guard = subscriber::set_default(
+        tracing_subscriber::fmt().with_max_level(tracing::Level::DEBUG).with_writer(move || writer.clone()).finish(),
+    );
+    let site = Site::start(&[]).await;
+    site.program.send(site.request(Method::POST, "/v1/auth/login?cookie=true", "")).await.ok();
+    site.get("taskey_access=access-expired; taskey_refresh=refresh-good").await.ok();
+    site.get("taskey_refresh=refresh-bad").await;
+    site.program.send(site.request(Method::POST, "/v1/auth/logout", "taskey_refresh=refresh-good")).await.ok();
+    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    assert!(log.contains("answered"), "{log}");
+    assert!(!log.contains("access-") && !log.contains("refresh-"), "{log}");
+}
+
+#[tokio::test]
+async fn no_token_can_be_written_with_the_gateway() {
+    let (auth, task) = (FakeBackend::start(Reply::by(of_auth)).await, FakeBackend::start(Reply::Echo).await);
+    let accounts = Backend { package: "taskey.auth", ..backend_at(&auth.url(), None) };
+    let cookies = CookieMode::new(false, ProxyArgs::default(), Clock::system(), &[accounts]);
+    let settings = Settings { cookies, ..settings(Duration::from_secs(10)) };
+    let gateway = Gateway::new(pool(), vec![backend_at(&task.url(), None)], settings).unwrap();
+    let request = Request::get("/v1/query").header("cookie", "taskey_refresh=refresh-good");
+    let answer = Answer::read(gateway.answer(request.body(Full::<Bytes>::default()).unwrap()).await).await;
+    assert_eq!(answer.kept()[1].1, "refresh-new");
+    let written = format!("{gateway:?}");
+    assert!(!written.contains("refresh-") && !written.contains("access-"), "{written}");
+}
