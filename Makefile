@@ -33,6 +33,7 @@ test: export CI := true
 test: tools check ## Everything: install the tools, check, and test on SQLite and on a PostgreSQL of its own
 	@.ci/stage 'buf breaking' .ci/buf-breaking
 	@.ci/stage test .ci/with-postgres cargo test --locked --workspace --no-fail-fast -- --include-ignored
+	@$(MAKE) test-api
 
 # `make test` has these tests, too, with rounds enough for a start.
 .PHONY: test-faults
@@ -41,6 +42,21 @@ test-faults: export TASKEY_TEST_ROUNDS := 500
 test-faults: tools ## The fault tests alone, with more rounds; says what was measured
 	@.ci/stage build cargo build --locked --workspace --bins
 	@.ci/stage faults .ci/with-postgres cargo test --locked --package taskey --test faults --no-fail-fast
+
+.PHONY: test-api
+test-api: ## Call a running `taskey` as /openapi.json says, in all ways, for at most two minutes
+	@.ci/stage tools .ci/install-tools api
+	@.ci/stage build cargo build --locked --package taskey
+	@.ci/stage api .ci/test-api
+
+.PHONY: bench-gateway
+bench-gateway: ## Measure what the gateway adds to a call; ARGS="--help" lists the settings
+	@.ci/stage build cargo build --release --locked --package bench --package auth-service --package task-service --package gateway
+	@.ci/stage bench target/release/bench gateway $(ARGS)
+
+.PHONY: openapi
+openapi: ## Write gateway/openapi.json anew, after a change of the contract
+	TASKEY_TEST_RENEW_OPENAPI=yes cargo test --locked --package gateway --test gateway -- the_committed_copy
 
 # `make test` tries the corpora of the targets, as unit tests of their crates.
 .PHONY: fuzz

@@ -7,7 +7,7 @@ use std::{
 
 use auth_service::config::{DatabaseArgs, PasswordArgs, RateArgs, SessionArgs};
 use clap::Parser;
-use gateway::config::JsonArgs;
+use gateway::config::{BrowserArgs, JsonArgs};
 use service_kit::{
     config::{KeyArgs, LimitArgs, PoolArgs, TokenArgs},
     credential::{ServiceTokenArgs, VerifierArgs},
@@ -77,6 +77,10 @@ pub struct Cli {
     /// What concerns tasks alone.
     #[command(flatten)]
     pub tasks: TaskArgs,
+
+    /// How browsers are served.
+    #[command(flatten)]
+    pub browsers: BrowserArgs,
 
     /// What concerns JSON alone.
     #[command(flatten)]
@@ -148,6 +152,7 @@ impl Cli {
                 task_url: endpoint(task),
                 service_token: ServiceTokenArgs { service_token_file: None, service_token },
                 proxies: self.proxies,
+                browsers: self.browsers,
                 json: self.json,
                 limits,
             },

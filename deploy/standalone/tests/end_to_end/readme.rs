@@ -101,9 +101,9 @@ async fn tour(sections: &[&str]) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_tour_with_grpcurl_is_as_the_readme_shows_it() {
-    if tools_are_there(&["grpcurl", "jq"]) {
+    if tools_are_there(&["grpcurl", "curl", "jq"]) {
         // Ann, who has signed up there, becomes an administrator.
-        tour(&["Two minutes with grpcurl", "What it can do", "Tasks in earnest"]).await;
+        tour(&["Two minutes with grpcurl", "What it can do", "Tasks in earnest", "REST in earnest"]).await;
     }
 }
 
