@@ -1,4 +1,4 @@
-//! The program `bench`: load for task-service, and what it bears. See `make bench`.
+//! The program `bench`: load for task-service and what it bears, and what the gateway adds. See `make bench`.
 
 use std::{
     io::{self, Write},
@@ -9,6 +9,7 @@ use clap::{Parser, Subcommand};
 
 mod client;
 mod echo;
+mod gateway;
 mod large;
 mod load;
 mod machine;
@@ -33,6 +34,8 @@ enum Command {
     Run(run::Run),
     /// Asks for the lists of one user with many tasks, whose database holds those of many
     Large(large::Large),
+    /// Calls one after the other, directly and through the gateway by turns
+    Gateway(gateway::Gateway),
     /// The yardstick: a bare server that checks who calls, and answers what it is sent
     Echo(echo::Echo),
 }
@@ -43,6 +46,7 @@ async fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Run(run) => run.run().await,
         Command::Large(large) => large.run().await,
+        Command::Gateway(gateway) => gateway.run().await,
         Command::Echo(echo) => echo.serve().await,
     };
     match done {

@@ -111,6 +111,15 @@ impl Ground {
         machine::on_core(self.cores, || Process::start(&mut task))
     }
 
+    /// Starts the gateway before a task-service.
+    pub(crate) fn gateway(&self, service: &Process) -> anyhow::Result<Process> {
+        let mut gateway = Command::new(self.programs.join("gateway"));
+        gateway.args(["--listen", "127.0.0.1:0", "--log", "error"]);
+        gateway.args(["--auth-url", &format!("http://{}", self.auth.address)]);
+        gateway.args(["--task-url", &format!("http://{}", service.address)]);
+        machine::on_core(self.cores, || Process::start(&mut gateway))
+    }
+
     /// A new user, and the header of that user's calls.
     pub(crate) fn user(&self) -> anyhow::Result<(Uuid, http::HeaderValue)> {
         let (id, now) = (self.clock.new_id(), self.clock.now());
