@@ -44,9 +44,9 @@ test-faults: tools ## The fault tests alone, with more rounds; says what was mea
 	@.ci/stage faults .ci/with-postgres cargo test --locked --package taskey --test faults --no-fail-fast
 
 .PHONY: test-api
-test-api: ## Call a running `taskey` as /openapi.json says, in all ways, for at most two minutes
+test-api: ## Call a running `taskey` as /openapi.json says, in all ways, for a minute
 	@.ci/stage tools .ci/install-tools api
-	@.ci/stage build cargo build --locked --package taskey
+	@.ci/stage build cargo build --locked --workspace --bins
 	@.ci/stage api .ci/test-api
 
 .PHONY: bench-gateway
