@@ -94,18 +94,13 @@ impl Gateway {
         let span = tracing::info_span!("request", request_id = id.as_str(), %method, rpc = field::Empty);
         let answered = async {
             let begun = Instant::now();
-            if is_grpc(request.headers()) {
-                return self.0.passthrough.answer(request.map(Body::new), &id).await;
-            }
-            let answer = async { compression::compress(self.0.try_answer(request, &id).await?, takes_gzip).await };
-            let answer = AssertUnwindSafe(answer).catch_unwind().await;
-            let pool = &self.0.transcoder.pool;
-            let mut response = match answer {
-                Ok(Ok(response)) => response,
-                Ok(Err(failure)) => failure.into_response(pool, &id),
-                Err(panic) => Failure::from(Refusal::internal(panic_text(&*panic))).into_response(pool, &id),
+            let mut response = if is_grpc(request.headers()) {
+                self.0.passthrough.answer(request.map(Body::new), &id).await
+            } else {
+                let mut response = self.0.answer(request, &id, takes_gzip).await;
+                finish(&mut response, &method, &id);
+                response
             };
-            finish(&mut response, &method, &id);
             if is_last {
                 response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
@@ -118,6 +113,21 @@ impl Gateway {
 }
 
 impl Inner {
+    /// The answer over HTTP/JSON, whatever happens.
+    async fn answer<B>(&self, request: Request<B>, id: &RequestId, takes_gzip: bool) -> Response<Body>
+    where
+        B: HttpBody<Data = Bytes>,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let answer = async { compression::compress(self.try_answer(request, id).await?, takes_gzip).await };
+        let failure = match AssertUnwindSafe(answer).catch_unwind().await {
+            Ok(Ok(response)) => return response,
+            Ok(Err(failure)) => failure,
+            Err(panic) => Refusal::internal(panic_text(&*panic)).into(),
+        };
+        failure.into_response(&self.transcoder.pool, id)
+    }
+
     async fn try_answer<B>(&self, request: Request<B>, id: &RequestId) -> Result<Response<Body>, Failure>
     where
         B: HttpBody<Data = Bytes>,

@@ -1,8 +1,12 @@
 //! Bad input over sockets, byte by byte: each is refused, and the gateway goes on.
 
 use serde_json::Value;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    time::timeout,
+};
 
-use crate::raw::Target;
+use crate::raw::{LIMIT, Target};
 
 /// A request that must never be taken for one: it hides behind another.
 const HIDDEN: &str = "GET /v1/tasks HTTP/1.1\r\nHost: x\r\n\r\n";
@@ -59,6 +63,20 @@ async fn nothing_is_read_after_a_body_in_chunks() {
             assert_eq!(target.backend.call().rpc, "/taskey.task.v1.TaskService/CreateTask");
         }
     }
+}
+
+#[tokio::test]
+async fn nothing_is_read_after_grpc_in_chunks_either() {
+    let target = Target::start().await;
+    let head = "POST /taskey.task.v1.TaskService/GetTask HTTP/1.1\r\nHost: x\r\nContent-Type: application/grpc-web\r\n";
+    let request =
+        format!("{head}Content-Length: 400\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n\0\0\0\0\0\r\n0\r\n\r\n{HIDDEN}");
+    let (mut stream, mut answer) = (target.connect().await, Vec::new());
+    stream.write_all(request.as_bytes()).await.unwrap();
+    // It ends because the gateway closes the connection.
+    timeout(LIMIT, stream.read_to_end(&mut answer)).await.unwrap().unwrap();
+    let answer = String::from_utf8_lossy(&answer);
+    assert!(answer.contains("connection: close\r\n") && answer.matches("HTTP/1.1 ").count() == 1, "{answer}");
 }
 
 #[tokio::test]
