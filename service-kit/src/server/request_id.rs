@@ -21,10 +21,13 @@ impl RequestId {
         let given = headers
             .get(REQUEST_ID)
             .filter(|id| (1..=MAX_BYTES).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic));
-        Self(given.cloned().unwrap_or_else(|| {
+        let mut id = given.cloned().unwrap_or_else(|| {
             let id = uuid::Builder::from_random_bytes(random::bytes()).into_uuid().to_string();
             HeaderValue::from_str(&id).expect("a UUID is ASCII")
-        }))
+        });
+        // No call has that of another: HTTP/2 need not remember it (RFC 7541, section 6.2.3).
+        id.set_sensitive(true);
+        Self(id)
     }
 
     /// The id as text.

@@ -1,7 +1,7 @@
 //! Refusals that hyper answers itself over HTTP/1, before there is a request: they have no body, and are given one.
 
 use std::{
-    io::{self, IoSlice},
+    io,
     pin::Pin,
     task::{Context, Poll, ready},
 };
@@ -18,7 +18,8 @@ pub type Explain = fn(StatusCode) -> Response<Bytes>;
 /// What stands in an answer without a body.
 const EMPTY: &str = "content-length: 0\r\n";
 
-/// Writes all that is written, but for such refusals.
+/// Writes all that is written, but for such refusals. It takes no several slices at once: they would be handed over as they
+/// come, and an answer of a few hundred bytes would go out in two parts.
 pub(super) struct Explaining<W> {
     writer: W,
     /// None leaves them as they are.
@@ -76,22 +77,6 @@ impl<W: AsyncWrite + Unpin> AsyncWrite for Explaining<W> {
             }
             None => Pin::new(&mut self.writer).poll_write(cx, bytes),
         }
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        if let [bytes] = slices {
-            return self.poll_write(cx, bytes);
-        }
-        ready!(self.poll_rest(cx))?;
-        Pin::new(&mut self.writer).poll_write_vectored(cx, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.writer.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

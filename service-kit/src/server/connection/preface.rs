@@ -3,7 +3,7 @@
 use std::{io, time::Duration};
 
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, join},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, BufWriter, join},
     net::TcpStream,
     time::timeout,
 };
@@ -13,6 +13,9 @@ use super::{Protocol, explanation::Explaining, line_breaks::StrictLines};
 
 /// What a client sends first over HTTP/2 (RFC 9113, section 3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// So many bytes go out in one part, if they are written before the next flush: the largest frame of HTTP/2, most often.
+const GATHERED: usize = 16 * 1024;
 
 /// A connection whose first bytes have been looked at.
 pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
@@ -51,7 +54,8 @@ pub(super) async fn open(
     let (reader, writer) = stream.into_split();
     let mut writer = TimeoutWriter::new(writer);
     writer.set_timeout(Some(stall));
+    let writer = BufWriter::with_capacity(GATHERED, Box::pin(writer));
     let is_http1 = explain.is_some();
     let reader = io::Cursor::new(first).chain(reader);
-    Ok(join(StrictLines::new(reader, is_http1), Explaining::new(Box::pin(writer), explain)))
+    Ok(join(StrictLines::new(reader, is_http1), Explaining::new(writer, explain)))
 }
