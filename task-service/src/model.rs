@@ -176,7 +176,7 @@ impl Target {
 }
 
 /// What a list shall hold.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct ListQuery {
     /// From 1 to [`page::MAX_SIZE`].
     pub(crate) page_size: usize,

@@ -27,5 +27,6 @@ pub async fn remove(db: &Db, name: Name) -> Result<u64, Error> {
 /// Whose a token is; `None` if it is nobody's.
 pub async fn name(db: &Db, hash: &Hash) -> Result<Option<String>, Error> {
     const SQL: &str = "select name from service_tokens where hash = $1";
-    db_read!(db, |connection| sqlx::query_scalar(SQL).bind(&hash.0).fetch_optional(connection).await)
+    let hash = hash.0.clone();
+    db_read!(db, |connection| sqlx::query_scalar(SQL).bind(hash).fetch_optional(connection).await)
 }

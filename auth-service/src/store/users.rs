@@ -66,7 +66,8 @@ pub async fn insert(db: &Db, now: Timestamp, new: NewUser, event: Event) -> Resu
 /// The account of an address, and the hash of its password.
 pub async fn by_email(db: &Db, email: &Email) -> Result<Option<Credentials>, Error> {
     const SQL: &str = with_columns!("select", ", password_hash from users where email = $1");
-    db_read!(db, |connection| sqlx::query_as(SQL).bind(email.as_str()).fetch_optional(connection).await)
+    let email = email.as_str().to_owned();
+    db_read!(db, |connection| sqlx::query_as(SQL).bind(email).fetch_optional(connection).await)
 }
 
 /// An account.

@@ -11,6 +11,7 @@ use tonic::Code;
 
 use crate::{config::PoolArgs, status::Refusal};
 
+pub mod driver;
 mod pool;
 pub mod postgres;
 mod queries;

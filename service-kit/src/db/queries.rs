@@ -1,26 +1,17 @@
 //! The macros that write a query once and compile it for each engine.
 
-/// Runs a query that changes nothing. The body sees the connection under the name that is given, and its value is a
-/// `Result<_, sqlx::Error>`.
+/// Runs a query that changes nothing. The body takes what it needs by value and sees the connection under the name that is
+/// given, and its value is a `Result<_, sqlx::Error>`. It awaits nothing but the connection.
 #[macro_export]
 macro_rules! db_read {
     ($db:expr, |$connection:ident| $body:expr) => {
         match $db {
-            $crate::db::Db::Sqlite(db) => match db.reader().await {
-                Ok(mut held) => {
-                    let outcome = {
-                        let $connection = held.connection();
-                        $crate::db::within(db.limit(), async { $body }).await
-                    };
-                    held.give_back(outcome)
-                }
-                Err(error) => Err(error),
-            },
+            $crate::db::Db::Sqlite(db) => db.read(move |$connection| Box::pin(async move { $body })).await,
             $crate::db::Db::Postgres(db) => match db.connection().await {
                 Ok(mut held) => {
                     let outcome = {
                         let $connection = held.connection();
-                        $crate::db::within(db.limit(), async { $body }).await
+                        $crate::db::within(db.limit(), async move { $body }).await
                     };
                     held.give_back(outcome)
                 }
@@ -30,8 +21,7 @@ macro_rules! db_read {
     };
 }
 
-/// Runs one statement that writes. The body takes what it needs by value; it is as for
-/// [`db_read!`](crate::db_read).
+/// Runs one statement that writes. The body is as for [`db_read!`](crate::db_read).
 ///
 /// On `SQLite` it shares a commit with the writes that wait beside it, and this returns after that commit.
 #[macro_export]

@@ -1,15 +1,21 @@
 //! `SQLite`: several readers and one writer, whose concurrent writes share a commit.
 
 use std::{
-    fs::OpenOptions, io, os::unix::fs::OpenOptionsExt, panic::AssertUnwindSafe, path::Path, thread, time::Duration,
+    fs::OpenOptions,
+    io,
+    os::unix::fs::OpenOptionsExt,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::Path,
+    thread,
+    time::Duration,
 };
 
 use anyhow::Context;
 use futures::{FutureExt, future::BoxFuture};
 use sqlx::{
-    AssertSqlSafe, ConnectOptions, Connection, SqlSafeStr, SqliteConnection, SqlitePool,
+    AssertSqlSafe, ConnectOptions, Connection, SqlSafeStr, SqliteConnection,
     migrate::{Migration, Migrator},
-    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+    sqlite::{SqliteConnectOptions, SqliteJournalMode},
 };
 use tokio::{
     sync::{mpsc, oneshot},
@@ -17,31 +23,38 @@ use tokio::{
 };
 
 use super::{
-    Error, compare, explain,
-    pool::{Held, Pool},
+    Error, compare,
+    driver::{RusqliteConnection, RusqliteOptions},
+    explain,
+    pool::Pool,
 };
 use crate::config::PoolArgs;
 
-mod group;
+mod reads;
+mod writes;
 
-pub use group::Shape;
-use group::{Done, Fault, Write, as_run, commit_in_groups};
+use reads::{Read, as_read, read_in_groups};
+pub use writes::Shape;
+use writes::{Done, Fault, Job, Write, as_run, commit_in_groups};
 
 /// Reading takes a core, hardly ever a disk; more readers at once would cost memory and gain nothing.
 const READERS_PER_CORE: u32 = 2;
 
-/// Each reader keeps so many KiB of pages (negative, as SQLite has it), half of what it would otherwise.
-const READER_CACHE: &str = "-1000";
+/// The writer keeps so many KiB of pages (negative, as `SQLite` has it): it needs those of all indexes.
+const WRITER_CACHE: &str = "-8000";
 
-/// How many writes may wait. Beyond it a write waits for a place, as long as its deadline lets it.
+/// So many pages of the journal are moved to their places at once. What many writes have changed is moved but once.
+const CHECKPOINT: &str = "4000";
+
+/// How many reads and how many writes may wait. Beyond it one waits for a place, as long as its deadline lets it.
 const QUEUE: usize = 1024;
 
 /// The readers and the writer of a file.
 #[derive(Clone, Debug)]
 pub struct Sqlite {
-    readers: Pool<SqliteConnection>,
-    writer: SqlitePool,
-    writes: mpsc::Sender<Write>,
+    readers: Pool<RusqliteConnection>,
+    reads: mpsc::Sender<Read>,
+    writes: mpsc::Sender<Job>,
     limit: Duration,
 }
 
@@ -49,38 +62,42 @@ impl Sqlite {
     pub(super) async fn open(path: &Path, migrations: &Migrator, args: &PoolArgs) -> anyhow::Result<Self> {
         let place = || format!("the database {}", path.display());
         create_private(path).with_context(place)?;
-        let options = SqliteConnectOptions::new()
-            .filename(path)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            .foreign_keys(true)
-            .busy_timeout(args.database_timeout);
-        let writer = SqlitePoolOptions::new()
-            .max_connections(1)
-            .test_before_acquire(false)
-            .acquire_timeout(args.database_timeout)
-            .connect_lazy_with(options.clone());
-        set_up(&writer, migrations).await.with_context(place)?;
+        set_up(path, migrations, args).await.with_context(place)?;
+        let limit = args.database_timeout;
+        let options = RusqliteOptions::new(path).busy_timeout(limit);
+        let reading = options.clone().pragma("query_only", "on");
         let readers = args.database_connections.min(READERS_PER_CORE * cores());
-        let options = options.pragma("query_only", "on").pragma("cache_size", READER_CACHE);
-        let readers = Pool::new(options, readers, args.database_timeout);
+        let readers = Pool::new(reading, readers, limit);
+        let writing = options.pragma("synchronous", "full").pragma("foreign_keys", "on");
+        let writing = writing.pragma("cache_size", WRITER_CACHE).pragma("wal_autocheckpoint", CHECKPOINT);
+        let (reads, queue) = mpsc::channel(QUEUE);
+        tokio::spawn(read_in_groups(readers.clone(), queue));
         let (writes, queue) = mpsc::channel(QUEUE);
-        tokio::spawn(commit_in_groups(writer.clone(), queue));
-        Ok(Self { readers, writer, writes, limit: args.database_timeout })
+        thread::Builder::new().name("sqlite-writer".to_owned()).spawn(move || commit_in_groups(&writing, queue))?;
+        Ok(Self { readers, reads, writes, limit })
     }
 
-    /// A connection for reading.
+    /// Has a reader run `work`, on a thread where it may block. Reads that wait at the same time see the file as it is when
+    /// the first of them begins.
     ///
     /// # Errors
-    /// If none becomes free in time.
-    pub async fn reader(&self) -> Result<Held<SqliteConnection>, Error> {
-        self.readers.take().await
-    }
-
-    /// How long a call may take.
-    #[must_use]
-    pub fn limit(&self) -> Duration {
-        self.limit
+    /// As `work`, and if no reader becomes free in time. After [`Error::Timeout`] it may still be running.
+    pub async fn read<T, F>(&self, work: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: for<'c> FnOnce(&'c mut RusqliteConnection) -> BoxFuture<'c, Result<T, sqlx::Error>> + Send + 'static,
+    {
+        let (answer, outcome) = oneshot::channel();
+        let read = as_read(move |connection| {
+            // The caller may have gone.
+            _ = answer.send(at_once(work(connection)));
+        });
+        let read = async {
+            self.reads.send(read).await.map_err(|_| sqlx::Error::PoolClosed)?;
+            // It was dropped.
+            outcome.await.unwrap_or(Err(sqlx::Error::WorkerCrashed))
+        };
+        Ok(timeout(self.limit, read).await.map_err(|_| Error::Timeout)??)
     }
 
     /// Has the writer run `work` and returns after the commit. Once it waits in the queue it is carried out, even if
@@ -92,7 +109,7 @@ impl Sqlite {
     pub async fn write<T, F>(&self, shape: Shape, work: F) -> Result<T, Error>
     where
         T: Send + 'static,
-        F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, sqlx::Error>> + Send + 'static,
+        F: for<'c> FnOnce(&'c mut RusqliteConnection) -> BoxFuture<'c, Result<T, sqlx::Error>> + Send + 'static,
     {
         self.write_unless(|_| false, shape, work).await
     }
@@ -105,7 +122,7 @@ impl Sqlite {
     where
         T: Send + 'static,
         E: Send + 'static,
-        F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<Result<T, E>, sqlx::Error>>
+        F: for<'c> FnOnce(&'c mut RusqliteConnection) -> BoxFuture<'c, Result<Result<T, E>, sqlx::Error>>
             + Send
             + 'static,
     {
@@ -115,41 +132,46 @@ impl Sqlite {
     async fn write_unless<T, F>(&self, undone: fn(&T) -> bool, shape: Shape, work: F) -> Result<T, Error>
     where
         T: Send + 'static,
-        F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, sqlx::Error>> + Send + 'static,
+        F: for<'c> FnOnce(&'c mut RusqliteConnection) -> BoxFuture<'c, Result<T, sqlx::Error>> + Send + 'static,
     {
         let (answer, outcome) = oneshot::channel();
         let run = as_run(move |connection| {
-            async move {
-                let result = AssertUnwindSafe(work(connection)).catch_unwind().await;
-                let result = result.unwrap_or(Err(sqlx::Error::WorkerCrashed));
-                let fault = match &result {
-                    Ok(value) => undone(value).then_some(Fault::Own),
-                    Err(error) => Some(Fault::of(error)),
+            let result = catch_unwind(AssertUnwindSafe(|| at_once(work(connection))));
+            let result = result.unwrap_or(Err(sqlx::Error::WorkerCrashed));
+            let fault = match &result {
+                Ok(value) => undone(value).then_some(Fault::Own),
+                Err(error) => Some(Fault::of(error)),
+            };
+            let acknowledge = move |committed: Result<(), String>| {
+                let outcome = match committed {
+                    Ok(()) => result.map_err(Error::from),
+                    Err(reason) => Err(Error::Commit(reason)),
                 };
-                let acknowledge = move |committed: Result<(), String>| {
-                    let outcome = match committed {
-                        Ok(()) => result.map_err(Error::from),
-                        Err(reason) => Err(Error::Commit(reason)),
-                    };
-                    // The caller may have gone.
-                    _ = answer.send(outcome);
-                };
-                Done { fault, acknowledge: Box::new(acknowledge) }
-            }
-            .boxed()
+                // The caller may have gone.
+                _ = answer.send(outcome);
+            };
+            Done { fault, acknowledge: Box::new(acknowledge) }
         });
         let not_run = || Error::Commit("the write was not carried out".to_owned());
         let written = async {
-            self.writes.send(Write { shape, run }).await.map_err(|_| not_run())?;
+            self.writes.send(Job::Write(Write { shape, run })).await.map_err(|_| not_run())?;
             outcome.await.map_err(|_| not_run())?
         };
         timeout(self.limit, written).await.map_err(|_| Error::Timeout)?
     }
 
     pub(super) async fn close(&self) {
-        self.writer.close().await;
+        let (closed, is_closed) = oneshot::channel();
+        // Either fails where it has been closed before.
+        _ = self.writes.send(Job::Close(closed)).await;
+        _ = is_closed.await;
         self.readers.close().await;
     }
+}
+
+/// What a future of the driver comes to, which blocks until it is there.
+fn at_once<T>(work: impl Future<Output = T>) -> T {
+    work.now_or_never().expect("whoever works with a file waits for nothing else")
 }
 
 /// `SQLite` would make the file with the usual mode; but it holds password hashes.
@@ -191,30 +213,39 @@ async fn look_for_damage(connection: &mut SqliteConnection) -> anyhow::Result<()
 /// What a migration says between these is a comment for other engines, and part of the statement here.
 const HERE_ONLY: [&str; 2] = ["/* sqlite: ", " */"];
 
+/// What a migration says between these is for other engines alone.
+const ELSEWHERE_ONLY: [&str; 2] = ["/* elsewhere: */", "/* :elsewhere */"];
+
+/// Has `change` take the place of what stands between the two marks, and of the marks.
+fn between([start, end]: [&str; 2], sql: &str, change: impl Fn(&str) -> &str) -> String {
+    let mut parts = sql.split(start);
+    let before = parts.next().unwrap_or_default().to_owned();
+    let parts = parts.map(|part| part.split_once(end).unwrap_or((part, "")));
+    parts.fold(before, |sql, (inside, after)| sql + change(inside) + after)
+}
+
 /// The migrations as `SQLite` is to carry them out.
 fn for_sqlite(migrations: &Migrator) -> Migrator {
-    let [start, end] = HERE_ONLY;
-    let uncomment = |sql: &str| {
-        let mut parts = sql.split(start);
-        let before = parts.next().unwrap_or_default().to_owned();
-        parts.fold(before, |sql, part| sql + &part.replacen(end, "", 1))
-    };
+    let adapt = |sql: &str| between(ELSEWHERE_ONLY, &between(HERE_ONLY, sql, |inside| inside), |_| "");
     // The checksums are those of what is written, so that they do not depend on the engine.
     let migrations = migrations.iter().map(|migration| Migration {
-        sql: AssertSqlSafe(uncomment(migration.sql.as_str())).into_sql_str(),
+        sql: AssertSqlSafe(adapt(migration.sql.as_str())).into_sql_str(),
         ..migration.clone()
     });
     Migrator::with_migrations(migrations.collect())
 }
 
 /// Looks for damage, and brings the tables up to date.
-async fn set_up(writer: &SqlitePool, migrations: &Migrator) -> anyhow::Result<()> {
-    let mut connection = writer.acquire().await?;
+async fn set_up(path: &Path, migrations: &Migrator, args: &PoolArgs) -> anyhow::Result<()> {
+    let options = SqliteConnectOptions::new().filename(path).busy_timeout(args.database_timeout);
+    // The file remembers how it keeps its journal.
+    let mut connection = options.journal_mode(SqliteJournalMode::Wal).connect().await?;
     look_for_damage(&mut connection).await?;
     // In one transaction: of two processes that start at once, the second waits for the first.
     let mut alone = connection.begin_with("begin immediate").await?;
     for_sqlite(migrations).run_direct(None, &mut *alone, false).await.map_err(explain)?;
-    Ok(alone.commit().await?)
+    alone.commit().await?;
+    Ok(connection.close().await?)
 }
 
 #[cfg(test)]

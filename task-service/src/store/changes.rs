@@ -116,12 +116,13 @@ pub(crate) async fn after(
 /// # Errors
 /// Those of the database.
 pub(crate) async fn reaches(db: &Db, owners: &[Uuid]) -> Result<Vec<(Uuid, i64)>, service_kit::db::Error> {
+    let owners = owners.to_vec();
     db_read!(db, |connection| {
         let mut statement = QueryBuilder::new("select owner_id, last_change from owners where owner_id in (");
         let mut list = statement.separated(", ");
         list.push_bind(Uuid::nil());
         for owner in owners {
-            list.push_bind(*owner);
+            list.push_bind(owner);
         }
         statement.push(")").build_query_as().persistent(false).fetch_all(connection).await
     })

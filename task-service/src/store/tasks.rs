@@ -43,6 +43,7 @@ pub(crate) async fn list(
     after: Option<Place>,
 ) -> Result<Vec<TaskRow>, Refusal> {
     let limit = i64::try_from(query.page_size).unwrap_or(i64::MAX).saturating_add(1);
+    let query = query.clone();
     let rows = db_read!(db, |connection| {
         let mut statement = QueryBuilder::new(with_columns!("select", "from tasks where owner_id = "));
         statement.push_bind(owner).push(" and ");

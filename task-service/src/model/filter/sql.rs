@@ -1,7 +1,7 @@
 //! From an expression to SQL, of which each part is true or false but never null, so that NOT means the same in both.
 
-use service_kit::clock::Timestamp;
-use sqlx::{Database, Postgres, QueryBuilder, Sqlite};
+use service_kit::{clock::Timestamp, db::driver::Rusqlite};
+use sqlx::{Database, Postgres, QueryBuilder};
 use uuid::Uuid;
 
 use super::{
@@ -28,7 +28,7 @@ pub(crate) trait Engine: Database {
     fn bind(sql: &mut QueryBuilder<Self>, value: Value);
 }
 
-impl Engine for Sqlite {
+impl Engine for Rusqlite {
     const FIND: &'static str = "instr";
     const BYTEWISE: &'static str = "";
 

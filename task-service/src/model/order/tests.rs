@@ -100,13 +100,14 @@ fn order() -> impl Strategy<Value = OrderBy> {
 }
 
 async fn list(db: &Db, order: &OrderBy, after: Option<&Place>, limit: i64) -> Vec<Uuid> {
+    let (asked, after) = (order.clone(), after.cloned());
     let found = db_read!(db, |connection| {
         let mut sql = QueryBuilder::new("select id from listed where true");
         if let Some(place) = after {
             sql.push(" and ");
-            order.push_after(&mut sql, place);
+            asked.push_after(&mut sql, &place);
         }
-        order.push_order(&mut sql);
+        asked.push_order(&mut sql);
         sql.push(" limit ").push_bind(limit);
         sql.build_query_scalar().fetch_all(connection).await
     });

@@ -23,9 +23,10 @@ on_each_database! {
 const CASES: u32 = 96;
 
 async fn find(db: &Db, filter: &Filter) -> Vec<Uuid> {
+    let asked = filter.clone();
     let found = db_read!(db, |connection| {
         let mut sql = QueryBuilder::new("select id from listed where ");
-        filter.push(&mut sql, NOW);
+        asked.push(&mut sql, NOW);
         sql.push(" and id is not null order by id");
         sql.build_query_scalar().persistent(false).fetch_all(connection).await
     });
