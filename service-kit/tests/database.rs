@@ -21,9 +21,11 @@ on_each_database! {
     concurrent_writes_are_all_there,
     a_write_that_violates_a_constraint_fails_alone,
     a_transaction_that_fails_takes_no_effect,
+    a_read_that_panics_takes_no_other_with_it,
     a_write_that_panics_does_not_end_the_database,
     a_write_whose_caller_has_gone_takes_effect_or_none,
     several_replicas_may_start_at_once,
+    who_reads_after_a_write_sees_it,
     the_tables_of_another_program_are_refused,
 }
 
@@ -105,6 +107,43 @@ async fn a_transaction_that_fails_takes_no_effect(database: TestDatabase) {
     assert!(failed.expect_err("1 is there").is_unique_violation());
     beside.expect("the others are not concerned");
     assert_eq!(ids(&db).await, [1, 3, 4]);
+}
+
+async fn who_reads_after_a_write_sees_it(database: TestDatabase) {
+    let db = open(&database).await;
+    let mut callers = JoinSet::new();
+    for id in 0..200_i64 {
+        let db = db.clone();
+        callers.spawn(async move {
+            insert(&db, id).await.expect("inserted");
+            ids(&db).await.contains(&id)
+        });
+    }
+    assert!(callers.join_all().await.into_iter().all(|seen| seen));
+}
+
+async fn a_read_that_panics_takes_no_other_with_it(database: TestDatabase) {
+    let db = open(&database).await;
+    let mut readers = JoinSet::new();
+    for number in 0..60_i64 {
+        let db = db.clone();
+        readers.spawn(async move {
+            let read = db_read!(&db, |connection| {
+                let number: i64 = sqlx::query_scalar("select $1").bind(number).fetch_one(connection).await?;
+                assert_ne!(number % 10, 7, "a panic in the middle of a read");
+                Ok(number)
+            });
+            (number, read.ok())
+        });
+    }
+    let (mut read, mut failed) = (0, 0);
+    while let Some(reader) = readers.join_next().await {
+        match reader {
+            Ok((number, Some(seen))) => read += i32::from(number == seen),
+            _ => failed += 1,
+        }
+    }
+    assert_eq!((read, failed), (54, 6));
 }
 
 async fn a_write_that_panics_does_not_end_the_database(database: TestDatabase) {

@@ -11,11 +11,6 @@ use service_kit::{
     telemetry::{self, TelemetryArgs},
 };
 use task_service::config::Config;
-use tikv_jemallocator::Jemalloc;
-
-// SQLite's, too, which fills rows on one thread that another frees.
-#[global_allocator]
-static ALLOCATOR: Jemalloc = Jemalloc;
 
 /// Keeps tasks, each of which its owner alone can see
 #[derive(Parser)]

@@ -3,7 +3,6 @@
 use std::process::ExitCode;
 
 use service_kit::{clock::Clock, config::parse, keys::KeySet, server::connection, shutdown, telemetry};
-use tikv_jemallocator::Jemalloc;
 use tokio_util::sync::CancellationToken;
 
 mod config;
@@ -12,10 +11,6 @@ mod hint;
 
 use config::Cli;
 use data_dir::DataDir;
-
-// SQLite's, too, which fills rows on one thread that another frees.
-#[global_allocator]
-static ALLOCATOR: Jemalloc = Jemalloc;
 
 #[tokio::main]
 async fn main() -> ExitCode {
