@@ -37,14 +37,13 @@ use reads::{Read, as_read, read_in_groups};
 pub use writes::Shape;
 use writes::{Done, Fault, Job, Write, as_run, commit_in_groups};
 
-/// Reading takes a core, hardly ever a disk; more readers at once would cost memory and gain nothing.
-const READERS_PER_CORE: u32 = 2;
+/// Reading takes a core, hardly ever a disk; more readers at once would cost memory and gain nothing, but for one, so that
+/// those who search long do not keep the others waiting.
+const SPARE_READERS: u32 = 1;
 
-/// The writer keeps so many KiB of pages (negative, as `SQLite` has it): it needs those of all indexes.
-const WRITER_CACHE: &str = "-8000";
-
-/// So many pages of the journal are moved to their places at once. What many writes have changed is moved but once.
-const CHECKPOINT: &str = "4000";
+/// Each connection keeps so many KiB of pages (negative, as `SQLite` has it), twice what it would otherwise: the writer needs
+/// those of all indexes, and whoever searches those of all that an owner has.
+const CACHE: &str = "-4000";
 
 /// How many reads and how many writes may wait. Beyond it one waits for a place, as long as its deadline lets it.
 const QUEUE: usize = 1024;
@@ -64,12 +63,11 @@ impl Sqlite {
         create_private(path).with_context(place)?;
         set_up(path, migrations, args).await.with_context(place)?;
         let limit = args.database_timeout;
-        let options = RusqliteOptions::new(path).busy_timeout(limit);
+        let options = RusqliteOptions::new(path).busy_timeout(limit).pragma("cache_size", CACHE);
         let reading = options.clone().pragma("query_only", "on");
-        let readers = args.database_connections.min(READERS_PER_CORE * cores());
+        let readers = args.database_connections.min(cores().saturating_add(SPARE_READERS));
         let readers = Pool::new(reading, readers, limit);
         let writing = options.pragma("synchronous", "full").pragma("foreign_keys", "on");
-        let writing = writing.pragma("cache_size", WRITER_CACHE).pragma("wal_autocheckpoint", CHECKPOINT);
         let (reads, queue) = mpsc::channel(QUEUE);
         tokio::spawn(read_in_groups(readers.clone(), queue));
         let (writes, queue) = mpsc::channel(QUEUE);
@@ -183,7 +181,7 @@ fn create_private(path: &Path) -> io::Result<()> {
 }
 
 fn cores() -> u32 {
-    thread::available_parallelism().map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(u32::MAX / READERS_PER_CORE))
+    thread::available_parallelism().map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(u32::MAX))
 }
 
 /// Looks for damage and for tables that are not ours, and changes nothing.

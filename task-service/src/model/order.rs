@@ -86,6 +86,16 @@ impl OrderBy {
         Ok(Self(columns))
     }
 
+    /// Whether it is the order of the tasks' own key.
+    pub(crate) fn is_newest_first(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether an index has the tasks in this order, of one list or of all.
+    pub(crate) fn is_indexed(&self) -> bool {
+        matches!(self.0.first(), None | Some((Column::Rank, _) | (Column::DueTime, Direction::Ascending)))
+    }
+
     /// Adds the `order by` to a statement about the tasks of one owner.
     pub(crate) fn push_order<E: Engine>(&self, sql: &mut QueryBuilder<E>) {
         sql.push(" order by ");

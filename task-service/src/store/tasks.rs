@@ -47,6 +47,12 @@ pub(crate) async fn list(
     let rows = db_read!(db, |connection| {
         let mut statement = QueryBuilder::new(with_columns!("select", "from tasks where owner_id = "));
         statement.push_bind(owner).push(" and ");
+        // First only what is asked and sorted by is read, for which the index `tasks_sorted` of PostgreSQL is mostly
+        // enough, and then those of the page are looked up.
+        let in_two_steps = query.looks_through_many();
+        if in_two_steps {
+            statement.push("id in (select id from tasks where owner_id = ").push_bind(owner).push(" and ");
+        }
         if query.show_deleted {
             statement.push("(delete_time is null or purge_time > ").push_bind(now).push(") and ");
         } else {
@@ -59,6 +65,10 @@ pub(crate) async fn list(
         }
         query.order.push_order(&mut statement);
         statement.push(" limit ").push_bind(limit);
+        if in_two_steps {
+            statement.push(")");
+            query.order.push_order(&mut statement);
+        }
         // Plain lists are worth being remembered; filters are as many as there are people.
         let statement = statement.build_query_as().persistent(query.filter.is_everything());
         statement.fetch_all(connection).await
