@@ -1,4 +1,5 @@
-//! `SQLite`: several readers and one writer, whose concurrent writes share a commit.
+//! `SQLite`: several readers, whose concurrent reads share a look at the file, and one writer, whose concurrent writes share
+//! a commit.
 
 use std::{
     fs::OpenOptions,
@@ -37,8 +38,8 @@ use reads::{Read, as_read, read_in_groups};
 pub use writes::Shape;
 use writes::{Done, Fault, Job, Write, as_run, commit_in_groups};
 
-/// Reading takes a core, hardly ever a disk; more readers at once would cost memory and gain nothing, but for one, so that
-/// those who search long do not keep the others waiting.
+/// Reading takes a core, hardly ever a disk; more readers at once would cost memory and gain nothing. One more, so that a long
+/// search does not keep waiting who comes after it.
 const SPARE_READERS: u32 = 1;
 
 /// Each connection keeps so many KiB of pages (negative, as `SQLite` has it), twice what it would otherwise: the writer needs
@@ -87,8 +88,10 @@ impl Sqlite {
     {
         let (answer, outcome) = oneshot::channel();
         let read = as_read(move |connection| {
-            // The caller may have gone.
-            _ = answer.send(at_once(work(connection)));
+            // Whoever has gone meanwhile need not keep the others waiting.
+            if !answer.is_closed() {
+                _ = answer.send(at_once(work(connection)));
+            }
         });
         let read = async {
             self.reads.send(read).await.map_err(|_| sqlx::Error::PoolClosed)?;

@@ -69,15 +69,15 @@ impl Fault {
 pub(super) fn commit_in_groups(options: &RusqliteOptions, mut queue: mpsc::Receiver<Job>) {
     let (mut connection, mut jobs, mut closing) = (None, Vec::with_capacity(MAX_BATCH), Vec::new());
     while closing.is_empty() && queue.blocking_recv_many(&mut jobs, MAX_BATCH) > 0 {
-        let mut done = Vec::with_capacity(jobs.len());
-        let writes = jobs.drain(..).filter_map(|job| match job {
-            Job::Write(write) => Some(write),
-            Job::Close(closed) => {
-                closing.push(closed);
-                None
+        let mut batch = Vec::with_capacity(jobs.len());
+        for job in jobs.drain(..) {
+            match job {
+                Job::Write(write) => batch.push(write),
+                Job::Close(closed) => closing.push(closed),
             }
-        });
-        let committed = commit(options, &mut connection, writes, &mut done);
+        }
+        let mut done = Vec::with_capacity(batch.len());
+        let committed = commit(options, &mut connection, batch, &mut done);
         if let Err(error) = &committed {
             tracing::warn!(%error, "a group of writes could not be committed");
         }
@@ -99,18 +99,17 @@ pub(super) fn commit_in_groups(options: &RusqliteOptions, mut queue: mpsc::Recei
 fn commit(
     options: &RusqliteOptions,
     kept: &mut Option<RusqliteConnection>,
-    writes: impl Iterator<Item = Write>,
+    batch: Vec<Write>,
     done: &mut Vec<Done>,
 ) -> Result<(), sqlx::Error> {
-    let mut writes = writes.peekable();
-    if writes.peek().is_none() {
+    if batch.is_empty() {
         return Ok(());
     }
     let mut connection = match kept.take() {
         Some(connection) => connection,
         None => options.open()?,
     };
-    at_once(commit_on(&mut connection, writes, done))?;
+    at_once(commit_on(&mut connection, batch, done))?;
     *kept = Some(connection);
     Ok(())
 }
@@ -118,11 +117,11 @@ fn commit(
 /// A write that fails by its own fault fails alone; any other fault undoes the whole batch.
 async fn commit_on(
     connection: &mut RusqliteConnection,
-    writes: impl Iterator<Item = Write>,
+    batch: Vec<Write>,
     done: &mut Vec<Done>,
 ) -> Result<(), sqlx::Error> {
     let mut group = connection.begin_with("begin immediate").await?;
-    for write in writes {
+    for write in batch {
         let several = write.shape == Shape::Several;
         if several {
             query("savepoint write").execute(&mut *group).await?;
