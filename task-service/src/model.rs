@@ -188,11 +188,6 @@ pub(crate) struct ListQuery {
 }
 
 impl ListQuery {
-    /// Whether many tasks may have to be looked at for each that is found.
-    pub(crate) fn looks_through_many(&self) -> bool {
-        !self.order.is_indexed() || (self.order.is_newest_first() && !self.filter.is_everything())
-    }
-
     /// What must not change between pages, as bytes that differ if any of it does.
     pub(crate) fn arguments(&self) -> Vec<u8> {
         let Self { show_deleted, filter, order, .. } = self;

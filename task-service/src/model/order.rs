@@ -86,12 +86,7 @@ impl OrderBy {
         Ok(Self(columns))
     }
 
-    /// Whether it is the order of the tasks' own key.
-    pub(crate) fn is_newest_first(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// Whether an index has the tasks in this order, of one list or of all.
+    /// Whether an index has the tasks in this order, of one list or of all, so that they need not be sorted.
     pub(crate) fn is_indexed(&self) -> bool {
         matches!(self.0.first(), None | Some((Column::Rank, _) | (Column::DueTime, Direction::Ascending)))
     }

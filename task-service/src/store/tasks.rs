@@ -47,9 +47,9 @@ pub(crate) async fn list(
     let rows = db_read!(db, |connection| {
         let mut statement = QueryBuilder::new(with_columns!("select", "from tasks where owner_id = "));
         statement.push_bind(owner).push(" and ");
-        // First only what is asked and sorted by is read, for which the index `tasks_sorted` of PostgreSQL is mostly
-        // enough, and then those of the page are looked up.
-        let in_two_steps = query.looks_through_many();
+        // Where all tasks must be sorted, only what they are sorted by is read first, for which the index `tasks_sorted` of
+        // PostgreSQL is mostly enough, and then those of the page are looked up.
+        let in_two_steps = !query.order.is_indexed();
         if in_two_steps {
             statement.push("id in (select id from tasks where owner_id = ").push_bind(owner).push(" and ");
         }
