@@ -20,7 +20,7 @@ use sqlx::{
 };
 use tokio::{
     sync::{mpsc, oneshot},
-    time::timeout,
+    time::{Instant, sleep, timeout},
 };
 
 use super::{
@@ -48,6 +48,12 @@ const CACHE: &str = "-4000";
 
 /// How many reads and how many writes may wait. Beyond it one waits for a place, as long as its deadline lets it.
 const QUEUE: usize = 1024;
+
+/// What `SQLite` says of a file that another has locked (`SQLITE_BUSY`),
+const BUSY: &str = "5";
+
+/// and how long it is before it is asked again.
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// The readers and the writer of a file.
 #[derive(Clone, Debug)]
@@ -240,13 +246,29 @@ fn for_sqlite(migrations: &Migrator) -> Migrator {
 async fn set_up(path: &Path, migrations: &Migrator, args: &PoolArgs) -> anyhow::Result<()> {
     let options = SqliteConnectOptions::new().filename(path).busy_timeout(args.database_timeout);
     // The file remembers how it keeps its journal.
-    let mut connection = options.journal_mode(SqliteJournalMode::Wal).connect().await?;
+    let mut connection = connect(&options.journal_mode(SqliteJournalMode::Wal), args.database_timeout).await?;
     look_for_damage(&mut connection).await?;
     // In one transaction: of two processes that start at once, the second waits for the first.
     let mut alone = connection.begin_with("begin immediate").await?;
     for_sqlite(migrations).run_direct(None, &mut *alone, false).await.map_err(explain)?;
     alone.commit().await?;
     Ok(connection.close().await?)
+}
+
+/// Connects. Who is about to change how the journal is kept is not made to wait for another who does, but told at once that
+/// the file is locked: of two that start on a new one together, one would fail.
+async fn connect(options: &SqliteConnectOptions, limit: Duration) -> sqlx::Result<SqliteConnection> {
+    let start = Instant::now();
+    loop {
+        match options.connect().await {
+            Err(error) if is_locked(&error) && start.elapsed() < limit => sleep(PAUSE).await,
+            outcome => return outcome,
+        }
+    }
+}
+
+fn is_locked(error: &sqlx::Error) -> bool {
+    error.as_database_error().and_then(|error| error.code()).as_deref() == Some(BUSY)
 }
 
 #[cfg(test)]
