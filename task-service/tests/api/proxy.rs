@@ -8,6 +8,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use service_kit::random;
@@ -17,6 +18,10 @@ use tokio::{
     task::{AbortHandle, JoinSet},
 };
 use tonic::transport::{Channel, Endpoint};
+
+/// A call that has no answer after so long counts as one whose connection broke. What a client has on a connection that
+/// breaks is not always told (hyper, HTTP/2), so that whoever calls in earnest sets a limit, too.
+const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 
 /// A running link, which closes its connections when it is dropped.
 pub(crate) struct Proxy {
@@ -32,7 +37,8 @@ impl Proxy {
         let address = listener.local_addr().expect("the listener has an address");
         let breaks = Arc::default();
         let running = tokio::spawn(run(listener, to, lasts, Arc::clone(&breaks))).abort_handle();
-        let channel = Endpoint::from_shared(format!("http://{address}")).expect("a good URL").connect_lazy();
+        let endpoint = Endpoint::from_shared(format!("http://{address}")).expect("a good URL");
+        let channel = endpoint.timeout(ANSWER_LIMIT).connect_lazy();
         Self { channel, breaks, running }
     }
 
@@ -57,7 +63,9 @@ async fn run(listener: TcpListener, to: SocketAddr, lasts: RangeInclusive<u64>, 
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
-            Ok((client, _)) = listener.accept() => {
+            accepted = listener.accept() => {
+                // Whoever has given up already is none of its breaks.
+                let Ok((client, _)) = accepted else { continue };
                 let (room, breaks) = (AtomicU64::new(any(lasts.clone())), Arc::clone(&breaks));
                 connections.spawn(async move {
                     if pass(client, to, &room).await.is_err() {

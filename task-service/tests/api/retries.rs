@@ -9,12 +9,13 @@ use taskey_proto::task::v1::{
     BatchWriteTasksRequest, CreateTaskRequest, DeleteTaskRequest, Task,
     batch_write_tasks_request::{Write, write::Write as Kind},
 };
+use tokio::time::timeout;
 use tonic::{Response, Status};
 use uuid::Uuid;
 
 use crate::{
     proxy::Proxy,
-    support::{Service, User, titled},
+    support::{PATIENCE, Service, User, titled},
 };
 
 on_each_database!(a_client_that_retries_with_its_request_id_does_everything_once);
@@ -23,16 +24,28 @@ const CLIENTS: u64 = 8;
 const ROUNDS: usize = 20;
 
 /// Calls until there is an answer, be it a refusal.
+///
+/// # Panics
+/// If that takes too long.
 pub(crate) async fn retry<T, F: Future<Output = Result<Response<T>, Status>>>(
     call: impl Fn() -> F,
 ) -> Result<Response<T>, Status> {
-    loop {
-        match call().await {
-            // Whatever the service says has a reason.
-            Err(status) if refusal(&status).1.is_empty() => {}
-            answer => return answer,
+    let mut last = None;
+    let answered = timeout(4 * PATIENCE, async {
+        loop {
+            match call().await {
+                Err(status) if may_pass(&status) => last = Some(status),
+                answer => return answer,
+            }
         }
-    }
+    });
+    let answered = answered.await.ok();
+    answered.unwrap_or_else(|| panic!("no answer came in time, last because of {last:?}"))
+}
+
+/// Whether another try may help. Whatever the service refuses has a reason; what does not get through to it has none.
+fn may_pass(status: &Status) -> bool {
+    ["", "STORE_UNAVAILABLE", "DEADLINE_EXCEEDED"].contains(&&*refusal(status).1)
 }
 
 /// Makes tasks and deletes some of them. Gives those that were answered, and how many answers were given before.

@@ -14,6 +14,7 @@ use tonic::{Response, Status, transport::Channel};
 
 use crate::{
     proxy::any,
+    retries::retry,
     support::{User, titled},
 };
 
@@ -45,12 +46,12 @@ impl Writer<'_> {
     /// Makes a call, again if it gets no answer, and lets pass what others may have brought about.
     async fn call<T, F: Future<Output = Result<Response<T>, Status>>>(&self, call: impl Fn() -> F) -> Option<T> {
         loop {
-            let status = match call().await {
+            let status = match retry(&call).await {
                 Ok(response) => return Some(response.into_inner()),
                 Err(status) => status,
             };
             match &*refusal(&status).1 {
-                "" | "TOKEN_EXPIRED" => {}
+                "TOKEN_EXPIRED" => {}
                 "TASK_NOT_FOUND" | "LIST_NOT_FOUND" | "VALIDATION_FAILED" => return None,
                 _ => panic!("{status:?}"),
             }
