@@ -3,7 +3,7 @@
 use service_kit::{
     clock::Timestamp,
     db::{Db, Error},
-    db_read, db_write,
+    db_look_up, db_write,
 };
 
 use crate::model::service_token::{Hash, Name};
@@ -28,5 +28,5 @@ pub async fn remove(db: &Db, name: Name) -> Result<u64, Error> {
 pub async fn name(db: &Db, hash: &Hash) -> Result<Option<String>, Error> {
     const SQL: &str = "select name from service_tokens where hash = $1";
     let hash = hash.0.clone();
-    db_read!(db, |connection| sqlx::query_scalar(SQL).bind(hash).fetch_optional(connection).await)
+    db_look_up!(db, |connection| sqlx::query_scalar(SQL).bind(hash).fetch_optional(connection).await)
 }

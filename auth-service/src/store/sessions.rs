@@ -3,7 +3,7 @@
 use service_kit::{
     clock::Timestamp,
     db::{Db, Error},
-    db_read, db_transaction, db_write,
+    db_look_up, db_read, db_transaction, db_write,
 };
 use uuid::Uuid;
 
@@ -122,7 +122,7 @@ pub async fn rotate(
 /// A session, live or not.
 pub async fn by_id(db: &Db, id: Uuid) -> Result<Option<Session>, Error> {
     const SQL: &str = with_columns!("select", "from sessions where id = $1");
-    db_read!(db, |connection| sqlx::query_as(SQL).bind(id).fetch_optional(connection).await)
+    db_look_up!(db, |connection| sqlx::query_as(SQL).bind(id).fetch_optional(connection).await)
 }
 
 /// The live sessions of a user, the newest first.

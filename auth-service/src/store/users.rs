@@ -3,7 +3,7 @@
 use service_kit::{
     clock::Timestamp,
     db::{Db, Error},
-    db_read, db_transaction, db_write,
+    db_look_up, db_read, db_transaction, db_write,
 };
 use uuid::Uuid;
 
@@ -67,13 +67,13 @@ pub async fn insert(db: &Db, now: Timestamp, new: NewUser, event: Event) -> Resu
 pub async fn by_email(db: &Db, email: &Email) -> Result<Option<Credentials>, Error> {
     const SQL: &str = with_columns!("select", ", password_hash from users where email = $1");
     let email = email.as_str().to_owned();
-    db_read!(db, |connection| sqlx::query_as(SQL).bind(email).fetch_optional(connection).await)
+    db_look_up!(db, |connection| sqlx::query_as(SQL).bind(email).fetch_optional(connection).await)
 }
 
 /// An account.
 pub async fn by_id(db: &Db, id: Uuid) -> Result<Option<User>, Error> {
     const SQL: &str = with_columns!("select", "from users where id = $1");
-    db_read!(db, |connection| sqlx::query_as(SQL).bind(id).fetch_optional(connection).await)
+    db_look_up!(db, |connection| sqlx::query_as(SQL).bind(id).fetch_optional(connection).await)
 }
 
 /// Changes the display name of an account. `None` if there is no such account.
@@ -87,7 +87,7 @@ pub async fn rename(db: &Db, now: Timestamp, id: Uuid, display_name: String) -> 
 /// An account and the hash of its password.
 pub async fn credentials(db: &Db, id: Uuid) -> Result<Option<Credentials>, Error> {
     const SQL: &str = with_columns!("select", ", password_hash from users where id = $1");
-    db_read!(db, |connection| sqlx::query_as(SQL).bind(id).fetch_optional(connection).await)
+    db_look_up!(db, |connection| sqlx::query_as(SQL).bind(id).fetch_optional(connection).await)
 }
 
 /// Replaces the hash of a password by one of the same password, unless the password has changed meanwhile.

@@ -1,6 +1,6 @@
 //! One handle for both engines. A query is written once and compiled for each, through the macros
-//! [`db_read!`](crate::db_read), [`db_write!`](crate::db_write), [`db_transaction!`](crate::db_transaction) and
-//! [`db_attempt!`](crate::db_attempt).
+//! [`db_read!`](crate::db_read), [`db_look_up!`](crate::db_look_up), [`db_write!`](crate::db_write),
+//! [`db_transaction!`](crate::db_transaction) and [`db_attempt!`](crate::db_attempt).
 
 use std::{fmt, str::FromStr, time::Duration};
 

@@ -5,8 +5,11 @@
 #[macro_export]
 macro_rules! db_read {
     ($db:expr, |$connection:ident| $body:expr) => {
+        $crate::db_read!($crate::db::sqlite::Extent::Rows, $db, |$connection| $body)
+    };
+    ($extent:expr, $db:expr, |$connection:ident| $body:expr) => {
         match $db {
-            $crate::db::Db::Sqlite(db) => db.read(move |$connection| Box::pin(async move { $body })).await,
+            $crate::db::Db::Sqlite(db) => db.read($extent, move |$connection| Box::pin(async move { $body })).await,
             $crate::db::Db::Postgres(db) => match db.connection().await {
                 Ok(mut held) => {
                     let outcome = {
@@ -18,6 +21,14 @@ macro_rules! db_read {
                 Err(error) => Err(error),
             },
         }
+    };
+}
+
+/// As [`db_read!`](crate::db_read), of one row that is found by its key.
+#[macro_export]
+macro_rules! db_look_up {
+    ($db:expr, |$connection:ident| $body:expr) => {
+        $crate::db_read!($crate::db::sqlite::Extent::Row, $db, |$connection| $body)
     };
 }
 

@@ -15,6 +15,7 @@ use anyhow::Context;
 use futures::{FutureExt, future::BoxFuture};
 use sqlx::{
     AssertSqlSafe, ConnectOptions, Connection, SqlSafeStr, SqliteConnection,
+    error::DatabaseError,
     migrate::{Migration, Migrator},
     sqlite::{SqliteConnectOptions, SqliteJournalMode},
 };
@@ -34,9 +35,10 @@ use crate::config::PoolArgs;
 mod reads;
 mod writes;
 
-use reads::{Read, as_read, read_in_groups};
+pub use reads::Extent;
+use reads::{Read, read_in_groups};
 pub use writes::Shape;
-use writes::{Done, Fault, Job, Write, as_run, commit_in_groups};
+use writes::{Done, Fault, Job, Write, commit_in_groups};
 
 /// Reading takes a core, hardly ever a disk; more readers at once would cost memory and gain nothing. One more, so that a long
 /// search does not keep waiting who comes after it.
@@ -82,25 +84,25 @@ impl Sqlite {
         Ok(Self { readers, reads, writes, limit })
     }
 
-    /// Has a reader run `work`, on a thread where it may block. Reads that wait at the same time see the file as it is when
-    /// the first of them begins.
+    /// Has a reader run `work`, on a thread where it may block unless it looks at a single row. Reads that wait at the same
+    /// time see the file as it is when the first of them begins.
     ///
     /// # Errors
     /// As `work`, and if no reader becomes free in time. After [`Error::Timeout`] it may still be running.
-    pub async fn read<T, F>(&self, work: F) -> Result<T, Error>
+    pub async fn read<T, F>(&self, extent: Extent, work: F) -> Result<T, Error>
     where
         T: Send + 'static,
         F: for<'c> FnOnce(&'c mut RusqliteConnection) -> BoxFuture<'c, Result<T, sqlx::Error>> + Send + 'static,
     {
         let (answer, outcome) = oneshot::channel();
-        let read = as_read(move |connection| {
+        let run = reads::as_run(move |connection| {
             // Whoever has gone meanwhile need not keep the others waiting.
             if !answer.is_closed() {
                 _ = answer.send(at_once(work(connection)));
             }
         });
         let read = async {
-            self.reads.send(read).await.map_err(|_| sqlx::Error::PoolClosed)?;
+            self.reads.send(Read { extent, run }).await.map_err(|_| sqlx::Error::PoolClosed)?;
             // It was dropped.
             outcome.await.unwrap_or(Err(sqlx::Error::WorkerCrashed))
         };
@@ -142,7 +144,7 @@ impl Sqlite {
         F: for<'c> FnOnce(&'c mut RusqliteConnection) -> BoxFuture<'c, Result<T, sqlx::Error>> + Send + 'static,
     {
         let (answer, outcome) = oneshot::channel();
-        let run = as_run(move |connection| {
+        let run = writes::as_run(move |connection| {
             let result = catch_unwind(AssertUnwindSafe(|| at_once(work(connection))));
             let result = result.unwrap_or(Err(sqlx::Error::WorkerCrashed));
             let fault = match &result {
@@ -268,7 +270,7 @@ async fn connect(options: &SqliteConnectOptions, limit: Duration) -> sqlx::Resul
 }
 
 fn is_locked(error: &sqlx::Error) -> bool {
-    error.as_database_error().and_then(|error| error.code()).as_deref() == Some(BUSY)
+    error.as_database_error().and_then(DatabaseError::code).as_deref() == Some(BUSY)
 }
 
 #[cfg(test)]

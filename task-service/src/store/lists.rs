@@ -3,7 +3,7 @@
 use service_kit::{
     clock::Timestamp,
     db::{self, Db},
-    db_attempt, db_read, db_transaction,
+    db_attempt, db_look_up, db_read, db_transaction,
     status::Refusal,
 };
 use sqlx::{query, query_as, query_scalar};
@@ -45,7 +45,7 @@ pub(crate) async fn get(db: &Db, owner: Uuid, now: Timestamp, id: Uuid) -> Resul
 }
 
 async fn find(db: &Db, owner: Uuid, id: Uuid) -> Result<Option<ListRow>, db::Error> {
-    db_read!(db, |connection| query_as(SELECT).bind(owner).bind(id).fetch_optional(connection).await)
+    db_look_up!(db, |connection| query_as(SELECT).bind(owner).bind(id).fetch_optional(connection).await)
 }
 
 /// Makes the default list of an owner who has done nothing yet.

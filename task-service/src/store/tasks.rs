@@ -3,7 +3,7 @@
 use service_kit::{
     clock::Timestamp,
     db::{self, Db},
-    db_read,
+    db_look_up, db_read,
     status::Refusal,
 };
 use sqlx::{QueryBuilder, query_as};
@@ -28,7 +28,7 @@ async fn find(db: &Db, owner: Uuid, now: Timestamp, id: Uuid) -> Result<Option<T
         "select",
         "from tasks where owner_id = $1 and id = $2 and (purge_time is null or purge_time > $3)"
     );
-    db_read!(db, |connection| query_as(SELECT).bind(owner).bind(id).bind(now).fetch_optional(connection).await)
+    db_look_up!(db, |connection| query_as(SELECT).bind(owner).bind(id).bind(now).fetch_optional(connection).await)
 }
 
 /// Finds the tasks of a page that begins after a place in the order, and one more if there is a next page.

@@ -1,6 +1,13 @@
 //! What a statement gives: rows, which share what they are made of.
 
-use std::{borrow::Cow, ops::Range, sync::Arc};
+use std::{
+    borrow::Cow,
+    ops::Range,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use rusqlite::types::ValueRef as Seen;
 use sqlx::{Column, ColumnIndex, Decode, Row, Value, ValueRef, error::BoxDynError};
@@ -81,7 +88,7 @@ impl Rows {
         // What gives rows has columns.
         let count = self.cells.len() / self.columns.len().max(1);
         let rows = Arc::new(self);
-        (0..count).map(move |number| RusqliteRow { rows: Arc::clone(&rows), number })
+        (0..count).map(move |number| RusqliteRow { rows: Arc::clone(&rows), number, next: AtomicUsize::new(0) })
     }
 }
 
@@ -90,6 +97,8 @@ impl Rows {
 pub struct RusqliteRow {
     rows: Arc<Rows>,
     number: usize,
+    /// The column after the one that was asked for last, which is most likely the next to be asked for.
+    next: AtomicUsize,
 }
 
 impl Row for RusqliteRow {
@@ -114,8 +123,12 @@ sqlx_core::impl_column_index_for_row!(RusqliteRow);
 
 impl ColumnIndex<RusqliteRow> for &str {
     fn index(&self, row: &RusqliteRow) -> sqlx::Result<usize> {
-        let named = row.columns().iter().position(|column| column.name == *self);
-        named.ok_or_else(|| sqlx::Error::ColumnNotFound((*self).to_owned()))
+        let (columns, next) = (row.columns(), row.next.load(Ordering::Relaxed));
+        let is_named = |index: &usize| columns.get(*index).is_some_and(|column| column.name == *self);
+        let named = Some(next).filter(is_named).or_else(|| (0..columns.len()).find(is_named));
+        let index = named.ok_or_else(|| sqlx::Error::ColumnNotFound((*self).to_owned()))?;
+        row.next.store(index + 1, Ordering::Relaxed);
+        Ok(index)
     }
 }
 

@@ -1,4 +1,4 @@
-//! Reads that share a trip to a thread and a look at the file.
+//! Reads that share a look at the file, and a trip to a thread where they may take long.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -14,19 +14,35 @@ use crate::db::{
     pool::{Held, Pool},
 };
 
-/// How many reads share a trip at most: the first of them waits for the last.
+/// How many reads form a group at most: the first of them waits for the last.
 const MAX_GROUP: usize = 32;
 
-/// A read that waits for its turn, and tells its caller by itself what has come of it.
-pub(super) type Read = Box<dyn FnOnce(&mut RusqliteConnection) + Send>;
-
-/// Tells the compiler that the closure takes a connection of any lifetime.
-pub(super) fn as_read(read: impl FnOnce(&mut RusqliteConnection) + Send + 'static) -> Read {
-    Box::new(read)
+/// How much a read looks at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    /// One row, by its key.
+    Row,
+    /// Who knows how many.
+    Rows,
 }
 
-/// Sends all reads that wait to a reader that is free, for as long as there is anybody who could ask. Waking a thread takes
-/// longer than most reads, and so do the locks that a look at the file takes.
+/// A read that waits for its turn.
+pub(super) struct Read {
+    pub(super) extent: Extent,
+    pub(super) run: Run,
+}
+
+/// Tells the caller by itself what has come of it.
+pub(super) type Run = Box<dyn FnOnce(&mut RusqliteConnection) + Send>;
+
+/// Tells the compiler that the closure takes a connection of any lifetime.
+pub(super) fn as_run(run: impl FnOnce(&mut RusqliteConnection) + Send + 'static) -> Run {
+    Box::new(run)
+}
+
+/// Sends all reads that wait to a reader that is free, for as long as there is anybody who could ask. To wake a thread takes
+/// longer than most reads, and so do the locks that a look at the file takes. A row by its key is read in place: it takes some
+/// 5 µs, a handful of pages, which are in memory unless nobody has needed them for long.
 pub(super) async fn read_in_groups(readers: Pool<RusqliteConnection>, mut queue: mpsc::Receiver<Read>) {
     while let Some(first) = queue.recv().await {
         // Where none becomes free, the callers find out as the reads are dropped.
@@ -39,7 +55,11 @@ pub(super) async fn read_in_groups(readers: Pool<RusqliteConnection>, mut queue:
         {
             group.push(read);
         }
-        spawn_blocking(move || run(held, group));
+        if group.iter().all(|read| read.extent == Extent::Row) {
+            run(held, group);
+        } else {
+            spawn_blocking(move || run(held, group));
+        }
     }
 }
 
@@ -49,7 +69,7 @@ fn run(mut held: Held<RusqliteConnection>, group: Vec<Read>) {
         let mut look = held.connection().begin().await?;
         for read in group {
             // A read that panics drops what its caller waits for.
-            _ = catch_unwind(AssertUnwindSafe(|| read(&mut look)));
+            _ = catch_unwind(AssertUnwindSafe(|| (read.run)(&mut look)));
         }
         look.commit().await
     });
