@@ -1,6 +1,7 @@
 //! The name of a call: taken from the caller or made here, in every log line and in every error.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
+use uuid::Uuid;
 
 use crate::random;
 
@@ -22,8 +23,8 @@ impl RequestId {
             .get(REQUEST_ID)
             .filter(|id| (1..=MAX_BYTES).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic));
         let mut id = given.cloned().unwrap_or_else(|| {
-            let id = uuid::Builder::from_random_bytes(random::bytes()).into_uuid().to_string();
-            HeaderValue::from_str(&id).expect("a UUID is ASCII")
+            let mut text = Uuid::encode_buffer();
+            HeaderValue::from_str(random::id().hyphenated().encode_lower(&mut text)).expect("a UUID is ASCII")
         });
         // No call has that of another: HTTP/2 need not remember it (RFC 7541, section 6.2.3).
         id.set_sensitive(true);

@@ -7,7 +7,6 @@ use std::{
     time::Duration,
 };
 
-use http_body_util::BodyExt;
 use hyper::body::{Body as HttpBody, Bytes, Frame, SizeHint};
 use taskey_proto::errors::v1::ErrorReason;
 use tokio_util::sync::CancellationToken;
@@ -26,28 +25,46 @@ const LAST_WORDS: Duration = Duration::from_millis(500);
 /// go on for ever.
 #[must_use]
 pub fn until(shutdown: CancellationToken, body: Body) -> Body {
-    let end = Box::pin(async move {
-        shutdown.cancelled().await;
-        tokio::time::sleep(LAST_WORDS).await;
-    });
-    Body::new(Ending { body, end: Some(end) })
+    Body::new(Ending { body, end: End::Unasked(shutdown), id: None })
 }
 
 /// The body of an answer whose errors are complete, and which ends when the server does.
 pub(super) fn finish(body: Body, shutdown: CancellationToken, id: RequestId) -> Body {
-    Body::new(until(shutdown, body).map_frame(move |mut frame| {
-        if let Some(trailers) = frame.trailers_mut() {
-            complete(trailers, &id, Origin::Response);
-        }
-        frame
-    }))
+    Body::new(Ending { body, end: End::Unasked(shutdown), id: Some(id) })
 }
 
 /// A body that is cut off when `end` has come.
 struct Ending {
     body: Body,
-    /// `None` once the body has been cut off.
-    end: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    end: End,
+    /// Of the call whose errors are to be made complete.
+    id: Option<RequestId>,
+}
+
+/// The end of the server.
+enum End {
+    /// Unary answers never wait for it.
+    Unasked(CancellationToken),
+    Awaited(Pin<Box<dyn Future<Output = ()> + Send>>),
+    /// The body has been cut off.
+    Come,
+}
+
+impl End {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if let Self::Unasked(shutdown) = self {
+            let shutdown = shutdown.clone();
+            *self = Self::Awaited(Box::pin(async move {
+                shutdown.cancelled().await;
+                tokio::time::sleep(LAST_WORDS).await;
+            }));
+        }
+        if let Self::Awaited(end) = self {
+            ready!(end.as_mut().poll(cx));
+            *self = Self::Come;
+        }
+        Poll::Ready(())
+    }
 }
 
 impl HttpBody for Ending {
@@ -56,24 +73,33 @@ impl HttpBody for Ending {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let this = &mut *self;
-        let Some(end) = &mut this.end else { return Poll::Ready(None) };
-        // What the body has to say comes first; unary answers never wait.
-        if let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(cx) {
-            return Poll::Ready(frame);
+        if matches!(this.end, End::Come) {
+            return Poll::Ready(None);
         }
-        ready!(end.as_mut().poll(cx));
-        this.end = None;
+        // What the body has to say comes first.
+        if let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(cx) {
+            return Poll::Ready(frame.map(|frame| frame.map(|frame| completed(frame, this.id.as_ref()))));
+        }
+        ready!(this.end.poll(cx));
         let refusal = Refusal::new(Code::Unavailable, ErrorReason::ShuttingDown, "the server is shutting down");
         let mut trailers = http::HeaderMap::new();
         Status::from(refusal.retry_after(Duration::from_secs(1))).add_header(&mut trailers)?;
-        Poll::Ready(Some(Ok(Frame::trailers(trailers))))
+        Poll::Ready(Some(Ok(completed(Frame::trailers(trailers), this.id.as_ref()))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.end.is_none() || self.body.is_end_stream()
+        matches!(self.end, End::Come) || self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
     }
+}
+
+/// The frame, of which an error is complete.
+fn completed(mut frame: Frame<Bytes>, id: Option<&RequestId>) -> Frame<Bytes> {
+    if let (Some(trailers), Some(id)) = (frame.trailers_mut(), id) {
+        complete(trailers, id, Origin::Response);
+    }
+    frame
 }
