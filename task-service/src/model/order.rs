@@ -91,6 +91,11 @@ impl OrderBy {
         matches!(self.0.first(), None | Some((Column::Rank, _) | (Column::DueTime, Direction::Ascending)))
     }
 
+    /// Whether the index `tasks_sorted` has what the tasks are sorted by.
+    pub(crate) fn is_covered(&self) -> bool {
+        self.0.iter().all(|(column, _)| *column != Column::Rank)
+    }
+
     /// Adds the `order by` to a statement about the tasks of one owner.
     pub(crate) fn push_order<E: Engine>(&self, sql: &mut QueryBuilder<E>) {
         sql.push(" order by ");

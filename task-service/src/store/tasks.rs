@@ -12,7 +12,11 @@ use uuid::Uuid;
 use super::with_columns;
 use crate::{
     error::task_not_found,
-    model::{ListQuery, TaskRow, order::Place},
+    model::{
+        ListQuery, TaskRow,
+        filter::{Engine, Searched, Value},
+        order::Place,
+    },
 };
 
 /// Finds a task, live or deleted.
@@ -42,36 +46,97 @@ pub(crate) async fn list(
     query: &ListQuery,
     after: Option<Place>,
 ) -> Result<Vec<TaskRow>, Refusal> {
-    let limit = i64::try_from(query.page_size).unwrap_or(i64::MAX).saturating_add(1);
-    let query = query.clone();
+    let page = Page { owner, now, query: query.clone(), after };
     let rows = db_read!(db, |connection| {
-        let mut statement = QueryBuilder::new(with_columns!("select", "from tasks where owner_id = "));
-        statement.push_bind(owner).push(" and ");
-        // Where all tasks must be sorted, only what they are sorted by is read first, for which the index `tasks_sorted` of
-        // PostgreSQL is mostly enough, and then those of the page are looked up.
-        let in_two_steps = !query.order.is_indexed();
-        if in_two_steps {
-            statement.push("id in (select id from tasks where owner_id = ").push_bind(owner).push(" and ");
-        }
-        if query.show_deleted {
-            statement.push("(delete_time is null or purge_time > ").push_bind(now).push(") and ");
-        } else {
-            statement.push("delete_time is null and ");
-        }
-        query.filter.push(&mut statement, now);
-        if let Some(place) = &after {
-            statement.push(" and ");
-            query.order.push_after(&mut statement, place);
-        }
-        query.order.push_order(&mut statement);
-        statement.push(" limit ").push_bind(limit);
-        if in_two_steps {
-            statement.push(")");
-            query.order.push_order(&mut statement);
-        }
         // Plain lists are worth being remembered; filters are as many as there are people.
-        let statement = statement.build_query_as().persistent(query.filter.is_everything());
-        statement.fetch_all(connection).await
+        let persistent = page.query.filter.is_everything();
+        page.select().build_query_as().persistent(persistent).fetch_all(connection).await
     })?;
     Ok(rows)
+}
+
+/// A page that is asked for.
+struct Page {
+    owner: Uuid,
+    now: Timestamp,
+    query: ListQuery,
+    after: Option<Place>,
+}
+
+/// Tasks to look through.
+#[derive(Clone, Copy)]
+enum Part {
+    All,
+    /// Those whose texts are in the index, and those whose texts are not.
+    Brief,
+    Long,
+}
+
+impl Page {
+    fn select<E: Engine>(&self) -> QueryBuilder<E> {
+        let ListQuery { order, filter, .. } = &self.query;
+        let mut sql = QueryBuilder::new(with_columns!("select", "from tasks where "));
+        let covered = E::COVERS && !filter.is_everything() && filter.is_covered() && order.is_covered();
+        if order.is_indexed() && !covered {
+            self.push(&mut sql, Part::All);
+            return sql;
+        }
+        // Where many tasks must be looked through, only what they are sorted and filtered by is read first, for which the
+        // index `tasks_sorted` is mostly enough, and then those of the page are looked up.
+        sql.push("owner_id = ");
+        E::bind(&mut sql, Value::Id(self.owner));
+        sql.push(" and id in (");
+        if covered && filter.searches() {
+            sql.push("(select id from tasks where ");
+            self.push(&mut sql, Part::Brief);
+            sql.push(") union all (select id from tasks where ");
+            self.push(&mut sql, Part::Long);
+            sql.push(")");
+        } else {
+            sql.push("select id from tasks where ");
+            self.push(&mut sql, Part::All);
+        }
+        sql.push(")");
+        self.push_end(&mut sql);
+        sql
+    }
+
+    /// Adds which tasks are meant.
+    fn push<E: Engine>(&self, sql: &mut QueryBuilder<E>, part: Part) {
+        let ListQuery { order, filter, show_deleted, .. } = &self.query;
+        sql.push("owner_id = ");
+        E::bind(sql, Value::Id(self.owner));
+        if *show_deleted {
+            sql.push(" and (delete_time is null or purge_time > ");
+            E::bind(sql, Value::Int(self.now.as_micros()));
+            sql.push(") and ");
+        } else {
+            sql.push(" and delete_time is null and ");
+        }
+        let searched = match part {
+            Part::All => Searched::Whole,
+            Part::Brief => {
+                sql.push("brief is not null and ");
+                Searched::Brief
+            }
+            Part::Long => {
+                sql.push("brief is null and ");
+                Searched::Whole
+            }
+        };
+        filter.push(sql, self.now, searched);
+        if let Some(place) = &self.after {
+            sql.push(" and ");
+            order.push_after(sql, place);
+        }
+        self.push_end(sql);
+    }
+
+    /// Adds the order, and how many are meant: one more than the page has, which tells whether there is a next one.
+    fn push_end<E: Engine>(&self, sql: &mut QueryBuilder<E>) {
+        self.query.order.push_order(sql);
+        sql.push(" limit ");
+        let limit = i64::try_from(self.query.page_size).unwrap_or(i64::MAX).saturating_add(1);
+        E::bind(sql, Value::Int(limit));
+    }
 }

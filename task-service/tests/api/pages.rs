@@ -20,6 +20,7 @@ on_each_database!(
     a_page_token_is_good_at_every_replica_and_after_a_restart,
     pages_stay_in_order_while_tasks_come_and_go,
     a_page_ends_before_it_gets_too_large,
+    words_are_found_in_short_and_in_long_tasks_alike,
 );
 
 /// The request of a page.
@@ -61,6 +62,46 @@ async fn pages_hold_every_task_once_the_newest_first(database: TestDatabase) {
     assert_eq!((all.tasks.len(), &all.next_page_token[..]), (9, ""));
     let got = ann.get(&ids[0]).await.expect("it is there");
     assert_eq!(all.tasks[0], got);
+}
+
+async fn words_are_found_in_short_and_in_long_tasks_alike(database: TestDatabase) {
+    let service = Service::start(&database).await;
+    let ann = service.user();
+    let mut made = Vec::new();
+    for (title, before) in [("b", 0), ("d", 500), ("a", 395), ("e", 396), ("c", 3900), ("f", 1), ("other", 0)] {
+        let notes = if title == "other" { "nothing".to_owned() } else { format!("{}milk", " ".repeat(before)) };
+        made.push(ann.create(Task { notes, ..titled(title) }).await.expect("made"));
+    }
+    made.pop();
+    let by_title = ["a", "b", "c", "d", "e", "f"].map(str::to_owned);
+    let newest: Vec<_> = made.iter().rev().map(|task| task.title.clone()).collect();
+    for (order_by, expected) in [("title", by_title.to_vec()), ("", newest)] {
+        for page_size in [1, 2, 6] {
+            let filter = "milk NOT other".to_owned();
+            let mut request = ListTasksRequest { filter, order_by: order_by.to_owned(), ..page(page_size, "") };
+            let mut found = Vec::new();
+            loop {
+                let page = ann.list(request.clone()).await.expect("a page");
+                found.extend(page.tasks.into_iter().map(|task| task.title));
+                if page.next_page_token.is_empty() {
+                    break;
+                }
+                request.page_token = page.next_page_token;
+            }
+            assert_eq!(found, expected, "{order_by:?} by pages of {page_size}");
+        }
+    }
+    // What was long is found when it has become short, and what was short when it has become long.
+    let [short, long] = [&made[0], &made[1]].map(|task| task.id.clone());
+    ann.update(Task { id: short.clone(), notes: "oats ".repeat(200), ..Task::default() }, &["notes"])
+        .await
+        .expect("long");
+    ann.update(Task { id: long.clone(), notes: "oats".to_owned(), ..Task::default() }, &["notes"])
+        .await
+        .expect("short");
+    let request = ListTasksRequest { filter: "oats".to_owned(), ..page(9, "") };
+    let found: Vec<_> = ann.list(request).await.expect("a page").tasks.into_iter().map(|task| task.id).collect();
+    assert_eq!(found, [long, short]);
 }
 
 async fn a_page_has_fifty_tasks_by_default_and_five_hundred_at_most(database: TestDatabase) {

@@ -20,6 +20,7 @@
 //! so that `!=` is there the opposite of `=`.
 
 mod condition;
+mod covered;
 mod fold;
 mod parse;
 mod restriction;
@@ -32,7 +33,7 @@ use std::{
 
 use condition::Condition;
 pub(crate) use fold::searched;
-pub(crate) use sql::{Engine, Value};
+pub(crate) use sql::{Engine, Searched, Value};
 
 /// No filter of a person needs more.
 const MAX_BYTES: usize = 2048;

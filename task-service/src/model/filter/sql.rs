@@ -17,6 +17,24 @@ pub(crate) enum Value {
     Text(String),
 }
 
+/// The column in which words are searched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Searched {
+    /// The folded title, a line break, and the folded notes.
+    Whole,
+    /// The same, where it is short enough for the index `tasks_sorted`, and else null.
+    Brief,
+}
+
+impl Searched {
+    fn column(self) -> &'static str {
+        match self {
+            Self::Whole => "search",
+            Self::Brief => "brief",
+        }
+    }
+}
+
 /// In what the databases differ.
 pub(crate) trait Engine: Database {
     /// The function that finds a text in another byte by byte, and answers 0 if it is not there. LIKE would need
@@ -24,6 +42,8 @@ pub(crate) trait Engine: Database {
     const FIND: &'static str;
     /// What is put after a text so that it is compared by code point, whatever the language of the database.
     const BYTEWISE: &'static str;
+    /// Whether it has the index `tasks_sorted`.
+    const COVERS: bool;
 
     fn bind(sql: &mut QueryBuilder<Self>, value: Value);
 }
@@ -31,6 +51,7 @@ pub(crate) trait Engine: Database {
 impl Engine for Rusqlite {
     const FIND: &'static str = "instr";
     const BYTEWISE: &'static str = "";
+    const COVERS: bool = false;
 
     fn bind(sql: &mut QueryBuilder<Self>, value: Value) {
         match value {
@@ -44,6 +65,7 @@ impl Engine for Rusqlite {
 impl Engine for Postgres {
     const FIND: &'static str = "strpos";
     const BYTEWISE: &'static str = " collate \"C\"";
+    const COVERS: bool = true;
 
     fn bind(sql: &mut QueryBuilder<Self>, value: Value) {
         match value {
@@ -56,14 +78,15 @@ impl Engine for Postgres {
 
 impl Filter {
     /// Adds the condition to a statement about the tasks, as something that `and` can stand beside.
-    pub(crate) fn push<E: Engine>(&self, sql: &mut QueryBuilder<E>, now: Timestamp) {
-        Writer { sql, now }.expression(&self.0);
+    pub(crate) fn push<E: Engine>(&self, sql: &mut QueryBuilder<E>, now: Timestamp, searched: Searched) {
+        Writer { sql, now, searched: searched.column() }.expression(&self.0);
     }
 }
 
 struct Writer<'a, E: Engine> {
     sql: &'a mut QueryBuilder<E>,
     now: Timestamp,
+    searched: &'static str,
 }
 
 impl<E: Engine> Writer<'_, E> {
@@ -102,10 +125,10 @@ impl<E: Engine> Writer<'_, E> {
     fn condition(&mut self, condition: &Condition) {
         match condition {
             // The title holds no line break, but one lies between it and the notes.
-            Condition::Word(word) if word.contains('\n') => self.contains(&folded_notes::<E>(), word),
-            Condition::Word(word) => self.contains("search", word),
-            Condition::Contains(TextField::Title, text) => self.contains(&folded_title::<E>(), text),
-            Condition::Contains(TextField::Notes, text) => self.contains(&folded_notes::<E>(), text),
+            Condition::Word(word) if word.contains('\n') => self.contains(&self.folded_notes(), word),
+            Condition::Word(word) => self.contains(self.searched, word),
+            Condition::Contains(TextField::Title, text) => self.contains(&self.folded_title(), text),
+            Condition::Contains(TextField::Notes, text) => self.contains(&self.folded_notes(), text),
             // The names of time zones are ASCII, of which this is the folding. Other languages have other lower cases.
             Condition::Contains(TextField::TimeZone, text) => {
                 self.contains(&format!("lower(time_zone{})", E::BYTEWISE), text);
@@ -184,6 +207,14 @@ impl<E: Engine> Writer<'_, E> {
     fn is_null(&mut self, place: &str, expected: bool) {
         self.sql.push(format_args!("{place} is {}null", if expected { "" } else { "not " }));
     }
+
+    fn folded_title(&self) -> String {
+        format!("substr({0}, 1, {1}({0}, '\n') - 1)", self.searched, E::FIND)
+    }
+
+    fn folded_notes(&self) -> String {
+        format!("substr({0}, {1}({0}, '\n') + 1)", self.searched, E::FIND)
+    }
 }
 
 fn column(field: Field) -> &'static str {
@@ -191,13 +222,4 @@ fn column(field: Field) -> &'static str {
         Field::Time(TimeField::Due) => "due_at",
         field => field.name(),
     }
-}
-
-/// The column `search` holds the folded title, a line break, and the folded notes.
-fn folded_title<E: Engine>() -> String {
-    format!("substr(search, 1, {}(search, '\n') - 1)", E::FIND)
-}
-
-fn folded_notes<E: Engine>() -> String {
-    format!("substr(search, {}(search, '\n') + 1)", E::FIND)
 }

@@ -1,6 +1,8 @@
 //! Calls of a story, and which there may be. Tasks and lists are named by their numbers in the order in which they were
 //! made; one that is too high names what does not exist.
 
+use std::sync::LazyLock;
+
 use proptest::{collection::vec, option, prelude::*, sample::select};
 
 use super::listing::{Listing, listing};
@@ -102,12 +104,16 @@ pub(super) struct Fields {
 const TITLES: [&str; 12] =
     ["Milk", "milk", "Äpfel", "äpfel", "a\u{308}pfel", "Zebra", "zebra", "éclair", "🥛 milk", "\u{fffd}", "Öl", "中文"];
 
+/// More than an index holds.
+static LONG_NOTES: LazyLock<String> = LazyLock::new(|| format!("{}MILK\nÄpfel", "soon or later, ".repeat(30)));
+
 /// As these should not be.
 const BAD_TITLES: [&str; 3] = ["", " \u{3000}", "two\nlines"];
 
 fn fields() -> BoxedStrategy<Fields> {
     let title = prop_oneof![24 => select(&TITLES[..]), 1 => select(&BAD_TITLES[..])];
-    let notes = prop_oneof![3 => Just(""), 2 => select(vec!["Get MILK soon", "soon\nÄPFEL"]), 1 => Just("milk"),];
+    let notes =
+        prop_oneof![3 => Just(""), 2 => select(vec!["Get MILK soon", "soon\nÄPFEL", &LONG_NOTES]), 1 => Just("milk"),];
     let priority = prop_oneof![20 => 0..=3, 1 => Just(9)];
     let date = prop_oneof![
         20 => Just(""),

@@ -7,7 +7,7 @@ use tokio::runtime::Handle;
 use uuid::Uuid;
 
 use super::{
-    super::{Filter, MAX_BYTES},
+    super::{Filter, MAX_BYTES, Searched},
     row::{NOW, Row, fill, open, rows, try_all},
     strategy::filter,
 };
@@ -26,7 +26,7 @@ async fn find(db: &Db, filter: &Filter) -> Vec<Uuid> {
     let asked = filter.clone();
     let found = db_read!(db, |connection| {
         let mut sql = QueryBuilder::new("select id from listed where ");
-        asked.push(&mut sql, NOW);
+        asked.push(&mut sql, NOW, Searched::Whole);
         sql.push(" and id is not null order by id");
         sql.build_query_scalar().persistent(false).fetch_all(connection).await
     });
