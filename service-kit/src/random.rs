@@ -16,7 +16,7 @@ pub fn bytes<const N: usize>() -> [u8; N] {
     bytes
 }
 
-/// An id that none other has. Fit for telling things apart, not for secrets: it costs a tenth of those.
+/// An id that none other has. Fit for telling things apart, not for secrets.
 #[must_use]
 #[expect(clippy::disallowed_methods, reason = "this is the one place that draws random numbers")]
 pub fn id() -> Uuid {

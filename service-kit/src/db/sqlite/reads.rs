@@ -41,8 +41,8 @@ pub(super) fn as_run(run: impl FnOnce(&mut RusqliteConnection) + Send + 'static)
 }
 
 /// Sends all reads that wait to a reader that is free, for as long as there is anybody who could ask. To wake a thread takes
-/// longer than most reads, and so do the locks that a look at the file takes. A row by its key is read in place: it takes some
-/// 5 µs, a handful of pages, which are in memory unless nobody has needed them for long.
+/// longer than most reads, and so do the locks that a look at the file takes. A row by its key is read in place: it takes
+/// less than 10 µs, a handful of pages, which are in memory unless nobody has needed them for long.
 pub(super) async fn read_in_groups(readers: Pool<RusqliteConnection>, mut queue: mpsc::Receiver<Read>) {
     while let Some(first) = queue.recv().await {
         // Where none becomes free, the callers find out as the reads are dropped.
