@@ -32,8 +32,8 @@ use crate::{
     },
     origin::{Origin, Origins},
     store::{
-        acts::{self, Act, Change, Outcome},
         guesses::{self, End},
+        revocations::{self, RevocationReason, RevokedSession, SessionSelector},
     },
 };
 
@@ -98,18 +98,21 @@ impl App {
         })
     }
 
-    /// Does something to an account. Whatever ends a session comes through here: logout, the user's list of sessions, a
-    /// reused token, another password, the end of the account, an administrator; but for the login that is one too many.
+    /// Revokes sessions, has the feed announce them, and returns them.
     ///
     /// # Errors
     /// If the database cannot be written.
-    pub async fn perform(&self, act: Act) -> Result<Outcome, Refusal> {
-        let deletes = matches!(act.change, Some(Change::Deleted { .. }));
-        let outcome = acts::perform(&self.db, self.clock.now(), act).await?;
-        if deletes || !outcome.ended.is_empty() {
+    pub async fn revoke(
+        &self,
+        selector: SessionSelector,
+        reason: RevocationReason,
+        event: Event,
+    ) -> Result<Vec<RevokedSession>, Refusal> {
+        let revoked = revocations::revoke(&self.db, self.clock.now(), selector, reason, event).await?;
+        if !revoked.is_empty() {
             self.feed.wake();
         }
-        Ok(outcome)
+        Ok(revoked)
     }
 
     /// Lets somebody try a password, unless too many have been wrong lately.

@@ -18,7 +18,7 @@ use tonic::Status;
 
 use crate::{
     bench,
-    config::{DatabaseArgs, publication},
+    config::{DatabaseArgs, SecretArgs, publication},
     model::{
         audit::{Actor, Event},
         email::Email,
@@ -27,6 +27,7 @@ use crate::{
     },
     origin::Origin,
     roles::set_roles,
+    secrets,
     store::{service_tokens, users},
 };
 
@@ -110,6 +111,17 @@ pub enum KeysCommand {
         #[arg(long, default_value = "10s", value_name = "DURATION", value_parser = publication)]
         publish_for: Duration,
     },
+    /// Makes the database accept the key file and the refresh secret that are there now, after they were replaced on
+    /// purpose; with another refresh secret, everybody has to log in again
+    Adopt {
+        /// The database.
+        #[command(flatten)]
+        database: DatabaseArgs,
+
+        /// The secrets.
+        #[command(flatten)]
+        secrets: SecretArgs,
+    },
     /// Prints the public keys of a key file as a JWK Set; a shared secret is never in it
     Public {
         /// The key file.
@@ -153,6 +165,7 @@ impl Command {
             Self::Keys(KeysCommand::Rotate { keys, alg, publish_for }) => {
                 keys::rotate(&keys.key_file, alg, publish_for, &Clock::system())
             }
+            Self::Keys(KeysCommand::Adopt { database, secrets }) => secrets::adopt(&database, &secrets).await,
             Self::Keys(KeysCommand::Public { keys }) => {
                 let keys = KeySet::read(&keys.key_file, Clock::system().now())?;
                 Ok(writeln!(io::stdout(), "{}", keys.public_json()?)?)
@@ -170,7 +183,7 @@ impl Command {
 }
 
 async fn issue_service(database: &DatabaseArgs, name: Name) -> anyhow::Result<()> {
-    let db = database.open().await?;
+    let db = database.open_for_tool().await?;
     let (token, hash) = service_token::make();
     service_tokens::insert(&db, Clock::system().now(), name, hash).await?;
     db.close().await;

@@ -4,8 +4,8 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::Args;
 use service_kit::{
-    config::{KeyArgs, LimitArgs, PoolArgs, TokenArgs, duration},
-    db::{DatabaseUrl, Db},
+    config::{KeyArgs, LimitArgs, PoolArgs, TokenArgs, duration, schema_name},
+    db::{DatabaseUrl, Db, Migrate},
     key_source::PICKED_UP as KEYS_PICKED_UP,
     network::ProxyArgs,
     secret_file::Key,
@@ -26,14 +26,9 @@ pub struct Config {
     #[command(flatten)]
     pub database: DatabaseArgs,
 
-    /// Where the keys are.
+    /// The keys and the refresh secret.
     #[command(flatten)]
-    pub keys: KeyArgs,
-
-    /// The secret of the refresh tokens, known to auth-service alone; made at the first start [default:
-    /// refresh.secret beside the key file]
-    #[arg(long, env = "TASKEY_SECRET_FILE", value_name = "FILE")]
-    pub secret_file: Option<PathBuf>,
+    pub secrets: SecretArgs,
 
     /// The key of the service token of the gateway in the same process.
     #[arg(skip)]
@@ -64,8 +59,21 @@ pub struct Config {
     pub rates: RateArgs,
 }
 
-impl Config {
-    /// Where the secret of the refresh tokens is.
+/// The keys of the access tokens, and the secret of the refresh tokens.
+#[derive(Args, Clone, Debug)]
+pub struct SecretArgs {
+    /// Where the keys are.
+    #[command(flatten)]
+    pub keys: KeyArgs,
+
+    /// The secret of the refresh tokens, known to auth-service alone; made at the first start [default:
+    /// refresh.secret beside the key file]
+    #[arg(long, env = "TASKEY_SECRET_FILE", value_name = "FILE")]
+    pub secret_file: Option<PathBuf>,
+}
+
+impl SecretArgs {
+    /// Returns where the secret of the refresh tokens is.
     #[must_use]
     pub fn refresh_secret_file(&self) -> PathBuf {
         self.secret_file.clone().unwrap_or_else(|| self.keys.key_file.with_file_name("refresh.secret"))
@@ -87,29 +95,42 @@ pub struct DatabaseArgs {
     )]
     pub database_url: DatabaseUrl,
 
+    /// The schema of the tables on PostgreSQL
+    #[arg(long, env = "TASKEY_SCHEMA", default_value = "auth", value_name = "NAME", value_parser = schema_name)]
+    pub schema: String,
+
     /// How it is used.
     #[command(flatten)]
     pub pool: PoolArgs,
 }
 
 impl DatabaseArgs {
-    /// Opens it, and brings its tables up to date.
+    /// Opens the database for the server, and brings its tables up to date.
     ///
     /// # Errors
     /// If it cannot be reached, is damaged, or its tables are newer than this program.
     pub async fn open(&self) -> anyhow::Result<Db> {
-        Db::open(&self.database_url, "auth", &MIGRATIONS, &self.pool).await
+        Db::open(&self.database_url, &self.schema, &MIGRATIONS, Migrate::Always, &self.pool).await
     }
 
-    /// As [`Self::open`], but makes no file.
+    /// Opens the database for a command-line tool, which may run beside an older server: tables that exist are not
+    /// changed.
     ///
     /// # Errors
-    /// As [`Self::open`], or if there is no such file.
+    /// As [`Self::open`], or if its tables are older than this program.
+    pub async fn open_for_tool(&self) -> anyhow::Result<Db> {
+        Db::open(&self.database_url, &self.schema, &MIGRATIONS, Migrate::IfEmpty, &self.pool).await
+    }
+
+    /// Opens the database for a command-line tool as [`Self::open_for_tool`], but creates no file.
+    ///
+    /// # Errors
+    /// As [`Self::open_for_tool`], or if there is no such file.
     pub async fn open_existing(&self) -> anyhow::Result<Db> {
         if let DatabaseUrl::Sqlite(path) = &self.database_url {
             anyhow::ensure!(path.exists(), "there is no database {}", path.display());
         }
-        self.open().await
+        self.open_for_tool().await
     }
 }
 

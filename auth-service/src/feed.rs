@@ -22,7 +22,7 @@ use tokio::{
 };
 use uuid::Uuid;
 
-use crate::store::revocations::{self, Places};
+use crate::store::revocations::{self, FeedPosition};
 
 /// How often the database is asked, if nothing wakes the feed before. Each answer is also a heartbeat.
 const POLL_EVERY: Duration = Duration::from_millis(500);
@@ -90,7 +90,7 @@ impl Feed {
     /// If the database cannot be read.
     pub async fn open(db: Db, clock: &Clock) -> Result<FeedHandle, Error> {
         // What is revoked between the two reads is in both.
-        let Places { last_revocation, last_deletion } = revocations::last_places(&db).await?;
+        let FeedPosition { last_revocation, last_deletion } = revocations::position(&db).await?;
         let since = clock.now() - REMEMBERED - CLOCK_SLACK;
         let (recent, left_out) = revocations::recent(&db, since, MAX_SESSIONS).await?;
         let view = Arc::new(RevocationView::new(OWN_STALENESS, clock.clone()));
@@ -141,7 +141,7 @@ impl FeedHandle {
     /// # Errors
     /// If the database cannot be read.
     pub async fn confirmed(&self) -> Result<usize, Error> {
-        let place = revocations::last_places(&self.0.db).await?.last_revocation;
+        let place = revocations::position(&self.0.db).await?.last_revocation;
         self.wake();
         let watchers: Vec<_> = self.watchers().values().map(watch::Sender::subscribe).collect();
         let wait = async |mut confirmed: watch::Receiver<i64>| {
@@ -171,12 +171,12 @@ impl FeedHandle {
         loop {
             // Whether it was woken or the time has come, the next step is the same.
             _ = timeout(POLL_EVERY, feed.wake.notified()).await;
-            match revocations::after(&feed.db, feed.place.load(Ordering::SeqCst)).await {
+            match revocations::list_after(&feed.db, feed.place.load(Ordering::SeqCst)).await {
                 Ok((entries, deletions)) => {
-                    let revoked: Arc<[Uuid]> = entries.iter().map(|entry| entry.id).collect();
+                    let revoked: Arc<[Uuid]> = entries.iter().map(|entry| entry.session_id).collect();
                     feed.view.add(revoked.iter().copied());
                     if let Some(last) = entries.last() {
-                        feed.place.store(last.revocation, Ordering::SeqCst);
+                        feed.place.store(last.sequence, Ordering::SeqCst);
                     }
                     feed.deletions.store(deletions, Ordering::SeqCst);
                     // Nobody may be watching.

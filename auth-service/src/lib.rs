@@ -44,12 +44,13 @@ mod model;
 mod origin;
 mod purge;
 mod roles;
+mod secrets;
 mod service;
 mod store;
 mod verifier;
 
 use app::App;
-use config::Config;
+use config::{Config, DatabaseArgs};
 use feed::Feed;
 use hashing::Hashing;
 use limits::AddressLimits;
@@ -83,7 +84,8 @@ pub async fn run(
 /// # Errors
 /// If it cannot be reached, is damaged, or its tables are not those of this program.
 pub async fn inspect(config: &Config) -> anyhow::Result<()> {
-    Db::inspect(&config.database.database_url, "auth", &MIGRATIONS).await
+    let DatabaseArgs { database_url, schema, .. } = &config.database;
+    Db::inspect(database_url, schema, &MIGRATIONS).await
 }
 
 /// The service with all that it needs, before it serves.
@@ -99,17 +101,16 @@ impl Server {
     /// If a setting, a key file or the database is not usable. A database that is damaged or newer is left as it is.
     pub async fn open(config: Config, clock: Clock) -> anyhow::Result<Self> {
         // What is read comes before what is written.
-        let keys = Arc::new(KeySource::file(&config.keys.key_file, Purpose::Sign, clock.clone())?);
-        let refresh_file = config.refresh_secret_file();
-        let refresh_secret = secret_file::read_key(&refresh_file)?;
+        let args = &config.secrets;
+        let keys = Arc::new(KeySource::file(&args.keys.key_file, Purpose::Sign, clock.clone())?);
+        secret_file::read_key(&args.refresh_secret_file())?;
         let hashing = Hashing::new(&config.passwords)?;
         let db = config.database.open().await?;
-        let refresh_secret = match refresh_secret {
-            Some(secret) => secret,
-            None => secret_file::create_key(&refresh_file)?,
-        };
-        let feed = Feed::open(db.clone(), &clock).await?;
-        let refresh_key = RefreshKey::new(&refresh_secret);
+        let refresh_key = RefreshKey::new(&secrets::refresh_secret(&db, args).await?);
+        if let Some(keys) = keys.current() {
+            secrets::check(&db, args, &refresh_key, &keys).await?;
+        }
+        let feed = Feed::open(db.reserved(), &clock).await?;
         let app = App {
             authenticator: Authenticator::new(Arc::clone(&keys), config.tokens.clone(), feed.view(), clock.clone()),
             page_tokens: PageTokens::new(&refresh_key.page_token_key()),
@@ -149,6 +150,7 @@ impl Server {
             .max_decoding_message_size(max_in)
             .max_encoding_message_size(max_out);
         let (ready, is_ready) = watch::channel(false);
+        let (healthy, is_healthy) = watch::channel(true);
         let server = GrpcServer::new("auth", limits, REQUEST_TIMEOUT)
             .with(auth)
             .with(InterceptedService::new(account, app.authenticator.clone()))
@@ -158,7 +160,9 @@ impl Server {
         let beside = async {
             tokio::join!(
                 app.feed.run(),
-                follow::report("auth", app.feed.view(), ready),
+                follow::report("auth", app.feed.view(), is_healthy, ready),
+                app.db.watch_health(healthy),
+                secrets::follow(&app.db, &app.refresh_key, &app.keys),
                 purge::run(&app.db, &app.clock),
                 app.keys.follow(),
             )

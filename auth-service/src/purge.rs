@@ -30,7 +30,7 @@ pub async fn run(db: &Db, clock: &Clock) {
         let now = clock.now();
         batches("sessions", || purge::sessions(db, now - SESSIONS_KEPT)).await;
         batches("audit events", || purge::audit_events(db, now - EVENTS_KEPT)).await;
-        batches("failures of nobody", || purge::failures_of_nobody(db, now - NOBODY_KEPT)).await;
+        batches("failed logins of unknown users", || purge::failed_logins_unknown_user(db, now - NOBODY_KEPT)).await;
         batches("guesses", || purge::guesses(db, guess::day(now) - 1)).await;
         // Replicas that started together need not purge together.
         tokio::time::sleep(random::jitter(EVERY)).await;

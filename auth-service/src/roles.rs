@@ -7,8 +7,7 @@ use crate::{
     error,
     model::{audit::Event, role::Roles, user::User},
     store::{
-        acts::{self, Act, Change},
-        revocations::{Which, Why},
+        accounts::{self, RoleChange},
         users,
     },
 };
@@ -32,10 +31,10 @@ pub async fn set_roles(
         if new == old {
             return Ok(user);
         }
-        let end = new.lack_any_of(&old).then_some((Which::AllOfUser { user_id, except: None }, Why::Wanted));
+        let revokes_sessions = new.lack_any_of(&old);
         let event = event.clone().with("roles", &new);
-        let change = Some(Change::Roles { user_id, old: user.roles.clone(), new });
-        if let Some(user) = acts::perform(db, clock.now(), Act { change, end, event }).await?.user {
+        let change = RoleChange { old: user.roles.clone(), new, revokes_sessions };
+        if let Some(user) = accounts::set_roles(db, clock.now(), user_id, change, event).await? {
             return Ok(user);
         }
         // Either somebody else was faster, and it is tried again, or nobody would be left.

@@ -2,10 +2,10 @@
 
 use clap::Parser;
 use service_kit::{
+    args,
     clock::Clock,
     config::{PoolArgs, TokenArgs},
-    db::Db,
-    db_write,
+    db::{Db, Migrate},
     keys::KeySet,
     on_each_database,
     testing::TestDatabase,
@@ -35,7 +35,9 @@ async fn open(database: &TestDatabase, last: i64) -> Db {
     }
     let migrations = sqlx::migrate!().iter().filter(|migration| migration.version <= last).cloned().collect();
     let migrations = Migrator::with_migrations(migrations);
-    Db::open(&database.parsed_url(), "auth", &migrations, &Pool::parse_from([""]).args).await.expect("it opens")
+    Db::open(&database.parsed_url(), "auth", &migrations, Migrate::Always, &Pool::parse_from([""]).args)
+        .await
+        .expect("it opens")
 }
 
 async fn sessions_from_before_accounts_could_be_deleted_are_kept(database: TestDatabase) {
@@ -44,15 +46,14 @@ async fn sessions_from_before_accounts_could_be_deleted_are_kept(database: TestD
         ($1, $2, 'phone', 'agent', '192.0.2.1', 7, 8, 9, 10, $3, $3 + 1, $4, false, $5)";
     let (db, now) = (open(&database, 4).await, Clock::system().now());
     let end = now + std::time::Duration::from_secs(3600);
-    let made = db_write!(&db, |connection| {
-        sqlx::query(ACCOUNT).bind(USER).execute(&mut *connection).await?;
-        let live = sqlx::query(SESSION).bind(LIVE).bind(USER).bind(end).bind(None::<i64>).bind(None::<i64>);
-        live.execute(&mut *connection).await?;
-        let revoked = sqlx::query(SESSION).bind(REVOKED).bind(USER).bind(end).bind(now).bind(1_i64);
-        revoked.execute(&mut *connection).await?;
-        sqlx::query("update feed set last_revocation = 1").execute(connection).await.map(|_| ())
-    });
-    made.expect("the rows are made");
+    for (sql, values) in [
+        (ACCOUNT, args![USER]),
+        (SESSION, args![LIVE, USER, end, None::<i64>, None::<i64>]),
+        (SESSION, args![REVOKED, USER, end, now, 1_i64]),
+        ("update feed set last_revocation = 1", args![]),
+    ] {
+        db.execute(sql, values).await.expect("the rows are made");
+    }
     db.close().await;
 
     let columns = "select string_agg(cast(label || user_agent || ip_address || generation || ':' || created_at || ':'

@@ -11,8 +11,7 @@ use uuid::{ContextV7, Uuid};
 
 /// An instant in microseconds since the Unix epoch, which is also how the databases hold it: date types of SQLite
 /// sort wrongly.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, sqlx::Type)]
-#[sqlx(transparent)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
 
 impl Timestamp {

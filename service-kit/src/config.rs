@@ -10,6 +10,8 @@ use std::{
 use clap::{Args, Parser, ValueEnum, error::ErrorKind};
 use tonic::transport::{Endpoint, Uri};
 
+use crate::db::DatabaseUrl;
+
 /// Reads the settings of a program, or ends it: with 0 after `--help` or `--version`, and with one clear line and
 /// exit code 2 if a setting is wrong.
 ///
@@ -132,11 +134,27 @@ pub struct KeyArgs {
     pub key_file: PathBuf,
 }
 
+/// Reads the name of a schema: a plain SQL identifier of up to 63 characters.
+///
+/// # Errors
+/// What is wrong with it, in words for a person.
+pub fn schema_name(text: &str) -> Result<String, String> {
+    let is_letter = |byte: u8| byte.is_ascii_lowercase() || byte == b'_';
+    let is_good = text.len() <= 63
+        && text.bytes().next().is_some_and(is_letter)
+        && text.bytes().all(|byte| is_letter(byte) || byte.is_ascii_digit());
+    if is_good {
+        Ok(text.to_owned())
+    } else {
+        Err("expected up to 63 of a-z, 0-9 and _, not beginning with a digit".to_owned())
+    }
+}
+
 /// How the database is used.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Database")]
 pub struct PoolArgs {
-    /// How many connections to PostgreSQL, or readers of SQLite (of which two a core are enough), are kept at most
+    /// The maximum number of connections to PostgreSQL, or of threads that scan SQLite (at most one per core)
     #[arg(long, env = "TASKEY_DATABASE_CONNECTIONS", default_value_t = 10, value_name = "COUNT",
           value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub database_connections: u32,
@@ -144,6 +162,12 @@ pub struct PoolArgs {
     /// How long a call of the database may take before it is given up
     #[arg(long, env = "TASKEY_DATABASE_TIMEOUT", default_value = "2s", value_name = "DURATION", value_parser = time_limit)]
     pub database_timeout: Duration,
+
+    /// The PostgreSQL server itself, if the database URL names a pooler: for migrations and notifications [default: the
+    /// database URL]
+    // The URL may hold a password, which `--help` would show.
+    #[arg(long, env = "TASKEY_DATABASE_DIRECT_URL", value_name = "URL", hide_env_values = true)]
+    pub database_direct_url: Option<DatabaseUrl>,
 }
 
 /// Whether rate limits count.

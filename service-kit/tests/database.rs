@@ -4,9 +4,10 @@ use std::{os::unix::fs::PermissionsExt, sync::LazyLock, time::Duration};
 
 use clap::Parser;
 use service_kit::{
+    args,
     config::PoolArgs,
-    db::{Db, Error},
-    db_look_up, db_read, db_transaction, db_write, on_each_database,
+    db::{Db, Error, Migrate, ReadKind},
+    on_each_database,
     status::Refusal,
     testing::{self, TestDatabase},
 };
@@ -46,20 +47,28 @@ fn pool() -> PoolArgs {
 }
 
 async fn open(database: &TestDatabase) -> Db {
-    Db::open(&database.parsed_url(), "test", &MIGRATIONS, &pool()).await.expect("the database opens")
+    open_with(database, &pool()).await
 }
 
+async fn open_with(database: &TestDatabase, args: &PoolArgs) -> Db {
+    Db::open(&database.parsed_url(), "test", &MIGRATIONS, Migrate::Always, args).await.expect("the database opens")
+}
+
+const INSERT: &str = "insert into items (id) values ($1)";
+
 async fn insert(db: &Db, id: i64) -> Result<(), Error> {
-    db_write!(db, |connection| {
-        sqlx::query("insert into items (id) values ($1)").bind(id).execute(connection).await.map(|_| ())
-    })
+    db.execute(INSERT, args![id]).await.map(drop)
 }
 
 async fn ids(db: &Db) -> Vec<i64> {
-    let ids = db_read!(db, |connection| {
-        sqlx::query_scalar("select id from items order by id").fetch_all(connection).await
-    });
-    ids.expect("the items are read")
+    db.fetch_all("select id from items order by id", args![]).await.expect("the items are read")
+}
+
+/// Executes a statement that takes as long as it says.
+async fn sleep(db: &Db, seconds: &str) -> Result<(), Error> {
+    let sql = format!("select 1::bigint from pg_sleep({seconds})");
+    let sql = service_kit::db::QueryBuilder::new(sql).build().0;
+    db.fetch_all::<i64>(sql, args![]).await.map(drop)
 }
 
 async fn concurrent_writes_are_all_there(database: TestDatabase) {
@@ -95,12 +104,14 @@ async fn a_write_that_violates_a_constraint_fails_alone(database: TestDatabase) 
 async fn a_transaction_that_fails_takes_no_effect(database: TestDatabase) {
     let db = open(&database).await;
     insert(&db, 1).await.expect("inserted");
-    let several = async |ids: [i64; 2]| {
-        db_transaction!(&db, |connection| {
-            for id in ids {
-                sqlx::query("insert into items (id) values ($1)").bind(id).execute(&mut *connection).await?;
-            }
-            Ok(())
+    let several = |ids: [i64; 2]| {
+        db.write(move |conn| {
+            Box::pin(async move {
+                for id in ids {
+                    conn.execute(INSERT, args![id]).await?;
+                }
+                Ok::<_, Error>(())
+            })
         })
     };
     let (failed, beside) = tokio::join!(several([2, 1]), several([3, 4]));
@@ -116,9 +127,7 @@ async fn who_reads_after_a_write_sees_it(database: TestDatabase) {
         let db = db.clone();
         callers.spawn(async move {
             insert(&db, id).await.expect("inserted");
-            let by_key = db_look_up!(&db, |connection| {
-                sqlx::query_scalar("select id from items where id = $1").bind(id).fetch_optional(connection).await
-            });
+            let by_key = db.fetch_optional("select id from items where id = $1", args![id]).await;
             by_key.expect("looked up") == Some(id) && ids(&db).await.contains(&id)
         });
     }
@@ -126,12 +135,15 @@ async fn who_reads_after_a_write_sees_it(database: TestDatabase) {
 }
 
 /// Reads a number, and panics at those that end with a digit.
-macro_rules! read_unless {
-    ($connection:ident, $number:ident ends with $digit:literal) => {{
-        let number: i64 = sqlx::query_scalar("select $1").bind($number).fetch_one($connection).await?;
-        assert_ne!(number % 10, $digit, "a panic in the middle of a read");
-        Ok(number)
-    }};
+async fn read_unless(db: &Db, kind: ReadKind, number: i64, digit: i64) -> Result<i64, Error> {
+    db.read(kind, move |conn| {
+        Box::pin(async move {
+            let number: i64 = conn.fetch_one("select $1", args![number]).await?;
+            assert_ne!(number % 10, digit, "a panic in the middle of a read");
+            Ok(number)
+        })
+    })
+    .await
 }
 
 async fn a_read_that_panics_takes_no_other_with_it(database: TestDatabase) {
@@ -140,11 +152,10 @@ async fn a_read_that_panics_takes_no_other_with_it(database: TestDatabase) {
     for number in 0..60_i64 {
         let db = db.clone();
         readers.spawn(async move {
-            // What is said to be of one row is not run where the others are.
             let read = if number % 2 == 0 {
-                db_look_up!(&db, |connection| read_unless!(connection, number ends with 6))
+                read_unless(&db, ReadKind::Point, number, 6).await
             } else {
-                db_read!(&db, |connection| read_unless!(connection, number ends with 7))
+                read_unless(&db, ReadKind::Scan, number, 7).await
             };
             (number, read.ok())
         });
@@ -161,18 +172,14 @@ async fn a_read_that_panics_takes_no_other_with_it(database: TestDatabase) {
 
 async fn a_write_that_panics_does_not_end_the_database(database: TestDatabase) {
     let db = open(&database).await;
-    let panicking = tokio::spawn({
-        let db = db.clone();
-        async move {
-            db_transaction!(&db, |connection| {
-                let insert = sqlx::query_scalar("insert into items (id) values (1) returning id");
-                let id: i64 = insert.fetch_one(&mut *connection).await?;
-                assert_ne!(id, 1, "a panic in the middle of a write");
-                Ok(())
-            })
-        }
+    let panicking = db.write(|conn| {
+        Box::pin(async move {
+            let id: i64 = conn.fetch_one("insert into items (id) values (1) returning id", args![]).await?;
+            assert_ne!(id, 1, "a panic in the middle of a write");
+            Ok::<_, Error>(())
+        })
     });
-    _ = panicking.await;
+    panicking.await.expect_err("the caller is told");
     insert(&db, 2).await.expect("the next write goes on");
     assert_eq!(ids(&db).await, [2]);
 }
@@ -208,7 +215,7 @@ async fn start_at_once(database: &TestDatabase, count: i64) {
     for id in 0..count {
         let url = database.parsed_url();
         replicas.spawn(async move {
-            let db = Db::open(&url, "test", &MIGRATIONS, &pool()).await.expect("the database opens");
+            let db = Db::open(&url, "test", &MIGRATIONS, Migrate::Always, &pool()).await.expect("the database opens");
             insert(&db, id).await.expect("inserted");
         });
     }
@@ -219,7 +226,7 @@ async fn start_at_once(database: &TestDatabase, count: i64) {
 async fn the_tables_of_another_program_are_refused(database: TestDatabase) {
     open(&database).await.close().await;
     let others = migrations("create table others (id bigint primary key)");
-    let error = Db::open(&database.parsed_url(), "test", &others, &pool()).await.expect_err("refused");
+    let error = Db::open(&database.parsed_url(), "test", &others, Migrate::Always, &pool()).await.expect_err("refused");
     assert!(format!("{error:#}").contains("not those of this program"), "{error:#}");
 }
 
@@ -237,10 +244,9 @@ async fn a_database_file_is_for_its_owner_alone() {
 #[tokio::test]
 async fn a_call_that_takes_too_long_is_given_up() {
     let Some(database) = TestDatabase::postgres().await else { return };
-    let args = PoolArgs { database_timeout: Duration::from_millis(200), database_connections: 1 };
-    let db = Db::open(&database.parsed_url(), "test", &MIGRATIONS, &args).await.expect("the database opens");
-    let slow = db_read!(&db, |connection| sqlx::query("select pg_sleep(30)").execute(connection).await.map(|_| ()));
-    let refusal = Refusal::from(slow.expect_err("given up"));
+    let args = PoolArgs { database_timeout: Duration::from_millis(200), database_connections: 1, ..pool() };
+    let db = open_with(&database, &args).await;
+    let refusal = Refusal::from(sleep(&db, "30").await.expect_err("given up"));
     assert_eq!(refusal.code(), Code::Unavailable);
     // The one connection of the pool is not lost.
     insert(&db, 1).await.expect("inserted");
@@ -253,9 +259,7 @@ async fn who_listens_is_woken_by_an_announcement_even_after_its_connection_broke
     let woken = std::sync::Arc::new(tokio::sync::Notify::new());
     let (listener, bell) = (db.clone(), std::sync::Arc::clone(&woken));
     let listening = tokio::spawn(async move { listener.listen("test_channel", || bell.notify_one()).await });
-    let execute = async |sql: &'static str| {
-        db_read!(&db, |connection| sqlx::query(sql).execute(connection).await.map(|_| ())).expect("executed");
-    };
+    let execute = async |sql: &'static str| db.execute(sql, args![]).await.expect("executed");
     let heard = async || tokio::time::timeout(Duration::from_secs(10), woken.notified()).await.expect("woken");
     heard().await;
     execute("select pg_notify('test_channel', '')").await;
@@ -273,12 +277,9 @@ async fn who_listens_is_woken_by_an_announcement_even_after_its_connection_broke
 async fn callers_who_give_up_do_not_use_the_pool_up() {
     let Some(database) = TestDatabase::postgres().await else { return };
     let args = PoolArgs { database_connections: 2, ..pool() };
-    let db = Db::open(&database.parsed_url(), "test", &MIGRATIONS, &args).await.expect("the database opens");
+    let db = open_with(&database, &args).await;
     for _ in 0..10 {
-        let slow = async {
-            db_read!(&db, |connection| sqlx::query("select pg_sleep(30)").execute(connection).await.map(|_| ()))
-        };
-        assert!(tokio::time::timeout(Duration::from_millis(50), slow).await.is_err());
+        assert!(tokio::time::timeout(Duration::from_millis(50), sleep(&db, "1")).await.is_err());
     }
     insert(&db, 1).await.expect("there is a connection left");
 }
@@ -286,7 +287,7 @@ async fn callers_who_give_up_do_not_use_the_pool_up() {
 #[tokio::test]
 async fn a_server_that_cannot_be_reached_is_named_without_its_password() {
     let url = "postgres://me:hunter2@127.0.0.1:1/db".parse().expect("a URL");
-    let error = Db::open(&url, "test", &MIGRATIONS, &pool()).await.expect_err("nobody listens");
+    let error = Db::open(&url, "test", &MIGRATIONS, Migrate::Always, &pool()).await.expect_err("nobody listens");
     let text = format!("{error:#} {url:?}");
     assert!(text.contains("127.0.0.1:1") && !text.contains("hunter2"), "{text}");
 }
@@ -298,7 +299,43 @@ async fn what_is_no_database_is_refused_and_left_as_it_is() {
     let content = "no database ".repeat(1000);
     std::fs::write(&file, &content).expect("written");
     let url = format!("sqlite:{}", file.display()).parse().expect("a URL");
-    let error = Db::open(&url, "test", &MIGRATIONS, &pool()).await.expect_err("refused");
+    let error = Db::open(&url, "test", &MIGRATIONS, Migrate::Always, &pool()).await.expect_err("refused");
     assert!(format!("{error:#}").contains("not a database"), "{error:#}");
     assert_eq!(std::fs::read_to_string(&file).expect("still there"), content);
+}
+
+/// Everything that can be seen of a folder: names, contents, and when each file was changed.
+fn fingerprint(folder: &std::path::Path) -> Vec<(String, Vec<u8>, std::time::SystemTime)> {
+    let mut files: Vec<_> = folder
+        .read_dir()
+        .expect("a folder")
+        .map(|entry| {
+            let entry = entry.expect("an entry");
+            let changed = entry.metadata().expect("a file").modified().expect("a time");
+            (entry.file_name().display().to_string(), std::fs::read(entry.path()).expect("readable"), changed)
+        })
+        .collect();
+    files.sort();
+    files
+}
+
+#[tokio::test]
+async fn a_file_of_another_program_is_left_as_it_was() {
+    use sqlx::{ConnectOptions, Connection, Executor, sqlite::SqliteConnectOptions};
+    for journal in ["delete", "wal"] {
+        let folder = testing::folder();
+        let file = folder.path().join("other.db");
+        let mut connection =
+            SqliteConnectOptions::new().filename(&file).create_if_missing(true).connect().await.expect("made");
+        let journal = sqlx::AssertSqlSafe(format!("pragma journal_mode = {journal}"));
+        connection.execute(journal).await.expect("set");
+        connection.execute("create table bookmarks (url text)").await.expect("created");
+        connection.close().await.expect("closed");
+        let before = fingerprint(folder.path());
+        let url = format!("sqlite:{}", file.display()).parse().expect("a URL");
+        let error = Db::open(&url, "test", &MIGRATIONS, Migrate::Always, &pool()).await.expect_err("refused");
+        assert!(format!("{error:#}").contains("tables of another program"), "{error:#}");
+        Db::inspect(&url, "test", &MIGRATIONS).await.expect_err("refused");
+        assert!(fingerprint(folder.path()) == before, "it was changed");
+    }
 }

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use crate::{
     model::sync::SyncPoint,
     page::field_bytes,
-    store::changes::{Change, Changes},
+    store::changes::{Change, ChangePage},
 };
 
 /// Changes that are told at once.
@@ -22,14 +22,14 @@ pub(crate) struct Told {
 
 /// Makes an answer of changes, of which there is one more than `size` if there are more. It ends early rather than exceed
 /// `max_bytes`.
-pub(crate) fn tell(tokens: &PageTokens, owner: Uuid, max_bytes: usize, size: usize, read: Changes) -> Told {
-    let Changes { since, told: changes, last } = read;
+pub(crate) fn tell(tokens: &PageTokens, owner: Uuid, max_bytes: usize, size: usize, read: ChangePage) -> Told {
+    let ChangePage { since, changes, last } = read;
     let mut told = Vec::new();
     let (mut point, mut has_more) = (SyncPoint::end(last), false);
     let mut room = max_bytes.saturating_sub(field_bytes(point.seal(tokens, owner).len()) + 2);
     let mut reached = since;
     for change in changes {
-        let here = SyncPoint { change: change.act(), id: change.id(), base: since.base };
+        let here = SyncPoint { change: change.sequence(), id: change.id(), base: since.base };
         let change = into_pb(change);
         let bytes = field_bytes(change.encoded_len());
         // An answer without any change would lead nowhere.

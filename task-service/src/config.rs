@@ -4,7 +4,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use clap::Args;
 use service_kit::{
-    config::{LimitArgs, PoolArgs, Switch, TokenArgs, duration, endpoint},
+    config::{LimitArgs, PoolArgs, Switch, TokenArgs, duration, endpoint, schema_name},
     credential::VerifierArgs,
     db::DatabaseUrl,
     rate_limit::Rate,
@@ -29,6 +29,10 @@ pub struct Config {
         hide_env_values = true
     )]
     pub database_url: DatabaseUrl,
+
+    /// The schema of the tables on PostgreSQL
+    #[arg(long, env = "TASKEY_SCHEMA", default_value = "task", value_name = "NAME", value_parser = schema_name)]
+    pub schema: String,
 
     /// The auth-service whose revocations are followed; several, also separated by commas, are replicas of one
     #[arg(long, env = "TASKEY_AUTH_URL", default_value = "http://127.0.0.1:50051", value_name = "URL",

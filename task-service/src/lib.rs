@@ -17,7 +17,7 @@ use anyhow::Context;
 use service_kit::{
     clock::Clock,
     config::{LimitArgs, Switch},
-    db::Db,
+    db::{Db, Migrate},
     interceptor::Authenticator,
     page::PageTokens,
     random,
@@ -79,7 +79,7 @@ pub async fn run(
 /// # Errors
 /// If it cannot be reached, is damaged, or its tables are not those of this program.
 pub async fn inspect(config: &Config) -> anyhow::Result<()> {
-    Db::inspect(&config.database_url, "task", &MIGRATIONS).await
+    Db::inspect(&config.database_url, &config.schema, &MIGRATIONS).await
 }
 
 /// The service with all that it needs, before it serves.
@@ -102,7 +102,7 @@ impl Server {
     /// If a key file or the database is not usable. A database that is damaged or newer is left as it is.
     pub async fn open(config: Config, clock: Clock) -> anyhow::Result<Self> {
         let (keys, credential) = config.verifier.open(&config.tokens, &clock).await?;
-        let db = Db::open(&config.database_url, "task", &MIGRATIONS, &config.pool).await?;
+        let db = Db::open(&config.database_url, &config.schema, &MIGRATIONS, Migrate::Always, &config.pool).await?;
         let key =
             store::page_token_key(&db, &random::bytes()).await.context("cannot read the key of the page tokens")?;
         let view = Arc::new(RevocationView::new(config.tasks.revocation_max_staleness, clock.clone()));
@@ -149,6 +149,7 @@ impl Server {
             TaskListServiceServer::new(Lists(app)).max_decoding_message_size(max_in).max_encoding_message_size(max_out);
 
         let (ready, is_ready) = watch_channel(false);
+        let (healthy, is_healthy) = watch_channel(true);
         let server = GrpcServer::new("task", limits, REQUEST_TIMEOUT)
             .with(InterceptedService::new(task_service, authenticator.clone()))
             .with(InterceptedService::new(list_service, authenticator))
@@ -156,7 +157,8 @@ impl Server {
         let beside = async {
             tokio::join!(
                 follower.run(),
-                report("task", Arc::clone(&follower.view), ready),
+                report("task", Arc::clone(&follower.view), is_healthy, ready),
+                db.watch_health(healthy),
                 purge::repeat(&db, &clock),
                 removal.run(),
                 watches.run(),

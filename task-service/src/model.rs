@@ -5,7 +5,6 @@ use service_kit::{
     page::{self, PageTokens},
     status::{Refusal, Violations},
 };
-use sqlx::{ColumnIndex, Decode, FromRow, Row, Type};
 use taskey_proto::task::v1 as pb;
 use uuid::Uuid;
 
@@ -60,43 +59,6 @@ pub(crate) struct TaskRow {
     pub(crate) change: i64,
 }
 
-/// By the places of the columns, which are those of `with_columns!`: to find each by its name would cost more than all else
-/// that is done with a row.
-impl<'r, R: Row> FromRow<'r, R> for TaskRow
-where
-    usize: ColumnIndex<R>,
-    Uuid: Decode<'r, R::Database> + Type<R::Database>,
-    String: Decode<'r, R::Database> + Type<R::Database>,
-    i64: Decode<'r, R::Database> + Type<R::Database>,
-{
-    fn from_row(row: &'r R) -> sqlx::Result<Self> {
-        let priority: i64 = row.try_get(6)?;
-        Ok(Self {
-            owner_id: row.try_get(0)?,
-            id: row.try_get(1)?,
-            list_id: row.try_get(2)?,
-            parent_id: row.try_get(3)?,
-            title: row.try_get(4)?,
-            notes: row.try_get(5)?,
-            priority: i32::try_from(priority)
-                .map_err(|error| sqlx::Error::ColumnDecode { index: "priority".to_owned(), source: error.into() })?,
-            due_date: row.try_get(7)?,
-            due_time: row.try_get(8)?,
-            due_at: row.try_get(9)?,
-            time_zone: row.try_get(10)?,
-            labels: row.try_get(11)?,
-            rank: row.try_get(12)?,
-            create_time: row.try_get(13)?,
-            update_time: row.try_get(14)?,
-            complete_time: row.try_get(15)?,
-            delete_time: row.try_get(16)?,
-            purge_time: row.try_get(17)?,
-            revision: row.try_get(18)?,
-            change: row.try_get(19)?,
-        })
-    }
-}
-
 impl From<TaskRow> for pb::Task {
     fn from(row: TaskRow) -> Self {
         let state = if row.complete_time.is_some() { pb::task::State::Completed } else { pb::task::State::Open };
@@ -125,9 +87,8 @@ impl From<TaskRow> for pb::Task {
 }
 
 /// Counts the changes of a task, from 1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, sqlx::Type)]
-#[sqlx(transparent)]
-pub(crate) struct Revision(i64);
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Revision(pub(crate) i64);
 
 impl Revision {
     pub(crate) const FIRST: Self = Self(1);

@@ -7,7 +7,7 @@ use service_kit::{
     db::{self, Db},
 };
 
-use crate::store::{acts::REPLAYED_FOR, sweep};
+use crate::store::{sweep, transaction::RETENTION};
 
 /// How often it is looked for tasks whose time has come. They answer as missing from that time on in any case.
 const EVERY: Duration = Duration::from_secs(3600);
@@ -26,8 +26,8 @@ pub(crate) async fn repeat(db: &Db, clock: &Clock) {
         let now = clock.now();
         batches("deleted tasks", || sweep::purge(db, now, BATCH)).await;
         batches("what is known of purged tasks", || sweep::forget_removed(db, now - REMOVED_KEPT, BATCH)).await;
-        batches("answers to requests", || sweep::forget_requests(db, now - REPLAYED_FOR, BATCH)).await;
-        batches("tasks without what is searched", || sweep::make_up(db, BATCH)).await;
+        batches("answers to requests", || sweep::forget_requests(db, now - RETENTION, BATCH)).await;
+        batches("tasks without what is searched", || sweep::backfill(db, BATCH)).await;
     }
 }
 

@@ -69,23 +69,23 @@ impl Removal {
     async fn sweep(&self) -> Result<u64, db::Error> {
         let (now, mut removed) = (self.clock.now(), 0);
         loop {
-            let owners = sweep::due(&self.db, now, BATCH).await?;
+            let owners = sweep::due_owners(&self.db, now, BATCH).await?;
             if owners.is_empty() {
                 return Ok(removed);
             }
             for owner in &owners {
                 removed += self.remove(*owner).await?;
             }
-            sweep::settle(&self.db, now, owners).await?;
+            sweep::finish_owners(&self.db, now, owners).await?;
         }
     }
 
     /// Removes what an owner owns, batch by batch.
     async fn remove(&self, owner: Uuid) -> Result<u64, db::Error> {
         let mut removed = 0;
-        for table in sweep::OWNED {
+        for statement in sweep::DELETE_OWNED {
             loop {
-                let batch = sweep::remove(&self.db, table, owner, BATCH).await?;
+                let batch = sweep::delete_owned(&self.db, statement, owner, BATCH).await?;
                 removed += batch;
                 if batch < BATCH.unsigned_abs() {
                     break;
@@ -99,11 +99,11 @@ impl Removal {
 #[tonic::async_trait]
 impl DeletedUsers for Removal {
     async fn place(&self) -> anyhow::Result<i64> {
-        Ok(sweep::place(&self.db).await?)
+        Ok(sweep::last_deletion(&self.db).await?)
     }
 
     async fn hear(&self, users: Vec<Uuid>, place: i64) -> anyhow::Result<()> {
-        sweep::hear(&self.db, self.clock.now(), users, place).await?;
+        sweep::add_removed_owners(&self.db, self.clock.now(), users, place).await?;
         self.heard.notify_one();
         Ok(())
     }
@@ -112,7 +112,7 @@ impl DeletedUsers for Removal {
 #[cfg(test)]
 mod tests {
     use futures::future::join_all;
-    use service_kit::{clock::Timestamp, db_write, on_each_database, testing::TestDatabase};
+    use service_kit::{args, clock::Timestamp, on_each_database, testing::TestDatabase};
 
     use super::*;
     use crate::store::tests::{create_with_id, open};
@@ -133,13 +133,12 @@ mod tests {
     /// Has all tasks be due for the purge, which meets them in another order than the removal does.
     async fn delete_all(db: &Db) {
         const SQL: &str = "update tasks set delete_time = 1, purge_time = create_time % 1000003 * 7919 % 1000003";
-        let deleted = db_write!(db, |connection| sqlx::query(SQL).execute(connection).await.map(|_| ()));
-        deleted.expect("the tasks are deleted");
+        db.execute(SQL, args![]).await.expect("the tasks are deleted");
     }
 
     /// The owners that are due at an instant.
     async fn due(db: &Db, at: Timestamp) -> Vec<Uuid> {
-        sweep::due(db, at, BATCH).await.expect("the owners are read")
+        sweep::due_owners(db, at, BATCH).await.expect("the owners are read")
     }
 
     async fn of_two_replicas_that_remove_at_once_neither_fails(database: TestDatabase) {

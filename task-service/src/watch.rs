@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use crate::{
     error::quota_exceeded,
-    store::{acts, changes},
+    store::{changes, mutations},
 };
 
 /// A user may watch so many times at one replica.
@@ -77,7 +77,7 @@ impl Watches {
     /// Keeps those who watch informed of what other replicas do, and these of what this one does, for as long as it is
     /// awaited.
     pub(crate) async fn run(&self) {
-        tokio::join!(self.poll(), self.announce(), self.db.listen(acts::CHANNEL, || self.heard.notify_one()));
+        tokio::join!(self.poll(), self.announce(), self.db.listen(mutations::CHANNEL, || self.heard.notify_one()));
     }
 
     async fn poll(&self) {
@@ -97,7 +97,7 @@ impl Watches {
     async fn look(&self) -> Result<(), service_kit::db::Error> {
         let owners: Vec<Uuid> = self.owners().keys().copied().collect();
         for owners in owners.chunks(CHUNK) {
-            for (owner, last) in changes::reaches(&self.db, owners).await? {
+            for (owner, last) in changes::last_sequences(&self.db, owners).await? {
                 if let Some(watched) = self.owners().get(&owner) {
                     watched.last_change.send_if_modified(|known| std::mem::replace(known, last) != last);
                 }
@@ -111,7 +111,7 @@ impl Watches {
         loop {
             self.done.notified().await;
             // It is a hint: who misses it polls.
-            if let Err(error) = acts::announce(&self.db).await {
+            if let Err(error) = mutations::notify(&self.db).await {
                 tracing::debug!(%error, "the other replicas were not told");
             }
             tokio::time::sleep(GATHER).await;

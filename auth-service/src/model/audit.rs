@@ -76,19 +76,19 @@ pub fn nobody(email: &Email) -> Uuid {
 }
 
 /// An event as it stands in the database.
-#[derive(Clone, Debug, sqlx::FromRow)]
+#[derive(Clone, Debug)]
 pub struct StoredEvent {
     /// The key.
     pub id: Uuid,
-    kind: String,
-    user_id: Uuid,
-    actor_id: Option<Uuid>,
-    session_id: Option<Uuid>,
-    ip_address: String,
-    user_agent: String,
-    details: String,
-    created_at: Timestamp,
-    occurrences: i64,
+    pub(crate) kind: String,
+    pub(crate) user_id: Uuid,
+    pub(crate) actor_id: Option<Uuid>,
+    pub(crate) session_id: Option<Uuid>,
+    pub(crate) ip_address: String,
+    pub(crate) user_agent: String,
+    pub(crate) details: String,
+    pub(crate) created_at: Timestamp,
+    pub(crate) occurrences: i64,
 }
 
 impl From<StoredEvent> for pb::AuditEvent {

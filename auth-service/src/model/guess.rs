@@ -36,7 +36,7 @@ impl Target {
 }
 
 /// What is known of the guesses at an account.
-#[derive(Clone, Copy, Debug, sqlx::FromRow)]
+#[derive(Clone, Copy, Debug)]
 pub struct Guesses {
     /// The day since the Unix epoch that is counted.
     pub day: i64,

@@ -34,6 +34,12 @@ impl RefreshKey {
         tag.as_ref().try_into().expect("HMAC-SHA256 has 32 bytes")
     }
 
+    /// Tells this key from others without revealing it: another message under the same key.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        BASE64_URL_SAFE_NO_PAD.encode(hmac::sign(&self.0, b"taskey refresh secret fingerprint"))
+    }
+
     /// `base64url(session id ‖ generation ‖ HMAC-SHA256(key, session id ‖ generation))`.
     #[must_use]
     pub fn issue(&self, token: RefreshToken) -> String {

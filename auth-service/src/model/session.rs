@@ -10,7 +10,7 @@ use uuid::Uuid;
 pub const OVERTAKEN: Duration = Duration::from_secs(10);
 
 /// A session as it stands in the database.
-#[derive(Clone, Debug, sqlx::FromRow)]
+#[derive(Clone, Debug)]
 pub struct Session {
     /// The key; `sid` of the access tokens.
     pub id: Uuid,

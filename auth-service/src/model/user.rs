@@ -5,7 +5,7 @@ use taskey_proto::auth::v1 as pb;
 use uuid::Uuid;
 
 /// An account as it stands in the database, without its password hash.
-#[derive(Clone, Debug, sqlx::FromRow)]
+#[derive(Clone, Debug)]
 pub struct User {
     /// The key.
     pub id: Uuid,
@@ -26,10 +26,9 @@ pub struct User {
 }
 
 /// An account and the hash of its password.
-#[derive(Clone, sqlx::FromRow)]
+#[derive(Clone)]
 pub struct Credentials {
     /// The account.
-    #[sqlx(flatten)]
     pub user: User,
     /// The PHC string.
     pub password_hash: String,

@@ -24,10 +24,10 @@ use crate::{
         user::{Credentials, User},
     },
     store::{
-        acts::{Act, Change},
+        accounts,
         audit::{self, Selection},
         guesses::End,
-        revocations::{Which, Why},
+        revocations::{RevocationReason, SessionSelector},
         sessions, users,
     },
 };
@@ -69,11 +69,11 @@ impl pb::account_service_server::AccountService for AccountService {
         let (user, old) = self.current_hash(user_id, current).await?;
         let new = request::new_password(new_password, &user, self.app.password_min_length)?;
         let new = self.app.hashing.hash(self.app.hashing.turn().await?, new).await?;
-        let change = Some(Change::Password { user_id, old, new });
-        let end = Some((Which::AllOfUser { user_id, except }, Why::Wanted));
-        let changed = self.app.perform(Act { change, end, event }).await?;
+        let App { db, clock, feed, .. } = &*self.app;
+        let changed = accounts::change_password(db, clock.now(), user_id, [old, new], except, event).await;
+        feed.wake();
         // Somebody else was faster, with the same current password.
-        changed.user.ok_or_else(error::current_password_wrong)?;
+        changed.map_err(Refusal::from)?.ok_or_else(error::current_password_wrong)?;
         Ok(Response::new(ChangePasswordResponse {}))
     }
 
@@ -82,9 +82,10 @@ impl pb::account_service_server::AccountService for AccountService {
         let event = self.app.event(Kind::AccountDeleted, Actor::Owner, from, &request).await?;
         let current = request::current_password(request.into_inner().current_password)?;
         let (_, old) = self.current_hash(user_id, current).await?;
-        let change = Some(Change::Deleted { user_id, old: old.clone() });
-        let end = Some((Which::AllOfUser { user_id, except: None }, Why::Wanted));
-        if self.app.perform(Act { change, end, event }).await?.user.is_none() {
+        let App { db, clock, feed, .. } = &*self.app;
+        let deleted = accounts::delete(db, clock.now(), user_id, old.clone(), event).await;
+        feed.wake();
+        if deleted.map_err(Refusal::from)?.is_none() {
             return Err(self.why_not_deleted(user_id, &old).await?.into());
         }
         tracing::info!(%user_id, "an account was deleted");
@@ -123,7 +124,7 @@ impl pb::account_service_server::AccountService for AccountService {
     ) -> Result<Response<RevokeSessionResponse>, Status> {
         let caller = Caller::of(&request)?;
         let session_id = request::id("session_id", &request.get_ref().session_id)?;
-        match self.end_sessions(&request, Which::OfUser { session_id, user_id: caller.user_id() }).await? {
+        match self.revoke(&request, SessionSelector::OfUser { session_id, user_id: caller.user_id() }).await? {
             0 => Err(error::session_not_found().into()),
             _ => Ok(Response::new(RevokeSessionResponse {})),
         }
@@ -135,7 +136,7 @@ impl pb::account_service_server::AccountService for AccountService {
     ) -> Result<Response<RevokeOtherSessionsResponse>, Status> {
         let caller = Caller::of(&request)?;
         let (user_id, except) = (caller.user_id(), Some(caller.session_id()));
-        let revoked_count = self.end_sessions(&request, Which::AllOfUser { user_id, except }).await?;
+        let revoked_count = self.revoke(&request, SessionSelector::AllOfUser { user_id, except }).await?;
         Ok(Response::new(RevokeOtherSessionsResponse { revoked_count }))
     }
 
@@ -144,19 +145,19 @@ impl pb::account_service_server::AccountService for AccountService {
         request: Request<RevokeAllSessionsRequest>,
     ) -> Result<Response<RevokeAllSessionsResponse>, Status> {
         let user_id = Caller::of(&request)?.user_id();
-        let revoked_count = self.end_sessions(&request, Which::AllOfUser { user_id, except: None }).await?;
+        let revoked_count = self.revoke(&request, SessionSelector::AllOfUser { user_id, except: None }).await?;
         Ok(Response::new(RevokeAllSessionsResponse { revoked_count }))
     }
 }
 
 impl AccountService {
-    /// Ends sessions of the caller and says how many of them were live.
-    async fn end_sessions<T: Sync>(&self, request: &Request<T>, which: Which) -> Result<i32, Refusal> {
+    /// Revokes sessions of the caller and returns how many of them were live.
+    async fn revoke<T: Sync>(&self, request: &Request<T>, selector: SessionSelector) -> Result<i32, Refusal> {
         let from = Caller::of(request)?.session_id();
         let event = self.app.event(Kind::SessionsRevoked, Actor::Owner, Some(from), request).await?;
-        let act = Act { change: None, end: Some((which, Why::Wanted)), event };
-        let (outcome, now) = (self.app.perform(act).await?, self.app.clock.now());
-        let live = outcome.ended.iter().filter(|ended| ended.expires_at > now).count();
+        let revoked = self.app.revoke(selector, RevocationReason::Requested, event).await?;
+        let now = self.app.clock.now();
+        let live = revoked.iter().filter(|session| session.expires_at > now).count();
         i32::try_from(live).map_err(Refusal::internal)
     }
 

@@ -22,9 +22,8 @@ use crate::{
     },
     roles::set_roles,
     store::{
-        acts::{Act, Change},
-        audit,
-        revocations::{Which, Why},
+        accounts, audit,
+        revocations::{RevocationReason, SessionSelector},
         users,
     },
 };
@@ -88,9 +87,10 @@ impl pb::admin_service_server::AdminService for AdminService {
         let event = self.event(Kind::SessionsRevoked, &request).await?;
         let user_id = request::id("user_id", &request.get_ref().user_id)?;
         self.user(user_id).await?;
-        let end = Some((Which::AllOfUser { user_id, except: None }, Why::Wanted));
-        let (outcome, now) = (self.app.perform(Act { change: None, end, event }).await?, self.app.clock.now());
-        let live = outcome.ended.iter().filter(|ended| ended.expires_at > now).count();
+        let selector = SessionSelector::AllOfUser { user_id, except: None };
+        let revoked = self.app.revoke(selector, RevocationReason::Requested, event).await?;
+        let now = self.app.clock.now();
+        let live = revoked.iter().filter(|session| session.expires_at > now).count();
         let revoked_count = i32::try_from(live).map_err(Refusal::internal)?;
         Ok(Response::new(RevokeUserSessionsResponse { revoked_count }))
     }
@@ -120,9 +120,10 @@ impl AdminService {
     }
 
     async fn set_disabled(&self, user_id: Uuid, disabled: bool, event: Event) -> Result<User, Refusal> {
-        let end = disabled.then_some((Which::AllOfUser { user_id, except: None }, Why::Wanted));
-        let change = Some(Change::Disabled { user_id, disabled });
-        if let Some(user) = self.app.perform(Act { change, end, event }).await?.user {
+        let App { db, clock, feed, .. } = &*self.app;
+        let changed = accounts::set_disabled(db, clock.now(), user_id, disabled, event).await?;
+        feed.wake();
+        if let Some(user) = changed {
             return Ok(user);
         }
         let user = self.user(user_id).await?;

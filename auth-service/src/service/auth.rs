@@ -24,10 +24,9 @@ use crate::{
     },
     origin::Origin,
     store::{
-        acts::Act,
         audit,
         guesses::End,
-        revocations::{Which, Why},
+        revocations::{RevocationReason, SessionSelector},
         sessions::{self, NewSession},
         users::{self, NewUser},
     },
@@ -87,8 +86,8 @@ impl pb::auth_service_server::AuthService for AuthService {
             None => Some(bearer?),
         };
         if let Some(session_id) = session_id {
-            let (end, event) = (Which::Session(session_id), Event { session_id: Some(session_id), ..event });
-            self.app.perform(Act { change: None, end: Some((end, Why::Wanted)), event }).await?;
+            let event = Event { session_id: Some(session_id), ..event };
+            self.app.revoke(SessionSelector::Session(session_id), RevocationReason::Requested, event).await?;
         }
         let confirmed = if wait_for_verifiers { self.app.feed.confirmed().await.map_err(Refusal::from)? } else { 0 };
         Ok(Response::new(LogoutResponse { acknowledged_verifiers: i32::try_from(confirmed).unwrap_or(i32::MAX) }))
@@ -163,8 +162,7 @@ impl AuthService {
             Replay::Ended => Err(error::refresh_token_invalid()),
             Replay::Theft => {
                 let event = Event::new(&self.app.clock, Kind::RefreshReused, Actor::Unknown, Some(session.id), origin);
-                let end = Some((Which::Session(session.id), Why::Reused));
-                self.app.perform(Act { change: None, end, event }).await?;
+                self.app.revoke(SessionSelector::Session(session.id), RevocationReason::TokenReused, event).await?;
                 tracing::warn!(user_id = %session.user_id, session_id = %session.id, "a refresh token was reused");
                 Err(error::refresh_token_reused())
             }

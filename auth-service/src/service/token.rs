@@ -82,8 +82,8 @@ impl pb::token_service_server::TokenService for TokenService {
     ) -> Result<Response<ListDeletedUsersResponse>, Status> {
         self.app.verifier(request.metadata()).await?;
         let (after, size) = request::deletions(request.get_ref())?;
-        let (page, last) = deletions::after(&self.app.db, after, size).await.map_err(Refusal::from)?;
-        let place = page.last().map_or(last, |deleted| deleted.place);
+        let (page, last) = deletions::list_after(&self.app.db, after, size).await.map_err(Refusal::from)?;
+        let place = page.last().map_or(last, |deleted| deleted.sequence);
         let user_ids = page.into_iter().map(|deleted| deleted.user_id.to_string()).collect();
         Ok(Response::new(ListDeletedUsersResponse { user_ids, place }))
     }

@@ -1,11 +1,11 @@
-//! Guesses at passwords.
+//! Attempts at passwords.
 
 use std::time::Duration;
 
 use service_kit::{
+    args,
     clock::Timestamp,
-    db::{Db, Error},
-    db_read, db_write,
+    db::{Db, Error, FromRow, Row},
 };
 
 use crate::model::guess::{self, FORGOTTEN, Guesses, MAX_A_DAY, MAX_PENDING, Target};
@@ -21,10 +21,20 @@ pub enum End {
     Unjudged,
 }
 
-/// Lets an attempt in, or says how long to wait. It is counted at once, so that of many who come together no more are
-/// let in than of those who come one after the other.
+impl FromRow for Guesses {
+    /// Reads `day, failures, failed_at`.
+    fn from_row(row: &mut Row<'_>) -> Result<Self, Error> {
+        Ok(Self { day: row.next()?, failures: row.next()?, failed_at: row.next()? })
+    }
+}
+
+/// Permits an attempt, or returns how long to wait. The attempt counts at once, so that of many at the same time no more
+/// are permitted than of those one after the other.
+///
+/// # Errors
+/// Those of the database.
 pub async fn admit(db: &Db, now: Timestamp, target: Target) -> Result<Result<(), Duration>, Error> {
-    const SQL: &str = "
+    const COUNT: &str = "
         insert into guesses (address, day, failures, failed_at, pending, asked_at) values ($1, $2, 0, 0, 1, $3)
         on conflict (address) do update set
             failures = case when guesses.day = $2 then guesses.failures else 0 end,
@@ -38,41 +48,32 @@ pub async fn admit(db: &Db, now: Timestamp, target: Target) -> Result<Result<(),
                     when guesses.failures >= 25 then 10000000 when guesses.failures >= 9 then 5000000
                     when guesses.failures >= 3 then 3000000 when guesses.failures >= 1 then 1000000 else 0 end))
         returning failures";
-    const WAIT: &str = "select day, failures, failed_at from guesses where address = $1";
-    let address = target.0.clone();
-    let admitted: Option<i64> = db_write!(db, |connection| {
-        sqlx::query_scalar(SQL)
-            .bind(&address)
-            .bind(guess::day(now))
-            .bind(now)
-            .bind(now - FORGOTTEN)
-            .bind(MAX_PENDING)
-            .bind(MAX_A_DAY)
-            .fetch_optional(connection)
-            .await
-    })?;
-    if admitted.is_some() {
+    const SELECT: &str = "select day, failures, failed_at from guesses where address = $1";
+    let count = args![&target.0, guess::day(now), now, now - FORGOTTEN, MAX_PENDING, MAX_A_DAY];
+    if db.execute_returning::<i64>(COUNT, count).await?.is_some() {
         return Ok(Ok(()));
     }
-    let guesses: Option<Guesses> =
-        db_read!(db, |connection| sqlx::query_as(WAIT).bind(&target.0).fetch_optional(connection).await)?;
-    // Where only others are under way, they will have been judged soon.
+    let guesses: Option<Guesses> = db.fetch_optional(SELECT, args![target.0]).await?;
+    // If only others are under way, they will soon have been judged.
     let wait = guesses.map(|guesses| guesses.wait(now)).unwrap_or_default();
     Ok(Err(wait.max(Duration::from_secs(1))))
 }
 
-/// Notes how an attempt that was let in has ended.
+/// Records how an attempt that was permitted has ended.
+///
+/// # Errors
+/// Those of the database.
 pub async fn settle(db: &Db, now: Timestamp, target: Target, end: End) -> Result<(), Error> {
     const RIGHT: &str = "
-        update guesses set failed_at = 0, pending = pending - 1 where address = $1 and pending > 0 and $2 = $2";
+        update guesses set failed_at = 0, pending = pending - 1 where address = $1 and pending > 0";
     const WRONG: &str = "
         update guesses set failures = failures + 1, failed_at = $2, pending = pending - 1
         where address = $1 and pending > 0";
-    const UNJUDGED: &str = "update guesses set pending = pending - 1 where address = $1 and pending > 0 and $2 = $2";
-    let sql = match end {
-        End::Right => RIGHT,
-        End::Wrong => WRONG,
-        End::Unjudged => UNJUDGED,
+    const UNJUDGED: &str = "update guesses set pending = pending - 1 where address = $1 and pending > 0";
+    match end {
+        End::Right => db.execute(RIGHT, args![target.0]).await?,
+        End::Wrong => db.execute(WRONG, args![target.0, now]).await?,
+        End::Unjudged => db.execute(UNJUDGED, args![target.0]).await?,
     };
-    db_write!(db, |connection| sqlx::query(sql).bind(&target.0).bind(now).execute(connection).await.map(|_| ()))
+    Ok(())
 }

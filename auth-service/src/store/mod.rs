@@ -1,9 +1,10 @@
 //! Every SQL statement of the service.
 
-pub mod acts;
+pub mod accounts;
 pub mod audit;
 pub mod deletions;
 pub mod guesses;
+pub mod installation;
 pub mod purge;
 pub mod revocations;
 pub mod service_tokens;

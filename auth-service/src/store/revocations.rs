@@ -1,25 +1,27 @@
-//! How sessions are revoked, and how the revocations are read.
+//! Revokes sessions, and reads which ones have been revoked.
 
 use std::time::Duration;
 
 use service_kit::{
+    args,
     clock::Timestamp,
-    db::{Db, Error},
-    db_read,
+    db::{Conn, Db, Error, FromRow, ReadKind, Row},
 };
-use sqlx::FromRow;
 use uuid::Uuid;
 
-/// Where revocations are announced to the other replicas.
+use super::audit;
+use crate::model::audit::Event;
+
+/// The channel on which replicas are notified of revocations.
 pub const CHANNEL: &str = "taskey_revocations";
 
-/// Places are in the order of the commits, and `revoked_at` is from before: a session may have a later one than the
-/// session that follows it, but not by more than a transaction can last.
+/// Sequence numbers are in the order of the commits, and `revoked_at` is from before: a session may have a later one than
+/// the session that follows it, but not by more than a transaction can last.
 const TRANSACTION_LIMIT: Duration = Duration::from_secs(60);
 
-/// Which sessions to end.
+/// Which sessions to revoke.
 #[derive(Clone, Copy, Debug)]
-pub enum Which {
+pub enum SessionSelector {
     /// This one, whoever's it is.
     Session(Uuid),
     /// This one, if it is of this user.
@@ -36,62 +38,82 @@ pub enum Which {
         /// The one to leave.
         except: Option<Uuid>,
     },
-    /// The oldest of this user, so that not more than 20 are left.
+    /// The oldest of this user, so that no more than 20 are left.
     Surplus {
         /// The user.
         user_id: Uuid,
     },
 }
 
-/// Why sessions end.
+/// Why sessions are revoked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Why {
-    /// Somebody who may wanted it so.
-    Wanted,
-    /// A refresh token came a second time.
-    Reused,
+pub enum RevocationReason {
+    /// Somebody who may has asked for it.
+    Requested,
+    /// A refresh token was used a second time.
+    TokenReused,
 }
 
-/// A session that has just been ended.
-#[derive(Clone, Copy, Debug, FromRow)]
-pub struct Ended {
+/// A session that has just been revoked.
+#[derive(Clone, Copy, Debug)]
+pub struct RevokedSession {
     /// Whose it was.
     pub user_id: Uuid,
     /// When it would have ended.
     pub expires_at: Timestamp,
 }
 
-/// The two statements, for one way of naming sessions. Each has an index of its own, and `SQLite` does not find it
-/// behind `$2 is null or`.
-macro_rules! statements {
-    ($scope:expr, $entered:expr) => {
-        (
-            concat!(
-                "update sessions set revoked_at = $1, reused = $4 where revoked_at is null and ",
-                $scope,
-                " returning user_id, expires_at"
-            ),
-            concat!(
-                "update sessions set revocation = $1
-                 where revocation is null and revoked_at is not null and ",
-                $entered
-            ),
-        )
-    };
+impl FromRow for RevokedSession {
+    /// Reads `user_id, expires_at`.
+    fn from_row(row: &mut Row<'_>) -> Result<Self, Error> {
+        Ok(Self { user_id: row.next()?, expires_at: row.next()? })
+    }
 }
 
-impl Which {
-    /// The statements that end the sessions and enter them into the feed, and what both bind as `$2` and `$3`.
-    pub(super) fn statements(self) -> ((&'static str, &'static str), Uuid, Option<Uuid>) {
-        const ONE: (&str, &str) =
-            statements!("id = $2 and ($3 is null or user_id = $3)", "id = $2 and ($3 is null or user_id = $3)");
-        const ALL: (&str, &str) =
-            statements!("user_id = $2 and ($3 is null or id <> $3)", "user_id = $2 and ($3 is null or id <> $3)");
-        const SURPLUS: (&str, &str) = statements!(
-            "id in (select id from sessions where user_id = $2 and $3 is null and revoked_at is null
-                    and expires_at > $1 order by id desc limit 1000000 offset 20)",
-            "user_id = $2 and $3 is null"
-        );
+/// The statements for one way of selecting sessions, both with the arguments `$2` and `$3`. Each way has an index of its
+/// own, and SQLite does not find it behind `$2 is null or`.
+struct Statements {
+    /// Revokes them at `$1`, and records whether a token was reused (`$4`).
+    revoke: &'static str,
+    /// Gives them the sequence number `$1`.
+    number: &'static str,
+}
+
+const ONE: Statements = Statements {
+    revoke: "
+        update sessions set revoked_at = $1, reused = $4
+        where revoked_at is null and id = $2 and ($3 is null or user_id = $3)
+        returning user_id, expires_at",
+    number: "
+        update sessions set revocation = $1
+        where revocation is null and revoked_at is not null and id = $2 and ($3 is null or user_id = $3)",
+};
+
+const ALL: Statements = Statements {
+    revoke: "
+        update sessions set revoked_at = $1, reused = $4
+        where revoked_at is null and user_id = $2 and ($3 is null or id <> $3)
+        returning user_id, expires_at",
+    number: "
+        update sessions set revocation = $1
+        where revocation is null and revoked_at is not null and user_id = $2 and ($3 is null or id <> $3)",
+};
+
+const SURPLUS: Statements = Statements {
+    revoke: "
+        update sessions set revoked_at = $1, reused = $4
+        where revoked_at is null and id in (
+            select id from sessions where user_id = $2 and $3 is null and revoked_at is null
+                and expires_at > $1 order by id desc limit 1000000 offset 20)
+        returning user_id, expires_at",
+    number: "
+        update sessions set revocation = $1
+        where revocation is null and revoked_at is not null and user_id = $2 and $3 is null",
+};
+
+impl SessionSelector {
+    /// Returns the statements, and their arguments `$2` and `$3`.
+    fn statements(self) -> (Statements, Uuid, Option<Uuid>) {
         match self {
             Self::Session(session_id) => (ONE, session_id, None),
             Self::OfUser { session_id, user_id } => (ONE, session_id, Some(user_id)),
@@ -101,85 +123,127 @@ impl Which {
     }
 }
 
-/// Ends sessions, within a transaction: the only statement in the house that does. Their entries in the feed are made
-/// with it. Those that had been revoked before are left as they were. Its value is those that it has ended.
-macro_rules! end_sessions {
-    ($connection:expr, $replicated:expr, $now:expr, $which:expr, $why:expr) => {{
-        let ((revoke, enter), first, second) = $which.statements();
-        let ended: Vec<$crate::store::revocations::Ended> = ::sqlx::query_as(revoke)
-            .bind($now)
-            .bind(first)
-            .bind(second)
-            .bind($why == $crate::store::revocations::Why::Reused)
-            .fetch_all(&mut *$connection)
-            .await?;
-        if !ended.is_empty() {
-            let take_place = ::sqlx::query_scalar($crate::store::revocations::TAKE_PLACE);
-            let place: i64 = take_place.fetch_one(&mut *$connection).await?;
-            ::sqlx::query(enter).bind(place).bind(first).bind(second).execute(&mut *$connection).await?;
-            if $replicated {
-                let announce = ::sqlx::query($crate::store::revocations::ANNOUNCE);
-                announce.bind($crate::store::revocations::CHANNEL).execute(&mut *$connection).await?;
+/// Revokes sessions, and adds an event to the audit log if there were any. Returns those that it has revoked.
+///
+/// # Errors
+/// Those of the database.
+pub async fn revoke(
+    db: &Db,
+    now: Timestamp,
+    selector: SessionSelector,
+    reason: RevocationReason,
+    event: Event,
+) -> Result<Vec<RevokedSession>, Error> {
+    db.write(move |conn| {
+        Box::pin(async move {
+            let revoked = revoke_within(conn, now, selector, reason).await?;
+            // A logout names the session, and its row says whose it was.
+            if let Some(session) = revoked.first() {
+                audit::insert(conn, now, session.user_id, &event).await?;
             }
-        }
-        ended
-    }};
+            Ok(revoked)
+        })
+    })
+    .await
 }
-pub(super) use end_sessions;
 
-/// The row stays locked until the commit, so that the places are in the order of the commits.
-pub(super) const TAKE_PLACE: &str = "update feed set last_revocation = last_revocation + 1 returning last_revocation";
-
-/// It is sent when the transaction commits. On `SQLite` there is nobody to hear it.
-pub(super) const ANNOUNCE: &str = "select pg_notify($1, '')";
+/// Revokes sessions within a transaction, and gives them the next sequence number of the feed. This is the only function
+/// that revokes. Sessions that were revoked before stay as they were. Returns those that it has revoked.
+///
+/// # Errors
+/// Those of the database.
+pub async fn revoke_within(
+    conn: &mut Conn,
+    now: Timestamp,
+    selector: SessionSelector,
+    reason: RevocationReason,
+) -> Result<Vec<RevokedSession>, Error> {
+    // The row stays locked until the commit, so that the numbers are in the order of the commits.
+    const NEXT: &str = "update feed set last_revocation = last_revocation + 1 returning last_revocation";
+    let (statements, first, second) = selector.statements();
+    let is_reused = reason == RevocationReason::TokenReused;
+    let revoked: Vec<RevokedSession> = conn.fetch_all(statements.revoke, args![now, first, second, is_reused]).await?;
+    if !revoked.is_empty() {
+        let sequence: i64 = conn.fetch_one(NEXT, args![]).await?;
+        conn.execute(statements.number, args![sequence, first, second]).await?;
+        conn.notify(CHANNEL).await?;
+    }
+    Ok(revoked)
+}
 
 /// An entry of the feed.
-#[derive(Clone, Copy, Debug, FromRow)]
-pub struct Entry {
+#[derive(Clone, Copy, Debug)]
+pub struct Revocation {
     /// The session.
-    pub id: Uuid,
-    /// Its place. Sessions that were revoked in one act share one.
-    pub revocation: i64,
+    pub session_id: Uuid,
+    /// Its sequence number. Sessions that were revoked in one transaction share one.
+    pub sequence: i64,
+}
+
+impl FromRow for Revocation {
+    /// Reads `id, revocation`.
+    fn from_row(row: &mut Row<'_>) -> Result<Self, Error> {
+        Ok(Self { session_id: row.next()?, sequence: row.next()? })
+    }
 }
 
 /// How far the feed has come.
-#[derive(Clone, Copy, Debug, FromRow)]
-pub struct Places {
-    /// The last place of a revocation.
+#[derive(Clone, Copy, Debug)]
+pub struct FeedPosition {
+    /// The last sequence number of a revocation.
     pub last_revocation: i64,
     /// How many accounts have been deleted.
     pub last_deletion: i64,
 }
 
-const PLACES: &str = "select last_revocation, last_deletion from feed";
-
-/// The last places that are taken.
-pub async fn last_places(db: &Db) -> Result<Places, Error> {
-    db_read!(db, |connection| sqlx::query_as(PLACES).fetch_one(connection).await)
+impl FromRow for FeedPosition {
+    /// Reads `last_revocation, last_deletion`.
+    fn from_row(row: &mut Row<'_>) -> Result<Self, Error> {
+        Ok(Self { last_revocation: row.next()?, last_deletion: row.next()? })
+    }
 }
 
-/// The sessions that were revoked after `since`, but not more than `limit`: the latest, and when the last of those was
-/// revoked that are left out.
+const POSITION: &str = "select last_revocation, last_deletion from feed";
+
+/// Returns how far the feed has come.
+///
+/// # Errors
+/// Those of the database.
+pub async fn position(db: &Db) -> Result<FeedPosition, Error> {
+    db.fetch_optional(POSITION, args![]).await?.ok_or(Error::RowNotFound)
+}
+
+/// Returns the latest sessions that were revoked after `since`, at most `limit`, and when the last of those was revoked
+/// that are left out.
+///
+/// # Errors
+/// Those of the database.
 pub async fn recent(db: &Db, since: Timestamp, limit: usize) -> Result<(Vec<Uuid>, Option<Timestamp>), Error> {
-    const SQL: &str = "
+    const SELECT: &str = "
         select id, revoked_at from sessions
         where revocation is not null and revoked_at > $1 order by revocation desc limit $2";
     let one_more = i64::try_from(limit + 1).unwrap_or(i64::MAX);
-    let mut rows: Vec<(Uuid, Timestamp)> =
-        db_read!(db, |connection| sqlx::query_as(SQL).bind(since).bind(one_more).fetch_all(connection).await)?;
+    let mut rows: Vec<(Uuid, Timestamp)> = db.fetch_all(SELECT, args![since, one_more]).await?;
     let left_out = rows.split_off(limit.min(rows.len()));
     let last = left_out.first().map(|(_, revoked_at)| *revoked_at + TRANSACTION_LIMIT);
     Ok((rows.into_iter().map(|(id, _)| id).collect(), last))
 }
 
-/// The entries after a place, in order, and how many accounts have been deleted.
-pub async fn after(db: &Db, place: i64) -> Result<(Vec<Entry>, i64), Error> {
-    const SQL: &str = "
+/// Returns the entries after a sequence number, in order, and how many accounts have been deleted.
+///
+/// # Errors
+/// Those of the database.
+pub async fn list_after(db: &Db, sequence: i64) -> Result<(Vec<Revocation>, i64), Error> {
+    const SELECT: &str = "
         select id, revocation from sessions
         where revocation is not null and revocation > $1 order by revocation, id";
-    db_read!(db, |connection| {
-        let entries = sqlx::query_as(SQL).bind(place).fetch_all(&mut *connection).await?;
-        let Places { last_deletion, .. } = sqlx::query_as(PLACES).fetch_one(&mut *connection).await?;
-        Ok((entries, last_deletion))
+    // Few have been revoked since the last time, and they must not wait behind scans.
+    db.read(ReadKind::Point, move |conn| {
+        Box::pin(async move {
+            let revocations = conn.fetch_all(SELECT, args![sequence]).await?;
+            let FeedPosition { last_deletion, .. } = conn.fetch_one(POSITION, args![]).await?;
+            Ok((revocations, last_deletion))
+        })
     })
+    .await
 }

@@ -1,28 +1,37 @@
-//! The sessions. How they are revoked is in `revocations`.
+//! The sessions. They are revoked in `revocations`.
 
 use service_kit::{
+    args,
     clock::Timestamp,
-    db::{Db, Error},
-    db_look_up, db_read, db_transaction, db_write,
+    db::{Db, Engine, Error, FromRow, Row},
 };
 use uuid::Uuid;
 
 use super::{
-    audit::record,
-    revocations::{Which, Why, end_sessions},
+    audit,
+    revocations::{RevocationReason, SessionSelector, revoke_within},
 };
 use crate::model::{audit::Event, refresh_token::RefreshToken, session::Session};
 
-/// Puts the columns of a [`Session`] where a statement lists them.
-macro_rules! with_columns {
-    ($before:literal $(, $after:literal)?) => {
-        concat!(
-            $before,
-            " id, user_id, label, user_agent, ip_address, generation, created_at, rotated_at, previous_rotated_at, \
-             expires_at, revoked_at, reused "
-            $(, $after)?
-        )
-    };
+impl FromRow for Session {
+    /// Reads `id, user_id, label, user_agent, ip_address, generation, created_at, rotated_at, previous_rotated_at,
+    /// expires_at, revoked_at, reused`.
+    fn from_row(row: &mut Row<'_>) -> Result<Self, Error> {
+        Ok(Self {
+            id: row.next()?,
+            user_id: row.next()?,
+            label: row.next()?,
+            user_agent: row.next()?,
+            ip_address: row.next()?,
+            generation: row.next()?,
+            created_at: row.next()?,
+            rotated_at: row.next()?,
+            previous_rotated_at: row.next()?,
+            expires_at: row.next()?,
+            revoked_at: row.next()?,
+            reused: row.next()?,
+        })
+    }
 }
 
 /// A new session.
@@ -44,92 +53,87 @@ pub struct NewSession {
     pub ends_at: Timestamp,
 }
 
-/// Keeps an account from being changed or deleted before the commit, and waits for who is at it. Otherwise one that is
-/// changed at the same time would end all sessions but this, which it cannot see yet. `SQLite` has one writer anyway.
-const HOLD_ACCOUNT: &str = "select 1 from users where id = $1 for share";
-
-/// Begins a session, unless the account has been deleted, disabled or given another password since `password_hash` was
-/// read: then `None`. If the user has too many with it, the oldest end; it says how many did.
+/// Starts a session, unless the account has been deleted, disabled or given another password since `password_hash` was
+/// read: then it returns `None`. If the user has too many sessions now, the oldest are revoked; it returns how many.
+///
+/// # Errors
+/// Those of the database.
 pub async fn insert(
     db: &Db,
     now: Timestamp,
     new: NewSession,
-    hash: String,
+    password_hash: String,
     event: Event,
 ) -> Result<Option<(Session, usize)>, Error> {
-    const SQL: &str = with_columns!(
-        "insert into sessions (id, user_id, label, user_agent, ip_address, generation, created_at, rotated_at,
+    // Keeps the account from being changed or deleted before the commit. Otherwise a transaction that changes it at the
+    // same time would revoke all sessions but this one, which it cannot see yet. SQLite has one writer anyway.
+    const LOCK_ACCOUNT: &str = "select 1 from users where id = $1 for share";
+    const INSERT: &str = "
+        insert into sessions (id, user_id, label, user_agent, ip_address, generation, created_at, rotated_at,
             previous_rotated_at, expires_at, ends_at, revoked_at, reused, revocation)
         select $1, id, $3, $4, $5, 0, $6, $6, $6, $7, $8, null, false, null
         from users where id = $2 and password_hash = $9 and not disabled
-        returning"
-    );
-    let replicated = matches!(db, Db::Postgres(_));
-    db_transaction!(db, |connection| {
-        if replicated {
-            sqlx::query(HOLD_ACCOUNT).bind(new.user_id).execute(&mut *connection).await?;
-        }
-        let insert = sqlx::query_as(SQL)
-            .bind(new.id)
-            .bind(new.user_id)
-            .bind(&new.label)
-            .bind(&new.user_agent)
-            .bind(&new.ip_address)
-            .bind(now)
-            .bind(new.expires_at)
-            .bind(new.ends_at)
-            .bind(&hash);
-        let begun: Option<Session> = insert.fetch_optional(&mut *connection).await?;
-        Ok(match begun {
-            None => None,
-            Some(session) => {
-                let surplus = Which::Surplus { user_id: session.user_id };
-                let ended = end_sessions!(connection, replicated, now, surplus, Why::Wanted);
-                record!(connection, now, session.user_id, event);
-                Some((session, ended.len()))
+        returning id, user_id, label, user_agent, ip_address, generation, created_at, rotated_at, previous_rotated_at,
+            expires_at, revoked_at, reused";
+    db.write(move |conn| {
+        Box::pin(async move {
+            if conn.engine() == Engine::Postgres {
+                conn.execute(LOCK_ACCOUNT, args![new.user_id]).await?;
             }
+            let NewSession { id, user_id, label, user_agent, ip_address, expires_at, ends_at } = new;
+            let values = args![id, user_id, label, user_agent, ip_address, now, expires_at, ends_at, password_hash];
+            let Some(session) = conn.fetch_optional::<Session>(INSERT, values).await? else { return Ok(None) };
+            let surplus = SessionSelector::Surplus { user_id };
+            let revoked = revoke_within(conn, now, surplus, RevocationReason::Requested).await?;
+            audit::insert(conn, now, user_id, &event).await?;
+            Ok(Some((session, revoked.len())))
         })
     })
+    .await
 }
 
-/// Makes the next refresh token the good one, if `token` is the good one now: of two calls at once only one finds it
-/// so. `expires_at` is cut to the session's latest end. `None` if the token is not, or the session or its account has
-/// ended.
+/// Replaces the refresh token of a session by the next one, if `token` is the current one: of two calls at once only one
+/// finds it so. `expires_at` is cut to the latest end of the session. Returns `None` if the token is not the current one,
+/// or the session or its account has ended.
+///
+/// # Errors
+/// Those of the database.
 pub async fn rotate(
     db: &Db,
     now: Timestamp,
     token: RefreshToken,
     expires_at: Timestamp,
 ) -> Result<Option<Session>, Error> {
-    const SQL: &str = with_columns!(
-        "update sessions set generation = generation + 1, previous_rotated_at = rotated_at, rotated_at = $3,
+    const UPDATE: &str = "
+        update sessions set generation = generation + 1, previous_rotated_at = rotated_at, rotated_at = $3,
             expires_at = case when $4 < ends_at then $4 else ends_at end
         where id = $1 and generation = $2 and revoked_at is null and expires_at > $3
             and exists (select 1 from users where users.id = sessions.user_id and not users.disabled)
-        returning"
-    );
-    db_write!(db, |connection| {
-        sqlx::query_as(SQL)
-            .bind(token.session_id)
-            .bind(token.generation)
-            .bind(now)
-            .bind(expires_at)
-            .fetch_optional(connection)
-            .await
-    })
+        returning id, user_id, label, user_agent, ip_address, generation, created_at, rotated_at, previous_rotated_at,
+            expires_at, revoked_at, reused";
+    db.execute_returning(UPDATE, args![token.session_id, token.generation, now, expires_at]).await
 }
 
-/// A session, live or not.
+/// Returns a session, live or not.
+///
+/// # Errors
+/// Those of the database.
 pub async fn by_id(db: &Db, id: Uuid) -> Result<Option<Session>, Error> {
-    const SQL: &str = with_columns!("select", "from sessions where id = $1");
-    db_look_up!(db, |connection| sqlx::query_as(SQL).bind(id).fetch_optional(connection).await)
+    const SELECT: &str = "
+        select id, user_id, label, user_agent, ip_address, generation, created_at, rotated_at, previous_rotated_at,
+            expires_at, revoked_at, reused
+        from sessions where id = $1";
+    db.fetch_optional(SELECT, args![id]).await
 }
 
-/// The live sessions of a user, the newest first.
+/// Returns the live sessions of a user, the newest first.
+///
+/// # Errors
+/// Those of the database.
 pub async fn live(db: &Db, now: Timestamp, user_id: Uuid) -> Result<Vec<Session>, Error> {
-    const SQL: &str = with_columns!(
-        "select",
-        "from sessions where user_id = $1 and revoked_at is null and expires_at > $2 order by id desc"
-    );
-    db_read!(db, |connection| sqlx::query_as(SQL).bind(user_id).bind(now).fetch_all(connection).await)
+    const SELECT: &str = "
+        select id, user_id, label, user_agent, ip_address, generation, created_at, rotated_at, previous_rotated_at,
+            expires_at, revoked_at, reused
+        from sessions where user_id = $1 and revoked_at is null and expires_at > $2 order by id desc";
+    db.fetch_all(SELECT, args![user_id, now]).await
 }

@@ -6,11 +6,11 @@ use std::{net::SocketAddr, process::Command, sync::Arc, time::Duration};
 use auth_service::config::Config;
 use clap::Parser;
 use service_kit::{
+    args,
     clock::Clock,
     config::{PoolArgs, TokenArgs},
     credential::Credential,
-    db::Db,
-    db_read, db_write,
+    db::{Db, Migrate},
     key_source::{KeySource, Purpose},
     testing::{Hands, TestDatabase, clock},
 };
@@ -226,14 +226,13 @@ pub async fn verifier<T>(server: &Server, message: T) -> Request<T> {
 /// Changes the database behind the server's back.
 pub async fn execute(database: &TestDatabase, sql: &'static str) {
     let db = open(database).await;
-    let done = db_write!(&db, |connection| sqlx::query(sql).execute(connection).await.map(|_| ()));
-    done.expect("the statement is good");
+    db.execute(sql, args![]).await.expect("the statement is good");
 }
 
 /// What one statement finds in the database.
 pub async fn look_up(database: &TestDatabase, sql: &'static str) -> String {
     let db = open(database).await;
-    db_read!(&db, |connection| sqlx::query_scalar(sql).fetch_one(connection).await).expect("there is one row")
+    db.fetch_optional(sql, args![]).await.expect("it is read").expect("there is one row")
 }
 
 async fn open(database: &TestDatabase) -> Db {
@@ -243,5 +242,7 @@ async fn open(database: &TestDatabase) -> Db {
         args: PoolArgs,
     }
     let args = Pool::parse_from([""]).args;
-    Db::open(&database.parsed_url(), "auth", &sqlx::migrate!(), &args).await.expect("the database opens")
+    Db::open(&database.parsed_url(), "auth", &sqlx::migrate!(), Migrate::Always, &args)
+        .await
+        .expect("the database opens")
 }

@@ -5,11 +5,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use auth_service::config::{DatabaseArgs, PasswordArgs, RateArgs, SessionArgs};
+use auth_service::config::{DatabaseArgs, PasswordArgs, RateArgs, SecretArgs, SessionArgs};
 use clap::Parser;
 use gateway::config::{BrowserArgs, JsonArgs};
 use service_kit::{
-    config::{KeyArgs, LimitArgs, PoolArgs, TokenArgs},
+    config::{KeyArgs, LimitArgs, PoolArgs, TokenArgs, schema_name},
     credential::{ServiceTokenArgs, VerifierArgs},
     db::DatabaseUrl,
     network::ProxyArgs,
@@ -44,6 +44,14 @@ pub struct Cli {
     // The URL may hold a password, which `--help` would show.
     #[arg(long, env = "TASKEY_DATABASE_URL", value_name = "URL", hide_env_values = true)]
     pub database_url: Option<DatabaseUrl>,
+
+    /// The schema of accounts and sessions on PostgreSQL
+    #[arg(long, env = "TASKEY_AUTH_SCHEMA", default_value = "auth", value_name = "NAME", value_parser = schema_name)]
+    pub auth_schema: String,
+
+    /// The schema of tasks and lists on PostgreSQL
+    #[arg(long, env = "TASKEY_TASK_SCHEMA", default_value = "task", value_name = "NAME", value_parser = schema_name)]
+    pub task_schema: String,
 
     /// The keys of the access tokens: a JWK Set that is there [default: keys.json in the data directory, made at the
     /// first start]
@@ -124,9 +132,15 @@ impl Cli {
         Configs {
             auth: auth_service::config::Config {
                 listen: auth,
-                database: DatabaseArgs { database_url: self.database("auth"), pool: self.pool.clone() },
-                keys: KeyArgs { key_file: self.key_file() },
-                secret_file: self.secret_file.clone(),
+                database: DatabaseArgs {
+                    database_url: self.database("auth"),
+                    schema: self.auth_schema.clone(),
+                    pool: self.pool.clone(),
+                },
+                secrets: SecretArgs {
+                    keys: KeyArgs { key_file: self.key_file() },
+                    secret_file: self.secret_file.clone(),
+                },
                 gateway: service_token.clone(),
                 tokens: self.tokens.clone(),
                 sessions: self.sessions.clone(),
@@ -138,6 +152,7 @@ impl Cli {
             task: task_service::config::Config {
                 listen: task,
                 database_url: self.database("task"),
+                schema: self.task_schema.clone(),
                 auth_url: vec![endpoint(auth)],
                 verifier: VerifierArgs { key_file: Some(self.key_file()), service_token_file: None },
                 tokens: self.tokens,

@@ -1,237 +1,270 @@
-//! One handle for both engines. A query is written once and compiled for each, through the macros
-//! [`db_read!`](crate::db_read), [`db_look_up!`](crate::db_look_up), [`db_write!`](crate::db_write),
-//! [`db_transaction!`](crate::db_transaction) and [`db_attempt!`](crate::db_attempt).
+//! The database of a service: one handle, and one text of each statement, for SQLite and PostgreSQL.
+//!
+//! ```no_run
+//! # use service_kit::{args, db::{Db, Error, ReadKind}};
+//! # async fn example(db: &Db, owner: uuid::Uuid, id: uuid::Uuid) -> Result<(), Error> {
+//! // One statement:
+//! let title: Option<String> =
+//!     db.fetch_optional("select title from tasks where owner_id = $1 and id = $2", args![owner, id]).await?;
+//!
+//! // Several statements, of which all take effect or none:
+//! db.write(|conn| {
+//!     Box::pin(async move {
+//!         conn.execute("delete from tasks where owner_id = $1 and id = $2", args![owner, id]).await?;
+//!         conn.execute("update owners set tasks = tasks - 1 where owner_id = $1", args![owner]).await?;
+//!         Ok::<_, Error>(())
+//!     })
+//! })
+//! .await
+//! # }
+//! ```
+//!
+//! A caller who gives up (a deadline, a connection that is closed) never costs a connection. A call that has not begun is
+//! then not executed. A read of SQLite that has begun is stopped; a write, and any call of PostgreSQL, is finished.
+//!
+//! # Layout
+//! - this file: the handle. `conn`: the connection that closures receive. `error`: why calls fail.
+//! - `value`, `query`, `row`: arguments, texts, and what statements return.
+//! - `sqlite`, `postgres`: how calls are executed. `call`: whether somebody waits for them.
+//! - `url`: where a database is. `migrate`: whose tables it contains.
 
-use std::{fmt, str::FromStr, time::Duration};
+use std::time::Duration;
 
-use sqlx::{error::ErrorKind, migrate::Migrator, postgres::PgConnectOptions};
-use taskey_proto::errors::v1::ErrorReason;
-use tokio::time::timeout;
-use tonic::Code;
+use futures::future::BoxFuture;
+use sqlx::migrate::Migrator;
+use tokio::{sync::watch, time::timeout};
 
-use crate::{config::PoolArgs, status::Refusal};
+use crate::config::PoolArgs;
 
-pub mod driver;
-mod pool;
-pub mod postgres;
-mod queries;
-pub mod sqlite;
+mod call;
+mod conn;
+mod error;
+mod migrate;
+mod postgres;
+mod query;
+mod row;
+mod sqlite;
+mod url;
+mod value;
 
-pub use postgres::Postgres;
-pub use sqlite::Sqlite;
+pub use conn::{Conn, Engine};
+pub use error::Error;
+pub use migrate::Migrate;
+use postgres::Postgres;
+pub use query::{QueryBuilder, Sql};
+pub use row::{FromColumn, FromRow, Row};
+use sqlite::{Sqlite, WriteKind};
+pub use url::{DatabaseUrl, PostgresUrl};
+pub use value::Value;
 
 /// How long closing may take.
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 
+/// How often the health of a server is checked.
+const CHECK_INTERVAL: Duration = Duration::from_millis(500);
+
+/// How much a read looks at. On SQLite, point reads do not wait behind scans.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadKind {
+    /// A row by its key.
+    Point,
+    /// Any number of rows.
+    Scan,
+}
+
 /// A database with the tables of one service.
 #[derive(Clone, Debug)]
-pub enum Db {
-    /// A file.
+pub struct Db(Inner);
+
+#[derive(Clone, Debug)]
+enum Inner {
     Sqlite(Sqlite),
-    /// A schema on a server.
-    Postgres(Postgres),
+    // Boxed, as it is several times as large.
+    Postgres(Box<Postgres>),
 }
 
 impl Db {
-    /// Opens the database of a service and brings its tables up to date. On `PostgreSQL` they are in the schema
-    /// `schema`, so that one database can hold several services.
+    /// Opens the database of a service. On PostgreSQL its tables are in `schema`, so that one database can hold several
+    /// services. Tables that do not exist are created; older ones are brought up to date if `migrate` says so.
     ///
     /// # Errors
-    /// If the database cannot be reached, is damaged, or its tables are newer than this program. Nothing has been
-    /// changed then.
+    /// If the database cannot be reached, is damaged, or contains tables of another program or of a newer version. It is
+    /// left as it was.
     pub async fn open(
         url: &DatabaseUrl,
-        schema: &'static str,
+        schema: &str,
         migrations: &Migrator,
+        migrate: Migrate,
         args: &PoolArgs,
     ) -> anyhow::Result<Self> {
-        match url {
-            DatabaseUrl::Sqlite(path) => Ok(Self::Sqlite(Sqlite::open(path, migrations, args).await?)),
-            DatabaseUrl::Postgres(options) => {
-                Ok(Self::Postgres(Postgres::open(options, schema, migrations, args).await?))
+        Ok(Self(match url {
+            DatabaseUrl::Sqlite(path) => Inner::Sqlite(Sqlite::open(path, migrations, migrate, args).await?),
+            DatabaseUrl::Postgres(url) => {
+                Inner::Postgres(Box::new(Postgres::open(url, schema, migrations, migrate, args).await?))
             }
-        }
+        }))
     }
 
-    /// Looks whether [`open`](Self::open) would succeed, and changes nothing. A file or a schema that is not there yet
-    /// is good.
+    /// Checks whether [`open`](Self::open) would succeed, and changes nothing. A file or a schema that does not exist is
+    /// fine.
     ///
     /// # Errors
     /// As [`open`](Self::open).
-    pub async fn inspect(url: &DatabaseUrl, schema: &'static str, migrations: &Migrator) -> anyhow::Result<()> {
+    pub async fn inspect(url: &DatabaseUrl, schema: &str, migrations: &Migrator) -> anyhow::Result<()> {
         match url {
-            DatabaseUrl::Sqlite(path) => sqlite::inspect(path, migrations).await,
-            DatabaseUrl::Postgres(options) => postgres::inspect(options, schema, migrations).await,
+            DatabaseUrl::Sqlite(path) => sqlite::setup::inspect(path, migrations).await,
+            DatabaseUrl::Postgres(url) => postgres::setup::inspect(url, schema, migrations).await,
         }
     }
 
-    /// Calls `woken` whenever somebody announces something on `channel`, for as long as it is awaited. It is a hint and
-    /// no more: while the connection is broken, announcements are missed. `SQLite` has none.
-    pub async fn listen(&self, channel: &'static str, woken: impl FnMut()) {
-        match self {
-            Self::Sqlite(_) => std::future::pending().await,
-            Self::Postgres(db) => db.listen(channel, woken).await,
+    /// Returns the engine, for the few statements that differ.
+    #[must_use]
+    pub fn engine(&self) -> Engine {
+        match self.0 {
+            Inner::Sqlite(_) => Engine::Sqlite,
+            Inner::Postgres(_) => Engine::Postgres,
+        }
+    }
+
+    /// Returns a handle whose calls do not wait behind those of others, for the feed of revocations.
+    #[must_use]
+    pub fn reserved(&self) -> Self {
+        match &self.0 {
+            // Point reads never wait, and there is one writer.
+            Inner::Sqlite(_) => self.clone(),
+            Inner::Postgres(db) => Self(Inner::Postgres(Box::new(db.reserved()))),
+        }
+    }
+
+    /// Executes statements that only read. They need not see the same state of the database.
+    ///
+    /// # Errors
+    /// As `work`, and [`Error::Timeout`].
+    pub async fn read<T, F>(&self, kind: ReadKind, work: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<T, Error>> + Send + 'static,
+    {
+        match &self.0 {
+            Inner::Sqlite(db) => db.read(kind, work).await,
+            Inner::Postgres(db) => db.read(work).await,
+        }
+    }
+
+    /// Executes statements in one transaction, which takes no effect if `work` returns an error. On SQLite it shares a
+    /// commit with those that wait beside it.
+    ///
+    /// # Errors
+    /// As `work`, and those of the database.
+    pub async fn write<T, E, F>(&self, work: F) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<Error> + Send + 'static,
+        F: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<T, E>> + Send + 'static,
+    {
+        match &self.0 {
+            Inner::Sqlite(db) => db.write(WriteKind::Transaction, work).await,
+            Inner::Postgres(db) => db.write(work).await,
+        }
+    }
+
+    /// Returns the row that a statement finds by its key, if there is one.
+    ///
+    /// # Errors
+    /// Those of the database, and [`Error::Decode`].
+    pub async fn fetch_optional<R: FromRow + Send + 'static>(
+        &self,
+        sql: impl Into<Sql>,
+        args: Vec<Value>,
+    ) -> Result<Option<R>, Error> {
+        let sql = sql.into();
+        self.read(ReadKind::Point, |conn| Box::pin(async move { conn.fetch_optional(sql, args).await })).await
+    }
+
+    /// Returns all rows that a statement finds.
+    ///
+    /// # Errors
+    /// Those of the database, and [`Error::Decode`].
+    pub async fn fetch_all<R: FromRow + Send + 'static>(
+        &self,
+        sql: impl Into<Sql>,
+        args: Vec<Value>,
+    ) -> Result<Vec<R>, Error> {
+        let sql = sql.into();
+        self.read(ReadKind::Scan, |conn| Box::pin(async move { conn.fetch_all(sql, args).await })).await
+    }
+
+    /// Executes one statement that writes, and returns how many rows it has inserted, updated or deleted.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn execute(&self, sql: impl Into<Sql>, args: Vec<Value>) -> Result<u64, Error> {
+        let sql = sql.into();
+        self.write_statement(|conn| Box::pin(async move { conn.execute(sql, args).await })).await
+    }
+
+    /// Executes one statement that writes, and returns the row that it returns, if any.
+    ///
+    /// # Errors
+    /// Those of the database, and [`Error::Decode`].
+    pub async fn execute_returning<R: FromRow + Send + 'static>(
+        &self,
+        sql: impl Into<Sql>,
+        args: Vec<Value>,
+    ) -> Result<Option<R>, Error> {
+        let sql = sql.into();
+        self.write_statement(|conn| Box::pin(async move { conn.fetch_optional(sql, args).await })).await
+    }
+
+    async fn write_statement<T, F>(&self, work: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<T, Error>> + Send + 'static,
+    {
+        match &self.0 {
+            Inner::Sqlite(db) => db.write(WriteKind::Statement, work).await,
+            Inner::Postgres(db) => db.write_statement(work).await,
+        }
+    }
+
+    /// Calls `wake` whenever somebody [notifies](Conn::notify) `channel`, for as long as it is awaited. It is a hint:
+    /// notifications are missed while the connection is broken. SQLite has none.
+    pub async fn listen(&self, channel: &'static str, wake: impl FnMut()) {
+        match &self.0 {
+            Inner::Sqlite(_) => std::future::pending().await,
+            Inner::Postgres(db) => db.listen(channel, wake).await,
+        }
+    }
+
+    /// Keeps `is_healthy` up to date for as long as it is awaited: whether the database answers new callers.
+    pub async fn watch_health(&self, is_healthy: watch::Sender<bool>) {
+        let Inner::Postgres(db) = &self.0 else {
+            // Nothing goes away but the disk, which reads do not tell.
+            return std::future::pending().await;
+        };
+        loop {
+            tokio::time::sleep(CHECK_INTERVAL).await;
+            let checked = db.check().await;
+            let changed =
+                is_healthy.send_if_modified(|healthy| std::mem::replace(healthy, checked.is_ok()) != checked.is_ok());
+            match checked {
+                Err(error) if changed => tracing::error!(%error, "the database is not available"),
+                Ok(()) if changed => tracing::info!("the database is available again"),
+                _ => {}
+            }
         }
     }
 
     /// Closes the connections, and gives up on those that a server does not let go.
     pub async fn close(&self) {
         let close = async {
-            match self {
-                Self::Sqlite(db) => db.close().await,
-                Self::Postgres(db) => db.close().await,
+            match &self.0 {
+                Inner::Sqlite(db) => db.close().await,
+                Inner::Postgres(db) => db.close().await,
             }
         };
         if timeout(CLOSE_LIMIT, close).await.is_err() {
             tracing::warn!("the database did not let its connections go");
         }
     }
-}
-
-/// `sqlite:PATH` or `postgres://...`.
-#[derive(Clone)]
-pub enum DatabaseUrl {
-    /// A file.
-    Sqlite(std::path::PathBuf),
-    /// A server.
-    Postgres(Box<PgConnectOptions>),
-}
-
-impl FromStr for DatabaseUrl {
-    type Err = String;
-
-    fn from_str(url: &str) -> Result<Self, String> {
-        if let Some(path) = url.strip_prefix("sqlite:") {
-            let path = path.strip_prefix("//").unwrap_or(path);
-            return match path {
-                "" | ":memory:" => Err("a SQLite database needs a file: sqlite:PATH".to_owned()),
-                path if path.contains('?') => Err("sqlite:PATH takes no parameters".to_owned()),
-                path => Ok(Self::Sqlite(path.into())),
-            };
-        }
-        if url.starts_with("postgres://") || url.starts_with("postgresql://") {
-            // The error might quote the password.
-            return match url.parse() {
-                Ok(options) => Ok(Self::Postgres(Box::new(options))),
-                Err(_) => Err("not a usable postgres:// URL".to_owned()),
-            };
-        }
-        Err("expected sqlite:PATH or postgres://...".to_owned())
-    }
-}
-
-impl fmt::Debug for DatabaseUrl {
-    /// Without the password of a server.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Sqlite(path) => write!(f, "sqlite:{}", path.display()),
-            Self::Postgres(options) => write!(f, "postgres://{}:{}", options.get_host(), options.get_port()),
-        }
-    }
-}
-
-/// Why a call of the database failed.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// What sqlx says.
-    #[error(transparent)]
-    Sqlx(#[from] sqlx::Error),
-    /// The write was in a transaction that others shared and that came to nothing.
-    #[error("the shared commit failed: {0}")]
-    Commit(String),
-    /// The call took longer than the settings allow.
-    #[error("the database did not answer in time")]
-    Timeout,
-}
-
-impl Error {
-    /// Whether the write would have made a second row with the same key.
-    #[must_use]
-    pub fn is_unique_violation(&self) -> bool {
-        matches!(self, Self::Sqlx(sqlx::Error::Database(error)) if error.kind() == ErrorKind::UniqueViolation)
-    }
-}
-
-impl From<Error> for Refusal {
-    /// A database that cannot be reached, is full or does not answer may recover: UNAVAILABLE / STORE_UNAVAILABLE.
-    /// Anything else is a fault of ours.
-    fn from(error: Error) -> Self {
-        let unavailable = match &error {
-            Error::Timeout | Error::Commit(_) => true,
-            Error::Sqlx(error) => is_unavailable(error),
-        };
-        if !unavailable {
-            return Self::internal(error);
-        }
-        tracing::warn!(%error, "the database is not available");
-        Self::new(Code::Unavailable, ErrorReason::StoreUnavailable, "the database does not answer")
-            .retry_after(Duration::from_secs(1))
-    }
-}
-
-fn is_unavailable(error: &sqlx::Error) -> bool {
-    match error {
-        sqlx::Error::Io(_)
-        | sqlx::Error::Tls(_)
-        | sqlx::Error::Protocol(_)
-        | sqlx::Error::PoolTimedOut
-        | sqlx::Error::PoolClosed
-        | sqlx::Error::WorkerCrashed => true,
-        sqlx::Error::Database(error) => match error.try_downcast_ref::<sqlx::postgres::PgDatabaseError>() {
-            // PostgreSQL, appendix A: connection exception, insufficient resources, operator intervention, system
-            // error, read-only (a server that is failing over), a transaction that took too long (we had stopped),
-            // serialization failure and deadlock.
-            Some(error) => ["08", "53", "57", "58", "25006", "25P03", "25P04", "40"]
-                .iter()
-                .any(|class| error.code().starts_with(class)),
-            // SQLite result codes: BUSY, LOCKED, READONLY, IOERR, FULL, CANTOPEN. The primary code is the low byte.
-            None => error
-                .code()
-                .and_then(|code| code.parse::<i32>().ok())
-                .is_some_and(|code| matches!(code & 0xff, 5 | 6 | 8 | 10 | 13 | 14)),
-        },
-        _ => false,
-    }
-}
-
-/// A migration that has been carried out on a database.
-#[derive(sqlx::FromRow)]
-pub(crate) struct Applied {
-    version: i64,
-    checksum: Vec<u8>,
-}
-
-/// Whether the migrations that a database has had are those of this program, or the first of them.
-pub(crate) fn compare(applied: Vec<Applied>, migrations: &Migrator) -> anyhow::Result<()> {
-    use sqlx::migrate::MigrateError;
-    for done in applied {
-        let known = migrations.iter().find(|known| known.version == done.version);
-        let known = known.ok_or_else(|| explain(MigrateError::VersionMissing(done.version)))?;
-        if *known.checksum != *done.checksum {
-            return Err(explain(MigrateError::VersionMismatch(done.version)));
-        }
-    }
-    Ok(())
-}
-
-/// Says in one line what is wrong with the tables of a database.
-pub(crate) fn explain(error: sqlx::migrate::MigrateError) -> anyhow::Error {
-    use sqlx::migrate::MigrateError;
-    match error {
-        MigrateError::VersionMissing(version) => {
-            anyhow::anyhow!("its tables are newer (version {version}) than this program; nothing was changed")
-        }
-        MigrateError::VersionMismatch(version) => {
-            anyhow::anyhow!("its tables (version {version}) are not those of this program; nothing was changed")
-        }
-        error => error.into(),
-    }
-}
-
-/// Runs a call within the time limit.
-///
-/// # Errors
-/// As the call, and [`Error::Timeout`].
-pub async fn within<T>(limit: Duration, call: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, Error> {
-    timeout(limit, call).await.map_err(|_| Error::Timeout)?.map_err(Error::from)
 }

@@ -99,6 +99,12 @@ impl KeySet {
         Ok(Self { keys, by_id })
     }
 
+    /// Returns the `kid` of each key.
+    #[must_use]
+    pub fn ids(&self) -> Vec<String> {
+        self.keys.iter().map(|key| key.id.clone()).collect()
+    }
+
     /// The key that signs: the first, if its private half is known.
     pub(crate) fn signing(&self) -> Option<(&Key, &EncodingKey)> {
         let first = self.keys.first()?;

@@ -197,9 +197,30 @@ fn session_ids(message: &WatchRevocationsResponse) -> anyhow::Result<Vec<Uuid>> 
     ids.context("the feed names a session that is not a UUID")
 }
 
-/// Logs how the freshness of a view changes, in the words of the service `name`, and tells `ready` whether tokens are
-/// accepted.
-pub async fn report(name: &str, view: Arc<RevocationView>, ready: watch::Sender<bool>) {
+/// Keeps `ready` up to date for as long as it is awaited: whether the service `name` accepts tokens and its database
+/// answers. Logs how the freshness of the view changes.
+pub async fn report(
+    name: &str,
+    view: Arc<RevocationView>,
+    mut is_healthy: watch::Receiver<bool>,
+    ready: watch::Sender<bool>,
+) {
+    let (accepts, mut is_accepting) = watch::channel(false);
+    let combine = async {
+        loop {
+            ready.send_replace(*is_accepting.borrow_and_update() && *is_healthy.borrow_and_update());
+            // When nobody can say any more how it is, what was said last stands.
+            tokio::select! {
+                Ok(()) = is_accepting.changed() => {}
+                Ok(()) = is_healthy.changed() => {}
+                else => std::future::pending().await,
+            }
+        }
+    };
+    tokio::join!(watch_freshness(name, &view, &accepts), combine);
+}
+
+async fn watch_freshness(name: &str, view: &RevocationView, accepts: &watch::Sender<bool>) {
     view.watch_freshness(|freshness| {
         match freshness {
             super::Freshness::Fresh => tracing::info!(name, "revocations: fresh"),
@@ -207,7 +228,7 @@ pub async fn report(name: &str, view: Arc<RevocationView>, ready: watch::Sender<
             super::Freshness::Stale => tracing::warn!(name, "revocations: stale; tokens are still accepted"),
             super::Freshness::Lost => tracing::error!(name, "revocations: lost; no token is accepted"),
         }
-        ready.send_replace(freshness.serves());
+        accepts.send_replace(freshness.serves());
     })
     .await;
 }

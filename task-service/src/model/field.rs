@@ -20,8 +20,7 @@ pub(super) type Fault = &'static str;
 
 /// What is to be done: 1 to 200 code points, no control characters, not only white space. Line and paragraph
 /// separators (U+2028, U+2029) are no control characters and are let through, like all else that Unicode has.
-#[derive(Clone, Debug, sqlx::Type)]
-#[sqlx(transparent)]
+#[derive(Clone, Debug)]
 pub(crate) struct Title(String);
 
 impl TryFrom<String> for Title {
@@ -45,8 +44,7 @@ impl TryFrom<String> for Title {
 }
 
 /// Anything more to say: at most 4000 code points, no control characters but line breaks and tabs.
-#[derive(Clone, Debug, sqlx::Type)]
-#[sqlx(transparent)]
+#[derive(Clone, Debug)]
 pub(crate) struct Notes(String);
 
 impl TryFrom<String> for Notes {

@@ -13,7 +13,7 @@ use super::{
 };
 
 /// A list as the database holds it.
-#[derive(Clone, Debug, sqlx::FromRow)]
+#[derive(Clone, Debug)]
 pub(crate) struct ListRow {
     pub(crate) owner_id: Uuid,
     pub(crate) id: Uuid,

@@ -2,13 +2,15 @@
 
 use std::fmt;
 
-use service_kit::clock::Timestamp;
-use sqlx::QueryBuilder;
+use service_kit::{
+    clock::Timestamp,
+    db::{Engine, QueryBuilder},
+};
 use uuid::Uuid;
 
 use super::{
     TaskRow,
-    filter::{Engine, Value},
+    filter::{Value, bytewise},
 };
 
 const MAX_COLUMNS: usize = 3;
@@ -97,33 +99,33 @@ impl OrderBy {
     }
 
     /// Adds the `order by` to a statement about the tasks of one owner.
-    pub(crate) fn push_order<E: Engine>(&self, sql: &mut QueryBuilder<E>) {
+    pub(crate) fn push_order(&self, sql: &mut QueryBuilder, engine: Engine) {
         sql.push(" order by ");
-        for (expression, direction) in self.expressions::<E>() {
+        for (expression, direction) in self.expressions(engine) {
             sql.push(format_args!("{expression}{}, ", direction.word()));
         }
         sql.push(format_args!("id{}", self.direction_of_id().word()));
     }
 
     /// Adds the condition that a task comes after this place in the order, as something that `and` can stand beside.
-    pub(crate) fn push_after<E: Engine>(&self, sql: &mut QueryBuilder<E>, place: &Place) {
-        let expressions = self.expressions::<E>();
+    pub(crate) fn push_after(&self, sql: &mut QueryBuilder, engine: Engine, place: &Place) {
+        let expressions = self.expressions(engine);
         let (id, values) = place.0.split_last().expect("a place ends with an id");
         // It follows from the rest, and tells the engine from where to read an index.
         if let (Some((expression, direction)), Some(value)) = (expressions.first(), values.first()) {
             sql.push(format_args!("{expression} {}= ", direction.sign()));
-            E::bind(sql, value.clone());
+            sql.push_bind(value.clone());
             sql.push(" and ");
         }
         for ((expression, direction), value) in expressions.iter().zip(values) {
             sql.push(format_args!("({expression} {} ", direction.sign()));
-            E::bind(sql, value.clone());
+            sql.push_bind(value.clone());
             sql.push(format_args!(" or ({expression} = "));
-            E::bind(sql, value.clone());
+            sql.push_bind(value.clone());
             sql.push(" and ");
         }
         sql.push(format_args!("id {} ", self.direction_of_id().sign()));
-        E::bind(sql, id.clone());
+        sql.push_bind(id.clone());
         sql.push("))".repeat(expressions.len()));
     }
 
@@ -159,10 +161,10 @@ impl OrderBy {
         Some(Place(values))
     }
 
-    fn expressions<E: Engine>(&self) -> Vec<(String, Direction)> {
+    fn expressions(&self, engine: Engine) -> Vec<(String, Direction)> {
         let expression = |(column, direction): &(Column, Direction)| {
             let expression = match column {
-                Column::Title => format!("title{}", E::BYTEWISE),
+                Column::Title => format!("title{}", bytewise(engine)),
                 Column::DueTime => format!("coalesce(due_at, {})", direction.last()),
                 column => column.name().to_owned(),
             };

@@ -19,8 +19,8 @@ use crate::{
         request::Mode,
     },
     store::{
-        acts::Answer,
-        lists::{self, ListAct},
+        lists::{self, ListMutation},
+        transaction::Outcome,
     },
 };
 
@@ -88,12 +88,12 @@ impl Lists {
         let App { db, clock, watches, purge_after, max_lists, .. } = &*self.0;
         let now = clock.now();
         let (purge_time, max_lists, new_id) = (now + *purge_after, (*max_lists).into(), clock.new_id());
-        let act = ListAct { owner, now, purge_time, max_lists, mode, write, new_id, encode };
-        let answer = match lists::perform(db, act).await? {
-            Answer::Done(row) => Answer::Done(row.into()),
-            Answer::Replayed(bytes) => Answer::Replayed(bytes),
+        let mutation = ListMutation { owner, now, purge_time, max_lists, mode, write, new_id, encode };
+        let outcome = match lists::execute(db, mutation).await? {
+            Outcome::Done(row) => Outcome::Done(row.into()),
+            Outcome::Replayed(bytes) => Outcome::Replayed(bytes),
         };
         watches.tell(owner);
-        respond(answer)
+        respond(outcome)
     }
 }

@@ -14,7 +14,7 @@ use service_kit::{
 };
 use tonic::{Request, Response, Status, metadata::MetadataValue};
 
-use crate::{error::rate_limited, store::acts::Answer, watch::Watches};
+use crate::{error::rate_limited, store::transaction::Outcome, watch::Watches};
 
 pub(crate) mod lists;
 pub(crate) mod tasks;
@@ -55,10 +55,10 @@ impl App {
 }
 
 /// The response of a write, which may have been given before.
-pub(crate) fn respond<M: Message + Default>(answer: Answer<M>) -> Result<Response<M>, Status> {
-    match answer {
-        Answer::Done(message) => Ok(Response::new(message)),
-        Answer::Replayed(bytes) => {
+pub(crate) fn respond<M: Message + Default>(outcome: Outcome<M>) -> Result<Response<M>, Status> {
+    match outcome {
+        Outcome::Done(message) => Ok(Response::new(message)),
+        Outcome::Replayed(bytes) => {
             let mut response = Response::new(M::decode(&bytes[..]).map_err(Refusal::internal)?);
             response.metadata_mut().insert(REPLAYED, MetadataValue::from_static("true"));
             Ok(response)

@@ -33,8 +33,10 @@ use crate::{
     },
     page,
     store::{
-        acts::{self, Act, Answer},
-        changes, tasks,
+        changes,
+        mutations::{self, Mutation},
+        tasks,
+        transaction::Outcome,
     },
     watch::Watch,
 };
@@ -193,7 +195,7 @@ impl Tasks {
     ) -> Result<Response<M>, Status> {
         let App { db, clock, watches, purge_after, max_tasks, .. } = &*self.0;
         let now = clock.now();
-        let act = Act {
+        let mutation = Mutation {
             owner,
             now,
             purge_time: now + *purge_after,
@@ -204,19 +206,19 @@ impl Tasks {
             prefixes,
             encode: Box::new(move |rows| message(rows).encode_to_vec()),
         };
-        let answer = match acts::perform(db, act).await? {
-            Answer::Done(rows) => Answer::Done(message(&rows)),
-            Answer::Replayed(bytes) => Answer::Replayed(bytes),
+        let outcome = match mutations::execute(db, mutation).await? {
+            Outcome::Done(rows) => Outcome::Done(message(&rows)),
+            Outcome::Replayed(bytes) => Outcome::Replayed(bytes),
         };
         watches.tell(owner);
-        respond(answer)
+        respond(outcome)
     }
 }
 
 impl App {
     /// What has changed since a point.
     async fn changes(&self, owner: Uuid, since: Option<SyncPoint>, size: usize) -> Result<Told, Refusal> {
-        let read = changes::after(&self.db, owner, self.clock.now(), since, size + 1).await?;
+        let read = changes::list_after(&self.db, owner, self.clock.now(), since, size + 1).await?;
         Ok(tell(&self.page_tokens, owner, self.max_response_bytes, size, read))
     }
 }

@@ -1,41 +1,32 @@
 //! Reads of tasks. A task whose purge time has come is missing, purged or not.
 
 use service_kit::{
+    args,
     clock::Timestamp,
-    db::{self, Db},
-    db_look_up, db_read,
+    db::{Db, Engine, QueryBuilder},
     status::Refusal,
 };
-use sqlx::{QueryBuilder, query_as};
 use uuid::Uuid;
 
-use super::with_columns;
+use super::rows::TASK_COLUMNS;
 use crate::{
     error::task_not_found,
-    model::{
-        ListQuery, TaskRow,
-        filter::{Engine, Searched, Value},
-        order::Place,
-    },
+    model::{ListQuery, TaskRow, filter::Searched, order::Place},
 };
 
-/// Finds a task, live or deleted.
+/// Returns a task, live or deleted.
 ///
 /// # Errors
 /// TASK_NOT_FOUND, and those of the database.
 pub(crate) async fn get(db: &Db, owner: Uuid, now: Timestamp, id: Uuid) -> Result<TaskRow, Refusal> {
-    find(db, owner, now, id).await?.ok_or_else(task_not_found)
+    const SELECT: &str = "
+        select owner_id, id, list_id, parent_id, title, notes, priority, due_date, due_time, due_at, time_zone, labels,
+            rank, create_time, update_time, complete_time, delete_time, purge_time, revision, change
+        from tasks where owner_id = $1 and id = $2 and (purge_time is null or purge_time > $3)";
+    db.fetch_optional(SELECT, args![owner, id, now]).await?.ok_or_else(task_not_found)
 }
 
-async fn find(db: &Db, owner: Uuid, now: Timestamp, id: Uuid) -> Result<Option<TaskRow>, db::Error> {
-    const SELECT: &str = with_columns!(
-        "select",
-        "from tasks where owner_id = $1 and id = $2 and (purge_time is null or purge_time > $3)"
-    );
-    db_look_up!(db, |connection| query_as(SELECT).bind(owner).bind(id).bind(now).fetch_optional(connection).await)
-}
-
-/// Finds the tasks of a page that begins after a place in the order, and one more if there is a next page.
+/// Returns the tasks of a page that begins after a place in the order, and one more if there is a next page.
 ///
 /// # Errors
 /// Those of the database.
@@ -46,20 +37,18 @@ pub(crate) async fn list(
     query: &ListQuery,
     after: Option<Place>,
 ) -> Result<Vec<TaskRow>, Refusal> {
-    let page = Page { owner, now, query: query.clone(), after };
-    let rows = db_read!(db, |connection| {
-        // Plain lists are worth being remembered; filters are as many as there are people.
-        let persistent = page.query.filter.is_everything();
-        page.select().build_query_as().persistent(persistent).fetch_all(connection).await
-    })?;
-    Ok(rows)
+    let page = Page { engine: db.engine(), owner, now, query, after };
+    // Plain lists are worth keeping; filters are as many as there are people.
+    let (sql, values) = page.select().build_if_cached(query.filter.is_everything());
+    Ok(db.fetch_all(sql, values).await?)
 }
 
 /// A page that is asked for.
-struct Page {
+struct Page<'a> {
+    engine: Engine,
     owner: Uuid,
     now: Timestamp,
-    query: ListQuery,
+    query: &'a ListQuery,
     after: Option<Place>,
 }
 
@@ -67,30 +56,31 @@ struct Page {
 #[derive(Clone, Copy)]
 enum Part {
     All,
-    /// Those whose texts are in the index, and those whose texts are not.
-    Brief,
-    Long,
+    /// Those whose texts are in the index `tasks_sorted`,
+    ShortTexts,
+    /// and those whose texts are not.
+    LongTexts,
 }
 
-impl Page {
-    fn select<E: Engine>(&self) -> QueryBuilder<E> {
-        let ListQuery { order, filter, .. } = &self.query;
-        let mut sql = QueryBuilder::new(with_columns!("select", "from tasks where "));
-        let covered = E::COVERS && !filter.is_everything() && filter.is_covered() && order.is_covered();
-        if order.is_indexed() && !covered {
+impl Page<'_> {
+    fn select(&self) -> QueryBuilder {
+        let ListQuery { order, filter, .. } = self.query;
+        let mut sql = QueryBuilder::new(format!("select {TASK_COLUMNS} from tasks where "));
+        // SQLite has no such index.
+        let is_covered =
+            self.engine == Engine::Postgres && !filter.is_everything() && filter.is_covered() && order.is_covered();
+        if order.is_indexed() && !is_covered {
             self.push(&mut sql, Part::All);
             return sql;
         }
         // Where many tasks must be looked through, only what they are sorted and filtered by is read first, for which the
         // index `tasks_sorted` is mostly enough, and then those of the page are looked up.
-        sql.push("owner_id = ");
-        E::bind(&mut sql, Value::Id(self.owner));
-        sql.push(" and id in (");
-        if covered && filter.searches() {
+        sql.push("owner_id = ").push_bind(self.owner).push(" and id in (");
+        if is_covered && filter.searches() {
             sql.push("(select id from tasks where ");
-            self.push(&mut sql, Part::Brief);
+            self.push(&mut sql, Part::ShortTexts);
             sql.push(") union all (select id from tasks where ");
-            self.push(&mut sql, Part::Long);
+            self.push(&mut sql, Part::LongTexts);
             sql.push(")");
         } else {
             sql.push("select id from tasks where ");
@@ -101,42 +91,38 @@ impl Page {
         sql
     }
 
-    /// Adds which tasks are meant.
-    fn push<E: Engine>(&self, sql: &mut QueryBuilder<E>, part: Part) {
-        let ListQuery { order, filter, show_deleted, .. } = &self.query;
-        sql.push("owner_id = ");
-        E::bind(sql, Value::Id(self.owner));
+    /// Appends which tasks are meant.
+    fn push(&self, sql: &mut QueryBuilder, part: Part) {
+        let ListQuery { order, filter, show_deleted, .. } = self.query;
+        sql.push("owner_id = ").push_bind(self.owner);
         if *show_deleted {
-            sql.push(" and (delete_time is null or purge_time > ");
-            E::bind(sql, Value::Int(self.now.as_micros()));
-            sql.push(") and ");
+            sql.push(" and (delete_time is null or purge_time > ").push_bind(self.now).push(") and ");
         } else {
             sql.push(" and delete_time is null and ");
         }
         let searched = match part {
             Part::All => Searched::Whole,
-            Part::Brief => {
+            Part::ShortTexts => {
                 sql.push("brief is not null and ");
                 Searched::Brief
             }
-            Part::Long => {
+            Part::LongTexts => {
                 sql.push("brief is null and ");
                 Searched::Whole
             }
         };
-        filter.push(sql, self.now, searched);
+        filter.push(sql, self.engine, self.now, searched);
         if let Some(place) = &self.after {
             sql.push(" and ");
-            order.push_after(sql, place);
+            order.push_after(sql, self.engine, place);
         }
         self.push_end(sql);
     }
 
-    /// Adds the order, and how many are meant: one more than the page has, which tells whether there is a next one.
-    fn push_end<E: Engine>(&self, sql: &mut QueryBuilder<E>) {
-        self.query.order.push_order(sql);
-        sql.push(" limit ");
+    /// Appends the order, and the limit: one more than the page has, which shows whether there is a next one.
+    fn push_end(&self, sql: &mut QueryBuilder) {
+        self.query.order.push_order(sql, self.engine);
         let limit = i64::try_from(self.query.page_size).unwrap_or(i64::MAX).saturating_add(1);
-        E::bind(sql, Value::Int(limit));
+        sql.push(" limit ").push_bind(limit);
     }
 }

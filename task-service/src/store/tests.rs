@@ -6,7 +6,7 @@ use futures::future::join_all;
 use service_kit::{
     clock::{Clock, Timestamp},
     config::PoolArgs,
-    db::Db,
+    db::{Db, Migrate},
     on_each_database,
     status::Refusal,
     testing::TestDatabase,
@@ -18,9 +18,10 @@ use taskey_proto::{
 use uuid::Uuid;
 
 use super::{
-    acts::{self, Act, Answer},
+    mutations::{self, Mutation},
     page_token_key,
     tasks::get,
+    transaction::Outcome,
 };
 use crate::{
     MIGRATIONS,
@@ -37,13 +38,14 @@ on_each_database!(a_write_that_violates_a_constraint_fails_alone, replicas_share
 
 /// The database of a service that has just started.
 pub(crate) async fn open(database: &TestDatabase) -> Db {
-    let args = PoolArgs { database_connections: 10, database_timeout: Duration::from_secs(10) };
-    Db::open(&database.parsed_url(), "task", &MIGRATIONS, &args).await.expect("a test database opens")
+    let args =
+        PoolArgs { database_connections: 10, database_timeout: Duration::from_secs(10), database_direct_url: None };
+    Db::open(&database.parsed_url(), "task", &MIGRATIONS, Migrate::Always, &args).await.expect("a test database opens")
 }
 
 /// Something that an owner does at an instant; what is deleted is gone an hour later.
-fn act(owner: Uuid, now: Timestamp, writes: Vec<Write>, new_ids: Vec<Uuid>) -> Act {
-    Act {
+fn mutation(owner: Uuid, now: Timestamp, writes: Vec<Write>, new_ids: Vec<Uuid>) -> Mutation {
+    Mutation {
         owner,
         now,
         purge_time: now + Duration::from_secs(3600),
@@ -64,9 +66,9 @@ pub(crate) async fn perform_at(
     write: Write,
     new_id: Uuid,
 ) -> Result<TaskRow, Refusal> {
-    match acts::perform(db, act(owner, now, vec![write], vec![new_id])).await? {
-        Answer::Done(mut rows) => Ok(rows.remove(0).expect("there is a task")),
-        Answer::Replayed(_) => unreachable!("it has no id"),
+    match mutations::execute(db, mutation(owner, now, vec![write], vec![new_id])).await? {
+        Outcome::Done(mut rows) => Ok(rows.remove(0).expect("there is a task")),
+        Outcome::Replayed(_) => unreachable!("it has no id"),
     }
 }
 

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use service_kit::{
-    assert_refused,
+    args, assert_refused,
     config::PoolArgs,
-    db::{DatabaseUrl, Db},
-    db_read, db_write, on_each_database,
+    db::{DatabaseUrl, Db, Migrate},
+    on_each_database,
     testing::TestDatabase,
 };
 use sqlx::migrate::Migrator;
@@ -172,17 +172,16 @@ async fn a_service_purges_when_it_starts(database: TestDatabase) {
 /// The database beside the service.
 pub(crate) async fn open(url: &DatabaseUrl) -> Db {
     static MIGRATIONS: Migrator = sqlx::migrate!();
-    let args = PoolArgs { database_connections: 1, database_timeout: PATIENCE };
-    Db::open(url, "task", &MIGRATIONS, &args).await.expect("the database opens")
+    let args = PoolArgs { database_connections: 1, database_timeout: PATIENCE, database_direct_url: None };
+    Db::open(url, "task", &MIGRATIONS, Migrate::Always, &args).await.expect("the database opens")
 }
 
 async fn count_tasks(db: &Db) -> i64 {
-    let count = db_read!(db, |connection| sqlx::query_scalar("select count(*) from tasks").fetch_one(connection).await);
-    count.expect("tasks can be counted")
+    let count = db.fetch_optional("select count(*) from tasks", args![]).await;
+    count.expect("tasks can be counted").expect("there is a row")
 }
 
 /// Does what no call could.
 pub(crate) async fn execute(db: &Db, sql: &'static str) {
-    let done = db_write!(db, |connection| sqlx::query(sql).execute(connection).await.map(|_| ()));
-    done.expect("the statement is good");
+    db.execute(sql, args![]).await.expect("the statement is good");
 }

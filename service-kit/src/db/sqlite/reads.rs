@@ -1,79 +1,129 @@
-//! Reads that share a look at the file, and a trip to a thread where they may take long.
+//! Reads. Those of one row by its key are executed where they are asked for, and those of many rows on threads of their
+//! own, so that nobody who looks at one row waits for somebody who looks at many.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
-use sqlx::Connection;
-use tokio::{
-    sync::mpsc,
-    task::{spawn_blocking, yield_now},
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    thread,
 };
 
-use super::at_once;
+use tokio::{sync::mpsc, task::yield_now};
+
+use super::connection::{Failure, OpenOptions, SqliteConn};
 use crate::db::{
-    driver::RusqliteConnection,
-    pool::{Held, Pool},
+    Error,
+    call::Call,
+    conn::{Conn, Kind},
 };
 
-/// How many reads form a group at most: the first of them waits for the last.
+/// How many point reads share a transaction at most: the first of them waits for the last.
 const MAX_GROUP: usize = 32;
 
-/// How much a read looks at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Extent {
-    /// One row, by its key.
-    Row,
-    /// Who knows how many.
-    Rows,
-}
-
-/// A read that waits for its turn.
+/// A read that waits in a queue.
 pub(super) struct Read {
-    pub(super) extent: Extent,
+    pub(super) call: Arc<Call>,
     pub(super) run: Run,
 }
 
-/// Tells the caller by itself what has come of it.
-pub(super) type Run = Box<dyn FnOnce(&mut RusqliteConnection) + Send>;
+/// Reads, and sends the result to the caller. Without a connection it sends the error.
+pub(super) type Run = Box<dyn FnOnce(Result<&mut Conn, Error>) + Send>;
 
 /// Tells the compiler that the closure takes a connection of any lifetime.
-pub(super) fn as_run(run: impl FnOnce(&mut RusqliteConnection) + Send + 'static) -> Run {
+pub(super) fn as_run(run: impl FnOnce(Result<&mut Conn, Error>) + Send + 'static) -> Run {
     Box::new(run)
 }
 
-/// Sends all reads that wait to a reader that is free, for as long as there is anybody who could ask. To wake a thread takes
-/// longer than most reads, and so do the locks that a look at the file takes. A row by its key is read in place: it takes
-/// less than 10 µs, a handful of pages, which are in memory unless nobody has needed them for long.
-pub(super) async fn read_in_groups(readers: Pool<RusqliteConnection>, mut queue: mpsc::Receiver<Read>) {
-    while let Some(first) = queue.recv().await {
-        // Where none becomes free, the callers find out as the reads are dropped.
-        let Ok(held) = readers.take().await else { continue };
-        // Whoever is about to ask shall be in it.
-        yield_now().await;
-        let mut group = vec![first];
-        while group.len() < MAX_GROUP
-            && let Ok(read) = queue.try_recv()
-        {
-            group.push(read);
+/// A connection that is opened when it is needed.
+struct Reader {
+    options: OpenOptions,
+    conn: Option<Conn>,
+}
+
+impl Reader {
+    fn new(options: OpenOptions) -> Self {
+        Self { options, conn: None }
+    }
+
+    /// Executes a read unless nobody waits for it any more. A connection that has failed is not used again.
+    fn execute(&mut self, read: Read) {
+        if !read.call.start() {
+            return;
         }
-        if group.iter().all(|read| read.extent == Extent::Row) {
-            run(held, group);
-        } else {
-            spawn_blocking(move || run(held, group));
+        let mut conn = match self.conn.take().map_or_else(|| open(&self.options), Ok) {
+            Ok(conn) => conn,
+            Err(error) => return (read.run)(Err(error)),
+        };
+        sqlite(&mut conn).set_current(Some(Arc::clone(&read.call)));
+        (read.run)(Ok(&mut conn));
+        sqlite(&mut conn).set_current(None);
+        let is_usable = match sqlite(&mut conn).take_failure() {
+            None | Some(Failure::Constraint) => true,
+            // A read that was stopped at its deadline leaves the connection as it was.
+            Some(Failure::Fatal(_)) => read.call.is_over(),
+        };
+        self.conn = Some(conn).filter(|_| is_usable);
+    }
+
+    /// Begins or ends a transaction. Reads work without one, too.
+    fn control(&mut self, sql: &'static str) {
+        if let Some(conn) = &mut self.conn
+            && sqlite(conn).control(sql).is_err()
+        {
+            self.conn = None;
         }
     }
 }
 
-/// Runs a group in one transaction. A connection that cannot begin or end one is not used again, and its reads are dropped.
-fn run(mut held: Held<RusqliteConnection>, group: Vec<Read>) {
-    let ran = at_once(async {
-        let mut look = held.connection().begin().await?;
-        for read in group {
-            // A read that panics drops what its caller waits for.
-            _ = catch_unwind(AssertUnwindSafe(|| (read.run)(&mut look)));
-        }
-        look.commit().await
-    });
-    if let Err(error) = held.give_back(ran.map_err(Into::into)) {
-        tracing::warn!(%error, "a group of reads has failed");
+fn open(options: &OpenOptions) -> Result<Conn, Error> {
+    let conn = options.open()?;
+    conn.make_interruptible()?;
+    Ok(Conn::new(Kind::Sqlite(Box::new(conn))))
+}
+
+fn sqlite(conn: &mut Conn) -> &mut SqliteConn {
+    match &mut conn.kind {
+        Kind::Sqlite(conn) => conn,
+        Kind::Postgres(_) => unreachable!("a reader of a file has a connection to a file"),
     }
+}
+
+/// Executes reads of one row for as long as there is anybody who could ask. They take less than 10 µs each, a handful of
+/// pages that are in memory unless nobody has needed them for long; waking a thread would take longer. Reads that wait at
+/// the same time share a transaction, since taking the locks of one takes as long as a read.
+pub(super) async fn execute_point_reads(options: OpenOptions, mut queue: mpsc::Receiver<Read>) {
+    let mut reader = Reader::new(options);
+    while let Some(first) = queue.recv().await {
+        // Whoever is about to ask shall be in the group.
+        yield_now().await;
+        let Ok(second) = queue.try_recv() else {
+            reader.execute(first);
+            continue;
+        };
+        reader.control("begin");
+        reader.execute(first);
+        reader.execute(second);
+        for _ in 2..MAX_GROUP {
+            let Ok(read) = queue.try_recv() else { break };
+            reader.execute(read);
+        }
+        reader.control("commit");
+    }
+}
+
+/// Starts the threads that execute reads of many rows. They share a queue, so that a read waits only if all are busy.
+///
+/// # Errors
+/// If a thread cannot be started.
+pub(super) fn start_scan_threads(count: u32, options: &OpenOptions, queue: mpsc::Receiver<Read>) -> anyhow::Result<()> {
+    let queue = Arc::new(Mutex::new(queue));
+    for number in 1..=count {
+        let (mut reader, queue) = (Reader::new(options.clone()), Arc::clone(&queue));
+        let next = move || queue.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv();
+        let execute_scans = move || {
+            while let Some(read) = next() {
+                reader.execute(read);
+            }
+        };
+        thread::Builder::new().name(format!("sqlite-scan-{number}")).spawn(execute_scans)?;
+    }
+    Ok(())
 }

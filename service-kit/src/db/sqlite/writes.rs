@@ -1,73 +1,63 @@
-//! Writes that share a commit.
+//! Writes, which share a commit.
 
-use sqlx::{Connection, error::ErrorKind, query};
+use std::sync::Arc;
+
 use tokio::sync::{mpsc, oneshot};
 
-use super::at_once;
-use crate::db::driver::{RusqliteConnection, RusqliteOptions};
+use super::connection::{Failure, OpenOptions, SqliteConn};
+use crate::db::{
+    Error,
+    call::Call,
+    conn::{Conn, Kind},
+};
 
 /// How many writes share a commit at most.
 const MAX_BATCH: usize = 256;
 
-/// What a write consists of.
+/// Whether a write needs a savepoint to take effect as a whole or not at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Shape {
-    /// One statement, which takes effect as a whole or not at all.
+pub(in crate::db) enum WriteKind {
+    /// One statement.
     Statement,
-    /// Several statements, which need a savepoint for that.
-    Several,
+    /// Several statements.
+    Transaction,
 }
 
 /// What the writer is asked for.
 pub(super) enum Job {
     Write(Write),
-    /// To carry out what has been asked for before, and end.
+    /// Execute what was asked for before, and end.
     Close(oneshot::Sender<()>),
 }
 
-/// A write that waits for its turn.
+/// A write that waits in the queue.
 pub(super) struct Write {
-    pub(super) shape: Shape,
+    pub(super) kind: WriteKind,
+    pub(super) call: Arc<Call>,
     pub(super) run: Run,
 }
 
-pub(super) type Run = Box<dyn FnOnce(&mut RusqliteConnection) -> Done + Send>;
+pub(super) type Run = Box<dyn FnOnce(&mut Conn) -> Executed + Send>;
 
 /// Tells the compiler that the closure takes a connection of any lifetime.
-pub(super) fn as_run(run: impl FnOnce(&mut RusqliteConnection) -> Done + Send + 'static) -> Run {
+pub(super) fn as_run(run: impl FnOnce(&mut Conn) -> Executed + Send + 'static) -> Run {
     Box::new(run)
 }
 
-/// A write that has run and is not committed yet.
-pub(super) struct Done {
-    /// The write failed by its own fault, or by one that spoils the whole transaction.
-    pub(super) fault: Option<Fault>,
-    /// Tells the caller how it ended, when the commit has succeeded or has come to nothing for the reason given.
-    pub(super) acknowledge: Box<dyn FnOnce(Result<(), String>) + Send>,
+/// A write that has been executed and is not committed yet.
+pub(super) struct Executed {
+    /// Whether it shall take effect.
+    pub(super) succeeded: bool,
+    /// Sends the result to the caller, when the commit has succeeded or has failed for the reason given.
+    pub(super) acknowledge: Acknowledge,
 }
 
-#[derive(Clone, Debug)]
-pub(super) enum Fault {
-    Own,
-    Shared(String),
-}
+pub(super) type Acknowledge = Box<dyn FnOnce(Result<(), String>) + Send>;
 
-impl Fault {
-    /// A statement that violates a constraint takes no effect and leaves the transaction as it was. After any other
-    /// error (a full disk, say) `SQLite` may have rolled the whole transaction back.
-    pub(super) fn of(error: &sqlx::Error) -> Self {
-        match error {
-            sqlx::Error::RowNotFound => Self::Own,
-            sqlx::Error::Database(error) if error.kind() != ErrorKind::Other => Self::Own,
-            error => Self::Shared(error.to_string()),
-        }
-    }
-}
-
-/// The one writer, on a thread of its own: takes all writes that wait, runs them in one transaction, commits, and only
-/// then acknowledges them. It ends when it is told to, or nobody is left who could ask for anything.
-pub(super) fn commit_in_groups(options: &RusqliteOptions, mut queue: mpsc::Receiver<Job>) {
-    let (mut connection, mut jobs, mut closing) = (None, Vec::with_capacity(MAX_BATCH), Vec::new());
+/// Executes all writes that wait in one transaction, commits, and only then acknowledges them. This is the one writer, on
+/// a thread of its own; it ends when it is told to, or when nobody is left who could ask for anything.
+pub(super) fn commit_in_groups(options: &OpenOptions, mut queue: mpsc::Receiver<Job>) {
+    let (mut writer, mut jobs, mut closing) = (None, Vec::with_capacity(MAX_BATCH), Vec::new());
     while closing.is_empty() && queue.blocking_recv_many(&mut jobs, MAX_BATCH) > 0 {
         let mut batch = Vec::with_capacity(jobs.len());
         for job in jobs.drain(..) {
@@ -76,69 +66,76 @@ pub(super) fn commit_in_groups(options: &RusqliteOptions, mut queue: mpsc::Recei
                 Job::Close(closed) => closing.push(closed),
             }
         }
-        let mut done = Vec::with_capacity(batch.len());
-        let committed = commit(options, &mut connection, batch, &mut done);
+        let mut executed = Vec::with_capacity(batch.len());
+        let committed = commit(options, &mut writer, batch, &mut executed);
         if let Err(error) = &committed {
             tracing::warn!(%error, "a group of writes could not be committed");
         }
         let committed = committed.map_err(|error| error.to_string());
-        for write in done {
-            (write.acknowledge)(committed.clone());
+        for acknowledge in executed {
+            acknowledge(committed.clone());
         }
     }
-    drop((connection, queue));
+    drop((writer, queue));
     for closed in closing {
         // Nobody need wait for it.
         _ = closed.send(());
     }
 }
 
-/// Runs a batch in one transaction. After a fault that undoes it, the connection is closed: `SQLite` may have rolled
-/// back by itself, and then nobody knows any more how many transactions are open on it. What did not get its turn is not
-/// worth another try: the fault is the database's.
+/// Executes a batch in one transaction. If that fails, the connection is closed: SQLite may have rolled back by itself.
+/// The rest of the batch is dropped without another try, as the fault is the database's.
 fn commit(
-    options: &RusqliteOptions,
-    kept: &mut Option<RusqliteConnection>,
+    options: &OpenOptions,
+    writer: &mut Option<Conn>,
     batch: Vec<Write>,
-    done: &mut Vec<Done>,
-) -> Result<(), sqlx::Error> {
+    executed: &mut Vec<Acknowledge>,
+) -> Result<(), Error> {
     if batch.is_empty() {
         return Ok(());
     }
-    let mut connection = match kept.take() {
-        Some(connection) => connection,
-        None => options.open()?,
+    let mut conn = match writer.take() {
+        Some(conn) => conn,
+        None => Conn::new(Kind::Sqlite(Box::new(options.open()?))),
     };
-    at_once(commit_on(&mut connection, batch, done))?;
-    *kept = Some(connection);
+    sqlite(&mut conn).control("begin immediate")?;
+    for write in batch {
+        // One that has been given up is skipped, since its caller has been told that it failed.
+        if write.call.start() {
+            execute(&mut conn, write, executed)?;
+        }
+    }
+    sqlite(&mut conn).control("commit")?;
+    *writer = Some(conn);
     Ok(())
 }
 
-/// A write that fails by its own fault fails alone; any other fault undoes the whole batch.
-async fn commit_on(
-    connection: &mut RusqliteConnection,
-    batch: Vec<Write>,
-    done: &mut Vec<Done>,
-) -> Result<(), sqlx::Error> {
-    let mut group = connection.begin_with("begin immediate").await?;
-    for write in batch {
-        let several = write.shape == Shape::Several;
-        if several {
-            query("savepoint write").execute(&mut *group).await?;
-        }
-        let outcome = (write.run)(&mut group);
-        let fault = outcome.fault.clone();
-        done.push(outcome);
-        match fault {
-            Some(Fault::Shared(reason)) => return Err(sqlx::Error::Protocol(reason)),
-            Some(Fault::Own) if several => {
-                query("rollback to write").execute(&mut *group).await?;
-            }
-            _ => {}
-        }
-        if several {
-            query("release write").execute(&mut *group).await?;
-        }
+/// Executes one write. One that fails by itself fails alone.
+///
+/// # Errors
+/// What makes the whole transaction fail.
+fn execute(conn: &mut Conn, write: Write, executed: &mut Vec<Acknowledge>) -> Result<(), Error> {
+    let has_savepoint = write.kind == WriteKind::Transaction;
+    if has_savepoint {
+        sqlite(conn).control("savepoint write")?;
     }
-    group.commit().await
+    let Executed { succeeded, acknowledge } = (write.run)(conn);
+    executed.push(acknowledge);
+    if let Some(Failure::Fatal(reason)) = sqlite(conn).take_failure() {
+        return Err(Error::NotCommitted(reason));
+    }
+    if has_savepoint {
+        if !succeeded {
+            sqlite(conn).control("rollback to write")?;
+        }
+        sqlite(conn).control("release write")?;
+    }
+    Ok(())
+}
+
+fn sqlite(conn: &mut Conn) -> &mut SqliteConn {
+    match &mut conn.kind {
+        Kind::Sqlite(conn) => conn,
+        Kind::Postgres(_) => unreachable!("the writer of a file has a connection to a file"),
+    }
 }

@@ -33,7 +33,7 @@ use std::{
 
 use condition::Condition;
 pub(crate) use fold::searched;
-pub(crate) use sql::{Engine, Searched, Value};
+pub(crate) use sql::{Searched, Value, bytewise};
 
 /// No filter of a person needs more.
 const MAX_BYTES: usize = 2048;

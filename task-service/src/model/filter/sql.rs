@@ -1,7 +1,9 @@
 //! From an expression to SQL, of which each part is true or false but never null, so that NOT means the same in both.
 
-use service_kit::{clock::Timestamp, db::driver::Rusqlite};
-use sqlx::{Database, Postgres, QueryBuilder};
+use service_kit::{
+    clock::Timestamp,
+    db::{self, Engine, QueryBuilder},
+};
 use uuid::Uuid;
 
 use super::{
@@ -35,61 +37,48 @@ impl Searched {
     }
 }
 
-/// In what the databases differ.
-pub(crate) trait Engine: Database {
-    /// The function that finds a text in another byte by byte, and answers 0 if it is not there. LIKE would need
-    /// escapes, and looks at case as each engine likes.
-    const FIND: &'static str;
-    /// What is put after a text so that it is compared by code point, whatever the language of the database.
-    const BYTEWISE: &'static str;
-    /// Whether it has the index `tasks_sorted`.
-    const COVERS: bool;
-
-    fn bind(sql: &mut QueryBuilder<Self>, value: Value);
-}
-
-impl Engine for Rusqlite {
-    const FIND: &'static str = "instr";
-    const BYTEWISE: &'static str = "";
-    const COVERS: bool = false;
-
-    fn bind(sql: &mut QueryBuilder<Self>, value: Value) {
-        match value {
-            Value::Id(id) => sql.push_bind(id),
-            Value::Int(number) => sql.push_bind(number),
-            Value::Text(text) => sql.push_bind(text),
-        };
+/// Returns the function that finds a text in another byte by byte, and returns 0 if it is not there. LIKE would need
+/// escapes, and treats case as each engine likes.
+fn find_function(engine: Engine) -> &'static str {
+    match engine {
+        Engine::Sqlite => "instr",
+        Engine::Postgres => "strpos",
     }
 }
 
-impl Engine for Postgres {
-    const FIND: &'static str = "strpos";
-    const BYTEWISE: &'static str = " collate \"C\"";
-    const COVERS: bool = true;
+/// Returns what is appended to a text so that it is compared by code point, whatever the language of the database.
+pub(crate) fn bytewise(engine: Engine) -> &'static str {
+    match engine {
+        Engine::Sqlite => "",
+        Engine::Postgres => " collate \"C\"",
+    }
+}
 
-    fn bind(sql: &mut QueryBuilder<Self>, value: Value) {
+impl From<Value> for db::Value {
+    fn from(value: Value) -> Self {
         match value {
-            Value::Id(id) => sql.push_bind(id),
-            Value::Int(number) => sql.push_bind(number),
-            Value::Text(text) => sql.push_bind(text),
-        };
+            Value::Id(id) => id.into(),
+            Value::Int(number) => number.into(),
+            Value::Text(text) => text.into(),
+        }
     }
 }
 
 impl Filter {
-    /// Adds the condition to a statement about the tasks, as something that `and` can stand beside.
-    pub(crate) fn push<E: Engine>(&self, sql: &mut QueryBuilder<E>, now: Timestamp, searched: Searched) {
-        Writer { sql, now, searched: searched.column() }.expression(&self.0);
+    /// Appends the condition to a statement about the tasks, as something that `and` can stand beside.
+    pub(crate) fn push(&self, sql: &mut QueryBuilder, engine: Engine, now: Timestamp, searched: Searched) {
+        Writer { sql, engine, now, searched: searched.column() }.expression(&self.0);
     }
 }
 
-struct Writer<'a, E: Engine> {
-    sql: &'a mut QueryBuilder<E>,
+struct Writer<'a> {
+    sql: &'a mut QueryBuilder,
+    engine: Engine,
     now: Timestamp,
     searched: &'static str,
 }
 
-impl<E: Engine> Writer<'_, E> {
+impl Writer<'_> {
     fn expression(&mut self, expression: &Expression) {
         match expression {
             Expression::All(parts) => self.joined(parts, " and "),
@@ -131,10 +120,10 @@ impl<E: Engine> Writer<'_, E> {
             Condition::Contains(TextField::Notes, text) => self.contains(&self.folded_notes(), text),
             // The names of time zones are ASCII, of which this is the folding. Other languages have other lower cases.
             Condition::Contains(TextField::TimeZone, text) => {
-                self.contains(&format!("lower(time_zone{})", E::BYTEWISE), text);
+                self.contains(&format!("lower(time_zone{})", bytewise(self.engine)), text);
             }
             Condition::Text(field, comparison, text) => {
-                let column = format!("{}{}", column(Field::Text(*field)), E::BYTEWISE);
+                let column = format!("{}{}", column(Field::Text(*field)), bytewise(self.engine));
                 self.compare(&column, comparison.sign(), Value::Text(text.clone()));
             }
             Condition::Id(IdField::Parent, equality, id) => {
@@ -149,7 +138,7 @@ impl<E: Engine> Writer<'_, E> {
                 self.compare("priority", comparison.sign(), Value::Int(i64::from(i32::from(*priority))));
             }
             Condition::DueDate(comparison, date) => {
-                let column = format!("due_date{}", E::BYTEWISE);
+                let column = format!("due_date{}", bytewise(self.engine));
                 self.nullable(&column, false, comparison.sign(), Value::Text(date.to_string()));
             }
             Condition::Time(field, comparison, instant) => {
@@ -185,14 +174,14 @@ impl<E: Engine> Writer<'_, E> {
     }
 
     fn contains(&mut self, place: &str, text: &str) {
-        self.sql.push(format_args!("{}({place}, ", E::FIND));
-        E::bind(self.sql, Value::Text(text.to_owned()));
+        self.sql.push(format_args!("{}({place}, ", find_function(self.engine)));
+        self.sql.push_bind(Value::Text(text.to_owned()));
         self.sql.push(") > 0");
     }
 
     fn compare(&mut self, place: &str, sign: &str, value: Value) {
         self.sql.push(format_args!("{place} {sign} "));
-        E::bind(self.sql, value);
+        self.sql.push_bind(value);
     }
 
     /// A comparison that is `if_missing` if there is nothing to compare.
@@ -209,11 +198,11 @@ impl<E: Engine> Writer<'_, E> {
     }
 
     fn folded_title(&self) -> String {
-        format!("substr({0}, 1, {1}({0}, '\n') - 1)", self.searched, E::FIND)
+        format!("substr({0}, 1, {1}({0}, '\n') - 1)", self.searched, find_function(self.engine))
     }
 
     fn folded_notes(&self) -> String {
-        format!("substr({0}, {1}({0}, '\n') + 1)", self.searched, E::FIND)
+        format!("substr({0}, {1}({0}, '\n') + 1)", self.searched, find_function(self.engine))
     }
 }
 

@@ -3,8 +3,11 @@
 use std::cmp::Ordering;
 
 use proptest::{collection::vec, prelude::*, sample::select};
-use service_kit::{db::Db, db_read, on_each_database, testing::TestDatabase};
-use sqlx::QueryBuilder;
+use service_kit::{
+    db::{Db, QueryBuilder},
+    on_each_database,
+    testing::TestDatabase,
+};
 use tokio::runtime::Handle;
 use uuid::Uuid;
 
@@ -100,18 +103,15 @@ fn order() -> impl Strategy<Value = OrderBy> {
 }
 
 async fn list(db: &Db, order: &OrderBy, after: Option<&Place>, limit: i64) -> Vec<Uuid> {
-    let (asked, after) = (order.clone(), after.cloned());
-    let found = db_read!(db, |connection| {
-        let mut sql = QueryBuilder::new("select id from listed where true");
-        if let Some(place) = after {
-            sql.push(" and ");
-            asked.push_after(&mut sql, &place);
-        }
-        asked.push_order(&mut sql);
-        sql.push(" limit ").push_bind(limit);
-        sql.build_query_scalar().fetch_all(connection).await
-    });
-    found.unwrap_or_else(|error| panic!("{order}: {error}"))
+    let mut sql = QueryBuilder::new("select id from listed where true");
+    if let Some(place) = after {
+        sql.push(" and ");
+        order.push_after(&mut sql, db.engine(), place);
+    }
+    order.push_order(&mut sql, db.engine());
+    sql.push(" limit ").push_bind(limit);
+    let (sql, values) = sql.build();
+    db.fetch_all(sql, values).await.unwrap_or_else(|error| panic!("{order}: {error}"))
 }
 
 /// What the documentation says, and no more.

@@ -1,73 +1,45 @@
-//! How many statements an act takes. `SQLite` carries them out elsewhere, where it is not seen for whom; but they are
-//! the same.
+//! How many statements a mutation takes.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
-};
-
-use service_kit::{clock::Clock, db::Db, testing::TestDatabase};
+use service_kit::{clock::Clock, db::Db, on_each_database, testing::TestDatabase};
 use taskey_proto::task::v1::{
     BatchWriteTasksRequest, CompleteTaskRequest, CreateTaskRequest, DeleteTaskRequest, MoveTaskRequest, Task,
     UpdateTaskRequest,
     batch_write_tasks_request::{Write, write::Write as Kind},
     move_task_request::Position,
 };
-use tracing::{
-    Event, Metadata, Subscriber,
-    instrument::WithSubscriber,
-    span::{Attributes, Id, Record},
-};
 use uuid::Uuid;
 
-use super::{act, open};
+use super::{mutation, open};
 use crate::{
     model::{TaskRow, batch},
-    store::acts::{self, Act, Answer},
+    store::{
+        mutations::{Mutation, execute_within},
+        transaction::NotCommitted,
+    },
 };
 
-/// Counts the statements that sqlx logs.
-#[derive(Default)]
-struct Statements(Arc<AtomicUsize>);
-
-impl Subscriber for Statements {
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.target() == "sqlx::query"
-    }
-
-    fn event(&self, _: &Event<'_>) {
-        self.0.fetch_add(1, Ordering::SeqCst);
-    }
-
-    fn new_span(&self, _: &Attributes<'_>) -> Id {
-        Id::from_u64(1)
-    }
-
-    fn record(&self, _: &Id, _: &Record<'_>) {}
-    fn record_follows_from(&self, _: &Id, _: &Id) {}
-    fn enter(&self, _: &Id) {}
-    fn exit(&self, _: &Id) {}
-}
-
 /// Does a batch, and counts its statements.
-async fn count(db: &Db, owner: Uuid, writes: impl Iterator<Item = Kind>) -> (usize, Vec<TaskRow>) {
+async fn count(db: &Db, owner: Uuid, writes: impl Iterator<Item = Kind>) -> (u64, Vec<TaskRow>) {
     let clock = Clock::system();
     let writes = writes.map(|write| Write { write: Some(write) }).collect();
     let request = BatchWriteTasksRequest { writes, ..BatchWriteTasksRequest::default() };
     let (writes, prefixes) = batch::parse(request).expect("the batch is good");
     let new_ids = writes.iter().map(|_| clock.new_id()).collect();
-    let act = Act { prefixes, ..act(owner, clock.now(), writes, new_ids) };
-    let statements = Statements::default();
-    let counter = Arc::clone(&statements.0);
-    let Ok(Answer::Done(rows)) = acts::perform(db, act).with_subscriber(statements).await else {
-        panic!("the batch was not done");
-    };
-    (counter.load(Ordering::SeqCst), rows.into_iter().flatten().collect())
+    let mutation = Mutation { prefixes, ..mutation(owner, clock.now(), writes, new_ids) };
+    let executed = db.write(|conn| {
+        Box::pin(async move {
+            let before = conn.statement_count();
+            let rows = execute_within(conn, mutation).await?;
+            Ok::<_, NotCommitted<_>>((conn.statement_count() - before, rows))
+        })
+    });
+    let Ok((statements, rows)) = executed.await else { panic!("the batch was not executed") };
+    (statements, rows.into_iter().flatten().collect())
 }
 
-#[tokio::test]
-async fn a_batch_takes_as_many_statements_whatever_it_holds() {
-    let Some(database) = TestDatabase::postgres().await else { return };
+on_each_database!(a_batch_takes_as_many_statements_whatever_it_holds);
+
+async fn a_batch_takes_as_many_statements_whatever_it_holds(database: TestDatabase) {
     let (db, owner) = (open(&database).await, Clock::system().new_id());
     let create = || {
         let task = Task { title: "Buy milk".to_owned(), ..Task::default() };

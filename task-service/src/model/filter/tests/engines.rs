@@ -1,8 +1,12 @@
 //! Both engines find what the meaning of a filter says.
 
 use proptest::{collection::vec, prelude::*};
-use service_kit::{clock::Timestamp, db::Db, db_read, on_each_database, testing::TestDatabase};
-use sqlx::QueryBuilder;
+use service_kit::{
+    clock::Timestamp,
+    db::{Db, QueryBuilder},
+    on_each_database,
+    testing::TestDatabase,
+};
 use tokio::runtime::Handle;
 use uuid::Uuid;
 
@@ -23,14 +27,11 @@ on_each_database! {
 const CASES: u32 = 96;
 
 async fn find(db: &Db, filter: &Filter) -> Vec<Uuid> {
-    let asked = filter.clone();
-    let found = db_read!(db, |connection| {
-        let mut sql = QueryBuilder::new("select id from listed where ");
-        asked.push(&mut sql, NOW, Searched::Whole);
-        sql.push(" and id is not null order by id");
-        sql.build_query_scalar().persistent(false).fetch_all(connection).await
-    });
-    found.unwrap_or_else(|error| panic!("{filter}: {error}"))
+    let mut sql = QueryBuilder::new("select id from listed where ");
+    filter.push(&mut sql, db.engine(), NOW, Searched::Whole);
+    sql.push(" and id is not null order by id");
+    let (sql, values) = sql.build();
+    db.fetch_all(sql, values).await.unwrap_or_else(|error| panic!("{filter}: {error}"))
 }
 
 /// The titles of the rows that a filter finds, which are those that it matches in memory.

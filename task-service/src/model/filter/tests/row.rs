@@ -9,8 +9,13 @@ use proptest::{
     sample::select,
     test_runner::{Config, TestCaseError, TestError, TestRunner},
 };
-use service_kit::{clock::Timestamp, config::PoolArgs, db::Db, db_transaction, testing::TestDatabase};
-use sqlx::{Executor, query};
+use service_kit::{
+    args,
+    clock::Timestamp,
+    config::PoolArgs,
+    db::{Db, Error, Migrate, Value},
+    testing::TestDatabase,
+};
 use tokio::task::block_in_place;
 use uuid::Uuid;
 
@@ -127,9 +132,11 @@ pub(crate) async fn open(database: &TestDatabase) -> Db {
         search text not null, priority bigint not null, due_date text, due_at bigint, time_zone text not null,
         labels text not null, rank text not null, create_time bigint not null, update_time bigint not null,
         complete_time bigint)";
-    let args = PoolArgs { database_connections: 2, database_timeout: Duration::from_secs(10) };
-    let db = Db::open(&database.parsed_url(), "task", &MIGRATIONS, &args).await.expect("a test database opens");
-    db_transaction!(&db, |connection| connection.execute(CREATE).await.map(|_| ())).expect("the table is new");
+    let args =
+        PoolArgs { database_connections: 2, database_timeout: Duration::from_secs(10), database_direct_url: None };
+    let db = Db::open(&database.parsed_url(), "task", &MIGRATIONS, Migrate::Always, &args).await;
+    let db = db.expect("a test database opens");
+    db.execute(CREATE, args![]).await.expect("the table is new");
     db
 }
 
@@ -138,32 +145,37 @@ pub(crate) async fn fill(db: &Db, rows: Vec<Row>) {
     const INSERT: &str = "insert into listed (id, list_id, parent_id, title, notes, search, priority, due_date, due_at,
             time_zone, labels, rank, create_time, update_time, complete_time)
         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)";
-    let filled = db_transaction!(db, |connection| {
-        query("delete from listed").execute(&mut *connection).await?;
-        for row in rows {
-            let labels = row.labels.iter().fold(String::new(), |labels, label| format!("{labels}\n{label}"));
-            query(INSERT)
-                .bind(row.id)
-                .bind(row.list_id)
-                .bind(row.parent_id)
-                .bind(&row.title)
-                .bind(&row.notes)
-                .bind(format!("{}\n{}", fold(&row.title), fold(&row.notes)))
-                .bind(row.priority)
-                .bind(row.due_date)
-                .bind(row.due_at)
-                .bind(row.time_zone)
-                .bind(if labels.is_empty() { labels } else { format!("{labels}\n") })
-                .bind(&row.rank)
-                .bind(row.create_time)
-                .bind(row.update_time)
-                .bind(row.complete_time)
-                .execute(&mut *connection)
-                .await?;
-        }
-        Ok(())
+    let filled = db.write(|conn| {
+        Box::pin(async move {
+            conn.execute("delete from listed", args![]).await?;
+            for row in rows {
+                conn.execute(INSERT, values(row)).await?;
+            }
+            Ok::<_, Error>(())
+        })
     });
-    filled.expect("the rows are good");
+    filled.await.expect("the rows are good");
+}
+
+fn values(row: Row) -> Vec<Value> {
+    let labels = row.labels.iter().fold(String::new(), |labels, label| format!("{labels}\n{label}"));
+    args![
+        row.id,
+        row.list_id,
+        row.parent_id,
+        &row.title,
+        &row.notes,
+        format!("{}\n{}", fold(&row.title), fold(&row.notes)),
+        row.priority,
+        row.due_date,
+        row.due_at,
+        row.time_zone,
+        if labels.is_empty() { labels } else { format!("{labels}\n") },
+        &row.rank,
+        row.create_time,
+        row.update_time,
+        row.complete_time,
+    ]
 }
 
 /// Runs a test with many inputs, and tells the simplest with which it fails.

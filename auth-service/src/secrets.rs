@@ -1,0 +1,86 @@
+//! The secrets of this program: which ones belong to the database, and what to do if others are found.
+
+use anyhow::bail;
+use service_kit::{
+    clock::Clock,
+    db::Db,
+    key_source::KeySource,
+    keys::KeySet,
+    secret_file::{self, Key},
+};
+
+use crate::{
+    config::{DatabaseArgs, SecretArgs},
+    model::refresh_token::RefreshKey,
+    store::installation::{self, Mismatch, Secrets},
+};
+
+/// Returns the secret of the refresh tokens, which is created for a new database.
+///
+/// # Errors
+/// If it cannot be read or created, or the database was used with one that is gone.
+pub async fn refresh_secret(db: &Db, args: &SecretArgs) -> anyhow::Result<Key> {
+    let file = args.refresh_secret_file();
+    match secret_file::read_key(&file)? {
+        Some(secret) => Ok(secret),
+        None if installation::has_refresh_secret(db).await? => bail!(
+            "the database was used with a refresh secret, and {} is missing; restore it, or run `auth-service keys adopt` \
+             to create another one, after which everybody has to log in again",
+            file.display()
+        ),
+        None => secret_file::create_key(&file),
+    }
+}
+
+/// Checks that the secrets belong to the database, and remembers the keys.
+///
+/// # Errors
+/// What is wrong with them and what to do, in one line.
+pub async fn check(db: &Db, args: &SecretArgs, refresh_key: &RefreshKey, keys: &KeySet) -> anyhow::Result<()> {
+    let checked = installation::check(db, secrets(refresh_key, keys)).await;
+    checked.map_err(|mismatch| match mismatch {
+        Mismatch::Database(error) => error.into(),
+        Mismatch::RefreshSecret => anyhow::anyhow!(
+            "{} is not the refresh secret that the database was used with; give all replicas the same one, or run \
+             `auth-service keys adopt` if it was replaced on purpose",
+            args.refresh_secret_file().display()
+        ),
+        Mismatch::Keys => anyhow::anyhow!(
+            "{} has none of the keys that the database was used with; give all replicas the same keys, or run \
+             `auth-service keys adopt` if they were replaced on purpose",
+            args.keys.key_file.display()
+        ),
+    })
+}
+
+/// Remembers the keys whenever the key file changes, for as long as it is awaited: a rotation replaces them one by one.
+pub async fn follow(db: &Db, refresh_key: &RefreshKey, keys: &KeySource) {
+    let mut changes = keys.subscribe();
+    changes.mark_unchanged();
+    while changes.changed().await.is_ok() {
+        let Some(keys) = changes.borrow_and_update().clone() else { continue };
+        if let Err(mismatch) = installation::check(db, secrets(refresh_key, &keys)).await {
+            tracing::error!(?mismatch, "the ids of the new keys could not be stored");
+        }
+    }
+    std::future::pending::<()>().await;
+}
+
+/// Makes the database belong to the secrets that are there now. A missing refresh secret is created.
+///
+/// # Errors
+/// If they or the database cannot be read.
+pub async fn adopt(database: &DatabaseArgs, args: &SecretArgs) -> anyhow::Result<()> {
+    let file = args.refresh_secret_file();
+    let keys = KeySet::read(&args.keys.key_file, Clock::system().now())?;
+    let secret = secret_file::read_key(&file)?;
+    let db = database.open_existing().await?;
+    let secret = secret.map_or_else(|| secret_file::create_key(&file), Ok)?;
+    installation::adopt(&db, secrets(&RefreshKey::new(&secret), &keys)).await?;
+    db.close().await;
+    Ok(())
+}
+
+fn secrets(refresh_key: &RefreshKey, keys: &KeySet) -> Secrets {
+    Secrets { refresh_fingerprint: refresh_key.fingerprint(), key_ids: keys.ids() }
+}

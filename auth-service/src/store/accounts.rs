@@ -1,0 +1,182 @@
+//! Changes of what an account may do. Each is one transaction: the account, the end of its sessions and the event in the
+//! audit log.
+
+use service_kit::{
+    args,
+    clock::Timestamp,
+    db::{Conn, Db, Error},
+};
+use uuid::Uuid;
+
+use super::{
+    audit, deletions,
+    revocations::{RevocationReason, SessionSelector, revoke_within},
+};
+use crate::model::{
+    audit::Event,
+    role::{Role, Roles},
+    user::User,
+};
+
+/// Transactions that might take away the last administrator wait for each other at this lock. It is a lock of its own
+/// because those who revoke sessions lock rows in another order. The number has no meaning.
+const ADMINS_LOCK: i64 = 0x0061_646d_696e_7301;
+
+/// Replaces the password of an account by the one that `new` is the hash of, and revokes its sessions but for `except`.
+/// Returns `None` if the password is not the one that `old` is the hash of any more.
+///
+/// # Errors
+/// Those of the database.
+pub async fn change_password(
+    db: &Db,
+    now: Timestamp,
+    user_id: Uuid,
+    [old, new]: [String; 2],
+    except: Option<Uuid>,
+    event: Event,
+) -> Result<Option<User>, Error> {
+    const UPDATE: &str = "
+        update users set password_hash = $3, updated_at = $4 where id = $1 and password_hash = $2
+        returning id, email, display_name, email_verified, roles, disabled, created_at, updated_at";
+    db.write(move |conn| {
+        Box::pin(async move {
+            let user: Option<User> = conn.fetch_optional(UPDATE, args![user_id, old, new, now]).await?;
+            if let Some(user) = &user {
+                revoke_all(conn, now, user.id, except).await?;
+                audit::insert(conn, now, user.id, &event).await?;
+            }
+            Ok(user)
+        })
+    })
+    .await
+}
+
+/// Disables an account and revokes its sessions, or enables it again. Returns `None` if that changes nothing, or would
+/// leave nobody with the role `admin`.
+///
+/// # Errors
+/// Those of the database.
+pub async fn set_disabled(
+    db: &Db,
+    now: Timestamp,
+    user_id: Uuid,
+    disabled: bool,
+    event: Event,
+) -> Result<Option<User>, Error> {
+    const UPDATE: &str = "
+        update users set disabled = $2, updated_at = $3
+        where id = $1 and disabled <> $2 and (not $2
+            or ' ' || roles || ' ' not like '% admin %'
+            or exists (
+                select 1 from users others
+                where others.id <> users.id and not others.disabled and ' ' || others.roles || ' ' like '% admin %'))
+        returning id, email, display_name, email_verified, roles, disabled, created_at, updated_at";
+    db.write(move |conn| {
+        Box::pin(async move {
+            conn.advisory_lock(ADMINS_LOCK).await?;
+            let user: Option<User> = conn.fetch_optional(UPDATE, args![user_id, disabled, now]).await?;
+            if let Some(user) = &user {
+                if disabled {
+                    revoke_all(conn, now, user.id, None).await?;
+                }
+                audit::insert(conn, now, user.id, &event).await?;
+            }
+            Ok(user)
+        })
+    })
+    .await
+}
+
+/// The roles of an account before and after a change.
+#[derive(Clone, Debug)]
+pub struct RoleChange {
+    /// As they are stored.
+    pub old: String,
+    /// From now on.
+    pub new: Roles,
+    /// Whether sessions end, because their tokens still contain a role that was taken away.
+    pub revokes_sessions: bool,
+}
+
+/// Gives an account other roles. Returns `None` if it does not have the old ones any more, or nobody would be left with
+/// the role `admin`.
+///
+/// # Errors
+/// Those of the database.
+pub async fn set_roles(
+    db: &Db,
+    now: Timestamp,
+    user_id: Uuid,
+    change: RoleChange,
+    event: Event,
+) -> Result<Option<User>, Error> {
+    const UPDATE: &str = "
+        update users set roles = $3, updated_at = $5
+        where id = $1 and roles = $2 and ($4
+            or ' ' || roles || ' ' not like '% admin %'
+            or exists (
+                select 1 from users others
+                where others.id <> users.id and not others.disabled and ' ' || others.roles || ' ' like '% admin %'))
+        returning id, email, display_name, email_verified, roles, disabled, created_at, updated_at";
+    db.write(move |conn| {
+        Box::pin(async move {
+            conn.advisory_lock(ADMINS_LOCK).await?;
+            let RoleChange { old, new, revokes_sessions } = change;
+            let stays_admin = new.contains(Role::Admin);
+            let update = args![user_id, old, new.to_string(), stays_admin, now];
+            let user: Option<User> = conn.fetch_optional(UPDATE, update).await?;
+            if let Some(user) = &user {
+                if revokes_sessions {
+                    revoke_all(conn, now, user.id, None).await?;
+                }
+                audit::insert(conn, now, user.id, &event).await?;
+            }
+            Ok(user)
+        })
+    })
+    .await
+}
+
+/// Deletes an account, revokes its sessions and adds it to the list of deleted accounts. Returns `None` if the password
+/// is not the one that `password_hash` is of any more, or nobody would be left with the role `admin`.
+///
+/// # Errors
+/// Those of the database.
+pub async fn delete(
+    db: &Db,
+    now: Timestamp,
+    user_id: Uuid,
+    password_hash: String,
+    event: Event,
+) -> Result<Option<User>, Error> {
+    const DELETE: &str = "
+        delete from users
+        where id = $1 and password_hash = $2
+            and (' ' || roles || ' ' not like '% admin %'
+                or exists (
+                    select 1 from users others
+                    where others.id <> users.id and not others.disabled and ' ' || others.roles || ' ' like '% admin %'))
+        returning id, email, display_name, email_verified, roles, disabled, created_at, updated_at";
+    // What sessions say about a person goes with the account; that they were revoked stays.
+    const SCRUB_SESSIONS: &str = "update sessions set label = '', user_agent = '', ip_address = '' where user_id = $1";
+    db.write(move |conn| {
+        Box::pin(async move {
+            conn.advisory_lock(ADMINS_LOCK).await?;
+            let user: Option<User> = conn.fetch_optional(DELETE, args![user_id, password_hash]).await?;
+            if let Some(user) = &user {
+                // Before they are revoked: sessions are locked before the feed is.
+                conn.execute(SCRUB_SESSIONS, args![user.id]).await?;
+                revoke_all(conn, now, user.id, None).await?;
+                deletions::insert(conn, user.id).await?;
+                audit::insert(conn, now, user.id, &event).await?;
+            }
+            Ok(user)
+        })
+    })
+    .await
+}
+
+async fn revoke_all(conn: &mut Conn, now: Timestamp, user_id: Uuid, except: Option<Uuid>) -> Result<(), Error> {
+    let selector = SessionSelector::AllOfUser { user_id, except };
+    revoke_within(conn, now, selector, RevocationReason::Requested).await.map(drop)
+}

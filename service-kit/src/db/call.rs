@@ -1,0 +1,58 @@
+//! Whether somebody still waits for a call of the database.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU8, Ordering},
+};
+
+use tokio::time::Instant;
+
+const QUEUED: u8 = 0;
+const STARTED: u8 = 1;
+const ABANDONED: u8 = 2;
+
+/// A call of the database, shared by its caller and by whoever executes it. A call that its caller gives up before it
+/// has started is never executed.
+#[derive(Debug)]
+pub(super) struct Call {
+    state: AtomicU8,
+    /// When the caller gives up.
+    deadline: Instant,
+}
+
+impl Call {
+    /// Starts the call. Returns `false` if it has been abandoned and must not be executed.
+    pub(super) fn start(&self) -> bool {
+        self.state.compare_exchange(QUEUED, STARTED, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
+    /// Reports whether nobody waits for the result any more.
+    pub(super) fn is_over(&self) -> bool {
+        self.state.load(Ordering::Acquire) == ABANDONED || Instant::now() >= self.deadline
+    }
+}
+
+/// The caller's end of a [`Call`]. Dropping it abandons the call.
+#[derive(Debug)]
+pub(super) struct Caller(Arc<Call>);
+
+impl Caller {
+    pub(super) fn new(deadline: Instant) -> Self {
+        Self(Arc::new(Call { state: AtomicU8::new(QUEUED), deadline }))
+    }
+
+    pub(super) fn call(&self) -> Arc<Call> {
+        Arc::clone(&self.0)
+    }
+
+    /// Gives the call up. Returns `true` if it had not started and therefore never will.
+    pub(super) fn abandon(&self) -> bool {
+        self.0.state.swap(ABANDONED, Ordering::AcqRel) == QUEUED
+    }
+}
+
+impl Drop for Caller {
+    fn drop(&mut self) {
+        self.abandon();
+    }
+}

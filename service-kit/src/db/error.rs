@@ -1,0 +1,205 @@
+//! Why calls of the database fail, and what callers of an RPC are told.
+
+use std::time::Duration;
+
+use rusqlite::ffi;
+use sqlx::postgres::PgDatabaseError;
+use taskey_proto::errors::v1::ErrorReason;
+use tonic::Code;
+
+use crate::status::Refusal;
+
+/// How long a caller waits before the next attempt.
+const RETRY_DELAY: Duration = Duration::from_secs(1);
+
+/// SQLSTATE classes and codes (PostgreSQL manual, appendix A) after which a connection is not used again: connection
+/// exception, invalid authorization, invalid catalog and schema, operator intervention, system error, internal error;
+/// read-only, and a transaction that was idle or took too long.
+const BREAKING: [&str; 10] = ["08", "28", "3D", "3F", "57", "58", "XX", "25006", "25P03", "25P04"];
+
+/// The statement timeout and a request to cancel belong to a class of those, but leave the connection as it was.
+const CANCELLED: &str = "57014";
+
+/// Classes of faults of this program: feature not supported, cardinality, data and integrity errors, wrong SQL, and
+/// errors of functions.
+const FAULTS: [&str; 8] = ["0A", "21", "22", "23", "42", "2F", "38", "P0"];
+
+/// Codes in those classes for what can be restored: privileges, tables and other objects.
+const RESTORABLE: [&str; 3] = ["42501", "42P01", "42704"];
+
+/// Why a call of the database failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// SQLite returned an error code.
+    #[error("{message} (SQLite code {code})")]
+    Sqlite {
+        /// The extended result code; its low byte is the primary one.
+        code: i32,
+        /// What SQLite says.
+        message: String,
+    },
+    /// PostgreSQL returned an error, or the connection to it failed.
+    #[error(transparent)]
+    Postgres(sqlx::Error),
+    /// A session of PostgreSQL is not what it must be, so it is not used.
+    #[error("{0}")]
+    Session(String),
+    /// A column is missing or has another type than expected.
+    #[error("cannot decode a row: {0}")]
+    Decode(String),
+    /// A statement that must return a row returned none.
+    #[error("the statement returned no row")]
+    RowNotFound,
+    /// The call was not executed in time, or was stopped at its deadline. A write has taken no effect.
+    #[error("the database did not answer in time")]
+    Timeout,
+    /// The write was part of a transaction that failed. It has taken no effect.
+    #[error("the transaction failed: {0}")]
+    NotCommitted(String),
+    /// The connection was lost during the commit, so the write may have taken effect.
+    #[error("the connection was lost during the commit: {0}")]
+    OutcomeUnknown(String),
+    /// The database has been closed.
+    #[error("the database is closed")]
+    Closed,
+    /// A statement was executed after another one of the same transaction had failed, or the code that ran it panicked.
+    #[error("{0}")]
+    Bug(&'static str),
+}
+
+impl Error {
+    /// Reports whether the write would have made a second row with the same key.
+    #[must_use]
+    pub fn is_unique_violation(&self) -> bool {
+        match self {
+            Self::Sqlite { code, .. } => {
+                [ffi::SQLITE_CONSTRAINT_UNIQUE, ffi::SQLITE_CONSTRAINT_PRIMARYKEY].contains(code)
+            }
+            Self::Postgres(_) => self.sqlstate() == "23505",
+            _ => false,
+        }
+    }
+
+    /// Returns the SQLSTATE that PostgreSQL sent (PostgreSQL manual, appendix A), else an empty text.
+    pub(super) fn sqlstate(&self) -> &str {
+        match self {
+            Self::Postgres(sqlx::Error::Database(error)) => {
+                error.try_downcast_ref::<PgDatabaseError>().map_or("", PgDatabaseError::code)
+            }
+            _ => "",
+        }
+    }
+
+    /// Reports whether the statement failed by itself, in which case everything else of a SQLite transaction stays as it
+    /// is. After any other error (a full disk, say) SQLite may have rolled the whole transaction back.
+    pub(super) fn is_constraint_violation(&self) -> bool {
+        matches!(self, Self::Sqlite { code, .. } if code & 0xff == ffi::SQLITE_CONSTRAINT)
+    }
+
+    /// Reports whether no answer came, so that nobody knows what the server has done.
+    pub(super) fn is_connection_lost(&self) -> bool {
+        matches!(self, Self::Postgres(sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_)))
+    }
+
+    /// Reports whether a connection that returned this error must not be used again: the server ends it, the server does
+    /// not know us any more, or the server cannot serve us although another one, after a failover, can.
+    pub(super) fn breaks_connection(&self) -> bool {
+        match self {
+            Self::Postgres(sqlx::Error::Database(_)) => {
+                let state = self.sqlstate();
+                state != CANCELLED && BREAKING.iter().any(|class| state.starts_with(class))
+            }
+            Self::Postgres(sqlx::Error::ColumnDecode { .. } | sqlx::Error::ColumnIndexOutOfBounds { .. }) => false,
+            Self::Postgres(_) => true,
+            // CONSTRAINT and INTERRUPT, and a text that is no SQL, leave the connection as it was.
+            Self::Sqlite { code, .. } => {
+                ![ffi::SQLITE_CONSTRAINT, ffi::SQLITE_INTERRUPT, ffi::SQLITE_ERROR].contains(&(code & 0xff))
+            }
+            _ => false,
+        }
+    }
+
+    /// Reports whether another attempt can succeed once somebody has repaired the database. Everything else is a fault of
+    /// this program.
+    fn is_unavailable(&self) -> bool {
+        match self {
+            Self::Timeout | Self::NotCommitted(_) | Self::OutcomeUnknown(_) | Self::Closed | Self::Session(_) => true,
+            Self::Decode(_) | Self::RowNotFound | Self::Bug(_) => false,
+            Self::Sqlite { code, .. } => ![
+                ffi::SQLITE_ERROR,
+                ffi::SQLITE_CONSTRAINT,
+                ffi::SQLITE_MISMATCH,
+                ffi::SQLITE_MISUSE,
+                ffi::SQLITE_RANGE,
+                ffi::SQLITE_TOOBIG,
+            ]
+            .contains(&(code & 0xff)),
+            Self::Postgres(sqlx::Error::Database(_)) => {
+                let state = self.sqlstate();
+                RESTORABLE.contains(&state) || !FAULTS.iter().any(|class| state.starts_with(class))
+            }
+            Self::Postgres(error) => matches!(
+                error,
+                sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_) | sqlx::Error::Configuration(_)
+            ),
+        }
+    }
+}
+
+impl From<sqlx::Error> for Error {
+    fn from(error: sqlx::Error) -> Self {
+        match error {
+            sqlx::Error::RowNotFound => Self::RowNotFound,
+            error => Self::Postgres(error),
+        }
+    }
+}
+
+impl From<rusqlite::Error> for Error {
+    fn from(error: rusqlite::Error) -> Self {
+        match error {
+            rusqlite::Error::SqliteFailure(failure, message) => {
+                Self::Sqlite { code: failure.extended_code, message: message.unwrap_or_else(|| failure.to_string()) }
+            }
+            error => Self::Decode(error.to_string()),
+        }
+    }
+}
+
+impl From<Error> for Refusal {
+    /// UNAVAILABLE / STORE_UNAVAILABLE if another attempt can succeed once the database works again; INTERNAL for faults
+    /// of this program.
+    fn from(error: Error) -> Self {
+        if !error.is_unavailable() {
+            return Self::internal(error);
+        }
+        tracing::warn!(%error, "the database is not available");
+        let message = match &error {
+            Error::OutcomeUnknown(_) => {
+                "the connection to the database was lost during the commit; the call may have taken effect"
+            }
+            _ => "the database is not available; the call has taken no effect",
+        };
+        Self::new(Code::Unavailable, ErrorReason::StoreUnavailable, message).retry_after(RETRY_DELAY)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_faults_of_this_program_are_internal_errors() {
+        let code = |code: i32| Refusal::from(Error::Sqlite { code, message: String::new() }).code();
+        for unavailable in
+            [ffi::SQLITE_BUSY, ffi::SQLITE_FULL, ffi::SQLITE_IOERR, ffi::SQLITE_READONLY, ffi::SQLITE_CORRUPT]
+        {
+            assert_eq!(code(unavailable), Code::Unavailable, "{unavailable}");
+        }
+        for internal in [ffi::SQLITE_ERROR, ffi::SQLITE_CONSTRAINT_NOTNULL, ffi::SQLITE_MISUSE] {
+            assert_eq!(code(internal), Code::Internal, "{internal}");
+        }
+        assert_eq!(Refusal::from(Error::Timeout).code(), Code::Unavailable);
+        assert_eq!(Refusal::from(Error::Decode(String::new())).code(), Code::Internal);
+    }
+}

@@ -1,0 +1,44 @@
+//! Notifications, on a connection of their own.
+
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
+use tokio::time::{sleep, timeout};
+
+use crate::random;
+
+/// How long to wait before a broken connection is made anew.
+const RETRY_DELAY: Duration = Duration::from_millis(500);
+
+/// After this long without a notification the connection is made anew: a server that is silently gone sends none either.
+const MAX_SILENCE: Duration = Duration::from_secs(30);
+
+/// Calls `wake` for each notification, for as long as it is awaited, and whenever one may have been missed.
+pub(super) async fn listen(
+    options: &PgConnectOptions,
+    connect_limit: Duration,
+    channel: &'static str,
+    mut wake: impl FnMut(),
+) {
+    let pool =
+        PgPoolOptions::new().max_connections(1).acquire_timeout(connect_limit).connect_lazy_with(options.clone());
+    loop {
+        let ended = listen_once(&pool, channel, &mut wake).await;
+        tracing::debug!(channel, error = ?ended.err(), "listening again");
+        sleep(random::jitter(RETRY_DELAY)).await;
+    }
+}
+
+async fn listen_once(pool: &sqlx::PgPool, channel: &str, wake: &mut impl FnMut()) -> Result<(), sqlx::Error> {
+    let mut listener = PgListener::connect_with(pool).await?;
+    listener.listen(channel).await?;
+    // Notifications may have been missed before.
+    wake();
+    while let Ok(notification) = timeout(MAX_SILENCE, listener.try_recv()).await {
+        wake();
+        if notification?.is_none() {
+            break;
+        }
+    }
+    Ok(())
+}

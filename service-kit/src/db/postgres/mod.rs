@@ -1,0 +1,251 @@
+//! PostgreSQL: a pool of sessions in one schema.
+//!
+//! A call that has a connection runs in a task of its own, so that a caller who gives up does not leave a connection in a
+//! state that nobody knows: what has begun is finished, within the statement timeout, and the connection goes back to the
+//! pool.
+
+use std::{pin::pin, time::Duration};
+
+use futures::future::BoxFuture;
+use sqlx::migrate::Migrator;
+use tokio::{
+    sync::oneshot,
+    time::{sleep, timeout},
+};
+use tokio_util::task::TaskTracker;
+use tracing::Instrument;
+
+use super::{Conn, Error, Migrate, PostgresUrl};
+use crate::config::PoolArgs;
+
+mod conn;
+mod listen;
+mod pool;
+mod session;
+pub(super) mod setup;
+
+pub(super) use conn::PgConn;
+use pool::{Pool, Session, postgres};
+use session::SessionSettings;
+
+/// How many connections are kept for the feed and the health check, so that they do not wait behind callers.
+const RESERVED_CONNECTIONS: u32 = 2;
+
+/// How long a read whose caller is gone may go on before it is cancelled. Most end sooner, which costs nothing.
+const CANCEL_DELAY: Duration = Duration::from_millis(50);
+
+/// How a call is executed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    /// Statements that only read.
+    Read,
+    /// One statement that writes.
+    Statement,
+    /// Statements in one transaction.
+    Transaction,
+}
+
+/// The sessions of one service.
+#[derive(Clone, Debug)]
+pub(super) struct Postgres {
+    pool: Pool,
+    /// The pool of the feed and the health check.
+    reserved: Pool,
+    /// Where notifications are received: directly from the server, if a URL for that is given.
+    listening: PostgresUrl,
+    tasks: TaskTracker,
+    limit: Duration,
+}
+
+impl Postgres {
+    pub(super) async fn open(
+        url: &PostgresUrl,
+        schema: &str,
+        migrations: &Migrator,
+        migrate: Migrate,
+        args: &PoolArgs,
+    ) -> anyhow::Result<Self> {
+        let direct = setup::direct_url(url, args)?;
+        setup::prepare(url, direct, schema, migrations, migrate).await?;
+        let limit = args.database_timeout;
+        let settings = SessionSettings::new(schema, limit);
+        let pool = |size| Pool::new(url.options().clone(), settings.clone(), size, limit);
+        let (pool, reserved) = (pool(args.database_connections), pool(RESERVED_CONNECTIONS));
+        Ok(Self { pool, reserved, listening: direct.clone(), tasks: TaskTracker::new(), limit })
+    }
+
+    /// Returns a handle whose calls do not wait behind those of others.
+    pub(super) fn reserved(&self) -> Self {
+        Self { pool: self.reserved.clone(), ..self.clone() }
+    }
+
+    /// Executes a read. When this is dropped before a session is free, it is not executed.
+    pub(super) async fn read<T, F>(&self, work: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<T, Error>> + Send + 'static,
+    {
+        self.run(Mode::Read, work).await
+    }
+
+    /// Executes one statement that writes. When this is dropped before a session is free, it is not executed.
+    pub(super) async fn write_statement<T, F>(&self, work: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<T, Error>> + Send + 'static,
+    {
+        // The statement commits by itself.
+        let commit = |error: Error| match error {
+            error if error.is_connection_lost() => Error::OutcomeUnknown(error.to_string()),
+            error => error,
+        };
+        self.run(Mode::Statement, move |conn| Box::pin(async move { work(conn).await.map_err(commit) })).await
+    }
+
+    /// Executes several statements in a transaction, which is rolled back if `work` returns an error. When this is dropped
+    /// before a session is free, nothing is executed.
+    pub(super) async fn write<T, E, F>(&self, work: F) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<Error> + Send + 'static,
+        F: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<T, E>> + Send + 'static,
+    {
+        self.run(Mode::Transaction, work).await
+    }
+
+    async fn run<T, E, F>(&self, mode: Mode, work: F) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<Error> + Send + 'static,
+        F: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<T, E>> + Send + 'static,
+    {
+        let mut session = self.pool.get().await?;
+        let (mut sender, receiver) = oneshot::channel();
+        // Longer than the statement timeout, so that it is the server that ends a statement and the connection survives.
+        let limit = self.limit + self.limit / 8;
+        let reserved = self.reserved.clone();
+        let call = async move {
+            let conn = match session.take().await {
+                // The caller has been told that the call failed, or is gone: it must not take effect.
+                Ok(conn) if sender.is_closed() => return session.put(conn),
+                Ok(conn) => conn,
+                Err(error) => {
+                    _ = sender.send(Err(error.into()));
+                    return;
+                }
+            };
+            let backend = session.backend();
+            let outcome = {
+                let mut executing = pin!(execute(&mut session, conn, mode, limit, work));
+                tokio::select! {
+                    outcome = &mut executing => outcome,
+                    () = is_abandoned(&mut sender), if mode == Mode::Read => {
+                        cancel(&reserved, backend).await;
+                        executing.await
+                    }
+                }
+            };
+            if sender.is_closed() {
+                session.check_before_use();
+            }
+            // The session goes back before the caller can ask for the next one.
+            drop(session);
+            _ = sender.send(outcome);
+        };
+        self.tasks.spawn(call.in_current_span());
+        receiver.await.unwrap_or_else(|_| Err(Error::Bug("the code that used the database panicked").into()))
+    }
+
+    /// Calls `wake` whenever somebody notifies a channel, for as long as it is awaited.
+    pub(super) async fn listen(&self, channel: &'static str, wake: impl FnMut()) {
+        listen::listen(self.listening.options(), self.limit, channel, wake).await;
+    }
+
+    /// Checks that the server answers a new caller: with a connection of the health check, and with a new one if callers
+    /// could not connect lately.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub(super) async fn check(&self) -> Result<(), Error> {
+        self.reserved().read(read_version).await?;
+        if self.pool.is_failing() { self.read(read_version).await } else { Ok(()) }
+    }
+
+    /// Waits for the calls that are being executed, and closes the connections.
+    pub(super) async fn close(&self) {
+        self.pool.close();
+        self.reserved.close();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}
+
+/// Waits until the caller has been gone for a while.
+async fn is_abandoned<T>(sender: &mut oneshot::Sender<T>) {
+    sender.closed().await;
+    sleep(CANCEL_DELAY).await;
+}
+
+/// Has the server end the statement of a backend. It does not matter if that fails: the statement timeout ends it, too.
+async fn cancel(reserved: &Pool, backend: i64) {
+    let cancelled = async {
+        let mut session = reserved.get().await?;
+        let mut conn = session.take().await?;
+        let outcome = conn.execute("select pg_cancel_backend($1::int)", crate::args![backend]).await;
+        session.put(conn);
+        outcome
+    };
+    if let Err(error) = cancelled.await {
+        tracing::debug!(%error, "a read whose caller is gone was not cancelled");
+    }
+}
+
+/// Reads from a table of this program, which fails if it cannot be used.
+fn read_version(conn: &mut Conn) -> BoxFuture<'_, Result<(), Error>> {
+    const VERSION: &str = "select version from _sqlx_migrations limit 1";
+    Box::pin(async { conn.fetch_optional::<i64>(VERSION, Vec::new()).await.map(drop) })
+}
+
+/// Runs a closure on a connection, and puts the connection back if it can be used again.
+async fn execute<T, E, F>(session: &mut Session, mut conn: Conn, mode: Mode, limit: Duration, work: F) -> Result<T, E>
+where
+    E: From<Error>,
+    F: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<T, E>>,
+{
+    // A connection that does not answer in time is dropped, and the server rolls back.
+    let outcome = match mode {
+        Mode::Read => timeout(limit, work(&mut conn)).await.map_err(|_| Error::Timeout)?,
+        Mode::Statement => timeout(limit, work(&mut conn)).await.map_err(|_| no_answer())?,
+        Mode::Transaction => {
+            timeout(limit, postgres(&mut conn).control("begin")).await.map_err(|_| Error::Timeout)??;
+            let outcome = timeout(limit, work(&mut conn)).await.map_err(|_| Error::Timeout)?;
+            finish(&mut conn, limit, outcome).await?
+        }
+    };
+    session.put(conn);
+    outcome
+}
+
+/// Commits, or rolls back after an error.
+///
+/// # Errors
+/// The outer one if the connection cannot be used again.
+async fn finish<T, E: From<Error>>(conn: &mut Conn, limit: Duration, outcome: Result<T, E>) -> Result<Result<T, E>, E> {
+    let outcome = outcome.and_then(|value| conn.check_statements().map(|()| value).map_err(E::from));
+    let Ok(value) = outcome else {
+        if timeout(limit, postgres(conn).control("rollback")).await.is_ok_and(|done| done.is_ok()) {
+            return Ok(outcome);
+        }
+        return outcome.map(Ok);
+    };
+    match timeout(limit, postgres(conn).control("commit")).await {
+        Ok(Ok(())) => Ok(Ok(value)),
+        Ok(Err(error)) if error.is_connection_lost() => Err(Error::OutcomeUnknown(error.to_string()).into()),
+        Ok(Err(error)) => Ok(Err(error.into())),
+        Err(_) => Err(no_answer().into()),
+    }
+}
+
+fn no_answer() -> Error {
+    Error::OutcomeUnknown("the server did not answer in time".to_owned())
+}

@@ -1,0 +1,217 @@
+//! Connections that wait for the next call.
+
+use std::{
+    convert::Infallible,
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use deadpool::managed::{self, Metrics, Object, PoolError, QueueMode, RecycleResult, Timeouts};
+use sqlx::postgres::PgConnectOptions;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::{conn::PgConn, session::SessionSettings};
+use crate::db::{
+    Error,
+    conn::{Conn, Kind},
+};
+
+/// A connection that has been idle for longer is pinged before it is used, so that callers do not meet those that a
+/// restart of the server has ended.
+const MAX_IDLE_UNCHECKED: Duration = Duration::from_secs(1);
+
+/// Connections idle for longer than this are closed.
+const MAX_IDLE: Duration = Duration::from_secs(10 * 60);
+
+/// Connections older than this are replaced: what a server keeps for a connection grows.
+const MAX_AGE: Duration = Duration::from_secs(30 * 60);
+
+/// How often idle connections are looked through.
+const IDLE_CHECK_INTERVAL: Duration = Duration::from_secs(60);
+
+/// A pool of sessions of one kind.
+#[derive(Clone, Debug)]
+pub(super) struct Pool(managed::Pool<Connector>);
+
+/// A place in the pool for one connection, which is made when it is needed. A caller can give up waiting for a place at
+/// any time. Connecting and everything after it happens in a task of its own (see `Postgres::run`), so that a caller who
+/// gives up costs no connection.
+#[derive(Debug)]
+pub(super) struct Session {
+    connector: Connector,
+    conn: Option<Conn>,
+    /// The process that serves the connection.
+    backend: i64,
+    /// Whether the connection is pinged before the next use, however short it was idle.
+    must_be_checked: bool,
+    connected_at: Instant,
+    used_at: Instant,
+}
+
+/// Makes sessions.
+#[derive(Clone, Debug)]
+pub(super) struct Connector(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    options: PgConnectOptions,
+    settings: SessionSettings,
+    limit: Duration,
+    /// Whether the last attempt to connect has failed.
+    is_failing: AtomicBool,
+}
+
+impl managed::Manager for Connector {
+    type Type = Session;
+    type Error = Infallible;
+
+    async fn create(&self) -> Result<Session, Infallible> {
+        let now = Instant::now();
+        Ok(Session {
+            connector: self.clone(),
+            conn: None,
+            backend: 0,
+            must_be_checked: false,
+            connected_at: now,
+            used_at: now,
+        })
+    }
+
+    async fn recycle(&self, _: &mut Session, _: &Metrics) -> RecycleResult<Infallible> {
+        Ok(())
+    }
+}
+
+impl Pool {
+    /// At most `max_size` connections. Waiting for one may take as long as `limit`, and so may connecting.
+    pub(super) fn new(options: PgConnectOptions, settings: SessionSettings, max_size: u32, limit: Duration) -> Self {
+        let connector = Connector(Arc::new(Shared { options, settings, limit, is_failing: AtomicBool::new(false) }));
+        let pool = managed::Pool::builder(connector)
+            .max_size(max_size as usize)
+            // The connection that was used last is used next, so that superfluous ones grow idle.
+            .queue_mode(QueueMode::Lifo)
+            .runtime(deadpool::Runtime::Tokio1)
+            .build()
+            .expect("a pool with a runtime can be built");
+        let weak = pool.weak();
+        tokio::spawn(async move {
+            loop {
+                sleep(IDLE_CHECK_INTERVAL).await;
+                let Some(pool) = weak.upgrade() else { break };
+                pool.retain(|session, _| session.used_at.elapsed() < MAX_IDLE);
+            }
+        });
+        Self(pool)
+    }
+
+    /// Waits for a session. Dropping this costs nothing.
+    ///
+    /// # Errors
+    /// [`Error::Timeout`] and [`Error::Closed`].
+    pub(super) async fn get(&self) -> Result<Object<Connector>, Error> {
+        let timeouts = Timeouts { wait: Some(self.0.manager().0.limit), ..Timeouts::default() };
+        self.0.timeout_get(&timeouts).await.map_err(|error| match error {
+            PoolError::Timeout(_) => Error::Timeout,
+            _ => Error::Closed,
+        })
+    }
+
+    /// Reports whether the last attempt to connect has failed.
+    pub(super) fn is_failing(&self) -> bool {
+        self.0.manager().0.is_failing.load(Ordering::Relaxed)
+    }
+
+    /// Refuses further calls.
+    pub(super) fn close(&self) {
+        self.0.close();
+    }
+}
+
+impl Session {
+    /// Takes the connection out of its place, connected and answering. It is lost unless it is [put back](Self::put).
+    ///
+    /// # Errors
+    /// If the server cannot be reached in time.
+    pub(super) async fn take(&mut self) -> Result<Conn, Error> {
+        let limit = self.connector.0.limit;
+        let ready = timeout(limit, async {
+            if let Some(mut conn) = self.conn.take()
+                && (self.is_fresh() || answers(&mut conn, limit / 4).await)
+            {
+                return Ok(conn);
+            }
+            self.connect().await
+        });
+        ready.await.unwrap_or(Err(Error::Timeout))
+    }
+
+    /// Puts a connection back after use, unless it has grown old or must not be used again.
+    pub(super) fn put(&mut self, mut conn: Conn) {
+        (self.used_at, self.must_be_checked) = (Instant::now(), false);
+        let pg = postgres(&mut conn);
+        pg.has_failed = false;
+        if !pg.is_broken && self.connected_at.elapsed() < MAX_AGE {
+            self.conn = Some(conn);
+        }
+    }
+
+    /// Has the connection pinged before it is used again, because a request to cancel a statement may still be on its way.
+    pub(super) fn check_before_use(&mut self) {
+        self.must_be_checked = true;
+    }
+
+    /// Returns the process of the server that serves the connection.
+    pub(super) fn backend(&self) -> i64 {
+        self.backend
+    }
+
+    fn is_fresh(&self) -> bool {
+        !self.must_be_checked && self.used_at.elapsed() < MAX_IDLE_UNCHECKED
+    }
+
+    async fn connect(&mut self) -> Result<Conn, Error> {
+        let shared = &self.connector.0;
+        let connected = shared.connect().await;
+        shared.is_failing.store(connected.is_err(), Ordering::Relaxed);
+        let (connection, backend) = connected?;
+        (self.backend, self.connected_at) = (backend, Instant::now());
+        Ok(Conn::new(Kind::Postgres(PgConn::new(connection))))
+    }
+}
+
+impl Shared {
+    /// Connects, and waits for a server that is just coming up.
+    async fn connect(&self) -> Result<(sqlx::PgConnection, i64), Error> {
+        let mut pause = Duration::from_millis(10);
+        loop {
+            match self.settings.connect(&self.options).await {
+                Err(error) if is_coming_up(&error) => sleep(pause).await,
+                outcome => return outcome,
+            }
+            pause = (pause * 2).min(self.limit / 5);
+        }
+    }
+}
+
+async fn answers(conn: &mut Conn, limit: Duration) -> bool {
+    timeout(limit, postgres(conn).ping()).await.is_ok_and(|answer| answer.is_ok())
+}
+
+pub(super) fn postgres(conn: &mut Conn) -> &mut PgConn {
+    match &mut conn.kind {
+        Kind::Postgres(conn) => conn,
+        Kind::Sqlite(_) => unreachable!("a session of a server has a connection to a server"),
+    }
+}
+
+/// Nobody listens yet, or there is no room at the moment (53300), or the server is starting up (57P03).
+fn is_coming_up(error: &Error) -> bool {
+    match error {
+        Error::Postgres(sqlx::Error::Io(error)) => error.kind() == io::ErrorKind::ConnectionRefused,
+        error => ["53300", "57P03"].contains(&error.sqlstate()),
+    }
+}

@@ -1,0 +1,137 @@
+//! Texts of SQL statements.
+
+use std::{borrow::Cow, fmt, fmt::Write};
+
+use uuid::Uuid;
+
+use super::Value;
+
+/// The text of a statement. Its arguments are `$1`, `$2` and so on, in both engines.
+#[derive(Clone, Debug)]
+pub struct Sql {
+    pub(super) text: Cow<'static, str>,
+    /// Whether a connection keeps the statement prepared. Texts that hardly ever repeat would push out the others.
+    pub(super) is_cached: bool,
+}
+
+impl From<&'static str> for Sql {
+    fn from(text: &'static str) -> Self {
+        Self { text: Cow::Borrowed(text), is_cached: true }
+    }
+}
+
+/// Builds a statement whose text depends on what is asked for.
+#[derive(Clone, Debug, Default)]
+pub struct QueryBuilder {
+    text: String,
+    args: Vec<Value>,
+}
+
+impl QueryBuilder {
+    /// Begins with a text.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self { text: text.into(), args: Vec::new() }
+    }
+
+    /// Appends a text. It must not contain anything that a caller has sent; that is bound.
+    pub fn push(&mut self, text: impl fmt::Display) -> &mut Self {
+        // Writing to a string cannot fail.
+        _ = write!(self.text, "{text}");
+        self
+    }
+
+    /// Appends an argument.
+    pub fn push_bind(&mut self, value: impl Into<Value>) -> &mut Self {
+        self.args.push(value.into());
+        let number = self.args.len();
+        self.push(format_args!("${number}"))
+    }
+
+    /// Appends a list of ids in parentheses. A list without ids holds the nil UUID, which no row has, because SQL has no
+    /// empty list.
+    pub fn push_ids(&mut self, ids: impl IntoIterator<Item = Uuid>) -> &mut Self {
+        let mut ids = ids.into_iter().peekable();
+        let nil = ids.peek().is_none().then(Uuid::nil);
+        self.push_rows(ids.chain(nil), |builder, id| {
+            builder.push_bind(id);
+        });
+        self
+    }
+
+    /// Appends a list in parentheses, of which `push` appends each item.
+    fn push_rows<T>(&mut self, items: impl IntoIterator<Item = T>, push: impl Fn(&mut Self, T)) -> &mut Self {
+        self.push("(");
+        for (index, item) in items.into_iter().enumerate() {
+            if index > 0 {
+                self.push(", ");
+            }
+            push(self, item);
+        }
+        self.push(")")
+    }
+
+    /// Appends tuples of two ids in parentheses: `(($1, $2), ($3, $4))`. There must be at least one.
+    pub fn push_id_pairs(&mut self, pairs: impl IntoIterator<Item = (Uuid, Uuid)>) -> &mut Self {
+        self.push_rows(pairs, |builder, (first, second)| {
+            builder.push_rows([first, second], |builder, id| {
+                builder.push_bind(id);
+            });
+        })
+    }
+
+    /// Appends `values` and the rows of an insert: `values ($1, $2), ($3, $4)`. There must be at least one.
+    pub fn push_values(&mut self, rows: impl IntoIterator<Item = Vec<Value>>) -> &mut Self {
+        self.push(" values ");
+        for (index, row) in rows.into_iter().enumerate() {
+            if index > 0 {
+                self.push(", ");
+            }
+            self.push_rows(row, |builder, value| {
+                builder.push_bind(value);
+            });
+        }
+        self
+    }
+
+    /// Returns the statement, which is prepared anew each time, and its arguments.
+    #[must_use]
+    pub fn build(self) -> (Sql, Vec<Value>) {
+        self.build_if_cached(false)
+    }
+
+    /// Returns the statement and its arguments. If `is_cached`, a connection keeps it prepared; that is for texts of
+    /// which there are few.
+    #[must_use]
+    pub fn build_if_cached(self, is_cached: bool) -> (Sql, Vec<Value>) {
+        (Sql { text: Cow::Owned(self.text), is_cached }, self.args)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_are_numbered_in_the_order_in_which_they_are_appended() {
+        let mut builder = QueryBuilder::new("select ");
+        builder.push_bind("a").push(" where id in ").push_ids([Uuid::nil(), Uuid::max()]);
+        builder.push(" and pair in ").push_id_pairs([(Uuid::nil(), Uuid::max())]);
+        let (sql, args) = builder.build();
+        assert_eq!(sql.text, "select $1 where id in ($2, $3) and pair in (($4, $5))");
+        assert_eq!(args, crate::args!["a", Uuid::nil(), Uuid::max(), Uuid::nil(), Uuid::max()]);
+    }
+
+    #[test]
+    fn an_empty_list_of_ids_matches_no_row() {
+        let mut builder = QueryBuilder::new("id in ");
+        builder.push_ids([]);
+        assert_eq!(builder.build().1, crate::args![Uuid::nil()]);
+    }
+
+    #[test]
+    fn rows_of_an_insert_are_separated_by_commas() {
+        let mut builder = QueryBuilder::new("insert into items (id, name)");
+        builder.push_values([crate::args![1_i64, "a"], crate::args![2_i64, "b"]]);
+        assert_eq!(builder.build().0.text, "insert into items (id, name) values ($1, $2), ($3, $4)");
+    }
+}

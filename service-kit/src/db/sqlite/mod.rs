@@ -1,0 +1,150 @@
+//! SQLite: threads that read, and one thread that writes, whose concurrent writes share a commit.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::Path,
+    thread,
+    time::Duration,
+};
+
+use futures::{FutureExt, future::BoxFuture};
+use sqlx::migrate::Migrator;
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::{Instant, timeout_at},
+};
+
+use super::{Conn, Error, Migrate, ReadKind, call::Caller};
+use crate::config::PoolArgs;
+
+mod connection;
+mod reads;
+pub(super) mod setup;
+mod writes;
+
+use connection::OpenOptions;
+pub(super) use connection::SqliteConn;
+use reads::{Read, execute_point_reads, start_scan_threads};
+pub(super) use writes::WriteKind;
+use writes::{Executed, Job, Write, commit_in_groups};
+
+/// How many KiB of pages each connection keeps (negative, as SQLite has it), twice its own default: the writer needs those
+/// of all indexes, and a scan those of everything that an owner has.
+const CACHE_SIZE: &str = "-4000";
+
+/// How many point reads, scans and writes may wait, each. Further callers wait for room as long as the time limit.
+const QUEUE: usize = 1024;
+
+/// What the caller of a closure that panicked is told.
+const PANIC: Error = Error::Bug("the code that used the database panicked");
+
+/// The queues of the threads that use a file. The threads end when the last clone is dropped.
+#[derive(Clone, Debug)]
+pub(super) struct Sqlite {
+    points: mpsc::Sender<Read>,
+    scans: mpsc::Sender<Read>,
+    writes: mpsc::Sender<Job>,
+    limit: Duration,
+}
+
+impl Sqlite {
+    pub(super) async fn open(
+        path: &Path,
+        migrations: &Migrator,
+        migrate: Migrate,
+        args: &PoolArgs,
+    ) -> anyhow::Result<Self> {
+        let limit = args.database_timeout;
+        setup::prepare(path, migrations, migrate, limit).await?;
+        let options = OpenOptions::new(path, limit).pragma("cache_size", CACHE_SIZE);
+        let reading = options.clone().pragma("query_only", "on");
+        let (points, queue) = mpsc::channel(QUEUE);
+        tokio::spawn(execute_point_reads(reading.clone(), queue));
+        let (scans, queue) = mpsc::channel(QUEUE);
+        start_scan_threads(args.database_connections.min(cores()), &reading, queue)?;
+        let writing = options.pragma("synchronous", "full").pragma("foreign_keys", "on");
+        let (writes, queue) = mpsc::channel(QUEUE);
+        thread::Builder::new().name("sqlite-writer".to_owned()).spawn(move || commit_in_groups(&writing, queue))?;
+        Ok(Self { points, scans, writes, limit })
+    }
+
+    /// Executes a read. It is stopped at its deadline and when this is dropped.
+    pub(super) async fn read<T, F>(&self, kind: ReadKind, work: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<T, Error>> + Send + 'static,
+    {
+        let deadline = Instant::now() + self.limit;
+        let caller = Caller::new(deadline);
+        let (sender, receiver) = oneshot::channel();
+        let run = reads::as_run(move |conn| {
+            let result = conn.and_then(|conn| execute(conn, work));
+            // The caller may be gone.
+            _ = sender.send(result);
+        });
+        let queue = match kind {
+            ReadKind::Point => &self.points,
+            ReadKind::Scan => &self.scans,
+        };
+        let executed = async {
+            queue.send(Read { call: caller.call(), run }).await.map_err(|_| Error::Closed)?;
+            receiver.await.unwrap_or(Err(Error::Closed))
+        };
+        timeout_at(deadline, executed).await.unwrap_or(Err(Error::Timeout))
+    }
+
+    /// Executes a write and returns after the commit. One that has not begun at its deadline, or when this is dropped, is
+    /// not executed; one that has begun is finished.
+    pub(super) async fn write<T, E, F>(&self, kind: WriteKind, work: F) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<Error> + Send + 'static,
+        F: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<T, E>> + Send + 'static,
+    {
+        let deadline = Instant::now() + self.limit;
+        let caller = Caller::new(deadline);
+        let (sender, mut receiver) = oneshot::channel();
+        let run = writes::as_run(move |conn| {
+            let result = execute(conn, work).and_then(|value| conn.check_statements().map(|()| value).map_err(E::from));
+            let succeeded = result.is_ok();
+            let acknowledge = move |committed: Result<(), String>| {
+                // Where the commit has failed, an error of the write may be due to others of the same transaction.
+                let outcome = committed.map_err(|reason| Error::NotCommitted(reason).into()).and(result);
+                // The caller may be gone.
+                _ = sender.send(outcome);
+            };
+            Executed { succeeded, acknowledge: Box::new(acknowledge) }
+        });
+        let queued = self.writes.send(Job::Write(Write { kind, call: caller.call(), run }));
+        timeout_at(deadline, queued).await.map_err(|_| Error::Timeout)?.map_err(|_| Error::Closed)?;
+        let outcome = match timeout_at(deadline, &mut receiver).await {
+            Ok(outcome) => outcome,
+            Err(_) if caller.abandon() => return Err(Error::Timeout.into()),
+            // It is being executed, and will soon be committed or not.
+            Err(_) => receiver.await,
+        };
+        outcome.unwrap_or_else(|_| Err(Error::NotCommitted("the write was not executed".to_owned()).into()))
+    }
+
+    /// Waits until the writes that have been asked for are committed, and ends the writer.
+    pub(super) async fn close(&self) {
+        let (closed, is_closed) = oneshot::channel();
+        // Either fails where it has been closed before.
+        _ = self.writes.send(Job::Close(closed)).await;
+        _ = is_closed.await;
+    }
+}
+
+/// Runs the closure of a caller. On a file, its future never waits.
+fn execute<T, E, F>(conn: &mut Conn, work: F) -> Result<T, E>
+where
+    E: From<Error>,
+    F: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<T, E>>,
+{
+    let run = || work(conn).now_or_never().expect("closures await nothing but the methods of the connection");
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| Err(PANIC.into()))
+}
+
+fn cores() -> u32 {
+    thread::available_parallelism().map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(u32::MAX))
+}

@@ -1,0 +1,160 @@
+//! Looks into a file before it is used, and brings its tables up to date.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, Read as _},
+    os::unix::fs::OpenOptionsExt,
+    path::Path,
+    time::Duration,
+};
+
+use anyhow::Context;
+use sqlx::{
+    AssertSqlSafe, ConnectOptions, Connection, SqlSafeStr, SqliteConnection,
+    error::DatabaseError,
+    migrate::{Migration, Migrator},
+    sqlite::{SqliteConnectOptions, SqliteJournalMode},
+};
+use tokio::time::{Instant, sleep};
+
+use crate::db::migrate::{Contents, Migrate, contents, explain};
+
+/// The code of SQLite for a file that another connection has locked (`SQLITE_BUSY`).
+const BUSY: &str = "5";
+
+/// How long to wait before the next attempt at a locked file.
+const BUSY_PAUSE: Duration = Duration::from_millis(10);
+
+/// How long to wait for a lock when nothing but a look into the file is wanted.
+const INSPECT_LIMIT: Duration = Duration::from_secs(2);
+
+/// Creates the file if there is none, and brings its tables up to date if `migrate` says so.
+///
+/// # Errors
+/// If the file cannot be read, is damaged, or contains tables of another program or of a newer version. It is left as it
+/// was.
+pub(in crate::db) async fn prepare(
+    path: &Path,
+    migrations: &Migrator,
+    migrate: Migrate,
+    limit: Duration,
+) -> anyhow::Result<()> {
+    let named = || format!("the database {}", path.display());
+    migrate.check(look_into(path, migrations, limit).await.with_context(named)?).with_context(named)?;
+    create_private(path).with_context(named)?;
+    set_up(path, migrations, limit).await.with_context(named)
+}
+
+/// Looks for damage and for tables of another program, and changes nothing. A file that does not exist is fine.
+pub(in crate::db) async fn inspect(path: &Path, migrations: &Migrator) -> anyhow::Result<()> {
+    let inspected = async {
+        if look_into(path, migrations, INSPECT_LIMIT).await? != Contents::Nothing {
+            let mut connection =
+                connect(&SqliteConnectOptions::new().filename(path).read_only(true), INSPECT_LIMIT).await?;
+            look_for_damage(&mut connection).await?;
+            connection.close().await?;
+        }
+        anyhow::Ok(())
+    };
+    inspected.await.with_context(|| format!("the database {}", path.display()))
+}
+
+/// Finds out whose tables are in a file, and leaves no trace. To read a file with a write-ahead log, SQLite makes two more
+/// beside it, unless it is told that nobody writes; which is true where there is no log.
+async fn look_into(path: &Path, migrations: &Migrator, limit: Duration) -> anyhow::Result<Contents> {
+    if std::fs::metadata(path).map_or(0, |file| file.len()) == 0 {
+        return Ok(Contents::Nothing);
+    }
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    let is_unused = uses_write_ahead_log(path)? && !Path::new(&log).exists();
+    let options = SqliteConnectOptions::new().filename(path).busy_timeout(limit).read_only(true).immutable(is_unused);
+    let mut connection = connect(&options, limit).await?;
+    let tables = "select count(*) from sqlite_master where type = 'table' and name not like 'sqlite\\_%' escape '\\'";
+    let tables: i64 = sqlx::query_scalar(tables).fetch_one(&mut connection).await?;
+    let migrated = "select exists (select 1 from sqlite_master where name = '_sqlx_migrations')";
+    let applied = if sqlx::query_scalar(migrated).fetch_one(&mut connection).await? {
+        let applied = "select version, checksum from _sqlx_migrations order by version";
+        Some(sqlx::query_as(applied).fetch_all(&mut connection).await?)
+    } else {
+        None
+    };
+    connection.close().await?;
+    contents(tables > 0, applied, migrations).context("it is left as it was")
+}
+
+/// Reads from the header of a file whether it has a write-ahead log (SQLite file format, section 1.3.3).
+fn uses_write_ahead_log(path: &Path) -> io::Result<bool> {
+    let mut header = [0; 20];
+    match File::open(path)?.read_exact(&mut header) {
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+        outcome => outcome.map(|()| header[18..] == [2, 2]),
+    }
+}
+
+/// SQLite would create the file with the usual mode; but it contains password hashes.
+fn create_private(path: &Path) -> io::Result<()> {
+    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(()),
+    }
+}
+
+async fn look_for_damage(connection: &mut SqliteConnection) -> anyhow::Result<()> {
+    let found: String = sqlx::query_scalar("pragma quick_check(1)").fetch_one(connection).await?;
+    anyhow::ensure!(found == "ok", "it is damaged: {found}");
+    Ok(())
+}
+
+/// A migration has comments of this kind, whose content is a part of the statement in SQLite and a comment elsewhere.
+const SQLITE_ONLY: [&str; 2] = ["/* sqlite: ", " */"];
+
+/// What a migration has between these comments is left out in SQLite.
+const ELSEWHERE_ONLY: [&str; 2] = ["/* elsewhere: */", "/* :elsewhere */"];
+
+/// Replaces what stands between two marks, and the marks, by what `change` makes of it.
+fn between([start, end]: [&str; 2], sql: &str, change: impl Fn(&str) -> &str) -> String {
+    let mut parts = sql.split(start);
+    let before = parts.next().unwrap_or_default().to_owned();
+    let parts = parts.map(|part| part.split_once(end).unwrap_or((part, "")));
+    parts.fold(before, |sql, (inside, after)| sql + change(inside) + after)
+}
+
+/// Returns the migrations with their text for SQLite. The checksums are those of the files, so that they do not depend on
+/// the engine.
+fn for_sqlite(migrations: &Migrator) -> Migrator {
+    let adapt = |sql: &str| between(ELSEWHERE_ONLY, &between(SQLITE_ONLY, sql, |inside| inside), |_| "");
+    let migrations = migrations.iter().map(|migration| Migration {
+        sql: AssertSqlSafe(adapt(migration.sql.as_str())).into_sql_str(),
+        ..migration.clone()
+    });
+    Migrator::with_migrations(migrations.collect())
+}
+
+async fn set_up(path: &Path, migrations: &Migrator, limit: Duration) -> anyhow::Result<()> {
+    let options = SqliteConnectOptions::new().filename(path).busy_timeout(limit);
+    // The file remembers that it has a write-ahead log.
+    let mut connection = connect(&options.journal_mode(SqliteJournalMode::Wal), limit).await?;
+    look_for_damage(&mut connection).await?;
+    // In one transaction: of two processes that start at once, the second waits for the first.
+    let mut transaction = connection.begin_with("begin immediate").await?;
+    for_sqlite(migrations).run_direct(None, &mut *transaction, false).await.map_err(explain)?;
+    transaction.commit().await?;
+    Ok(connection.close().await?)
+}
+
+/// Connects. SQLite does not wait for a lock when the journal mode is changed, whatever the busy timeout: of two processes
+/// that start on a new file, one would fail.
+async fn connect(options: &SqliteConnectOptions, limit: Duration) -> sqlx::Result<SqliteConnection> {
+    let start = Instant::now();
+    loop {
+        match options.connect().await {
+            Err(error) if is_locked(&error) && start.elapsed() < limit => sleep(BUSY_PAUSE).await,
+            outcome => return outcome,
+        }
+    }
+}
+
+fn is_locked(error: &sqlx::Error) -> bool {
+    error.as_database_error().and_then(DatabaseError::code).as_deref() == Some(BUSY)
+}

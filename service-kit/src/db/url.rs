@@ -1,0 +1,210 @@
+//! Where a database is.
+
+use std::{fmt, path::PathBuf, str::FromStr};
+
+use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use sqlx::postgres::PgConnectOptions;
+
+/// The parameters of a `postgres://` URL, with the meaning they have for psql (PostgreSQL manual, section 32.1.2), and the
+/// number of prepared statements that a connection keeps.
+const PARAMETERS: [&str; 12] = [
+    "host",
+    "hostaddr",
+    "port",
+    "dbname",
+    "user",
+    "password",
+    "application_name",
+    "sslmode",
+    "sslrootcert",
+    "sslcert",
+    "sslkey",
+    "statement-cache-capacity",
+];
+
+/// `sqlite:PATH` or `postgres://...`.
+#[derive(Clone)]
+pub enum DatabaseUrl {
+    /// A file.
+    Sqlite(PathBuf),
+    /// A server.
+    Postgres(PostgresUrl),
+}
+
+/// A server, a database and credentials.
+#[derive(Clone)]
+pub struct PostgresUrl(Box<PgConnectOptions>);
+
+impl PostgresUrl {
+    pub(super) fn options(&self) -> &PgConnectOptions {
+        &self.0
+    }
+
+    /// Names the server in an error message, without credentials.
+    pub(super) fn describe(&self) -> String {
+        format!("the database {self:?}")
+    }
+}
+
+impl FromStr for DatabaseUrl {
+    type Err = String;
+
+    fn from_str(url: &str) -> Result<Self, String> {
+        if let Some(path) = url.strip_prefix("sqlite:") {
+            let path = path.strip_prefix("//").unwrap_or(path);
+            return match path {
+                "" | ":memory:" => Err("a SQLite database needs a file: sqlite:PATH".to_owned()),
+                path if path.contains('?') => Err("sqlite:PATH takes no parameters".to_owned()),
+                path => Ok(Self::Sqlite(path.into())),
+            };
+        }
+        match url.strip_prefix("postgres://").or_else(|| url.strip_prefix("postgresql://")) {
+            Some(rest) => parse_postgres(rest).map(Self::Postgres),
+            None => Err("expected sqlite:PATH or postgres://...".to_owned()),
+        }
+    }
+}
+
+/// Parses what follows `postgres://`: `[user[:password]@][host][:port][/database][?name=value&...]`, each part with
+/// percent-encoding. No error quotes a part that may be a password.
+fn parse_postgres(text: &str) -> Result<PostgresUrl, String> {
+    let (location, query) = text.split_once('?').unwrap_or((text, ""));
+    let (authority, database) = location.split_once('/').unwrap_or((location, ""));
+    let (credentials, address) = authority.rsplit_once('@').unwrap_or(("", authority));
+    let (user, password) = credentials.split_once(':').unwrap_or((credentials, ""));
+    let (host, port) = parse_address(address)?;
+    let mut parameters =
+        vec![("user", user), ("password", password), ("host", host), ("port", port), ("dbname", database)];
+    parameters.retain(|(_, value)| !value.is_empty());
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let (name, value) = pair.split_once('=').ok_or("a parameter of the URL has no value")?;
+        let is_known = |known: &&&str| **known == name;
+        let name = PARAMETERS.iter().find(is_known).ok_or_else(|| {
+            format!("unknown parameter in the postgres:// URL: {name:?}; known are {}", PARAMETERS.join(", "))
+        })?;
+        parameters.retain(|(known, _)| known != name);
+        parameters.push((name, value));
+    }
+    if ["host", "hostaddr"].iter().all(|name| parameters.iter().any(|(known, _)| known == name)) {
+        return Err("the postgres:// URL names a host and a hostaddr; one of them is enough".to_owned());
+    }
+    to_options(&parameters)
+}
+
+/// Splits `host:port`, where a host in brackets is an IPv6 address.
+fn parse_address(address: &str) -> Result<(&str, &str), String> {
+    if address.contains(',') {
+        return Err("the postgres:// URL must name a single host".to_owned());
+    }
+    if let Some(rest) = address.strip_prefix('[') {
+        let (host, port) = rest.split_once(']').ok_or("an IPv6 address in the postgres:// URL lacks its ]")?;
+        return match port.strip_prefix(':') {
+            Some(port) => Ok((host, port)),
+            None if port.is_empty() => Ok((host, "")),
+            None => Err("expected :PORT after the ] of the postgres:// URL".to_owned()),
+        };
+    }
+    Ok(address.rsplit_once(':').unwrap_or((address, "")))
+}
+
+/// Has sqlx read the parameters. It is given all of them in the query of a URL, because it leaves the brackets on IPv6
+/// addresses and takes no URL with credentials and without a host.
+fn to_options(parameters: &[(&str, &str)]) -> Result<PostgresUrl, String> {
+    let mut url = "postgres:///?".to_owned();
+    for (name, value) in parameters {
+        let decoded = percent_decode_str(value).decode_utf8();
+        let decoded = decoded.map_err(|_| format!("{name} in the postgres:// URL is not UTF-8"))?;
+        let encoded = utf8_percent_encode(&decoded, NON_ALPHANUMERIC);
+        url.extend([name, "="].into_iter().chain(encoded).chain(["&"]));
+    }
+    for (name, value) in parameters {
+        let is_number = value.parse::<u16>().is_ok_and(|number| number > 0);
+        if *name == "port" && !is_number {
+            return Err("the port in the postgres:// URL must be a number from 1 to 65535".to_owned());
+        }
+    }
+    // The error might quote the password.
+    let options = url.parse().map_err(|_| "a parameter of the postgres:// URL has a wrong value".to_owned())?;
+    Ok(PostgresUrl(Box::new(options)))
+}
+
+impl fmt::Debug for DatabaseUrl {
+    /// Without the password of a server.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sqlite(path) => write!(f, "sqlite:{}", path.display()),
+            Self::Postgres(url) => write!(f, "postgres://{url:?}"),
+        }
+    }
+}
+
+impl fmt::Debug for PostgresUrl {
+    /// Shows the host and the port only.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.0.get_socket(), self.0.get_host()) {
+            (Some(folder), _) => write!(f, "{}:{}", folder.display(), self.0.get_port()),
+            (None, host) if host.contains(':') => write!(f, "[{host}]:{}", self.0.get_port()),
+            (None, host) => write!(f, "{host}:{}", self.0.get_port()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sqlx::postgres::PgSslMode;
+
+    use super::*;
+
+    fn options(url: &str) -> PgConnectOptions {
+        match url.parse() {
+            Ok(DatabaseUrl::Postgres(url)) => *url.0,
+            other => panic!("{url}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_url_means_what_it_means_for_psql() {
+        let plain = options("postgres://me:p%40ss@db.example.com:6543/tasks?sslmode=verify-full&application_name=x");
+        assert_eq!((plain.get_host(), plain.get_port(), plain.get_username()), ("db.example.com", 6543, "me"));
+        assert_eq!((plain.get_database(), plain.get_application_name()), (Some("tasks"), Some("x")));
+        assert!(matches!(plain.get_ssl_mode(), PgSslMode::VerifyFull));
+        let address = options("postgresql://u:p@[::1]:5432/d");
+        assert_eq!((address.get_host(), address.get_port()), ("::1", 5432));
+        for socket in ["postgres://u:p@/d?host=/run/postgresql", "postgres://u:p@%2Frun%2Fpostgresql/d"] {
+            let socket = options(socket);
+            assert_eq!(socket.get_socket().and_then(|path| path.to_str()), Some("/run/postgresql"));
+            assert_eq!((socket.get_username(), socket.get_database()), ("u", Some("d")));
+        }
+        let parameters = options("postgres:///?host=h&port=1&dbname=d&user=u");
+        assert_eq!((parameters.get_host(), parameters.get_port(), parameters.get_username()), ("h", 1, "u"));
+    }
+
+    #[test]
+    fn a_wrong_url_is_refused_without_its_password() {
+        for (url, part) in [
+            ("postgres://u:hunter2@h/d?sslmod=verify-full", "sslmod"),
+            ("postgres://u:hunter2@h/d?sslmode=sometimes", "wrong value"),
+            ("postgres://u:hunter2@h:x/d", "port"),
+            ("postgres://u:hunter2@h:0/d", "port"),
+            ("postgres://u:hunter2@h1,h2/d", "single host"),
+            ("postgres://u:hunter2@[::1/d", "]"),
+            ("postgres://u:hunter2@h/d?host=other&hostaddr=127.0.0.1", "hostaddr"),
+            ("postgres://u:hunter2@h/d?sslmode", "no value"),
+            ("mysql://u:hunter2@h/d", "expected"),
+        ] {
+            let error = url.parse::<DatabaseUrl>().expect_err(url);
+            assert!(error.contains(part) && !error.contains("hunter2"), "{url}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_server_is_named_without_credentials() {
+        for (url, shown) in [
+            ("postgres://u:hunter2@h:1/d", "postgres://h:1"),
+            ("postgres://u:hunter2@[::1]:1/d", "postgres://[::1]:1"),
+            ("postgres://u:hunter2@:2/d?host=/run", "postgres:///run:2"),
+        ] {
+            assert_eq!(format!("{:?}", url.parse::<DatabaseUrl>().expect(url)), shown);
+        }
+    }
+}

@@ -1,0 +1,444 @@
+//! Sessions of PostgreSQL under settings and failures that an administrator, a failover or a pooler can bring about.
+
+use std::{
+    fs,
+    io::Write,
+    net::{Ipv4Addr, TcpListener, TcpStream},
+    os::unix::fs::PermissionsExt,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use service_kit::{
+    args,
+    config::PoolArgs,
+    db::{DatabaseUrl, Db, Error, Migrate},
+    status::Refusal,
+    testing::{POSTGRES, TestDatabase, folder},
+};
+use sqlx::{
+    AssertSqlSafe, Connection, Executor, PgConnection, SqlStr,
+    migrate::{Migration, MigrationType, Migrator},
+};
+use tempfile::TempDir;
+use tokio::{
+    sync::watch,
+    task::JoinSet,
+    time::{Instant, sleep, timeout},
+};
+use tonic::Code;
+
+/// Within this time everything works again once the cause of a failure is gone.
+const RECOVERY: Duration = Duration::from_secs(2);
+
+fn pool() -> PoolArgs {
+    PoolArgs { database_connections: 5, database_timeout: Duration::from_secs(2), database_direct_url: None }
+}
+
+fn migrations() -> Migrator {
+    let table = SqlStr::from_static("create table items (id bigint primary key, name text not null default '')");
+    Migrator::with_migrations(vec![Migration::new(1, "items".into(), MigrationType::Simple, table, false)])
+}
+
+async fn try_open(url: &str, args: &PoolArgs) -> anyhow::Result<Db> {
+    let url: DatabaseUrl = url.parse().expect("the URL is good");
+    Db::open(&url, "test", &migrations(), Migrate::Always, args).await
+}
+
+async fn open(url: &str) -> Db {
+    try_open(url, &pool()).await.expect("the database opens")
+}
+
+/// Inserts a row in a transaction.
+async fn insert(db: &Db, id: i64) -> Result<(), Error> {
+    db.write(move |conn| {
+        Box::pin(async move {
+            let count: i64 = conn.fetch_one("select count(*) from items", args![]).await?;
+            conn.execute("insert into items (id) values ($1)", args![id + count - count]).await.map(drop)
+        })
+    })
+    .await
+}
+
+/// Uses every connection of the pool at once, and returns the errors.
+async fn insert_many(db: &Db, first: i64) -> Vec<Error> {
+    let mut inserts = JoinSet::new();
+    for id in first..first + 20 {
+        let db = db.clone();
+        inserts.spawn(async move { insert(&db, id).await });
+    }
+    inserts.join_all().await.into_iter().filter_map(Result::err).collect()
+}
+
+fn assert_unavailable(errors: Vec<Error>) {
+    assert!(!errors.is_empty());
+    for error in errors {
+        let text = error.to_string();
+        assert_eq!(Refusal::from(error).code(), Code::Unavailable, "{text}");
+    }
+}
+
+/// Waits until the database works again, with every connection.
+async fn recover(db: &Db, first: i64) {
+    let begun = Instant::now();
+    let recovered = async {
+        for round in 0.. {
+            if insert_many(db, first + round * 100).await.is_empty() {
+                break;
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+    };
+    timeout(Duration::from_secs(30), recovered).await.expect("it recovers");
+    assert!(begun.elapsed() < RECOVERY, "it took {:?}", begun.elapsed());
+}
+
+/// A connection of the administrator, to the database `postgres` of the server.
+async fn administrator() -> PgConnection {
+    let server = std::env::var(POSTGRES).expect("a server");
+    PgConnection::connect(&server).await.expect("the test server answers")
+}
+
+async fn administrate(sql: &str) {
+    let mut connection = administrator().await;
+    for statement in sql.split(';') {
+        let statement = AssertSqlSafe(statement.to_owned());
+        connection.execute(statement).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
+    }
+}
+
+/// Ends all connections to a database.
+async fn disconnect(database: &str) {
+    let sql = format!("select pg_terminate_backend(pid, 5000) from pg_stat_activity where datname = '{database}'");
+    administrate(&sql).await;
+}
+
+/// The name of a database in its URL.
+fn name(url: &str) -> &str {
+    let path = url.split('?').next().unwrap_or_default();
+    path.rsplit('/').next().expect("a URL has a path")
+}
+
+/// A URL with other credentials.
+fn with_credentials(url: &str, credentials: &str) -> String {
+    let (_, rest) = url.split_once('@').expect("the test URL has a user");
+    format!("postgres://{credentials}@{rest}")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_was_read_only_for_a_while_takes_writes_again() {
+    let Some(database) = TestDatabase::postgres().await else { return };
+    let (db, name) = (open(database.url()).await, name(database.url()).to_owned());
+    assert!(insert_many(&db, 0).await.is_empty());
+    administrate(&format!("alter database {name} set default_transaction_read_only = on")).await;
+    disconnect(&name).await;
+    // Of the first call after the failover, the connection was cut.
+    _ = insert_many(&db, 100).await;
+    assert_unavailable(insert_many(&db, 200).await);
+    administrate(&format!("alter database {name} reset default_transaction_read_only")).await;
+    recover(&db, 1000).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn settings_of_the_administrator_do_not_change_how_sessions_work() {
+    for setting in [
+        "default_transaction_isolation = 'repeatable read'",
+        "default_transaction_isolation = 'serializable'",
+        "lock_timeout = '1ms'",
+        "statement_timeout = '30ms'",
+        "search_path = 'pg_catalog'",
+        "idle_session_timeout = '300ms'",
+        "client_encoding = 'LATIN1'",
+    ] {
+        let Some(database) = TestDatabase::postgres().await else { return };
+        administrate(&format!("alter database {} set {setting}", name(database.url()))).await;
+        let db = open(database.url()).await;
+        let update =
+            "insert into items (id, name) values (1, '') on conflict (id) do update set name = items.name || 'é'";
+        let mut updates = JoinSet::new();
+        for _ in 0..40 {
+            let db = db.clone();
+            updates.spawn(async move {
+                db.write(move |conn| {
+                    Box::pin(async move {
+                        conn.fetch_all::<String>("select name from items", args![]).await?;
+                        conn.execute(update, args![]).await
+                    })
+                })
+                .await
+            });
+        }
+        for outcome in updates.join_all().await {
+            assert!(outcome.is_ok(), "{setting}: {outcome:?}");
+        }
+        let name: Option<String> =
+            db.fetch_optional("select name from items where id = 1", args![]).await.expect("read");
+        assert_eq!(name.map(|name| name.chars().count()), Some(39), "{setting}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn synchronous_commit_is_not_switched_off_by_the_administrator() {
+    let Some(database) = TestDatabase::postgres().await else { return };
+    administrate(&format!("alter database {} set synchronous_commit = off", name(database.url()))).await;
+    let db = open(database.url()).await;
+    let value: Option<String> =
+        db.fetch_optional("select current_setting('synchronous_commit')", args![]).await.expect("read");
+    assert_eq!(value.as_deref(), Some("on"));
+}
+
+/// Breaks something for all new connections, checks how that is reported, repairs it and checks that everything works again.
+async fn breaks_and_recovers(db: &Db, name: &str, break_it: &str, repair_it: &str) {
+    let (healthy, mut is_healthy) = watch::channel(true);
+    let watching = tokio::spawn({
+        let db = db.clone();
+        async move { db.watch_health(healthy).await }
+    });
+    assert!(insert_many(db, 0).await.is_empty());
+    administrate(break_it).await;
+    disconnect(name).await;
+    _ = insert_many(db, 100).await;
+    assert_unavailable(insert_many(db, 200).await);
+    let unhealthy = timeout(Duration::from_secs(10), is_healthy.wait_for(|healthy| !healthy));
+    assert!(unhealthy.await.expect("noticed").is_ok());
+    administrate(repair_it).await;
+    recover(db, 1000).await;
+    let healthy = timeout(Duration::from_secs(10), is_healthy.wait_for(|healthy| *healthy));
+    assert!(healthy.await.expect("noticed").is_ok());
+    watching.abort();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_renamed_database_is_unavailable_until_it_has_its_name_again() {
+    let Some(database) = TestDatabase::postgres().await else { return };
+    let (db, name) = (open(database.url()).await, name(database.url()).to_owned());
+    // A database that is in use cannot be renamed.
+    let rename = format!(
+        "alter database {name} allow_connections false;
+         select pg_terminate_backend(pid, 5000) from pg_stat_activity where datname = '{name}';
+         alter database {name} rename to {name}_away"
+    );
+    let back = format!("alter database {name}_away rename to {name}; alter database {name} allow_connections true");
+    breaks_and_recovers(&db, &name, &rename, &back).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_changed_password_makes_the_database_unavailable_until_it_is_known_again() {
+    let Some(database) = TestDatabase::postgres().await else { return };
+    let name = name(database.url()).to_owned();
+    // The server of the tests asks for a password whoever is called so.
+    let role = "with_password";
+    let created = format!("create role {role} superuser login");
+    // Roles outlive the databases of tests, on a server that is used again.
+    _ = administrator().await.execute(AssertSqlSafe(created)).await;
+    administrate(&format!("alter role {role} password 'first'")).await;
+    let wrong = PgConnection::connect(&with_credentials(database.url(), &format!("{role}:wrong"))).await;
+    assert!(wrong.is_err(), "the server asks for no password");
+    let db = open(&with_credentials(database.url(), &format!("{role}:first"))).await;
+    let (change, back) =
+        (format!("alter role {role} password 'second'"), format!("alter role {role} password 'first'"));
+    breaks_and_recovers(&db, &name, &change, &back).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_role_that_may_not_log_in_makes_the_database_unavailable() {
+    let Some(database) = TestDatabase::postgres().await else { return };
+    let name = name(database.url()).to_owned();
+    let role = format!("role_{name}");
+    administrate(&format!("create role {role} superuser login")).await;
+    let db = open(&with_credentials(database.url(), &role)).await;
+    breaks_and_recovers(&db, &name, &format!("alter role {role} nologin"), &format!("alter role {role} login")).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_schema_that_is_dropped_makes_the_database_unavailable() {
+    let Some(database) = TestDatabase::postgres().await else { return };
+    let db = open(database.url()).await;
+    insert(&db, 1).await.expect("inserted");
+    let mut connection = PgConnection::connect(database.url()).await.expect("connected");
+    connection.execute("alter schema test rename to away").await.expect("renamed");
+    assert_unavailable(insert_many(&db, 100).await);
+    connection.execute("alter schema away rename to test").await.expect("renamed");
+    recover(&db, 1000).await;
+}
+
+#[tokio::test]
+async fn a_database_in_another_encoding_is_refused_at_start() {
+    let Some(database) = TestDatabase::postgres().await else { return };
+    for encoding in ["LATIN1", "WIN1252", "EUC_JP", "SQL_ASCII"] {
+        let name = format!("{}_{}", name(database.url()), encoding.to_lowercase());
+        administrate(&format!(
+            "create database {name} template template0 encoding '{encoding}' locale_provider libc lc_collate 'C' lc_ctype 'C'"
+        ))
+        .await;
+        let url = database.url().replace(self::name(database.url()), &name);
+        let error = format!("{:#}", try_open(&url, &pool()).await.expect_err("refused"));
+        assert!(error.contains(&format!("its encoding is {encoding}")) && !error.contains('\n'), "{error}");
+        let mut connection = PgConnection::connect(&url).await.expect("connected");
+        let schemas: i64 = sqlx::query_scalar("select count(*) from pg_namespace where nspname = 'test'")
+            .fetch_one(&mut connection)
+            .await
+            .expect("counted");
+        assert_eq!(schemas, 0, "nothing is left behind");
+    }
+}
+
+#[tokio::test]
+async fn a_schema_of_another_program_is_left_as_it_was() {
+    let Some(database) = TestDatabase::postgres().await else { return };
+    let mut connection = PgConnection::connect(database.url()).await.expect("connected");
+    connection.execute("create schema test; create table test.users (id int)").await.expect("created");
+    let error = format!("{:#}", try_open(database.url(), &pool()).await.expect_err("refused"));
+    assert!(error.contains("tables of another program") && error.contains("--schema"), "{error}");
+    let tables: Vec<String> = sqlx::query_scalar(
+        "select relname::text from pg_class join pg_namespace n on n.oid = relnamespace where nspname = 'test'",
+    )
+    .fetch_all(&mut connection)
+    .await
+    .expect("listed");
+    assert_eq!(tables, ["users"]);
+}
+
+#[tokio::test]
+async fn an_empty_schema_is_used() {
+    let Some(database) = TestDatabase::postgres().await else { return };
+    let mut connection = PgConnection::connect(database.url()).await.expect("connected");
+    connection.execute("create schema test").await.expect("created");
+    insert(&open(database.url()).await, 1).await.expect("inserted");
+}
+
+#[tokio::test]
+async fn a_command_line_tool_does_not_migrate_the_database_of_an_older_server() {
+    let Some(database) = TestDatabase::postgres().await else { return };
+    for (url, _folder) in [(database.url().to_owned(), None), {
+        let folder = folder();
+        (format!("sqlite:{}", folder.path().join("x.db").display()), Some(folder))
+    }] {
+        let url: DatabaseUrl = url.parse().expect("a URL");
+        let open = async |migrations: &Migrator, migrate| Db::open(&url, "test", migrations, migrate, &pool()).await;
+        open(&migrations(), Migrate::IfEmpty).await.expect("tables are created").close().await;
+        let mut newer: Vec<_> = migrations().iter().cloned().collect();
+        let table = SqlStr::from_static("create table others (id bigint primary key)");
+        newer.push(Migration::new(2, "others".into(), MigrationType::Simple, table, false));
+        let newer = Migrator::with_migrations(newer);
+        let error = format!("{:#}", open(&newer, Migrate::IfEmpty).await.expect_err("refused"));
+        assert!(error.contains("older than this program"), "{error}");
+        insert(&open(&migrations(), Migrate::IfEmpty).await.expect("it is as it was"), 1).await.expect("inserted");
+        open(&newer, Migrate::Always).await.expect("a server migrates").close().await;
+    }
+}
+
+/// A PgBouncer in front of the server of the tests.
+struct PgBouncer {
+    child: Child,
+    port: u16,
+    _folder: TempDir,
+}
+
+impl PgBouncer {
+    async fn start(mode: &str) -> Self {
+        let server: sqlx::postgres::PgConnectOptions =
+            std::env::var(POSTGRES).expect("a server").parse().expect("a URL");
+        let folder = folder();
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("permitted");
+        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port").local_addr().expect("bound").port();
+        let file = folder.path().join("pgbouncer.ini");
+        let mut config = fs::File::create(&file).expect("created");
+        write!(
+            config,
+            "[databases]\n* = host={} port={} user={}\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\n\
+             unix_socket_dir =\nauth_type = any\npool_mode = {mode}\ndefault_pool_size = 50\nuser = nobody\n\
+             ignore_startup_parameters = extra_float_digits,options\n",
+            server.get_host(),
+            server.get_port(),
+            server.get_username(),
+        )
+        .expect("written");
+        let mut command = Command::new(find_pgbouncer());
+        let child = command.arg(&file).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts");
+        let listening = async {
+            while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
+                sleep(Duration::from_millis(20)).await;
+            }
+        };
+        timeout(Duration::from_secs(20), listening).await.expect("it listens");
+        Self { child, port, _folder: folder }
+    }
+
+    /// The URL of a database by way of this.
+    fn url(&self, database: &TestDatabase) -> String {
+        format!("postgres://postgres@127.0.0.1:{}/{}", self.port, name(database.url()))
+    }
+}
+
+impl Drop for PgBouncer {
+    fn drop(&mut self) {
+        _ = self.child.kill();
+        _ = self.child.wait();
+    }
+}
+
+/// Debian has it where only administrators look.
+fn find_pgbouncer() -> &'static str {
+    ["/usr/sbin/pgbouncer", "/usr/bin/pgbouncer"]
+        .into_iter()
+        .find(|path| fs::exists(path).is_ok_and(|exists| exists))
+        .expect("`make tools` installs PgBouncer")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pooler_of_sessions_loses_no_settings() {
+    let Some(database) = TestDatabase::postgres().await else { return };
+    let pooler = PgBouncer::start("session").await;
+    let db = open(&pooler.url(&database)).await;
+    assert!(insert_many(&db, 0).await.is_empty());
+    let settings = "select current_schema() || ' ' || current_setting('statement_timeout') from items limit 1";
+    let settings: Option<String> = db.fetch_optional(settings, args![]).await.expect("read");
+    assert_eq!(settings.as_deref(), Some("test 2s"));
+    let mut connection = PgConnection::connect(database.url()).await.expect("connected");
+    let schemas: Vec<String> = sqlx::query_scalar("select schemaname::text from pg_tables where tablename = 'items'")
+        .fetch_all(&mut connection)
+        .await
+        .expect("listed");
+    assert_eq!(schemas, ["test"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn notifications_and_migrations_can_go_past_a_pooler() {
+    let Some(database) = TestDatabase::postgres().await else { return };
+    let pooler = PgBouncer::start("session").await;
+    let args = PoolArgs { database_direct_url: Some(database.parsed_url()), ..pool() };
+    let db = try_open(&pooler.url(&database), &args).await.expect("it opens");
+    let woken = std::sync::Arc::new(tokio::sync::Notify::new());
+    let (listener, bell) = (db.clone(), std::sync::Arc::clone(&woken));
+    let listening = tokio::spawn(async move { listener.listen("test_channel", || bell.notify_one()).await });
+    let notified = async || timeout(Duration::from_secs(10), woken.notified()).await.expect("woken");
+    notified().await;
+    db.write(|conn| Box::pin(conn.notify("test_channel"))).await.expect("notified");
+    notified().await;
+    listening.abort();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pooler_of_transactions_is_refused_in_one_line() {
+    let Some(database) = TestDatabase::postgres().await else { return };
+    for mode in ["transaction", "statement"] {
+        let pooler = PgBouncer::start(mode).await;
+        let error = format!("{:#}", try_open(&pooler.url(&database), &pool()).await.expect_err("refused"));
+        assert!(error.contains("pool_mode = session") && !error.contains('\n'), "{error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_url_with_a_socket_is_connected_to() {
+    let Some(database) = TestDatabase::postgres().await else { return };
+    let mut connection = administrator().await;
+    let folder: String = sqlx::query_scalar("select current_setting('unix_socket_directories')")
+        .fetch_one(&mut connection)
+        .await
+        .expect("read");
+    let port: String =
+        sqlx::query_scalar("select current_setting('port')").fetch_one(&mut connection).await.expect("read");
+    let url = format!("postgres://postgres@/{}?host={folder}&port={port}", name(database.url()));
+    insert(&open(&url).await, 1).await.expect("inserted");
+}

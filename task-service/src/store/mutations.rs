@@ -1,0 +1,188 @@
+//! What an owner does to tasks, in one transaction: the owner's counter, the tasks that the writes concern, what the model
+//! makes of them, and the answer to a request that may be repeated.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use service_kit::{
+    args,
+    clock::Timestamp,
+    db::{self, Conn, Db, Engine, QueryBuilder},
+    status::Refusal,
+};
+use uuid::Uuid;
+
+use super::{
+    read_set::{ReadSet, read_lists, read_ranks, read_tasks},
+    rows::TASK_COLUMNS,
+    transaction::{NotCommitted, Outcome, add_live_tasks, check_request, lock_owner, outcome, store_answer},
+};
+use crate::model::{
+    TaskRow,
+    act::{Known, Moment},
+    batch,
+    filter::searched,
+    rank::Place,
+    request::Mode,
+    write::Write,
+};
+
+/// How many rows one statement inserts: engines limit the number of arguments.
+const MAX_ROWS: usize = 500;
+
+/// The channel on which replicas are notified of mutations.
+pub(crate) const CHANNEL: &str = "taskey_tasks";
+
+/// Notifies the other replicas that tasks have changed.
+///
+/// # Errors
+/// Those of the database.
+pub(crate) async fn notify(db: &Db) -> Result<(), db::Error> {
+    match db.engine() {
+        Engine::Sqlite => Ok(()),
+        Engine::Postgres => db.write(|conn| Box::pin(conn.notify(CHANNEL))).await,
+    }
+}
+
+/// The task of each write, as it is after it; none where there is none, and that is fine.
+pub(crate) type Rows = Vec<Option<TaskRow>>;
+
+type Encode = Box<dyn FnOnce(&[Option<TaskRow>]) -> Vec<u8> + Send>;
+
+/// Writes of an owner, of which all take effect or none.
+pub(crate) struct Mutation {
+    pub(crate) owner: Uuid,
+    pub(crate) now: Timestamp,
+    pub(crate) purge_time: Timestamp,
+    pub(crate) max_tasks: i64,
+    pub(crate) mode: Mode,
+    pub(crate) writes: Vec<Write>,
+    /// The prefix of the paths of each write; none for a write of its own.
+    pub(crate) prefixes: Vec<String>,
+    /// The ids of tasks that are created, one for each write.
+    pub(crate) new_ids: Vec<Uuid>,
+    /// Encodes the answer, so that it can be given again.
+    pub(crate) encode: Encode,
+}
+
+/// Executes a mutation.
+///
+/// # Errors
+/// What the writes are refused for, with the path of the invalid one; QUOTA_EXCEEDED; REQUEST_ID_REUSED; those of the
+/// database.
+pub(crate) async fn execute(db: &Db, mutation: Mutation) -> Result<Outcome<Rows>, Refusal> {
+    outcome(db.write(|conn| Box::pin(execute_within(conn, mutation))).await)
+}
+
+/// Executes a mutation within a transaction.
+///
+/// # Errors
+/// Why the transaction must be rolled back.
+pub(super) async fn execute_within(conn: &mut Conn, mutation: Mutation) -> Result<Rows, NotCommitted<Rows>> {
+    let Mutation { owner, now, purge_time, max_tasks, mode, writes, prefixes, new_ids, encode } = mutation;
+    let read_set = ReadSet::of(owner, &writes);
+    let counter = lock_owner(conn, owner, read_set.creates, now).await?;
+    check_request(conn, owner, now, &mode).await?;
+
+    let tasks = read_tasks(conn, owner, now, &read_set).await?;
+    let lists = read_lists(conn, owner, &read_set, &tasks).await?;
+    let ranks = read_ranks(conn, owner, &read_set, &tasks, &lists).await?;
+    let moment = Moment { owner, now, purge_time, place: Place(counter.sequence) };
+    // Those that are created have been counted already.
+    let room = max_tasks - (counter.live_tasks - read_set.creates);
+    let (changed, made) = (BTreeSet::new(), HashSet::new());
+    let mut known = Known { moment, tasks, lists, ranks, changed, made, live: 0, room };
+    let rows = apply(&mut known, writes, &prefixes, &new_ids)?;
+
+    if mode.validate_only || (known.changed.is_empty() && mode.request.is_none()) {
+        return Err(NotCommitted::DryRun(rows));
+    }
+    store_changes(conn, &known).await?;
+    add_live_tasks(conn, owner, known.live - read_set.creates).await?;
+    store_answer(conn, owner, now, mode, || encode(&rows)).await?;
+    Ok(rows)
+}
+
+/// Applies the writes one after the other. An error of one of them has its path.
+fn apply(
+    known: &mut Known,
+    writes: Vec<Write>,
+    prefixes: &[String],
+    new_ids: &[Uuid],
+) -> Result<Vec<Option<TaskRow>>, Refusal> {
+    let mut rows = Vec::with_capacity(writes.len());
+    for (number, (write, new_id)) in writes.into_iter().zip(new_ids).enumerate() {
+        let id_path = match write {
+            Write::Create(_) => "task",
+            Write::Update(_) => "task.id",
+            _ => "id",
+        };
+        match known.apply(number, write, *new_id) {
+            Ok(row) => rows.push(row),
+            Err((refusal, blamed)) => {
+                let prefix = prefixes.get(number);
+                let path = blamed.or_else(|| prefix.is_some().then_some((id_path, "is the task in question")));
+                let refusal = if prefix.is_some() { batch::of_write(refusal, number) } else { refusal };
+                let prefix = prefix.map(String::as_str).unwrap_or_default();
+                return Err(match path {
+                    Some((path, fault)) => refusal.field(format!("{prefix}{path}"), fault),
+                    None => refusal,
+                });
+            }
+        }
+    }
+    Ok(rows)
+}
+
+/// Writes the tasks that have changed, those that are new among them.
+async fn store_changes(conn: &mut Conn, known: &Known) -> Result<(), db::Error> {
+    const OVERWRITE: &str = "
+        on conflict (owner_id, id) do update set
+            search = excluded.search, list_id = excluded.list_id, parent_id = excluded.parent_id,
+            title = excluded.title, notes = excluded.notes, priority = excluded.priority, due_date = excluded.due_date,
+            due_time = excluded.due_time, due_at = excluded.due_at, time_zone = excluded.time_zone,
+            labels = excluded.labels, rank = excluded.rank, update_time = excluded.update_time,
+            complete_time = excluded.complete_time, delete_time = excluded.delete_time,
+            purge_time = excluded.purge_time, revision = excluded.revision, change = excluded.change";
+    let (created, changed): (Vec<&TaskRow>, Vec<&TaskRow>) =
+        known.changes().partition(|task| known.made.contains(&task.id));
+    for (tasks, on_conflict) in [(created, ""), (changed, OVERWRITE)] {
+        for tasks in tasks.chunks(MAX_ROWS) {
+            let mut insert = QueryBuilder::new(format!("insert into tasks (search, {TASK_COLUMNS})"));
+            insert.push_values(tasks.iter().map(|task| values(task))).push(on_conflict);
+            // Most mutations write one row, so that statement is worth keeping.
+            let (sql, values) = insert.build_if_cached(tasks.len() == 1);
+            conn.execute(sql, values).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Returns the values of `search` and [`TASK_COLUMNS`].
+fn values(task: &TaskRow) -> Vec<db::Value> {
+    args![
+        searched(&task.title, &task.notes),
+        task.owner_id,
+        task.id,
+        task.list_id,
+        task.parent_id,
+        &task.title,
+        &task.notes,
+        i64::from(task.priority),
+        task.due_date.clone(),
+        task.due_time,
+        task.due_at,
+        &task.time_zone,
+        &task.labels,
+        &task.rank,
+        task.create_time,
+        task.update_time,
+        task.complete_time,
+        task.delete_time,
+        task.purge_time,
+        task.revision,
+        task.change,
+    ]
+}
+
+/// Tasks by their ids.
+pub(super) type Tasks = HashMap<Uuid, TaskRow>;

@@ -1,0 +1,156 @@
+//! What every write of an owner begins and ends with: the owner's counter, and the answers to requests that may be
+//! repeated.
+
+use std::time::Duration;
+
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use service_kit::{
+    args,
+    clock::Timestamp,
+    db::{self, Conn},
+    status::Refusal,
+};
+use uuid::Uuid;
+
+use crate::{error::request_id_reused, model::request::Mode};
+
+/// For how long a request may be repeated.
+pub(crate) const RETENTION: Duration = Duration::from_secs(24 * 3600);
+
+/// The outcome of a write.
+pub(crate) enum Outcome<T> {
+    /// It has been done now.
+    Done(T),
+    /// It was done before: the encoded answer of that time.
+    Replayed(Vec<u8>),
+}
+
+/// Why a transaction is rolled back.
+pub(super) enum NotCommitted<T> {
+    /// The write is not possible.
+    Refused(Refusal),
+    /// The request was executed before: the encoded answer of that time.
+    Replayed(Vec<u8>),
+    /// It was only tried (`validate_only`), or there was nothing to change.
+    DryRun(T),
+    /// The database failed.
+    Database(db::Error),
+}
+
+impl<T> From<db::Error> for NotCommitted<T> {
+    fn from(error: db::Error) -> Self {
+        Self::Database(error)
+    }
+}
+
+impl<T> From<Refusal> for NotCommitted<T> {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+/// Returns the outcome of a transaction.
+///
+/// # Errors
+/// What it was refused for, and those of the database.
+pub(super) fn outcome<T>(result: Result<T, NotCommitted<T>>) -> Result<Outcome<T>, Refusal> {
+    match result {
+        Ok(value) | Err(NotCommitted::DryRun(value)) => Ok(Outcome::Done(value)),
+        Err(NotCommitted::Replayed(answer)) => Ok(Outcome::Replayed(answer)),
+        Err(NotCommitted::Refused(refusal)) => Err(refusal),
+        Err(NotCommitted::Database(error)) => Err(error.into()),
+    }
+}
+
+/// The counter of an owner.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct OwnerCounter {
+    /// The sequence number of this write among those of the owner.
+    pub(super) sequence: i64,
+    /// How many live tasks the owner has, with those that are about to be created.
+    pub(super) live_tasks: i64,
+}
+
+/// Takes the next sequence number of the owner, which keeps every other write of the owner waiting until the commit, and
+/// counts the tasks that are about to be created. The first write creates the default list.
+///
+/// # Errors
+/// Those of the database.
+pub(super) async fn lock_owner(
+    conn: &mut Conn,
+    owner: Uuid,
+    creates: i64,
+    now: Timestamp,
+) -> Result<OwnerCounter, db::Error> {
+    const LOCK: &str = "
+        insert into owners (owner_id, last_change, forgotten, live_tasks, live_lists) values ($1, 1, 0, $2, 1)
+        on conflict (owner_id) do update set
+            last_change = owners.last_change + 1, live_tasks = owners.live_tasks + excluded.live_tasks
+        returning last_change, live_tasks";
+    const DEFAULT_LIST: &str = "
+        insert into task_lists (owner_id, id, title, create_time, update_time, revision)
+        values ($1, $1, 'Tasks', $2, $2, 1) on conflict (owner_id, id) do nothing";
+    let (sequence, live_tasks): (i64, i64) = conn.fetch_one(LOCK, args![owner, creates]).await?;
+    if sequence == 1 {
+        conn.execute(DEFAULT_LIST, args![owner, now]).await?;
+    }
+    Ok(OwnerCounter { sequence, live_tasks })
+}
+
+/// Changes the number of live tasks of an owner.
+///
+/// # Errors
+/// Those of the database.
+pub(super) async fn add_live_tasks(conn: &mut Conn, owner: Uuid, difference: i64) -> Result<(), db::Error> {
+    const UPDATE: &str = "update owners set live_tasks = live_tasks + $2 where owner_id = $1";
+    if difference != 0 {
+        conn.execute(UPDATE, args![owner, difference]).await?;
+    }
+    Ok(())
+}
+
+/// Fails if the request has been executed before, or its id was used for another one.
+///
+/// # Errors
+/// [`NotCommitted::Replayed`], REQUEST_ID_REUSED, and those of the database.
+pub(super) async fn check_request<T>(
+    conn: &mut Conn,
+    owner: Uuid,
+    now: Timestamp,
+    mode: &Mode,
+) -> Result<(), NotCommitted<T>> {
+    const SELECT: &str = "select hash, answer from requests where owner_id = $1 and id = $2 and create_time > $3";
+    let Some(request) = &mode.request else { return Ok(()) };
+    let found: Option<(String, String)> =
+        conn.fetch_optional(SELECT, args![owner, request.id, now - RETENTION]).await?;
+    match found {
+        None => Ok(()),
+        Some((hash, _)) if hash != request.hash => Err(request_id_reused().into()),
+        Some((_, answer)) => {
+            let answer = BASE64_URL_SAFE_NO_PAD.decode(answer).map_err(Refusal::internal)?;
+            Err(NotCommitted::Replayed(answer))
+        }
+    }
+}
+
+/// Stores the encoded answer to a request that may be repeated.
+///
+/// # Errors
+/// Those of the database.
+pub(super) async fn store_answer(
+    conn: &mut Conn,
+    owner: Uuid,
+    now: Timestamp,
+    mode: Mode,
+    answer: impl FnOnce() -> Vec<u8>,
+) -> Result<(), db::Error> {
+    const INSERT: &str = "
+        insert into requests (owner_id, id, hash, answer, create_time) values ($1, $2, $3, $4, $5)
+        on conflict (owner_id, id) do update set
+            hash = excluded.hash, answer = excluded.answer, create_time = excluded.create_time";
+    if let Some(request) = mode.request {
+        let answer = BASE64_URL_SAFE_NO_PAD.encode(answer());
+        conn.execute(INSERT, args![owner, request.id, request.hash, answer, now]).await?;
+    }
+    Ok(())
+}
