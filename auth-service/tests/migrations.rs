@@ -8,7 +8,7 @@ use service_kit::{
     db::{Db, Migrate},
     keys::KeySet,
     on_each_database,
-    testing::TestDatabase,
+    testing::{TestDatabase, assert_unchanged},
     token::{self, Grant},
 };
 use sqlx::migrate::Migrator;
@@ -75,4 +75,20 @@ async fn sessions_from_before_accounts_could_be_deleted_are_kept(database: TestD
     service_kit::assert_refused!(server.me(&token(REVOKED)).await.map(|_| ()), Unauthenticated, "TOKEN_REVOKED");
     assert_eq!(look_up(&server.database, columns).await, ["phoneagent192.0.2.17:8:9:10:1"; 2].join(","));
     server.stop().await;
+}
+
+#[test]
+fn migrations_that_have_landed_are_never_edited() {
+    assert_unchanged(
+        &sqlx::migrate!(),
+        &[
+            (1, "ca166af0bfe01c0509c04247dc78df2f"),
+            (2, "05a48abe86ce5c52e1f2c72e017b9813"),
+            (3, "2c1d0eb9febe8d06b63146e3be4f50e0"),
+            (4, "fa5ffc1631c219a15da46e9dfab9542e"),
+            (5, "6338c7dd472c468b582809cf0353dc90"),
+            (6, "b28378f1051249b128b6b35035e7ead7"),
+            (7, "24d07625b7617eaddf60f64b35c38f8a"),
+        ],
+    );
 }

@@ -13,7 +13,7 @@ use std::{
 
 use http::uri::PathAndQuery;
 use prost::bytes::{Buf, BufMut};
-use sqlx::{Connection, Executor, PgConnection};
+use sqlx::{Connection, Executor, PgConnection, migrate::Migrator};
 use tempfile::TempDir;
 use tonic::{
     Code, Request, Response, Status,
@@ -75,6 +75,16 @@ impl TestDatabase {
         self.url.parse().expect("the URL of a test database is good")
     }
 
+    /// Returns how many sessions have been made to a PostgreSQL database so far, those that are over among them.
+    ///
+    /// # Panics
+    /// If the database is none of PostgreSQL or does not answer.
+    pub async fn session_count(&self) -> i64 {
+        let mut connection = PgConnection::connect(&self.url).await.expect("the database answers");
+        let count = "select sessions from pg_stat_database where datname = current_database()";
+        sqlx::query_scalar(count).fetch_one(&mut connection).await.expect("the server counts sessions")
+    }
+
     /// A folder that lives as long as the database.
     #[must_use]
     pub fn folder(&self) -> &Path {
@@ -90,6 +100,19 @@ impl TestDatabase {
         }
         path
     }
+}
+
+/// Asserts that migrations are those that have landed, their comments included: databases refuse others. Each is given by
+/// the first 128 bits of its SHA-384 in hexadecimal digits. A new migration is added to the list.
+///
+/// # Panics
+/// If one was edited, or is not in the list.
+pub fn assert_unchanged(migrations: &Migrator, landed: &[(i64, &str)]) {
+    let hex =
+        |bytes: &[u8]| format!("{:032x}", u128::from_be_bytes(*bytes.first_chunk().expect("SHA-384 has 48 bytes")));
+    let found: Vec<_> = migrations.iter().map(|migration| (migration.version, hex(&migration.checksum))).collect();
+    let landed: Vec<_> = landed.iter().map(|(version, checksum)| (*version, (*checksum).to_owned())).collect();
+    assert_eq!(found, landed);
 }
 
 /// A temporary folder.

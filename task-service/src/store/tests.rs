@@ -9,7 +9,7 @@ use service_kit::{
     db::{Db, Migrate},
     on_each_database,
     status::Refusal,
-    testing::TestDatabase,
+    testing::{TestDatabase, assert_unchanged},
 };
 use taskey_proto::{
     errors::v1::ErrorReason,
@@ -107,4 +107,17 @@ async fn replicas_share_the_key_of_the_page_tokens(database: TestDatabase) {
     assert_eq!(page_token_key(&first, &[3; 32]).await.expect("there is a key"), key);
     first.close().await;
     second.close().await;
+}
+
+#[test]
+fn migrations_that_have_landed_are_never_edited() {
+    assert_unchanged(
+        &MIGRATIONS,
+        &[
+            (1, "0f8a1d9b2c80b02b7e4de10596baff5b"),
+            (2, "02a1ecce6ca5aca4154a47d22d6cff05"),
+            (3, "e65724f3d8a838d2833c5211057a5c22"),
+            (4, "469bd0daf87b8f6b2d5bb55b8f8868a5"),
+        ],
+    );
 }

@@ -44,7 +44,7 @@ pub struct Cluster {
     /// The ways of auth-services and task-services to the server.
     links: Option<[Proxy; 2]>,
     /// With the folder of the keys, the logs and the files.
-    database: TestDatabase,
+    pub database: TestDatabase,
 }
 
 impl Cluster {

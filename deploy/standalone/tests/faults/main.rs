@@ -1,6 +1,7 @@
 //! What must hold, whatever breaks: links, servers, disks, clocks and the programs themselves.
 
 mod admission;
+mod cancelled;
 mod cluster;
 mod crowd;
 mod disk;

@@ -5,8 +5,8 @@ use std::{sync::LazyLock, time::Duration};
 use service_kit::testing::refusal;
 use taskey_proto::{
     auth::v1::{
-        LoginRequest, LogoutRequest, RefreshRequest, SignUpRequest, TokenPair, User,
-        auth_service_client::AuthServiceClient,
+        GetMeRequest, LoginRequest, LogoutRequest, RefreshRequest, SignUpRequest, TokenPair, User,
+        account_service_client::AccountServiceClient, auth_service_client::AuthServiceClient,
     },
     task::v1::{CreateTaskRequest, GetTaskRequest, ListTasksRequest, Task, task_service_client::TaskServiceClient},
 };
@@ -59,6 +59,10 @@ pub async fn refresh(auth: &Channel, refresh_token: &str) -> Result<TokenPair, S
 pub async fn log_out(auth: &Channel, pair: &TokenPair) -> Result<(), Status> {
     let request = LogoutRequest { refresh_token: pair.refresh_token.clone(), ..LogoutRequest::default() };
     patiently(AuthServiceClient::new(auth.clone()).logout(request)).await.map(|_| ())
+}
+
+pub async fn me(auth: &Channel, access_token: &str) -> Result<User, Status> {
+    patiently(AccountServiceClient::new(auth.clone()).get_me(bearer(access_token, GetMeRequest {}))).await
 }
 
 /// Notes repeat the title, so that half a task would be found out.

@@ -25,6 +25,12 @@ pub fn median(mut values: Vec<Duration>) -> Duration {
     values[values.len() / 2]
 }
 
+/// Returns the time that so many of a hundred took at most.
+pub fn percentile(percent: usize, mut values: Vec<Duration>) -> Duration {
+    values.sort();
+    values[(values.len() * percent).div_ceil(100).max(1) - 1]
+}
+
 /// Says median, 99th percentile and maximum, and gives the maximum.
 pub fn percentiles(what: &str, mut values: Vec<Duration>) -> Duration {
     values.sort();

@@ -149,7 +149,7 @@ pub(crate) async fn fill(db: &Db, rows: Vec<Row>) {
         Box::pin(async move {
             conn.execute("delete from listed", args![]).await?;
             for row in rows {
-                conn.execute(INSERT, values(row)).await?;
+                conn.execute(INSERT, values(&row)).await?;
             }
             Ok::<_, Error>(())
         })
@@ -157,7 +157,7 @@ pub(crate) async fn fill(db: &Db, rows: Vec<Row>) {
     filled.await.expect("the rows are good");
 }
 
-fn values(row: Row) -> Vec<Value> {
+fn values(row: &Row) -> Vec<Value> {
     let labels = row.labels.iter().fold(String::new(), |labels, label| format!("{labels}\n{label}"));
     args![
         row.id,
@@ -167,7 +167,7 @@ fn values(row: Row) -> Vec<Value> {
         &row.notes,
         format!("{}\n{}", fold(&row.title), fold(&row.notes)),
         row.priority,
-        row.due_date,
+        row.due_date.clone(),
         row.due_at,
         row.time_zone,
         if labels.is_empty() { labels } else { format!("{labels}\n") },
