@@ -136,12 +136,13 @@ impl FeedHandle {
         }
     }
 
-    /// Waits until everyone who watches has confirmed what has been revoked so far, and says how many have.
+    /// Waits until everyone who watches has confirmed what has been revoked so far, and says how many have. Reads from
+    /// the caller's `db`, because callers must not use the connection that is reserved for the feed.
     ///
     /// # Errors
     /// If the database cannot be read.
-    pub async fn confirmed(&self) -> Result<usize, Error> {
-        let place = revocations::position(&self.0.db).await?.last_revocation;
+    pub async fn confirmed(&self, db: &Db) -> Result<usize, Error> {
+        let place = revocations::position(db).await?.last_revocation;
         self.wake();
         let watchers: Vec<_> = self.watchers().values().map(watch::Sender::subscribe).collect();
         let wait = async |mut confirmed: watch::Receiver<i64>| {

@@ -50,7 +50,7 @@ mod store;
 mod verifier;
 
 use app::App;
-use config::{Config, DatabaseArgs};
+use config::{Config, DatabaseArgs, SecretArgs};
 use feed::Feed;
 use hashing::Hashing;
 use limits::AddressLimits;
@@ -91,6 +91,7 @@ pub async fn inspect(config: &Config) -> anyhow::Result<()> {
 /// The service with all that it needs, before it serves.
 pub struct Server {
     app: Arc<App>,
+    secrets: SecretArgs,
     limits: LimitArgs,
 }
 
@@ -127,7 +128,7 @@ impl Server {
             keys,
             feed,
         };
-        Ok(Self { app: Arc::new(app), limits: config.limits })
+        Ok(Self { app: Arc::new(app), secrets: config.secrets, limits: config.limits })
     }
 
     /// Serves until `shutdown`, then drains. Nothing of it is left behind.
@@ -135,7 +136,7 @@ impl Server {
     /// # Errors
     /// If the listener is not usable.
     pub async fn serve(self, listener: TcpListener, shutdown: CancellationToken) -> anyhow::Result<()> {
-        let Self { app, limits } = self;
+        let Self { app, secrets: secret_args, limits } = self;
         let (max_in, max_out) = (limits.max_request_bytes, limits.max_response_bytes);
         let auth = AuthServiceServer::new(AuthService { app: Arc::clone(&app) })
             .max_decoding_message_size(max_in)
@@ -162,7 +163,7 @@ impl Server {
                 app.feed.run(),
                 follow::report("auth", app.feed.view(), is_healthy, ready),
                 app.db.watch_health(healthy),
-                secrets::follow(&app.db, &app.refresh_key, &app.keys),
+                secrets::follow(&app.db, &secret_args, &app.refresh_key, &app.keys),
                 purge::run(&app.db, &app.clock),
                 app.keys.follow(),
             )

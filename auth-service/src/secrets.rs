@@ -1,5 +1,7 @@
 //! The secrets of this program: which ones belong to the database, and what to do if others are found.
 
+use std::time::Duration;
+
 use anyhow::bail;
 use service_kit::{
     clock::Clock,
@@ -14,6 +16,10 @@ use crate::{
     model::refresh_token::RefreshKey,
     store::installation::{self, Mismatch, Secrets},
 };
+
+/// How often the stored ids are compared with the key file, even if it has not changed. The database may have failed when
+/// it changed, and a replica that starts with an older copy of the file stores its ids.
+const CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Returns the secret of the refresh tokens, which is created for a new database.
 ///
@@ -32,7 +38,7 @@ pub async fn refresh_secret(db: &Db, args: &SecretArgs) -> anyhow::Result<Key> {
     }
 }
 
-/// Checks that the secrets belong to the database, and remembers the keys.
+/// Checks that the secrets belong to the database, and stores the ids of the keys.
 ///
 /// # Errors
 /// What is wrong with them and what to do, in one line.
@@ -53,17 +59,25 @@ pub async fn check(db: &Db, args: &SecretArgs, refresh_key: &RefreshKey, keys: &
     })
 }
 
-/// Remembers the keys whenever the key file changes, for as long as it is awaited: a rotation replaces them one by one.
-pub async fn follow(db: &Db, refresh_key: &RefreshKey, keys: &KeySource) {
+/// Stores the ids of the keys whenever the key file changes, for as long as it is awaited: a rotation replaces the keys one
+/// by one. Secrets that do not belong to the database any more are reported in the log.
+pub async fn follow(db: &Db, args: &SecretArgs, refresh_key: &RefreshKey, keys: &KeySource) {
     let mut changes = keys.subscribe();
-    changes.mark_unchanged();
-    while changes.changed().await.is_ok() {
-        let Some(keys) = changes.borrow_and_update().clone() else { continue };
-        if let Err(mismatch) = installation::check(db, secrets(refresh_key, &keys)).await {
-            tracing::error!(?mismatch, "the ids of the new keys could not be stored");
+    let mut reported = None;
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(CHECK_INTERVAL) => {}
+            Ok(()) = changes.changed() => {}
         }
+        let Some(keys) = changes.borrow_and_update().clone() else { continue };
+        let problem = check(db, args, refresh_key, &keys).await.err().map(|error| format!("{error:#}"));
+        if problem != reported
+            && let Some(error) = &problem
+        {
+            tracing::error!(error, "cannot store the ids of the keys");
+        }
+        reported = problem;
     }
-    std::future::pending::<()>().await;
 }
 
 /// Makes the database belong to the secrets that are there now. A missing refresh secret is created.
@@ -82,5 +96,9 @@ pub async fn adopt(database: &DatabaseArgs, args: &SecretArgs) -> anyhow::Result
 }
 
 fn secrets(refresh_key: &RefreshKey, keys: &KeySet) -> Secrets {
-    Secrets { refresh_fingerprint: refresh_key.fingerprint(), key_ids: keys.ids() }
+    Secrets {
+        refresh_fingerprint: refresh_key.fingerprint(),
+        key_ids: keys.ids().into_iter().collect(),
+        expired_key_ids: keys.expired_ids().into_iter().collect(),
+    }
 }

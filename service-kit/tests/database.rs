@@ -233,12 +233,14 @@ async fn the_tables_of_another_program_are_refused(database: TestDatabase) {
 #[tokio::test]
 async fn a_database_file_is_for_its_owner_alone() {
     let database = TestDatabase::sqlite();
-    insert(&open(&database).await, 1).await.expect("inserted");
+    let db = open(&database).await;
+    insert(&db, 1).await.expect("inserted");
     for entry in database.folder().read_dir().expect("a folder") {
         let entry = entry.expect("an entry");
         let mode = entry.metadata().expect("a file").permissions().mode() & 0o777;
         assert_eq!(mode, 0o600, "{}", entry.path().display());
     }
+    db.close().await;
 }
 
 #[tokio::test]
@@ -338,4 +340,18 @@ async fn a_file_of_another_program_is_left_as_it_was() {
         Db::inspect(&url, "test", &MIGRATIONS).await.expect_err("refused");
         assert!(fingerprint(folder.path()) == before, "it was changed");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_that_is_closed_leaves_no_log_beside_it() {
+    let database = TestDatabase::sqlite();
+    let db = open(&database).await;
+    insert(&db, 1).await.expect("inserted");
+    assert_eq!(ids(&db).await, [1]);
+    let by_key: Option<i64> =
+        db.fetch_optional("select id from items where id = $1", args![1_i64]).await.expect("read");
+    assert_eq!(by_key, Some(1));
+    db.close().await;
+    let files: Vec<_> = fingerprint(database.folder()).into_iter().map(|(name, ..)| name).collect();
+    assert_eq!(files, ["test.db"]);
 }

@@ -89,7 +89,8 @@ impl pb::auth_service_server::AuthService for AuthService {
             let event = Event { session_id: Some(session_id), ..event };
             self.app.revoke(SessionSelector::Session(session_id), RevocationReason::Requested, event).await?;
         }
-        let confirmed = if wait_for_verifiers { self.app.feed.confirmed().await.map_err(Refusal::from)? } else { 0 };
+        let App { db, feed, .. } = &*self.app;
+        let confirmed = if wait_for_verifiers { feed.confirmed(db).await.map_err(Refusal::from)? } else { 0 };
         Ok(Response::new(LogoutResponse { acknowledged_verifiers: i32::try_from(confirmed).unwrap_or(i32::MAX) }))
     }
 }

@@ -1,5 +1,7 @@
 //! Which secrets belong to the database.
 
+use std::collections::BTreeSet;
+
 use service_kit::{
     args,
     db::{Conn, Db, Error, QueryBuilder},
@@ -13,8 +15,10 @@ const INSTALLATION_LOCK: i64 = 0x0061_7574_6869_6e01;
 pub struct Secrets {
     /// The fingerprint of the refresh secret.
     pub refresh_fingerprint: String,
-    /// The ids of the keys in the key file.
-    pub key_ids: Vec<String>,
+    /// The ids of the keys in the key file that have not expired.
+    pub key_ids: BTreeSet<String>,
+    /// The ids of the keys in the key file that have expired: the keys that the others have replaced.
+    pub expired_key_ids: BTreeSet<String>,
 }
 
 /// Why secrets do not belong to a database.
@@ -43,7 +47,13 @@ pub async fn has_refresh_secret(db: &Db) -> Result<bool, Error> {
     Ok(found.is_some())
 }
 
-/// Checks that the secrets belong to the database, and remembers the keys. A new database takes any.
+/// Checks that the secrets belong to the database, and stores the ids of the keys if others are stored. A new database
+/// accepts any secrets.
+///
+/// A key file belongs to the database if it contains a key that is stored. The ids of its keys then replace those that are
+/// stored, so that a rotation (old, then old and new, then new) is accepted step by step, and a copy of the file that has
+/// missed all of it is refused. A key that has expired in the file counts, too: the rotation may be over before a server
+/// starts again. It is not stored, so that two files that were rotated independently do not meet in it.
 ///
 /// # Errors
 /// Why they do not belong to it. Nothing is changed then.
@@ -53,12 +63,18 @@ pub async fn check(db: &Db, secrets: Secrets) -> Result<(), Mismatch> {
             conn.advisory_lock(INSTALLATION_LOCK).await?;
             let stored = "select refresh_secret_fingerprint from installation where id = 1";
             let fingerprint: Option<String> = conn.fetch_optional(stored, args![]).await?;
+            let has_fingerprint = fingerprint.is_some();
             if fingerprint.is_some_and(|fingerprint| fingerprint != secrets.refresh_fingerprint) {
                 return Err(Mismatch::RefreshSecret);
             }
-            let key_ids: Vec<String> = conn.fetch_all("select id from signing_keys", args![]).await?;
-            if !key_ids.is_empty() && !key_ids.iter().any(|id| secrets.key_ids.contains(id)) {
+            let stored_ids: Vec<String> = conn.fetch_all("select id from signing_keys", args![]).await?;
+            let stored_ids: BTreeSet<_> = stored_ids.into_iter().collect();
+            let is_known = |id| secrets.key_ids.contains(id) || secrets.expired_key_ids.contains(id);
+            if !stored_ids.is_empty() && !stored_ids.iter().any(is_known) {
                 return Err(Mismatch::Keys);
+            }
+            if has_fingerprint && stored_ids == secrets.key_ids {
+                return Ok(());
             }
             Ok(store(conn, &secrets).await?)
         })

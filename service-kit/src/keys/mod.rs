@@ -49,6 +49,8 @@ pub(crate) struct Key {
 pub struct KeySet {
     keys: Vec<Key>,
     by_id: HashMap<String, usize>,
+    /// The `kid` of each key of the file whose `exp` has come.
+    expired_ids: Vec<String>,
 }
 
 impl KeySet {
@@ -74,8 +76,10 @@ impl KeySet {
             Ok((key, jwk.exp))
         });
         let keys = keys.collect::<anyhow::Result<Vec<_>>>()?.into_iter();
-        let good = keys.filter(|(_, end)| end.is_none_or(|end| Timestamp::from_seconds(end) > now));
-        Self::new(good.map(|(key, _)| key).collect())
+        let (good, expired): (Vec<_>, Vec<_>) =
+            keys.partition(|(_, end)| end.is_none_or(|end| Timestamp::from_seconds(end) > now));
+        let set = Self::new(good.into_iter().map(|(key, _)| key).collect())?;
+        Ok(Self { expired_ids: expired.into_iter().map(|(key, _)| key.id).collect(), ..set })
     }
 
     /// The public keys of somebody else. They verify and do not sign.
@@ -96,13 +100,19 @@ impl KeySet {
         for (index, key) in keys.iter().enumerate() {
             anyhow::ensure!(by_id.insert(key.id.clone(), index).is_none(), "two keys have the same kid");
         }
-        Ok(Self { keys, by_id })
+        Ok(Self { keys, by_id, expired_ids: Vec::new() })
     }
 
     /// Returns the `kid` of each key.
     #[must_use]
     pub fn ids(&self) -> Vec<String> {
         self.keys.iter().map(|key| key.id.clone()).collect()
+    }
+
+    /// Returns the `kid` of each key of the file whose `exp` has come. They tell from which keys these follow.
+    #[must_use]
+    pub fn expired_ids(&self) -> Vec<String> {
+        self.expired_ids.clone()
     }
 
     /// The key that signs: the first, if its private half is known.
@@ -143,7 +153,7 @@ impl KeySet {
 }
 
 impl PartialEq for KeySet {
-    /// Whether both hold the same keys in the same order.
+    /// Whether both hold the same keys in the same order. Expired keys do not count.
     fn eq(&self, other: &Self) -> bool {
         let identity = |key: &Key| (key.id.clone(), key.algorithm, key.fingerprint.as_ref().to_vec());
         self.keys.iter().map(identity).eq(other.keys.iter().map(identity))

@@ -59,7 +59,7 @@ async fn call(number: usize, auth: Channel, task: Channel, access_token: String,
                 _ = TaskServiceClient::new(task).get_task(bearer(&access_token, request)).await;
             }
             3 => {
-                let request = bearer(GARBAGE, IntrospectRequest { token: access_token });
+                let request = bearer(GARBAGE, IntrospectRequest { token: access_token, ..IntrospectRequest::default() });
                 _ = TokenServiceClient::new(auth).introspect(request).await;
             }
             _ => {

@@ -24,7 +24,7 @@ mod writes;
 
 use connection::OpenOptions;
 pub(super) use connection::SqliteConn;
-use reads::{Read, execute_point_reads, start_scan_threads};
+use reads::{Read, ReadJob, execute_point_reads, start_scan_threads};
 pub(super) use writes::WriteKind;
 use writes::{Executed, Job, Write, commit_in_groups};
 
@@ -41,8 +41,10 @@ const PANIC: Error = Error::Bug("the code that used the database panicked");
 /// The queues of the threads that use a file. The threads end when the last clone is dropped.
 #[derive(Clone, Debug)]
 pub(super) struct Sqlite {
-    points: mpsc::Sender<Read>,
-    scans: mpsc::Sender<Read>,
+    points: mpsc::Sender<ReadJob>,
+    scans: mpsc::Sender<ReadJob>,
+    /// How many threads scan.
+    scan_threads: u32,
     writes: mpsc::Sender<Job>,
     limit: Duration,
 }
@@ -61,11 +63,12 @@ impl Sqlite {
         let (points, queue) = mpsc::channel(QUEUE);
         tokio::spawn(execute_point_reads(reading.clone(), queue));
         let (scans, queue) = mpsc::channel(QUEUE);
-        start_scan_threads(args.database_connections.min(cores()), &reading, queue)?;
+        let scan_threads = args.database_connections.min(cores());
+        start_scan_threads(scan_threads, &reading, queue)?;
         let writing = options.pragma("synchronous", "full").pragma("foreign_keys", "on");
         let (writes, queue) = mpsc::channel(QUEUE);
         thread::Builder::new().name("sqlite-writer".to_owned()).spawn(move || commit_in_groups(&writing, queue))?;
-        Ok(Self { points, scans, writes, limit })
+        Ok(Self { points, scans, scan_threads, writes, limit })
     }
 
     /// Executes a read. It is stopped at its deadline and when this is dropped.
@@ -87,7 +90,7 @@ impl Sqlite {
             ReadKind::Scan => &self.scans,
         };
         let executed = async {
-            queue.send(Read { call: caller.call(), run }).await.map_err(|_| Error::Closed)?;
+            queue.send(ReadJob::Read(Read { call: caller.call(), run })).await.map_err(|_| Error::Closed)?;
             receiver.await.unwrap_or(Err(Error::Closed))
         };
         timeout_at(deadline, executed).await.unwrap_or(Err(Error::Timeout))
@@ -126,12 +129,18 @@ impl Sqlite {
         outcome.unwrap_or_else(|_| Err(Error::NotCommitted("the write was not executed".to_owned()).into()))
     }
 
-    /// Waits until the writes that have been asked for are committed, and ends the writer.
+    /// Waits until everything that has been asked for is executed, and closes the connections.
     pub(super) async fn close(&self) {
+        // Each of these fails where it has been closed before.
         let (closed, is_closed) = oneshot::channel();
-        // Either fails where it has been closed before.
         _ = self.writes.send(Job::Close(closed)).await;
         _ = is_closed.await;
+        let scans = (0..self.scan_threads).map(|_| &self.scans);
+        for queue in scans.chain([&self.points]) {
+            let (closed, is_closed) = oneshot::channel();
+            _ = queue.send(ReadJob::Close(closed)).await;
+            _ = is_closed.await;
+        }
     }
 }
 

@@ -6,7 +6,10 @@ use std::{
     thread,
 };
 
-use tokio::{sync::mpsc, task::yield_now};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::yield_now,
+};
 
 use super::connection::{Failure, OpenOptions, SqliteConn};
 use crate::db::{
@@ -17,6 +20,13 @@ use crate::db::{
 
 /// How many point reads share a transaction at most: the first of them waits for the last.
 const MAX_GROUP: usize = 32;
+
+/// What a reader is asked for.
+pub(super) enum ReadJob {
+    Read(Read),
+    /// Close the connection, and end.
+    Close(oneshot::Sender<()>),
+}
 
 /// A read that waits in a queue.
 pub(super) struct Read {
@@ -63,6 +73,13 @@ impl Reader {
         self.conn = Some(conn).filter(|_| is_usable);
     }
 
+    /// Closes the connection: the last one to be closed takes the write-ahead log with it.
+    fn close(self, closed: oneshot::Sender<()>) {
+        drop(self.conn);
+        // Nobody need wait for it.
+        _ = closed.send(());
+    }
+
     /// Begins or ends a transaction. Reads work without one, too.
     fn control(&mut self, sql: &'static str) {
         if let Some(conn) = &mut self.conn
@@ -86,26 +103,37 @@ fn sqlite(conn: &mut Conn) -> &mut SqliteConn {
     }
 }
 
-/// Executes reads of one row for as long as there is anybody who could ask. They take less than 10 µs each, a handful of
-/// pages that are in memory unless nobody has needed them for long; waking a thread would take longer. Reads that wait at
-/// the same time share a transaction, since taking the locks of one takes as long as a read.
-pub(super) async fn execute_point_reads(options: OpenOptions, mut queue: mpsc::Receiver<Read>) {
+/// Executes reads of one row until it is told to end, or nobody is left who could ask. They take less than 10 µs each, a
+/// handful of pages that are in memory unless nobody has needed them for long; waking a thread would take longer. Reads
+/// that wait at the same time share a transaction, since taking the locks of one takes as long as a read.
+pub(super) async fn execute_point_reads(options: OpenOptions, mut queue: mpsc::Receiver<ReadJob>) {
     let mut reader = Reader::new(options);
-    while let Some(first) = queue.recv().await {
+    while let Some(job) = queue.recv().await {
         // Whoever is about to ask shall be in the group.
         yield_now().await;
-        let Ok(second) = queue.try_recv() else {
-            reader.execute(first);
-            continue;
-        };
-        reader.control("begin");
-        reader.execute(first);
-        reader.execute(second);
-        for _ in 2..MAX_GROUP {
-            let Ok(read) = queue.try_recv() else { break };
-            reader.execute(read);
+        let mut group = vec![job];
+        while group.len() < MAX_GROUP
+            && let Ok(job) = queue.try_recv()
+        {
+            group.push(job);
         }
-        reader.control("commit");
+        let shares = group.len() > 1;
+        if shares {
+            reader.control("begin");
+        }
+        let mut closing = None;
+        for job in group {
+            match job {
+                ReadJob::Read(read) => reader.execute(read),
+                ReadJob::Close(closed) => closing = Some(closed),
+            }
+        }
+        if shares {
+            reader.control("commit");
+        }
+        if let Some(closed) = closing {
+            return reader.close(closed);
+        }
     }
 }
 
@@ -113,14 +141,21 @@ pub(super) async fn execute_point_reads(options: OpenOptions, mut queue: mpsc::R
 ///
 /// # Errors
 /// If a thread cannot be started.
-pub(super) fn start_scan_threads(count: u32, options: &OpenOptions, queue: mpsc::Receiver<Read>) -> anyhow::Result<()> {
+pub(super) fn start_scan_threads(
+    count: u32,
+    options: &OpenOptions,
+    queue: mpsc::Receiver<ReadJob>,
+) -> anyhow::Result<()> {
     let queue = Arc::new(Mutex::new(queue));
     for number in 1..=count {
         let (mut reader, queue) = (Reader::new(options.clone()), Arc::clone(&queue));
         let next = move || queue.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv();
         let execute_scans = move || {
-            while let Some(read) = next() {
-                reader.execute(read);
+            while let Some(job) = next() {
+                match job {
+                    ReadJob::Read(read) => reader.execute(read),
+                    ReadJob::Close(closed) => return reader.close(closed),
+                }
             }
         };
         thread::Builder::new().name(format!("sqlite-scan-{number}")).spawn(execute_scans)?;
