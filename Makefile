@@ -41,7 +41,7 @@ test-faults: export CI := true
 test-faults: export TASKEY_TEST_ROUNDS := 500
 test-faults: tools ## The fault tests alone, with more rounds; says what was measured
 	@.ci/stage build cargo build --locked --workspace --bins
-	@.ci/stage faults .ci/with-postgres cargo test --locked --package taskey --test faults --no-fail-fast
+	@.ci/stage faults .ci/with-postgres cargo test --locked --package taskey --test system --no-fail-fast -- faults::
 
 .PHONY: test-api
 test-api: ## Call a running `taskey` as /openapi.json says, in all ways, for a minute
@@ -56,7 +56,7 @@ bench-gateway: ## Measure what the gateway adds to a call; ARGS="--help" lists t
 
 .PHONY: openapi
 openapi: ## Write gateway/openapi.json anew, after a change of the contract
-	TASKEY_TEST_RENEW_OPENAPI=yes cargo test --locked --package gateway --test gateway -- the_committed_copy
+	TASKEY_TEST_RENEW_OPENAPI=yes cargo test --locked --package gateway --test api -- the_committed_copy
 
 # `make test` tries the corpora of the targets, as unit tests of their crates.
 .PHONY: fuzz

@@ -14,6 +14,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 
+#[path = "api/support.rs"]
 mod support;
 
 use support::{PATIENCE, explain, limits, serves};

@@ -1,0 +1,275 @@
+//! The feed of revocations: what a verifier hears.
+
+use std::{collections::HashSet, slice, sync::Arc, time::Duration};
+
+use service_kit::{
+    assert_refused,
+    clock::Clock,
+    config::TokenArgs,
+    credential::Credential,
+    key_source::{KeySource, Purpose},
+    keys::{self, NewKey},
+    on_each_database,
+    revocation::HEARTBEAT_LIMIT,
+    testing::TestDatabase,
+};
+use taskey_proto::auth::v1::{
+    AcknowledgeRevocationsRequest, GetJwksRequest, LogoutRequest, WatchRevocationsRequest, WatchRevocationsResponse,
+    token_service_client::TokenServiceClient,
+};
+use tokio::time::{Instant, timeout};
+use tonic::{Request, Streaming, transport::Endpoint};
+
+use crate::support::{self, PASSWORD, Server, bearer, verifier};
+
+on_each_database! {
+    the_feed_begins_with_a_complete_snapshot,
+    a_revoked_session_is_told_within_a_second,
+    a_session_revoked_by_another_replica_is_told_within_a_second,
+    a_logout_waits_until_the_verifiers_have_confirmed,
+    the_feed_has_a_heartbeat_every_second,
+    the_feed_is_open_to_verifiers_alone,
+    a_watcher_that_reads_too_slowly_is_cut_off_and_disturbs_no_other,
+    new_public_keys_are_told_to_those_who_watch,
+    the_feed_ends_with_the_server,
+    a_shared_key_is_in_no_public_key_set,
+    public_keys_are_served_to_anyone,
+}
+
+fn names() -> TokenArgs {
+    TokenArgs { issuer: "taskey".to_owned(), audience: "taskey".to_owned() }
+}
+
+async fn watch(server: &Server) -> Streaming<WatchRevocationsResponse> {
+    let request = verifier(server, WatchRevocationsRequest {}).await;
+    server.token().watch_revocations(request).await.expect("let in").into_inner()
+}
+
+async fn next(feed: &mut Streaming<WatchRevocationsResponse>) -> WatchRevocationsResponse {
+    let message = timeout(Duration::from_secs(10), feed.message()).await.expect("heard");
+    message.expect("no error").expect("not the end")
+}
+
+async fn snapshot(feed: &mut Streaming<WatchRevocationsResponse>) -> Vec<String> {
+    let mut sessions = Vec::new();
+    loop {
+        let message = next(feed).await;
+        sessions.extend(message.revoked_session_ids);
+        if message.snapshot_complete {
+            return sessions;
+        }
+    }
+}
+
+async fn told(feed: &mut Streaming<WatchRevocationsResponse>, session_id: &str) -> bool {
+    let told = async { while !next(feed).await.revoked_session_ids.iter().any(|id| id == session_id) {} };
+    timeout(Duration::from_secs(1), told).await.is_ok()
+}
+
+async fn the_feed_begins_with_a_complete_snapshot(database: TestDatabase) {
+    let server = Server::start(database).await;
+    let ended = server.person("ann@example.com").await;
+    server.person("bob@example.com").await;
+    assert!(snapshot(&mut watch(&server).await).await.is_empty());
+    server.logout(&ended.refresh_token).await.expect("logged out");
+    server.refused(&ended.access_token).await;
+    assert_eq!(snapshot(&mut watch(&server).await).await, slice::from_ref(&ended.session_id));
+    let server = Server::start(server.stop().await).await;
+    assert_eq!(snapshot(&mut watch(&server).await).await, [ended.session_id]);
+    server.stop().await;
+}
+
+async fn a_revoked_session_is_told_within_a_second(database: TestDatabase) {
+    let server = Server::start(database).await;
+    let pair = server.person("ann@example.com").await;
+    let mut feed = watch(&server).await;
+    snapshot(&mut feed).await;
+    server.logout(&pair.refresh_token).await.expect("logged out");
+    assert!(told(&mut feed, &pair.session_id).await);
+    server.stop().await;
+}
+
+async fn a_session_revoked_by_another_replica_is_told_within_a_second(database: TestDatabase) {
+    let server = Server::start(database).await;
+    let pair = server.person("ann@example.com").await;
+    let mut feed = watch(&server).await;
+    snapshot(&mut feed).await;
+    let other = support::second(&server).await;
+    other
+        .auth()
+        .logout(LogoutRequest { refresh_token: pair.refresh_token, ..LogoutRequest::default() })
+        .await
+        .expect("ok");
+    assert!(told(&mut feed, &pair.session_id).await);
+    other.stop().await;
+    server.stop().await;
+}
+
+async fn a_logout_waits_until_the_verifiers_have_confirmed(database: TestDatabase) {
+    let server = Server::start(database).await;
+    let pair = server.person("ann@example.com").await;
+    let mut feed = watch(&server).await;
+    snapshot(&mut feed).await;
+    let request = LogoutRequest { refresh_token: pair.refresh_token.clone(), wait_for_verifiers: true };
+    let logout = tokio::spawn({
+        let mut client = server.auth();
+        async move { client.logout(request).await.expect("logged out").into_inner().acknowledged_verifiers }
+    });
+    let told = loop {
+        let message = next(&mut feed).await;
+        if message.revoked_session_ids.contains(&pair.session_id) {
+            break message;
+        }
+    };
+    let (watch_id, place) = (told.watch_id, told.place);
+    let acknowledge = async |watch_id: &str| {
+        verifier(&server, AcknowledgeRevocationsRequest { watch_id: watch_id.to_owned(), place }).await
+    };
+    let mut client = server.token();
+    assert_refused!(
+        client.acknowledge_revocations(acknowledge("x").await).await,
+        InvalidArgument,
+        "VALIDATION_FAILED",
+        "watch_id"
+    );
+    client.acknowledge_revocations(acknowledge(&pair.session_id).await).await.expect("one that has gone is no error");
+    client.acknowledge_revocations(acknowledge(&watch_id).await).await.expect("confirmed");
+    assert_eq!(logout.await.expect("no panic"), 1);
+    server.stop().await;
+}
+
+async fn the_feed_has_a_heartbeat_every_second(database: TestDatabase) {
+    let server = Server::start(database).await;
+    let mut feed = watch(&server).await;
+    snapshot(&mut feed).await;
+    let begun = Instant::now();
+    for _ in 0..6 {
+        let heartbeat = next(&mut feed).await;
+        assert!(heartbeat.revoked_session_ids.is_empty() && !heartbeat.snapshot_complete, "{heartbeat:?}");
+    }
+    assert!(begun.elapsed() < Duration::from_secs(6), "six heartbeats took {:?}", begun.elapsed());
+    server.stop().await;
+}
+
+/// While another connection holds the table, no replica can read its revocations.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_cannot_read_its_database_keeps_no_verifier_in_good_faith() {
+    use sqlx::{Connection, Executor, PgConnection};
+    let Some(database) = TestDatabase::postgres().await else { return };
+    let server = Server::start(database).await;
+    let mut feed = watch(&server).await;
+    snapshot(&mut feed).await;
+    let mut holder = PgConnection::connect(server.database.url()).await.expect("connected");
+    let mut held = holder.begin().await.expect("begun");
+    held.execute("lock table auth.sessions in access exclusive mode").await.expect("held");
+
+    let silent = async { while timeout(HEARTBEAT_LIMIT, feed.message()).await.is_ok() {} };
+    timeout(Duration::from_secs(20), silent).await.expect("the heartbeats stop");
+    let outcome = server.token().watch_revocations(verifier(&server, WatchRevocationsRequest {}).await).await;
+    assert_refused!(outcome.map(|_| ()), Unavailable, "VERIFIER_NOT_READY");
+
+    held.rollback().await.expect("let go");
+    let recovered = async {
+        while server.token().watch_revocations(verifier(&server, WatchRevocationsRequest {}).await).await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(Duration::from_secs(20), recovered).await.expect("the feed is open again");
+    server.stop().await;
+}
+
+async fn the_feed_is_open_to_verifiers_alone(database: TestDatabase) {
+    let server = Server::start(database).await;
+    let pair = server.person("ann@example.com").await;
+    let mut client = server.token();
+    let outcome = client.watch_revocations(bearer(&pair.access_token, WatchRevocationsRequest {})).await;
+    assert_refused!(outcome.map(|_| ()), PermissionDenied, "PERMISSION_DENIED");
+    let outcome = client.watch_revocations(WatchRevocationsRequest {}).await;
+    assert_refused!(outcome.map(|_| ()), Unauthenticated, "TOKEN_MISSING");
+    server.stop().await;
+}
+
+async fn a_watcher_that_reads_too_slowly_is_cut_off_and_disturbs_no_other(database: TestDatabase) {
+    let server = Server::start_with(database, &["--password-memory-kib", "8", "--password-passes", "1"]).await;
+    server.sign_up("ann@example.com").await.expect("signed up");
+    let mut reader = watch(&server).await;
+    snapshot(&mut reader).await;
+    // It takes next to nothing from the connection until it reads.
+    let endpoint = Endpoint::from_shared(format!("http://{}", server.address)).expect("a URL");
+    let narrow = endpoint.initial_stream_window_size(128).connect().await.expect("connected");
+    let request = verifier(&server, WatchRevocationsRequest {}).await;
+    let mut sleeper = TokenServiceClient::new(narrow).watch_revocations(request).await.expect("let in").into_inner();
+
+    let mut ended = HashSet::new();
+    for _ in 0..400 {
+        let pair = server.login("ann@example.com", PASSWORD).await.expect("logged in");
+        server.logout(&pair.refresh_token).await.expect("logged out");
+        // How soon is another test's question.
+        while !next(&mut reader).await.revoked_session_ids.contains(&pair.session_id) {}
+        ended.insert(pair.session_id);
+    }
+    let cut_off = async {
+        loop {
+            if let Err(status) = sleeper.message().await {
+                return status;
+            }
+        }
+    };
+    let status = timeout(Duration::from_secs(10), cut_off).await.expect("cut off");
+    assert_refused!(Err::<(), _>(status), ResourceExhausted, "OVERLOADED");
+    let again: HashSet<_> = snapshot(&mut watch(&server).await).await.into_iter().collect();
+    assert_eq!(again, ended, "it starts over with a snapshot");
+    server.stop().await;
+}
+
+async fn new_public_keys_are_told_to_those_who_watch(database: TestDatabase) {
+    let file = database.folder().join("ed.json");
+    keys::generate(NewKey::EdDsa, &file).expect("a key file");
+    let server = Server::start_with(database, &["--key-file", file.to_str().expect("UTF-8")]).await;
+    let (clock, names) = (Clock::system(), names());
+    let source = Arc::new(KeySource::file(&file, Purpose::Sign, clock.clone()).expect("keys"));
+    let header = Credential::Minted { keys: source, names, clock: clock.clone() }.header().await.expect("signed");
+    let mut request = Request::new(WatchRevocationsRequest {});
+    request.metadata_mut().insert("authorization", header);
+    let mut feed = server.token().watch_revocations(request).await.expect("let in").into_inner();
+    let old = next(&mut feed).await.public_keys.expect("with the snapshot").keys;
+    assert_eq!(old.len(), 1);
+    keys::rotate(&file, None, Duration::ZERO, &clock).expect("rotated");
+    let news = async {
+        loop {
+            if let Some(public) = next(&mut feed).await.public_keys {
+                return public.keys;
+            }
+        }
+    };
+    let new = timeout(Duration::from_secs(20), news).await.expect("told");
+    assert_eq!((new.len(), &new[1]), (2, &old[0]));
+    server.stop().await;
+}
+
+async fn the_feed_ends_with_the_server(database: TestDatabase) {
+    let server = Server::start(database).await;
+    let mut feed = watch(&server).await;
+    snapshot(&mut feed).await;
+    let ending = tokio::spawn(server.stop());
+    while let Ok(Some(_)) = feed.message().await {}
+    timeout(Duration::from_secs(5), ending).await.expect("an open stream does not hold the server").expect("no panic");
+}
+
+async fn a_shared_key_is_in_no_public_key_set(database: TestDatabase) {
+    let server = Server::start(database).await;
+    assert!(server.token().get_jwks(GetJwksRequest {}).await.expect("told").into_inner().keys.is_empty());
+    server.stop().await;
+}
+
+async fn public_keys_are_served_to_anyone(database: TestDatabase) {
+    let file = database.folder().join("ed.json");
+    keys::generate(NewKey::EdDsa, &file).expect("a key file");
+    let server = Server::start_with(database, &["--key-file", file.to_str().expect("UTF-8")]).await;
+    let keys = server.token().get_jwks(GetJwksRequest {}).await.expect("told").into_inner().keys;
+    let kinds: Vec<_> = keys.iter().map(|key| (&key.kty[..], &key.crv[..], &key.alg[..], key.x.len())).collect();
+    assert_eq!(kinds, [("OKP", "Ed25519", "EdDSA", 43)]);
+    let pair = server.person("ann@example.com").await;
+    server.me(&pair.access_token).await.expect("let in");
+    server.stop().await;
+}

@@ -1,0 +1,24 @@
+//! Tests of auth-service through its API, on SQLite and on PostgreSQL.
+
+mod account;
+mod address_limits;
+mod admin;
+mod deleted_users;
+mod deletion;
+mod feed;
+mod guessing;
+mod keys;
+mod login;
+mod logout;
+mod migrations;
+mod older_tables;
+mod oracle;
+mod purge;
+mod refresh;
+mod refresh_model;
+mod secrets;
+mod sign_up;
+mod start_up;
+mod stored_key_ids;
+mod support;
+mod verifier;

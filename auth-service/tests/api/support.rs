@@ -1,0 +1,247 @@
+//! A running auth-service, and the calls that tests make to it.
+
+use std::{net::SocketAddr, process::Command, sync::Arc, time::Duration};
+
+use auth_service::config::Config;
+use clap::Parser;
+use service_kit::{
+    args,
+    clock::Clock,
+    config::{PoolArgs, TokenArgs},
+    credential::Credential,
+    db::{Db, Migrate},
+    key_source::{KeySource, Purpose},
+    testing::{Hands, TestDatabase, clock},
+};
+use taskey_proto::auth::v1::{
+    DeleteMeRequest, GetMeRequest, ListDeletedUsersRequest, ListDeletedUsersResponse, LoginRequest, LogoutRequest,
+    LogoutResponse, RefreshRequest, SignUpRequest, TokenPair, User, account_service_client::AccountServiceClient,
+    auth_service_client::AuthServiceClient, token_service_client::TokenServiceClient,
+};
+use tokio::{net::TcpListener, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Status, transport::Channel};
+
+pub const PASSWORD: &str = "correct horse battery staple";
+
+/// The options of `refresh` and the like, parsed as the program parses them.
+#[derive(Parser)]
+struct Cli {
+    #[command(flatten)]
+    config: Config,
+}
+
+/// A running server. The clock stands still until its hands are moved.
+pub struct Server {
+    pub address: SocketAddr,
+    pub channel: Channel,
+    pub clock: Clock,
+    pub hands: Hands,
+    pub database: TestDatabase,
+    shutdown: CancellationToken,
+    running: JoinHandle<anyhow::Result<()>>,
+}
+
+impl Server {
+    pub async fn start(database: TestDatabase) -> Self {
+        Self::start_with(database, &[]).await
+    }
+
+    pub async fn start_with(database: TestDatabase, flags: &[&str]) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        let (clock, hands) = clock();
+        let shutdown = CancellationToken::new();
+        let config = config(&database, flags);
+        let running = tokio::spawn(auth_service::run(config, clock.clone(), listener, shutdown.clone()));
+        let channel = Channel::from_shared(format!("http://{address}")).expect("a URL").connect_lazy();
+        Self { address, channel, clock, hands, database, shutdown, running }
+    }
+
+    /// Ends the server and gives its database back.
+    pub async fn stop(self) -> TestDatabase {
+        self.shutdown.cancel();
+        self.running.await.expect("the server does not panic").expect("the server ends well");
+        self.database
+    }
+
+    pub fn auth(&self) -> AuthServiceClient<Channel> {
+        AuthServiceClient::new(self.channel.clone())
+    }
+
+    pub fn account(&self) -> AccountServiceClient<Channel> {
+        AccountServiceClient::new(self.channel.clone())
+    }
+
+    pub fn token(&self) -> TokenServiceClient<Channel> {
+        TokenServiceClient::new(self.channel.clone())
+    }
+
+    pub async fn sign_up(&self, email: &str) -> Result<User, Status> {
+        let request = SignUpRequest { email: email.into(), password: PASSWORD.into(), display_name: String::new() };
+        self.auth().sign_up(request).await.map(tonic::Response::into_inner)
+    }
+
+    pub async fn login(&self, email: &str, password: &str) -> Result<TokenPair, Status> {
+        let request = LoginRequest { email: email.into(), password: password.into(), session_label: String::new() };
+        self.auth().login(request).await.map(tonic::Response::into_inner)
+    }
+
+    /// Signs a new person up and logs in.
+    pub async fn person(&self, email: &str) -> TokenPair {
+        self.sign_up(email).await.expect("signed up");
+        self.login(email, PASSWORD).await.expect("logged in")
+    }
+
+    pub async fn refresh(&self, refresh_token: &str) -> Result<TokenPair, Status> {
+        let request = RefreshRequest { refresh_token: refresh_token.into() };
+        self.auth().refresh(request).await.map(tonic::Response::into_inner)
+    }
+
+    pub async fn logout(&self, refresh_token: &str) -> Result<LogoutResponse, Status> {
+        let request = LogoutRequest { refresh_token: refresh_token.into(), ..LogoutRequest::default() };
+        self.auth().logout(request).await.map(tonic::Response::into_inner)
+    }
+
+    pub async fn me(&self, access_token: &str) -> Result<User, Status> {
+        self.account().get_me(bearer(access_token, GetMeRequest {})).await.map(tonic::Response::into_inner)
+    }
+
+    /// Deletes the account of an access token.
+    pub async fn delete(&self, access_token: &str, password: &str) -> Result<(), Status> {
+        let request = DeleteMeRequest { current_password: password.into() };
+        self.account().delete_me(bearer(access_token, request)).await.map(|_| ())
+    }
+
+    /// A page of the accounts that have been deleted, as a service is told it.
+    pub async fn deleted(&self, after: i64, page_size: i32) -> Result<ListDeletedUsersResponse, Status> {
+        let request = verifier(self, ListDeletedUsersRequest { after, page_size }).await;
+        self.token().list_deleted_users(request).await.map(tonic::Response::into_inner)
+    }
+
+    /// Waits until the access token is refused. How long that may take is another test's question.
+    pub async fn refused(&self, access_token: &str) -> Status {
+        let refused = async {
+            loop {
+                if let Err(status) = self.me(access_token).await {
+                    return status;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), refused).await.expect("refused")
+    }
+}
+
+fn config(database: &TestDatabase, flags: &[&str]) -> Config {
+    let key_file = database.key_file();
+    let key_file = ["--key-file", key_file.to_str().expect("UTF-8")];
+    let key_file = if flags.contains(&"--key-file") { &[][..] } else { &key_file };
+    let limited = flags.iter().any(|flag| ["--rate-limits", "--login-rate"].contains(flag));
+    let rate_limits = if limited { &[][..] } else { &["--rate-limits", "off"] };
+    let fixed = ["auth-service", "--database-url", database.url()];
+    Cli::parse_from(fixed.iter().chain(key_file).chain(rate_limits).chain(flags)).config
+}
+
+/// A second replica on the database of the first.
+pub struct Replica {
+    channel: Channel,
+    shutdown: CancellationToken,
+    running: JoinHandle<anyhow::Result<()>>,
+}
+
+/// Starts a second replica, which shares nothing with the first but the database and the secrets.
+pub async fn second(server: &Server) -> Replica {
+    second_with(server, clock().0, &[]).await
+}
+
+/// Starts a second replica with this clock, which may be the first's, and these flags.
+pub async fn second_with(server: &Server, clock: Clock, flags: &[&str]) -> Replica {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    let shutdown = CancellationToken::new();
+    let config = config(&server.database, flags);
+    let running = tokio::spawn(auth_service::run(config, clock, listener, shutdown.clone()));
+    Replica { channel: Channel::from_shared(url).expect("a URL").connect_lazy(), shutdown, running }
+}
+
+impl Replica {
+    pub fn auth(&self) -> AuthServiceClient<Channel> {
+        AuthServiceClient::new(self.channel.clone())
+    }
+
+    pub fn account(&self) -> AccountServiceClient<Channel> {
+        AccountServiceClient::new(self.channel.clone())
+    }
+
+    pub async fn stop(self) {
+        self.shutdown.cancel();
+        self.running.await.expect("the server does not panic").expect("the server ends well");
+    }
+}
+
+/// A request with an access token.
+pub fn bearer<T>(access_token: &str, message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    let value = format!("Bearer {access_token}").parse().expect("a token is ASCII");
+    request.metadata_mut().insert("authorization", value);
+    request
+}
+
+/// Runs the program beside the server: whether it ended well, its output and its errors.
+pub fn program(database: &TestDatabase, arguments: &[&str]) -> (bool, String, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_auth-service"))
+        .args(arguments)
+        .env("TASKEY_DATABASE_URL", database.url())
+        .output()
+        .expect("the program runs");
+    let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+    (output.status.success(), text(output.stdout), text(output.stderr))
+}
+
+/// Issues a service token.
+pub fn issue_service_token(database: &TestDatabase, name: &str) -> String {
+    let (good, token, error) = program(database, &["tokens", "issue-service", name]);
+    assert!(good && error.is_empty(), "{error}");
+    token.strip_suffix('\n').expect("one line").to_owned()
+}
+
+/// Who has logged in.
+pub fn id(pair: &TokenPair) -> String {
+    pair.user.as_ref().expect("told at login").id.clone()
+}
+
+/// A request of a service with the shared key, at the time of the server.
+pub async fn verifier<T>(server: &Server, message: T) -> Request<T> {
+    let (key_file, clock) = (server.database.key_file(), server.clock.clone());
+    let keys = Arc::new(KeySource::file(&key_file, Purpose::Sign, clock.clone()).expect("keys"));
+    let names = TokenArgs { issuer: "taskey".to_owned(), audience: "taskey".to_owned() };
+    let header = Credential::Minted { keys, names, clock }.header().await.expect("signed");
+    let mut request = Request::new(message);
+    request.metadata_mut().insert("authorization", header);
+    request
+}
+
+/// Changes the database behind the server's back.
+pub async fn execute(database: &TestDatabase, sql: &'static str) {
+    let db = open(database).await;
+    db.execute(sql, args![]).await.expect("the statement is good");
+}
+
+/// What one statement finds in the database.
+pub async fn look_up(database: &TestDatabase, sql: &'static str) -> String {
+    let db = open(database).await;
+    db.fetch_optional(sql, args![]).await.expect("it is read").expect("there is one row")
+}
+
+async fn open(database: &TestDatabase) -> Db {
+    #[derive(Parser)]
+    struct Pool {
+        #[command(flatten)]
+        args: PoolArgs,
+    }
+    let args = Pool::parse_from([""]).args;
+    Db::open(&database.parsed_url(), "auth", &sqlx::migrate!(), Migrate::Always, &args)
+        .await
+        .expect("the database opens")
+}

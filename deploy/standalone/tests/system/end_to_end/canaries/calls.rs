@@ -1,0 +1,129 @@
+//! Calls of any RPC, over gRPC and over HTTP, with texts of the test's choice.
+
+use prost_reflect::{DynamicMessage, Kind, MessageDescriptor, MethodDescriptor, Value, prost::Message};
+
+/// An RPC with its HTTP binding.
+pub struct Rpc {
+    /// `/package.Service/Method`.
+    pub path: String,
+    input: MessageDescriptor,
+    verb: String,
+    template: String,
+    body: String,
+}
+
+/// An HTTP request.
+pub struct Http {
+    pub verb: String,
+    pub path: String,
+    pub body: Vec<u8>,
+}
+
+impl Rpc {
+    /// All of the contract that are no streams.
+    pub fn all() -> Vec<Self> {
+        let methods = crate::end_to_end::every_rpc::methods();
+        methods.iter().filter(|method| !method.is_server_streaming()).map(Self::new).collect()
+    }
+
+    fn new(method: &MethodDescriptor) -> Self {
+        let http = method.parent_pool().get_extension_by_name("google.api.http").expect("the contract has it");
+        let options = method.options();
+        let rule = options.get_extension(&http);
+        let rule = rule.as_message().expect("a rule");
+        let text = |name| rule.get_field_by_name(name).and_then(|value| value.as_str().map(str::to_owned));
+        let verbs = ["get", "post", "put", "patch", "delete"].into_iter();
+        let (verb, template) = verbs
+            .filter_map(|verb| text(verb).map(|path| (verb, path)))
+            .find(|(_, path)| !path.is_empty())
+            .expect("a verb");
+        Self {
+            path: format!("/{}/{}", method.parent_service().full_name(), method.name()),
+            input: method.input(),
+            verb: verb.to_uppercase(),
+            template,
+            body: text("body").unwrap_or_default(),
+        }
+    }
+
+    /// Whether it wants the password of whoever is signed in.
+    pub fn takes_password(&self) -> bool {
+        self.input.get_field_by_name("current_password").is_some()
+    }
+
+    /// The request with these texts in its fields, by their names.
+    pub fn message(&self, texts: &dyn Fn(&str) -> Option<String>) -> Vec<u8> {
+        filled(&self.input, texts).encode_to_vec()
+    }
+
+    /// The same over HTTP.
+    pub fn http(&self, texts: &dyn Fn(&str) -> Option<String>) -> Http {
+        let mut message = filled(&self.input, texts);
+        let mut path = String::new();
+        let mut rest = self.template.as_str();
+        while let Some((before, after)) = rest.split_once('{') {
+            let (variable, after) = after.split_once('}').expect("it is closed");
+            let name = variable.rsplit('.').next().expect("a name");
+            path += before;
+            path += &escaped(&texts(name).unwrap_or_else(|| "x".to_owned()));
+            if !variable.contains('.') {
+                message.clear_field_by_name(variable);
+            }
+            rest = after;
+        }
+        path += rest;
+        let body = match self.body.as_str() {
+            "" => {
+                let query: Vec<_> = message
+                    .fields()
+                    .filter_map(|(field, value)| {
+                        let value = match value {
+                            Value::String(text) => escaped(text),
+                            Value::EnumNumber(number) => number.to_string(),
+                            _ => return None,
+                        };
+                        Some(format!("{}={value}", field.json_name()))
+                    })
+                    .collect();
+                path += if query.is_empty() { "" } else { "?" };
+                path += &query.join("&");
+                String::new()
+            }
+            "*" => serde_json::to_string(&message).expect("JSON"),
+            field => serde_json::to_string(
+                message.get_field_by_name(field).expect("a field").as_message().expect("a message"),
+            )
+            .expect("JSON"),
+        };
+        Http { verb: self.verb.clone(), path, body: body.into_bytes() }
+    }
+}
+
+fn filled(of: &MessageDescriptor, texts: &dyn Fn(&str) -> Option<String>) -> DynamicMessage {
+    let mut message = DynamicMessage::new(of.clone());
+    for field in of.fields() {
+        let value = match field.kind() {
+            Kind::String => texts(field.name()).map(Value::String),
+            Kind::Message(inner) if inner.full_name().starts_with("taskey.") => {
+                Some(Value::Message(filled(&inner, texts)))
+            }
+            _ => None,
+        };
+        match value {
+            Some(value) if field.is_list() => message.set_field(&field, Value::List(vec![value])),
+            Some(value) => message.set_field(&field, value),
+            None => {}
+        }
+    }
+    message
+}
+
+/// A text as it stands in a URL.
+pub fn escaped(text: &str) -> String {
+    text.bytes()
+        .map(|byte| match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' => char::from(byte).to_string(),
+            other => format!("%{other:02X}"),
+        })
+        .collect()
+}

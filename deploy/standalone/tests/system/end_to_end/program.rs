@@ -1,0 +1,173 @@
+//! How `taskey` begins and ends.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    process::{Command, Output, Stdio},
+};
+
+use service_kit::testing::{TestDatabase, folder};
+
+use super::processes::{Process, Taskey, program};
+
+const LISTEN: [&str; 6] =
+    ["--auth-listen", "127.0.0.1:0", "--task-listen", "127.0.0.1:0", "--gateway-listen", "127.0.0.1:0"];
+
+fn taskey(folder: &Path, arguments: &[&str]) -> Output {
+    let mut command = Command::new(program("taskey"));
+    command.current_dir(folder).env_clear().args(LISTEN).args(arguments).output().expect("the program runs")
+}
+
+#[track_caller]
+fn refuses(folder: &Path, arguments: &[&str], expected: &str) {
+    let output = taskey(folder, arguments);
+    let errors = String::from_utf8(output.stderr).expect("UTF-8");
+    assert!(!output.status.success(), "{arguments:?}");
+    assert_eq!(errors.lines().count(), 1, "{errors}");
+    assert!(errors.contains(expected), "{errors}");
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).expect("made").permissions().mode() & 0o777
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_start_makes_everything_for_the_user_alone() {
+    let database = TestDatabase::sqlite();
+    let _taskey = Taskey::start(&database).await;
+    let data = database.folder().join("data");
+    assert_eq!(mode(&data), 0o700);
+    for file in ["keys.json", "refresh.secret", "auth.db", "task.db"] {
+        assert_eq!(mode(&data.join(file)), 0o600, "{file}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_data_directory_is_used_by_one_process_at_a_time() {
+    let database = TestDatabase::sqlite();
+    let _taskey = Taskey::start(&database).await;
+    let data = database.folder().join("data").display().to_string();
+    refuses(database.folder(), &["--data-dir", &data], "is in use by process");
+}
+
+#[test]
+fn a_wrong_setting_is_refused_and_makes_nothing() {
+    let folder = folder();
+    refuses(folder.path(), &["--revocation-max-staleness", "soon"], "--revocation-max-staleness");
+    refuses(folder.path(), &["--no-such-setting"], "--no-such-setting");
+    refuses(folder.path(), &["--gateway-listen", "0.0.0.0:0", "--data-dir", "d"], "cannot be used multiple times");
+    assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 0);
+}
+
+#[test]
+fn a_port_that_is_taken_is_named_and_makes_nothing() {
+    let folder = folder();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = taken.local_addr().expect("an address").to_string();
+    let output = Command::new(program("taskey"))
+        .current_dir(folder.path())
+        .env_clear()
+        .args(["--auth-listen", &address])
+        .output()
+        .expect("the program runs");
+    let errors = String::from_utf8(output.stderr).expect("UTF-8");
+    assert!(!output.status.success() && errors.contains(&address) && errors.lines().count() == 1, "{errors}");
+    assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 0);
+}
+
+#[test]
+fn a_key_file_that_others_may_read_is_refused() {
+    let folder = folder();
+    let file = folder.path().join("keys.json");
+    service_kit::keys::generate(service_kit::keys::NewKey::Hs256, &file).expect("a key file");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).expect("changed");
+    refuses(folder.path(), &["--key-file", "keys.json"], "mode 0644");
+    assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 1);
+}
+
+#[test]
+fn a_database_that_is_not_usable_is_refused_and_nothing_is_made() {
+    let folder = folder();
+    refuses(folder.path(), &["--database-url", "postgres://127.0.0.1:1/x"], "127.0.0.1:1");
+    refuses(folder.path(), &["--key-file", "nowhere/keys.json"], "nowhere");
+    assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 0);
+    fs::create_dir(folder.path().join("data")).expect("made");
+    fs::write(folder.path().join("data/task.db"), "this is no database ".repeat(500)).expect("written");
+    refuses(folder.path(), &[], "data/task.db");
+    assert_eq!(fs::read_dir(folder.path().join("data")).expect("a folder").count(), 1);
+}
+
+#[test]
+fn a_wrong_log_filter_in_the_environment_is_refused() {
+    let folder = folder();
+    let mut command = Command::new(program("taskey"));
+    let output = command.current_dir(folder.path()).env("RUST_LOG", "a=b=c").args(LISTEN).output();
+    let errors = String::from_utf8(output.expect("the program runs").stderr).expect("UTF-8");
+    assert!(errors.starts_with("error: RUST_LOG: ") && errors.lines().count() == 1, "{errors}");
+}
+
+#[test]
+fn help_names_every_setting_that_scripts_rely_on() {
+    for (name, settings) in [
+        ("taskey", &["--data-dir", "--auth-listen", "--task-listen", "--gateway-listen", "--database-url"][..]),
+        ("auth-service", &["--listen", "--key-file", "--secret-file", "--access-token-ttl", "--refresh-grace"]),
+        ("task-service", &["--listen", "--auth-url", "--revocation-max-staleness", "--issuer", "--audience"]),
+        ("gateway", &["--listen", "--auth-url", "--task-url"]),
+    ] {
+        let output = Command::new(program(name)).arg("--help").output().expect("the program runs");
+        let help = String::from_utf8(output.stdout).expect("UTF-8");
+        assert!(output.status.success());
+        for setting in settings.iter().chain(&["--log", "--log-format"]) {
+            assert!(help.contains(setting), "{name} {setting}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sigterm_drains_and_ends_with_0() {
+    for (name, flags, listeners) in [
+        ("taskey", &LISTEN[..], &["auth", "task", "gateway"][..]),
+        ("gateway", &["--listen", "127.0.0.1:0"], &["gateway"]),
+    ] {
+        let folder = folder();
+        let data = folder.path().join("data").display().to_string();
+        let mut flags: Vec<_> = flags.iter().map(ToString::to_string).collect();
+        if name == "taskey" {
+            flags.extend(["--data-dir".to_owned(), data]);
+        }
+        let process = Process::start(&program(name), &flags, listeners);
+        // A connection that does nothing does not hold it.
+        let _idle = std::net::TcpStream::connect(process.address("gateway")).expect("connected");
+        process.signal("TERM");
+        let begun = tokio::time::Instant::now();
+        assert_eq!(process.wait(), Some(0), "{name}");
+        assert!(begun.elapsed().as_secs() < 15, "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_goes_on_when_nobody_reads_what_it_prints() {
+    let folder = folder();
+    let mut child = Command::new(program("taskey"))
+        .current_dir(folder.path())
+        .args(LISTEN)
+        .args(["--log", "debug"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    drop(child.stderr.take());
+    let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines().map_while(Result::ok);
+    let gateway = lines.find_map(|line| line.strip_prefix("listening gateway ").map(str::to_owned));
+    let url = format!("http://{}/healthz", gateway.expect("it listens"));
+    drop(lines);
+    for _ in 0..3 {
+        let answer = tokio::process::Command::new("curl").args(["-sf", "--retry", "3", &url]).output().await;
+        assert_eq!(answer.expect("there is a curl").stdout, br#"{"status":"SERVING"}"#);
+    }
+    let sent = Command::new("kill").arg(child.id().to_string()).status();
+    assert!(sent.expect("there is a kill").success());
+    assert_eq!(child.wait().expect("ended").code(), Some(0));
+}

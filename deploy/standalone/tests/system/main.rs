@@ -1,0 +1,7 @@
+//! Tests of the built programs: real processes, real sockets, real signals.
+
+mod browser;
+mod end_to_end;
+mod faults;
+mod process;
+mod shim;

@@ -1,0 +1,34 @@
+//! The gateway as its clients see it, before backends that echo, refuse or never answer.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod bindings;
+mod bodies;
+mod compression;
+mod conformance;
+mod cookie_defence;
+mod cookie_renewal;
+mod cookies;
+mod cors;
+mod docs;
+mod errors;
+mod fake_backend;
+mod forms;
+mod forwarding;
+mod grpc_web;
+mod hostile;
+mod idempotency;
+mod masks;
+mod openapi;
+mod openapi_schemas;
+mod page;
+mod passthrough;
+mod paths;
+mod preference;
+mod program;
+mod queries;
+mod raw;
+mod site;
+mod slow;
+mod streams;
+mod support;

@@ -1,0 +1,209 @@
+//! Headers that want more than to name our key.
+
+use std::{io::ErrorKind, net::TcpListener};
+
+use aws_lc_rs::{hmac, signature::KeyPair};
+
+use super::{
+    BASE64, Engine, Value, claims, ed25519, header, json, message, pair_header, pair_signed, public_key, refused,
+    signed, signed_by, with, with_signature, without,
+};
+
+/// Asserts that a header is refused although the signature is right, whichever key it names.
+#[track_caller]
+fn refused_member(member: &str, value: &Value) {
+    refused(&signed(&message(with(header(), member, value.clone()), claims())));
+    refused(&pair_signed(&message(with(pair_header(), member, value.clone()), claims())));
+}
+
+#[test]
+fn a_header_that_brings_or_points_to_a_key_is_refused_and_nothing_is_fetched() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.set_nonblocking(true).expect("changed");
+    let url = format!("http://{}/keys.json", listener.local_addr().expect("an address"));
+    let strangers = ed25519(&[1; 32]);
+    let jwk = json!({"kty": "OKP", "crv": "Ed25519", "kid": "pair", "x": BASE64.encode(strangers.public_key())});
+    let values = [
+        ("jwk", jwk.clone()),
+        ("jwk", json!({"kty": "oct", "k": BASE64.encode("a secret of the one who asks....")})),
+        ("jwks", json!({"keys": [jwk]})),
+        ("jku", json!(url)),
+        ("x5u", json!(url)),
+        ("x5c", json!([BASE64.encode("a certificate")])),
+        ("x5t", json!(BASE64.encode([0; 20]))),
+        ("x5t#S256", json!(BASE64.encode([0; 32]))),
+        ("iss", json!(url)),
+    ];
+    for (member, value) in &values {
+        refused_member(member, value);
+        refused_member(member, &json!(null));
+        let message = message(with(pair_header(), member, value.clone()), claims());
+        refused(&with_signature(&message, strangers.sign(message.as_bytes()).as_ref()));
+    }
+    refused_member("kid", &json!(url));
+    refused(&signed(&message(header(), with(claims(), "iss", json!(url)))));
+    assert_eq!(listener.accept().expect_err("nobody came").kind(), ErrorKind::WouldBlock);
+}
+
+#[test]
+fn a_hostile_kid_is_refused() {
+    for kid in [
+        "",
+        " ",
+        "shared ",
+        " shared",
+        "Shared",
+        "SHARED",
+        "shared\0",
+        "shared\0pair",
+        "sha\u{200b}red",
+        "\u{455}hared",
+        "0",
+        "-1",
+        "*",
+        "%",
+        "../../../../../../dev/null",
+        "/proc/sys/kernel/randomize_va_space",
+        "file:///dev/null",
+        "keys.json",
+        "' or '1'='1",
+        "x' union select 'key' --",
+        "$(id)",
+        "|/bin/true",
+        "{{7*7}}",
+        "${jndi:ldap://127.0.0.1/x}",
+        "__proto__",
+        &"k".repeat(2000),
+    ] {
+        refused_member("kid", &json!(kid));
+        // What a reader of such a file or row might take for the secret.
+        for secret in [&b""[..], b"\0", b"2\n", b"key"] {
+            refused(&signed_by(hmac::HMAC_SHA256, secret, &message(with(header(), "kid", json!(kid)), claims())));
+        }
+    }
+    for kid in [json!(0), json!(true), json!(["shared"]), json!({"shared": "shared"}), json!(null)] {
+        refused_member("kid", &kid);
+    }
+}
+
+#[test]
+fn members_that_change_what_is_signed_or_how_are_refused() {
+    for (member, value) in [
+        ("crit", json!(["exp"])),
+        ("crit", json!(["b64"])),
+        ("crit", json!([])),
+        ("crit", json!("exp")),
+        ("crit", json!(null)),
+        ("b64", json!(true)),
+        ("b64", json!(false)),
+        ("zip", json!("DEF")),
+        ("cty", json!("JWT")),
+        ("enc", json!("A256GCM")),
+        ("epk", json!({})),
+        ("p2c", json!(2_000_000_000)),
+        ("p2s", json!("salt")),
+        ("iv", json!("")),
+        ("tag", json!("")),
+        ("apu", json!("")),
+        ("nonce", json!("1")),
+        ("url", json!("https://example.com")),
+        ("exp", json!(1)),
+        ("", json!("")),
+        ("ALG", json!("none")),
+        ("anything", json!(1)),
+    ] {
+        refused_member(member, &value);
+    }
+    // The payload as it is, not in base64url (RFC 7797).
+    let header = json!({"alg": "HS256", "kid": "shared", "typ": "at+jwt", "b64": false, "crit": ["b64"]});
+    refused(&signed(&format!("{}.{}", BASE64.encode(header.to_string()), claims())));
+}
+
+#[test]
+fn another_type_of_token_is_refused() {
+    for typ in [
+        "JWT",
+        "jwt",
+        "",
+        "AT+JWT",
+        "At+Jwt",
+        "application/at+jwt",
+        "at+jwt ",
+        " at+jwt",
+        "at+jwt\0",
+        "at+jwt;v=1",
+        "id_token",
+        "refresh+jwt",
+        "logout+jwt",
+        "secevent+jwt",
+        "dpop+jwt",
+        "entity-statement+jwt",
+        "JOSE",
+        "JOSE+JSON",
+    ] {
+        refused_member("typ", &json!(typ));
+    }
+    for typ in [json!(null), json!(1), json!(["at+jwt"]), json!({"at+jwt": 1})] {
+        refused_member("typ", &typ);
+    }
+}
+
+#[test]
+fn a_member_that_is_absent_or_mistyped_is_refused() {
+    for member in ["alg", "kid", "typ"] {
+        refused(&signed(&message(without(header(), member), claims())));
+        refused(&pair_signed(&message(without(pair_header(), member), claims())));
+        let own = header()[member].clone();
+        for value in [json!(null), json!(true), json!(0), json!(-1), json!(1.5), json!([own]), json!({"x": own})] {
+            refused_member(member, &value);
+        }
+        refused_member(member, &json!("x".repeat(2500)));
+    }
+}
+
+#[test]
+fn a_doubled_member_is_refused_whichever_of_both_is_right() {
+    for (member, other) in [("alg", "none"), ("kid", "pair"), ("typ", "JWT")] {
+        let escaped = format!("\\u{:04x}{}", member.as_bytes()[0], &member[1..]);
+        let own = header()[member].as_str().expect("a string").to_owned();
+        for name in [member, &escaped] {
+            for value in [&own[..], other] {
+                let text = header().to_string();
+                let inner = &text[1..text.len() - 1];
+                refused(&signed(&message(format!("{{{inner},\"{name}\":\"{value}\"}}"), claims())));
+                refused(&signed(&message(format!("{{\"{name}\":\"{value}\",{inner}}}"), claims())));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_header_that_is_no_object_of_json_is_refused() {
+    let text = header().to_string();
+    let nested = format!("{}{}", "[".repeat(1200), "]".repeat(1200));
+    for header in [
+        "",
+        "{",
+        "{}",
+        "[]",
+        "null",
+        "0",
+        "\"x\"",
+        &format!("\u{feff}{text}"),
+        &format!("{text}x"),
+        &text.repeat(2),
+        &nested,
+    ] {
+        refused(&signed(&message(header, claims())));
+    }
+    refused(&signed(&message(json!(header().to_string()), claims())));
+    let not_utf8 = BASE64.encode([text.as_bytes(), b"\xff"].concat());
+    refused(&signed(&format!("{not_utf8}.{}", BASE64.encode(claims().to_string()))));
+    refused(&signed(&message(BASE64.encode(public_key()), claims())));
+}
+
+#[test]
+fn a_list_of_members_is_refused() {
+    refused(&signed(&message(json!([header()]), claims())));
+    refused(&signed(&message(json!(["HS256", "shared", "at+jwt"]), claims())));
+}

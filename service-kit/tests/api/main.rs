@@ -1,0 +1,14 @@
+//! Tests of the public API of service-kit.
+
+mod abandoned_calls;
+mod connection;
+mod database;
+mod deletion;
+mod hostile_token;
+mod keys;
+mod no_io;
+mod postgres_sessions;
+mod revocation;
+mod server;
+mod support;
+mod token;
