@@ -22,6 +22,7 @@ run: ## Build and start `taskey`, the whole product in one process; ARGS="--help
 check: ## Judge the code without running it, in order of cost
 	@.ci/stage fmt cargo fmt --all --check
 	@.ci/stage leftovers .ci/leftovers
+	@.ci/stage 'one feature set' .ci/one-feature-set
 	@.ci/stage 'buf lint' buf lint proto
 	@.ci/stage deny cargo deny --workspace --locked check bans licenses sources
 	@.ci/stage clippy cargo clippy --locked --workspace --all-targets -- -D warnings
