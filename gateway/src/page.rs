@@ -17,7 +17,8 @@ const HEADERS: [(HeaderName, &str); 4] = [
     (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
 ];
 
-/// Each file at `/page/` and its name, but for the first, which is the page itself.
+/// Lists each file at `/page/` and its name, but for the first, which is the page itself. A macro because `include_bytes!`
+/// takes literals only.
 macro_rules! files {
     ($index:literal: $index_type:ident, $($name:literal: $content_type:ident,)*) => {
         [

@@ -30,7 +30,8 @@ pub mod task {
 /// `google.api.http` are in it.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
 
-/// Writes nothing but the name, so that no secret can reach a log through `{:?}`.
+/// Implements `Debug` with nothing but the name, so that no secret can reach a log through `{:?}`. A macro because the
+/// implementations differ in names only.
 macro_rules! debug_without_fields {
     ($($message:ident),* $(,)?) => {$(
         impl fmt::Debug for auth::v1::$message {

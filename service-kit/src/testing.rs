@@ -154,7 +154,8 @@ pub fn leave_out(what: &str, why: &str) {
     _ = writeln!(io::stderr(), "left out: {name}: {what}: {why}");
 }
 
-/// Runs each of the named tests on both engines: `async fn name(database: TestDatabase)`.
+/// Runs each of the named tests on both engines: `async fn name(database: TestDatabase)`. A macro because the test harness
+/// finds functions by their attributes.
 #[macro_export]
 macro_rules! on_each_database {
     ($($test:ident),* $(,)?) => {
@@ -255,7 +256,8 @@ pub fn refusal(status: &Status) -> (Code, String, Vec<String>) {
     (status.code(), reason, fields)
 }
 
-/// Asserts code and reason of a refusal, and the fields at fault if any are named.
+/// Asserts code and reason of a refusal, and the invalid fields if any are named. A macro so that a failure names the line of
+/// the test.
 #[macro_export]
 macro_rules! assert_refused {
     ($outcome:expr, $code:ident, $reason:expr $(, $field:expr)* $(,)?) => {{

@@ -50,6 +50,7 @@ mod watch;
 use config::{Config, TaskArgs};
 use removal::Removal;
 use service::{App, lists::Lists, tasks::Tasks};
+use store::owner_queue::OwnerQueue;
 use watch::Watches;
 
 /// The tables, the same for both engines.
@@ -85,6 +86,7 @@ pub async fn inspect(config: &Config) -> anyhow::Result<()> {
 /// The service with all that it needs, before it serves.
 pub struct Server {
     db: Db,
+    owner_queue: OwnerQueue,
     clock: Clock,
     page_tokens: PageTokens,
     authenticator: Authenticator,
@@ -112,6 +114,7 @@ impl Server {
             authenticator: Authenticator::new(Arc::clone(&keys), config.tokens, Arc::clone(&view), clock.clone()),
             follower: Follower { view, keys, deleted_users, credential, peers: config.auth_url },
             removal,
+            owner_queue: OwnerQueue::new(config.pool.database_timeout),
             page_tokens: PageTokens::new(&key),
             tasks: config.tasks,
             rate_limits: config.rate_limits,
@@ -126,11 +129,13 @@ impl Server {
     /// # Errors
     /// If the listener is not usable.
     pub async fn serve(self, listener: TcpListener, shutdown: CancellationToken) -> anyhow::Result<()> {
-        let Self { db, clock, authenticator, follower, removal, limits, tasks, rate_limits, page_tokens } = self;
+        let Self { db, owner_queue, clock, authenticator, follower, removal, limits, tasks, rate_limits, page_tokens } =
+            self;
         let (max_in, max_out) = (limits.max_request_bytes, limits.max_response_bytes);
         let watches = Arc::new(Watches::new(db.clone()));
         let app = Arc::new(App {
             db: db.clone(),
+            owner_queue,
             clock: clock.clone(),
             authenticator: authenticator.clone(),
             page_tokens,

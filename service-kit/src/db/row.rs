@@ -1,7 +1,7 @@
 //! Rows that statements return.
 
-use rusqlite::types::ValueRef;
-use sqlx::{Row as _, postgres::PgRow};
+use rusqlite::types::{FromSqlError, FromSqlResult, ValueRef};
+use sqlx::{Postgres, Row as _, postgres::PgRow};
 use uuid::Uuid;
 
 use super::Error;
@@ -59,18 +59,26 @@ pub trait FromColumn: Sized {
     fn from_column(row: &Row<'_>, index: usize) -> Result<Self, Error>;
 }
 
-/// Reads a column with the decoder of each engine. A macro because the implementations differ in names only.
+/// Reads a column with the decoder of the engine.
+fn decode<'r, T>(row: &Row<'r>, index: usize, from_sqlite: fn(ValueRef<'_>) -> FromSqlResult<T>) -> Result<T, Error>
+where
+    T: sqlx::Decode<'r, Postgres> + sqlx::Type<Postgres>,
+{
+    match row.source {
+        Source::Postgres(row) => Ok(row.try_get(index)?),
+        Source::Sqlite(row) => {
+            let value = from_sqlite(row.get_ref(index)?);
+            value.map_err(|error| Error::Decode(format!("column {index}: {error}")))
+        }
+    }
+}
+
+/// Implements [`FromColumn`] with a decoder for SQLite. A macro because the implementations differ in names only.
 macro_rules! impl_from_column {
-    ($($type:ty, |$value:ident| $decoded:expr;)*) => {$(
+    ($($type:ty, $from_sqlite:expr;)*) => {$(
         impl FromColumn for $type {
             fn from_column(row: &Row<'_>, index: usize) -> Result<Self, Error> {
-                match row.source {
-                    Source::Sqlite(row) => {
-                        let decode = |$value: ValueRef<'_>| $decoded;
-                        decode(row.get_ref(index)?).map_err(|error| Error::Decode(format!("column {index}: {error}")))
-                    }
-                    Source::Postgres(row) => Ok(row.try_get(index)?),
-                }
+                decode(row, index, $from_sqlite)
             }
         }
     )*};
@@ -81,19 +89,7 @@ impl_from_column! {
     i64, |value| value.as_i64();
     String, |value| value.as_str().map(str::to_owned);
     Vec<u8>, |value| value.as_blob().map(<[u8]>::to_vec);
-}
-
-impl FromColumn for Uuid {
-    fn from_column(row: &Row<'_>, index: usize) -> Result<Self, Error> {
-        match row.source {
-            Source::Sqlite(row) => {
-                let bytes = row.get_ref(index)?.as_blob();
-                let bytes = bytes.map_err(|error| Error::Decode(format!("column {index}: {error}")))?;
-                Self::from_slice(bytes).map_err(|error| Error::Decode(format!("column {index}: {error}")))
-            }
-            Source::Postgres(row) => Ok(row.try_get(index)?),
-        }
-    }
+    Uuid, |value| value.as_blob().and_then(|bytes| Uuid::from_slice(bytes).map_err(FromSqlError::other));
 }
 
 impl FromColumn for Timestamp {

@@ -32,9 +32,9 @@ impl Scope {
     }
 }
 
-/// When, and as which of the owner's acts, something is done.
+/// Who executes a mutation, when, and as which one of the owner's.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Moment {
+pub(crate) struct MutationContext {
     pub(crate) owner: Uuid,
     pub(crate) now: Timestamp,
     /// When what is deleted now will be gone for good.
@@ -42,10 +42,10 @@ pub(crate) struct Moment {
     pub(crate) place: Place,
 }
 
-/// What the writes touch of an owner's tasks.
+/// The tasks, lists and ranks that a mutation reads, as its writes leave them one after the other.
 #[derive(Debug)]
-pub(crate) struct Known {
-    pub(crate) moment: Moment,
+pub(crate) struct WorkingSet {
+    pub(crate) context: MutationContext,
     /// The tasks that are named, those that they are a part of, and those that are a part of them.
     pub(crate) tasks: HashMap<Uuid, TaskRow>,
     /// The lists that are named, as far as they are there. The default list always is.
@@ -55,7 +55,7 @@ pub(crate) struct Known {
     pub(crate) ranks: HashMap<Uuid, BTreeMap<String, Uuid>>,
     /// The tasks that have changed, those that are new among them.
     pub(crate) changed: BTreeSet<Uuid>,
-    pub(crate) made: HashSet<Uuid>,
+    pub(crate) created: HashSet<Uuid>,
     /// How many more live tasks there are than before.
     pub(crate) live: i64,
     /// How many more there may be.
@@ -74,7 +74,7 @@ fn no_list(field: &'static str) -> Blame {
     (list_not_found(), Some((field, "is no list of the caller")))
 }
 
-impl Known {
+impl WorkingSet {
     /// Does the write with this number among those of the act, and gives the task as it is then; none if there was none
     /// and that is all right.
     pub(crate) fn apply(&mut self, number: usize, write: Write, new_id: Uuid) -> Result<Option<TaskRow>, Blame> {
@@ -114,7 +114,7 @@ impl Known {
 
     /// Changes a task, which is there.
     fn change(&mut self, id: Uuid, change: impl FnOnce(&mut TaskRow)) {
-        let Moment { now, place, .. } = self.moment;
+        let MutationContext { now, place, .. } = self.context;
         if let Some(task) = self.tasks.get_mut(&id) {
             change(task);
             task.revision = task.revision.next();
@@ -125,7 +125,7 @@ impl Known {
     }
 
     fn create(&mut self, number: usize, task: NewTask, id: Uuid) -> Result<Uuid, Blame> {
-        let Moment { owner, now, place, .. } = self.moment;
+        let MutationContext { owner, now, place, .. } = self.context;
         let scope = self.place_for(task.list_id, task.parent_id, ["task.list_id", "task.parent_id"])?;
         let due_date = task.due_date.map(|date| date.to_string());
         let row = TaskRow {
@@ -153,7 +153,7 @@ impl Known {
         self.ranks.entry(scope.holder()).or_default().insert(row.rank.clone(), id);
         self.tasks.insert(id, row);
         self.changed.insert(id);
-        self.made.insert(id);
+        self.created.insert(id);
         self.live += 1;
         Ok(id)
     }
@@ -167,7 +167,7 @@ impl Known {
     }
 
     fn set_complete(&mut self, target: Target, done: bool) -> Result<Uuid, Blame> {
-        let (now, is_done) = (self.moment.now, self.live(target)?.complete_time.is_some());
+        let (now, is_done) = (self.context.now, self.live(target)?.complete_time.is_some());
         if is_done != done {
             self.change(target.id, |task| task.complete_time = done.then_some(now));
         }
@@ -178,7 +178,7 @@ impl Known {
         if allow_missing && !self.is_live(target.id) {
             return Ok(self.tasks.contains_key(&target.id).then_some(target.id));
         }
-        let Moment { now, purge_time, .. } = self.moment;
+        let MutationContext { now, purge_time, .. } = self.context;
         self.live(target)?;
         let parts = self.parts(target.id).into_iter().map(|(id, _)| id);
         for id in parts.chain([target.id]).filter(|id| self.is_live(*id)).collect::<Vec<_>>() {
@@ -192,11 +192,11 @@ impl Known {
         let task = expected(self.tasks.get(&target.id), target)?;
         let Some(delete_time) = task.delete_time else { return Ok(target.id) };
         let (list_id, parent_id) = (task.list_id, task.parent_id.filter(|id| self.is_live(*id)));
-        let list_id = if self.lists.contains(&list_id) { list_id } else { self.moment.owner };
+        let list_id = if self.lists.contains(&list_id) { list_id } else { self.context.owner };
         let with_it = |id: &Uuid| self.tasks.get(id).is_some_and(|task| task.delete_time == Some(delete_time));
         let parts: Vec<_> = self.parts(target.id).into_iter().map(|(id, _)| id).filter(with_it).collect();
         let goes = task.list_id != list_id || task.parent_id != parent_id;
-        let last = rank::last(self.moment.place, number);
+        let last = rank::last(self.context.place, number);
         self.change(target.id, |task| {
             (task.delete_time, task.purge_time) = (None, None);
             if goes {

@@ -30,20 +30,13 @@ const ARGUMENTS: &[u8] = b"lists";
 /// The service.
 pub(crate) struct Lists(pub(crate) Arc<App>);
 
-/// Handles a write: its mode, what it is, and the list as it is then.
-macro_rules! write_list {
-    ($self:expr, $request:expr, $method:literal) => {{
-        let owner = $self.0.caller(&$request)?.user_id();
-        let request = $request.into_inner();
-        let mode = Mode::of($method, &request, &request.request_id, request.validate_only)?;
-        $self.write(owner, mode, ListWrite::try_from(request)?).await
-    }};
-}
-
 #[tonic::async_trait]
 impl TaskListService for Lists {
     async fn create_task_list(&self, request: Request<CreateTaskListRequest>) -> Result<Response<TaskList>, Status> {
-        write_list!(self, request, "CreateTaskList")
+        let owner = self.0.caller(&request)?.user_id();
+        let request = request.into_inner();
+        let mode = Mode::of("CreateTaskList", &request, &request.request_id, request.validate_only)?;
+        self.write(owner, mode, ListWrite::try_from(request)?).await
     }
 
     async fn get_task_list(&self, request: Request<GetTaskListRequest>) -> Result<Response<TaskList>, Status> {
@@ -51,7 +44,8 @@ impl TaskListService for Lists {
         let mut violations = Violations::default();
         let id = violations.check("id", field::id(&request.into_inner().id));
         let id = violations.finish(id)?;
-        Ok(Response::new(lists::get(&self.0.db, owner, self.0.clock.now(), id).await?.into()))
+        let App { db, owner_queue, clock, .. } = &*self.0;
+        Ok(Response::new(lists::get(db, owner_queue, owner, clock.now(), id).await?.into()))
     }
 
     async fn list_task_lists(
@@ -59,22 +53,28 @@ impl TaskListService for Lists {
         request: Request<ListTaskListsRequest>,
     ) -> Result<Response<ListTaskListsResponse>, Status> {
         let owner = self.0.caller(&request)?.user_id();
-        let App { db, clock, page_tokens, .. } = &*self.0;
+        let App { db, owner_queue, clock, page_tokens, .. } = &*self.0;
         let ListTaskListsRequest { page_size, page_token } = request.into_inner();
         let size = page_size_of(page_size)?;
         let after = page_tokens.open_id(owner, ARGUMENTS, &page_token)?;
-        let rows = lists::list(db, owner, clock.now(), after, size + 1).await.map_err(Refusal::from)?;
+        let rows = lists::list(db, owner_queue, owner, clock.now(), after, size + 1).await.map_err(Refusal::from)?;
         let (rows, next_page_token) = page_tokens.cut(owner, ARGUMENTS, rows, size, |list| list.id);
         let task_lists = rows.into_iter().map(TaskList::from).collect();
         Ok(Response::new(ListTaskListsResponse { task_lists, next_page_token }))
     }
 
     async fn update_task_list(&self, request: Request<UpdateTaskListRequest>) -> Result<Response<TaskList>, Status> {
-        write_list!(self, request, "UpdateTaskList")
+        let owner = self.0.caller(&request)?.user_id();
+        let request = request.into_inner();
+        let mode = Mode::of("UpdateTaskList", &request, &request.request_id, request.validate_only)?;
+        self.write(owner, mode, ListWrite::try_from(request)?).await
     }
 
     async fn delete_task_list(&self, request: Request<DeleteTaskListRequest>) -> Result<Response<TaskList>, Status> {
-        write_list!(self, request, "DeleteTaskList")
+        let owner = self.0.caller(&request)?.user_id();
+        let request = request.into_inner();
+        let mode = Mode::of("DeleteTaskList", &request, &request.request_id, request.validate_only)?;
+        self.write(owner, mode, ListWrite::try_from(request)?).await
     }
 }
 
@@ -85,11 +85,11 @@ fn encode(row: &ListRow) -> Vec<u8> {
 impl Lists {
     /// Does what a request says, and answers it, or gives the answer that it was given before.
     async fn write(&self, owner: Uuid, mode: Mode, write: ListWrite) -> Result<Response<TaskList>, Status> {
-        let App { db, clock, watches, purge_after, max_lists, .. } = &*self.0;
+        let App { db, owner_queue, clock, watches, purge_after, max_lists, .. } = &*self.0;
         let now = clock.now();
         let (purge_time, max_lists, new_id) = (now + *purge_after, (*max_lists).into(), clock.new_id());
         let mutation = ListMutation { owner, now, purge_time, max_lists, mode, write, new_id, encode };
-        let outcome = match lists::execute(db, mutation).await? {
+        let outcome = match lists::execute(db, owner_queue, mutation).await? {
             Outcome::Done(row) => Outcome::Done(row.into()),
             Outcome::Replayed(bytes) => Outcome::Replayed(bytes),
         };

@@ -14,7 +14,11 @@ use service_kit::{
 };
 use tonic::{Request, Response, Status, metadata::MetadataValue};
 
-use crate::{error::rate_limited, store::transaction::Outcome, watch::Watches};
+use crate::{
+    error::rate_limited,
+    store::{owner_queue::OwnerQueue, transaction::Outcome},
+    watch::Watches,
+};
 
 pub(crate) mod lists;
 pub(crate) mod tasks;
@@ -25,6 +29,7 @@ const REPLAYED: &str = "idempotent-replayed";
 /// What the services of this process share.
 pub(crate) struct App {
     pub(crate) db: Db,
+    pub(crate) owner_queue: OwnerQueue,
     pub(crate) clock: Clock,
     pub(crate) authenticator: Authenticator,
     pub(crate) page_tokens: PageTokens,

@@ -29,7 +29,7 @@ use crate::{
         ListQuery, Target, TaskRow, batch,
         request::Mode,
         sync::SyncPoint,
-        write::{self, Form, Write},
+        write::{self, Write},
     },
     page,
     store::{
@@ -54,28 +54,14 @@ const SLOW: Duration = Duration::from_secs(10);
 /// The service.
 pub(crate) struct Tasks(pub(crate) Arc<App>);
 
-/// The mode of a request that has an id and may be only tried out.
-macro_rules! mode {
-    ($method:literal, $request:expr) => {
-        Mode::of($method, &$request, &$request.request_id, $request.validate_only)
-    };
-}
-
-/// Handles a write of its own: its mode, what it is, and the task as it is then.
-macro_rules! write_one {
-    ($self:expr, $request:expr, $method:literal, $parse:expr) => {{
-        let owner = $self.0.caller(&$request)?.user_id();
-        let request = $request.into_inner();
-        let mode = mode!($method, request)?;
-        let writes = write::parse(|form| $parse(request, form))?;
-        $self.write(owner, mode, writes, Vec::new(), single).await
-    }};
-}
-
 #[tonic::async_trait]
 impl TaskService for Tasks {
     async fn create_task(&self, request: Request<CreateTaskRequest>) -> Result<Response<Task>, Status> {
-        write_one!(self, request, "CreateTask", write::create)
+        let owner = self.0.caller(&request)?.user_id();
+        let request = request.into_inner();
+        let mode = Mode::of("CreateTask", &request, &request.request_id, request.validate_only)?;
+        let writes = write::parse(|form| write::create(request, form))?;
+        self.write(owner, mode, writes, Vec::new(), single).await
     }
 
     async fn get_task(&self, request: Request<GetTaskRequest>) -> Result<Response<Task>, Status> {
@@ -95,35 +81,51 @@ impl TaskService for Tasks {
     }
 
     async fn update_task(&self, request: Request<UpdateTaskRequest>) -> Result<Response<Task>, Status> {
-        write_one!(self, request, "UpdateTask", write::update)
+        let owner = self.0.caller(&request)?.user_id();
+        let request = request.into_inner();
+        let mode = Mode::of("UpdateTask", &request, &request.request_id, request.validate_only)?;
+        let writes = write::parse(|form| write::update(request, form))?;
+        self.write(owner, mode, writes, Vec::new(), single).await
     }
 
     async fn delete_task(&self, request: Request<DeleteTaskRequest>) -> Result<Response<Task>, Status> {
-        write_one!(self, request, "DeleteTask", |request: DeleteTaskRequest, form: &mut _| write::delete(
-            &request, form
-        ))
+        let owner = self.0.caller(&request)?.user_id();
+        let request = request.into_inner();
+        let mode = Mode::of("DeleteTask", &request, &request.request_id, request.validate_only)?;
+        let writes = write::parse(|form| write::delete(&request, form))?;
+        self.write(owner, mode, writes, Vec::new(), single).await
     }
 
     async fn undelete_task(&self, request: Request<UndeleteTaskRequest>) -> Result<Response<Task>, Status> {
-        write_one!(self, request, "UndeleteTask", |request: UndeleteTaskRequest, form: &mut Form<'_>| {
-            form.target("id", &request.id, &request.etag).map(Write::Undelete)
-        })
+        let owner = self.0.caller(&request)?.user_id();
+        let request = request.into_inner();
+        let mode = Mode::of("UndeleteTask", &request, &request.request_id, request.validate_only)?;
+        let writes = write::parse(|form| form.target("id", &request.id, &request.etag).map(Write::Undelete))?;
+        self.write(owner, mode, writes, Vec::new(), single).await
     }
 
     async fn complete_task(&self, request: Request<CompleteTaskRequest>) -> Result<Response<Task>, Status> {
-        write_one!(self, request, "CompleteTask", |request: CompleteTaskRequest, form: &mut Form<'_>| {
-            form.target("id", &request.id, &request.etag).map(Write::Complete)
-        })
+        let owner = self.0.caller(&request)?.user_id();
+        let request = request.into_inner();
+        let mode = Mode::of("CompleteTask", &request, &request.request_id, request.validate_only)?;
+        let writes = write::parse(|form| form.target("id", &request.id, &request.etag).map(Write::Complete))?;
+        self.write(owner, mode, writes, Vec::new(), single).await
     }
 
     async fn reopen_task(&self, request: Request<ReopenTaskRequest>) -> Result<Response<Task>, Status> {
-        write_one!(self, request, "ReopenTask", |request: ReopenTaskRequest, form: &mut Form<'_>| {
-            form.target("id", &request.id, &request.etag).map(Write::Reopen)
-        })
+        let owner = self.0.caller(&request)?.user_id();
+        let request = request.into_inner();
+        let mode = Mode::of("ReopenTask", &request, &request.request_id, request.validate_only)?;
+        let writes = write::parse(|form| form.target("id", &request.id, &request.etag).map(Write::Reopen))?;
+        self.write(owner, mode, writes, Vec::new(), single).await
     }
 
     async fn move_task(&self, request: Request<MoveTaskRequest>) -> Result<Response<Task>, Status> {
-        write_one!(self, request, "MoveTask", |request: MoveTaskRequest, form: &mut _| write::move_task(&request, form))
+        let owner = self.0.caller(&request)?.user_id();
+        let request = request.into_inner();
+        let mode = Mode::of("MoveTask", &request, &request.request_id, request.validate_only)?;
+        let writes = write::parse(|form| write::move_task(&request, form))?;
+        self.write(owner, mode, writes, Vec::new(), single).await
     }
 
     async fn batch_write_tasks(
@@ -132,7 +134,7 @@ impl TaskService for Tasks {
     ) -> Result<Response<BatchWriteTasksResponse>, Status> {
         let owner = self.0.caller(&request)?.user_id();
         let request = request.into_inner();
-        let mode = mode!("BatchWriteTasks", request)?;
+        let mode = Mode::of("BatchWriteTasks", &request, &request.request_id, request.validate_only)?;
         let (writes, prefixes) = batch::parse(request)?;
         self.write(owner, mode, writes, prefixes, several).await
     }
@@ -193,7 +195,7 @@ impl Tasks {
         prefixes: Vec<String>,
         message: fn(&[Option<TaskRow>]) -> M,
     ) -> Result<Response<M>, Status> {
-        let App { db, clock, watches, purge_after, max_tasks, .. } = &*self.0;
+        let App { db, owner_queue, clock, watches, purge_after, max_tasks, .. } = &*self.0;
         let now = clock.now();
         let mutation = Mutation {
             owner,
@@ -206,7 +208,7 @@ impl Tasks {
             prefixes,
             encode: Box::new(move |rows| message(rows).encode_to_vec()),
         };
-        let outcome = match mutations::execute(db, mutation).await? {
+        let outcome = match mutations::execute(db, owner_queue, mutation).await? {
             Outcome::Done(rows) => Outcome::Done(message(&rows)),
             Outcome::Replayed(bytes) => Outcome::Replayed(bytes),
         };

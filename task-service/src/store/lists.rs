@@ -8,8 +8,11 @@ use service_kit::{
 };
 use uuid::Uuid;
 
-use super::transaction::{
-    NotCommitted, Outcome, OwnerCounter, add_live_tasks, check_request, lock_owner, outcome, store_answer,
+use super::{
+    owner_queue::OwnerQueue,
+    transaction::{
+        NotCommitted, Outcome, OwnerCounter, add_live_tasks, check_request, lock_owner, outcome, store_answer,
+    },
 };
 use crate::{
     error::{default_list, etag_mismatch, list_not_found, quota_exceeded},
@@ -29,20 +32,26 @@ const SELECT: &str = "
 ///
 /// # Errors
 /// LIST_NOT_FOUND, and those of the database.
-pub(crate) async fn get(db: &Db, owner: Uuid, now: Timestamp, id: Uuid) -> Result<ListRow, Refusal> {
+pub(crate) async fn get(
+    db: &Db,
+    queue: &OwnerQueue,
+    owner: Uuid,
+    now: Timestamp,
+    id: Uuid,
+) -> Result<ListRow, Refusal> {
     if let Some(list) = db.fetch_optional(SELECT, args![owner, id]).await? {
         return Ok(list);
     }
     if id != owner {
         return Err(list_not_found());
     }
-    create_default(db, owner, now).await?;
+    create_default(db, queue, owner, now).await?;
     db.fetch_optional(SELECT, args![owner, id]).await?.ok_or_else(list_not_found)
 }
 
 /// Creates the default list of an owner who has written nothing yet.
-async fn create_default(db: &Db, owner: Uuid, now: Timestamp) -> Result<(), db::Error> {
-    db.write(move |conn| Box::pin(async move { lock_owner(conn, owner, 0, now).await.map(drop) })).await
+async fn create_default(db: &Db, queue: &OwnerQueue, owner: Uuid, now: Timestamp) -> Result<(), db::Error> {
+    queue.write(db, owner, move |conn| Box::pin(async move { lock_owner(conn, owner, 0, now).await.map(drop) })).await
 }
 
 /// Returns the lists after one, the newest first, at most `limit`.
@@ -51,6 +60,7 @@ async fn create_default(db: &Db, owner: Uuid, now: Timestamp) -> Result<(), db::
 /// Those of the database.
 pub(crate) async fn list(
     db: &Db,
+    queue: &OwnerQueue,
     owner: Uuid,
     now: Timestamp,
     after: Option<Uuid>,
@@ -64,7 +74,7 @@ pub(crate) async fn list(
     if !lists.is_empty() || after.is_some() {
         return Ok(lists);
     }
-    create_default(db, owner, now).await?;
+    create_default(db, queue, owner, now).await?;
     db.fetch_all(LIST, values).await
 }
 
@@ -86,8 +96,9 @@ pub(crate) struct ListMutation {
 ///
 /// # Errors
 /// LIST_NOT_FOUND, ETAG_MISMATCH, DEFAULT_LIST, QUOTA_EXCEEDED, REQUEST_ID_REUSED, and those of the database.
-pub(crate) async fn execute(db: &Db, mutation: ListMutation) -> Result<Outcome<ListRow>, Refusal> {
-    outcome(db.write(|conn| Box::pin(execute_within(conn, mutation))).await)
+pub(crate) async fn execute(db: &Db, queue: &OwnerQueue, mutation: ListMutation) -> Result<Outcome<ListRow>, Refusal> {
+    let owner = mutation.owner;
+    outcome(queue.write(db, owner, |conn| Box::pin(execute_within(conn, mutation))).await)
 }
 
 async fn execute_within(conn: &mut Conn, mutation: ListMutation) -> Result<ListRow, NotCommitted<ListRow>> {

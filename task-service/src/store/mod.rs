@@ -2,7 +2,7 @@
 //!
 //! - `rows`: how tasks and lists stand in their tables.
 //! - `tasks`, `changes`: reads. `mutations`, `lists`: writes of an owner, each in one transaction; `transaction`: what they
-//!   have in common; `read_set`: what a mutation reads.
+//!   have in common; `read_set`: what a mutation reads; `owner_queue`: how writes of an owner wait for each other.
 //! - `sweep`: writes of many rows.
 
 use anyhow::Context;
@@ -12,6 +12,7 @@ use service_kit::{args, db::Db};
 pub(crate) mod changes;
 pub(crate) mod lists;
 pub(crate) mod mutations;
+pub(crate) mod owner_queue;
 mod read_set;
 mod rows;
 pub(crate) mod sweep;

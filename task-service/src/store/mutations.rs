@@ -1,7 +1,7 @@
 //! What an owner does to tasks, in one transaction: the owner's counter, the tasks that the writes concern, what the model
 //! makes of them, and the answer to a request that may be repeated.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashSet};
 
 use service_kit::{
     args,
@@ -12,13 +12,14 @@ use service_kit::{
 use uuid::Uuid;
 
 use super::{
+    owner_queue::OwnerQueue,
     read_set::{ReadSet, read_lists, read_ranks, read_tasks},
     rows::TASK_COLUMNS,
     transaction::{NotCommitted, Outcome, add_live_tasks, check_request, lock_owner, outcome, store_answer},
 };
 use crate::model::{
     TaskRow,
-    act::{Known, Moment},
+    act::{MutationContext, WorkingSet},
     batch,
     filter::searched,
     rank::Place,
@@ -69,8 +70,9 @@ pub(crate) struct Mutation {
 /// # Errors
 /// What the writes are refused for, with the path of the invalid one; QUOTA_EXCEEDED; REQUEST_ID_REUSED; those of the
 /// database.
-pub(crate) async fn execute(db: &Db, mutation: Mutation) -> Result<Outcome<Rows>, Refusal> {
-    outcome(db.write(|conn| Box::pin(execute_within(conn, mutation))).await)
+pub(crate) async fn execute(db: &Db, queue: &OwnerQueue, mutation: Mutation) -> Result<Outcome<Rows>, Refusal> {
+    let owner = mutation.owner;
+    outcome(queue.write(db, owner, |conn| Box::pin(execute_within(conn, mutation))).await)
 }
 
 /// Executes a mutation within a transaction.
@@ -79,32 +81,32 @@ pub(crate) async fn execute(db: &Db, mutation: Mutation) -> Result<Outcome<Rows>
 /// Why the transaction must be rolled back.
 pub(super) async fn execute_within(conn: &mut Conn, mutation: Mutation) -> Result<Rows, NotCommitted<Rows>> {
     let Mutation { owner, now, purge_time, max_tasks, mode, writes, prefixes, new_ids, encode } = mutation;
-    let read_set = ReadSet::of(owner, &writes);
+    let read_set = ReadSet::from_writes(owner, &writes);
     let counter = lock_owner(conn, owner, read_set.creates, now).await?;
     check_request(conn, owner, now, &mode).await?;
 
     let tasks = read_tasks(conn, owner, now, &read_set).await?;
     let lists = read_lists(conn, owner, &read_set, &tasks).await?;
     let ranks = read_ranks(conn, owner, &read_set, &tasks, &lists).await?;
-    let moment = Moment { owner, now, purge_time, place: Place(counter.sequence) };
+    let context = MutationContext { owner, now, purge_time, place: Place(counter.sequence) };
     // Those that are created have been counted already.
     let room = max_tasks - (counter.live_tasks - read_set.creates);
-    let (changed, made) = (BTreeSet::new(), HashSet::new());
-    let mut known = Known { moment, tasks, lists, ranks, changed, made, live: 0, room };
-    let rows = apply(&mut known, writes, &prefixes, &new_ids)?;
+    let (changed, created) = (BTreeSet::new(), HashSet::new());
+    let mut working_set = WorkingSet { context, tasks, lists, ranks, changed, created, live: 0, room };
+    let rows = apply(&mut working_set, writes, &prefixes, &new_ids)?;
 
-    if mode.validate_only || (known.changed.is_empty() && mode.request.is_none()) {
+    if mode.validate_only || (working_set.changed.is_empty() && mode.request.is_none()) {
         return Err(NotCommitted::DryRun(rows));
     }
-    store_changes(conn, &known).await?;
-    add_live_tasks(conn, owner, known.live - read_set.creates).await?;
+    store_changes(conn, &working_set).await?;
+    add_live_tasks(conn, owner, working_set.live - read_set.creates).await?;
     store_answer(conn, owner, now, mode, || encode(&rows)).await?;
     Ok(rows)
 }
 
 /// Applies the writes one after the other. An error of one of them has its path.
 fn apply(
-    known: &mut Known,
+    working_set: &mut WorkingSet,
     writes: Vec<Write>,
     prefixes: &[String],
     new_ids: &[Uuid],
@@ -116,7 +118,7 @@ fn apply(
             Write::Update(_) => "task.id",
             _ => "id",
         };
-        match known.apply(number, write, *new_id) {
+        match working_set.apply(number, write, *new_id) {
             Ok(row) => rows.push(row),
             Err((refusal, blamed)) => {
                 let prefix = prefixes.get(number);
@@ -134,7 +136,7 @@ fn apply(
 }
 
 /// Writes the tasks that have changed, those that are new among them.
-async fn store_changes(conn: &mut Conn, known: &Known) -> Result<(), db::Error> {
+async fn store_changes(conn: &mut Conn, working_set: &WorkingSet) -> Result<(), db::Error> {
     const OVERWRITE: &str = "
         on conflict (owner_id, id) do update set
             search = excluded.search, list_id = excluded.list_id, parent_id = excluded.parent_id,
@@ -144,7 +146,7 @@ async fn store_changes(conn: &mut Conn, known: &Known) -> Result<(), db::Error> 
             complete_time = excluded.complete_time, delete_time = excluded.delete_time,
             purge_time = excluded.purge_time, revision = excluded.revision, change = excluded.change";
     let (created, changed): (Vec<&TaskRow>, Vec<&TaskRow>) =
-        known.changes().partition(|task| known.made.contains(&task.id));
+        working_set.changes().partition(|task| working_set.created.contains(&task.id));
     for (tasks, on_conflict) in [(created, ""), (changed, OVERWRITE)] {
         for tasks in tasks.chunks(MAX_ROWS) {
             let mut insert = QueryBuilder::new(format!("insert into tasks (search, {TASK_COLUMNS})"));
@@ -183,6 +185,3 @@ fn values(task: &TaskRow) -> Vec<db::Value> {
         task.change,
     ]
 }
-
-/// Tasks by their ids.
-pub(super) type Tasks = HashMap<Uuid, TaskRow>;

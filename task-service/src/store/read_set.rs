@@ -9,8 +9,11 @@ use service_kit::{
 };
 use uuid::Uuid;
 
-use super::{mutations::Tasks, rows::TASK_COLUMNS};
+use super::rows::TASK_COLUMNS;
 use crate::model::{TaskRow, act::Scope, write::Write};
+
+/// Tasks by their ids.
+pub(super) type Tasks = HashMap<Uuid, TaskRow>;
 
 /// What the writes of a mutation concern.
 #[derive(Default)]
@@ -32,7 +35,7 @@ pub(super) struct ReadSet {
 }
 
 impl ReadSet {
-    pub(super) fn of(owner: Uuid, writes: &[Write]) -> Self {
+    pub(super) fn from_writes(owner: Uuid, writes: &[Write]) -> Self {
         let mut set = Self { is_single: writes.len() == 1, ..Self::default() };
         set.lists.insert(owner);
         for write in writes {

@@ -19,6 +19,7 @@ use uuid::Uuid;
 
 use super::{
     mutations::{self, Mutation},
+    owner_queue::OwnerQueue,
     page_token_key,
     tasks::get,
     transaction::Outcome,
@@ -58,7 +59,7 @@ fn mutation(owner: Uuid, now: Timestamp, writes: Vec<Write>, new_ids: Vec<Uuid>)
     }
 }
 
-/// Does a write at an instant.
+/// Executes a write at an instant, with a queue of its own, so that writes of one owner meet in the database.
 pub(crate) async fn perform_at(
     db: &Db,
     owner: Uuid,
@@ -66,7 +67,8 @@ pub(crate) async fn perform_at(
     write: Write,
     new_id: Uuid,
 ) -> Result<TaskRow, Refusal> {
-    match mutations::execute(db, mutation(owner, now, vec![write], vec![new_id])).await? {
+    let queue = OwnerQueue::new(Duration::from_secs(10));
+    match mutations::execute(db, &queue, mutation(owner, now, vec![write], vec![new_id])).await? {
         Outcome::Done(mut rows) => Ok(rows.remove(0).expect("there is a task")),
         Outcome::Replayed(_) => unreachable!("it has no id"),
     }

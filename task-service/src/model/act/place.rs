@@ -7,7 +7,7 @@ use std::{
 
 use uuid::Uuid;
 
-use super::{Blame, Known, Scope, no_list, wrong};
+use super::{Blame, Scope, WorkingSet, no_list, wrong};
 use crate::model::{
     rank,
     write::{Move, Position},
@@ -16,7 +16,7 @@ use crate::model::{
 /// How many levels tasks and their parts may have in all.
 const MAX_LEVELS: usize = 5;
 
-impl Known {
+impl WorkingSet {
     /// Where a task goes that names this list and this parent, of which either may be left out.
     pub(super) fn place_for(
         &self,
@@ -29,7 +29,7 @@ impl Known {
             return Err(no_list(list_path));
         }
         let Some(parent_id) = parent else {
-            return Ok(Scope { list_id: list.unwrap_or(self.moment.owner), parent_id: None });
+            return Ok(Scope { list_id: list.unwrap_or(self.context.owner), parent_id: None });
         };
         let parent = self.tasks.get(&parent_id).filter(|task| task.delete_time.is_none());
         let parent = parent.ok_or_else(|| wrong(parent_path, "is no live task of the caller"))?;
@@ -118,7 +118,7 @@ impl Known {
     }
 
     fn rank_for(&self, number: usize, scope: Scope, position: Position) -> Result<String, Blame> {
-        let place = self.moment.place;
+        let place = self.context.place;
         let ranks = self.ranks.get(&scope.holder());
         let own = |id: Uuid| self.tasks.get(&id).map(|task| task.rank.clone()).unwrap_or_default();
         let between = match position {

@@ -167,7 +167,7 @@ fn values(row: &Row) -> Vec<Value> {
         &row.notes,
         format!("{}\n{}", fold(&row.title), fold(&row.notes)),
         row.priority,
-        row.due_date.clone(),
+        row.due_date,
         row.due_at,
         row.time_zone,
         if labels.is_empty() { labels } else { format!("{labels}\n") },

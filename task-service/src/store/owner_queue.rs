@@ -1,0 +1,143 @@
+//! The queues in which writes wait for their turn, one for each owner.
+//!
+//! Writes of one owner wait for each other in the database, on the row with the owner's counter. If they waited there with
+//! a connection each, one owner could occupy all connections of the pool. So at most one of them has a connection, and the
+//! others wait here. Only PostgreSQL needs this: SQLite has one writer, which commits several writes together.
+
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use futures::future::BoxFuture;
+use service_kit::db::{self, Conn, Db, Engine};
+use tokio::{
+    sync::{Mutex as AsyncMutex, OwnedMutexGuard},
+    time::timeout,
+};
+use uuid::Uuid;
+
+/// The queues of this process.
+#[derive(Debug)]
+pub(crate) struct OwnerQueue {
+    /// How long a write waits for its turn.
+    limit: Duration,
+    owners: Arc<Owners>,
+}
+
+/// The owners with writes that wait or are executed, so there are at most as many as there are such writes.
+#[derive(Debug, Default)]
+struct Owners(Mutex<HashMap<Uuid, Queue>>);
+
+#[derive(Debug, Default)]
+struct Queue {
+    /// Held by the write that is executed. Others receive it in the order in which they came.
+    lock: Arc<AsyncMutex<()>>,
+    /// How many writes wait or are executed.
+    writes: usize,
+}
+
+impl OwnerQueue {
+    /// Creates empty queues. A write waits at most as long as `limit`, which is the timeout of the database.
+    pub(crate) fn new(limit: Duration) -> Self {
+        Self { limit, owners: Arc::default() }
+    }
+
+    /// Executes a transaction of an owner when its turn comes. Its turn ends with the transaction, even if the caller is
+    /// gone before that. A caller that is gone while it waits leaves the queue, and nothing is executed.
+    ///
+    /// # Errors
+    /// [`db::Error::Timeout`] if its turn does not come in time, and those of [`Db::write`].
+    pub(crate) async fn write<T, E, F>(&self, db: &Db, owner: Uuid, work: F) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<db::Error> + Send + 'static,
+        F: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<T, E>> + Send + 'static,
+    {
+        let turn = match db.engine() {
+            Engine::Sqlite => return db.write(work).await,
+            Engine::Postgres => self.acquire(owner).await?,
+        };
+        let outcome = db.write(|conn| {
+            Box::pin(async move {
+                match work(conn).await {
+                    Ok(value) => Ok(WithTurn::new(value, turn)),
+                    Err(error) => Err(WithTurn::new(error, turn)),
+                }
+            })
+        });
+        outcome.await.map(|done| done.value).map_err(|failed| failed.value)
+    }
+
+    /// Waits for the turn of a write.
+    async fn acquire(&self, owner: Uuid) -> Result<Turn, db::Error> {
+        let (lock, membership) = Membership::join(&self.owners, owner);
+        let guard = timeout(self.limit, lock.lock_owned()).await.map_err(|_| db::Error::Timeout)?;
+        Ok(Turn { _membership: membership, _guard: guard })
+    }
+}
+
+/// What a transaction returns. The database layer returns it after the commit or the rollback, so that the turn lasts until
+/// then.
+struct WithTurn<T> {
+    value: T,
+    _turn: Option<Turn>,
+}
+
+impl<T> WithTurn<T> {
+    fn new(value: T, turn: Turn) -> Self {
+        Self { value, _turn: Some(turn) }
+    }
+}
+
+impl<E: From<db::Error>> From<db::Error> for WithTurn<E> {
+    fn from(error: db::Error) -> Self {
+        Self { value: error.into(), _turn: None }
+    }
+}
+
+/// The turn of a write, until it is dropped.
+#[derive(Debug)]
+struct Turn {
+    // Dropped before the guard, so that the next write finds only those that wait behind it.
+    _membership: Membership,
+    _guard: OwnedMutexGuard<()>,
+}
+
+/// A place in the queue of an owner, until it is dropped. The queue is removed with the last one.
+#[derive(Debug)]
+struct Membership {
+    owners: Arc<Owners>,
+    owner: Uuid,
+}
+
+impl Membership {
+    fn join(owners: &Arc<Owners>, owner: Uuid) -> (Arc<AsyncMutex<()>>, Self) {
+        let mut queues = owners.lock();
+        let queue = queues.entry(owner).or_default();
+        queue.writes += 1;
+        (Arc::clone(&queue.lock), Self { owners: Arc::clone(owners), owner })
+    }
+}
+
+impl Drop for Membership {
+    fn drop(&mut self) {
+        if let Entry::Occupied(mut queue) = self.owners.lock().entry(self.owner) {
+            queue.get_mut().writes -= 1;
+            if queue.get().writes == 0 {
+                queue.remove();
+            }
+        }
+    }
+}
+
+impl Owners {
+    // Held for a lookup, never across an await.
+    fn lock(&self) -> MutexGuard<'_, HashMap<Uuid, Queue>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests;
