@@ -19,34 +19,46 @@ run: ## Build and start `taskey`, the whole product in one process; ARGS="--help
 	cargo run --release --locked -- $(ARGS)
 
 .PHONY: check
-check: ## Judge the code without running it, in order of cost
+check: check-quickly check-compiled ## Judge the code without running it, in order of cost
+
+.PHONY: check-quickly
+check-quickly:
 	@.ci/stage fmt cargo fmt --all --check
 	@.ci/stage leftovers .ci/leftovers
 	@.ci/stage 'one feature set' .ci/one-feature-set
 	@.ci/stage 'buf lint' buf lint proto
 	@.ci/stage deny cargo deny --workspace --locked check bans licenses sources
+
+.PHONY: check-compiled
+check-compiled:
 	@.ci/stage clippy cargo clippy --locked --workspace --all-targets -- -D warnings
 	@RUSTDOCFLAGS='-D warnings' .ci/stage doc cargo doc --locked --workspace --no-deps
 
-# With CI=true a test that cannot run fails instead of being left out.
+# With CI=true a test that cannot run fails instead of being left out. The API is called while the code is checked, which
+# takes both cores and measures no time. The fault tests have their full number of rounds.
 .PHONY: test
 test: export CI := true
-test: tools check ## Everything: install the tools, check, and test on SQLite and on a PostgreSQL of its own
+test: export TASKEY_TEST_ROUNDS ?= 500
+test: tools check-quickly ## Everything: install the tools, check, and test on SQLite and on a PostgreSQL of its own
 	@.ci/stage 'buf breaking' .ci/buf-breaking
-	@.ci/stage test .ci/with-postgres cargo test --locked --workspace --no-fail-fast -- --include-ignored
-	@$(MAKE) test-api
+	@.ci/stage 'tools for the API' .ci/install-tools api
+	@.ci/stage 'build tests' cargo nextest run --locked --workspace --no-run
+	@.ci/stage build cargo build --locked --workspace --bins
+	@.ci/side-by-side '.ci/stage api .ci/test-api' '$(MAKE) check-compiled'
+	@.ci/stage 'doc tests' cargo test --locked --workspace --doc --quiet
+	@.ci/stage test .ci/with-postgres cargo nextest run --locked --workspace --run-ignored all
 
-# `make test` has these tests, too, with rounds enough for a start.
+# `make test` has these tests, too.
 .PHONY: test-faults
 test-faults: export CI := true
-test-faults: export TASKEY_TEST_ROUNDS := 500
-test-faults: tools ## The fault tests alone, with more rounds; says what was measured
+test-faults: export TASKEY_TEST_ROUNDS ?= 500
+test-faults: tools ## The fault tests alone; says what was measured
 	@.ci/stage build cargo build --locked --workspace --bins
-	@.ci/stage faults .ci/with-postgres cargo test --locked --package taskey --test system --no-fail-fast -- faults::
+	@.ci/stage faults .ci/with-postgres cargo nextest run --locked --package taskey --test system --no-capture faults::
 
 .PHONY: test-api
 test-api: ## Call a running `taskey` as /openapi.json says, in all ways, for a minute
-	@.ci/stage tools .ci/install-tools api
+	@.ci/stage 'tools for the API' .ci/install-tools api
 	@.ci/stage build cargo build --locked --workspace --bins
 	@.ci/stage api .ci/test-api
 

@@ -27,9 +27,11 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(5);
 /// If it cannot be read or created, or the database was used with one that is gone.
 pub async fn refresh_secret(db: &Db, args: &SecretArgs) -> anyhow::Result<Key> {
     let file = args.refresh_secret_file();
+    // In this order: a replica that starts at the same time creates the file before it stores the fingerprint.
+    let has_refresh_secret = installation::has_refresh_secret(db).await?;
     match secret_file::read_key(&file)? {
         Some(secret) => Ok(secret),
-        None if installation::has_refresh_secret(db).await? => bail!(
+        None if has_refresh_secret => bail!(
             "the database was used with a refresh secret, and {} is missing; restore it, or run `auth-service keys adopt` \
              to create another one, after which everybody has to log in again",
             file.display()

@@ -11,7 +11,7 @@ const QUEUED: u8 = 0;
 const STARTED: u8 = 1;
 const ABANDONED: u8 = 2;
 
-/// A call of the database, shared by its caller and by whoever executes it. A call that its caller gives up before it
+/// A call of the database, shared by its caller and the thread that executes it. A call that its caller gives up before it
 /// has started is never executed.
 #[derive(Debug)]
 pub(super) struct Call {
@@ -26,7 +26,7 @@ impl Call {
         self.state.compare_exchange(QUEUED, STARTED, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
-    /// Reports whether nobody waits for the result any more.
+    /// Reports whether the caller is gone or the deadline has passed.
     pub(super) fn is_over(&self) -> bool {
         self.state.load(Ordering::Acquire) == ABANDONED || Instant::now() >= self.deadline
     }

@@ -105,8 +105,8 @@ impl Conn {
         self.fetch_optional(sql, args).await?.ok_or(Error::RowNotFound)
     }
 
-    /// Notifies those who [listen](super::Db::listen) on a channel, when the transaction commits. SQLite has nobody to
-    /// notify: all who use the file are in this process.
+    /// Notifies those who [listen](super::Db::listen) on a channel, when the transaction commits. On SQLite it does
+    /// nothing, since no other process uses the file.
     ///
     /// # Errors
     /// Those of the database.

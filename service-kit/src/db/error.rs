@@ -1,4 +1,4 @@
-//! Why calls of the database fail, and what callers of an RPC are told.
+//! Why calls of the database fail, and the errors of RPCs that follow.
 
 use std::time::Duration;
 
@@ -96,7 +96,7 @@ impl Error {
         matches!(self, Self::Sqlite { code, .. } if code & 0xff == ffi::SQLITE_CONSTRAINT)
     }
 
-    /// Reports whether no answer came, so that nobody knows what the server has done.
+    /// Reports whether no answer came, so that it is unknown what the server has done.
     pub(super) fn is_connection_lost(&self) -> bool {
         matches!(self, Self::Postgres(sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_)))
     }

@@ -1,7 +1,7 @@
 //! PostgreSQL: a pool of sessions in one schema.
 //!
-//! A call that has a connection runs in a task of its own, so that a caller who gives up does not leave a connection in a
-//! state that nobody knows: what has begun is finished, within the statement timeout, and the connection goes back to the
+//! A call that has a connection runs in a task of its own, so that a caller who gives up does not leave a connection in an
+//! unknown state: what has begun is finished, within the statement timeout, and the connection goes back to the
 //! pool.
 
 use std::{pin::pin, time::Duration};
@@ -135,17 +135,17 @@ impl Postgres {
                 }
             };
             let backend = session.backend();
-            let outcome = {
+            let (outcome, is_cancelled) = {
                 let mut executing = pin!(execute(&mut session, conn, mode, limit, work));
                 tokio::select! {
-                    outcome = &mut executing => outcome,
+                    outcome = &mut executing => (outcome, false),
                     () = is_abandoned(&mut sender), if mode == Mode::Read => {
                         cancel(&reserved, backend).await;
-                        executing.await
+                        (executing.await, true)
                     }
                 }
             };
-            if sender.is_closed() {
+            if is_cancelled {
                 session.check_before_use();
             }
             // The session goes back before the caller can ask for the next one.

@@ -208,7 +208,7 @@ pub(super) fn postgres(conn: &mut Conn) -> &mut PgConn {
     }
 }
 
-/// Nobody listens yet, or there is no room at the moment (53300), or the server is starting up (57P03).
+/// Reports whether the server does not listen yet, has no free connection (53300), or is starting up (57P03).
 fn is_coming_up(error: &Error) -> bool {
     match error {
         Error::Postgres(sqlx::Error::Io(error)) => error.kind() == io::ErrorKind::ConnectionRefused,

@@ -35,7 +35,7 @@ const CACHE_SIZE: &str = "-4000";
 /// How many point reads, scans and writes may wait, each. Further callers wait for room as long as the time limit.
 const QUEUE: usize = 1024;
 
-/// What the caller of a closure that panicked is told.
+/// The error of a closure that panicked.
 const PANIC: Error = Error::Bug("the code that used the database panicked");
 
 /// The queues of the threads that use a file. The threads end when the last clone is dropped.

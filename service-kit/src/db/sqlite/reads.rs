@@ -1,5 +1,5 @@
 //! Reads. Those of one row by its key are executed where they are asked for, and those of many rows on threads of their
-//! own, so that nobody who looks at one row waits for somebody who looks at many.
+//! own, so that a read of one row does not wait behind a scan.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -53,7 +53,7 @@ impl Reader {
         Self { options, conn: None }
     }
 
-    /// Executes a read unless nobody waits for it any more. A connection that has failed is not used again.
+    /// Executes a read unless its caller is gone. A connection that has failed is not used again.
     fn execute(&mut self, read: Read) {
         if !read.call.start() {
             return;
@@ -76,7 +76,7 @@ impl Reader {
     /// Closes the connection: the last one to be closed takes the write-ahead log with it.
     fn close(self, closed: oneshot::Sender<()>) {
         drop(self.conn);
-        // Nobody need wait for it.
+        // The caller may be gone.
         _ = closed.send(());
     }
 
@@ -103,13 +103,13 @@ fn sqlite(conn: &mut Conn) -> &mut SqliteConn {
     }
 }
 
-/// Executes reads of one row until it is told to end, or nobody is left who could ask. They take less than 10 µs each, a
-/// handful of pages that are in memory unless nobody has needed them for long; waking a thread would take longer. Reads
+/// Executes reads of one row until the queue is closed. They take less than 10 µs each, since the few pages that they read
+/// are mostly in memory; waking a thread would take longer. Reads
 /// that wait at the same time share a transaction, since taking the locks of one takes as long as a read.
 pub(super) async fn execute_point_reads(options: OpenOptions, mut queue: mpsc::Receiver<ReadJob>) {
     let mut reader = Reader::new(options);
     while let Some(job) = queue.recv().await {
-        // Whoever is about to ask shall be in the group.
+        // Callers that are about to ask shall be in the group, too.
         yield_now().await;
         let mut group = vec![job];
         while group.len() < MAX_GROUP

@@ -59,8 +59,8 @@ pub(in crate::db) async fn inspect(path: &Path, migrations: &Migrator) -> anyhow
     inspected.await.with_context(|| format!("the database {}", path.display()))
 }
 
-/// Finds out whose tables are in a file, and leaves no trace. To read a file with a write-ahead log, SQLite makes two more
-/// beside it, unless it is told that nobody writes; which is true where there is no log.
+/// Finds out whose tables are in a file, and leaves no trace. To read a file in WAL mode, SQLite creates two more beside it,
+/// unless it is opened as immutable, which it is while there is no log.
 async fn look_into(path: &Path, migrations: &Migrator, limit: Duration) -> anyhow::Result<Contents> {
     if std::fs::metadata(path).map_or(0, |file| file.len()) == 0 {
         return Ok(Contents::Nothing);

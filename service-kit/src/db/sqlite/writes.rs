@@ -55,7 +55,7 @@ pub(super) struct Executed {
 pub(super) type Acknowledge = Box<dyn FnOnce(Result<(), String>) + Send>;
 
 /// Executes all writes that wait in one transaction, commits, and only then acknowledges them. This is the one writer, on
-/// a thread of its own; it ends when it is told to, or when nobody is left who could ask for anything.
+/// a thread of its own; it ends when the queue is closed.
 pub(super) fn commit_in_groups(options: &OpenOptions, mut queue: mpsc::Receiver<Job>) {
     let (mut writer, mut jobs, mut closing) = (None, Vec::with_capacity(MAX_BATCH), Vec::new());
     while closing.is_empty() && queue.blocking_recv_many(&mut jobs, MAX_BATCH) > 0 {
@@ -78,7 +78,7 @@ pub(super) fn commit_in_groups(options: &OpenOptions, mut queue: mpsc::Receiver<
     }
     drop((writer, queue));
     for closed in closing {
-        // Nobody need wait for it.
+        // The caller may be gone.
         _ = closed.send(());
     }
 }
