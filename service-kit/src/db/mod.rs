@@ -8,7 +8,7 @@
 //!     db.fetch_optional("select title from tasks where owner_id = $1 and id = $2", args![owner, id]).await?;
 //!
 //! // Several statements, of which all take effect or none:
-//! db.write(|conn| {
+//! db.write(move |conn| {
 //!     Box::pin(async move {
 //!         conn.execute("delete from tasks where owner_id = $1 and id = $2", args![owner, id]).await?;
 //!         conn.execute("update owners set tasks = tasks - 1 where owner_id = $1", args![owner]).await?;
