@@ -34,27 +34,28 @@ check-compiled:
 	@.ci/stage clippy cargo clippy --locked --workspace --all-targets -- -D warnings
 	@RUSTDOCFLAGS='-D warnings' .ci/stage doc cargo doc --locked --workspace --no-deps
 
-# With CI=true a test that cannot run fails instead of being left out. The API is called while the code is checked, which
-# takes both cores and measures no time. The fault tests have their full number of rounds.
+# With CI=true a test that cannot run fails instead of being skipped. No stage compiles what an earlier one has compiled:
+# `api` calls the program that the tests use, beside clippy and doc, which measure no time either.
 .PHONY: test
 test: export CI := true
-test: export TASKEY_TEST_ROUNDS ?= 500
-test: tools check-quickly ## Everything: install the tools, check, and test on SQLite and on a PostgreSQL of its own
+test: all-tools check-quickly ## Everything: install the tools, check, and test on SQLite and on a PostgreSQL of its own
 	@.ci/stage 'buf breaking' .ci/buf-breaking
-	@.ci/stage 'tools for the API' .ci/install-tools api
-	@.ci/stage 'build tests' cargo nextest run --locked --workspace --no-run
-	@.ci/stage build cargo build --locked --workspace --bins
+	@.ci/stage build cargo nextest run --locked --workspace --no-run
 	@.ci/side-by-side '.ci/stage api .ci/test-api' '$(MAKE) check-compiled'
 	@.ci/stage 'doc tests' cargo test --locked --workspace --doc --quiet
-	@.ci/stage test .ci/with-postgres cargo nextest run --locked --workspace --run-ignored all
+	@.ci/stage test .ci/with-postgres cargo nextest run --locked --workspace --run-ignored all -E 'not ($(FAULTS))'
+	@$(RUN_FAULTS)
 
-# `make test` has these tests, too.
+# They have many rounds, and report what they measured.
+FAULTS := package(taskey) & test(/^faults::/)
+RUN_FAULTS = TASKEY_TEST_ROUNDS=500 .ci/stage faults .ci/with-postgres \
+	cargo nextest run --locked --workspace --run-ignored all --success-output immediate -E '$(FAULTS)'
+
 .PHONY: test-faults
 test-faults: export CI := true
-test-faults: export TASKEY_TEST_ROUNDS ?= 500
-test-faults: tools ## The fault tests alone; says what was measured
-	@.ci/stage build cargo build --locked --workspace --bins
-	@.ci/stage faults .ci/with-postgres cargo nextest run --locked --package taskey --test system --no-capture faults::
+test-faults: tools ## The fault tests alone, which report what they measured
+	@.ci/stage build cargo nextest run --locked --workspace --no-run
+	@$(RUN_FAULTS)
 
 .PHONY: test-api
 test-api: ## Call a running `taskey` as /openapi.json says, in all ways, for a minute
@@ -88,6 +89,10 @@ bench: ## Load task-service on SQLite and PostgreSQL, and say what it bears; ARG
 bench-large: ## Ask for the lists of a user with 10 000 tasks among a million; ARGS="--help" lists the settings
 	@.ci/stage build cargo build --release --locked --package bench --package auth-service --package task-service
 	@.ci/stage bench .ci/with-postgres target/release/bench large $(ARGS)
+
+.PHONY: all-tools
+all-tools:
+	@.ci/stage tools .ci/install-tools all
 
 .PHONY: tools
 tools: ## Install what the checks and tests need and this machine lacks
