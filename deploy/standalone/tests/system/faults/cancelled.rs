@@ -29,8 +29,8 @@ use crate::process::{PASSWORD, bearer};
 /// How many calls a second are cancelled.
 const RATE: usize = 1000;
 
-/// A p99 below this is good whatever the quiet one is: so long does one time slice of a busy machine take.
-const GOOD: Duration = Duration::from_millis(15);
+/// A p99 below this is good whatever the quiet one is: in a debug build on two cores, the calls alone keep both busy.
+const GOOD: Duration = Duration::from_millis(60);
 
 /// A logout is effective everywhere within this.
 const EFFECTIVE: Duration = Duration::from_secs(1);
