@@ -108,7 +108,7 @@ async fn keys_can_be_rotated_one_by_one(database: TestDatabase) {
         service_kit::secret_file::create(Path::new(&current[1]), &set(&step)).expect("written");
         database = serve(database, &current).await;
     }
-    // Whoever has slept through all of it does not come back with the first key.
+    // A replica that missed the whole rotation does not start with the first key.
     let late = secrets(&database, "first.json", "secret");
     assert!(refused(&database, &late).contains("none of the keys"));
 }

@@ -226,7 +226,7 @@ async fn a_renamed_database_is_unavailable_until_it_has_its_name_again() {
 async fn a_changed_password_makes_the_database_unavailable_until_it_is_known_again() {
     let Some(database) = TestDatabase::postgres().await else { return };
     let name = name(database.url()).to_owned();
-    // The server of the tests asks for a password whoever is called so.
+    // The server of the tests asks this role for a password, and no other.
     let role = "with_password";
     let created = format!("create role {role} superuser login");
     // Roles outlive the databases of tests, on a server that is used again.

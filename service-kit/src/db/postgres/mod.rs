@@ -161,7 +161,7 @@ impl Postgres {
         listen::listen(self.listening.options(), self.limit, channel, wake).await;
     }
 
-    /// Checks that the server answers a new caller: with a connection of the health check, and with a new one if callers
+    /// Checks that the server serves new callers: with a connection of the health check, and with a new one if callers
     /// could not connect lately.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! Writes of one owner have one connection among them, whoever waits and whoever gives up.
+//! Writes of one owner use one connection, however many of them wait or are given up.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
