@@ -146,7 +146,10 @@ impl Session {
             }
             self.connect().await
         });
-        ready.await.unwrap_or(Err(Error::Timeout))
+        ready.await.unwrap_or_else(|_| {
+            self.connector.0.is_failing.store(true, Ordering::Relaxed);
+            Err(Error::Timeout)
+        })
     }
 
     /// Puts a connection back after use, unless it has grown old or must not be used again.

@@ -80,13 +80,15 @@ impl Reader {
         _ = closed.send(());
     }
 
-    /// Begins or ends a transaction. Reads work without one, too.
-    fn control(&mut self, sql: &'static str) {
-        if let Some(conn) = &mut self.conn
-            && sqlite(conn).control(sql).is_err()
-        {
+    /// Begins or ends a transaction, and returns whether that has succeeded. Reads work without one, too, and a connection
+    /// that is not open yet begins none.
+    fn control(&mut self, sql: &'static str) -> bool {
+        let Some(conn) = &mut self.conn else { return false };
+        let succeeded = sqlite(conn).control(sql).is_ok();
+        if !succeeded {
             self.conn = None;
         }
+        succeeded
     }
 }
 
@@ -104,8 +106,8 @@ fn sqlite(conn: &mut Conn) -> &mut SqliteConn {
 }
 
 /// Executes reads of one row until the queue is closed. They take less than 10 µs each, since the few pages that they read
-/// are mostly in memory; waking a thread would take longer. Reads
-/// that wait at the same time share a transaction, since taking the locks of one takes as long as a read.
+/// are mostly in memory; waking a thread would take longer. Reads that wait at the same time share a transaction, since
+/// taking the locks of one takes as long as a read.
 pub(super) async fn execute_point_reads(options: OpenOptions, mut queue: mpsc::Receiver<ReadJob>) {
     let mut reader = Reader::new(options);
     while let Some(job) = queue.recv().await {
@@ -117,10 +119,7 @@ pub(super) async fn execute_point_reads(options: OpenOptions, mut queue: mpsc::R
         {
             group.push(job);
         }
-        let shares = group.len() > 1;
-        if shares {
-            reader.control("begin");
-        }
+        let has_begun = group.len() > 1 && reader.control("begin");
         let mut closing = None;
         for job in group {
             match job {
@@ -128,7 +127,7 @@ pub(super) async fn execute_point_reads(options: OpenOptions, mut queue: mpsc::R
                 ReadJob::Close(closed) => closing = Some(closed),
             }
         }
-        if shares {
+        if has_begun {
             reader.control("commit");
         }
         if let Some(closed) = closing {
