@@ -47,6 +47,12 @@ impl<R> StrictLines<R> {
         Self { reader, place: is_http1.then(|| Place::Head(Head::default())) }
     }
 
+    /// Whether what was read ends where a request does, so that the client is not in the middle of sending one. It is not
+    /// known after a request that is the last.
+    pub(super) fn is_between_requests(&self) -> bool {
+        matches!(&self.place, Some(Place::Head(head)) if head.last == 0)
+    }
+
     fn check(&mut self, mut bytes: &mut [u8]) {
         while !bytes.is_empty() {
             let taken = match &mut self.place {

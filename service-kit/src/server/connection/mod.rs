@@ -28,6 +28,7 @@ use crate::config::LimitArgs;
 
 mod explanation;
 mod line_breaks;
+mod linger;
 mod preface;
 mod slots;
 

@@ -3,13 +3,13 @@
 use std::{io, time::Duration};
 
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, BufWriter, join},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, BufWriter},
     net::TcpStream,
     time::timeout,
 };
 use tokio_io_timeout::TimeoutWriter;
 
-use super::{Protocol, explanation::Explaining, line_breaks::StrictLines};
+use super::{Protocol, explanation::Explaining, line_breaks::StrictLines, linger::Lingering};
 
 /// What a client sends first over HTTP/2 (RFC 9113, section 3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -57,5 +57,5 @@ pub(super) async fn open(
     let writer = BufWriter::with_capacity(GATHERED, Box::pin(writer));
     let is_http1 = explain.is_some();
     let reader = io::Cursor::new(first).chain(reader);
-    Ok(join(StrictLines::new(reader, is_http1), Explaining::new(writer, explain)))
+    Ok(Lingering::new(StrictLines::new(reader, is_http1), Explaining::new(writer, explain), is_http1))
 }
