@@ -110,9 +110,12 @@ impl AuthService {
         let Some((user, mut hash)) = user.zip(stored) else {
             // Something is written for those who have no account, too, so that it takes as long.
             let failed = event(Kind::LoginFailed, Actor::Unknown, None);
-            let audit = async { Ok(audit::failed_login(db, clock.now(), login.email, has_account, failed).await?) };
+            let audit = audit::failed_login(db, clock.now(), login.email, has_account, failed);
             // Side by side, so that they share a commit.
-            tokio::try_join!(self.app.settle_guess(target, End::Wrong), audit)?;
+            // Neither is given up because the other has failed.
+            let (settled, audited) = tokio::join!(self.app.settle_guess(target, End::Wrong), audit);
+            settled?;
+            audited?;
             return Err(error::credentials_invalid());
         };
         if let Comparison::SameAndRehashed(new) = comparison {
@@ -130,9 +133,10 @@ impl AuthService {
             ends_at: now + lives.refresh_max_ttl,
         };
         let event = event(Kind::Login, Actor::Owner, Some(session.id));
-        let begin = async { Ok(sessions::insert(db, now, session, hash, event).await?) };
-        let ((), begun) = tokio::try_join!(self.app.settle_guess(target, End::Right), begin)?;
-        let (session, surplus) = begun.ok_or_else(error::credentials_invalid)?;
+        let begin = sessions::insert(db, now, session, hash, event);
+        let (settled, begun) = tokio::join!(self.app.settle_guess(target, End::Right), begin);
+        settled?;
+        let (session, surplus) = begun?.ok_or_else(error::credentials_invalid)?;
         tracing::info!(user_id = %user.id, session_id = %session.id, surplus, "logged in");
         if surplus > 0 {
             self.app.feed.wake();

@@ -174,13 +174,15 @@ impl Scenario {
     /// What people do while the database fails.
     pub async fn lose_the_database(&mut self, ann: &Person) {
         let zoe = self.password("zoe@example.com");
+        // Whose password may have been changed or not, when the connection is lost.
+        let kim = self.person("kim@example.com").await;
         let pair = self.log_in(&ann.email, &ann.password).await.expect("logged in");
         let login = LoginRequest { email: ann.email.clone(), password: ann.password.clone(), ..Default::default() }
             .encode_to_vec();
         let new = SignUpRequest { email: "zoe@example.com".to_owned(), password: zoe.clone(), ..Default::default() };
-        let change = ChangePasswordRequest { current_password: ann.password.clone(), new_password: zoe };
+        let change = ChangePasswordRequest { current_password: kim.password, new_password: zoe };
         let refresh = RefreshRequest { refresh_token: pair.refresh_token };
-        let authorization = format!("Bearer {}", pair.access_token);
+        let authorization = format!("Bearer {}", kim.pair.access_token);
         let authorization = [("authorization", &authorization[..])];
         let body = serde_json::json!({"email": ann.email, "password": ann.password}).to_string();
         let witness = &self.witness;

@@ -1,6 +1,6 @@
 //! All that people do, well and badly, while secrets are about.
 
-use std::{env, time::Duration};
+use std::{collections::BTreeMap, env, time::Duration};
 
 use prost_reflect::prost::Message;
 use service_kit::{assert_refused, random};
@@ -83,8 +83,14 @@ impl Scenario {
         scenario.lose_the_database(&ann).await;
         assert!(rotation.wait().expect("it ends").success(), "the keys were not rotated");
         // Connections to a database that was lost are found out one by one.
-        let is_back = async { while scenario.log_in(&ann.email, &ann.password).await.is_err() {} };
-        timeout(Duration::from_secs(60), is_back).await.expect("everything is as it was");
+        let mut refusals = BTreeMap::<String, usize>::new();
+        let is_back = async {
+            while let Err(status) = scenario.log_in(&ann.email, &ann.password).await {
+                *refusals.entry(status.message().to_owned()).or_default() += 1;
+            }
+        };
+        let came_back = timeout(Duration::from_secs(60), is_back).await;
+        assert!(came_back.is_ok(), "everything should be as it was: {refusals:?}");
         scenario.learn_files();
         (scenario.witness, scenario.secrets)
     }
