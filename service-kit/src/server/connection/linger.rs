@@ -23,7 +23,7 @@ use super::line_breaks::StrictLines;
 const LIMIT: Duration = Duration::from_secs(5);
 
 /// So much is read at once.
-const CHUNK: usize = 16 * 1024;
+const CHUNK: usize = 8 * 1024;
 
 /// A connection that is closed for writing first, and altogether when the client has sent all or [`LIMIT`] is over.
 pub(super) struct Lingering<R, W> {
@@ -110,7 +110,7 @@ mod tests {
         let (mut client, mut server) = connection(BEGUN, true).await;
         let sent = async {
             assert_eq!(client.read(&mut [0]).await.expect("no reset"), 0, "the end of the response");
-            client.write_all(&[b' '; 99_999]).await.expect("it is read");
+            client.write_all(&vec![b' '; 99_999]).await.expect("it is read");
         };
         let (ended, ()) = tokio::join!(server.shutdown(), sent);
         ended.expect("a clean end");
