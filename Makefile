@@ -25,6 +25,8 @@ check: check-quickly check-compiled ## Judge the code without running it, in ord
 check-quickly:
 	@.ci/stage fmt cargo fmt --all --check
 	@.ci/stage leftovers .ci/leftovers
+	@.ci/stage 'plain words' .ci/plain-words
+	@.ci/stage 'import circles' .ci/import-circles
 	@.ci/stage 'one feature set' .ci/one-feature-set
 	@.ci/stage 'buf lint' buf lint proto
 	@.ci/stage deny cargo deny --workspace --locked check bans licenses sources

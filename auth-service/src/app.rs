@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use service_kit::{
     clock::{Clock, Timestamp},
-    config::{Switch, TokenArgs},
+    config::{OnOff, TokenArgs},
     db::Db,
     interceptor::Authenticator,
     key_source::KeySource,
     page::PageTokens,
-    status::Refusal,
-    token::{self, Grant},
+    status::ApiError,
+    token::{self, AccessClaims},
 };
 use taskey_proto::auth::v1::{TokenPair, audit_event::Kind};
 use tonic::Request;
@@ -21,7 +21,7 @@ use crate::{
     error,
     feed::FeedHandle,
     hashing::{Comparison, Hashing},
-    limits::{AddressLimits, Limited},
+    limits::{AddressLimits, RateLimitedAction},
     model::{
         audit::{Actor, Event},
         guess::Target,
@@ -30,7 +30,7 @@ use crate::{
         session::Session,
         user::User,
     },
-    origin::{Origin, Origins},
+    origin::{ClientInfo, ClientInfoResolver},
     store::{
         guesses::{self, End},
         revocations::{self, RevocationReason, RevokedSession, SessionSelector},
@@ -58,7 +58,7 @@ pub struct App {
     /// Who calls?
     pub authenticator: Authenticator,
     /// Whether rate limits count.
-    pub rate_limits: Switch,
+    pub rate_limits: OnOff,
     /// The tokens of pages of lists.
     pub page_tokens: PageTokens,
     /// How many code points a new password must have at least.
@@ -66,7 +66,7 @@ pub struct App {
     /// What each address has done lately.
     pub address_limits: AddressLimits,
     /// Who is believed when they say for whom they call.
-    pub origins: Origins,
+    pub origins: ClientInfoResolver,
 }
 
 impl App {
@@ -75,8 +75,8 @@ impl App {
     ///
     /// # Errors
     /// INTERNAL if the key cannot sign.
-    pub fn token_pair(&self, user: User, session: &Session, now: Timestamp) -> Result<TokenPair, Refusal> {
-        let grant = Grant {
+    pub fn token_pair(&self, user: User, session: &Session, now: Timestamp) -> Result<TokenPair, ApiError> {
+        let grant = AccessClaims {
             id: self.clock.new_id(),
             user_id: user.id,
             session_id: session.id,
@@ -84,11 +84,11 @@ impl App {
             issued_at: now,
             expires_at: (now + self.sessions.access_token_ttl).min(session.expires_at),
         };
-        let keys = self.keys.current().ok_or_else(|| Refusal::internal("there is no key to sign with"))?;
+        let keys = self.keys.current().ok_or_else(|| ApiError::internal("there is no key to sign with"))?;
         let access_token = token::sign(&keys, &self.tokens, &grant);
         let refresh_token = RefreshToken { session_id: session.id, generation: session.generation };
         Ok(TokenPair {
-            access_token: access_token.map_err(Refusal::internal)?,
+            access_token: access_token.map_err(ApiError::internal)?,
             refresh_token: self.refresh_key.issue(refresh_token),
             token_type: "Bearer".to_owned(),
             access_expire_time: Some(Timestamp::from_seconds(grant.expires_at.as_seconds()).into()),
@@ -107,7 +107,7 @@ impl App {
         selector: SessionSelector,
         reason: RevocationReason,
         event: Event,
-    ) -> Result<Vec<RevokedSession>, Refusal> {
+    ) -> Result<Vec<RevokedSession>, ApiError> {
         let revoked = revocations::revoke(&self.db, self.clock.now(), selector, reason, event).await?;
         if !revoked.is_empty() {
             self.feed.wake();
@@ -119,8 +119,8 @@ impl App {
     ///
     /// # Errors
     /// `RATE_LIMITED`.
-    pub async fn admit_guess(&self, target: &Target) -> Result<(), Refusal> {
-        if self.rate_limits == Switch::Off {
+    pub async fn admit_attempt(&self, target: &Target) -> Result<(), ApiError> {
+        if self.rate_limits == OnOff::Off {
             return Ok(());
         }
         let admitted = guesses::admit(&self.db, self.clock.now(), target.clone()).await?;
@@ -131,8 +131,8 @@ impl App {
     ///
     /// # Errors
     /// If the database cannot be written.
-    pub async fn settle_guess(&self, target: Target, end: End) -> Result<(), Refusal> {
-        if self.rate_limits == Switch::Off {
+    pub async fn record_attempt(&self, target: Target, end: End) -> Result<(), ApiError> {
+        if self.rate_limits == OnOff::Off {
             return Ok(());
         }
         Ok(guesses::settle(&self.db, self.clock.now(), target, end).await?)
@@ -148,12 +148,12 @@ impl App {
         target: &Target,
         password: Password,
         stored: Option<String>,
-    ) -> Result<Comparison, Refusal> {
-        self.admit_guess(target).await?;
+    ) -> Result<Comparison, ApiError> {
+        self.admit_attempt(target).await?;
         match self.hashing.compare(password, stored).await {
             Ok(comparison) => Ok(comparison),
             Err(refusal) => {
-                self.settle_guess(target.clone(), End::Unjudged).await?;
+                self.record_attempt(target.clone(), End::Unjudged).await?;
                 Err(refusal)
             }
         }
@@ -163,7 +163,7 @@ impl App {
     ///
     /// # Errors
     /// If the database cannot be read.
-    pub async fn origin<T: Sync>(&self, request: &Request<T>) -> Result<Origin, Refusal> {
+    pub async fn origin<T: Sync>(&self, request: &Request<T>) -> Result<ClientInfo, ApiError> {
         Ok(self.origins.of(request, &self.db, &self.clock).await?)
     }
 
@@ -171,8 +171,8 @@ impl App {
     ///
     /// # Errors
     /// `RATE_LIMITED`.
-    pub fn admit(&self, what: Limited, origin: &Origin) -> Result<(), Refusal> {
-        if self.rate_limits == Switch::Off {
+    pub fn admit(&self, what: RateLimitedAction, origin: &ClientInfo) -> Result<(), ApiError> {
+        if self.rate_limits == OnOff::Off {
             return Ok(());
         }
         self.address_limits.check(what, origin).map_err(error::too_many_calls)
@@ -188,7 +188,7 @@ impl App {
         actor: Actor,
         session_id: Option<Uuid>,
         request: &Request<T>,
-    ) -> Result<Event, Refusal> {
+    ) -> Result<Event, ApiError> {
         Ok(Event::new(&self.clock, kind, actor, session_id, self.origin(request).await?))
     }
 }

@@ -25,94 +25,94 @@ use crate::{
         role::{Role, Roles},
         service_token::{self, Name},
     },
-    origin::Origin,
+    origin::ClientInfo,
     roles::set_roles,
     secrets,
     store::{service_tokens, users},
 };
 
-/// What auth-service does instead of serving.
+/// The commands of auth-service.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Makes and shows the keys of access tokens
+    /// Manage the keys of access tokens
     #[command(subcommand)]
     Keys(KeysCommand),
-    /// Gives services a token with which they may follow revocations and ask about access tokens
+    /// Manage service tokens, with which services receive revocations and introspect access tokens
     #[command(subcommand)]
     Tokens(TokensCommand),
-    /// Gives and takes roles; the first administrator is made here
+    /// Manage the roles of users, such as those of the first administrator
     #[command(subcommand)]
     Users(UsersCommand),
-    /// Helps to choose what a password hash shall cost
+    /// Find the parameters of password hashes
     #[command(subcommand)]
     Password(PasswordCommand),
 }
 
-/// What can be found out about password hashes.
+/// Commands for password hashes.
 #[derive(Debug, Subcommand)]
 pub enum PasswordCommand {
-    /// Measures hashes on this machine, and proposes the costliest that takes no longer than the target; old hashes are
-    /// replaced as people log in
+    /// Measure password hashes on this machine and print the most expensive parameters within the target time. Existing
+    /// hashes are replaced when users log in
     Bench {
-        /// How many milliseconds a hash may take
+        /// Maximum duration of a hash in milliseconds
         #[arg(long, default_value_t = 50, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..=10_000))]
         target_ms: u64,
     },
 }
 
-/// What can be done with accounts.
+/// Commands for accounts.
 #[derive(Debug, Subcommand)]
 pub enum UsersCommand {
-    /// Gives a role to an account, or takes it away; may run beside a live server
+    /// Add a role to an account, or remove it. Can be used while the server is running
     SetRole {
-        /// The address of the account
+        /// Email address of the account
         email: String,
 
-        /// admin: administers other people's accounts. verifier: asks about tokens, as services do
+        /// admin: administers accounts. verifier: introspects tokens, like a service
         role: Role,
 
-        /// Takes the role away, and ends the sessions of the account
+        /// Remove the role and revoke the sessions of the account
         #[arg(long)]
         remove: bool,
 
-        /// Where the accounts are.
+        /// The database.
         #[command(flatten)]
         database: DatabaseArgs,
     },
 }
 
-/// What can be done with keys.
+/// Commands for keys.
 #[derive(Debug, Subcommand)]
 pub enum KeysCommand {
-    /// Makes a new key file (mode 0600); never overwrites one
+    /// Create a key file with mode 0600. Existing files are not overwritten
     Generate {
-        /// HS256: a secret that all services share. EdDSA: a private key for auth-service alone
+        /// HS256: a secret that all services share. EdDSA: a private key that only auth-service has
         #[arg(long, default_value = "HS256")]
         alg: NewKey,
 
-        /// The file to make
+        /// File to create
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
     },
-    /// Puts a new key in the place of the one that signs, in a file that live services may be using: it is added,
-    /// signs after `--publish-for`, and the old one goes when its last token has expired. Takes as long as
-    /// `--publish-for`; what an interrupted rotation left behind is thrown away
+    /// Replace the signing key while services are running. The new key is added to the file, starts to sign after
+    /// `--publish-for`, and the old key is removed when its last token has expired. Runs for as long as
+    /// `--publish-for`. Discards the leftovers of an interrupted rotation
     Rotate {
         /// The key file.
         #[command(flatten)]
         keys: KeyArgs,
 
-        /// The kind of the new key [default: that of the one that signs]
+        /// Algorithm of the new key [default: that of the current key]
         #[arg(long)]
         alg: Option<NewKey>,
 
-        /// How long the new key is known before it signs: enough for every service to have read the file, and for
-        /// copies of it to have reached other machines
+        /// How long the new key is published before it signs. All services must read the file, or receive a copy,
+        /// within this time
         #[arg(long, default_value = "10s", value_name = "DURATION", value_parser = publication)]
         publish_for: Duration,
     },
-    /// Makes the database accept the key file and the refresh secret that are there now, after they were replaced on
-    /// purpose; with another refresh secret, everybody has to log in again
+    /// Make the database accept the current key file and refresh secret after they were replaced intentionally. With a
+    /// new refresh secret, all users have to log in again
     Adopt {
         /// The database.
         #[command(flatten)]
@@ -122,7 +122,7 @@ pub enum KeysCommand {
         #[command(flatten)]
         secrets: SecretArgs,
     },
-    /// Prints the public keys of a key file as a JWK Set; a shared secret is never in it
+    /// Print the public keys of a key file as a JWK Set, without shared secrets
     Public {
         /// The key file.
         #[command(flatten)]
@@ -130,25 +130,25 @@ pub enum KeysCommand {
     },
 }
 
-/// What can be done with the tokens of services.
+/// Commands for service tokens.
 #[derive(Debug, Subcommand)]
 pub enum TokensCommand {
-    /// Prints a new token for a service and nothing else; it is stored as a hash, and good until it is revoked. A
-    /// service may have several
+    /// Create a service token and print it. It is stored as a hash and valid until it is revoked. A service can have
+    /// several tokens
     IssueService {
-        /// What the service is called
+        /// Name of the service
         name: Name,
 
-        /// Where the tokens are.
+        /// The database.
         #[command(flatten)]
         database: DatabaseArgs,
     },
-    /// Revokes every token of a service; what it has opened with them ends within seconds
+    /// Revoke all tokens of a service. Its open streams end within seconds
     RevokeService {
-        /// What the service is called
+        /// Name of the service
         name: Name,
 
-        /// Where the tokens are.
+        /// The database.
         #[command(flatten)]
         database: DatabaseArgs,
     },
@@ -203,7 +203,7 @@ async fn set_role(database: &DatabaseArgs, email: &str, role: Role, remove: bool
     let (db, clock) = (database.open_existing().await?, Clock::system());
     let found = users::by_email(&db, &email).await?;
     let user = found.with_context(|| format!("{} has no account", email.as_str()))?.user;
-    let event = Event::new(&clock, Kind::RolesChanged, Actor::Unknown, None, Origin::default());
+    let event = Event::new(&clock, Kind::RolesChanged, Actor::Unknown, None, ClientInfo::default());
     let change = |mut roles: Roles| {
         if remove {
             roles.remove(role);

@@ -18,7 +18,7 @@ pub use crate::limits::RateArgs;
 /// All settings.
 #[derive(Args, Clone, Debug)]
 pub struct Config {
-    /// Where to listen; port 0 takes a free one
+    /// Address to listen on; port 0 selects a free port
     #[arg(long, env = "TASKEY_LISTEN", default_value = "127.0.0.1:50051", value_name = "ADDRESS")]
     pub listen: SocketAddr,
 
@@ -66,7 +66,7 @@ pub struct SecretArgs {
     #[command(flatten)]
     pub keys: KeyArgs,
 
-    /// The secret of the refresh tokens, known to auth-service alone; made at the first start [default:
+    /// File with the secret of refresh tokens, which only auth-service uses; created on first start [default:
     /// refresh.secret beside the key file]
     #[arg(long, env = "TASKEY_SECRET_FILE", value_name = "FILE")]
     pub secret_file: Option<PathBuf>,
@@ -84,7 +84,7 @@ impl SecretArgs {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Database")]
 pub struct DatabaseArgs {
-    /// The database: `sqlite:PATH` or `postgres://...`
+    /// Database URL: `sqlite:PATH` or `postgres://...`
     // The URL may hold a password, which `--help` would show.
     #[arg(
         long,
@@ -95,7 +95,7 @@ pub struct DatabaseArgs {
     )]
     pub database_url: DatabaseUrl,
 
-    /// The schema of the tables on PostgreSQL
+    /// PostgreSQL schema of the tables
     #[arg(long, env = "TASKEY_SCHEMA", default_value = "auth", value_name = "NAME", value_parser = schema_name)]
     pub schema: String,
 
@@ -138,20 +138,19 @@ impl DatabaseArgs {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Sessions")]
 pub struct SessionArgs {
-    /// How long an access token is good: at most 15m
+    /// Lifetime of access tokens, at most 15m
     #[arg(long, env = "TASKEY_ACCESS_TOKEN_TTL", default_value = "5m", value_name = "DURATION", value_parser = access_life)]
     pub access_token_ttl: Duration,
 
-    /// How long a session lives without being refreshed
+    /// Lifetime of a session that is not refreshed
     #[arg(long, env = "TASKEY_REFRESH_IDLE_TTL", default_value = "7d", value_name = "DURATION", value_parser = life)]
     pub refresh_idle_ttl: Duration,
 
-    /// How long a session lives at the most
+    /// Maximum lifetime of a session
     #[arg(long, env = "TASKEY_REFRESH_MAX_TTL", default_value = "30d", value_name = "DURATION", value_parser = life)]
     pub refresh_max_ttl: Duration,
 
-    /// How long after its use a refresh token may come again, because the answer was lost, and is given the same
-    /// new token
+    /// How long a used refresh token can be sent again and returns the same new token, in case the response was lost
     #[arg(long, env = "TASKEY_REFRESH_GRACE", default_value = "60s", value_name = "DURATION", value_parser = duration)]
     pub refresh_grace: Duration,
 }
@@ -160,22 +159,22 @@ pub struct SessionArgs {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Passwords")]
 pub struct PasswordArgs {
-    /// How many code points a new password must have at least (NIST SP 800-63B-4 asks for 15)
+    /// Minimum length of new passwords, in characters (NIST SP 800-63B-4 requires 15)
     #[arg(long, env = "TASKEY_PASSWORD_MIN_LENGTH", default_value_t = 15, value_name = "COUNT",
           value_parser = clap::value_parser!(u16).range(8..=128))]
     pub password_min_length: u16,
 
-    /// How much memory a hash takes (argon2id, m)
+    /// Memory of a password hash (argon2id parameter m)
     #[arg(long, env = "TASKEY_PASSWORD_MEMORY_KIB", default_value_t = 19_456, value_name = "KIB",
           value_parser = clap::value_parser!(u32).range(8..=1_048_576))]
     pub password_memory_kib: u32,
 
-    /// How often a hash goes through its memory (argon2id, t)
+    /// Passes of a password hash over its memory (argon2id parameter t)
     #[arg(long, env = "TASKEY_PASSWORD_PASSES", default_value_t = 2, value_name = "COUNT",
           value_parser = clap::value_parser!(u32).range(1..=64))]
     pub password_passes: u32,
 
-    /// How many hashes are computed at once [default: one less than there are cores, at least one]
+    /// Maximum number of password hashes computed in parallel [default: number of cores minus one, at least one]
     #[arg(long, env = "TASKEY_PASSWORD_CONCURRENCY", value_name = "COUNT",
           value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub password_concurrency: Option<u16>,

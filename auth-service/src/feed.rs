@@ -1,5 +1,4 @@
-//! The feed of revocations: reads from the database what has been revoked, by whichever process, and tells everyone
-//! who watches.
+//! The feed of revocations: reads revocations of all replicas from the database and sends them to the watchers.
 
 use std::{
     collections::HashMap,
@@ -13,7 +12,7 @@ use std::{
 use service_kit::{
     clock::{Clock, Timestamp},
     db::{Db, Error},
-    revocation::{MAX_SESSIONS, REMEMBERED, RevocationView},
+    revocation::{MAX_SESSIONS, RETENTION, RevocationView},
     token,
 };
 use tokio::{
@@ -24,44 +23,45 @@ use uuid::Uuid;
 
 use crate::store::revocations::{self, FeedPosition};
 
-/// How often the database is asked, if nothing wakes the feed before. Each answer is also a heartbeat.
-const POLL_EVERY: Duration = Duration::from_millis(500);
+/// How often the database is read if there is no notification. Each read is also a heartbeat.
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
 
-/// How many messages a watcher may be behind before it is cut off and starts over with a snapshot.
+/// How many messages a watcher may be behind. Slower watchers are disconnected and start again with a snapshot.
 const BACKLOG: usize = 256;
 
-/// What the snapshot at the start reaches back, over what would do if all clocks were right.
+/// Additional time that the snapshot covers, in case clocks differ.
 const CLOCK_SLACK: Duration = Duration::from_secs(3600);
 
-/// How long this replica itself goes on accepting tokens when it cannot read its database. Without the database it
-/// can do little with them.
+/// How long this replica accepts tokens when it cannot read its database.
 const OWN_STALENESS: Duration = Duration::from_secs(30);
 
-/// For so long a logout waits for the verifiers.
+/// How long a logout waits for the verifiers.
 const VERIFIERS_LIMIT: Duration = Duration::from_secs(1);
 
-/// What has just been revoked.
+/// What was revoked and deleted since the last update.
 #[derive(Clone, Debug)]
-pub struct News {
-    /// The sessions; none is a heartbeat.
+pub struct FeedUpdate {
+    /// The sessions that were revoked.
     pub revoked: Arc<[Uuid]>,
-    /// Everything up to this place has been told.
-    pub place: i64,
-    /// How many accounts have been deleted.
-    pub deletions: i64,
+    /// The sequence number of the last revocation.
+    pub sequence: i64,
+    /// The sequence number of the account that was deleted last.
+    pub last_deletion: i64,
 }
 
-/// What has been revoked so far.
+/// What has been revoked and deleted so far.
 #[derive(Debug)]
 pub struct Snapshot {
-    /// The sessions that matter.
+    /// Identifies the database whose sequence numbers these are.
+    pub epoch: Uuid,
+    /// The revoked sessions that may have access tokens which have not expired.
     pub revoked: Vec<Uuid>,
-    /// Tokens that were issued before are outdated, if it says so.
+    /// If set, access tokens that were issued before this time are refused.
     pub issued_before: Option<Timestamp>,
-    /// How far it goes.
-    pub place: i64,
-    /// How many accounts have been deleted.
-    pub deletions: i64,
+    /// The sequence number of the last revocation.
+    pub sequence: i64,
+    /// The sequence number of the account that was deleted last.
+    pub last_deletion: i64,
 }
 
 /// The feed of this replica.
@@ -69,84 +69,93 @@ pub struct Snapshot {
 pub struct Feed {
     db: Db,
     view: Arc<RevocationView>,
-    news: broadcast::Sender<News>,
+    updates: broadcast::Sender<FeedUpdate>,
     wake: Notify,
-    /// How far the view has come.
-    place: AtomicI64,
-    /// How many accounts have been deleted.
-    deletions: AtomicI64,
-    /// How far each watcher has confirmed what it was told.
+    /// Identifies the database whose sequence numbers these are.
+    epoch: Uuid,
+    /// The sequence number of the last revocation in the view.
+    sequence: AtomicI64,
+    /// The sequence number of the account that was deleted last.
+    last_deletion: AtomicI64,
+    /// The last sequence number that each watcher has confirmed.
     watchers: Mutex<HashMap<Uuid, watch::Sender<i64>>>,
 }
 
-/// What others hold of the feed.
+/// A handle of the feed.
 #[derive(Clone, Debug)]
 pub struct FeedHandle(Arc<Feed>);
 
 impl Feed {
-    /// Reads what has been revoked so far.
+    /// Opens the feed and reads the recent revocations.
     ///
     /// # Errors
     /// If the database cannot be read.
     pub async fn open(db: Db, clock: &Clock) -> Result<FeedHandle, Error> {
-        // What is revoked between the two reads is in both.
+        let epoch = revocations::epoch(&db, clock.new_id()).await?;
+        // Sessions that are revoked between the two reads are in both.
         let FeedPosition { last_revocation, last_deletion } = revocations::position(&db).await?;
-        let since = clock.now() - REMEMBERED - CLOCK_SLACK;
+        let since = clock.now() - RETENTION - CLOCK_SLACK;
         let (recent, left_out) = revocations::recent(&db, since, MAX_SESSIONS).await?;
         let view = Arc::new(RevocationView::new(OWN_STALENESS, clock.clone()));
         view.replace(recent, left_out.map(|last| last + token::LEEWAY));
         view.add([]);
-        let (news, wake) = (broadcast::Sender::new(BACKLOG), Notify::new());
-        let (place, deletions) = (AtomicI64::new(last_revocation), AtomicI64::new(last_deletion));
-        let feed = Self { db, view, news, wake, place, deletions, watchers: Mutex::default() };
+        let feed = Self {
+            db,
+            view,
+            updates: broadcast::Sender::new(BACKLOG),
+            wake: Notify::new(),
+            epoch,
+            sequence: AtomicI64::new(last_revocation),
+            last_deletion: AtomicI64::new(last_deletion),
+            watchers: Mutex::default(),
+        };
         Ok(FeedHandle(Arc::new(feed)))
     }
 }
 
 impl FeedHandle {
-    /// What this replica knows of revoked sessions.
+    /// Returns the revoked sessions of this replica.
     #[must_use]
     pub fn view(&self) -> Arc<RevocationView> {
         Arc::clone(&self.0.view)
     }
 
-    /// Has the feed look at once, because something was revoked or an account deleted.
+    /// Makes the feed read the database now, after a revocation or a deletion.
     pub fn wake(&self) {
         self.0.wake.notify_one();
     }
 
-    /// Begins to watch: all revoked sessions that matter, and what is revoked from now on. A session may be in both.
+    /// Starts a watcher: returns the revoked sessions so far, and a receiver of updates. A session may be in both.
     #[must_use]
-    pub fn watch(&self, id: Uuid) -> (Snapshot, broadcast::Receiver<News>, Watching) {
+    pub fn watch(&self, id: Uuid) -> (Snapshot, broadcast::Receiver<FeedUpdate>, Watching) {
         self.watchers().insert(id, watch::Sender::new(0));
         let watching = Watching { id, feed: self.clone() };
-        // In this order, so that nothing falls between: a session is in the view before its place is told, and before
-        // it is news.
-        let news = self.0.news.subscribe();
-        let place = self.0.place.load(Ordering::SeqCst);
+        // The order matters: a session is in the view before its sequence number is stored and its update is sent.
+        let updates = self.0.updates.subscribe();
+        let sequence = self.0.sequence.load(Ordering::SeqCst);
         let (revoked, issued_before) = self.0.view.snapshot();
-        let deletions = self.0.deletions.load(Ordering::SeqCst);
-        (Snapshot { revoked, issued_before, place, deletions }, news, watching)
+        let last_deletion = self.0.last_deletion.load(Ordering::SeqCst);
+        (Snapshot { epoch: self.0.epoch, revoked, issued_before, sequence, last_deletion }, updates, watching)
     }
 
-    /// A watcher confirms what it was told. One that has gone is no error.
-    pub fn acknowledge(&self, id: Uuid, place: i64) {
+    /// Records that a watcher has applied all updates up to `sequence`. A watcher that has disconnected is ignored.
+    pub fn acknowledge(&self, id: Uuid, sequence: i64) {
         if let Some(confirmed) = self.watchers().get(&id) {
-            confirmed.send_if_modified(|confirmed| place > std::mem::replace(confirmed, place.max(*confirmed)));
+            confirmed.send_if_modified(|confirmed| sequence > std::mem::replace(confirmed, sequence.max(*confirmed)));
         }
     }
 
-    /// Waits until everyone who watches has confirmed what has been revoked so far, and says how many have. Reads from
-    /// the caller's `db`, because callers must not use the connection that is reserved for the feed.
+    /// Waits until all watchers have confirmed the revocations so far, and returns how many have. Reads from the
+    /// caller's `db`, because callers must not use the connection that is reserved for the feed.
     ///
     /// # Errors
     /// If the database cannot be read.
     pub async fn confirmed(&self, db: &Db) -> Result<usize, Error> {
-        let place = revocations::position(db).await?.last_revocation;
+        let sequence = revocations::position(db).await?.last_revocation;
         self.wake();
         let watchers: Vec<_> = self.watchers().values().map(watch::Sender::subscribe).collect();
         let wait = async |mut confirmed: watch::Receiver<i64>| {
-            timeout(VERIFIERS_LIMIT, confirmed.wait_for(|confirmed| *confirmed >= place))
+            timeout(VERIFIERS_LIMIT, confirmed.wait_for(|confirmed| *confirmed >= sequence))
                 .await
                 .is_ok_and(|it| it.is_ok())
         };
@@ -154,34 +163,35 @@ impl FeedHandle {
         Ok(confirmed.into_iter().filter(|confirmed| *confirmed).count())
     }
 
-    // Held for a lookup, never across an await.
+    // Locked for a lookup, never across an await.
     fn watchers(&self) -> MutexGuard<'_, HashMap<Uuid, watch::Sender<i64>>> {
         self.0.watchers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Keeps the feed going for as long as it is awaited, and has it look when another replica announces something.
+    /// Runs the feed for as long as it is awaited. Notifications of other replicas wake it.
     pub async fn run(&self) {
         tokio::join!(self.poll(), self.0.db.listen(revocations::CHANNEL, || self.wake()));
     }
 
-    /// Asks the database now and then, and whenever the feed is woken. While the database cannot be read there are no heartbeats:
-    /// whoever follows a blind replica must know that it is blind.
+    /// Reads the database periodically and whenever the feed is woken. While the database cannot be read, no heartbeats
+    /// are sent, so that verifiers notice.
     async fn poll(&self) {
         let feed = &*self.0;
         let mut blind_since = None;
         loop {
-            // Whether it was woken or the time has come, the next step is the same.
-            _ = timeout(POLL_EVERY, feed.wake.notified()).await;
-            match revocations::list_after(&feed.db, feed.place.load(Ordering::SeqCst)).await {
-                Ok((entries, deletions)) => {
+            // A wake-up and a timeout are handled alike.
+            _ = timeout(POLL_INTERVAL, feed.wake.notified()).await;
+            match revocations::list_after(&feed.db, feed.sequence.load(Ordering::SeqCst)).await {
+                Ok((entries, last_deletion)) => {
                     let revoked: Arc<[Uuid]> = entries.iter().map(|entry| entry.session_id).collect();
                     feed.view.add(revoked.iter().copied());
                     if let Some(last) = entries.last() {
-                        feed.place.store(last.sequence, Ordering::SeqCst);
+                        feed.sequence.store(last.sequence, Ordering::SeqCst);
                     }
-                    feed.deletions.store(deletions, Ordering::SeqCst);
-                    // Nobody may be watching.
-                    _ = feed.news.send(News { revoked, place: feed.place.load(Ordering::SeqCst), deletions });
+                    feed.last_deletion.store(last_deletion, Ordering::SeqCst);
+                    let sequence = feed.sequence.load(Ordering::SeqCst);
+                    // Sending fails if there are no watchers.
+                    _ = feed.updates.send(FeedUpdate { revoked, sequence, last_deletion });
                     if let Some(since) = blind_since.take() {
                         let seconds = Instant::now().duration_since(since).as_secs();
                         tracing::info!(seconds, "revocations can be read again");
@@ -197,7 +207,7 @@ impl FeedHandle {
     }
 }
 
-/// Keeps a watcher known for as long as it watches.
+/// Registers a watcher until it is dropped.
 #[derive(Debug)]
 pub struct Watching {
     id: Uuid,
@@ -205,7 +215,7 @@ pub struct Watching {
 }
 
 impl Watching {
-    /// The name of the watch.
+    /// Returns the id of the watcher.
     #[must_use]
     pub fn id(&self) -> Uuid {
         self.id

@@ -13,7 +13,7 @@ use argon2::{
         phc::{Output, ParamsString, PasswordHash, Salt},
     },
 };
-use service_kit::{random, status::Refusal};
+use service_kit::{random, status::ApiError};
 use taskey_proto::errors::v1::ErrorReason;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -78,19 +78,19 @@ impl Hashing {
     ///
     /// # Errors
     /// RESOURCE_EXHAUSTED / OVERLOADED if too many wait, or it would take too long.
-    pub async fn turn(&self) -> Result<Turn, Refusal> {
+    pub async fn turn(&self) -> Result<Turn, ApiError> {
         let admitted = Arc::clone(&self.admitted).try_acquire_owned().map_err(|_| overloaded())?;
         let running = timeout(WAIT, Arc::clone(&self.running).acquire_owned()).await.map_err(|_| overloaded())?;
-        Ok(Turn { _running: running.map_err(Refusal::internal)?, _admitted: admitted })
+        Ok(Turn { _running: running.map_err(ApiError::internal)?, _admitted: admitted })
     }
 
     /// The hash of a new password, as a PHC string.
     ///
     /// # Errors
     /// INTERNAL if it cannot be computed.
-    pub async fn hash(&self, turn: Turn, password: Password) -> Result<String, Refusal> {
+    pub async fn hash(&self, turn: Turn, password: Password) -> Result<String, ApiError> {
         let hasher = self.hasher.clone();
-        run(turn, move || hasher.hash(password.as_bytes())).await?.map_err(Refusal::internal)
+        run(turn, move || hasher.hash(password.as_bytes())).await?.map_err(ApiError::internal)
     }
 
     /// Compares a password with a stored hash. Without one it takes as long as with one of the policy, and so does one
@@ -98,13 +98,13 @@ impl Hashing {
     ///
     /// # Errors
     /// As [`turn`](Self::turn); INTERNAL if the stored hash is not one of ours.
-    pub async fn compare(&self, password: Password, stored: Option<String>) -> Result<Comparison, Refusal> {
+    pub async fn compare(&self, password: Password, stored: Option<String>) -> Result<Comparison, ApiError> {
         let (hasher, unknown) = (self.hasher.clone(), Arc::clone(&self.unknown));
         let compare = move || match stored {
             Some(stored) => hasher.compare(password.as_bytes(), &stored),
             None => hasher.compare(password.as_bytes(), &unknown).map(|_| Comparison::Different),
         };
-        run(self.turn().await?, compare).await?.map_err(Refusal::internal)
+        run(self.turn().await?, compare).await?.map_err(ApiError::internal)
     }
 }
 
@@ -117,17 +117,17 @@ pub struct Turn {
 
 /// Runs one hash on a thread for blocking work. The turn goes with it: a caller who hangs up does not free a place
 /// that is still in use.
-async fn run<T: Send + 'static>(turn: Turn, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Refusal> {
+async fn run<T: Send + 'static>(turn: Turn, work: impl FnOnce() -> T + Send + 'static) -> Result<T, ApiError> {
     let work = move || {
         let _turn = turn;
         work()
     };
-    tokio::task::spawn_blocking(work).await.map_err(Refusal::internal)
+    tokio::task::spawn_blocking(work).await.map_err(ApiError::internal)
 }
 
-fn overloaded() -> Refusal {
+fn overloaded() -> ApiError {
     let message = "too many passwords wait to be hashed";
-    Refusal::new(Code::ResourceExhausted, ErrorReason::Overloaded, message).retry_after(Duration::from_secs(1))
+    ApiError::new(Code::ResourceExhausted, ErrorReason::Overloaded, message).retry_after(Duration::from_secs(1))
 }
 
 /// Computes hashes one by one.

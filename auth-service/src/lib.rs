@@ -55,7 +55,7 @@ use feed::Feed;
 use hashing::Hashing;
 use limits::AddressLimits;
 use model::refresh_token::RefreshKey;
-use origin::Origins;
+use origin::ClientInfoResolver;
 use service::{account::AccountService, admin::AdminService, auth::AuthService, token::TokenService};
 
 /// How long a call may take, unless the settings say otherwise.
@@ -117,7 +117,7 @@ impl Server {
             page_tokens: PageTokens::new(&refresh_key.page_token_key()),
             address_limits: AddressLimits::new(&config.rates, &clock),
             rate_limits: config.rates.rate_limits,
-            origins: Origins::new(config.proxies, config.gateway.as_ref()),
+            origins: ClientInfoResolver::new(config.proxies, config.gateway.as_ref()),
             password_min_length: config.passwords.password_min_length.into(),
             refresh_key,
             tokens: config.tokens,

@@ -5,39 +5,38 @@ use std::{net::Ipv4Addr, time::Duration};
 use clap::Args;
 use service_kit::{
     clock::Clock,
-    config::Switch,
+    config::OnOff,
     network::counted,
     rate_limit::{Rate, RateLimit},
 };
 
-use crate::origin::Origin;
+use crate::origin::ClientInfo;
 
 /// How often one address may do what.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Rate limits")]
 pub struct RateArgs {
-    /// Whether rate limits count: those below, and how often wrong passwords of an account may be tried. The bound on
-    /// waiting password hashes stays
+    /// Whether to enforce the rate limits below and the delays after wrong passwords. The queue of password hashes is
+    /// always limited
     #[arg(long, env = "TASKEY_RATE_LIMITS", default_value = "on", value_name = "SWITCH")]
-    pub rate_limits: Switch,
+    pub rate_limits: OnOff,
 
-    /// How often one address, or one network of 64 bits in IPv6, may log in: 10+6/m is ten times at once, then six times
-    /// a minute (s, m or h)
+    /// Logins per IP address or IPv6 /64 network: 10+6/m is a burst of 10, then 6 per minute (s, m or h)
     #[arg(long, env = "TASKEY_LOGIN_RATE", default_value = "10+6/m", value_name = "RATE")]
     pub login_rate: Rate,
 
-    /// How often it may sign up
+    /// Sign-ups per IP address or IPv6 /64 network
     #[arg(long, env = "TASKEY_SIGN_UP_RATE", default_value = "10+3/h", value_name = "RATE")]
     pub sign_up_rate: Rate,
 
-    /// How often it may refresh its tokens; many people may share an address
+    /// Refreshes per IP address or IPv6 /64 network; many users may share an address
     #[arg(long, env = "TASKEY_REFRESH_RATE", default_value = "120+120/m", value_name = "RATE")]
     pub refresh_rate: Rate,
 }
 
 /// What is limited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Limited {
+pub enum RateLimitedAction {
     /// A login.
     Login,
     /// A sign-up.
@@ -66,11 +65,11 @@ impl AddressLimits {
     ///
     /// # Errors
     /// How long to wait, if it was one too many.
-    pub fn check(&self, what: Limited, origin: &Origin) -> Result<(), Duration> {
+    pub fn check(&self, what: RateLimitedAction, origin: &ClientInfo) -> Result<(), Duration> {
         let limit = match what {
-            Limited::Login => &self.login,
-            Limited::SignUp => &self.sign_up,
-            Limited::Refresh => &self.refresh,
+            RateLimitedAction::Login => &self.login,
+            RateLimitedAction::SignUp => &self.sign_up,
+            RateLimitedAction::Refresh => &self.refresh,
         };
         limit.check(&counted(origin.address.unwrap_or(Ipv4Addr::UNSPECIFIED.into())))
     }

@@ -30,14 +30,14 @@ const BELIEVED: Duration = Duration::from_secs(2);
 
 /// Where a call comes from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Origin {
+pub struct ClientInfo {
     /// The address of the client, if it can be told.
     pub address: Option<IpAddr>,
     /// What the client says of itself.
     pub user_agent: String,
 }
 
-impl Origin {
+impl ClientInfo {
     /// The address as it is stored; empty if it cannot be told.
     #[must_use]
     pub fn ip_address(&self) -> String {
@@ -47,7 +47,7 @@ impl Origin {
 
 /// Who is believed when they say for whom they call: trusted proxies, and services that show their token.
 #[derive(Debug)]
-pub struct Origins {
+pub struct ClientInfoResolver {
     proxies: ProxyArgs,
     /// Of the gateway in this process.
     own: Option<Hash>,
@@ -55,7 +55,7 @@ pub struct Origins {
     good: Mutex<HashMap<Hash, Duration>>,
 }
 
-impl Origins {
+impl ClientInfoResolver {
     /// With these proxies, and the token of this key where the gateway runs in the same process.
     #[must_use]
     pub fn new(proxies: ProxyArgs, gateway: Option<&Key>) -> Self {
@@ -68,11 +68,11 @@ impl Origins {
     ///
     /// # Errors
     /// If the database cannot say whether a service token is good.
-    pub async fn of<T: Sync>(&self, request: &Request<T>, db: &Db, clock: &Clock) -> Result<Origin, Error> {
+    pub async fn of<T: Sync>(&self, request: &Request<T>, db: &Db, clock: &Clock) -> Result<ClientInfo, Error> {
         let header = |name| request.metadata().get(name).and_then(|value| value.to_str().ok());
         let user_agent = || header("user-agent").unwrap_or_default();
         let Some(peer) = request.remote_addr().map(|peer| peer.ip().to_canonical()) else {
-            return Ok(Origin { address: None, user_agent: text::user_agent(user_agent()) });
+            return Ok(ClientInfo { address: None, user_agent: text::user_agent(user_agent()) });
         };
         let token = header(SERVICE_TOKEN).and_then(Hash::of);
         let is_service = match token {
@@ -87,7 +87,7 @@ impl Origins {
         } else {
             self.proxies.client(peer, forwarded_for.into_iter())
         };
-        Ok(Origin { address: Some(address.to_canonical()), user_agent: text::user_agent(user_agent) })
+        Ok(ClientInfo { address: Some(address.to_canonical()), user_agent: text::user_agent(user_agent) })
     }
 
     async fn is_good(&self, token: Hash, db: &Db, clock: &Clock) -> Result<bool, Error> {

@@ -1,6 +1,6 @@
 //! How an account gets its roles: from an administrator, or at the machine itself.
 
-use service_kit::{clock::Clock, db::Db, status::Refusal};
+use service_kit::{clock::Clock, db::Db, status::ApiError};
 use uuid::Uuid;
 
 use crate::{
@@ -23,7 +23,7 @@ pub async fn set_roles(
     user_id: Uuid,
     event: &Event,
     change: impl Fn(Roles) -> Roles,
-) -> Result<User, Refusal> {
+) -> Result<User, ApiError> {
     loop {
         let user = users::by_id(db, user_id).await?.ok_or_else(error::user_not_found)?;
         let old = Roles::stored(&user.roles);

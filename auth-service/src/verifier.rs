@@ -5,7 +5,7 @@ use std::time::Duration;
 use service_kit::{
     credential::ROLE_VERIFIER,
     interceptor::{Caller, bearer},
-    status::Refusal,
+    status::ApiError,
     token::Unacceptable,
 };
 use tonic::metadata::MetadataMap;
@@ -13,7 +13,7 @@ use tonic::metadata::MetadataMap;
 use crate::{app::App, model::service_token::Hash, store::service_tokens};
 
 /// How often it is looked whether a service token is still good that something long-lived hangs on.
-const LOOK_EVERY: Duration = Duration::from_secs(2);
+const POLL_INTERVAL: Duration = Duration::from_secs(2);
 
 /// A service that may ask about tokens.
 #[derive(Clone, Debug)]
@@ -29,7 +29,7 @@ impl App {
     ///
     /// # Errors
     /// UNAUTHENTICATED with the reason, PERMISSION_DENIED without the role, or UNAVAILABLE if nobody can say.
-    pub async fn verifier(&self, headers: &MetadataMap) -> Result<Verifier, Refusal> {
+    pub async fn verifier(&self, headers: &MetadataMap) -> Result<Verifier, ApiError> {
         let Some(hash) = Hash::of(bearer(headers)?) else {
             let caller = self.authenticator.authenticate(headers)?;
             caller.require_role(ROLE_VERIFIER)?;
@@ -45,11 +45,11 @@ impl App {
     }
 
     /// Waits until a verifier's token is no longer good, and says why: the stream that it has opened ends with it.
-    pub async fn verifier_ended(&self, verifier: Verifier) -> Refusal {
+    pub async fn verifier_ended(&self, verifier: Verifier) -> ApiError {
         match verifier {
             Verifier::Caller(caller) => self.authenticator.ended(&caller).await,
             Verifier::Service(hash) => loop {
-                tokio::time::sleep(LOOK_EVERY).await;
+                tokio::time::sleep(POLL_INTERVAL).await;
                 // While the database cannot be read, the feed is silent anyway.
                 if let Ok(None) = service_tokens::name(&self.db, &hash).await {
                     return Unacceptable::Invalid.into();

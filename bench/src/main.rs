@@ -36,7 +36,7 @@ enum Command {
     Large(large::Large),
     /// Calls one after the other, directly and through the gateway by turns
     Gateway(gateway::Gateway),
-    /// The yardstick: a bare server that checks who calls, and answers what it is sent
+    /// The reference: a bare server that verifies the token and echoes the request
     Echo(echo::Echo),
 }
 

@@ -15,7 +15,7 @@ use service_kit::{
     clock::Clock,
     config::TokenArgs,
     keys::{self, KeySet, NewKey},
-    token::{self, Grant},
+    token::{self, AccessClaims},
 };
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 use tokio::time::{Instant, sleep};
@@ -125,7 +125,8 @@ impl Ground {
         let (id, now) = (self.clock.new_id(), self.clock.now());
         let expires_at = now + token::MAX_LIFE;
         let session_id = self.clock.new_id();
-        let grant = Grant { id: session_id, user_id: id, session_id, roles: Vec::new(), issued_at: now, expires_at };
+        let grant =
+            AccessClaims { id: session_id, user_id: id, session_id, roles: Vec::new(), issued_at: now, expires_at };
         let token = token::sign(&self.keys, &names(), &grant)?;
         Ok((id, format!("Bearer {token}").parse()?))
     }

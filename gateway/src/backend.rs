@@ -1,4 +1,4 @@
-//! The services behind the gateway: how they are reached, and one unary call of any of their methods.
+//! Connections to the services behind the gateway, and calls of any of their methods.
 
 use std::{
     error::Error,
@@ -13,7 +13,7 @@ use std::{
 use http::{HeaderMap, uri::PathAndQuery};
 use prost::Message;
 use prost_reflect::{DynamicMessage, MessageDescriptor};
-use service_kit::status::Refusal;
+use service_kit::{credential::ServiceToken, network::ProxyArgs, status::ApiError};
 use taskey_proto::errors::v1::ErrorReason;
 use tokio::time::Instant;
 use tonic::{
@@ -24,45 +24,52 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 
-use crate::headers::Forwarding;
-
-/// How long it may take to connect. The next call tries again.
+/// Maximum time to connect. The next call tries again.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// When the caller should try again while a backend is away.
+/// The retry delay while a backend is unavailable.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// What the log and the caller read where a service did not say what is wrong.
+/// The message for errors without a reason.
 const UNEXPLAINED: &str = "the service behind the gateway refused the call without saying why";
+
+/// How a service learns on whose behalf the gateway calls.
+#[derive(Debug, Default)]
+pub struct Forwarding {
+    /// Proves to the service that it may believe the gateway.
+    pub token: Option<ServiceToken>,
+    /// The proxies in front of the gateway that are trusted.
+    pub proxies: ProxyArgs,
+}
 
 /// A service behind the gateway.
 #[derive(Clone, Debug)]
 pub struct Backend {
-    /// What it is called in the answer of `/readyz`.
+    /// The name in the response of `/readyz`.
     pub name: &'static str,
-    /// The package whose gRPC services it serves, with those below it.
+    /// The package of its gRPC services, including sub-packages.
     pub package: &'static str,
-    /// The connection; it is made at the first call, and again whenever it has broken.
+    /// The connection, which is opened by the first call and reopened when it breaks.
     pub channel: Channel,
-    /// Those for streams, whose slow readers must not hold up anybody's calls.
+    /// The connections for streams, so that slow readers do not delay other calls.
     pub streams: Streams,
-    /// What it is told of who calls, if it is.
+    /// How the service learns on whose behalf the gateway calls, if it does.
     pub forwarding: Option<Arc<Forwarding>>,
-    /// The largest response that is taken.
+    /// Maximum size of a response.
     pub max_response_bytes: usize,
 }
 
 impl Backend {
-    /// Whether it serves the gRPC service of this full name.
+    /// Reports whether the backend has the gRPC service with this full name.
     #[must_use]
     pub fn serves(&self, service: &str) -> bool {
         service.strip_prefix(self.package).is_some_and(|rest| rest.starts_with('.'))
     }
 
-    /// Calls an RPC, whose response is an `output`.
+    /// Calls a unary RPC whose response type is `output`.
     ///
     /// # Errors
-    /// What the service answered, made complete if it gave no reason; `BACKEND_UNAVAILABLE` if it cannot be reached.
+    /// The error of the service, with a reason added if it has none; `BACKEND_UNAVAILABLE` if it cannot be reached.
     pub async fn call(
         &self,
         rpc: &PathAndQuery,
@@ -77,10 +84,10 @@ impl Backend {
         answer.map_err(|status| complete(self.name, status, deadline))
     }
 
-    /// Calls an RPC that answers with a stream. The deadline is that of its beginning.
+    /// Calls a server-streaming RPC. The deadline applies until the stream starts.
     ///
     /// # Errors
-    /// As [`call`](Self::call).
+    /// Those of [`call`](Self::call).
     pub async fn stream(
         &self,
         rpc: &PathAndQuery,
@@ -111,31 +118,31 @@ fn with(message: DynamicMessage, metadata: HeaderMap, deadline: Instant) -> Requ
     request
 }
 
-/// Several connections, each of which takes as many streams as the service lets it, by turns.
+/// Several connections that are used in turn.
 #[derive(Clone, Debug)]
 pub struct Streams {
     channels: Arc<[Channel]>,
     turn: Arc<AtomicUsize>,
 }
 
-/// How many connections for streams there are to a backend.
+/// Number of connections for streams to a backend.
 const STREAM_CONNECTIONS: usize = 8;
 
 impl Streams {
-    /// Connections that are made when they are first needed.
+    /// Creates connections that are opened when they are first used.
     #[must_use]
     pub fn new(connect: impl Fn() -> Channel) -> Self {
         Self { channels: (0..STREAM_CONNECTIONS).map(|_| connect()).collect(), turn: Arc::default() }
     }
 
-    /// The one whose turn it is.
+    /// Returns the next connection.
     #[must_use]
     pub fn next(&self) -> Channel {
         self.channels[self.turn.fetch_add(1, Ordering::Relaxed) % self.channels.len()].clone()
     }
 }
 
-/// A connection that is made when it is first needed, and pinged, so that a dead one is noticed.
+/// Creates a connection that is opened when it is first used. It is pinged, so that a broken one is noticed.
 #[must_use]
 pub fn connect(endpoint: &Endpoint, keepalive_interval: Duration, keepalive_timeout: Duration) -> Channel {
     endpoint
@@ -149,14 +156,13 @@ pub fn connect(endpoint: &Endpoint, keepalive_interval: Duration, keepalive_time
         .connect_lazy()
 }
 
-/// Gives a status that came without a reason the one that it must have. Its text may come from tonic or from a proxy,
-/// so it goes to the log alone.
+/// Adds a reason to a status without one. Its message may come from tonic or a proxy, so it is only logged.
 #[must_use]
 pub fn complete(backend: &str, status: Status, deadline: Instant) -> Status {
     if !status.details().is_empty() {
         return status;
     }
-    // tonic minds the deadline too, and may be a moment ahead of us.
+    // tonic enforces the deadline too, possibly a moment earlier.
     let timed_out = causes(&status).any(<dyn Error>::is::<TimeoutExpired>);
     if timed_out || status.code() == Code::DeadlineExceeded || deadline <= Instant::now() {
         return deadline_exceeded().into();
@@ -166,17 +172,18 @@ pub fn complete(backend: &str, status: Status, deadline: Instant) -> Status {
     }
     tracing::error!(backend, code = ?status.code(), error = status.message(), "a status without a reason");
     match status.code() {
-        // tonic says the first two where a response is too large or cannot be read, which is no fault of the caller.
-        Code::OutOfRange | Code::Internal | Code::Ok => Refusal::internal(UNEXPLAINED).into(),
-        code => Refusal::new(code, ErrorReason::Internal, UNEXPLAINED).into(),
+        // tonic returns the first two if a response is too large or cannot be decoded, which is not an error of the
+        // caller.
+        Code::OutOfRange | Code::Internal | Code::Ok => ApiError::internal(UNEXPLAINED).into(),
+        code => ApiError::new(code, ErrorReason::Internal, UNEXPLAINED).into(),
     }
 }
 
-/// The refusal of a call whose deadline has passed.
+/// Returns the error of a call whose deadline has passed.
 #[must_use]
-pub fn deadline_exceeded() -> Refusal {
+pub fn deadline_exceeded() -> ApiError {
     let message = "the deadline has passed; the call may have taken effect";
-    Refusal::new(Code::DeadlineExceeded, ErrorReason::DeadlineExceeded, message)
+    ApiError::new(Code::DeadlineExceeded, ErrorReason::DeadlineExceeded, message)
 }
 
 fn unreachable(backend: &str, error: &dyn Error) -> Status {
@@ -185,18 +192,18 @@ fn unreachable(backend: &str, error: &dyn Error) -> Status {
     unavailable(format!("the {backend} service cannot be reached")).into()
 }
 
-/// What led to an error, from the nearest to the deepest.
+/// Returns the sources of an error, starting with the direct one.
 fn causes(error: &dyn Error) -> impl Iterator<Item = &(dyn Error + 'static)> {
     iter::successors(error.source(), |&cause| cause.source())
 }
 
-/// The refusal of a call because of a backend that is away.
+/// Returns the error of a call to an unavailable backend.
 #[must_use]
-pub fn unavailable(message: String) -> Refusal {
-    Refusal::new(Code::Unavailable, ErrorReason::BackendUnavailable, message).retry_after(RETRY_AFTER)
+pub fn unavailable(message: String) -> ApiError {
+    ApiError::new(Code::Unavailable, ErrorReason::BackendUnavailable, message).retry_after(RETRY_AFTER)
 }
 
-/// Reads and writes messages that are known by their descriptors alone.
+/// Encodes and decodes messages by their descriptors.
 struct DynamicCodec {
     output: MessageDescriptor,
 }

@@ -10,7 +10,7 @@ use flate2::{Compression, write::GzEncoder};
 use http::{HeaderMap, HeaderValue, Response, header};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Body as _;
-use service_kit::status::Refusal;
+use service_kit::status::ApiError;
 use tonic::body::Body;
 
 use crate::failure::Failure;
@@ -35,7 +35,7 @@ pub async fn compress(response: Response<Body>, takes_gzip: bool) -> Result<Resp
     }
     let plain = body.collect().await?.to_bytes();
     // Millions of bytes would hold up all other requests of the thread.
-    let smaller = tokio::task::spawn_blocking(move || gzip(&plain)).await.map_err(Refusal::internal)?;
+    let smaller = tokio::task::spawn_blocking(move || gzip(&plain)).await.map_err(ApiError::internal)?;
     parts.headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     parts.headers.remove(header::CONTENT_LENGTH);
     Ok(Response::from_parts(parts, Body::new(Full::from(smaller))))

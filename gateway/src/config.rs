@@ -15,16 +15,16 @@ use crate::{cors::Origin, request::JsonLimits};
 /// The settings of the gateway.
 #[derive(Args, Clone, Debug)]
 pub struct Config {
-    /// Where to listen; port 0 takes a free one
+    /// Address to listen on; port 0 selects a free port
     #[arg(long, env = "TASKEY_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
     pub listen: SocketAddr,
 
-    /// Where auth-service is
+    /// URL of auth-service
     #[arg(long, env = "TASKEY_AUTH_URL", default_value = "http://127.0.0.1:50051", value_name = "URL",
           value_parser = endpoint)]
     pub auth_url: Endpoint,
 
-    /// Where task-service is
+    /// URL of task-service
     #[arg(long, env = "TASKEY_TASK_URL", default_value = "http://127.0.0.1:50052", value_name = "URL",
           value_parser = endpoint)]
     pub task_url: Endpoint,
@@ -54,13 +54,12 @@ pub struct Config {
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Browsers")]
 pub struct BrowserArgs {
-    /// Mark cookies as those of TLS, whatever the connection to the gateway is. A trusted proxy that says
-    /// `x-forwarded-proto: https` does the same
+    /// Always set the Secure attribute of cookies. It is also set if a trusted proxy sends `x-forwarded-proto: https`
     #[arg(long, env = "TASKEY_SECURE_COOKIES")]
     pub secure_cookies: bool,
 
-    /// Origins whose pages may call the gateway, such as `https://app.example.org`; several are separated by commas. They
-    /// bear tokens: cookies are for the gateway's own origin alone [default: none]
+    /// Comma-separated origins that may call the gateway from a browser, such as `https://app.example.org`. They must
+    /// send tokens: cookies are limited to the gateway's own origin [default: none]
     #[arg(long = "cors-origin", env = "TASKEY_CORS_ORIGIN", value_name = "ORIGIN", value_delimiter = ',')]
     pub cors_origins: Vec<Origin>,
 }
@@ -69,12 +68,12 @@ pub struct BrowserArgs {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Limits")]
 pub struct JsonArgs {
-    /// The largest JSON body that is accepted
+    /// Maximum size of a JSON request body
     #[arg(long, env = "TASKEY_MAX_JSON_BYTES", default_value_t = 64 * 1024, value_name = "BYTES",
           value_parser = message_size)]
     pub max_json_bytes: usize,
 
-    /// How deep the lists and objects of a JSON body may be nested
+    /// Maximum nesting depth of a JSON request body
     #[arg(long, env = "TASKEY_MAX_JSON_DEPTH", default_value_t = 32, value_name = "COUNT",
           value_parser = clap::value_parser!(u8).range(1..=100))]
     pub max_json_depth: u8,

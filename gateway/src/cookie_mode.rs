@@ -16,7 +16,7 @@ use futures::{
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header, request, uri::Authority};
 use prost::Message;
 use prost_reflect::{DynamicMessage, Value};
-use service_kit::{clock::Clock, network::ProxyArgs, status::Refusal};
+use service_kit::{clock::Clock, network::ProxyArgs, status::ApiError};
 use taskey_proto::{
     auth::v1::{RefreshRequest, TokenPair, auth_service_client::AuthServiceClient},
     errors::v1::ErrorReason,
@@ -72,7 +72,7 @@ impl fmt::Debug for CookieMode {
 
 /// What a request has to do with cookies.
 #[derive(Debug)]
-pub enum Reliance {
+pub enum CookieAuth {
     /// Nothing.
     None,
     /// It logs in, and wants the tokens in cookies: which, the answer says.
@@ -109,25 +109,25 @@ impl CookieMode {
     ///
     /// # Errors
     /// PERMISSION_DENIED, with 403, if it relies on cookies, changes something, and may come from another site.
-    pub fn reliance(&self, request: &request::Parts, route: &Route, query: &mut String) -> Result<Reliance, Failure> {
+    pub fn reliance(&self, request: &request::Parts, route: &Route, query: &mut String) -> Result<CookieAuth, Failure> {
         let jar = Jar::of(request, &self.proxies, self.always_secure);
         let rpc = route.rpc.as_str();
         let reliance = if rpc == LOGIN {
-            if take_parameter(query) { Reliance::Login(jar, Vec::new()) } else { Reliance::None }
+            if take_parameter(query) { CookieAuth::Login(jar, Vec::new()) } else { CookieAuth::None }
         } else if request.headers.contains_key(header::AUTHORIZATION) || (rpc.starts_with(OPEN) && rpc != LOGOUT) {
-            Reliance::None
+            CookieAuth::None
         } else {
             let tokens = jar.tokens(&request.headers);
             let bears = tokens.access.is_some() || tokens.refresh.is_some();
-            if bears { Reliance::Session(Session { jar, tokens, set: Vec::new() }) } else { Reliance::None }
+            if bears { CookieAuth::Session(Session { jar, tokens, set: Vec::new() }) } else { CookieAuth::None }
         };
         let is_safe = [Method::GET, Method::HEAD].contains(&request.method);
-        if matches!(reliance, Reliance::None) || is_safe || is_same_origin(request, jar) {
+        if matches!(reliance, CookieAuth::None) || is_safe || is_same_origin(request, jar) {
             Ok(reliance)
         } else {
             let message =
                 "a request that relies on cookies must come from this origin: Sec-Fetch-Site or Origin says so";
-            let refusal = Refusal::new(Code::PermissionDenied, ErrorReason::PermissionDenied, message);
+            let refusal = ApiError::new(Code::PermissionDenied, ErrorReason::PermissionDenied, message);
             Err(Failure::from(refusal).with_http(StatusCode::FORBIDDEN))
         }
     }
@@ -137,8 +137,8 @@ impl CookieMode {
     ///
     /// # Errors
     /// Those of the refresh.
-    pub async fn apply(&self, reliance: &mut Reliance, call: &mut Call<'_>) -> Result<(), Status> {
-        let Reliance::Session(session) = reliance else { return Ok(()) };
+    pub async fn apply(&self, reliance: &mut CookieAuth, call: &mut Call<'_>) -> Result<(), Status> {
+        let CookieAuth::Session(session) = reliance else { return Ok(()) };
         match (&session.tokens.access, &session.tokens.refresh) {
             (_, Some(refresh)) if call.route.rpc.as_str() == LOGOUT => {
                 call.message.set_field_by_name("refresh_token", Value::String(refresh.clone()));
@@ -154,8 +154,8 @@ impl CookieMode {
     ///
     /// # Errors
     /// Those of the refresh.
-    pub async fn renew(&self, reliance: &mut Reliance, call: &mut Call<'_>) -> Result<(), Status> {
-        let (Reliance::Session(session), Some(auth)) = (reliance, &self.auth) else { return Ok(()) };
+    pub async fn renew(&self, reliance: &mut CookieAuth, call: &mut Call<'_>) -> Result<(), Status> {
+        let (CookieAuth::Session(session), Some(auth)) = (reliance, &self.auth) else { return Ok(()) };
         let Some(refresh) = session.tokens.refresh.take() else { return Ok(()) };
         let pair = self.refreshed(refresh, auth, headers::metadata(call.request, call.id, auth)).await;
         let pair = pair.map_err(|status| backend::complete(auth.name, status, call.deadline))?;
@@ -186,9 +186,9 @@ impl CookieMode {
     ///
     /// # Errors
     /// If it is no pair of tokens.
-    pub fn take_tokens(&self, reliance: &mut Reliance, answer: &mut DynamicMessage) -> Result<(), Refusal> {
-        let Reliance::Login(jar, cookies) = reliance else { return Ok(()) };
-        let pair = TokenPair::decode(&answer.encode_to_vec()[..]).map_err(Refusal::internal)?;
+    pub fn take_tokens(&self, reliance: &mut CookieAuth, answer: &mut DynamicMessage) -> Result<(), ApiError> {
+        let CookieAuth::Login(jar, cookies) = reliance else { return Ok(()) };
+        let pair = TokenPair::decode(&answer.encode_to_vec()[..]).map_err(ApiError::internal)?;
         for field in ["access_token", "refresh_token"] {
             answer.clear_field_by_name(field);
         }
@@ -197,7 +197,7 @@ impl CookieMode {
     }
 }
 
-impl Reliance {
+impl CookieAuth {
     /// Whether there is a refresh token that has not been used yet.
     #[must_use]
     pub fn can_renew(&self) -> bool {
@@ -244,7 +244,7 @@ fn refresh(refresh_token: String, auth: &Backend, metadata: HeaderMap) -> Refres
     // All who ask for it wait for this one.
     request.set_timeout(REFRESH_TIMEOUT);
     let refresh = tokio::spawn(async move { client.refresh(request).await.map(tonic::Response::into_inner) });
-    let refresh = async { refresh.await.unwrap_or_else(|_| Err(Refusal::internal("a refresh broke off").into())) };
+    let refresh = async { refresh.await.unwrap_or_else(|_| Err(ApiError::internal("a refresh broke off").into())) };
     refresh.boxed().shared()
 }
 

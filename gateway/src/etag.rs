@@ -2,7 +2,7 @@
 
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, ReflectMessage, Value};
-use service_kit::status::{Refusal, reason_name};
+use service_kit::status::{ApiError, reason_name};
 use taskey_proto::errors::v1::ErrorReason;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
@@ -22,7 +22,7 @@ const ANY: &str = "*";
 ///
 /// # Errors
 /// `MALFORMED_REQUEST` if there are several, another one is in the body, or the RPC takes none.
-pub fn put_if_match(route: &Route, headers: &HeaderMap, message: &mut DynamicMessage) -> Result<(), Refusal> {
+pub fn put_if_match(route: &Route, headers: &HeaderMap, message: &mut DynamicMessage) -> Result<(), ApiError> {
     let mut values = headers.get_all(header::IF_MATCH).iter();
     let Some(value) = values.next() else { return Ok(()) };
     let tag = value.to_str().ok().map(str::trim).filter(|tag| values.next().is_none() && !tag.contains("\","));
@@ -46,7 +46,7 @@ pub fn put_if_match(route: &Route, headers: &HeaderMap, message: &mut DynamicMes
     }
 }
 
-fn put(message: &mut DynamicMessage, field: &FieldDescriptor, tag: &str) -> Result<(), Refusal> {
+fn put(message: &mut DynamicMessage, field: &FieldDescriptor, tag: &str) -> Result<(), ApiError> {
     let given = message.get_field(field).as_str().unwrap_or_default().to_owned();
     if !given.is_empty() && given != tag {
         return Err(malformed("If-Match and the etag of the body are not the same"));
@@ -85,6 +85,6 @@ pub fn is_known(headers: &HeaderMap, tag: &HeaderValue) -> bool {
     known.any(|known| known == "*" || known == tag)
 }
 
-fn malformed(message: &'static str) -> Refusal {
-    Refusal::new(Code::InvalidArgument, ErrorReason::MalformedRequest, message)
+fn malformed(message: &'static str) -> ApiError {
+    ApiError::new(Code::InvalidArgument, ErrorReason::MalformedRequest, message)
 }

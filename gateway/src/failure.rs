@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 use service_kit::{
     server::request_id::{REQUEST_ID, RequestId},
-    status::{Refusal, reason_name},
+    status::{ApiError, reason_name},
 };
 use taskey_proto::errors::v1::ErrorReason;
 use tonic::{Code, Status, body::Body};
@@ -37,8 +37,8 @@ impl From<Status> for Failure {
     }
 }
 
-impl From<Refusal> for Failure {
-    fn from(refusal: Refusal) -> Self {
+impl From<ApiError> for Failure {
+    fn from(refusal: ApiError) -> Self {
         Status::from(refusal).into()
     }
 }
@@ -47,12 +47,12 @@ impl From<Miss> for Failure {
     fn from(miss: Miss) -> Self {
         match miss {
             Miss::NotFound => {
-                Refusal::new(Code::NotFound, ErrorReason::RouteNotFound, "there is nothing at this path").into()
+                ApiError::new(Code::NotFound, ErrorReason::RouteNotFound, "there is no route for this path").into()
             }
             Miss::Method(allowed) => Self::method_unknown(&allowed),
             Miss::BadEncoding => {
                 let message = "the path is not percent-encoded UTF-8";
-                Refusal::new(Code::InvalidArgument, ErrorReason::MalformedRequest, message).into()
+                ApiError::new(Code::InvalidArgument, ErrorReason::MalformedRequest, message).into()
             }
         }
     }
@@ -78,7 +78,7 @@ impl Failure {
     pub fn method_unknown(allowed: &[Method]) -> Self {
         let allowed = allowed.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
         let message = format!("this path takes {allowed}");
-        let refusal = Refusal::new(Code::Unimplemented, ErrorReason::MethodUnknown, message);
+        let refusal = ApiError::new(Code::Unimplemented, ErrorReason::MethodUnknown, message);
         let failure = Self::from(refusal).with_http(StatusCode::METHOD_NOT_ALLOWED);
         match HeaderValue::from_str(&allowed) {
             Ok(allowed) => failure.with_header(header::ALLOW, allowed),
@@ -177,7 +177,7 @@ pub fn unreadable(code: StatusCode) -> Response<Bytes> {
         _ => (Code::InvalidArgument, ErrorReason::MalformedRequest, "the request is not well-formed HTTP/1.1"),
     };
     let id = RequestId::of(&HeaderMap::new());
-    let failure = Failure::from(Refusal::new(grpc, reason, message)).with_http(code);
+    let failure = Failure::from(ApiError::new(grpc, reason, message)).with_http(code);
     let mut response = Response::new(failure.to_json(&crate::contract(), &id).into());
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use service_kit::status::Refusal;
+use service_kit::status::ApiError;
 use taskey_proto::errors::v1::ErrorReason;
 use tonic::Code;
 
@@ -47,7 +47,7 @@ impl Fault {
     }
 }
 
-impl From<Fault> for Refusal {
+impl From<Fault> for ApiError {
     fn from(fault: Fault) -> Self {
         let refuse = |message| Self::new(Code::InvalidArgument, ErrorReason::ValidationFailed, message);
         if fault.path.is_empty() {

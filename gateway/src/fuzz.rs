@@ -7,7 +7,7 @@ use http::Method;
 use prost::Message;
 use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor, ReflectMessage};
 use serde_json::Value;
-use service_kit::status::Refusal;
+use service_kit::status::ApiError;
 use tonic::{Code, Status, transport::Endpoint};
 
 use crate::{
@@ -136,7 +136,7 @@ fn path_of(template: &Template) -> String {
     if template.verb.is_empty() { format!("/{path}") } else { format!("/{path}:{}", encode(&template.verb)) }
 }
 
-fn judge_refusal(refusal: Refusal) {
+fn judge_refusal(refusal: ApiError) {
     let status = Status::from(refusal);
     assert_eq!(status.code(), Code::InvalidArgument);
     assert!(status.message().len() + status.details().len() <= MAX_REFUSAL_BYTES, "{}", status.message().len());

@@ -1,13 +1,13 @@
-//! What the headers of an HTTP request become: metadata of the call, and its deadline.
+//! Converts the headers of an HTTP request to the metadata and the deadline of the call.
 
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue, header, request};
 use service_kit::{
-    credential::{SERVICE_TOKEN, ServiceToken},
+    credential::SERVICE_TOKEN,
     network::ProxyArgs,
     server::request_id::{REQUEST_ID, RequestId},
-    status::Refusal,
+    status::ApiError,
 };
 use tonic::transport::server::TcpConnectInfo;
 
@@ -15,24 +15,16 @@ use crate::{backend::Backend, fault::Fault};
 
 const REQUEST_TIMEOUT: HeaderName = HeaderName::from_static("request-timeout");
 
-/// Whence the call came; believed beside [`SERVICE_TOKEN`], or from a trusted proxy.
+/// The address of the client. Services accept it with [`SERVICE_TOKEN`], or from a trusted proxy.
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_USER_AGENT: HeaderName = HeaderName::from_static("x-forwarded-user-agent");
 
-/// All that is passed on as it came. Two `authorization` headers stay two, for the service to refuse.
+/// Headers that are forwarded unchanged. The service refuses duplicate `authorization` headers.
 const PASSED_ON: [HeaderName; 3] =
     [header::AUTHORIZATION, HeaderName::from_static("traceparent"), HeaderName::from_static("tracestate")];
 
-/// What a service is told of who calls.
-#[derive(Debug, Default)]
-pub struct Forwarding {
-    /// By what it believes that.
-    pub token: Option<ServiceToken>,
-    /// The proxies before the gateway that are believed in their turn.
-    pub proxies: ProxyArgs,
-}
-
-/// The metadata of the call. Whatever else the client sent stays here, so it cannot claim to be the gateway.
+/// Returns the metadata of the call. Other headers are not forwarded, so that a client cannot pretend to be the
+/// gateway.
 #[must_use]
 pub fn metadata(request: &request::Parts, id: &RequestId, backend: &Backend) -> HeaderMap {
     let mut metadata = HeaderMap::new();
@@ -51,14 +43,14 @@ pub fn metadata(request: &request::Parts, id: &RequestId, backend: &Backend) -> 
         if let Some(address) = client(request, &forwarding.proxies) {
             metadata.insert(FORWARDED_FOR, address);
         }
-        // An empty one, too: that of the gateway says nothing of the client.
+        // Even if it is empty: the user agent of the gateway is not that of the client.
         let user_agent = request.headers.get(header::USER_AGENT).cloned();
         metadata.insert(FORWARDED_USER_AGENT, user_agent.unwrap_or(HeaderValue::from_static("")));
     }
     metadata
 }
 
-/// What a client may not say, or says of its connection to the gateway alone.
+/// Headers that clients may not set, or that concern their connection to the gateway only.
 const NOT_PASSED_ON: [HeaderName; 8] = [
     HeaderName::from_static(SERVICE_TOKEN),
     FORWARDED_FOR,
@@ -70,7 +62,7 @@ const NOT_PASSED_ON: [HeaderName; 8] = [
     header::COOKIE,
 ];
 
-/// The metadata of a call that is gRPC already: what the client has sent, but for what is the gateway's to say.
+/// Returns the metadata of a gRPC call: all headers of the client except those that the gateway sets.
 #[must_use]
 pub fn passed_on(request: &request::Parts, id: &RequestId, backend: &Backend) -> HeaderMap {
     let own = metadata(request, id, backend);
@@ -90,11 +82,11 @@ fn client(request: &request::Parts, proxies: &ProxyArgs) -> Option<HeaderValue> 
     HeaderValue::from_str(&proxies.client(peer, forwarded_for.into_iter()).to_string()).ok()
 }
 
-/// How long the call may take: what `Request-Timeout` says in seconds, but never longer than `limit`.
+/// Returns the timeout of the call: `Request-Timeout` in seconds, but at most `limit`.
 ///
 /// # Errors
 /// If it is not a positive decimal number.
-pub fn timeout(headers: &HeaderMap, limit: Duration) -> Result<Duration, Refusal> {
+pub fn timeout(headers: &HeaderMap, limit: Duration) -> Result<Duration, ApiError> {
     let values: Vec<_> = headers.get_all(REQUEST_TIMEOUT).iter().collect();
     let own = match values[..] {
         [] => return Ok(limit),
@@ -109,7 +101,7 @@ fn seconds(text: &str) -> Option<Duration> {
     let plain = text.starts_with(|first: char| first.is_ascii_digit())
         && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
     let seconds: f64 = text.parse().ok().filter(|seconds| plain && *seconds > 0.0)?;
-    // A number beyond what a duration holds is longer than any limit.
+    // A number that overflows a duration is longer than any limit.
     Some(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX))
 }
 

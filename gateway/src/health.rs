@@ -4,7 +4,7 @@ use std::{pin::Pin, time::Duration};
 
 use futures::{Stream, future::join_all, stream};
 use http::{Response, StatusCode};
-use service_kit::status::Refusal;
+use service_kit::status::ApiError;
 use taskey_proto::errors::v1::ErrorReason;
 use tokio::time::{sleep, timeout};
 use tonic::{Code, Request, Status, body::Body};
@@ -23,7 +23,7 @@ use crate::{
 const LIMIT: Duration = Duration::from_secs(1);
 
 /// How often it is looked how a watched service is.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The answer of `/healthz`, and that of `/readyz` when all is well.
 #[must_use]
@@ -74,7 +74,7 @@ impl Health {
         }
         let Some(backend) = self.0.iter().find(|backend| backend.serves(service)) else {
             let message = "this server has no such service";
-            return Err(Refusal::new(Code::NotFound, ErrorReason::MethodUnknown, message).into());
+            return Err(ApiError::new(Code::NotFound, ErrorReason::MethodUnknown, message).into());
         };
         match asked(backend, service).await {
             Err(status) if status.code() != Code::NotFound => Ok(ServingStatus::NotServing),
@@ -106,7 +106,7 @@ impl health_server::Health for Health {
                     if told != Some(status) {
                         return Some((Ok(HealthCheckResponse { status: status.into() }), Some(status)));
                     }
-                    sleep(LOOK_EVERY).await;
+                    sleep(POLL_INTERVAL).await;
                 }
             }
         });

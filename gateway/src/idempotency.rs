@@ -2,7 +2,7 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use prost_reflect::{DynamicMessage, Kind, Value};
-use service_kit::status::Refusal;
+use service_kit::status::ApiError;
 use taskey_proto::errors::v1::ErrorReason;
 use tonic::{Code, metadata::MetadataMap};
 
@@ -18,7 +18,7 @@ const REPLAYED: &str = "idempotent-replayed";
 ///
 /// # Errors
 /// `MALFORMED_REQUEST` if there are several, another id is in the body, or the RPC takes none.
-pub fn put_key(route: &Route, headers: &HeaderMap, message: &mut DynamicMessage) -> Result<(), Refusal> {
+pub fn put_key(route: &Route, headers: &HeaderMap, message: &mut DynamicMessage) -> Result<(), ApiError> {
     let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
     let Some(value) = values.next() else { return Ok(()) };
     let key = value.to_str().ok().map(str::trim).map(unquoted);
@@ -45,6 +45,6 @@ pub fn mark_replayed(metadata: &MetadataMap, headers: &mut HeaderMap) {
     }
 }
 
-fn malformed(message: &'static str) -> Refusal {
-    Refusal::new(Code::InvalidArgument, ErrorReason::MalformedRequest, message)
+fn malformed(message: &'static str) -> ApiError {
+    ApiError::new(Code::InvalidArgument, ErrorReason::MalformedRequest, message)
 }

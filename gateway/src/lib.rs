@@ -73,9 +73,8 @@ pub mod write;
 
 pub use config::Config;
 
-use backend::{Backend, Streams};
+use backend::{Backend, Forwarding, Streams};
 use cookie_mode::CookieMode;
-use headers::Forwarding;
 use service::{Gateway, Settings};
 
 /// How long a request may take, unless the settings say otherwise. The services' own deadlines are shorter, so that

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use prost::Message;
 use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MapKey, MessageDescriptor, Value};
 
 use crate::{
@@ -21,6 +22,9 @@ pub fn field_named(message: &MessageDescriptor, name: &str) -> Option<FieldDescr
 /// # Errors
 /// At the first field that is at fault.
 pub fn from_json(of: &MessageDescriptor, json: &Json, depth: usize) -> Result<DynamicMessage, Fault> {
+    if well_known::is_any(of) {
+        return any(of, json, depth);
+    }
     if well_known::is(of) {
         return well_known::from_json(of, json, depth);
     }
@@ -37,6 +41,36 @@ pub fn from_json(of: &MessageDescriptor, json: &Json, depth: usize) -> Result<Dy
         set.map_err(|fault| fault.in_field(field.name()))?;
     }
     Ok(message)
+}
+
+const UNKNOWN_ANY: &str = "must be an object whose @type names a known message, with the fields of that message";
+
+/// The message in an `Any` is read as it would be anywhere else; one with a JSON form of its own is its `value`. An
+/// empty object is an `Any` without a message.
+fn any(of: &MessageDescriptor, json: &Json, depth: usize) -> Result<DynamicMessage, Fault> {
+    let Json::Object(entries) = json else {
+        return Err(Fault::new(UNKNOWN_ANY));
+    };
+    let mut any = DynamicMessage::new(of.clone());
+    let (types, fields): (Vec<_>, Vec<_>) = entries.iter().cloned().partition(|(key, _)| key == "@type");
+    let url = match &types[..] {
+        [] if fields.is_empty() => return Ok(any),
+        [(_, Json::String(url))] => url,
+        [_, _, ..] => return Err(Fault::new(DOUBLED).in_field("@type")),
+        _ => return Err(Fault::new(UNKNOWN_ANY)),
+    };
+    let named = url.rsplit_once('/').and_then(|(_, name)| of.parent_pool().get_message_by_name(name));
+    let inner = named.ok_or_else(|| Fault::new(UNKNOWN_ANY))?;
+    let message = match &fields[..] {
+        [(key, value)] if well_known::is(&inner) && key == "value" => {
+            from_json(&inner, value, deeper(depth)?).map_err(|fault| fault.in_field(key))?
+        }
+        _ if well_known::is(&inner) => return Err(Fault::new("must hold its @type and its value")),
+        _ => from_json(&inner, &Json::Object(fields), depth)?,
+    };
+    any.set_field_by_number(1, Value::String(url.clone()));
+    any.set_field_by_number(2, Value::Bytes(message.encode_to_vec().into()));
+    Ok(any)
 }
 
 /// Reads the value of a field. JSON's `null` is no value, except where a type has it for one.

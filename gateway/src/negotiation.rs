@@ -2,7 +2,7 @@
 //! compressed.
 
 use http::{HeaderMap, HeaderName, StatusCode, header};
-use service_kit::status::Refusal;
+use service_kit::status::ApiError;
 use taskey_proto::errors::v1::ErrorReason;
 use tonic::Code;
 
@@ -61,7 +61,7 @@ fn weight(headers: &HeaderMap, types: &[&str]) -> f32 {
 }
 
 fn not_acceptable(message: &'static str) -> Failure {
-    let refusal = Refusal::new(Code::InvalidArgument, ErrorReason::MalformedRequest, message);
+    let refusal = ApiError::new(Code::InvalidArgument, ErrorReason::MalformedRequest, message);
     Failure::from(refusal).with_http(StatusCode::NOT_ACCEPTABLE)
 }
 

@@ -12,7 +12,7 @@ use service_kit::{
         request_id::{REQUEST_ID, RequestId},
         stream,
     },
-    status::Refusal,
+    status::ApiError,
 };
 use taskey_proto::errors::v1::ErrorReason;
 use tokio::time::Instant;
@@ -117,7 +117,7 @@ impl Passthrough {
         }
         let Some(backend) = self.backends.iter().find(|backend| backend.serves(service)) else {
             let message = "this server has no such method or service";
-            return Err(Refusal::new(Code::Unimplemented, ErrorReason::MethodUnknown, message).into());
+            return Err(ApiError::new(Code::Unimplemented, ErrorReason::MethodUnknown, message).into());
         };
         let called = self.pool.get_service_by_name(service);
         let called = called.and_then(|service| service.methods().find(|known| known.name() == method));

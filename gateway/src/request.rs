@@ -5,7 +5,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Body;
 use prost_reflect::{DynamicMessage, Value};
-use service_kit::status::Refusal;
+use service_kit::status::ApiError;
 use taskey_proto::errors::v1::ErrorReason;
 use tonic::Code;
 
@@ -57,14 +57,14 @@ pub enum Format {
 ///
 /// # Errors
 /// `MESSAGE_TOO_LARGE`, or `MALFORMED_REQUEST` if the connection ends before the body does.
-pub async fn read_body<B>(body: B, limits: JsonLimits) -> Result<Bytes, Refusal>
+pub async fn read_body<B>(body: B, limits: JsonLimits) -> Result<Bytes, ApiError>
 where
     B: Body<Data = Bytes>,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let too_large = || {
         let message = format!("the body is larger than {} bytes", limits.max_bytes);
-        Refusal::new(Code::ResourceExhausted, ErrorReason::MessageTooLarge, message)
+        ApiError::new(Code::ResourceExhausted, ErrorReason::MessageTooLarge, message)
     };
     let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
     if announced > limits.max_bytes {
@@ -137,7 +137,7 @@ fn is_utf8_of(expected: &str, content_type: &str) -> bool {
 /// # Errors
 /// `MALFORMED_REQUEST` if the body is not JSON or there is one where none is taken; `VALIDATION_FAILED` with the field
 /// that is at fault, be it that the body says of it what the path does not.
-pub fn to_message(route: &Route, input: Input<'_>, limits: JsonLimits) -> Result<DynamicMessage, Refusal> {
+pub fn to_message(route: &Route, input: Input<'_>, limits: JsonLimits) -> Result<DynamicMessage, ApiError> {
     let body = if input.format == Format::Json { parse(route, input.body, limits)? } else { None };
     let mut message = match (&route.body, &body) {
         _ if input.format == Format::Form => from_form(route, input.body, limits)?,
@@ -174,14 +174,14 @@ fn put_variable(message: &mut DynamicMessage, variable: &PathVariable, segments:
 }
 
 /// The message that a form makes.
-fn from_form(route: &Route, form: &[u8], limits: JsonLimits) -> Result<DynamicMessage, Refusal> {
+fn from_form(route: &Route, form: &[u8], limits: JsonLimits) -> Result<DynamicMessage, ApiError> {
     let form = std::str::from_utf8(form).map_err(|_| malformed("the form is not UTF-8"))?;
     let mut message = DynamicMessage::new(route.input.clone());
     parameter::read_query(&mut message, form, limits.max_depth, |_| None)?;
     Ok(message)
 }
 
-fn parse(route: &Route, body: &[u8], limits: JsonLimits) -> Result<Option<Json>, Refusal> {
+fn parse(route: &Route, body: &[u8], limits: JsonLimits) -> Result<Option<Json>, ApiError> {
     if body.is_empty() {
         return Ok(None);
     }
@@ -224,6 +224,6 @@ fn derive_mask(message: &mut DynamicMessage, route: &Route, body: Option<&Json>)
     }
 }
 
-fn malformed(message: impl Into<std::borrow::Cow<'static, str>>) -> Refusal {
-    Refusal::new(Code::InvalidArgument, ErrorReason::MalformedRequest, message)
+fn malformed(message: impl Into<std::borrow::Cow<'static, str>>) -> ApiError {
+    ApiError::new(Code::InvalidArgument, ErrorReason::MalformedRequest, message)
 }

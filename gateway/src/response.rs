@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 use http_body_util::Full;
 use prost_reflect::{DynamicMessage, FieldDescriptor, ReflectMessage};
-use service_kit::status::Refusal;
+use service_kit::status::ApiError;
 use tonic::body::Body;
 
 use crate::{
@@ -16,7 +16,7 @@ use crate::{
 ///
 /// # Errors
 /// Those of [`to_json`].
-pub fn from_message(route: &Route, message: &DynamicMessage) -> Result<Response<Body>, Refusal> {
+pub fn from_message(route: &Route, message: &DynamicMessage) -> Result<Response<Body>, ApiError> {
     Ok(json(StatusCode::OK, to_json(message, route.response_body.as_ref())?))
 }
 
@@ -24,12 +24,12 @@ pub fn from_message(route: &Route, message: &DynamicMessage) -> Result<Response<
 ///
 /// # Errors
 /// `INTERNAL` if it cannot be written as JSON, such as a timestamp out of range.
-pub fn to_json(message: &DynamicMessage, field: Option<&FieldDescriptor>) -> Result<Vec<u8>, Refusal> {
+pub fn to_json(message: &DynamicMessage, field: Option<&FieldDescriptor>) -> Result<Vec<u8>, ApiError> {
     let json = match field {
         Some(field) => serde_json::to_vec(&FieldJson(message, field)),
         None => serde_json::to_vec(&MessageJson(message)),
     };
-    json.map_err(|error| Refusal::internal(format!("{} cannot be written: {error}", message.descriptor().full_name())))
+    json.map_err(|error| ApiError::internal(format!("{} cannot be written: {error}", message.descriptor().full_name())))
 }
 
 /// The answer to who has this version already: no body, and nothing that describes one.

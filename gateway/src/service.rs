@@ -12,7 +12,7 @@ use service_kit::{
         call::panic_text,
         request_id::{REQUEST_ID, RequestId},
     },
-    status::Refusal,
+    status::ApiError,
 };
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -123,7 +123,7 @@ impl Inner {
         let failure = match AssertUnwindSafe(answer).catch_unwind().await {
             Ok(Ok(response)) => return response,
             Ok(Err(failure)) => failure,
-            Err(panic) => Refusal::internal(panic_text(&*panic)).into(),
+            Err(panic) => ApiError::internal(panic_text(&*panic)).into(),
         };
         failure.into_response(&self.transcoder.pool, id)
     }

@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, header};
 use http_body_util::StreamBody;
 use hyper::body::Frame;
 use prost_reflect::{DescriptorPool, DynamicMessage, FieldDescriptor, Value};
-use service_kit::{server::request_id::RequestId, status::Refusal};
+use service_kit::{server::request_id::RequestId, status::ApiError};
 use taskey_proto::errors::v1::ErrorReason;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
@@ -59,7 +59,8 @@ pub fn respond(
     let resume = route.resume.as_ref().map(|(_, field)| field.clone());
     let begins = framing == Framing::Events;
     let response_body = route.response_body.clone();
-    let passing = Passing { messages, framing, resume, response_body, backend: route.backend.name, context, begins };
+    let passing =
+        PassthroughStream { messages, framing, resume, response_body, backend: route.backend.name, context, begins };
     let frames = stream::unfold(Some(passing), async |passing| {
         let mut passing = passing?;
         let (frame, goes_on) = passing.next().await?;
@@ -72,7 +73,7 @@ pub fn respond(
 }
 
 /// A stream on its way from a backend to a client.
-struct Passing {
+struct PassthroughStream {
     messages: Streaming<DynamicMessage>,
     framing: Framing,
     resume: Option<FieldDescriptor>,
@@ -83,7 +84,7 @@ struct Passing {
     begins: bool,
 }
 
-impl Passing {
+impl PassthroughStream {
     /// The next bytes, and whether more may follow; none at the end.
     async fn next(&mut self) -> Option<(Bytes, bool)> {
         if std::mem::take(&mut self.begins) {
@@ -144,8 +145,8 @@ fn frame(framing: Framing, kind: Option<&str>, id: Option<&str>, json: &[u8]) ->
     bytes.freeze()
 }
 
-fn shutting_down() -> Refusal {
-    let refusal = Refusal::new(Code::Unavailable, ErrorReason::ShuttingDown, "the server is shutting down");
+fn shutting_down() -> ApiError {
+    let refusal = ApiError::new(Code::Unavailable, ErrorReason::ShuttingDown, "the server is shutting down");
     refusal.retry_after(Duration::from_secs(1))
 }
 

@@ -13,7 +13,7 @@ use tracing::Span;
 use crate::{
     binding::{BodyRule, Route},
     call::Call,
-    cookie_mode::{CookieMode, Reliance},
+    cookie_mode::{CookieAuth, CookieMode},
     etag,
     failure::Failure,
     headers, idempotency,
@@ -74,7 +74,7 @@ impl Transcoder {
     /// Makes the call as whoever the cookies say, and once more with new ones if the service says that they have expired.
     async fn call_as(
         &self,
-        reliance: &mut Reliance,
+        reliance: &mut CookieAuth,
         mut call: Call<'_>,
         framing: Option<Framing>,
     ) -> Result<Response<Body>, Failure> {
@@ -118,7 +118,7 @@ impl Transcoder {
         &self,
         call: Call<'_>,
         framing: Option<Framing>,
-        reliance: &mut Reliance,
+        reliance: &mut CookieAuth,
     ) -> Result<Response<Body>, Failure> {
         let Call { request, route, id, deadline, message, metadata } = call;
         let Route { backend, rpc, output, .. } = route;

@@ -1,12 +1,11 @@
 //! The message types that have a JSON form of their own: timestamps, field masks, wrappers and the like.
 
-use prost::Message;
 use prost_reflect::{DynamicMessage, MessageDescriptor, Value};
 
 use crate::{
     fault::Fault,
-    json::{DOUBLED, Json, deeper},
-    message, scalar,
+    json::{Json, deeper},
+    scalar,
 };
 
 /// The message type that holds a message of any type.
@@ -21,8 +20,6 @@ enum Shape {
     Wrapper,
     /// A string that this module reads.
     FieldMask,
-    /// An object that names the type of the message in it.
-    Any,
     /// What prost-reflect reads; the text says what it takes.
     Foreign { is_string: bool, expectation: &'static str },
 }
@@ -41,7 +38,6 @@ fn shape(of: &MessageDescriptor) -> Option<Shape> {
         "Struct" => other("must be an object"),
         "ListValue" => other("must be a list"),
         "Value" => other("must be JSON"),
-        "Any" => Some(Shape::Any),
         "Empty" => other("must be an empty object"),
         _ => None,
     }
@@ -50,7 +46,13 @@ fn shape(of: &MessageDescriptor) -> Option<Shape> {
 /// Whether a message type has a JSON form of its own.
 #[must_use]
 pub fn is(of: &MessageDescriptor) -> bool {
-    shape(of).is_some()
+    is_any(of) || shape(of).is_some()
+}
+
+/// Reports whether a message type holds a message of any type. [`crate::message`] reads it.
+#[must_use]
+pub fn is_any(of: &MessageDescriptor) -> bool {
+    of.full_name() == ANY
 }
 
 /// Whether a message type is that of a scalar that may be absent.
@@ -65,7 +67,7 @@ pub fn is_text(of: &MessageDescriptor) -> bool {
     matches!(shape(of), Some(Shape::Wrapper | Shape::FieldMask | Shape::Foreign { is_string: true, .. }))
 }
 
-/// Reads a message of such a type.
+/// Reads a message of such a type, other than [`ANY`].
 ///
 /// # Errors
 /// If the JSON is not of its form.
@@ -76,8 +78,6 @@ pub fn from_json(of: &MessageDescriptor, json: &Json, depth: usize) -> Result<Dy
             Ok(first_field(of, scalar::from_json(&field.kind(), json)?))
         }
         (Some(Shape::FieldMask), Json::String(text)) => field_mask(of, text),
-        (Some(Shape::Any), Json::Object(entries)) => any(of, entries, depth),
-        (Some(Shape::Any), _) => Err(Fault::new(UNKNOWN_ANY)),
         (Some(Shape::Foreign { is_string: true, expectation }), Json::String(text)) if is_too_fine(text) => {
             Err(Fault::new(expectation))
         }
@@ -104,33 +104,6 @@ pub fn from_text(of: &MessageDescriptor, text: &str) -> Result<DynamicMessage, F
         }
         _ => from_json(of, &Json::String(text.to_owned()), 1),
     }
-}
-
-const UNKNOWN_ANY: &str = "must be an object whose @type names a known message, with the fields of that message";
-
-/// The message in an `Any` is read as it would be anywhere else; one with a JSON form of its own is its `value`. An
-/// empty object is an `Any` without a message.
-fn any(of: &MessageDescriptor, entries: &[(String, Json)], depth: usize) -> Result<DynamicMessage, Fault> {
-    let mut any = DynamicMessage::new(of.clone());
-    let (types, fields): (Vec<_>, Vec<_>) = entries.iter().cloned().partition(|(key, _)| key == "@type");
-    let url = match &types[..] {
-        [] if fields.is_empty() => return Ok(any),
-        [(_, Json::String(url))] => url,
-        [_, _, ..] => return Err(Fault::new(DOUBLED).in_field("@type")),
-        _ => return Err(Fault::new(UNKNOWN_ANY)),
-    };
-    let named = url.rsplit_once('/').and_then(|(_, name)| of.parent_pool().get_message_by_name(name));
-    let inner = named.ok_or_else(|| Fault::new(UNKNOWN_ANY))?;
-    let message = match &fields[..] {
-        [(key, value)] if is(&inner) && key == "value" => {
-            from_json(&inner, value, deeper(depth)?).map_err(|fault| fault.in_field(key))?
-        }
-        _ if is(&inner) => return Err(Fault::new("must hold its @type and its value")),
-        _ => message::from_json(&inner, &Json::Object(fields), depth)?,
-    };
-    any.set_field_by_number(1, Value::String(url.clone()));
-    any.set_field_by_number(2, Value::Bytes(message.encode_to_vec().into()));
-    Ok(any)
 }
 
 /// Whether a time says more than nanoseconds; prost would drop the rest.

@@ -11,7 +11,7 @@ use service_kit::{
     keys::{self, KeySet, NewKey},
     revocation::RevocationView,
     testing,
-    token::{self, Grant},
+    token::{self, AccessClaims},
 };
 use tonic::metadata::MetadataMap;
 use uuid::Uuid;
@@ -50,7 +50,7 @@ impl Set {
     fn headers(&self) -> MetadataMap {
         let (id, now): (Uuid, _) = (self.clock.new_id(), self.clock.now());
         let expires_at = now + token::MAX_LIFE;
-        let grant = Grant { id, user_id: id, session_id: id, roles: Vec::new(), issued_at: now, expires_at };
+        let grant = AccessClaims { id, user_id: id, session_id: id, roles: Vec::new(), issued_at: now, expires_at };
         let token = token::sign(&self.keys, &names(), &grant).expect("signed");
         let mut headers = MetadataMap::new();
         headers.insert("authorization", format!("Bearer {token}").parse().expect("ASCII"));

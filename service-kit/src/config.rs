@@ -129,7 +129,7 @@ pub struct TokenArgs {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Tokens")]
 pub struct KeyArgs {
-    /// The keys of the access tokens: a JWK Set (RFC 7517) that nobody else may read (mode 0600)
+    /// JWK Set (RFC 7517) with the keys of access tokens; the file must have mode 0600
     #[arg(long, env = "TASKEY_KEY_FILE", value_name = "FILE", default_value = "keys.json")]
     pub key_file: PathBuf,
 }
@@ -154,17 +154,17 @@ pub fn schema_name(text: &str) -> Result<String, String> {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Database")]
 pub struct PoolArgs {
-    /// The maximum number of connections to PostgreSQL, or of threads that scan SQLite (at most one per core)
+    /// Maximum number of connections to PostgreSQL, or of threads that scan SQLite (at most one per core)
     #[arg(long, env = "TASKEY_DATABASE_CONNECTIONS", default_value_t = 10, value_name = "COUNT",
           value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub database_connections: u32,
 
-    /// How long a call of the database may take before it is given up
+    /// Maximum duration of a database call
     #[arg(long, env = "TASKEY_DATABASE_TIMEOUT", default_value = "2s", value_name = "DURATION", value_parser = time_limit)]
     pub database_timeout: Duration,
 
-    /// The PostgreSQL server itself, if the database URL names a pooler: for migrations and notifications [default: the
-    /// database URL]
+    /// URL of the PostgreSQL server for migrations and notifications, if the database URL is that of a pooler [default:
+    /// the database URL]
     // The URL may hold a password, which `--help` would show.
     #[arg(long, env = "TASKEY_DATABASE_DIRECT_URL", value_name = "URL", hide_env_values = true)]
     pub database_direct_url: Option<DatabaseUrl>,
@@ -172,10 +172,10 @@ pub struct PoolArgs {
 
 /// Whether rate limits count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Switch {
-    /// In force.
+pub enum OnOff {
+    /// Enforced.
     On,
-    /// Switched off.
+    /// Not enforced.
     Off,
 }
 
@@ -183,59 +183,59 @@ pub enum Switch {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Limits")]
 pub struct LimitArgs {
-    /// Serve plaintext on an address other than loopback, where anyone on the way can read the tokens
+    /// Allow plaintext on addresses other than loopback, where tokens can be intercepted
     #[arg(long, env = "TASKEY_INSECURE_PLAINTEXT")]
     pub insecure_plaintext: bool,
 
-    /// How long a call may take; the caller's own deadline counts where it is shorter [default: 5s in auth-service,
-    /// 3s in task-service, 10s in the gateway]
+    /// Maximum duration of a call; a shorter deadline of the caller takes precedence [default: 5s in auth-service, 3s
+    /// in task-service, 10s in the gateway]
     #[arg(long, env = "TASKEY_REQUEST_TIMEOUT", value_name = "DURATION", value_parser = time_limit)]
     pub request_timeout: Option<Duration>,
 
-    /// The largest gRPC message that is accepted
+    /// Maximum size of a received gRPC message
     #[arg(long, env = "TASKEY_MAX_REQUEST_BYTES", default_value_t = 256 * 1024, value_name = "BYTES",
           value_parser = message_size)]
     pub max_request_bytes: usize,
 
-    /// The largest gRPC message that is sent
+    /// Maximum size of a sent gRPC message
     #[arg(long, env = "TASKEY_MAX_RESPONSE_BYTES", default_value_t = 4 * 1024 * 1024, value_name = "BYTES",
           value_parser = response_size)]
     pub max_response_bytes: usize,
 
-    /// How many bytes the headers of a call may have
+    /// Maximum size of the headers of a call
     #[arg(long, env = "TASKEY_MAX_HEADER_BYTES", default_value_t = 16 * 1024, value_name = "BYTES",
           value_parser = clap::value_parser!(u32).range(8192..=1_048_576))]
     pub max_header_bytes: u32,
 
-    /// How many connections are served at once
+    /// Maximum number of concurrent connections
     #[arg(long, env = "TASKEY_MAX_CONNECTIONS", default_value_t = 1024, value_name = "COUNT", value_parser = count)]
     pub max_connections: usize,
 
-    /// How many of them may come from one address, or from one network of 64 bits in IPv6; behind a proxy all come from
-    /// the proxy's
+    /// Maximum number of concurrent connections per IP address or IPv6 /64 network; behind a proxy, all clients share
+    /// the address of the proxy
     #[arg(long, env = "TASKEY_MAX_CONNECTIONS_PER_ADDRESS", default_value_t = 64, value_name = "COUNT",
           value_parser = count)]
     pub max_connections_per_address: usize,
 
-    /// How many calls one connection may have under way
+    /// Maximum number of concurrent calls per connection
     #[arg(long, env = "TASKEY_MAX_STREAMS", default_value_t = 128, value_name = "COUNT",
           value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub max_streams: u32,
 
-    /// How long a new connection may take to say what it speaks
+    /// How long a new connection may take to send its first bytes
     #[arg(long, env = "TASKEY_HANDSHAKE_TIMEOUT", default_value = "10s", value_name = "DURATION", value_parser = time_limit)]
     pub handshake_timeout: Duration,
 
-    /// How often a silent connection is pinged
+    /// How often an idle connection is pinged
     #[arg(long, env = "TASKEY_KEEPALIVE_INTERVAL", default_value = "30s", value_name = "DURATION", value_parser = time_limit)]
     pub keepalive_interval: Duration,
 
-    /// How long the answer to a ping may take before the connection is closed
+    /// How long to wait for the response to a ping before the connection is closed
     #[arg(long, env = "TASKEY_KEEPALIVE_TIMEOUT", default_value = "10s", value_name = "DURATION", value_parser = time_limit)]
     pub keepalive_timeout: Duration,
 
-    /// How long calls under way may go on after SIGTERM before they are cut off; in taskey the gateway has the first
-    /// half of it and the services the second
+    /// How long to wait for calls in progress after SIGTERM; in taskey, the gateway uses the first half and the
+    /// services the second half
     #[arg(long, env = "TASKEY_DRAIN_TIMEOUT", default_value = "10s", value_name = "DURATION", value_parser = time_limit)]
     pub drain_timeout: Duration,
 }

@@ -9,15 +9,18 @@ use anyhow::Context;
 use clap::Args;
 use http::HeaderValue;
 use tokio::{sync::watch, task::spawn_blocking};
-use tonic::metadata::{Ascii, MetadataValue};
+use tonic::{
+    Request,
+    metadata::{Ascii, MetadataValue},
+};
 use zeroize::Zeroizing;
 
 use crate::{
     clock::Clock,
     config::TokenArgs,
-    key_source::{KeySource, LOOK_EVERY, Purpose},
+    key_source::{KeySource, POLL_INTERVAL, Purpose},
     secret_file::{self, Key},
-    token::{self, Grant},
+    token::{self, AccessClaims},
 };
 
 /// The role of a service that verifies tokens; the feed of revocations is open to it.
@@ -65,6 +68,16 @@ impl Credential {
         header.set_sensitive(true);
         Ok(header)
     }
+
+    /// Returns a request with this credential.
+    ///
+    /// # Errors
+    /// Those of [`header`](Self::header).
+    pub async fn sign<T>(&self, message: T) -> anyhow::Result<Request<T>> {
+        let mut request = Request::new(message);
+        request.metadata_mut().insert("authorization", self.header().await?);
+        Ok(request)
+    }
 }
 
 /// Reads a service token. It fits into a header.
@@ -79,7 +92,7 @@ async fn read_token(file: &Path) -> anyhow::Result<Zeroizing<String>> {
 
 fn mint(keys: &KeySource, names: &TokenArgs, clock: &Clock) -> anyhow::Result<String> {
     let now = clock.now();
-    let grant = Grant {
+    let grant = AccessClaims {
         id: clock.new_id(),
         user_id: clock.new_id(),
         session_id: clock.new_id(),
@@ -93,9 +106,9 @@ fn mint(keys: &KeySource, names: &TokenArgs, clock: &Clock) -> anyhow::Result<St
 /// By what auth-service knows a service that calls on behalf of others.
 #[derive(Args, Clone, Debug, Default)]
 pub struct ServiceTokenArgs {
-    /// The token by which auth-service knows this service, and believes it for whom it calls, as printed by
-    /// `auth-service tokens issue-service`, in a file that nobody else may read (mode 0600). Without it, all calls come
-    /// from this service's own address, and share its rate limits
+    /// File with a service token from `auth-service tokens issue-service`; must have mode 0600. With it, auth-service
+    /// accepts the client addresses that this service forwards. Without it, all clients share the rate limits of this
+    /// service's own address
     #[arg(long, env = "TASKEY_SERVICE_TOKEN_FILE", value_name = "FILE")]
     pub service_token_file: Option<PathBuf>,
 
@@ -139,7 +152,7 @@ impl ServiceToken {
         let Some(file) = &self.file else { return std::future::pending().await };
         let mut failing = false;
         loop {
-            tokio::time::sleep(LOOK_EVERY).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
             match read_token(file).await.and_then(|token| sensitive(&token)) {
                 Ok(header) => {
                     self.header.send_replace(header);
@@ -165,13 +178,13 @@ fn sensitive(token: &str) -> anyhow::Result<HeaderValue> {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Tokens")]
 pub struct VerifierArgs {
-    /// The keys of the access tokens: a JWK Set (RFC 7517) that nobody else may read (mode 0600). Not needed where
-    /// tokens are signed with EdDSA: the public keys come with the revocations
+    /// JWK Set (RFC 7517) with the keys of access tokens; the file must have mode 0600. Not needed if tokens are signed
+    /// with EdDSA: the public keys are received with the revocations
     #[arg(long, env = "TASKEY_KEY_FILE", value_name = "FILE", required_unless_present = "service_token_file")]
     pub key_file: Option<PathBuf>,
 
-    /// The token by which auth-service knows this service, as printed by `auth-service tokens issue-service`, in a file
-    /// that nobody else may read (mode 0600). Not needed with a key that signs
+    /// File with a service token from `auth-service tokens issue-service`, which authenticates this service to
+    /// auth-service; must have mode 0600. Not needed if the key file contains a signing key
     #[arg(long, env = "TASKEY_SERVICE_TOKEN_FILE", value_name = "FILE")]
     pub service_token_file: Option<PathBuf>,
 }

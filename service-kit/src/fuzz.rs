@@ -12,7 +12,7 @@ use crate::{
     clock::Timestamp,
     config::TokenArgs,
     keys::KeySet,
-    token::{self, Grant, LEEWAY, MAX_LIFE, MAX_TOKEN_BYTES},
+    token::{self, AccessClaims, LEEWAY, MAX_LIFE, MAX_TOKEN_BYTES},
 };
 
 const NOW: i64 = 1_800_000_000;
@@ -37,7 +37,7 @@ fn names() -> TokenArgs {
 }
 
 /// What a server says of a token.
-fn verdict(token: &str) -> Option<Grant> {
+fn verdict(token: &str) -> Option<AccessClaims> {
     token::verify(&KEY_SET, &names(), token, Timestamp::from_seconds(NOW)).ok()
 }
 
@@ -85,7 +85,7 @@ fn judge(token: &str) {
     assert_eq!((&claims["iss"], &claims["aud"]), (&json!("taskey"), &json!("taskey")));
     let id = |name: &str| claims[name].as_str().and_then(|id| Uuid::try_parse(id).ok()).expect("a UUID");
     id("jti");
-    let said = Grant {
+    let said = AccessClaims {
         id: id("jti"),
         user_id: id("sub"),
         session_id: id("sid"),
@@ -133,7 +133,7 @@ fn sign_and_verify(keys: &KeySet) {
         return;
     }
     let now = Timestamp::from_seconds(NOW);
-    let grant = Grant {
+    let grant = AccessClaims {
         id: Uuid::from_u128(3),
         user_id: Uuid::from_u128(1),
         session_id: Uuid::from_u128(2),

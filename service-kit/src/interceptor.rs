@@ -1,5 +1,5 @@
-//! Who calls? The interceptor in front of every protected service: signature, claims and one look into memory, with
-//! no I/O.
+//! The interceptor of protected services. It verifies the signature and the claims of the access token and looks up its
+//! session in memory, without I/O.
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,55 +13,55 @@ use crate::{
     config::TokenArgs,
     key_source::KeySource,
     revocation::{Freshness, RevocationView, Verdict},
-    status::Refusal,
-    token::{self, Grant, Unacceptable},
+    status::ApiError,
+    token::{self, AccessClaims, Unacceptable},
 };
 
-/// The role of a service that verifies tokens; the feed of revocations is open to it.
+/// The role of services that verify tokens. The feed of revocations requires it.
 pub const ROLE_VERIFIER: &str = "verifier";
 
-/// How often it is looked whether a token has expired that something long-lived hangs on.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How often the token of a stream is checked for expiry.
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Who calls. There is no way to make one but by a token that was verified.
+/// The authenticated caller. It can only be created from a verified token.
 #[derive(Clone, Debug)]
-pub struct Caller(Grant);
+pub struct Caller(AccessClaims);
 
 impl Caller {
-    /// The caller that the interceptor has found.
+    /// Returns the caller that the interceptor has authenticated.
     ///
     /// # Errors
-    /// INTERNAL if the service stands behind no interceptor.
-    pub fn of<T>(request: &Request<T>) -> Result<&Self, Refusal> {
-        request.extensions().get().ok_or_else(|| Refusal::internal("a protected service stands behind no interceptor"))
+    /// INTERNAL if the service has no interceptor.
+    pub fn of<T>(request: &Request<T>) -> Result<&Self, ApiError> {
+        request.extensions().get().ok_or_else(|| ApiError::internal("a protected service stands behind no interceptor"))
     }
 
-    /// The user.
+    /// Returns the id of the user.
     #[must_use]
     pub fn user_id(&self) -> Uuid {
         self.0.user_id
     }
 
-    /// The session that the user calls from.
+    /// Returns the id of the session.
     #[must_use]
     pub fn session_id(&self) -> Uuid {
         self.0.session_id
     }
 
-    /// Asks for a role.
+    /// Checks that the caller has a role.
     ///
     /// # Errors
-    /// PERMISSION_DENIED if the caller does not have it.
-    pub fn require_role(&self, role: &str) -> Result<(), Refusal> {
+    /// PERMISSION_DENIED if the caller does not have the role.
+    pub fn require_role(&self, role: &str) -> Result<(), ApiError> {
         if self.0.roles.iter().any(|own| own == role) {
             return Ok(());
         }
-        let message = format!("this needs the role {role}");
-        Err(Refusal::new(Code::PermissionDenied, ErrorReason::PermissionDenied, message))
+        let message = format!("requires the role `{role}`");
+        Err(ApiError::new(Code::PermissionDenied, ErrorReason::PermissionDenied, message))
     }
 }
 
-/// Tells callers by their access tokens. As a tonic [`Interceptor`] it stands in front of a whole service.
+/// Authenticates callers by their access tokens. Implements tonic's [`Interceptor`].
 #[derive(Clone, Debug)]
 pub struct Authenticator {
     keys: Arc<KeySource>,
@@ -71,30 +71,31 @@ pub struct Authenticator {
 }
 
 impl Authenticator {
-    /// Accepts tokens that are signed with `keys`, bear `names` and whose session `revocations` does not hold.
+    /// Creates an authenticator that accepts tokens which are signed with `keys`, have the issuer and audience `names`,
+    /// and whose session is not in `revocations`.
     #[must_use]
     pub fn new(keys: Arc<KeySource>, names: TokenArgs, revocations: Arc<RevocationView>, clock: Clock) -> Self {
         Self { keys, names, revocations, clock }
     }
 
-    /// The caller of a call with these headers.
+    /// Authenticates the caller by the headers of a call.
     ///
     /// # Errors
-    /// UNAUTHENTICATED with the reason, or UNAVAILABLE / VERIFIER_NOT_READY if nobody can say at the moment whether
-    /// the session has been revoked: an answer of UNAUTHENTICATED would make clients throw good tokens away.
-    pub fn authenticate(&self, headers: &MetadataMap) -> Result<Caller, Refusal> {
+    /// UNAUTHENTICATED with the reason, or UNAVAILABLE / VERIFIER_NOT_READY if revocations are not received: with
+    /// UNAUTHENTICATED, clients would discard valid tokens.
+    pub fn authenticate(&self, headers: &MetadataMap) -> Result<Caller, ApiError> {
         self.grant(bearer(headers)?).map(Caller)
     }
 
-    /// What a token grants at this moment.
+    /// Verifies a token and returns its claims.
     ///
     /// # Errors
     /// As [`Self::authenticate`].
-    pub fn grant(&self, token: &str) -> Result<Grant, Refusal> {
+    pub fn grant(&self, token: &str) -> Result<AccessClaims, ApiError> {
         let freshness = self.revocations.freshness();
         let keys = self.keys.current().filter(|_| freshness.serves()).ok_or_else(not_ready)?;
         let grant = token::verify(&keys, &self.names, token, self.clock.now()).map_err(|fault| match fault {
-            // New keys come the same way as revocations, and may have been missed like them.
+            // New keys are received with the revocations, so they may be missing too.
             Unacceptable::KeyUnknown if freshness != Freshness::Fresh => not_ready(),
             fault => fault.into(),
         })?;
@@ -102,15 +103,15 @@ impl Authenticator {
         Ok(grant)
     }
 
-    /// Refuses what was granted once and is no longer good.
-    fn check_standing(&self, grant: &Grant) -> Result<(), Refusal> {
+    /// Checks that a token has not expired and its session has not been revoked.
+    fn check_standing(&self, grant: &AccessClaims) -> Result<(), ApiError> {
         if grant.has_expired(self.clock.now()) {
             return Err(Unacceptable::Expired.into());
         }
         match self.revocations.check(grant) {
             Verdict::Live => Ok(()),
             Verdict::Outdated => Err(Unacceptable::Expired.into()),
-            Verdict::Revoked => Err(Refusal::new(
+            Verdict::Revoked => Err(ApiError::new(
                 Code::Unauthenticated,
                 ErrorReason::TokenRevoked,
                 "the session of the access token has ended",
@@ -119,31 +120,32 @@ impl Authenticator {
         }
     }
 
-    /// Waits until the token of a caller is no longer good, and says why: what a caller has opened ends with it.
-    pub async fn ended(&self, caller: &Caller) -> Refusal {
+    /// Waits until the token of a caller is no longer valid, and returns the reason. Streams end with the token that
+    /// opened them.
+    pub async fn ended(&self, caller: &Caller) -> ApiError {
         let mut heard = self.revocations.heard();
         loop {
             if let Err(refusal) = self.check_standing(&caller.0) {
                 return refusal;
             }
-            // Whether something was heard or time has passed, the next step is the same.
-            _ = timeout(LOOK_EVERY, heard.changed()).await;
+            // An update and a timeout are handled alike.
+            _ = timeout(POLL_INTERVAL, heard.changed()).await;
         }
     }
 
-    /// The session that the access token of a call belongs to, ended or not.
+    /// Returns the session of the access token of a call, even if it has expired or was revoked.
     ///
     /// # Errors
     /// UNAUTHENTICATED / TOKEN_MISSING or TOKEN_INVALID, or UNAVAILABLE / VERIFIER_NOT_READY while there are no keys.
-    pub fn session(&self, headers: &MetadataMap) -> Result<Uuid, Refusal> {
+    pub fn session(&self, headers: &MetadataMap) -> Result<Uuid, ApiError> {
         let keys = self.keys.current().ok_or_else(not_ready)?;
         Ok(token::verify_ended(&keys, &self.names, bearer(headers)?, self.clock.now())?.session_id)
     }
 }
 
-fn not_ready() -> Refusal {
-    let message = "revoked tokens cannot be told at the moment, so none is accepted";
-    Refusal::new(Code::Unavailable, ErrorReason::VerifierNotReady, message).retry_after(Duration::from_secs(1))
+fn not_ready() -> ApiError {
+    let message = "revocations are not received at the moment, so no token is accepted";
+    ApiError::new(Code::Unavailable, ErrorReason::VerifierNotReady, message).retry_after(Duration::from_secs(1))
 }
 
 impl Interceptor for Authenticator {
@@ -154,18 +156,18 @@ impl Interceptor for Authenticator {
     }
 }
 
-/// The token of the one `authorization` header (RFC 6750, section 2.1). The name of the scheme is case-insensitive
-/// (RFC 9110, section 11.1).
+/// Returns the token in the `authorization` header (RFC 6750, section 2.1). The scheme is case-insensitive (RFC 9110,
+/// section 11.1).
 ///
 /// # Errors
-/// UNAUTHENTICATED / TOKEN_MISSING if there is none, TOKEN_INVALID if there are several, or it is something else.
-pub fn bearer(headers: &MetadataMap) -> Result<&str, Refusal> {
+/// UNAUTHENTICATED / TOKEN_MISSING if there is no header, TOKEN_INVALID if there are several or it has another scheme.
+pub fn bearer(headers: &MetadataMap) -> Result<&str, ApiError> {
     let mut values = headers.get_all("authorization").iter();
     let Some(value) = values.next() else {
-        return Err(Refusal::new(
+        return Err(ApiError::new(
             Code::Unauthenticated,
             ErrorReason::TokenMissing,
-            "this needs an access token: authorization: Bearer <token>",
+            "an access token is required: authorization: Bearer <token>",
         ));
     };
     let credentials = value.to_str().ok().filter(|_| values.next().is_none());

@@ -14,7 +14,7 @@ use tokio::{sync::watch, task::spawn_blocking};
 use crate::{clock::Clock, keys::KeySet};
 
 /// How often files are looked at.
-pub(crate) const LOOK_EVERY: Duration = Duration::from_secs(2);
+pub(crate) const POLL_INTERVAL: Duration = Duration::from_secs(2);
 
 /// For so long a service may go on with the keys that a file held before it was changed.
 pub const PICKED_UP: Duration = Duration::from_secs(5);
@@ -114,7 +114,7 @@ impl KeySource {
         let Some(file) = &self.file else { return std::future::pending().await };
         let mut complaint = None;
         loop {
-            tokio::time::sleep(LOOK_EVERY).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
             let file = file.clone();
             let read = spawn_blocking(move || file.read()).await.unwrap_or_else(|error| Err(error.into()));
             match read {

@@ -19,8 +19,7 @@ pub fn counted(address: IpAddr) -> IpAddr {
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Limits")]
 pub struct ProxyArgs {
-    /// Proxies that are believed when they say in `x-forwarded-for` for whom they call: addresses, or networks such as
-    /// 10.0.0.0/8; several are separated by commas
+    /// Comma-separated addresses or networks, such as 10.0.0.0/8, of proxies whose `x-forwarded-for` header is trusted
     #[arg(long, env = "TASKEY_TRUSTED_PROXIES", value_name = "NETWORK", value_delimiter = ',', value_parser = network)]
     pub trusted_proxies: Vec<IpNet>,
 }

@@ -6,7 +6,7 @@ use taskey_proto::errors::v1::ErrorReason;
 use tonic::Code;
 use uuid::Uuid;
 
-use crate::status::Refusal;
+use crate::status::ApiError;
 
 /// The size of a page if the caller says nothing.
 pub const DEFAULT_SIZE: usize = 50;
@@ -63,7 +63,7 @@ impl PageTokens {
     ///
     /// # Errors
     /// PAGE_TOKEN_INVALID if the token was not sealed for this owner and these arguments.
-    pub fn open(&self, owner: Uuid, arguments: &[u8], token: &str) -> Result<Option<Vec<u8>>, Refusal> {
+    pub fn open(&self, owner: Uuid, arguments: &[u8], token: &str) -> Result<Option<Vec<u8>>, ApiError> {
         if token.is_empty() {
             return Ok(None);
         }
@@ -80,7 +80,7 @@ impl PageTokens {
     ///
     /// # Errors
     /// As [`open`](Self::open).
-    pub fn open_id(&self, owner: Uuid, arguments: &[u8], token: &str) -> Result<Option<Uuid>, Refusal> {
+    pub fn open_id(&self, owner: Uuid, arguments: &[u8], token: &str) -> Result<Option<Uuid>, ApiError> {
         let cursor = self.open(owner, arguments, token)?;
         cursor.map(|cursor| Uuid::from_slice(&cursor).map_err(|_| invalid())).transpose()
     }
@@ -117,7 +117,7 @@ impl PageTokens {
 
 /// The refusal of a page token that is none of ours, or of another query.
 #[must_use]
-pub fn invalid() -> Refusal {
+pub fn invalid() -> ApiError {
     let message = "the page token was not issued to this caller for this query";
-    Refusal::new(Code::InvalidArgument, ErrorReason::PageTokenInvalid, message).field("page_token", message)
+    ApiError::new(Code::InvalidArgument, ErrorReason::PageTokenInvalid, message).field("page_token", message)
 }

@@ -1,4 +1,4 @@
-//! What a verifier knows of revoked sessions: a set in memory, and how far it can be trusted.
+//! The revoked sessions that a verifier keeps in memory, and how fresh they are.
 
 use std::{
     collections::HashMap,
@@ -11,46 +11,46 @@ use uuid::Uuid;
 
 use crate::{
     clock::{Clock, Timestamp},
-    token::{self, Grant},
+    token::{self, AccessClaims},
 };
 
 pub mod deletion;
 pub mod follow;
 
-/// No heartbeat for so long, and revocations may have been missed.
+/// After this time without a heartbeat, revocations may have been missed.
 pub const HEARTBEAT_LIMIT: Duration = Duration::from_secs(3);
 
-/// How long a revoked session is remembered after it was heard of: no access token of it can be good any more. Taken
-/// from the longest life that any token may have, so that a change of the setting cannot shorten it too early, and
-/// counted from when it was heard of, so that no clock of another machine matters.
-pub const REMEMBERED: Duration = Duration::from_secs(token::MAX_LIFE.as_secs() + token::LEEWAY.as_secs() + 60);
+/// How long a revoked session is kept: until none of its access tokens can be valid. Derived from the maximum lifetime
+/// of tokens, so that a change of the setting cannot shorten it too early. Measured from when the session was received,
+/// so that it does not depend on the clock of another machine.
+pub const RETENTION: Duration = Duration::from_secs(token::MAX_LIFE.as_secs() + token::LEEWAY.as_secs() + 60);
 
-/// For so long a session that was heard of outlives a snapshot that does not name it: another peer, whose snapshot it
-/// is, may hear of it that much later.
+/// How long a session is kept although a snapshot does not contain it. The snapshot may come from another peer, which
+/// receives the revocation later.
 const OUTLIVES_SNAPSHOT: Duration = Duration::from_secs(2 * HEARTBEAT_LIMIT.as_secs());
 
-/// More sessions are not held one by one, at some 40 bytes each. Beyond it those that were heard of first are
-/// replaced by an instant: tokens that were issued before it are refused, and live sessions refresh.
+/// Maximum number of sessions in memory, at about 40 bytes each. If there are more, the oldest are replaced by a time:
+/// tokens that were issued before it are refused, and active sessions have to refresh.
 pub const MAX_SESSIONS: usize = 1_000_000;
 
-/// How often sessions that no longer matter are dropped.
+/// How often expired entries are removed.
 const FORGET_EVERY: Duration = Duration::from_secs(60);
 
-/// How far the set can be trusted.
+/// How fresh the revoked sessions are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Freshness {
-    /// No snapshot since the start: nothing is known.
+    /// No snapshot has been received since the start.
     Cold,
-    /// A heartbeat came within [`HEARTBEAT_LIMIT`].
+    /// The last heartbeat was received within [`HEARTBEAT_LIMIT`].
     Fresh,
-    /// Heartbeats are missing, yet within the staleness that the operator allows.
+    /// Heartbeats are missing, but for less than the maximum staleness.
     Stale,
-    /// Heartbeats have been missing for too long.
+    /// Heartbeats have been missing for longer than the maximum staleness.
     Lost,
 }
 
 impl Freshness {
-    /// As it is written in logs and metrics.
+    /// Returns the name for logs and metrics.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -61,23 +61,23 @@ impl Freshness {
         }
     }
 
-    /// Whether tokens are accepted.
+    /// Reports whether tokens are accepted.
     #[must_use]
     pub fn serves(self) -> bool {
         matches!(self, Self::Fresh | Self::Stale)
     }
 }
 
-/// What is known of a session.
+/// The status of the session of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// Not revoked.
     Live,
     /// Revoked.
     Revoked,
-    /// The token is too old for anyone to say: it must be exchanged for a new one.
+    /// Unknown, because the token is too old. It must be refreshed.
     Outdated,
-    /// The set cannot be trusted at the moment.
+    /// Unknown, because revocations are not received.
     Unknown,
 }
 
@@ -85,39 +85,39 @@ pub enum Verdict {
 #[derive(Debug)]
 pub struct RevocationView {
     known: RwLock<Known>,
-    /// How long after the last heartbeat tokens are still accepted.
+    /// How long tokens are accepted after the last heartbeat.
     max_staleness: Duration,
     clock: Clock,
-    /// Tells those who wait that something was heard.
+    /// Notified when anything is received.
     heard: watch::Sender<()>,
 }
 
 #[derive(Debug, Default)]
 struct Known {
-    /// Revoked sessions, each with the moment when it was heard of.
+    /// Revoked sessions, with the time they were received.
     sessions: HashMap<Uuid, Instant>,
-    /// Of tokens that were issued before, nobody can say here whether their session was revoked.
+    /// Tokens that were issued before this time are refused.
     issued_before: Option<Timestamp>,
-    /// Whether there has been a snapshot.
+    /// Whether a snapshot has been received.
     complete: bool,
-    /// When the feed was last heard; `None` before the first heartbeat after a snapshot.
+    /// When the last heartbeat was received. `None` before the first one after a snapshot.
     heard_at: Option<Instant>,
-    /// When sessions that no longer matter were last dropped.
+    /// When expired entries were last removed.
     forgot_at: Option<Instant>,
 }
 
 impl RevocationView {
-    /// A view that knows nothing yet. It serves until `max_staleness` after the last heartbeat, but never less than
-    /// [`HEARTBEAT_LIMIT`], since a heartbeat may be that far apart from the next.
+    /// Creates an empty view. It accepts tokens until `max_staleness` after the last heartbeat, but at least for
+    /// [`HEARTBEAT_LIMIT`], because heartbeats may be that far apart.
     #[must_use]
     pub fn new(max_staleness: Duration, clock: Clock) -> Self {
         let max_staleness = max_staleness.max(HEARTBEAT_LIMIT);
         Self { known: RwLock::default(), max_staleness, clock, heard: watch::Sender::new(()) }
     }
 
-    /// What is known of the session of a token. A lookup in memory.
+    /// Returns the status of the session of a token, with one lookup in memory.
     #[must_use]
-    pub fn check(&self, grant: &Grant) -> Verdict {
+    pub fn check(&self, grant: &AccessClaims) -> Verdict {
         let known = self.read();
         let freshness = self.freshness_of(&known);
         if freshness != Freshness::Fresh {
@@ -135,7 +135,7 @@ impl RevocationView {
         }
     }
 
-    /// How far the view can be trusted now.
+    /// Returns how fresh the view is now.
     #[must_use]
     pub fn freshness(&self) -> Freshness {
         self.freshness_of(&self.read())
@@ -150,9 +150,8 @@ impl RevocationView {
         }
     }
 
-    /// Replaces the set in one swap by a complete snapshot. It becomes fresh by the next heartbeat and not before: the
-    /// peer may have gone blind, and send what it knew. Tokens that were issued before `issued_before`, if the snapshot
-    /// says so, are outdated.
+    /// Replaces all sessions by a snapshot. The view becomes fresh with the next heartbeat, because the peer may have
+    /// lost its database and send an old snapshot. Tokens that were issued before `issued_before` are outdated.
     pub fn replace(&self, snapshot: impl IntoIterator<Item = Uuid>, issued_before: Option<Timestamp>) {
         let now = Instant::now();
         let mut sessions: HashMap<_, _> = snapshot.into_iter().map(|session| (session, now)).collect();
@@ -167,7 +166,7 @@ impl RevocationView {
         self.collapse(&mut known, now);
     }
 
-    /// Adds revoked sessions; none at all is a heartbeat. It counts only after a snapshot.
+    /// Adds revoked sessions. Without sessions it is a heartbeat. Heartbeats count only after a snapshot.
     pub fn add(&self, revoked: impl IntoIterator<Item = Uuid>) {
         let now = Instant::now();
         let mut known = self.write();
@@ -176,7 +175,7 @@ impl RevocationView {
             known.heard_at = Some(now);
         }
         if now.duration_since(*known.forgot_at.get_or_insert(now)) > FORGET_EVERY {
-            known.sessions.retain(|_, heard_at| now.duration_since(*heard_at) < REMEMBERED);
+            known.sessions.retain(|_, heard_at| now.duration_since(*heard_at) < RETENTION);
             known.forgot_at = Some(now);
         }
         self.collapse(&mut known, now);
@@ -186,9 +185,9 @@ impl RevocationView {
         self.heard.send_replace(());
     }
 
-    /// Keeps the set from growing without bound, and forgets nothing silently: the older half of too many sessions
-    /// becomes an instant that is not before any of their tokens was issued. Those that came with one snapshot are
-    /// equally old, and go together.
+    /// Limits the number of sessions. If there are too many, the older half is replaced by a time after which none of
+    /// their tokens was issued, so no revocation is lost. The sessions of one snapshot are equally old and are replaced
+    /// together.
     fn collapse(&self, known: &mut Known, now: Instant) {
         if known.sessions.len() <= MAX_SESSIONS {
             return;
@@ -206,14 +205,14 @@ impl RevocationView {
         );
     }
 
-    /// The sessions that are known to be revoked, and the instant before which tokens are outdated, if there is one.
+    /// Returns the revoked sessions, and the time before which tokens are outdated, if there is one.
     #[must_use]
     pub fn snapshot(&self) -> (Vec<Uuid>, Option<Timestamp>) {
         let known = self.read();
         (known.sessions.keys().copied().collect(), known.issued_before)
     }
 
-    /// Tells when something is heard, be it but a heartbeat.
+    /// Returns a receiver that is notified of every update and heartbeat.
     #[must_use]
     pub fn heard(&self) -> watch::Receiver<()> {
         self.heard.subscribe()
@@ -229,7 +228,7 @@ impl RevocationView {
                 metrics::counter!("taskey_revocation_state_entered_total", "state" => freshness.name()).increment(1);
                 report(freshness);
             }
-            // A change for the better comes with a message; one for the worse by the time going on.
+            // The freshness improves with a message, and degrades with time.
             let next = match freshness {
                 Freshness::Fresh => HEARTBEAT_LIMIT,
                 _ => Duration::from_millis(250),
@@ -238,8 +237,8 @@ impl RevocationView {
         }
     }
 
-    // The lock is held for a lookup or a swap, never across an await. No writer can leave the map half changed, so a
-    // poisoned lock is as good as any other.
+    // The lock is held for a lookup or an update, never across an await. A panic cannot leave the map inconsistent, so
+    // poisoning is ignored.
     fn read(&self) -> RwLockReadGuard<'_, Known> {
         self.known.read().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,4 +1,4 @@
-//! How a call is refused: a status code, a reason that programs can branch on, and what helps the caller on.
+//! Errors of the API: a status code, a reason for programs, and details for the caller.
 
 use std::{borrow::Cow, collections::HashMap, fmt::Display, time::Duration};
 
@@ -6,70 +6,74 @@ use taskey_proto::errors::v1::ErrorReason;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
 
-/// The `domain` of every `google.rpc.ErrorInfo` of ours.
+/// The `domain` of every `google.rpc.ErrorInfo`.
 pub const ERROR_DOMAIN: &str = "taskey";
 
-/// Why a call is refused. It becomes a [`Status`] with `google.rpc.ErrorInfo` and, where they say something,
-/// `BadRequest` and `RetryInfo`.
+/// Returns the code and the message of a status, for the log. `Display` adds the sources, which repeat them.
+pub(crate) fn summary(status: &Status) -> anyhow::Error {
+    anyhow::anyhow!("{:?}: {}", status.code(), status.message())
+}
+
+/// An error of the API. It becomes a [`Status`] with `google.rpc.ErrorInfo` and, if set, `BadRequest` and `RetryInfo`.
 #[derive(Clone, Debug)]
-pub struct Refusal {
+pub struct ApiError {
     code: Code,
     reason: ErrorReason,
     message: Cow<'static, str>,
     violations: Vec<FieldViolation>,
-    /// Boxed, since few have it and all are moved about.
+    /// Boxed, because few errors have metadata and all are moved.
     metadata: Option<Box<(&'static str, String)>>,
     retry_after: Option<Duration>,
 }
 
-impl Refusal {
-    /// A refusal with a text for people. The text must not hold a secret or an inner cause.
+impl ApiError {
+    /// Creates an error with a message for people, which must not contain secrets or internal causes.
     pub fn new(code: Code, reason: ErrorReason, message: impl Into<Cow<'static, str>>) -> Self {
         let message = message.into();
         Self { code, reason, message, violations: Vec::new(), metadata: None, retry_after: None }
     }
 
-    /// A fault of the server: `cause` goes to the log, the caller gets a constant text.
+    /// Creates an internal error. The cause is logged; the caller receives a constant message.
     pub fn internal(cause: impl Display) -> Self {
         tracing::error!(error = %cause, "internal error");
         Self::new(Code::Internal, ErrorReason::Internal, "internal error; the server's log has the cause")
     }
 
-    /// Tells the caller how long to wait before trying again.
+    /// Sets how long the caller should wait before a retry.
     #[must_use]
     pub fn retry_after(self, delay: Duration) -> Self {
         Self { retry_after: Some(delay), ..self }
     }
 
-    /// Names a field at fault by its path in the request.
+    /// Adds an invalid field, by its path in the request.
     #[must_use]
     pub fn field(mut self, path: impl Into<String>, description: impl Into<String>) -> Self {
         self.violations.push(FieldViolation::new(path, description));
         self
     }
 
-    /// Says more about the reason (`ErrorInfo.metadata`).
+    /// Sets the metadata of the reason (`ErrorInfo.metadata`).
     #[must_use]
     pub fn metadata(mut self, key: &'static str, value: impl Display) -> Self {
         self.metadata = Some(Box::new((key, value.to_string())));
         self
     }
 
-    /// The status code.
+    /// Returns the status code.
     #[must_use]
     pub fn code(&self) -> Code {
         self.code
     }
 
-    /// The reason.
+    /// Returns the reason.
     #[must_use]
     pub fn reason(&self) -> ErrorReason {
         self.reason
     }
 }
 
-impl From<Refusal> for Status {
-    fn from(refusal: Refusal) -> Self {
+impl From<ApiError> for Status {
+    fn from(refusal: ApiError) -> Self {
         let metadata = HashMap::from_iter(refusal.metadata.map(|said| (said.0.to_owned(), said.1)));
         let mut details = ErrorDetails::with_error_info(reason_name(refusal.reason), ERROR_DOMAIN, metadata);
         if !refusal.violations.is_empty() {
@@ -82,47 +86,47 @@ impl From<Refusal> for Status {
     }
 }
 
-/// The name of a reason as it stands in `ErrorInfo`: without the prefix that the style of protobuf asks for.
+/// Returns the name of a reason in `ErrorInfo`, without the prefix of the protobuf style guide.
 #[must_use]
 pub fn reason_name(reason: ErrorReason) -> &'static str {
     reason.as_str_name().trim_start_matches("ERROR_REASON_")
 }
 
-/// Collects what is wrong with a request, so that the caller learns of all of it at once.
+/// Collects the invalid fields of a request, so that the caller receives all of them at once.
 #[derive(Debug, Default)]
 pub struct Violations(Vec<FieldViolation>);
 
 impl Violations {
-    /// Adds a fault.
+    /// Adds an invalid field.
     pub fn add(&mut self, path: impl Into<String>, description: impl Into<String>) {
         self.0.push(FieldViolation::new(path, description));
     }
 
-    /// Whether nothing is wrong so far.
+    /// Reports whether no field is invalid so far.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Takes the value, or notes what is wrong with it.
+    /// Returns the value, or adds what is wrong with it.
     pub fn check<T, E: Display>(&mut self, path: impl Into<String>, value: Result<T, E>) -> Option<T> {
         value.map_err(|fault| self.add(path, fault.to_string())).ok()
     }
 
-    /// Gives the parsed request if it has come about and nothing is wrong.
+    /// Returns the parsed request if no field is invalid.
     ///
     /// # Errors
-    /// VALIDATION_FAILED with every fault that was added.
-    pub fn finish<T>(self, parsed: Option<T>) -> Result<T, Refusal> {
+    /// VALIDATION_FAILED with every invalid field.
+    pub fn finish<T>(self, parsed: Option<T>) -> Result<T, ApiError> {
         match parsed {
             Some(parsed) if self.0.is_empty() => Ok(parsed),
             _ => {
                 let message = match &self.0[..] {
                     [only] => format!("{}: {}", only.field, only.description),
-                    several => format!("{} fields are at fault", several.len()),
+                    several => format!("{} fields are invalid", several.len()),
                 };
-                let refusal = Refusal::new(Code::InvalidArgument, ErrorReason::ValidationFailed, message);
-                Err(Refusal { violations: self.0, ..refusal })
+                let refusal = ApiError::new(Code::InvalidArgument, ErrorReason::ValidationFailed, message);
+                Err(ApiError { violations: self.0, ..refusal })
             }
         }
     }

@@ -8,25 +8,26 @@ use std::{
 use clap::{Args, ValueEnum};
 use tracing_subscriber::{EnvFilter, fmt, util::SubscriberInitExt};
 
-/// Settings of the log.
+/// Log settings.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Log")]
 pub struct TelemetryArgs {
-    /// What is logged, as a tracing filter such as `info` or `auth_service=debug`; without it `RUST_LOG` counts
+    /// Log filter in the syntax of tracing, such as `info` or `auth_service=debug` [default: the value of `RUST_LOG`,
+    /// or info]
     #[arg(long, env = "TASKEY_LOG", value_name = "FILTER", global = true)]
     pub log: Option<String>,
 
-    /// How log lines are written
+    /// Format of log lines
     #[arg(long, env = "TASKEY_LOG_FORMAT", value_name = "FORMAT", default_value = "text", global = true)]
     pub log_format: LogFormat,
 }
 
-/// How log lines are written.
+/// Format of log lines.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum LogFormat {
-    /// For people.
+    /// Human-readable text.
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 

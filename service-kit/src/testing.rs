@@ -178,18 +178,18 @@ macro_rules! on_each_database {
 
 /// The hands of a [`Clock`].
 #[derive(Clone, Debug)]
-pub struct Hands(Arc<AtomicI64>);
+pub struct ManualClock(Arc<AtomicI64>);
 
 /// A clock that stands still until its hands are moved. It starts at the time of the machine, since programs beside
 /// the test may look at that.
 #[must_use]
-pub fn clock() -> (Clock, Hands) {
-    let hands = Hands(Arc::new(AtomicI64::new(Clock::system().now().as_micros())));
+pub fn clock() -> (Clock, ManualClock) {
+    let hands = ManualClock(Arc::new(AtomicI64::new(Clock::system().now().as_micros())));
     let time = Arc::clone(&hands.0);
     (Clock::from_fn(move || Timestamp::from_micros(time.load(Ordering::SeqCst))), hands)
 }
 
-impl Hands {
+impl ManualClock {
     /// Moves the clock forward.
     pub fn advance(&self, by: Duration) {
         self.0.fetch_add(i64::try_from(by.as_micros()).expect("a test does not wait that long"), Ordering::SeqCst);

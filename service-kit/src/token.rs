@@ -1,4 +1,4 @@
-//! Access tokens: JWTs in the profile of RFC 9068, as strict as RFC 8725 asks.
+//! Access tokens: JWTs in the profile of RFC 9068, verified as strictly as RFC 8725 requires.
 
 use std::{borrow::Cow, time::Duration};
 
@@ -14,31 +14,31 @@ use crate::{
     config::TokenArgs,
     id,
     keys::{Key, KeySet},
-    status::Refusal,
+    status::ApiError,
 };
 
-/// No access token lives longer, whoever signed it.
+/// Maximum lifetime of access tokens, whoever signed them.
 pub const MAX_LIFE: Duration = Duration::from_secs(15 * 60);
 
-/// How far the clocks of two machines may be apart.
+/// Maximum difference between the clocks of two machines.
 pub const LEEWAY: Duration = Duration::from_secs(5);
 
-/// A longer token is refused before anything of it is decoded.
+/// Longer tokens are refused before they are decoded.
 pub const MAX_TOKEN_BYTES: usize = 4096;
 
-/// The `typ` of an access token (RFC 9068, section 2.1), so that no other kind of JWT passes for one.
+/// The `typ` of access tokens (RFC 9068, section 2.1), so that other kinds of JWT are refused.
 const TOKEN_TYPE: &str = "at+jwt";
 
-/// What a token says.
+/// The claims of an access token.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Grant {
-    /// Which token it is: `jti`.
+pub struct AccessClaims {
+    /// The id of the token: `jti`.
     pub id: Uuid,
-    /// Whose token it is: `sub`.
+    /// The user: `sub`.
     pub user_id: Uuid,
-    /// The session that it belongs to: `sid`.
+    /// The session: `sid`.
     pub session_id: Uuid,
-    /// What the user may do beyond its own affairs: `roles`.
+    /// The roles of the user: `roles`.
     pub roles: Vec<String>,
     /// When it was issued: `iat`.
     pub issued_at: Timestamp,
@@ -46,15 +46,15 @@ pub struct Grant {
     pub expires_at: Timestamp,
 }
 
-impl Grant {
-    /// Whether its time is over, even if the clocks of two machines are apart.
+impl AccessClaims {
+    /// Reports whether the token has expired, allowing for [`LEEWAY`].
     #[must_use]
     pub fn has_expired(&self, now: Timestamp) -> bool {
         self.expires_at + LEEWAY <= now
     }
 }
 
-/// The payload of a token. Serde refuses it if a member is missing, mistyped or doubled.
+/// The payload of a token. Serde refuses missing, mistyped and duplicated members.
 #[derive(Deserialize, Serialize)]
 struct Claims {
     iss: String,
@@ -74,23 +74,22 @@ fn present<'de, D: serde::Deserializer<'de>>(claim: D) -> Result<Option<i64>, D:
     i64::deserialize(claim).map(Some)
 }
 
-/// The only header that is accepted. Whatever else a header may name (`crit`, `jwk`, `jku`, `x5u`, `zip`, `b64`) is
-/// refused by not being known here.
+/// The only accepted header. All other members (`crit`, `jwk`, `jku`, `x5u`, `zip`, `b64`) are unknown and refused.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Header<'a> {
     alg: &'a str,
-    /// Not every name of a key can be borrowed: a quote in it is escaped.
+    /// A `kid` with escaped characters cannot be borrowed.
     #[serde(borrow)]
     kid: Cow<'a, str>,
     typ: &'a str,
 }
 
-/// Signs the token of a grant.
+/// Signs an access token.
 ///
 /// # Errors
-/// If there is no key to sign with.
-pub fn sign(keys: &KeySet, names: &TokenArgs, grant: &Grant) -> anyhow::Result<String> {
+/// If there is no signing key.
+pub fn sign(keys: &KeySet, names: &TokenArgs, grant: &AccessClaims) -> anyhow::Result<String> {
     let (key, signing) = keys.signing().context("the first key is a public one")?;
     let mut header = jsonwebtoken::Header::new(key.algorithm);
     header.typ = Some(TOKEN_TYPE.to_owned());
@@ -112,15 +111,15 @@ pub fn sign(keys: &KeySet, names: &TokenArgs, grant: &Grant) -> anyhow::Result<S
 /// Why a token is not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unacceptable {
-    /// Not one of ours. Why is not told.
+    /// Not issued by this server. The cause is not distinguished.
     Invalid,
-    /// It names a key that is not known here. It may be a new one, where keys could not be heard of lately.
+    /// Signed with an unknown key, which may be a new one that has not been received yet.
     KeyUnknown,
-    /// One of ours, past its time.
+    /// Valid, but expired.
     Expired,
 }
 
-impl From<Unacceptable> for Refusal {
+impl From<Unacceptable> for ApiError {
     fn from(fault: Unacceptable) -> Self {
         match fault {
             Unacceptable::Invalid | Unacceptable::KeyUnknown => {
@@ -133,30 +132,35 @@ impl From<Unacceptable> for Refusal {
     }
 }
 
-/// Checks the form, the signature and every claim of a token, in this order, with no I/O. It does not know whether
-/// the session has been revoked.
+/// Verifies the format, the signature and every claim of a token, in this order, without I/O. Does not check whether
+/// the session was revoked.
 ///
 /// # Errors
-/// [`Unacceptable::Expired`] if nothing but its time is wrong with the token, [`Unacceptable::KeyUnknown`] if its key
-/// is not known, else [`Unacceptable::Invalid`].
-pub fn verify(keys: &KeySet, names: &TokenArgs, token: &str, now: Timestamp) -> Result<Grant, Unacceptable> {
+/// [`Unacceptable::Expired`] if the token is otherwise valid, [`Unacceptable::KeyUnknown`] if its key is not known,
+/// else [`Unacceptable::Invalid`].
+pub fn verify(keys: &KeySet, names: &TokenArgs, token: &str, now: Timestamp) -> Result<AccessClaims, Unacceptable> {
     let grant = verify_ended(keys, names, token, now)?;
     if grant.has_expired(now) { Err(Unacceptable::Expired) } else { Ok(grant) }
 }
 
-/// As [`verify`], but a token past its time is accepted: enough to say which session it belonged to.
+/// Like [`verify`], but accepts expired tokens, to identify their session.
 ///
 /// # Errors
 /// [`Unacceptable::Invalid`] or [`Unacceptable::KeyUnknown`].
-pub fn verify_ended(keys: &KeySet, names: &TokenArgs, token: &str, now: Timestamp) -> Result<Grant, Unacceptable> {
+pub fn verify_ended(
+    keys: &KeySet,
+    names: &TokenArgs,
+    token: &str,
+    now: Timestamp,
+) -> Result<AccessClaims, Unacceptable> {
     let parts = Parts::of(token).ok_or(Unacceptable::Invalid)?;
     let key = Header::key(&parts.header, keys)?;
     parts.claims(key).and_then(|claims| claims.check(names, now)).ok_or(Unacceptable::Invalid)
 }
 
-/// A token in its parts, of which only the header has been decoded.
+/// The parts of a token, of which only the header has been decoded.
 struct Parts<'a> {
-    /// What was signed: header and payload.
+    /// The signed part: header and payload.
     message: &'a str,
     header: Vec<u8>,
     payload: &'a str,
@@ -173,22 +177,21 @@ impl<'a> Parts<'a> {
         Some(Self { message, header: BASE64_URL_SAFE_NO_PAD.decode(header).ok()?, payload, signature })
     }
 
-    /// What it claims, if the key has signed it.
+    /// Returns the claims if the signature is valid.
     fn claims(&self, key: &Key) -> Option<Claims> {
         let signed = key.has_signed(self.message, self.signature).then_some(self.payload)?;
         object(&BASE64_URL_SAFE_NO_PAD.decode(signed).ok()?)
     }
 }
 
-/// Reads an object of JSON. Serde alone would take a list of the values too, and not look whether what it skips is
-/// UTF-8.
+/// Parses a JSON object. Serde alone would also accept a list of the values, and invalid UTF-8 in skipped values.
 fn object<'j, T: Deserialize<'j>>(json: &'j [u8]) -> Option<T> {
     let text = std::str::from_utf8(json).ok().filter(|text| text.starts_with('{'))?;
     serde_json::from_str(text).ok()
 }
 
 impl Header<'_> {
-    /// The key that a header names, if its type is right and its algorithm is that of the key.
+    /// Returns the key of the token, if the `typ` and the algorithm are right.
     fn key<'k>(header: &[u8], keys: &'k KeySet) -> Result<&'k Key, Unacceptable> {
         let header: Header = object(header).ok_or(Unacceptable::Invalid)?;
         let key = keys.by_id(&header.kid).ok_or(Unacceptable::KeyUnknown)?;
@@ -198,7 +201,7 @@ impl Header<'_> {
 }
 
 impl Claims {
-    fn check(self, names: &TokenArgs, now: Timestamp) -> Option<Grant> {
+    fn check(self, names: &TokenArgs, now: Timestamp) -> Option<AccessClaims> {
         let latest = (now + LEEWAY).as_seconds();
         let life = self.exp.checked_sub(self.iat)?;
         let in_order = self.iss == names.issuer
@@ -207,7 +210,7 @@ impl Claims {
             && self.nbf.is_none_or(|not_before| not_before <= latest)
             && life > 0
             && Duration::from_secs(life.unsigned_abs()) <= MAX_LIFE;
-        Some(Grant {
+        Some(AccessClaims {
             id: id::parse(&self.jti).filter(|_| in_order)?,
             user_id: id::parse(&self.sub)?,
             session_id: id::parse(&self.sid)?,

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Changes that are told at once.
-pub(crate) struct Told {
+pub(crate) struct SyncPage {
     pub(crate) changes: Vec<TaskChange>,
     pub(crate) token: String,
     pub(crate) point: SyncPoint,
@@ -22,7 +22,7 @@ pub(crate) struct Told {
 
 /// Makes an answer of changes, of which there is one more than `size` if there are more. It ends early rather than exceed
 /// `max_bytes`.
-pub(crate) fn tell(tokens: &PageTokens, owner: Uuid, max_bytes: usize, size: usize, read: ChangePage) -> Told {
+pub(crate) fn sync_page(tokens: &PageTokens, owner: Uuid, max_bytes: usize, size: usize, read: ChangePage) -> SyncPage {
     let ChangePage { since, changes, last } = read;
     let mut told = Vec::new();
     let (mut point, mut has_more) = (SyncPoint::end(last), false);
@@ -41,7 +41,7 @@ pub(crate) fn tell(tokens: &PageTokens, owner: Uuid, max_bytes: usize, size: usi
         reached = here;
         told.push(change);
     }
-    Told { changes: told, token: point.seal(tokens, owner), point, has_more }
+    SyncPage { changes: told, token: point.seal(tokens, owner), point, has_more }
 }
 
 fn into_pb(change: Change) -> TaskChange {

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use clap::Args;
 use service_kit::{
-    config::{LimitArgs, PoolArgs, Switch, TokenArgs, duration, endpoint, schema_name},
+    config::{LimitArgs, OnOff, PoolArgs, TokenArgs, duration, endpoint, schema_name},
     credential::VerifierArgs,
     db::DatabaseUrl,
     rate_limit::Rate,
@@ -15,11 +15,11 @@ use tonic::transport::Endpoint;
 /// Everything that can be set.
 #[derive(Args, Clone, Debug)]
 pub struct Config {
-    /// Where to listen; port 0 takes a free one
+    /// Address to listen on; port 0 selects a free port
     #[arg(long, env = "TASKEY_LISTEN", default_value = "127.0.0.1:50052", value_name = "ADDRESS")]
     pub listen: SocketAddr,
 
-    /// The database: `sqlite:PATH` or `postgres://...`
+    /// Database URL: `sqlite:PATH` or `postgres://...`
     // The URL may hold a password, which `--help` would show.
     #[arg(
         long,
@@ -30,11 +30,12 @@ pub struct Config {
     )]
     pub database_url: DatabaseUrl,
 
-    /// The schema of the tables on PostgreSQL
+    /// PostgreSQL schema of the tables
     #[arg(long, env = "TASKEY_SCHEMA", default_value = "task", value_name = "NAME", value_parser = schema_name)]
     pub schema: String,
 
-    /// The auth-service whose revocations are followed; several, also separated by commas, are replicas of one
+    /// URL of auth-service, from which revocations are received; repeat it, or separate with commas, for several
+    /// replicas
     #[arg(long, env = "TASKEY_AUTH_URL", default_value = "http://127.0.0.1:50051", value_name = "URL",
           value_delimiter = ',', value_parser = endpoint)]
     pub auth_url: Vec<Endpoint>,
@@ -59,41 +60,41 @@ pub struct Config {
     #[command(flatten)]
     pub limits: LimitArgs,
 
-    /// Whether rate limits count: how often a user may call
+    /// Whether to enforce the rate limit of calls per user
     #[arg(long, env = "TASKEY_RATE_LIMITS", default_value = "on", value_name = "SWITCH")]
-    pub rate_limits: Switch,
+    pub rate_limits: OnOff,
 }
 
 /// The settings that task-service alone has, wherever it runs.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Tasks")]
 pub struct TaskArgs {
-    /// How long access tokens are still accepted while revocations cannot be heard: at most 15m, and no less than the
-    /// 3s that it takes to notice
+    /// How long access tokens are accepted while revocations cannot be received, at most 15m; values below 3s have the
+    /// effect of 3s
     #[arg(long, env = "TASKEY_REVOCATION_MAX_STALENESS", default_value = "30s", value_name = "DURATION",
           value_parser = staleness)]
     pub revocation_max_staleness: Duration,
 
-    /// How often a user may call: 100+50/s is a hundred times at once, then fifty times a second (s, m or h)
+    /// Calls per user: 100+50/s is a burst of 100, then 50 per second (s, m or h)
     #[arg(long, env = "TASKEY_CALL_RATE", default_value = "100+50/s", value_name = "RATE")]
     pub call_rate: Rate,
 
-    /// How many live tasks a user may have
+    /// Maximum number of active tasks per user
     #[arg(long, env = "TASKEY_MAX_TASKS", default_value_t = 10_000, value_name = "COUNT",
           value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub max_tasks: u32,
 
-    /// How many lists a user may have
+    /// Maximum number of lists per user
     #[arg(long, env = "TASKEY_MAX_LISTS", default_value_t = 500, value_name = "COUNT",
           value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub max_lists: u32,
 
-    /// How long a deleted task can be undeleted before it is gone for good
+    /// How long deleted tasks can be undeleted before they are purged
     #[arg(long, env = "TASKEY_PURGE_AFTER", default_value = "30d", value_name = "DURATION", value_parser = duration)]
     pub purge_after: Duration,
 }
 
-/// Whoever waits longer than any token lives might as well not follow revocations at all.
+/// A staleness beyond the lifetime of every token would mean not to follow revocations at all.
 fn staleness(text: &str) -> Result<Duration, String> {
     match duration(text)? {
         staleness if staleness > token::MAX_LIFE => Err("at most 15m".to_owned()),
@@ -124,7 +125,7 @@ mod tests {
         assert_eq!(config.auth_url[0].uri(), "http://127.0.0.1:50051/");
         assert_eq!(config.tasks.revocation_max_staleness, Duration::from_secs(30));
         assert_eq!(config.tasks.purge_after, Duration::from_secs(30 * 24 * 3600));
-        assert_eq!(config.rate_limits, Switch::On);
+        assert_eq!(config.rate_limits, OnOff::On);
     }
 
     #[test]

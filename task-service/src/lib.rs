@@ -16,7 +16,7 @@ use std::{sync::Arc, time::Duration};
 use anyhow::Context;
 use service_kit::{
     clock::Clock,
-    config::{LimitArgs, Switch},
+    config::{LimitArgs, OnOff},
     db::{Db, Migrate},
     interceptor::Authenticator,
     page::PageTokens,
@@ -48,7 +48,7 @@ mod store;
 mod watch;
 
 use config::{Config, TaskArgs};
-use removal::Removal;
+use removal::AccountCleanup;
 use service::{App, lists::Lists, tasks::Tasks};
 use store::owner_queue::OwnerQueue;
 use watch::Watches;
@@ -91,9 +91,9 @@ pub struct Server {
     page_tokens: PageTokens,
     authenticator: Authenticator,
     follower: Follower,
-    removal: Arc<Removal>,
+    removal: Arc<AccountCleanup>,
     tasks: TaskArgs,
-    rate_limits: Switch,
+    rate_limits: OnOff,
     limits: LimitArgs,
 }
 
@@ -108,7 +108,7 @@ impl Server {
         let key =
             store::page_token_key(&db, &random::bytes()).await.context("cannot read the key of the page tokens")?;
         let view = Arc::new(RevocationView::new(config.tasks.revocation_max_staleness, clock.clone()));
-        let removal = Arc::new(Removal::new(db.clone(), clock.clone()));
+        let removal = Arc::new(AccountCleanup::new(db.clone(), clock.clone()));
         let deleted_users = Some(Arc::clone(&removal) as Arc<_>);
         Ok(Self {
             authenticator: Authenticator::new(Arc::clone(&keys), config.tokens, Arc::clone(&view), clock.clone()),

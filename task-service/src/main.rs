@@ -12,7 +12,7 @@ use service_kit::{
 };
 use task_service::config::Config;
 
-/// Keeps tasks, each of which its owner alone can see
+/// Tasks and task lists over gRPC
 #[derive(Parser)]
 #[command(name = "task-service", version)]
 struct Cli {

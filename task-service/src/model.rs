@@ -1,9 +1,9 @@
-//! What a task is, and requests parsed into types that cannot be wrong, so that deeper code never checks again.
+//! Tasks, and requests parsed into types that cannot be invalid, so that deeper code never checks again.
 
 use service_kit::{
     clock::Timestamp,
     page::{self, PageTokens},
-    status::{Refusal, Violations},
+    status::{ApiError, Violations},
 };
 use taskey_proto::task::v1 as pb;
 use uuid::Uuid;
@@ -23,39 +23,39 @@ pub(crate) mod write;
 use crate::error::{filter_invalid, order_by_invalid};
 use field::Labels;
 use filter::Filter;
-use order::{OrderBy, Place};
+use order::{OrderBy, Place, SortFields};
 
-/// A task as the database holds it.
+/// A row of the table of tasks.
 #[derive(Clone, Debug)]
 pub(crate) struct TaskRow {
     pub(crate) owner_id: Uuid,
     pub(crate) id: Uuid,
     pub(crate) list_id: Uuid,
-    /// The task that it is a part of.
+    /// The task that it is a subtask of.
     pub(crate) parent_id: Option<Uuid>,
     pub(crate) title: String,
     pub(crate) notes: String,
     pub(crate) priority: i32,
-    /// Never there together with a due time.
+    /// Never set together with the due time.
     pub(crate) due_date: Option<String>,
     pub(crate) due_time: Option<Timestamp>,
-    /// The instant by which it is due, either way.
+    /// The instant by which the task is due, from the due date or the due time.
     pub(crate) due_at: Option<Timestamp>,
-    /// Empty if there is none.
+    /// Empty if not set.
     pub(crate) time_zone: String,
-    /// As [`Labels`] stores them.
+    /// In the format of [`Labels`].
     pub(crate) labels: String,
     pub(crate) rank: String,
     pub(crate) create_time: Timestamp,
     pub(crate) update_time: Timestamp,
-    /// A task that has one is completed.
+    /// Set if the task is completed.
     pub(crate) complete_time: Option<Timestamp>,
-    /// A task that has one is deleted.
+    /// Set if the task is deleted.
     pub(crate) delete_time: Option<Timestamp>,
-    /// There if and only if there is a delete time.
+    /// Set if and only if `delete_time` is set.
     pub(crate) purge_time: Option<Timestamp>,
     pub(crate) revision: Revision,
-    /// The act, among those of its owner, that changed it last.
+    /// The sequence number of the last mutation, among those of the owner.
     pub(crate) change: i64,
 }
 
@@ -86,7 +86,21 @@ impl From<TaskRow> for pb::Task {
     }
 }
 
-/// Counts the changes of a task, from 1.
+impl<'a> From<&'a TaskRow> for SortFields<'a> {
+    fn from(row: &'a TaskRow) -> Self {
+        Self {
+            id: row.id,
+            title: &row.title,
+            create_time: row.create_time,
+            update_time: row.update_time,
+            due_at: row.due_at,
+            priority: row.priority.into(),
+            rank: &row.rank,
+        }
+    }
+}
+
+/// The version of a task, which starts at 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Revision(pub(crate) i64);
 
@@ -97,15 +111,15 @@ impl Revision {
         Self(self.0 + 1)
     }
 
-    /// No task ever has it.
+    /// The revision of no task.
     const NEVER: Self = Self(0);
 
-    /// The revision as callers see it: a strong entity tag (RFC 9110, section 8.8.3).
+    /// Returns the etag: a strong entity tag (RFC 9110, section 8.8.3).
     fn etag(self) -> String {
         format!("\"{:x}\"", self.0)
     }
 
-    /// The revision that an etag names; none if there is no etag. One that is not ours matches no task.
+    /// Parses an etag. Returns `None` if it is empty. An etag that this server has not issued matches no task.
     fn of_etag(etag: &str) -> Option<Self> {
         if etag.is_empty() {
             return None;
@@ -116,30 +130,30 @@ impl Revision {
     }
 }
 
-/// The task that a call is about.
+/// The task of a request.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Target {
     pub(crate) id: Uuid,
-    /// The revision that the caller has seen, if the call shall fail unless it is still that.
+    /// The revision of the etag, if the call must fail when the task has changed since.
     pub(crate) revision: Option<Revision>,
 }
 
 impl Target {
-    /// Parses the id, whose path in the request is `path`, and the etag of a request.
+    /// Parses the id, which is at `path` in the request, and the etag.
     ///
     /// # Errors
     /// VALIDATION_FAILED if the id is not a UUID.
-    pub(crate) fn parse(path: &str, id: &str, etag: &str) -> Result<Self, Refusal> {
+    pub(crate) fn parse(path: &str, id: &str, etag: &str) -> Result<Self, ApiError> {
         let mut violations = Violations::default();
         let id = violations.check(path, field::id(id));
         violations.finish(id.map(|id| Self { id, revision: Revision::of_etag(etag) }))
     }
 }
 
-/// What a list shall hold.
+/// The parameters of a list request.
 #[derive(Clone, Debug)]
 pub(crate) struct ListQuery {
-    /// From 1 to [`page::MAX_SIZE`].
+    /// 1 to [`page::MAX_SIZE`].
     pub(crate) page_size: usize,
     /// Empty for the first page.
     pub(crate) page_token: String,
@@ -149,26 +163,26 @@ pub(crate) struct ListQuery {
 }
 
 impl ListQuery {
-    /// What must not change between pages, as bytes that differ if any of it does.
+    /// Returns the parameters that must not change between pages, as bytes.
     pub(crate) fn arguments(&self) -> Vec<u8> {
         let Self { show_deleted, filter, order, .. } = self;
         format!("tasks\0{show_deleted}\0{order}\0{filter}").into_bytes()
     }
 
-    /// The place after which the page begins; none for the first page.
+    /// Returns the cursor after which the page starts, or `None` for the first page.
     ///
     /// # Errors
     /// PAGE_TOKEN_INVALID if the token was not issued to this caller for this query.
-    pub(crate) fn after(&self, tokens: &PageTokens, owner: Uuid) -> Result<Option<Place>, Refusal> {
+    pub(crate) fn after(&self, tokens: &PageTokens, owner: Uuid) -> Result<Option<Place>, ApiError> {
         let cursor = tokens.open(owner, &self.arguments(), &self.page_token)?;
         cursor.map(|cursor| self.order.decode(&cursor).ok_or_else(page::invalid)).transpose()
     }
 }
 
 impl TryFrom<pb::ListTasksRequest> for ListQuery {
-    type Error = Refusal;
+    type Error = ApiError;
 
-    fn try_from(request: pb::ListTasksRequest) -> Result<Self, Refusal> {
+    fn try_from(request: pb::ListTasksRequest) -> Result<Self, ApiError> {
         let mut violations = Violations::default();
         let page_size = violations.check("page_size", page::size(request.page_size));
         let page_size = violations.finish(page_size)?;

@@ -1,4 +1,4 @@
-//! What happens to the tasks of accounts that have been deleted: they go for good.
+//! Deletes the tasks of deleted accounts permanently.
 
 use std::time::Duration;
 
@@ -13,35 +13,30 @@ use uuid::Uuid;
 
 use crate::store::sweep;
 
-/// For so long an owner stays listed after it was heard of, and is swept once more before it is forgotten: a call that
-/// was under way, or a token that was honoured because revocations could not be heard, may have made another task after
-/// the first sweep. The longest life of a token is 15 minutes, the longest staleness 15 more; the rest is slack.
-pub(crate) const STAYS_LISTED: Duration = Duration::from_secs(3600);
-
-/// How often it is looked for owners whose time has come, if nothing is heard before.
+/// How often owners that are due are read, if no deleted account is received.
 const EVERY: Duration = Duration::from_secs(600);
 
-/// How many owners are read at once, and how many rows go with one statement, so that no other write waits long.
+/// Maximum number of owners per read and of rows per statement, so that other writes do not wait long.
 const BATCH: i64 = 500;
 
-/// Waits after a failure grow from the first to the last, each with jitter.
+/// Delays after failures grow from the first to the last, with jitter.
 const FIRST_WAIT: Duration = Duration::from_millis(250);
 const LAST_WAIT: Duration = Duration::from_secs(60);
 
-/// Hears which accounts have been deleted, and removes what they owned. Several replicas may do so at once.
+/// Receives deleted accounts and deletes what they owned. Several replicas may do so at the same time.
 #[derive(Debug)]
-pub(crate) struct Removal {
+pub(crate) struct AccountCleanup {
     db: Db,
     clock: Clock,
     heard: Notify,
 }
 
-impl Removal {
+impl AccountCleanup {
     pub(crate) fn new(db: Db, clock: Clock) -> Self {
         Self { db, clock, heard: Notify::new() }
     }
 
-    /// Sweeps now, whenever something was heard and now and then, for as long as it is awaited.
+    /// Deletes tasks now, whenever an account is received, and periodically, for as long as it is awaited.
     pub(crate) async fn run(&self) {
         let mut wait = FIRST_WAIT;
         loop {
@@ -51,7 +46,7 @@ impl Removal {
                         tracing::info!(removed, "removed what deleted accounts had owned");
                     }
                     wait = FIRST_WAIT;
-                    // Whether something was heard or the time has come, the next step is the same.
+                    // A wake-up and a timeout are handled alike.
                     _ = timeout(random::jitter(EVERY), self.heard.notified()).await;
                 }
                 Err(error) => {
@@ -65,7 +60,7 @@ impl Removal {
         }
     }
 
-    /// Removes what all owners own who are due, and says how many rows there were.
+    /// Deletes everything of the owners that are due, and returns the number of rows.
     async fn sweep(&self) -> Result<u64, db::Error> {
         let (now, mut removed) = (self.clock.now(), 0);
         loop {
@@ -80,7 +75,7 @@ impl Removal {
         }
     }
 
-    /// Removes what an owner owns, batch by batch.
+    /// Deletes everything of an owner, in batches.
     async fn remove(&self, owner: Uuid) -> Result<u64, db::Error> {
         let mut removed = 0;
         for statement in sweep::DELETE_OWNED {
@@ -97,13 +92,13 @@ impl Removal {
 }
 
 #[tonic::async_trait]
-impl DeletedUsers for Removal {
-    async fn place(&self) -> anyhow::Result<i64> {
+impl DeletedUsers for AccountCleanup {
+    async fn sequence(&self) -> anyhow::Result<i64> {
         Ok(sweep::last_deletion(&self.db).await?)
     }
 
-    async fn hear(&self, users: Vec<Uuid>, place: i64) -> anyhow::Result<()> {
-        sweep::add_removed_owners(&self.db, self.clock.now(), users, place).await?;
+    async fn receive(&self, users: Vec<Uuid>, sequence: i64) -> anyhow::Result<()> {
+        sweep::add_removed_owners(&self.db, self.clock.now(), users, sequence).await?;
         self.heard.notify_one();
         Ok(())
     }
@@ -115,6 +110,7 @@ mod tests {
     use service_kit::{args, clock::Timestamp, on_each_database, testing::TestDatabase};
 
     use super::*;
+    use crate::store::sweep::STAYS_LISTED;
     use crate::store::tests::{create_with_id, open};
 
     on_each_database!(
@@ -143,7 +139,7 @@ mod tests {
 
     async fn of_two_replicas_that_remove_at_once_neither_fails(database: TestDatabase) {
         let clock = Clock::system();
-        let replicas = [open(&database).await, open(&database).await].map(|db| Removal::new(db, clock.clone()));
+        let replicas = [open(&database).await, open(&database).await].map(|db| AccountCleanup::new(db, clock.clone()));
         let owners: Vec<_> = (0..40).map(|_| clock.new_id()).collect();
         for round in 1..=3 {
             for owner in &owners {
@@ -153,7 +149,7 @@ mod tests {
             // Each hears of some alone and of some together with the other, in another order.
             let backwards = owners.iter().rev().take(30).copied().collect();
             let (one, other) =
-                tokio::join!(replicas[0].hear(owners[..30].to_vec(), round), replicas[1].hear(backwards, round));
+                tokio::join!(replicas[0].receive(owners[..30].to_vec(), round), replicas[1].receive(backwards, round));
             one.and(other).expect("both hear");
             let purge = sweep::purge(&replicas[0].db, clock.now(), BATCH);
             let (one, other, purged) = tokio::join!(replicas[0].sweep(), replicas[1].sweep(), purge);
@@ -170,9 +166,9 @@ mod tests {
         let (db, clock) = (open(&database).await, Clock::system());
         let owner = clock.new_id();
         make(&db, &clock, owner, 1).await;
-        Removal::new(db.clone(), clock.clone()).hear(vec![owner, owner], 7).await.expect("heard");
-        let removal = Removal::new(db.clone(), clock);
-        assert_eq!(removal.place().await.expect("a place"), 7);
+        AccountCleanup::new(db.clone(), clock.clone()).receive(vec![owner, owner], 7).await.expect("heard");
+        let removal = AccountCleanup::new(db.clone(), clock);
+        assert_eq!(removal.sequence().await.expect("a number"), 7);
         // The task, its list and the counter.
         assert_eq!(removal.sweep().await.expect("a sweep"), 3);
         db.close().await;
@@ -180,19 +176,19 @@ mod tests {
 
     async fn who_is_heard_of_again_is_swept_anew(database: TestDatabase) {
         let (clock, hands) = service_kit::testing::clock();
-        let removal = Removal::new(open(&database).await, clock.clone());
+        let removal = AccountCleanup::new(open(&database).await, clock.clone());
         let (db, owner) = (&removal.db, clock.new_id());
-        removal.hear(vec![owner], 1).await.expect("heard");
+        removal.receive(vec![owner], 1).await.expect("heard");
         removal.sweep().await.expect("a sweep");
         assert!(due(db, clock.now()).await.is_empty());
         hands.advance(STAYS_LISTED);
         assert_eq!(due(db, clock.now()).await, [owner]);
 
-        removal.hear(vec![owner], 1).await.expect("heard");
+        removal.receive(vec![owner], 1).await.expect("heard");
         removal.sweep().await.expect("a sweep");
         assert_eq!(due(db, clock.now() + STAYS_LISTED).await, [owner], "it begins anew");
         // However late the sweeps come, there are two.
-        removal.hear(vec![owner], 1).await.expect("heard");
+        removal.receive(vec![owner], 1).await.expect("heard");
         hands.advance(3 * STAYS_LISTED);
         removal.sweep().await.expect("a sweep");
         assert!(due(db, clock.now() + 9 * STAYS_LISTED).await.is_empty());

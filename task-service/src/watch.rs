@@ -1,4 +1,4 @@
-//! Who watches whose tasks, and when they are told to look.
+//! Wakes watchers when the tasks of an owner change.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use service_kit::{db::Db, status::Refusal};
+use service_kit::{db::Db, status::ApiError};
 use tokio::{
     sync::{Notify, watch},
     time::timeout,
@@ -18,16 +18,16 @@ use crate::{
     store::{changes, mutations},
 };
 
-/// A user may watch so many times at one replica.
+/// Maximum number of watches of a user at one replica.
 const MAX_WATCHES: usize = 8;
 
-/// How often the database is asked about those who are watched, if nobody announces anything.
-const POLL_EVERY: Duration = Duration::from_millis(500);
+/// How often the watched owners are read from the database if there is no notification.
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
 
-/// What is announced within this time is announced at once.
+/// Notifications within this time are sent together.
 const GATHER: Duration = Duration::from_millis(10);
 
-/// How many owners one statement asks about.
+/// Maximum number of owners in one statement.
 const CHUNK: usize = 500;
 
 /// The watched owners of this replica.
@@ -35,9 +35,9 @@ const CHUNK: usize = 500;
 pub(crate) struct Watches {
     db: Db,
     owners: Mutex<HashMap<Uuid, Watched>>,
-    /// Another replica has announced something.
+    /// Another replica has sent a notification.
     heard: Notify,
-    /// This replica has something to announce.
+    /// This replica has a notification to send.
     done: Notify,
 }
 
@@ -52,11 +52,11 @@ impl Watches {
         Self { db, owners: Mutex::default(), heard: Notify::new(), done: Notify::new() }
     }
 
-    /// Begins to watch an owner.
+    /// Starts to watch an owner.
     ///
     /// # Errors
-    /// QUOTA_EXCEEDED if that is done too often already.
-    pub(crate) fn watch(self: &Arc<Self>, owner: Uuid) -> Result<Watch, Refusal> {
+    /// QUOTA_EXCEEDED if the owner has too many watches.
+    pub(crate) fn watch(self: &Arc<Self>, owner: Uuid) -> Result<Watch, ApiError> {
         let mut owners = self.owners();
         let watched = owners.entry(owner).or_insert_with(|| Watched { last_change: watch::Sender::new(0), count: 0 });
         if watched.count >= MAX_WATCHES {
@@ -66,7 +66,7 @@ impl Watches {
         Ok(Watch { owner, last_change: watched.last_change.subscribe(), watches: Arc::clone(self) })
     }
 
-    /// Tells those who watch an owner that something was done here, and the other replicas too.
+    /// Notifies the watchers of an owner, at this replica and others, of a change.
     pub(crate) fn tell(&self, owner: Uuid) {
         if let Some(watched) = self.owners().get(&owner) {
             watched.last_change.send_modify(|_| {});
@@ -74,8 +74,7 @@ impl Watches {
         self.done.notify_one();
     }
 
-    /// Keeps those who watch informed of what other replicas do, and these of what this one does, for as long as it is
-    /// awaited.
+    /// Exchanges notifications with other replicas for as long as it is awaited.
     pub(crate) async fn run(&self) {
         tokio::join!(self.poll(), self.announce(), self.db.listen(mutations::CHANNEL, || self.heard.notify_one()));
     }
@@ -83,8 +82,8 @@ impl Watches {
     async fn poll(&self) {
         let mut failing = false;
         loop {
-            // Whether it was woken or the time has come, the next step is the same.
-            _ = timeout(POLL_EVERY, self.heard.notified()).await;
+            // A wake-up and a timeout are handled alike.
+            _ = timeout(POLL_INTERVAL, self.heard.notified()).await;
             let asked = self.look().await;
             if let (Err(error), false) = (&asked, failing) {
                 tracing::warn!(%error, "those who watch cannot be told what changes");
@@ -106,11 +105,12 @@ impl Watches {
         Ok(())
     }
 
-    /// Announcements are gathered, and are not a part of the transactions: on `PostgreSQL` they would wait for each other.
+    /// Notifications are batched and sent outside of transactions, because on `PostgreSQL` commits with notifications
+    /// wait for each other.
     async fn announce(&self) {
         loop {
             self.done.notified().await;
-            // It is a hint: who misses it polls.
+            // A notification is a hint: replicas that miss it poll.
             if let Err(error) = mutations::notify(&self.db).await {
                 tracing::debug!(%error, "the other replicas were not told");
             }
@@ -118,13 +118,13 @@ impl Watches {
         }
     }
 
-    // Held for a lookup, never across an await.
+    // Locked for a lookup, never across an await.
     fn owners(&self) -> MutexGuard<'_, HashMap<Uuid, Watched>> {
         self.owners.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// One who watches, until it is dropped.
+/// A watcher. Dropping it ends the watch.
 #[derive(Debug)]
 pub(crate) struct Watch {
     owner: Uuid,
@@ -137,9 +137,9 @@ impl Watch {
         self.owner
     }
 
-    /// Waits until the owner may have done something since this was asked the last time.
+    /// Waits until the tasks of the owner may have changed since the last call.
     pub(crate) async fn changed(&mut self) {
-        // The sender is there for as long as somebody watches.
+        // The sender exists as long as there is a watcher.
         _ = self.last_change.changed().await;
     }
 }

@@ -7,7 +7,7 @@ use service_kit::clock::{Clock, Timestamp};
 use taskey_proto::auth::v1::{self as pb, audit_event::Kind};
 use uuid::Uuid;
 
-use crate::{model::email::Email, origin::Origin};
+use crate::{model::email::Email, origin::ClientInfo};
 
 /// Who did it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +32,7 @@ pub struct Event {
     /// From or to which session.
     pub session_id: Option<Uuid>,
     /// From where.
-    pub origin: Origin,
+    pub origin: ClientInfo,
     /// What else there is to say, by name. Never a secret.
     pub details: BTreeMap<&'static str, String>,
 }
@@ -40,7 +40,7 @@ pub struct Event {
 impl Event {
     /// An event with nothing more to say.
     #[must_use]
-    pub fn new(clock: &Clock, kind: Kind, actor: Actor, session_id: Option<Uuid>, origin: Origin) -> Self {
+    pub fn new(clock: &Clock, kind: Kind, actor: Actor, session_id: Option<Uuid>, origin: ClientInfo) -> Self {
         Self { id: clock.new_id(), kind, actor, session_id, origin, details: BTreeMap::new() }
     }
 

@@ -15,7 +15,7 @@ pub const MAX_A_DAY: i64 = 100;
 pub const MAX_PENDING: i64 = 10;
 
 /// An attempt that has not been judged for so long never will be.
-pub const FORGOTTEN: Duration = Duration::from_secs(10);
+pub const PENDING_TTL: Duration = Duration::from_secs(10);
 
 /// What guesses at an account are counted under. An address need not have an account.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,7 +37,7 @@ impl Target {
 
 /// What is known of the guesses at an account.
 #[derive(Clone, Copy, Debug)]
-pub struct Guesses {
+pub struct LoginThrottle {
     /// The day since the Unix epoch that is counted.
     pub day: i64,
     /// How many have failed on it.
@@ -54,7 +54,7 @@ pub fn day(at: Timestamp) -> i64 {
 
 const DAY: i64 = 24 * 3600;
 
-impl Guesses {
+impl LoginThrottle {
     /// How long after the last failure the next attempt may come.
     fn delay(self) -> Duration {
         Duration::from_secs(match self.failures {
@@ -86,7 +86,7 @@ mod tests {
     const NOW: Timestamp = Timestamp::from_seconds(1_800_000_000);
 
     fn wait(failures: i64) -> u64 {
-        Guesses { day: day(NOW), failures, failed_at: NOW }.wait(NOW).as_secs()
+        LoginThrottle { day: day(NOW), failures, failed_at: NOW }.wait(NOW).as_secs()
     }
 
     #[test]
@@ -98,7 +98,7 @@ mod tests {
     #[test]
     fn after_a_hundred_the_day_is_over() {
         assert_eq!(wait(100), 24 * 3600 - 1_800_000_000 % (24 * 3600));
-        let yesterday = Guesses { day: day(NOW) - 1, failures: 100, failed_at: NOW };
+        let yesterday = LoginThrottle { day: day(NOW) - 1, failures: 100, failed_at: NOW };
         assert_eq!(yesterday.wait(NOW), Duration::ZERO);
     }
 }

@@ -18,7 +18,7 @@ static COMMON: LazyLock<HashSet<&str>> =
 pub struct Rules<'a> {
     /// How many code points it must have at least.
     pub min_length: usize,
-    /// The address of the account.
+    /// Email address of the account.
     pub email: &'a str,
     /// What the person is called.
     pub display_name: &'a str,
@@ -65,10 +65,10 @@ impl Password {
         let password = Self::given(text)?;
         let length = password.0.chars().count();
         if length < rules.min_length {
-            return Err(format!("must have at least {} code points", rules.min_length));
+            return Err(format!("must be at least {} characters long", rules.min_length));
         }
         if length > MAX_CODE_POINTS {
-            return Err(format!("must have at most {MAX_CODE_POINTS} code points"));
+            return Err(format!("must be at most {MAX_CODE_POINTS} characters long"));
         }
         if password.0.chars().any(char::is_control) {
             return Err("must not have control characters".to_owned());

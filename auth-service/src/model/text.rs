@@ -15,7 +15,7 @@ pub fn name(text: String) -> Result<String, &'static str> {
         return Err("must not have control characters");
     }
     if text.chars().count() > MAX_CODE_POINTS {
-        return Err("must have at most 100 code points");
+        return Err("must be at most 100 characters long");
     }
     Ok(text)
 }

@@ -57,7 +57,7 @@ impl UserFilter {
             }
             _ => return Err("expected email:, role: or disabled:"),
         };
-        if is_new { Ok(()) } else { Err("is there twice") }
+        if is_new { Ok(()) } else { Err("is duplicated") }
     }
 }
 

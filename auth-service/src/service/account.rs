@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use service_kit::{interceptor::Caller, status::Refusal};
+use service_kit::{interceptor::Caller, status::ApiError};
 use taskey_proto::auth::v1::{
     self as pb, ChangePasswordRequest, ChangePasswordResponse, DeleteMeRequest, DeleteMeResponse, GetMeRequest,
     ListMySecurityEventsRequest, ListMySecurityEventsResponse, ListSessionsRequest, ListSessionsResponse,
@@ -44,7 +44,7 @@ pub struct AccountService {
 impl pb::account_service_server::AccountService for AccountService {
     async fn get_me(&self, request: Request<GetMeRequest>) -> Result<Response<pb::User>, Status> {
         let caller = Caller::of(&request)?;
-        let user = users::by_id(&self.app.db, caller.user_id()).await.map_err(Refusal::from)?;
+        let user = users::by_id(&self.app.db, caller.user_id()).await.map_err(ApiError::from)?;
         Ok(Response::new(user.ok_or_else(error::user_not_found)?.into()))
     }
 
@@ -55,7 +55,7 @@ impl pb::account_service_server::AccountService for AccountService {
             Some(name) => users::rename(db, clock.now(), user_id, name).await,
             None => users::by_id(db, user_id).await,
         };
-        Ok(Response::new(user.map_err(Refusal::from)?.ok_or_else(error::user_not_found)?.into()))
+        Ok(Response::new(user.map_err(ApiError::from)?.ok_or_else(error::user_not_found)?.into()))
     }
 
     async fn change_password(
@@ -73,7 +73,7 @@ impl pb::account_service_server::AccountService for AccountService {
         let changed = accounts::change_password(db, clock.now(), user_id, [old, new], except, event).await;
         feed.wake();
         // Somebody else was faster, with the same current password.
-        changed.map_err(Refusal::from)?.ok_or_else(error::current_password_wrong)?;
+        changed.map_err(ApiError::from)?.ok_or_else(error::current_password_wrong)?;
         Ok(Response::new(ChangePasswordResponse {}))
     }
 
@@ -85,7 +85,7 @@ impl pb::account_service_server::AccountService for AccountService {
         let App { db, clock, feed, .. } = &*self.app;
         let deleted = accounts::delete(db, clock.now(), user_id, old.clone(), event).await;
         feed.wake();
-        if deleted.map_err(Refusal::from)?.is_none() {
+        if deleted.map_err(ApiError::from)?.is_none() {
             return Err(self.why_not_deleted(user_id, &old).await?.into());
         }
         tracing::info!(%user_id, "an account was deleted");
@@ -101,7 +101,7 @@ impl pb::account_service_server::AccountService for AccountService {
         let (size, tokens) = (request::page_size(page_size)?, &self.app.page_tokens);
         let before = tokens.open_id(user_id, OWN_EVENTS, &page_token)?;
         let which = Selection { user_id: Some(user_id), kind: None, before };
-        let rows = audit::list(&self.app.db, which, size + 1).await.map_err(Refusal::from)?;
+        let rows = audit::list(&self.app.db, which, size + 1).await.map_err(ApiError::from)?;
         let (events, next_page_token) = tokens.cut(user_id, OWN_EVENTS, rows, size, |event| event.id);
         let events = events.into_iter().map(Into::into).collect();
         Ok(Response::new(ListMySecurityEventsResponse { events, next_page_token }))
@@ -113,7 +113,7 @@ impl pb::account_service_server::AccountService for AccountService {
     ) -> Result<Response<ListSessionsResponse>, Status> {
         let caller = Caller::of(&request)?;
         let sessions = sessions::live(&self.app.db, self.app.clock.now(), caller.user_id()).await;
-        let sessions = sessions.map_err(Refusal::from)?.into_iter();
+        let sessions = sessions.map_err(ApiError::from)?.into_iter();
         let sessions = sessions.map(|session| session.into_pb(caller.session_id())).collect();
         Ok(Response::new(ListSessionsResponse { sessions }))
     }
@@ -152,28 +152,28 @@ impl pb::account_service_server::AccountService for AccountService {
 
 impl AccountService {
     /// Revokes sessions of the caller and returns how many of them were live.
-    async fn revoke<T: Sync>(&self, request: &Request<T>, selector: SessionSelector) -> Result<i32, Refusal> {
+    async fn revoke<T: Sync>(&self, request: &Request<T>, selector: SessionSelector) -> Result<i32, ApiError> {
         let from = Caller::of(request)?.session_id();
         let event = self.app.event(Kind::SessionsRevoked, Actor::Owner, Some(from), request).await?;
         let revoked = self.app.revoke(selector, RevocationReason::Requested, event).await?;
         let now = self.app.clock.now();
         let live = revoked.iter().filter(|session| session.expires_at > now).count();
-        i32::try_from(live).map_err(Refusal::internal)
+        i32::try_from(live).map_err(ApiError::internal)
     }
 
     /// Why an account is still there, or already gone, whose password was the one that `old` is the hash of.
-    async fn why_not_deleted(&self, user_id: Uuid, old: &str) -> Result<Refusal, Refusal> {
+    async fn why_not_deleted(&self, user_id: Uuid, old: &str) -> Result<ApiError, ApiError> {
         let left = users::credentials(&self.app.db, user_id).await?.ok_or_else(error::user_not_found)?;
         Ok(if left.password_hash == old { error::last_admin() } else { error::current_password_wrong() })
     }
 
     /// The hash of the caller's password, if `password` is the one.
-    async fn current_hash(&self, user_id: Uuid, password: Password) -> Result<(User, String), Refusal> {
+    async fn current_hash(&self, user_id: Uuid, password: Password) -> Result<(User, String), ApiError> {
         let credentials = users::credentials(&self.app.db, user_id).await?.ok_or_else(error::user_not_found)?;
         let Credentials { user, password_hash } = credentials;
         let target = Target::of(&user.email);
         let same = self.app.compare(&target, password, Some(password_hash.clone())).await? != Comparison::Different;
-        self.app.settle_guess(target, if same { End::Right } else { End::Wrong }).await?;
+        self.app.record_attempt(target, if same { End::Right } else { End::Wrong }).await?;
         if same { Ok((user, password_hash)) } else { Err(error::current_password_wrong()) }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use service_kit::{interceptor::Caller, status::Refusal};
+use service_kit::{interceptor::Caller, status::ApiError};
 use taskey_proto::auth::v1::{
     self as pb, DisableUserRequest, EnableUserRequest, GetUserRequest, ListAuditEventsRequest, ListAuditEventsResponse,
     ListUsersRequest, ListUsersResponse, RevokeUserSessionsRequest, RevokeUserSessionsResponse, SetUserRolesRequest,
@@ -34,7 +34,7 @@ pub struct AdminService {
 }
 
 /// Who calls, if an administrator does.
-fn admin<T>(request: &Request<T>) -> Result<Uuid, Refusal> {
+fn admin<T>(request: &Request<T>) -> Result<Uuid, ApiError> {
     let caller = Caller::of(request)?;
     caller.require_role(&Role::Admin.to_string())?;
     Ok(caller.user_id())
@@ -53,7 +53,7 @@ impl pb::admin_service_server::AdminService for AdminService {
         let UserQuery { size, filter, arguments, page_token } = UserQuery::parse(request.into_inner())?;
         let tokens = &self.app.page_tokens;
         let before = tokens.open_id(admin, &arguments, &page_token)?;
-        let rows = users::list(&self.app.db, filter, before, size + 1).await.map_err(Refusal::from)?;
+        let rows = users::list(&self.app.db, filter, before, size + 1).await.map_err(ApiError::from)?;
         let (users, next_page_token) = tokens.cut(admin, &arguments, rows, size, |user| user.id);
         let users = users.into_iter().map(Into::into).collect();
         Ok(Response::new(ListUsersResponse { users, next_page_token }))
@@ -91,7 +91,7 @@ impl pb::admin_service_server::AdminService for AdminService {
         let revoked = self.app.revoke(selector, RevocationReason::Requested, event).await?;
         let now = self.app.clock.now();
         let live = revoked.iter().filter(|session| session.expires_at > now).count();
-        let revoked_count = i32::try_from(live).map_err(Refusal::internal)?;
+        let revoked_count = i32::try_from(live).map_err(ApiError::internal)?;
         Ok(Response::new(RevokeUserSessionsResponse { revoked_count }))
     }
 
@@ -103,7 +103,7 @@ impl pb::admin_service_server::AdminService for AdminService {
         let EventQuery { size, mut selection, arguments, page_token } = EventQuery::parse(request.into_inner())?;
         let tokens = &self.app.page_tokens;
         selection.before = tokens.open_id(admin, &arguments, &page_token)?;
-        let rows = audit::list(&self.app.db, selection, size + 1).await.map_err(Refusal::from)?;
+        let rows = audit::list(&self.app.db, selection, size + 1).await.map_err(ApiError::from)?;
         let (events, next_page_token) = tokens.cut(admin, &arguments, rows, size, |event| event.id);
         let events = events.into_iter().map(Into::into).collect();
         Ok(Response::new(ListAuditEventsResponse { events, next_page_token }))
@@ -111,15 +111,15 @@ impl pb::admin_service_server::AdminService for AdminService {
 }
 
 impl AdminService {
-    async fn event<T: Sync>(&self, kind: Kind, request: &Request<T>) -> Result<Event, Refusal> {
+    async fn event<T: Sync>(&self, kind: Kind, request: &Request<T>) -> Result<Event, ApiError> {
         self.app.event(kind, Actor::Admin(admin(request)?), None, request).await
     }
 
-    async fn user(&self, user_id: Uuid) -> Result<User, Refusal> {
+    async fn user(&self, user_id: Uuid) -> Result<User, ApiError> {
         users::by_id(&self.app.db, user_id).await?.ok_or_else(error::user_not_found)
     }
 
-    async fn set_disabled(&self, user_id: Uuid, disabled: bool, event: Event) -> Result<User, Refusal> {
+    async fn set_disabled(&self, user_id: Uuid, disabled: bool, event: Event) -> Result<User, ApiError> {
         let App { db, clock, feed, .. } = &*self.app;
         let changed = accounts::set_disabled(db, clock.now(), user_id, disabled, event).await?;
         feed.wake();

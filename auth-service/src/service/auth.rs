@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use service_kit::{clock::Timestamp, status::Refusal};
+use service_kit::{clock::Timestamp, status::ApiError};
 use taskey_proto::auth::v1::{
     self as pb, LoginRequest, LogoutRequest, LogoutResponse, RefreshRequest, SignUpRequest, TokenPair,
     audit_event::Kind,
@@ -15,14 +15,14 @@ use crate::{
     app::App,
     error,
     hashing::Comparison,
-    limits::Limited,
+    limits::RateLimitedAction,
     model::{
         audit::{Actor, Event},
         guess::Target,
         refresh_token::RefreshToken,
         session::{Replay, Session},
     },
-    origin::Origin,
+    origin::ClientInfo,
     store::{
         audit,
         guesses::End,
@@ -43,15 +43,15 @@ impl pb::auth_service_server::AuthService for AuthService {
         let event = self.app.event(Kind::SignUp, Actor::Owner, None, &request).await?;
         let App { db, clock, hashing, password_min_length, .. } = &*self.app;
         let SignUp { email, password, display_name } = SignUp::parse(request.into_inner(), *password_min_length)?;
-        self.app.admit(Limited::SignUp, &event.origin)?;
+        self.app.admit(RateLimitedAction::SignUp, &event.origin)?;
         // Not decisive, but it saves the hash: of many who come at once, most find the address taken at their turn.
         let turn = hashing.turn().await?;
-        if users::by_email(db, &email).await.map_err(Refusal::from)?.is_some() {
+        if users::by_email(db, &email).await.map_err(ApiError::from)?.is_some() {
             return Err(error::email_taken().into());
         }
         let password_hash = hashing.hash(turn, password).await?;
         let user = NewUser { id: clock.new_id(), email, display_name, password_hash };
-        let user = users::insert(db, clock.now(), user, event).await.map_err(Refusal::from)?;
+        let user = users::insert(db, clock.now(), user, event).await.map_err(ApiError::from)?;
         let user = user.ok_or_else(error::email_taken)?;
         tracing::info!(user_id = %user.id, "signed up");
         Ok(Response::new(user.into()))
@@ -60,7 +60,7 @@ impl pb::auth_service_server::AuthService for AuthService {
     async fn login(&self, request: Request<LoginRequest>) -> Result<Response<TokenPair>, Status> {
         let origin = self.app.origin(&request).await?;
         let login = Login::parse(request.into_inner())?;
-        self.app.admit(Limited::Login, &origin)?;
+        self.app.admit(RateLimitedAction::Login, &origin)?;
         Ok(Response::new(self.begin_session(login, origin).await?))
     }
 
@@ -68,7 +68,7 @@ impl pb::auth_service_server::AuthService for AuthService {
         let origin = self.app.origin(&request).await?;
         let token = request::refresh_token(request.into_inner().refresh_token)?.map(Zeroizing::new);
         let token = token.ok_or_else(request::no_refresh_token)?;
-        self.app.admit(Limited::Refresh, &origin)?;
+        self.app.admit(RateLimitedAction::Refresh, &origin)?;
         let token = self.app.refresh_key.open(&token).ok_or_else(error::refresh_token_invalid)?;
         Ok(Response::new(self.rotate(token, origin).await?))
     }
@@ -90,13 +90,13 @@ impl pb::auth_service_server::AuthService for AuthService {
             self.app.revoke(SessionSelector::Session(session_id), RevocationReason::Requested, event).await?;
         }
         let App { db, feed, .. } = &*self.app;
-        let confirmed = if wait_for_verifiers { feed.confirmed(db).await.map_err(Refusal::from)? } else { 0 };
+        let confirmed = if wait_for_verifiers { feed.confirmed(db).await.map_err(ApiError::from)? } else { 0 };
         Ok(Response::new(LogoutResponse { acknowledged_verifiers: i32::try_from(confirmed).unwrap_or(i32::MAX) }))
     }
 }
 
 impl AuthService {
-    async fn begin_session(&self, login: Login, origin: Origin) -> Result<TokenPair, Refusal> {
+    async fn begin_session(&self, login: Login, origin: ClientInfo) -> Result<TokenPair, ApiError> {
         let App { db, clock, sessions: lives, .. } = &*self.app;
         let credentials = users::by_email(db, &login.email).await?;
         let has_account = credentials.is_some();
@@ -113,7 +113,7 @@ impl AuthService {
             let audit = audit::failed_login(db, clock.now(), login.email, has_account, failed);
             // Side by side, so that they share a commit.
             // Neither is given up because the other has failed.
-            let (settled, audited) = tokio::join!(self.app.settle_guess(target, End::Wrong), audit);
+            let (settled, audited) = tokio::join!(self.app.record_attempt(target, End::Wrong), audit);
             settled?;
             audited?;
             return Err(error::credentials_invalid());
@@ -134,7 +134,7 @@ impl AuthService {
         };
         let event = event(Kind::Login, Actor::Owner, Some(session.id));
         let begin = sessions::insert(db, now, session, hash, event);
-        let (settled, begun) = tokio::join!(self.app.settle_guess(target, End::Right), begin);
+        let (settled, begun) = tokio::join!(self.app.record_attempt(target, End::Right), begin);
         settled?;
         let (session, surplus) = begun?.ok_or_else(error::credentials_invalid)?;
         tracing::info!(user_id = %user.id, session_id = %session.id, surplus, "logged in");
@@ -144,7 +144,7 @@ impl AuthService {
         self.app.token_pair(user, &session, now)
     }
 
-    async fn rotate(&self, token: RefreshToken, origin: Origin) -> Result<TokenPair, Refusal> {
+    async fn rotate(&self, token: RefreshToken, origin: ClientInfo) -> Result<TokenPair, ApiError> {
         let App { db, clock, sessions: lives, .. } = &*self.app;
         let now = clock.now();
         let rotated = sessions::rotate(db, now, token, now + lives.refresh_idle_ttl).await?;
@@ -155,9 +155,9 @@ impl AuthService {
         self.app.token_pair(user, &session, now)
     }
 
-    /// The session of a token that could not be rotated, if its holder shall be given the same child again. One that
-    /// is taken for stolen ends the session.
-    async fn same_child(&self, token: RefreshToken, now: Timestamp, origin: Origin) -> Result<Session, Refusal> {
+    /// Returns the session of a used token if it may be sent again to receive the same new token. A token that is
+    /// considered stolen ends its session.
+    async fn same_child(&self, token: RefreshToken, now: Timestamp, origin: ClientInfo) -> Result<Session, ApiError> {
         let session = sessions::by_id(&self.app.db, token.session_id).await?;
         let session = session.ok_or_else(error::refresh_token_invalid)?;
         match session.judge(token.generation, now, self.app.sessions.refresh_grace) {

@@ -2,7 +2,7 @@
 
 use service_kit::{
     id, page,
-    status::{Refusal, Violations},
+    status::{ApiError, Violations},
 };
 use taskey_proto::auth::v1::{self as pb, audit_event::Kind};
 use uuid::Uuid;
@@ -36,7 +36,7 @@ impl SignUp {
     ///
     /// # Errors
     /// VALIDATION_FAILED with the fields at fault; PASSWORD_REJECTED if the password is the only one.
-    pub fn parse(request: pb::SignUpRequest, min_length: usize) -> Result<Self, Refusal> {
+    pub fn parse(request: pb::SignUpRequest, min_length: usize) -> Result<Self, ApiError> {
         let mut violations = Violations::default();
         let rules = Rules { min_length, email: &request.email, display_name: &request.display_name };
         let password = Password::new(request.password, rules);
@@ -57,7 +57,7 @@ impl SignUp {
 ///
 /// # Errors
 /// VALIDATION_FAILED if it cannot be one.
-pub fn current_password(text: String) -> Result<Password, Refusal> {
+pub fn current_password(text: String) -> Result<Password, ApiError> {
     let mut violations = Violations::default();
     let password = violations.check("current_password", Password::given(text));
     violations.finish(password)
@@ -67,7 +67,7 @@ pub fn current_password(text: String) -> Result<Password, Refusal> {
 ///
 /// # Errors
 /// PASSWORD_REJECTED with the rule that it breaks.
-pub fn new_password(text: String, of: &User, min_length: usize) -> Result<Password, Refusal> {
+pub fn new_password(text: String, of: &User, min_length: usize) -> Result<Password, ApiError> {
     let rules = Rules { min_length, email: &of.email, display_name: &of.display_name };
     Password::new(text, rules).map_err(|fault| error::password_rejected("new_password", &fault))
 }
@@ -86,7 +86,7 @@ impl UserQuery {
     ///
     /// # Errors
     /// VALIDATION_FAILED or FILTER_INVALID.
-    pub fn parse(request: pb::ListUsersRequest) -> Result<Self, Refusal> {
+    pub fn parse(request: pb::ListUsersRequest) -> Result<Self, ApiError> {
         let size = page_size(request.page_size)?;
         let filter = UserFilter::parse(&request.filter).map_err(|fault| error::filter_invalid(&fault))?;
         let arguments = [b"users:", request.filter.as_bytes()].concat();
@@ -108,7 +108,7 @@ impl EventQuery {
     ///
     /// # Errors
     /// VALIDATION_FAILED with the fields at fault.
-    pub fn parse(request: pb::ListAuditEventsRequest) -> Result<Self, Refusal> {
+    pub fn parse(request: pb::ListAuditEventsRequest) -> Result<Self, ApiError> {
         let mut violations = Violations::default();
         let size = violations.check("page_size", page::size(request.page_size));
         let kind = violations.check("kind", Kind::try_from(request.kind).map_err(|_| "is unknown"));
@@ -130,14 +130,14 @@ impl EventQuery {
 ///
 /// # Errors
 /// VALIDATION_FAILED with the field at fault.
-pub fn roles(request: &pb::SetUserRolesRequest) -> Result<(Uuid, Roles), Refusal> {
+pub fn roles(request: &pb::SetUserRolesRequest) -> Result<(Uuid, Roles), ApiError> {
     let mut violations = Violations::default();
     let user_id = violations.check("user_id", id::parse(&request.user_id).ok_or("must be a UUID"));
     let mut roles = Roles::default();
     for (index, name) in request.roles.iter().enumerate() {
         let path = format!("roles[{index}]");
         if violations.check(&path, name.parse::<Role>()).is_some_and(|role| !roles.insert(role)) {
-            violations.add(path, "is there twice");
+            violations.add(path, "is duplicated");
         }
     }
     violations.finish(user_id.map(|user_id| (user_id, roles)))
@@ -147,7 +147,7 @@ pub fn roles(request: &pb::SetUserRolesRequest) -> Result<(Uuid, Roles), Refusal
 ///
 /// # Errors
 /// VALIDATION_FAILED if it is negative.
-pub fn page_size(asked: i32) -> Result<usize, Refusal> {
+pub fn page_size(asked: i32) -> Result<usize, ApiError> {
     let mut violations = Violations::default();
     let size = violations.check("page_size", page::size(asked));
     violations.finish(size)
@@ -157,7 +157,7 @@ pub fn page_size(asked: i32) -> Result<usize, Refusal> {
 ///
 /// # Errors
 /// VALIDATION_FAILED with the fields at fault.
-pub fn deletions(request: &pb::ListDeletedUsersRequest) -> Result<(i64, usize), Refusal> {
+pub fn deletions(request: &pb::ListDeletedUsersRequest) -> Result<(i64, usize), ApiError> {
     let mut violations = Violations::default();
     let size = violations.check("page_size", page::size(request.page_size));
     if request.after < 0 {
@@ -178,7 +178,7 @@ impl Login {
     ///
     /// # Errors
     /// VALIDATION_FAILED with the fields at fault.
-    pub fn parse(request: pb::LoginRequest) -> Result<Self, Refusal> {
+    pub fn parse(request: pb::LoginRequest) -> Result<Self, ApiError> {
         let mut violations = Violations::default();
         let email = violations.check("email", Email::parse(&request.email));
         let password = violations.check("password", Password::given(request.password));
@@ -192,7 +192,7 @@ impl Login {
 ///
 /// # Errors
 /// VALIDATION_FAILED if it is longer than any of ours.
-pub fn refresh_token(token: String) -> Result<Option<String>, Refusal> {
+pub fn refresh_token(token: String) -> Result<Option<String>, ApiError> {
     let mut violations = Violations::default();
     if token.len() > MAX_REFRESH_TOKEN_BYTES {
         violations.add("refresh_token", "is too long to be a refresh token");
@@ -204,7 +204,7 @@ pub fn refresh_token(token: String) -> Result<Option<String>, Refusal> {
 ///
 /// # Errors
 /// VALIDATION_FAILED if it is empty.
-pub fn introspected(request: pb::IntrospectRequest) -> Result<Zeroizing<String>, Refusal> {
+pub fn introspected(request: pb::IntrospectRequest) -> Result<Zeroizing<String>, ApiError> {
     let mut violations = Violations::default();
     let token = Zeroizing::new(request.token);
     if token.is_empty() {
@@ -214,17 +214,17 @@ pub fn introspected(request: pb::IntrospectRequest) -> Result<Zeroizing<String>,
 }
 
 /// The refusal of a request without a refresh token that needs one.
-pub fn no_refresh_token() -> Refusal {
+pub fn no_refresh_token() -> ApiError {
     let mut violations = Violations::default();
     violations.add("refresh_token", "must not be empty");
-    violations.finish::<()>(None).err().unwrap_or_else(|| Refusal::internal("a violation was lost"))
+    violations.finish::<()>(None).err().unwrap_or_else(|| ApiError::internal("a violation was lost"))
 }
 
 /// The new display name of an account; `None` if it shall stay.
 ///
 /// # Errors
 /// VALIDATION_FAILED with the field, or the path of the mask, at fault.
-pub fn new_display_name(request: pb::UpdateMeRequest) -> Result<Option<String>, Refusal> {
+pub fn new_display_name(request: pb::UpdateMeRequest) -> Result<Option<String>, ApiError> {
     let mut violations = Violations::default();
     let Some(user) = request.user else {
         violations.add("user", "must be there");
@@ -246,7 +246,7 @@ pub fn new_display_name(request: pb::UpdateMeRequest) -> Result<Option<String>, 
 ///
 /// # Errors
 /// VALIDATION_FAILED if it is not a UUID.
-pub fn id(field: &str, text: &str) -> Result<Uuid, Refusal> {
+pub fn id(field: &str, text: &str) -> Result<Uuid, ApiError> {
     let mut violations = Violations::default();
     let id = violations.check(field, id::parse(text).ok_or("must be a UUID"));
     violations.finish(id)

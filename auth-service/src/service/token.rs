@@ -3,12 +3,13 @@
 use std::{pin::Pin, sync::Arc, time::Duration};
 
 use futures::{Stream, StreamExt, TryStreamExt, stream};
-use service_kit::{keys::KeySet, revocation::Freshness, status::Refusal, token::Grant};
+use service_kit::{revocation::Freshness, status::ApiError, token::AccessClaims};
 use taskey_proto::{
     auth::v1::{
         self as pb, AcknowledgeRevocationsRequest, AcknowledgeRevocationsResponse, GetJwksRequest, IntrospectRequest,
         IntrospectResponse, JwkSet, ListDeletedUsersRequest, ListDeletedUsersResponse, WatchRevocationsRequest,
         WatchRevocationsResponse,
+        watch_revocations_response::{Event, Heartbeat, SnapshotChunk, SnapshotEnd, Update},
     },
     errors::v1::ErrorReason,
 };
@@ -20,7 +21,7 @@ use uuid::Uuid;
 use super::request;
 use crate::{
     app::App,
-    feed::{News, Snapshot},
+    feed::{FeedUpdate, Snapshot},
     store::{deletions, sessions},
     verifier::Verifier,
 };
@@ -60,7 +61,7 @@ impl pb::token_service_server::TokenService for TokenService {
         // A replica that cannot read its database would pass on what it knew, and keep its verifiers in good faith.
         if self.app.feed.view().freshness() != Freshness::Fresh {
             let message = "this replica cannot read its revocations at the moment";
-            let refusal = Refusal::new(Code::Unavailable, ErrorReason::VerifierNotReady, message);
+            let refusal = ApiError::new(Code::Unavailable, ErrorReason::VerifierNotReady, message);
             return Err(refusal.retry_after(Duration::from_secs(1)).into());
         }
         Ok(Response::new(self.watch(verifier)))
@@ -71,8 +72,8 @@ impl pb::token_service_server::TokenService for TokenService {
         request: Request<AcknowledgeRevocationsRequest>,
     ) -> Result<Response<AcknowledgeRevocationsResponse>, Status> {
         self.app.verifier(request.metadata()).await?;
-        let AcknowledgeRevocationsRequest { watch_id, place } = request.into_inner();
-        self.app.feed.acknowledge(request::id("watch_id", &watch_id)?, place);
+        let AcknowledgeRevocationsRequest { watch_id, sequence } = request.into_inner();
+        self.app.feed.acknowledge(request::id("watch_id", &watch_id)?, sequence);
         Ok(Response::new(AcknowledgeRevocationsResponse {}))
     }
 
@@ -82,10 +83,10 @@ impl pb::token_service_server::TokenService for TokenService {
     ) -> Result<Response<ListDeletedUsersResponse>, Status> {
         self.app.verifier(request.metadata()).await?;
         let (after, size) = request::deletions(request.get_ref())?;
-        let (page, last) = deletions::list_after(&self.app.db, after, size).await.map_err(Refusal::from)?;
-        let place = page.last().map_or(last, |deleted| deleted.sequence);
+        let (page, last) = deletions::list_after(&self.app.db, after, size).await.map_err(ApiError::from)?;
+        let sequence = page.last().map_or(last, |deleted| deleted.sequence);
         let user_ids = page.into_iter().map(|deleted| deleted.user_id.to_string()).collect();
-        Ok(Response::new(ListDeletedUsersResponse { user_ids, place }))
+        Ok(Response::new(ListDeletedUsersResponse { user_ids, sequence }))
     }
 }
 
@@ -96,13 +97,13 @@ impl TokenService {
     }
 
     /// What was granted, if the session lives in the database: what this replica has heard may be half a second old.
-    async fn live(&self, grant: Grant) -> Result<Option<Grant>, Refusal> {
+    async fn live(&self, grant: AccessClaims) -> Result<Option<AccessClaims>, ApiError> {
         let session = sessions::by_id(&self.app.db, grant.session_id).await?;
         let lives = session.is_some_and(|session| session.user_id == grant.user_id && session.revoked_at.is_none());
         Ok(lives.then_some(grant))
     }
 
-    fn introspection(&self, grant: Grant) -> IntrospectResponse {
+    fn introspection(&self, grant: AccessClaims) -> IntrospectResponse {
         let seconds = |seconds: i64| u32::try_from(seconds).ok();
         IntrospectResponse {
             active: true,
@@ -118,60 +119,68 @@ impl TokenService {
         }
     }
 
-    /// What a verifier hears, until its token is no longer good.
+    /// Returns the stream of a verifier, which ends when its token is no longer valid.
     fn watch(&self, verifier: Verifier) -> <Self as pb::token_service_server::TokenService>::WatchRevocationsStream {
         let app = Arc::clone(&self.app);
-        // Whatever changes from here on is news.
+        // Changes from here on are sent after the snapshot.
         let keys = WatchStream::from_changes(app.keys.subscribe());
-        let (known, news, watching) = app.feed.watch(app.clock.new_id());
-        let first = snapshot(known, self.public_keys()).map(Ok);
-        let then = stream::select(updates(news), keys.filter_map(async |keys| keys).map(|keys| Ok(new_keys(&keys))));
+        let (known, feed_updates, watching) = app.feed.watch(app.clock.new_id());
+        let (epoch, mut sequence) = (known.epoch.to_string(), known.sequence);
+        let keys = keys.filter_map(async |keys| keys).map(|keys| Ok((None, Event::Keys(keys.sufficient_public()))));
+        let then = stream::select(updates(feed_updates, known.last_deletion), keys);
+        let first = snapshot(known, self.public_keys()).map(|event| Ok((None, event)));
         let ended = async move { Err(Status::from(app.verifier_ended(verifier).await)) };
-        let heard = first.chain(then).map_ok(move |message| {
+        let messages = first.chain(then).map_ok(move |(reached, event): (Option<i64>, Event)| {
+            sequence = reached.map_or(sequence, |reached| reached.max(sequence));
             // The watch lasts as long as the stream.
-            WatchRevocationsResponse { watch_id: watching.id().to_string(), ..message }
+            let watch_id = watching.id().to_string();
+            WatchRevocationsResponse { watch_id, epoch: epoch.clone(), sequence, event: Some(event) }
         });
-        stream::select(heard, stream::once(ended)).boxed()
+        stream::select(messages, stream::once(ended)).boxed()
     }
 }
 
-/// The snapshot in messages, each made when it is sent, of which only the last, which names no session, completes it.
-fn snapshot(known: Snapshot, keys: JwkSet) -> impl Stream<Item = WatchRevocationsResponse> + Send + 'static {
-    let last = WatchRevocationsResponse {
-        snapshot_complete: true,
-        place: known.place,
-        deletion_place: known.deletions,
-        public_keys: Some(keys),
+/// Returns the events of the snapshot. Each is made when it is sent.
+fn snapshot(known: Snapshot, keys: JwkSet) -> impl Stream<Item = Event> + Send + 'static {
+    let end = SnapshotEnd {
+        keys: Some(keys),
         issued_before: known.issued_before.map(Into::into),
-        ..WatchRevocationsResponse::default()
+        last_deletion_sequence: known.last_deletion,
     };
     let chunks = known.revoked.len().div_ceil(CHUNK);
-    let parts = (0..chunks).map(move |index| {
+    let chunks = (0..chunks).map(move |index| {
         let from = index * CHUNK;
-        message(&known.revoked[from..known.revoked.len().min(from + CHUNK)], 0, 0)
+        let revoked_session_ids = texts(&known.revoked[from..known.revoked.len().min(from + CHUNK)]);
+        Event::SnapshotChunk(SnapshotChunk { revoked_session_ids })
     });
-    stream::iter(parts.chain([last]))
+    stream::iter(chunks.chain([Event::SnapshotEnd(end)]))
 }
 
-/// What happens from then on. Who reads too slowly to keep up is cut off: with a gap the verifier would accept what it
-/// must refuse.
+/// Returns the events after the snapshot, each with its sequence number. A watcher that reads too slowly is cut off: with
+/// a gap the verifier would accept revoked tokens.
 fn updates(
-    news: broadcast::Receiver<News>,
-) -> impl Stream<Item = Result<WatchRevocationsResponse, Status>> + Send + 'static {
+    feed_updates: broadcast::Receiver<FeedUpdate>,
+    mut last_deletion: i64,
+) -> impl Stream<Item = Result<(Option<i64>, Event), Status>> + Send + 'static {
     let too_slow = |_| {
         let message = "revocations were read too slowly; start over with a snapshot";
-        let refusal = Refusal::new(Code::ResourceExhausted, ErrorReason::Overloaded, message);
+        let refusal = ApiError::new(Code::ResourceExhausted, ErrorReason::Overloaded, message);
         Status::from(refusal.retry_after(Duration::from_secs(1)))
     };
-    let told = |news: News| message(&news.revoked, news.place, news.deletions);
-    BroadcastStream::new(news).map(move |news| news.map(told).map_err(too_slow))
+    BroadcastStream::new(feed_updates).map(move |update| {
+        let update = update.map_err(too_slow)?;
+        let is_heartbeat = update.revoked.is_empty() && update.last_deletion == last_deletion;
+        last_deletion = update.last_deletion;
+        let event = if is_heartbeat {
+            Event::Heartbeat(Heartbeat {})
+        } else {
+            let revoked_session_ids = texts(&update.revoked);
+            Event::Update(Update { revoked_session_ids, last_deletion_sequence: last_deletion })
+        };
+        Ok((Some(update.sequence), event))
+    })
 }
 
-fn new_keys(keys: &KeySet) -> WatchRevocationsResponse {
-    WatchRevocationsResponse { public_keys: Some(keys.sufficient_public()), ..WatchRevocationsResponse::default() }
-}
-
-fn message(revoked: &[Uuid], place: i64, deletion_place: i64) -> WatchRevocationsResponse {
-    let revoked_session_ids = revoked.iter().map(Uuid::to_string).collect();
-    WatchRevocationsResponse { revoked_session_ids, place, deletion_place, ..WatchRevocationsResponse::default() }
+fn texts(ids: &[Uuid]) -> Vec<String> {
+    ids.iter().map(Uuid::to_string).collect()
 }

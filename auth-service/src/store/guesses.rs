@@ -8,7 +8,7 @@ use service_kit::{
     db::{Db, Error, FromRow, Row},
 };
 
-use crate::model::guess::{self, FORGOTTEN, Guesses, MAX_A_DAY, MAX_PENDING, Target};
+use crate::model::guess::{self, LoginThrottle, MAX_A_DAY, MAX_PENDING, PENDING_TTL, Target};
 
 /// How an attempt has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,7 +21,7 @@ pub enum End {
     Unjudged,
 }
 
-impl FromRow for Guesses {
+impl FromRow for LoginThrottle {
     /// Reads `day, failures, failed_at`.
     fn from_row(row: &mut Row<'_>) -> Result<Self, Error> {
         Ok(Self { day: row.next()?, failures: row.next()?, failed_at: row.next()? })
@@ -49,11 +49,11 @@ pub async fn admit(db: &Db, now: Timestamp, target: Target) -> Result<Result<(),
                     when guesses.failures >= 3 then 3000000 when guesses.failures >= 1 then 1000000 else 0 end))
         returning failures";
     const SELECT: &str = "select day, failures, failed_at from guesses where address = $1";
-    let count = args![&target.0, guess::day(now), now, now - FORGOTTEN, MAX_PENDING, MAX_A_DAY];
+    let count = args![&target.0, guess::day(now), now, now - PENDING_TTL, MAX_PENDING, MAX_A_DAY];
     if db.execute_returning::<i64>(COUNT, count).await?.is_some() {
         return Ok(Ok(()));
     }
-    let guesses: Option<Guesses> = db.fetch_optional(SELECT, args![target.0]).await?;
+    let guesses: Option<LoginThrottle> = db.fetch_optional(SELECT, args![target.0]).await?;
     // If only others are under way, they will soon have been judged.
     let wait = guesses.map(|guesses| guesses.wait(now)).unwrap_or_default();
     Ok(Err(wait.max(Duration::from_secs(1))))

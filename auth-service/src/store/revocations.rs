@@ -213,6 +213,20 @@ pub async fn position(db: &Db) -> Result<FeedPosition, Error> {
     db.fetch_optional(POSITION, args![]).await?.ok_or(Error::RowNotFound)
 }
 
+/// Returns the epoch of the database, which identifies its sequence numbers. A database that has none gets `new`.
+///
+/// # Errors
+/// Those of the database.
+pub async fn epoch(db: &Db, new: Uuid) -> Result<Uuid, Error> {
+    const SELECT: &str = "select epoch from feed where epoch is not null";
+    if let Some(epoch) = db.fetch_optional(SELECT, args![]).await? {
+        return Ok(epoch);
+    }
+    // Of replicas that start at the same time, one succeeds.
+    db.execute("update feed set epoch = $1 where epoch is null", args![new]).await?;
+    db.fetch_optional(SELECT, args![]).await?.ok_or(Error::RowNotFound)
+}
+
 /// Returns the latest sessions that were revoked after `since`, at most `limit`, and when the last of those was revoked
 /// that are left out.
 ///

@@ -98,7 +98,7 @@ pub async fn by_id(db: &Db, id: Uuid) -> Result<Option<User>, Error> {
     db.fetch_optional(SELECT, args![id]).await
 }
 
-/// Changes the display name of an account. Returns `None` if there is no such account.
+/// Changes the display name of an account. Returns `None` if the account does not exist.
 ///
 /// # Errors
 /// Those of the database.

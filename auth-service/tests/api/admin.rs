@@ -86,7 +86,7 @@ async fn the_first_administrator_is_made_at_the_machine(database: TestDatabase) 
         (&["nobody@example.com", "admin"][..], "has no account"),
         (&["ann@example.com", "king"], "admin or verifier"),
         (&["ann", "admin"], "the address must have an @"),
-        (&["ann@example.com", "admin", "--remove"], "nobody would be left"),
+        (&["ann@example.com", "admin", "--remove"], "no account with the role `admin` would be left"),
     ] {
         let (good, error) = set_role(&server.database, arguments);
         assert!(!good && error.contains(why), "{error}");

@@ -89,7 +89,7 @@ async fn nothing_changes_without_the_current_password(database: TestDatabase) {
     server.me(&ann.access_token).await.expect("still there");
     server.refresh(&ann.refresh_token).await.expect("the session goes on");
     server.login("ann@example.com", PASSWORD).await.expect("logged in");
-    let expected = ListDeletedUsersResponse { user_ids: vec![], place: 0 };
+    let expected = ListDeletedUsersResponse { user_ids: vec![], sequence: 0 };
     assert_eq!(server.deleted(0, 0).await.expect("told"), expected);
     server.stop().await;
 }
@@ -147,7 +147,7 @@ async fn of_two_deletions_at_once_one_counts(database: TestDatabase) {
         let (code, reason, _) = refusal(&lost);
         let gone = (code, &reason[..]) == (Code::NotFound, "USER_NOT_FOUND");
         assert!(gone || (code, &reason[..]) == (Code::Unauthenticated, "TOKEN_REVOKED"), "{lost:?}");
-        assert_eq!(server.deleted(0, 0).await.expect("told").place, round);
+        assert_eq!(server.deleted(0, 0).await.expect("told").sequence, round);
     }
     server.stop().await;
 }

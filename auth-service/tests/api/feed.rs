@@ -16,6 +16,7 @@ use service_kit::{
 use taskey_proto::auth::v1::{
     AcknowledgeRevocationsRequest, GetJwksRequest, LogoutRequest, WatchRevocationsRequest, WatchRevocationsResponse,
     token_service_client::TokenServiceClient,
+    watch_revocations_response::{Event, Heartbeat, SnapshotChunk},
 };
 use tokio::time::{Instant, timeout};
 use tonic::{Request, Streaming, transport::Endpoint};
@@ -27,6 +28,7 @@ on_each_database! {
     a_revoked_session_is_told_within_a_second,
     a_session_revoked_by_another_replica_is_told_within_a_second,
     a_logout_waits_until_the_verifiers_have_confirmed,
+    every_message_has_the_epoch_of_the_database_and_a_sequence_number,
     the_feed_has_a_heartbeat_every_second,
     the_feed_is_open_to_verifiers_alone,
     a_watcher_that_reads_too_slowly_is_cut_off_and_disturbs_no_other,
@@ -50,19 +52,31 @@ async fn next(feed: &mut Streaming<WatchRevocationsResponse>) -> WatchRevocation
     message.expect("no error").expect("not the end")
 }
 
+async fn next_event(feed: &mut Streaming<WatchRevocationsResponse>) -> Event {
+    next(feed).await.event.expect("an event")
+}
+
+/// Returns the sessions that the next update names, or none if it is no update.
+async fn next_revoked(feed: &mut Streaming<WatchRevocationsResponse>) -> Vec<String> {
+    match next_event(feed).await {
+        Event::Update(update) => update.revoked_session_ids,
+        _ => Vec::new(),
+    }
+}
+
 async fn snapshot(feed: &mut Streaming<WatchRevocationsResponse>) -> Vec<String> {
     let mut sessions = Vec::new();
     loop {
-        let message = next(feed).await;
-        sessions.extend(message.revoked_session_ids);
-        if message.snapshot_complete {
-            return sessions;
+        match next_event(feed).await {
+            Event::SnapshotChunk(chunk) => sessions.extend(chunk.revoked_session_ids),
+            Event::SnapshotEnd(_) => return sessions,
+            other => panic!("{other:?} in a snapshot"),
         }
     }
 }
 
 async fn told(feed: &mut Streaming<WatchRevocationsResponse>, session_id: &str) -> bool {
-    let told = async { while !next(feed).await.revoked_session_ids.iter().any(|id| id == session_id) {} };
+    let told = async { while !next_revoked(feed).await.iter().any(|id| id == session_id) {} };
     timeout(Duration::from_secs(1), told).await.is_ok()
 }
 
@@ -117,13 +131,15 @@ async fn a_logout_waits_until_the_verifiers_have_confirmed(database: TestDatabas
     });
     let told = loop {
         let message = next(&mut feed).await;
-        if message.revoked_session_ids.contains(&pair.session_id) {
+        if let Some(Event::Update(update)) = &message.event
+            && update.revoked_session_ids.contains(&pair.session_id)
+        {
             break message;
         }
     };
-    let (watch_id, place) = (told.watch_id, told.place);
+    let (watch_id, sequence) = (told.watch_id, told.sequence);
     let acknowledge = async |watch_id: &str| {
-        verifier(&server, AcknowledgeRevocationsRequest { watch_id: watch_id.to_owned(), place }).await
+        verifier(&server, AcknowledgeRevocationsRequest { watch_id: watch_id.to_owned(), sequence }).await
     };
     let mut client = server.token();
     assert_refused!(
@@ -138,14 +154,31 @@ async fn a_logout_waits_until_the_verifiers_have_confirmed(database: TestDatabas
     server.stop().await;
 }
 
+async fn every_message_has_the_epoch_of_the_database_and_a_sequence_number(database: TestDatabase) {
+    let server = Server::start(database).await;
+    let mut feed = watch(&server).await;
+    let end = next(&mut feed).await;
+    assert!(matches!(end.event, Some(Event::SnapshotEnd(_))) && !end.epoch.is_empty(), "{end:?}");
+    assert_eq!(end.sequence, 0);
+    let pair = server.person("ann@example.com").await;
+    server.logout(&pair.refresh_token).await.expect("logged out");
+    assert!(told(&mut feed, &pair.session_id).await);
+    let heartbeat = next(&mut feed).await;
+    assert_eq!((heartbeat.sequence, &heartbeat.epoch), (1, &end.epoch));
+    let server = Server::start(server.stop().await).await;
+    let chunk = next(&mut watch(&server).await).await;
+    let named = SnapshotChunk { revoked_session_ids: vec![pair.session_id] };
+    assert_eq!((chunk.sequence, chunk.epoch, chunk.event), (1, end.epoch, Some(Event::SnapshotChunk(named))));
+    server.stop().await;
+}
+
 async fn the_feed_has_a_heartbeat_every_second(database: TestDatabase) {
     let server = Server::start(database).await;
     let mut feed = watch(&server).await;
     snapshot(&mut feed).await;
     let begun = Instant::now();
     for _ in 0..6 {
-        let heartbeat = next(&mut feed).await;
-        assert!(heartbeat.revoked_session_ids.is_empty() && !heartbeat.snapshot_complete, "{heartbeat:?}");
+        assert_eq!(next_event(&mut feed).await, Event::Heartbeat(Heartbeat {}));
     }
     assert!(begun.elapsed() < Duration::from_secs(6), "six heartbeats took {:?}", begun.elapsed());
     server.stop().await;
@@ -205,7 +238,7 @@ async fn a_watcher_that_reads_too_slowly_is_cut_off_and_disturbs_no_other(databa
         let pair = server.login("ann@example.com", PASSWORD).await.expect("logged in");
         server.logout(&pair.refresh_token).await.expect("logged out");
         // How soon is another test's question.
-        while !next(&mut reader).await.revoked_session_ids.contains(&pair.session_id) {}
+        while !next_revoked(&mut reader).await.contains(&pair.session_id) {}
         ended.insert(pair.session_id);
     }
     let cut_off = async {
@@ -232,12 +265,13 @@ async fn new_public_keys_are_told_to_those_who_watch(database: TestDatabase) {
     let mut request = Request::new(WatchRevocationsRequest {});
     request.metadata_mut().insert("authorization", header);
     let mut feed = server.token().watch_revocations(request).await.expect("let in").into_inner();
-    let old = next(&mut feed).await.public_keys.expect("with the snapshot").keys;
+    let Event::SnapshotEnd(end) = next_event(&mut feed).await else { panic!("nothing was revoked") };
+    let old = end.keys.expect("with the snapshot").keys;
     assert_eq!(old.len(), 1);
     keys::rotate(&file, None, Duration::ZERO, &clock).expect("rotated");
     let news = async {
         loop {
-            if let Some(public) = next(&mut feed).await.public_keys {
+            if let Event::Keys(public) = next_event(&mut feed).await {
                 return public.keys;
             }
         }

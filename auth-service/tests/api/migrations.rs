@@ -9,7 +9,7 @@ use service_kit::{
     keys::KeySet,
     on_each_database,
     testing::{TestDatabase, assert_unchanged},
-    token::{self, Grant},
+    token::{self, AccessClaims},
 };
 use sqlx::migrate::Migrator;
 use taskey_proto::auth::v1::ListSessionsRequest;
@@ -63,7 +63,7 @@ async fn sessions_from_before_accounts_could_be_deleted_are_kept(database: TestD
     let token = |session_id| {
         let (issued_at, roles) = (server.clock.now(), vec![]);
         let expires_at = issued_at + std::time::Duration::from_secs(300);
-        let grant = Grant { id: LIVE, user_id: USER, session_id, roles, issued_at, expires_at };
+        let grant = AccessClaims { id: LIVE, user_id: USER, session_id, roles, issued_at, expires_at };
         token::sign(&keys, &names, &grant).expect("signed")
     };
     let mut account = server.account();
@@ -88,6 +88,7 @@ fn migrations_that_have_landed_are_never_edited() {
             (5, "6338c7dd472c468b582809cf0353dc90"),
             (6, "b28378f1051249b128b6b35035e7ead7"),
             (7, "24d07625b7617eaddf60f64b35c38f8a"),
+            (8, "f5a0401dc29c7774c21919a0e91a4078"),
         ],
     );
 }

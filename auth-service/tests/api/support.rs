@@ -11,7 +11,7 @@ use service_kit::{
     credential::Credential,
     db::{Db, Migrate},
     key_source::{KeySource, Purpose},
-    testing::{Hands, TestDatabase, clock},
+    testing::{ManualClock, TestDatabase, clock},
 };
 use taskey_proto::auth::v1::{
     DeleteMeRequest, GetMeRequest, ListDeletedUsersRequest, ListDeletedUsersResponse, LoginRequest, LogoutRequest,
@@ -36,7 +36,7 @@ pub struct Server {
     pub address: SocketAddr,
     pub channel: Channel,
     pub clock: Clock,
-    pub hands: Hands,
+    pub hands: ManualClock,
     pub database: TestDatabase,
     shutdown: CancellationToken,
     running: JoinHandle<anyhow::Result<()>>,

@@ -40,7 +40,7 @@ async fn a_service_token_opens_the_feed_introspection_and_confirmation(database:
     assert!(token.starts_with("taskey_service_") && token.len() == 58 && !token.contains(&hash));
     let mut feed = server.token().watch_revocations(watch(&token)).await.expect("let in").into_inner();
     let snapshot = feed.message().await.expect("no error").expect("not the end");
-    let confirmation = AcknowledgeRevocationsRequest { watch_id: snapshot.watch_id, place: snapshot.place };
+    let confirmation = AcknowledgeRevocationsRequest { watch_id: snapshot.watch_id, sequence: snapshot.sequence };
     server.token().acknowledge_revocations(bearer(&token, confirmation)).await.expect("confirmed");
     assert!(introspect(&server, &token, &pair.access_token).await.expect("told").active);
     server.stop().await;

@@ -23,42 +23,42 @@ use tonic::transport::Endpoint;
 #[derive(Debug, Parser)]
 #[command(name = "taskey", version)]
 pub struct Cli {
-    /// Where the databases and the keys are; made at the first start, for the user alone (mode 0700)
+    /// Directory for databases and keys; created on first start with mode 0700
     #[arg(long, env = "TASKEY_DATA_DIR", default_value = "./data", value_name = "FOLDER")]
     pub data_dir: PathBuf,
 
-    /// Where auth-service listens; port 0 takes a free one
+    /// Address of auth-service; port 0 selects a free port
     #[arg(long, env = "TASKEY_AUTH_LISTEN", default_value = "127.0.0.1:50051", value_name = "ADDRESS")]
     pub auth_listen: SocketAddr,
 
-    /// Where task-service listens; port 0 takes a free one
+    /// Address of task-service; port 0 selects a free port
     #[arg(long, env = "TASKEY_TASK_LISTEN", default_value = "127.0.0.1:50052", value_name = "ADDRESS")]
     pub task_listen: SocketAddr,
 
-    /// Where the gateway listens; port 0 takes a free one
+    /// Address of the gateway; port 0 selects a free port
     #[arg(long, env = "TASKEY_GATEWAY_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
     pub gateway_listen: SocketAddr,
 
-    /// The database: postgres://..., or sqlite:PATH, to whose file name -auth and -task are added [default: auth.db
-    /// and task.db in the data directory]
+    /// Database URL: postgres://... or sqlite:PATH; `-auth` and `-task` are appended to the file name of PATH [default:
+    /// auth.db and task.db in the data directory]
     // The URL may hold a password, which `--help` would show.
     #[arg(long, env = "TASKEY_DATABASE_URL", value_name = "URL", hide_env_values = true)]
     pub database_url: Option<DatabaseUrl>,
 
-    /// The schema of accounts and sessions on PostgreSQL
+    /// PostgreSQL schema for accounts and sessions
     #[arg(long, env = "TASKEY_AUTH_SCHEMA", default_value = "auth", value_name = "NAME", value_parser = schema_name)]
     pub auth_schema: String,
 
-    /// The schema of tasks and lists on PostgreSQL
+    /// PostgreSQL schema for tasks and lists
     #[arg(long, env = "TASKEY_TASK_SCHEMA", default_value = "task", value_name = "NAME", value_parser = schema_name)]
     pub task_schema: String,
 
-    /// The keys of the access tokens: a JWK Set that is there [default: keys.json in the data directory, made at the
-    /// first start]
+    /// Existing JWK Set with the keys of access tokens [default: keys.json in the data directory, created on first
+    /// start]
     #[arg(long, env = "TASKEY_KEY_FILE", value_name = "FILE")]
     pub key_file: Option<PathBuf>,
 
-    /// The secret of the refresh tokens [default: refresh.secret beside the key file, made at the first start]
+    /// File with the secret of refresh tokens [default: refresh.secret beside the key file, created on first start]
     #[arg(long, env = "TASKEY_SECRET_FILE", value_name = "FILE")]
     pub secret_file: Option<PathBuf>,
 

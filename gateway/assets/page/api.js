@@ -86,7 +86,7 @@ async function once(method, path, headers, body) {
 
 const REASONS = {
   CREDENTIALS_INVALID: "The address or the password is not right.",
-  EMAIL_TAKEN: "This address has an account already. You can log in with it.",
+  EMAIL_TAKEN: "This address already has an account. You can log in with it.",
   ETAG_MISMATCH: "This has been changed elsewhere in the meantime.",
   TASK_NOT_FOUND: "This task is no longer there.",
   LIST_NOT_FOUND: "This list is no longer there.",

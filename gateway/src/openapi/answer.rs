@@ -9,11 +9,12 @@ use taskey_proto::errors::v1::ErrorReason;
 use tonic::Code;
 
 use super::{
+    binding::{Access, Binding},
     comment, example,
-    operation::{Access, Binding},
-    refusal::{self, Refusal, code_name},
-    schema::{Purpose, Schemas, annotated, reference},
+    refusal::{self, ApiError, code_name},
+    schema::{Purpose, Schemas, reference},
     shared,
+    value::annotated,
 };
 use crate::{binding::BodyRule, etag};
 
@@ -21,7 +22,7 @@ const NDJSON: &str = "application/x-ndjson";
 const EVENTS: &str = "text/event-stream";
 
 /// All answers of an operation, by their codes.
-pub fn all(binding: &Binding, refusals: Vec<Refusal>, access: Access, schemas: &mut Schemas) -> Value {
+pub fn all(binding: &Binding, refusals: Vec<ApiError>, access: Access, schemas: &mut Schemas) -> Value {
     let mut answers = Map::new();
     answers.insert("200".to_owned(), ok(binding, schemas));
     let has_tag = etag::tag_field(&binding.method.output()).is_some();
@@ -76,14 +77,14 @@ fn without_body(answer: &Value) -> Value {
 }
 
 /// The refusals of the RPC and of the gateway before it, by their HTTP codes.
-fn by_code(binding: &Binding, mut refusals: Vec<Refusal>, access: Access) -> BTreeMap<u16, Vec<Refusal>> {
+fn by_code(binding: &Binding, mut refusals: Vec<ApiError>, access: Access) -> BTreeMap<u16, Vec<ApiError>> {
     for (code, reason, text) in of_gateway(binding, access) {
         refusal::add(&mut refusals, refusal::refusal(binding.method.parent_pool(), code, reason, text));
     }
-    let mut by_code: BTreeMap<u16, Vec<Refusal>> = BTreeMap::new();
+    let mut by_code: BTreeMap<u16, Vec<ApiError>> = BTreeMap::new();
     for refusal in refusals {
         if refusal.reason == ErrorReason::EtagMismatch && binding.takes_if_match() {
-            by_code.entry(412).or_default().push(Refusal { text: OTHER_VERSION.to_owned(), ..refusal.clone() });
+            by_code.entry(412).or_default().push(ApiError { text: OTHER_VERSION.to_owned(), ..refusal.clone() });
         }
         by_code.entry(refusal.http_code()).or_default().push(refusal);
     }
@@ -93,7 +94,7 @@ fn by_code(binding: &Binding, mut refusals: Vec<Refusal>, access: Access) -> BTr
     }
     let (code, reason) = (Code::InvalidArgument, ErrorReason::MalformedRequest);
     for (http, text) in of_http {
-        by_code.entry(http).or_default().push(Refusal { code, reason, text: text.to_owned() });
+        by_code.entry(http).or_default().push(ApiError { code, reason, text: text.to_owned() });
     }
     by_code
 }
@@ -123,12 +124,12 @@ fn of_gateway(binding: &Binding, access: Access) -> Vec<(Code, ErrorReason, &'st
 }
 
 /// The Response Object of some refusals.
-pub fn refused(code: u16, refusals: &[Refusal]) -> Value {
+pub fn refused(code: u16, refusals: &[ApiError]) -> Value {
     let lines: Vec<_> = refusals
         .iter()
         .map(|refusal| format!("- `{}` / `{}`: {}", code_name(refusal.code), refusal.reason_name(), refusal.text))
         .collect();
-    let mut reasons: Vec<_> = refusals.iter().map(Refusal::reason_name).collect();
+    let mut reasons: Vec<_> = refusals.iter().map(ApiError::reason_name).collect();
     reasons.sort_unstable();
     reasons.dedup();
     let mut headers = json!({shared::REQUEST_ID: shared::header(shared::REQUEST_ID)});
@@ -189,7 +190,7 @@ fn details() -> Vec<(&'static str, Value)> {
     let info = json!({"reason": reference("ErrorReason"), "domain": text, "metadata": texts});
     let mut schemas = vec![
         ("ErrorInfo", typed("ErrorInfo", "Why it was refused, for a program.", info)),
-        ("BadRequest", typed("BadRequest", "Which fields are at fault.", json!({"fieldViolations": violations}))),
+        ("BadRequest", typed("BadRequest", "The invalid fields.", json!({"fieldViolations": violations}))),
         ("RetryInfo", typed("RetryInfo", "How long to wait before the next try.", json!({"retryDelay": text}))),
         ("RequestInfo", typed("RequestInfo", "Under what name the logs have it.", json!({"requestId": text}))),
     ];
@@ -199,7 +200,7 @@ fn details() -> Vec<(&'static str, Value)> {
     let all: Vec<_> = schemas.iter().map(|(name, _)| reference(name)).collect();
     let about = "More about a refusal, told by its `@type`. There is always an `ErrorInfo` and a `RequestInfo`.";
     schemas.push(("ErrorDetail", json!({"description": about, "anyOf": all})));
-    let about = "A field that is at fault, and why.";
+    let about = "An invalid field, and what is wrong with it.";
     let fields = json!({"field": text, "description": text});
     let violation = json!({"description": about, "type": "object", "properties": fields});
     schemas.push(("FieldViolation", violation));

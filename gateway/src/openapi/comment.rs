@@ -2,11 +2,11 @@
 
 use prost_reflect::FileDescriptor;
 
-/// What stands before the list of refusals in the comment of an RPC.
-const ANSWERS: &str = "Answers:";
+/// What stands before the list of errors in the comment of an RPC.
+const ERRORS: &str = "Errors:";
 
 /// What begins the list of refusals in the comment of a service.
-pub const EVERY_RPC: &str = "Every RPC can also answer";
+pub const EVERY_RPC: &str = "Every RPC can also fail with";
 
 /// The comment before what is at `path` in `file`; empty if there is none, or the descriptors came without.
 #[must_use]
@@ -40,13 +40,13 @@ fn unwrap(comment: &str) -> String {
 #[must_use]
 pub fn without_answers(comment: &str) -> String {
     let paragraphs = comment.split("\n\n");
-    let prose = paragraphs.filter(|text| !text.starts_with(ANSWERS) && !text.starts_with(EVERY_RPC));
+    let prose = paragraphs.filter(|text| !text.starts_with(ERRORS) && !text.starts_with(EVERY_RPC));
     prose.collect::<Vec<_>>().join("\n\n")
 }
 
 /// The items of the list of refusals in the comment of an RPC.
 pub fn answers(comment: &str) -> impl Iterator<Item = &str> {
-    let list = comment.split("\n\n").find_map(|text| text.strip_prefix(ANSWERS)).unwrap_or_default();
+    let list = comment.split("\n\n").find_map(|text| text.strip_prefix(ERRORS)).unwrap_or_default();
     list.lines().filter_map(|line| line.strip_prefix("- "))
 }
 
@@ -63,13 +63,13 @@ mod tests {
 
     #[test]
     fn lines_are_joined_but_for_paragraphs_and_lists() {
-        let comment = " Does it.\n It takes\n a while.\n\n Answers:\n - A / B: one\n   thing.\n - C / D: other.\n";
-        assert_eq!(unwrap(comment), "Does it. It takes a while.\n\nAnswers:\n- A / B: one thing.\n- C / D: other.");
+        let comment = " Does it.\n It takes\n a while.\n\n Errors:\n - A / B: one\n   thing.\n - C / D: other.\n";
+        assert_eq!(unwrap(comment), "Does it. It takes a while.\n\nErrors:\n- A / B: one thing.\n- C / D: other.");
     }
 
     #[test]
     fn refusals_are_told_from_prose() {
-        let comment = "Does it.\n\nMore.\n\nAnswers:\n- A / B: one.\n- C / D: two.";
+        let comment = "Does it.\n\nMore.\n\nErrors:\n- A / B: one.\n- C / D: two.";
         assert_eq!(without_answers(comment), "Does it.\n\nMore.");
         assert_eq!(answers(comment).collect::<Vec<_>>(), ["A / B: one.", "C / D: two."]);
         assert_eq!(answers("Does it.").count(), 0);

@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::refusal::Refusal;
+use super::refusal::ApiError;
 
 /// From at least, if it is said, to at most.
 type Limit = (Option<u64>, u64);
@@ -36,7 +36,7 @@ pub fn of_list(schema: &mut Map<String, Value>, comment: &str) {
 }
 
 /// Adds what the refusals of an RPC say of a field of its request: `` `page_size` is negative``, `` `id` is not a UUID``.
-pub fn by_refusals(schema: &mut Value, field: &str, refusals: &[Refusal]) {
+pub fn by_refusals(schema: &mut Value, field: &str, refusals: &[ApiError]) {
     let is_said = |what: &str| {
         let clauses = refusals.iter().flat_map(|refusal| refusal.text.split(", "));
         clauses.filter(|clause| clause.contains(&format!("`{field}`"))).any(|clause| clause.contains(what))

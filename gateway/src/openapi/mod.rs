@@ -14,9 +14,10 @@ use prost_reflect::{DescriptorPool, ServiceDescriptor};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::binding;
+use crate::binding::rules;
 
 pub mod answer;
+pub mod binding;
 pub mod comment;
 pub mod example;
 pub mod limit;
@@ -29,7 +30,8 @@ pub mod schema;
 pub mod shared;
 pub mod value;
 
-use operation::{Binding, describe};
+use binding::Binding;
+use operation::describe;
 use path::Paths;
 use schema::{Schema, Schemas};
 
@@ -94,7 +96,7 @@ impl Document {
         let mut is_bound = false;
         for method in service.methods().filter(|method| !method.is_client_streaming()) {
             let name = method.full_name();
-            for (index, rule) in binding::rules(&method).with_context(|| name.to_owned())?.iter().enumerate() {
+            for (index, rule) in rules(&method).with_context(|| name.to_owned())?.iter().enumerate() {
                 let binding = Binding::read(&method, rule, index, paths).with_context(|| name.to_owned())?;
                 let Some(binding) = binding else { continue };
                 is_bound = true;

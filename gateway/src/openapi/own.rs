@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use taskey_proto::errors::v1::ErrorReason;
 use tonic::Code;
 
-use super::{answer, refusal::Refusal, shared};
+use super::{answer, refusal::ApiError, shared};
 
 const TAG: &str = "Gateway";
 
@@ -24,7 +24,7 @@ pub fn operations() -> Vec<(&'static str, Value)> {
     });
     let mut ready = operation("Readyz", "Whether the services behind the gateway serve", &serving);
     let text = "a service does not serve; the message names it.".to_owned();
-    let away = Refusal { code: Code::Unavailable, reason: ErrorReason::BackendUnavailable, text };
+    let away = ApiError { code: Code::Unavailable, reason: ErrorReason::BackendUnavailable, text };
     ready["responses"]["503"] = answer::refused(503, &[away]);
     let mut document = operation("OpenApi", "This document", &json!({"type": "object"}));
     document["parameters"] = json!([shared::parameter(shared::IF_NONE_MATCH), shared::parameter(shared::REQUEST_ID)]);

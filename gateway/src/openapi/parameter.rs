@@ -4,17 +4,17 @@ use prost_reflect::{FieldDescriptor, Kind, MessageDescriptor};
 use serde_json::{Value, json};
 
 use super::{
+    binding::Binding,
     limit,
-    operation::Binding,
     path::PathParameter,
-    refusal::Refusal,
+    refusal::ApiError,
     schema::{self, Behavior, Purpose, Schemas},
     shared,
 };
 use crate::{binding::BodyRule, etag, well_known};
 
 /// All parameters of an operation.
-pub fn all(binding: &Binding, refusals: &[Refusal], schemas: &mut Schemas) -> Vec<Value> {
+pub fn all(binding: &Binding, refusals: &[ApiError], schemas: &mut Schemas) -> Vec<Value> {
     let mut parameters: Vec<_> =
         binding.parameters.iter().map(|parameter| in_path(parameter, binding, refusals, schemas)).collect();
     if !matches!(binding.body, BodyRule::Whole) {
@@ -29,7 +29,7 @@ pub fn all(binding: &Binding, refusals: &[Refusal], schemas: &mut Schemas) -> Ve
     parameters
 }
 
-fn in_path(parameter: &PathParameter, binding: &Binding, refusals: &[Refusal], schemas: &mut Schemas) -> Value {
+fn in_path(parameter: &PathParameter, binding: &Binding, refusals: &[ApiError], schemas: &mut Schemas) -> Value {
     let name = &parameter.name;
     let Some(field) = &parameter.field else {
         return json!({"in": "path", "name": name, "required": true, "schema": {"type": "string"}});
@@ -76,7 +76,12 @@ fn collect(
 }
 
 /// A field that the query can give, unless the path does.
-fn in_query(binding: &Binding, path: &[FieldDescriptor], refusals: &[Refusal], schemas: &mut Schemas) -> Option<Value> {
+fn in_query(
+    binding: &Binding,
+    path: &[FieldDescriptor],
+    refusals: &[ApiError],
+    schemas: &mut Schemas,
+) -> Option<Value> {
     let (field, parents) = path.split_last()?;
     let spelt = |name: fn(&FieldDescriptor) -> &str| path.iter().map(name).collect::<Vec<_>>().join(".");
     if binding.in_path.contains(&spelt(FieldDescriptor::name)) {

@@ -1,5 +1,5 @@
 //! Which refusals an RPC answers, as the comments of the contract list them: `- CODE / REASON: text` for an RPC, and
-//! `Every RPC can also answer CODE / REASON, REASON or REASON, ...` for a service.
+//! `Every RPC can also fail with CODE / REASON, REASON or REASON, ...` for a service.
 
 use prost_reflect::{DescriptorPool, MessageDescriptor, MethodDescriptor, ServiceDescriptor};
 use service_kit::status::reason_name;
@@ -11,7 +11,7 @@ use crate::failure;
 
 /// A refusal that an RPC answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
+pub struct ApiError {
     /// Its status.
     pub code: Code,
     /// Its reason.
@@ -22,7 +22,7 @@ pub struct Refusal {
 
 /// All refusals of an RPC: its own, in their order, and then those that every RPC of its service has.
 #[must_use]
-pub fn of(method: &MethodDescriptor) -> Vec<Refusal> {
+pub fn of(method: &MethodDescriptor) -> Vec<ApiError> {
     let pool = method.parent_pool();
     let service = of_service(method.parent_service());
     let common = scan(&service).into_iter().map(|(code, reason)| refusal(pool, code, reason, ""));
@@ -34,7 +34,7 @@ pub fn of(method: &MethodDescriptor) -> Vec<Refusal> {
 }
 
 /// Adds a refusal unless it is there.
-pub fn add(refusals: &mut Vec<Refusal>, refusal: Refusal) {
+pub fn add(refusals: &mut Vec<ApiError>, refusal: ApiError) {
     if !refusals.iter().any(|other| (other.code, other.reason) == (refusal.code, refusal.reason)) {
         refusals.push(refusal);
     }
@@ -42,9 +42,9 @@ pub fn add(refusals: &mut Vec<Refusal>, refusal: Refusal) {
 
 /// A refusal with its text, or without one what the contract says of its reason.
 #[must_use]
-pub fn refusal(pool: &DescriptorPool, code: Code, reason: ErrorReason, text: &str) -> Refusal {
+pub fn refusal(pool: &DescriptorPool, code: Code, reason: ErrorReason, text: &str) -> ApiError {
     let text = if text.is_empty() { meaning(pool, reason) } else { text.to_owned() };
-    Refusal { code, reason, text }
+    ApiError { code, reason, text }
 }
 
 /// What the contract says of a reason, without the code that it begins with.
@@ -73,7 +73,7 @@ fn of_service(service: &ServiceDescriptor) -> String {
 }
 
 /// What the comment of an RPC lists, and then what it refers to.
-fn own(method: &MethodDescriptor) -> Vec<Refusal> {
+fn own(method: &MethodDescriptor) -> Vec<ApiError> {
     let text = comment::of(&method.parent_service().parent_file(), method.path());
     let siblings: Vec<_> = method.parent_service().methods().filter(|other| other != method).collect();
     let (mut refusals, mut others) = (Vec::new(), Vec::new());
@@ -81,7 +81,7 @@ fn own(method: &MethodDescriptor) -> Vec<Refusal> {
         let other = item.strip_prefix("As `").and_then(|rest| rest.split_once('`'));
         if let Some((other, _)) = other {
             others.extend(siblings.iter().filter(|sibling| sibling.name() == other).flat_map(own));
-        } else if item.starts_with("What the ") && item.contains(" themselves answer") {
+        } else if item.starts_with("The errors of the ") && item.contains(" themselves") {
             others.extend(siblings.iter().filter(|sibling| holds(&method.input(), &sibling.input())).flat_map(own));
         } else {
             let (head, text) = item.split_once(": ").unwrap_or((item, ""));
@@ -128,7 +128,7 @@ pub fn code_name(code: Code) -> &'static str {
     failure::mapping(code).1
 }
 
-impl Refusal {
+impl ApiError {
     /// The HTTP code that the gateway answers it with.
     #[must_use]
     pub fn http_code(&self) -> u16 {
@@ -168,7 +168,7 @@ mod tests {
 
     #[test]
     fn what_is_no_refusal_is_passed_over() {
-        assert_eq!(scan("What the writes themselves answer"), []);
+        assert_eq!(scan("The errors of the writes themselves"), []);
         assert_eq!(scan("NOT_FOUND / NO_SUCH_REASON"), []);
     }
 }

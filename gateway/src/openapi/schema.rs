@@ -169,7 +169,7 @@ impl Schemas {
         if purpose == Purpose::Update && is_input {
             schema = value::or_null(schema);
         }
-        let mut schema = annotated(schema, &description(field));
+        let mut schema = value::annotated(schema, &description(field));
         if is(field, Behavior::OutputOnly) {
             schema.insert("readOnly".to_owned(), true.into());
         }
@@ -220,16 +220,6 @@ impl Schemas {
 #[must_use]
 pub fn reference(name: &str) -> Value {
     json!({"$ref": format!("#/components/schemas/{name}")})
-}
-
-/// A schema with a description, if there is anything to say.
-#[must_use]
-pub fn annotated(schema: Value, description: &str) -> Map<String, Value> {
-    let Value::Object(mut schema) = schema else { unreachable!("schemas are objects") };
-    if !description.is_empty() {
-        schema.insert("description".to_owned(), description.into());
-    }
-    schema
 }
 
 /// What the contract says of a field, and what the rest of its oneof means for it.

@@ -1,10 +1,20 @@
 //! Schemas of what is no message of the contract: scalars, enums, and the well-known types.
 
 use prost_reflect::{EnumDescriptor, Kind, MessageDescriptor};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use super::{comment, schema::annotated};
+use super::comment;
 use crate::well_known;
+
+/// A schema with a description, if there is anything to say.
+#[must_use]
+pub fn annotated(schema: Value, description: &str) -> Map<String, Value> {
+    let Value::Object(mut schema) = schema else { unreachable!("schemas are objects") };
+    if !description.is_empty() {
+        schema.insert("description".to_owned(), description.into());
+    }
+    schema
+}
 
 /// The same schema, for `null` too.
 #[must_use]

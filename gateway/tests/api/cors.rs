@@ -5,7 +5,7 @@ use clap::Parser;
 use gateway::Config;
 use http::{Method, Request};
 use http_body_util::Full;
-use service_kit::status::Refusal;
+use service_kit::status::ApiError;
 use taskey_proto::{errors::v1::ErrorReason, task::v1::Task};
 use tonic::Code;
 
@@ -120,7 +120,7 @@ async fn an_origin_that_only_looks_alike_is_not_let_in() {
 
 #[tokio::test]
 async fn an_error_can_be_read_too() {
-    let refusal = Refusal::new(Code::NotFound, ErrorReason::TaskNotFound, "no such task");
+    let refusal = ApiError::new(Code::NotFound, ErrorReason::TaskNotFound, "no such task");
     let site = Site::before(Reply::Refuse(refusal.into()), &FLAGS).await;
     for path in ["/v1/tasks/x", "/no/such/path"] {
         let answer = site.program.send(of(APP, site.request(Method::GET, path, ""))).await;

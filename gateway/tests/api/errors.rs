@@ -11,7 +11,7 @@ use gateway::service::Gateway;
 use http::{HeaderValue, Method, Request};
 use hyper::body::Frame;
 use prost::Message;
-use service_kit::status::Refusal;
+use service_kit::status::ApiError;
 use taskey_proto::errors::v1::ErrorReason;
 use tokio::net::TcpListener;
 use tonic::{Code, Status};
@@ -43,7 +43,7 @@ async fn every_code_has_its_http_code() {
         (Code::DataLoss, 500, "DATA_LOSS"),
         (Code::Unauthenticated, 401, "UNAUTHENTICATED"),
     ] {
-        let answer = refused_with(Refusal::new(code, ErrorReason::TaskNotFound, "no such task").into()).await;
+        let answer = refused_with(ApiError::new(code, ErrorReason::TaskNotFound, "no such task").into()).await;
         answer.assert_refused(http, name, "TASK_NOT_FOUND", &[]);
         assert_eq!(answer.json()["error"]["message"], "no such task");
     }
@@ -51,7 +51,7 @@ async fn every_code_has_its_http_code() {
 
 #[tokio::test]
 async fn details_are_passed_on_in_clear() {
-    let refusal = Refusal::new(Code::InvalidArgument, ErrorReason::ValidationFailed, "title: is empty")
+    let refusal = ApiError::new(Code::InvalidArgument, ErrorReason::ValidationFailed, "title: is empty")
         .field("task.title", "is empty")
         .retry_after(Duration::from_millis(1500));
     let answer = refused_with(refusal.into()).await;
@@ -71,7 +71,7 @@ async fn details_of_unknown_types_are_passed_on_as_bytes() {
 
 #[tokio::test]
 async fn every_error_carries_the_request_id_once() {
-    for reply in [Reply::Refuse(Refusal::internal("test").into()), Reply::Refuse(Status::not_found("bare"))] {
+    for reply in [Reply::Refuse(ApiError::internal("test").into()), Reply::Refuse(Status::not_found("bare"))] {
         let gateway = TestGateway::before(reply).await;
         for path in ["/v1/query", "/nowhere"] {
             let mut request = request(Method::GET, path, "");
@@ -86,17 +86,17 @@ async fn every_error_carries_the_request_id_once() {
 #[tokio::test]
 async fn a_challenge_goes_with_401() {
     for reason in [ErrorReason::TokenMissing, ErrorReason::TokenExpired] {
-        let answer = refused_with(Refusal::new(Code::Unauthenticated, reason, "no").into()).await;
+        let answer = refused_with(ApiError::new(Code::Unauthenticated, reason, "no").into()).await;
         assert_eq!(answer.header("www-authenticate"), "Bearer error=\"invalid_token\"");
     }
-    let answer = refused_with(Refusal::new(Code::PermissionDenied, ErrorReason::PermissionDenied, "no").into()).await;
+    let answer = refused_with(ApiError::new(Code::PermissionDenied, ErrorReason::PermissionDenied, "no").into()).await;
     assert_eq!(answer.header("www-authenticate"), "");
 }
 
 #[tokio::test]
 async fn retry_after_is_rounded_up_to_whole_seconds() {
     for code in [Code::ResourceExhausted, Code::Unavailable] {
-        let refusal = || Refusal::new(code, ErrorReason::RateLimited, "wait");
+        let refusal = || ApiError::new(code, ErrorReason::RateLimited, "wait");
         for (millis, header) in [(1, "1"), (1000, "1"), (1001, "2"), (30_000, "30"), (0, "1")] {
             let answer = refused_with(refusal().retry_after(Duration::from_millis(millis)).into()).await;
             assert_eq!(answer.header("retry-after"), header, "{millis}");
@@ -107,7 +107,7 @@ async fn retry_after_is_rounded_up_to_whole_seconds() {
 
 #[tokio::test]
 async fn a_message_too_large_for_the_service_is_413() {
-    let refusal = Refusal::new(Code::ResourceExhausted, ErrorReason::MessageTooLarge, "too large");
+    let refusal = ApiError::new(Code::ResourceExhausted, ErrorReason::MessageTooLarge, "too large");
     let answer = refused_with(refusal.into()).await;
     answer.assert_refused(413, "RESOURCE_EXHAUSTED", "MESSAGE_TOO_LARGE", &[]);
     assert_eq!(answer.header("retry-after"), "");

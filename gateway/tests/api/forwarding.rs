@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use gateway::{headers::Forwarding, service::Gateway};
+use gateway::{backend::Forwarding, service::Gateway};
 use http::{HeaderValue, Method, Request};
 use http_body_util::Full;
 use service_kit::{credential::ServiceTokenArgs, secret_file::Key};

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, Request};
 use http_body_util::{BodyExt, Full};
 use prost::Message;
-use service_kit::status::Refusal;
+use service_kit::status::ApiError;
 use taskey_proto::{
     errors::v1::ErrorReason,
     task::v1::{GetTaskRequest, Task, WatchTasksResponse},
@@ -112,7 +112,7 @@ async fn a_stream_goes_through_message_by_message() {
         let frame = timeout(LIMIT, body.frame()).await.expect("it comes").unwrap().unwrap();
         assert_eq!(frame.into_data().unwrap(), framed(&told));
     }
-    feeder.refuse(Refusal::new(Code::Unauthenticated, ErrorReason::TokenRevoked, "it has ended")).await;
+    feeder.refuse(ApiError::new(Code::Unauthenticated, ErrorReason::TokenRevoked, "it has ended")).await;
     let end = timeout(LIMIT, body.collect()).await.expect("it ends").unwrap().to_bytes();
     assert_eq!(end[0], 0x80);
     let trailers = std::str::from_utf8(&end[5..]).unwrap();
@@ -121,7 +121,7 @@ async fn a_stream_goes_through_message_by_message() {
 
 #[tokio::test]
 async fn a_refusal_bears_its_status() {
-    let refusal = Refusal::new(Code::NotFound, ErrorReason::TaskNotFound, "no such task");
+    let refusal = ApiError::new(Code::NotFound, ErrorReason::TaskNotFound, "no such task");
     let (_backend, program) = before(Reply::Refuse(refusal.into())).await;
     for content_type in [BINARY, TEXT] {
         let answer = Answer::to(&program, request(&program, content_type, "GetTask")).await;

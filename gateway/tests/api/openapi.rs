@@ -126,7 +126,7 @@ fn every_operation_and_every_field_of_the_contract_is_described() {
         assert!(schema["description"].as_str().is_some_and(|text| !text.is_empty()), "{name}");
     }
     let title = &document["components"]["schemas"]["Task"]["properties"]["title"];
-    assert!(title["description"].as_str().unwrap().starts_with("What is to be done"));
+    assert!(title["description"].as_str().unwrap().starts_with("The title"));
 }
 
 #[test]

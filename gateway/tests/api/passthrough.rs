@@ -6,7 +6,7 @@ use http::Method;
 use service_kit::{
     assert_refused,
     secret_file::Key,
-    status::Refusal,
+    status::ApiError,
     testing::{call_raw, refusal},
 };
 use taskey_proto::{
@@ -75,7 +75,7 @@ async fn a_stream_goes_through_message_by_message() {
         feeder.send(&told).await;
         assert_eq!(timeout(LIMIT, messages.message()).await.unwrap().unwrap(), Some(told));
     }
-    feeder.refuse(Refusal::new(Code::Unauthenticated, ErrorReason::TokenRevoked, "it has ended")).await;
+    feeder.refuse(ApiError::new(Code::Unauthenticated, ErrorReason::TokenRevoked, "it has ended")).await;
     assert_refused!(messages.message().await, Unauthenticated, "TOKEN_REVOKED");
 }
 
@@ -101,7 +101,7 @@ async fn a_call_goes_when_its_caller_goes() {
 
 #[tokio::test]
 async fn a_status_goes_through_with_its_details_and_metadata() {
-    let refusal = Refusal::new(Code::InvalidArgument, ErrorReason::ValidationFailed, "title: ist leer – ü")
+    let refusal = ApiError::new(Code::InvalidArgument, ErrorReason::ValidationFailed, "title: ist leer – ü")
         .field("task.title", "is empty");
     let mut status = Status::from(refusal);
     status.metadata_mut().insert("x-more", "said".parse().unwrap());
@@ -188,7 +188,7 @@ async fn what_nobody_serves_is_unknown() {
 
 #[tokio::test]
 async fn an_unknown_method_is_for_its_service_to_refuse() {
-    let unknown = Refusal::new(Code::Unimplemented, ErrorReason::MethodUnknown, "no such method");
+    let unknown = ApiError::new(Code::Unimplemented, ErrorReason::MethodUnknown, "no such method");
     let (backend, program, _client) = before(Reply::Refuse(unknown.into())).await;
     let called = call_raw(&channel(&program), "/taskey.task.v1.TaskService/No", Request::new(Vec::new())).await;
     assert_refused!(called, Unimplemented, "METHOD_UNKNOWN");

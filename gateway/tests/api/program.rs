@@ -10,7 +10,7 @@ use hyper::body::Incoming;
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use service_kit::{
     secret_file::{self, Key},
-    status::Refusal,
+    status::ApiError,
     testing,
 };
 use taskey_proto::{errors::v1::ErrorReason, task::v1::Task};
@@ -128,7 +128,7 @@ async fn who_has_the_version_already_gets_no_body() {
 
 #[tokio::test]
 async fn a_mismatch_with_a_header_is_412_and_with_the_body_409() {
-    let refusal = Refusal::new(Code::Aborted, ErrorReason::EtagMismatch, "the task has changed");
+    let refusal = ApiError::new(Code::Aborted, ErrorReason::EtagMismatch, "the task has changed");
     let backend = FakeBackend::start(Reply::Refuse(refusal.into())).await;
     let program = Program::before(NOBODY, &backend.url()).await;
     for (method, path, body) in [

@@ -7,7 +7,7 @@ use http::{Method, Request};
 use http_body_util::Full;
 use service_kit::{
     clock::{Clock, Timestamp},
-    status::Refusal,
+    status::ApiError,
 };
 use taskey_proto::{
     auth::v1::{LogoutResponse, RefreshRequest, TokenPair},
@@ -74,7 +74,7 @@ pub(crate) fn settings(auth: &str, task: &str, flags: &[&str]) -> Config {
 }
 
 fn refuse(code: Code, reason: ErrorReason) -> Reply {
-    Reply::Refuse(Status::from(Refusal::new(code, reason, "no")))
+    Reply::Refuse(Status::from(ApiError::new(code, reason, "no")))
 }
 
 pub(crate) fn pair(access_token: &str, refresh_token: &str) -> TokenPair {

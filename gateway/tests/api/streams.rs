@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, Request};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
-use service_kit::status::Refusal;
+use service_kit::status::ApiError;
 use taskey_proto::{
     errors::v1::ErrorReason,
     task::v1::{WatchTasksRequest, WatchTasksResponse},
@@ -177,7 +177,7 @@ async fn lines_have_no_comments() {
 
 #[tokio::test]
 async fn a_refusal_before_the_first_message_is_an_error_like_any_other() {
-    let refusal = Refusal::new(Code::InvalidArgument, ErrorReason::SyncTokenInvalid, "no such token");
+    let refusal = ApiError::new(Code::InvalidArgument, ErrorReason::SyncTokenInvalid, "no such token");
     let backend = FakeBackend::start(Reply::Refuse(refusal.into())).await;
     let program = Program::before(NOBODY, &backend.url()).await;
     for accept in [LINES, EVENTS] {
@@ -194,7 +194,7 @@ async fn a_failure_in_the_midst_is_the_last_event() {
     let mut reader = watched.read(with_header(watched.request(EVENTS), "x-request-id", "mine")).await;
     watched.feeder.send(&told("one")).await;
     reader.until(&format!("{FIRST}\n\n")).await;
-    watched.feeder.refuse(Refusal::new(Code::Unauthenticated, ErrorReason::TokenRevoked, "it has ended")).await;
+    watched.feeder.refuse(ApiError::new(Code::Unauthenticated, ErrorReason::TokenRevoked, "it has ended")).await;
     let last = reader.rest().await;
     let json = last.strip_prefix("event: error\ndata: ").and_then(|last| last.strip_suffix("\n\n"));
     assert_ended_by(json.unwrap_or_else(|| panic!("{last}")), 401, "UNAUTHENTICATED", "TOKEN_REVOKED");

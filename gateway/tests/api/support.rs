@@ -11,9 +11,8 @@ use bytes::Bytes;
 use clap::Parser;
 use gateway::{
     Config, backend,
-    backend::{Backend, Streams},
+    backend::{Backend, Forwarding, Streams},
     cookie_mode::CookieMode,
-    headers::Forwarding,
     request::JsonLimits,
     service::{Gateway, Settings},
 };

@@ -1,4 +1,4 @@
-//! Whether somebody still waits for a call of the database.
+//! What kind of call the database executes, and whether somebody still waits for it.
 
 use std::sync::{
     Arc,
@@ -10,6 +10,15 @@ use tokio::time::Instant;
 const QUEUED: u8 = 0;
 const STARTED: u8 = 1;
 const ABANDONED: u8 = 2;
+
+/// How much a read looks at. On SQLite, point reads do not wait behind scans.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadKind {
+    /// A row by its key.
+    Point,
+    /// Any number of rows.
+    Scan,
+}
 
 /// A call of the database, shared by its caller and the thread that executes it. A call that its caller gives up before it
 /// has started is never executed.

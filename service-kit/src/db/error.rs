@@ -7,7 +7,7 @@ use sqlx::postgres::PgDatabaseError;
 use taskey_proto::errors::v1::ErrorReason;
 use tonic::Code;
 
-use crate::status::Refusal;
+use crate::status::ApiError;
 
 /// How long a caller waits before the next attempt.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
@@ -166,7 +166,7 @@ impl From<rusqlite::Error> for Error {
     }
 }
 
-impl From<Error> for Refusal {
+impl From<Error> for ApiError {
     /// UNAVAILABLE / STORE_UNAVAILABLE if another attempt can succeed once the database works again; INTERNAL for faults
     /// of this program.
     fn from(error: Error) -> Self {
@@ -190,7 +190,7 @@ mod tests {
 
     #[test]
     fn only_faults_of_this_program_are_internal_errors() {
-        let code = |code: i32| Refusal::from(Error::Sqlite { code, message: String::new() }).code();
+        let code = |code: i32| ApiError::from(Error::Sqlite { code, message: String::new() }).code();
         for unavailable in
             [ffi::SQLITE_BUSY, ffi::SQLITE_FULL, ffi::SQLITE_IOERR, ffi::SQLITE_READONLY, ffi::SQLITE_CORRUPT]
         {
@@ -199,7 +199,7 @@ mod tests {
         for internal in [ffi::SQLITE_ERROR, ffi::SQLITE_CONSTRAINT_NOTNULL, ffi::SQLITE_MISUSE] {
             assert_eq!(code(internal), Code::Internal, "{internal}");
         }
-        assert_eq!(Refusal::from(Error::Timeout).code(), Code::Unavailable);
-        assert_eq!(Refusal::from(Error::Decode(String::new())).code(), Code::Internal);
+        assert_eq!(ApiError::from(Error::Timeout).code(), Code::Unavailable);
+        assert_eq!(ApiError::from(Error::Decode(String::new())).code(), Code::Internal);
     }
 }

@@ -25,7 +25,7 @@
 //! # Layout
 //! - this file: the handle. `conn`: the connection that closures receive. `error`: why calls fail.
 //! - `value`, `query`, `row`: arguments, texts, and what statements return.
-//! - `sqlite`, `postgres`: how calls are executed. `call`: whether somebody waits for them.
+//! - `sqlite`, `postgres`: how calls are executed. `call`: what kind they are, and whether somebody waits for them.
 //! - `url`: where a database is. `migrate`: whose tables it contains.
 
 use std::time::Duration;
@@ -47,6 +47,7 @@ mod sqlite;
 mod url;
 mod value;
 
+pub use call::ReadKind;
 pub use conn::{Conn, Engine};
 pub use error::Error;
 pub use migrate::Migrate;
@@ -62,15 +63,6 @@ const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 
 /// How often the health of a server is checked.
 const CHECK_INTERVAL: Duration = Duration::from_millis(500);
-
-/// How much a read looks at. On SQLite, point reads do not wait behind scans.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ReadKind {
-    /// A row by its key.
-    Point,
-    /// Any number of rows.
-    Scan,
-}
 
 /// A database with the tables of one service.
 #[derive(Clone, Debug)]

@@ -1,59 +1,63 @@
-//! Keeps a [`RevocationView`], and the public keys, up to date from the feed of auth-service.
+//! Keeps a [`RevocationView`] and the public keys up to date from the feed of auth-service.
 
-use std::{collections::HashSet, mem, sync::Arc, time::Duration};
+use std::{collections::HashSet, convert::Infallible, mem, sync::Arc, time::Duration};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use taskey_proto::auth::v1::{
     AcknowledgeRevocationsRequest, WatchRevocationsRequest, WatchRevocationsResponse,
     token_service_client::TokenServiceClient,
+    watch_revocations_response::{Event, SnapshotEnd},
 };
 use tokio::{
     sync::watch,
     time::{Instant, timeout},
 };
 use tonic::{
-    Request, Status, Streaming,
+    Streaming,
     transport::{Channel, Endpoint},
 };
 use uuid::Uuid;
 
-use super::{HEARTBEAT_LIMIT, RevocationView, deletion::DeletedUsers};
-use crate::{clock::Timestamp, credential::Credential, id, key_source::KeySource, random, token};
+use super::{
+    HEARTBEAT_LIMIT, RevocationView,
+    deletion::{self, DeletedUsers},
+};
+use crate::{clock::Timestamp, credential::Credential, id, key_source::KeySource, random, status, token};
 
-/// How long the connection and the first answer may take. Together with one and a half times the last wait it is less
-/// than the 2 s within which the view shall have recovered from the peer's return.
+/// How long connecting and the first response may take. Together with one and a half times the longest delay it is less
+/// than the 2 s in which the view must recover after the peer is back.
 const CONNECT_LIMIT: Duration = Duration::from_millis(1500);
 
-/// Waits between attempts grow from the first to the last, each with jitter.
+/// Delays between attempts grow from the first to the last, with jitter.
 const FIRST_WAIT: Duration = Duration::from_millis(50);
 const LAST_WAIT: Duration = Duration::from_millis(300);
 
-/// For so long one stream is followed. The peer ends it when the credential expires that opened it.
+/// How long one stream is used. The peer ends it when the credential expires that opened it.
 const RENEW_AFTER: Duration = Duration::from_secs(token::MAX_LIFE.as_secs() - 60);
 
-/// A snapshot comes in many messages, each of which may be as large as the sender likes.
+/// Maximum size of a message. A snapshot consists of many.
 const MAX_MESSAGE_BYTES: usize = 16 * 1024 * 1024;
 
-/// A feed that was followed for so long was a good one: the next attempt is made at once, and a new failure is told.
+/// After a stream of this duration, the next attempt is made immediately, and its failure is logged.
 const SETTLED: Duration = Duration::from_secs(5);
 
-/// What follows the feed, and for whom.
+/// Follows the feed.
 #[derive(Clone, Debug)]
 pub struct Follower {
     /// The revoked sessions.
     pub view: Arc<RevocationView>,
-    /// The keys of access tokens, where they come with the feed.
+    /// The public keys, if they are received with the feed.
     pub keys: Arc<KeySource>,
-    /// Where it is noted which accounts have been deleted, if this service keeps something of accounts.
+    /// Where deleted accounts are stored, if this service stores data of accounts.
     pub deleted_users: Option<Arc<dyn DeletedUsers>>,
-    /// By what the peers know this service.
+    /// Authenticates this service to the peers.
     pub credential: Credential,
     /// The replicas of auth-service; at least one.
     pub peers: Vec<Endpoint>,
 }
 
 impl Follower {
-    /// Follows the feed for as long as it is awaited, and starts over with the next peer whenever it breaks.
+    /// Follows the feed for as long as it is awaited. When a stream ends, the next peer is tried.
     ///
     /// # Panics
     /// If there is no peer.
@@ -70,7 +74,7 @@ impl Follower {
             if begun.elapsed() > SETTLED {
                 (wait, told) = (FIRST_WAIT, false);
             }
-            // One line when the trouble begins; the view tells when it is over.
+            // Logged once; the view logs the recovery.
             if !told {
                 tracing::warn!(peer = %peer.uri(), error = format!("{fault:#}"), "the feed of revocations broke");
                 told = true;
@@ -81,33 +85,37 @@ impl Follower {
         unreachable!("a verifier has at least one peer to follow");
     }
 
-    /// Follows one peer to the end of its stream, and confirms what it has heard.
+    /// Follows one peer to the end of its stream, and acknowledges its updates.
     async fn follow(&self, peer: &Endpoint) -> anyhow::Result<()> {
         let connecting = timeout(CONNECT_LIMIT, self.open(peer)).await;
         let (client, mut feed) = connecting.context("no answer in time")??;
-        let Some((sessions, last)) = self.snapshot(&mut feed).await? else { return Ok(()) };
-        self.view.replace(sessions, last.issued_before.map(Timestamp::from));
+        let Some((sessions, end, acknowledgement)) = self.snapshot(&mut feed).await? else { return Ok(()) };
+        self.view.replace(sessions, end.issued_before.map(Timestamp::from));
         tracing::debug!(peer = %peer.uri(), "following the feed of revocations");
-        let (deletions, deleted) = watch::channel(last.deletion_place);
-        let (effective, mut heard) = watch::channel(confirmation(last));
+        let (deletions, deleted) = watch::channel(end.last_deletion_sequence);
+        let (effective, mut heard) = watch::channel(acknowledgement);
         heard.mark_changed();
         let listen = async {
             while let Some(message) = self.next(&mut feed).await? {
-                let only_keys = message.public_keys.is_some() && message.revoked_session_ids.is_empty();
-                // Keys come from a peer that cannot read its revocations, too.
-                if !only_keys {
-                    self.view.add(session_ids(&message)?);
-                    deletions.send_if_modified(|place| {
-                        message.deletion_place != mem::replace(place, message.deletion_place)
-                    });
-                }
-                if !message.revoked_session_ids.is_empty() {
-                    effective.send_replace(confirmation(message));
+                let acknowledgement = acknowledge(&message);
+                match message.event {
+                    Some(Event::Update(update)) => {
+                        self.view.add(session_ids(&update.revoked_session_ids)?);
+                        let last = update.last_deletion_sequence;
+                        deletions.send_if_modified(|sequence| last != mem::replace(sequence, last));
+                        effective.send_replace(acknowledgement);
+                    }
+                    Some(Event::Heartbeat(_)) => self.view.add([]),
+                    // They are sent by a peer that cannot read its revocations, too, so they are no heartbeat.
+                    Some(Event::Keys(keys)) => self.keys.hear(&keys)?,
+                    Some(Event::SnapshotChunk(_) | Event::SnapshotEnd(_)) => bail!("the feed has a second snapshot"),
+                    // A newer peer may send events that this version does not know.
+                    None => {}
                 }
             }
             Ok(())
         };
-        // Neither to confirm nor to hear of deleted accounts must delay what comes next.
+        // Acknowledgements and deleted accounts must not delay the next message.
         tokio::select! {
             ended = listen => ended,
             failed = self.acknowledge(client.clone(), heard) => failed,
@@ -121,49 +129,52 @@ impl Follower {
     ) -> anyhow::Result<(TokenServiceClient<Channel>, Streaming<WatchRevocationsResponse>)> {
         let channel: Channel = peer.connect().await?;
         let mut client = TokenServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
-        let request = self.signed(WatchRevocationsRequest {}).await?;
-        let feed = client.watch_revocations(request).await.map_err(|status| in_short(&status))?.into_inner();
+        let request = self.credential.sign(WatchRevocationsRequest {}).await?;
+        let feed = client.watch_revocations(request).await.map_err(|status| status::summary(&status))?.into_inner();
         Ok((client, feed))
     }
 
-    /// A request with the credential.
-    pub(super) async fn signed<T>(&self, message: T) -> anyhow::Result<Request<T>> {
-        let mut request = Request::new(message);
-        request.metadata_mut().insert("authorization", self.credential.header().await?);
-        Ok(request)
+    /// Keeps the ledger of deleted accounts up to date, if there is one.
+    async fn follow_deletions(&self, client: TokenServiceClient<Channel>, deleted: watch::Receiver<i64>) -> Infallible {
+        match &self.deleted_users {
+            Some(ledger) => deletion::follow(ledger.as_ref(), client, &self.credential, deleted).await,
+            None => std::future::pending().await,
+        }
     }
 
-    /// Gathers the snapshot, and the message that completes it, while the view goes on with what it knows.
+    /// Receives the snapshot: its sessions, its end, and how to acknowledge it. The view stays as it is meanwhile.
     async fn snapshot(
         &self,
         feed: &mut Streaming<WatchRevocationsResponse>,
-    ) -> anyhow::Result<Option<(HashSet<Uuid>, WatchRevocationsResponse)>> {
+    ) -> anyhow::Result<Option<(HashSet<Uuid>, SnapshotEnd, AcknowledgeRevocationsRequest)>> {
         let mut sessions = HashSet::new();
         while let Some(message) = self.next(feed).await? {
-            sessions.extend(session_ids(&message)?);
-            if message.snapshot_complete {
-                return Ok(Some((sessions, message)));
+            let acknowledgement = acknowledge(&message);
+            match message.event {
+                Some(Event::SnapshotChunk(chunk)) => sessions.extend(session_ids(&chunk.revoked_session_ids)?),
+                Some(Event::SnapshotEnd(end)) => {
+                    end.keys.as_ref().map_or(Ok(()), |keys| self.keys.hear(keys))?;
+                    return Ok(Some((sessions, end, acknowledgement)));
+                }
+                Some(Event::Update(_) | Event::Heartbeat(_)) => bail!("the feed does not begin with a snapshot"),
+                Some(Event::Keys(keys)) => self.keys.hear(&keys)?,
+                None => {}
             }
         }
         Ok(None)
     }
 
-    /// The next message, whose keys are in force when it is given. A peer that keeps silent for too long is taken for
-    /// dead, even if its connection still stands.
+    /// Returns the next message. A peer that sends nothing for too long is given up, even if its connection is open.
     async fn next(
         &self,
         feed: &mut Streaming<WatchRevocationsResponse>,
     ) -> anyhow::Result<Option<WatchRevocationsResponse>> {
         let message = timeout(HEARTBEAT_LIMIT, feed.message()).await.context("no heartbeat in time")?;
-        let message = message.map_err(|status| in_short(&status))?;
-        if let Some(public) = message.as_ref().and_then(|message| message.public_keys.as_ref()) {
-            self.keys.hear(public)?;
-        }
-        Ok(message)
+        message.map_err(|status| status::summary(&status))
     }
 
-    /// Confirms what has taken effect, the newest at a time. A failure is the peer's to bear: the stream tells whether
-    /// it lives.
+    /// Acknowledges the latest update that has taken effect. Failures are only logged: the stream shows whether the
+    /// peer is alive.
     async fn acknowledge(
         &self,
         mut client: TokenServiceClient<Channel>,
@@ -172,8 +183,8 @@ impl Follower {
         while heard.changed().await.is_ok() {
             let effective = heard.borrow_and_update().clone();
             let confirmed = async {
-                let request = self.signed(effective).await?;
-                client.acknowledge_revocations(request).await.map_err(|status| in_short(&status))
+                let request = self.credential.sign(effective).await?;
+                client.acknowledge_revocations(request).await.map_err(|status| status::summary(&status))
             };
             if let Err(error) = confirmed.await {
                 tracing::debug!(%error, "cannot confirm revocations");
@@ -183,17 +194,12 @@ impl Follower {
     }
 }
 
-fn confirmation(message: WatchRevocationsResponse) -> AcknowledgeRevocationsRequest {
-    AcknowledgeRevocationsRequest { watch_id: message.watch_id, place: message.place }
+fn acknowledge(message: &WatchRevocationsResponse) -> AcknowledgeRevocationsRequest {
+    AcknowledgeRevocationsRequest { watch_id: message.watch_id.clone(), sequence: message.sequence }
 }
 
-/// What a status says, without the sources that tonic writes out.
-pub(super) fn in_short(status: &Status) -> anyhow::Error {
-    anyhow::anyhow!("{:?}: {}", status.code(), status.message())
-}
-
-fn session_ids(message: &WatchRevocationsResponse) -> anyhow::Result<Vec<Uuid>> {
-    let ids: Option<_> = message.revoked_session_ids.iter().map(|id| id::parse(id)).collect();
+fn session_ids(ids: &[String]) -> anyhow::Result<Vec<Uuid>> {
+    let ids: Option<_> = ids.iter().map(|id| id::parse(id)).collect();
     ids.context("the feed names a session that is not a UUID")
 }
 

@@ -16,19 +16,18 @@ use taskey_proto::errors::v1::ErrorReason;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status, body::Body};
-use tonic_types::StatusExt;
 use tower::{Layer, Service};
 use tracing::Instrument;
 
 use super::{
+    error_details::{Origin, complete},
     request_id::{REQUEST_ID, RequestId},
     stream,
-    unread::ReadToTheEnd,
+    unread::DrainedBody,
 };
-use crate::status::Refusal;
+use crate::status::ApiError;
 
 const GRPC_TIMEOUT: &str = "grpc-timeout";
-const GRPC_STATUS: &str = "grpc-status";
 
 /// No RPC has a longer path.
 const MAX_RPC_PATH: usize = 128;
@@ -91,7 +90,7 @@ where
         let answered = async move {
             let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
             let refused = refused_by_headers(request.headers(), target, max_header_bytes);
-            let response = answer(inner, request.map(ReadToTheEnd::around), refused, limit, &id).await;
+            let response = answer(inner, request.map(DrainedBody::around), refused, limit, &id).await;
             Ok(response.map(|body| stream::finish(body, shutdown, id)))
         };
         Box::pin(answered.instrument(span))
@@ -118,10 +117,10 @@ where
     };
     let mut response = match timeout(limit, AssertUnwindSafe(call).catch_unwind()).await {
         Ok(Ok(Ok(response))) => response,
-        Ok(Err(panic)) => Status::from(Refusal::internal(panic_text(&*panic))).into_http(),
+        Ok(Err(panic)) => Status::from(ApiError::internal(panic_text(&*panic))).into_http(),
         Err(_) => {
             let message = "the deadline has passed; the call may have taken effect";
-            Status::from(Refusal::new(Code::DeadlineExceeded, ErrorReason::DeadlineExceeded, message)).into_http()
+            Status::from(ApiError::new(Code::DeadlineExceeded, ErrorReason::DeadlineExceeded, message)).into_http()
         }
     };
     let code = complete(response.headers_mut(), id, Origin::Request);
@@ -160,7 +159,7 @@ fn refused_by_headers(headers: &HeaderMap, target: usize, max_bytes: usize) -> O
         return None;
     }
     let message = format!("the headers are larger than {max_bytes} bytes");
-    Some(Status::from(Refusal::new(Code::ResourceExhausted, ErrorReason::MessageTooLarge, message)).into_http())
+    Some(Status::from(ApiError::new(Code::ResourceExhausted, ErrorReason::MessageTooLarge, message)).into_http())
 }
 
 fn is_grpc(headers: &HeaderMap) -> bool {
@@ -187,61 +186,6 @@ fn caller_timeout(headers: &HeaderMap) -> Option<Duration> {
         "u" => Some(Duration::from_micros(amount)),
         "n" => Some(Duration::from_nanos(amount)),
         _ => None,
-    }
-}
-
-/// Where in a call tonic may have found a fault of its own.
-#[derive(Clone, Copy)]
-pub(super) enum Origin {
-    /// Before the answer: the fault is in what was sent to us.
-    Request,
-    /// While answering: the fault is ours.
-    Response,
-}
-
-/// Gives an error the reason, if it came from tonic rather than from us, and the request id. Says how the call ended.
-pub(super) fn complete(headers: &mut HeaderMap, id: &RequestId, origin: Origin) -> Code {
-    if !headers.contains_key(GRPC_STATUS) {
-        return Code::Ok;
-    }
-    let Some(status) = Status::from_header_map(headers).filter(|status| status.code() != Code::Ok) else {
-        return Code::Ok;
-    };
-    let status = if status.details().is_empty() { Status::from(reason_of(&status, origin)) } else { status };
-    let mut details = status.get_error_details();
-    details.set_request_info(id.as_str(), "");
-    let complete =
-        Status::with_error_details_and_metadata(status.code(), status.message(), details, status.metadata().clone());
-    // Each is replaced, not added to.
-    if complete.add_header(headers).is_err() {
-        tracing::error!("an error could not be written into the headers");
-    }
-    complete.code()
-}
-
-/// What a status means that is none of ours. The texts of tonic name types and fields of Rust, so they are not passed
-/// on.
-fn reason_of(status: &Status, origin: Origin) -> Refusal {
-    match (status.code(), origin) {
-        (Code::OutOfRange | Code::ResourceExhausted, _) => Refusal::new(
-            Code::ResourceExhausted,
-            ErrorReason::MessageTooLarge,
-            "the message is larger than the server accepts",
-        ),
-        (Code::Internal, Origin::Request) => {
-            tracing::debug!(error = status.message(), "undecodable request");
-            Refusal::new(Code::InvalidArgument, ErrorReason::MalformedRequest, "the request cannot be decoded")
-        }
-        (Code::Unimplemented, _) if status.metadata().contains_key("grpc-accept-encoding") => {
-            let message = "the compression of the request is none that this server reads";
-            Refusal::new(Code::Unimplemented, ErrorReason::CompressionUnsupported, message)
-        }
-        (Code::Unimplemented | Code::NotFound, _) => {
-            Refusal::new(status.code(), ErrorReason::MethodUnknown, "this server has no such method or service")
-        }
-        // The caller has gone before its request had arrived; nobody will read the answer.
-        (Code::Cancelled, _) => Refusal::new(Code::Cancelled, ErrorReason::MalformedRequest, "the call was cancelled"),
-        _ => Refusal::internal(format!("{:?}: {}", status.code(), status.message())),
     }
 }
 

@@ -14,6 +14,7 @@ use crate::config::LimitArgs;
 
 pub mod call;
 pub mod connection;
+mod error_details;
 pub mod request_id;
 pub mod stream;
 mod unread;

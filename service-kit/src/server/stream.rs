@@ -13,10 +13,10 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status, body::Body};
 
 use super::{
-    call::{Origin, complete},
+    error_details::{Origin, complete},
     request_id::RequestId,
 };
-use crate::status::Refusal;
+use crate::status::ApiError;
 
 /// For so long after the shutdown a stream may go on: enough to tell that the server is not ready any more.
 const LAST_WORDS: Duration = Duration::from_millis(500);
@@ -81,7 +81,7 @@ impl HttpBody for Ending {
             return Poll::Ready(frame.map(|frame| frame.map(|frame| completed(frame, this.id.as_ref()))));
         }
         ready!(this.end.poll(cx));
-        let refusal = Refusal::new(Code::Unavailable, ErrorReason::ShuttingDown, "the server is shutting down");
+        let refusal = ApiError::new(Code::Unavailable, ErrorReason::ShuttingDown, "the server is shutting down");
         let mut trailers = http::HeaderMap::new();
         Status::from(refusal.retry_after(Duration::from_secs(1))).add_header(&mut trailers)?;
         Poll::Ready(Some(Ok(completed(Frame::trailers(trailers), this.id.as_ref()))))

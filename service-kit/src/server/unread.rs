@@ -18,15 +18,15 @@ const MAX_FRAMES: usize = 16;
 /// A body whose rest is read and thrown away when it is dropped. A call is refused by its headers, often before its
 /// message has come; h2 (0.4.20) holds every small piece that comes for nobody against the connection and closes it
 /// after some hundred, under all who share it.
-pub(super) struct ReadToTheEnd(Option<Body>);
+pub(super) struct DrainedBody(Option<Body>);
 
-impl ReadToTheEnd {
+impl DrainedBody {
     pub(super) fn around(body: Body) -> Body {
         Body::new(Self(Some(body)))
     }
 }
 
-impl Drop for ReadToTheEnd {
+impl Drop for DrainedBody {
     fn drop(&mut self) {
         let rest = self.0.take().filter(|body| !body.is_end_stream());
         if let (Some(mut rest), Ok(runtime)) = (rest, Handle::try_current()) {
@@ -41,7 +41,7 @@ impl Drop for ReadToTheEnd {
     }
 }
 
-impl HttpBody for ReadToTheEnd {
+impl HttpBody for DrainedBody {
     type Data = Bytes;
     type Error = Status;
 

@@ -8,7 +8,7 @@ use service_kit::{
     config::PoolArgs,
     db::{Db, Error, Migrate, ReadKind},
     on_each_database,
-    status::Refusal,
+    status::ApiError,
     testing::{self, TestDatabase},
 };
 use sqlx::{
@@ -248,7 +248,7 @@ async fn a_call_that_takes_too_long_is_given_up() {
     let Some(database) = TestDatabase::postgres().await else { return };
     let args = PoolArgs { database_timeout: Duration::from_millis(200), database_connections: 1, ..pool() };
     let db = open_with(&database, &args).await;
-    let refusal = Refusal::from(sleep(&db, "30").await.expect_err("given up"));
+    let refusal = ApiError::from(sleep(&db, "30").await.expect_err("given up"));
     assert_eq!(refusal.code(), Code::Unavailable);
     // The one connection of the pool is not lost.
     insert(&db, 1).await.expect("inserted");

@@ -23,6 +23,7 @@ use taskey_proto::auth::v1::{
     IntrospectResponse, JwkSet, ListDeletedUsersRequest, ListDeletedUsersResponse, WatchRevocationsRequest,
     WatchRevocationsResponse,
     token_service_server::{TokenService, TokenServiceServer},
+    watch_revocations_response::{Event, SnapshotEnd, Update},
 };
 use tempfile::TempDir;
 use tokio::{
@@ -48,14 +49,12 @@ fn user(number: u128) -> Uuid {
 struct Said {
     revoked: Vec<Uuid>,
     deleted: Vec<Uuid>,
-    /// An older version says nothing of deleted accounts.
-    is_old: bool,
 }
 
 #[derive(Clone)]
 struct Peer {
     said: watch::Sender<Said>,
-    /// After which places it was asked.
+    /// After which sequence numbers it was asked.
     asked_after: Arc<Mutex<Vec<i64>>>,
     /// How many more answers fail.
     failures: Arc<AtomicUsize>,
@@ -72,15 +71,17 @@ impl TokenService for Peer {
     ) -> Result<Response<Self::WatchRevocationsStream>, Status> {
         self.watched.fetch_add(1, Ordering::SeqCst);
         let (said, ticks) = (self.said.subscribe(), interval(Duration::from_millis(50)));
-        let messages = futures::stream::unfold((said, ticks, true), async |(said, mut ticks, snapshot_complete)| {
+        let messages = futures::stream::unfold((said, ticks, true), async |(said, mut ticks, is_first)| {
             ticks.tick().await;
-            let Said { revoked, deleted, is_old } = said.borrow().clone();
-            let message = WatchRevocationsResponse {
-                revoked_session_ids: revoked.iter().map(Uuid::to_string).collect(),
-                deletion_place: if is_old { 0 } else { i64::try_from(deleted.len()).expect("few") },
-                snapshot_complete,
-                ..WatchRevocationsResponse::default()
+            let Said { revoked, deleted } = said.borrow().clone();
+            let last_deletion_sequence = i64::try_from(deleted.len()).expect("few");
+            let event = if is_first {
+                Event::SnapshotEnd(SnapshotEnd { last_deletion_sequence, ..SnapshotEnd::default() })
+            } else {
+                let revoked_session_ids = revoked.iter().map(Uuid::to_string).collect();
+                Event::Update(Update { revoked_session_ids, last_deletion_sequence })
             };
+            let message = WatchRevocationsResponse { event: Some(event), ..WatchRevocationsResponse::default() };
             Some((Ok(message), (said, ticks, false)))
         });
         Ok(Response::new(messages.boxed()))
@@ -101,8 +102,8 @@ impl TokenService for Peer {
         let after = usize::try_from(after).ok().filter(|after| *after <= deleted.len()).unwrap_or(0);
         let page = deleted[after..].iter().take(usize::try_from(page_size).expect("not negative"));
         let user_ids: Vec<_> = page.map(Uuid::to_string).collect();
-        let place = i64::try_from(after + user_ids.len()).expect("few");
-        Ok(Response::new(ListDeletedUsersResponse { user_ids, place }))
+        let sequence = i64::try_from(after + user_ids.len()).expect("few");
+        Ok(Response::new(ListDeletedUsersResponse { user_ids, sequence }))
     }
 
     async fn get_jwks(&self, _: Request<GetJwksRequest>) -> Result<Response<JwkSet>, Status> {
@@ -134,17 +135,17 @@ struct Ledger {
 }
 
 impl Ledger {
-    fn at(place: i64) -> Arc<Self> {
-        Arc::new(Self { notes: Mutex::new((Vec::new(), place)), ..Self::default() })
+    fn at(sequence: i64) -> Arc<Self> {
+        Arc::new(Self { notes: Mutex::new((Vec::new(), sequence)), ..Self::default() })
     }
 
     fn notes(&self) -> (Vec<Uuid>, i64) {
         self.notes.lock().expect("no panic").clone()
     }
 
-    async fn comes_to(&self, place: i64) -> Vec<Uuid> {
+    async fn comes_to(&self, sequence: i64) -> Vec<Uuid> {
         let come = async {
-            while self.notes().1 != place {
+            while self.notes().1 != sequence {
                 self.heard.notified().await;
             }
         };
@@ -155,11 +156,11 @@ impl Ledger {
 
 #[tonic::async_trait]
 impl DeletedUsers for Ledger {
-    async fn place(&self) -> anyhow::Result<i64> {
+    async fn sequence(&self) -> anyhow::Result<i64> {
         Ok(self.notes().1)
     }
 
-    async fn hear(&self, users: Vec<Uuid>, place: i64) -> anyhow::Result<()> {
+    async fn receive(&self, users: Vec<Uuid>, sequence: i64) -> anyhow::Result<()> {
         self.tried.fetch_add(1, Ordering::SeqCst);
         if self.hangs.load(Ordering::SeqCst) {
             std::future::pending::<()>().await;
@@ -167,7 +168,7 @@ impl DeletedUsers for Ledger {
         anyhow::ensure!(!self.is_full.load(Ordering::SeqCst), "the disk is full");
         let mut notes = self.notes.lock().expect("no panic");
         notes.0.extend(users);
-        notes.1 = place;
+        notes.1 = sequence;
         self.heard.notify_one();
         Ok(())
     }
@@ -306,10 +307,10 @@ async fn a_ledger_that_hangs_delays_no_revocation() {
 }
 
 #[tokio::test]
-async fn nobody_is_asked_without_a_ledger_or_by_whom_nothing_was_said() {
-    let old = Said { is_old: true, ..deleted([user(1)]) };
-    let (without, of_old) = (Scene::new(deleted([user(1)]), None).await, Scene::new(old, Some(&Ledger::at(7))).await);
-    for scene in [&without, &of_old] {
+async fn deleted_users_are_not_requested_without_a_ledger_or_if_there_are_none() {
+    let without = Scene::new(deleted([user(1)]), None).await;
+    let empty = Scene::new(deleted([]), Some(&Ledger::at(7))).await;
+    for scene in [&without, &empty] {
         scene.hears_of_a_revocation().await;
         assert!(scene.asked_after().is_empty());
     }

@@ -18,7 +18,7 @@ use service_kit::{
     config::TokenArgs,
     keys::{self, KeySet, NewKey},
     testing,
-    token::{self, Grant, Unacceptable},
+    token::{self, AccessClaims, Unacceptable},
 };
 
 const NOW: Timestamp = Timestamp::from_seconds(1_800_000_000);
@@ -71,7 +71,7 @@ fn names() -> TokenArgs {
 fn sign(keys: &KeySet, now: Timestamp) -> String {
     let id = Clock::system().new_id();
     let expires_at = now + token::MAX_LIFE;
-    let grant = Grant { id, user_id: id, session_id: id, roles: Vec::new(), issued_at: now, expires_at };
+    let grant = AccessClaims { id, user_id: id, session_id: id, roles: Vec::new(), issued_at: now, expires_at };
     token::sign(keys, &names(), &grant).expect("the key signs")
 }
 

@@ -11,7 +11,7 @@ use service_kit::{
     keys::{self, NewKey},
     revocation::RevocationView,
     testing,
-    token::{self, Grant},
+    token::{self, AccessClaims},
 };
 use tonic::metadata::MetadataMap;
 
@@ -53,7 +53,7 @@ fn verify_without_the_system(kind: NewKey) {
     let headers = |session_id| {
         let (id, now) = (clock.new_id(), clock.now());
         let expires_at = now + token::MAX_LIFE;
-        let grant = Grant { id, user_id: id, session_id, roles: Vec::new(), issued_at: now, expires_at };
+        let grant = AccessClaims { id, user_id: id, session_id, roles: Vec::new(), issued_at: now, expires_at };
         let token = token::sign(&keys.current().expect("keys"), &names(), &grant).expect("signed");
         let mut headers = MetadataMap::new();
         headers.insert("authorization", format!("Bearer {token}").parse().expect("ASCII"));

@@ -13,7 +13,7 @@ use service_kit::{
     args,
     config::PoolArgs,
     db::{DatabaseUrl, Db, Error, Migrate},
-    status::Refusal,
+    status::ApiError,
     testing::{POSTGRES, TestDatabase, folder},
 };
 use sqlx::{
@@ -74,7 +74,7 @@ fn assert_unavailable(errors: Vec<Error>) {
     assert!(!errors.is_empty());
     for error in errors {
         let text = error.to_string();
-        assert_eq!(Refusal::from(error).code(), Code::Unavailable, "{text}");
+        assert_eq!(ApiError::from(error).code(), Code::Unavailable, "{text}");
     }
 }
 

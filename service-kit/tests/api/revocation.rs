@@ -5,8 +5,8 @@ use std::time::Duration;
 use metrics_util::debugging::DebuggingRecorder;
 use service_kit::{
     clock::Clock,
-    revocation::{Freshness, MAX_SESSIONS, REMEMBERED, RevocationView, Verdict},
-    token::{self, Grant},
+    revocation::{Freshness, MAX_SESSIONS, RETENTION, RevocationView, Verdict},
+    token::{self, AccessClaims},
 };
 use tokio::{
     task::yield_now,
@@ -23,10 +23,10 @@ fn view(max_staleness: Duration) -> RevocationView {
 }
 
 /// A token of a session, issued at this moment.
-fn grant(session_id: Uuid) -> Grant {
+fn grant(session_id: Uuid) -> AccessClaims {
     let (clock, id) = (Clock::system(), Uuid::nil());
     let now = clock.now();
-    Grant { id, user_id: id, session_id, roles: Vec::new(), issued_at: now, expires_at: now + 300 * SECOND }
+    AccessClaims { id, user_id: id, session_id, roles: Vec::new(), issued_at: now, expires_at: now + 300 * SECOND }
 }
 
 fn check(view: &RevocationView, session_id: Uuid) -> Verdict {
@@ -119,7 +119,7 @@ async fn a_revoked_session_is_remembered_as_long_as_any_token_of_it_may_live() {
     let view = view(30 * SECOND);
     view.replace([], None);
     view.add([ENDED]);
-    advance(REMEMBERED.saturating_sub(SECOND)).await;
+    advance(RETENTION.saturating_sub(SECOND)).await;
     view.add([]);
     assert_eq!(view.snapshot().0, [ENDED]);
     advance(62 * SECOND).await;
@@ -159,7 +159,7 @@ async fn too_many_revoked_sessions_make_older_tokens_outdated_and_forget_none() 
     assert_eq!(view.check(&of_ended), Verdict::Outdated, "it is no longer named");
     assert_eq!(view.check(&of_live), Verdict::Outdated, "nobody can say any more");
     let now = Clock::system().now();
-    let refreshed = Grant { issued_at: now + token::LEEWAY + SECOND, ..of_live };
+    let refreshed = AccessClaims { issued_at: now + token::LEEWAY + SECOND, ..of_live };
     assert_eq!(view.check(&refreshed), Verdict::Live, "whose session lives has a newer token");
     view.add([LIVE]);
     assert_eq!(view.check(&refreshed), Verdict::Revoked);

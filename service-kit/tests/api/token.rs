@@ -9,9 +9,9 @@ use service_kit::{
     clock::Timestamp,
     config::TokenArgs,
     keys::KeySet,
-    status::Refusal,
+    status::ApiError,
     testing,
-    token::{self, Grant, MAX_TOKEN_BYTES, Unacceptable},
+    token::{self, AccessClaims, MAX_TOKEN_BYTES, Unacceptable},
 };
 use taskey_proto::errors::v1::ErrorReason;
 use uuid::Uuid;
@@ -56,7 +56,7 @@ fn forge(header: &str, claims: &str) -> String {
     sign(&format!("{}.{}", BASE64.encode(header), BASE64.encode(claims)), SECRET)
 }
 
-fn verify(token: &str) -> Result<Grant, Unacceptable> {
+fn verify(token: &str) -> Result<AccessClaims, Unacceptable> {
     token::verify(&keys(), &names(), token, Timestamp::from_seconds(NOW))
 }
 
@@ -67,7 +67,7 @@ fn accepted(token: &str) {
 
 #[track_caller]
 fn invalid(token: &str) {
-    let reason = verify(token).map_err(|fault| Refusal::from(fault).reason());
+    let reason = verify(token).map_err(|fault| ApiError::from(fault).reason());
     assert_eq!(reason, Err(ErrorReason::TokenInvalid), "{token}");
 }
 
@@ -85,7 +85,7 @@ fn without(mut object: Value, member: &str) -> String {
 #[test]
 fn a_signed_token_is_accepted_and_says_what_was_granted() {
     let now = Timestamp::from_seconds(NOW);
-    let grant = Grant {
+    let grant = AccessClaims {
         id: Uuid::from_u128(3),
         user_id: Uuid::from_u128(1),
         session_id: Uuid::from_u128(2),

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use service_kit::{clock::Timestamp, status::Refusal};
+use service_kit::{clock::Timestamp, status::ApiError};
 use taskey_proto::errors::v1::ErrorReason;
 use tonic::Code;
 use uuid::Uuid;
@@ -63,10 +63,10 @@ pub(crate) struct WorkingSet {
 }
 
 /// Why a write cannot be done, and the field that is to blame, as a path within the write.
-pub(crate) type Blame = (Refusal, Option<(&'static str, &'static str)>);
+pub(crate) type Blame = (ApiError, Option<(&'static str, &'static str)>);
 
 fn wrong(field: &'static str, fault: &'static str) -> Blame {
-    let refusal = Refusal::new(Code::InvalidArgument, ErrorReason::ValidationFailed, fault);
+    let refusal = ApiError::new(Code::InvalidArgument, ErrorReason::ValidationFailed, fault);
     (refusal, Some((field, fault)))
 }
 
@@ -92,7 +92,7 @@ impl WorkingSet {
             Write::Move(order) => self.move_task(number, &order)?,
         };
         if self.live > before && self.live > self.room {
-            return Err((quota_exceeded("there are as many live tasks as one may have"), None));
+            return Err((quota_exceeded("the account has reached its limit of active tasks"), None));
         }
         Ok(self.tasks.get(&id).cloned())
     }

@@ -1,6 +1,6 @@
 //! Requests that write several tasks at once.
 
-use service_kit::status::{Refusal, Violations};
+use service_kit::status::{ApiError, Violations};
 use taskey_proto::task::v1::{
     BatchWriteTasksRequest,
     batch_write_tasks_request::{Write as PbWrite, write::Write as PbKind},
@@ -20,7 +20,7 @@ fn prefix(index: usize, kind: &str) -> String {
 ///
 /// # Errors
 /// VALIDATION_FAILED with the fields at fault.
-pub(crate) fn parse(request: BatchWriteTasksRequest) -> Result<(Vec<Write>, Vec<String>), Refusal> {
+pub(crate) fn parse(request: BatchWriteTasksRequest) -> Result<(Vec<Write>, Vec<String>), ApiError> {
     let mut violations = Violations::default();
     if !(1..=MAX_WRITES).contains(&request.writes.len()) {
         violations.add("writes", "must be 1 to 100");
@@ -44,7 +44,7 @@ pub(crate) fn parse(request: BatchWriteTasksRequest) -> Result<(Vec<Write>, Vec<
 }
 
 /// Says which write of a batch a refusal is about; of several, the first.
-pub(crate) fn of_write(refusal: Refusal, number: usize) -> Refusal {
+pub(crate) fn of_write(refusal: ApiError, number: usize) -> ApiError {
     refusal.metadata("write", number)
 }
 

@@ -2,7 +2,7 @@
 
 use service_kit::{
     clock::Timestamp,
-    status::{Refusal, Violations},
+    status::{ApiError, Violations},
 };
 use taskey_proto::task::v1::{self as pb, CreateTaskListRequest, DeleteTaskListRequest, UpdateTaskListRequest};
 use uuid::Uuid;
@@ -60,9 +60,9 @@ pub(crate) enum ListWrite {
 const MISSING: &str = "must be given";
 
 impl TryFrom<CreateTaskListRequest> for ListWrite {
-    type Error = Refusal;
+    type Error = ApiError;
 
-    fn try_from(request: CreateTaskListRequest) -> Result<Self, Refusal> {
+    fn try_from(request: CreateTaskListRequest) -> Result<Self, ApiError> {
         let mut violations = Violations::default();
         let list = violations.check("task_list", request.task_list.ok_or(MISSING));
         let title = list.and_then(|list| violations.check("task_list.title", Title::try_from(list.title)));
@@ -71,9 +71,9 @@ impl TryFrom<CreateTaskListRequest> for ListWrite {
 }
 
 impl TryFrom<UpdateTaskListRequest> for ListWrite {
-    type Error = Refusal;
+    type Error = ApiError;
 
-    fn try_from(request: UpdateTaskListRequest) -> Result<Self, Refusal> {
+    fn try_from(request: UpdateTaskListRequest) -> Result<Self, ApiError> {
         let mut violations = Violations::default();
         let Some(list) = violations.check("task_list", request.task_list.ok_or(MISSING)) else {
             return violations.finish(None);
@@ -93,9 +93,9 @@ impl TryFrom<UpdateTaskListRequest> for ListWrite {
 }
 
 impl TryFrom<DeleteTaskListRequest> for ListWrite {
-    type Error = Refusal;
+    type Error = ApiError;
 
-    fn try_from(request: DeleteTaskListRequest) -> Result<Self, Refusal> {
+    fn try_from(request: DeleteTaskListRequest) -> Result<Self, ApiError> {
         let mut violations = Violations::default();
         let id = violations.check("id", field::id(&request.id));
         let to = violations.check("move_tasks_to", field::optional_id(&request.move_tasks_to));

@@ -8,10 +8,7 @@ use service_kit::{
 };
 use uuid::Uuid;
 
-use super::{
-    TaskRow,
-    filter::{Value, bytewise},
-};
+use super::filter::{Value, bytewise};
 
 const MAX_COLUMNS: usize = 3;
 
@@ -81,7 +78,7 @@ impl OrderBy {
                 _ => return Err(format!("{}: only asc or desc can follow, and then a comma", column.name())),
             };
             if columns.iter().any(|(known, _)| *known == column) {
-                return Err(format!("{}: is there twice", column.name()));
+                return Err(format!("{}: is duplicated", column.name()));
             }
             columns.push((column, direction));
         }
@@ -184,20 +181,6 @@ impl fmt::Display for OrderBy {
             write!(f, "{}{}{}", if index == 0 { "" } else { ", " }, column.name(), direction.word())?;
         }
         Ok(())
-    }
-}
-
-impl<'a> From<&'a TaskRow> for SortFields<'a> {
-    fn from(row: &'a TaskRow) -> Self {
-        Self {
-            id: row.id,
-            title: &row.title,
-            create_time: row.create_time,
-            update_time: row.update_time,
-            due_at: row.due_at,
-            priority: row.priority.into(),
-            rank: &row.rank,
-        }
     }
 }
 

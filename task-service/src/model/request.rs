@@ -3,7 +3,7 @@
 use aws_lc_rs::digest::{Context, SHA256};
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use prost::Message;
-use service_kit::status::{Refusal, Violations};
+use service_kit::status::{ApiError, Violations};
 use uuid::Uuid;
 
 use super::field;
@@ -35,7 +35,7 @@ impl Mode {
         request: &impl Message,
         id: &str,
         validate_only: bool,
-    ) -> Result<Self, Refusal> {
+    ) -> Result<Self, ApiError> {
         let mut violations = Violations::default();
         let id = violations.check("request_id", field::optional_id(id));
         let id = violations.finish(id)?.filter(|_| !validate_only);

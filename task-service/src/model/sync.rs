@@ -1,6 +1,6 @@
 //! How far a caller has come in the changes of its tasks.
 
-use service_kit::{page::PageTokens, status::Refusal};
+use service_kit::{page::PageTokens, status::ApiError};
 use uuid::Uuid;
 
 use crate::error::{sync_token_expired, sync_token_invalid};
@@ -27,7 +27,7 @@ impl SyncPoint {
     ///
     /// # Errors
     /// SYNC_TOKEN_INVALID if it was not issued to this caller.
-    pub(crate) fn open(tokens: &PageTokens, owner: Uuid, token: &str) -> Result<Option<Self>, Refusal> {
+    pub(crate) fn open(tokens: &PageTokens, owner: Uuid, token: &str) -> Result<Option<Self>, ApiError> {
         let opened = tokens.open(owner, ARGUMENTS, token).map_err(|_| sync_token_invalid())?;
         opened.map(|bytes| Self::decode(&bytes).ok_or_else(sync_token_invalid)).transpose()
     }
@@ -49,7 +49,7 @@ impl SyncPoint {
     ///
     /// # Errors
     /// SYNC_TOKEN_EXPIRED.
-    pub(crate) fn check(self, forgotten: i64, last: i64) -> Result<Self, Refusal> {
+    pub(crate) fn check(self, forgotten: i64, last: i64) -> Result<Self, ApiError> {
         if self.base < forgotten || self.change > last { Err(sync_token_expired()) } else { Ok(self) }
     }
 }

@@ -3,7 +3,7 @@
 use jiff::civil::Date;
 use service_kit::{
     clock::Timestamp,
-    status::{Refusal, Violations},
+    status::{ApiError, Violations},
 };
 use taskey_proto::task::v1::{
     CreateTaskRequest, DeleteTaskRequest, MoveTaskRequest, Task, UpdateTaskRequest,
@@ -58,7 +58,7 @@ impl Form<'_> {
 ///
 /// # Errors
 /// VALIDATION_FAILED with the fields at fault.
-pub(crate) fn parse(parse: impl FnOnce(&mut Form<'_>) -> Option<Write>) -> Result<Vec<Write>, Refusal> {
+pub(crate) fn parse(parse: impl FnOnce(&mut Form<'_>) -> Option<Write>) -> Result<Vec<Write>, ApiError> {
     let mut violations = Violations::default();
     let write = parse(&mut Form { violations: &mut violations, prefix: "" });
     violations.finish(write.map(|write| vec![write]))

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use prost::Message;
-use service_kit::status::{Refusal, Violations};
+use service_kit::status::{ApiError, Violations};
 use taskey_proto::task::v1::{
     CreateTaskListRequest, DeleteTaskListRequest, GetTaskListRequest, ListTaskListsRequest, ListTaskListsResponse,
     TaskList, UpdateTaskListRequest, task_list_service_server::TaskListService,
@@ -57,7 +57,7 @@ impl TaskListService for Lists {
         let ListTaskListsRequest { page_size, page_token } = request.into_inner();
         let size = page_size_of(page_size)?;
         let after = page_tokens.open_id(owner, ARGUMENTS, &page_token)?;
-        let rows = lists::list(db, owner_queue, owner, clock.now(), after, size + 1).await.map_err(Refusal::from)?;
+        let rows = lists::list(db, owner_queue, owner, clock.now(), after, size + 1).await.map_err(ApiError::from)?;
         let (rows, next_page_token) = page_tokens.cut(owner, ARGUMENTS, rows, size, |list| list.id);
         let task_lists = rows.into_iter().map(TaskList::from).collect();
         Ok(Response::new(ListTaskListsResponse { task_lists, next_page_token }))

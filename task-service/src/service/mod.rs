@@ -5,12 +5,12 @@ use std::{sync::Arc, time::Duration};
 use prost::Message;
 use service_kit::{
     clock::Clock,
-    config::Switch,
+    config::OnOff,
     db::Db,
     interceptor::{Authenticator, Caller},
     page::PageTokens,
     rate_limit::RateLimit,
-    status::Refusal,
+    status::ApiError,
 };
 use tonic::{Request, Response, Status, metadata::MetadataValue};
 
@@ -36,7 +36,7 @@ pub(crate) struct App {
     pub(crate) watches: Arc<Watches>,
     /// How often a user may call.
     pub(crate) calls: RateLimit,
-    pub(crate) rate_limits: Switch,
+    pub(crate) rate_limits: OnOff,
     /// How long a deleted task can be undeleted.
     pub(crate) purge_after: Duration,
     pub(crate) max_tasks: u32,
@@ -50,9 +50,9 @@ impl App {
     ///
     /// # Errors
     /// RATE_LIMITED.
-    pub(crate) fn caller<T>(&self, request: &Request<T>) -> Result<Caller, Refusal> {
+    pub(crate) fn caller<T>(&self, request: &Request<T>) -> Result<Caller, ApiError> {
         let caller = Caller::of(request)?.clone();
-        if self.rate_limits == Switch::On {
+        if self.rate_limits == OnOff::On {
             self.calls.check(&caller.user_id()).map_err(rate_limited)?;
         }
         Ok(caller)
@@ -64,7 +64,7 @@ pub(crate) fn respond<M: Message + Default>(outcome: Outcome<M>) -> Result<Respo
     match outcome {
         Outcome::Done(message) => Ok(Response::new(message)),
         Outcome::Replayed(bytes) => {
-            let mut response = Response::new(M::decode(&bytes[..]).map_err(Refusal::internal)?);
+            let mut response = Response::new(M::decode(&bytes[..]).map_err(ApiError::internal)?);
             response.metadata_mut().insert(REPLAYED, MetadataValue::from_static("true"));
             Ok(response)
         }

@@ -4,7 +4,7 @@ use std::{pin::Pin, sync::Arc, time::Duration};
 
 use futures::{Stream, StreamExt, stream};
 use prost::Message;
-use service_kit::{interceptor::Caller, status::Refusal};
+use service_kit::{interceptor::Caller, status::ApiError};
 use taskey_proto::{
     errors::v1::ErrorReason,
     task::v1::{
@@ -24,7 +24,7 @@ use uuid::Uuid;
 
 use super::{App, respond};
 use crate::{
-    changes::{Told, tell},
+    changes::{SyncPage, sync_page},
     model::{
         ListQuery, Target, TaskRow, batch,
         request::Mode,
@@ -41,14 +41,14 @@ use crate::{
     watch::Watch,
 };
 
-/// How many changes one message of a watch has at most. A stream keeps a buffer of the size of its largest message: with 100
-/// changes, 1000 watches take 30 MiB more.
+/// Maximum number of changes in one message of a watch. A stream keeps a buffer of the size of its largest message:
+/// with 100 changes, 1000 watches need 30 MiB more.
 const WATCH_PAGE: usize = 25;
 
-/// A watch says at least this often how far it has come.
+/// Maximum time between two messages of a watch.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(15);
 
-/// Who does not take a message for so long reads too slowly, and is cut off.
+/// How long a watcher may take to receive a message before it is disconnected.
 const SLOW: Duration = Duration::from_secs(10);
 
 /// The service.
@@ -147,7 +147,7 @@ impl TaskService for Tasks {
         let ListTaskChangesRequest { sync_token, page_size } = request.into_inner();
         let size = page_size_of(page_size)?;
         let since = SyncPoint::open(&self.0.page_tokens, owner, &sync_token)?;
-        let Told { changes, token, has_more, .. } = self.0.changes(owner, since, size).await?;
+        let SyncPage { changes, token, has_more, .. } = self.0.changes(owner, since, size).await?;
         Ok(Response::new(ListTaskChangesResponse { changes, next_sync_token: token, has_more }))
     }
 
@@ -161,32 +161,32 @@ impl TaskService for Tasks {
         let owner = caller.user_id();
         let since = SyncPoint::open(&self.0.page_tokens, owner, &request.into_inner().sync_token)?;
         let watch = self.0.watches.watch(owner)?;
-        // What can be refused is refused before the stream begins.
+        // Errors are returned before the stream starts.
         let first = self.0.changes(owner, since, WATCH_PAGE).await?;
         Ok(Response::new(watching(Arc::clone(&self.0), caller, watch, first)))
     }
 }
 
-/// The size of a page.
-pub(super) fn page_size_of(asked: i32) -> Result<usize, Refusal> {
+/// Returns the size of a page.
+pub(super) fn page_size_of(asked: i32) -> Result<usize, ApiError> {
     let mut violations = service_kit::status::Violations::default();
     let size = violations.check("page_size", service_kit::page::size(asked));
     violations.finish(size)
 }
 
-/// The answer to a write of its own; an empty task if there is none.
+/// Returns the response to a single write; an empty task if there is none.
 fn single(rows: &[Option<TaskRow>]) -> Task {
     rows.first().cloned().flatten().map(Task::from).unwrap_or_default()
 }
 
-/// The answer to a batch.
+/// Returns the response to a batch.
 fn several(rows: &[Option<TaskRow>]) -> BatchWriteTasksResponse {
     let tasks = rows.iter().map(|row| row.clone().map(Task::from).unwrap_or_default()).collect();
     BatchWriteTasksResponse { tasks }
 }
 
 impl Tasks {
-    /// Does what a request says, and answers it, or gives the answer that it was given before.
+    /// Executes a write and returns its response, or the response that was stored for its request id.
     async fn write<M: Message + Default + 'static>(
         &self,
         owner: Uuid,
@@ -218,16 +218,16 @@ impl Tasks {
 }
 
 impl App {
-    /// What has changed since a point.
-    async fn changes(&self, owner: Uuid, since: Option<SyncPoint>, size: usize) -> Result<Told, Refusal> {
+    /// Returns the changes since a sync token.
+    async fn changes(&self, owner: Uuid, since: Option<SyncPoint>, size: usize) -> Result<SyncPage, ApiError> {
         let read = changes::list_after(&self.db, owner, self.clock.now(), since, size + 1).await?;
-        Ok(tell(&self.page_tokens, owner, self.max_response_bytes, size, read))
+        Ok(sync_page(&self.page_tokens, owner, self.max_response_bytes, size, read))
     }
 }
 
-/// The stream of a watch, beginning with what has been read: until the session ends, the caller goes, or does not keep
-/// up.
-fn watching(app: Arc<App>, caller: Caller, watch: Watch, first: Told) -> <Tasks as TaskService>::WatchTasksStream {
+/// Returns the stream of a watch, which starts with a page that has been read. It ends when the session ends, the
+/// client disconnects or reads too slowly.
+fn watching(app: Arc<App>, caller: Caller, watch: Watch, first: SyncPage) -> <Tasks as TaskService>::WatchTasksStream {
     let (messages, taken) = mpsc::channel(1);
     let (cut, was_cut) = oneshot::channel();
     let ended = {
@@ -242,37 +242,37 @@ fn watching(app: Arc<App>, caller: Caller, watch: Watch, first: Told) -> <Tasks 
             fault = follow(&app, owner, watch, first, messages) => { _ = cut.send(fault); }
         }
     });
-    // The messages end where there is a fault, which comes last. Where nobody says which, it was a panic.
+    // The error is sent after the last message. If there is none, the task panicked.
     let fault = stream::once(was_cut).map(|fault| {
-        Err(Status::from(fault.unwrap_or_else(|_| Refusal::internal("a watch has ended without a reason"))))
+        Err(Status::from(fault.unwrap_or_else(|_| ApiError::internal("a watch has ended without a reason"))))
     });
     let told = ReceiverStream::new(taken).map(Ok).chain(fault);
     stream::select(told, stream::once(ended)).boxed()
 }
 
-/// Tells what changes, for as long as it is taken in time; gives the reason why it cannot go on.
+/// Sends changes for as long as they are received in time. Returns why it stopped.
 async fn follow(
     app: &App,
     owner: Uuid,
     mut watch: Watch,
-    mut told: Told,
+    mut told: SyncPage,
     messages: mpsc::Sender<WatchTasksResponse>,
-) -> Refusal {
-    // The first message says how far the caller has come, whatever there is to tell.
+) -> ApiError {
+    // The first message is sent even if there are no changes.
     let mut due = Instant::now();
     loop {
-        let Told { changes, token, point, has_more } = told;
+        let SyncPage { changes, token, point, has_more } = told;
         if !changes.is_empty() || due <= Instant::now() {
             let message = WatchTasksResponse { changes, sync_token: token, checkpoint: !has_more };
             if messages.send_timeout(message, SLOW).await.is_err() {
                 let text = "changes were read too slowly; take the stream up with the last token";
-                let refusal = Refusal::new(Code::ResourceExhausted, ErrorReason::Overloaded, text);
+                let refusal = ApiError::new(Code::ResourceExhausted, ErrorReason::Overloaded, text);
                 return refusal.retry_after(Duration::from_secs(1));
             }
             due = Instant::now() + CHECKPOINT_EVERY;
         }
         if !has_more {
-            // Whether something has happened or it is time for a checkpoint, the next step is the same.
+            // A change and a timeout are handled alike.
             _ = timeout_at(due, watch.changed()).await;
         }
         told = match app.changes(owner, Some(point), WATCH_PAGE).await {

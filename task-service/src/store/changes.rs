@@ -4,7 +4,7 @@ use service_kit::{
     args,
     clock::Timestamp,
     db::{Conn, Db, Error, FromRow, QueryBuilder, ReadKind, Row},
-    status::Refusal,
+    status::ApiError,
 };
 use uuid::Uuid;
 
@@ -82,7 +82,7 @@ pub(crate) async fn list_after(
     now: Timestamp,
     since: Option<SyncPoint>,
     limit: usize,
-) -> Result<ChangePage, Refusal> {
+) -> Result<ChangePage, ApiError> {
     let found = db.read(ReadKind::Scan, move |conn| Box::pin(find_after(conn, owner, since, limit))).await?;
     let since = found.since.check(found.forgotten, found.last)?;
     let tasks = found.tasks.into_iter().map(|task| {

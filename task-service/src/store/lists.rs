@@ -4,7 +4,7 @@ use service_kit::{
     args,
     clock::Timestamp,
     db::{self, Conn, Db},
-    status::Refusal,
+    status::ApiError,
 };
 use uuid::Uuid;
 
@@ -38,7 +38,7 @@ pub(crate) async fn get(
     owner: Uuid,
     now: Timestamp,
     id: Uuid,
-) -> Result<ListRow, Refusal> {
+) -> Result<ListRow, ApiError> {
     if let Some(list) = db.fetch_optional(SELECT, args![owner, id]).await? {
         return Ok(list);
     }
@@ -96,7 +96,7 @@ pub(crate) struct ListMutation {
 ///
 /// # Errors
 /// LIST_NOT_FOUND, ETAG_MISMATCH, DEFAULT_LIST, QUOTA_EXCEEDED, REQUEST_ID_REUSED, and those of the database.
-pub(crate) async fn execute(db: &Db, queue: &OwnerQueue, mutation: ListMutation) -> Result<Outcome<ListRow>, Refusal> {
+pub(crate) async fn execute(db: &Db, queue: &OwnerQueue, mutation: ListMutation) -> Result<Outcome<ListRow>, ApiError> {
     let owner = mutation.owner;
     outcome(queue.write(db, owner, |conn| Box::pin(execute_within(conn, mutation))).await)
 }
@@ -142,7 +142,7 @@ async fn create(
     let row = ListRow { owner_id: owner, id, title, create_time: now, update_time: now, revision: Revision::FIRST };
     conn.execute(INSERT, args![owner, row.id, &row.title, now, row.revision]).await?;
     if add_lists(conn, owner, 1).await? > max_lists {
-        return Err(quota_exceeded("there are as many lists as one may have").into());
+        return Err(quota_exceeded("the account has reached its limit of lists").into());
     }
     Ok(row)
 }
@@ -229,7 +229,7 @@ async fn find(conn: &mut Conn, owner: Uuid, id: Uuid) -> Result<ListRow, NotComm
     found.ok_or_else(|| list_not_found().into())
 }
 
-fn check_etag(target: Target, row: &ListRow) -> Result<(), Refusal> {
+fn check_etag(target: Target, row: &ListRow) -> Result<(), ApiError> {
     match target.revision {
         Some(revision) if revision != row.revision => Err(etag_mismatch()),
         _ => Ok(()),

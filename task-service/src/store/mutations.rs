@@ -7,7 +7,7 @@ use service_kit::{
     args,
     clock::Timestamp,
     db::{self, Conn, Db, Engine, QueryBuilder},
-    status::Refusal,
+    status::ApiError,
 };
 use uuid::Uuid;
 
@@ -70,7 +70,7 @@ pub(crate) struct Mutation {
 /// # Errors
 /// What the writes are refused for, with the path of the invalid one; QUOTA_EXCEEDED; REQUEST_ID_REUSED; those of the
 /// database.
-pub(crate) async fn execute(db: &Db, queue: &OwnerQueue, mutation: Mutation) -> Result<Outcome<Rows>, Refusal> {
+pub(crate) async fn execute(db: &Db, queue: &OwnerQueue, mutation: Mutation) -> Result<Outcome<Rows>, ApiError> {
     let owner = mutation.owner;
     outcome(queue.write(db, owner, |conn| Box::pin(execute_within(conn, mutation))).await)
 }
@@ -110,7 +110,7 @@ fn apply(
     writes: Vec<Write>,
     prefixes: &[String],
     new_ids: &[Uuid],
-) -> Result<Vec<Option<TaskRow>>, Refusal> {
+) -> Result<Vec<Option<TaskRow>>, ApiError> {
     let mut rows = Vec::with_capacity(writes.len());
     for (number, (write, new_id)) in writes.into_iter().zip(new_ids).enumerate() {
         let id_path = match write {

@@ -1,6 +1,6 @@
 //! Writes of many rows, of whichever owner: the purge, and the removal of what deleted accounts owned.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use futures::future::BoxFuture;
 use service_kit::{
@@ -10,10 +10,12 @@ use service_kit::{
 };
 use uuid::Uuid;
 
-use crate::{
-    model::{due::due_at, filter::searched},
-    removal::STAYS_LISTED,
-};
+use crate::model::{due::due_at, filter::searched};
+
+/// How long the owner of a deleted account stays listed before its tasks are removed a second time. A call in progress, or
+/// a token accepted while revocations could not be received, may have created a task after the first time. Tokens live for
+/// 15 minutes at most, the longest staleness is 15 more; the rest is a margin.
+pub(crate) const STAYS_LISTED: Duration = Duration::from_secs(3600);
 
 /// Two writes of many rows would lock some of the same in different orders, and end in a deadlock; and one that finds
 /// rows gone would take its batch for the last, since it is not full. The number has no meaning.

@@ -4,7 +4,7 @@ use service_kit::{
     args,
     clock::Timestamp,
     db::{Db, Engine, QueryBuilder},
-    status::Refusal,
+    status::ApiError,
 };
 use uuid::Uuid;
 
@@ -18,7 +18,7 @@ use crate::{
 ///
 /// # Errors
 /// TASK_NOT_FOUND, and those of the database.
-pub(crate) async fn get(db: &Db, owner: Uuid, now: Timestamp, id: Uuid) -> Result<TaskRow, Refusal> {
+pub(crate) async fn get(db: &Db, owner: Uuid, now: Timestamp, id: Uuid) -> Result<TaskRow, ApiError> {
     const SELECT: &str = "
         select owner_id, id, list_id, parent_id, title, notes, priority, due_date, due_time, due_at, time_zone, labels,
             rank, create_time, update_time, complete_time, delete_time, purge_time, revision, change
@@ -36,7 +36,7 @@ pub(crate) async fn list(
     now: Timestamp,
     query: &ListQuery,
     after: Option<Place>,
-) -> Result<Vec<TaskRow>, Refusal> {
+) -> Result<Vec<TaskRow>, ApiError> {
     let page = Page { engine: db.engine(), owner, now, query, after };
     // Plain lists are worth keeping; filters are as many as there are people.
     let (sql, values) = page.select().build_if_cached(query.filter.is_everything());

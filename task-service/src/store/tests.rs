@@ -8,7 +8,7 @@ use service_kit::{
     config::PoolArgs,
     db::{Db, Migrate},
     on_each_database,
-    status::Refusal,
+    status::ApiError,
     testing::{TestDatabase, assert_unchanged},
 };
 use taskey_proto::{
@@ -66,7 +66,7 @@ pub(crate) async fn perform_at(
     now: Timestamp,
     write: Write,
     new_id: Uuid,
-) -> Result<TaskRow, Refusal> {
+) -> Result<TaskRow, ApiError> {
     let queue = OwnerQueue::new(Duration::from_secs(10));
     match mutations::execute(db, &queue, mutation(owner, now, vec![write], vec![new_id])).await? {
         Outcome::Done(mut rows) => Ok(rows.remove(0).expect("there is a task")),
@@ -75,7 +75,7 @@ pub(crate) async fn perform_at(
 }
 
 /// Makes a task with a given id.
-pub(crate) async fn create_with_id(db: &Db, owner: Uuid, id: Uuid) -> Result<TaskRow, Refusal> {
+pub(crate) async fn create_with_id(db: &Db, owner: Uuid, id: Uuid) -> Result<TaskRow, ApiError> {
     let task = Task { title: id.to_string(), ..Task::default() };
     let request = CreateTaskRequest { task: Some(task), ..CreateTaskRequest::default() };
     let mut writes = write::parse(|form: &mut Form<'_>| write::create(request, form)).expect("the task is good");

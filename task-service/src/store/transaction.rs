@@ -8,7 +8,7 @@ use service_kit::{
     args,
     clock::Timestamp,
     db::{self, Conn},
-    status::Refusal,
+    status::ApiError,
 };
 use uuid::Uuid;
 
@@ -28,7 +28,7 @@ pub(crate) enum Outcome<T> {
 /// Why a transaction is rolled back.
 pub(super) enum NotCommitted<T> {
     /// The write is not possible.
-    Refused(Refusal),
+    Refused(ApiError),
     /// The request was executed before: the encoded answer of that time.
     Replayed(Vec<u8>),
     /// It was only tried (`validate_only`), or there was nothing to change.
@@ -43,8 +43,8 @@ impl<T> From<db::Error> for NotCommitted<T> {
     }
 }
 
-impl<T> From<Refusal> for NotCommitted<T> {
-    fn from(refusal: Refusal) -> Self {
+impl<T> From<ApiError> for NotCommitted<T> {
+    fn from(refusal: ApiError) -> Self {
         Self::Refused(refusal)
     }
 }
@@ -53,7 +53,7 @@ impl<T> From<Refusal> for NotCommitted<T> {
 ///
 /// # Errors
 /// What it was refused for, and those of the database.
-pub(super) fn outcome<T>(result: Result<T, NotCommitted<T>>) -> Result<Outcome<T>, Refusal> {
+pub(super) fn outcome<T>(result: Result<T, NotCommitted<T>>) -> Result<Outcome<T>, ApiError> {
     match result {
         Ok(value) | Err(NotCommitted::DryRun(value)) => Ok(Outcome::Done(value)),
         Err(NotCommitted::Replayed(answer)) => Ok(Outcome::Replayed(answer)),
@@ -127,7 +127,7 @@ pub(super) async fn check_request<T>(
         None => Ok(()),
         Some((hash, _)) if hash != request.hash => Err(request_id_reused().into()),
         Some((_, answer)) => {
-            let answer = BASE64_URL_SAFE_NO_PAD.decode(answer).map_err(Refusal::internal)?;
+            let answer = BASE64_URL_SAFE_NO_PAD.decode(answer).map_err(ApiError::internal)?;
             Err(NotCommitted::Replayed(answer))
         }
     }

@@ -13,6 +13,7 @@ use taskey_proto::auth::v1::{
     IntrospectResponse, JwkSet, ListDeletedUsersRequest, ListDeletedUsersResponse, WatchRevocationsRequest,
     WatchRevocationsResponse,
     token_service_server::{TokenService, TokenServiceServer},
+    watch_revocations_response::{Event, SnapshotChunk, SnapshotEnd, Update},
 };
 use tokio::{
     net::TcpListener,
@@ -87,7 +88,7 @@ impl Feed {
         self.said.send_modify(|said| said.deleted.extend(users));
     }
 
-    /// After which places it was asked for deleted accounts.
+    /// After which sequence numbers it was asked for deleted accounts.
     pub(crate) fn asked_after(&self) -> Vec<i64> {
         self.asked_after.lock().expect("no panic").clone()
     }
@@ -130,8 +131,8 @@ impl TokenService for FakeAuth {
         let after = usize::try_from(after).ok().filter(|after| *after <= deleted.len()).unwrap_or(0);
         let size = usize::try_from(page_size).expect("not negative");
         let user_ids: Vec<_> = deleted[after..].iter().take(size).map(Uuid::to_string).collect();
-        let place = i64::try_from(after + user_ids.len()).expect("few");
-        Ok(Response::new(ListDeletedUsersResponse { user_ids, place }))
+        let sequence = i64::try_from(after + user_ids.len()).expect("few");
+        Ok(Response::new(ListDeletedUsersResponse { user_ids, sequence }))
     }
 
     async fn watch_revocations(
@@ -150,24 +151,27 @@ impl TokenService for FakeAuth {
     }
 }
 
-/// Says everything in every message, which a verifier must be able to bear; the first is the snapshot.
+/// Begins with a snapshot, and then repeats everything in each update, which a verifier must accept.
 async fn tell(mut said: watch::Receiver<Said>, sender: mpsc::Sender<Result<WatchRevocationsResponse, Status>>) {
-    let mut snapshot_complete = true;
+    let mut is_begun = false;
     loop {
         let Said { speaks, revoked, deleted } = said.borrow_and_update().clone();
         if speaks {
             let revoked_session_ids = revoked.iter().map(Uuid::to_string).collect();
-            let deletion_place = i64::try_from(deleted.len()).expect("few");
-            let message = WatchRevocationsResponse {
-                revoked_session_ids,
-                snapshot_complete,
-                deletion_place,
-                ..Default::default()
+            let last_deletion_sequence = i64::try_from(deleted.len()).expect("few");
+            let events = if is_begun {
+                vec![Event::Update(Update { revoked_session_ids, last_deletion_sequence })]
+            } else {
+                let end = SnapshotEnd { last_deletion_sequence, ..SnapshotEnd::default() };
+                vec![Event::SnapshotChunk(SnapshotChunk { revoked_session_ids }), Event::SnapshotEnd(end)]
             };
-            if sender.send(Ok(message)).await.is_err() {
-                return;
+            for event in events {
+                let message = WatchRevocationsResponse { event: Some(event), ..Default::default() };
+                if sender.send(Ok(message)).await.is_err() {
+                    return;
+                }
             }
-            snapshot_complete = false;
+            is_begun = true;
         }
         tokio::select! {
             () = sender.closed() => return,

@@ -7,8 +7,8 @@ use service_kit::{
     clock::Clock,
     config::TokenArgs,
     keys::KeySet,
-    testing::{Hands, TestDatabase, clock},
-    token::{self, Grant},
+    testing::{ManualClock, TestDatabase, clock},
+    token::{self, AccessClaims},
 };
 use task_service::config::Config;
 use taskey_proto::task::v1::{
@@ -43,7 +43,7 @@ pub(crate) struct Service {
     pub(crate) channel: Channel,
     pub(crate) feed: Feed,
     pub(crate) clock: Clock,
-    pub(crate) hands: Hands,
+    pub(crate) hands: ManualClock,
     keys: Arc<KeySet>,
     shutdown: CancellationToken,
     running: Option<JoinHandle<anyhow::Result<()>>>,
@@ -84,7 +84,7 @@ impl Service {
         Self::launch(database, &["--revocation-max-staleness", "0s"], clock(), false).await
     }
 
-    async fn launch(database: &TestDatabase, flags: &[&str], time: (Clock, Hands), feed_speaks: bool) -> Self {
+    async fn launch(database: &TestDatabase, flags: &[&str], time: (Clock, ManualClock), feed_speaks: bool) -> Self {
         let (clock, hands) = time;
         let key_file = database.key_file();
         let keys = Arc::new(KeySet::read(&key_file, clock.now()).expect("the key file is good"));
@@ -159,7 +159,7 @@ pub(crate) struct Bearer {
 impl Bearer {
     fn header(&self) -> String {
         let now = self.clock.now();
-        let grant = Grant {
+        let grant = AccessClaims {
             id: self.clock.new_id(),
             user_id: self.user_id,
             session_id: self.session_id,

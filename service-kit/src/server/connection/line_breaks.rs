@@ -18,7 +18,7 @@ const NOWHERE: u8 = 0;
 const LINE_BYTES: usize = 64;
 
 /// Reads what is read, but for bare line feeds in heads, which become something that is refused.
-pub(super) struct StrictLines<R> {
+pub(super) struct BareLfFilter<R> {
     reader: R,
     place: Option<Place>,
 }
@@ -41,7 +41,7 @@ struct Head {
     is_last: bool,
 }
 
-impl<R> StrictLines<R> {
+impl<R> BareLfFilter<R> {
     /// Over HTTP/2 there are no lines.
     pub(super) fn new(reader: R, is_http1: bool) -> Self {
         Self { reader, place: is_http1.then(|| Place::Head(Head::default())) }
@@ -130,7 +130,7 @@ impl Head {
     }
 }
 
-impl<R: AsyncRead + Unpin> AsyncRead for StrictLines<R> {
+impl<R: AsyncRead + Unpin> AsyncRead for BareLfFilter<R> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.reader).poll_read(cx, buffer))?;
@@ -145,7 +145,7 @@ mod tests {
 
     /// What is read of requests that come in pieces of this size.
     fn read(text: &str, size: usize) -> String {
-        let (mut lines, mut bytes) = (StrictLines::new((), true), text.as_bytes().to_vec());
+        let (mut lines, mut bytes) = (BareLfFilter::new((), true), text.as_bytes().to_vec());
         bytes.chunks_mut(size).for_each(|piece| lines.check(piece));
         String::from_utf8(bytes).expect("text")
     }

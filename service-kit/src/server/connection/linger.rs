@@ -17,7 +17,7 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
-use super::line_breaks::StrictLines;
+use super::line_breaks::BareLfFilter;
 
 /// How long the rest of a request is read. Whoever sends for longer is cut off.
 const LIMIT: Duration = Duration::from_secs(5);
@@ -27,7 +27,7 @@ const CHUNK: usize = 8 * 1024;
 
 /// A connection that is closed for writing first, and altogether when the client has sent all or [`LIMIT`] is over.
 pub(super) struct Lingering<R, W> {
-    reader: StrictLines<R>,
+    reader: BareLfFilter<R>,
     writer: W,
     /// HTTP/2 says in frames that no more is wanted.
     is_http1: bool,
@@ -36,7 +36,7 @@ pub(super) struct Lingering<R, W> {
 }
 
 impl<R: AsyncRead + Unpin, W> Lingering<R, W> {
-    pub(super) fn new(reader: StrictLines<R>, writer: W, is_http1: bool) -> Self {
+    pub(super) fn new(reader: BareLfFilter<R>, writer: W, is_http1: bool) -> Self {
         Self { reader, writer, is_http1, deadline: None }
     }
 
@@ -99,7 +99,7 @@ mod tests {
     async fn connection(sent: &[u8], is_http1: bool) -> (DuplexStream, Server) {
         let (mut client, server) = duplex(1024);
         let (reader, writer) = split(server);
-        let mut server = Lingering::new(StrictLines::new(reader, is_http1), writer, is_http1);
+        let mut server = Lingering::new(BareLfFilter::new(reader, is_http1), writer, is_http1);
         client.write_all(sent).await.expect("room");
         server.read_exact(&mut vec![0; sent.len()]).await.expect("all of it");
         (client, server)

@@ -33,6 +33,7 @@ mod preface;
 mod slots;
 
 pub use explanation::Explain;
+pub use preface::Protocol;
 use preface::Stream;
 use slots::Slots;
 
@@ -42,15 +43,6 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// A gRPC call may bear an access token beside its other headers. One that is far too long is still read, so that it is
 /// refused for what it is.
 const TOKEN_BYTES: u32 = 32 * 1024;
-
-/// What a listener speaks.
-#[derive(Clone, Copy, Debug)]
-pub enum Protocol {
-    /// HTTP/2 with prior knowledge, as gRPC does over plaintext.
-    Http2,
-    /// HTTP/1.1 and HTTP/2, told apart by the first bytes. Over the former, requests that cannot be read are answered so.
-    Http1And2(Explain),
-}
 
 /// Binds an address for plaintext.
 ///

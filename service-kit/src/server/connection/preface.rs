@@ -9,13 +9,26 @@ use tokio::{
 };
 use tokio_io_timeout::TimeoutWriter;
 
-use super::{Protocol, explanation::Explaining, line_breaks::StrictLines, linger::Lingering};
+use super::{
+    explanation::{Explain, Explaining},
+    line_breaks::BareLfFilter,
+    linger::Lingering,
+};
 
 /// What a client sends first over HTTP/2 (RFC 9113, section 3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// So many bytes go out in one part, if they are written before the next flush: the largest frame of HTTP/2, most often.
 const GATHERED: usize = 16 * 1024;
+
+/// What a listener accepts.
+#[derive(Clone, Copy, Debug)]
+pub enum Protocol {
+    /// HTTP/2 with prior knowledge, as gRPC uses it over plaintext.
+    Http2,
+    /// HTTP/1.1 and HTTP/2, distinguished by the first bytes. The function explains HTTP/1.1 requests that hyper refuses.
+    Http1And2(Explain),
+}
 
 /// A connection whose first bytes have been looked at.
 pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
@@ -57,5 +70,5 @@ pub(super) async fn open(
     let writer = BufWriter::with_capacity(GATHERED, Box::pin(writer));
     let is_http1 = explain.is_some();
     let reader = io::Cursor::new(first).chain(reader);
-    Ok(Lingering::new(StrictLines::new(reader, is_http1), Explaining::new(writer, explain), is_http1))
+    Ok(Lingering::new(BareLfFilter::new(reader, is_http1), Explaining::new(writer, explain), is_http1))
 }

@@ -8,7 +8,7 @@ use aws_lc_rs::{
 };
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD as BASE64};
 use serde_json::{Value, json};
-use service_kit::{clock::Timestamp, config::TokenArgs, keys::KeySet, status::Refusal, testing, token};
+use service_kit::{clock::Timestamp, config::TokenArgs, keys::KeySet, status::ApiError, testing, token};
 use tonic::{Code, Status};
 
 mod claims;
@@ -29,7 +29,7 @@ fn verdict(token: &str) -> Result<(), Status> {
     static KEYS: LazyLock<KeySet> = LazyLock::new(keys);
     let names = TokenArgs { issuer: "taskey".to_owned(), audience: "taskey".to_owned() };
     let verdict = token::verify(&KEYS, &names, token, Timestamp::from_seconds(NOW));
-    verdict.map(|_| ()).map_err(|fault| Refusal::from(fault).into())
+    verdict.map(|_| ()).map_err(|fault| ApiError::from(fault).into())
 }
 
 fn keys() -> KeySet {

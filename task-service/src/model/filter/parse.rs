@@ -2,13 +2,10 @@
 
 use super::{
     Expression, Fault, MAX_DEPTH,
-    condition::{Comparison, Condition, FIELDS, Field},
+    condition::{Condition, FIELDS, Field},
     fold::fold,
-    restriction::restriction,
+    restriction::{At, Comparator, Value, restriction},
 };
-
-/// What is wrong, and at which byte; bytes become columns in the end, so that the time stays linear.
-pub(super) type At<T> = Result<T, (usize, String)>;
 
 /// What the text says.
 ///
@@ -17,42 +14,6 @@ pub(super) type At<T> = Result<T, (usize, String)>;
 pub(super) fn parse(text: &str) -> Result<Expression, Fault> {
     let mut parser = Parser { text, at: 0 };
     parser.filter().map_err(|(at, message)| Fault { column: text[..at].chars().count() + 1, message })
-}
-
-/// Between a field and its value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Comparator {
-    Has,
-    Is(Comparison),
-}
-
-impl Comparator {
-    /// No sign begins with one that comes before it.
-    const ALL: [Self; 7] = [
-        Self::Has,
-        Self::Is(Comparison::NotEqual),
-        Self::Is(Comparison::LessOrEqual),
-        Self::Is(Comparison::GreaterOrEqual),
-        Self::Is(Comparison::Less),
-        Self::Is(Comparison::Greater),
-        Self::Is(Comparison::Equal),
-    ];
-
-    pub(super) fn sign(self) -> &'static str {
-        match self {
-            Self::Has => ":",
-            Self::Is(comparison) => comparison.sign(),
-        }
-    }
-}
-
-/// What a field is compared to.
-#[derive(Debug)]
-pub(super) enum Value {
-    Text(String),
-    Now,
-    /// Anything at all.
-    Any,
 }
 
 struct Parser<'a> {

@@ -7,9 +7,47 @@ use taskey_proto::task::v1::task::Priority;
 use super::{
     condition::{Comparison, Condition, EPOCH, Equality, Field, IdField, Instant, PRIORITY_PREFIX, TextField},
     fold::fold,
-    parse::{At, Comparator, Value},
 };
 use crate::model::field;
+
+/// What is wrong, and at which byte; bytes become columns in the end, so that the time stays linear.
+pub(super) type At<T> = Result<T, (usize, String)>;
+
+/// Between a field and its value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Comparator {
+    Has,
+    Is(Comparison),
+}
+
+impl Comparator {
+    /// No sign begins with one that comes before it.
+    pub(super) const ALL: [Self; 7] = [
+        Self::Has,
+        Self::Is(Comparison::NotEqual),
+        Self::Is(Comparison::LessOrEqual),
+        Self::Is(Comparison::GreaterOrEqual),
+        Self::Is(Comparison::Less),
+        Self::Is(Comparison::Greater),
+        Self::Is(Comparison::Equal),
+    ];
+
+    pub(super) fn sign(self) -> &'static str {
+        match self {
+            Self::Has => ":",
+            Self::Is(comparison) => comparison.sign(),
+        }
+    }
+}
+
+/// What a field is compared to.
+#[derive(Debug)]
+pub(super) enum Value {
+    Text(String),
+    Now,
+    /// Anything at all.
+    Any,
+}
 
 /// What is asked of a field. The comparator and the value come with the bytes at which they begin.
 ///

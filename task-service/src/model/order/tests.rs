@@ -49,9 +49,9 @@ fn what_is_no_order_is_refused() {
         ("title DESC", "title: only asc or desc can follow, and then a comma"),
         ("title desc asc", "title: only asc or desc can follow, and then a comma"),
         ("title rank", "title: only asc or desc can follow, and then a comma"),
-        ("title, title desc", "title: is there twice"),
+        ("title, title desc", "title: is duplicated"),
         ("title, rank, priority, due_time", "has more than 3 fields"),
-        (&"title,".repeat(100_000), "title: is there twice"),
+        (&"title,".repeat(100_000), "title: is duplicated"),
     ] {
         assert_eq!(OrderBy::parse(text).expect_err(text), expected);
     }

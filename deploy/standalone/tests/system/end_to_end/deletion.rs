@@ -9,7 +9,7 @@ use service_kit::{
     keys::KeySet,
     on_each_database,
     testing::{TestDatabase, leave_out},
-    token::{self, Grant},
+    token::{self, AccessClaims},
 };
 use taskey_proto::{
     auth::v1::{DeleteMeRequest, TokenPair, account_service_client::AccountServiceClient},
@@ -45,7 +45,7 @@ impl Witness {
 
     async fn count(&self, tasks: Channel, owner: &TokenPair) -> usize {
         let (now, owner) = (self.clock.now(), owner.user.as_ref().expect("told at login"));
-        let grant = Grant {
+        let grant = AccessClaims {
             id: self.clock.new_id(),
             user_id: owner.id.parse().expect("a UUID"),
             session_id: self.clock.new_id(),

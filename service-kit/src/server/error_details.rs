@@ -1,0 +1,66 @@
+//! Makes errors complete: every error has a reason and the request id.
+
+use http::HeaderMap;
+use taskey_proto::errors::v1::ErrorReason;
+use tonic::{Code, Status};
+use tonic_types::StatusExt;
+
+use super::request_id::RequestId;
+use crate::status::ApiError;
+
+const GRPC_STATUS: &str = "grpc-status";
+
+/// Where in a call tonic may have found a fault of its own.
+#[derive(Clone, Copy)]
+pub(super) enum Origin {
+    /// Before the answer: the fault is in what was sent to us.
+    Request,
+    /// While answering: the fault is ours.
+    Response,
+}
+
+/// Gives an error the reason, if it came from tonic rather than from us, and the request id. Says how the call ended.
+pub(super) fn complete(headers: &mut HeaderMap, id: &RequestId, origin: Origin) -> Code {
+    if !headers.contains_key(GRPC_STATUS) {
+        return Code::Ok;
+    }
+    let Some(status) = Status::from_header_map(headers).filter(|status| status.code() != Code::Ok) else {
+        return Code::Ok;
+    };
+    let status = if status.details().is_empty() { Status::from(reason_of(&status, origin)) } else { status };
+    let mut details = status.get_error_details();
+    details.set_request_info(id.as_str(), "");
+    let complete =
+        Status::with_error_details_and_metadata(status.code(), status.message(), details, status.metadata().clone());
+    // Each is replaced, not added to.
+    if complete.add_header(headers).is_err() {
+        tracing::error!("an error could not be written into the headers");
+    }
+    complete.code()
+}
+
+/// What a status means that is none of ours. The texts of tonic name types and fields of Rust, so they are not passed
+/// on.
+fn reason_of(status: &Status, origin: Origin) -> ApiError {
+    match (status.code(), origin) {
+        (Code::OutOfRange | Code::ResourceExhausted, _) => ApiError::new(
+            Code::ResourceExhausted,
+            ErrorReason::MessageTooLarge,
+            "the message is larger than the server accepts",
+        ),
+        (Code::Internal, Origin::Request) => {
+            tracing::debug!(error = status.message(), "undecodable request");
+            ApiError::new(Code::InvalidArgument, ErrorReason::MalformedRequest, "the request cannot be decoded")
+        }
+        (Code::Unimplemented, _) if status.metadata().contains_key("grpc-accept-encoding") => {
+            let message = "the server does not support the compression of the request";
+            ApiError::new(Code::Unimplemented, ErrorReason::CompressionUnsupported, message)
+        }
+        (Code::Unimplemented | Code::NotFound, _) => {
+            ApiError::new(status.code(), ErrorReason::MethodUnknown, "this server has no such method or service")
+        }
+        // The caller has gone before its request had arrived; nobody will read the answer.
+        (Code::Cancelled, _) => ApiError::new(Code::Cancelled, ErrorReason::MalformedRequest, "the call was cancelled"),
+        _ => ApiError::internal(format!("{:?}: {}", status.code(), status.message())),
+    }
+}
