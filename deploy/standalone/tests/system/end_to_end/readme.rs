@@ -1,5 +1,4 @@
-//! What the README shows is what happens: its commands are run as they stand there, and what follows them must be
-//! what they print.
+//! Runs the commands of the README and of the other manuals, and compares their output with the documented one.
 
 use std::{
     env, fs,
@@ -12,32 +11,39 @@ use service_kit::testing::{TestDatabase, folder, leave_out};
 
 use super::processes::{Taskey, program};
 
-/// What stands for text that is different each time.
+/// The main manual, relative to the root of the repository.
+const README: &str = "README.md";
+
+/// The operator's manual.
+const OPERATORS_MANUAL: &str = "deploy/README.md";
+
+/// Stands for any text within a line, which may differ between runs.
 const ANYTHING: char = '…';
 
-/// A block of commands and the block of output that follows it, if one does.
+/// A block of commands, and the block of expected output that follows it, if there is one.
 struct Step {
     commands: String,
     output: Option<String>,
 }
 
-/// The steps of a section of the README.
-fn steps(section: &str) -> Vec<Step> {
-    let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../README.md")).expect("a README");
-    let section = readme.split("\n## ").find(|text| text.starts_with(section)).expect(section).to_owned();
+/// Reads the steps of a section. The path of the file is relative to the root of the repository.
+fn steps(file: &str, section: &str) -> Vec<Step> {
+    let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."));
+    let manual = fs::read_to_string(root.join(file)).expect(file);
+    let text = manual.split("\n## ").find(|text| text.starts_with(section)).expect(section);
     let mut steps: Vec<Step> = Vec::new();
-    for block in section.split("\n```").skip(1).step_by(2) {
+    for block in text.split("\n```").skip(1).step_by(2) {
         let (language, text) = block.split_once('\n').expect("a block has lines");
         match language {
             "sh" => steps.push(Step { commands: text.to_owned(), output: None }),
             _ => steps.last_mut().expect("output follows a command").output = Some(text.to_owned()),
         }
     }
-    assert!(!steps.is_empty(), "{section}");
+    assert!(!steps.is_empty(), "{file}: {section} has no commands");
     steps
 }
 
-/// One script of all steps, each of which writes what it prints to a file of its own.
+/// Returns one script that runs all steps. The output of each step is written to its own file.
 fn script(steps: &[Step]) -> String {
     let numbered = steps.iter().enumerate();
     let steps = numbered.map(|(number, step)| format!("{{\n{}\n}} > {number}.out 2>&1\n", step.commands));
@@ -52,7 +58,7 @@ fn matches(output: &str, expected: &str) -> bool {
     let mut last = None;
     for part in parts {
         let Some(at) = rest.find(part) else { return false };
-        // What stands for anything never stands for more than one line.
+        // The placeholder does not match line breaks.
         if rest[..at].contains('\n') {
             return false;
         }
@@ -62,7 +68,7 @@ fn matches(output: &str, expected: &str) -> bool {
     rest.is_empty() || last == Some("")
 }
 
-/// Runs the steps in a folder and gives what each prints. The ports of the README become those of the test.
+/// Runs the steps in a folder and returns the output of each. The documented ports are replaced with those of the test.
 fn run(folder: &Path, steps: &[Step], ports: [u16; 3]) -> Vec<String> {
     let script = script(steps)
         .replace("50051", &ports[0].to_string())
@@ -77,22 +83,23 @@ fn run(folder: &Path, steps: &[Step], ports: [u16; 3]) -> Vec<String> {
     (0..steps.len()).map(output).collect()
 }
 
-/// Says which of the tools that the README uses are missing.
-fn tools_are_there(tools: &[&str]) -> bool {
+/// Reports whether the tools are installed. If one is missing, the test is skipped, or fails in CI.
+fn tools_are_installed(tools: &[&str]) -> bool {
     for tool in tools {
         if Command::new(tool).arg("--help").stdout(Stdio::null()).stderr(Stdio::null()).status().is_err() {
-            leave_out("a tour of the README", &format!("there is no {tool}; `make test` installs it"));
+            leave_out("a tour of the README", &format!("{tool} is not installed; `make test` installs it"));
             return false;
         }
     }
     true
 }
 
-async fn tour(sections: &[&str]) {
+/// Runs sections in one shell, against one `taskey`, and compares their output.
+async fn tour(sections: &[(&str, &str)]) {
     let database = TestDatabase::sqlite();
     let taskey = Taskey::start(&database).await;
     let ports = ["auth", "task", "gateway"].map(|name| taskey.process(name).address(name).port());
-    let steps: Vec<_> = sections.iter().flat_map(|section| steps(section)).collect();
+    let steps: Vec<_> = sections.iter().flat_map(|(file, section)| steps(file, section)).collect();
     for (step, output) in steps.iter().zip(run(database.folder(), &steps, ports)) {
         let expected = step.output.as_deref().unwrap_or_default();
         assert!(matches(&output, expected), "{}\nprinted\n{output}\nnot\n{expected}", step.commands);
@@ -100,17 +107,25 @@ async fn tour(sections: &[&str]) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_tour_with_grpcurl_is_as_the_readme_shows_it() {
-    if tools_are_there(&["grpcurl", "curl", "jq"]) {
-        // Ann, who has signed up there, becomes an administrator.
-        tour(&["Two minutes with grpcurl", "What it can do", "Tasks in earnest", "REST in earnest"]).await;
+async fn grpcurl_tour_prints_the_documented_output() {
+    if tools_are_installed(&["grpcurl", "curl", "jq"]) {
+        // Later sections use accounts and shell variables of earlier ones.
+        let sections = [
+            (README, "Two minutes with grpcurl"),
+            ("auth-service/README.md", "The first administrator"),
+            ("task-service/README.md", "Lists, batches, search and changes"),
+            ("gateway/README.md", "Versions, retries, streams and cookies"),
+            ("proto/README.md", "Documentation from a running service"),
+        ];
+        tour(&sections).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_tour_with_curl_is_as_the_readme_shows_it() {
-    if tools_are_there(&["curl", "jq"]) {
-        tour(&["Two minutes with curl"]).await;
+async fn curl_tour_prints_the_documented_output() {
+    if tools_are_installed(&["curl", "jq"]) {
+        let sections = [(README, "Two minutes with curl"), ("gateway/README.md", "Updates and new tokens")];
+        tour(&sections).await;
     }
 }
 
@@ -120,13 +135,13 @@ fn free_ports() -> [u16; 3] {
 }
 
 #[test]
-fn the_services_run_apart_as_the_readme_shows_it() {
-    if !tools_are_there(&["curl"]) {
+fn documented_commands_start_separate_services() {
+    if !tools_are_installed(&["curl"]) {
         return;
     }
     let (folder, ports) = (folder(), free_ports());
-    let mut steps = steps("As services of their own");
-    // The programs run in the background; this is how the test knows that they work, and ends them.
+    let mut steps = steps(OPERATORS_MANUAL, "Separate services");
+    // The programs run in the background. This step waits until they serve, and then ends them.
     let commands = "for i in $(seq 600); do curl -sf localhost:8080/readyz && break; sleep 0.1; done; kill $(jobs -p)";
     steps.push(Step { commands: commands.to_owned(), output: None });
     let outputs = run(folder.path(), &steps, ports);
@@ -134,41 +149,41 @@ fn the_services_run_apart_as_the_readme_shows_it() {
 }
 
 #[test]
-fn the_services_run_without_a_shared_key_as_the_readme_shows_it() {
-    if !tools_are_there(&["curl", "jq"]) {
+fn documented_commands_work_without_a_shared_key() {
+    if !tools_are_installed(&["curl", "jq"]) {
         return;
     }
     let (folder, ports) = (folder(), free_ports());
-    let mut steps = steps("Without a shared key");
+    let mut steps = steps(OPERATORS_MANUAL, "Without a shared key");
     steps.push(Step { commands: "kill $(jobs -p)".to_owned(), output: None });
     for (step, output) in steps.iter().zip(run(folder.path(), &steps, ports)) {
         let expected = step.output.as_deref().unwrap_or_default();
-        // The programs in the background print there, too.
-        let beside = step.commands.contains(" &\n") && output.contains(expected);
-        assert!(beside || matches(&output, expected), "{}\nprinted\n{output}\nnot\n{expected}", step.commands);
+        // The programs in the background also write to this file.
+        let in_background = step.commands.contains(" &\n") && output.contains(expected);
+        assert!(in_background || matches(&output, expected), "{}\nprinted\n{output}\nnot\n{expected}", step.commands);
     }
 }
 
 #[test]
-fn every_program_has_the_help_that_the_readme_shows() {
-    let help = run(folder().path(), &steps("Settings"), [50051, 50052, 8080]).concat();
+fn every_documented_program_has_help() {
+    let help = run(folder().path(), &steps(OPERATORS_MANUAL, "Settings"), [50051, 50052, 8080]).concat();
     for program in ["taskey", "auth-service", "task-service", "gateway"] {
         assert!(help.contains(&format!("Usage: {program} ")), "{help}");
     }
 }
 
 #[test]
-fn the_two_commands_are_targets_of_make() {
+fn documented_make_targets_exist() {
     let makefile = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../Makefile")).expect("a Makefile");
-    for step in steps("Run it") {
+    for step in steps(README, "Run it") {
         let target = step.commands.trim().strip_prefix("make ").expect("a make target").to_owned();
         assert!(makefile.contains(&format!("\n{target}: ")), "{target}");
     }
 }
 
-/// A comparison that lets everything pass would make the tours worthless.
+/// Guards the tours: a comparison that accepts any output would let all of them pass.
 #[test]
-fn what_differs_is_noticed() {
+fn different_output_does_not_match() {
     assert!(matches("a b c", "a … c") && matches("a b", "a …") && matches("", "") && matches("x\n", "x"));
     assert!(!matches("a b d", "a … c") && !matches("a\nb c", "a … c") && !matches("a", "") && !matches("", "a"));
     assert!(!matches("a b c d", "a … c"));
