@@ -17,7 +17,7 @@ use crate::{
     status::ApiError,
 };
 
-/// Maximum lifetime of access tokens, whoever signed them.
+/// Maximum lifetime of access tokens.
 pub const MAX_LIFE: Duration = Duration::from_secs(15 * 60);
 
 /// Maximum difference between the clocks of two machines.

@@ -7,6 +7,7 @@ mod deletion;
 mod hostile_token;
 mod keys;
 mod no_io;
+mod postgres_poolers;
 mod postgres_sessions;
 mod revocation;
 mod server;

@@ -1,13 +1,6 @@
-//! Sessions of PostgreSQL under settings and failures that an administrator, a failover or a pooler can bring about.
+//! Sessions of PostgreSQL under settings and failures that an administrator or a failover can bring about.
 
-use std::{
-    fs,
-    io::Write,
-    net::{Ipv4Addr, TcpListener, TcpStream},
-    os::unix::fs::PermissionsExt,
-    process::{Child, Command, Stdio},
-    time::Duration,
-};
+use std::time::Duration;
 
 use service_kit::{
     args,
@@ -20,7 +13,6 @@ use sqlx::{
     AssertSqlSafe, Connection, Executor, PgConnection, SqlStr,
     migrate::{Migration, MigrationType, Migrator},
 };
-use tempfile::TempDir;
 use tokio::{
     sync::watch,
     task::JoinSet,
@@ -31,7 +23,7 @@ use tonic::Code;
 /// Within this time everything works again once the cause of a failure is gone.
 const RECOVERY: Duration = Duration::from_secs(2);
 
-fn pool() -> PoolArgs {
+pub(crate) fn pool() -> PoolArgs {
     PoolArgs { database_connections: 5, database_timeout: Duration::from_secs(2), database_direct_url: None }
 }
 
@@ -40,12 +32,12 @@ fn migrations() -> Migrator {
     Migrator::with_migrations(vec![Migration::new(1, "items".into(), MigrationType::Simple, table, false)])
 }
 
-async fn try_open(url: &str, args: &PoolArgs) -> anyhow::Result<Db> {
+pub(crate) async fn try_open(url: &str, args: &PoolArgs) -> anyhow::Result<Db> {
     let url: DatabaseUrl = url.parse().expect("the URL is good");
     Db::open(&url, "test", &migrations(), Migrate::Always, args).await
 }
 
-async fn open(url: &str) -> Db {
+pub(crate) async fn open(url: &str) -> Db {
     try_open(url, &pool()).await.expect("the database opens")
 }
 
@@ -61,7 +53,7 @@ async fn insert(db: &Db, id: i64) -> Result<(), Error> {
 }
 
 /// Uses every connection of the pool at once, and returns the errors.
-async fn insert_many(db: &Db, first: i64) -> Vec<Error> {
+pub(crate) async fn insert_many(db: &Db, first: i64) -> Vec<Error> {
     let mut inserts = JoinSet::new();
     for id in first..first + 20 {
         let db = db.clone();
@@ -114,7 +106,7 @@ async fn disconnect(database: &str) {
 }
 
 /// The name of a database in its URL.
-fn name(url: &str) -> &str {
+pub(crate) fn name(url: &str) -> &str {
     let path = url.split('?').next().unwrap_or_default();
     path.rsplit('/').next().expect("a URL has a path")
 }
@@ -325,107 +317,6 @@ async fn a_command_line_tool_does_not_migrate_the_database_of_an_older_server() 
         assert!(error.contains("older than this program"), "{error}");
         insert(&open(&migrations(), Migrate::IfEmpty).await.expect("it is as it was"), 1).await.expect("inserted");
         open(&newer, Migrate::Always).await.expect("a server migrates").close().await;
-    }
-}
-
-/// A PgBouncer in front of the server of the tests.
-struct PgBouncer {
-    child: Child,
-    port: u16,
-    _folder: TempDir,
-}
-
-impl PgBouncer {
-    async fn start(mode: &str) -> Self {
-        let server: sqlx::postgres::PgConnectOptions =
-            std::env::var(POSTGRES).expect("a server").parse().expect("a URL");
-        let folder = folder();
-        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("permitted");
-        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port").local_addr().expect("bound").port();
-        let file = folder.path().join("pgbouncer.ini");
-        let mut config = fs::File::create(&file).expect("created");
-        write!(
-            config,
-            "[databases]\n* = host={} port={} user={}\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\n\
-             unix_socket_dir =\nauth_type = any\npool_mode = {mode}\ndefault_pool_size = 50\nuser = nobody\n\
-             ignore_startup_parameters = extra_float_digits,options\n",
-            server.get_host(),
-            server.get_port(),
-            server.get_username(),
-        )
-        .expect("written");
-        let mut command = Command::new(find_pgbouncer());
-        let child = command.arg(&file).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts");
-        let listening = async {
-            while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
-                sleep(Duration::from_millis(20)).await;
-            }
-        };
-        timeout(Duration::from_secs(20), listening).await.expect("it listens");
-        Self { child, port, _folder: folder }
-    }
-
-    /// The URL of a database by way of this.
-    fn url(&self, database: &TestDatabase) -> String {
-        format!("postgres://postgres@127.0.0.1:{}/{}", self.port, name(database.url()))
-    }
-}
-
-impl Drop for PgBouncer {
-    fn drop(&mut self) {
-        _ = self.child.kill();
-        _ = self.child.wait();
-    }
-}
-
-/// Debian has it where only administrators look.
-fn find_pgbouncer() -> &'static str {
-    ["/usr/sbin/pgbouncer", "/usr/bin/pgbouncer"]
-        .into_iter()
-        .find(|path| fs::exists(path).is_ok_and(|exists| exists))
-        .expect("`make tools` installs PgBouncer")
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_pooler_of_sessions_loses_no_settings() {
-    let Some(database) = TestDatabase::postgres().await else { return };
-    let pooler = PgBouncer::start("session").await;
-    let db = open(&pooler.url(&database)).await;
-    assert!(insert_many(&db, 0).await.is_empty());
-    let settings = "select current_schema() || ' ' || current_setting('statement_timeout') from items limit 1";
-    let settings: Option<String> = db.fetch_optional(settings, args![]).await.expect("read");
-    assert_eq!(settings.as_deref(), Some("test 2s"));
-    let mut connection = PgConnection::connect(database.url()).await.expect("connected");
-    let schemas: Vec<String> = sqlx::query_scalar("select schemaname::text from pg_tables where tablename = 'items'")
-        .fetch_all(&mut connection)
-        .await
-        .expect("listed");
-    assert_eq!(schemas, ["test"]);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn notifications_and_migrations_can_go_past_a_pooler() {
-    let Some(database) = TestDatabase::postgres().await else { return };
-    let pooler = PgBouncer::start("session").await;
-    let args = PoolArgs { database_direct_url: Some(database.parsed_url()), ..pool() };
-    let db = try_open(&pooler.url(&database), &args).await.expect("it opens");
-    let woken = std::sync::Arc::new(tokio::sync::Notify::new());
-    let (listener, bell) = (db.clone(), std::sync::Arc::clone(&woken));
-    let listening = tokio::spawn(async move { listener.listen("test_channel", || bell.notify_one()).await });
-    let notified = async || timeout(Duration::from_secs(10), woken.notified()).await.expect("woken");
-    notified().await;
-    db.write(|conn| Box::pin(conn.notify("test_channel"))).await.expect("notified");
-    notified().await;
-    listening.abort();
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_pooler_of_transactions_is_refused_in_one_line() {
-    let Some(database) = TestDatabase::postgres().await else { return };
-    for mode in ["transaction", "statement"] {
-        let pooler = PgBouncer::start(mode).await;
-        let error = format!("{:#}", try_open(&pooler.url(&database), &pool()).await.expect_err("refused"));
-        assert!(error.contains("pool_mode = session") && !error.contains('\n'), "{error}");
     }
 }
 

@@ -19,7 +19,7 @@ use tokio::{
 
 use super::line_breaks::BareLfFilter;
 
-/// How long the rest of a request is read. Whoever sends for longer is cut off.
+/// How long the rest of a request is read. Clients that send for longer are disconnected.
 const LIMIT: Duration = Duration::from_secs(5);
 
 /// So much is read at once.

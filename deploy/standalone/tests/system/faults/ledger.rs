@@ -115,7 +115,7 @@ impl Ledger {
         for visitor in &visitors {
             visitor.verify(cluster).await;
         }
-        // Whoever had no answer can sign up, or already has an account.
+        // A client without a response may sign up again, or already has an account.
         let perhaps = std::mem::take(&mut *lock(&self.perhaps));
         let auth = cluster.auth[0].channel();
         for email in perhaps {
