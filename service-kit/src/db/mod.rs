@@ -53,7 +53,7 @@ pub use error::Error;
 pub use migrate::Migrate;
 use postgres::Postgres;
 pub use query::{QueryBuilder, Sql};
-pub use row::{FromColumn, FromRow, Row};
+pub use row::{Column, FromColumn, FromRow, Row};
 use sqlite::{Sqlite, WriteKind};
 pub use url::{DatabaseUrl, PostgresUrl};
 pub use value::Value;

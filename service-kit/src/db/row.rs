@@ -1,7 +1,10 @@
 //! Rows that statements return.
 
 use rusqlite::types::{FromSqlError, FromSqlResult, ValueRef};
-use sqlx::{Postgres, Row as _, postgres::PgRow};
+use sqlx::{
+    Postgres, Row as _, ValueRef as _,
+    postgres::{PgRow, PgValueRef},
+};
 use uuid::Uuid;
 
 use super::Error;
@@ -37,7 +40,47 @@ impl<'r> Row<'r> {
     pub fn next<T: FromColumn>(&mut self) -> Result<T, Error> {
         let index = self.next;
         self.next += 1;
-        T::from_column(self, index)
+        let value = match self.source {
+            Source::Sqlite(row) => Encoded::Sqlite(row.get_ref(index)?),
+            Source::Postgres(row) => Encoded::Postgres(row.try_get_raw(index)?),
+        };
+        T::from_column(Column { index, value })
+    }
+}
+
+/// The value of one column.
+#[expect(missing_debug_implementations, reason = "the values of PostgreSQL have none, and it may be a secret")]
+pub struct Column<'r> {
+    index: usize,
+    value: Encoded<'r>,
+}
+
+enum Encoded<'r> {
+    Sqlite(ValueRef<'r>),
+    Postgres(PgValueRef<'r>),
+}
+
+impl<'r> Column<'r> {
+    fn is_null(&self) -> bool {
+        match &self.value {
+            Encoded::Sqlite(value) => *value == ValueRef::Null,
+            Encoded::Postgres(value) => value.is_null(),
+        }
+    }
+
+    /// Decodes the value with the decoder of the engine.
+    fn decode<T>(self, from_sqlite: fn(ValueRef<'_>) -> FromSqlResult<T>) -> Result<T, Error>
+    where
+        T: sqlx::Decode<'r, Postgres> + sqlx::Type<Postgres>,
+    {
+        let decoded = match self.value {
+            Encoded::Sqlite(value) => from_sqlite(value).map_err(|error| error.to_string()),
+            Encoded::Postgres(value) if !T::compatible(&value.type_info()) => {
+                Err(format!("it is {}", value.type_info()))
+            }
+            Encoded::Postgres(value) => T::decode(value).map_err(|error| error.to_string()),
+        };
+        decoded.map_err(|error| Error::Decode(format!("column {}: {error}", self.index)))
     }
 }
 
@@ -52,33 +95,19 @@ pub trait FromRow: Sized {
 
 /// A type that is made from one column.
 pub trait FromColumn: Sized {
-    /// Reads the column at an index.
+    /// Decodes the value.
     ///
     /// # Errors
-    /// [`Error::Decode`] if there is no such column or its value is of another type.
-    fn from_column(row: &Row<'_>, index: usize) -> Result<Self, Error>;
-}
-
-/// Reads a column with the decoder of the engine.
-fn decode<'r, T>(row: &Row<'r>, index: usize, from_sqlite: fn(ValueRef<'_>) -> FromSqlResult<T>) -> Result<T, Error>
-where
-    T: sqlx::Decode<'r, Postgres> + sqlx::Type<Postgres>,
-{
-    match row.source {
-        Source::Postgres(row) => Ok(row.try_get(index)?),
-        Source::Sqlite(row) => {
-            let value = from_sqlite(row.get_ref(index)?);
-            value.map_err(|error| Error::Decode(format!("column {index}: {error}")))
-        }
-    }
+    /// [`Error::Decode`] if it is of another type.
+    fn from_column(column: Column<'_>) -> Result<Self, Error>;
 }
 
 /// Implements [`FromColumn`] with a decoder for SQLite. A macro because the implementations differ in names only.
 macro_rules! impl_from_column {
     ($($type:ty, $from_sqlite:expr;)*) => {$(
         impl FromColumn for $type {
-            fn from_column(row: &Row<'_>, index: usize) -> Result<Self, Error> {
-                decode(row, index, $from_sqlite)
+            fn from_column(column: Column<'_>) -> Result<Self, Error> {
+                column.decode($from_sqlite)
             }
         }
     )*};
@@ -93,18 +122,14 @@ impl_from_column! {
 }
 
 impl FromColumn for Timestamp {
-    fn from_column(row: &Row<'_>, index: usize) -> Result<Self, Error> {
-        i64::from_column(row, index).map(Self::from_micros)
+    fn from_column(column: Column<'_>) -> Result<Self, Error> {
+        i64::from_column(column).map(Self::from_micros)
     }
 }
 
 impl<T: FromColumn> FromColumn for Option<T> {
-    fn from_column(row: &Row<'_>, index: usize) -> Result<Self, Error> {
-        let is_null = match row.source {
-            Source::Sqlite(row) => row.get_ref(index)? == ValueRef::Null,
-            Source::Postgres(row) => sqlx::ValueRef::is_null(&row.try_get_raw(index)?),
-        };
-        if is_null { Ok(None) } else { T::from_column(row, index).map(Some) }
+    fn from_column(column: Column<'_>) -> Result<Self, Error> {
+        if column.is_null() { Ok(None) } else { T::from_column(column).map(Some) }
     }
 }
 

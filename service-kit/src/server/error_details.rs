@@ -21,12 +21,11 @@ pub(super) enum Origin {
 
 /// Gives an error the reason, if it came from tonic rather than from us, and the request id. Says how the call ended.
 pub(super) fn complete(headers: &mut HeaderMap, id: &RequestId, origin: Origin) -> Code {
-    if !headers.contains_key(GRPC_STATUS) {
+    // Most calls succeed, so their trailers are not parsed.
+    if headers.get(GRPC_STATUS).is_none_or(|code| code == "0") {
         return Code::Ok;
     }
-    let Some(status) = Status::from_header_map(headers).filter(|status| status.code() != Code::Ok) else {
-        return Code::Ok;
-    };
+    let Some(status) = Status::from_header_map(headers) else { return Code::Ok };
     let status = if status.details().is_empty() { Status::from(reason_of(&status, origin)) } else { status };
     let mut details = status.get_error_details();
     details.set_request_info(id.as_str(), "");

@@ -1,6 +1,6 @@
 //! How tasks and lists stand in their tables.
 
-use service_kit::db::{Error, FromColumn, FromRow, Row, Value};
+use service_kit::db::{Column, Error, FromColumn, FromRow, Row, Value};
 
 use crate::model::{Revision, TaskRow, list::ListRow};
 
@@ -51,8 +51,8 @@ impl FromRow for ListRow {
 }
 
 impl FromColumn for Revision {
-    fn from_column(row: &Row<'_>, index: usize) -> Result<Self, Error> {
-        i64::from_column(row, index).map(Self)
+    fn from_column(column: Column<'_>) -> Result<Self, Error> {
+        i64::from_column(column).map(Self)
     }
 }
 

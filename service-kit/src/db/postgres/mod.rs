@@ -1,30 +1,30 @@
 //! PostgreSQL: a pool of sessions in one schema.
 //!
-//! A call that has a connection runs in a task of its own, so that a caller who gives up does not leave a connection in an
-//! unknown state: what has begun is finished, within the statement timeout, and the connection goes back to the
-//! pool.
+//! A call that has a connection is always finished, within the statement timeout, and its connection goes back to the
+//! pool: when its caller gives up, it goes on in a task of its own.
 
-use std::{pin::pin, time::Duration};
+use std::{panic::AssertUnwindSafe, pin::pin, time::Duration};
 
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, FutureExt as _};
 use sqlx::migrate::Migrator;
 use tokio::{
-    sync::oneshot,
+    sync::oneshot::{self, error::TryRecvError},
     time::{sleep, timeout},
 };
 use tokio_util::task::TaskTracker;
-use tracing::Instrument;
 
 use super::{Conn, Error, Migrate, PostgresUrl};
 use crate::config::PoolArgs;
 
 mod conn;
+mod detached;
 mod listen;
 mod pool;
 mod session;
 pub(super) mod setup;
 
 pub(super) use conn::PgConn;
+use detached::FinishedAnyway;
 use pool::{Pool, Session, postgres};
 use session::SessionSettings;
 
@@ -120,40 +120,36 @@ impl Postgres {
         F: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<T, E>> + Send + 'static,
     {
         let mut session = self.pool.get().await?;
-        let (mut sender, receiver) = oneshot::channel();
         // Longer than the statement timeout, so that it is the server that ends a statement and the connection survives.
         let limit = self.limit + self.limit / 8;
         let reserved = self.reserved.clone();
+        let (caller, mut gone) = oneshot::channel();
         let call = async move {
-            let conn = match session.take().await {
+            let conn = session.take().await?;
+            if gone.try_recv() == Err(TryRecvError::Closed) {
                 // The caller has been told that the call failed, or is gone: it must not take effect.
-                Ok(conn) if sender.is_closed() => return session.put(conn),
-                Ok(conn) => conn,
-                Err(error) => {
-                    _ = sender.send(Err(error.into()));
-                    return;
-                }
-            };
+                session.put(conn);
+                return Err(Error::Closed.into());
+            }
             let backend = session.backend();
-            let (outcome, is_cancelled) = {
+            let outcome = {
                 let mut executing = pin!(execute(&mut session, conn, mode, limit, work));
                 tokio::select! {
-                    outcome = &mut executing => (outcome, false),
-                    () = is_abandoned(&mut sender), if mode == Mode::Read => {
+                    biased;
+                    outcome = &mut executing => return outcome,
+                    () = is_abandoned(&mut gone), if mode == Mode::Read => {
                         cancel(&reserved, backend).await;
-                        (executing.await, true)
+                        executing.await
                     }
                 }
             };
-            if is_cancelled {
-                session.check_before_use();
-            }
-            // The session goes back before the caller can ask for the next one.
-            drop(session);
-            _ = sender.send(outcome);
+            session.check_before_use();
+            outcome
         };
-        self.tasks.spawn(call.in_current_span());
-        receiver.await.unwrap_or_else(|_| Err(Error::Bug("the code that used the database panicked").into()))
+        let call = AssertUnwindSafe(call).catch_unwind();
+        let outcome = FinishedAnyway::new(call, &self.tasks).await;
+        drop(caller);
+        outcome.unwrap_or_else(|_| Err(Error::Bug("the code that used the database panicked").into()))
     }
 
     /// Calls `wake` whenever somebody notifies a channel, for as long as it is awaited.
@@ -181,8 +177,8 @@ impl Postgres {
 }
 
 /// Waits until the caller has been gone for a while.
-async fn is_abandoned<T>(sender: &mut oneshot::Sender<T>) {
-    sender.closed().await;
+async fn is_abandoned(gone: &mut oneshot::Receiver<()>) {
+    _ = gone.await;
     sleep(CANCEL_DELAY).await;
 }
 

@@ -137,10 +137,15 @@ impl Session {
     /// # Errors
     /// If the server cannot be reached in time.
     pub(super) async fn take(&mut self) -> Result<Conn, Error> {
-        let limit = self.connector.0.limit;
+        let (limit, mut idle) = (self.connector.0.limit, self.conn.take());
+        if self.is_fresh()
+            && let Some(conn) = idle.take()
+        {
+            return Ok(conn);
+        }
         let ready = timeout(limit, async {
-            if let Some(mut conn) = self.conn.take()
-                && (self.is_fresh() || answers(&mut conn, limit / 4).await)
+            if let Some(mut conn) = idle
+                && answers(&mut conn, limit / 4).await
             {
                 return Ok(conn);
             }
