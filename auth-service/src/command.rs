@@ -9,9 +9,12 @@ use std::{
 use anyhow::Context;
 use clap::Subcommand;
 use service_kit::{
+    auth::{
+        keys::KeySet,
+        rotation::{self, NewKey},
+    },
     clock::Clock,
-    config::KeyArgs,
-    keys::{self, KeySet, NewKey},
+    ops::config::KeyArgs,
 };
 use taskey_proto::auth::v1::audit_event::Kind;
 use tonic::Status;
@@ -21,11 +24,11 @@ use crate::{
     config::{DatabaseArgs, SecretArgs, publication},
     model::{
         audit::{Actor, Event},
+        client_info::ClientInfo,
         email::Email,
         role::{Role, Roles},
         service_token::{self, Name},
     },
-    origin::ClientInfo,
     roles::set_roles,
     secrets,
     store::{service_tokens, users},
@@ -161,9 +164,9 @@ impl Command {
     /// In words for a person.
     pub async fn run(self) -> anyhow::Result<()> {
         match self {
-            Self::Keys(KeysCommand::Generate { alg, out }) => keys::generate(alg, &out),
+            Self::Keys(KeysCommand::Generate { alg, out }) => rotation::generate(alg, &out),
             Self::Keys(KeysCommand::Rotate { keys, alg, publish_for }) => {
-                keys::rotate(&keys.key_file, alg, publish_for, &Clock::system())
+                rotation::rotate(&keys.key_file, alg, publish_for, &Clock::system())
             }
             Self::Keys(KeysCommand::Adopt { database, secrets }) => secrets::adopt(&database, &secrets).await,
             Self::Keys(KeysCommand::Public { keys }) => {

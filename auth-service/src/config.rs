@@ -4,16 +4,17 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::Args;
 use service_kit::{
-    config::{KeyArgs, LimitArgs, PoolArgs, TokenArgs, duration, schema_name},
-    db::{DatabaseUrl, Db, Migrate},
-    key_source::PICKED_UP as KEYS_PICKED_UP,
+    auth::{key_source::PICKED_UP as KEYS_PICKED_UP, token},
+    db::{DatabaseUrl, Db, Migrate, PoolArgs, schema_name},
     network::ProxyArgs,
-    secret_file::Key,
-    token,
+    ops::{
+        config::{KeyArgs, LimitArgs, TokenArgs, duration},
+        secret_file::Key,
+    },
 };
 
 use crate::MIGRATIONS;
-pub use crate::limits::RateArgs;
+pub use crate::login::address_limits::RateArgs;
 
 /// All settings.
 #[derive(Args, Clone, Debug)]

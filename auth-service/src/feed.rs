@@ -10,10 +10,12 @@ use std::{
 };
 
 use service_kit::{
+    auth::{
+        revocation::{MAX_SESSIONS, RETENTION, RevocationView},
+        token,
+    },
     clock::{Clock, Timestamp},
     db::{Db, Error},
-    revocation::{MAX_SESSIONS, RETENTION, RevocationView},
-    token,
 };
 use tokio::{
     sync::{Notify, broadcast, watch},

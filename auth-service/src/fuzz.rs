@@ -1,7 +1,7 @@
 //! What must hold of any input, whoever sends it. The target in `fuzz/` looks for one of which it does not hold; the test
 //! tries what lies in its corpus.
 
-use service_kit::secret_file;
+use service_kit::ops::secret_file;
 use uuid::Uuid;
 
 use crate::model::refresh_token::{RefreshKey, RefreshToken};

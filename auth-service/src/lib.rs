@@ -1,24 +1,28 @@
 //! Accounts, sessions and access tokens over gRPC.
 //!
 //! # Layout
-//! - [`config`]: the settings. [`command`]: the sub-commands.
-//! - `service`: the RPCs; `app` is what they share, `error` how they refuse, `origin` where a call comes from, `limits` how
-//!   often it may.
-//! - `model`: e-mail addresses, passwords, users, sessions, refresh tokens.
+//! A call passes these from top to bottom; each imports only those after it.
+//! - [`command`]: the subcommands.
+//! - `service`: one method per RPC; `app`: what they share. `verifier`: who may receive revocations.
+//! - `login`: passwords, sessions and their tokens. `client_info`: where a call comes from.
+//! - `feed`: the feed of revocations. `purge`: removes what is no longer needed.
+//! - [`config`]: the settings. `secrets`: the keys, and whether they are those of the database.
 //! - `store`: every SQL statement.
-//! - `verifier`: which services may ask about tokens. `hashing`: password hashes. `feed`: the feed of revocations. `purge`: removes what has ended.
+//! - `model`: email addresses, passwords, users, sessions, refresh tokens.
+//! - `error`: why a call is refused.
 
 use std::{sync::Arc, time::Duration};
 
 use service_kit::{
+    auth::{
+        interceptor::Authenticator,
+        key_source::{KeySource, Purpose},
+        revocation::follow,
+    },
     clock::Clock,
-    config::LimitArgs,
     db::Db,
-    interceptor::Authenticator,
-    key_source::{KeySource, Purpose},
+    ops::{config::LimitArgs, secret_file},
     page::PageTokens,
-    revocation::follow,
-    secret_file,
     server::GrpcServer,
 };
 use sqlx::migrate::Migrator;
@@ -32,16 +36,15 @@ use tonic::service::interceptor::InterceptedService;
 
 mod app;
 mod bench;
+mod client_info;
 pub mod command;
 pub mod config;
 mod error;
 mod feed;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
-mod hashing;
-mod limits;
+mod login;
 mod model;
-mod origin;
 mod purge;
 mod roles;
 mod secrets;
@@ -50,12 +53,14 @@ mod store;
 mod verifier;
 
 use app::App;
+use client_info::ClientInfoResolver;
 use config::{Config, DatabaseArgs, SecretArgs};
 use feed::Feed;
-use hashing::Hashing;
-use limits::AddressLimits;
+use login::{
+    address_limits::AddressLimits, attempts::PasswordAttempts, hashing::Hashing, sessions::Sessions,
+    token_issuer::TokenIssuer,
+};
 use model::refresh_token::RefreshKey;
-use origin::ClientInfoResolver;
 use service::{account::AccountService, admin::AdminService, auth::AuthService, token::TokenService};
 
 /// How long a call may take, unless the settings say otherwise.
@@ -112,21 +117,38 @@ impl Server {
             secrets::check(&db, args, &refresh_key, &keys).await?;
         }
         let feed = Feed::open(db.reserved(), &clock).await?;
-        let app = App {
-            authenticator: Authenticator::new(Arc::clone(&keys), config.tokens.clone(), feed.view(), clock.clone()),
-            page_tokens: PageTokens::new(&refresh_key.page_token_key()),
-            address_limits: AddressLimits::new(&config.rates, &clock),
-            rate_limits: config.rates.rate_limits,
-            origins: ClientInfoResolver::new(config.proxies, config.gateway.as_ref()),
-            password_min_length: config.passwords.password_min_length.into(),
+        let authenticator = Authenticator::new(Arc::clone(&keys), config.tokens.clone(), feed.view(), clock.clone());
+        let page_tokens = PageTokens::new(&refresh_key.page_token_key());
+        let rate_limits = config.rates.rate_limits;
+        let passwords = PasswordAttempts { db: db.clone(), clock: clock.clone(), hashing, rate_limits };
+        let passwords = Arc::new(passwords);
+        let issuer = Arc::new(TokenIssuer {
+            clock: clock.clone(),
+            keys,
+            claims: config.tokens,
+            access_token_ttl: config.sessions.access_token_ttl,
             refresh_key,
-            tokens: config.tokens,
-            sessions: config.sessions,
+        });
+        let sessions = Sessions {
+            db: db.clone(),
+            clock: clock.clone(),
+            feed: feed.clone(),
+            passwords: Arc::clone(&passwords),
+            issuer: Arc::clone(&issuer),
+            args: config.sessions,
+        };
+        let app = App {
+            clients: ClientInfoResolver::new(db.clone(), clock.clone(), config.proxies, config.gateway.as_ref()),
+            address_limits: AddressLimits::new(&config.rates, &clock),
+            password_min_length: config.passwords.password_min_length.into(),
             db,
             clock,
-            hashing,
-            keys,
+            authenticator,
+            passwords,
+            sessions,
+            issuer,
             feed,
+            page_tokens,
         };
         Ok(Self { app: Arc::new(app), secrets: config.secrets, limits: config.limits })
     }
@@ -163,9 +185,9 @@ impl Server {
                 app.feed.run(),
                 follow::report("auth", app.feed.view(), is_healthy, ready),
                 app.db.watch_health(healthy),
-                secrets::follow(&app.db, &secret_args, &app.refresh_key, &app.keys),
+                secrets::follow(&app.db, &secret_args, &app.issuer.refresh_key, &app.issuer.keys),
                 purge::run(&app.db, &app.clock),
-                app.keys.follow(),
+                app.issuer.keys.follow(),
             )
         };
         // All in one task, so that nothing outlives the server.

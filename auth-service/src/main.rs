@@ -6,10 +6,11 @@ use auth_service::{command::Command, config::Config};
 use clap::Parser;
 use service_kit::{
     clock::Clock,
-    config,
+    ops::{
+        config, shutdown,
+        telemetry::{self, TelemetryArgs},
+    },
     server::connection,
-    shutdown,
-    telemetry::{self, TelemetryArgs},
 };
 
 /// Accounts, sessions and access tokens over gRPC.

@@ -8,7 +8,7 @@ use service_kit::{
     random,
 };
 
-use crate::{model::guess, store::purge};
+use crate::{model::login_throttle, store::purge};
 
 /// How often it looks.
 const EVERY: Duration = Duration::from_secs(3600);
@@ -31,7 +31,7 @@ pub async fn run(db: &Db, clock: &Clock) {
         batches("sessions", || purge::sessions(db, now - SESSIONS_KEPT)).await;
         batches("audit events", || purge::audit_events(db, now - EVENTS_KEPT)).await;
         batches("failed logins of unknown users", || purge::failed_logins_unknown_user(db, now - NOBODY_KEPT)).await;
-        batches("guesses", || purge::guesses(db, guess::day(now) - 1)).await;
+        batches("guesses", || purge::guesses(db, login_throttle::day(now) - 1)).await;
         // Replicas that started together need not purge together.
         tokio::time::sleep(random::jitter(EVERY)).await;
     }

@@ -4,11 +4,10 @@ use std::time::Duration;
 
 use anyhow::bail;
 use service_kit::{
+    auth::{key_source::KeySource, keys::KeySet},
     clock::Clock,
     db::Db,
-    key_source::KeySource,
-    keys::KeySet,
-    secret_file::{self, Key},
+    ops::secret_file::{self, Key},
 };
 
 use crate::{

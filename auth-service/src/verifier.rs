@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use service_kit::{
-    credential::ROLE_VERIFIER,
-    interceptor::{Caller, bearer},
+    auth::{
+        credential::ROLE_VERIFIER,
+        interceptor::{Caller, bearer},
+        token::Unacceptable,
+    },
     status::ApiError,
-    token::Unacceptable,
 };
 use tonic::metadata::MetadataMap;
 

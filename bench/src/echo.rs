@@ -12,10 +12,12 @@ use std::{
 
 use futures::future::BoxFuture;
 use service_kit::{
+    auth::{
+        interceptor::Authenticator,
+        key_source::{KeySource, Purpose},
+        revocation::RevocationView,
+    },
     clock::Clock,
-    interceptor::Authenticator,
-    key_source::{KeySource, Purpose},
-    revocation::RevocationView,
 };
 use taskey_proto::task::v1::GetTaskRequest;
 use tokio::net::TcpListener;

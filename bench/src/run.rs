@@ -39,7 +39,7 @@ pub(crate) struct Run {
     rounds: usize,
 
     /// How long a turn takes in either loop
-    #[arg(long, default_value = "1500ms", value_name = "DURATION", value_parser = service_kit::config::time_limit)]
+    #[arg(long, default_value = "1500ms", value_name = "DURATION", value_parser = service_kit::ops::config::time_limit)]
     time: Duration,
 
     /// At how much of the rate that it bears a scenario is asked evenly

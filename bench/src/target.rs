@@ -12,10 +12,13 @@ use std::{
 
 use anyhow::{Context, ensure};
 use service_kit::{
+    auth::{
+        keys::KeySet,
+        rotation::{self, NewKey},
+        token::{self, AccessClaims},
+    },
     clock::Clock,
-    config::TokenArgs,
-    keys::{self, KeySet, NewKey},
-    token::{self, AccessClaims},
+    ops::config::TokenArgs,
 };
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 use tokio::time::{Instant, sleep};
@@ -90,7 +93,7 @@ impl Ground {
         let programs = own.parent().context("a program lies in a folder")?.to_owned();
         let (folder, clock) = (Folder::new(place)?, Clock::system());
         let key_file = folder.0.join("keys.json");
-        keys::generate(NewKey::Hs256, &key_file)?;
+        rotation::generate(NewKey::Hs256, &key_file)?;
         let keys = KeySet::read(&key_file, clock.now())?;
         let mut auth = Command::new(programs.join("auth-service"));
         auth.args(["--listen", "127.0.0.1:0", "--log", "error", "--key-file"]).arg(&key_file);

@@ -13,7 +13,7 @@ use std::{
 use http::{HeaderMap, uri::PathAndQuery};
 use prost::Message;
 use prost_reflect::{DynamicMessage, MessageDescriptor};
-use service_kit::{credential::ServiceToken, network::ProxyArgs, status::ApiError};
+use service_kit::{auth::credential::ServiceToken, network::ProxyArgs, status::ApiError};
 use taskey_proto::errors::v1::ErrorReason;
 use tokio::time::Instant;
 use tonic::{

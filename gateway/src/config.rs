@@ -4,13 +4,13 @@ use std::net::SocketAddr;
 
 use clap::Args;
 use service_kit::{
-    config::{LimitArgs, endpoint, message_size},
-    credential::ServiceTokenArgs,
+    auth::credential::ServiceTokenArgs,
     network::ProxyArgs,
+    ops::config::{LimitArgs, endpoint, message_size},
 };
 use tonic::transport::Endpoint;
 
-use crate::{cors::Origin, request::JsonLimits};
+use crate::http::{cors::Origin, request::JsonLimits};
 
 /// The settings of the gateway.
 #[derive(Args, Clone, Debug)]

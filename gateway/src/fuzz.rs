@@ -12,13 +12,13 @@ use tonic::{Code, Status, transport::Endpoint};
 
 use crate::{
     backend::{self, Backend, Streams},
-    binding::{self, Route},
-    json::Json,
-    message,
-    request::{Format, Input, JsonLimits, to_message},
-    router::{MethodPattern, Router},
-    template::{Segment, Template},
-    write::MessageJson,
+    codec::{json::Json, message, write::MessageJson},
+    http::request::{Format, Input, JsonLimits, to_message},
+    routing::{
+        binding::{self, Route},
+        router::{MethodPattern, Router},
+        template::{Segment, Template},
+    },
 };
 
 const LIMITS: JsonLimits = JsonLimits { max_bytes: 64 * 1024, max_depth: 32 };

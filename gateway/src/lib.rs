@@ -1,27 +1,24 @@
 //! HTTP/JSON to gRPC: every RPC of the contract that has a `google.api.http` binding, by its binding alone.
 //!
 //! # Layout
-//! A request goes through these, from top to bottom:
-//! - [`service`]: from its arrival to its answer. [`transcode`]: what is for an RPC.
-//! - [`router`], over [`template`] and [`binding`]: which RPC is bound to its method and path?
-//! - [`request`], over [`parameter`], [`json`], [`message`], [`scalar`], [`well_known`] and [`mask`]: its message.
-//! - [`headers`]: its metadata and its deadline. [`etag`]: which version it is about. [`idempotency`]: whether it may
-//!   come again.
-//! - [`cookie_mode`], over [`cookie`]: who calls, in a browser.
-//! - [`backend`]: the [`call`].
-//! - [`response`], over [`mod@write`]: the answer, [`stream`]: one that goes on, or [`failure`]: the error.
-//!   [`negotiation`], [`preference`] and [`compression`]: in the form that the client takes.
-//!
-//! What is gRPC already goes through [`passthrough`]. Around all of it is [`cors`]. Beside them are [`health`], [`page`]
-//! (what browsers show at `/`), [`docs`] (the contract as [`openapi`] and its reader), each of which is made of
-//! [`asset`]s, [`config`], [`fault`] (what is wrong with a field) and [`percent`].
+//! A request passes these, from top to bottom; each file and folder imports only those after it.
+//! - [`service`]: every request, from its arrival to its response. [`transcode`]: HTTP/JSON for an RPC. [`passthrough`]:
+//!   what is gRPC already. [`stream`]: a response that goes on.
+//! - [`site`]: the page, the documentation, and health.
+//! - [`openapi`]: the description of the API.
+//! - [`session`]: the access token in a cookie.
+//! - [`semantics`]: entity tags, idempotency, and preferences.
+//! - [`http`](mod@http): requests, responses, errors, and what surrounds them.
+//! - [`routing`]: which RPC is bound to a method and a path.
+//! - [`codec`]: JSON, parameters and paths to messages, and back.
+//! - [`backend`]: the call of a service.
 
 use std::{
     sync::{Arc, LazyLock},
     time::Duration,
 };
 
-use http::Request;
+use ::http::Request;
 use hyper::body::Incoming;
 use prost_reflect::DescriptorPool;
 use service_kit::{
@@ -32,50 +29,27 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceBuilder;
 
-pub mod asset;
 pub mod backend;
-pub mod binding;
-pub mod call;
-pub mod compression;
+pub mod codec;
 pub mod config;
-pub mod cookie;
-pub mod cookie_mode;
-pub mod cors;
-pub mod docs;
-pub mod etag;
-pub mod failure;
-pub mod fault;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
-pub mod headers;
-pub mod health;
-pub mod idempotency;
-pub mod json;
-pub mod mask;
-pub mod message;
-pub mod negotiation;
+pub mod http;
 pub mod openapi;
-pub mod page;
-pub mod parameter;
 pub mod passthrough;
-pub mod percent;
-pub mod preference;
-pub mod request;
-pub mod response;
-pub mod router;
-pub mod scalar;
+pub mod routing;
+pub mod semantics;
 pub mod service;
+pub mod session;
+pub mod site;
 pub mod stream;
-pub mod template;
 pub mod transcode;
-pub mod well_known;
-pub mod write;
 
 pub use config::Config;
 
 use backend::{Backend, Forwarding, Streams};
-use cookie_mode::CookieMode;
 use service::{Gateway, Settings};
+use session::cookie_mode::CookieMode;
 
 /// How long a request may take, unless the settings say otherwise. The services' own deadlines are shorter, so that
 /// theirs is the answer.
@@ -106,7 +80,7 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
         json: (&config.json).into(),
         timeout: limits.request_timeout.unwrap_or(DEFAULT_TIMEOUT),
         cookies,
-        assets: docs::assets(&pool)?.into_iter().chain(page::assets()).collect(),
+        assets: site::docs::assets(&pool)?.into_iter().chain(site::page::assets()).collect(),
         shutdown: shutdown.clone(),
     };
     let gateway = Gateway::new(pool, backends, settings)?;
@@ -114,8 +88,8 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
         let gateway = gateway.clone();
         async move { Ok(gateway.answer(request).await) }
     });
-    let service = ServiceBuilder::new().option_layer(cors::layer(&config.browsers.cors_origins)).service(service);
-    let protocol = Protocol::Http1And2(failure::unreadable);
+    let service = ServiceBuilder::new().option_layer(http::cors::layer(&config.browsers.cors_origins)).service(service);
+    let protocol = Protocol::Http1And2(http::error::unreadable);
     let server = connection::serve("gateway", listener, protocol, limits, service, shutdown);
     let follow = async {
         match &forwarding.token {

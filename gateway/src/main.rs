@@ -3,7 +3,10 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use service_kit::{config, server::connection, shutdown, telemetry};
+use service_kit::{
+    ops::{config, shutdown, telemetry},
+    server::connection,
+};
 
 /// Taskey over HTTP/JSON.
 #[derive(Parser)]

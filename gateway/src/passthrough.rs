@@ -31,8 +31,8 @@ use tracing::Span;
 
 use crate::{
     backend::{self, Backend},
-    headers,
-    health::Health,
+    http::headers,
+    site::health::Health,
 };
 
 /// Whether a request is a call of gRPC (`application/grpc`), or of gRPC-Web (`application/grpc-web`).

@@ -20,14 +20,17 @@ use tonic::body::Body;
 use tracing::{Instrument, field};
 
 use crate::{
-    asset::Asset,
     backend::{self, Backend},
-    binding, compression,
-    cookie_mode::CookieMode,
-    failure::Failure,
-    headers, health, negotiation,
+    http::{
+        compression,
+        error::HttpError,
+        headers, negotiation,
+        request::{JsonLimits, check_target},
+    },
     passthrough::{Passthrough, is_grpc},
-    request::{JsonLimits, check_target},
+    routing::binding,
+    session::cookie_mode::CookieMode,
+    site::{asset::Asset, health},
     transcode::Transcoder,
 };
 
@@ -128,14 +131,14 @@ impl Inner {
         failure.into_response(&self.transcoder.pool, id)
     }
 
-    async fn try_answer<B>(&self, request: Request<B>, id: &RequestId) -> Result<Response<Body>, Failure>
+    async fn try_answer<B>(&self, request: Request<B>, id: &RequestId) -> Result<Response<Body>, HttpError>
     where
         B: HttpBody<Data = Bytes>,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         check_target(request.uri())?;
         match request.uri().path() {
-            path if self.is_own(path) && !READS.contains(request.method()) => Err(Failure::method_unknown(&READS)),
+            path if self.is_own(path) && !READS.contains(request.method()) => Err(HttpError::method_unknown(&READS)),
             "/healthz" => Ok(health::serving()),
             "/readyz" => health::ready(&self.backends).await,
             path if self.is_own(path) => Ok(self.assets[path].answer(request.headers())),

@@ -14,7 +14,11 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status, Streaming, body::Body};
 
-use crate::{backend, binding::Route, failure::Failure, negotiation::Framing, response};
+use crate::{
+    backend,
+    http::{error::HttpError, negotiation::Framing, response},
+    routing::binding::Route,
+};
 
 /// Whence a browser takes a stream up that has broken.
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
@@ -118,12 +122,12 @@ impl PassthroughStream {
     }
 
     /// A stream has no deadline, so none can have passed.
-    fn explained(&self, status: Status) -> Failure {
+    fn explained(&self, status: Status) -> HttpError {
         backend::complete(self.backend, status, Instant::now() + KEEP_ALIVE).into()
     }
 
     /// The last of a stream that ends before it should.
-    fn fail(&self, failure: &Failure) -> Bytes {
+    fn fail(&self, failure: &HttpError) -> Bytes {
         frame(self.framing, Some("error"), None, &failure.to_json(&self.context.pool, &self.context.id))
     }
 }

@@ -11,17 +11,20 @@ use tonic::body::Body;
 use tracing::Span;
 
 use crate::{
-    binding::{BodyRule, Route},
-    call::Call,
-    cookie_mode::{CookieAuth, CookieMode},
-    etag,
-    failure::Failure,
-    headers, idempotency,
-    negotiation::{self, Framing},
-    preference,
-    request::{Format, Input, JsonLimits, format, read_body, to_message},
-    response,
-    router::{Match, Router},
+    http::{
+        call::Call,
+        error::HttpError,
+        headers,
+        negotiation::{self, Framing},
+        request::{Format, Input, JsonLimits, format, read_body, to_message},
+        response,
+    },
+    routing::{
+        binding::{BodyRule, Route},
+        router::{Match, Router},
+    },
+    semantics::{etag, idempotency, preference},
+    session::cookie_mode::{CookieAuth, CookieMode},
     stream,
 };
 
@@ -50,13 +53,13 @@ impl Transcoder {
         request: Request<B>,
         id: &RequestId,
         deadline: Instant,
-    ) -> Result<Response<Body>, Failure>
+    ) -> Result<Response<Body>, HttpError>
     where
         B: HttpBody<Data = Bytes>,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let (request, body) = request.into_parts();
-        let found = self.router.find(&request.method, request.uri.path()).map_err(Failure::from)?;
+        let found = self.router.find(&request.method, request.uri.path()).map_err(HttpError::from)?;
         let route = found.target;
         Span::current().record("rpc", route.rpc.as_str());
         let framing = negotiation::framing(&request.headers, route.streams)?;
@@ -77,7 +80,7 @@ impl Transcoder {
         reliance: &mut CookieAuth,
         mut call: Call<'_>,
         framing: Option<Framing>,
-    ) -> Result<Response<Body>, Failure> {
+    ) -> Result<Response<Body>, HttpError> {
         self.cookies.apply(reliance, &mut call).await?;
         let again = reliance.can_renew().then(|| call.clone());
         match (self.call(call, framing, reliance).await, again) {
@@ -96,7 +99,7 @@ impl Transcoder {
         found: &Match<'_, '_, Route>,
         query: &str,
         body: B,
-    ) -> Result<DynamicMessage, Failure>
+    ) -> Result<DynamicMessage, HttpError>
     where
         B: HttpBody<Data = Bytes>,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -119,7 +122,7 @@ impl Transcoder {
         call: Call<'_>,
         framing: Option<Framing>,
         reliance: &mut CookieAuth,
-    ) -> Result<Response<Body>, Failure> {
+    ) -> Result<Response<Body>, HttpError> {
         let Call { request, route, id, deadline, message, metadata } = call;
         let Route { backend, rpc, output, .. } = route;
         if let Some(framing) = framing {
@@ -138,7 +141,7 @@ impl Transcoder {
 }
 
 /// The answer that a message makes, or without it if the client has it already or does not want it.
-fn respond(request: &request::Parts, route: &Route, message: &DynamicMessage) -> Result<Response<Body>, Failure> {
+fn respond(request: &request::Parts, route: &Route, message: &DynamicMessage) -> Result<Response<Body>, HttpError> {
     let tag = etag::of(message);
     let is_read = [Method::GET, Method::HEAD].contains(&request.method);
     let is_known = is_read && tag.as_ref().is_some_and(|tag| etag::is_known(&request.headers, tag));

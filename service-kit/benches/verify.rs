@@ -4,14 +4,17 @@ use std::{sync::Arc, time::Duration};
 
 use divan::{Bencher, black_box};
 use service_kit::{
+    auth::{
+        interceptor::Authenticator,
+        key_source::{KeySource, Purpose},
+        keys::KeySet,
+        revocation::RevocationView,
+        rotation::{self, NewKey},
+        token::{self, AccessClaims},
+    },
     clock::Clock,
-    config::TokenArgs,
-    interceptor::Authenticator,
-    key_source::{KeySource, Purpose},
-    keys::{self, KeySet, NewKey},
-    revocation::RevocationView,
+    ops::config::TokenArgs,
     testing,
-    token::{self, AccessClaims},
 };
 use tonic::metadata::MetadataMap;
 use uuid::Uuid;
@@ -36,7 +39,7 @@ impl Set {
     fn new(kind: NewKey) -> Self {
         let (folder, clock) = (testing::folder(), Clock::system());
         let file = folder.path().join("keys.json");
-        keys::generate(kind, &file).expect("a key file");
+        rotation::generate(kind, &file).expect("a key file");
         let source = Arc::new(KeySource::file(&file, Purpose::Sign, clock.clone()).expect("keys"));
         let view = Arc::new(RevocationView::new(Duration::from_secs(600), clock.clone()));
         // As many as a busy service may hold.

@@ -9,10 +9,12 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::{
+    auth::{
+        keys::KeySet,
+        token::{self, AccessClaims, LEEWAY, MAX_LIFE, MAX_TOKEN_BYTES},
+    },
     clock::Timestamp,
-    config::TokenArgs,
-    keys::KeySet,
-    token::{self, AccessClaims, LEEWAY, MAX_LIFE, MAX_TOKEN_BYTES},
+    ops::config::TokenArgs,
 };
 
 const NOW: i64 = 1_800_000_000;

@@ -37,6 +37,7 @@ pub fn size(asked: i32) -> Result<usize, &'static str> {
 /// Seals and opens tokens that say how far a caller has come in something: `base64url(version ‖ tag ‖ cursor)`, where the
 /// tag is `HMAC-SHA256(version ‖ owner ‖ length of the cursor ‖ cursor ‖ arguments)`, cut to 16 bytes. A token is good for
 /// one caller and one query, of which `arguments` is whatever must not change between pages.
+#[derive(Clone)]
 pub struct PageTokens(hmac::Key);
 
 impl PageTokens {

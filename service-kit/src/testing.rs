@@ -23,9 +23,10 @@ use tonic::{
 use tonic_types::StatusExt;
 
 use crate::{
+    auth::rotation,
     clock::{Clock, Timestamp},
     db::DatabaseUrl,
-    keys, random,
+    random,
 };
 
 /// The variable that names a `PostgreSQL` server on which tests may make databases.
@@ -96,7 +97,7 @@ impl TestDatabase {
     pub fn key_file(&self) -> PathBuf {
         let path = self.folder().join("keys.json");
         if !path.exists() {
-            keys::generate(keys::NewKey::Hs256, &path).expect("the folder takes a key file");
+            rotation::generate(rotation::NewKey::Hs256, &path).expect("the folder takes a key file");
         }
         path
     }

@@ -4,11 +4,10 @@ use std::{net::SocketAddr, time::Duration};
 
 use clap::Args;
 use service_kit::{
-    config::{LimitArgs, OnOff, PoolArgs, TokenArgs, duration, endpoint, schema_name},
-    credential::VerifierArgs,
-    db::DatabaseUrl,
+    auth::{credential::VerifierArgs, token},
+    db::{DatabaseUrl, PoolArgs, schema_name},
+    ops::config::{LimitArgs, OnOff, TokenArgs, duration, endpoint},
     rate_limit::Rate,
-    token,
 };
 use tonic::transport::Endpoint;
 

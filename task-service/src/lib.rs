@@ -1,31 +1,32 @@
 //! Tasks, each of which its owner alone can see.
 //!
 //! # Layout
-//! A call goes through these files from top to bottom, and nothing calls back up.
+//! A call passes these from top to bottom; each imports only those after it.
 //! - [`config`]: the settings.
-//! - `service`: one method per RPC: parse, act, respond.
-//! - `model`: requests parsed into types that cannot be wrong, and rows turned into messages.
+//! - `service`: one method per RPC: parse, execute, respond.
+//! - `watch`: who watches, and the changes that are sent. `jobs`: deleted tasks, and those of deleted accounts.
 //! - `page`: where a page of a list ends, and the token of the next.
-//! - `changes`: where an answer about changes ends; `watch`: who watches, and when they are told to look.
-//! - `store`: one SQL statement per function, the owner in every `where`.
+//! - `store`: one SQL statement per function, with the owner in every `where`.
+//! - `model`: requests parsed into types that cannot be invalid, and rows turned into messages.
 //! - `error`: why a call is refused.
-//! - `purge`: what happens to deleted tasks in the end; `removal`: and to the tasks of deleted accounts.
 
 use std::{sync::Arc, time::Duration};
 
 use anyhow::Context;
 use service_kit::{
+    auth::{
+        interceptor::Authenticator,
+        revocation::{
+            RevocationView,
+            follow::{Follower, report},
+        },
+    },
     clock::Clock,
-    config::{LimitArgs, OnOff},
     db::{Db, Migrate},
-    interceptor::Authenticator,
+    ops::config::{LimitArgs, OnOff},
     page::PageTokens,
     random,
     rate_limit::RateLimit,
-    revocation::{
-        RevocationView,
-        follow::{Follower, report},
-    },
     server::GrpcServer,
 };
 use sqlx::migrate::Migrator;
@@ -34,24 +35,22 @@ use tokio::{net::TcpListener, sync::watch::channel as watch_channel};
 use tokio_util::sync::CancellationToken;
 use tonic::service::interceptor::InterceptedService;
 
-mod changes;
 pub mod config;
 mod error;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
+mod jobs;
 mod model;
 mod page;
-mod purge;
-mod removal;
 mod service;
 mod store;
 mod watch;
 
 use config::{Config, TaskArgs};
-use removal::AccountCleanup;
+use jobs::{account_cleanup::AccountCleanup, purge};
 use service::{App, lists::Lists, tasks::Tasks};
 use store::owner_queue::OwnerQueue;
-use watch::Watches;
+use watch::{Watches, sync_page::ChangeReader};
 
 /// The tables, the same for both engines.
 static MIGRATIONS: Migrator = sqlx::migrate!();
@@ -91,7 +90,7 @@ pub struct Server {
     page_tokens: PageTokens,
     authenticator: Authenticator,
     follower: Follower,
-    removal: Arc<AccountCleanup>,
+    account_cleanup: Arc<AccountCleanup>,
     tasks: TaskArgs,
     rate_limits: OnOff,
     limits: LimitArgs,
@@ -108,12 +107,12 @@ impl Server {
         let key =
             store::page_token_key(&db, &random::bytes()).await.context("cannot read the key of the page tokens")?;
         let view = Arc::new(RevocationView::new(config.tasks.revocation_max_staleness, clock.clone()));
-        let removal = Arc::new(AccountCleanup::new(db.clone(), clock.clone()));
-        let deleted_users = Some(Arc::clone(&removal) as Arc<_>);
+        let account_cleanup = Arc::new(AccountCleanup::new(db.clone(), clock.clone()));
+        let deleted_users = Some(Arc::clone(&account_cleanup) as Arc<_>);
         Ok(Self {
             authenticator: Authenticator::new(Arc::clone(&keys), config.tokens, Arc::clone(&view), clock.clone()),
             follower: Follower { view, keys, deleted_users, credential, peers: config.auth_url },
-            removal,
+            account_cleanup,
             owner_queue: OwnerQueue::new(config.pool.database_timeout),
             page_tokens: PageTokens::new(&key),
             tasks: config.tasks,
@@ -129,8 +128,18 @@ impl Server {
     /// # Errors
     /// If the listener is not usable.
     pub async fn serve(self, listener: TcpListener, shutdown: CancellationToken) -> anyhow::Result<()> {
-        let Self { db, owner_queue, clock, authenticator, follower, removal, limits, tasks, rate_limits, page_tokens } =
-            self;
+        let Self {
+            db,
+            owner_queue,
+            clock,
+            authenticator,
+            follower,
+            account_cleanup,
+            limits,
+            tasks,
+            rate_limits,
+            page_tokens,
+        } = self;
         let (max_in, max_out) = (limits.max_request_bytes, limits.max_response_bytes);
         let watches = Arc::new(Watches::new(db.clone()));
         let app = Arc::new(App {
@@ -138,6 +147,12 @@ impl Server {
             owner_queue,
             clock: clock.clone(),
             authenticator: authenticator.clone(),
+            changes: ChangeReader {
+                db: db.clone(),
+                clock: clock.clone(),
+                tokens: page_tokens.clone(),
+                max_bytes: max_out,
+            },
             page_tokens,
             watches: Arc::clone(&watches),
             calls: RateLimit::new(tasks.call_rate, clock.clone()),
@@ -165,7 +180,7 @@ impl Server {
                 report("task", Arc::clone(&follower.view), is_healthy, ready),
                 db.watch_health(healthy),
                 purge::repeat(&db, &clock),
-                removal.run(),
+                account_cleanup.run(),
                 watches.run(),
                 follower.keys.follow(),
             )

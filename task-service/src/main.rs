@@ -5,10 +5,11 @@ use std::process::ExitCode;
 use clap::Parser;
 use service_kit::{
     clock::Clock,
-    config,
+    ops::{
+        config, shutdown,
+        telemetry::{self, TelemetryArgs},
+    },
     server::connection,
-    shutdown,
-    telemetry::{self, TelemetryArgs},
 };
 use task_service::config::Config;
 

@@ -7,7 +7,7 @@ use service_kit::clock::{Clock, Timestamp};
 use taskey_proto::auth::v1::{self as pb, audit_event::Kind};
 use uuid::Uuid;
 
-use crate::{model::email::Email, origin::ClientInfo};
+use super::{client_info::ClientInfo, email::Email};
 
 /// Who did it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +32,7 @@ pub struct Event {
     /// From or to which session.
     pub session_id: Option<Uuid>,
     /// From where.
-    pub origin: ClientInfo,
+    pub client: ClientInfo,
     /// What else there is to say, by name. Never a secret.
     pub details: BTreeMap<&'static str, String>,
 }
@@ -40,8 +40,8 @@ pub struct Event {
 impl Event {
     /// An event with nothing more to say.
     #[must_use]
-    pub fn new(clock: &Clock, kind: Kind, actor: Actor, session_id: Option<Uuid>, origin: ClientInfo) -> Self {
-        Self { id: clock.new_id(), kind, actor, session_id, origin, details: BTreeMap::new() }
+    pub fn new(clock: &Clock, kind: Kind, actor: Actor, session_id: Option<Uuid>, client: ClientInfo) -> Self {
+        Self { id: clock.new_id(), kind, actor, session_id, client, details: BTreeMap::new() }
     }
 
     /// Says something more.

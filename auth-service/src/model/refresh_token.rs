@@ -2,7 +2,7 @@
 
 use aws_lc_rs::hmac;
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
-use service_kit::secret_file;
+use service_kit::ops::secret_file;
 use uuid::Uuid;
 
 const PAYLOAD: usize = 16 + 8;
@@ -76,7 +76,7 @@ impl RefreshToken {
 
 #[cfg(test)]
 mod tests {
-    use service_kit::{clock::Clock, secret_file};
+    use service_kit::{clock::Clock, ops::secret_file};
 
     use super::{RefreshKey, RefreshToken};
 

@@ -5,8 +5,8 @@ use std::fmt;
 use aws_lc_rs::digest;
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use service_kit::{
-    credential::{SERVICE_TOKEN_PREFIX, service_token},
-    secret_file::Key,
+    auth::credential::{SERVICE_TOKEN_PREFIX, service_token},
+    ops::secret_file::Key,
 };
 use zeroize::Zeroizing;
 

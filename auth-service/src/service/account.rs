@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use service_kit::{interceptor::Caller, status::ApiError};
+use service_kit::{auth::interceptor::Caller, status::ApiError};
 use taskey_proto::auth::v1::{
     self as pb, ChangePasswordRequest, ChangePasswordResponse, DeleteMeRequest, DeleteMeResponse, GetMeRequest,
     ListMySecurityEventsRequest, ListMySecurityEventsResponse, ListSessionsRequest, ListSessionsResponse,
@@ -16,17 +16,17 @@ use super::request;
 use crate::{
     app::App,
     error,
-    hashing::Comparison,
+    login::hashing::Comparison,
     model::{
         audit::Actor,
-        guess::Target,
+        login_throttle::ThrottleKey,
         password::Password,
         user::{Credentials, User},
     },
     store::{
         accounts,
         audit::{self, Selection},
-        guesses::End,
+        login_attempts::Outcome,
         revocations::{RevocationReason, SessionSelector},
         sessions, users,
     },
@@ -63,12 +63,12 @@ impl pb::account_service_server::AccountService for AccountService {
         request: Request<ChangePasswordRequest>,
     ) -> Result<Response<ChangePasswordResponse>, Status> {
         let (user_id, except) = (Caller::of(&request)?.user_id(), Some(Caller::of(&request)?.session_id()));
-        let event = self.app.event(Kind::PasswordChanged, Actor::Owner, except, &request).await?;
+        let event = self.app.clients.event(Kind::PasswordChanged, Actor::Owner, except, &request).await?;
         let ChangePasswordRequest { current_password, new_password } = request.into_inner();
         let current = request::current_password(current_password)?;
         let (user, old) = self.current_hash(user_id, current).await?;
         let new = request::new_password(new_password, &user, self.app.password_min_length)?;
-        let new = self.app.hashing.hash(self.app.hashing.turn().await?, new).await?;
+        let new = self.app.passwords.hashing.hash(self.app.passwords.hashing.turn().await?, new).await?;
         let App { db, clock, feed, .. } = &*self.app;
         let changed = accounts::change_password(db, clock.now(), user_id, [old, new], except, event).await;
         feed.wake();
@@ -79,7 +79,7 @@ impl pb::account_service_server::AccountService for AccountService {
 
     async fn delete_me(&self, request: Request<DeleteMeRequest>) -> Result<Response<DeleteMeResponse>, Status> {
         let (user_id, from) = (Caller::of(&request)?.user_id(), Some(Caller::of(&request)?.session_id()));
-        let event = self.app.event(Kind::AccountDeleted, Actor::Owner, from, &request).await?;
+        let event = self.app.clients.event(Kind::AccountDeleted, Actor::Owner, from, &request).await?;
         let current = request::current_password(request.into_inner().current_password)?;
         let (_, old) = self.current_hash(user_id, current).await?;
         let App { db, clock, feed, .. } = &*self.app;
@@ -154,8 +154,8 @@ impl AccountService {
     /// Revokes sessions of the caller and returns how many of them were live.
     async fn revoke<T: Sync>(&self, request: &Request<T>, selector: SessionSelector) -> Result<i32, ApiError> {
         let from = Caller::of(request)?.session_id();
-        let event = self.app.event(Kind::SessionsRevoked, Actor::Owner, Some(from), request).await?;
-        let revoked = self.app.revoke(selector, RevocationReason::Requested, event).await?;
+        let event = self.app.clients.event(Kind::SessionsRevoked, Actor::Owner, Some(from), request).await?;
+        let revoked = self.app.sessions.revoke(selector, RevocationReason::Requested, event).await?;
         let now = self.app.clock.now();
         let live = revoked.iter().filter(|session| session.expires_at > now).count();
         i32::try_from(live).map_err(ApiError::internal)
@@ -171,9 +171,10 @@ impl AccountService {
     async fn current_hash(&self, user_id: Uuid, password: Password) -> Result<(User, String), ApiError> {
         let credentials = users::credentials(&self.app.db, user_id).await?.ok_or_else(error::user_not_found)?;
         let Credentials { user, password_hash } = credentials;
-        let target = Target::of(&user.email);
-        let same = self.app.compare(&target, password, Some(password_hash.clone())).await? != Comparison::Different;
-        self.app.record_attempt(target, if same { End::Right } else { End::Wrong }).await?;
+        let key = ThrottleKey::of(&user.email);
+        let same =
+            self.app.passwords.compare(&key, password, Some(password_hash.clone())).await? != Comparison::Different;
+        self.app.passwords.record(key, if same { Outcome::Right } else { Outcome::Wrong }).await?;
         if same { Ok((user, password_hash)) } else { Err(error::current_password_wrong()) }
     }
 }

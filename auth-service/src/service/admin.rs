@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use service_kit::{interceptor::Caller, status::ApiError};
+use service_kit::{auth::interceptor::Caller, status::ApiError};
 use taskey_proto::auth::v1::{
     self as pb, DisableUserRequest, EnableUserRequest, GetUserRequest, ListAuditEventsRequest, ListAuditEventsResponse,
     ListUsersRequest, ListUsersResponse, RevokeUserSessionsRequest, RevokeUserSessionsResponse, SetUserRolesRequest,
@@ -88,7 +88,7 @@ impl pb::admin_service_server::AdminService for AdminService {
         let user_id = request::id("user_id", &request.get_ref().user_id)?;
         self.user(user_id).await?;
         let selector = SessionSelector::AllOfUser { user_id, except: None };
-        let revoked = self.app.revoke(selector, RevocationReason::Requested, event).await?;
+        let revoked = self.app.sessions.revoke(selector, RevocationReason::Requested, event).await?;
         let now = self.app.clock.now();
         let live = revoked.iter().filter(|session| session.expires_at > now).count();
         let revoked_count = i32::try_from(live).map_err(ApiError::internal)?;
@@ -112,7 +112,7 @@ impl pb::admin_service_server::AdminService for AdminService {
 
 impl AdminService {
     async fn event<T: Sync>(&self, kind: Kind, request: &Request<T>) -> Result<Event, ApiError> {
-        self.app.event(kind, Actor::Admin(admin(request)?), None, request).await
+        self.app.clients.event(kind, Actor::Admin(admin(request)?), None, request).await
     }
 
     async fn user(&self, user_id: Uuid) -> Result<User, ApiError> {

@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     error,
+    login::sessions::Login,
     model::{
         email::Email,
         password::{Password, Rules},
@@ -166,26 +167,17 @@ pub fn deletions(request: &pb::ListDeletedUsersRequest) -> Result<(i64, usize), 
     violations.finish(size.map(|size| (request.after, size)))
 }
 
-/// A login.
-pub struct Login {
-    pub(super) email: Email,
-    pub(super) password: Password,
-    pub(super) label: String,
-}
-
-impl Login {
-    /// Parses the request.
-    ///
-    /// # Errors
-    /// VALIDATION_FAILED with the fields at fault.
-    pub fn parse(request: pb::LoginRequest) -> Result<Self, ApiError> {
-        let mut violations = Violations::default();
-        let email = violations.check("email", Email::parse(&request.email));
-        let password = violations.check("password", Password::given(request.password));
-        let label = violations.check("session_label", text::name(request.session_label));
-        let parsed = email.zip(password).zip(label);
-        violations.finish(parsed.map(|((email, password), label)| Self { email, password, label }))
-    }
+/// Parses a login.
+///
+/// # Errors
+/// VALIDATION_FAILED with the invalid fields.
+pub fn login(request: pb::LoginRequest) -> Result<Login, ApiError> {
+    let mut violations = Violations::default();
+    let email = violations.check("email", Email::parse(&request.email));
+    let password = violations.check("password", Password::given(request.password));
+    let label = violations.check("session_label", text::name(request.session_label));
+    let parsed = email.zip(password).zip(label);
+    violations.finish(parsed.map(|((email, password), label)| Login { email, password, label }))
 }
 
 /// The refresh token of a request; an empty one is `None`.

@@ -3,7 +3,10 @@
 use std::{pin::Pin, sync::Arc, time::Duration};
 
 use futures::{Stream, StreamExt, TryStreamExt, stream};
-use service_kit::{revocation::Freshness, status::ApiError, token::AccessClaims};
+use service_kit::{
+    auth::{revocation::Freshness, token::AccessClaims},
+    status::ApiError,
+};
 use taskey_proto::{
     auth::v1::{
         self as pb, AcknowledgeRevocationsRequest, AcknowledgeRevocationsResponse, GetJwksRequest, IntrospectRequest,
@@ -37,7 +40,7 @@ pub struct TokenService {
 #[tonic::async_trait]
 impl pb::token_service_server::TokenService for TokenService {
     async fn get_jwks(&self, _: Request<GetJwksRequest>) -> Result<Response<JwkSet>, Status> {
-        Ok(Response::new(self.app.keys.current().map(|keys| keys.public()).unwrap_or_default()))
+        Ok(Response::new(self.app.issuer.keys.current().map(|keys| keys.public()).unwrap_or_default()))
     }
 
     async fn introspect(&self, request: Request<IntrospectRequest>) -> Result<Response<IntrospectResponse>, Status> {
@@ -93,7 +96,7 @@ impl pb::token_service_server::TokenService for TokenService {
 impl TokenService {
     /// The keys for verifiers that have no others.
     fn public_keys(&self) -> JwkSet {
-        self.app.keys.current().map(|keys| keys.sufficient_public()).unwrap_or_default()
+        self.app.issuer.keys.current().map(|keys| keys.sufficient_public()).unwrap_or_default()
     }
 
     /// What was granted, if the session lives in the database: what this replica has heard may be half a second old.
@@ -110,8 +113,8 @@ impl TokenService {
             sub: Some(grant.user_id.to_string()),
             sid: Some(grant.session_id.to_string()),
             jti: Some(grant.id.to_string()),
-            iss: Some(self.app.tokens.issuer.clone()),
-            aud: Some(self.app.tokens.audience.clone()),
+            iss: Some(self.app.issuer.claims.issuer.clone()),
+            aud: Some(self.app.issuer.claims.audience.clone()),
             iat: seconds(grant.issued_at.as_seconds()),
             exp: seconds(grant.expires_at.as_seconds()),
             roles: grant.roles,
@@ -123,7 +126,7 @@ impl TokenService {
     fn watch(&self, verifier: Verifier) -> <Self as pb::token_service_server::TokenService>::WatchRevocationsStream {
         let app = Arc::clone(&self.app);
         // Changes from here on are sent after the snapshot.
-        let keys = WatchStream::from_changes(app.keys.subscribe());
+        let keys = WatchStream::from_changes(app.issuer.keys.subscribe());
         let (known, feed_updates, watching) = app.feed.watch(app.clock.new_id());
         let (epoch, mut sequence) = (known.epoch.to_string(), known.sequence);
         let keys = keys.filter_map(async |keys| keys).map(|keys| Ok((None, Event::Keys(keys.sufficient_public()))));

@@ -3,8 +3,8 @@
 pub mod accounts;
 pub mod audit;
 pub mod deletions;
-pub mod guesses;
 pub mod installation;
+pub mod login_attempts;
 pub mod purge;
 pub mod revocations;
 pub mod service_tokens;

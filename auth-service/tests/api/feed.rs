@@ -4,13 +4,15 @@ use std::{collections::HashSet, slice, sync::Arc, time::Duration};
 
 use service_kit::{
     assert_refused,
+    auth::{
+        credential::Credential,
+        key_source::{KeySource, Purpose},
+        revocation::HEARTBEAT_LIMIT,
+        rotation::{self, NewKey},
+    },
     clock::Clock,
-    config::TokenArgs,
-    credential::Credential,
-    key_source::{KeySource, Purpose},
-    keys::{self, NewKey},
     on_each_database,
-    revocation::HEARTBEAT_LIMIT,
+    ops::config::TokenArgs,
     testing::TestDatabase,
 };
 use taskey_proto::auth::v1::{
@@ -257,7 +259,7 @@ async fn a_watcher_that_reads_too_slowly_is_cut_off_and_disturbs_no_other(databa
 
 async fn new_public_keys_are_told_to_those_who_watch(database: TestDatabase) {
     let file = database.folder().join("ed.json");
-    keys::generate(NewKey::EdDsa, &file).expect("a key file");
+    rotation::generate(NewKey::EdDsa, &file).expect("a key file");
     let server = Server::start_with(database, &["--key-file", file.to_str().expect("UTF-8")]).await;
     let (clock, names) = (Clock::system(), names());
     let source = Arc::new(KeySource::file(&file, Purpose::Sign, clock.clone()).expect("keys"));
@@ -268,7 +270,7 @@ async fn new_public_keys_are_told_to_those_who_watch(database: TestDatabase) {
     let Event::SnapshotEnd(end) = next_event(&mut feed).await else { panic!("nothing was revoked") };
     let old = end.keys.expect("with the snapshot").keys;
     assert_eq!(old.len(), 1);
-    keys::rotate(&file, None, Duration::ZERO, &clock).expect("rotated");
+    rotation::rotate(&file, None, Duration::ZERO, &clock).expect("rotated");
     let news = async {
         loop {
             if let Event::Keys(public) = next_event(&mut feed).await {
@@ -298,7 +300,7 @@ async fn a_shared_key_is_in_no_public_key_set(database: TestDatabase) {
 
 async fn public_keys_are_served_to_anyone(database: TestDatabase) {
     let file = database.folder().join("ed.json");
-    keys::generate(NewKey::EdDsa, &file).expect("a key file");
+    rotation::generate(NewKey::EdDsa, &file).expect("a key file");
     let server = Server::start_with(database, &["--key-file", file.to_str().expect("UTF-8")]).await;
     let keys = server.token().get_jwks(GetJwksRequest {}).await.expect("told").into_inner().keys;
     let kinds: Vec<_> = keys.iter().map(|key| (&key.kty[..], &key.crv[..], &key.alg[..], key.x.len())).collect();

@@ -3,13 +3,15 @@
 use clap::Parser;
 use service_kit::{
     args,
+    auth::{
+        keys::KeySet,
+        token::{self, AccessClaims},
+    },
     clock::Clock,
-    config::{PoolArgs, TokenArgs},
-    db::{Db, Migrate},
-    keys::KeySet,
+    db::{Db, Migrate, PoolArgs},
     on_each_database,
+    ops::config::TokenArgs,
     testing::{TestDatabase, assert_unchanged},
-    token::{self, AccessClaims},
 };
 use sqlx::migrate::Migrator;
 use taskey_proto::auth::v1::ListSessionsRequest;

@@ -2,9 +2,8 @@
 
 use clap::Parser;
 use service_kit::{
-    config::PoolArgs,
-    db::{Db, Migrate},
-    keys::{self, NewKey},
+    auth::rotation::{self, NewKey},
+    db::{Db, Migrate, PoolArgs},
     on_each_database,
     testing::TestDatabase,
 };
@@ -33,7 +32,7 @@ async fn a_command_line_tool_does_not_migrate_the_tables_of_an_older_server(data
     open(&database, 6).await.expect("opened").close().await;
     let path = |name: &str| database.folder().join(name).display().to_string();
     let (key_file, secret_file) = (path("keys.json"), path("refresh.secret"));
-    keys::generate(NewKey::Hs256, key_file.as_ref()).expect("generated");
+    rotation::generate(NewKey::Hs256, key_file.as_ref()).expect("generated");
     for command in [
         &["tokens", "issue-service", "task-service"][..],
         &["tokens", "revoke-service", "task-service"],

@@ -3,7 +3,7 @@
 use std::{fs, path::Path};
 
 use service_kit::{
-    keys::{self, NewKey},
+    auth::rotation::{self, NewKey},
     on_each_database,
     testing::TestDatabase,
 };
@@ -48,14 +48,14 @@ fn adopt(database: &TestDatabase, secrets: &[String; 4]) {
 }
 
 fn generate(database: &TestDatabase, file: &str) {
-    keys::generate(NewKey::Hs256, &database.folder().join(file)).expect("generated");
+    rotation::generate(NewKey::Hs256, &database.folder().join(file)).expect("generated");
 }
 
 async fn another_refresh_secret_is_refused_until_it_is_adopted(database: TestDatabase) {
     generate(&database, "keys.json");
     let (own, other) = (secrets(&database, "keys.json", "own"), secrets(&database, "keys.json", "other"));
     let database = serve(database, &own).await;
-    service_kit::secret_file::create_key(Path::new(&other[3])).expect("created");
+    service_kit::ops::secret_file::create_key(Path::new(&other[3])).expect("created");
     let error = refused(&database, &other);
     assert!(error.contains("is not the refresh secret") && error.contains("keys adopt"), "{error}");
     let database = serve(database, &own).await;
@@ -105,7 +105,7 @@ async fn keys_can_be_rotated_one_by_one(database: TestDatabase) {
     for step in [vec![&first], vec![&second, &first], vec![&second], vec![&third, &second], vec![&third]] {
         let step: Vec<&str> = step.into_iter().map(String::as_str).collect();
         _ = fs::remove_file(&current[1]);
-        service_kit::secret_file::create(Path::new(&current[1]), &set(&step)).expect("written");
+        service_kit::ops::secret_file::create(Path::new(&current[1]), &set(&step)).expect("written");
         database = serve(database, &current).await;
     }
     // A replica that missed the whole rotation does not start with the first key.

@@ -9,7 +9,7 @@ use std::{
 };
 
 use service_kit::{
-    keys::{self, NewKey},
+    auth::rotation::{self, NewKey},
     testing::folder,
 };
 
@@ -105,7 +105,7 @@ fn a_key_file_that_cannot_be_trusted_is_refused() {
 #[test]
 fn a_secret_file_that_cannot_be_trusted_is_refused() {
     let folder = folder();
-    keys::generate(NewKey::Hs256, &folder.path().join("keys.json")).expect("a key file");
+    rotation::generate(NewKey::Hs256, &folder.path().join("keys.json")).expect("a key file");
     let secret = folder.path().join("refresh.secret");
     fs::write(&secret, "short").expect("written");
     fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).expect("changed");
@@ -117,7 +117,7 @@ fn a_secret_file_that_cannot_be_trusted_is_refused() {
 #[test]
 fn a_damaged_database_is_refused() {
     let folder = folder();
-    keys::generate(NewKey::Hs256, &folder.path().join("keys.json")).expect("a key file");
+    rotation::generate(NewKey::Hs256, &folder.path().join("keys.json")).expect("a key file");
     fs::write(
         folder.path().join("auth.db"),
         "this is no database, but it is long enough to be read as one ".repeat(99),
@@ -133,7 +133,7 @@ async fn a_database_newer_than_the_program_is_refused() {
         sqlite::{SqliteConnectOptions, SqliteJournalMode},
     };
     let folder = folder();
-    keys::generate(NewKey::Hs256, &folder.path().join("keys.json")).expect("a key file");
+    rotation::generate(NewKey::Hs256, &folder.path().join("keys.json")).expect("a key file");
     let file = folder.path().join("auth.db");
     let connection =
         SqliteConnectOptions::new().filename(&file).create_if_missing(true).journal_mode(SqliteJournalMode::Wal);
@@ -166,7 +166,7 @@ fn the_password_in_a_database_url_is_not_shown() {
 #[test]
 fn plaintext_beyond_loopback_is_refused() {
     let folder = folder();
-    keys::generate(NewKey::Hs256, &folder.path().join("keys.json")).expect("a key file");
+    rotation::generate(NewKey::Hs256, &folder.path().join("keys.json")).expect("a key file");
     refuses(folder.path(), &["--listen", "0.0.0.0:0"], "--insecure-plaintext");
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD as BASE64};
 use serde_json::{Value, json};
-use service_kit::{keys, on_each_database, random, secret_file, testing::TestDatabase};
+use service_kit::{auth::rotation, on_each_database, ops::secret_file, random, testing::TestDatabase};
 use tokio::time::timeout;
 
 use crate::support::{PASSWORD, Server, execute, look_up, program};
@@ -32,7 +32,7 @@ fn expired(mut key: Value) -> Value {
 fn write(database: &TestDatabase, keys: &[&Value]) -> String {
     let file = database.folder().join("rotated.json");
     if !file.exists() {
-        keys::generate(keys::NewKey::Hs256, &file).expect("generated");
+        rotation::generate(rotation::NewKey::Hs256, &file).expect("generated");
     }
     secret_file::replace(&file, &json!({ "keys": keys }).to_string()).expect("written");
     file.display().to_string()

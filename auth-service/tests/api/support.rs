@@ -6,11 +6,13 @@ use auth_service::config::Config;
 use clap::Parser;
 use service_kit::{
     args,
+    auth::{
+        credential::Credential,
+        key_source::{KeySource, Purpose},
+    },
     clock::Clock,
-    config::{PoolArgs, TokenArgs},
-    credential::Credential,
-    db::{Db, Migrate},
-    key_source::{KeySource, Purpose},
+    db::{Db, Migrate, PoolArgs},
+    ops::config::TokenArgs,
     testing::{ManualClock, TestDatabase, clock},
 };
 use taskey_proto::auth::v1::{

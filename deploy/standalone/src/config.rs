@@ -9,12 +9,14 @@ use auth_service::config::{DatabaseArgs, PasswordArgs, RateArgs, SecretArgs, Ses
 use clap::Parser;
 use gateway::config::{BrowserArgs, JsonArgs};
 use service_kit::{
-    config::{KeyArgs, LimitArgs, PoolArgs, TokenArgs, schema_name},
-    credential::{ServiceTokenArgs, VerifierArgs},
-    db::DatabaseUrl,
+    auth::credential::{ServiceTokenArgs, VerifierArgs},
+    db::{DatabaseUrl, PoolArgs, schema_name},
     network::ProxyArgs,
-    secret_file::Key,
-    telemetry::TelemetryArgs,
+    ops::{
+        config::{KeyArgs, LimitArgs, TokenArgs},
+        secret_file::Key,
+        telemetry::TelemetryArgs,
+    },
 };
 use task_service::config::TaskArgs;
 use tonic::transport::Endpoint;

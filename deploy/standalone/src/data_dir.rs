@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::Context;
-use service_kit::keys::{self, NewKey};
+use service_kit::auth::rotation::{self, NewKey};
 
 /// Holds the data directory for this process as long as it lives.
 #[derive(Debug)]
@@ -50,5 +50,5 @@ impl DataDir {
 /// # Errors
 /// If there is none and it cannot be written.
 pub fn ensure_keys(path: &Path) -> anyhow::Result<()> {
-    if path.exists() { Ok(()) } else { keys::generate(NewKey::Hs256, path) }
+    if path.exists() { Ok(()) } else { rotation::generate(NewKey::Hs256, path) }
 }

@@ -2,7 +2,12 @@
 
 use std::process::ExitCode;
 
-use service_kit::{clock::Clock, config::parse, keys::KeySet, server::connection, shutdown, telemetry};
+use service_kit::{
+    auth::keys::KeySet,
+    clock::Clock,
+    ops::{config::parse, shutdown, telemetry},
+    server::connection,
+};
 use tokio_util::sync::CancellationToken;
 
 mod config;

@@ -16,7 +16,7 @@ use super::{
     shared,
     value::annotated,
 };
-use crate::{binding::BodyRule, etag};
+use crate::{routing::binding::BodyRule, semantics::etag};
 
 const NDJSON: &str = "application/x-ndjson";
 const EVENTS: &str = "text/event-stream";

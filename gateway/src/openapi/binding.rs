@@ -10,10 +10,13 @@ use super::{
     refusal::ApiError,
 };
 use crate::{
-    binding::{self, BodyRule},
-    cookie_mode, etag, preference,
-    router::MethodPattern,
-    template::Template,
+    routing::{
+        binding::{self, BodyRule},
+        router::MethodPattern,
+        template::Template,
+    },
+    semantics::{etag, preference},
+    session::cookie_mode,
 };
 
 /// The methods that OpenAPI 3.1 knows.

@@ -14,7 +14,7 @@ use prost_reflect::{DescriptorPool, ServiceDescriptor};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::binding::rules;
+use crate::routing::binding::rules;
 
 pub mod answer;
 pub mod binding;

@@ -8,7 +8,7 @@ use super::{
     comment, example, parameter, refusal,
     schema::{self, Behavior, Purpose, Schemas},
 };
-use crate::binding::{self, BodyRule};
+use crate::routing::binding::{self, BodyRule};
 
 /// The Operation Object of a binding.
 pub fn describe(binding: &Binding, schemas: &mut Schemas) -> Value {

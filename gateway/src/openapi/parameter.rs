@@ -11,7 +11,7 @@ use super::{
     schema::{self, Behavior, Purpose, Schemas},
     shared,
 };
-use crate::{binding::BodyRule, etag, well_known};
+use crate::{codec::well_known, routing::binding::BodyRule, semantics::etag};
 
 /// All parameters of an operation.
 pub fn all(binding: &Binding, refusals: &[ApiError], schemas: &mut Schemas) -> Vec<Value> {
@@ -47,7 +47,7 @@ fn in_path(parameter: &PathParameter, binding: &Binding, refusals: &[ApiError], 
 }
 
 /// The paths of the fields that a query can give, those of messages in the request too: as
-/// [`crate::parameter::FieldPath::find`] finds them.
+/// [`crate::codec::parameter::FieldPath::find`] finds them.
 fn collect(
     binding: &Binding,
     of: &MessageDescriptor,

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use prost_reflect::FieldDescriptor;
 
-use crate::{
+use crate::routing::{
     binding::PathVariable,
     template::{Segment, Template},
 };

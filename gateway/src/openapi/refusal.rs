@@ -7,7 +7,7 @@ use taskey_proto::errors::v1::ErrorReason;
 use tonic::Code;
 
 use super::comment;
-use crate::failure;
+use crate::http::error;
 
 /// A refusal that an RPC answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -119,13 +119,13 @@ fn scan(text: &str) -> Vec<(Code, ErrorReason)> {
 }
 
 fn code_named(name: &str) -> Option<Code> {
-    (0..=16).map(Code::from_i32).find(|code| failure::mapping(*code).1 == name)
+    (0..=16).map(Code::from_i32).find(|code| error::mapping(*code).1 == name)
 }
 
 /// The name of a status code, as the contract writes it.
 #[must_use]
 pub fn code_name(code: Code) -> &'static str {
-    failure::mapping(code).1
+    error::mapping(code).1
 }
 
 impl ApiError {
@@ -134,7 +134,7 @@ impl ApiError {
     pub fn http_code(&self) -> u16 {
         match self.reason {
             ErrorReason::MessageTooLarge => 413,
-            _ => failure::mapping(self.code).0.as_u16(),
+            _ => error::mapping(self.code).0.as_u16(),
         }
     }
 

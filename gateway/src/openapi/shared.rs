@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::cookie_mode::PARAMETER;
+use crate::session::cookie_mode::PARAMETER;
 
 /// The names of the headers of requests, which are those of their parameters too.
 pub const REQUEST_ID: &str = "X-Request-Id";

@@ -4,7 +4,7 @@ use prost_reflect::{EnumDescriptor, Kind, MessageDescriptor};
 use serde_json::{Map, Value, json};
 
 use super::comment;
-use crate::well_known;
+use crate::codec::well_known;
 
 /// A schema with a description, if there is anything to say.
 #[must_use]

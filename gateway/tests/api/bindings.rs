@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use gateway::{binding, service::Gateway};
+use gateway::{routing::binding, service::Gateway};
 use http::Method;
 use prost_reflect::DescriptorPool;
 

@@ -9,8 +9,8 @@ use std::{
 use bytes::Bytes;
 use gateway::{
     backend::Backend,
-    cookie_mode::CookieMode,
     service::{Gateway, Settings},
+    session::cookie_mode::CookieMode,
 };
 use http::{Method, Request};
 use http_body_util::Full;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use gateway::{backend::Forwarding, service::Gateway};
 use http::{HeaderValue, Method, Request};
 use http_body_util::Full;
-use service_kit::{credential::ServiceTokenArgs, secret_file::Key};
+use service_kit::{auth::credential::ServiceTokenArgs, ops::secret_file::Key};
 use tonic::transport::server::TcpConnectInfo;
 
 use crate::{

@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::Method;
 use service_kit::{
     assert_refused,
-    secret_file::Key,
+    ops::secret_file::Key,
     status::ApiError,
     testing::{call_raw, refusal},
 };

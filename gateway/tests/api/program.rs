@@ -9,7 +9,7 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use service_kit::{
-    secret_file::{self, Key},
+    ops::secret_file::{self, Key},
     status::ApiError,
     testing,
 };

@@ -12,9 +12,9 @@ use clap::Parser;
 use gateway::{
     Config, backend,
     backend::{Backend, Forwarding, Streams},
-    cookie_mode::CookieMode,
-    request::JsonLimits,
+    http::request::JsonLimits,
     service::{Gateway, Settings},
+    session::cookie_mode::CookieMode,
 };
 use http::{HeaderMap, Method, Request, Response};
 use http_body_util::{BodyExt, Full};

@@ -26,7 +26,7 @@
 //! - this file: the handle. `conn`: the connection that closures receive. `error`: why calls fail.
 //! - `value`, `query`, `row`: arguments, texts, and what statements return.
 //! - `sqlite`, `postgres`: how calls are executed. `call`: what kind they are, and whether somebody waits for them.
-//! - `url`: where a database is. `migrate`: whose tables it contains.
+//! - `args`: settings. `url`: where a database is. `migrate`: whose tables it contains.
 
 use std::time::Duration;
 
@@ -34,8 +34,7 @@ use futures::future::BoxFuture;
 use sqlx::migrate::Migrator;
 use tokio::{sync::watch, time::timeout};
 
-use crate::config::PoolArgs;
-
+mod args;
 mod call;
 mod conn;
 mod error;
@@ -47,6 +46,7 @@ mod sqlite;
 mod url;
 mod value;
 
+pub use args::{PoolArgs, schema_name};
 pub use call::ReadKind;
 pub use conn::{Conn, Engine};
 pub use error::Error;

@@ -10,7 +10,7 @@ use tonic::{body::Body, server::NamedService, service::RoutesBuilder};
 use tonic_health::{ServingStatus, server::HealthReporter};
 use tower::{BoxError, Layer, Service, ServiceExt};
 
-use crate::config::LimitArgs;
+use crate::ops::config::LimitArgs;
 
 pub mod call;
 pub mod connection;

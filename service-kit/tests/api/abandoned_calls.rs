@@ -4,8 +4,7 @@ use std::{sync::mpsc, time::Duration};
 
 use service_kit::{
     args,
-    config::PoolArgs,
-    db::{Db, Error, Migrate, QueryBuilder, ReadKind},
+    db::{Db, Error, Migrate, PoolArgs, QueryBuilder, ReadKind},
     on_each_database,
     testing::TestDatabase,
 };

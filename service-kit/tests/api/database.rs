@@ -5,8 +5,7 @@ use std::{os::unix::fs::PermissionsExt, sync::LazyLock, time::Duration};
 use clap::Parser;
 use service_kit::{
     args,
-    config::PoolArgs,
-    db::{Db, Error, Migrate, ReadKind},
+    db::{Db, Error, Migrate, PoolArgs, ReadKind},
     on_each_database,
     status::ApiError,
     testing::{self, TestDatabase},

@@ -12,10 +12,12 @@ use std::{
 
 use futures::{StreamExt, stream::BoxStream};
 use service_kit::{
+    auth::{
+        credential::Credential,
+        key_source::KeySource,
+        revocation::{RevocationView, deletion::DeletedUsers, follow::Follower},
+    },
     clock::Clock,
-    credential::Credential,
-    key_source::KeySource,
-    revocation::{RevocationView, deletion::DeletedUsers, follow::Follower},
     testing::folder,
 };
 use taskey_proto::auth::v1::{

@@ -14,11 +14,14 @@ use curve25519_dalek::{
 };
 use serde_json::{Value, json};
 use service_kit::{
+    auth::{
+        keys::KeySet,
+        rotation::{self, NewKey},
+        token::{self, AccessClaims, Unacceptable},
+    },
     clock::{Clock, Timestamp},
-    config::TokenArgs,
-    keys::{self, KeySet, NewKey},
+    ops::config::TokenArgs,
     testing,
-    token::{self, AccessClaims, Unacceptable},
 };
 
 const NOW: Timestamp = Timestamp::from_seconds(1_800_000_000);
@@ -50,7 +53,7 @@ fn with(mut key: Value, member: &str, value: Value) -> Value {
 fn key_file(kind: NewKey) -> (tempfile::TempDir, PathBuf) {
     let folder = testing::folder();
     let file = folder.path().join("keys.json");
-    keys::generate(kind, &file).expect("a key file");
+    rotation::generate(kind, &file).expect("a key file");
     (folder, file)
 }
 
@@ -173,7 +176,7 @@ fn a_rotation_leaves_the_old_key_until_its_last_token_has_expired() {
         let (_folder, file) = key_file(kind);
         let old = KeySet::read(&file, NOW).expect("good");
         let (clock, hands) = testing::clock();
-        keys::rotate(&file, None, Duration::ZERO, &clock).expect("rotated");
+        rotation::rotate(&file, None, Duration::ZERO, &clock).expect("rotated");
         assert_eq!(fs::metadata(&file).expect("there").permissions().mode() & 0o777, 0o600);
         let keys = KeySet::read(&file, clock.now()).expect("good");
         let (new_kid, old_kid) = (kids(&file)[0].clone(), kids(&file)[1].clone());
@@ -192,7 +195,7 @@ fn a_rotation_leaves_the_old_key_until_its_last_token_has_expired() {
         assert_eq!(token::verify(&keys, &names(), &last, clock.now()), Err(Unacceptable::KeyUnknown));
         assert_eq!(format!("{keys:?}"), format!("{:?}", [&new_kid]));
 
-        keys::rotate(&file, None, Duration::ZERO, &clock).expect("rotated");
+        rotation::rotate(&file, None, Duration::ZERO, &clock).expect("rotated");
         assert_eq!(kids(&file)[1..], [new_kid], "what has ended is taken out");
     }
 }
@@ -206,7 +209,7 @@ fn what_an_interrupted_rotation_left_behind_is_thrown_away() {
     let set = json!({"keys": [old, waiting, other], "comment": "ours"}).to_string();
     fs::write(&file, set).expect("written");
     let (clock, _hands) = testing::clock();
-    keys::rotate(&file, None, Duration::ZERO, &clock).expect("rotated");
+    rotation::rotate(&file, None, Duration::ZERO, &clock).expect("rotated");
     let kids = kids(&file);
     assert_eq!(kids[1..], [old["kid"].as_str().expect("a kid"), "other"]);
     assert!(!kids.contains(&"waiting".to_owned()), "it may have lain there for years");
@@ -224,7 +227,7 @@ fn a_key_ends_no_later_than_its_last_token_and_no_earlier() {
     let soon = with(shared("soon"), "exp", json!(now + 10));
     fs::write(&file, json!({"keys": [old, soon]}).to_string()).expect("written");
     let long = Duration::from_millis(1);
-    keys::rotate(&file, None, long, &clock).expect("rotated");
+    rotation::rotate(&file, None, long, &clock).expect("rotated");
     let ends: Vec<_> = read(&file)[1..].iter().map(|key| key["exp"].as_i64().expect("an end") - now).collect();
     assert_eq!(ends, [5 + 15 * 60 + 10 + 1, 10]);
 }
@@ -234,14 +237,14 @@ fn a_rotation_can_change_the_kind_of_key() {
     let (_folder, file) = key_file(NewKey::Hs256);
     let (clock, _hands) = testing::clock();
     let token = sign(&KeySet::read(&file, clock.now()).expect("good"), clock.now());
-    keys::rotate(&file, Some(NewKey::EdDsa), Duration::ZERO, &clock).expect("rotated");
+    rotation::rotate(&file, Some(NewKey::EdDsa), Duration::ZERO, &clock).expect("rotated");
     let keys = KeySet::read(&file, clock.now()).expect("good");
     assert_eq!(keys.public().keys.len(), 1);
     token::verify(&keys, &names(), &token, clock.now()).expect("good");
     token::verify(&keys, &names(), &sign(&keys, clock.now()), clock.now()).expect("good");
     // Whoever has nothing but public keys would take the tokens of the shared one for forgeries.
     assert!(keys.sufficient_public().keys.is_empty());
-    let error = keys::rotate(&file, Some(NewKey::Hs256), Duration::ZERO, &clock).expect_err("refused");
+    let error = rotation::rotate(&file, Some(NewKey::Hs256), Duration::ZERO, &clock).expect_err("refused");
     assert!(error.to_string().contains("cannot follow a public one"), "{error}");
 }
 
@@ -251,7 +254,7 @@ fn a_file_is_rotated_once_at_a_time() {
     let held = File::open(folder.path()).expect("the folder");
     held.try_lock().expect("free");
     let (clock, _hands) = testing::clock();
-    let error = keys::rotate(&file, None, Duration::ZERO, &clock).expect_err("refused");
+    let error = rotation::rotate(&file, None, Duration::ZERO, &clock).expect_err("refused");
     assert!(error.to_string().contains("being rotated already"), "{error}");
     assert_eq!(kids(&file).len(), 1);
 }
@@ -261,13 +264,13 @@ fn what_cannot_be_rotated_is_left_as_it_is() {
     let folder = testing::folder();
     let (clock, _hands) = testing::clock();
     let file = folder.path().join("keys.json");
-    keys::rotate(&file, None, Duration::ZERO, &clock).expect_err("there is none");
+    rotation::rotate(&file, None, Duration::ZERO, &clock).expect_err("there is none");
     for text in
         ["", r#"{"keys":[]}"#, &json!({"keys": [public(ED25519_BASEPOINT_POINT.compress().as_bytes())]}).to_string()]
     {
         fs::write(&file, text).expect("written");
         fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).expect("changed");
-        keys::rotate(&file, None, Duration::ZERO, &clock).expect_err("not usable");
+        rotation::rotate(&file, None, Duration::ZERO, &clock).expect_err("not usable");
         assert_eq!(fs::read_to_string(&file).expect("there"), text);
     }
 }

@@ -4,14 +4,16 @@ use std::{collections::BTreeMap, fs::File, sync::Arc, thread, time::Duration};
 
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
 use service_kit::{
+    auth::{
+        interceptor::Authenticator,
+        key_source::{KeySource, Purpose},
+        revocation::RevocationView,
+        rotation::{self, NewKey},
+        token::{self, AccessClaims},
+    },
     clock::Clock,
-    config::TokenArgs,
-    interceptor::Authenticator,
-    key_source::{KeySource, Purpose},
-    keys::{self, NewKey},
-    revocation::RevocationView,
+    ops::config::TokenArgs,
     testing,
-    token::{self, AccessClaims},
 };
 use tonic::metadata::MetadataMap;
 
@@ -48,7 +50,7 @@ fn names() -> TokenArgs {
 fn verify_without_the_system(kind: NewKey) {
     let (folder, clock) = (testing::folder(), Clock::system());
     let file = folder.path().join("keys.json");
-    keys::generate(kind, &file).expect("a key file");
+    rotation::generate(kind, &file).expect("a key file");
     let keys = Arc::new(KeySource::file(&file, Purpose::Sign, clock.clone()).expect("keys"));
     let headers = |session_id| {
         let (id, now) = (clock.new_id(), clock.now());

@@ -11,7 +11,7 @@ use std::{
 
 use service_kit::{
     args,
-    config::PoolArgs,
+    db::PoolArgs,
     testing::{POSTGRES, TestDatabase, folder},
 };
 use sqlx::{Connection, PgConnection};

@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use service_kit::{
     args,
-    config::PoolArgs,
-    db::{DatabaseUrl, Db, Error, Migrate},
+    db::{DatabaseUrl, Db, Error, Migrate, PoolArgs},
     status::ApiError,
     testing::{POSTGRES, TestDatabase, folder},
 };

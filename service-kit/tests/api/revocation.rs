@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use metrics_util::debugging::DebuggingRecorder;
 use service_kit::{
+    auth::{
+        revocation::{Freshness, MAX_SESSIONS, RETENTION, RevocationView, Verdict},
+        token::{self, AccessClaims},
+    },
     clock::Clock,
-    revocation::{Freshness, MAX_SESSIONS, RETENTION, RevocationView, Verdict},
-    token::{self, AccessClaims},
 };
 use tokio::{
     task::yield_now,

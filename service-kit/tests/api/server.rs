@@ -6,7 +6,7 @@ use clap::Parser;
 use futures::stream::{Pending, pending};
 use service_kit::{
     assert_refused,
-    config::LimitArgs,
+    ops::config::LimitArgs,
     server::{GrpcServer, connection},
     testing::call_raw,
 };

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use clap::Parser;
 use http::{HeaderValue, Response, StatusCode};
-use service_kit::config::LimitArgs;
+use service_kit::ops::config::LimitArgs;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,

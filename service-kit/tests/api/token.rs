@@ -6,12 +6,14 @@ use aws_lc_rs::hmac;
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD as BASE64};
 use serde_json::{Value, json};
 use service_kit::{
+    auth::{
+        keys::KeySet,
+        token::{self, AccessClaims, MAX_TOKEN_BYTES, Unacceptable},
+    },
     clock::Timestamp,
-    config::TokenArgs,
-    keys::KeySet,
+    ops::config::TokenArgs,
     status::ApiError,
     testing,
-    token::{self, AccessClaims, MAX_TOKEN_BYTES, Unacceptable},
 };
 use taskey_proto::errors::v1::ErrorReason;
 use uuid::Uuid;

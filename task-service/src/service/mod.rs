@@ -4,10 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use prost::Message;
 use service_kit::{
+    auth::interceptor::{Authenticator, Caller},
     clock::Clock,
-    config::OnOff,
     db::Db,
-    interceptor::{Authenticator, Caller},
+    ops::config::OnOff,
     page::PageTokens,
     rate_limit::RateLimit,
     status::ApiError,
@@ -17,7 +17,7 @@ use tonic::{Request, Response, Status, metadata::MetadataValue};
 use crate::{
     error::rate_limited,
     store::{owner_queue::OwnerQueue, transaction::Outcome},
-    watch::Watches,
+    watch::{Watches, sync_page::ChangeReader},
 };
 
 pub(crate) mod lists;
@@ -34,6 +34,7 @@ pub(crate) struct App {
     pub(crate) authenticator: Authenticator,
     pub(crate) page_tokens: PageTokens,
     pub(crate) watches: Arc<Watches>,
+    pub(crate) changes: ChangeReader,
     /// How often a user may call.
     pub(crate) calls: RateLimit,
     pub(crate) rate_limits: OnOff,

@@ -1,30 +1,20 @@
 //! `taskey.task.v1.TaskService`.
 
-use std::{pin::Pin, sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use futures::{Stream, StreamExt, stream};
 use prost::Message;
-use service_kit::{interceptor::Caller, status::ApiError};
-use taskey_proto::{
-    errors::v1::ErrorReason,
-    task::v1::{
-        BatchWriteTasksRequest, BatchWriteTasksResponse, CompleteTaskRequest, CreateTaskRequest, DeleteTaskRequest,
-        GetTaskRequest, ListTaskChangesRequest, ListTaskChangesResponse, ListTasksRequest, ListTasksResponse,
-        MoveTaskRequest, ReopenTaskRequest, Task, UndeleteTaskRequest, UpdateTaskRequest, WatchTasksRequest,
-        WatchTasksResponse, task_service_server::TaskService,
-    },
+use service_kit::status::ApiError;
+use taskey_proto::task::v1::{
+    BatchWriteTasksRequest, BatchWriteTasksResponse, CompleteTaskRequest, CreateTaskRequest, DeleteTaskRequest,
+    GetTaskRequest, ListTaskChangesRequest, ListTaskChangesResponse, ListTasksRequest, ListTasksResponse,
+    MoveTaskRequest, ReopenTaskRequest, Task, UndeleteTaskRequest, UpdateTaskRequest, WatchTasksRequest,
+    task_service_server::TaskService,
 };
-use tokio::{
-    sync::{mpsc, oneshot},
-    time::{Instant, timeout_at},
-};
-use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Code, Request, Response, Status};
+use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
 use super::{App, respond};
 use crate::{
-    changes::{SyncPage, sync_page},
     model::{
         ListQuery, Target, TaskRow, batch,
         request::Mode,
@@ -33,23 +23,12 @@ use crate::{
     },
     page,
     store::{
-        changes,
         mutations::{self, Mutation},
         tasks,
         transaction::Outcome,
     },
-    watch::Watch,
+    watch::{stream, sync_page::SyncPage},
 };
-
-/// Maximum number of changes in one message of a watch. A stream keeps a buffer of the size of its largest message:
-/// with 100 changes, 1000 watches need 30 MiB more.
-const WATCH_PAGE: usize = 25;
-
-/// Maximum time between two messages of a watch.
-const CHECKPOINT_EVERY: Duration = Duration::from_secs(15);
-
-/// How long a watcher may take to receive a message before it is disconnected.
-const SLOW: Duration = Duration::from_secs(10);
 
 /// The service.
 pub(crate) struct Tasks(pub(crate) Arc<App>);
@@ -147,11 +126,11 @@ impl TaskService for Tasks {
         let ListTaskChangesRequest { sync_token, page_size } = request.into_inner();
         let size = page_size_of(page_size)?;
         let since = SyncPoint::open(&self.0.page_tokens, owner, &sync_token)?;
-        let SyncPage { changes, token, has_more, .. } = self.0.changes(owner, since, size).await?;
+        let SyncPage { changes, token, has_more, .. } = self.0.changes.page(owner, since, size).await?;
         Ok(Response::new(ListTaskChangesResponse { changes, next_sync_token: token, has_more }))
     }
 
-    type WatchTasksStream = Pin<Box<dyn Stream<Item = Result<WatchTasksResponse, Status>> + Send>>;
+    type WatchTasksStream = stream::Messages;
 
     async fn watch_tasks(
         &self,
@@ -162,8 +141,10 @@ impl TaskService for Tasks {
         let since = SyncPoint::open(&self.0.page_tokens, owner, &request.into_inner().sync_token)?;
         let watch = self.0.watches.watch(owner)?;
         // Errors are returned before the stream starts.
-        let first = self.0.changes(owner, since, WATCH_PAGE).await?;
-        Ok(Response::new(watching(Arc::clone(&self.0), caller, watch, first)))
+        let first = self.0.changes.page(owner, since, stream::PAGE_SIZE).await?;
+        let app = Arc::clone(&self.0);
+        let session_end = async move { app.authenticator.ended(&caller).await };
+        Ok(Response::new(stream::watch(self.0.changes.clone(), watch, first, session_end)))
     }
 }
 
@@ -214,70 +195,5 @@ impl Tasks {
         };
         watches.tell(owner);
         respond(outcome)
-    }
-}
-
-impl App {
-    /// Returns the changes since a sync token.
-    async fn changes(&self, owner: Uuid, since: Option<SyncPoint>, size: usize) -> Result<SyncPage, ApiError> {
-        let read = changes::list_after(&self.db, owner, self.clock.now(), since, size + 1).await?;
-        Ok(sync_page(&self.page_tokens, owner, self.max_response_bytes, size, read))
-    }
-}
-
-/// Returns the stream of a watch, which starts with a page that has been read. It ends when the session ends, the
-/// client disconnects or reads too slowly.
-fn watching(app: Arc<App>, caller: Caller, watch: Watch, first: SyncPage) -> <Tasks as TaskService>::WatchTasksStream {
-    let (messages, taken) = mpsc::channel(1);
-    let (cut, was_cut) = oneshot::channel();
-    let ended = {
-        let app = Arc::clone(&app);
-        async move { Err(Status::from(app.authenticator.ended(&caller).await)) }
-    };
-    let owner = watch.owner();
-    tokio::spawn(async move {
-        let gone = messages.clone();
-        tokio::select! {
-            () = gone.closed() => {}
-            fault = follow(&app, owner, watch, first, messages) => { _ = cut.send(fault); }
-        }
-    });
-    // The error is sent after the last message. If there is none, the task panicked.
-    let fault = stream::once(was_cut).map(|fault| {
-        Err(Status::from(fault.unwrap_or_else(|_| ApiError::internal("a watch has ended without a reason"))))
-    });
-    let told = ReceiverStream::new(taken).map(Ok).chain(fault);
-    stream::select(told, stream::once(ended)).boxed()
-}
-
-/// Sends changes for as long as they are received in time. Returns why it stopped.
-async fn follow(
-    app: &App,
-    owner: Uuid,
-    mut watch: Watch,
-    mut told: SyncPage,
-    messages: mpsc::Sender<WatchTasksResponse>,
-) -> ApiError {
-    // The first message is sent even if there are no changes.
-    let mut due = Instant::now();
-    loop {
-        let SyncPage { changes, token, point, has_more } = told;
-        if !changes.is_empty() || due <= Instant::now() {
-            let message = WatchTasksResponse { changes, sync_token: token, checkpoint: !has_more };
-            if messages.send_timeout(message, SLOW).await.is_err() {
-                let text = "changes were read too slowly; take the stream up with the last token";
-                let refusal = ApiError::new(Code::ResourceExhausted, ErrorReason::Overloaded, text);
-                return refusal.retry_after(Duration::from_secs(1));
-            }
-            due = Instant::now() + CHECKPOINT_EVERY;
-        }
-        if !has_more {
-            // A change and a timeout are handled alike.
-            _ = timeout_at(due, watch.changed()).await;
-        }
-        told = match app.changes(owner, Some(point), WATCH_PAGE).await {
-            Ok(told) => told,
-            Err(refusal) => return refusal,
-        };
     }
 }

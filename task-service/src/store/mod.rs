@@ -3,7 +3,6 @@
 //! - `rows`: how tasks and lists stand in their tables.
 //! - `tasks`, `changes`: reads. `mutations`, `lists`: writes of an owner, each in one transaction; `transaction`: what they
 //!   have in common; `read_set`: what a mutation reads; `owner_queue`: how writes of an owner wait for each other.
-//! - `sweep`: writes of many rows.
 
 use anyhow::Context;
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
@@ -14,8 +13,7 @@ pub(crate) mod lists;
 pub(crate) mod mutations;
 pub(crate) mod owner_queue;
 mod read_set;
-mod rows;
-pub(crate) mod sweep;
+pub(crate) mod rows;
 pub(crate) mod tasks;
 pub(crate) mod transaction;
 

@@ -5,8 +5,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use service_kit::{
     clock::{Clock, Timestamp},
-    config::PoolArgs,
-    db::{Db, Migrate},
+    db::{Db, Migrate, PoolArgs},
     on_each_database,
     status::ApiError,
     testing::{TestDatabase, assert_unchanged},

@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use service_kit::{
     args, assert_refused,
-    config::PoolArgs,
-    db::{DatabaseUrl, Db, Migrate},
+    db::{DatabaseUrl, Db, Migrate, PoolArgs},
     on_each_database,
     testing::TestDatabase,
 };

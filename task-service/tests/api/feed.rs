@@ -7,7 +7,11 @@ use std::{
     time::Duration,
 };
 
-use service_kit::{clock::Clock, config::TokenArgs, credential::ROLE_VERIFIER, keys::KeySet, token};
+use service_kit::{
+    auth::{credential::ROLE_VERIFIER, keys::KeySet, token},
+    clock::Clock,
+    ops::config::TokenArgs,
+};
 use taskey_proto::auth::v1::{
     AcknowledgeRevocationsRequest, AcknowledgeRevocationsResponse, GetJwksRequest, IntrospectRequest,
     IntrospectResponse, JwkSet, ListDeletedUsersRequest, ListDeletedUsersResponse, WatchRevocationsRequest,

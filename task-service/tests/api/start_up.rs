@@ -7,7 +7,7 @@ use std::{
 };
 
 use service_kit::{
-    keys::{self, NewKey},
+    auth::rotation::{self, NewKey},
     testing::folder,
 };
 
@@ -63,7 +63,7 @@ fn a_key_file_that_is_missing_or_wrong_is_refused() {
 #[test]
 fn a_file_that_is_no_database_is_refused_and_left_as_it_is() {
     let folder = folder();
-    keys::generate(NewKey::Hs256, &folder.path().join("keys.json")).expect("a key file");
+    rotation::generate(NewKey::Hs256, &folder.path().join("keys.json")).expect("a key file");
     let file = folder.path().join("task.db");
     fs::write(&file, "not a database").expect("a file");
     refuses(folder.path(), &["--key-file", "keys.json"], "task.db");
@@ -73,7 +73,7 @@ fn a_file_that_is_no_database_is_refused_and_left_as_it_is() {
 #[test]
 fn plaintext_beyond_loopback_is_refused() {
     let folder = folder();
-    keys::generate(NewKey::Hs256, &folder.path().join("keys.json")).expect("a key file");
+    rotation::generate(NewKey::Hs256, &folder.path().join("keys.json")).expect("a key file");
     let output = Command::new(env!("CARGO_BIN_EXE_task-service"))
         .current_dir(folder.path())
         .env_clear()

@@ -4,11 +4,13 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use clap::Parser;
 use service_kit::{
+    auth::{
+        keys::KeySet,
+        token::{self, AccessClaims},
+    },
     clock::Clock,
-    config::TokenArgs,
-    keys::KeySet,
+    ops::config::TokenArgs,
     testing::{ManualClock, TestDatabase, clock},
-    token::{self, AccessClaims},
 };
 use task_service::config::Config;
 use taskey_proto::task::v1::{

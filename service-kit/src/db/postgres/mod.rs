@@ -13,17 +13,15 @@ use tokio::{
 };
 use tokio_util::task::TaskTracker;
 
+use super::PoolArgs;
 use super::{Conn, Error, Migrate, PostgresUrl};
-use crate::config::PoolArgs;
 
-mod conn;
 mod detached;
 mod listen;
 mod pool;
 mod session;
 pub(super) mod setup;
 
-pub(super) use conn::PgConn;
 use detached::FinishedAnyway;
 use pool::{Pool, Session, postgres};
 use session::SessionSettings;

@@ -14,10 +14,10 @@ use deadpool::managed::{self, Metrics, Object, PoolError, QueueMode, RecycleResu
 use sqlx::postgres::PgConnectOptions;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{conn::PgConn, session::SessionSettings};
+use super::session::SessionSettings;
 use crate::db::{
     Error,
-    conn::{Conn, Kind},
+    conn::{Conn, Kind, postgres::PgConn},
 };
 
 /// A connection that has been idle for longer is pinged before it is used, so that callers do not meet those that a

@@ -7,12 +7,9 @@ use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, Row, migrate::Migr
 use tokio::time::timeout;
 
 use super::session::{SessionSettings, quoted};
-use crate::{
-    config::PoolArgs,
-    db::{
-        DatabaseUrl, PostgresUrl,
-        migrate::{Contents, Migrate, contents, explain},
-    },
+use crate::db::{
+    DatabaseUrl, PoolArgs, PostgresUrl,
+    migrate::{Contents, Migrate, contents, explain},
 };
 
 /// Only one process at a time creates schemas and tables. The number has no meaning.

@@ -15,15 +15,12 @@ use tokio::{
 };
 
 use super::{Conn, Error, Migrate, ReadKind, call::Caller};
-use crate::config::PoolArgs;
+use super::{PoolArgs, conn::sqlite::OpenOptions};
 
-mod connection;
 mod reads;
 pub(super) mod setup;
 mod writes;
 
-use connection::OpenOptions;
-pub(super) use connection::SqliteConn;
 use reads::{Read, ReadJob, execute_point_reads, start_scan_threads};
 pub(super) use writes::WriteKind;
 use writes::{Executed, Job, Write, commit_in_groups};

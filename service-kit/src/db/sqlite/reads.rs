@@ -11,10 +11,10 @@ use tokio::{
     task::yield_now,
 };
 
-use super::connection::{Failure, OpenOptions, SqliteConn};
 use crate::db::{
     Error,
     call::Call,
+    conn::sqlite::{Failure, OpenOptions, SqliteConn},
     conn::{Conn, Kind},
 };
 

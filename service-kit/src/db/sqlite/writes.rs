@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::connection::{Failure, OpenOptions, SqliteConn};
 use crate::db::{
     Error,
     call::Call,
+    conn::sqlite::{Failure, OpenOptions, SqliteConn},
     conn::{Conn, Kind},
 };
 

@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{body::Body, transport::server::TcpConnectInfo};
 use tower::Service;
 
-use crate::config::LimitArgs;
+use crate::ops::config::LimitArgs;
 
 mod explanation;
 mod line_breaks;

@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use crate::{config::LimitArgs, network::counted};
+use crate::{network::counted, ops::config::LimitArgs};
 
 /// What is left of the connections that a server takes.
 pub(super) struct Slots {

@@ -8,7 +8,13 @@ use aws_lc_rs::{
 };
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD as BASE64};
 use serde_json::{Value, json};
-use service_kit::{clock::Timestamp, config::TokenArgs, keys::KeySet, status::ApiError, testing, token};
+use service_kit::{
+    auth::{keys::KeySet, token},
+    clock::Timestamp,
+    ops::config::TokenArgs,
+    status::ApiError,
+    testing,
+};
 use tonic::{Code, Status};
 
 mod claims;

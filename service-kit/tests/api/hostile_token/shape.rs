@@ -1,7 +1,7 @@
 //! What does not even look like a token.
 
 use base64::prelude::{BASE64_STANDARD, BASE64_STANDARD_NO_PAD, BASE64_URL_SAFE};
-use service_kit::token::MAX_TOKEN_BYTES;
+use service_kit::auth::token::MAX_TOKEN_BYTES;
 
 use super::{BASE64, Engine, accepted, claims, good, header, json, message, refused, signed, with};
 

@@ -4,12 +4,14 @@ use std::time::Duration;
 
 use service_kit::{
     assert_refused,
+    auth::{
+        keys::KeySet,
+        token::{self, AccessClaims},
+    },
     clock::Clock,
-    config::TokenArgs,
-    keys::KeySet,
     on_each_database,
+    ops::config::TokenArgs,
     testing::{TestDatabase, leave_out},
-    token::{self, AccessClaims},
 };
 use taskey_proto::{
     auth::v1::{DeleteMeRequest, TokenPair, account_service_client::AccountServiceClient},

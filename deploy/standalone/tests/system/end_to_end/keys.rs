@@ -16,7 +16,7 @@ use std::{
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use service_kit::{
     assert_refused,
-    keys::{self, NewKey},
+    auth::rotation::{self, NewKey},
     testing,
 };
 use taskey_proto::{
@@ -60,7 +60,7 @@ impl Pair {
     async fn start(kind: NewKey) -> Self {
         let folder = testing::folder();
         let path = |name: &str| folder.path().join(name).display().to_string();
-        keys::generate(kind, Path::new(&path("keys.json"))).expect("a key file");
+        rotation::generate(kind, Path::new(&path("keys.json"))).expect("a key file");
         let database = |service: &str| format!("sqlite:{}", path(&format!("{service}.db")));
         let flags = |flags: &[&str]| flags.iter().map(ToString::to_string).collect::<Vec<_>>();
         let (keys, token) = (path("keys.json"), path("service.token"));

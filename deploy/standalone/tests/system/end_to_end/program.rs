@@ -81,7 +81,7 @@ fn a_port_that_is_taken_is_named_and_makes_nothing() {
 fn a_key_file_that_others_may_read_is_refused() {
     let folder = folder();
     let file = folder.path().join("keys.json");
-    service_kit::keys::generate(service_kit::keys::NewKey::Hs256, &file).expect("a key file");
+    service_kit::auth::rotation::generate(service_kit::auth::rotation::NewKey::Hs256, &file).expect("a key file");
     fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).expect("changed");
     refuses(folder.path(), &["--key-file", "keys.json"], "mode 0644");
     assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 1);

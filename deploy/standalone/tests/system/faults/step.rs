@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use service_kit::{assert_refused, revocation::HEARTBEAT_LIMIT};
+use service_kit::{assert_refused, auth::revocation::HEARTBEAT_LIMIT};
 use taskey_proto::auth::v1::TokenPair;
 use tokio::time::{Instant, sleep, timeout};
 use tonic::transport::Channel;

@@ -12,8 +12,7 @@ use proptest::{
 use service_kit::{
     args,
     clock::Timestamp,
-    config::PoolArgs,
-    db::{Db, Error, Migrate, Value},
+    db::{Db, Error, Migrate, PoolArgs, Value},
     testing::TestDatabase,
 };
 use tokio::task::block_in_place;

@@ -1,0 +1,117 @@
+//! Finds out where a call comes from.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use service_kit::{
+    auth::credential::{SERVICE_TOKEN, service_token},
+    clock::Clock,
+    db::Db,
+    network::ProxyArgs,
+    ops::secret_file::Key,
+    status::ApiError,
+};
+use taskey_proto::auth::v1::audit_event::Kind;
+use tonic::Request;
+use uuid::Uuid;
+
+use crate::{
+    model::{
+        audit::{Actor, Event},
+        client_info::ClientInfo,
+        service_token::Hash,
+        text,
+    },
+    store::service_tokens,
+};
+
+/// What a proxy says of its caller.
+const FORWARDED_FOR: &str = "x-forwarded-for";
+const FORWARDED_USER_AGENT: &str = "x-forwarded-user-agent";
+
+/// How long a service token is trusted before it is looked up again.
+const TRUST_PERIOD: Duration = Duration::from_secs(2);
+
+/// Finds out where calls come from. Trusted proxies, and services that show their token, may say for whom they call.
+#[derive(Debug)]
+pub struct ClientInfoResolver {
+    db: Db,
+    clock: Clock,
+    proxies: ProxyArgs,
+    /// The token of the gateway in this process.
+    own: Option<Hash>,
+    /// Tokens that were valid, and when: never more than have been issued.
+    good: Mutex<HashMap<Hash, Duration>>,
+}
+
+impl ClientInfoResolver {
+    /// `gateway` is the key of the service token of the gateway, if it runs in this process.
+    #[must_use]
+    pub fn new(db: Db, clock: Clock, proxies: ProxyArgs, gateway: Option<&Key>) -> Self {
+        let own = gateway.and_then(|key| Hash::of(&service_token(key)));
+        Self { db, clock, proxies, own, good: Mutex::default() }
+    }
+
+    /// Returns the peer of the connection, or the client for whom a trusted peer calls.
+    ///
+    /// # Errors
+    /// STORE_UNAVAILABLE if a service token cannot be checked.
+    pub async fn resolve<T: Sync>(&self, request: &Request<T>) -> Result<ClientInfo, ApiError> {
+        let header = |name| request.metadata().get(name).and_then(|value| value.to_str().ok());
+        let user_agent = || header("user-agent").unwrap_or_default();
+        let Some(peer) = request.remote_addr().map(|peer| peer.ip().to_canonical()) else {
+            return Ok(ClientInfo { address: None, user_agent: text::user_agent(user_agent()) });
+        };
+        let token = header(SERVICE_TOKEN).and_then(Hash::of);
+        let is_service = match token {
+            Some(token) => self.is_good(token).await?,
+            None => false,
+        };
+        let user_agent = header(FORWARDED_USER_AGENT).filter(|_| is_service).unwrap_or_else(user_agent);
+        let forwarded_for = request.metadata().get_all(FORWARDED_FOR).into_iter();
+        let forwarded_for: Vec<_> = forwarded_for.filter_map(|value| value.to_str().ok()).collect();
+        let address = if is_service {
+            forwarded_for.last().and_then(|address| address.parse().ok()).unwrap_or(peer)
+        } else {
+            self.proxies.client(peer, forwarded_for.into_iter())
+        };
+        Ok(ClientInfo { address: Some(address.to_canonical()), user_agent: text::user_agent(user_agent) })
+    }
+
+    /// Returns an event whose actor has not been authenticated by a session of its own.
+    ///
+    /// # Errors
+    /// As [`resolve`](Self::resolve).
+    pub async fn event<T: Sync>(
+        &self,
+        kind: Kind,
+        actor: Actor,
+        session_id: Option<Uuid>,
+        request: &Request<T>,
+    ) -> Result<Event, ApiError> {
+        Ok(Event::new(&self.clock, kind, actor, session_id, self.resolve(request).await?))
+    }
+
+    async fn is_good(&self, token: Hash) -> Result<bool, ApiError> {
+        let now = self.clock.uptime();
+        let lately = |at: &Duration| now.saturating_sub(*at) < TRUST_PERIOD;
+        if self.own.as_ref() == Some(&token) || self.good().get(&token).is_some_and(lately) {
+            return Ok(true);
+        }
+        let good = service_tokens::name(&self.db, &token).await?.is_some();
+        if good {
+            self.good().insert(token, now);
+        } else {
+            self.good().remove(&token);
+        }
+        Ok(good)
+    }
+
+    // Held for a lookup, never across an await.
+    fn good(&self) -> std::sync::MutexGuard<'_, HashMap<Hash, Duration>> {
+        self.good.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

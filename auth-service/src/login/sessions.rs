@@ -1,0 +1,154 @@
+//! Sessions: how they begin, go on, and are revoked.
+
+use std::sync::Arc;
+
+use service_kit::{
+    clock::{Clock, Timestamp},
+    db::Db,
+    status::ApiError,
+};
+use taskey_proto::auth::v1::{TokenPair, audit_event::Kind};
+
+use super::{attempts::PasswordAttempts, hashing::Comparison, token_issuer::TokenIssuer};
+use crate::{
+    config::SessionArgs,
+    error,
+    feed::FeedHandle,
+    model::{
+        audit::{Actor, Event},
+        client_info::ClientInfo,
+        email::Email,
+        login_throttle::ThrottleKey,
+        password::Password,
+        refresh_token::RefreshToken,
+        session::{Replay, Session},
+    },
+    store::{
+        audit,
+        login_attempts::Outcome,
+        revocations::{self, RevocationReason, RevokedSession, SessionSelector},
+        sessions::{self, NewSession},
+        users,
+    },
+};
+
+/// A login whose form is valid.
+pub struct Login {
+    pub(crate) email: Email,
+    pub(crate) password: Password,
+    pub(crate) label: String,
+}
+
+/// The sessions of all users.
+pub struct Sessions {
+    pub(crate) db: Db,
+    pub(crate) clock: Clock,
+    pub(crate) feed: FeedHandle,
+    pub(crate) passwords: Arc<PasswordAttempts>,
+    pub(crate) issuer: Arc<TokenIssuer>,
+    pub(crate) args: SessionArgs,
+}
+
+impl Sessions {
+    /// Starts a session.
+    ///
+    /// # Errors
+    /// CREDENTIALS_INVALID, RATE_LIMITED, or OVERLOADED.
+    pub async fn begin(&self, login: Login, client: ClientInfo) -> Result<TokenPair, ApiError> {
+        let Self { db, clock, args, .. } = self;
+        let credentials = users::by_email(db, &login.email).await?;
+        let has_account = credentials.is_some();
+        // From here on, a disabled account is like an unknown one: its hash might cost more or less.
+        let credentials = credentials.filter(|found| !found.user.disabled);
+        let (user, stored) = credentials.map(|found| (found.user, found.password_hash)).unzip();
+        let key = ThrottleKey::from(&login.email);
+        let comparison = self.passwords.compare(&key, login.password, stored.clone()).await?;
+        let event = |kind, actor, id| Event::new(clock, kind, actor, id, client.clone());
+        let user = user.filter(|_| comparison != Comparison::Different);
+        let Some((user, mut hash)) = user.zip(stored) else {
+            // Something is written for those who have no account, too, so that it takes as long.
+            let failed = event(Kind::LoginFailed, Actor::Unknown, None);
+            let audit = audit::failed_login(db, clock.now(), login.email, has_account, failed);
+            // Side by side, so that they share a commit; neither is given up because the other has failed.
+            let (recorded, audited) = tokio::join!(self.passwords.record(key, Outcome::Wrong), audit);
+            recorded?;
+            audited?;
+            return Err(error::credentials_invalid());
+        };
+        if let Comparison::SameAndRehashed(new) = comparison {
+            users::rehash(db, user.id, hash, new.clone()).await?;
+            hash = new;
+        }
+        let now = clock.now();
+        let session = NewSession {
+            id: clock.new_id(),
+            user_id: user.id,
+            label: login.label,
+            user_agent: client.user_agent.clone(),
+            ip_address: client.ip_address(),
+            expires_at: now + args.refresh_idle_ttl.min(args.refresh_max_ttl),
+            ends_at: now + args.refresh_max_ttl,
+        };
+        let event = event(Kind::Login, Actor::Owner, Some(session.id));
+        let begin = sessions::insert(db, now, session, hash, event);
+        let (recorded, begun) = tokio::join!(self.passwords.record(key, Outcome::Right), begin);
+        recorded?;
+        let (session, surplus) = begun?.ok_or_else(error::credentials_invalid)?;
+        tracing::info!(user_id = %user.id, session_id = %session.id, surplus, "logged in");
+        if surplus > 0 {
+            self.feed.wake();
+        }
+        self.issuer.token_pair(user, &session, now)
+    }
+
+    /// Exchanges a refresh token for new tokens of its session.
+    ///
+    /// # Errors
+    /// REFRESH_TOKEN_INVALID, REFRESH_TOKEN_SUPERSEDED or REFRESH_TOKEN_REUSED.
+    pub async fn refresh(&self, token: RefreshToken, client: ClientInfo) -> Result<TokenPair, ApiError> {
+        let Self { db, clock, args, .. } = self;
+        let now = clock.now();
+        let rotated = sessions::rotate(db, now, token, now + args.refresh_idle_ttl).await?;
+        let session = if let Some(session) = rotated { session } else { self.same_child(token, now, client).await? };
+        // The roles are read anew, and the account may have been disabled since.
+        let user = users::by_id(db, session.user_id).await?.filter(|user| !user.disabled);
+        let user = user.ok_or_else(error::refresh_token_invalid)?;
+        self.issuer.token_pair(user, &session, now)
+    }
+
+    /// Returns the session of a used token if it may be sent again to receive the same new token. A token that is
+    /// considered stolen ends its session.
+    async fn same_child(&self, token: RefreshToken, now: Timestamp, client: ClientInfo) -> Result<Session, ApiError> {
+        let session = sessions::by_id(&self.db, token.session_id).await?;
+        let session = session.ok_or_else(error::refresh_token_invalid)?;
+        match session.judge(token.generation, now, self.args.refresh_grace) {
+            Replay::SameChild => Ok(session),
+            Replay::Overtaken => Err(error::refresh_token_superseded()),
+            Replay::KnownTheft => Err(error::refresh_token_reused()),
+            Replay::Ended => Err(error::refresh_token_invalid()),
+            Replay::Theft => {
+                let event = Event::new(&self.clock, Kind::RefreshReused, Actor::Unknown, Some(session.id), client);
+                self.revoke(SessionSelector::Session(session.id), RevocationReason::TokenReused, event).await?;
+                tracing::warn!(user_id = %session.user_id, session_id = %session.id, "a refresh token was reused");
+                Err(error::refresh_token_reused())
+            }
+        }
+    }
+
+    /// Revokes sessions, notifies the feed, and returns them.
+    ///
+    /// # Errors
+    /// STORE_UNAVAILABLE.
+    pub async fn revoke(
+        &self,
+        selector: SessionSelector,
+        reason: RevocationReason,
+        event: Event,
+    ) -> Result<Vec<RevokedSession>, ApiError> {
+        let revoked = revocations::revoke(&self.db, self.clock.now(), selector, reason, event).await?;
+        if !revoked.is_empty() {
+            self.feed.wake();
+        }
+        Ok(revoked)
+    }
+}

@@ -1,0 +1,62 @@
+//! Issues the tokens of sessions.
+
+use std::{sync::Arc, time::Duration};
+
+use service_kit::{
+    auth::{
+        key_source::KeySource,
+        token::{self, AccessClaims},
+    },
+    clock::{Clock, Timestamp},
+    ops::config::TokenArgs,
+    status::ApiError,
+};
+use taskey_proto::auth::v1::TokenPair;
+
+use crate::model::{
+    refresh_token::{RefreshKey, RefreshToken},
+    session::Session,
+    user::User,
+};
+
+/// Issues access tokens and refresh tokens.
+pub struct TokenIssuer {
+    pub(crate) clock: Clock,
+    /// The keys of access tokens.
+    pub(crate) keys: Arc<KeySource>,
+    /// The issuer and the audience of access tokens.
+    pub(crate) claims: TokenArgs,
+    pub(crate) access_token_ttl: Duration,
+    /// The key of refresh tokens.
+    pub(crate) refresh_key: RefreshKey,
+}
+
+impl TokenIssuer {
+    /// Returns the tokens of a session that has just begun or been refreshed. The access token has the roles that the
+    /// user has now, and does not outlive the session.
+    ///
+    /// # Errors
+    /// INTERNAL if there is no key that signs.
+    pub fn token_pair(&self, user: User, session: &Session, now: Timestamp) -> Result<TokenPair, ApiError> {
+        let claims = AccessClaims {
+            id: self.clock.new_id(),
+            user_id: user.id,
+            session_id: session.id,
+            roles: user.roles(),
+            issued_at: now,
+            expires_at: (now + self.access_token_ttl).min(session.expires_at),
+        };
+        let keys = self.keys.current().ok_or_else(|| ApiError::internal("there is no key to sign with"))?;
+        let access_token = token::sign(&keys, &self.claims, &claims).map_err(ApiError::internal)?;
+        let refresh_token = RefreshToken { session_id: session.id, generation: session.generation };
+        Ok(TokenPair {
+            access_token,
+            refresh_token: self.refresh_key.issue(refresh_token),
+            token_type: "Bearer".to_owned(),
+            access_expire_time: Some(Timestamp::from_seconds(claims.expires_at.as_seconds()).into()),
+            refresh_expire_time: Some(session.expires_at.into()),
+            session_id: session.id.to_string(),
+            user: Some(user.into()),
+        })
+    }
+}

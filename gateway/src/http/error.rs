@@ -1,0 +1,249 @@
+//! The one place that writes errors: from a gRPC status to HTTP.
+
+use std::time::Duration;
+
+use base64::{Engine, prelude::BASE64_STANDARD};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
+use prost::Message;
+use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+use service_kit::{
+    server::request_id::{REQUEST_ID, RequestId},
+    status::{ApiError, reason_name},
+};
+use taskey_proto::errors::v1::ErrorReason;
+use tonic::{Code, Status, body::Body};
+use tonic_types::{StatusExt, pb};
+
+use crate::{http::response, routing::router::Miss};
+
+const ERROR_INFO: &str = "type.googleapis.com/google.rpc.ErrorInfo";
+const REQUEST_INFO: &str = "type.googleapis.com/google.rpc.RequestInfo";
+const RETRY_INFO: &str = "type.googleapis.com/google.rpc.RetryInfo";
+
+/// A request that failed.
+#[derive(Debug)]
+pub struct HttpError {
+    status: Status,
+    http: Option<StatusCode>,
+    headers: HeaderMap,
+}
+
+impl From<Status> for HttpError {
+    fn from(status: Status) -> Self {
+        Self { status, http: None, headers: HeaderMap::new() }
+    }
+}
+
+impl From<ApiError> for HttpError {
+    fn from(refusal: ApiError) -> Self {
+        Status::from(refusal).into()
+    }
+}
+
+impl From<Miss> for HttpError {
+    fn from(miss: Miss) -> Self {
+        match miss {
+            Miss::NotFound => {
+                ApiError::new(Code::NotFound, ErrorReason::RouteNotFound, "there is no route for this path").into()
+            }
+            Miss::Method(allowed) => Self::method_unknown(&allowed),
+            Miss::BadEncoding => {
+                let message = "the path is not percent-encoded UTF-8";
+                ApiError::new(Code::InvalidArgument, ErrorReason::MalformedRequest, message).into()
+            }
+        }
+    }
+}
+
+/// The body of the answer, whose shape is that of Google's APIs.
+#[derive(Serialize)]
+struct ErrorBody<'a> {
+    error: ErrorFields<'a>,
+}
+
+#[derive(Serialize)]
+struct ErrorFields<'a> {
+    code: u16,
+    status: &'static str,
+    message: &'a str,
+    details: Vec<Value>,
+}
+
+impl HttpError {
+    /// 405, with the methods that the path takes.
+    #[must_use]
+    pub fn method_unknown(allowed: &[Method]) -> Self {
+        let allowed = allowed.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
+        let message = format!("this path takes {allowed}");
+        let refusal = ApiError::new(Code::Unimplemented, ErrorReason::MethodUnknown, message);
+        let failure = Self::from(refusal).with_http(StatusCode::METHOD_NOT_ALLOWED);
+        match HeaderValue::from_str(&allowed) {
+            Ok(allowed) => failure.with_header(header::ALLOW, allowed),
+            Err(_) => failure,
+        }
+    }
+
+    /// Answers another HTTP code than the one that follows from the status.
+    #[must_use]
+    pub fn with_http(self, code: StatusCode) -> Self {
+        Self { http: Some(code), ..self }
+    }
+
+    /// Adds a header to the answer.
+    #[must_use]
+    pub fn with_header(mut self, name: header::HeaderName, value: HeaderValue) -> Self {
+        self.headers.insert(name, value);
+        self
+    }
+
+    /// Adds a cookie to the answer.
+    #[must_use]
+    pub fn with_cookie(mut self, cookie: HeaderValue) -> Self {
+        self.headers.append(header::SET_COOKIE, cookie);
+        self
+    }
+
+    /// Whether it is the caller's token that was refused.
+    #[must_use]
+    pub fn is_unauthenticated(&self) -> bool {
+        self.status.code() == Code::Unauthenticated
+    }
+
+    /// Whether it is the caller's token that has expired.
+    #[must_use]
+    pub fn is_expired(&self) -> bool {
+        let info = self.status.get_details_error_info();
+        self.is_unauthenticated() && info.is_some_and(|info| info.reason == reason_name(ErrorReason::TokenExpired))
+    }
+
+    /// The answer. Details are written in clear if `pool` knows their types.
+    #[must_use]
+    pub fn into_response(self, pool: &DescriptorPool, id: &RequestId) -> Response<Body> {
+        let details = details(&self.status, id);
+        let code = self.code(&details);
+        let mut response = response::json(code, self.body(pool, code, &details));
+        response.headers_mut().extend(self.headers);
+        match code {
+            StatusCode::UNAUTHORIZED => {
+                let challenge = HeaderValue::from_static("Bearer error=\"invalid_token\"");
+                response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+            }
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
+                response.headers_mut().insert(header::RETRY_AFTER, retry_after(&details).into());
+            }
+            _ => {}
+        }
+        response
+    }
+
+    /// What stands in the body of the answer, for a stream that has been begun with another code.
+    #[must_use]
+    pub fn to_json(&self, pool: &DescriptorPool, id: &RequestId) -> Vec<u8> {
+        let details = details(&self.status, id);
+        self.body(pool, self.code(&details), &details)
+    }
+
+    fn code(&self, details: &[prost_types::Any]) -> StatusCode {
+        let reason = find::<pb::ErrorInfo>(details, ERROR_INFO).map(|info| info.reason).unwrap_or_default();
+        match self.http {
+            Some(code) => code,
+            None if reason == reason_name(ErrorReason::MessageTooLarge) => StatusCode::PAYLOAD_TOO_LARGE,
+            None => mapping(self.status.code()).0,
+        }
+    }
+
+    fn body(&self, pool: &DescriptorPool, code: StatusCode, details: &[prost_types::Any]) -> Vec<u8> {
+        let error = ErrorFields {
+            code: code.as_u16(),
+            status: mapping(self.status.code()).1,
+            message: self.status.message(),
+            details: details.iter().map(|detail| in_clear(pool, detail)).collect(),
+        };
+        serde_json::to_vec(&ErrorBody { error }).expect("strings and JSON values can be written")
+    }
+}
+
+/// What is answered to a request of which not even the head can be read.
+#[must_use]
+pub fn unreadable(code: StatusCode) -> Response<Bytes> {
+    let (grpc, reason, message) = match code {
+        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => {
+            (Code::ResourceExhausted, ErrorReason::MessageTooLarge, "the headers are too many or too large")
+        }
+        StatusCode::URI_TOO_LONG => (Code::InvalidArgument, ErrorReason::MalformedRequest, "the target is too long"),
+        _ => (Code::InvalidArgument, ErrorReason::MalformedRequest, "the request is not well-formed HTTP/1.1"),
+    };
+    let id = RequestId::of(&HeaderMap::new());
+    let failure = HttpError::from(ApiError::new(grpc, reason, message)).with_http(code);
+    let mut response = Response::new(failure.to_json(&crate::contract(), &id).into());
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(REQUEST_ID, id.as_header().clone());
+    response
+}
+
+/// The HTTP code and the name of a status code, as the comments in google/rpc/code.proto have them.
+pub(crate) fn mapping(code: Code) -> (StatusCode, &'static str) {
+    match code {
+        Code::Ok => (StatusCode::OK, "OK"),
+        // HTTP has no word for it; 499 is what nginx and google.rpc say.
+        Code::Cancelled => (StatusCode::from_u16(499).expect("a code of three digits"), "CANCELLED"),
+        Code::Unknown => (StatusCode::INTERNAL_SERVER_ERROR, "UNKNOWN"),
+        Code::InvalidArgument => (StatusCode::BAD_REQUEST, "INVALID_ARGUMENT"),
+        Code::DeadlineExceeded => (StatusCode::GATEWAY_TIMEOUT, "DEADLINE_EXCEEDED"),
+        Code::NotFound => (StatusCode::NOT_FOUND, "NOT_FOUND"),
+        Code::AlreadyExists => (StatusCode::CONFLICT, "ALREADY_EXISTS"),
+        Code::PermissionDenied => (StatusCode::FORBIDDEN, "PERMISSION_DENIED"),
+        Code::ResourceExhausted => (StatusCode::TOO_MANY_REQUESTS, "RESOURCE_EXHAUSTED"),
+        Code::FailedPrecondition => (StatusCode::BAD_REQUEST, "FAILED_PRECONDITION"),
+        Code::Aborted => (StatusCode::CONFLICT, "ABORTED"),
+        Code::OutOfRange => (StatusCode::BAD_REQUEST, "OUT_OF_RANGE"),
+        Code::Unimplemented => (StatusCode::NOT_IMPLEMENTED, "UNIMPLEMENTED"),
+        Code::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL"),
+        Code::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE"),
+        Code::DataLoss => (StatusCode::INTERNAL_SERVER_ERROR, "DATA_LOSS"),
+        Code::Unauthenticated => (StatusCode::UNAUTHORIZED, "UNAUTHENTICATED"),
+    }
+}
+
+/// The details of a status, among them the request id.
+fn details(status: &Status, id: &RequestId) -> Vec<prost_types::Any> {
+    let mut details = pb::Status::decode(status.details()).unwrap_or_default().details;
+    if find::<pb::RequestInfo>(&details, REQUEST_INFO).is_none() {
+        let info = pb::RequestInfo { request_id: id.as_str().to_owned(), serving_data: String::new() };
+        details.push(prost_types::Any { type_url: REQUEST_INFO.to_owned(), value: info.encode_to_vec() });
+    }
+    details
+}
+
+fn find<M: Message + Default>(details: &[prost_types::Any], type_url: &str) -> Option<M> {
+    let detail = details.iter().find(|detail| detail.type_url == type_url)?;
+    M::decode(&*detail.value).ok()
+}
+
+/// Whole seconds, rounded up, and at least one: a client that is told to wait shall wait.
+fn retry_after(details: &[prost_types::Any]) -> u64 {
+    let delay = find::<pb::RetryInfo>(details, RETRY_INFO).and_then(|info| Duration::try_from(info.retry_delay?).ok());
+    delay.map_or(1, |delay| delay.as_secs() + u64::from(delay.subsec_nanos() > 0)).max(1)
+}
+
+/// The JSON of a `google.protobuf.Any`: its fields in clear, or its bytes in base64 if its type is unknown.
+fn in_clear(pool: &DescriptorPool, detail: &prost_types::Any) -> Value {
+    let name = detail.type_url.rsplit('/').next().unwrap_or_default();
+    let message = pool.get_message_by_name(name).and_then(|of| DynamicMessage::decode(of, &*detail.value).ok());
+    let fields = message.and_then(|message| {
+        message.serialize_with_options(serde_json::value::Serializer, &SerializeOptions::new()).ok()
+    });
+    let mut value = match fields {
+        Some(Value::Object(fields)) => fields,
+        Some(other) => Map::from_iter([("value".to_owned(), other)]),
+        None => Map::from_iter([("value".to_owned(), json!(BASE64_STANDARD.encode(&detail.value)))]),
+    };
+    value.insert("@type".to_owned(), json!(detail.type_url));
+    Value::Object(value)
+}

@@ -1,0 +1,138 @@
+//! Converts the headers of an HTTP request to the metadata and the deadline of the call.
+
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderName, HeaderValue, header, request};
+use service_kit::{
+    auth::credential::SERVICE_TOKEN,
+    network::ProxyArgs,
+    server::request_id::{REQUEST_ID, RequestId},
+    status::ApiError,
+};
+use tonic::transport::server::TcpConnectInfo;
+
+use crate::{backend::Backend, codec::violation::FieldViolation};
+
+const REQUEST_TIMEOUT: HeaderName = HeaderName::from_static("request-timeout");
+
+/// The address of the client. Services accept it with [`SERVICE_TOKEN`], or from a trusted proxy.
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const FORWARDED_USER_AGENT: HeaderName = HeaderName::from_static("x-forwarded-user-agent");
+
+/// Headers that are forwarded unchanged. The service refuses duplicate `authorization` headers.
+const PASSED_ON: [HeaderName; 3] =
+    [header::AUTHORIZATION, HeaderName::from_static("traceparent"), HeaderName::from_static("tracestate")];
+
+/// Returns the metadata of the call. Other headers are not forwarded, so that a client cannot pretend to be the
+/// gateway.
+#[must_use]
+pub fn metadata(request: &request::Parts, id: &RequestId, backend: &Backend) -> HeaderMap {
+    let mut metadata = HeaderMap::new();
+    for name in PASSED_ON {
+        for value in request.headers.get_all(&name) {
+            let mut value = value.clone();
+            value.set_sensitive(name == header::AUTHORIZATION);
+            metadata.append(&name, value);
+        }
+    }
+    metadata.insert(REQUEST_ID, id.as_header().clone());
+    if let Some(forwarding) = &backend.forwarding {
+        if let Some(token) = &forwarding.token {
+            metadata.insert(SERVICE_TOKEN, token.header());
+        }
+        if let Some(address) = client(request, &forwarding.proxies) {
+            metadata.insert(FORWARDED_FOR, address);
+        }
+        // Even if it is empty: the user agent of the gateway is not that of the client.
+        let user_agent = request.headers.get(header::USER_AGENT).cloned();
+        metadata.insert(FORWARDED_USER_AGENT, user_agent.unwrap_or(HeaderValue::from_static("")));
+    }
+    metadata
+}
+
+/// Headers that clients may not set, or that concern their connection to the gateway only.
+const NOT_PASSED_ON: [HeaderName; 8] = [
+    HeaderName::from_static(SERVICE_TOKEN),
+    FORWARDED_FOR,
+    FORWARDED_USER_AGENT,
+    header::HOST,
+    header::CONNECTION,
+    header::CONTENT_LENGTH,
+    header::TRANSFER_ENCODING,
+    header::COOKIE,
+];
+
+/// Returns the metadata of a gRPC call: all headers of the client except those that the gateway sets.
+#[must_use]
+pub fn passed_on(request: &request::Parts, id: &RequestId, backend: &Backend) -> HeaderMap {
+    let own = metadata(request, id, backend);
+    let mut all = own.clone();
+    for (name, value) in &request.headers {
+        if !own.contains_key(name) && !NOT_PASSED_ON.contains(name) {
+            all.append(name, value.clone());
+        }
+    }
+    all
+}
+
+fn client(request: &request::Parts, proxies: &ProxyArgs) -> Option<HeaderValue> {
+    let peer = request.extensions.get::<TcpConnectInfo>()?.remote_addr?.ip();
+    let forwarded_for: Vec<_> =
+        request.headers.get_all(FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok()).collect();
+    HeaderValue::from_str(&proxies.client(peer, forwarded_for.into_iter()).to_string()).ok()
+}
+
+/// Returns the timeout of the call: `Request-Timeout` in seconds, but at most `limit`.
+///
+/// # Errors
+/// If it is not a positive decimal number.
+pub fn timeout(headers: &HeaderMap, limit: Duration) -> Result<Duration, ApiError> {
+    let values: Vec<_> = headers.get_all(REQUEST_TIMEOUT).iter().collect();
+    let own = match values[..] {
+        [] => return Ok(limit),
+        [value] => value.to_str().ok().and_then(seconds),
+        _ => None,
+    };
+    let fault = || FieldViolation::new("must be one positive number of seconds").in_field(REQUEST_TIMEOUT.as_str());
+    own.map(|own| own.min(limit)).ok_or_else(|| fault().into())
+}
+
+fn seconds(text: &str) -> Option<Duration> {
+    let plain = text.starts_with(|first: char| first.is_ascii_digit())
+        && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    let seconds: f64 = text.parse().ok().filter(|seconds| plain && *seconds > 0.0)?;
+    // A number that overflows a duration is longer than any limit.
+    Some(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(10);
+
+    fn read(values: &[&'static str]) -> Option<Duration> {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(REQUEST_TIMEOUT, HeaderValue::from_static(value));
+        }
+        timeout(&headers, LIMIT).ok()
+    }
+
+    #[test]
+    fn the_shorter_deadline_counts() {
+        assert_eq!(read(&[]), Some(LIMIT));
+        assert_eq!(read(&["2"]), Some(Duration::from_secs(2)));
+        assert_eq!(read(&["0.25"]), Some(Duration::from_millis(250)));
+        assert_eq!(read(&["60"]), Some(LIMIT));
+        assert_eq!(read(&["99999999999999999999999999"]), Some(LIMIT));
+    }
+
+    #[test]
+    fn what_is_no_positive_number_is_refused() {
+        for value in ["", "0", "0.0", "-1", "+1", "1s", "1e3", "inf", "NaN", ".5", "1.2.3", " "] {
+            assert_eq!(read(&[value]), None, "{value:?}");
+        }
+        assert_eq!(read(&["1", "2"]), None);
+    }
+}

@@ -1,0 +1,50 @@
+//! From the response message of an RPC to HTTP.
+
+use bytes::Bytes;
+use http::{HeaderValue, Response, StatusCode, header};
+use http_body_util::Full;
+use prost_reflect::{DynamicMessage, FieldDescriptor, ReflectMessage};
+use service_kit::status::ApiError;
+use tonic::body::Body;
+
+use crate::{
+    codec::write::{FieldJson, MessageJson},
+    routing::binding::Route,
+};
+
+/// The answer to a call that went well.
+///
+/// # Errors
+/// Those of [`to_json`].
+pub fn from_message(route: &Route, message: &DynamicMessage) -> Result<Response<Body>, ApiError> {
+    Ok(json(StatusCode::OK, to_json(message, route.response_body.as_ref())?))
+}
+
+/// A response message, or only this field of it.
+///
+/// # Errors
+/// `INTERNAL` if it cannot be written as JSON, such as a timestamp out of range.
+pub fn to_json(message: &DynamicMessage, field: Option<&FieldDescriptor>) -> Result<Vec<u8>, ApiError> {
+    let json = match field {
+        Some(field) => serde_json::to_vec(&FieldJson(message, field)),
+        None => serde_json::to_vec(&MessageJson(message)),
+    };
+    json.map_err(|error| ApiError::internal(format!("{} cannot be written: {error}", message.descriptor().full_name())))
+}
+
+/// The answer to who has this version already: no body, and nothing that describes one.
+#[must_use]
+pub fn not_modified() -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::NOT_MODIFIED;
+    response
+}
+
+/// An answer in JSON.
+#[must_use]
+pub fn json(code: StatusCode, body: impl Into<Bytes>) -> Response<Body> {
+    let mut response = Response::new(Body::new(Full::new(body.into())));
+    *response.status_mut() = code;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}

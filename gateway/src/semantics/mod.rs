@@ -1,0 +1,5 @@
+//! HTTP semantics of an RPC: entity tags, idempotency, and preferences (RFC 9110, RFC 7240).
+
+pub mod etag;
+pub mod idempotency;
+pub mod preference;

@@ -1,0 +1,66 @@
+//! The web page at `/`, which lives in the program: what is not in the table is not there.
+
+use http::{HeaderName, header};
+
+use crate::site::asset::{Asset, CSS, HTML, SCRIPT, SVG};
+
+/// The page loads nothing from elsewhere, and no text becomes code: a title that is markup stays a title.
+const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
+     connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'; \
+     require-trusted-types-for 'script'; trusted-types 'none'";
+
+const HEADERS: [(HeaderName, &str); 4] = [
+    // A browser asks each time, and loads again only what is another.
+    (header::CACHE_CONTROL, "no-cache"),
+    (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
+    (header::REFERRER_POLICY, "no-referrer"),
+    (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+];
+
+/// Lists each file at `/page/` and its name, but for the first, which is the page itself. A macro because `include_bytes!`
+/// takes literals only.
+macro_rules! files {
+    ($index:literal: $index_type:ident, $($name:literal: $content_type:ident,)*) => {
+        [
+            ("/", $index_type, include_bytes!(concat!("../../assets/page/", $index))),
+            $((
+                concat!("/page/", $name),
+                $content_type,
+                include_bytes!(concat!("../../assets/page/", $name)),
+            ),)*
+        ]
+    };
+}
+
+const FILES: [(&str, &str, &[u8]); 22] = files! {
+    "index.html": HTML,
+    "icon.svg": SVG,
+    "base.css": CSS,
+    "views.css": CSS,
+    "account.js": SCRIPT,
+    "api.js": SCRIPT,
+    "app.js": SCRIPT,
+    "connection.js": SCRIPT,
+    "dates.js": SCRIPT,
+    "dom.js": SCRIPT,
+    "drag.js": SCRIPT,
+    "editor.js": SCRIPT,
+    "form.js": SCRIPT,
+    "lists.js": SCRIPT,
+    "move.js": SCRIPT,
+    "notice.js": SCRIPT,
+    "row.js": SCRIPT,
+    "search.js": SCRIPT,
+    "session.js": SCRIPT,
+    "store.js": SCRIPT,
+    "tasks.js": SCRIPT,
+    "watch.js": SCRIPT,
+};
+
+/// The files, by their paths.
+pub fn assets() -> impl Iterator<Item = (&'static str, Asset)> {
+    FILES.into_iter().map(|(path, content_type, bytes)| {
+        let asset = Asset::new(content_type, bytes);
+        (path, HEADERS.into_iter().fold(asset, |asset, (name, value)| asset.with_header(name, value)))
+    })
+}

@@ -1,0 +1,180 @@
+//! The interceptor of protected services. It verifies the signature and the claims of the access token and looks up its
+//! session in memory, without I/O.
+
+use std::{sync::Arc, time::Duration};
+
+use taskey_proto::errors::v1::ErrorReason;
+use tokio::time::timeout;
+use tonic::{Code, Request, Status, metadata::MetadataMap, service::Interceptor};
+use uuid::Uuid;
+
+use crate::{
+    auth::{
+        key_source::KeySource,
+        revocation::{Freshness, RevocationView, Verdict},
+        token::{self, AccessClaims, Unacceptable},
+    },
+    clock::Clock,
+    ops::config::TokenArgs,
+    status::ApiError,
+};
+
+/// The role of services that verify tokens. The feed of revocations requires it.
+pub const ROLE_VERIFIER: &str = "verifier";
+
+/// How often the token of a stream is checked for expiry.
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The authenticated caller. It can only be created from a verified token.
+#[derive(Clone, Debug)]
+pub struct Caller(AccessClaims);
+
+impl Caller {
+    /// Returns the caller that the interceptor has authenticated.
+    ///
+    /// # Errors
+    /// INTERNAL if the service has no interceptor.
+    pub fn of<T>(request: &Request<T>) -> Result<&Self, ApiError> {
+        request.extensions().get().ok_or_else(|| ApiError::internal("a protected service stands behind no interceptor"))
+    }
+
+    /// Returns the id of the user.
+    #[must_use]
+    pub fn user_id(&self) -> Uuid {
+        self.0.user_id
+    }
+
+    /// Returns the id of the session.
+    #[must_use]
+    pub fn session_id(&self) -> Uuid {
+        self.0.session_id
+    }
+
+    /// Checks that the caller has a role.
+    ///
+    /// # Errors
+    /// PERMISSION_DENIED if the caller does not have the role.
+    pub fn require_role(&self, role: &str) -> Result<(), ApiError> {
+        if self.0.roles.iter().any(|own| own == role) {
+            return Ok(());
+        }
+        let message = format!("requires the role `{role}`");
+        Err(ApiError::new(Code::PermissionDenied, ErrorReason::PermissionDenied, message))
+    }
+}
+
+/// Authenticates callers by their access tokens. Implements tonic's [`Interceptor`].
+#[derive(Clone, Debug)]
+pub struct Authenticator {
+    keys: Arc<KeySource>,
+    names: TokenArgs,
+    revocations: Arc<RevocationView>,
+    clock: Clock,
+}
+
+impl Authenticator {
+    /// Creates an authenticator that accepts tokens which are signed with `keys`, have the issuer and audience `names`,
+    /// and whose session is not in `revocations`.
+    #[must_use]
+    pub fn new(keys: Arc<KeySource>, names: TokenArgs, revocations: Arc<RevocationView>, clock: Clock) -> Self {
+        Self { keys, names, revocations, clock }
+    }
+
+    /// Authenticates the caller by the headers of a call.
+    ///
+    /// # Errors
+    /// UNAUTHENTICATED with the reason, or UNAVAILABLE / VERIFIER_NOT_READY if revocations are not received: with
+    /// UNAUTHENTICATED, clients would discard valid tokens.
+    pub fn authenticate(&self, headers: &MetadataMap) -> Result<Caller, ApiError> {
+        self.grant(bearer(headers)?).map(Caller)
+    }
+
+    /// Verifies a token and returns its claims.
+    ///
+    /// # Errors
+    /// As [`Self::authenticate`].
+    pub fn grant(&self, token: &str) -> Result<AccessClaims, ApiError> {
+        let freshness = self.revocations.freshness();
+        let keys = self.keys.current().filter(|_| freshness.serves()).ok_or_else(not_ready)?;
+        let grant = token::verify(&keys, &self.names, token, self.clock.now()).map_err(|fault| match fault {
+            // New keys are received with the revocations, so they may be missing too.
+            Unacceptable::KeyUnknown if freshness != Freshness::Fresh => not_ready(),
+            fault => fault.into(),
+        })?;
+        self.check_standing(&grant)?;
+        Ok(grant)
+    }
+
+    /// Checks that a token has not expired and its session has not been revoked.
+    fn check_standing(&self, grant: &AccessClaims) -> Result<(), ApiError> {
+        if grant.has_expired(self.clock.now()) {
+            return Err(Unacceptable::Expired.into());
+        }
+        match self.revocations.check(grant) {
+            Verdict::Live => Ok(()),
+            Verdict::Outdated => Err(Unacceptable::Expired.into()),
+            Verdict::Revoked => Err(ApiError::new(
+                Code::Unauthenticated,
+                ErrorReason::TokenRevoked,
+                "the session of the access token has ended",
+            )),
+            Verdict::Unknown => Err(not_ready()),
+        }
+    }
+
+    /// Waits until the token of a caller is no longer valid, and returns the reason. Streams end with the token that
+    /// opened them.
+    pub async fn ended(&self, caller: &Caller) -> ApiError {
+        let mut heard = self.revocations.heard();
+        loop {
+            if let Err(refusal) = self.check_standing(&caller.0) {
+                return refusal;
+            }
+            // An update and a timeout are handled alike.
+            _ = timeout(POLL_INTERVAL, heard.changed()).await;
+        }
+    }
+
+    /// Returns the session of the access token of a call, even if it has expired or was revoked.
+    ///
+    /// # Errors
+    /// UNAUTHENTICATED / TOKEN_MISSING or TOKEN_INVALID, or UNAVAILABLE / VERIFIER_NOT_READY while there are no keys.
+    pub fn session(&self, headers: &MetadataMap) -> Result<Uuid, ApiError> {
+        let keys = self.keys.current().ok_or_else(not_ready)?;
+        Ok(token::verify_ended(&keys, &self.names, bearer(headers)?, self.clock.now())?.session_id)
+    }
+}
+
+fn not_ready() -> ApiError {
+    let message = "revocations are not received at the moment, so no token is accepted";
+    ApiError::new(Code::Unavailable, ErrorReason::VerifierNotReady, message).retry_after(Duration::from_secs(1))
+}
+
+impl Interceptor for Authenticator {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        let caller = self.authenticate(request.metadata())?;
+        request.extensions_mut().insert(caller);
+        Ok(request)
+    }
+}
+
+/// Returns the token in the `authorization` header (RFC 6750, section 2.1). The scheme is case-insensitive (RFC 9110,
+/// section 11.1).
+///
+/// # Errors
+/// UNAUTHENTICATED / TOKEN_MISSING if there is no header, TOKEN_INVALID if there are several or it has another scheme.
+pub fn bearer(headers: &MetadataMap) -> Result<&str, ApiError> {
+    let mut values = headers.get_all("authorization").iter();
+    let Some(value) = values.next() else {
+        return Err(ApiError::new(
+            Code::Unauthenticated,
+            ErrorReason::TokenMissing,
+            "an access token is required: authorization: Bearer <token>",
+        ));
+    };
+    let credentials = value.to_str().ok().filter(|_| values.next().is_none());
+    match credentials.and_then(|credentials| credentials.split_once(' ')) {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => Ok(token),
+        _ => Err(Unacceptable::Invalid.into()),
+    }
+}

@@ -1,0 +1,259 @@
+//! The keys of access tokens: a JWK Set (RFC 7517). The first key signs, all of them verify.
+
+use std::{collections::HashMap, fmt, path::Path};
+
+use anyhow::Context;
+use aws_lc_rs::{digest, signature::Ed25519KeyPair};
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use curve25519_dalek::edwards::CompressedEdwardsY;
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey};
+use quick_cache::sync::Cache;
+use taskey_proto::auth::v1 as pb;
+use zeroize::Zeroizing;
+
+use crate::{clock::Timestamp, ops::secret_file};
+
+use super::jwk::{Jwk, JwkSet};
+
+/// A shorter key than the hash it feeds would weaken it (RFC 7518, section 3.2).
+const MIN_KEY_BYTES: usize = 32;
+
+/// What stands before the seed in the PKCS #8 form of a private key on Ed25519 (RFC 8410, section 7).
+const ED25519_PKCS8: &[u8] =
+    &[0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20];
+
+/// How many tokens each public key remembers to have signed, at 32 bytes and a little more each.
+const REMEMBERED_TOKENS: usize = 16_384;
+
+/// One key. The algorithm is pinned to it, so a token cannot choose (RFC 8725, section 3.1).
+pub(crate) struct Key {
+    pub(crate) id: String,
+    pub(crate) algorithm: Algorithm,
+    /// A key of which only the public half is known does not sign.
+    pub(crate) signing: Option<EncodingKey>,
+    verifying: DecodingKey,
+    /// What may be shown to anyone; a shared secret has no such half.
+    public: Option<pb::Jwk>,
+    /// Tells whether two keys are the same without holding the secret once more.
+    fingerprint: digest::Digest,
+    /// Tokens whose signature was found right, by their hash: a signature on a curve costs ten times what a hash does.
+    /// `None` where it costs no more than that.
+    verified: Option<Cache<[u8; digest::SHA256_OUTPUT_LEN], ()>>,
+}
+
+/// The keys with which tokens are signed and verified.
+pub struct KeySet {
+    keys: Vec<Key>,
+    by_id: HashMap<String, usize>,
+    /// The `kid` of each key of the file whose `exp` has come.
+    expired_ids: Vec<String>,
+}
+
+impl KeySet {
+    /// Reads a key file. Keys whose `exp` has come are left out.
+    ///
+    /// # Errors
+    /// If the file cannot be read, others may read it, or it is not a JWK Set of usable keys, each with a `kid` of
+    /// its own: `oct` of at least 32 bytes, or `OKP` on Ed25519. No text of the file is in the error.
+    pub fn read(path: &Path, now: Timestamp) -> anyhow::Result<Self> {
+        let text = secret_file::read(path)?;
+        Self::parse(&text, now).with_context(|| format!("{} is not a usable key file", path.display()))
+    }
+
+    /// As [`Self::read`], with the text of the file.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn parse(text: &str, now: Timestamp) -> anyhow::Result<Self> {
+        let set = JwkSet::parse(text)?;
+        let keys = set.keys.iter().enumerate();
+        let keys = keys.map(|(index, jwk)| {
+            let key = Key::from_jwk(jwk).with_context(|| format!("key {}", index + 1))?;
+            Ok((key, jwk.exp))
+        });
+        let keys = keys.collect::<anyhow::Result<Vec<_>>>()?.into_iter();
+        let (good, expired): (Vec<_>, Vec<_>) =
+            keys.partition(|(_, end)| end.is_none_or(|end| Timestamp::from_seconds(end) > now));
+        let set = Self::new(good.into_iter().map(|(key, _)| key).collect())?;
+        Ok(Self { expired_ids: expired.into_iter().map(|(key, _)| key.id).collect(), ..set })
+    }
+
+    /// The public keys of somebody else. They verify and do not sign.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn from_public(set: &pb::JwkSet) -> anyhow::Result<Self> {
+        let keys = set.keys.iter().map(|key| {
+            let jwk = Jwk { crv: Some(key.crv.clone()), ..Jwk::new(&key.kty, &key.alg, key.kid.clone()) };
+            Key::from_jwk(&Jwk { x: Some(key.x.clone()), usage: Some(key.r#use.clone()), ..jwk })
+        });
+        Self::new(keys.collect::<anyhow::Result<_>>()?)
+    }
+
+    fn new(keys: Vec<Key>) -> anyhow::Result<Self> {
+        anyhow::ensure!(!keys.is_empty(), "it holds no key");
+        let mut by_id = HashMap::new();
+        for (index, key) in keys.iter().enumerate() {
+            anyhow::ensure!(by_id.insert(key.id.clone(), index).is_none(), "two keys have the same kid");
+        }
+        Ok(Self { keys, by_id, expired_ids: Vec::new() })
+    }
+
+    /// Returns the `kid` of each key.
+    #[must_use]
+    pub fn ids(&self) -> Vec<String> {
+        self.keys.iter().map(|key| key.id.clone()).collect()
+    }
+
+    /// Returns the `kid` of each key of the file whose `exp` has come. They tell from which keys these follow.
+    #[must_use]
+    pub fn expired_ids(&self) -> Vec<String> {
+        self.expired_ids.clone()
+    }
+
+    /// The key that signs: the first, if its private half is known.
+    pub(crate) fn signing(&self) -> Option<(&Key, &EncodingKey)> {
+        let first = self.keys.first()?;
+        Some((first, first.signing.as_ref()?))
+    }
+
+    /// The public keys, as a JWK Set (RFC 7517, section 5).
+    #[must_use]
+    pub fn public(&self) -> pb::JwkSet {
+        pb::JwkSet { keys: self.keys.iter().filter_map(|key| key.public.clone()).collect() }
+    }
+
+    /// The same as JSON.
+    ///
+    /// # Errors
+    /// None that can be thought of.
+    pub fn public_json(&self) -> anyhow::Result<String> {
+        let keys = self.public().keys.into_iter().map(|key| Jwk {
+            crv: Some(key.crv),
+            x: Some(key.x),
+            ..Jwk::new(&key.kty, &key.alg, key.kid)
+        });
+        Ok(JwkSet::new(keys.collect()).write()?.to_string())
+    }
+
+    /// The public keys for those who have nothing else: none at all while a token may be signed with a shared secret,
+    /// which they would take for a forgery.
+    #[must_use]
+    pub fn sufficient_public(&self) -> pb::JwkSet {
+        if self.keys.iter().all(|key| key.public.is_some()) { self.public() } else { pb::JwkSet::default() }
+    }
+
+    pub(crate) fn by_id(&self, id: &str) -> Option<&Key> {
+        self.by_id.get(id).map(|index| &self.keys[*index])
+    }
+}
+
+impl PartialEq for KeySet {
+    /// Whether both hold the same keys in the same order. Expired keys do not count.
+    fn eq(&self, other: &Self) -> bool {
+        let identity = |key: &Key| (key.id.clone(), key.algorithm, key.fingerprint.as_ref().to_vec());
+        self.keys.iter().map(identity).eq(other.keys.iter().map(identity))
+    }
+}
+
+impl fmt::Debug for KeySet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.keys.iter().map(|key| &key.id)).finish()
+    }
+}
+
+impl Key {
+    fn from_jwk(jwk: &Jwk) -> anyhow::Result<Self> {
+        anyhow::ensure!(jwk.usage.as_deref().is_none_or(|usage| usage == "sig"), "use must be \"sig\"");
+        anyhow::ensure!(!jwk.kid.is_empty() && jwk.kid.len() <= 128, "kid must have 1 to 128 bytes");
+        match jwk.kty.as_str() {
+            "oct" => Self::shared(jwk),
+            "OKP" => Self::on_curve(jwk),
+            _ => anyhow::bail!("kty must be \"oct\" or \"OKP\""),
+        }
+    }
+
+    /// A secret that signs and verifies (RFC 7518, section 6.4).
+    fn shared(jwk: &Jwk) -> anyhow::Result<Self> {
+        anyhow::ensure!(jwk.alg.as_deref().is_none_or(|alg| alg == "HS256"), "alg must be \"HS256\"");
+        let secret = decode("k", jwk.k.as_ref().context("k is missing")?)?;
+        anyhow::ensure!(secret.len() >= MIN_KEY_BYTES, "k must have at least {MIN_KEY_BYTES} bytes");
+        Ok(Self {
+            id: jwk.kid.clone(),
+            algorithm: Algorithm::HS256,
+            signing: Some(EncodingKey::from_secret(&secret)),
+            verifying: DecodingKey::from_secret(&secret),
+            public: None,
+            fingerprint: digest::digest(&digest::SHA256, &secret),
+            verified: None,
+        })
+    }
+
+    /// A key on Ed25519, with its private half or without (RFC 8037, section 2).
+    fn on_curve(jwk: &Jwk) -> anyhow::Result<Self> {
+        anyhow::ensure!(jwk.crv.as_deref() == Some("Ed25519"), "crv must be \"Ed25519\"");
+        anyhow::ensure!(jwk.alg.as_deref().is_none_or(|alg| alg == "EdDSA"), "alg must be \"EdDSA\"");
+        let x = jwk.x.as_deref().context("x is missing")?;
+        let public = decode("x", x)?;
+        check_point(&public)?;
+        let seed = jwk.d.as_ref().map(|d| decode("d", d)).transpose()?;
+        if let Some(seed) = &seed {
+            anyhow::ensure!(seed.len() == 32, "d must have 32 bytes");
+            Ed25519KeyPair::from_seed_and_public_key(seed, &public)
+                .map_err(|_| anyhow::anyhow!("x does not go with d"))?;
+        }
+        let fingerprint = [&public[..], seed.as_ref().map_or(&[], |seed| &seed[..])].concat();
+        let der = seed.map(|seed| Zeroizing::new([ED25519_PKCS8, &seed[..]].concat()));
+        Ok(Self {
+            id: jwk.kid.clone(),
+            algorithm: Algorithm::EdDSA,
+            signing: der.map(|der| EncodingKey::from_ed_der(&der)),
+            verifying: DecodingKey::from_ed_components(x)?,
+            public: Some(pb::Jwk {
+                kty: "OKP".to_owned(),
+                crv: "Ed25519".to_owned(),
+                x: x.to_owned(),
+                alg: "EdDSA".to_owned(),
+                r#use: "sig".to_owned(),
+                kid: jwk.kid.clone(),
+            }),
+            fingerprint: digest::digest(&digest::SHA256, &Zeroizing::new(fingerprint)),
+            verified: Some(Cache::new(REMEMBERED_TOKENS)),
+        })
+    }
+
+    /// Whether this key has made the signature of a message. A signature that was right before is not checked again.
+    pub(crate) fn has_signed(&self, message: &str, signature: &str) -> bool {
+        let is_right = || {
+            let checked = jsonwebtoken::crypto::verify(signature, message.as_bytes(), &self.verifying, self.algorithm);
+            matches!(checked, Ok(true))
+        };
+        let Some(verified) = &self.verified else { return is_right() };
+        let mut token = digest::Context::new(&digest::SHA256);
+        // Neither part has a dot at its seam, so no two tokens are hashed alike.
+        for part in [message, ".", signature] {
+            token.update(part.as_bytes());
+        }
+        let token = token.finish().as_ref().try_into().expect("SHA-256 has 32 bytes");
+        verified.get(&token).is_some()
+            || (is_right() && {
+                verified.insert(token, ());
+                true
+            })
+    }
+}
+
+/// Refuses public keys for which signatures can be made without the private one, and those that are no keys at all: a
+/// point must be on the curve, of large order, in the subgroup, and written in the one canonical way.
+fn check_point(public: &[u8]) -> anyhow::Result<()> {
+    let point = CompressedEdwardsY::from_slice(public).ok().and_then(|written| {
+        let point = written.decompress()?;
+        (point.compress() == written && !point.is_small_order() && point.is_torsion_free()).then_some(point)
+    });
+    point.map(|_| ()).context("x is not a sound public key on Ed25519")
+}
+
+fn decode(name: &str, text: &str) -> anyhow::Result<Zeroizing<Vec<u8>>> {
+    let bytes = BASE64_URL_SAFE_NO_PAD.decode(text);
+    bytes.map(Zeroizing::new).map_err(|_| anyhow::anyhow!("{name} is not base64url"))
+}

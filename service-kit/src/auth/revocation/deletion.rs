@@ -1,0 +1,85 @@
+//! Receives deleted accounts, for services that store data of accounts. The feed reports the sequence number of the last
+//! one; a service that has another number lists those after it.
+
+use std::{convert::Infallible, fmt, future::pending, time::Duration};
+
+use anyhow::Context;
+use taskey_proto::auth::v1::{
+    ListDeletedUsersRequest, ListDeletedUsersResponse, token_service_client::TokenServiceClient,
+};
+use tokio::sync::watch;
+use tonic::transport::Channel;
+use uuid::Uuid;
+
+use crate::{auth::credential::Credential, id, page, random, status};
+
+/// Waits between attempts grow from the first to the last, each with jitter.
+const FIRST_WAIT: Duration = Duration::from_millis(100);
+const LAST_WAIT: Duration = Duration::from_secs(30);
+
+/// Stores which deleted accounts a service has received. Replicas share it, so each account may be received several times.
+#[tonic::async_trait]
+pub trait DeletedUsers: fmt::Debug + Send + Sync {
+    /// Returns the `sequence` that was stored last, or 0.
+    async fn sequence(&self) -> anyhow::Result<i64>;
+
+    /// Stores deleted accounts together with their `sequence`, in one transaction. There are at most 500, some of which
+    /// may have been received before. The sequence number is lower than the last one if auth-service was restored from
+    /// a backup.
+    async fn receive(&self, users: Vec<Uuid>, sequence: i64) -> anyhow::Result<()>;
+}
+
+/// Receives the deleted accounts now and whenever `last` changes, for as long as it is awaited. The ledger is then up to
+/// date up to `last`. The first of several failures is logged; each is retried.
+pub(super) async fn follow(
+    ledger: &dyn DeletedUsers,
+    mut client: TokenServiceClient<Channel>,
+    credential: &Credential,
+    mut last: watch::Receiver<i64>,
+) -> Infallible {
+    let mut wait = FIRST_WAIT;
+    loop {
+        let sequence = *last.borrow_and_update();
+        if let Err(error) = catch_up(ledger, &mut client, credential, sequence).await {
+            if wait == FIRST_WAIT {
+                tracing::warn!(error = format!("{error:#}"), "cannot receive the deleted accounts");
+            }
+            tokio::time::sleep(random::jitter(wait)).await;
+            wait = (wait * 2).min(LAST_WAIT);
+            continue;
+        }
+        wait = FIRST_WAIT;
+        if last.changed().await.is_err() {
+            // The stream has ended, and this ends with it.
+            return pending().await;
+        }
+    }
+}
+
+/// Passes all accounts up to the sequence number `last` to the ledger, page by page.
+async fn catch_up(
+    ledger: &dyn DeletedUsers,
+    client: &mut TokenServiceClient<Channel>,
+    credential: &Credential,
+    last: i64,
+) -> anyhow::Result<()> {
+    if last == 0 {
+        return Ok(());
+    }
+    let mut sequence = ledger.sequence().await.context("the ledger of deleted accounts")?;
+    while sequence != last {
+        let page_size = i32::try_from(page::MAX_SIZE)?;
+        let request = credential.sign(ListDeletedUsersRequest { after: sequence, page_size }).await?;
+        let response = client.list_deleted_users(request).await.map_err(|status| status::summary(&status))?;
+        let ListDeletedUsersResponse { user_ids, sequence: reached } = response.into_inner();
+        if user_ids.is_empty() {
+            break;
+        }
+        anyhow::ensure!(reached != sequence, "the peer repeats itself");
+        let users: Option<_> = user_ids.iter().map(|id| id::parse(id)).collect();
+        let users = users.context("the list names an account that is not a UUID")?;
+        ledger.receive(users, reached).await.context("the ledger of deleted accounts")?;
+        sequence = reached;
+    }
+    Ok(())
+}

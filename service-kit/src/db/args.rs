@@ -1,0 +1,44 @@
+//! How a database is used: settings of every service.
+
+use std::time::Duration;
+
+use clap::Args;
+
+use super::DatabaseUrl;
+use crate::ops::config::time_limit;
+
+/// Reads the name of a schema: a plain SQL identifier of up to 63 characters.
+///
+/// # Errors
+/// What is wrong with it, in words for a person.
+pub fn schema_name(text: &str) -> Result<String, String> {
+    let is_letter = |byte: u8| byte.is_ascii_lowercase() || byte == b'_';
+    let is_good = text.len() <= 63
+        && text.bytes().next().is_some_and(is_letter)
+        && text.bytes().all(|byte| is_letter(byte) || byte.is_ascii_digit());
+    if is_good {
+        Ok(text.to_owned())
+    } else {
+        Err("expected up to 63 of a-z, 0-9 and _, not beginning with a digit".to_owned())
+    }
+}
+
+/// How the database is used.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Database")]
+pub struct PoolArgs {
+    /// Maximum number of connections to PostgreSQL, or of threads that scan SQLite (at most one per core)
+    #[arg(long, env = "TASKEY_DATABASE_CONNECTIONS", default_value_t = 10, value_name = "COUNT",
+          value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub database_connections: u32,
+
+    /// Maximum duration of a database call
+    #[arg(long, env = "TASKEY_DATABASE_TIMEOUT", default_value = "2s", value_name = "DURATION", value_parser = time_limit)]
+    pub database_timeout: Duration,
+
+    /// URL of the PostgreSQL server for migrations and notifications, if the database URL is that of a pooler [default:
+    /// the database URL]
+    // The URL may hold a password, which `--help` would show.
+    #[arg(long, env = "TASKEY_DATABASE_DIRECT_URL", value_name = "URL", hide_env_values = true)]
+    pub database_direct_url: Option<DatabaseUrl>,
+}

@@ -1,0 +1,229 @@
+//! Settings that several programs share. Each is a flag and an environment variable; its comment is its `--help`.
+
+use std::{
+    io::{self, Write},
+    path::PathBuf,
+    process::ExitCode,
+    time::Duration,
+};
+
+use clap::{Args, Parser, ValueEnum, error::ErrorKind};
+use tonic::transport::{Endpoint, Uri};
+
+/// Reads the settings of a program, or ends it: with 0 after `--help` or `--version`, and with one clear line and
+/// exit code 2 if a setting is wrong.
+///
+/// # Errors
+/// The exit code with which the program shall end.
+pub fn parse<P: Parser>() -> Result<P, ExitCode> {
+    P::try_parse().map_err(|error| {
+        if error.use_stderr() {
+            let text = without_credentials(&error.to_string());
+            if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+                _ = write!(io::stderr(), "{text}");
+                return ExitCode::from(2);
+            }
+            let lines = text.lines().take_while(|line| !line.is_empty());
+            _ = writeln!(io::stderr(), "{}", lines.map(str::trim).collect::<Vec<_>>().join(" "));
+            ExitCode::from(2)
+        } else {
+            // The reader may have closed the pipe, as `head` does.
+            _ = write!(io::stdout(), "{error}");
+            ExitCode::SUCCESS
+        }
+    })
+}
+
+/// Takes user and password out of every URL in a text: what cannot be understood is quoted, and may hold them.
+fn without_credentials(text: &str) -> String {
+    let mut parts = text.split("://");
+    let mut clean = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let authority = part.find(|c: char| c.is_whitespace() || c == '\'').unwrap_or(part.len());
+        let rest = part[..authority].rfind('@').map_or(part, |at| &part[at..]);
+        clean.push_str("://");
+        clean.push_str(rest);
+    }
+    clean
+}
+
+/// No duration among the settings is longer.
+const MAX_DURATION: Duration = Duration::from_secs(3650 * 86_400);
+
+/// Reads a duration such as `90s`, `5m` or `7d`, up to ten years.
+///
+/// # Errors
+/// What is wrong with it, in words for a person.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(duration) if duration > MAX_DURATION => Err("at most 3650d".to_owned()),
+        Ok(duration) => Ok(duration),
+        Err(_) => Err("expected a duration such as 90s, 5m or 7d".to_owned()),
+    }
+}
+
+/// Reads how long something may take: from a millisecond to a day.
+///
+/// # Errors
+/// What is wrong with it, in words for a person.
+pub fn time_limit(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        limit if limit < Duration::from_millis(1) => Err("at least 1ms".to_owned()),
+        limit if limit > Duration::from_secs(86_400) => Err("at most 1d".to_owned()),
+        limit => Ok(limit),
+    }
+}
+
+/// Reads the size of a response, which must have room for the largest resource: from 32 kibibytes to a gibibyte.
+///
+/// # Errors
+/// What is wrong with it, in words for a person.
+pub fn response_size(text: &str) -> Result<usize, String> {
+    message_size(text).ok().filter(|size| *size >= 32 * 1024).ok_or("expected 32768 to 1073741824".to_owned())
+}
+
+/// Reads a count from 1 to a million.
+///
+/// # Errors
+/// What is wrong with it, in words for a person.
+pub fn count(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|count| (1..=1_000_000).contains(count)).ok_or("expected 1 to 1000000".to_owned())
+}
+
+/// Reads the size of a message: from a kibibyte to a gibibyte.
+///
+/// # Errors
+/// What is wrong with it, in words for a person.
+pub fn message_size(text: &str) -> Result<usize, String> {
+    let sizes = 1024..=1024 * 1024 * 1024;
+    text.parse().ok().filter(|size| sizes.contains(size)).ok_or("expected 1024 to 1073741824".to_owned())
+}
+
+/// Reads the address of a service, such as `http://127.0.0.1:50051`.
+///
+/// # Errors
+/// If it is none, or has a path or a query, which gRPC does not know.
+pub fn endpoint(text: &str) -> Result<Endpoint, String> {
+    let wrong = || "expected http://HOST:PORT".to_owned();
+    let uri: Uri = text.parse().map_err(|_| wrong())?;
+    let plain = uri.scheme_str() == Some("http") && uri.host().is_some_and(|host| !host.is_empty());
+    if plain && uri.path() == "/" && uri.query().is_none() { Ok(Endpoint::from(uri)) } else { Err(wrong()) }
+}
+
+/// What tokens say of who made them and for whom.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Tokens")]
+pub struct TokenArgs {
+    /// The `iss` of access tokens
+    #[arg(long, env = "TASKEY_ISSUER", default_value = "taskey")]
+    pub issuer: String,
+
+    /// The `aud` of access tokens
+    #[arg(long, env = "TASKEY_AUDIENCE", default_value = "taskey")]
+    pub audience: String,
+}
+
+/// Where the shared key is.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Tokens")]
+pub struct KeyArgs {
+    /// JWK Set (RFC 7517) with the keys of access tokens; the file must have mode 0600
+    #[arg(long, env = "TASKEY_KEY_FILE", value_name = "FILE", default_value = "keys.json")]
+    pub key_file: PathBuf,
+}
+
+/// Whether rate limits count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum OnOff {
+    /// Enforced.
+    On,
+    /// Not enforced.
+    Off,
+}
+
+/// The limits of a server.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Limits")]
+pub struct LimitArgs {
+    /// Allow plaintext on addresses other than loopback, where tokens can be intercepted
+    #[arg(long, env = "TASKEY_INSECURE_PLAINTEXT")]
+    pub insecure_plaintext: bool,
+
+    /// Maximum duration of a call; a shorter deadline of the caller takes precedence [default: 5s in auth-service, 3s
+    /// in task-service, 10s in the gateway]
+    #[arg(long, env = "TASKEY_REQUEST_TIMEOUT", value_name = "DURATION", value_parser = time_limit)]
+    pub request_timeout: Option<Duration>,
+
+    /// Maximum size of a received gRPC message
+    #[arg(long, env = "TASKEY_MAX_REQUEST_BYTES", default_value_t = 256 * 1024, value_name = "BYTES",
+          value_parser = message_size)]
+    pub max_request_bytes: usize,
+
+    /// Maximum size of a sent gRPC message
+    #[arg(long, env = "TASKEY_MAX_RESPONSE_BYTES", default_value_t = 4 * 1024 * 1024, value_name = "BYTES",
+          value_parser = response_size)]
+    pub max_response_bytes: usize,
+
+    /// Maximum size of the headers of a call
+    #[arg(long, env = "TASKEY_MAX_HEADER_BYTES", default_value_t = 16 * 1024, value_name = "BYTES",
+          value_parser = clap::value_parser!(u32).range(8192..=1_048_576))]
+    pub max_header_bytes: u32,
+
+    /// Maximum number of concurrent connections
+    #[arg(long, env = "TASKEY_MAX_CONNECTIONS", default_value_t = 1024, value_name = "COUNT", value_parser = count)]
+    pub max_connections: usize,
+
+    /// Maximum number of concurrent connections per IP address or IPv6 /64 network; behind a proxy, all clients share
+    /// the address of the proxy
+    #[arg(long, env = "TASKEY_MAX_CONNECTIONS_PER_ADDRESS", default_value_t = 64, value_name = "COUNT",
+          value_parser = count)]
+    pub max_connections_per_address: usize,
+
+    /// Maximum number of concurrent calls per connection
+    #[arg(long, env = "TASKEY_MAX_STREAMS", default_value_t = 128, value_name = "COUNT",
+          value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub max_streams: u32,
+
+    /// How long a new connection may take to send its first bytes
+    #[arg(long, env = "TASKEY_HANDSHAKE_TIMEOUT", default_value = "10s", value_name = "DURATION", value_parser = time_limit)]
+    pub handshake_timeout: Duration,
+
+    /// How often an idle connection is pinged
+    #[arg(long, env = "TASKEY_KEEPALIVE_INTERVAL", default_value = "30s", value_name = "DURATION", value_parser = time_limit)]
+    pub keepalive_interval: Duration,
+
+    /// How long to wait for the response to a ping before the connection is closed
+    #[arg(long, env = "TASKEY_KEEPALIVE_TIMEOUT", default_value = "10s", value_name = "DURATION", value_parser = time_limit)]
+    pub keepalive_timeout: Duration,
+
+    /// How long to wait for calls in progress after SIGTERM; in taskey, the gateway uses the first half and the
+    /// services the second half
+    #[arg(long, env = "TASKEY_DRAIN_TIMEOUT", default_value = "10s", value_name = "DURATION", value_parser = time_limit)]
+    pub drain_timeout: Duration,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_are_taken_out_of_urls() {
+        for (text, clean) in [
+            ("'postgres://u:hunter2@h:x/db' for", "'postgres://@h:x/db' for"),
+            ("postgres://u:p@ss@h/db", "postgres://@h/db"),
+            ("http://host/a@b", "http://@b"),
+            ("a://b:c@d e://f:g@h", "a://@d e://@h"),
+            ("no URL, but a@b", "no URL, but a@b"),
+        ] {
+            assert_eq!(without_credentials(text), clean);
+        }
+    }
+
+    #[test]
+    fn limits_that_would_make_a_dead_server_are_refused() {
+        assert!(time_limit("0s").is_err() && time_limit("100y").is_err() && time_limit("1ms").is_ok());
+        assert!(duration("11y").is_err() && duration("0s").is_ok() && duration("soon").is_err());
+        assert!(count("0").is_err() && count("18446744073709551615").is_err() && count("1").is_ok());
+        assert!(message_size("0").is_err() && message_size("1024").is_ok());
+    }
+}

@@ -1,0 +1,87 @@
+//! The stream of a watch.
+
+use std::{future::Future, pin::Pin, time::Duration};
+
+use futures::{FutureExt, Stream, StreamExt, stream};
+use service_kit::status::ApiError;
+use taskey_proto::{errors::v1::ErrorReason, task::v1::WatchTasksResponse};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::{Instant, timeout_at},
+};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Code, Status};
+
+use super::{
+    Watch,
+    sync_page::{ChangeReader, SyncPage},
+};
+
+/// Maximum number of changes in one message. A stream keeps a buffer of the size of its largest message: with 100
+/// changes, 1000 watches need 30 MiB more.
+pub(crate) const PAGE_SIZE: usize = 25;
+
+/// Maximum time between two messages.
+const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(15);
+
+/// How long a watcher may take to receive a message before it is disconnected.
+const SEND_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The messages of a watch, and the error that ends it.
+pub(crate) type Messages = Pin<Box<dyn Stream<Item = Result<WatchTasksResponse, Status>> + Send>>;
+
+/// Returns the messages of a watch, of which the first has the changes in `first`. They end with the error of
+/// `session_end`, when the client disconnects, or when it reads too slowly.
+pub(crate) fn watch(
+    reader: ChangeReader,
+    watch: Watch,
+    first: SyncPage,
+    session_end: impl Future<Output = ApiError> + Send + 'static,
+) -> Messages {
+    let (messages, received) = mpsc::channel(1);
+    let (error_sender, error) = oneshot::channel();
+    tokio::spawn(async move {
+        let disconnected = messages.clone();
+        tokio::select! {
+            () = disconnected.closed() => {}
+            error = send_changes(reader, watch, first, messages) => { _ = error_sender.send(error); }
+        }
+    });
+    // The error is sent after the last message. If there is none, the task panicked.
+    let error = error.map(|error| error.unwrap_or_else(|_| ApiError::internal("a watch has ended without a reason")));
+    let changes =
+        ReceiverStream::new(received).map(Ok).chain(stream::once(error.map(|error| Err(Status::from(error)))));
+    stream::select(changes, stream::once(session_end.map(|error| Err(Status::from(error))))).boxed()
+}
+
+/// Sends changes for as long as they are received in time. Returns why it stopped.
+async fn send_changes(
+    reader: ChangeReader,
+    mut watch: Watch,
+    first: SyncPage,
+    messages: mpsc::Sender<WatchTasksResponse>,
+) -> ApiError {
+    let mut page = first;
+    // The first message is sent even if there are no changes.
+    let mut due = Instant::now();
+    loop {
+        let SyncPage { changes, token, point, has_more } = page;
+        if !changes.is_empty() || due <= Instant::now() {
+            let message = WatchTasksResponse { changes, sync_token: token, checkpoint: !has_more };
+            if messages.send_timeout(message, SEND_TIMEOUT).await.is_err() {
+                let text = "changes were read too slowly; take the stream up with the last token";
+                let error = ApiError::new(Code::ResourceExhausted, ErrorReason::Overloaded, text);
+                return error.retry_after(Duration::from_secs(1));
+            }
+            due = Instant::now() + CHECKPOINT_INTERVAL;
+        }
+        if !has_more {
+            // A change and a timeout are handled alike.
+            _ = timeout_at(due, watch.changed()).await;
+        }
+        page = match reader.page(watch.owner(), Some(point), PAGE_SIZE).await {
+            Ok(page) => page,
+            Err(error) => return error,
+        };
+    }
+}

@@ -1,0 +1,74 @@
+//! Pages of changes: where one ends, and the token of the next.
+
+use prost::Message;
+use service_kit::{clock::Clock, db::Db, page::PageTokens, status::ApiError};
+use taskey_proto::task::v1::{Task, TaskChange};
+use uuid::Uuid;
+
+use crate::{
+    model::sync::SyncPoint,
+    page::field_bytes,
+    store::changes::{self, Change, ChangePage},
+};
+
+/// Reads changes. Cloning it is cheap.
+#[derive(Clone)]
+pub(crate) struct ChangeReader {
+    pub(crate) db: Db,
+    pub(crate) clock: Clock,
+    pub(crate) tokens: PageTokens,
+    /// A page ends before it gets larger.
+    pub(crate) max_bytes: usize,
+}
+
+impl ChangeReader {
+    /// Returns up to `size` changes of an owner since a sync point, or since the beginning.
+    ///
+    /// # Errors
+    /// SYNC_TOKEN_EXPIRED, and those of the database.
+    pub(crate) async fn page(&self, owner: Uuid, since: Option<SyncPoint>, size: usize) -> Result<SyncPage, ApiError> {
+        let changes = changes::list_after(&self.db, owner, self.clock.now(), since, size + 1).await?;
+        Ok(sync_page(&self.tokens, owner, self.max_bytes, size, changes))
+    }
+}
+
+/// Changes that are sent together.
+pub(crate) struct SyncPage {
+    pub(crate) changes: Vec<TaskChange>,
+    pub(crate) token: String,
+    pub(crate) point: SyncPoint,
+    /// Whether there are more at this moment.
+    pub(crate) has_more: bool,
+}
+
+/// Makes a page of changes, of which there is one more than `size` if there are more. It ends early rather than exceed
+/// `max_bytes`.
+fn sync_page(tokens: &PageTokens, owner: Uuid, max_bytes: usize, size: usize, read: ChangePage) -> SyncPage {
+    let ChangePage { since, changes, last } = read;
+    let mut page = Vec::new();
+    let (mut point, mut has_more) = (SyncPoint::end(last), false);
+    let mut room = max_bytes.saturating_sub(field_bytes(point.seal(tokens, owner).len()) + 2);
+    let mut reached = since;
+    for change in changes {
+        let here = SyncPoint { change: change.sequence(), id: change.id(), base: since.base };
+        let change = into_pb(change);
+        let bytes = field_bytes(change.encoded_len());
+        // A page without any change would lead nowhere.
+        if page.len() == size || (bytes > room && !page.is_empty()) {
+            (point, has_more) = (reached, true);
+            break;
+        }
+        room = room.saturating_sub(bytes);
+        reached = here;
+        page.push(change);
+    }
+    SyncPage { changes: page, token: point.seal(tokens, owner), point, has_more }
+}
+
+fn into_pb(change: Change) -> TaskChange {
+    let id = change.id().to_string();
+    match change {
+        Change::Is(task) => TaskChange { id, task: Some(Task::from(*task)), removed: false },
+        Change::Removed(_) => TaskChange { id, task: None, removed: true },
+    }
+}
