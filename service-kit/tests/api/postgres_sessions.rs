@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use service_kit::{
     args,
-    db::{DatabaseUrl, Db, Error, Migrate, PoolArgs},
+    db::{DatabaseUrl, Db, Error, Migrate, PoolArgs, QueryBuilder},
     status::ApiError,
     testing::{POSTGRES, TestDatabase, folder},
 };
@@ -331,4 +331,46 @@ async fn a_url_with_a_socket_is_connected_to() {
         sqlx::query_scalar("select current_setting('port')").fetch_one(&mut connection).await.expect("read");
     let url = format!("postgres://postgres@/{}?host={folder}&port={port}", name(database.url()));
     insert(&open(&url).await, 1).await.expect("inserted");
+}
+
+/// Returns the plan of the prepared statement that contains `part`.
+async fn plan(db: &Db, part: &'static str) -> String {
+    db.write(move |conn| {
+        Box::pin(async move {
+            let prepared = "select name from pg_prepared_statements
+                where position($1 in statement) > 0 and position('pg_prepared_statements' in statement) = 0";
+            let name: String = conn.fetch_one(prepared, args![part]).await?;
+            let (explain, args) = QueryBuilder::new(format!("explain execute {name} (1)")).build();
+            Ok::<_, Error>(conn.fetch_all::<String>(explain, args).await?.join("\n"))
+        })
+    })
+    .await
+    .expect("a plan")
+}
+
+#[tokio::test]
+async fn statements_are_planned_anew_for_tables_that_have_grown() {
+    let Some(database) = TestDatabase::postgres().await else { return };
+    let db = try_open(database.url(), &PoolArgs { database_connections: 1, ..pool() }).await.expect("opened");
+    for statement in [
+        "create table entries (id bigint primary key, note text not null)",
+        "insert into entries values (1, '')",
+        "analyze entries",
+    ] {
+        db.execute(statement, args![]).await.expect("executed");
+    }
+    for _ in 0..10 {
+        let select = "select note from entries where id = $1";
+        let note: Option<String> = db.fetch_optional(select, args![1]).await.expect("selected");
+        assert_eq!(note.as_deref(), Some(""));
+    }
+    let early = plan(&db, "select note").await;
+    assert!(early.contains("Seq Scan"), "{early}");
+    let grow = "insert into entries select n, '' from generate_series(2, 20000) n";
+    db.execute(grow, args![]).await.expect("inserted");
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(60)).await;
+    tokio::time::resume();
+    let late = plan(&db, "select note").await;
+    assert!(late.contains("entries_pkey"), "{late}");
 }

@@ -30,6 +30,11 @@ const MAX_IDLE: Duration = Duration::from_secs(10 * 60);
 /// Connections older than this are replaced: what a server keeps for a connection grows.
 const MAX_AGE: Duration = Duration::from_secs(30 * 60);
 
+/// How long a server uses the same plans. It plans statements for the sizes that tables have at that time: while they are
+/// small, a task may be looked up in an index that contains all tasks of its owner in another order, and that plan would
+/// be used until the server analyzes the table.
+const PLAN_LIFETIME: Duration = Duration::from_secs(10);
+
 /// How often idle connections are looked through.
 const IDLE_CHECK_INTERVAL: Duration = Duration::from_secs(60);
 
@@ -50,6 +55,8 @@ pub(super) struct Session {
     must_be_checked: bool,
     connected_at: Instant,
     used_at: Instant,
+    /// When the server was last told to plan anew.
+    planned_at: Instant,
 }
 
 /// Makes sessions.
@@ -78,6 +85,7 @@ impl managed::Manager for Connector {
             must_be_checked: false,
             connected_at: now,
             used_at: now,
+            planned_at: now,
         })
     }
 
@@ -145,7 +153,7 @@ impl Session {
         }
         let ready = timeout(limit, async {
             if let Some(mut conn) = idle
-                && answers(&mut conn, limit / 4).await
+                && timeout(limit / 4, self.check(&mut conn)).await.is_ok_and(|checked| checked.is_ok())
             {
                 return Ok(conn);
             }
@@ -178,7 +186,17 @@ impl Session {
     }
 
     fn is_fresh(&self) -> bool {
-        !self.must_be_checked && self.used_at.elapsed() < MAX_IDLE_UNCHECKED
+        let now = Instant::now();
+        !self.must_be_checked && now - self.used_at < MAX_IDLE_UNCHECKED && now - self.planned_at < PLAN_LIFETIME
+    }
+
+    /// Finds out whether the server still answers, and has it plan anew if its plans are old.
+    async fn check(&mut self, conn: &mut Conn) -> Result<(), Error> {
+        if self.planned_at.elapsed() < PLAN_LIFETIME {
+            return postgres(conn).ping().await;
+        }
+        self.planned_at = Instant::now();
+        postgres(conn).control("discard plans").await
     }
 
     async fn connect(&mut self) -> Result<Conn, Error> {
@@ -186,7 +204,8 @@ impl Session {
         let connected = shared.connect().await;
         shared.is_failing.store(connected.is_err(), Ordering::Relaxed);
         let (connection, backend) = connected?;
-        (self.backend, self.connected_at) = (backend, Instant::now());
+        let now = Instant::now();
+        (self.backend, self.connected_at, self.planned_at) = (backend, now, now);
         Ok(Conn::new(Kind::Postgres(PgConn::new(connection))))
     }
 }
@@ -203,10 +222,6 @@ impl Shared {
             pause = (pause * 2).min(self.limit / 5);
         }
     }
-}
-
-async fn answers(conn: &mut Conn, limit: Duration) -> bool {
-    timeout(limit, postgres(conn).ping()).await.is_ok_and(|answer| answer.is_ok())
 }
 
 pub(super) fn postgres(conn: &mut Conn) -> &mut PgConn {
