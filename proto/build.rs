@@ -4,12 +4,13 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 /// The files of the contract. `google/rpc/error_details.proto` is among them so that reflection can serve it, and
 /// grpcurl print error details in clear.
-const FILES: [&str; 8] = [
+const FILES: [&str; 9] = [
     "taskey/auth/v1/account_service.proto",
     "taskey/auth/v1/admin_service.proto",
     "taskey/auth/v1/auth_service.proto",
     "taskey/auth/v1/token_service.proto",
     "taskey/errors/v1/error_reason.proto",
+    "taskey/options/v1/options.proto",
     "taskey/task/v1/task_list_service.proto",
     "taskey/task/v1/task_service.proto",
     "google/rpc/error_details.proto",

@@ -1,4 +1,4 @@
-//! What must hold of any input, whoever sends it. The targets in `fuzz/` look for one of which it does not hold; the
+//! What must hold for any input. The targets in `fuzz/` look for one of which it does not hold; the
 //! tests try what lies in their corpora.
 
 use std::time::Duration;
@@ -26,7 +26,7 @@ const LIMITS: JsonLimits = JsonLimits { max_bytes: 64 * 1024, max_depth: 32 };
 /// What is written may be nested deeper than what is read: a list of the message's own comes on top of each message.
 const DEEP: usize = 100;
 
-/// What a server sends of a refusal goes into headers, of which clients take no more than this.
+/// What a server sends of an error goes into headers, of which clients take no more than this.
 const MAX_REFUSAL_BYTES: usize = 4096;
 
 /// The bindings of the contract, and of further files.
@@ -78,10 +78,10 @@ impl Transcoder {
                 same(&read, &message);
                 if let Some(json) = written(&message).filter(|_| !is_lossy(&message)) {
                     let again = read_json(&message.descriptor(), &json);
-                    same(&again.unwrap_or_else(|refusal| panic!("{refusal}: {json}")), &message);
+                    same(&again.unwrap_or_else(|error| panic!("{error}: {json}")), &message);
                 }
             }
-            Err(refusal) => judge_refusal(refusal),
+            Err(error) => judge_error(error),
         }
     }
 
@@ -136,8 +136,8 @@ fn path_of(template: &Template) -> String {
     if template.verb.is_empty() { format!("/{path}") } else { format!("/{path}:{}", encode(&template.verb)) }
 }
 
-fn judge_refusal(refusal: ApiError) {
-    let status = Status::from(refusal);
+fn judge_error(error: ApiError) {
+    let status = Status::from(error);
     assert_eq!(status.code(), Code::InvalidArgument);
     assert!(status.message().len() + status.details().len() <= MAX_REFUSAL_BYTES, "{}", status.message().len());
 }
@@ -177,7 +177,7 @@ fn holds_lossy(value: &prost_reflect::Value) -> bool {
 
 fn read_json(of: &MessageDescriptor, json: &str) -> Result<DynamicMessage, String> {
     let json: Json = serde_json::from_str(json).map_err(|error| error.to_string())?;
-    message::from_json(of, &json, DEEP).map_err(|fault| format!("{}: {}", fault.path, fault.description))
+    message::from_json(of, &json, DEEP).map_err(|violation| format!("{}: {}", violation.path, violation.description))
 }
 
 /// Asserts that two messages are the same. As JSON they are also if they hold a number that is none, which does not

@@ -2,8 +2,8 @@
 //!
 //! # Layout
 //! A request passes these, from top to bottom; each file and folder imports only those after it.
-//! - [`service`]: every request, from its arrival to its response. [`transcode`]: HTTP/JSON for an RPC. [`passthrough`]:
-//!   what is gRPC already. [`stream`]: a response that goes on.
+//! - [`service`]: every request, from its arrival to its response. [`transcode`]: HTTP/JSON for an RPC.
+//!   [`passthrough`]: what is gRPC already. [`stream`]: a response that goes on.
 //! - [`site`]: the page, the documentation, and health.
 //! - [`openapi`]: the description of the API.
 //! - [`session`]: the access token in a cookie.
@@ -58,7 +58,7 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Serves the contract on `listener` until `shutdown`.
 ///
 /// # Errors
-/// If the service token cannot be read or the contract is at fault.
+/// If the service token cannot be read or the contract is invalid.
 pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationToken) -> anyhow::Result<()> {
     let limits = &config.limits;
     let token = config.service_token.open().await?;

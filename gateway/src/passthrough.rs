@@ -70,7 +70,7 @@ impl Passthrough {
     /// To whichever backend serves a method.
     ///
     /// # Errors
-    /// If the descriptors are at fault.
+    /// If the descriptors are invalid.
     pub fn new(
         pool: DescriptorPool,
         backends: &[Backend],
@@ -149,7 +149,7 @@ async fn pass_to(
 /// The deadline of a call is its service's matter.
 const FOREVER: Duration = Duration::from_secs(3600);
 
-/// A refusal of the gateway's own names the request, as those of the services do.
+/// An error of the gateway's own names the request, as those of the services do.
 fn with_id(status: &Status, id: &RequestId) -> Status {
     let mut details: ErrorDetails = status.get_error_details();
     details.set_request_info(id.as_str(), "");

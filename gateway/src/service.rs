@@ -56,14 +56,14 @@ struct Inner {
     timeout: Duration,
 }
 
-/// What a gateway is told beside the contract and who serves it.
+/// The settings of a gateway, except the contract and the services.
 #[derive(Debug)]
 pub struct Settings {
     /// How large and deep a body may be.
     pub json: JsonLimits,
     /// How long a request may take, or the beginning of a stream. A caller may ask for less.
     pub timeout: Duration,
-    /// Who calls, in a browser.
+    /// The cookies of browsers.
     pub cookies: CookieMode,
     /// The files that are there beside the RPCs, by their paths.
     pub assets: HashMap<&'static str, Asset>,
@@ -123,12 +123,12 @@ impl Inner {
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let answer = async { compression::compress(self.try_answer(request, id).await?, takes_gzip).await };
-        let failure = match AssertUnwindSafe(answer).catch_unwind().await {
+        let error = match AssertUnwindSafe(answer).catch_unwind().await {
             Ok(Ok(response)) => return response,
-            Ok(Err(failure)) => failure,
+            Ok(Err(error)) => error,
             Err(panic) => ApiError::internal(panic_text(&*panic)).into(),
         };
-        failure.into_response(&self.transcoder.pool, id)
+        error.into_response(&self.transcoder.pool, id)
     }
 
     async fn try_answer<B>(&self, request: Request<B>, id: &RequestId) -> Result<Response<Body>, HttpError>

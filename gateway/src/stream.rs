@@ -34,7 +34,7 @@ const RETRY: &[u8] = b"retry: 1000\n\n";
 
 /// Puts the id of the last event that a browser has seen where the request says whence it goes on. It counts more than
 /// what the URL says, which a browser repeats as it was.
-pub fn put_last_event_id(route: &Route, headers: &HeaderMap, message: &mut DynamicMessage) {
+pub fn set_last_event_id(route: &Route, headers: &HeaderMap, message: &mut DynamicMessage) {
     let last = headers.get(LAST_EVENT_ID).and_then(|last| last.to_str().ok()).filter(|last| !last.is_empty());
     if let (Some((field, _)), Some(last)) = (&route.resume, last) {
         message.set_field(field, Value::String(last.to_owned()));
@@ -117,7 +117,7 @@ impl PassthroughStream {
                 let id = id.as_ref().and_then(|id| id.as_str()).filter(|id| !id.is_empty());
                 (frame(self.framing, None, id, &json), true)
             }
-            Err(refusal) => (self.fail(&refusal.into()), false),
+            Err(error) => (self.fail(&error.into()), false),
         }
     }
 
@@ -127,8 +127,8 @@ impl PassthroughStream {
     }
 
     /// The last of a stream that ends before it should.
-    fn fail(&self, failure: &HttpError) -> Bytes {
-        frame(self.framing, Some("error"), None, &failure.to_json(&self.context.pool, &self.context.id))
+    fn fail(&self, error: &HttpError) -> Bytes {
+        frame(self.framing, Some("error"), None, &error.to_json(&self.context.pool, &self.context.id))
     }
 }
 
@@ -150,8 +150,8 @@ fn frame(framing: Framing, kind: Option<&str>, id: Option<&str>, json: &[u8]) ->
 }
 
 fn shutting_down() -> ApiError {
-    let refusal = ApiError::new(Code::Unavailable, ErrorReason::ShuttingDown, "the server is shutting down");
-    refusal.retry_after(Duration::from_secs(1))
+    let error = ApiError::new(Code::Unavailable, ErrorReason::ShuttingDown, "the server is shutting down");
+    error.retry_after(Duration::from_secs(1))
 }
 
 #[cfg(test)]

@@ -35,7 +35,7 @@ pub struct Transcoder {
     pub pool: DescriptorPool,
     /// The bindings.
     pub router: Router<Route>,
-    /// Who calls, in a browser.
+    /// The cookies of browsers.
     pub cookies: CookieMode,
     /// How large and deep a body may be.
     pub json: JsonLimits,
@@ -64,29 +64,30 @@ impl Transcoder {
         Span::current().record("rpc", route.rpc.as_str());
         let framing = negotiation::framing(&request.headers, route.streams)?;
         let mut query = request.uri.query().unwrap_or_default().to_owned();
-        let mut reliance = self.cookies.reliance(&request, route, &mut query)?;
+        let mut cookie_auth = self.cookies.cookie_auth(&request, route, &mut query)?;
         let message = self.read(&request, &found, &query, body).await?;
         let metadata = headers::metadata(&request, id, &route.backend);
         let call = Call { request: &request, route, id, deadline, message, metadata };
-        match self.call_as(&mut reliance, call, framing).await {
-            Ok(response) => Ok(reliance.answered(route, response)),
-            Err(failure) => Err(reliance.refused(failure)),
+        match self.call_as(&mut cookie_auth, call, framing).await {
+            Ok(response) => Ok(cookie_auth.answered(route, response)),
+            Err(error) => Err(cookie_auth.refused(error)),
         }
     }
 
-    /// Makes the call as whoever the cookies say, and once more with new ones if the service says that they have expired.
+    /// Makes the call as whoever the cookies say, and once more with new ones if the service says that they have
+    /// expired.
     async fn call_as(
         &self,
-        reliance: &mut CookieAuth,
+        cookie_auth: &mut CookieAuth,
         mut call: Call<'_>,
         framing: Option<Framing>,
     ) -> Result<Response<Body>, HttpError> {
-        self.cookies.apply(reliance, &mut call).await?;
-        let again = reliance.can_renew().then(|| call.clone());
-        match (self.call(call, framing, reliance).await, again) {
-            (Err(failure), Some(mut again)) if failure.is_expired() => {
-                self.cookies.renew(reliance, &mut again).await?;
-                self.call(again, framing, reliance).await
+        self.cookies.apply(cookie_auth, &mut call).await?;
+        let again = cookie_auth.can_renew().then(|| call.clone());
+        match (self.call(call, framing, cookie_auth).await, again) {
+            (Err(error), Some(mut again)) if error.is_expired() => {
+                self.cookies.renew(cookie_auth, &mut again).await?;
+                self.call(again, framing, cookie_auth).await
             }
             (answer, _) => answer,
         }
@@ -110,9 +111,9 @@ impl Transcoder {
         let format = if has_body { format(&request.headers, route)? } else { Format::Json };
         let input = Input { segments: &found.segments, query, body: &body, format };
         let mut message = to_message(route, input, self.json)?;
-        etag::put_if_match(route, &request.headers, &mut message)?;
-        idempotency::put_key(route, &request.headers, &mut message)?;
-        stream::put_last_event_id(route, &request.headers, &mut message);
+        etag::set_if_match(route, &request.headers, &mut message)?;
+        idempotency::set_request_id(route, &request.headers, &mut message)?;
+        stream::set_last_event_id(route, &request.headers, &mut message);
         Ok(message)
     }
 
@@ -121,7 +122,7 @@ impl Transcoder {
         &self,
         call: Call<'_>,
         framing: Option<Framing>,
-        reliance: &mut CookieAuth,
+        cookie_auth: &mut CookieAuth,
     ) -> Result<Response<Body>, HttpError> {
         let Call { request, route, id, deadline, message, metadata } = call;
         let Route { backend, rpc, output, .. } = route;
@@ -133,7 +134,7 @@ impl Transcoder {
         let answer = backend.call(rpc, output, message, metadata, deadline).await;
         let answer = answer.map_err(|status| etag::refused(status, &request.headers))?;
         let (metadata, mut message, _) = answer.into_parts();
-        self.cookies.take_tokens(reliance, &mut message)?;
+        self.cookies.strip_tokens(cookie_auth, &mut message)?;
         let mut response = respond(request, route, &message)?;
         idempotency::mark_replayed(&metadata, response.headers_mut());
         Ok(response)

@@ -17,7 +17,7 @@ pub async fn print_when_ready(auth: SocketAddr, task: SocketAddr, gateway: Socke
         let (gateway, auth) = (endpoint(gateway).uri().to_string(), endpoint(auth).uri().clone());
         let auth = auth.authority().map(ToString::to_string).unwrap_or_default();
         let person = r#"{"email": "ann@example.com", "password": "correct horse battery staple"}"#;
-        // Whoever started the program may not look any more.
+        // Nobody may read it any more.
         _ = writeln!(
             io::stdout(),
             "\nTaskey is ready. Sign up with curl, then log in with grpcurl; the README goes on from there.\n\n\

@@ -40,7 +40,7 @@ impl Json {
                 let depth = deeper(depth)?;
                 let values = values.iter().enumerate();
                 let read = |(index, value): (usize, &Self)| {
-                    value.to_value(depth).map_err(|fault| fault.at_index(&index.to_string()))
+                    value.to_value(depth).map_err(|violation| violation.at_index(&index.to_string()))
                 };
                 Value::Array(values.map(read).collect::<Result<_, _>>()?)
             }
@@ -51,7 +51,7 @@ impl Json {
                     let value = value.to_value(depth).and_then(|value| {
                         if seen.insert(key.clone()) { Ok(value) } else { Err(FieldViolation::new(DOUBLED)) }
                     });
-                    Ok((key.clone(), value.map_err(|fault| fault.in_field(key))?))
+                    Ok((key.clone(), value.map_err(|violation| violation.in_field(key))?))
                 };
                 Value::Object(entries.iter().map(read).collect::<Result<_, _>>()?)
             }
@@ -146,8 +146,8 @@ mod tests {
 
     #[test]
     fn a_doubled_key_is_no_value() {
-        let fault = parse(r#"{"a":[{"b":1,"b":2}]}"#).to_value(9).expect_err("refused");
-        assert_eq!((fault.path.as_str(), &*fault.description), ("a[0].b", DOUBLED));
+        let violation = parse(r#"{"a":[{"b":1,"b":2}]}"#).to_value(9).expect_err("refused");
+        assert_eq!((violation.path.as_str(), &*violation.description), ("a[0].b", DOUBLED));
     }
 
     #[test]

@@ -21,7 +21,7 @@ pub fn field_named(message: &MessageDescriptor, name: &str) -> Option<FieldDescr
 /// Reads a message from JSON that is nested at most `depth` deep.
 ///
 /// # Errors
-/// At the first field that is at fault.
+/// The first invalid field.
 pub fn from_json(of: &MessageDescriptor, json: &Json, depth: usize) -> Result<DynamicMessage, FieldViolation> {
     if well_known::is_any(of) {
         return any(of, json, depth);
@@ -41,7 +41,7 @@ pub fn from_json(of: &MessageDescriptor, json: &Json, depth: usize) -> Result<Dy
         let read =
             if seen.insert(field.number()) { value(&field, json, depth) } else { Err(FieldViolation::new(DOUBLED)) };
         let set = read.and_then(|value| value.map_or(Ok(()), |value| set(&mut message, &field, value)));
-        set.map_err(|fault| fault.in_field(field.name()))?;
+        set.map_err(|violation| violation.in_field(field.name()))?;
     }
     Ok(message)
 }
@@ -66,7 +66,7 @@ fn any(of: &MessageDescriptor, json: &Json, depth: usize) -> Result<DynamicMessa
     let inner = named.ok_or_else(|| FieldViolation::new(UNKNOWN_ANY))?;
     let message = match &fields[..] {
         [(key, value)] if well_known::is(&inner) && key == "value" => {
-            from_json(&inner, value, deeper(depth)?).map_err(|fault| fault.in_field(key))?
+            from_json(&inner, value, deeper(depth)?).map_err(|violation| violation.in_field(key))?
         }
         _ if well_known::is(&inner) => return Err(FieldViolation::new("must hold its @type and its value")),
         _ => from_json(&inner, &Json::Object(fields), depth)?,
@@ -132,8 +132,9 @@ fn single(kind: &Kind, json: &Json, depth: usize) -> Result<Value, FieldViolatio
 
 fn list(kind: &Kind, values: &[Json], depth: usize) -> Result<Value, FieldViolation> {
     let values = values.iter().enumerate();
-    let read =
-        |(index, json): (usize, &Json)| single(kind, json, depth).map_err(|fault| fault.at_index(&index.to_string()));
+    let read = |(index, json): (usize, &Json)| {
+        single(kind, json, depth).map_err(|violation| violation.at_index(&index.to_string()))
+    };
     values.map(read).collect::<Result<_, _>>().map(Value::List)
 }
 
@@ -144,7 +145,7 @@ fn map(field: &FieldDescriptor, entries: &[(String, Json)], depth: usize) -> Res
     let mut map = HashMap::new();
     for (key, json) in entries {
         let read = map_key(&key_kind, key).and_then(|key| Ok((key, single(&value_kind, json, depth)?)));
-        let (map_key, value) = read.map_err(|fault| fault.at_index(key))?;
+        let (map_key, value) = read.map_err(|violation| violation.at_index(key))?;
         if map.insert(map_key, value).is_some() {
             return Err(FieldViolation::new(DOUBLED).at_index(key));
         }

@@ -1,4 +1,4 @@
-//! What stands in the path and in the query: single fields, named by their paths in the request message.
+//! Path variables and query parameters: single fields, named by their paths in the request message.
 
 use std::{borrow::Cow, collections::HashSet};
 
@@ -58,7 +58,7 @@ impl FieldPath {
         self.fields.iter().map(FieldDescriptor::name).collect::<Vec<_>>().join(".")
     }
 
-    /// The value in the message; none if it is not set, which a default without presence cannot be told from.
+    /// Returns the value in the message, or `None` if it is not set or is a default without presence.
     #[must_use]
     pub fn get(&self, root: &DynamicMessage) -> Option<Value> {
         let (last, parents) = self.fields.split_last()?;
@@ -102,7 +102,7 @@ impl FieldPath {
             list.expect("a repeated field holds a list").push(value);
             Ok(())
         });
-        put.map_err(|fault| fault.in_field(&self.name()))
+        put.map_err(|violation| violation.in_field(&self.name()))
     }
 }
 

@@ -26,7 +26,7 @@ pub fn from_json(kind: &Kind, json: &Json) -> Result<Value, FieldViolation> {
     value.ok_or_else(|| FieldViolation::new(expectation(kind)))
 }
 
-/// Reads the text of a scalar or an enum, as it stands in a path or in a query.
+/// Parses a scalar or an enum in a path or a query.
 ///
 /// # Errors
 /// If it is not the text of such a value.

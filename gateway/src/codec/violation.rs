@@ -48,13 +48,13 @@ impl FieldViolation {
 }
 
 impl From<FieldViolation> for ApiError {
-    fn from(fault: FieldViolation) -> Self {
+    fn from(violation: FieldViolation) -> Self {
         let refuse = |message| Self::new(Code::InvalidArgument, ErrorReason::ValidationFailed, message);
-        if fault.path.is_empty() {
-            return refuse(format!("the body {}", fault.description));
+        if violation.path.is_empty() {
+            return refuse(format!("the body {}", violation.description));
         }
-        let path: String = fault.path.chars().take(MAX_PATH_CHARS).collect();
-        refuse(format!("{path}: {}", fault.description)).field(path, fault.description)
+        let path: String = violation.path.chars().take(MAX_PATH_CHARS).collect();
+        refuse(format!("{path}: {}", violation.description)).field(path, violation.description)
     }
 }
 
@@ -64,8 +64,9 @@ mod tests {
 
     #[test]
     fn a_path_grows_from_the_inside_out() {
-        let fault = FieldViolation::new("is wrong").in_field("title").in_field("task").at_index("3").in_field("writes");
-        assert_eq!(fault.path, "writes[3].task.title");
+        let violation =
+            FieldViolation::new("is wrong").in_field("title").in_field("task").at_index("3").in_field("writes");
+        assert_eq!(violation.path, "writes[3].task.title");
         let nested = FieldViolation::new("is wrong").at_index("1").at_index("key").in_field("map").in_field("outer");
         assert_eq!(nested.path, "outer.map[key][1]");
     }

@@ -61,7 +61,7 @@ pub fn is_wrapper(of: &MessageDescriptor) -> bool {
     matches!(shape(of), Some(Shape::Wrapper))
 }
 
-/// Whether the JSON form of a message type is a scalar, so that it can stand in a query.
+/// Reports whether the JSON form of a message type is a scalar, which a query parameter can contain.
 #[must_use]
 pub fn is_text(of: &MessageDescriptor) -> bool {
     matches!(shape(of), Some(Shape::Wrapper | Shape::FieldMask | Shape::Foreign { is_string: true, .. }))

@@ -38,8 +38,8 @@ impl From<Status> for HttpError {
 }
 
 impl From<ApiError> for HttpError {
-    fn from(refusal: ApiError) -> Self {
-        Status::from(refusal).into()
+    fn from(error: ApiError) -> Self {
+        Status::from(error).into()
     }
 }
 
@@ -78,11 +78,11 @@ impl HttpError {
     pub fn method_unknown(allowed: &[Method]) -> Self {
         let allowed = allowed.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
         let message = format!("this path takes {allowed}");
-        let refusal = ApiError::new(Code::Unimplemented, ErrorReason::MethodUnknown, message);
-        let failure = Self::from(refusal).with_http(StatusCode::METHOD_NOT_ALLOWED);
+        let error = ApiError::new(Code::Unimplemented, ErrorReason::MethodUnknown, message);
+        let error = Self::from(error).with_http(StatusCode::METHOD_NOT_ALLOWED);
         match HeaderValue::from_str(&allowed) {
-            Ok(allowed) => failure.with_header(header::ALLOW, allowed),
-            Err(_) => failure,
+            Ok(allowed) => error.with_header(header::ALLOW, allowed),
+            Err(_) => error,
         }
     }
 
@@ -139,7 +139,7 @@ impl HttpError {
         response
     }
 
-    /// What stands in the body of the answer, for a stream that has been begun with another code.
+    /// Returns the body of the response, for a stream that has begun with another code.
     #[must_use]
     pub fn to_json(&self, pool: &DescriptorPool, id: &RequestId) -> Vec<u8> {
         let details = details(&self.status, id);
@@ -177,8 +177,8 @@ pub fn unreadable(code: StatusCode) -> Response<Bytes> {
         _ => (Code::InvalidArgument, ErrorReason::MalformedRequest, "the request is not well-formed HTTP/1.1"),
     };
     let id = RequestId::of(&HeaderMap::new());
-    let failure = HttpError::from(ApiError::new(grpc, reason, message)).with_http(code);
-    let mut response = Response::new(failure.to_json(&crate::contract(), &id).into());
+    let error = HttpError::from(ApiError::new(grpc, reason, message)).with_http(code);
+    let mut response = Response::new(error.to_json(&crate::contract(), &id).into());
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -226,7 +226,7 @@ fn find<M: Message + Default>(details: &[prost_types::Any], type_url: &str) -> O
     M::decode(&*detail.value).ok()
 }
 
-/// Whole seconds, rounded up, and at least one: a client that is told to wait shall wait.
+/// Whole seconds, rounded up, at least one.
 fn retry_after(details: &[prost_types::Any]) -> u64 {
     let delay = find::<pb::RetryInfo>(details, RETRY_INFO).and_then(|info| Duration::try_from(info.retry_delay?).ok());
     delay.map_or(1, |delay| delay.as_secs() + u64::from(delay.subsec_nanos() > 0)).max(1)

@@ -93,8 +93,8 @@ pub fn timeout(headers: &HeaderMap, limit: Duration) -> Result<Duration, ApiErro
         [value] => value.to_str().ok().and_then(seconds),
         _ => None,
     };
-    let fault = || FieldViolation::new("must be one positive number of seconds").in_field(REQUEST_TIMEOUT.as_str());
-    own.map(|own| own.min(limit)).ok_or_else(|| fault().into())
+    let violation = || FieldViolation::new("must be one positive number of seconds").in_field(REQUEST_TIMEOUT.as_str());
+    own.map(|own| own.min(limit)).ok_or_else(|| violation().into())
 }
 
 fn seconds(text: &str) -> Option<Duration> {

@@ -61,8 +61,8 @@ fn weight(headers: &HeaderMap, types: &[&str]) -> f32 {
 }
 
 fn not_acceptable(message: &'static str) -> HttpError {
-    let refusal = ApiError::new(Code::InvalidArgument, ErrorReason::MalformedRequest, message);
-    HttpError::from(refusal).with_http(StatusCode::NOT_ACCEPTABLE)
+    let error = ApiError::new(Code::InvalidArgument, ErrorReason::MalformedRequest, message);
+    HttpError::from(error).with_http(StatusCode::NOT_ACCEPTABLE)
 }
 
 /// Whether a client takes gzip, and does not like an answer as it is better.

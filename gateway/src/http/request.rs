@@ -87,8 +87,8 @@ pub fn check_target(target: &Uri) -> Result<(), HttpError> {
     if target.path_and_query().is_none_or(|target| target.as_str().len() <= MAX_TARGET_BYTES) {
         return Ok(());
     }
-    let refusal = malformed(format!("the path and its query are longer than {MAX_TARGET_BYTES} bytes"));
-    Err(HttpError::from(refusal).with_http(StatusCode::URI_TOO_LONG))
+    let error = malformed(format!("the path and its query are longer than {MAX_TARGET_BYTES} bytes"));
+    Err(HttpError::from(error).with_http(StatusCode::URI_TOO_LONG))
 }
 
 /// What a body says that it is written in; one that says nothing is JSON.
@@ -101,10 +101,10 @@ pub fn format(headers: &HeaderMap, route: &Route) -> Result<Format, HttpError> {
         .iter()
         .any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"))
     {
-        let refusal = HttpError::from(malformed("the body must not be compressed"));
+        let error = HttpError::from(malformed("the body must not be compressed"));
         // RFC 9110, section 15.5.16: it says which codings would do.
         let none = HeaderValue::from_static("identity");
-        return Err(refusal.with_http(StatusCode::UNSUPPORTED_MEDIA_TYPE).with_header(header::ACCEPT_ENCODING, none));
+        return Err(error.with_http(StatusCode::UNSUPPORTED_MEDIA_TYPE).with_header(header::ACCEPT_ENCODING, none));
     }
     let types: Vec<_> = headers.get_all(header::CONTENT_TYPE).iter().collect();
     match types[..] {
@@ -113,8 +113,8 @@ pub fn format(headers: &HeaderMap, route: &Route) -> Result<Format, HttpError> {
         [only] if route.takes_form && only.to_str().is_ok_and(is_form) => return Ok(Format::Form),
         _ => {}
     }
-    let refusal = malformed("the body must be JSON in UTF-8: send content-type: application/json");
-    Err(HttpError::from(refusal).with_http(StatusCode::UNSUPPORTED_MEDIA_TYPE))
+    let error = malformed("the body must be JSON in UTF-8: send content-type: application/json");
+    Err(HttpError::from(error).with_http(StatusCode::UNSUPPORTED_MEDIA_TYPE))
 }
 
 fn is_json(content_type: &str) -> bool {
@@ -147,7 +147,8 @@ pub fn to_message(route: &Route, input: Input<'_>, limits: JsonLimits) -> Result
         _ => DynamicMessage::new(route.input.clone()),
     };
     if let (BodyRule::Field(field), Some(json)) = (&route.body, &body) {
-        let value = message::value(field, json, limits.max_depth).map_err(|fault| fault.in_field(field.name()))?;
+        let value =
+            message::value(field, json, limits.max_depth).map_err(|violation| violation.in_field(field.name()))?;
         if let Some(value) = value {
             message.set_field(field, value);
         }

@@ -1,4 +1,4 @@
-//! What is answered: the response of an RPC, and its refusals by their HTTP codes.
+//! What is answered: the response of an RPC, and its errors by their HTTP codes.
 
 use std::collections::BTreeMap;
 
@@ -10,8 +10,9 @@ use tonic::Code;
 
 use super::{
     binding::{Access, Binding},
-    comment, example,
-    refusal::{self, ApiError, code_name},
+    comment,
+    errors::{self, DocumentedError, code_name},
+    example,
     schema::{Purpose, Schemas, reference},
     shared,
     value::annotated,
@@ -22,20 +23,20 @@ const NDJSON: &str = "application/x-ndjson";
 const EVENTS: &str = "text/event-stream";
 
 /// All answers of an operation, by their codes.
-pub fn all(binding: &Binding, refusals: Vec<ApiError>, access: Access, schemas: &mut Schemas) -> Value {
+pub fn all(binding: &Binding, errors: Vec<DocumentedError>, access: Access, schemas: &mut Schemas) -> Value {
     let mut answers = Map::new();
     answers.insert("200".to_owned(), ok(binding, schemas));
     let has_tag = etag::tag_field(&binding.method.output()).is_some();
     if has_tag && binding.verb == "get" {
         let headers = json!({"ETag": shared::header("ETag"), shared::REQUEST_ID: shared::header(shared::REQUEST_ID)});
-        let description = "The version that is known is still the last one.";
+        let description = "The resource has not changed.";
         answers.insert("304".to_owned(), json!({"description": description, "headers": headers}));
     }
     if binding.may_be_minimal() {
         answers.insert("204".to_owned(), without_body(&answers["200"]));
     }
-    for (code, refusals) in by_code(binding, refusals, access) {
-        answers.insert(code.to_string(), refused(code, &refusals));
+    for (code, errors) in by_code(binding, errors, access) {
+        answers.insert(code.to_string(), refused(code, &errors));
     }
     answers.into()
 }
@@ -65,7 +66,7 @@ fn ok(binding: &Binding, schemas: &mut Schemas) -> Value {
         json!({"application/json": json})
     };
     let text = comment::of(&output.parent_file(), output.path());
-    let description = if text.is_empty() { "It went well.".to_owned() } else { comment::summary(&text) };
+    let description = if text.is_empty() { "OK.".to_owned() } else { comment::summary(&text) };
     json!({"description": description, "headers": headers, "content": content})
 }
 
@@ -73,20 +74,20 @@ fn ok(binding: &Binding, schemas: &mut Schemas) -> Value {
 fn without_body(answer: &Value) -> Value {
     let mut headers = answer["headers"].clone();
     headers[shared::PREFERENCE_APPLIED] = shared::header(shared::PREFERENCE_APPLIED);
-    json!({"description": "It went well, and no body was wanted.", "headers": headers})
+    json!({"description": "OK. The client asked for no body.", "headers": headers})
 }
 
-/// The refusals of the RPC and of the gateway before it, by their HTTP codes.
-fn by_code(binding: &Binding, mut refusals: Vec<ApiError>, access: Access) -> BTreeMap<u16, Vec<ApiError>> {
+/// The errors of the RPC and of the gateway before it, by their HTTP codes.
+fn by_code(binding: &Binding, mut errors: Vec<DocumentedError>, access: Access) -> BTreeMap<u16, Vec<DocumentedError>> {
     for (code, reason, text) in of_gateway(binding, access) {
-        refusal::add(&mut refusals, refusal::refusal(binding.method.parent_pool(), code, reason, text));
+        errors::add(&mut errors, errors::documented(binding.method.parent_pool(), code, reason, text));
     }
-    let mut by_code: BTreeMap<u16, Vec<ApiError>> = BTreeMap::new();
-    for refusal in refusals {
-        if refusal.reason == ErrorReason::EtagMismatch && binding.takes_if_match() {
-            by_code.entry(412).or_default().push(ApiError { text: OTHER_VERSION.to_owned(), ..refusal.clone() });
+    let mut by_code: BTreeMap<u16, Vec<DocumentedError>> = BTreeMap::new();
+    for error in errors {
+        if error.reason == ErrorReason::EtagMismatch && binding.takes_if_match() {
+            by_code.entry(412).or_default().push(DocumentedError { text: OTHER_VERSION.to_owned(), ..error.clone() });
         }
-        by_code.entry(refusal.http_code()).or_default().push(refusal);
+        by_code.entry(error.http_code()).or_default().push(error);
     }
     let mut of_http = vec![(406, NOT_ACCEPTABLE), (414, TOO_LONG)];
     if !matches!(binding.body, BodyRule::None) {
@@ -94,22 +95,22 @@ fn by_code(binding: &Binding, mut refusals: Vec<ApiError>, access: Access) -> BT
     }
     let (code, reason) = (Code::InvalidArgument, ErrorReason::MalformedRequest);
     for (http, text) in of_http {
-        by_code.entry(http).or_default().push(ApiError { code, reason, text: text.to_owned() });
+        by_code.entry(http).or_default().push(DocumentedError { code, reason, text: text.to_owned() });
     }
     by_code
 }
 
-const OTHER_VERSION: &str = "`If-Match` names another version than the last one.";
-const NOT_ACCEPTABLE: &str = "`Accept` names nothing that the answer can be.";
+const OTHER_VERSION: &str = "`If-Match` does not match the current version.";
+const NOT_ACCEPTABLE: &str = "the response is not available in a type that `Accept` lists.";
 const TOO_LONG: &str = "path and query are longer than 8 KiB.";
-const OTHER_TYPE: &str = "the body is of another type.";
-const AT_FAULT: &str = "a parameter, a header or a field of the body is unknown, or has no value of its type.";
-const OTHER_SITE: &str = "the request relies on cookies or asks for them, and may come from another site.";
+const OTHER_TYPE: &str = "the type of the body is not supported.";
+const AT_FAULT: &str = "a parameter, a header or a field of the body is unknown, or its value is invalid.";
+const OTHER_SITE: &str = "the request uses cookies and may come from another site.";
 
 /// What the gateway refuses before it calls the RPC, or because it cannot. An empty text stands for what the contract
 /// says of the reason.
 fn of_gateway(binding: &Binding, access: Access) -> Vec<(Code, ErrorReason, &'static str)> {
-    let mut refusals = vec![
+    let mut errors = vec![
         (Code::InvalidArgument, ErrorReason::ValidationFailed, AT_FAULT),
         (Code::InvalidArgument, ErrorReason::MalformedRequest, ""),
         (Code::ResourceExhausted, ErrorReason::MessageTooLarge, ""),
@@ -118,18 +119,18 @@ fn of_gateway(binding: &Binding, access: Access) -> Vec<(Code, ErrorReason, &'st
         (Code::DeadlineExceeded, ErrorReason::DeadlineExceeded, ""),
     ];
     if (access != Access::Open && binding.verb != "get") || binding.is_login() {
-        refusals.push((Code::PermissionDenied, ErrorReason::PermissionDenied, OTHER_SITE));
+        errors.push((Code::PermissionDenied, ErrorReason::PermissionDenied, OTHER_SITE));
     }
-    refusals
+    errors
 }
 
-/// The Response Object of some refusals.
-pub fn refused(code: u16, refusals: &[ApiError]) -> Value {
-    let lines: Vec<_> = refusals
+/// The Response Object of some errors.
+pub fn refused(code: u16, errors: &[DocumentedError]) -> Value {
+    let lines: Vec<_> = errors
         .iter()
-        .map(|refusal| format!("- `{}` / `{}`: {}", code_name(refusal.code), refusal.reason_name(), refusal.text))
+        .map(|error| format!("- `{}` / `{}`: {}", code_name(error.code), error.reason_name(), error.text))
         .collect();
-    let mut reasons: Vec<_> = refusals.iter().map(ApiError::reason_name).collect();
+    let mut reasons: Vec<_> = errors.iter().map(DocumentedError::reason_name).collect();
     reasons.sort_unstable();
     reasons.dedup();
     let mut headers = json!({shared::REQUEST_ID: shared::header(shared::REQUEST_ID)});
@@ -149,7 +150,7 @@ pub fn refused(code: u16, refusals: &[ApiError]) -> Value {
     })
 }
 
-/// The schemas of refusals.
+/// The schemas of errors.
 #[must_use]
 pub fn schemas(pool: &DescriptorPool) -> Vec<(&'static str, Value)> {
     let text = pool.get_enum_by_name("taskey.errors.v1.ErrorReason");
@@ -165,7 +166,7 @@ pub fn schemas(pool: &DescriptorPool) -> Vec<(&'static str, Value)> {
 fn error() -> Value {
     let statuses: Vec<_> = (1..=16).map(|code| code_name(Code::from_i32(code))).collect();
     json!({
-        "description": "A refusal.",
+        "description": "An error.",
         "type": "object",
         "required": ["error"],
         "properties": {"error": {
@@ -174,7 +175,7 @@ fn error() -> Value {
             "properties": {
                 "code": {"type": "integer", "description": "The HTTP code."},
                 "status": {"type": "string", "description": "The name of the gRPC code.", "enum": statuses},
-                "message": {"type": "string", "description": "What is wrong, for a developer to read."},
+                "message": {"type": "string", "description": "A message for developers."},
                 "details": {"type": "array", "items": reference("ErrorDetail")},
             },
         }},
@@ -189,18 +190,18 @@ fn details() -> Vec<(&'static str, Value)> {
     let violations = json!({"type": "array", "items": reference("FieldViolation")});
     let info = json!({"reason": reference("ErrorReason"), "domain": text, "metadata": texts});
     let mut schemas = vec![
-        ("ErrorInfo", typed("ErrorInfo", "Why it was refused, for a program.", info)),
+        ("ErrorInfo", typed("ErrorInfo", "The reason, for programs.", info)),
         ("BadRequest", typed("BadRequest", "The invalid fields.", json!({"fieldViolations": violations}))),
-        ("RetryInfo", typed("RetryInfo", "How long to wait before the next try.", json!({"retryDelay": text}))),
-        ("RequestInfo", typed("RequestInfo", "Under what name the logs have it.", json!({"requestId": text}))),
+        ("RetryInfo", typed("RetryInfo", "How long to wait before a retry.", json!({"retryDelay": text}))),
+        ("RequestInfo", typed("RequestInfo", "The id of the request in the logs.", json!({"requestId": text}))),
     ];
-    let other = "Whatever else there is to say.";
+    let other = "Any other detail.";
     let other = json!({"description": other, "type": "object", "required": ["@type"], "properties": {"@type": text}});
     schemas.push(("OtherDetail", other));
     let all: Vec<_> = schemas.iter().map(|(name, _)| reference(name)).collect();
-    let about = "More about a refusal, told by its `@type`. There is always an `ErrorInfo` and a `RequestInfo`.";
+    let about = "A detail of an error, identified by its `@type`. There is always an `ErrorInfo` and a `RequestInfo`.";
     schemas.push(("ErrorDetail", json!({"description": about, "anyOf": all})));
-    let about = "An invalid field, and what is wrong with it.";
+    let about = "An invalid field and a description of the error.";
     let fields = json!({"field": text, "description": text});
     let violation = json!({"description": about, "type": "object", "properties": fields});
     schemas.push(("FieldViolation", violation));

@@ -5,9 +5,9 @@ use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MethodDescriptor};
 use taskey_proto::errors::v1::ErrorReason;
 
 use super::{
-    comment,
+    errors::DocumentedError,
+    options,
     path::{PathParameter, Paths},
-    refusal::ApiError,
 };
 use crate::{
     routing::{
@@ -117,20 +117,15 @@ impl Binding {
             == Some((self.method.parent_service().full_name(), self.method.name()))
     }
 
-    /// Who may call it, as the comments say.
+    /// Returns who may call it.
     #[must_use]
-    pub fn access(&self, refusals: &[ApiError]) -> Access {
-        let service = self.method.parent_service();
-        let said = |of: &str, text: &str| of.contains(text);
-        let of_service = comment::of(&service.parent_file(), service.path());
-        let of_rpc = comment::of(&service.parent_file(), self.method.path());
-        let names_token = refusals.iter().any(|refusal| refusal.reason == ErrorReason::TokenMissing);
-        if said(&of_rpc, "Open to anyone.") {
-            Access::Open
-        } else if said(&of_service, "No RPC of this service needs an access token.") {
-            if names_token { Access::Optional } else { Access::Open }
-        } else {
+    pub fn access(&self, errors: &[DocumentedError]) -> Access {
+        if !options::is_public(&self.method) {
             Access::Token
+        } else if errors.iter().any(|error| error.reason == ErrorReason::TokenMissing) {
+            Access::Optional
+        } else {
+            Access::Open
         }
     }
 }

@@ -2,11 +2,11 @@
 
 use prost_reflect::FileDescriptor;
 
-/// What stands before the list of errors in the comment of an RPC.
+/// The heading of the list of errors in the comment of an RPC.
 const ERRORS: &str = "Errors:";
 
-/// What begins the list of refusals in the comment of a service.
-pub const EVERY_RPC: &str = "Every RPC can also fail with";
+/// What begins the list of errors in the comment of a service.
+const EVERY_RPC: &str = "Every RPC can also fail with";
 
 /// The comment before what is at `path` in `file`; empty if there is none, or the descriptors came without.
 #[must_use]
@@ -36,18 +36,25 @@ fn unwrap(comment: &str) -> String {
     text.trim_end().to_owned()
 }
 
-/// A comment without what it says of refusals, which is said where the answers are.
+/// Returns a comment without its list of errors, which are described with the responses.
 #[must_use]
-pub fn without_answers(comment: &str) -> String {
+pub fn without_errors(comment: &str) -> String {
     let paragraphs = comment.split("\n\n");
     let prose = paragraphs.filter(|text| !text.starts_with(ERRORS) && !text.starts_with(EVERY_RPC));
     prose.collect::<Vec<_>>().join("\n\n")
 }
 
-/// The items of the list of refusals in the comment of an RPC.
-pub fn answers(comment: &str) -> impl Iterator<Item = &str> {
+/// Returns what the comment of an RPC says of an error, `CODE / REASON`; empty if it says nothing.
+#[must_use]
+pub fn error_text<'c>(comment: &'c str, error: &str) -> &'c str {
     let list = comment.split("\n\n").find_map(|text| text.strip_prefix(ERRORS)).unwrap_or_default();
-    list.lines().filter_map(|line| line.strip_prefix("- "))
+    let items = list.lines().filter_map(|line| line.strip_prefix("- ")?.split_once(": "));
+    let (code, reason) = error.split_once(" / ").unwrap_or_default();
+    let is_meant = |head: &str| {
+        let reasons = head.split_once(" / ").filter(|(other, _)| *other == code).map(|(_, reasons)| reasons);
+        reasons.is_some_and(|reasons| reasons.split(", ").flat_map(|part| part.split(" or ")).any(|one| one == reason))
+    };
+    items.into_iter().find_map(|(head, text)| is_meant(head).then_some(text)).unwrap_or_default()
 }
 
 /// The first sentence, without its full stop.
@@ -68,11 +75,13 @@ mod tests {
     }
 
     #[test]
-    fn refusals_are_told_from_prose() {
-        let comment = "Does it.\n\nMore.\n\nErrors:\n- A / B: one.\n- C / D: two.";
-        assert_eq!(without_answers(comment), "Does it.\n\nMore.");
-        assert_eq!(answers(comment).collect::<Vec<_>>(), ["A / B: one.", "C / D: two."]);
-        assert_eq!(answers("Does it.").count(), 0);
+    fn errors_are_separate_from_prose() {
+        let comment = "Does it.\n\nMore.\n\nErrors:\n- A / B: one.\n- C / D, E or F: two: three.";
+        assert_eq!(without_errors(comment), "Does it.\n\nMore.");
+        assert_eq!(error_text(comment, "A / B"), "one.");
+        assert_eq!(error_text(comment, "C / E"), "two: three.");
+        assert_eq!(error_text(comment, "C / F"), "two: three.");
+        assert_eq!(error_text(comment, "C / B"), "");
     }
 
     #[test]

@@ -2,10 +2,9 @@
 //! proto.
 //!
 //! # Layout
-//! [`operation`] puts together what is said of one binding, from [`path`], [`parameter`], [`schema`] (over [`value`] and
-//! [`limit`]),
-//! [`answer`] (over [`refusal`]) and [`example`]. [`own`] is what the gateway answers itself, [`shared`] what
-//! operations refer to, [`comment`] the text of the proto.
+//! [`operation`] describes one binding of an RPC, with [`parameter`]s, [`schema`]s (over [`value`]), [`answer`]s (over
+//! [`errors`]) and [`example`]s. [`own`] describes what the gateway serves itself, [`shared`] what operations refer to.
+//! [`comment`] and [`options`] read the contract.
 
 use std::collections::{BTreeMap, HashMap, btree_map::Entry};
 
@@ -19,13 +18,13 @@ use crate::routing::binding::rules;
 pub mod answer;
 pub mod binding;
 pub mod comment;
+pub mod errors;
 pub mod example;
-pub mod limit;
 pub mod operation;
+pub mod options;
 pub mod own;
 pub mod parameter;
 pub mod path;
-pub mod refusal;
 pub mod schema;
 pub mod shared;
 pub mod value;
@@ -100,13 +99,13 @@ impl Document {
                 let binding = Binding::read(&method, rule, index, paths).with_context(|| name.to_owned())?;
                 let Some(binding) = binding else { continue };
                 is_bound = true;
-                let operation = describe(&binding, schemas);
+                let operation = describe(&binding, schemas).with_context(|| name.to_owned())?;
                 self.add(binding.path, binding.verb, operation)?;
             }
         }
         if is_bound {
             let text = comment::of(&service.parent_file(), service.path());
-            self.tags.push(json!({"name": service.name(), "description": comment::without_answers(&text)}));
+            self.tags.push(json!({"name": service.name(), "description": comment::without_errors(&text)}));
         }
         Ok(())
     }

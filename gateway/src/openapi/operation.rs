@@ -5,33 +5,36 @@ use serde_json::{Value, json};
 use super::{
     answer,
     binding::{Access, Binding},
-    comment, example, parameter, refusal,
+    comment, errors, example, parameter,
     schema::{self, Behavior, Purpose, Schemas},
 };
 use crate::routing::binding::{self, BodyRule};
 
 /// The Operation Object of a binding.
-pub fn describe(binding: &Binding, schemas: &mut Schemas) -> Value {
+///
+/// # Errors
+/// If an option of the RPC is not right.
+pub fn describe(binding: &Binding, schemas: &mut Schemas) -> anyhow::Result<Value> {
     let method = &binding.method;
     let service = method.parent_service();
     let text = comment::of(&service.parent_file(), method.path());
-    let refusals = refusal::of(method);
-    let access = binding.access(&refusals);
+    let errors = errors::of(method)?;
+    let access = binding.access(&errors);
     let mut operation = json!({
         "operationId": id(binding),
         "tags": [service.name()],
-        "parameters": parameter::all(binding, &refusals, schemas),
-        "responses": answer::all(binding, refusals, access, schemas),
+        "parameters": parameter::all(binding, schemas),
+        "responses": answer::all(binding, errors, access, schemas),
         "security": security(access),
     });
     if !text.is_empty() {
         operation["summary"] = json!(comment::summary(&text));
-        operation["description"] = json!(comment::without_answers(&text));
+        operation["description"] = json!(comment::without_errors(&text));
     }
     if let Some(body) = request_body(binding, schemas) {
         operation["requestBody"] = body;
     }
-    operation
+    Ok(operation)
 }
 
 /// The name by which generated clients call it.

@@ -1,26 +1,23 @@
-//! What stands in the path, in the query and in headers.
+//! Path variables, query parameters and headers.
 
 use prost_reflect::{FieldDescriptor, Kind, MessageDescriptor};
 use serde_json::{Value, json};
 
 use super::{
     binding::Binding,
-    limit,
     path::PathParameter,
-    refusal::ApiError,
     schema::{self, Behavior, Purpose, Schemas},
     shared,
 };
 use crate::{codec::well_known, routing::binding::BodyRule, semantics::etag};
 
 /// All parameters of an operation.
-pub fn all(binding: &Binding, refusals: &[ApiError], schemas: &mut Schemas) -> Vec<Value> {
-    let mut parameters: Vec<_> =
-        binding.parameters.iter().map(|parameter| in_path(parameter, binding, refusals, schemas)).collect();
+pub fn all(binding: &Binding, schemas: &mut Schemas) -> Vec<Value> {
+    let mut parameters: Vec<_> = binding.parameters.iter().map(|parameter| in_path(parameter, schemas)).collect();
     if !matches!(binding.body, BodyRule::Whole) {
         let mut fields = Vec::new();
         collect(binding, &binding.method.input(), &mut Vec::new(), &mut fields);
-        parameters.extend(fields.iter().filter_map(|path| in_query(binding, path, refusals, schemas)));
+        parameters.extend(fields.iter().filter_map(|path| in_query(binding, path, schemas)));
     }
     if binding.is_login() {
         parameters.push(shared::cookie_mode());
@@ -29,18 +26,12 @@ pub fn all(binding: &Binding, refusals: &[ApiError], schemas: &mut Schemas) -> V
     parameters
 }
 
-fn in_path(parameter: &PathParameter, binding: &Binding, refusals: &[ApiError], schemas: &mut Schemas) -> Value {
+fn in_path(parameter: &PathParameter, schemas: &mut Schemas) -> Value {
     let name = &parameter.name;
     let Some(field) = &parameter.field else {
         return json!({"in": "path", "name": name, "required": true, "schema": {"type": "string"}});
     };
-    let mut schema = schemas.field(field, Purpose::Request);
-    if *field.parent_message() == binding.method.input() {
-        limit::by_refusals(&mut schema, field.name(), refusals);
-        if refusals.iter().any(|refusal| refusal.text.contains("an id is not a UUID")) {
-            schema["format"] = json!("uuid");
-        }
-    }
+    let schema = schemas.field(field, Purpose::Request);
     let mut parameter = json!({"in": "path", "name": name, "required": true, "schema": schema});
     describe(&mut parameter, field);
     parameter
@@ -76,21 +67,13 @@ fn collect(
 }
 
 /// A field that the query can give, unless the path does.
-fn in_query(
-    binding: &Binding,
-    path: &[FieldDescriptor],
-    refusals: &[ApiError],
-    schemas: &mut Schemas,
-) -> Option<Value> {
+fn in_query(binding: &Binding, path: &[FieldDescriptor], schemas: &mut Schemas) -> Option<Value> {
     let (field, parents) = path.split_last()?;
     let spelt = |name: fn(&FieldDescriptor) -> &str| path.iter().map(name).collect::<Vec<_>>().join(".");
     if binding.in_path.contains(&spelt(FieldDescriptor::name)) {
         return None;
     }
-    let mut schema = schemas.field(field, Purpose::Request);
-    if parents.is_empty() {
-        limit::by_refusals(&mut schema, field.name(), refusals);
-    }
+    let schema = schemas.field(field, Purpose::Request);
     let mut parameter = json!({"in": "query", "name": spelt(FieldDescriptor::json_name), "schema": schema});
     if parents.is_empty() && schema::is(field, Behavior::Required) {
         parameter["required"] = json!(true);

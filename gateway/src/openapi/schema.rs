@@ -11,7 +11,7 @@ use prost_reflect::{DescriptorPool, FieldDescriptor, Kind, MessageDescriptor};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::{comment, limit, value};
+use super::{comment, options::Limits, value};
 
 /// What a message is there for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -34,6 +34,8 @@ pub enum Behavior {
     OutputOnly = 3,
     /// It is never answered.
     InputOnly = 4,
+    /// It cannot be updated.
+    Immutable = 5,
 }
 
 /// A schema that has a name.
@@ -188,19 +190,16 @@ impl Schemas {
             return json!({"type": "object", "additionalProperties": values});
         }
         let mut single = self.single(field, purpose);
-        let comment = comment::of(&field.parent_file(), field.path());
-        if let (Kind::String, Value::Object(schema)) = (field.kind(), &mut single)
-            && purpose != Purpose::Answer
-        {
-            limit::of_text(schema, &comment);
+        // What is returned may be older than a limit.
+        let limits = if purpose == Purpose::Answer { Limits::default() } else { Limits::of(field) };
+        if let Value::Object(schema) = &mut single {
+            limits.add_to_value(schema);
         }
         if !field.is_list() {
             return single;
         }
         let mut list = Map::from_iter([("type".to_owned(), json!("array")), ("items".to_owned(), single)]);
-        if purpose != Purpose::Answer {
-            limit::of_list(&mut list, &comment);
-        }
+        limits.add_to_list(&mut list);
         list.into()
     }
 

@@ -1,4 +1,4 @@
-//! What operations refer to: headers, the ways to say who calls, and what holds for all of them.
+//! What operations refer to: headers, authentication, and what is the same for all.
 
 use serde_json::{Value, json};
 
@@ -25,11 +25,11 @@ pub const LAST_EVENT_ID: &str = "Last-Event-ID";
 
 const DESCRIPTION: &str = "A to-do backend.
 
-Every operation is an RPC of the gRPC services too, on the same port. Names in JSON and in queries are taken in \
-`lowerCamelCase`, as they are written here, and in the `snake_case` of the proto; what is unknown is refused. Integers \
-of 64 bits are strings. HEAD is answered wherever GET is.
+Every operation is also an RPC of the gRPC services, on the same port. Names in JSON and in queries can be written in \
+`lowerCamelCase`, as here, or in the `snake_case` of the proto; unknown names are errors. Integers of 64 bits are \
+strings. Every path that supports GET also supports HEAD.
 
-Every refusal has the same shape, and a `reason` that a program can branch on.";
+All errors have the same structure, and a `reason` for programs.";
 
 /// What the document says of itself.
 #[must_use]
@@ -64,14 +64,16 @@ pub fn parameters() -> Value {
         };
         (name.to_owned(), json!({"in": "header", "name": name, "description": description, "schema": schema}))
     };
-    let request_id = "Names the request in the logs of all services. One is made if there is none.";
-    let timeout = "How many seconds the answer may take, such as `2.5`, if that is less than the server allows.";
-    let if_match = "The entity tag of the version that the request is about, or `*` for any. Another version is 412.";
-    let if_none_match = "Entity tags of the versions that are known: one of them is answered with 304.";
-    let key = "A UUID that the client makes up for this request, so that sending it again is safe: within 24 hours the \
-               first answer is given again. The same as `requestId`.";
-    let event = "The `id` of the last event, which is its sync token: the stream goes on behind it. Browsers send it \
-                 by themselves.";
+    let request_id = "The id of the request in the logs of all services. Generated if it is missing.";
+    let timeout =
+        "Maximum duration of the request in seconds, such as `2.5`, if it is shorter than the limit of the server.";
+    let if_match = "The entity tag of the current version, or `*` for any. Otherwise the response is 412.";
+    let if_none_match =
+        "Entity tags of versions that the client has. If the current version is one of them, the response is 304.";
+    let key = "A UUID that the client generates for this request, so that it can be repeated safely: within 24 hours, a \
+               repeated request returns the first response. The same as `requestId`.";
+    let event = "The `id` of the last event, which is its sync token: the stream continues after it. Browsers send it \
+                 automatically.";
     let prefer = "`return=minimal` asks for 204 without a body (RFC 7240).";
     Value::Object(serde_json::Map::from_iter([
         text(REQUEST_ID, request_id, Value::Null),
@@ -90,7 +92,7 @@ pub fn cookie_mode() -> Value {
     json!({
         "in": "query",
         "name": PARAMETER,
-        "description": "With `true` the tokens are put into cookies that no script can read, and are empty in the answer.",
+        "description": "If `true`, the tokens are stored in cookies that scripts cannot read, and are empty in the response.",
         "schema": {"const": "true"},
     })
 }
@@ -100,19 +102,19 @@ pub fn cookie_mode() -> Value {
 pub fn headers() -> Value {
     let text = |description: &str| json!({"description": description, "schema": {"type": "string"}});
     json!({
-        REQUEST_ID: text("Names the request in the logs of all services."),
-        IDEMPOTENT_REPLAYED: text("`true` if the same request has come before, and this is what was answered then."),
+        REQUEST_ID: text("The id of the request in the logs of all services."),
+        IDEMPOTENT_REPLAYED: text("`true` if the request was executed before, and this is its stored response."),
         PREFERENCE_APPLIED: text("`return=minimal`"),
         "ETag": text("The `etag` of the resource: a strong entity tag."),
         "WWW-Authenticate": text("`Bearer error=\"invalid_token\"`"),
         "Retry-After": {
-            "description": "How many seconds to wait before the next try.",
+            "description": "How many seconds to wait before a retry.",
             "schema": {"type": "integer", "minimum": 1},
         },
     })
 }
 
-/// The ways to say who calls.
+/// How callers authenticate.
 #[must_use]
 pub fn security_schemes() -> Value {
     json!({

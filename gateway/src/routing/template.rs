@@ -78,7 +78,7 @@ pub enum TemplateError {
     /// `**` is not at the end.
     #[error("`**` stands only at the end")]
     RestNotLast,
-    /// A reserved character stands in a literal or in a field name.
+    /// A reserved character in a literal or in a field name.
     #[error("a literal holds a reserved character that is not percent-encoded")]
     Reserved,
 }

@@ -22,7 +22,7 @@ const ANY: &str = "*";
 ///
 /// # Errors
 /// `MALFORMED_REQUEST` if there are several, another one is in the body, or the RPC takes none.
-pub fn put_if_match(route: &Route, headers: &HeaderMap, message: &mut DynamicMessage) -> Result<(), ApiError> {
+pub fn set_if_match(route: &Route, headers: &HeaderMap, message: &mut DynamicMessage) -> Result<(), ApiError> {
     let mut values = headers.get_all(header::IF_MATCH).iter();
     let Some(value) = values.next() else { return Ok(()) };
     let tag = value.to_str().ok().map(str::trim).filter(|tag| values.next().is_none() && !tag.contains("\","));
@@ -66,8 +66,8 @@ pub fn refused(status: Status, headers: &HeaderMap) -> HttpError {
     let by_header = headers.get(header::IF_MATCH).is_some_and(|tag| tag != ANY);
     let reason = status.get_details_error_info().map(|info| info.reason).unwrap_or_default();
     let mismatch = status.code() == Code::Aborted && reason == reason_name(ErrorReason::EtagMismatch);
-    let failure = HttpError::from(status);
-    if mismatch && by_header { failure.with_http(StatusCode::PRECONDITION_FAILED) } else { failure }
+    let error = HttpError::from(status);
+    if mismatch && by_header { error.with_http(StatusCode::PRECONDITION_FAILED) } else { error }
 }
 
 /// The tag of an answer that is a resource.

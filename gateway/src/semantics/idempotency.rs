@@ -18,7 +18,7 @@ const REPLAYED: &str = "idempotent-replayed";
 ///
 /// # Errors
 /// `MALFORMED_REQUEST` if there are several, another id is in the body, or the RPC takes none.
-pub fn put_key(route: &Route, headers: &HeaderMap, message: &mut DynamicMessage) -> Result<(), ApiError> {
+pub fn set_request_id(route: &Route, headers: &HeaderMap, message: &mut DynamicMessage) -> Result<(), ApiError> {
     let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
     let Some(value) = values.next() else { return Ok(()) };
     let key = value.to_str().ok().map(str::trim).map(unquoted);

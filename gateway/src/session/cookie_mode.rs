@@ -107,7 +107,7 @@ impl CookieMode {
     ///
     /// # Errors
     /// PERMISSION_DENIED, with 403, if it relies on cookies, changes something, and may come from another site.
-    pub fn reliance(
+    pub fn cookie_auth(
         &self,
         request: &request::Parts,
         route: &Route,
@@ -115,7 +115,7 @@ impl CookieMode {
     ) -> Result<CookieAuth, HttpError> {
         let jar = Jar::of(request, &self.proxies, self.always_secure);
         let rpc = route.rpc.as_str();
-        let reliance = if rpc == LOGIN {
+        let cookie_auth = if rpc == LOGIN {
             if take_parameter(query) { CookieAuth::Login(jar, Vec::new()) } else { CookieAuth::None }
         } else if request.headers.contains_key(header::AUTHORIZATION) || (rpc.starts_with(OPEN) && rpc != LOGOUT) {
             CookieAuth::None
@@ -125,13 +125,13 @@ impl CookieMode {
             if bears { CookieAuth::Session(Session { jar, tokens, set: Vec::new() }) } else { CookieAuth::None }
         };
         let is_safe = [Method::GET, Method::HEAD].contains(&request.method);
-        if matches!(reliance, CookieAuth::None) || is_safe || is_same_origin(request, jar) {
-            Ok(reliance)
+        if matches!(cookie_auth, CookieAuth::None) || is_safe || is_same_origin(request, jar) {
+            Ok(cookie_auth)
         } else {
             let message =
                 "a request that relies on cookies must come from this origin: Sec-Fetch-Site or Origin says so";
-            let refusal = ApiError::new(Code::PermissionDenied, ErrorReason::PermissionDenied, message);
-            Err(HttpError::from(refusal).with_http(StatusCode::FORBIDDEN))
+            let error = ApiError::new(Code::PermissionDenied, ErrorReason::PermissionDenied, message);
+            Err(HttpError::from(error).with_http(StatusCode::FORBIDDEN))
         }
     }
 
@@ -140,15 +140,15 @@ impl CookieMode {
     ///
     /// # Errors
     /// Those of the refresh.
-    pub async fn apply(&self, reliance: &mut CookieAuth, call: &mut Call<'_>) -> Result<(), Status> {
-        let CookieAuth::Session(session) = reliance else { return Ok(()) };
+    pub async fn apply(&self, cookie_auth: &mut CookieAuth, call: &mut Call<'_>) -> Result<(), Status> {
+        let CookieAuth::Session(session) = cookie_auth else { return Ok(()) };
         match (&session.tokens.access, &session.tokens.refresh) {
             (_, Some(refresh)) if call.route.rpc.as_str() == LOGOUT => {
                 call.message.set_field_by_name("refresh_token", Value::String(refresh.clone()));
                 session.tokens = Tokens::default();
             }
             (Some(access), _) => authorize(call, access),
-            (None, _) => self.renew(reliance, call).await?,
+            (None, _) => self.renew(cookie_auth, call).await?,
         }
         Ok(())
     }
@@ -157,8 +157,8 @@ impl CookieMode {
     ///
     /// # Errors
     /// Those of the refresh.
-    pub async fn renew(&self, reliance: &mut CookieAuth, call: &mut Call<'_>) -> Result<(), Status> {
-        let (CookieAuth::Session(session), Some(auth)) = (reliance, &self.auth) else { return Ok(()) };
+    pub async fn renew(&self, cookie_auth: &mut CookieAuth, call: &mut Call<'_>) -> Result<(), Status> {
+        let (CookieAuth::Session(session), Some(auth)) = (cookie_auth, &self.auth) else { return Ok(()) };
         let Some(refresh) = session.tokens.refresh.take() else { return Ok(()) };
         let pair = self.refreshed(refresh, auth, headers::metadata(call.request, call.id, auth)).await;
         let pair = pair.map_err(|status| backend::complete(auth.name, status, call.deadline))?;
@@ -189,8 +189,8 @@ impl CookieMode {
     ///
     /// # Errors
     /// If it is no pair of tokens.
-    pub fn take_tokens(&self, reliance: &mut CookieAuth, answer: &mut DynamicMessage) -> Result<(), ApiError> {
-        let CookieAuth::Login(jar, cookies) = reliance else { return Ok(()) };
+    pub fn strip_tokens(&self, cookie_auth: &mut CookieAuth, answer: &mut DynamicMessage) -> Result<(), ApiError> {
+        let CookieAuth::Login(jar, cookies) = cookie_auth else { return Ok(()) };
         let pair = TokenPair::decode(&answer.encode_to_vec()[..]).map_err(ApiError::internal)?;
         for field in ["access_token", "refresh_token"] {
             answer.clear_field_by_name(field);
@@ -222,12 +222,12 @@ impl CookieAuth {
         response
     }
 
-    /// The refusal, which makes a browser forget tokens that are no longer good.
+    /// The error, which makes a browser forget tokens that are no longer good.
     #[must_use]
-    pub fn refused(self, failure: HttpError) -> HttpError {
-        let Self::Session(session) = self else { return failure };
-        let cookies = if failure.is_unauthenticated() { session.jar.forget().to_vec() } else { session.set };
-        cookies.into_iter().fold(failure, HttpError::with_cookie)
+    pub fn refused(self, error: HttpError) -> HttpError {
+        let Self::Session(session) = self else { return error };
+        let cookies = if error.is_unauthenticated() { session.jar.forget().to_vec() } else { session.set };
+        cookies.into_iter().fold(error, HttpError::with_cookie)
     }
 }
 

@@ -1,4 +1,4 @@
-//! Who calls, in a browser: the access token in a cookie.
+//! Authentication of browsers: tokens in cookies.
 
 pub mod cookie;
 pub mod cookie_mode;

@@ -1,4 +1,4 @@
-//! Files that the gateway serves itself: compiled in, and told apart by their content.
+//! Files that the gateway serves itself. They are compiled in, and have entity tags.
 
 use std::{io::Read, sync::OnceLock};
 
@@ -24,7 +24,7 @@ pub const SCRIPT: &str = "text/javascript; charset=utf-8";
 /// The type of a drawing.
 pub const SVG: &str = "image/svg+xml";
 
-/// A file in two forms, each made of the other when it is asked for the first time.
+/// A file, plain and compressed. Each form is made of the other at its first request.
 #[derive(Clone, Debug)]
 pub struct Asset {
     plain: OnceLock<Bytes>,

@@ -6,6 +6,7 @@ mod bindings;
 mod bodies;
 mod compression;
 mod conformance;
+mod contract_comments;
 mod cookie_defence;
 mod cookie_renewal;
 mod cookies;

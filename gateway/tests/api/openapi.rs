@@ -160,7 +160,7 @@ fn assert_reasons(operation: &Value, code: &str, expected: &[&str]) {
 }
 
 #[test]
-fn refusals_are_those_that_the_comments_list() {
+fn errors_are_those_that_the_options_list() {
     let create = operation("/v1/tasks", "post");
     assert_reasons(&create, "400", &["VALIDATION_FAILED", "REQUEST_ID_REUSED", "MALFORMED_REQUEST"]);
     assert_reasons(&create, "401", &["TOKEN_MISSING", "TOKEN_INVALID", "TOKEN_EXPIRED", "TOKEN_REVOKED"]);
@@ -174,7 +174,7 @@ fn refusals_are_those_that_the_comments_list() {
 }
 
 #[test]
-fn comments_may_refer_to_the_refusals_of_others() {
+fn errors_that_comments_refer_to_are_listed() {
     assert_reasons(
         &operation("/v1/lists", "get"),
         "401",

@@ -41,24 +41,24 @@ async fn refused(taskey: &Taskey, method: &MethodDescriptor, authorization: &[St
 }
 
 /// Signs whatever it is given with the key of the key file.
-struct Forger {
+pub struct Forger {
     kid: String,
     secret: Vec<u8>,
 }
 
 impl Forger {
-    fn new(database: &TestDatabase) -> Self {
+    pub fn new(database: &TestDatabase) -> Self {
         let file = fs::read_to_string(database.folder().join("data/keys.json")).expect("a key file");
         let set: Value = serde_json::from_str(&file).expect("a JWK Set");
         let member = |name: &str| set["keys"][0][name].as_str().expect("a member").to_owned();
         Self { kid: member("kid"), secret: BASE64.decode(member("k")).expect("base64url") }
     }
 
-    fn header(&self) -> Value {
+    pub fn header(&self) -> Value {
         json!({"alg": "HS256", "kid": self.kid, "typ": "at+jwt"})
     }
 
-    fn sign(&self, header: &Value, claims: &Value) -> String {
+    pub fn sign(&self, header: &Value, claims: &Value) -> String {
         let message = format!("{}.{}", BASE64.encode(header.to_string()), BASE64.encode(claims.to_string()));
         let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &self.secret), message.as_bytes());
         format!("Bearer {message}.{}", BASE64.encode(tag))
@@ -66,12 +66,18 @@ impl Forger {
 }
 
 /// A value with one member replaced, or removed.
-fn with(mut object: Value, member: &str, value: Option<Value>) -> Value {
+pub fn with(mut object: Value, member: &str, value: Option<Value>) -> Value {
     match value {
         Some(value) => object[member] = value,
         None => _ = object.as_object_mut().expect("an object").remove(member),
     }
     object
+}
+
+/// Returns the claims of a token.
+pub fn claims_of(token: &str) -> Value {
+    let payload = token.split('.').nth(1).expect("a payload");
+    serde_json::from_slice(&BASE64.decode(payload).expect("base64url")).expect("JSON")
 }
 
 /// A test that finds nothing to test is none.
@@ -91,8 +97,7 @@ async fn every_protected_rpc_refuses_a_bad_token_alike() {
     while taskey.list(&revoked.access_token).await.is_ok() {}
 
     let forger = Forger::new(&database);
-    let payload = live.split('.').nth(1).expect("a payload");
-    let claims: Value = serde_json::from_slice(&BASE64.decode(payload).expect("base64url")).expect("JSON");
+    let claims = claims_of(&live);
     let iat = claims["iat"].as_i64().expect("a number");
     let header = forger.header();
     let stranger = Forger { kid: forger.kid.clone(), secret: vec![1; 32] };

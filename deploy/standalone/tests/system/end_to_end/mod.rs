@@ -5,6 +5,7 @@ mod deletion;
 mod every_rpc;
 mod faults;
 mod keys;
+mod limits;
 mod processes;
 mod program;
 mod rate_limits;
