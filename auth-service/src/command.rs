@@ -217,5 +217,5 @@ async fn set_role(database: &DatabaseArgs, email: &str, role: Role, remove: bool
     };
     let changed = set_roles(&db, &clock, user.id, &event, change).await;
     db.close().await;
-    changed.map(|_| ()).map_err(|refusal| anyhow::anyhow!(Status::from(refusal).message().to_owned()))
+    changed.map(|_| ()).map_err(|error| anyhow::anyhow!(Status::from(error).message().to_owned()))
 }

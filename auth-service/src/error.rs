@@ -6,12 +6,12 @@ use service_kit::status::ApiError;
 use taskey_proto::errors::v1::ErrorReason;
 use tonic::Code;
 
-/// Wrong password, unknown account and disabled account are not told apart.
+/// A wrong password, an unknown account and a disabled account are indistinguishable.
 pub fn credentials_invalid() -> ApiError {
     ApiError::new(Code::Unauthenticated, ErrorReason::CredentialsInvalid, "the email or the password is wrong")
 }
 
-/// Too many passwords were wrong lately. Whether the address has an account makes no difference.
+/// Too many passwords were wrong. The same for addresses without an account.
 pub fn too_many_guesses(wait: Duration) -> ApiError {
     let message = "too many wrong passwords; try again later";
     ApiError::new(Code::ResourceExhausted, ErrorReason::RateLimited, message).retry_after(wait)
@@ -23,7 +23,7 @@ pub fn too_many_calls(wait: Duration) -> ApiError {
     ApiError::new(Code::ResourceExhausted, ErrorReason::RateLimited, message).retry_after(wait)
 }
 
-/// Whoever is signed in gives another password than the one of the account.
+/// The current password in the request is wrong.
 pub fn current_password_wrong() -> ApiError {
     let message = "the current password is wrong";
     ApiError::new(Code::PermissionDenied, ErrorReason::CredentialsInvalid, message)

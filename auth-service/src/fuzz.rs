@@ -1,4 +1,4 @@
-//! What must hold of any input, whoever sends it. The target in `fuzz/` looks for one of which it does not hold; the test
+//! What must hold for any input. The target in `fuzz/` looks for one of which it does not hold; the test
 //! tries what lies in its corpus.
 
 use service_kit::ops::secret_file;

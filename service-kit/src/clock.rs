@@ -95,7 +95,7 @@ impl Clock {
         Self { now: Arc::new(now), uptime: Arc::new(move || start.elapsed()) }
     }
 
-    /// A clock that tells what `now` tells.
+    /// Returns a clock that returns what `now` returns.
     pub fn from_fn(now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
         let (start, now) = (now(), Arc::new(now));
         let told = Arc::clone(&now);

@@ -1,4 +1,4 @@
-//! What must hold of any input, whoever sends it. The targets in `fuzz/` look for one of which it does not hold; the
+//! What must hold for any input. The targets in `fuzz/` look for one of which it does not hold; the
 //! tests try what lies in their corpora.
 
 use std::sync::LazyLock;

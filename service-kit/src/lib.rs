@@ -3,7 +3,7 @@
 //!
 //! # Layout
 //! - [`server`]: from the listener to the service: limits, deadlines, health, reflection, drain.
-//! - [`auth`]: who calls: access tokens, keys, revoked sessions, and how a service identifies itself.
+//! - [`auth`]: access tokens, keys, revoked sessions, and how a service identifies itself.
 //! - [`db`]: one handle for SQLite and PostgreSQL.
 //! - [`ops`]: settings, logs, secret files, shutdown.
 //! - [`status`]: errors. [`page`]: pages of lists. [`rate_limit`], [`network`]: how often, and who counts.

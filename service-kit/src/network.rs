@@ -8,7 +8,7 @@ use ipnet::IpNet;
 /// What an address counts as. Whoever has one address of IPv6 has the 2^64 beside it too. An address of IPv4 is the same
 /// however the listener sees it.
 #[must_use]
-pub fn counted(address: IpAddr) -> IpAddr {
+pub fn rate_limit_key(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
         address @ IpAddr::V4(_) => address,
@@ -75,14 +75,14 @@ mod tests {
 
     #[test]
     fn an_address_of_ipv4_counts_alone_in_both_its_forms() {
-        assert_eq!(counted(ip("::ffff:192.0.2.1")), ip("192.0.2.1"));
-        assert_ne!(counted(ip("192.0.2.1")), counted(ip("192.0.2.2")));
+        assert_eq!(rate_limit_key(ip("::ffff:192.0.2.1")), ip("192.0.2.1"));
+        assert_ne!(rate_limit_key(ip("192.0.2.1")), rate_limit_key(ip("192.0.2.2")));
     }
 
     #[test]
     fn addresses_of_ipv6_count_by_their_first_64_bits() {
-        assert_eq!(counted(ip("2001:db8::1")), counted(ip("2001:db8::ffff:ffff:ffff:ffff")));
-        assert_ne!(counted(ip("2001:db8::1")), counted(ip("2001:db8:0:1::1")));
+        assert_eq!(rate_limit_key(ip("2001:db8::1")), rate_limit_key(ip("2001:db8::ffff:ffff:ffff:ffff")));
+        assert_ne!(rate_limit_key(ip("2001:db8::1")), rate_limit_key(ip("2001:db8:0:1::1")));
     }
 
     #[test]

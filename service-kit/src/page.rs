@@ -116,7 +116,7 @@ impl PageTokens {
     }
 }
 
-/// The refusal of a page token that is none of ours, or of another query.
+/// The error of a page token that is none of ours, or of another query.
 #[must_use]
 pub fn invalid() -> ApiError {
     let message = "the page token was not issued to this caller for this query";

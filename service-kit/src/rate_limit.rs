@@ -1,4 +1,4 @@
-//! How often somebody may do something: so many times at once, and then so many in a unit of time.
+//! Rate limits: a burst, and then a number of actions in a unit of time.
 
 use std::{
     fmt,
@@ -77,9 +77,9 @@ impl Rate {
 
 /// Counts what is done, by whom.
 ///
-/// There are as many counters as there will ever be from the start on: somebody's counter is found by a hash that nobody
-/// outside can foresee. However many come, memory does not grow, and there is nothing to sweep. Two of them can share a
-/// counter, which matters only to those who are both near their limit.
+/// There are as many counters as there will ever be from the start on: somebody's counter is found by a hash that
+/// nobody outside can foresee. However many come, memory does not grow, and there is nothing to sweep. Two of them can
+/// share a counter, which matters only to those who are both near their limit.
 #[derive(Debug)]
 pub struct RateLimit {
     counters: RateLimiter<usize, Counters, Uptime, NoOpMiddleware<Nanos>>,

@@ -73,16 +73,16 @@ impl ApiError {
 }
 
 impl From<ApiError> for Status {
-    fn from(refusal: ApiError) -> Self {
-        let metadata = HashMap::from_iter(refusal.metadata.map(|said| (said.0.to_owned(), said.1)));
-        let mut details = ErrorDetails::with_error_info(reason_name(refusal.reason), ERROR_DOMAIN, metadata);
-        if !refusal.violations.is_empty() {
-            details.set_bad_request(refusal.violations);
+    fn from(error: ApiError) -> Self {
+        let metadata = HashMap::from_iter(error.metadata.map(|said| (said.0.to_owned(), said.1)));
+        let mut details = ErrorDetails::with_error_info(reason_name(error.reason), ERROR_DOMAIN, metadata);
+        if !error.violations.is_empty() {
+            details.set_bad_request(error.violations);
         }
-        if refusal.retry_after.is_some() {
-            details.set_retry_info(refusal.retry_after);
+        if error.retry_after.is_some() {
+            details.set_retry_info(error.retry_after);
         }
-        Self::with_error_details(refusal.code, refusal.message, details)
+        Self::with_error_details(error.code, error.message, details)
     }
 }
 
@@ -125,8 +125,8 @@ impl Violations {
                     [only] => format!("{}: {}", only.field, only.description),
                     several => format!("{} fields are invalid", several.len()),
                 };
-                let refusal = ApiError::new(Code::InvalidArgument, ErrorReason::ValidationFailed, message);
-                Err(ApiError { violations: self.0, ..refusal })
+                let error = ApiError::new(Code::InvalidArgument, ErrorReason::ValidationFailed, message);
+                Err(ApiError { violations: self.0, ..error })
             }
         }
     }

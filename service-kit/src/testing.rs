@@ -64,7 +64,7 @@ impl TestDatabase {
         Some(Self { url: format!("{base}/{name}?{parameters}"), folder: folder() })
     }
 
-    /// The URL as it stands in a setting.
+    /// Returns the URL as a setting.
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
@@ -103,8 +103,8 @@ impl TestDatabase {
     }
 }
 
-/// Asserts that migrations are those that have landed, their comments included: databases refuse others. Each is given by
-/// the first 128 bits of its SHA-384 in hexadecimal digits. A new migration is added to the list.
+/// Asserts that migrations are those that have landed, their comments included: databases refuse others. Each is given
+/// by the first 128 bits of its SHA-384 in hexadecimal digits. A new migration is added to the list.
 ///
 /// # Panics
 /// If one was edited, or is not in the list.
@@ -155,8 +155,8 @@ pub fn leave_out(what: &str, why: &str) {
     _ = writeln!(io::stderr(), "left out: {name}: {what}: {why}");
 }
 
-/// Runs each of the named tests on both engines: `async fn name(database: TestDatabase)`. A macro because the test harness
-/// finds functions by their attributes.
+/// Runs each of the named tests on both engines: `async fn name(database: TestDatabase)`. A macro because the test
+/// harness finds functions by their attributes.
 #[macro_export]
 macro_rules! on_each_database {
     ($($test:ident),* $(,)?) => {
@@ -246,7 +246,7 @@ impl Decoder for RawCodec {
     }
 }
 
-/// How a call was refused: its code, its reason and the fields at fault, in the order of their paths.
+/// Returns the code, the reason and the invalid fields of an error, in the order of their paths.
 #[must_use]
 pub fn refusal(status: &Status) -> (Code, String, Vec<String>) {
     let details = status.get_error_details();
@@ -257,8 +257,8 @@ pub fn refusal(status: &Status) -> (Code, String, Vec<String>) {
     (status.code(), reason, fields)
 }
 
-/// Asserts code and reason of a refusal, and the invalid fields if any are named. A macro so that a failure names the line of
-/// the test.
+/// Asserts code and reason of a refusal, and the invalid fields if any are named. A macro so that a failure names the
+/// line of the test.
 #[macro_export]
 macro_rules! assert_refused {
     ($outcome:expr, $code:ident, $reason:expr $(, $field:expr)* $(,)?) => {{

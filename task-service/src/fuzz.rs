@@ -1,4 +1,4 @@
-//! What must hold of any input, whoever sends it. The targets in `fuzz/` look for one of which it does not hold; the
+//! What must hold for any input. The targets in `fuzz/` look for one of which it does not hold; the
 //! tests try what lies in their corpora.
 
 use service_kit::page::PageTokens;
@@ -11,8 +11,8 @@ const OWNER: Uuid = Uuid::from_u128(1);
 /// What must not change between pages.
 const QUERY: &[u8] = &[0];
 
-/// Takes any text for a page token: if it is one, it is the only spelling of what it says, and is good for its owner and
-/// its query alone. Makes one of the first 16 bytes too, since no search would ever find one.
+/// Takes any text for a page token: if it is one, it is the only spelling of what it says, and is good for its owner
+/// and its query alone. Makes one of the first 16 bytes too, since no search would ever find one.
 pub fn page_token(data: &[u8]) {
     let tokens = PageTokens::new(&[7; 32]);
     if let Ok(text) = std::str::from_utf8(data) {

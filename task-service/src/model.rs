@@ -23,7 +23,7 @@ pub(crate) mod write;
 use crate::error::{filter_invalid, order_by_invalid};
 use field::Labels;
 use filter::Filter;
-use order::{OrderBy, Place, SortFields};
+use order::{Cursor, OrderBy, SortFields};
 
 /// A row of the table of tasks.
 #[derive(Clone, Debug)]
@@ -173,7 +173,7 @@ impl ListQuery {
     ///
     /// # Errors
     /// PAGE_TOKEN_INVALID if the token was not issued to this caller for this query.
-    pub(crate) fn after(&self, tokens: &PageTokens, owner: Uuid) -> Result<Option<Place>, ApiError> {
+    pub(crate) fn after(&self, tokens: &PageTokens, owner: Uuid) -> Result<Option<Cursor>, ApiError> {
         let cursor = tokens.open(owner, &self.arguments(), &self.page_token)?;
         cursor.map(|cursor| self.order.decode(&cursor).ok_or_else(page::invalid)).transpose()
     }

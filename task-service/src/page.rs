@@ -19,7 +19,7 @@ pub(crate) fn fill(
     let mut page = ListTasksResponse::default();
     let (mut room, mut last) = (max_bytes, Vec::new());
     for row in rows {
-        let cursor = query.order.place(&row).encode();
+        let cursor = query.order.cursor(&row).encode();
         let task = Task::from(row);
         let bytes = field_bytes(task.encoded_len());
         let full = page.tasks.len() == query.page_size || bytes + field_bytes(PageTokens::length(&cursor)) > room;

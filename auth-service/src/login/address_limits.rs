@@ -1,11 +1,11 @@
-//! How often one address may do what is costly, or tells whether an account exists.
+//! Rate limits of addresses, for actions that are costly or reveal whether an account exists.
 
 use std::net::Ipv4Addr;
 
 use clap::Args;
 use service_kit::{
     clock::Clock,
-    network::counted,
+    network::rate_limit_key,
     ops::config::OnOff,
     rate_limit::{Rate, RateLimit},
     status::ApiError,
@@ -46,7 +46,7 @@ pub enum RateLimitedAction {
     Refresh,
 }
 
-/// How often each address has done something lately.
+/// The rate limits of each address.
 #[derive(Debug)]
 pub struct AddressLimits {
     is_enforced: bool,
@@ -81,6 +81,8 @@ impl AddressLimits {
         if !self.is_enforced {
             return Ok(());
         }
-        limit.check(&counted(client.address.unwrap_or(Ipv4Addr::UNSPECIFIED.into()))).map_err(error::too_many_calls)
+        limit
+            .check(&rate_limit_key(client.address.unwrap_or(Ipv4Addr::UNSPECIFIED.into())))
+            .map_err(error::too_many_calls)
     }
 }

@@ -26,7 +26,7 @@ use crate::{config::PasswordArgs, model::password::Password};
 /// How many may wait for each one that runs. At some 15 ms a hash the last of them waits a second.
 const WAITING_PER_RUNNING: usize = 64;
 
-/// Nobody waits for longer, however slow the machine is: whoever is refused shall know it within a second.
+/// Maximum time in the queue, however slow the machine is.
 const WAIT: Duration = Duration::from_millis(800);
 
 /// A stored hash that would cost more than this is not computed: it is not one that we have made.
@@ -134,8 +134,8 @@ fn overloaded() -> ApiError {
 #[derive(Clone)]
 struct Hasher {
     policy: Params,
-    /// The memory of hashes that have been computed, for the next ones. Freed and allocated anew, by whatever thread has
-    /// the turn, so much of it would stay with the allocator that it would be no bound.
+    /// The memory of hashes that have been computed, for the next ones. Freed and allocated anew, by whatever thread
+    /// has the turn, so much of it would stay with the allocator that it would be no bound.
     memory: Arc<Mutex<Vec<Vec<Block>>>>,
 }
 
@@ -163,7 +163,7 @@ impl Hasher {
         Ok(hash.to_string())
     }
 
-    /// Compares after the parameters of the stored hash, and hashes anew if they are not those of the policy.
+    /// Compares with the parameters of the stored hash, and hashes again if they are not those of the policy.
     fn compare(&self, password: &[u8], stored: &str) -> Result<Comparison, Error> {
         let stored = PasswordHash::new(stored)?;
         let params = Params::try_from(&stored)?;

@@ -110,7 +110,7 @@ impl Sessions {
         let now = clock.now();
         let rotated = sessions::rotate(db, now, token, now + args.refresh_idle_ttl).await?;
         let session = if let Some(session) = rotated { session } else { self.same_child(token, now, client).await? };
-        // The roles are read anew, and the account may have been disabled since.
+        // The roles may have changed, and the account may have been disabled.
         let user = users::by_id(db, session.user_id).await?.filter(|user| !user.disabled);
         let user = user.ok_or_else(error::refresh_token_invalid)?;
         self.issuer.token_pair(user, &session, now)

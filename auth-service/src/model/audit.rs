@@ -68,14 +68,14 @@ impl Event {
     }
 }
 
-/// What stands for the account of an address that has none.
+/// The account of an address that has none.
 #[must_use]
 pub fn nobody(email: &Email) -> Uuid {
     let digest = digest::digest(&digest::SHA256, email.as_str().as_bytes());
     Uuid::from_bytes(*digest.as_ref().first_chunk().expect("SHA-256 makes 32 bytes"))
 }
 
-/// An event as it stands in the database.
+/// A row of the audit log.
 #[derive(Clone, Debug)]
 pub struct StoredEvent {
     /// The key.

@@ -8,13 +8,13 @@ use service_kit::clock::Timestamp;
 
 use crate::model::email::Email;
 
-/// After so many failures on one day nothing more is tried on that day.
+/// Maximum number of failed attempts on one day.
 pub const MAX_A_DAY: i64 = 100;
 
-/// So many may be under way at once.
+/// Maximum number of concurrent attempts.
 pub const MAX_PENDING: i64 = 10;
 
-/// An attempt that has not been judged for so long never will be.
+/// After this time, an attempt without an outcome no longer counts.
 pub const PENDING_TTL: Duration = Duration::from_secs(10);
 
 /// What guesses at an account are counted under. An address need not have an account.

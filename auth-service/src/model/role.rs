@@ -59,7 +59,7 @@ impl Roles {
         self.0.contains(&role)
     }
 
-    /// Whether whoever had `before` would lose a role by having these.
+    /// Reports whether an account with the roles `before` would lose one.
     #[must_use]
     pub fn lack_any_of(&self, before: &Self) -> bool {
         !before.0.is_subset(&self.0)

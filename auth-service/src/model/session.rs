@@ -9,7 +9,7 @@ use uuid::Uuid;
 /// For so long after a child token was used, its parent is taken for a call that was overtaken, not for theft.
 pub const OVERTAKEN: Duration = Duration::from_secs(10);
 
-/// A session as it stands in the database.
+/// A row of a session.
 #[derive(Clone, Debug)]
 pub struct Session {
     /// The key; `sid` of the access tokens.

@@ -4,7 +4,7 @@ use service_kit::clock::Timestamp;
 use taskey_proto::auth::v1 as pb;
 use uuid::Uuid;
 
-/// An account as it stands in the database, without its password hash.
+/// A row of an account, without its password hash.
 #[derive(Clone, Debug)]
 pub struct User {
     /// The key.

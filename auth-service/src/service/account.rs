@@ -32,7 +32,7 @@ use crate::{
     },
 };
 
-/// What tells the pages of this list from those of others.
+/// The arguments of the page tokens of this list.
 const OWN_EVENTS: &[u8] = b"own events";
 
 /// The service.

@@ -33,7 +33,7 @@ pub struct AdminService {
     pub(crate) app: Arc<App>,
 }
 
-/// Who calls, if an administrator does.
+/// Returns the caller, who must be an administrator.
 fn admin<T>(request: &Request<T>) -> Result<Uuid, ApiError> {
     let caller = Caller::of(request)?;
     caller.require_role(&Role::Admin.to_string())?;

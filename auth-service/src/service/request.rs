@@ -36,7 +36,7 @@ impl SignUp {
     /// Parses the request.
     ///
     /// # Errors
-    /// VALIDATION_FAILED with the fields at fault; PASSWORD_REJECTED if the password is the only one.
+    /// VALIDATION_FAILED with the invalid fields; PASSWORD_REJECTED if only the password is invalid.
     pub fn parse(request: pb::SignUpRequest, min_length: usize) -> Result<Self, ApiError> {
         let mut violations = Violations::default();
         let rules = Rules { min_length, email: &request.email, display_name: &request.display_name };
@@ -108,7 +108,7 @@ impl EventQuery {
     /// Parses the request.
     ///
     /// # Errors
-    /// VALIDATION_FAILED with the fields at fault.
+    /// VALIDATION_FAILED with the invalid fields.
     pub fn parse(request: pb::ListAuditEventsRequest) -> Result<Self, ApiError> {
         let mut violations = Violations::default();
         let size = violations.check("page_size", page::size(request.page_size));
@@ -130,7 +130,7 @@ impl EventQuery {
 /// The roles that an account shall have.
 ///
 /// # Errors
-/// VALIDATION_FAILED with the field at fault.
+/// VALIDATION_FAILED with the invalid field.
 pub fn roles(request: &pb::SetUserRolesRequest) -> Result<(Uuid, Roles), ApiError> {
     let mut violations = Violations::default();
     let user_id = violations.check("user_id", id::parse(&request.user_id).ok_or("must be a UUID"));
@@ -157,7 +157,7 @@ pub fn page_size(asked: i32) -> Result<usize, ApiError> {
 /// After which place to go on with the deleted accounts, and how many to tell.
 ///
 /// # Errors
-/// VALIDATION_FAILED with the fields at fault.
+/// VALIDATION_FAILED with the invalid fields.
 pub fn deletions(request: &pb::ListDeletedUsersRequest) -> Result<(i64, usize), ApiError> {
     let mut violations = Violations::default();
     let size = violations.check("page_size", page::size(request.page_size));
@@ -192,7 +192,7 @@ pub fn refresh_token(token: String) -> Result<Option<String>, ApiError> {
     violations.finish(Some(Some(token).filter(|token| !token.is_empty())))
 }
 
-/// The token that is asked about.
+/// Parses the token to introspect.
 ///
 /// # Errors
 /// VALIDATION_FAILED if it is empty.
@@ -205,7 +205,7 @@ pub fn introspected(request: pb::IntrospectRequest) -> Result<Zeroizing<String>,
     violations.finish(Some(token))
 }
 
-/// The refusal of a request without a refresh token that needs one.
+/// The error of a request without a refresh token that needs one.
 pub fn no_refresh_token() -> ApiError {
     let mut violations = Violations::default();
     violations.add("refresh_token", "must not be empty");
@@ -215,7 +215,7 @@ pub fn no_refresh_token() -> ApiError {
 /// The new display name of an account; `None` if it shall stay.
 ///
 /// # Errors
-/// VALIDATION_FAILED with the field, or the path of the mask, at fault.
+/// VALIDATION_FAILED with the invalid field or path of the mask.
 pub fn new_display_name(request: pb::UpdateMeRequest) -> Result<Option<String>, ApiError> {
     let mut violations = Violations::default();
     let Some(user) = request.user else {

@@ -48,8 +48,8 @@ impl pb::token_service_server::TokenService for TokenService {
         let token = request::introspected(request.into_inner())?;
         let grant = match self.app.authenticator.grant(&token) {
             Ok(grant) => self.live(grant).await?,
-            Err(refusal) if refusal.code() == Code::Unauthenticated => None,
-            Err(refusal) => return Err(refusal.into()),
+            Err(error) if error.code() == Code::Unauthenticated => None,
+            Err(error) => return Err(error.into()),
         };
         Ok(Response::new(grant.map_or_else(IntrospectResponse::default, |grant| self.introspection(grant))))
     }
@@ -64,8 +64,8 @@ impl pb::token_service_server::TokenService for TokenService {
         // A replica that cannot read its database would pass on what it knew, and keep its verifiers in good faith.
         if self.app.feed.view().freshness() != Freshness::Fresh {
             let message = "this replica cannot read its revocations at the moment";
-            let refusal = ApiError::new(Code::Unavailable, ErrorReason::VerifierNotReady, message);
-            return Err(refusal.retry_after(Duration::from_secs(1)).into());
+            let error = ApiError::new(Code::Unavailable, ErrorReason::VerifierNotReady, message);
+            return Err(error.retry_after(Duration::from_secs(1)).into());
         }
         Ok(Response::new(self.watch(verifier)))
     }
@@ -99,7 +99,8 @@ impl TokenService {
         self.app.issuer.keys.current().map(|keys| keys.sufficient_public()).unwrap_or_default()
     }
 
-    /// What was granted, if the session lives in the database: what this replica has heard may be half a second old.
+    /// Returns the claims if the session is active in the database: the revocations of this replica may be half a
+    /// second old.
     async fn live(&self, grant: AccessClaims) -> Result<Option<AccessClaims>, ApiError> {
         let session = sessions::by_id(&self.app.db, grant.session_id).await?;
         let lives = session.is_some_and(|session| session.user_id == grant.user_id && session.revoked_at.is_none());
@@ -159,16 +160,16 @@ fn snapshot(known: Snapshot, keys: JwkSet) -> impl Stream<Item = Event> + Send +
     stream::iter(chunks.chain([Event::SnapshotEnd(end)]))
 }
 
-/// Returns the events after the snapshot, each with its sequence number. A watcher that reads too slowly is cut off: with
-/// a gap the verifier would accept revoked tokens.
+/// Returns the events after the snapshot, each with its sequence number. A watcher that reads too slowly is cut off:
+/// with a gap the verifier would accept revoked tokens.
 fn updates(
     feed_updates: broadcast::Receiver<FeedUpdate>,
     mut last_deletion: i64,
 ) -> impl Stream<Item = Result<(Option<i64>, Event), Status>> + Send + 'static {
     let too_slow = |_| {
         let message = "revocations were read too slowly; start over with a snapshot";
-        let refusal = ApiError::new(Code::ResourceExhausted, ErrorReason::Overloaded, message);
-        Status::from(refusal.retry_after(Duration::from_secs(1)))
+        let error = ApiError::new(Code::ResourceExhausted, ErrorReason::Overloaded, message);
+        Status::from(error.retry_after(Duration::from_secs(1)))
     };
     BroadcastStream::new(feed_updates).map(move |update| {
         let update = update.map_err(too_slow)?;

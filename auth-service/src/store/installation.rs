@@ -10,7 +10,7 @@ use service_kit::{
 /// One lock for all who compare and replace. The number has no meaning.
 const INSTALLATION_LOCK: i64 = 0x0061_7574_6869_6e01;
 
-/// What tells secrets apart without revealing them.
+/// Identifies secrets without revealing them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Secrets {
     /// The fingerprint of the refresh secret.
@@ -50,10 +50,10 @@ pub async fn has_refresh_secret(db: &Db) -> Result<bool, Error> {
 /// Checks that the secrets belong to the database, and stores the ids of the keys if others are stored. A new database
 /// accepts any secrets.
 ///
-/// A key file belongs to the database if it contains a key that is stored. The ids of its keys then replace those that are
-/// stored, so that a rotation (old, then old and new, then new) is accepted step by step, and a copy of the file that has
-/// missed all of it is refused. A key that has expired in the file counts, too: the rotation may be over before a server
-/// starts again. It is not stored, so that two files that were rotated independently do not meet in it.
+/// A key file belongs to the database if it contains a key that is stored. The ids of its keys then replace those that
+/// are stored, so that a rotation (old, then old and new, then new) is accepted step by step, and a copy of the file
+/// that has missed all of it is refused. A key that has expired in the file counts, too: the rotation may be over
+/// before a server starts again. It is not stored, so that two files that were rotated independently do not meet in it.
 ///
 /// # Errors
 /// Why they do not belong to it. Nothing is changed then.

@@ -15,14 +15,14 @@ use crate::model::audit::Event;
 /// The channel on which replicas are notified of revocations.
 pub const CHANNEL: &str = "taskey_revocations";
 
-/// Sequence numbers are in the order of the commits, and `revoked_at` is from before: a session may have a later one than
-/// the session that follows it, but not by more than a transaction can last.
+/// Sequence numbers are in the order of the commits, and `revoked_at` is from before: a session may have a later one
+/// than the session that follows it, but not by more than a transaction can last.
 const TRANSACTION_LIMIT: Duration = Duration::from_secs(60);
 
 /// Which sessions to revoke.
 #[derive(Clone, Copy, Debug)]
 pub enum SessionSelector {
-    /// This one, whoever's it is.
+    /// One session of any user.
     Session(Uuid),
     /// This one, if it is of this user.
     OfUser {
@@ -70,8 +70,8 @@ impl FromRow for RevokedSession {
     }
 }
 
-/// The statements for one way of selecting sessions, both with the arguments `$2` and `$3`. Each way has an index of its
-/// own, and SQLite does not find it behind `$2 is null or`.
+/// The statements for one way of selecting sessions, both with the arguments `$2` and `$3`. Each way has an index of
+/// its own, and SQLite does not find it behind `$2 is null or`.
 struct Statements {
     /// Revokes them at `$1`, and records whether a token was reused (`$4`).
     revoke: &'static str,
@@ -147,8 +147,8 @@ pub async fn revoke(
     .await
 }
 
-/// Revokes sessions within a transaction, and gives them the next sequence number of the feed. This is the only function
-/// that revokes. Sessions that were revoked before stay as they were. Returns those that it has revoked.
+/// Revokes sessions within a transaction, and gives them the next sequence number of the feed. This is the only
+/// function that revokes. Sessions that were revoked before stay as they were. Returns those that it has revoked.
 ///
 /// # Errors
 /// Those of the database.

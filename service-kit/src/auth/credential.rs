@@ -60,7 +60,7 @@ pub enum Credential {
 }
 
 impl Credential {
-    /// The value of the `authorization` header. A file is read anew each time, so that a new token in it counts.
+    /// Returns the value of the `authorization` header. A file is read each time, so that it can be replaced.
     ///
     /// # Errors
     /// If the key cannot sign, or there is no token in the file.

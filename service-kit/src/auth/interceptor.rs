@@ -127,8 +127,8 @@ impl Authenticator {
     pub async fn ended(&self, caller: &Caller) -> ApiError {
         let mut heard = self.revocations.heard();
         loop {
-            if let Err(refusal) = self.check_standing(&caller.0) {
-                return refusal;
+            if let Err(error) = self.check_standing(&caller.0) {
+                return error;
             }
             // An update and a timeout are handled alike.
             _ = timeout(POLL_INTERVAL, heard.changed()).await;

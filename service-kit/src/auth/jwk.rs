@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
-/// A JWK Set, with all that stands in it.
+/// A JWK Set with all its members.
 #[derive(Deserialize, Serialize)]
 pub(super) struct JwkSet {
     pub(super) keys: Vec<Jwk>,

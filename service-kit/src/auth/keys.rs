@@ -18,7 +18,7 @@ use super::jwk::{Jwk, JwkSet};
 /// A shorter key than the hash it feeds would weaken it (RFC 7518, section 3.2).
 const MIN_KEY_BYTES: usize = 32;
 
-/// What stands before the seed in the PKCS #8 form of a private key on Ed25519 (RFC 8410, section 7).
+/// The bytes before the seed in the PKCS #8 form of a private key on Ed25519 (RFC 8410, section 7).
 const ED25519_PKCS8: &[u8] =
     &[0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20];
 

@@ -1,4 +1,4 @@
-//! Who calls: access tokens, the keys that sign them, and the sessions that have been revoked.
+//! Authentication: access tokens, the keys that sign them, and revoked sessions.
 
 pub mod credential;
 pub mod interceptor;

@@ -20,7 +20,7 @@ impl From<&'static str> for Sql {
     }
 }
 
-/// Builds a statement whose text depends on what is asked for.
+/// Builds a statement whose text depends on the request.
 #[derive(Clone, Debug, Default)]
 pub struct QueryBuilder {
     text: String,
@@ -47,8 +47,8 @@ impl QueryBuilder {
         self.push(format_args!("${number}"))
     }
 
-    /// Appends a list of ids in parentheses. A list without ids holds the nil UUID, which no row has, because SQL has no
-    /// empty list.
+    /// Appends a list of ids in parentheses. A list without ids holds the nil UUID, which no row has, because SQL has
+    /// no empty list.
     pub fn push_ids(&mut self, ids: impl IntoIterator<Item = Uuid>) -> &mut Self {
         let mut ids = ids.into_iter().peekable();
         let nil = ids.peek().is_none().then(Uuid::nil);
@@ -93,7 +93,7 @@ impl QueryBuilder {
         self
     }
 
-    /// Returns the statement, which is prepared anew each time, and its arguments.
+    /// Returns the statement, which is prepared each time, and its arguments.
     #[must_use]
     pub fn build(self) -> (Sql, Vec<Value>) {
         self.build_if_cached(false)

@@ -38,7 +38,7 @@ pub fn on_signal() -> std::io::Result<CancellationToken> {
 /// How long after the signal the program ends, whatever holds it. Orchestrators give some more before they kill it.
 const HARD_END: Duration = Duration::from_secs(14);
 
-/// An error and its causes, without those that the text before them has told already.
+/// An error and its causes, without those that the text before them contains.
 fn one_line(error: &anyhow::Error) -> String {
     let mut line = String::new();
     for cause in error.chain().map(ToString::to_string) {

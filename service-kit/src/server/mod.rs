@@ -102,7 +102,7 @@ impl GrpcServer {
 /// v1alpha.
 ///
 /// # Errors
-/// If the descriptors are at fault.
+/// If the descriptors are invalid.
 pub fn add_reflection<S: AsRef<str>>(routes: &mut RoutesBuilder, services: &[S]) -> anyhow::Result<()> {
     let builder = || {
         let builder = tonic_reflection::server::Builder::configure()

@@ -81,9 +81,9 @@ impl HttpBody for Ending {
             return Poll::Ready(frame.map(|frame| frame.map(|frame| completed(frame, this.id.as_ref()))));
         }
         ready!(this.end.poll(cx));
-        let refusal = ApiError::new(Code::Unavailable, ErrorReason::ShuttingDown, "the server is shutting down");
+        let error = ApiError::new(Code::Unavailable, ErrorReason::ShuttingDown, "the server is shutting down");
         let mut trailers = http::HeaderMap::new();
-        Status::from(refusal.retry_after(Duration::from_secs(1))).add_header(&mut trailers)?;
+        Status::from(error.retry_after(Duration::from_secs(1))).add_header(&mut trailers)?;
         Poll::Ready(Some(Ok(completed(Frame::trailers(trailers), this.id.as_ref()))))
     }
 

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::{
     Revision, Target, TaskRow,
     due::due_at,
-    rank::{self, Place},
+    rank::{self, SequenceNumber},
     write::{Change, NewTask, TaskUpdate, Write},
 };
 use crate::error::{etag_mismatch, list_not_found, quota_exceeded, task_not_found};
@@ -39,7 +39,7 @@ pub(crate) struct MutationContext {
     pub(crate) now: Timestamp,
     /// When what is deleted now will be gone for good.
     pub(crate) purge_time: Timestamp,
-    pub(crate) place: Place,
+    pub(crate) place: SequenceNumber,
 }
 
 /// The tasks, lists and ranks that a mutation reads, as its writes leave them one after the other.
@@ -66,8 +66,8 @@ pub(crate) struct WorkingSet {
 pub(crate) type Blame = (ApiError, Option<(&'static str, &'static str)>);
 
 fn wrong(field: &'static str, fault: &'static str) -> Blame {
-    let refusal = ApiError::new(Code::InvalidArgument, ErrorReason::ValidationFailed, fault);
-    (refusal, Some((field, fault)))
+    let error = ApiError::new(Code::InvalidArgument, ErrorReason::ValidationFailed, fault);
+    (error, Some((field, fault)))
 }
 
 fn no_list(field: &'static str) -> Blame {

@@ -6,7 +6,7 @@ use taskey_proto::task::v1::{
     batch_write_tasks_request::{Write as PbWrite, write::Write as PbKind},
 };
 
-use super::write::{Form, Write, create, delete, move_task, update};
+use super::write::{RequestValidator, Write, create, delete, move_task, update};
 
 /// More writes are not taken at once.
 const MAX_WRITES: usize = 100;
@@ -19,7 +19,7 @@ fn prefix(index: usize, kind: &str) -> String {
 /// Parses the writes of a batch, each with the prefix of its paths.
 ///
 /// # Errors
-/// VALIDATION_FAILED with the fields at fault.
+/// VALIDATION_FAILED with the invalid fields.
 pub(crate) fn parse(request: BatchWriteTasksRequest) -> Result<(Vec<Write>, Vec<String>), ApiError> {
     let mut violations = Violations::default();
     if !(1..=MAX_WRITES).contains(&request.writes.len()) {
@@ -30,9 +30,9 @@ pub(crate) fn parse(request: BatchWriteTasksRequest) -> Result<(Vec<Write>, Vec<
     for (index, PbWrite { write }) in request.writes.into_iter().enumerate() {
         if let Some(kind) = write {
             let prefix = prefix(index, name(&kind));
-            let mut form = Form { violations: &mut violations, prefix: &prefix };
-            refuse_own_retry(&mut form, &kind);
-            writes.extend(one(kind, &mut form));
+            let mut validator = RequestValidator { violations: &mut violations, prefix: &prefix };
+            refuse_own_retry(&mut validator, &kind);
+            writes.extend(one(kind, &mut validator));
             prefixes.push(prefix);
         } else {
             violations.add(format!("writes[{index}]"), "must say what to do");
@@ -40,12 +40,12 @@ pub(crate) fn parse(request: BatchWriteTasksRequest) -> Result<(Vec<Write>, Vec<
         failed = failed.or((!violations.is_empty()).then_some(index));
     }
     let parsed = violations.finish(Some((writes, prefixes)));
-    parsed.map_err(|refusal| failed.into_iter().fold(refusal, of_write))
+    parsed.map_err(|error| failed.into_iter().fold(error, of_write))
 }
 
-/// Says which write of a batch a refusal is about; of several, the first.
-pub(crate) fn of_write(refusal: ApiError, number: usize) -> ApiError {
-    refusal.metadata("write", number)
+/// Says which write of a batch an error is about; of several, the first.
+pub(crate) fn of_write(error: ApiError, number: usize) -> ApiError {
+    error.metadata("write", number)
 }
 
 fn name(kind: &PbKind) -> &'static str {
@@ -59,19 +59,19 @@ fn name(kind: &PbKind) -> &'static str {
     }
 }
 
-fn one(kind: PbKind, form: &mut Form<'_>) -> Option<Write> {
+fn one(kind: PbKind, validator: &mut RequestValidator<'_>) -> Option<Write> {
     match kind {
-        PbKind::Create(request) => create(request, form),
-        PbKind::Update(request) => update(request, form),
-        PbKind::Delete(request) => delete(&request, form),
-        PbKind::Complete(request) => form.target("id", &request.id, &request.etag).map(Write::Complete),
-        PbKind::Reopen(request) => form.target("id", &request.id, &request.etag).map(Write::Reopen),
-        PbKind::Move(request) => move_task(&request, form),
+        PbKind::Create(request) => create(request, validator),
+        PbKind::Update(request) => update(request, validator),
+        PbKind::Delete(request) => delete(&request, validator),
+        PbKind::Complete(request) => validator.target("id", &request.id, &request.etag).map(Write::Complete),
+        PbKind::Reopen(request) => validator.target("id", &request.id, &request.etag).map(Write::Reopen),
+        PbKind::Move(request) => move_task(&request, validator),
     }
 }
 
 /// The batch as a whole is retried and tried out, not a part of it.
-fn refuse_own_retry(form: &mut Form<'_>, kind: &PbKind) {
+fn refuse_own_retry(validator: &mut RequestValidator<'_>, kind: &PbKind) {
     let (request_id, validate_only) = match kind {
         PbKind::Create(request) => (&request.request_id, request.validate_only),
         PbKind::Update(request) => (&request.request_id, request.validate_only),
@@ -81,9 +81,9 @@ fn refuse_own_retry(form: &mut Form<'_>, kind: &PbKind) {
         PbKind::Move(request) => (&request.request_id, request.validate_only),
     };
     if !request_id.is_empty() {
-        form.add("request_id", "belongs to the batch as a whole");
+        validator.add("request_id", "belongs to the batch as a whole");
     }
     if validate_only {
-        form.add("validate_only", "belongs to the batch as a whole");
+        validator.add("validate_only", "belongs to the batch as a whole");
     }
 }

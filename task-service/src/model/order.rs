@@ -1,4 +1,4 @@
-//! How a list is sorted, and the place in it at which a page ends.
+//! How a list is sorted, and the cursor at which a page ends.
 
 use std::fmt;
 
@@ -17,7 +17,7 @@ const LAST_ASCENDING: i64 = i64::MAX;
 /// The least number of all cannot be written as a literal on both engines.
 const LAST_DESCENDING: i64 = -i64::MAX;
 
-/// The order of a list: that of the columns, and then of the ids, so that no two tasks are in the same place. Without
+/// The order of a list: that of the columns, and then of the ids, so that no two tasks have the same cursor. Without
 /// columns the newest comes first. [`parse`](Self::parse) makes one of what its `Display` writes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct OrderBy(Vec<(Column, Direction)>);
@@ -51,9 +51,9 @@ pub(crate) struct SortFields<'a> {
     pub(crate) rank: &'a str,
 }
 
-/// The place of a task in an order: the values of its columns, and the id.
+/// The cursor of a task in an order: the values of its columns, and the id.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Place(Vec<Value>);
+pub(crate) struct Cursor(Vec<Value>);
 
 impl OrderBy {
     /// Reads `title, priority desc`: up to 3 fields, each at most once. An empty text asks for the newest first.
@@ -104,11 +104,11 @@ impl OrderBy {
         sql.push(format_args!("id{}", self.direction_of_id().word()));
     }
 
-    /// Adds the condition that a task comes after this place in the order, as something that `and` can stand beside.
-    pub(crate) fn push_after(&self, sql: &mut QueryBuilder, engine: Engine, place: &Place) {
+    /// Appends the condition that a task comes after a cursor. It can be combined with `and`.
+    pub(crate) fn push_after(&self, sql: &mut QueryBuilder, engine: Engine, cursor: &Cursor) {
         let expressions = self.expressions(engine);
-        let (id, values) = place.0.split_last().expect("a place ends with an id");
-        // It follows from the rest, and tells the engine from where to read an index.
+        let (id, values) = cursor.0.split_last().expect("a cursor ends with an id");
+        // It follows from the rest, and gives the engine the start of an index scan.
         if let (Some((expression, direction)), Some(value)) = (expressions.first(), values.first()) {
             sql.push(format_args!("{expression} {}= ", direction.sign()));
             sql.push_bind(value.clone());
@@ -126,8 +126,8 @@ impl OrderBy {
         sql.push("))".repeat(expressions.len()));
     }
 
-    /// The place of a task.
-    pub(crate) fn place<'a>(&self, task: impl Into<SortFields<'a>>) -> Place {
+    /// The cursor of a task.
+    pub(crate) fn cursor<'a>(&self, task: impl Into<SortFields<'a>>) -> Cursor {
         let task = task.into();
         let columns = self.0.iter().map(|(column, direction)| match column {
             Column::Title => Value::Text(task.title.to_owned()),
@@ -137,11 +137,11 @@ impl OrderBy {
             Column::Priority => Value::Int(task.priority),
             Column::Rank => Value::Text(task.rank.to_owned()),
         });
-        Place(columns.chain([Value::Id(task.id)]).collect())
+        Cursor(columns.chain([Value::Id(task.id)]).collect())
     }
 
-    /// Reads what [`Place::encode`] has written in this order. In another order it may make no place, or a wrong one.
-    pub(crate) fn decode(&self, mut bytes: &[u8]) -> Option<Place> {
+    /// Reads what [`Cursor::encode`] has written in this order. In another order it may make no cursor, or a wrong one.
+    pub(crate) fn decode(&self, mut bytes: &[u8]) -> Option<Cursor> {
         let mut values = Vec::with_capacity(self.0.len() + 1);
         for (column, _) in &self.0 {
             if column.is_text() {
@@ -155,7 +155,7 @@ impl OrderBy {
             }
         }
         values.push(Value::Id(Uuid::from_bytes(bytes.try_into().ok()?)));
-        Some(Place(values))
+        Some(Cursor(values))
     }
 
     fn expressions(&self, engine: Engine) -> Vec<(String, Direction)> {
@@ -184,7 +184,7 @@ impl fmt::Display for OrderBy {
     }
 }
 
-impl Place {
+impl Cursor {
     /// The values one after the other: a number in 8 bytes, the highest first; a text with a NUL behind it, which no
     /// title and no rank holds; the id in 16 bytes.
     pub(crate) fn encode(&self) -> Vec<u8> {

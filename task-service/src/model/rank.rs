@@ -1,32 +1,32 @@
-//! What sorts a task among its siblings: keys between any two of which there is always room for another, so that to move
-//! a task is to write that task alone.
+//! What sorts a task among its siblings: keys between any two of which there is always room for another, so that to
+//! move a task is to write that task alone.
 //!
-//! A key is a row of digits, read as what follows a decimal point, and never ends with a zero. Digits are sorted alike by
-//! every collation of every engine.
+//! A key is a row of digits, read as what follows a decimal point, and never ends with a zero. Digits are sorted alike
+//! by every collation of every engine.
 
 /// The number of an act among the owner's changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Place(pub(crate) i64);
+pub(crate) struct SequenceNumber(pub(crate) i64);
 
-/// An owner's acts are counted with so many digits, and the writes of one act with three.
+/// Number of digits for the mutations of an owner. The writes of one mutation have three.
 const PLACE_DIGITS: usize = 13;
 const PLACES: i64 = 10_i64.pow(13);
 
 /// A key after every key that was made in earlier acts, and after those of earlier writes of this act.
-pub(crate) fn last(place: Place, write: usize) -> String {
+pub(crate) fn last(place: SequenceNumber, write: usize) -> String {
     format!("6{:0PLACE_DIGITS$}{:03}5", place.0 % PLACES, write % 1000)
 }
 
 /// A key before every key that was made in earlier acts, and before those of earlier writes of this act.
-pub(crate) fn first(place: Place, write: usize) -> String {
+pub(crate) fn first(place: SequenceNumber, write: usize) -> String {
     format!("4{:0PLACE_DIGITS$}{:03}5", PLACES - 1 - place.0 % PLACES, 999 - write % 1000)
 }
 
 /// No key gets longer: `PostgreSQL` cannot have it in an index then.
 const MAX_DIGITS: usize = 2500;
 
-/// A key between two, of which the first is the lesser; none if there is no more room, which takes thousands of moves into
-/// the same gap.
+/// A key between two, of which the first is the lesser; none if there is no more room, which takes thousands of moves
+/// into the same gap.
 pub(crate) fn between(low: &str, high: &str) -> Option<String> {
     Some(halfway(low, high)).filter(|key| key.len() <= MAX_DIGITS)
 }
@@ -77,7 +77,7 @@ mod tests {
         let mut keys = Vec::new();
         for place in [1, 2, 99, 1_000_000] {
             for write in [0, 1, 99] {
-                let (first, last) = (first(Place(place), write), last(Place(place), write));
+                let (first, last) = (first(SequenceNumber(place), write), last(SequenceNumber(place), write));
                 assert!(keys.iter().all(|key| first < *key && *key < last), "{first} {last} {keys:?}");
                 assert!(is_key(&first) && is_key(&last));
                 keys.push(halfway(&first, &last));
@@ -88,7 +88,7 @@ mod tests {
 
     #[test]
     fn a_place_that_is_halved_again_and_again_stays_short() {
-        let (mut low, high) = (last(Place(1), 0), last(Place(2), 0));
+        let (mut low, high) = (last(SequenceNumber(1), 0), last(SequenceNumber(2), 0));
         for _ in 0..1000 {
             low = between(&low, &high).expect("there is room");
         }
@@ -97,7 +97,7 @@ mod tests {
 
     #[test]
     fn a_gap_that_is_halved_thousands_of_times_is_full_in_the_end() {
-        let (low, mut high) = (last(Place(1), 0), last(Place(2), 0));
+        let (low, mut high) = (last(SequenceNumber(1), 0), last(SequenceNumber(2), 0));
         let mut halved = 0;
         while let Some(key) = between(&low, &high) {
             (high, halved) = (key, halved + 1);

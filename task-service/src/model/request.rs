@@ -10,8 +10,8 @@ use super::field;
 
 /// How a write is to be done.
 #[derive(Clone, Debug)]
-pub(crate) struct Mode {
-    /// The id of the request, if it has one, and what tells it from others (AIP-155).
+pub(crate) struct WriteOptions {
+    /// The id of the request, if it has one, and the fingerprint of its content (AIP-155).
     pub(crate) request: Option<RequestId>,
     /// Whether nothing shall be done (AIP-163).
     pub(crate) validate_only: bool,
@@ -25,7 +25,7 @@ pub(crate) struct RequestId {
     pub(crate) hash: String,
 }
 
-impl Mode {
+impl WriteOptions {
     /// Reads the mode of a request of this method. What is only tried out is not remembered.
     ///
     /// # Errors

@@ -5,20 +5,21 @@ use uuid::Uuid;
 
 use crate::error::{sync_token_expired, sync_token_invalid};
 
-/// What tells sync tokens from page tokens.
+/// The arguments of sync tokens, so that page tokens are no sync tokens.
 const ARGUMENTS: &[u8] = b"sync";
 
-/// The place after which changes are told: those of the acts after `change`, and of that act those after `id`.
+/// A position in the change feed: what follows are the changes of later mutations, and those of the mutation `change`
+/// after `id`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SyncPoint {
     pub(crate) change: i64,
     pub(crate) id: Uuid,
-    /// Whatever was removed up to this act, the caller has never heard of, or has heard that it is gone.
+    /// The caller does not have, or has already removed, every task that was removed up to this mutation.
     pub(crate) base: i64,
 }
 
 impl SyncPoint {
-    /// Where all has been told up to an act.
+    /// Returns the position after all changes of a mutation.
     pub(crate) fn end(change: i64) -> Self {
         Self { change, id: Uuid::max(), base: change }
     }

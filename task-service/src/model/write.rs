@@ -34,12 +34,12 @@ pub(crate) enum Write {
 }
 
 /// Collects the faults of one write among several, whose paths begin with `prefix`.
-pub(crate) struct Form<'a> {
+pub(crate) struct RequestValidator<'a> {
     pub(crate) violations: &'a mut Violations,
     pub(crate) prefix: &'a str,
 }
 
-impl Form<'_> {
+impl RequestValidator<'_> {
     fn check<T, E: std::fmt::Display>(&mut self, path: &str, value: Result<T, E>) -> Option<T> {
         self.violations.check(format!("{}{path}", self.prefix), value)
     }
@@ -57,10 +57,10 @@ impl Form<'_> {
 /// Parses one write of its own.
 ///
 /// # Errors
-/// VALIDATION_FAILED with the fields at fault.
-pub(crate) fn parse(parse: impl FnOnce(&mut Form<'_>) -> Option<Write>) -> Result<Vec<Write>, ApiError> {
+/// VALIDATION_FAILED with the invalid fields.
+pub(crate) fn parse(parse: impl FnOnce(&mut RequestValidator<'_>) -> Option<Write>) -> Result<Vec<Write>, ApiError> {
     let mut violations = Violations::default();
-    let write = parse(&mut Form { violations: &mut violations, prefix: "" });
+    let write = parse(&mut RequestValidator { violations: &mut violations, prefix: "" });
     violations.finish(write.map(|write| vec![write]))
 }
 
@@ -80,20 +80,20 @@ pub(crate) struct NewTask {
 }
 
 /// A new task. What the server sets is ignored (AIP-203).
-pub(crate) fn create(request: CreateTaskRequest, form: &mut Form<'_>) -> Option<Write> {
-    let task = form.check("task", request.task.ok_or(MISSING))?;
-    let title = form.check("task.title", Title::try_from(task.title));
-    let notes = form.check("task.notes", Notes::try_from(task.notes));
-    let priority = form.check("task.priority", field::priority(task.priority));
-    let due_date = form.check("task.due_date", field::due_date(&task.due_date));
-    let due_time = form.check("task.due_time", field::due_time(task.due_time));
-    let time_zone = form.check("task.time_zone", field::time_zone(task.time_zone));
-    let labels = form.check("task.labels", Labels::try_from(task.labels));
-    let list_id = form.check("task.list_id", field::optional_id(&task.list_id));
-    let parent_id = form.check("task.parent_id", field::optional_id(&task.parent_id));
+pub(crate) fn create(request: CreateTaskRequest, validator: &mut RequestValidator<'_>) -> Option<Write> {
+    let task = validator.check("task", request.task.ok_or(MISSING))?;
+    let title = validator.check("task.title", Title::try_from(task.title));
+    let notes = validator.check("task.notes", Notes::try_from(task.notes));
+    let priority = validator.check("task.priority", field::priority(task.priority));
+    let due_date = validator.check("task.due_date", field::due_date(&task.due_date));
+    let due_time = validator.check("task.due_time", field::due_time(task.due_time));
+    let time_zone = validator.check("task.time_zone", field::time_zone(task.time_zone));
+    let labels = validator.check("task.labels", Labels::try_from(task.labels));
+    let list_id = validator.check("task.list_id", field::optional_id(&task.list_id));
+    let parent_id = validator.check("task.parent_id", field::optional_id(&task.parent_id));
     let (due_date, due_time) = (due_date?, due_time?);
     if due_date.is_some() && due_time.is_some() {
-        add_both_due(form);
+        add_both_due(validator);
     }
     Some(Write::Create(NewTask {
         title: title?,
@@ -149,24 +149,25 @@ impl TaskUpdate {
 }
 
 /// An update. Fields that the mask does not name are not looked at.
-pub(crate) fn update(request: UpdateTaskRequest, form: &mut Form<'_>) -> Option<Write> {
-    let task = form.check("task", request.task.ok_or(MISSING))?;
+pub(crate) fn update(request: UpdateTaskRequest, validator: &mut RequestValidator<'_>) -> Option<Write> {
+    let task = validator.check("task", request.task.ok_or(MISSING))?;
     let paths = request.update_mask.unwrap_or_default().paths;
-    let fields = form.check("update_mask", updated_fields(&paths, &task)).unwrap_or_default();
-    let target = form.target("task.id", &task.id, &task.etag);
+    let fields = validator.check("update_mask", updated_fields(&paths, &task)).unwrap_or_default();
+    let target = validator.target("task.id", &task.id, &task.etag);
 
     let is_updated = |field| fields.contains(&field);
-    let title = is_updated("title").then(|| form.check("task.title", Title::try_from(task.title)));
-    let notes = is_updated("notes").then(|| form.check("task.notes", Notes::try_from(task.notes)));
-    let priority = is_updated("priority").then(|| form.check("task.priority", field::priority(task.priority)));
-    let due_date = is_updated("due_date").then(|| form.check("task.due_date", field::due_date(&task.due_date)));
-    let due_time = is_updated("due_time").then(|| form.check("task.due_time", field::due_time(task.due_time)));
+    let title = is_updated("title").then(|| validator.check("task.title", Title::try_from(task.title)));
+    let notes = is_updated("notes").then(|| validator.check("task.notes", Notes::try_from(task.notes)));
+    let priority = is_updated("priority").then(|| validator.check("task.priority", field::priority(task.priority)));
+    let due_date = is_updated("due_date").then(|| validator.check("task.due_date", field::due_date(&task.due_date)));
+    let due_time = is_updated("due_time").then(|| validator.check("task.due_time", field::due_time(task.due_time)));
     let due_date = due_date.flatten().map_or(Change::Keep, Change::to);
     let due_time = due_time.flatten().map_or(Change::Keep, Change::to);
-    let time_zone = is_updated("time_zone").then(|| form.check("task.time_zone", field::time_zone(task.time_zone)));
-    let labels = is_updated("labels").then(|| form.check("task.labels", Labels::try_from(task.labels)));
-    let (due_date, due_time) = one_due(form, due_date, due_time);
-    // What is at fault is left out here; then there is a violation, and the update does not come about.
+    let time_zone =
+        is_updated("time_zone").then(|| validator.check("task.time_zone", field::time_zone(task.time_zone)));
+    let labels = is_updated("labels").then(|| validator.check("task.labels", Labels::try_from(task.labels)));
+    let (due_date, due_time) = one_due(validator, due_date, due_time);
+    // Invalid fields are left out here; there is a violation then, and the update is not executed.
     Some(Write::Update(TaskUpdate {
         target: target?,
         title: title.flatten(),
@@ -210,9 +211,13 @@ fn updated_fields(paths: &[String], task: &Task) -> Result<Vec<&'static str>, St
 }
 
 /// Setting one of due date and due time clears the other; both at once cannot be set.
-fn one_due(form: &mut Form<'_>, date: Change<Date>, time: Change<Timestamp>) -> (Change<Date>, Change<Timestamp>) {
+fn one_due(
+    validator: &mut RequestValidator<'_>,
+    date: Change<Date>,
+    time: Change<Timestamp>,
+) -> (Change<Date>, Change<Timestamp>) {
     match (date, time) {
-        (Change::Set(_), Change::Set(_)) => add_both_due(form),
+        (Change::Set(_), Change::Set(_)) => add_both_due(validator),
         (Change::Set(_), _) => return (date, Change::Clear),
         (_, Change::Set(_)) => return (Change::Clear, time),
         _ => {}
@@ -220,14 +225,14 @@ fn one_due(form: &mut Form<'_>, date: Change<Date>, time: Change<Timestamp>) -> 
     (date, time)
 }
 
-fn add_both_due(form: &mut Form<'_>) {
-    form.add("task.due_date", "must not be given together with a due time");
-    form.add("task.due_time", "must not be given together with a due date");
+fn add_both_due(validator: &mut RequestValidator<'_>) {
+    validator.add("task.due_date", "must not be given together with a due time");
+    validator.add("task.due_time", "must not be given together with a due date");
 }
 
 /// A deletion.
-pub(crate) fn delete(request: &DeleteTaskRequest, form: &mut Form<'_>) -> Option<Write> {
-    let target = form.target("id", &request.id, &request.etag)?;
+pub(crate) fn delete(request: &DeleteTaskRequest, validator: &mut RequestValidator<'_>) -> Option<Write> {
+    let target = validator.target("id", &request.id, &request.etag)?;
     Some(Write::Delete { target, allow_missing: request.allow_missing })
 }
 
@@ -261,13 +266,13 @@ impl Position {
 }
 
 /// A move.
-pub(crate) fn move_task(request: &MoveTaskRequest, form: &mut Form<'_>) -> Option<Write> {
-    let target = form.target("id", &request.id, &request.etag);
-    let list_id = form.check("list_id", field::optional_id(&request.list_id));
-    let parent_id = form.check("parent_id", field::optional_id(&request.parent_id));
+pub(crate) fn move_task(request: &MoveTaskRequest, validator: &mut RequestValidator<'_>) -> Option<Write> {
+    let target = validator.target("id", &request.id, &request.etag);
+    let list_id = validator.check("list_id", field::optional_id(&request.list_id));
+    let parent_id = validator.check("parent_id", field::optional_id(&request.parent_id));
     let position = match &request.position {
-        Some(PbPosition::BeforeId(id)) => form.check("before_id", field::id(id)).map(Position::Before),
-        Some(PbPosition::AfterId(id)) => form.check("after_id", field::id(id)).map(Position::After),
+        Some(PbPosition::BeforeId(id)) => validator.check("before_id", field::id(id)).map(Position::Before),
+        Some(PbPosition::AfterId(id)) => validator.check("after_id", field::id(id)).map(Position::After),
         Some(PbPosition::First(true)) => Some(Position::First),
         Some(PbPosition::First(false) | PbPosition::Last(_)) | None => Some(Position::Last),
     };

@@ -16,7 +16,7 @@ use crate::{
     model::{
         field,
         list::{ListRow, ListWrite},
-        request::Mode,
+        request::WriteOptions,
     },
     store::{
         lists::{self, ListMutation},
@@ -24,7 +24,7 @@ use crate::{
     },
 };
 
-/// What tells the pages of lists from those of tasks.
+/// The arguments of the page tokens of lists.
 const ARGUMENTS: &[u8] = b"lists";
 
 /// The service.
@@ -35,8 +35,8 @@ impl TaskListService for Lists {
     async fn create_task_list(&self, request: Request<CreateTaskListRequest>) -> Result<Response<TaskList>, Status> {
         let owner = self.0.caller(&request)?.user_id();
         let request = request.into_inner();
-        let mode = Mode::of("CreateTaskList", &request, &request.request_id, request.validate_only)?;
-        self.write(owner, mode, ListWrite::try_from(request)?).await
+        let options = WriteOptions::of("CreateTaskList", &request, &request.request_id, request.validate_only)?;
+        self.write(owner, options, ListWrite::try_from(request)?).await
     }
 
     async fn get_task_list(&self, request: Request<GetTaskListRequest>) -> Result<Response<TaskList>, Status> {
@@ -66,15 +66,15 @@ impl TaskListService for Lists {
     async fn update_task_list(&self, request: Request<UpdateTaskListRequest>) -> Result<Response<TaskList>, Status> {
         let owner = self.0.caller(&request)?.user_id();
         let request = request.into_inner();
-        let mode = Mode::of("UpdateTaskList", &request, &request.request_id, request.validate_only)?;
-        self.write(owner, mode, ListWrite::try_from(request)?).await
+        let options = WriteOptions::of("UpdateTaskList", &request, &request.request_id, request.validate_only)?;
+        self.write(owner, options, ListWrite::try_from(request)?).await
     }
 
     async fn delete_task_list(&self, request: Request<DeleteTaskListRequest>) -> Result<Response<TaskList>, Status> {
         let owner = self.0.caller(&request)?.user_id();
         let request = request.into_inner();
-        let mode = Mode::of("DeleteTaskList", &request, &request.request_id, request.validate_only)?;
-        self.write(owner, mode, ListWrite::try_from(request)?).await
+        let options = WriteOptions::of("DeleteTaskList", &request, &request.request_id, request.validate_only)?;
+        self.write(owner, options, ListWrite::try_from(request)?).await
     }
 }
 
@@ -84,16 +84,16 @@ fn encode(row: &ListRow) -> Vec<u8> {
 
 impl Lists {
     /// Does what a request says, and answers it, or gives the answer that it was given before.
-    async fn write(&self, owner: Uuid, mode: Mode, write: ListWrite) -> Result<Response<TaskList>, Status> {
+    async fn write(&self, owner: Uuid, options: WriteOptions, write: ListWrite) -> Result<Response<TaskList>, Status> {
         let App { db, owner_queue, clock, watches, purge_after, max_lists, .. } = &*self.0;
         let now = clock.now();
         let (purge_time, max_lists, new_id) = (now + *purge_after, (*max_lists).into(), clock.new_id());
-        let mutation = ListMutation { owner, now, purge_time, max_lists, mode, write, new_id, encode };
+        let mutation = ListMutation { owner, now, purge_time, max_lists, options, write, new_id, encode };
         let outcome = match lists::execute(db, owner_queue, mutation).await? {
             Outcome::Done(row) => Outcome::Done(row.into()),
             Outcome::Replayed(bytes) => Outcome::Replayed(bytes),
         };
-        watches.tell(owner);
+        watches.notify(owner);
         respond(outcome)
     }
 }

@@ -47,7 +47,7 @@ pub(crate) struct App {
 }
 
 impl App {
-    /// Who calls, unless it is too often.
+    /// Returns the caller, unless it calls too often.
     ///
     /// # Errors
     /// RATE_LIMITED.

@@ -17,7 +17,7 @@ use super::{App, respond};
 use crate::{
     model::{
         ListQuery, Target, TaskRow, batch,
-        request::Mode,
+        request::WriteOptions,
         sync::SyncPoint,
         write::{self, Write},
     },
@@ -38,9 +38,9 @@ impl TaskService for Tasks {
     async fn create_task(&self, request: Request<CreateTaskRequest>) -> Result<Response<Task>, Status> {
         let owner = self.0.caller(&request)?.user_id();
         let request = request.into_inner();
-        let mode = Mode::of("CreateTask", &request, &request.request_id, request.validate_only)?;
-        let writes = write::parse(|form| write::create(request, form))?;
-        self.write(owner, mode, writes, Vec::new(), single).await
+        let options = WriteOptions::of("CreateTask", &request, &request.request_id, request.validate_only)?;
+        let writes = write::parse(|validator| write::create(request, validator))?;
+        self.write(owner, options, writes, Vec::new(), single).await
     }
 
     async fn get_task(&self, request: Request<GetTaskRequest>) -> Result<Response<Task>, Status> {
@@ -62,49 +62,49 @@ impl TaskService for Tasks {
     async fn update_task(&self, request: Request<UpdateTaskRequest>) -> Result<Response<Task>, Status> {
         let owner = self.0.caller(&request)?.user_id();
         let request = request.into_inner();
-        let mode = Mode::of("UpdateTask", &request, &request.request_id, request.validate_only)?;
-        let writes = write::parse(|form| write::update(request, form))?;
-        self.write(owner, mode, writes, Vec::new(), single).await
+        let options = WriteOptions::of("UpdateTask", &request, &request.request_id, request.validate_only)?;
+        let writes = write::parse(|validator| write::update(request, validator))?;
+        self.write(owner, options, writes, Vec::new(), single).await
     }
 
     async fn delete_task(&self, request: Request<DeleteTaskRequest>) -> Result<Response<Task>, Status> {
         let owner = self.0.caller(&request)?.user_id();
         let request = request.into_inner();
-        let mode = Mode::of("DeleteTask", &request, &request.request_id, request.validate_only)?;
-        let writes = write::parse(|form| write::delete(&request, form))?;
-        self.write(owner, mode, writes, Vec::new(), single).await
+        let options = WriteOptions::of("DeleteTask", &request, &request.request_id, request.validate_only)?;
+        let writes = write::parse(|validator| write::delete(&request, validator))?;
+        self.write(owner, options, writes, Vec::new(), single).await
     }
 
     async fn undelete_task(&self, request: Request<UndeleteTaskRequest>) -> Result<Response<Task>, Status> {
         let owner = self.0.caller(&request)?.user_id();
         let request = request.into_inner();
-        let mode = Mode::of("UndeleteTask", &request, &request.request_id, request.validate_only)?;
-        let writes = write::parse(|form| form.target("id", &request.id, &request.etag).map(Write::Undelete))?;
-        self.write(owner, mode, writes, Vec::new(), single).await
+        let options = WriteOptions::of("UndeleteTask", &request, &request.request_id, request.validate_only)?;
+        let writes = write::parse(|validator| validator.target("id", &request.id, &request.etag).map(Write::Undelete))?;
+        self.write(owner, options, writes, Vec::new(), single).await
     }
 
     async fn complete_task(&self, request: Request<CompleteTaskRequest>) -> Result<Response<Task>, Status> {
         let owner = self.0.caller(&request)?.user_id();
         let request = request.into_inner();
-        let mode = Mode::of("CompleteTask", &request, &request.request_id, request.validate_only)?;
-        let writes = write::parse(|form| form.target("id", &request.id, &request.etag).map(Write::Complete))?;
-        self.write(owner, mode, writes, Vec::new(), single).await
+        let options = WriteOptions::of("CompleteTask", &request, &request.request_id, request.validate_only)?;
+        let writes = write::parse(|validator| validator.target("id", &request.id, &request.etag).map(Write::Complete))?;
+        self.write(owner, options, writes, Vec::new(), single).await
     }
 
     async fn reopen_task(&self, request: Request<ReopenTaskRequest>) -> Result<Response<Task>, Status> {
         let owner = self.0.caller(&request)?.user_id();
         let request = request.into_inner();
-        let mode = Mode::of("ReopenTask", &request, &request.request_id, request.validate_only)?;
-        let writes = write::parse(|form| form.target("id", &request.id, &request.etag).map(Write::Reopen))?;
-        self.write(owner, mode, writes, Vec::new(), single).await
+        let options = WriteOptions::of("ReopenTask", &request, &request.request_id, request.validate_only)?;
+        let writes = write::parse(|validator| validator.target("id", &request.id, &request.etag).map(Write::Reopen))?;
+        self.write(owner, options, writes, Vec::new(), single).await
     }
 
     async fn move_task(&self, request: Request<MoveTaskRequest>) -> Result<Response<Task>, Status> {
         let owner = self.0.caller(&request)?.user_id();
         let request = request.into_inner();
-        let mode = Mode::of("MoveTask", &request, &request.request_id, request.validate_only)?;
-        let writes = write::parse(|form| write::move_task(&request, form))?;
-        self.write(owner, mode, writes, Vec::new(), single).await
+        let options = WriteOptions::of("MoveTask", &request, &request.request_id, request.validate_only)?;
+        let writes = write::parse(|validator| write::move_task(&request, validator))?;
+        self.write(owner, options, writes, Vec::new(), single).await
     }
 
     async fn batch_write_tasks(
@@ -113,9 +113,9 @@ impl TaskService for Tasks {
     ) -> Result<Response<BatchWriteTasksResponse>, Status> {
         let owner = self.0.caller(&request)?.user_id();
         let request = request.into_inner();
-        let mode = Mode::of("BatchWriteTasks", &request, &request.request_id, request.validate_only)?;
+        let options = WriteOptions::of("BatchWriteTasks", &request, &request.request_id, request.validate_only)?;
         let (writes, prefixes) = batch::parse(request)?;
-        self.write(owner, mode, writes, prefixes, several).await
+        self.write(owner, options, writes, prefixes, several).await
     }
 
     async fn list_task_changes(
@@ -171,7 +171,7 @@ impl Tasks {
     async fn write<M: Message + Default + 'static>(
         &self,
         owner: Uuid,
-        mode: Mode,
+        options: WriteOptions,
         writes: Vec<Write>,
         prefixes: Vec<String>,
         message: fn(&[Option<TaskRow>]) -> M,
@@ -183,7 +183,7 @@ impl Tasks {
             now,
             purge_time: now + *purge_after,
             max_tasks: (*max_tasks).into(),
-            mode,
+            options,
             new_ids: writes.iter().map(|_| clock.new_id()).collect(),
             writes,
             prefixes,
@@ -193,7 +193,7 @@ impl Tasks {
             Outcome::Done(rows) => Outcome::Done(message(&rows)),
             Outcome::Replayed(bytes) => Outcome::Replayed(bytes),
         };
-        watches.tell(owner);
+        watches.notify(owner);
         respond(outcome)
     }
 }

@@ -1,4 +1,4 @@
-//! The lists of an owner. The default list is created with the first write, or when it is asked for.
+//! The lists of an owner. The default list is created with the first write, or when lists are read.
 
 use service_kit::{
     args,
@@ -20,8 +20,8 @@ use crate::{
         Revision, Target,
         field::Title,
         list::{ListRow, ListWrite},
-        rank::{self, Place},
-        request::Mode,
+        rank::{self, SequenceNumber},
+        request::WriteOptions,
     },
 };
 
@@ -84,7 +84,7 @@ pub(crate) struct ListMutation {
     pub(crate) now: Timestamp,
     pub(crate) purge_time: Timestamp,
     pub(crate) max_lists: i64,
-    pub(crate) mode: Mode,
+    pub(crate) options: WriteOptions,
     pub(crate) write: ListWrite,
     /// The id of a list that is created.
     pub(crate) new_id: Uuid,
@@ -102,9 +102,9 @@ pub(crate) async fn execute(db: &Db, queue: &OwnerQueue, mutation: ListMutation)
 }
 
 async fn execute_within(conn: &mut Conn, mutation: ListMutation) -> Result<ListRow, NotCommitted<ListRow>> {
-    let ListMutation { owner, now, purge_time, max_lists, mode, write, new_id, encode } = mutation;
+    let ListMutation { owner, now, purge_time, max_lists, options, write, new_id, encode } = mutation;
     let OwnerCounter { sequence, .. } = lock_owner(conn, owner, 0, now).await?;
-    check_request(conn, owner, now, &mode).await?;
+    check_request(conn, owner, now, &options).await?;
     let context = Context { owner, now, purge_time, sequence };
     let changes_nothing = matches!(write, ListWrite::Update(_, None));
     let row = match write {
@@ -112,10 +112,10 @@ async fn execute_within(conn: &mut Conn, mutation: ListMutation) -> Result<ListR
         ListWrite::Update(target, title) => rename(conn, context, target, title).await?,
         ListWrite::Delete { target, move_tasks_to } => delete(conn, context, target, move_tasks_to).await?,
     };
-    if mode.validate_only || (changes_nothing && mode.request.is_none()) {
+    if options.validate_only || (changes_nothing && options.request.is_none()) {
         return Err(NotCommitted::DryRun(row));
     }
-    store_answer(conn, owner, now, mode, || encode(&row)).await?;
+    store_answer(conn, owner, now, options, || encode(&row)).await?;
     Ok(row)
 }
 
@@ -188,8 +188,8 @@ async fn delete(
     Ok(row)
 }
 
-/// Moves the tasks of a list behind those of another, in the order that they have: each gets its number in it behind a new
-/// rank. A rank ends in a digit other than zero.
+/// Moves the tasks of a list behind those of another, in the order that they have: each gets its number in it behind a
+/// new rank. A rank ends in a digit other than zero.
 async fn move_tasks(
     conn: &mut Conn,
     Context { owner, now, sequence, .. }: Context,
@@ -207,7 +207,7 @@ async fn move_tasks(
     if conn.fetch_optional::<ListRow>(SELECT, args![owner, to]).await?.is_none() {
         return Err(list_not_found().field("move_tasks_to", "is no list of the caller").into());
     }
-    let behind = rank::last(Place(sequence), 0);
+    let behind = rank::last(SequenceNumber(sequence), 0);
     conn.execute(UPDATE, args![owner, from, to, behind, sequence, now]).await?;
     Ok(())
 }

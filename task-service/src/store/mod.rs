@@ -1,8 +1,8 @@
 //! The database. The owner is in every `where`, so that another's task is missing by construction.
 //!
-//! - `rows`: how tasks and lists stand in their tables.
-//! - `tasks`, `changes`: reads. `mutations`, `lists`: writes of an owner, each in one transaction; `transaction`: what they
-//!   have in common; `read_set`: what a mutation reads; `owner_queue`: how writes of an owner wait for each other.
+//! - `rows`: the columns of tasks and lists.
+//! - `tasks`, `changes`: reads. `mutations`, `lists`: writes of an owner, each in one transaction; `transaction`: what
+//!   they have in common; `read_set`: what a mutation reads; `owner_queue`: how writes of an owner wait for each other.
 
 use anyhow::Context;
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};

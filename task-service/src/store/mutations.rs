@@ -4,7 +4,6 @@
 use std::collections::{BTreeSet, HashSet};
 
 use service_kit::{
-    args,
     clock::Timestamp,
     db::{self, Conn, Db, Engine, QueryBuilder},
     status::ApiError,
@@ -14,16 +13,15 @@ use uuid::Uuid;
 use super::{
     owner_queue::OwnerQueue,
     read_set::{ReadSet, read_lists, read_ranks, read_tasks},
-    rows::TASK_COLUMNS,
+    rows::{OVERWRITE, TASK_COLUMNS, task_values},
     transaction::{NotCommitted, Outcome, add_live_tasks, check_request, lock_owner, outcome, store_answer},
 };
 use crate::model::{
     TaskRow,
     act::{MutationContext, WorkingSet},
     batch,
-    filter::searched,
-    rank::Place,
-    request::Mode,
+    rank::SequenceNumber,
+    request::WriteOptions,
     write::Write,
 };
 
@@ -55,7 +53,7 @@ pub(crate) struct Mutation {
     pub(crate) now: Timestamp,
     pub(crate) purge_time: Timestamp,
     pub(crate) max_tasks: i64,
-    pub(crate) mode: Mode,
+    pub(crate) options: WriteOptions,
     pub(crate) writes: Vec<Write>,
     /// The prefix of the paths of each write; none for a write of its own.
     pub(crate) prefixes: Vec<String>,
@@ -80,27 +78,27 @@ pub(crate) async fn execute(db: &Db, queue: &OwnerQueue, mutation: Mutation) -> 
 /// # Errors
 /// Why the transaction must be rolled back.
 pub(super) async fn execute_within(conn: &mut Conn, mutation: Mutation) -> Result<Rows, NotCommitted<Rows>> {
-    let Mutation { owner, now, purge_time, max_tasks, mode, writes, prefixes, new_ids, encode } = mutation;
+    let Mutation { owner, now, purge_time, max_tasks, options, writes, prefixes, new_ids, encode } = mutation;
     let read_set = ReadSet::from_writes(owner, &writes);
     let counter = lock_owner(conn, owner, read_set.creates, now).await?;
-    check_request(conn, owner, now, &mode).await?;
+    check_request(conn, owner, now, &options).await?;
 
     let tasks = read_tasks(conn, owner, now, &read_set).await?;
     let lists = read_lists(conn, owner, &read_set, &tasks).await?;
     let ranks = read_ranks(conn, owner, &read_set, &tasks, &lists).await?;
-    let context = MutationContext { owner, now, purge_time, place: Place(counter.sequence) };
+    let context = MutationContext { owner, now, purge_time, place: SequenceNumber(counter.sequence) };
     // Those that are created have been counted already.
     let room = max_tasks - (counter.live_tasks - read_set.creates);
     let (changed, created) = (BTreeSet::new(), HashSet::new());
     let mut working_set = WorkingSet { context, tasks, lists, ranks, changed, created, live: 0, room };
     let rows = apply(&mut working_set, writes, &prefixes, &new_ids)?;
 
-    if mode.validate_only || (working_set.changed.is_empty() && mode.request.is_none()) {
+    if options.validate_only || (working_set.changed.is_empty() && options.request.is_none()) {
         return Err(NotCommitted::DryRun(rows));
     }
     store_changes(conn, &working_set).await?;
     add_live_tasks(conn, owner, working_set.live - read_set.creates).await?;
-    store_answer(conn, owner, now, mode, || encode(&rows)).await?;
+    store_answer(conn, owner, now, options, || encode(&rows)).await?;
     Ok(rows)
 }
 
@@ -120,14 +118,14 @@ fn apply(
         };
         match working_set.apply(number, write, *new_id) {
             Ok(row) => rows.push(row),
-            Err((refusal, blamed)) => {
+            Err((error, blamed)) => {
                 let prefix = prefixes.get(number);
                 let path = blamed.or_else(|| prefix.is_some().then_some((id_path, "is the task in question")));
-                let refusal = if prefix.is_some() { batch::of_write(refusal, number) } else { refusal };
+                let error = if prefix.is_some() { batch::of_write(error, number) } else { error };
                 let prefix = prefix.map(String::as_str).unwrap_or_default();
                 return Err(match path {
-                    Some((path, fault)) => refusal.field(format!("{prefix}{path}"), fault),
-                    None => refusal,
+                    Some((path, fault)) => error.field(format!("{prefix}{path}"), fault),
+                    None => error,
                 });
             }
         }
@@ -137,51 +135,16 @@ fn apply(
 
 /// Writes the tasks that have changed, those that are new among them.
 async fn store_changes(conn: &mut Conn, working_set: &WorkingSet) -> Result<(), db::Error> {
-    const OVERWRITE: &str = "
-        on conflict (owner_id, id) do update set
-            search = excluded.search, list_id = excluded.list_id, parent_id = excluded.parent_id,
-            title = excluded.title, notes = excluded.notes, priority = excluded.priority, due_date = excluded.due_date,
-            due_time = excluded.due_time, due_at = excluded.due_at, time_zone = excluded.time_zone,
-            labels = excluded.labels, rank = excluded.rank, update_time = excluded.update_time,
-            complete_time = excluded.complete_time, delete_time = excluded.delete_time,
-            purge_time = excluded.purge_time, revision = excluded.revision, change = excluded.change";
     let (created, changed): (Vec<&TaskRow>, Vec<&TaskRow>) =
         working_set.changes().partition(|task| working_set.created.contains(&task.id));
-    for (tasks, on_conflict) in [(created, ""), (changed, OVERWRITE)] {
+    for (tasks, on_conflict) in [(created, ""), (changed, OVERWRITE.as_str())] {
         for tasks in tasks.chunks(MAX_ROWS) {
-            let mut insert = QueryBuilder::new(format!("insert into tasks (search, {TASK_COLUMNS})"));
-            insert.push_values(tasks.iter().map(|task| values(task))).push(on_conflict);
+            let mut insert = QueryBuilder::new(format!("insert into tasks ({TASK_COLUMNS}, search)"));
+            insert.push_values(tasks.iter().map(|task| task_values(task))).push(on_conflict);
             // Most mutations write one row, so that statement is worth keeping.
             let (sql, values) = insert.build_if_cached(tasks.len() == 1);
             conn.execute(sql, values).await?;
         }
     }
     Ok(())
-}
-
-/// Returns the values of `search` and [`TASK_COLUMNS`].
-fn values(task: &TaskRow) -> Vec<db::Value> {
-    args![
-        searched(&task.title, &task.notes),
-        task.owner_id,
-        task.id,
-        task.list_id,
-        task.parent_id,
-        &task.title,
-        &task.notes,
-        i64::from(task.priority),
-        task.due_date.clone(),
-        task.due_time,
-        task.due_at,
-        &task.time_zone,
-        &task.labels,
-        &task.rank,
-        task.create_time,
-        task.update_time,
-        task.complete_time,
-        task.delete_time,
-        task.purge_time,
-        task.revision,
-        task.change,
-    ]
 }

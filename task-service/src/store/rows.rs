@@ -1,12 +1,19 @@
-//! How tasks and lists stand in their tables.
+//! The columns of tasks and lists: the one place to add a column to, beside [`TaskRow`] and a migration.
 
-use service_kit::db::{Column, Error, FromColumn, FromRow, Row, Value};
+use std::sync::LazyLock;
 
-use crate::model::{Revision, TaskRow, list::ListRow};
+use service_kit::{
+    args,
+    db::{Column, Error, FromColumn, FromRow, Row, Value},
+};
 
-/// The columns of a [`TaskRow`], in the order in which they are read.
+use crate::model::{Revision, TaskRow, filter::searched, list::ListRow};
+
+/// The columns of a [`TaskRow`], in the order in which they are read and written.
 pub(crate) const TASK_COLUMNS: &str = "owner_id, id, list_id, parent_id, title, notes, priority, due_date, due_time, \
     due_at, time_zone, labels, rank, create_time, update_time, complete_time, delete_time, purge_time, revision, change";
+
+const IMMUTABLE_COLUMNS: [&str; 3] = ["owner_id", "id", "create_time"];
 
 impl FromRow for TaskRow {
     /// Reads [`TASK_COLUMNS`].
@@ -35,6 +42,40 @@ impl FromRow for TaskRow {
         })
     }
 }
+
+/// Returns the values of [`TASK_COLUMNS`], and of `search`.
+pub(crate) fn task_values(task: &TaskRow) -> Vec<Value> {
+    args![
+        task.owner_id,
+        task.id,
+        task.list_id,
+        task.parent_id,
+        &task.title,
+        &task.notes,
+        i64::from(task.priority),
+        task.due_date.clone(),
+        task.due_time,
+        task.due_at,
+        &task.time_zone,
+        &task.labels,
+        &task.rank,
+        task.create_time,
+        task.update_time,
+        task.complete_time,
+        task.delete_time,
+        task.purge_time,
+        task.revision,
+        task.change,
+        searched(&task.title, &task.notes),
+    ]
+}
+
+/// Replaces all columns of a task that exists, except those that never change.
+pub(crate) static OVERWRITE: LazyLock<String> = LazyLock::new(|| {
+    let columns = TASK_COLUMNS.split(", ").chain(["search"]).filter(|column| !IMMUTABLE_COLUMNS.contains(column));
+    let assignments: Vec<_> = columns.map(|column| format!("{column} = excluded.{column}")).collect();
+    format!(" on conflict (owner_id, id) do update set {}", assignments.join(", "))
+});
 
 impl FromRow for ListRow {
     /// Reads `owner_id, id, title, create_time, update_time, revision`.

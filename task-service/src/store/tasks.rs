@@ -1,5 +1,7 @@
 //! Reads of tasks. A task whose purge time has come is missing, purged or not.
 
+use std::sync::LazyLock;
+
 use service_kit::{
     args,
     clock::Timestamp,
@@ -11,7 +13,7 @@ use uuid::Uuid;
 use super::rows::TASK_COLUMNS;
 use crate::{
     error::task_not_found,
-    model::{ListQuery, TaskRow, filter::Searched, order::Place},
+    model::{ListQuery, TaskRow, filter::Searched, order::Cursor},
 };
 
 /// Returns a task, live or deleted.
@@ -19,11 +21,12 @@ use crate::{
 /// # Errors
 /// TASK_NOT_FOUND, and those of the database.
 pub(crate) async fn get(db: &Db, owner: Uuid, now: Timestamp, id: Uuid) -> Result<TaskRow, ApiError> {
-    const SELECT: &str = "
-        select owner_id, id, list_id, parent_id, title, notes, priority, due_date, due_time, due_at, time_zone, labels,
-            rank, create_time, update_time, complete_time, delete_time, purge_time, revision, change
-        from tasks where owner_id = $1 and id = $2 and (purge_time is null or purge_time > $3)";
-    db.fetch_optional(SELECT, args![owner, id, now]).await?.ok_or_else(task_not_found)
+    static SELECT: LazyLock<String> = LazyLock::new(|| {
+        format!(
+            "select {TASK_COLUMNS} from tasks where owner_id = $1 and id = $2 and (purge_time is null or purge_time > $3)"
+        )
+    });
+    db.fetch_optional(SELECT.as_str(), args![owner, id, now]).await?.ok_or_else(task_not_found)
 }
 
 /// Returns the tasks of a page that begins after a place in the order, and one more if there is a next page.
@@ -35,7 +38,7 @@ pub(crate) async fn list(
     owner: Uuid,
     now: Timestamp,
     query: &ListQuery,
-    after: Option<Place>,
+    after: Option<Cursor>,
 ) -> Result<Vec<TaskRow>, ApiError> {
     let page = Page { engine: db.engine(), owner, now, query, after };
     // Plain lists are worth keeping; filters are as many as there are people.
@@ -43,13 +46,13 @@ pub(crate) async fn list(
     Ok(db.fetch_all(sql, values).await?)
 }
 
-/// A page that is asked for.
+/// A page of a list.
 struct Page<'a> {
     engine: Engine,
     owner: Uuid,
     now: Timestamp,
     query: &'a ListQuery,
-    after: Option<Place>,
+    after: Option<Cursor>,
 }
 
 /// Tasks to look through.
@@ -73,8 +76,8 @@ impl Page<'_> {
             self.push(&mut sql, Part::All);
             return sql;
         }
-        // Where many tasks must be looked through, only what they are sorted and filtered by is read first, for which the
-        // index `tasks_sorted` is mostly enough, and then those of the page are looked up.
+        // Where many tasks must be looked through, only what they are sorted and filtered by is read first, for which
+        // the index `tasks_sorted` is mostly enough, and then those of the page are looked up.
         sql.push("owner_id = ").push_bind(self.owner).push(" and id in (");
         if is_covered && filter.searches() {
             sql.push("(select id from tasks where ");

@@ -27,8 +27,8 @@ use crate::{
     MIGRATIONS,
     model::{
         TaskRow,
-        request::Mode,
-        write::{self, Form, Write},
+        request::WriteOptions,
+        write::{self, RequestValidator, Write},
     },
 };
 
@@ -50,7 +50,7 @@ fn mutation(owner: Uuid, now: Timestamp, writes: Vec<Write>, new_ids: Vec<Uuid>)
         now,
         purge_time: now + Duration::from_secs(3600),
         max_tasks: 10_000,
-        mode: Mode { request: None, validate_only: false },
+        options: WriteOptions { request: None, validate_only: false },
         writes,
         prefixes: Vec::new(),
         new_ids,
@@ -77,7 +77,8 @@ pub(crate) async fn perform_at(
 pub(crate) async fn create_with_id(db: &Db, owner: Uuid, id: Uuid) -> Result<TaskRow, ApiError> {
     let task = Task { title: id.to_string(), ..Task::default() };
     let request = CreateTaskRequest { task: Some(task), ..CreateTaskRequest::default() };
-    let mut writes = write::parse(|form: &mut Form<'_>| write::create(request, form)).expect("the task is good");
+    let mut writes = write::parse(|validator: &mut RequestValidator<'_>| write::create(request, validator))
+        .expect("the task is good");
     perform_at(db, owner, Clock::system().now(), writes.remove(0), id).await
 }
 
@@ -93,7 +94,7 @@ async fn a_write_that_violates_a_constraint_fails_alone(database: TestDatabase) 
     for (id, outcome) in ids.iter().zip(outcomes) {
         match outcome {
             Ok(row) => assert_eq!((row.id, *id != taken), (*id, true)),
-            Err(refusal) => assert_eq!((refusal.reason(), *id), (ErrorReason::Internal, taken)),
+            Err(error) => assert_eq!((error.reason(), *id), (ErrorReason::Internal, taken)),
         }
         get(&db, owner, clock.now(), *id).await.expect("what was acknowledged is there");
     }

@@ -12,7 +12,7 @@ use service_kit::{
 };
 use uuid::Uuid;
 
-use crate::{error::request_id_reused, model::request::Mode};
+use crate::{error::request_id_reused, model::request::WriteOptions};
 
 /// For how long a request may be repeated.
 pub(crate) const RETENTION: Duration = Duration::from_secs(24 * 3600);
@@ -44,8 +44,8 @@ impl<T> From<db::Error> for NotCommitted<T> {
 }
 
 impl<T> From<ApiError> for NotCommitted<T> {
-    fn from(refusal: ApiError) -> Self {
-        Self::Refused(refusal)
+    fn from(error: ApiError) -> Self {
+        Self::Refused(error)
     }
 }
 
@@ -57,7 +57,7 @@ pub(super) fn outcome<T>(result: Result<T, NotCommitted<T>>) -> Result<Outcome<T
     match result {
         Ok(value) | Err(NotCommitted::DryRun(value)) => Ok(Outcome::Done(value)),
         Err(NotCommitted::Replayed(answer)) => Ok(Outcome::Replayed(answer)),
-        Err(NotCommitted::Refused(refusal)) => Err(refusal),
+        Err(NotCommitted::Refused(error)) => Err(error),
         Err(NotCommitted::Database(error)) => Err(error.into()),
     }
 }
@@ -117,10 +117,10 @@ pub(super) async fn check_request<T>(
     conn: &mut Conn,
     owner: Uuid,
     now: Timestamp,
-    mode: &Mode,
+    options: &WriteOptions,
 ) -> Result<(), NotCommitted<T>> {
     const SELECT: &str = "select hash, answer from requests where owner_id = $1 and id = $2 and create_time > $3";
-    let Some(request) = &mode.request else { return Ok(()) };
+    let Some(request) = &options.request else { return Ok(()) };
     let found: Option<(String, String)> =
         conn.fetch_optional(SELECT, args![owner, request.id, now - RETENTION]).await?;
     match found {
@@ -141,14 +141,14 @@ pub(super) async fn store_answer(
     conn: &mut Conn,
     owner: Uuid,
     now: Timestamp,
-    mode: Mode,
+    options: WriteOptions,
     answer: impl FnOnce() -> Vec<u8>,
 ) -> Result<(), db::Error> {
     const INSERT: &str = "
         insert into requests (owner_id, id, hash, answer, create_time) values ($1, $2, $3, $4, $5)
         on conflict (owner_id, id) do update set
             hash = excluded.hash, answer = excluded.answer, create_time = excluded.create_time";
-    if let Some(request) = mode.request {
+    if let Some(request) = options.request {
         let answer = BASE64_URL_SAFE_NO_PAD.encode(answer());
         conn.execute(INSERT, args![owner, request.id, request.hash, answer, now]).await?;
     }

@@ -70,7 +70,7 @@ impl Watches {
     }
 
     /// Notifies the watchers of an owner, at this replica and others, of a change.
-    pub(crate) fn tell(&self, owner: Uuid) {
+    pub(crate) fn notify(&self, owner: Uuid) {
         if let Some(watched) = self.owners().get(&owner) {
             watched.last_change.send_modify(|_| {});
         }
@@ -89,7 +89,7 @@ impl Watches {
             _ = timeout(POLL_INTERVAL, self.heard.notified()).await;
             let asked = self.look().await;
             if let (Err(error), false) = (&asked, failing) {
-                tracing::warn!(%error, "those who watch cannot be told what changes");
+                tracing::warn!(%error, "cannot read changes for watches");
             }
             failing = asked.is_err();
             tokio::time::sleep(GATHER).await;
@@ -115,7 +115,7 @@ impl Watches {
             self.done.notified().await;
             // A notification is a hint: replicas that miss it poll.
             if let Err(error) = mutations::notify(&self.db).await {
-                tracing::debug!(%error, "the other replicas were not told");
+                tracing::debug!(%error, "the other replicas were not notified");
             }
             tokio::time::sleep(GATHER).await;
         }

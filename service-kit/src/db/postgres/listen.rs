@@ -7,10 +7,11 @@ use tokio::time::{sleep, timeout};
 
 use crate::random;
 
-/// How long to wait before a broken connection is made anew.
+/// How long to wait before a broken connection is replaced.
 const RETRY_DELAY: Duration = Duration::from_millis(500);
 
-/// After this long without a notification the connection is made anew: a server that is silently gone sends none either.
+/// After this long without a notification the connection is made anew: a server that is silently gone sends none
+/// either.
 const MAX_SILENCE: Duration = Duration::from_secs(30);
 
 /// Calls `wake` for each notification, for as long as it is awaited, and whenever one may have been missed.

@@ -30,9 +30,9 @@ const MAX_IDLE: Duration = Duration::from_secs(10 * 60);
 /// Connections older than this are replaced: what a server keeps for a connection grows.
 const MAX_AGE: Duration = Duration::from_secs(30 * 60);
 
-/// How long a server uses the same plans. It plans statements for the sizes that tables have at that time: while they are
-/// small, a task may be looked up in an index that contains all tasks of its owner in another order, and that plan would
-/// be used until the server analyzes the table.
+/// How long a server uses the same plans. It plans statements for the sizes that tables have at that time: while they
+/// are small, a task may be looked up in an index that contains all tasks of its owner in another order, and that plan
+/// would be used until the server analyzes the table.
 const PLAN_LIFETIME: Duration = Duration::from_secs(10);
 
 /// How often idle connections are looked through.
@@ -43,8 +43,8 @@ const IDLE_CHECK_INTERVAL: Duration = Duration::from_secs(60);
 pub(super) struct Pool(managed::Pool<Connector>);
 
 /// A place in the pool for one connection, which is made when it is needed. A caller can give up waiting for a place at
-/// any time. Connecting and everything after it happens in a task of its own (see `Postgres::run`), so that a caller who
-/// gives up costs no connection.
+/// any time. Connecting and everything after it happens in a task of its own (see `Postgres::run`), so that a caller
+/// who gives up costs no connection.
 #[derive(Debug)]
 pub(super) struct Session {
     connector: Connector,
@@ -55,7 +55,7 @@ pub(super) struct Session {
     must_be_checked: bool,
     connected_at: Instant,
     used_at: Instant,
-    /// When the server was last told to plan anew.
+    /// When the plans of the server were last discarded.
     planned_at: Instant,
 }
 
@@ -175,7 +175,8 @@ impl Session {
         }
     }
 
-    /// Has the connection pinged before it is used again, because a request to cancel a statement may still be on its way.
+    /// Has the connection pinged before it is used again, because a request to cancel a statement may still be on its
+    /// way.
     pub(super) fn check_before_use(&mut self) {
         self.must_be_checked = true;
     }
@@ -190,7 +191,7 @@ impl Session {
         !self.must_be_checked && now - self.used_at < MAX_IDLE_UNCHECKED && now - self.planned_at < PLAN_LIFETIME
     }
 
-    /// Finds out whether the server still answers, and has it plan anew if its plans are old.
+    /// Checks that the server still answers, and discards its plans if they are old.
     async fn check(&mut self, conn: &mut Conn) -> Result<(), Error> {
         if self.planned_at.elapsed() < PLAN_LIFETIME {
             return postgres(conn).ping().await;

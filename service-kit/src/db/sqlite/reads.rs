@@ -21,7 +21,7 @@ use crate::db::{
 /// How many point reads share a transaction at most: the first of them waits for the last.
 const MAX_GROUP: usize = 32;
 
-/// What a reader is asked for.
+/// A read that waits for a thread.
 pub(super) enum ReadJob {
     Read(Read),
     /// Close the connection, and end.
@@ -80,8 +80,8 @@ impl Reader {
         _ = closed.send(());
     }
 
-    /// Begins or ends a transaction, and returns whether that has succeeded. Reads work without one, too, and a connection
-    /// that is not open yet begins none.
+    /// Begins or ends a transaction, and returns whether that has succeeded. Reads work without one, too, and a
+    /// connection that is not open yet begins none.
     fn control(&mut self, sql: &'static str) -> bool {
         let Some(conn) = &mut self.conn else { return false };
         let succeeded = sqlite(conn).control(sql).is_ok();
@@ -105,9 +105,9 @@ fn sqlite(conn: &mut Conn) -> &mut SqliteConn {
     }
 }
 
-/// Executes reads of one row until the queue is closed. They take less than 10 µs each, since the few pages that they read
-/// are mostly in memory; waking a thread would take longer. Reads that wait at the same time share a transaction, since
-/// taking the locks of one takes as long as a read.
+/// Executes reads of one row until the queue is closed. They take less than 10 µs each, since the few pages that they
+/// read are mostly in memory; waking a thread would take longer. Reads that wait at the same time share a transaction,
+/// since taking the locks of one takes as long as a read.
 pub(super) async fn execute_point_reads(options: OpenOptions, mut queue: mpsc::Receiver<ReadJob>) {
     let mut reader = Reader::new(options);
     while let Some(job) = queue.recv().await {

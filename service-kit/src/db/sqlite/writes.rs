@@ -23,7 +23,7 @@ pub(in crate::db) enum WriteKind {
     Transaction,
 }
 
-/// What the writer is asked for.
+/// A write that waits for the writer.
 pub(super) enum Job {
     Write(Write),
     /// Execute what was asked for before, and end.
@@ -54,8 +54,8 @@ pub(super) struct Executed {
 
 pub(super) type Acknowledge = Box<dyn FnOnce(Result<(), String>) + Send>;
 
-/// Executes all writes that wait in one transaction, commits, and only then acknowledges them. This is the one writer, on
-/// a thread of its own; it ends when the queue is closed.
+/// Executes all writes that wait in one transaction, commits, and only then acknowledges them. This is the one writer,
+/// on a thread of its own; it ends when the queue is closed.
 pub(super) fn commit_in_groups(options: &OpenOptions, mut queue: mpsc::Receiver<Job>) {
     let (mut writer, mut jobs, mut closing) = (None, Vec::with_capacity(MAX_BATCH), Vec::new());
     while closing.is_empty() && queue.blocking_recv_many(&mut jobs, MAX_BATCH) > 0 {

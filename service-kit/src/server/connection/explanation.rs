@@ -15,11 +15,11 @@ use crate::server::request_id::REQUEST_ID;
 /// What is answered to a request that cannot be read, in the place of a bare code.
 pub type Explain = fn(StatusCode) -> Response<Bytes>;
 
-/// What stands in an answer without a body.
+/// The head of a response without a body.
 const EMPTY: &str = "content-length: 0\r\n";
 
-/// Writes all that is written, but for such refusals. It takes no several slices at once: they would be handed over as they
-/// come, and an answer of a few hundred bytes would go out in two parts.
+/// Writes all that is written, but for such refusals. It takes no several slices at once: they would be handed over as
+/// they come, and an answer of a few hundred bytes would go out in two parts.
 pub(super) struct Explaining<W> {
     writer: W,
     /// None leaves them as they are.
@@ -45,8 +45,9 @@ impl<W: AsyncWrite + Unpin> Explaining<W> {
     }
 }
 
-/// The explained form of what hyper writes, if it is a refusal of its own: the head of an answer that has no body, nor
-/// the request id that all our answers have. What we write has line breaks of this kind in heads alone, for JSON has none.
+/// The explained form of what hyper writes, if it is an error of its own: the head of an answer that has no body, nor
+/// the request id that all our answers have. What we write has line breaks of this kind in heads alone, for JSON has
+/// none.
 fn explained(head: &[u8], explain: Explain) -> Option<Bytes> {
     let is_refusal = head.starts_with(b"HTTP/1.1 4") && head.ends_with(b"\r\n\r\n");
     let head = is_refusal.then(|| std::str::from_utf8(head).ok()).flatten()?;

@@ -11,7 +11,7 @@ use std::{
 
 use tokio::io::{AsyncRead, ReadBuf};
 
-/// May stand nowhere in a head, so that whoever reads it refuses the request.
+/// A byte that is invalid in a head, so that the parser refuses the request.
 const NOWHERE: u8 = 0;
 
 /// The longest line of which anything matters: a name of a header and a number.
@@ -26,7 +26,7 @@ pub(super) struct BareLfFilter<R> {
 /// Where in a request the next byte belongs.
 enum Place {
     Head(Head),
-    /// So many bytes are left.
+    /// The number of bytes that are left.
     Body(u64),
 }
 
@@ -47,8 +47,8 @@ impl<R> BareLfFilter<R> {
         Self { reader, place: is_http1.then(|| Place::Head(Head::default())) }
     }
 
-    /// Whether what was read ends where a request does, so that the client is not in the middle of sending one. It is not
-    /// known after a request that is the last.
+    /// Whether what was read ends where a request does, so that the client is not in the middle of sending one. It is
+    /// not known after a request that is the last.
     pub(super) fn is_between_requests(&self) -> bool {
         matches!(&self.place, Some(Place::Head(head)) if head.last == 0)
     }

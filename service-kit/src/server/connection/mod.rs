@@ -86,7 +86,7 @@ where
     S::Future: Send,
 {
     let address = listener.local_addr().context("the listener has no address")?;
-    // Whoever waited for the line may have gone.
+    // The reader of the line may be gone.
     _ = writeln!(io::stdout(), "listening {name} {address}");
     let server = Arc::new(Server::new(protocol, limits));
     let slots = Slots::new(limits);

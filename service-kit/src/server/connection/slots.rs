@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use crate::{network::counted, ops::config::LimitArgs};
+use crate::{network::rate_limit_key, ops::config::LimitArgs};
 
 /// What is left of the connections that a server takes.
 pub(super) struct Slots {
@@ -46,7 +46,7 @@ impl Slots {
 
     /// Takes a slot for a connection from this address.
     pub(super) fn take(self: &Arc<Self>, peer: IpAddr) -> Result<Slot, Full> {
-        let address = counted(peer);
+        let address = rate_limit_key(peer);
         let mut taken = self.taken();
         if taken.total >= self.total {
             return Err(Full::Server);

@@ -61,7 +61,7 @@ impl Filter {
         }
         let filter = Self::parse_any(text)?;
         if filter.0.conditions() > MAX_CONDITIONS {
-            let message = format!("a filter has at most {MAX_CONDITIONS} conditions, beside those that are said again");
+            let message = format!("a filter has at most {MAX_CONDITIONS} different conditions");
             return Err(Fault { column: 1, message });
         }
         Ok(filter)

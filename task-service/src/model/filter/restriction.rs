@@ -49,7 +49,7 @@ pub(super) enum Value {
     Any,
 }
 
-/// What is asked of a field. The comparator and the value come with the bytes at which they begin.
+/// A condition on a field. The comparator and the value come with the bytes at which they begin.
 ///
 /// # Errors
 /// Whichever of them does not fit the field, and what would.
@@ -158,8 +158,8 @@ fn instant(text: Option<&str>) -> Result<Instant, &'static str> {
     Ok(Instant::At(field::due_time(Some(time))?.ok_or(SHAPE)?))
 }
 
-/// An instant as RFC 3339, section 5.6, writes it. The parser of the library takes more forms, and ends some days before
-/// the year 9999 does; and a leap second would come back as another.
+/// An instant as RFC 3339, section 5.6, writes it. The parser of the library takes more forms, and ends some days
+/// before the year 9999 does; and a leap second would come back as another.
 fn rfc3339(text: &str) -> Option<prost_types::Timestamp> {
     const SECONDS: &str = "0000-00-00T00:00:00";
     let text = text.to_ascii_uppercase();

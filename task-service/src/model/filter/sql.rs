@@ -65,7 +65,7 @@ impl From<Value> for db::Value {
 }
 
 impl Filter {
-    /// Appends the condition to a statement about the tasks, as something that `and` can stand beside.
+    /// Appends the condition to a statement about tasks. It can be combined with `and`.
     pub(crate) fn push(&self, sql: &mut QueryBuilder, engine: Engine, now: Timestamp, searched: Searched) {
         Writer { sql, engine, now, searched: searched.column() }.expression(&self.0);
     }

@@ -11,7 +11,7 @@ use service_kit::{
 use tokio::runtime::Handle;
 use uuid::Uuid;
 
-use super::{Column, Direction, OrderBy, Place, SortFields};
+use super::{Column, Cursor, Direction, OrderBy, SortFields};
 use crate::model::filter::tests::row::{NOW, Row, fill, open, rows, try_all};
 
 on_each_database! {
@@ -77,9 +77,9 @@ fn a_place_is_written_in_the_same_bytes_for_ever() {
         ("due_time desc", b"\x80\0\0\0\0\0\0\x01"),
     ] {
         let order = OrderBy::parse(text).expect(text);
-        let bytes = order.place(task).encode();
+        let bytes = order.cursor(task).encode();
         assert_eq!(bytes, [expected, &id].concat(), "{text}");
-        assert_eq!(order.decode(&bytes), Some(order.place(task)));
+        assert_eq!(order.decode(&bytes), Some(order.cursor(task)));
         assert_eq!(order.decode(&bytes[1..]), None);
         assert_eq!(order.decode(&[&bytes[..], &[0]].concat()), None);
     }
@@ -90,8 +90,8 @@ proptest! {
 
     #[test]
     fn any_bytes_are_a_place_in_one_spelling_or_none(order in order(), bytes in vec(any::<u8>(), 0..60)) {
-        if let Some(place) = order.decode(&bytes) {
-            prop_assert_eq!(place.encode(), bytes);
+        if let Some(cursor) = order.decode(&bytes) {
+            prop_assert_eq!(cursor.encode(), bytes);
         }
     }
 }
@@ -102,11 +102,11 @@ fn order() -> impl Strategy<Value = OrderBy> {
     (columns, directions).prop_map(|(columns, directions)| OrderBy(columns.into_iter().zip(directions).collect()))
 }
 
-async fn list(db: &Db, order: &OrderBy, after: Option<&Place>, limit: i64) -> Vec<Uuid> {
+async fn list(db: &Db, order: &OrderBy, after: Option<&Cursor>, limit: i64) -> Vec<Uuid> {
     let mut sql = QueryBuilder::new("select id from listed where true");
-    if let Some(place) = after {
+    if let Some(cursor) = after {
         sql.push(" and ");
-        order.push_after(&mut sql, db.engine(), place);
+        order.push_after(&mut sql, db.engine(), cursor);
     }
     order.push_order(&mut sql, db.engine());
     sql.push(" limit ").push_bind(limit);
@@ -147,14 +147,14 @@ async fn any_order_is_that_of_a_sort_in_memory(database: TestDatabase) {
         let found = Handle::current().block_on(list(&db, &order, None, 100));
         prop_assert_eq!(&found, &sorted);
 
-        let (mut walked, mut place) = (Vec::new(), None);
+        let (mut walked, mut cursor) = (Vec::new(), None);
         loop {
             let limit = i64::try_from(page_size).expect("a small number");
-            let page = Handle::current().block_on(list(&db, &order, place.as_ref(), limit));
+            let page = Handle::current().block_on(list(&db, &order, cursor.as_ref(), limit));
             let Some(last) = page.last() else { break };
             let last = rows.iter().find(|row| row.id == *last).expect("it is one of the rows");
-            place = order.decode(&order.place(last.sort_fields()).encode());
-            prop_assert_eq!(place.as_ref(), Some(&order.place(last.sort_fields())));
+            cursor = order.decode(&order.cursor(last.sort_fields()).encode());
+            prop_assert_eq!(cursor.as_ref(), Some(&order.cursor(last.sort_fields())));
             walked.extend(page);
             prop_assert!(walked.len() <= sorted.len(), "a task is on two pages");
         }
