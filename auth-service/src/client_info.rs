@@ -97,8 +97,8 @@ impl ClientInfoResolver {
 
     async fn is_good(&self, token: Hash) -> Result<bool, ApiError> {
         let now = self.clock.uptime();
-        let lately = |at: &Duration| now.saturating_sub(*at) < TRUST_PERIOD;
-        if self.own.as_ref() == Some(&token) || self.good().get(&token).is_some_and(lately) {
+        let is_trusted = |at: &Duration| now.saturating_sub(*at) < TRUST_PERIOD;
+        if self.own.as_ref() == Some(&token) || self.good().get(&token).is_some_and(is_trusted) {
             return Ok(true);
         }
         let good = service_tokens::name(&self.db, &token).await?.is_some();

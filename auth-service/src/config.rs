@@ -8,13 +8,13 @@ use service_kit::{
     db::{DatabaseUrl, Db, Migrate, PoolArgs, schema_name},
     network::ProxyArgs,
     ops::{
-        config::{KeyArgs, LimitArgs, TokenArgs, duration},
+        config::{KeyArgs, LimitArgs, OnOff, TokenArgs, duration},
         secret_file::Key,
     },
+    rate_limit::Rate,
 };
 
 use crate::MIGRATIONS;
-pub use crate::login::address_limits::RateArgs;
 
 /// All settings.
 #[derive(Args, Clone, Debug)]
@@ -200,4 +200,26 @@ pub(crate) fn publication(text: &str) -> Result<Duration, String> {
         }
         life => Ok(life),
     }
+}
+
+/// The rate limits of addresses.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Rate limits")]
+pub struct RateArgs {
+    /// Whether to enforce the rate limits below and the delays after wrong passwords. The queue of password hashes is
+    /// always limited
+    #[arg(long, env = "TASKEY_RATE_LIMITS", default_value = "on", value_name = "SWITCH")]
+    pub rate_limits: OnOff,
+
+    /// Logins per IP address or IPv6 /64 network: 10+6/m is a burst of 10, then 6 per minute (s, m or h)
+    #[arg(long, env = "TASKEY_LOGIN_RATE", default_value = "10+6/m", value_name = "RATE")]
+    pub login_rate: Rate,
+
+    /// Sign-ups per IP address or IPv6 /64 network
+    #[arg(long, env = "TASKEY_SIGN_UP_RATE", default_value = "10+3/h", value_name = "RATE")]
+    pub sign_up_rate: Rate,
+
+    /// Refreshes per IP address or IPv6 /64 network; many users may share an address
+    #[arg(long, env = "TASKEY_REFRESH_RATE", default_value = "120+120/m", value_name = "RATE")]
+    pub refresh_rate: Rate,
 }

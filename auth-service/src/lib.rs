@@ -2,11 +2,12 @@
 //!
 //! # Layout
 //! A call passes these from top to bottom; each imports only those after it.
-//! - [`command`]: the subcommands.
-//! - `service`: one method per RPC; `app`: what they share. `verifier`: who may receive revocations.
+//! - [`command`]: the subcommands; `bench`: the cost of password hashes.
+//! - `service`: one method per RPC. `verifier`: who may receive revocations. `app`: what the services share.
+//! - `roles`: how an account gets a role.
 //! - `login`: passwords, sessions and their tokens. `client_info`: where a call comes from.
 //! - `feed`: the feed of revocations. `purge`: removes what is no longer needed.
-//! - [`config`]: the settings. `secrets`: the keys, and whether they are those of the database.
+//! - `secrets`: the keys, and whether they are those of the database. [`config`]: the settings.
 //! - `store`: every SQL statement.
 //! - `model`: email addresses, passwords, users, sessions, refresh tokens.
 //! - `error`: why a call is refused.

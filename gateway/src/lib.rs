@@ -2,6 +2,7 @@
 //!
 //! # Layout
 //! A request passes these, from top to bottom; each file and folder imports only those after it.
+//! - [`config`]: the settings.
 //! - [`service`]: every request, from its arrival to its response. [`transcode`]: HTTP/JSON for an RPC.
 //!   [`passthrough`]: what is gRPC already. [`stream`]: a response that goes on.
 //! - [`site`]: the page, the documentation, and health.

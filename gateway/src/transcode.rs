@@ -74,8 +74,7 @@ impl Transcoder {
         }
     }
 
-    /// Makes the call as whoever the cookies say, and once more with new ones if the service says that they have
-    /// expired.
+    /// Calls the service with the access token of the cookies. If it has expired, renews it and calls once more.
     async fn call_as(
         &self,
         cookie_auth: &mut CookieAuth,

@@ -2,38 +2,9 @@
 
 use std::net::Ipv4Addr;
 
-use clap::Args;
-use service_kit::{
-    clock::Clock,
-    network::rate_limit_key,
-    ops::config::OnOff,
-    rate_limit::{Rate, RateLimit},
-    status::ApiError,
-};
+use service_kit::{clock::Clock, network::rate_limit_key, ops::config::OnOff, rate_limit::RateLimit, status::ApiError};
 
-use crate::{error, model::client_info::ClientInfo};
-
-/// How often one address may do what.
-#[derive(Args, Clone, Debug)]
-#[command(next_help_heading = "Rate limits")]
-pub struct RateArgs {
-    /// Whether to enforce the rate limits below and the delays after wrong passwords. The queue of password hashes is
-    /// always limited
-    #[arg(long, env = "TASKEY_RATE_LIMITS", default_value = "on", value_name = "SWITCH")]
-    pub rate_limits: OnOff,
-
-    /// Logins per IP address or IPv6 /64 network: 10+6/m is a burst of 10, then 6 per minute (s, m or h)
-    #[arg(long, env = "TASKEY_LOGIN_RATE", default_value = "10+6/m", value_name = "RATE")]
-    pub login_rate: Rate,
-
-    /// Sign-ups per IP address or IPv6 /64 network
-    #[arg(long, env = "TASKEY_SIGN_UP_RATE", default_value = "10+3/h", value_name = "RATE")]
-    pub sign_up_rate: Rate,
-
-    /// Refreshes per IP address or IPv6 /64 network; many users may share an address
-    #[arg(long, env = "TASKEY_REFRESH_RATE", default_value = "120+120/m", value_name = "RATE")]
-    pub refresh_rate: Rate,
-}
+use crate::{config::RateArgs, error, model::client_info::ClientInfo};
 
 /// What is limited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,7 +27,7 @@ pub struct AddressLimits {
 }
 
 impl AddressLimits {
-    /// Limits that nobody has come near to.
+    /// Creates the limits. No action is counted yet.
     #[must_use]
     pub fn new(args: &RateArgs, clock: &Clock) -> Self {
         let limit = |rate| RateLimit::new(rate, clock.clone());
@@ -68,7 +39,7 @@ impl AddressLimits {
         }
     }
 
-    /// Counts an action of a client, unless it is one too many. Clients without an address share one.
+    /// Counts an action of a client if its rate limit permits it. Clients without an address share a limit.
     ///
     /// # Errors
     /// RATE_LIMITED.

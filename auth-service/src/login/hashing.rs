@@ -134,8 +134,8 @@ fn overloaded() -> ApiError {
 #[derive(Clone)]
 struct Hasher {
     policy: Params,
-    /// The memory of hashes that have been computed, for the next ones. Freed and allocated anew, by whatever thread
-    /// has the turn, so much of it would stay with the allocator that it would be no bound.
+    /// The memory of computed hashes, for the next ones. If each thread allocated its own, the allocator would keep more
+    /// than the limit.
     memory: Arc<Mutex<Vec<Vec<Block>>>>,
 }
 

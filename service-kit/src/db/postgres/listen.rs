@@ -10,7 +10,7 @@ use crate::random;
 /// How long to wait before a broken connection is replaced.
 const RETRY_DELAY: Duration = Duration::from_millis(500);
 
-/// After this long without a notification the connection is made anew: a server that is silently gone sends none
+/// After this long without a notification the connection is replaced: a server that is silently gone sends none
 /// either.
 const MAX_SILENCE: Duration = Duration::from_secs(30);
 
