@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::Args;
 use service_kit::{
-    auth::{key_source::PICKED_UP as KEYS_PICKED_UP, token},
+    auth::{claims, key_source::PICKED_UP as KEYS_PICKED_UP},
     db::{DatabaseUrl, Db, Migrate, PoolArgs, schema_name},
     network::ProxyArgs,
     ops::{
@@ -189,7 +189,7 @@ fn life(text: &str) -> Result<Duration, String> {
 }
 
 fn access_life(text: &str) -> Result<Duration, String> {
-    life(text).and_then(|life| if life > token::MAX_LIFE { Err("at most 15m".to_owned()) } else { Ok(life) })
+    life(text).and_then(|life| if life > claims::MAX_LIFETIME { Err("at most 15m".to_owned()) } else { Ok(life) })
 }
 
 /// How long a new key is known before it signs.

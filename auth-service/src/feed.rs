@@ -11,8 +11,8 @@ use std::{
 
 use service_kit::{
     auth::{
+        claims,
         revocation::{MAX_SESSIONS, RETENTION, RevocationView},
-        token,
     },
     clock::{Clock, Timestamp},
     db::{Db, Error},
@@ -99,7 +99,7 @@ impl Feed {
         let since = clock.now() - RETENTION - CLOCK_SLACK;
         let (recent, left_out) = revocations::recent(&db, since, MAX_SESSIONS).await?;
         let view = Arc::new(RevocationView::new(OWN_STALENESS, clock.clone()));
-        view.replace(recent, left_out.map(|last| last + token::LEEWAY));
+        view.replace(recent, left_out.map(|last| last + claims::LEEWAY));
         view.add([]);
         let feed = Self {
             db,

@@ -6,7 +6,7 @@ use service_kit::{
     auth::{
         credential::ROLE_VERIFIER,
         interceptor::{Caller, bearer},
-        token::Unacceptable,
+        token::TokenError,
     },
     status::ApiError,
 };
@@ -42,7 +42,7 @@ impl App {
                 tracing::debug!(name, "a service has shown its token");
                 Ok(Verifier::Service(hash))
             }
-            None => Err(Unacceptable::Invalid.into()),
+            None => Err(TokenError::Invalid.into()),
         }
     }
 
@@ -54,7 +54,7 @@ impl App {
                 tokio::time::sleep(POLL_INTERVAL).await;
                 // While the database cannot be read, the feed is silent anyway.
                 if let Ok(None) = service_tokens::name(&self.db, &hash).await {
-                    return Unacceptable::Invalid.into();
+                    return TokenError::Invalid.into();
                 }
             },
         }

@@ -13,9 +13,10 @@ use std::{
 use anyhow::{Context, ensure};
 use service_kit::{
     auth::{
+        claims::{self, AccessClaims},
         keys::KeySet,
         rotation::{self, NewKey},
-        token::{self, AccessClaims},
+        token,
     },
     clock::Clock,
     ops::config::TokenArgs,
@@ -126,11 +127,11 @@ impl Ground {
     /// A new user, and the header of that user's calls.
     pub(crate) fn user(&self) -> anyhow::Result<(Uuid, http::HeaderValue)> {
         let (id, now) = (self.clock.new_id(), self.clock.now());
-        let expires_at = now + token::MAX_LIFE;
+        let expires_at = now + claims::MAX_LIFETIME;
         let session_id = self.clock.new_id();
-        let grant =
+        let claims =
             AccessClaims { id: session_id, user_id: id, session_id, roles: Vec::new(), issued_at: now, expires_at };
-        let token = token::sign(&self.keys, &names(), &grant)?;
+        let token = token::sign(&self.keys, &names(), &claims)?;
         Ok((id, format!("Bearer {token}").parse()?))
     }
 }

@@ -5,12 +5,13 @@ use std::{sync::Arc, time::Duration};
 use divan::{Bencher, black_box};
 use service_kit::{
     auth::{
+        claims::{self, AccessClaims},
         interceptor::Authenticator,
         key_source::{KeySource, Purpose},
         keys::KeySet,
         revocation::RevocationView,
         rotation::{self, NewKey},
-        token::{self, AccessClaims},
+        token,
     },
     clock::Clock,
     ops::config::TokenArgs,
@@ -52,9 +53,9 @@ impl Set {
 
     fn headers(&self) -> MetadataMap {
         let (id, now): (Uuid, _) = (self.clock.new_id(), self.clock.now());
-        let expires_at = now + token::MAX_LIFE;
-        let grant = AccessClaims { id, user_id: id, session_id: id, roles: Vec::new(), issued_at: now, expires_at };
-        let token = token::sign(&self.keys, &names(), &grant).expect("signed");
+        let expires_at = now + claims::MAX_LIFETIME;
+        let claims = AccessClaims { id, user_id: id, session_id: id, roles: Vec::new(), issued_at: now, expires_at };
+        let token = token::sign(&self.keys, &names(), &claims).expect("signed");
         let mut headers = MetadataMap::new();
         headers.insert("authorization", format!("Bearer {token}").parse().expect("ASCII"));
         headers

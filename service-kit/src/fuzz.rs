@@ -10,8 +10,9 @@ use uuid::Uuid;
 
 use crate::{
     auth::{
+        claims::{AccessClaims, LEEWAY, MAX_LIFETIME},
         keys::KeySet,
-        token::{self, AccessClaims, LEEWAY, MAX_LIFE, MAX_TOKEN_BYTES},
+        token::{self, MAX_TOKEN_BYTES},
     },
     clock::Timestamp,
     ops::config::TokenArgs,
@@ -66,7 +67,7 @@ pub fn token(data: &[u8]) {
 
 /// If a token is accepted, it is one that we could have made.
 fn judge(token: &str) {
-    let Some(grant) = verdict(token) else { return };
+    let Some(verified) = verdict(token) else { return };
     assert!(token.len() <= MAX_TOKEN_BYTES);
     let [header, claims, signature] = token.split('.').collect::<Vec<_>>()[..] else { panic!("not three parts") };
     let message = format!("{header}.{claims}");
@@ -82,7 +83,7 @@ fn judge(token: &str) {
     let (issued, expires) = (time("iat"), time("exp"));
     let leeway = i64::try_from(LEEWAY.as_secs()).expect("a short time");
     assert!(issued <= NOW + leeway && expires + leeway > NOW && expires > issued);
-    assert!(u64::try_from(expires - issued).is_ok_and(|life| life <= MAX_LIFE.as_secs()));
+    assert!(u64::try_from(expires - issued).is_ok_and(|life| life <= MAX_LIFETIME.as_secs()));
     assert!(claims.get("nbf").is_none() || time("nbf") <= NOW + leeway);
     assert_eq!((&claims["iss"], &claims["aud"]), (&json!("taskey"), &json!("taskey")));
     let id = |name: &str| claims[name].as_str().and_then(|id| Uuid::try_parse(id).ok()).expect("a UUID");
@@ -95,9 +96,9 @@ fn judge(token: &str) {
         issued_at: Timestamp::from_seconds(issued),
         expires_at: Timestamp::from_seconds(expires),
     };
-    assert_eq!(grant, said);
-    let again = token::sign(&KEY_SET, &names(), &grant).expect("signed");
-    assert!(again.len() > MAX_TOKEN_BYTES || verdict(&again).as_ref() == Some(&grant), "{again}");
+    assert_eq!(verified, said);
+    let again = token::sign(&KEY_SET, &names(), &verified).expect("signed");
+    assert!(again.len() > MAX_TOKEN_BYTES || verdict(&again).as_ref() == Some(&verified), "{again}");
 }
 
 /// What a part of a token holds, in the only spelling that its base64 may have.
@@ -135,16 +136,16 @@ fn sign_and_verify(keys: &KeySet) {
         return;
     }
     let now = Timestamp::from_seconds(NOW);
-    let grant = AccessClaims {
+    let claims = AccessClaims {
         id: Uuid::from_u128(3),
         user_id: Uuid::from_u128(1),
         session_id: Uuid::from_u128(2),
         roles: Vec::new(),
         issued_at: now,
-        expires_at: now + MAX_LIFE,
+        expires_at: now + MAX_LIFETIME,
     };
-    let token = token::sign(keys, &names(), &grant).expect("the first key signs");
-    assert_eq!(token::verify(keys, &names(), &token, now), Ok(grant));
+    let token = token::sign(keys, &names(), &claims).expect("the first key signs");
+    assert_eq!(token::verify(keys, &names(), &token, now), Ok(claims));
 }
 
 /// Those secrets in the text that are long enough to be some, and have no spaces: they stand in no sentence by chance.

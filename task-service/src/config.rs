@@ -4,7 +4,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use clap::Args;
 use service_kit::{
-    auth::{credential::VerifierArgs, token},
+    auth::{claims, credential::VerifierArgs},
     db::{DatabaseUrl, PoolArgs, schema_name},
     ops::config::{LimitArgs, OnOff, TokenArgs, duration, endpoint},
     rate_limit::Rate,
@@ -96,7 +96,7 @@ pub struct TaskArgs {
 /// A staleness beyond the lifetime of every token would mean not to follow revocations at all.
 fn staleness(text: &str) -> Result<Duration, String> {
     match duration(text)? {
-        staleness if staleness > token::MAX_LIFE => Err("at most 15m".to_owned()),
+        staleness if staleness > claims::MAX_LIFETIME => Err("at most 15m".to_owned()),
         staleness => Ok(staleness),
     }
 }

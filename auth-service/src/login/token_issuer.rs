@@ -3,10 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use service_kit::{
-    auth::{
-        key_source::KeySource,
-        token::{self, AccessClaims},
-    },
+    auth::{claims::AccessClaims, key_source::KeySource, token},
     clock::{Clock, Timestamp},
     ops::config::TokenArgs,
     status::ApiError,

@@ -4,7 +4,7 @@ use std::{pin::Pin, sync::Arc, time::Duration};
 
 use futures::{Stream, StreamExt, TryStreamExt, stream};
 use service_kit::{
-    auth::{revocation::Freshness, token::AccessClaims},
+    auth::{claims::AccessClaims, revocation::Freshness},
     status::ApiError,
 };
 use taskey_proto::{
@@ -46,12 +46,12 @@ impl pb::token_service_server::TokenService for TokenService {
     async fn introspect(&self, request: Request<IntrospectRequest>) -> Result<Response<IntrospectResponse>, Status> {
         self.app.verifier(request.metadata()).await?;
         let token = request::introspected(request.into_inner())?;
-        let grant = match self.app.authenticator.grant(&token) {
-            Ok(grant) => self.live(grant).await?,
+        let claims = match self.app.authenticator.verify(&token) {
+            Ok(claims) => self.live(claims).await?,
             Err(error) if error.code() == Code::Unauthenticated => None,
             Err(error) => return Err(error.into()),
         };
-        Ok(Response::new(grant.map_or_else(IntrospectResponse::default, |grant| self.introspection(grant))))
+        Ok(Response::new(claims.map_or_else(IntrospectResponse::default, |claims| self.introspection(claims))))
     }
 
     type WatchRevocationsStream = Pin<Box<dyn Stream<Item = Result<WatchRevocationsResponse, Status>> + Send>>;
@@ -101,24 +101,24 @@ impl TokenService {
 
     /// Returns the claims if the session is active in the database: the revocations of this replica may be half a
     /// second old.
-    async fn live(&self, grant: AccessClaims) -> Result<Option<AccessClaims>, ApiError> {
-        let session = sessions::by_id(&self.app.db, grant.session_id).await?;
-        let lives = session.is_some_and(|session| session.user_id == grant.user_id && session.revoked_at.is_none());
-        Ok(lives.then_some(grant))
+    async fn live(&self, claims: AccessClaims) -> Result<Option<AccessClaims>, ApiError> {
+        let session = sessions::by_id(&self.app.db, claims.session_id).await?;
+        let lives = session.is_some_and(|session| session.user_id == claims.user_id && session.revoked_at.is_none());
+        Ok(lives.then_some(claims))
     }
 
-    fn introspection(&self, grant: AccessClaims) -> IntrospectResponse {
+    fn introspection(&self, claims: AccessClaims) -> IntrospectResponse {
         let seconds = |seconds: i64| u32::try_from(seconds).ok();
         IntrospectResponse {
             active: true,
-            sub: Some(grant.user_id.to_string()),
-            sid: Some(grant.session_id.to_string()),
-            jti: Some(grant.id.to_string()),
+            sub: Some(claims.user_id.to_string()),
+            sid: Some(claims.session_id.to_string()),
+            jti: Some(claims.id.to_string()),
             iss: Some(self.app.issuer.claims.issuer.clone()),
             aud: Some(self.app.issuer.claims.audience.clone()),
-            iat: seconds(grant.issued_at.as_seconds()),
-            exp: seconds(grant.expires_at.as_seconds()),
-            roles: grant.roles,
+            iat: seconds(claims.issued_at.as_seconds()),
+            exp: seconds(claims.expires_at.as_seconds()),
+            roles: claims.roles,
             token_type: Some("Bearer".to_owned()),
         }
     }

@@ -3,10 +3,7 @@
 use clap::Parser;
 use service_kit::{
     args,
-    auth::{
-        keys::KeySet,
-        token::{self, AccessClaims},
-    },
+    auth::{claims::AccessClaims, keys::KeySet, token},
     clock::Clock,
     db::{Db, Migrate, PoolArgs},
     on_each_database,
@@ -65,8 +62,8 @@ async fn sessions_from_before_accounts_could_be_deleted_are_kept(database: TestD
     let token = |session_id| {
         let (issued_at, roles) = (server.clock.now(), vec![]);
         let expires_at = issued_at + std::time::Duration::from_secs(300);
-        let grant = AccessClaims { id: LIVE, user_id: USER, session_id, roles, issued_at, expires_at };
-        token::sign(&keys, &names, &grant).expect("signed")
+        let claims = AccessClaims { id: LIVE, user_id: USER, session_id, roles, issued_at, expires_at };
+        token::sign(&keys, &names, &claims).expect("signed")
     };
     let mut account = server.account();
     let listed = account.list_sessions(bearer(&token(LIVE), ListSessionsRequest {})).await;

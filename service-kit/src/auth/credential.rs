@@ -17,8 +17,9 @@ use zeroize::Zeroizing;
 
 use crate::{
     auth::{
+        claims::{self, AccessClaims},
         key_source::{KeySource, POLL_INTERVAL, Purpose},
-        token::{self, AccessClaims},
+        token,
     },
     clock::Clock,
     ops::{
@@ -96,15 +97,15 @@ async fn read_token(file: &Path) -> anyhow::Result<Zeroizing<String>> {
 
 fn mint(keys: &KeySource, names: &TokenArgs, clock: &Clock) -> anyhow::Result<String> {
     let now = clock.now();
-    let grant = AccessClaims {
+    let claims = AccessClaims {
         id: clock.new_id(),
         user_id: clock.new_id(),
         session_id: clock.new_id(),
         roles: vec![ROLE_VERIFIER.to_owned()],
         issued_at: now,
-        expires_at: now + token::MAX_LIFE,
+        expires_at: now + claims::MAX_LIFETIME,
     };
-    token::sign(keys.current().context("there is no key yet")?.as_ref(), names, &grant)
+    token::sign(keys.current().context("there is no key yet")?.as_ref(), names, &claims)
 }
 
 /// By what auth-service knows a service that calls on behalf of others.

@@ -10,9 +10,10 @@ use uuid::Uuid;
 
 use crate::{
     auth::{
+        claims::AccessClaims,
         key_source::KeySource,
         revocation::{Freshness, RevocationView, Verdict},
-        token::{self, AccessClaims, Unacceptable},
+        token::{self, TokenError},
     },
     clock::Clock,
     ops::config::TokenArgs,
@@ -86,33 +87,33 @@ impl Authenticator {
     /// UNAUTHENTICATED with the reason, or UNAVAILABLE / VERIFIER_NOT_READY if revocations are not received: with
     /// UNAUTHENTICATED, clients would discard valid tokens.
     pub fn authenticate(&self, headers: &MetadataMap) -> Result<Caller, ApiError> {
-        self.grant(bearer(headers)?).map(Caller)
+        self.verify(bearer(headers)?).map(Caller)
     }
 
     /// Verifies a token and returns its claims.
     ///
     /// # Errors
     /// As [`Self::authenticate`].
-    pub fn grant(&self, token: &str) -> Result<AccessClaims, ApiError> {
+    pub fn verify(&self, token: &str) -> Result<AccessClaims, ApiError> {
         let freshness = self.revocations.freshness();
         let keys = self.keys.current().filter(|_| freshness.serves()).ok_or_else(not_ready)?;
-        let grant = token::verify(&keys, &self.names, token, self.clock.now()).map_err(|fault| match fault {
+        let claims = token::verify(&keys, &self.names, token, self.clock.now()).map_err(|error| match error {
             // New keys are received with the revocations, so they may be missing too.
-            Unacceptable::KeyUnknown if freshness != Freshness::Fresh => not_ready(),
-            fault => fault.into(),
+            TokenError::KeyUnknown if freshness != Freshness::Fresh => not_ready(),
+            error => error.into(),
         })?;
-        self.check_standing(&grant)?;
-        Ok(grant)
+        self.check_standing(&claims)?;
+        Ok(claims)
     }
 
     /// Checks that a token has not expired and its session has not been revoked.
-    fn check_standing(&self, grant: &AccessClaims) -> Result<(), ApiError> {
-        if grant.has_expired(self.clock.now()) {
-            return Err(Unacceptable::Expired.into());
+    fn check_standing(&self, claims: &AccessClaims) -> Result<(), ApiError> {
+        if claims.has_expired(self.clock.now()) {
+            return Err(TokenError::Expired.into());
         }
-        match self.revocations.check(grant) {
+        match self.revocations.check(claims) {
             Verdict::Live => Ok(()),
-            Verdict::Outdated => Err(Unacceptable::Expired.into()),
+            Verdict::Outdated => Err(TokenError::Expired.into()),
             Verdict::Revoked => Err(ApiError::new(
                 Code::Unauthenticated,
                 ErrorReason::TokenRevoked,
@@ -141,7 +142,7 @@ impl Authenticator {
     /// UNAUTHENTICATED / TOKEN_MISSING or TOKEN_INVALID, or UNAVAILABLE / VERIFIER_NOT_READY while there are no keys.
     pub fn session(&self, headers: &MetadataMap) -> Result<Uuid, ApiError> {
         let keys = self.keys.current().ok_or_else(not_ready)?;
-        Ok(token::verify_ended(&keys, &self.names, bearer(headers)?, self.clock.now())?.session_id)
+        Ok(token::verify_expired(&keys, &self.names, bearer(headers)?, self.clock.now())?.session_id)
     }
 }
 
@@ -175,6 +176,6 @@ pub fn bearer(headers: &MetadataMap) -> Result<&str, ApiError> {
     let credentials = value.to_str().ok().filter(|_| values.next().is_none());
     match credentials.and_then(|credentials| credentials.split_once(' ')) {
         Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => Ok(token),
-        _ => Err(Unacceptable::Invalid.into()),
+        _ => Err(TokenError::Invalid.into()),
     }
 }

@@ -7,13 +7,15 @@ use aws_lc_rs::{digest, signature::Ed25519KeyPair};
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use curve25519_dalek::edwards::CompressedEdwardsY;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey};
-use quick_cache::sync::Cache;
 use taskey_proto::auth::v1 as pb;
 use zeroize::Zeroizing;
 
 use crate::{clock::Timestamp, ops::secret_file};
 
-use super::jwk::{Jwk, JwkSet};
+use super::{
+    jwk::{Jwk, JwkSet},
+    verified_tokens::VerifiedTokens,
+};
 
 /// A shorter key than the hash it feeds would weaken it (RFC 7518, section 3.2).
 const MIN_KEY_BYTES: usize = 32;
@@ -21,9 +23,6 @@ const MIN_KEY_BYTES: usize = 32;
 /// The bytes before the seed in the PKCS #8 form of a private key on Ed25519 (RFC 8410, section 7).
 const ED25519_PKCS8: &[u8] =
     &[0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20];
-
-/// How many tokens each public key remembers to have signed, at 32 bytes and a little more each.
-const REMEMBERED_TOKENS: usize = 16_384;
 
 /// One key. The algorithm is pinned to it, so a token cannot choose (RFC 8725, section 3.1).
 pub(crate) struct Key {
@@ -36,9 +35,6 @@ pub(crate) struct Key {
     public: Option<pb::Jwk>,
     /// Tells whether two keys are the same without holding the secret once more.
     fingerprint: digest::Digest,
-    /// Tokens whose signature was found right, by their hash: a signature on a curve costs ten times what a hash does.
-    /// `None` where it costs no more than that.
-    verified: Option<Cache<[u8; digest::SHA256_OUTPUT_LEN], ()>>,
 }
 
 /// The keys with which tokens are signed and verified.
@@ -47,6 +43,8 @@ pub struct KeySet {
     by_id: HashMap<String, usize>,
     /// The `kid` of each key of the file whose `exp` has come.
     expired_ids: Vec<String>,
+    /// Tokens that were signed with one of these keys.
+    pub(super) verified: VerifiedTokens,
 }
 
 impl KeySet {
@@ -96,7 +94,7 @@ impl KeySet {
         for (index, key) in keys.iter().enumerate() {
             anyhow::ensure!(by_id.insert(key.id.clone(), index).is_none(), "two keys have the same kid");
         }
-        Ok(Self { keys, by_id, expired_ids: Vec::new() })
+        Ok(Self { keys, by_id, expired_ids: Vec::new(), verified: VerifiedTokens::new() })
     }
 
     /// Returns the `kid` of each key.
@@ -185,7 +183,6 @@ impl Key {
             verifying: DecodingKey::from_secret(&secret),
             public: None,
             fingerprint: digest::digest(&digest::SHA256, &secret),
-            verified: None,
         })
     }
 
@@ -218,28 +215,13 @@ impl Key {
                 kid: jwk.kid.clone(),
             }),
             fingerprint: digest::digest(&digest::SHA256, &Zeroizing::new(fingerprint)),
-            verified: Some(Cache::new(REMEMBERED_TOKENS)),
         })
     }
 
-    /// Whether this key has made the signature of a message. A signature that was right before is not checked again.
-    pub(crate) fn has_signed(&self, message: &str, signature: &str) -> bool {
-        let is_right = || {
-            let checked = jsonwebtoken::crypto::verify(signature, message.as_bytes(), &self.verifying, self.algorithm);
-            matches!(checked, Ok(true))
-        };
-        let Some(verified) = &self.verified else { return is_right() };
-        let mut token = digest::Context::new(&digest::SHA256);
-        // Neither part has a dot at its seam, so no two tokens are hashed alike.
-        for part in [message, ".", signature] {
-            token.update(part.as_bytes());
-        }
-        let token = token.finish().as_ref().try_into().expect("SHA-256 has 32 bytes");
-        verified.get(&token).is_some()
-            || (is_right() && {
-                verified.insert(token, ());
-                true
-            })
+    /// Reports whether a signature of a message was made with this key.
+    pub(super) fn verify(&self, message: &str, signature: &str) -> bool {
+        let verified = jsonwebtoken::crypto::verify(signature, message.as_bytes(), &self.verifying, self.algorithm);
+        matches!(verified, Ok(true))
     }
 }
 

@@ -1,5 +1,6 @@
 //! Authentication: access tokens, the keys that sign them, and revoked sessions.
 
+pub mod claims;
 pub mod credential;
 pub mod interceptor;
 mod jwk;
@@ -8,3 +9,4 @@ pub mod keys;
 pub mod revocation;
 pub mod rotation;
 pub mod token;
+mod verified_tokens;

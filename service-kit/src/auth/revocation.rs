@@ -10,7 +10,7 @@ use tokio::{sync::watch, time::Instant};
 use uuid::Uuid;
 
 use crate::{
-    auth::token::{self, AccessClaims},
+    auth::claims::{self, AccessClaims},
     clock::{Clock, Timestamp},
 };
 
@@ -23,7 +23,7 @@ pub const HEARTBEAT_LIMIT: Duration = Duration::from_secs(3);
 /// How long a revoked session is kept: until none of its access tokens can be valid. Derived from the maximum lifetime
 /// of tokens, so that a change of the setting cannot shorten it too early. Measured from when the session was received,
 /// so that it does not depend on the clock of another machine.
-pub const RETENTION: Duration = Duration::from_secs(token::MAX_LIFE.as_secs() + token::LEEWAY.as_secs() + 60);
+pub const RETENTION: Duration = Duration::from_secs(claims::MAX_LIFETIME.as_secs() + claims::LEEWAY.as_secs() + 60);
 
 /// How long a session is kept although a snapshot does not contain it. The snapshot may come from another peer, which
 /// receives the revocation later.
@@ -117,7 +117,7 @@ impl RevocationView {
 
     /// Returns the status of the session of a token, with one lookup in memory.
     #[must_use]
-    pub fn check(&self, grant: &AccessClaims) -> Verdict {
+    pub fn check(&self, claims: &AccessClaims) -> Verdict {
         let known = self.read();
         let freshness = self.freshness_of(&known);
         if freshness != Freshness::Fresh {
@@ -126,9 +126,9 @@ impl RevocationView {
         }
         if !freshness.serves() {
             Verdict::Unknown
-        } else if known.sessions.contains_key(&grant.session_id) {
+        } else if known.sessions.contains_key(&claims.session_id) {
             Verdict::Revoked
-        } else if known.issued_before.is_some_and(|instant| grant.issued_at < instant) {
+        } else if known.issued_before.is_some_and(|instant| claims.issued_at < instant) {
             Verdict::Outdated
         } else {
             Verdict::Live
@@ -196,7 +196,7 @@ impl RevocationView {
         let half = heard_at.len() / 2;
         let newest = *heard_at.select_nth_unstable(half).1;
         known.sessions.retain(|_, heard_at| *heard_at > newest);
-        let instant = self.clock.now() - now.duration_since(newest) + token::LEEWAY;
+        let instant = self.clock.now() - now.duration_since(newest) + claims::LEEWAY;
         known.issued_before = known.issued_before.max(Some(instant));
         metrics::counter!("taskey_revocations_collapsed_total").increment(1);
         tracing::warn!(

@@ -13,10 +13,10 @@ use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use zeroize::Zeroizing;
 
 use super::{
+    claims,
     jwk::{Jwk, JwkSet},
     key_source,
     keys::KeySet,
-    token,
 };
 use crate::{clock::Clock, ops::secret_file};
 
@@ -91,7 +91,8 @@ pub fn rotate(path: &Path, kind: Option<NewKey>, publish_for: Duration, clock: &
     let waiting = set.keys.iter().position(|key| key.waiting);
     let new = set.keys.remove(waiting.with_context(|| format!("{} was changed during the rotation", path.display()))?);
     // Whoever learns of the new key that late signs with the old one until then.
-    let last = (now + publish_for.max(key_source::PICKED_UP) + token::MAX_LIFE + 2 * token::LEEWAY).as_seconds() + 1;
+    let last =
+        (now + publish_for.max(key_source::PICKED_UP) + claims::MAX_LIFETIME + 2 * claims::LEEWAY).as_seconds() + 1;
     for key in &mut set.keys {
         key.exp = Some(key.exp.map_or(last, |end| end.min(last)));
     }

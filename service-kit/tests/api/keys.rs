@@ -15,9 +15,10 @@ use curve25519_dalek::{
 use serde_json::{Value, json};
 use service_kit::{
     auth::{
+        claims::{self, AccessClaims},
         keys::KeySet,
         rotation::{self, NewKey},
-        token::{self, AccessClaims, Unacceptable},
+        token::{self, TokenError},
     },
     clock::{Clock, Timestamp},
     ops::config::TokenArgs,
@@ -73,9 +74,9 @@ fn names() -> TokenArgs {
 
 fn sign(keys: &KeySet, now: Timestamp) -> String {
     let id = Clock::system().new_id();
-    let expires_at = now + token::MAX_LIFE;
-    let grant = AccessClaims { id, user_id: id, session_id: id, roles: Vec::new(), issued_at: now, expires_at };
-    token::sign(keys, &names(), &grant).expect("the key signs")
+    let expires_at = now + claims::MAX_LIFETIME;
+    let claims = AccessClaims { id, user_id: id, session_id: id, roles: Vec::new(), issued_at: now, expires_at };
+    token::sign(keys, &names(), &claims).expect("the key signs")
 }
 
 #[test]
@@ -156,9 +157,9 @@ fn a_public_key_verifies_and_does_not_sign() {
     let other = sign(&pair, NOW);
     let (_, signature) = other.rsplit_once('.').expect("three parts");
     let mixed = format!("{message}.{signature}");
-    assert_eq!(token::verify(&heard, &names(), &mixed, NOW), Err(Unacceptable::Invalid));
-    let grant = token::verify(&heard, &names(), &token, NOW).expect("ours");
-    token::sign(&heard, &names(), &grant).expect_err("only the private half signs");
+    assert_eq!(token::verify(&heard, &names(), &mixed, NOW), Err(TokenError::Invalid));
+    let claims = token::verify(&heard, &names(), &token, NOW).expect("ours");
+    token::sign(&heard, &names(), &claims).expect_err("only the private half signs");
 }
 
 #[test]
@@ -187,12 +188,12 @@ fn a_rotation_leaves_the_old_key_until_its_last_token_has_expired() {
         hands.advance(Duration::from_secs(5));
         let last = sign(&old, clock.now());
         token::verify(&keys, &names(), &last, clock.now()).expect("good");
-        hands.advance(token::MAX_LIFE + token::LEEWAY.saturating_sub(Duration::from_secs(1)));
+        hands.advance(claims::MAX_LIFETIME + claims::LEEWAY.saturating_sub(Duration::from_secs(1)));
         let keys = KeySet::read(&file, clock.now()).expect("good");
         token::verify(&keys, &names(), &last, clock.now()).expect("good to the end");
         hands.advance(Duration::from_secs(10));
         let keys = KeySet::read(&file, clock.now()).expect("good");
-        assert_eq!(token::verify(&keys, &names(), &last, clock.now()), Err(Unacceptable::KeyUnknown));
+        assert_eq!(token::verify(&keys, &names(), &last, clock.now()), Err(TokenError::KeyUnknown));
         assert_eq!(format!("{keys:?}"), format!("{:?}", [&new_kid]));
 
         rotation::rotate(&file, None, Duration::ZERO, &clock).expect("rotated");

@@ -5,11 +5,12 @@ use std::{collections::BTreeMap, fs::File, sync::Arc, thread, time::Duration};
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
 use service_kit::{
     auth::{
+        claims::{self, AccessClaims},
         interceptor::Authenticator,
         key_source::{KeySource, Purpose},
         revocation::RevocationView,
         rotation::{self, NewKey},
-        token::{self, AccessClaims},
+        token,
     },
     clock::Clock,
     ops::config::TokenArgs,
@@ -54,9 +55,9 @@ fn verify_without_the_system(kind: NewKey) {
     let keys = Arc::new(KeySource::file(&file, Purpose::Sign, clock.clone()).expect("keys"));
     let headers = |session_id| {
         let (id, now) = (clock.new_id(), clock.now());
-        let expires_at = now + token::MAX_LIFE;
-        let grant = AccessClaims { id, user_id: id, session_id, roles: Vec::new(), issued_at: now, expires_at };
-        let token = token::sign(&keys.current().expect("keys"), &names(), &grant).expect("signed");
+        let expires_at = now + claims::MAX_LIFETIME;
+        let claims = AccessClaims { id, user_id: id, session_id, roles: Vec::new(), issued_at: now, expires_at };
+        let token = token::sign(&keys.current().expect("keys"), &names(), &claims).expect("signed");
         let mut headers = MetadataMap::new();
         headers.insert("authorization", format!("Bearer {token}").parse().expect("ASCII"));
         headers

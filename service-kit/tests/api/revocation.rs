@@ -5,8 +5,8 @@ use std::time::Duration;
 use metrics_util::debugging::DebuggingRecorder;
 use service_kit::{
     auth::{
+        claims::{self, AccessClaims},
         revocation::{Freshness, MAX_SESSIONS, RETENTION, RevocationView, Verdict},
-        token::{self, AccessClaims},
     },
     clock::Clock,
 };
@@ -25,14 +25,14 @@ fn view(max_staleness: Duration) -> RevocationView {
 }
 
 /// A token of a session, issued at this moment.
-fn grant(session_id: Uuid) -> AccessClaims {
+fn claims(session_id: Uuid) -> AccessClaims {
     let (clock, id) = (Clock::system(), Uuid::nil());
     let now = clock.now();
     AccessClaims { id, user_id: id, session_id, roles: Vec::new(), issued_at: now, expires_at: now + 300 * SECOND }
 }
 
 fn check(view: &RevocationView, session_id: Uuid) -> Verdict {
-    view.check(&grant(session_id))
+    view.check(&claims(session_id))
 }
 
 fn serves(view: &RevocationView) -> bool {
@@ -156,12 +156,12 @@ async fn too_many_revoked_sessions_make_older_tokens_outdated_and_forget_none() 
     let view = view(30 * SECOND);
     view.replace([], None);
     view.add([ENDED]);
-    let (of_ended, of_live) = (grant(ENDED), grant(LIVE));
+    let (of_ended, of_live) = (claims(ENDED), claims(LIVE));
     view.add((0..MAX_SESSIONS).map(|number| Uuid::from_u128(1_000 + number as u128)));
     assert_eq!(view.check(&of_ended), Verdict::Outdated, "it is no longer named");
     assert_eq!(view.check(&of_live), Verdict::Outdated, "nobody can say any more");
     let now = Clock::system().now();
-    let refreshed = AccessClaims { issued_at: now + token::LEEWAY + SECOND, ..of_live };
+    let refreshed = AccessClaims { issued_at: now + claims::LEEWAY + SECOND, ..of_live };
     assert_eq!(view.check(&refreshed), Verdict::Live, "whose session lives has a newer token");
     view.add([LIVE]);
     assert_eq!(view.check(&refreshed), Verdict::Revoked);

@@ -7,8 +7,9 @@ use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD as BASE64};
 use serde_json::{Value, json};
 use service_kit::{
     auth::{
+        claims::AccessClaims,
         keys::KeySet,
-        token::{self, AccessClaims, MAX_TOKEN_BYTES, Unacceptable},
+        token::{self, MAX_TOKEN_BYTES, TokenError},
     },
     clock::Timestamp,
     ops::config::TokenArgs,
@@ -58,7 +59,7 @@ fn forge(header: &str, claims: &str) -> String {
     sign(&format!("{}.{}", BASE64.encode(header), BASE64.encode(claims)), SECRET)
 }
 
-fn verify(token: &str) -> Result<AccessClaims, Unacceptable> {
+fn verify(token: &str) -> Result<AccessClaims, TokenError> {
     token::verify(&keys(), &names(), token, Timestamp::from_seconds(NOW))
 }
 
@@ -87,7 +88,7 @@ fn without(mut object: Value, member: &str) -> String {
 #[test]
 fn a_signed_token_is_accepted_and_says_what_was_granted() {
     let now = Timestamp::from_seconds(NOW);
-    let grant = AccessClaims {
+    let claims = AccessClaims {
         id: Uuid::from_u128(3),
         user_id: Uuid::from_u128(1),
         session_id: Uuid::from_u128(2),
@@ -95,8 +96,8 @@ fn a_signed_token_is_accepted_and_says_what_was_granted() {
         issued_at: now,
         expires_at: Timestamp::from_seconds(NOW + 300),
     };
-    let token = token::sign(&keys(), &names(), &grant).expect("signed");
-    assert_eq!(verify(&token), Ok(grant));
+    let token = token::sign(&keys(), &names(), &claims).expect("signed");
+    assert_eq!(verify(&token), Ok(claims));
     let header = token.split('.').next().expect("a header");
     let header: Value = serde_json::from_slice(&BASE64.decode(header).expect("base64")).expect("JSON");
     assert_eq!(header, json!({"alg": "HS256", "kid": "first", "typ": "at+jwt"}));
@@ -188,8 +189,8 @@ fn another_issuer_or_audience_is_refused() {
 fn a_token_is_good_until_its_time_and_a_leeway_have_passed() {
     let expiring = |exp: i64| verify(&forge(&header().to_string(), &with(claims(), "exp", json!(exp))));
     assert!(expiring(NOW - 4).is_ok());
-    assert_eq!(expiring(NOW - 5), Err(Unacceptable::Expired));
-    assert_eq!(expiring(NOW - 9), Err(Unacceptable::Expired));
+    assert_eq!(expiring(NOW - 5), Err(TokenError::Expired));
+    assert_eq!(expiring(NOW - 9), Err(TokenError::Expired));
 }
 
 #[test]

@@ -145,8 +145,8 @@ impl TokenService for FakeAuth {
     ) -> Result<Response<Self::WatchRevocationsStream>, Status> {
         let header = request.metadata().get("authorization").and_then(|value| value.to_str().ok());
         let credential = header.and_then(|header| header.strip_prefix("Bearer ")).unwrap_or_default();
-        let grant = token::verify(&self.keys, &self.names, credential, self.clock.now());
-        if !grant.is_ok_and(|grant| grant.roles == [ROLE_VERIFIER]) {
+        let claims = token::verify(&self.keys, &self.names, credential, self.clock.now());
+        if !claims.is_ok_and(|claims| claims.roles == [ROLE_VERIFIER]) {
             return Err(Status::permission_denied("not a verifier"));
         }
         let (sender, receiver) = mpsc::channel(8);

@@ -4,10 +4,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use clap::Parser;
 use service_kit::{
-    auth::{
-        keys::KeySet,
-        token::{self, AccessClaims},
-    },
+    auth::{claims::AccessClaims, keys::KeySet, token},
     clock::Clock,
     ops::config::TokenArgs,
     testing::{ManualClock, TestDatabase, clock},
@@ -161,7 +158,7 @@ pub(crate) struct Bearer {
 impl Bearer {
     fn header(&self) -> String {
         let now = self.clock.now();
-        let grant = AccessClaims {
+        let claims = AccessClaims {
             id: self.clock.new_id(),
             user_id: self.user_id,
             session_id: self.session_id,
@@ -169,7 +166,7 @@ impl Bearer {
             issued_at: now,
             expires_at: now + Duration::from_secs(300),
         };
-        let token = token::sign(&self.keys, &names(), &grant).expect("the key signs");
+        let token = token::sign(&self.keys, &names(), &claims).expect("the key signs");
         format!("Bearer {token}")
     }
 }

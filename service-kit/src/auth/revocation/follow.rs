@@ -23,7 +23,7 @@ use super::{
     deletion::{self, DeletedUsers},
 };
 use crate::{
-    auth::{credential::Credential, key_source::KeySource, token},
+    auth::{claims, credential::Credential, key_source::KeySource},
     clock::Timestamp,
     id, random, status,
 };
@@ -37,7 +37,7 @@ const FIRST_WAIT: Duration = Duration::from_millis(50);
 const LAST_WAIT: Duration = Duration::from_millis(300);
 
 /// How long one stream is used. The peer ends it when the credential expires that opened it.
-const RENEW_AFTER: Duration = Duration::from_secs(token::MAX_LIFE.as_secs() - 60);
+const RENEW_AFTER: Duration = Duration::from_secs(claims::MAX_LIFETIME.as_secs() - 60);
 
 /// Maximum size of a message. A snapshot consists of many.
 const MAX_MESSAGE_BYTES: usize = 16 * 1024 * 1024;

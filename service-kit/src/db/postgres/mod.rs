@@ -3,14 +3,11 @@
 //! A call that has a connection is always finished, within the statement timeout, and its connection goes back to the
 //! pool: when its caller gives up, it goes on in a task of its own.
 
-use std::{panic::AssertUnwindSafe, pin::pin, time::Duration};
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures::future::{BoxFuture, FutureExt as _};
 use sqlx::migrate::Migrator;
-use tokio::{
-    sync::oneshot::{self, error::TryRecvError},
-    time::{sleep, timeout},
-};
+use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
 use super::PoolArgs;
@@ -22,15 +19,12 @@ mod pool;
 mod session;
 pub(super) mod setup;
 
-use detached::FinishedAnyway;
+use detached::{CallState, FinishedAnyway};
 use pool::{Pool, Session, postgres};
 use session::SessionSettings;
 
 /// How many connections are kept for the feed and the health check, so that they do not wait behind callers.
 const RESERVED_CONNECTIONS: u32 = 2;
-
-/// How long a read whose caller is gone may go on before it is cancelled. Most end sooner, which costs nothing.
-const CANCEL_DELAY: Duration = Duration::from_millis(50);
 
 /// How a call is executed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,33 +114,23 @@ impl Postgres {
         let mut session = self.pool.get().await?;
         // Longer than the statement timeout, so that it is the server that ends a statement and the connection survives.
         let limit = self.limit + self.limit / 8;
-        let reserved = self.reserved.clone();
-        let (caller, mut gone) = oneshot::channel();
-        let call = async move {
+        let state = Arc::new(CallState::default());
+        let call = Arc::clone(&state);
+        let work = async move {
             let conn = session.take().await?;
-            if gone.try_recv() == Err(TryRecvError::Closed) {
+            if !call.start(session.backend()) {
                 // The caller has been told that the call failed, or is gone: it must not take effect.
                 session.put(conn);
                 return Err(Error::Closed.into());
             }
-            let backend = session.backend();
-            let outcome = {
-                let mut executing = pin!(execute(&mut session, conn, mode, limit, work));
-                tokio::select! {
-                    biased;
-                    outcome = &mut executing => return outcome,
-                    () = is_abandoned(&mut gone), if mode == Mode::Read => {
-                        cancel(&reserved, backend).await;
-                        executing.await
-                    }
-                }
-            };
-            session.check_before_use();
+            let outcome = execute(&mut session, conn, mode, limit, work).await;
+            if call.is_cancelled() {
+                session.check_before_use();
+            }
             outcome
         };
-        let call = AssertUnwindSafe(call).catch_unwind();
-        let outcome = FinishedAnyway::new(call, &self.tasks).await;
-        drop(caller);
+        let work = Box::pin(self.tasks.track_future(AssertUnwindSafe(work).catch_unwind()));
+        let outcome = FinishedAnyway::new(work, state, (mode == Mode::Read).then_some(&self.reserved)).await;
         outcome.unwrap_or_else(|_| Err(Error::Bug("the code that used the database panicked").into()))
     }
 
@@ -171,26 +155,6 @@ impl Postgres {
         self.reserved.close();
         self.tasks.close();
         self.tasks.wait().await;
-    }
-}
-
-/// Waits until the caller has been gone for a while.
-async fn is_abandoned(gone: &mut oneshot::Receiver<()>) {
-    _ = gone.await;
-    sleep(CANCEL_DELAY).await;
-}
-
-/// Has the server end the statement of a backend. It does not matter if that fails: the statement timeout ends it, too.
-async fn cancel(reserved: &Pool, backend: i64) {
-    let cancelled = async {
-        let mut session = reserved.get().await?;
-        let mut conn = session.take().await?;
-        let outcome = conn.execute("select pg_cancel_backend($1::int)", crate::args![backend]).await;
-        session.put(conn);
-        outcome
-    };
-    if let Err(error) = cancelled.await {
-        tracing::debug!(%error, "a read whose caller is gone was not cancelled");
     }
 }
 

@@ -167,10 +167,11 @@ impl Session {
 
     /// Puts a connection back after use, unless it has grown old or must not be used again.
     pub(super) fn put(&mut self, mut conn: Conn) {
-        (self.used_at, self.must_be_checked) = (Instant::now(), false);
+        let now = Instant::now();
+        (self.used_at, self.must_be_checked) = (now, false);
         let pg = postgres(&mut conn);
         pg.has_failed = false;
-        if !pg.is_broken && self.connected_at.elapsed() < MAX_AGE {
+        if !pg.is_broken && now - self.connected_at < MAX_AGE {
             self.conn = Some(conn);
         }
     }

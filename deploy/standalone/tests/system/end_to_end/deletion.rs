@@ -4,10 +4,7 @@ use std::time::Duration;
 
 use service_kit::{
     assert_refused,
-    auth::{
-        keys::KeySet,
-        token::{self, AccessClaims},
-    },
+    auth::{claims::AccessClaims, keys::KeySet, token},
     clock::Clock,
     on_each_database,
     ops::config::TokenArgs,
@@ -47,7 +44,7 @@ impl Witness {
 
     async fn count(&self, tasks: Channel, owner: &TokenPair) -> usize {
         let (now, owner) = (self.clock.now(), owner.user.as_ref().expect("told at login"));
-        let grant = AccessClaims {
+        let claims = AccessClaims {
             id: self.clock.new_id(),
             user_id: owner.id.parse().expect("a UUID"),
             session_id: self.clock.new_id(),
@@ -56,7 +53,7 @@ impl Witness {
             expires_at: now + Duration::from_secs(60),
         };
         let names = TokenArgs { issuer: "taskey".to_owned(), audience: "taskey".to_owned() };
-        let token = token::sign(&self.keys, &names, &grant).expect("signed");
+        let token = token::sign(&self.keys, &names, &claims).expect("signed");
         let request = ListTasksRequest { page_size: 500, show_deleted: true, ..ListTasksRequest::default() };
         let listed = TaskServiceClient::new(tasks).list_tasks(bearer(&token, request)).await;
         listed.expect("let in").into_inner().tasks.len()

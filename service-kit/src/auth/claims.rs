@@ -1,0 +1,115 @@
+//! The claims of access tokens: the profile of RFC 9068.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer, Serialize};
+use uuid::Uuid;
+
+use crate::{clock::Timestamp, id, ops::config::TokenArgs};
+
+/// Maximum lifetime of access tokens.
+pub const MAX_LIFETIME: Duration = Duration::from_secs(15 * 60);
+
+/// Maximum difference between the clocks of two machines.
+pub const LEEWAY: Duration = Duration::from_secs(5);
+
+/// The claims of an access token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccessClaims {
+    /// The id of the token: `jti`.
+    pub id: Uuid,
+    /// The user: `sub`.
+    pub user_id: Uuid,
+    /// The session: `sid`.
+    pub session_id: Uuid,
+    /// The roles of the user: `roles`.
+    pub roles: Vec<String>,
+    /// When it was issued: `iat`.
+    pub issued_at: Timestamp,
+    /// When it expires: `exp`.
+    pub expires_at: Timestamp,
+}
+
+impl AccessClaims {
+    /// Reports whether the token has expired, allowing for [`LEEWAY`].
+    #[must_use]
+    pub fn has_expired(&self, now: Timestamp) -> bool {
+        self.expires_at + LEEWAY <= now
+    }
+}
+
+/// The payload of a token. Serde refuses missing, mistyped and duplicated members.
+#[derive(Deserialize, Serialize)]
+pub(super) struct Payload {
+    iss: String,
+    aud: String,
+    sub: String,
+    sid: String,
+    jti: String,
+    iat: i64,
+    exp: i64,
+    #[serde(skip_serializing_if = "Option::is_none", default, deserialize_with = "present")]
+    nbf: Option<i64>,
+    roles: Vec<String>,
+}
+
+/// `null` is not the same as absent.
+fn present<'de, D: Deserializer<'de>>(claim: D) -> Result<Option<i64>, D::Error> {
+    i64::deserialize(claim).map(Some)
+}
+
+impl Payload {
+    /// Creates the payload of a new token.
+    pub(super) fn new(claims: &AccessClaims, args: &TokenArgs) -> Self {
+        Self {
+            iss: args.issuer.clone(),
+            aud: args.audience.clone(),
+            sub: claims.user_id.to_string(),
+            sid: claims.session_id.to_string(),
+            jti: claims.id.to_string(),
+            iat: claims.issued_at.as_seconds(),
+            exp: claims.expires_at.as_seconds(),
+            nbf: None,
+            roles: claims.roles.clone(),
+        }
+    }
+
+    /// Checks everything that does not depend on the time or on who verifies: the ids and the lifetime.
+    pub(super) fn check(self) -> Option<SignedClaims> {
+        let lifetime = self.exp.checked_sub(self.iat)?;
+        if lifetime <= 0 || Duration::from_secs(lifetime.unsigned_abs()) > MAX_LIFETIME {
+            return None;
+        }
+        let claims = AccessClaims {
+            id: id::parse(&self.jti)?,
+            user_id: id::parse(&self.sub)?,
+            session_id: id::parse(&self.sid)?,
+            roles: self.roles,
+            issued_at: Timestamp::from_seconds(self.iat),
+            expires_at: Timestamp::from_seconds(self.exp),
+        };
+        Some(SignedClaims { claims, issuer: self.iss, audience: self.aud, not_before: self.nbf })
+    }
+}
+
+/// The claims of a token whose signature and format are valid.
+#[derive(Debug)]
+pub(super) struct SignedClaims {
+    claims: AccessClaims,
+    issuer: String,
+    audience: String,
+    /// `nbf`, in seconds.
+    not_before: Option<i64>,
+}
+
+impl SignedClaims {
+    /// Returns the claims if the token has the expected issuer and audience and is not from the future.
+    pub(super) fn check(&self, expected: &TokenArgs, now: Timestamp) -> Option<&AccessClaims> {
+        let latest = (now + LEEWAY).as_seconds();
+        let is_valid = self.issuer == expected.issuer
+            && self.audience == expected.audience
+            && self.claims.issued_at.as_seconds() <= latest
+            && self.not_before.is_none_or(|not_before| not_before <= latest);
+        is_valid.then_some(&self.claims)
+    }
+}

