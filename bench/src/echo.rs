@@ -1,4 +1,4 @@
-//! The yardstick: a bare tonic server that checks who calls, as our services do, and answers what it is sent.
+//! The baseline: a bare tonic server that verifies the access token, as our services do, and echoes the request.
 
 use std::{
     convert::Infallible,
@@ -31,15 +31,15 @@ use tonic::{
 };
 use tonic_prost::ProstCodec;
 
-use crate::target::names;
+use crate::target::token_args;
 
-/// The path of its one RPC.
+/// The path of the only RPC.
 pub(crate) const PATH: &str = "/bench.Echo/Echo";
 
 /// Serves until it is killed.
 #[derive(clap::Args)]
 pub(crate) struct Echo {
-    /// The keys of the access tokens
+    /// Key file for access tokens
     #[arg(long, value_name = "FILE")]
     key_file: PathBuf,
 }
@@ -59,7 +59,7 @@ impl Echo {
         });
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         writeln!(io::stdout(), "listening echo {}", listener.local_addr()?)?;
-        let service = InterceptedService::new(Service, Authenticator::new(keys, names(), view, clock));
+        let service = InterceptedService::new(Service, Authenticator::new(keys, token_args(), view, clock));
         let incoming = TcpListenerStream::new(listener);
         Ok(Server::builder().tcp_nodelay(true).add_service(service).serve_with_incoming(incoming).await?)
     }
@@ -83,13 +83,13 @@ impl tonic::codegen::Service<http::Request<Body>> for Service {
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         let codec = ProstCodec::<GetTaskRequest, GetTaskRequest>::default();
-        Box::pin(async move { Ok(Grpc::new(codec).unary(Same, request).await) })
+        Box::pin(async move { Ok(Grpc::new(codec).unary(EchoHandler, request).await) })
     }
 }
 
-struct Same;
+struct EchoHandler;
 
-impl UnaryService<GetTaskRequest> for Same {
+impl UnaryService<GetTaskRequest> for EchoHandler {
     type Response = GetTaskRequest;
     type Future = Ready<Result<Response<GetTaskRequest>, Status>>;
 

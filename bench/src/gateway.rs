@@ -1,4 +1,4 @@
-//! What the gateway adds to a call, and where that time goes.
+//! The latency and the CPU time that the gateway adds to a call.
 
 use std::{
     fs,
@@ -18,20 +18,20 @@ use taskey_proto::task::v1::{CreateTaskRequest, GetTaskRequest, Task};
 use tokio::{net::TcpStream, time::Instant};
 
 use crate::{
-    client::{Call, Connection, framed},
+    client::{Call, Connection, encode_frame},
     load::histogram,
-    machine::{Cores, Counted},
-    target::{Database, Ground, Process, patiently},
+    machine::{Cores, MeasuredProcesses},
+    target::{Database, Environment, Process, retry},
 };
 
-/// Calls one after the other, directly and through the gateway by turns
+/// Measures sequential calls, alternately with and without the gateway
 #[derive(clap::Args)]
 pub(crate) struct Gateway {
-    /// How often each call is made
+    /// Number of calls of each kind
     #[arg(long, default_value_t = 10_000, value_name = "COUNT")]
     calls: usize,
 
-    /// Where the database lies while it is needed
+    /// Directory for the temporary database
     #[arg(long, default_value = "target/bench", value_name = "FOLDER")]
     folder: PathBuf,
 }
@@ -39,20 +39,20 @@ pub(crate) struct Gateway {
 const GET: &str = "/taskey.task.v1.TaskService/GetTask";
 const CREATE: &str = "/taskey.task.v1.TaskService/CreateTask";
 
-/// The ways to a task, in the order in which they are gone.
-const WAYS: [&str; 6] = [
+/// The kinds of calls, in the order in which they are made.
+const KINDS: [&str; 6] = [
     "get, gRPC, directly",
     "get, gRPC through the gateway",
     "get, JSON over HTTP/1.1",
     "create, gRPC, directly",
     "create, JSON over HTTP/1.1",
-    "/healthz, which calls nobody",
+    "/healthz, no backend call",
 ];
 
-/// Who calls, and over which connections.
+/// A user and the connections for the calls.
 struct Caller {
     direct: Connection,
-    passed: Connection,
+    via_gateway: Connection,
     http: SendRequest<Full<Bytes>>,
     authorization: HeaderValue,
 }
@@ -60,75 +60,72 @@ struct Caller {
 impl Gateway {
     pub(crate) async fn run(self) -> anyhow::Result<()> {
         fs::create_dir_all(&self.folder)?;
-        let ground = Ground::new(&self.folder, Cores::find()?)?;
-        let service = ground.task_service(&Database::sqlite(&ground).url)?;
-        let gateway = ground.gateway(&service)?;
-        let mut caller = Caller::new(&ground, &service, &gateway).await?;
-        let task = patiently(async || caller.grpc(&caller.direct, CREATE, &creation()).await).await?.id;
-        let mut latencies: Vec<Histogram<u64>> = WAYS.iter().map(|_| histogram()).collect();
+        let environment = Environment::new(&self.folder, Cores::find()?)?;
+        let service = environment.task_service(&Database::sqlite(&environment).url)?;
+        let gateway = environment.gateway(&service)?;
+        let mut caller = Caller::new(&environment, &service, &gateway).await?;
+        let task = retry(async || caller.grpc(&caller.direct, CREATE, &create_request()).await).await?.id;
+        let mut latencies: Vec<Histogram<u64>> = KINDS.iter().map(|_| histogram()).collect();
         for call in 0..self.calls + self.calls / 10 {
-            for (way, latencies) in latencies.iter_mut().enumerate() {
-                let begun = Instant::now();
-                caller.go(way, &task).await.with_context(|| WAYS[way])?;
-                // What is made first is not what there is to measure: caches, and code that has not run yet.
+            for (kind, latencies) in latencies.iter_mut().enumerate() {
+                let start = Instant::now();
+                caller.call(kind, &task).await.with_context(|| KINDS[kind])?;
+                // The first calls only fill caches and run code for the first time.
                 if call >= self.calls / 10 {
-                    latencies.record(u64::try_from(begun.elapsed().as_nanos() / 100)?)?;
+                    latencies.record(u64::try_from(start.elapsed().as_nanos() / 100)?)?;
                 }
             }
         }
-        writeln!(
-            io::stdout(),
-            "in µs, of {} calls each, one after the other, and the gateway's time on a core",
-            self.calls
-        )?;
+        writeln!(io::stdout(), "in µs, {} sequential calls each; CPU: CPU time of the gateway per call", self.calls)?;
         writeln!(io::stdout(), "{:<32} {:>8} {:>8} {:>8} {:>8}", "", "p50", "p90", "p99", "CPU")?;
-        for (way, latencies) in latencies.iter().enumerate() {
-            let [half, most, nearly] = [0.5, 0.9, 0.99].map(|quantile| micros(latencies.value_at_quantile(quantile)));
-            let cpu = self.time_on_core(&mut caller, &gateway, way, &task).await?;
-            writeln!(io::stdout(), "{:<32} {half:>8.1} {most:>8.1} {nearly:>8.1} {cpu:>8.1}", WAYS[way])?;
+        for (kind, latencies) in latencies.iter().enumerate() {
+            let [p50, p90, p99] = [0.5, 0.9, 0.99].map(|quantile| micros(latencies.value_at_quantile(quantile)));
+            let cpu = self.gateway_cpu_time(&mut caller, &gateway, kind, &task).await?;
+            writeln!(io::stdout(), "{:<32} {p50:>8.1} {p90:>8.1} {p99:>8.1} {cpu:>8.1}", KINDS[kind])?;
         }
         Ok(())
     }
 
-    /// How long the gateway is at work for a call, in µs.
-    async fn time_on_core(
+    /// Returns the CPU time of the gateway per call, in µs.
+    async fn gateway_cpu_time(
         &self,
         caller: &mut Caller,
         gateway: &Process,
-        way: usize,
+        kind: usize,
         task: &str,
     ) -> anyhow::Result<f64> {
-        let counted = Counted { service: gateway.id(), postmaster: None };
-        let before = counted.time();
+        let processes = MeasuredProcesses { service: gateway.id(), postmaster: None };
+        let before = processes.cpu_time();
         for _ in 0..self.calls {
-            caller.go(way, task).await?;
+            caller.call(kind, task).await?;
         }
-        let time = counted.time().saturating_sub(before).as_secs_f64() * 1e6;
+        let time = processes.cpu_time().saturating_sub(before).as_secs_f64() * 1e6;
         Ok(time / f64::from(u32::try_from(self.calls)?))
     }
 }
 
 impl Caller {
-    async fn new(ground: &Ground, service: &Process, gateway: &Process) -> anyhow::Result<Self> {
+    async fn new(environment: &Environment, service: &Process, gateway: &Process) -> anyhow::Result<Self> {
         let stream = TcpStream::connect(gateway.address).await?;
         stream.set_nodelay(true)?;
         let (http, connection) = http1::handshake(TokioIo::new(stream)).await?;
         tokio::spawn(async move {
-            // Who calls finds out.
+            // The calls return the error.
             _ = connection.await;
         });
-        let (direct, passed) = (Connection::open(service.address).await?, Connection::open(gateway.address).await?);
-        Ok(Self { direct, passed, http, authorization: ground.user()?.1 })
+        let (direct, via_gateway) =
+            (Connection::open(service.address).await?, Connection::open(gateway.address).await?);
+        Ok(Self { direct, via_gateway, http, authorization: environment.new_user()?.1 })
     }
 
-    async fn go(&mut self, way: usize, task: &str) -> anyhow::Result<()> {
+    async fn call(&mut self, kind: usize, task: &str) -> anyhow::Result<()> {
         let get = GetTaskRequest { id: task.to_owned() };
         let path = format!("/v1/tasks/{task}");
-        match way {
+        match kind {
             0 => drop(self.grpc(&self.direct, GET, &get).await?),
-            1 => drop(self.grpc(&self.passed, GET, &get).await?),
+            1 => drop(self.grpc(&self.via_gateway, GET, &get).await?),
             2 => self.json(Method::GET, &path, "").await?,
-            3 => drop(self.grpc(&self.direct, CREATE, &creation()).await?),
+            3 => drop(self.grpc(&self.direct, CREATE, &create_request()).await?),
             4 => self.json(Method::POST, "/v1/tasks", r#"{"title":"Ring the plumber"}"#).await?,
             _ => self.json(Method::GET, "/healthz", "").await?,
         }
@@ -136,7 +133,7 @@ impl Caller {
     }
 
     async fn grpc(&self, connection: &Connection, path: &'static str, message: &impl Message) -> anyhow::Result<Task> {
-        let call = Call { path, authorization: self.authorization.clone(), body: framed(message) };
+        let call = Call { path, authorization: self.authorization.clone(), body: encode_frame(message) };
         Ok(Task::decode(connection.call(call).await?)?)
     }
 
@@ -156,12 +153,12 @@ impl Caller {
     }
 }
 
-fn creation() -> CreateTaskRequest {
+fn create_request() -> CreateTaskRequest {
     let task = Task { title: "Ring the plumber".to_owned(), ..Task::default() };
     CreateTaskRequest { task: Some(task), ..CreateTaskRequest::default() }
 }
 
-/// Of tenths.
+/// Converts tenths of a microsecond to microseconds.
 #[expect(clippy::cast_precision_loss, reason = "nobody waits for so long")]
 fn micros(tenths: u64) -> f64 {
     tenths as f64 / 10.0

@@ -1,4 +1,4 @@
-//! One user with many tasks, among many users: how long lists, filters and pages take.
+//! The latency of lists, filters and pages for a user with many tasks, among many users.
 
 use std::{
     fs,
@@ -16,91 +16,94 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::{
-    client::{Call, Connection, framed},
+    client::{Call, Connection, encode_frame},
     load::histogram,
     machine::Cores,
     report::Millis,
-    target::{Database, Ground, patiently},
+    target::{Database, Environment, retry},
 };
 
-/// Asks for the lists of one user with many tasks, whose database holds those of many
+/// Measures the lists of one user with many tasks, in a database with many users
 #[derive(clap::Args)]
 pub(crate) struct Large {
-    /// A PostgreSQL server on which databases may be made
+    /// PostgreSQL server on which databases can be created
     #[arg(long, env = "TASKEY_TEST_POSTGRES", value_name = "URL", hide_env_values = true)]
     postgres: Option<String>,
 
-    /// Leave SQLite out
+    /// Skip SQLite
     #[arg(long)]
     no_sqlite: bool,
 
-    /// How many tasks each user has
+    /// Number of tasks per user
     #[arg(long, default_value_t = 10_000, value_name = "COUNT")]
     tasks: u32,
 
-    /// How many users there are
+    /// Number of users
     #[arg(long, default_value_t = 100, value_name = "COUNT")]
     users: u32,
 
-    /// How many tasks a user makes before another one does
+    /// Number of tasks that a user creates before the next user does
     #[arg(long, default_value_t = 1, value_name = "COUNT")]
     sitting: u32,
 
-    /// How often each list is asked for
+    /// Number of requests per list
     #[arg(long, default_value_t = 100, value_name = "COUNT")]
     calls: usize,
 
-    /// Where the databases lie while they are needed
+    /// Directory for the temporary databases
     #[arg(long, default_value = "target/bench", value_name = "FOLDER")]
     folder: PathBuf,
 }
 
-/// A list that is asked for.
-struct Asked {
+/// A list request to measure.
+struct ListQuery {
     name: &'static str,
     filter: String,
     order_by: &'static str,
-    /// Which of the pages, each of 50 tasks.
+    /// The page number, starting at 1. Each page has 50 tasks.
     page: usize,
 }
 
-fn asked(owner: Uuid, tasks: u32) -> Vec<Asked> {
-    let all = |name, order_by, page| Asked { name, filter: String::new(), order_by, page };
-    // The default list, which has the id of its owner.
-    let listed = |name, page| Asked { name, filter: format!("list_id = {owner}"), order_by: "rank", page };
-    let some = |name, filter: &str| Asked { name, filter: filter.to_owned(), order_by: "", page: 1 };
+fn list_queries(owner: Uuid, tasks: u32) -> Vec<ListQuery> {
+    let unfiltered = |name, order_by, page| ListQuery { name, filter: String::new(), order_by, page };
+    // The default list has the id of its owner.
+    let default_list = |name, page| ListQuery { name, filter: format!("list_id = {owner}"), order_by: "rank", page };
+    let filtered = |name, filter: &str| ListQuery { name, filter: filter.to_owned(), order_by: "", page: 1 };
     vec![
-        all("the newest", "", 1),
-        all("the newest, 10th page", "", 10),
-        listed("a list by rank", 1),
-        listed("a list by rank, 10th page", 10),
-        all("by title", "title", 1),
-        all("by due time", "due_time", 1),
-        all("by due time, 10th page", "due_time", 10),
-        all("by priority and title", "priority desc, title", 1),
-        some("a label", "labels:week-7"),
-        some("open, important, overdue", "state = OPEN AND priority >= MEDIUM AND due_time < now()"),
-        some("a word in all", "plumber"),
-        some("words in one", &format!("\"tap {}\"", tasks - 1)),
-        some("a word in none", "submarine"),
-        some("1000 words, all in all", &vec!["a"; 1000].join(" ")),
-        some("64 words, none in any", &(0..64).map(|word| format!("w{word}")).collect::<Vec<_>>().join(" OR ")),
+        unfiltered("newest first", "", 1),
+        unfiltered("newest first, 10th page", "", 10),
+        default_list("list by rank", 1),
+        default_list("list by rank, 10th page", 10),
+        unfiltered("by title", "title", 1),
+        unfiltered("by due time", "due_time", 1),
+        unfiltered("by due time, 10th page", "due_time", 10),
+        unfiltered("by priority and title", "priority desc, title", 1),
+        filtered("label", "labels:week-7"),
+        filtered("open, important, overdue", "state = OPEN AND priority >= MEDIUM AND due_time < now()"),
+        filtered("word in every task", "plumber"),
+        filtered("words in one task", &format!("\"tap {}\"", tasks - 1)),
+        filtered("word in no task", "submarine"),
+        filtered("1000 words in every task", &vec!["a"; 1000].join(" ")),
+        filtered(
+            "any of 64 words in no task",
+            &(0..64).map(|word| format!("w{word}")).collect::<Vec<_>>().join(" OR "),
+        ),
     ]
 }
 
 impl Large {
     pub(crate) async fn run(self) -> anyhow::Result<()> {
         fs::create_dir_all(&self.folder)?;
-        let ground = Ground::new(&self.folder, Cores::find()?)?;
+        let environment = Environment::new(&self.folder, Cores::find()?)?;
         let mut databases = Vec::new();
         if !self.no_sqlite {
-            databases.push(Database::sqlite(&ground));
+            databases.push(Database::sqlite(&environment));
         }
         if let Some(server) = &self.postgres {
             databases.push(Database::postgres(server).await?);
         }
         let (tasks, users) = (self.tasks, self.users);
-        writeln!(io::stdout(), "lists of 50 tasks of one among {users} users with {tasks} tasks each, in ms")?;
+        writeln!(io::stdout(), "latency in ms of lists of 50 tasks, for one of {users} users with {tasks} tasks each")?;
         writeln!(
             io::stdout(),
             "{:<26} {:<10} {:>6} {:>8} {:>8} {:>8}",
@@ -112,33 +115,33 @@ impl Large {
             "max"
         )?;
         for database in databases {
-            self.ask(&ground, &database).await?;
+            self.measure(&environment, &database).await?;
             database.remove().await?;
         }
         Ok(())
     }
 
-    async fn ask(&self, ground: &Ground, database: &Database) -> anyhow::Result<()> {
-        let process = ground.task_service(&database.url)?;
-        let (owner, authorization) = ground.user()?;
+    async fn measure(&self, environment: &Environment, database: &Database) -> anyhow::Result<()> {
+        let process = environment.task_service(&database.url)?;
+        let (owner, authorization) = environment.new_user()?;
         let connection = Connection::open(process.address).await?;
-        patiently(async || page(&connection, &authorization, ListTasksRequest::default()).await).await?;
+        retry(async || fetch_page(&connection, &authorization, ListTasksRequest::default()).await).await?;
         self.fill(&database.url, owner).await.context("cannot fill the database")?;
-        for Asked { name, filter, order_by, page: number } in asked(owner, self.tasks) {
+        for ListQuery { name, filter, order_by, page } in list_queries(owner, self.tasks) {
             let mut request = ListTasksRequest {
                 page_size: 50,
                 filter,
                 order_by: order_by.to_owned(),
                 ..ListTasksRequest::default()
             };
-            for _ in 1..number {
-                request.page_token = page(&connection, &authorization, request.clone()).await?.next_page_token;
+            for _ in 1..page {
+                request.page_token = fetch_page(&connection, &authorization, request.clone()).await?.next_page_token;
             }
             let (mut latencies, mut found): (Histogram<u64>, _) = (histogram(), 0);
             for _ in 0..self.calls {
-                let begun = Instant::now();
-                found = page(&connection, &authorization, request.clone()).await?.tasks.len();
-                latencies.record(u64::try_from(begun.elapsed().as_micros())?)?;
+                let start = Instant::now();
+                found = fetch_page(&connection, &authorization, request.clone()).await?.tasks.len();
+                latencies.record(u64::try_from(start.elapsed().as_micros())?)?;
             }
             write!(io::stdout(), "{name:<26} {:<10} {found:>6}", database.engine)?;
             for quantile in [0.5, 0.9, 1.0] {
@@ -149,7 +152,7 @@ impl Large {
         Ok(())
     }
 
-    /// Puts the tasks into the tables: through the service it would take hours.
+    /// Inserts the tasks into the tables, because creating them through the service would take hours.
     async fn fill(&self, url: &str, owner: Uuid) -> anyhow::Result<()> {
         if let Some(path) = url.strip_prefix("sqlite:") {
             let options = SqliteConnectOptions::new().filename(path).pragma("cache_size", "-400000");
@@ -166,7 +169,7 @@ impl Large {
         Ok(connection.close().await?)
     }
 
-    /// The tasks of all users, who make theirs by turns. The first user is the one who asks.
+    /// Returns SQL that inserts the tasks of all users, who take turns. The first user is the measured one.
     fn fill_sql(&self, owner: &str, id: impl Fn(&str) -> String) -> String {
         let (users, tasks, sitting) = (self.users, self.tasks, self.sitting);
         let (number, other) = (id("n"), id("1000000000 + whose"));
@@ -196,12 +199,12 @@ impl Large {
     }
 }
 
-async fn page(
+async fn fetch_page(
     connection: &Connection,
     authorization: &HeaderValue,
     request: ListTasksRequest,
 ) -> anyhow::Result<ListTasksResponse> {
     let path = "/taskey.task.v1.TaskService/ListTasks";
-    let call = Call { path, authorization: authorization.clone(), body: framed(&request) };
+    let call = Call { path, authorization: authorization.clone(), body: encode_frame(&request) };
     Ok(ListTasksResponse::decode(connection.call(call).await?)?)
 }

@@ -1,4 +1,4 @@
-//! Two ways to load a server: as fast as it answers, and so often in a second, whatever it does.
+//! Two kinds of load: a closed loop, as fast as the server responds, and an open loop at a constant rate.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -13,71 +13,72 @@ use tokio::{
 };
 
 use crate::{
-    machine::Counted,
+    machine::MeasuredProcesses,
     scenario::{Scenario, Worker},
 };
 
-/// Timers are no finer than this; a shorter time is waited for by asking for the time over and over.
-const TIMER: Duration = Duration::from_millis(3);
+/// The precision of timers. Shorter waits poll the clock.
+const TIMER_PRECISION: Duration = Duration::from_millis(3);
 
-/// What a load has come to.
+/// The result of a closed loop.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Outcome {
-    /// Answers in a second.
+    /// Responses per second.
     pub(crate) rate: f64,
-    /// What an answer took of the service and its database.
+    /// CPU time of the service and its database per response.
     pub(crate) cpu: Duration,
 }
 
-/// An empty histogram: microseconds, up to a minute, to three digits.
+/// Returns an empty histogram of microseconds, up to a minute, with three significant digits.
 pub(crate) fn histogram() -> Histogram<u64> {
-    Histogram::new_with_max(60_000_000, 3).expect("the bounds are good")
+    Histogram::new_with_max(60_000_000, 3).expect("the bounds are valid")
 }
 
 fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// Each connection asks again as soon as it has the answer. The first tenth of the time does not count.
-pub(crate) async fn closed(
+/// Runs a closed loop: each connection sends the next call as soon as it has the response. A warm-up of a tenth of
+/// `time` is not counted.
+pub(crate) async fn closed_loop(
     workers: &mut [Worker],
     scenario: Scenario,
     time: Duration,
-    counted: &Counted,
+    processes: &MeasuredProcesses,
 ) -> anyhow::Result<Outcome> {
     let begin = Instant::now() + time / 10;
     let end = begin + time;
-    let ask = async |worker: &mut Worker| {
-        let mut answers = 0_u32;
+    let call_repeatedly = async |worker: &mut Worker| {
+        let mut responses = 0_u32;
         loop {
             let start = Instant::now();
             if start >= end {
-                return anyhow::Ok(answers);
+                return anyhow::Ok(responses);
             }
             let call = worker.next(scenario);
             worker.connection.call(call).await?;
             if start >= begin {
-                answers += 1;
+                responses += 1;
             }
         }
     };
-    let watch = async {
+    let measuring = async {
         sleep_until(begin).await;
-        let before = counted.time();
+        let before = processes.cpu_time();
         sleep_until(end).await;
-        anyhow::Ok(counted.time().saturating_sub(before))
+        anyhow::Ok(processes.cpu_time().saturating_sub(before))
     };
-    let asked = async { try_join_all(workers.iter_mut().map(ask)).await };
-    let (all, busy) = futures::future::try_join(asked, watch).await?;
-    let answers: u32 = all.into_iter().sum();
-    let cpu = busy / answers.max(1);
-    let rate = f64::from(answers) / time.as_secs_f64();
+    let calling = async { try_join_all(workers.iter_mut().map(call_repeatedly)).await };
+    let (counts, cpu_time) = futures::future::try_join(calling, measuring).await?;
+    let responses: u32 = counts.into_iter().sum();
+    let cpu = cpu_time / responses.max(1);
+    let rate = f64::from(responses) / time.as_secs_f64();
     Ok(Outcome { rate, cpu })
 }
 
-/// Asks at `rate`, and counts each answer from the moment at which it was to be asked for: while the server stands still,
-/// everybody who would have come then waits.
-pub(crate) async fn open(
+/// Runs an open loop: sends calls at `rate`, and measures each latency from the instant when the call was due. A stall
+/// of the server therefore counts for all calls that become due meanwhile.
+pub(crate) async fn open_loop(
     workers: &mut [Worker],
     scenario: Scenario,
     time: Duration,
@@ -112,10 +113,10 @@ pub(crate) async fn open(
     Ok(latencies.clone())
 }
 
-/// Waits for an instant, to the microsecond.
+/// Waits until an instant, with microsecond precision.
 pub(crate) async fn wait_until(due: Instant) {
-    if due.saturating_duration_since(Instant::now()) > TIMER {
-        sleep_until(due - TIMER).await;
+    if due.saturating_duration_since(Instant::now()) > TIMER_PRECISION {
+        sleep_until(due - TIMER_PRECISION).await;
     }
     while Instant::now() < due {
         yield_now().await;

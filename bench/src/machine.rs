@@ -1,4 +1,4 @@
-//! Cores, and what processes take of the machine.
+//! The CPU cores of the machine, and the CPU time and memory of processes.
 
 use std::{
     fs,
@@ -6,10 +6,10 @@ use std::{
     time::Duration,
 };
 
-/// How Linux counts the time of processes, whatever the kernel itself does.
+/// The unit of CPU time in `/proc` (`USER_HZ`), which does not depend on the tick rate of the kernel.
 const TICKS_PER_SECOND: u32 = 100;
 
-/// Where the service and its database run, and where the load comes from. With one core they share it.
+/// The core of the service and its database, and the core of the load generator. With one core they share it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Cores {
     pub(crate) service: usize,
@@ -17,69 +17,69 @@ pub(crate) struct Cores {
 }
 
 impl Cores {
-    /// The first core, and the last.
+    /// Returns the first core for the service, and the last for the load.
     pub(crate) fn find() -> anyhow::Result<Self> {
-        // This process may have been started on the service's core alone, with a database beside it.
-        let all = std::thread::available_parallelism()?.get().max(online());
-        Ok(Self { service: 0, load: all - 1 })
+        // This process may have been pinned to the core of the service, together with the database.
+        let count = std::thread::available_parallelism()?.get().max(online_cores());
+        Ok(Self { service: 0, load: count - 1 })
     }
 }
 
-fn online() -> usize {
+fn online_cores() -> usize {
     let cpus = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     cpus.lines().filter(|line| line.starts_with("processor")).count()
 }
 
-/// Keeps this process on one core. Without a `taskset` the scheduler does as it likes, which is said.
-pub(crate) fn stay_on(core: usize) -> bool {
+/// Pins this process to a core with `taskset`, and reports whether that succeeded.
+pub(crate) fn pin_to_core(core: usize) -> bool {
     let mut taskset = Command::new("taskset");
     taskset.args(["-cp", &core.to_string(), &process::id().to_string()]).stdout(Stdio::null());
     taskset.status().is_ok_and(|status| status.success())
 }
 
-/// Starts something with the core that all that it starts stays on, and comes back.
-pub(crate) fn on_core<T>(cores: Cores, act: impl FnOnce() -> T) -> T {
-    stay_on(cores.service);
-    let done = act();
-    stay_on(cores.load);
-    done
+/// Calls `start` while this process is pinned to the core of the service. Child processes stay pinned to it.
+pub(crate) fn on_service_core<T>(cores: Cores, start: impl FnOnce() -> T) -> T {
+    pin_to_core(cores.service);
+    let result = start();
+    pin_to_core(cores.load);
+    result
 }
 
-/// The processes whose time is counted: a service, and those of its database.
+/// The processes whose CPU time is measured: a service, and those of its database.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Counted {
+pub(crate) struct MeasuredProcesses {
     pub(crate) service: u32,
-    /// The server that a service's database belongs to.
+    /// The PostgreSQL server of the database, if it runs on this machine.
     pub(crate) postmaster: Option<u32>,
 }
 
-impl Counted {
-    /// The time that they have spent on a core.
-    pub(crate) fn time(&self) -> Duration {
-        let mut ticks = Stat::of(self.service).map_or(0, |stat| stat.ticks);
+impl MeasuredProcesses {
+    /// Returns the CPU time that they have used so far.
+    pub(crate) fn cpu_time(&self) -> Duration {
+        let mut ticks = Stat::read(self.service).map_or(0, |stat| stat.ticks);
         if let Some(postmaster) = self.postmaster {
             let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
             let ids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
             ticks +=
-                ids.filter_map(Stat::of).filter(|stat| stat.parent == postmaster).map(|stat| stat.ticks).sum::<u64>();
+                ids.filter_map(Stat::read).filter(|stat| stat.parent == postmaster).map(|stat| stat.ticks).sum::<u64>();
         }
         Duration::from_secs(ticks) / TICKS_PER_SECOND
     }
 
-    /// The memory of the service in MiB: at the moment, and at the most so far.
+    /// Returns the memory of the service in MiB: the current and the peak value.
     pub(crate) fn memory(&self) -> Option<(f64, f64)> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.service)).ok()?;
-        let kib = |name| {
+        let kibibytes = |name| {
             status.lines().find_map(|line: &str| line.strip_prefix(name)?.split_whitespace().next()?.parse().ok())
         };
-        let kib = |name| kib(name).map(|kib: f64| kib / 1024.0);
-        Some((kib("VmRSS:")?, kib("VmHWM:")?))
+        let mebibytes = |name| kibibytes(name).map(|value: f64| value / 1024.0);
+        Some((mebibytes("VmRSS:")?, mebibytes("VmHWM:")?))
     }
 }
 
-/// The parent of a process.
+/// Returns the parent of a process, unless that is the init process or this process.
 pub(crate) fn parent(id: u32) -> Option<u32> {
-    Stat::of(id).map(|stat| stat.parent).filter(|parent| *parent > 1 && *parent != process::id())
+    Stat::read(id).map(|stat| stat.parent).filter(|parent| *parent > 1 && *parent != process::id())
 }
 
 struct Stat {
@@ -88,9 +88,9 @@ struct Stat {
 }
 
 impl Stat {
-    fn of(id: u32) -> Option<Self> {
+    fn read(id: u32) -> Option<Self> {
         let text = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
-        // The name of the program may hold anything, and ends with the last parenthesis.
+        // The program name may contain any characters, and ends at the last parenthesis.
         let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
         let ticks = |index: usize| fields.get(index)?.parse::<u64>().ok();
         Some(Self { parent: fields.get(1)?.parse().ok()?, ticks: ticks(11)? + ticks(12)? })

@@ -1,4 +1,4 @@
-//! The program `bench`: load for task-service and what it bears, and what the gateway adds. See `make bench`.
+//! The program `bench`: load tests of task-service, and the overhead of the gateway. See `make bench`.
 
 use std::{
     io::{self, Write},
@@ -20,7 +20,7 @@ mod scenario;
 mod target;
 mod watch;
 
-/// Loads task-service, and says what it bears
+/// Load tests of task-service and the gateway
 #[derive(Parser)]
 #[command(name = "bench")]
 struct Cli {
@@ -30,26 +30,26 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Loads task-service with every scenario, beside the yardstick
+    /// Measures task-service in every scenario, and compares it with the baseline
     Run(run::Run),
-    /// Asks for the lists of one user with many tasks, whose database holds those of many
+    /// Measures the lists of one user with many tasks, in a database with many users
     Large(large::Large),
-    /// Calls one after the other, directly and through the gateway by turns
+    /// Measures sequential calls, alternately with and without the gateway
     Gateway(gateway::Gateway),
-    /// The reference: a bare server that verifies the token and echoes the request
+    /// Starts the baseline: a bare server that verifies the token and echoes the request
     Echo(echo::Echo),
 }
 
-// One thread: the load must not get in its own way.
+// A single thread, because several would compete with each other for the core of the load.
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    let done = match Cli::parse().command {
+    let result = match Cli::parse().command {
         Command::Run(run) => run.run().await,
         Command::Large(large) => large.run().await,
         Command::Gateway(gateway) => gateway.run().await,
         Command::Echo(echo) => echo.serve().await,
     };
-    match done {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             _ = writeln!(io::stderr(), "bench: {error:#}");

@@ -1,27 +1,27 @@
-//! Latencies as a picture: how long it takes for which share of the calls.
+//! A plot of latencies by percentile.
 
 use std::fmt::{self, Write};
 
 use crate::report::{Report, Row};
 
-/// How many nines of the calls are shown: 99.99 %.
+/// The highest percentile of the plot as a number of nines: 99.99 %.
 const NINES: f64 = 4.0;
 
-/// From 10 µs, as a power of ten of a microsecond,
+/// The lowest latency of the plot, as a power of ten in microseconds: 10 µs.
 const LOWEST: f64 = 1.0;
-/// to 10 s.
+/// The highest latency of the plot: 10 s.
 const HIGHEST: f64 = 7.0;
 
 const WIDTH: f64 = 760.0;
 const HEIGHT: f64 = 480.0;
 const MARGIN: f64 = 60.0;
-/// Where the legend stands.
+/// The x coordinate of the legend.
 const LEGEND: f64 = MARGIN + WIDTH + 20.0;
 
-/// An SVG of the latencies of all rows, on two logarithmic scales.
+/// Returns an SVG of the latencies of all rows, on two logarithmic scales.
 pub(crate) fn svg(report: &Report) -> String {
     let mut text = String::new();
-    draw(&mut text, report).expect("a string takes any text");
+    draw(&mut text, report).expect("writing to a string does not fail");
     text
 }
 
@@ -34,7 +34,7 @@ fn draw(svg: &mut String, report: &Report) -> fmt::Result {
     writeln!(svg, r#"<rect width="{width}" height="{height}" fill="white"/>"#)?;
     writeln!(
         svg,
-        r#"<text x="{MARGIN}" y="24" font-size="16">Latency at an even rate, from when each call was due</text>"#
+        r#"<text x="{MARGIN}" y="24" font-size="16">Latency at a constant rate, from when each call was due</text>"#
     )?;
     for (nines, label) in [
         (0.0, "0 %"),
@@ -44,27 +44,27 @@ fn draw(svg: &mut String, report: &Report) -> fmt::Result {
         (3.0, "99.9 %"),
         (4.0, "99.99 %"),
     ] {
-        let x = x_of(nines);
+        let x = x_coordinate(nines);
         writeln!(svg, r##"<path d="M{x:.1} {MARGIN}v{HEIGHT}" stroke="#ddd"/>"##)?;
         writeln!(svg, r#"<text x="{x:.1}" y="{:.1}" text-anchor="middle">{label}</text>"#, MARGIN + HEIGHT + 18.0)?;
     }
     for (power, label) in
         [(1.0, "10 µs"), (2.0, "100 µs"), (3.0, "1 ms"), (4.0, "10 ms"), (5.0, "100 ms"), (6.0, "1 s"), (7.0, "10 s")]
     {
-        let y = y_of(power);
+        let y = y_coordinate(power);
         writeln!(svg, r##"<path d="M{MARGIN} {y:.1}h{WIDTH}" stroke="#ddd"/>"##)?;
         writeln!(svg, r#"<text x="{:.1}" y="{:.1}" text-anchor="end">{label}</text>"#, MARGIN - 6.0, y + 4.0)?;
     }
     let plotted = report.rows.iter().filter(|row| row.open.is_some());
     for (index, row) in (0_u32..).zip(plotted) {
-        curve(svg, index, row)?;
+        draw_curve(svg, index, row)?;
     }
     writeln!(svg, "</svg>")
 }
 
-fn curve(svg: &mut String, index: u32, row: &Row) -> fmt::Result {
+fn draw_curve(svg: &mut String, index: u32, row: &Row) -> fmt::Result {
     let Some((rate, latencies)) = &row.open else { return Ok(()) };
-    // The golden angle keeps neighbours apart.
+    // The golden angle gives neighbouring curves different colours.
     let colour = format!("hsl({:.0},70%,40%)", f64::from(index) * 137.5 % 360.0);
     let dash = if row.engine == "PostgreSQL" { "6 3" } else { "none" };
     let points: Vec<String> = (0..=40_u32)
@@ -72,7 +72,7 @@ fn curve(svg: &mut String, index: u32, row: &Row) -> fmt::Result {
             let nines = NINES * f64::from(step) / 40.0;
             let latency = latencies.value_at_quantile(1.0 - 10_f64.powf(-nines)).max(1);
             let latency = f64::from(u32::try_from(latency).unwrap_or(u32::MAX));
-            format!("{:.1},{:.1}", x_of(nines), y_of(latency.log10()))
+            format!("{:.1},{:.1}", x_coordinate(nines), y_coordinate(latency.log10()))
         })
         .collect();
     let points = points.join(" ");
@@ -92,10 +92,10 @@ fn curve(svg: &mut String, index: u32, row: &Row) -> fmt::Result {
     )
 }
 
-fn x_of(nines: f64) -> f64 {
+fn x_coordinate(nines: f64) -> f64 {
     MARGIN + WIDTH * nines / NINES
 }
 
-fn y_of(power: f64) -> f64 {
+fn y_coordinate(power: f64) -> f64 {
     MARGIN + HEIGHT * (HIGHEST - power.clamp(LOWEST, HIGHEST)) / (HIGHEST - LOWEST)
 }

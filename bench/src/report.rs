@@ -1,4 +1,4 @@
-//! What was found, as a table.
+//! The results, as a table.
 
 use std::{fmt, time::Duration};
 
@@ -6,13 +6,13 @@ use hdrhistogram::Histogram;
 
 use crate::{load::Outcome, scenario::Scenario};
 
-/// A scenario on an engine: the best of several rounds.
+/// The results of a scenario on an engine: the best of several rounds.
 pub(crate) struct Row {
     pub(crate) scenario: Scenario,
     pub(crate) engine: &'static str,
-    /// As fast as possible; a watch has none.
+    /// The closed loop; `None` for a watch.
     pub(crate) closed: Option<Outcome>,
-    /// How often it was asked, and how long it took, at an even rate.
+    /// The rate and the latencies of the open loop.
     pub(crate) open: Option<(f64, Histogram<u64>)>,
 }
 
@@ -21,30 +21,30 @@ impl Row {
         Self { scenario, engine, closed: None, open: None }
     }
 
-    /// Keeps the faster of two.
+    /// Adds the result of a closed loop. The fastest is kept.
     pub(crate) fn add_closed(&mut self, outcome: Outcome) {
-        if self.closed.as_ref().is_none_or(|known| known.rate < outcome.rate) {
+        if self.closed.as_ref().is_none_or(|best| best.rate < outcome.rate) {
             self.closed = Some(outcome);
         }
     }
 
-    /// Keeps the one whose slow calls are the less slow.
+    /// Adds the latencies of an open loop. Those with the lowest p99 are kept.
     pub(crate) fn add_open(&mut self, rate: f64, latencies: Histogram<u64>) {
-        let slow = |latencies: &Histogram<u64>| latencies.value_at_quantile(0.99);
-        if self.open.as_ref().is_none_or(|(_, known)| slow(&latencies) < slow(known)) {
+        let p99 = |latencies: &Histogram<u64>| latencies.value_at_quantile(0.99);
+        if self.open.as_ref().is_none_or(|(_, best)| p99(&latencies) < p99(best)) {
             self.open = Some((rate, latencies));
         }
     }
 }
 
-/// The memory of a service at the end, in MiB.
+/// The memory of a service at the end and at its peak, in MiB.
 pub(crate) struct Memory {
     pub(crate) engine: &'static str,
     pub(crate) now: f64,
-    pub(crate) most: f64,
+    pub(crate) peak: f64,
 }
 
-/// All that was found.
+/// The results of all scenarios.
 pub(crate) struct Report {
     pub(crate) rows: Vec<Row>,
     pub(crate) memory: Vec<Memory>,
@@ -52,7 +52,7 @@ pub(crate) struct Report {
     pub(crate) rounds: usize,
 }
 
-/// Microseconds, as milliseconds.
+/// Microseconds that are displayed as milliseconds.
 pub(crate) struct Millis(pub(crate) u64);
 
 impl fmt::Display for Millis {
@@ -69,9 +69,9 @@ impl fmt::Display for Report {
         writeln!(f, "rate, % of echo, CPU: closed loop, {connections} connections, the best of {rounds} rounds")?;
         writeln!(
             f,
-            "p50 to max, in ms: open loop at an even rate, from the moment a call was due (watch: from the answer"
+            "p50 to max, in ms: open loop at a constant rate, from when a call was due (watch: from the response to"
         )?;
-        writeln!(f, "to a write until a subscriber has it), of the round with the lowest p99")?;
+        writeln!(f, "a write until a subscriber has the change), of the round with the lowest p99")?;
         write!(
             f,
             "{:<12} {:<10} {:>8} {:>7} {:>8} {:>7} ",
@@ -97,8 +97,8 @@ impl fmt::Display for Report {
             }
             writeln!(f)?;
         }
-        for Memory { engine, now, most } in memory {
-            writeln!(f, "memory of task-service on {engine}: {now:.1} MiB at the end, {most:.1} MiB at the most")?;
+        for Memory { engine, now, peak } in memory {
+            writeln!(f, "memory of task-service on {engine}: {now:.1} MiB at the end, {peak:.1} MiB at the peak")?;
         }
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! All scenarios, on all databases, beside the yardstick.
+//! Measures the scenarios on all databases, and the baseline.
 
 use std::{
     fs,
@@ -11,64 +11,64 @@ use clap::ValueEnum;
 
 use crate::{
     load,
-    machine::{self, Cores, Counted},
+    machine::{self, Cores, MeasuredProcesses},
     plot,
     report::{Memory, Report, Row},
     scenario::{Scenario, Size, Worker},
-    target::{Database, Ground, Process},
+    target::{Database, Environment, Process},
     watch,
 };
 
-/// Loads task-service, and says what it bears.
+/// Measures task-service in every scenario, and compares it with the baseline.
 #[derive(clap::Args)]
 pub(crate) struct Run {
-    /// A few seconds, to see that it works; the numbers mean nothing
+    /// Run for a few seconds only, to check that the program works; the numbers are meaningless
     #[arg(long)]
     quick: bool,
 
-    /// A PostgreSQL server on which databases may be made
+    /// PostgreSQL server on which databases can be created
     #[arg(long, env = "TASKEY_TEST_POSTGRES", value_name = "URL", hide_env_values = true)]
     postgres: Option<String>,
 
-    /// Leave SQLite out
+    /// Skip SQLite
     #[arg(long)]
     no_sqlite: bool,
 
-    /// How often each scenario has its turn; the best counts
+    /// Number of rounds per scenario; the best result counts
     #[arg(long, default_value_t = 3, value_name = "COUNT")]
     rounds: usize,
 
-    /// How long a turn takes in either loop
+    /// Duration of each closed and open loop
     #[arg(long, default_value = "1500ms", value_name = "DURATION", value_parser = service_kit::ops::config::time_limit)]
     time: Duration,
 
-    /// At how much of the rate that it bears a scenario is asked evenly
+    /// Rate of the open loop, as a share of the rate of the closed loop
     #[arg(long, default_value_t = 0.5, value_name = "SHARE")]
     share: f64,
 
-    /// These scenarios alone, beside the yardstick
+    /// Run only these scenarios and the baseline
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
     only: Vec<Scenario>,
 
-    /// Where the databases lie while they are needed, and the picture afterwards
+    /// Directory for the temporary databases and the plot
     #[arg(long, default_value = "target/bench", value_name = "FOLDER")]
     folder: PathBuf,
 }
 
-/// A database with its service, and those who load it.
-struct Side {
+/// A database with its service, and the workers that load it.
+struct BenchTarget {
     database: Database,
     process: Process,
-    counted: Counted,
+    measured: MeasuredProcesses,
     workers: Vec<Worker>,
 }
 
-impl Side {
-    async fn start(ground: &Ground, database: Database, size: Size) -> anyhow::Result<Self> {
-        let process = ground.task_service(&database.url)?;
-        let counted = database.counted(&process);
-        let workers = Worker::several(ground, process.address, size, true).await?;
-        Ok(Self { database, process, counted, workers })
+impl BenchTarget {
+    async fn start(environment: &Environment, database: Database, size: Size) -> anyhow::Result<Self> {
+        let process = environment.task_service(&database.url)?;
+        let measured = database.measured_processes(&process);
+        let workers = Worker::create_all(environment, process.address, size, true).await?;
+        Ok(Self { database, process, measured, workers })
     }
 }
 
@@ -77,80 +77,90 @@ impl Run {
         if self.quick {
             (self.rounds, self.time) = (1, Duration::from_millis(100));
         }
-        let users_each = if self.quick { 1 } else { 8 };
-        let size = Size { connections: 32, users_each, tasks: if self.quick { 25 } else { 60 } };
+        let users_per_connection = if self.quick { 1 } else { 8 };
+        let size = Size { connections: 32, users_per_connection, tasks_per_user: if self.quick { 25 } else { 60 } };
         fs::create_dir_all(&self.folder)?;
         let cores = Cores::find()?;
-        let pinned = machine::stay_on(cores.load);
-        let ground = Ground::new(&self.folder, cores)?;
-        let mut echo = Worker::several(&ground, ground.echo.address, size, false).await?;
-        let mut sides = Vec::new();
+        let is_pinned = machine::pin_to_core(cores.load);
+        let environment = Environment::new(&self.folder, cores)?;
+        let mut echo = Worker::create_all(&environment, environment.echo.address, size, false).await?;
+        let mut targets = Vec::new();
         if !self.no_sqlite {
-            sides.push(Side::start(&ground, Database::sqlite(&ground), size).await?);
+            targets.push(BenchTarget::start(&environment, Database::sqlite(&environment), size).await?);
         }
         if let Some(server) = &self.postgres {
-            sides.push(Side::start(&ground, Database::postgres(server).await?, size).await?);
+            targets.push(BenchTarget::start(&environment, Database::postgres(server).await?, size).await?);
         }
 
-        let rows = self.measure(&ground, &mut echo, &mut sides).await?;
+        let rows = self.measure(&environment, &mut echo, &mut targets).await?;
         let mut memory = Vec::new();
-        for Side { database, process, counted, .. } in sides {
+        for BenchTarget { database, process, measured, .. } in targets {
             let engine = database.engine;
-            memory.extend(counted.memory().map(|(now, most)| Memory { engine, now, most }));
+            memory.extend(measured.memory().map(|(now, peak)| Memory { engine, now, peak }));
             drop(process);
             database.remove().await?;
         }
         let report = Report { rows, memory, connections: size.connections, rounds: self.rounds };
-        let picture = self.folder.join("latency.svg");
-        fs::write(&picture, plot::svg(&report))?;
+        let plot_file = self.folder.join("latency.svg");
+        fs::write(&plot_file, plot::svg(&report))?;
         let mut output = io::stdout();
         let Cores { service, load } = cores;
-        let how = if pinned { "" } else { "; not held to, for want of `taskset`" };
-        writeln!(output, "service and database on core {service}, load on core {load}{how}")?;
+        let note = if is_pinned { "" } else { "; not pinned, because `taskset` failed" };
+        writeln!(output, "service and database on core {service}, load on core {load}{note}")?;
         write!(output, "{report}")?;
-        writeln!(output, "the latencies as a picture: {}", picture.display())?;
+        writeln!(output, "plot of the latencies: {}", plot_file.display())?;
         Ok(())
     }
 
-    /// Round by round each scenario has its turn, after the yardstick.
-    async fn measure(&self, ground: &Ground, echo: &mut [Worker], sides: &mut [Side]) -> anyhow::Result<Vec<Row>> {
+    /// Measures the baseline and each scenario, round by round.
+    async fn measure(
+        &self,
+        environment: &Environment,
+        echo: &mut [Worker],
+        targets: &mut [BenchTarget],
+    ) -> anyhow::Result<Vec<Row>> {
         let all = Scenario::value_variants().iter().copied();
-        let chosen: Vec<_> = all.filter(|scenario| self.only.is_empty() || self.only.contains(scenario)).collect();
+        let selected: Vec<_> = all.filter(|scenario| self.only.is_empty() || self.only.contains(scenario)).collect();
         let mut rows = vec![Row::new(Scenario::Echo, "none")];
-        let calls: Vec<_> =
-            chosen.iter().copied().filter(|scenario| !matches!(scenario, Scenario::Echo | Scenario::Watch)).collect();
-        for scenario in &calls {
-            rows.extend(sides.iter().map(|side| Row::new(*scenario, side.database.engine)));
+        let unary_scenarios: Vec<_> =
+            selected.iter().copied().filter(|scenario| !matches!(scenario, Scenario::Echo | Scenario::Watch)).collect();
+        for scenario in &unary_scenarios {
+            rows.extend(targets.iter().map(|target| Row::new(*scenario, target.database.engine)));
         }
-        let echo_counted = Counted { service: ground.echo.id(), postmaster: None };
+        let echo_processes = MeasuredProcesses { service: environment.echo.id(), postmaster: None };
         for _ in 0..self.rounds {
-            self.turn(&mut rows[0], echo, &echo_counted).await?;
+            self.measure_round(&mut rows[0], echo, &echo_processes).await?;
             let mut row = 1;
-            for _ in &calls {
-                rows[0].add_closed(load::closed(echo, Scenario::Echo, self.time / 3, &echo_counted).await?);
-                for side in &mut *sides {
-                    self.turn(&mut rows[row], &mut side.workers, &side.counted).await?;
+            for _ in &unary_scenarios {
+                rows[0].add_closed(load::closed_loop(echo, Scenario::Echo, self.time / 3, &echo_processes).await?);
+                for target in &mut *targets {
+                    self.measure_round(&mut rows[row], &mut target.workers, &target.measured).await?;
                     row += 1;
                 }
             }
         }
-        if chosen.contains(&Scenario::Watch) {
+        if selected.contains(&Scenario::Watch) {
             let (subscribers, rate) = if self.quick { (32, 100.0) } else { (1000, 50.0) };
-            for side in sides {
-                let mut row = Row::new(Scenario::Watch, side.database.engine);
-                row.add_open(rate, watch::watch(&side.workers, subscribers, self.time * 2, rate).await?);
+            for target in targets {
+                let mut row = Row::new(Scenario::Watch, target.database.engine);
+                row.add_open(rate, watch::measure(&target.workers, subscribers, self.time * 2, rate).await?);
                 rows.push(row);
             }
         }
         Ok(rows)
     }
 
-    /// As fast as possible, and then evenly.
-    async fn turn(&self, row: &mut Row, workers: &mut [Worker], counted: &Counted) -> anyhow::Result<()> {
-        let outcome = load::closed(workers, row.scenario, self.time, counted).await?;
+    /// Runs a closed loop and then an open loop.
+    async fn measure_round(
+        &self,
+        row: &mut Row,
+        workers: &mut [Worker],
+        processes: &MeasuredProcesses,
+    ) -> anyhow::Result<()> {
+        let outcome = load::closed_loop(workers, row.scenario, self.time, processes).await?;
         let rate = (outcome.rate * self.share).max(1.0);
         row.add_closed(outcome);
-        row.add_open(rate, load::open(workers, row.scenario, self.time, rate).await?);
+        row.add_open(rate, load::open_loop(workers, row.scenario, self.time, rate).await?);
         Ok(())
     }
 }

@@ -1,4 +1,4 @@
-//! What is asked: the scenarios, and the users who ask.
+//! The scenarios, and the users who make the calls.
 
 use anyhow::Context;
 use bytes::Bytes;
@@ -13,15 +13,15 @@ use taskey_proto::task::v1::{
 };
 
 use crate::{
-    client::{Call, Connection, framed},
+    client::{Call, Connection, encode_frame},
     echo,
-    target::{Ground, patiently},
+    target::{Environment, retry},
 };
 
 /// A kind of load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Scenario {
-    /// The yardstick.
+    /// The baseline.
     Echo,
     Create,
     Get,
@@ -30,9 +30,9 @@ pub(crate) enum Scenario {
     #[value(name = "list50")]
     List50,
     Update,
-    /// Tasks are completed and reopened by turns.
+    /// All tasks are completed, then all are reopened.
     Complete,
-    /// Of twenty calls twelve get, six list twenty tasks, one creates, one updates.
+    /// Of 20 calls, 12 get a task, 6 list 20 tasks, 1 creates a task and 1 updates a task.
     Mixed,
     Watch,
 }
@@ -64,23 +64,22 @@ pub(crate) struct Worker {
     pub(crate) connection: Connection,
     pub(crate) users: Vec<User>,
     turn: usize,
-    /// Counts on its own, so that a task is never completed twice in a row.
-    completed: usize,
+    /// The number of complete and reopen calls. A counter of its own, so that a task is never completed twice in a row.
+    toggles: usize,
 }
 
-/// How much there is.
+/// The numbers of connections, users and tasks.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Size {
     pub(crate) connections: usize,
-    pub(crate) users_each: usize,
-    /// Tasks of a user.
-    pub(crate) tasks: usize,
+    pub(crate) users_per_connection: usize,
+    pub(crate) tasks_per_user: usize,
 }
 
 impl Worker {
-    /// Opens the connections to a server, and makes users; and their tasks, if it is task-service.
-    pub(crate) async fn several(
-        ground: &Ground,
+    /// Opens connections to a server and creates users. With `with_tasks`, creates their tasks as well.
+    pub(crate) async fn create_all(
+        environment: &Environment,
         address: std::net::SocketAddr,
         size: Size,
         with_tasks: bool,
@@ -89,21 +88,21 @@ impl Worker {
         for _ in 0..size.connections {
             let connection = Connection::open(address).await?;
             let mut users = Vec::new();
-            for _ in 0..size.users_each {
-                let (id, authorization) = ground.user()?;
+            for _ in 0..size.users_per_connection {
+                let (id, authorization) = environment.new_user()?;
                 let tasks = if with_tasks {
-                    make_tasks(&connection, &authorization, size.tasks).await?
+                    create_tasks(&connection, &authorization, size.tasks_per_user).await?
                 } else {
-                    vec![id.to_string(); size.tasks]
+                    vec![id.to_string(); size.tasks_per_user]
                 };
                 users.push(User { authorization, tasks });
             }
-            workers.push(Self { connection, users, turn: 0, completed: 0 });
+            workers.push(Self { connection, users, turn: 0, toggles: 0 });
         }
         Ok(workers)
     }
 
-    /// The next call.
+    /// Returns the next call.
     pub(crate) fn next(&mut self, scenario: Scenario) -> Call {
         self.turn += 1;
         let turn = self.turn;
@@ -111,15 +110,15 @@ impl Worker {
         let id = || user.tasks[(turn / self.users.len()) % user.tasks.len()].clone();
         let call = |path, body| Call { path, authorization: user.authorization.clone(), body };
         match scenario {
-            Scenario::Echo => call(echo::PATH, framed(&GetTaskRequest { id: id() })),
+            Scenario::Echo => call(echo::PATH, encode_frame(&GetTaskRequest { id: id() })),
             Scenario::Create => {
                 let request = CreateTaskRequest { task: Some(task(turn)), ..CreateTaskRequest::default() };
-                call("/taskey.task.v1.TaskService/CreateTask", framed(&request))
+                call("/taskey.task.v1.TaskService/CreateTask", encode_frame(&request))
             }
-            Scenario::Get => call("/taskey.task.v1.TaskService/GetTask", framed(&GetTaskRequest { id: id() })),
-            Scenario::List20 => call("/taskey.task.v1.TaskService/ListTasks", list(20)),
-            Scenario::List50 => call("/taskey.task.v1.TaskService/ListTasks", list(50)),
-            Scenario::Update => retitle(user, id(), format!("{} again", task(turn).title)),
+            Scenario::Get => call("/taskey.task.v1.TaskService/GetTask", encode_frame(&GetTaskRequest { id: id() })),
+            Scenario::List20 => call("/taskey.task.v1.TaskService/ListTasks", list_tasks(20)),
+            Scenario::List50 => call("/taskey.task.v1.TaskService/ListTasks", list_tasks(50)),
+            Scenario::Update => update_title(user, id(), format!("{} again", task(turn).title)),
             Scenario::Complete => self.complete(),
             Scenario::Mixed => self.next(match turn % 20 {
                 0..12 => Scenario::Get,
@@ -127,30 +126,30 @@ impl Worker {
                 18 => Scenario::Create,
                 _ => Scenario::Update,
             }),
-            Scenario::Watch => unreachable!("it is no call that is answered once"),
+            Scenario::Watch => unreachable!("a watch is not a unary call"),
         }
     }
 
-    /// Completes all tasks one after the other, and then reopens them.
+    /// Returns the next call, which completes or reopens a task: first all tasks are completed, then all are reopened.
     fn complete(&mut self) -> Call {
-        let turn = self.completed;
-        self.completed += 1;
+        let turn = self.toggles;
+        self.toggles += 1;
         let user = &self.users[turn % self.users.len()];
         let turn = turn / self.users.len();
         let id = user.tasks[turn % user.tasks.len()].clone();
         let (path, body) = if (turn / user.tasks.len()).is_multiple_of(2) {
             let request = CompleteTaskRequest { id, ..CompleteTaskRequest::default() };
-            ("/taskey.task.v1.TaskService/CompleteTask", framed(&request))
+            ("/taskey.task.v1.TaskService/CompleteTask", encode_frame(&request))
         } else {
             let request = ReopenTaskRequest { id, ..ReopenTaskRequest::default() };
-            ("/taskey.task.v1.TaskService/ReopenTask", framed(&request))
+            ("/taskey.task.v1.TaskService/ReopenTask", encode_frame(&request))
         };
         Call { path, authorization: user.authorization.clone(), body }
     }
 }
 
-/// Gives a task another title.
-pub(crate) fn retitle(user: &User, id: String, title: String) -> Call {
+/// Returns a call that changes the title of a task.
+pub(crate) fn update_title(user: &User, id: String, title: String) -> Call {
     let request = UpdateTaskRequest {
         task: Some(Task { id, title, ..Task::default() }),
         update_mask: Some(FieldMask { paths: vec!["title".to_owned()] }),
@@ -159,15 +158,15 @@ pub(crate) fn retitle(user: &User, id: String, title: String) -> Call {
     Call {
         path: "/taskey.task.v1.TaskService/UpdateTask",
         authorization: user.authorization.clone(),
-        body: framed(&request),
+        body: encode_frame(&request),
     }
 }
 
-fn list(page_size: i32) -> Bytes {
-    framed(&ListTasksRequest { page_size, ..ListTasksRequest::default() })
+fn list_tasks(page_size: i32) -> Bytes {
+    encode_frame(&ListTasksRequest { page_size, ..ListTasksRequest::default() })
 }
 
-/// A task as people have them.
+/// Returns a typical task.
 fn task(number: usize) -> Task {
     Task {
         title: format!("Ring the plumber about tap {number}"),
@@ -180,12 +179,16 @@ fn task(number: usize) -> Task {
     }
 }
 
-async fn make_tasks(connection: &Connection, authorization: &HeaderValue, count: usize) -> anyhow::Result<Vec<String>> {
+async fn create_tasks(
+    connection: &Connection,
+    authorization: &HeaderValue,
+    count: usize,
+) -> anyhow::Result<Vec<String>> {
     let create = |number| CreateTaskRequest { task: Some(task(number)), ..CreateTaskRequest::default() };
     let writes = (0..count).map(|number| Write { write: Some(write::Write::Create(create(number))) }).collect();
-    let body = framed(&BatchWriteTasksRequest { writes, ..BatchWriteTasksRequest::default() });
+    let body = encode_frame(&BatchWriteTasksRequest { writes, ..BatchWriteTasksRequest::default() });
     let path = "/taskey.task.v1.TaskService/BatchWriteTasks";
     let call = Call { path, authorization: authorization.clone(), body };
-    let answer = patiently(async || connection.call(call.clone()).await).await.context("the first tasks")?;
-    Ok(BatchWriteTasksResponse::decode(answer)?.tasks.into_iter().map(|task| task.id).collect())
+    let response = retry(async || connection.call(call.clone()).await).await.context("cannot create the tasks")?;
+    Ok(BatchWriteTasksResponse::decode(response)?.tasks.into_iter().map(|task| task.id).collect())
 }

@@ -1,4 +1,4 @@
-//! How long after the answer to a write those who watch have it.
+//! The delay between the response to a write and the arrival of the change at the subscribers.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -16,27 +16,28 @@ use tokio::{
 };
 
 use crate::{
-    client::{Answers, Call, framed},
+    client::{Call, Responses, encode_frame},
     load::{histogram, wait_until},
-    scenario::{User, Worker, retitle},
+    scenario::{User, Worker, update_title},
 };
 
-/// Everything is told in this time.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// The maximum time until every change has arrived.
+const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// The words that all titles begin with.
-const TITLE: &str = "watched ";
+/// The prefix of all titles, which the number of the write follows.
+const TITLE_PREFIX: &str = "watched ";
 
-/// When each of the writes was answered, and when it reached somebody.
+/// The numbers of the writes with the instants at which they returned, and at which subscribers received them.
 #[derive(Default)]
-struct Seen {
-    answered: Vec<(usize, Instant)>,
-    reached: Vec<(usize, Instant)>,
+struct Timings {
+    returned: Vec<(usize, Instant)>,
+    received: Vec<(usize, Instant)>,
 }
 
-/// Has `subscribers` watch, writes at `rate`, and answers how long after the answer to a write each subscriber had it:
-/// no time at all, where it came before. It fails unless everybody hears of everything.
-pub(crate) async fn watch(
+/// Starts `subscribers` watches, writes at `rate`, and returns the delays between the response to a write and the
+/// arrival of the change at each subscriber. The delay is zero if the change arrived first. Fails unless every
+/// subscriber receives every change.
+pub(crate) async fn measure(
     workers: &[Worker],
     subscribers: usize,
     time: Duration,
@@ -45,23 +46,23 @@ pub(crate) async fn watch(
     let users: Vec<(&Worker, &User)> =
         workers.iter().flat_map(|worker| worker.users.iter().map(move |user| (worker, user))).collect();
     let users = &users[..users.len().min(subscribers)];
-    let each = subscribers / users.len();
-    let seen = Arc::new(Mutex::new(Seen::default()));
-    let (ready, mut are_ready) = mpsc::channel(64);
+    let watches_per_user = subscribers / users.len();
+    let timings = Arc::new(Mutex::new(Timings::default()));
+    let (ready, mut ready_receiver) = mpsc::channel(64);
     let mut watches = JoinSet::new();
     for (worker, user) in users {
-        for _ in 0..each {
-            let body = framed(&WatchTasksRequest::default());
+        for _ in 0..watches_per_user {
+            let body = encode_frame(&WatchTasksRequest::default());
             let path = "/taskey.task.v1.TaskService/WatchTasks";
             let call = Call { path, authorization: user.authorization.clone(), body };
-            let answers = worker.connection.stream(call).await?;
-            watches.spawn(follow(answers, ready.clone(), Arc::clone(&seen)));
+            let responses = worker.connection.stream(call).await?;
+            watches.spawn(follow(responses, ready.clone(), Arc::clone(&timings)));
         }
     }
-    let count = users.len() * each;
-    for _ in 0..count {
+    let watch_count = users.len() * watches_per_user;
+    for _ in 0..watch_count {
         tokio::select! {
-            is_ready = timeout(PATIENCE, are_ready.recv()) => drop(is_ready.context("a watch does not begin")?),
+            is_ready = timeout(TIMEOUT, ready_receiver.recv()) => drop(is_ready.context("a watch does not start")?),
             Some(ended) = watches.join_next() => ended??,
         }
     }
@@ -76,47 +77,48 @@ pub(crate) async fn watch(
         let number = number as usize;
         let (worker, user) = users[number % users.len()];
         let id = user.tasks[(number / users.len()) % user.tasks.len()].clone();
-        let call = retitle(user, id, format!("{TITLE}{number}"));
-        let (connection, seen) = (worker.connection.clone(), Arc::clone(&seen));
+        let call = update_title(user, id, format!("{TITLE_PREFIX}{number}"));
+        let (connection, timings) = (worker.connection.clone(), Arc::clone(&timings));
         writes.spawn(async move {
             connection.call(call).await?;
-            let answered = (number, Instant::now());
-            seen.lock().unwrap_or_else(PoisonError::into_inner).answered.push(answered);
+            let returned = (number, Instant::now());
+            timings.lock().unwrap_or_else(PoisonError::into_inner).returned.push(returned);
             anyhow::Ok(())
         });
     }
-    let count = writes.len() * each;
+    let expected_count = writes.len() * watches_per_user;
     while let Some(ended) = writes.join_next().await {
         ended??;
     }
-    let begin = Instant::now();
-    while seen.lock().unwrap_or_else(PoisonError::into_inner).reached.len() < count {
-        ensure!(begin.elapsed() < PATIENCE, "those who watch have not heard of everything");
+    let waiting_since = Instant::now();
+    while timings.lock().unwrap_or_else(PoisonError::into_inner).received.len() < expected_count {
+        ensure!(waiting_since.elapsed() < TIMEOUT, "the subscribers have not received all changes");
         if let Ok(Some(ended)) = timeout(Duration::from_millis(10), watches.join_next()).await {
             ended??;
         }
     }
-    let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
-    seen.answered.sort_unstable_by_key(|(number, _)| *number);
+    let mut timings = timings.lock().unwrap_or_else(PoisonError::into_inner);
+    timings.returned.sort_unstable_by_key(|(number, _)| *number);
     let mut latencies = histogram();
-    for (number, reached) in &seen.reached {
-        let latency = reached.saturating_duration_since(seen.answered[*number].1);
+    for (number, received) in &timings.received {
+        let latency = received.saturating_duration_since(timings.returned[*number].1);
         latencies.saturating_record(u64::try_from(latency.as_micros()).unwrap_or(u64::MAX));
     }
     Ok(latencies)
 }
 
-/// Reads what is there at first, says so, and then notes what comes, until the watch ends or is dropped.
-async fn follow(mut answers: Answers, ready: mpsc::Sender<()>, seen: Arc<Mutex<Seen>>) -> anyhow::Result<()> {
+/// Reads the initial tasks, reports that the watch is ready, and then records each change until the watch ends or is
+/// dropped.
+async fn follow(mut responses: Responses, ready: mpsc::Sender<()>, timings: Arc<Mutex<Timings>>) -> anyhow::Result<()> {
     let mut is_ready = false;
-    while let Some(message) = answers.next().await? {
+    while let Some(message) = responses.next().await? {
         let now = Instant::now();
         let message = WatchTasksResponse::decode(message)?;
         if is_ready {
-            let titles = message.changes.iter().filter_map(|change| change.task.as_ref());
-            let numbers = titles.filter_map(|task| task.title.strip_prefix(TITLE)?.parse().ok());
-            let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
-            seen.reached.extend(numbers.map(|number: usize| (number, now)));
+            let tasks = message.changes.iter().filter_map(|change| change.task.as_ref());
+            let numbers = tasks.filter_map(|task| task.title.strip_prefix(TITLE_PREFIX)?.parse().ok());
+            let mut timings = timings.lock().unwrap_or_else(PoisonError::into_inner);
+            timings.received.extend(numbers.map(|number: usize| (number, now)));
         } else if message.checkpoint {
             is_ready = true;
             ready.send(()).await?;

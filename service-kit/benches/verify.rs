@@ -1,4 +1,4 @@
-//! What the verification of a token costs: `cargo bench -p service-kit`.
+//! Measures the verification of tokens: `cargo bench -p service-kit`.
 
 use std::{sync::Arc, time::Duration};
 
@@ -24,30 +24,30 @@ fn main() {
     divan::main();
 }
 
-/// What stands before a service, and tokens that it accepts.
-struct Set {
+/// An authenticator, and the keys of tokens that it accepts.
+struct Fixture {
     clock: Clock,
     keys: Arc<KeySet>,
     authenticator: Authenticator,
     _folder: tempfile::TempDir,
 }
 
-fn names() -> TokenArgs {
+fn token_args() -> TokenArgs {
     TokenArgs { issuer: "taskey".to_owned(), audience: "taskey".to_owned() }
 }
 
-impl Set {
+impl Fixture {
     fn new(kind: NewKey) -> Self {
         let (folder, clock) = (testing::folder(), Clock::system());
         let file = folder.path().join("keys.json");
         rotation::generate(kind, &file).expect("a key file");
         let source = Arc::new(KeySource::file(&file, Purpose::Sign, clock.clone()).expect("keys"));
         let view = Arc::new(RevocationView::new(Duration::from_secs(600), clock.clone()));
-        // As many as a busy service may hold.
+        // As many revoked sessions as a busy service may have.
         view.replace((0..10_000).map(|_| clock.new_id()), None);
         view.add([]);
         let keys = source.current().expect("keys");
-        let authenticator = Authenticator::new(source, names(), view, clock.clone());
+        let authenticator = Authenticator::new(source, token_args(), view, clock.clone());
         Self { clock, keys, authenticator, _folder: folder }
     }
 
@@ -55,25 +55,26 @@ impl Set {
         let (id, now): (Uuid, _) = (self.clock.new_id(), self.clock.now());
         let expires_at = now + claims::MAX_LIFETIME;
         let claims = AccessClaims { id, user_id: id, session_id: id, roles: Vec::new(), issued_at: now, expires_at };
-        let token = token::sign(&self.keys, &names(), &claims).expect("signed");
+        let token = token::sign(&self.keys, &token_args(), &claims).expect("signed");
         let mut headers = MetadataMap::new();
         headers.insert("authorization", format!("Bearer {token}").parse().expect("ASCII"));
         headers
     }
 }
 
-/// The same token again and again, as a client sends it.
+/// Verifies the same token again and again, as a client sends it.
 #[divan::bench(args = [NewKey::Hs256, NewKey::EdDsa])]
-fn the_same_token(bencher: Bencher, kind: NewKey) {
-    let set = Set::new(kind);
-    let headers = set.headers();
-    bencher.bench(|| set.authenticator.authenticate(black_box(&headers)).expect("accepted"));
+fn repeated_token(bencher: Bencher, kind: NewKey) {
+    let fixture = Fixture::new(kind);
+    let headers = fixture.headers();
+    bencher.bench(|| fixture.authenticator.authenticate(black_box(&headers)).expect("accepted"));
 }
 
-/// A token that was not seen before.
+/// Verifies a new token each time.
 #[divan::bench(args = [NewKey::Hs256, NewKey::EdDsa])]
-fn a_new_token(bencher: Bencher, kind: NewKey) {
-    let set = Set::new(kind);
-    let fresh = || set.headers();
-    bencher.with_inputs(fresh).bench_refs(|headers| set.authenticator.authenticate(headers).expect("accepted"));
+fn new_token(bencher: Bencher, kind: NewKey) {
+    let fixture = Fixture::new(kind);
+    bencher
+        .with_inputs(|| fixture.headers())
+        .bench_refs(|headers| fixture.authenticator.authenticate(headers).expect("accepted"));
 }

@@ -1,4 +1,4 @@
-//! The one place that reads the clock. Everything else takes the time from a [`Clock`], so that a test can set it.
+//! The only module that reads the system clock. All other code uses a [`Clock`], so that tests can set the time.
 
 use std::{
     fmt,
@@ -9,37 +9,37 @@ use std::{
 
 use uuid::{ContextV7, Uuid};
 
-/// An instant in microseconds since the Unix epoch, which is also how the databases hold it: date types of SQLite
-/// sort wrongly.
+/// A point in time in microseconds since the Unix epoch. Databases store it in the same form, because the date types of
+/// SQLite do not sort correctly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
 
 impl Timestamp {
-    /// The instant `micros` microseconds after the Unix epoch.
+    /// Creates a timestamp from microseconds since the Unix epoch.
     #[must_use]
     pub const fn from_micros(micros: i64) -> Self {
         Self(micros)
     }
 
-    /// The instant `seconds` seconds after the Unix epoch; the far end of time if that cannot be told.
+    /// Creates a timestamp from seconds since the Unix epoch. Saturates at the limits of the type.
     #[must_use]
     pub const fn from_seconds(seconds: i64) -> Self {
         Self(seconds.saturating_mul(1_000_000))
     }
 
-    /// Microseconds since the Unix epoch.
+    /// Returns the microseconds since the Unix epoch.
     #[must_use]
     pub const fn as_micros(self) -> i64 {
         self.0
     }
 
-    /// Whole seconds since the Unix epoch, rounded down: the `NumericDate` of RFC 7519.
+    /// Returns whole seconds since the Unix epoch, rounded down: a `NumericDate` of RFC 7519.
     #[must_use]
     pub const fn as_seconds(self) -> i64 {
         self.0.div_euclid(1_000_000)
     }
 
-    /// How long after `earlier` this is; zero if it is not after it.
+    /// Returns the time elapsed since `earlier`, or zero if `earlier` is later.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_micros(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
@@ -75,7 +75,7 @@ impl From<prost_types::Timestamp> for Timestamp {
     }
 }
 
-/// Where the time comes from.
+/// A source of the current time.
 #[derive(Clone)]
 pub struct Clock {
     now: Arc<dyn Fn() -> Timestamp + Send + Sync>,
@@ -83,7 +83,7 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// The clock of the machine.
+    /// Returns the system clock.
     #[must_use]
     pub fn system() -> Self {
         #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the clock")]
@@ -95,26 +95,26 @@ impl Clock {
         Self { now: Arc::new(now), uptime: Arc::new(move || start.elapsed()) }
     }
 
-    /// Returns a clock that returns what `now` returns.
+    /// Creates a clock that reads the time from `now`.
     pub fn from_fn(now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
         let (start, now) = (now(), Arc::new(now));
-        let told = Arc::clone(&now);
-        Self { now, uptime: Arc::new(move || told().since(start)) }
+        let current = Arc::clone(&now);
+        Self { now, uptime: Arc::new(move || current().since(start)) }
     }
 
-    /// The time.
+    /// Returns the current time.
     #[must_use]
     pub fn now(&self) -> Timestamp {
         (self.now)()
     }
 
-    /// How long the clock has been running. It goes on evenly, whatever the time is set to.
+    /// Returns the time since the clock was created. For the system clock it is monotonic.
     #[must_use]
     pub fn uptime(&self) -> Duration {
         (self.uptime)()
     }
 
-    /// A new `UUIDv7` (RFC 9562, section 5.7). Those made by one process ascend strictly.
+    /// Returns a new `UUIDv7` (RFC 9562, section 5.7). The ids of one process are strictly increasing.
     #[must_use]
     pub fn new_id(&self) -> Uuid {
         static CONTEXT: LazyLock<Mutex<ContextV7>> = LazyLock::new(|| Mutex::new(ContextV7::new()));

@@ -1,5 +1,5 @@
-//! What must hold for any input. The targets in `fuzz/` look for one of which it does not hold; the
-//! tests try what lies in their corpora.
+//! Properties that must hold for every input. The fuzz targets in `fuzz/` search for counterexamples; the tests run the
+//! inputs of their corpora.
 
 use std::sync::LazyLock;
 
@@ -22,7 +22,7 @@ const NOW: i64 = 1_800_000_000;
 const SECRET: &[u8; 32] = b"thirty-two bytes to sign a token";
 const SEED: &[u8; 32] = b"and thirty-two more for Ed25519.";
 
-/// A set of a shared secret and a pair of keys, made of the constants above.
+/// A key set with a shared secret and a key pair, derived from the constants above.
 const KEYS: &str = r#"{"keys":[
     {"kty":"oct","kid":"shared","k":"dGhpcnR5LXR3byBieXRlcyB0byBzaWduIGEgdG9rZW4"},
     {"kty":"OKP","crv":"Ed25519","kid":"pair","x":"TsOmrNrIsIJpbzlAsdz0UJ1o5g86-6tjmimHCFRT7SY",
@@ -35,60 +35,60 @@ fn parse(text: &str) -> anyhow::Result<KeySet> {
     KeySet::parse(text, Timestamp::from_seconds(NOW))
 }
 
-fn names() -> TokenArgs {
+fn token_args() -> TokenArgs {
     TokenArgs { issuer: "taskey".to_owned(), audience: "taskey".to_owned() }
 }
 
-/// What a server says of a token.
-fn verdict(token: &str) -> Option<AccessClaims> {
-    token::verify(&KEY_SET, &names(), token, Timestamp::from_seconds(NOW)).ok()
+/// Verifies a token as a server does.
+fn verify(token: &str) -> Option<AccessClaims> {
+    token::verify(&KEY_SET, &token_args(), token, Timestamp::from_seconds(NOW)).ok()
 }
 
-fn shared_signature(message: &str) -> String {
+fn hmac_signature(message: &str) -> String {
     BASE64.encode(hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, SECRET), message.as_bytes()))
 }
 
-fn pair_signature(message: &str) -> String {
+fn ed25519_signature(message: &str) -> String {
     let pair = Ed25519KeyPair::from_seed_unchecked(SEED).expect("a seed");
     BASE64.encode(pair.sign(message.as_bytes()))
 }
 
-/// Takes any text for a token. Of two lines it makes header and claims of a token that is signed well, since no search
-/// would ever find a signature.
+/// Verifies any text as a token. Two lines are also used as header and claims of a token with a correct signature,
+/// which fuzzing would never find.
 pub fn token(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
-    judge(text);
+    check_token(text);
     if let Some((header, claims)) = text.split_once('\n') {
         let message = format!("{}.{}", BASE64.encode(header), BASE64.encode(claims));
-        judge(&format!("{message}.{}", shared_signature(&message)));
-        judge(&format!("{message}.{}", pair_signature(&message)));
+        check_token(&format!("{message}.{}", hmac_signature(&message)));
+        check_token(&format!("{message}.{}", ed25519_signature(&message)));
     }
 }
 
-/// If a token is accepted, it is one that we could have made.
-fn judge(token: &str) {
-    let Some(verified) = verdict(token) else { return };
+/// Checks that a token is accepted only if it has the form and the signature of an issued token.
+fn check_token(token: &str) {
+    let Some(verified) = verify(token) else { return };
     assert!(token.len() <= MAX_TOKEN_BYTES);
     let [header, claims, signature] = token.split('.').collect::<Vec<_>>()[..] else { panic!("not three parts") };
     let message = format!("{header}.{claims}");
-    let header = object(header);
+    let header = decode_object(header);
     if header == json!({"alg": "HS256", "kid": "shared", "typ": "at+jwt"}) {
-        assert_eq!(signature, shared_signature(&message));
+        assert_eq!(signature, hmac_signature(&message));
     } else {
         assert_eq!(header, json!({"alg": "EdDSA", "kid": "pair", "typ": "at+jwt"}));
-        assert_eq!(signature, pair_signature(&message));
+        assert_eq!(signature, ed25519_signature(&message));
     }
-    let claims = object(claims);
+    let claims = decode_object(claims);
     let time = |name: &str| claims[name].as_i64().expect("a whole number");
     let (issued, expires) = (time("iat"), time("exp"));
     let leeway = i64::try_from(LEEWAY.as_secs()).expect("a short time");
     assert!(issued <= NOW + leeway && expires + leeway > NOW && expires > issued);
-    assert!(u64::try_from(expires - issued).is_ok_and(|life| life <= MAX_LIFETIME.as_secs()));
+    assert!(u64::try_from(expires - issued).is_ok_and(|lifetime| lifetime <= MAX_LIFETIME.as_secs()));
     assert!(claims.get("nbf").is_none() || time("nbf") <= NOW + leeway);
     assert_eq!((&claims["iss"], &claims["aud"]), (&json!("taskey"), &json!("taskey")));
     let id = |name: &str| claims[name].as_str().and_then(|id| Uuid::try_parse(id).ok()).expect("a UUID");
     id("jti");
-    let said = AccessClaims {
+    let expected = AccessClaims {
         id: id("jti"),
         user_id: id("sub"),
         session_id: id("sid"),
@@ -96,13 +96,13 @@ fn judge(token: &str) {
         issued_at: Timestamp::from_seconds(issued),
         expires_at: Timestamp::from_seconds(expires),
     };
-    assert_eq!(verified, said);
-    let again = token::sign(&KEY_SET, &names(), &verified).expect("signed");
-    assert!(again.len() > MAX_TOKEN_BYTES || verdict(&again).as_ref() == Some(&verified), "{again}");
+    assert_eq!(verified, expected);
+    let reissued = token::sign(&KEY_SET, &token_args(), &verified).expect("signed");
+    assert!(reissued.len() > MAX_TOKEN_BYTES || verify(&reissued).as_ref() == Some(&verified), "{reissued}");
 }
 
-/// What a part of a token holds, in the only spelling that its base64 may have.
-fn object(part: &str) -> Value {
+/// Decodes a part of a token, and checks that its base64 encoding is canonical.
+fn decode_object(part: &str) -> Value {
     let bytes = BASE64.decode(part).expect("base64url");
     assert_eq!(BASE64.encode(&bytes), part);
     let object: Value = serde_json::from_slice(&bytes).expect("JSON");
@@ -110,27 +110,27 @@ fn object(part: &str) -> Value {
     object
 }
 
-/// Takes any text for a JWK Set. If it is one, tokens can be signed and verified with it; whether it is one or not, no
-/// secret of it is shown.
+/// Parses any text as a JWK Set. A valid set can sign and verify tokens. Neither the public set nor an error shows a
+/// secret.
 pub fn jwk_set(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
-    let shown = match parse(text) {
+    let output = match parse(text) {
         Ok(keys) => {
             sign_and_verify(&keys);
             let public = keys.public_json().expect("JSON");
             assert!(serde_json::from_str::<Value>(&public).expect("JSON")["keys"].is_array());
             assert_eq!(parse(text).expect("the same text"), keys);
-            // What one calls a key is no secret.
+            // Key ids are not secret.
             public.lines().filter(|line| !line.contains("\"kid\"")).collect()
         }
         Err(error) => format!("{error:#}"),
     };
     for secret in secrets(text) {
-        assert!(!shown.contains(&secret), "{shown}");
+        assert!(!output.contains(&secret), "{output}");
     }
 }
 
-/// Public keys alone sign nothing.
+/// Signs and verifies a token, unless the set has only public keys.
 fn sign_and_verify(keys: &KeySet) {
     if keys.signing().is_none() {
         return;
@@ -144,11 +144,11 @@ fn sign_and_verify(keys: &KeySet) {
         issued_at: now,
         expires_at: now + MAX_LIFETIME,
     };
-    let token = token::sign(keys, &names(), &claims).expect("the first key signs");
-    assert_eq!(token::verify(keys, &names(), &token, now), Ok(claims));
+    let token = token::sign(keys, &token_args(), &claims).expect("the first key signs");
+    assert_eq!(token::verify(keys, &token_args(), &token, now), Ok(claims));
 }
 
-/// Those secrets in the text that are long enough to be some, and have no spaces: they stand in no sentence by chance.
+/// Returns the secrets in the text, except short ones and those with spaces, which a message may contain by chance.
 fn secrets(text: &str) -> Vec<String> {
     let set: Value = serde_json::from_str(text).unwrap_or_default();
     let keys = set["keys"].as_array().cloned().unwrap_or_default();
@@ -166,20 +166,20 @@ mod tests {
     use crate::testing::feed;
 
     #[test]
-    fn the_keys_of_the_targets_are_those_of_their_signatures() {
-        let message = "the same";
+    fn key_set_contains_the_signing_keys() {
+        let message = "message";
         assert_eq!(BASE64.encode(SECRET), "dGhpcnR5LXR3byBieXRlcyB0byBzaWduIGEgdG9rZW4");
         assert_eq!(KEY_SET.public().keys.len(), 1);
-        assert_ne!(shared_signature(message), pair_signature(message));
+        assert_ne!(hmac_signature(message), ed25519_signature(message));
     }
 
     #[test]
-    fn the_corpus_of_tokens_holds() {
+    fn token_corpus_upholds_the_properties() {
         feed(concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus/token"), token);
     }
 
     #[test]
-    fn the_corpus_of_jwk_sets_holds() {
+    fn jwk_set_corpus_upholds_the_properties() {
         feed(concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus/jwk_set"), jwk_set);
     }
 }

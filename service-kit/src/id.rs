@@ -1,9 +1,9 @@
-//! The ids of everything: UUIDs of version 7, whose order is the order in which they were made.
+//! Resource ids: version 7 UUIDs, which sort by creation time.
 
 use uuid::Uuid;
 
-/// Reads an id in its usual form. The parser of the library also takes braces, a URN or bare digits; then one thing
-/// would have several names.
+/// Parses a hyphenated UUID. [`Uuid::try_parse`] also accepts braces, URNs and plain digits, which would give one
+/// resource several names.
 #[must_use]
 pub fn parse(text: &str) -> Option<Uuid> {
     Uuid::try_parse(text).ok().filter(|_| text.len() == uuid::fmt::Hyphenated::LENGTH)
@@ -14,10 +14,10 @@ mod tests {
     use super::parse;
 
     #[test]
-    fn only_the_usual_form_is_an_id() {
+    fn only_hyphenated_uuids_are_accepted() {
         assert!(parse("0198c0de-0000-7000-8000-000000000000").is_some());
         assert!(parse("0198C0DE-0000-7000-8000-00000000000A").is_some());
-        for wrong in [
+        for invalid in [
             "",
             "1",
             "0198c0de000070008000000000000000",
@@ -27,7 +27,7 @@ mod tests {
             " 0198c0de-0000-7000-8000-000000000000",
             "0198c0de-0000-7000-8000-000000000000\0",
         ] {
-            assert!(parse(wrong).is_none(), "{wrong:?}");
+            assert!(parse(invalid).is_none(), "{invalid:?}");
         }
     }
 }

@@ -1,17 +1,18 @@
-//! What every gRPC service of Taskey is built with, and enough to accept Taskey's access tokens in a service of your
-//! own.
+//! The library of all gRPC services of Taskey. With it, your own service can accept Taskey's access tokens, too.
 //!
 //! # Layout
-//! - [`server`]: from the listener to the service: limits, deadlines, health, reflection, drain.
-//! - [`auth`]: access tokens, keys, revoked sessions, and how a service identifies itself.
+//! - [`server`]: from the listener to the service: limits, deadlines, health, reflection, graceful shutdown.
+//! - [`auth`]: access tokens, keys, revoked sessions, and service credentials.
 //! - [`db`]: one handle for SQLite and PostgreSQL.
 //! - [`ops`]: settings, logs, secret files, shutdown.
-//! - [`status`]: errors. [`page`]: pages of lists. [`rate_limit`], [`network`]: how often, and who counts.
-//! - [`clock`], [`random`], [`id`]: the one place for each.
+//! - [`status`]: errors. [`page`]: pagination. [`filter`]: list filters.
+//! - [`rate_limit`]: rate limits. [`network`]: client addresses.
+//! - [`clock`], [`random`], [`id`]: time, random numbers and resource ids.
 
 pub mod auth;
 pub mod clock;
 pub mod db;
+pub mod filter;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 pub mod id;

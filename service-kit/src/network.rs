@@ -1,12 +1,12 @@
-//! Addresses of the internet: for whom a proxy calls, and what counts as one and the same.
+//! Client addresses: how they are read behind proxies, and how they are grouped for rate limits.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use clap::Args;
 use ipnet::IpNet;
 
-/// What an address counts as. Whoever has one address of IPv6 has the 2^64 beside it too. An address of IPv4 is the same
-/// however the listener sees it.
+/// Returns the address under which a client is counted. An IPv6 client usually has a whole /64 network, so only the
+/// first 64 bits count. An IPv4-mapped IPv6 address counts as its IPv4 address.
 #[must_use]
 pub fn rate_limit_key(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
@@ -15,7 +15,7 @@ pub fn rate_limit_key(address: IpAddr) -> IpAddr {
     }
 }
 
-/// Which proxies are believed.
+/// The trusted proxies.
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Limits")]
 pub struct ProxyArgs {
@@ -30,18 +30,18 @@ fn network(text: &str) -> Result<IpNet, &'static str> {
 }
 
 impl ProxyArgs {
-    /// Whether this address is a trusted proxy's.
+    /// Reports whether an address belongs to a trusted proxy.
     #[must_use]
     pub fn trusts(&self, address: IpAddr) -> bool {
         self.trusted_proxies.iter().any(|network| network.contains(&address.to_canonical()))
     }
 
-    /// The client behind trusted proxies, of which `nearest` calls us. Each proxy adds at the end of `x-forwarded-for`
-    /// who called it, so it is read from there for as long as a trusted proxy has written it; what stands before could
-    /// have been written by anyone.
+    /// Returns the address of the client behind the trusted proxies. `peer` is the address that has connected. Each
+    /// proxy appends the address of its caller to `x-forwarded-for`, so the header is read from the end, as long as
+    /// trusted proxies have written it. Anyone could have written the entries before.
     #[must_use]
-    pub fn client<'a>(&self, nearest: IpAddr, forwarded_for: impl DoubleEndedIterator<Item = &'a str>) -> IpAddr {
-        let mut client = nearest.to_canonical();
+    pub fn client<'a>(&self, peer: IpAddr, forwarded_for: impl DoubleEndedIterator<Item = &'a str>) -> IpAddr {
+        let mut client = peer.to_canonical();
         for caller in forwarded_for.flat_map(|header| header.split(',')).rev() {
             if !self.trusts(client) {
                 break;
@@ -53,7 +53,7 @@ impl ProxyArgs {
     }
 }
 
-/// An address as proxies write it, some with a port.
+/// Parses an address as proxies write it: some add a port.
 fn address(text: &str) -> Option<IpAddr> {
     let with_port = || text.parse().ok().map(|address: SocketAddr| address.ip());
     text.parse().ok().or_else(with_port).map(|address: IpAddr| address.to_canonical())
@@ -67,26 +67,26 @@ mod tests {
         text.parse().expect("an address")
     }
 
-    fn client(nearest: &str, forwarded_for: &[&str]) -> String {
-        let trusted_proxies = ["10.0.0.0/8", "192.0.2.1", "2001:db8:1::/48"].map(|text| network(text).expect("good"));
+    fn client(peer: &str, forwarded_for: &[&str]) -> String {
+        let trusted_proxies = ["10.0.0.0/8", "192.0.2.1", "2001:db8:1::/48"].map(|text| network(text).expect(text));
         let proxies = ProxyArgs { trusted_proxies: trusted_proxies.to_vec() };
-        proxies.client(ip(nearest), forwarded_for.iter().copied()).to_string()
+        proxies.client(ip(peer), forwarded_for.iter().copied()).to_string()
     }
 
     #[test]
-    fn an_address_of_ipv4_counts_alone_in_both_its_forms() {
+    fn ipv4_address_and_its_ipv6_mapping_count_as_one() {
         assert_eq!(rate_limit_key(ip("::ffff:192.0.2.1")), ip("192.0.2.1"));
         assert_ne!(rate_limit_key(ip("192.0.2.1")), rate_limit_key(ip("192.0.2.2")));
     }
 
     #[test]
-    fn addresses_of_ipv6_count_by_their_first_64_bits() {
+    fn ipv6_addresses_count_by_their_first_64_bits() {
         assert_eq!(rate_limit_key(ip("2001:db8::1")), rate_limit_key(ip("2001:db8::ffff:ffff:ffff:ffff")));
         assert_ne!(rate_limit_key(ip("2001:db8::1")), rate_limit_key(ip("2001:db8:0:1::1")));
     }
 
     #[test]
-    fn nobody_is_believed_but_trusted_proxies() {
+    fn only_trusted_proxies_can_set_the_client_address() {
         assert_eq!(client("198.51.100.1", &["203.0.113.7"]), "198.51.100.1");
         assert_eq!(client("10.1.2.3", &["203.0.113.7"]), "203.0.113.7");
         assert_eq!(client("::ffff:10.1.2.3", &["203.0.113.7"]), "203.0.113.7");
@@ -94,14 +94,14 @@ mod tests {
     }
 
     #[test]
-    fn what_the_client_claims_of_itself_is_not_believed() {
+    fn entries_that_the_client_sent_are_ignored() {
         assert_eq!(client("10.1.2.3", &["1.1.1.1, 203.0.113.7"]), "203.0.113.7");
         assert_eq!(client("10.1.2.3", &["10.9.9.9", "203.0.113.7"]), "203.0.113.7");
         assert_eq!(client("10.1.2.3", &["10.9.9.9, 203.0.113.7, 192.0.2.1"]), "203.0.113.7");
     }
 
     #[test]
-    fn what_cannot_be_read_leaves_the_last_that_could() {
+    fn entries_before_an_invalid_one_are_ignored() {
         assert_eq!(client("10.1.2.3", &[]), "10.1.2.3");
         assert_eq!(client("10.1.2.3", &["203.0.113.7, unknown"]), "10.1.2.3");
         assert_eq!(client("10.1.2.3", &["203.0.113.7, unknown, 10.4.4.4"]), "10.4.4.4");
@@ -110,12 +110,12 @@ mod tests {
     }
 
     #[test]
-    fn a_network_is_written_as_usual() {
-        for good in ["10.0.0.0/8", "10.1.2.3", "::1", "2001:db8::/32"] {
-            assert!(network(good).is_ok(), "{good}");
+    fn addresses_and_networks_are_parsed() {
+        for valid in ["10.0.0.0/8", "10.1.2.3", "::1", "2001:db8::/32"] {
+            assert!(network(valid).is_ok(), "{valid}");
         }
-        for bad in ["", "10.0.0.0/33", "proxy", "10.0.0", "10.0.0.0/8 "] {
-            assert!(network(bad).is_err(), "{bad:?}");
+        for invalid in ["", "10.0.0.0/33", "proxy", "10.0.0", "10.0.0.0/8 "] {
+            assert!(network(invalid).is_err(), "{invalid:?}");
         }
     }
 }

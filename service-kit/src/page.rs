@@ -1,4 +1,4 @@
-//! Pages of lists: how large one is, and the token with which the next one begins.
+//! Pagination of lists: page sizes and page tokens.
 
 use aws_lc_rs::{constant_time::verify_slices_are_equal, hmac};
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
@@ -8,59 +8,59 @@ use uuid::Uuid;
 
 use crate::status::ApiError;
 
-/// The size of a page if the caller says nothing.
+/// The page size if the request does not set one.
 pub const DEFAULT_SIZE: usize = 50;
 
-/// A larger page is cut to this (AIP-158).
+/// Larger page sizes are reduced to this (AIP-158).
 pub const MAX_SIZE: usize = 500;
 
-/// The form of the token. A later form has another number, so that no token of one passes for one of the other.
+/// The version of the token format. The tag depends on it, so that a token of one version is invalid in another.
 const VERSION: u8 = 2;
 
 const TAG_BYTES: usize = 16;
 
-/// A longer token is none of ours.
+/// Longer tokens are rejected without being decoded.
 const MAX_TOKEN_BYTES: usize = 8 * 1024;
 
-/// The size of the page that a caller asks for.
+/// Returns the page size for the requested one.
 ///
 /// # Errors
-/// What is wrong with it, in words for a person.
-pub fn size(asked: i32) -> Result<usize, &'static str> {
-    match usize::try_from(asked) {
+/// If it is negative, with a message for the caller.
+pub fn size(requested: i32) -> Result<usize, &'static str> {
+    match usize::try_from(requested) {
         Ok(0) => Ok(DEFAULT_SIZE),
         Ok(size) => Ok(size.min(MAX_SIZE)),
         Err(_) => Err("must not be negative"),
     }
 }
 
-/// Seals and opens tokens that say how far a caller has come in something: `base64url(version ‖ tag ‖ cursor)`, where the
-/// tag is `HMAC-SHA256(version ‖ owner ‖ length of the cursor ‖ cursor ‖ arguments)`, cut to 16 bytes. A token is good for
-/// one caller and one query, of which `arguments` is whatever must not change between pages.
+/// Creates and verifies page tokens: `base64url(version ‖ tag ‖ cursor)`, where the tag is
+/// `HMAC-SHA256(version ‖ owner ‖ length of the cursor ‖ cursor ‖ arguments)`, truncated to 16 bytes. A token is valid
+/// for one caller and one query; `arguments` contains everything that must not change between pages.
 #[derive(Clone)]
 pub struct PageTokens(hmac::Key);
 
 impl PageTokens {
-    /// Tokens under a key that all replicas know.
+    /// Creates and verifies tokens with a key that all replicas share.
     #[must_use]
     pub fn new(key: &[u8; 32]) -> Self {
         Self(hmac::Key::new(hmac::HMAC_SHA256, key))
     }
 
-    /// The token of what begins after the place `cursor`.
+    /// Returns the token of the page that begins after `cursor`.
     #[must_use]
     pub fn seal(&self, owner: Uuid, arguments: &[u8], cursor: &[u8]) -> String {
         let tag = self.tag(owner, arguments, cursor);
         BASE64_URL_SAFE_NO_PAD.encode([&[VERSION], &tag[..], cursor].concat())
     }
 
-    /// How long the token of a place is.
+    /// Returns the length of the token for `cursor`.
     #[must_use]
     pub fn length(cursor: &[u8]) -> usize {
         base64::encoded_len(1 + TAG_BYTES + cursor.len(), false).unwrap_or(usize::MAX)
     }
 
-    /// The place after which a page begins; none for the first page, whose token is empty.
+    /// Returns the cursor after which a page begins, or `None` for the first page, whose token is empty.
     ///
     /// # Errors
     /// PAGE_TOKEN_INVALID if the token was not sealed for this owner and these arguments.
@@ -77,7 +77,7 @@ impl PageTokens {
         if version == VERSION { Ok(Some(cursor.to_vec())) } else { Err(invalid()) }
     }
 
-    /// As [`open`](Self::open), where the place is a row with this id.
+    /// Like [`open`](Self::open), for a cursor that is the id of a row.
     ///
     /// # Errors
     /// As [`open`](Self::open).
@@ -86,8 +86,8 @@ impl PageTokens {
         cursor.map(|cursor| Uuid::from_slice(&cursor).map_err(|_| invalid())).transpose()
     }
 
-    /// Cuts rows, of which one more was read than a page holds if there are more, to the page, and seals the token of
-    /// the next page; it is empty if this is the last.
+    /// Truncates `rows` to the page size, and returns them with the token of the next page, which is empty on the last
+    /// page. The query must read one row more than the page size, so that the last page can be recognized.
     #[must_use]
     pub fn cut<T>(
         &self,
@@ -97,14 +97,14 @@ impl PageTokens {
         size: usize,
         id: impl Fn(&T) -> Uuid,
     ) -> (Vec<T>, String) {
-        let more = rows.len() > size;
+        let has_more = rows.len() > size;
         rows.truncate(size);
-        let last = rows.last().filter(|_| more);
+        let last = rows.last().filter(|_| has_more);
         let token = last.map(|last| self.seal(owner, arguments, id(last).as_bytes())).unwrap_or_default();
         (rows, token)
     }
 
-    // Every part but the last has a fixed length or is preceded by it, so no two inputs look alike.
+    // Each part but the last has a fixed length or follows its length, so different inputs have different encodings.
     fn tag(&self, owner: Uuid, arguments: &[u8], cursor: &[u8]) -> [u8; TAG_BYTES] {
         let mut context = hmac::Context::with_key(&self.0);
         let length = u64::try_from(cursor.len()).unwrap_or(u64::MAX).to_be_bytes();
@@ -112,11 +112,11 @@ impl PageTokens {
             context.update(part);
         }
         let tag = context.sign();
-        *tag.as_ref().first_chunk().expect("HMAC-SHA256 makes 32 bytes")
+        *tag.as_ref().first_chunk().expect("HMAC-SHA256 returns 32 bytes")
     }
 }
 
-/// The error of a page token that is none of ours, or of another query.
+/// Returns the error for a page token that was not issued to this caller for this query.
 #[must_use]
 pub fn invalid() -> ApiError {
     let message = "the page token was not issued to this caller for this query";

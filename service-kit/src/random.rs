@@ -1,13 +1,13 @@
-//! The one place that draws random numbers.
+//! The only module that generates random numbers.
 
 use std::time::Duration;
 
 use uuid::{Builder, Uuid, Variant, Version};
 
-/// `N` bytes from the system's generator, fit for keys.
+/// Returns `N` bytes from the system's random number generator, suitable for keys.
 ///
 /// # Panics
-/// If the system has no randomness: nothing secret may be made then.
+/// If the system provides no randomness, because no secret can be generated then.
 #[must_use]
 #[expect(clippy::disallowed_methods, reason = "this is the one place that draws random numbers")]
 pub fn bytes<const N: usize>() -> [u8; N] {
@@ -16,17 +16,17 @@ pub fn bytes<const N: usize>() -> [u8; N] {
     bytes
 }
 
-/// An id that none other has. Fit for telling things apart, not for secrets.
+/// Returns a random `UUIDv4`. It is unique, but not suitable as a secret.
 #[must_use]
 #[expect(clippy::disallowed_methods, reason = "this is the one place that draws random numbers")]
 pub fn id() -> Uuid {
     Builder::from_u128(fastrand::u128(..)).with_version(Version::Random).with_variant(Variant::RFC4122).into_uuid()
 }
 
-/// A duration between half of `about` and one and a half, so that those who wait for the same thing do not come back
-/// all at once. Not fit for secrets.
+/// Returns a random duration from 0.5 to 1.5 times `mean`, so that clients do not all retry at the same time. Not
+/// suitable for secrets.
 #[must_use]
 #[expect(clippy::disallowed_methods, reason = "this is the one place that draws random numbers")]
-pub fn jitter(about: Duration) -> Duration {
-    about.mul_f64(0.5 + fastrand::f64())
+pub fn jitter(mean: Duration) -> Duration {
+    mean.mul_f64(0.5 + fastrand::f64())
 }

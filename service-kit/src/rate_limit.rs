@@ -1,4 +1,4 @@
-//! Rate limits: a burst, and then a number of actions in a unit of time.
+//! Rate limits: a burst, then a number of actions per unit of time.
 
 use std::{
     fmt,
@@ -18,10 +18,10 @@ use governor::{
 
 use crate::clock::Clock;
 
-/// How often: `10+6/m` is ten at once, then six a minute.
+/// A rate: `10+6/m` allows a burst of ten, then six per minute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
-    at_once: NonZeroU32,
+    burst: NonZeroU32,
     count: NonZeroU32,
     unit: Unit,
 }
@@ -38,7 +38,7 @@ impl FromStr for Rate {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let rate = || {
-            let (at_once, rest) = text.split_once('+')?;
+            let (burst, rest) = text.split_once('+')?;
             let (count, unit) = rest.split_once('/')?;
             let unit = match unit {
                 "s" => Unit::Second,
@@ -47,9 +47,9 @@ impl FromStr for Rate {
                 _ => return None,
             };
             let number = |text: &str| text.parse().ok().filter(|number: &NonZeroU32| number.get() <= 1_000_000);
-            Some(Self { at_once: number(at_once)?, count: number(count)?, unit })
+            Some(Self { burst: number(burst)?, count: number(count)?, unit })
         };
-        rate().ok_or("expected a rate such as 10+6/m: ten at once, then six a minute (s, m or h)")
+        rate().ok_or("expected a rate such as 10+6/m: a burst of ten, then six per minute (s, m or h)")
     }
 }
 
@@ -60,7 +60,7 @@ impl fmt::Display for Rate {
             Unit::Minute => 'm',
             Unit::Hour => 'h',
         };
-        write!(f, "{}+{}/{unit}", self.at_once, self.count)
+        write!(f, "{}+{}/{unit}", self.burst, self.count)
     }
 }
 
@@ -71,41 +71,41 @@ impl Rate {
             Unit::Minute => Quota::per_minute(self.count),
             Unit::Hour => Quota::per_hour(self.count),
         };
-        quota.allow_burst(self.at_once)
+        quota.allow_burst(self.burst)
     }
 }
 
-/// Counts what is done, by whom.
+/// Limits the actions of each key, such as an address.
 ///
-/// There are as many counters as there will ever be from the start on: somebody's counter is found by a hash that
-/// nobody outside can foresee. However many come, memory does not grow, and there is nothing to sweep. Two of them can
-/// share a counter, which matters only to those who are both near their limit.
+/// The number of counters is fixed, so memory does not grow with the number of keys, and no counter has to be removed.
+/// A key is mapped to a counter by a hash with a random seed, which clients cannot predict. Two keys can share a
+/// counter, which matters only if both are near the limit.
 #[derive(Debug)]
 pub struct RateLimit {
-    counters: RateLimiter<usize, Counters, Uptime, NoOpMiddleware<Nanos>>,
-    clock: Uptime,
+    counters: RateLimiter<usize, Counters, MonotonicClock, NoOpMiddleware<Nanos>>,
+    clock: MonotonicClock,
     hasher: RandomState,
 }
 
-/// Of eight bytes each.
+/// The number of counters, of eight bytes each.
 const COUNTERS: usize = 1 << 18;
 
 impl RateLimit {
-    /// A limit that nobody has come near to.
+    /// Creates a limit that has counted no actions.
     #[must_use]
     pub fn new(rate: Rate, clock: Clock) -> Self {
-        let clock = Uptime(clock);
+        let clock = MonotonicClock(clock);
         let counters = Counters((0..COUNTERS).map(|_| InMemoryState::default()).collect());
         Self { counters: RateLimiter::new(rate.quota(), counters, clock.clone()), clock, hasher: RandomState::new() }
     }
 
-    /// Counts one more.
+    /// Counts an action of a key.
     ///
     /// # Errors
-    /// How long to wait, if it was one too many.
-    pub fn check(&self, who: &impl Hash) -> Result<(), Duration> {
-        let counter = usize::try_from(self.hasher.hash_one(who) % COUNTERS as u64).unwrap_or(0);
-        self.counters.check_key(&counter).map_err(|until| until.wait_time_from(self.clock.now()))
+    /// The time to wait, if the limit is exceeded. The action is not counted then.
+    pub fn check(&self, key: &impl Hash) -> Result<(), Duration> {
+        let counter = usize::try_from(self.hasher.hash_one(key) % COUNTERS as u64).unwrap_or(0);
+        self.counters.check_key(&counter).map_err(|not_until| not_until.wait_time_from(self.clock.now()))
     }
 }
 
@@ -123,11 +123,11 @@ impl StateStore for Counters {
     }
 }
 
-/// It does not matter what the time is set to.
+/// Uses the uptime, so that changes of the system time have no effect.
 #[derive(Clone, Debug)]
-struct Uptime(Clock);
+struct MonotonicClock(Clock);
 
-impl clock::Clock for Uptime {
+impl clock::Clock for MonotonicClock {
     type Instant = Nanos;
 
     fn now(&self) -> Nanos {
@@ -145,37 +145,37 @@ mod tests {
     }
 
     #[test]
-    fn a_rate_is_written_as_it_is_read() {
+    fn rate_is_displayed_as_it_is_parsed() {
         for text in ["10+6/m", "1+1/s", "1000000+3/h"] {
             assert_eq!(rate(text).to_string(), text);
         }
-        for wrong in ["", "10", "10+6", "0+6/m", "10+0/m", "10+6/d", "-1+6/m", "10+6/m ", "1000001+1/s", "1+1/2m"] {
-            assert!(wrong.parse::<Rate>().is_err(), "{wrong:?}");
+        for invalid in ["", "10", "10+6", "0+6/m", "10+0/m", "10+6/d", "-1+6/m", "10+6/m ", "1000001+1/s", "1+1/2m"] {
+            assert!(invalid.parse::<Rate>().is_err(), "{invalid:?}");
         }
     }
 
     #[test]
-    fn after_the_first_ones_at_once_the_rest_come_evenly() {
-        let (clock, hands) = testing::clock();
+    fn burst_is_followed_by_evenly_spaced_actions() {
+        let (clock, manual_clock) = testing::clock();
         let limit = RateLimit::new(rate("10+6/m"), clock);
-        let passes = || (0..100).filter(|_| limit.check(&"ann").is_ok()).count();
-        assert_eq!(passes(), 10);
+        let count_allowed = || (0..100).filter(|_| limit.check(&"ann").is_ok()).count();
+        assert_eq!(count_allowed(), 10);
         assert_eq!(limit.check(&"ann"), Err(Duration::from_secs(10)));
-        hands.advance(Duration::from_micros(9_999_999));
+        manual_clock.advance(Duration::from_micros(9_999_999));
         assert_eq!(limit.check(&"ann"), Err(Duration::from_micros(1)));
-        hands.advance(Duration::from_micros(1));
-        assert_eq!(passes(), 1);
-        hands.advance(Duration::from_secs(60));
-        assert_eq!(passes(), 6);
-        hands.advance(Duration::from_secs(86_400));
-        assert_eq!(passes(), 10);
+        manual_clock.advance(Duration::from_micros(1));
+        assert_eq!(count_allowed(), 1);
+        manual_clock.advance(Duration::from_secs(60));
+        assert_eq!(count_allowed(), 6);
+        manual_clock.advance(Duration::from_secs(86_400));
+        assert_eq!(count_allowed(), 10);
     }
 
     #[test]
-    fn everybody_counts_alone() {
+    fn each_key_has_its_own_limit() {
         let limit = RateLimit::new(rate("1+1/h"), testing::clock().0);
-        let passed = (0..1000).filter(|number| limit.check(number).is_ok()).count();
-        // Some may share a counter: of a thousand, two on the average.
-        assert!(passed > 950, "{passed}");
+        let allowed = (0..1000).filter(|number| limit.check(number).is_ok()).count();
+        // Some keys may share a counter: on average two of a thousand.
+        assert!(allowed > 950, "{allowed}");
     }
 }

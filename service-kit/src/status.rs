@@ -74,7 +74,7 @@ impl ApiError {
 
 impl From<ApiError> for Status {
     fn from(error: ApiError) -> Self {
-        let metadata = HashMap::from_iter(error.metadata.map(|said| (said.0.to_owned(), said.1)));
+        let metadata = HashMap::from_iter(error.metadata.map(|entry| (entry.0.to_owned(), entry.1)));
         let mut details = ErrorDetails::with_error_info(reason_name(error.reason), ERROR_DOMAIN, metadata);
         if !error.violations.is_empty() {
             details.set_bad_request(error.violations);
@@ -108,9 +108,9 @@ impl Violations {
         self.0.is_empty()
     }
 
-    /// Returns the value, or adds what is wrong with it.
+    /// Returns the value, or adds its error as a violation.
     pub fn check<T, E: Display>(&mut self, path: impl Into<String>, value: Result<T, E>) -> Option<T> {
-        value.map_err(|fault| self.add(path, fault.to_string())).ok()
+        value.map_err(|error| self.add(path, error.to_string())).ok()
     }
 
     /// Returns the parsed request if no field is invalid.
@@ -123,7 +123,7 @@ impl Violations {
             _ => {
                 let message = match &self.0[..] {
                     [only] => format!("{}: {}", only.field, only.description),
-                    several => format!("{} fields are invalid", several.len()),
+                    violations => format!("{} fields are invalid", violations.len()),
                 };
                 let error = ApiError::new(Code::InvalidArgument, ErrorReason::ValidationFailed, message);
                 Err(ApiError { violations: self.0, ..error })

@@ -1,4 +1,4 @@
-//! What the tests of every service need: databases of both engines, a clock with hands, and a look into a status.
+//! Helpers for the tests of all services: databases of both engines, a manual clock, and checks of errors.
 
 use std::{
     env, fs,
@@ -29,10 +29,10 @@ use crate::{
     random,
 };
 
-/// The variable that names a `PostgreSQL` server on which tests may make databases.
+/// The environment variable with the URL of a `PostgreSQL` server on which tests may create databases.
 pub const POSTGRES: &str = "TASKEY_TEST_POSTGRES";
 
-/// An empty database that goes when it is dropped.
+/// An empty database. Dropping it deletes its directory; a `PostgreSQL` database stays on the test server.
 #[derive(Debug)]
 pub struct TestDatabase {
     url: String,
@@ -40,7 +40,7 @@ pub struct TestDatabase {
 }
 
 impl TestDatabase {
-    /// A file in a folder of its own.
+    /// Creates a SQLite database in its own directory.
     #[must_use]
     pub fn sqlite() -> Self {
         let folder = folder();
@@ -48,88 +48,89 @@ impl TestDatabase {
         Self { url, folder }
     }
 
-    /// A database on the server that [`POSTGRES`] names. Without one the test is left out, which is said on standard
-    /// error; with `CI=true` that is a failure.
+    /// Creates a database on the server that [`POSTGRES`] names. Returns `None` if that is not set, and reports the
+    /// skipped test on standard error; with `CI=true` the test fails.
     pub async fn postgres() -> Option<Self> {
         let Ok(server) = env::var(POSTGRES) else {
-            leave_out("a test on PostgreSQL", &format!("{POSTGRES} names no server; `make test` provides one"));
+            leave_out("a test on PostgreSQL", &format!("{POSTGRES} is not set; `make test` provides a server"));
             return None;
         };
         let name = format!("test_{}", u128::from_be_bytes(random::bytes()));
-        let mut connection = PgConnection::connect(&server).await.expect("the test server answers");
+        let mut connection = PgConnection::connect(&server).await.expect("the test server is reachable");
         let statement = sqlx::AssertSqlSafe(format!("create database {name} template template0"));
-        connection.execute(statement).await.expect("the test server makes databases");
+        connection.execute(statement).await.expect("the test server can create databases");
         let (base, parameters) = server.split_once('?').map_or((&server[..], ""), |(base, rest)| (base, rest));
         let base = base.rsplit_once('/').expect("a URL has a path").0;
         Some(Self { url: format!("{base}/{name}?{parameters}"), folder: folder() })
     }
 
-    /// Returns the URL as a setting.
+    /// Returns the URL in the form of a setting.
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// The parsed URL.
+    /// Returns the parsed URL.
     #[must_use]
     pub fn parsed_url(&self) -> DatabaseUrl {
-        self.url.parse().expect("the URL of a test database is good")
+        self.url.parse().expect("the URL of a test database is valid")
     }
 
-    /// Returns how many sessions have been made to a PostgreSQL database so far, those that are over among them.
+    /// Returns how many sessions a PostgreSQL database has had so far, including closed ones.
     ///
     /// # Panics
-    /// If the database is none of PostgreSQL or does not answer.
+    /// If this is not a PostgreSQL database, or the server is unreachable.
     pub async fn session_count(&self) -> i64 {
-        let mut connection = PgConnection::connect(&self.url).await.expect("the database answers");
+        let mut connection = PgConnection::connect(&self.url).await.expect("the database is reachable");
         let count = "select sessions from pg_stat_database where datname = current_database()";
         sqlx::query_scalar(count).fetch_one(&mut connection).await.expect("the server counts sessions")
     }
 
-    /// A folder that lives as long as the database.
+    /// Returns a directory that exists until this is dropped.
     #[must_use]
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
 
-    /// A key file in that folder.
+    /// Returns a key file in that directory. Creates the file if it does not exist.
     #[must_use]
     pub fn key_file(&self) -> PathBuf {
         let path = self.folder().join("keys.json");
         if !path.exists() {
-            rotation::generate(rotation::NewKey::Hs256, &path).expect("the folder takes a key file");
+            rotation::generate(rotation::NewKey::Hs256, &path).expect("the key file can be created");
         }
         path
     }
 }
 
-/// Asserts that migrations are those that have landed, their comments included: databases refuse others. Each is given
-/// by the first 128 bits of its SHA-384 in hexadecimal digits. A new migration is added to the list.
+/// Asserts that the migrations, including their comments, are exactly the merged ones, because databases reject changed
+/// migrations. `merged` lists the version of each and the first 128 bits of its SHA-384 in hexadecimal digits. Add each
+/// new migration to the list.
 ///
 /// # Panics
-/// If one was edited, or is not in the list.
-pub fn assert_unchanged(migrations: &Migrator, landed: &[(i64, &str)]) {
+/// If a migration was changed or is not in the list.
+pub fn assert_unchanged(migrations: &Migrator, merged: &[(i64, &str)]) {
     let hex =
         |bytes: &[u8]| format!("{:032x}", u128::from_be_bytes(*bytes.first_chunk().expect("SHA-384 has 48 bytes")));
     let found: Vec<_> = migrations.iter().map(|migration| (migration.version, hex(&migration.checksum))).collect();
-    let landed: Vec<_> = landed.iter().map(|(version, checksum)| (*version, (*checksum).to_owned())).collect();
-    assert_eq!(found, landed);
+    let merged: Vec<_> = merged.iter().map(|(version, checksum)| (*version, (*checksum).to_owned())).collect();
+    assert_eq!(found, merged);
 }
 
-/// A temporary folder.
+/// Creates a temporary directory.
 ///
 /// # Panics
-/// If there is no place for it.
+/// If it cannot be created.
 #[must_use]
 pub fn folder() -> TempDir {
-    tempfile::tempdir().expect("there is a place for temporary folders")
+    tempfile::tempdir().expect("a temporary directory can be created")
 }
 
-/// Feeds a fuzz target every file of its corpus and what lies close by: the beginnings of the file, and the file with
-/// one bit changed.
+/// Runs a fuzz target on each file of its corpus, on each prefix of the file, and on the file with one bit of any byte
+/// flipped.
 ///
 /// # Panics
-/// If the target does, or the corpus cannot be read or is empty.
+/// If the target panics, or if the corpus is empty or cannot be read.
 pub fn feed(corpus: &str, target: fn(&[u8])) {
     let files: Vec<_> = fs::read_dir(corpus).expect(corpus).map(|entry| entry.expect(corpus).path()).collect();
     assert!(!files.is_empty(), "{corpus} is empty");
@@ -145,17 +146,17 @@ pub fn feed(corpus: &str, target: fn(&[u8])) {
     }
 }
 
-/// Says on standard error, past the capture of the test harness, that a test was left out.
+/// Reports a skipped test on standard error, bypassing the output capture of the test harness.
 ///
 /// # Panics
-/// With `CI=true`, where nothing may be left out.
+/// If `CI=true`, where no test may be skipped.
 pub fn leave_out(what: &str, why: &str) {
-    assert!(env::var("CI").as_deref() != Ok("true"), "{what} was left out: {why}");
+    assert!(env::var("CI").as_deref() != Ok("true"), "{what} was skipped: {why}");
     let name = std::thread::current().name().unwrap_or_default().to_owned();
-    _ = writeln!(io::stderr(), "left out: {name}: {what}: {why}");
+    _ = writeln!(io::stderr(), "skipped: {name}: {what}: {why}");
 }
 
-/// Runs each of the named tests on both engines: `async fn name(database: TestDatabase)`. A macro because the test
+/// Runs each of the named tests, `async fn name(database: TestDatabase)`, on both engines. A macro because the test
 /// harness finds functions by their attributes.
 #[macro_export]
 macro_rules! on_each_database {
@@ -177,30 +178,30 @@ macro_rules! on_each_database {
     };
 }
 
-/// The hands of a [`Clock`].
+/// Sets the time of a [`Clock`].
 #[derive(Clone, Debug)]
 pub struct ManualClock(Arc<AtomicI64>);
 
-/// A clock that stands still until its hands are moved. It starts at the time of the machine, since programs beside
-/// the test may look at that.
+/// Returns a clock that only advances by calls of [`ManualClock::advance`]. It starts at the system time, because other
+/// programs of a test may use that.
 #[must_use]
 pub fn clock() -> (Clock, ManualClock) {
-    let hands = ManualClock(Arc::new(AtomicI64::new(Clock::system().now().as_micros())));
-    let time = Arc::clone(&hands.0);
-    (Clock::from_fn(move || Timestamp::from_micros(time.load(Ordering::SeqCst))), hands)
+    let manual_clock = ManualClock(Arc::new(AtomicI64::new(Clock::system().now().as_micros())));
+    let time = Arc::clone(&manual_clock.0);
+    (Clock::from_fn(move || Timestamp::from_micros(time.load(Ordering::SeqCst))), manual_clock)
 }
 
 impl ManualClock {
-    /// Moves the clock forward.
+    /// Advances the clock.
     pub fn advance(&self, by: Duration) {
-        self.0.fetch_add(i64::try_from(by.as_micros()).expect("a test does not wait that long"), Ordering::SeqCst);
+        self.0.fetch_add(i64::try_from(by.as_micros()).expect("the duration fits into 64 bits"), Ordering::SeqCst);
     }
 }
 
-/// Calls any RPC with any bytes for a message, and gives the bytes of the answer.
+/// Calls any RPC with the bytes of a request message, and returns the bytes of the response message.
 ///
 /// # Errors
-/// As the server answers.
+/// If the server returns an error or is unreachable.
 pub async fn call_raw(channel: &Channel, path: &str, request: Request<Vec<u8>>) -> Result<Vec<u8>, Status> {
     let mut client = tonic::client::Grpc::new(channel.clone()).max_decoding_message_size(usize::MAX);
     client.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;
@@ -208,7 +209,7 @@ pub async fn call_raw(channel: &Channel, path: &str, request: Request<Vec<u8>>) 
     client.unary(request, path, RawCodec).await.map(Response::into_inner)
 }
 
-/// Leaves messages as they are.
+/// Passes messages through unchanged.
 #[derive(Clone, Copy, Debug, Default)]
 struct RawCodec;
 
@@ -257,12 +258,12 @@ pub fn refusal(status: &Status) -> (Code, String, Vec<String>) {
     (status.code(), reason, fields)
 }
 
-/// Asserts code and reason of a refusal, and the invalid fields if any are named. A macro so that a failure names the
-/// line of the test.
+/// Asserts the code, the reason and the invalid fields of an error. A macro so that a failure shows the line of the
+/// test.
 #[macro_export]
 macro_rules! assert_refused {
     ($outcome:expr, $code:ident, $reason:expr $(, $field:expr)* $(,)?) => {{
-        let status = $outcome.expect_err("the call was not refused");
+        let status = $outcome.expect_err("the call did not fail");
         let expected: (::tonic::Code, String, Vec<String>) =
             (::tonic::Code::$code, String::from($reason), vec![$(String::from($field)),*]);
         assert_eq!($crate::testing::refusal(&status), expected, "{status:?}");

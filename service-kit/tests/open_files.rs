@@ -1,5 +1,4 @@
-//! What happens when the process may open no more files. It is alone in its binary, since the limit holds for the whole
-//! process.
+//! A server at the limit of open files. This test has a binary of its own, as the limit applies to the whole process.
 
 use std::{convert::Infallible, io};
 
@@ -17,9 +16,9 @@ use tonic::body::Body;
 #[path = "api/support.rs"]
 mod support;
 
-use support::{PATIENCE, explain, limits, serves};
+use support::{TIMEOUT, error_response, is_served, parse_limits};
 
-/// Passes the log on to the test.
+/// Forwards the log to the test.
 struct Log(mpsc::UnboundedSender<String>);
 
 impl io::Write for Log {
@@ -34,30 +33,30 @@ impl io::Write for Log {
 }
 
 #[tokio::test]
-async fn a_server_that_may_open_no_more_files_goes_on_and_takes_the_next_connection_later() {
+async fn server_at_the_open_file_limit_keeps_running_and_accepts_connections_later() {
     let (log, mut lines) = mpsc::unbounded_channel();
     tracing_subscriber::fmt().with_writer(move || Log(log.clone())).init();
-    let limits = limits(&[]);
+    let limits = parse_limits(&[]);
     let listener = connection::bind("127.0.0.1:0".parse().expect("an address"), &limits).await.expect("a free port");
     let address = listener.local_addr().expect("an address");
     let service = tower::service_fn(|_: Request<_>| async { Ok::<_, Infallible>(Response::new(Body::empty())) });
     let shutdown = CancellationToken::new();
     let stop = shutdown.clone();
-    let serving = connection::serve("test", listener, Protocol::Http1And2(explain), &limits, service, stop);
+    let serving = connection::serve("test", listener, Protocol::Http1And2(error_response), &limits, service, stop);
     let test = async {
-        let mut before = TcpStream::connect(address).await.expect("connected");
-        assert!(serves(&mut before).await);
-        // The client's end is open before the limit falls.
+        let mut earlier = TcpStream::connect(address).await.expect("connected");
+        assert!(is_served(&mut earlier).await);
+        // Opened before the limit is lowered, because it needs a file descriptor as well.
         let socket = TcpSocket::new_v4().expect("a socket");
         let (soft, hard) = Resource::NOFILE.get().expect("there is a limit");
         Resource::NOFILE.set(0, hard).expect("a lower limit is allowed");
-        let mut waiting = socket.connect(address).await.expect("the system takes the connection for the server");
+        let mut waiting = socket.connect(address).await.expect("the kernel queues the connection");
         let failed = async { while !lines.recv().await.expect("a line").contains("cannot accept connections") {} };
-        timeout(PATIENCE, failed).await.expect("the server is refused the file");
-        assert!(serves(&mut before).await, "who was there before is served");
-        Resource::NOFILE.set(soft, hard).expect("the limit is what it was");
-        assert!(serves(&mut waiting).await, "who waited is served");
+        timeout(TIMEOUT, failed).await.expect("the server logs that it cannot accept");
+        assert!(is_served(&mut earlier).await, "the earlier connection is served");
+        Resource::NOFILE.set(soft, hard).expect("the limit is restored");
+        assert!(is_served(&mut waiting).await, "the waiting connection is served");
         shutdown.cancel();
     };
-    tokio::join!(serving, test).0.expect("ended well");
+    tokio::join!(serving, test).0.expect("the server ends without an error");
 }

@@ -48,13 +48,13 @@ pub(super) struct Payload {
     jti: String,
     iat: i64,
     exp: i64,
-    #[serde(skip_serializing_if = "Option::is_none", default, deserialize_with = "present")]
+    #[serde(skip_serializing_if = "Option::is_none", default, deserialize_with = "deserialize_non_null")]
     nbf: Option<i64>,
     roles: Vec<String>,
 }
 
-/// `null` is not the same as absent.
-fn present<'de, D: Deserializer<'de>>(claim: D) -> Result<Option<i64>, D::Error> {
+/// Deserializes a claim that is present. Rejects `null`, which is not the same as an absent claim.
+fn deserialize_non_null<'de, D: Deserializer<'de>>(claim: D) -> Result<Option<i64>, D::Error> {
     i64::deserialize(claim).map(Some)
 }
 
@@ -74,7 +74,7 @@ impl Payload {
         }
     }
 
-    /// Checks everything that does not depend on the time or on who verifies: the ids and the lifetime.
+    /// Parses the ids and checks the lifetime. The other checks depend on the time and on the verifier.
     pub(super) fn check(self) -> Option<SignedClaims> {
         let lifetime = self.exp.checked_sub(self.iat)?;
         if lifetime <= 0 || Duration::from_secs(lifetime.unsigned_abs()) > MAX_LIFETIME {

@@ -1,4 +1,4 @@
-//! How a service that verifies tokens says who it is.
+//! Credentials with which services authenticate to auth-service.
 
 use std::{
     path::{Path, PathBuf},
@@ -28,43 +28,43 @@ use crate::{
     },
 };
 
-/// The role of a service that verifies tokens; the feed of revocations is open to it.
+/// The role of services that verify tokens. The feed of revocations requires it.
 pub const ROLE_VERIFIER: &str = "verifier";
 
-/// What a service token begins with, so that it is told from an access token, and found where it was leaked.
+/// The prefix of service tokens. It distinguishes them from access tokens and lets secret scanners find leaked ones.
 pub const SERVICE_TOKEN_PREFIX: &str = "taskey_service_";
 
-/// Where a service that calls on behalf of somebody shows its own token; `authorization` bears the other's. Whom it
-/// names in `x-forwarded-for` is then believed.
+/// The header with the service token of a service that calls on behalf of a client; `authorization` carries the access
+/// token of the client. With a valid service token, the address in `x-forwarded-for` is trusted.
 pub const SERVICE_TOKEN: &str = "x-taskey-service-token";
 
-/// The service token of a key.
+/// Returns the service token of a key.
 #[must_use]
 pub fn service_token(key: &Key) -> Zeroizing<String> {
     Zeroizing::new(format!("{SERVICE_TOKEN_PREFIX}{}", *key.encode()))
 }
 
-/// How a service that verifies tokens says who it is.
+/// How a verifier authenticates to auth-service.
 #[derive(Clone, Debug)]
 pub enum Credential {
-    /// By an access token of its own making, since it holds a key that signs.
+    /// With an access token that it signs itself, because it has a signing key.
     Minted {
-        /// The key.
+        /// The source of the signing key.
         keys: Arc<KeySource>,
-        /// What the token says of who made it and for whom.
+        /// The issuer and the audience of the token.
         names: TokenArgs,
-        /// The time.
+        /// The clock for the times of the token.
         clock: Clock,
     },
-    /// By a token that it was given, in a file that nobody else may read.
+    /// With a service token, in a file that only its owner may read.
     Given(PathBuf),
 }
 
 impl Credential {
-    /// Returns the value of the `authorization` header. A file is read each time, so that it can be replaced.
+    /// Returns the value of the `authorization` header. Reads the file on each call, so that it can be replaced.
     ///
     /// # Errors
-    /// If the key cannot sign, or there is no token in the file.
+    /// If there is no signing key, or the file does not contain a token.
     pub async fn header(&self) -> anyhow::Result<MetadataValue<Ascii>> {
         let mut header: MetadataValue<_> = match self {
             Self::Minted { keys, names, clock } => format!("Bearer {}", mint(keys, names, clock)?).parse()?,
@@ -77,7 +77,7 @@ impl Credential {
     /// Returns a request with this credential.
     ///
     /// # Errors
-    /// Those of [`header`](Self::header).
+    /// If [`header`](Self::header) fails.
     pub async fn sign<T>(&self, message: T) -> anyhow::Result<Request<T>> {
         let mut request = Request::new(message);
         request.metadata_mut().insert("authorization", self.header().await?);
@@ -85,17 +85,18 @@ impl Credential {
     }
 }
 
-/// Reads a service token. It fits into a header.
+/// Reads a service token. Only printable ASCII is accepted, so that it can be sent in a header.
 async fn read_token(file: &Path) -> anyhow::Result<Zeroizing<String>> {
     let path = file.to_owned();
     let text = spawn_blocking(move || secret_file::read(&path)).await??;
     let token = text.trim();
-    let good = !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic());
-    anyhow::ensure!(good, "{} does not hold a token", file.display());
+    let is_valid = !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic());
+    anyhow::ensure!(is_valid, "{} does not contain a service token", file.display());
     Ok(Zeroizing::new(token.to_owned()))
 }
 
-fn mint(keys: &KeySource, names: &TokenArgs, clock: &Clock) -> anyhow::Result<String> {
+/// Signs an access token for this service.
+fn mint(keys: &KeySource, token_args: &TokenArgs, clock: &Clock) -> anyhow::Result<String> {
     let now = clock.now();
     let claims = AccessClaims {
         id: clock.new_id(),
@@ -105,10 +106,10 @@ fn mint(keys: &KeySource, names: &TokenArgs, clock: &Clock) -> anyhow::Result<St
         issued_at: now,
         expires_at: now + claims::MAX_LIFETIME,
     };
-    token::sign(keys.current().context("there is no key yet")?.as_ref(), names, &claims)
+    token::sign(keys.current().context("there is no signing key yet")?.as_ref(), token_args, &claims)
 }
 
-/// By what auth-service knows a service that calls on behalf of others.
+/// The service token of a service that calls auth-service on behalf of clients.
 #[derive(Args, Clone, Debug, Default)]
 pub struct ServiceTokenArgs {
     /// File with a service token from `auth-service tokens issue-service`; must have mode 0600. With it, auth-service
@@ -117,27 +118,27 @@ pub struct ServiceTokenArgs {
     #[arg(long, env = "TASKEY_SERVICE_TOKEN_FILE", value_name = "FILE")]
     pub service_token_file: Option<PathBuf>,
 
-    /// The key of a token that is known in this process alone, where both run in it.
+    /// The key of a service token that exists only in memory, if auth-service runs in the same process.
     #[arg(skip)]
     pub service_token: Option<Key>,
 }
 
 impl ServiceTokenArgs {
-    /// The token, if there is one.
+    /// Returns the service token, if one is configured.
     ///
     /// # Errors
-    /// If its file cannot be read, others may read it too, or it holds no token.
+    /// If the file cannot be read, is accessible to other users, or does not contain a token.
     pub async fn open(self) -> anyhow::Result<Option<ServiceToken>> {
         let (token, file) = match (self.service_token_file, self.service_token) {
             (Some(file), _) => (read_token(&file).await?, Some(file)),
             (None, Some(key)) => (service_token(&key), None),
             (None, None) => return Ok(None),
         };
-        Ok(Some(ServiceToken { file, header: watch::Sender::new(sensitive(&token)?) }))
+        Ok(Some(ServiceToken { file, header: watch::Sender::new(sensitive_header(&token)?) }))
     }
 }
 
-/// The service token of this process. A file is followed, so that another token in it counts within seconds.
+/// The service token of this process. Its file is polled, so that a new token takes effect within seconds.
 #[derive(Debug)]
 pub struct ServiceToken {
     file: Option<PathBuf>,
@@ -145,26 +146,29 @@ pub struct ServiceToken {
 }
 
 impl ServiceToken {
-    /// The value of the header [`SERVICE_TOKEN`], which logs do not show.
+    /// Returns the value of the header [`SERVICE_TOKEN`], marked as sensitive, so that logs do not show it.
     #[must_use]
     pub fn header(&self) -> HeaderValue {
         self.header.borrow().clone()
     }
 
-    /// Follows the file, if there is one, for as long as it is awaited. While it cannot be used the last good token
-    /// stays in force.
+    /// Polls the file, if there is one, for as long as it is awaited. While the file is unusable, the last valid token
+    /// remains in use.
     pub async fn follow(&self) {
         let Some(file) = &self.file else { return std::future::pending().await };
         let mut failing = false;
         loop {
             tokio::time::sleep(POLL_INTERVAL).await;
-            match read_token(file).await.and_then(|token| sensitive(&token)) {
+            match read_token(file).await.and_then(|token| sensitive_header(&token)) {
                 Ok(header) => {
                     self.header.send_replace(header);
                     failing = false;
                 }
                 Err(error) if !failing => {
-                    tracing::error!(error = format!("{error:#}"), "the last good service token stays in force");
+                    tracing::error!(
+                        error = format!("{error:#}"),
+                        "cannot read the service token; the previous one remains in use"
+                    );
                     failing = true;
                 }
                 Err(_) => {}
@@ -173,13 +177,13 @@ impl ServiceToken {
     }
 }
 
-fn sensitive(token: &str) -> anyhow::Result<HeaderValue> {
+fn sensitive_header(token: &str) -> anyhow::Result<HeaderValue> {
     let mut header = HeaderValue::from_str(token)?;
     header.set_sensitive(true);
     Ok(header)
 }
 
-/// How a service verifies access tokens, and says who it is when it follows revocations.
+/// The keys with which a service verifies access tokens, and its credential for the feed of revocations.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Tokens")]
 pub struct VerifierArgs {
@@ -195,11 +199,11 @@ pub struct VerifierArgs {
 }
 
 impl VerifierArgs {
-    /// The keys, and what this service shows.
+    /// Returns the keys and the credential of this service.
     ///
     /// # Errors
-    /// If a file cannot be used.
-    pub async fn open(&self, names: &TokenArgs, clock: &Clock) -> anyhow::Result<(Arc<KeySource>, Credential)> {
+    /// If a file is unusable.
+    pub async fn open(&self, token_args: &TokenArgs, clock: &Clock) -> anyhow::Result<(Arc<KeySource>, Credential)> {
         let purpose = if self.service_token_file.is_some() { Purpose::Verify } else { Purpose::Sign };
         let keys = match &self.key_file {
             Some(file) => KeySource::file(file, purpose, clock.clone())?,
@@ -208,7 +212,7 @@ impl VerifierArgs {
         let keys = Arc::new(keys);
         let credential = match &self.service_token_file {
             Some(file) => Credential::Given(file.clone()),
-            None => Credential::Minted { keys: Arc::clone(&keys), names: names.clone(), clock: clock.clone() },
+            None => Credential::Minted { keys: Arc::clone(&keys), names: token_args.clone(), clock: clock.clone() },
         };
         credential.header().await?;
         Ok((keys, credential))

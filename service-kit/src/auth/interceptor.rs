@@ -20,9 +20,6 @@ use crate::{
     status::ApiError,
 };
 
-/// The role of services that verify tokens. The feed of revocations requires it.
-pub const ROLE_VERIFIER: &str = "verifier";
-
 /// How often the token of a stream is checked for expiry.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -36,7 +33,7 @@ impl Caller {
     /// # Errors
     /// INTERNAL if the service has no interceptor.
     pub fn of<T>(request: &Request<T>) -> Result<&Self, ApiError> {
-        request.extensions().get().ok_or_else(|| ApiError::internal("a protected service stands behind no interceptor"))
+        request.extensions().get().ok_or_else(|| ApiError::internal("a protected service has no interceptor"))
     }
 
     /// Returns the id of the user.
@@ -56,10 +53,10 @@ impl Caller {
     /// # Errors
     /// PERMISSION_DENIED if the caller does not have the role.
     pub fn require_role(&self, role: &str) -> Result<(), ApiError> {
-        if self.0.roles.iter().any(|own| own == role) {
+        if self.0.roles.iter().any(|granted| granted == role) {
             return Ok(());
         }
-        let message = format!("requires the role `{role}`");
+        let message = format!("requires the `{role}` role");
         Err(ApiError::new(Code::PermissionDenied, ErrorReason::PermissionDenied, message))
     }
 }
@@ -68,17 +65,17 @@ impl Caller {
 #[derive(Clone, Debug)]
 pub struct Authenticator {
     keys: Arc<KeySource>,
-    names: TokenArgs,
+    token_args: TokenArgs,
     revocations: Arc<RevocationView>,
     clock: Clock,
 }
 
 impl Authenticator {
-    /// Creates an authenticator that accepts tokens which are signed with `keys`, have the issuer and audience `names`,
-    /// and whose session is not in `revocations`.
+    /// Creates an authenticator that accepts tokens which are signed with `keys`, have the issuer and audience of
+    /// `token_args`, and whose session is not in `revocations`.
     #[must_use]
-    pub fn new(keys: Arc<KeySource>, names: TokenArgs, revocations: Arc<RevocationView>, clock: Clock) -> Self {
-        Self { keys, names, revocations, clock }
+    pub fn new(keys: Arc<KeySource>, token_args: TokenArgs, revocations: Arc<RevocationView>, clock: Clock) -> Self {
+        Self { keys, token_args, revocations, clock }
     }
 
     /// Authenticates the caller by the headers of a call.
@@ -96,18 +93,18 @@ impl Authenticator {
     /// As [`Self::authenticate`].
     pub fn verify(&self, token: &str) -> Result<AccessClaims, ApiError> {
         let freshness = self.revocations.freshness();
-        let keys = self.keys.current().filter(|_| freshness.serves()).ok_or_else(not_ready)?;
-        let claims = token::verify(&keys, &self.names, token, self.clock.now()).map_err(|error| match error {
+        let keys = self.keys.current().filter(|_| freshness.accepts_tokens()).ok_or_else(not_ready)?;
+        let claims = token::verify(&keys, &self.token_args, token, self.clock.now()).map_err(|error| match error {
             // New keys are received with the revocations, so they may be missing too.
             TokenError::KeyUnknown if freshness != Freshness::Fresh => not_ready(),
             error => error.into(),
         })?;
-        self.check_standing(&claims)?;
+        self.check_still_valid(&claims)?;
         Ok(claims)
     }
 
     /// Checks that a token has not expired and its session has not been revoked.
-    fn check_standing(&self, claims: &AccessClaims) -> Result<(), ApiError> {
+    fn check_still_valid(&self, claims: &AccessClaims) -> Result<(), ApiError> {
         if claims.has_expired(self.clock.now()) {
             return Err(TokenError::Expired.into());
         }
@@ -126,13 +123,13 @@ impl Authenticator {
     /// Waits until the token of a caller is no longer valid, and returns the reason. Streams end with the token that
     /// opened them.
     pub async fn ended(&self, caller: &Caller) -> ApiError {
-        let mut heard = self.revocations.heard();
+        let mut updates = self.revocations.heard();
         loop {
-            if let Err(error) = self.check_standing(&caller.0) {
+            if let Err(error) = self.check_still_valid(&caller.0) {
                 return error;
             }
             // An update and a timeout are handled alike.
-            _ = timeout(POLL_INTERVAL, heard.changed()).await;
+            _ = timeout(POLL_INTERVAL, updates.changed()).await;
         }
     }
 
@@ -142,7 +139,7 @@ impl Authenticator {
     /// UNAUTHENTICATED / TOKEN_MISSING or TOKEN_INVALID, or UNAVAILABLE / VERIFIER_NOT_READY while there are no keys.
     pub fn session(&self, headers: &MetadataMap) -> Result<Uuid, ApiError> {
         let keys = self.keys.current().ok_or_else(not_ready)?;
-        Ok(token::verify_expired(&keys, &self.names, bearer(headers)?, self.clock.now())?.session_id)
+        Ok(token::verify_expired(&keys, &self.token_args, bearer(headers)?, self.clock.now())?.session_id)
     }
 }
 

@@ -1,11 +1,11 @@
-//! The text of a JWK Set (RFC 7517), member by member.
+//! JWK Sets (RFC 7517) as JSON. Unknown members are preserved.
 
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
-/// A JWK Set with all its members.
+/// A JWK Set, including its unknown members.
 #[derive(Deserialize, Serialize)]
 pub(super) struct JwkSet {
     pub(super) keys: Vec<Jwk>,
@@ -14,25 +14,25 @@ pub(super) struct JwkSet {
 }
 
 impl JwkSet {
-    /// A set of these keys.
+    /// Creates a set of these keys.
     pub(super) fn new(keys: Vec<Jwk>) -> Self {
         Self { keys, others: Map::new() }
     }
 
-    /// Reads a set. No text of it is in the error, as the one of `serde_json` would be.
+    /// Parses a set. Its text may be secret, so the error does not quote it, as that of `serde_json` would.
     pub(super) fn parse(text: &str) -> anyhow::Result<Self> {
         serde_json::from_str(text).map_err(|error| {
             anyhow::anyhow!("not a JWK Set (RFC 7517): line {}, column {}", error.line(), error.column())
         })
     }
 
-    /// The text of the set.
-    pub(super) fn write(&self) -> anyhow::Result<Zeroizing<String>> {
-        serde_json::to_string_pretty(self).map(Zeroizing::new).context("a JWK Set is JSON")
+    /// Serializes the set.
+    pub(super) fn to_json(&self) -> anyhow::Result<Zeroizing<String>> {
+        serde_json::to_string_pretty(self).map(Zeroizing::new).context("cannot serialize a JWK Set")
     }
 }
 
-/// A key. Members that are not named here may be there, and are left alone (RFC 7517, section 4).
+/// A key. Unknown members are allowed and preserved (RFC 7517, section 4).
 #[derive(Default, Deserialize, Serialize)]
 pub(super) struct Jwk {
     pub(super) kty: String,
@@ -49,10 +49,10 @@ pub(super) struct Jwk {
     pub(super) d: Option<Zeroizing<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) k: Option<Zeroizing<String>>,
-    /// Whether a rotation has added the key and is about to put it first. It has signed nothing yet.
+    /// Whether the key was added by a rotation that has not finished. It has not signed anything yet.
     #[serde(rename = "taskey:waiting", default, skip_serializing_if = "is_false")]
     pub(super) waiting: bool,
-    /// When the key is no longer good for anything, in seconds since the Unix epoch.
+    /// When the key expires, in seconds since the Unix epoch.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) exp: Option<i64>,
     #[serde(flatten)]
@@ -65,7 +65,7 @@ fn is_false(value: &bool) -> bool {
 }
 
 impl Jwk {
-    /// A key to sign with, its material still missing.
+    /// Creates a signing key without its key material.
     pub(super) fn new(kty: &str, alg: &str, kid: String) -> Self {
         let (kty, alg) = (kty.to_owned(), Some(alg.to_owned()));
         Self { kty, alg, usage: Some("sig".to_owned()), kid, ..Self::default() }

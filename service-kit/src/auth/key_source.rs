@@ -1,5 +1,5 @@
-//! Where the keys of access tokens come from: a file that is followed, so that what is written into it counts within
-//! seconds and without a restart, or the feed of auth-service.
+//! The source of the keys of access tokens: a file, which is polled so that changes take effect within seconds and
+//! without a restart, or the feed of auth-service.
 
 use std::{
     path::{Path, PathBuf},
@@ -13,25 +13,25 @@ use tokio::{sync::watch, task::spawn_blocking};
 
 use crate::{auth::keys::KeySet, clock::Clock};
 
-/// How often files are looked at.
+/// How often files are checked for changes.
 pub(crate) const POLL_INTERVAL: Duration = Duration::from_secs(2);
 
-/// For so long a service may go on with the keys that a file held before it was changed.
+/// Maximum time for which a service uses the previous keys after a key file has changed.
 pub const PICKED_UP: Duration = Duration::from_secs(5);
 
-/// What the keys are for.
+/// What the keys are used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
-    /// To sign tokens, too.
+    /// Signing and verifying tokens.
     Sign,
-    /// To verify them only; public keys will do.
+    /// Verifying tokens only. Public keys are sufficient.
     Verify,
 }
 
-/// The keys, as they were when their source was last good.
+/// The current keys. While the source is unusable, the last valid keys remain in use.
 #[derive(Debug)]
 pub struct KeySource {
-    /// `None` where they come with the feed.
+    /// `None` if the keys are received with the feed.
     file: Option<KeyFile>,
     current: watch::Sender<Option<Arc<KeySet>>>,
 }
@@ -46,54 +46,51 @@ struct KeyFile {
 impl KeyFile {
     fn read(&self) -> anyhow::Result<KeySet> {
         let keys = KeySet::read(&self.path, self.clock.now())?;
-        let enough = self.purpose == Purpose::Verify || keys.signing().is_some();
-        anyhow::ensure!(enough, "the first key of {} is a public one, which cannot sign", self.path.display());
+        let is_sufficient = self.purpose == Purpose::Verify || keys.signing().is_some();
+        anyhow::ensure!(is_sufficient, "the first key in {} is a public key, which cannot sign", self.path.display());
         Ok(keys)
     }
 }
 
 impl KeySource {
-    /// Reads a file for the first time.
+    /// Creates a source that reads the keys from a file.
     ///
     /// # Errors
-    /// As [`KeySet::read`], or if the first key is to sign and cannot.
+    /// As [`KeySet::read`], or if `purpose` is [`Purpose::Sign`] and the first key cannot sign.
     pub fn file(path: &Path, purpose: Purpose, clock: Clock) -> anyhow::Result<Self> {
         let file = KeyFile { path: path.to_owned(), purpose, clock };
         let current = watch::Sender::new(Some(Arc::new(file.read()?)));
         Ok(Self { file: Some(file), current })
     }
 
-    /// Public keys that come with the feed of auth-service; there are none before the first message.
+    /// Creates a source of public keys from the feed of auth-service. It has no keys before the first message.
     #[must_use]
     pub fn feed() -> Self {
         Self { file: None, current: watch::Sender::new(None) }
     }
 
-    /// The keys in force.
+    /// Returns the current keys, or `None` if none have been received yet.
     #[must_use]
     pub fn current(&self) -> Option<Arc<KeySet>> {
         self.current.borrow().clone()
     }
 
-    /// The keys in force, now and whenever they change.
+    /// Returns a receiver of the current keys, which is notified when they change.
     #[must_use]
     pub fn subscribe(&self) -> watch::Receiver<Option<Arc<KeySet>>> {
         self.current.subscribe()
     }
 
-    /// Takes the public keys that came with the feed, unless there is a file.
+    /// Replaces the keys by the public keys from the feed, unless the keys come from a file.
     ///
     /// # Errors
-    /// If they are not usable. The last good ones stay in force.
-    pub fn hear(&self, public: &JwkSet) -> anyhow::Result<()> {
+    /// If the keys are unusable. The last valid keys remain in use.
+    pub fn receive(&self, public: &JwkSet) -> anyhow::Result<()> {
         if self.file.is_some() {
             return Ok(());
         }
-        anyhow::ensure!(
-            !public.keys.is_empty(),
-            "the peer signs with a shared key, which this service needs a file for"
-        );
-        self.replace(KeySet::from_public(public).context("the peer has sent unusable public keys")?);
+        anyhow::ensure!(!public.keys.is_empty(), "the peer signs with a shared key, so this service needs a key file");
+        self.replace(KeySet::from_public(public).context("the peer sent unusable public keys")?);
         Ok(())
     }
 
@@ -101,18 +98,18 @@ impl KeySource {
         self.current.send_if_modified(|current| {
             let changed = current.as_deref() != Some(&keys);
             if changed {
-                tracing::info!(?keys, "the keys of access tokens");
+                tracing::info!(?keys, "the keys of access tokens have changed");
                 *current = Some(Arc::new(keys));
             }
             changed
         });
     }
 
-    /// Follows the file, if there is one, for as long as it is awaited. A file that cannot be used is complained about,
-    /// and the last good keys stay in force.
+    /// Polls the file, if there is one, for as long as it is awaited. While the file is unusable, the last valid keys
+    /// remain in use, and each new error is logged once.
     pub async fn follow(&self) {
         let Some(file) = &self.file else { return std::future::pending().await };
-        let mut complaint = None;
+        let mut last_error = None;
         loop {
             tokio::time::sleep(POLL_INTERVAL).await;
             let file = file.clone();
@@ -120,13 +117,13 @@ impl KeySource {
             match read {
                 Ok(keys) => {
                     self.replace(keys);
-                    complaint = None;
+                    last_error = None;
                 }
                 Err(error) => {
-                    let text = format!("{error:#}");
-                    if complaint.as_ref() != Some(&text) {
-                        tracing::error!(error = text, "the last good keys stay in force");
-                        complaint = Some(text);
+                    let message = format!("{error:#}");
+                    if last_error.as_ref() != Some(&message) {
+                        tracing::error!(error = message, "cannot read the key file; the previous keys remain in use");
+                        last_error = Some(message);
                     }
                 }
             }

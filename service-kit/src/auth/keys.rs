@@ -17,48 +17,48 @@ use super::{
     verified_tokens::VerifiedTokens,
 };
 
-/// A shorter key than the hash it feeds would weaken it (RFC 7518, section 3.2).
+/// Minimum length of a shared key. A key shorter than the hash would weaken the HMAC (RFC 7518, section 3.2).
 const MIN_KEY_BYTES: usize = 32;
 
-/// The bytes before the seed in the PKCS #8 form of a private key on Ed25519 (RFC 8410, section 7).
-const ED25519_PKCS8: &[u8] =
+/// The bytes before the seed in the PKCS #8 encoding of an Ed25519 private key (RFC 8410, section 7).
+const ED25519_PKCS8_PREFIX: &[u8] =
     &[0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20];
 
-/// One key. The algorithm is pinned to it, so a token cannot choose (RFC 8725, section 3.1).
+/// A key. Its algorithm is fixed, so that a token cannot choose another (RFC 8725, section 3.1).
 pub(crate) struct Key {
     pub(crate) id: String,
     pub(crate) algorithm: Algorithm,
-    /// A key of which only the public half is known does not sign.
+    /// `None` if only the public half is available.
     pub(crate) signing: Option<EncodingKey>,
     verifying: DecodingKey,
-    /// What may be shown to anyone; a shared secret has no such half.
+    /// The public half; `None` for a shared secret.
     public: Option<pb::Jwk>,
-    /// Tells whether two keys are the same without holding the secret once more.
+    /// Identifies the key material, so that keys can be compared without another copy of the secret.
     fingerprint: digest::Digest,
 }
 
-/// The keys with which tokens are signed and verified.
+/// The keys that sign and verify tokens.
 pub struct KeySet {
     keys: Vec<Key>,
     by_id: HashMap<String, usize>,
-    /// The `kid` of each key of the file whose `exp` has come.
+    /// The `kid` of each expired key in the file.
     expired_ids: Vec<String>,
     /// Tokens that were signed with one of these keys.
     pub(super) verified: VerifiedTokens,
 }
 
 impl KeySet {
-    /// Reads a key file. Keys whose `exp` has come are left out.
+    /// Reads a key file. Expired keys are left out.
     ///
     /// # Errors
-    /// If the file cannot be read, others may read it, or it is not a JWK Set of usable keys, each with a `kid` of
-    /// its own: `oct` of at least 32 bytes, or `OKP` on Ed25519. No text of the file is in the error.
+    /// If the file cannot be read, is accessible to other users, or is not a JWK Set of usable keys with distinct
+    /// `kid`s: `oct` with at least 32 bytes, or `OKP` on Ed25519. The error does not quote the file.
     pub fn read(path: &Path, now: Timestamp) -> anyhow::Result<Self> {
         let text = secret_file::read(path)?;
         Self::parse(&text, now).with_context(|| format!("{} is not a usable key file", path.display()))
     }
 
-    /// As [`Self::read`], with the text of the file.
+    /// Parses the text of a key file, like [`Self::read`].
     ///
     /// # Errors
     /// As [`Self::read`].
@@ -70,13 +70,13 @@ impl KeySet {
             Ok((key, jwk.exp))
         });
         let keys = keys.collect::<anyhow::Result<Vec<_>>>()?.into_iter();
-        let (good, expired): (Vec<_>, Vec<_>) =
-            keys.partition(|(_, end)| end.is_none_or(|end| Timestamp::from_seconds(end) > now));
-        let set = Self::new(good.into_iter().map(|(key, _)| key).collect())?;
+        let (valid, expired): (Vec<_>, Vec<_>) =
+            keys.partition(|(_, exp)| exp.is_none_or(|exp| Timestamp::from_seconds(exp) > now));
+        let set = Self::new(valid.into_iter().map(|(key, _)| key).collect())?;
         Ok(Self { expired_ids: expired.into_iter().map(|(key, _)| key.id).collect(), ..set })
     }
 
-    /// The public keys of somebody else. They verify and do not sign.
+    /// Creates a set of public keys, which verify but do not sign.
     ///
     /// # Errors
     /// As [`Self::read`].
@@ -89,7 +89,7 @@ impl KeySet {
     }
 
     fn new(keys: Vec<Key>) -> anyhow::Result<Self> {
-        anyhow::ensure!(!keys.is_empty(), "it holds no key");
+        anyhow::ensure!(!keys.is_empty(), "it contains no key");
         let mut by_id = HashMap::new();
         for (index, key) in keys.iter().enumerate() {
             anyhow::ensure!(by_id.insert(key.id.clone(), index).is_none(), "two keys have the same kid");
@@ -103,39 +103,39 @@ impl KeySet {
         self.keys.iter().map(|key| key.id.clone()).collect()
     }
 
-    /// Returns the `kid` of each key of the file whose `exp` has come. They tell from which keys these follow.
+    /// Returns the `kid` of each expired key in the file. They identify the keys that the current ones replaced.
     #[must_use]
     pub fn expired_ids(&self) -> Vec<String> {
         self.expired_ids.clone()
     }
 
-    /// The key that signs: the first, if its private half is known.
+    /// Returns the signing key: the first key, if its private half is available.
     pub(crate) fn signing(&self) -> Option<(&Key, &EncodingKey)> {
         let first = self.keys.first()?;
         Some((first, first.signing.as_ref()?))
     }
 
-    /// The public keys, as a JWK Set (RFC 7517, section 5).
+    /// Returns the public keys as a JWK Set (RFC 7517, section 5).
     #[must_use]
     pub fn public(&self) -> pb::JwkSet {
         pb::JwkSet { keys: self.keys.iter().filter_map(|key| key.public.clone()).collect() }
     }
 
-    /// The same as JSON.
+    /// Returns the public keys as the JSON of a JWK Set.
     ///
     /// # Errors
-    /// None that can be thought of.
+    /// If the keys cannot be serialized, which is not expected.
     pub fn public_json(&self) -> anyhow::Result<String> {
         let keys = self.public().keys.into_iter().map(|key| Jwk {
             crv: Some(key.crv),
             x: Some(key.x),
             ..Jwk::new(&key.kty, &key.alg, key.kid)
         });
-        Ok(JwkSet::new(keys.collect()).write()?.to_string())
+        Ok(JwkSet::new(keys.collect()).to_json()?.to_string())
     }
 
-    /// The public keys for those who have nothing else: none at all while a token may be signed with a shared secret,
-    /// which they would take for a forgery.
+    /// Returns the public keys for verifiers that have no other keys. Returns none if any key is a shared secret: these
+    /// verifiers would reject the tokens signed with it as forged.
     #[must_use]
     pub fn sufficient_public(&self) -> pb::JwkSet {
         if self.keys.iter().all(|key| key.public.is_some()) { self.public() } else { pb::JwkSet::default() }
@@ -147,7 +147,7 @@ impl KeySet {
 }
 
 impl PartialEq for KeySet {
-    /// Whether both hold the same keys in the same order. Expired keys do not count.
+    /// Reports whether both contain the same keys in the same order. Expired keys are ignored.
     fn eq(&self, other: &Self) -> bool {
         let identity = |key: &Key| (key.id.clone(), key.algorithm, key.fingerprint.as_ref().to_vec());
         self.keys.iter().map(identity).eq(other.keys.iter().map(identity))
@@ -165,14 +165,14 @@ impl Key {
         anyhow::ensure!(jwk.usage.as_deref().is_none_or(|usage| usage == "sig"), "use must be \"sig\"");
         anyhow::ensure!(!jwk.kid.is_empty() && jwk.kid.len() <= 128, "kid must have 1 to 128 bytes");
         match jwk.kty.as_str() {
-            "oct" => Self::shared(jwk),
-            "OKP" => Self::on_curve(jwk),
+            "oct" => Self::from_shared_secret(jwk),
+            "OKP" => Self::from_ed25519(jwk),
             _ => anyhow::bail!("kty must be \"oct\" or \"OKP\""),
         }
     }
 
-    /// A secret that signs and verifies (RFC 7518, section 6.4).
-    fn shared(jwk: &Jwk) -> anyhow::Result<Self> {
+    /// Creates a key from a shared secret, which signs and verifies (RFC 7518, section 6.4).
+    fn from_shared_secret(jwk: &Jwk) -> anyhow::Result<Self> {
         anyhow::ensure!(jwk.alg.as_deref().is_none_or(|alg| alg == "HS256"), "alg must be \"HS256\"");
         let secret = decode("k", jwk.k.as_ref().context("k is missing")?)?;
         anyhow::ensure!(secret.len() >= MIN_KEY_BYTES, "k must have at least {MIN_KEY_BYTES} bytes");
@@ -186,8 +186,8 @@ impl Key {
         })
     }
 
-    /// A key on Ed25519, with its private half or without (RFC 8037, section 2).
-    fn on_curve(jwk: &Jwk) -> anyhow::Result<Self> {
+    /// Creates an Ed25519 key, with or without its private half (RFC 8037, section 2).
+    fn from_ed25519(jwk: &Jwk) -> anyhow::Result<Self> {
         anyhow::ensure!(jwk.crv.as_deref() == Some("Ed25519"), "crv must be \"Ed25519\"");
         anyhow::ensure!(jwk.alg.as_deref().is_none_or(|alg| alg == "EdDSA"), "alg must be \"EdDSA\"");
         let x = jwk.x.as_deref().context("x is missing")?;
@@ -200,7 +200,7 @@ impl Key {
                 .map_err(|_| anyhow::anyhow!("x does not go with d"))?;
         }
         let fingerprint = [&public[..], seed.as_ref().map_or(&[], |seed| &seed[..])].concat();
-        let der = seed.map(|seed| Zeroizing::new([ED25519_PKCS8, &seed[..]].concat()));
+        let der = seed.map(|seed| Zeroizing::new([ED25519_PKCS8_PREFIX, &seed[..]].concat()));
         Ok(Self {
             id: jwk.kid.clone(),
             algorithm: Algorithm::EdDSA,
@@ -225,12 +225,12 @@ impl Key {
     }
 }
 
-/// Refuses public keys for which signatures can be made without the private one, and those that are no keys at all: a
-/// point must be on the curve, of large order, in the subgroup, and written in the one canonical way.
+/// Rejects invalid public keys, and those for which signatures can be forged without the private key: the point must be
+/// on the curve, canonically encoded, not of small order, and in the prime-order subgroup.
 fn check_point(public: &[u8]) -> anyhow::Result<()> {
-    let point = CompressedEdwardsY::from_slice(public).ok().and_then(|written| {
-        let point = written.decompress()?;
-        (point.compress() == written && !point.is_small_order() && point.is_torsion_free()).then_some(point)
+    let point = CompressedEdwardsY::from_slice(public).ok().and_then(|encoded| {
+        let point = encoded.decompress()?;
+        (point.compress() == encoded && !point.is_small_order() && point.is_torsion_free()).then_some(point)
     });
     point.map(|_| ()).context("x is not a sound public key on Ed25519")
 }

@@ -27,14 +27,14 @@ pub const RETENTION: Duration = Duration::from_secs(claims::MAX_LIFETIME.as_secs
 
 /// How long a session is kept although a snapshot does not contain it. The snapshot may come from another peer, which
 /// receives the revocation later.
-const OUTLIVES_SNAPSHOT: Duration = Duration::from_secs(2 * HEARTBEAT_LIMIT.as_secs());
+const SNAPSHOT_GRACE_PERIOD: Duration = Duration::from_secs(2 * HEARTBEAT_LIMIT.as_secs());
 
 /// Maximum number of sessions in memory, at about 40 bytes each. If there are more, the oldest are replaced by a time:
 /// tokens that were issued before it are refused, and active sessions have to refresh.
 pub const MAX_SESSIONS: usize = 1_000_000;
 
 /// How often expired entries are removed.
-const FORGET_EVERY: Duration = Duration::from_secs(60);
+const PRUNE_INTERVAL: Duration = Duration::from_secs(60);
 
 /// How fresh the revoked sessions are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,7 +63,7 @@ impl Freshness {
 
     /// Reports whether tokens are accepted.
     #[must_use]
-    pub fn serves(self) -> bool {
+    pub fn accepts_tokens(self) -> bool {
         matches!(self, Self::Fresh | Self::Stale)
     }
 }
@@ -84,26 +84,26 @@ pub enum Verdict {
 /// The revoked sessions, in memory.
 #[derive(Debug)]
 pub struct RevocationView {
-    known: RwLock<Known>,
+    state: RwLock<State>,
     /// How long tokens are accepted after the last heartbeat.
     max_staleness: Duration,
     clock: Clock,
     /// Notified when anything is received.
-    heard: watch::Sender<()>,
+    updated: watch::Sender<()>,
 }
 
 #[derive(Debug, Default)]
-struct Known {
+struct State {
     /// Revoked sessions, with the time they were received.
     sessions: HashMap<Uuid, Instant>,
     /// Tokens that were issued before this time are refused.
     issued_before: Option<Timestamp>,
     /// Whether a snapshot has been received.
-    complete: bool,
+    has_snapshot: bool,
     /// When the last heartbeat was received. `None` before the first one after a snapshot.
-    heard_at: Option<Instant>,
+    last_heartbeat: Option<Instant>,
     /// When expired entries were last removed.
-    forgot_at: Option<Instant>,
+    pruned_at: Option<Instant>,
 }
 
 impl RevocationView {
@@ -112,23 +112,23 @@ impl RevocationView {
     #[must_use]
     pub fn new(max_staleness: Duration, clock: Clock) -> Self {
         let max_staleness = max_staleness.max(HEARTBEAT_LIMIT);
-        Self { known: RwLock::default(), max_staleness, clock, heard: watch::Sender::new(()) }
+        Self { state: RwLock::default(), max_staleness, clock, updated: watch::Sender::new(()) }
     }
 
     /// Returns the status of the session of a token, with one lookup in memory.
     #[must_use]
     pub fn check(&self, claims: &AccessClaims) -> Verdict {
-        let known = self.read();
-        let freshness = self.freshness_of(&known);
+        let state = self.read();
+        let freshness = self.compute_freshness(&state);
         if freshness != Freshness::Fresh {
             metrics::counter!("taskey_tokens_checked_without_fresh_revocations_total", "state" => freshness.name())
                 .increment(1);
         }
-        if !freshness.serves() {
+        if !freshness.accepts_tokens() {
             Verdict::Unknown
-        } else if known.sessions.contains_key(&claims.session_id) {
+        } else if state.sessions.contains_key(&claims.session_id) {
             Verdict::Revoked
-        } else if known.issued_before.is_some_and(|instant| claims.issued_at < instant) {
+        } else if state.issued_before.is_some_and(|issued_before| claims.issued_at < issued_before) {
             Verdict::Outdated
         } else {
             Verdict::Live
@@ -138,11 +138,11 @@ impl RevocationView {
     /// Returns how fresh the view is now.
     #[must_use]
     pub fn freshness(&self) -> Freshness {
-        self.freshness_of(&self.read())
+        self.compute_freshness(&self.read())
     }
 
-    fn freshness_of(&self, known: &Known) -> Freshness {
-        match known.heard_at.map(|at| at.elapsed()) {
+    fn compute_freshness(&self, state: &State) -> Freshness {
+        match state.last_heartbeat.map(|at| at.elapsed()) {
             None => Freshness::Cold,
             Some(silence) if silence <= HEARTBEAT_LIMIT => Freshness::Fresh,
             Some(silence) if silence <= self.max_staleness => Freshness::Stale,
@@ -155,72 +155,70 @@ impl RevocationView {
     pub fn replace(&self, snapshot: impl IntoIterator<Item = Uuid>, issued_before: Option<Timestamp>) {
         let now = Instant::now();
         let mut sessions: HashMap<_, _> = snapshot.into_iter().map(|session| (session, now)).collect();
-        let mut known = self.write();
-        let recent = known.sessions.iter().filter(|(_, heard_at)| now.duration_since(**heard_at) <= OUTLIVES_SNAPSHOT);
-        for (session, heard_at) in recent {
-            sessions.entry(*session).or_insert(*heard_at);
+        let mut state = self.write();
+        let recent =
+            state.sessions.iter().filter(|(_, received_at)| now.duration_since(**received_at) <= SNAPSHOT_GRACE_PERIOD);
+        for (session, received_at) in recent {
+            sessions.entry(*session).or_insert(*received_at);
         }
-        known.sessions = sessions;
-        known.issued_before = known.issued_before.max(issued_before);
-        known.complete = true;
-        self.collapse(&mut known, now);
+        state.sessions = sessions;
+        state.issued_before = state.issued_before.max(issued_before);
+        state.has_snapshot = true;
+        self.collapse(&mut state, now);
     }
 
     /// Adds revoked sessions. Without sessions it is a heartbeat. Heartbeats count only after a snapshot.
     pub fn add(&self, revoked: impl IntoIterator<Item = Uuid>) {
         let now = Instant::now();
-        let mut known = self.write();
-        known.sessions.extend(revoked.into_iter().map(|session| (session, now)));
-        if known.complete {
-            known.heard_at = Some(now);
+        let mut state = self.write();
+        state.sessions.extend(revoked.into_iter().map(|session| (session, now)));
+        if state.has_snapshot {
+            state.last_heartbeat = Some(now);
         }
-        if now.duration_since(*known.forgot_at.get_or_insert(now)) > FORGET_EVERY {
-            known.sessions.retain(|_, heard_at| now.duration_since(*heard_at) < RETENTION);
-            known.forgot_at = Some(now);
+        if now.duration_since(*state.pruned_at.get_or_insert(now)) > PRUNE_INTERVAL {
+            state.sessions.retain(|_, received_at| now.duration_since(*received_at) < RETENTION);
+            state.pruned_at = Some(now);
         }
-        self.collapse(&mut known, now);
+        self.collapse(&mut state, now);
         metrics::gauge!("taskey_revoked_sessions")
-            .set(f64::from(u32::try_from(known.sessions.len()).unwrap_or(u32::MAX)));
-        drop(known);
-        self.heard.send_replace(());
+            .set(f64::from(u32::try_from(state.sessions.len()).unwrap_or(u32::MAX)));
+        drop(state);
+        self.updated.send_replace(());
     }
 
     /// Limits the number of sessions. If there are too many, the older half is replaced by a time after which none of
     /// their tokens was issued, so no revocation is lost. The sessions of one snapshot are equally old and are replaced
     /// together.
-    fn collapse(&self, known: &mut Known, now: Instant) {
-        if known.sessions.len() <= MAX_SESSIONS {
+    fn collapse(&self, state: &mut State, now: Instant) {
+        if state.sessions.len() <= MAX_SESSIONS {
             return;
         }
-        let mut heard_at: Vec<_> = known.sessions.values().copied().collect();
-        let half = heard_at.len() / 2;
-        let newest = *heard_at.select_nth_unstable(half).1;
-        known.sessions.retain(|_, heard_at| *heard_at > newest);
-        let instant = self.clock.now() - now.duration_since(newest) + claims::LEEWAY;
-        known.issued_before = known.issued_before.max(Some(instant));
+        let mut received_at: Vec<_> = state.sessions.values().copied().collect();
+        let half = received_at.len() / 2;
+        let newest = *received_at.select_nth_unstable(half).1;
+        state.sessions.retain(|_, received_at| *received_at > newest);
+        let issued_before = self.clock.now() - now.duration_since(newest) + claims::LEEWAY;
+        state.issued_before = state.issued_before.max(Some(issued_before));
         metrics::counter!("taskey_revocations_collapsed_total").increment(1);
-        tracing::warn!(
-            left = known.sessions.len(),
-            "too many revoked sessions; tokens from before are taken for expired"
-        );
+        tracing::warn!(left = state.sessions.len(), "too many revoked sessions; older tokens are treated as expired");
     }
 
     /// Returns the revoked sessions, and the time before which tokens are outdated, if there is one.
     #[must_use]
     pub fn snapshot(&self) -> (Vec<Uuid>, Option<Timestamp>) {
-        let known = self.read();
-        (known.sessions.keys().copied().collect(), known.issued_before)
+        let state = self.read();
+        (state.sessions.keys().copied().collect(), state.issued_before)
     }
 
     /// Returns a receiver that is notified of every update and heartbeat.
     #[must_use]
     pub fn heard(&self) -> watch::Receiver<()> {
-        self.heard.subscribe()
+        self.updated.subscribe()
     }
 
     /// Calls `report` now and whenever the freshness changes, for as long as it is awaited.
     pub async fn watch_freshness(&self, mut report: impl FnMut(Freshness)) {
-        let mut heard = self.heard();
+        let mut updates = self.heard();
         let mut last = None;
         loop {
             let freshness = self.freshness();
@@ -229,21 +227,21 @@ impl RevocationView {
                 report(freshness);
             }
             // The freshness improves with a message, and degrades with time.
-            let next = match freshness {
+            let wait = match freshness {
                 Freshness::Fresh => HEARTBEAT_LIMIT,
                 _ => Duration::from_millis(250),
             };
-            _ = tokio::time::timeout(next, heard.changed()).await;
+            _ = tokio::time::timeout(wait, updates.changed()).await;
         }
     }
 
     // The lock is held for a lookup or an update, never across an await. A panic cannot leave the map inconsistent, so
     // poisoning is ignored.
-    fn read(&self) -> RwLockReadGuard<'_, Known> {
-        self.known.read().unwrap_or_else(PoisonError::into_inner)
+    fn read(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(&self) -> RwLockWriteGuard<'_, Known> {
-        self.known.write().unwrap_or_else(PoisonError::into_inner)
+    fn write(&self) -> RwLockWriteGuard<'_, State> {
+        self.state.write().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -37,7 +37,7 @@ struct Header<'a> {
 /// # Errors
 /// If there is no signing key.
 pub fn sign(keys: &KeySet, args: &TokenArgs, claims: &AccessClaims) -> anyhow::Result<String> {
-    let (key, signing) = keys.signing().context("the first key is a public one")?;
+    let (key, signing) = keys.signing().context("the first key is a public key, which cannot sign")?;
     let mut header = jsonwebtoken::Header::new(key.algorithm);
     header.typ = Some(TOKEN_TYPE.to_owned());
     header.kid = Some(key.id.clone());
@@ -72,7 +72,7 @@ impl From<TokenError> for ApiError {
 /// the session was revoked.
 ///
 /// # Errors
-/// [`TokenError::Expired`] if the token is otherwise valid, [`TokenError::KeyUnknown`] if its key is not known,
+/// [`TokenError::Expired`] if the token is otherwise valid, [`TokenError::KeyUnknown`] if its key is unknown,
 /// else [`TokenError::Invalid`].
 pub fn verify(keys: &KeySet, args: &TokenArgs, token: &str, now: Timestamp) -> Result<AccessClaims, TokenError> {
     let claims = verify_expired(keys, args, token, now)?;
@@ -98,7 +98,7 @@ pub fn verify_expired(
     }
     let signed = parse_signed(keys, token)?;
     let claims = signed.check(args, now).cloned().ok_or(TokenError::Invalid)?;
-    // After the check, so that their issuer and audience are no longer than ours.
+    // Cached only after the check, so that the issuer and audience of an entry are no longer than the expected ones.
     keys.verified.insert(hash, Arc::new(signed));
     Ok(claims)
 }
@@ -116,12 +116,12 @@ fn parse_signed(keys: &KeySet, token: &str) -> Result<SignedClaims, TokenError> 
     parse_object::<Payload>(&payload).and_then(Payload::check).ok_or(TokenError::Invalid)
 }
 
-/// Returns the key of a token, if the `typ` and the algorithm are right.
+/// Returns the key of a token, if its `typ` is correct and its algorithm is that of the key.
 fn find_key<'k>(keys: &'k KeySet, header: &[u8]) -> Result<&'k Key, TokenError> {
     let header: Header = parse_object(header).ok_or(TokenError::Invalid)?;
     let key = keys.by_id(&header.kid).ok_or(TokenError::KeyUnknown)?;
-    let is_right = header.typ == TOKEN_TYPE && header.alg.parse() == Ok(key.algorithm);
-    if is_right { Ok(key) } else { Err(TokenError::Invalid) }
+    let is_allowed = header.typ == TOKEN_TYPE && header.alg.parse() == Ok(key.algorithm);
+    if is_allowed { Ok(key) } else { Err(TokenError::Invalid) }
 }
 
 /// Parses a JSON object. Serde alone would also accept a list of the values, and invalid UTF-8 in skipped values.

@@ -1,4 +1,4 @@
-//! Tokens that have been verified before.
+//! A cache of verified tokens.
 
 use std::{fmt, sync::Arc};
 
@@ -7,11 +7,11 @@ use quick_cache::sync::Cache;
 
 use super::claims::SignedClaims;
 
-/// How many tokens are kept, at about 400 bytes each.
+/// Maximum number of cached tokens, at about 400 bytes each.
 const MAX_TOKENS: usize = 16_384;
 
-/// The SHA-256 hash of a token. Hashes are looked up instead of tokens, so that the time that a comparison takes says
-/// nothing about a token, and no token stays in memory.
+/// The SHA-256 hash of a token. Hashes are looked up instead of tokens, so that the duration of a comparison reveals
+/// nothing about a token, and no token is kept in memory.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct TokenHash([u8; digest::SHA256_OUTPUT_LEN]);
 
@@ -32,12 +32,12 @@ impl VerifiedTokens {
         Self(Cache::new(MAX_TOKENS))
     }
 
-    pub(super) fn get(&self, token: &TokenHash) -> Option<Arc<SignedClaims>> {
-        self.0.get(token)
+    pub(super) fn get(&self, hash: &TokenHash) -> Option<Arc<SignedClaims>> {
+        self.0.get(hash)
     }
 
-    pub(super) fn insert(&self, token: TokenHash, claims: Arc<SignedClaims>) {
-        self.0.insert(token, claims);
+    pub(super) fn insert(&self, hash: TokenHash, claims: Arc<SignedClaims>) {
+        self.0.insert(hash, claims);
     }
 }
 

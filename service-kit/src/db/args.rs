@@ -1,4 +1,4 @@
-//! How a database is used: settings of every service.
+//! Database settings, which all services share.
 
 use std::time::Duration;
 
@@ -7,23 +7,23 @@ use clap::Args;
 use super::DatabaseUrl;
 use crate::ops::config::time_limit;
 
-/// Reads the name of a schema: a plain SQL identifier of up to 63 characters.
+/// Parses the name of a schema: a lower-case SQL identifier of up to 63 characters.
 ///
 /// # Errors
-/// What is wrong with it, in words for a person.
+/// If it is invalid, with a message for the user.
 pub fn schema_name(text: &str) -> Result<String, String> {
     let is_letter = |byte: u8| byte.is_ascii_lowercase() || byte == b'_';
-    let is_good = text.len() <= 63
+    let is_valid = text.len() <= 63
         && text.bytes().next().is_some_and(is_letter)
         && text.bytes().all(|byte| is_letter(byte) || byte.is_ascii_digit());
-    if is_good {
+    if is_valid {
         Ok(text.to_owned())
     } else {
-        Err("expected up to 63 of a-z, 0-9 and _, not beginning with a digit".to_owned())
+        Err("expected up to 63 characters a-z, 0-9 and _, not beginning with a digit".to_owned())
     }
 }
 
-/// How the database is used.
+/// Database settings.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Database")]
 pub struct PoolArgs {
@@ -33,12 +33,13 @@ pub struct PoolArgs {
     pub database_connections: u32,
 
     /// Maximum duration of a database call
-    #[arg(long, env = "TASKEY_DATABASE_TIMEOUT", default_value = "2s", value_name = "DURATION", value_parser = time_limit)]
+    #[arg(long, env = "TASKEY_DATABASE_TIMEOUT", default_value = "2s", value_name = "DURATION",
+          value_parser = time_limit)]
     pub database_timeout: Duration,
 
     /// URL of the PostgreSQL server for migrations and notifications, if the database URL is that of a pooler [default:
     /// the database URL]
-    // The URL may hold a password, which `--help` would show.
+    // The URL may contain a password, which `--help` would show.
     #[arg(long, env = "TASKEY_DATABASE_DIRECT_URL", value_name = "URL", hide_env_values = true)]
     pub database_direct_url: Option<DatabaseUrl>,
 }

@@ -1,4 +1,4 @@
-//! What kind of call the database executes, and whether somebody still waits for it.
+//! The kind of a database call, and whether its caller still waits for it.
 
 use std::sync::{
     Arc,
@@ -11,21 +11,21 @@ const QUEUED: u8 = 0;
 const STARTED: u8 = 1;
 const ABANDONED: u8 = 2;
 
-/// How much a read looks at. On SQLite, point reads do not wait behind scans.
+/// How many rows a read visits. On SQLite, point reads do not wait behind scans.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReadKind {
-    /// A row by its key.
+    /// One row, found by its key.
     Point,
     /// Any number of rows.
     Scan,
 }
 
-/// A call of the database, shared by its caller and the thread that executes it. A call that its caller gives up before it
-/// has started is never executed.
+/// A database call, shared by its caller and the thread that executes it. A call that is abandoned before it starts is
+/// never executed.
 #[derive(Debug)]
 pub(super) struct Call {
     state: AtomicU8,
-    /// When the caller gives up.
+    /// When the caller stops waiting.
     deadline: Instant,
 }
 
@@ -35,8 +35,8 @@ impl Call {
         self.state.compare_exchange(QUEUED, STARTED, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
-    /// Reports whether the caller is gone or the deadline has passed.
-    pub(super) fn is_over(&self) -> bool {
+    /// Reports whether the call was abandoned or its deadline has passed.
+    pub(super) fn is_cancelled(&self) -> bool {
         self.state.load(Ordering::Acquire) == ABANDONED || Instant::now() >= self.deadline
     }
 }
@@ -54,7 +54,7 @@ impl Caller {
         Arc::clone(&self.0)
     }
 
-    /// Gives the call up. Returns `true` if it had not started and therefore never will.
+    /// Abandons the call. Returns `true` if it had not started and therefore never will.
     pub(super) fn abandon(&self) -> bool {
         self.0.state.swap(ABANDONED, Ordering::AcqRel) == QUEUED
     }

@@ -1,4 +1,4 @@
-//! Why calls of the database fail, and the errors of RPCs that follow.
+//! Database errors, and the API errors that they become.
 
 use std::time::Duration;
 
@@ -9,23 +9,23 @@ use tonic::Code;
 
 use crate::status::ApiError;
 
-/// How long a caller waits before the next attempt.
+/// How long a caller should wait before a retry.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
 
 /// SQLSTATE classes and codes (PostgreSQL manual, appendix A) after which a connection is not used again: connection
 /// exception, invalid authorization, invalid catalog and schema, operator intervention, system error, internal error;
-/// read-only, and a transaction that was idle or took too long.
-const BREAKING: [&str; 10] = ["08", "28", "3D", "3F", "57", "58", "XX", "25006", "25P03", "25P04"];
+/// read-only transaction, idle transaction timeout and transaction timeout.
+const CONNECTION_ERRORS: [&str; 10] = ["08", "28", "3D", "3F", "57", "58", "XX", "25006", "25P03", "25P04"];
 
-/// The statement timeout and a request to cancel belong to a class of those, but leave the connection as it was.
+/// The statement timeout and cancel requests, which belong to class 57 but leave the connection usable.
 const CANCELLED: &str = "57014";
 
-/// Classes of faults of this program: feature not supported, cardinality, data and integrity errors, wrong SQL, and
-/// errors of functions.
-const FAULTS: [&str; 8] = ["0A", "21", "22", "23", "42", "2F", "38", "P0"];
+/// Classes of errors that are bugs in this program: unsupported features, cardinality, data and integrity errors,
+/// invalid SQL, and errors in functions.
+const PROGRAM_ERRORS: [&str; 8] = ["0A", "21", "22", "23", "42", "2F", "38", "P0"];
 
-/// Codes in those classes for what can be restored: privileges, tables and other objects.
-const RESTORABLE: [&str; 3] = ["42501", "42P01", "42704"];
+/// Codes in those classes that an administrator can fix: missing privileges, tables and other objects.
+const FIXABLE: [&str; 3] = ["42501", "42P01", "42704"];
 
 /// Why a call of the database failed.
 #[derive(Debug, thiserror::Error)]
@@ -35,13 +35,13 @@ pub enum Error {
     Sqlite {
         /// The extended result code; its low byte is the primary one.
         code: i32,
-        /// What SQLite says.
+        /// The message of SQLite.
         message: String,
     },
     /// PostgreSQL returned an error, or the connection to it failed.
     #[error(transparent)]
     Postgres(sqlx::Error),
-    /// A session of PostgreSQL is not what it must be, so it is not used.
+    /// A session of PostgreSQL does not meet the requirements, so it is not used.
     #[error("{0}")]
     Session(String),
     /// A column is missing or has another type than expected.
@@ -51,7 +51,7 @@ pub enum Error {
     #[error("the statement returned no row")]
     RowNotFound,
     /// The call was not executed in time, or was stopped at its deadline. A write has taken no effect.
-    #[error("the database did not answer in time")]
+    #[error("the database did not respond in time")]
     Timeout,
     /// The write was part of a transaction that failed. It has taken no effect.
     #[error("the transaction failed: {0}")]
@@ -68,7 +68,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// Reports whether the write would have made a second row with the same key.
+    /// Reports whether the write violated a unique constraint or a primary key.
     #[must_use]
     pub fn is_unique_violation(&self) -> bool {
         match self {
@@ -80,7 +80,7 @@ impl Error {
         }
     }
 
-    /// Returns the SQLSTATE that PostgreSQL sent (PostgreSQL manual, appendix A), else an empty text.
+    /// Returns the SQLSTATE that PostgreSQL sent (PostgreSQL manual, appendix A), or an empty string.
     pub(super) fn sqlstate(&self) -> &str {
         match self {
             Self::Postgres(sqlx::Error::Database(error)) => {
@@ -90,28 +90,28 @@ impl Error {
         }
     }
 
-    /// Reports whether the statement failed by itself, in which case everything else of a SQLite transaction stays as it
-    /// is. After any other error (a full disk, say) SQLite may have rolled the whole transaction back.
+    /// Reports whether a SQLite statement violated a constraint, which does not affect the rest of its transaction.
+    /// After any other error, such as a full disk, SQLite may have rolled the whole transaction back.
     pub(super) fn is_constraint_violation(&self) -> bool {
         matches!(self, Self::Sqlite { code, .. } if code & 0xff == ffi::SQLITE_CONSTRAINT)
     }
 
-    /// Reports whether no answer came, so that it is unknown what the server has done.
+    /// Reports whether no response was received, so that the outcome on the server is unknown.
     pub(super) fn is_connection_lost(&self) -> bool {
         matches!(self, Self::Postgres(sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_)))
     }
 
-    /// Reports whether a connection that returned this error must not be used again: the server ends it, the server does
-    /// not know us any more, or the server cannot serve us although another one, after a failover, can.
+    /// Reports whether a connection that returned this error must not be used again: the server closes it or does not
+    /// accept its user any more, or the server cannot execute calls that another server can, after a failover.
     pub(super) fn breaks_connection(&self) -> bool {
         match self {
             Self::Postgres(sqlx::Error::Database(_)) => {
                 let state = self.sqlstate();
-                state != CANCELLED && BREAKING.iter().any(|class| state.starts_with(class))
+                state != CANCELLED && CONNECTION_ERRORS.iter().any(|class| state.starts_with(class))
             }
             Self::Postgres(sqlx::Error::ColumnDecode { .. } | sqlx::Error::ColumnIndexOutOfBounds { .. }) => false,
             Self::Postgres(_) => true,
-            // CONSTRAINT and INTERRUPT, and a text that is no SQL, leave the connection as it was.
+            // Constraint violations, interrupts and invalid SQL leave the connection usable.
             Self::Sqlite { code, .. } => {
                 ![ffi::SQLITE_CONSTRAINT, ffi::SQLITE_INTERRUPT, ffi::SQLITE_ERROR].contains(&(code & 0xff))
             }
@@ -119,8 +119,7 @@ impl Error {
         }
     }
 
-    /// Reports whether another attempt can succeed once somebody has repaired the database. Everything else is a fault of
-    /// this program.
+    /// Reports whether a retry can succeed once the database works again. All other errors are bugs in this program.
     fn is_unavailable(&self) -> bool {
         match self {
             Self::Timeout | Self::NotCommitted(_) | Self::OutcomeUnknown(_) | Self::Closed | Self::Session(_) => true,
@@ -136,7 +135,7 @@ impl Error {
             .contains(&(code & 0xff)),
             Self::Postgres(sqlx::Error::Database(_)) => {
                 let state = self.sqlstate();
-                RESTORABLE.contains(&state) || !FAULTS.iter().any(|class| state.starts_with(class))
+                FIXABLE.contains(&state) || !PROGRAM_ERRORS.iter().any(|class| state.starts_with(class))
             }
             Self::Postgres(error) => matches!(
                 error,
@@ -167,8 +166,8 @@ impl From<rusqlite::Error> for Error {
 }
 
 impl From<Error> for ApiError {
-    /// UNAVAILABLE / STORE_UNAVAILABLE if another attempt can succeed once the database works again; INTERNAL for faults
-    /// of this program.
+    /// UNAVAILABLE / STORE_UNAVAILABLE if a retry can succeed once the database works again; INTERNAL for bugs in this
+    /// program.
     fn from(error: Error) -> Self {
         if !error.is_unavailable() {
             return Self::internal(error);
@@ -189,7 +188,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_faults_of_this_program_are_internal_errors() {
+    fn only_program_errors_become_internal_errors() {
         let code = |code: i32| ApiError::from(Error::Sqlite { code, message: String::new() }).code();
         for unavailable in
             [ffi::SQLITE_BUSY, ffi::SQLITE_FULL, ffi::SQLITE_IOERR, ffi::SQLITE_READONLY, ffi::SQLITE_CORRUPT]

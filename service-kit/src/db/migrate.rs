@@ -1,15 +1,15 @@
-//! Compares the tables of a database with those of this program.
+//! Compares the tables of a database with the migrations of this program.
 
 use anyhow::bail;
 use sqlx::migrate::{MigrateError, Migrator};
 
-/// Whether tables that are there already are brought up to date.
+/// Whether existing tables are migrated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Migrate {
-    /// Create tables, and bring older ones up to date. That is for servers.
+    /// Create tables, and migrate older ones. For servers.
     Always,
-    /// Create tables, and refuse older ones. That is for command-line tools, which may be newer than the server that is
-    /// running.
+    /// Create tables in an empty database, and reject older tables. For command-line tools, which may be newer than the
+    /// running server.
     IfEmpty,
 }
 
@@ -25,7 +25,7 @@ pub(super) enum Contents {
 }
 
 impl Migrate {
-    /// Decides whether a database may be used.
+    /// Checks that a database with these contents may be used.
     pub(super) fn check(self, contents: Contents) -> anyhow::Result<()> {
         if (self, contents) == (Self::IfEmpty, Contents::Outdated) {
             bail!(
@@ -44,7 +44,7 @@ pub(super) struct Applied {
     checksum: Vec<u8>,
 }
 
-/// Compares a database with the migrations of this program. `applied` is `None` if the database does not record any.
+/// Compares a database with the migrations of this program. `applied` is `None` if it has no table of migrations.
 ///
 /// # Errors
 /// If the tables are not those of this program, or newer.
@@ -59,11 +59,11 @@ pub(super) fn contents(
         }
         return Ok(Contents::Nothing);
     };
-    for done in &applied {
-        let known = migrations.iter().find(|known| known.version == done.version);
-        let known = known.ok_or_else(|| explain(MigrateError::VersionMissing(done.version)))?;
-        if *known.checksum != *done.checksum {
-            return Err(explain(MigrateError::VersionMismatch(done.version)));
+    for found in &applied {
+        let expected = migrations.iter().find(|expected| expected.version == found.version);
+        let expected = expected.ok_or_else(|| explain(MigrateError::VersionMissing(found.version)))?;
+        if *expected.checksum != *found.checksum {
+            return Err(explain(MigrateError::VersionMismatch(found.version)));
         }
     }
     Ok(match applied.len() {
@@ -73,7 +73,7 @@ pub(super) fn contents(
     })
 }
 
-/// Says in one line what is wrong with the tables of a database.
+/// Describes in one line what is wrong with the tables of a database.
 pub(super) fn explain(error: MigrateError) -> anyhow::Error {
     match error {
         MigrateError::VersionMissing(version) => {

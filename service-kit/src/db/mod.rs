@@ -1,4 +1,4 @@
-//! The database of a service: one handle, and one text of each statement, for SQLite and PostgreSQL.
+//! The database of a service: one handle for SQLite and PostgreSQL, which execute the same SQL.
 //!
 //! ```no_run
 //! # use service_kit::{args, db::{Db, Error, ReadKind}};
@@ -7,7 +7,7 @@
 //! let title: Option<String> =
 //!     db.fetch_optional("select title from tasks where owner_id = $1 and id = $2", args![owner, id]).await?;
 //!
-//! // Several statements, of which all take effect or none:
+//! // Several statements in one transaction:
 //! db.write(move |conn| {
 //!     Box::pin(async move {
 //!         conn.execute("delete from tasks where owner_id = $1 and id = $2", args![owner, id]).await?;
@@ -19,14 +19,15 @@
 //! # }
 //! ```
 //!
-//! A caller who gives up (a deadline, a connection that is closed) never costs a connection. A call that has not begun is
-//! then not executed. A read of SQLite that has begun is stopped; a write, and any call of PostgreSQL, is finished.
+//! A call that is abandoned, at its deadline or because the client has disconnected, never loses a connection. If it
+//! has not started, it is not executed. If it has, a SQLite read is stopped; a SQLite write and any PostgreSQL call run
+//! to their end.
 //!
 //! # Layout
-//! - this file: the handle. `conn`: the connection that closures receive. `error`: why calls fail.
-//! - `value`, `query`, `row`: arguments, texts, and what statements return.
-//! - `sqlite`, `postgres`: how calls are executed. `call`: what kind they are, and whether somebody waits for them.
-//! - `args`: settings. `url`: where a database is. `migrate`: whose tables it contains.
+//! - this file: the handle. `conn`: the connection that closures receive. `error`: database errors.
+//! - `value`, `query`, `row`: arguments, statements, and the rows that they return.
+//! - `sqlite`, `postgres`: how calls are executed. `call`: the kind and the state of a call.
+//! - `args`: settings. `url`: database URLs. `migrate`: the check of existing tables.
 
 use std::time::Duration;
 
@@ -71,17 +72,17 @@ pub struct Db(Inner);
 #[derive(Clone, Debug)]
 enum Inner {
     Sqlite(Sqlite),
-    // Boxed, as it is several times as large.
+    // Boxed, because it is several times larger.
     Postgres(Box<Postgres>),
 }
 
 impl Db {
-    /// Opens the database of a service. On PostgreSQL its tables are in `schema`, so that one database can hold several
-    /// services. Tables that do not exist are created; older ones are brought up to date if `migrate` says so.
+    /// Opens the database of a service. On PostgreSQL its tables are in `schema`, so that several services can share a
+    /// database. Missing tables are created; older ones are migrated or rejected, depending on `migrate`.
     ///
     /// # Errors
-    /// If the database cannot be reached, is damaged, or contains tables of another program or of a newer version. It is
-    /// left as it was.
+    /// If the database cannot be reached, is damaged, or contains tables of another program or of a newer version. It
+    /// is not changed then.
     pub async fn open(
         url: &DatabaseUrl,
         schema: &str,
@@ -97,8 +98,7 @@ impl Db {
         }))
     }
 
-    /// Checks whether [`open`](Self::open) would succeed, and changes nothing. A file or a schema that does not exist is
-    /// fine.
+    /// Checks whether [`open`](Self::open) would succeed, and changes nothing. A file or a schema need not exist.
     ///
     /// # Errors
     /// As [`open`](Self::open).
@@ -118,20 +118,20 @@ impl Db {
         }
     }
 
-    /// Returns a handle whose calls do not wait behind those of others, for the feed of revocations.
+    /// Returns a handle for the revocation feed, whose calls do not wait behind others.
     #[must_use]
     pub fn reserved(&self) -> Self {
         match &self.0 {
-            // Point reads never wait, and there is one writer.
+            // Point reads do not wait behind scans, and there is only one writer.
             Inner::Sqlite(_) => self.clone(),
             Inner::Postgres(db) => Self(Inner::Postgres(Box::new(db.reserved()))),
         }
     }
 
-    /// Executes statements that only read. They need not see the same state of the database.
+    /// Executes read-only statements, which may see different states of the database.
     ///
     /// # Errors
-    /// As `work`, and [`Error::Timeout`].
+    /// If `work` or the database returns an error.
     pub async fn read<T, F>(&self, kind: ReadKind, work: F) -> Result<T, Error>
     where
         T: Send + 'static,
@@ -143,11 +143,11 @@ impl Db {
         }
     }
 
-    /// Executes statements in one transaction, which takes no effect if `work` returns an error. On SQLite it shares a
-    /// commit with those that wait beside it.
+    /// Executes statements in one transaction, which takes no effect if `work` returns an error. On SQLite, concurrent
+    /// writes share a commit.
     ///
     /// # Errors
-    /// As `work`, and those of the database.
+    /// If `work` or the database returns an error.
     pub async fn write<T, E, F>(&self, work: F) -> Result<T, E>
     where
         T: Send + 'static,
@@ -163,7 +163,7 @@ impl Db {
     /// Returns the row that a statement finds by its key, if there is one.
     ///
     /// # Errors
-    /// Those of the database, and [`Error::Decode`].
+    /// If the database returns an error, or a row cannot be decoded.
     pub async fn fetch_optional<R: FromRow + Send + 'static>(
         &self,
         sql: impl Into<Sql>,
@@ -176,7 +176,7 @@ impl Db {
     /// Returns all rows that a statement finds.
     ///
     /// # Errors
-    /// Those of the database, and [`Error::Decode`].
+    /// If the database returns an error, or a row cannot be decoded.
     pub async fn fetch_all<R: FromRow + Send + 'static>(
         &self,
         sql: impl Into<Sql>,
@@ -189,7 +189,7 @@ impl Db {
     /// Executes one statement that writes, and returns how many rows it has inserted, updated or deleted.
     ///
     /// # Errors
-    /// Those of the database.
+    /// If the database returns an error.
     pub async fn execute(&self, sql: impl Into<Sql>, args: Vec<Value>) -> Result<u64, Error> {
         let sql = sql.into();
         self.write_statement(|conn| Box::pin(async move { conn.execute(sql, args).await })).await
@@ -198,7 +198,7 @@ impl Db {
     /// Executes one statement that writes, and returns the row that it returns, if any.
     ///
     /// # Errors
-    /// Those of the database, and [`Error::Decode`].
+    /// If the database returns an error, or a row cannot be decoded.
     pub async fn execute_returning<R: FromRow + Send + 'static>(
         &self,
         sql: impl Into<Sql>,
@@ -219,8 +219,8 @@ impl Db {
         }
     }
 
-    /// Calls `wake` whenever somebody [notifies](Conn::notify) `channel`, for as long as it is awaited. It is a hint:
-    /// notifications are missed while the connection is broken. SQLite has none.
+    /// Calls `wake` for [notifications](Conn::notify) of `channel`, until the future is dropped. They are hints: those
+    /// sent while the connection is broken are lost. SQLite has none.
     pub async fn listen(&self, channel: &'static str, wake: impl FnMut()) {
         match &self.0 {
             Inner::Sqlite(_) => std::future::pending().await,
@@ -228,17 +228,17 @@ impl Db {
         }
     }
 
-    /// Keeps `is_healthy` up to date for as long as it is awaited: whether the database answers new callers.
+    /// Keeps `is_healthy` up to date until the future is dropped: whether the database accepts new calls.
     pub async fn watch_health(&self, is_healthy: watch::Sender<bool>) {
         let Inner::Postgres(db) = &self.0 else {
-            // Nothing goes away but the disk, which reads do not tell.
+            // Only the disk can fail, and reads would not show that.
             return std::future::pending().await;
         };
         loop {
             tokio::time::sleep(CHECK_INTERVAL).await;
             let checked = db.check().await;
             let changed =
-                is_healthy.send_if_modified(|healthy| std::mem::replace(healthy, checked.is_ok()) != checked.is_ok());
+                is_healthy.send_if_modified(|value| std::mem::replace(value, checked.is_ok()) != checked.is_ok());
             match checked {
                 Err(error) if changed => tracing::error!(%error, "the database is not available"),
                 Ok(()) if changed => tracing::info!("the database is available again"),
@@ -247,7 +247,7 @@ impl Db {
         }
     }
 
-    /// Closes the connections, and gives up on those that a server does not let go.
+    /// Closes the connections. Waits at most two seconds.
     pub async fn close(&self) {
         let close = async {
             match &self.0 {
@@ -256,7 +256,7 @@ impl Db {
             }
         };
         if timeout(CLOSE_LIMIT, close).await.is_err() {
-            tracing::warn!("the database did not let its connections go");
+            tracing::warn!("the connections to the database were not closed in time");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Texts of SQL statements.
+//! SQL statements.
 
 use std::{borrow::Cow, fmt, fmt::Write};
 
@@ -10,7 +10,7 @@ use super::Value;
 #[derive(Clone, Debug)]
 pub struct Sql {
     pub(super) text: Cow<'static, str>,
-    /// Whether a connection keeps the statement prepared. Texts that hardly ever repeat would push out the others.
+    /// Whether a connection keeps the statement prepared. Texts that are rarely repeated would evict others.
     pub(super) is_cached: bool,
 }
 
@@ -28,12 +28,12 @@ pub struct QueryBuilder {
 }
 
 impl QueryBuilder {
-    /// Begins with a text.
+    /// Creates a builder of a statement that begins with `text`.
     pub fn new(text: impl Into<String>) -> Self {
         Self { text: text.into(), args: Vec::new() }
     }
 
-    /// Appends a text. It must not contain anything that a caller has sent; that is bound.
+    /// Appends SQL, which must not contain data of a request: use [`push_bind`](Self::push_bind) for that.
     pub fn push(&mut self, text: impl fmt::Display) -> &mut Self {
         // Writing to a string cannot fail.
         _ = write!(self.text, "{text}");
@@ -47,8 +47,8 @@ impl QueryBuilder {
         self.push(format_args!("${number}"))
     }
 
-    /// Appends a list of ids in parentheses. A list without ids holds the nil UUID, which no row has, because SQL has
-    /// no empty list.
+    /// Appends a list of ids in parentheses. If there are none, it contains the nil UUID, which no row has, because SQL
+    /// has no empty list.
     pub fn push_ids(&mut self, ids: impl IntoIterator<Item = Uuid>) -> &mut Self {
         let mut ids = ids.into_iter().peekable();
         let nil = ids.peek().is_none().then(Uuid::nil);
@@ -58,7 +58,7 @@ impl QueryBuilder {
         self
     }
 
-    /// Appends a list in parentheses, of which `push` appends each item.
+    /// Appends a list in parentheses, and calls `push` to append each item.
     fn push_rows<T>(&mut self, items: impl IntoIterator<Item = T>, push: impl Fn(&mut Self, T)) -> &mut Self {
         self.push("(");
         for (index, item) in items.into_iter().enumerate() {
@@ -70,7 +70,7 @@ impl QueryBuilder {
         self.push(")")
     }
 
-    /// Appends tuples of two ids in parentheses: `(($1, $2), ($3, $4))`. There must be at least one.
+    /// Appends a list of pairs of ids: `(($1, $2), ($3, $4))`. There must be at least one pair.
     pub fn push_id_pairs(&mut self, pairs: impl IntoIterator<Item = (Uuid, Uuid)>) -> &mut Self {
         self.push_rows(pairs, |builder, (first, second)| {
             builder.push_rows([first, second], |builder, id| {
@@ -79,7 +79,7 @@ impl QueryBuilder {
         })
     }
 
-    /// Appends `values` and the rows of an insert: `values ($1, $2), ($3, $4)`. There must be at least one.
+    /// Appends `values` and the rows of an insert: `values ($1, $2), ($3, $4)`. There must be at least one row.
     pub fn push_values(&mut self, rows: impl IntoIterator<Item = Vec<Value>>) -> &mut Self {
         self.push(" values ");
         for (index, row) in rows.into_iter().enumerate() {
@@ -93,14 +93,14 @@ impl QueryBuilder {
         self
     }
 
-    /// Returns the statement, which is prepared each time, and its arguments.
+    /// Returns the statement and its arguments. The statement is prepared on each execution.
     #[must_use]
     pub fn build(self) -> (Sql, Vec<Value>) {
         self.build_if_cached(false)
     }
 
-    /// Returns the statement and its arguments. If `is_cached`, a connection keeps it prepared; that is for texts of
-    /// which there are few.
+    /// Returns the statement and its arguments. If `is_cached`, a connection keeps the statement prepared, which is for
+    /// builders that produce few different texts.
     #[must_use]
     pub fn build_if_cached(self, is_cached: bool) -> (Sql, Vec<Value>) {
         (Sql { text: Cow::Owned(self.text), is_cached }, self.args)
@@ -112,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn arguments_are_numbered_in_the_order_in_which_they_are_appended() {
+    fn arguments_are_numbered_in_append_order() {
         let mut builder = QueryBuilder::new("select ");
         builder.push_bind("a").push(" where id in ").push_ids([Uuid::nil(), Uuid::max()]);
         builder.push(" and pair in ").push_id_pairs([(Uuid::nil(), Uuid::max())]);

@@ -76,7 +76,7 @@ impl<'r> Column<'r> {
         let decoded = match self.value {
             Encoded::Sqlite(value) => from_sqlite(value).map_err(|error| error.to_string()),
             Encoded::Postgres(value) if !T::compatible(&value.type_info()) => {
-                Err(format!("it is {}", value.type_info()))
+                Err(format!("its type is {}", value.type_info()))
             }
             Encoded::Postgres(value) => T::decode(value).map_err(|error| error.to_string()),
         };
@@ -84,16 +84,16 @@ impl<'r> Column<'r> {
     }
 }
 
-/// A type that is made from a row: of its first columns, or of the next ones where rows are nested.
+/// A type that is decoded from the next columns of a row, so that types can be nested.
 pub trait FromRow: Sized {
     /// Reads the columns in the order in which the statement lists them.
     ///
     /// # Errors
-    /// [`Error::Decode`] if the columns do not fit.
+    /// [`Error::Decode`] if a column is missing or is of another type.
     fn from_row(row: &mut Row<'_>) -> Result<Self, Error>;
 }
 
-/// A type that is made from one column.
+/// A type that is decoded from one column.
 pub trait FromColumn: Sized {
     /// Decodes the value.
     ///

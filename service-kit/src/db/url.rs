@@ -1,12 +1,12 @@
-//! Where a database is.
+//! Database URLs.
 
 use std::{fmt, path::PathBuf, str::FromStr};
 
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use sqlx::postgres::PgConnectOptions;
 
-/// The parameters of a `postgres://` URL, with the meaning they have for psql (PostgreSQL manual, section 32.1.2), and the
-/// number of prepared statements that a connection keeps.
+/// The supported parameters of a `postgres://` URL. They have the same meaning as for psql (PostgreSQL manual, section
+/// 32.1.2), except the last one, which is how many prepared statements a connection keeps.
 const PARAMETERS: [&str; 12] = [
     "host",
     "hostaddr",
@@ -40,7 +40,7 @@ impl PostgresUrl {
         &self.0
     }
 
-    /// Names the server in an error message, without credentials.
+    /// Describes the server for an error message, without credentials.
     pub(super) fn describe(&self) -> String {
         format!("the database {self:?}")
     }
@@ -78,15 +78,15 @@ fn parse_postgres(text: &str) -> Result<PostgresUrl, String> {
     parameters.retain(|(_, value)| !value.is_empty());
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').ok_or("a parameter of the URL has no value")?;
-        let is_known = |known: &&&str| **known == name;
-        let name = PARAMETERS.iter().find(is_known).ok_or_else(|| {
-            format!("unknown parameter in the postgres:// URL: {name:?}; known are {}", PARAMETERS.join(", "))
+        let is_supported = |supported: &&&str| **supported == name;
+        let name = PARAMETERS.iter().find(is_supported).ok_or_else(|| {
+            format!("unknown parameter in the postgres:// URL: {name:?}; expected one of {}", PARAMETERS.join(", "))
         })?;
-        parameters.retain(|(known, _)| known != name);
+        parameters.retain(|(other, _)| other != name);
         parameters.push((name, value));
     }
-    if ["host", "hostaddr"].iter().all(|name| parameters.iter().any(|(known, _)| known == name)) {
-        return Err("the postgres:// URL names a host and a hostaddr; one of them is enough".to_owned());
+    if ["host", "hostaddr"].iter().all(|name| parameters.iter().any(|(other, _)| other == name)) {
+        return Err("the postgres:// URL contains a host and a hostaddr; use only one of them".to_owned());
     }
     to_options(&parameters)
 }
@@ -107,8 +107,8 @@ fn parse_address(address: &str) -> Result<(&str, &str), String> {
     Ok(address.rsplit_once(':').unwrap_or((address, "")))
 }
 
-/// Has sqlx read the parameters. It is given all of them in the query of a URL, because it leaves the brackets on IPv6
-/// addresses and takes no URL with credentials and without a host.
+/// Converts the parameters to the options of sqlx. They are passed in the query of a URL, because elsewhere sqlx keeps
+/// the brackets of IPv6 addresses, and rejects credentials without a host.
 fn to_options(parameters: &[(&str, &str)]) -> Result<PostgresUrl, String> {
     let mut url = "postgres:///?".to_owned();
     for (name, value) in parameters {
@@ -129,7 +129,7 @@ fn to_options(parameters: &[(&str, &str)]) -> Result<PostgresUrl, String> {
 }
 
 impl fmt::Debug for DatabaseUrl {
-    /// Without the password of a server.
+    /// Shows no credentials.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Sqlite(path) => write!(f, "sqlite:{}", path.display()),
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn a_url_means_what_it_means_for_psql() {
+    fn url_has_the_same_meaning_as_for_psql() {
         let plain = options("postgres://me:p%40ss@db.example.com:6543/tasks?sslmode=verify-full&application_name=x");
         assert_eq!((plain.get_host(), plain.get_port(), plain.get_username()), ("db.example.com", 6543, "me"));
         assert_eq!((plain.get_database(), plain.get_application_name()), (Some("tasks"), Some("x")));
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_url_is_refused_without_its_password() {
+    fn error_of_an_invalid_url_does_not_contain_the_password() {
         for (url, part) in [
             ("postgres://u:hunter2@h/d?sslmod=verify-full", "sslmod"),
             ("postgres://u:hunter2@h/d?sslmode=sometimes", "wrong value"),
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_is_named_without_credentials() {
+    fn server_is_shown_without_credentials() {
         for (url, shown) in [
             ("postgres://u:hunter2@h:1/d", "postgres://h:1"),
             ("postgres://u:hunter2@[::1]:1/d", "postgres://[::1]:1"),

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use crate::clock::Timestamp;
 
-/// An argument of a SQL statement. Each variant knows its type even if it is NULL, because PostgreSQL asks for one.
+/// An argument of a SQL statement. NULL has a type, too, because PostgreSQL requires one.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Value {
     /// `boolean`; in SQLite the integer 0 or 1.
@@ -22,7 +22,7 @@ pub enum Value {
 }
 
 impl fmt::Debug for Value {
-    /// Shows the type only: the value may be the hash of a password.
+    /// Shows the type only: the value may be a password hash.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Bool(_) => "Bool",
@@ -34,8 +34,8 @@ impl fmt::Debug for Value {
     }
 }
 
-/// Builds the arguments of a statement: `args![owner, id]` binds `$1` and `$2`. A macro because the arguments differ in
-/// type and a function cannot take any number of them.
+/// Builds the arguments of a statement: `args![owner, id]` binds `$1` and `$2`. A macro because the number of arguments
+/// and their types vary.
 #[macro_export]
 macro_rules! args {
     ($($value:expr),* $(,)?) => { ::std::vec![$($crate::db::Value::from($value)),*] };

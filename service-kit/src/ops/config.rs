@@ -1,4 +1,4 @@
-//! Settings that several programs share. Each is a flag and an environment variable; its comment is its `--help`.
+//! Settings that several programs share. Each is a flag and an environment variable; its doc comment is its help text.
 
 use std::{
     io::{self, Write},
@@ -10,11 +10,10 @@ use std::{
 use clap::{Args, Parser, ValueEnum, error::ErrorKind};
 use tonic::transport::{Endpoint, Uri};
 
-/// Reads the settings of a program, or ends it: with 0 after `--help` or `--version`, and with one clear line and
-/// exit code 2 if a setting is wrong.
+/// Parses the settings of a program.
 ///
 /// # Errors
-/// The exit code with which the program shall end.
+/// The exit code of the program: 0 after printing `--help` or `--version`, and 2 after printing an error in one line.
 pub fn parse<P: Parser>() -> Result<P, ExitCode> {
     P::try_parse().map_err(|error| {
         if error.use_stderr() {
@@ -34,7 +33,7 @@ pub fn parse<P: Parser>() -> Result<P, ExitCode> {
     })
 }
 
-/// Takes user and password out of every URL in a text: what cannot be understood is quoted, and may hold them.
+/// Removes user and password from every URL in an error message, because it quotes invalid values.
 fn without_credentials(text: &str) -> String {
     let mut parts = text.split("://");
     let mut clean = parts.next().unwrap_or_default().to_owned();
@@ -47,13 +46,13 @@ fn without_credentials(text: &str) -> String {
     clean
 }
 
-/// No duration among the settings is longer.
+/// Maximum of all settings that are durations.
 const MAX_DURATION: Duration = Duration::from_secs(3650 * 86_400);
 
-/// Reads a duration such as `90s`, `5m` or `7d`, up to ten years.
+/// Parses a duration such as `90s`, `5m` or `7d`, up to ten years.
 ///
 /// # Errors
-/// What is wrong with it, in words for a person.
+/// If the value is invalid, with a message for the user.
 pub fn duration(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
         Ok(duration) if duration > MAX_DURATION => Err("at most 3650d".to_owned()),
@@ -62,10 +61,10 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// Reads how long something may take: from a millisecond to a day.
+/// Parses a time limit: from a millisecond to a day.
 ///
 /// # Errors
-/// What is wrong with it, in words for a person.
+/// If the value is invalid, with a message for the user.
 pub fn time_limit(text: &str) -> Result<Duration, String> {
     match duration(text)? {
         limit if limit < Duration::from_millis(1) => Err("at least 1ms".to_owned()),
@@ -74,43 +73,43 @@ pub fn time_limit(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// Reads the size of a response, which must have room for the largest resource: from 32 kibibytes to a gibibyte.
+/// Parses the maximum size of a response: from 32 KiB, because it must have room for the largest resource, to 1 GiB.
 ///
 /// # Errors
-/// What is wrong with it, in words for a person.
+/// If the value is invalid, with a message for the user.
 pub fn response_size(text: &str) -> Result<usize, String> {
     message_size(text).ok().filter(|size| *size >= 32 * 1024).ok_or("expected 32768 to 1073741824".to_owned())
 }
 
-/// Reads a count from 1 to a million.
+/// Parses a count from 1 to a million.
 ///
 /// # Errors
-/// What is wrong with it, in words for a person.
+/// If the value is invalid, with a message for the user.
 pub fn count(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|count| (1..=1_000_000).contains(count)).ok_or("expected 1 to 1000000".to_owned())
 }
 
-/// Reads the size of a message: from a kibibyte to a gibibyte.
+/// Parses the maximum size of a message: from 1 KiB to 1 GiB.
 ///
 /// # Errors
-/// What is wrong with it, in words for a person.
+/// If the value is invalid, with a message for the user.
 pub fn message_size(text: &str) -> Result<usize, String> {
     let sizes = 1024..=1024 * 1024 * 1024;
     text.parse().ok().filter(|size| sizes.contains(size)).ok_or("expected 1024 to 1073741824".to_owned())
 }
 
-/// Reads the address of a service, such as `http://127.0.0.1:50051`.
+/// Parses the URL of a service, such as `http://127.0.0.1:50051`.
 ///
 /// # Errors
-/// If it is none, or has a path or a query, which gRPC does not know.
+/// If it is not an `http` URL, or has a path or a query, which gRPC does not support.
 pub fn endpoint(text: &str) -> Result<Endpoint, String> {
-    let wrong = || "expected http://HOST:PORT".to_owned();
-    let uri: Uri = text.parse().map_err(|_| wrong())?;
-    let plain = uri.scheme_str() == Some("http") && uri.host().is_some_and(|host| !host.is_empty());
-    if plain && uri.path() == "/" && uri.query().is_none() { Ok(Endpoint::from(uri)) } else { Err(wrong()) }
+    let invalid = || "expected http://HOST:PORT".to_owned();
+    let uri: Uri = text.parse().map_err(|_| invalid())?;
+    let is_plain_http = uri.scheme_str() == Some("http") && uri.host().is_some_and(|host| !host.is_empty());
+    if is_plain_http && uri.path() == "/" && uri.query().is_none() { Ok(Endpoint::from(uri)) } else { Err(invalid()) }
 }
 
-/// What tokens say of who made them and for whom.
+/// The issuer and the audience of access tokens.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Tokens")]
 pub struct TokenArgs {
@@ -123,7 +122,7 @@ pub struct TokenArgs {
     pub audience: String,
 }
 
-/// Where the shared key is.
+/// The location of the keys of access tokens.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Tokens")]
 pub struct KeyArgs {
@@ -132,7 +131,7 @@ pub struct KeyArgs {
     pub key_file: PathBuf,
 }
 
-/// Whether rate limits count.
+/// Whether rate limits are enforced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum OnOff {
     /// Enforced.
@@ -185,20 +184,24 @@ pub struct LimitArgs {
     pub max_streams: u32,
 
     /// How long a new connection may take to send its first bytes
-    #[arg(long, env = "TASKEY_HANDSHAKE_TIMEOUT", default_value = "10s", value_name = "DURATION", value_parser = time_limit)]
+    #[arg(long, env = "TASKEY_HANDSHAKE_TIMEOUT", default_value = "10s", value_name = "DURATION",
+          value_parser = time_limit)]
     pub handshake_timeout: Duration,
 
     /// How often an idle connection is pinged
-    #[arg(long, env = "TASKEY_KEEPALIVE_INTERVAL", default_value = "30s", value_name = "DURATION", value_parser = time_limit)]
+    #[arg(long, env = "TASKEY_KEEPALIVE_INTERVAL", default_value = "30s", value_name = "DURATION",
+          value_parser = time_limit)]
     pub keepalive_interval: Duration,
 
     /// How long to wait for the response to a ping before the connection is closed
-    #[arg(long, env = "TASKEY_KEEPALIVE_TIMEOUT", default_value = "10s", value_name = "DURATION", value_parser = time_limit)]
+    #[arg(long, env = "TASKEY_KEEPALIVE_TIMEOUT", default_value = "10s", value_name = "DURATION",
+          value_parser = time_limit)]
     pub keepalive_timeout: Duration,
 
     /// How long to wait for calls in progress after SIGTERM; in taskey, the gateway uses the first half and the
     /// services the second half
-    #[arg(long, env = "TASKEY_DRAIN_TIMEOUT", default_value = "10s", value_name = "DURATION", value_parser = time_limit)]
+    #[arg(long, env = "TASKEY_DRAIN_TIMEOUT", default_value = "10s", value_name = "DURATION",
+          value_parser = time_limit)]
     pub drain_timeout: Duration,
 }
 
@@ -207,7 +210,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn credentials_are_taken_out_of_urls() {
+    fn credentials_are_removed_from_urls() {
         for (text, clean) in [
             ("'postgres://u:hunter2@h:x/db' for", "'postgres://@h:x/db' for"),
             ("postgres://u:p@ss@h/db", "postgres://@h/db"),
@@ -220,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn limits_that_would_make_a_dead_server_are_refused() {
+    fn limits_that_make_a_server_unusable_are_rejected() {
         assert!(time_limit("0s").is_err() && time_limit("100y").is_err() && time_limit("1ms").is_ok());
         assert!(duration("11y").is_err() && duration("0s").is_ok() && duration("soon").is_err());
         assert!(count("0").is_err() && count("18446744073709551615").is_err() && count("1").is_ok());

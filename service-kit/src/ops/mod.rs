@@ -1,4 +1,4 @@
-//! What a program needs around its service: settings, logs, secrets, and its end.
+//! The environment of a service in its program: settings, logs, secret files and shutdown.
 
 pub mod config;
 pub mod secret_file;

@@ -1,4 +1,4 @@
-//! Files that hold secrets: readable by their owner alone, and never overwritten.
+//! Files that contain secrets: readable only by their owner, and never overwritten in place.
 
 use std::{
     fmt,
@@ -12,25 +12,25 @@ use anyhow::Context;
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use zeroize::Zeroizing;
 
-/// No secret file of ours comes near this size.
+/// Maximum size of a secret file; those of this program are much smaller.
 const MAX_BYTES: u64 = 1024 * 1024;
 
 /// Reads a secret file.
 ///
 /// # Errors
-/// If it cannot be read, is not a plain file, is too large, or if others than its owner may read or write it.
+/// If it cannot be read, is not a regular file, is too large, or if anyone except its owner may read or write it.
 pub fn read(path: &Path) -> anyhow::Result<Zeroizing<String>> {
     let name = path.display();
-    // To open a pipe would wait for its writer.
+    // Opening a pipe would block until it has a writer.
     let is_file =
         fs::metadata(path).map(|metadata| metadata.is_file()).with_context(|| format!("cannot read {name}"))?;
-    anyhow::ensure!(is_file, "{name} is not a plain file");
+    anyhow::ensure!(is_file, "{name} is not a regular file");
     let file = File::open(path).with_context(|| format!("cannot read {name}"))?;
     let metadata = file.metadata().with_context(|| format!("cannot read {name}"))?;
     let mode = metadata.permissions().mode() & 0o777;
     anyhow::ensure!(
         mode & 0o077 == 0,
-        "{name} has mode {mode:04o}, so that others can get at its secret: chmod 600 it"
+        "{name} has mode {mode:04o}, so that other users can access its secret: chmod 600 it"
     );
     anyhow::ensure!(metadata.len() <= MAX_BYTES, "{name} is too large");
     let mut text = Zeroizing::new(String::new());
@@ -38,68 +38,68 @@ pub fn read(path: &Path) -> anyhow::Result<Zeroizing<String>> {
     Ok(text)
 }
 
-/// Writes a new secret file with mode 0600. It appears whole or not at all, and is on disk when this returns.
+/// Creates a secret file with mode 0600, atomically. The file is on disk when this function returns.
 ///
 /// # Errors
-/// [`io::ErrorKind::AlreadyExists`] if there is such a file, which is left as it is; else what the system says.
+/// [`io::ErrorKind::AlreadyExists`] if the file exists, which is not changed then; otherwise the error of the system.
 pub fn create(path: &Path, content: &str) -> io::Result<()> {
-    let draft = format!(".{}.new", BASE64_URL_SAFE_NO_PAD.encode(crate::random::bytes::<12>()));
-    write(path, &draft, content, |draft| {
-        // A link, unlike a rename, never replaces what is there.
-        fs::hard_link(draft, path)?;
-        fs::remove_file(draft)
+    let temporary = format!(".{}.new", BASE64_URL_SAFE_NO_PAD.encode(crate::random::bytes::<12>()));
+    write(path, &temporary, content, |temporary| {
+        // A link, unlike a rename, never replaces an existing file.
+        fs::hard_link(temporary, path)?;
+        fs::remove_file(temporary)
     })
 }
 
-/// Writes a secret file anew, with the owner and the mode that it has. Whoever reads it meanwhile finds the old content
-/// or the new one, and the new one is on disk when this returns. It is done by one process at a time: the draft has one
-/// name, so that one that was left behind is not left for ever.
+/// Replaces the content of a secret file, atomically, and keeps its owner and mode. The new content is on disk when
+/// this function returns. Only one process at a time may call it, because the temporary file has a fixed name, so that
+/// the next call removes one that was left behind.
 ///
 /// # Errors
-/// If it is not there or cannot be written; it is then left as it is.
+/// If the file does not exist or cannot be written. It is not changed then.
 pub fn replace(path: &Path, content: &str) -> anyhow::Result<()> {
     let old = fs::metadata(path).with_context(|| format!("cannot read {}", path.display()))?;
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let draft = format!(".{name}.new");
-    _ = fs::remove_file(folder_of(path).join(&draft));
-    let written = write(path, &draft, content, |draft| {
-        fs::set_permissions(draft, old.permissions())?;
-        // Only a privileged user can give a file away; any other has made a file of its own.
-        std::os::unix::fs::chown(draft, Some(old.uid()), Some(old.gid()))?;
-        fs::rename(draft, path)
+    let temporary = format!(".{name}.new");
+    _ = fs::remove_file(folder_of(path).join(&temporary));
+    let written = write(path, &temporary, content, |temporary| {
+        fs::set_permissions(temporary, old.permissions())?;
+        // Only a privileged user can set another owner. For any other user, the owner must already be the same.
+        std::os::unix::fs::chown(temporary, Some(old.uid()), Some(old.gid()))?;
+        fs::rename(temporary, path)
     });
     written.with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// Writes a draft beside the file, which `publish` puts in its place.
-fn write(path: &Path, draft: &str, content: &str, publish: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<()> {
+/// Writes a temporary file in the directory of the file. `publish` moves it into place.
+fn write(path: &Path, temporary: &str, content: &str, publish: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<()> {
     let folder = folder_of(path);
-    let draft = folder.join(draft);
+    let temporary = folder.join(temporary);
     let written = (|| {
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
         file.write_all(content.as_bytes())?;
         file.sync_all()?;
-        publish(&draft)
+        publish(&temporary)
     })();
     if written.is_err() {
-        // What went wrong is worth more than that it left something behind.
-        _ = fs::remove_file(&draft);
+        // The first error is more useful than one of the cleanup.
+        _ = fs::remove_file(&temporary);
     }
     written.and_then(|()| File::open(folder)?.sync_all())
 }
 
-/// The folder that a file is in.
+/// Returns the directory of a file.
 pub(crate) fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// As [`create`], with an error in words for a person.
+/// Like [`create`], with an error message for the user.
 ///
 /// # Errors
-/// If there is such a file, which is left as it is, or it cannot be written.
+/// If the file exists, which is not changed then, or if it cannot be written.
 pub fn generate(path: &Path, content: &str) -> anyhow::Result<()> {
     create(path, content).map_err(|error| match error.kind() {
-        io::ErrorKind::AlreadyExists => anyhow::anyhow!("{} is there already and was left as it is", path.display()),
+        io::ErrorKind::AlreadyExists => anyhow::anyhow!("{} already exists and was not changed", path.display()),
         _ => anyhow::Error::from(error).context(format!("cannot write {}", path.display())),
     })
 }
@@ -109,25 +109,25 @@ pub fn generate(path: &Path, content: &str) -> anyhow::Result<()> {
 pub struct Key(Zeroizing<[u8; 32]>);
 
 impl Key {
-    /// A key of these bytes.
+    /// Creates a key from its bytes.
     #[must_use]
     pub fn new(bytes: [u8; 32]) -> Self {
         Self(Zeroizing::new(bytes))
     }
 
-    /// A new random key.
+    /// Creates a random key.
     #[must_use]
     pub fn random() -> Self {
         Self::new(crate::random::bytes())
     }
 
-    /// The bytes.
+    /// Returns the bytes of the key.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         &*self.0
     }
 
-    /// The key as it is written in files, and shown to a peer that holds it too.
+    /// Returns the key in base64url, as it is written to files and sent to peers that have the same key.
     #[must_use]
     pub fn encode(&self) -> Zeroizing<String> {
         Zeroizing::new(BASE64_URL_SAFE_NO_PAD.encode(*self.0))
@@ -140,10 +140,10 @@ impl fmt::Debug for Key {
     }
 }
 
-/// Reads a 32-byte key that is written in base64url. `None` if there is no such file.
+/// Reads a 32-byte key in base64url. Returns `None` if the file does not exist.
 ///
 /// # Errors
-/// As [`read`], or if the file does not hold such a key.
+/// As [`read`], or if the file does not contain such a key.
 pub fn read_key(path: &Path) -> anyhow::Result<Option<Key>> {
     if !path.exists() {
         return Ok(None);
@@ -152,19 +152,19 @@ pub fn read_key(path: &Path) -> anyhow::Result<Option<Key>> {
     let mut key = Zeroizing::new([0; 32]);
     match BASE64_URL_SAFE_NO_PAD.decode_slice(text.trim_end(), &mut *key) {
         Ok(32) => Ok(Some(Key(key))),
-        _ => anyhow::bail!("{} does not hold a key of 32 bytes in base64url", path.display()),
+        _ => anyhow::bail!("{} does not contain a key of 32 bytes in base64url", path.display()),
     }
 }
 
-/// Makes a new random key and writes it as [`read_key`] reads it. If another process was faster, that one's counts.
+/// Creates a file with a random key, and returns the key. If the file was created in the meantime, returns its key.
 ///
 /// # Errors
 /// If the file cannot be written.
 pub fn create_key(path: &Path) -> anyhow::Result<Key> {
     match create(path, &Key::random().encode()) {
-        Ok(()) => tracing::info!(file = %path.display(), "made a new secret"),
+        Ok(()) => tracing::info!(file = %path.display(), "created a new secret"),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
         Err(error) => return Err(error).with_context(|| format!("cannot write {}", path.display())),
     }
-    read_key(path)?.with_context(|| format!("{} has gone", path.display()))
+    read_key(path)?.with_context(|| format!("{} was deleted", path.display()))
 }

@@ -1,4 +1,4 @@
-//! When a program shall end.
+//! The end of a program: signals and exit codes.
 
 use std::{
     io::{self, Write},
@@ -10,10 +10,10 @@ use std::{
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// A token that is cancelled by SIGTERM or by Ctrl-C.
+/// Returns a token that is cancelled by SIGTERM or Ctrl-C. The program exits after `FORCED_EXIT_DELAY` at the latest.
 ///
 /// # Errors
-/// If the signals cannot be listened to.
+/// If the signal handlers cannot be installed.
 pub fn on_signal() -> std::io::Result<CancellationToken> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -25,20 +25,20 @@ pub fn on_signal() -> std::io::Result<CancellationToken> {
             _ = interrupt.recv() => {}
         }
         token.cancel();
-        // A thread of its own, so that not even a runtime that hangs can hold the program.
+        // On a separate thread, so that the program exits even if the runtime hangs.
         thread::spawn(|| {
-            thread::sleep(HARD_END);
-            tracing::warn!("the program did not end by itself");
+            thread::sleep(FORCED_EXIT_DELAY);
+            tracing::warn!("the program did not exit in time and is terminated");
             process::exit(0);
         });
     });
     Ok(shutdown)
 }
 
-/// How long after the signal the program ends, whatever holds it. Orchestrators give some more before they kill it.
-const HARD_END: Duration = Duration::from_secs(14);
+/// How long after the signal the program exits even if it hangs. Orchestrators wait longer before they kill it.
+const FORCED_EXIT_DELAY: Duration = Duration::from_secs(14);
 
-/// An error and its causes, without those that the text before them contains.
+/// Formats an error and its causes in one line, without causes that the text already ends with.
 fn one_line(error: &anyhow::Error) -> String {
     let mut line = String::new();
     for cause in error.chain().map(ToString::to_string) {
@@ -51,7 +51,7 @@ fn one_line(error: &anyhow::Error) -> String {
     line.replace('\n', " ")
 }
 
-/// Turns the end of a program into its exit code, and a failure into one clear line.
+/// Returns the exit code of a program. Prints an error in one line.
 #[must_use]
 pub fn exit_code(outcome: anyhow::Result<()>) -> ExitCode {
     match outcome {

@@ -1,4 +1,4 @@
-//! What the programs say of themselves: log lines on standard error, as text or JSON.
+//! Logs on standard error, as text or JSON.
 
 use std::{
     env,
@@ -31,10 +31,10 @@ pub enum LogFormat {
     Json,
 }
 
-/// Starts the log of the process.
+/// Initializes the logger of the process.
 ///
 /// # Errors
-/// If the filter cannot be understood, or a log has been started before.
+/// If the filter is invalid, or a logger was initialized before.
 pub fn init(args: &TelemetryArgs) -> anyhow::Result<()> {
     let filter = match &args.log {
         Some(filter) => EnvFilter::try_new(filter).map_err(|error| anyhow::anyhow!("--log: {error}"))?,
@@ -45,11 +45,11 @@ pub fn init(args: &TelemetryArgs) -> anyhow::Result<()> {
             _ => EnvFilter::new("info"),
         },
     };
-    // Whoever reads the log may go; a server that panicked over that would take every call with it.
+    // The process that reads the log may exit. A panic over that would end all calls of the server.
     let lines = fmt().with_env_filter(filter).with_writer(io::stderr).log_internal_errors(false);
     match args.log_format {
         LogFormat::Text => lines.with_ansi(io::stderr().is_terminal()).finish().try_init(),
         LogFormat::Json => lines.json().flatten_event(true).with_span_list(false).finish().try_init(),
     }
-    .map_err(|error| anyhow::anyhow!("cannot start the log: {error}"))
+    .map_err(|error| anyhow::anyhow!("cannot initialize the logger: {error}"))
 }

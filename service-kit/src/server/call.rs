@@ -1,4 +1,4 @@
-//! What happens around every call: request id, log, deadline, panics caught, and errors made complete.
+//! The layer around every call: assigns the request id, logs, limits the time, catches panics, and completes errors.
 
 use std::{
     any::Any,
@@ -20,16 +20,15 @@ use tower::{Layer, Service};
 use tracing::Instrument;
 
 use super::{
+    body::{self, DrainedBody},
     error_details::{Origin, complete},
     request_id::{REQUEST_ID, RequestId},
-    stream,
-    unread::DrainedBody,
 };
 use crate::status::ApiError;
 
 const GRPC_TIMEOUT: &str = "grpc-timeout";
 
-/// No RPC has a longer path.
+/// Maximum length of the path of an RPC.
 const MAX_RPC_PATH: usize = 128;
 
 /// Wraps all services of a server.
@@ -41,9 +40,9 @@ pub struct CallLayer {
 }
 
 impl CallLayer {
-    /// Calls may take as long as `timeout`, or as the caller says, whichever is shorter. It counts until the answer
-    /// begins: a stream may go on for longer, until the server ends. Their headers may have `max_header_bytes`, and an
-    /// access token besides.
+    /// Creates a layer that limits calls to `timeout` or the timeout of the caller, whichever is shorter. It applies
+    /// until the response starts: a stream may last until the server shuts down. The headers may have
+    /// `max_header_bytes`, not counting the access token.
     #[must_use]
     pub fn new(timeout: Duration, max_header_bytes: usize, shutdown: CancellationToken) -> Self {
         Self { timeout, max_header_bytes, shutdown }
@@ -83,24 +82,24 @@ where
         let ready = self.inner.clone();
         let inner = std::mem::replace(&mut self.inner, ready);
         let id = RequestId::of(request.headers());
-        let span = tracing::info_span!("call", request_id = id.as_str(), rpc = rpc(request.uri().path()));
+        let span = tracing::info_span!("call", request_id = id.as_str(), rpc = loggable_path(request.uri().path()));
         let CallLayer { timeout, max_header_bytes, shutdown } = self.layer.clone();
-        let limit = caller_timeout(request.headers()).map_or(timeout, |own| own.min(timeout));
+        let limit = caller_timeout(request.headers()).map_or(timeout, |requested| requested.min(timeout));
         request.extensions_mut().insert(id.clone());
-        let answered = async move {
-            let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
-            let refused = refused_by_headers(request.headers(), target, max_header_bytes);
-            let response = answer(inner, request.map(DrainedBody::around), refused, limit, &id).await;
-            Ok(response.map(|body| stream::finish(body, shutdown, id)))
+        let response = async move {
+            let target_bytes = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
+            let rejection = reject_by_headers(request.headers(), target_bytes, max_header_bytes);
+            let response = respond(inner, request.map(DrainedBody::wrap), rejection, limit, &id).await;
+            Ok(response.map(|body| body::finish(body, shutdown, id)))
         };
-        Box::pin(answered.instrument(span))
+        Box::pin(response.instrument(span))
     }
 }
 
-async fn answer<S>(
+async fn respond<S>(
     mut inner: S,
     request: Request<Body>,
-    refused: Option<Response<Body>>,
+    rejection: Option<Response<Body>>,
     limit: Duration,
     id: &RequestId,
 ) -> Response<Body>
@@ -108,11 +107,11 @@ where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Send,
     S::Future: Send,
 {
-    let begun = Instant::now();
+    let started = Instant::now();
     let call = async move {
-        match refused {
+        match rejection {
             None => inner.call(request).await,
-            Some(refused) => Ok(refused),
+            Some(rejection) => Ok(rejection),
         }
     };
     let mut response = match timeout(limit, AssertUnwindSafe(call).catch_unwind()).await {
@@ -126,14 +125,14 @@ where
     let code = complete(response.headers_mut(), id, Origin::Request);
     response.headers_mut().insert(REQUEST_ID, id.as_header().clone());
     let http = response.status().as_u16();
-    let elapsed_us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+    let elapsed_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
     tracing::info!(?code, http, elapsed_us, "answered");
     response
 }
 
-/// A path for the log, if it can be that of an RPC: `/package.Service/Method`. Any other may be anything, a secret that
-/// somebody has put into the path of a URL, say.
-fn rpc(path: &str) -> &str {
+/// Returns the path for the log if it can be that of an RPC: `/package.Service/Method`. Other paths are not logged,
+/// because they may contain secrets.
+fn loggable_path(path: &str) -> &str {
     let is_name = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
     let is_rpc = path.strip_prefix('/').and_then(|path| path.split_once('/')).is_some_and(|(service, method)| {
         service.contains('.')
@@ -143,18 +142,18 @@ fn rpc(path: &str) -> &str {
     if is_rpc && path.len() <= MAX_RPC_PATH { path } else { "none" }
 }
 
-/// The answer to a call whose headers are enough to refuse it: other content than gRPC's, with 415 (gRPC over HTTP/2,
-/// requests), or more headers than are allowed. The access token does not count among them, so that one that is too
-/// long is refused for what it is.
-fn refused_by_headers(headers: &HeaderMap, target: usize, max_bytes: usize) -> Option<Response<Body>> {
+/// Returns the response to a call that is rejected by its headers: 415 if the content type is not that of gRPC (gRPC
+/// over HTTP/2, requests), or an error if the headers are too large. The access token is not counted, so that an
+/// oversized token is rejected as an invalid token.
+fn reject_by_headers(headers: &HeaderMap, target_bytes: usize, max_bytes: usize) -> Option<Response<Body>> {
     if !is_grpc(headers) {
-        let mut refused = Response::new(Body::empty());
-        *refused.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
-        return Some(refused);
+        let mut rejection = Response::new(Body::empty());
+        *rejection.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+        return Some(rejection);
     }
     let counted = headers.iter().filter(|(name, _)| **name != header::AUTHORIZATION);
-    // As HTTP/2 counts them (RFC 9113, section 6.5.2).
-    let bytes = target + counted.map(|(name, value)| name.as_str().len() + value.len() + 32).sum::<usize>();
+    // The size as defined by HTTP/2 (RFC 9113, section 6.5.2).
+    let bytes = target_bytes + counted.map(|(name, value)| name.as_str().len() + value.len() + 32).sum::<usize>();
     if bytes <= max_bytes {
         return None;
     }
@@ -170,7 +169,7 @@ fn is_grpc(headers: &HeaderMap) -> bool {
     }
 }
 
-/// The `grpc-timeout` of a call: at most eight digits and a unit.
+/// Parses the `grpc-timeout` of a call: at most eight digits and a unit.
 fn caller_timeout(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(GRPC_TIMEOUT)?.to_str().ok()?;
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
@@ -189,9 +188,9 @@ fn caller_timeout(headers: &HeaderMap) -> Option<Duration> {
     }
 }
 
-/// What a panic says, for the log.
+/// Returns the message of a panic, for the log.
 #[must_use]
 pub fn panic_text(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    format!("panic: {}", text.unwrap_or("without a text"))
+    format!("panic: {}", text.unwrap_or("no message"))
 }

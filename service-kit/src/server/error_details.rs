@@ -10,37 +10,37 @@ use crate::status::ApiError;
 
 const GRPC_STATUS: &str = "grpc-status";
 
-/// Where in a call tonic may have found a fault of its own.
+/// Where in a call an error of tonic was found.
 #[derive(Clone, Copy)]
 pub(super) enum Origin {
-    /// Before the answer: the fault is in what was sent to us.
+    /// Before the response started: the request is invalid.
     Request,
-    /// While answering: the fault is ours.
+    /// In the response: an error of this server.
     Response,
 }
 
-/// Gives an error the reason, if it came from tonic rather than from us, and the request id. Says how the call ended.
+/// Adds the request id to an error, and a reason if tonic created it. Returns the status code of the call.
 pub(super) fn complete(headers: &mut HeaderMap, id: &RequestId, origin: Origin) -> Code {
     // Most calls succeed, so their trailers are not parsed.
     if headers.get(GRPC_STATUS).is_none_or(|code| code == "0") {
         return Code::Ok;
     }
     let Some(status) = Status::from_header_map(headers) else { return Code::Ok };
-    let status = if status.details().is_empty() { Status::from(reason_of(&status, origin)) } else { status };
+    let status = if status.details().is_empty() { Status::from(convert_tonic_error(&status, origin)) } else { status };
     let mut details = status.get_error_details();
     details.set_request_info(id.as_str(), "");
-    let complete =
+    let completed =
         Status::with_error_details_and_metadata(status.code(), status.message(), details, status.metadata().clone());
-    // Each is replaced, not added to.
-    if complete.add_header(headers).is_err() {
-        tracing::error!("an error could not be written into the headers");
+    // Existing headers are replaced.
+    if completed.add_header(headers).is_err() {
+        tracing::error!("cannot write an error into the headers");
     }
-    complete.code()
+    completed.code()
 }
 
-/// What a status means that is none of ours. The texts of tonic name types and fields of Rust, so they are not passed
-/// on.
-fn reason_of(status: &Status, origin: Origin) -> ApiError {
+/// Converts a status that tonic created. The messages of tonic contain names of Rust types and fields, so they are not
+/// passed on.
+fn convert_tonic_error(status: &Status, origin: Origin) -> ApiError {
     match (status.code(), origin) {
         (Code::OutOfRange | Code::ResourceExhausted, _) => ApiError::new(
             Code::ResourceExhausted,
@@ -58,7 +58,7 @@ fn reason_of(status: &Status, origin: Origin) -> ApiError {
         (Code::Unimplemented | Code::NotFound, _) => {
             ApiError::new(status.code(), ErrorReason::MethodUnknown, "this server has no such method or service")
         }
-        // The caller has gone before its request had arrived; nobody will read the answer.
+        // The client disconnected before its request had arrived, so it does not read the response.
         (Code::Cancelled, _) => ApiError::new(Code::Cancelled, ErrorReason::MalformedRequest, "the call was cancelled"),
         _ => ApiError::internal(format!("{:?}: {}", status.code(), status.message())),
     }

@@ -12,17 +12,16 @@ use tower::{BoxError, Layer, Service, ServiceExt};
 
 use crate::ops::config::LimitArgs;
 
+pub mod body;
 pub mod call;
 pub mod connection;
 mod error_details;
 pub mod request_id;
-pub mod stream;
-mod unread;
 
 use call::CallLayer;
 use connection::Protocol;
 
-/// A gRPC server, to which services are added and which is then served.
+/// A gRPC server. Add services with [`with`](Self::with), then call [`serve`](Self::serve).
 pub struct GrpcServer {
     name: &'static str,
     limits: LimitArgs,
@@ -32,8 +31,8 @@ pub struct GrpcServer {
 }
 
 impl GrpcServer {
-    /// A server without services. `name` stands in its `listening` line; calls may take `default_timeout` unless the
-    /// settings say otherwise.
+    /// Creates a server without services. `name` is printed in its `listening` line. `default_timeout` limits calls
+    /// unless the settings contain another timeout.
     #[must_use]
     pub fn new(name: &'static str, limits: LimitArgs, default_timeout: Duration) -> Self {
         Self { name, limits, default_timeout, routes: RoutesBuilder::default(), services: Vec::new() }
@@ -58,9 +57,9 @@ impl GrpcServer {
         self
     }
 
-    /// Serves until `shutdown`, then drains: health turns `NOT_SERVING`, clients are told to go away, calls under way
-    /// may end, and what is left at the drain timeout is cut off. Health follows `ready` under the full name of each
-    /// service and under the empty name.
+    /// Serves until `shutdown`, then drains: health turns `NOT_SERVING`, clients receive GOAWAY, calls in progress may
+    /// finish, and the remaining ones are aborted at the drain timeout. Health follows `ready` under the full name of
+    /// each service and under the empty name.
     ///
     /// # Errors
     /// If the listener has no address, or reflection cannot be set up.
@@ -71,9 +70,9 @@ impl GrpcServer {
         shutdown: CancellationToken,
     ) -> anyhow::Result<()> {
         let (health, health_service) = tonic_health::server::health_reporter();
-        // Of the empty name it says SERVING until it is told otherwise.
+        // The reporter starts with SERVING for the empty name, so the status is set before the first call.
         let is_ready = *ready.borrow();
-        report(&health, &self.services, is_ready).await;
+        set_health(&health, &self.services, is_ready).await;
         self.routes.add_service(health_service);
         add_reflection(&mut self.routes, &self.services)?;
 
@@ -85,21 +84,20 @@ impl GrpcServer {
         let follow_ready = async {
             while !shutdown.is_cancelled() {
                 let is_ready = *ready.borrow_and_update();
-                report(&health, &self.services, is_ready).await;
-                // When nobody can say any more whether the server is ready, what was said last stands.
+                set_health(&health, &self.services, is_ready).await;
+                // Once the sender is dropped, the last value remains.
                 tokio::select! {
                     () = shutdown.cancelled() => {}
                     Ok(()) = ready.changed() => {}
                 }
             }
-            report(&health, &self.services, false).await;
+            set_health(&health, &self.services, false).await;
         };
         tokio::join!(serving, follow_ready).0
     }
 }
 
-/// Adds both versions of reflection, in which these services are described: current clients ask for v1, older ones for
-/// v1alpha.
+/// Adds both versions of the reflection service, which describe `services`: current clients use v1, older ones v1alpha.
 ///
 /// # Errors
 /// If the descriptors are invalid.
@@ -117,8 +115,8 @@ pub fn add_reflection<S: AsRef<str>>(routes: &mut RoutesBuilder, services: &[S])
     Ok(())
 }
 
-/// Says whether the server is ready, under each name that a client may ask for.
-async fn report(health: &HealthReporter, services: &[&'static str], ready: bool) {
+/// Sets the health of each service and of the empty name, which represents the server.
+async fn set_health(health: &HealthReporter, services: &[&'static str], ready: bool) {
     let status = if ready { ServingStatus::Serving } else { ServingStatus::NotServing };
     for service in services.iter().copied().chain([""]) {
         health.set_service_status(service, status).await;

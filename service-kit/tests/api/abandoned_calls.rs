@@ -1,4 +1,4 @@
-//! Calls of the database whose caller gives up: what they cost others, and whether they take effect.
+//! Database calls that are dropped by their caller: their effect on other calls, and whether they are executed.
 
 use std::{sync::mpsc, time::Duration};
 
@@ -18,18 +18,18 @@ use tokio::{
 };
 
 on_each_database! {
-    a_write_that_was_given_up_in_the_queue_is_not_executed,
-    a_write_that_waited_too_long_is_not_executed,
-    a_write_that_has_begun_is_finished,
+    write_abandoned_in_the_queue_is_not_executed,
+    write_that_times_out_in_the_queue_is_not_executed,
+    write_that_has_started_is_completed,
 }
 
 const INSERT: &str = "insert into items (id) values ($1)";
 
-/// A query of SQLite that never ends.
-const ENDLESS: &str = "with recursive n (i) as (select 1 union all select i + 1 from n) select max(i) from n";
+/// A SQLite query that never ends.
+const ENDLESS_QUERY: &str = "with recursive n (i) as (select 1 union all select i + 1 from n) select max(i) from n";
 
-fn pool(database_connections: u32, limit: Duration) -> PoolArgs {
-    PoolArgs { database_connections, database_timeout: limit, database_direct_url: None }
+fn pool(database_connections: u32, database_timeout: Duration) -> PoolArgs {
+    PoolArgs { database_connections, database_timeout, database_direct_url: None }
 }
 
 async fn open(database: &TestDatabase, args: &PoolArgs) -> Db {
@@ -47,55 +47,55 @@ async fn ids(db: &Db) -> Vec<i64> {
     db.fetch_all("select id from items order by id", args![]).await.expect("the items are read")
 }
 
-/// Occupies the only connection that writes until the sender is dropped; then it inserts `id`.
+/// Occupies the only connection for writes until the sender is dropped, then inserts `id`.
 async fn occupy(db: &Db, id: i64) -> (mpsc::Sender<()>, tokio::task::JoinHandle<Result<u64, Error>>) {
     let (release, released) = mpsc::channel::<()>();
-    let (begin, begun) = tokio::sync::oneshot::channel();
+    let (start, started) = tokio::sync::oneshot::channel();
     let db = db.clone();
     let write = tokio::spawn(async move {
         db.write(move |conn| {
             Box::pin(async move {
-                _ = begin.send(());
-                // It blocks a thread, which is what a slow database does to the writer of a file.
+                _ = start.send(());
+                // This blocks a thread, as a slow disk blocks the writer thread of SQLite.
                 tokio::task::block_in_place(|| _ = released.recv());
                 conn.execute(INSERT, args![id]).await
             })
         })
         .await
     });
-    begun.await.expect("the write begins");
+    started.await.expect("the write starts");
     (release, write)
 }
 
-async fn a_write_that_was_given_up_in_the_queue_is_not_executed(database: TestDatabase) {
+async fn write_abandoned_in_the_queue_is_not_executed(database: TestDatabase) {
     let db = open(&database, &pool(1, Duration::from_secs(10))).await;
     let (release, occupying) = occupy(&db, 1).await;
     for id in 2..10 {
-        assert!(timeout(Duration::from_millis(5), insert(&db, id)).await.is_err(), "nobody else can write");
+        assert!(timeout(Duration::from_millis(5), insert(&db, id)).await.is_err(), "the connection is occupied");
     }
-    let kept = tokio::spawn({
+    let waiting = tokio::spawn({
         let db = db.clone();
         async move { insert(&db, 10).await }
     });
     drop(release);
     occupying.await.expect("no panic").expect("written");
-    kept.await.expect("no panic").expect("written");
+    waiting.await.expect("no panic").expect("written");
     assert_eq!(ids(&db).await, [1, 10]);
 }
 
-async fn a_write_that_waited_too_long_is_not_executed(database: TestDatabase) {
+async fn write_that_times_out_in_the_queue_is_not_executed(database: TestDatabase) {
     let db = open(&database, &pool(1, Duration::from_millis(300))).await;
     let (release, occupying) = occupy(&db, 1).await;
-    let error = insert(&db, 2).await.expect_err("it waits too long");
+    let error = insert(&db, 2).await.expect_err("it times out");
     assert!(matches!(error, Error::Timeout), "{error}");
     drop(release);
-    // On PostgreSQL it may have taken longer than it is allowed.
-    let occupied = occupying.await.expect("no panic").is_ok();
+    // On PostgreSQL the occupying write may have exceeded the time limit itself.
+    let is_first_inserted = occupying.await.expect("no panic").is_ok();
     insert(&db, 3).await.expect("written");
-    assert_eq!(ids(&db).await, if occupied { vec![1, 3] } else { vec![3] });
+    assert_eq!(ids(&db).await, if is_first_inserted { vec![1, 3] } else { vec![3] });
 }
 
-async fn a_write_that_has_begun_is_finished(database: TestDatabase) {
+async fn write_that_has_started_is_completed(database: TestDatabase) {
     let db = open(&database, &pool(1, Duration::from_secs(10))).await;
     let (release, occupying) = occupy(&db, 1).await;
     occupying.abort();
@@ -105,51 +105,52 @@ async fn a_write_that_has_begun_is_finished(database: TestDatabase) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn abandoned_calls_cost_no_connection_of_postgresql() {
+async fn abandoned_calls_do_not_close_postgresql_connections() {
     let Some(database) = TestDatabase::postgres().await else { return };
     let db = open(&database, &pool(5, Duration::from_secs(5))).await;
     let mut tasks = JoinSet::new();
     for id in 0..3000_u64 {
         let db = db.clone();
         tasks.spawn(async move {
-            let give_up = Duration::from_micros(id % 50 * 100);
-            _ = timeout(give_up, insert(&db, id.cast_signed())).await;
-            _ = timeout(give_up, db.fetch_optional::<i64>("select id from items where id = $1", args![7_i64])).await;
-            _ = timeout(give_up, db.fetch_all::<i64>("select id from items", args![])).await;
+            let caller_timeout = Duration::from_micros(id % 50 * 100);
+            _ = timeout(caller_timeout, insert(&db, id.cast_signed())).await;
+            _ = timeout(caller_timeout, db.fetch_optional::<i64>("select id from items where id = $1", args![7_i64]))
+                .await;
+            _ = timeout(caller_timeout, db.fetch_all::<i64>("select id from items", args![])).await;
         });
     }
     tasks.join_all().await;
     db.close().await;
-    // Five of the pool, and those of starting.
+    // Five sessions of the pool, and those opened at start-up.
     let sessions = database.session_count().await;
     assert!(sessions < 20, "{sessions}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_endless_scan_of_sqlite_is_stopped_at_its_deadline() {
+async fn endless_sqlite_scan_is_interrupted_at_its_deadline() {
     let database = TestDatabase::sqlite();
     let db = open(&database, &pool(1, Duration::from_millis(200))).await;
     for _ in 0..3 {
-        let error = db.fetch_all::<i64>(ENDLESS, args![]).await.expect_err("it never ends");
+        let error = db.fetch_all::<i64>(ENDLESS_QUERY, args![]).await.expect_err("it is interrupted");
         assert!(matches!(error, Error::Timeout | Error::Sqlite { code: 9, .. }), "{error}");
     }
     insert(&db, 1).await.expect("written");
-    assert_eq!(ids(&db).await, [1], "the only thread that scans is free again");
+    assert_eq!(ids(&db).await, [1], "the only scan thread is free again");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_endless_scan_of_sqlite_is_stopped_when_its_caller_is_gone() {
+async fn endless_sqlite_scan_is_interrupted_when_its_caller_is_dropped() {
     let database = TestDatabase::sqlite();
-    // The deadline does not come into it.
+    // The deadline is too long to have an effect.
     let db = open(&database, &pool(1, Duration::from_secs(3600))).await;
     for _ in 0..20 {
-        assert!(timeout(Duration::from_millis(5), db.fetch_all::<i64>(ENDLESS, args![])).await.is_err());
+        assert!(timeout(Duration::from_millis(5), db.fetch_all::<i64>(ENDLESS_QUERY, args![])).await.is_err());
     }
-    assert_eq!(ids(&db).await, [0_i64; 0], "the only thread that scans is free again");
+    assert_eq!(ids(&db).await, [0_i64; 0], "the only scan thread is free again");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_long_read_of_postgresql_ends_when_its_caller_is_gone() {
+async fn long_postgresql_read_is_cancelled_when_its_caller_is_dropped() {
     let Some(database) = TestDatabase::postgres().await else { return };
     let db = open(&database, &pool(1, Duration::from_secs(60))).await;
     let sleep = QueryBuilder::new("select 1::bigint from pg_sleep(50)").build().0;
@@ -160,14 +161,14 @@ async fn a_long_read_of_postgresql_ends_when_its_caller_is_gone() {
     timeout(Duration::from_secs(20), insert(&db, 1)).await.expect("the only connection is free").expect("written");
 }
 
-/// Measures point reads, and returns the time that 99 of 100 of them took at most.
+/// Measures point reads, and returns the 99th percentile of their latency.
 async fn p99(db: &Db) -> Duration {
     let mut times = Vec::new();
     for _ in 0..500 {
-        let begun = Instant::now();
+        let start = Instant::now();
         let read = async { db.fetch_optional::<i64>("select id from items where id = $1", args![1_i64]).await };
         assert_eq!(read.await.expect("read"), Some(1));
-        times.push(begun.elapsed());
+        times.push(start.elapsed());
     }
     times.sort_unstable();
     times[times.len() * 99 / 100]
@@ -178,15 +179,15 @@ async fn serial_point_reads_of_sqlite_do_not_wait_behind_scans() {
     let database = TestDatabase::sqlite();
     let db = open(&database, &pool(10, Duration::from_secs(10))).await;
     insert(&db, 1).await.expect("written");
-    let quiet = p99(&db).await;
+    let idle = p99(&db).await;
     let mut scans = JoinSet::new();
     for _ in 0..10 {
         let db = db.clone();
-        scans.spawn(
-            async move { db.read(ReadKind::Scan, |conn| Box::pin(conn.fetch_all::<i64>(ENDLESS, args![]))).await },
-        );
+        scans.spawn(async move {
+            db.read(ReadKind::Scan, |conn| Box::pin(conn.fetch_all::<i64>(ENDLESS_QUERY, args![]))).await
+        });
     }
-    let beside = p99(&db).await;
-    assert!(scans.try_join_next().is_none(), "the scans were going on all the time");
-    assert!(beside < (quiet * 3).max(Duration::from_millis(10)), "{quiet:?} became {beside:?}");
+    let loaded = p99(&db).await;
+    assert!(scans.try_join_next().is_none(), "all scans are still running");
+    assert!(loaded < (idle * 3).max(Duration::from_millis(10)), "the latency rose from {idle:?} to {loaded:?}");
 }

@@ -1,4 +1,4 @@
-//! One handle for both engines: what is written together, what fails alone, and what an unusable database answers.
+//! `Db` on both engines: concurrent calls, isolation of failures, and errors of unusable databases.
 
 use std::{os::unix::fs::PermissionsExt, sync::LazyLock, time::Duration};
 
@@ -18,15 +18,15 @@ use tokio::task::JoinSet;
 use tonic::Code;
 
 on_each_database! {
-    concurrent_writes_are_all_there,
-    a_write_that_violates_a_constraint_fails_alone,
-    a_transaction_that_fails_takes_no_effect,
-    a_read_that_panics_takes_no_other_with_it,
-    a_write_that_panics_does_not_end_the_database,
-    a_write_whose_caller_has_gone_takes_effect_or_none,
-    several_replicas_may_start_at_once,
-    who_reads_after_a_write_sees_it,
-    the_tables_of_another_program_are_refused,
+    concurrent_writes_all_take_effect,
+    constraint_violation_fails_only_its_own_write,
+    failed_transaction_has_no_effect,
+    panic_in_a_read_does_not_affect_other_reads,
+    panic_in_a_write_does_not_affect_later_writes,
+    abandoned_writes_do_not_affect_later_writes,
+    replicas_can_start_simultaneously,
+    read_after_a_write_sees_it,
+    tables_of_another_program_are_refused,
 }
 
 static MIGRATIONS: LazyLock<Migrator> = LazyLock::new(|| migrations("create table items (id bigint primary key)"));
@@ -63,14 +63,14 @@ async fn ids(db: &Db) -> Vec<i64> {
     db.fetch_all("select id from items order by id", args![]).await.expect("the items are read")
 }
 
-/// Executes a statement that takes as long as it says.
+/// Executes a statement that takes this many seconds.
 async fn sleep(db: &Db, seconds: &str) -> Result<(), Error> {
     let sql = format!("select 1::bigint from pg_sleep({seconds})");
     let sql = service_kit::db::QueryBuilder::new(sql).build().0;
     db.fetch_all::<i64>(sql, args![]).await.map(drop)
 }
 
-async fn concurrent_writes_are_all_there(database: TestDatabase) {
+async fn concurrent_writes_all_take_effect(database: TestDatabase) {
     let db = open(&database).await;
     let mut writes = JoinSet::new();
     for id in 0..500 {
@@ -83,7 +83,7 @@ async fn concurrent_writes_are_all_there(database: TestDatabase) {
     assert_eq!(ids(&open(&database).await).await.len(), 500);
 }
 
-async fn a_write_that_violates_a_constraint_fails_alone(database: TestDatabase) {
+async fn constraint_violation_fails_only_its_own_write(database: TestDatabase) {
     let db = open(&database).await;
     insert(&db, 7).await.expect("inserted");
     let mut writes = JoinSet::new();
@@ -100,10 +100,10 @@ async fn a_write_that_violates_a_constraint_fails_alone(database: TestDatabase) 
     assert_eq!(ids(&db).await.len(), 50);
 }
 
-async fn a_transaction_that_fails_takes_no_effect(database: TestDatabase) {
+async fn failed_transaction_has_no_effect(database: TestDatabase) {
     let db = open(&database).await;
     insert(&db, 1).await.expect("inserted");
-    let several = |ids: [i64; 2]| {
+    let insert_both = |ids: [i64; 2]| {
         db.write(move |conn| {
             Box::pin(async move {
                 for id in ids {
@@ -113,13 +113,13 @@ async fn a_transaction_that_fails_takes_no_effect(database: TestDatabase) {
             })
         })
     };
-    let (failed, beside) = tokio::join!(several([2, 1]), several([3, 4]));
-    assert!(failed.expect_err("1 is there").is_unique_violation());
-    beside.expect("the others are not concerned");
+    let (failed, concurrent) = tokio::join!(insert_both([2, 1]), insert_both([3, 4]));
+    assert!(failed.expect_err("1 exists").is_unique_violation());
+    concurrent.expect("the concurrent transaction is not affected");
     assert_eq!(ids(&db).await, [1, 3, 4]);
 }
 
-async fn who_reads_after_a_write_sees_it(database: TestDatabase) {
+async fn read_after_a_write_sees_it(database: TestDatabase) {
     let db = open(&database).await;
     let mut callers = JoinSet::new();
     for id in 0..200_i64 {
@@ -133,8 +133,8 @@ async fn who_reads_after_a_write_sees_it(database: TestDatabase) {
     assert!(callers.join_all().await.into_iter().all(|seen| seen));
 }
 
-/// Reads a number, and panics at those that end with a digit.
-async fn read_unless(db: &Db, kind: ReadKind, number: i64, digit: i64) -> Result<i64, Error> {
+/// Reads a number, and panics if its last digit is `digit`.
+async fn read_or_panic(db: &Db, kind: ReadKind, number: i64, digit: i64) -> Result<i64, Error> {
     db.read(kind, move |conn| {
         Box::pin(async move {
             let number: i64 = conn.fetch_one("select $1", args![number]).await?;
@@ -145,16 +145,16 @@ async fn read_unless(db: &Db, kind: ReadKind, number: i64, digit: i64) -> Result
     .await
 }
 
-async fn a_read_that_panics_takes_no_other_with_it(database: TestDatabase) {
+async fn panic_in_a_read_does_not_affect_other_reads(database: TestDatabase) {
     let db = open(&database).await;
     let mut readers = JoinSet::new();
     for number in 0..60_i64 {
         let db = db.clone();
         readers.spawn(async move {
             let read = if number % 2 == 0 {
-                read_unless(&db, ReadKind::Point, number, 6).await
+                read_or_panic(&db, ReadKind::Point, number, 6).await
             } else {
-                read_unless(&db, ReadKind::Scan, number, 7).await
+                read_or_panic(&db, ReadKind::Scan, number, 7).await
             };
             (number, read.ok())
         });
@@ -162,14 +162,14 @@ async fn a_read_that_panics_takes_no_other_with_it(database: TestDatabase) {
     let (mut read, mut failed) = (0, 0);
     while let Some(reader) = readers.join_next().await {
         match reader {
-            Ok((number, Some(seen))) => read += i32::from(number == seen),
+            Ok((number, Some(result))) => read += i32::from(number == result),
             _ => failed += 1,
         }
     }
     assert_eq!((read, failed), (48, 12));
 }
 
-async fn a_write_that_panics_does_not_end_the_database(database: TestDatabase) {
+async fn panic_in_a_write_does_not_affect_later_writes(database: TestDatabase) {
     let db = open(&database).await;
     let panicking = db.write(|conn| {
         Box::pin(async move {
@@ -178,17 +178,16 @@ async fn a_write_that_panics_does_not_end_the_database(database: TestDatabase) {
             Ok::<_, Error>(())
         })
     });
-    panicking.await.expect_err("the caller is told");
-    insert(&db, 2).await.expect("the next write goes on");
+    panicking.await.expect_err("the caller gets an error");
+    insert(&db, 2).await.expect("the next write succeeds");
     assert_eq!(ids(&db).await, [2]);
 }
 
-async fn a_write_whose_caller_has_gone_takes_effect_or_none(database: TestDatabase) {
+async fn abandoned_writes_do_not_affect_later_writes(database: TestDatabase) {
     let db = open(&database).await;
     for id in 0..50_i64 {
         _ = tokio::time::timeout(Duration::from_micros(20 * id.unsigned_abs()), insert(&db, id)).await;
     }
-    // The next writes are not disturbed by what was abandoned.
     for id in 100..110 {
         insert(&db, id).await.expect("inserted");
     }
@@ -197,19 +196,19 @@ async fn a_write_whose_caller_has_gone_takes_effect_or_none(database: TestDataba
     assert!(ids.iter().all(|id| *id < 50 || *id >= 100), "{ids:?}");
 }
 
-async fn several_replicas_may_start_at_once(database: TestDatabase) {
-    start_at_once(&database, 4).await;
+async fn replicas_can_start_simultaneously(database: TestDatabase) {
+    start_simultaneously(&database, 4).await;
 }
 
-/// Who comes a moment too late finds the file in every state there is; so it takes more than one try.
+/// Each attempt may find the new file in another intermediate state, so the test makes many.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn replicas_that_start_on_a_new_file_wait_for_each_other() {
     for _ in 0..40 {
-        start_at_once(&TestDatabase::sqlite(), 2).await;
+        start_simultaneously(&TestDatabase::sqlite(), 2).await;
     }
 }
 
-async fn start_at_once(database: &TestDatabase, count: i64) {
+async fn start_simultaneously(database: &TestDatabase, count: i64) {
     let mut replicas = JoinSet::new();
     for id in 0..count {
         let url = database.parsed_url();
@@ -222,15 +221,17 @@ async fn start_at_once(database: &TestDatabase, count: i64) {
     assert!(ids(&open(database).await).await.into_iter().eq(0..count));
 }
 
-async fn the_tables_of_another_program_are_refused(database: TestDatabase) {
+async fn tables_of_another_program_are_refused(database: TestDatabase) {
     open(&database).await.close().await;
-    let others = migrations("create table others (id bigint primary key)");
-    let error = Db::open(&database.parsed_url(), "test", &others, Migrate::Always, &pool()).await.expect_err("refused");
+    let other_migrations = migrations("create table others (id bigint primary key)");
+    let error = Db::open(&database.parsed_url(), "test", &other_migrations, Migrate::Always, &pool())
+        .await
+        .expect_err("refused");
     assert!(format!("{error:#}").contains("not those of this program"), "{error:#}");
 }
 
 #[tokio::test]
-async fn a_database_file_is_for_its_owner_alone() {
+async fn database_file_is_accessible_only_to_its_owner() {
     let database = TestDatabase::sqlite();
     let db = open(&database).await;
     insert(&db, 1).await.expect("inserted");
@@ -243,39 +244,40 @@ async fn a_database_file_is_for_its_owner_alone() {
 }
 
 #[tokio::test]
-async fn a_call_that_takes_too_long_is_given_up() {
+async fn call_that_takes_too_long_is_unavailable() {
     let Some(database) = TestDatabase::postgres().await else { return };
     let args = PoolArgs { database_timeout: Duration::from_millis(200), database_connections: 1, ..pool() };
     let db = open_with(&database, &args).await;
-    let refusal = ApiError::from(sleep(&db, "30").await.expect_err("given up"));
-    assert_eq!(refusal.code(), Code::Unavailable);
-    // The one connection of the pool is not lost.
+    let error = ApiError::from(sleep(&db, "30").await.expect_err("it times out"));
+    assert_eq!(error.code(), Code::Unavailable);
+    // The only connection of the pool is not lost.
     insert(&db, 1).await.expect("inserted");
 }
 
 #[tokio::test]
-async fn who_listens_is_woken_by_an_announcement_even_after_its_connection_broke() {
+async fn listener_receives_notifications_even_after_its_connection_was_closed() {
     let Some(database) = TestDatabase::postgres().await else { return };
     let db = open(&database).await;
     let woken = std::sync::Arc::new(tokio::sync::Notify::new());
-    let (listener, bell) = (db.clone(), std::sync::Arc::clone(&woken));
-    let listening = tokio::spawn(async move { listener.listen("test_channel", || bell.notify_one()).await });
+    let (listener, notify) = (db.clone(), std::sync::Arc::clone(&woken));
+    let listening = tokio::spawn(async move { listener.listen("test_channel", || notify.notify_one()).await });
     let execute = async |sql: &'static str| db.execute(sql, args![]).await.expect("executed");
-    let heard = async || tokio::time::timeout(Duration::from_secs(10), woken.notified()).await.expect("woken");
-    heard().await;
+    let wait_for_wake_up =
+        async || tokio::time::timeout(Duration::from_secs(10), woken.notified()).await.expect("woken");
+    wait_for_wake_up().await;
     execute("select pg_notify('test_channel', '')").await;
-    heard().await;
-    let cut = "select pg_terminate_backend(pid) from pg_stat_activity
+    wait_for_wake_up().await;
+    let disconnect = "select pg_terminate_backend(pid) from pg_stat_activity
         where query ilike 'listen%' and datname = current_database()";
-    execute(cut).await;
-    heard().await;
+    execute(disconnect).await;
+    wait_for_wake_up().await;
     execute("select pg_notify('test_channel', '')").await;
-    heard().await;
+    wait_for_wake_up().await;
     listening.abort();
 }
 
 #[tokio::test]
-async fn callers_who_give_up_do_not_use_the_pool_up() {
+async fn abandoned_calls_do_not_exhaust_the_pool() {
     let Some(database) = TestDatabase::postgres().await else { return };
     let args = PoolArgs { database_connections: 2, ..pool() };
     let db = open_with(&database, &args).await;
@@ -286,15 +288,16 @@ async fn callers_who_give_up_do_not_use_the_pool_up() {
 }
 
 #[tokio::test]
-async fn a_server_that_cannot_be_reached_is_named_without_its_password() {
+async fn connection_error_contains_the_address_but_not_the_password() {
     let url = "postgres://me:hunter2@127.0.0.1:1/db".parse().expect("a URL");
-    let error = Db::open(&url, "test", &MIGRATIONS, Migrate::Always, &pool()).await.expect_err("nobody listens");
+    let error =
+        Db::open(&url, "test", &MIGRATIONS, Migrate::Always, &pool()).await.expect_err("nothing listens on this port");
     let text = format!("{error:#} {url:?}");
     assert!(text.contains("127.0.0.1:1") && !text.contains("hunter2"), "{text}");
 }
 
 #[tokio::test]
-async fn what_is_no_database_is_refused_and_left_as_it_is() {
+async fn file_that_is_not_a_database_is_refused_and_unchanged() {
     let folder = testing::folder();
     let file = folder.path().join("x.db");
     let content = "no database ".repeat(1000);
@@ -305,15 +308,15 @@ async fn what_is_no_database_is_refused_and_left_as_it_is() {
     assert_eq!(std::fs::read_to_string(&file).expect("still there"), content);
 }
 
-/// Everything that can be seen of a folder: names, contents, and when each file was changed.
+/// Returns the name, the content and the modification time of each file in a folder.
 fn fingerprint(folder: &std::path::Path) -> Vec<(String, Vec<u8>, std::time::SystemTime)> {
     let mut files: Vec<_> = folder
         .read_dir()
         .expect("a folder")
         .map(|entry| {
             let entry = entry.expect("an entry");
-            let changed = entry.metadata().expect("a file").modified().expect("a time");
-            (entry.file_name().display().to_string(), std::fs::read(entry.path()).expect("readable"), changed)
+            let modified = entry.metadata().expect("a file").modified().expect("a time");
+            (entry.file_name().display().to_string(), std::fs::read(entry.path()).expect("readable"), modified)
         })
         .collect();
     files.sort();
@@ -321,7 +324,7 @@ fn fingerprint(folder: &std::path::Path) -> Vec<(String, Vec<u8>, std::time::Sys
 }
 
 #[tokio::test]
-async fn a_file_of_another_program_is_left_as_it_was() {
+async fn database_of_another_program_is_refused_and_unchanged() {
     use sqlx::{ConnectOptions, Connection, Executor, sqlite::SqliteConnectOptions};
     for journal in ["delete", "wal"] {
         let folder = testing::folder();
@@ -337,12 +340,12 @@ async fn a_file_of_another_program_is_left_as_it_was() {
         let error = Db::open(&url, "test", &MIGRATIONS, Migrate::Always, &pool()).await.expect_err("refused");
         assert!(format!("{error:#}").contains("tables of another program"), "{error:#}");
         Db::inspect(&url, "test", &MIGRATIONS).await.expect_err("refused");
-        assert!(fingerprint(folder.path()) == before, "it was changed");
+        assert!(fingerprint(folder.path()) == before, "the folder is unchanged");
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_file_that_is_closed_leaves_no_log_beside_it() {
+async fn closing_a_database_file_removes_its_log() {
     let database = TestDatabase::sqlite();
     let db = open(&database).await;
     insert(&db, 1).await.expect("inserted");

@@ -1,4 +1,4 @@
-//! A service that keeps something of accounts hears which of them have been deleted, and nothing else waits for it.
+//! A follower passes deleted accounts on to its service, without delaying revocations.
 
 use std::{
     fs,
@@ -40,27 +40,28 @@ use tonic::{
 };
 use uuid::Uuid;
 
-const LIMIT: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 fn user(number: u128) -> Uuid {
     Uuid::from_u128(number)
 }
 
-/// What the peer says.
+/// The sessions and accounts that the peer reports.
 #[derive(Clone, Default)]
-struct Said {
+struct PeerState {
     revoked: Vec<Uuid>,
     deleted: Vec<Uuid>,
 }
 
 #[derive(Clone)]
 struct Peer {
-    said: watch::Sender<Said>,
-    /// After which sequence numbers it was asked.
-    asked_after: Arc<Mutex<Vec<i64>>>,
-    /// How many more answers fail.
-    failures: Arc<AtomicUsize>,
-    watched: Arc<AtomicUsize>,
+    state: watch::Sender<PeerState>,
+    /// The `after` of each `ListDeletedUsers` request.
+    requested_after: Arc<Mutex<Vec<i64>>>,
+    /// The number of `ListDeletedUsers` calls that still fail.
+    remaining_failures: Arc<AtomicUsize>,
+    /// The number of `WatchRevocations` calls.
+    watches: Arc<AtomicUsize>,
 }
 
 #[tonic::async_trait]
@@ -71,11 +72,11 @@ impl TokenService for Peer {
         &self,
         _: Request<WatchRevocationsRequest>,
     ) -> Result<Response<Self::WatchRevocationsStream>, Status> {
-        self.watched.fetch_add(1, Ordering::SeqCst);
-        let (said, ticks) = (self.said.subscribe(), interval(Duration::from_millis(50)));
-        let messages = futures::stream::unfold((said, ticks, true), async |(said, mut ticks, is_first)| {
+        self.watches.fetch_add(1, Ordering::SeqCst);
+        let (state, ticks) = (self.state.subscribe(), interval(Duration::from_millis(50)));
+        let messages = futures::stream::unfold((state, ticks, true), async |(state, mut ticks, is_first)| {
             ticks.tick().await;
-            let Said { revoked, deleted } = said.borrow().clone();
+            let PeerState { revoked, deleted } = state.borrow().clone();
             let last_deletion_sequence = i64::try_from(deleted.len()).expect("few");
             let event = if is_first {
                 Event::SnapshotEnd(SnapshotEnd { last_deletion_sequence, ..SnapshotEnd::default() })
@@ -84,7 +85,7 @@ impl TokenService for Peer {
                 Event::Update(Update { revoked_session_ids, last_deletion_sequence })
             };
             let message = WatchRevocationsResponse { event: Some(event), ..WatchRevocationsResponse::default() };
-            Some((Ok(message), (said, ticks, false)))
+            Some((Ok(message), (state, ticks, false)))
         });
         Ok(Response::new(messages.boxed()))
     }
@@ -95,12 +96,12 @@ impl TokenService for Peer {
     ) -> Result<Response<ListDeletedUsersResponse>, Status> {
         assert!(request.metadata().contains_key("authorization"));
         let ListDeletedUsersRequest { after, page_size } = request.into_inner();
-        self.asked_after.lock().expect("no panic").push(after);
-        let less = |failures: usize| failures.checked_sub(1);
-        if self.failures.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less).is_ok() {
+        self.requested_after.lock().expect("no panic").push(after);
+        let decrement = |failures: usize| failures.checked_sub(1);
+        if self.remaining_failures.fetch_update(Ordering::SeqCst, Ordering::SeqCst, decrement).is_ok() {
             return Err(Status::unavailable("not now"));
         }
-        let deleted = self.said.borrow().deleted.clone();
+        let deleted = self.state.borrow().deleted.clone();
         let after = usize::try_from(after).ok().filter(|after| *after <= deleted.len()).unwrap_or(0);
         let page = deleted[after..].iter().take(usize::try_from(page_size).expect("not negative"));
         let user_ids: Vec<_> = page.map(Uuid::to_string).collect();
@@ -124,73 +125,75 @@ impl TokenService for Peer {
     }
 }
 
-/// Notes that live in memory.
+/// Stores deleted accounts in memory.
 #[derive(Debug, Default)]
-struct Ledger {
-    notes: Mutex<(Vec<Uuid>, i64)>,
-    heard: Notify,
-    /// Whether it cannot write.
+struct MemoryStore {
+    /// The accounts and the last sequence number.
+    stored: Mutex<(Vec<Uuid>, i64)>,
+    changed: Notify,
+    /// Whether `receive` fails.
     is_full: AtomicBool,
-    /// Whether it never comes to an end.
+    /// Whether `receive` never returns.
     hangs: AtomicBool,
-    tried: AtomicUsize,
+    attempts: AtomicUsize,
 }
 
-impl Ledger {
-    fn at(sequence: i64) -> Arc<Self> {
-        Arc::new(Self { notes: Mutex::new((Vec::new(), sequence)), ..Self::default() })
+impl MemoryStore {
+    fn with_sequence(sequence: i64) -> Arc<Self> {
+        Arc::new(Self { stored: Mutex::new((Vec::new(), sequence)), ..Self::default() })
     }
 
-    fn notes(&self) -> (Vec<Uuid>, i64) {
-        self.notes.lock().expect("no panic").clone()
+    fn stored(&self) -> (Vec<Uuid>, i64) {
+        self.stored.lock().expect("no panic").clone()
     }
 
-    async fn comes_to(&self, sequence: i64) -> Vec<Uuid> {
-        let come = async {
-            while self.notes().1 != sequence {
-                self.heard.notified().await;
+    /// Waits until the last sequence number is `sequence`, and returns the stored accounts.
+    async fn wait_for(&self, sequence: i64) -> Vec<Uuid> {
+        let reached = async {
+            while self.stored().1 != sequence {
+                self.changed.notified().await;
             }
         };
-        timeout(LIMIT, come).await.expect("it hears");
-        self.notes().0
+        timeout(TIMEOUT, reached).await.expect("the deletions arrive");
+        self.stored().0
     }
 }
 
 #[tonic::async_trait]
-impl DeletedUsers for Ledger {
+impl DeletedUsers for MemoryStore {
     async fn sequence(&self) -> anyhow::Result<i64> {
-        Ok(self.notes().1)
+        Ok(self.stored().1)
     }
 
     async fn receive(&self, users: Vec<Uuid>, sequence: i64) -> anyhow::Result<()> {
-        self.tried.fetch_add(1, Ordering::SeqCst);
+        self.attempts.fetch_add(1, Ordering::SeqCst);
         if self.hangs.load(Ordering::SeqCst) {
             std::future::pending::<()>().await;
         }
         anyhow::ensure!(!self.is_full.load(Ordering::SeqCst), "the disk is full");
-        let mut notes = self.notes.lock().expect("no panic");
-        notes.0.extend(users);
-        notes.1 = sequence;
-        self.heard.notify_one();
+        let mut stored = self.stored.lock().expect("no panic");
+        stored.0.extend(users);
+        stored.1 = sequence;
+        self.changed.notify_one();
         Ok(())
     }
 }
 
-/// A peer and who follows it.
-struct Scene {
+/// A peer and its follower.
+struct Fixture {
     peer: Peer,
     view: Arc<RevocationView>,
     running: [JoinHandle<()>; 2],
     _folder: TempDir,
 }
 
-impl Scene {
-    async fn new(said: Said, ledger: Option<&Arc<Ledger>>) -> Self {
+impl Fixture {
+    async fn new(state: PeerState, store: Option<&Arc<MemoryStore>>) -> Self {
         let peer = Peer {
-            said: watch::Sender::new(said),
-            asked_after: Arc::default(),
-            failures: Arc::default(),
-            watched: Arc::default(),
+            state: watch::Sender::new(state),
+            requested_after: Arc::default(),
+            remaining_failures: Arc::default(),
+            watches: Arc::default(),
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("an address");
@@ -203,7 +206,7 @@ impl Scene {
         let follower = Follower {
             view: Arc::clone(&view),
             keys: Arc::new(KeySource::feed()),
-            deleted_users: ledger.map(|ledger| Arc::clone(ledger) as Arc<_>),
+            deleted_users: store.map(|store| Arc::clone(store) as Arc<_>),
             credential: Credential::Given(token),
             peers: vec![Endpoint::from_shared(format!("http://{address}")).expect("a URL")],
         };
@@ -212,108 +215,108 @@ impl Scene {
     }
 
     fn delete(&self, users: impl IntoIterator<Item = Uuid>) {
-        self.peer.said.send_modify(|said| said.deleted.extend(users));
+        self.peer.state.send_modify(|state| state.deleted.extend(users));
     }
 
-    fn asked_after(&self) -> Vec<i64> {
-        self.peer.asked_after.lock().expect("no panic").clone()
+    fn requested_after(&self) -> Vec<i64> {
+        self.peer.requested_after.lock().expect("no panic").clone()
     }
 
-    /// Revokes a session and waits until the view knows it.
-    async fn hears_of_a_revocation(&self) {
+    /// Revokes a session, and checks that the view receives it within a second.
+    async fn assert_revocation_arrives(&self) {
         let session = user(u128::MAX);
-        self.peer.said.send_modify(|said| said.revoked.push(session));
-        let mut heard = self.view.heard();
-        let known = async {
+        self.peer.state.send_modify(|state| state.revoked.push(session));
+        let mut updates = self.view.heard();
+        let revoked = async {
             while !self.view.snapshot().0.contains(&session) {
-                heard.changed().await.expect("the view lives");
+                updates.changed().await.expect("the view exists");
             }
         };
-        timeout(Duration::from_secs(1), known).await.expect("heard within a second");
+        timeout(Duration::from_secs(1), revoked).await.expect("received within a second");
     }
 }
 
-impl Drop for Scene {
+impl Drop for Fixture {
     fn drop(&mut self) {
         self.running.iter().for_each(JoinHandle::abort);
     }
 }
 
-fn deleted(users: impl IntoIterator<Item = Uuid>) -> Said {
-    Said { deleted: users.into_iter().collect(), ..Said::default() }
+fn with_deleted(users: impl IntoIterator<Item = Uuid>) -> PeerState {
+    PeerState { deleted: users.into_iter().collect(), ..PeerState::default() }
 }
 
 #[tokio::test]
-async fn a_follower_hears_what_it_has_missed_and_what_happens_from_then_on() {
-    let ledger = Ledger::at(2);
-    let scene = Scene::new(deleted((1..=1203).map(user)), Some(&ledger)).await;
-    assert_eq!(ledger.comes_to(1203).await, (3..=1203).map(user).collect::<Vec<_>>());
-    assert_eq!(scene.asked_after(), [2, 502, 1002]);
-    scene.delete([user(5000), user(5001)]);
-    assert_eq!(ledger.comes_to(1205).await[1201..], [user(5000), user(5001)]);
-    scene.hears_of_a_revocation().await;
-    assert_eq!(scene.asked_after().len(), 4, "it does not ask for what it knows");
+async fn follower_receives_missed_and_later_deletions() {
+    let store = MemoryStore::with_sequence(2);
+    let fixture = Fixture::new(with_deleted((1..=1203).map(user)), Some(&store)).await;
+    assert_eq!(store.wait_for(1203).await, (3..=1203).map(user).collect::<Vec<_>>());
+    assert_eq!(fixture.requested_after(), [2, 502, 1002]);
+    fixture.delete([user(5000), user(5001)]);
+    assert_eq!(store.wait_for(1205).await[1201..], [user(5000), user(5001)]);
+    fixture.assert_revocation_arrives().await;
+    assert_eq!(fixture.requested_after().len(), 4, "known deletions are not requested again");
 }
 
 #[tokio::test]
-async fn a_list_that_begins_anew_is_followed_from_its_beginning() {
-    let ledger = Ledger::at(9);
-    let scene = Scene::new(deleted([user(1), user(2)]), Some(&ledger)).await;
-    assert_eq!(ledger.comes_to(2).await, [user(1), user(2)]);
-    scene.delete([user(3)]);
-    assert_eq!(ledger.comes_to(3).await.len(), 3);
-    assert_eq!(scene.asked_after(), [9, 2]);
+async fn list_that_was_reset_is_read_from_its_beginning() {
+    let store = MemoryStore::with_sequence(9);
+    let fixture = Fixture::new(with_deleted([user(1), user(2)]), Some(&store)).await;
+    assert_eq!(store.wait_for(2).await, [user(1), user(2)]);
+    fixture.delete([user(3)]);
+    assert_eq!(store.wait_for(3).await.len(), 3);
+    assert_eq!(fixture.requested_after(), [9, 2]);
 }
 
 #[tokio::test]
-async fn a_peer_that_fails_is_asked_again_and_disturbs_nothing_else() {
-    let ledger = Ledger::at(0);
-    let scene = Scene::new(Said::default(), Some(&ledger)).await;
-    scene.peer.failures.store(3, Ordering::SeqCst);
-    scene.delete([user(1)]);
-    scene.hears_of_a_revocation().await;
-    assert_eq!(ledger.comes_to(1).await, [user(1)]);
-    assert_eq!(scene.asked_after(), [0; 4]);
-    assert_eq!(scene.peer.watched.load(Ordering::SeqCst), 1, "the stream has not been broken for it");
+async fn failed_requests_are_retried_and_do_not_break_the_stream() {
+    let store = MemoryStore::with_sequence(0);
+    let fixture = Fixture::new(PeerState::default(), Some(&store)).await;
+    fixture.peer.remaining_failures.store(3, Ordering::SeqCst);
+    fixture.delete([user(1)]);
+    fixture.assert_revocation_arrives().await;
+    assert_eq!(store.wait_for(1).await, [user(1)]);
+    assert_eq!(fixture.requested_after(), [0; 4]);
+    assert_eq!(fixture.peer.watches.load(Ordering::SeqCst), 1, "the stream is not interrupted");
 }
 
 #[tokio::test]
-async fn a_ledger_that_fails_is_told_again_and_disturbs_nothing_else() {
-    let ledger = Ledger::at(0);
-    ledger.is_full.store(true, Ordering::SeqCst);
-    let scene = Scene::new(deleted([user(1)]), Some(&ledger)).await;
-    let tried = async {
-        while ledger.tried.load(Ordering::SeqCst) < 2 {
+async fn failing_store_is_retried_and_does_not_break_the_stream() {
+    let store = MemoryStore::with_sequence(0);
+    store.is_full.store(true, Ordering::SeqCst);
+    let fixture = Fixture::new(with_deleted([user(1)]), Some(&store)).await;
+    let attempted = async {
+        while store.attempts.load(Ordering::SeqCst) < 2 {
             yield_now().await;
         }
     };
-    timeout(LIMIT, tried).await.expect("it is told again");
-    scene.hears_of_a_revocation().await;
-    ledger.is_full.store(false, Ordering::SeqCst);
-    assert_eq!(ledger.comes_to(1).await, [user(1)]);
-    assert_eq!(scene.peer.watched.load(Ordering::SeqCst), 1, "the stream has not been broken for it");
+    timeout(TIMEOUT, attempted).await.expect("the store is called again");
+    fixture.assert_revocation_arrives().await;
+    store.is_full.store(false, Ordering::SeqCst);
+    assert_eq!(store.wait_for(1).await, [user(1)]);
+    assert_eq!(fixture.peer.watches.load(Ordering::SeqCst), 1, "the stream is not interrupted");
 }
 
 #[tokio::test]
-async fn a_ledger_that_hangs_delays_no_revocation() {
-    let ledger = Ledger::at(0);
-    ledger.hangs.store(true, Ordering::SeqCst);
-    let scene = Scene::new(deleted([user(1)]), Some(&ledger)).await;
-    let tried = async {
-        while ledger.tried.load(Ordering::SeqCst) == 0 {
+async fn blocked_store_does_not_delay_revocations() {
+    let store = MemoryStore::with_sequence(0);
+    store.hangs.store(true, Ordering::SeqCst);
+    let fixture = Fixture::new(with_deleted([user(1)]), Some(&store)).await;
+    let attempted = async {
+        while store.attempts.load(Ordering::SeqCst) == 0 {
             yield_now().await;
         }
     };
-    timeout(LIMIT, tried).await.expect("it hangs");
-    scene.hears_of_a_revocation().await;
+    timeout(TIMEOUT, attempted).await.expect("the store is called");
+    fixture.assert_revocation_arrives().await;
 }
 
 #[tokio::test]
-async fn deleted_users_are_not_requested_without_a_ledger_or_if_there_are_none() {
-    let without = Scene::new(deleted([user(1)]), None).await;
-    let empty = Scene::new(deleted([]), Some(&Ledger::at(7))).await;
-    for scene in [&without, &empty] {
-        scene.hears_of_a_revocation().await;
-        assert!(scene.asked_after().is_empty());
+async fn deleted_users_are_not_requested_without_a_store_or_deletions() {
+    let without_store = Fixture::new(with_deleted([user(1)]), None).await;
+    let without_deletions = Fixture::new(with_deleted([]), Some(&MemoryStore::with_sequence(7))).await;
+    for fixture in [&without_store, &without_deletions] {
+        fixture.assert_revocation_arrives().await;
+        assert!(fixture.requested_after().is_empty());
     }
 }

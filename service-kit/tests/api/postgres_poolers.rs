@@ -18,9 +18,9 @@ use sqlx::{Connection, PgConnection};
 use tempfile::TempDir;
 use tokio::time::{sleep, timeout};
 
-use crate::postgres_sessions::{insert_many, name, open, pool, try_open};
+use crate::postgres_sessions::{database_name, insert_many, open, pool, try_open};
 
-/// A PgBouncer in front of the server of the tests.
+/// A PgBouncer in front of the test server.
 struct PgBouncer {
     child: Child,
     port: u16,
@@ -57,9 +57,9 @@ impl PgBouncer {
         Self { child, port, _folder: folder }
     }
 
-    /// The URL of a database by way of this.
+    /// Returns the URL of a database behind this pooler.
     fn url(&self, database: &TestDatabase) -> String {
-        format!("postgres://postgres@127.0.0.1:{}/{}", self.port, name(database.url()))
+        format!("postgres://postgres@127.0.0.1:{}/{}", self.port, database_name(database.url()))
     }
 }
 
@@ -70,7 +70,7 @@ impl Drop for PgBouncer {
     }
 }
 
-/// Debian has it where only administrators look.
+/// Returns the path of PgBouncer, which Debian installs outside the `PATH` of ordinary users.
 fn find_pgbouncer() -> &'static str {
     ["/usr/sbin/pgbouncer", "/usr/bin/pgbouncer"]
         .into_iter()
@@ -79,7 +79,7 @@ fn find_pgbouncer() -> &'static str {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_pooler_of_sessions_loses_no_settings() {
+async fn session_pooler_preserves_settings() {
     let Some(database) = TestDatabase::postgres().await else { return };
     let pooler = PgBouncer::start("session").await;
     let db = open(&pooler.url(&database)).await;
@@ -96,14 +96,14 @@ async fn a_pooler_of_sessions_loses_no_settings() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn notifications_and_migrations_can_go_past_a_pooler() {
+async fn notifications_and_migrations_can_bypass_a_pooler() {
     let Some(database) = TestDatabase::postgres().await else { return };
     let pooler = PgBouncer::start("session").await;
     let args = PoolArgs { database_direct_url: Some(database.parsed_url()), ..pool() };
     let db = try_open(&pooler.url(&database), &args).await.expect("it opens");
     let woken = std::sync::Arc::new(tokio::sync::Notify::new());
-    let (listener, bell) = (db.clone(), std::sync::Arc::clone(&woken));
-    let listening = tokio::spawn(async move { listener.listen("test_channel", || bell.notify_one()).await });
+    let (listener, notify) = (db.clone(), std::sync::Arc::clone(&woken));
+    let listening = tokio::spawn(async move { listener.listen("test_channel", || notify.notify_one()).await });
     let notified = async || timeout(Duration::from_secs(10), woken.notified()).await.expect("woken");
     notified().await;
     db.write(|conn| Box::pin(conn.notify("test_channel"))).await.expect("notified");
@@ -112,7 +112,7 @@ async fn notifications_and_migrations_can_go_past_a_pooler() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_pooler_of_transactions_is_refused_in_one_line() {
+async fn transaction_pooler_is_refused_with_a_one_line_error() {
     let Some(database) = TestDatabase::postgres().await else { return };
     for mode in ["transaction", "statement"] {
         let pooler = PgBouncer::start(mode).await;

@@ -1,4 +1,4 @@
-//! Sessions of PostgreSQL under settings and failures that an administrator or a failover can bring about.
+//! PostgreSQL sessions under settings and failures that an administrator or a failover can cause.
 
 use std::time::Duration;
 
@@ -19,8 +19,8 @@ use tokio::{
 };
 use tonic::Code;
 
-/// Within this time everything works again once the cause of a failure is gone.
-const RECOVERY: Duration = Duration::from_secs(2);
+/// Everything must work again within this time after the cause of a failure is removed.
+const MAX_RECOVERY_TIME: Duration = Duration::from_secs(2);
 
 pub(crate) fn pool() -> PoolArgs {
     PoolArgs { database_connections: 5, database_timeout: Duration::from_secs(2), database_direct_url: None }
@@ -32,7 +32,7 @@ fn migrations() -> Migrator {
 }
 
 pub(crate) async fn try_open(url: &str, args: &PoolArgs) -> anyhow::Result<Db> {
-    let url: DatabaseUrl = url.parse().expect("the URL is good");
+    let url: DatabaseUrl = url.parse().expect("a valid URL");
     Db::open(&url, "test", &migrations(), Migrate::Always, args).await
 }
 
@@ -40,7 +40,7 @@ pub(crate) async fn open(url: &str) -> Db {
     try_open(url, &pool()).await.expect("the database opens")
 }
 
-/// Inserts a row in a transaction.
+/// Inserts a row in a transaction of two statements.
 async fn insert(db: &Db, id: i64) -> Result<(), Error> {
     db.write(move |conn| {
         Box::pin(async move {
@@ -51,7 +51,7 @@ async fn insert(db: &Db, id: i64) -> Result<(), Error> {
     .await
 }
 
-/// Uses every connection of the pool at once, and returns the errors.
+/// Inserts rows on all connections of the pool simultaneously, and returns the errors.
 pub(crate) async fn insert_many(db: &Db, first: i64) -> Vec<Error> {
     let mut inserts = JoinSet::new();
     for id in first..first + 20 {
@@ -69,9 +69,9 @@ fn assert_unavailable(errors: Vec<Error>) {
     }
 }
 
-/// Waits until the database works again, with every connection.
-async fn recover(db: &Db, first: i64) {
-    let begun = Instant::now();
+/// Waits until every connection of the pool works again, and checks that this does not take too long.
+async fn assert_recovers(db: &Db, first: i64) {
+    let start = Instant::now();
     let recovered = async {
         for round in 0.. {
             if insert_many(db, first + round * 100).await.is_empty() {
@@ -81,17 +81,17 @@ async fn recover(db: &Db, first: i64) {
         }
     };
     timeout(Duration::from_secs(30), recovered).await.expect("it recovers");
-    assert!(begun.elapsed() < RECOVERY, "it took {:?}", begun.elapsed());
+    assert!(start.elapsed() < MAX_RECOVERY_TIME, "it took {:?}", start.elapsed());
 }
 
-/// A connection of the administrator, to the database `postgres` of the server.
-async fn administrator() -> PgConnection {
+/// Connects to the test server as its administrator.
+async fn connect_as_admin() -> PgConnection {
     let server = std::env::var(POSTGRES).expect("a server");
-    PgConnection::connect(&server).await.expect("the test server answers")
+    PgConnection::connect(&server).await.expect("the test server is reachable")
 }
 
-async fn administrate(sql: &str) {
-    let mut connection = administrator().await;
+async fn execute_as_admin(sql: &str) {
+    let mut connection = connect_as_admin().await;
     for statement in sql.split(';') {
         let statement = AssertSqlSafe(statement.to_owned());
         connection.execute(statement).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
@@ -101,37 +101,37 @@ async fn administrate(sql: &str) {
 /// Ends all connections to a database.
 async fn disconnect(database: &str) {
     let sql = format!("select pg_terminate_backend(pid, 5000) from pg_stat_activity where datname = '{database}'");
-    administrate(&sql).await;
+    execute_as_admin(&sql).await;
 }
 
-/// The name of a database in its URL.
-pub(crate) fn name(url: &str) -> &str {
+/// Returns the name of the database in a URL.
+pub(crate) fn database_name(url: &str) -> &str {
     let path = url.split('?').next().unwrap_or_default();
     path.rsplit('/').next().expect("a URL has a path")
 }
 
-/// A URL with other credentials.
+/// Replaces the credentials in a URL.
 fn with_credentials(url: &str, credentials: &str) -> String {
     let (_, rest) = url.split_once('@').expect("the test URL has a user");
     format!("postgres://{credentials}@{rest}")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_that_was_read_only_for_a_while_takes_writes_again() {
+async fn server_that_was_temporarily_read_only_accepts_writes_again() {
     let Some(database) = TestDatabase::postgres().await else { return };
-    let (db, name) = (open(database.url()).await, name(database.url()).to_owned());
+    let (db, name) = (open(database.url()).await, database_name(database.url()).to_owned());
     assert!(insert_many(&db, 0).await.is_empty());
-    administrate(&format!("alter database {name} set default_transaction_read_only = on")).await;
+    execute_as_admin(&format!("alter database {name} set default_transaction_read_only = on")).await;
     disconnect(&name).await;
-    // Of the first call after the failover, the connection was cut.
+    // The first calls after the failover fail because their connections were closed.
     _ = insert_many(&db, 100).await;
     assert_unavailable(insert_many(&db, 200).await);
-    administrate(&format!("alter database {name} reset default_transaction_read_only")).await;
-    recover(&db, 1000).await;
+    execute_as_admin(&format!("alter database {name} reset default_transaction_read_only")).await;
+    assert_recovers(&db, 1000).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn settings_of_the_administrator_do_not_change_how_sessions_work() {
+async fn settings_of_the_administrator_do_not_affect_sessions() {
     for setting in [
         "default_transaction_isolation = 'repeatable read'",
         "default_transaction_isolation = 'serializable'",
@@ -142,7 +142,7 @@ async fn settings_of_the_administrator_do_not_change_how_sessions_work() {
         "client_encoding = 'LATIN1'",
     ] {
         let Some(database) = TestDatabase::postgres().await else { return };
-        administrate(&format!("alter database {} set {setting}", name(database.url()))).await;
+        execute_as_admin(&format!("alter database {} set {setting}", database_name(database.url()))).await;
         let db = open(database.url()).await;
         let update =
             "insert into items (id, name) values (1, '') on conflict (id) do update set name = items.name || 'é'";
@@ -169,76 +169,77 @@ async fn settings_of_the_administrator_do_not_change_how_sessions_work() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn synchronous_commit_is_not_switched_off_by_the_administrator() {
+async fn synchronous_commit_overrides_the_setting_of_the_administrator() {
     let Some(database) = TestDatabase::postgres().await else { return };
-    administrate(&format!("alter database {} set synchronous_commit = off", name(database.url()))).await;
+    execute_as_admin(&format!("alter database {} set synchronous_commit = off", database_name(database.url()))).await;
     let db = open(database.url()).await;
     let value: Option<String> =
         db.fetch_optional("select current_setting('synchronous_commit')", args![]).await.expect("read");
     assert_eq!(value.as_deref(), Some("on"));
 }
 
-/// Breaks something for all new connections, checks how that is reported, repairs it and checks that everything works again.
-async fn breaks_and_recovers(db: &Db, name: &str, break_it: &str, repair_it: &str) {
+/// Breaks all new connections, checks that calls and health report it, repairs the cause and checks the recovery.
+async fn assert_breaks_and_recovers(db: &Db, name: &str, break_sql: &str, repair_sql: &str) {
     let (healthy, mut is_healthy) = watch::channel(true);
     let watching = tokio::spawn({
         let db = db.clone();
         async move { db.watch_health(healthy).await }
     });
     assert!(insert_many(db, 0).await.is_empty());
-    administrate(break_it).await;
+    execute_as_admin(break_sql).await;
     disconnect(name).await;
     _ = insert_many(db, 100).await;
     assert_unavailable(insert_many(db, 200).await);
     let unhealthy = timeout(Duration::from_secs(10), is_healthy.wait_for(|healthy| !healthy));
-    assert!(unhealthy.await.expect("noticed").is_ok());
-    administrate(repair_it).await;
-    recover(db, 1000).await;
+    assert!(unhealthy.await.expect("the change is noticed").is_ok());
+    execute_as_admin(repair_sql).await;
+    assert_recovers(db, 1000).await;
     let healthy = timeout(Duration::from_secs(10), is_healthy.wait_for(|healthy| *healthy));
-    assert!(healthy.await.expect("noticed").is_ok());
+    assert!(healthy.await.expect("the change is noticed").is_ok());
     watching.abort();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_renamed_database_is_unavailable_until_it_has_its_name_again() {
+async fn renamed_database_is_unavailable_until_its_name_is_restored() {
     let Some(database) = TestDatabase::postgres().await else { return };
-    let (db, name) = (open(database.url()).await, name(database.url()).to_owned());
+    let (db, name) = (open(database.url()).await, database_name(database.url()).to_owned());
     // A database that is in use cannot be renamed.
     let rename = format!(
         "alter database {name} allow_connections false;
          select pg_terminate_backend(pid, 5000) from pg_stat_activity where datname = '{name}';
          alter database {name} rename to {name}_away"
     );
-    let back = format!("alter database {name}_away rename to {name}; alter database {name} allow_connections true");
-    breaks_and_recovers(&db, &name, &rename, &back).await;
+    let restore = format!("alter database {name}_away rename to {name}; alter database {name} allow_connections true");
+    assert_breaks_and_recovers(&db, &name, &rename, &restore).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_changed_password_makes_the_database_unavailable_until_it_is_known_again() {
+async fn changed_password_makes_the_database_unavailable_until_it_is_restored() {
     let Some(database) = TestDatabase::postgres().await else { return };
-    let name = name(database.url()).to_owned();
-    // The server of the tests asks this role for a password, and no other.
+    let name = database_name(database.url()).to_owned();
+    // The test server requires a password only from this role.
     let role = "with_password";
-    let created = format!("create role {role} superuser login");
-    // Roles outlive the databases of tests, on a server that is used again.
-    _ = administrator().await.execute(AssertSqlSafe(created)).await;
-    administrate(&format!("alter role {role} password 'first'")).await;
+    let create = format!("create role {role} superuser login");
+    // The role may exist already: roles outlive the databases of tests if the server is reused.
+    _ = connect_as_admin().await.execute(AssertSqlSafe(create)).await;
+    execute_as_admin(&format!("alter role {role} password 'first'")).await;
     let wrong = PgConnection::connect(&with_credentials(database.url(), &format!("{role}:wrong"))).await;
-    assert!(wrong.is_err(), "the server asks for no password");
+    assert!(wrong.is_err(), "the server requires a password");
     let db = open(&with_credentials(database.url(), &format!("{role}:first"))).await;
-    let (change, back) =
+    let (change, restore) =
         (format!("alter role {role} password 'second'"), format!("alter role {role} password 'first'"));
-    breaks_and_recovers(&db, &name, &change, &back).await;
+    assert_breaks_and_recovers(&db, &name, &change, &restore).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_role_that_may_not_log_in_makes_the_database_unavailable() {
     let Some(database) = TestDatabase::postgres().await else { return };
-    let name = name(database.url()).to_owned();
+    let name = database_name(database.url()).to_owned();
     let role = format!("role_{name}");
-    administrate(&format!("create role {role} superuser login")).await;
+    execute_as_admin(&format!("create role {role} superuser login")).await;
     let db = open(&with_credentials(database.url(), &role)).await;
-    breaks_and_recovers(&db, &name, &format!("alter role {role} nologin"), &format!("alter role {role} login")).await;
+    assert_breaks_and_recovers(&db, &name, &format!("alter role {role} nologin"), &format!("alter role {role} login"))
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -250,19 +251,19 @@ async fn a_schema_that_is_dropped_makes_the_database_unavailable() {
     connection.execute("alter schema test rename to away").await.expect("renamed");
     assert_unavailable(insert_many(&db, 100).await);
     connection.execute("alter schema away rename to test").await.expect("renamed");
-    recover(&db, 1000).await;
+    assert_recovers(&db, 1000).await;
 }
 
 #[tokio::test]
 async fn a_database_in_another_encoding_is_refused_at_start() {
     let Some(database) = TestDatabase::postgres().await else { return };
     for encoding in ["LATIN1", "WIN1252", "EUC_JP", "SQL_ASCII"] {
-        let name = format!("{}_{}", name(database.url()), encoding.to_lowercase());
-        administrate(&format!(
+        let name = format!("{}_{}", database_name(database.url()), encoding.to_lowercase());
+        execute_as_admin(&format!(
             "create database {name} template template0 encoding '{encoding}' locale_provider libc lc_collate 'C' lc_ctype 'C'"
         ))
         .await;
-        let url = database.url().replace(self::name(database.url()), &name);
+        let url = database.url().replace(database_name(database.url()), &name);
         let error = format!("{:#}", try_open(&url, &pool()).await.expect_err("refused"));
         assert!(error.contains(&format!("its encoding is {encoding}")) && !error.contains('\n'), "{error}");
         let mut connection = PgConnection::connect(&url).await.expect("connected");
@@ -275,7 +276,7 @@ async fn a_database_in_another_encoding_is_refused_at_start() {
 }
 
 #[tokio::test]
-async fn a_schema_of_another_program_is_left_as_it_was() {
+async fn schema_of_another_program_is_refused_and_unchanged() {
     let Some(database) = TestDatabase::postgres().await else { return };
     let mut connection = PgConnection::connect(database.url()).await.expect("connected");
     connection.execute("create schema test; create table test.users (id int)").await.expect("created");
@@ -314,22 +315,24 @@ async fn a_command_line_tool_does_not_migrate_the_database_of_an_older_server() 
         let newer = Migrator::with_migrations(newer);
         let error = format!("{:#}", open(&newer, Migrate::IfEmpty).await.expect_err("refused"));
         assert!(error.contains("older than this program"), "{error}");
-        insert(&open(&migrations(), Migrate::IfEmpty).await.expect("it is as it was"), 1).await.expect("inserted");
+        insert(&open(&migrations(), Migrate::IfEmpty).await.expect("the database is unchanged"), 1)
+            .await
+            .expect("inserted");
         open(&newer, Migrate::Always).await.expect("a server migrates").close().await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_url_with_a_socket_is_connected_to() {
+async fn url_with_a_unix_socket_is_accepted() {
     let Some(database) = TestDatabase::postgres().await else { return };
-    let mut connection = administrator().await;
+    let mut connection = connect_as_admin().await;
     let folder: String = sqlx::query_scalar("select current_setting('unix_socket_directories')")
         .fetch_one(&mut connection)
         .await
         .expect("read");
     let port: String =
         sqlx::query_scalar("select current_setting('port')").fetch_one(&mut connection).await.expect("read");
-    let url = format!("postgres://postgres@/{}?host={folder}&port={port}", name(database.url()));
+    let url = format!("postgres://postgres@/{}?host={folder}&port={port}", database_name(database.url()));
     insert(&open(&url).await, 1).await.expect("inserted");
 }
 
@@ -349,7 +352,7 @@ async fn plan(db: &Db, part: &'static str) -> String {
 }
 
 #[tokio::test]
-async fn statements_are_planned_anew_for_tables_that_have_grown() {
+async fn statements_are_replanned_after_tables_have_grown() {
     let Some(database) = TestDatabase::postgres().await else { return };
     let db = try_open(database.url(), &PoolArgs { database_connections: 1, ..pool() }).await.expect("opened");
     for statement in [

@@ -1,4 +1,4 @@
-//! What a verifier knows, and for how long it trusts it.
+//! The revoked sessions that a verifier knows, and how long it relies on them.
 
 use std::time::Duration;
 
@@ -17,14 +17,14 @@ use tokio::{
 use uuid::Uuid;
 
 const SECOND: Duration = Duration::from_secs(1);
-const ENDED: Uuid = Uuid::from_u128(1);
+const REVOKED: Uuid = Uuid::from_u128(1);
 const LIVE: Uuid = Uuid::from_u128(2);
 
 fn view(max_staleness: Duration) -> RevocationView {
     RevocationView::new(max_staleness, Clock::system())
 }
 
-/// A token of a session, issued at this moment.
+/// Returns the claims of a token that is issued now.
 fn claims(session_id: Uuid) -> AccessClaims {
     let (clock, id) = (Clock::system(), Uuid::nil());
     let now = clock.now();
@@ -35,95 +35,99 @@ fn check(view: &RevocationView, session_id: Uuid) -> Verdict {
     view.check(&claims(session_id))
 }
 
-fn serves(view: &RevocationView) -> bool {
+fn accepts_tokens(view: &RevocationView) -> bool {
     check(view, LIVE) != Verdict::Unknown
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_is_known_before_the_first_snapshot() {
+async fn view_is_cold_before_the_first_snapshot() {
     let view = view(30 * SECOND);
     assert_eq!(view.freshness(), Freshness::Cold);
-    assert!(!serves(&view));
-    view.add([ENDED]);
-    assert_eq!(view.freshness(), Freshness::Cold, "news are no snapshot");
-    assert!(!serves(&view));
+    assert!(!accepts_tokens(&view));
+    view.add([REVOKED]);
+    assert_eq!(view.freshness(), Freshness::Cold, "an update is not a snapshot");
+    assert!(!accepts_tokens(&view));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_snapshot_tells_the_live_from_the_ended() {
+async fn snapshot_separates_live_and_revoked_sessions() {
     let view = view(30 * SECOND);
-    view.replace([ENDED], None);
+    view.replace([REVOKED], None);
     view.add([]);
-    assert_eq!((check(&view, ENDED), check(&view, LIVE)), (Verdict::Revoked, Verdict::Live));
+    assert_eq!((check(&view, REVOKED), check(&view, LIVE)), (Verdict::Revoked, Verdict::Live));
     advance(7 * SECOND).await;
     view.replace([], None);
-    assert_eq!(check(&view, ENDED), Verdict::Live);
-    view.add([ENDED]);
-    assert_eq!(check(&view, ENDED), Verdict::Revoked);
+    assert_eq!(check(&view, REVOKED), Verdict::Live);
+    view.add([REVOKED]);
+    assert_eq!(check(&view, REVOKED), Verdict::Revoked);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_snapshot_alone_makes_nothing_fresh() {
+async fn snapshot_without_heartbeat_is_not_fresh() {
     let view = view(Duration::ZERO);
-    view.replace([ENDED], None);
+    view.replace([REVOKED], None);
     assert_eq!(view.freshness(), Freshness::Cold);
     view.add([]);
     assert_eq!(view.freshness(), Freshness::Fresh);
     advance(4 * SECOND).await;
-    view.replace([ENDED], None);
-    assert_eq!((view.freshness(), serves(&view)), (Freshness::Lost, false), "its peer may have gone blind");
+    view.replace([REVOKED], None);
+    assert_eq!(
+        (view.freshness(), accepts_tokens(&view)),
+        (Freshness::Lost, false),
+        "the peer may not receive updates itself"
+    );
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_just_heard_outlives_the_snapshot_of_a_peer_that_has_not_heard_it_yet() {
+async fn recent_revocation_survives_a_snapshot_that_does_not_contain_it_yet() {
     let view = view(30 * SECOND);
     view.replace([], None);
-    view.add([ENDED]);
+    view.add([REVOKED]);
     advance(6 * SECOND).await;
     view.replace([], None);
     view.add([]);
-    assert_eq!(check(&view, ENDED), Verdict::Revoked);
+    assert_eq!(check(&view, REVOKED), Verdict::Revoked);
     advance(SECOND).await;
     view.replace([], None);
-    assert_eq!(check(&view, ENDED), Verdict::Live);
+    assert_eq!(check(&view, REVOKED), Verdict::Live);
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_heartbeats_a_view_turns_stale_and_then_lost() {
+async fn view_without_heartbeats_turns_stale_and_then_lost() {
     let view = view(30 * SECOND);
     view.replace([], None);
     view.add([]);
     advance(3 * SECOND).await;
-    assert_eq!((view.freshness(), serves(&view)), (Freshness::Fresh, true));
+    assert_eq!((view.freshness(), accepts_tokens(&view)), (Freshness::Fresh, true));
     advance(SECOND).await;
-    assert_eq!((view.freshness(), serves(&view)), (Freshness::Stale, true));
+    assert_eq!((view.freshness(), accepts_tokens(&view)), (Freshness::Stale, true));
     advance(26 * SECOND).await;
-    assert_eq!((view.freshness(), serves(&view)), (Freshness::Stale, true));
+    assert_eq!((view.freshness(), accepts_tokens(&view)), (Freshness::Stale, true));
     advance(SECOND).await;
-    assert_eq!((view.freshness(), serves(&view)), (Freshness::Lost, false));
+    assert_eq!((view.freshness(), accepts_tokens(&view)), (Freshness::Lost, false));
     view.add([]);
-    assert_eq!((view.freshness(), serves(&view)), (Freshness::Fresh, true));
+    assert_eq!((view.freshness(), accepts_tokens(&view)), (Freshness::Fresh, true));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_strict_view_serves_no_longer_than_it_is_fresh() {
+async fn strict_view_accepts_tokens_only_while_it_is_fresh() {
     let view = view(Duration::ZERO);
     view.replace([], None);
     view.add([]);
     advance(3 * SECOND).await;
-    assert!(serves(&view));
+    assert!(accepts_tokens(&view));
     advance(SECOND).await;
-    assert_eq!((view.freshness(), serves(&view)), (Freshness::Lost, false));
+    assert_eq!((view.freshness(), accepts_tokens(&view)), (Freshness::Lost, false));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_revoked_session_is_remembered_as_long_as_any_token_of_it_may_live() {
+async fn revoked_session_is_stored_until_its_last_token_has_expired() {
     let view = view(30 * SECOND);
     view.replace([], None);
-    view.add([ENDED]);
+    view.add([REVOKED]);
     advance(RETENTION.saturating_sub(SECOND)).await;
     view.add([]);
-    assert_eq!(view.snapshot().0, [ENDED]);
+    assert_eq!(view.snapshot().0, [REVOKED]);
     advance(62 * SECOND).await;
     view.add([]);
     assert!(view.snapshot().0.is_empty());
@@ -152,50 +156,50 @@ async fn each_change_of_freshness_is_reported_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn too_many_revoked_sessions_make_older_tokens_outdated_and_forget_none() {
+async fn too_many_revoked_sessions_make_older_tokens_outdated() {
     let view = view(30 * SECOND);
     view.replace([], None);
-    view.add([ENDED]);
-    let (of_ended, of_live) = (claims(ENDED), claims(LIVE));
+    view.add([REVOKED]);
+    let (revoked_claims, live_claims) = (claims(REVOKED), claims(LIVE));
     view.add((0..MAX_SESSIONS).map(|number| Uuid::from_u128(1_000 + number as u128)));
-    assert_eq!(view.check(&of_ended), Verdict::Outdated, "it is no longer named");
-    assert_eq!(view.check(&of_live), Verdict::Outdated, "nobody can say any more");
+    assert_eq!(view.check(&revoked_claims), Verdict::Outdated, "the session is no longer listed");
+    assert_eq!(view.check(&live_claims), Verdict::Outdated, "the session may have been revoked");
     let now = Clock::system().now();
-    let refreshed = AccessClaims { issued_at: now + claims::LEEWAY + SECOND, ..of_live };
-    assert_eq!(view.check(&refreshed), Verdict::Live, "whose session lives has a newer token");
+    let refreshed = AccessClaims { issued_at: now + claims::LEEWAY + SECOND, ..live_claims };
+    assert_eq!(view.check(&refreshed), Verdict::Live, "a live session has a newer token");
     view.add([LIVE]);
     assert_eq!(view.check(&refreshed), Verdict::Revoked);
-    // Who starts over with a snapshot learns of the instant, too.
+    // A snapshot contains `issued_before` as well.
     let (sessions, issued_before) = view.snapshot();
     let other = self::view(30 * SECOND);
     other.replace(sessions, issued_before);
     other.add([]);
-    assert_eq!(other.check(&of_ended), Verdict::Outdated);
+    assert_eq!(other.check(&revoked_claims), Verdict::Outdated);
 }
 
 #[tokio::test(start_paused = true)]
-async fn states_and_what_was_checked_in_them_are_counted() {
+async fn states_and_checks_without_fresh_revocations_are_counted() {
     let recorder = DebuggingRecorder::new();
     let snapshotter = recorder.snapshotter();
-    let _counting = metrics::set_default_local_recorder(&recorder);
+    let _recorder_guard = metrics::set_default_local_recorder(&recorder);
     let view = view(30 * SECOND);
-    let entered = |_| {};
+    let ignore = |_| {};
     let states = async {
-        // Cold until now, and fresh.
+        // Cold until now, then fresh.
         yield_now().await;
-        assert!(!serves(&view));
-        view.replace([ENDED], None);
+        assert!(!accepts_tokens(&view));
+        view.replace([REVOKED], None);
         view.add([]);
         yield_now().await;
-        assert!(serves(&view));
-        // Stale, and lost.
+        assert!(accepts_tokens(&view));
+        // Stale, then lost.
         sleep(10 * SECOND).await;
-        assert!(serves(&view) && serves(&view));
+        assert!(accepts_tokens(&view) && accepts_tokens(&view));
         sleep(30 * SECOND).await;
-        assert!(!serves(&view));
+        assert!(!accepts_tokens(&view));
     };
     tokio::select! {
-        () = view.watch_freshness(entered) => {}
+        () = view.watch_freshness(ignore) => {}
         () = states => {}
     }
     let mut counted: Vec<_> = snapshotter

@@ -1,4 +1,4 @@
-//! What happens around every call, and how a server begins and ends.
+//! The gRPC server: errors, limits, deadlines, health and shutdown.
 
 use std::{future::Future, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
 
@@ -31,10 +31,10 @@ use tonic_types::StatusExt;
 
 const GET_JWKS: &str = "/taskey.auth.v1.TokenService/GetJwks";
 
-/// A service whose answer is whatever the test makes of it.
-type Answer = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = Result<JwkSet, Status>> + Send>> + Send + Sync>;
+/// The implementation of `GetJwks`, which each test provides.
+type Handler = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = Result<JwkSet, Status>> + Send>> + Send + Sync>;
 
-struct Stub(Answer);
+struct Stub(Handler);
 
 #[tonic::async_trait]
 impl TokenService for Stub {
@@ -79,7 +79,7 @@ struct Server {
 }
 
 impl Server {
-    async fn start<F>(flags: &[&str], answer: impl Fn() -> F + Send + Sync + 'static) -> Self
+    async fn start<F>(flags: &[&str], handler: impl Fn() -> F + Send + Sync + 'static) -> Self
     where
         F: Future<Output = Result<JwkSet, Status>> + Send + 'static,
     {
@@ -92,7 +92,7 @@ impl Server {
         let listener =
             connection::bind("127.0.0.1:0".parse().expect("an address"), &limits).await.expect("a free port");
         let address = listener.local_addr().expect("an address");
-        let service = TokenServiceServer::new(Stub(Arc::new(move || Box::pin(answer()))));
+        let service = TokenServiceServer::new(Stub(Arc::new(move || Box::pin(handler()))));
         let service = service.max_decoding_message_size(limits.max_request_bytes);
         let server = GrpcServer::new("stub", limits, Duration::from_secs(5)).with(service);
         let (ready, is_ready) = watch::channel(true);
@@ -116,7 +116,7 @@ async fn never() -> Result<JwkSet, Status> {
 }
 
 #[tokio::test]
-async fn a_method_that_is_unknown_is_unimplemented() {
+async fn unknown_method_is_unimplemented() {
     let server = Server::start(&[], empty).await;
     for path in ["/taskey.auth.v1.TokenService/Nothing", "/no.such.Service/GetJwks", "/", "/x"] {
         let outcome = call_raw(&server.channel, path, Request::new(vec![])).await;
@@ -125,7 +125,7 @@ async fn a_method_that_is_unknown_is_unimplemented() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_decoded_is_malformed_and_names_nothing() {
+async fn undecodable_request_is_malformed_and_reveals_no_details() {
     let server = Server::start(&[], empty).await;
     for message in [vec![0xff; 9], vec![0x0a], vec![0x0a, 0x7f, 0x00], b"{}".to_vec()] {
         let status = call_raw(&server.channel, GET_JWKS, Request::new(message)).await.expect_err("refused");
@@ -135,22 +135,22 @@ async fn what_cannot_be_decoded_is_malformed_and_names_nothing() {
 }
 
 #[tokio::test]
-async fn a_message_that_is_too_large_is_refused() {
+async fn too_large_message_is_refused() {
     let server = Server::start(&["--max-request-bytes", "1024"], empty).await;
     let outcome = call_raw(&server.channel, GET_JWKS, Request::new(vec![0; 1025])).await;
     assert_refused!(outcome, ResourceExhausted, "MESSAGE_TOO_LARGE");
 }
 
 #[tokio::test]
-async fn the_deadline_of_the_server_is_kept() {
+async fn deadline_of_the_server_is_enforced() {
     let server = Server::start(&["--request-timeout", "50ms"], never).await;
     assert_refused!(server.call().await, DeadlineExceeded, "DEADLINE_EXCEEDED");
 }
 
 #[tokio::test]
-async fn the_deadline_of_the_caller_is_kept_if_it_is_shorter() {
+async fn shorter_deadline_of_the_caller_is_enforced() {
     let server = Server::start(&[], never).await;
-    // A client of tonic would keep the deadline itself, so the call is made by hand.
+    // A tonic client would enforce the deadline itself, so the request is built by hand.
     let (mut client, connection) = connect_http2(server.address).await;
     tokio::spawn(connection);
     for value in ["50m", "50000u", "1n", "0S"] {
@@ -158,14 +158,14 @@ async fn the_deadline_of_the_caller_is_kept_if_it_is_shorter() {
             .header("content-type", "application/grpc")
             .header("grpc-timeout", value)
             .body("\0\0\0\0\0".to_owned());
-        let response = client.send_request(request.expect("a request")).await.expect("answered");
+        let response = client.send_request(request.expect("a request")).await.expect("a response");
         let status = Status::from_header_map(response.headers()).expect("refused");
         assert_refused!(Err::<(), _>(status), DeadlineExceeded, "DEADLINE_EXCEEDED");
     }
 }
 
 #[tokio::test]
-async fn a_compressed_message_is_refused_by_a_reason_of_its_own() {
+async fn compressed_message_is_refused_with_its_own_reason() {
     let server = Server::start(&[], empty).await;
     let (mut client, connection) = connect_http2(server.address).await;
     tokio::spawn(connection);
@@ -173,13 +173,13 @@ async fn a_compressed_message_is_refused_by_a_reason_of_its_own() {
         .header("content-type", "application/grpc")
         .header("grpc-encoding", "gzip")
         .body("\x01\0\0\0\x01x".to_owned());
-    let response = client.send_request(request.expect("a request")).await.expect("answered");
+    let response = client.send_request(request.expect("a request")).await.expect("a response");
     let status = Status::from_header_map(response.headers()).expect("refused");
     assert_refused!(Err::<(), _>(status), Unimplemented, "COMPRESSION_UNSUPPORTED");
 }
 
 #[tokio::test]
-async fn a_panic_is_an_internal_error_and_the_server_goes_on() {
+async fn panic_is_an_internal_error_and_the_server_keeps_running() {
     let server = Server::start(&[], || async { panic!("a secret cause") }).await;
     for _ in 0..3 {
         let status = server.call().await.expect_err("refused");
@@ -189,22 +189,23 @@ async fn a_panic_is_an_internal_error_and_the_server_goes_on() {
 }
 
 #[tokio::test]
-async fn every_error_bears_the_request_id_that_the_caller_gave() {
-    let server = Server::start(&[], || async { Err(Status::not_found("none of ours")) }).await;
-    for (given, taken) in [("abc-123", true), ("with space", false), ("", false), (&"x".repeat(129), false)] {
+async fn every_error_contains_the_request_id_of_the_caller() {
+    let server = Server::start(&[], || async { Err(Status::not_found("not found")) }).await;
+    for (sent, is_accepted) in [("abc-123", true), ("with space", false), ("", false), (&"x".repeat(129), false)] {
         let mut request = Request::new(vec![]);
-        request.metadata_mut().insert("x-request-id", given.parse().expect("ASCII"));
+        request.metadata_mut().insert("x-request-id", sent.parse().expect("ASCII"));
         let status = call_raw(&server.channel, GET_JWKS, request).await.expect_err("refused");
-        let told = status.get_error_details().request_info().expect("each error has one").request_id.clone();
-        assert_eq!(told == given, taken, "{given:?} {told:?}");
-        assert_eq!(status.metadata().get("x-request-id").expect("also as a header"), told.as_str());
-        assert!(!told.is_empty());
+        let returned =
+            status.get_error_details().request_info().expect("every error has request info").request_id.clone();
+        assert_eq!(returned == sent, is_accepted, "{sent:?} {returned:?}");
+        assert_eq!(status.metadata().get("x-request-id").expect("also as a header"), returned.as_str());
+        assert!(!returned.is_empty());
     }
 }
 
 #[tokio::test]
-async fn another_content_type_or_none_is_refused() {
-    let server = Server::start(&[], || async { panic!("the call came through") }).await;
+async fn unsupported_or_absent_content_type_is_refused() {
+    let server = Server::start(&[], || async { panic!("the call reached the service") }).await;
     let (mut client, connection) = connect_http2(server.address).await;
     tokio::spawn(connection);
     for content_type in [
@@ -220,7 +221,7 @@ async fn another_content_type_or_none_is_refused() {
             request = request.header("content-type", content_type);
         }
         let request = request.body("\0\0\0\0\0".to_owned()).expect("a request");
-        let response = client.send_request(request).await.expect("answered");
+        let response = client.send_request(request).await.expect("a response");
         assert_eq!(response.status(), 415, "{content_type:?}");
         assert!(response.headers().contains_key("x-request-id"));
         assert!(!response.headers().contains_key("grpc-status"));
@@ -236,11 +237,11 @@ async fn connect_http2(
     hyper::client::conn::http2::handshake(executor, io).await.expect("a handshake")
 }
 
-/// Waits until the server closes a connection.
-async fn closed(stream: &mut TcpStream) {
+/// Waits until the server closes or resets the connection.
+async fn wait_until_closed(stream: &mut TcpStream) {
     let mut rest = Vec::new();
     let read = timeout(Duration::from_secs(5), stream.read_to_end(&mut rest)).await.expect("closed in time");
-    // A reset is as good an end as any.
+    // An error is accepted, because a reset causes one.
     _ = read;
 }
 
@@ -249,22 +250,22 @@ async fn connections_beyond_the_limit_are_closed() {
     let server = Server::start(&["--max-connections", "1"], empty).await;
     server.call().await.expect("the first connection is served");
     let mut second = TcpStream::connect(server.address).await.expect("connected");
-    closed(&mut second).await;
+    wait_until_closed(&mut second).await;
     server.call().await.expect("the first connection is still served");
 }
 
 async fn health(server: &Server, service: &str) -> ServingStatus {
     let request = HealthCheckRequest { service: service.to_owned() };
-    HealthClient::new(server.channel.clone()).check(request).await.expect("told").into_inner().status()
+    HealthClient::new(server.channel.clone()).check(request).await.expect("a response").into_inner().status()
 }
 
 #[tokio::test]
-async fn health_follows_readiness_under_each_name() {
+async fn health_of_each_service_follows_readiness() {
     let server = Server::start(&[], empty).await;
     let mut states = HealthClient::new(server.channel.clone())
         .watch(HealthCheckRequest { service: "taskey.auth.v1.TokenService".to_owned() })
         .await
-        .expect("told")
+        .expect("a stream")
         .into_inner();
     let mut next = async || states.message().await.expect("no error").expect("not the end").status();
     while next().await != ServingStatus::Serving {}
@@ -278,80 +279,80 @@ async fn health_follows_readiness_under_each_name() {
 }
 
 #[tokio::test]
-async fn a_call_under_way_may_end_after_the_shutdown() {
-    let (begun, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-    let (begun_too, go_too) = (Arc::clone(&begun), Arc::clone(&go));
+async fn call_in_progress_is_completed_during_shutdown() {
+    let (started, finish) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (handler_started, handler_finish) = (Arc::clone(&started), Arc::clone(&finish));
     let server = Server::start(&[], move || {
-        let (begun, go) = (Arc::clone(&begun_too), Arc::clone(&go_too));
+        let (started, finish) = (Arc::clone(&handler_started), Arc::clone(&handler_finish));
         async move {
-            begun.notify_one();
-            go.notified().await;
+            started.notify_one();
+            finish.notified().await;
             empty().await
         }
     })
     .await;
     let mut client = TokenServiceClient::new(server.channel.clone());
     let call = tokio::spawn(async move { client.get_jwks(GetJwksRequest {}).await });
-    begun.notified().await;
+    started.notified().await;
     server.shutdown.cancel();
-    // The listener is closed before the calls have ended.
-    let gone = async { while TcpStream::connect(server.address).await.is_ok() {} };
-    timeout(Duration::from_secs(5), gone).await.expect("no new connection");
-    go.notify_one();
-    call.await.expect("no panic").expect("answered");
-    server.running.await.expect("no panic").expect("ended well");
+    // The listener closes before the calls have ended.
+    let listener_closed = async { while TcpStream::connect(server.address).await.is_ok() {} };
+    timeout(Duration::from_secs(5), listener_closed).await.expect("new connections are refused");
+    finish.notify_one();
+    call.await.expect("no panic").expect("the call succeeds");
+    server.running.await.expect("no panic").expect("no error");
 }
 
 #[tokio::test]
-async fn streams_end_with_the_server_and_say_why() {
+async fn streams_end_at_shutdown_with_a_reason() {
     let server = Server::start(&["--drain-timeout", "60s"], empty).await;
     let mut client = TokenServiceClient::new(server.channel.clone());
     let mut feed = client.watch_revocations(WatchRevocationsRequest {}).await.expect("open").into_inner();
     server.shutdown.cancel();
     let status = loop {
         match feed.message().await {
-            Ok(message) => assert!(message.is_some(), "it ended without saying why"),
+            Ok(message) => assert!(message.is_some(), "the stream ended without a status"),
             Err(status) => break status,
         }
     };
     assert_refused!(Err::<(), _>(status), Unavailable, "SHUTTING_DOWN");
-    timeout(Duration::from_secs(5), server.running).await.expect("ends").expect("no panic").expect("ended well");
+    timeout(Duration::from_secs(5), server.running).await.expect("ends").expect("no panic").expect("no error");
 }
 
 #[tokio::test]
-async fn what_does_not_end_by_itself_is_cut_off() {
+async fn open_calls_and_connections_are_closed_after_the_drain_timeout() {
     let server = Server::start(&["--drain-timeout", "100ms", "--request-timeout", "60s"], never).await;
     let mut client = TokenServiceClient::new(server.channel.clone());
-    let feed = tokio::spawn(async move { client.get_jwks(GetJwksRequest {}).await });
-    let silent = TcpStream::connect(server.address).await.expect("connected");
+    let call = tokio::spawn(async move { client.get_jwks(GetJwksRequest {}).await });
+    let idle_connection = TcpStream::connect(server.address).await.expect("connected");
     server.shutdown.cancel();
-    timeout(Duration::from_secs(5), server.running).await.expect("ends").expect("no panic").expect("ended well");
-    drop((feed, silent));
+    timeout(Duration::from_secs(5), server.running).await.expect("ends").expect("no panic").expect("no error");
+    drop((call, idle_connection));
 }
 
 #[tokio::test]
-async fn plaintext_beyond_loopback_needs_a_word() {
+async fn plaintext_beyond_loopback_requires_a_flag() {
     #[derive(Parser)]
     struct Cli {
         #[command(flatten)]
         limits: LimitArgs,
     }
-    let everywhere = "0.0.0.0:0".parse().expect("an address");
+    let all_interfaces = "0.0.0.0:0".parse().expect("an address");
     let strict = Cli::parse_from([""]).limits;
-    assert!(connection::bind(everywhere, &strict).await.is_err());
+    assert!(connection::bind(all_interfaces, &strict).await.is_err());
     let lax = Cli::parse_from(["", "--insecure-plaintext"]).limits;
-    let _: TcpListener = connection::bind(everywhere, &lax).await.expect("allowed");
+    let _: TcpListener = connection::bind(all_interfaces, &lax).await.expect("allowed");
 }
 
 #[tokio::test]
-async fn headers_beyond_the_limit_are_refused_and_a_token_is_none_of_them() {
+async fn too_large_headers_are_refused_but_a_token_does_not_count() {
     let server = Server::start(&["--max-header-bytes", "8192"], empty).await;
     let call = async |name: &'static str, bytes: usize| {
         let mut request = Request::new(Vec::new());
         request.metadata_mut().insert(name, "x".repeat(bytes).parse().expect("ASCII"));
         call_raw(&server.channel, GET_JWKS, request).await
     };
-    call("authorization", 20_000).await.expect("whoever reads it refuses it");
+    call("authorization", 20_000).await.expect("the size of a token is checked by its verifier");
     call("x-other", 7_000).await.expect("served");
     assert_refused!(call("x-other", 8_192).await, ResourceExhausted, "MESSAGE_TOO_LARGE");
 }

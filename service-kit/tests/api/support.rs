@@ -1,4 +1,4 @@
-//! What the tests of connections share.
+//! Helpers that the connection tests share.
 
 use std::time::Duration;
 
@@ -12,18 +12,18 @@ use tokio::{
     time::timeout,
 };
 
-/// No test waits longer for what must happen.
-pub const PATIENCE: Duration = Duration::from_secs(5);
+/// The maximum time that a test waits for an expected event.
+pub const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What is answered to a request that cannot be read.
-pub fn explain(code: StatusCode) -> Response<Bytes> {
+/// Returns the response to a request that cannot be parsed.
+pub fn error_response(code: StatusCode) -> Response<Bytes> {
     let mut response = Response::new(format!("this is {}", code.as_u16()).into());
     response.headers_mut().insert("x-test", HeaderValue::from_static("yes"));
     response
 }
 
-/// The limits that these flags make.
-pub fn limits(flags: &[&str]) -> LimitArgs {
+/// Parses command-line flags.
+pub fn parse_limits(flags: &[&str]) -> LimitArgs {
     #[derive(Parser)]
     struct Cli {
         #[command(flatten)]
@@ -32,13 +32,13 @@ pub fn limits(flags: &[&str]) -> LimitArgs {
     Cli::parse_from([""].iter().chain(flags)).limits
 }
 
-/// Whether the server answers on this connection, rather than close it.
-pub async fn serves(stream: &mut TcpStream) -> bool {
+/// Reports whether the server responds with 200 on this connection, instead of closing it.
+pub async fn is_served(stream: &mut TcpStream) -> bool {
     let mut head = Vec::new();
-    let answered = async {
+    let is_ok = async {
         stream.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await?;
         while !head.ends_with(b"\r\n\r\n") && stream.read_buf(&mut head).await? > 0 {}
         Ok::<_, std::io::Error>(head.starts_with(b"HTTP/1.1 200"))
     };
-    timeout(PATIENCE, answered).await.expect("answered or closed in time").unwrap_or(false)
+    timeout(TIMEOUT, is_ok).await.expect("responded or closed in time").unwrap_or(false)
 }

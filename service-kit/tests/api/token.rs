@@ -1,4 +1,4 @@
-//! Which tokens are accepted: those that we sign, and nothing else (RFC 8725).
+//! Only unexpired tokens that were signed by one of our keys are accepted (RFC 8725).
 
 use std::{fs, os::unix::fs::PermissionsExt};
 
@@ -22,11 +22,11 @@ use uuid::Uuid;
 const SECRET: &[u8; 32] = b"thirty-two bytes to sign a token";
 const NOW: i64 = 1_800_000_000;
 
-fn names() -> TokenArgs {
+fn token_args() -> TokenArgs {
     TokenArgs { issuer: "taskey".to_owned(), audience: "taskey".to_owned() }
 }
 
-/// A set of two keys; `first` signs.
+/// Returns a set of two keys. `first` signs.
 fn keys() -> KeySet {
     let folder = testing::folder();
     let file = folder.path().join("keys.json");
@@ -54,27 +54,27 @@ fn sign(message: &str, secret: &[u8]) -> String {
     format!("{message}.{}", BASE64.encode(tag))
 }
 
-/// A token with a right signature over any header and payload.
+/// Returns a token with a valid signature over any header and payload.
 fn forge(header: &str, claims: &str) -> String {
     sign(&format!("{}.{}", BASE64.encode(header), BASE64.encode(claims)), SECRET)
 }
 
 fn verify(token: &str) -> Result<AccessClaims, TokenError> {
-    token::verify(&keys(), &names(), token, Timestamp::from_seconds(NOW))
+    token::verify(&keys(), &token_args(), token, Timestamp::from_seconds(NOW))
 }
 
 #[track_caller]
-fn accepted(token: &str) {
+fn assert_accepted(token: &str) {
     assert!(verify(token).is_ok(), "{token}");
 }
 
 #[track_caller]
-fn invalid(token: &str) {
-    let reason = verify(token).map_err(|fault| ApiError::from(fault).reason());
+fn assert_invalid(token: &str) {
+    let reason = verify(token).map_err(|error| ApiError::from(error).reason());
     assert_eq!(reason, Err(ErrorReason::TokenInvalid), "{token}");
 }
 
-/// The good object with one member changed; `null` stands for itself.
+/// Returns the object with one member replaced, as JSON. A `null` is not removed.
 fn with(mut object: Value, member: &str, value: Value) -> String {
     object[member] = value;
     object.to_string()
@@ -86,7 +86,7 @@ fn without(mut object: Value, member: &str) -> String {
 }
 
 #[test]
-fn a_signed_token_is_accepted_and_says_what_was_granted() {
+fn signed_token_is_accepted_and_returns_its_claims() {
     let now = Timestamp::from_seconds(NOW);
     let claims = AccessClaims {
         id: Uuid::from_u128(3),
@@ -96,7 +96,7 @@ fn a_signed_token_is_accepted_and_says_what_was_granted() {
         issued_at: now,
         expires_at: Timestamp::from_seconds(NOW + 300),
     };
-    let token = token::sign(&keys(), &names(), &claims).expect("signed");
+    let token = token::sign(&keys(), &token_args(), &claims).expect("signed");
     assert_eq!(verify(&token), Ok(claims));
     let header = token.split('.').next().expect("a header");
     let header: Value = serde_json::from_slice(&BASE64.decode(header).expect("base64")).expect("JSON");
@@ -105,75 +105,75 @@ fn a_signed_token_is_accepted_and_says_what_was_granted() {
 
 #[test]
 fn every_key_of_the_set_verifies() {
-    accepted(&forge(&header().to_string(), &claims().to_string()));
+    assert_accepted(&forge(&header().to_string(), &claims().to_string()));
     let header = with(header(), "kid", json!("second"));
     let message = format!("{}.{}", BASE64.encode(&header), BASE64.encode(claims().to_string()));
-    accepted(&sign(&message, &[7; 32]));
-    invalid(&sign(&message, SECRET));
+    assert_accepted(&sign(&message, &[7; 32]));
+    assert_invalid(&sign(&message, SECRET));
 }
 
 #[test]
-fn a_claim_that_is_absent_or_mistyped_is_refused() {
+fn absent_or_mistyped_claim_is_refused() {
     for claim in ["iss", "aud", "sub", "sid", "jti", "iat", "exp", "roles"] {
-        invalid(&forge(&header().to_string(), &without(claims(), claim)));
+        assert_invalid(&forge(&header().to_string(), &without(claims(), claim)));
         for value in [json!(null), json!({}), json!([1]), json!(true), json!(""), json!("x"), json!(-1.5), json!(1e300)]
         {
-            invalid(&forge(&header().to_string(), &with(claims(), claim, value)));
+            assert_invalid(&forge(&header().to_string(), &with(claims(), claim, value)));
         }
     }
     for value in [json!(null), json!("1"), json!(1.5), json!(NOW + 6)] {
-        invalid(&forge(&header().to_string(), &with(claims(), "nbf", value)));
+        assert_invalid(&forge(&header().to_string(), &with(claims(), "nbf", value)));
     }
-    accepted(&forge(&header().to_string(), &with(claims(), "nbf", json!(NOW + 5))));
+    assert_accepted(&forge(&header().to_string(), &with(claims(), "nbf", json!(NOW + 5))));
 }
 
 #[test]
-fn ids_that_are_no_uuids_in_their_usual_form_are_refused() {
+fn ids_must_be_hyphenated_uuids() {
     for claim in ["sub", "sid", "jti"] {
         for id in ["1", "01890a5dac96774bbcceb302099a8057", "{01890a5d-ac96-774b-bcce-b302099a8057}"] {
-            invalid(&forge(&header().to_string(), &with(claims(), claim, json!(id))));
+            assert_invalid(&forge(&header().to_string(), &with(claims(), claim, json!(id))));
         }
     }
 }
 
 #[test]
-fn a_doubled_member_is_refused() {
-    let doubled = |object: Value, member: &str| {
+fn duplicate_member_is_refused() {
+    let duplicate = |object: Value, member: &str| {
         let text = object.to_string();
         format!("{},\"{member}\":{}}}", &text[..text.len() - 1], object[member])
     };
     for claim in ["iss", "aud", "sub", "sid", "jti", "iat", "exp", "roles"] {
-        invalid(&forge(&header().to_string(), &doubled(claims(), claim)));
+        assert_invalid(&forge(&header().to_string(), &duplicate(claims(), claim)));
     }
     for member in ["alg", "kid", "typ"] {
-        invalid(&forge(&doubled(header(), member), &claims().to_string()));
+        assert_invalid(&forge(&duplicate(header(), member), &claims().to_string()));
     }
 }
 
 #[test]
-fn a_header_that_is_not_exactly_ours_is_refused() {
+fn header_with_unexpected_members_or_values_is_refused() {
     for alg in ["none", "None", "NONE", "nOnE", "", "HS384", "HS512", "RS256", "ES256", "EdDSA", "hs256"] {
-        invalid(&forge(&with(header(), "alg", json!(alg)), &claims().to_string()));
+        assert_invalid(&forge(&with(header(), "alg", json!(alg)), &claims().to_string()));
     }
     for typ in ["JWT", "jwt", "", "application/at+jwt", "AT+JWT", "dpop+jwt"] {
-        invalid(&forge(&with(header(), "typ", json!(typ)), &claims().to_string()));
+        assert_invalid(&forge(&with(header(), "typ", json!(typ)), &claims().to_string()));
     }
     for kid in ["", "third", "../../dev/null", "' or 1=1 --", "first\0"] {
-        invalid(&forge(&with(header(), "kid", json!(kid)), &claims().to_string()));
+        assert_invalid(&forge(&with(header(), "kid", json!(kid)), &claims().to_string()));
     }
     for member in ["alg", "kid", "typ"] {
-        invalid(&forge(&without(header(), member), &claims().to_string()));
-        invalid(&forge(&with(header(), member, json!(null)), &claims().to_string()));
-        invalid(&forge(&with(header(), member, json!([header()[member]])), &claims().to_string()));
+        assert_invalid(&forge(&without(header(), member), &claims().to_string()));
+        assert_invalid(&forge(&with(header(), member, json!(null)), &claims().to_string()));
+        assert_invalid(&forge(&with(header(), member, json!([header()[member]])), &claims().to_string()));
     }
     for member in ["crit", "jwk", "jku", "x5u", "x5c", "b64", "zip", "cty", "anything"] {
-        invalid(&forge(&with(header(), member, json!(null)), &claims().to_string()));
-        invalid(&forge(&with(header(), member, json!(["exp"])), &claims().to_string()));
+        assert_invalid(&forge(&with(header(), member, json!(null)), &claims().to_string()));
+        assert_invalid(&forge(&with(header(), member, json!(["exp"])), &claims().to_string()));
     }
 }
 
 #[test]
-fn another_issuer_or_audience_is_refused() {
+fn other_issuer_or_audience_is_refused() {
     for (claim, value) in [
         ("iss", json!("other")),
         ("iss", json!("Taskey")),
@@ -181,12 +181,12 @@ fn another_issuer_or_audience_is_refused() {
         ("aud", json!(["taskey"])),
         ("aud", json!(["taskey", "other"])),
     ] {
-        invalid(&forge(&header().to_string(), &with(claims(), claim, value)));
+        assert_invalid(&forge(&header().to_string(), &with(claims(), claim, value)));
     }
 }
 
 #[test]
-fn a_token_is_good_until_its_time_and_a_leeway_have_passed() {
+fn token_is_valid_until_its_expiry_plus_leeway() {
     let expiring = |exp: i64| verify(&forge(&header().to_string(), &with(claims(), "exp", json!(exp))));
     assert!(expiring(NOW - 4).is_ok());
     assert_eq!(expiring(NOW - 5), Err(TokenError::Expired));
@@ -194,40 +194,40 @@ fn a_token_is_good_until_its_time_and_a_leeway_have_passed() {
 }
 
 #[test]
-fn a_life_over_fifteen_minutes_or_a_start_in_the_future_is_refused() {
-    let lasting = |iat: i64, exp: i64| {
+fn lifetime_over_fifteen_minutes_or_future_issue_time_is_refused() {
+    let with_times = |iat: i64, exp: i64| {
         let mut claims = claims();
         claims["iat"] = json!(iat);
         forge(&header().to_string(), &with(claims, "exp", json!(exp)))
     };
-    accepted(&lasting(NOW, NOW + 900));
-    invalid(&lasting(NOW, NOW + 901));
-    invalid(&lasting(NOW, NOW));
-    invalid(&lasting(NOW + 10, NOW + 5));
-    accepted(&lasting(NOW + 5, NOW + 300));
-    invalid(&lasting(NOW + 6, NOW + 300));
-    invalid(&lasting(i64::MIN, i64::MAX));
-    invalid(&lasting(i64::MAX, i64::MAX));
-    invalid(&lasting(0, i64::MAX));
+    assert_accepted(&with_times(NOW, NOW + 900));
+    assert_invalid(&with_times(NOW, NOW + 901));
+    assert_invalid(&with_times(NOW, NOW));
+    assert_invalid(&with_times(NOW + 10, NOW + 5));
+    assert_accepted(&with_times(NOW + 5, NOW + 300));
+    assert_invalid(&with_times(NOW + 6, NOW + 300));
+    assert_invalid(&with_times(i64::MIN, i64::MAX));
+    assert_invalid(&with_times(i64::MAX, i64::MAX));
+    assert_invalid(&with_times(0, i64::MAX));
 }
 
 #[test]
-fn a_token_with_a_wrong_or_no_signature_is_refused() {
-    let good = forge(&header().to_string(), &claims().to_string());
-    let (message, signature) = good.rsplit_once('.').expect("three parts");
-    invalid(message);
-    invalid(&format!("{message}."));
-    invalid(&format!("{message}.{}", BASE64.encode([0; 32])));
-    invalid(&format!("{message}.{}", &signature[..signature.len() - 2]));
-    invalid(&sign(message, b"another secret of thirty-two byte"));
-    invalid(&sign(message, b""));
+fn token_with_wrong_or_no_signature_is_refused() {
+    let valid = forge(&header().to_string(), &claims().to_string());
+    let (message, signature) = valid.rsplit_once('.').expect("three parts");
+    assert_invalid(message);
+    assert_invalid(&format!("{message}."));
+    assert_invalid(&format!("{message}.{}", BASE64.encode([0; 32])));
+    assert_invalid(&format!("{message}.{}", &signature[..signature.len() - 2]));
+    assert_invalid(&sign(message, b"another secret of thirty-two byte"));
+    assert_invalid(&sign(message, b""));
     let none = with(header(), "alg", json!("none"));
-    invalid(&format!("{}.{}.", BASE64.encode(none), BASE64.encode(claims().to_string())));
+    assert_invalid(&format!("{}.{}.", BASE64.encode(none), BASE64.encode(claims().to_string())));
 }
 
 #[test]
-fn what_has_another_shape_is_refused() {
-    let good = forge(&header().to_string(), &claims().to_string());
+fn malformed_token_is_refused() {
+    let valid = forge(&header().to_string(), &claims().to_string());
     let json = json!({"payload": "x", "protected": "y", "signature": "z"}).to_string();
     for token in [
         "",
@@ -237,39 +237,39 @@ fn what_has_another_shape_is_refused() {
         "a.b.c",
         "ä.ö.ü",
         &json,
-        &format!("{good}.{good}"),
-        &format!("{good}."),
-        &format!(".{good}"),
-        &format!(" {good}"),
-        &format!("{good}="),
-        &good.replace('.', ".\n"),
+        &format!("{valid}.{valid}"),
+        &format!("{valid}."),
+        &format!(".{valid}"),
+        &format!(" {valid}"),
+        &format!("{valid}="),
+        &valid.replace('.', ".\n"),
     ] {
-        invalid(token);
+        assert_invalid(token);
     }
-    let nested = forge(&header().to_string(), &json!(good).to_string());
-    invalid(&nested);
+    let nested = forge(&header().to_string(), &json!(valid).to_string());
+    assert_invalid(&nested);
 }
 
 #[test]
-fn base64_is_not_read_leniently() {
-    let good = forge(&header().to_string(), &claims().to_string());
-    let (message, signature) = good.rsplit_once('.').expect("three parts");
-    // The last character of 32 bytes carries two bits that mean nothing; only one spelling is right.
+fn base64_is_decoded_strictly() {
+    let valid = forge(&header().to_string(), &claims().to_string());
+    let (message, signature) = valid.rsplit_once('.').expect("three parts");
+    // The last base64 character of 32 bytes has two unused bits, which must be zero.
     let last = signature.chars().last().expect("not empty");
     let alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     for other in alphabet.chars().filter(|other| *other != last) {
-        invalid(&format!("{message}.{}{other}", &signature[..signature.len() - 1]));
+        assert_invalid(&format!("{message}.{}{other}", &signature[..signature.len() - 1]));
     }
     let header = base64::prelude::BASE64_URL_SAFE.encode(header().to_string() + "  ");
     assert!(header.ends_with('='));
-    invalid(&sign(&format!("{header}.{}", BASE64.encode(claims().to_string())), SECRET));
+    assert_invalid(&sign(&format!("{header}.{}", BASE64.encode(claims().to_string())), SECRET));
 }
 
 #[test]
-fn a_token_that_is_too_long_is_refused_although_it_is_signed() {
+fn too_long_token_is_refused_despite_a_valid_signature() {
     let padded = |length: usize| with(claims(), "more", json!("x".repeat(length)));
-    accepted(&forge(&header().to_string(), &padded(2000)));
+    assert_accepted(&forge(&header().to_string(), &padded(2000)));
     let long = forge(&header().to_string(), &padded(MAX_TOKEN_BYTES));
-    invalid(&long);
-    invalid(&"x".repeat(16 * 1024));
+    assert_invalid(&long);
+    assert_invalid(&"x".repeat(16 * 1024));
 }

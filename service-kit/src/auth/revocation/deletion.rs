@@ -1,5 +1,5 @@
-//! Receives deleted accounts, for services that store data of accounts. The feed reports the sequence number of the last
-//! one; a service that has another number lists those after it.
+//! Receives deleted accounts, for services that store data of accounts. The feed reports the sequence number of the
+//! last deletion. A service whose own number differs lists the deletions after it.
 
 use std::{convert::Infallible, fmt, future::pending, time::Duration};
 
@@ -13,11 +13,12 @@ use uuid::Uuid;
 
 use crate::{auth::credential::Credential, id, page, random, status};
 
-/// Waits between attempts grow from the first to the last, each with jitter.
-const FIRST_WAIT: Duration = Duration::from_millis(100);
-const LAST_WAIT: Duration = Duration::from_secs(30);
+/// The delay between attempts doubles from the minimum to the maximum, with jitter.
+const MIN_BACKOFF: Duration = Duration::from_millis(100);
+const MAX_BACKOFF: Duration = Duration::from_secs(30);
 
-/// Stores which deleted accounts a service has received. Replicas share it, so each account may be received several times.
+/// Stores which deleted accounts a service has received. Replicas share it, so each account may be received several
+/// times.
 #[tonic::async_trait]
 pub trait DeletedUsers: fmt::Debug + Send + Sync {
     /// Returns the `sequence` that was stored last, or 0.
@@ -29,28 +30,28 @@ pub trait DeletedUsers: fmt::Debug + Send + Sync {
     async fn receive(&self, users: Vec<Uuid>, sequence: i64) -> anyhow::Result<()>;
 }
 
-/// Receives the deleted accounts now and whenever `last` changes, for as long as it is awaited. The ledger is then up to
-/// date up to `last`. The first of several failures is logged; each is retried.
+/// Receives the deleted accounts now and whenever `last` changes, for as long as it is awaited. The ledger then
+/// contains all deletions up to `last`. Failures are retried; of several in a row, only the first is logged.
 pub(super) async fn follow(
     ledger: &dyn DeletedUsers,
     mut client: TokenServiceClient<Channel>,
     credential: &Credential,
     mut last: watch::Receiver<i64>,
 ) -> Infallible {
-    let mut wait = FIRST_WAIT;
+    let mut backoff = MIN_BACKOFF;
     loop {
         let sequence = *last.borrow_and_update();
         if let Err(error) = catch_up(ledger, &mut client, credential, sequence).await {
-            if wait == FIRST_WAIT {
+            if backoff == MIN_BACKOFF {
                 tracing::warn!(error = format!("{error:#}"), "cannot receive the deleted accounts");
             }
-            tokio::time::sleep(random::jitter(wait)).await;
-            wait = (wait * 2).min(LAST_WAIT);
+            tokio::time::sleep(random::jitter(backoff)).await;
+            backoff = (backoff * 2).min(MAX_BACKOFF);
             continue;
         }
-        wait = FIRST_WAIT;
+        backoff = MIN_BACKOFF;
         if last.changed().await.is_err() {
-            // The stream has ended, and this ends with it.
+            // The stream has ended, and the caller drops this future.
             return pending().await;
         }
     }
@@ -66,20 +67,20 @@ async fn catch_up(
     if last == 0 {
         return Ok(());
     }
-    let mut sequence = ledger.sequence().await.context("the ledger of deleted accounts")?;
+    let mut sequence = ledger.sequence().await.context("cannot read the ledger of deleted accounts")?;
     while sequence != last {
         let page_size = i32::try_from(page::MAX_SIZE)?;
         let request = credential.sign(ListDeletedUsersRequest { after: sequence, page_size }).await?;
         let response = client.list_deleted_users(request).await.map_err(|status| status::summary(&status))?;
-        let ListDeletedUsersResponse { user_ids, sequence: reached } = response.into_inner();
+        let ListDeletedUsersResponse { user_ids, sequence: page_sequence } = response.into_inner();
         if user_ids.is_empty() {
             break;
         }
-        anyhow::ensure!(reached != sequence, "the peer repeats itself");
+        anyhow::ensure!(page_sequence != sequence, "the peer returned the same sequence number again");
         let users: Option<_> = user_ids.iter().map(|id| id::parse(id)).collect();
-        let users = users.context("the list names an account that is not a UUID")?;
-        ledger.receive(users, reached).await.context("the ledger of deleted accounts")?;
-        sequence = reached;
+        let users = users.context("the list contains an account id that is not a UUID")?;
+        ledger.receive(users, page_sequence).await.context("cannot update the ledger of deleted accounts")?;
+        sequence = page_sequence;
     }
     Ok(())
 }

@@ -30,20 +30,20 @@ use crate::{
 
 /// How long connecting and the first response may take. Together with one and a half times the longest delay it is less
 /// than the 2 s in which the view must recover after the peer is back.
-const CONNECT_LIMIT: Duration = Duration::from_millis(1500);
+const CONNECT_TIMEOUT: Duration = Duration::from_millis(1500);
 
-/// Delays between attempts grow from the first to the last, with jitter.
-const FIRST_WAIT: Duration = Duration::from_millis(50);
-const LAST_WAIT: Duration = Duration::from_millis(300);
+/// The delay between attempts doubles from the minimum to the maximum, with jitter.
+const MIN_BACKOFF: Duration = Duration::from_millis(50);
+const MAX_BACKOFF: Duration = Duration::from_millis(300);
 
-/// How long one stream is used. The peer ends it when the credential expires that opened it.
-const RENEW_AFTER: Duration = Duration::from_secs(claims::MAX_LIFETIME.as_secs() - 60);
+/// How long a stream is used. The peer ends it when the credential that opened it expires.
+const MAX_STREAM_AGE: Duration = Duration::from_secs(claims::MAX_LIFETIME.as_secs() - 60);
 
 /// Maximum size of a message. A snapshot consists of many.
 const MAX_MESSAGE_BYTES: usize = 16 * 1024 * 1024;
 
-/// After a stream of this duration, the next attempt is made immediately, and its failure is logged.
-const SETTLED: Duration = Duration::from_secs(5);
+/// After a stream of this duration, the backoff starts over, and the next failure is logged.
+const STABLE_AFTER: Duration = Duration::from_secs(5);
 
 /// Follows the feed.
 #[derive(Clone, Debug)]
@@ -66,52 +66,52 @@ impl Follower {
     /// # Panics
     /// If there is no peer.
     pub async fn run(&self) {
-        let mut wait = FIRST_WAIT;
-        let mut told = false;
+        let mut backoff = MIN_BACKOFF;
+        let mut is_logged = false;
         for peer in self.peers.iter().cycle() {
-            let begun = Instant::now();
-            let fault = match timeout(RENEW_AFTER, self.follow(peer)).await {
+            let started = Instant::now();
+            let error = match timeout(MAX_STREAM_AGE, self.follow(peer)).await {
                 Ok(Ok(())) => anyhow::anyhow!("the peer ended the stream"),
-                Ok(Err(fault)) => fault,
+                Ok(Err(error)) => error,
                 Err(_) => continue,
             };
-            if begun.elapsed() > SETTLED {
-                (wait, told) = (FIRST_WAIT, false);
+            if started.elapsed() > STABLE_AFTER {
+                (backoff, is_logged) = (MIN_BACKOFF, false);
             }
             // Logged once; the view logs the recovery.
-            if !told {
-                tracing::warn!(peer = %peer.uri(), error = format!("{fault:#}"), "the feed of revocations broke");
-                told = true;
+            if !is_logged {
+                tracing::warn!(peer = %peer.uri(), error = format!("{error:#}"), "the feed of revocations failed");
+                is_logged = true;
             }
-            tokio::time::sleep(random::jitter(wait)).await;
-            wait = (wait * 2).min(LAST_WAIT);
+            tokio::time::sleep(random::jitter(backoff)).await;
+            backoff = (backoff * 2).min(MAX_BACKOFF);
         }
         unreachable!("a verifier has at least one peer to follow");
     }
 
     /// Follows one peer to the end of its stream, and acknowledges its updates.
     async fn follow(&self, peer: &Endpoint) -> anyhow::Result<()> {
-        let connecting = timeout(CONNECT_LIMIT, self.open(peer)).await;
-        let (client, mut feed) = connecting.context("no answer in time")??;
-        let Some((sessions, end, acknowledgement)) = self.snapshot(&mut feed).await? else { return Ok(()) };
+        let connecting = timeout(CONNECT_TIMEOUT, self.open(peer)).await;
+        let (client, mut feed) = connecting.context("no response in time")??;
+        let Some((sessions, end, acknowledgement)) = self.receive_snapshot(&mut feed).await? else { return Ok(()) };
         self.view.replace(sessions, end.issued_before.map(Timestamp::from));
         tracing::debug!(peer = %peer.uri(), "following the feed of revocations");
-        let (deletions, deleted) = watch::channel(end.last_deletion_sequence);
-        let (effective, mut heard) = watch::channel(acknowledgement);
-        heard.mark_changed();
-        let listen = async {
-            while let Some(message) = self.next(&mut feed).await? {
-                let acknowledgement = acknowledge(&message);
+        let (deletion_sender, deletion_receiver) = watch::channel(end.last_deletion_sequence);
+        let (acknowledgement_sender, mut acknowledgement_receiver) = watch::channel(acknowledgement);
+        acknowledgement_receiver.mark_changed();
+        let receive = async {
+            while let Some(message) = self.next_message(&mut feed).await? {
+                let acknowledgement = acknowledge_request(&message);
                 match message.event {
                     Some(Event::Update(update)) => {
                         self.view.add(session_ids(&update.revoked_session_ids)?);
                         let last = update.last_deletion_sequence;
-                        deletions.send_if_modified(|sequence| last != mem::replace(sequence, last));
-                        effective.send_replace(acknowledgement);
+                        deletion_sender.send_if_modified(|sequence| last != mem::replace(sequence, last));
+                        acknowledgement_sender.send_replace(acknowledgement);
                     }
                     Some(Event::Heartbeat(_)) => self.view.add([]),
-                    // They are sent by a peer that cannot read its revocations, too, so they are no heartbeat.
-                    Some(Event::Keys(keys)) => self.keys.hear(&keys)?,
+                    // A peer that cannot read its revocations also sends keys, so they are not a heartbeat.
+                    Some(Event::Keys(keys)) => self.keys.receive(&keys)?,
                     Some(Event::SnapshotChunk(_) | Event::SnapshotEnd(_)) => bail!("the feed has a second snapshot"),
                     // A newer peer may send events that this version does not know.
                     None => {}
@@ -121,9 +121,9 @@ impl Follower {
         };
         // Acknowledgements and deleted accounts must not delay the next message.
         tokio::select! {
-            ended = listen => ended,
-            failed = self.acknowledge(client.clone(), heard) => failed,
-            never = self.follow_deletions(client, deleted) => match never {},
+            ended = receive => ended,
+            failed = self.acknowledge(client.clone(), acknowledgement_receiver) => failed,
+            never = self.follow_deletions(client, deletion_receiver) => match never {},
         }
     }
 
@@ -139,37 +139,37 @@ impl Follower {
     }
 
     /// Keeps the ledger of deleted accounts up to date, if there is one.
-    async fn follow_deletions(&self, client: TokenServiceClient<Channel>, deleted: watch::Receiver<i64>) -> Infallible {
+    async fn follow_deletions(&self, client: TokenServiceClient<Channel>, last: watch::Receiver<i64>) -> Infallible {
         match &self.deleted_users {
-            Some(ledger) => deletion::follow(ledger.as_ref(), client, &self.credential, deleted).await,
+            Some(ledger) => deletion::follow(ledger.as_ref(), client, &self.credential, last).await,
             None => std::future::pending().await,
         }
     }
 
-    /// Receives the snapshot: its sessions, its end, and how to acknowledge it. The view stays as it is meanwhile.
-    async fn snapshot(
+    /// Receives the snapshot: its sessions, its last event, and its acknowledgement. Does not change the view.
+    async fn receive_snapshot(
         &self,
         feed: &mut Streaming<WatchRevocationsResponse>,
     ) -> anyhow::Result<Option<(HashSet<Uuid>, SnapshotEnd, AcknowledgeRevocationsRequest)>> {
         let mut sessions = HashSet::new();
-        while let Some(message) = self.next(feed).await? {
-            let acknowledgement = acknowledge(&message);
+        while let Some(message) = self.next_message(feed).await? {
+            let acknowledgement = acknowledge_request(&message);
             match message.event {
                 Some(Event::SnapshotChunk(chunk)) => sessions.extend(session_ids(&chunk.revoked_session_ids)?),
                 Some(Event::SnapshotEnd(end)) => {
-                    end.keys.as_ref().map_or(Ok(()), |keys| self.keys.hear(keys))?;
+                    end.keys.as_ref().map_or(Ok(()), |keys| self.keys.receive(keys))?;
                     return Ok(Some((sessions, end, acknowledgement)));
                 }
                 Some(Event::Update(_) | Event::Heartbeat(_)) => bail!("the feed does not begin with a snapshot"),
-                Some(Event::Keys(keys)) => self.keys.hear(&keys)?,
+                Some(Event::Keys(keys)) => self.keys.receive(&keys)?,
                 None => {}
             }
         }
         Ok(None)
     }
 
-    /// Returns the next message. A peer that sends nothing for too long is given up, even if its connection is open.
-    async fn next(
+    /// Returns the next message. Fails if the peer sends nothing for too long, even if its connection is open.
+    async fn next_message(
         &self,
         feed: &mut Streaming<WatchRevocationsResponse>,
     ) -> anyhow::Result<Option<WatchRevocationsResponse>> {
@@ -182,33 +182,33 @@ impl Follower {
     async fn acknowledge(
         &self,
         mut client: TokenServiceClient<Channel>,
-        mut heard: watch::Receiver<AcknowledgeRevocationsRequest>,
+        mut acknowledgements: watch::Receiver<AcknowledgeRevocationsRequest>,
     ) -> anyhow::Result<()> {
-        while heard.changed().await.is_ok() {
-            let effective = heard.borrow_and_update().clone();
-            let confirmed = async {
-                let request = self.credential.sign(effective).await?;
+        while acknowledgements.changed().await.is_ok() {
+            let acknowledgement = acknowledgements.borrow_and_update().clone();
+            let send = async {
+                let request = self.credential.sign(acknowledgement).await?;
                 client.acknowledge_revocations(request).await.map_err(|status| status::summary(&status))
             };
-            if let Err(error) = confirmed.await {
-                tracing::debug!(%error, "cannot confirm revocations");
+            if let Err(error) = send.await {
+                tracing::debug!(%error, "cannot acknowledge revocations");
             }
         }
         std::future::pending().await
     }
 }
 
-fn acknowledge(message: &WatchRevocationsResponse) -> AcknowledgeRevocationsRequest {
+fn acknowledge_request(message: &WatchRevocationsResponse) -> AcknowledgeRevocationsRequest {
     AcknowledgeRevocationsRequest { watch_id: message.watch_id.clone(), sequence: message.sequence }
 }
 
 fn session_ids(ids: &[String]) -> anyhow::Result<Vec<Uuid>> {
     let ids: Option<_> = ids.iter().map(|id| id::parse(id)).collect();
-    ids.context("the feed names a session that is not a UUID")
+    ids.context("the feed contains a session id that is not a UUID")
 }
 
-/// Keeps `ready` up to date for as long as it is awaited: whether the service `name` accepts tokens and its database
-/// answers. Logs how the freshness of the view changes.
+/// Keeps `ready` up to date for as long as it is awaited. The service `name` is ready while it accepts tokens and its
+/// database is healthy. Logs every change of the freshness.
 pub async fn report(
     name: &str,
     view: Arc<RevocationView>,
@@ -219,7 +219,7 @@ pub async fn report(
     let combine = async {
         loop {
             ready.send_replace(*is_accepting.borrow_and_update() && *is_healthy.borrow_and_update());
-            // When nobody can say any more how it is, what was said last stands.
+            // Once both senders are dropped, the last value remains.
             tokio::select! {
                 Ok(()) = is_accepting.changed() => {}
                 Ok(()) = is_healthy.changed() => {}
@@ -234,11 +234,11 @@ async fn watch_freshness(name: &str, view: &RevocationView, accepts: &watch::Sen
     view.watch_freshness(|freshness| {
         match freshness {
             super::Freshness::Fresh => tracing::info!(name, "revocations: fresh"),
-            super::Freshness::Cold => tracing::info!(name, "revocations: none known yet; no token is accepted"),
+            super::Freshness::Cold => tracing::info!(name, "revocations: none received yet; no token is accepted"),
             super::Freshness::Stale => tracing::warn!(name, "revocations: stale; tokens are still accepted"),
             super::Freshness::Lost => tracing::error!(name, "revocations: lost; no token is accepted"),
         }
-        accepts.send_replace(freshness.serves());
+        accepts.send_replace(freshness.accepts_tokens());
     })
     .await;
 }

@@ -17,8 +17,8 @@ pub enum Engine {
     Postgres,
 }
 
-/// A connection. The closures of [`Db::read`](super::Db::read) and [`Db::write`](super::Db::write) receive it. Within
-/// them, await nothing but its methods: on SQLite they run on a thread that serves others, too.
+/// A connection, which the closures of [`Db::read`](super::Db::read) and [`Db::write`](super::Db::write) receive. They
+/// must await only its methods, because on SQLite they share a thread with other calls.
 #[derive(Debug)]
 pub struct Conn {
     pub(super) kind: Kind,
@@ -29,7 +29,7 @@ pub struct Conn {
 #[derive(Debug)]
 pub(super) enum Kind {
     Postgres(PgConn),
-    // Boxed, as it is several times as large.
+    // Boxed, because it is several times larger.
     Sqlite(Box<SqliteConn>),
 }
 
@@ -47,26 +47,26 @@ impl Conn {
         }
     }
 
-    /// Returns how many statements have been executed on this connection since it was made.
+    /// Returns how many statements have been executed on this connection since it was opened.
     #[must_use]
     pub fn statement_count(&self) -> u64 {
         self.statements
     }
 
-    /// Fails if a statement of this transaction has failed, although the closure returned no error: PostgreSQL would roll
-    /// back, and SQLite would commit the rest.
+    /// Fails if a statement of this transaction has failed although the closure returned no error: PostgreSQL would
+    /// roll back, and SQLite would commit the rest.
     pub(super) fn check_statements(&self) -> Result<(), Error> {
         let has_failed = match &self.kind {
             Kind::Sqlite(conn) => conn.has_failed(),
             Kind::Postgres(conn) => conn.has_failed,
         };
-        if has_failed { Err(Error::Bug("a transaction went on after a statement that failed")) } else { Ok(()) }
+        if has_failed { Err(Error::Bug("a transaction continued after a failed statement")) } else { Ok(()) }
     }
 
     /// Executes a statement and returns how many rows it has inserted, updated or deleted.
     ///
     /// # Errors
-    /// Those of the database.
+    /// If the database returns an error.
     pub async fn execute(&mut self, sql: impl Into<Sql>, args: Vec<Value>) -> Result<u64, Error> {
         self.statements += 1;
         match &mut self.kind {
@@ -78,7 +78,7 @@ impl Conn {
     /// Returns all rows.
     ///
     /// # Errors
-    /// Those of the database, and [`Error::Decode`].
+    /// If the database returns an error, or a row cannot be decoded.
     pub async fn fetch_all<R: FromRow>(&mut self, sql: impl Into<Sql>, args: Vec<Value>) -> Result<Vec<R>, Error> {
         self.statements += 1;
         match &mut self.kind {
@@ -90,7 +90,7 @@ impl Conn {
     /// Returns the first row, if there is one.
     ///
     /// # Errors
-    /// Those of the database, and [`Error::Decode`].
+    /// If the database returns an error, or a row cannot be decoded.
     pub async fn fetch_optional<R: FromRow>(
         &mut self,
         sql: impl Into<Sql>,
@@ -106,16 +106,16 @@ impl Conn {
     /// Returns the first row.
     ///
     /// # Errors
-    /// [`Error::RowNotFound`] if there is none, those of the database, and [`Error::Decode`].
+    /// If there is none ([`Error::RowNotFound`]), the database returns an error, or the row cannot be decoded.
     pub async fn fetch_one<R: FromRow>(&mut self, sql: impl Into<Sql>, args: Vec<Value>) -> Result<R, Error> {
         self.fetch_optional(sql, args).await?.ok_or(Error::RowNotFound)
     }
 
-    /// Notifies those who [listen](super::Db::listen) on a channel, when the transaction commits. On SQLite it does
-    /// nothing, since no other process uses the file.
+    /// Notifies [listeners](super::Db::listen) of a channel when the transaction commits. Does nothing on SQLite,
+    /// because no other process uses the file.
     ///
     /// # Errors
-    /// Those of the database.
+    /// If the database returns an error.
     pub async fn notify(&mut self, channel: &'static str) -> Result<(), Error> {
         match self.engine() {
             Engine::Sqlite => Ok(()),
@@ -123,11 +123,11 @@ impl Conn {
         }
     }
 
-    /// Waits until no other transaction holds the lock `key`, and holds it until the end of this one. SQLite has one
-    /// writer anyway.
+    /// Acquires the advisory lock `key` until the end of the transaction. Does nothing on SQLite, which has a single
+    /// writer.
     ///
     /// # Errors
-    /// Those of the database.
+    /// If the database returns an error.
     pub async fn advisory_lock(&mut self, key: i64) -> Result<(), Error> {
         match self.engine() {
             Engine::Sqlite => Ok(()),

@@ -10,11 +10,11 @@ use crate::db::{
     row::{FromRow, Row},
 };
 
-/// An open connection with the settings that it was opened with.
+/// An open connection.
 #[derive(Debug)]
 pub(in crate::db) struct PgConn {
     connection: PgConnection,
-    /// Whether a statement has failed, so that the rest of the transaction is void.
+    /// Whether a statement has failed, so that the transaction can only be rolled back.
     pub(in crate::db) has_failed: bool,
     /// Whether the connection must not be used again.
     pub(in crate::db) is_broken: bool,
@@ -39,7 +39,7 @@ impl PgConn {
         let outcome = async {
             let is_cached = sql.is_cached;
             let query = sqlx::query_with(text(sql), arguments(args)?).persistent(is_cached);
-            Ok(query.execute(&mut self.connection).await.map(|done: PgQueryResult| done.rows_affected())?)
+            Ok(query.execute(&mut self.connection).await.map(|result: PgQueryResult| result.rows_affected())?)
         };
         let outcome = outcome.await;
         self.record(outcome)
@@ -83,7 +83,7 @@ impl PgConn {
 fn text(sql: Sql) -> SqlStr {
     match sql.text {
         std::borrow::Cow::Borrowed(text) => SqlStr::from_static(text),
-        // Its parts are constants; what callers have sent is bound.
+        // It is built from constants; data of requests is bound.
         std::borrow::Cow::Owned(text) => AssertSqlSafe(text).into_sql_str(),
     }
 }

@@ -1,6 +1,6 @@
-//! A connection to a SQLite file, by way of rusqlite: sqlx's own driver sends each statement to a thread and each value
-//! of each row back in an allocation of its own, which took three to five times as long (12 to 14 instead of 2.4 µs for a
-//! row by its key).
+//! A connection to a SQLite file, through rusqlite. The driver of sqlx sends each statement to a thread, and returns
+//! each value of each row in a separate allocation, which took three to five times as long: 12 to 14 instead of 2.4 µs
+//! to read a row by its key.
 
 use std::{
     fmt::Write as _,
@@ -21,13 +21,13 @@ use crate::db::{
     row::{FromRow, Row},
 };
 
-/// How many prepared statements a connection keeps.
+/// Number of prepared statements that a connection keeps.
 const STATEMENT_CACHE: usize = 128;
 
-/// After how many instructions of its virtual machine a read checks whether it is still wanted: some 20 µs.
+/// Number of instructions of SQLite's virtual machine after which a read checks whether it is cancelled: about 20 µs.
 const PROGRESS_STEPS: i32 = 1000;
 
-/// How a file is opened. It must exist.
+/// Options for opening a file, which must exist.
 #[derive(Clone, Debug)]
 pub(in crate::db) struct OpenOptions {
     path: PathBuf,
@@ -36,7 +36,7 @@ pub(in crate::db) struct OpenOptions {
 }
 
 impl OpenOptions {
-    /// Opens a file with SQLite's own settings. `busy_timeout` is how long to wait for a lock of another connection.
+    /// Sets the defaults of SQLite. `busy_timeout` is how long to wait for a lock of another connection.
     pub(in crate::db) fn new(path: &Path, busy_timeout: Duration) -> Self {
         Self { path: path.to_owned(), busy_timeout, pragmas: Vec::new() }
     }
@@ -54,8 +54,8 @@ impl OpenOptions {
     pub(in crate::db) fn open(&self) -> Result<SqliteConn, Error> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(&self.path, flags)?;
-        // Otherwise a statement whose plan might depend on its arguments, as on a table with a partial index, is prepared
-        // anew whenever they change.
+        // Without this, SQLite prepares a statement again when its arguments change and its plan may depend on them, as
+        // on a table with a partial index.
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
         connection.busy_timeout(self.busy_timeout)?;
         connection.set_prepared_statement_cache_capacity(STATEMENT_CACHE);
@@ -75,38 +75,38 @@ pub(in crate::db) struct SqliteConn {
     connection: Connection,
     /// The read that is being executed, if this connection is interruptible.
     current: Arc<Mutex<Option<Arc<Call>>>>,
-    /// The first statement that failed since [`take_failure`](Self::take_failure).
+    /// How the first statement failed since [`take_failure`](Self::take_failure).
     failure: Option<Failure>,
 }
 
 /// How a statement has failed.
 #[derive(Clone, Debug)]
 pub(in crate::db) enum Failure {
-    /// It violates a constraint; the transaction is as it was before.
-    Constraint,
+    /// Only the statement has failed, for example at a constraint. The transaction remains usable.
+    Recoverable,
     /// The transaction, or the whole connection, is not usable any more.
     Fatal(String),
 }
 
 impl SqliteConn {
-    /// Has reads stop at their deadline and when their caller is gone.
+    /// Stops reads at their deadline, and when they are abandoned.
     pub(in crate::db) fn make_interruptible(&self) -> Result<(), Error> {
         let current = Arc::clone(&self.current);
-        let is_over = move || lock(&current).as_ref().is_some_and(|call| call.is_over());
-        Ok(self.connection.progress_handler(PROGRESS_STEPS, Some(is_over))?)
+        let is_cancelled = move || lock(&current).as_ref().is_some_and(|call| call.is_cancelled());
+        Ok(self.connection.progress_handler(PROGRESS_STEPS, Some(is_cancelled))?)
     }
 
-    /// Sets the call for which statements are executed from now on.
+    /// Sets the call that the following statements belong to.
     pub(in crate::db) fn set_current(&self, call: Option<Arc<Call>>) {
         *lock(&self.current) = call;
     }
 
-    /// Returns how the first statement failed since the last call of this, if one did.
+    /// Returns how the first statement failed since the last call of this method, if one did.
     pub(in crate::db) fn take_failure(&mut self) -> Option<Failure> {
         self.failure.take()
     }
 
-    /// Reports whether a statement has failed since.
+    /// Reports whether a statement has failed since [`take_failure`](Self::take_failure).
     pub(in crate::db) fn has_failed(&self) -> bool {
         self.failure.is_some()
     }
@@ -121,7 +121,7 @@ impl SqliteConn {
             let mut rows = statement.raw_query();
             while rows.next()?.is_some() {}
             drop(rows);
-            // The count is that of the statement that wrote last, which need not be this one.
+            // `changes` counts the rows of the last statement that wrote, which may be an earlier one.
             Ok(if statement.readonly() { 0 } else { self.connection.changes() })
         });
         self.record(outcome)
@@ -148,14 +148,14 @@ impl SqliteConn {
 
     fn record<T>(&mut self, outcome: Result<T, Error>) -> Result<T, Error> {
         if let (Err(error), None) = (&outcome, &self.failure) {
-            let harmless = error.is_constraint_violation() || !matches!(error, Error::Sqlite { .. });
-            self.failure = Some(if harmless { Failure::Constraint } else { Failure::Fatal(error.to_string()) });
+            let is_recoverable = error.is_constraint_violation() || !matches!(error, Error::Sqlite { .. });
+            self.failure = Some(if is_recoverable { Failure::Recoverable } else { Failure::Fatal(error.to_string()) });
         }
         outcome
     }
 }
 
-// Held for a moment, never across an await.
+// The lock is held briefly, and never across an await.
 fn lock(current: &Mutex<Option<Arc<Call>>>) -> std::sync::MutexGuard<'_, Option<Arc<Call>>> {
     current.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -166,19 +166,19 @@ fn run<T>(
     args: &[Value],
     work: impl FnOnce(&mut Statement<'_>) -> Result<T, Error>,
 ) -> Result<T, Error> {
-    let (mut cached, mut once): (CachedStatement<'_>, Statement<'_>);
+    let (mut cached, mut uncached): (CachedStatement<'_>, Statement<'_>);
     let statement = if sql.is_cached {
         cached = connection.prepare_cached(&sql.text)?;
         &mut *cached
     } else {
-        once = connection.prepare(&sql.text)?;
-        &mut once
+        uncached = connection.prepare(&sql.text)?;
+        &mut uncached
     };
     bind(statement, args)?;
     work(statement)
 }
 
-/// Binds the third argument to `$3`, wherever that first appears in the text.
+/// Binds arguments by number: the third to `$3`, wherever that first appears in the text.
 fn bind(statement: &mut Statement<'_>, args: &[Value]) -> Result<(), Error> {
     for index in 1..=statement.parameter_count() {
         let number = statement.parameter_name(index).and_then(|name| name.strip_prefix('$')?.parse::<usize>().ok());

@@ -1,4 +1,4 @@
-//! Notifications, on a connection of their own.
+//! Notifications, on a separate connection.
 
 use std::time::Duration;
 
@@ -10,11 +10,11 @@ use crate::random;
 /// How long to wait before a broken connection is replaced.
 const RETRY_DELAY: Duration = Duration::from_millis(500);
 
-/// After this long without a notification the connection is replaced: a server that is silently gone sends none
-/// either.
+/// A connection is replaced after this long without a notification, because the server may have disappeared without
+/// closing it.
 const MAX_SILENCE: Duration = Duration::from_secs(30);
 
-/// Calls `wake` for each notification, for as long as it is awaited, and whenever one may have been missed.
+/// Calls `wake` for each notification, and whenever one may have been missed, until the future is dropped.
 pub(super) async fn listen(
     options: &PgConnectOptions,
     connect_limit: Duration,
@@ -24,8 +24,8 @@ pub(super) async fn listen(
     let pool =
         PgPoolOptions::new().max_connections(1).acquire_timeout(connect_limit).connect_lazy_with(options.clone());
     loop {
-        let ended = listen_once(&pool, channel, &mut wake).await;
-        tracing::debug!(channel, error = ?ended.err(), "listening again");
+        let outcome = listen_once(&pool, channel, &mut wake).await;
+        tracing::debug!(channel, error = ?outcome.err(), "listening again");
         sleep(random::jitter(RETRY_DELAY)).await;
     }
 }

@@ -1,7 +1,7 @@
 //! PostgreSQL: a pool of sessions in one schema.
 //!
-//! A call that has a connection is always finished, within the statement timeout, and its connection goes back to the
-//! pool: when its caller gives up, it goes on in a task of its own.
+//! A call that has a connection always runs to its end, within the statement timeout, and returns the connection to the
+//! pool. If the caller abandons it, it continues in a separate task.
 
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
@@ -19,11 +19,11 @@ mod pool;
 mod session;
 pub(super) mod setup;
 
-use detached::{CallState, FinishedAnyway};
+use detached::{CallState, DetachOnDrop};
 use pool::{Pool, Session, postgres};
 use session::SessionSettings;
 
-/// How many connections are kept for the feed and the health check, so that they do not wait behind callers.
+/// Number of connections for the revocation feed and the health check, so that they do not wait behind other calls.
 const RESERVED_CONNECTIONS: u32 = 2;
 
 /// How a call is executed.
@@ -41,10 +41,10 @@ enum Mode {
 #[derive(Clone, Debug)]
 pub(super) struct Postgres {
     pool: Pool,
-    /// The pool of the feed and the health check.
+    /// The pool of the revocation feed and the health check.
     reserved: Pool,
-    /// Where notifications are received: directly from the server, if a URL for that is given.
-    listening: PostgresUrl,
+    /// The URL for receiving notifications: that of the server itself, if it is configured.
+    listen_url: PostgresUrl,
     tasks: TaskTracker,
     limit: Duration,
 }
@@ -63,7 +63,7 @@ impl Postgres {
         let settings = SessionSettings::new(schema, limit);
         let pool = |size| Pool::new(url.options().clone(), settings.clone(), size, limit);
         let (pool, reserved) = (pool(args.database_connections), pool(RESERVED_CONNECTIONS));
-        Ok(Self { pool, reserved, listening: direct.clone(), tasks: TaskTracker::new(), limit })
+        Ok(Self { pool, reserved, listen_url: direct.clone(), tasks: TaskTracker::new(), limit })
     }
 
     /// Returns a handle whose calls do not wait behind those of others.
@@ -71,7 +71,7 @@ impl Postgres {
         Self { pool: self.reserved.clone(), ..self.clone() }
     }
 
-    /// Executes a read. When this is dropped before a session is free, it is not executed.
+    /// Executes a read. If the future is dropped before a session is available, nothing is executed.
     pub(super) async fn read<T, F>(&self, work: F) -> Result<T, Error>
     where
         T: Send + 'static,
@@ -80,22 +80,22 @@ impl Postgres {
         self.run(Mode::Read, work).await
     }
 
-    /// Executes one statement that writes. When this is dropped before a session is free, it is not executed.
+    /// Executes one statement that writes. If the future is dropped before a session is available, nothing is executed.
     pub(super) async fn write_statement<T, F>(&self, work: F) -> Result<T, Error>
     where
         T: Send + 'static,
         F: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<T, Error>> + Send + 'static,
     {
-        // The statement commits by itself.
-        let commit = |error: Error| match error {
+        // The statement commits by itself, so the outcome is unknown if the connection is lost.
+        let to_commit_error = |error: Error| match error {
             error if error.is_connection_lost() => Error::OutcomeUnknown(error.to_string()),
             error => error,
         };
-        self.run(Mode::Statement, move |conn| Box::pin(async move { work(conn).await.map_err(commit) })).await
+        self.run(Mode::Statement, move |conn| Box::pin(async move { work(conn).await.map_err(to_commit_error) })).await
     }
 
-    /// Executes several statements in a transaction, which is rolled back if `work` returns an error. When this is dropped
-    /// before a session is free, nothing is executed.
+    /// Executes several statements in a transaction, which is rolled back if `work` returns an error. If the future is
+    /// dropped before a session is available, nothing is executed.
     pub(super) async fn write<T, E, F>(&self, work: F) -> Result<T, E>
     where
         T: Send + 'static,
@@ -112,15 +112,15 @@ impl Postgres {
         F: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<T, E>> + Send + 'static,
     {
         let mut session = self.pool.get().await?;
-        // Longer than the statement timeout, so that it is the server that ends a statement and the connection survives.
+        // Longer than the statement timeout, so that the server cancels the statement and the connection survives.
         let limit = self.limit + self.limit / 8;
         let state = Arc::new(CallState::default());
         let call = Arc::clone(&state);
         let work = async move {
-            let conn = session.take().await?;
+            let conn = session.acquire().await?;
             if !call.start(session.backend()) {
-                // The caller has been told that the call failed, or is gone: it must not take effect.
-                session.put(conn);
+                // The caller has received an error or has disconnected, so the call must not take effect.
+                session.release(conn);
                 return Err(Error::Closed.into());
             }
             let outcome = execute(&mut session, conn, mode, limit, work).await;
@@ -130,20 +130,20 @@ impl Postgres {
             outcome
         };
         let work = Box::pin(self.tasks.track_future(AssertUnwindSafe(work).catch_unwind()));
-        let outcome = FinishedAnyway::new(work, state, (mode == Mode::Read).then_some(&self.reserved)).await;
-        outcome.unwrap_or_else(|_| Err(Error::Bug("the code that used the database panicked").into()))
+        let outcome = DetachOnDrop::new(work, state, (mode == Mode::Read).then_some(&self.reserved)).await;
+        outcome.unwrap_or_else(|_| Err(Error::Bug("the closure of a database call panicked").into()))
     }
 
-    /// Calls `wake` whenever somebody notifies a channel, for as long as it is awaited.
+    /// Calls `wake` for notifications of a channel, until the future is dropped.
     pub(super) async fn listen(&self, channel: &'static str, wake: impl FnMut()) {
-        listen::listen(self.listening.options(), self.limit, channel, wake).await;
+        listen::listen(self.listen_url.options(), self.limit, channel, wake).await;
     }
 
-    /// Checks that the server serves new callers: with a connection of the health check, and with a new one if callers
-    /// could not connect lately.
+    /// Checks that the server accepts new calls: with a reserved connection, and with one of the pool if its last
+    /// attempt to connect failed.
     ///
     /// # Errors
-    /// Those of the database.
+    /// If the server does not accept calls.
     pub(super) async fn check(&self) -> Result<(), Error> {
         self.reserved().read(read_version).await?;
         if self.pool.is_failing() { self.read(read_version).await } else { Ok(()) }
@@ -158,29 +158,29 @@ impl Postgres {
     }
 }
 
-/// Reads from a table of this program, which fails if it cannot be used.
+/// Reads from a table of this program. Fails if the table cannot be used.
 fn read_version(conn: &mut Conn) -> BoxFuture<'_, Result<(), Error>> {
     const VERSION: &str = "select version from _sqlx_migrations limit 1";
     Box::pin(async { conn.fetch_optional::<i64>(VERSION, Vec::new()).await.map(drop) })
 }
 
-/// Runs a closure on a connection, and puts the connection back if it can be used again.
+/// Runs a closure on a connection, and releases the connection if it can be used again.
 async fn execute<T, E, F>(session: &mut Session, mut conn: Conn, mode: Mode, limit: Duration, work: F) -> Result<T, E>
 where
     E: From<Error>,
     F: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<T, E>>,
 {
-    // A connection that does not answer in time is dropped, and the server rolls back.
+    // A connection that does not respond in time is dropped, and the server rolls back.
     let outcome = match mode {
         Mode::Read => timeout(limit, work(&mut conn)).await.map_err(|_| Error::Timeout)?,
-        Mode::Statement => timeout(limit, work(&mut conn)).await.map_err(|_| no_answer())?,
+        Mode::Statement => timeout(limit, work(&mut conn)).await.map_err(|_| outcome_unknown())?,
         Mode::Transaction => {
             timeout(limit, postgres(&mut conn).control("begin")).await.map_err(|_| Error::Timeout)??;
             let outcome = timeout(limit, work(&mut conn)).await.map_err(|_| Error::Timeout)?;
             finish(&mut conn, limit, outcome).await?
         }
     };
-    session.put(conn);
+    session.release(conn);
     outcome
 }
 
@@ -191,7 +191,7 @@ where
 async fn finish<T, E: From<Error>>(conn: &mut Conn, limit: Duration, outcome: Result<T, E>) -> Result<Result<T, E>, E> {
     let outcome = outcome.and_then(|value| conn.check_statements().map(|()| value).map_err(E::from));
     let Ok(value) = outcome else {
-        if timeout(limit, postgres(conn).control("rollback")).await.is_ok_and(|done| done.is_ok()) {
+        if timeout(limit, postgres(conn).control("rollback")).await.is_ok_and(|rollback| rollback.is_ok()) {
             return Ok(outcome);
         }
         return outcome.map(Ok);
@@ -200,10 +200,10 @@ async fn finish<T, E: From<Error>>(conn: &mut Conn, limit: Duration, outcome: Re
         Ok(Ok(())) => Ok(Ok(value)),
         Ok(Err(error)) if error.is_connection_lost() => Err(Error::OutcomeUnknown(error.to_string()).into()),
         Ok(Err(error)) => Ok(Err(error.into())),
-        Err(_) => Err(no_answer().into()),
+        Err(_) => Err(outcome_unknown().into()),
     }
 }
 
-fn no_answer() -> Error {
-    Error::OutcomeUnknown("the server did not answer in time".to_owned())
+fn outcome_unknown() -> Error {
+    Error::OutcomeUnknown("the server did not respond in time".to_owned())
 }

@@ -1,4 +1,4 @@
-//! Connections that wait for the next call.
+//! A pool of connections.
 
 use std::{
     convert::Infallible,
@@ -20,46 +20,46 @@ use crate::db::{
     conn::{Conn, Kind, postgres::PgConn},
 };
 
-/// A connection that has been idle for longer is pinged before it is used, so that callers do not meet those that a
-/// restart of the server has ended.
+/// Connections idle for longer than this are pinged before they are used, because a restart of the server may have
+/// closed them.
 const MAX_IDLE_UNCHECKED: Duration = Duration::from_secs(1);
 
 /// Connections idle for longer than this are closed.
 const MAX_IDLE: Duration = Duration::from_secs(10 * 60);
 
-/// Connections older than this are replaced: what a server keeps for a connection grows.
+/// Connections older than this are replaced, because the server's memory for a connection grows.
 const MAX_AGE: Duration = Duration::from_secs(30 * 60);
 
-/// How long a server uses the same plans. It plans statements for the sizes that tables have at that time: while they
-/// are small, a task may be looked up in an index that contains all tasks of its owner in another order, and that plan
-/// would be used until the server analyzes the table.
+/// How long a server uses the same plans, which depend on the sizes of the tables at planning time. While they are
+/// small, the server may look a task up in an index that contains all tasks of its owner in another order, and would
+/// use that plan until it analyzes the table.
 const PLAN_LIFETIME: Duration = Duration::from_secs(10);
 
-/// How often idle connections are looked through.
+/// How often the pool looks for idle connections to close.
 const IDLE_CHECK_INTERVAL: Duration = Duration::from_secs(60);
 
-/// A pool of sessions of one kind.
+/// A pool of sessions with the same settings.
 #[derive(Clone, Debug)]
 pub(super) struct Pool(managed::Pool<Connector>);
 
-/// A place in the pool for one connection, which is made when it is needed. A caller can give up waiting for a place at
-/// any time. Connecting and everything after it happens in a task of its own (see `Postgres::run`), so that a caller
-/// who gives up costs no connection.
+/// A slot of the pool for one connection, which is opened on demand. A caller can stop waiting for a slot at any time.
+/// Connecting and all later steps continue in a separate task if the call is abandoned (see `Postgres::run`), so that
+/// no connection is lost.
 #[derive(Debug)]
 pub(super) struct Session {
     connector: Connector,
     conn: Option<Conn>,
-    /// The process that serves the connection.
+    /// The server process of the connection.
     backend: i64,
-    /// Whether the connection is pinged before the next use, however short it was idle.
+    /// Whether the connection is pinged before the next use, even if it was idle only briefly.
     must_be_checked: bool,
     connected_at: Instant,
     used_at: Instant,
-    /// When the plans of the server were last discarded.
+    /// When the server's plans were last discarded.
     planned_at: Instant,
 }
 
-/// Makes sessions.
+/// Creates sessions.
 #[derive(Clone, Debug)]
 pub(super) struct Connector(Arc<Shared>);
 
@@ -95,12 +95,13 @@ impl managed::Manager for Connector {
 }
 
 impl Pool {
-    /// At most `max_size` connections. Waiting for one may take as long as `limit`, and so may connecting.
+    /// Creates a pool of at most `max_size` connections. Waiting for one may take as long as `limit`, and so may
+    /// connecting.
     pub(super) fn new(options: PgConnectOptions, settings: SessionSettings, max_size: u32, limit: Duration) -> Self {
         let connector = Connector(Arc::new(Shared { options, settings, limit, is_failing: AtomicBool::new(false) }));
         let pool = managed::Pool::builder(connector)
             .max_size(max_size as usize)
-            // The connection that was used last is used next, so that superfluous ones grow idle.
+            // The most recently used connection is used next, so that surplus ones become idle.
             .queue_mode(QueueMode::Lifo)
             .runtime(deadpool::Runtime::Tokio1)
             .build()
@@ -116,7 +117,7 @@ impl Pool {
         Self(pool)
     }
 
-    /// Waits for a session. Dropping this costs nothing.
+    /// Waits for a session. The future may be dropped at any time.
     ///
     /// # Errors
     /// [`Error::Timeout`] and [`Error::Closed`].
@@ -133,18 +134,19 @@ impl Pool {
         self.0.manager().0.is_failing.load(Ordering::Relaxed)
     }
 
-    /// Refuses further calls.
+    /// Rejects further calls.
     pub(super) fn close(&self) {
         self.0.close();
     }
 }
 
 impl Session {
-    /// Takes the connection out of its place, connected and answering. It is lost unless it is [put back](Self::put).
+    /// Takes the connection out of the slot, after connecting or checking it if necessary. Unless it is
+    /// [released](Self::release), it is closed when it is dropped.
     ///
     /// # Errors
     /// If the server cannot be reached in time.
-    pub(super) async fn take(&mut self) -> Result<Conn, Error> {
+    pub(super) async fn acquire(&mut self) -> Result<Conn, Error> {
         let (limit, mut idle) = (self.connector.0.limit, self.conn.take());
         if self.is_fresh()
             && let Some(conn) = idle.take()
@@ -165,8 +167,8 @@ impl Session {
         })
     }
 
-    /// Puts a connection back after use, unless it has grown old or must not be used again.
-    pub(super) fn put(&mut self, mut conn: Conn) {
+    /// Returns a connection to the slot, unless it is too old or must not be used again.
+    pub(super) fn release(&mut self, mut conn: Conn) {
         let now = Instant::now();
         (self.used_at, self.must_be_checked) = (now, false);
         let pg = postgres(&mut conn);
@@ -176,13 +178,12 @@ impl Session {
         }
     }
 
-    /// Has the connection pinged before it is used again, because a request to cancel a statement may still be on its
-    /// way.
+    /// Requires a ping before the next use, because a request to cancel a statement may still be on its way.
     pub(super) fn check_before_use(&mut self) {
         self.must_be_checked = true;
     }
 
-    /// Returns the process of the server that serves the connection.
+    /// Returns the server process of the connection.
     pub(super) fn backend(&self) -> i64 {
         self.backend
     }
@@ -192,7 +193,7 @@ impl Session {
         !self.must_be_checked && now - self.used_at < MAX_IDLE_UNCHECKED && now - self.planned_at < PLAN_LIFETIME
     }
 
-    /// Checks that the server still answers, and discards its plans if they are old.
+    /// Checks that the server responds, and discards its plans if they are old.
     async fn check(&mut self, conn: &mut Conn) -> Result<(), Error> {
         if self.planned_at.elapsed() < PLAN_LIFETIME {
             return postgres(conn).ping().await;
@@ -213,12 +214,12 @@ impl Session {
 }
 
 impl Shared {
-    /// Connects, and waits for a server that is just coming up.
+    /// Connects. Retries while the server is starting.
     async fn connect(&self) -> Result<(sqlx::PgConnection, i64), Error> {
         let mut pause = Duration::from_millis(10);
         loop {
             match self.settings.connect(&self.options).await {
-                Err(error) if is_coming_up(&error) => sleep(pause).await,
+                Err(error) if is_starting(&error) => sleep(pause).await,
                 outcome => return outcome,
             }
             pause = (pause * 2).min(self.limit / 5);
@@ -229,12 +230,12 @@ impl Shared {
 pub(super) fn postgres(conn: &mut Conn) -> &mut PgConn {
     match &mut conn.kind {
         Kind::Postgres(conn) => conn,
-        Kind::Sqlite(_) => unreachable!("a session of a server has a connection to a server"),
+        Kind::Sqlite(_) => unreachable!("a PostgreSQL session has a PostgreSQL connection"),
     }
 }
 
 /// Reports whether the server does not listen yet, has no free connection (53300), or is starting up (57P03).
-fn is_coming_up(error: &Error) -> bool {
+fn is_starting(error: &Error) -> bool {
     match error {
         Error::Postgres(sqlx::Error::Io(error)) => error.kind() == io::ErrorKind::ConnectionRefused,
         error => ["53300", "57P03"].contains(&error.sqlstate()),

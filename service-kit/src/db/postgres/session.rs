@@ -1,5 +1,5 @@
-//! What a session of PostgreSQL relies on: set after connecting, because a pooler may drop what is sent at the start, and
-//! then verified, because a pooler or an administrator may have other ideas.
+//! The settings that a PostgreSQL session requires. They are set after connecting, because a pooler may drop start-up
+//! parameters, and then verified, because a pooler or an administrator may override them.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use sqlx::{Connection, PgConnection, postgres::PgConnectOptions};
 
 use crate::db::Error;
 
-/// How a session is set up.
+/// The settings of a session.
 #[derive(Clone, Debug)]
 pub(super) struct SessionSettings {
     schema: String,
@@ -15,31 +15,31 @@ pub(super) struct SessionSettings {
     required: Vec<(&'static str, String)>,
 }
 
-/// Settings that make work better, and that not every version and platform has.
+/// Settings that are useful but not required, because some versions and platforms do not have them.
 const OPTIONAL: [(&str, &str); 6] = [
-    // A query whose client is gone is ended. Versions before 14 and some platforms cannot find that out.
+    // Ends a query whose client has disconnected. Versions before 14 and some platforms cannot detect that.
     ("client_connection_check_interval", "1000"),
     // These would end a connection that waits in the pool.
     ("idle_session_timeout", "0"),
     ("transaction_timeout", "0"),
-    // The rows of an owner are read by an index in the order of the table. To gather their pages in a bitmap first takes
-    // longer: for 10,000 rows 18 ms instead of 14.
+    // An index returns the rows of an owner in the order of the table. Collecting their pages in a bitmap first takes
+    // longer: 18 ms instead of 14 for 10,000 rows.
     ("enable_bitmapscan", "off"),
-    // Pages of a list are read from an index in their order. Until the server has analyzed a table that was filled
-    // quickly, it would rather read and sort all rows of the owner: for 6,000 rows 5 ms instead of 0.6.
+    // An index returns the rows of a list in the order of the list. Until the server has analyzed a table that was
+    // filled quickly, it would read and sort all rows of the owner: 5 ms instead of 0.6 for 6,000 rows.
     ("enable_sort", "off"),
-    // Compiling a statement takes longer than all of ours.
+    // Compiling a statement takes longer than executing any of this program.
     ("jit", "off"),
 ];
 
 impl SessionSettings {
-    /// Settings for the calls of a service, each of which may take as long as `limit`.
+    /// Returns the settings for calls of a service, each of which may take as long as `limit`.
     pub(super) fn new(schema: &str, limit: Duration) -> Self {
         let limit = limit.as_millis().max(1).to_string();
         let required = vec![
             ("search_path", quoted(schema)),
             ("statement_timeout", limit.clone()),
-            // A process that stopped in the middle must not hold its locks for ever.
+            // A process that hangs within a transaction must not keep its locks.
             ("idle_in_transaction_session_timeout", limit),
             // Waiting for a lock counts towards the statement timeout.
             ("lock_timeout", "0".to_owned()),
@@ -52,7 +52,7 @@ impl SessionSettings {
         Self { schema: schema.to_owned(), required }
     }
 
-    /// Settings for changing tables, which may take its time.
+    /// Returns the settings for migrations, which have no time limits.
     pub(super) fn without_limits(schema: &str) -> Self {
         let mut settings = Self::new(schema, Duration::from_millis(1));
         for (name, value) in &mut settings.required {
@@ -66,7 +66,7 @@ impl SessionSettings {
     /// Connects, and sets and verifies the settings. Returns the connection and the process id of its backend.
     ///
     /// # Errors
-    /// If the server cannot be reached, or the session is not what it must be.
+    /// If the server cannot be reached, or the session does not have the settings.
     pub(super) async fn connect(&self, options: &PgConnectOptions) -> Result<(PgConnection, i64), Error> {
         let mut connection = PgConnection::connect_with(options).await?;
         self.set(&mut connection).await?;
@@ -75,8 +75,8 @@ impl SessionSettings {
     }
 
     async fn set(&self, connection: &mut PgConnection) -> Result<(), Error> {
-        // `pg_settings` lists what this server has. An acknowledged write must survive a power cut, so `off` is no choice;
-        // the stricter levels stay.
+        // The join with `pg_settings` skips settings that the server does not have. An acknowledged write must survive
+        // a power failure, so `synchronous_commit` must not be off; stricter levels remain.
         const SET: &str = "
             select set_config(name, wanted.value, false)
             from unnest($1::text[], $2::text[]) wanted (name, value) join pg_settings using (name)
@@ -106,26 +106,26 @@ impl SessionSettings {
         let names: Vec<&str> = self.required.iter().map(|(name, _)| *name).collect();
         let found: Vec<(String, String)> =
             sqlx::query_as(FOUND).persistent(false).bind(names).fetch_all(connection).await?;
-        let found = |name: &str| found.iter().find(|(found, _)| found == name).map_or("", |(_, value)| value.as_str());
+        let found = |name: &str| found.iter().find(|(key, _)| key == name).map_or("", |(_, value)| value.as_str());
         if found("server_encoding") != "UTF8" {
             let encoding = found("server_encoding");
             return Err(Error::Session(format!(
                 "the encoding of the database is {encoding}; create one with encoding 'UTF8'"
             )));
         }
-        for (name, wanted) in &self.required {
-            if found(name) != wanted {
+        for (name, expected) in &self.required {
+            if found(name) != expected {
                 let value = found(name);
                 return Err(Error::Session(format!(
-                    "the session does not keep its settings ({name} is {value:?} instead of {wanted:?}); a pooler in front \
-                     of the server must pool sessions, not transactions"
+                    "the session does not keep its settings ({name} is {value:?} instead of {expected:?}); a pooler in \
+                     front of the server must pool sessions, not transactions"
                 )));
             }
         }
         if found("current_schema") != self.schema {
             return Err(Error::Session(format!("the schema {:?} does not exist or may not be used", self.schema)));
         }
-        found("backend").parse().map_err(|_| Error::Session("the server does not tell its process id".to_owned()))
+        found("backend").parse().map_err(|_| Error::Session("the server did not return its process id".to_owned()))
     }
 }
 

@@ -1,4 +1,4 @@
-//! SQLite: threads that read, and one thread that writes, whose concurrent writes share a commit.
+//! SQLite: threads that read, and one thread that writes. Concurrent writes share a commit.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -25,22 +25,22 @@ use reads::{Read, ReadJob, execute_point_reads, start_scan_threads};
 pub(super) use writes::WriteKind;
 use writes::{Executed, Job, Write, commit_in_groups};
 
-/// How many KiB of pages each connection keeps (negative, as SQLite has it), twice its own default: the writer needs those
-/// of all indexes, and a scan those of everything that an owner has.
+/// Size of the page cache of each connection in KiB (which SQLite expects as a negative number), twice the default: the
+/// writer needs the pages of all indexes, and a scan those of all rows of an owner.
 const CACHE_SIZE: &str = "-4000";
 
-/// How many point reads, scans and writes may wait, each. Further callers wait for room as long as the time limit.
-const QUEUE: usize = 1024;
+/// Maximum number of queued point reads, scans and writes each. Further callers wait for room until their deadline.
+const QUEUE_SIZE: usize = 1024;
 
 /// The error of a closure that panicked.
-const PANIC: Error = Error::Bug("the code that used the database panicked");
+const PANIC: Error = Error::Bug("the closure of a database call panicked");
 
 /// The queues of the threads that use a file. The threads end when the last clone is dropped.
 #[derive(Clone, Debug)]
 pub(super) struct Sqlite {
     points: mpsc::Sender<ReadJob>,
     scans: mpsc::Sender<ReadJob>,
-    /// How many threads scan.
+    /// Number of threads that scan.
     scan_threads: u32,
     writes: mpsc::Sender<Job>,
     limit: Duration,
@@ -57,18 +57,18 @@ impl Sqlite {
         setup::prepare(path, migrations, migrate, limit).await?;
         let options = OpenOptions::new(path, limit).pragma("cache_size", CACHE_SIZE);
         let reading = options.clone().pragma("query_only", "on");
-        let (points, queue) = mpsc::channel(QUEUE);
+        let (points, queue) = mpsc::channel(QUEUE_SIZE);
         tokio::spawn(execute_point_reads(reading.clone(), queue));
-        let (scans, queue) = mpsc::channel(QUEUE);
+        let (scans, queue) = mpsc::channel(QUEUE_SIZE);
         let scan_threads = args.database_connections.min(cores());
         start_scan_threads(scan_threads, &reading, queue)?;
         let writing = options.pragma("synchronous", "full").pragma("foreign_keys", "on");
-        let (writes, queue) = mpsc::channel(QUEUE);
+        let (writes, queue) = mpsc::channel(QUEUE_SIZE);
         thread::Builder::new().name("sqlite-writer".to_owned()).spawn(move || commit_in_groups(&writing, queue))?;
         Ok(Self { points, scans, scan_threads, writes, limit })
     }
 
-    /// Executes a read. It is stopped at its deadline and when this is dropped.
+    /// Executes a read. It is stopped at its deadline, and when the future is dropped.
     pub(super) async fn read<T, F>(&self, kind: ReadKind, work: F) -> Result<T, Error>
     where
         T: Send + 'static,
@@ -93,8 +93,8 @@ impl Sqlite {
         timeout_at(deadline, executed).await.unwrap_or(Err(Error::Timeout))
     }
 
-    /// Executes a write and returns after the commit. One that has not begun at its deadline, or when this is dropped, is
-    /// not executed; one that has begun is finished.
+    /// Executes a write and returns after the commit. A write that has not started at its deadline, or when the future
+    /// is dropped, is not executed; one that has started is finished.
     pub(super) async fn write<T, E, F>(&self, kind: WriteKind, work: F) -> Result<T, E>
     where
         T: Send + 'static,
@@ -108,7 +108,7 @@ impl Sqlite {
             let result = execute(conn, work).and_then(|value| conn.check_statements().map(|()| value).map_err(E::from));
             let succeeded = result.is_ok();
             let acknowledge = move |committed: Result<(), String>| {
-                // Where the commit has failed, an error of the write may be due to others of the same transaction.
+                // If the commit failed, an error of this write may be due to other writes of the transaction.
                 let outcome = committed.map_err(|reason| Error::NotCommitted(reason).into()).and(result);
                 // The caller may be gone.
                 _ = sender.send(outcome);
@@ -120,34 +120,34 @@ impl Sqlite {
         let outcome = match timeout_at(deadline, &mut receiver).await {
             Ok(outcome) => outcome,
             Err(_) if caller.abandon() => return Err(Error::Timeout.into()),
-            // It is being executed, and will soon be committed or not.
+            // It is being executed, and its outcome will be known soon.
             Err(_) => receiver.await,
         };
         outcome.unwrap_or_else(|_| Err(Error::NotCommitted("the write was not executed".to_owned()).into()))
     }
 
-    /// Waits until everything that has been asked for is executed, and closes the connections.
+    /// Waits until all queued calls are executed, and closes the connections.
     pub(super) async fn close(&self) {
-        // Each of these fails where it has been closed before.
-        let (closed, is_closed) = oneshot::channel();
-        _ = self.writes.send(Job::Close(closed)).await;
-        _ = is_closed.await;
+        // Sending and receiving fail if the database was closed before.
+        let (sender, receiver) = oneshot::channel();
+        _ = self.writes.send(Job::Close(sender)).await;
+        _ = receiver.await;
         let scans = (0..self.scan_threads).map(|_| &self.scans);
         for queue in scans.chain([&self.points]) {
-            let (closed, is_closed) = oneshot::channel();
-            _ = queue.send(ReadJob::Close(closed)).await;
-            _ = is_closed.await;
+            let (sender, receiver) = oneshot::channel();
+            _ = queue.send(ReadJob::Close(sender)).await;
+            _ = receiver.await;
         }
     }
 }
 
-/// Runs the closure of a caller. On a file, its future never waits.
+/// Runs the closure of a caller. On SQLite, its future never waits.
 fn execute<T, E, F>(conn: &mut Conn, work: F) -> Result<T, E>
 where
     E: From<Error>,
     F: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<T, E>>,
 {
-    let run = || work(conn).now_or_never().expect("closures await nothing but the methods of the connection");
+    let run = || work(conn).now_or_never().expect("closures await only the methods of the connection");
     catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| Err(PANIC.into()))
 }
 

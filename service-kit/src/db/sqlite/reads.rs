@@ -1,5 +1,5 @@
-//! Reads. Those of one row by its key are executed where they are asked for, and those of many rows on threads of their
-//! own, so that a read of one row does not wait behind a scan.
+//! Reads. Point reads are executed in a task of the async runtime, and scans on separate threads, so that a point read
+//! does not wait behind a scan.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -18,31 +18,31 @@ use crate::db::{
     conn::{Conn, Kind},
 };
 
-/// How many point reads share a transaction at most: the first of them waits for the last.
+/// Maximum number of point reads in a transaction. The first of them waits for the last.
 const MAX_GROUP: usize = 32;
 
-/// A read that waits for a thread.
+/// A job for a reader.
 pub(super) enum ReadJob {
     Read(Read),
-    /// Close the connection, and end.
+    /// Close the connection, and stop.
     Close(oneshot::Sender<()>),
 }
 
-/// A read that waits in a queue.
+/// A queued read.
 pub(super) struct Read {
     pub(super) call: Arc<Call>,
     pub(super) run: Run,
 }
 
-/// Reads, and sends the result to the caller. Without a connection it sends the error.
+/// Reads, and sends the result to the caller. If there is no connection, it sends the error.
 pub(super) type Run = Box<dyn FnOnce(Result<&mut Conn, Error>) + Send>;
 
-/// Tells the compiler that the closure takes a connection of any lifetime.
+/// Boxes a closure, which lets the compiler infer that it accepts a connection of any lifetime.
 pub(super) fn as_run(run: impl FnOnce(Result<&mut Conn, Error>) + Send + 'static) -> Run {
     Box::new(run)
 }
 
-/// A connection that is opened when it is needed.
+/// A connection that is opened on demand.
 struct Reader {
     options: OpenOptions,
     conn: Option<Conn>,
@@ -53,7 +53,7 @@ impl Reader {
         Self { options, conn: None }
     }
 
-    /// Executes a read unless its caller is gone. A connection that has failed is not used again.
+    /// Executes a read, unless it was abandoned. A connection that has failed is not used again.
     fn execute(&mut self, read: Read) {
         if !read.call.start() {
             return;
@@ -66,22 +66,22 @@ impl Reader {
         (read.run)(Ok(&mut conn));
         sqlite(&mut conn).set_current(None);
         let is_usable = match sqlite(&mut conn).take_failure() {
-            None | Some(Failure::Constraint) => true,
-            // A read that was stopped at its deadline leaves the connection as it was.
-            Some(Failure::Fatal(_)) => read.call.is_over(),
+            None | Some(Failure::Recoverable) => true,
+            // A read that was stopped leaves the connection usable.
+            Some(Failure::Fatal(_)) => read.call.is_cancelled(),
         };
         self.conn = Some(conn).filter(|_| is_usable);
     }
 
-    /// Closes the connection: the last one to be closed takes the write-ahead log with it.
+    /// Closes the connection. Closing the last connection to a file deletes its write-ahead log.
     fn close(self, closed: oneshot::Sender<()>) {
         drop(self.conn);
         // The caller may be gone.
         _ = closed.send(());
     }
 
-    /// Begins or ends a transaction, and returns whether that has succeeded. Reads work without one, too, and a
-    /// connection that is not open yet begins none.
+    /// Begins or ends a transaction, and reports whether that succeeded. Does nothing if the connection is not open,
+    /// because reads do not need a transaction.
     fn control(&mut self, sql: &'static str) -> bool {
         let Some(conn) = &mut self.conn else { return false };
         let succeeded = sqlite(conn).control(sql).is_ok();
@@ -101,17 +101,17 @@ fn open(options: &OpenOptions) -> Result<Conn, Error> {
 fn sqlite(conn: &mut Conn) -> &mut SqliteConn {
     match &mut conn.kind {
         Kind::Sqlite(conn) => conn,
-        Kind::Postgres(_) => unreachable!("a reader of a file has a connection to a file"),
+        Kind::Postgres(_) => unreachable!("a SQLite reader has a SQLite connection"),
     }
 }
 
-/// Executes reads of one row until the queue is closed. They take less than 10 µs each, since the few pages that they
-/// read are mostly in memory; waking a thread would take longer. Reads that wait at the same time share a transaction,
-/// since taking the locks of one takes as long as a read.
+/// Executes point reads until the queue is closed. They take less than 10 µs each, because the few pages that they read
+/// are mostly in memory; waking a thread would take longer. Reads that are queued at the same time share a transaction,
+/// because acquiring the locks of one takes as long as a read.
 pub(super) async fn execute_point_reads(options: OpenOptions, mut queue: mpsc::Receiver<ReadJob>) {
     let mut reader = Reader::new(options);
     while let Some(job) = queue.recv().await {
-        // Callers that are about to ask shall be in the group, too.
+        // Lets other callers that are ready to run add their reads to the group.
         yield_now().await;
         let mut group = vec![job];
         while group.len() < MAX_GROUP
@@ -119,7 +119,7 @@ pub(super) async fn execute_point_reads(options: OpenOptions, mut queue: mpsc::R
         {
             group.push(job);
         }
-        let has_begun = group.len() > 1 && reader.control("begin");
+        let is_in_transaction = group.len() > 1 && reader.control("begin");
         let mut closing = None;
         for job in group {
             match job {
@@ -127,7 +127,7 @@ pub(super) async fn execute_point_reads(options: OpenOptions, mut queue: mpsc::R
                 ReadJob::Close(closed) => closing = Some(closed),
             }
         }
-        if has_begun {
+        if is_in_transaction {
             reader.control("commit");
         }
         if let Some(closed) = closing {
@@ -136,7 +136,7 @@ pub(super) async fn execute_point_reads(options: OpenOptions, mut queue: mpsc::R
     }
 }
 
-/// Starts the threads that execute reads of many rows. They share a queue, so that a read waits only if all are busy.
+/// Starts the threads that execute scans. They share a queue, so that a read waits only if all are busy.
 ///
 /// # Errors
 /// If a thread cannot be started.

@@ -1,4 +1,4 @@
-//! Looks into a file before it is used, and brings its tables up to date.
+//! Inspects a file before it is used, and migrates its tables.
 
 use std::{
     fs::{File, OpenOptions},
@@ -19,39 +19,39 @@ use tokio::time::{Instant, sleep};
 
 use crate::db::migrate::{Contents, Migrate, contents, explain};
 
-/// The code of SQLite for a file that another connection has locked (`SQLITE_BUSY`).
+/// SQLite's error code for a file that another connection has locked (`SQLITE_BUSY`).
 const BUSY: &str = "5";
 
-/// How long to wait before the next attempt at a locked file.
-const BUSY_PAUSE: Duration = Duration::from_millis(10);
+/// How long to wait before a retry on a locked file.
+const BUSY_RETRY_DELAY: Duration = Duration::from_millis(10);
 
-/// How long to wait for a lock when nothing but a look into the file is wanted.
+/// How long [`inspect`] waits for a lock.
 const INSPECT_LIMIT: Duration = Duration::from_secs(2);
 
-/// Creates the file if there is none, and brings its tables up to date if `migrate` says so.
+/// Creates the file if it does not exist, and migrates or rejects older tables, depending on `migrate`.
 ///
 /// # Errors
-/// If the file cannot be read, is damaged, or contains tables of another program or of a newer version. It is left as it
-/// was.
+/// If the file cannot be read, is damaged, or contains tables of another program or of a newer version. It is not
+/// changed then.
 pub(in crate::db) async fn prepare(
     path: &Path,
     migrations: &Migrator,
     migrate: Migrate,
     limit: Duration,
 ) -> anyhow::Result<()> {
-    let named = || format!("the database {}", path.display());
-    migrate.check(look_into(path, migrations, limit).await.with_context(named)?).with_context(named)?;
-    create_private(path).with_context(named)?;
-    set_up(path, migrations, limit).await.with_context(named)
+    let describe = || format!("the database {}", path.display());
+    migrate.check(read_contents(path, migrations, limit).await.with_context(describe)?).with_context(describe)?;
+    create_private(path).with_context(describe)?;
+    set_up(path, migrations, limit).await.with_context(describe)
 }
 
-/// Looks for damage and for tables of another program, and changes nothing. A file that does not exist is fine.
+/// Checks for damage and for tables of another program, and changes nothing. The file need not exist.
 pub(in crate::db) async fn inspect(path: &Path, migrations: &Migrator) -> anyhow::Result<()> {
     let inspected = async {
-        if look_into(path, migrations, INSPECT_LIMIT).await? != Contents::Nothing {
+        if read_contents(path, migrations, INSPECT_LIMIT).await? != Contents::Nothing {
             let mut connection =
                 connect(&SqliteConnectOptions::new().filename(path).read_only(true), INSPECT_LIMIT).await?;
-            look_for_damage(&mut connection).await?;
+            check_integrity(&mut connection).await?;
             connection.close().await?;
         }
         anyhow::Ok(())
@@ -59,9 +59,9 @@ pub(in crate::db) async fn inspect(path: &Path, migrations: &Migrator) -> anyhow
     inspected.await.with_context(|| format!("the database {}", path.display()))
 }
 
-/// Finds out whose tables are in a file, and leaves no trace. To read a file in WAL mode, SQLite creates two more beside it,
-/// unless it is opened as immutable, which it is while there is no log.
-async fn look_into(path: &Path, migrations: &Migrator, limit: Duration) -> anyhow::Result<Contents> {
+/// Finds out which tables a file contains, without creating files. To read a file in WAL mode, SQLite would create two
+/// more next to it, unless the file is opened as immutable, which it is if it has no log.
+async fn read_contents(path: &Path, migrations: &Migrator, limit: Duration) -> anyhow::Result<Contents> {
     if std::fs::metadata(path).map_or(0, |file| file.len()) == 0 {
         return Ok(Contents::Nothing);
     }
@@ -80,10 +80,10 @@ async fn look_into(path: &Path, migrations: &Migrator, limit: Duration) -> anyho
         None
     };
     connection.close().await?;
-    contents(tables > 0, applied, migrations).context("it is left as it was")
+    contents(tables > 0, applied, migrations).context("it was not changed")
 }
 
-/// Reads from the header of a file whether it has a write-ahead log (SQLite file format, section 1.3.3).
+/// Reads from the header of a file whether it uses a write-ahead log (SQLite file format, section 1.3.3).
 fn uses_write_ahead_log(path: &Path) -> io::Result<bool> {
     let mut header = [0; 20];
     match File::open(path)?.read_exact(&mut header) {
@@ -92,7 +92,7 @@ fn uses_write_ahead_log(path: &Path) -> io::Result<bool> {
     }
 }
 
-/// SQLite would create the file with the usual mode; but it contains password hashes.
+/// Creates the file with mode 0600, because it contains password hashes. SQLite would use the default mode.
 fn create_private(path: &Path) -> io::Result<()> {
     match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
@@ -100,30 +100,30 @@ fn create_private(path: &Path) -> io::Result<()> {
     }
 }
 
-async fn look_for_damage(connection: &mut SqliteConnection) -> anyhow::Result<()> {
-    let found: String = sqlx::query_scalar("pragma quick_check(1)").fetch_one(connection).await?;
-    anyhow::ensure!(found == "ok", "it is damaged: {found}");
+async fn check_integrity(connection: &mut SqliteConnection) -> anyhow::Result<()> {
+    let result: String = sqlx::query_scalar("pragma quick_check(1)").fetch_one(connection).await?;
+    anyhow::ensure!(result == "ok", "it is damaged: {result}");
     Ok(())
 }
 
-/// A migration has comments of this kind, whose content is a part of the statement in SQLite and a comment elsewhere.
+/// The delimiters of SQL in a migration that is executed on SQLite, and is a comment elsewhere.
 const SQLITE_ONLY: [&str; 2] = ["/* sqlite: ", " */"];
 
-/// What a migration has between these comments is left out in SQLite.
-const ELSEWHERE_ONLY: [&str; 2] = ["/* elsewhere: */", "/* :elsewhere */"];
+/// The delimiters of SQL in a migration that is not executed on SQLite.
+const NOT_SQLITE: [&str; 2] = ["/* elsewhere: */", "/* :elsewhere */"];
 
-/// Replaces what stands between two marks, and the marks, by what `change` makes of it.
-fn between([start, end]: [&str; 2], sql: &str, change: impl Fn(&str) -> &str) -> String {
+/// Replaces each text between two delimiters, including the delimiters, with the result of `change`.
+fn replace_between([start, end]: [&str; 2], sql: &str, change: impl Fn(&str) -> &str) -> String {
     let mut parts = sql.split(start);
     let before = parts.next().unwrap_or_default().to_owned();
     let parts = parts.map(|part| part.split_once(end).unwrap_or((part, "")));
-    parts.fold(before, |sql, (inside, after)| sql + change(inside) + after)
+    parts.fold(before, |sql, (inner, after)| sql + change(inner) + after)
 }
 
-/// Returns the migrations with their text for SQLite. The checksums are those of the files, so that they do not depend on
-/// the engine.
+/// Returns the migrations with their SQL for SQLite. The checksums are those of the files, so that they do not depend
+/// on the engine.
 fn for_sqlite(migrations: &Migrator) -> Migrator {
-    let adapt = |sql: &str| between(ELSEWHERE_ONLY, &between(SQLITE_ONLY, sql, |inside| inside), |_| "");
+    let adapt = |sql: &str| replace_between(NOT_SQLITE, &replace_between(SQLITE_ONLY, sql, |inner| inner), |_| "");
     let migrations = migrations.iter().map(|migration| Migration {
         sql: AssertSqlSafe(adapt(migration.sql.as_str())).into_sql_str(),
         ..migration.clone()
@@ -133,23 +133,23 @@ fn for_sqlite(migrations: &Migrator) -> Migrator {
 
 async fn set_up(path: &Path, migrations: &Migrator, limit: Duration) -> anyhow::Result<()> {
     let options = SqliteConnectOptions::new().filename(path).busy_timeout(limit);
-    // The file remembers that it has a write-ahead log.
+    // The journal mode is stored in the file.
     let mut connection = connect(&options.journal_mode(SqliteJournalMode::Wal), limit).await?;
-    look_for_damage(&mut connection).await?;
-    // In one transaction: of two processes that start at once, the second waits for the first.
+    check_integrity(&mut connection).await?;
+    // In one transaction, so that of two processes that start at the same time, the second waits for the first.
     let mut transaction = connection.begin_with("begin immediate").await?;
     for_sqlite(migrations).run_direct(None, &mut *transaction, false).await.map_err(explain)?;
     transaction.commit().await?;
     Ok(connection.close().await?)
 }
 
-/// Connects. SQLite does not wait for a lock when the journal mode is changed, whatever the busy timeout: of two processes
-/// that start on a new file, one would fail.
+/// Connects. Retries while the file is locked, because SQLite ignores the busy timeout when it changes the journal
+/// mode: of two processes that start on a new file, one would fail.
 async fn connect(options: &SqliteConnectOptions, limit: Duration) -> sqlx::Result<SqliteConnection> {
     let start = Instant::now();
     loop {
         match options.connect().await {
-            Err(error) if is_locked(&error) && start.elapsed() < limit => sleep(BUSY_PAUSE).await,
+            Err(error) if is_locked(&error) && start.elapsed() < limit => sleep(BUSY_RETRY_DELAY).await,
             outcome => return outcome,
         }
     }

@@ -1,4 +1,4 @@
-//! Writes, which share a commit.
+//! Writes. Concurrent writes share a commit.
 
 use std::sync::Arc;
 
@@ -11,10 +11,10 @@ use crate::db::{
     conn::{Conn, Kind},
 };
 
-/// How many writes share a commit at most.
+/// Maximum number of writes that share a commit.
 const MAX_BATCH: usize = 256;
 
-/// Whether a write needs a savepoint to take effect as a whole or not at all.
+/// Whether a write needs a savepoint to be atomic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::db) enum WriteKind {
     /// One statement.
@@ -23,14 +23,14 @@ pub(in crate::db) enum WriteKind {
     Transaction,
 }
 
-/// A write that waits for the writer.
+/// A job for the writer.
 pub(super) enum Job {
     Write(Write),
-    /// Execute what was asked for before, and end.
+    /// Execute the writes that are already queued, and stop.
     Close(oneshot::Sender<()>),
 }
 
-/// A write that waits in the queue.
+/// A queued write.
 pub(super) struct Write {
     pub(super) kind: WriteKind,
     pub(super) call: Arc<Call>,
@@ -39,23 +39,23 @@ pub(super) struct Write {
 
 pub(super) type Run = Box<dyn FnOnce(&mut Conn) -> Executed + Send>;
 
-/// Tells the compiler that the closure takes a connection of any lifetime.
+/// Boxes a closure, which lets the compiler infer that it accepts a connection of any lifetime.
 pub(super) fn as_run(run: impl FnOnce(&mut Conn) -> Executed + Send + 'static) -> Run {
     Box::new(run)
 }
 
 /// A write that has been executed and is not committed yet.
 pub(super) struct Executed {
-    /// Whether it shall take effect.
+    /// Whether the write is committed or rolled back.
     pub(super) succeeded: bool,
-    /// Sends the result to the caller, when the commit has succeeded or has failed for the reason given.
+    /// Sends the result to the caller, after the commit succeeded or failed with the given reason.
     pub(super) acknowledge: Acknowledge,
 }
 
 pub(super) type Acknowledge = Box<dyn FnOnce(Result<(), String>) + Send>;
 
-/// Executes all writes that wait in one transaction, commits, and only then acknowledges them. This is the one writer,
-/// on a thread of its own; it ends when the queue is closed.
+/// Executes all queued writes in one transaction, commits, and only then acknowledges them. Runs on a separate thread
+/// as the only writer, until the queue is closed.
 pub(super) fn commit_in_groups(options: &OpenOptions, mut queue: mpsc::Receiver<Job>) {
     let (mut writer, mut jobs, mut closing) = (None, Vec::with_capacity(MAX_BATCH), Vec::new());
     while closing.is_empty() && queue.blocking_recv_many(&mut jobs, MAX_BATCH) > 0 {
@@ -83,8 +83,8 @@ pub(super) fn commit_in_groups(options: &OpenOptions, mut queue: mpsc::Receiver<
     }
 }
 
-/// Executes a batch in one transaction. If that fails, the connection is closed: SQLite may have rolled back by itself.
-/// The rest of the batch is dropped without another try, as the fault is the database's.
+/// Executes a batch in one transaction. If that fails, the connection is closed, because SQLite may have rolled back by
+/// itself. The rest of the batch is dropped without a retry, because the database has failed, not a write.
 fn commit(
     options: &OpenOptions,
     writer: &mut Option<Conn>,
@@ -100,7 +100,7 @@ fn commit(
     };
     sqlite(&mut conn).control("begin immediate")?;
     for write in batch {
-        // One that has been given up is skipped, since its caller has been told that it failed.
+        // An abandoned write is skipped, because its caller has received an error.
         if write.call.start() {
             execute(&mut conn, write, executed)?;
         }
@@ -110,10 +110,10 @@ fn commit(
     Ok(())
 }
 
-/// Executes one write. One that fails by itself fails alone.
+/// Executes one write. If only the write fails, the other writes of the transaction are not affected.
 ///
 /// # Errors
-/// What makes the whole transaction fail.
+/// If the whole transaction fails.
 fn execute(conn: &mut Conn, write: Write, executed: &mut Vec<Acknowledge>) -> Result<(), Error> {
     let has_savepoint = write.kind == WriteKind::Transaction;
     if has_savepoint {
@@ -136,6 +136,6 @@ fn execute(conn: &mut Conn, write: Write, executed: &mut Vec<Acknowledge>) -> Re
 fn sqlite(conn: &mut Conn) -> &mut SqliteConn {
     match &mut conn.kind {
         Kind::Sqlite(conn) => conn,
-        Kind::Postgres(_) => unreachable!("the writer of a file has a connection to a file"),
+        Kind::Postgres(_) => unreachable!("the SQLite writer has a SQLite connection"),
     }
 }

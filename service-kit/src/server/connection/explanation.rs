@@ -1,4 +1,5 @@
-//! Refusals that hyper answers itself over HTTP/1, before there is a request: they have no body, and are given one.
+//! Adds a body to the error responses that hyper itself sends over HTTP/1 when it cannot parse a request. hyper 1.12 has
+//! no hook for them (hyperium/hyper#3225), so they are recognized by their bytes.
 
 use std::{
     io,
@@ -12,46 +13,45 @@ use tokio::io::AsyncWrite;
 
 use crate::server::request_id::REQUEST_ID;
 
-/// What is answered to a request that cannot be read, in the place of a bare code.
+/// Creates the response to a request that cannot be parsed. It replaces the empty response of hyper.
 pub type Explain = fn(StatusCode) -> Response<Bytes>;
 
-/// The head of a response without a body.
-const EMPTY: &str = "content-length: 0\r\n";
+/// A header line of responses without a body.
+const ZERO_LENGTH: &str = "content-length: 0\r\n";
 
-/// Writes all that is written, but for such refusals. It takes no several slices at once: they would be handed over as
-/// they come, and an answer of a few hundred bytes would go out in two parts.
-pub(super) struct Explaining<W> {
+/// Forwards writes, and replaces the error responses of hyper. It does not support vectored writes: with them, hyper
+/// does not merge its slices, and a response of a few hundred bytes is sent in two parts.
+pub(super) struct ErrorBodyWriter<W> {
     writer: W,
-    /// None leaves them as they are.
+    /// `None` leaves the responses unchanged.
     explain: Option<Explain>,
-    /// What is left to be written in their place.
-    rest: Bytes,
+    /// The part of a replacement that has not been written yet.
+    replacement: Bytes,
 }
 
-impl<W: AsyncWrite + Unpin> Explaining<W> {
+impl<W: AsyncWrite + Unpin> ErrorBodyWriter<W> {
     pub(super) fn new(writer: W, explain: Option<Explain>) -> Self {
-        Self { writer, explain, rest: Bytes::new() }
+        Self { writer, explain, replacement: Bytes::new() }
     }
 
-    fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while !self.rest.is_empty() {
-            let written = ready!(Pin::new(&mut self.writer).poll_write(cx, &self.rest))?;
+    fn poll_write_replacement(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.replacement.is_empty() {
+            let written = ready!(Pin::new(&mut self.writer).poll_write(cx, &self.replacement))?;
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
-            self.rest.advance(written);
+            self.replacement.advance(written);
         }
         Poll::Ready(Ok(()))
     }
 }
 
-/// The explained form of what hyper writes, if it is an error of its own: the head of an answer that has no body, nor
-/// the request id that all our answers have. What we write has line breaks of this kind in heads alone, for JSON has
-/// none.
-fn explained(head: &[u8], explain: Explain) -> Option<Bytes> {
-    let is_refusal = head.starts_with(b"HTTP/1.1 4") && head.ends_with(b"\r\n\r\n");
-    let head = is_refusal.then(|| std::str::from_utf8(head).ok()).flatten()?;
-    if !head.contains(EMPTY) || head.contains(REQUEST_ID.as_str()) {
+/// Returns the replacement if `head` is an error response of hyper: it has no body, and lacks the request id that all
+/// our responses have. Our own bodies do not end with an empty line, because JSON contains no CRLF.
+fn error_with_body(head: &[u8], explain: Explain) -> Option<Bytes> {
+    let is_error = head.starts_with(b"HTTP/1.1 4") && head.ends_with(b"\r\n\r\n");
+    let head = is_error.then(|| std::str::from_utf8(head).ok()).flatten()?;
+    if !head.contains(ZERO_LENGTH) || head.contains(REQUEST_ID.as_str()) {
         return None;
     }
     let code = StatusCode::from_bytes(head.as_bytes().get(9..12)?).ok()?;
@@ -60,18 +60,18 @@ fn explained(head: &[u8], explain: Explain) -> Option<Bytes> {
     for (name, value) in &parts.headers {
         lines.extend([name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
     }
-    let (before, after) = head.split_once(EMPTY)?;
+    let (before, after) = head.split_once(ZERO_LENGTH)?;
     Some([before.as_bytes(), &lines, after.as_bytes(), &body].concat().into())
 }
 
-impl<W: AsyncWrite + Unpin> AsyncWrite for Explaining<W> {
+impl<W: AsyncWrite + Unpin> AsyncWrite for ErrorBodyWriter<W> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        ready!(self.poll_rest(cx))?;
-        match self.explain.and_then(|explain| explained(bytes, explain)) {
-            Some(explanation) => {
-                self.rest = explanation;
-                // Whether or not all of it goes out now: a flush or an end follows.
-                if let Poll::Ready(Err(error)) = self.poll_rest(cx) {
+        ready!(self.poll_write_replacement(cx))?;
+        match self.explain.and_then(|explain| error_with_body(bytes, explain)) {
+            Some(replacement) => {
+                self.replacement = replacement;
+                // What cannot be written now is written by the flush or the shutdown that follows.
+                if let Poll::Ready(Err(error)) = self.poll_write_replacement(cx) {
                     return Poll::Ready(Err(error));
                 }
                 Poll::Ready(Ok(bytes.len()))
@@ -81,12 +81,12 @@ impl<W: AsyncWrite + Unpin> AsyncWrite for Explaining<W> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.poll_rest(cx))?;
+        ready!(self.poll_write_replacement(cx))?;
         Pin::new(&mut self.writer).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.poll_rest(cx))?;
+        ready!(self.poll_write_replacement(cx))?;
         Pin::new(&mut self.writer).poll_shutdown(cx)
     }
 }

@@ -1,7 +1,8 @@
-//! Line breaks of HTTP/1 that servers on the way may read differently.
+//! Rejects bare line feeds in HTTP/1 heads, which enable request smuggling.
 //!
-//! A line may end with a bare line feed if its reader likes (RFC 9112, section 2.2), and hyper does. For a proxy that
-//! does not, what follows is still the same header, so two servers see two requests in one. Here only CRLF ends a line.
+//! A recipient may accept a bare line feed as the end of a line (RFC 9112, section 2.2), and hyper does. A proxy that
+//! does not accept it reads the next line as part of the same header, so that the two servers disagree on where a
+//! request ends. Here only CRLF ends a line.
 
 use std::{
     io, mem,
@@ -11,121 +12,124 @@ use std::{
 
 use tokio::io::{AsyncRead, ReadBuf};
 
-/// A byte that is invalid in a head, so that the parser refuses the request.
-const NOWHERE: u8 = 0;
+/// A byte that is invalid in a head, so that the parser rejects the request.
+const INVALID_BYTE: u8 = 0;
 
-/// The longest line of which anything matters: a name of a header and a number.
-const LINE_BYTES: usize = 64;
+/// How much of a line is stored: enough for the name of a relevant header and a number.
+const MAX_LINE_BYTES: usize = 64;
 
-/// Reads what is read, but for bare line feeds in heads, which become something that is refused.
+/// Forwards reads, and replaces bare line feeds in heads by [`INVALID_BYTE`].
 pub(super) struct BareLfFilter<R> {
     reader: R,
-    place: Option<Place>,
+    /// `None` if nothing more is checked.
+    position: Option<Position>,
 }
 
-/// Where in a request the next byte belongs.
-enum Place {
+/// The part of a request to which the next byte belongs.
+enum Position {
     Head(Head),
-    /// The number of bytes that are left.
+    /// The number of remaining bytes.
     Body(u64),
 }
 
 #[derive(Default)]
 struct Head {
-    /// The beginning of the line.
+    /// The beginning of the current line, in lower case.
     line: Vec<u8>,
-    last: u8,
-    is_begun: bool,
-    body: u64,
-    /// What comes after this head is nobody's next request: the connection ends with it.
+    previous: u8,
+    /// Whether a line that is not empty has been read.
+    is_started: bool,
+    content_length: u64,
+    /// Whether the connection ends after this request.
     is_last: bool,
 }
 
 impl<R> BareLfFilter<R> {
-    /// Over HTTP/2 there are no lines.
+    /// Creates a filter. Over HTTP/2 it does nothing, because there are no lines.
     pub(super) fn new(reader: R, is_http1: bool) -> Self {
-        Self { reader, place: is_http1.then(|| Place::Head(Head::default())) }
+        Self { reader, position: is_http1.then(|| Position::Head(Head::default())) }
     }
 
-    /// Whether what was read ends where a request does, so that the client is not in the middle of sending one. It is
-    /// not known after a request that is the last.
+    /// Reports whether the bytes read so far end with a complete request, so that the client is not in the middle of
+    /// sending one. Always `false` after the last request of a connection, whose end is not detected.
     pub(super) fn is_between_requests(&self) -> bool {
-        matches!(&self.place, Some(Place::Head(head)) if head.last == 0)
+        matches!(&self.position, Some(Position::Head(head)) if head.previous == 0)
     }
 
     fn check(&mut self, mut bytes: &mut [u8]) {
         while !bytes.is_empty() {
-            let taken = match &mut self.place {
+            let consumed = match &mut self.position {
                 None => return,
-                Some(Place::Body(left)) => {
-                    let taken = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());
-                    *left -= taken as u64;
-                    if *left == 0 {
-                        self.place = Some(Place::Head(Head::default()));
+                Some(Position::Body(remaining)) => {
+                    let consumed = usize::try_from(*remaining).unwrap_or(usize::MAX).min(bytes.len());
+                    *remaining -= consumed as u64;
+                    if *remaining == 0 {
+                        self.position = Some(Position::Head(Head::default()));
                     }
-                    taken
+                    consumed
                 }
-                Some(Place::Head(head)) => {
-                    match head.take(&mut bytes[0]) {
-                        Taken::More => {}
-                        Taken::Ended => self.place = head.next(),
-                        Taken::Refused => self.place = None,
+                Some(Position::Head(head)) => {
+                    match head.consume(&mut bytes[0]) {
+                        Progress::Incomplete => {}
+                        Progress::Complete => self.position = head.next_position(),
+                        Progress::Invalid => self.position = None,
                     }
                     1
                 }
             };
-            bytes = &mut bytes[taken..];
+            bytes = &mut bytes[consumed..];
         }
     }
 }
 
-enum Taken {
-    More,
-    Ended,
-    Refused,
+/// The state of a head after a byte.
+enum Progress {
+    Incomplete,
+    Complete,
+    Invalid,
 }
 
 impl Head {
-    fn take(&mut self, byte: &mut u8) -> Taken {
-        let last = mem::replace(&mut self.last, *byte);
-        match (last, *byte) {
+    fn consume(&mut self, byte: &mut u8) -> Progress {
+        let previous = mem::replace(&mut self.previous, *byte);
+        match (previous, *byte) {
             (b'\r', b'\n') => {
                 let line = mem::take(&mut self.line);
-                // Empty lines may come before a request.
-                if line.is_empty() && self.is_begun {
-                    return Taken::Ended;
+                // Empty lines are allowed before a request.
+                if line.is_empty() && self.is_started {
+                    return Progress::Complete;
                 }
-                self.is_begun |= !line.is_empty();
-                self.read(&line);
+                self.is_started |= !line.is_empty();
+                self.parse_line(&line);
             }
             (_, b'\n') => {
-                *byte = NOWHERE;
-                return Taken::Refused;
+                *byte = INVALID_BYTE;
+                return Progress::Invalid;
             }
             (_, b'\r') => {}
-            (_, other) if self.line.len() < LINE_BYTES => self.line.push(other.to_ascii_lowercase()),
+            (_, other) if self.line.len() < MAX_LINE_BYTES => self.line.push(other.to_ascii_lowercase()),
             _ => {}
         }
-        Taken::More
+        Progress::Incomplete
     }
 
-    /// What a line says of the body. What cannot be read here is refused by hyper, and ends the connection.
-    fn read(&mut self, line: &[u8]) {
+    /// Parses the length of the body. hyper rejects an invalid length and ends the connection.
+    fn parse_line(&mut self, line: &[u8]) {
         if let Some(value) = line.strip_prefix(b"content-length:") {
             let length = std::str::from_utf8(value).ok().and_then(|value| value.trim().parse().ok());
             self.is_last |= length.is_none();
-            self.body = length.unwrap_or_default();
+            self.content_length = length.unwrap_or_default();
         }
-        // After chunks the gateway reads nothing more.
+        // The gateway closes the connection after a chunked request.
         self.is_last |= line.starts_with(b"transfer-encoding:");
     }
 
-    /// What follows this head; none if that is nobody's concern.
-    fn next(&self) -> Option<Place> {
-        match self.body {
+    /// Returns what follows this head, or `None` if nothing more is checked.
+    fn next_position(&self) -> Option<Position> {
+        match self.content_length {
             _ if self.is_last => None,
-            0 => Some(Place::Head(Self::default())),
-            body => Some(Place::Body(body)),
+            0 => Some(Position::Head(Self::default())),
+            length => Some(Position::Body(length)),
         }
     }
 }
@@ -143,35 +147,35 @@ impl<R: AsyncRead + Unpin> AsyncRead for BareLfFilter<R> {
 mod tests {
     use super::*;
 
-    /// What is read of requests that come in pieces of this size.
-    fn read(text: &str, size: usize) -> String {
-        let (mut lines, mut bytes) = (BareLfFilter::new((), true), text.as_bytes().to_vec());
-        bytes.chunks_mut(size).for_each(|piece| lines.check(piece));
-        String::from_utf8(bytes).expect("text")
+    /// Filters requests that are read in chunks of this size.
+    fn filter(text: &str, size: usize) -> String {
+        let (mut filter, mut bytes) = (BareLfFilter::new((), true), text.as_bytes().to_vec());
+        bytes.chunks_mut(size).for_each(|chunk| filter.check(chunk));
+        String::from_utf8(bytes).expect("valid UTF-8")
     }
 
     #[test]
-    fn a_bare_line_feed_in_a_head_becomes_what_is_refused() {
+    fn a_bare_line_feed_in_a_head_is_replaced_by_an_invalid_byte() {
         for before in ["", "\r\nGET / HTTP/1.1\r\nX: y\r\n\r\n", "POST / HTTP/1.1\r\ncontent-LENGTH: 3\r\n\r\n\n\n\n"] {
             for head in ["GET / HTTP/1.1\nX: y\r\n\r\n", "GET / HTTP/1.1\r\nX: y\nY: z\r\n\r\n", "GET / HTTP/1.1\r\n\n"]
             {
-                let at = before.len() + head.replace("\r\n", "__").find('\n').expect("one");
+                let at = before.len() + head.replace("\r\n", "__").find('\n').expect("a bare line feed");
                 let mut expected = format!("{before}{head}");
                 expected.replace_range(at..=at, "\0");
                 for size in [1, 2, 7, 1000] {
-                    assert_eq!(read(&format!("{before}{head}"), size), expected);
+                    assert_eq!(filter(&format!("{before}{head}"), size), expected);
                 }
             }
         }
     }
 
     #[test]
-    fn whatever_stands_in_bodies_stays() {
+    fn bodies_are_not_changed() {
         for text in [
             "POST / HTTP/1.1\r\nContent-Length:5\r\n\r\na\nb\n\nGET / HTTP/1.1\r\n\r\n",
             "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n\n\r\n0\r\n\r\n",
         ] {
-            assert_eq!(read(text, 3), text);
+            assert_eq!(filter(text, 3), text);
         }
     }
 }

@@ -1,8 +1,8 @@
-//! The end of an HTTP/1 connection whose client may still be sending.
+//! Closes HTTP/1 connections whose client may still be sending.
 //!
-//! A request may be refused before all of it has come. If the socket is closed then, with bytes in it that nobody has
-//! read, the kernel resets the connection, and the client loses the response on the way to it (RFC 9112, section 9.6).
-//! So the writing side is closed first, and what still comes is read and thrown away.
+//! A request may be rejected before all of it has been received. If the socket is then closed with unread bytes, the
+//! kernel resets the connection, and the client may lose the response (RFC 9112, section 9.6). Therefore the writing
+//! side is closed first, and the rest of the request is read and discarded.
 
 use std::{
     io,
@@ -20,29 +20,30 @@ use tokio::{
 use super::line_breaks::BareLfFilter;
 
 /// How long the rest of a request is read. Clients that send for longer are disconnected.
-const LIMIT: Duration = Duration::from_secs(5);
+const LINGER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// So much is read at once.
-const CHUNK: usize = 8 * 1024;
+/// Discarded data is read in chunks of this size.
+const CHUNK_BYTES: usize = 8 * 1024;
 
-/// A connection that is closed for writing first, and altogether when the client has sent all or [`LIMIT`] is over.
-pub(super) struct Lingering<R, W> {
+/// A connection that is first closed for writing, and completely when the client has sent its whole request or after
+/// [`LINGER_TIMEOUT`].
+pub(super) struct LingeringConnection<R, W> {
     reader: BareLfFilter<R>,
     writer: W,
-    /// HTTP/2 says in frames that no more is wanted.
+    /// HTTP/2 does not linger, because it stops the client with frames.
     is_http1: bool,
     /// Set once the writing side is closed.
     deadline: Option<Pin<Box<Sleep>>>,
 }
 
-impl<R: AsyncRead + Unpin, W> Lingering<R, W> {
+impl<R: AsyncRead + Unpin, W> LingeringConnection<R, W> {
     pub(super) fn new(reader: BareLfFilter<R>, writer: W, is_http1: bool) -> Self {
         Self { reader, writer, is_http1, deadline: None }
     }
 
-    /// Reads until the client has no more to send: it has closed its side, or has sent whole requests alone.
+    /// Reads and discards until the client has closed its side, or has sent only complete requests.
     fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let mut chunk = [MaybeUninit::uninit(); CHUNK];
+        let mut chunk = [MaybeUninit::uninit(); CHUNK_BYTES];
         loop {
             let mut chunk = ReadBuf::uninit(&mut chunk);
             match Pin::new(&mut self.reader).poll_read(cx, &mut chunk) {
@@ -55,13 +56,13 @@ impl<R: AsyncRead + Unpin, W> Lingering<R, W> {
     }
 }
 
-impl<R: AsyncRead + Unpin, W: Unpin> AsyncRead for Lingering<R, W> {
+impl<R: AsyncRead + Unpin, W: Unpin> AsyncRead for LingeringConnection<R, W> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.reader).poll_read(cx, buffer)
     }
 }
 
-impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> AsyncWrite for Lingering<R, W> {
+impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> AsyncWrite for LingeringConnection<R, W> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.writer).poll_write(cx, bytes)
     }
@@ -77,7 +78,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> AsyncWrite for Lingering<R, W>
                 return Poll::Ready(Ok(()));
             }
         }
-        let is_over = self.deadline.get_or_insert_with(|| Box::pin(sleep(LIMIT))).as_mut().poll(cx).is_ready();
+        let is_over = self.deadline.get_or_insert_with(|| Box::pin(sleep(LINGER_TIMEOUT))).as_mut().poll(cx).is_ready();
         if is_over { Poll::Ready(Ok(())) } else { self.poll_discard(cx).map(Ok) }
     }
 }
@@ -91,46 +92,46 @@ mod tests {
 
     use super::*;
 
-    const BEGUN: &[u8] = b"POST / HTTP/1.1\r\ncontent-length: 100000\r\n\r\n{";
+    const INCOMPLETE_REQUEST: &[u8] = b"POST / HTTP/1.1\r\ncontent-length: 100000\r\n\r\n{";
 
-    type Server = Lingering<ReadHalf<DuplexStream>, WriteHalf<DuplexStream>>;
+    type Server = LingeringConnection<ReadHalf<DuplexStream>, WriteHalf<DuplexStream>>;
 
-    /// The two ends of a connection on which this much was sent, and read by the server.
+    /// Returns both ends of a connection on which the client has sent these bytes and the server has read them.
     async fn connection(sent: &[u8], is_http1: bool) -> (DuplexStream, Server) {
         let (mut client, server) = duplex(1024);
         let (reader, writer) = split(server);
-        let mut server = Lingering::new(BareLfFilter::new(reader, is_http1), writer, is_http1);
-        client.write_all(sent).await.expect("room");
-        server.read_exact(&mut vec![0; sent.len()]).await.expect("all of it");
+        let mut server = LingeringConnection::new(BareLfFilter::new(reader, is_http1), writer, is_http1);
+        client.write_all(sent).await.expect("fits into the buffer");
+        server.read_exact(&mut vec![0; sent.len()]).await.expect("all bytes");
         (client, server)
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_rest_of_a_request_is_read_after_the_end_of_the_response() {
-        let (mut client, mut server) = connection(BEGUN, true).await;
-        let sent = async {
+        let (mut client, mut server) = connection(INCOMPLETE_REQUEST, true).await;
+        let send = async {
             assert_eq!(client.read(&mut [0]).await.expect("no reset"), 0, "the end of the response");
-            client.write_all(&vec![b' '; 99_999]).await.expect("it is read");
+            client.write_all(&vec![b' '; 99_999]).await.expect("the server reads");
         };
-        let (ended, ()) = tokio::join!(server.shutdown(), sent);
-        ended.expect("a clean end");
+        let (closed, ()) = tokio::join!(server.shutdown(), send);
+        closed.expect("a clean end");
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_client_that_never_sends_the_rest_is_cut_off() {
-        let (_client, mut server) = connection(BEGUN, true).await;
-        let begun = Instant::now();
+        let (_client, mut server) = connection(INCOMPLETE_REQUEST, true).await;
+        let started = Instant::now();
         server.shutdown().await.expect("a clean end");
-        assert_eq!(begun.elapsed(), LIMIT);
+        assert_eq!(started.elapsed(), LINGER_TIMEOUT);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_client_that_has_sent_all_is_not_waited_for() {
-        for (sent, is_http1) in [(&b"GET / HTTP/1.1\r\n\r\n"[..], true), (BEGUN, false)] {
+    async fn shutdown_does_not_wait_after_a_complete_request_or_over_http2() {
+        for (sent, is_http1) in [(&b"GET / HTTP/1.1\r\n\r\n"[..], true), (INCOMPLETE_REQUEST, false)] {
             let (_client, mut server) = connection(sent, is_http1).await;
-            let begun = Instant::now();
+            let started = Instant::now();
             server.shutdown().await.expect("a clean end");
-            assert_eq!(begun.elapsed(), Duration::ZERO);
+            assert_eq!(started.elapsed(), Duration::ZERO);
         }
     }
 }

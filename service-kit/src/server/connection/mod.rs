@@ -1,4 +1,4 @@
-//! The connections of a server: how many, how silent, how many calls at once, and how they end.
+//! Accepts connections, limits their number, their idle time and their concurrent calls, and drains them.
 
 use std::{
     convert::Infallible,
@@ -40,8 +40,8 @@ use slots::Slots;
 /// After an accept error (such as too many open files) the loop pauses, so that it does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// A gRPC call may bear an access token beside its other headers. One that is far too long is still read, so that it is
-/// refused for what it is.
+/// Space for the access token in the headers of a gRPC call. It exceeds the maximum length of tokens, so that an
+/// oversized token is rejected as an invalid token.
 const TOKEN_BYTES: u32 = 32 * 1024;
 
 /// Binds an address for plaintext.
@@ -52,19 +52,20 @@ pub async fn bind(address: SocketAddr, limits: &LimitArgs) -> anyhow::Result<Tcp
     raise_file_limit(limits);
     anyhow::ensure!(
         limits.insecure_plaintext || address.ip().to_canonical().is_loopback(),
-        "refusing to serve plaintext on {address}, where anyone on the way can read the tokens: \
-         listen on 127.0.0.1:{} or give --insecure-plaintext",
+        "refusing to serve plaintext on {address}, where anyone on the network can read the tokens: \
+         listen on 127.0.0.1:{} or pass --insecure-plaintext",
         address.port(),
     );
     TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
 }
 
-/// Each connection is an open file, and systems allow fewer of them than we do connections unless they are asked.
+/// Raises the limit of open files. Each connection is an open file, and the default limit is often lower than the
+/// maximum number of connections.
 fn raise_file_limit(limits: &LimitArgs) {
     let wanted = 2 * u64::try_from(limits.max_connections).unwrap_or(u64::MAX / 2) + 1024;
     match rlimit::increase_nofile_limit(u64::MAX) {
         Ok(allowed) if allowed >= wanted => {}
-        Ok(allowed) => tracing::warn!(allowed, wanted, "fewer open files are allowed than connections may need"),
+        Ok(allowed) => tracing::warn!(allowed, wanted, "the limit of open files is too low for all connections"),
         Err(error) => tracing::warn!(%error, "cannot raise the limit of open files"),
     }
 }
@@ -86,7 +87,7 @@ where
     S::Future: Send,
 {
     let address = listener.local_addr().context("the listener has no address")?;
-    // The reader of the line may be gone.
+    // Standard output may be closed.
     _ = writeln!(io::stdout(), "listening {name} {address}");
     let server = Arc::new(Server::new(protocol, limits));
     let slots = Slots::new(limits);
@@ -102,7 +103,7 @@ where
         let (stream, peer) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
-                // One line when the trouble begins, not ten a second.
+                // Logged once per series of errors, not ten times a second.
                 if !failing {
                     tracing::warn!(name, %error, "cannot accept connections");
                 }
@@ -112,7 +113,7 @@ where
             }
         };
         failing = false;
-        let slot = match slots.take(peer.ip()) {
+        let slot = match slots.acquire(peer.ip()) {
             Ok(slot) => slot,
             Err(full) => {
                 tracing::debug!(name, %peer, ?full, "too many connections; closed a new one");
@@ -125,12 +126,14 @@ where
             _ = stream.set_nodelay(true);
             let info = TcpConnectInfo { local_addr: stream.local_addr().ok(), remote_addr: Some(peer) };
             let opened = tokio::select! {
-                opened = preface::open(stream, server.protocol, server.handshake_timeout, server.stall_timeout) => opened,
+                opened = preface::open(stream, server.protocol, server.handshake_timeout, server.stall_timeout) => {
+                    opened
+                }
                 () = shutdown.cancelled() => return,
             };
             match opened {
                 Ok(stream) => server.serve_connection(stream, info, service, watcher).await,
-                Err(error) => tracing::debug!(%peer, %error, "closed a connection that did not say what it speaks"),
+                Err(error) => tracing::debug!(%peer, %error, "closed a connection without a valid preface"),
             }
             drop(slot);
         });
@@ -141,15 +144,15 @@ where
     Ok(())
 }
 
-/// Asks every connection to end, waits for the calls under way, and cuts off what is left: a peer that has gone
-/// silently would never end by itself.
+/// Shuts down every connection, waits for the calls in progress, and aborts the rest after `limit`: a connection whose
+/// peer has vanished would never end by itself.
 async fn drain(graceful: GracefulShutdown, mut connections: JoinSet<()>, limit: Duration) {
     let ended = async {
         graceful.shutdown().await;
         while connections.join_next().await.is_some() {}
     };
     if timeout(limit, ended).await.is_err() {
-        tracing::warn!("calls were still under way at the end of the drain timeout; cut off");
+        tracing::warn!("calls were still in progress at the end of the drain timeout and were aborted");
     }
 }
 
@@ -157,8 +160,8 @@ struct Server {
     protocol: Protocol,
     builder: auto::Builder<TokioExecutor>,
     handshake_timeout: Duration,
-    /// How long a client may take to read anything. Who answers pings but reads nothing is as good as silent, and over
-    /// HTTP/1 there are no pings.
+    /// How long a write may make no progress. Pings do not detect a client that answers them but reads nothing else,
+    /// and HTTP/1 has no pings.
     stall_timeout: Duration,
 }
 
@@ -211,7 +214,7 @@ impl Server {
         });
         let connection = self.builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
         if let Err(error) = watcher.watch(connection.into_owned()).await {
-            tracing::debug!(?peer, error, "a connection ended in an error");
+            tracing::debug!(?peer, error, "a connection ended with an error");
         }
     }
 }

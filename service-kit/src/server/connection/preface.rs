@@ -1,4 +1,4 @@
-//! What a client says first.
+//! Reads the first bytes of a connection, which show its protocol.
 
 use std::{io, time::Duration};
 
@@ -10,41 +10,43 @@ use tokio::{
 use tokio_io_timeout::TimeoutWriter;
 
 use super::{
-    explanation::{Explain, Explaining},
+    explanation::{ErrorBodyWriter, Explain},
     line_breaks::BareLfFilter,
-    linger::Lingering,
+    linger::LingeringConnection,
 };
 
-/// What a client sends first over HTTP/2 (RFC 9113, section 3.4).
+/// The connection preface of HTTP/2 clients (RFC 9113, section 3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// So many bytes go out in one part, if they are written before the next flush: the largest frame of HTTP/2, most often.
-const GATHERED: usize = 16 * 1024;
+/// Size of the write buffer, which merges the writes before a flush. Most HTTP/2 frames are no larger.
+const WRITE_BUFFER_BYTES: usize = 16 * 1024;
 
-/// What a listener accepts.
+/// The protocols that a listener accepts.
 #[derive(Clone, Copy, Debug)]
 pub enum Protocol {
     /// HTTP/2 with prior knowledge, as gRPC uses it over plaintext.
     Http2,
-    /// HTTP/1.1 and HTTP/2, distinguished by the first bytes. The function explains HTTP/1.1 requests that hyper refuses.
+    /// HTTP/1.1 and HTTP/2, distinguished by the first bytes. The function creates the response to HTTP/1.1 requests
+    /// that hyper rejects.
     Http1And2(Explain),
 }
 
-/// A connection whose first bytes have been looked at.
+/// A connection whose protocol has been detected.
 pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
 
 impl<T: AsyncRead + AsyncWrite + Unpin + Send + 'static> Stream for T {}
 
-/// Reads what the client sends first, within the time limit, so that one who sends nothing does not keep a connection
-/// for ever. Nor does one who reads nothing: a write that gets nowhere for as long as `stall` ends the connection.
+/// Detects the protocol within `limit`, so that clients that send nothing do not keep a connection open. A write that
+/// makes no progress for `stall_timeout` ends the connection, so that clients that read nothing do not keep it open
+/// either.
 ///
 /// # Errors
-/// If the time is over, the client has gone, or it speaks something else.
+/// If the time limit is exceeded, the client disconnects, or it uses another protocol.
 pub(super) async fn open(
     mut stream: TcpStream,
     protocol: Protocol,
     limit: Duration,
-    stall: Duration,
+    stall_timeout: Duration,
 ) -> io::Result<impl Stream + use<>> {
     let mut first = Vec::with_capacity(PREFACE.len());
     timeout(limit, async {
@@ -66,9 +68,9 @@ pub(super) async fn open(
     };
     let (reader, writer) = stream.into_split();
     let mut writer = TimeoutWriter::new(writer);
-    writer.set_timeout(Some(stall));
-    let writer = BufWriter::with_capacity(GATHERED, Box::pin(writer));
+    writer.set_timeout(Some(stall_timeout));
+    let writer = BufWriter::with_capacity(WRITE_BUFFER_BYTES, Box::pin(writer));
     let is_http1 = explain.is_some();
     let reader = io::Cursor::new(first).chain(reader);
-    Ok(Lingering::new(BareLfFilter::new(reader, is_http1), Explaining::new(writer, explain), is_http1))
+    Ok(LingeringConnection::new(BareLfFilter::new(reader, is_http1), ErrorBodyWriter::new(writer, explain), is_http1))
 }

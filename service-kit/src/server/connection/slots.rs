@@ -1,4 +1,4 @@
-//! How many connections there may be: in all, and from one address.
+//! Limits the number of connections: in total, and per address.
 
 use std::{
     collections::HashMap,
@@ -8,71 +8,71 @@ use std::{
 
 use crate::{network::rate_limit_key, ops::config::LimitArgs};
 
-/// What is left of the connections that a server takes.
+/// The slots for the connections of a server.
 pub(super) struct Slots {
-    total: usize,
-    per_address: usize,
-    taken: Mutex<Taken>,
+    max_total: usize,
+    max_per_address: usize,
+    usage: Mutex<Usage>,
 }
 
 #[derive(Default)]
-struct Taken {
+struct Usage {
     total: usize,
     /// An address without connections has no entry, so there are never more entries than connections.
     by_address: HashMap<IpAddr, usize>,
 }
 
-/// The place of one connection. It is free again when this is dropped, however the connection ends.
+/// The slot of one connection. It is released when it is dropped, however the connection ends.
 pub(super) struct Slot {
     slots: Arc<Slots>,
     address: IpAddr,
 }
 
-/// Whose connections are too many.
+/// The limit that has been reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Full {
+pub(super) enum ReachedLimit {
     Server,
     Address,
 }
 
 impl Slots {
     pub(super) fn new(limits: &LimitArgs) -> Arc<Self> {
-        Self::of(limits.max_connections, limits.max_connections_per_address)
+        Self::with_limits(limits.max_connections, limits.max_connections_per_address)
     }
 
-    fn of(total: usize, per_address: usize) -> Arc<Self> {
-        Arc::new(Self { total, per_address, taken: Mutex::default() })
+    fn with_limits(max_total: usize, max_per_address: usize) -> Arc<Self> {
+        Arc::new(Self { max_total, max_per_address, usage: Mutex::default() })
     }
 
-    /// Takes a slot for a connection from this address.
-    pub(super) fn take(self: &Arc<Self>, peer: IpAddr) -> Result<Slot, Full> {
+    /// Acquires a slot for a connection from this address.
+    pub(super) fn acquire(self: &Arc<Self>, peer: IpAddr) -> Result<Slot, ReachedLimit> {
         let address = rate_limit_key(peer);
-        let mut taken = self.taken();
-        if taken.total >= self.total {
-            return Err(Full::Server);
+        let mut usage = self.usage();
+        if usage.total >= self.max_total {
+            return Err(ReachedLimit::Server);
         }
-        let of_address = taken.by_address.get(&address).copied().unwrap_or(0);
-        if of_address >= self.per_address {
-            return Err(Full::Address);
+        let count = usage.by_address.get(&address).copied().unwrap_or(0);
+        if count >= self.max_per_address {
+            return Err(ReachedLimit::Address);
         }
-        taken.by_address.insert(address, of_address + 1);
-        taken.total += 1;
+        usage.by_address.insert(address, count + 1);
+        usage.total += 1;
         Ok(Slot { slots: Arc::clone(self), address })
     }
 
-    fn taken(&self) -> MutexGuard<'_, Taken> {
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    fn usage(&self) -> MutexGuard<'_, Usage> {
+        self.usage.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        let mut taken = self.slots.taken();
-        taken.total -= 1;
-        if let Some(count) = taken.by_address.get_mut(&self.address) {
+        let mut usage = self.slots.usage();
+        usage.total -= 1;
+        if let Some(count) = usage.by_address.get_mut(&self.address) {
             *count -= 1;
             if *count == 0 {
-                taken.by_address.remove(&self.address);
+                usage.by_address.remove(&self.address);
             }
         }
     }
@@ -82,27 +82,28 @@ impl Drop for Slot {
 mod tests {
     use super::*;
 
-    fn take(slots: &Arc<Slots>, peer: &str) -> Result<Slot, Full> {
-        slots.take(peer.parse().expect("an address"))
+    fn acquire(slots: &Arc<Slots>, peer: &str) -> Result<Slot, ReachedLimit> {
+        slots.acquire(peer.parse().expect("a valid address"))
     }
 
     #[test]
-    fn addresses_of_one_network_count_together() {
-        let slots = Slots::of(9, 1);
-        let _first = take(&slots, "2001:db8::1").expect("free");
-        assert_eq!(take(&slots, "2001:db8::2").err(), Some(Full::Address));
-        let _others = ["2001:db8:0:1::1", "192.0.2.2", "192.0.2.3"].map(|peer| take(&slots, peer).expect("free"));
+    fn addresses_of_one_network_share_a_limit() {
+        let slots = Slots::with_limits(9, 1);
+        let _first = acquire(&slots, "2001:db8::1").expect("a free slot");
+        assert_eq!(acquire(&slots, "2001:db8::2").err(), Some(ReachedLimit::Address));
+        let _others =
+            ["2001:db8:0:1::1", "192.0.2.2", "192.0.2.3"].map(|peer| acquire(&slots, peer).expect("a free slot"));
     }
 
     #[test]
-    fn a_refusal_takes_nothing_and_nothing_is_kept_of_who_has_gone() {
-        let slots = Slots::of(2, 1);
-        let first = take(&slots, "192.0.2.1").expect("free");
-        assert_eq!(take(&slots, "192.0.2.1").err(), Some(Full::Address));
-        let second = take(&slots, "192.0.2.2").expect("free");
-        assert_eq!(take(&slots, "192.0.2.3").err(), Some(Full::Server));
+    fn rejected_and_closed_connections_do_not_count() {
+        let slots = Slots::with_limits(2, 1);
+        let first = acquire(&slots, "192.0.2.1").expect("a free slot");
+        assert_eq!(acquire(&slots, "192.0.2.1").err(), Some(ReachedLimit::Address));
+        let second = acquire(&slots, "192.0.2.2").expect("a free slot");
+        assert_eq!(acquire(&slots, "192.0.2.3").err(), Some(ReachedLimit::Server));
         drop((first, second));
-        let taken = slots.taken();
-        assert_eq!((taken.total, taken.by_address.len()), (0, 0));
+        let usage = slots.usage();
+        assert_eq!((usage.total, usage.by_address.len()), (0, 0));
     }
 }

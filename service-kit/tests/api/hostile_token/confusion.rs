@@ -1,31 +1,31 @@
-//! Signatures by what is no key, or not the key for it.
+//! Signatures with a wrong key, a wrong algorithm or no key.
 
 use aws_lc_rs::hmac;
 use base64::{Engine, prelude::BASE64_STANDARD};
 
 use super::{
-    BASE64, SECRET, SEED, accepted, claims, ed25519, header, json, message, pair_header, pair_signed, public_key,
-    refused, signed, signed_by, with, with_signature, without,
+    BASE64, SECRET, SEED, assert_accepted, assert_refused, claims, ed25519, header, json, message, pair_header,
+    pair_signed, public_key, signed, signed_by, valid_token, with, with_signature, without,
 };
 
 #[test]
-fn no_spelling_of_none_is_accepted() {
+fn no_spelling_of_alg_none_is_accepted() {
     for alg in ["none", "None", "NONE", "nOnE", "none ", " none", "none\0", "n\u{f6}ne", "\u{ff4e}one", "null", ""] {
         for header in [header(), pair_header(), without(header(), "kid")] {
             let message = message(with(header, "alg", json!(alg)), claims());
-            refused(&message);
-            refused(&format!("{message}."));
-            refused(&with_signature(&message, &[0; 32]));
-            refused(&with_signature(&message, &[0; 64]));
-            refused(&signed(&message));
-            refused(&pair_signed(&message));
-            refused(&signed_by(hmac::HMAC_SHA256, b"", &message));
+            assert_refused(&message);
+            assert_refused(&format!("{message}."));
+            assert_refused(&with_signature(&message, &[0; 32]));
+            assert_refused(&with_signature(&message, &[0; 64]));
+            assert_refused(&signed(&message));
+            assert_refused(&pair_signed(&message));
+            assert_refused(&signed_by(hmac::HMAC_SHA256, b"", &message));
         }
     }
 }
 
-/// The public key as anyone may hold it who has read it somewhere.
-fn spellings_of_the_public_key() -> Vec<Vec<u8>> {
+/// Returns the public key in every encoding that an attacker might use as a secret.
+fn public_key_encodings() -> Vec<Vec<u8>> {
     let key = public_key();
     let spki = [&b"\x30\x2a\x30\x05\x06\x03\x2b\x65\x70\x03\x21\x00"[..], &key].concat();
     let pem = format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----", BASE64_STANDARD.encode(&spki));
@@ -51,56 +51,56 @@ fn spellings_of_the_public_key() -> Vec<Vec<u8>> {
 }
 
 #[test]
-fn the_public_key_is_no_shared_secret() {
-    for secret in spellings_of_the_public_key() {
+fn public_key_is_not_accepted_as_shared_secret() {
+    for secret in public_key_encodings() {
         for (alg, algorithm) in
             [("HS256", hmac::HMAC_SHA256), ("HS384", hmac::HMAC_SHA384), ("HS512", hmac::HMAC_SHA512)]
         {
             for header in [header(), pair_header(), without(header(), "kid")] {
                 let message = message(with(header, "alg", json!(alg)), claims());
-                refused(&signed_by(algorithm, &secret, &message));
+                assert_refused(&signed_by(algorithm, &secret, &message));
             }
         }
-        // The algorithm is that of the key, and yet the signature is none of Ed25519.
-        refused(&signed_by(hmac::HMAC_SHA256, &secret, &message(pair_header(), claims())));
-        refused(&signed_by(hmac::HMAC_SHA512, &secret, &message(pair_header(), claims())));
+        // The algorithm matches the key, but the signature is an HMAC.
+        assert_refused(&signed_by(hmac::HMAC_SHA256, &secret, &message(pair_header(), claims())));
+        assert_refused(&signed_by(hmac::HMAC_SHA512, &secret, &message(pair_header(), claims())));
     }
 }
 
 #[test]
-fn one_key_does_not_sign_for_the_other() {
+fn key_does_not_sign_for_the_other_key() {
     for header in [header(), pair_header(), with(header(), "alg", json!("EdDSA")), with(header(), "kid", json!("pair"))]
     {
         let message = message(&header, claims());
-        // The shared secret taken for a private key, and the private key for a shared secret.
-        refused(&with_signature(&message, ed25519(SECRET).sign(message.as_bytes()).as_ref()));
-        refused(&signed_by(hmac::HMAC_SHA256, SEED, &message));
-        let is_good = [super::header(), pair_header()].contains(&header);
-        if !is_good {
-            refused(&signed(&message));
-            refused(&pair_signed(&message));
+        // The shared secret used as a private key, and the private key used as a shared secret.
+        assert_refused(&with_signature(&message, ed25519(SECRET).sign(message.as_bytes()).as_ref()));
+        assert_refused(&signed_by(hmac::HMAC_SHA256, SEED, &message));
+        let is_valid = [super::header(), pair_header()].contains(&header);
+        if !is_valid {
+            assert_refused(&signed(&message));
+            assert_refused(&pair_signed(&message));
         }
     }
 }
 
 #[test]
-fn other_algorithms_are_refused_although_the_signature_is_right() {
+fn other_algorithms_are_refused_despite_a_valid_signature() {
     for alg in ["HS384", "HS512", "RS256", "PS256", "ES256", "ES256K", "ES384", "ES512", "Ed25519", "Ed448"] {
-        refused(&signed(&message(with(header(), "alg", json!(alg)), claims())));
-        refused(&pair_signed(&message(with(pair_header(), "alg", json!(alg)), claims())));
+        assert_refused(&signed(&message(with(header(), "alg", json!(alg)), claims())));
+        assert_refused(&pair_signed(&message(with(pair_header(), "alg", json!(alg)), claims())));
     }
     for alg in
         ["hs256", "Hs256", "HS256 ", "HS-256", "HMACSHA256", "http://www.w3.org/2001/04/xmldsig-more#hmac-sha256"]
     {
-        refused(&signed(&message(with(header(), "alg", json!(alg)), claims())));
+        assert_refused(&signed(&message(with(header(), "alg", json!(alg)), claims())));
     }
     for alg in ["eddsa", "EDDSA", "EdDsa", "Ed25519ph"] {
-        refused(&pair_signed(&message(with(pair_header(), "alg", json!(alg)), claims())));
+        assert_refused(&pair_signed(&message(with(pair_header(), "alg", json!(alg)), claims())));
     }
 }
 
 #[test]
-fn signatures_that_sign_nothing_are_refused() {
+fn degenerate_signatures_are_refused() {
     // ECDSA with r = s = 0 (CVE-2022-21449) in DER; the identity as R and S = 0; a point of small order.
     let der = b"\x30\x06\x02\x01\x00\x02\x01\x00".to_vec();
     let identity = [&[1][..], &[0; 63]].concat();
@@ -109,33 +109,33 @@ fn signatures_that_sign_nothing_are_refused() {
     let ones = [32, 64].map(|length| vec![0xff; length]);
     for signature in [der, identity, small_order].into_iter().chain(zeros).chain(ones) {
         for header in [header(), pair_header()] {
-            refused(&with_signature(&message(header, claims()), &signature));
+            assert_refused(&with_signature(&message(header, claims()), &signature));
         }
     }
 }
 
 #[test]
-fn a_signature_that_is_cut_or_goes_on_is_refused() {
-    for good in [super::good(), pair_signed(&message(pair_header(), claims()))] {
-        let (message, signature) = good.rsplit_once('.').expect("three parts");
+fn truncated_extended_or_changed_signature_is_refused() {
+    for token in [valid_token(), pair_signed(&message(pair_header(), claims()))] {
+        let (message, signature) = token.rsplit_once('.').expect("three parts");
         let signature = BASE64.decode(signature).expect("base64url");
         for length in 0..signature.len() {
-            refused(&with_signature(message, &signature[..length]));
+            assert_refused(&with_signature(message, &signature[..length]));
         }
-        refused(&with_signature(message, &[&signature[..], &[0]].concat()));
-        refused(&with_signature(message, &[&signature[..], &signature[..]].concat()));
+        assert_refused(&with_signature(message, &[&signature[..], &[0]].concat()));
+        assert_refused(&with_signature(message, &[&signature[..], &signature[..]].concat()));
         for bit in 0..signature.len() * 8 {
             let mut changed = signature.clone();
             changed[bit / 8] ^= 1 << (bit % 8);
-            refused(&with_signature(message, &changed));
+            assert_refused(&with_signature(message, &changed));
         }
     }
 }
 
-/// Of all signatures of Ed25519 that satisfy its equation, only the one whose S is below the order of the group counts
-/// (RFC 8032, section 5.1.7): otherwise whoever has seen a token could make another one of it.
+/// An Ed25519 signature whose S is not below the order of the group is refused (RFC 8032, section 5.1.7). Otherwise
+/// anyone could derive another valid token from a token.
 #[test]
-fn a_signature_has_one_form() {
+fn signature_is_not_malleable() {
     const ORDER: [u8; 32] = *b"\xed\xd3\xf5\x5c\x1a\x63\x12\x58\xd6\x9c\xf7\xa2\xde\xf9\xde\x14\
         \0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x10";
     let message = message(pair_header(), claims());
@@ -148,6 +148,6 @@ fn a_signature_has_one_form() {
         low
     });
     let other = [r, &sum.collect::<Vec<_>>()].concat();
-    accepted(&with_signature(&message, signature.as_ref()));
-    refused(&with_signature(&message, &other));
+    assert_accepted(&with_signature(&message, signature.as_ref()));
+    assert_refused(&with_signature(&message, &other));
 }

@@ -1,31 +1,31 @@
-//! Headers that want more than to name our key.
+//! Headers with unexpected members or values.
 
 use std::{io::ErrorKind, net::TcpListener};
 
 use aws_lc_rs::{hmac, signature::KeyPair};
 
 use super::{
-    BASE64, Engine, Value, claims, ed25519, header, json, message, pair_header, pair_signed, public_key, refused,
-    signed, signed_by, with, with_signature, without,
+    BASE64, Engine, Value, assert_refused, claims, ed25519, header, json, message, pair_header, pair_signed,
+    public_key, signed, signed_by, with, with_signature, without,
 };
 
-/// Asserts that a header is refused although the signature is right, whichever key it names.
+/// Asserts that a header with this member is refused for both keys, despite a valid signature.
 #[track_caller]
-fn refused_member(member: &str, value: &Value) {
-    refused(&signed(&message(with(header(), member, value.clone()), claims())));
-    refused(&pair_signed(&message(with(pair_header(), member, value.clone()), claims())));
+fn assert_member_refused(member: &str, value: &Value) {
+    assert_refused(&signed(&message(with(header(), member, value.clone()), claims())));
+    assert_refused(&pair_signed(&message(with(pair_header(), member, value.clone()), claims())));
 }
 
 #[test]
-fn a_header_that_brings_or_points_to_a_key_is_refused_and_nothing_is_fetched() {
+fn header_that_contains_or_references_a_key_is_refused_and_nothing_is_fetched() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     listener.set_nonblocking(true).expect("changed");
     let url = format!("http://{}/keys.json", listener.local_addr().expect("an address"));
-    let strangers = ed25519(&[1; 32]);
-    let jwk = json!({"kty": "OKP", "crv": "Ed25519", "kid": "pair", "x": BASE64.encode(strangers.public_key())});
+    let attacker_key = ed25519(&[1; 32]);
+    let jwk = json!({"kty": "OKP", "crv": "Ed25519", "kid": "pair", "x": BASE64.encode(attacker_key.public_key())});
     let values = [
         ("jwk", jwk.clone()),
-        ("jwk", json!({"kty": "oct", "k": BASE64.encode("a secret of the one who asks....")})),
+        ("jwk", json!({"kty": "oct", "k": BASE64.encode("a secret chosen by the attacker.")})),
         ("jwks", json!({"keys": [jwk]})),
         ("jku", json!(url)),
         ("x5u", json!(url)),
@@ -35,18 +35,18 @@ fn a_header_that_brings_or_points_to_a_key_is_refused_and_nothing_is_fetched() {
         ("iss", json!(url)),
     ];
     for (member, value) in &values {
-        refused_member(member, value);
-        refused_member(member, &json!(null));
+        assert_member_refused(member, value);
+        assert_member_refused(member, &json!(null));
         let message = message(with(pair_header(), member, value.clone()), claims());
-        refused(&with_signature(&message, strangers.sign(message.as_bytes()).as_ref()));
+        assert_refused(&with_signature(&message, attacker_key.sign(message.as_bytes()).as_ref()));
     }
-    refused_member("kid", &json!(url));
-    refused(&signed(&message(header(), with(claims(), "iss", json!(url)))));
-    assert_eq!(listener.accept().expect_err("nobody came").kind(), ErrorKind::WouldBlock);
+    assert_member_refused("kid", &json!(url));
+    assert_refused(&signed(&message(header(), with(claims(), "iss", json!(url)))));
+    assert_eq!(listener.accept().expect_err("nothing connected").kind(), ErrorKind::WouldBlock);
 }
 
 #[test]
-fn a_hostile_kid_is_refused() {
+fn hostile_kid_is_refused() {
     for kid in [
         "",
         " ",
@@ -75,19 +75,23 @@ fn a_hostile_kid_is_refused() {
         "__proto__",
         &"k".repeat(2000),
     ] {
-        refused_member("kid", &json!(kid));
-        // What a reader of such a file or row might take for the secret.
+        assert_member_refused("kid", &json!(kid));
+        // Secrets that might result from reading the file or row that the `kid` names.
         for secret in [&b""[..], b"\0", b"2\n", b"key"] {
-            refused(&signed_by(hmac::HMAC_SHA256, secret, &message(with(header(), "kid", json!(kid)), claims())));
+            assert_refused(&signed_by(
+                hmac::HMAC_SHA256,
+                secret,
+                &message(with(header(), "kid", json!(kid)), claims()),
+            ));
         }
     }
     for kid in [json!(0), json!(true), json!(["shared"]), json!({"shared": "shared"}), json!(null)] {
-        refused_member("kid", &kid);
+        assert_member_refused("kid", &kid);
     }
 }
 
 #[test]
-fn members_that_change_what_is_signed_or_how_are_refused() {
+fn members_that_change_the_signed_data_or_algorithm_are_refused() {
     for (member, value) in [
         ("crit", json!(["exp"])),
         ("crit", json!(["b64"])),
@@ -112,15 +116,15 @@ fn members_that_change_what_is_signed_or_how_are_refused() {
         ("ALG", json!("none")),
         ("anything", json!(1)),
     ] {
-        refused_member(member, &value);
+        assert_member_refused(member, &value);
     }
-    // The payload as it is, not in base64url (RFC 7797).
+    // An unencoded payload (RFC 7797).
     let header = json!({"alg": "HS256", "kid": "shared", "typ": "at+jwt", "b64": false, "crit": ["b64"]});
-    refused(&signed(&format!("{}.{}", BASE64.encode(header.to_string()), claims())));
+    assert_refused(&signed(&format!("{}.{}", BASE64.encode(header.to_string()), claims())));
 }
 
 #[test]
-fn another_type_of_token_is_refused() {
+fn other_token_type_is_refused() {
     for typ in [
         "JWT",
         "jwt",
@@ -141,44 +145,44 @@ fn another_type_of_token_is_refused() {
         "JOSE",
         "JOSE+JSON",
     ] {
-        refused_member("typ", &json!(typ));
+        assert_member_refused("typ", &json!(typ));
     }
     for typ in [json!(null), json!(1), json!(["at+jwt"]), json!({"at+jwt": 1})] {
-        refused_member("typ", &typ);
+        assert_member_refused("typ", &typ);
     }
 }
 
 #[test]
-fn a_member_that_is_absent_or_mistyped_is_refused() {
+fn absent_or_mistyped_member_is_refused() {
     for member in ["alg", "kid", "typ"] {
-        refused(&signed(&message(without(header(), member), claims())));
-        refused(&pair_signed(&message(without(pair_header(), member), claims())));
-        let own = header()[member].clone();
-        for value in [json!(null), json!(true), json!(0), json!(-1), json!(1.5), json!([own]), json!({"x": own})] {
-            refused_member(member, &value);
+        assert_refused(&signed(&message(without(header(), member), claims())));
+        assert_refused(&pair_signed(&message(without(pair_header(), member), claims())));
+        let valid = header()[member].clone();
+        for value in [json!(null), json!(true), json!(0), json!(-1), json!(1.5), json!([valid]), json!({"x": valid})] {
+            assert_member_refused(member, &value);
         }
-        refused_member(member, &json!("x".repeat(2500)));
+        assert_member_refused(member, &json!("x".repeat(2500)));
     }
 }
 
 #[test]
-fn a_doubled_member_is_refused_whichever_of_both_is_right() {
+fn duplicate_member_is_refused_in_either_order() {
     for (member, other) in [("alg", "none"), ("kid", "pair"), ("typ", "JWT")] {
         let escaped = format!("\\u{:04x}{}", member.as_bytes()[0], &member[1..]);
-        let own = header()[member].as_str().expect("a string").to_owned();
+        let valid = header()[member].as_str().expect("a string").to_owned();
         for name in [member, &escaped] {
-            for value in [&own[..], other] {
+            for value in [&valid[..], other] {
                 let text = header().to_string();
                 let inner = &text[1..text.len() - 1];
-                refused(&signed(&message(format!("{{{inner},\"{name}\":\"{value}\"}}"), claims())));
-                refused(&signed(&message(format!("{{\"{name}\":\"{value}\",{inner}}}"), claims())));
+                assert_refused(&signed(&message(format!("{{{inner},\"{name}\":\"{value}\"}}"), claims())));
+                assert_refused(&signed(&message(format!("{{\"{name}\":\"{value}\",{inner}}}"), claims())));
             }
         }
     }
 }
 
 #[test]
-fn a_header_that_is_no_object_of_json_is_refused() {
+fn header_that_is_not_a_json_object_is_refused() {
     let text = header().to_string();
     let nested = format!("{}{}", "[".repeat(1200), "]".repeat(1200));
     for header in [
@@ -194,16 +198,16 @@ fn a_header_that_is_no_object_of_json_is_refused() {
         &text.repeat(2),
         &nested,
     ] {
-        refused(&signed(&message(header, claims())));
+        assert_refused(&signed(&message(header, claims())));
     }
-    refused(&signed(&message(json!(header().to_string()), claims())));
+    assert_refused(&signed(&message(json!(header().to_string()), claims())));
     let not_utf8 = BASE64.encode([text.as_bytes(), b"\xff"].concat());
-    refused(&signed(&format!("{not_utf8}.{}", BASE64.encode(claims().to_string()))));
-    refused(&signed(&message(BASE64.encode(public_key()), claims())));
+    assert_refused(&signed(&format!("{not_utf8}.{}", BASE64.encode(claims().to_string()))));
+    assert_refused(&signed(&message(BASE64.encode(public_key()), claims())));
 }
 
 #[test]
 fn a_list_of_members_is_refused() {
-    refused(&signed(&message(json!([header()]), claims())));
-    refused(&signed(&message(json!(["HS256", "shared", "at+jwt"]), claims())));
+    assert_refused(&signed(&message(json!([header()]), claims())));
+    assert_refused(&signed(&message(json!(["HS256", "shared", "at+jwt"]), claims())));
 }

@@ -1,4 +1,4 @@
-//! The whole zoo of tokens that are not ours (RFC 8725). Whatever is wrong with one, its bearer learns the same.
+//! Forged and malformed tokens (RFC 8725). All are refused with the same error, which does not say what is wrong.
 
 use std::{fs, os::unix::fs::PermissionsExt, sync::LazyLock};
 
@@ -24,18 +24,18 @@ mod shape;
 
 const NOW: i64 = 1_800_000_000;
 
-/// The key `shared`: HS256.
+/// The secret of the HS256 key `shared`.
 const SECRET: &[u8; 32] = b"thirty-two bytes to sign a token";
 
-/// The private half of the key `pair`: EdDSA.
+/// The private half of the EdDSA key `pair`.
 const SEED: &[u8; 32] = b"and thirty-two more for Ed25519.";
 
-/// Says of a token what a server says of it at the time [`NOW`], when it knows both keys.
-fn verdict(token: &str) -> Result<(), Status> {
+/// Verifies a token at the time [`NOW`] with both keys, and returns the status that a server would return.
+fn verify(token: &str) -> Result<(), Status> {
     static KEYS: LazyLock<KeySet> = LazyLock::new(keys);
-    let names = TokenArgs { issuer: "taskey".to_owned(), audience: "taskey".to_owned() };
-    let verdict = token::verify(&KEYS, &names, token, Timestamp::from_seconds(NOW));
-    verdict.map(|_| ()).map_err(|fault| ApiError::from(fault).into())
+    let token_args = TokenArgs { issuer: "taskey".to_owned(), audience: "taskey".to_owned() };
+    let result = token::verify(&KEYS, &token_args, token, Timestamp::from_seconds(NOW));
+    result.map(|_| ()).map_err(|error| ApiError::from(error).into())
 }
 
 fn keys() -> KeySet {
@@ -58,36 +58,36 @@ fn ed25519(seed: &[u8]) -> Ed25519KeyPair {
 }
 
 #[track_caller]
-fn accepted(token: &str) {
-    assert!(verdict(token).is_ok(), "{token}");
+fn assert_accepted(token: &str) {
+    assert!(verify(token).is_ok(), "{token}");
 }
 
-/// Asserts that a token is refused as every other one is.
+/// Asserts that a token is refused with the same status as all others.
 #[track_caller]
-fn refused(token: &str) {
-    static REFUSAL: LazyLock<Status> = LazyLock::new(|| {
-        let status = verdict("").expect_err("it is no token");
+fn assert_refused(token: &str) {
+    static EXPECTED: LazyLock<Status> = LazyLock::new(|| {
+        let status = verify("").expect_err("an empty token is refused");
         assert_eq!(testing::refusal(&status), (Code::Unauthenticated, "TOKEN_INVALID".to_owned(), vec![]));
         status
     });
-    let Err(status) = verdict(token) else { panic!("accepted: {token}") };
-    assert_eq!(status.code(), REFUSAL.code(), "{token}");
-    assert_eq!(status.message(), REFUSAL.message(), "{token}");
-    assert_eq!(status.details(), REFUSAL.details(), "{token}");
+    let Err(status) = verify(token) else { panic!("accepted: {token}") };
+    assert_eq!(status.code(), EXPECTED.code(), "{token}");
+    assert_eq!(status.message(), EXPECTED.message(), "{token}");
+    assert_eq!(status.details(), EXPECTED.details(), "{token}");
     assert!(status.metadata().is_empty(), "{token}");
 }
 
-/// The header of a good token.
+/// Returns a valid header for the key `shared`.
 fn header() -> Value {
     json!({"alg": "HS256", "kid": "shared", "typ": "at+jwt"})
 }
 
-/// The header of a good token by the other key.
+/// Returns a valid header for the key `pair`.
 fn pair_header() -> Value {
     json!({"alg": "EdDSA", "kid": "pair", "typ": "at+jwt"})
 }
 
-/// What a good token claims.
+/// Returns valid claims.
 fn claims() -> Value {
     json!({
         "iss": "taskey", "aud": "taskey", "iat": NOW - 10, "exp": NOW + 290, "roles": [],
@@ -96,7 +96,7 @@ fn claims() -> Value {
     })
 }
 
-/// A good object, but for one member.
+/// Returns the object with one member replaced.
 fn with(mut object: Value, member: &str, value: Value) -> Value {
     object[member] = value;
     object
@@ -107,13 +107,13 @@ fn without(mut object: Value, member: &str) -> Value {
     object
 }
 
-/// What is signed: header and claims, whatever they are.
+/// Encodes any header and claims as the message to sign.
 #[expect(clippy::needless_pass_by_value, reason = "the calls are easier to read without borrows")]
 fn message(header: impl ToString, claims: impl ToString) -> String {
     format!("{}.{}", BASE64.encode(header.to_string()), BASE64.encode(claims.to_string()))
 }
 
-/// The message with a signature by the shared key, which is right for `alg: HS256`.
+/// Signs a message with the key `shared`, which is valid for `alg: HS256`.
 fn signed(message: &str) -> String {
     signed_by(hmac::HMAC_SHA256, SECRET, message)
 }
@@ -122,7 +122,7 @@ fn signed_by(algorithm: hmac::Algorithm, secret: &[u8], message: &str) -> String
     with_signature(message, hmac::sign(&hmac::Key::new(algorithm, secret), message.as_bytes()).as_ref())
 }
 
-/// The message with a signature by the pair of keys, which is right for `alg: EdDSA`.
+/// Signs a message with the key `pair`, which is valid for `alg: EdDSA`.
 fn pair_signed(message: &str) -> String {
     with_signature(message, ed25519(SEED).sign(message.as_bytes()).as_ref())
 }
@@ -131,13 +131,14 @@ fn with_signature(message: &str, signature: &[u8]) -> String {
     format!("{message}.{}", BASE64.encode(signature))
 }
 
-/// A good token.
-fn good() -> String {
+/// Returns a valid token.
+fn valid_token() -> String {
     signed(&message(header(), claims()))
 }
 
+/// Without this, the refusals in this module would prove nothing.
 #[test]
-fn good_tokens_are_accepted_or_no_refusal_here_would_mean_anything() {
-    accepted(&good());
-    accepted(&pair_signed(&message(pair_header(), claims())));
+fn valid_tokens_are_accepted() {
+    assert_accepted(&valid_token());
+    assert_accepted(&pair_signed(&message(pair_header(), claims())));
 }

@@ -1,39 +1,41 @@
-//! What does not even look like a token.
+//! Text that is not a well-formed token.
 
 use base64::prelude::{BASE64_STANDARD, BASE64_STANDARD_NO_PAD, BASE64_URL_SAFE};
 use service_kit::auth::token::MAX_TOKEN_BYTES;
 
-use super::{BASE64, Engine, accepted, claims, good, header, json, message, refused, signed, with};
+use super::{
+    BASE64, Engine, assert_accepted, assert_refused, claims, header, json, message, signed, valid_token, with,
+};
 
 #[test]
-fn another_number_of_parts_is_refused() {
-    let good = good();
-    let parts: Vec<_> = good.split('.').collect();
+fn wrong_number_of_parts_is_refused() {
+    let valid = valid_token();
+    let parts: Vec<_> = valid.split('.').collect();
     for count in (0..=12).filter(|count| *count != 3) {
         let token = parts.iter().cycle().take(count).copied().collect::<Vec<_>>().join(".");
-        refused(&token);
+        assert_refused(&token);
         if count != 2 {
-            refused(&signed(&token));
+            assert_refused(&signed(&token));
         }
-        refused(&".".repeat(count));
+        assert_refused(&".".repeat(count));
     }
-    // The compact form of an encrypted token, with what would be right in three parts.
+    // The compact serialization of an encrypted token (JWE), built from the parts of a valid token.
     let encrypted = BASE64.encode(json!({"alg": "dir", "enc": "A256GCM", "kid": "shared"}).to_string());
     for head in [&encrypted, parts[0]] {
-        refused(&format!("{head}..{}.{}.{}", BASE64.encode([0; 12]), parts[1], BASE64.encode([0; 16])));
-        refused(&format!("{head}.{}.{}.{}.{}", parts[1], parts[2], parts[1], parts[2]));
+        assert_refused(&format!("{head}..{}.{}.{}", BASE64.encode([0; 12]), parts[1], BASE64.encode([0; 16])));
+        assert_refused(&format!("{head}.{}.{}.{}.{}", parts[1], parts[2], parts[1], parts[2]));
     }
-    for token in [format!("{good}."), format!(".{good}"), format!("{good}.{good}"), good.replace('.', "..")] {
-        refused(&token);
+    for token in [format!("{valid}."), format!(".{valid}"), format!("{valid}.{valid}"), valid.replace('.', "..")] {
+        assert_refused(&token);
     }
-    refused(&format!("{}.{}.{}", parts[1], parts[0], parts[2]));
-    refused(&format!("{}.{}.{}", parts[0], parts[2], parts[1]));
+    assert_refused(&format!("{}.{}.{}", parts[1], parts[0], parts[2]));
+    assert_refused(&format!("{}.{}.{}", parts[0], parts[2], parts[1]));
 }
 
 #[test]
-fn the_json_serialization_is_refused() {
-    let good = good();
-    let parts: Vec<_> = good.split('.').collect();
+fn json_serialization_is_refused() {
+    let valid = valid_token();
+    let parts: Vec<_> = valid.split('.').collect();
     let (protected, payload, signature) = (parts[0], parts[1], parts[2]);
     let flattened = json!({"protected": protected, "payload": payload, "signature": signature});
     let signatures = json!([{"protected": protected, "signature": signature}]);
@@ -42,29 +44,29 @@ fn the_json_serialization_is_refused() {
         json!({"payload": payload, "signatures": signatures}),
         json!({"payload": payload, "signatures": []}),
         json!([flattened]),
-        json!(good),
+        json!(valid),
         flattened,
     ] {
         let text = json.to_string();
-        refused(&text);
-        refused(&BASE64.encode(&text));
-        refused(&signed(&text));
-        // With the good parts after a brace that a lenient reader might skip.
-        refused(&format!("{text}.{good}"));
+        assert_refused(&text);
+        assert_refused(&BASE64.encode(&text));
+        assert_refused(&signed(&text));
+        // With a valid token after JSON that a lenient parser might skip.
+        assert_refused(&format!("{text}.{valid}"));
     }
 }
 
 #[test]
-fn base64_is_not_read_leniently() {
-    // Their base64 has characters in which the two alphabets differ, and lengths that would be padded.
+fn base64_is_decoded_strictly() {
+    // Their base64url contains characters in which the alphabets differ, and has lengths that need padding.
     let claims = with(claims(), "x", json!("~~~???>>>~~?"));
     let parts = [BASE64.encode(header().to_string() + " "), BASE64.encode(claims.to_string() + " ")];
-    accepted(&signed(&parts.join(".")));
+    assert_accepted(&signed(&parts.join(".")));
     assert!(parts[1].contains(['-', '_']), "{}", parts[1]);
     for (index, part) in parts.iter().enumerate() {
         let bytes = BASE64.decode(part).expect("base64url");
         let middle = part.len() / 2;
-        let mut spellings = vec![
+        let mut encodings = vec![
             BASE64_URL_SAFE.encode(&bytes),
             BASE64_STANDARD.encode(&bytes),
             BASE64_STANDARD_NO_PAD.encode(&bytes),
@@ -81,28 +83,28 @@ fn base64_is_not_read_leniently() {
             format!("{part}%3D"),
             format!("\u{feff}{part}"),
         ];
-        spellings.extend(
+        encodings.extend(
             ["\n", "\r\n", " ", "=", "\0", "~", "\u{e4}", "+/"]
                 .map(|inside| format!("{}{inside}{}", &part[..middle], &part[middle..])),
         );
-        for spelling in spellings.into_iter().filter(|spelling| spelling != part) {
+        for encoding in encodings.into_iter().filter(|encoding| encoding != part) {
             let mut parts = parts.clone();
-            parts[index] = spelling;
-            // What is signed is the text as it stands, so the signature is right.
-            refused(&signed(&parts.join(".")));
+            parts[index] = encoding;
+            // The signature is valid, because it covers the encoded text.
+            assert_refused(&signed(&parts.join(".")));
         }
     }
 }
 
 #[test]
-fn bits_that_mean_nothing_are_zero() {
+fn unused_base64_bits_must_be_zero() {
     const ALPHABET: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-    let same_bytes = |part: &str| {
+    let equivalent_encodings = |part: &str| {
         let last = part.chars().last().expect("not empty");
-        let at = ALPHABET.find(last).expect("base64url");
-        // One byte over leaves four bits that mean nothing, two leave two, three leave none.
+        let index = ALPHABET.find(last).expect("base64url");
+        // A remainder of one byte leaves four unused bits, two bytes leave two bits, and no remainder leaves none.
         let count = [1, 1, 16, 4][part.len() % 4];
-        let first = at - at % count;
+        let first = index - index % count;
         let others = ALPHABET[first..first + count].chars().filter(move |other| *other != last);
         others.map(|other| format!("{}{other}", &part[..part.len() - 1])).collect::<Vec<_>>()
     };
@@ -110,62 +112,62 @@ fn bits_that_mean_nothing_are_zero() {
         let header = BASE64.encode(header().to_string() + padding);
         let claims = BASE64.encode(claims().to_string() + padding);
         let token = signed(&format!("{header}.{claims}"));
-        accepted(&token);
-        for other in same_bytes(&header) {
-            refused(&signed(&format!("{other}.{claims}")));
+        assert_accepted(&token);
+        for other in equivalent_encodings(&header) {
+            assert_refused(&signed(&format!("{other}.{claims}")));
         }
-        for other in same_bytes(&claims) {
-            refused(&signed(&format!("{header}.{other}")));
+        for other in equivalent_encodings(&claims) {
+            assert_refused(&signed(&format!("{header}.{other}")));
         }
         let (message, signature) = token.rsplit_once('.').expect("three parts");
-        for other in same_bytes(signature) {
-            refused(&format!("{message}.{other}"));
+        for other in equivalent_encodings(signature) {
+            assert_refused(&format!("{message}.{other}"));
         }
     }
 }
 
 #[test]
-fn what_stands_around_a_token_is_not_ignored() {
-    let good = good();
+fn surrounding_characters_are_not_ignored() {
+    let valid = valid_token();
     for around in [" ", "\t", "\n", "\r\n", "\0", "\"", "'", ",", ";", "=", "Bearer ", "\u{feff}", "\u{a0}", "%20"] {
-        refused(&format!("{around}{good}"));
-        refused(&format!("{good}{around}"));
-        refused(&good.replace('.', &format!("{around}.")));
-        refused(&good.replace('.', &format!(".{around}")));
+        assert_refused(&format!("{around}{valid}"));
+        assert_refused(&format!("{valid}{around}"));
+        assert_refused(&valid.replace('.', &format!("{around}.")));
+        assert_refused(&valid.replace('.', &format!(".{around}")));
     }
     for dot in ["\u{2e}\u{2e}", "\u{ff0e}", "\u{b7}", "%2E", ":", ","] {
-        refused(&good.replace('.', dot));
+        assert_refused(&valid.replace('.', dot));
     }
 }
 
-/// A good token, but of this length.
-fn of_length(length: usize) -> String {
-    let filled = |filling: usize| {
-        // Spaces after the header make up for what base64 cannot hit.
+/// Returns a token of this length that is valid if the length is allowed.
+fn token_with_length(length: usize) -> String {
+    let with_filling = |filling: usize| {
+        // Spaces after the header give the lengths that the filling alone skips.
         let tokens = (0..3).map(|spaces| {
             let header = header().to_string() + &" ".repeat(spaces);
             signed(&message(header, with(claims(), "x", json!("x".repeat(filling)))))
         });
         tokens.collect::<Vec<_>>()
     };
-    let estimate = (length - good().len()) * 3 / 4;
-    let mut tokens = (estimate.saturating_sub(20)..estimate + 20).flat_map(filled);
+    let estimate = (length - valid_token().len()) * 3 / 4;
+    let mut tokens = (estimate.saturating_sub(20)..estimate + 20).flat_map(with_filling);
     tokens.find(|token| token.len() == length).expect("some filling gives this length")
 }
 
 #[test]
-fn a_token_that_is_too_long_is_refused_although_all_else_is_right() {
-    accepted(&of_length(MAX_TOKEN_BYTES));
+fn otherwise_valid_token_that_is_too_long_is_refused() {
+    assert_accepted(&token_with_length(MAX_TOKEN_BYTES));
     for length in [MAX_TOKEN_BYTES + 1, 8 * 1024, 16 * 1024, 16 * 1024 + 1, 1024 * 1024] {
-        refused(&of_length(length));
+        assert_refused(&token_with_length(length));
     }
 }
 
 #[test]
 fn sixteen_kibibytes_of_anything_are_refused() {
     const LENGTH: usize = 16 * 1024;
-    let good = good();
-    let (message, signature) = good.rsplit_once('.').expect("three parts");
+    let valid = valid_token();
+    let (message, signature) = valid.rsplit_once('.').expect("three parts");
     let (head, payload) = message.split_once('.').expect("two parts");
     let filling = "A".repeat(LENGTH);
     for token in [
@@ -177,10 +179,10 @@ fn sixteen_kibibytes_of_anything_are_refused() {
         format!("{filling}.{payload}.{signature}"),
         format!("{head}.{filling}.{signature}"),
         format!("{head}.{payload}.{filling}"),
-        format!("{good}{filling}"),
-        format!("{filling}{good}"),
-        format!("{good}{}", " ".repeat(LENGTH)),
+        format!("{valid}{filling}"),
+        format!("{filling}{valid}"),
+        format!("{valid}{}", " ".repeat(LENGTH)),
     ] {
-        refused(&token);
+        assert_refused(&token);
     }
 }

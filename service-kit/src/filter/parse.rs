@@ -1,43 +1,41 @@
-//! From a text to an expression, one function for each rule of the grammar.
+//! From text to an expression, one function for each rule of the grammar.
 
-use super::{
-    Expression, Fault, MAX_DEPTH,
-    condition::{Condition, FIELDS, Field},
-    fold::fold,
-    restriction::{At, Comparator, Value, restriction},
-};
+use std::marker::PhantomData;
 
-/// What the text says.
+use super::{Comparator, Condition, Expression, FilterError, MAX_DEPTH, Parsed, Value};
+
+/// Parses a filter.
 ///
 /// # Errors
-/// What is wrong with it, and where.
-pub(super) fn parse(text: &str) -> Result<Expression, Fault> {
-    let mut parser = Parser { text, at: 0 };
-    parser.filter().map_err(|(at, message)| Fault { column: text[..at].chars().count() + 1, message })
+/// If the text is not a filter.
+pub(super) fn parse<C: Condition>(text: &str) -> Result<Expression<C>, FilterError> {
+    let mut parser = Parser { text, at: 0, condition: PhantomData };
+    parser.filter().map_err(|(at, message)| FilterError { column: text[..at].chars().count() + 1, message })
 }
 
-struct Parser<'a> {
+struct Parser<'a, C> {
     text: &'a str,
     /// The byte that comes next.
     at: usize,
+    condition: PhantomData<C>,
 }
 
-impl<'a> Parser<'a> {
-    fn filter(&mut self) -> At<Expression> {
-        self.space();
+impl<'a, C: Condition> Parser<'a, C> {
+    fn filter(&mut self) -> Parsed<Expression<C>> {
+        self.white_space();
         if self.rest().is_empty() {
-            return Ok(Expression::EVERYTHING);
+            return Ok(Expression::All(Vec::new()));
         }
         let expression = self.expression(0, "")?;
         // Only a parenthesis ends an expression early.
-        if self.rest().is_empty() { Ok(expression) } else { self.fail("there is no ( for this )") }
+        if self.rest().is_empty() { Ok(expression) } else { self.fail("this ) has no matching (") }
     }
 
-    /// `after` is what the caller of this and the following has seen last, to be named if nothing follows.
-    fn expression(&mut self, depth: usize, after: &str) -> At<Expression> {
+    /// `after` is the keyword or sign before the expression, for the error message if nothing follows it.
+    fn expression(&mut self, depth: usize, after: &str) -> Parsed<Expression<C>> {
         let mut factors = vec![self.factor(depth, after)?];
         loop {
-            let spaced = self.space();
+            let spaced = self.white_space();
             match self.peek() {
                 None | Some(')') => return Ok(Expression::all(factors)),
                 Some(next) if spaced || next == '(' || self.text[..self.at].ends_with(')') => {}
@@ -48,11 +46,11 @@ impl<'a> Parser<'a> {
         }
     }
 
-    fn factor(&mut self, depth: usize, after: &str) -> At<Expression> {
+    fn factor(&mut self, depth: usize, after: &str) -> Parsed<Expression<C>> {
         let mut terms = vec![self.term(depth, after)?];
         loop {
             let end = self.at;
-            if !self.space() && !self.text[..end].ends_with(')') || !self.keyword("OR") {
+            if !self.white_space() && !self.text[..end].ends_with(')') || !self.keyword("OR") {
                 self.at = end;
                 return Ok(Expression::any(terms));
             }
@@ -60,13 +58,13 @@ impl<'a> Parser<'a> {
         }
     }
 
-    fn term(&mut self, depth: usize, after: &str) -> At<Expression> {
-        self.space();
+    fn term(&mut self, depth: usize, after: &str) -> Parsed<Expression<C>> {
+        self.white_space();
         let start = self.at;
         let not = if self.keyword("NOT") {
-            self.space();
+            self.white_space();
             "NOT"
-        } else if self.take('-') {
+        } else if self.consume('-') {
             "-"
         } else {
             return self.simple(depth, after);
@@ -75,16 +73,16 @@ impl<'a> Parser<'a> {
         Ok(Expression::not(self.simple(depth, not)?))
     }
 
-    fn simple(&mut self, depth: usize, after: &str) -> At<Expression> {
+    fn simple(&mut self, depth: usize, after: &str) -> Parsed<Expression<C>> {
         let start = self.at;
-        if self.take('(') {
+        if self.consume('(') {
             let expression = self.expression(deeper(depth, start)?, "(")?;
-            return if self.take(')') { Ok(expression) } else { self.fail("expected )") };
+            return if self.consume(')') { Ok(expression) } else { self.fail("expected )") };
         }
         if let Some(text) = self.string()? {
             return match self.comparator() {
-                Some(_) => Err((start, "the name of a field stands without quotes".to_owned())),
-                None => Ok(Expression::Is(Condition::Word(fold(&text)))),
+                Some(_) => Err((start, "a field name must not be quoted".to_owned())),
+                None => text_condition(start, &text),
             };
         }
         let word = self.word(is_word);
@@ -93,67 +91,64 @@ impl<'a> Parser<'a> {
             return self.fail(&no_condition(self.peek(), after));
         }
         if self.peek() == Some('(') {
-            return Err((start, "only now() is a function, and it stands after a comparison".to_owned()));
+            return Err((start, "the only function is now(), which must follow a comparison".to_owned()));
         }
         let Some((at, comparator)) = self.comparator() else {
-            return Ok(Expression::Is(Condition::Word(fold(word))));
+            return text_condition(start, word);
         };
-        let Some(field) = Field::named(word) else {
-            let names = FIELDS.map(|(name, _)| name).join(", ");
-            return Err((start, format!("there is no such field; there are {names}")));
-        };
-        let (value_at, value) = self.value(comparator)?;
-        restriction(field, (at, comparator), (value_at, value)).map(Expression::Is)
+        let field = C::field(word).map_err(|message| (start, message))?;
+        let value = self.value(comparator)?;
+        C::restriction(field, (at, comparator), value).map(Expression::Is)
     }
 
-    /// Leaves what follows a text alone if it is no comparator.
+    /// Consumes a comparator, if one follows.
     fn comparator(&mut self) -> Option<(usize, Comparator)> {
         let end = self.at;
-        self.space();
+        self.white_space();
         let at = self.at;
-        let comparator = Comparator::ALL.into_iter().find(|comparator| self.rest().starts_with(comparator.sign()));
-        self.at = comparator.map_or(end, |comparator| at + comparator.sign().len());
+        let comparator = Comparator::ALL.into_iter().find(|comparator| self.rest().starts_with(comparator.operator()));
+        self.at = comparator.map_or(end, |comparator| at + comparator.operator().len());
         comparator.map(|comparator| (at, comparator))
     }
 
-    fn value(&mut self, comparator: Comparator) -> At<(usize, Value)> {
-        self.space();
+    fn value(&mut self, comparator: Comparator) -> Parsed<(usize, Value)> {
+        self.white_space();
         let start = self.at;
-        if self.take('*') {
+        if self.consume('*') {
             return Ok((start, Value::Any));
         }
         if let Some(text) = self.string()? {
             return Ok((start, Value::Text(text)));
         }
-        // An instant needs no quotes.
+        // A timestamp needs no quotes.
         let has_digit = self.peek().is_some_and(|c| c.is_ascii_digit());
-        let word = self.word(if has_digit { is_word_of_value } else { is_word });
+        let word = self.word(if has_digit { is_value_char::<C> } else { |c| is_word(c) || C::is_value_char(c) });
         if word.is_empty() || is_keyword(word) {
             self.at = start;
-            return self.fail(&format!("expected a value after {}", comparator.sign()));
+            return self.fail(&format!("expected a value after {}", comparator.operator()));
         }
-        if !self.take('(') {
+        if !self.consume('(') {
             return Ok((start, Value::Text(word.to_owned())));
         }
-        self.space();
-        if word == "now" && self.take(')') {
+        self.white_space();
+        if word == "now" && self.consume(')') {
             return Ok((start, Value::Now));
         }
         Err((start, "the only function is now()".to_owned()))
     }
 
-    /// A text in quotes, if there is one.
-    fn string(&mut self) -> At<Option<String>> {
+    /// Consumes a text in quotes, if one follows.
+    fn string(&mut self) -> Parsed<Option<String>> {
         let start = self.at;
         let Some(quote) = self.peek().filter(|c| matches!(c, '"' | '\'')) else { return Ok(None) };
         let mut text = String::new();
         let mut chars = self.text[start..].char_indices().skip(1);
         while let Some((at, c)) = chars.next() {
             match c {
-                '\0' => return Err((start + at, "a text cannot hold NUL".to_owned())),
+                '\0' => return Err((start + at, "text must not contain NUL".to_owned())),
                 '\\' => match chars.next() {
                     Some((_, escaped @ ('"' | '\'' | '\\'))) => text.push(escaped),
-                    _ => return Err((start + at, r#"after \ stands one of " ' \"#.to_owned())),
+                    _ => return Err((start + at, r#"\ must be followed by " ' or \"#.to_owned())),
                 },
                 c if c == quote => {
                     self.at = start + at + 1;
@@ -171,7 +166,7 @@ impl<'a> Parser<'a> {
         &self.text[start..self.at]
     }
 
-    /// Takes this keyword, if it is the next word.
+    /// Consumes this keyword, if it is the next word.
     fn keyword(&mut self, keyword: &str) -> bool {
         let start = self.at;
         let found = self.word(is_word) == keyword;
@@ -181,14 +176,14 @@ impl<'a> Parser<'a> {
         found
     }
 
-    /// Takes white space, and says whether there was any.
-    fn space(&mut self) -> bool {
+    /// Consumes white space, and reports whether there was any.
+    fn white_space(&mut self) -> bool {
         let start = self.at;
         self.word(char::is_whitespace);
         self.at > start
     }
 
-    fn take(&mut self, expected: char) -> bool {
+    fn consume(&mut self, expected: char) -> bool {
         let found = self.peek() == Some(expected);
         if found {
             self.at += expected.len_utf8();
@@ -204,7 +199,7 @@ impl<'a> Parser<'a> {
         &self.text[self.at..]
     }
 
-    fn fail<T>(&self, message: &str) -> At<T> {
+    fn fail<T>(&self, message: &str) -> Parsed<T> {
         Err((self.at, message.to_owned()))
     }
 }
@@ -214,32 +209,36 @@ fn is_word(c: char) -> bool {
     c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '/') || is_other
 }
 
-fn is_word_of_value(c: char) -> bool {
-    is_word(c) || matches!(c, ':' | '+')
+fn is_value_char<C: Condition>(c: char) -> bool {
+    is_word(c) || matches!(c, ':' | '+') || C::is_value_char(c)
 }
 
 fn is_keyword(word: &str) -> bool {
     matches!(word, "AND" | "OR" | "NOT")
 }
 
-fn deeper(depth: usize, at: usize) -> At<usize> {
+fn text_condition<C: Condition>(at: usize, text: &str) -> Parsed<Expression<C>> {
+    C::text(text).map(Expression::Is).map_err(|message| (at, message))
+}
+
+fn deeper(depth: usize, at: usize) -> Parsed<usize> {
     if depth < MAX_DEPTH {
         return Ok(depth + 1);
     }
-    Err((at, format!("parentheses and NOT are nested more than {MAX_DEPTH} deep")))
+    Err((at, format!("parentheses and NOT must not be nested more than {MAX_DEPTH} deep")))
 }
 
-/// Why no condition begins with this.
+/// Returns why no condition begins with this character.
 fn no_condition(next: Option<char>, after: &str) -> String {
     match next {
-        Some(':' | '=' | '!' | '<' | '>') => "expected the name of a field before the comparison".to_owned(),
+        Some(':' | '=' | '!' | '<' | '>') => "expected a field name before the comparison".to_owned(),
         Some(c) if is_sign(c) => in_quotes(c).to_owned(),
         _ if after.is_empty() => "expected a condition".to_owned(),
         _ => format!("expected a condition after {after}"),
     }
 }
 
-/// Why this cannot follow a text without white space.
+/// Returns why this character cannot follow a text without white space.
 fn after_a_text(next: char) -> &'static str {
     if is_sign(next) { in_quotes(next) } else { "expected white space" }
 }
@@ -250,8 +249,8 @@ fn is_sign(c: char) -> bool {
 
 fn in_quotes(c: char) -> &'static str {
     if c.is_control() {
-        "a control character can only stand in quotes"
+        "control characters must be quoted"
     } else {
-        "a text with this character stands in quotes"
+        "text with this character must be quoted"
     }
 }

@@ -1,0 +1,155 @@
+//! Bodies of requests and responses: response bodies with complete errors, which end when the server shuts down, and
+//! request bodies that are drained if the call is rejected before they are read.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use http_body_util::BodyExt;
+use hyper::body::{Body as HttpBody, Bytes, Frame, SizeHint};
+use taskey_proto::errors::v1::ErrorReason;
+use tokio::{runtime::Handle, time::timeout};
+use tokio_util::sync::CancellationToken;
+use tonic::{Code, Status, body::Body};
+
+use super::{
+    error_details::{Origin, complete},
+    request_id::RequestId,
+};
+use crate::status::ApiError;
+
+/// How long a stream continues after the shutdown, so that it can still report that the server is not ready.
+const SHUTDOWN_GRACE_PERIOD: Duration = Duration::from_millis(500);
+
+/// Returns a response body that ends when the server shuts down. A stream, such as the watch of a health check, would
+/// otherwise never end.
+#[must_use]
+pub fn end_on_shutdown(shutdown: CancellationToken, body: Body) -> Body {
+    Body::new(ResponseBody { body, deadline: Deadline::NotPolled(shutdown), id: None })
+}
+
+/// Returns a response body whose errors are complete, and which ends when the server shuts down.
+pub(super) fn finish(body: Body, shutdown: CancellationToken, id: RequestId) -> Body {
+    Body::new(ResponseBody { body, deadline: Deadline::NotPolled(shutdown), id: Some(id) })
+}
+
+/// A body that ends with an error when `deadline` has passed.
+struct ResponseBody {
+    body: Body,
+    deadline: Deadline,
+    /// The id of the call; errors are completed only if it is set.
+    id: Option<RequestId>,
+}
+
+/// The end of the grace period after the shutdown.
+enum Deadline {
+    /// Unary responses never wait, so the future is not created before it is polled.
+    NotPolled(CancellationToken),
+    Waiting(Pin<Box<dyn Future<Output = ()> + Send>>),
+    /// The body has ended.
+    Passed,
+}
+
+impl Deadline {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if let Self::NotPolled(shutdown) = self {
+            let shutdown = shutdown.clone();
+            *self = Self::Waiting(Box::pin(async move {
+                shutdown.cancelled().await;
+                tokio::time::sleep(SHUTDOWN_GRACE_PERIOD).await;
+            }));
+        }
+        if let Self::Waiting(grace_period) = self {
+            ready!(grace_period.as_mut().poll(cx));
+            *self = Self::Passed;
+        }
+        Poll::Ready(())
+    }
+}
+
+impl HttpBody for ResponseBody {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let this = &mut *self;
+        if matches!(this.deadline, Deadline::Passed) {
+            return Poll::Ready(None);
+        }
+        // Frames of the body take precedence over the deadline.
+        if let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(cx) {
+            return Poll::Ready(frame.map(|frame| frame.map(|frame| complete_frame(frame, this.id.as_ref()))));
+        }
+        ready!(this.deadline.poll(cx));
+        let error = ApiError::new(Code::Unavailable, ErrorReason::ShuttingDown, "the server is shutting down");
+        let mut trailers = http::HeaderMap::new();
+        Status::from(error.retry_after(Duration::from_secs(1))).add_header(&mut trailers)?;
+        Poll::Ready(Some(Ok(complete_frame(Frame::trailers(trailers), this.id.as_ref()))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self.deadline, Deadline::Passed) || self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// Completes the error in a frame with trailers.
+fn complete_frame(mut frame: Frame<Bytes>, id: Option<&RequestId>) -> Frame<Bytes> {
+    if let (Some(trailers), Some(id)) = (frame.trailers_mut(), id) {
+        complete(trailers, id, Origin::Response);
+    }
+    frame
+}
+
+/// Limits for draining the rest of a request. Clients that send more are cut off.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
+const MAX_FRAMES: usize = 16;
+
+/// A body that reads and discards its remaining frames when it is dropped. A call is often rejected by its headers
+/// before its message has arrived. h2 (0.4.20) charges each small frame that is not read to the connection, and closes
+/// the connection after about a hundred of them, with all other calls on it.
+pub(super) struct DrainedBody(Option<Body>);
+
+impl DrainedBody {
+    pub(super) fn wrap(body: Body) -> Body {
+        Body::new(Self(Some(body)))
+    }
+}
+
+impl Drop for DrainedBody {
+    fn drop(&mut self) {
+        let rest = self.0.take().filter(|body| !body.is_end_stream());
+        if let (Some(mut rest), Ok(runtime)) = (rest, Handle::try_current()) {
+            runtime.spawn(timeout(DRAIN_TIMEOUT, async move {
+                for _ in 0..MAX_FRAMES {
+                    if !matches!(rest.frame().await, Some(Ok(_))) {
+                        break;
+                    }
+                }
+            }));
+        }
+    }
+}
+
+impl HttpBody for DrainedBody {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        self.0.as_mut().map_or(Poll::Ready(None), |body| Pin::new(body).poll_frame(cx))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.as_ref().is_none_or(HttpBody::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.0.as_ref().map(HttpBody::size_hint).unwrap_or_default()
+    }
+}
