@@ -7,7 +7,7 @@ use std::{
 };
 
 use service_kit::{
-    auth::credential::{SERVICE_TOKEN, service_token},
+    auth::credential::{SERVICE_TOKEN_HEADER, service_token},
     clock::Clock,
     db::Db,
     network::ProxyArgs,
@@ -65,7 +65,7 @@ impl ClientInfoResolver {
         let Some(peer) = request.remote_addr().map(|peer| peer.ip().to_canonical()) else {
             return Ok(ClientInfo { address: None, user_agent: text::user_agent(user_agent()) });
         };
-        let token = header(SERVICE_TOKEN).and_then(Hash::of);
+        let token = header(SERVICE_TOKEN_HEADER).and_then(Hash::of);
         let is_service = match token {
             Some(token) => self.is_good(token).await?,
             None => false,

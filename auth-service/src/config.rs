@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::Args;
 use service_kit::{
-    auth::{claims, key_source::PICKED_UP as KEYS_PICKED_UP},
+    auth::{claims, key_source::MAX_RELOAD_DELAY as KEYS_RELOAD_DELAY},
     db::{DatabaseUrl, Db, Migrate, PoolArgs, schema_name},
     network::ProxyArgs,
     ops::{
@@ -195,7 +195,7 @@ fn access_life(text: &str) -> Result<Duration, String> {
 /// How long a new key is known before it signs.
 pub(crate) fn publication(text: &str) -> Result<Duration, String> {
     match duration(text)? {
-        life if life < KEYS_PICKED_UP => {
+        life if life < KEYS_RELOAD_DELAY => {
             Err("at least 5s, since services look at their key files that often".to_owned())
         }
         life => Ok(life),

@@ -31,10 +31,10 @@ pub fn refresh_token(data: &[u8]) {
 
 #[cfg(test)]
 mod tests {
-    use service_kit::testing::feed;
+    use service_kit::testing::run_corpus;
 
     #[test]
     fn the_corpus_of_refresh_tokens_holds() {
-        feed(concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus/refresh_token"), super::refresh_token);
+        run_corpus(concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus/refresh_token"), super::refresh_token);
     }
 }

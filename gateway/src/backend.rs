@@ -31,12 +31,12 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// The message for errors without a reason.
-const UNEXPLAINED: &str = "the service behind the gateway refused the call without saying why";
+const NO_REASON_MESSAGE: &str = "the service behind the gateway returned an error without a reason";
 
-/// How a service learns on whose behalf the gateway calls.
+/// How the gateway forwards the address of the client to a service.
 #[derive(Debug, Default)]
 pub struct Forwarding {
-    /// Proves to the service that it may believe the gateway.
+    /// The token that authenticates the gateway, so that the service trusts the forwarded address.
     pub token: Option<ServiceToken>,
     /// The proxies in front of the gateway that are trusted.
     pub proxies: ProxyArgs,
@@ -53,7 +53,7 @@ pub struct Backend {
     pub channel: Channel,
     /// The connections for streams, so that slow readers do not delay other calls.
     pub streams: Streams,
-    /// How the service learns on whose behalf the gateway calls, if it does.
+    /// How the address of the client is forwarded to the service; `None` if it is not.
     pub forwarding: Option<Arc<Forwarding>>,
     /// Maximum size of a response.
     pub max_response_bytes: usize,
@@ -79,9 +79,10 @@ impl Backend {
         deadline: Instant,
     ) -> Result<Response<DynamicMessage>, Status> {
         let mut grpc = self.ready(self.channel.clone()).await?;
-        let answer =
-            grpc.unary(with(message, metadata, deadline), rpc.clone(), DynamicCodec { output: output.clone() }).await;
-        answer.map_err(|status| complete(self.name, status, deadline))
+        let response = grpc
+            .unary(new_request(message, metadata, deadline), rpc.clone(), DynamicCodec { output: output.clone() })
+            .await;
+        response.map_err(|status| ensure_reason(self.name, status, deadline))
     }
 
     /// Calls a server-streaming RPC. The deadline applies until the stream starts.
@@ -97,32 +98,36 @@ impl Backend {
         deadline: Instant,
     ) -> Result<Streaming<DynamicMessage>, Status> {
         let mut grpc = self.ready(self.streams.next()).await?;
-        let answer = grpc
-            .server_streaming(with(message, metadata, deadline), rpc.clone(), DynamicCodec { output: output.clone() })
+        let response = grpc
+            .server_streaming(
+                new_request(message, metadata, deadline),
+                rpc.clone(),
+                DynamicCodec { output: output.clone() },
+            )
             .await;
-        answer.map(Response::into_inner).map_err(|status| complete(self.name, status, deadline))
+        response.map(Response::into_inner).map_err(|status| ensure_reason(self.name, status, deadline))
     }
 
     async fn ready(&self, channel: Channel) -> Result<Grpc<Channel>, Status> {
         let mut grpc = Grpc::new(channel).max_decoding_message_size(self.max_response_bytes);
         match grpc.ready().await {
             Ok(()) => Ok(grpc),
-            Err(error) => Err(unreachable(self.name, &error)),
+            Err(error) => Err(backend_unreachable(self.name, &error)),
         }
     }
 }
 
-fn with(message: DynamicMessage, metadata: HeaderMap, deadline: Instant) -> Request<DynamicMessage> {
+fn new_request(message: DynamicMessage, metadata: HeaderMap, deadline: Instant) -> Request<DynamicMessage> {
     let mut request = Request::from_parts(MetadataMap::from_headers(metadata), Extensions::new(), message);
     request.set_timeout(deadline.saturating_duration_since(Instant::now()));
     request
 }
 
-/// Several connections that are used in turn.
+/// Several connections that are used round-robin.
 #[derive(Clone, Debug)]
 pub struct Streams {
     channels: Arc<[Channel]>,
-    turn: Arc<AtomicUsize>,
+    next_index: Arc<AtomicUsize>,
 }
 
 /// Number of connections for streams to a backend.
@@ -132,17 +137,17 @@ impl Streams {
     /// Creates connections that are opened when they are first used.
     #[must_use]
     pub fn new(connect: impl Fn() -> Channel) -> Self {
-        Self { channels: (0..STREAM_CONNECTIONS).map(|_| connect()).collect(), turn: Arc::default() }
+        Self { channels: (0..STREAM_CONNECTIONS).map(|_| connect()).collect(), next_index: Arc::default() }
     }
 
     /// Returns the next connection.
     #[must_use]
     pub fn next(&self) -> Channel {
-        self.channels[self.turn.fetch_add(1, Ordering::Relaxed) % self.channels.len()].clone()
+        self.channels[self.next_index.fetch_add(1, Ordering::Relaxed) % self.channels.len()].clone()
     }
 }
 
-/// Creates a connection that is opened when it is first used. It is pinged, so that a broken one is noticed.
+/// Creates a connection that is opened when it is first used. Keep-alive pings detect a broken connection.
 #[must_use]
 pub fn connect(endpoint: &Endpoint, keepalive_interval: Duration, keepalive_timeout: Duration) -> Channel {
     endpoint
@@ -156,9 +161,10 @@ pub fn connect(endpoint: &Endpoint, keepalive_interval: Duration, keepalive_time
         .connect_lazy()
 }
 
-/// Adds a reason to a status without one. Its message may come from tonic or a proxy, so it is only logged.
+/// Adds a reason to a status without one. The message of the status may come from tonic or a proxy, so it is logged
+/// and not returned.
 #[must_use]
-pub fn complete(backend: &str, status: Status, deadline: Instant) -> Status {
+pub fn ensure_reason(backend: &str, status: Status, deadline: Instant) -> Status {
     if !status.details().is_empty() {
         return status;
     }
@@ -168,14 +174,14 @@ pub fn complete(backend: &str, status: Status, deadline: Instant) -> Status {
         return deadline_exceeded().into();
     }
     if status.source().is_some() || status.code() == Code::Unavailable {
-        return unreachable(backend, &status);
+        return backend_unreachable(backend, &status);
     }
-    tracing::error!(backend, code = ?status.code(), error = status.message(), "a status without a reason");
+    tracing::error!(backend, code = ?status.code(), error = status.message(), "a backend returned no error reason");
     match status.code() {
-        // tonic returns the first two if a response is too large or cannot be decoded, which is not an error of the
-        // caller.
-        Code::OutOfRange | Code::Internal | Code::Ok => ApiError::internal(UNEXPLAINED).into(),
-        code => ApiError::new(code, ErrorReason::Internal, UNEXPLAINED).into(),
+        // tonic returns the first two if a response is too large or cannot be decoded. That is not the caller's
+        // error.
+        Code::OutOfRange | Code::Internal | Code::Ok => ApiError::internal(NO_REASON_MESSAGE).into(),
+        code => ApiError::new(code, ErrorReason::Internal, NO_REASON_MESSAGE).into(),
     }
 }
 
@@ -186,7 +192,7 @@ pub fn deadline_exceeded() -> ApiError {
     ApiError::new(Code::DeadlineExceeded, ErrorReason::DeadlineExceeded, message)
 }
 
-fn unreachable(backend: &str, error: &dyn Error) -> Status {
+fn backend_unreachable(backend: &str, error: &dyn Error) -> Status {
     let cause = causes(error).last().unwrap_or(error);
     tracing::warn!(backend, error = %cause, "a backend cannot be reached");
     unavailable(format!("the {backend} service cannot be reached")).into()

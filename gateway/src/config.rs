@@ -1,4 +1,4 @@
-//! The settings of the gateway.
+//! Command-line flags and environment variables of the gateway.
 
 use std::net::SocketAddr;
 
@@ -12,7 +12,7 @@ use tonic::transport::Endpoint;
 
 use crate::http::{cors::Origin, request::JsonLimits};
 
-/// The settings of the gateway.
+/// The configuration of the gateway.
 #[derive(Args, Clone, Debug)]
 pub struct Config {
     /// Address to listen on; port 0 selects a free port
@@ -29,28 +29,28 @@ pub struct Config {
           value_parser = endpoint)]
     pub task_url: Endpoint,
 
-    /// How auth-service knows the gateway.
+    /// The token with which the gateway authenticates to auth-service.
     #[command(flatten)]
     pub service_token: ServiceTokenArgs,
 
-    /// Which proxies are believed.
+    /// The trusted proxies.
     #[command(flatten)]
     pub proxies: ProxyArgs,
 
-    /// How browsers are served.
+    /// Settings for browsers.
     #[command(flatten)]
     pub browsers: BrowserArgs,
 
-    /// The limits of JSON.
+    /// Limits of JSON request bodies.
     #[command(flatten)]
     pub json: JsonArgs,
 
-    /// The limits of the server.
+    /// Limits of the server.
     #[command(flatten)]
     pub limits: LimitArgs,
 }
 
-/// How browsers are served.
+/// Settings for browsers.
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Browsers")]
 pub struct BrowserArgs {
@@ -64,7 +64,7 @@ pub struct BrowserArgs {
     pub cors_origins: Vec<Origin>,
 }
 
-/// The limits of JSON.
+/// Limits of JSON request bodies.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Limits")]
 pub struct JsonArgs {

@@ -1,5 +1,5 @@
-//! What must hold for any input. The targets in `fuzz/` look for one of which it does not hold; the
-//! tests try what lies in their corpora.
+//! Properties that must hold for every input. The fuzz targets in `fuzz/` search for inputs that violate them; the
+//! tests check the inputs in the corpora.
 
 use std::time::Duration;
 
@@ -23,13 +23,13 @@ use crate::{
 
 const LIMITS: JsonLimits = JsonLimits { max_bytes: 64 * 1024, max_depth: 32 };
 
-/// What is written may be nested deeper than what is read: a list of the message's own comes on top of each message.
-const DEEP: usize = 100;
+/// Maximum depth for parsing serialized JSON, which may be nested deeper than a request: each message may add a list.
+const MAX_OUTPUT_DEPTH: usize = 100;
 
-/// What a server sends of an error goes into headers, of which clients take no more than this.
-const MAX_REFUSAL_BYTES: usize = 4096;
+/// Maximum size of an error. Errors are sent in headers, and clients limit the size of those.
+const MAX_ERROR_BYTES: usize = 4096;
 
-/// The bindings of the contract, and of further files.
+/// The bindings of the contract and of additional files.
 #[derive(Debug)]
 pub struct Transcoder {
     pool: DescriptorPool,
@@ -37,14 +37,14 @@ pub struct Transcoder {
 }
 
 impl Transcoder {
-    /// Takes an encoded `FileDescriptorSet` beside the contract, with all that it imports.
+    /// Creates a transcoder for the contract and an encoded `FileDescriptorSet`, which includes its imports.
     #[must_use]
     pub fn new(files: &[u8]) -> Self {
-        let mut pool = DescriptorPool::decode(files).expect("descriptors");
-        pool.decode_file_descriptor_set(taskey_proto::FILE_DESCRIPTOR_SET).expect("the contract");
-        // A lazy connection wants a runtime, although it is never made.
-        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-        let _entered = runtime.enter();
+        let mut pool = DescriptorPool::decode(files).expect("the descriptors are valid");
+        pool.decode_file_descriptor_set(taskey_proto::FILE_DESCRIPTOR_SET).expect("the contract is valid");
+        // Creating a lazy connection requires a runtime, although it is never opened.
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime can be created");
+        let _guard = runtime.enter();
         let connect = || backend::connect(&Endpoint::from_static("http://127.0.0.1:1"), Duration::MAX, Duration::MAX);
         let backends = ["taskey", "test"].map(|package| Backend {
             name: package,
@@ -54,12 +54,12 @@ impl Transcoder {
             forwarding: None,
             max_response_bytes: 0,
         });
-        let router = binding::compile(&pool, &backends).expect("the bindings are right");
+        let router = binding::compile(&pool, &backends).expect("the bindings are valid");
         Self { pool, router }
     }
 
-    /// Takes any bytes for a request: method, a space, path and query, a line feed, body. If it makes a message, a
-    /// backend reads the same message; what the gateway then writes it reads again.
+    /// Interprets bytes as a request: method, space, path and query, line feed, body. If the request is valid, its
+    /// message must be unchanged after encoding and decoding, and after serializing to JSON and parsing.
     pub fn request(&self, data: &[u8]) {
         let mut parts = data.splitn(2, |byte| *byte == b'\n');
         let (line, body) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
@@ -68,64 +68,64 @@ impl Transcoder {
         };
         let Ok(method) = Method::from_bytes(method.as_bytes()) else { return };
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
-        let Ok(found) = self.router.find(&method, path) else { return };
-        // A body that is no JSON is taken for a form where one is taken.
-        let format = if found.target.takes_form && !body.starts_with(b"{") { Format::Form } else { Format::Json };
-        match to_message(found.target, Input { segments: &found.segments, query, body, format }, LIMITS) {
+        let Ok(matched) = self.router.find(&method, path) else { return };
+        // A body that is not a JSON object is a form if the route accepts forms.
+        let format = if matched.target.accepts_form && !body.starts_with(b"{") { Format::Form } else { Format::Json };
+        match to_message(matched.target, Input { segments: &matched.segments, query, body, format }, LIMITS) {
             Ok(message) => {
                 let encoded = message.encode_to_vec();
-                let read = DynamicMessage::decode(message.descriptor(), &encoded[..]).expect("it can be decoded");
-                same(&read, &message);
-                if let Some(json) = written(&message).filter(|_| !is_lossy(&message)) {
-                    let again = read_json(&message.descriptor(), &json);
-                    same(&again.unwrap_or_else(|error| panic!("{error}: {json}")), &message);
+                let decoded = DynamicMessage::decode(message.descriptor(), &encoded[..])
+                    .expect("an encoded message can be decoded");
+                assert_same(&decoded, &message);
+                if let Some(json) = to_json(&message).filter(|_| !is_lossy(&message)) {
+                    let parsed = parse_json(&message.descriptor(), &json);
+                    assert_same(&parsed.unwrap_or_else(|error| panic!("{error}: {json}")), &message);
                 }
             }
-            Err(error) => judge_error(error),
+            Err(error) => check_error(error),
         }
     }
 
-    /// Takes any bytes for what a backend answers: the name of a message, a line feed, the message. What the gateway
-    /// writes of it is JSON, and if it reads that again, it says the same.
+    /// Interprets bytes as a response of a backend: the name of a message, line feed, the message. If it can be
+    /// serialized to JSON and that can be parsed, serializing it again must return the same JSON.
     pub fn answer(&self, data: &[u8]) {
         let mut parts = data.splitn(2, |byte| *byte == b'\n');
         let (name, encoded) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
-        let named = std::str::from_utf8(name).ok().and_then(|name| self.pool.get_message_by_name(name));
-        let Some(of) = &named else { return };
-        let Ok(message) = DynamicMessage::decode(of.clone(), encoded) else { return };
-        let Some(json) = written(&message) else { return };
-        // It reads less than it writes: not what is nested too deep.
-        let Ok(read) = read_json(of, &json) else { return };
-        let again = written(&read).expect("it has been written before");
-        assert_eq!(value(&again), value(&json));
+        let descriptor = std::str::from_utf8(name).ok().and_then(|name| self.pool.get_message_by_name(name));
+        let Some(descriptor) = &descriptor else { return };
+        let Ok(message) = DynamicMessage::decode(descriptor.clone(), encoded) else { return };
+        let Some(json) = to_json(&message) else { return };
+        // JSON that is nested too deeply can be serialized but not parsed.
+        let Ok(parsed) = parse_json(descriptor, &json) else { return };
+        let again = to_json(&parsed).expect("an equal message has been serialized before");
+        assert_eq!(parse_value(&again), parse_value(&json));
     }
 }
 
-/// Takes any two lines for a path template and a path. A template matches the path that is made of it, and whatever it
-/// matches has a value for each of its variables.
+/// Interprets two lines as a path template and a path. A template must match a path that is generated from it. If a
+/// path matches, each variable must have a value.
 pub fn template(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let (template, path) = text.split_once('\n').unwrap_or((text, "/"));
     let Ok(template) = template.parse::<Template>() else { return };
     let mut router = Router::default();
     router.bind(MethodPattern::Any, &template, ()).expect("nothing else is bound");
-    let own = path_of(&template);
-    for path in [&own, path] {
-        let Ok(found) = router.find(&Method::GET, path) else {
-            assert_ne!(path, &own, "it does not match its own path");
+    let generated = matching_path(&template);
+    for path in [&generated, path] {
+        let Ok(matched) = router.find(&Method::GET, path) else {
+            assert_ne!(path, &generated, "the template does not match its generated path");
             continue;
         };
         for variable in &template.variables {
-            // A path that is found is well encoded.
-            let value = variable.value(&found.segments).expect("a value");
+            let value = variable.value(&matched.segments).expect("a matched path is percent-encoded UTF-8");
             let may_be_empty = variable.end.is_none();
             assert!(may_be_empty || !value.is_empty(), "{} is empty", variable.field);
         }
     }
 }
 
-/// A path that a template must match.
-fn path_of(template: &Template) -> String {
+/// Returns a path that the template must match.
+fn matching_path(template: &Template) -> String {
     let encode = |text: &str| text.bytes().map(|byte| format!("%{byte:02x}")).collect::<Vec<_>>().concat();
     let segments = template.segments.iter().map(|segment| match segment {
         Segment::Literal(text) => encode(text),
@@ -136,20 +136,20 @@ fn path_of(template: &Template) -> String {
     if template.verb.is_empty() { format!("/{path}") } else { format!("/{path}:{}", encode(&template.verb)) }
 }
 
-fn judge_error(error: ApiError) {
+fn check_error(error: ApiError) {
     let status = Status::from(error);
     assert_eq!(status.code(), Code::InvalidArgument);
-    assert!(status.message().len() + status.details().len() <= MAX_REFUSAL_BYTES, "{}", status.message().len());
+    assert!(status.message().len() + status.details().len() <= MAX_ERROR_BYTES, "{}", status.message().len());
 }
 
-/// The JSON of a message, unless it has none: a path of a field mask may have no other spelling, and JSON has no
-/// numbers that are none.
-fn written(message: &DynamicMessage) -> Option<String> {
+/// Serializes a message to JSON. Returns `None` if that is impossible: a path of a field mask may have no
+/// lowerCamelCase form, and JSON has no NaN.
+fn to_json(message: &DynamicMessage) -> Option<String> {
     serde_json::to_string(&MessageJson(message)).ok()
 }
 
-/// Whether the JSON of a message may say less than the message: a field mask is written in lowerCamelCase, in which not
-/// every path can be told from every other one; and any message may hold a field mask.
+/// Reports whether serializing a message to JSON may lose information. The lowerCamelCase form of a field mask path
+/// is not unique, and an `Any` may contain a field mask.
 fn is_lossy(message: &DynamicMessage) -> bool {
     match message.descriptor().full_name() {
         "google.protobuf.Any" => true,
@@ -161,67 +161,67 @@ fn is_lossy(message: &DynamicMessage) -> bool {
                 .into_iter()
                 .any(|part| !part.starts_with(|first: char| first.is_ascii_lowercase()) || part.contains(','))
         }
-        _ => message.fields().any(|(_, value)| holds_lossy(value)),
+        _ => message.fields().any(|(_, value)| contains_lossy_message(value)),
     }
 }
 
-fn holds_lossy(value: &prost_reflect::Value) -> bool {
+fn contains_lossy_message(value: &prost_reflect::Value) -> bool {
     use prost_reflect::Value;
     match value {
         Value::Message(message) => is_lossy(message),
-        Value::List(values) => values.iter().any(holds_lossy),
-        Value::Map(values) => values.values().any(holds_lossy),
+        Value::List(values) => values.iter().any(contains_lossy_message),
+        Value::Map(values) => values.values().any(contains_lossy_message),
         _ => false,
     }
 }
 
-fn read_json(of: &MessageDescriptor, json: &str) -> Result<DynamicMessage, String> {
+fn parse_json(descriptor: &MessageDescriptor, json: &str) -> Result<DynamicMessage, String> {
     let json: Json = serde_json::from_str(json).map_err(|error| error.to_string())?;
-    message::from_json(of, &json, DEEP).map_err(|violation| format!("{}: {}", violation.path, violation.description))
+    message::from_json(descriptor, &json, MAX_OUTPUT_DEPTH)
+        .map_err(|violation| format!("{}: {}", violation.path, violation.description))
 }
 
-/// Asserts that two messages are the same. As JSON they are also if they hold a number that is none, which does not
-/// equal itself.
+/// Asserts that two messages are equal. Messages with NaN, which does not equal itself, are compared as JSON.
 #[track_caller]
-fn same(one: &DynamicMessage, other: &DynamicMessage) {
-    if one != other {
-        let [one, other] = [one, other].map(|message| written(message).as_deref().map(value));
-        assert_eq!(one, other);
+fn assert_same(left: &DynamicMessage, right: &DynamicMessage) {
+    if left != right {
+        let [left, right] = [left, right].map(|message| to_json(message).as_deref().map(parse_value));
+        assert_eq!(left, right);
     }
 }
 
-fn value(json: &str) -> Value {
-    serde_json::from_str(json).expect("JSON")
+fn parse_value(json: &str) -> Value {
+    serde_json::from_str(json).expect("the text is JSON")
 }
 
 #[cfg(test)]
 mod tests {
     use std::{path::Path, sync::LazyLock};
 
-    use service_kit::testing::feed;
+    use service_kit::testing::run_corpus;
 
     use super::*;
 
     static TRANSCODER: LazyLock<Transcoder> = LazyLock::new(|| {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let compiler = protox::Compiler::new([root.join("tests/proto"), root.join("../proto")]);
-        let mut compiler = compiler.expect("folders");
-        compiler.include_imports(true).open_file("test/v1/echo.proto").expect("a good file");
+        let mut compiler = compiler.expect("the folders exist");
+        compiler.include_imports(true).open_file("test/v1/echo.proto").expect("the file is valid");
         Transcoder::new(&compiler.encode_file_descriptor_set())
     });
 
     #[test]
-    fn the_corpus_of_requests_holds() {
-        feed(concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus/request"), |data| TRANSCODER.request(data));
+    fn requests_of_the_corpus_pass() {
+        run_corpus(concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus/request"), |data| TRANSCODER.request(data));
     }
 
     #[test]
-    fn the_corpus_of_answers_holds() {
-        feed(concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus/answer"), |data| TRANSCODER.answer(data));
+    fn responses_of_the_corpus_pass() {
+        run_corpus(concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus/answer"), |data| TRANSCODER.answer(data));
     }
 
     #[test]
-    fn the_corpus_of_templates_holds() {
-        feed(concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus/template"), template);
+    fn templates_of_the_corpus_pass() {
+        run_corpus(concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus/template"), template);
     }
 }

@@ -1,18 +1,19 @@
-//! HTTP/JSON to gRPC: every RPC of the contract that has a `google.api.http` binding, by its binding alone.
+//! A gateway from HTTP/JSON to gRPC. Serves every RPC of the contract that has a `google.api.http` binding; all
+//! routing and transcoding follows from the bindings.
 //!
 //! # Layout
-//! A request passes these, from top to bottom; each file and folder imports only those after it.
+//! A request passes through these modules from top to bottom. Each module imports only modules below it.
 //! - [`config`]: the settings.
-//! - [`service`]: every request, from its arrival to its response. [`transcode`]: HTTP/JSON for an RPC.
-//!   [`passthrough`]: what is gRPC already. [`stream`]: a response that goes on.
-//! - [`site`]: the page, the documentation, and health.
-//! - [`openapi`]: the description of the API.
-//! - [`session`]: the access token in a cookie.
+//! - [`service`]: handles every request. [`transcode`]: calls RPCs for HTTP/JSON requests. [`passthrough`]: forwards
+//!   gRPC and gRPC-Web requests. [`stream`]: streaming responses.
+//! - [`site`]: the web page, the documentation, and health checks.
+//! - [`openapi`]: the OpenAPI document.
+//! - [`session`]: access and refresh tokens in cookies.
 //! - [`semantics`]: entity tags, idempotency, and preferences.
-//! - [`http`](mod@http): requests, responses, errors, and what surrounds them.
-//! - [`routing`]: which RPC is bound to a method and a path.
-//! - [`codec`]: JSON, parameters and paths to messages, and back.
-//! - [`backend`]: the call of a service.
+//! - [`http`](mod@http): requests, responses, errors, headers, compression, and CORS.
+//! - [`routing`]: routes a method and a path to an RPC.
+//! - [`codec`]: converts JSON, parameters and paths to messages, and messages to JSON.
+//! - [`backend`]: calls the services behind the gateway.
 
 use std::{
     sync::{Arc, LazyLock},
@@ -52,8 +53,7 @@ use backend::{Backend, Forwarding, Streams};
 use service::{Gateway, Settings};
 use session::cookie_mode::CookieMode;
 
-/// How long a request may take, unless the settings say otherwise. The services' own deadlines are shorter, so that
-/// theirs is the answer.
+/// The default request timeout. Those of the services are shorter, so that the client gets their errors.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Serves the contract on `listener` until `shutdown`.
@@ -72,7 +72,7 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
     };
     let backends = vec![
         backend("auth", "taskey.auth", &config.auth_url, Some(Arc::clone(&forwarding))),
-        // It wants no address, so it gets no token either.
+        // task-service does not use client addresses, so it gets no service token.
         backend("task", "taskey.task", &config.task_url, None),
     ];
     let cookies = CookieMode::new(config.browsers.secure_cookies, proxies, Clock::system(), &backends);
@@ -90,9 +90,9 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
         async move { Ok(gateway.answer(request).await) }
     });
     let service = ServiceBuilder::new().option_layer(http::cors::layer(&config.browsers.cors_origins)).service(service);
-    let protocol = Protocol::Http1And2(http::error::unreadable);
+    let protocol = Protocol::Http1And2(http::error::unparsable_request);
     let server = connection::serve("gateway", listener, protocol, limits, service, shutdown);
-    let follow = async {
+    let follow_token = async {
         match &forwarding.token {
             Some(token) => token.follow().await,
             None => std::future::pending().await,
@@ -100,14 +100,14 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
     };
     tokio::select! {
         served = server => served,
-        () = follow => Err(anyhow::anyhow!("the service token is no longer followed")),
+        () = follow_token => Err(anyhow::anyhow!("the service token file is no longer watched")),
     }
 }
 
-/// The descriptors of the contract, which is compiled in.
+/// Returns the descriptors of the contract, which are compiled in.
 fn contract() -> DescriptorPool {
     static CONTRACT: LazyLock<DescriptorPool> = LazyLock::new(|| {
-        DescriptorPool::decode(taskey_proto::FILE_DESCRIPTOR_SET).expect("descriptors that protoc has written")
+        DescriptorPool::decode(taskey_proto::FILE_DESCRIPTOR_SET).expect("the compiled-in descriptors are valid")
     });
     CONTRACT.clone()
 }

@@ -1,4 +1,5 @@
-//! gRPC and gRPC-Web on the gateway's own port: calls are passed on as they are, so that clients need one address.
+//! gRPC and gRPC-Web on the port of the gateway. Calls are forwarded unchanged, so that clients need only one
+//! address.
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
@@ -7,10 +8,9 @@ use http_body_util::{BodyStream, StreamBody};
 use prost_reflect::DescriptorPool;
 use service_kit::{
     server::{
-        add_reflection,
+        add_reflection, body,
         call::{CallLayer, CallService},
         request_id::{REQUEST_ID, RequestId},
-        stream,
     },
     status::ApiError,
 };
@@ -35,7 +35,7 @@ use crate::{
     site::health::Health,
 };
 
-/// Whether a request is a call of gRPC (`application/grpc`), or of gRPC-Web (`application/grpc-web`).
+/// Reports whether a request is a gRPC call (`application/grpc`) or a gRPC-Web call (`application/grpc-web`).
 #[must_use]
 pub fn is_grpc(headers: &HeaderMap) -> bool {
     let content_type = headers.get(header::CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
@@ -45,29 +45,30 @@ pub fn is_grpc(headers: &HeaderMap) -> bool {
     }
 }
 
-/// Whether it is one of gRPC-Web.
-fn is_web(headers: &HeaderMap) -> bool {
+/// Reports whether a request is a gRPC-Web call.
+fn is_grpc_web(headers: &HeaderMap) -> bool {
     headers.get(header::CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc-web"))
 }
 
-/// tonic-web says of a body in base64 that what it encodes is as long, and a backend would miss the rest.
+/// Hides the length of a body. For a base64 body, tonic-web reports the encoded length as the length of the decoded
+/// body, and a backend would consider the body incomplete.
 fn without_length(body: Body) -> Body {
     Body::new(StreamBody::new(BodyStream::new(body)))
 }
 
-/// Passes calls on.
+/// Forwards gRPC calls to the backends.
 #[derive(Clone, Debug)]
 pub struct Passthrough {
     pool: DescriptorPool,
     backends: Arc<[Backend]>,
-    /// What the gateway says itself: reflection and health.
-    own: CallService<Routes>,
-    /// Ends streams.
+    /// The services of the gateway itself: reflection and health.
+    builtin: CallService<Routes>,
+    /// Ends all streams.
     shutdown: CancellationToken,
 }
 
 impl Passthrough {
-    /// To whichever backend serves a method.
+    /// Creates a service that forwards each call to the backend that serves its package.
     ///
     /// # Errors
     /// If the descriptors are invalid.
@@ -83,22 +84,22 @@ impl Passthrough {
         let mut routes = RoutesBuilder::default();
         add_reflection(&mut routes, &served)?;
         routes.add_service(HealthServer::new(Health(backends.to_vec())));
-        // The server has limited the headers already.
-        let own = CallLayer::new(timeout, usize::MAX, shutdown.clone()).layer(routes.routes().prepare());
-        Ok(Self { pool, backends: backends.to_vec().into(), own, shutdown })
+        // The server has already limited the size of the headers.
+        let builtin = CallLayer::new(timeout, usize::MAX, shutdown.clone()).layer(routes.routes().prepare());
+        Ok(Self { pool, backends: backends.to_vec().into(), builtin, shutdown })
     }
 
-    /// Answers a call, with a status whatever happens.
-    pub async fn answer(&self, request: Request<Body>, id: &RequestId) -> Response<Body> {
+    /// Handles a call. Errors become responses with a gRPC status.
+    pub async fn handle(&self, request: Request<Body>, id: &RequestId) -> Response<Body> {
         let this = self.clone();
-        let own_id = id.clone();
-        let is_web = is_web(request.headers());
+        let id = id.clone();
+        let is_grpc_web = is_grpc_web(request.headers());
         let inner = service_fn(move |request: Request<Body>| {
-            let (this, id) = (this.clone(), own_id.clone());
+            let (this, id) = (this.clone(), id.clone());
             async move {
-                let request = if is_web { request.map(without_length) } else { request };
-                let passed = this.pass(request, &id).await;
-                Ok::<_, Infallible>(passed.unwrap_or_else(|status| with_id(&status, &id).into_http()))
+                let request = if is_grpc_web { request.map(without_length) } else { request };
+                let result = this.forward(request, &id).await;
+                Ok::<_, Infallible>(result.unwrap_or_else(|status| with_id(&status, &id).into_http()))
             }
         });
         match GrpcWebLayer::new().layer(inner).oneshot(request).await {
@@ -107,49 +108,49 @@ impl Passthrough {
         }
     }
 
-    async fn pass(&self, mut request: Request<Body>, id: &RequestId) -> Result<Response<Body>, Status> {
+    async fn forward(&self, mut request: Request<Body>, id: &RequestId) -> Result<Response<Body>, Status> {
         let path = request.uri().path().to_owned();
         let (service, method) = path.strip_prefix('/').and_then(|path| path.split_once('/')).unwrap_or_default();
         if service.starts_with("grpc.") {
             request.headers_mut().insert(REQUEST_ID, id.as_header().clone());
-            let answer = self.own.clone().call(request).await;
-            return Ok(answer.unwrap_or_else(|never| match never {}));
+            let response = self.builtin.clone().call(request).await;
+            return Ok(response.unwrap_or_else(|never| match never {}));
         }
         let Some(backend) = self.backends.iter().find(|backend| backend.serves(service)) else {
             let message = "this server has no such method or service";
             return Err(ApiError::new(Code::Unimplemented, ErrorReason::MethodUnknown, message).into());
         };
-        let called = self.pool.get_service_by_name(service);
-        let called = called.and_then(|service| service.methods().find(|known| known.name() == method));
-        if called.is_some() {
+        let descriptor = self.pool.get_service_by_name(service);
+        let descriptor = descriptor.and_then(|service| service.methods().find(|candidate| candidate.name() == method));
+        if descriptor.is_some() {
             Span::current().record("rpc", &path);
         }
-        let streams = called.is_some_and(|method| method.is_server_streaming());
-        let channel = if streams { backend.streams.next() } else { backend.channel.clone() };
-        let answer = pass_to(backend, channel, request, id).await?;
-        Ok(answer.map(|body| stream::until(self.shutdown.clone(), body)))
+        let is_streaming = descriptor.is_some_and(|method| method.is_server_streaming());
+        let channel = if is_streaming { backend.streams.next() } else { backend.channel.clone() };
+        let response = forward_to(backend, channel, request, id).await?;
+        Ok(response.map(|body| body::end_on_shutdown(self.shutdown.clone(), body)))
     }
 }
 
-async fn pass_to(
+async fn forward_to(
     backend: &Backend,
     mut channel: Channel,
     request: Request<Body>,
     id: &RequestId,
 ) -> Result<Response<Body>, Status> {
     let (mut parts, body) = request.into_parts();
-    parts.headers = headers::passed_on(&parts, id, backend);
+    parts.headers = headers::passthrough_metadata(&parts, id, backend);
     parts.version = http::Version::HTTP_2;
     let unreachable =
-        |error| backend::complete(backend.name, Status::from_error(Box::new(error)), Instant::now() + FOREVER);
+        |error| backend::ensure_reason(backend.name, Status::from_error(Box::new(error)), Instant::now() + NO_DEADLINE);
     channel.ready().await.map_err(unreachable)?;
     channel.call(Request::from_parts(parts, body)).await.map_err(unreachable)
 }
 
-/// The deadline of a call is its service's matter.
-const FOREVER: Duration = Duration::from_secs(3600);
+/// Stands for no deadline: the service enforces the deadline of a forwarded call.
+const NO_DEADLINE: Duration = Duration::from_secs(3600);
 
-/// An error of the gateway's own names the request, as those of the services do.
+/// Adds the request id to an error of the gateway, as the services do to theirs.
 fn with_id(status: &Status, id: &RequestId) -> Status {
     let mut details: ErrorDetails = status.get_error_details();
     details.set_request_info(id.as_str(), "");

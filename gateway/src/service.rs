@@ -1,4 +1,4 @@
-//! One HTTP request from its arrival to its answer: request id, log, panics caught, deadline, and who answers it.
+//! Handles every HTTP request: request id, log, panics, deadline, and dispatch.
 
 use std::{collections::HashMap, fmt, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
@@ -34,12 +34,12 @@ use crate::{
     transcode::Transcoder,
 };
 
-/// The gateway: every RPC of a descriptor pool, and all that has an HTTP binding.
+/// The gateway. Serves every RPC of a descriptor pool over gRPC, and those with an HTTP binding over HTTP/JSON.
 #[derive(Clone)]
 pub struct Gateway(Arc<Inner>);
 
 impl fmt::Debug for Gateway {
-    /// Without the descriptors: a message may hold itself, and has no end then.
+    /// Omits the descriptors: a recursive message type would make the output endless.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Inner { transcoder, backends, timeout, .. } = &*self.0;
         let mut gateway = f.debug_struct("Gateway");
@@ -59,23 +59,24 @@ struct Inner {
 /// The settings of a gateway, except the contract and the services.
 #[derive(Debug)]
 pub struct Settings {
-    /// How large and deep a body may be.
+    /// Limits of JSON request bodies.
     pub json: JsonLimits,
-    /// How long a request may take, or the beginning of a stream. A caller may ask for less.
+    /// Maximum time for a response, or for the start of a stream. Clients may request less.
     pub timeout: Duration,
-    /// The cookies of browsers.
+    /// Authentication of browsers by cookies.
     pub cookies: CookieMode,
-    /// The files that are there beside the RPCs, by their paths.
+    /// The files that the gateway serves, by path.
     pub assets: HashMap<&'static str, Asset>,
-    /// Ends streams.
+    /// Ends all streams.
     pub shutdown: CancellationToken,
 }
 
 impl Gateway {
-    /// Reads the bindings in `pool`.
+    /// Creates a gateway with the bindings in `pool`.
     ///
     /// # Errors
-    /// If a binding is not right, two of them are for the same method and path, or no backend serves its package.
+    /// If a binding is invalid, two bindings have the same method and path, or no backend serves the package of an
+    /// RPC.
     pub fn new(pool: DescriptorPool, backends: Vec<Backend>, settings: Settings) -> anyhow::Result<Self> {
         let Settings { json, timeout, cookies, assets, shutdown } = settings;
         let router = binding::compile(&pool, &backends)?;
@@ -84,46 +85,46 @@ impl Gateway {
         Ok(Self(Arc::new(Inner { transcoder, passthrough, assets, backends, timeout })))
     }
 
-    /// Answers a request.
+    /// Handles a request and returns its response.
     pub async fn answer<B>(&self, request: Request<B>) -> Response<Body>
     where
         B: HttpBody<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let id = RequestId::of(request.headers());
+        let id = RequestId::from_headers(request.headers());
         let method = request.method().clone();
-        let (takes_gzip, is_last) = (negotiation::takes_gzip(request.headers()), is_chunked(&request));
-        // Somebody may have put a secret into the path, so the log has what it leads to instead.
+        let (accepts_gzip, must_close) = (negotiation::accepts_gzip(request.headers()), is_chunked(&request));
+        // The path may contain a secret, so the RPC is logged instead.
         let span = tracing::info_span!("request", request_id = id.as_str(), %method, rpc = field::Empty);
-        let answered = async {
-            let begun = Instant::now();
+        let respond = async {
+            let start = Instant::now();
             let mut response = if is_grpc(request.headers()) {
-                self.0.passthrough.answer(request.map(Body::new), &id).await
+                self.0.passthrough.handle(request.map(Body::new), &id).await
             } else {
-                let mut response = self.0.answer(request, &id, takes_gzip).await;
+                let mut response = self.0.handle(request, &id, accepts_gzip).await;
                 finish(&mut response, &method, &id);
                 response
             };
-            if is_last {
+            if must_close {
                 response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
-            let elapsed_us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+            let elapsed_us = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
             tracing::info!(code = response.status().as_u16(), elapsed_us, "answered");
             response
         };
-        answered.instrument(span).await
+        respond.instrument(span).await
     }
 }
 
 impl Inner {
-    /// The answer over HTTP/JSON, whatever happens.
-    async fn answer<B>(&self, request: Request<B>, id: &RequestId, takes_gzip: bool) -> Response<Body>
+    /// Handles a request over HTTP/JSON. Converts errors and panics to responses.
+    async fn handle<B>(&self, request: Request<B>, id: &RequestId, accepts_gzip: bool) -> Response<Body>
     where
         B: HttpBody<Data = Bytes>,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let answer = async { compression::compress(self.try_answer(request, id).await?, takes_gzip).await };
-        let error = match AssertUnwindSafe(answer).catch_unwind().await {
+        let result = async { compression::compress(self.try_handle(request, id).await?, accepts_gzip).await };
+        let error = match AssertUnwindSafe(result).catch_unwind().await {
             Ok(Ok(response)) => return response,
             Ok(Err(error)) => error,
             Err(panic) => ApiError::internal(panic_text(&*panic)).into(),
@@ -131,43 +132,45 @@ impl Inner {
         error.into_response(&self.transcoder.pool, id)
     }
 
-    async fn try_answer<B>(&self, request: Request<B>, id: &RequestId) -> Result<Response<Body>, HttpError>
+    async fn try_handle<B>(&self, request: Request<B>, id: &RequestId) -> Result<Response<Body>, HttpError>
     where
         B: HttpBody<Data = Bytes>,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         check_target(request.uri())?;
         match request.uri().path() {
-            path if self.is_own(path) && !READS.contains(request.method()) => Err(HttpError::method_unknown(&READS)),
+            path if self.is_builtin(path) && !READ_METHODS.contains(request.method()) => {
+                Err(HttpError::method_not_allowed(&READ_METHODS))
+            }
             "/healthz" => Ok(health::serving()),
             "/readyz" => health::ready(&self.backends).await,
-            path if self.is_own(path) => Ok(self.assets[path].answer(request.headers())),
+            path if self.is_builtin(path) => Ok(self.assets[path].response(request.headers())),
             _ => {
                 let deadline = Instant::now() + headers::timeout(request.headers(), self.timeout)?;
-                let answer = timeout_at(deadline, self.transcoder.answer(request, id, deadline));
-                answer.await.unwrap_or_else(|_| Err(backend::deadline_exceeded().into()))
+                let response = timeout_at(deadline, self.transcoder.handle(request, id, deadline));
+                response.await.unwrap_or_else(|_| Err(backend::deadline_exceeded().into()))
             }
         }
     }
 
-    /// Whether it is the gateway that answers there, and not an RPC.
-    fn is_own(&self, path: &str) -> bool {
+    /// Reports whether the gateway serves the path itself, instead of an RPC.
+    fn is_builtin(&self, path: &str) -> bool {
         ["/healthz", "/readyz"].contains(&path) || self.assets.contains_key(path)
     }
 }
 
-/// Whether the body comes in chunks over HTTP/1. Beside them there may have been a length, which hyper drops; where
-/// another server on the way believed it, what follows would be taken for a request of somebody else. So nothing may
-/// follow (RFC 9112, section 6.1).
+/// Reports whether the body is chunked over HTTP/1. The request may also have had a `Content-Length`, which hyper
+/// drops. A proxy that trusts that length sees a different end of the body, and may take the rest for the request of
+/// another client. So the connection must be closed after the response (RFC 9112, section 6.1).
 fn is_chunked<B>(request: &Request<B>) -> bool {
     request.version() < Version::HTTP_2 && request.headers().contains_key(header::TRANSFER_ENCODING)
 }
 
-const READS: [Method; 2] = [Method::GET, Method::HEAD];
+const READ_METHODS: [Method; 2] = [Method::GET, Method::HEAD];
 
-/// What every answer has.
+/// Sets the headers that every response has, and removes the body of a response to HEAD.
 fn finish(response: &mut Response<Body>, method: &Method, id: &RequestId) {
-    // An answer that never has a body has no length either (RFC 9110, section 8.6).
+    // A response that never has a body has no length either (RFC 9110, section 8.6).
     let has_body = ![StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&response.status());
     if let Some(length) = response.body().size_hint().exact().filter(|_| has_body) {
         response.headers_mut().insert(header::CONTENT_LENGTH, length.into());
@@ -177,7 +180,7 @@ fn finish(response: &mut Response<Body>, method: &Method, id: &RequestId) {
     }
     let headers = response.headers_mut();
     headers.insert(REQUEST_ID, id.as_header().clone());
-    // Answers are somebody's own, and errors pass; only what is the same for all says otherwise.
+    // Responses are private and errors are temporary, so they are not cached. Only files set another value.
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
 }

@@ -1,4 +1,4 @@
-//! Answers that go on: newline-delimited JSON, or server-sent events.
+//! Streaming responses: newline-delimited JSON or server-sent events.
 
 use std::{convert::Infallible, time::Duration};
 
@@ -20,39 +20,39 @@ use crate::{
     routing::binding::Route,
 };
 
-/// Whence a browser takes a stream up that has broken.
+/// The id of the last event that a browser received before its stream broke.
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
-/// Asks proxies to pass on what comes at once.
+/// Tells proxies not to buffer the response.
 const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
-/// A comment is sent when there was nothing else for so long, so that nobody between takes the connection for dead.
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// Interval of keep-alive comments in an idle stream of events, so that proxies do not close the connection.
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(15);
 
-/// The first bytes of a stream of events: after how many milliseconds a browser connects again.
+/// The first bytes of a stream of events: the delay in milliseconds after which browsers reconnect.
 const RETRY: &[u8] = b"retry: 1000\n\n";
 
-/// Puts the id of the last event that a browser has seen where the request says whence it goes on. It counts more than
-/// what the URL says, which a browser repeats as it was.
+/// Sets the resume field of the request to the id in `Last-Event-ID`. It takes precedence over the URL, which
+/// browsers repeat unchanged when they reconnect.
 pub fn set_last_event_id(route: &Route, headers: &HeaderMap, message: &mut DynamicMessage) {
-    let last = headers.get(LAST_EVENT_ID).and_then(|last| last.to_str().ok()).filter(|last| !last.is_empty());
-    if let (Some((field, _)), Some(last)) = (&route.resume, last) {
-        message.set_field(field, Value::String(last.to_owned()));
+    let id = headers.get(LAST_EVENT_ID).and_then(|id| id.to_str().ok()).filter(|id| !id.is_empty());
+    if let (Some((field, _)), Some(id)) = (&route.resume, id) {
+        message.set_field(field, Value::String(id.to_owned()));
     }
 }
 
-/// What an answer needs besides the messages.
+/// The context of a streaming response.
 #[derive(Clone, Debug)]
 pub struct Context {
-    /// Knows the types of the details of errors.
+    /// Contains the types of error details.
     pub pool: DescriptorPool,
-    /// Stands in errors.
+    /// The request id in errors.
     pub id: RequestId,
-    /// The end of the server is that of the stream.
+    /// Ends the stream when the server shuts down.
     pub shutdown: CancellationToken,
 }
 
-/// The answer that passes messages on as they come, until there are no more. When its reader goes, so does the call.
+/// Creates a response that forwards messages as they arrive. The call is cancelled when the client disconnects.
 #[must_use]
 pub fn respond(
     route: &Route,
@@ -61,14 +61,21 @@ pub fn respond(
     context: Context,
 ) -> Response<Body> {
     let resume = route.resume.as_ref().map(|(_, field)| field.clone());
-    let begins = framing == Framing::Events;
+    let retry_pending = framing == Framing::Events;
     let response_body = route.response_body.clone();
-    let passing =
-        PassthroughStream { messages, framing, resume, response_body, backend: route.backend.name, context, begins };
-    let frames = stream::unfold(Some(passing), async |passing| {
-        let mut passing = passing?;
-        let (frame, goes_on) = passing.next().await?;
-        Some((Ok::<_, Infallible>(Frame::data(frame)), goes_on.then_some(passing)))
+    let source = PassthroughStream {
+        messages,
+        framing,
+        resume,
+        response_body,
+        backend: route.backend.name,
+        context,
+        retry_pending,
+    };
+    let frames = stream::unfold(Some(source), async |source| {
+        let mut source = source?;
+        let (frame, has_more) = source.next().await?;
+        Some((Ok::<_, Infallible>(Frame::data(frame)), has_more.then_some(source)))
     });
     let mut response = Response::new(Body::new(StreamBody::new(frames)));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(framing.content_type()));
@@ -76,7 +83,7 @@ pub fn respond(
     response
 }
 
-/// A stream on its way from a backend to a client.
+/// A stream of messages from a backend to a client.
 struct PassthroughStream {
     messages: Streaming<DynamicMessage>,
     framing: Framing,
@@ -84,25 +91,25 @@ struct PassthroughStream {
     response_body: Option<FieldDescriptor>,
     backend: &'static str,
     context: Context,
-    /// Whether nothing has been sent yet of what begins with [`RETRY`].
-    begins: bool,
+    /// Whether [`RETRY`] must still be sent.
+    retry_pending: bool,
 }
 
 impl PassthroughStream {
-    /// The next bytes, and whether more may follow; none at the end.
+    /// Returns the next bytes and whether more may follow, or `None` at the end.
     async fn next(&mut self) -> Option<(Bytes, bool)> {
-        if std::mem::take(&mut self.begins) {
+        if std::mem::take(&mut self.retry_pending) {
             return Some((Bytes::from_static(RETRY), true));
         }
         let shutdown = self.context.shutdown.clone();
         loop {
             let message = tokio::select! {
-                message = timeout(KEEP_ALIVE, self.messages.next()) => message,
-                () = shutdown.cancelled() => return Some((self.fail(&shutting_down().into()), false)),
+                message = timeout(KEEP_ALIVE_INTERVAL, self.messages.next()) => message,
+                () = shutdown.cancelled() => return Some((self.error_frame(&shutting_down().into()), false)),
             };
             return match message {
-                Ok(Some(Ok(message))) => Some(self.pass_on(&message)),
-                Ok(Some(Err(status))) => Some((self.fail(&self.explained(status)), false)),
+                Ok(Some(Ok(message))) => Some(self.message_frame(&message)),
+                Ok(Some(Err(status))) => Some((self.error_frame(&self.to_http_error(status)), false)),
                 Ok(None) => None,
                 Err(_) if self.framing == Framing::Events => Some((Bytes::from_static(b": keep-alive\n\n"), true)),
                 Err(_) => continue,
@@ -110,34 +117,34 @@ impl PassthroughStream {
         }
     }
 
-    fn pass_on(&self, message: &DynamicMessage) -> (Bytes, bool) {
+    fn message_frame(&self, message: &DynamicMessage) -> (Bytes, bool) {
         match response::to_json(message, self.response_body.as_ref()) {
             Ok(json) => {
                 let id = self.resume.as_ref().map(|field| message.get_field(field));
                 let id = id.as_ref().and_then(|id| id.as_str()).filter(|id| !id.is_empty());
                 (frame(self.framing, None, id, &json), true)
             }
-            Err(error) => (self.fail(&error.into()), false),
+            Err(error) => (self.error_frame(&error.into()), false),
         }
     }
 
-    /// A stream has no deadline, so none can have passed.
-    fn explained(&self, status: Status) -> HttpError {
-        backend::complete(self.backend, status, Instant::now() + KEEP_ALIVE).into()
+    /// Converts a status and ensures that it has a reason. Streams have no deadline, so one in the future is passed.
+    fn to_http_error(&self, status: Status) -> HttpError {
+        backend::ensure_reason(self.backend, status, Instant::now() + KEEP_ALIVE_INTERVAL).into()
     }
 
-    /// The last of a stream that ends before it should.
-    fn fail(&self, error: &HttpError) -> Bytes {
+    /// Returns the last frame of a stream that ends with an error.
+    fn error_frame(&self, error: &HttpError) -> Bytes {
         frame(self.framing, Some("error"), None, &error.to_json(&self.context.pool, &self.context.id))
     }
 }
 
-/// A message, or the error that ends the stream: of a kind of its own among events, and with the key `error`, which no
-/// message has, among lines.
-fn frame(framing: Framing, kind: Option<&str>, id: Option<&str>, json: &[u8]) -> Bytes {
+/// Encodes a message or the error that ends the stream. An error is an event of type `error`, or a line with the key
+/// `error`, which no message has.
+fn frame(framing: Framing, event: Option<&str>, id: Option<&str>, json: &[u8]) -> Bytes {
     let mut bytes = BytesMut::with_capacity(json.len() + 128);
     if framing == Framing::Events {
-        for (name, value) in [("event", kind), ("id", id)] {
+        for (name, value) in [("event", event), ("id", id)] {
             if let Some(value) = value {
                 bytes.put(format!("{name}: {value}\n").as_bytes());
             }
@@ -159,7 +166,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_event_has_a_kind_and_an_id_and_a_line_has_neither() {
+    fn events_have_a_type_and_an_id_and_lines_have_neither() {
         assert_eq!(frame(Framing::Events, None, Some("t"), b"{}"), "id: t\ndata: {}\n\n");
         assert_eq!(frame(Framing::Events, Some("error"), None, b"{}"), "event: error\ndata: {}\n\n");
         assert_eq!(frame(Framing::Lines, Some("error"), Some("t"), b"{}"), "{}\n");

@@ -1,4 +1,4 @@
-//! A request that is for an RPC: its message, the call, and the answer.
+//! Transcodes HTTP/JSON requests to RPC calls: request message, call, and response.
 
 use bytes::Bytes;
 use http::{Method, Request, Response, request};
@@ -16,7 +16,7 @@ use crate::{
         error::HttpError,
         headers,
         negotiation::{self, Framing},
-        request::{Format, Input, JsonLimits, format, read_body, to_message},
+        request::{Format, Input, JsonLimits, body_format, read_body, to_message},
         response,
     },
     routing::{
@@ -28,27 +28,28 @@ use crate::{
     stream,
 };
 
-/// Makes calls of requests, by the bindings of the RPCs.
+/// Transcodes HTTP/JSON requests to calls, according to the bindings of the RPCs.
 #[derive(Debug)]
 pub struct Transcoder {
-    /// Knows the types of the details of errors.
+    /// Contains the types of error details.
     pub pool: DescriptorPool,
-    /// The bindings.
+    /// Routes by method and path.
     pub router: Router<Route>,
-    /// The cookies of browsers.
+    /// Authentication of browsers by cookies.
     pub cookies: CookieMode,
-    /// How large and deep a body may be.
+    /// Limits of JSON request bodies.
     pub json: JsonLimits,
-    /// Ends streams.
+    /// Ends all streams.
     pub shutdown: CancellationToken,
 }
 
 impl Transcoder {
-    /// Answers a request. The answer, or the beginning of a stream, comes by the deadline if the backend minds it.
+    /// Handles a request. The backend is given the deadline for the response, or for the start of a stream, but this
+    /// function does not enforce it.
     ///
     /// # Errors
-    /// Why there is no such call, it is not made, or the backend refused it.
-    pub async fn answer<B>(
+    /// If no RPC matches, if the request is invalid, or if the call fails.
+    pub async fn handle<B>(
         &self,
         request: Request<B>,
         id: &RequestId,
@@ -59,44 +60,44 @@ impl Transcoder {
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let (request, body) = request.into_parts();
-        let found = self.router.find(&request.method, request.uri.path()).map_err(HttpError::from)?;
-        let route = found.target;
+        let matched = self.router.find(&request.method, request.uri.path()).map_err(HttpError::from)?;
+        let route = matched.target;
         Span::current().record("rpc", route.rpc.as_str());
-        let framing = negotiation::framing(&request.headers, route.streams)?;
+        let framing = negotiation::framing(&request.headers, route.is_server_streaming)?;
         let mut query = request.uri.query().unwrap_or_default().to_owned();
         let mut cookie_auth = self.cookies.cookie_auth(&request, route, &mut query)?;
-        let message = self.read(&request, &found, &query, body).await?;
+        let message = self.read_message(&request, &matched, &query, body).await?;
         let metadata = headers::metadata(&request, id, &route.backend);
         let call = Call { request: &request, route, id, deadline, message, metadata };
-        match self.call_as(&mut cookie_auth, call, framing).await {
-            Ok(response) => Ok(cookie_auth.answered(route, response)),
-            Err(error) => Err(cookie_auth.refused(error)),
+        match self.call_with_cookies(&mut cookie_auth, call, framing).await {
+            Ok(response) => Ok(cookie_auth.apply_to_response(route, response)),
+            Err(error) => Err(cookie_auth.apply_to_error(error)),
         }
     }
 
-    /// Calls the service with the access token of the cookies. If it has expired, renews it and calls once more.
-    async fn call_as(
+    /// Calls the service with the access token from the cookies. If it has expired, renews it and retries once.
+    async fn call_with_cookies(
         &self,
         cookie_auth: &mut CookieAuth,
         mut call: Call<'_>,
         framing: Option<Framing>,
     ) -> Result<Response<Body>, HttpError> {
         self.cookies.apply(cookie_auth, &mut call).await?;
-        let again = cookie_auth.can_renew().then(|| call.clone());
-        match (self.call(call, framing, cookie_auth).await, again) {
-            (Err(error), Some(mut again)) if error.is_expired() => {
-                self.cookies.renew(cookie_auth, &mut again).await?;
-                self.call(again, framing, cookie_auth).await
+        let retry = cookie_auth.can_renew().then(|| call.clone());
+        match (self.call(call, framing, cookie_auth).await, retry) {
+            (Err(error), Some(mut retry)) if error.is_expired() => {
+                self.cookies.renew(cookie_auth, &mut retry).await?;
+                self.call(retry, framing, cookie_auth).await
             }
-            (answer, _) => answer,
+            (result, _) => result,
         }
     }
 
-    /// The message that path, query, body and headers make.
-    async fn read<B>(
+    /// Builds the request message from the path, query, body and headers.
+    async fn read_message<B>(
         &self,
         request: &request::Parts,
-        found: &Match<'_, '_, Route>,
+        matched: &Match<'_, '_, Route>,
         query: &str,
         body: B,
     ) -> Result<DynamicMessage, HttpError>
@@ -104,11 +105,11 @@ impl Transcoder {
         B: HttpBody<Data = Bytes>,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let route = found.target;
+        let route = matched.target;
         let body = read_body(body, self.json).await?;
         let has_body = !body.is_empty() && !matches!(route.body, BodyRule::None);
-        let format = if has_body { format(&request.headers, route)? } else { Format::Json };
-        let input = Input { segments: &found.segments, query, body: &body, format };
+        let format = if has_body { body_format(&request.headers, route)? } else { Format::Json };
+        let input = Input { segments: &matched.segments, query, body: &body, format };
         let mut message = to_message(route, input, self.json)?;
         etag::set_if_match(route, &request.headers, &mut message)?;
         idempotency::set_request_id(route, &request.headers, &mut message)?;
@@ -116,7 +117,7 @@ impl Transcoder {
         Ok(message)
     }
 
-    /// Makes the call. `framing` is how its stream is written, if it has one.
+    /// Makes the call. `framing` is the framing of the stream, if the RPC returns one.
     async fn call(
         &self,
         call: Call<'_>,
@@ -130,9 +131,9 @@ impl Transcoder {
             let context = stream::Context { pool: self.pool.clone(), id: id.clone(), shutdown: self.shutdown.clone() };
             return Ok(stream::respond(route, messages, framing, context));
         }
-        let answer = backend.call(rpc, output, message, metadata, deadline).await;
-        let answer = answer.map_err(|status| etag::refused(status, &request.headers))?;
-        let (metadata, mut message, _) = answer.into_parts();
+        let response = backend.call(rpc, output, message, metadata, deadline).await;
+        let response = response.map_err(|status| etag::to_http_error(status, &request.headers))?;
+        let (metadata, mut message, _) = response.into_parts();
         self.cookies.strip_tokens(cookie_auth, &mut message)?;
         let mut response = respond(request, route, &message)?;
         idempotency::mark_replayed(&metadata, response.headers_mut());
@@ -140,15 +141,15 @@ impl Transcoder {
     }
 }
 
-/// The answer that a message makes, or without it if the client has it already or does not want it.
+/// Creates the response for a message: 304 if the client has this version already, or 204 if it prefers no body.
 fn respond(request: &request::Parts, route: &Route, message: &DynamicMessage) -> Result<Response<Body>, HttpError> {
-    let tag = etag::of(message);
+    let tag = etag::from_message(message);
     let is_read = [Method::GET, Method::HEAD].contains(&request.method);
-    let is_known = is_read && tag.as_ref().is_some_and(|tag| etag::is_known(&request.headers, tag));
-    let mut response = if is_known {
+    let is_unmodified = is_read && tag.as_ref().is_some_and(|tag| etag::matches_if_none_match(&request.headers, tag));
+    let mut response = if is_unmodified {
         response::not_modified()
     } else if preference::is_minimal(request, route) {
-        preference::minimal()
+        preference::minimal_response()
     } else {
         response::from_message(route, message)?
     };

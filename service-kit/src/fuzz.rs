@@ -163,7 +163,7 @@ fn secrets(text: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::feed;
+    use crate::testing::run_corpus;
 
     #[test]
     fn key_set_contains_the_signing_keys() {
@@ -175,11 +175,11 @@ mod tests {
 
     #[test]
     fn token_corpus_upholds_the_properties() {
-        feed(concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus/token"), token);
+        run_corpus(concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus/token"), token);
     }
 
     #[test]
     fn jwk_set_corpus_upholds_the_properties() {
-        feed(concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus/jwk_set"), jwk_set);
+        run_corpus(concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus/jwk_set"), jwk_set);
     }
 }

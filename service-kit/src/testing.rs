@@ -52,7 +52,7 @@ impl TestDatabase {
     /// skipped test on standard error; with `CI=true` the test fails.
     pub async fn postgres() -> Option<Self> {
         let Ok(server) = env::var(POSTGRES) else {
-            leave_out("a test on PostgreSQL", &format!("{POSTGRES} is not set; `make test` provides a server"));
+            report_skipped("a test on PostgreSQL", &format!("{POSTGRES} is not set; `make test` provides a server"));
             return None;
         };
         let name = format!("test_{}", u128::from_be_bytes(random::bytes()));
@@ -131,7 +131,7 @@ pub fn folder() -> TempDir {
 ///
 /// # Panics
 /// If the target panics, or if the corpus is empty or cannot be read.
-pub fn feed(corpus: &str, target: fn(&[u8])) {
+pub fn run_corpus(corpus: &str, target: fn(&[u8])) {
     let files: Vec<_> = fs::read_dir(corpus).expect(corpus).map(|entry| entry.expect(corpus).path()).collect();
     assert!(!files.is_empty(), "{corpus} is empty");
     for file in files {
@@ -150,7 +150,7 @@ pub fn feed(corpus: &str, target: fn(&[u8])) {
 ///
 /// # Panics
 /// If `CI=true`, where no test may be skipped.
-pub fn leave_out(what: &str, why: &str) {
+pub fn report_skipped(what: &str, why: &str) {
     assert!(env::var("CI").as_deref() != Ok("true"), "{what} was skipped: {why}");
     let name = std::thread::current().name().unwrap_or_default().to_owned();
     _ = writeln!(io::stderr(), "skipped: {name}: {what}: {why}");

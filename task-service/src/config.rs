@@ -11,7 +11,7 @@ use service_kit::{
 };
 use tonic::transport::Endpoint;
 
-/// Everything that can be set.
+/// The settings.
 #[derive(Args, Clone, Debug)]
 pub struct Config {
     /// Address to listen on; port 0 selects a free port
@@ -19,7 +19,7 @@ pub struct Config {
     pub listen: SocketAddr,
 
     /// Database URL: `sqlite:PATH` or `postgres://...`
-    // The URL may hold a password, which `--help` would show.
+    // The URL may contain a password, which `--help` would show.
     #[arg(
         long,
         env = "TASKEY_DATABASE_URL",
@@ -43,11 +43,11 @@ pub struct Config {
     #[command(flatten)]
     pub verifier: VerifierArgs,
 
-    /// The names in the access tokens.
+    /// The issuer and the audience of access tokens.
     #[command(flatten)]
     pub tokens: TokenArgs,
 
-    /// What only this service has.
+    /// The settings that only this service has.
     #[command(flatten)]
     pub tasks: TaskArgs,
 
@@ -64,7 +64,7 @@ pub struct Config {
     pub rate_limits: OnOff,
 }
 
-/// The settings that task-service alone has, wherever it runs.
+/// The settings that only task-service has, also when it runs within `taskey`.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Tasks")]
 pub struct TaskArgs {
@@ -93,7 +93,7 @@ pub struct TaskArgs {
     pub purge_after: Duration,
 }
 
-/// A staleness beyond the lifetime of every token would mean not to follow revocations at all.
+/// Parses a staleness. Beyond the maximum lifetime of tokens, revocations would have no effect.
 fn staleness(text: &str) -> Result<Duration, String> {
     match duration(text)? {
         staleness if staleness > claims::MAX_LIFETIME => Err("at most 15m".to_owned()),
@@ -120,7 +120,7 @@ mod tests {
 
     #[test]
     fn every_setting_but_the_keys_has_a_default() {
-        let config = parse(&[]).expect("the defaults are good");
+        let config = parse(&[]).expect("the defaults are valid");
         assert_eq!(config.auth_url[0].uri(), "http://127.0.0.1:50051/");
         assert_eq!(config.tasks.revocation_max_staleness, Duration::from_secs(30));
         assert_eq!(config.tasks.purge_after, Duration::from_secs(30 * 24 * 3600));
@@ -128,31 +128,31 @@ mod tests {
     }
 
     #[test]
-    fn a_service_token_does_without_keys() {
+    fn a_service_token_replaces_the_key_file() {
         let config = |arguments: &[&str]| Cli::try_parse_from(["task-service"].iter().chain(arguments));
-        let given = config(&["--service-token-file", "token"]).expect("enough").config.verifier;
-        assert!(given.key_file.is_none() && given.service_token_file.is_some());
+        let verifier = config(&["--service-token-file", "token"]).expect("no key file is needed").config.verifier;
+        assert!(verifier.key_file.is_none() && verifier.service_token_file.is_some());
         assert!(config(&[]).is_err());
     }
 
     #[test]
-    fn staleness_beyond_the_life_of_a_token_is_refused() {
-        for (text, good) in [("0s", true), ("15m", true), ("901s", false), ("soon", false)] {
-            assert_eq!(parse(&["--revocation-max-staleness", text]).is_ok(), good, "{text}");
+    fn staleness_beyond_the_lifetime_of_a_token_is_refused() {
+        for (text, is_valid) in [("0s", true), ("15m", true), ("901s", false), ("soon", false)] {
+            assert_eq!(parse(&["--revocation-max-staleness", text]).is_ok(), is_valid, "{text}");
         }
     }
 
     #[test]
     fn auth_urls_are_repeated_or_separated_by_commas() {
-        let config = parse(&["--auth-url", "http://a:1,http://b:2", "--auth-url", "http://[::1]:3"]).expect("good");
+        let config = parse(&["--auth-url", "http://a:1,http://b:2", "--auth-url", "http://[::1]:3"]).expect("valid");
         let urls: Vec<_> = config.auth_url.iter().map(|peer| peer.uri().to_string()).collect();
         assert_eq!(urls, ["http://a:1/", "http://b:2/", "http://[::1]:3/"]);
     }
 
     #[test]
-    fn a_wrong_auth_url_is_refused() {
-        for wrong in ["", "auth:50051", "127.0.0.1:50051", "https://auth:1", "http://", "http://a/path", "http://a b"] {
-            assert!(parse(&["--auth-url", wrong]).is_err(), "{wrong:?}");
+    fn an_invalid_auth_url_is_refused() {
+        for url in ["", "auth:50051", "127.0.0.1:50051", "https://auth:1", "http://", "http://a/path", "http://a b"] {
+            assert!(parse(&["--auth-url", url]).is_err(), "{url:?}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Why this service refuses a call, beyond what service-kit knows.
+//! Errors of this service, in addition to those of service-kit.
 
 use std::time::Duration;
 
@@ -6,61 +6,67 @@ use service_kit::status::ApiError;
 use taskey_proto::errors::v1::ErrorReason;
 use tonic::Code;
 
-/// The caller has no such task. Nobody can tell from it whether somebody else has.
+/// Returns the error for a task that does not exist, or belongs to another user: callers cannot tell which.
 pub(crate) fn task_not_found() -> ApiError {
     ApiError::new(Code::NotFound, ErrorReason::TaskNotFound, "the task does not exist")
 }
 
-/// The task or the list is no longer as the caller has seen it.
+/// Returns the error for an invalid field. The caller adds which.
+pub(crate) fn validation_failed(description: &'static str) -> ApiError {
+    ApiError::new(Code::InvalidArgument, ErrorReason::ValidationFailed, description)
+}
+
+/// Returns the error for a task or list that has changed since the caller read it.
 pub(crate) fn etag_mismatch() -> ApiError {
     ApiError::new(Code::Aborted, ErrorReason::EtagMismatch, "the resource has changed since the etag was read")
 }
 
-/// The caller has no such list. Nobody can tell from it whether somebody else has.
+/// Returns the error for a list that does not exist, or belongs to another user: callers cannot tell which.
 pub(crate) fn list_not_found() -> ApiError {
     ApiError::new(Code::NotFound, ErrorReason::ListNotFound, "the list does not exist")
 }
 
-/// A request id belongs to one request.
+/// Returns the error for a request id that was used with a different request.
 pub(crate) fn request_id_reused() -> ApiError {
     let message = "the request id was already used with a different request";
     ApiError::new(Code::FailedPrecondition, ErrorReason::RequestIdReused, message).field("request_id", message)
 }
 
-/// The caller has as much as one may have.
+/// Returns the error for a caller that has reached a limit.
 pub(crate) fn quota_exceeded(message: &'static str) -> ApiError {
     ApiError::new(Code::ResourceExhausted, ErrorReason::QuotaExceeded, message)
 }
 
-/// The default list stays.
+/// Returns the error for a deletion of the default list.
 pub(crate) fn default_list() -> ApiError {
     ApiError::new(Code::FailedPrecondition, ErrorReason::DefaultList, "the default list cannot be deleted")
 }
 
-/// Not a sync token of this caller.
+/// Returns the error for a sync token that was not issued to this caller.
 pub(crate) fn sync_token_invalid() -> ApiError {
     let message = "the sync token was not issued to this caller";
     ApiError::new(Code::InvalidArgument, ErrorReason::SyncTokenInvalid, message).field("sync_token", message)
 }
 
-/// What happened since the sync token was issued is no longer known.
+/// Returns the error for a sync token whose tombstones are no longer stored.
 pub(crate) fn sync_token_expired() -> ApiError {
     let message = "the sync token is too old; start again without a token";
     ApiError::new(Code::OutOfRange, ErrorReason::SyncTokenExpired, message).field("sync_token", message)
 }
 
-/// A filter cannot be read.
-pub(crate) fn filter_invalid(fault: &str) -> ApiError {
-    ApiError::new(Code::InvalidArgument, ErrorReason::FilterInvalid, format!("filter: {fault}")).field("filter", fault)
+/// Returns the error for an invalid filter.
+pub(crate) fn filter_invalid(problem: &str) -> ApiError {
+    let message = format!("filter: {problem}");
+    ApiError::new(Code::InvalidArgument, ErrorReason::FilterInvalid, message).field("filter", problem)
 }
 
-/// An order cannot be read.
-pub(crate) fn order_by_invalid(fault: &str) -> ApiError {
-    let message = format!("order_by: {fault}");
-    ApiError::new(Code::InvalidArgument, ErrorReason::OrderByInvalid, message).field("order_by", fault)
+/// Returns the error for an invalid order.
+pub(crate) fn order_by_invalid(problem: &str) -> ApiError {
+    let message = format!("order_by: {problem}");
+    ApiError::new(Code::InvalidArgument, ErrorReason::OrderByInvalid, message).field("order_by", problem)
 }
 
-/// The caller calls too often.
+/// Returns the error for a caller that exceeds its rate limit.
 pub(crate) fn rate_limited(wait: Duration) -> ApiError {
     let message = "too many calls in a short time";
     ApiError::new(Code::ResourceExhausted, ErrorReason::RateLimited, message).retry_after(wait)

@@ -1,5 +1,5 @@
-//! What must hold for any input. The targets in `fuzz/` look for one of which it does not hold; the
-//! tests try what lies in their corpora.
+//! Properties that hold for every input. The targets in `fuzz/` search for a counterexample; the tests run their
+//! corpora.
 
 use service_kit::page::PageTokens;
 use uuid::Uuid;
@@ -8,28 +8,28 @@ use crate::model::filter::Filter;
 
 const OWNER: Uuid = Uuid::from_u128(1);
 
-/// What must not change between pages.
+/// The arguments that must not change between pages.
 const QUERY: &[u8] = &[0];
 
-/// Takes any text for a page token: if it is one, it is the only spelling of what it says, and is good for its owner
-/// and its query alone. Makes one of the first 16 bytes too, since no search would ever find one.
+/// Checks that a valid page token is the only encoding of its cursor, and is valid only for its owner, query and key.
+/// Seals the first 16 bytes too, because a random search never finds a valid token.
 pub fn page_token(data: &[u8]) {
     let tokens = PageTokens::new(&[7; 32]);
     if let Ok(text) = std::str::from_utf8(data) {
-        judge(&tokens, text);
+        check_token(&tokens, text);
     }
     if let Some((cursor, rest)) = data.split_first_chunk() {
         let cursor: &[u8; 16] = cursor;
         let text = tokens.seal(OWNER, QUERY, cursor);
         assert_eq!(tokens.open(OWNER, QUERY, &text).ok(), Some(Some(cursor.to_vec())));
         assert_eq!(text.len(), PageTokens::length(cursor));
-        judge(&tokens, &text);
+        check_token(&tokens, &text);
         let longer = text + &String::from_utf8_lossy(rest);
         assert_eq!(tokens.open(OWNER, QUERY, &longer).is_ok(), rest.is_empty());
     }
 }
 
-fn judge(tokens: &PageTokens, text: &str) {
+fn check_token(tokens: &PageTokens, text: &str) {
     let Ok(cursor) = tokens.open(OWNER, QUERY, text) else { return };
     let Some(cursor) = cursor else { return assert_eq!(text, "") };
     assert_eq!(tokens.seal(OWNER, QUERY, &cursor), text);
@@ -38,35 +38,35 @@ fn judge(tokens: &PageTokens, text: &str) {
     assert!(PageTokens::new(&[8; 32]).open(OWNER, QUERY, text).is_err());
 }
 
-/// Takes any text for a filter: if it is one, its canonical form says the same, and is its own canonical form. If it is
-/// none, that is said of a place in it or at its end, and without quoting it.
+/// Checks that the canonical form of a filter parses to an equal filter, and is its own canonical form. The error of an
+/// invalid filter has a column within the text or at its end, and does not quote the text.
 pub fn filter(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     match Filter::parse(text) {
         Ok(filter) => {
             let canonical = filter.to_string();
-            let again = Filter::parse_any(&canonical);
-            assert_eq!(again.as_ref(), Ok(&filter), "{canonical}");
-            assert_eq!(again.map(|again| again.to_string()), Ok(canonical));
+            let reparsed = Filter::parse_unbounded(&canonical);
+            assert_eq!(reparsed.as_ref(), Ok(&filter), "{canonical}");
+            assert_eq!(reparsed.map(|filter| filter.to_string()), Ok(canonical));
         }
-        Err(fault) => {
-            assert!((1..=text.chars().count() + 1).contains(&fault.column), "{fault}");
-            assert!(fault.message.len() < 200, "{fault}");
+        Err(error) => {
+            assert!((1..=text.chars().count() + 1).contains(&error.column), "{error}");
+            assert!(error.message.len() < 200, "{error}");
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use service_kit::testing::feed;
+    use service_kit::testing::run_corpus;
 
     #[test]
-    fn the_corpus_of_page_tokens_holds() {
-        feed(concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus/page_token"), super::page_token);
+    fn page_token_corpus_passes() {
+        run_corpus(concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus/page_token"), super::page_token);
     }
 
     #[test]
-    fn the_corpus_of_filters_holds() {
-        feed(concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus/filter"), super::filter);
+    fn filter_corpus_passes() {
+        run_corpus(concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus/filter"), super::filter);
     }
 }

@@ -1,14 +1,15 @@
-//! Tasks, each of which its owner alone can see.
+//! The task service: tasks and task lists, visible only to their owners.
 //!
 //! # Layout
-//! A call passes these from top to bottom; each imports only those after it.
+//! A call passes through these modules from top to bottom. Each module imports only modules after it.
 //! - [`config`]: the settings.
 //! - `service`: one method per RPC: parse, execute, respond.
-//! - `watch`: who watches, and the changes that are sent. `jobs`: deleted tasks, and those of deleted accounts.
-//! - `page`: where a page of a list ends, and the token of the next.
+//! - `watch`: streams of changes. `jobs`: the purge of deleted tasks, and the cleanup of deleted accounts.
+//! - `page`: pages of a list, and their tokens.
 //! - `store`: one SQL statement per function, with the owner in every `where`.
-//! - `model`: requests parsed into types that cannot be invalid, and rows turned into messages.
-//! - `error`: why a call is refused.
+//! - `request`: messages parsed into types that cannot be invalid. `response`: rows turned into messages.
+//! - `model`: the types, and the result of writes, computed in memory.
+//! - `error`: the errors of this service.
 
 use std::{sync::Arc, time::Duration};
 
@@ -42,6 +43,8 @@ pub mod fuzz;
 mod jobs;
 mod model;
 mod page;
+mod request;
+mod response;
 mod service;
 mod store;
 mod watch;
@@ -52,16 +55,16 @@ use service::{App, lists::Lists, tasks::Tasks};
 use store::owner_queue::OwnerQueue;
 use watch::{Watches, sync_page::ChangeReader};
 
-/// The tables, the same for both engines.
+/// The migrations, which both engines share.
 static MIGRATIONS: Migrator = sqlx::migrate!();
 
-/// How long a call may take unless the settings say otherwise.
+/// Default timeout of calls.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Opens and serves until `shutdown`.
+/// Opens the service, and serves until `shutdown`.
 ///
 /// # Errors
-/// As [`Server::open`] and [`Server::serve`].
+/// Those of [`Server::open`] and [`Server::serve`].
 pub async fn run(
     config: Config,
     clock: Clock,
@@ -74,15 +77,15 @@ pub async fn run(
     }
 }
 
-/// Looks whether the database is usable, and changes nothing.
+/// Checks that the database is usable, without changing it.
 ///
 /// # Errors
-/// If it cannot be reached, is damaged, or its tables are not those of this program.
+/// If it is unreachable or damaged, or its tables are not those of this program.
 pub async fn inspect(config: &Config) -> anyhow::Result<()> {
     Db::inspect(&config.database_url, &config.schema, &MIGRATIONS).await
 }
 
-/// The service with all that it needs, before it serves.
+/// The opened service, before it serves.
 pub struct Server {
     db: Db,
     owner_queue: OwnerQueue,
@@ -100,12 +103,11 @@ impl Server {
     /// Reads the keys and opens the database.
     ///
     /// # Errors
-    /// If a key file or the database is not usable. A database that is damaged or newer is left as it is.
+    /// If a key file or the database is not usable. A damaged database, or one of a newer program, is not changed.
     pub async fn open(config: Config, clock: Clock) -> anyhow::Result<Self> {
         let (keys, credential) = config.verifier.open(&config.tokens, &clock).await?;
         let db = Db::open(&config.database_url, &config.schema, &MIGRATIONS, Migrate::Always, &config.pool).await?;
-        let key =
-            store::page_token_key(&db, &random::bytes()).await.context("cannot read the key of the page tokens")?;
+        let key = store::page_token_key(&db, &random::bytes()).await.context("cannot read the page token key")?;
         let view = Arc::new(RevocationView::new(config.tasks.revocation_max_staleness, clock.clone()));
         let account_cleanup = Arc::new(AccountCleanup::new(db.clone(), clock.clone()));
         let deleted_users = Some(Arc::clone(&account_cleanup) as Arc<_>);
@@ -123,7 +125,7 @@ impl Server {
         })
     }
 
-    /// Serves until `shutdown`, then drains. Nothing of it is left behind.
+    /// Serves until `shutdown`, then drains. All of its tasks have ended when it returns.
     ///
     /// # Errors
     /// If the listener is not usable.
@@ -174,12 +176,12 @@ impl Server {
             .with(InterceptedService::new(task_service, authenticator.clone()))
             .with(InterceptedService::new(list_service, authenticator))
             .serve(listener, is_ready, shutdown);
-        let beside = async {
+        let background = async {
             tokio::join!(
                 follower.run(),
                 report("task", Arc::clone(&follower.view), is_healthy, ready),
                 db.watch_health(healthy),
-                purge::repeat(&db, &clock),
+                purge::run(&db, &clock),
                 account_cleanup.run(),
                 watches.run(),
                 follower.keys.follow(),
@@ -188,7 +190,7 @@ impl Server {
         // All in one task, so that nothing outlives the server.
         let served = tokio::select! {
             served = server => served,
-            _ = beside => Err(anyhow::anyhow!("the work beside the server has ended")),
+            _ = background => Err(anyhow::anyhow!("the background work has ended")),
         };
         db.close().await;
         served

@@ -3,25 +3,20 @@
 use service_kit::{
     clock::Timestamp,
     page::{self, PageTokens},
-    status::{ApiError, Violations},
+    status::ApiError,
 };
-use taskey_proto::task::v1 as pb;
 use uuid::Uuid;
 
-pub(crate) mod act;
-pub(crate) mod batch;
 pub(crate) mod due;
 pub(crate) mod field;
 pub(crate) mod filter;
 pub(crate) mod list;
+pub(crate) mod mutation;
 pub(crate) mod order;
 pub(crate) mod rank;
-pub(crate) mod request;
 pub(crate) mod sync;
 pub(crate) mod write;
 
-use crate::error::{filter_invalid, order_by_invalid};
-use field::Labels;
 use filter::Filter;
 use order::{Cursor, OrderBy, SortFields};
 
@@ -59,33 +54,6 @@ pub(crate) struct TaskRow {
     pub(crate) change: i64,
 }
 
-impl From<TaskRow> for pb::Task {
-    fn from(row: TaskRow) -> Self {
-        let state = if row.complete_time.is_some() { pb::task::State::Completed } else { pb::task::State::Open };
-        Self {
-            id: row.id.to_string(),
-            title: row.title,
-            notes: row.notes,
-            state: state.into(),
-            priority: row.priority,
-            due_date: row.due_date.unwrap_or_default(),
-            due_time: row.due_time.map(Into::into),
-            owner_id: row.owner_id.to_string(),
-            create_time: Some(row.create_time.into()),
-            update_time: Some(row.update_time.into()),
-            complete_time: row.complete_time.map(Into::into),
-            delete_time: row.delete_time.map(Into::into),
-            purge_time: row.purge_time.map(Into::into),
-            etag: row.revision.etag(),
-            list_id: row.list_id.to_string(),
-            parent_id: row.parent_id.map(|id| id.to_string()).unwrap_or_default(),
-            time_zone: row.time_zone,
-            labels: Labels::of_stored(&row.labels),
-            rank: row.rank,
-        }
-    }
-}
-
 impl<'a> From<&'a TaskRow> for SortFields<'a> {
     fn from(row: &'a TaskRow) -> Self {
         Self {
@@ -100,7 +68,7 @@ impl<'a> From<&'a TaskRow> for SortFields<'a> {
     }
 }
 
-/// The version of a task, which starts at 1.
+/// The version of a task or list, which starts at 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Revision(pub(crate) i64);
 
@@ -111,43 +79,31 @@ impl Revision {
         Self(self.0 + 1)
     }
 
-    /// The revision of no task.
-    const NEVER: Self = Self(0);
+    /// A revision that no task has.
+    const INVALID: Self = Self(0);
 
     /// Returns the etag: a strong entity tag (RFC 9110, section 8.8.3).
-    fn etag(self) -> String {
+    pub(crate) fn etag(self) -> String {
         format!("\"{:x}\"", self.0)
     }
 
     /// Parses an etag. Returns `None` if it is empty. An etag that this server has not issued matches no task.
-    fn of_etag(etag: &str) -> Option<Self> {
+    pub(crate) fn from_etag(etag: &str) -> Option<Self> {
         if etag.is_empty() {
             return None;
         }
         let digits = etag.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or_default();
-        let revision = i64::from_str_radix(digits, 16).map_or(Self::NEVER, Self);
-        Some(if revision.etag() == etag { revision } else { Self::NEVER })
+        let revision = i64::from_str_radix(digits, 16).map_or(Self::INVALID, Self);
+        Some(if revision.etag() == etag { revision } else { Self::INVALID })
     }
 }
 
-/// The task of a request.
+/// The task that a request names.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Target {
     pub(crate) id: Uuid,
     /// The revision of the etag, if the call must fail when the task has changed since.
     pub(crate) revision: Option<Revision>,
-}
-
-impl Target {
-    /// Parses the id, which is at `path` in the request, and the etag.
-    ///
-    /// # Errors
-    /// VALIDATION_FAILED if the id is not a UUID.
-    pub(crate) fn parse(path: &str, id: &str, etag: &str) -> Result<Self, ApiError> {
-        let mut violations = Violations::default();
-        let id = violations.check(path, field::id(id));
-        violations.finish(id.map(|id| Self { id, revision: Revision::of_etag(etag) }))
-    }
 }
 
 /// The parameters of a list request.
@@ -179,38 +135,24 @@ impl ListQuery {
     }
 }
 
-impl TryFrom<pb::ListTasksRequest> for ListQuery {
-    type Error = ApiError;
-
-    fn try_from(request: pb::ListTasksRequest) -> Result<Self, ApiError> {
-        let mut violations = Violations::default();
-        let page_size = violations.check("page_size", page::size(request.page_size));
-        let page_size = violations.finish(page_size)?;
-        let filter = Filter::parse(&request.filter).map_err(|fault| filter_invalid(&fault.to_string()))?;
-        let order = OrderBy::parse(&request.order_by).map_err(|fault| order_by_invalid(&fault))?;
-        let pb::ListTasksRequest { page_token, show_deleted, .. } = request;
-        Ok(Self { page_size, page_token, show_deleted, filter, order })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn an_etag_names_the_revision_it_was_made_of() {
+    fn an_etag_parses_to_its_revision() {
         for revision in [Revision::FIRST, Revision(31), Revision(i64::MAX)] {
-            assert_eq!(Revision::of_etag(&revision.etag()), Some(revision));
+            assert_eq!(Revision::from_etag(&revision.etag()), Some(revision));
         }
         assert_eq!(Revision(31).etag(), "\"1f\"");
     }
 
     #[test]
-    fn an_etag_that_is_not_ours_names_a_revision_that_no_task_has() {
+    fn an_etag_that_was_not_issued_matches_no_task() {
         for etag in ["1", "\"1", "\"", "\"\"", "\"01\"", "\"1F\"", "\"+1\"", "\"-1\"", "W/\"1\"", "*", "\"1\" ", "\0"] {
-            assert_eq!(Revision::of_etag(etag), Some(Revision::NEVER), "{etag:?}");
+            assert_eq!(Revision::from_etag(etag), Some(Revision::INVALID), "{etag:?}");
         }
-        assert_eq!(Revision::of_etag("\"ffffffffffffffff\""), Some(Revision::NEVER));
-        assert_eq!(Revision::of_etag(""), None);
+        assert_eq!(Revision::from_etag("\"ffffffffffffffff\""), Some(Revision::INVALID));
+        assert_eq!(Revision::from_etag(""), None);
     }
 }

@@ -1,4 +1,4 @@
-//! Pages of a list: where one ends.
+//! Pages of a list of tasks.
 
 use prost::Message;
 use service_kit::page::PageTokens;
@@ -7,8 +7,8 @@ use uuid::Uuid;
 
 use crate::model::{ListQuery, TaskRow};
 
-/// Makes a page of the rows that a query found, of which there is one more than the page may hold if there is a next
-/// page. The page ends early rather than exceed `max_bytes`.
+/// Returns a page of the rows of a query, which has one more row than the page size if there is a next page. The page
+/// ends early rather than exceed `max_bytes`.
 pub(crate) fn fill(
     tokens: &PageTokens,
     owner: Uuid,
@@ -22,9 +22,9 @@ pub(crate) fn fill(
         let cursor = query.order.cursor(&row).encode();
         let task = Task::from(row);
         let bytes = field_bytes(task.encoded_len());
-        let full = page.tasks.len() == query.page_size || bytes + field_bytes(PageTokens::length(&cursor)) > room;
-        // A page without any task would lead nowhere.
-        if full && !page.tasks.is_empty() {
+        let is_full = page.tasks.len() == query.page_size || bytes + field_bytes(PageTokens::length(&cursor)) > room;
+        // A page has at least one task, so that clients make progress.
+        if is_full && !page.tasks.is_empty() {
             page.next_page_token = tokens.seal(owner, &query.arguments(), &last);
             break;
         }
@@ -35,7 +35,7 @@ pub(crate) fn fill(
     page
 }
 
-/// What a field of this length takes in a response, with its number and its length.
+/// Returns the encoded size of a field whose value has this length, including the tag and the length prefix.
 pub(crate) fn field_bytes(length: usize) -> usize {
     1 + prost::length_delimiter_len(length) + length
 }

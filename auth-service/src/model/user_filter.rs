@@ -1,96 +1,144 @@
-//! Which accounts an administrator asks for.
+//! Filters of accounts. The language is that of [`service_kit::filter`].
 
-use crate::model::role::Role;
+use service_kit::{
+    db::QueryBuilder,
+    filter::{Comparator, Condition, Filter, Parsed, Value},
+};
 
-/// No filter of ours needs more.
-const MAX_BYTES: usize = 2048;
+use super::role::Role;
 
-/// What an account must be like.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct UserFilter {
-    /// What its address begins with.
-    pub email_prefix: Option<String>,
-    /// A role that it has.
-    pub role: Option<Role>,
-    /// Whether it is disabled.
-    pub disabled: Option<bool>,
+const FIELDS: &str = "email:PREFIX, role:NAME or disabled:true";
+
+/// A filter of accounts.
+pub type UserFilter = Filter<UserCondition>;
+
+/// What is true or false of an account.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum UserCondition {
+    /// The e-mail address begins with this text, in lower case.
+    EmailPrefix(String),
+    /// The account has the role.
+    Role(Role),
+    /// Whether the account is disabled.
+    Disabled(bool),
 }
 
-impl UserFilter {
-    /// Reads a filter: `email:PREFIX`, `role:NAME` and `disabled:true`, joined by `AND`.
-    ///
-    /// # Errors
-    /// What is wrong with it and where, in words for a person.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        if text.len() > MAX_BYTES {
-            return Err(format!("must have at most {MAX_BYTES} bytes"));
+/// A field that a filter can name.
+#[derive(Clone, Copy, Debug)]
+pub enum UserField {
+    /// `email`
+    Email,
+    /// `role`
+    Role,
+    /// `disabled`
+    Disabled,
+}
+
+impl Condition for UserCondition {
+    type Field = UserField;
+
+    fn field(name: &str) -> Result<UserField, String> {
+        match name {
+            "email" => Ok(UserField::Email),
+            "role" => Ok(UserField::Role),
+            "disabled" => Ok(UserField::Disabled),
+            _ => Err(format!("expected {FIELDS}")),
         }
-        let mut filter = Self::default();
-        let mut wants_and = false;
-        for word in text.split_whitespace() {
-            // Both point into the same text.
-            let column = text[..word.as_ptr().addr() - text.as_ptr().addr()].chars().count() + 1;
-            if wants_and != (word == "AND") {
-                let expected = if wants_and { "AND" } else { "email:, role: or disabled:" };
-                return Err(format!("column {column}: expected {expected}"));
-            }
-            if !wants_and {
-                filter.add(word).map_err(|fault| format!("column {column}: {fault}"))?;
-            }
-            wants_and = !wants_and;
-        }
-        if !wants_and && !text.trim().is_empty() {
-            return Err(format!("column {}: expected email:, role: or disabled:", text.chars().count() + 1));
-        }
-        Ok(filter)
     }
 
-    fn add(&mut self, condition: &str) -> Result<(), &'static str> {
-        let (name, value) = condition.split_once(':').ok_or("expected email:, role: or disabled:")?;
-        let is_new = match name {
-            _ if value.is_empty() => return Err("expected a value after the colon"),
-            "email" => self.email_prefix.replace(value.to_lowercase()).is_none(),
-            "role" => self.role.replace(value.parse()?).is_none(),
-            "disabled" => {
-                let disabled = value.parse().map_err(|_| "must be true or false")?;
-                self.disabled.replace(disabled).is_none()
-            }
-            _ => return Err("expected email:, role: or disabled:"),
+    fn text(_: &str) -> Result<Self, String> {
+        Err(format!("expected {FIELDS}"))
+    }
+
+    fn restriction(field: UserField, comparator: (usize, Comparator), value: (usize, Value)) -> Parsed<Self> {
+        let (comparator_at, comparator) = comparator;
+        let (value_at, value) = value;
+        if comparator != Comparator::Has {
+            return Err((comparator_at, "the only comparison is :".to_owned()));
+        }
+        let Value::Text(value) = value else {
+            return Err((value_at, format!("expected {FIELDS}")));
         };
-        if is_new { Ok(()) } else { Err("is duplicated") }
+        let wrong_value = |message: &str| (value_at, message.to_owned());
+        match field {
+            UserField::Email => Ok(Self::EmailPrefix(value.to_lowercase())),
+            UserField::Role => value.parse().map(Self::Role).map_err(wrong_value),
+            UserField::Disabled => value.parse().map(Self::Disabled).map_err(|_| wrong_value("must be true or false")),
+        }
+    }
+
+    /// E-mail addresses need no quotes.
+    fn is_value_char(c: char) -> bool {
+        !c.is_whitespace() && !c.is_control() && !matches!(c, '(' | ')' | '"')
+    }
+}
+
+impl UserCondition {
+    /// Appends the condition to a statement about accounts.
+    pub fn push(&self, sql: &mut QueryBuilder) {
+        match self {
+            Self::EmailPrefix(prefix) => {
+                let length = i64::try_from(prefix.chars().count()).unwrap_or(i64::MAX);
+                // `like` would need escapes.
+                sql.push("substr(email, 1, cast(").push_bind(length).push(" as int)) = ").push_bind(prefix.clone());
+            }
+            Self::Role(role) => {
+                sql.push("' ' || roles || ' ' like ").push_bind(format!("% {role} %"));
+            }
+            Self::Disabled(disabled) => {
+                sql.push("disabled = ").push_bind(*disabled);
+            }
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::UserFilter;
-    use crate::model::role::Role;
+    use super::*;
 
-    #[test]
-    fn conditions_are_joined() {
-        let filter = UserFilter::parse(" email:Ann@ AND role:admin  AND disabled:false ").expect("good");
-        assert_eq!(filter.email_prefix.as_deref(), Some("ann@"));
-        assert_eq!((filter.role, filter.disabled), (Some(Role::Admin), Some(false)));
-        assert_eq!(UserFilter::parse(""), Ok(UserFilter::default()));
+    fn sql(filter: &str) -> String {
+        let mut sql = QueryBuilder::default();
+        UserFilter::parse(filter).expect(filter).push(&mut sql, |sql, condition| condition.push(sql));
+        format!("{:?}", sql.build().0)
     }
 
     #[test]
-    fn nonsense_is_refused_with_its_column() {
+    fn conditions_are_combined() {
+        let parse = |filter: &str| UserFilter::parse(filter).expect(filter);
+        let filter = parse(" email:Ann@ AND role:admin  AND disabled:false ");
+        assert_eq!(filter, parse("email:'ann@' role:admin disabled:false"));
+        let expected = [
+            UserCondition::EmailPrefix("ann@".to_owned()),
+            UserCondition::Role(Role::Admin),
+            UserCondition::Disabled(false),
+        ];
+        assert!(filter.conditions().eq(&expected), "{filter:?}");
+        assert!(sql("role:admin OR NOT disabled:true").contains("or not (disabled"));
+        assert!(parse("").is_empty());
+    }
+
+    #[test]
+    fn an_email_prefix_needs_no_quotes() {
+        let filter = UserFilter::parse("email:o'brien+x@example.com").expect("a filter");
+        assert!(filter.conditions().eq([&UserCondition::EmailPrefix("o'brien+x@example.com".to_owned())]));
+    }
+
+    #[test]
+    fn an_error_is_reported_with_its_column() {
         for (text, column) in [
             ("nonsense", 1),
-            ("email:", 1),
-            ("role:king", 1),
-            ("disabled:maybe", 1),
-            ("role:admin role:admin", 12),
+            ("email:", 7),
+            ("email = x", 7),
+            ("role:king", 6),
+            ("disabled:maybe", 10),
             ("role:admin AND", 15),
-            ("role:admin AND role:verifier", 16),
+            ("role:admin AND role:verifier AND x:y", 34),
             ("AND role:admin", 1),
             ("ö:x", 1),
-            ("role:admin OR disabled:true", 12),
+            ("email:*", 7),
         ] {
-            let fault = UserFilter::parse(text).expect_err(text);
-            assert!(fault.starts_with(&format!("column {column}: ")), "{text}: {fault}");
+            let error = UserFilter::parse(text).expect_err(text);
+            assert_eq!(error.column, column, "{text}: {error}");
         }
-        assert!(UserFilter::parse(&"x".repeat(3000)).is_err());
     }
 }

@@ -43,14 +43,14 @@ pub struct AccountService {
 #[tonic::async_trait]
 impl pb::account_service_server::AccountService for AccountService {
     async fn get_me(&self, request: Request<GetMeRequest>) -> Result<Response<pb::User>, Status> {
-        let caller = Caller::of(&request)?;
+        let caller = Caller::from_request(&request)?;
         let user = users::by_id(&self.app.db, caller.user_id()).await.map_err(ApiError::from)?;
         Ok(Response::new(user.ok_or_else(error::user_not_found)?.into()))
     }
 
     async fn update_me(&self, request: Request<UpdateMeRequest>) -> Result<Response<pb::User>, Status> {
         let App { db, clock, .. } = &*self.app;
-        let user_id = Caller::of(&request)?.user_id();
+        let user_id = Caller::from_request(&request)?.user_id();
         let user = match request::new_display_name(request.into_inner())? {
             Some(name) => users::rename(db, clock.now(), user_id, name).await,
             None => users::by_id(db, user_id).await,
@@ -62,7 +62,8 @@ impl pb::account_service_server::AccountService for AccountService {
         &self,
         request: Request<ChangePasswordRequest>,
     ) -> Result<Response<ChangePasswordResponse>, Status> {
-        let (user_id, except) = (Caller::of(&request)?.user_id(), Some(Caller::of(&request)?.session_id()));
+        let (user_id, except) =
+            (Caller::from_request(&request)?.user_id(), Some(Caller::from_request(&request)?.session_id()));
         let event = self.app.clients.event(Kind::PasswordChanged, Actor::Owner, except, &request).await?;
         let ChangePasswordRequest { current_password, new_password } = request.into_inner();
         let current = request::current_password(current_password)?;
@@ -78,7 +79,8 @@ impl pb::account_service_server::AccountService for AccountService {
     }
 
     async fn delete_me(&self, request: Request<DeleteMeRequest>) -> Result<Response<DeleteMeResponse>, Status> {
-        let (user_id, from) = (Caller::of(&request)?.user_id(), Some(Caller::of(&request)?.session_id()));
+        let (user_id, from) =
+            (Caller::from_request(&request)?.user_id(), Some(Caller::from_request(&request)?.session_id()));
         let event = self.app.clients.event(Kind::AccountDeleted, Actor::Owner, from, &request).await?;
         let current = request::current_password(request.into_inner().current_password)?;
         let (_, old) = self.current_hash(user_id, current).await?;
@@ -96,7 +98,7 @@ impl pb::account_service_server::AccountService for AccountService {
         &self,
         request: Request<ListMySecurityEventsRequest>,
     ) -> Result<Response<ListMySecurityEventsResponse>, Status> {
-        let user_id = Caller::of(&request)?.user_id();
+        let user_id = Caller::from_request(&request)?.user_id();
         let ListMySecurityEventsRequest { page_size, page_token } = request.into_inner();
         let (size, tokens) = (request::page_size(page_size)?, &self.app.page_tokens);
         let before = tokens.open_id(user_id, OWN_EVENTS, &page_token)?;
@@ -111,7 +113,7 @@ impl pb::account_service_server::AccountService for AccountService {
         &self,
         request: Request<ListSessionsRequest>,
     ) -> Result<Response<ListSessionsResponse>, Status> {
-        let caller = Caller::of(&request)?;
+        let caller = Caller::from_request(&request)?;
         let sessions = sessions::live(&self.app.db, self.app.clock.now(), caller.user_id()).await;
         let sessions = sessions.map_err(ApiError::from)?.into_iter();
         let sessions = sessions.map(|session| session.into_pb(caller.session_id())).collect();
@@ -122,7 +124,7 @@ impl pb::account_service_server::AccountService for AccountService {
         &self,
         request: Request<RevokeSessionRequest>,
     ) -> Result<Response<RevokeSessionResponse>, Status> {
-        let caller = Caller::of(&request)?;
+        let caller = Caller::from_request(&request)?;
         let session_id = request::id("session_id", &request.get_ref().session_id)?;
         match self.revoke(&request, SessionSelector::OfUser { session_id, user_id: caller.user_id() }).await? {
             0 => Err(error::session_not_found().into()),
@@ -134,7 +136,7 @@ impl pb::account_service_server::AccountService for AccountService {
         &self,
         request: Request<RevokeOtherSessionsRequest>,
     ) -> Result<Response<RevokeOtherSessionsResponse>, Status> {
-        let caller = Caller::of(&request)?;
+        let caller = Caller::from_request(&request)?;
         let (user_id, except) = (caller.user_id(), Some(caller.session_id()));
         let revoked_count = self.revoke(&request, SessionSelector::AllOfUser { user_id, except }).await?;
         Ok(Response::new(RevokeOtherSessionsResponse { revoked_count }))
@@ -144,7 +146,7 @@ impl pb::account_service_server::AccountService for AccountService {
         &self,
         request: Request<RevokeAllSessionsRequest>,
     ) -> Result<Response<RevokeAllSessionsResponse>, Status> {
-        let user_id = Caller::of(&request)?.user_id();
+        let user_id = Caller::from_request(&request)?.user_id();
         let revoked_count = self.revoke(&request, SessionSelector::AllOfUser { user_id, except: None }).await?;
         Ok(Response::new(RevokeAllSessionsResponse { revoked_count }))
     }
@@ -153,7 +155,7 @@ impl pb::account_service_server::AccountService for AccountService {
 impl AccountService {
     /// Revokes sessions of the caller and returns how many of them were live.
     async fn revoke<T: Sync>(&self, request: &Request<T>, selector: SessionSelector) -> Result<i32, ApiError> {
-        let from = Caller::of(request)?.session_id();
+        let from = Caller::from_request(request)?.session_id();
         let event = self.app.clients.event(Kind::SessionsRevoked, Actor::Owner, Some(from), request).await?;
         let revoked = self.app.sessions.revoke(selector, RevocationReason::Requested, event).await?;
         let now = self.app.clock.now();

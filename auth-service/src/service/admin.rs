@@ -35,7 +35,7 @@ pub struct AdminService {
 
 /// Returns the caller, who must be an administrator.
 fn admin<T>(request: &Request<T>) -> Result<Uuid, ApiError> {
-    let caller = Caller::of(request)?;
+    let caller = Caller::from_request(request)?;
     caller.require_role(&Role::Admin.to_string())?;
     Ok(caller.user_id())
 }
@@ -53,7 +53,7 @@ impl pb::admin_service_server::AdminService for AdminService {
         let UserQuery { size, filter, arguments, page_token } = UserQuery::parse(request.into_inner())?;
         let tokens = &self.app.page_tokens;
         let before = tokens.open_id(admin, &arguments, &page_token)?;
-        let rows = users::list(&self.app.db, filter, before, size + 1).await.map_err(ApiError::from)?;
+        let rows = users::list(&self.app.db, &filter, before, size + 1).await.map_err(ApiError::from)?;
         let (users, next_page_token) = tokens.cut(admin, &arguments, rows, size, |user| user.id);
         let users = users.into_iter().map(Into::into).collect();
         Ok(Response::new(ListUsersResponse { users, next_page_token }))

@@ -89,7 +89,7 @@ impl UserQuery {
     /// VALIDATION_FAILED or FILTER_INVALID.
     pub fn parse(request: pb::ListUsersRequest) -> Result<Self, ApiError> {
         let size = page_size(request.page_size)?;
-        let filter = UserFilter::parse(&request.filter).map_err(|fault| error::filter_invalid(&fault))?;
+        let filter = UserFilter::parse(&request.filter).map_err(|error| error::filter_invalid(&error.to_string()))?;
         let arguments = [b"users:", request.filter.as_bytes()].concat();
         Ok(Self { size, filter, arguments, page_token: request.page_token })
     }

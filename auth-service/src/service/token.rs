@@ -96,7 +96,7 @@ impl pb::token_service_server::TokenService for TokenService {
 impl TokenService {
     /// The keys for verifiers that have no others.
     fn public_keys(&self) -> JwkSet {
-        self.app.issuer.keys.current().map(|keys| keys.sufficient_public()).unwrap_or_default()
+        self.app.issuer.keys.current().map(|keys| keys.public_if_complete()).unwrap_or_default()
     }
 
     /// Returns the claims if the session is active in the database: the revocations of this replica may be half a
@@ -130,7 +130,7 @@ impl TokenService {
         let keys = WatchStream::from_changes(app.issuer.keys.subscribe());
         let (known, feed_updates, watching) = app.feed.watch(app.clock.new_id());
         let (epoch, mut sequence) = (known.epoch.to_string(), known.sequence);
-        let keys = keys.filter_map(async |keys| keys).map(|keys| Ok((None, Event::Keys(keys.sufficient_public()))));
+        let keys = keys.filter_map(async |keys| keys).map(|keys| Ok((None, Event::Keys(keys.public_if_complete()))));
         let then = stream::select(updates(feed_updates, known.last_deletion), keys);
         let first = snapshot(known, self.public_keys()).map(|event| Ok((None, event)));
         let ended = async move { Err(Status::from(app.verifier_ended(verifier).await)) };

@@ -3,7 +3,7 @@
 use service_kit::{
     args,
     clock::Timestamp,
-    db::{Db, Error, FromRow, Row},
+    db::{Db, Error, FromRow, QueryBuilder, Row},
 };
 use uuid::Uuid;
 
@@ -129,18 +129,21 @@ pub async fn rehash(db: &Db, id: Uuid, old: String, new: String) -> Result<(), E
     db.execute(UPDATE, args![id, old, new]).await.map(drop)
 }
 
-/// Returns the accounts that match a filter, the newest first: those before `before`, at most `limit`.
+/// Returns the accounts that match a filter, newest first: those before `before`, at most `limit`.
 ///
 /// # Errors
 /// Those of the database.
-pub async fn list(db: &Db, filter: UserFilter, before: Option<Uuid>, limit: usize) -> Result<Vec<User>, Error> {
+pub async fn list(db: &Db, filter: &UserFilter, before: Option<Uuid>, limit: usize) -> Result<Vec<User>, Error> {
     const SELECT: &str = "
         select id, email, display_name, email_verified, roles, disabled, created_at, updated_at
-        from users
-        where ($1 is null or substr(email, 1, length($1)) = $1) and ($2 is null or ' ' || roles || ' ' like $2)
-            and ($3 is null or disabled = $3) and ($4 is null or id < $4)
-        order by id desc limit $5";
-    let role = filter.role.map(|role| format!("% {role} %"));
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    db.fetch_all(SELECT, args![filter.email_prefix, role, filter.disabled, before, limit]).await
+        from users where ";
+    let mut sql = QueryBuilder::new(SELECT);
+    filter.push(&mut sql, |sql, condition| condition.push(sql));
+    if let Some(before) = before {
+        sql.push(" and id < ").push_bind(before);
+    }
+    sql.push(" order by id desc limit ").push_bind(i64::try_from(limit).unwrap_or(i64::MAX));
+    // Statements without a filter are worth caching. Those with one are too varied.
+    let (sql, args) = sql.build_with_cache(filter.is_empty());
+    db.fetch_all(sql, args).await
 }

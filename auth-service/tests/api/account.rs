@@ -1,4 +1,4 @@
-//! The caller's own account: password, sessions, and what happened to it.
+//! The caller's own account: password, sessions and security events.
 
 use std::time::Duration;
 
@@ -9,82 +9,93 @@ use taskey_proto::auth::v1::{
 };
 use tonic::{Response, Status};
 
-use crate::support::{PASSWORD, Server, bearer, look_up};
+use crate::support::{PASSWORD, Server, bearer, query_string};
 
 on_each_database! {
-    a_changed_password_ends_all_other_sessions,
-    a_password_is_changed_by_who_knows_the_current_one,
-    of_two_changes_at_once_one_counts,
-    a_common_password_or_ones_own_name_is_refused,
-    a_user_has_twenty_sessions_at_most_and_the_oldest_ends,
-    the_owner_sees_what_happened_to_the_account,
-    failed_logins_are_summed_up_by_the_minute,
-    a_repeated_logout_is_one_event,
+    a_password_change_ends_all_other_sessions,
+    a_password_change_requires_the_current_password,
+    only_one_of_two_concurrent_password_changes_succeeds,
+    common_passwords_and_the_users_own_name_or_address_are_rejected,
+    the_twenty_first_login_ends_the_oldest_session,
+    users_can_list_the_security_events_of_their_account,
+    failed_logins_are_aggregated_by_minute,
+    a_repeated_logout_is_logged_once,
 }
 
 const NEW_PASSWORD: &str = "a stapled battery of horses";
 
-async fn change(server: &Server, pair: &TokenPair, current: &str, new: &str) -> Result<(), Status> {
+async fn change_password(server: &Server, pair: &TokenPair, current: &str, new: &str) -> Result<(), Status> {
     let request = ChangePasswordRequest { current_password: current.to_owned(), new_password: new.to_owned() };
     server.account().change_password(bearer(&pair.access_token, request)).await.map(|_| ())
 }
 
-async fn page(server: &Server, pair: &TokenPair, request: ListMySecurityEventsRequest) -> ListMySecurityEventsResponse {
+async fn list_security_events(
+    server: &Server,
+    pair: &TokenPair,
+    request: ListMySecurityEventsRequest,
+) -> ListMySecurityEventsResponse {
     let page = server.account().list_my_security_events(bearer(&pair.access_token, request)).await;
     page.map(Response::into_inner).expect("listed")
 }
 
-async fn kinds(server: &Server, pair: &TokenPair) -> Vec<Kind> {
-    let events = page(server, pair, ListMySecurityEventsRequest::default()).await.events;
+async fn event_kinds(server: &Server, pair: &TokenPair) -> Vec<Kind> {
+    let events = list_security_events(server, pair, ListMySecurityEventsRequest::default()).await.events;
     events.iter().map(AuditEvent::kind).collect()
 }
 
-async fn a_changed_password_ends_all_other_sessions(database: TestDatabase) {
+async fn a_password_change_ends_all_other_sessions(database: TestDatabase) {
     let server = Server::start(database).await;
-    let here = server.person("ann@example.com").await;
-    let there = server.login("ann@example.com", PASSWORD).await.expect("logged in");
-    let other = server.person("bob@example.com").await;
-    change(&server, &here, PASSWORD, NEW_PASSWORD).await.expect("changed");
-    assert_refused!(Err::<(), _>(server.refused(&there.access_token).await), Unauthenticated, "TOKEN_REVOKED");
-    assert_refused!(server.refresh(&there.refresh_token).await, Unauthenticated, "REFRESH_TOKEN_INVALID");
-    server.refresh(&here.refresh_token).await.expect("this one goes on");
-    server.me(&other.access_token).await.expect("nobody else is touched");
+    let current = server.sign_up_and_login("ann@example.com").await;
+    let other_session = server.login("ann@example.com", PASSWORD).await.expect("logged in");
+    let other = server.sign_up_and_login("bob@example.com").await;
+    change_password(&server, &current, PASSWORD, NEW_PASSWORD).await.expect("changed");
+    assert_refused!(
+        Err::<(), _>(server.await_refusal(&other_session.access_token).await),
+        Unauthenticated,
+        "TOKEN_REVOKED"
+    );
+    assert_refused!(server.refresh(&other_session.refresh_token).await, Unauthenticated, "REFRESH_TOKEN_INVALID");
+    server.refresh(&current.refresh_token).await.expect("the current session is still active");
+    server.get_me(&other.access_token).await.expect("other users are unaffected");
     assert_refused!(server.login("ann@example.com", PASSWORD).await, Unauthenticated, "CREDENTIALS_INVALID");
     server.login("ann@example.com", NEW_PASSWORD).await.expect("logged in");
     server.stop().await;
 }
 
-async fn a_password_is_changed_by_who_knows_the_current_one(database: TestDatabase) {
+async fn a_password_change_requires_the_current_password(database: TestDatabase) {
     let server = Server::start(database).await;
-    let ann = server.person("ann@example.com").await;
-    let wrong = change(&server, &ann, "another horse", NEW_PASSWORD).await;
+    let ann = server.sign_up_and_login("ann@example.com").await;
+    let wrong = change_password(&server, &ann, "another horse", NEW_PASSWORD).await;
     assert_refused!(wrong, PermissionDenied, "CREDENTIALS_INVALID", "current_password");
-    let none = change(&server, &ann, "", NEW_PASSWORD).await;
-    assert_refused!(none, InvalidArgument, "VALIDATION_FAILED", "current_password");
-    for bad in ["", "short", &"x".repeat(129), "manchesterunited", "ann@example.com.ann"] {
-        let refused = change(&server, &ann, PASSWORD, bad).await;
+    let empty = change_password(&server, &ann, "", NEW_PASSWORD).await;
+    assert_refused!(empty, InvalidArgument, "VALIDATION_FAILED", "current_password");
+    for rejected in ["", "short", &"x".repeat(129), "manchesterunited", "ann@example.com.ann"] {
+        let refused = change_password(&server, &ann, PASSWORD, rejected).await;
         assert_refused!(refused, InvalidArgument, "PASSWORD_REJECTED", "new_password");
     }
-    server.login("ann@example.com", PASSWORD).await.expect("nothing has changed");
+    server.login("ann@example.com", PASSWORD).await.expect("the password is unchanged");
     server.stop().await;
 }
 
-async fn of_two_changes_at_once_one_counts(database: TestDatabase) {
+async fn only_one_of_two_concurrent_password_changes_succeeds(database: TestDatabase) {
     let server = Server::start(database).await;
-    let ann = server.person("ann@example.com").await;
-    let other = "another stapled battery";
-    let changes = tokio::join!(change(&server, &ann, PASSWORD, NEW_PASSWORD), change(&server, &ann, PASSWORD, other));
-    let (won, lost) = match changes {
+    let ann = server.sign_up_and_login("ann@example.com").await;
+    let other_password = "another stapled battery";
+    let changes = tokio::join!(
+        change_password(&server, &ann, PASSWORD, NEW_PASSWORD),
+        change_password(&server, &ann, PASSWORD, other_password)
+    );
+    let (new_password, error) = match changes {
         (Ok(()), Err(status)) => (NEW_PASSWORD, status),
-        (Err(status), Ok(())) => (other, status),
+        (Err(status), Ok(())) => (other_password, status),
         both => panic!("{both:?}"),
     };
-    assert_refused!(Err::<(), _>(lost), PermissionDenied, "CREDENTIALS_INVALID", "current_password");
-    server.login("ann@example.com", won).await.expect("logged in");
+    assert_refused!(Err::<(), _>(error), PermissionDenied, "CREDENTIALS_INVALID", "current_password");
+    server.login("ann@example.com", new_password).await.expect("logged in");
     server.stop().await;
 }
 
-async fn a_common_password_or_ones_own_name_is_refused(database: TestDatabase) {
+async fn common_passwords_and_the_users_own_name_or_address_are_rejected(database: TestDatabase) {
     let server = Server::start(database).await;
     for password in ["Manchesterunited", "1q2w3e4r5t6y7u8i9o0p", "ann@example.com", "Ann von der Alm-Öhi"] {
         let request = SignUpRequest {
@@ -98,33 +109,33 @@ async fn a_common_password_or_ones_own_name_is_refused(database: TestDatabase) {
     server.stop().await;
 }
 
-async fn a_user_has_twenty_sessions_at_most_and_the_oldest_ends(database: TestDatabase) {
+async fn the_twenty_first_login_ends_the_oldest_session(database: TestDatabase) {
     let server = Server::start_with(database, &["--password-memory-kib", "8", "--password-passes", "1"]).await;
-    let oldest = server.person("ann@example.com").await;
-    let other = server.person("bob@example.com").await;
+    let oldest = server.sign_up_and_login("ann@example.com").await;
+    let other = server.sign_up_and_login("bob@example.com").await;
     let mut pairs = Vec::new();
     for _ in 0..20 {
         pairs.push(server.login("ann@example.com", PASSWORD).await.expect("logged in"));
     }
-    assert_refused!(Err::<(), _>(server.refused(&oldest.access_token).await), Unauthenticated, "TOKEN_REVOKED");
+    assert_refused!(Err::<(), _>(server.await_refusal(&oldest.access_token).await), Unauthenticated, "TOKEN_REVOKED");
     let listed = server.account().list_sessions(bearer(&pairs[0].access_token, ListSessionsRequest {})).await;
     let listed: Vec<_> = listed.expect("listed").into_inner().sessions.into_iter().map(|session| session.id).collect();
     let expected: Vec<_> = pairs.iter().rev().map(|pair| pair.session_id.clone()).collect();
     assert_eq!(listed, expected);
-    server.me(&other.access_token).await.expect("nobody else is touched");
+    server.get_me(&other.access_token).await.expect("other users are unaffected");
     server.stop().await;
 }
 
-async fn the_owner_sees_what_happened_to_the_account(database: TestDatabase) {
+async fn users_can_list_the_security_events_of_their_account(database: TestDatabase) {
     let server = Server::start(database).await;
-    let ann = server.person("ann@example.com").await;
-    let bob = server.person("bob@example.com").await;
-    let there = server.login("ann@example.com", PASSWORD).await.expect("logged in");
-    server.logout(&there.refresh_token).await.expect("logged out");
+    let ann = server.sign_up_and_login("ann@example.com").await;
+    let bob = server.sign_up_and_login("bob@example.com").await;
+    let other_session = server.login("ann@example.com", PASSWORD).await.expect("logged in");
+    server.logout(&other_session.refresh_token).await.expect("logged out");
     server.login("ann@example.com", PASSWORD).await.expect("logged in");
     let others = RevokeOtherSessionsRequest {};
     server.account().revoke_other_sessions(bearer(&ann.access_token, others)).await.expect("ended");
-    change(&server, &ann, PASSWORD, NEW_PASSWORD).await.expect("changed");
+    change_password(&server, &ann, PASSWORD, NEW_PASSWORD).await.expect("changed");
     let expected = [
         Kind::PasswordChanged,
         Kind::SessionsRevoked,
@@ -134,52 +145,55 @@ async fn the_owner_sees_what_happened_to_the_account(database: TestDatabase) {
         Kind::Login,
         Kind::SignUp,
     ];
-    assert_eq!(kinds(&server, &ann).await, expected);
-    assert_eq!(kinds(&server, &bob).await, [Kind::Login, Kind::SignUp]);
+    assert_eq!(event_kinds(&server, &ann).await, expected);
+    assert_eq!(event_kinds(&server, &bob).await, [Kind::Login, Kind::SignUp]);
 
-    let first = page(&server, &ann, ListMySecurityEventsRequest { page_size: 6, ..Default::default() }).await;
-    assert_eq!(first.events[3].session_id, there.session_id);
+    let first =
+        list_security_events(&server, &ann, ListMySecurityEventsRequest { page_size: 6, ..Default::default() }).await;
+    assert_eq!(first.events[3].session_id, other_session.session_id);
     let next = ListMySecurityEventsRequest { page_token: first.next_page_token, page_size: 6 };
-    let last = page(&server, &ann, next.clone()).await;
+    let last = list_security_events(&server, &ann, next.clone()).await;
     assert_eq!((last.events[0].kind(), last.next_page_token), (Kind::SignUp, String::new()));
     let foreign = server.account().list_my_security_events(bearer(&bob.access_token, next)).await;
     assert_refused!(foreign, InvalidArgument, "PAGE_TOKEN_INVALID", "page_token");
-    // A stolen token that comes back late.
+    // A stolen token is used after the grace period.
     let refreshed = server.refresh(&ann.refresh_token).await.expect("refreshed");
     server.refresh(&refreshed.refresh_token).await.expect("refreshed");
-    server.hands.advance(Duration::from_secs(120));
+    server.manual_clock.advance(Duration::from_secs(120));
     assert_refused!(server.refresh(&ann.refresh_token).await, Unauthenticated, "REFRESH_TOKEN_REUSED");
     let again = server.login("ann@example.com", NEW_PASSWORD).await.expect("logged in");
-    let events = page(&server, &again, ListMySecurityEventsRequest::default()).await.events;
+    let events = list_security_events(&server, &again, ListMySecurityEventsRequest::default()).await.events;
     assert_eq!((events[1].kind(), &events[1].actor_id[..]), (Kind::RefreshReused, ""));
     server.stop().await;
 }
 
-async fn failed_logins_are_summed_up_by_the_minute(database: TestDatabase) {
+async fn failed_logins_are_aggregated_by_minute(database: TestDatabase) {
     let server = Server::start_with(database, &["--password-memory-kib", "8", "--password-passes", "1"]).await;
-    let ann = server.person("ann@example.com").await;
+    let ann = server.sign_up_and_login("ann@example.com").await;
     for _ in 0..5 {
         server.login("ann@example.com", "a wrong one").await.expect_err("refused");
         server.login("nobody@example.com", "a wrong one").await.expect_err("refused");
     }
-    server.hands.advance(Duration::from_secs(60));
+    server.manual_clock.advance(Duration::from_secs(60));
     server.login("ann@example.com", "a wrong one").await.expect_err("refused");
-    let events = page(&server, &ann, ListMySecurityEventsRequest::default()).await.events;
+    let events = list_security_events(&server, &ann, ListMySecurityEventsRequest::default()).await.events;
     let failed: Vec<_> = events.iter().filter(|event| event.kind() == Kind::LoginFailed).collect();
     let counts: Vec<_> = failed.iter().map(|event| event.details.get("occurrences").map(String::as_str)).collect();
     assert_eq!(counts, [None, Some("5")]);
-    let rows = look_up(&server.database, "select cast(count(*) as text) from audit_events").await;
-    assert_eq!(rows, "4", "an address without an account is in no log");
+    let rows = query_string(&server.database, "select cast(count(*) as text) from audit_events").await;
+    assert_eq!(rows, "4", "failed logins without an account are not logged");
     server.stop().await;
 }
 
-async fn a_repeated_logout_is_one_event(database: TestDatabase) {
+async fn a_repeated_logout_is_logged_once(database: TestDatabase) {
     let server = Server::start(database).await;
-    let (here, there) =
-        (server.person("ann@example.com").await, server.login("ann@example.com", PASSWORD).await.expect("logged in"));
+    let (current, other_session) = (
+        server.sign_up_and_login("ann@example.com").await,
+        server.login("ann@example.com", PASSWORD).await.expect("logged in"),
+    );
     for _ in 0..3 {
-        server.logout(&there.refresh_token).await.expect("logged out");
+        server.logout(&other_session.refresh_token).await.expect("logged out");
     }
-    assert_eq!(kinds(&server, &here).await, [Kind::Logout, Kind::Login, Kind::Login, Kind::SignUp]);
+    assert_eq!(event_kinds(&server, &current).await, [Kind::Logout, Kind::Login, Kind::Login, Kind::SignUp]);
     server.stop().await;
 }

@@ -1,4 +1,4 @@
-//! How often one address may log in, sign up and refresh.
+//! Rate limits on logins, sign-ups and refreshes from one IP address.
 
 use std::time::Duration;
 
@@ -10,23 +10,23 @@ use taskey_proto::auth::v1::{LoginRequest, RefreshRequest, TokenPair};
 use tonic::{Code, Request, Status};
 use tonic_types::StatusExt;
 
-use crate::support::{PASSWORD, Server, issue_service_token, look_up, program};
+use crate::support::{PASSWORD, Server, issue_service_token, query_string, run_program};
 
 on_each_database! {
-    ten_logins_at_once_and_then_six_a_minute,
-    ten_sign_ups_at_once_and_then_three_an_hour,
-    refreshes_have_a_limit_of_their_own,
-    a_network_of_ipv6_is_one_address,
-    a_client_that_names_another_address_is_not_believed,
-    a_trusted_proxy_is_believed,
-    a_service_is_believed_until_its_token_is_revoked,
-    a_login_beyond_the_limit_is_no_guess,
-    a_request_with_a_field_at_fault_does_not_count,
+    an_address_can_log_in_ten_times_and_then_six_times_a_minute,
+    an_address_can_sign_up_ten_times_and_then_three_times_an_hour,
+    refreshes_are_limited_separately,
+    ipv6_addresses_with_the_same_64_bit_prefix_share_a_limit,
+    a_forwarded_address_from_a_client_is_ignored,
+    a_forwarded_address_from_a_trusted_proxy_is_used,
+    a_forwarded_address_from_a_service_is_used_until_its_token_is_revoked,
+    a_rate_limited_login_does_not_count_as_a_failed_login,
+    an_invalid_request_does_not_count_against_the_limit,
 }
 
 const FLAGS: [&str; 6] = ["--rate-limits", "on", "--password-memory-kib", "8", "--password-passes", "1"];
 
-/// A client behind a gateway, at an address of its choice.
+/// A client whose requests carry this address in `x-forwarded-for`, with an optional service token.
 struct Client<'a> {
     server: &'a Server,
     token: Option<&'a str>,
@@ -54,11 +54,11 @@ impl Client<'_> {
         self.server.auth().refresh(request).await.map(tonic::Response::into_inner)
     }
 
-    /// How many logins in a row are let in.
-    async fn logins(&self) -> usize {
+    /// Logs in until the rate limit is reached, and returns the number of successful logins.
+    async fn count_logins(&self) -> usize {
         for count in 0.. {
             if let Err(status) = self.login("ann@example.com", PASSWORD).await {
-                limited(&status);
+                assert_rate_limited(&status);
                 return count;
             }
         }
@@ -66,132 +66,132 @@ impl Client<'_> {
     }
 }
 
-/// The refusal of a call that was one too many, and when to come again.
-fn limited(status: &Status) -> Duration {
+/// Asserts that a call exceeded a rate limit, and returns the retry delay.
+fn assert_rate_limited(status: &Status) -> Duration {
     assert_eq!(refusal(status), (Code::ResourceExhausted, "RATE_LIMITED".to_owned(), vec![]));
-    status.get_details_retry_info().and_then(|info| info.retry_delay).expect("it says when to come again")
+    status.get_details_retry_info().and_then(|info| info.retry_delay).expect("the error has a retry delay")
 }
 
-async fn ten_logins_at_once_and_then_six_a_minute(database: TestDatabase) {
+async fn an_address_can_log_in_ten_times_and_then_six_times_a_minute(database: TestDatabase) {
     let server = Server::start_with(database, &FLAGS).await;
-    let ann = server.person("ann@example.com").await;
+    let ann = server.sign_up_and_login("ann@example.com").await;
     let token = issue_service_token(&server.database, "gateway");
-    let here = Client { server: &server, token: Some(&token), address: "203.0.113.7" };
-    assert_eq!(here.logins().await, 10);
-    let status = here.login("bob@example.com", "whoever it is").await.expect_err("refused");
-    assert_eq!(limited(&status), Duration::from_secs(10));
+    let client = Client { server: &server, token: Some(&token), address: "203.0.113.7" };
+    assert_eq!(client.count_logins().await, 10);
+    let status = client.login("bob@example.com", "any password").await.expect_err("refused");
+    assert_eq!(assert_rate_limited(&status), Duration::from_secs(10));
 
-    here.refresh(&ann.refresh_token).await.expect("a live session goes on");
-    let elsewhere = Client { address: "203.0.113.8", ..here };
-    elsewhere.login("ann@example.com", PASSWORD).await.expect("others log in");
-    server.hands.advance(Duration::from_secs(10));
-    assert_eq!(here.logins().await, 1);
-    server.hands.advance(Duration::from_secs(60));
-    assert_eq!(here.logins().await, 6);
+    client.refresh(&ann.refresh_token).await.expect("refreshes are not limited by logins");
+    let other_client = Client { address: "203.0.113.8", ..client };
+    other_client.login("ann@example.com", PASSWORD).await.expect("other addresses can log in");
+    server.manual_clock.advance(Duration::from_secs(10));
+    assert_eq!(client.count_logins().await, 1);
+    server.manual_clock.advance(Duration::from_secs(60));
+    assert_eq!(client.count_logins().await, 6);
     server.stop().await;
 }
 
-async fn ten_sign_ups_at_once_and_then_three_an_hour(database: TestDatabase) {
+async fn an_address_can_sign_up_ten_times_and_then_three_times_an_hour(database: TestDatabase) {
     let server = Server::start_with(database, &FLAGS).await;
     for number in 0..9 {
         server.sign_up(&format!("{number}@example.com")).await.expect("signed up");
     }
-    // To ask whether an address has an account costs as much.
+    // A sign-up that fails because the account exists counts as well.
     assert_refused!(server.sign_up("0@example.com").await, AlreadyExists, "EMAIL_TAKEN", "email");
     for email in ["ten@example.com", "0@example.com"] {
-        let wait = limited(&server.sign_up(email).await.expect_err("refused"));
+        let wait = assert_rate_limited(&server.sign_up(email).await.expect_err("refused"));
         assert_eq!(wait, Duration::from_secs(20 * 60));
     }
-    server.login("0@example.com", PASSWORD).await.expect("logins are counted apart");
-    server.hands.advance(Duration::from_secs(20 * 60));
+    server.login("0@example.com", PASSWORD).await.expect("logins are counted separately");
+    server.manual_clock.advance(Duration::from_secs(20 * 60));
     server.sign_up("ten@example.com").await.expect("signed up");
-    limited(&server.sign_up("eleven@example.com").await.expect_err("refused"));
+    assert_rate_limited(&server.sign_up("eleven@example.com").await.expect_err("refused"));
     server.stop().await;
 }
 
-async fn refreshes_have_a_limit_of_their_own(database: TestDatabase) {
+async fn refreshes_are_limited_separately(database: TestDatabase) {
     let flags = [&FLAGS[..], &["--refresh-rate", "3+1/h"]].concat();
     let server = Server::start_with(database, &flags).await;
-    let mut pair = server.person("ann@example.com").await;
+    let mut pair = server.sign_up_and_login("ann@example.com").await;
     for _ in 0..3 {
         pair = server.refresh(&pair.refresh_token).await.expect("refreshed");
     }
     let status = server.refresh(&pair.refresh_token).await.expect_err("refused");
-    assert_eq!(limited(&status), Duration::from_secs(3600));
+    assert_eq!(assert_rate_limited(&status), Duration::from_secs(3600));
     server.login("ann@example.com", PASSWORD).await.expect("logged in");
-    server.hands.advance(Duration::from_secs(3600));
+    server.manual_clock.advance(Duration::from_secs(3600));
     server.refresh(&pair.refresh_token).await.expect("the token was not used up");
     server.stop().await;
 }
 
-async fn a_network_of_ipv6_is_one_address(database: TestDatabase) {
+async fn ipv6_addresses_with_the_same_64_bit_prefix_share_a_limit(database: TestDatabase) {
     let server = Server::start_with(database, &FLAGS).await;
     server.sign_up("ann@example.com").await.expect("signed up");
     let token = issue_service_token(&server.database, "gateway");
     let client = |address| Client { server: &server, token: Some(&token), address };
-    assert_eq!(client("2001:db8::1").logins().await, 10);
-    assert_eq!(client("2001:db8::ffff:1").logins().await, 0);
-    assert_eq!(client("2001:db8:0:1::1").logins().await, 10);
-    assert_eq!(client("::ffff:203.0.113.7").logins().await, 10);
-    assert_eq!(client("203.0.113.7").logins().await, 0);
+    assert_eq!(client("2001:db8::1").count_logins().await, 10);
+    assert_eq!(client("2001:db8::ffff:1").count_logins().await, 0);
+    assert_eq!(client("2001:db8:0:1::1").count_logins().await, 10);
+    assert_eq!(client("::ffff:203.0.113.7").count_logins().await, 10);
+    assert_eq!(client("203.0.113.7").count_logins().await, 0);
     server.stop().await;
 }
 
-async fn a_client_that_names_another_address_is_not_believed(database: TestDatabase) {
+async fn a_forwarded_address_from_a_client_is_ignored(database: TestDatabase) {
     let server = Server::start_with(database, &FLAGS).await;
     server.sign_up("ann@example.com").await.expect("signed up");
     for token in [None, Some("taskey_service_wrong"), Some("wrong")] {
         let expected = if token.is_none() { 10 } else { 0 };
-        assert_eq!(Client { server: &server, token, address: "203.0.113.7" }.logins().await, expected);
+        assert_eq!(Client { server: &server, token, address: "203.0.113.7" }.count_logins().await, expected);
     }
     server.stop().await;
 }
 
-async fn a_trusted_proxy_is_believed(database: TestDatabase) {
+async fn a_forwarded_address_from_a_trusted_proxy_is_used(database: TestDatabase) {
     let flags = [&FLAGS[..], &["--trusted-proxies", "192.0.2.1,127.0.0.0/8"]].concat();
     let server = Server::start_with(database, &flags).await;
     server.sign_up("ann@example.com").await.expect("signed up");
     for address in ["203.0.113.7", "198.51.100.1, 203.0.113.8, 192.0.2.1"] {
-        assert_eq!(Client { server: &server, token: None, address }.logins().await, 10);
+        assert_eq!(Client { server: &server, token: None, address }.count_logins().await, 10);
     }
-    assert_eq!(Client { server: &server, token: None, address: "203.0.113.8" }.logins().await, 0);
+    assert_eq!(Client { server: &server, token: None, address: "203.0.113.8" }.count_logins().await, 0);
     server.stop().await;
 }
 
-async fn a_service_is_believed_until_its_token_is_revoked(database: TestDatabase) {
+async fn a_forwarded_address_from_a_service_is_used_until_its_token_is_revoked(database: TestDatabase) {
     let server = Server::start_with(database, &FLAGS).await;
     server.sign_up("ann@example.com").await.expect("signed up");
     let token = issue_service_token(&server.database, "gateway");
     let client = |address| Client { server: &server, token: Some(&token), address };
-    assert_eq!(client("203.0.113.1").logins().await, 10);
-    let (good, _, error) = program(&server.database, &["tokens", "revoke-service", "gateway"]);
-    assert!(good, "{error}");
-    server.hands.advance(Duration::from_secs(2));
-    assert_eq!(client("203.0.113.2").logins().await, 10);
-    assert_eq!(client("203.0.113.3").logins().await, 0);
+    assert_eq!(client("203.0.113.1").count_logins().await, 10);
+    let (succeeded, _, error) = run_program(&server.database, &["tokens", "revoke-service", "gateway"]);
+    assert!(succeeded, "{error}");
+    server.manual_clock.advance(Duration::from_secs(2));
+    assert_eq!(client("203.0.113.2").count_logins().await, 10);
+    assert_eq!(client("203.0.113.3").count_logins().await, 0);
     server.stop().await;
 }
 
-async fn a_login_beyond_the_limit_is_no_guess(database: TestDatabase) {
+async fn a_rate_limited_login_does_not_count_as_a_failed_login(database: TestDatabase) {
     let flags = [&FLAGS[..], &["--login-rate", "1+1/h"]].concat();
     let server = Server::start_with(database, &flags).await;
     server.sign_up("ann@example.com").await.expect("signed up");
     for expected in ["CREDENTIALS_INVALID", "RATE_LIMITED", "RATE_LIMITED"] {
         let status = server.login("ann@example.com", "a wrong one").await.expect_err("refused");
         assert_eq!(refusal(&status).1, expected);
-        server.hands.advance(Duration::from_secs(1));
+        server.manual_clock.advance(Duration::from_secs(1));
     }
-    let failures = look_up(&server.database, "select cast(max(failures) as text) from guesses").await;
+    let failures = query_string(&server.database, "select cast(max(failures) as text) from guesses").await;
     assert_eq!(failures, "1");
     server.stop().await;
 }
 
-async fn a_request_with_a_field_at_fault_does_not_count(database: TestDatabase) {
+async fn an_invalid_request_does_not_count_against_the_limit(database: TestDatabase) {
     let server = Server::start_with(database, &FLAGS).await;
     for _ in 0..20 {
         assert_refused!(server.sign_up("nowhere").await, InvalidArgument, "VALIDATION_FAILED", "email");
         assert_refused!(server.login("nowhere", PASSWORD).await, InvalidArgument, "VALIDATION_FAILED", "email");
     }
-    server.person("ann@example.com").await;
+    server.sign_up_and_login("ann@example.com").await;
     server.stop().await;
 }

@@ -1,4 +1,4 @@
-//! People delete their accounts.
+//! Account deletion.
 
 use std::time::Duration;
 
@@ -14,159 +14,162 @@ use taskey_proto::auth::v1::{
 use tokio::{task::yield_now, time::timeout};
 use tonic::{Code, Status, transport::Channel};
 
-use crate::support::{PASSWORD, Server, bearer, execute, id, look_up, program, verifier};
+use crate::support::{PASSWORD, Server, bearer, execute, query_string, run_program, user_id, verifier_request};
 
 on_each_database! {
-    a_deleted_account_is_gone_with_its_sessions,
-    nothing_changes_without_the_current_password,
-    the_current_password_cannot_be_guessed_here_either,
-    the_last_administrator_stays,
-    of_two_administrators_who_delete_themselves_at_once_one_is_left,
-    of_two_deletions_at_once_one_counts,
-    a_login_at_the_same_time_leaves_no_session,
-    the_log_outlives_the_account_and_its_sessions_tell_nothing_of_the_person,
+    deleting_an_account_ends_its_sessions,
+    deletion_requires_the_current_password,
+    deletions_with_a_wrong_password_are_throttled_like_logins,
+    the_last_administrator_cannot_delete_the_account,
+    only_one_of_the_last_two_administrators_can_delete_their_account,
+    only_one_of_two_concurrent_deletions_succeeds,
+    a_login_during_a_deletion_leaves_no_active_session,
+    deletion_keeps_the_audit_log_and_removes_personal_data_from_sessions,
 }
 
-const CHEAP: [&str; 4] = ["--password-memory-kib", "8", "--password-passes", "1"];
-/// For calls that the test has wait for each other.
-const PATIENT: [&str; 4] = ["--database-timeout", "20s", "--request-timeout", "20s"];
-const LIMIT: Duration = Duration::from_secs(10);
+const CHEAP_HASHES: [&str; 4] = ["--password-memory-kib", "8", "--password-passes", "1"];
+/// For calls that the test blocks.
+const LONG_TIMEOUTS: [&str; 4] = ["--database-timeout", "20s", "--request-timeout", "20s"];
+const WAIT_TIMEOUT: Duration = Duration::from_secs(10);
 
 async fn admin(server: &Server, email: &str) -> TokenPair {
     server.sign_up(email).await.expect("signed up");
-    let (set, _, error) = program(&server.database, &["users", "set-role", email, "admin"]);
-    assert!(set, "{error}");
+    let (succeeded, _, error) = run_program(&server.database, &["users", "set-role", email, "admin"]);
+    assert!(succeeded, "{error}");
     server.login(email, PASSWORD).await.expect("logged in")
 }
 
-fn administration(server: &Server) -> AdminServiceClient<Channel> {
+fn admin_client(server: &Server) -> AdminServiceClient<Channel> {
     AdminServiceClient::new(server.channel.clone())
 }
 
-async fn a_deleted_account_is_gone_with_its_sessions(database: TestDatabase) {
+async fn deleting_an_account_ends_its_sessions(database: TestDatabase) {
     let server = Server::start(database).await;
     let admin = admin(&server, "admin@example.com").await;
-    let here = server.person("ann@example.com").await;
-    let there = server.login("ann@example.com", PASSWORD).await.expect("logged in");
-    let other = server.person("bob@example.com").await;
-    server.delete(&here.access_token, PASSWORD).await.expect("deleted");
-    for pair in [&here, &there] {
+    let current = server.sign_up_and_login("ann@example.com").await;
+    let other_session = server.login("ann@example.com", PASSWORD).await.expect("logged in");
+    let other = server.sign_up_and_login("bob@example.com").await;
+    server.delete_me(&current.access_token, PASSWORD).await.expect("deleted");
+    for pair in [&current, &other_session] {
         let introspect = IntrospectRequest { token: pair.access_token.clone(), ..IntrospectRequest::default() };
-        let introspect = verifier(&server, introspect).await;
-        assert!(!server.token().introspect(introspect).await.expect("told").into_inner().active, "from the answer on");
+        let introspect = verifier_request(&server, introspect).await;
+        let introspected = server.token().introspect(introspect).await.expect("introspected").into_inner();
+        assert!(!introspected.active, "a token is still active when the deletion has returned");
         assert_refused!(server.refresh(&pair.refresh_token).await, Unauthenticated, "REFRESH_TOKEN_INVALID");
-        // For a moment it may be that only the account is known to be gone.
+        // Until the server reads the revocation, the error may be that of a missing account.
         let revoked = async {
-            while refusal(&server.refused(&pair.access_token).await).1 != "TOKEN_REVOKED" {
+            while refusal(&server.await_refusal(&pair.access_token).await).1 != "TOKEN_REVOKED" {
                 yield_now().await;
             }
         };
-        timeout(LIMIT, revoked).await.expect("the tokens are refused");
+        timeout(WAIT_TIMEOUT, revoked).await.expect("the tokens are refused");
     }
     assert_refused!(server.login("ann@example.com", PASSWORD).await, Unauthenticated, "CREDENTIALS_INVALID");
-    let get = GetUserRequest { user_id: id(&here) };
-    let found = administration(&server).get_user(bearer(&admin.access_token, get)).await;
+    let get = GetUserRequest { user_id: user_id(&current) };
+    let found = admin_client(&server).get_user(bearer(&admin.access_token, get)).await;
     assert_refused!(found, NotFound, "USER_NOT_FOUND");
 
-    let again = server.person("ann@example.com").await;
-    assert_ne!(id(&again), id(&here));
-    assert_eq!(server.me(&again.access_token).await.expect("another account").display_name, "");
-    assert_refused!(server.refresh(&here.refresh_token).await, Unauthenticated, "REFRESH_TOKEN_INVALID");
-    server.me(&other.access_token).await.expect("nobody else is touched");
-    assert_eq!(server.deleted(0, 0).await.expect("told").user_ids, [id(&here)]);
+    let again = server.sign_up_and_login("ann@example.com").await;
+    assert_ne!(user_id(&again), user_id(&current));
+    assert_eq!(server.get_me(&again.access_token).await.expect("another account").display_name, "");
+    assert_refused!(server.refresh(&current.refresh_token).await, Unauthenticated, "REFRESH_TOKEN_INVALID");
+    server.get_me(&other.access_token).await.expect("other users are unaffected");
+    assert_eq!(server.list_deleted_users(0, 0).await.expect("listed").user_ids, [user_id(&current)]);
     server.stop().await;
 }
 
-async fn nothing_changes_without_the_current_password(database: TestDatabase) {
+async fn deletion_requires_the_current_password(database: TestDatabase) {
     let server = Server::start(database).await;
-    let ann = server.person("ann@example.com").await;
-    let wrong = server.delete(&ann.access_token, "another horse").await;
+    let ann = server.sign_up_and_login("ann@example.com").await;
+    let wrong = server.delete_me(&ann.access_token, "another horse").await;
     assert_refused!(wrong, PermissionDenied, "CREDENTIALS_INVALID", "current_password");
-    for no_password in ["", &"x".repeat(10_000)] {
-        let none = server.delete(&ann.access_token, no_password).await;
-        assert_refused!(none, InvalidArgument, "VALIDATION_FAILED", "current_password");
+    for invalid in ["", &"x".repeat(10_000)] {
+        let refused = server.delete_me(&ann.access_token, invalid).await;
+        assert_refused!(refused, InvalidArgument, "VALIDATION_FAILED", "current_password");
     }
-    server.me(&ann.access_token).await.expect("still there");
-    server.refresh(&ann.refresh_token).await.expect("the session goes on");
+    server.get_me(&ann.access_token).await.expect("the account still exists");
+    server.refresh(&ann.refresh_token).await.expect("the session is still active");
     server.login("ann@example.com", PASSWORD).await.expect("logged in");
     let expected = ListDeletedUsersResponse { user_ids: vec![], sequence: 0 };
-    assert_eq!(server.deleted(0, 0).await.expect("told"), expected);
+    assert_eq!(server.list_deleted_users(0, 0).await.expect("listed"), expected);
     server.stop().await;
 }
 
-async fn the_current_password_cannot_be_guessed_here_either(database: TestDatabase) {
-    let server = Server::start_with(database, &[&["--rate-limits", "on"], &CHEAP[..]].concat()).await;
-    let ann = server.person("ann@example.com").await;
-    let wrong = server.delete(&ann.access_token, "a wrong one").await;
+async fn deletions_with_a_wrong_password_are_throttled_like_logins(database: TestDatabase) {
+    let server = Server::start_with(database, &[&["--rate-limits", "on"], &CHEAP_HASHES[..]].concat()).await;
+    let ann = server.sign_up_and_login("ann@example.com").await;
+    let wrong = server.delete_me(&ann.access_token, "a wrong one").await;
     assert_refused!(wrong, PermissionDenied, "CREDENTIALS_INVALID", "current_password");
-    let right = server.delete(&ann.access_token, PASSWORD).await;
-    assert_refused!(right, ResourceExhausted, "RATE_LIMITED");
+    let limited = server.delete_me(&ann.access_token, PASSWORD).await;
+    assert_refused!(limited, ResourceExhausted, "RATE_LIMITED");
     assert_refused!(server.login("ann@example.com", PASSWORD).await, ResourceExhausted, "RATE_LIMITED");
-    server.hands.advance(Duration::from_secs(1));
-    server.delete(&ann.access_token, PASSWORD).await.expect("deleted");
+    server.manual_clock.advance(Duration::from_secs(1));
+    server.delete_me(&ann.access_token, PASSWORD).await.expect("deleted");
     server.stop().await;
 }
 
-async fn the_last_administrator_stays(database: TestDatabase) {
+async fn the_last_administrator_cannot_delete_the_account(database: TestDatabase) {
     let server = Server::start(database).await;
-    let only = admin(&server, "admin@example.com").await;
-    let refused = server.delete(&only.access_token, PASSWORD).await;
+    let last_admin = admin(&server, "admin@example.com").await;
+    let refused = server.delete_me(&last_admin.access_token, PASSWORD).await;
     assert_refused!(refused, FailedPrecondition, "LAST_ADMIN");
-    server.refresh(&only.refresh_token).await.expect("nothing has happened");
+    server.refresh(&last_admin.refresh_token).await.expect("nothing has changed");
     admin(&server, "other@example.com").await;
-    server.delete(&only.access_token, PASSWORD).await.expect("deleted");
+    server.delete_me(&last_admin.access_token, PASSWORD).await.expect("deleted");
     server.stop().await;
 }
 
-async fn of_two_administrators_who_delete_themselves_at_once_one_is_left(database: TestDatabase) {
-    let server = Server::start_with(database, &CHEAP).await;
+async fn only_one_of_the_last_two_administrators_can_delete_their_account(database: TestDatabase) {
+    let server = Server::start_with(database, &CHEAP_HASHES).await;
     for round in 0..5 {
         let ann = admin(&server, &format!("ann{round}@example.com")).await;
         let bob = admin(&server, &format!("bob{round}@example.com")).await;
-        let (one, other) =
-            tokio::join!(server.delete(&ann.access_token, PASSWORD), server.delete(&bob.access_token, PASSWORD));
-        let left = one.and(other).expect_err("nobody would be left");
-        assert_refused!(Err::<(), _>(left), FailedPrecondition, "LAST_ADMIN");
-        // Whoever is left goes, too, so that the next round begins without one.
+        let (first, second) =
+            tokio::join!(server.delete_me(&ann.access_token, PASSWORD), server.delete_me(&bob.access_token, PASSWORD));
+        let error = first.and(second).expect_err("one deletion is refused");
+        assert_refused!(Err::<(), _>(error), FailedPrecondition, "LAST_ADMIN");
+        // Removes the remaining administrator, so that the next round begins without one.
         execute(&server.database, "update users set roles = ''").await;
     }
     server.stop().await;
 }
 
-async fn of_two_deletions_at_once_one_counts(database: TestDatabase) {
-    let server = Server::start_with(database, &CHEAP).await;
+async fn only_one_of_two_concurrent_deletions_succeeds(database: TestDatabase) {
+    let server = Server::start_with(database, &CHEAP_HASHES).await;
     for round in 1..=10 {
-        let here = server.person("ann@example.com").await;
-        let there = server.login("ann@example.com", PASSWORD).await.expect("logged in");
-        let both =
-            tokio::join!(server.delete(&here.access_token, PASSWORD), server.delete(&there.access_token, PASSWORD));
-        let lost = match both {
+        let current = server.sign_up_and_login("ann@example.com").await;
+        let other_session = server.login("ann@example.com", PASSWORD).await.expect("logged in");
+        let outcomes = tokio::join!(
+            server.delete_me(&current.access_token, PASSWORD),
+            server.delete_me(&other_session.access_token, PASSWORD)
+        );
+        let error = match outcomes {
             (Ok(()), Err(status)) | (Err(status), Ok(())) => status,
-            both => panic!("{both:?}"),
+            outcomes => panic!("{outcomes:?}"),
         };
-        let (code, reason, _) = refusal(&lost);
-        let gone = (code, &reason[..]) == (Code::NotFound, "USER_NOT_FOUND");
-        assert!(gone || (code, &reason[..]) == (Code::Unauthenticated, "TOKEN_REVOKED"), "{lost:?}");
-        assert_eq!(server.deleted(0, 0).await.expect("told").sequence, round);
+        let (code, reason, _) = refusal(&error);
+        let account_missing = (code, &reason[..]) == (Code::NotFound, "USER_NOT_FOUND");
+        assert!(account_missing || (code, &reason[..]) == (Code::Unauthenticated, "TOKEN_REVOKED"), "{error:?}");
+        assert_eq!(server.list_deleted_users(0, 0).await.expect("listed").sequence, round);
     }
     server.stop().await;
 }
 
-async fn live_sessions(server: &Server) -> String {
-    look_up(&server.database, "select cast(count(*) as text) from sessions where revoked_at is null").await
+async fn count_active_sessions(server: &Server) -> String {
+    query_string(&server.database, "select cast(count(*) as text) from sessions where revoked_at is null").await
 }
 
-async fn a_login_at_the_same_time_leaves_no_session(database: TestDatabase) {
-    let server = Server::start_with(database, &CHEAP).await;
+async fn a_login_during_a_deletion_leaves_no_active_session(database: TestDatabase) {
+    let server = Server::start_with(database, &CHEAP_HASHES).await;
     for _ in 0..20 {
-        let ann = server.person("ann@example.com").await;
-        let (deleted, login, again) = tokio::join!(
-            server.delete(&ann.access_token, PASSWORD),
+        let ann = server.sign_up_and_login("ann@example.com").await;
+        let (deletion, first_login, second_login) = tokio::join!(
+            server.delete_me(&ann.access_token, PASSWORD),
             server.login("ann@example.com", PASSWORD),
             server.login("ann@example.com", PASSWORD),
         );
-        deleted.expect("deleted");
-        for login in [login, again] {
+        deletion.expect("deleted");
+        for login in [first_login, second_login] {
             match login {
                 Ok(pair) => {
                     let refreshed = server.refresh(&pair.refresh_token).await;
@@ -175,95 +178,95 @@ async fn a_login_at_the_same_time_leaves_no_session(database: TestDatabase) {
                 Err(status) => assert_refused!(Err::<(), _>(status), Unauthenticated, "CREDENTIALS_INVALID"),
             }
         }
-        assert_eq!(live_sessions(&server).await, "0");
+        assert_eq!(count_active_sessions(&server).await, "0");
     }
     server.stop().await;
 }
 
-/// Has a login come so far that its session is made and not committed, then `meanwhile`, which waits for something by
-/// then; and both go on.
-async fn while_a_session_is_being_made(
+/// Blocks a login after it has inserted its session but before it commits. Then runs `concurrent_call` until it is
+/// blocked as well, unblocks both, and returns their results.
+async fn run_during_uncommitted_login(
     server: &Server,
-    meanwhile: impl Future<Output = Result<(), Status>>,
+    concurrent_call: impl Future<Output = Result<(), Status>>,
 ) -> (Result<TokenPair, Status>, Result<(), Status>) {
-    let mut holder = PgConnection::connect(server.database.url()).await.expect("connected");
-    let mut watcher = PgConnection::connect(server.database.url()).await.expect("connected");
-    let mut held = holder.begin().await.expect("begun");
-    // The event of the login is written after the session, and has to wait.
-    held.execute("lock table auth.audit_events in exclusive mode").await.expect("held");
-    let mut waiting = async |expected: i64| {
-        const WAITING: &str = "select count(*) from pg_stat_activity
+    let mut locker = PgConnection::connect(server.database.url()).await.expect("connected");
+    let mut monitor = PgConnection::connect(server.database.url()).await.expect("connected");
+    let mut lock = locker.begin().await.expect("begun");
+    // The login inserts its audit event after the session, and waits for this lock.
+    lock.execute("lock table auth.audit_events in exclusive mode").await.expect("locked");
+    let mut wait_for_blocked_calls = async |expected: i64| {
+        const BLOCKED: &str = "select count(*) from pg_stat_activity
             where datname = current_database() and wait_event_type = 'Lock'";
         let reached = async {
-            while sqlx::query_scalar::<_, i64>(WAITING).fetch_one(&mut watcher).await.expect("told") < expected {}
+            while sqlx::query_scalar::<_, i64>(BLOCKED).fetch_one(&mut monitor).await.expect("counted") < expected {}
         };
-        timeout(LIMIT, reached).await.expect("the calls wait");
+        timeout(WAIT_TIMEOUT, reached).await.expect("the calls are blocked");
     };
     let login = server.login("ann@example.com", PASSWORD);
-    let other = async {
-        waiting(1).await;
-        let released = async {
-            waiting(2).await;
-            held.rollback().await.expect("let go");
+    let unblocked_call = async {
+        wait_for_blocked_calls(1).await;
+        let unlock = async {
+            wait_for_blocked_calls(2).await;
+            lock.rollback().await.expect("unlocked");
         };
-        tokio::join!(meanwhile, released).0
+        tokio::join!(concurrent_call, unlock).0
     };
-    tokio::join!(login, other)
+    tokio::join!(login, unblocked_call)
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_session_that_is_being_made_ends_with_the_account() {
+async fn deletion_revokes_a_session_of_an_uncommitted_login() {
     let Some(database) = TestDatabase::postgres().await else { return };
-    let server = Server::start_with(database, &[CHEAP, PATIENT].concat()).await;
-    let ann = server.person("ann@example.com").await;
-    let deletion = server.delete(&ann.access_token, PASSWORD);
-    let (login, deleted) = while_a_session_is_being_made(&server, deletion).await;
-    deleted.expect("deleted");
-    let pair = login.expect("it was before");
+    let server = Server::start_with(database, &[CHEAP_HASHES, LONG_TIMEOUTS].concat()).await;
+    let ann = server.sign_up_and_login("ann@example.com").await;
+    let deletion = server.delete_me(&ann.access_token, PASSWORD);
+    let (login, deletion) = run_during_uncommitted_login(&server, deletion).await;
+    deletion.expect("deleted");
+    let pair = login.expect("the login comes first");
     assert_refused!(server.refresh(&pair.refresh_token).await, Unauthenticated, "REFRESH_TOKEN_INVALID");
-    assert_eq!(live_sessions(&server).await, "0");
+    assert_eq!(count_active_sessions(&server).await, "0");
     server.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_session_that_is_being_made_ends_with_the_password() {
+async fn a_password_change_revokes_a_session_of_an_uncommitted_login() {
     let Some(database) = TestDatabase::postgres().await else { return };
-    let server = Server::start_with(database, &[CHEAP, PATIENT].concat()).await;
-    let ann = server.person("ann@example.com").await;
+    let server = Server::start_with(database, &[CHEAP_HASHES, LONG_TIMEOUTS].concat()).await;
+    let ann = server.sign_up_and_login("ann@example.com").await;
     let new_password = "a stapled battery of horses".to_owned();
     let request = ChangePasswordRequest { current_password: PASSWORD.to_owned(), new_password };
     let mut account = server.account();
     let change = async { account.change_password(bearer(&ann.access_token, request)).await.map(|_| ()) };
-    let (login, changed) = while_a_session_is_being_made(&server, change).await;
-    changed.expect("changed");
-    let pair = login.expect("it was before");
+    let (login, change) = run_during_uncommitted_login(&server, change).await;
+    change.expect("changed");
+    let pair = login.expect("the login comes first");
     assert_refused!(server.refresh(&pair.refresh_token).await, Unauthenticated, "REFRESH_TOKEN_INVALID");
-    assert_eq!(live_sessions(&server).await, "1", "the one that changed it");
+    assert_eq!(count_active_sessions(&server).await, "1", "the session that changed the password");
     server.stop().await;
 }
 
-async fn the_log_outlives_the_account_and_its_sessions_tell_nothing_of_the_person(database: TestDatabase) {
+async fn deletion_keeps_the_audit_log_and_removes_personal_data_from_sessions(database: TestDatabase) {
     let server = Server::start(database).await;
     let admin = admin(&server, "admin@example.com").await;
-    let old = server.person("ann@example.com").await;
+    let old = server.sign_up_and_login("ann@example.com").await;
     server.logout(&old.refresh_token).await.expect("logged out");
     let ann = server.login("ann@example.com", PASSWORD).await.expect("logged in");
     execute(&server.database, "update sessions set label = 'my phone', user_agent = 'a phone'").await;
-    server.delete(&ann.access_token, PASSWORD).await.expect("deleted");
+    server.delete_me(&ann.access_token, PASSWORD).await.expect("deleted");
 
-    let request = ListAuditEventsRequest { user_id: id(&ann), ..ListAuditEventsRequest::default() };
-    let events = administration(&server).list_audit_events(bearer(&admin.access_token, request)).await;
+    let request = ListAuditEventsRequest { user_id: user_id(&ann), ..ListAuditEventsRequest::default() };
+    let events = admin_client(&server).list_audit_events(bearer(&admin.access_token, request)).await;
     let events = events.expect("listed").into_inner().events;
     let kinds: Vec<_> = events.iter().map(AuditEvent::kind).collect();
     assert_eq!(kinds, [Kind::AccountDeleted, Kind::Login, Kind::Logout, Kind::Login, Kind::SignUp]);
     let last = &events[0];
-    assert_eq!((&last.user_id, &last.actor_id, &last.session_id), (&id(&ann), &id(&ann), &ann.session_id));
+    assert_eq!((&last.user_id, &last.actor_id, &last.session_id), (&user_id(&ann), &user_id(&ann), &ann.session_id));
     assert!(last.details.is_empty() && last.create_time.is_some());
 
-    let told = "select cast(count(*) as text) from sessions
+    let scrubbed = "select cast(count(*) as text) from sessions
         where label = '' and user_agent = '' and ip_address = '' and revoked_at is not null";
-    assert_eq!(look_up(&server.database, told).await, "2", "both are still known to have ended");
-    let kept = "select cast(count(*) as text) from sessions where label = 'my phone' and ip_address = '127.0.0.1'";
-    assert_eq!(look_up(&server.database, kept).await, "1", "the administrator's");
+    assert_eq!(query_string(&server.database, scrubbed).await, "2", "both are kept as revoked");
+    let unchanged = "select cast(count(*) as text) from sessions where label = 'my phone' and ip_address = '127.0.0.1'";
+    assert_eq!(query_string(&server.database, unchanged).await, "1", "the session of the administrator");
     server.stop().await;
 }

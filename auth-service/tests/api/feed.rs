@@ -1,4 +1,4 @@
-//! The feed of revocations: what a verifier hears.
+//! The revocation feed, as verifiers receive it.
 
 use std::{collections::HashSet, slice, sync::Arc, time::Duration};
 
@@ -23,42 +23,42 @@ use taskey_proto::auth::v1::{
 use tokio::time::{Instant, timeout};
 use tonic::{Request, Streaming, transport::Endpoint};
 
-use crate::support::{self, PASSWORD, Server, bearer, verifier};
+use crate::support::{self, PASSWORD, Server, bearer, verifier_request};
 
 on_each_database! {
     the_feed_begins_with_a_complete_snapshot,
-    a_revoked_session_is_told_within_a_second,
-    a_session_revoked_by_another_replica_is_told_within_a_second,
-    a_logout_waits_until_the_verifiers_have_confirmed,
+    a_revoked_session_is_reported_within_a_second,
+    a_session_revoked_by_another_replica_is_reported_within_a_second,
+    a_logout_can_wait_until_the_verifiers_have_acknowledged,
     every_message_has_the_epoch_of_the_database_and_a_sequence_number,
-    the_feed_has_a_heartbeat_every_second,
-    the_feed_is_open_to_verifiers_alone,
-    a_watcher_that_reads_too_slowly_is_cut_off_and_disturbs_no_other,
-    new_public_keys_are_told_to_those_who_watch,
-    the_feed_ends_with_the_server,
-    a_shared_key_is_in_no_public_key_set,
-    public_keys_are_served_to_anyone,
+    the_feed_sends_a_heartbeat_every_second,
+    the_feed_requires_the_verifier_role,
+    a_slow_watcher_is_disconnected_without_affecting_others,
+    new_public_keys_are_sent_on_the_feed,
+    the_feed_ends_when_the_server_stops,
+    shared_keys_are_not_published,
+    public_keys_are_available_without_authentication,
 }
 
-fn names() -> TokenArgs {
+fn token_args() -> TokenArgs {
     TokenArgs { issuer: "taskey".to_owned(), audience: "taskey".to_owned() }
 }
 
 async fn watch(server: &Server) -> Streaming<WatchRevocationsResponse> {
-    let request = verifier(server, WatchRevocationsRequest {}).await;
-    server.token().watch_revocations(request).await.expect("let in").into_inner()
+    let request = verifier_request(server, WatchRevocationsRequest {}).await;
+    server.token().watch_revocations(request).await.expect("the stream opens").into_inner()
 }
 
 async fn next(feed: &mut Streaming<WatchRevocationsResponse>) -> WatchRevocationsResponse {
-    let message = timeout(Duration::from_secs(10), feed.message()).await.expect("heard");
-    message.expect("no error").expect("not the end")
+    let message = timeout(Duration::from_secs(10), feed.message()).await.expect("a message arrives");
+    message.expect("no error").expect("the stream is open")
 }
 
 async fn next_event(feed: &mut Streaming<WatchRevocationsResponse>) -> Event {
     next(feed).await.event.expect("an event")
 }
 
-/// Returns the sessions that the next update names, or none if it is no update.
+/// Returns the sessions that the next event revokes; none if the event is not an update.
 async fn next_revoked(feed: &mut Streaming<WatchRevocationsResponse>) -> Vec<String> {
     match next_event(feed).await {
         Event::Update(update) => update.revoked_session_ids,
@@ -77,53 +77,54 @@ async fn snapshot(feed: &mut Streaming<WatchRevocationsResponse>) -> Vec<String>
     }
 }
 
-async fn told(feed: &mut Streaming<WatchRevocationsResponse>, session_id: &str) -> bool {
-    let told = async { while !next_revoked(feed).await.iter().any(|id| id == session_id) {} };
-    timeout(Duration::from_secs(1), told).await.is_ok()
+/// Reports whether the feed delivers the revocation of the session within a second.
+async fn is_reported(feed: &mut Streaming<WatchRevocationsResponse>, session_id: &str) -> bool {
+    let reported = async { while !next_revoked(feed).await.iter().any(|id| id == session_id) {} };
+    timeout(Duration::from_secs(1), reported).await.is_ok()
 }
 
 async fn the_feed_begins_with_a_complete_snapshot(database: TestDatabase) {
     let server = Server::start(database).await;
-    let ended = server.person("ann@example.com").await;
-    server.person("bob@example.com").await;
+    let ended = server.sign_up_and_login("ann@example.com").await;
+    server.sign_up_and_login("bob@example.com").await;
     assert!(snapshot(&mut watch(&server).await).await.is_empty());
     server.logout(&ended.refresh_token).await.expect("logged out");
-    server.refused(&ended.access_token).await;
+    server.await_refusal(&ended.access_token).await;
     assert_eq!(snapshot(&mut watch(&server).await).await, slice::from_ref(&ended.session_id));
     let server = Server::start(server.stop().await).await;
     assert_eq!(snapshot(&mut watch(&server).await).await, [ended.session_id]);
     server.stop().await;
 }
 
-async fn a_revoked_session_is_told_within_a_second(database: TestDatabase) {
+async fn a_revoked_session_is_reported_within_a_second(database: TestDatabase) {
     let server = Server::start(database).await;
-    let pair = server.person("ann@example.com").await;
+    let pair = server.sign_up_and_login("ann@example.com").await;
     let mut feed = watch(&server).await;
     snapshot(&mut feed).await;
     server.logout(&pair.refresh_token).await.expect("logged out");
-    assert!(told(&mut feed, &pair.session_id).await);
+    assert!(is_reported(&mut feed, &pair.session_id).await);
     server.stop().await;
 }
 
-async fn a_session_revoked_by_another_replica_is_told_within_a_second(database: TestDatabase) {
+async fn a_session_revoked_by_another_replica_is_reported_within_a_second(database: TestDatabase) {
     let server = Server::start(database).await;
-    let pair = server.person("ann@example.com").await;
+    let pair = server.sign_up_and_login("ann@example.com").await;
     let mut feed = watch(&server).await;
     snapshot(&mut feed).await;
-    let other = support::second(&server).await;
+    let other = support::start_replica(&server).await;
     other
         .auth()
         .logout(LogoutRequest { refresh_token: pair.refresh_token, ..LogoutRequest::default() })
         .await
-        .expect("ok");
-    assert!(told(&mut feed, &pair.session_id).await);
+        .expect("logged out");
+    assert!(is_reported(&mut feed, &pair.session_id).await);
     other.stop().await;
     server.stop().await;
 }
 
-async fn a_logout_waits_until_the_verifiers_have_confirmed(database: TestDatabase) {
+async fn a_logout_can_wait_until_the_verifiers_have_acknowledged(database: TestDatabase) {
     let server = Server::start(database).await;
-    let pair = server.person("ann@example.com").await;
+    let pair = server.sign_up_and_login("ann@example.com").await;
     let mut feed = watch(&server).await;
     snapshot(&mut feed).await;
     let request = LogoutRequest { refresh_token: pair.refresh_token.clone(), wait_for_verifiers: true };
@@ -131,7 +132,7 @@ async fn a_logout_waits_until_the_verifiers_have_confirmed(database: TestDatabas
         let mut client = server.auth();
         async move { client.logout(request).await.expect("logged out").into_inner().acknowledged_verifiers }
     });
-    let told = loop {
+    let update = loop {
         let message = next(&mut feed).await;
         if let Some(Event::Update(update)) = &message.event
             && update.revoked_session_ids.contains(&pair.session_id)
@@ -139,19 +140,22 @@ async fn a_logout_waits_until_the_verifiers_have_confirmed(database: TestDatabas
             break message;
         }
     };
-    let (watch_id, sequence) = (told.watch_id, told.sequence);
-    let acknowledge = async |watch_id: &str| {
-        verifier(&server, AcknowledgeRevocationsRequest { watch_id: watch_id.to_owned(), sequence }).await
+    let (watch_id, sequence) = (update.watch_id, update.sequence);
+    let acknowledgment = async |watch_id: &str| {
+        verifier_request(&server, AcknowledgeRevocationsRequest { watch_id: watch_id.to_owned(), sequence }).await
     };
     let mut client = server.token();
     assert_refused!(
-        client.acknowledge_revocations(acknowledge("x").await).await,
+        client.acknowledge_revocations(acknowledgment("x").await).await,
         InvalidArgument,
         "VALIDATION_FAILED",
         "watch_id"
     );
-    client.acknowledge_revocations(acknowledge(&pair.session_id).await).await.expect("one that has gone is no error");
-    client.acknowledge_revocations(acknowledge(&watch_id).await).await.expect("confirmed");
+    client
+        .acknowledge_revocations(acknowledgment(&pair.session_id).await)
+        .await
+        .expect("an unknown stream is no error");
+    client.acknowledge_revocations(acknowledgment(&watch_id).await).await.expect("acknowledged");
     assert_eq!(logout.await.expect("no panic"), 1);
     server.stop().await;
 }
@@ -162,50 +166,55 @@ async fn every_message_has_the_epoch_of_the_database_and_a_sequence_number(datab
     let end = next(&mut feed).await;
     assert!(matches!(end.event, Some(Event::SnapshotEnd(_))) && !end.epoch.is_empty(), "{end:?}");
     assert_eq!(end.sequence, 0);
-    let pair = server.person("ann@example.com").await;
+    let pair = server.sign_up_and_login("ann@example.com").await;
     server.logout(&pair.refresh_token).await.expect("logged out");
-    assert!(told(&mut feed, &pair.session_id).await);
+    assert!(is_reported(&mut feed, &pair.session_id).await);
     let heartbeat = next(&mut feed).await;
     assert_eq!((heartbeat.sequence, &heartbeat.epoch), (1, &end.epoch));
     let server = Server::start(server.stop().await).await;
     let chunk = next(&mut watch(&server).await).await;
-    let named = SnapshotChunk { revoked_session_ids: vec![pair.session_id] };
-    assert_eq!((chunk.sequence, chunk.epoch, chunk.event), (1, end.epoch, Some(Event::SnapshotChunk(named))));
+    let revoked = SnapshotChunk { revoked_session_ids: vec![pair.session_id] };
+    assert_eq!((chunk.sequence, chunk.epoch, chunk.event), (1, end.epoch, Some(Event::SnapshotChunk(revoked))));
     server.stop().await;
 }
 
-async fn the_feed_has_a_heartbeat_every_second(database: TestDatabase) {
+async fn the_feed_sends_a_heartbeat_every_second(database: TestDatabase) {
     let server = Server::start(database).await;
     let mut feed = watch(&server).await;
     snapshot(&mut feed).await;
-    let begun = Instant::now();
+    let start = Instant::now();
     for _ in 0..6 {
         assert_eq!(next_event(&mut feed).await, Event::Heartbeat(Heartbeat {}));
     }
-    assert!(begun.elapsed() < Duration::from_secs(6), "six heartbeats took {:?}", begun.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(6), "six heartbeats took {:?}", start.elapsed());
     server.stop().await;
 }
 
-/// While another connection holds the table, no replica can read its revocations.
+/// While another connection locks the table, no replica can read its revocations.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_replica_that_cannot_read_its_database_keeps_no_verifier_in_good_faith() {
+async fn a_replica_that_cannot_read_its_database_sends_no_heartbeats() {
     use sqlx::{Connection, Executor, PgConnection};
     let Some(database) = TestDatabase::postgres().await else { return };
     let server = Server::start(database).await;
     let mut feed = watch(&server).await;
     snapshot(&mut feed).await;
-    let mut holder = PgConnection::connect(server.database.url()).await.expect("connected");
-    let mut held = holder.begin().await.expect("begun");
-    held.execute("lock table auth.sessions in access exclusive mode").await.expect("held");
+    let mut locker = PgConnection::connect(server.database.url()).await.expect("connected");
+    let mut lock = locker.begin().await.expect("begun");
+    lock.execute("lock table auth.sessions in access exclusive mode").await.expect("locked");
 
     let silent = async { while timeout(HEARTBEAT_LIMIT, feed.message()).await.is_ok() {} };
     timeout(Duration::from_secs(20), silent).await.expect("the heartbeats stop");
-    let outcome = server.token().watch_revocations(verifier(&server, WatchRevocationsRequest {}).await).await;
+    let outcome = server.token().watch_revocations(verifier_request(&server, WatchRevocationsRequest {}).await).await;
     assert_refused!(outcome.map(|_| ()), Unavailable, "VERIFIER_NOT_READY");
 
-    held.rollback().await.expect("let go");
+    lock.rollback().await.expect("unlocked");
     let recovered = async {
-        while server.token().watch_revocations(verifier(&server, WatchRevocationsRequest {}).await).await.is_err() {
+        while server
+            .token()
+            .watch_revocations(verifier_request(&server, WatchRevocationsRequest {}).await)
+            .await
+            .is_err()
+        {
             tokio::task::yield_now().await;
         }
     };
@@ -213,9 +222,9 @@ async fn a_replica_that_cannot_read_its_database_keeps_no_verifier_in_good_faith
     server.stop().await;
 }
 
-async fn the_feed_is_open_to_verifiers_alone(database: TestDatabase) {
+async fn the_feed_requires_the_verifier_role(database: TestDatabase) {
     let server = Server::start(database).await;
-    let pair = server.person("ann@example.com").await;
+    let pair = server.sign_up_and_login("ann@example.com").await;
     let mut client = server.token();
     let outcome = client.watch_revocations(bearer(&pair.access_token, WatchRevocationsRequest {})).await;
     assert_refused!(outcome.map(|_| ()), PermissionDenied, "PERMISSION_DENIED");
@@ -224,88 +233,95 @@ async fn the_feed_is_open_to_verifiers_alone(database: TestDatabase) {
     server.stop().await;
 }
 
-async fn a_watcher_that_reads_too_slowly_is_cut_off_and_disturbs_no_other(database: TestDatabase) {
+async fn a_slow_watcher_is_disconnected_without_affecting_others(database: TestDatabase) {
     let server = Server::start_with(database, &["--password-memory-kib", "8", "--password-passes", "1"]).await;
     server.sign_up("ann@example.com").await.expect("signed up");
-    let mut reader = watch(&server).await;
-    snapshot(&mut reader).await;
-    // It takes next to nothing from the connection until it reads.
+    let mut feed = watch(&server).await;
+    snapshot(&mut feed).await;
+    // The small window makes the server block until this client reads.
     let endpoint = Endpoint::from_shared(format!("http://{}", server.address)).expect("a URL");
-    let narrow = endpoint.initial_stream_window_size(128).connect().await.expect("connected");
-    let request = verifier(&server, WatchRevocationsRequest {}).await;
-    let mut sleeper = TokenServiceClient::new(narrow).watch_revocations(request).await.expect("let in").into_inner();
+    let channel = endpoint.initial_stream_window_size(128).connect().await.expect("connected");
+    let request = verifier_request(&server, WatchRevocationsRequest {}).await;
+    let mut slow_feed =
+        TokenServiceClient::new(channel).watch_revocations(request).await.expect("the stream opens").into_inner();
 
     let mut ended = HashSet::new();
     for _ in 0..400 {
         let pair = server.login("ann@example.com", PASSWORD).await.expect("logged in");
         server.logout(&pair.refresh_token).await.expect("logged out");
-        // How soon is another test's question.
-        while !next_revoked(&mut reader).await.contains(&pair.session_id) {}
+        // Other tests check how soon this happens.
+        while !next_revoked(&mut feed).await.contains(&pair.session_id) {}
         ended.insert(pair.session_id);
     }
-    let cut_off = async {
+    let disconnected = async {
         loop {
-            if let Err(status) = sleeper.message().await {
+            if let Err(status) = slow_feed.message().await {
                 return status;
             }
         }
     };
-    let status = timeout(Duration::from_secs(10), cut_off).await.expect("cut off");
+    let status = timeout(Duration::from_secs(10), disconnected).await.expect("disconnected");
     assert_refused!(Err::<(), _>(status), ResourceExhausted, "OVERLOADED");
-    let again: HashSet<_> = snapshot(&mut watch(&server).await).await.into_iter().collect();
-    assert_eq!(again, ended, "it starts over with a snapshot");
+    let new_snapshot: HashSet<_> = snapshot(&mut watch(&server).await).await.into_iter().collect();
+    assert_eq!(new_snapshot, ended, "a new stream starts with a complete snapshot");
     server.stop().await;
 }
 
-async fn new_public_keys_are_told_to_those_who_watch(database: TestDatabase) {
+async fn new_public_keys_are_sent_on_the_feed(database: TestDatabase) {
     let file = database.folder().join("ed.json");
     rotation::generate(NewKey::EdDsa, &file).expect("a key file");
     let server = Server::start_with(database, &["--key-file", file.to_str().expect("UTF-8")]).await;
-    let (clock, names) = (Clock::system(), names());
+    let (clock, token_args) = (Clock::system(), token_args());
     let source = Arc::new(KeySource::file(&file, Purpose::Sign, clock.clone()).expect("keys"));
-    let header = Credential::Minted { keys: source, names, clock: clock.clone() }.header().await.expect("signed");
+    let header = Credential::SelfSigned { keys: source, names: token_args, clock: clock.clone() }
+        .header()
+        .await
+        .expect("signed");
     let mut request = Request::new(WatchRevocationsRequest {});
     request.metadata_mut().insert("authorization", header);
-    let mut feed = server.token().watch_revocations(request).await.expect("let in").into_inner();
-    let Event::SnapshotEnd(end) = next_event(&mut feed).await else { panic!("nothing was revoked") };
-    let old = end.keys.expect("with the snapshot").keys;
-    assert_eq!(old.len(), 1);
+    let mut feed = server.token().watch_revocations(request).await.expect("the stream opens").into_inner();
+    let Event::SnapshotEnd(end) = next_event(&mut feed).await else { panic!("the snapshot is not empty") };
+    let old_keys = end.keys.expect("the snapshot has the keys").keys;
+    assert_eq!(old_keys.len(), 1);
     rotation::rotate(&file, None, Duration::ZERO, &clock).expect("rotated");
-    let news = async {
+    let keys_event = async {
         loop {
             if let Event::Keys(public) = next_event(&mut feed).await {
                 return public.keys;
             }
         }
     };
-    let new = timeout(Duration::from_secs(20), news).await.expect("told");
-    assert_eq!((new.len(), &new[1]), (2, &old[0]));
+    let new_keys = timeout(Duration::from_secs(20), keys_event).await.expect("the new keys arrive");
+    assert_eq!((new_keys.len(), &new_keys[1]), (2, &old_keys[0]));
     server.stop().await;
 }
 
-async fn the_feed_ends_with_the_server(database: TestDatabase) {
+async fn the_feed_ends_when_the_server_stops(database: TestDatabase) {
     let server = Server::start(database).await;
     let mut feed = watch(&server).await;
     snapshot(&mut feed).await;
-    let ending = tokio::spawn(server.stop());
+    let stop = tokio::spawn(server.stop());
     while let Ok(Some(_)) = feed.message().await {}
-    timeout(Duration::from_secs(5), ending).await.expect("an open stream does not hold the server").expect("no panic");
+    timeout(Duration::from_secs(5), stop)
+        .await
+        .expect("an open stream does not keep the server running")
+        .expect("no panic");
 }
 
-async fn a_shared_key_is_in_no_public_key_set(database: TestDatabase) {
+async fn shared_keys_are_not_published(database: TestDatabase) {
     let server = Server::start(database).await;
-    assert!(server.token().get_jwks(GetJwksRequest {}).await.expect("told").into_inner().keys.is_empty());
+    assert!(server.token().get_jwks(GetJwksRequest {}).await.expect("returned").into_inner().keys.is_empty());
     server.stop().await;
 }
 
-async fn public_keys_are_served_to_anyone(database: TestDatabase) {
+async fn public_keys_are_available_without_authentication(database: TestDatabase) {
     let file = database.folder().join("ed.json");
     rotation::generate(NewKey::EdDsa, &file).expect("a key file");
     let server = Server::start_with(database, &["--key-file", file.to_str().expect("UTF-8")]).await;
-    let keys = server.token().get_jwks(GetJwksRequest {}).await.expect("told").into_inner().keys;
+    let keys = server.token().get_jwks(GetJwksRequest {}).await.expect("returned").into_inner().keys;
     let kinds: Vec<_> = keys.iter().map(|key| (&key.kty[..], &key.crv[..], &key.alg[..], key.x.len())).collect();
     assert_eq!(kinds, [("OKP", "Ed25519", "EdDSA", 43)]);
-    let pair = server.person("ann@example.com").await;
-    server.me(&pair.access_token).await.expect("let in");
+    let pair = server.sign_up_and_login("ann@example.com").await;
+    server.get_me(&pair.access_token).await.expect("the token is valid");
     server.stop().await;
 }

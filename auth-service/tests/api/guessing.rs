@@ -1,4 +1,4 @@
-//! Guessing passwords is slow, and the owner is not locked out.
+//! Login throttling: guessing passwords is slow, and the owner is not locked out.
 
 use std::time::Duration;
 
@@ -11,121 +11,123 @@ use tonic_types::StatusExt;
 use crate::support::{self, PASSWORD, Server, bearer};
 
 on_each_database! {
-    after_wrong_passwords_the_next_attempt_must_wait,
-    an_address_without_an_account_is_answered_just_the_same,
-    of_many_guesses_at_once_few_are_tried_and_the_owner_works_on,
-    after_a_hundred_wrong_passwords_the_day_is_over,
-    replicas_count_together,
-    the_current_password_cannot_be_guessed_either,
-    switched_off_nothing_is_limited,
+    failed_logins_delay_the_next_attempt,
+    unknown_email_addresses_are_throttled_like_existing_accounts,
+    few_of_many_concurrent_guesses_are_tried_and_existing_sessions_keep_working,
+    a_hundred_failed_logins_block_the_account_until_the_next_day,
+    replicas_share_the_count_of_failed_logins,
+    password_changes_with_a_wrong_password_are_throttled_like_logins,
+    throttling_can_be_switched_off,
 }
 
-/// All guesses come from one address, whose own limit is another test's question.
+/// All guesses come from one address. Its own limit is raised so that it does not interfere.
 const FLAGS: [&str; 6] = ["--login-rate", "1000000+1/s", "--password-memory-kib", "8", "--password-passes", "1"];
 
 async fn start(database: TestDatabase) -> Server {
     Server::start_with(database, &FLAGS).await
 }
 
-/// How a login is answered: the reason, and how many seconds to wait.
-async fn answer(server: &Server, email: &str, password: &str) -> (String, u64) {
+/// Logs in, and returns the error reason and the retry delay in seconds.
+async fn try_login(server: &Server, email: &str, password: &str) -> (String, u64) {
     match server.login(email, password).await {
-        Ok(_) => ("in".to_owned(), 0),
-        Err(status) => told(&status),
+        Ok(_) => ("OK".to_owned(), 0),
+        Err(status) => reason_and_delay(&status),
     }
 }
 
-fn told(status: &Status) -> (String, u64) {
+fn reason_and_delay(status: &Status) -> (String, u64) {
     let (code, reason, _) = refusal(status);
-    let wait = status.get_details_retry_info().and_then(|info| info.retry_delay).map_or(0, |delay| delay.as_secs());
+    let delay = status.get_details_retry_info().and_then(|info| info.retry_delay).map_or(0, |delay| delay.as_secs());
     assert_eq!(code == Code::ResourceExhausted, reason == "RATE_LIMITED", "{status:?}");
-    (reason, wait)
+    (reason, delay)
 }
 
-fn wrong() -> (String, u64) {
+fn invalid_credentials() -> (String, u64) {
     ("CREDENTIALS_INVALID".to_owned(), 0)
 }
 
-fn limited(seconds: u64) -> (String, u64) {
+fn rate_limited(seconds: u64) -> (String, u64) {
     ("RATE_LIMITED".to_owned(), seconds)
 }
 
-async fn after_wrong_passwords_the_next_attempt_must_wait(database: TestDatabase) {
+async fn failed_logins_delay_the_next_attempt(database: TestDatabase) {
     let server = start(database).await;
     server.sign_up("ann@example.com").await.expect("signed up");
     for (failures, seconds) in [(1, 1), (2, 1), (3, 3), (4, 3)] {
-        assert_eq!(answer(&server, "ann@example.com", "a wrong one").await, wrong(), "{failures}");
-        assert_eq!(answer(&server, "Ann@Example.com", PASSWORD).await, limited(seconds), "{failures}");
-        server.hands.advance(Duration::from_secs(seconds).saturating_sub(Duration::from_micros(1)));
-        assert_eq!(answer(&server, "ann@example.com", PASSWORD).await.0, "RATE_LIMITED", "{failures}");
-        server.hands.advance(Duration::from_micros(1));
+        assert_eq!(try_login(&server, "ann@example.com", "a wrong one").await, invalid_credentials(), "{failures}");
+        assert_eq!(try_login(&server, "Ann@Example.com", PASSWORD).await, rate_limited(seconds), "{failures}");
+        server.manual_clock.advance(Duration::from_secs(seconds).saturating_sub(Duration::from_micros(1)));
+        assert_eq!(try_login(&server, "ann@example.com", PASSWORD).await.0, "RATE_LIMITED", "{failures}");
+        server.manual_clock.advance(Duration::from_micros(1));
     }
-    server.login("ann@example.com", PASSWORD).await.expect("the right one works once the time has passed");
-    server.login("ann@example.com", PASSWORD).await.expect("and needs no more waiting");
+    server.login("ann@example.com", PASSWORD).await.expect("the right password works after the delay");
+    server.login("ann@example.com", PASSWORD).await.expect("a second login needs no delay");
     server.sign_up("bob@example.com").await.expect("signed up");
-    server.login("bob@example.com", PASSWORD).await.expect("nobody else waits");
+    server.login("bob@example.com", PASSWORD).await.expect("other users are not delayed");
     server.stop().await;
 }
 
-async fn an_address_without_an_account_is_answered_just_the_same(database: TestDatabase) {
+async fn unknown_email_addresses_are_throttled_like_existing_accounts(database: TestDatabase) {
     let server = start(database).await;
     server.sign_up("ann@example.com").await.expect("signed up");
     for _ in 0..4 {
-        let mut answers = Vec::new();
+        let mut results = Vec::new();
         for email in ["ann@example.com", "nobody@example.com"] {
-            let first = answer(&server, email, "a wrong one").await;
-            answers.push((first, answer(&server, email, "a wrong one").await));
+            let first = try_login(&server, email, "a wrong one").await;
+            results.push((first, try_login(&server, email, "a wrong one").await));
         }
-        assert_eq!(answers[0], answers[1]);
-        server.hands.advance(Duration::from_secs(3));
+        assert_eq!(results[0], results[1]);
+        server.manual_clock.advance(Duration::from_secs(3));
     }
     server.stop().await;
 }
 
-async fn of_many_guesses_at_once_few_are_tried_and_the_owner_works_on(database: TestDatabase) {
+async fn few_of_many_concurrent_guesses_are_tried_and_existing_sessions_keep_working(database: TestDatabase) {
     let server = start(database).await;
-    let owner = server.person("ann@example.com").await;
+    let owner = server.sign_up_and_login("ann@example.com").await;
     let mut guesses = JoinSet::new();
     for number in 0..200 {
         let mut client = server.auth();
         let (email, password) = ("ann@example.com".to_owned(), format!("wrong one {number}"));
         let request = LoginRequest { email, password, session_label: String::new() };
-        guesses.spawn(async move { told(&client.login(Request::new(request)).await.expect_err("refused")).0 });
+        guesses
+            .spawn(async move { reason_and_delay(&client.login(Request::new(request)).await.expect_err("refused")).0 });
     }
-    let answers = guesses.join_all().await;
-    let tried = answers.iter().filter(|reason| *reason == "CREDENTIALS_INVALID").count();
+    let reasons = guesses.join_all().await;
+    let tried = reasons.iter().filter(|reason| *reason == "CREDENTIALS_INVALID").count();
     assert!((1..=10).contains(&tried), "{tried} were tried");
-    assert!(answers.iter().all(|reason| ["CREDENTIALS_INVALID", "RATE_LIMITED"].contains(&&reason[..])), "{answers:?}");
-    server.me(&owner.access_token).await.expect("let in");
+    assert!(reasons.iter().all(|reason| ["CREDENTIALS_INVALID", "RATE_LIMITED"].contains(&&reason[..])), "{reasons:?}");
+    server.get_me(&owner.access_token).await.expect("the token is valid");
     server.refresh(&owner.refresh_token).await.expect("refreshed");
-    server.hands.advance(Duration::from_secs(5));
+    server.manual_clock.advance(Duration::from_secs(5));
     server.login("ann@example.com", PASSWORD).await.expect("logged in");
     server.stop().await;
 }
 
-async fn after_a_hundred_wrong_passwords_the_day_is_over(database: TestDatabase) {
+async fn a_hundred_failed_logins_block_the_account_until_the_next_day(database: TestDatabase) {
     let server = start(database).await;
     server.sign_up("ann@example.com").await.expect("signed up");
-    // It begins with the day, so that it does not end with it.
-    let into_the_day = u64::try_from(server.clock.now().as_seconds().rem_euclid(86_400)).expect("not negative");
-    server.hands.advance(Duration::from_secs(86_400 - into_the_day));
+    // Starts at midnight UTC, so that the day does not end before the last guess.
+    let seconds_since_midnight =
+        u64::try_from(server.clock.now().as_seconds().rem_euclid(86_400)).expect("not negative");
+    server.manual_clock.advance(Duration::from_secs(86_400 - seconds_since_midnight));
     for number in 0..100 {
-        assert_eq!(answer(&server, "ann@example.com", "a wrong one").await, wrong(), "{number}");
-        server.hands.advance(Duration::from_secs(10));
+        assert_eq!(try_login(&server, "ann@example.com", "a wrong one").await, invalid_credentials(), "{number}");
+        server.manual_clock.advance(Duration::from_secs(10));
     }
-    let (reason, wait) = answer(&server, "ann@example.com", PASSWORD).await;
+    let (reason, delay) = try_login(&server, "ann@example.com", PASSWORD).await;
     assert_eq!(reason, "RATE_LIMITED");
-    assert!((85_300..=85_400).contains(&wait), "{wait}");
-    server.hands.advance(Duration::from_secs(wait + 1));
-    server.login("ann@example.com", PASSWORD).await.expect("it is another day");
+    assert!((85_300..=85_400).contains(&delay), "{delay}");
+    server.manual_clock.advance(Duration::from_secs(delay + 1));
+    server.login("ann@example.com", PASSWORD).await.expect("the next day has begun");
     server.stop().await;
 }
 
-async fn replicas_count_together(database: TestDatabase) {
+async fn replicas_share_the_count_of_failed_logins(database: TestDatabase) {
     let server = start(database).await;
     server.sign_up("ann@example.com").await.expect("signed up");
-    let other = support::second_with(&server, server.clock.clone(), &FLAGS).await;
-    assert_eq!(answer(&server, "ann@example.com", "a wrong one").await, wrong());
+    let other = support::start_replica_with(&server, server.clock.clone(), &FLAGS).await;
+    assert_eq!(try_login(&server, "ann@example.com", "a wrong one").await, invalid_credentials());
     let (email, password) = ("ann@example.com".to_owned(), PASSWORD.to_owned());
     let request = LoginRequest { email, password, session_label: String::new() };
     assert_refused!(other.auth().login(request).await, ResourceExhausted, "RATE_LIMITED");
@@ -133,9 +135,9 @@ async fn replicas_count_together(database: TestDatabase) {
     server.stop().await;
 }
 
-async fn the_current_password_cannot_be_guessed_either(database: TestDatabase) {
+async fn password_changes_with_a_wrong_password_are_throttled_like_logins(database: TestDatabase) {
     let server = start(database).await;
-    let ann = server.person("ann@example.com").await;
+    let ann = server.sign_up_and_login("ann@example.com").await;
     let change = async |current: &str| {
         let new_password = "a stapled battery of horses".to_owned();
         let request = ChangePasswordRequest { current_password: current.to_owned(), new_password };
@@ -143,17 +145,17 @@ async fn the_current_password_cannot_be_guessed_either(database: TestDatabase) {
     };
     assert_refused!(change("a wrong one").await, PermissionDenied, "CREDENTIALS_INVALID", "current_password");
     assert_refused!(change(PASSWORD).await, ResourceExhausted, "RATE_LIMITED");
-    assert_eq!(answer(&server, "ann@example.com", PASSWORD).await, limited(1));
-    server.hands.advance(Duration::from_secs(1));
+    assert_eq!(try_login(&server, "ann@example.com", PASSWORD).await, rate_limited(1));
+    server.manual_clock.advance(Duration::from_secs(1));
     change(PASSWORD).await.expect("changed");
     server.stop().await;
 }
 
-async fn switched_off_nothing_is_limited(database: TestDatabase) {
+async fn throttling_can_be_switched_off(database: TestDatabase) {
     let server = Server::start_with(database, &["--rate-limits", "off"]).await;
     server.sign_up("ann@example.com").await.expect("signed up");
     for _ in 0..3 {
-        assert_eq!(answer(&server, "ann@example.com", "a wrong one").await, wrong());
+        assert_eq!(try_login(&server, "ann@example.com", "a wrong one").await, invalid_credentials());
     }
     server.login("ann@example.com", PASSWORD).await.expect("logged in");
     server.stop().await;

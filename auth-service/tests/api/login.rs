@@ -1,4 +1,4 @@
-//! Sessions begin.
+//! Login.
 
 use argon2::password_hash::phc::PasswordHash;
 use service_kit::{
@@ -13,35 +13,35 @@ use tonic_types::StatusExt;
 use crate::support::{self, PASSWORD, Server, bearer, issue_service_token};
 
 on_each_database! {
-    login_gives_a_pair_of_tokens,
-    wrong_password_unknown_and_disabled_account_are_not_told_apart,
-    a_login_with_a_field_at_fault_is_refused_by_its_name,
-    a_password_may_be_composed_in_either_way,
-    a_hash_under_the_policy_is_replaced_at_login,
-    a_stored_hash_that_is_none_of_ours_fails_closed_and_is_not_computed,
-    a_flood_of_logins_is_refused_beyond_what_the_machine_can_bear,
-    the_address_of_the_caller_is_believed_from_services_alone,
+    login_returns_a_token_pair,
+    wrong_password_unknown_account_and_disabled_account_return_the_same_error,
+    errors_of_invalid_logins_name_the_field,
+    composed_and_decomposed_forms_of_a_password_match,
+    login_replaces_a_hash_that_is_weaker_than_the_policy,
+    login_fails_on_an_unsupported_stored_hash_without_computing_it,
+    excess_concurrent_logins_are_refused_as_overload,
+    the_forwarded_client_address_is_used_only_with_a_service_token,
 }
 
-async fn login_gives_a_pair_of_tokens(database: TestDatabase) {
+async fn login_returns_a_token_pair(database: TestDatabase) {
     let server = Server::start(database).await;
     let user = server.sign_up("ann@example.com").await.expect("signed up");
     let pair = server.login("ANN@example.com", PASSWORD).await.expect("logged in");
     assert_eq!(pair.token_type, "Bearer");
     assert_eq!(pair.user.as_ref(), Some(&user));
-    assert_eq!(server.me(&pair.access_token).await.expect("let in"), user);
-    let (access, refresh) = pair.access_expire_time.zip(pair.refresh_expire_time).expect("both are told");
+    assert_eq!(server.get_me(&pair.access_token).await.expect("the token is valid"), user);
+    let (access, refresh) = pair.access_expire_time.zip(pair.refresh_expire_time).expect("both expiry times are set");
     assert_eq!(refresh.seconds - access.seconds, 7 * 86_400 - 300);
     server.stop().await;
 }
 
-async fn wrong_password_unknown_and_disabled_account_are_not_told_apart(database: TestDatabase) {
+async fn wrong_password_unknown_account_and_disabled_account_return_the_same_error(database: TestDatabase) {
     let server = Server::start(database).await;
     server.sign_up("ann@example.com").await.expect("signed up");
     server.sign_up("off@example.com").await.expect("signed up");
     support::execute(&server.database, "update users set disabled = true where email = 'off@example.com'").await;
 
-    let mut answers = Vec::new();
+    let mut responses = Vec::new();
     for (email, password) in
         [("ann@example.com", "wrong horse"), ("nobody@example.com", PASSWORD), ("off@example.com", PASSWORD)]
     {
@@ -50,27 +50,27 @@ async fn wrong_password_unknown_and_disabled_account_are_not_told_apart(database
         request.metadata_mut().insert("x-request-id", "the-same".parse().expect("ASCII"));
         let status = server.auth().login(request).await.expect_err("refused");
         assert_eq!(refusal(&status), (Code::Unauthenticated, "CREDENTIALS_INVALID".to_owned(), vec![]));
-        answers.push((status.message().to_owned(), status.details().to_vec()));
+        responses.push((status.message().to_owned(), status.details().to_vec()));
     }
-    assert_eq!(answers[0], answers[1]);
-    assert_eq!(answers[0], answers[2]);
+    assert_eq!(responses[0], responses[1]);
+    assert_eq!(responses[0], responses[2]);
     server.stop().await;
 }
 
-async fn a_login_with_a_field_at_fault_is_refused_by_its_name(database: TestDatabase) {
+async fn errors_of_invalid_logins_name_the_field(database: TestDatabase) {
     let server = Server::start(database).await;
     let long = "x".repeat(513);
     assert_refused!(server.login("", PASSWORD).await, InvalidArgument, "VALIDATION_FAILED", "email");
     assert_refused!(server.login("ann", PASSWORD).await, InvalidArgument, "VALIDATION_FAILED", "email");
     assert_refused!(server.login("a@x.io", "").await, InvalidArgument, "VALIDATION_FAILED", "password");
     assert_refused!(server.login("a@x.io", &long).await, InvalidArgument, "VALIDATION_FAILED", "password");
-    let labelled =
+    let invalid_label =
         LoginRequest { email: "a@x.io".to_owned(), password: PASSWORD.to_owned(), session_label: "a\nb".to_owned() };
-    assert_refused!(server.auth().login(labelled).await, InvalidArgument, "VALIDATION_FAILED", "session_label");
+    assert_refused!(server.auth().login(invalid_label).await, InvalidArgument, "VALIDATION_FAILED", "session_label");
     server.stop().await;
 }
 
-async fn a_password_may_be_composed_in_either_way(database: TestDatabase) {
+async fn composed_and_decomposed_forms_of_a_password_match(database: TestDatabase) {
     let server = Server::start(database).await;
     let request = taskey_proto::auth::v1::SignUpRequest {
         email: "ann@example.com".to_owned(),
@@ -83,26 +83,26 @@ async fn a_password_may_be_composed_in_either_way(database: TestDatabase) {
     server.stop().await;
 }
 
-async fn a_hash_under_the_policy_is_replaced_at_login(database: TestDatabase) {
+async fn login_replaces_a_hash_that_is_weaker_than_the_policy(database: TestDatabase) {
     let server = Server::start_with(database, &["--password-memory-kib", "1024", "--password-passes", "1"]).await;
     server.sign_up("ann@example.com").await.expect("signed up");
     let server = Server::start(server.stop().await).await;
     server.login("ann@example.com", PASSWORD).await.expect("logged in");
-    let hash = support::look_up(&server.database, "select password_hash from users").await;
+    let hash = support::query_string(&server.database, "select password_hash from users").await;
     let parameters = argon2::Params::try_from(&PasswordHash::new(&hash).expect("PHC")).expect("argon2");
     assert_eq!((parameters.m_cost(), parameters.t_cost(), parameters.p_cost()), (19_456, 2, 1));
     server.login("ann@example.com", PASSWORD).await.expect("logged in with the new hash");
     server.stop().await;
 }
 
-/// How much address space this process has had at most, in KiB.
+/// Returns the peak size of the address space of this process, in KiB.
 fn peak_kib() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").expect("there is a proc");
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmPeak:")).expect("it tells the peak");
+    let status = std::fs::read_to_string("/proc/self/status").expect("/proc is mounted");
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmPeak:")).expect("the file has VmPeak");
     peak.trim().trim_end_matches(" kB").parse().expect("a number")
 }
 
-async fn a_stored_hash_that_is_none_of_ours_fails_closed_and_is_not_computed(database: TestDatabase) {
+async fn login_fails_on_an_unsupported_stored_hash_without_computing_it(database: TestDatabase) {
     let server = Server::start(database).await;
     server.sign_up("ann@example.com").await.expect("signed up");
     let before = peak_kib();
@@ -129,13 +129,13 @@ async fn a_stored_hash_that_is_none_of_ours_fails_closed_and_is_not_computed(dat
         assert_eq!(refusal(&status), (Code::Internal, "INTERNAL".to_owned(), vec![]), "{hash}");
         assert_eq!(status.message(), "internal error; the server's log has the cause");
     }
-    let grown = peak_kib() - before;
-    assert!(grown < 3 * 1024 * 1024, "the address space has grown by {grown} KiB");
+    let growth = peak_kib() - before;
+    assert!(growth < 3 * 1024 * 1024, "the address space has grown by {growth} KiB");
     server.stop().await;
 }
 
-async fn a_flood_of_logins_is_refused_beyond_what_the_machine_can_bear(database: TestDatabase) {
-    // The deadline is another matter, which a slow machine must not bring in.
+async fn excess_concurrent_logins_are_refused_as_overload(database: TestDatabase) {
+    // The long timeout prevents deadline errors on a slow machine.
     let flags = ["--password-concurrency", "1", "--request-timeout", "60s"];
     let server = Server::start_with(database, &flags).await;
     server.sign_up("ann@example.com").await.expect("signed up");
@@ -145,9 +145,9 @@ async fn a_flood_of_logins_is_refused_beyond_what_the_machine_can_bear(database:
         let (email, password) = ("ann@example.com".to_owned(), PASSWORD.to_owned());
         calls.spawn(async move { client.login(LoginRequest { email, password, ..LoginRequest::default() }).await });
     }
-    let (let_in, refused): (Vec<_>, Vec<_>) = calls.join_all().await.into_iter().partition(Result::is_ok);
-    assert!(!let_in.is_empty(), "nobody was let in");
-    assert!(!refused.is_empty(), "nobody was refused");
+    let (accepted, refused): (Vec<_>, Vec<_>) = calls.join_all().await.into_iter().partition(Result::is_ok);
+    assert!(!accepted.is_empty(), "no login succeeded");
+    assert!(!refused.is_empty(), "no login was refused");
     for outcome in refused {
         let status = outcome.expect_err("refused");
         assert!(status.get_error_details().retry_info().is_some(), "{status:?}");
@@ -156,7 +156,7 @@ async fn a_flood_of_logins_is_refused_beyond_what_the_machine_can_bear(database:
     server.stop().await;
 }
 
-async fn the_address_of_the_caller_is_believed_from_services_alone(database: TestDatabase) {
+async fn the_forwarded_client_address_is_used_only_with_a_service_token(database: TestDatabase) {
     let server = Server::start(database).await;
     server.sign_up("ann@example.com").await.expect("signed up");
     let token = issue_service_token(&server.database, "gateway");
@@ -177,8 +177,8 @@ async fn the_address_of_the_caller_is_believed_from_services_alone(database: Tes
     let pair = last.expect("three logins");
     let sessions = server.account().list_sessions(bearer(&pair.access_token, ListSessionsRequest {})).await;
     let sessions = sessions.expect("listed").into_inner().sessions;
-    let seen: Vec<_> = sessions.iter().map(|session| (&session.ip_address[..], session.current)).collect();
-    assert_eq!(seen, [("203.0.113.7", true), ("127.0.0.1", false), ("127.0.0.1", false)]);
+    let addresses: Vec<_> = sessions.iter().map(|session| (&session.ip_address[..], session.current)).collect();
+    assert_eq!(addresses, [("203.0.113.7", true), ("127.0.0.1", false), ("127.0.0.1", false)]);
     assert_eq!(sessions[0].user_agent, "Browser/1");
     assert!(sessions[1].user_agent.starts_with("tonic/"), "{}", sessions[1].user_agent);
     server.stop().await;

@@ -1,4 +1,4 @@
-//! What earlier versions have stored is kept.
+//! Migrations keep the data that earlier versions have stored.
 
 use clap::Parser;
 use service_kit::{
@@ -14,17 +14,17 @@ use sqlx::migrate::Migrator;
 use taskey_proto::auth::v1::ListSessionsRequest;
 use uuid::Uuid;
 
-use crate::support::{Server, bearer, look_up};
+use crate::support::{Server, bearer, query_string};
 
 on_each_database! {
-    sessions_from_before_accounts_could_be_deleted_are_kept,
+    migrations_keep_existing_sessions,
 }
 
 const USER: Uuid = Uuid::from_u128(1);
-const LIVE: Uuid = Uuid::from_u128(2);
+const ACTIVE: Uuid = Uuid::from_u128(2);
 const REVOKED: Uuid = Uuid::from_u128(3);
 
-/// The database as the migrations up to `last` leave it.
+/// Opens the database and applies the migrations up to `last`.
 async fn open(database: &TestDatabase, last: i64) -> Db {
     #[derive(Parser)]
     struct Pool {
@@ -35,10 +35,10 @@ async fn open(database: &TestDatabase, last: i64) -> Db {
     let migrations = Migrator::with_migrations(migrations);
     Db::open(&database.parsed_url(), "auth", &migrations, Migrate::Always, &Pool::parse_from([""]).args)
         .await
-        .expect("it opens")
+        .expect("the database opens")
 }
 
-async fn sessions_from_before_accounts_could_be_deleted_are_kept(database: TestDatabase) {
+async fn migrations_keep_existing_sessions(database: TestDatabase) {
     const ACCOUNT: &str = "insert into users values ($1, 'ann@example.com', 'Ann', '', false, '', false, 5, 6)";
     const SESSION: &str = "insert into sessions values
         ($1, $2, 'phone', 'agent', '192.0.2.1', 7, 8, 9, 10, $3, $3 + 1, $4, false, $5)";
@@ -46,11 +46,11 @@ async fn sessions_from_before_accounts_could_be_deleted_are_kept(database: TestD
     let end = now + std::time::Duration::from_secs(3600);
     for (sql, values) in [
         (ACCOUNT, args![USER]),
-        (SESSION, args![LIVE, USER, end, None::<i64>, None::<i64>]),
+        (SESSION, args![ACTIVE, USER, end, None::<i64>, None::<i64>]),
         (SESSION, args![REVOKED, USER, end, now, 1_i64]),
         ("update feed set last_revocation = 1", args![]),
     ] {
-        db.execute(sql, values).await.expect("the rows are made");
+        db.execute(sql, values).await.expect("the statement succeeds");
     }
     db.close().await;
 
@@ -58,25 +58,25 @@ async fn sessions_from_before_accounts_could_be_deleted_are_kept(database: TestD
         || rotated_at || ':' || previous_rotated_at || ':' || (ends_at - expires_at) as text), ',') from sessions";
     let server = Server::start(database).await;
     let keys = KeySet::read(&server.database.key_file(), server.clock.now()).expect("a key file");
-    let names = TokenArgs { issuer: "taskey".to_owned(), audience: "taskey".to_owned() };
+    let token_args = TokenArgs { issuer: "taskey".to_owned(), audience: "taskey".to_owned() };
     let token = |session_id| {
         let (issued_at, roles) = (server.clock.now(), vec![]);
         let expires_at = issued_at + std::time::Duration::from_secs(300);
-        let claims = AccessClaims { id: LIVE, user_id: USER, session_id, roles, issued_at, expires_at };
-        token::sign(&keys, &names, &claims).expect("signed")
+        let claims = AccessClaims { id: ACTIVE, user_id: USER, session_id, roles, issued_at, expires_at };
+        token::sign(&keys, &token_args, &claims).expect("signed")
     };
     let mut account = server.account();
-    let listed = account.list_sessions(bearer(&token(LIVE), ListSessionsRequest {})).await;
-    let listed = listed.expect("let in").into_inner().sessions;
+    let listed = account.list_sessions(bearer(&token(ACTIVE), ListSessionsRequest {})).await;
+    let listed = listed.expect("listed").into_inner().sessions;
     let listed: Vec<_> = listed.iter().map(|session| (&session.id[..], &session.label[..], session.current)).collect();
-    assert_eq!(listed, [(&LIVE.to_string()[..], "phone", true)]);
-    service_kit::assert_refused!(server.me(&token(REVOKED)).await.map(|_| ()), Unauthenticated, "TOKEN_REVOKED");
-    assert_eq!(look_up(&server.database, columns).await, ["phoneagent192.0.2.17:8:9:10:1"; 2].join(","));
+    assert_eq!(listed, [(&ACTIVE.to_string()[..], "phone", true)]);
+    service_kit::assert_refused!(server.get_me(&token(REVOKED)).await.map(|_| ()), Unauthenticated, "TOKEN_REVOKED");
+    assert_eq!(query_string(&server.database, columns).await, ["phoneagent192.0.2.17:8:9:10:1"; 2].join(","));
     server.stop().await;
 }
 
 #[test]
-fn migrations_that_have_landed_are_never_edited() {
+fn released_migrations_are_not_edited() {
     assert_unchanged(
         &sqlx::migrate!(),
         &[

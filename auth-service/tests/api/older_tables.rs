@@ -1,4 +1,4 @@
-//! Command-line tools leave the tables of an older server as they are.
+//! Command-line tools do not migrate the tables of an older server.
 
 use clap::Parser;
 use service_kit::{
@@ -9,14 +9,17 @@ use service_kit::{
 };
 use sqlx::migrate::Migrator;
 
-use crate::support::{issue_service_token, program};
+use crate::support::{issue_service_token, run_program};
 
 on_each_database! {
     a_command_line_tool_does_not_migrate_the_tables_of_an_older_server,
     a_command_line_tool_creates_the_tables_of_a_new_database,
 }
 
-/// Opens the database as a server does that knows the migrations up to `last`. It refuses newer tables.
+/// Opens the database like a server whose migrations end at `last`.
+///
+/// # Errors
+/// If the tables are newer.
 async fn open(database: &TestDatabase, last: i64) -> anyhow::Result<Db> {
     #[derive(Parser)]
     struct Pool {
@@ -39,17 +42,17 @@ async fn a_command_line_tool_does_not_migrate_the_tables_of_an_older_server(data
         &["users", "set-role", "ann@example.com", "admin"],
         &["keys", "adopt", "--key-file", &key_file, "--secret-file", &secret_file],
     ] {
-        let (good, output, error) = program(&database, command);
-        assert!(!good && output.is_empty(), "{command:?}: {output}");
+        let (succeeded, output, error) = run_program(&database, command);
+        assert!(!succeeded && output.is_empty(), "{command:?}: {output}");
         assert_eq!(error.lines().count(), 1, "{error}");
         assert!(error.contains("its tables are older than this program"), "{command:?}: {error}");
-        open(&database, 6).await.expect("the tables are as they were").close().await;
+        open(&database, 6).await.expect("the tables are unchanged").close().await;
     }
     assert!(!database.folder().join("refresh.secret").exists(), "a secret was created");
 }
 
 async fn a_command_line_tool_creates_the_tables_of_a_new_database(database: TestDatabase) {
     issue_service_token(&database, "task-service");
-    let error = open(&database, 6).await.expect_err("the tables are those of this program");
+    let error = open(&database, 6).await.expect_err("the tables are newer than migration 6");
     assert!(format!("{error:#}").contains("newer"), "{error:#}");
 }

@@ -1,4 +1,4 @@
-//! Nobody can tell by the answer to a login, nor by its time, whether there is an account.
+//! Neither the response to a refused login nor its duration reveals whether an account exists.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -13,50 +13,50 @@ use tonic::{Code, Request, Status};
 use crate::support::{self, PASSWORD, Server};
 
 on_each_database! {
-    refused_logins_are_alike_in_answer_and_time,
-    refused_logins_are_alike_without_rate_limits,
-    refused_logins_are_alike_when_the_hash_is_of_an_older_policy,
+    refused_logins_do_not_differ_in_response_or_duration,
+    refused_logins_do_not_differ_without_rate_limits,
+    refused_logins_do_not_differ_when_the_hash_has_an_older_policy,
 }
 
-/// A hash that is quick and still outlasts everything else that a login does.
+/// Hash parameters that are fast, but still dominate the duration of a login.
 const POLICY: &[&str] = &["--password-memory-kib", "4096", "--password-passes", "1"];
 const OLDER_POLICY: &[&str] = &["--password-memory-kib", "1024", "--password-passes", "1"];
 
-/// All logins come from one address, whose own limit is another test's question.
-const LIMITED: &[&str] = &["--login-rate", "1000000+1/s", "--sign-up-rate", "1000000+1/s"];
-const UNLIMITED: &[&str] = &["--rate-limits", "off"];
+/// All logins come from one address. Its own limit is raised so that it does not interfere.
+const RATE_LIMITED: &[&str] = &["--login-rate", "1000000+1/s", "--sign-up-rate", "1000000+1/s"];
+const NOT_RATE_LIMITED: &[&str] = &["--rate-limits", "off"];
 
-/// How many accounts there are of each kind, so that none has its hundred failures a day.
+/// The number of accounts of each kind. It keeps each account below the limit of 100 failed logins a day.
 const ACCOUNTS: usize = 24;
 
-/// How often each kind of login is made at first, and how often as many more are added before a difference is believed,
-/// or the noise is.
+/// The number of logins of each kind in the first attempt. Each further attempt adds twice as many as the one before.
 const ROUNDS: usize = 150;
-const TRIES: usize = 4;
+/// The test fails when this many attempts have found a difference, or too much noise to detect one.
+const ATTEMPTS: usize = 4;
 
-/// What is farther from zero than this is no chance: one in three million.
-const SIGNIFICANT: f64 = 5.0;
+/// A statistic farther from zero than this is significant: chance alone reaches it once in three million cases.
+const SIGNIFICANCE_THRESHOLD: f64 = 5.0;
 
-/// What is wrong with a login.
+/// Why a login is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
     WrongPassword,
     UnknownAccount,
     /// With the right password.
     DisabledAccount,
-    /// Not told apart from the others only by a test that is blind: it is refused before anything is hashed.
-    NoAddress,
+    /// The control: it is refused before anything is hashed, so the test must detect a difference from the others.
+    InvalidAddress,
 }
-use Kind::{DisabledAccount, NoAddress, UnknownAccount, WrongPassword};
+use Kind::{DisabledAccount, InvalidAddress, UnknownAccount, WrongPassword};
 
-const ALIKE: [(Kind, Kind); 3] =
+const INDISTINGUISHABLE: [(Kind, Kind); 3] =
     [(WrongPassword, UnknownAccount), (WrongPassword, DisabledAccount), (UnknownAccount, DisabledAccount)];
 
-/// How long each login took, by kind; those at the same place were made in the same round.
-type Times = BTreeMap<Kind, Vec<f64>>;
+/// The duration of each login in seconds, by kind. Durations with the same index belong to the same round.
+type Durations = BTreeMap<Kind, Vec<f64>>;
 
-/// An answer as the caller sees it, but for its date.
-type Answer = (Code, String, Vec<u8>, Vec<String>);
+/// A response as the client sees it, without its date.
+type Response = (Code, String, Vec<u8>, Vec<String>);
 
 async fn start(database: TestDatabase, flags: &[&str]) -> Server {
     let server = Server::start_with(database, flags).await;
@@ -68,51 +68,53 @@ async fn start(database: TestDatabase, flags: &[&str]) -> Server {
     server
 }
 
-fn answer(status: &Status) -> Answer {
-    let mut headers: Vec<_> = status.metadata().clone().into_headers().iter().map(|it| format!("{it:?}")).collect();
+fn response(status: &Status) -> Response {
+    let mut headers: Vec<_> =
+        status.metadata().clone().into_headers().iter().map(|header| format!("{header:?}")).collect();
     headers.retain(|header| !header.starts_with("(\"date\""));
     (status.code(), status.message().to_owned(), status.details().to_vec(), headers)
 }
 
-async fn refused(server: &Server, kind: Kind, number: usize) -> (Answer, Duration) {
+/// Makes a login that is refused, and returns the response and the duration.
+async fn refused_login(server: &Server, kind: Kind, number: usize) -> (Response, Duration) {
     let (email, password) = match kind {
         WrongPassword => (format!("on{number}@example.com"), "wrong horse battery staple"),
         UnknownAccount => (format!("no{number}@example.com"), PASSWORD),
         DisabledAccount => (format!("off{number}@example.com"), PASSWORD),
-        NoAddress => (format!("no{number}.example.com"), PASSWORD),
+        InvalidAddress => (format!("no{number}.example.com"), PASSWORD),
     };
     let mut request = Request::new(LoginRequest { email, password: password.into(), ..LoginRequest::default() });
     request.metadata_mut().insert("x-request-id", "the-same".parse().expect("ASCII"));
-    let begun = Instant::now();
+    let start = Instant::now();
     let status = server.auth().login(request).await.expect_err("refused");
-    let took = begun.elapsed();
-    let expected = if kind == NoAddress { "VALIDATION_FAILED" } else { "CREDENTIALS_INVALID" };
+    let duration = start.elapsed();
+    let expected = if kind == InvalidAddress { "VALIDATION_FAILED" } else { "CREDENTIALS_INVALID" };
     assert_eq!(refusal(&status).1, expected, "{kind:?}: {status:?}");
-    (answer(&status), took)
+    (response(&status), duration)
 }
 
-/// Makes one login of each kind in every round, in an order that nobody knows.
-async fn measure(server: &Server, rounds: usize, times: &mut Times) {
+/// Makes one login of each kind in every round, in random order.
+async fn measure(server: &Server, rounds: usize, durations: &mut Durations) {
     let mut first = None;
     for round in 0..rounds {
         let mut kinds =
-            [WrongPassword, UnknownAccount, DisabledAccount, NoAddress].map(|kind| (random::bytes::<8>(), kind));
+            [WrongPassword, UnknownAccount, DisabledAccount, InvalidAddress].map(|kind| (random::bytes::<8>(), kind));
         kinds.sort_unstable();
         for (_, kind) in kinds {
-            let (answer, took) = refused(server, kind, round % ACCOUNTS).await;
-            times.entry(kind).or_default().push(took.as_secs_f64());
-            if kind != NoAddress {
-                assert_eq!(&answer, first.get_or_insert(answer.clone()), "{kind:?}");
+            let (response, duration) = refused_login(server, kind, round % ACCOUNTS).await;
+            durations.entry(kind).or_default().push(duration.as_secs_f64());
+            if kind != InvalidAddress {
+                assert_eq!(&response, first.get_or_insert(response.clone()), "{kind:?}");
             }
         }
-        // The longest that a wrong password is to be waited for.
-        server.hands.advance(Duration::from_secs(10));
+        // The longest delay that repeated failed logins cause.
+        server.manual_clock.advance(Duration::from_secs(10));
     }
 }
 
-/// Wilcoxon's signed-rank test of pairs, as a standard normal variable. Where two kinds are alike, the difference within
-/// a round is as likely to be positive as negative, however noisy the machine is.
-fn difference(left: &[f64], right: &[f64]) -> f64 {
+/// Returns the statistic of Wilcoxon's signed-rank test of pairs, as a standard normal variable. If two kinds take
+/// equally long, the difference within a round is as likely to be positive as negative, even on a noisy machine.
+fn signed_rank_statistic(left: &[f64], right: &[f64]) -> f64 {
     let mut differences: Vec<_> = left.iter().zip(right).map(|(left, right)| left - right).collect();
     differences.sort_by(|left, right| left.abs().total_cmp(&right.abs()));
     let (mut sum, mut squares, mut rank) = (0.0, 0.0, 0.0);
@@ -124,55 +126,57 @@ fn difference(left: &[f64], right: &[f64]) -> f64 {
     sum / f64::sqrt(squares)
 }
 
-fn median(times: &[f64]) -> f64 {
-    let mut times = times.to_vec();
-    times.sort_by(f64::total_cmp);
-    times[times.len() / 2]
+fn median(durations: &[f64]) -> f64 {
+    let mut durations = durations.to_vec();
+    durations.sort_by(f64::total_cmp);
+    durations[durations.len() / 2]
 }
 
-/// Whether the test sees a refusal that has no hash, and one that takes a third longer. It is blind where the machine
-/// is so busy that the logins are lost in the noise.
-fn sees_leaks(times: &Times) -> bool {
-    let alike = times.iter().filter(|(kind, _)| **kind != NoAddress);
-    alike.clone().all(|(kind, taken)| {
-        let slower: Vec<_> = taken.iter().map(|time| time + median(taken) / 3.0).collect();
-        let mut others = alike.clone().filter(|(other, _)| *other != kind);
-        difference(taken, &times[&NoAddress]) > SIGNIFICANT
-            && others.all(|(_, others)| difference(&slower, others) > SIGNIFICANT)
+/// Reports whether the test detects a refusal without a hash, and one that takes a third longer. On a very busy machine
+/// both disappear in the noise.
+fn detects_leaks(durations: &Durations) -> bool {
+    let hashed = durations.iter().filter(|(kind, _)| **kind != InvalidAddress);
+    hashed.clone().all(|(kind, own)| {
+        let slower: Vec<_> = own.iter().map(|duration| duration + median(own) / 3.0).collect();
+        let mut others = hashed.clone().filter(|(other, _)| *other != kind);
+        signed_rank_statistic(own, &durations[&InvalidAddress]) > SIGNIFICANCE_THRESHOLD
+            && others.all(|(_, other)| signed_rank_statistic(&slower, other) > SIGNIFICANCE_THRESHOLD)
     })
 }
 
-async fn are_alike(server: &Server) {
-    let (mut told, mut times) = (Vec::new(), Times::new());
-    for more in 0..TRIES {
-        measure(server, ROUNDS << more, &mut times).await;
-        let differences = ALIKE.map(|(left, right)| difference(&times[&left], &times[&right]));
+/// Asserts that the durations of refused logins do not differ significantly.
+async fn assert_indistinguishable(server: &Server) {
+    let (mut reports, mut durations) = (Vec::new(), Durations::new());
+    for attempt in 0..ATTEMPTS {
+        measure(server, ROUNDS << attempt, &mut durations).await;
+        let statistics =
+            INDISTINGUISHABLE.map(|(left, right)| signed_rank_statistic(&durations[&left], &durations[&right]));
         let medians: Vec<_> =
-            times.iter().map(|(kind, times)| format!("{kind:?} {:.2} ms", 1e3 * median(times))).collect();
-        let sees = sees_leaks(&times);
-        told.push(format!("differences {differences:.1?}, medians {medians:?}, sees leaks: {sees}"));
-        if sees && differences.iter().all(|difference| difference.abs() < SIGNIFICANT) {
+            durations.iter().map(|(kind, own)| format!("{kind:?} {:.2} ms", 1e3 * median(own))).collect();
+        let detects_leaks = detects_leaks(&durations);
+        reports.push(format!("statistics {statistics:.1?}, medians {medians:?}, detects leaks: {detects_leaks}"));
+        if detects_leaks && statistics.iter().all(|statistic| statistic.abs() < SIGNIFICANCE_THRESHOLD) {
             return;
         }
     }
-    panic!("told apart by their times, or lost in the noise: {told:#?}");
+    panic!("the durations differ, or the noise hides differences: {reports:#?}");
 }
 
-async fn refused_logins_are_alike_in_answer_and_time(database: TestDatabase) {
-    let server = start(database, &[POLICY, LIMITED].concat()).await;
-    are_alike(&server).await;
+async fn refused_logins_do_not_differ_in_response_or_duration(database: TestDatabase) {
+    let server = start(database, &[POLICY, RATE_LIMITED].concat()).await;
+    assert_indistinguishable(&server).await;
     server.stop().await;
 }
 
-async fn refused_logins_are_alike_without_rate_limits(database: TestDatabase) {
-    let server = start(database, &[POLICY, UNLIMITED].concat()).await;
-    are_alike(&server).await;
+async fn refused_logins_do_not_differ_without_rate_limits(database: TestDatabase) {
+    let server = start(database, &[POLICY, NOT_RATE_LIMITED].concat()).await;
+    assert_indistinguishable(&server).await;
     server.stop().await;
 }
 
-async fn refused_logins_are_alike_when_the_hash_is_of_an_older_policy(database: TestDatabase) {
-    let server = start(database, &[OLDER_POLICY, LIMITED].concat()).await;
-    let server = Server::start_with(server.stop().await, &[POLICY, LIMITED].concat()).await;
-    are_alike(&server).await;
+async fn refused_logins_do_not_differ_when_the_hash_has_an_older_policy(database: TestDatabase) {
+    let server = start(database, &[OLDER_POLICY, RATE_LIMITED].concat()).await;
+    let server = Server::start_with(server.stop().await, &[POLICY, RATE_LIMITED].concat()).await;
+    assert_indistinguishable(&server).await;
     server.stop().await;
 }

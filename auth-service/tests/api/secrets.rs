@@ -1,4 +1,4 @@
-//! Programs with other secrets than those that a database was used with do not start on it.
+//! The server does not start with secrets that differ from those its database was used with.
 
 use std::{fs, path::Path};
 
@@ -8,80 +8,80 @@ use service_kit::{
     testing::TestDatabase,
 };
 
-use crate::support::{PASSWORD, Server, program};
+use crate::support::{PASSWORD, Server, run_program};
 
 on_each_database! {
-    another_refresh_secret_is_refused_until_it_is_adopted,
-    a_refresh_secret_that_is_gone_is_not_replaced_silently,
-    a_key_file_without_a_known_key_is_refused_until_it_is_adopted,
+    a_different_refresh_secret_is_refused_until_it_is_adopted,
+    a_missing_refresh_secret_is_not_replaced_silently,
+    a_key_file_without_a_recorded_key_is_refused_until_it_is_adopted,
     keys_can_be_rotated_one_by_one,
 }
 
-/// The flags for a key file and a secret file in the folder of the database.
+/// Returns the flags for a key file and a secret file in the folder of the database.
 fn secrets(database: &TestDatabase, key_file: &str, secret_file: &str) -> [String; 4] {
     let path = |name: &str| database.folder().join(name).display().to_string();
     ["--key-file".to_owned(), path(key_file), "--secret-file".to_owned(), path(secret_file)]
 }
 
-/// Starts a server with these secrets, and stops it again.
+/// Starts a server with these secrets, uses it, and stops it.
 async fn serve(database: TestDatabase, secrets: &[String; 4]) -> TestDatabase {
     let server = Server::start_with(database, &secrets.each_ref().map(String::as_str)).await;
     let email = format!("{}@example.com", server.clock.new_id());
-    server.sign_up(&email).await.expect("it serves");
-    server.login(&email, PASSWORD).await.expect("it serves");
+    server.sign_up(&email).await.expect("signed up");
+    server.login(&email, PASSWORD).await.expect("logged in");
     server.stop().await
 }
 
-/// Starts a server with these secrets, which ends at once, and returns what it says.
-fn refused(database: &TestDatabase, secrets: &[String; 4]) -> String {
+/// Asserts that a server with these secrets fails to start, and returns its error.
+fn start_error(database: &TestDatabase, secrets: &[String; 4]) -> String {
     let secrets = secrets.each_ref().map(String::as_str);
-    let (good, output, error) = program(database, &[&["--listen", "127.0.0.1:0"][..], &secrets].concat());
-    assert!(!good && output.is_empty(), "{output}");
+    let (succeeded, output, error) = run_program(database, &[&["--listen", "127.0.0.1:0"][..], &secrets].concat());
+    assert!(!succeeded && output.is_empty(), "{output}");
     assert_eq!(error.lines().count(), 1, "{error}");
     error
 }
 
 fn adopt(database: &TestDatabase, secrets: &[String; 4]) {
     let secrets = secrets.each_ref().map(String::as_str);
-    let (good, _, error) = program(database, &[&["keys", "adopt"][..], &secrets].concat());
-    assert!(good, "{error}");
+    let (succeeded, _, error) = run_program(database, &[&["keys", "adopt"][..], &secrets].concat());
+    assert!(succeeded, "{error}");
 }
 
 fn generate(database: &TestDatabase, file: &str) {
     rotation::generate(NewKey::Hs256, &database.folder().join(file)).expect("generated");
 }
 
-async fn another_refresh_secret_is_refused_until_it_is_adopted(database: TestDatabase) {
+async fn a_different_refresh_secret_is_refused_until_it_is_adopted(database: TestDatabase) {
     generate(&database, "keys.json");
     let (own, other) = (secrets(&database, "keys.json", "own"), secrets(&database, "keys.json", "other"));
     let database = serve(database, &own).await;
     service_kit::ops::secret_file::create_key(Path::new(&other[3])).expect("created");
-    let error = refused(&database, &other);
+    let error = start_error(&database, &other);
     assert!(error.contains("is not the refresh secret") && error.contains("keys adopt"), "{error}");
     let database = serve(database, &own).await;
     adopt(&database, &other);
-    assert!(refused(&database, &own).contains("is not the refresh secret"));
+    assert!(start_error(&database, &own).contains("is not the refresh secret"));
     serve(database, &other).await;
 }
 
-async fn a_refresh_secret_that_is_gone_is_not_replaced_silently(database: TestDatabase) {
+async fn a_missing_refresh_secret_is_not_replaced_silently(database: TestDatabase) {
     generate(&database, "keys.json");
     let own = secrets(&database, "keys.json", "own");
     let database = serve(database, &own).await;
     fs::remove_file(&own[3]).expect("removed");
-    let error = refused(&database, &own);
+    let error = start_error(&database, &own);
     assert!(error.contains("is missing") && error.contains("keys adopt"), "{error}");
     assert!(!Path::new(&own[3]).exists());
     adopt(&database, &own);
     serve(database, &own).await;
 }
 
-async fn a_key_file_without_a_known_key_is_refused_until_it_is_adopted(database: TestDatabase) {
+async fn a_key_file_without_a_recorded_key_is_refused_until_it_is_adopted(database: TestDatabase) {
     generate(&database, "own.json");
     generate(&database, "other.json");
     let (own, other) = (secrets(&database, "own.json", "secret"), secrets(&database, "other.json", "secret"));
     let database = serve(database, &own).await;
-    let error = refused(&database, &other);
+    let error = start_error(&database, &other);
     assert!(error.contains("none of the keys") && error.contains("keys adopt"), "{error}");
     let database = serve(database, &own).await;
     adopt(&database, &other);
@@ -89,7 +89,7 @@ async fn a_key_file_without_a_known_key_is_refused_until_it_is_adopted(database:
 }
 
 async fn keys_can_be_rotated_one_by_one(database: TestDatabase) {
-    let set = |names: &[&str]| {
+    let key_set = |names: &[&str]| {
         let keys: Vec<_> = names.iter().map(|name| fs::read_to_string(name).expect("readable")).collect();
         let parsed = keys.iter().map(|text| serde_json::from_str::<serde_json::Value>(text).expect("JSON"));
         let keys: Vec<_> = parsed.map(|set| set["keys"][0].clone()).collect();
@@ -105,10 +105,10 @@ async fn keys_can_be_rotated_one_by_one(database: TestDatabase) {
     for step in [vec![&first], vec![&second, &first], vec![&second], vec![&third, &second], vec![&third]] {
         let step: Vec<&str> = step.into_iter().map(String::as_str).collect();
         _ = fs::remove_file(&current[1]);
-        service_kit::ops::secret_file::create(Path::new(&current[1]), &set(&step)).expect("written");
+        service_kit::ops::secret_file::create(Path::new(&current[1]), &key_set(&step)).expect("written");
         database = serve(database, &current).await;
     }
     // A replica that missed the whole rotation does not start with the first key.
-    let late = secrets(&database, "first.json", "secret");
-    assert!(refused(&database, &late).contains("none of the keys"));
+    let outdated = secrets(&database, "first.json", "secret");
+    assert!(start_error(&database, &outdated).contains("none of the keys"));
 }

@@ -1,4 +1,4 @@
-//! Accounts begin.
+//! Sign-up.
 
 use service_kit::{assert_refused, on_each_database, testing::TestDatabase};
 use taskey_proto::auth::v1::SignUpRequest;
@@ -7,14 +7,14 @@ use tokio::task::JoinSet;
 use crate::support::{PASSWORD, Server};
 
 on_each_database! {
-    sign_up_answers_the_account_in_its_canonical_form,
-    an_address_has_one_account_however_it_is_written,
-    fifty_sign_ups_at_once_make_one_account,
-    every_field_at_fault_is_named,
+    sign_up_returns_the_account_with_a_canonical_email_address,
+    email_addresses_are_unique_ignoring_case,
+    fifty_concurrent_sign_ups_create_one_account,
+    every_invalid_field_is_named,
     a_new_password_that_breaks_a_rule_is_rejected,
-    the_floor_of_the_password_length_can_be_set,
-    nothing_of_a_password_is_cut_off,
-    a_password_of_megabytes_is_refused_before_it_is_hashed,
+    the_minimum_password_length_can_be_configured,
+    passwords_are_not_truncated,
+    an_oversized_password_is_refused_before_it_is_hashed,
 }
 
 async fn sign_up(server: &Server, email: &str, password: &str, name: &str) -> Result<(), tonic::Status> {
@@ -22,7 +22,7 @@ async fn sign_up(server: &Server, email: &str, password: &str, name: &str) -> Re
     server.auth().sign_up(request).await.map(|_| ())
 }
 
-async fn sign_up_answers_the_account_in_its_canonical_form(database: TestDatabase) {
+async fn sign_up_returns_the_account_with_a_canonical_email_address(database: TestDatabase) {
     let server = Server::start(database).await;
     let user = server.sign_up("Ann@Bücher.Example").await.expect("signed up");
     assert_eq!(user.email, "ann@xn--bcher-kva.example");
@@ -31,17 +31,17 @@ async fn sign_up_answers_the_account_in_its_canonical_form(database: TestDatabas
     server.stop().await;
 }
 
-async fn an_address_has_one_account_however_it_is_written(database: TestDatabase) {
+async fn email_addresses_are_unique_ignoring_case(database: TestDatabase) {
     let server = Server::start(database).await;
     server.sign_up("ann@example.com").await.expect("signed up");
     assert_refused!(server.sign_up("ANN@Example.COM").await, AlreadyExists, "EMAIL_TAKEN", "email");
     server.stop().await;
 }
 
-async fn fifty_sign_ups_at_once_make_one_account(database: TestDatabase) {
-    // Cheap, so that nobody is turned away because the machine is busy.
-    let cheap = ["--password-memory-kib", "8", "--password-passes", "1", "--request-timeout", "60s"];
-    let server = Server::start_with(database, &cheap).await;
+async fn fifty_concurrent_sign_ups_create_one_account(database: TestDatabase) {
+    // Cheap hashes and a long timeout, so that no sign-up is refused because the machine is busy.
+    let flags = ["--password-memory-kib", "8", "--password-passes", "1", "--request-timeout", "60s"];
+    let server = Server::start_with(database, &flags).await;
     let mut calls = JoinSet::new();
     for _ in 0..50 {
         let mut client = server.auth();
@@ -50,15 +50,15 @@ async fn fifty_sign_ups_at_once_make_one_account(database: TestDatabase) {
             client.sign_up(SignUpRequest { email, password, display_name: String::new() }).await
         });
     }
-    let (made, refused): (Vec<_>, Vec<_>) = calls.join_all().await.into_iter().partition(Result::is_ok);
-    assert_eq!((made.len(), refused.len()), (1, 49));
+    let (created, refused): (Vec<_>, Vec<_>) = calls.join_all().await.into_iter().partition(Result::is_ok);
+    assert_eq!((created.len(), refused.len()), (1, 49));
     for outcome in refused {
         assert_refused!(outcome, AlreadyExists, "EMAIL_TAKEN", "email");
     }
     server.stop().await;
 }
 
-async fn every_field_at_fault_is_named(database: TestDatabase) {
+async fn every_invalid_field_is_named(database: TestDatabase) {
     let server = Server::start(database).await;
     let long = "ß".repeat(101);
     for email in ["", "ann", "ann@", "@example.com", "ann\0@example.com", "ann@exa mple.com", "ann@example.com\n"] {
@@ -85,35 +85,35 @@ async fn a_new_password_that_breaks_a_rule_is_rejected(database: TestDatabase) {
     server.stop().await;
 }
 
-async fn the_floor_of_the_password_length_can_be_set(database: TestDatabase) {
+async fn the_minimum_password_length_can_be_configured(database: TestDatabase) {
     let server = Server::start_with(database, &["--password-min-length", "8"]).await;
     assert_refused!(sign_up(&server, "a@x.io", "seven 7", "").await, InvalidArgument, "PASSWORD_REJECTED", "password");
     sign_up(&server, "a@x.io", "eight 88", "").await.expect("long enough");
     server.stop().await;
 }
 
-async fn nothing_of_a_password_is_cut_off(database: TestDatabase) {
+async fn passwords_are_not_truncated(database: TestDatabase) {
     let server = Server::start(database).await;
     let ending = |end: &str| format!("{}{end}", "ß".repeat(127));
     sign_up(&server, "a@x.io", &ending("a"), "").await.expect("128 code points");
     for other in ["b", "", "ab"] {
         assert_refused!(server.login("a@x.io", &ending(other)).await, Unauthenticated, "CREDENTIALS_INVALID");
     }
-    server.login("a@x.io", &ending("a")).await.expect("the same one");
+    server.login("a@x.io", &ending("a")).await.expect("the full password matches");
     server.stop().await;
 }
 
-async fn a_password_of_megabytes_is_refused_before_it_is_hashed(database: TestDatabase) {
+async fn an_oversized_password_is_refused_before_it_is_hashed(database: TestDatabase) {
     let huge = "x".repeat(4 * 1024 * 1024);
     let server = Server::start(database).await;
     assert_refused!(sign_up(&server, "a@x.io", &huge, "").await, ResourceExhausted, "MESSAGE_TOO_LARGE");
     assert_refused!(server.login("a@x.io", &huge).await, ResourceExhausted, "MESSAGE_TOO_LARGE");
 
-    // Where such messages are accepted, a hash would take longer than a call may.
+    // With a larger message limit, the password must still be refused before hashing, which would exceed the timeout.
     let costly = ["--password-memory-kib", "262144", "--password-passes", "8", "--request-timeout", "1s"];
     let flags = [&costly[..], &["--max-request-bytes", "8388608"]].concat();
     let server = Server::start_with(server.stop().await, &flags).await;
-    sign_up(&server, "a@x.io", PASSWORD, "").await.expect_err("that is so");
+    sign_up(&server, "a@x.io", PASSWORD, "").await.expect_err("a hash exceeds the timeout");
     assert_refused!(sign_up(&server, "a@x.io", &huge, "").await, InvalidArgument, "PASSWORD_REJECTED", "password");
     assert_refused!(server.login("a@x.io", &huge).await, InvalidArgument, "VALIDATION_FAILED", "password");
     server.stop().await;

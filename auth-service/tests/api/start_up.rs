@@ -1,4 +1,4 @@
-//! A wrong setting, file or database: one clear line, an exit code that is not 0, and nothing touched.
+//! With an invalid setting, file or database, the program prints one line, fails and changes nothing.
 
 use std::{
     fs,
@@ -13,8 +13,8 @@ use service_kit::{
     testing::folder,
 };
 
-/// Runs the program in a folder until it ends by itself.
-fn auth_service(folder: &Path, arguments: &[&str]) -> Output {
+/// Runs the program in a folder until it exits.
+fn run_program(folder: &Path, arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_auth-service"))
         .current_dir(folder)
         .env_clear()
@@ -23,8 +23,8 @@ fn auth_service(folder: &Path, arguments: &[&str]) -> Output {
         .expect("the program runs")
 }
 
-/// The files of a folder, each with a hash of its content.
-fn listing(folder: &Path) -> Vec<(String, u64)> {
+/// Returns the files of a folder, each with a hash of its content.
+fn hash_files(folder: &Path) -> Vec<(String, u64)> {
     let entries = fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path());
     let hash = |path: &Path| {
         let mut hasher = DefaultHasher::new();
@@ -33,85 +33,86 @@ fn listing(folder: &Path) -> Vec<(String, u64)> {
     };
     let mut files: Vec<_> = entries
         .map(|path| (path.display().to_string(), hash(&path)))
-        // How SQLite shares its file with others is no content.
+        // SQLite uses these files while the database is open. They are not content.
         .filter(|(name, _)| !name.ends_with("-shm") && !name.ends_with("-wal"))
         .collect();
     files.sort();
     files
 }
 
-/// Asserts that the program ends at once, says this, and leaves the folder as it was.
+/// Asserts that the program fails with one line that contains `expected`, and leaves the folder unchanged.
 #[track_caller]
-fn refuses(folder: &Path, arguments: &[&str], expected: &str) {
-    let before = listing(folder);
-    let output = auth_service(folder, arguments);
+fn assert_refuses(folder: &Path, arguments: &[&str], expected: &str) {
+    let before = hash_files(folder);
+    let output = run_program(folder, arguments);
     let errors = String::from_utf8(output.stderr).expect("UTF-8");
     assert!(!output.status.success(), "{arguments:?}");
     assert_eq!(errors.lines().count(), 1, "{errors}");
     assert!(errors.starts_with("error: ") && errors.contains(expected), "{errors}");
     assert_eq!(String::from_utf8(output.stdout).expect("UTF-8"), "");
-    assert_eq!(listing(folder), before);
+    assert_eq!(hash_files(folder), before);
 }
 
 const SERVE: [&str; 2] = ["--listen", "127.0.0.1:0"];
 
 #[test]
-fn a_wrong_setting_is_refused() {
+fn an_invalid_setting_is_refused() {
     let folder = folder();
-    let refuses = |arguments: &[&str], expected: &str| refuses(folder.path(), arguments, expected);
-    refuses(&["--no-such-setting"], "--no-such-setting");
-    refuses(&["--listen", "localhost"], "--listen");
-    refuses(&["--access-token-ttl", "16m"], "at most 15m");
-    refuses(&["--access-token-ttl", "0s"], "at least 1s");
-    refuses(&["--refresh-grace", "soon"], "--refresh-grace");
-    refuses(&["--database-url", "mysql://host/db"], "--database-url");
-    refuses(&["--database-url", "sqlite::memory:"], "--database-url");
-    refuses(&["--password-min-length", "7"], "--password-min-length");
-    refuses(&["--password-memory-kib", "7"], "--password-memory-kib");
-    refuses(&["--rate-limits", "maybe"], "--rate-limits");
-    refuses(&["keys", "generate", "--alg", "none", "--out", "keys.json"], "--alg");
+    let assert_refuses = |arguments: &[&str], expected: &str| assert_refuses(folder.path(), arguments, expected);
+    assert_refuses(&["--no-such-setting"], "--no-such-setting");
+    assert_refuses(&["--listen", "localhost"], "--listen");
+    assert_refuses(&["--access-token-ttl", "16m"], "at most 15m");
+    assert_refuses(&["--access-token-ttl", "0s"], "at least 1s");
+    assert_refuses(&["--refresh-grace", "soon"], "--refresh-grace");
+    assert_refuses(&["--database-url", "mysql://host/db"], "--database-url");
+    assert_refuses(&["--database-url", "sqlite::memory:"], "--database-url");
+    assert_refuses(&["--password-min-length", "7"], "--password-min-length");
+    assert_refuses(&["--password-memory-kib", "7"], "--password-memory-kib");
+    assert_refuses(&["--rate-limits", "maybe"], "--rate-limits");
+    assert_refuses(&["keys", "generate", "--alg", "none", "--out", "keys.json"], "--alg");
 }
 
 #[test]
-fn a_key_file_that_cannot_be_trusted_is_refused() {
+fn a_key_file_that_is_invalid_or_readable_by_others_is_refused() {
     let folder = folder();
     let keys = folder.path().join("keys.json");
-    refuses(folder.path(), &SERVE, "cannot read keys.json");
+    assert_refuses(folder.path(), &SERVE, "cannot read keys.json");
     let key = |k: &str| format!(r#"{{"keys":[{{"kty":"oct","kid":"a","k":"{k}"}}]}}"#);
-    let good = "A".repeat(43);
+    let valid = "A".repeat(43);
     for (content, expected) in [
         (String::new(), "not a JWK Set"),
         ("not JSON".to_owned(), "not a JWK Set"),
-        (r#"{"keys":[]}"#.to_owned(), "holds no key"),
+        (r#"{"keys":[]}"#.to_owned(), "contains no key"),
         (key("c2hvcnQ"), "at least 32 bytes"),
         (key("!"), "not base64url"),
-        (key(&good).replace("oct", "RSA"), "kty"),
-        (key(&good).replace(r#""kid":"a""#, r#""kid":"""#), "kid"),
-        (key(&good).replace(r#""kid":"a""#, r#""kid":"a","alg":"HS512""#), "alg"),
+        (key(&valid).replace("oct", "RSA"), "kty"),
+        (key(&valid).replace(r#""kid":"a""#, r#""kid":"""#), "kid"),
+        (key(&valid).replace(r#""kid":"a""#, r#""kid":"a","alg":"HS512""#), "alg"),
         (
-            key(&good).replace("}]", r#"},{"kty":"oct","kid":"a","k":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}]"#),
+            key(&valid)
+                .replace("}]", r#"},{"kty":"oct","kid":"a","k":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}]"#),
             "same kid",
         ),
     ] {
         fs::write(&keys, content).expect("written");
         fs::set_permissions(&keys, fs::Permissions::from_mode(0o600)).expect("changed");
-        refuses(folder.path(), &SERVE, expected);
+        assert_refuses(folder.path(), &SERVE, expected);
     }
-    fs::write(&keys, key(&good)).expect("written");
+    fs::write(&keys, key(&valid)).expect("written");
     fs::set_permissions(&keys, fs::Permissions::from_mode(0o640)).expect("changed");
-    refuses(folder.path(), &SERVE, "mode 0640");
+    assert_refuses(folder.path(), &SERVE, "mode 0640");
 }
 
 #[test]
-fn a_secret_file_that_cannot_be_trusted_is_refused() {
+fn a_secret_file_that_is_invalid_or_readable_by_others_is_refused() {
     let folder = folder();
     rotation::generate(NewKey::Hs256, &folder.path().join("keys.json")).expect("a key file");
     let secret = folder.path().join("refresh.secret");
     fs::write(&secret, "short").expect("written");
     fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).expect("changed");
-    refuses(folder.path(), &SERVE, "32 bytes");
+    assert_refuses(folder.path(), &SERVE, "32 bytes");
     fs::set_permissions(&secret, fs::Permissions::from_mode(0o644)).expect("changed");
-    refuses(folder.path(), &SERVE, "mode 0644");
+    assert_refuses(folder.path(), &SERVE, "mode 0644");
 }
 
 #[test]
@@ -123,7 +124,7 @@ fn a_damaged_database_is_refused() {
         "this is no database, but it is long enough to be read as one ".repeat(99),
     )
     .expect("written");
-    refuses(folder.path(), &SERVE, "auth.db");
+    assert_refuses(folder.path(), &SERVE, "auth.db");
 }
 
 #[tokio::test]
@@ -143,14 +144,14 @@ async fn a_database_newer_than_the_program_is_refused() {
         values (9999, 'from the future', true, x'00', 0)";
     sqlx::query(newer).execute(&mut connection).await.expect("inserted");
     connection.close().await.expect("closed");
-    refuses(folder.path(), &SERVE, "newer (version 9999) than this program");
+    assert_refuses(folder.path(), &SERVE, "newer (version 9999) than this program");
 }
 
 #[test]
 fn the_password_in_a_database_url_is_not_shown() {
     let folder = folder();
     let url = "postgres://me:hunter2@host:port/db";
-    refuses(folder.path(), &["--database-url", url], "--database-url");
+    assert_refuses(folder.path(), &["--database-url", url], "--database-url");
     for arguments in [&["--database-url", url][..], &["--help"]] {
         let output = Command::new(env!("CARGO_BIN_EXE_auth-service"))
             .current_dir(folder.path())
@@ -164,29 +165,29 @@ fn the_password_in_a_database_url_is_not_shown() {
 }
 
 #[test]
-fn plaintext_beyond_loopback_is_refused() {
+fn plaintext_is_refused_outside_of_loopback() {
     let folder = folder();
     rotation::generate(NewKey::Hs256, &folder.path().join("keys.json")).expect("a key file");
-    refuses(folder.path(), &["--listen", "0.0.0.0:0"], "--insecure-plaintext");
+    assert_refuses(folder.path(), &["--listen", "0.0.0.0:0"], "--insecure-plaintext");
 }
 
 #[test]
 fn a_key_file_is_never_overwritten() {
     let folder = folder();
     let generate = ["keys", "generate", "--alg", "HS256", "--out", "keys.json"];
-    assert!(auth_service(folder.path(), &generate).status.success());
-    let mode = fs::metadata(folder.path().join("keys.json")).expect("made").permissions().mode();
+    assert!(run_program(folder.path(), &generate).status.success());
+    let mode = fs::metadata(folder.path().join("keys.json")).expect("created").permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
-    refuses(folder.path(), &generate, "left as it is");
+    assert_refuses(folder.path(), &generate, "was not changed");
 }
 
 #[test]
-fn public_keys_hold_no_secret() {
+fn public_keys_contain_no_secret() {
     let folder = folder();
     for (alg, count) in [("HS256", 0), ("EdDSA", 1)] {
         let file = format!("{alg}.json");
-        assert!(auth_service(folder.path(), &["keys", "generate", "--alg", alg, "--out", &file]).status.success());
-        let output = auth_service(folder.path(), &["keys", "public", "--key-file", &file]);
+        assert!(run_program(folder.path(), &["keys", "generate", "--alg", alg, "--out", &file]).status.success());
+        let output = run_program(folder.path(), &["keys", "public", "--key-file", &file]);
         let set: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
         let keys = set["keys"].as_array().expect("a JWK Set");
         assert_eq!(keys.len(), count);

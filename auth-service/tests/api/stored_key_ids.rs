@@ -1,4 +1,4 @@
-//! The database records which keys are in use, whatever happens during a rotation.
+//! The database records which keys are in use, even if a step of a rotation is missed or fails.
 
 use std::time::Duration;
 
@@ -7,29 +7,29 @@ use serde_json::{Value, json};
 use service_kit::{auth::rotation, on_each_database, ops::secret_file, random, testing::TestDatabase};
 use tokio::time::timeout;
 
-use crate::support::{PASSWORD, Server, execute, look_up, program};
+use crate::support::{PASSWORD, Server, execute, query_string, run_program};
 
 on_each_database! {
-    a_rotation_that_is_over_when_the_server_starts_is_accepted,
-    key_ids_are_stored_once_the_database_works_again,
+    a_rotation_completed_while_the_server_was_stopped_is_accepted,
+    key_ids_are_stored_when_the_database_recovers,
     key_ids_that_another_replica_has_removed_are_stored_again,
 }
 
-/// How long the server may take to read its key file and to store the ids. A busy machine is slow.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long the server may take to read its key file and to store the ids. Generous, because a busy machine is slow.
+const WAIT_TIMEOUT: Duration = Duration::from_secs(30);
 
 fn key(kid: &str) -> Value {
     json!({ "kty": "oct", "kid": kid, "k": BASE64.encode(random::bytes::<32>()) })
 }
 
-/// Returns a key that has expired, as a rotation leaves it in the file.
+/// Marks a key as expired, as a rotation does.
 fn expired(mut key: Value) -> Value {
     key["exp"] = json!(1);
     key
 }
 
-/// Writes the key file, and returns where it is.
-fn write(database: &TestDatabase, keys: &[&Value]) -> String {
+/// Writes the key file and returns its path.
+fn write_key_file(database: &TestDatabase, keys: &[&Value]) -> String {
     let file = database.folder().join("rotated.json");
     if !file.exists() {
         rotation::generate(rotation::NewKey::Hs256, &file).expect("generated");
@@ -38,16 +38,17 @@ fn write(database: &TestDatabase, keys: &[&Value]) -> String {
     file.display().to_string()
 }
 
-async fn serve(database: TestDatabase, key_file: &str) -> Server {
+/// Starts a server with this key file, signs up a user and logs in.
+async fn start(database: TestDatabase, key_file: &str) -> Server {
     let server = Server::start_with(database, &["--key-file", key_file]).await;
-    server.person(&format!("{}@example.com", server.clock.new_id())).await;
+    server.sign_up_and_login(&format!("{}@example.com", server.clock.new_id())).await;
     server
 }
 
-/// Waits until a statement finds `expected`.
+/// Waits until a query returns `expected`.
 async fn wait_for(server: &Server, sql: &'static str, expected: &str) {
-    let found = async { while look_up(&server.database, sql).await != expected {} };
-    timeout(PATIENCE, found).await.unwrap_or_else(|_| panic!("{sql}: never {expected}"));
+    let found = async { while query_string(&server.database, sql).await != expected {} };
+    timeout(WAIT_TIMEOUT, found).await.unwrap_or_else(|_| panic!("{sql}: never {expected}"));
 }
 
 /// Waits until the server signs with a key.
@@ -62,44 +63,44 @@ async fn wait_for_key(server: &Server, kid: &str) {
             }
         }
     };
-    timeout(PATIENCE, signed).await.expect("the new key signs");
+    timeout(WAIT_TIMEOUT, signed).await.expect("the new key signs");
 }
 
 const COUNT: &str = "select cast(count(*) as text) from signing_keys";
 
-async fn a_rotation_that_is_over_when_the_server_starts_is_accepted(database: TestDatabase) {
+async fn a_rotation_completed_while_the_server_was_stopped_is_accepted(database: TestDatabase) {
     let [old, new, other] = ["old", "new", "other"].map(key);
-    let file = write(&database, &[&old]);
-    let database = serve(database, &file).await.stop().await;
-    // The server was stopped for longer than a token lives.
-    write(&database, &[&new, &expired(old.clone())]);
-    let database = serve(database, &file).await.stop().await;
-    assert_eq!(look_up(&database, "select id from signing_keys").await, "new");
-    // Two copies of one file that were rotated independently have nothing but the expired key in common.
-    write(&database, &[&other, &expired(old)]);
-    let (good, _, error) = program(&database, &["--listen", "127.0.0.1:0", "--key-file", &file]);
-    assert!(!good && error.contains("none of the keys"), "{error}");
+    let file = write_key_file(&database, &[&old]);
+    let database = start(database, &file).await.stop().await;
+    // The server was stopped for longer than the lifetime of a token.
+    write_key_file(&database, &[&new, &expired(old.clone())]);
+    let database = start(database, &file).await.stop().await;
+    assert_eq!(query_string(&database, "select id from signing_keys").await, "new");
+    // Two copies of a file that were rotated independently share only the expired key.
+    write_key_file(&database, &[&other, &expired(old)]);
+    let (succeeded, _, error) = run_program(&database, &["--listen", "127.0.0.1:0", "--key-file", &file]);
+    assert!(!succeeded && error.contains("none of the keys"), "{error}");
 }
 
-async fn key_ids_are_stored_once_the_database_works_again(database: TestDatabase) {
+async fn key_ids_are_stored_when_the_database_recovers(database: TestDatabase) {
     let [old, new] = ["old", "new"].map(key);
-    let file = write(&database, &[&old]);
-    let server = serve(database, &file).await;
+    let file = write_key_file(&database, &[&old]);
+    let server = start(database, &file).await;
     execute(&server.database, "alter table signing_keys rename to hidden").await;
-    write(&server.database, &[&new, &old]);
+    write_key_file(&server.database, &[&new, &old]);
     wait_for_key(&server, "new").await;
     execute(&server.database, "alter table hidden rename to signing_keys").await;
     wait_for(&server, COUNT, "2").await;
     let database = server.stop().await;
-    write(&database, &[&new]);
-    serve(database, &file).await.stop().await;
+    write_key_file(&database, &[&new]);
+    start(database, &file).await.stop().await;
 }
 
 async fn key_ids_that_another_replica_has_removed_are_stored_again(database: TestDatabase) {
     let [old, new] = ["old", "new"].map(key);
-    let file = write(&database, &[&new, &old]);
-    let server = serve(database, &file).await;
-    // As a replica does that was started with an older copy of the file.
+    let file = write_key_file(&database, &[&new, &old]);
+    let server = start(database, &file).await;
+    // A replica that was started with an older copy of the file does the same.
     execute(&server.database, "delete from signing_keys where id = 'new'").await;
     wait_for(&server, COUNT, "2").await;
     server.stop().await;

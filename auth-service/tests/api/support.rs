@@ -1,4 +1,4 @@
-//! A running auth-service, and the calls that tests make to it.
+//! Starts auth-service for tests, and calls its RPCs and its commands.
 
 use std::{net::SocketAddr, process::Command, sync::Arc, time::Duration};
 
@@ -26,22 +26,22 @@ use tonic::{Request, Status, transport::Channel};
 
 pub const PASSWORD: &str = "correct horse battery staple";
 
-/// The options of `refresh` and the like, parsed as the program parses them.
+/// The options of the server, parsed as the program parses them.
 #[derive(Parser)]
 struct Cli {
     #[command(flatten)]
     config: Config,
 }
 
-/// A running server. The clock stands still until its hands are moved.
+/// A running server. Its clock advances only through `manual_clock`.
 pub struct Server {
     pub address: SocketAddr,
     pub channel: Channel,
     pub clock: Clock,
-    pub hands: ManualClock,
+    pub manual_clock: ManualClock,
     pub database: TestDatabase,
     shutdown: CancellationToken,
-    running: JoinHandle<anyhow::Result<()>>,
+    join_handle: JoinHandle<anyhow::Result<()>>,
 }
 
 impl Server {
@@ -52,18 +52,18 @@ impl Server {
     pub async fn start_with(database: TestDatabase, flags: &[&str]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("an address");
-        let (clock, hands) = clock();
+        let (clock, manual_clock) = clock();
         let shutdown = CancellationToken::new();
         let config = config(&database, flags);
-        let running = tokio::spawn(auth_service::run(config, clock.clone(), listener, shutdown.clone()));
+        let join_handle = tokio::spawn(auth_service::run(config, clock.clone(), listener, shutdown.clone()));
         let channel = Channel::from_shared(format!("http://{address}")).expect("a URL").connect_lazy();
-        Self { address, channel, clock, hands, database, shutdown, running }
+        Self { address, channel, clock, manual_clock, database, shutdown, join_handle }
     }
 
-    /// Ends the server and gives its database back.
+    /// Stops the server and returns its database.
     pub async fn stop(self) -> TestDatabase {
         self.shutdown.cancel();
-        self.running.await.expect("the server does not panic").expect("the server ends well");
+        self.join_handle.await.expect("the server does not panic").expect("the server stops without an error");
         self.database
     }
 
@@ -89,8 +89,8 @@ impl Server {
         self.auth().login(request).await.map(tonic::Response::into_inner)
     }
 
-    /// Signs a new person up and logs in.
-    pub async fn person(&self, email: &str) -> TokenPair {
+    /// Signs up a user and logs in.
+    pub async fn sign_up_and_login(&self, email: &str) -> TokenPair {
         self.sign_up(email).await.expect("signed up");
         self.login(email, PASSWORD).await.expect("logged in")
     }
@@ -105,27 +105,27 @@ impl Server {
         self.auth().logout(request).await.map(tonic::Response::into_inner)
     }
 
-    pub async fn me(&self, access_token: &str) -> Result<User, Status> {
+    pub async fn get_me(&self, access_token: &str) -> Result<User, Status> {
         self.account().get_me(bearer(access_token, GetMeRequest {})).await.map(tonic::Response::into_inner)
     }
 
     /// Deletes the account of an access token.
-    pub async fn delete(&self, access_token: &str, password: &str) -> Result<(), Status> {
+    pub async fn delete_me(&self, access_token: &str, password: &str) -> Result<(), Status> {
         let request = DeleteMeRequest { current_password: password.into() };
         self.account().delete_me(bearer(access_token, request)).await.map(|_| ())
     }
 
-    /// A page of the accounts that have been deleted, as a service is told it.
-    pub async fn deleted(&self, after: i64, page_size: i32) -> Result<ListDeletedUsersResponse, Status> {
-        let request = verifier(self, ListDeletedUsersRequest { after, page_size }).await;
+    /// Lists deleted accounts as a verifier.
+    pub async fn list_deleted_users(&self, after: i64, page_size: i32) -> Result<ListDeletedUsersResponse, Status> {
+        let request = verifier_request(self, ListDeletedUsersRequest { after, page_size }).await;
         self.token().list_deleted_users(request).await.map(tonic::Response::into_inner)
     }
 
-    /// Waits until the access token is refused. How long that may take is another test's question.
-    pub async fn refused(&self, access_token: &str) -> Status {
+    /// Waits until the access token is refused, and returns the error. Other tests check how long that may take.
+    pub async fn await_refusal(&self, access_token: &str) -> Status {
         let refused = async {
             loop {
-                if let Err(status) = self.me(access_token).await {
+                if let Err(status) = self.get_me(access_token).await {
                     return status;
                 }
                 tokio::task::yield_now().await;
@@ -139,32 +139,32 @@ fn config(database: &TestDatabase, flags: &[&str]) -> Config {
     let key_file = database.key_file();
     let key_file = ["--key-file", key_file.to_str().expect("UTF-8")];
     let key_file = if flags.contains(&"--key-file") { &[][..] } else { &key_file };
-    let limited = flags.iter().any(|flag| ["--rate-limits", "--login-rate"].contains(flag));
-    let rate_limits = if limited { &[][..] } else { &["--rate-limits", "off"] };
-    let fixed = ["auth-service", "--database-url", database.url()];
-    Cli::parse_from(fixed.iter().chain(key_file).chain(rate_limits).chain(flags)).config
+    let has_rate_limits = flags.iter().any(|flag| ["--rate-limits", "--login-rate"].contains(flag));
+    let rate_limits = if has_rate_limits { &[][..] } else { &["--rate-limits", "off"] };
+    let common = ["auth-service", "--database-url", database.url()];
+    Cli::parse_from(common.iter().chain(key_file).chain(rate_limits).chain(flags)).config
 }
 
-/// A second replica on the database of the first.
+/// A second replica, on the database of the first.
 pub struct Replica {
     channel: Channel,
     shutdown: CancellationToken,
-    running: JoinHandle<anyhow::Result<()>>,
+    join_handle: JoinHandle<anyhow::Result<()>>,
 }
 
-/// Starts a second replica, which shares nothing with the first but the database and the secrets.
-pub async fn second(server: &Server) -> Replica {
-    second_with(server, clock().0, &[]).await
+/// Starts a second replica, which shares only the database and the secrets with the first.
+pub async fn start_replica(server: &Server) -> Replica {
+    start_replica_with(server, clock().0, &[]).await
 }
 
-/// Starts a second replica with this clock, which may be the first's, and these flags.
-pub async fn second_with(server: &Server, clock: Clock, flags: &[&str]) -> Replica {
+/// Starts a second replica with these flags and this clock, which may be that of the first.
+pub async fn start_replica_with(server: &Server, clock: Clock, flags: &[&str]) -> Replica {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let url = format!("http://{}", listener.local_addr().expect("an address"));
     let shutdown = CancellationToken::new();
     let config = config(&server.database, flags);
-    let running = tokio::spawn(auth_service::run(config, clock, listener, shutdown.clone()));
-    Replica { channel: Channel::from_shared(url).expect("a URL").connect_lazy(), shutdown, running }
+    let join_handle = tokio::spawn(auth_service::run(config, clock, listener, shutdown.clone()));
+    Replica { channel: Channel::from_shared(url).expect("a URL").connect_lazy(), shutdown, join_handle }
 }
 
 impl Replica {
@@ -178,11 +178,11 @@ impl Replica {
 
     pub async fn stop(self) {
         self.shutdown.cancel();
-        self.running.await.expect("the server does not panic").expect("the server ends well");
+        self.join_handle.await.expect("the server does not panic").expect("the server stops without an error");
     }
 }
 
-/// A request with an access token.
+/// Creates a request with an access token.
 pub fn bearer<T>(access_token: &str, message: T) -> Request<T> {
     let mut request = Request::new(message);
     let value = format!("Bearer {access_token}").parse().expect("a token is ASCII");
@@ -190,8 +190,8 @@ pub fn bearer<T>(access_token: &str, message: T) -> Request<T> {
     request
 }
 
-/// Runs the program beside the server: whether it ended well, its output and its errors.
-pub fn program(database: &TestDatabase, arguments: &[&str]) -> (bool, String, String) {
+/// Runs the program next to the server. Returns whether it succeeded, its standard output and its standard error.
+pub fn run_program(database: &TestDatabase, arguments: &[&str]) -> (bool, String, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_auth-service"))
         .args(arguments)
         .env("TASKEY_DATABASE_URL", database.url())
@@ -203,37 +203,37 @@ pub fn program(database: &TestDatabase, arguments: &[&str]) -> (bool, String, St
 
 /// Issues a service token.
 pub fn issue_service_token(database: &TestDatabase, name: &str) -> String {
-    let (good, token, error) = program(database, &["tokens", "issue-service", name]);
-    assert!(good && error.is_empty(), "{error}");
+    let (succeeded, token, error) = run_program(database, &["tokens", "issue-service", name]);
+    assert!(succeeded && error.is_empty(), "{error}");
     token.strip_suffix('\n').expect("one line").to_owned()
 }
 
-/// Who has logged in.
-pub fn id(pair: &TokenPair) -> String {
-    pair.user.as_ref().expect("told at login").id.clone()
+/// Returns the id of the user who logged in.
+pub fn user_id(pair: &TokenPair) -> String {
+    pair.user.as_ref().expect("login returns the user").id.clone()
 }
 
-/// A request of a service with the shared key, at the time of the server.
-pub async fn verifier<T>(server: &Server, message: T) -> Request<T> {
+/// Creates a request from a verifier that has the shared key and the clock of the server.
+pub async fn verifier_request<T>(server: &Server, message: T) -> Request<T> {
     let (key_file, clock) = (server.database.key_file(), server.clock.clone());
     let keys = Arc::new(KeySource::file(&key_file, Purpose::Sign, clock.clone()).expect("keys"));
-    let names = TokenArgs { issuer: "taskey".to_owned(), audience: "taskey".to_owned() };
-    let header = Credential::Minted { keys, names, clock }.header().await.expect("signed");
+    let token_args = TokenArgs { issuer: "taskey".to_owned(), audience: "taskey".to_owned() };
+    let header = Credential::SelfSigned { keys, names: token_args, clock }.header().await.expect("signed");
     let mut request = Request::new(message);
     request.metadata_mut().insert("authorization", header);
     request
 }
 
-/// Changes the database behind the server's back.
+/// Executes a statement directly on the database.
 pub async fn execute(database: &TestDatabase, sql: &'static str) {
     let db = open(database).await;
-    db.execute(sql, args![]).await.expect("the statement is good");
+    db.execute(sql, args![]).await.expect("the statement succeeds");
 }
 
-/// What one statement finds in the database.
-pub async fn look_up(database: &TestDatabase, sql: &'static str) -> String {
+/// Queries the database directly, and returns the text in the only column of the only row.
+pub async fn query_string(database: &TestDatabase, sql: &'static str) -> String {
     let db = open(database).await;
-    db.fetch_optional(sql, args![]).await.expect("it is read").expect("there is one row")
+    db.fetch_optional(sql, args![]).await.expect("the query succeeds").expect("there is a row")
 }
 
 async fn open(database: &TestDatabase) -> Db {

@@ -1,4 +1,4 @@
-//! The settings of the all-in-one program: those of the single services that make sense in one process.
+//! Settings of the all-in-one program: the settings of the single services that apply within one process.
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
@@ -43,7 +43,7 @@ pub struct Cli {
 
     /// Database URL: postgres://... or sqlite:PATH; `-auth` and `-task` are appended to the file name of PATH [default:
     /// auth.db and task.db in the data directory]
-    // The URL may hold a password, which `--help` would show.
+    // The URL may contain a password, so `--help` must not show its value.
     #[arg(long, env = "TASKEY_DATABASE_URL", value_name = "URL", hide_env_values = true)]
     pub database_url: Option<DatabaseUrl>,
 
@@ -64,72 +64,72 @@ pub struct Cli {
     #[arg(long, env = "TASKEY_SECRET_FILE", value_name = "FILE")]
     pub secret_file: Option<PathBuf>,
 
-    /// What tokens say of who made them and for whom.
+    /// Issuer and audience of access tokens.
     #[command(flatten)]
     pub tokens: TokenArgs,
 
-    /// How long sessions live.
+    /// Lifetimes of sessions and tokens.
     #[command(flatten)]
     pub sessions: SessionArgs,
 
-    /// What passwords must be like.
+    /// Password rules and hashing costs.
     #[command(flatten)]
     pub passwords: PasswordArgs,
 
-    /// How often one address may do what.
+    /// Rate limits.
     #[command(flatten)]
     pub rates: RateArgs,
 
-    /// Which proxies are believed.
+    /// Trusted proxies.
     #[command(flatten)]
     pub proxies: ProxyArgs,
 
-    /// What concerns tasks alone.
+    /// Settings for tasks.
     #[command(flatten)]
     pub tasks: TaskArgs,
 
-    /// How browsers are served.
+    /// Settings for browsers.
     #[command(flatten)]
     pub browsers: BrowserArgs,
 
-    /// What concerns JSON alone.
+    /// Settings for JSON.
     #[command(flatten)]
     pub json: JsonArgs,
 
-    /// How the databases are used.
+    /// Connection pools.
     #[command(flatten)]
     pub pool: PoolArgs,
 
-    /// The limits of each server.
+    /// Limits of each server.
     #[command(flatten)]
     pub limits: LimitArgs,
 
-    /// The log.
+    /// Logging.
     #[command(flatten)]
     pub telemetry: TelemetryArgs,
 }
 
 /// The settings of each service.
 pub struct Configs {
-    /// Of auth-service.
+    /// Settings of auth-service.
     pub auth: auth_service::config::Config,
-    /// Of task-service.
+    /// Settings of task-service.
     pub task: task_service::config::Config,
-    /// Of the gateway.
+    /// Settings of the gateway.
     pub gateway: gateway::config::Config,
 }
 
 impl Cli {
-    /// Where the keys of the access tokens are.
+    /// Returns the path of the key file for access tokens.
     pub fn key_file(&self) -> PathBuf {
         self.key_file.clone().unwrap_or_else(|| self.data_dir.join("keys.json"))
     }
 
-    /// The settings of each service, which listen on these addresses.
+    /// Splits the settings into those of each service, for these listen addresses.
     pub fn into_configs(self, auth: SocketAddr, task: SocketAddr, gateway: SocketAddr) -> Configs {
-        // The gateway and auth-service share a process, and a token that nobody else knows.
+        // The gateway and auth-service share this process, so a random token suffices.
         let service_token = Some(Key::random());
-        // The gateway drains first, since its calls need the services; both must fit into the time there is.
+        // The gateway drains first, because its calls need the services. Each gets half of the drain timeout.
         let limits = LimitArgs { drain_timeout: self.limits.drain_timeout / 2, ..self.limits.clone() };
         Configs {
             auth: auth_service::config::Config {
@@ -179,15 +179,15 @@ impl Cli {
     fn database(&self, service: &str) -> DatabaseUrl {
         match &self.database_url {
             None => DatabaseUrl::Sqlite(self.data_dir.join(service).with_extension("db")),
-            Some(DatabaseUrl::Sqlite(path)) => DatabaseUrl::Sqlite(beside(path, service)),
-            // Each service has a schema of its own.
+            Some(DatabaseUrl::Sqlite(path)) => DatabaseUrl::Sqlite(with_service_suffix(path, service)),
+            // The services use separate schemas.
             Some(server) => server.clone(),
         }
     }
 }
 
-/// `taskey.db` becomes `taskey-auth.db`.
-fn beside(path: &Path, service: &str) -> PathBuf {
+/// Changes a path such as `taskey.db` to `taskey-auth.db`.
+fn with_service_suffix(path: &Path, service: &str) -> PathBuf {
     let mut name = path.file_stem().unwrap_or_default().to_owned();
     name.push("-");
     name.push(service);
@@ -198,7 +198,7 @@ fn beside(path: &Path, service: &str) -> PathBuf {
     path.with_file_name(name)
 }
 
-/// How a service that listens on this address is reached from its own machine.
+/// Returns the endpoint at which the same machine reaches a service that listens on this address.
 pub fn endpoint(listen: SocketAddr) -> Endpoint {
     let ip = match listen.ip() {
         ip if !ip.is_unspecified() => ip,
@@ -214,7 +214,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_service_has_a_database_of_its_own() {
+    fn each_service_has_its_own_database() {
         let cli = |arguments: &[&str]| Cli::parse_from(["taskey"].iter().chain(arguments));
         let file = |cli: &Cli, service| format!("{:?}", cli.database(service));
         assert_eq!(file(&cli(&[]), "auth"), "sqlite:./data/auth.db");
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn a_service_on_all_addresses_is_reached_through_loopback() {
+    fn unspecified_address_is_reached_through_loopback() {
         let uri = |address: &str| endpoint(address.parse().expect("an address")).uri().to_string();
         assert_eq!(uri("0.0.0.0:1"), "http://127.0.0.1:1/");
         assert_eq!(uri("[::]:1"), "http://[::1]:1/");

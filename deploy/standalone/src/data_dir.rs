@@ -1,4 +1,4 @@
-//! The data directory: made at the first start, used by one process at a time.
+//! The data directory: created on first start and locked by one process at a time.
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions, TryLockError},
@@ -10,21 +10,21 @@ use std::{
 use anyhow::Context;
 use service_kit::auth::rotation::{self, NewKey};
 
-/// Holds the data directory for this process as long as it lives.
+/// A lock on the data directory, released on drop.
 #[derive(Debug)]
 pub struct DataDir {
     _lock: File,
 }
 
 impl DataDir {
-    /// Takes the data directory, and makes it at the first start, for the user alone.
+    /// Locks the data directory, and creates it on first start with mode 0700.
     ///
     /// # Errors
-    /// If it cannot be made or written, or another process has it.
-    pub fn take(path: &Path) -> anyhow::Result<Self> {
+    /// If the directory cannot be created or written, or another process has locked it.
+    pub fn acquire(path: &Path) -> anyhow::Result<Self> {
         let name = path.display();
-        let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
-        made.with_context(|| format!("cannot make the data directory {name}"))?;
+        let created = DirBuilder::new().recursive(true).mode(0o700).create(path);
+        created.with_context(|| format!("cannot create the data directory {name}"))?;
         let options = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).clone();
         let mut lock =
             options.open(path.join("taskey.lock")).with_context(|| format!("cannot use the data directory {name}"))?;
@@ -38,17 +38,17 @@ impl DataDir {
                 return Err(error).with_context(|| format!("cannot lock the data directory {name}"));
             }
         }
-        // Only a hint for people; the lock is what counts.
+        // The process id is only for the error message above; the lock is what excludes other processes.
         lock.set_len(0)?;
         writeln!(lock, "{}", std::process::id())?;
         Ok(Self { _lock: lock })
     }
 }
 
-/// Makes a random key file at the first start.
+/// Creates a random key file if there is none.
 ///
 /// # Errors
-/// If there is none and it cannot be written.
+/// If the file does not exist and cannot be written.
 pub fn ensure_keys(path: &Path) -> anyhow::Result<()> {
     if path.exists() { Ok(()) } else { rotation::generate(NewKey::Hs256, path) }
 }

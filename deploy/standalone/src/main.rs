@@ -31,21 +31,21 @@ async fn serve(cli: Cli) -> anyhow::Result<()> {
     let auth = connection::bind(cli.auth_listen, &cli.limits).await?;
     let task = connection::bind(cli.task_listen, &cli.limits).await?;
     let gateway = connection::bind(cli.gateway_listen, &cli.limits).await?;
-    // A port 0 has become a free one.
+    // Port 0 has been replaced with the port that was bound.
     let (auth_address, task_address) = (auth.local_addr()?, task.local_addr()?);
     let gateway_address = gateway.local_addr()?;
 
-    let (data_dir, key_file, makes_keys) = (cli.data_dir.clone(), cli.key_file(), cli.key_file.is_none());
+    let (data_dir, key_file, creates_keys) = (cli.data_dir.clone(), cli.key_file(), cli.key_file.is_none());
     let configs = cli.into_configs(auth_address, task_address, gateway_address);
 
-    // What is not usable is found before anything is made.
-    if !makes_keys || key_file.exists() {
+    // Check existing files and databases before creating any.
+    if !creates_keys || key_file.exists() {
         KeySet::read(&key_file, Clock::system().now())?;
     }
     auth_service::inspect(&configs.auth).await?;
     task_service::inspect(&configs.task).await?;
-    let _data_dir = DataDir::take(&data_dir)?;
-    if makes_keys {
+    let _data_dir = DataDir::acquire(&data_dir)?;
+    if creates_keys {
         data_dir::ensure_keys(&key_file)?;
     }
 
@@ -58,7 +58,7 @@ async fn serve(cli: Cli) -> anyhow::Result<()> {
         .await;
     let Some((auth_service, task_service)) = opened.transpose()? else { return Ok(()) };
 
-    // The gateway ends first, since its calls need the services; whichever ends takes the others with it.
+    // The gateway stops first, because its calls need the services. If one server ends, the others are shut down too.
     let services_shutdown = CancellationToken::new();
     let (auth, task, gateway, ()) = tokio::join!(
         then_cancel(auth_service.serve(auth, services_shutdown.clone()), &shutdown),

@@ -1,5 +1,4 @@
-//! JSON as it was sent: the keys of an object in their order, with those that are doubled, which `serde_json::Value`
-//! would drop.
+//! JSON values that preserve the order of object keys and duplicate keys, which `serde_json::Value` drops.
 
 use std::{collections::HashSet, fmt};
 
@@ -19,17 +18,17 @@ pub enum Json {
     Number(Number),
     /// A string.
     String(String),
-    /// A list.
+    /// An array.
     Array(Vec<Json>),
-    /// An object; keys may be doubled.
+    /// An object; it may have duplicate keys.
     Object(Vec<(String, Json)>),
 }
 
 impl Json {
-    /// The value in the form that prost-reflect reads, if it is nested at most `depth` deep and no key is doubled.
+    /// Converts the value to the type that prost-reflect reads.
     ///
     /// # Errors
-    /// Where it is not so.
+    /// If it is nested deeper than `depth` or contains a duplicate key.
     pub fn to_value(&self, depth: usize) -> Result<Value, FieldViolation> {
         Ok(match self {
             Self::Null => Value::Null,
@@ -37,37 +36,37 @@ impl Json {
             Self::Number(value) => Value::Number(value.clone()),
             Self::String(value) => Value::String(value.clone()),
             Self::Array(values) => {
-                let depth = deeper(depth)?;
+                let depth = inner_depth(depth)?;
                 let values = values.iter().enumerate();
-                let read = |(index, value): (usize, &Self)| {
+                let convert = |(index, value): (usize, &Self)| {
                     value.to_value(depth).map_err(|violation| violation.at_index(&index.to_string()))
                 };
-                Value::Array(values.map(read).collect::<Result<_, _>>()?)
+                Value::Array(values.map(convert).collect::<Result<_, _>>()?)
             }
             Self::Object(entries) => {
-                let depth = deeper(depth)?;
+                let depth = inner_depth(depth)?;
                 let mut seen = HashSet::new();
-                let read = |(key, value): &(String, Self)| {
+                let convert = |(key, value): &(String, Self)| {
                     let value = value.to_value(depth).and_then(|value| {
-                        if seen.insert(key.clone()) { Ok(value) } else { Err(FieldViolation::new(DOUBLED)) }
+                        if seen.insert(key.clone()) { Ok(value) } else { Err(FieldViolation::new(DUPLICATED)) }
                     });
                     Ok((key.clone(), value.map_err(|violation| violation.in_field(key))?))
                 };
-                Value::Object(entries.iter().map(read).collect::<Result<_, _>>()?)
+                Value::Object(entries.iter().map(convert).collect::<Result<_, _>>()?)
             }
         })
     }
 }
 
-/// What is said of a key that an object has twice.
-pub const DOUBLED: &str = "is given twice";
+/// The description of the violation for a duplicate key.
+pub const DUPLICATED: &str = "is duplicated";
 
-/// How deep what is inside of a list or an object may be nested, if that list or object may be `depth` deep.
+/// Returns the maximum depth of the values inside an array or object whose own maximum depth is `depth`.
 ///
 /// # Errors
-/// If not even it may be there.
-pub fn deeper(depth: usize) -> Result<usize, FieldViolation> {
-    depth.checked_sub(1).ok_or_else(|| FieldViolation::new("is nested too deep"))
+/// If `depth` is 0: not even the array or object itself is allowed.
+pub fn inner_depth(depth: usize) -> Result<usize, FieldViolation> {
+    depth.checked_sub(1).ok_or_else(|| FieldViolation::new("is nested too deeply"))
 }
 
 impl<'de> Deserialize<'de> for Json {
@@ -113,9 +112,9 @@ impl<'de> Visitor<'de> for JsonVisitor {
         Ok(Json::String(value))
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Json, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Json, A::Error> {
         let mut values = Vec::new();
-        while let Some(value) = list.next_element()? {
+        while let Some(value) = seq.next_element()? {
             values.push(value);
         }
         Ok(Json::Array(values))
@@ -139,20 +138,20 @@ mod tests {
     }
 
     #[test]
-    fn doubled_keys_are_kept() {
-        let Json::Object(entries) = parse(r#"{"a":1,"a":null}"#) else { panic!("an object") };
+    fn duplicate_keys_are_preserved() {
+        let Json::Object(entries) = parse(r#"{"a":1,"a":null}"#) else { panic!("must be an object") };
         assert_eq!(entries.len(), 2);
     }
 
     #[test]
-    fn a_doubled_key_is_no_value() {
-        let violation = parse(r#"{"a":[{"b":1,"b":2}]}"#).to_value(9).expect_err("refused");
-        assert_eq!((violation.path.as_str(), &*violation.description), ("a[0].b", DOUBLED));
+    fn to_value_refuses_duplicate_keys() {
+        let violation = parse(r#"{"a":[{"b":1,"b":2}]}"#).to_value(9).expect_err("the key is duplicated");
+        assert_eq!((violation.path.as_str(), &*violation.description), ("a[0].b", DUPLICATED));
     }
 
     #[test]
-    fn depth_counts_lists_and_objects() {
+    fn arrays_and_objects_each_add_one_level_of_depth() {
         assert!(parse(r#"{"a":[1]}"#).to_value(2).is_ok());
-        assert_eq!(parse(r#"{"a":[1]}"#).to_value(1).expect_err("refused").path, "a");
+        assert_eq!(parse(r#"{"a":[1]}"#).to_value(1).expect_err("the depth is 2").path, "a");
     }
 }

@@ -1,4 +1,4 @@
-//! From JSON to a message, strictly: no unknown field, no field twice, no value of another type.
+//! Parses JSON into messages, strictly: unknown fields, duplicate fields and values of another type are refused.
 
 use std::collections::{HashMap, HashSet};
 
@@ -6,69 +6,72 @@ use prost::Message;
 use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MapKey, MessageDescriptor, Value};
 
 use crate::codec::{
-    json::{DOUBLED, Json, deeper},
+    json::{DUPLICATED, Json, inner_depth},
     scalar,
     violation::FieldViolation,
     well_known,
 };
 
-/// The field that a name in JSON, in a query or in a path template means: both spellings are good.
+/// Finds a field by its JSON name or its proto name. JSON, queries and path templates may use either.
 #[must_use]
-pub fn field_named(message: &MessageDescriptor, name: &str) -> Option<FieldDescriptor> {
+pub fn find_field(message: &MessageDescriptor, name: &str) -> Option<FieldDescriptor> {
     message.get_field_by_json_name(name).or_else(|| message.get_field_by_name(name))
 }
 
-/// Reads a message from JSON that is nested at most `depth` deep.
+/// Parses a message from JSON.
 ///
 /// # Errors
-/// The first invalid field.
-pub fn from_json(of: &MessageDescriptor, json: &Json, depth: usize) -> Result<DynamicMessage, FieldViolation> {
-    if well_known::is_any(of) {
-        return any(of, json, depth);
+/// If a field is invalid, or if the JSON is nested deeper than `depth`. Reports the first violation only.
+pub fn from_json(descriptor: &MessageDescriptor, json: &Json, depth: usize) -> Result<DynamicMessage, FieldViolation> {
+    if well_known::is_any(descriptor) {
+        return any_from_json(descriptor, json, depth);
     }
-    if well_known::is(of) {
-        return well_known::from_json(of, json, depth);
+    if well_known::is_well_known(descriptor) {
+        return well_known::from_json(descriptor, json, depth);
     }
     let Json::Object(entries) = json else {
         return Err(FieldViolation::new("must be an object"));
     };
-    let depth = deeper(depth)?;
-    let mut message = DynamicMessage::new(of.clone());
+    let depth = inner_depth(depth)?;
+    let mut message = DynamicMessage::new(descriptor.clone());
     let mut seen = HashSet::new();
     for (key, json) in entries {
-        let field =
-            field_named(of, key).ok_or_else(|| FieldViolation::new("is no field of this message").in_field(key))?;
-        let read =
-            if seen.insert(field.number()) { value(&field, json, depth) } else { Err(FieldViolation::new(DOUBLED)) };
-        let set = read.and_then(|value| value.map_or(Ok(()), |value| set(&mut message, &field, value)));
-        set.map_err(|violation| violation.in_field(field.name()))?;
+        let field = find_field(descriptor, key)
+            .ok_or_else(|| FieldViolation::new("is not a field of this message").in_field(key))?;
+        let parsed =
+            if seen.insert(field.number()) { value(&field, json, depth) } else { Err(FieldViolation::new(DUPLICATED)) };
+        let result = parsed.and_then(|value| value.map_or(Ok(()), |value| set(&mut message, &field, value)));
+        result.map_err(|violation| violation.in_field(field.name()))?;
     }
     Ok(message)
 }
 
-const UNKNOWN_ANY: &str = "must be an object whose @type names a known message, with the fields of that message";
+const INVALID_ANY: &str =
+    "must be an object with an `@type` that names a known message, and the fields of that message";
 
-/// The message in an `Any` is read as it would be anywhere else; one with a JSON form of its own is its `value`. An
-/// empty object is an `Any` without a message.
-fn any(of: &MessageDescriptor, json: &Json, depth: usize) -> Result<DynamicMessage, FieldViolation> {
+/// Parses an `Any`. The fields of its message are beside `@type`; a message with its own JSON mapping is in `value`.
+/// An empty object is an empty `Any`.
+fn any_from_json(descriptor: &MessageDescriptor, json: &Json, depth: usize) -> Result<DynamicMessage, FieldViolation> {
     let Json::Object(entries) = json else {
-        return Err(FieldViolation::new(UNKNOWN_ANY));
+        return Err(FieldViolation::new(INVALID_ANY));
     };
-    let mut any = DynamicMessage::new(of.clone());
+    let mut any = DynamicMessage::new(descriptor.clone());
     let (types, fields): (Vec<_>, Vec<_>) = entries.iter().cloned().partition(|(key, _)| key == "@type");
     let url = match &types[..] {
         [] if fields.is_empty() => return Ok(any),
         [(_, Json::String(url))] => url,
-        [_, _, ..] => return Err(FieldViolation::new(DOUBLED).in_field("@type")),
-        _ => return Err(FieldViolation::new(UNKNOWN_ANY)),
+        [_, _, ..] => return Err(FieldViolation::new(DUPLICATED).in_field("@type")),
+        _ => return Err(FieldViolation::new(INVALID_ANY)),
     };
-    let named = url.rsplit_once('/').and_then(|(_, name)| of.parent_pool().get_message_by_name(name));
-    let inner = named.ok_or_else(|| FieldViolation::new(UNKNOWN_ANY))?;
+    let inner = url.rsplit_once('/').and_then(|(_, name)| descriptor.parent_pool().get_message_by_name(name));
+    let inner = inner.ok_or_else(|| FieldViolation::new(INVALID_ANY))?;
     let message = match &fields[..] {
-        [(key, value)] if well_known::is(&inner) && key == "value" => {
-            from_json(&inner, value, deeper(depth)?).map_err(|violation| violation.in_field(key))?
+        [(key, value)] if well_known::is_well_known(&inner) && key == "value" => {
+            from_json(&inner, value, inner_depth(depth)?).map_err(|violation| violation.in_field(key))?
         }
-        _ if well_known::is(&inner) => return Err(FieldViolation::new("must hold its @type and its value")),
+        _ if well_known::is_well_known(&inner) => {
+            return Err(FieldViolation::new("must contain only `@type` and `value`"));
+        }
         _ => from_json(&inner, &Json::Object(fields), depth)?,
     };
     any.set_field_by_number(1, Value::String(url.clone()));
@@ -76,25 +79,25 @@ fn any(of: &MessageDescriptor, json: &Json, depth: usize) -> Result<DynamicMessa
     Ok(any)
 }
 
-/// Reads the value of a field. JSON's `null` is no value, except where a type has it for one.
+/// Parses the value of a field. Returns `None` for `null`, unless `null` is a value of the type.
 ///
 /// # Errors
-/// If it is not a value of the field.
+/// If it is not a value of the field, or if it is nested deeper than `depth`.
 pub fn value(field: &FieldDescriptor, json: &Json, depth: usize) -> Result<Option<Value>, FieldViolation> {
     match json {
-        Json::Null if field.is_list() || !takes_null(&field.kind()) => Ok(None),
-        Json::Array(values) if field.is_list() => list(&field.kind(), values, deeper(depth)?).map(Some),
+        Json::Null if field.is_list() || !accepts_null(&field.kind()) => Ok(None),
+        Json::Array(values) if field.is_list() => list(&field.kind(), values, inner_depth(depth)?).map(Some),
         _ if field.is_list() => Err(FieldViolation::new("must be a list")),
-        Json::Object(entries) if field.is_map() => map(field, entries, deeper(depth)?).map(Some),
+        Json::Object(entries) if field.is_map() => map(field, entries, inner_depth(depth)?).map(Some),
         _ if field.is_map() => Err(FieldViolation::new("must be an object")),
         json => single(&field.kind(), json, depth).map(Some),
     }
 }
 
-/// Sets a field, unless another one of the same oneof is set, which would have to go.
+/// Sets a field.
 ///
 /// # Errors
-/// If so.
+/// If another field of the same oneof is set, since it would be cleared.
 pub fn set(message: &mut DynamicMessage, field: &FieldDescriptor, value: Value) -> Result<(), FieldViolation> {
     check_oneof(message, field)?;
     message.set_field(field, value);
@@ -104,27 +107,29 @@ pub fn set(message: &mut DynamicMessage, field: &FieldDescriptor, value: Value) 
 /// Checks that no other field of the same oneof is set.
 ///
 /// # Errors
-/// If one is.
+/// If another field is set.
 pub fn check_oneof(message: &DynamicMessage, field: &FieldDescriptor) -> Result<(), FieldViolation> {
     let Some(oneof) = field.containing_oneof() else { return Ok(()) };
     match oneof.fields().find(|other| other != field && message.has_field(other)) {
-        Some(rival) => Err(FieldViolation::new(format!("cannot be given together with {}", rival.name()))),
+        Some(other) => Err(FieldViolation::new(format!("cannot be set together with {}", other.name()))),
         None => Ok(()),
     }
 }
 
-fn takes_null(kind: &Kind) -> bool {
+fn accepts_null(kind: &Kind) -> bool {
     match kind {
         Kind::Message(message) => message.full_name() == "google.protobuf.Value",
-        Kind::Enum(of) => of.full_name() == well_known::NULL_VALUE,
+        Kind::Enum(descriptor) => descriptor.full_name() == well_known::NULL_VALUE,
         _ => false,
     }
 }
 
 fn single(kind: &Kind, json: &Json, depth: usize) -> Result<Value, FieldViolation> {
     match (kind, json) {
-        (Kind::Message(of), json) => from_json(of, json, depth).map(Value::Message),
-        (Kind::Enum(of), Json::Null) if of.full_name() == well_known::NULL_VALUE => Ok(Value::EnumNumber(0)),
+        (Kind::Message(descriptor), json) => from_json(descriptor, json, depth).map(Value::Message),
+        (Kind::Enum(descriptor), Json::Null) if descriptor.full_name() == well_known::NULL_VALUE => {
+            Ok(Value::EnumNumber(0))
+        }
         (_, Json::Null) => Err(FieldViolation::new("cannot be null")),
         (kind, json) => scalar::from_json(kind, json),
     }
@@ -132,10 +137,10 @@ fn single(kind: &Kind, json: &Json, depth: usize) -> Result<Value, FieldViolatio
 
 fn list(kind: &Kind, values: &[Json], depth: usize) -> Result<Value, FieldViolation> {
     let values = values.iter().enumerate();
-    let read = |(index, json): (usize, &Json)| {
+    let parse = |(index, json): (usize, &Json)| {
         single(kind, json, depth).map_err(|violation| violation.at_index(&index.to_string()))
     };
-    values.map(read).collect::<Result<_, _>>().map(Value::List)
+    values.map(parse).collect::<Result<_, _>>().map(Value::List)
 }
 
 fn map(field: &FieldDescriptor, entries: &[(String, Json)], depth: usize) -> Result<Value, FieldViolation> {
@@ -144,10 +149,10 @@ fn map(field: &FieldDescriptor, entries: &[(String, Json)], depth: usize) -> Res
     let (key_kind, value_kind) = (entry.map_entry_key_field().kind(), entry.map_entry_value_field().kind());
     let mut map = HashMap::new();
     for (key, json) in entries {
-        let read = map_key(&key_kind, key).and_then(|key| Ok((key, single(&value_kind, json, depth)?)));
-        let (map_key, value) = read.map_err(|violation| violation.at_index(key))?;
+        let parsed = map_key(&key_kind, key).and_then(|key| Ok((key, single(&value_kind, json, depth)?)));
+        let (map_key, value) = parsed.map_err(|violation| violation.at_index(key))?;
         if map.insert(map_key, value).is_some() {
-            return Err(FieldViolation::new(DOUBLED).at_index(key));
+            return Err(FieldViolation::new(DUPLICATED).at_index(key));
         }
     }
     Ok(Value::Map(map))

@@ -1,4 +1,4 @@
-//! JSON, query parameters and path variables to Protocol Buffers messages, and back.
+//! Converts JSON, query parameters and path variables to Protocol Buffers messages, and messages to JSON.
 
 pub mod json;
 pub mod mask;

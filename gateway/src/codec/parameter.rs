@@ -1,58 +1,61 @@
-//! Path variables and query parameters: single fields, named by their paths in the request message.
+//! Path variables and query parameters. Each sets one field of the request message, identified by its field path.
 
 use std::{borrow::Cow, collections::HashSet};
 
 use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, Value};
 
-use crate::codec::{json::DOUBLED, message, percent, scalar, violation::FieldViolation, well_known};
+use crate::codec::{json::DUPLICATED, message, percent, scalar, violation::FieldViolation, well_known};
 
-/// A field of the request message, or of a message in it.
+/// The path to a field of the request message or of a message nested in it.
 #[derive(Clone, Debug)]
 pub struct FieldPath {
-    /// The fields on the way, of which all but the last are messages; never empty.
+    /// The fields from the outermost to the innermost. All but the last are messages. Never empty.
     fields: Vec<FieldDescriptor>,
 }
 
 impl FieldPath {
-    /// Finds the field that `text`, such as `task.dueTime`, means in `root`.
+    /// Resolves a path such as `task.dueTime` in `root`.
     ///
     /// # Errors
-    /// If there is no such field, or a text cannot be its value: messages and maps have none.
+    /// If there is no such field, if it is nested deeper than `max_depth`, or if it is a map or a message, which text
+    /// cannot represent.
     pub fn find(root: &MessageDescriptor, text: &str, max_depth: usize) -> Result<Self, &'static str> {
         let mut fields: Vec<FieldDescriptor> = Vec::new();
         for name in text.split('.') {
             if fields.len() == max_depth {
-                return Err("is nested too deep");
+                return Err("is nested too deeply");
             }
             let parent = match fields.last() {
                 None => Some(root.clone()),
                 Some(field) if field.is_list() || field.is_map() => None,
-                Some(field) => field.kind().as_message().filter(|of| !well_known::is(of)).cloned(),
+                Some(field) => field.kind().as_message().filter(|message| !well_known::is_well_known(message)).cloned(),
             };
-            let field = parent.and_then(|of| message::field_named(&of, name));
+            let field = parent.and_then(|parent| message::find_field(&parent, name));
             fields.push(field.ok_or("is no field of this request")?);
         }
         let path = Self { fields };
         match path.last().kind() {
-            _ if path.last().is_map() => Err("is a map, which cannot be given here"),
-            Kind::Message(of) if !well_known::is_text(&of) => Err("is a message, which cannot be given here"),
+            _ if path.last().is_map() => Err("is a map, which is not allowed here"),
+            Kind::Message(message) if !well_known::has_string_mapping(&message) => {
+                Err("is a message, which is not allowed here")
+            }
             _ => Ok(path),
         }
     }
 
-    /// The field itself.
+    /// Returns the field that the path leads to.
     #[must_use]
     pub fn last(&self) -> &FieldDescriptor {
         self.fields.last().expect("a field path is never empty")
     }
 
-    /// The field of the request message that holds it, or is it.
+    /// Returns the outermost field, which belongs to the request message.
     #[must_use]
     pub fn first(&self) -> &FieldDescriptor {
         &self.fields[0]
     }
 
-    /// The path in the spelling of the proto.
+    /// Returns the path with proto field names.
     #[must_use]
     pub fn name(&self) -> String {
         self.fields.iter().map(FieldDescriptor::name).collect::<Vec<_>>().join(".")
@@ -72,23 +75,23 @@ impl FieldPath {
         message.has_field(last).then(|| message.get_field(last).into_owned())
     }
 
-    /// The path in the spelling of JSON.
+    /// Returns the path with JSON field names.
     #[must_use]
     pub fn json_name(&self) -> String {
         self.fields.iter().map(FieldDescriptor::json_name).collect::<Vec<_>>().join(".")
     }
 
-    /// Puts the value into the message, adding it to those that are there if the field is repeated.
+    /// Parses `text` and sets the field in the message. Appends the value if the field is repeated.
     ///
     /// # Errors
-    /// If `text` is no value of the field, or another field of its oneof is set.
-    pub fn put(&self, root: &mut DynamicMessage, text: &str) -> Result<(), FieldViolation> {
+    /// If `text` is not a value of the field, or another field of its oneof is set.
+    pub fn set_from_text(&self, root: &mut DynamicMessage, text: &str) -> Result<(), FieldViolation> {
         let field = self.last();
-        let read = match field.kind() {
-            Kind::Message(of) => well_known::from_text(&of, text).map(Value::Message),
+        let parsed = match field.kind() {
+            Kind::Message(message) => well_known::from_text(&message, text).map(Value::Message),
             kind => scalar::from_text(&kind, text),
         };
-        let put = read.and_then(|value| {
+        let result = parsed.and_then(|value| {
             let mut message = root;
             for parent in &self.fields[..self.fields.len() - 1] {
                 message::check_oneof(message, parent)?;
@@ -99,23 +102,24 @@ impl FieldPath {
                 return message::set(message, field, value);
             }
             let list = message.get_field_mut(field).as_list_mut();
-            list.expect("a repeated field holds a list").push(value);
+            list.expect("the value of a repeated field is a list").push(value);
             Ok(())
         });
-        put.map_err(|violation| violation.in_field(&self.name()))
+        result.map_err(|violation| violation.in_field(&self.name()))
     }
 }
 
-/// Reads the parameters of a query into the message.
+/// Sets the fields of the message from query parameters and returns their paths. `violation` describes why a field
+/// must not be in the query, or returns `None` if it may be.
 ///
 /// # Errors
-/// At the first parameter that is unknown, is taken from elsewhere (`taken` says from where), comes twice although
-/// its field is not repeated, or has no value of its field.
+/// If a parameter is unknown, must not be in the query, is duplicated although its field is not repeated, or is not a
+/// value of its field. Reports the first violation only.
 pub fn read_query(
     message: &mut DynamicMessage,
     query: &str,
     max_depth: usize,
-    taken: impl Fn(&FieldPath) -> Option<&'static str>,
+    violation: impl Fn(&FieldPath) -> Option<&'static str>,
 ) -> Result<HashSet<String>, FieldViolation> {
     let root = prost_reflect::ReflectMessage::descriptor(message);
     let mut seen = HashSet::new();
@@ -123,17 +127,17 @@ pub fn read_query(
         let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
         let decoded =
             percent::decode_query(name).map_err(|error| FieldViolation::new(error.to_string()).in_field(name))?;
-        let path =
-            FieldPath::find(&root, &decoded, max_depth).map_err(|why| FieldViolation::new(why).in_field(&decoded))?;
+        let path = FieldPath::find(&root, &decoded, max_depth)
+            .map_err(|error| FieldViolation::new(error).in_field(&decoded))?;
         let name = path.name();
-        if let Some(place) = taken(&path) {
-            return Err(FieldViolation::new(place).in_field(&name));
+        if let Some(description) = violation(&path) {
+            return Err(FieldViolation::new(description).in_field(&name));
         }
         let value =
             percent::decode_query(value).map_err(|error| FieldViolation::new(error.to_string()).in_field(&name))?;
-        path.put(message, &value)?;
+        path.set_from_text(message, &value)?;
         if !seen.insert(name.clone()) && !path.last().is_list() {
-            return Err(FieldViolation::new(DOUBLED).in_field(&name));
+            return Err(FieldViolation::new(DUPLICATED).in_field(&name));
         }
     }
     Ok(seen)

@@ -1,15 +1,15 @@
-//! Percent-encoding (RFC 3986, section 2.1), read strictly: a lone `%` and bytes that are not UTF-8 are refused.
+//! Strict percent-decoding (RFC 3986, section 2.1): a `%` without two hex digits and invalid UTF-8 are refused.
 
 use std::borrow::Cow;
 
 use percent_encoding::percent_decode_str;
 
-/// A text that is not percent-encoded UTF-8.
+/// The text is not percent-encoded UTF-8.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("is not percent-encoded UTF-8")]
 pub struct BadEncoding;
 
-/// Decodes everything.
+/// Decodes all percent-encoded octets.
 ///
 /// # Errors
 /// If `text` is not percent-encoded UTF-8.
@@ -24,8 +24,8 @@ pub fn decode(text: &str) -> Result<Cow<'_, str>, BadEncoding> {
     percent_decode_str(text).decode_utf8().map_err(|_| BadEncoding)
 }
 
-/// Decodes everything but `%2F`, as `google.api.http` asks for variables of several segments: their slashes divide
-/// segments, and an encoded one does not.
+/// Decodes all percent-encoded octets except `%2F`. `google.api.http` requires this for variables with several
+/// segments, so that an encoded slash is not mistaken for a separator.
 ///
 /// # Errors
 /// If `text` is not percent-encoded UTF-8.
@@ -33,7 +33,7 @@ pub fn decode_segments(text: &str) -> Result<String, BadEncoding> {
     decode(&text.replace("%2F", "%252F").replace("%2f", "%252f")).map(Cow::into_owned)
 }
 
-/// Decodes a name or a value of a query, where `+` is a space.
+/// Decodes a name or a value in a query, where `+` is a space.
 ///
 /// # Errors
 /// If `text` is not percent-encoded UTF-8.
@@ -46,29 +46,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_octet_is_decoded() {
+    fn decode_decodes_every_octet() {
         assert_eq!(decode("a%20b%2Fc%C3%A4").as_deref(), Ok("a b/cä"));
     }
 
     #[test]
-    fn a_lone_percent_sign_is_refused() {
+    fn percent_sign_without_two_hex_digits_is_refused() {
         for text in ["%", "a%2", "%zz", "100%", "%+1"] {
             assert_eq!(decode(text), Err(BadEncoding), "{text}");
         }
     }
 
     #[test]
-    fn bytes_that_are_not_utf8_are_refused() {
+    fn invalid_utf8_is_refused() {
         assert_eq!(decode("%ff"), Err(BadEncoding));
     }
 
     #[test]
-    fn an_encoded_slash_stays_encoded_between_segments() {
+    fn decode_segments_keeps_encoded_slashes() {
         assert_eq!(decode_segments("a/b%2Fc%2fd%20e").as_deref(), Ok("a/b%2Fc%2fd e"));
     }
 
     #[test]
-    fn a_plus_is_a_space_in_a_query() {
+    fn plus_is_a_space_in_a_query() {
         assert_eq!(decode_query("a+b%2Bc").as_deref(), Ok("a b+c"));
     }
 }

@@ -1,4 +1,4 @@
-//! Scalars and enums in proto3 JSON, and in the text of paths and queries.
+//! Parses scalars and enums from proto3 JSON, and from the text of paths and queries.
 
 use base64::{
     Engine,
@@ -9,32 +9,32 @@ use serde_json::Number;
 
 use crate::codec::{json::Json, violation::FieldViolation};
 
-/// Reads the JSON of a scalar or an enum. A message is none.
+/// Parses a scalar or an enum from JSON.
 ///
 /// # Errors
-/// If it is not the JSON of such a value.
+/// If it is not a value of this kind, or if the kind is a message.
 pub fn from_json(kind: &Kind, json: &Json) -> Result<Value, FieldViolation> {
     let value = match (kind, json) {
         (Kind::Bool, Json::Bool(value)) => Some(Value::Bool(*value)),
         (Kind::String, Json::String(text)) => Some(Value::String(text.clone())),
-        (Kind::Bytes, Json::String(text)) => bytes(text).map(|bytes| Value::Bytes(bytes.into())),
+        (Kind::Bytes, Json::String(text)) => decode_base64(text).map(|bytes| Value::Bytes(bytes.into())),
         (Kind::Enum(kind), json) => return enum_number(kind, json).map(Value::EnumNumber),
-        (Kind::Float, json) => float(json).and_then(narrow).map(Value::F32),
+        (Kind::Float, json) => float(json).and_then(to_f32).map(Value::F32),
         (Kind::Double, json) => float(json).map(Value::F64),
         (kind, json) => integer(json).and_then(|integer| integer_value(kind, integer)),
     };
     value.ok_or_else(|| FieldViolation::new(expectation(kind)))
 }
 
-/// Parses a scalar or an enum in a path or a query.
+/// Parses a scalar or an enum from a path or a query.
 ///
 /// # Errors
-/// If it is not the text of such a value.
+/// If it is not a value of this kind.
 pub fn from_text(kind: &Kind, text: &str) -> Result<Value, FieldViolation> {
     match (kind, text) {
         (Kind::Bool, "true") => Ok(Value::Bool(true)),
         (Kind::Bool, "false") => Ok(Value::Bool(false)),
-        (Kind::Enum(of), text) if of.get_value_by_name(text).is_none() => match number(text) {
+        (Kind::Enum(descriptor), text) if descriptor.get_value_by_name(text).is_none() => match parse_number(text) {
             Some(number) => from_json(kind, &Json::Number(number)),
             None => Err(FieldViolation::new(UNKNOWN_ENUM_VALUE)),
         },
@@ -42,33 +42,33 @@ pub fn from_text(kind: &Kind, text: &str) -> Result<Value, FieldViolation> {
     }
 }
 
-const UNKNOWN_ENUM_VALUE: &str = "must be the name or the number of a value of its enum";
+const UNKNOWN_ENUM_VALUE: &str = "must be the name or number of an enum value";
 
 fn expectation(kind: &Kind) -> &'static str {
     match kind {
         Kind::Bool => "must be true or false",
         Kind::String => "must be a string",
-        Kind::Bytes => "must be a string in base64",
-        Kind::Float | Kind::Double => "must be a number in its range",
-        Kind::Int32 | Kind::Sint32 | Kind::Sfixed32 => "must be an integer of 32 bits",
-        Kind::Uint32 | Kind::Fixed32 => "must be an unsigned integer of 32 bits",
-        Kind::Int64 | Kind::Sint64 | Kind::Sfixed64 => "must be an integer of 64 bits",
-        Kind::Uint64 | Kind::Fixed64 => "must be an unsigned integer of 64 bits",
+        Kind::Bytes => "must be a base64 string",
+        Kind::Float | Kind::Double => "must be a number in the range of its type",
+        Kind::Int32 | Kind::Sint32 | Kind::Sfixed32 => "must be a 32-bit integer",
+        Kind::Uint32 | Kind::Fixed32 => "must be an unsigned 32-bit integer",
+        Kind::Int64 | Kind::Sint64 | Kind::Sfixed64 => "must be a 64-bit integer",
+        Kind::Uint64 | Kind::Fixed64 => "must be an unsigned 64-bit integer",
         Kind::Enum(_) => UNKNOWN_ENUM_VALUE,
         Kind::Message(_) => "must be an object",
     }
 }
 
-/// The enums of proto3 are open: a number without a name may come from a newer contract, and whether it is of use the
-/// service must say. A name that is unknown has no number.
-fn enum_number(kind: &EnumDescriptor, json: &Json) -> Result<i32, FieldViolation> {
+/// Parses an enum value. Proto3 enums are open: an unknown number may come from a newer contract, so the service
+/// decides whether it is valid. An unknown name is refused, since its number is unknown.
+fn enum_number(descriptor: &EnumDescriptor, json: &Json) -> Result<i32, FieldViolation> {
     let number = match json {
-        Json::String(name) => kind.get_value_by_name(name).map(|value| value.number()),
+        Json::String(name) => descriptor.get_value_by_name(name).map(|value| value.number()),
         json => integer(json).and_then(|number| i32::try_from(number).ok()),
     };
-    let is_open = kind.parent_file().syntax() == Syntax::Proto3;
-    let known = number.filter(|number| is_open || kind.get_value(*number).is_some());
-    known.ok_or_else(|| FieldViolation::new(UNKNOWN_ENUM_VALUE))
+    let is_open = descriptor.parent_file().syntax() == Syntax::Proto3;
+    let valid = number.filter(|number| is_open || descriptor.get_value(*number).is_some());
+    valid.ok_or_else(|| FieldViolation::new(UNKNOWN_ENUM_VALUE))
 }
 
 fn integer_value(kind: &Kind, integer: i128) -> Option<Value> {
@@ -81,28 +81,29 @@ fn integer_value(kind: &Kind, integer: i128) -> Option<Value> {
     }
 }
 
-/// An integer may be written as a number, even as `1e3` or `1.0`, or as a string that holds one.
+/// Parses an integer from a JSON number or a string that contains one, including `1e3` and `1.0`.
 fn integer(json: &Json) -> Option<i128> {
     let exact = |number: &Number| number.as_i64().map(i128::from).or_else(|| number.as_u64().map(i128::from));
     match json {
-        Json::Number(number) => exact(number).or_else(|| whole(number.as_f64()?)),
+        Json::Number(number) => exact(number).or_else(|| to_integer(number.as_f64()?)),
         Json::String(text) => {
-            let number = number(text)?;
-            exact(&number).or_else(|| whole(number.as_f64()?))
+            let number = parse_number(text)?;
+            exact(&number).or_else(|| to_integer(number.as_f64()?))
         }
         _ => None,
     }
 }
 
-/// The integer that a double is. What is beyond 64 bits comes as a double, too, and the smallest of them would be taken
-/// for the smallest integer, of which its digits say something else.
-fn whole(number: f64) -> Option<i128> {
-    const SMALLEST: f64 = -9_223_372_036_854_775_808.0;
+/// Converts a double without a fraction to an integer. A number outside of the range of 64 bits is parsed as a
+/// double. `i64::MIN` as a double is refused, since a smaller integer such as -9223372036854775809 is rounded to it;
+/// `i64::MIN` in digits is parsed exactly and does not get here.
+fn to_integer(number: f64) -> Option<i128> {
+    const I64_MIN: f64 = -9_223_372_036_854_775_808.0;
     #[expect(
         clippy::cast_possible_truncation,
         reason = "a cast of floats saturates, and what is saturated fits nothing"
     )]
-    (number.is_finite() && number.fract() == 0.0 && number > SMALLEST).then_some(number as i128)
+    (number.is_finite() && number.fract() == 0.0 && number > I64_MIN).then_some(number as i128)
 }
 
 fn float(json: &Json) -> Option<f64> {
@@ -112,28 +113,28 @@ fn float(json: &Json) -> Option<f64> {
             "NaN" => Some(f64::NAN),
             "Infinity" => Some(f64::INFINITY),
             "-Infinity" => Some(f64::NEG_INFINITY),
-            text => number(text)?.as_f64(),
+            text => parse_number(text)?.as_f64(),
         },
         _ => None,
     }
 }
 
-fn narrow(number: f64) -> Option<f32> {
+fn to_f32(number: f64) -> Option<f32> {
     #[expect(clippy::cast_possible_truncation, reason = "what is too large becomes infinite and is refused")]
-    let narrow = number as f32;
-    (narrow.is_finite() || !number.is_finite()).then_some(narrow)
+    let narrowed = number as f32;
+    (narrowed.is_finite() || !number.is_finite()).then_some(narrowed)
 }
 
-/// The number that a string holds. It is written as JSON writes it, so there is one grammar of numbers: without spaces,
-/// a plus, leading zeros or a bare point.
-fn number(text: &str) -> Option<Number> {
-    let is_bare =
+/// Parses a number in a string. It must follow the grammar of JSON numbers: no spaces, plus sign, leading zeros or
+/// trailing decimal point.
+fn parse_number(text: &str) -> Option<Number> {
+    let is_trimmed =
         text.starts_with(|first: char| first == '-' || first.is_ascii_digit()) && !text.ends_with(char::is_whitespace);
-    is_bare.then(|| serde_json::from_str(text).ok()).flatten()
+    is_trimmed.then(|| serde_json::from_str(text).ok()).flatten()
 }
 
-/// Both alphabets of RFC 4648, with padding or without.
-fn bytes(text: &str) -> Option<Vec<u8>> {
+/// Decodes base64 in either alphabet of RFC 4648, with or without padding.
+fn decode_base64(text: &str) -> Option<Vec<u8>> {
     const CONFIG: GeneralPurposeConfig =
         GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
     const STANDARD: GeneralPurpose = GeneralPurpose::new(&base64::alphabet::STANDARD, CONFIG);
@@ -151,14 +152,14 @@ mod tests {
     }
 
     #[test]
-    fn a_double_is_the_nearest_one() {
+    fn doubles_are_parsed_to_the_nearest_value() {
         for text in ["1.0000000000097455e300", "0.1", "5e-324", "1.7976931348623157e308", "9007199254740993.0"] {
             assert_eq!(read(&Kind::Double, text), text.parse().ok().map(Value::F64), "{text}");
         }
     }
 
     #[test]
-    fn integers_are_numbers_or_strings_and_whole() {
+    fn integers_are_numbers_or_strings_without_a_fraction() {
         for text in ["3", "3.0", "3e0", "\"3\"", "\"3.0\"", "\"0.3e1\""] {
             assert_eq!(read(&Kind::Int32, text), Some(Value::I32(3)), "{text}");
         }
@@ -171,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn integers_keep_to_their_range() {
+    fn integers_out_of_range_are_refused() {
         assert_eq!(read(&Kind::Int32, "2147483648"), None);
         assert_eq!(read(&Kind::Uint32, "-1"), None);
         assert_eq!(read(&Kind::Int64, "\"9223372036854775807\""), Some(Value::I64(i64::MAX)));
@@ -183,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn floats_know_their_special_values_by_name_alone() {
+    fn special_float_values_require_their_exact_names() {
         assert_eq!(read(&Kind::Double, "\"-Infinity\""), Some(Value::F64(f64::NEG_INFINITY)));
         assert_eq!(read(&Kind::Double, "\"1.5\""), Some(Value::F64(1.5)));
         for text in ["\"inf\"", "\"nan\"", "\"\"", "\"1e999\"", "\"infinity\""] {
@@ -193,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_come_in_both_alphabets_with_padding_or_without() {
+    fn bytes_accept_both_base64_alphabets_with_or_without_padding() {
         for text in ["\"+/8=\"", "\"+/8\"", "\"-_8=\"", "\"-_8\""] {
             assert_eq!(read(&Kind::Bytes, text), Some(Value::Bytes(vec![0xfb, 0xff].into())), "{text}");
         }
@@ -203,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn a_string_is_no_boolean_in_json_and_one_in_text() {
+    fn booleans_are_strings_in_text_but_not_in_json() {
         assert_eq!(read(&Kind::Bool, "\"true\""), None);
         assert_eq!(from_text(&Kind::Bool, "true"), Ok(Value::Bool(true)));
         assert!(from_text(&Kind::Bool, "1").is_err());

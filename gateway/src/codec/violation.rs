@@ -1,4 +1,4 @@
-//! What is wrong with a request, and at which field.
+//! Describes an invalid field of a request.
 
 use std::borrow::Cow;
 
@@ -6,25 +6,26 @@ use service_kit::status::ApiError;
 use taskey_proto::errors::v1::ErrorReason;
 use tonic::Code;
 
-/// A path longer than this is cut, since its names come from the caller.
+/// Maximum length of a path. Longer paths are truncated, since the caller may choose the names in them.
 const MAX_PATH_CHARS: usize = 200;
 
-/// A fault at one field of a request.
+/// An invalid field of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FieldViolation {
-    /// The path of the field in the request message, in the spelling of the proto.
+    /// The path of the field in the request message, with proto field names.
     pub path: String,
-    /// What is wrong, to be read after the path. It never repeats the value, which may be a password.
+    /// What is wrong, as a phrase that follows the path. Never contains the value, which may be a password.
     pub description: Cow<'static, str>,
 }
 
 impl FieldViolation {
-    /// A fault of the value that is being looked at.
+    /// Creates a violation at the current value. [`in_field`](Self::in_field) and [`at_index`](Self::at_index) add
+    /// the path.
     pub fn new(description: impl Into<Cow<'static, str>>) -> Self {
         Self { path: String::new(), description: description.into() }
     }
 
-    /// The same fault, seen from the message that holds the value in the field `name`.
+    /// Prepends the field that contains the value to the path.
     #[must_use]
     pub fn in_field(self, name: &str) -> Self {
         let name = if name.is_empty() { "\"\"" } else { name };
@@ -36,7 +37,7 @@ impl FieldViolation {
         Self { path, ..self }
     }
 
-    /// The same fault, seen from the list or map that holds the value at `index`.
+    /// Prepends the index in the list, or the key in the map, that contains the value to the path.
     #[must_use]
     pub fn at_index(self, index: &str) -> Self {
         let path = match self.path.chars().next() {
@@ -49,12 +50,12 @@ impl FieldViolation {
 
 impl From<FieldViolation> for ApiError {
     fn from(violation: FieldViolation) -> Self {
-        let refuse = |message| Self::new(Code::InvalidArgument, ErrorReason::ValidationFailed, message);
+        let new_error = |message| Self::new(Code::InvalidArgument, ErrorReason::ValidationFailed, message);
         if violation.path.is_empty() {
-            return refuse(format!("the body {}", violation.description));
+            return new_error(format!("the body {}", violation.description));
         }
         let path: String = violation.path.chars().take(MAX_PATH_CHARS).collect();
-        refuse(format!("{path}: {}", violation.description)).field(path, violation.description)
+        new_error(format!("{path}: {}", violation.description)).field(path, violation.description)
     }
 }
 
@@ -63,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_path_grows_from_the_inside_out() {
+    fn paths_are_built_from_the_innermost_field_outwards() {
         let violation =
             FieldViolation::new("is wrong").in_field("title").in_field("task").at_index("3").in_field("writes");
         assert_eq!(violation.path, "writes[3].task.title");

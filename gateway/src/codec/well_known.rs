@@ -1,40 +1,40 @@
-//! The message types that have a JSON form of their own: timestamps, field masks, wrappers and the like.
+//! The well-known types, which have their own JSON mappings: timestamps, field masks, wrappers and others.
 
 use prost_reflect::{DynamicMessage, MessageDescriptor, Value};
 
 use crate::codec::{
-    json::{Json, deeper},
+    json::{Json, inner_depth},
     scalar,
     violation::FieldViolation,
 };
 
-/// The message type that holds a message of any type.
+/// The message type that contains a message of any type.
 pub const ANY: &str = "google.protobuf.Any";
 
-/// The one enum with a JSON form of its own.
+/// The only enum with its own JSON mapping.
 pub const NULL_VALUE: &str = "google.protobuf.NullValue";
 
-/// What the JSON of a type looks like.
-enum Shape {
+/// The JSON mapping of a type.
+enum JsonMapping {
     /// That of its only field, `value`.
     Wrapper,
-    /// A string that this module reads.
+    /// A string that this module parses.
     FieldMask,
-    /// What prost-reflect reads; the text says what it takes.
-    Foreign { is_string: bool, expectation: &'static str },
+    /// A mapping that prost-reflect parses. `expectation` describes valid values.
+    ProstReflect { is_string: bool, expectation: &'static str },
 }
 
-fn shape(of: &MessageDescriptor) -> Option<Shape> {
-    let string = |expectation| Some(Shape::Foreign { is_string: true, expectation });
-    let other = |expectation| Some(Shape::Foreign { is_string: false, expectation });
-    match of.full_name().strip_prefix("google.protobuf.")? {
+fn json_mapping(descriptor: &MessageDescriptor) -> Option<JsonMapping> {
+    let string = |expectation| Some(JsonMapping::ProstReflect { is_string: true, expectation });
+    let other = |expectation| Some(JsonMapping::ProstReflect { is_string: false, expectation });
+    match descriptor.full_name().strip_prefix("google.protobuf.")? {
         "DoubleValue" | "FloatValue" | "Int64Value" | "UInt64Value" | "Int32Value" | "UInt32Value" | "BoolValue"
-        | "StringValue" | "BytesValue" => Some(Shape::Wrapper),
-        "FieldMask" => Some(Shape::FieldMask),
-        "Timestamp" => {
-            string("must be a time of RFC 3339 such as 2026-11-30T08:00:00Z, from year 1 to 9999, down to nanoseconds")
-        }
-        "Duration" => string("must be a duration in seconds such as 1.5s, down to nanoseconds"),
+        | "StringValue" | "BytesValue" => Some(JsonMapping::Wrapper),
+        "FieldMask" => Some(JsonMapping::FieldMask),
+        "Timestamp" => string(
+            "must be an RFC 3339 time such as 2026-11-30T08:00:00Z, from year 1 to 9999, with at most 9 decimals",
+        ),
+        "Duration" => string("must be a duration in seconds such as 1.5s, with at most 9 decimals"),
         "Struct" => other("must be an object"),
         "ListValue" => other("must be a list"),
         "Value" => other("must be JSON"),
@@ -43,95 +43,100 @@ fn shape(of: &MessageDescriptor) -> Option<Shape> {
     }
 }
 
-/// Whether a message type has a JSON form of its own.
+/// Reports whether a message type has its own JSON mapping.
 #[must_use]
-pub fn is(of: &MessageDescriptor) -> bool {
-    is_any(of) || shape(of).is_some()
+pub fn is_well_known(descriptor: &MessageDescriptor) -> bool {
+    is_any(descriptor) || json_mapping(descriptor).is_some()
 }
 
-/// Reports whether a message type holds a message of any type. [`crate::codec::message`] reads it.
+/// Reports whether a message type is [`ANY`], which [`crate::codec::message`] parses.
 #[must_use]
-pub fn is_any(of: &MessageDescriptor) -> bool {
-    of.full_name() == ANY
+pub fn is_any(descriptor: &MessageDescriptor) -> bool {
+    descriptor.full_name() == ANY
 }
 
-/// Whether a message type is that of a scalar that may be absent.
+/// Reports whether a message type wraps a scalar, such as `StringValue`.
 #[must_use]
-pub fn is_wrapper(of: &MessageDescriptor) -> bool {
-    matches!(shape(of), Some(Shape::Wrapper))
+pub fn is_wrapper(descriptor: &MessageDescriptor) -> bool {
+    matches!(json_mapping(descriptor), Some(JsonMapping::Wrapper))
 }
 
-/// Reports whether the JSON form of a message type is a scalar, which a query parameter can contain.
+/// Reports whether the JSON mapping of a message type is a scalar, which a query parameter can contain.
 #[must_use]
-pub fn is_text(of: &MessageDescriptor) -> bool {
-    matches!(shape(of), Some(Shape::Wrapper | Shape::FieldMask | Shape::Foreign { is_string: true, .. }))
+pub fn has_string_mapping(descriptor: &MessageDescriptor) -> bool {
+    matches!(
+        json_mapping(descriptor),
+        Some(JsonMapping::Wrapper | JsonMapping::FieldMask | JsonMapping::ProstReflect { is_string: true, .. })
+    )
 }
 
-/// Reads a message of such a type, other than [`ANY`].
+/// Parses a well-known type other than [`ANY`].
 ///
 /// # Errors
-/// If the JSON is not of its form.
-pub fn from_json(of: &MessageDescriptor, json: &Json, depth: usize) -> Result<DynamicMessage, FieldViolation> {
-    match (shape(of), json) {
-        (Some(Shape::Wrapper), json) => {
-            let field = of.get_field(1).expect("a wrapper has one field");
-            Ok(first_field(of, scalar::from_json(&field.kind(), json)?))
+/// If the JSON does not match the mapping of the type, or if it is nested deeper than `depth`.
+pub fn from_json(descriptor: &MessageDescriptor, json: &Json, depth: usize) -> Result<DynamicMessage, FieldViolation> {
+    match (json_mapping(descriptor), json) {
+        (Some(JsonMapping::Wrapper), json) => {
+            let field = descriptor.get_field(1).expect("a wrapper has one field");
+            Ok(with_first_field(descriptor, scalar::from_json(&field.kind(), json)?))
         }
-        (Some(Shape::FieldMask), Json::String(text)) => field_mask(of, text),
-        (Some(Shape::Foreign { is_string: true, expectation }), Json::String(text)) if is_too_fine(text) => {
+        (Some(JsonMapping::FieldMask), Json::String(text)) => parse_field_mask(descriptor, text),
+        (Some(JsonMapping::ProstReflect { is_string: true, expectation }), Json::String(text))
+            if is_finer_than_nanoseconds(text) =>
+        {
             Err(FieldViolation::new(expectation))
         }
-        (Some(Shape::FieldMask) | None, _) => {
-            Err(FieldViolation::new("must be a string of field paths divided by commas"))
+        (Some(JsonMapping::FieldMask) | None, _) => {
+            Err(FieldViolation::new("must be a string of field paths separated by commas"))
         }
-        (Some(Shape::Foreign { expectation, .. }), json) => {
+        (Some(JsonMapping::ProstReflect { expectation, .. }), json) => {
             if matches!(json, Json::Array(_) | Json::Object(_)) {
-                deeper(depth)?;
+                inner_depth(depth)?;
             }
             let value = json.to_value(depth)?;
-            DynamicMessage::deserialize(of.clone(), value).map_err(|_| FieldViolation::new(expectation))
+            DynamicMessage::deserialize(descriptor.clone(), value).map_err(|_| FieldViolation::new(expectation))
         }
     }
 }
 
-/// Reads a message of such a type from the text in a query.
+/// Parses a well-known type from the text of a path or a query.
 ///
 /// # Errors
-/// If the text is not of its form.
-pub fn from_text(of: &MessageDescriptor, text: &str) -> Result<DynamicMessage, FieldViolation> {
-    match shape(of) {
-        Some(Shape::Wrapper) => {
-            let field = of.get_field(1).expect("a wrapper has one field");
-            Ok(first_field(of, scalar::from_text(&field.kind(), text)?))
+/// If the text does not match the JSON mapping of the type.
+pub fn from_text(descriptor: &MessageDescriptor, text: &str) -> Result<DynamicMessage, FieldViolation> {
+    match json_mapping(descriptor) {
+        Some(JsonMapping::Wrapper) => {
+            let field = descriptor.get_field(1).expect("a wrapper has one field");
+            Ok(with_first_field(descriptor, scalar::from_text(&field.kind(), text)?))
         }
-        _ => from_json(of, &Json::String(text.to_owned()), 1),
+        _ => from_json(descriptor, &Json::String(text.to_owned()), 1),
     }
 }
 
-/// Whether a time says more than nanoseconds; prost would drop the rest.
-fn is_too_fine(text: &str) -> bool {
+/// Reports whether a time is more precise than nanoseconds. prost would drop the excess digits.
+fn is_finer_than_nanoseconds(text: &str) -> bool {
     let fraction = text.split_once('.').map_or("", |(_, fraction)| fraction);
     fraction.bytes().take_while(u8::is_ascii_digit).count() > 9
 }
 
-/// A field mask of these paths.
+/// Creates a field mask with these paths.
 #[must_use]
-pub fn mask_of(of: &MessageDescriptor, paths: Vec<String>) -> DynamicMessage {
-    first_field(of, Value::List(paths.into_iter().map(Value::String).collect()))
+pub fn field_mask(descriptor: &MessageDescriptor, paths: Vec<String>) -> DynamicMessage {
+    with_first_field(descriptor, Value::List(paths.into_iter().map(Value::String).collect()))
 }
 
-fn first_field(of: &MessageDescriptor, value: Value) -> DynamicMessage {
-    let mut message = DynamicMessage::new(of.clone());
+fn with_first_field(descriptor: &MessageDescriptor, value: Value) -> DynamicMessage {
+    let mut message = DynamicMessage::new(descriptor.clone());
     message.set_field_by_number(1, value);
     message
 }
 
-/// `displayName,dueTime` is what proto3 JSON asks for; the spelling of the proto is taken too, as everywhere.
-fn field_mask(of: &MessageDescriptor, text: &str) -> Result<DynamicMessage, FieldViolation> {
+/// Parses a field mask such as `displayName,dueTime`. Proto field names are accepted too, as in other fields.
+fn parse_field_mask(descriptor: &MessageDescriptor, text: &str) -> Result<DynamicMessage, FieldViolation> {
     let mut paths = Vec::new();
     for path in text.split(',').filter(|_| !text.is_empty()) {
         if path.is_empty() {
-            return Err(FieldViolation::new("holds an empty path"));
+            return Err(FieldViolation::new("contains an empty path"));
         }
         let mut snake = String::with_capacity(path.len());
         for letter in path.chars() {
@@ -142,5 +147,5 @@ fn field_mask(of: &MessageDescriptor, text: &str) -> Result<DynamicMessage, Fiel
         }
         paths.push(snake);
     }
-    Ok(mask_of(of, paths))
+    Ok(field_mask(descriptor, paths))
 }

@@ -1,9 +1,8 @@
-//! From a message to proto3 JSON. What has no value is left out if it could have none; all else is written, so that a
-//! client sees every field that there is.
+//! Serializes messages to proto3 JSON. Only unset fields with presence are omitted. All other fields are written even
+//! if they have their default values, so that clients see every field.
 //!
-//! prost-reflect writes most of the types that have a JSON form of their own, but not all of them right: a wrapped NaN
-//! becomes `null`, and an empty `Any` an error. Maps come in the order of their keys here, so that an answer is the same
-//! each time.
+//! prost-reflect serializes most well-known types, but not all of them correctly: a wrapped NaN becomes `null`, and
+//! an empty `Any` an error. Map entries are sorted by key, so that responses are deterministic.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -19,24 +18,24 @@ pub struct MessageJson<'a>(pub &'a DynamicMessage);
 
 impl Serialize for MessageJson<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let of = self.0.descriptor();
-        if of.full_name() == well_known::ANY {
-            return any(self.0, serializer);
+        let descriptor = self.0.descriptor();
+        if descriptor.full_name() == well_known::ANY {
+            return serialize_any(self.0, serializer);
         }
-        if well_known::is_wrapper(&of) {
-            let field = of.get_field(1).expect("a wrapper has one field");
+        if well_known::is_wrapper(&descriptor) {
+            let field = descriptor.get_field(1).expect("a wrapper has one field");
             return ValueJson { value: &self.0.get_field(&field), kind: &field.kind() }.serialize(serializer);
         }
-        if well_known::is(&of) {
+        if well_known::is_well_known(&descriptor) {
             return self.0.serialize_with_options(serializer, &SerializeOptions::new());
         }
         let mut map = serializer.serialize_map(None)?;
-        fields(self.0, &mut map)?;
+        serialize_fields(self.0, &mut map)?;
         map.end()
     }
 }
 
-/// The JSON of a field of a message: `null` if it has none.
+/// The JSON of a field of a message; `null` if the field is not set.
 #[derive(Clone, Copy, Debug)]
 pub struct FieldJson<'a>(pub &'a DynamicMessage, pub &'a FieldDescriptor);
 
@@ -55,7 +54,7 @@ impl Serialize for FieldJson<'_> {
     }
 }
 
-fn fields<M: SerializeMap>(message: &DynamicMessage, map: &mut M) -> Result<(), M::Error> {
+fn serialize_fields<M: SerializeMap>(message: &DynamicMessage, map: &mut M) -> Result<(), M::Error> {
     for field in message.descriptor().fields() {
         let json = FieldJson(message, &field);
         if !json.is_absent() {
@@ -65,27 +64,27 @@ fn fields<M: SerializeMap>(message: &DynamicMessage, map: &mut M) -> Result<(), 
     Ok(())
 }
 
-/// The message in an `Any` and its type; nothing, if there is neither.
-fn any<S: Serializer>(any: &DynamicMessage, serializer: S) -> Result<S::Ok, S::Error> {
+/// Serializes the message in an `Any` with its type. An empty `Any` is an empty object.
+fn serialize_any<S: Serializer>(any: &DynamicMessage, serializer: S) -> Result<S::Ok, S::Error> {
     let pool = any.descriptor().parent_pool().clone();
     let any: prost_types::Any = any.transcode_to().map_err(S::Error::custom)?;
     let mut map = serializer.serialize_map(None)?;
     if any == prost_types::Any::default() {
         return map.end();
     }
-    let named = any.type_url.rsplit_once('/').and_then(|(_, name)| pool.get_message_by_name(name));
-    let of = named.ok_or_else(|| S::Error::custom("the type in an Any is unknown"))?;
-    let message = DynamicMessage::decode(of.clone(), &*any.value).map_err(S::Error::custom)?;
+    let inner = any.type_url.rsplit_once('/').and_then(|(_, name)| pool.get_message_by_name(name));
+    let inner = inner.ok_or_else(|| S::Error::custom("the type of an Any is unknown"))?;
+    let message = DynamicMessage::decode(inner.clone(), &*any.value).map_err(S::Error::custom)?;
     map.serialize_entry("@type", &any.type_url)?;
-    if well_known::is(&of) {
+    if well_known::is_well_known(&inner) {
         map.serialize_entry("value", &MessageJson(&message))?;
     } else {
-        fields(&message, &mut map)?;
+        serialize_fields(&message, &mut map)?;
     }
     map.end()
 }
 
-/// A value of a field, or one of those in a list or a map.
+/// The value of a field, or of an element of a list or map.
 #[derive(Clone, Copy)]
 struct ValueJson<'a> {
     value: &'a Value,
@@ -98,24 +97,24 @@ impl Serialize for ValueJson<'_> {
             Value::Bool(value) => serializer.serialize_bool(*value),
             Value::I32(value) => serializer.serialize_i32(*value),
             Value::U32(value) => serializer.serialize_u32(*value),
-            // A number of JSON is a double to most who read it, which has no room for these.
+            // Most JSON parsers read numbers as doubles, which cannot represent all 64-bit integers.
             Value::I64(value) => serializer.collect_str(value),
             Value::U64(value) => serializer.collect_str(value),
             Value::F32(value) if value.is_finite() => serializer.serialize_f32(*value),
-            Value::F32(value) => serializer.serialize_str(not_finite((*value).into())),
+            Value::F32(value) => serializer.serialize_str(non_finite_name((*value).into())),
             Value::F64(value) if value.is_finite() => serializer.serialize_f64(*value),
-            Value::F64(value) => serializer.serialize_str(not_finite(*value)),
+            Value::F64(value) => serializer.serialize_str(non_finite_name(*value)),
             Value::String(value) => serializer.serialize_str(value),
             Value::Bytes(value) => serializer.collect_str(&Base64Display::new(value, &BASE64_STANDARD)),
-            Value::EnumNumber(number) => enum_name(*number, self.kind, serializer),
+            Value::EnumNumber(number) => serialize_enum(*number, self.kind, serializer),
             Value::Message(message) => MessageJson(message).serialize(serializer),
             Value::List(values) => serializer.collect_seq(values.iter().map(|value| ValueJson { value, ..*self })),
-            Value::Map(values) => map(values, self.kind, serializer),
+            Value::Map(values) => serialize_map(values, self.kind, serializer),
         }
     }
 }
 
-fn not_finite(value: f64) -> &'static str {
+fn non_finite_name(value: f64) -> &'static str {
     match value {
         f64::INFINITY => "Infinity",
         f64::NEG_INFINITY => "-Infinity",
@@ -123,11 +122,11 @@ fn not_finite(value: f64) -> &'static str {
     }
 }
 
-/// The name of a value of an enum, or its number if it has none.
-fn enum_name<S: Serializer>(number: i32, kind: &Kind, serializer: S) -> Result<S::Ok, S::Error> {
+/// Serializes an enum value as its name, or as its number if the name is unknown.
+fn serialize_enum<S: Serializer>(number: i32, kind: &Kind, serializer: S) -> Result<S::Ok, S::Error> {
     match kind {
-        Kind::Enum(of) if of.full_name() == well_known::NULL_VALUE => serializer.serialize_none(),
-        Kind::Enum(of) => match of.get_value(number) {
+        Kind::Enum(descriptor) if descriptor.full_name() == well_known::NULL_VALUE => serializer.serialize_none(),
+        Kind::Enum(descriptor) => match descriptor.get_value(number) {
             Some(value) => serializer.serialize_str(value.name()),
             None => serializer.serialize_i32(number),
         },
@@ -135,7 +134,11 @@ fn enum_name<S: Serializer>(number: i32, kind: &Kind, serializer: S) -> Result<S
     }
 }
 
-fn map<S: Serializer>(values: &HashMap<MapKey, Value>, kind: &Kind, serializer: S) -> Result<S::Ok, S::Error> {
+fn serialize_map<S: Serializer>(
+    values: &HashMap<MapKey, Value>,
+    kind: &Kind,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     let entry = kind.as_message().expect("a map field is of a message type");
     let kind = entry.map_entry_value_field().kind();
     let sorted: BTreeMap<_, _> = values.iter().collect();

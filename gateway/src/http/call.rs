@@ -1,4 +1,4 @@
-//! A request, and the call that it makes.
+//! The call of an RPC on behalf of an HTTP request.
 
 use http::{HeaderMap, request};
 use prost_reflect::DynamicMessage;
@@ -7,19 +7,19 @@ use tokio::time::Instant;
 
 use crate::routing::binding::Route;
 
-/// A call that is ready to be made. It may hold tokens, so it has no `Debug`.
+/// A call that is ready to be sent. It may contain tokens, so it does not implement `Debug`.
 #[derive(Clone)]
 pub struct Call<'a> {
-    /// The request, but for its body.
+    /// The HTTP request without its body.
     pub request: &'a request::Parts,
-    /// The RPC.
+    /// The route, which identifies the RPC.
     pub route: &'a Route,
-    /// What the request is called in logs and errors.
+    /// The request id in logs and errors.
     pub id: &'a RequestId,
-    /// When the answer, or the beginning of a stream, must be there.
+    /// The deadline of the response, or of the start of a stream.
     pub deadline: Instant,
-    /// What is sent.
+    /// The request message.
     pub message: DynamicMessage,
-    /// What goes with it.
+    /// The metadata of the call.
     pub metadata: HeaderMap,
 }

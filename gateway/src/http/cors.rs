@@ -1,4 +1,4 @@
-//! Pages of other origins that may call the gateway (the Fetch standard, section 3.2), without cookies.
+//! CORS: lets pages of other origins call the gateway, without cookies (Fetch standard, section 3.2).
 
 use std::{str::FromStr, time::Duration};
 
@@ -6,13 +6,13 @@ use http::{HeaderName, HeaderValue, Method, header};
 use tower_http::cors::CorsLayer;
 use url::Url;
 
-/// How long a browser may remember what it may send.
+/// How long browsers may cache a preflight response.
 const MAX_AGE: Duration = Duration::from_secs(3600);
 
 const METHODS: [Method; 6] = [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
 
-/// What the gateway reads beside what browsers send anyway.
-const ALLOWED: [HeaderName; 14] = [
+/// Request headers that the gateway reads and that need permission.
+const ALLOWED_HEADERS: [HeaderName; 14] = [
     header::AUTHORIZATION,
     header::CONTENT_TYPE,
     header::IF_MATCH,
@@ -29,8 +29,8 @@ const ALLOWED: [HeaderName; 14] = [
     HeaderName::from_static("tracestate"),
 ];
 
-/// What scripts may read of an answer.
-const EXPOSED: [HeaderName; 9] = [
+/// Response headers that scripts may read.
+const EXPOSED_HEADERS: [HeaderName; 9] = [
     header::ETAG,
     header::RETRY_AFTER,
     header::WWW_AUTHENTICATE,
@@ -42,7 +42,7 @@ const EXPOSED: [HeaderName; 9] = [
     HeaderName::from_static("grpc-status-details-bin"),
 ];
 
-/// Whence pages come: exactly as browsers write it, since it is compared byte by byte.
+/// The origin of a page, exactly as browsers serialize it, since it is compared byte by byte.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin(HeaderValue);
 
@@ -51,17 +51,17 @@ impl FromStr for Origin {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let url = Url::parse(text).ok().filter(|url| ["http", "https"].contains(&url.scheme()));
-        // A browser leaves out the port that is the default, and writes names in lower case and in ASCII.
+        // Browsers omit the default port and serialize host names in lower case and in ASCII.
         let is_exact = url.is_some_and(|url| url.origin().ascii_serialization() == text) && !text.contains('*');
         let value = HeaderValue::from_str(text).ok().filter(|_| is_exact);
         value.map(Self).ok_or(
-            "expected one origin as browsers write it, such as https://app.example.org: \
-             no path, no wildcard, no default port, in lower case",
+            "expected one origin as browsers send it, such as https://app.example.org: \
+             no path, no wildcard, no default port, lower case",
         )
     }
 }
 
-/// Lets the pages of these origins call, if there are any.
+/// Returns a layer that allows requests from these origins, or `None` if there are none.
 #[must_use]
 pub fn layer(origins: &[Origin]) -> Option<CorsLayer> {
     if origins.is_empty() {
@@ -70,8 +70,8 @@ pub fn layer(origins: &[Origin]) -> Option<CorsLayer> {
     let layer = CorsLayer::new()
         .allow_origin(origins.iter().map(|origin| origin.0.clone()).collect::<Vec<_>>())
         .allow_methods(METHODS)
-        .allow_headers(ALLOWED)
-        .expose_headers(EXPOSED)
+        .allow_headers(ALLOWED_HEADERS)
+        .expose_headers(EXPOSED_HEADERS)
         .max_age(MAX_AGE)
         .vary([header::ORIGIN]);
     Some(layer)
@@ -82,15 +82,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_origin_is_written_as_browsers_write_it() {
-        for good in ["https://app.example.org", "http://localhost:5173", "https://[::1]:8443", "http://192.0.2.1"] {
-            assert!(good.parse::<Origin>().is_ok(), "{good}");
+    fn origins_as_browsers_send_them_are_accepted() {
+        for origin in ["https://app.example.org", "http://localhost:5173", "https://[::1]:8443", "http://192.0.2.1"] {
+            assert!(origin.parse::<Origin>().is_ok(), "{origin}");
         }
     }
 
     #[test]
-    fn what_no_browser_would_send_is_refused() {
-        for bad in [
+    fn origins_that_no_browser_sends_are_refused() {
+        for origin in [
             "",
             "*",
             "null",
@@ -112,7 +112,7 @@ mod tests {
             "ftp://app.example.org",
             "file:///",
         ] {
-            assert!(bad.parse::<Origin>().is_err(), "{bad:?}");
+            assert!(origin.parse::<Origin>().is_err(), "{origin:?}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The one place that writes errors: from a gRPC status to HTTP.
+//! Converts gRPC statuses to HTTP errors. All HTTP errors are written here.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use taskey_proto::errors::v1::ErrorReason;
 use tonic::{Code, Status, body::Body};
 use tonic_types::{StatusExt, pb};
 
-use crate::{http::response, routing::router::Miss};
+use crate::{http::response, routing::router::MatchError};
 
 const ERROR_INFO: &str = "type.googleapis.com/google.rpc.ErrorInfo";
 const REQUEST_INFO: &str = "type.googleapis.com/google.rpc.RequestInfo";
@@ -43,14 +43,14 @@ impl From<ApiError> for HttpError {
     }
 }
 
-impl From<Miss> for HttpError {
-    fn from(miss: Miss) -> Self {
-        match miss {
-            Miss::NotFound => {
+impl From<MatchError> for HttpError {
+    fn from(error: MatchError) -> Self {
+        match error {
+            MatchError::NotFound => {
                 ApiError::new(Code::NotFound, ErrorReason::RouteNotFound, "there is no route for this path").into()
             }
-            Miss::Method(allowed) => Self::method_unknown(&allowed),
-            Miss::BadEncoding => {
+            MatchError::MethodNotAllowed(allowed) => Self::method_not_allowed(&allowed),
+            MatchError::BadEncoding => {
                 let message = "the path is not percent-encoded UTF-8";
                 ApiError::new(Code::InvalidArgument, ErrorReason::MalformedRequest, message).into()
             }
@@ -58,7 +58,7 @@ impl From<Miss> for HttpError {
     }
 }
 
-/// The body of the answer, whose shape is that of Google's APIs.
+/// The body of the response, in the format of Google APIs.
 #[derive(Serialize)]
 struct ErrorBody<'a> {
     error: ErrorFields<'a>,
@@ -73,11 +73,11 @@ struct ErrorFields<'a> {
 }
 
 impl HttpError {
-    /// 405, with the methods that the path takes.
+    /// Creates the error 405 with the methods that are allowed on the path.
     #[must_use]
-    pub fn method_unknown(allowed: &[Method]) -> Self {
+    pub fn method_not_allowed(allowed: &[Method]) -> Self {
         let allowed = allowed.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
-        let message = format!("this path takes {allowed}");
+        let message = format!("this path only accepts {allowed}");
         let error = ApiError::new(Code::Unimplemented, ErrorReason::MethodUnknown, message);
         let error = Self::from(error).with_http(StatusCode::METHOD_NOT_ALLOWED);
         match HeaderValue::from_str(&allowed) {
@@ -86,44 +86,44 @@ impl HttpError {
         }
     }
 
-    /// Answers another HTTP code than the one that follows from the status.
+    /// Replaces the HTTP status code that is derived from the gRPC status.
     #[must_use]
     pub fn with_http(self, code: StatusCode) -> Self {
         Self { http: Some(code), ..self }
     }
 
-    /// Adds a header to the answer.
+    /// Adds a header to the response.
     #[must_use]
     pub fn with_header(mut self, name: header::HeaderName, value: HeaderValue) -> Self {
         self.headers.insert(name, value);
         self
     }
 
-    /// Adds a cookie to the answer.
+    /// Adds a cookie to the response.
     #[must_use]
     pub fn with_cookie(mut self, cookie: HeaderValue) -> Self {
         self.headers.append(header::SET_COOKIE, cookie);
         self
     }
 
-    /// Whether it is the caller's token that was refused.
+    /// Reports whether the call failed with `UNAUTHENTICATED`.
     #[must_use]
     pub fn is_unauthenticated(&self) -> bool {
         self.status.code() == Code::Unauthenticated
     }
 
-    /// Whether it is the caller's token that has expired.
+    /// Reports whether the call failed because the access token has expired.
     #[must_use]
     pub fn is_expired(&self) -> bool {
         let info = self.status.get_details_error_info();
         self.is_unauthenticated() && info.is_some_and(|info| info.reason == reason_name(ErrorReason::TokenExpired))
     }
 
-    /// The answer. Details are written in clear if `pool` knows their types.
+    /// Creates the response. Details whose types are in `pool` are written as JSON.
     #[must_use]
     pub fn into_response(self, pool: &DescriptorPool, id: &RequestId) -> Response<Body> {
         let details = details(&self.status, id);
-        let code = self.code(&details);
+        let code = self.http_code(&details);
         let mut response = response::json(code, self.body(pool, code, &details));
         response.headers_mut().extend(self.headers);
         match code {
@@ -139,15 +139,15 @@ impl HttpError {
         response
     }
 
-    /// Returns the body of the response, for a stream that has begun with another code.
+    /// Returns the body of the response. Used for errors in a stream, whose status code has already been sent.
     #[must_use]
     pub fn to_json(&self, pool: &DescriptorPool, id: &RequestId) -> Vec<u8> {
         let details = details(&self.status, id);
-        self.body(pool, self.code(&details), &details)
+        self.body(pool, self.http_code(&details), &details)
     }
 
-    fn code(&self, details: &[prost_types::Any]) -> StatusCode {
-        let reason = find::<pb::ErrorInfo>(details, ERROR_INFO).map(|info| info.reason).unwrap_or_default();
+    fn http_code(&self, details: &[prost_types::Any]) -> StatusCode {
+        let reason = find_detail::<pb::ErrorInfo>(details, ERROR_INFO).map(|info| info.reason).unwrap_or_default();
         match self.http {
             Some(code) => code,
             None if reason == reason_name(ErrorReason::MessageTooLarge) => StatusCode::PAYLOAD_TOO_LARGE,
@@ -160,24 +160,26 @@ impl HttpError {
             code: code.as_u16(),
             status: mapping(self.status.code()).1,
             message: self.status.message(),
-            details: details.iter().map(|detail| in_clear(pool, detail)).collect(),
+            details: details.iter().map(|detail| detail_to_json(pool, detail)).collect(),
         };
-        serde_json::to_vec(&ErrorBody { error }).expect("strings and JSON values can be written")
+        serde_json::to_vec(&ErrorBody { error }).expect("strings and JSON values can be serialized")
     }
 }
 
-/// What is answered to a request of which not even the head can be read.
+/// Creates the response to a request whose head cannot be parsed.
 #[must_use]
-pub fn unreadable(code: StatusCode) -> Response<Bytes> {
-    let (grpc, reason, message) = match code {
+pub fn unparsable_request(code: StatusCode) -> Response<Bytes> {
+    let (grpc_code, reason, message) = match code {
         StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => {
             (Code::ResourceExhausted, ErrorReason::MessageTooLarge, "the headers are too many or too large")
         }
-        StatusCode::URI_TOO_LONG => (Code::InvalidArgument, ErrorReason::MalformedRequest, "the target is too long"),
+        StatusCode::URI_TOO_LONG => {
+            (Code::InvalidArgument, ErrorReason::MalformedRequest, "the path and query are too long")
+        }
         _ => (Code::InvalidArgument, ErrorReason::MalformedRequest, "the request is not well-formed HTTP/1.1"),
     };
-    let id = RequestId::of(&HeaderMap::new());
-    let error = HttpError::from(ApiError::new(grpc, reason, message)).with_http(code);
+    let id = RequestId::from_headers(&HeaderMap::new());
+    let error = HttpError::from(ApiError::new(grpc_code, reason, message)).with_http(code);
     let mut response = Response::new(error.to_json(&crate::contract(), &id).into());
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -187,12 +189,12 @@ pub fn unreadable(code: StatusCode) -> Response<Bytes> {
     response
 }
 
-/// The HTTP code and the name of a status code, as the comments in google/rpc/code.proto have them.
+/// Returns the HTTP status code and the name of a gRPC status code, as documented in google/rpc/code.proto.
 pub(crate) fn mapping(code: Code) -> (StatusCode, &'static str) {
     match code {
         Code::Ok => (StatusCode::OK, "OK"),
-        // HTTP has no word for it; 499 is what nginx and google.rpc say.
-        Code::Cancelled => (StatusCode::from_u16(499).expect("a code of three digits"), "CANCELLED"),
+        // HTTP has no standard code for this; nginx and google.rpc use 499.
+        Code::Cancelled => (StatusCode::from_u16(499).expect("499 has three digits"), "CANCELLED"),
         Code::Unknown => (StatusCode::INTERNAL_SERVER_ERROR, "UNKNOWN"),
         Code::InvalidArgument => (StatusCode::BAD_REQUEST, "INVALID_ARGUMENT"),
         Code::DeadlineExceeded => (StatusCode::GATEWAY_TIMEOUT, "DEADLINE_EXCEEDED"),
@@ -211,31 +213,33 @@ pub(crate) fn mapping(code: Code) -> (StatusCode, &'static str) {
     }
 }
 
-/// The details of a status, among them the request id.
+/// Returns the details of a status. Adds the request id if it is missing.
 fn details(status: &Status, id: &RequestId) -> Vec<prost_types::Any> {
     let mut details = pb::Status::decode(status.details()).unwrap_or_default().details;
-    if find::<pb::RequestInfo>(&details, REQUEST_INFO).is_none() {
+    if find_detail::<pb::RequestInfo>(&details, REQUEST_INFO).is_none() {
         let info = pb::RequestInfo { request_id: id.as_str().to_owned(), serving_data: String::new() };
         details.push(prost_types::Any { type_url: REQUEST_INFO.to_owned(), value: info.encode_to_vec() });
     }
     details
 }
 
-fn find<M: Message + Default>(details: &[prost_types::Any], type_url: &str) -> Option<M> {
+fn find_detail<M: Message + Default>(details: &[prost_types::Any], type_url: &str) -> Option<M> {
     let detail = details.iter().find(|detail| detail.type_url == type_url)?;
     M::decode(&*detail.value).ok()
 }
 
-/// Whole seconds, rounded up, at least one.
+/// Returns the retry delay in whole seconds, rounded up, at least 1.
 fn retry_after(details: &[prost_types::Any]) -> u64 {
-    let delay = find::<pb::RetryInfo>(details, RETRY_INFO).and_then(|info| Duration::try_from(info.retry_delay?).ok());
+    let delay =
+        find_detail::<pb::RetryInfo>(details, RETRY_INFO).and_then(|info| Duration::try_from(info.retry_delay?).ok());
     delay.map_or(1, |delay| delay.as_secs() + u64::from(delay.subsec_nanos() > 0)).max(1)
 }
 
-/// The JSON of a `google.protobuf.Any`: its fields in clear, or its bytes in base64 if its type is unknown.
-fn in_clear(pool: &DescriptorPool, detail: &prost_types::Any) -> Value {
+/// Converts a `google.protobuf.Any` to JSON: its fields, or its bytes in base64 if its type is unknown.
+fn detail_to_json(pool: &DescriptorPool, detail: &prost_types::Any) -> Value {
     let name = detail.type_url.rsplit('/').next().unwrap_or_default();
-    let message = pool.get_message_by_name(name).and_then(|of| DynamicMessage::decode(of, &*detail.value).ok());
+    let message =
+        pool.get_message_by_name(name).and_then(|descriptor| DynamicMessage::decode(descriptor, &*detail.value).ok());
     let fields = message.and_then(|message| {
         message.serialize_with_options(serde_json::value::Serializer, &SerializeOptions::new()).ok()
     });

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue, header, request};
 use service_kit::{
-    auth::credential::SERVICE_TOKEN,
+    auth::credential::SERVICE_TOKEN_HEADER,
     network::ProxyArgs,
     server::request_id::{REQUEST_ID, RequestId},
     status::ApiError,
@@ -15,12 +15,12 @@ use crate::{backend::Backend, codec::violation::FieldViolation};
 
 const REQUEST_TIMEOUT: HeaderName = HeaderName::from_static("request-timeout");
 
-/// The address of the client. Services accept it with [`SERVICE_TOKEN`], or from a trusted proxy.
+/// The address of the client. Services accept it with [`SERVICE_TOKEN_HEADER`], or from a trusted proxy.
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_USER_AGENT: HeaderName = HeaderName::from_static("x-forwarded-user-agent");
 
 /// Headers that are forwarded unchanged. The service refuses duplicate `authorization` headers.
-const PASSED_ON: [HeaderName; 3] =
+const FORWARDED_HEADERS: [HeaderName; 3] =
     [header::AUTHORIZATION, HeaderName::from_static("traceparent"), HeaderName::from_static("tracestate")];
 
 /// Returns the metadata of the call. Other headers are not forwarded, so that a client cannot pretend to be the
@@ -28,7 +28,7 @@ const PASSED_ON: [HeaderName; 3] =
 #[must_use]
 pub fn metadata(request: &request::Parts, id: &RequestId, backend: &Backend) -> HeaderMap {
     let mut metadata = HeaderMap::new();
-    for name in PASSED_ON {
+    for name in FORWARDED_HEADERS {
         for value in request.headers.get_all(&name) {
             let mut value = value.clone();
             value.set_sensitive(name == header::AUTHORIZATION);
@@ -38,9 +38,9 @@ pub fn metadata(request: &request::Parts, id: &RequestId, backend: &Backend) -> 
     metadata.insert(REQUEST_ID, id.as_header().clone());
     if let Some(forwarding) = &backend.forwarding {
         if let Some(token) = &forwarding.token {
-            metadata.insert(SERVICE_TOKEN, token.header());
+            metadata.insert(SERVICE_TOKEN_HEADER, token.header());
         }
-        if let Some(address) = client(request, &forwarding.proxies) {
+        if let Some(address) = client_address(request, &forwarding.proxies) {
             metadata.insert(FORWARDED_FOR, address);
         }
         // Even if it is empty: the user agent of the gateway is not that of the client.
@@ -51,8 +51,8 @@ pub fn metadata(request: &request::Parts, id: &RequestId, backend: &Backend) -> 
 }
 
 /// Headers that clients may not set, or that concern their connection to the gateway only.
-const NOT_PASSED_ON: [HeaderName; 8] = [
-    HeaderName::from_static(SERVICE_TOKEN),
+const DROPPED_HEADERS: [HeaderName; 8] = [
+    HeaderName::from_static(SERVICE_TOKEN_HEADER),
     FORWARDED_FOR,
     FORWARDED_USER_AGENT,
     header::HOST,
@@ -64,18 +64,18 @@ const NOT_PASSED_ON: [HeaderName; 8] = [
 
 /// Returns the metadata of a gRPC call: all headers of the client except those that the gateway sets.
 #[must_use]
-pub fn passed_on(request: &request::Parts, id: &RequestId, backend: &Backend) -> HeaderMap {
-    let own = metadata(request, id, backend);
-    let mut all = own.clone();
+pub fn passthrough_metadata(request: &request::Parts, id: &RequestId, backend: &Backend) -> HeaderMap {
+    let gateway_headers = metadata(request, id, backend);
+    let mut all = gateway_headers.clone();
     for (name, value) in &request.headers {
-        if !own.contains_key(name) && !NOT_PASSED_ON.contains(name) {
+        if !gateway_headers.contains_key(name) && !DROPPED_HEADERS.contains(name) {
             all.append(name, value.clone());
         }
     }
     all
 }
 
-fn client(request: &request::Parts, proxies: &ProxyArgs) -> Option<HeaderValue> {
+fn client_address(request: &request::Parts, proxies: &ProxyArgs) -> Option<HeaderValue> {
     let peer = request.extensions.get::<TcpConnectInfo>()?.remote_addr?.ip();
     let forwarded_for: Vec<_> =
         request.headers.get_all(FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok()).collect();
@@ -88,19 +88,19 @@ fn client(request: &request::Parts, proxies: &ProxyArgs) -> Option<HeaderValue> 
 /// If it is not a positive decimal number.
 pub fn timeout(headers: &HeaderMap, limit: Duration) -> Result<Duration, ApiError> {
     let values: Vec<_> = headers.get_all(REQUEST_TIMEOUT).iter().collect();
-    let own = match values[..] {
+    let requested = match values[..] {
         [] => return Ok(limit),
-        [value] => value.to_str().ok().and_then(seconds),
+        [value] => value.to_str().ok().and_then(parse_seconds),
         _ => None,
     };
     let violation = || FieldViolation::new("must be one positive number of seconds").in_field(REQUEST_TIMEOUT.as_str());
-    own.map(|own| own.min(limit)).ok_or_else(|| violation().into())
+    requested.map(|requested| requested.min(limit)).ok_or_else(|| violation().into())
 }
 
-fn seconds(text: &str) -> Option<Duration> {
-    let plain = text.starts_with(|first: char| first.is_ascii_digit())
+fn parse_seconds(text: &str) -> Option<Duration> {
+    let is_decimal = text.starts_with(|first: char| first.is_ascii_digit())
         && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
-    let seconds: f64 = text.parse().ok().filter(|seconds| plain && *seconds > 0.0)?;
+    let seconds: f64 = text.parse().ok().filter(|seconds| is_decimal && *seconds > 0.0)?;
     // A number that overflows a duration is longer than any limit.
     Some(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX))
 }
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn the_shorter_deadline_counts() {
+    fn shorter_timeout_applies() {
         assert_eq!(read(&[]), Some(LIMIT));
         assert_eq!(read(&["2"]), Some(Duration::from_secs(2)));
         assert_eq!(read(&["0.25"]), Some(Duration::from_millis(250)));
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_positive_number_is_refused() {
+    fn timeouts_that_are_not_positive_numbers_are_refused() {
         for value in ["", "0", "0.0", "-1", "+1", "1s", "1e3", "inf", "NaN", ".5", "1.2.3", " "] {
             assert_eq!(read(&[value]), None, "{value:?}");
         }

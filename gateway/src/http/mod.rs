@@ -1,4 +1,4 @@
-//! HTTP requests and responses of RPCs, and what surrounds them.
+//! HTTP requests and responses of RPCs: conversion, errors, headers, compression and CORS.
 
 pub mod call;
 pub mod compression;

@@ -1,5 +1,5 @@
-//! What a client takes for an answer (RFC 9110, section 12.5): JSON, by itself or as a stream, and whether it may be
-//! compressed.
+//! Content negotiation (RFC 9110, section 12.5): whether the client accepts JSON, which framing it prefers for
+//! streams, and whether it accepts compression.
 
 use http::{HeaderMap, HeaderName, StatusCode, header};
 use service_kit::status::ApiError;
@@ -8,17 +8,17 @@ use tonic::Code;
 
 use crate::http::error::HttpError;
 
-/// How the messages of a stream are written.
+/// The framing of the messages of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Framing {
-    /// A line of JSON for each.
+    /// One line of JSON per message.
     Lines,
-    /// An event for each, which browsers read (WHATWG HTML, section 9.2).
+    /// One server-sent event per message, for browsers (WHATWG HTML, section 9.2).
     Events,
 }
 
 impl Framing {
-    /// The type of the answer.
+    /// Returns the content type of the response.
     #[must_use]
     pub fn content_type(self) -> &'static str {
         match self {
@@ -28,19 +28,19 @@ impl Framing {
     }
 }
 
-/// Refuses a client that takes no JSON. One that says nothing takes anything.
+/// Checks that the client accepts JSON. A client without `Accept` accepts everything.
 fn check_accept(headers: &HeaderMap) -> Result<(), HttpError> {
-    let takes_json = weight(headers, &["application/json", "application/*", "*/*"]) > 0.0;
-    if takes_json { Ok(()) } else { Err(not_acceptable("the answer is JSON: send accept: application/json")) }
+    let accepts_json = weight(headers, &["application/json", "application/*", "*/*"]) > 0.0;
+    if accepts_json { Ok(()) } else { Err(not_acceptable("the response is JSON: send accept: application/json")) }
 }
 
-/// How a client wants a stream: as events if it names them and likes nothing better, otherwise as lines. Who takes JSON
-/// takes lines of it. What is no stream is JSON.
+/// Returns the framing of a stream, or `None` if the RPC does not return a stream. Events are used if the client
+/// lists them explicitly and prefers nothing else, otherwise lines. A client that accepts JSON accepts lines of JSON.
 ///
 /// # Errors
-/// 406 if it takes no such thing.
-pub fn framing(headers: &HeaderMap, streams: bool) -> Result<Option<Framing>, HttpError> {
-    if !streams {
+/// 406 if the client accepts none of these.
+pub fn framing(headers: &HeaderMap, is_stream: bool) -> Result<Option<Framing>, HttpError> {
+    if !is_stream {
         return check_accept(headers).map(|()| None);
     }
     let lines = weight(headers, &[Framing::Lines.content_type(), "application/json", "application/*", "*/*"]);
@@ -50,11 +50,11 @@ pub fn framing(headers: &HeaderMap, streams: bool) -> Result<Option<Framing>, Ht
     } else if lines > 0.0 {
         Ok(Some(Framing::Lines))
     } else {
-        Err(not_acceptable("the answer is a stream: send accept: text/event-stream or application/x-ndjson"))
+        Err(not_acceptable("the response is a stream: send accept: text/event-stream or application/x-ndjson"))
     }
 }
 
-/// How much a client likes answers of the first of `types` that it names.
+/// Returns the weight of the first of `types` that the client lists, or 1 if it has no `Accept`.
 fn weight(headers: &HeaderMap, types: &[&str]) -> f32 {
     let ranges = weights(headers, &header::ACCEPT);
     if ranges.is_empty() { 1.0 } else { find(&ranges, types).unwrap_or(0.0) }
@@ -65,28 +65,29 @@ fn not_acceptable(message: &'static str) -> HttpError {
     HttpError::from(error).with_http(StatusCode::NOT_ACCEPTABLE)
 }
 
-/// Whether a client takes gzip, and does not like an answer as it is better.
+/// Reports whether the client accepts gzip and does not prefer an uncompressed response.
 #[must_use]
-pub fn takes_gzip(headers: &HeaderMap) -> bool {
+pub fn accepts_gzip(headers: &HeaderMap) -> bool {
     let codings = weights(headers, &header::ACCEPT_ENCODING);
     let gzip = find(&codings, &["gzip", "x-gzip", "*"]).unwrap_or(0.0);
     gzip > 0.0 && gzip >= find(&codings, &["identity"]).unwrap_or(0.0)
 }
 
-/// The weight of the first of `names` that is listed. The most specific one comes first, since it counts.
+/// Returns the weight of the first of `names` that is listed. Callers order `names` from specific to general, since
+/// the most specific range applies.
 fn find(weights: &[(&str, f32)], names: &[&str]) -> Option<f32> {
-    let weight_of = |name: &&str| weights.iter().find(|(listed, _)| listed.eq_ignore_ascii_case(name));
-    names.iter().find_map(weight_of).map(|(_, weight)| *weight)
+    let find_entry = |name: &&str| weights.iter().find(|(listed, _)| listed.eq_ignore_ascii_case(name));
+    names.iter().find_map(find_entry).map(|(_, weight)| *weight)
 }
 
-/// What a header lists, each with its weight: 1 unless it says `q=`. What cannot be read is passed over.
+/// Returns the entries of a header with their weights, which are 1 by default. Invalid entries are ignored.
 fn weights<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Vec<(&'h str, f32)> {
     let texts = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
     let entries = texts.flat_map(|text| text.split(',')).filter_map(|entry| {
         let mut parts = entry.split(';').map(str::trim);
         let listed = parts.next().filter(|listed| !listed.is_empty())?;
-        let given = parts.find_map(|part| part.strip_prefix("q=").or_else(|| part.strip_prefix("Q=")));
-        Some((listed, given.map_or(Ok(1.0), str::parse).ok()?))
+        let quality = parts.find_map(|part| part.strip_prefix("q=").or_else(|| part.strip_prefix("Q=")));
+        Some((listed, quality.map_or(Ok(1.0), str::parse).ok()?))
     });
     entries.collect()
 }
@@ -97,13 +98,13 @@ mod tests {
 
     use super::*;
 
-    fn with(name: HeaderName, value: &'static str) -> HeaderMap {
+    fn headers(name: HeaderName, value: &'static str) -> HeaderMap {
         HeaderMap::from_iter([(name, HeaderValue::from_static(value))])
     }
 
     #[test]
-    fn the_most_specific_range_counts() {
-        for (accept, is_taken) in [
+    fn most_specific_range_applies() {
+        for (accept, is_accepted) in [
             ("application/json", true),
             ("Application/JSON; charset=utf-8", true),
             ("text/html, */*;q=0.1", true),
@@ -115,13 +116,13 @@ mod tests {
             ("*/*;q=0", false),
             ("text/event-stream", false),
         ] {
-            assert_eq!(check_accept(&with(header::ACCEPT, accept)).is_ok(), is_taken, "{accept}");
+            assert_eq!(check_accept(&headers(header::ACCEPT, accept)).is_ok(), is_accepted, "{accept}");
         }
         assert!(check_accept(&HeaderMap::new()).is_ok());
     }
 
     #[test]
-    fn a_stream_comes_as_events_where_they_are_named_and_liked_best() {
+    fn events_are_used_if_they_are_listed_and_preferred() {
         for (accept, expected) in [
             ("text/event-stream", Some(Framing::Events)),
             ("text/event-stream, application/json;q=0.9", Some(Framing::Events)),
@@ -136,14 +137,14 @@ mod tests {
             ("text/event-stream;q=0, */*", Some(Framing::Lines)),
             ("*/*;q=0", None),
         ] {
-            assert_eq!(framing(&with(header::ACCEPT, accept), true).ok().flatten(), expected, "{accept}");
+            assert_eq!(framing(&headers(header::ACCEPT, accept), true).ok().flatten(), expected, "{accept}");
         }
         assert_eq!(framing(&HeaderMap::new(), true).ok(), Some(Some(Framing::Lines)));
     }
 
     #[test]
-    fn gzip_is_taken_where_it_is_named_and_liked() {
-        for (codings, is_taken) in [
+    fn gzip_is_used_if_it_is_listed_and_preferred() {
+        for (codings, is_accepted) in [
             ("gzip", true),
             ("GZIP;q=0.5, br", true),
             ("*", true),
@@ -154,8 +155,8 @@ mod tests {
             ("identity, gzip;q=0.5", false),
             ("gzip;q=nonsense", false),
         ] {
-            assert_eq!(takes_gzip(&with(header::ACCEPT_ENCODING, codings)), is_taken, "{codings}");
+            assert_eq!(accepts_gzip(&headers(header::ACCEPT_ENCODING, codings)), is_accepted, "{codings}");
         }
-        assert!(!takes_gzip(&HeaderMap::new()));
+        assert!(!accepts_gzip(&HeaderMap::new()));
     }
 }

@@ -1,4 +1,4 @@
-//! From an HTTP request to the request message of an RPC: path, query, body and, for PATCH, the field mask.
+//! Converts an HTTP request to the request message of an RPC: path, query, body and, for PATCH, the field mask.
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
@@ -21,44 +21,44 @@ use crate::{
     routing::binding::{BodyRule, PathVariable, Route},
 };
 
-/// The longest path and query; RFC 9110, section 4.1, asks for 8000 octets at least.
+/// Maximum length of the path and query. RFC 9110, section 4.1, recommends at least 8000 octets.
 const MAX_TARGET_BYTES: usize = 8 * 1024;
 
-/// The limits of JSON.
+/// Limits of JSON request bodies.
 #[derive(Clone, Copy, Debug)]
 pub struct JsonLimits {
-    /// The largest body that is read.
+    /// Maximum size of a body.
     pub max_bytes: usize,
-    /// How deep lists and objects may be nested.
+    /// Maximum nesting depth of arrays and objects.
     pub max_depth: usize,
 }
 
-/// What an HTTP request says, apart from its headers.
+/// The parts of an HTTP request that become the request message, except for its headers.
 #[derive(Clone, Copy, Debug)]
 pub struct Input<'a> {
-    /// The segments of the path, as they were sent.
+    /// The segments of the path, percent-encoded.
     pub segments: &'a [&'a str],
-    /// The query, as it was sent.
+    /// The query, percent-encoded.
     pub query: &'a str,
     /// The body; empty if there is none.
     pub body: &'a [u8],
-    /// What the body is written in.
+    /// The format of the body.
     pub format: Format,
 }
 
-/// What a body is written in.
+/// The format of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// JSON in UTF-8.
     Json,
-    /// `application/x-www-form-urlencoded`, which is written as a query is.
+    /// `application/x-www-form-urlencoded`, which has the syntax of a query.
     Form,
 }
 
-/// Reads the body of a request. What is larger than the limit is not read to its end.
+/// Reads the body of a request. Stops reading at the size limit.
 ///
 /// # Errors
-/// `MESSAGE_TOO_LARGE`, or `MALFORMED_REQUEST` if the connection ends before the body does.
+/// `MESSAGE_TOO_LARGE`, or `MALFORMED_REQUEST` if the connection ends before the body is complete.
 pub async fn read_body<B>(body: B, limits: JsonLimits) -> Result<Bytes, ApiError>
 where
     B: Body<Data = Bytes>,
@@ -68,8 +68,8 @@ where
         let message = format!("the body is larger than {} bytes", limits.max_bytes);
         ApiError::new(Code::ResourceExhausted, ErrorReason::MessageTooLarge, message)
     };
-    let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
-    if announced > limits.max_bytes {
+    let declared = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+    if declared > limits.max_bytes {
         return Err(too_large());
     }
     match Limited::new(body, limits.max_bytes).collect().await {
@@ -79,38 +79,38 @@ where
     }
 }
 
-/// Refuses a target that is longer than anything which this gateway has a use for.
+/// Checks that the path and query are not too long.
 ///
 /// # Errors
-/// 414 if it is so.
+/// 414 if they are.
 pub fn check_target(target: &Uri) -> Result<(), HttpError> {
     if target.path_and_query().is_none_or(|target| target.as_str().len() <= MAX_TARGET_BYTES) {
         return Ok(());
     }
-    let error = malformed(format!("the path and its query are longer than {MAX_TARGET_BYTES} bytes"));
+    let error = malformed(format!("the path and query are longer than {MAX_TARGET_BYTES} bytes"));
     Err(HttpError::from(error).with_http(StatusCode::URI_TOO_LONG))
 }
 
-/// What a body says that it is written in; one that says nothing is JSON.
+/// Returns the format of the body, which is JSON if the request has no content type.
 ///
 /// # Errors
-/// 415 if it is anything that the route does not take, or compressed.
-pub fn format(headers: &HeaderMap, route: &Route) -> Result<Format, HttpError> {
+/// 415 if the route does not accept the content type, or if the body is compressed.
+pub fn body_format(headers: &HeaderMap, route: &Route) -> Result<Format, HttpError> {
     if headers
         .get_all(header::CONTENT_ENCODING)
         .iter()
         .any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"))
     {
         let error = HttpError::from(malformed("the body must not be compressed"));
-        // RFC 9110, section 15.5.16: it says which codings would do.
-        let none = HeaderValue::from_static("identity");
-        return Err(error.with_http(StatusCode::UNSUPPORTED_MEDIA_TYPE).with_header(header::ACCEPT_ENCODING, none));
+        // RFC 9110, section 15.5.16: the response lists the accepted codings.
+        let identity = HeaderValue::from_static("identity");
+        return Err(error.with_http(StatusCode::UNSUPPORTED_MEDIA_TYPE).with_header(header::ACCEPT_ENCODING, identity));
     }
     let types: Vec<_> = headers.get_all(header::CONTENT_TYPE).iter().collect();
     match types[..] {
         [] => return Ok(Format::Json),
         [only] if only.to_str().is_ok_and(is_json) => return Ok(Format::Json),
-        [only] if route.takes_form && only.to_str().is_ok_and(is_form) => return Ok(Format::Form),
+        [only] if route.accepts_form && only.to_str().is_ok_and(is_form) => return Ok(Format::Form),
         _ => {}
     }
     let error = malformed("the body must be JSON in UTF-8: send content-type: application/json");
@@ -118,14 +118,14 @@ pub fn format(headers: &HeaderMap, route: &Route) -> Result<Format, HttpError> {
 }
 
 fn is_json(content_type: &str) -> bool {
-    is_utf8_of("application/json", content_type)
+    has_utf8_media_type("application/json", content_type)
 }
 
 fn is_form(content_type: &str) -> bool {
-    is_utf8_of("application/x-www-form-urlencoded", content_type)
+    has_utf8_media_type("application/x-www-form-urlencoded", content_type)
 }
 
-fn is_utf8_of(expected: &str, content_type: &str) -> bool {
+fn has_utf8_media_type(expected: &str, content_type: &str) -> bool {
     let mut parts = content_type.split(';').map(str::trim);
     let essence = parts.next().unwrap_or_default();
     essence.eq_ignore_ascii_case(expected)
@@ -137,12 +137,12 @@ fn is_utf8_of(expected: &str, content_type: &str) -> bool {
 /// Builds the request message.
 ///
 /// # Errors
-/// `MALFORMED_REQUEST` if the body is not JSON or there is one where none is taken; `VALIDATION_FAILED` with the field
-/// that is at fault, be it that the body says of it what the path does not.
+/// `MALFORMED_REQUEST` if the body is not JSON, or if the method does not accept a body. `VALIDATION_FAILED` with the
+/// field that is invalid, or that has different values in the path and the body.
 pub fn to_message(route: &Route, input: Input<'_>, limits: JsonLimits) -> Result<DynamicMessage, ApiError> {
-    let body = if input.format == Format::Json { parse(route, input.body, limits)? } else { None };
+    let body = if input.format == Format::Json { parse_body(route, input.body, limits)? } else { None };
     let mut message = match (&route.body, &body) {
-        _ if input.format == Format::Form => from_form(route, input.body, limits)?,
+        _ if input.format == Format::Form => message_from_form(route, input.body, limits)?,
         (BodyRule::Whole, Some(json)) => message::from_json(&route.input, json, limits.max_depth)?,
         _ => DynamicMessage::new(route.input.clone()),
     };
@@ -153,19 +153,20 @@ pub fn to_message(route: &Route, input: Input<'_>, limits: JsonLimits) -> Result
             message.set_field(field, value);
         }
     }
-    let in_query = parameter::read_query(&mut message, input.query, limits.max_depth, |path| taken(route, path))?;
-    if !in_query.contains("update_mask") {
+    let query_fields =
+        parameter::read_query(&mut message, input.query, limits.max_depth, |path| query_violation(route, path))?;
+    if !query_fields.contains("update_mask") {
         derive_mask(&mut message, route, body.as_ref());
     }
     for variable in &route.variables {
-        put_variable(&mut message, variable, input.segments)?;
+        set_variable(&mut message, variable, input.segments)?;
     }
     Ok(message)
 }
 
-/// Puts what the path says into the message. A body that says something else of the same field means another resource
-/// than the path, and nobody can tell which is the right one.
-fn put_variable(
+/// Sets a field to the value of its path variable. A different value in the body is refused, since it would identify
+/// another resource than the path does.
+fn set_variable(
     message: &mut DynamicMessage,
     variable: &PathVariable,
     segments: &[&str],
@@ -173,51 +174,52 @@ fn put_variable(
     let PathVariable { variable, field } = variable;
     let text =
         variable.value(segments).map_err(|error| FieldViolation::new(error.to_string()).in_field(&field.name()))?;
-    let given = field.get(message);
-    field.put(message, &text)?;
-    if given.is_some() && given != field.get(message) {
-        return Err(FieldViolation::new("is not what the path says").in_field(&field.name()));
+    let body_value = field.get(message);
+    field.set_from_text(message, &text)?;
+    if body_value.is_some() && body_value != field.get(message) {
+        return Err(FieldViolation::new("does not match the path").in_field(&field.name()));
     }
     Ok(())
 }
 
-/// The message that a form makes.
-fn from_form(route: &Route, form: &[u8], limits: JsonLimits) -> Result<DynamicMessage, ApiError> {
+/// Parses the request message from a form.
+fn message_from_form(route: &Route, form: &[u8], limits: JsonLimits) -> Result<DynamicMessage, ApiError> {
     let form = std::str::from_utf8(form).map_err(|_| malformed("the form is not UTF-8"))?;
     let mut message = DynamicMessage::new(route.input.clone());
     parameter::read_query(&mut message, form, limits.max_depth, |_| None)?;
     Ok(message)
 }
 
-fn parse(route: &Route, body: &[u8], limits: JsonLimits) -> Result<Option<Json>, ApiError> {
+fn parse_body(route: &Route, body: &[u8], limits: JsonLimits) -> Result<Option<Json>, ApiError> {
     if body.is_empty() {
         return Ok(None);
     }
     if matches!(route.body, BodyRule::None) {
-        return Err(malformed("this method takes no body"));
+        return Err(malformed("this method does not accept a body"));
     }
     serde_json::from_slice(body).map(Some).map_err(|error| {
-        // The parser's own limit is beyond ours, and its texts may quote the body.
+        // The parser's messages may quote the body, so they are not returned. Its depth limit is above `max_depth`.
         let (line, column) = (error.line(), error.column());
         let depth = limits.max_depth;
         malformed(format!("the body is not JSON, or is nested deeper than {depth}: line {line}, column {column}"))
     })
 }
 
-/// Where else than in the query the field is to be given.
-fn taken(route: &Route, path: &FieldPath) -> Option<&'static str> {
+/// Describes why the query must not contain a field. Returns `None` if it may.
+fn query_violation(route: &Route, path: &FieldPath) -> Option<&'static str> {
     if route.variables.iter().any(|variable| variable.field.name() == path.name()) {
-        return Some("is given by the path");
+        return Some("is already set by the path");
     }
     match &route.body {
-        BodyRule::Whole => Some("belongs into the body"),
-        BodyRule::Field(field) if field == path.first() => Some("belongs into the body"),
+        BodyRule::Whole => Some("must be in the body, not in the query"),
+        BodyRule::Field(field) if field == path.first() => Some("must be in the body, not in the query"),
         BodyRule::Field(_) | BodyRule::None => None,
     }
 }
 
-/// Puts the keys of a PATCH's body into the mask, but for those that say which version of which resource is meant.
-/// A body without any other key leaves the mask out: then what is set counts, and nothing is.
+/// Sets the field mask of a PATCH to the keys of its body, except for the etag and the fields in the path, which only
+/// identify the resource and its version. If no keys remain, the mask stays unset: the service then updates the
+/// fields that are set, and none are set.
 fn derive_mask(message: &mut DynamicMessage, route: &Route, body: Option<&Json>) {
     let (Some(mask), BodyRule::Field(field), Some(json)) = (&route.mask, &route.body, body) else { return };
     let (field_kind, mask_kind) = (field.kind(), mask.kind());
@@ -228,7 +230,7 @@ fn derive_mask(message: &mut DynamicMessage, route: &Route, body: Option<&Json>)
         path != "etag" && route.variables.iter().all(|variable| variable.field.name() != full)
     });
     if !paths.is_empty() {
-        message.set_field(mask, Value::Message(well_known::mask_of(mask_type, paths)));
+        message.set_field(mask, Value::Message(well_known::field_mask(mask_type, paths)));
     }
 }
 

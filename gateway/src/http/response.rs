@@ -1,4 +1,4 @@
-//! From the response message of an RPC to HTTP.
+//! Converts the response message of an RPC to an HTTP response.
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
@@ -12,7 +12,7 @@ use crate::{
     routing::binding::Route,
 };
 
-/// The answer to a call that went well.
+/// Creates the response to a successful call.
 ///
 /// # Errors
 /// Those of [`to_json`].
@@ -20,19 +20,21 @@ pub fn from_message(route: &Route, message: &DynamicMessage) -> Result<Response<
     Ok(json(StatusCode::OK, to_json(message, route.response_body.as_ref())?))
 }
 
-/// A response message, or only this field of it.
+/// Serializes a response message, or only one field of it.
 ///
 /// # Errors
-/// `INTERNAL` if it cannot be written as JSON, such as a timestamp out of range.
+/// `INTERNAL` if JSON cannot represent it, for example a timestamp out of range.
 pub fn to_json(message: &DynamicMessage, field: Option<&FieldDescriptor>) -> Result<Vec<u8>, ApiError> {
     let json = match field {
         Some(field) => serde_json::to_vec(&FieldJson(message, field)),
         None => serde_json::to_vec(&MessageJson(message)),
     };
-    json.map_err(|error| ApiError::internal(format!("{} cannot be written: {error}", message.descriptor().full_name())))
+    json.map_err(|error| {
+        ApiError::internal(format!("{} cannot be serialized: {error}", message.descriptor().full_name()))
+    })
 }
 
-/// The answer to who has this version already: no body, and nothing that describes one.
+/// Creates a 304 response, without a body and without headers that describe one.
 #[must_use]
 pub fn not_modified() -> Response<Body> {
     let mut response = Response::new(Body::empty());
@@ -40,7 +42,7 @@ pub fn not_modified() -> Response<Body> {
     response
 }
 
-/// An answer in JSON.
+/// Creates a response with a JSON body.
 #[must_use]
 pub fn json(code: StatusCode, body: impl Into<Bytes>) -> Response<Body> {
     let mut response = Response::new(Body::new(Full::new(body.into())));

@@ -1,8 +1,8 @@
-//! Examples of what a newcomer calls first: sign up, log in, make a task.
+//! Examples for the RPCs that a new user calls first: sign up, log in, create a task.
 
 use serde_json::{Value, json};
 
-/// The body of a request to an RPC, if there is an example.
+/// Returns the example of a request body of an RPC, if there is one.
 #[must_use]
 pub fn request(rpc: &str) -> Option<Value> {
     Some(match rpc {
@@ -30,9 +30,9 @@ pub fn request(rpc: &str) -> Option<Value> {
     })
 }
 
-/// What an RPC answers to the example of its request.
+/// Returns the response of an RPC to its example request.
 #[must_use]
-pub fn answer(rpc: &str) -> Option<Value> {
+pub fn response(rpc: &str) -> Option<Value> {
     let user = json!({
         "id": "019ab2c4-7d10-7c3e-9a51-0b8f6d2e4c11",
         "email": "ann@example.com",

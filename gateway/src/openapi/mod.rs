@@ -1,10 +1,10 @@
-//! The contract as OpenAPI 3.1, made of the same descriptors as the routes, so that an RPC is documented by being in the
-//! proto.
+//! The contract as OpenAPI 3.1. It is generated from the same descriptors as the routes, so every RPC with a binding is
+//! documented.
 //!
 //! # Layout
-//! [`operation`] describes one binding of an RPC, with [`parameter`]s, [`schema`]s (over [`value`]), [`answer`]s (over
-//! [`errors`]) and [`example`]s. [`own`] describes what the gateway serves itself, [`shared`] what operations refer to.
-//! [`comment`] and [`options`] read the contract.
+//! [`operation`] describes one [`binding`] of an RPC, with [`schema`]s (which use [`value`]), [`response`]s and
+//! [`example`]s. [`gateway`] describes the gateway's own endpoints, and [`components`] the objects that operations
+//! refer to. [`comment`] and [`contract`] read the comments and the options of the proto files.
 
 use std::collections::{BTreeMap, HashMap, btree_map::Entry};
 
@@ -15,26 +15,22 @@ use serde_json::{Value, json};
 
 use crate::routing::binding::rules;
 
-pub mod answer;
 pub mod binding;
 pub mod comment;
-pub mod errors;
+pub mod components;
+pub mod contract;
 pub mod example;
+pub mod gateway;
 pub mod operation;
-pub mod options;
-pub mod own;
-pub mod parameter;
-pub mod path;
+pub mod response;
 pub mod schema;
-pub mod shared;
 pub mod value;
 
-use binding::Binding;
+use binding::{Binding, Paths};
 use operation::describe;
-use path::Paths;
 use schema::{Schema, Schemas};
 
-/// An OpenAPI document. Its keys are in the order in which they are read best.
+/// An OpenAPI document. The order of the fields is that of the keys in the JSON.
 #[derive(Debug, Serialize)]
 pub struct Document {
     openapi: &'static str,
@@ -58,31 +54,31 @@ impl Document {
     /// Describes every RPC in `pool` that has a binding.
     ///
     /// # Errors
-    /// If a binding is not right, or two things would have the same name.
-    pub fn of(pool: &DescriptorPool) -> anyhow::Result<Self> {
+    /// If a binding is invalid, or two schemas or operations have the same name.
+    pub fn from_pool(pool: &DescriptorPool) -> anyhow::Result<Self> {
         let mut document = Self {
             openapi: "3.1.1",
-            info: shared::info(),
+            info: components::info(),
             servers: json!([{"url": "/"}]),
             tags: Vec::new(),
             paths: BTreeMap::new(),
             components: Components {
                 schemas: BTreeMap::new(),
-                parameters: shared::parameters(),
-                headers: shared::headers(),
-                security_schemes: shared::security_schemes(),
+                parameters: components::parameters(),
+                headers: components::headers(),
+                security_schemes: components::security_schemes(),
             },
         };
         let (mut schemas, mut paths) = (Schemas::new(pool), Paths::default());
         for service in pool.services() {
             document.add_service(&service, &mut schemas, &mut paths)?;
         }
-        document.tags.push(own::tag());
-        for (path, operation) in own::operations() {
-            document.add(path.to_owned(), "get", operation)?;
+        document.tags.push(gateway::tag());
+        for (path, operation) in gateway::operations() {
+            document.add_operation(path.to_owned(), "get", operation)?;
         }
-        document.components.schemas = schemas.finish(answer::schemas(pool))?;
-        document.check_ids()?;
+        document.components.schemas = schemas.finish(response::error_schemas(pool))?;
+        document.check_operation_ids()?;
         Ok(document)
     }
 
@@ -92,25 +88,25 @@ impl Document {
         schemas: &mut Schemas,
         paths: &mut Paths,
     ) -> anyhow::Result<()> {
-        let mut is_bound = false;
+        let mut has_binding = false;
         for method in service.methods().filter(|method| !method.is_client_streaming()) {
             let name = method.full_name();
             for (index, rule) in rules(&method).with_context(|| name.to_owned())?.iter().enumerate() {
-                let binding = Binding::read(&method, rule, index, paths).with_context(|| name.to_owned())?;
+                let binding = Binding::from_rule(&method, rule, index, paths).with_context(|| name.to_owned())?;
                 let Some(binding) = binding else { continue };
-                is_bound = true;
+                has_binding = true;
                 let operation = describe(&binding, schemas).with_context(|| name.to_owned())?;
-                self.add(binding.path, binding.verb, operation)?;
+                self.add_operation(binding.path, binding.verb, operation)?;
             }
         }
-        if is_bound {
-            let text = comment::of(&service.parent_file(), service.path());
-            self.tags.push(json!({"name": service.name(), "description": comment::without_errors(&text)}));
+        if has_binding {
+            let comment = comment::leading(&service.parent_file(), service.path());
+            self.tags.push(json!({"name": service.name(), "description": comment::without_errors(&comment)}));
         }
         Ok(())
     }
 
-    fn add(&mut self, path: String, verb: &str, operation: Value) -> anyhow::Result<()> {
+    fn add_operation(&mut self, path: String, verb: &str, operation: Value) -> anyhow::Result<()> {
         let item = self.paths.entry(path).or_default();
         match item.entry(verb.to_owned()) {
             Entry::Vacant(vacant) => vacant.insert(operation),
@@ -119,11 +115,13 @@ impl Document {
         Ok(())
     }
 
-    fn check_ids(&self) -> anyhow::Result<()> {
+    fn check_operation_ids(&self) -> anyhow::Result<()> {
         let mut seen = HashMap::new();
-        for (path, operation) in self.paths.iter().flat_map(|(path, item)| item.values().map(move |one| (path, one))) {
-            if let Some(other) = seen.insert(operation["operationId"].as_str(), path) {
-                bail!("the operations at {path} and {other} have the same name");
+        for (path, operation) in
+            self.paths.iter().flat_map(|(path, item)| item.values().map(move |operation| (path, operation)))
+        {
+            if let Some(other_path) = seen.insert(operation["operationId"].as_str(), path) {
+                bail!("the operations at {path} and {other_path} have the same operationId");
             }
         }
         Ok(())

@@ -1,4 +1,4 @@
-//! Schemas of what is no message of the contract: scalars, enums, and the well-known types.
+//! Schemas of scalars, enums and well-known types.
 
 use prost_reflect::{EnumDescriptor, Kind, MessageDescriptor};
 use serde_json::{Map, Value, json};
@@ -6,9 +6,9 @@ use serde_json::{Map, Value, json};
 use super::comment;
 use crate::codec::well_known;
 
-/// A schema with a description, if there is anything to say.
+/// Adds a description to a schema unless it is empty.
 #[must_use]
-pub fn annotated(schema: Value, description: &str) -> Map<String, Value> {
+pub fn with_description(schema: Value, description: &str) -> Map<String, Value> {
     let Value::Object(mut schema) = schema else { unreachable!("schemas are objects") };
     if !description.is_empty() {
         schema.insert("description".to_owned(), description.into());
@@ -16,34 +16,35 @@ pub fn annotated(schema: Value, description: &str) -> Map<String, Value> {
     schema
 }
 
-/// The same schema, for `null` too.
+/// Returns a schema that also accepts `null`.
 #[must_use]
-pub fn or_null(schema: Value) -> Value {
+pub fn nullable(schema: Value) -> Value {
     match schema {
         Value::Object(mut schema) if schema.get("type").is_some_and(Value::is_string) => {
-            let only = schema["type"].take();
-            schema.insert("type".to_owned(), json!([only, "null"]));
+            let original = schema["type"].take();
+            schema.insert("type".to_owned(), json!([original, "null"]));
             schema.into()
         }
         schema => json!({"anyOf": [schema, {"type": "null"}]}),
     }
 }
 
-/// The schema of an enum: the names of its values, which are what is answered.
+/// Returns the schema of an enum, which lists the names of its values because responses contain names.
 #[must_use]
-pub fn of_enum(of: &EnumDescriptor) -> Value {
-    let names: Vec<_> = of.values().map(|value| value.name().to_owned()).collect();
-    let meanings: Vec<_> = of
+pub fn enumeration(descriptor: &EnumDescriptor) -> Value {
+    let names: Vec<_> = descriptor.values().map(|value| value.name().to_owned()).collect();
+    let items: Vec<_> = descriptor
         .values()
-        .map(|value| (value.name().to_owned(), comment::of(&of.parent_file(), value.path())))
-        .filter(|(_, text)| !text.is_empty())
-        .map(|(name, text)| format!("- `{name}`: {text}"))
+        .map(|value| (value.name().to_owned(), comment::leading(&descriptor.parent_file(), value.path())))
+        .filter(|(_, comment)| !comment.is_empty())
+        .map(|(name, comment)| format!("- `{name}`: {comment}"))
         .collect();
-    let text = [comment::of(&of.parent_file(), of.path()), meanings.join("\n")].join("\n\n");
-    annotated(json!({"type": "string", "enum": names}), text.trim()).into()
+    let comment = comment::leading(&descriptor.parent_file(), descriptor.path());
+    let description = [comment, items.join("\n")].join("\n\n");
+    with_description(json!({"type": "string", "enum": names}), description.trim()).into()
 }
 
-/// The schema of a scalar.
+/// Returns the schema of a scalar.
 #[must_use]
 pub fn scalar(kind: &Kind) -> Value {
     match kind {
@@ -52,7 +53,7 @@ pub fn scalar(kind: &Kind) -> Value {
         Kind::Float => json!({"type": "number", "format": "float"}),
         Kind::Int32 | Kind::Sint32 | Kind::Sfixed32 => json!({"type": "integer", "format": "int32"}),
         Kind::Uint32 | Kind::Fixed32 => json!({"type": "integer", "minimum": 0, "maximum": u32::MAX}),
-        // As strings, because JavaScript's numbers do not hold them.
+        // ProtoJSON writes 64-bit integers as strings, because JavaScript numbers cannot represent them exactly.
         Kind::Int64 | Kind::Sint64 | Kind::Sfixed64 => {
             json!({"type": "string", "format": "int64", "pattern": "^-?[0-9]{1,19}$"})
         }
@@ -62,13 +63,13 @@ pub fn scalar(kind: &Kind) -> Value {
     }
 }
 
-/// The schema of a message that has a JSON form of its own; none for any other.
+/// Returns the schema of a well-known type, which has its own JSON representation, or `None` for any other message.
 #[must_use]
-pub fn well_known(of: &MessageDescriptor) -> Option<Value> {
-    if !well_known::is(of) {
+pub fn well_known(message: &MessageDescriptor) -> Option<Value> {
+    if !well_known::is_well_known(message) {
         return None;
     }
-    Some(match of.name() {
+    Some(match message.name() {
         "Timestamp" => json!({"type": "string", "format": "date-time"}),
         "Duration" => json!({"type": "string", "pattern": r"^-?[0-9]+(\.[0-9]{1,9})?s$"}),
         "FieldMask" => json!({"type": "string"}),
@@ -76,6 +77,6 @@ pub fn well_known(of: &MessageDescriptor) -> Option<Value> {
         "ListValue" => json!({"type": "array"}),
         "Any" => json!({"type": "object", "properties": {"@type": {"type": "string"}}, "required": ["@type"]}),
         "Value" => json!({}),
-        _ => of.get_field(1).map_or_else(|| json!({}), |field| scalar(&field.kind())),
+        _ => message.get_field(1).map_or_else(|| json!({}), |field| scalar(&field.kind())),
     })
 }

@@ -1,4 +1,4 @@
-//! From `google.api.http` in the descriptors to a compiled router. There is no table of routes anywhere else.
+//! Builds the router from the `google.api.http` options in the descriptors. There is no other table of routes.
 
 use anyhow::{Context, bail, ensure};
 use http::{Method, uri::PathAndQuery};
@@ -16,7 +16,7 @@ use crate::{
     },
 };
 
-/// No message of ours is nested deeper than a path template may reach.
+/// Maximum nesting depth of a field in a path template. No message of the contract is nested deeper.
 const MAX_TEMPLATE_DEPTH: usize = 32;
 
 /// One binding of an RPC.
@@ -24,56 +24,58 @@ const MAX_TEMPLATE_DEPTH: usize = 32;
 pub struct Route {
     /// The path of the RPC: `/package.Service/Method`.
     pub rpc: PathAndQuery,
-    /// Who serves it.
+    /// The backend that serves the RPC.
     pub backend: Backend,
     /// The type of the request message.
     pub input: MessageDescriptor,
     /// The type of the response message.
     pub output: MessageDescriptor,
-    /// What the path gives.
+    /// The fields that the path sets.
     pub variables: Vec<PathVariable>,
-    /// What the body gives.
+    /// The part of the request message that the body contains.
     pub body: BodyRule,
-    /// Whether the body may be a form, as OAuth has it (RFC 7662, section 2.1). Only where nothing is changed: a
-    /// browser sends forms to other sites without asking them.
-    pub takes_form: bool,
-    /// The field of the response that is the body of the answer; none: the whole response is.
+    /// Whether the body may be a form, as in OAuth (RFC 7662, section 2.1). Only for RPCs without side effects:
+    /// browsers send forms to other origins without a CORS preflight.
+    pub accepts_form: bool,
+    /// The field of the response message that is the body of the HTTP response; `None` for the whole message.
     pub response_body: Option<FieldDescriptor>,
-    /// The field that takes the mask of a PATCH.
+    /// The `update_mask` field, if the route is a PATCH whose mask can be derived from the body.
     pub mask: Option<FieldDescriptor>,
-    /// Whether it answers with a stream.
-    pub streams: bool,
-    /// Where a stream is taken up: the field of the request, and that of each message that gives the next value.
+    /// Whether the RPC returns a stream.
+    pub is_server_streaming: bool,
+    /// The fields with which a stream is resumed: the field of the request, and the field of each message in the
+    /// stream that contains its next value.
     pub resume: Option<(FieldDescriptor, FieldDescriptor)>,
 }
 
-/// A text of this name, in the request and in the messages of a stream, says where it is taken up.
-const RESUME: &str = "sync_token";
+/// The name of the string field with which a stream is resumed, in the request and in the messages of the stream.
+const RESUME_FIELD: &str = "sync_token";
 
-/// A variable of the path and the field that it gives.
+/// A variable of the path and the field that it sets.
 #[derive(Debug)]
 pub struct PathVariable {
-    /// Where in the path it is.
+    /// The position in the path.
     pub variable: Variable,
     /// The field.
     pub field: FieldPath,
 }
 
-/// What the body of an HTTP request gives.
+/// The part of the request message that the body of an HTTP request contains.
 #[derive(Debug)]
 pub enum BodyRule {
-    /// There is none.
+    /// There is no body.
     None,
     /// The whole request message.
     Whole,
-    /// This field of it.
+    /// This field of the request message.
     Field(FieldDescriptor),
 }
 
-/// Builds the router for every RPC in `pool` that has a binding. A client cannot stream over HTTP/JSON.
+/// Builds the router for every RPC in `pool` that has a binding. Client-streaming RPCs are skipped, since HTTP/JSON
+/// cannot represent them.
 ///
 /// # Errors
-/// If a binding is not right, two of them are for the same method and path, or no backend serves its package.
+/// If a binding is invalid, two bindings have the same method and path, or no backend serves the package of an RPC.
 pub fn compile(pool: &DescriptorPool, backends: &[Backend]) -> anyhow::Result<Router<Route>> {
     let mut router = Router::default();
     for service in pool.services() {
@@ -92,7 +94,7 @@ pub fn compile(pool: &DescriptorPool, backends: &[Backend]) -> anyhow::Result<Ro
     Ok(router)
 }
 
-/// The rules of an RPC: its own and its additional ones. Each is a `google.api.HttpRule`.
+/// Returns the `google.api.HttpRule` of an RPC and its additional bindings.
 pub(crate) fn rules(method: &MethodDescriptor) -> anyhow::Result<Vec<DynamicMessage>> {
     let Some(extension) = method.parent_pool().get_extension_by_name("google.api.http") else {
         return Ok(Vec::new());
@@ -101,16 +103,16 @@ pub(crate) fn rules(method: &MethodDescriptor) -> anyhow::Result<Vec<DynamicMess
     if !options.has_extension(&extension) {
         return Ok(Vec::new());
     }
-    let rule = options.get_extension(&extension).as_message().context("is no message")?.clone();
-    let mut rules = additional(&rule)?;
+    let rule = options.get_extension(&extension).as_message().context("is not a message")?.clone();
+    let mut rules = additional_bindings(&rule)?;
     for additional_rule in &rules {
-        ensure!(additional(additional_rule)?.is_empty(), "an additional binding has additional bindings");
+        ensure!(additional_bindings(additional_rule)?.is_empty(), "an additional binding has additional bindings");
     }
     rules.insert(0, rule);
     Ok(rules)
 }
 
-fn additional(rule: &DynamicMessage) -> anyhow::Result<Vec<DynamicMessage>> {
+fn additional_bindings(rule: &DynamicMessage) -> anyhow::Result<Vec<DynamicMessage>> {
     let field = rule.get_field_by_name("additional_bindings").context("has no additional_bindings")?;
     Ok(field.as_list().unwrap_or_default().iter().filter_map(|rule| rule.as_message().cloned()).collect())
 }
@@ -126,29 +128,32 @@ fn bind(
     let (input, output) = (method.input(), method.output());
     let (body, response_body) = (body(rule, &input)?, response_body(rule, &output)?);
     let mask = input.get_field_by_name("update_mask").filter(|field| {
-        let is_mask = field.kind().as_message().is_some_and(|of| of.full_name() == "google.protobuf.FieldMask");
+        let is_mask =
+            field.kind().as_message().is_some_and(|message| message.full_name() == "google.protobuf.FieldMask");
         is_mask && http_method == MethodPattern::Only(Method::PATCH) && matches!(body, BodyRule::Field(_))
     });
-    let resume = text_field(&input, RESUME).zip(text_field(&output, RESUME)).filter(|_| method.is_server_streaming());
+    let resume = string_field(&input, RESUME_FIELD)
+        .zip(string_field(&output, RESUME_FIELD))
+        .filter(|_| method.is_server_streaming());
     let route = Route {
         rpc: format!("/{}/{}", method.parent_service().full_name(), method.name()).parse()?,
         backend: backend.clone(),
         variables: variables(&template, &input)?,
         input,
         output,
-        takes_form: takes_form(method, &body),
+        accepts_form: accepts_form(method, &body),
         body,
         response_body,
         mask,
-        streams: method.is_server_streaming(),
+        is_server_streaming: method.is_server_streaming(),
         resume,
     };
     router.bind(http_method, &template, route).with_context(|| format!("the path {path}"))
 }
 
-/// What the body gives, as a rule says.
+/// Returns the body rule of an `HttpRule`.
 pub(crate) fn body(rule: &DynamicMessage, input: &MessageDescriptor) -> anyhow::Result<BodyRule> {
-    Ok(match text(rule, "body").as_str() {
+    Ok(match string_value(rule, "body").as_str() {
         "" => BodyRule::None,
         "*" => BodyRule::Whole,
         name => {
@@ -157,67 +162,67 @@ pub(crate) fn body(rule: &DynamicMessage, input: &MessageDescriptor) -> anyhow::
     })
 }
 
-/// The field that is the body of the answer, as a rule says.
+/// Returns the field that is the body of the HTTP response according to an `HttpRule`.
 pub(crate) fn response_body(
     rule: &DynamicMessage,
     output: &MessageDescriptor,
 ) -> anyhow::Result<Option<FieldDescriptor>> {
-    Ok(match text(rule, "response_body").as_str() {
+    Ok(match string_value(rule, "response_body").as_str() {
         "" => None,
         name => Some(output.get_field_by_name(name).with_context(|| format!("no field {name} for response_body"))?),
     })
 }
 
-/// See [`Route::takes_form`].
-pub(crate) fn takes_form(method: &MethodDescriptor, body: &BodyRule) -> bool {
+/// Reports whether the body may be a form; see [`Route::accepts_form`].
+pub(crate) fn accepts_form(method: &MethodDescriptor, body: &BodyRule) -> bool {
     let level = method.method_descriptor_proto().options.as_ref().map(MethodOptions::idempotency_level);
     matches!(body, BodyRule::Whole) && level == Some(IdempotencyLevel::NoSideEffects)
 }
 
-fn text_field(message: &MessageDescriptor, name: &str) -> Option<FieldDescriptor> {
+fn string_field(message: &MessageDescriptor, name: &str) -> Option<FieldDescriptor> {
     message.get_field_by_name(name).filter(|field| field.kind() == Kind::String && !field.is_list())
 }
 
-/// The method and the path template of a rule.
+/// Returns the method and the path template of an `HttpRule`.
 pub(crate) fn pattern(rule: &DynamicMessage) -> anyhow::Result<(MethodPattern, String)> {
-    let named = [
+    let methods = [
         ("get", Method::GET),
         ("put", Method::PUT),
         ("post", Method::POST),
         ("delete", Method::DELETE),
         ("patch", Method::PATCH),
     ];
-    for (name, method) in named {
+    for (name, method) in methods {
         if rule.has_field_by_name(name) {
-            return Ok((MethodPattern::Only(method), text(rule, name)));
+            return Ok((MethodPattern::Only(method), string_value(rule, name)));
         }
     }
     if !rule.has_field_by_name("custom") {
         bail!("has no method");
     }
     let field = rule.get_field_by_name("custom");
-    let custom = field.as_ref().and_then(|custom| custom.as_message()).context("custom is no message")?;
-    let method = match text(custom, "kind").as_str() {
+    let custom = field.as_ref().and_then(|custom| custom.as_message()).context("custom is not a message")?;
+    let method = match string_value(custom, "kind").as_str() {
         "*" => MethodPattern::Any,
         kind => MethodPattern::Only(Method::from_bytes(kind.as_bytes()).with_context(|| format!("method {kind}"))?),
     };
-    Ok((method, text(custom, "path")))
+    Ok((method, string_value(custom, "path")))
 }
 
-fn text(message: &DynamicMessage, field: &str) -> String {
+fn string_value(message: &DynamicMessage, field: &str) -> String {
     let value = message.get_field_by_name(field);
     value.as_ref().and_then(|value| value.as_str()).unwrap_or_default().to_owned()
 }
 
-/// The variables of a path template and their fields.
+/// Resolves the variables of a path template to fields of the request message.
 pub(crate) fn variables(template: &Template, input: &MessageDescriptor) -> anyhow::Result<Vec<PathVariable>> {
     let mut variables: Vec<PathVariable> = Vec::new();
     for variable in &template.variables {
         let name = &variable.field;
         let field = FieldPath::find(input, name, MAX_TEMPLATE_DEPTH);
-        let field = field.map_err(|why| anyhow::anyhow!("the variable {name} {why}"))?;
+        let field = field.map_err(|error| anyhow::anyhow!("the variable {name} {error}"))?;
         ensure!(!field.last().is_list(), "the variable {name} is repeated");
-        ensure!(variables.iter().all(|other| other.field.name() != field.name()), "the variable {name} stands twice");
+        ensure!(variables.iter().all(|other| other.field.name() != field.name()), "the variable {name} is duplicated");
         variables.push(PathVariable { variable: variable.clone(), field });
     }
     Ok(variables)

@@ -1,4 +1,4 @@
-//! Which RPC is bound to a method and a path (`google.api.http`).
+//! Routes an HTTP method and path to an RPC (`google.api.http`).
 
 pub mod binding;
 pub mod router;

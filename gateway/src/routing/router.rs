@@ -1,7 +1,8 @@
-//! The compiled matcher: from an HTTP method and a path to what is bound there, through a trie of segments.
+//! Finds the target of an HTTP method and a path in a trie of path segments.
 //!
-//! A literal beats `*`, which beats `**`, segment by segment from the left; the first match that takes the method is
-//! taken. A path whose end reads as a verb that some template has is read so, and else as one without a verb.
+//! A literal takes precedence over `*`, which takes precedence over `**`, segment by segment from the left. The first
+//! match that is bound to the method is used. A suffix such as `:archive` is a verb if a matching template has that
+//! verb; otherwise it is part of the last segment.
 
 use std::{borrow::Cow, collections::HashMap};
 
@@ -12,33 +13,33 @@ use crate::{
     routing::template::{Segment, Template},
 };
 
-/// What is bound to methods and path templates.
+/// Targets that are bound to methods and path templates.
 #[derive(Debug)]
 pub struct Router<T> {
     root: Node<T>,
 }
 
-/// What was found for a path.
+/// The match of a path.
 #[derive(Debug)]
 pub struct Match<'r, 'p, T> {
-    /// What is bound there.
+    /// The bound target.
     pub target: &'r T,
     /// The segments of the path as they were sent, without the verb.
     pub segments: Vec<&'p str>,
 }
 
-/// Why nothing was found for a path.
+/// Why a path has no match.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Miss {
+pub enum MatchError {
     /// No template matches.
     NotFound,
-    /// Templates match, with these methods.
-    Method(Vec<Method>),
+    /// Templates match, but only with these methods.
+    MethodNotAllowed(Vec<Method>),
     /// The path is not percent-encoded UTF-8.
     BadEncoding,
 }
 
-/// Two bindings of one method and one shape of path.
+/// Two bindings have the same method and match the same paths.
 #[derive(Debug, thiserror::Error)]
 #[error("another RPC is bound to the same method and path")]
 pub struct Conflict;
@@ -47,26 +48,26 @@ pub struct Conflict;
 struct Node<T> {
     literals: HashMap<String, Node<T>>,
     any: Option<Box<Node<T>>>,
-    /// What is bound to paths that end here, by verb.
-    here: Ends<T>,
-    /// What is bound to paths that go on from here in any way, by verb.
-    rest: Ends<T>,
+    /// The targets of paths that end at this node, by verb.
+    end: VerbTargets<T>,
+    /// The targets of paths that continue from this node with any segments, by verb.
+    rest: VerbTargets<T>,
 }
 
-type Ends<T> = HashMap<String, Vec<(MethodPattern, T)>>;
+type VerbTargets<T> = HashMap<String, Vec<(MethodPattern, T)>>;
 
 /// The method of a binding.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MethodPattern {
-    /// This one.
+    /// This method.
     Only(Method),
-    /// All that have no binding of their own.
+    /// Every method without its own binding.
     Any,
 }
 
 impl<T> Default for Node<T> {
     fn default() -> Self {
-        Self { literals: HashMap::new(), any: None, here: Ends::new(), rest: Ends::new() }
+        Self { literals: HashMap::new(), any: None, end: VerbTargets::new(), rest: VerbTargets::new() }
     }
 }
 
@@ -80,19 +81,19 @@ impl<T> Router<T> {
     /// Binds a method and a path template.
     ///
     /// # Errors
-    /// If they are bound already.
+    /// If they are already bound.
     pub fn bind(&mut self, method: MethodPattern, template: &Template, target: T) -> Result<(), Conflict> {
         let mut node = &mut self.root;
-        let mut takes_rest = false;
+        let mut ends_in_rest = false;
         for segment in &template.segments {
             match segment {
                 Segment::Literal(text) => node = node.literals.entry(text.clone()).or_default(),
                 Segment::Any => node = node.any.get_or_insert_default(),
-                Segment::Rest => takes_rest = true,
+                Segment::Rest => ends_in_rest = true,
             }
         }
-        let ends = if takes_rest { &mut node.rest } else { &mut node.here };
-        let targets = ends.entry(template.verb.clone()).or_default();
+        let verbs = if ends_in_rest { &mut node.rest } else { &mut node.end };
+        let targets = verbs.entry(template.verb.clone()).or_default();
         if targets.iter().any(|(bound, _)| *bound == method) {
             return Err(Conflict);
         }
@@ -100,44 +101,50 @@ impl<T> Router<T> {
         Ok(())
     }
 
-    /// Looks up a path as it was sent, without its query. HEAD finds what is bound to GET.
+    /// Finds the target of a method and a path. The path is percent-encoded and has no query. HEAD finds the targets
+    /// of GET.
     ///
     /// # Errors
-    /// If nothing is bound there, or not to this method.
-    pub fn find<'r, 'p>(&'r self, method: &Method, path: &'p str) -> Result<Match<'r, 'p, T>, Miss> {
-        let path = path.strip_prefix('/').ok_or(Miss::NotFound)?;
+    /// If the path or the method is not bound, or if the path is not percent-encoded UTF-8.
+    pub fn find<'r, 'p>(&'r self, method: &Method, path: &'p str) -> Result<Match<'r, 'p, T>, MatchError> {
+        let path = path.strip_prefix('/').ok_or(MatchError::NotFound)?;
         let start = path.rfind('/').map_or(0, |slash| slash + 1);
         if let Some(colon) = path[start..].rfind(':') {
             let (path, verb) = (&path[..start + colon], &path[start + colon + 1..]);
-            let verb = percent::decode(verb).map_err(|_| Miss::BadEncoding)?;
-            // A colon at the end begins no verb.
+            let verb = percent::decode(verb).map_err(|_| MatchError::BadEncoding)?;
+            // A colon at the end does not start a verb.
             if !verb.is_empty() {
                 match self.find_with_verb(method, path, &verb) {
-                    Err(Miss::NotFound) => {}
-                    found => return found,
+                    Err(MatchError::NotFound) => {}
+                    result => return result,
                 }
             }
         }
         self.find_with_verb(method, path, "")
     }
 
-    fn find_with_verb<'r, 'p>(&'r self, method: &Method, path: &'p str, verb: &str) -> Result<Match<'r, 'p, T>, Miss> {
+    fn find_with_verb<'r, 'p>(
+        &'r self,
+        method: &Method,
+        path: &'p str,
+        verb: &str,
+    ) -> Result<Match<'r, 'p, T>, MatchError> {
         let segments: Vec<_> = path.split('/').collect();
         let decoded: Result<Vec<_>, _> = segments.iter().copied().map(percent::decode).collect();
         let mut found = Vec::new();
-        self.root.collect(&decoded.map_err(|_| Miss::BadEncoding)?, verb, &mut found);
+        self.root.collect(&decoded.map_err(|_| MatchError::BadEncoding)?, verb, &mut found);
         for targets in &found {
-            if let Some(target) = pick(targets, method) {
+            if let Some(target) = select_target(targets, method) {
                 return Ok(Match { target, segments });
             }
         }
-        Err(if found.is_empty() { Miss::NotFound } else { Miss::Method(methods(&found)) })
+        Err(if found.is_empty() { MatchError::NotFound } else { MatchError::MethodNotAllowed(allowed_methods(&found)) })
     }
 }
 
 impl<T> Node<T> {
-    /// Collects what matches, the best match first. Each node is visited at most once, since it lies at one depth, so
-    /// no path can make this slow.
+    /// Collects the matching targets, best match first. Each node belongs to one depth and is visited at most once,
+    /// so no path can make this slow.
     fn collect<'r>(&'r self, path: &[Cow<'_, str>], verb: &str, found: &mut Vec<&'r [(MethodPattern, T)]>) {
         if let [segment, path @ ..] = path {
             if let Some(node) = self.literals.get(&**segment) {
@@ -146,7 +153,7 @@ impl<T> Node<T> {
             if let Some(node) = self.any.as_deref().filter(|_| !segment.is_empty()) {
                 node.collect(path, verb, found);
             }
-        } else if let Some(targets) = self.here.get(verb) {
+        } else if let Some(targets) = self.end.get(verb) {
             found.push(targets);
         }
         if let Some(targets) = self.rest.get(verb) {
@@ -155,7 +162,7 @@ impl<T> Node<T> {
     }
 }
 
-fn pick<'r, T>(targets: &'r [(MethodPattern, T)], method: &Method) -> Option<&'r T> {
+fn select_target<'r, T>(targets: &'r [(MethodPattern, T)], method: &Method) -> Option<&'r T> {
     let bound_to = |pattern: &MethodPattern| targets.iter().find(|(bound, _)| bound == pattern);
     bound_to(&MethodPattern::Only(method.clone()))
         .or_else(|| bound_to(&MethodPattern::Only(Method::GET)).filter(|_| method == Method::HEAD))
@@ -163,8 +170,8 @@ fn pick<'r, T>(targets: &'r [(MethodPattern, T)], method: &Method) -> Option<&'r
         .map(|(_, target)| target)
 }
 
-/// The methods that are bound, in the order of their names.
-fn methods<T>(found: &[&[(MethodPattern, T)]]) -> Vec<Method> {
+/// Returns the bound methods, sorted by name.
+fn allowed_methods<T>(found: &[&[(MethodPattern, T)]]) -> Vec<Method> {
     let mut methods = Vec::new();
     for (pattern, _) in found.iter().copied().flatten() {
         if let MethodPattern::Only(method) = pattern {
@@ -184,7 +191,7 @@ mod tests {
     use super::*;
 
     fn template(text: &str) -> Template {
-        text.parse().expect("the template is good")
+        text.parse().expect("the template is valid")
     }
 
     fn router(bindings: &[(&str, &'static str)]) -> Router<&'static str> {
@@ -192,110 +199,113 @@ mod tests {
         for (method, path) in bindings {
             let pattern = match *method {
                 "*" => MethodPattern::Any,
-                name => MethodPattern::Only(name.parse().expect("a method")),
+                name => MethodPattern::Only(name.parse().expect("the method is valid")),
             };
-            router.bind(pattern, &template(path), *path).expect("no binding is there twice");
+            router.bind(pattern, &template(path), *path).expect("no binding is duplicated");
         }
         router
     }
 
-    fn found(router: &Router<&'static str>, method: &Method, path: &str) -> Result<&'static str, Miss> {
+    fn find_target(router: &Router<&'static str>, method: &Method, path: &str) -> Result<&'static str, MatchError> {
         router.find(method, path).map(|found| *found.target)
     }
 
     #[test]
-    fn a_literal_beats_a_wildcard_beats_the_rest() {
+    fn literals_precede_wildcards_which_precede_the_rest() {
         let router = router(&[("GET", "/a/{x=**}"), ("GET", "/a/{x}"), ("GET", "/a/b"), ("GET", "/a/{x}/c")]);
-        assert_eq!(found(&router, &Method::GET, "/a/b"), Ok("/a/b"));
-        assert_eq!(found(&router, &Method::GET, "/a/z"), Ok("/a/{x}"));
-        assert_eq!(found(&router, &Method::GET, "/a/b/c"), Ok("/a/{x}/c"));
-        assert_eq!(found(&router, &Method::GET, "/a/b/d"), Ok("/a/{x=**}"));
-        assert_eq!(found(&router, &Method::GET, "/a"), Ok("/a/{x=**}"));
+        assert_eq!(find_target(&router, &Method::GET, "/a/b"), Ok("/a/b"));
+        assert_eq!(find_target(&router, &Method::GET, "/a/z"), Ok("/a/{x}"));
+        assert_eq!(find_target(&router, &Method::GET, "/a/b/c"), Ok("/a/{x}/c"));
+        assert_eq!(find_target(&router, &Method::GET, "/a/b/d"), Ok("/a/{x=**}"));
+        assert_eq!(find_target(&router, &Method::GET, "/a"), Ok("/a/{x=**}"));
     }
 
     #[test]
-    fn a_wildcard_serves_the_method_that_a_literal_lacks() {
+    fn wildcard_matches_a_method_that_the_literal_does_not_have() {
         let router = router(&[("GET", "/a/b"), ("POST", "/a/{x}")]);
-        assert_eq!(found(&router, &Method::POST, "/a/b"), Ok("/a/{x}"));
+        assert_eq!(find_target(&router, &Method::POST, "/a/b"), Ok("/a/{x}"));
     }
 
     #[test]
-    fn a_known_verb_is_split_off() {
+    fn known_verb_is_separated_from_the_segment() {
         let router = router(&[("GET", "/a/{x}"), ("POST", "/a/{x}:go"), ("GET", "/a:list")]);
-        assert_eq!(found(&router, &Method::POST, "/a/1:go"), Ok("/a/{x}:go"));
-        assert_eq!(router.find(&Method::POST, "/a/1:go").expect("bound").segments, ["a", "1"]);
-        assert_eq!(found(&router, &Method::GET, "/a:list"), Ok("/a:list"));
-        assert_eq!(found(&router, &Method::GET, "/a/1:go"), Err(Miss::Method(vec![Method::POST])));
+        assert_eq!(find_target(&router, &Method::POST, "/a/1:go"), Ok("/a/{x}:go"));
+        assert_eq!(router.find(&Method::POST, "/a/1:go").expect("the path is bound").segments, ["a", "1"]);
+        assert_eq!(find_target(&router, &Method::GET, "/a:list"), Ok("/a:list"));
+        assert_eq!(
+            find_target(&router, &Method::GET, "/a/1:go"),
+            Err(MatchError::MethodNotAllowed(vec![Method::POST]))
+        );
     }
 
     #[test]
-    fn a_verb_matches_in_its_encoded_form_too() {
+    fn percent_encoded_verb_matches() {
         let router = router(&[("GET", "/a/{x}:go%2Fon")]);
         for path in ["/a/1:go%2Fon", "/a/1:g%6F%2fon"] {
-            assert_eq!(found(&router, &Method::GET, path), Ok("/a/{x}:go%2Fon"), "{path}");
+            assert_eq!(find_target(&router, &Method::GET, path), Ok("/a/{x}:go%2Fon"), "{path}");
         }
-        assert_eq!(found(&router, &Method::GET, "/a/1:go%2"), Err(Miss::BadEncoding));
+        assert_eq!(find_target(&router, &Method::GET, "/a/1:go%2"), Err(MatchError::BadEncoding));
     }
 
     #[test]
-    fn a_colon_at_the_end_is_part_of_the_segment() {
+    fn trailing_colon_is_part_of_the_segment() {
         let router = router(&[("GET", "/a/{x}"), ("GET", "/b")]);
-        assert_eq!(router.find(&Method::GET, "/a/1:").expect("bound").segments, ["a", "1:"]);
-        assert_eq!(found(&router, &Method::GET, "/b:"), Err(Miss::NotFound));
+        assert_eq!(router.find(&Method::GET, "/a/1:").expect("the path is bound").segments, ["a", "1:"]);
+        assert_eq!(find_target(&router, &Method::GET, "/b:"), Err(MatchError::NotFound));
     }
 
     #[test]
-    fn an_unknown_or_encoded_verb_is_part_of_the_segment() {
+    fn unknown_verb_or_encoded_colon_is_part_of_the_segment() {
         let router = router(&[("GET", "/a/{x}"), ("GET", "/a/{x}:go")]);
         for path in ["/a/1:stop", "/a/1%3Ago"] {
-            assert_eq!(found(&router, &Method::GET, path), Ok("/a/{x}"), "{path}");
+            assert_eq!(find_target(&router, &Method::GET, path), Ok("/a/{x}"), "{path}");
         }
     }
 
     #[test]
-    fn another_method_is_told_which_ones_there_are() {
+    fn unbound_method_returns_the_allowed_methods() {
         let router = router(&[("GET", "/a/{x}"), ("DELETE", "/a/{x}"), ("PATCH", "/a/b")]);
         let allowed = vec![Method::DELETE, Method::GET, Method::HEAD, Method::PATCH];
-        assert_eq!(found(&router, &Method::PUT, "/a/b"), Err(Miss::Method(allowed)));
+        assert_eq!(find_target(&router, &Method::PUT, "/a/b"), Err(MatchError::MethodNotAllowed(allowed)));
     }
 
     #[test]
-    fn head_finds_what_is_bound_to_get() {
+    fn head_finds_the_target_of_get() {
         let router = router(&[("GET", "/a")]);
-        assert_eq!(found(&router, &Method::HEAD, "/a"), Ok("/a"));
+        assert_eq!(find_target(&router, &Method::HEAD, "/a"), Ok("/a"));
     }
 
     #[test]
-    fn a_binding_of_every_method_yields_to_one_of_its_own() {
+    fn binding_for_one_method_precedes_a_binding_for_any_method() {
         let mut router = Router::default();
-        router.bind(MethodPattern::Any, &template("/a"), "any").expect("free");
-        router.bind(MethodPattern::Only(Method::GET), &template("/a"), "get").expect("free");
-        assert_eq!(found(&router, &Method::GET, "/a"), Ok("get"));
-        assert_eq!(found(&router, &Method::PUT, "/a"), Ok("any"));
+        router.bind(MethodPattern::Any, &template("/a"), "any").expect("the path is not bound yet");
+        router.bind(MethodPattern::Only(Method::GET), &template("/a"), "get").expect("the path is not bound yet");
+        assert_eq!(find_target(&router, &Method::GET, "/a"), Ok("get"));
+        assert_eq!(find_target(&router, &Method::PUT, "/a"), Ok("any"));
     }
 
     #[test]
-    fn an_empty_segment_is_no_value() {
+    fn wildcard_does_not_match_an_empty_segment() {
         let router = router(&[("GET", "/a/{x}"), ("GET", "/a/{x}/b")]);
         for path in ["/a/", "/a//b", "//a/1", "/a/1/"] {
-            assert_eq!(found(&router, &Method::GET, path), Err(Miss::NotFound), "{path}");
+            assert_eq!(find_target(&router, &Method::GET, path), Err(MatchError::NotFound), "{path}");
         }
     }
 
     #[test]
-    fn a_literal_matches_in_its_encoded_form_too() {
+    fn percent_encoded_literal_matches() {
         let router = router(&[("GET", "/tasks")]);
-        assert_eq!(found(&router, &Method::GET, "/t%61sks"), Ok("/tasks"));
+        assert_eq!(find_target(&router, &Method::GET, "/t%61sks"), Ok("/tasks"));
     }
 
     #[test]
-    fn a_path_in_bad_encoding_is_told_apart() {
+    fn invalid_percent_encoding_has_its_own_error() {
         let router = router(&[("GET", "/a/{x}")]);
-        assert_eq!(found(&router, &Method::GET, "/a/%zz"), Err(Miss::BadEncoding));
+        assert_eq!(find_target(&router, &Method::GET, "/a/%zz"), Err(MatchError::BadEncoding));
     }
 
     #[test]
-    fn one_shape_of_path_is_bound_once() {
+    fn templates_that_match_the_same_paths_conflict() {
         let mut router = router(&[("GET", "/a/{x}")]);
         let get = MethodPattern::Only(Method::GET);
         assert!(router.bind(get.clone(), &template("/a/{y=*}"), "again").is_err());

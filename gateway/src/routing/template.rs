@@ -16,22 +16,22 @@ use crate::codec::percent::{self, BadEncoding};
 /// A parsed path template.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Template {
-    /// What the path is made of; [`Segment::Rest`] is only ever the last.
+    /// The segments of the path. [`Segment::Rest`] can only be the last.
     pub segments: Vec<Segment>,
-    /// What follows the last `:`, without it; empty if there is none.
+    /// The text after the last `:`; empty if there is no verb.
     pub verb: String,
-    /// The parts of the path that are values of fields, from left to right.
+    /// The variables, from left to right.
     pub variables: Vec<Variable>,
 }
 
-/// What stands between two slashes.
+/// A segment of a path template, between two slashes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Segment {
     /// This text, percent-decoded.
     Literal(String),
-    /// `*`: any text but none.
+    /// `*`: any text that is not empty.
     Any,
-    /// `**`: all segments that are left, even none.
+    /// `**`: all remaining segments, possibly none.
     Rest,
 }
 
@@ -42,12 +42,12 @@ pub struct Variable {
     pub field: String,
     /// The index of its first segment.
     pub start: usize,
-    /// The index after its last segment; none if it takes all that are left.
+    /// The index after its last segment; `None` if it spans all remaining segments.
     pub end: Option<usize>,
 }
 
 impl Variable {
-    /// The value of the variable in a path that matches its template.
+    /// Returns the value of the variable in a path that matches its template.
     ///
     /// # Errors
     /// If the path is not percent-encoded UTF-8.
@@ -60,26 +60,26 @@ impl Variable {
     }
 }
 
-/// Why a text is no path template.
+/// Why a text is not a valid path template.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TemplateError {
-    /// It starts with something else.
-    #[error("a path template starts with a slash")]
+    /// The text does not start with a slash.
+    #[error("a path template must start with a slash")]
     NoSlash,
-    /// Nothing stands between two slashes, or after the colon.
+    /// A segment, a verb or a field name is empty.
     #[error("a segment, a verb or a field name is empty")]
     Empty,
-    /// A brace without its partner, or a variable inside of another.
+    /// A brace has no counterpart, or a variable is inside another variable.
     #[error("the braces do not match")]
     Braces,
-    /// Something stands between a variable and the next slash.
-    #[error("a variable takes whole segments")]
+    /// A variable is not followed by a slash, a verb or the end.
+    #[error("a variable must consist of whole segments")]
     PartOfSegment,
     /// `**` is not at the end.
-    #[error("`**` stands only at the end")]
+    #[error("`**` must be the last segment")]
     RestNotLast,
-    /// A reserved character in a literal or in a field name.
-    #[error("a literal holds a reserved character that is not percent-encoded")]
+    /// A literal or a field name contains a reserved character.
+    #[error("a literal contains a reserved character that is not percent-encoded")]
     Reserved,
 }
 
@@ -90,7 +90,7 @@ impl FromStr for Template {
         let path = text.strip_prefix('/').ok_or(TemplateError::NoSlash)?;
         let last = path.rfind(['/', '}']).map_or(0, |index| index + 1);
         let (mut rest, verb) = match path[last..].find(':') {
-            Some(colon) => (&path[..last + colon], literal(&path[last + colon + 1..])?),
+            Some(colon) => (&path[..last + colon], parse_literal(&path[last + colon + 1..])?),
             None => (path, String::new()),
         };
         let mut template = Self { segments: Vec::new(), verb, variables: Vec::new() };
@@ -118,17 +118,17 @@ impl Template {
         self.segments.push(match text {
             "*" => Segment::Any,
             "**" => Segment::Rest,
-            _ => Segment::Literal(literal(text)?),
+            _ => Segment::Literal(parse_literal(text)?),
         });
         Ok(())
     }
 
-    /// Takes the variable whose opening brace has just been read, and gives what follows it.
+    /// Parses a variable after its opening brace and returns the text after its closing brace.
     fn push_variable<'t>(&mut self, text: &'t str) -> Result<&'t str, TemplateError> {
         let (variable, after) = text.split_once('}').ok_or(TemplateError::Braces)?;
         let (field, pattern) = variable.split_once('=').unwrap_or((variable, "*"));
         for name in field.split('.') {
-            literal(name)?;
+            parse_literal(name)?;
         }
         let start = self.segments.len();
         for segment in pattern.split('/') {
@@ -140,7 +140,7 @@ impl Template {
     }
 }
 
-fn literal(text: &str) -> Result<String, TemplateError> {
+fn parse_literal(text: &str) -> Result<String, TemplateError> {
     if text.is_empty() {
         return Err(TemplateError::Empty);
     }
@@ -158,7 +158,7 @@ mod tests {
     use super::*;
 
     fn parse(text: &str) -> Template {
-        text.parse().expect("the template is good")
+        text.parse().expect("the template is valid")
     }
 
     fn literal(text: &str) -> Segment {
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_variable_without_a_pattern_takes_one_segment() {
+    fn variable_without_a_pattern_spans_one_segment() {
         let template = parse("/v1/tasks/{task.id}");
         assert_eq!(template.segments, [literal("v1"), literal("tasks"), Segment::Any]);
         assert_eq!(template.variables, [Variable { field: "task.id".into(), start: 2, end: Some(3) }]);
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn a_variable_may_span_literals_and_wildcards() {
+    fn variable_can_span_literals_and_wildcards() {
         let template = parse("/v1/{name=shelves/*/books/*}/pages/{page}");
         assert_eq!(template.segments.len(), 7);
         let spans: Vec<_> = template.variables.iter().map(|v| (v.start, v.end)).collect();
@@ -182,14 +182,14 @@ mod tests {
     }
 
     #[test]
-    fn two_stars_take_the_rest() {
+    fn double_wildcard_spans_the_rest() {
         let template = parse("/v1/{path=files/**}");
         assert_eq!(template.segments, [literal("v1"), literal("files"), Segment::Rest]);
         assert_eq!(template.variables[0].end, None);
     }
 
     #[test]
-    fn a_verb_follows_a_literal_a_variable_or_a_wildcard() {
+    fn verb_can_follow_a_literal_a_variable_or_a_wildcard() {
         for (text, verb) in [("/v1/a:go", "go"), ("/v1/{id}:go", "go"), ("/v1/{p=**}:go", "go"), ("/v1/*:go", "go")] {
             assert_eq!(parse(text).verb, verb, "{text}");
         }
@@ -197,12 +197,12 @@ mod tests {
     }
 
     #[test]
-    fn a_literal_is_percent_decoded() {
+    fn literals_are_percent_decoded() {
         assert_eq!(parse("/a%20b").segments, [literal("a b")]);
     }
 
     #[test]
-    fn what_is_no_template_is_refused() {
+    fn invalid_templates_are_refused() {
         let refused = [
             ("v1/a", TemplateError::NoSlash),
             ("", TemplateError::NoSlash),
@@ -230,13 +230,13 @@ mod tests {
     }
 
     #[test]
-    fn the_value_of_one_segment_is_wholly_decoded() {
+    fn value_of_one_segment_is_fully_decoded() {
         let template = parse("/v1/{id}");
         assert_eq!(template.variables[0].value(&["v1", "a%2Fb"]).as_deref(), Ok("a/b"));
     }
 
     #[test]
-    fn the_value_of_several_segments_keeps_encoded_slashes() {
+    fn value_of_several_segments_keeps_encoded_slashes() {
         let template = parse("/v1/{name=a/*}");
         assert_eq!(template.variables[0].value(&["v1", "a", "b%2Fc%20d"]).as_deref(), Ok("a/b%2Fc d"));
         let template = parse("/v1/{path=**}");

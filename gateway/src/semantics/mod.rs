@@ -1,4 +1,4 @@
-//! HTTP semantics of an RPC: entity tags, idempotency, and preferences (RFC 9110, RFC 7240).
+//! HTTP semantics of RPCs: entity tags, idempotency, and preferences (RFC 9110, RFC 7240).
 
 pub mod etag;
 pub mod idempotency;

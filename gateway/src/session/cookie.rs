@@ -1,4 +1,4 @@
-//! The cookies in which a browser keeps tokens that no script ever sees.
+//! The cookies in which browsers store tokens. Scripts cannot read them.
 
 use std::time::Duration;
 
@@ -8,90 +8,90 @@ use service_kit::network::ProxyArgs;
 use taskey_proto::auth::v1::TokenPair;
 use tonic::transport::server::TcpConnectInfo;
 
-const ACCESS: &str = "taskey_access";
-const REFRESH: &str = "taskey_refresh";
+const ACCESS_COOKIE: &str = "taskey_access";
+const REFRESH_COOKIE: &str = "taskey_refresh";
 
-/// Before the names of cookies that browsers take over TLS alone, and from the host itself alone (RFC 6265bis,
-/// section 4.1.3.2).
-const HOST: &str = "__Host-";
+/// The prefix of cookies that browsers only accept over TLS and from the host itself (RFC 6265bis, section 4.1.3.2).
+const HOST_PREFIX: &str = "__Host-";
 
-/// What a proxy says of the connection to the client.
+/// The header in which a proxy sends the protocol of the connection to the client.
 const FORWARDED_PROTO: &str = "x-forwarded-proto";
 
-/// The tokens that a request bears in cookies.
+/// The tokens in the cookies of a request.
 #[derive(Clone, Default)]
 pub struct Tokens {
-    /// Gone when it has expired, for the browser forgets it then.
+    /// The access token. Missing once it has expired, since the browser then deletes the cookie.
     pub access: Option<String>,
-    /// Good for new ones.
+    /// The refresh token.
     pub refresh: Option<String>,
 }
 
-/// How cookies are named and marked: as those of a client that came over TLS, or of one that did not.
+/// Reads and writes the token cookies of a client. Their names and attributes depend on whether the client uses TLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Jar {
-    secure: bool,
+pub struct TokenCookies {
+    is_secure: bool,
 }
 
-impl Jar {
-    /// The client came over TLS if a trusted proxy says so, or if all do.
+impl TokenCookies {
+    /// Creates the cookies for the client of a request. The client uses TLS if a trusted proxy says so, or if
+    /// `always_secure` is set.
     #[must_use]
-    pub fn of(request: &request::Parts, proxies: &ProxyArgs, always_secure: bool) -> Self {
+    pub fn for_request(request: &request::Parts, proxies: &ProxyArgs, always_secure: bool) -> Self {
         let peer = request.extensions.get::<TcpConnectInfo>().and_then(|peer| peer.remote_addr);
-        let believed = peer.is_some_and(|peer| proxies.trusts(peer.ip()));
-        let https = request.headers.get(FORWARDED_PROTO).is_some_and(|proto| proto.as_bytes() == b"https");
-        Self { secure: always_secure || (believed && https) }
+        let is_trusted = peer.is_some_and(|peer| proxies.trusts(peer.ip()));
+        let is_https = request.headers.get(FORWARDED_PROTO).is_some_and(|proto| proto.as_bytes() == b"https");
+        Self { is_secure: always_secure || (is_trusted && is_https) }
     }
 
-    /// Whether the client came over TLS.
+    /// Reports whether the client uses TLS.
     #[must_use]
     pub fn is_secure(self) -> bool {
-        self.secure
+        self.is_secure
     }
 
     fn name(self, name: &str) -> String {
-        if self.secure { format!("{HOST}{name}") } else { name.to_owned() }
+        if self.is_secure { format!("{HOST_PREFIX}{name}") } else { name.to_owned() }
     }
 
-    /// The tokens of a request. A name that comes twice is nobody's: somebody else may have set one of them.
+    /// Returns the tokens of a request. Ignores duplicate cookies, since an attacker may have set one of them.
     #[must_use]
     pub fn tokens(self, headers: &HeaderMap) -> Tokens {
         let values = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
         let all: Vec<Cookie<'_>> = values.flat_map(Cookie::split_parse).filter_map(Result::ok).collect();
-        let one = |name: &str| {
+        let single = |name: &str| {
             let name = self.name(name);
             let mut found = all.iter().filter(|cookie| cookie.name() == name).map(|cookie| cookie.value().to_owned());
             found.next().filter(|value| !value.is_empty() && found.next().is_none())
         };
-        Tokens { access: one(ACCESS), refresh: one(REFRESH) }
+        Tokens { access: single(ACCESS_COOKIE), refresh: single(REFRESH_COOKIE) }
     }
 
-    /// The headers that put a pair of tokens into cookies, for as long as each is good.
+    /// Returns the `set-cookie` headers that store a pair of tokens until they expire.
     #[must_use]
-    pub fn keep(self, pair: &TokenPair, now: prost_types::Timestamp) -> [HeaderValue; 2] {
-        let left = |until: Option<prost_types::Timestamp>| {
-            let seconds = until.map_or(0, |until| until.seconds.saturating_sub(now.seconds));
+    pub fn store(self, pair: &TokenPair, now: prost_types::Timestamp) -> [HeaderValue; 2] {
+        let lifetime = |expire_time: Option<prost_types::Timestamp>| {
+            let seconds = expire_time.map_or(0, |time| time.seconds.saturating_sub(now.seconds));
             Duration::from_secs(seconds.max(0).cast_unsigned())
         };
         [
-            self.header(ACCESS, &pair.access_token, left(pair.access_expire_time)),
-            self.header(REFRESH, &pair.refresh_token, left(pair.refresh_expire_time)),
+            self.header(ACCESS_COOKIE, &pair.access_token, lifetime(pair.access_expire_time)),
+            self.header(REFRESH_COOKIE, &pair.refresh_token, lifetime(pair.refresh_expire_time)),
         ]
     }
 
-    /// The headers that make a browser forget the tokens.
+    /// Returns the `set-cookie` headers that delete the tokens.
     #[must_use]
-    pub fn forget(self) -> [HeaderValue; 2] {
-        [ACCESS, REFRESH].map(|name| self.header(name, "", Duration::ZERO))
+    pub fn delete(self) -> [HeaderValue; 2] {
+        [ACCESS_COOKIE, REFRESH_COOKIE].map(|name| self.header(name, "", Duration::ZERO))
     }
 
-    fn header(self, name: &str, value: &str, life: Duration) -> HeaderValue {
+    fn header(self, name: &str, value: &str, max_age: Duration) -> HeaderValue {
         let cookie = Cookie::build((self.name(name), value))
             .path("/")
             .http_only(true)
             .same_site(SameSite::Strict)
-            .secure(self.secure)
-            .max_age(life.try_into().unwrap_or(::cookie::time::Duration::ZERO));
+            .secure(self.is_secure)
+            .max_age(max_age.try_into().unwrap_or(::cookie::time::Duration::ZERO));
         let mut header = HeaderValue::from_str(&cookie.to_string()).expect("tokens are ASCII");
         header.set_sensitive(true);
         header

@@ -1,6 +1,6 @@
-//! Cookie mode: a browser logs in and stays logged in without its scripts ever seeing a token. Login puts the tokens into
-//! cookies, calls without an `authorization` header are made with them, and new ones are fetched when the access token
-//! has expired.
+//! Cookie mode: browsers log in and stay logged in without exposing tokens to scripts. Login stores the tokens in
+//! cookies. Calls without an `authorization` header use the access token in the cookies. If it has expired, it is
+//! renewed with the refresh token.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -28,118 +28,128 @@ use crate::{
     backend::{self, Backend},
     http::{call::Call, error::HttpError, headers},
     routing::binding::Route,
-    session::cookie::{Jar, Tokens},
+    session::cookie::{TokenCookies, Tokens},
 };
 
-/// The RPC whose answer may be kept in cookies.
+/// The RPC whose tokens can be stored in cookies.
 pub(crate) const LOGIN: &str = "/taskey.auth.v1.AuthService/Login";
 const LOGOUT: &str = "/taskey.auth.v1.AuthService/Logout";
 
-/// RPCs of these services are open to anyone, so that they never rely on a cookie.
-const OPEN: &str = "/taskey.auth.v1.AuthService/";
+/// The prefix of the RPCs of AuthService. They need no access token, so they never use cookies, except for logout.
+const AUTH_SERVICE: &str = "/taskey.auth.v1.AuthService/";
 
-/// The parameter by which a login asks for cookies.
+/// The query parameter with which a login requests cookies.
 pub(crate) const PARAMETER: &str = "cookie";
 
-/// The tokens of a refresh are given to all who ask for so long: a page makes several calls at once, with the same cookie.
-const SHARED_FOR: Duration = Duration::from_secs(10);
+/// How long the result of a refresh is reused. A page makes several calls at once with the same refresh token.
+const REFRESH_REUSE: Duration = Duration::from_secs(10);
 
-/// How long a refresh may take, whatever the deadline of who asked for it first.
+/// Timeout of a refresh. It does not depend on the deadlines of the calls that wait for it.
 const REFRESH_TIMEOUT: Duration = Duration::from_secs(5);
 
-type Refreshed = Shared<BoxFuture<'static, Result<TokenPair, Status>>>;
+type SharedRefresh = Shared<BoxFuture<'static, Result<TokenPair, Status>>>;
 
-/// Cookie mode, with the refreshes that are under way.
+/// Cookie mode and its current refreshes.
 pub struct CookieMode {
-    /// Whether all clients come over TLS, whatever the connection is.
+    /// Whether all clients are considered to use TLS.
     pub always_secure: bool,
-    /// The proxies that are believed.
+    /// The trusted proxies.
     pub proxies: ProxyArgs,
     clock: Clock,
-    /// Who gives new tokens; without it there are no sessions.
+    /// The backend that refreshes tokens. Without it, tokens are not renewed.
     auth: Option<Backend>,
-    refreshes: Arc<Mutex<HashMap<String, Refreshed>>>,
+    /// The current and recent refreshes, by refresh token.
+    refreshes: Arc<Mutex<HashMap<String, SharedRefresh>>>,
 }
 
 impl fmt::Debug for CookieMode {
-    /// Without the tokens of the refreshes.
+    /// Omits the refreshes, which contain tokens.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CookieMode").field("always_secure", &self.always_secure).finish_non_exhaustive()
     }
 }
 
-/// What a request has to do with cookies.
+/// How a request uses cookies.
 #[derive(Debug)]
 pub enum CookieAuth {
-    /// Nothing.
+    /// It does not use cookies.
     None,
-    /// It logs in, and wants the tokens in cookies: which, the answer says.
-    Login(Jar, Vec<HeaderValue>),
-    /// It relies on those that it bears.
+    /// It logs in and requests cookies. The `set-cookie` headers are filled from the response.
+    Login(TokenCookies, Vec<HeaderValue>),
+    /// It is authenticated by its cookies.
     Session(Session),
 }
 
-/// A request that relies on cookies.
+/// A request that is authenticated by cookies.
 pub struct Session {
-    jar: Jar,
+    cookies: TokenCookies,
     tokens: Tokens,
-    /// Cookies that go with the answer.
-    set: Vec<HeaderValue>,
+    /// The `set-cookie` headers of the response.
+    set_cookie: Vec<HeaderValue>,
 }
 
 impl fmt::Debug for Session {
-    /// Without the tokens.
+    /// Omits the tokens.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Session").field("jar", &self.jar).finish_non_exhaustive()
+        f.debug_struct("Session").field("cookies", &self.cookies).finish_non_exhaustive()
     }
 }
 
 impl CookieMode {
-    /// Without refreshes.
+    /// Creates cookie mode without any refreshes.
     #[must_use]
     pub fn new(always_secure: bool, proxies: ProxyArgs, clock: Clock, backends: &[Backend]) -> Self {
-        let auth =
-            backends.iter().find(|backend| OPEN.strip_prefix('/').is_some_and(|open| backend.serves(open))).cloned();
+        let auth = backends
+            .iter()
+            .find(|backend| AUTH_SERVICE.strip_prefix('/').is_some_and(|service| backend.serves(service)))
+            .cloned();
         Self { always_secure, proxies, clock, auth, refreshes: Arc::default() }
     }
 
-    /// What a request to a route has to do with cookies. The parameter that asks for them is taken out of the query.
+    /// Determines how a request uses cookies. Removes the parameter that requests cookies from the query.
     ///
     /// # Errors
-    /// PERMISSION_DENIED, with 403, if it relies on cookies, changes something, and may come from another site.
+    /// `PERMISSION_DENIED` (403) if the request uses cookies, its method is not safe, and it may come from another
+    /// origin.
     pub fn cookie_auth(
         &self,
         request: &request::Parts,
         route: &Route,
         query: &mut String,
     ) -> Result<CookieAuth, HttpError> {
-        let jar = Jar::of(request, &self.proxies, self.always_secure);
+        let cookies = TokenCookies::for_request(request, &self.proxies, self.always_secure);
         let rpc = route.rpc.as_str();
         let cookie_auth = if rpc == LOGIN {
-            if take_parameter(query) { CookieAuth::Login(jar, Vec::new()) } else { CookieAuth::None }
-        } else if request.headers.contains_key(header::AUTHORIZATION) || (rpc.starts_with(OPEN) && rpc != LOGOUT) {
+            if remove_cookie_parameter(query) { CookieAuth::Login(cookies, Vec::new()) } else { CookieAuth::None }
+        } else if request.headers.contains_key(header::AUTHORIZATION)
+            || (rpc.starts_with(AUTH_SERVICE) && rpc != LOGOUT)
+        {
             CookieAuth::None
         } else {
-            let tokens = jar.tokens(&request.headers);
-            let bears = tokens.access.is_some() || tokens.refresh.is_some();
-            if bears { CookieAuth::Session(Session { jar, tokens, set: Vec::new() }) } else { CookieAuth::None }
+            let tokens = cookies.tokens(&request.headers);
+            let has_tokens = tokens.access.is_some() || tokens.refresh.is_some();
+            if has_tokens {
+                CookieAuth::Session(Session { cookies, tokens, set_cookie: Vec::new() })
+            } else {
+                CookieAuth::None
+            }
         };
         let is_safe = [Method::GET, Method::HEAD].contains(&request.method);
-        if matches!(cookie_auth, CookieAuth::None) || is_safe || is_same_origin(request, jar) {
+        if matches!(cookie_auth, CookieAuth::None) || is_safe || is_same_origin(request, cookies) {
             Ok(cookie_auth)
         } else {
             let message =
-                "a request that relies on cookies must come from this origin: Sec-Fetch-Site or Origin says so";
+                "a request authenticated by cookies must come from this origin, according to Sec-Fetch-Site or Origin";
             let error = ApiError::new(Code::PermissionDenied, ErrorReason::PermissionDenied, message);
             Err(HttpError::from(error).with_http(StatusCode::FORBIDDEN))
         }
     }
 
-    /// Puts what the cookies say into a call: who calls, or, of a logout, which session ends. An access token that has
-    /// expired is gone from the browser, and a new one is fetched.
+    /// Adds the tokens from the cookies to a call: the refresh token to a logout, the access token to any other call.
+    /// If the access token is missing because it has expired, renews it.
     ///
     /// # Errors
-    /// Those of the refresh.
+    /// If the refresh fails.
     pub async fn apply(&self, cookie_auth: &mut CookieAuth, call: &mut Call<'_>) -> Result<(), Status> {
         let CookieAuth::Session(session) = cookie_auth else { return Ok(()) };
         match (&session.tokens.access, &session.tokens.refresh) {
@@ -153,133 +163,141 @@ impl CookieMode {
         Ok(())
     }
 
-    /// Makes a call that of a new access token, if there is a refresh token to get it with.
+    /// Renews the access token of a call, if there is a refresh token.
     ///
     /// # Errors
-    /// Those of the refresh.
+    /// If the refresh fails.
     pub async fn renew(&self, cookie_auth: &mut CookieAuth, call: &mut Call<'_>) -> Result<(), Status> {
         let (CookieAuth::Session(session), Some(auth)) = (cookie_auth, &self.auth) else { return Ok(()) };
         let Some(refresh) = session.tokens.refresh.take() else { return Ok(()) };
-        let pair = self.refreshed(refresh, auth, headers::metadata(call.request, call.id, auth)).await;
-        let pair = pair.map_err(|status| backend::complete(auth.name, status, call.deadline))?;
-        session.set = session.jar.keep(&pair, self.clock.now().into()).to_vec();
+        let pair = self.refresh(refresh, auth, headers::metadata(call.request, call.id, auth)).await;
+        let pair = pair.map_err(|status| backend::ensure_reason(auth.name, status, call.deadline))?;
+        session.set_cookie = session.cookies.store(&pair, self.clock.now().into()).to_vec();
         authorize(call, &pair.access_token);
         Ok(())
     }
 
-    /// The pair that a refresh token is good for. Whoever asks for the same at the same time, or soon after, gets the same.
-    async fn refreshed(&self, refresh_token: String, auth: &Backend, metadata: HeaderMap) -> Result<TokenPair, Status> {
+    /// Exchanges a refresh token for a new pair of tokens. Concurrent and subsequent calls with the same refresh
+    /// token share the result for [`REFRESH_REUSE`].
+    async fn refresh(&self, refresh_token: String, auth: &Backend, metadata: HeaderMap) -> Result<TokenPair, Status> {
         let refresh = match self.refreshes().entry(refresh_token) {
-            Entry::Occupied(known) => known.get().clone(),
-            Entry::Vacant(vacant) => {
-                let refresh = refresh(vacant.key().clone(), auth, metadata);
-                tokio::spawn(forget(Arc::clone(&self.refreshes), vacant.key().clone(), refresh.clone()));
-                vacant.insert(refresh).clone()
+            Entry::Occupied(entry) => entry.get().clone(),
+            Entry::Vacant(entry) => {
+                let refresh = start_refresh(entry.key().clone(), auth, metadata);
+                tokio::spawn(remove_later(Arc::clone(&self.refreshes), entry.key().clone(), refresh.clone()));
+                entry.insert(refresh).clone()
             }
         };
         refresh.await
     }
 
-    // Held until a refresh is found or put there, so that nobody else puts another; never across an await.
-    fn refreshes(&self) -> MutexGuard<'_, HashMap<String, Refreshed>> {
+    // The lock is held while a refresh is looked up and inserted, so that only one is started. Never held across an
+    // await.
+    fn refreshes(&self) -> MutexGuard<'_, HashMap<String, SharedRefresh>> {
         self.refreshes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes the tokens out of the answer to a login that wants them in cookies.
+    /// Moves the tokens from the response of a login to cookies, if the login requested that.
     ///
     /// # Errors
-    /// If it is no pair of tokens.
-    pub fn strip_tokens(&self, cookie_auth: &mut CookieAuth, answer: &mut DynamicMessage) -> Result<(), ApiError> {
-        let CookieAuth::Login(jar, cookies) = cookie_auth else { return Ok(()) };
-        let pair = TokenPair::decode(&answer.encode_to_vec()[..]).map_err(ApiError::internal)?;
+    /// If the response is not a pair of tokens.
+    pub fn strip_tokens(&self, cookie_auth: &mut CookieAuth, response: &mut DynamicMessage) -> Result<(), ApiError> {
+        let CookieAuth::Login(cookies, set_cookie) = cookie_auth else { return Ok(()) };
+        let pair = TokenPair::decode(&response.encode_to_vec()[..]).map_err(ApiError::internal)?;
         for field in ["access_token", "refresh_token"] {
-            answer.clear_field_by_name(field);
+            response.clear_field_by_name(field);
         }
-        *cookies = jar.keep(&pair, self.clock.now().into()).to_vec();
+        *set_cookie = cookies.store(&pair, self.clock.now().into()).to_vec();
         Ok(())
     }
 }
 
 impl CookieAuth {
-    /// Whether there is a refresh token that has not been used yet.
+    /// Reports whether there is an unused refresh token.
     #[must_use]
     pub fn can_renew(&self) -> bool {
         matches!(self, Self::Session(session) if session.tokens.refresh.is_some())
     }
 
-    /// The answer with the cookies that go with it: those of a login or a refresh, and after a logout none.
+    /// Adds the cookies to a response: new tokens after a login or a refresh, deleted cookies after a logout.
     #[must_use]
-    pub fn answered(self, route: &Route, mut response: Response<Body>) -> Response<Body> {
-        let cookies = match self {
+    pub fn apply_to_response(self, route: &Route, mut response: Response<Body>) -> Response<Body> {
+        let set_cookie = match self {
             Self::None => return response,
-            Self::Login(_, cookies) => cookies,
-            Self::Session(session) if route.rpc.as_str() == LOGOUT => session.jar.forget().to_vec(),
-            Self::Session(session) => session.set,
+            Self::Login(_, set_cookie) => set_cookie,
+            Self::Session(session) if route.rpc.as_str() == LOGOUT => session.cookies.delete().to_vec(),
+            Self::Session(session) => session.set_cookie,
         };
-        for cookie in cookies {
+        for cookie in set_cookie {
             response.headers_mut().append(header::SET_COOKIE, cookie);
         }
         response
     }
 
-    /// The error, which makes a browser forget tokens that are no longer good.
+    /// Adds the cookies to an error: deletes them if the tokens are no longer valid, otherwise stores renewed tokens.
     #[must_use]
-    pub fn refused(self, error: HttpError) -> HttpError {
+    pub fn apply_to_error(self, error: HttpError) -> HttpError {
         let Self::Session(session) = self else { return error };
-        let cookies = if error.is_unauthenticated() { session.jar.forget().to_vec() } else { session.set };
-        cookies.into_iter().fold(error, HttpError::with_cookie)
+        let set_cookie =
+            if error.is_unauthenticated() { session.cookies.delete().to_vec() } else { session.set_cookie };
+        set_cookie.into_iter().fold(error, HttpError::with_cookie)
     }
 }
 
 fn authorize(call: &mut Call<'_>, access_token: &str) {
-    // What cannot stand in a header is no token; the service says so.
+    // A value that is not allowed in a header is not a token. The service then refuses the call.
     if let Ok(mut bearer) = HeaderValue::from_str(&format!("Bearer {access_token}")) {
         bearer.set_sensitive(true);
         call.metadata.insert(header::AUTHORIZATION, bearer);
     }
 }
 
-/// Fetches new tokens. It goes on when whoever asked has gone, for the token is spent then.
-fn refresh(refresh_token: String, auth: &Backend, metadata: HeaderMap) -> Refreshed {
+/// Starts a refresh. It continues if the client disconnects, since the refresh token may already be used.
+fn start_refresh(refresh_token: String, auth: &Backend, metadata: HeaderMap) -> SharedRefresh {
     let mut client = AuthServiceClient::new(auth.channel.clone());
     let message = RefreshRequest { refresh_token };
     let mut request = Request::from_parts(MetadataMap::from_headers(metadata), Extensions::new(), message);
-    // All who ask for it wait for this one.
+    // All calls with the same refresh token wait for this request.
     request.set_timeout(REFRESH_TIMEOUT);
     let refresh = tokio::spawn(async move { client.refresh(request).await.map(tonic::Response::into_inner) });
-    let refresh = async { refresh.await.unwrap_or_else(|_| Err(ApiError::internal("a refresh broke off").into())) };
+    let refresh =
+        async { refresh.await.unwrap_or_else(|_| Err(ApiError::internal("a token refresh was aborted").into())) };
     refresh.boxed().shared()
 }
 
-/// Forgets a refresh some time after its end; one that has failed at once, so that it can be tried again.
-async fn forget(refreshes: Arc<Mutex<HashMap<String, Refreshed>>>, refresh_token: String, refresh: Refreshed) {
+/// Removes a refresh after [`REFRESH_REUSE`]. Removes a failed refresh immediately, so that it can be retried.
+async fn remove_later(
+    refreshes: Arc<Mutex<HashMap<String, SharedRefresh>>>,
+    refresh_token: String,
+    refresh: SharedRefresh,
+) {
     if refresh.await.is_ok() {
-        sleep(SHARED_FOR).await;
+        sleep(REFRESH_REUSE).await;
     }
     refreshes.lock().unwrap_or_else(PoisonError::into_inner).remove(&refresh_token);
 }
 
-/// Takes `cookie=true` out of a query, and says whether it was there.
-fn take_parameter(query: &mut String) -> bool {
-    let wanted = |parameter: &&str| *parameter == format!("{PARAMETER}=true");
-    let asked = query.split('&').any(|parameter| wanted(&parameter));
-    if asked {
-        *query = query.split('&').filter(|parameter| !wanted(parameter)).collect::<Vec<_>>().join("&");
+/// Removes `cookie=true` from a query and reports whether it was present.
+fn remove_cookie_parameter(query: &mut String) -> bool {
+    let is_cookie_parameter = |parameter: &&str| *parameter == format!("{PARAMETER}=true");
+    let is_present = query.split('&').any(|parameter| is_cookie_parameter(&parameter));
+    if is_present {
+        *query = query.split('&').filter(|parameter| !is_cookie_parameter(parameter)).collect::<Vec<_>>().join("&");
     }
-    asked
+    is_present
 }
 
-/// Whether a browser says that a page of this origin makes the request: by `Sec-Fetch-Site` (Fetch Metadata, section
-/// 2.3) or, if it is too old for that, by `Origin`. Who says neither is believed nothing.
-fn is_same_origin(request: &request::Parts, jar: Jar) -> bool {
-    let text = |name: &str| request.headers.get(name).and_then(|value| value.to_str().ok());
-    if let Some(site) = text("sec-fetch-site") {
+/// Reports whether a page of this origin makes the request, according to `Sec-Fetch-Site` (Fetch Metadata, section
+/// 2.3) or, for older browsers, `Origin`. A request with neither header is not considered to be from this origin.
+fn is_same_origin(request: &request::Parts, cookies: TokenCookies) -> bool {
+    let header = |name: &str| request.headers.get(name).and_then(|value| value.to_str().ok());
+    if let Some(site) = header("sec-fetch-site") {
         return site == "same-origin";
     }
-    // HTTP/2 has no `host`.
-    let host = request.uri.authority().map(Authority::as_str).or_else(|| text("host"));
-    match text("origin").and_then(|origin| origin.split_once("://")) {
-        Some((scheme, origin)) => Some(origin) == host && (scheme == "https" || !jar.is_secure()),
+    // HTTP/2 requests have `:authority` instead of `host`.
+    let host = request.uri.authority().map(Authority::as_str).or_else(|| header("host"));
+    match header("origin").and_then(|origin| origin.split_once("://")) {
+        Some((scheme, origin)) => Some(origin) == host && (scheme == "https" || !cookies.is_secure()),
         None => false,
     }
 }

@@ -1,4 +1,4 @@
-//! Files that the gateway serves itself. They are compiled in, and have entity tags.
+//! Files that the gateway serves itself. They are compiled in and have entity tags.
 
 use std::{io::Read, sync::OnceLock};
 
@@ -11,20 +11,20 @@ use http_body_util::Full;
 use tonic::body::Body;
 
 use crate::{
-    http::{negotiation::takes_gzip, response},
+    http::{negotiation::accepts_gzip, response},
     semantics::etag,
 };
 
-/// The type of a page.
+/// The content type of a page.
 pub const HTML: &str = "text/html; charset=utf-8";
-/// The type of a style sheet.
+/// The content type of a style sheet.
 pub const CSS: &str = "text/css; charset=utf-8";
-/// The type of a script.
+/// The content type of a script.
 pub const SCRIPT: &str = "text/javascript; charset=utf-8";
-/// The type of a drawing.
+/// The content type of an SVG image.
 pub const SVG: &str = "image/svg+xml";
 
-/// A file, plain and compressed. Each form is made of the other at its first request.
+/// A file in plain and compressed form. The missing form is created from the other when it is first requested.
 #[derive(Clone, Debug)]
 pub struct Asset {
     plain: OnceLock<Bytes>,
@@ -35,7 +35,7 @@ pub struct Asset {
 }
 
 impl Asset {
-    /// A file of a type, which clients may keep for a while without asking for it again.
+    /// Creates a file. Clients may cache it for 5 minutes.
     #[must_use]
     pub fn new(content_type: &'static str, plain: impl Into<Bytes>) -> Self {
         let plain = plain.into();
@@ -43,7 +43,7 @@ impl Asset {
         Self { plain: plain.into(), ..asset }
     }
 
-    /// The same of a file that was compressed before it was compiled in.
+    /// Creates a file from its gzip form.
     #[must_use]
     pub fn compressed(content_type: &'static str, gzip: &'static [u8]) -> Self {
         Self { gzip: Bytes::from_static(gzip).into(), ..Self::without_content(content_type, gzip) }
@@ -58,24 +58,24 @@ impl Asset {
         Self { plain: OnceLock::new(), gzip: OnceLock::new(), hash, content_type, headers }
     }
 
-    /// The same file with another header.
+    /// Adds a header to the response.
     #[must_use]
     pub fn with_header(mut self, name: HeaderName, value: &'static str) -> Self {
         self.headers.insert(name, HeaderValue::from_static(value));
         self
     }
 
-    /// The answer to a GET with these headers.
+    /// Returns the response to a GET with these headers.
     #[must_use]
-    pub fn answer(&self, request: &HeaderMap) -> Response<Body> {
-        let is_gzip = takes_gzip(request);
-        // Each form has a tag of its own (RFC 9110, section 8.8.3.3).
+    pub fn response(&self, request: &HeaderMap) -> Response<Body> {
+        let is_gzip = accepts_gzip(request);
+        // The plain and the compressed form have different tags (RFC 9110, section 8.8.3.3).
         let tag = format!("\"{}{}\"", self.hash, if is_gzip { "-gzip" } else { "" });
-        let tag = HeaderValue::try_from(tag).expect("Base64 may stand in a header");
-        let mut response = if etag::is_known(request, &tag) {
+        let tag = HeaderValue::try_from(tag).expect("base64 is allowed in a header");
+        let mut response = if etag::matches_if_none_match(request, &tag) {
             response::not_modified()
         } else {
-            let mut response = Response::new(Body::new(Full::new(self.form(is_gzip))));
+            let mut response = Response::new(Body::new(Full::new(self.content(is_gzip))));
             response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(self.content_type));
             if is_gzip {
                 response.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
@@ -87,18 +87,18 @@ impl Asset {
         response
     }
 
-    fn form(&self, is_gzip: bool) -> Bytes {
-        let (form, other) = if is_gzip { (&self.gzip, &self.plain) } else { (&self.plain, &self.gzip) };
-        let make = || {
-            let (other, mut made) = (other.get().expect("it has been made with one of them"), Vec::new());
-            let read = if is_gzip {
-                GzEncoder::new(&other[..], flate2::Compression::best()).read_to_end(&mut made)
+    fn content(&self, is_gzip: bool) -> Bytes {
+        let (wanted, other) = if is_gzip { (&self.gzip, &self.plain) } else { (&self.plain, &self.gzip) };
+        let convert = || {
+            let (other, mut converted) = (other.get().expect("an asset is created with one of the forms"), Vec::new());
+            let result = if is_gzip {
+                GzEncoder::new(&other[..], flate2::Compression::best()).read_to_end(&mut converted)
             } else {
-                GzDecoder::new(&other[..]).read_to_end(&mut made)
+                GzDecoder::new(&other[..]).read_to_end(&mut converted)
             };
-            read.expect("what is compiled in can be read");
-            made.into()
+            result.expect("a compiled-in file can be compressed and decompressed");
+            converted.into()
         };
-        form.get_or_init(make).clone()
+        wanted.get_or_init(convert).clone()
     }
 }

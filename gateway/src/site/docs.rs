@@ -1,4 +1,4 @@
-//! The contract for programs, `/openapi.json`, and for people, `/docs`: Swagger UI, which is served from here alone.
+//! The API documentation: `/openapi.json`, and Swagger UI at `/docs`, which loads nothing from other servers.
 
 use std::collections::HashMap;
 
@@ -10,24 +10,24 @@ use crate::{
     site::asset::{Asset, CSS, HTML, SCRIPT},
 };
 
-/// Nothing comes from elsewhere, no script or style stands in the page, and none is made of text. Swagger UI has images
-/// in its style sheet.
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
+/// Allows resources of this origin only, and no inline scripts or styles. `data:` images are needed by the style
+/// sheet of Swagger UI.
+const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
                       connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// The files, by their paths.
+/// Returns the files by path.
 ///
 /// # Errors
-/// If the contract cannot be described.
+/// If the OpenAPI document cannot be created.
 pub fn assets(pool: &DescriptorPool) -> anyhow::Result<HashMap<&'static str, Asset>> {
-    let document = serde_json::to_vec(&Document::of(pool)?)?;
+    let document = serde_json::to_vec(&Document::from_pool(pool)?)?;
     let page = Asset::new(HTML, &include_bytes!("../../assets/docs/index.html")[..]);
     let style = Asset::compressed(CSS, include_bytes!("../../assets/docs/swagger-ui.css.gz"));
     let bundle = Asset::compressed(SCRIPT, include_bytes!("../../assets/docs/swagger-ui-bundle.js.gz"));
     let script = Asset::new(SCRIPT, &include_bytes!("../../assets/docs/docs.js")[..]);
     Ok(HashMap::from([
         ("/openapi.json", Asset::new("application/json", document)),
-        ("/docs", page.with_header(header::CONTENT_SECURITY_POLICY, POLICY)),
+        ("/docs", page.with_header(header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY)),
         ("/docs/docs.js", script),
         ("/docs/swagger-ui.css", style),
         ("/docs/swagger-ui-bundle.js", bundle),

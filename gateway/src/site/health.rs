@@ -1,4 +1,4 @@
-//! `/healthz`: the gateway is alive. `/readyz`: the services behind it serve.
+//! Health checks: `/healthz` reports that the gateway runs, `/readyz` that the services behind it serve.
 
 use std::{pin::Pin, time::Duration};
 
@@ -18,54 +18,55 @@ use crate::{
     http::{error::HttpError, response},
 };
 
-/// A backend that takes longer to say that it serves does not.
-const LIMIT: Duration = Duration::from_secs(1);
+/// Timeout of a health check. A backend that responds later counts as not serving.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How often it is looked how a watched service is.
+/// Interval between health checks of a watched service.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The answer of `/healthz`, and that of `/readyz` when all is well.
+/// Returns the response of `/healthz`, and of `/readyz` if all backends serve.
 #[must_use]
 pub fn serving() -> Response<Body> {
     response::json(StatusCode::OK, r#"{"status":"SERVING"}"#)
 }
 
-/// The answer of `/readyz`.
+/// Returns the response of `/readyz`.
 ///
 /// # Errors
 /// `BACKEND_UNAVAILABLE`, naming the backends that do not serve.
 pub async fn ready(backends: &[Backend]) -> Result<Response<Body>, HttpError> {
-    let asked = join_all(backends.iter().map(async |backend| (backend.name, serves(backend).await))).await;
-    let away: Vec<_> = asked.into_iter().filter(|(_, serves)| !serves).map(|(name, _)| name).collect();
-    if away.is_empty() {
+    let checks = join_all(backends.iter().map(async |backend| (backend.name, serves(backend).await))).await;
+    let not_ready: Vec<_> = checks.into_iter().filter(|(_, serves)| !serves).map(|(name, _)| name).collect();
+    if not_ready.is_empty() {
         return Ok(serving());
     }
-    Err(backend::unavailable(format!("not ready: {}", away.join(", "))).into())
+    Err(backend::unavailable(format!("not ready: {}", not_ready.join(", "))).into())
 }
 
 async fn serves(backend: &Backend) -> bool {
-    asked(backend, "").await.is_ok_and(|status| status == ServingStatus::Serving)
+    check(backend, "").await.is_ok_and(|status| status == ServingStatus::Serving)
 }
 
-/// What a backend says of one of its services.
-async fn asked(backend: &Backend, service: &str) -> Result<ServingStatus, Status> {
+/// Returns the health of a service of a backend.
+async fn check(backend: &Backend, service: &str) -> Result<ServingStatus, Status> {
     let mut client = HealthClient::new(backend.channel.clone());
-    let check = client.check(HealthCheckRequest { service: service.to_owned() });
-    match timeout(LIMIT, check).await {
-        Ok(answer) => Ok(answer?.into_inner().status()),
+    let response = client.check(HealthCheckRequest { service: service.to_owned() });
+    match timeout(CHECK_TIMEOUT, response).await {
+        Ok(response) => Ok(response?.into_inner().status()),
         Err(_) => Ok(ServingStatus::NotServing),
     }
 }
 
-/// The health of the services behind the gateway over gRPC (grpc.health.v1); without a name, that of all of them.
+/// The gRPC health service (grpc.health.v1) for the services behind the gateway. The empty name stands for all of
+/// them.
 #[derive(Clone, Debug)]
 pub struct Health(pub Vec<Backend>);
 
 impl Health {
     async fn status(&self, service: &str) -> Result<ServingStatus, Status> {
         if service.is_empty() {
-            let all = join_all(self.0.iter().map(serves)).await;
-            return Ok(if all.into_iter().all(|serves| serves) {
+            let results = join_all(self.0.iter().map(serves)).await;
+            return Ok(if results.into_iter().all(|serves| serves) {
                 ServingStatus::Serving
             } else {
                 ServingStatus::NotServing
@@ -75,9 +76,9 @@ impl Health {
             let message = "this server has no such service";
             return Err(ApiError::new(Code::NotFound, ErrorReason::MethodUnknown, message).into());
         };
-        match asked(backend, service).await {
+        match check(backend, service).await {
             Err(status) if status.code() != Code::NotFound => Ok(ServingStatus::NotServing),
-            answer => answer,
+            result => result,
         }
     }
 }
@@ -94,15 +95,15 @@ impl health_server::Health for Health {
 
     type WatchStream = Pin<Box<dyn Stream<Item = Result<HealthCheckResponse, Status>> + Send>>;
 
-    /// Says the status, and again whenever it has changed.
+    /// Sends the status, and again after each change.
     async fn watch(&self, request: Request<HealthCheckRequest>) -> Result<tonic::Response<Self::WatchStream>, Status> {
         let (health, service) = (self.clone(), request.into_inner().service);
-        let changes = stream::unfold(None, move |told| {
+        let changes = stream::unfold(None, move |last_sent| {
             let (health, service) = (health.clone(), service.clone());
             async move {
                 loop {
                     let status = health.status(&service).await.unwrap_or(ServingStatus::ServiceUnknown);
-                    if told != Some(status) {
+                    if last_sent != Some(status) {
                         return Some((Ok(HealthCheckResponse { status: status.into() }), Some(status)));
                     }
                     sleep(POLL_INTERVAL).await;

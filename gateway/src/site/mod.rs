@@ -1,4 +1,4 @@
-//! What the gateway serves beside the RPCs: the page, the documentation, and its health.
+//! What the gateway serves besides the RPCs: the web page, the documentation, and health checks.
 
 pub mod asset;
 pub mod docs;

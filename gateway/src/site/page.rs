@@ -1,24 +1,25 @@
-//! The web page at `/`, which lives in the program: what is not in the table is not there.
+//! The web page at `/` and its files, which are compiled in. Files that are not listed here are not served.
 
 use http::{HeaderName, header};
 
 use crate::site::asset::{Asset, CSS, HTML, SCRIPT, SVG};
 
-/// The page loads nothing from elsewhere, and no text becomes code: a title that is markup stays a title.
+/// The page loads resources of this origin only, and never interprets text as markup or code: a task title with
+/// markup is shown literally.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
      connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'; \
      require-trusted-types-for 'script'; trusted-types 'none'";
 
 const HEADERS: [(HeaderName, &str); 4] = [
-    // A browser asks each time, and loads again only what is another.
+    // Browsers revalidate each file on every load.
     (header::CACHE_CONTROL, "no-cache"),
     (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
     (header::REFERRER_POLICY, "no-referrer"),
     (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
 ];
 
-/// Lists each file at `/page/` and its name, but for the first, which is the page itself. A macro because `include_bytes!`
-/// takes literals only.
+/// Lists the files: the first is the page itself at `/`, the others are at `/page/` and their name. A macro, since
+/// `include_bytes!` accepts only literals.
 macro_rules! files {
     ($index:literal: $index_type:ident, $($name:literal: $content_type:ident,)*) => {
         [
@@ -57,7 +58,7 @@ const FILES: [(&str, &str, &[u8]); 22] = files! {
     "watch.js": SCRIPT,
 };
 
-/// The files, by their paths.
+/// Returns the files by path.
 pub fn assets() -> impl Iterator<Item = (&'static str, Asset)> {
     FILES.into_iter().map(|(path, content_type, bytes)| {
         let asset = Asset::new(content_type, bytes);

@@ -1,4 +1,4 @@
-//! Which bindings a gateway starts with, and which it refuses to.
+//! Valid and invalid bindings.
 
 use std::time::Duration;
 
@@ -8,21 +8,23 @@ use prost_reflect::DescriptorPool;
 
 use crate::support::{backend_at, pool, settings};
 
-/// What is wrong with a binding of `Thing` to `Thing` with this http option.
-fn refusal(option: &str) -> Option<String> {
+/// Compiles an RPC with this `google.api.http` option, and returns the error if the binding is invalid.
+fn binding_error(option: &str) -> Option<String> {
     let text = format!(
         "syntax = \"proto3\"; package test.v2; import \"google/api/annotations.proto\"; import \"test/v1/echo.proto\";
-         service S {{ rpc R(test.v1.ThingRequest) returns (test.v1.Thing) {{ option (google.api.http) = {{{option}}}; }} }}"
+         service S {{
+             rpc R(test.v1.ThingRequest) returns (test.v1.Thing) {{ option (google.api.http) = {{{option}}}; }}
+         }}"
     );
     let mut pool = pool();
-    let file = protox_file(&text);
-    pool.decode_file_descriptor_set(&*file).unwrap();
+    let descriptors = compile(&text);
+    pool.decode_file_descriptor_set(&*descriptors).unwrap();
     let backends = [backend_at("http://127.0.0.1:1", None)];
     binding::compile(&pool, &backends).err().map(|error| format!("{error:#}"))
 }
 
-/// Compiles one more file beside those of the tests.
-fn protox_file(text: &str) -> Vec<u8> {
+/// Compiles a proto file that can import the test protos.
+fn compile(text: &str) -> Vec<u8> {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("more.proto"), text).unwrap();
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -33,54 +35,54 @@ fn protox_file(text: &str) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn every_good_binding_is_taken() {
-    assert_eq!(refusal("get: '/v2/{note}'"), None);
-    assert_eq!(refusal("post: '/v2/{thing.text}' body: 'thing' response_body: 'child'"), None);
+async fn valid_bindings_compile() {
+    assert_eq!(binding_error("get: '/v2/{note}'"), None);
+    assert_eq!(binding_error("post: '/v2/{thing.text}' body: 'thing' response_body: 'child'"), None);
 }
 
 #[tokio::test]
-async fn a_binding_that_names_no_field_is_refused() {
-    for (option, fault) in [
+async fn binding_to_an_unknown_field_is_rejected() {
+    for (option, expected) in [
         ("get: '/v2/{nothing}'", "the variable nothing is no field"),
         ("get: '/v2/{thing.nothing}'", "the variable thing.nothing is no field"),
         ("post: '/v2' body: 'nothing'", "no field nothing for the body"),
         ("post: '/v2' response_body: 'nothing'", "no field nothing for response_body"),
     ] {
-        let error = refusal(option).expect(option);
-        assert!(error.contains(fault) && error.contains("test.v2.S.R"), "{option}: {error}");
+        let error = binding_error(option).expect(option);
+        assert!(error.contains(expected) && error.contains("test.v2.S.R"), "{option}: {error}");
     }
 }
 
 #[tokio::test]
-async fn a_variable_that_no_text_can_fill_is_refused() {
+async fn path_variable_of_an_unsupported_type_is_rejected() {
     for option in
         ["get: '/v2/{thing}'", "get: '/v2/{thing.texts}'", "get: '/v2/{thing.counts}'", "get: '/v2/{thing.any}'"]
     {
-        assert!(refusal(option).is_some(), "{option}");
+        assert!(binding_error(option).is_some(), "{option}");
     }
 }
 
 #[tokio::test]
-async fn a_template_that_cannot_be_read_is_refused() {
+async fn invalid_template_is_rejected() {
     for option in ["get: 'v2'", "get: '/v2/{note'", "get: '/v2/**/a'", "get: '/v2/{note}/{note}'", "body: '*'"] {
-        assert!(refusal(option).is_some(), "{option}");
+        assert!(binding_error(option).is_some(), "{option}");
     }
 }
 
 #[tokio::test]
-async fn two_bindings_of_one_path_are_refused() {
-    let error = refusal("get: '/v1/texts/{note}'").unwrap();
+async fn duplicate_binding_is_rejected() {
+    let error = binding_error("get: '/v1/texts/{note}'").unwrap();
     assert!(error.contains("another RPC"), "{error}");
 }
 
 #[tokio::test]
-async fn additional_bindings_do_not_nest() {
+async fn nested_additional_bindings_are_rejected() {
     let option = "get: '/v2' additional_bindings { get: '/v2/a' additional_bindings { get: '/v2/b' } }";
-    assert!(refusal(option).unwrap().contains("additional"), "{option}");
+    assert!(binding_error(option).unwrap().contains("additional"), "{option}");
 }
 
 #[tokio::test]
-async fn a_service_that_no_backend_serves_is_refused() {
+async fn service_without_a_backend_is_rejected() {
     let error = Gateway::new(pool(), Vec::new(), settings(Duration::from_secs(1))).unwrap_err();
     assert!(format!("{error:#}").contains("no backend serves test.v1.EchoService"), "{error:#}");
 }

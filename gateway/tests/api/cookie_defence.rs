@@ -1,4 +1,4 @@
-//! Cookie mode against pages of other sites, and against prying eyes.
+//! Cookie mode: protection against cross-site requests, and secrecy of tokens.
 
 use std::{
     io::{self, Write},
@@ -18,14 +18,15 @@ use service_kit::{clock::Clock, network::ProxyArgs};
 use tracing::{Dispatch, subscriber};
 
 use crate::{
-    site::{Site, of_auth},
-    support::{Answer, FakeBackend, Reply, backend_at, pool, settings},
+    site::{Site, auth_reply},
+    support::{FakeBackend, Reply, TestResponse, backend_at, pool, settings},
 };
 
 const SESSION: &str = "taskey_access=a; taskey_refresh=refresh-good";
 
-/// A request that changes something, of a page of which a browser says this.
-fn changing(site: &Site, path: &str, headers: &[(&'static str, &str)]) -> Request<Full<Bytes>> {
+/// Creates a POST with the session cookies and these headers, which a browser adds for a page. `SELF` in a value stands
+/// for the address of the gateway.
+fn post_from_page(site: &Site, path: &str, headers: &[(&'static str, &str)]) -> Request<Full<Bytes>> {
     let mut request = site.request(Method::POST, path, SESSION);
     request.headers_mut().remove("sec-fetch-site");
     for (name, value) in headers {
@@ -35,7 +36,7 @@ fn changing(site: &Site, path: &str, headers: &[(&'static str, &str)]) -> Reques
 }
 
 #[tokio::test]
-async fn a_page_of_another_origin_changes_nothing() {
+async fn requests_from_other_origins_are_rejected() {
     let site = Site::start(&[]).await;
     let origin = "http://SELF";
     for headers in [
@@ -59,16 +60,16 @@ async fn a_page_of_another_origin_changes_nothing() {
         &[("origin", "http://localhost:1")],
     ] {
         for path in ["/v1/tasks/x:complete", "/v1/auth/logout", "/v1/auth/login?cookie=true"] {
-            let answer = site.program.send(changing(&site, path, headers)).await;
-            answer.assert_refused(403, "PERMISSION_DENIED", "PERMISSION_DENIED", &[]);
-            assert!(answer.cookies().is_empty(), "{headers:?}");
+            let response = site.program.send(post_from_page(&site, path, headers)).await;
+            response.assert_refused(403, "PERMISSION_DENIED", "PERMISSION_DENIED", &[]);
+            assert!(response.cookies().is_empty(), "{headers:?}");
         }
     }
     assert!(!site.task.was_called() && !site.auth.was_called());
 }
 
 #[tokio::test]
-async fn every_method_that_changes_something_is_guarded() {
+async fn every_unsafe_method_requires_the_same_origin() {
     let site = Site::start(&[]).await;
     for (method, path) in [
         (Method::POST, "/v1/tasks"),
@@ -84,39 +85,39 @@ async fn every_method_that_changes_something_is_guarded() {
 }
 
 #[tokio::test]
-async fn a_page_of_this_origin_may() {
+async fn requests_from_the_same_origin_are_accepted() {
     for headers in
         [&[("sec-fetch-site", "same-origin")][..], &[("origin", "http://SELF")], &[("origin", "https://SELF")]]
     {
         let site = Site::start(&[]).await;
-        site.program.send(changing(&site, "/v1/tasks/x:complete", headers)).await.ok();
+        site.program.send(post_from_page(&site, "/v1/tasks/x:complete", headers)).await.ok();
         assert_eq!(site.bearers(), ["Bearer a"]);
     }
 }
 
 #[tokio::test]
-async fn an_origin_without_tls_is_another_one() {
+async fn http_origin_is_rejected_with_secure_cookies() {
     let site = Site::start(&["--secure-cookies"]).await;
     for (origin, code) in [("http://SELF", 403), ("https://SELF", 200)] {
-        let mut request = changing(&site, "/v1/tasks/x:complete", &[("origin", origin)]);
+        let mut request = post_from_page(&site, "/v1/tasks/x:complete", &[("origin", origin)]);
         request.headers_mut().insert("cookie", "__Host-taskey_access=a".parse().unwrap());
         assert_eq!(site.program.send(request).await.code, code, "{origin}");
     }
 }
 
 #[tokio::test]
-async fn http2_names_its_host_elsewhere() {
+async fn origin_is_compared_with_the_http2_authority() {
     let site = Site::start(&[]).await;
     let executor = hyper_util::rt::TokioExecutor::new();
     let client = hyper_util::client::legacy::Client::builder(executor).http2_only(true).build_http();
     for (origin, code) in [("http://SELF", 200), ("http://evil.example", 403)] {
-        let request = changing(&site, "/v1/tasks/x:complete", &[("origin", origin)]);
+        let request = post_from_page(&site, "/v1/tasks/x:complete", &[("origin", origin)]);
         assert_eq!(client.request(request).await.unwrap().status(), code, "{origin}");
     }
 }
 
 #[tokio::test]
-async fn what_changes_nothing_may_come_from_anywhere() {
+async fn safe_methods_are_accepted_from_any_origin() {
     let site = Site::start(&[]).await;
     for method in [Method::GET, Method::HEAD] {
         let mut request = site.request(method, "/v1/tasks/x", SESSION);
@@ -126,12 +127,12 @@ async fn what_changes_nothing_may_come_from_anywhere() {
 }
 
 #[tokio::test]
-async fn a_login_without_cookies_may_come_from_anywhere() {
+async fn login_without_cookies_is_accepted_from_any_origin() {
     let site = Site::start(&[]).await;
-    site.program.send(changing(&site, "/v1/auth/login", &[("sec-fetch-site", "cross-site")])).await.ok();
+    site.program.send(post_from_page(&site, "/v1/auth/login", &[("sec-fetch-site", "cross-site")])).await.ok();
 }
 
-/// What is written into it is kept.
+/// A log that collects its output.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
 
@@ -146,12 +147,12 @@ impl Write for Log {
 }
 
 #[tokio::test]
-async fn no_token_reaches_the_log() {
+async fn tokens_are_not_logged() {
     let log = Log::default();
     let writer = log.clone();
-    // While there is one log alone, tracing asks whichever thread comes to a line first, and remembers it for all.
+    // With a single dispatcher, tracing caches for all threads whether the first thread at a callsite is interested.
     let _other = Dispatch::new(tracing_subscriber::registry());
-    // All happens on one thread, of which this is the log.
+    // The whole test runs on one thread, so this subscriber sees all log lines.
     let _guard = subscriber::set_default(
         tracing_subscriber::fmt().with_max_level(tracing::Level::DEBUG).with_writer(move || writer.clone()).finish(),
     );
@@ -166,15 +167,15 @@ async fn no_token_reaches_the_log() {
 }
 
 #[tokio::test]
-async fn no_token_can_be_written_with_the_gateway() {
-    let (auth, task) = (FakeBackend::start(Reply::by(of_auth)).await, FakeBackend::start(Reply::Echo).await);
-    let accounts = Backend { package: "taskey.auth", ..backend_at(&auth.url(), None) };
-    let cookies = CookieMode::new(false, ProxyArgs::default(), Clock::system(), &[accounts]);
+async fn debug_output_contains_no_tokens() {
+    let (auth, task) = (FakeBackend::start(Reply::from_fn(auth_reply)).await, FakeBackend::start(Reply::Echo).await);
+    let auth_backend = Backend { package: "taskey.auth", ..backend_at(&auth.url(), None) };
+    let cookies = CookieMode::new(false, ProxyArgs::default(), Clock::system(), &[auth_backend]);
     let settings = Settings { cookies, ..settings(Duration::from_secs(10)) };
     let gateway = Gateway::new(pool(), vec![backend_at(&task.url(), None)], settings).unwrap();
     let request = Request::get("/v1/query").header("cookie", "taskey_refresh=refresh-good");
-    let answer = Answer::read(gateway.answer(request.body(Full::<Bytes>::default()).unwrap()).await).await;
-    assert_eq!(answer.kept()[1].1, "refresh-new");
-    let written = format!("{gateway:?}");
-    assert!(!written.contains("refresh-") && !written.contains("access-"), "{written}");
+    let response = TestResponse::read(gateway.answer(request.body(Full::<Bytes>::default()).unwrap()).await).await;
+    assert_eq!(response.cookie_values()[1].1, "refresh-new");
+    let debug = format!("{gateway:?}");
+    assert!(!debug.contains("refresh-") && !debug.contains("access-"), "{debug}");
 }

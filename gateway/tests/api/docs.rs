@@ -1,29 +1,29 @@
-//! `/docs`: the reader of the contract.
+//! `/docs`: the page that shows the OpenAPI document.
 
 use http::Method;
 
 use crate::{
-    program::{NOBODY, Program, with_header},
-    support::Answer,
+    program::{Program, UNREACHABLE, with_header},
+    support::TestResponse,
 };
 
 #[tokio::test]
-async fn the_page_lets_no_foreign_or_inline_script_run() {
-    let program = Program::before(NOBODY, NOBODY).await;
-    let answer = program.get("/docs").await;
-    assert_eq!((answer.code, answer.header("content-type")), (200, "text/html; charset=utf-8"));
-    let policy = answer.header("content-security-policy");
+async fn page_runs_only_its_own_scripts() {
+    let program = Program::start_with(UNREACHABLE, UNREACHABLE).await;
+    let response = program.get("/docs").await;
+    assert_eq!((response.code, response.header("content-type")), (200, "text/html; charset=utf-8"));
+    let policy = response.header("content-security-policy");
     assert!(policy.starts_with("default-src 'none'; script-src 'self';") && !policy.contains("unsafe"), "{policy}");
-    for script in answer.text.split("<script").skip(1) {
+    for script in response.text.split("<script").skip(1) {
         let (attributes, content) = script.split_once('>').unwrap();
         assert!(attributes.contains("src=\"/docs/") && content.starts_with("</script>"), "{script}");
     }
-    assert!(!answer.text.contains("//"), "nothing comes from elsewhere");
+    assert!(!response.text.contains("//"), "the page refers to another origin");
 }
 
 #[tokio::test]
-async fn all_that_the_page_refers_to_is_there() {
-    let program = Program::before(NOBODY, NOBODY).await;
+async fn files_of_the_page_are_served() {
+    let program = Program::start_with(UNREACHABLE, UNREACHABLE).await;
     let page = program.get("/docs").await.text;
     let links: Vec<_> = page.split('"').filter(|text| text.starts_with("/docs/")).collect();
     assert_eq!(links, ["/docs/swagger-ui.css", "/docs/swagger-ui-bundle.js", "/docs/docs.js"]);
@@ -35,18 +35,18 @@ async fn all_that_the_page_refers_to_is_there() {
 }
 
 #[tokio::test]
-async fn what_is_large_comes_compressed_to_those_who_take_that() {
-    let program = Program::before(NOBODY, NOBODY).await;
-    let bundle = |accepted| {
-        with_header(program.request(Method::HEAD, "/docs/swagger-ui-bundle.js", ""), "accept-encoding", accepted)
+async fn large_file_is_compressed_if_the_client_accepts_gzip() {
+    let program = Program::start_with(UNREACHABLE, UNREACHABLE).await;
+    let bundle = |accept_encoding| {
+        with_header(program.request(Method::HEAD, "/docs/swagger-ui-bundle.js", ""), "accept-encoding", accept_encoding)
     };
-    let (small, large) = (program.send(bundle("gzip, br")).await, program.send(bundle("identity")).await);
-    let about = |answer: &Answer| {
-        (answer.code, answer.headers.contains_key("content-encoding"), answer.header("vary").to_owned())
+    let (compressed, plain) = (program.send(bundle("gzip, br")).await, program.send(bundle("identity")).await);
+    let encoding = |response: &TestResponse| {
+        (response.code, response.headers.contains_key("content-encoding"), response.header("vary").to_owned())
     };
-    assert_eq!(about(&small), (200, true, "accept-encoding".to_owned()));
-    assert_eq!(about(&large), (200, false, "accept-encoding".to_owned()));
-    let bytes = |answer: &Answer| answer.header("content-length").parse::<u64>().unwrap();
-    assert!(bytes(&small) * 2 < bytes(&large), "{} of {}", bytes(&small), bytes(&large));
-    assert_ne!(small.header("etag"), large.header("etag"));
+    assert_eq!(encoding(&compressed), (200, true, "accept-encoding".to_owned()));
+    assert_eq!(encoding(&plain), (200, false, "accept-encoding".to_owned()));
+    let length = |response: &TestResponse| response.header("content-length").parse::<u64>().unwrap();
+    assert!(length(&compressed) * 2 < length(&plain), "{} of {}", length(&compressed), length(&plain));
+    assert_ne!(compressed.header("etag"), plain.header("etag"));
 }

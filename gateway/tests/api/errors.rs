@@ -17,14 +17,15 @@ use tokio::net::TcpListener;
 use tonic::{Code, Status};
 use tonic_types::pb;
 
-use crate::support::{Answer, Reply, TestGateway, backend_at, pool, request, settings};
+use crate::support::{Reply, TestGateway, TestResponse, backend_at, pool, request, settings};
 
-async fn refused_with(status: Status) -> Answer {
-    TestGateway::before(Reply::Refuse(status)).await.get("/v1/query").await
+/// Returns the response of the gateway if its backend fails with a status.
+async fn response_to_status(status: Status) -> TestResponse {
+    TestGateway::start_with(Reply::Status(status)).await.get("/v1/query").await
 }
 
 #[tokio::test]
-async fn every_code_has_its_http_code() {
+async fn each_grpc_code_maps_to_an_http_code() {
     for (code, http, name) in [
         (Code::Cancelled, 499, "CANCELLED"),
         (Code::Unknown, 500, "UNKNOWN"),
@@ -43,78 +44,79 @@ async fn every_code_has_its_http_code() {
         (Code::DataLoss, 500, "DATA_LOSS"),
         (Code::Unauthenticated, 401, "UNAUTHENTICATED"),
     ] {
-        let answer = refused_with(ApiError::new(code, ErrorReason::TaskNotFound, "no such task").into()).await;
-        answer.assert_refused(http, name, "TASK_NOT_FOUND", &[]);
-        assert_eq!(answer.json()["error"]["message"], "no such task");
+        let response = response_to_status(ApiError::new(code, ErrorReason::TaskNotFound, "no such task").into()).await;
+        response.assert_refused(http, name, "TASK_NOT_FOUND", &[]);
+        assert_eq!(response.json()["error"]["message"], "no such task");
     }
 }
 
 #[tokio::test]
-async fn details_are_passed_on_in_clear() {
-    let refusal = ApiError::new(Code::InvalidArgument, ErrorReason::ValidationFailed, "title: is empty")
+async fn known_details_are_written_as_json() {
+    let error = ApiError::new(Code::InvalidArgument, ErrorReason::ValidationFailed, "title: is empty")
         .field("task.title", "is empty")
         .retry_after(Duration::from_millis(1500));
-    let answer = refused_with(refusal.into()).await;
-    answer.assert_at_fault("task.title");
-    assert_eq!(answer.detail("BadRequest")["fieldViolations"][0]["description"], "is empty");
-    assert_eq!(answer.detail("RetryInfo")["retryDelay"], "1.500s");
+    let response = response_to_status(error.into()).await;
+    response.assert_invalid_field("task.title");
+    assert_eq!(response.detail("BadRequest")["fieldViolations"][0]["description"], "is empty");
+    assert_eq!(response.detail("RetryInfo")["retryDelay"], "1.500s");
 }
 
 #[tokio::test]
-async fn details_of_unknown_types_are_passed_on_as_bytes() {
+async fn unknown_details_are_written_as_base64() {
     let detail = prost_types::Any { type_url: "type.googleapis.com/some.Thing".to_owned(), value: vec![1, 2, 3] };
     let details = pb::Status { code: 9, message: String::new(), details: vec![detail] }.encode_to_vec();
-    let answer = refused_with(Status::with_details(Code::FailedPrecondition, "no", details.into())).await;
-    let found = &answer.json()["error"]["details"][0];
-    assert_eq!(*found, serde_json::json!({"@type": "type.googleapis.com/some.Thing", "value": "AQID"}));
+    let response = response_to_status(Status::with_details(Code::FailedPrecondition, "no", details.into())).await;
+    let detail = &response.json()["error"]["details"][0];
+    assert_eq!(*detail, serde_json::json!({"@type": "type.googleapis.com/some.Thing", "value": "AQID"}));
 }
 
 #[tokio::test]
-async fn every_error_carries_the_request_id_once() {
-    for reply in [Reply::Refuse(ApiError::internal("test").into()), Reply::Refuse(Status::not_found("bare"))] {
-        let gateway = TestGateway::before(reply).await;
+async fn every_error_contains_the_request_id() {
+    for reply in [Reply::Status(ApiError::internal("test").into()), Reply::Status(Status::not_found("bare"))] {
+        let gateway = TestGateway::start_with(reply).await;
         for path in ["/v1/query", "/nowhere"] {
             let mut request = request(Method::GET, path, "");
             request.headers_mut().insert("x-request-id", HeaderValue::from_static("mine"));
-            let answer = gateway.send(request).await;
-            assert_eq!(answer.detail("RequestInfo")["requestId"], "mine", "{answer:?}");
-            assert_eq!(answer.header("x-request-id"), "mine");
+            let response = gateway.send(request).await;
+            assert_eq!(response.detail("RequestInfo")["requestId"], "mine", "{response:?}");
+            assert_eq!(response.header("x-request-id"), "mine");
         }
     }
 }
 
 #[tokio::test]
-async fn a_challenge_goes_with_401() {
+async fn unauthenticated_has_a_www_authenticate_header() {
     for reason in [ErrorReason::TokenMissing, ErrorReason::TokenExpired] {
-        let answer = refused_with(ApiError::new(Code::Unauthenticated, reason, "no").into()).await;
-        assert_eq!(answer.header("www-authenticate"), "Bearer error=\"invalid_token\"");
+        let response = response_to_status(ApiError::new(Code::Unauthenticated, reason, "no").into()).await;
+        assert_eq!(response.header("www-authenticate"), "Bearer error=\"invalid_token\"");
     }
-    let answer = refused_with(ApiError::new(Code::PermissionDenied, ErrorReason::PermissionDenied, "no").into()).await;
-    assert_eq!(answer.header("www-authenticate"), "");
+    let response =
+        response_to_status(ApiError::new(Code::PermissionDenied, ErrorReason::PermissionDenied, "no").into()).await;
+    assert_eq!(response.header("www-authenticate"), "");
 }
 
 #[tokio::test]
 async fn retry_after_is_rounded_up_to_whole_seconds() {
     for code in [Code::ResourceExhausted, Code::Unavailable] {
-        let refusal = || ApiError::new(code, ErrorReason::RateLimited, "wait");
+        let error = || ApiError::new(code, ErrorReason::RateLimited, "wait");
         for (millis, header) in [(1, "1"), (1000, "1"), (1001, "2"), (30_000, "30"), (0, "1")] {
-            let answer = refused_with(refusal().retry_after(Duration::from_millis(millis)).into()).await;
-            assert_eq!(answer.header("retry-after"), header, "{millis}");
+            let response = response_to_status(error().retry_after(Duration::from_millis(millis)).into()).await;
+            assert_eq!(response.header("retry-after"), header, "{millis}");
         }
-        assert_eq!(refused_with(refusal().into()).await.header("retry-after"), "1");
+        assert_eq!(response_to_status(error().into()).await.header("retry-after"), "1");
     }
 }
 
 #[tokio::test]
-async fn a_message_too_large_for_the_service_is_413() {
-    let refusal = ApiError::new(Code::ResourceExhausted, ErrorReason::MessageTooLarge, "too large");
-    let answer = refused_with(refusal.into()).await;
-    answer.assert_refused(413, "RESOURCE_EXHAUSTED", "MESSAGE_TOO_LARGE", &[]);
-    assert_eq!(answer.header("retry-after"), "");
+async fn message_too_large_for_the_service_is_413() {
+    let error = ApiError::new(Code::ResourceExhausted, ErrorReason::MessageTooLarge, "too large");
+    let response = response_to_status(error.into()).await;
+    response.assert_refused(413, "RESOURCE_EXHAUSTED", "MESSAGE_TOO_LARGE", &[]);
+    assert_eq!(response.header("retry-after"), "");
 }
 
 #[tokio::test]
-async fn a_status_without_a_reason_is_given_one_and_no_text_of_its_own() {
+async fn status_without_a_reason_gets_a_reason_and_a_generic_message() {
     for (status, http, name, reason) in [
         (Status::not_found("rust::Type"), 404, "NOT_FOUND", "INTERNAL"),
         (Status::internal("rust::Type"), 500, "INTERNAL", "INTERNAL"),
@@ -122,27 +124,27 @@ async fn a_status_without_a_reason_is_given_one_and_no_text_of_its_own() {
         (Status::unavailable("rust::Type"), 503, "UNAVAILABLE", "BACKEND_UNAVAILABLE"),
         (Status::deadline_exceeded("rust::Type"), 504, "DEADLINE_EXCEEDED", "DEADLINE_EXCEEDED"),
     ] {
-        let answer = refused_with(status).await;
-        answer.assert_refused(http, name, reason, &[]);
-        assert!(!answer.text.contains("rust::Type"), "{answer:?}");
+        let response = response_to_status(status).await;
+        response.assert_refused(http, name, reason, &[]);
+        assert!(!response.text.contains("rust::Type"), "{response:?}");
     }
 }
 
 #[tokio::test]
-async fn a_backend_that_is_down_is_unavailable() {
+async fn unreachable_backend_is_unavailable() {
     let backends = vec![backend_at("http://127.0.0.1:1", None)];
     let gateway = Gateway::new(pool(), backends, settings(Duration::from_secs(30))).unwrap();
     for _ in 0..2 {
-        let answer = Answer::read(gateway.answer(request(Method::GET, "/v1/query", "")).await).await;
-        answer.assert_refused(503, "UNAVAILABLE", "BACKEND_UNAVAILABLE", &[]);
-        assert_eq!((answer.header("retry-after"), &answer.detail("RetryInfo")["retryDelay"]), ("1", &"1s".into()));
-        assert!(!answer.text.contains("127.0.0.1"), "{answer:?}");
+        let response = TestResponse::read(gateway.answer(request(Method::GET, "/v1/query", "")).await).await;
+        response.assert_refused(503, "UNAVAILABLE", "BACKEND_UNAVAILABLE", &[]);
+        assert_eq!((response.header("retry-after"), &response.detail("RetryInfo")["retryDelay"]), ("1", &"1s".into()));
+        assert!(!response.text.contains("127.0.0.1"), "{response:?}");
     }
 }
 
 #[tokio::test]
-async fn a_backend_that_comes_back_is_found_again() {
-    // An address of its own, so that no other test is given the port meanwhile.
+async fn gateway_reconnects_to_a_restarted_backend() {
+    // A separate address, so that no other test can take the port while it is free.
     let listener = TcpListener::bind("127.0.0.2:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let gateway = Gateway::new(pool(), vec![backend_at(&url, None)], settings(Duration::from_secs(30))).unwrap();
@@ -153,59 +155,62 @@ async fn a_backend_that_comes_back_is_found_again() {
 }
 
 #[tokio::test]
-async fn the_callers_deadline_ends_the_request() {
-    let gateway = TestGateway::before(Reply::Nothing).await;
+async fn request_timeout_header_ends_the_request() {
+    let gateway = TestGateway::start_with(Reply::Never).await;
     let mut request = request(Method::GET, "/v1/query", "");
     request.headers_mut().insert("request-timeout", HeaderValue::from_static("0.05"));
     gateway.send(request).await.assert_refused(504, "DEADLINE_EXCEEDED", "DEADLINE_EXCEEDED", &[]);
 }
 
 #[tokio::test]
-async fn the_gateways_own_deadline_ends_the_request() {
-    let backend = crate::support::FakeBackend::start(Reply::Nothing).await;
+async fn gateway_timeout_ends_the_request() {
+    let backend = crate::support::FakeBackend::start(Reply::Never).await;
     let backends = vec![backend_at(&backend.url(), None)];
     let gateway = Gateway::new(pool(), backends, settings(Duration::from_millis(50))).unwrap();
     let mut request = request(Method::GET, "/v1/query", "");
     request.headers_mut().insert("request-timeout", HeaderValue::from_static("60"));
-    let answer = Answer::read(gateway.answer(request).await).await;
-    answer.assert_refused(504, "DEADLINE_EXCEEDED", "DEADLINE_EXCEEDED", &[]);
+    let response = TestResponse::read(gateway.answer(request).await).await;
+    response.assert_refused(504, "DEADLINE_EXCEEDED", "DEADLINE_EXCEEDED", &[]);
 }
 
 #[tokio::test]
-async fn a_deadline_that_is_none_is_refused() {
+async fn invalid_request_timeout_is_rejected() {
     let gateway = TestGateway::start().await;
     let mut request = request(Method::GET, "/v1/query", "");
     request.headers_mut().insert("request-timeout", HeaderValue::from_static("soon"));
-    gateway.send(request).await.assert_at_fault("request-timeout");
+    gateway.send(request).await.assert_invalid_field("request-timeout");
     assert!(!gateway.backend.was_called());
 }
 
-/// A body that panics when it is read, or never comes.
-struct Body(bool);
+/// A body that panics when it is read, or never arrives.
+struct FaultyBody {
+    panics: bool,
+}
 
-impl hyper::body::Body for Body {
+impl hyper::body::Body for FaultyBody {
     type Data = Bytes;
     type Error = std::convert::Infallible;
 
     fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        assert!(!self.0, "the body panics, as the test wants");
+        assert!(!self.panics, "the test requires this panic");
         Poll::Pending
     }
 }
 
 #[tokio::test]
-async fn a_panic_is_answered_and_ends_nothing() {
+async fn panic_returns_500_and_the_gateway_keeps_serving() {
     let gateway = TestGateway::start().await;
-    let request = Request::post("/v1/whole").body(Body(true)).unwrap();
-    let answer = Answer::read(gateway.gateway.answer(request).await).await;
-    answer.assert_refused(500, "INTERNAL", "INTERNAL", &[]);
+    let request = Request::post("/v1/whole").body(FaultyBody { panics: true }).unwrap();
+    let response = TestResponse::read(gateway.gateway.answer(request).await).await;
+    response.assert_refused(500, "INTERNAL", "INTERNAL", &[]);
     gateway.get("/v1/query").await.ok();
 }
 
 #[tokio::test]
-async fn a_body_that_never_comes_meets_the_deadline() {
+async fn stalled_body_times_out() {
     let gateway = TestGateway::start().await;
-    let request = Request::post("/v1/whole").header("request-timeout", "0.05").body(Body(false)).unwrap();
-    let answer = Answer::read(gateway.gateway.answer(request).await).await;
-    answer.assert_refused(504, "DEADLINE_EXCEEDED", "DEADLINE_EXCEEDED", &[]);
+    let request =
+        Request::post("/v1/whole").header("request-timeout", "0.05").body(FaultyBody { panics: false }).unwrap();
+    let response = TestResponse::read(gateway.gateway.answer(request).await).await;
+    response.assert_refused(504, "DEADLINE_EXCEEDED", "DEADLINE_EXCEEDED", &[]);
 }

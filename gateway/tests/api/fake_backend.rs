@@ -1,4 +1,4 @@
-//! A gRPC server that knows no types and does what a test tells it.
+//! A gRPC server without message types, whose replies are set by a test.
 
 use std::{
     convert::Infallible,
@@ -21,26 +21,26 @@ use tonic::{Code, Status, body::Body};
 
 use crate::support::config;
 
-/// Longer than anything may take, so that what hangs fails.
-pub(crate) const LIMIT: Duration = Duration::from_secs(20);
+/// A hanging test fails after this timeout, which is longer than any step takes.
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// What a backend does with a call.
+/// The reply of a backend to a call.
 #[derive(Clone)]
 pub(crate) enum Reply {
-    /// Answers the request message.
+    /// Returns the request message.
     Echo,
-    /// Answers this message.
+    /// Returns this message.
     Message(Vec<u8>),
-    /// Answers this message, as one that was given before.
+    /// Returns this message as the stored response of a repeated request.
     Replay(Vec<u8>),
-    /// Answers what a [`Feeder`] gives.
-    Stream(Feed),
-    /// Answers this status.
-    Refuse(Status),
-    /// Never answers.
-    Nothing,
-    /// Does what this says of the call.
-    By(Arc<dyn Fn(&Call) -> Reply + Send + Sync>),
+    /// Returns the events of an [`EventSender`].
+    Stream(EventReceiver),
+    /// Fails with this status.
+    Status(Status),
+    /// Never replies.
+    Never,
+    /// Returns the reply that this function chooses.
+    Function(Arc<dyn Fn(&Call) -> Reply + Send + Sync>),
 }
 
 impl Reply {
@@ -48,54 +48,54 @@ impl Reply {
         Self::Message(message.encode_to_vec())
     }
 
-    pub(crate) fn by(choose: impl Fn(&Call) -> Self + Send + Sync + 'static) -> Self {
-        Self::By(Arc::new(choose))
+    pub(crate) fn from_fn(choose: impl Fn(&Call) -> Self + Send + Sync + 'static) -> Self {
+        Self::Function(Arc::new(choose))
     }
 
-    /// A stream for one call, and what feeds it.
-    pub(crate) fn stream() -> (Feeder, Self) {
+    /// Creates a stream for one call, and its sender.
+    pub(crate) fn stream() -> (EventSender, Self) {
         let (sender, receiver) = mpsc::channel(1);
-        (Feeder(sender), Self::Stream(Feed(Arc::new(Mutex::new(Some(receiver))))))
+        (EventSender(sender), Self::Stream(EventReceiver(Arc::new(Mutex::new(Some(receiver))))))
     }
 }
 
-/// A message of a stream, or how it ends.
+/// A message of a stream, or the status that ends it.
 type Event = Result<Vec<u8>, Status>;
 
-/// What is still to come of a stream.
+/// The receiver of a stream, until a call takes it.
 #[derive(Clone)]
-pub(crate) struct Feed(Arc<Mutex<Option<mpsc::Receiver<Event>>>>);
+pub(crate) struct EventReceiver(Arc<Mutex<Option<mpsc::Receiver<Event>>>>);
 
-/// Feeds a stream, which ends when this is dropped.
-pub(crate) struct Feeder(mpsc::Sender<Event>);
+/// The sender of a stream. The stream ends when it is dropped.
+pub(crate) struct EventSender(mpsc::Sender<Event>);
 
-impl Feeder {
+impl EventSender {
     pub(crate) async fn send(&self, message: &impl Message) {
-        self.0.send(Ok(message.encode_to_vec())).await.expect("somebody reads the stream");
+        self.0.send(Ok(message.encode_to_vec())).await.expect("the stream has a reader");
     }
 
     /// Ends the stream with a status.
-    pub(crate) async fn refuse(self, status: impl Into<Status>) {
-        self.0.send(Err(status.into())).await.expect("somebody reads the stream");
+    pub(crate) async fn fail(self, status: impl Into<Status>) {
+        self.0.send(Err(status.into())).await.expect("the stream has a reader");
     }
 
-    /// Waits until the call has been cancelled.
+    /// Waits until the call is cancelled.
     pub(crate) async fn cancelled(self) {
-        timeout(LIMIT, self.0.closed()).await.expect("the call is cancelled");
+        timeout(TIMEOUT, self.0.closed()).await.expect("the call is cancelled");
     }
 }
 
-/// A call as a backend saw it.
+/// A call that a backend received.
 #[derive(Clone, Debug)]
 pub(crate) struct Call {
     pub(crate) rpc: String,
     pub(crate) metadata: HeaderMap,
-    /// Five bytes, and the message.
+    /// The message with its five-byte gRPC prefix.
     body: Bytes,
 }
 
 impl Call {
-    /// All values of a metadata entry.
+    /// Returns all values of a metadata entry.
     pub(crate) fn values(&self, name: &str) -> Vec<&str> {
         self.metadata.get_all(name).iter().map(|value| value.to_str().unwrap()).collect()
     }
@@ -126,20 +126,20 @@ impl FakeBackend {
         let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
         let (calls, shutdown) = (Arc::<Mutex<Vec<Call>>>::default(), CancellationToken::new());
-        let (log, stop) = (Arc::clone(&calls), shutdown.clone());
+        let (call_log, server_shutdown) = (Arc::clone(&calls), shutdown.clone());
         let service = tower::service_fn(move |request: Request<Incoming>| {
-            let (log, reply) = (Arc::clone(&log), reply.clone());
+            let (call_log, reply) = (Arc::clone(&call_log), reply.clone());
             async move {
                 let (parts, body) = request.into_parts();
-                // Whoever has gone before the end has made no call.
+                // A call whose client disconnected before the end of the request is not recorded.
                 let Ok(body) = body.collect().await else { return Ok(Status::cancelled("").into_http()) };
                 let call = Call { rpc: parts.uri.path().to_owned(), metadata: parts.headers, body: body.to_bytes() };
-                log.lock().unwrap().push(call.clone());
-                Ok::<_, Infallible>(answer(reply, call).await)
+                call_log.lock().unwrap().push(call.clone());
+                Ok::<_, Infallible>(respond(reply, call).await)
             }
         });
         tokio::spawn(async move {
-            connection::serve("fake", listener, Protocol::Http2, &config(&[]).limits, service, stop).await
+            connection::serve("fake", listener, Protocol::Http2, &config(&[]).limits, service, server_shutdown).await
         });
         Self { address, calls, shutdown }
     }
@@ -148,7 +148,7 @@ impl FakeBackend {
         format!("http://{}", self.address)
     }
 
-    /// The only call that came.
+    /// Returns the only call.
     pub(crate) fn call(&self) -> Call {
         let calls = self.calls();
         assert_eq!(calls.len(), 1, "{calls:?}");
@@ -164,25 +164,26 @@ impl FakeBackend {
     }
 }
 
-async fn answer(reply: Reply, call: Call) -> Response<Body> {
+async fn respond(reply: Reply, call: Call) -> Response<Body> {
     match reply {
-        Reply::Echo => respond(stream::iter([Ok(call.body[5..].to_vec())])),
-        Reply::Message(message) => respond(stream::iter([Ok(message)])),
+        Reply::Echo => grpc_response(stream::iter([Ok(call.body[5..].to_vec())])),
+        Reply::Message(message) => grpc_response(stream::iter([Ok(message)])),
         Reply::Replay(message) => {
-            let mut response = respond(stream::iter([Ok(message)]));
+            let mut response = grpc_response(stream::iter([Ok(message)]));
             response.headers_mut().insert("idempotent-replayed", HeaderValue::from_static("true"));
             response
         }
-        Reply::Stream(feed) => {
-            respond(ReceiverStream::new(feed.0.lock().unwrap().take().expect("a stream is asked for once")))
+        Reply::Stream(receiver) => {
+            let receiver = receiver.0.lock().unwrap().take().expect("the stream is used by one call");
+            grpc_response(ReceiverStream::new(receiver))
         }
-        Reply::Refuse(status) => status.into_http(),
-        Reply::Nothing => std::future::pending().await,
-        Reply::By(choose) => Box::pin(answer(choose(&call), call)).await,
+        Reply::Status(status) => status.into_http(),
+        Reply::Never => std::future::pending().await,
+        Reply::Function(choose) => Box::pin(respond(choose(&call), call)).await,
     }
 }
 
-fn respond(events: impl Stream<Item = Event> + Send + 'static) -> Response<Body> {
+fn grpc_response(events: impl Stream<Item = Event> + Send + 'static) -> Response<Body> {
     let end = stream::iter([Frame::trailers(trailers(&Status::new(Code::Ok, "")))]);
     let frames = events.map(|event| match event {
         Ok(message) => {

@@ -1,4 +1,4 @@
-//! What of the headers reaches the services.
+//! Headers that the gateway forwards to the services.
 
 use std::time::Duration;
 
@@ -13,13 +13,14 @@ use crate::{
     support::{FakeBackend, Reply, TestGateway, backend_at, config, pool, request, settings},
 };
 
-/// The call that a request with these headers makes of a backend that is told who calls, or of one that is not.
-async fn call(told: bool, headers: &[(&'static str, &'static str)]) -> Call {
-    let forwarding = if told { Some(forwarding(&[]).await) } else { None };
+/// Sends a request with these headers and returns the call that the backend receives. With forwarding, the backend
+/// receives the client info.
+async fn call(has_forwarding: bool, headers: &[(&'static str, &'static str)]) -> Call {
+    let forwarding = if has_forwarding { Some(forwarding(&[]).await) } else { None };
     call_with(forwarding, headers).await
 }
 
-/// With a service token, behind these proxies.
+/// Returns a forwarding configuration with a service token and these trusted proxies.
 async fn forwarding(proxies: &[&str]) -> Forwarding {
     let service_token = Some(Key::new([7; 32]));
     let token = ServiceTokenArgs { service_token_file: None, service_token }.open().await.unwrap();
@@ -46,7 +47,7 @@ async fn the_rpc_of_the_binding_is_called() {
 }
 
 #[tokio::test]
-async fn authorization_and_trace_context_are_passed_on() {
+async fn authorization_and_trace_context_are_forwarded() {
     let headers = [
         ("authorization", "Bearer a"),
         ("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
@@ -60,13 +61,13 @@ async fn authorization_and_trace_context_are_passed_on() {
 }
 
 #[tokio::test]
-async fn two_authorizations_stay_two() {
+async fn repeated_authorization_headers_are_forwarded() {
     let call = call(false, &[("authorization", "Bearer a"), ("authorization", "Bearer b")]).await;
     assert_eq!(call.values("authorization"), ["Bearer a", "Bearer b"]);
 }
 
 #[tokio::test]
-async fn an_authorization_that_is_no_text_is_left_to_the_service() {
+async fn non_ascii_authorization_is_forwarded() {
     let gateway = TestGateway::start().await;
     let mut request = request(Method::GET, "/v1/query", "");
     request.headers_mut().insert("authorization", HeaderValue::from_bytes(b"Bearer \xff").unwrap());
@@ -75,13 +76,13 @@ async fn an_authorization_that_is_no_text_is_left_to_the_service() {
 }
 
 #[tokio::test]
-async fn the_request_id_is_passed_on_or_made() {
+async fn request_id_is_forwarded_or_generated() {
     assert_eq!(call(false, &[("x-request-id", "mine")]).await.values("x-request-id"), ["mine"]);
     assert_eq!(call(false, &[]).await.values("x-request-id")[0].len(), 36);
 }
 
 #[tokio::test]
-async fn nothing_else_is_passed_on() {
+async fn other_headers_are_not_forwarded() {
     let call = call(false, &[("cookie", "a=b"), ("x-other", "c"), ("grpc-timeout", "9H")]).await;
     for name in ["cookie", "x-other"] {
         assert!(call.values(name).is_empty(), "{name}");
@@ -91,14 +92,14 @@ async fn nothing_else_is_passed_on() {
 }
 
 #[tokio::test]
-async fn the_deadline_is_passed_on() {
+async fn deadline_is_forwarded() {
     let call = call(false, &[("request-timeout", "2")]).await;
     let micros: u64 = call.values("grpc-timeout")[0].strip_suffix('u').unwrap().parse().unwrap();
     assert!((1..=2_000_000).contains(&micros), "{micros}");
 }
 
 #[tokio::test]
-async fn a_backend_is_told_who_calls() {
+async fn client_info_and_service_token_are_forwarded() {
     let call = call(true, &[("user-agent", "curl/8")]).await;
     assert_eq!(call.values("x-forwarded-for"), ["192.0.2.7"]);
     assert_eq!(call.values("x-forwarded-user-agent"), ["curl/8"]);
@@ -106,7 +107,7 @@ async fn a_backend_is_told_who_calls() {
 }
 
 #[tokio::test]
-async fn a_trusted_proxy_says_who_calls() {
+async fn client_address_is_taken_from_a_trusted_proxy() {
     let headers = [("x-forwarded-for", "198.51.100.1, 203.0.113.9")];
     let call = call_with(Some(forwarding(&["192.0.2.0/24"]).await), &headers).await;
     assert_eq!(call.values("x-forwarded-for"), ["203.0.113.9"]);
@@ -116,7 +117,7 @@ const SPOOFED: [(&str, &str); 3] =
     [("x-forwarded-for", "198.51.100.1"), ("x-forwarded-user-agent", "evil"), ("x-taskey-service-token", "guess")];
 
 #[tokio::test]
-async fn what_a_client_claims_to_be_is_dropped() {
+async fn spoofed_client_info_is_dropped() {
     let call = call(true, &SPOOFED).await;
     assert_eq!(call.values("x-forwarded-for"), ["192.0.2.7"]);
     assert_eq!(call.values("x-forwarded-user-agent"), [""]);
@@ -125,7 +126,7 @@ async fn what_a_client_claims_to_be_is_dropped() {
 }
 
 #[tokio::test]
-async fn another_backend_gets_neither_token_nor_address() {
+async fn backend_without_forwarding_gets_neither_token_nor_address() {
     let call = call(false, &SPOOFED).await;
     for (name, _) in SPOOFED {
         assert!(call.values(name).is_empty(), "{name}");

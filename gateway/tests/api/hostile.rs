@@ -1,4 +1,4 @@
-//! Bad input over sockets, byte by byte: each is refused, and the gateway goes on.
+//! Malformed input over raw sockets: the gateway rejects it and keeps serving.
 
 use serde_json::Value;
 use tokio::{
@@ -6,13 +6,13 @@ use tokio::{
     time::timeout,
 };
 
-use crate::raw::{LIMIT, Target};
+use crate::raw::{TIMEOUT, Target};
 
-/// A request that must never be taken for one: it hides behind another.
-const HIDDEN: &str = "GET /v1/tasks HTTP/1.1\r\nHost: x\r\n\r\n";
+/// A smuggled request. It follows another request and must never be served.
+const SMUGGLED: &str = "GET /v1/tasks HTTP/1.1\r\nHost: x\r\n\r\n";
 
 #[tokio::test]
-async fn what_servers_may_read_differently_is_refused_and_nothing_after_it_is_read() {
+async fn ambiguous_request_is_rejected_and_ends_the_connection() {
     for headers in [
         "Content-Length: 2\r\nContent-Length: 4\r\n",
         "Content-Length: 2, 4\r\n",
@@ -33,80 +33,83 @@ async fn what_servers_may_read_differently_is_refused_and_nothing_after_it_is_re
         "Content-Length: 2\n",
     ] {
         let target = Target::start().await;
-        let request = format!("POST /v1/tasks HTTP/1.1\r\nHost: x\r\n{headers}\r\n{{}}{HIDDEN}");
-        target.answer(request).await.assert_malformed();
+        let request = format!("POST /v1/tasks HTTP/1.1\r\nHost: x\r\n{headers}\r\n{{}}{SMUGGLED}");
+        target.send(request).await.assert_malformed();
         assert!(!target.backend.was_called(), "{headers:?}");
-        target.assert_goes_on().await;
+        target.assert_still_serving().await;
     }
 }
 
 #[tokio::test]
-async fn a_bare_line_feed_ends_no_line_of_a_later_request_either() {
+async fn bare_line_feed_in_a_later_request_is_rejected() {
     let target = Target::start().await;
-    let good = "POST /v1/tasks HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\n{\n\n}";
-    let answers = target.answers(format!("{good}GET /v1/tasks HTTP/1.1\nHost: x\r\n\r\n{HIDDEN}")).await;
-    assert_eq!(answers.iter().map(|answer| answer.code).collect::<Vec<_>>(), [200, 400]);
-    answers[1].assert_malformed();
+    let valid = "POST /v1/tasks HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\n{\n\n}";
+    let responses = target.send_all(format!("{valid}GET /v1/tasks HTTP/1.1\nHost: x\r\n\r\n{SMUGGLED}")).await;
+    assert_eq!(responses.iter().map(|response| response.code).collect::<Vec<_>>(), [200, 400]);
+    responses[1].assert_malformed();
 }
 
 #[tokio::test]
-async fn nothing_is_read_after_a_body_in_chunks() {
+async fn chunked_body_ends_the_connection() {
     for lengths in ["", "Content-Length: 7\r\n", "Content-Length: 400\r\n"] {
         for headers in
             [format!("{lengths}Transfer-Encoding: chunked\r\n"), format!("Transfer-Encoding: chunked\r\n{lengths}")]
         {
             let target = Target::start().await;
             let body = "2\r\n{}\r\n0\r\n\r\n";
-            let request = format!("POST /v1/tasks HTTP/1.1\r\nHost: x\r\n{headers}\r\n{body}{HIDDEN}");
-            let answer = target.answer(request).await;
-            assert_eq!((answer.code, answer.header("connection")), (200, "close"), "{headers:?}");
+            let request = format!("POST /v1/tasks HTTP/1.1\r\nHost: x\r\n{headers}\r\n{body}{SMUGGLED}");
+            let response = target.send(request).await;
+            assert_eq!((response.code, response.header("connection")), (200, "close"), "{headers:?}");
             assert_eq!(target.backend.call().rpc, "/taskey.task.v1.TaskService/CreateTask");
         }
     }
 }
 
 #[tokio::test]
-async fn nothing_is_read_after_grpc_in_chunks_either() {
+async fn chunked_grpc_web_body_ends_the_connection() {
     let target = Target::start().await;
     let head = "POST /taskey.task.v1.TaskService/GetTask HTTP/1.1\r\nHost: x\r\nContent-Type: application/grpc-web\r\n";
-    let request =
-        format!("{head}Content-Length: 400\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n\0\0\0\0\0\r\n0\r\n\r\n{HIDDEN}");
-    let (mut stream, mut answer) = (target.connect().await, Vec::new());
+    let request = format!(
+        "{head}Content-Length: 400\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n\0\0\0\0\0\r\n0\r\n\r\n{SMUGGLED}"
+    );
+    let (mut stream, mut response) = (target.connect().await, Vec::new());
     stream.write_all(request.as_bytes()).await.unwrap();
-    // It ends because the gateway closes the connection.
-    timeout(LIMIT, stream.read_to_end(&mut answer)).await.unwrap().unwrap();
-    let answer = String::from_utf8_lossy(&answer);
-    assert!(answer.contains("connection: close\r\n") && answer.matches("HTTP/1.1 ").count() == 1, "{answer}");
+    // The read ends because the gateway closes the connection.
+    timeout(TIMEOUT, stream.read_to_end(&mut response)).await.unwrap().unwrap();
+    let response = String::from_utf8_lossy(&response);
+    assert!(response.contains("connection: close\r\n") && response.matches("HTTP/1.1 ").count() == 1, "{response}");
 }
 
 #[tokio::test]
-async fn a_broken_chunk_is_malformed() {
+async fn invalid_chunk_is_malformed() {
     let target = Target::start().await;
     for chunk in ["zz\r\n{}\r\n0\r\n\r\n", "-2\r\n{}\r\n0\r\n\r\n", "2\r\n{}xx0\r\n\r\n", "ffffffffffffffffff\r\n{}"] {
         let head = "POST /v1/tasks HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n";
-        target.answer(format!("{head}{chunk}{HIDDEN}")).await.assert_malformed();
+        target.send(format!("{head}{chunk}{SMUGGLED}")).await.assert_malformed();
     }
     assert!(!target.backend.was_called());
 }
 
 #[tokio::test]
-async fn what_is_no_request_line_is_refused() {
+async fn invalid_request_line_is_rejected() {
     let target = Target::start().await;
     for line in
         ["GET /healthz", "GET", "GET /healthz HTTP/9.9", "G@T /healthz HTTP/1.1", "\0\0\0\0", "GET /a b HTTP/1.1"]
     {
-        let answers = target.answers(format!("{line}\r\nHost: x\r\n\r\n{HIDDEN}")).await;
-        assert!(answers.len() <= 1 && answers.iter().all(|answer| answer.code == 400), "{line:?}: {answers:?}");
+        let responses = target.send_all(format!("{line}\r\nHost: x\r\n\r\n{SMUGGLED}")).await;
+        assert!(
+            responses.len() <= 1 && responses.iter().all(|response| response.code == 400),
+            "{line:?}: {responses:?}"
+        );
     }
     assert!(!target.backend.was_called());
-    target.assert_goes_on().await;
+    target.assert_still_serving().await;
 }
 
 #[tokio::test]
-async fn a_target_may_be_absolute_and_its_host_says_nothing() {
+async fn absolute_target_is_accepted_and_its_host_ignored() {
     let target = Target::start().await;
-    let get =
-        async |line: &str| target.answer(format!("{line} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")).await;
+    let get = async |line: &str| target.send(format!("{line} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")).await;
     assert_eq!(get("GET http://example.org/healthz").await.ok()["status"], "SERVING");
     for line in
         ["GET http://example.org/page", "OPTIONS *", "CONNECT example.org:443", "GET /../healthz", "GET //healthz"]
@@ -116,49 +119,49 @@ async fn a_target_may_be_absolute_and_its_host_says_nothing() {
 }
 
 #[tokio::test]
-async fn headers_too_many_or_too_large_are_431() {
+async fn too_many_or_too_large_headers_are_431() {
     let target = Target::start().await;
     let head = "GET /healthz HTTP/1.1\r\nHost: x\r\n";
-    let many = format!("{head}{}\r\n", "X: y\r\n".repeat(101));
-    target.answer(many).await.assert_headers_too_large();
-    target.answer(format!("{head}X: {}\r\n\r\n", "y".repeat(16 * 1024))).await.assert_headers_too_large();
-    let flood = target.answers(format!("{head}{}\r\n", "X: y\r\n".repeat(100_000))).await;
-    assert!(flood.iter().all(|answer| answer.code == 431), "{flood:?}");
-    target.assert_goes_on().await;
+    let too_many = format!("{head}{}\r\n", "X: y\r\n".repeat(101));
+    target.send(too_many).await.assert_headers_too_large();
+    target.send(format!("{head}X: {}\r\n\r\n", "y".repeat(16 * 1024))).await.assert_headers_too_large();
+    let flood = target.send_all(format!("{head}{}\r\n", "X: y\r\n".repeat(100_000))).await;
+    assert!(flood.iter().all(|response| response.code == 431), "{flood:?}");
+    target.assert_still_serving().await;
 }
 
 #[tokio::test]
-async fn a_refusal_reaches_a_client_that_reads_nothing_before_it_has_sent_all() {
+async fn error_reaches_a_client_that_reads_only_after_sending_everything() {
     let target = Target::start().await;
     let post = "POST /v1/tasks HTTP/1.1\r\nHost: x\r\n";
-    let rest = "x".repeat(8 << 20);
+    let payload = "x".repeat(8 << 20);
     for (code, request) in [
-        (413, format!("{post}Content-Length: {}\r\n\r\n{rest}", rest.len())),
-        (413, format!("{post}Transfer-Encoding: chunked\r\n\r\n{:x}\r\n{rest}\r\n0\r\n\r\n", rest.len())),
-        (404, format!("POST /nowhere HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{rest}", rest.len())),
-        (400, format!("{post}Content-Length: -1\r\n\r\n{rest}")),
-        (431, format!("{post}X: {rest}\r\n\r\n")),
+        (413, format!("{post}Content-Length: {}\r\n\r\n{payload}", payload.len())),
+        (413, format!("{post}Transfer-Encoding: chunked\r\n\r\n{:x}\r\n{payload}\r\n0\r\n\r\n", payload.len())),
+        (404, format!("POST /nowhere HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{payload}", payload.len())),
+        (400, format!("{post}Content-Length: -1\r\n\r\n{payload}")),
+        (431, format!("{post}X: {payload}\r\n\r\n")),
     ] {
         let mut stream = target.connect().await;
         stream.write_all(request.as_bytes()).await.expect("the gateway reads all of it");
         let mut response = String::new();
-        timeout(LIMIT, stream.read_to_string(&mut response)).await.expect("an end").expect("no reset");
+        timeout(TIMEOUT, stream.read_to_string(&mut response)).await.expect("the response ends").expect("no reset");
         assert!(response.starts_with(&format!("HTTP/1.1 {code} ")), "{code}: {response}");
     }
 }
 
 #[tokio::test]
-async fn a_target_beyond_the_limit_is_414() {
+async fn target_over_the_limit_is_414() {
     let target = Target::start().await;
     for path in [format!("/v1/tasks/{}", "x".repeat(8192)), format!("/v1/tasks?filter={}", "x".repeat(8192))] {
-        let answer = target.answer(format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")).await;
-        answer.assert_refused(414, "INVALID_ARGUMENT", "MALFORMED_REQUEST", &[]);
+        let response = target.send(format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")).await;
+        response.assert_refused(414, "INVALID_ARGUMENT", "MALFORMED_REQUEST", &[]);
     }
     assert!(!target.backend.was_called());
 }
 
 #[tokio::test]
-async fn a_body_in_another_form_is_415() {
+async fn unsupported_content_type_is_415() {
     let target = Target::start().await;
     for headers in [
         "Content-Type: text/plain\r\n",
@@ -170,16 +173,16 @@ async fn a_body_in_another_form_is_415() {
         "Content-Type: application/json\r\nContent-Encoding: gzip\r\n",
         "Content-Type: \r\n",
     ] {
-        let answer = target.post(headers, b"{}").await;
-        answer.assert_refused(415, "INVALID_ARGUMENT", "MALFORMED_REQUEST", &[]);
+        let response = target.post(headers, b"{}").await;
+        response.assert_refused(415, "INVALID_ARGUMENT", "MALFORMED_REQUEST", &[]);
     }
     assert!(!target.backend.was_called());
 }
 
 #[tokio::test]
-async fn a_body_that_is_no_json_in_utf8_is_malformed() {
+async fn body_that_is_not_json_in_utf8_is_malformed() {
     let target = Target::start().await;
-    let utf16 = |order: fn(u16) -> [u8; 2]| "{}".encode_utf16().flat_map(order).collect::<Vec<_>>();
+    let utf16 = |to_bytes: fn(u16) -> [u8; 2]| "{}".encode_utf16().flat_map(to_bytes).collect::<Vec<_>>();
     let bodies = [
         utf16(u16::to_le_bytes),
         utf16(u16::to_be_bytes),
@@ -199,12 +202,12 @@ async fn a_body_that_is_no_json_in_utf8_is_malformed() {
 }
 
 #[tokio::test]
-async fn head_is_taken_wherever_get_is() {
+async fn head_is_accepted_wherever_get_is() {
     let target = Target::start().await;
     for path in ["/v1/tasks", "/v1/tasks/x", "/v1/tasks:changes", "/v1/lists", "/v1/lists/x", "/healthz"] {
         let send = async |method: &str| {
             let request = format!("{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
-            target.answer(request).await
+            target.send(request).await
         };
         let (get, head) = (send("GET").await, send("HEAD").await);
         assert_eq!((get.code, head.code, head.text.as_str()), (200, 200, ""), "{path}");
@@ -213,31 +216,31 @@ async fn head_is_taken_wherever_get_is() {
 }
 
 #[tokio::test]
-async fn a_method_that_is_bound_nowhere_is_405() {
+async fn unbound_method_is_405() {
     let target = Target::start().await;
     for method in ["OPTIONS", "TRACE", "PROPFIND", "get", "X"] {
-        let answer =
-            target.answer(format!("{method} /v1/tasks HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")).await;
-        answer.assert_refused(405, "UNIMPLEMENTED", "METHOD_UNKNOWN", &[]);
-        assert_eq!(answer.header("allow"), "GET, HEAD, POST", "{method}");
+        let response =
+            target.send(format!("{method} /v1/tasks HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")).await;
+        response.assert_refused(405, "UNIMPLEMENTED", "METHOD_UNKNOWN", &[]);
+        assert_eq!(response.header("allow"), "GET, HEAD, POST", "{method}");
     }
 }
 
 #[tokio::test]
-async fn who_takes_no_json_is_told_so() {
+async fn accept_without_json_is_406() {
     let target = Target::start().await;
-    let get = async |accept: &str| {
-        let request = format!("GET /v1/tasks HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{accept}\r\n");
-        target.answer(request).await
+    let get = async |headers: &str| {
+        let request = format!("GET /v1/tasks HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}\r\n");
+        target.send(request).await
     };
     for accept in ["text/html", "application/json;q=0", "application/xml, text/*"] {
-        let answer = get(&format!("Accept: {accept}\r\n")).await;
-        answer.assert_refused(406, "INVALID_ARGUMENT", "MALFORMED_REQUEST", &[]);
+        let response = get(&format!("Accept: {accept}\r\n")).await;
+        response.assert_refused(406, "INVALID_ARGUMENT", "MALFORMED_REQUEST", &[]);
     }
     assert!(!target.backend.was_called());
-    for accept in ["", "Accept: */*\r\n", "Accept: application/*\r\n", "Accept: text/html, application/json;q=0.1\r\n"]
+    for headers in ["", "Accept: */*\r\n", "Accept: application/*\r\n", "Accept: text/html, application/json;q=0.1\r\n"]
     {
-        let found: Value = get(accept).await.ok();
-        assert!(found.is_object(), "{accept}");
+        let json: Value = get(headers).await.ok();
+        assert!(json.is_object(), "{headers}");
     }
 }

@@ -1,4 +1,4 @@
-//! Requests that may come again.
+//! `Idempotency-Key`: requests that can be repeated.
 
 use bytes::Bytes;
 use http::{Method, Request};
@@ -7,7 +7,7 @@ use prost::Message;
 use taskey_proto::task::v1::{CreateTaskRequest, MoveTaskRequest, Task};
 
 use crate::{
-    program::{NOBODY, Program, with_header},
+    program::{Program, UNREACHABLE, with_header},
     support::{FakeBackend, Reply},
 };
 
@@ -15,26 +15,26 @@ const KEY: &str = "0198c0de-0000-7000-8000-000000000001";
 
 async fn start(reply: Reply) -> (FakeBackend, Program) {
     let backend = FakeBackend::start(reply).await;
-    let program = Program::before(NOBODY, &backend.url()).await;
+    let program = Program::start_with(UNREACHABLE, &backend.url()).await;
     (backend, program)
 }
 
-fn create(program: &Program) -> Request<Full<Bytes>> {
+fn create_task(program: &Program) -> Request<Full<Bytes>> {
     program.request(Method::POST, "/v1/tasks", r#"{"title":"x"}"#)
 }
 
 #[tokio::test]
-async fn the_key_is_the_id_of_the_request() {
-    for written in [KEY.to_owned(), format!("\"{KEY}\"")] {
+async fn key_sets_the_request_id() {
+    for header in [KEY.to_owned(), format!("\"{KEY}\"")] {
         let (backend, program) = start(Reply::message(&Task::default())).await;
-        program.send(with_header(create(&program), "idempotency-key", &written)).await.ok();
+        program.send(with_header(create_task(&program), "idempotency-key", &header)).await.ok();
         let call: CreateTaskRequest = backend.call().message();
-        assert_eq!((&call.request_id[..], call.task.unwrap().title), (KEY, "x".to_owned()), "{written}");
+        assert_eq!((&call.request_id[..], call.task.unwrap().title), (KEY, "x".to_owned()), "{header}");
     }
 }
 
 #[tokio::test]
-async fn the_key_may_stand_in_the_body_too() {
+async fn key_can_repeat_the_request_id_of_the_body() {
     let (backend, program) = start(Reply::message(&Task::default())).await;
     let body = format!(r#"{{"first":true,"requestId":"{KEY}"}}"#);
     let request = program.request(Method::POST, "/v1/tasks/x:move", &body);
@@ -43,33 +43,33 @@ async fn the_key_may_stand_in_the_body_too() {
 }
 
 #[tokio::test]
-async fn an_answer_that_was_given_before_says_so() {
+async fn replayed_response_has_the_replayed_header() {
     let (_backend, program) = start(Reply::Replay(Task::default().encode_to_vec())).await;
-    let answer = program.send(with_header(create(&program), "idempotency-key", KEY)).await;
-    assert_eq!((answer.code, answer.header("idempotent-replayed")), (200, "true"));
+    let response = program.send(with_header(create_task(&program), "idempotency-key", KEY)).await;
+    assert_eq!((response.code, response.header("idempotent-replayed")), (200, "true"));
 }
 
 #[tokio::test]
-async fn a_new_answer_says_nothing_of_it() {
+async fn new_response_lacks_the_replayed_header() {
     let (_backend, program) = start(Reply::message(&Task::default())).await;
-    let answer = program.send(with_header(create(&program), "idempotency-key", KEY)).await;
-    assert_eq!((answer.code, answer.headers.get("idempotent-replayed")), (200, None));
+    let response = program.send(with_header(create_task(&program), "idempotency-key", KEY)).await;
+    assert_eq!((response.code, response.headers.get("idempotent-replayed")), (200, None));
 }
 
 #[tokio::test]
-async fn what_is_not_one_key_is_malformed() {
+async fn repeated_or_empty_key_is_malformed() {
     let (backend, program) = start(Reply::message(&Task::default())).await;
-    let mut two = with_header(create(&program), "idempotency-key", KEY);
-    two.headers_mut().append("idempotency-key", KEY.parse().unwrap());
-    program.send(two).await.assert_malformed();
-    for none in ["", " ", "\"\""] {
-        program.send(with_header(create(&program), "idempotency-key", none)).await.assert_malformed();
+    let mut repeated = with_header(create_task(&program), "idempotency-key", KEY);
+    repeated.headers_mut().append("idempotency-key", KEY.parse().unwrap());
+    program.send(repeated).await.assert_malformed();
+    for empty in ["", " ", "\"\""] {
+        program.send(with_header(create_task(&program), "idempotency-key", empty)).await.assert_malformed();
     }
     assert!(!backend.was_called());
 }
 
 #[tokio::test]
-async fn a_body_that_says_otherwise_is_malformed() {
+async fn key_that_contradicts_the_body_is_malformed() {
     let (backend, program) = start(Reply::message(&Task::default())).await;
     let request = program.request(Method::POST, "/v1/tasks/x:move", r#"{"first":true,"requestId":"other"}"#);
     program.send(with_header(request, "idempotency-key", KEY)).await.assert_malformed();
@@ -77,7 +77,7 @@ async fn a_body_that_says_otherwise_is_malformed() {
 }
 
 #[tokio::test]
-async fn a_method_that_takes_no_key_is_not_called_with_one() {
+async fn key_is_rejected_by_rpcs_without_a_request_id() {
     let (backend, program) = start(Reply::message(&Task::default())).await;
     for (method, path) in [(Method::GET, "/v1/tasks/x"), (Method::GET, "/v1/tasks"), (Method::GET, "/v1/tasks:watch")] {
         let request = program.request(method, path, "");

@@ -1,4 +1,4 @@
-//! The gateway as its clients see it, before backends that echo, refuse or never answer.
+//! Tests of the gateway as its clients see it, with fake backends.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 

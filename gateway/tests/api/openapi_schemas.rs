@@ -1,44 +1,45 @@
-//! `/openapi.json`: paths, parameters and schemas, in the contract and for every feature that the descriptors of the
-//! tests have.
+//! `/openapi.json`: paths, parameters and schemas of the contract and of the test protos.
 
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
 use crate::{
-    openapi::{contract, of, operation},
+    openapi::{contract_pool, openapi_document, operation},
     support::pool,
 };
 
+/// Returns the elements of a list of names, or the names of a list of objects.
 fn names(list: &Value) -> BTreeSet<&str> {
-    list.as_array().unwrap().iter().map(|one| one["name"].as_str().or_else(|| one.as_str()).unwrap_or("")).collect()
+    list.as_array().unwrap().iter().map(|item| item["name"].as_str().or_else(|| item.as_str()).unwrap_or("")).collect()
 }
 
 #[test]
-fn a_path_is_the_same_whatever_its_variable_is_called() {
-    let document = of(&contract());
+fn paths_with_differently_named_variables_are_merged() {
+    let document = openapi_document(&contract_pool());
     let verbs: Vec<_> = document["paths"]["/v1/tasks/{id}"].as_object().unwrap().keys().map(String::as_str).collect();
     assert_eq!(verbs, ["delete", "get", "patch"]);
 }
 
 #[test]
-fn a_create_takes_what_must_be_there_and_an_update_what_shall_change() {
-    let schemas = of(&contract())["components"]["schemas"].clone();
-    let sent = |path, verb| operation(path, verb)["requestBody"]["content"]["application/json"]["schema"].clone();
-    assert_eq!(sent("/v1/tasks", "post"), json!({"$ref": "#/components/schemas/TaskInput"}));
-    assert_eq!(sent("/v1/tasks/{id}", "patch"), json!({"$ref": "#/components/schemas/TaskUpdate"}));
+fn create_requires_the_required_fields_and_update_requires_none() {
+    let schemas = openapi_document(&contract_pool())["components"]["schemas"].clone();
+    let body_schema =
+        |path, verb| operation(path, verb)["requestBody"]["content"]["application/json"]["schema"].clone();
+    assert_eq!(body_schema("/v1/tasks", "post"), json!({"$ref": "#/components/schemas/TaskInput"}));
+    assert_eq!(body_schema("/v1/tasks/{id}", "patch"), json!({"$ref": "#/components/schemas/TaskUpdate"}));
     assert_eq!(schemas["TaskInput"]["required"], json!(["title"]));
     assert_eq!(schemas["TaskUpdate"]["required"], Value::Null);
     assert_eq!(schemas["TaskUpdate"]["properties"]["notes"]["type"], json!(["string", "null"]));
     assert!(names(&schemas["Task"]["required"]).contains("etag"));
     assert!(!names(&schemas["Task"]["required"]).contains("dueTime"));
     let update = &schemas["UpdateTaskRequest"]["properties"]["task"]["$ref"];
-    assert_eq!(update, "#/components/schemas/TaskUpdate", "in a batch, too");
+    assert_eq!(update, "#/components/schemas/TaskUpdate", "in a batch");
 }
 
 #[test]
-fn the_limits_of_the_comments_are_in_what_is_sent() {
-    let schemas = of(&contract())["components"]["schemas"].clone();
+fn limits_are_in_request_schemas() {
+    let schemas = openapi_document(&contract_pool())["components"]["schemas"].clone();
     let title = &schemas["TaskInput"]["properties"]["title"];
     assert_eq!((&title["minLength"], &title["maxLength"]), (&json!(1), &json!(200)));
     let labels = &schemas["TaskInput"]["properties"]["labels"];
@@ -46,17 +47,17 @@ fn the_limits_of_the_comments_are_in_what_is_sent() {
     let writes = &schemas["BatchWriteTasksRequest"]["properties"]["writes"];
     assert_eq!((&writes["minItems"], &writes["maxItems"]), (&json!(1), &json!(100)));
     let write = &schemas["BatchWriteTasksRequestWrite"];
-    assert_eq!(write["maxProperties"], 1, "it is a choice");
-    // It counts after normalisation, and its floor is a setting.
+    assert_eq!(write["maxProperties"], 1, "a write is a oneof");
+    // The minimum length is configurable and applies after Unicode normalisation.
     assert_eq!(schemas["SignUpRequest"]["properties"]["password"]["minLength"], Value::Null);
 }
 
 #[test]
-fn what_is_refused_for_its_shape_has_that_shape() {
+fn formats_of_parameters_are_documented() {
     let schema = |path, verb, name: &str| {
         let operation = operation(path, verb);
         let mut parameters = operation["parameters"].as_array().unwrap().iter();
-        parameters.find(|one| one["name"] == name).unwrap()["schema"].clone()
+        parameters.find(|parameter| parameter["name"] == name).unwrap()["schema"].clone()
     };
     assert_eq!(schema("/v1/tasks/{id}", "get", "id"), json!({"type": "string", "format": "uuid"}));
     assert_eq!(schema("/v1/tasks", "get", "pageSize"), json!({"type": "integer", "format": "int32", "minimum": 0}));
@@ -64,16 +65,16 @@ fn what_is_refused_for_its_shape_has_that_shape() {
 }
 
 #[test]
-fn behavior_says_who_sets_a_field() {
-    let schemas = of(&contract())["components"]["schemas"].clone();
+fn field_behavior_is_documented() {
+    let schemas = openapi_document(&contract_pool())["components"]["schemas"].clone();
     assert_eq!(schemas["Task"]["properties"]["createTime"]["readOnly"], true);
     assert_eq!(schemas["LoginRequest"]["properties"]["password"]["writeOnly"], true);
     assert_eq!(schemas["LoginRequest"]["required"], json!(["email", "password"]));
 }
 
 #[test]
-fn the_path_takes_its_fields_out_of_the_body() {
-    let schemas = of(&contract())["components"]["schemas"].clone();
+fn path_fields_are_not_in_the_body() {
+    let schemas = openapi_document(&contract_pool())["components"]["schemas"].clone();
     let complete = operation("/v1/tasks/{id}:complete", "post");
     let body = &complete["requestBody"];
     assert_eq!(body["required"], false);
@@ -83,8 +84,8 @@ fn the_path_takes_its_fields_out_of_the_body() {
 }
 
 #[test]
-fn wildcards_of_any_shape_have_names() {
-    let document = of(&pool());
+fn every_wildcard_has_a_name() {
+    let document = openapi_document(&pool());
     for path in [
         "/v1/texts/{text}",
         "/v1/shelves/{text1}/books/{text2}:read",
@@ -99,8 +100,8 @@ fn wildcards_of_any_shape_have_names() {
 }
 
 #[test]
-fn a_query_gives_fields_of_messages_too() {
-    let document = of(&pool());
+fn nested_fields_are_query_parameters() {
+    let document = openapi_document(&pool());
     let parameters = &document["paths"]["/v1/things/{text}"]["delete"]["parameters"];
     let names = names(parameters);
     for name in ["thing.number", "thing.longNumber", "thing.someColor", "thing.time", "updateMask", "note"] {
@@ -112,8 +113,8 @@ fn a_query_gives_fields_of_messages_too() {
 }
 
 #[test]
-fn each_kind_of_field_has_its_form_in_json() {
-    let properties = of(&pool())["components"]["schemas"]["Thing"]["properties"].clone();
+fn each_field_type_has_its_json_schema() {
+    let properties = openapi_document(&pool())["components"]["schemas"]["Thing"]["properties"].clone();
     for (name, expected) in [
         ("longNumber", json!({"type": "string", "format": "int64", "pattern": "^-?[0-9]{1,19}$"})),
         ("data", json!({"type": "string", "contentEncoding": "base64"})),

@@ -1,4 +1,4 @@
-//! The web page at `/`, as it is served. What it does is tried in a browser, with the whole program.
+//! The files of the web page at `/`. The page itself is tested in a browser, with the whole program.
 
 use std::{
     fs,
@@ -9,14 +9,14 @@ use std::{
 
 use http::Method;
 
-use crate::program::{NOBODY, Program, with_header};
+use crate::program::{Program, UNREACHABLE, with_header};
 
-/// The page needs no service to be there.
+/// Starts a gateway without services, which the page does not need.
 async fn start() -> Program {
-    Program::before(NOBODY, NOBODY).await
+    Program::start_with(UNREACHABLE, UNREACHABLE).await
 }
 
-/// The files of the page, and where they are served.
+/// Returns the files of the page, each with the path at which it is served.
 fn files() -> Vec<(String, PathBuf)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/page");
     let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
@@ -25,16 +25,16 @@ fn files() -> Vec<(String, PathBuf)> {
 }
 
 #[tokio::test]
-async fn every_file_of_the_page_is_served_as_it_is() {
+async fn page_files_are_served_unchanged() {
     let program = start().await;
     for (path, file) in files() {
-        let answer = program.get(&path).await;
-        assert_eq!((answer.code, answer.text), (200, fs::read_to_string(file).unwrap()), "{path}");
+        let response = program.get(&path).await;
+        assert_eq!((response.code, response.text), (200, fs::read_to_string(file).unwrap()), "{path}");
     }
 }
 
 #[tokio::test]
-async fn every_file_says_what_it_is() {
+async fn page_files_have_their_content_type() {
     let program = start().await;
     for (path, _) in files() {
         let expected = match path.rsplit_once('.').map(|(_, extension)| extension) {
@@ -43,17 +43,17 @@ async fn every_file_says_what_it_is() {
             Some("svg") => "image/svg+xml",
             _ => "text/html; charset=utf-8",
         };
-        let answer = program.get(&path).await;
-        assert_eq!((answer.header("content-type"), answer.header("x-content-type-options")), (expected, "nosniff"));
+        let response = program.get(&path).await;
+        assert_eq!((response.header("content-type"), response.header("x-content-type-options")), (expected, "nosniff"));
     }
 }
 
 #[tokio::test]
-async fn nothing_but_the_page_itself_may_run_in_it() {
+async fn content_security_policy_allows_only_the_page_itself() {
     let program = start().await;
     for (path, _) in files() {
-        let answer = program.get(&path).await;
-        let policy: Vec<_> = answer.header("content-security-policy").split("; ").collect();
+        let response = program.get(&path).await;
+        let policy: Vec<_> = response.header("content-security-policy").split("; ").collect();
         for directive in [
             "default-src 'none'",
             "script-src 'self'",
@@ -66,22 +66,22 @@ async fn nothing_but_the_page_itself_may_run_in_it() {
         ] {
             assert!(policy.contains(&directive), "{path}: {policy:?}");
         }
-        assert_eq!(answer.header("referrer-policy"), "no-referrer");
-        assert_eq!(answer.header("cross-origin-opener-policy"), "same-origin");
+        assert_eq!(response.header("referrer-policy"), "no-referrer");
+        assert_eq!(response.header("cross-origin-opener-policy"), "same-origin");
     }
 }
 
 #[tokio::test]
-async fn the_page_holds_no_script_and_no_style_that_the_policy_would_refuse() {
+async fn page_has_no_inline_scripts_or_styles() {
     let html = start().await.get("/").await.text;
-    let handles = |attribute: &str| attribute.starts_with("on") && attribute.contains('=');
+    let is_event_handler = |attribute: &str| attribute.starts_with("on") && attribute.contains('=');
     assert!(!html.contains("<style") && !html.contains(" style="), "{html}");
-    assert_eq!(html.split_whitespace().find(|attribute| handles(attribute)), None);
+    assert_eq!(html.split_whitespace().find(|attribute| is_event_handler(attribute)), None);
     assert_eq!(html.matches("<script").count(), html.matches("<script type=\"module\" src=\"/page/").count());
 }
 
 #[tokio::test]
-async fn a_browser_that_has_the_file_loads_it_no_more() {
+async fn unchanged_file_is_not_sent_again() {
     let program = start().await;
     for (path, _) in files() {
         let first = program.get(&path).await;
@@ -99,38 +99,38 @@ async fn a_browser_that_has_the_file_loads_it_no_more() {
 }
 
 #[tokio::test]
-async fn each_file_has_a_tag_of_its_own() {
+async fn each_file_has_its_own_etag() {
     let program = start().await;
     let mut tags = Vec::new();
     for (path, _) in files() {
         tags.push(program.get(&path).await.header("etag").to_owned());
     }
-    let all = tags.len();
+    let file_count = tags.len();
     tags.sort();
     tags.dedup();
-    assert_eq!(tags.len(), all);
+    assert_eq!(tags.len(), file_count);
 }
 
 #[tokio::test]
-async fn head_answers_the_length_without_the_file() {
+async fn head_returns_the_length_without_a_body() {
     let program = start().await;
     let length = program.get("/").await.text.len().to_string();
-    let answer = program.send(program.request(Method::HEAD, "/", "")).await;
-    assert_eq!((answer.code, &answer.text[..], answer.header("content-length")), (200, "", &length[..]));
+    let response = program.send(program.request(Method::HEAD, "/", "")).await;
+    assert_eq!((response.code, &response.text[..], response.header("content-length")), (200, "", &length[..]));
 }
 
 #[tokio::test]
-async fn the_page_can_only_be_read() {
+async fn page_is_read_only() {
     let program = start().await;
     for path in ["/", "/page/app.js"] {
-        let answer = program.send(program.request(Method::POST, path, "")).await;
-        answer.assert_refused(405, "UNIMPLEMENTED", "METHOD_UNKNOWN", &[]);
-        assert_eq!(answer.header("allow"), "GET, HEAD");
+        let response = program.send(program.request(Method::POST, path, "")).await;
+        response.assert_refused(405, "UNIMPLEMENTED", "METHOD_UNKNOWN", &[]);
+        assert_eq!(response.header("allow"), "GET, HEAD");
     }
 }
 
 #[tokio::test]
-async fn nothing_else_can_be_reached_by_its_path() {
+async fn other_files_cannot_be_read() {
     let program = start().await;
     for path in [
         "/page",
@@ -144,28 +144,28 @@ async fn nothing_else_can_be_reached_by_its_path() {
         "/page/APP.JS",
         "//etc/passwd",
     ] {
-        // A client of HTTP would tidy the path up.
+        // An HTTP client would normalize the path.
         let mut socket = TcpStream::connect(program.address).unwrap();
         write!(socket, "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
-        let (status, answer) = tokio::task::spawn_blocking(move || {
-            let mut answer = String::new();
-            socket.read_to_string(&mut answer).unwrap();
-            (answer.split(' ').nth(1).unwrap().to_owned(), answer)
+        let (status, response) = tokio::task::spawn_blocking(move || {
+            let mut response = String::new();
+            socket.read_to_string(&mut response).unwrap();
+            (response.split(' ').nth(1).unwrap().to_owned(), response)
         })
         .await
         .unwrap();
-        assert!(status == "404" && answer.contains("ROUTE_NOT_FOUND"), "{path}: {answer}");
+        assert!(status == "404" && response.contains("ROUTE_NOT_FOUND"), "{path}: {response}");
     }
 }
 
 #[tokio::test]
-async fn the_whole_page_loads_in_less_than_60_kib() {
+async fn page_is_smaller_than_60_kib() {
     let program = start().await;
     let mut bytes = 0;
     for (path, _) in files() {
         let request = with_header(program.request(Method::HEAD, &path, ""), "accept-encoding", "gzip");
-        let answer = program.send(request).await;
-        bytes += answer.header("content-length").parse::<usize>().unwrap();
+        let response = program.send(request).await;
+        bytes += response.header("content-length").parse::<usize>().unwrap();
     }
     assert!(bytes < 60 * 1024, "{bytes} bytes");
 }

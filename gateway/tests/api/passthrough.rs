@@ -1,4 +1,4 @@
-//! gRPC on the gateway's own port, with a real client.
+//! gRPC through the gateway, with a real client.
 
 use std::time::Duration;
 
@@ -32,8 +32,8 @@ use tonic_reflection::pb::v1::{
 use tonic_types::StatusExt;
 
 use crate::{
-    fake_backend::LIMIT,
-    program::{NOBODY, Program, reporting, with_header},
+    fake_backend::TIMEOUT,
+    program::{Program, UNREACHABLE, reporting_service, with_header},
     support::{FakeBackend, Reply, config},
 };
 
@@ -41,10 +41,10 @@ fn channel(program: &Program) -> Channel {
     Endpoint::from_shared(format!("http://{}", program.address)).unwrap().connect_lazy()
 }
 
-/// A gateway before a task-service that does this, and a client of it.
-async fn before(reply: Reply) -> (FakeBackend, Program, TaskServiceClient<Channel>) {
+/// Starts a gateway whose task-service sends `reply`, and creates a client.
+async fn start(reply: Reply) -> (FakeBackend, Program, TaskServiceClient<Channel>) {
     let backend = FakeBackend::start(reply).await;
-    let program = Program::before(NOBODY, &backend.url()).await;
+    let program = Program::start_with(UNREACHABLE, &backend.url()).await;
     let client = TaskServiceClient::new(channel(&program));
     (backend, program, client)
 }
@@ -53,73 +53,73 @@ fn task() -> Task {
     Task { id: "x".to_owned(), title: "Buy milk".to_owned(), ..Task::default() }
 }
 
-fn get() -> Request<GetTaskRequest> {
+fn get_task_request() -> Request<GetTaskRequest> {
     Request::new(GetTaskRequest { id: "x".to_owned() })
 }
 
 #[tokio::test]
-async fn a_call_goes_through_as_it_is() {
-    let (backend, _program, mut client) = before(Reply::message(&task())).await;
-    assert_eq!(client.get_task(get()).await.unwrap().into_inner(), task());
+async fn unary_call_is_forwarded_unchanged() {
+    let (backend, _program, mut client) = start(Reply::message(&task())).await;
+    assert_eq!(client.get_task(get_task_request()).await.unwrap().into_inner(), task());
     assert_eq!(backend.call().rpc, "/taskey.task.v1.TaskService/GetTask");
     assert_eq!(backend.call().message::<GetTaskRequest>().id, "x");
 }
 
 #[tokio::test]
-async fn a_stream_goes_through_message_by_message() {
-    let (feeder, reply) = Reply::stream();
-    let (_backend, _program, mut client) = before(reply).await;
+async fn stream_is_forwarded_message_by_message() {
+    let (sender, reply) = Reply::stream();
+    let (_backend, _program, mut client) = start(reply).await;
     let mut messages = client.watch_tasks(WatchTasksRequest::default()).await.unwrap().into_inner();
     for token in ["one", "two"] {
-        let told = WatchTasksResponse { sync_token: token.to_owned(), ..WatchTasksResponse::default() };
-        feeder.send(&told).await;
-        assert_eq!(timeout(LIMIT, messages.message()).await.unwrap().unwrap(), Some(told));
+        let sent = WatchTasksResponse { sync_token: token.to_owned(), ..WatchTasksResponse::default() };
+        sender.send(&sent).await;
+        assert_eq!(timeout(TIMEOUT, messages.message()).await.unwrap().unwrap(), Some(sent));
     }
-    feeder.refuse(ApiError::new(Code::Unauthenticated, ErrorReason::TokenRevoked, "it has ended")).await;
+    sender.fail(ApiError::new(Code::Unauthenticated, ErrorReason::TokenRevoked, "the session was revoked")).await;
     assert_refused!(messages.message().await, Unauthenticated, "TOKEN_REVOKED");
 }
 
 #[tokio::test]
-async fn a_stream_ends_when_the_server_does() {
-    let (feeder, reply) = Reply::stream();
-    let (_backend, program, mut client) = before(reply).await;
+async fn shutdown_ends_a_stream() {
+    let (sender, reply) = Reply::stream();
+    let (_backend, program, mut client) = start(reply).await;
     let mut messages = client.watch_tasks(WatchTasksRequest::default()).await.unwrap().into_inner();
-    feeder.send(&WatchTasksResponse::default()).await;
+    sender.send(&WatchTasksResponse::default()).await;
     messages.message().await.unwrap().expect("a message");
     program.shutdown.cancel();
     assert_refused!(messages.message().await, Unavailable, "SHUTTING_DOWN");
-    timeout(LIMIT, program.running).await.expect("it ends").unwrap().unwrap();
+    timeout(TIMEOUT, program.running).await.expect("the gateway stops").unwrap().unwrap();
 }
 
 #[tokio::test]
-async fn a_call_goes_when_its_caller_goes() {
-    let (feeder, reply) = Reply::stream();
-    let (_backend, _program, mut client) = before(reply).await;
+async fn disconnect_cancels_the_call() {
+    let (sender, reply) = Reply::stream();
+    let (_backend, _program, mut client) = start(reply).await;
     drop(client.watch_tasks(WatchTasksRequest::default()).await.unwrap());
-    feeder.cancelled().await;
+    sender.cancelled().await;
 }
 
 #[tokio::test]
-async fn a_status_goes_through_with_its_details_and_metadata() {
-    let refusal = ApiError::new(Code::InvalidArgument, ErrorReason::ValidationFailed, "title: ist leer – ü")
+async fn status_is_forwarded_with_details_and_metadata() {
+    let error = ApiError::new(Code::InvalidArgument, ErrorReason::ValidationFailed, "title: ist leer – ü")
         .field("task.title", "is empty");
-    let mut status = Status::from(refusal);
-    status.metadata_mut().insert("x-more", "said".parse().unwrap());
-    let unknown = Status::with_details(Code::DataLoss, "strange", vec![1, 2, 3].into());
-    for status in [status, unknown] {
-        let (_backend, _program, mut client) = before(Reply::Refuse(status.clone())).await;
-        let found = client.get_task(get()).await.unwrap_err();
+    let mut status = Status::from(error);
+    status.metadata_mut().insert("x-more", "value".parse().unwrap());
+    let malformed = Status::with_details(Code::DataLoss, "strange", vec![1, 2, 3].into());
+    for status in [status, malformed] {
+        let (_backend, _program, mut client) = start(Reply::Status(status.clone())).await;
+        let received = client.get_task(get_task_request()).await.unwrap_err();
         assert_eq!(
-            (found.code(), found.message(), found.details(), found.metadata().get("x-more")),
+            (received.code(), received.message(), received.details(), received.metadata().get("x-more")),
             (status.code(), status.message(), status.details(), status.metadata().get("x-more"))
         );
     }
 }
 
 #[tokio::test]
-async fn metadata_goes_through_and_the_request_gets_an_id() {
-    let (backend, _program, mut client) = before(Reply::message(&task())).await;
-    let mut request = get();
+async fn metadata_is_forwarded_and_a_request_id_added() {
+    let (backend, _program, mut client) = start(Reply::message(&task())).await;
+    let mut request = get_task_request();
     request.metadata_mut().insert("authorization", "Bearer a".parse().unwrap());
     request.metadata_mut().append("x-other", "b".parse().unwrap());
     request.metadata_mut().append("x-other", "c".parse().unwrap());
@@ -132,15 +132,15 @@ async fn metadata_goes_through_and_the_request_gets_an_id() {
 }
 
 #[tokio::test]
-async fn the_id_that_a_caller_gives_is_kept() {
-    let (backend, _program, mut client) = before(Reply::message(&task())).await;
-    let mut request = get();
+async fn request_id_of_the_client_is_forwarded() {
+    let (backend, _program, mut client) = start(Reply::message(&task())).await;
+    let mut request = get_task_request();
     request.metadata_mut().insert("x-request-id", "mine".parse().unwrap());
     client.get_task(request).await.unwrap();
     assert_eq!(backend.call().values("x-request-id"), ["mine"]);
 }
 
-/// What only the gateway may say, and a cookie, which is a browser's.
+/// Adds metadata that only the gateway may set, and a cookie, which the gateway does not forward.
 fn spoof<M>(mut request: Request<M>) -> Request<M> {
     for (name, value) in [
         ("x-forwarded-for", "198.51.100.1"),
@@ -154,13 +154,13 @@ fn spoof<M>(mut request: Request<M>) -> Request<M> {
 }
 
 #[tokio::test]
-async fn what_a_client_claims_to_be_is_dropped() {
+async fn spoofed_client_info_is_dropped() {
     let (auth, task) = (FakeBackend::start(Reply::Echo).await, FakeBackend::start(Reply::Echo).await);
     let mut config = config(&["--auth-url", &auth.url(), "--task-url", &task.url()]);
     config.service_token.service_token = Some(Key::new([7; 32]));
     let program = Program::start(config).await;
     AuthServiceClient::new(channel(&program)).login(spoof(Request::new(LoginRequest::default()))).await.unwrap();
-    TaskServiceClient::new(channel(&program)).get_task(spoof(get())).await.unwrap();
+    TaskServiceClient::new(channel(&program)).get_task(spoof(get_task_request())).await.unwrap();
     let call = auth.call();
     assert_eq!(call.values("x-forwarded-for"), ["127.0.0.1"]);
     assert!(call.values("x-forwarded-user-agent")[0].starts_with("tonic/"));
@@ -172,11 +172,11 @@ async fn what_a_client_claims_to_be_is_dropped() {
 }
 
 #[tokio::test]
-async fn what_nobody_serves_is_unknown() {
-    let (backend, program, _client) = before(Reply::Echo).await;
+async fn unknown_service_is_unimplemented() {
+    let (backend, program, _client) = start(Reply::Echo).await;
     for path in ["/no.such.Service/Get", "/taskey.taskier.v1.S/Get", "/grpc.no.such.Service/Get", "/x", "/"] {
-        let called = call_raw(&channel(&program), path, Request::new(Vec::new())).await;
-        assert_refused!(called, Unimplemented, "METHOD_UNKNOWN");
+        let result = call_raw(&channel(&program), path, Request::new(Vec::new())).await;
+        assert_refused!(result, Unimplemented, "METHOD_UNKNOWN");
     }
     assert_refused!(
         call_raw(&channel(&program), "/grpc.health.v1.Health/No", Request::new(Vec::new())).await,
@@ -187,47 +187,47 @@ async fn what_nobody_serves_is_unknown() {
 }
 
 #[tokio::test]
-async fn an_unknown_method_is_for_its_service_to_refuse() {
-    let unknown = ApiError::new(Code::Unimplemented, ErrorReason::MethodUnknown, "no such method");
-    let (backend, program, _client) = before(Reply::Refuse(unknown.into())).await;
-    let called = call_raw(&channel(&program), "/taskey.task.v1.TaskService/No", Request::new(Vec::new())).await;
-    assert_refused!(called, Unimplemented, "METHOD_UNKNOWN");
+async fn unknown_method_is_rejected_by_its_service() {
+    let error = ApiError::new(Code::Unimplemented, ErrorReason::MethodUnknown, "no such method");
+    let (backend, program, _client) = start(Reply::Status(error.into())).await;
+    let result = call_raw(&channel(&program), "/taskey.task.v1.TaskService/No", Request::new(Vec::new())).await;
+    assert_refused!(result, Unimplemented, "METHOD_UNKNOWN");
     assert_eq!(backend.call().rpc, "/taskey.task.v1.TaskService/No");
 }
 
 #[tokio::test]
-async fn a_service_that_is_away_says_when_to_come_again() {
-    let program = Program::before(NOBODY, NOBODY).await;
+async fn unavailable_service_returns_a_retry_delay() {
+    let program = Program::start_with(UNREACHABLE, UNREACHABLE).await;
     let mut client = TaskServiceClient::new(channel(&program));
-    let mut request = get();
+    let mut request = get_task_request();
     request.metadata_mut().insert("x-request-id", "mine".parse().unwrap());
     let status = client.get_task(request).await.unwrap_err();
     assert_eq!(refusal(&status), (Code::Unavailable, "BACKEND_UNAVAILABLE".to_owned(), Vec::new()));
     let details = status.get_error_details();
     assert_eq!(details.retry_info().unwrap().retry_delay, Some(Duration::from_secs(1)));
     assert_eq!(details.request_info().unwrap().request_id, "mine");
-    let streamed = client.watch_tasks(WatchTasksRequest::default()).await;
-    assert_refused!(streamed, Unavailable, "BACKEND_UNAVAILABLE");
+    let stream = client.watch_tasks(WatchTasksRequest::default()).await;
+    assert_refused!(stream, Unavailable, "BACKEND_UNAVAILABLE");
 }
 
 #[tokio::test]
-async fn the_deadline_goes_through() {
-    let (backend, _program, mut client) = before(Reply::message(&task())).await;
-    let mut request = get();
+async fn deadline_is_forwarded() {
+    let (backend, _program, mut client) = start(Reply::message(&task())).await;
+    let mut request = get_task_request();
     request.set_timeout(Duration::from_secs(7));
     client.get_task(request).await.unwrap();
     assert_eq!(backend.call().values("grpc-timeout"), ["7000000u"]);
 }
 
 #[tokio::test]
-async fn health_is_that_of_the_services() {
+async fn health_reports_the_services() {
     let ((auth_health, auth), (_task_health, task)) =
-        (reporting(ServingStatus::Serving).await, reporting(ServingStatus::Serving).await);
-    let program = Program::before(&auth, &task).await;
+        (reporting_service(ServingStatus::Serving).await, reporting_service(ServingStatus::Serving).await);
+    let program = Program::start_with(&auth, &task).await;
     let mut client = HealthClient::new(channel(&program));
     let mut check = async |service: &str| {
         let request = HealthCheckRequest { service: service.to_owned() };
-        client.check(request).await.map(|answer| answer.into_inner().status())
+        client.check(request).await.map(|response| response.into_inner().status())
     };
     let name = "taskey.auth.v1.AuthService";
     auth_health.set_service_status(name, ServingStatus::NotServing).await;
@@ -235,39 +235,39 @@ async fn health_is_that_of_the_services() {
     assert_eq!(check(name).await.unwrap() as i32, 2);
     assert_refused!(check("no.such.Service").await, NotFound, "METHOD_UNKNOWN");
     assert_refused!(check("taskey.auth.v1.No").await, NotFound, "METHOD_UNKNOWN");
-    let program = Program::before(&auth, NOBODY).await;
-    let answer = HealthClient::new(channel(&program)).check(HealthCheckRequest::default()).await;
-    assert_eq!(answer.unwrap().into_inner().status, 2);
+    let program = Program::start_with(&auth, UNREACHABLE).await;
+    let response = HealthClient::new(channel(&program)).check(HealthCheckRequest::default()).await;
+    assert_eq!(response.unwrap().into_inner().status, 2);
 }
 
 #[tokio::test]
-async fn a_watch_tells_when_health_changes_and_ends_with_the_server() {
+async fn health_watch_reports_changes_and_ends_on_shutdown() {
     let ((health, auth), (_task_health, task)) =
-        (reporting(ServingStatus::Serving).await, reporting(ServingStatus::Serving).await);
-    let program = Program::before(&auth, &task).await;
+        (reporting_service(ServingStatus::Serving).await, reporting_service(ServingStatus::Serving).await);
+    let program = Program::start_with(&auth, &task).await;
     let mut client = HealthClient::new(channel(&program));
-    let mut told = client.watch(HealthCheckRequest::default()).await.unwrap().into_inner();
-    assert_eq!(told.message().await.unwrap().unwrap().status, 1);
+    let mut updates = client.watch(HealthCheckRequest::default()).await.unwrap().into_inner();
+    assert_eq!(updates.message().await.unwrap().unwrap().status, 1);
     health.set_service_status("", ServingStatus::NotServing).await;
-    assert_eq!(timeout(LIMIT, told.message()).await.unwrap().unwrap().unwrap().status, 2);
+    assert_eq!(timeout(TIMEOUT, updates.message()).await.unwrap().unwrap().unwrap().status, 2);
     program.shutdown.cancel();
-    assert_refused!(told.message().await, Unavailable, "SHUTTING_DOWN");
+    assert_refused!(updates.message().await, Unavailable, "SHUTTING_DOWN");
 }
 
 #[tokio::test]
 async fn reflection_describes_all_services() {
-    let program = Program::before(NOBODY, NOBODY).await;
-    let request = |ask| ServerReflectionRequest { host: String::new(), message_request: Some(ask) };
-    let asked = [
+    let program = Program::start_with(UNREACHABLE, UNREACHABLE).await;
+    let request = |message| ServerReflectionRequest { host: String::new(), message_request: Some(message) };
+    let requests = [
         request(MessageRequest::ListServices(String::new())),
         request(MessageRequest::FileContainingSymbol("google.rpc.ErrorInfo".to_owned())),
     ];
     let mut client = ServerReflectionClient::new(channel(&program));
-    let answers = client.server_reflection_info(tokio_stream::iter(asked)).await.unwrap().into_inner();
-    let answers: Vec<_> = answers.map(|answer| answer.unwrap().message_response.unwrap()).collect().await;
-    let [MessageResponse::ListServicesResponse(list), MessageResponse::FileDescriptorResponse(file)] = &answers[..]
+    let responses = client.server_reflection_info(tokio_stream::iter(requests)).await.unwrap().into_inner();
+    let responses: Vec<_> = responses.map(|response| response.unwrap().message_response.unwrap()).collect().await;
+    let [MessageResponse::ListServicesResponse(list), MessageResponse::FileDescriptorResponse(file)] = &responses[..]
     else {
-        panic!("{answers:?}")
+        panic!("{responses:?}")
     };
     let names: Vec<_> = list.service.iter().map(|service| &service.name[..]).collect();
     for name in ["taskey.auth.v1.AuthService", "taskey.task.v1.TaskService", "grpc.health.v1.Health"] {
@@ -277,8 +277,8 @@ async fn reflection_describes_all_services() {
 }
 
 #[tokio::test]
-async fn grpc_needs_http2() {
-    let program = Program::before(NOBODY, NOBODY).await;
+async fn grpc_requires_http2() {
+    let program = Program::start_with(UNREACHABLE, UNREACHABLE).await;
     let request = program.request(Method::POST, "/taskey.task.v1.TaskService/GetTask", "");
     assert_eq!(program.send(with_header(request, "content-type", "application/grpc")).await.code, 400);
 }

@@ -1,69 +1,69 @@
-//! Paths: templates, variables, verbs, and what is bound nowhere.
+//! Paths: templates, variables, verbs, and unknown paths.
 
 use http::Method;
 use serde_json::{Value, json};
 
 use crate::support::{TestGateway, request};
 
-/// The message that a GET of `path` made.
-async fn got(path: &str) -> Value {
+/// Returns the echoed message of a GET.
+async fn get(path: &str) -> Value {
     TestGateway::start().await.get(path).await.ok()
 }
 
 #[tokio::test]
-async fn a_variable_fills_its_field() {
-    assert_eq!(got("/v1/texts/abc").await["text"], "abc");
+async fn variable_sets_its_field() {
+    assert_eq!(get("/v1/texts/abc").await["text"], "abc");
 }
 
 #[tokio::test]
-async fn a_literal_beats_a_variable() {
-    assert_eq!(got("/v1/texts/special").await["text"], "");
+async fn literal_takes_precedence_over_a_variable() {
+    assert_eq!(get("/v1/texts/special").await["text"], "");
 }
 
 #[tokio::test]
-async fn a_variable_reaches_into_a_message() {
-    let thing = got("/v1/children/a/of/b").await;
+async fn variable_sets_a_nested_field() {
+    let thing = get("/v1/children/a/of/b").await;
     assert_eq!((&thing["child"]["text"], &thing["text"]), (&json!("a"), &json!("b")));
 }
 
 #[tokio::test]
-async fn a_variable_of_one_segment_is_wholly_decoded() {
-    assert_eq!(got("/v1/texts/a%2Fb%20c%C3%A4").await["text"], "a/b cä");
-    assert_eq!(got("/v1/wild/x/a%3Ab").await["text"], "a:b");
+async fn single_segment_variable_is_fully_decoded() {
+    assert_eq!(get("/v1/texts/a%2Fb%20c%C3%A4").await["text"], "a/b cä");
+    assert_eq!(get("/v1/wild/x/a%3Ab").await["text"], "a:b");
 }
 
 #[tokio::test]
-async fn a_variable_of_several_segments_keeps_encoded_slashes() {
-    assert_eq!(got("/v1/shelves/1/books/a%2Fb%20c").await["text"], "shelves/1/books/a%2Fb c");
-    assert_eq!(got("/v1/files/a/b%2Fc/d%20e").await["text"], "a/b%2Fc/d e");
-    assert_eq!(got("/v1/files").await["text"], "");
+async fn multi_segment_variable_keeps_encoded_slashes() {
+    assert_eq!(get("/v1/shelves/1/books/a%2Fb%20c").await["text"], "shelves/1/books/a%2Fb c");
+    assert_eq!(get("/v1/files/a/b%2Fc/d%20e").await["text"], "a/b%2Fc/d e");
+    assert_eq!(get("/v1/files").await["text"], "");
 }
 
 #[tokio::test]
-async fn a_verb_selects_its_binding() {
+async fn verb_selects_its_binding() {
     let gateway = TestGateway::start().await;
     assert_eq!(gateway.post("/v1/files/a/b:touch", "").await.ok()["text"], "a/b");
     assert_eq!(gateway.get("/v1/shelves/1/books/2:read").await.ok()["text"], "shelves/1/books/2");
 }
 
 #[tokio::test]
-async fn an_unknown_verb_belongs_to_the_segment() {
-    assert_eq!(got("/v1/texts/a:b").await["text"], "a:b");
+async fn unknown_verb_is_part_of_the_segment() {
+    assert_eq!(get("/v1/texts/a:b").await["text"], "a:b");
 }
 
 #[tokio::test]
-async fn variables_may_be_of_other_types() {
-    assert_eq!(got("/v1/numbers/-7").await["number"], -7);
-    assert_eq!(got("/v1/colors/COLOR_RED").await["someColor"], "COLOR_RED");
-    assert_eq!(got("/v1/times/2026-11-30T08:00:00Z").await["time"], "2026-11-30T08:00:00Z");
+async fn variables_are_parsed_by_field_type() {
+    assert_eq!(get("/v1/numbers/-7").await["number"], -7);
+    assert_eq!(get("/v1/colors/COLOR_RED").await["someColor"], "COLOR_RED");
+    assert_eq!(get("/v1/times/2026-11-30T08:00:00Z").await["time"], "2026-11-30T08:00:00Z");
 }
 
 #[tokio::test]
-async fn a_variable_of_another_type_is_refused_by_its_field() {
+async fn variable_of_wrong_type_is_reported_with_its_field() {
     let gateway = TestGateway::start().await;
-    gateway.get("/v1/numbers/seven").await.assert_at_fault("number");
-    gateway.get("/v1/colors/COLOR_GREEN").await.assert_at_fault("some_color");
-    gateway.get("/v1/times/today").await.assert_at_fault("time");
+    gateway.get("/v1/numbers/seven").await.assert_invalid_field("number");
+    gateway.get("/v1/colors/COLOR_GREEN").await.assert_invalid_field("some_color");
+    gateway.get("/v1/times/today").await.assert_invalid_field("time");
 }
 
 #[tokio::test]
@@ -75,26 +75,26 @@ async fn an_unknown_path_is_not_found() {
 }
 
 #[tokio::test]
-async fn what_has_no_binding_has_no_route() {
+async fn rpc_without_a_binding_has_no_route() {
     let gateway = TestGateway::start().await;
-    let answer = gateway.get("/test.v1.EchoService/Unbound").await;
-    answer.assert_refused(404, "NOT_FOUND", "ROUTE_NOT_FOUND", &[]);
+    let response = gateway.get("/test.v1.EchoService/Unbound").await;
+    response.assert_refused(404, "NOT_FOUND", "ROUTE_NOT_FOUND", &[]);
 }
 
 #[tokio::test]
-async fn another_method_is_refused_with_those_there_are() {
+async fn wrong_method_is_405_with_the_allowed_methods() {
     let gateway = TestGateway::start().await;
     for method in [Method::POST, Method::OPTIONS] {
-        let answer = gateway.send(request(method, "/v1/things/a", "")).await;
-        answer.assert_refused(405, "UNIMPLEMENTED", "METHOD_UNKNOWN", &[]);
-        assert_eq!(answer.header("allow"), "DELETE, PATCH, PUT");
+        let response = gateway.send(request(method, "/v1/things/a", "")).await;
+        response.assert_refused(405, "UNIMPLEMENTED", "METHOD_UNKNOWN", &[]);
+        assert_eq!(response.header("allow"), "DELETE, PATCH, PUT");
     }
-    let answer = gateway.post("/v1/texts/a", "").await;
-    assert_eq!((answer.code, answer.header("allow")), (405, "GET, HEAD"));
+    let response = gateway.post("/v1/texts/a", "").await;
+    assert_eq!((response.code, response.header("allow")), (405, "GET, HEAD"));
 }
 
 #[tokio::test]
-async fn head_answers_the_headers_of_get() {
+async fn head_returns_the_headers_of_get() {
     let gateway = TestGateway::start().await;
     let get = gateway.get("/v1/texts/a").await;
     let head = gateway.send(request(Method::HEAD, "/v1/texts/a", "")).await;
@@ -104,7 +104,7 @@ async fn head_answers_the_headers_of_get() {
 }
 
 #[tokio::test]
-async fn a_path_in_bad_encoding_is_refused() {
+async fn invalid_percent_encoding_is_malformed() {
     let gateway = TestGateway::start().await;
     for path in ["/v1/texts/%zz", "/v1/texts/%", "/v1/texts/%ff"] {
         gateway.get(path).await.assert_malformed();

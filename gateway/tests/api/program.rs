@@ -1,4 +1,4 @@
-//! The gateway as it runs: over sockets, with the contract of Taskey.
+//! The running gateway: over sockets, with the contract of Taskey.
 
 use std::{fs, net::SocketAddr, os::unix::fs::PermissionsExt, time::Duration};
 
@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Code, transport::server::TcpIncoming};
 use tonic_health::{ServingStatus, server::HealthReporter};
 
-use crate::support::{Answer, FakeBackend, Reply, config};
+use crate::support::{FakeBackend, Reply, TestResponse, config};
 
 /// A running gateway.
 pub(crate) struct Program {
@@ -37,21 +37,22 @@ impl Program {
         Self { address, shutdown, running }
     }
 
-    pub(crate) async fn before(auth: &str, task: &str) -> Self {
-        Self::start(config(&["--auth-url", auth, "--task-url", task])).await
+    /// Starts a gateway with the services at these URLs.
+    pub(crate) async fn start_with(auth_url: &str, task_url: &str) -> Self {
+        Self::start(config(&["--auth-url", auth_url, "--task-url", task_url])).await
     }
 
-    pub(crate) async fn send(&self, request: Request<Full<Bytes>>) -> Answer {
-        Answer::read(self.open(request).await).await
+    pub(crate) async fn send(&self, request: Request<Full<Bytes>>) -> TestResponse {
+        TestResponse::read(self.open(request).await).await
     }
 
-    /// An answer whose body is still to be read.
+    /// Sends a request and returns the response before its body is read.
     pub(crate) async fn open(&self, request: Request<Full<Bytes>>) -> Response<Incoming> {
         let client = Client::builder(TokioExecutor::new()).build_http();
         client.request(request).await.unwrap()
     }
 
-    pub(crate) async fn get(&self, path: &str) -> Answer {
+    pub(crate) async fn get(&self, path: &str) -> TestResponse {
         self.send(self.request(Method::GET, path, "")).await
     }
 
@@ -61,16 +62,16 @@ impl Program {
     }
 }
 
-/// Nobody listens there.
-pub(crate) const NOBODY: &str = "http://127.0.0.1:1";
+/// A URL where no service listens.
+pub(crate) const UNREACHABLE: &str = "http://127.0.0.1:1";
 
-/// A service of which only the health is there.
-async fn healthy(status: ServingStatus) -> String {
-    reporting(status).await.1
+/// Starts a service that serves only health checks, and returns its URL.
+async fn health_service(status: ServingStatus) -> String {
+    reporting_service(status).await.1
 }
 
-/// As [`healthy`], with what says how it is.
-pub(crate) async fn reporting(status: ServingStatus) -> (HealthReporter, String) {
+/// Starts a service like [`health_service`], and returns its health reporter and its URL.
+pub(crate) async fn reporting_service(status: ServingStatus) -> (HealthReporter, String) {
     let (reporter, service) = tonic_health::server::health_reporter();
     reporter.set_service_status("", status).await;
     let incoming = TcpIncoming::bind("127.0.0.1:0".parse().unwrap()).unwrap();
@@ -80,23 +81,23 @@ pub(crate) async fn reporting(status: ServingStatus) -> (HealthReporter, String)
 }
 
 #[tokio::test]
-async fn a_task_goes_through_the_contract() {
+async fn create_task_is_transcoded() {
     use prost::Message;
     let task = Task { id: "x".to_owned(), title: "Buy milk".to_owned(), ..Task::default() };
     let backend = FakeBackend::start(Reply::Message(task.encode_to_vec())).await;
-    let program = Program::before(NOBODY, &backend.url()).await;
-    let answer = program.send(program.request(Method::POST, "/v1/tasks", r#"{"title":"Buy milk"}"#)).await;
-    let json = answer.ok();
+    let program = Program::start_with(UNREACHABLE, &backend.url()).await;
+    let response = program.send(program.request(Method::POST, "/v1/tasks", r#"{"title":"Buy milk"}"#)).await;
+    let json = response.ok();
     assert_eq!((json["title"].as_str(), json["notes"].as_str()), (Some("Buy milk"), Some("")));
     assert_eq!(backend.call().rpc, "/taskey.task.v1.TaskService/CreateTask");
 }
 
-/// A task that the backend answers to whatever it is asked.
-async fn before_a_task() -> (FakeBackend, Program) {
+/// Starts a gateway whose task-service returns a task for every call.
+async fn start_with_task() -> (FakeBackend, Program) {
     use prost::Message;
     let task = Task { id: "x".to_owned(), etag: "\"1f\"".to_owned(), ..Task::default() };
     let backend = FakeBackend::start(Reply::Message(task.encode_to_vec())).await;
-    let program = Program::before(NOBODY, &backend.url()).await;
+    let program = Program::start_with(UNREACHABLE, &backend.url()).await;
     (backend, program)
 }
 
@@ -106,19 +107,19 @@ pub(crate) fn with_header(mut request: Request<Full<Bytes>>, name: &'static str,
 }
 
 #[tokio::test]
-async fn a_resource_bears_its_etag_as_a_header() {
-    let (_backend, program) = before_a_task().await;
-    let answer = program.get("/v1/tasks/x").await;
-    assert_eq!((answer.header("etag"), answer.ok()["etag"].as_str()), ("\"1f\"", Some("\"1f\"")));
+async fn etag_of_a_resource_is_a_header() {
+    let (_backend, program) = start_with_task().await;
+    let response = program.get("/v1/tasks/x").await;
+    assert_eq!((response.header("etag"), response.ok()["etag"].as_str()), ("\"1f\"", Some("\"1f\"")));
 }
 
 #[tokio::test]
-async fn who_has_the_version_already_gets_no_body() {
-    let (_backend, program) = before_a_task().await;
-    for known in ["\"1f\"", "\"0\", \"1f\"", "W/\"1f\"", "*"] {
-        let request = with_header(program.request(Method::GET, "/v1/tasks/x", ""), "if-none-match", known);
-        let answer = program.send(request).await;
-        assert_eq!((answer.code, &answer.text[..], answer.header("etag")), (304, "", "\"1f\""), "{known}");
+async fn if_none_match_with_the_current_etag_is_304() {
+    let (_backend, program) = start_with_task().await;
+    for etag in ["\"1f\"", "\"0\", \"1f\"", "W/\"1f\"", "*"] {
+        let request = with_header(program.request(Method::GET, "/v1/tasks/x", ""), "if-none-match", etag);
+        let response = program.send(request).await;
+        assert_eq!((response.code, &response.text[..], response.header("etag")), (304, "", "\"1f\""), "{etag}");
     }
     let request = with_header(program.request(Method::GET, "/v1/tasks/x", ""), "if-none-match", "\"1e\"");
     program.send(request).await.ok();
@@ -127,10 +128,10 @@ async fn who_has_the_version_already_gets_no_body() {
 }
 
 #[tokio::test]
-async fn a_mismatch_with_a_header_is_412_and_with_the_body_409() {
-    let refusal = ApiError::new(Code::Aborted, ErrorReason::EtagMismatch, "the task has changed");
-    let backend = FakeBackend::start(Reply::Refuse(refusal.into())).await;
-    let program = Program::before(NOBODY, &backend.url()).await;
+async fn etag_mismatch_is_412_for_if_match_and_409_for_the_body() {
+    let error = ApiError::new(Code::Aborted, ErrorReason::EtagMismatch, "the task has changed");
+    let backend = FakeBackend::start(Reply::Status(error.into())).await;
+    let program = Program::start_with(UNREACHABLE, &backend.url()).await;
     for (method, path, body) in [
         (Method::PATCH, "/v1/tasks/x", r#"{"title":"y"}"#),
         (Method::DELETE, "/v1/tasks/x", ""),
@@ -140,13 +141,13 @@ async fn a_mismatch_with_a_header_is_412_and_with_the_body_409() {
         program.send(request).await.assert_refused(412, "ABORTED", "ETAG_MISMATCH", &[]);
     }
     let body = r#"{"title":"y","etag":"\"1e\""}"#;
-    let answer = program.send(program.request(Method::PATCH, "/v1/tasks/x", body)).await;
-    answer.assert_refused(409, "ABORTED", "ETAG_MISMATCH", &[]);
+    let response = program.send(program.request(Method::PATCH, "/v1/tasks/x", body)).await;
+    response.assert_refused(409, "ABORTED", "ETAG_MISMATCH", &[]);
 }
 
 #[tokio::test]
-async fn an_if_match_that_cannot_be_heeded_is_refused() {
-    let (backend, program) = before_a_task().await;
+async fn unusable_if_match_is_malformed() {
+    let (backend, program) = start_with_task().await;
     let etag_in_body = r#"{"title":"y","etag":"\"2\""}"#;
     for (method, path, body, tag) in [
         (Method::PATCH, "/v1/tasks/x", etag_in_body, "\"1\""),
@@ -163,7 +164,7 @@ async fn an_if_match_that_cannot_be_heeded_is_refused() {
 }
 
 #[tokio::test]
-async fn auth_service_alone_gets_token_and_address() {
+async fn only_auth_service_gets_token_and_address() {
     let (auth, task) = (FakeBackend::start(Reply::Echo).await, FakeBackend::start(Reply::Echo).await);
     let mut config = config(&["--auth-url", &auth.url(), "--task-url", &task.url()]);
     config.service_token.service_token = Some(Key::new([7; 32]));
@@ -178,49 +179,49 @@ async fn auth_service_alone_gets_token_and_address() {
 }
 
 #[tokio::test]
-async fn it_is_alive_even_alone() {
-    let program = Program::before(NOBODY, NOBODY).await;
-    let answer = program.get("/healthz").await;
-    assert_eq!(answer.ok()["status"], "SERVING");
-    assert_eq!(answer.header("cache-control"), "no-store");
+async fn healthz_succeeds_without_services() {
+    let program = Program::start_with(UNREACHABLE, UNREACHABLE).await;
+    let response = program.get("/healthz").await;
+    assert_eq!(response.ok()["status"], "SERVING");
+    assert_eq!(response.header("cache-control"), "no-store");
     assert_eq!(program.send(program.request(Method::POST, "/healthz", "")).await.header("allow"), "GET, HEAD");
 }
 
 #[tokio::test]
-async fn it_is_ready_when_both_services_are() {
-    let (auth, task) = (healthy(ServingStatus::Serving).await, healthy(ServingStatus::Serving).await);
-    assert_eq!(Program::before(&auth, &task).await.get("/readyz").await.ok()["status"], "SERVING");
+async fn readyz_succeeds_if_both_services_are_ready() {
+    let (auth, task) = (health_service(ServingStatus::Serving).await, health_service(ServingStatus::Serving).await);
+    assert_eq!(Program::start_with(&auth, &task).await.get("/readyz").await.ok()["status"], "SERVING");
 }
 
 #[tokio::test]
-async fn it_says_which_service_is_not_ready() {
-    let (auth, task) = (healthy(ServingStatus::Serving).await, healthy(ServingStatus::NotServing).await);
-    let answer = Program::before(&auth, &task).await.get("/readyz").await;
-    answer.assert_refused(503, "UNAVAILABLE", "BACKEND_UNAVAILABLE", &[]);
-    assert_eq!(answer.json()["error"]["message"], "not ready: task");
-    let silent = FakeBackend::start(Reply::Nothing).await;
-    let answer = Program::before(&silent.url(), NOBODY).await.get("/readyz").await;
-    assert_eq!(answer.json()["error"]["message"], "not ready: auth, task");
+async fn readyz_names_the_services_that_are_not_ready() {
+    let (auth, task) = (health_service(ServingStatus::Serving).await, health_service(ServingStatus::NotServing).await);
+    let response = Program::start_with(&auth, &task).await.get("/readyz").await;
+    response.assert_refused(503, "UNAVAILABLE", "BACKEND_UNAVAILABLE", &[]);
+    assert_eq!(response.json()["error"]["message"], "not ready: task");
+    let hanging = FakeBackend::start(Reply::Never).await;
+    let response = Program::start_with(&hanging.url(), UNREACHABLE).await.get("/readyz").await;
+    assert_eq!(response.json()["error"]["message"], "not ready: auth, task");
 }
 
 #[tokio::test]
-async fn http2_is_spoken_too() {
-    let program = Program::before(NOBODY, NOBODY).await;
+async fn http2_is_supported() {
+    let program = Program::start_with(UNREACHABLE, UNREACHABLE).await;
     let client = Client::builder(TokioExecutor::new()).http2_only(true).build_http();
     let request = program.request(Method::GET, "/healthz", "");
     assert_eq!(client.request(request).await.unwrap().status(), StatusCode::OK);
 }
 
 #[tokio::test]
-async fn it_ends_when_it_is_told_to() {
-    let program = Program::before(NOBODY, NOBODY).await;
+async fn gateway_stops_on_shutdown() {
+    let program = Program::start_with(UNREACHABLE, UNREACHABLE).await;
     program.get("/healthz").await.ok();
     program.shutdown.cancel();
     program.running.await.unwrap().unwrap();
 }
 
 #[tokio::test]
-async fn the_token_is_read_from_a_file_that_nobody_else_reads() {
+async fn service_token_file_must_be_private() {
     let folder = testing::folder();
     let path = folder.path().join("gateway.token");
     fs::write(&path, "taskey_service_abc\n").unwrap();
@@ -231,30 +232,30 @@ async fn the_token_is_read_from_a_file_that_nobody_else_reads() {
     let token = open().await.unwrap().expect("a token");
     assert_eq!(token.header(), "taskey_service_abc");
     assert!(!format!("{token:?}").contains("abc"));
-    for unusable in ["", "two tokens", "naïve"] {
-        fs::write(&path, unusable).unwrap();
-        assert!(open().await.is_err(), "{unusable:?}");
+    for invalid in ["", "two tokens", "naïve"] {
+        fs::write(&path, invalid).unwrap();
+        assert!(open().await.is_err(), "{invalid:?}");
     }
     fs::remove_file(&path).unwrap();
     assert!(open().await.is_err());
 }
 
 #[tokio::test(start_paused = true)]
-async fn another_token_in_the_file_counts() {
+async fn changed_service_token_file_is_reloaded() {
     let folder = testing::folder();
     let path = folder.path().join("gateway.token");
     secret_file::create(&path, "taskey_service_old").unwrap();
     let token = config(&["--service-token-file", path.to_str().unwrap()]).service_token.open().await.unwrap();
     let token = token.expect("a token");
     secret_file::replace(&path, "taskey_service_new").unwrap();
-    let counts = async {
+    let reloaded = async {
         while token.header() != "taskey_service_new" {
-            // The clock is paused: this is over as soon as there is nothing else to do.
+            // The clock is paused, so that the sleep ends as soon as the runtime is idle.
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
     };
     tokio::select! {
-        () = token.follow() => unreachable!("it is followed for ever"),
-        () = counts => {}
+        () = token.follow() => unreachable!("the file is followed forever"),
+        () = reloaded => {}
     }
 }

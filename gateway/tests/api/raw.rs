@@ -1,4 +1,4 @@
-//! A running gateway, spoken to byte by byte.
+//! A running gateway that is sent raw bytes.
 
 use http::{HeaderMap, HeaderName};
 use tokio::{
@@ -7,27 +7,28 @@ use tokio::{
     time::timeout,
 };
 
-pub(crate) use crate::fake_backend::LIMIT;
+pub(crate) use crate::fake_backend::TIMEOUT;
 use crate::{
-    program::{NOBODY, Program},
-    support::{Answer, FakeBackend, Reply, config},
+    program::{Program, UNREACHABLE},
+    support::{FakeBackend, Reply, TestResponse, config},
 };
 
-/// A running gateway whose task-service answers an empty message, whatever it is asked.
+/// A running gateway whose task-service returns the same message for every call.
 pub(crate) struct Target {
     pub(crate) program: Program,
     pub(crate) backend: FakeBackend,
 }
 
 impl Target {
+    /// Starts a gateway whose task-service returns an empty message.
     pub(crate) async fn start() -> Self {
-        Self::answering(Vec::new(), &[]).await
+        Self::start_with(Vec::new(), &[]).await
     }
 
-    pub(crate) async fn answering(message: Vec<u8>, flags: &[&str]) -> Self {
+    pub(crate) async fn start_with(message: Vec<u8>, flags: &[&str]) -> Self {
         let backend = FakeBackend::start(Reply::Message(message)).await;
         let url = backend.url();
-        let flags = [&["--auth-url", NOBODY, "--task-url", &url], flags].concat();
+        let flags = [&["--auth-url", UNREACHABLE, "--task-url", &url], flags].concat();
         Self { program: Program::start(config(&flags)).await, backend }
     }
 
@@ -35,43 +36,43 @@ impl Target {
         TcpStream::connect(self.program.address).await.unwrap()
     }
 
-    /// All that comes back until the gateway closes the connection.
-    pub(crate) async fn answers(&self, bytes: impl AsRef<[u8]>) -> Vec<Answer> {
+    /// Sends bytes and returns all responses until the gateway closes the connection.
+    pub(crate) async fn send_all(&self, bytes: impl AsRef<[u8]>) -> Vec<TestResponse> {
         let mut stream = self.connect().await;
-        // It may be refused before it has been sent.
+        // The gateway can close the connection before all bytes are sent.
         _ = stream.write_all(bytes.as_ref()).await;
         read_to_end(&mut stream).await
     }
 
-    /// The only answer.
-    pub(crate) async fn answer(&self, bytes: impl AsRef<[u8]>) -> Answer {
-        let mut answers = self.answers(bytes).await;
-        assert_eq!(answers.len(), 1, "{answers:?}");
-        answers.remove(0)
+    /// Sends bytes and returns the only response.
+    pub(crate) async fn send(&self, bytes: impl AsRef<[u8]>) -> TestResponse {
+        let mut responses = self.send_all(bytes).await;
+        assert_eq!(responses.len(), 1, "{responses:?}");
+        responses.remove(0)
     }
 
-    /// The answer to a POST of a task.
-    pub(crate) async fn post(&self, headers: &str, body: &[u8]) -> Answer {
+    /// Sends a POST of a task.
+    pub(crate) async fn post(&self, headers: &str, body: &[u8]) -> TestResponse {
         let head =
             format!("POST /v1/tasks HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n", body.len());
-        self.answer([head.as_bytes(), headers.as_bytes(), b"\r\n", body].concat()).await
+        self.send([head.as_bytes(), headers.as_bytes(), b"\r\n", body].concat()).await
     }
 
-    pub(crate) async fn assert_goes_on(&self) {
+    pub(crate) async fn assert_still_serving(&self) {
         self.program.get("/healthz").await.ok();
     }
 }
 
-pub(crate) async fn read_to_end(stream: &mut TcpStream) -> Vec<Answer> {
+pub(crate) async fn read_to_end(stream: &mut TcpStream) -> Vec<TestResponse> {
     let mut bytes = Vec::new();
-    // A connection that is closed while something is still on its way is reset, after what has come.
-    _ = timeout(LIMIT, stream.read_to_end(&mut bytes)).await.expect("the gateway closes the connection");
+    // A connection that is closed while the client is sending is reset, after the responses are received.
+    _ = timeout(TIMEOUT, stream.read_to_end(&mut bytes)).await.expect("the gateway closes the connection");
     parse(&String::from_utf8(bytes).unwrap())
 }
 
-/// The answers in a text.
-fn parse(text: &str) -> Vec<Answer> {
-    let mut answers = Vec::new();
+/// Parses a sequence of responses.
+fn parse(text: &str) -> Vec<TestResponse> {
+    let mut responses = Vec::new();
     let mut rest = text;
     while let Some((head, after)) = rest.split_once("\r\n\r\n") {
         let mut lines = head.lines();
@@ -83,7 +84,7 @@ fn parse(text: &str) -> Vec<Answer> {
         let length = headers.get("content-length").map_or(0, |length| length.to_str().unwrap().parse().unwrap());
         let body = &after[..after.len().min(length)];
         rest = &after[body.len()..];
-        answers.push(Answer { code, headers, text: body.to_owned() });
+        responses.push(TestResponse { code, headers, text: body.to_owned() });
     }
-    answers
+    responses
 }

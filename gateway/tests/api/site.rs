@@ -1,4 +1,4 @@
-//! A gateway before an auth-service that knows a few tokens by name, and a task-service that takes them.
+//! A gateway with a fake auth-service and a fake task-service, which recognize a few tokens by name.
 
 use bytes::Bytes;
 use cookie::{Cookie, time::Duration};
@@ -19,13 +19,14 @@ use tonic::{Code, Status};
 use crate::{
     fake_backend::Call,
     program::Program,
-    support::{Answer, FakeBackend, Reply, config},
+    support::{FakeBackend, Reply, TestResponse, config},
 };
 
 pub(crate) const LOGIN: &str = "/taskey.auth.v1.AuthService/Login";
 pub(crate) const REFRESH: &str = "/taskey.auth.v1.AuthService/Refresh";
 pub(crate) const LOGOUT: &str = "/taskey.auth.v1.AuthService/Logout";
 
+/// A running gateway with its fake backends.
 pub(crate) struct Site {
     pub(crate) program: Program,
     pub(crate) auth: FakeBackend,
@@ -34,16 +35,17 @@ pub(crate) struct Site {
 
 impl Site {
     pub(crate) async fn start(flags: &[&str]) -> Self {
-        Self::before(Reply::by(of_task), flags).await
+        Self::start_with(Reply::from_fn(task_reply), flags).await
     }
 
-    pub(crate) async fn before(task: Reply, flags: &[&str]) -> Self {
-        let (auth, task) = (FakeBackend::start(Reply::by(of_auth)).await, FakeBackend::start(task).await);
+    /// Starts a gateway whose task-service sends `reply`.
+    pub(crate) async fn start_with(reply: Reply, flags: &[&str]) -> Self {
+        let (auth, task) = (FakeBackend::start(Reply::from_fn(auth_reply)).await, FakeBackend::start(reply).await);
         let program = Program::start(settings(&auth.url(), &task.url(), flags)).await;
         Self { program, auth, task }
     }
 
-    /// A request with these cookies, and with what a browser says of a page of the same origin.
+    /// Creates a request of a page of the same origin with these cookies.
     pub(crate) fn request(&self, method: Method, path: &str, cookies: &str) -> Request<Full<Bytes>> {
         let body = if method == Method::POST { "{}" } else { "" };
         let mut request = self.program.request(method, path, body);
@@ -54,17 +56,17 @@ impl Site {
         request
     }
 
-    pub(crate) async fn get(&self, cookies: &str) -> Answer {
+    pub(crate) async fn get(&self, cookies: &str) -> TestResponse {
         self.program.send(self.request(Method::GET, "/v1/tasks/x", cookies)).await
     }
 
-    /// The tokens with which the task-service was called.
+    /// Returns the `authorization` of each call of task-service.
     pub(crate) fn bearers(&self) -> Vec<String> {
         self.task.calls().iter().map(bearer).collect()
     }
 
-    /// How often auth-service was asked for new tokens.
-    pub(crate) fn refreshes(&self) -> usize {
+    /// Returns the number of refreshes.
+    pub(crate) fn refresh_count(&self) -> usize {
         self.auth.calls().iter().filter(|call| call.rpc == REFRESH).count()
     }
 }
@@ -73,70 +75,70 @@ pub(crate) fn settings(auth: &str, task: &str, flags: &[&str]) -> Config {
     config(&[&["--auth-url", auth, "--task-url", task], flags].concat())
 }
 
-fn refuse(code: Code, reason: ErrorReason) -> Reply {
-    Reply::Refuse(Status::from(ApiError::new(code, reason, "no")))
+fn error_reply(code: Code, reason: ErrorReason) -> Reply {
+    Reply::Status(Status::from(ApiError::new(code, reason, "no")))
 }
 
-pub(crate) fn pair(access_token: &str, refresh_token: &str) -> TokenPair {
-    let after = |seconds| -> Timestamp { Clock::system().now() + std::time::Duration::from_secs(seconds) };
+pub(crate) fn token_pair(access_token: &str, refresh_token: &str) -> TokenPair {
+    let expire_time = |seconds| -> Timestamp { Clock::system().now() + std::time::Duration::from_secs(seconds) };
     TokenPair {
         access_token: access_token.to_owned(),
         refresh_token: refresh_token.to_owned(),
         token_type: "Bearer".to_owned(),
-        access_expire_time: Some(after(300).into()),
-        refresh_expire_time: Some(after(3000).into()),
+        access_expire_time: Some(expire_time(300).into()),
+        refresh_expire_time: Some(expire_time(3000).into()),
         ..TokenPair::default()
     }
 }
 
-/// What auth-service does.
-pub(crate) fn of_auth(call: &Call) -> Reply {
+/// Returns the reply of auth-service to a call.
+pub(crate) fn auth_reply(call: &Call) -> Reply {
     match &call.rpc[..] {
-        LOGIN => Reply::message(&pair("access-first", "refresh-first")),
+        LOGIN => Reply::message(&token_pair("access-first", "refresh-first")),
         LOGOUT => Reply::message(&LogoutResponse::default()),
         REFRESH => match &call.message::<RefreshRequest>().refresh_token[..] {
-            "refresh-good" => Reply::message(&pair("access-new", "refresh-new")),
-            "refresh-useless" => Reply::message(&pair("access-expired", "refresh-new")),
-            "refresh-old" => refuse(Code::Aborted, ErrorReason::RefreshTokenSuperseded),
-            "refresh-slow" => Reply::Nothing,
-            _ => refuse(Code::Unauthenticated, ErrorReason::RefreshTokenInvalid),
+            "refresh-good" => Reply::message(&token_pair("access-new", "refresh-new")),
+            "refresh-useless" => Reply::message(&token_pair("access-expired", "refresh-new")),
+            "refresh-old" => error_reply(Code::Aborted, ErrorReason::RefreshTokenSuperseded),
+            "refresh-slow" => Reply::Never,
+            _ => error_reply(Code::Unauthenticated, ErrorReason::RefreshTokenInvalid),
         },
-        _ => refuse(Code::Unimplemented, ErrorReason::MethodUnknown),
+        _ => error_reply(Code::Unimplemented, ErrorReason::MethodUnknown),
     }
 }
 
-/// What task-service does, by the token.
-pub(crate) fn of_task(call: &Call) -> Reply {
+/// Returns the reply of task-service to a call, which depends on the access token.
+pub(crate) fn task_reply(call: &Call) -> Reply {
     let reason = match &bearer(call)[..] {
         "" => ErrorReason::TokenMissing,
         "Bearer access-expired" => ErrorReason::TokenExpired,
         "Bearer access-revoked" => ErrorReason::TokenRevoked,
         _ => return Reply::message(&Task { id: "x".to_owned(), ..Task::default() }),
     };
-    refuse(Code::Unauthenticated, reason)
+    error_reply(Code::Unauthenticated, reason)
 }
 
 fn bearer(call: &Call) -> String {
     call.values("authorization").join(", ")
 }
 
-impl Answer {
-    /// The cookies that it sets.
+impl TestResponse {
+    /// Returns the cookies that the response sets.
     pub(crate) fn cookies(&self) -> Vec<Cookie<'_>> {
         let headers = self.headers.get_all("set-cookie").iter();
         headers.map(|value| Cookie::parse(value.to_str().unwrap()).unwrap()).collect()
     }
 
-    /// The name and value of each cookie that it sets.
-    pub(crate) fn kept(&self) -> Vec<(String, String)> {
+    /// Returns the name and value of each cookie that the response sets.
+    pub(crate) fn cookie_values(&self) -> Vec<(String, String)> {
         self.cookies().iter().map(|cookie| (cookie.name().to_owned(), cookie.value().to_owned())).collect()
     }
 
-    /// Asserts that it makes the browser forget both tokens.
+    /// Asserts that the response deletes both cookies.
     #[track_caller]
-    pub(crate) fn assert_forgets(&self) {
-        let gone = |name: &str| (name.to_owned(), String::new());
-        assert_eq!(self.kept(), [gone("taskey_access"), gone("taskey_refresh")], "{self:?}");
+    pub(crate) fn assert_clears_cookies(&self) {
+        let empty = |name: &str| (name.to_owned(), String::new());
+        assert_eq!(self.cookie_values(), [empty("taskey_access"), empty("taskey_refresh")], "{self:?}");
         assert!(self.cookies().iter().all(|cookie| cookie.max_age() == Some(Duration::ZERO)), "{self:?}");
     }
 }

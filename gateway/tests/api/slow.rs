@@ -1,4 +1,4 @@
-//! Clients that send or read slowly, or wait to be asked.
+//! Clients that send or read slowly, or wait for `100 Continue`.
 
 use prost::Message;
 use taskey_proto::task::v1::{ListTasksResponse, Task};
@@ -8,83 +8,83 @@ use tokio::{
     time::timeout,
 };
 
-use crate::raw::{LIMIT, Target, read_to_end};
+use crate::raw::{TIMEOUT, Target, read_to_end};
 
-/// A list of which no socket buffers eighty.
+/// Returns a list so large that socket buffers cannot contain 80 of them.
 fn large_list() -> Vec<u8> {
     let task = Task { notes: "x".repeat(100_000), ..Task::default() };
     ListTasksResponse { tasks: vec![task; 3], ..ListTasksResponse::default() }.encode_to_vec()
 }
 
-/// A client that asks for a large list again and again, and does not read it.
-async fn silent(target: &Target) -> TcpStream {
+/// Connects a client that requests a large list 80 times and does not read the responses.
+async fn connect_stalled(target: &Target) -> TcpStream {
     let mut stream = target.connect().await;
     stream.write_all("GET /v1/tasks HTTP/1.1\r\nHost: x\r\n\r\n".repeat(80).as_bytes()).await.unwrap();
-    let mut first = [0; 12];
-    timeout(LIMIT, stream.read_exact(&mut first)).await.unwrap().unwrap();
-    assert_eq!(&first, b"HTTP/1.1 200");
+    let mut status_line = [0; 12];
+    timeout(TIMEOUT, stream.read_exact(&mut status_line)).await.unwrap().unwrap();
+    assert_eq!(&status_line, b"HTTP/1.1 200");
     stream
 }
 
 #[tokio::test]
-async fn a_body_beyond_the_limit_is_413_before_it_has_come() {
+async fn body_over_the_limit_is_413_before_it_is_received() {
     let target = Target::start().await;
     for length in ["65537", "9999999999"] {
         let head =
             format!("POST /v1/tasks HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: {length}\r\n\r\n");
-        // There is no `100 Continue` before it.
-        target.answer(head).await.assert_refused(413, "RESOURCE_EXHAUSTED", "MESSAGE_TOO_LARGE", &[]);
+        // The error is the only response: there is no `100 Continue` before it.
+        target.send(head).await.assert_refused(413, "RESOURCE_EXHAUSTED", "MESSAGE_TOO_LARGE", &[]);
     }
     let chunk = format!("10001\r\n{}\r\n", "x".repeat(0x10001));
     let head = "POST /v1/tasks HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n";
-    let answer = target.answer(format!("{head}{chunk}")).await;
-    answer.assert_refused(413, "RESOURCE_EXHAUSTED", "MESSAGE_TOO_LARGE", &[]);
+    let response = target.send(format!("{head}{chunk}")).await;
+    response.assert_refused(413, "RESOURCE_EXHAUSTED", "MESSAGE_TOO_LARGE", &[]);
     assert!(!target.backend.was_called());
 }
 
 #[tokio::test]
-async fn who_asks_first_is_told_to_go_on() {
+async fn expect_100_continue_is_supported() {
     let target = Target::start().await;
     let mut stream = target.connect().await;
     let head =
         "POST /v1/tasks HTTP/1.1\r\nHost: x\r\nConnection: close\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n";
     stream.write_all(head.as_bytes()).await.unwrap();
     let mut interim = [0; b"HTTP/1.1 100 Continue\r\n\r\n".len()];
-    timeout(LIMIT, stream.read_exact(&mut interim)).await.unwrap().unwrap();
+    timeout(TIMEOUT, stream.read_exact(&mut interim)).await.unwrap().unwrap();
     assert_eq!(&interim, b"HTTP/1.1 100 Continue\r\n\r\n");
     stream.write_all(b"{}").await.unwrap();
     read_to_end(&mut stream).await[0].ok();
 }
 
 #[tokio::test]
-async fn a_body_that_comes_too_slowly_meets_the_deadline_and_ends_the_connection() {
+async fn slow_body_times_out_and_ends_the_connection() {
     let target = Target::start().await;
     for body in ["Content-Length: 100\r\n\r\n{", "Transfer-Encoding: chunked\r\n\r\n5\r\n{"] {
-        let answer =
-            target.answer(format!("POST /v1/tasks HTTP/1.1\r\nHost: x\r\nRequest-Timeout: 0.2\r\n{body}")).await;
-        answer.assert_refused(504, "DEADLINE_EXCEEDED", "DEADLINE_EXCEEDED", &[]);
+        let response =
+            target.send(format!("POST /v1/tasks HTTP/1.1\r\nHost: x\r\nRequest-Timeout: 0.2\r\n{body}")).await;
+        response.assert_refused(504, "DEADLINE_EXCEEDED", "DEADLINE_EXCEEDED", &[]);
     }
     assert!(!target.backend.was_called());
-    target.assert_goes_on().await;
+    target.assert_still_serving().await;
 }
 
 #[tokio::test]
-async fn who_reads_nothing_holds_up_nobody_and_not_the_end() {
-    let target = Target::answering(large_list(), &["--drain-timeout", "200ms"]).await;
-    let _silent = [silent(&target).await, silent(&target).await, silent(&target).await];
-    target.assert_goes_on().await;
+async fn stalled_readers_delay_neither_other_clients_nor_shutdown() {
+    let target = Target::start_with(large_list(), &["--drain-timeout", "200ms"]).await;
+    let _stalled = [connect_stalled(&target).await, connect_stalled(&target).await, connect_stalled(&target).await];
+    target.assert_still_serving().await;
     target.program.shutdown.cancel();
-    timeout(LIMIT, target.program.running).await.expect("it ends").unwrap().unwrap();
+    timeout(TIMEOUT, target.program.running).await.expect("the gateway stops").unwrap().unwrap();
 }
 
 #[tokio::test]
-async fn who_reads_nothing_is_cut_off() {
+async fn stalled_reader_is_disconnected() {
     let flags = ["--keepalive-interval", "250ms", "--keepalive-timeout", "250ms", "--max-connections-per-address", "1"];
-    let target = Target::answering(large_list(), &flags).await;
-    let _silent = silent(&target).await;
-    // While it is connected it has the only place.
-    let is_free = async {
-        while target.answers("GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.is_empty() {}
+    let target = Target::start_with(large_list(), &flags).await;
+    let _stalled = connect_stalled(&target).await;
+    // The gateway accepts no other connection from the address while the stalled client is connected.
+    let accepted = async {
+        while target.send_all("GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.is_empty() {}
     };
-    timeout(LIMIT, is_free).await.expect("it is cut off");
+    timeout(TIMEOUT, accepted).await.expect("the stalled client is disconnected");
 }

@@ -1,4 +1,4 @@
-//! A gateway for the types of the tests, and what comes back from it.
+//! A gateway for the test protos, and its responses.
 
 use std::{
     collections::HashMap,
@@ -26,7 +26,7 @@ use tonic::transport::Endpoint;
 
 pub(crate) use crate::fake_backend::{FakeBackend, Reply};
 
-/// The settings that these flags make.
+/// Parses the flags of the gateway.
 pub(crate) fn config(flags: &[&str]) -> Config {
     #[derive(Parser)]
     struct Cli {
@@ -36,7 +36,7 @@ pub(crate) fn config(flags: &[&str]) -> Config {
     Cli::parse_from([&["gateway"], flags].concat()).config
 }
 
-/// The types of `tests/proto`.
+/// Returns the descriptors of `tests/proto`.
 pub(crate) fn pool() -> DescriptorPool {
     static POOL: LazyLock<DescriptorPool> = LazyLock::new(|| {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -47,13 +47,13 @@ pub(crate) fn pool() -> DescriptorPool {
     POOL.clone()
 }
 
-/// Settings without an auth-service, so that no browser has a session, and without files.
+/// Returns settings without cookie mode (there is no auth-service) and without static files.
 pub(crate) fn settings(timeout: Duration) -> Settings {
     let cookies = CookieMode::new(false, ProxyArgs::default(), Clock::system(), &[]);
     Settings { json: LIMITS, timeout, cookies, assets: HashMap::new(), shutdown: CancellationToken::new() }
 }
 
-/// A backend for the package `test` at a URL.
+/// Returns a backend for the package `test` at a URL.
 pub(crate) fn backend_at(url: &str, forwarding: Option<Forwarding>) -> Backend {
     let minute = Duration::from_secs(60);
     let connect = || backend::connect(&Endpoint::from_shared(url.to_owned()).unwrap(), minute, minute);
@@ -69,56 +69,57 @@ pub(crate) fn backend_at(url: &str, forwarding: Option<Forwarding>) -> Backend {
 
 pub(crate) const LIMITS: JsonLimits = JsonLimits { max_bytes: 4096, max_depth: 32 };
 
-/// A gateway for the types of the tests before one backend.
+/// A gateway for the test protos with one backend.
 pub(crate) struct TestGateway {
     pub(crate) gateway: Gateway,
     pub(crate) backend: FakeBackend,
 }
 
 impl TestGateway {
-    /// Before a backend that echoes.
+    /// Starts a gateway whose backend echoes requests.
     pub(crate) async fn start() -> Self {
-        Self::before(Reply::Echo).await
+        Self::start_with(Reply::Echo).await
     }
 
-    pub(crate) async fn before(reply: Reply) -> Self {
+    /// Starts a gateway whose backend sends `reply`.
+    pub(crate) async fn start_with(reply: Reply) -> Self {
         let backend = FakeBackend::start(reply).await;
         let backends = vec![backend_at(&backend.url(), None)];
         let gateway = Gateway::new(pool(), backends, settings(Duration::from_secs(30))).unwrap();
         Self { gateway, backend }
     }
 
-    pub(crate) async fn send(&self, request: Request<Full<Bytes>>) -> Answer {
-        Answer::read(self.gateway.answer(request).await).await
+    pub(crate) async fn send(&self, request: Request<Full<Bytes>>) -> TestResponse {
+        TestResponse::read(self.gateway.answer(request).await).await
     }
 
-    pub(crate) async fn get(&self, path: &str) -> Answer {
+    pub(crate) async fn get(&self, path: &str) -> TestResponse {
         self.send(request(Method::GET, path, "")).await
     }
 
-    pub(crate) async fn post(&self, path: &str, body: &str) -> Answer {
+    pub(crate) async fn post(&self, path: &str, body: &str) -> TestResponse {
         self.send(request(Method::POST, path, body)).await
     }
 
-    pub(crate) async fn patch(&self, path: &str, body: &str) -> Answer {
+    pub(crate) async fn patch(&self, path: &str, body: &str) -> TestResponse {
         self.send(request(Method::PATCH, path, body)).await
     }
 }
 
-/// A request without headers.
+/// Creates a request without headers.
 pub(crate) fn request(method: Method, path: &str, body: &str) -> Request<Full<Bytes>> {
     Request::builder().method(method).uri(path).body(Full::from(body.to_owned())).unwrap()
 }
 
-/// What came back.
+/// A response with its whole body.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub(crate) struct TestResponse {
     pub(crate) code: u16,
     pub(crate) headers: HeaderMap,
     pub(crate) text: String,
 }
 
-impl Answer {
+impl TestResponse {
     pub(crate) async fn read<B>(response: Response<B>) -> Self
     where
         B: hyper::body::Body,
@@ -138,13 +139,13 @@ impl Answer {
         serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 
-    /// The JSON of a call that went well.
+    /// Returns the JSON of a successful response.
     pub(crate) fn ok(&self) -> Value {
         assert_eq!(self.code, 200, "{self:?}");
         self.json()
     }
 
-    /// One detail of an error.
+    /// Returns one detail of an error, or null if there is none.
     pub(crate) fn detail(&self, name: &str) -> Value {
         let json = self.json();
         let details = json["error"]["details"].as_array().expect("an error has details");
@@ -152,11 +153,11 @@ impl Answer {
         details.iter().find(|detail| detail["@type"] == name.as_str()).cloned().unwrap_or_default()
     }
 
-    /// Asserts how the request was refused.
+    /// Asserts the code, status, reason and invalid fields of an error.
     #[track_caller]
     pub(crate) fn assert_refused(&self, code: u16, status: &str, reason: &str, fields: &[&str]) {
         let json = self.json();
-        let found: Vec<_> = self.detail("BadRequest")["fieldViolations"]
+        let violations: Vec<_> = self.detail("BadRequest")["fieldViolations"]
             .as_array()
             .map(|violations| {
                 violations.iter().map(|violation| violation["field"].as_str().unwrap().to_owned()).collect()
@@ -164,7 +165,7 @@ impl Answer {
             .unwrap_or_default();
         let info = self.detail("ErrorInfo");
         assert_eq!(
-            (self.code, &json["error"]["code"], &json["error"]["status"], &info["reason"], &info["domain"], found),
+            (self.code, &json["error"]["code"], &json["error"]["status"], &info["reason"], &info["domain"], violations),
             (
                 code,
                 &code.into(),
@@ -178,19 +179,19 @@ impl Answer {
         assert!(!json["error"]["message"].as_str().unwrap().is_empty());
     }
 
-    /// Asserts that one field was found at fault.
+    /// Asserts that `field` is the only invalid field.
     #[track_caller]
-    pub(crate) fn assert_at_fault(&self, field: &str) {
+    pub(crate) fn assert_invalid_field(&self, field: &str) {
         self.assert_refused(400, "INVALID_ARGUMENT", "VALIDATION_FAILED", &[field]);
     }
 
-    /// Asserts that the head was not read to its end.
+    /// Asserts that the headers exceeded a limit.
     #[track_caller]
     pub(crate) fn assert_headers_too_large(&self) {
         self.assert_refused(431, "RESOURCE_EXHAUSTED", "MESSAGE_TOO_LARGE", &[]);
     }
 
-    /// Asserts that the request could not be read at all.
+    /// Asserts that the request was malformed.
     #[track_caller]
     pub(crate) fn assert_malformed(&self) {
         self.assert_refused(400, "INVALID_ARGUMENT", "MALFORMED_REQUEST", &[]);

@@ -36,7 +36,7 @@ pub const SERVICE_TOKEN_PREFIX: &str = "taskey_service_";
 
 /// The header with the service token of a service that calls on behalf of a client; `authorization` carries the access
 /// token of the client. With a valid service token, the address in `x-forwarded-for` is trusted.
-pub const SERVICE_TOKEN: &str = "x-taskey-service-token";
+pub const SERVICE_TOKEN_HEADER: &str = "x-taskey-service-token";
 
 /// Returns the service token of a key.
 #[must_use]
@@ -48,7 +48,7 @@ pub fn service_token(key: &Key) -> Zeroizing<String> {
 #[derive(Clone, Debug)]
 pub enum Credential {
     /// With an access token that it signs itself, because it has a signing key.
-    Minted {
+    SelfSigned {
         /// The source of the signing key.
         keys: Arc<KeySource>,
         /// The issuer and the audience of the token.
@@ -57,7 +57,7 @@ pub enum Credential {
         clock: Clock,
     },
     /// With a service token, in a file that only its owner may read.
-    Given(PathBuf),
+    TokenFile(PathBuf),
 }
 
 impl Credential {
@@ -67,8 +67,8 @@ impl Credential {
     /// If there is no signing key, or the file does not contain a token.
     pub async fn header(&self) -> anyhow::Result<MetadataValue<Ascii>> {
         let mut header: MetadataValue<_> = match self {
-            Self::Minted { keys, names, clock } => format!("Bearer {}", mint(keys, names, clock)?).parse()?,
-            Self::Given(file) => format!("Bearer {}", *read_token(file).await?).parse()?,
+            Self::SelfSigned { keys, names, clock } => format!("Bearer {}", mint(keys, names, clock)?).parse()?,
+            Self::TokenFile(file) => format!("Bearer {}", *read_token(file).await?).parse()?,
         };
         header.set_sensitive(true);
         Ok(header)
@@ -146,7 +146,7 @@ pub struct ServiceToken {
 }
 
 impl ServiceToken {
-    /// Returns the value of the header [`SERVICE_TOKEN`], marked as sensitive, so that logs do not show it.
+    /// Returns the value of the header [`SERVICE_TOKEN_HEADER`], marked as sensitive, so that logs do not show it.
     #[must_use]
     pub fn header(&self) -> HeaderValue {
         self.header.borrow().clone()
@@ -211,8 +211,8 @@ impl VerifierArgs {
         };
         let keys = Arc::new(keys);
         let credential = match &self.service_token_file {
-            Some(file) => Credential::Given(file.clone()),
-            None => Credential::Minted { keys: Arc::clone(&keys), names: token_args.clone(), clock: clock.clone() },
+            Some(file) => Credential::TokenFile(file.clone()),
+            None => Credential::SelfSigned { keys: Arc::clone(&keys), names: token_args.clone(), clock: clock.clone() },
         };
         credential.header().await?;
         Ok((keys, credential))

@@ -32,7 +32,7 @@ impl Caller {
     ///
     /// # Errors
     /// INTERNAL if the service has no interceptor.
-    pub fn of<T>(request: &Request<T>) -> Result<&Self, ApiError> {
+    pub fn from_request<T>(request: &Request<T>) -> Result<&Self, ApiError> {
         request.extensions().get().ok_or_else(|| ApiError::internal("a protected service has no interceptor"))
     }
 
@@ -109,7 +109,7 @@ impl Authenticator {
             return Err(TokenError::Expired.into());
         }
         match self.revocations.check(claims) {
-            Verdict::Live => Ok(()),
+            Verdict::Active => Ok(()),
             Verdict::Outdated => Err(TokenError::Expired.into()),
             Verdict::Revoked => Err(ApiError::new(
                 Code::Unauthenticated,

@@ -17,7 +17,7 @@ use crate::{auth::keys::KeySet, clock::Clock};
 pub(crate) const POLL_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Maximum time for which a service uses the previous keys after a key file has changed.
-pub const PICKED_UP: Duration = Duration::from_secs(5);
+pub const MAX_RELOAD_DELAY: Duration = Duration::from_secs(5);
 
 /// What the keys are used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -137,7 +137,7 @@ impl KeySet {
     /// Returns the public keys for verifiers that have no other keys. Returns none if any key is a shared secret: these
     /// verifiers would reject the tokens signed with it as forged.
     #[must_use]
-    pub fn sufficient_public(&self) -> pb::JwkSet {
+    pub fn public_if_complete(&self) -> pb::JwkSet {
         if self.keys.iter().all(|key| key.public.is_some()) { self.public() } else { pb::JwkSet::default() }
     }
 

@@ -72,7 +72,7 @@ impl Freshness {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// Not revoked.
-    Live,
+    Active,
     /// Revoked.
     Revoked,
     /// Unknown, because the token is too old. It must be refreshed.
@@ -131,7 +131,7 @@ impl RevocationView {
         } else if state.issued_before.is_some_and(|issued_before| claims.issued_at < issued_before) {
             Verdict::Outdated
         } else {
-            Verdict::Live
+            Verdict::Active
         }
     }
 

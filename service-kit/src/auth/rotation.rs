@@ -91,8 +91,9 @@ pub fn rotate(path: &Path, kind: Option<NewKey>, publish_for: Duration, clock: &
     let index = set.keys.iter().position(|key| key.waiting);
     let new = set.keys.remove(index.with_context(|| format!("{} was changed during the rotation", path.display()))?);
     // A signer may use the old key until it has read the new one.
-    let exp =
-        (now + publish_for.max(key_source::PICKED_UP) + claims::MAX_LIFETIME + 2 * claims::LEEWAY).as_seconds() + 1;
+    let exp = (now + publish_for.max(key_source::MAX_RELOAD_DELAY) + claims::MAX_LIFETIME + 2 * claims::LEEWAY)
+        .as_seconds()
+        + 1;
     for key in &mut set.keys {
         key.exp = Some(key.exp.map_or(exp, |old_exp| old_exp.min(exp)));
     }

@@ -96,13 +96,13 @@ impl QueryBuilder {
     /// Returns the statement and its arguments. The statement is prepared on each execution.
     #[must_use]
     pub fn build(self) -> (Sql, Vec<Value>) {
-        self.build_if_cached(false)
+        self.build_with_cache(false)
     }
 
     /// Returns the statement and its arguments. If `is_cached`, a connection keeps the statement prepared, which is for
     /// builders that produce few different texts.
     #[must_use]
-    pub fn build_if_cached(self, is_cached: bool) -> (Sql, Vec<Value>) {
+    pub fn build_with_cache(self, is_cached: bool) -> (Sql, Vec<Value>) {
         (Sql { text: Cow::Owned(self.text), is_cached }, self.args)
     }
 }

@@ -248,9 +248,5 @@ fn is_sign(c: char) -> bool {
 }
 
 fn in_quotes(c: char) -> &'static str {
-    if c.is_control() {
-        "control characters must be quoted"
-    } else {
-        "text with this character must be quoted"
-    }
+    if c.is_control() { "control characters must be quoted" } else { "text with this character must be quoted" }
 }

@@ -81,7 +81,7 @@ where
         // The service that was polled ready is the one to call.
         let ready = self.inner.clone();
         let inner = std::mem::replace(&mut self.inner, ready);
-        let id = RequestId::of(request.headers());
+        let id = RequestId::from_headers(request.headers());
         let span = tracing::info_span!("call", request_id = id.as_str(), rpc = loggable_path(request.uri().path()));
         let CallLayer { timeout, max_header_bytes, shutdown } = self.layer.clone();
         let limit = caller_timeout(request.headers()).map_or(timeout, |requested| requested.min(timeout));

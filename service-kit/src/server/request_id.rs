@@ -18,7 +18,7 @@ pub struct RequestId(HeaderValue);
 impl RequestId {
     /// Returns the id that the caller sent, if it is printable ASCII and not too long, else a new one.
     #[must_use]
-    pub fn of(headers: &HeaderMap) -> Self {
+    pub fn from_headers(headers: &HeaderMap) -> Self {
         let from_caller = headers
             .get(REQUEST_ID)
             .filter(|id| (1..=MAX_BYTES).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic));

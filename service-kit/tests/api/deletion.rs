@@ -207,7 +207,7 @@ impl Fixture {
             view: Arc::clone(&view),
             keys: Arc::new(KeySource::feed()),
             deleted_users: store.map(|store| Arc::clone(store) as Arc<_>),
-            credential: Credential::Given(token),
+            credential: Credential::TokenFile(token),
             peers: vec![Endpoint::from_shared(format!("http://{address}")).expect("a URL")],
         };
         let running = [tokio::spawn(serving), tokio::spawn(async move { follower.run().await })];

@@ -246,7 +246,7 @@ fn rotation_can_change_the_kind_of_key() {
     token::verify(&keys, &token_args(), &token, clock.now()).expect("valid");
     token::verify(&keys, &token_args(), &sign(&keys, clock.now()), clock.now()).expect("valid");
     // A verifier with only the public keys would reject tokens that were signed with the shared key.
-    assert!(keys.sufficient_public().keys.is_empty());
+    assert!(keys.public_if_complete().keys.is_empty());
     let error = rotation::rotate(&file, Some(NewKey::Hs256), Duration::ZERO, &clock).expect_err("refused");
     assert!(error.to_string().contains("cannot follow a public one"), "{error}");
 }

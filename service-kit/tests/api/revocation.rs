@@ -54,10 +54,10 @@ async fn snapshot_separates_live_and_revoked_sessions() {
     let view = view(30 * SECOND);
     view.replace([REVOKED], None);
     view.add([]);
-    assert_eq!((check(&view, REVOKED), check(&view, LIVE)), (Verdict::Revoked, Verdict::Live));
+    assert_eq!((check(&view, REVOKED), check(&view, LIVE)), (Verdict::Revoked, Verdict::Active));
     advance(7 * SECOND).await;
     view.replace([], None);
-    assert_eq!(check(&view, REVOKED), Verdict::Live);
+    assert_eq!(check(&view, REVOKED), Verdict::Active);
     view.add([REVOKED]);
     assert_eq!(check(&view, REVOKED), Verdict::Revoked);
 }
@@ -89,7 +89,7 @@ async fn recent_revocation_survives_a_snapshot_that_does_not_contain_it_yet() {
     assert_eq!(check(&view, REVOKED), Verdict::Revoked);
     advance(SECOND).await;
     view.replace([], None);
-    assert_eq!(check(&view, REVOKED), Verdict::Live);
+    assert_eq!(check(&view, REVOKED), Verdict::Active);
 }
 
 #[tokio::test(start_paused = true)]
@@ -166,7 +166,7 @@ async fn too_many_revoked_sessions_make_older_tokens_outdated() {
     assert_eq!(view.check(&live_claims), Verdict::Outdated, "the session may have been revoked");
     let now = Clock::system().now();
     let refreshed = AccessClaims { issued_at: now + claims::LEEWAY + SECOND, ..live_claims };
-    assert_eq!(view.check(&refreshed), Verdict::Live, "a live session has a newer token");
+    assert_eq!(view.check(&refreshed), Verdict::Active, "a live session has a newer token");
     view.add([LIVE]);
     assert_eq!(view.check(&refreshed), Verdict::Revoked);
     // A snapshot contains `issued_before` as well.

@@ -273,3 +273,32 @@ fn too_long_token_is_refused_despite_a_valid_signature() {
     assert_invalid(&long);
     assert_invalid(&"x".repeat(16 * 1024));
 }
+
+/// The claims of a verified token are kept, but not the result of checking them.
+#[test]
+fn a_token_that_was_verified_is_checked_again() {
+    let keys = keys();
+    let token = forge(&header().to_string(), &with(claims(), "nbf", json!(NOW - 5)));
+    let verify = |args: &TokenArgs, now: i64| token::verify(&keys, args, &token, Timestamp::from_seconds(now));
+    verify(&token_args(), NOW).expect("valid");
+    verify(&token_args(), NOW).expect("still valid");
+    assert_eq!(verify(&token_args(), NOW + 295), Err(TokenError::Expired));
+    // The clock was set back.
+    assert_eq!(verify(&token_args(), NOW - 11), Err(TokenError::Invalid));
+    assert_eq!(verify(&TokenArgs { issuer: "other".to_owned(), ..token_args() }, NOW), Err(TokenError::Invalid));
+    assert_eq!(verify(&TokenArgs { audience: "other".to_owned(), ..token_args() }, NOW), Err(TokenError::Invalid));
+    verify(&token_args(), NOW).expect("valid for us");
+}
+
+#[test]
+fn changing_any_byte_of_a_verified_token_invalidates_it() {
+    let (keys, args, now) = (keys(), token_args(), Timestamp::from_seconds(NOW));
+    let token = forge(&header().to_string(), &claims().to_string());
+    token::verify(&keys, &args, &token, now).expect("valid");
+    for index in 0..token.len() {
+        let mut changed = token.clone().into_bytes();
+        changed[index] = if changed[index] == b'A' { b'B' } else { b'A' };
+        let changed = String::from_utf8(changed).expect("ASCII");
+        token::verify(&keys, &args, &changed, now).expect_err("changed");
+    }
+}

@@ -13,48 +13,48 @@ use uuid::Uuid;
 
 use super::sweep;
 
-/// How often owners that are due are read, if no deleted account is received.
-const EVERY: Duration = Duration::from_secs(600);
+/// How often the due owners are read, if no deleted account is received.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(600);
 
 /// Maximum number of owners per read and of rows per statement, so that other writes do not wait long.
 const BATCH: i64 = 500;
 
 /// Delays after failures grow from the first to the last, with jitter.
-const FIRST_WAIT: Duration = Duration::from_millis(250);
-const LAST_WAIT: Duration = Duration::from_secs(60);
+const MIN_BACKOFF: Duration = Duration::from_millis(250);
+const MAX_BACKOFF: Duration = Duration::from_secs(60);
 
 /// Receives deleted accounts and deletes what they owned. Several replicas may do so at the same time.
 #[derive(Debug)]
 pub(crate) struct AccountCleanup {
     db: Db,
     clock: Clock,
-    heard: Notify,
+    received: Notify,
 }
 
 impl AccountCleanup {
     pub(crate) fn new(db: Db, clock: Clock) -> Self {
-        Self { db, clock, heard: Notify::new() }
+        Self { db, clock, received: Notify::new() }
     }
 
     /// Deletes tasks now, whenever an account is received, and periodically, for as long as it is awaited.
     pub(crate) async fn run(&self) {
-        let mut wait = FIRST_WAIT;
+        let mut backoff = MIN_BACKOFF;
         loop {
             match self.sweep().await {
                 Ok(removed) => {
                     if removed > 0 {
-                        tracing::info!(removed, "removed what deleted accounts had owned");
+                        tracing::info!(removed, "deleted the data of deleted accounts");
                     }
-                    wait = FIRST_WAIT;
+                    backoff = MIN_BACKOFF;
                     // A wake-up and a timeout are handled alike.
-                    _ = timeout(random::jitter(EVERY), self.heard.notified()).await;
+                    _ = timeout(random::jitter(SWEEP_INTERVAL), self.received.notified()).await;
                 }
                 Err(error) => {
-                    if wait == FIRST_WAIT {
-                        tracing::warn!(%error, "what deleted accounts had owned cannot be removed");
+                    if backoff == MIN_BACKOFF {
+                        tracing::warn!(%error, "cannot delete the data of deleted accounts");
                     }
-                    tokio::time::sleep(random::jitter(wait)).await;
-                    wait = (wait * 2).min(LAST_WAIT);
+                    tokio::time::sleep(random::jitter(backoff)).await;
+                    backoff = (backoff * 2).min(MAX_BACKOFF);
                 }
             }
         }
@@ -99,7 +99,7 @@ impl DeletedUsers for AccountCleanup {
 
     async fn receive(&self, users: Vec<Uuid>, sequence: i64) -> anyhow::Result<()> {
         sweep::add_removed_owners(&self.db, self.clock.now(), users, sequence).await?;
-        self.heard.notify_one();
+        self.received.notify_one();
         Ok(())
     }
 }
@@ -109,51 +109,51 @@ mod tests {
     use futures::future::join_all;
     use service_kit::{args, clock::Timestamp, on_each_database, testing::TestDatabase};
 
-    use super::super::sweep::STAYS_LISTED;
+    use super::super::sweep::SECOND_SWEEP_DELAY;
     use super::*;
     use crate::store::tests::{create_with_id, open};
 
     on_each_database!(
-        of_two_replicas_that_remove_at_once_neither_fails,
-        what_was_heard_and_not_removed_is_removed_after_a_restart,
-        who_is_heard_of_again_is_swept_anew,
+        concurrent_sweeps_of_two_replicas_succeed,
+        received_accounts_are_removed_after_a_restart,
+        an_account_that_is_received_again_is_swept_again,
     );
 
-    async fn make(db: &Db, clock: &Clock, owner: Uuid, count: usize) {
+    async fn create_tasks(db: &Db, clock: &Clock, owner: Uuid, count: usize) {
         join_all((0..count).map(async |_| {
-            create_with_id(db, owner, clock.new_id()).await.expect("a task is made");
+            create_with_id(db, owner, clock.new_id()).await.expect("the task is created");
         }))
         .await;
     }
 
-    /// Has all tasks be due for the purge, which meets them in another order than the removal does.
+    /// Makes all tasks due for the purge, which deletes them in another order than the cleanup.
     async fn delete_all(db: &Db) {
         const SQL: &str = "update tasks set delete_time = 1, purge_time = create_time % 1000003 * 7919 % 1000003";
         db.execute(SQL, args![]).await.expect("the tasks are deleted");
     }
 
-    /// The owners that are due at an instant.
-    async fn due(db: &Db, at: Timestamp) -> Vec<Uuid> {
+    /// Returns the owners that are due at an instant.
+    async fn due_owners(db: &Db, at: Timestamp) -> Vec<Uuid> {
         sweep::due_owners(db, at, BATCH).await.expect("the owners are read")
     }
 
-    async fn of_two_replicas_that_remove_at_once_neither_fails(database: TestDatabase) {
+    async fn concurrent_sweeps_of_two_replicas_succeed(database: TestDatabase) {
         let clock = Clock::system();
         let replicas = [open(&database).await, open(&database).await].map(|db| AccountCleanup::new(db, clock.clone()));
         let owners: Vec<_> = (0..40).map(|_| clock.new_id()).collect();
         for round in 1..=3 {
             for owner in &owners {
-                make(&replicas[0].db, &clock, *owner, 40).await;
+                create_tasks(&replicas[0].db, &clock, *owner, 40).await;
             }
             delete_all(&replicas[0].db).await;
-            // Each hears of some alone and of some together with the other, in another order.
+            // Each receives some accounts alone, and some that the other receives too, in another order.
             let backwards = owners.iter().rev().take(30).copied().collect();
-            let (one, other) =
+            let (first, second) =
                 tokio::join!(replicas[0].receive(owners[..30].to_vec(), round), replicas[1].receive(backwards, round));
-            one.and(other).expect("both hear");
+            first.and(second).expect("both receive the accounts");
             let purge = sweep::purge(&replicas[0].db, clock.now(), BATCH);
-            let (one, other, purged) = tokio::join!(replicas[0].sweep(), replicas[1].sweep(), purge);
-            let removed = one.expect("a sweep") + other.expect("a sweep") + purged.expect("a purge");
+            let (first, second, purged) = tokio::join!(replicas[0].sweep(), replicas[1].sweep(), purge);
+            let removed = first.expect("a sweep") + second.expect("a sweep") + purged.expect("a purge");
             // The lists and the counters of the owners go with their tasks.
             assert!(removed >= 1600, "round {round}: {removed}");
         }
@@ -162,36 +162,36 @@ mod tests {
         }
     }
 
-    async fn what_was_heard_and_not_removed_is_removed_after_a_restart(database: TestDatabase) {
+    async fn received_accounts_are_removed_after_a_restart(database: TestDatabase) {
         let (db, clock) = (open(&database).await, Clock::system());
         let owner = clock.new_id();
-        make(&db, &clock, owner, 1).await;
-        AccountCleanup::new(db.clone(), clock.clone()).receive(vec![owner, owner], 7).await.expect("heard");
-        let removal = AccountCleanup::new(db.clone(), clock);
-        assert_eq!(removal.sequence().await.expect("a number"), 7);
+        create_tasks(&db, &clock, owner, 1).await;
+        AccountCleanup::new(db.clone(), clock.clone()).receive(vec![owner, owner], 7).await.expect("received");
+        let cleanup = AccountCleanup::new(db.clone(), clock);
+        assert_eq!(cleanup.sequence().await.expect("a sequence number"), 7);
         // The task, its list and the counter.
-        assert_eq!(removal.sweep().await.expect("a sweep"), 3);
+        assert_eq!(cleanup.sweep().await.expect("a sweep"), 3);
         db.close().await;
     }
 
-    async fn who_is_heard_of_again_is_swept_anew(database: TestDatabase) {
-        let (clock, hands) = service_kit::testing::clock();
-        let removal = AccountCleanup::new(open(&database).await, clock.clone());
-        let (db, owner) = (&removal.db, clock.new_id());
-        removal.receive(vec![owner], 1).await.expect("heard");
-        removal.sweep().await.expect("a sweep");
-        assert!(due(db, clock.now()).await.is_empty());
-        hands.advance(STAYS_LISTED);
-        assert_eq!(due(db, clock.now()).await, [owner]);
+    async fn an_account_that_is_received_again_is_swept_again(database: TestDatabase) {
+        let (clock, manual_clock) = service_kit::testing::clock();
+        let cleanup = AccountCleanup::new(open(&database).await, clock.clone());
+        let (db, owner) = (&cleanup.db, clock.new_id());
+        cleanup.receive(vec![owner], 1).await.expect("received");
+        cleanup.sweep().await.expect("a sweep");
+        assert!(due_owners(db, clock.now()).await.is_empty());
+        manual_clock.advance(SECOND_SWEEP_DELAY);
+        assert_eq!(due_owners(db, clock.now()).await, [owner]);
 
-        removal.receive(vec![owner], 1).await.expect("heard");
-        removal.sweep().await.expect("a sweep");
-        assert_eq!(due(db, clock.now() + STAYS_LISTED).await, [owner], "it begins anew");
-        // However late the sweeps come, there are two.
-        removal.receive(vec![owner], 1).await.expect("heard");
-        hands.advance(3 * STAYS_LISTED);
-        removal.sweep().await.expect("a sweep");
-        assert!(due(db, clock.now() + 9 * STAYS_LISTED).await.is_empty());
+        cleanup.receive(vec![owner], 1).await.expect("received");
+        cleanup.sweep().await.expect("a sweep");
+        assert_eq!(due_owners(db, clock.now() + SECOND_SWEEP_DELAY).await, [owner], "a second sweep follows");
+        // If the first sweep is this late, the second one follows at once.
+        cleanup.receive(vec![owner], 1).await.expect("received");
+        manual_clock.advance(3 * SECOND_SWEEP_DELAY);
+        cleanup.sweep().await.expect("a sweep");
+        assert!(due_owners(db, clock.now() + 9 * SECOND_SWEEP_DELAY).await.is_empty());
         db.close().await;
     }
 }

@@ -1,4 +1,4 @@
-//! What happens to tasks in the background: deleted ones, and those of deleted accounts.
+//! Background jobs: the purge of deleted tasks, and the cleanup of deleted accounts.
 
 pub(crate) mod account_cleanup;
 pub(crate) mod purge;

@@ -1,4 +1,4 @@
-//! Writes of many rows, of whichever owner: the purge, and the removal of what deleted accounts owned.
+//! Writes of many rows, of any owner: the purge, and the cleanup of deleted accounts.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -10,15 +10,16 @@ use service_kit::{
 };
 use uuid::Uuid;
 
-use crate::model::{due::due_at, filter::searched};
+use crate::model::{due::due_at, filter::search_text};
 
-/// How long the owner of a deleted account stays listed before its tasks are removed a second time. A call in progress, or
-/// a token accepted while revocations could not be received, may have created a task after the first time. Tokens live for
-/// 15 minutes at most, the longest staleness is 15 more; the rest is a margin.
-pub(crate) const STAYS_LISTED: Duration = Duration::from_secs(3600);
+/// How long after a deleted account is received its tasks are deleted a second time. A call in progress, or a token
+/// accepted while revocations could not be received, may have created a task after the first time. Tokens are valid
+/// for at most 15 minutes, and the maximum staleness is another 15 minutes; the rest is a margin.
+pub(crate) const SECOND_SWEEP_DELAY: Duration = Duration::from_secs(3600);
 
-/// Two writes of many rows would lock some of the same in different orders, and end in a deadlock; and one that finds
-/// rows gone would take its batch for the last, since it is not full. The number has no meaning.
+/// The advisory lock of these writes. Without it, two of them could lock the same rows in different orders and
+/// deadlock. Also, a batch whose rows another replica has deleted would be taken for the last one, because it is not
+/// full. The number is arbitrary.
 const SWEEP_LOCK: i64 = 0x0074_6173_6b73_7701;
 
 /// Executes a write of many rows, while no replica executes another one.
@@ -36,8 +37,8 @@ where
     .await
 }
 
-/// Deletes at most `limit` tasks for good whose purge time has come, and returns how many. Clients that follow the changes
-/// of their owners learn of it: it is a mutation of each owner, whose counter keeps all others waiting.
+/// Permanently deletes at most `limit` tasks whose purge time has come, and returns their number. The purge is a
+/// mutation of each owner, so that it is in the change feed, and blocks the owner's other mutations until the commit.
 ///
 /// # Errors
 /// Those of the database.
@@ -59,10 +60,10 @@ async fn purge_within(conn: &mut Conn, now: Timestamp, limit: i64) -> Result<u64
     }
     let mut owners: Vec<Uuid> = due.iter().map(|(owner, _)| *owner).collect();
     owners.dedup();
-    let mut count = QueryBuilder::new("update owners set last_change = last_change + 1 where owner_id in ");
-    count.push_ids(owners);
-    execute(conn, count).await?;
-    // A task that was undeleted meanwhile is not due any more.
+    let mut increment = QueryBuilder::new("update owners set last_change = last_change + 1 where owner_id in ");
+    increment.push_ids(owners);
+    execute(conn, increment).await?;
+    // A task that was undeleted meanwhile is no longer due.
     let mut tombstones = QueryBuilder::new(ADD_TOMBSTONES);
     tombstones.push_bind(now).push(" from tasks task join owners owner on owner.owner_id = task.owner_id");
     tombstones.push(" where task.purge_time <= ").push_bind(now);
@@ -76,16 +77,16 @@ async fn purge_within(conn: &mut Conn, now: Timestamp, limit: i64) -> Result<u64
     execute(conn, delete).await
 }
 
-/// Forgets at most `limit` tasks that were removed before an instant, and returns how many. Sync tokens from before the
-/// mutations that removed them then expire.
+/// Deletes at most `limit` tombstones from before an instant, and returns their number. Sync tokens from before their
+/// mutations expire.
 ///
 /// # Errors
 /// Those of the database.
-pub(crate) async fn forget_removed(db: &Db, before: Timestamp, limit: i64) -> Result<u64, Error> {
-    sweep(db, move |conn| Box::pin(forget_removed_within(conn, before, limit))).await
+pub(crate) async fn delete_tombstones(db: &Db, before: Timestamp, limit: i64) -> Result<u64, Error> {
+    sweep(db, move |conn| Box::pin(delete_tombstones_within(conn, before, limit))).await
 }
 
-async fn forget_removed_within(conn: &mut Conn, before: Timestamp, limit: i64) -> Result<u64, Error> {
+async fn delete_tombstones_within(conn: &mut Conn, before: Timestamp, limit: i64) -> Result<u64, Error> {
     const OLD: &str = "
         select owner_id, id, change from removed_tasks where remove_time < $1 order by remove_time, owner_id, id limit $2";
     const FORGOTTEN: &str = "update owners set forgotten = $2 where owner_id = $1 and forgotten < $2";
@@ -107,11 +108,11 @@ async fn forget_removed_within(conn: &mut Conn, before: Timestamp, limit: i64) -
     Ok(old.len() as u64)
 }
 
-/// Forgets at most `limit` answers to requests that can no longer be repeated, and returns how many.
+/// Deletes at most `limit` stored responses to requests that can no longer be repeated, and returns their number.
 ///
 /// # Errors
 /// Those of the database.
-pub(crate) async fn forget_requests(db: &Db, before: Timestamp, limit: i64) -> Result<u64, Error> {
+pub(crate) async fn delete_responses(db: &Db, before: Timestamp, limit: i64) -> Result<u64, Error> {
     const DELETE: &str = "delete from requests where (owner_id, id) in
         (select owner_id, id from requests where create_time <= $1 order by create_time limit $2)";
     sweep(db, move |conn| Box::pin(conn.execute(DELETE, args![before, limit]))).await
@@ -141,7 +142,8 @@ impl FromRow for IncompleteTask {
     }
 }
 
-/// Fills the columns `search` and `due_at` of at most `limit` tasks from before these existed, and returns how many.
+/// Fills the columns `search` and `due_at` of at most `limit` tasks from before these existed, and returns their
+/// number.
 ///
 /// # Errors
 /// Those of the database.
@@ -157,13 +159,13 @@ async fn backfill_within(conn: &mut Conn, limit: i64) -> Result<u64, Error> {
     let old: Vec<IncompleteTask> = conn.fetch_all(OLD, args![limit]).await?;
     for task in &old {
         let due_at = due_at(task.due_date.as_deref(), task.due_time, "");
-        let values = args![task.owner_id, task.id, searched(&task.title, &task.notes), due_at];
+        let values = args![task.owner_id, task.id, search_text(&task.title, &task.notes), due_at];
         conn.execute(UPDATE, values).await?;
     }
     Ok(old.len() as u64)
 }
 
-/// Returns the number of the last deleted account that has been received.
+/// Returns the sequence number of the last deleted account that was received.
 ///
 /// # Errors
 /// Those of the database.
@@ -171,7 +173,7 @@ pub(crate) async fn last_deletion(db: &Db) -> Result<i64, Error> {
     db.fetch_optional("select place from followed_deletions", args![]).await?.ok_or(Error::RowNotFound)
 }
 
-/// Lists owners whose accounts are gone, and stores the number of the last one.
+/// Stores the owners of deleted accounts, due now, and the sequence number of the last one.
 ///
 /// # Errors
 /// Those of the database.
@@ -197,7 +199,7 @@ pub(crate) async fn add_removed_owners(
     .await
 }
 
-/// Returns the owners whose turn it is to be removed, at most `limit`.
+/// Returns at most `limit` owners that are due for a sweep.
 ///
 /// # Errors
 /// Those of the database.
@@ -206,8 +208,8 @@ pub(crate) async fn due_owners(db: &Db, now: Timestamp, limit: i64) -> Result<Ve
     db.fetch_all(SELECT, args![now, limit]).await
 }
 
-/// The statements that delete a batch of what an owner (`$1`) owns, at most `$2` rows, for one table each. The counter
-/// goes last: nothing else is created without one.
+/// The statements that delete at most `$2` rows of an owner (`$1`), for one table each. The counter is deleted last,
+/// because no other row is created without one.
 pub(crate) const DELETE_OWNED: [&str; 5] = [
     "delete from tasks where owner_id = $1 and id in (select id from tasks where owner_id = $1 order by id limit $2)",
     "delete from task_lists where owner_id = $1 and id in (
@@ -219,9 +221,8 @@ pub(crate) const DELETE_OWNED: [&str; 5] = [
     "delete from owners where owner_id = $1 and $2 > 0",
 ];
 
-/// Deletes a batch of what an owner owns with one of the statements of [`DELETE_OWNED`], and returns how many rows there
-/// were. With several owners in one statement, PostgreSQL would read a large table from one end to the other where there
-/// is little left.
+/// Deletes a batch of an owner's rows with one of the statements of [`DELETE_OWNED`], and returns their number. With
+/// several owners in one statement, PostgreSQL would scan a large table to find the few rows that are left.
 ///
 /// # Errors
 /// Those of the database.
@@ -229,8 +230,9 @@ pub(crate) async fn delete_owned(db: &Db, statement: &'static str, owner: Uuid, 
     sweep(db, move |conn| Box::pin(conn.execute(statement, args![owner, limit]))).await
 }
 
-/// Stores that everything of these owners has been removed by `now`: they are due once more when no token of theirs can be
-/// valid, and forgotten after that. An owner who was listed again meanwhile stays due.
+/// Stores that all rows of these owners have been deleted by `now`. After the first sweep, an owner is due again when
+/// none of its tokens can be valid any more. After the second, it is deleted from the list. An owner that was received
+/// again meanwhile stays due.
 ///
 /// # Errors
 /// Those of the database.
@@ -240,7 +242,7 @@ pub(crate) async fn finish_owners(db: &Db, now: Timestamp, owners: Vec<Uuid>) ->
             let mut forget = QueryBuilder::new("delete from removed_owners where owner_id in ");
             forget.push_ids(owners.iter().copied()).push(" and due_at > heard_at and due_at <= ").push_bind(now);
             execute(conn, forget).await?;
-            let wait = STAYS_LISTED.as_micros();
+            let wait = SECOND_SWEEP_DELAY.as_micros();
             let mut postpone =
                 QueryBuilder::new(format!("update removed_owners set due_at = heard_at + {wait} where owner_id in "));
             postpone.push_ids(owners).push(" and due_at = heard_at and due_at <= ").push_bind(now);

@@ -3,13 +3,13 @@
 use jiff::{civil::Date, tz::TimeZone};
 use service_kit::clock::Timestamp;
 
-/// The end of time, for a day that has no next one.
+/// The end of the last day of the calendar, which has no next day.
 const NEVER: Timestamp = Timestamp::from_micros(i64::MAX);
 
-/// The instant by which a task is due: its due time, or the end of its due date in its time zone, or in UTC.
+/// Returns the instant by which a task is due: its due time, or the end of its due date in its time zone, or else in
+/// UTC.
 ///
-/// A day ends where the next one begins. Where a clock change skips the midnight between them or repeats it, that is the
-/// first instant of the next day.
+/// A day ends at the first instant of the next day, also where a clock change skips or repeats the midnight.
 pub(crate) fn due_at(date: Option<&str>, time: Option<Timestamp>, zone: &str) -> Option<Timestamp> {
     let date: Option<Date> = date.and_then(|date| date.parse().ok());
     let Some(date) = date else { return time };
@@ -28,7 +28,7 @@ mod tests {
     }
 
     #[test]
-    fn a_due_date_ends_with_the_day_where_it_was_meant() {
+    fn a_due_date_ends_with_the_day_in_its_time_zone() {
         assert_eq!(end("2026-11-30", ""), "2026-12-01T00:00:00Z");
         assert_eq!(end("2026-11-30", "Europe/Berlin"), "2026-11-30T23:00:00Z");
         assert_eq!(end("2026-11-30", "Pacific/Auckland"), "2026-11-30T11:00:00Z");
@@ -36,10 +36,10 @@ mod tests {
     }
 
     #[test]
-    fn a_midnight_that_is_skipped_or_comes_twice_is_the_first_instant_of_the_day() {
+    fn a_day_ends_correctly_if_midnight_is_skipped_or_repeated() {
         // Beirut went from 23:59:59 of the 25th straight to 01:00 of the 26th.
         assert_eq!(end("2017-03-25", "Asia/Beirut"), "2017-03-25T22:00:00Z");
-        // Havana set its clocks back at one o'clock, so midnight came twice.
+        // Havana set its clocks back at one o'clock, so midnight occurred twice.
         assert_eq!(end("2017-11-04", "America/Havana"), "2017-11-05T04:00:00Z");
         // Samoa had no 30th of December 2011.
         assert_eq!(end("2011-12-29", "Pacific/Apia"), "2011-12-30T10:00:00Z");

@@ -1,9 +1,8 @@
-//! The fields of a request, each parsed from its wire form. A fault is a text for people, which follows the name of
-//! the field; it does not quote the value, which may be long.
+//! Parsers of the fields of requests. An error is a text for the caller that follows the name of the field. It does not
+//! quote the value, which may be long.
 
 use jiff::civil::Date;
 use service_kit::{clock::Timestamp, id};
-use taskey_proto::task::v1::task::Priority;
 use uuid::Uuid;
 
 const MAX_TITLE_CHARS: usize = 200;
@@ -15,18 +14,18 @@ const MAX_LABEL_CHARS: usize = 50;
 const MIN_SECONDS: i64 = -62_135_596_800;
 const MAX_SECONDS: i64 = 253_402_300_799;
 
-/// What is wrong with a field.
-pub(super) type Fault = &'static str;
+/// A description of what is wrong with a field.
+pub(crate) type FieldError = &'static str;
 
-/// What is to be done: 1 to 200 code points, no control characters, not only white space. Line and paragraph
-/// separators (U+2028, U+2029) are no control characters and are let through, like all else that Unicode has.
+/// A title: 1 to 200 code points, no control characters, not only white space. All other characters are accepted, such
+/// as line and paragraph separators (U+2028, U+2029), which are not control characters.
 #[derive(Clone, Debug)]
 pub(crate) struct Title(String);
 
 impl TryFrom<String> for Title {
-    type Error = Fault;
+    type Error = FieldError;
 
-    fn try_from(text: String) -> Result<Self, Fault> {
+    fn try_from(text: String) -> Result<Self, FieldError> {
         if text.is_empty() {
             return Err("must not be empty");
         }
@@ -34,7 +33,7 @@ impl TryFrom<String> for Title {
             return Err("must not be longer than 200 characters");
         }
         if text.contains(char::is_control) {
-            return Err("must not hold control characters");
+            return Err("must not contain control characters");
         }
         if text.chars().all(char::is_whitespace) {
             return Err("must not be white space only");
@@ -43,19 +42,19 @@ impl TryFrom<String> for Title {
     }
 }
 
-/// Anything more to say: at most 4000 code points, no control characters but line breaks and tabs.
+/// Notes: at most 4000 code points, no control characters other than line breaks and tabs.
 #[derive(Clone, Debug)]
 pub(crate) struct Notes(String);
 
 impl TryFrom<String> for Notes {
-    type Error = Fault;
+    type Error = FieldError;
 
-    fn try_from(text: String) -> Result<Self, Fault> {
+    fn try_from(text: String) -> Result<Self, FieldError> {
         if longer_than(MAX_NOTES_CHARS, &text) {
             return Err("must not be longer than 4000 characters");
         }
         if text.contains(|c: char| c.is_control() && !matches!(c, '\n' | '\r' | '\t')) {
-            return Err("must not hold control characters other than line breaks and tabs");
+            return Err("must not contain control characters other than line breaks and tabs");
         }
         Ok(Self(text))
     }
@@ -73,19 +72,19 @@ impl Notes {
     }
 }
 
-/// Words to find a task by, in the order in which they were given.
+/// The labels of a task, in the order of the request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Labels(Vec<String>);
 
-/// What separates labels where they are stored. No label holds it.
+/// Separates stored labels. No label contains it.
 const SEPARATOR: char = '\n';
 
 impl TryFrom<Vec<String>> for Labels {
-    type Error = Fault;
+    type Error = FieldError;
 
-    fn try_from(labels: Vec<String>) -> Result<Self, Fault> {
+    fn try_from(labels: Vec<String>) -> Result<Self, FieldError> {
         if labels.len() > MAX_LABELS {
-            return Err("must not be more than 20");
+            return Err("must be at most 20 labels");
         }
         for (index, label) in labels.iter().enumerate() {
             if label.chars().all(char::is_whitespace) {
@@ -95,10 +94,10 @@ impl TryFrom<Vec<String>> for Labels {
                 return Err("must not be longer than 50 characters each");
             }
             if label.contains(char::is_control) {
-                return Err("must not hold control characters");
+                return Err("must not contain control characters");
             }
             if labels[..index].contains(label) {
-                return Err("must not hold one twice");
+                return Err("must not contain duplicates");
             }
         }
         Ok(Self(labels))
@@ -106,15 +105,15 @@ impl TryFrom<Vec<String>> for Labels {
 }
 
 impl Labels {
-    /// As they are stored: each with a separator before and behind it, so that one is found by its text.
-    pub(crate) fn stored(&self) -> String {
+    /// Returns the stored form, in which a separator precedes and follows each label, so that a label is found as text.
+    pub(crate) fn to_stored(&self) -> String {
         let Some(first) = self.0.first() else { return String::new() };
         let rest = self.0[1..].iter().map(|label| format!("{label}{SEPARATOR}"));
         format!("{SEPARATOR}{first}{SEPARATOR}{}", rest.collect::<String>())
     }
 
-    /// Of what is stored.
-    pub(crate) fn of_stored(text: &str) -> Vec<String> {
+    /// Parses the stored form.
+    pub(crate) fn parse_stored(text: &str) -> Vec<String> {
         text.split(SEPARATOR).filter(|label| !label.is_empty()).map(str::to_owned).collect()
     }
 }
@@ -123,37 +122,74 @@ fn longer_than(chars: usize, text: &str) -> bool {
     text.chars().nth(chars).is_some()
 }
 
-pub(crate) fn id(text: &str) -> Result<Uuid, Fault> {
+pub(crate) fn id(text: &str) -> Result<Uuid, FieldError> {
     id::parse(text).ok_or("must be a UUID such as 0198c0de-0000-7000-8000-000000000000")
 }
 
-pub(super) fn priority(number: i32) -> Result<Priority, Fault> {
-    Priority::try_from(number).map_err(|_| "is not a known priority")
+/// The priority of a task, in ascending order. The numbers are those of the API and of the database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Priority {
+    Unspecified = 0,
+    Low = 1,
+    Medium = 2,
+    High = 3,
 }
 
-/// The name of a time zone as the IANA database spells it; empty if there is none.
-pub(super) fn time_zone(name: String) -> Result<String, Fault> {
-    let known = name.is_empty() || jiff::tz::db().get(&name).is_ok_and(|zone| zone.iana_name() == Some(&name));
-    if known { Ok(name) } else { Err("must be the name of a time zone such as Europe/Berlin") }
+impl Priority {
+    const ALL: [Self; 4] = [Self::Unspecified, Self::Low, Self::Medium, Self::High];
+
+    /// Returns the name without the prefix `PRIORITY_`.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Unspecified => "UNSPECIFIED",
+            Self::Low => "LOW",
+            Self::Medium => "MEDIUM",
+            Self::High => "HIGH",
+        }
+    }
+
+    pub(crate) fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|priority| priority.name() == name)
+    }
 }
 
-/// The id in a field that may be left empty.
-pub(crate) fn optional_id(text: &str) -> Result<Option<Uuid>, Fault> {
+impl From<Priority> for i32 {
+    fn from(priority: Priority) -> Self {
+        priority as Self
+    }
+}
+
+impl TryFrom<i32> for Priority {
+    type Error = FieldError;
+
+    fn try_from(number: i32) -> Result<Self, FieldError> {
+        Self::ALL.into_iter().find(|priority| i32::from(*priority) == number).ok_or("is not a known priority")
+    }
+}
+
+/// Checks that a time zone is empty, or a name exactly as the IANA database spells it.
+pub(crate) fn time_zone(name: String) -> Result<String, FieldError> {
+    let is_valid = name.is_empty() || jiff::tz::db().get(&name).is_ok_and(|zone| zone.iana_name() == Some(&name));
+    if is_valid { Ok(name) } else { Err("must be the name of a time zone such as Europe/Berlin") }
+}
+
+/// Parses an id. Returns `None` if the text is empty.
+pub(crate) fn optional_id(text: &str) -> Result<Option<Uuid>, FieldError> {
     if text.is_empty() { Ok(None) } else { id(text).map(Some) }
 }
 
-/// A day in the form `YYYY-MM-DD`, from year 1 on; none if it is empty.
-pub(super) fn due_date(text: &str) -> Result<Option<Date>, Fault> {
+/// Parses a day in the form `YYYY-MM-DD`, from year 1 on. Returns `None` if the text is empty.
+pub(crate) fn due_date(text: &str) -> Result<Option<Date>, FieldError> {
     if text.is_empty() {
         return Ok(None);
     }
-    // The parser takes more forms than the one that it writes.
+    // The parser accepts more forms than this one.
     let date = text.parse().ok().filter(|date: &Date| date.year() >= 1 && date.to_string() == text);
     date.map(Some).ok_or("must be a day such as 2026-11-30")
 }
 
-/// An instant. One that is finer than what can be kept is refused, since it would come back as another.
-pub(super) fn due_time(time: Option<prost_types::Timestamp>) -> Result<Option<Timestamp>, Fault> {
+/// Parses a timestamp. Precision below a microsecond is refused, because it would be lost in the database.
+pub(crate) fn due_time(time: Option<prost_types::Timestamp>) -> Result<Option<Timestamp>, FieldError> {
     let Some(prost_types::Timestamp { seconds, nanos }) = time else { return Ok(None) };
     if !(MIN_SECONDS..=MAX_SECONDS).contains(&seconds) {
         return Err("must be from year 1 to year 9999");
@@ -172,11 +208,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_days_of_the_calendar_in_one_form_are_due_dates() {
-        for good in ["0001-01-01", "2024-02-29", "2026-11-30", "9999-12-31"] {
-            assert_eq!(due_date(good).map(|date| date.map(|date| date.to_string())), Ok(Some(good.to_owned())));
+    fn due_dates_are_calendar_days_in_one_form() {
+        for valid in ["0001-01-01", "2024-02-29", "2026-11-30", "9999-12-31"] {
+            assert_eq!(due_date(valid).map(|date| date.map(|date| date.to_string())), Ok(Some(valid.to_owned())));
         }
-        let wrong = [
+        let invalid = [
             "2026-02-29",
             "2026-13-01",
             "2026-00-10",
@@ -195,23 +231,23 @@ mod tests {
             "today",
             "2026-11-30\0",
         ];
-        for wrong in wrong {
-            assert!(due_date(wrong).is_err(), "{wrong:?}");
+        for invalid in invalid {
+            assert!(due_date(invalid).is_err(), "{invalid:?}");
         }
     }
 
     #[test]
-    fn a_due_time_comes_back_as_it_was_sent() {
+    fn due_times_are_not_rounded() {
         for (seconds, nanos) in [(MIN_SECONDS, 0), (-1, 999_999_000), (0, 0), (MAX_SECONDS, 999_999_000)] {
             let sent = prost_types::Timestamp { seconds, nanos };
-            let parsed = due_time(Some(sent)).expect("good").expect("there");
+            let parsed = due_time(Some(sent)).expect("a valid time").expect("a time");
             assert_eq!(prost_types::Timestamp::from(parsed), sent);
         }
     }
 
     #[test]
-    fn absurd_due_times_are_refused() {
-        let absurd = [
+    fn invalid_due_times_are_refused() {
+        let invalid = [
             (MIN_SECONDS - 1, 0),
             (MAX_SECONDS + 1, 0),
             (i64::MIN, 0),
@@ -222,7 +258,7 @@ mod tests {
             (0, i32::MIN),
             (0, i32::MAX),
         ];
-        for (seconds, nanos) in absurd {
+        for (seconds, nanos) in invalid {
             assert!(due_time(Some(prost_types::Timestamp { seconds, nanos })).is_err(), "{seconds} {nanos}");
         }
     }

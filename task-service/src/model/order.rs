@@ -12,13 +12,14 @@ use super::filter::{Value, bytewise};
 
 const MAX_COLUMNS: usize = 3;
 
-/// Stands for a missing due time, so that it comes last in either direction. No due time is as far off.
+/// Replaces a missing due time, so that tasks without one come last in both directions. Only due dates in the last days
+/// of the year 9999 are as late.
 const LAST_ASCENDING: i64 = i64::MAX;
-/// The least number of all cannot be written as a literal on both engines.
+/// Not `i64::MIN`, which cannot be written as a literal on both engines.
 const LAST_DESCENDING: i64 = -i64::MAX;
 
-/// The order of a list: that of the columns, and then of the ids, so that no two tasks have the same cursor. Without
-/// columns the newest comes first. [`parse`](Self::parse) makes one of what its `Display` writes.
+/// The order of a list: by the columns, and then by id, so that no two tasks have the same cursor. Without columns, the
+/// newest tasks come first. [`parse`](Self::parse) accepts what its `Display` writes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct OrderBy(Vec<(Column, Direction)>);
 
@@ -27,7 +28,7 @@ enum Column {
     Title,
     CreateTime,
     UpdateTime,
-    /// Of a task with a due date, the end of that day.
+    /// For a due date, the end of that day.
     DueTime,
     Priority,
     Rank,
@@ -39,7 +40,7 @@ enum Direction {
     Descending,
 }
 
-/// What a task is sorted by.
+/// The fields by which tasks are sorted.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SortFields<'a> {
     pub(crate) id: Uuid,
@@ -56,10 +57,10 @@ pub(crate) struct SortFields<'a> {
 pub(crate) struct Cursor(Vec<Value>);
 
 impl OrderBy {
-    /// Reads `title, priority desc`: up to 3 fields, each at most once. An empty text asks for the newest first.
+    /// Parses `title, priority desc`: up to 3 fields, each at most once. With an empty text, the newest come first.
     ///
     /// # Errors
-    /// What is wrong with it, in words for a person.
+    /// If the text is not an order, with a message for the caller.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let mut columns = Vec::new();
         if text.trim().is_empty() {
@@ -70,14 +71,14 @@ impl OrderBy {
                 return Err(format!("has more than {MAX_COLUMNS} fields"));
             }
             let mut words = part.split_whitespace();
-            let column = words.next().and_then(Column::named);
-            let column = column.ok_or_else(|| format!("field {}: must be {}", index + 1, names()))?;
+            let column = words.next().and_then(Column::from_name);
+            let column = column.ok_or_else(|| format!("field {}: must be {}", index + 1, field_names()))?;
             let direction = match (words.next(), words.next()) {
                 (None | Some("asc"), None) => Direction::Ascending,
                 (Some("desc"), None) => Direction::Descending,
-                _ => return Err(format!("{}: only asc or desc can follow, and then a comma", column.name())),
+                _ => return Err(format!("{}: must be followed by asc, desc or a comma", column.name())),
             };
-            if columns.iter().any(|(known, _)| *known == column) {
+            if columns.iter().any(|(previous, _)| *previous == column) {
                 return Err(format!("{}: is duplicated", column.name()));
             }
             columns.push((column, direction));
@@ -85,62 +86,63 @@ impl OrderBy {
         Ok(Self(columns))
     }
 
-    /// Whether an index has the tasks in this order, of one list or of all, so that they need not be sorted.
+    /// Reports whether an index yields the tasks in this order, for one list or for all, so that they need no sorting.
     pub(crate) fn is_indexed(&self) -> bool {
         matches!(self.0.first(), None | Some((Column::Rank, _) | (Column::DueTime, Direction::Ascending)))
     }
 
-    /// Whether the index `tasks_sorted` has what the tasks are sorted by.
+    /// Reports whether the index `tasks_sorted` contains all columns of this order.
     pub(crate) fn is_covered(&self) -> bool {
         self.0.iter().all(|(column, _)| *column != Column::Rank)
     }
 
-    /// Adds the `order by` to a statement about the tasks of one owner.
+    /// Appends the `order by` clause to a statement about the tasks of one owner.
     pub(crate) fn push_order(&self, sql: &mut QueryBuilder, engine: Engine) {
         sql.push(" order by ");
         for (expression, direction) in self.expressions(engine) {
-            sql.push(format_args!("{expression}{}, ", direction.word()));
+            sql.push(format_args!("{expression}{}, ", direction.keyword()));
         }
-        sql.push(format_args!("id{}", self.direction_of_id().word()));
+        sql.push(format_args!("id{}", self.id_direction().keyword()));
     }
 
     /// Appends the condition that a task comes after a cursor. It can be combined with `and`.
     pub(crate) fn push_after(&self, sql: &mut QueryBuilder, engine: Engine, cursor: &Cursor) {
         let expressions = self.expressions(engine);
         let (id, values) = cursor.0.split_last().expect("a cursor ends with an id");
-        // It follows from the rest, and gives the engine the start of an index scan.
+        // Redundant, but tells the engine where an index scan starts.
         if let (Some((expression, direction)), Some(value)) = (expressions.first(), values.first()) {
-            sql.push(format_args!("{expression} {}= ", direction.sign()));
+            sql.push(format_args!("{expression} {}= ", direction.operator()));
             sql.push_bind(value.clone());
             sql.push(" and ");
         }
         for ((expression, direction), value) in expressions.iter().zip(values) {
-            sql.push(format_args!("({expression} {} ", direction.sign()));
+            sql.push(format_args!("({expression} {} ", direction.operator()));
             sql.push_bind(value.clone());
             sql.push(format_args!(" or ({expression} = "));
             sql.push_bind(value.clone());
             sql.push(" and ");
         }
-        sql.push(format_args!("id {} ", self.direction_of_id().sign()));
+        sql.push(format_args!("id {} ", self.id_direction().operator()));
         sql.push_bind(id.clone());
         sql.push("))".repeat(expressions.len()));
     }
 
-    /// The cursor of a task.
+    /// Returns the cursor of a task.
     pub(crate) fn cursor<'a>(&self, task: impl Into<SortFields<'a>>) -> Cursor {
         let task = task.into();
         let columns = self.0.iter().map(|(column, direction)| match column {
             Column::Title => Value::Text(task.title.to_owned()),
             Column::CreateTime => Value::Int(task.create_time.as_micros()),
             Column::UpdateTime => Value::Int(task.update_time.as_micros()),
-            Column::DueTime => Value::Int(task.due_at.map_or(direction.last(), Timestamp::as_micros)),
+            Column::DueTime => Value::Int(task.due_at.map_or(direction.missing_due_at(), Timestamp::as_micros)),
             Column::Priority => Value::Int(task.priority),
             Column::Rank => Value::Text(task.rank.to_owned()),
         });
         Cursor(columns.chain([Value::Id(task.id)]).collect())
     }
 
-    /// Reads what [`Cursor::encode`] has written in this order. In another order it may make no cursor, or a wrong one.
+    /// Decodes the result of [`Cursor::encode`] for a cursor of this order. For one of another order, the result is
+    /// wrong or `None`.
     pub(crate) fn decode(&self, mut bytes: &[u8]) -> Option<Cursor> {
         let mut values = Vec::with_capacity(self.0.len() + 1);
         for (column, _) in &self.0 {
@@ -162,7 +164,7 @@ impl OrderBy {
         let expression = |(column, direction): &(Column, Direction)| {
             let expression = match column {
                 Column::Title => format!("title{}", bytewise(engine)),
-                Column::DueTime => format!("coalesce(due_at, {})", direction.last()),
+                Column::DueTime => format!("coalesce(due_at, {})", direction.missing_due_at()),
                 column => column.name().to_owned(),
             };
             (expression, *direction)
@@ -170,7 +172,7 @@ impl OrderBy {
         self.0.iter().map(expression).collect()
     }
 
-    fn direction_of_id(&self) -> Direction {
+    fn id_direction(&self) -> Direction {
         if self.0.is_empty() { Direction::Descending } else { Direction::Ascending }
     }
 }
@@ -178,15 +180,15 @@ impl OrderBy {
 impl fmt::Display for OrderBy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, (column, direction)) in self.0.iter().enumerate() {
-            write!(f, "{}{}{}", if index == 0 { "" } else { ", " }, column.name(), direction.word())?;
+            write!(f, "{}{}{}", if index == 0 { "" } else { ", " }, column.name(), direction.keyword())?;
         }
         Ok(())
     }
 }
 
 impl Cursor {
-    /// The values one after the other: a number in 8 bytes, the highest first; a text with a NUL behind it, which no
-    /// title and no rank holds; the id in 16 bytes.
+    /// Concatenates the values: a number as 8 bytes, big-endian; a text with a NUL after it, which no title and no rank
+    /// contains; the id as 16 bytes.
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
         for value in &self.0 {
@@ -203,7 +205,7 @@ impl Cursor {
 impl Column {
     const ALL: [Self; 6] = [Self::Title, Self::CreateTime, Self::UpdateTime, Self::DueTime, Self::Priority, Self::Rank];
 
-    fn named(name: &str) -> Option<Self> {
+    fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|column| column.name() == name)
     }
 
@@ -223,26 +225,26 @@ impl Column {
     }
 }
 
-fn names() -> String {
+fn field_names() -> String {
     Column::ALL.map(Column::name).join(", ").replace(", rank", " or rank")
 }
 
 impl Direction {
-    fn word(self) -> &'static str {
+    fn keyword(self) -> &'static str {
         match self {
             Self::Ascending => "",
             Self::Descending => " desc",
         }
     }
 
-    fn sign(self) -> &'static str {
+    fn operator(self) -> &'static str {
         match self {
             Self::Ascending => ">",
             Self::Descending => "<",
         }
     }
 
-    fn last(self) -> i64 {
+    fn missing_due_at(self) -> i64 {
         match self {
             Self::Ascending => LAST_ASCENDING,
             Self::Descending => LAST_DESCENDING,

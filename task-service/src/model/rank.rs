@@ -1,32 +1,33 @@
-//! What sorts a task among its siblings: keys between any two of which there is always room for another, so that to
-//! move a task is to write that task alone.
+//! The sort keys of tasks among their siblings. Between any two keys there is another one, so that moving a task writes
+//! only that task.
 //!
-//! A key is a row of digits, read as what follows a decimal point, and never ends with a zero. Digits are sorted alike
-//! by every collation of every engine.
+//! A key consists of decimal digits, read as a fraction after the decimal point. It never ends with a zero. All
+//! collations of both engines sort digits alike.
 
-/// The number of an act among the owner's changes.
+/// The number of a mutation among those of its owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SequenceNumber(pub(crate) i64);
 
-/// Number of digits for the mutations of an owner. The writes of one mutation have three.
-const PLACE_DIGITS: usize = 13;
-const PLACES: i64 = 10_i64.pow(13);
+/// Number of digits for the sequence number of a mutation. The index of a write in it has three.
+const SEQUENCE_DIGITS: usize = 13;
+const SEQUENCE_MODULUS: i64 = 10_i64.pow(13);
 
-/// A key after every key that was made in earlier acts, and after those of earlier writes of this act.
-pub(crate) fn last(place: SequenceNumber, write: usize) -> String {
-    format!("6{:0PLACE_DIGITS$}{:03}5", place.0 % PLACES, write % 1000)
+/// Returns a key after all keys of earlier mutations, and after those of earlier writes of this mutation.
+pub(crate) fn last(sequence: SequenceNumber, write_index: usize) -> String {
+    format!("6{:0SEQUENCE_DIGITS$}{:03}5", sequence.0 % SEQUENCE_MODULUS, write_index % 1000)
 }
 
-/// A key before every key that was made in earlier acts, and before those of earlier writes of this act.
-pub(crate) fn first(place: SequenceNumber, write: usize) -> String {
-    format!("4{:0PLACE_DIGITS$}{:03}5", PLACES - 1 - place.0 % PLACES, 999 - write % 1000)
+/// Returns a key before all keys of earlier mutations, and before those of earlier writes of this mutation.
+pub(crate) fn first(sequence: SequenceNumber, write_index: usize) -> String {
+    let sequence = SEQUENCE_MODULUS - 1 - sequence.0 % SEQUENCE_MODULUS;
+    format!("4{sequence:0SEQUENCE_DIGITS$}{:03}5", 999 - write_index % 1000)
 }
 
-/// No key gets longer: `PostgreSQL` cannot have it in an index then.
+/// Maximum length of a key: `PostgreSQL` cannot index longer ones.
 const MAX_DIGITS: usize = 2500;
 
-/// A key between two, of which the first is the lesser; none if there is no more room, which takes thousands of moves
-/// into the same gap.
+/// Returns a key between two keys, of which `low` is the lesser. Returns `None` if it would be too long, which takes
+/// thousands of moves into the same gap.
 pub(crate) fn between(low: &str, high: &str) -> Option<String> {
     Some(halfway(low, high)).filter(|key| key.len() <= MAX_DIGITS)
 }
@@ -48,13 +49,13 @@ fn halfway(low: &str, high: &str) -> String {
         key.push(char::from(b'0' + to));
         return key;
     }
-    // There is nothing between the two digits: it goes on after the lower one.
+    // No digit is between the two. The key continues after the lower one.
     key.push(char::from(b'0' + from));
     loop {
         at += 1;
         let from = digit(low, at);
         if from < 9 {
-            // Halfway to where the next higher digit would begin.
+            // Halfway between this digit and the end of its range.
             key.push(char::from(b'0' + from.midpoint(10)));
             return key;
         }
@@ -73,11 +74,11 @@ mod tests {
     }
 
     #[test]
-    fn first_and_last_are_before_and_after_all_others() {
+    fn first_and_last_are_before_and_after_all_earlier_keys() {
         let mut keys = Vec::new();
-        for place in [1, 2, 99, 1_000_000] {
+        for sequence in [1, 2, 99, 1_000_000] {
             for write in [0, 1, 99] {
-                let (first, last) = (first(SequenceNumber(place), write), last(SequenceNumber(place), write));
+                let (first, last) = (first(SequenceNumber(sequence), write), last(SequenceNumber(sequence), write));
                 assert!(keys.iter().all(|key| first < *key && *key < last), "{first} {last} {keys:?}");
                 assert!(is_key(&first) && is_key(&last));
                 keys.push(halfway(&first, &last));
@@ -87,30 +88,30 @@ mod tests {
     }
 
     #[test]
-    fn a_place_that_is_halved_again_and_again_stays_short() {
+    fn a_thousand_insertions_into_a_gap_keep_keys_short() {
         let (mut low, high) = (last(SequenceNumber(1), 0), last(SequenceNumber(2), 0));
         for _ in 0..1000 {
-            low = between(&low, &high).expect("there is room");
+            low = between(&low, &high).expect("the gap is not full");
         }
         assert!(low.len() < 400, "{}", low.len());
     }
 
     #[test]
-    fn a_gap_that_is_halved_thousands_of_times_is_full_in_the_end() {
+    fn a_gap_is_full_after_thousands_of_insertions() {
         let (low, mut high) = (last(SequenceNumber(1), 0), last(SequenceNumber(2), 0));
-        let mut halved = 0;
+        let mut insertions = 0;
         while let Some(key) = between(&low, &high) {
-            (high, halved) = (key, halved + 1);
+            (high, insertions) = (key, insertions + 1);
         }
-        assert!((5000..100_000).contains(&halved), "{halved}");
+        assert!((5000..100_000).contains(&insertions), "{insertions}");
         assert!(high.len() <= MAX_DIGITS);
     }
 
     proptest! {
         #[test]
-        fn there_is_a_key_between_any_two(one in "[0-9]{0,8}[1-9]", other in "[0-9]{0,8}[1-9]") {
-            prop_assume!(one != other);
-            let (low, high) = if one < other { (one, other) } else { (other, one) };
+        fn there_is_a_key_between_any_two_keys(a in "[0-9]{0,8}[1-9]", b in "[0-9]{0,8}[1-9]") {
+            prop_assume!(a != b);
+            let (low, high) = if a < b { (a, b) } else { (b, a) };
             let key = halfway(&low, &high);
             prop_assert!(low < key && key < high, "{low} {key} {high}");
             prop_assert!(is_key(&key), "{key}");

@@ -1,11 +1,11 @@
-//! How far a caller has come in the changes of its tasks.
+//! Positions in the change feed of an owner.
 
 use service_kit::{page::PageTokens, status::ApiError};
 use uuid::Uuid;
 
 use crate::error::{sync_token_expired, sync_token_invalid};
 
-/// The arguments of sync tokens, so that page tokens are no sync tokens.
+/// The arguments of sync tokens, which make page tokens invalid as sync tokens.
 const ARGUMENTS: &[u8] = b"sync";
 
 /// A position in the change feed: what follows are the changes of later mutations, and those of the mutation `change`
@@ -14,7 +14,7 @@ const ARGUMENTS: &[u8] = b"sync";
 pub(crate) struct SyncPoint {
     pub(crate) change: i64,
     pub(crate) id: Uuid,
-    /// The caller does not have, or has already removed, every task that was removed up to this mutation.
+    /// The caller has no tasks that were removed up to this mutation.
     pub(crate) base: i64,
 }
 
@@ -24,7 +24,7 @@ impl SyncPoint {
         Self { change, id: Uuid::max(), base: change }
     }
 
-    /// Of a token; none if it is empty.
+    /// Opens a sync token. Returns `None` if it is empty.
     ///
     /// # Errors
     /// SYNC_TOKEN_INVALID if it was not issued to this caller.
@@ -45,11 +45,11 @@ impl SyncPoint {
         Some(Self { change: number(*change), id: Uuid::from_bytes(*id), base: number(base.try_into().ok()?) })
     }
 
-    /// Refuses a point from before it was forgotten what had been removed, and one beyond the last act: there is no
-    /// knowing what a database that was restored from a backup has lost.
+    /// Checks that the tombstones since this point are still stored, and that it is not after the last mutation: a
+    /// database that was restored from a backup may have lost changes.
     ///
     /// # Errors
-    /// SYNC_TOKEN_EXPIRED.
+    /// SYNC_TOKEN_EXPIRED if either check fails.
     pub(crate) fn check(self, forgotten: i64, last: i64) -> Result<Self, ApiError> {
         if self.base < forgotten || self.change > last { Err(sync_token_expired()) } else { Ok(self) }
     }

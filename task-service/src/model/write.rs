@@ -1,27 +1,15 @@
-//! The requests that make and change tasks.
+//! Writes to tasks, as valid types.
 
 use jiff::civil::Date;
-use service_kit::{
-    clock::Timestamp,
-    status::{ApiError, Violations},
-};
-use taskey_proto::task::v1::{
-    CreateTaskRequest, DeleteTaskRequest, MoveTaskRequest, Task, UpdateTaskRequest,
-    move_task_request::Position as PbPosition, task::Priority,
-};
+use service_kit::clock::Timestamp;
 use uuid::Uuid;
 
 use super::{
-    Revision, Target,
-    field::{self, Fault, Labels, Notes, Title},
+    Target,
+    field::{Labels, Notes, Priority, Title},
 };
 
-/// The fields that an update can change: all that the server does not set, but for the place of the task.
-const UPDATABLE: [&str; 7] = ["title", "notes", "priority", "due_date", "due_time", "time_zone", "labels"];
-
-const MISSING: Fault = "must be given";
-
-/// Something to be done to tasks.
+/// A write to a task.
 #[derive(Debug)]
 pub(crate) enum Write {
     Create(NewTask),
@@ -33,44 +21,13 @@ pub(crate) enum Write {
     Move(Move),
 }
 
-/// Collects the faults of one write among several, whose paths begin with `prefix`.
-pub(crate) struct RequestValidator<'a> {
-    pub(crate) violations: &'a mut Violations,
-    pub(crate) prefix: &'a str,
-}
-
-impl RequestValidator<'_> {
-    fn check<T, E: std::fmt::Display>(&mut self, path: &str, value: Result<T, E>) -> Option<T> {
-        self.violations.check(format!("{}{path}", self.prefix), value)
-    }
-
-    pub(crate) fn add(&mut self, path: &str, fault: &str) {
-        self.violations.add(format!("{}{path}", self.prefix), fault);
-    }
-
-    pub(crate) fn target(&mut self, path: &str, id: &str, etag: &str) -> Option<Target> {
-        let id = self.check(path, field::id(id))?;
-        Some(Target { id, revision: Revision::of_etag(etag) })
-    }
-}
-
-/// Parses one write of its own.
-///
-/// # Errors
-/// VALIDATION_FAILED with the invalid fields.
-pub(crate) fn parse(parse: impl FnOnce(&mut RequestValidator<'_>) -> Option<Write>) -> Result<Vec<Write>, ApiError> {
-    let mut violations = Violations::default();
-    let write = parse(&mut RequestValidator { violations: &mut violations, prefix: "" });
-    violations.finish(write.map(|write| vec![write]))
-}
-
-/// A task to be made.
+/// A task to create.
 #[derive(Debug)]
 pub(crate) struct NewTask {
     pub(crate) title: Title,
     pub(crate) notes: Notes,
     pub(crate) priority: Priority,
-    /// Never there together with a due time.
+    /// Never set together with the due time.
     pub(crate) due_date: Option<Date>,
     pub(crate) due_time: Option<Timestamp>,
     pub(crate) time_zone: String,
@@ -79,36 +36,7 @@ pub(crate) struct NewTask {
     pub(crate) parent_id: Option<Uuid>,
 }
 
-/// A new task. What the server sets is ignored (AIP-203).
-pub(crate) fn create(request: CreateTaskRequest, validator: &mut RequestValidator<'_>) -> Option<Write> {
-    let task = validator.check("task", request.task.ok_or(MISSING))?;
-    let title = validator.check("task.title", Title::try_from(task.title));
-    let notes = validator.check("task.notes", Notes::try_from(task.notes));
-    let priority = validator.check("task.priority", field::priority(task.priority));
-    let due_date = validator.check("task.due_date", field::due_date(&task.due_date));
-    let due_time = validator.check("task.due_time", field::due_time(task.due_time));
-    let time_zone = validator.check("task.time_zone", field::time_zone(task.time_zone));
-    let labels = validator.check("task.labels", Labels::try_from(task.labels));
-    let list_id = validator.check("task.list_id", field::optional_id(&task.list_id));
-    let parent_id = validator.check("task.parent_id", field::optional_id(&task.parent_id));
-    let (due_date, due_time) = (due_date?, due_time?);
-    if due_date.is_some() && due_time.is_some() {
-        add_both_due(validator);
-    }
-    Some(Write::Create(NewTask {
-        title: title?,
-        notes: notes?,
-        priority: priority?,
-        due_date,
-        due_time,
-        time_zone: time_zone?,
-        labels: labels?,
-        list_id: list_id?,
-        parent_id: parent_id?,
-    }))
-}
-
-/// What becomes of a field that may be empty.
+/// A change of an optional field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Change<T> {
     Keep,
@@ -117,19 +45,19 @@ pub(crate) enum Change<T> {
 }
 
 impl<T> Change<T> {
-    fn to(value: Option<T>) -> Self {
+    pub(crate) fn from_option(value: Option<T>) -> Self {
         value.map_or(Self::Clear, Self::Set)
     }
 }
 
-/// Changes of a task. A field that is not there stays as it is.
+/// Changes of a task. Fields that are `None` are not changed.
 #[derive(Debug)]
 pub(crate) struct TaskUpdate {
     pub(crate) target: Target,
     pub(crate) title: Option<Title>,
     pub(crate) notes: Option<Notes>,
     pub(crate) priority: Option<Priority>,
-    /// Never set together with a due time: to set one is to clear the other.
+    /// Setting the due date clears the due time, and vice versa, so that they are never set together.
     pub(crate) due_date: Change<Date>,
     pub(crate) due_time: Change<Timestamp>,
     pub(crate) time_zone: Option<String>,
@@ -137,8 +65,8 @@ pub(crate) struct TaskUpdate {
 }
 
 impl TaskUpdate {
-    /// Whether anything changes.
-    pub(crate) fn is_change(&self) -> bool {
+    /// Reports whether any field changes.
+    pub(crate) fn has_changes(&self) -> bool {
         self.title.is_some()
             || self.notes.is_some()
             || self.priority.is_some()
@@ -148,95 +76,7 @@ impl TaskUpdate {
     }
 }
 
-/// An update. Fields that the mask does not name are not looked at.
-pub(crate) fn update(request: UpdateTaskRequest, validator: &mut RequestValidator<'_>) -> Option<Write> {
-    let task = validator.check("task", request.task.ok_or(MISSING))?;
-    let paths = request.update_mask.unwrap_or_default().paths;
-    let fields = validator.check("update_mask", updated_fields(&paths, &task)).unwrap_or_default();
-    let target = validator.target("task.id", &task.id, &task.etag);
-
-    let is_updated = |field| fields.contains(&field);
-    let title = is_updated("title").then(|| validator.check("task.title", Title::try_from(task.title)));
-    let notes = is_updated("notes").then(|| validator.check("task.notes", Notes::try_from(task.notes)));
-    let priority = is_updated("priority").then(|| validator.check("task.priority", field::priority(task.priority)));
-    let due_date = is_updated("due_date").then(|| validator.check("task.due_date", field::due_date(&task.due_date)));
-    let due_time = is_updated("due_time").then(|| validator.check("task.due_time", field::due_time(task.due_time)));
-    let due_date = due_date.flatten().map_or(Change::Keep, Change::to);
-    let due_time = due_time.flatten().map_or(Change::Keep, Change::to);
-    let time_zone =
-        is_updated("time_zone").then(|| validator.check("task.time_zone", field::time_zone(task.time_zone)));
-    let labels = is_updated("labels").then(|| validator.check("task.labels", Labels::try_from(task.labels)));
-    let (due_date, due_time) = one_due(validator, due_date, due_time);
-    // Invalid fields are left out here; there is a violation then, and the update is not executed.
-    Some(Write::Update(TaskUpdate {
-        target: target?,
-        title: title.flatten(),
-        notes: notes.flatten(),
-        priority: priority.flatten(),
-        due_date,
-        due_time,
-        time_zone: time_zone.flatten(),
-        labels: labels.flatten(),
-    }))
-}
-
-/// The fields that an update changes: those that the mask names or, without a mask, those that are set (AIP-134).
-fn updated_fields(paths: &[String], task: &Task) -> Result<Vec<&'static str>, String> {
-    if paths.is_empty() {
-        let set = [
-            !task.title.is_empty(),
-            !task.notes.is_empty(),
-            task.priority != 0,
-            !task.due_date.is_empty(),
-            task.due_time.is_some(),
-            !task.time_zone.is_empty(),
-            !task.labels.is_empty(),
-        ];
-        return Ok(UPDATABLE.into_iter().zip(set).filter_map(|(field, is_set)| is_set.then_some(field)).collect());
-    }
-    let mut fields = Vec::new();
-    for path in paths {
-        match UPDATABLE.into_iter().find(|field| field == path) {
-            Some(field) => fields.push(field),
-            None if path == "*" => fields.extend(UPDATABLE),
-            None => {
-                // Long enough for any field, too short for a novel.
-                let path: String = path.chars().take(50).collect();
-                let fields = UPDATABLE.join(", ");
-                return Err(format!("{path:?} cannot be changed; the mask may hold {fields}, or * for all of them"));
-            }
-        }
-    }
-    Ok(fields)
-}
-
-/// Setting one of due date and due time clears the other; both at once cannot be set.
-fn one_due(
-    validator: &mut RequestValidator<'_>,
-    date: Change<Date>,
-    time: Change<Timestamp>,
-) -> (Change<Date>, Change<Timestamp>) {
-    match (date, time) {
-        (Change::Set(_), Change::Set(_)) => add_both_due(validator),
-        (Change::Set(_), _) => return (date, Change::Clear),
-        (_, Change::Set(_)) => return (Change::Clear, time),
-        _ => {}
-    }
-    (date, time)
-}
-
-fn add_both_due(validator: &mut RequestValidator<'_>) {
-    validator.add("task.due_date", "must not be given together with a due time");
-    validator.add("task.due_time", "must not be given together with a due date");
-}
-
-/// A deletion.
-pub(crate) fn delete(request: &DeleteTaskRequest, validator: &mut RequestValidator<'_>) -> Option<Write> {
-    let target = validator.target("id", &request.id, &request.etag)?;
-    Some(Write::Delete { target, allow_missing: request.allow_missing })
-}
-
-/// Another place for a task.
+/// A move of a task.
 #[derive(Debug)]
 pub(crate) struct Move {
     pub(crate) target: Target,
@@ -245,7 +85,7 @@ pub(crate) struct Move {
     pub(crate) position: Position,
 }
 
-/// Where among its siblings a task goes.
+/// The new position of a task among its siblings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Position {
     First,
@@ -255,7 +95,7 @@ pub(crate) enum Position {
 }
 
 impl Position {
-    /// The sibling that it names, and in which field.
+    /// Returns the sibling that the position names, and the field with its id.
     pub(crate) fn anchor(self) -> Option<(Uuid, &'static str)> {
         match self {
             Self::First | Self::Last => None,
@@ -263,18 +103,4 @@ impl Position {
             Self::After(id) => Some((id, "after_id")),
         }
     }
-}
-
-/// A move.
-pub(crate) fn move_task(request: &MoveTaskRequest, validator: &mut RequestValidator<'_>) -> Option<Write> {
-    let target = validator.target("id", &request.id, &request.etag);
-    let list_id = validator.check("list_id", field::optional_id(&request.list_id));
-    let parent_id = validator.check("parent_id", field::optional_id(&request.parent_id));
-    let position = match &request.position {
-        Some(PbPosition::BeforeId(id)) => validator.check("before_id", field::id(id)).map(Position::Before),
-        Some(PbPosition::AfterId(id)) => validator.check("after_id", field::id(id)).map(Position::After),
-        Some(PbPosition::First(true)) => Some(Position::First),
-        Some(PbPosition::First(false) | PbPosition::Last(_)) | None => Some(Position::Last),
-    };
-    Some(Write::Move(Move { target: target?, list_id: list_id?, parent_id: parent_id?, position: position? }))
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use prost::Message;
-use service_kit::status::{ApiError, Violations};
+use service_kit::status::ApiError;
 use taskey_proto::task::v1::{
     CreateTaskListRequest, DeleteTaskListRequest, GetTaskListRequest, ListTaskListsRequest, ListTaskListsResponse,
     TaskList, UpdateTaskListRequest, task_list_service_server::TaskListService,
@@ -11,15 +11,12 @@ use taskey_proto::task::v1::{
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
-use super::{App, respond, tasks::page_size_of};
+use super::{App, respond};
 use crate::{
-    model::{
-        field,
-        list::{ListRow, ListWrite},
-        request::WriteOptions,
-    },
+    model::list::ListRow,
+    request::{self, options::WriteOptions},
     store::{
-        lists::{self, ListMutation},
+        lists::{self, ListWrite},
         transaction::Outcome,
     },
 };
@@ -35,15 +32,17 @@ impl TaskListService for Lists {
     async fn create_task_list(&self, request: Request<CreateTaskListRequest>) -> Result<Response<TaskList>, Status> {
         let owner = self.0.caller(&request)?.user_id();
         let request = request.into_inner();
-        let options = WriteOptions::of("CreateTaskList", &request, &request.request_id, request.validate_only)?;
-        self.write(owner, options, ListWrite::try_from(request)?).await
+        let options = WriteOptions::parse("CreateTaskList", &request, &request.request_id, request.validate_only)?;
+        let title = request::list::create(request)?;
+        let App { db, owner_queue, clock, max_lists, .. } = &*self.0;
+        let (id, max_lists) = (clock.new_id(), (*max_lists).into());
+        let outcome = lists::create(db, owner_queue, self.begin(owner, options), id, title, max_lists).await?;
+        self.finish(owner, outcome)
     }
 
     async fn get_task_list(&self, request: Request<GetTaskListRequest>) -> Result<Response<TaskList>, Status> {
         let owner = self.0.caller(&request)?.user_id();
-        let mut violations = Violations::default();
-        let id = violations.check("id", field::id(&request.into_inner().id));
-        let id = violations.finish(id)?;
+        let id = request::target("id", &request.into_inner().id, "")?.id;
         let App { db, owner_queue, clock, .. } = &*self.0;
         Ok(Response::new(lists::get(db, owner_queue, owner, clock.now(), id).await?.into()))
     }
@@ -55,7 +54,7 @@ impl TaskListService for Lists {
         let owner = self.0.caller(&request)?.user_id();
         let App { db, owner_queue, clock, page_tokens, .. } = &*self.0;
         let ListTaskListsRequest { page_size, page_token } = request.into_inner();
-        let size = page_size_of(page_size)?;
+        let size = request::page_size(page_size)?;
         let after = page_tokens.open_id(owner, ARGUMENTS, &page_token)?;
         let rows = lists::list(db, owner_queue, owner, clock.now(), after, size + 1).await.map_err(ApiError::from)?;
         let (rows, next_page_token) = page_tokens.cut(owner, ARGUMENTS, rows, size, |list| list.id);
@@ -66,34 +65,37 @@ impl TaskListService for Lists {
     async fn update_task_list(&self, request: Request<UpdateTaskListRequest>) -> Result<Response<TaskList>, Status> {
         let owner = self.0.caller(&request)?.user_id();
         let request = request.into_inner();
-        let options = WriteOptions::of("UpdateTaskList", &request, &request.request_id, request.validate_only)?;
-        self.write(owner, options, ListWrite::try_from(request)?).await
+        let options = WriteOptions::parse("UpdateTaskList", &request, &request.request_id, request.validate_only)?;
+        let (target, title) = request::list::update(request)?;
+        let App { db, owner_queue, .. } = &*self.0;
+        let outcome = lists::update(db, owner_queue, self.begin(owner, options), target, title).await?;
+        self.finish(owner, outcome)
     }
 
     async fn delete_task_list(&self, request: Request<DeleteTaskListRequest>) -> Result<Response<TaskList>, Status> {
         let owner = self.0.caller(&request)?.user_id();
         let request = request.into_inner();
-        let options = WriteOptions::of("DeleteTaskList", &request, &request.request_id, request.validate_only)?;
-        self.write(owner, options, ListWrite::try_from(request)?).await
+        let options = WriteOptions::parse("DeleteTaskList", &request, &request.request_id, request.validate_only)?;
+        let (target, move_tasks_to) = request::list::delete(&request)?;
+        let App { db, owner_queue, purge_after, .. } = &*self.0;
+        let write = self.begin(owner, options);
+        let purge_time = write.now + *purge_after;
+        let outcome = lists::delete(db, owner_queue, write, target, move_tasks_to, purge_time).await?;
+        self.finish(owner, outcome)
     }
 }
 
-fn encode(row: &ListRow) -> Vec<u8> {
-    TaskList::from(row.clone()).encode_to_vec()
-}
-
 impl Lists {
-    /// Does what a request says, and answers it, or gives the answer that it was given before.
-    async fn write(&self, owner: Uuid, options: WriteOptions, write: ListWrite) -> Result<Response<TaskList>, Status> {
-        let App { db, owner_queue, clock, watches, purge_after, max_lists, .. } = &*self.0;
-        let now = clock.now();
-        let (purge_time, max_lists, new_id) = (now + *purge_after, (*max_lists).into(), clock.new_id());
-        let mutation = ListMutation { owner, now, purge_time, max_lists, options, write, new_id, encode };
-        let outcome = match lists::execute(db, owner_queue, mutation).await? {
+    fn begin(&self, owner: Uuid, options: WriteOptions) -> ListWrite {
+        let encode = |row: &ListRow| TaskList::from(row.clone()).encode_to_vec();
+        ListWrite { owner, now: self.0.clock.now(), options, encode }
+    }
+
+    fn finish(&self, owner: Uuid, outcome: Outcome<ListRow>) -> Result<Response<TaskList>, Status> {
+        self.0.watches.notify(owner);
+        respond(match outcome {
             Outcome::Done(row) => Outcome::Done(row.into()),
             Outcome::Replayed(bytes) => Outcome::Replayed(bytes),
-        };
-        watches.notify(owner);
-        respond(outcome)
+        })
     }
 }

@@ -1,4 +1,4 @@
-//! The RPCs: each parses its request, acts on the store and responds.
+//! The RPCs: each parses its request, calls the store, and responds.
 
 use std::{sync::Arc, time::Duration};
 
@@ -23,10 +23,10 @@ use crate::{
 pub(crate) mod lists;
 pub(crate) mod tasks;
 
-/// Marks an answer that was given before (AIP-155).
+/// The metadata key that marks a replayed response (AIP-155).
 const REPLAYED: &str = "idempotent-replayed";
 
-/// What the services of this process share.
+/// The state that the services of this process share.
 pub(crate) struct App {
     pub(crate) db: Db,
     pub(crate) owner_queue: OwnerQueue,
@@ -35,7 +35,7 @@ pub(crate) struct App {
     pub(crate) page_tokens: PageTokens,
     pub(crate) watches: Arc<Watches>,
     pub(crate) changes: ChangeReader,
-    /// How often a user may call.
+    /// The rate limit of calls per user.
     pub(crate) calls: RateLimit,
     pub(crate) rate_limits: OnOff,
     /// How long a deleted task can be undeleted.
@@ -47,12 +47,12 @@ pub(crate) struct App {
 }
 
 impl App {
-    /// Returns the caller, unless it calls too often.
+    /// Returns the caller, and counts the call for its rate limit.
     ///
     /// # Errors
-    /// RATE_LIMITED.
+    /// RATE_LIMITED if the limit is exceeded.
     pub(crate) fn caller<T>(&self, request: &Request<T>) -> Result<Caller, ApiError> {
-        let caller = Caller::of(request)?.clone();
+        let caller = Caller::from_request(request)?.clone();
         if self.rate_limits == OnOff::On {
             self.calls.check(&caller.user_id()).map_err(rate_limited)?;
         }
@@ -60,7 +60,7 @@ impl App {
     }
 }
 
-/// The response of a write, which may have been given before.
+/// Returns the response to a write, marked if it is replayed.
 pub(crate) fn respond<M: Message + Default>(outcome: Outcome<M>) -> Result<Response<M>, Status> {
     match outcome {
         Outcome::Done(message) => Ok(Response::new(message)),

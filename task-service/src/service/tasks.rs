@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use prost::Message;
-use service_kit::status::ApiError;
 use taskey_proto::task::v1::{
     BatchWriteTasksRequest, BatchWriteTasksResponse, CompleteTaskRequest, CreateTaskRequest, DeleteTaskRequest,
     GetTaskRequest, ListTaskChangesRequest, ListTaskChangesResponse, ListTasksRequest, ListTasksResponse,
@@ -15,13 +14,9 @@ use uuid::Uuid;
 
 use super::{App, respond};
 use crate::{
-    model::{
-        ListQuery, Target, TaskRow, batch,
-        request::WriteOptions,
-        sync::SyncPoint,
-        write::{self, Write},
-    },
+    model::{TaskRow, sync::SyncPoint, write::Write},
     page,
+    request::{self, batch, options::WriteOptions, write},
     store::{
         mutations::{self, Mutation},
         tasks,
@@ -38,21 +33,21 @@ impl TaskService for Tasks {
     async fn create_task(&self, request: Request<CreateTaskRequest>) -> Result<Response<Task>, Status> {
         let owner = self.0.caller(&request)?.user_id();
         let request = request.into_inner();
-        let options = WriteOptions::of("CreateTask", &request, &request.request_id, request.validate_only)?;
+        let options = WriteOptions::parse("CreateTask", &request, &request.request_id, request.validate_only)?;
         let writes = write::parse(|validator| write::create(request, validator))?;
-        self.write(owner, options, writes, Vec::new(), single).await
+        self.write(owner, options, writes, Vec::new(), single_response).await
     }
 
     async fn get_task(&self, request: Request<GetTaskRequest>) -> Result<Response<Task>, Status> {
         let owner = self.0.caller(&request)?.user_id();
-        let target = Target::parse("id", &request.into_inner().id, "")?;
+        let target = request::target("id", &request.into_inner().id, "")?;
         let row = tasks::get(&self.0.db, owner, self.0.clock.now(), target.id).await?;
         Ok(Response::new(row.into()))
     }
 
     async fn list_tasks(&self, request: Request<ListTasksRequest>) -> Result<Response<ListTasksResponse>, Status> {
         let owner = self.0.caller(&request)?.user_id();
-        let query = ListQuery::try_from(request.into_inner())?;
+        let query = request::list_query(request.into_inner())?;
         let App { db, clock, page_tokens, max_response_bytes, .. } = &*self.0;
         let after = query.after(page_tokens, owner)?;
         let rows = tasks::list(db, owner, clock.now(), &query, after).await?;
@@ -62,49 +57,49 @@ impl TaskService for Tasks {
     async fn update_task(&self, request: Request<UpdateTaskRequest>) -> Result<Response<Task>, Status> {
         let owner = self.0.caller(&request)?.user_id();
         let request = request.into_inner();
-        let options = WriteOptions::of("UpdateTask", &request, &request.request_id, request.validate_only)?;
+        let options = WriteOptions::parse("UpdateTask", &request, &request.request_id, request.validate_only)?;
         let writes = write::parse(|validator| write::update(request, validator))?;
-        self.write(owner, options, writes, Vec::new(), single).await
+        self.write(owner, options, writes, Vec::new(), single_response).await
     }
 
     async fn delete_task(&self, request: Request<DeleteTaskRequest>) -> Result<Response<Task>, Status> {
         let owner = self.0.caller(&request)?.user_id();
         let request = request.into_inner();
-        let options = WriteOptions::of("DeleteTask", &request, &request.request_id, request.validate_only)?;
+        let options = WriteOptions::parse("DeleteTask", &request, &request.request_id, request.validate_only)?;
         let writes = write::parse(|validator| write::delete(&request, validator))?;
-        self.write(owner, options, writes, Vec::new(), single).await
+        self.write(owner, options, writes, Vec::new(), single_response).await
     }
 
     async fn undelete_task(&self, request: Request<UndeleteTaskRequest>) -> Result<Response<Task>, Status> {
         let owner = self.0.caller(&request)?.user_id();
         let request = request.into_inner();
-        let options = WriteOptions::of("UndeleteTask", &request, &request.request_id, request.validate_only)?;
+        let options = WriteOptions::parse("UndeleteTask", &request, &request.request_id, request.validate_only)?;
         let writes = write::parse(|validator| validator.target("id", &request.id, &request.etag).map(Write::Undelete))?;
-        self.write(owner, options, writes, Vec::new(), single).await
+        self.write(owner, options, writes, Vec::new(), single_response).await
     }
 
     async fn complete_task(&self, request: Request<CompleteTaskRequest>) -> Result<Response<Task>, Status> {
         let owner = self.0.caller(&request)?.user_id();
         let request = request.into_inner();
-        let options = WriteOptions::of("CompleteTask", &request, &request.request_id, request.validate_only)?;
+        let options = WriteOptions::parse("CompleteTask", &request, &request.request_id, request.validate_only)?;
         let writes = write::parse(|validator| validator.target("id", &request.id, &request.etag).map(Write::Complete))?;
-        self.write(owner, options, writes, Vec::new(), single).await
+        self.write(owner, options, writes, Vec::new(), single_response).await
     }
 
     async fn reopen_task(&self, request: Request<ReopenTaskRequest>) -> Result<Response<Task>, Status> {
         let owner = self.0.caller(&request)?.user_id();
         let request = request.into_inner();
-        let options = WriteOptions::of("ReopenTask", &request, &request.request_id, request.validate_only)?;
+        let options = WriteOptions::parse("ReopenTask", &request, &request.request_id, request.validate_only)?;
         let writes = write::parse(|validator| validator.target("id", &request.id, &request.etag).map(Write::Reopen))?;
-        self.write(owner, options, writes, Vec::new(), single).await
+        self.write(owner, options, writes, Vec::new(), single_response).await
     }
 
     async fn move_task(&self, request: Request<MoveTaskRequest>) -> Result<Response<Task>, Status> {
         let owner = self.0.caller(&request)?.user_id();
         let request = request.into_inner();
-        let options = WriteOptions::of("MoveTask", &request, &request.request_id, request.validate_only)?;
+        let options = WriteOptions::parse("MoveTask", &request, &request.request_id, request.validate_only)?;
         let writes = write::parse(|validator| write::move_task(&request, validator))?;
-        self.write(owner, options, writes, Vec::new(), single).await
+        self.write(owner, options, writes, Vec::new(), single_response).await
     }
 
     async fn batch_write_tasks(
@@ -113,9 +108,9 @@ impl TaskService for Tasks {
     ) -> Result<Response<BatchWriteTasksResponse>, Status> {
         let owner = self.0.caller(&request)?.user_id();
         let request = request.into_inner();
-        let options = WriteOptions::of("BatchWriteTasks", &request, &request.request_id, request.validate_only)?;
+        let options = WriteOptions::parse("BatchWriteTasks", &request, &request.request_id, request.validate_only)?;
         let (writes, prefixes) = batch::parse(request)?;
-        self.write(owner, options, writes, prefixes, several).await
+        self.write(owner, options, writes, prefixes, batch_response).await
     }
 
     async fn list_task_changes(
@@ -124,7 +119,7 @@ impl TaskService for Tasks {
     ) -> Result<Response<ListTaskChangesResponse>, Status> {
         let owner = self.0.caller(&request)?.user_id();
         let ListTaskChangesRequest { sync_token, page_size } = request.into_inner();
-        let size = page_size_of(page_size)?;
+        let size = request::page_size(page_size)?;
         let since = SyncPoint::open(&self.0.page_tokens, owner, &sync_token)?;
         let SyncPage { changes, token, has_more, .. } = self.0.changes.page(owner, since, size).await?;
         Ok(Response::new(ListTaskChangesResponse { changes, next_sync_token: token, has_more }))
@@ -148,20 +143,13 @@ impl TaskService for Tasks {
     }
 }
 
-/// Returns the size of a page.
-pub(super) fn page_size_of(asked: i32) -> Result<usize, ApiError> {
-    let mut violations = service_kit::status::Violations::default();
-    let size = violations.check("page_size", service_kit::page::size(asked));
-    violations.finish(size)
-}
-
 /// Returns the response to a single write; an empty task if there is none.
-fn single(rows: &[Option<TaskRow>]) -> Task {
+fn single_response(rows: &[Option<TaskRow>]) -> Task {
     rows.first().cloned().flatten().map(Task::from).unwrap_or_default()
 }
 
 /// Returns the response to a batch.
-fn several(rows: &[Option<TaskRow>]) -> BatchWriteTasksResponse {
+fn batch_response(rows: &[Option<TaskRow>]) -> BatchWriteTasksResponse {
     let tasks = rows.iter().map(|row| row.clone().map(Task::from).unwrap_or_default()).collect();
     BatchWriteTasksResponse { tasks }
 }

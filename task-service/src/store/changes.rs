@@ -11,23 +11,23 @@ use uuid::Uuid;
 use super::rows::TASK_COLUMNS;
 use crate::model::{TaskRow, sync::SyncPoint};
 
-/// What has become of a task.
+/// A change of a task.
 #[derive(Debug)]
 pub(crate) enum Change {
-    /// It is like this now.
-    Is(Box<TaskRow>),
-    /// It is gone for good.
-    Removed(RemovedTask),
+    /// The task in its current state, which may be deleted.
+    Updated(Box<TaskRow>),
+    /// The task has been removed permanently.
+    Removed(Tombstone),
 }
 
-/// A task that is gone for good.
+/// The record of a permanently removed task.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct RemovedTask {
+pub(crate) struct Tombstone {
     pub(crate) id: Uuid,
     pub(crate) change: i64,
 }
 
-impl FromRow for RemovedTask {
+impl FromRow for Tombstone {
     /// Reads `id, change`.
     fn from_row(row: &mut Row<'_>) -> Result<Self, Error> {
         Ok(Self { id: row.next()?, change: row.next()? })
@@ -37,16 +37,16 @@ impl FromRow for RemovedTask {
 impl Change {
     pub(crate) fn id(&self) -> Uuid {
         match self {
-            Self::Is(task) => task.id,
-            Self::Removed(removed) => removed.id,
+            Self::Updated(task) => task.id,
+            Self::Removed(tombstone) => tombstone.id,
         }
     }
 
-    /// The sequence number of the mutation that it comes from.
+    /// Returns the sequence number of the mutation that made the change.
     pub(crate) fn sequence(&self) -> i64 {
         match self {
-            Self::Is(task) => task.change,
-            Self::Removed(removed) => removed.change,
+            Self::Updated(task) => task.change,
+            Self::Removed(tombstone) => tombstone.change,
         }
     }
 }
@@ -54,25 +54,25 @@ impl Change {
 /// A page of the changes of an owner.
 #[derive(Debug)]
 pub(crate) struct ChangePage {
-    /// After which point they come: the one that was asked for or, without one, the very beginning.
+    /// The point after which the changes come: the requested one or, without one, the beginning.
     pub(crate) since: SyncPoint,
     pub(crate) changes: Vec<Change>,
-    /// The last mutation that they take into account.
+    /// The last mutation that the changes include.
     pub(crate) last: i64,
 }
 
-/// What the tables hold of the changes after a point.
-struct Found {
+/// The rows of the changes after a point.
+struct ChangeRows {
     since: SyncPoint,
     last: i64,
-    /// The last mutation that removed a task which is forgotten by now.
+    /// The last mutation with a tombstone that has been deleted.
     forgotten: i64,
     tasks: Vec<TaskRow>,
-    removed: Vec<RemovedTask>,
+    tombstones: Vec<Tombstone>,
 }
 
-/// Returns the changes after a point, at most `limit`; without a point, all tasks. A task whose purge time has come is
-/// gone, purged or not.
+/// Returns at most `limit` changes after a point or, without one, from the beginning. A task whose purge time has come
+/// counts as removed, purged or not.
 ///
 /// # Errors
 /// SYNC_TOKEN_EXPIRED, and those of the database.
@@ -87,19 +87,19 @@ pub(crate) async fn list_after(
     let since = found.since.check(found.forgotten, found.last)?;
     let tasks = found.tasks.into_iter().map(|task| {
         let is_due = task.purge_time.is_some_and(|purge_time| purge_time <= now);
-        let gone = RemovedTask { id: task.id, change: task.change };
-        if is_due { Change::Removed(gone) } else { Change::Is(Box::new(task)) }
+        let tombstone = Tombstone { id: task.id, change: task.change };
+        if is_due { Change::Removed(tombstone) } else { Change::Updated(Box::new(task)) }
     });
-    let mut changes: Vec<_> = tasks.chain(found.removed.into_iter().map(Change::Removed)).collect();
+    let mut changes: Vec<_> = tasks.chain(found.tombstones.into_iter().map(Change::Removed)).collect();
     changes.sort_unstable_by_key(|change| (change.sequence(), change.id()));
     changes.truncate(limit);
     Ok(ChangePage { since, changes, last: found.last })
 }
 
-/// Reads one table after the other. What happens between the reads belongs to later mutations than the last that is taken
-/// into account, and is returned the next time: a task that has changed since is missing here, and comes then. What was
-/// removed may be forgotten meanwhile; so how far that goes is read last.
-async fn find_after(conn: &mut Conn, owner: Uuid, since: Option<SyncPoint>, limit: usize) -> Result<Found, Error> {
+/// Reads one table after the other. Mutations between the reads are later than `last` and belong to the next page: a
+/// task that they change is missing here, and is returned then. Tombstones may be deleted between the reads, so
+/// `forgotten` is read last.
+async fn find_after(conn: &mut Conn, owner: Uuid, since: Option<SyncPoint>, limit: usize) -> Result<ChangeRows, Error> {
     const LAST: &str = "select last_change from owners where owner_id = $1";
     const REMOVED: &str = "
         select id, change from removed_tasks
@@ -108,8 +108,8 @@ async fn find_after(conn: &mut Conn, owner: Uuid, since: Option<SyncPoint>, limi
     const FORGOTTEN: &str = "select forgotten from owners where owner_id = $1";
     let last: i64 = conn.fetch_optional(LAST, args![owner]).await?.unwrap_or_default();
     let since = since.unwrap_or(SyncPoint { change: 0, id: Uuid::max(), base: last });
-    let mut found = Found { since, last, forgotten: 0, tasks: Vec::new(), removed: Vec::new() };
-    // There is nothing to read where nothing has happened, which is what most polls find.
+    let mut found = ChangeRows { since, last, forgotten: 0, tasks: Vec::new(), tombstones: Vec::new() };
+    // Most polls find that nothing has happened, and need not read more.
     if since.change < last || since.id < Uuid::max() {
         let tasks = format!(
             "select {TASK_COLUMNS} from tasks
@@ -117,15 +117,15 @@ async fn find_after(conn: &mut Conn, owner: Uuid, since: Option<SyncPoint>, limi
         );
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let values = args![owner, since.change, since.id, last, limit];
-        let (tasks, _) = QueryBuilder::new(tasks).build_if_cached(true);
+        let (tasks, _) = QueryBuilder::new(tasks).build_with_cache(true);
         found.tasks = conn.fetch_all(tasks, values.clone()).await?;
-        found.removed = conn.fetch_all(REMOVED, [values, args![since.base]].concat()).await?;
+        found.tombstones = conn.fetch_all(REMOVED, [values, args![since.base]].concat()).await?;
         found.forgotten = conn.fetch_optional(FORGOTTEN, args![owner]).await?.unwrap_or_default();
     }
     Ok(found)
 }
 
-/// Returns the last sequence number of each of these owners who has written anything.
+/// Returns the last sequence number of each of these owners. Owners without a mutation are missing.
 ///
 /// # Errors
 /// Those of the database.

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::{
     owner_queue::OwnerQueue,
     transaction::{
-        NotCommitted, Outcome, OwnerCounter, add_live_tasks, check_request, lock_owner, outcome, store_answer,
+        NotCommitted, Outcome, OwnerCounter, add_active_tasks, check_request, lock_owner, outcome, store_response,
     },
 };
 use crate::{
@@ -19,10 +19,10 @@ use crate::{
     model::{
         Revision, Target,
         field::Title,
-        list::{ListRow, ListWrite},
+        list::ListRow,
         rank::{self, SequenceNumber},
-        request::WriteOptions,
     },
+    request::options::WriteOptions,
 };
 
 const SELECT: &str = "
@@ -78,121 +78,137 @@ pub(crate) async fn list(
     db.fetch_all(LIST, values).await
 }
 
-/// A write of an owner to a list.
-pub(crate) struct ListMutation {
+/// Who writes to lists, when, and how.
+pub(crate) struct ListWrite {
     pub(crate) owner: Uuid,
     pub(crate) now: Timestamp,
-    pub(crate) purge_time: Timestamp,
-    pub(crate) max_lists: i64,
     pub(crate) options: WriteOptions,
-    pub(crate) write: ListWrite,
-    /// The id of a list that is created.
-    pub(crate) new_id: Uuid,
-    /// Encodes the answer, so that it can be given again.
+    /// Encodes the response, so that it can be replayed.
     pub(crate) encode: fn(&ListRow) -> Vec<u8>,
 }
 
-/// Executes a write to a list.
+/// Creates a list.
 ///
 /// # Errors
-/// LIST_NOT_FOUND, ETAG_MISMATCH, DEFAULT_LIST, QUOTA_EXCEEDED, REQUEST_ID_REUSED, and those of the database.
-pub(crate) async fn execute(db: &Db, queue: &OwnerQueue, mutation: ListMutation) -> Result<Outcome<ListRow>, ApiError> {
-    let owner = mutation.owner;
-    outcome(queue.write(db, owner, |conn| Box::pin(execute_within(conn, mutation))).await)
-}
-
-async fn execute_within(conn: &mut Conn, mutation: ListMutation) -> Result<ListRow, NotCommitted<ListRow>> {
-    let ListMutation { owner, now, purge_time, max_lists, options, write, new_id, encode } = mutation;
-    let OwnerCounter { sequence, .. } = lock_owner(conn, owner, 0, now).await?;
-    check_request(conn, owner, now, &options).await?;
-    let context = Context { owner, now, purge_time, sequence };
-    let changes_nothing = matches!(write, ListWrite::Update(_, None));
-    let row = match write {
-        ListWrite::Create(title) => create(conn, context, new_id, title, max_lists).await?,
-        ListWrite::Update(target, title) => rename(conn, context, target, title).await?,
-        ListWrite::Delete { target, move_tasks_to } => delete(conn, context, target, move_tasks_to).await?,
-    };
-    if options.validate_only || (changes_nothing && options.request.is_none()) {
-        return Err(NotCommitted::DryRun(row));
-    }
-    store_answer(conn, owner, now, options, || encode(&row)).await?;
-    Ok(row)
-}
-
-/// Who writes, when, and as which of the owner's writes.
-#[derive(Clone, Copy)]
-struct Context {
-    owner: Uuid,
-    now: Timestamp,
-    purge_time: Timestamp,
-    sequence: i64,
-}
-
-async fn create(
-    conn: &mut Conn,
-    Context { owner, now, .. }: Context,
+/// QUOTA_EXCEEDED, REQUEST_ID_REUSED, and those of the database.
+pub(crate) async fn create(
+    db: &Db,
+    queue: &OwnerQueue,
+    write: ListWrite,
     id: Uuid,
     title: Title,
     max_lists: i64,
-) -> Result<ListRow, NotCommitted<ListRow>> {
+) -> Result<Outcome<ListRow>, ApiError> {
     const INSERT: &str = "
         insert into task_lists (owner_id, id, title, create_time, update_time, revision)
         values ($1, $2, $3, $4, $4, $5)";
-    let title = title.into_text();
-    let row = ListRow { owner_id: owner, id, title, create_time: now, update_time: now, revision: Revision::FIRST };
-    conn.execute(INSERT, args![owner, row.id, &row.title, now, row.revision]).await?;
-    if add_lists(conn, owner, 1).await? > max_lists {
-        return Err(quota_exceeded("the account has reached its limit of lists").into());
-    }
-    Ok(row)
+    let (owner, now) = (write.owner, write.now);
+    let written = queue.write(db, owner, move |conn| {
+        Box::pin(async move {
+            begin(conn, &write).await?;
+            let title = title.into_text();
+            let row =
+                ListRow { owner_id: owner, id, title, create_time: now, update_time: now, revision: Revision::FIRST };
+            conn.execute(INSERT, args![owner, row.id, &row.title, now, row.revision]).await?;
+            if add_lists(conn, owner, 1).await? > max_lists {
+                return Err(quota_exceeded("the account has reached its limit of lists").into());
+            }
+            finish(conn, write, row).await
+        })
+    });
+    outcome(written.await)
 }
 
-/// Gives a list another title. Without a title nothing changes.
-async fn rename(
-    conn: &mut Conn,
-    Context { owner, now, .. }: Context,
+/// Changes the title of a list. Without a title nothing changes.
+///
+/// # Errors
+/// LIST_NOT_FOUND, ETAG_MISMATCH, REQUEST_ID_REUSED, and those of the database.
+pub(crate) async fn update(
+    db: &Db,
+    queue: &OwnerQueue,
+    write: ListWrite,
     target: Target,
     title: Option<Title>,
-) -> Result<ListRow, NotCommitted<ListRow>> {
+) -> Result<Outcome<ListRow>, ApiError> {
     const UPDATE: &str = "
         update task_lists set title = $3, update_time = $4, revision = revision + 1 where owner_id = $1 and id = $2";
-    let mut row = find(conn, owner, target.id).await?;
-    check_etag(target, &row)?;
-    if let Some(title) = title {
-        (row.title, row.update_time, row.revision) = (title.into_text(), now, row.revision.next());
-        conn.execute(UPDATE, args![owner, target.id, &row.title, now]).await?;
-    }
-    Ok(row)
+    let (owner, now) = (write.owner, write.now);
+    let written = queue.write(db, owner, move |conn| {
+        Box::pin(async move {
+            begin(conn, &write).await?;
+            let mut row = find(conn, owner, target.id).await?;
+            check_etag(target, &row)?;
+            let Some(title) = title else {
+                // Unless the response must be stored, there is nothing to commit.
+                let is_repeatable = write.options.request.is_some();
+                return if is_repeatable { finish(conn, write, row).await } else { Err(NotCommitted::DryRun(row)) };
+            };
+            (row.title, row.update_time, row.revision) = (title.into_text(), now, row.revision.next());
+            conn.execute(UPDATE, args![owner, target.id, &row.title, now]).await?;
+            finish(conn, write, row).await
+        })
+    });
+    outcome(written.await)
 }
 
-/// Deletes a list, and moves its tasks to another one or deletes them.
-async fn delete(
-    conn: &mut Conn,
-    context: Context,
+/// Deletes a list, and moves its tasks to another list or, without one, deletes them.
+///
+/// # Errors
+/// LIST_NOT_FOUND, ETAG_MISMATCH, DEFAULT_LIST, REQUEST_ID_REUSED, and those of the database.
+pub(crate) async fn delete(
+    db: &Db,
+    queue: &OwnerQueue,
+    write: ListWrite,
     target: Target,
     move_tasks_to: Option<Uuid>,
-) -> Result<ListRow, NotCommitted<ListRow>> {
+    purge_time: Timestamp,
+) -> Result<Outcome<ListRow>, ApiError> {
     const DELETE: &str = "delete from task_lists where owner_id = $1 and id = $2";
-    let owner = context.owner;
-    let row = find(conn, owner, target.id).await?;
-    if row.is_default() {
-        return Err(default_list().into());
+    let (owner, now) = (write.owner, write.now);
+    let written = queue.write(db, owner, move |conn| {
+        Box::pin(async move {
+            let sequence = begin(conn, &write).await?;
+            let row = find(conn, owner, target.id).await?;
+            if row.is_default() {
+                return Err(default_list().into());
+            }
+            check_etag(target, &row)?;
+            match move_tasks_to {
+                Some(to) => move_tasks(conn, owner, now, sequence, target.id, to).await?,
+                None => delete_tasks(conn, owner, now, sequence, target.id, purge_time).await?,
+            }
+            conn.execute(DELETE, args![owner, target.id]).await?;
+            add_lists(conn, owner, -1).await?;
+            finish(conn, write, row).await
+        })
+    });
+    outcome(written.await)
+}
+
+/// Begins a write, and returns its sequence number among those of the owner.
+async fn begin(conn: &mut Conn, write: &ListWrite) -> Result<i64, NotCommitted<ListRow>> {
+    let OwnerCounter { sequence, .. } = lock_owner(conn, write.owner, 0, write.now).await?;
+    check_request(conn, write.owner, write.now, &write.options).await?;
+    Ok(sequence)
+}
+
+/// Ends a write: stores its response, or rolls back if the write is a dry run.
+async fn finish(conn: &mut Conn, write: ListWrite, row: ListRow) -> Result<ListRow, NotCommitted<ListRow>> {
+    let ListWrite { owner, now, options, encode } = write;
+    if options.validate_only {
+        return Err(NotCommitted::DryRun(row));
     }
-    check_etag(target, &row)?;
-    match move_tasks_to {
-        Some(to) => move_tasks(conn, context, target.id, to).await?,
-        None => delete_tasks(conn, context, target.id).await?,
-    }
-    conn.execute(DELETE, args![owner, target.id]).await?;
-    add_lists(conn, owner, -1).await?;
+    store_response(conn, owner, now, options, || encode(&row)).await?;
     Ok(row)
 }
 
-/// Moves the tasks of a list behind those of another, in the order that they have: each gets its number in it behind a
-/// new rank. A rank ends in a digit other than zero.
+/// Moves the tasks of a list behind those of another, in the same order: the new rank of a task is a new rank behind the
+/// others, followed by the number of the task in the old order. A rank ends in a digit other than zero.
 async fn move_tasks(
     conn: &mut Conn,
-    Context { owner, now, sequence, .. }: Context,
+    owner: Uuid,
+    now: Timestamp,
+    sequence: i64,
     from: Uuid,
     to: Uuid,
 ) -> Result<(), NotCommitted<ListRow>> {
@@ -214,14 +230,17 @@ async fn move_tasks(
 
 async fn delete_tasks(
     conn: &mut Conn,
-    Context { owner, now, purge_time, sequence }: Context,
+    owner: Uuid,
+    now: Timestamp,
+    sequence: i64,
     list: Uuid,
+    purge_time: Timestamp,
 ) -> Result<(), db::Error> {
     const UPDATE: &str = "
         update tasks set delete_time = $3, purge_time = $4, change = $5, update_time = $3, revision = revision + 1
         where owner_id = $1 and list_id = $2 and delete_time is null";
     let deleted = conn.execute(UPDATE, args![owner, list, now, purge_time, sequence]).await?;
-    add_live_tasks(conn, owner, -deleted.cast_signed()).await
+    add_active_tasks(conn, owner, -deleted.cast_signed()).await
 }
 
 async fn find(conn: &mut Conn, owner: Uuid, id: Uuid) -> Result<ListRow, NotCommitted<ListRow>> {

@@ -1,8 +1,8 @@
-//! The database. The owner is in every `where`, so that another's task is missing by construction.
+//! The database. Every `where` contains the owner, so that the rows of other owners cannot be reached.
 //!
 //! - `rows`: the columns of tasks and lists.
-//! - `tasks`, `changes`: reads. `mutations`, `lists`: writes of an owner, each in one transaction; `transaction`: what
-//!   they have in common; `read_set`: what a mutation reads; `owner_queue`: how writes of an owner wait for each other.
+//! - `tasks`, `changes`: reads. `mutations`, `lists`: writes of an owner, each in one transaction; `transaction`:
+//!   their common steps; `read_set`: what a mutation reads; `owner_queue`: how writes of an owner wait for each other.
 
 use anyhow::Context;
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
@@ -17,17 +17,18 @@ pub(crate) mod rows;
 pub(crate) mod tasks;
 pub(crate) mod transaction;
 
-/// Returns the key of the page tokens, which all replicas share. At the very first start it becomes `fresh`.
+/// Returns the page token key, which all replicas share. If none is stored yet, stores `fresh`.
 ///
 /// # Errors
-/// Those of the database, or if what it contains is no such key.
+/// Those of the database, or if the stored key is not valid.
 pub(crate) async fn page_token_key(db: &Db, fresh: &[u8; 32]) -> anyhow::Result<[u8; 32]> {
     const INSERT: &str = "insert into page_token_key (id, secret) values (1, $1) on conflict (id) do nothing";
     const SELECT: &str = "select secret from page_token_key where id = 1";
     db.execute(INSERT, args![BASE64_URL_SAFE_NO_PAD.encode(fresh)]).await?;
     let secret: Option<String> = db.fetch_optional(SELECT, args![]).await?;
-    let secret = BASE64_URL_SAFE_NO_PAD.decode(secret.context("there is none")?).context("it is not base64url")?;
-    secret.try_into().map_err(|_| anyhow::anyhow!("it does not have 32 bytes"))
+    let secret =
+        BASE64_URL_SAFE_NO_PAD.decode(secret.context("the key is missing")?).context("the key is not base64url")?;
+    secret.try_into().map_err(|_| anyhow::anyhow!("the key does not have 32 bytes"))
 }
 
 #[cfg(test)]

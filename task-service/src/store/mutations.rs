@@ -1,5 +1,6 @@
-//! What an owner does to tasks, in one transaction: the owner's counter, the tasks that the writes concern, what the model
-//! makes of them, and the answer to a request that may be repeated.
+//! Mutations of an owner's tasks. Each is one transaction: it increments the owner's counter, reads the tasks
+//! concerned, applies the writes in the model, and stores the changed tasks and the response to a request that may be
+//! repeated.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -14,18 +15,19 @@ use super::{
     owner_queue::OwnerQueue,
     read_set::{ReadSet, read_lists, read_ranks, read_tasks},
     rows::{OVERWRITE, TASK_COLUMNS, task_values},
-    transaction::{NotCommitted, Outcome, add_live_tasks, check_request, lock_owner, outcome, store_answer},
+    transaction::{NotCommitted, Outcome, add_active_tasks, check_request, lock_owner, outcome, store_response},
 };
-use crate::model::{
-    TaskRow,
-    act::{MutationContext, WorkingSet},
-    batch,
-    rank::SequenceNumber,
-    request::WriteOptions,
-    write::Write,
+use crate::{
+    model::{
+        TaskRow,
+        mutation::{MutationContext, WorkingSet},
+        rank::SequenceNumber,
+        write::Write,
+    },
+    request::{batch, options::WriteOptions},
 };
 
-/// How many rows one statement inserts: engines limit the number of arguments.
+/// Maximum number of rows that a statement inserts: engines limit the number of arguments.
 const MAX_ROWS: usize = 500;
 
 /// The channel on which replicas are notified of mutations.
@@ -42,12 +44,12 @@ pub(crate) async fn notify(db: &Db) -> Result<(), db::Error> {
     }
 }
 
-/// The task of each write, as it is after it; none where there is none, and that is fine.
+/// The task of each write, after it. `None` if the task is missing and the write allows that.
 pub(crate) type Rows = Vec<Option<TaskRow>>;
 
 type Encode = Box<dyn FnOnce(&[Option<TaskRow>]) -> Vec<u8> + Send>;
 
-/// Writes of an owner, of which all take effect or none.
+/// Writes of an owner, which all take effect or none.
 pub(crate) struct Mutation {
     pub(crate) owner: Uuid,
     pub(crate) now: Timestamp,
@@ -55,19 +57,18 @@ pub(crate) struct Mutation {
     pub(crate) max_tasks: i64,
     pub(crate) options: WriteOptions,
     pub(crate) writes: Vec<Write>,
-    /// The prefix of the paths of each write; none for a write of its own.
+    /// The path prefix of each write of a batch. Empty for a single write.
     pub(crate) prefixes: Vec<String>,
     /// The ids of tasks that are created, one for each write.
     pub(crate) new_ids: Vec<Uuid>,
-    /// Encodes the answer, so that it can be given again.
+    /// Encodes the response, so that it can be replayed.
     pub(crate) encode: Encode,
 }
 
 /// Executes a mutation.
 ///
 /// # Errors
-/// What the writes are refused for, with the path of the invalid one; QUOTA_EXCEEDED; REQUEST_ID_REUSED; those of the
-/// database.
+/// The error of the first write that fails, with its path; QUOTA_EXCEEDED; REQUEST_ID_REUSED; those of the database.
 pub(crate) async fn execute(db: &Db, queue: &OwnerQueue, mutation: Mutation) -> Result<Outcome<Rows>, ApiError> {
     let owner = mutation.owner;
     outcome(queue.write(db, owner, |conn| Box::pin(execute_within(conn, mutation))).await)
@@ -86,23 +87,24 @@ pub(super) async fn execute_within(conn: &mut Conn, mutation: Mutation) -> Resul
     let tasks = read_tasks(conn, owner, now, &read_set).await?;
     let lists = read_lists(conn, owner, &read_set, &tasks).await?;
     let ranks = read_ranks(conn, owner, &read_set, &tasks, &lists).await?;
-    let context = MutationContext { owner, now, purge_time, place: SequenceNumber(counter.sequence) };
-    // Those that are created have been counted already.
-    let room = max_tasks - (counter.live_tasks - read_set.creates);
+    let context = MutationContext { owner, now, purge_time, sequence: SequenceNumber(counter.sequence) };
+    // The created tasks are already counted.
+    let max_active_delta = max_tasks - (counter.live_tasks - read_set.creates);
     let (changed, created) = (BTreeSet::new(), HashSet::new());
-    let mut working_set = WorkingSet { context, tasks, lists, ranks, changed, created, live: 0, room };
+    let mut working_set =
+        WorkingSet { context, tasks, lists, ranks, changed, created, active_delta: 0, max_active_delta };
     let rows = apply(&mut working_set, writes, &prefixes, &new_ids)?;
 
     if options.validate_only || (working_set.changed.is_empty() && options.request.is_none()) {
         return Err(NotCommitted::DryRun(rows));
     }
     store_changes(conn, &working_set).await?;
-    add_live_tasks(conn, owner, working_set.live - read_set.creates).await?;
-    store_answer(conn, owner, now, options, || encode(&rows)).await?;
+    add_active_tasks(conn, owner, working_set.active_delta - read_set.creates).await?;
+    store_response(conn, owner, now, options, || encode(&rows)).await?;
     Ok(rows)
 }
 
-/// Applies the writes one after the other. An error of one of them has its path.
+/// Applies the writes one after the other. An error has the path of the write that failed.
 fn apply(
     working_set: &mut WorkingSet,
     writes: Vec<Write>,
@@ -110,21 +112,21 @@ fn apply(
     new_ids: &[Uuid],
 ) -> Result<Vec<Option<TaskRow>>, ApiError> {
     let mut rows = Vec::with_capacity(writes.len());
-    for (number, (write, new_id)) in writes.into_iter().zip(new_ids).enumerate() {
+    for (index, (write, new_id)) in writes.into_iter().zip(new_ids).enumerate() {
         let id_path = match write {
             Write::Create(_) => "task",
             Write::Update(_) => "task.id",
             _ => "id",
         };
-        match working_set.apply(number, write, *new_id) {
+        match working_set.apply(index, write, *new_id) {
             Ok(row) => rows.push(row),
-            Err((error, blamed)) => {
-                let prefix = prefixes.get(number);
-                let path = blamed.or_else(|| prefix.is_some().then_some((id_path, "is the task in question")));
-                let error = if prefix.is_some() { batch::of_write(error, number) } else { error };
+            Err((error, field)) => {
+                let prefix = prefixes.get(index);
+                let field = field.or_else(|| prefix.is_some().then_some((id_path, "is the task of the failed write")));
+                let error = if prefix.is_some() { batch::with_write_index(error, index) } else { error };
                 let prefix = prefix.map(String::as_str).unwrap_or_default();
-                return Err(match path {
-                    Some((path, fault)) => error.field(format!("{prefix}{path}"), fault),
+                return Err(match field {
+                    Some((path, description)) => error.field(format!("{prefix}{path}"), description),
                     None => error,
                 });
             }
@@ -133,7 +135,7 @@ fn apply(
     Ok(rows)
 }
 
-/// Writes the tasks that have changed, those that are new among them.
+/// Writes the changed tasks, including created ones.
 async fn store_changes(conn: &mut Conn, working_set: &WorkingSet) -> Result<(), db::Error> {
     let (created, changed): (Vec<&TaskRow>, Vec<&TaskRow>) =
         working_set.changes().partition(|task| working_set.created.contains(&task.id));
@@ -141,8 +143,8 @@ async fn store_changes(conn: &mut Conn, working_set: &WorkingSet) -> Result<(), 
         for tasks in tasks.chunks(MAX_ROWS) {
             let mut insert = QueryBuilder::new(format!("insert into tasks ({TASK_COLUMNS}, search)"));
             insert.push_values(tasks.iter().map(|task| task_values(task))).push(on_conflict);
-            // Most mutations write one row, so that statement is worth keeping.
-            let (sql, values) = insert.build_if_cached(tasks.len() == 1);
+            // Most mutations write one row, so their statement is worth caching.
+            let (sql, values) = insert.build_with_cache(tasks.len() == 1);
             conn.execute(sql, values).await?;
         }
     }

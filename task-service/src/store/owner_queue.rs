@@ -1,8 +1,9 @@
 //! The queues in which writes wait for their turn, one for each owner.
 //!
-//! Writes of one owner wait for each other in the database, on the row with the owner's counter. If they waited there with
-//! a connection each, one owner could occupy all connections of the pool. So at most one of them has a connection, and the
-//! others wait here. Only PostgreSQL needs this: SQLite has one writer, which commits several writes together.
+//! Writes of one owner wait for each other in the database, on the row with the owner's counter. If they waited there
+//! with a connection each, one owner could occupy all connections of the pool. So at most one of them has a
+//! connection, and the others wait here. Only PostgreSQL needs this: SQLite has one writer, which commits several
+//! writes together.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -26,13 +27,13 @@ pub(crate) struct OwnerQueue {
     owners: Arc<Owners>,
 }
 
-/// The owners with writes that wait or are executed, so there are at most as many as there are such writes.
+/// The owners with waiting or running writes. There are never more owners than such writes.
 #[derive(Debug, Default)]
 struct Owners(Mutex<HashMap<Uuid, Queue>>);
 
 #[derive(Debug, Default)]
 struct Queue {
-    /// Held by the write that is executed. Others receive it in the order in which they came.
+    /// Held by the write that is executed. Others acquire it in the order of their arrival.
     lock: Arc<AsyncMutex<()>>,
     /// How many writes wait or are executed.
     writes: usize,
@@ -44,8 +45,8 @@ impl OwnerQueue {
         Self { limit, owners: Arc::default() }
     }
 
-    /// Executes a transaction of an owner when its turn comes. Its turn ends with the transaction, even if the caller is
-    /// gone before that. A caller that is gone while it waits leaves the queue, and nothing is executed.
+    /// Executes a transaction of an owner when its turn comes. Its turn ends with the transaction, even if the caller
+    /// is dropped before that. A caller that is dropped while it waits leaves the queue, and nothing is executed.
     ///
     /// # Errors
     /// [`db::Error::Timeout`] if its turn does not come in time, and those of [`Db::write`].
@@ -78,8 +79,8 @@ impl OwnerQueue {
     }
 }
 
-/// What a transaction returns. The database layer returns it after the commit or the rollback, so that the turn lasts until
-/// then.
+/// A result of a transaction. The database layer returns it after the commit or the rollback, so that the turn lasts
+/// until then.
 struct WithTurn<T> {
     value: T,
     _turn: Option<Turn>,
@@ -105,7 +106,7 @@ struct Turn {
     _guard: OwnedMutexGuard<()>,
 }
 
-/// A place in the queue of an owner, until it is dropped. The queue is removed with the last one.
+/// A write's entry in the queue of its owner, until it is dropped. The last entry removes the queue.
 #[derive(Debug)]
 struct Membership {
     owners: Arc<Owners>,

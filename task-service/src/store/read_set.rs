@@ -1,5 +1,5 @@
-//! What a mutation reads before the model decides: the tasks that it names with their ancestors and descendants, and the
-//! lists and ranks where they go.
+//! Reads what a mutation needs before the model applies it: the tasks that it names, with their ancestors and
+//! descendants, and the lists and ranks at their new positions.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -10,25 +10,25 @@ use service_kit::{
 use uuid::Uuid;
 
 use super::rows::TASK_COLUMNS;
-use crate::model::{TaskRow, act::Scope, write::Write};
+use crate::model::{TaskRow, mutation::Scope, write::Write};
 
 /// Tasks by their ids.
 pub(super) type Tasks = HashMap<Uuid, TaskRow>;
 
-/// What the writes of a mutation concern.
+/// The rows that the writes of a mutation concern.
 #[derive(Default)]
 pub(super) struct ReadSet {
     /// Tasks to be read with their ancestors.
-    pub(super) up: Vec<Uuid>,
+    pub(super) with_ancestors: Vec<Uuid>,
     /// Tasks to be read with their descendants.
-    pub(super) down: Vec<Uuid>,
+    pub(super) with_descendants: Vec<Uuid>,
     pub(super) lists: HashSet<Uuid>,
-    /// Tasks whose list may be gone.
+    /// Undeleted tasks, whose list may have been deleted.
     pub(super) undeleted: Vec<Uuid>,
     /// Tasks beside which another is moved.
     pub(super) anchors: Vec<Uuid>,
     pub(super) creates: i64,
-    /// Whether there is a single write, so that no other one of the mutation goes before it.
+    /// Whether there is a single write, so that no other write of the mutation precedes it.
     pub(super) is_single: bool,
     /// Whether ancestors or descendants are read at all.
     pub(super) has_families: bool,
@@ -43,28 +43,28 @@ impl ReadSet {
                 Write::Create(task) => {
                     set.creates += 1;
                     set.has_families |= task.parent_id.is_some();
-                    set.up.extend(task.parent_id);
+                    set.with_ancestors.extend(task.parent_id);
                     set.lists.extend(task.list_id);
                 }
-                Write::Update(update) => set.up.push(update.target.id),
-                Write::Complete(target) | Write::Reopen(target) => set.up.push(target.id),
+                Write::Update(update) => set.with_ancestors.push(update.target.id),
+                Write::Complete(target) | Write::Reopen(target) => set.with_ancestors.push(target.id),
                 Write::Delete { target, .. } => {
                     set.has_families = true;
-                    set.down.push(target.id);
+                    set.with_descendants.push(target.id);
                 }
                 Write::Undelete(target) => {
                     set.has_families = true;
-                    set.up.push(target.id);
-                    set.down.push(target.id);
+                    set.with_ancestors.push(target.id);
+                    set.with_descendants.push(target.id);
                     set.undeleted.push(target.id);
                 }
-                Write::Move(order) => {
+                Write::Move(task_move) => {
                     set.has_families = true;
-                    set.up.extend(order.parent_id);
-                    set.down.push(order.target.id);
-                    set.lists.extend(order.list_id);
-                    let anchor = order.position.anchor().map(|(id, _)| id);
-                    set.up.extend(anchor);
+                    set.with_ancestors.extend(task_move.parent_id);
+                    set.with_descendants.push(task_move.target.id);
+                    set.lists.extend(task_move.list_id);
+                    let anchor = task_move.position.anchor().map(|(id, _)| id);
+                    set.with_ancestors.extend(anchor);
                     set.anchors.extend(anchor);
                 }
             }
@@ -75,17 +75,17 @@ impl ReadSet {
 
 /// Reads the tasks. One whose purge time has come is missing, purged or not.
 pub(super) async fn read_tasks(conn: &mut Conn, owner: Uuid, now: Timestamp, set: &ReadSet) -> Result<Tasks, Error> {
-    if set.up.is_empty() && set.down.is_empty() {
+    if set.with_ancestors.is_empty() && set.with_descendants.is_empty() {
         return Ok(HashMap::new());
     }
     let mut select = QueryBuilder::default();
     if set.has_families {
         select.push("with recursive up (id, parent_id) as (select id, parent_id from tasks where owner_id = ");
-        select.push_bind(owner).push(" and id in ").push_ids(set.up.iter().copied());
+        select.push_bind(owner).push(" and id in ").push_ids(set.with_ancestors.iter().copied());
         select.push(" union select task.id, task.parent_id from up join tasks task on task.id = up.parent_id");
         select.push(" where task.owner_id = ").push_bind(owner);
         select.push("), down (id) as (select id from tasks where owner_id = ");
-        select.push_bind(owner).push(" and id in ").push_ids(set.down.iter().copied());
+        select.push_bind(owner).push(" and id in ").push_ids(set.with_descendants.iter().copied());
         select.push(" union select task.id from down join tasks task on task.parent_id = down.id");
         select.push(" where task.owner_id = ").push_bind(owner).push(") ");
     }
@@ -93,41 +93,41 @@ pub(super) async fn read_tasks(conn: &mut Conn, owner: Uuid, now: Timestamp, set
     if set.has_families {
         select.push(" and id in (select id from up union select id from down)");
     } else {
-        select.push(" and id in ").push_ids(set.up.iter().copied());
+        select.push(" and id in ").push_ids(set.with_ancestors.iter().copied());
     }
     select.push(" and (purge_time is null or purge_time > ").push_bind(now).push(")");
-    // Most mutations concern one task, so that statement is worth keeping.
-    let (sql, values) = select.build_if_cached(!set.has_families && set.up.len() == 1);
+    // Most mutations concern one task, so their statement is worth caching.
+    let (sql, values) = select.build_with_cache(!set.has_families && set.with_ancestors.len() == 1);
     let tasks: Vec<TaskRow> = conn.fetch_all(sql, values).await?;
     Ok(tasks.into_iter().map(|task| (task.id, task)).collect())
 }
 
-/// Reads which of the lists exist. The default list always does.
+/// Returns which of the lists exist. The default list always does.
 pub(super) async fn read_lists(
     conn: &mut Conn,
     owner: Uuid,
     set: &ReadSet,
     tasks: &Tasks,
 ) -> Result<HashSet<Uuid>, Error> {
-    let mut wanted = set.lists.clone();
-    wanted.extend(set.undeleted.iter().filter_map(|id| tasks.get(id)).map(|task| task.list_id));
-    wanted.remove(&owner);
+    let mut candidates = set.lists.clone();
+    candidates.extend(set.undeleted.iter().filter_map(|id| tasks.get(id)).map(|task| task.list_id));
+    candidates.remove(&owner);
     let mut lists = HashSet::from([owner]);
-    if !wanted.is_empty() {
+    if !candidates.is_empty() {
         let mut select = QueryBuilder::new("select id from task_lists where owner_id = ");
-        select.push_bind(owner).push(" and id in ").push_ids(wanted.iter().copied());
-        let (sql, values) = select.build_if_cached(wanted.len() == 1);
+        select.push_bind(owner).push(" and id in ").push_ids(candidates.iter().copied());
+        let (sql, values) = select.build_with_cache(candidates.len() == 1);
         lists.extend(conn.fetch_all::<Uuid>(sql, values).await?);
     }
     Ok(lists)
 }
 
-/// A task's rank, its id and where it is.
+/// The rank, the id, the list and the parent of a task.
 type Rank = (String, Uuid, Uuid, Option<Uuid>);
 
-/// Reads the ranks beside the tasks that others are moved beside: the nearest on either side of a single one, three each,
-/// since one of them may be the task that moves; in a batch, all in the lists concerned, since each write changes who is
-/// near.
+/// Reads the ranks near the anchors. For a single move, these are the nearest three on either side, because one of
+/// them may be the moved task. For a batch, these are all ranks in the lists concerned, because each write changes the
+/// neighbors.
 pub(super) async fn read_ranks(
     conn: &mut Conn,
     owner: Uuid,
@@ -149,7 +149,7 @@ pub(super) async fn read_ranks(
     };
     let mut ranks: HashMap<Uuid, BTreeMap<String, Uuid>> = HashMap::new();
     for (rank, id, list_id, parent_id) in found {
-        ranks.entry(Scope { list_id, parent_id }.holder()).or_default().insert(rank, id);
+        ranks.entry(Scope { list_id, parent_id }.container_id()).or_default().insert(rank, id);
     }
     Ok(ranks)
 }
@@ -169,7 +169,7 @@ async fn read_nearest(conn: &mut Conn, owner: Uuid, anchor: &TaskRow) -> Result<
         select.push(format_args!(" and rank {side} ")).push_bind(&anchor.rank);
         select.push(format_args!(" order by rank {order} limit 3) beside_{order}"));
     }
-    // There are but two of these statements.
-    let (sql, values) = select.build_if_cached(true);
+    // There are only two variants of this statement.
+    let (sql, values) = select.build_with_cache(true);
     conn.fetch_all(sql, values).await
 }

@@ -1,4 +1,4 @@
-//! The columns of tasks and lists: the one place to add a column to, beside [`TaskRow`] and a migration.
+//! The columns of tasks and lists. A new column of tasks is added here, to [`TaskRow`] and by a migration.
 
 use std::sync::LazyLock;
 
@@ -7,7 +7,7 @@ use service_kit::{
     db::{Column, Error, FromColumn, FromRow, Row, Value},
 };
 
-use crate::model::{Revision, TaskRow, filter::searched, list::ListRow};
+use crate::model::{Revision, TaskRow, filter::search_text, list::ListRow};
 
 /// The columns of a [`TaskRow`], in the order in which they are read and written.
 pub(crate) const TASK_COLUMNS: &str = "owner_id, id, list_id, parent_id, title, notes, priority, due_date, due_time, \
@@ -66,11 +66,11 @@ pub(crate) fn task_values(task: &TaskRow) -> Vec<Value> {
         task.purge_time,
         task.revision,
         task.change,
-        searched(&task.title, &task.notes),
+        search_text(&task.title, &task.notes),
     ]
 }
 
-/// Replaces all columns of a task that exists, except those that never change.
+/// Replaces all columns of an existing task, except immutable ones.
 pub(crate) static OVERWRITE: LazyLock<String> = LazyLock::new(|| {
     let columns = TASK_COLUMNS.split(", ").chain(["search"]).filter(|column| !IMMUTABLE_COLUMNS.contains(column));
     let assignments: Vec<_> = columns.map(|column| format!("{column} = excluded.{column}")).collect();

@@ -13,10 +13,14 @@ use uuid::Uuid;
 use super::rows::TASK_COLUMNS;
 use crate::{
     error::task_not_found,
-    model::{ListQuery, TaskRow, filter::Searched, order::Cursor},
+    model::{
+        ListQuery, TaskRow,
+        filter::{SearchColumn, is_covered_by_index, push_filter, searches_text},
+        order::Cursor,
+    },
 };
 
-/// Returns a task, live or deleted.
+/// Returns a task, active or deleted.
 ///
 /// # Errors
 /// TASK_NOT_FOUND, and those of the database.
@@ -29,7 +33,7 @@ pub(crate) async fn get(db: &Db, owner: Uuid, now: Timestamp, id: Uuid) -> Resul
     db.fetch_optional(SELECT.as_str(), args![owner, id, now]).await?.ok_or_else(task_not_found)
 }
 
-/// Returns the tasks of a page that begins after a place in the order, and one more if there is a next page.
+/// Returns the tasks of a page that begins after a cursor, and one more if there is a next page.
 ///
 /// # Errors
 /// Those of the database.
@@ -41,8 +45,8 @@ pub(crate) async fn list(
     after: Option<Cursor>,
 ) -> Result<Vec<TaskRow>, ApiError> {
     let page = Page { engine: db.engine(), owner, now, query, after };
-    // Plain lists are worth keeping; filters are as many as there are people.
-    let (sql, values) = page.select().build_if_cached(query.filter.is_everything());
+    // Statements without a filter are worth caching. Those with one are too varied.
+    let (sql, values) = page.select().build_with_cache(query.filter.is_empty());
     Ok(db.fetch_all(sql, values).await?)
 }
 
@@ -55,13 +59,13 @@ struct Page<'a> {
     after: Option<Cursor>,
 }
 
-/// Tasks to look through.
+/// The tasks that a query reads.
 #[derive(Clone, Copy)]
 enum Part {
     All,
-    /// Those whose texts are in the index `tasks_sorted`,
+    /// Those with texts that are short enough for the index `tasks_sorted`.
     ShortTexts,
-    /// and those whose texts are not.
+    /// The others.
     LongTexts,
 }
 
@@ -69,17 +73,17 @@ impl Page<'_> {
     fn select(&self) -> QueryBuilder {
         let ListQuery { order, filter, .. } = self.query;
         let mut sql = QueryBuilder::new(format!("select {TASK_COLUMNS} from tasks where "));
-        // SQLite has no such index.
+        // SQLite has no index `tasks_sorted`.
         let is_covered =
-            self.engine == Engine::Postgres && !filter.is_everything() && filter.is_covered() && order.is_covered();
+            self.engine == Engine::Postgres && !filter.is_empty() && is_covered_by_index(filter) && order.is_covered();
         if order.is_indexed() && !is_covered {
             self.push(&mut sql, Part::All);
             return sql;
         }
-        // Where many tasks must be looked through, only what they are sorted and filtered by is read first, for which
-        // the index `tasks_sorted` is mostly enough, and then those of the page are looked up.
+        // Where many tasks must be read, a subquery finds the ids of the page first. It reads only the columns of the
+        // order and the filter, usually from the index `tasks_sorted` alone.
         sql.push("owner_id = ").push_bind(self.owner).push(" and id in (");
-        if is_covered && filter.searches() {
+        if is_covered && searches_text(filter) {
             sql.push("(select id from tasks where ");
             self.push(&mut sql, Part::ShortTexts);
             sql.push(") union all (select id from tasks where ");
@@ -94,7 +98,7 @@ impl Page<'_> {
         sql
     }
 
-    /// Appends which tasks are meant.
+    /// Appends the conditions on the tasks, the order and the limit.
     fn push(&self, sql: &mut QueryBuilder, part: Part) {
         let ListQuery { order, filter, show_deleted, .. } = self.query;
         sql.push("owner_id = ").push_bind(self.owner);
@@ -103,26 +107,26 @@ impl Page<'_> {
         } else {
             sql.push(" and delete_time is null and ");
         }
-        let searched = match part {
-            Part::All => Searched::Whole,
+        let search_column = match part {
+            Part::All => SearchColumn::Full,
             Part::ShortTexts => {
                 sql.push("brief is not null and ");
-                Searched::Brief
+                SearchColumn::Short
             }
             Part::LongTexts => {
                 sql.push("brief is null and ");
-                Searched::Whole
+                SearchColumn::Full
             }
         };
-        filter.push(sql, self.engine, self.now, searched);
-        if let Some(place) = &self.after {
+        push_filter(sql, filter, self.engine, self.now, search_column);
+        if let Some(cursor) = &self.after {
             sql.push(" and ");
-            order.push_after(sql, self.engine, place);
+            order.push_after(sql, self.engine, cursor);
         }
         self.push_end(sql);
     }
 
-    /// Appends the order, and the limit: one more than the page has, which shows whether there is a next one.
+    /// Appends the order, and the limit: one more than the page size, which shows whether there is a next page.
     fn push_end(&self, sql: &mut QueryBuilder) {
         self.query.order.push_order(sql, self.engine);
         let limit = i64::try_from(self.query.page_size).unwrap_or(i64::MAX).saturating_add(1);

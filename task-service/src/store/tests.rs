@@ -1,4 +1,4 @@
-//! What cannot be brought about from outside: writes that fail in the database.
+//! Writes that fail in the database, which no request can cause.
 
 use std::time::Duration;
 
@@ -25,25 +25,25 @@ use super::{
 };
 use crate::{
     MIGRATIONS,
-    model::{
-        TaskRow,
-        request::WriteOptions,
-        write::{self, RequestValidator, Write},
+    model::{TaskRow, write::Write},
+    request::{
+        options::WriteOptions,
+        write::{self, RequestValidator},
     },
 };
 
 mod statements;
 
-on_each_database!(a_write_that_violates_a_constraint_fails_alone, replicas_share_the_key_of_the_page_tokens);
+on_each_database!(a_write_that_violates_a_constraint_fails_alone, replicas_share_the_page_token_key);
 
-/// The database of a service that has just started.
+/// Opens the database of a service that has just started.
 pub(crate) async fn open(database: &TestDatabase) -> Db {
     let args =
         PoolArgs { database_connections: 10, database_timeout: Duration::from_secs(10), database_direct_url: None };
     Db::open(&database.parsed_url(), "task", &MIGRATIONS, Migrate::Always, &args).await.expect("a test database opens")
 }
 
-/// Something that an owner does at an instant; what is deleted is gone an hour later.
+/// Returns a mutation at an instant. Tasks that it deletes are purged an hour later.
 fn mutation(owner: Uuid, now: Timestamp, writes: Vec<Write>, new_ids: Vec<Uuid>) -> Mutation {
     Mutation {
         owner,
@@ -58,8 +58,8 @@ fn mutation(owner: Uuid, now: Timestamp, writes: Vec<Write>, new_ids: Vec<Uuid>)
     }
 }
 
-/// Executes a write at an instant, with a queue of its own, so that writes of one owner meet in the database.
-pub(crate) async fn perform_at(
+/// Executes a write at an instant, in a separate queue, so that writes of one owner are concurrent in the database.
+pub(crate) async fn execute_at(
     db: &Db,
     owner: Uuid,
     now: Timestamp,
@@ -69,43 +69,43 @@ pub(crate) async fn perform_at(
     let queue = OwnerQueue::new(Duration::from_secs(10));
     match mutations::execute(db, &queue, mutation(owner, now, vec![write], vec![new_id])).await? {
         Outcome::Done(mut rows) => Ok(rows.remove(0).expect("there is a task")),
-        Outcome::Replayed(_) => unreachable!("it has no id"),
+        Outcome::Replayed(_) => unreachable!("the request has no id"),
     }
 }
 
-/// Makes a task with a given id.
+/// Creates a task with this id.
 pub(crate) async fn create_with_id(db: &Db, owner: Uuid, id: Uuid) -> Result<TaskRow, ApiError> {
     let task = Task { title: id.to_string(), ..Task::default() };
     let request = CreateTaskRequest { task: Some(task), ..CreateTaskRequest::default() };
     let mut writes = write::parse(|validator: &mut RequestValidator<'_>| write::create(request, validator))
-        .expect("the task is good");
-    perform_at(db, owner, Clock::system().now(), writes.remove(0), id).await
+        .expect("the task is valid");
+    execute_at(db, owner, Clock::system().now(), writes.remove(0), id).await
 }
 
 async fn a_write_that_violates_a_constraint_fails_alone(database: TestDatabase) {
     let (db, clock) = (open(&database).await, Clock::system());
     let owner = clock.new_id();
-    let taken = clock.new_id();
-    create_with_id(&db, owner, taken).await.expect("the id is free");
+    let used_id = clock.new_id();
+    create_with_id(&db, owner, used_id).await.expect("the id is free");
 
-    let ids: Vec<_> = (0..60).map(|index| if index % 20 == 10 { taken } else { clock.new_id() }).collect();
+    let ids: Vec<_> = (0..60).map(|index| if index % 20 == 10 { used_id } else { clock.new_id() }).collect();
     let outcomes = join_all(ids.iter().map(|id| create_with_id(&db, owner, *id))).await;
 
     for (id, outcome) in ids.iter().zip(outcomes) {
         match outcome {
-            Ok(row) => assert_eq!((row.id, *id != taken), (*id, true)),
-            Err(error) => assert_eq!((error.reason(), *id), (ErrorReason::Internal, taken)),
+            Ok(row) => assert_eq!((row.id, *id != used_id), (*id, true)),
+            Err(error) => assert_eq!((error.reason(), *id), (ErrorReason::Internal, used_id)),
         }
-        get(&db, owner, clock.now(), *id).await.expect("what was acknowledged is there");
+        get(&db, owner, clock.now(), *id).await.expect("the task exists");
     }
     db.close().await;
 }
 
-async fn replicas_share_the_key_of_the_page_tokens(database: TestDatabase) {
+async fn replicas_share_the_page_token_key(database: TestDatabase) {
     let (first, second) = (open(&database).await, open(&database).await);
-    let (one, other) = tokio::join!(page_token_key(&first, &[1; 32]), page_token_key(&second, &[2; 32]));
-    let key = one.expect("there is a key");
-    assert_eq!(other.expect("there is a key"), key);
+    let (first_key, second_key) = tokio::join!(page_token_key(&first, &[1; 32]), page_token_key(&second, &[2; 32]));
+    let key = first_key.expect("there is a key");
+    assert_eq!(second_key.expect("there is a key"), key);
     assert_eq!(page_token_key(&first, &[3; 32]).await.expect("there is a key"), key);
     first.close().await;
     second.close().await;

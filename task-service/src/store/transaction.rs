@@ -1,4 +1,4 @@
-//! What every write of an owner begins and ends with: the owner's counter, and the answers to requests that may be
+//! The common steps of every write of an owner: the owner's counter, and the stored responses to requests that may be
 //! repeated.
 
 use std::time::Duration;
@@ -12,26 +12,26 @@ use service_kit::{
 };
 use uuid::Uuid;
 
-use crate::{error::request_id_reused, model::request::WriteOptions};
+use crate::{error::request_id_reused, request::options::WriteOptions};
 
-/// For how long a request may be repeated.
+/// How long responses are stored, so that requests can be repeated.
 pub(crate) const RETENTION: Duration = Duration::from_secs(24 * 3600);
 
 /// The outcome of a write.
 pub(crate) enum Outcome<T> {
-    /// It has been done now.
+    /// The write has been executed now.
     Done(T),
-    /// It was done before: the encoded answer of that time.
+    /// The write was executed before: its encoded response.
     Replayed(Vec<u8>),
 }
 
 /// Why a transaction is rolled back.
 pub(super) enum NotCommitted<T> {
-    /// The write is not possible.
-    Refused(ApiError),
-    /// The request was executed before: the encoded answer of that time.
+    /// The write has failed.
+    Failed(ApiError),
+    /// The request was executed before: its encoded response.
     Replayed(Vec<u8>),
-    /// It was only tried (`validate_only`), or there was nothing to change.
+    /// The write is a dry run (`validate_only`), or changes nothing.
     DryRun(T),
     /// The database failed.
     Database(db::Error),
@@ -45,19 +45,19 @@ impl<T> From<db::Error> for NotCommitted<T> {
 
 impl<T> From<ApiError> for NotCommitted<T> {
     fn from(error: ApiError) -> Self {
-        Self::Refused(error)
+        Self::Failed(error)
     }
 }
 
 /// Returns the outcome of a transaction.
 ///
 /// # Errors
-/// What it was refused for, and those of the database.
+/// The error of the write, and those of the database.
 pub(super) fn outcome<T>(result: Result<T, NotCommitted<T>>) -> Result<Outcome<T>, ApiError> {
     match result {
         Ok(value) | Err(NotCommitted::DryRun(value)) => Ok(Outcome::Done(value)),
-        Err(NotCommitted::Replayed(answer)) => Ok(Outcome::Replayed(answer)),
-        Err(NotCommitted::Refused(error)) => Err(error),
+        Err(NotCommitted::Replayed(response)) => Ok(Outcome::Replayed(response)),
+        Err(NotCommitted::Failed(error)) => Err(error),
         Err(NotCommitted::Database(error)) => Err(error.into()),
     }
 }
@@ -67,12 +67,12 @@ pub(super) fn outcome<T>(result: Result<T, NotCommitted<T>>) -> Result<Outcome<T
 pub(super) struct OwnerCounter {
     /// The sequence number of this write among those of the owner.
     pub(super) sequence: i64,
-    /// How many live tasks the owner has, with those that are about to be created.
+    /// The number of active tasks of the owner, including those that are about to be created.
     pub(super) live_tasks: i64,
 }
 
-/// Takes the next sequence number of the owner, which keeps every other write of the owner waiting until the commit, and
-/// counts the tasks that are about to be created. The first write creates the default list.
+/// Increments the sequence number of the owner, which blocks other writes of the owner until the commit, and counts the
+/// tasks that are about to be created. The first write creates the default list.
 ///
 /// # Errors
 /// Those of the database.
@@ -97,11 +97,11 @@ pub(super) async fn lock_owner(
     Ok(OwnerCounter { sequence, live_tasks })
 }
 
-/// Changes the number of live tasks of an owner.
+/// Changes the number of active tasks of an owner.
 ///
 /// # Errors
 /// Those of the database.
-pub(super) async fn add_live_tasks(conn: &mut Conn, owner: Uuid, difference: i64) -> Result<(), db::Error> {
+pub(super) async fn add_active_tasks(conn: &mut Conn, owner: Uuid, difference: i64) -> Result<(), db::Error> {
     const UPDATE: &str = "update owners set live_tasks = live_tasks + $2 where owner_id = $1";
     if difference != 0 {
         conn.execute(UPDATE, args![owner, difference]).await?;
@@ -109,7 +109,7 @@ pub(super) async fn add_live_tasks(conn: &mut Conn, owner: Uuid, difference: i64
     Ok(())
 }
 
-/// Fails if the request has been executed before, or its id was used for another one.
+/// Fails if the request was executed before, or its id was used for another one.
 ///
 /// # Errors
 /// [`NotCommitted::Replayed`], REQUEST_ID_REUSED, and those of the database.
@@ -126,31 +126,31 @@ pub(super) async fn check_request<T>(
     match found {
         None => Ok(()),
         Some((hash, _)) if hash != request.hash => Err(request_id_reused().into()),
-        Some((_, answer)) => {
-            let answer = BASE64_URL_SAFE_NO_PAD.decode(answer).map_err(ApiError::internal)?;
-            Err(NotCommitted::Replayed(answer))
+        Some((_, response)) => {
+            let response = BASE64_URL_SAFE_NO_PAD.decode(response).map_err(ApiError::internal)?;
+            Err(NotCommitted::Replayed(response))
         }
     }
 }
 
-/// Stores the encoded answer to a request that may be repeated.
+/// Stores the encoded response to a request that may be repeated.
 ///
 /// # Errors
 /// Those of the database.
-pub(super) async fn store_answer(
+pub(super) async fn store_response(
     conn: &mut Conn,
     owner: Uuid,
     now: Timestamp,
     options: WriteOptions,
-    answer: impl FnOnce() -> Vec<u8>,
+    response: impl FnOnce() -> Vec<u8>,
 ) -> Result<(), db::Error> {
     const INSERT: &str = "
         insert into requests (owner_id, id, hash, answer, create_time) values ($1, $2, $3, $4, $5)
         on conflict (owner_id, id) do update set
             hash = excluded.hash, answer = excluded.answer, create_time = excluded.create_time";
     if let Some(request) = options.request {
-        let answer = BASE64_URL_SAFE_NO_PAD.encode(answer());
-        conn.execute(INSERT, args![owner, request.id, request.hash, answer, now]).await?;
+        let response = BASE64_URL_SAFE_NO_PAD.encode(response());
+        conn.execute(INSERT, args![owner, request.id, request.hash, response, now]).await?;
     }
     Ok(())
 }

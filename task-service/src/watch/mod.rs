@@ -28,31 +28,31 @@ const MAX_WATCHES: usize = 8;
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Notifications within this time are sent together.
-const GATHER: Duration = Duration::from_millis(10);
+const BATCH_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Maximum number of owners in one statement.
-const CHUNK: usize = 500;
+const MAX_OWNERS: usize = 500;
 
 /// The watched owners of this replica.
 #[derive(Debug)]
 pub(crate) struct Watches {
     db: Db,
-    owners: Mutex<HashMap<Uuid, Watched>>,
+    owners: Mutex<HashMap<Uuid, WatchedOwner>>,
     /// Another replica has sent a notification.
-    heard: Notify,
+    remote_change: Notify,
     /// This replica has a notification to send.
-    done: Notify,
+    local_change: Notify,
 }
 
 #[derive(Debug)]
-struct Watched {
+struct WatchedOwner {
     last_change: watch::Sender<i64>,
     count: usize,
 }
 
 impl Watches {
     pub(crate) fn new(db: Db) -> Self {
-        Self { db, owners: Mutex::default(), heard: Notify::new(), done: Notify::new() }
+        Self { db, owners: Mutex::default(), remote_change: Notify::new(), local_change: Notify::new() }
     }
 
     /// Starts to watch an owner.
@@ -61,9 +61,10 @@ impl Watches {
     /// QUOTA_EXCEEDED if the owner has too many watches.
     pub(crate) fn watch(self: &Arc<Self>, owner: Uuid) -> Result<Watch, ApiError> {
         let mut owners = self.owners();
-        let watched = owners.entry(owner).or_insert_with(|| Watched { last_change: watch::Sender::new(0), count: 0 });
+        let watched =
+            owners.entry(owner).or_insert_with(|| WatchedOwner { last_change: watch::Sender::new(0), count: 0 });
         if watched.count >= MAX_WATCHES {
-            return Err(quota_exceeded("the tasks are watched 8 times already"));
+            return Err(quota_exceeded("the caller already has 8 streams open at this replica"));
         }
         watched.count += 1;
         Ok(Watch { owner, last_change: watched.last_change.subscribe(), watches: Arc::clone(self) })
@@ -74,34 +75,38 @@ impl Watches {
         if let Some(watched) = self.owners().get(&owner) {
             watched.last_change.send_modify(|_| {});
         }
-        self.done.notify_one();
+        self.local_change.notify_one();
     }
 
     /// Exchanges notifications with other replicas for as long as it is awaited.
     pub(crate) async fn run(&self) {
-        tokio::join!(self.poll(), self.announce(), self.db.listen(mutations::CHANNEL, || self.heard.notify_one()));
+        tokio::join!(
+            self.poll(),
+            self.announce(),
+            self.db.listen(mutations::CHANNEL, || self.remote_change.notify_one()),
+        );
     }
 
     async fn poll(&self) {
         let mut failing = false;
         loop {
             // A wake-up and a timeout are handled alike.
-            _ = timeout(POLL_INTERVAL, self.heard.notified()).await;
-            let asked = self.look().await;
-            if let (Err(error), false) = (&asked, failing) {
+            _ = timeout(POLL_INTERVAL, self.remote_change.notified()).await;
+            let result = self.read_changes().await;
+            if let (Err(error), false) = (&result, failing) {
                 tracing::warn!(%error, "cannot read changes for watches");
             }
-            failing = asked.is_err();
-            tokio::time::sleep(GATHER).await;
+            failing = result.is_err();
+            tokio::time::sleep(BATCH_INTERVAL).await;
         }
     }
 
-    async fn look(&self) -> Result<(), service_kit::db::Error> {
+    async fn read_changes(&self) -> Result<(), service_kit::db::Error> {
         let owners: Vec<Uuid> = self.owners().keys().copied().collect();
-        for owners in owners.chunks(CHUNK) {
+        for owners in owners.chunks(MAX_OWNERS) {
             for (owner, last) in changes::last_sequences(&self.db, owners).await? {
                 if let Some(watched) = self.owners().get(&owner) {
-                    watched.last_change.send_if_modified(|known| std::mem::replace(known, last) != last);
+                    watched.last_change.send_if_modified(|sequence| std::mem::replace(sequence, last) != last);
                 }
             }
         }
@@ -112,17 +117,17 @@ impl Watches {
     /// wait for each other.
     async fn announce(&self) {
         loop {
-            self.done.notified().await;
+            self.local_change.notified().await;
             // A notification is a hint: replicas that miss it poll.
             if let Err(error) = mutations::notify(&self.db).await {
                 tracing::debug!(%error, "the other replicas were not notified");
             }
-            tokio::time::sleep(GATHER).await;
+            tokio::time::sleep(BATCH_INTERVAL).await;
         }
     }
 
     // Locked for a lookup, never across an await.
-    fn owners(&self) -> MutexGuard<'_, HashMap<Uuid, Watched>> {
+    fn owners(&self) -> MutexGuard<'_, HashMap<Uuid, WatchedOwner>> {
         self.owners.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -48,7 +48,7 @@ pub(crate) fn watch(
         }
     });
     // The error is sent after the last message. If there is none, the task panicked.
-    let error = error.map(|error| error.unwrap_or_else(|_| ApiError::internal("a watch has ended without a reason")));
+    let error = error.map(|error| error.unwrap_or_else(|_| ApiError::internal("a watch has ended without an error")));
     let changes =
         ReceiverStream::new(received).map(Ok).chain(stream::once(error.map(|error| Err(Status::from(error)))));
     stream::select(changes, stream::once(session_end.map(|error| Err(Status::from(error))))).boxed()
@@ -69,7 +69,7 @@ async fn send_changes(
         if !changes.is_empty() || due <= Instant::now() {
             let message = WatchTasksResponse { changes, sync_token: token, checkpoint: !has_more };
             if messages.send_timeout(message, SEND_TIMEOUT).await.is_err() {
-                let text = "changes were read too slowly; take the stream up with the last token";
+                let text = "changes were read too slowly; resume the stream with the last token";
                 let error = ApiError::new(Code::ResourceExhausted, ErrorReason::Overloaded, text);
                 return error.retry_after(Duration::from_secs(1));
             }

@@ -1,4 +1,4 @@
-//! Pages of changes: where one ends, and the token of the next.
+//! Pages of changes, and the tokens of the next pages.
 
 use prost::Message;
 use service_kit::{clock::Clock, db::Db, page::PageTokens, status::ApiError};
@@ -37,12 +37,12 @@ pub(crate) struct SyncPage {
     pub(crate) changes: Vec<TaskChange>,
     pub(crate) token: String,
     pub(crate) point: SyncPoint,
-    /// Whether there are more at this moment.
+    /// Whether there were more when the page was read.
     pub(crate) has_more: bool,
 }
 
-/// Makes a page of changes, of which there is one more than `size` if there are more. It ends early rather than exceed
-/// `max_bytes`.
+/// Returns a page of at most `size` changes. One more has been read if there is a next page. The page ends early rather
+/// than exceed `max_bytes`.
 fn sync_page(tokens: &PageTokens, owner: Uuid, max_bytes: usize, size: usize, read: ChangePage) -> SyncPage {
     let ChangePage { since, changes, last } = read;
     let mut page = Vec::new();
@@ -50,16 +50,16 @@ fn sync_page(tokens: &PageTokens, owner: Uuid, max_bytes: usize, size: usize, re
     let mut room = max_bytes.saturating_sub(field_bytes(point.seal(tokens, owner).len()) + 2);
     let mut reached = since;
     for change in changes {
-        let here = SyncPoint { change: change.sequence(), id: change.id(), base: since.base };
+        let change_point = SyncPoint { change: change.sequence(), id: change.id(), base: since.base };
         let change = into_pb(change);
         let bytes = field_bytes(change.encoded_len());
-        // A page without any change would lead nowhere.
+        // A page has at least one change, so that clients make progress.
         if page.len() == size || (bytes > room && !page.is_empty()) {
             (point, has_more) = (reached, true);
             break;
         }
         room = room.saturating_sub(bytes);
-        reached = here;
+        reached = change_point;
         page.push(change);
     }
     SyncPage { changes: page, token: point.seal(tokens, owner), point, has_more }
@@ -68,7 +68,7 @@ fn sync_page(tokens: &PageTokens, owner: Uuid, max_bytes: usize, size: usize, re
 fn into_pb(change: Change) -> TaskChange {
     let id = change.id().to_string();
     match change {
-        Change::Is(task) => TaskChange { id, task: Some(Task::from(*task)), removed: false },
+        Change::Updated(task) => TaskChange { id, task: Some(Task::from(*task)), removed: false },
         Change::Removed(_) => TaskChange { id, task: None, removed: true },
     }
 }

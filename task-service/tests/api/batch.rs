@@ -18,41 +18,41 @@ use crate::{
 };
 
 on_each_database!(
-    each_kind_of_write_is_done_and_answered_in_order,
-    writes_take_effect_one_after_the_other,
-    what_may_be_missing_is_answered_empty,
-    if_one_write_fails_none_is_done,
-    a_field_at_fault_is_named_with_its_write,
-    all_faults_of_all_writes_are_told_at_once,
-    a_write_that_cannot_be_done_is_named,
-    a_batch_has_one_to_a_hundred_writes,
-    a_write_has_no_request_id_and_no_trial_of_its_own,
-    a_hundred_moves_are_done_in_their_order,
+    results_are_in_the_order_of_the_writes,
+    each_write_sees_the_effects_of_earlier_ones,
+    missing_task_with_allow_missing_yields_an_empty_result,
+    failed_write_rolls_back_the_batch,
+    field_violations_include_the_path_of_the_write,
+    violations_of_all_writes_are_reported_together,
+    failed_write_is_identified,
+    batch_takes_one_to_a_hundred_writes,
+    writes_have_no_request_id_or_validate_only,
+    hundred_moves_are_applied_in_order,
 );
 
 const LAST: Position = Position::Last(true);
 
-/// The number of the write that a refusal is about.
+/// Returns the index of the failed write, from the error's metadata.
 fn failed_write<T: std::fmt::Debug>(outcome: &Result<T, Status>) -> String {
     let status = outcome.as_ref().expect_err("the call was not refused");
-    let info = status.get_details_error_info().expect("every refusal has a reason");
+    let info = status.get_details_error_info().expect("every error has an ErrorInfo");
     info.metadata.get("write").cloned().unwrap_or_default()
 }
 
-async fn each_kind_of_write_is_done_and_answered_in_order(database: TestDatabase) {
+async fn results_are_in_the_order_of_the_writes(database: TestDatabase) {
     let service = Service::start(&database).await;
     let ann = service.user();
     let list = ann.make_list("Errands").await;
     let tasks = make(&ann, ["A", "B", "C", "D", "E"]).await;
-    let [a, gone, done, reopened, moved] = tasks.each_ref().map(|task| &task.id);
+    let [a, deleted, completed, reopened, moved] = tasks.each_ref().map(|task| &task.id);
     ann.complete(reopened, "").await.expect("a completion");
 
     let written = ann
         .batch([
             create(Task { list_id: list.id.clone(), ..titled("new") }),
             rename(a, "renamed"),
-            delete(gone),
-            complete(done),
+            delete(deleted),
+            complete(completed),
             Kind::Reopen(ReopenTaskRequest { id: reopened.clone(), ..ReopenTaskRequest::default() }),
             Kind::Move(under(moved, a, LAST)),
         ])
@@ -60,10 +60,10 @@ async fn each_kind_of_write_is_done_and_answered_in_order(database: TestDatabase
         .expect("a batch");
 
     for task in &written {
-        assert_eq!(ann.get(&task.id).await.expect("it is there"), *task);
+        assert_eq!(ann.get(&task.id).await.expect("it exists"), *task);
     }
     let ids: Vec<_> = written[1..].iter().map(|task| &task.id).collect();
-    assert_eq!(ids, [a, gone, done, reopened, moved]);
+    assert_eq!(ids, [a, deleted, completed, reopened, moved]);
     assert_eq!((&written[0].title[..], &written[0].list_id), ("new", &list.id));
     assert_eq!(written[1].title, "renamed");
     assert!(written[2].delete_time.is_some());
@@ -71,7 +71,7 @@ async fn each_kind_of_write_is_done_and_answered_in_order(database: TestDatabase
     assert_eq!(&written[5].parent_id, a);
 }
 
-async fn writes_take_effect_one_after_the_other(database: TestDatabase) {
+async fn each_write_sees_the_effects_of_earlier_ones(database: TestDatabase) {
     let service = Service::start(&database).await;
     let ann = service.user();
     let (task, parent) = (ann.make("A").await, ann.make("P").await);
@@ -89,19 +89,19 @@ async fn writes_take_effect_one_after_the_other(database: TestDatabase) {
     let seen: Vec<_> = tasks.iter().map(|task| (&task.title[..], &task.etag[..], task.state())).collect();
     let (open, done) = (State::Open, State::Completed);
     assert_eq!(seen, [("B", "\"2\"", open), ("B", "\"3\"", done), ("C", "\"4\"", done), ("C", "\"5\"", done)]);
-    assert_eq!(ann.get(&task.id).await.expect("it is there"), tasks[3]);
+    assert_eq!(ann.get(&task.id).await.expect("it exists"), tasks[3]);
 
-    // What goes with its task is no longer there for the next write.
+    // A subtask that was deleted with its parent does not exist for the next write.
     let outcome = ann.batch([delete(&parent.id), complete(&task.id)]).await;
     assert_eq!(failed_write(&outcome), "1");
     assert_refused!(outcome, NotFound, "TASK_NOT_FOUND", "writes[1].complete.id");
-    // What has left it before stays.
+    // A subtask that was moved away first is not deleted.
     let tasks =
         ann.batch([Kind::Move(to(&task.id, LAST)), delete(&parent.id), rename(&task.id, "D")]).await.expect("a batch");
     assert_eq!((&tasks[2].title[..], tasks[2].delete_time), ("D", None));
 }
 
-async fn what_may_be_missing_is_answered_empty(database: TestDatabase) {
+async fn missing_task_with_allow_missing_yields_an_empty_result(database: TestDatabase) {
     let service = Service::start(&database).await;
     let ann = service.user();
     let task = ann.make("A").await;
@@ -114,26 +114,26 @@ async fn what_may_be_missing_is_answered_empty(database: TestDatabase) {
     assert_eq!((&tasks[0], &tasks[1].id), (&Task::default(), &task.id));
 }
 
-async fn if_one_write_fails_none_is_done(database: TestDatabase) {
+async fn failed_write_rolls_back_the_batch(database: TestDatabase) {
     let service = Service::start(&database).await;
     let ann = service.user();
     let [a, b] = [ann.make("A").await, ann.make("B").await];
-    let known = ann.ranked(true).await;
+    let before = ann.tasks_by_rank(true).await;
     let missing = service.clock.new_id().to_string();
-    let good = || {
+    let valid_writes = || {
         [create(titled("new")), rename(&a.id, "renamed"), Kind::Move(to(&b.id, Position::First(true))), delete(&b.id)]
     };
-    for index in 0..=good().len() {
-        let mut writes = Vec::from(good());
+    for index in 0..=valid_writes().len() {
+        let mut writes = Vec::from(valid_writes());
         writes.insert(index, complete(&missing));
         let outcome = ann.batch(writes).await;
         assert_eq!(failed_write(&outcome), index.to_string());
         assert_refused!(outcome, NotFound, "TASK_NOT_FOUND", format!("writes[{index}].complete.id"));
-        assert_eq!(ann.ranked(true).await, known);
+        assert_eq!(ann.tasks_by_rank(true).await, before);
     }
 }
 
-async fn a_field_at_fault_is_named_with_its_write(database: TestDatabase) {
+async fn field_violations_include_the_path_of_the_write(database: TestDatabase) {
     let service = Service::start(&database).await;
     let ann = service.user();
     let task = ann.make("A").await;
@@ -155,13 +155,13 @@ async fn a_field_at_fault_is_named_with_its_write(database: TestDatabase) {
         assert_eq!(failed_write(&outcome), "2");
         assert_refused!(outcome, InvalidArgument, "VALIDATION_FAILED", field);
     }
-    assert_eq!(ann.get(&task.id).await.expect("it is there"), task);
+    assert_eq!(ann.get(&task.id).await.expect("it exists"), task);
 }
 
-async fn all_faults_of_all_writes_are_told_at_once(database: TestDatabase) {
+async fn violations_of_all_writes_are_reported_together(database: TestDatabase) {
     let service = Service::start(&database).await;
-    let faulty = Task { notes: "\0".to_owned(), ..titled("") };
-    let outcome = service.user().batch([create(titled("A")), create(faulty), delete("1")]).await;
+    let invalid = Task { notes: "\0".to_owned(), ..titled("") };
+    let outcome = service.user().batch([create(titled("A")), create(invalid), delete("1")]).await;
     assert_eq!(failed_write(&outcome), "1");
     assert_refused!(
         outcome,
@@ -173,7 +173,7 @@ async fn all_faults_of_all_writes_are_told_at_once(database: TestDatabase) {
     );
 }
 
-async fn a_write_that_cannot_be_done_is_named(database: TestDatabase) {
+async fn failed_write_is_identified(database: TestDatabase) {
     let service = Service::start(&database).await;
     let ann = service.user();
     let task = ann.make("A").await;
@@ -195,10 +195,10 @@ async fn a_write_that_cannot_be_done_is_named(database: TestDatabase) {
     assert_refused!(failing(Kind::Move(into)).await, NotFound, "LIST_NOT_FOUND", "writes[1].move.list_id");
     let outcome = failing(Kind::Move(to(&task.id, before(&task)))).await;
     assert_refused!(outcome, InvalidArgument, "VALIDATION_FAILED", "writes[1].move.before_id");
-    assert_eq!(ann.ranked(true).await, [task]);
+    assert_eq!(ann.tasks_by_rank(true).await, [task]);
 }
 
-async fn a_batch_has_one_to_a_hundred_writes(database: TestDatabase) {
+async fn batch_takes_one_to_a_hundred_writes(database: TestDatabase) {
     let service = Service::start(&database).await;
     let ann = service.user();
     for count in [0, 101, 500] {
@@ -210,18 +210,18 @@ async fn a_batch_has_one_to_a_hundred_writes(database: TestDatabase) {
     let tasks = ann.batch(titles.iter().map(|title| create(titled(title)))).await.expect("a batch");
     assert!(tasks.is_sorted_by(|one, other| one.id < other.id && one.rank < other.rank));
     assert_eq!(tasks.into_iter().map(|task| task.title).collect::<Vec<_>>(), titles);
-    assert_eq!(ann.top(&ann.id.to_string()).await, titles);
+    assert_eq!(ann.top_level_titles(&ann.id.to_string()).await, titles);
     ann.batch([create(titled("A"))]).await.expect("one is enough");
 }
 
-async fn a_write_has_no_request_id_and_no_trial_of_its_own(database: TestDatabase) {
+async fn writes_have_no_request_id_or_validate_only(database: TestDatabase) {
     let service = Service::start(&database).await;
     let ann = service.user();
     let task = ann.make("A").await;
     let (id, etag) = (task.id.clone(), String::new());
     let request_id = service.clock.new_id().to_string();
     let update = UpdateTaskRequest { task: Some(task.clone()), ..UpdateTaskRequest::default() };
-    macro_rules! own {
+    macro_rules! assert_refuses_own {
         ($name:literal, $kind:ident, $request:expr) => {{
             let mut request = $request;
             request.request_id.clone_from(&request_id);
@@ -234,17 +234,17 @@ async fn a_write_has_no_request_id_and_no_trial_of_its_own(database: TestDatabas
             assert_refused!(outcome, InvalidArgument, "VALIDATION_FAILED", request_id, validate_only);
         }};
     }
-    let Kind::Create(creation) = create(titled("B")) else { unreachable!("it is one") };
-    own!("create", Create, creation);
-    own!("update", Update, update);
-    own!("delete", Delete, DeleteTaskRequest { id: id.clone(), ..DeleteTaskRequest::default() });
-    own!("complete", Complete, CompleteTaskRequest { id: id.clone(), ..CompleteTaskRequest::default() });
-    own!("reopen", Reopen, ReopenTaskRequest { id: id.clone(), etag, ..ReopenTaskRequest::default() });
-    own!("move", Move, to(&id, LAST));
-    assert_eq!(ann.ranked(true).await, [task]);
+    let Kind::Create(creation) = create(titled("B")) else { unreachable!("`create` returns a creation") };
+    assert_refuses_own!("create", Create, creation);
+    assert_refuses_own!("update", Update, update);
+    assert_refuses_own!("delete", Delete, DeleteTaskRequest { id: id.clone(), ..DeleteTaskRequest::default() });
+    assert_refuses_own!("complete", Complete, CompleteTaskRequest { id: id.clone(), ..CompleteTaskRequest::default() });
+    assert_refuses_own!("reopen", Reopen, ReopenTaskRequest { id: id.clone(), etag, ..ReopenTaskRequest::default() });
+    assert_refuses_own!("move", Move, to(&id, LAST));
+    assert_eq!(ann.tasks_by_rank(true).await, [task]);
 }
 
-async fn a_hundred_moves_are_done_in_their_order(database: TestDatabase) {
+async fn hundred_moves_are_applied_in_order(database: TestDatabase) {
     let service = Service::start(&database).await;
     let ann = service.user();
     let titles: Vec<_> = (0..100).map(|index| index.to_string()).collect();
@@ -252,7 +252,7 @@ async fn a_hundred_moves_are_done_in_their_order(database: TestDatabase) {
     let mut order: Vec<_> = tasks.iter().collect();
     let mut moves = Vec::new();
     for (index, task) in tasks.iter().enumerate() {
-        // Somewhere else each time, and beside those that were moved before.
+        // A different anchor each time, often one that was moved before.
         order.retain(|other| other.id != task.id);
         let at = index * 37 % order.len();
         let anchor = order[at];
@@ -262,6 +262,6 @@ async fn a_hundred_moves_are_done_in_their_order(database: TestDatabase) {
     }
     let moved = ann.batch(moves).await.expect("a batch");
     let expected: Vec<_> = order.iter().map(|task| task.title.clone()).collect();
-    assert_eq!(ann.top(&ann.id.to_string()).await, expected);
+    assert_eq!(ann.top_level_titles(&ann.id.to_string()).await, expected);
     assert!(moved.iter().zip(&tasks).all(|(moved, task)| moved.id == task.id));
 }

@@ -1,4 +1,4 @@
-//! `CreateTask`, and what a task may hold.
+//! `CreateTask` and the validation of task fields.
 
 use prost_types::Timestamp;
 use service_kit::{assert_refused, on_each_database, testing::TestDatabase};
@@ -11,17 +11,17 @@ use uuid::Uuid;
 use crate::support::{Service, titled};
 
 on_each_database!(
-    a_created_task_is_answered_whole,
-    what_the_server_sets_is_ignored,
-    text_comes_back_byte_for_byte,
+    create_returns_the_complete_task,
+    output_only_fields_are_ignored,
+    text_is_returned_byte_for_byte,
     lengths_are_counted_in_code_points,
-    a_field_at_fault_is_named,
-    all_faults_of_a_request_are_told_at_once,
-    a_request_without_a_task_is_refused,
+    invalid_fields_are_named,
+    all_violations_of_a_request_are_reported_together,
+    request_without_a_task_is_refused,
     ids_ascend,
 );
 
-async fn a_created_task_is_answered_whole(database: TestDatabase) {
+async fn create_returns_the_complete_task(database: TestDatabase) {
     let service = Service::start(&database).await;
     let ann = service.user();
     let due_time = Some(Timestamp { seconds: -1, nanos: 999_999_000 });
@@ -32,10 +32,10 @@ async fn a_created_task_is_answered_whole(database: TestDatabase) {
         due_time,
         ..Task::default()
     };
-    let made = ann.create(sent.clone()).await.expect("a task is made");
+    let created = ann.create(sent.clone()).await.expect("the task is created");
     let now = Some(service.clock.now().into());
     let expected = Task {
-        id: made.id.clone(),
+        id: created.id.clone(),
         state: State::Open.into(),
         owner_id: ann.id.to_string(),
         create_time: now,
@@ -43,15 +43,15 @@ async fn a_created_task_is_answered_whole(database: TestDatabase) {
         etag: "\"1\"".to_owned(),
         // The default list has the id of its owner.
         list_id: ann.id.to_string(),
-        rank: made.rank.clone(),
+        rank: created.rank.clone(),
         ..sent
     };
-    assert_eq!(made, expected);
-    assert_eq!(Uuid::try_parse(&made.id).expect("a UUID").get_version_num(), 7);
-    assert_eq!(ann.get(&made.id).await.expect("it is there"), expected);
+    assert_eq!(created, expected);
+    assert_eq!(Uuid::try_parse(&created.id).expect("a UUID").get_version_num(), 7);
+    assert_eq!(ann.get(&created.id).await.expect("it exists"), expected);
 }
 
-async fn what_the_server_sets_is_ignored(database: TestDatabase) {
+async fn output_only_fields_are_ignored(database: TestDatabase) {
     let service = Service::start(&database).await;
     let ann = service.user();
     let absurd = Some(Timestamp { seconds: i64::MAX, nanos: -1 });
@@ -68,13 +68,13 @@ async fn what_the_server_sets_is_ignored(database: TestDatabase) {
         rank: "5".to_owned(),
         ..titled("Buy milk")
     };
-    let made = ann.create(sent).await.expect("a task is made");
+    let created = ann.create(sent).await.expect("the task is created");
     let plain = ann.make("Buy milk").await;
-    assert!(made.rank < plain.rank, "{} {}", made.rank, plain.rank);
-    assert_eq!(Task { id: plain.id.clone(), rank: plain.rank.clone(), ..made }, plain);
+    assert!(created.rank < plain.rank, "{} {}", created.rank, plain.rank);
+    assert_eq!(Task { id: plain.id.clone(), rank: plain.rank.clone(), ..created }, plain);
 }
 
-async fn text_comes_back_byte_for_byte(database: TestDatabase) {
+async fn text_is_returned_byte_for_byte(database: TestDatabase) {
     let service = Service::start(&database).await;
     let ann = service.user();
     for text in [
@@ -90,9 +90,9 @@ async fn text_comes_back_byte_for_byte(database: TestDatabase) {
         "{}",
         "<b>&amp;</b>",
     ] {
-        let made = ann.create(Task { notes: text.to_owned(), ..titled(text) }).await.expect(text);
-        let got = ann.get(&made.id).await.expect("it is there");
-        assert_eq!((&got.title[..], &got.notes[..]), (text, text));
+        let created = ann.create(Task { notes: text.to_owned(), ..titled(text) }).await.expect(text);
+        let read = ann.get(&created.id).await.expect("it exists");
+        assert_eq!((&read.title[..], &read.notes[..]), (text, text));
     }
 }
 
@@ -107,7 +107,7 @@ async fn lengths_are_counted_in_code_points(database: TestDatabase) {
     assert_refused!(ann.create(too_long).await, InvalidArgument, "VALIDATION_FAILED", "task.notes");
 }
 
-async fn a_field_at_fault_is_named(database: TestDatabase) {
+async fn invalid_fields_are_named(database: TestDatabase) {
     let service = Service::start(&database).await;
     let ann = service.user();
     for title in ["", " ", "\u{3000}\u{a0}", "\0", "a\0", "a\nb", "a\tb", "a\r", "\u{7f}", "a\u{80}", "a\u{1b}[0m"] {
@@ -132,7 +132,7 @@ async fn a_field_at_fault_is_named(database: TestDatabase) {
     assert_eq!(ann.list_all(0, true).await, [""; 0]);
 }
 
-async fn all_faults_of_a_request_are_told_at_once(database: TestDatabase) {
+async fn all_violations_of_a_request_are_reported_together(database: TestDatabase) {
     let service = Service::start(&database).await;
     let ann = service.user();
     let task = Task {
@@ -156,7 +156,7 @@ async fn all_faults_of_a_request_are_told_at_once(database: TestDatabase) {
     assert_refused!(ann.create(task).await, InvalidArgument, "VALIDATION_FAILED", "task.due_date", "task.due_time");
 }
 
-async fn a_request_without_a_task_is_refused(database: TestDatabase) {
+async fn request_without_a_task_is_refused(database: TestDatabase) {
     let service = Service::start(&database).await;
     let outcome =
         service.user().client.create_task(CreateTaskRequest { task: None, ..CreateTaskRequest::default() }).await;

@@ -1,4 +1,4 @@
-//! An auth-service that has nothing but a feed of revocations, and says on it what the test wants.
+//! A fake auth-service with only a revocation feed, which the test controls.
 
 use std::{
     collections::HashSet,
@@ -29,81 +29,81 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::{Request, Response, Status, transport::Server};
 use uuid::Uuid;
 
-/// Well below the limit of 3 s.
+/// Well below the limit of 3 s for heartbeats.
 const HEARTBEAT: Duration = Duration::from_millis(200);
 
-/// The feed. It ends when it is dropped.
+/// The running feed. Dropping it stops it.
 pub(crate) struct Feed {
     pub(crate) address: SocketAddr,
-    said: watch::Sender<Said>,
-    asked_after: Arc<Mutex<Vec<i64>>>,
+    state: watch::Sender<FeedState>,
+    requested_cursors: Arc<Mutex<Vec<i64>>>,
     _server: DropGuard,
 }
 
 #[derive(Clone)]
-struct Said {
-    /// A feed that does not speak still accepts connections.
-    speaks: bool,
+struct FeedState {
+    /// A feed that does not send still accepts connections.
+    is_sending: bool,
     revoked: HashSet<Uuid>,
-    /// The accounts that have been deleted, in order.
+    /// The deleted accounts, in order of deletion.
     deleted: Vec<Uuid>,
 }
 
 impl Feed {
-    /// A feed that accepts the tokens of a verifier that holds `keys`.
-    pub(crate) async fn start(keys: Arc<KeySet>, names: TokenArgs, clock: Clock, speaks: bool) -> Self {
+    /// Starts a feed that accepts verifier tokens signed with `keys`.
+    pub(crate) async fn start(keys: Arc<KeySet>, token_args: TokenArgs, clock: Clock, is_sending: bool) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("there is a free port");
         let address = listener.local_addr().expect("the listener has an address");
-        let said = watch::Sender::new(Said { speaks, revoked: HashSet::new(), deleted: Vec::new() });
-        let asked_after = Arc::default();
+        let state = watch::Sender::new(FeedState { is_sending, revoked: HashSet::new(), deleted: Vec::new() });
+        let requested_cursors = Arc::default();
         let service = TokenServiceServer::new(FakeAuth {
             keys,
-            names,
+            token_args,
             clock,
-            said: said.subscribe(),
-            asked_after: Arc::clone(&asked_after),
+            state: state.subscribe(),
+            requested_cursors: Arc::clone(&requested_cursors),
         });
         let shutdown = CancellationToken::new();
-        let ended = shutdown.clone().cancelled_owned();
+        let cancelled = shutdown.clone().cancelled_owned();
         tokio::spawn(async move {
             let server = Server::builder().add_service(service);
             tokio::select! {
-                served = server.serve_with_incoming(TcpListenerStream::new(listener)) => served.expect("it serves"),
-                () = ended => {}
+                served = server.serve_with_incoming(TcpListenerStream::new(listener)) => served.expect("no error"),
+                () = cancelled => {}
             }
         });
-        Self { address, said, asked_after, _server: shutdown.drop_guard() }
+        Self { address, state, requested_cursors, _server: shutdown.drop_guard() }
     }
 
-    /// Lets it speak, or be silent.
-    pub(crate) fn speak(&self, speaks: bool) {
-        self.said.send_modify(|said| said.speaks = speaks);
+    /// Starts or stops sending.
+    pub(crate) fn set_sending(&self, is_sending: bool) {
+        self.state.send_modify(|state| state.is_sending = is_sending);
     }
 
     /// Revokes a session.
     pub(crate) fn revoke(&self, session_id: Uuid) {
-        self.said.send_modify(|said| {
-            said.revoked.insert(session_id);
+        self.state.send_modify(|state| {
+            state.revoked.insert(session_id);
         });
     }
 
-    /// Says that these accounts have been deleted, after those that it said before.
+    /// Appends these accounts to the deleted ones.
     pub(crate) fn delete(&self, users: impl IntoIterator<Item = Uuid>) {
-        self.said.send_modify(|said| said.deleted.extend(users));
+        self.state.send_modify(|state| state.deleted.extend(users));
     }
 
-    /// After which sequence numbers it was asked for deleted accounts.
-    pub(crate) fn asked_after(&self) -> Vec<i64> {
-        self.asked_after.lock().expect("no panic").clone()
+    /// Returns the `after` of every `ListDeletedUsers` request.
+    pub(crate) fn requested_cursors(&self) -> Vec<i64> {
+        self.requested_cursors.lock().expect("no panic").clone()
     }
 }
 
 struct FakeAuth {
     keys: Arc<KeySet>,
-    names: TokenArgs,
+    token_args: TokenArgs,
     clock: Clock,
-    said: watch::Receiver<Said>,
-    asked_after: Arc<Mutex<Vec<i64>>>,
+    state: watch::Receiver<FeedState>,
+    requested_cursors: Arc<Mutex<Vec<i64>>>,
 }
 
 #[tonic::async_trait]
@@ -115,7 +115,7 @@ impl TokenService for FakeAuth {
     }
 
     async fn introspect(&self, _request: Request<IntrospectRequest>) -> Result<Response<IntrospectResponse>, Status> {
-        Err(Status::unimplemented("no task-service asks"))
+        Err(Status::unimplemented("task-service does not introspect"))
     }
 
     async fn acknowledge_revocations(
@@ -130,8 +130,8 @@ impl TokenService for FakeAuth {
         request: Request<ListDeletedUsersRequest>,
     ) -> Result<Response<ListDeletedUsersResponse>, Status> {
         let ListDeletedUsersRequest { after, page_size } = request.into_inner();
-        self.asked_after.lock().expect("no panic").push(after);
-        let deleted = self.said.borrow().deleted.clone();
+        self.requested_cursors.lock().expect("no panic").push(after);
+        let deleted = self.state.borrow().deleted.clone();
         let after = usize::try_from(after).ok().filter(|after| *after <= deleted.len()).unwrap_or(0);
         let size = usize::try_from(page_size).expect("not negative");
         let user_ids: Vec<_> = deleted[after..].iter().take(size).map(Uuid::to_string).collect();
@@ -145,25 +145,28 @@ impl TokenService for FakeAuth {
     ) -> Result<Response<Self::WatchRevocationsStream>, Status> {
         let header = request.metadata().get("authorization").and_then(|value| value.to_str().ok());
         let credential = header.and_then(|header| header.strip_prefix("Bearer ")).unwrap_or_default();
-        let claims = token::verify(&self.keys, &self.names, credential, self.clock.now());
+        let claims = token::verify(&self.keys, &self.token_args, credential, self.clock.now());
         if !claims.is_ok_and(|claims| claims.roles == [ROLE_VERIFIER]) {
             return Err(Status::permission_denied("not a verifier"));
         }
         let (sender, receiver) = mpsc::channel(8);
-        tokio::spawn(tell(self.said.clone(), sender));
+        tokio::spawn(send_events(self.state.clone(), sender));
         Ok(Response::new(ReceiverStream::new(receiver)))
     }
 }
 
-/// Begins with a snapshot, and then repeats everything in each update, which a verifier must accept.
-async fn tell(mut said: watch::Receiver<Said>, sender: mpsc::Sender<Result<WatchRevocationsResponse, Status>>) {
-    let mut is_begun = false;
+/// Sends a snapshot, and then the full state in each update, which a verifier must accept.
+async fn send_events(
+    mut state: watch::Receiver<FeedState>,
+    sender: mpsc::Sender<Result<WatchRevocationsResponse, Status>>,
+) {
+    let mut has_sent_snapshot = false;
     loop {
-        let Said { speaks, revoked, deleted } = said.borrow_and_update().clone();
-        if speaks {
+        let FeedState { is_sending, revoked, deleted } = state.borrow_and_update().clone();
+        if is_sending {
             let revoked_session_ids = revoked.iter().map(Uuid::to_string).collect();
             let last_deletion_sequence = i64::try_from(deleted.len()).expect("few");
-            let events = if is_begun {
+            let events = if has_sent_snapshot {
                 vec![Event::Update(Update { revoked_session_ids, last_deletion_sequence })]
             } else {
                 let end = SnapshotEnd { last_deletion_sequence, ..SnapshotEnd::default() };
@@ -175,11 +178,11 @@ async fn tell(mut said: watch::Receiver<Said>, sender: mpsc::Sender<Result<Watch
                     return;
                 }
             }
-            is_begun = true;
+            has_sent_snapshot = true;
         }
         tokio::select! {
             () = sender.closed() => return,
-            changed = timeout(HEARTBEAT, said.changed()) => if let Ok(Err(_)) = changed { return },
+            changed = timeout(HEARTBEAT, state.changed()) => if let Ok(Err(_)) = changed { return },
         }
     }
 }

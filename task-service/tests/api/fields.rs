@@ -1,4 +1,4 @@
-//! The time zone, the labels, and when a task is due.
+//! Time zones, labels and due times.
 
 use prost_types::Timestamp;
 use service_kit::{assert_refused, on_each_database, testing::TestDatabase};
@@ -7,14 +7,14 @@ use taskey_proto::task::v1::{ListTasksRequest, Task};
 use crate::support::{Service, User, titled};
 
 on_each_database!(
-    time_zones_come_back_as_they_were_sent,
-    a_name_that_is_no_time_zone_is_refused,
-    labels_come_back_in_their_order,
-    labels_are_checked,
+    time_zones_are_returned_as_sent,
+    invalid_time_zones_are_refused,
+    labels_keep_their_order,
+    invalid_labels_are_refused,
     labels_and_time_zone_are_updated_like_other_fields,
-    a_due_date_ends_where_it_was_meant,
-    a_change_of_the_time_zone_moves_the_end_of_the_day,
-    a_due_time_is_the_same_everywhere,
+    due_date_ends_in_the_time_zone_of_the_task,
+    changing_the_time_zone_moves_the_end_of_the_due_date,
+    due_time_does_not_depend_on_the_time_zone,
 );
 
 fn zoned(zone: &str) -> Task {
@@ -25,26 +25,26 @@ fn labelled<S: Into<String>>(labels: impl IntoIterator<Item = S>) -> Task {
     Task { labels: labels.into_iter().map(Into::into).collect(), ..titled("Buy milk") }
 }
 
-/// Whether the task is due exactly at this instant.
+/// Reports whether the task is due exactly at this time.
 async fn is_due(user: &User, task: &Task, at: &str) -> bool {
     let filter = format!("due_time = \"{at}\"");
     let page = user.list(ListTasksRequest { filter, ..ListTasksRequest::default() }).await.expect("a page");
     page.tasks.iter().any(|found| found.id == task.id)
 }
 
-async fn time_zones_come_back_as_they_were_sent(database: TestDatabase) {
+async fn time_zones_are_returned_as_sent(database: TestDatabase) {
     let service = Service::start(&database).await;
     let ann = service.user();
     let names =
         ["", "Europe/Berlin", "UTC", "Etc/UTC", "Etc/GMT+12", "America/Argentina/Buenos_Aires", "Asia/Calcutta"];
     for zone in names {
-        let made = ann.create(zoned(zone)).await.expect(zone);
-        assert_eq!(made.time_zone, zone);
-        assert_eq!(ann.get(&made.id).await.expect("it is there"), made);
+        let created = ann.create(zoned(zone)).await.expect(zone);
+        assert_eq!(created.time_zone, zone);
+        assert_eq!(ann.get(&created.id).await.expect("it exists"), created);
     }
 }
 
-async fn a_name_that_is_no_time_zone_is_refused(database: TestDatabase) {
+async fn invalid_time_zones_are_refused(database: TestDatabase) {
     let service = Service::start(&database).await;
     let ann = service.user();
     let task = ann.make("Buy milk").await;
@@ -76,24 +76,24 @@ async fn a_name_that_is_no_time_zone_is_refused(database: TestDatabase) {
     assert_eq!(ann.list_all(0, true).await, [task.id]);
 }
 
-async fn labels_come_back_in_their_order(database: TestDatabase) {
+async fn labels_keep_their_order(database: TestDatabase) {
     let service = Service::start(&database).await;
     let ann = service.user();
-    let most: Vec<_> = (0..20).map(|index| format!("{index}{}", "🥛".repeat(48))).collect();
+    let twenty_labels: Vec<_> = (0..20).map(|index| format!("{index}{}", "🥛".repeat(48))).collect();
     for labels in [
         vec![],
         vec!["home"],
         vec!["b", "a", "B", "é", "e\u{301}"],
         vec![" padded ", "two words", "a\u{2028}b", "%_'\"\\", "日本語", "null"],
-        most.iter().map(String::as_str).collect(),
+        twenty_labels.iter().map(String::as_str).collect(),
     ] {
-        let made = ann.create(labelled(labels.clone())).await.expect("a task is made");
-        assert_eq!(made.labels, labels);
-        assert_eq!(ann.get(&made.id).await.expect("it is there"), made);
+        let created = ann.create(labelled(labels.clone())).await.expect("the task is created");
+        assert_eq!(created.labels, labels);
+        assert_eq!(ann.get(&created.id).await.expect("it exists"), created);
     }
 }
 
-async fn labels_are_checked(database: TestDatabase) {
+async fn invalid_labels_are_refused(database: TestDatabase) {
     let service = Service::start(&database).await;
     let ann = service.user();
     let too_many: Vec<_> = (0..21).map(|index| index.to_string()).collect();
@@ -122,7 +122,7 @@ async fn labels_and_time_zone_are_updated_like_other_fields(database: TestDataba
     let service = Service::start(&database).await;
     let ann = service.user();
     let full = Task { labels: vec!["home".to_owned()], ..zoned("Europe/Berlin") };
-    let task = ann.create(full).await.expect("a task is made");
+    let task = ann.create(full).await.expect("the task is created");
     let sent = |labels: &[&str], zone: &str| Task {
         id: task.id.clone(),
         labels: labels.iter().map(|label| (*label).to_owned()).collect(),
@@ -143,7 +143,7 @@ async fn labels_and_time_zone_are_updated_like_other_fields(database: TestDataba
             (&updated.labels[..], &updated.time_zone[..]),
             (&labels.iter().map(|label| (*label).to_owned()).collect::<Vec<_>>()[..], zone)
         );
-        assert_eq!(ann.get(&task.id).await.expect("it is there"), updated);
+        assert_eq!(ann.get(&task.id).await.expect("it exists"), updated);
     }
     let updated = ann.update(Task { title: "Buy oats".to_owned(), ..sent(&[], "") }, &["*"]).await.expect("an update");
     assert_eq!((updated.labels, &updated.time_zone[..]), (Vec::new(), ""));
@@ -151,36 +151,37 @@ async fn labels_and_time_zone_are_updated_like_other_fields(database: TestDataba
     assert_refused!(outcome, InvalidArgument, "VALIDATION_FAILED", "task.labels");
 }
 
-async fn a_due_date_ends_where_it_was_meant(database: TestDatabase) {
+async fn due_date_ends_in_the_time_zone_of_the_task(database: TestDatabase) {
     let service = Service::start(&database).await;
     let ann = service.user();
     for (date, zone, end) in [
         ("2026-11-30", "", "2026-12-01T00:00:00Z"),
         ("2026-11-30", "Europe/Berlin", "2026-11-30T23:00:00Z"),
         ("2026-11-30", "Pacific/Auckland", "2026-11-30T11:00:00Z"),
-        // The day on which the clocks are set, and the one before.
+        // The day on which daylight saving time begins, and the day before.
         ("2026-03-29", "Europe/Berlin", "2026-03-29T22:00:00Z"),
         ("2026-03-28", "Europe/Berlin", "2026-03-28T23:00:00Z"),
-        // Midnight is skipped, and comes twice.
+        // Midnight is skipped; midnight occurs twice.
         ("2017-03-25", "Asia/Beirut", "2017-03-25T22:00:00Z"),
         ("2017-11-04", "America/Havana", "2017-11-05T04:00:00Z"),
-        // A day that there was not, and the one before.
+        // The day before a day that does not exist in this time zone, and that day.
         ("2011-12-29", "Pacific/Apia", "2011-12-30T10:00:00Z"),
         ("2011-12-30", "Pacific/Apia", "2011-12-30T10:00:00Z"),
         ("0001-01-01", "Asia/Tokyo", "0001-01-01T14:41:01Z"),
         ("9999-12-29", "Pacific/Pago_Pago", "9999-12-30T11:00:00Z"),
     ] {
-        let task = ann.create(Task { due_date: date.to_owned(), ..zoned(zone) }).await.expect("a task is made");
+        let task = ann.create(Task { due_date: date.to_owned(), ..zoned(zone) }).await.expect("the task is created");
         assert!(is_due(&ann, &task, end).await, "{date} {zone}");
         assert_eq!((&task.due_date[..], task.due_time), (date, None));
     }
-    ann.create(Task { due_date: "9999-12-31".to_owned(), ..titled("never") }).await.expect("a task is made");
+    ann.create(Task { due_date: "9999-12-31".to_owned(), ..titled("never") }).await.expect("the task is created");
 }
 
-async fn a_change_of_the_time_zone_moves_the_end_of_the_day(database: TestDatabase) {
+async fn changing_the_time_zone_moves_the_end_of_the_due_date(database: TestDatabase) {
     let service = Service::start(&database).await;
     let ann = service.user();
-    let task = ann.create(Task { due_date: "2026-11-30".to_owned(), ..titled("A") }).await.expect("a task is made");
+    let task =
+        ann.create(Task { due_date: "2026-11-30".to_owned(), ..titled("A") }).await.expect("the task is created");
     let updates: [(Task, &[&str], &str); 4] = [
         (zoned("Europe/Berlin"), &["time_zone"], "2026-11-30T23:00:00Z"),
         (Task { due_date: "2026-07-01".to_owned(), ..zoned("") }, &["due_date"], "2026-07-01T22:00:00Z"),
@@ -195,12 +196,12 @@ async fn a_change_of_the_time_zone_moves_the_end_of_the_day(database: TestDataba
     assert!(!is_due(&ann, &task, "2026-07-02T00:00:00Z").await);
 }
 
-async fn a_due_time_is_the_same_everywhere(database: TestDatabase) {
+async fn due_time_does_not_depend_on_the_time_zone(database: TestDatabase) {
     let service = Service::start(&database).await;
     let ann = service.user();
     let due_time = Some(Timestamp { seconds: 1_800_000_000, nanos: 1000 });
     for zone in ["", "Pacific/Auckland", "America/Havana"] {
-        let task = ann.create(Task { due_time, ..zoned(zone) }).await.expect("a task is made");
+        let task = ann.create(Task { due_time, ..zoned(zone) }).await.expect("the task is created");
         assert!(is_due(&ann, &task, "2027-01-15T08:00:00.000001Z").await, "{zone}");
     }
 }

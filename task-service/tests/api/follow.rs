@@ -1,4 +1,4 @@
-//! Those who follow the changes of a user's tasks, by asking for them or by watching.
+//! Clients that follow the changes of a user's tasks, with `ListTaskChanges` or `WatchTasks`.
 
 use std::collections::BTreeMap;
 
@@ -9,30 +9,30 @@ use taskey_proto::task::v1::{
 use tokio::time::timeout;
 use tonic::{Request, Status, Streaming};
 
-use crate::support::{PATIENCE, User};
+use crate::support::{User, WAIT_TIMEOUT};
 
 /// A stream of changes.
 pub(crate) type Watch = Streaming<WatchTasksResponse>;
 
 impl User {
-    /// A page of what has changed since a token.
+    /// Returns a page of the changes since a token.
     pub(crate) async fn changes(&self, token: &str, page_size: i32) -> Result<ListTaskChangesResponse, Status> {
         let request = ListTaskChangesRequest { sync_token: token.to_owned(), page_size };
         Ok(self.client.clone().list_task_changes(request).await?.into_inner())
     }
 
-    /// What has changed since a token, as the ids of tasks, and the next token.
-    pub(crate) async fn changed(&self, token: &str) -> (Vec<String>, String) {
+    /// Returns the ids of the tasks that changed since a token, and the next token.
+    pub(crate) async fn changed_ids(&self, token: &str) -> (Vec<String>, String) {
         let page = self.changes(token, 500).await.expect("a page");
         assert!(!page.has_more);
         (page.changes.into_iter().map(|change| change.id).collect(), page.next_sync_token)
     }
 
-    /// The token of one who knows all that has happened.
-    pub(crate) async fn caught_up(&self) -> String {
-        let mut known = Known::default();
-        known.pull(self, 500).await.expect("changes");
-        known.token
+    /// Returns a sync token from after all changes so far.
+    pub(crate) async fn current_sync_token(&self) -> String {
+        let mut copy = LocalCopy::default();
+        copy.pull(self, 500).await.expect("changes");
+        copy.token
     }
 
     pub(crate) async fn watch(&self, token: &str) -> Result<Watch, Status> {
@@ -40,20 +40,20 @@ impl User {
         Ok(self.client.clone().watch_tasks(request).await?.into_inner())
     }
 
-    /// A call of another service.
-    pub(crate) fn signed<T>(&self, message: T) -> Request<T> {
+    /// Returns a request with this user's token, for other clients than `self.client`.
+    pub(crate) fn authenticated<T>(&self, message: T) -> Request<T> {
         let mut request = Request::new(message);
         request.metadata_mut().insert("authorization", self.header().parse().expect("a token is ASCII"));
         request
     }
 
-    /// An id that nobody has had before.
+    /// Returns a new id.
     pub(crate) fn new_id(&self) -> String {
         self.clock().new_id().to_string()
     }
 
-    /// All tasks by their ids, the deleted ones too, as lists show them.
-    pub(crate) async fn everything(&self) -> BTreeMap<String, Task> {
+    /// Returns all tasks by id, as `ListTasks` returns them, including the deleted ones.
+    pub(crate) async fn all_tasks(&self) -> BTreeMap<String, Task> {
         let mut tasks = BTreeMap::new();
         let mut request = ListTasksRequest { page_size: 500, show_deleted: true, ..ListTasksRequest::default() };
         loop {
@@ -67,32 +67,32 @@ impl User {
     }
 }
 
-/// The next message of a stream.
+/// Returns the next message of a stream.
 pub(crate) async fn next(watch: &mut Watch) -> Result<WatchTasksResponse, Status> {
-    let message = timeout(PATIENCE, watch.message()).await.expect("there is something to tell in time")?;
-    Ok(message.expect("a watch ends with a reason"))
+    let message = timeout(WAIT_TIMEOUT, watch.message()).await.expect("a message arrives in time")?;
+    Ok(message.expect("a watch ends with a status"))
 }
 
-/// What a stream ends with.
+/// Reads a stream to its end and returns its status.
 pub(crate) async fn end(watch: &mut Watch) -> Result<(), Status> {
     loop {
         next(watch).await?;
     }
 }
 
-/// What one who follows the changes knows of the tasks.
+/// The tasks of a user as a client rebuilds them from changes.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Known {
+pub(crate) struct LocalCopy {
     pub(crate) tasks: BTreeMap<String, Task>,
-    /// Asks for what comes next.
+    /// The sync token for the next request.
     pub(crate) token: String,
 }
 
-impl Known {
-    /// Learns what has changed.
-    pub(crate) fn learn(&mut self, changes: Vec<TaskChange>, token: String) {
+impl LocalCopy {
+    /// Applies changes.
+    pub(crate) fn apply(&mut self, changes: Vec<TaskChange>, token: String) {
         for TaskChange { id, task, removed } in changes {
-            assert_eq!(task.is_none(), removed, "it is there or gone");
+            assert_eq!(task.is_none(), removed, "a change has either a task or `removed`");
             match task {
                 Some(task) => {
                     assert_eq!(task.id, id);
@@ -106,28 +106,28 @@ impl Known {
         self.token = token;
     }
 
-    /// Asks for changes until there are no more.
+    /// Requests changes until there are no more.
     pub(crate) async fn pull(&mut self, user: &User, page_size: i32) -> Result<(), Status> {
         loop {
             let page = user.changes(&self.token, page_size).await?;
-            self.learn(page.changes, page.next_sync_token);
+            self.apply(page.changes, page.next_sync_token);
             if !page.has_more {
                 return Ok(());
             }
         }
     }
 
-    /// Takes the next message of a stream, and says whether it was a checkpoint.
-    pub(crate) async fn hear(&mut self, watch: &mut Watch) -> Result<bool, Status> {
+    /// Applies the next message of a stream and reports whether it was a checkpoint.
+    pub(crate) async fn receive(&mut self, watch: &mut Watch) -> Result<bool, Status> {
         let message = next(watch).await?;
-        self.learn(message.changes, message.sync_token);
+        self.apply(message.changes, message.sync_token);
         Ok(message.checkpoint)
     }
 
-    /// Takes messages until all that has been told adds up to what lists show.
-    pub(crate) async fn hear_until(&mut self, watch: &mut Watch, tasks: &BTreeMap<String, Task>) {
+    /// Applies messages until this copy equals `tasks`.
+    pub(crate) async fn receive_until(&mut self, watch: &mut Watch, tasks: &BTreeMap<String, Task>) {
         while self.tasks != *tasks {
-            self.hear(watch).await.expect("the watch goes on");
+            self.receive(watch).await.expect("the watch continues");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What a user can see of another: nothing.
+//! Users cannot see each other's data.
 
 use service_kit::{assert_refused, on_each_database, testing::TestDatabase};
 use taskey_proto::task::v1::{
@@ -10,15 +10,15 @@ use tonic::{Request, Status};
 use crate::support::{Service, User, titled};
 
 on_each_database!(
-    another_users_task_looks_exactly_like_a_missing_one,
-    another_users_task_stays_as_it_is,
-    a_list_holds_the_callers_tasks_alone,
-    ids_of_a_wrong_form_are_refused,
+    task_of_another_user_is_indistinguishable_from_a_missing_one,
+    task_of_another_user_is_not_changed,
+    list_contains_only_the_callers_tasks,
+    malformed_ids_are_refused,
 );
 
-/// What every RPC that takes an id answers to it, with the same request id each time.
-async fn touch(user: &User, id: &str, etag: &str) -> Vec<Result<Task, Status>> {
-    fn named<T>(message: T) -> Request<T> {
+/// Calls every RPC that takes a task id, always with the same `x-request-id`.
+async fn call_all_with_id(user: &User, id: &str, etag: &str) -> Vec<Result<Task, Status>> {
+    fn with_request_id<T>(message: T) -> Request<T> {
         let mut request = Request::new(message);
         request.metadata_mut().insert("x-request-id", "the-same".parse().expect("ASCII"));
         request
@@ -27,33 +27,38 @@ async fn touch(user: &User, id: &str, etag: &str) -> Vec<Result<Task, Status>> {
     let mut client = user.client.clone();
     let task = Task { id: id.clone(), etag: etag.clone(), ..titled("Mine now") };
     let delete = |allow_missing| {
-        named(DeleteTaskRequest { id: id.clone(), etag: etag.clone(), allow_missing, ..DeleteTaskRequest::default() })
+        with_request_id(DeleteTaskRequest {
+            id: id.clone(),
+            etag: etag.clone(),
+            allow_missing,
+            ..DeleteTaskRequest::default()
+        })
     };
-    let answers = [
-        client.get_task(named(GetTaskRequest { id: id.clone() })).await,
+    let results = [
+        client.get_task(with_request_id(GetTaskRequest { id: id.clone() })).await,
         client
-            .update_task(named(UpdateTaskRequest {
+            .update_task(with_request_id(UpdateTaskRequest {
                 task: Some(task),
                 update_mask: None,
                 ..UpdateTaskRequest::default()
             }))
             .await,
         client
-            .complete_task(named(CompleteTaskRequest {
+            .complete_task(with_request_id(CompleteTaskRequest {
                 id: id.clone(),
                 etag: etag.clone(),
                 ..CompleteTaskRequest::default()
             }))
             .await,
         client
-            .reopen_task(named(ReopenTaskRequest {
+            .reopen_task(with_request_id(ReopenTaskRequest {
                 id: id.clone(),
                 etag: etag.clone(),
                 ..ReopenTaskRequest::default()
             }))
             .await,
         client
-            .undelete_task(named(UndeleteTaskRequest {
+            .undelete_task(with_request_id(UndeleteTaskRequest {
                 id: id.clone(),
                 etag: etag.clone(),
                 ..UndeleteTaskRequest::default()
@@ -62,60 +67,60 @@ async fn touch(user: &User, id: &str, etag: &str) -> Vec<Result<Task, Status>> {
         client.delete_task(delete(false)).await,
         client.delete_task(delete(true)).await,
     ];
-    answers.into_iter().map(|answer| answer.map(tonic::Response::into_inner)).collect()
+    results.into_iter().map(|result| result.map(tonic::Response::into_inner)).collect()
 }
 
-async fn another_users_task_looks_exactly_like_a_missing_one(database: TestDatabase) {
+async fn task_of_another_user_is_indistinguishable_from_a_missing_one(database: TestDatabase) {
     let service = Service::start(&database).await;
     let (ann, bob) = (service.user(), service.user());
-    let live = ann.make("Buy milk").await;
+    let active = ann.make("Buy milk").await;
     let deleted = ann.make("Buy oats").await;
     let deleted = ann.delete(&deleted.id, "").await.expect("a deletion");
-    for hers in [live, deleted] {
-        for etag in ["", &hers.etag, "\"9\""] {
-            let to_hers = touch(&bob, &hers.id, etag).await;
-            let to_none = touch(&bob, &service.clock.new_id().to_string(), etag).await;
-            for (hers, none) in to_hers.into_iter().zip(to_none) {
-                match (hers, none) {
-                    (Ok(hers), Ok(none)) => assert_eq!((hers, none), (Task::default(), Task::default())),
-                    (Err(hers), Err(none)) => {
-                        assert_eq!(hers.message(), none.message());
-                        assert_eq!(hers.details(), none.details());
-                        assert_refused!(Err::<(), _>(hers), NotFound, "TASK_NOT_FOUND");
-                        assert_refused!(Err::<(), _>(none), NotFound, "TASK_NOT_FOUND");
+    for task in [active, deleted] {
+        for etag in ["", &task.etag, "\"9\""] {
+            let existing = call_all_with_id(&bob, &task.id, etag).await;
+            let missing = call_all_with_id(&bob, &service.clock.new_id().to_string(), etag).await;
+            for (existing, missing) in existing.into_iter().zip(missing) {
+                match (existing, missing) {
+                    (Ok(existing), Ok(missing)) => assert_eq!((existing, missing), (Task::default(), Task::default())),
+                    (Err(existing), Err(missing)) => {
+                        assert_eq!(existing.message(), missing.message());
+                        assert_eq!(existing.details(), missing.details());
+                        assert_refused!(Err::<(), _>(existing), NotFound, "TASK_NOT_FOUND");
+                        assert_refused!(Err::<(), _>(missing), NotFound, "TASK_NOT_FOUND");
                     }
-                    (hers, none) => panic!("{hers:?} is told from {none:?}"),
+                    (existing, missing) => panic!("{existing:?} differs from {missing:?}"),
                 }
             }
         }
     }
 }
 
-async fn another_users_task_stays_as_it_is(database: TestDatabase) {
+async fn task_of_another_user_is_not_changed(database: TestDatabase) {
     let service = Service::start(&database).await;
     let (ann, bob) = (service.user(), service.user());
     let task = ann.make("Buy milk").await;
-    touch(&bob, &task.id, &task.etag).await;
-    assert_eq!(ann.get(&task.id).await.expect("it is there"), task);
+    call_all_with_id(&bob, &task.id, &task.etag).await;
+    assert_eq!(ann.get(&task.id).await.expect("it exists"), task);
 }
 
-async fn a_list_holds_the_callers_tasks_alone(database: TestDatabase) {
+async fn list_contains_only_the_callers_tasks(database: TestDatabase) {
     let service = Service::start(&database).await;
     let (ann, bob) = (service.user(), service.user());
-    let (hers, his) = (ann.make("Buy milk").await, bob.make("Buy oats").await);
-    assert_eq!(ann.list_all(0, true).await, [hers.id]);
-    assert_eq!(bob.list_all(0, true).await, [his.id]);
+    let (task_of_ann, task_of_bob) = (ann.make("Buy milk").await, bob.make("Buy oats").await);
+    assert_eq!(ann.list_all(0, true).await, [task_of_ann.id]);
+    assert_eq!(bob.list_all(0, true).await, [task_of_bob.id]);
 }
 
-async fn ids_of_a_wrong_form_are_refused(database: TestDatabase) {
+async fn malformed_ids_are_refused(database: TestDatabase) {
     let service = Service::start(&database).await;
     let ann = service.user();
     let task = ann.make("Buy milk").await;
     let bare = task.id.replace('-', "");
     for id in ["", "1", "\0", "' or 1=1 --", &bare, &format!("{{{}}}", task.id), &format!("{} ", task.id)] {
-        for (index, answer) in touch(&ann, id, "").await.into_iter().enumerate() {
+        for (index, result) in call_all_with_id(&ann, id, "").await.into_iter().enumerate() {
             let path = if index == 1 { "task.id" } else { "id" };
-            assert_refused!(answer, InvalidArgument, "VALIDATION_FAILED", path);
+            assert_refused!(result, InvalidArgument, "VALIDATION_FAILED", path);
         }
     }
 }

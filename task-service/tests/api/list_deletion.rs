@@ -1,4 +1,4 @@
-//! `DeleteTaskList`, and what becomes of the tasks.
+//! `DeleteTaskList` and its effect on the tasks.
 
 use std::time::Duration;
 
@@ -12,24 +12,24 @@ use crate::{
 };
 
 on_each_database!(
-    tasks_of_a_deleted_list_go_with_it_and_come_back_in_the_default_list,
-    tasks_of_a_deleted_list_go_behind_those_of_another,
-    tasks_that_go_into_another_list_can_be_moved_on,
-    lists_can_be_emptied_into_each_other_for_ever,
-    a_list_does_not_go_into_itself_or_into_none,
-    concurrent_deletions_of_one_list_are_one,
+    deleting_a_list_deletes_its_tasks_and_undelete_restores_them_in_the_default_list,
+    moved_tasks_follow_those_of_the_destination_list,
+    tasks_moved_by_a_list_deletion_can_be_moved_again,
+    ranks_stay_short_when_tasks_move_through_many_lists,
+    invalid_destination_list_is_refused,
+    list_is_deleted_once_by_concurrent_calls,
 );
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-async fn tasks_of_a_deleted_list_go_with_it_and_come_back_in_the_default_list(database: TestDatabase) {
+async fn deleting_a_list_deletes_its_tasks_and_undelete_restores_them_in_the_default_list(database: TestDatabase) {
     let service = Service::start(&database).await;
     let ann = service.user();
     let list = ann.make_list("Errands").await;
     let (other, early, task) =
         (ann.make("other").await, ann.make_in(&list, "early").await, ann.make_in(&list, "A").await);
     let early = ann.delete(&early.id, "").await.expect("a deletion");
-    service.hands.advance(DAY);
+    service.manual_clock.advance(DAY);
 
     assert_eq!(ann.delete_list(&list.id, "").await.expect("a deletion"), list);
 
@@ -41,17 +41,17 @@ async fn tasks_of_a_deleted_list_go_with_it_and_come_back_in_the_default_list(da
         etag: "\"2\"".to_owned(),
         ..task.clone()
     };
-    assert_eq!(ann.get(&task.id).await.expect("it is there"), expected);
-    assert_eq!(ann.get(&early.id).await.expect("it is there"), early);
+    assert_eq!(ann.get(&task.id).await.expect("it exists"), expected);
+    assert_eq!(ann.get(&early.id).await.expect("it exists"), early);
     assert_eq!(ann.list_all(0, false).await, [other.id]);
     for task in [&task, &early] {
-        let back = ann.undelete(&task.id, "").await.expect("it is still there");
-        assert_eq!((back.list_id, back.delete_time), (ann.id.to_string(), None));
+        let restored = ann.undelete(&task.id, "").await.expect("an undeletion");
+        assert_eq!((restored.list_id, restored.delete_time), (ann.id.to_string(), None));
     }
-    assert_eq!(ann.top(&ann.id.to_string()).await, ["other", "A", "early"]);
+    assert_eq!(ann.top_level_titles(&ann.id.to_string()).await, ["other", "A", "early"]);
 }
 
-async fn tasks_of_a_deleted_list_go_behind_those_of_another(database: TestDatabase) {
+async fn moved_tasks_follow_those_of_the_destination_list(database: TestDatabase) {
     let service = Service::start(&database).await;
     let ann = service.user();
     let default = TaskList { id: ann.id.to_string(), ..TaskList::default() };
@@ -64,30 +64,30 @@ async fn tasks_of_a_deleted_list_go_behind_those_of_another(database: TestDataba
         for title in ["C", "B", "D", "A", "E"] {
             tasks.push(ann.make_in(&from, title).await);
         }
-        let parts = [ann.make_part(&tasks[1], "2").await, ann.make_part(&tasks[1], "1").await];
-        ann.move_task(under(&parts[1].id, &tasks[1].id, Position::First(true))).await.expect("a move");
+        let subtasks = [ann.make_subtask(&tasks[1], "2").await, ann.make_subtask(&tasks[1], "1").await];
+        ann.move_task(under(&subtasks[1].id, &tasks[1].id, Position::First(true))).await.expect("a move");
         ann.move_task(into(&tasks[3].id, &from.id, Position::First(true))).await.expect("a move");
         ann.move_task(into(&tasks[0].id, &from.id, after(&tasks[1]))).await.expect("a move");
         ann.delete(&tasks[2].id, "").await.expect("a deletion");
-        let before = ann.get(&tasks[4].id).await.expect("it is there");
-        service.hands.advance(DAY);
+        let before = ann.get(&tasks[4].id).await.expect("it exists");
+        service.manual_clock.advance(DAY);
 
         assert_eq!(ann.delete_list(&from.id, &to.id).await.expect("a deletion"), from);
 
-        assert_eq!(ann.top(&to.id).await.concat(), "xyABCE");
-        assert_eq!(ann.parts(&tasks[1]).await.concat(), "12");
-        let now = ann.get(&before.id).await.expect("it is there");
+        assert_eq!(ann.top_level_titles(&to.id).await.concat(), "xyABCE");
+        assert_eq!(ann.subtask_titles(&tasks[1]).await.concat(), "12");
+        let now = ann.get(&before.id).await.expect("it exists");
         let (list_id, update_time) = (to.id.clone(), Some(service.clock.now().into()));
         let (rank, etag) = (now.rank.clone(), "\"2\"".to_owned());
         assert_eq!(now, Task { list_id, update_time, rank, etag, ..before });
-        // What was deleted has gone along, to its place.
-        let back = ann.undelete(&tasks[2].id, "").await.expect("it is still there");
-        assert_eq!(back.list_id, to.id);
-        assert_eq!(ann.top(&to.id).await.concat(), "xyABCDE");
+        // The deleted task moved as well and keeps its position.
+        let restored = ann.undelete(&tasks[2].id, "").await.expect("an undeletion");
+        assert_eq!(restored.list_id, to.id);
+        assert_eq!(ann.top_level_titles(&to.id).await.concat(), "xyABCDE");
     }
 }
 
-async fn tasks_that_go_into_another_list_can_be_moved_on(database: TestDatabase) {
+async fn tasks_moved_by_a_list_deletion_can_be_moved_again(database: TestDatabase) {
     let service = Service::start(&database).await;
     let ann = service.user();
     let (default, list) = (ann.id.to_string(), ann.make_list("Errands").await);
@@ -95,7 +95,7 @@ async fn tasks_that_go_into_another_list_can_be_moved_on(database: TestDatabase)
     let (a, b) = (ann.make_in(&list, "A").await, ann.make_in(&list, "B").await);
     ann.delete_list(&list.id, &default).await.expect("a deletion");
     ann.make("y").await;
-    assert_eq!(ann.top(&default).await.concat(), "xABy");
+    assert_eq!(ann.top_level_titles(&default).await.concat(), "xABy");
     for (request, expected) in [
         (to(&x.id, Position::BeforeId(b.id.clone())), "AxBy"),
         (to(&b.id, Position::First(true)), "BAxy"),
@@ -103,11 +103,11 @@ async fn tasks_that_go_into_another_list_can_be_moved_on(database: TestDatabase)
         (to(&x.id, Position::AfterId(a.id.clone())), "Byax"),
     ] {
         ann.move_task(request).await.expect("a move");
-        assert_eq!(ann.top(&default).await.concat(), expected.replace('a', "A"));
+        assert_eq!(ann.top_level_titles(&default).await.concat(), expected.replace('a', "A"));
     }
 }
 
-async fn lists_can_be_emptied_into_each_other_for_ever(database: TestDatabase) {
+async fn ranks_stay_short_when_tasks_move_through_many_lists(database: TestDatabase) {
     let service = Service::start(&database).await;
     let ann = service.user();
     let mut list = ann.make_list("0").await;
@@ -118,13 +118,13 @@ async fn lists_can_be_emptied_into_each_other_for_ever(database: TestDatabase) {
         let next = ann.make_list(&round.to_string()).await;
         ann.delete_list(&list.id, &next.id).await.expect("a deletion");
         list = next;
-        ranks.push(ann.ranked(false).await[0].rank.len());
+        ranks.push(ann.tasks_by_rank(false).await[0].rank.len());
     }
-    assert_eq!(ann.top(&list.id).await, ["A", "B"]);
+    assert_eq!(ann.top_level_titles(&list.id).await, ["A", "B"]);
     assert!(ranks.iter().all(|length| *length < 40), "{ranks:?}");
 }
 
-async fn a_list_does_not_go_into_itself_or_into_none(database: TestDatabase) {
+async fn invalid_destination_list_is_refused(database: TestDatabase) {
     let service = Service::start(&database).await;
     let ann = service.user();
     let list = ann.make_list("Errands").await;
@@ -138,11 +138,11 @@ async fn a_list_does_not_go_into_itself_or_into_none(database: TestDatabase) {
     for to in [&missing, &task.id] {
         assert_refused!(ann.delete_list(&list.id, to).await, NotFound, "LIST_NOT_FOUND", "move_tasks_to");
     }
-    assert_eq!(ann.get(&task.id).await.expect("it is there"), task);
-    assert_eq!(ann.get_list(&list.id).await.expect("it is there"), list);
+    assert_eq!(ann.get(&task.id).await.expect("it exists"), task);
+    assert_eq!(ann.get_list(&list.id).await.expect("it exists"), list);
 }
 
-async fn concurrent_deletions_of_one_list_are_one(database: TestDatabase) {
+async fn list_is_deleted_once_by_concurrent_calls(database: TestDatabase) {
     let service = Service::start_with(&database, &["--max-lists", "2"]).await;
     let ann = service.user();
     for _ in 0..5 {

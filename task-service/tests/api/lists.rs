@@ -11,17 +11,17 @@ use tonic::Status;
 use crate::support::{Service, User, titled};
 
 on_each_database!(
-    the_default_list_is_there_from_the_start,
+    every_user_has_a_default_list,
     the_default_list_cannot_be_deleted,
-    a_created_list_is_answered_whole,
-    titles_are_checked,
+    create_list_returns_the_complete_list,
+    invalid_list_titles_are_refused,
     a_list_is_renamed,
-    an_update_names_what_it_changes,
-    an_old_etag_is_refused,
-    a_list_that_is_not_there_is_not_found,
-    another_users_lists_are_missing,
-    lists_come_page_by_page_the_newest_first,
-    page_tokens_are_for_their_caller_and_for_lists,
+    update_changes_only_fields_in_the_mask,
+    outdated_etag_is_refused,
+    unknown_list_is_not_found,
+    lists_of_another_user_are_not_found,
+    lists_are_paged_with_the_newest_first,
+    page_tokens_are_bound_to_the_caller_and_the_rpc,
 );
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -39,7 +39,7 @@ async fn delete_with_etag(user: &User, id: &str, etag: &str) -> Result<TaskList,
     Ok(user.lists.clone().delete_task_list(request).await?.into_inner())
 }
 
-/// A list with another title.
+/// Returns an update of a list's title.
 fn named(list: &TaskList, title: &str) -> TaskList {
     TaskList { id: list.id.clone(), title: title.to_owned(), ..TaskList::default() }
 }
@@ -56,7 +56,7 @@ async fn all(user: &User, page_size: i32) -> Vec<TaskList> {
     }
 }
 
-async fn the_default_list_is_there_from_the_start(database: TestDatabase) {
+async fn every_user_has_a_default_list(database: TestDatabase) {
     let service = Service::start(&database).await;
     let [listing, getting, writing, renaming] = [service.user(), service.user(), service.user(), service.user()];
     let expected = |user: &User| {
@@ -72,13 +72,13 @@ async fn the_default_list_is_there_from_the_start(database: TestDatabase) {
         }
     };
     assert_eq!(all(&listing, 0).await, [expected(&listing)]);
-    assert_eq!(getting.get_list(&getting.id.to_string()).await.expect("it is there"), expected(&getting));
+    assert_eq!(getting.get_list(&getting.id.to_string()).await.expect("it exists"), expected(&getting));
     let task = writing.make("Buy milk").await;
     assert_eq!(task.list_id, writing.id.to_string());
     assert_eq!(all(&writing, 0).await, [expected(&writing)]);
     let renamed = update(&renaming, named(&expected(&renaming), "Mine"), &[]).await.expect("an update");
     assert_eq!((renamed.is_default, &renamed.title[..]), (true, "Mine"));
-    // Many who ask at once for the first time get the same.
+    // Concurrent first requests of a user see the same list.
     let user = service.user();
     let lists = join_all((0..10).map(|_| all(&user, 0))).await;
     assert!(lists.into_iter().all(|lists| lists == [expected(&user)]));
@@ -95,7 +95,7 @@ async fn the_default_list_cannot_be_deleted(database: TestDatabase) {
     assert_eq!(all(&ann, 0).await.len(), 2);
 }
 
-async fn a_created_list_is_answered_whole(database: TestDatabase) {
+async fn create_list_returns_the_complete_list(database: TestDatabase) {
     let service = Service::start(&database).await;
     let ann = service.user();
     let sent = TaskList {
@@ -107,10 +107,10 @@ async fn a_created_list_is_answered_whole(database: TestDatabase) {
         ..TaskList::default()
     };
     let request = CreateTaskListRequest { task_list: Some(sent.clone()), ..CreateTaskListRequest::default() };
-    let made = ann.lists.clone().create_task_list(request).await.expect("a list is made").into_inner();
+    let created = ann.lists.clone().create_task_list(request).await.expect("the list is created").into_inner();
     let now = Some(service.clock.now().into());
     let expected = TaskList {
-        id: made.id.clone(),
+        id: created.id.clone(),
         is_default: false,
         owner_id: ann.id.to_string(),
         create_time: now,
@@ -118,11 +118,11 @@ async fn a_created_list_is_answered_whole(database: TestDatabase) {
         etag: "\"1\"".to_owned(),
         ..sent
     };
-    assert_eq!(made, expected);
-    assert_eq!(ann.get_list(&made.id).await.expect("it is there"), expected);
+    assert_eq!(created, expected);
+    assert_eq!(ann.get_list(&created.id).await.expect("it exists"), expected);
 }
 
-async fn titles_are_checked(database: TestDatabase) {
+async fn invalid_list_titles_are_refused(database: TestDatabase) {
     let service = Service::start(&database).await;
     let ann = service.user();
     let list = ann.make_list(&"🥛".repeat(200)).await;
@@ -142,17 +142,17 @@ async fn a_list_is_renamed(database: TestDatabase) {
     let list = ann.make_list("Errands").await;
     let task = ann.make_in(&list, "A").await;
     for (round, mask) in [&[][..], &["title"], &["*"], &["title", "*"]].into_iter().enumerate() {
-        service.hands.advance(DAY);
+        service.manual_clock.advance(DAY);
         let title = format!("Errands {round}");
         let updated = update(&ann, named(&list, &title), mask).await.expect("an update");
         let (update_time, etag) = (Some(service.clock.now().into()), format!("\"{}\"", round + 2));
         assert_eq!(updated, TaskList { title, update_time, etag, ..list.clone() });
-        assert_eq!(ann.get_list(&list.id).await.expect("it is there"), updated);
+        assert_eq!(ann.get_list(&list.id).await.expect("it exists"), updated);
     }
-    assert_eq!(ann.get(&task.id).await.expect("it is there"), task);
+    assert_eq!(ann.get(&task.id).await.expect("it exists"), task);
 }
 
-async fn an_update_names_what_it_changes(database: TestDatabase) {
+async fn update_changes_only_fields_in_the_mask(database: TestDatabase) {
     let service = Service::start(&database).await;
     let ann = service.user();
     let list = ann.make_list("Errands").await;
@@ -166,10 +166,10 @@ async fn an_update_names_what_it_changes(database: TestDatabase) {
     assert_refused!(outcome, InvalidArgument, "VALIDATION_FAILED", "task_list");
     // An update of nothing changes nothing.
     assert_eq!(update(&ann, named(&list, ""), &[]).await.expect("nothing to do"), list);
-    assert_eq!(ann.get_list(&list.id).await.expect("it is there"), list);
+    assert_eq!(ann.get_list(&list.id).await.expect("it exists"), list);
 }
 
-async fn an_old_etag_is_refused(database: TestDatabase) {
+async fn outdated_etag_is_refused(database: TestDatabase) {
     let service = Service::start(&database).await;
     let ann = service.user();
     let list = ann.make_list("Errands").await;
@@ -182,44 +182,44 @@ async fn an_old_etag_is_refused(database: TestDatabase) {
     assert_eq!(delete_with_etag(&ann, &list.id, &updated.etag).await.expect("a deletion"), updated);
 }
 
-async fn a_list_that_is_not_there_is_not_found(database: TestDatabase) {
+async fn unknown_list_is_not_found(database: TestDatabase) {
     let service = Service::start(&database).await;
     let ann = service.user();
     let list = ann.make_list("Errands").await;
     ann.delete_list(&list.id, "").await.expect("a deletion");
-    let none = TaskList { id: service.clock.new_id().to_string(), ..TaskList::default() };
-    for gone in [&list, &none] {
-        assert_refused!(ann.get_list(&gone.id).await, NotFound, "LIST_NOT_FOUND");
-        assert_refused!(update(&ann, named(gone, "Other"), &[]).await, NotFound, "LIST_NOT_FOUND");
-        assert_refused!(ann.delete_list(&gone.id, "").await, NotFound, "LIST_NOT_FOUND");
-        let task = Task { list_id: gone.id.clone(), ..titled("A") };
+    let unknown = TaskList { id: service.clock.new_id().to_string(), ..TaskList::default() };
+    for missing in [&list, &unknown] {
+        assert_refused!(ann.get_list(&missing.id).await, NotFound, "LIST_NOT_FOUND");
+        assert_refused!(update(&ann, named(missing, "Other"), &[]).await, NotFound, "LIST_NOT_FOUND");
+        assert_refused!(ann.delete_list(&missing.id, "").await, NotFound, "LIST_NOT_FOUND");
+        let task = Task { list_id: missing.id.clone(), ..titled("A") };
         assert_refused!(ann.create(task).await, NotFound, "LIST_NOT_FOUND", "task.list_id");
     }
     assert_refused!(ann.get_list("1").await, InvalidArgument, "VALIDATION_FAILED", "id");
     assert_refused!(ann.delete_list("1", "2").await, InvalidArgument, "VALIDATION_FAILED", "id", "move_tasks_to");
 }
 
-async fn another_users_lists_are_missing(database: TestDatabase) {
+async fn lists_of_another_user_are_not_found(database: TestDatabase) {
     let service = Service::start(&database).await;
     let (ann, bob) = (service.user(), service.user());
-    let (hers, his) = (ann.make_list("Hers").await, bob.make_list("His").await);
-    let task = ann.make_in(&hers, "A").await;
-    for id in [&hers.id, &ann.id.to_string()] {
+    let (list_of_ann, list_of_bob) = (ann.make_list("Hers").await, bob.make_list("His").await);
+    let task = ann.make_in(&list_of_ann, "A").await;
+    for id in [&list_of_ann.id, &ann.id.to_string()] {
         assert_refused!(bob.get_list(id).await, NotFound, "LIST_NOT_FOUND");
         let sent = TaskList { id: id.clone(), title: "Mine now".to_owned(), ..TaskList::default() };
         assert_refused!(update(&bob, sent, &[]).await, NotFound, "LIST_NOT_FOUND");
         assert_refused!(bob.delete_list(id, "").await, NotFound, "LIST_NOT_FOUND");
-        assert_refused!(bob.delete_list(&his.id, id).await, NotFound, "LIST_NOT_FOUND", "move_tasks_to");
+        assert_refused!(bob.delete_list(&list_of_bob.id, id).await, NotFound, "LIST_NOT_FOUND", "move_tasks_to");
     }
     assert_eq!(all(&bob, 0).await.len(), 2);
-    assert_eq!(ann.get_list(&hers.id).await.expect("it is there"), hers);
-    assert_eq!(ann.get(&task.id).await.expect("it is there"), task);
+    assert_eq!(ann.get_list(&list_of_ann.id).await.expect("it exists"), list_of_ann);
+    assert_eq!(ann.get(&task.id).await.expect("it exists"), task);
 }
 
-async fn lists_come_page_by_page_the_newest_first(database: TestDatabase) {
+async fn lists_are_paged_with_the_newest_first(database: TestDatabase) {
     let service = Service::start(&database).await;
     let ann = service.user();
-    let mut expected = vec![ann.get_list(&ann.id.to_string()).await.expect("it is there")];
+    let mut expected = vec![ann.get_list(&ann.id.to_string()).await.expect("it exists")];
     for index in 0..7 {
         expected.insert(0, ann.make_list(&index.to_string()).await);
     }
@@ -235,7 +235,7 @@ async fn lists_come_page_by_page_the_newest_first(database: TestDatabase) {
     assert_eq!(second.task_lists, expected[3..6]);
 }
 
-async fn page_tokens_are_for_their_caller_and_for_lists(database: TestDatabase) {
+async fn page_tokens_are_bound_to_the_caller_and_the_rpc(database: TestDatabase) {
     let service = Service::start(&database).await;
     let (ann, bob) = (service.user(), service.user());
     ann.make_list("Errands").await;
@@ -243,9 +243,9 @@ async fn page_tokens_are_for_their_caller_and_for_lists(database: TestDatabase) 
         ann.make("A").await;
     }
     let token = ann.list_lists(1, "").await.expect("a page").next_page_token;
-    let of_tasks = taskey_proto::task::v1::ListTasksRequest { page_size: 1, ..Default::default() };
-    let of_tasks = ann.list(of_tasks).await.expect("a page").next_page_token;
-    for (user, token) in [(&bob, &token[..]), (&ann, &of_tasks), (&ann, "A"), (&ann, &token[1..])] {
+    let request = taskey_proto::task::v1::ListTasksRequest { page_size: 1, ..Default::default() };
+    let tasks_token = ann.list(request).await.expect("a page").next_page_token;
+    for (user, token) in [(&bob, &token[..]), (&ann, &tasks_token), (&ann, "A"), (&ann, &token[1..])] {
         let outcome = user.list_lists(1, token).await;
         assert_refused!(outcome, InvalidArgument, "PAGE_TOKEN_INVALID", "page_token");
     }

@@ -1,5 +1,5 @@
-//! task-service as its callers see it: through the real server and the generated client, on both engines, with a feed
-//! of revocations that does as the test says.
+//! Black-box tests of task-service: the real server and the generated client on both database engines, with a
+//! revocation feed that the test controls.
 
 mod batch;
 mod batch_moves;

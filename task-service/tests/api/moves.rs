@@ -1,4 +1,4 @@
-//! Many moves, one after the other and at once.
+//! Many moves, sequential and concurrent.
 
 use std::collections::HashSet;
 
@@ -16,14 +16,14 @@ use crate::{
 };
 
 on_each_database!(
-    a_deleted_task_keeps_its_place_among_those_that_move,
-    two_hundred_random_moves_keep_the_order,
+    deleted_task_keeps_its_position_while_others_move,
+    two_hundred_random_moves_yield_the_requested_order,
     concurrent_moves_never_collide,
-    a_task_moved_beside_one_that_the_same_batch_has_moved_is_beside_it,
-    a_gap_that_takes_no_more_tasks_says_so,
+    task_moved_next_to_a_task_moved_earlier_in_the_batch_is_next_to_it,
+    full_gap_between_ranks_is_reported,
 );
 
-async fn a_deleted_task_keeps_its_place_among_those_that_move(database: TestDatabase) {
+async fn deleted_task_keeps_its_position_while_others_move(database: TestDatabase) {
     let service = Service::start(&database).await;
     let ann = service.user();
     let tasks = make(&ann, ["A", "B", "C", "D", "E"]).await;
@@ -31,24 +31,24 @@ async fn a_deleted_task_keeps_its_place_among_those_that_move(database: TestData
     for task in between {
         ann.delete(&task.id, "").await.expect("a deletion");
     }
-    // Between A and E there is room on either side of those that are deleted.
+    // The new tasks go between A and E, on either side of the deleted ones.
     let (x, y) = (ann.make("X").await, ann.make("Y").await);
     ann.move_task(to(&x.id, after(a))).await.expect("a move");
     ann.move_task(to(&y.id, before(e))).await.expect("a move");
     for task in between {
-        ann.undelete(&task.id, "").await.expect("it is still there");
+        ann.undelete(&task.id, "").await.expect("an undeletion");
     }
     assert_eq!(titles(&ann).await, "AXBCDYE");
 }
 
-async fn two_hundred_random_moves_keep_the_order(database: TestDatabase) {
+async fn two_hundred_random_moves_yield_the_requested_order(database: TestDatabase) {
     const TASKS: usize = 8;
     let service = Service::start(&database).await;
     let ann = service.user();
     let list = ann.make_list("Errands").await;
     let lists = [ann.id.to_string(), list.id];
     let mut order: [Vec<Task>; 2] = [make(&ann, ["A", "B", "C", "D", "E", "F", "G", "H"]).await.into(), Vec::new()];
-    // A generator that is the same each time, so that a failure comes again.
+    // A fixed seed makes failures reproducible.
     let mut state = 1_u64;
     let mut random = |below: usize| {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -75,14 +75,14 @@ async fn two_hundred_random_moves_keep_the_order(database: TestDatabase) {
         order[target].insert(at, moved);
         for (list, order) in lists.iter().zip(&order) {
             let expected: Vec<_> = order.iter().map(|task| task.title.clone()).collect();
-            assert_eq!(ann.top(list).await, expected);
+            assert_eq!(ann.top_level_titles(list).await, expected);
         }
     }
-    let mut known = order.concat();
-    known.sort_by(|one, other| one.id.cmp(&other.id));
-    let mut now = ann.ranked(false).await;
+    let mut expected = order.concat();
+    expected.sort_by(|one, other| one.id.cmp(&other.id));
+    let mut now = ann.tasks_by_rank(false).await;
     now.sort_by(|one, other| one.id.cmp(&other.id));
-    assert_eq!(now, known);
+    assert_eq!(now, expected);
     assert_eq!(now.len(), TASKS);
 }
 
@@ -99,16 +99,16 @@ async fn concurrent_moves_never_collide(database: TestDatabase) {
     });
     let moved = join_all(moves).await;
 
-    let now = ann.ranked(false).await;
+    let now = ann.tasks_by_rank(false).await;
     let ranks: HashSet<_> = now.iter().map(|task| &task.rank).collect();
     assert_eq!((now.len(), ranks.len()), (42, 42));
     for task in moved {
         assert_eq!(now.iter().find(|now| now.id == task.id), Some(&task));
     }
-    let place = |id: &str| now.iter().position(|task| task.id == id).expect("it is there");
-    let (from, to) = (place(&a.id), place(&b.id));
+    let index_of = |id: &str| now.iter().position(|task| task.id == id).expect("it exists");
+    let (from, to) = (index_of(&a.id), index_of(&b.id));
     for (index, task) in others.iter().enumerate() {
-        let at = place(&task.id);
+        let at = index_of(&task.id);
         assert!(
             [at < from, at > to, from < at && at < to, from < at && at < to][index % 4],
             "{index} {at} {from} {to}"
@@ -116,7 +116,7 @@ async fn concurrent_moves_never_collide(database: TestDatabase) {
     }
 }
 
-async fn a_task_moved_beside_one_that_the_same_batch_has_moved_is_beside_it(database: TestDatabase) {
+async fn task_moved_next_to_a_task_moved_earlier_in_the_batch_is_next_to_it(database: TestDatabase) {
     let service = Service::start(&database).await;
     let ann = service.user();
     let list = ann.make_list("Errands").await;
@@ -124,23 +124,23 @@ async fn a_task_moved_beside_one_that_the_same_batch_has_moved_is_beside_it(data
     let (first, second) = (ann.make_in(&list, "1").await, ann.make_in(&list, "2").await);
     let moves = [into(&a.id, &list.id, LAST), into(&x.id, &list.id, before(&a))];
     ann.batch(moves.map(Kind::Move)).await.expect("a batch");
-    assert_eq!(ann.top(&list.id).await.concat(), "12XA");
+    assert_eq!(ann.top_level_titles(&list.id).await.concat(), "12XA");
 
-    // The parts of a task go with it, and others beside them.
+    // The subtasks of a task move with it, and other tasks go between them.
     for title in ["a", "b"] {
-        ann.make_part(&first, title).await;
+        ann.make_subtask(&first, title).await;
     }
-    let last = ann.make_part(&first, "c").await;
+    let last = ann.make_subtask(&first, "c").await;
     let moves = [into(&first.id, &ann.id.to_string(), LAST), under(&second.id, &first.id, before(&last))];
     ann.batch(moves.map(Kind::Move)).await.expect("a batch");
-    assert_eq!(ann.parts(&first).await.concat(), "ab2c");
+    assert_eq!(ann.subtask_titles(&first).await.concat(), "ab2c");
 }
 
-async fn a_gap_that_takes_no_more_tasks_says_so(database: TestDatabase) {
+async fn full_gap_between_ranks_is_reported(database: TestDatabase) {
     let service = Service::start(&database).await;
     let ann = service.user();
     let [a, b, c] = make(&ann, ["A", "B", "C"]).await;
-    // Each of the two goes between the other and A, so that the gap gets narrower each time.
+    // B and C alternately move directly after A, which halves the gap each time.
     let pair = || [to(&b.id, after(&a)), to(&c.id, after(&a))];
     let mut moves = 0;
     let outcome = loop {
@@ -154,9 +154,9 @@ async fn a_gap_that_takes_no_more_tasks_says_so(database: TestDatabase) {
     let (_, _, fields) = refusal(&outcome.expect_err("the gap is full"));
     assert!(fields[0].ends_with(".move.after_id"), "{fields:?}");
     while ann.move_task(pair()[0].clone()).await.is_ok() && ann.move_task(pair()[1].clone()).await.is_ok() {}
-    // It is full on that side of A, wherever A goes to there is room.
+    // Only the gap after A is full: elsewhere A can be moved.
     ann.move_task(to(&a.id, FIRST)).await.expect("there is room elsewhere");
     for request in pair() {
-        ann.move_task(request).await.expect("there is room again");
+        ann.move_task(request).await.expect("there is room after A's new position");
     }
 }

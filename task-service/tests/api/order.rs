@@ -1,4 +1,4 @@
-//! `MoveTask`, and the order of tasks.
+//! `MoveTask` and the order of tasks.
 
 use std::collections::HashMap;
 
@@ -11,35 +11,35 @@ use crate::{
 };
 
 on_each_database!(
-    new_tasks_come_last,
-    a_task_goes_to_the_place_that_is_named,
-    a_move_changes_no_other_task,
-    a_task_goes_into_another_list_with_its_parts,
-    a_task_goes_under_another_and_out_to_the_top,
-    beside_a_task_and_nothing_else_means_where_that_task_is,
-    a_place_that_is_not_there_is_refused,
-    a_move_checks_the_etag,
-    a_deleted_or_missing_task_is_not_moved,
+    new_task_is_last,
+    task_moves_to_the_requested_position,
+    move_changes_no_other_task,
+    task_moves_to_another_list_with_its_subtasks,
+    task_moves_under_another_and_back_to_the_top_level,
+    before_or_after_alone_implies_the_list_and_parent_of_the_anchor,
+    invalid_move_targets_are_refused,
+    move_checks_the_etag,
+    deleted_or_missing_task_cannot_be_moved,
 );
 
 pub(crate) const FIRST: Position = Position::First(true);
 pub(crate) const LAST: Position = Position::Last(true);
 
-/// Makes tasks with these titles.
+/// Creates tasks with these titles, in order.
 pub(crate) async fn make<const N: usize>(user: &User, titles: [&str; N]) -> [Task; N] {
     let mut tasks = Vec::new();
     for title in titles {
         tasks.push(user.make(title).await);
     }
-    tasks.try_into().expect("as many as titles")
+    tasks.try_into().expect("one task per title")
 }
 
-/// The titles at the top of the default list.
+/// Returns the concatenated titles of the top-level tasks of the default list.
 pub(crate) async fn titles(user: &User) -> String {
-    user.top(&user.id.to_string()).await.concat()
+    user.top_level_titles(&user.id.to_string()).await.concat()
 }
 
-async fn new_tasks_come_last(database: TestDatabase) {
+async fn new_task_is_last(database: TestDatabase) {
     let service = Service::start(&database).await;
     let ann = service.user();
     let [_, b, _] = make(&ann, ["A", "B", "C"]).await;
@@ -48,7 +48,7 @@ async fn new_tasks_come_last(database: TestDatabase) {
     assert_eq!(titles(&ann).await, "ACBD");
 }
 
-async fn a_task_goes_to_the_place_that_is_named(database: TestDatabase) {
+async fn task_moves_to_the_requested_position(database: TestDatabase) {
     let service = Service::start(&database).await;
     let ann = service.user();
     let [a, b, c, d] = make(&ann, ["A", "B", "C", "D"]).await;
@@ -60,7 +60,7 @@ async fn a_task_goes_to_the_place_that_is_named(database: TestDatabase) {
         (to(&b.id, after(&c)), "DCBA"),
         (to(&b.id, after(&a)), "DCAB"),
         (to(&c.id, before(&b)), "DACB"),
-        // To where it is already.
+        // To the position that it already has.
         (to(&c.id, after(&a)), "DACB"),
         (to(&c.id, before(&b)), "DACB"),
         (MoveTaskRequest { id: a.id.clone(), ..MoveTaskRequest::default() }, "DCBA"),
@@ -70,54 +70,55 @@ async fn a_task_goes_to_the_place_that_is_named(database: TestDatabase) {
     for (request, expected) in steps {
         let moved = ann.move_task(request.clone()).await.expect("a move");
         assert_eq!(titles(&ann).await, expected, "{request:?}");
-        assert_eq!(ann.get(&moved.id).await.expect("it is there"), moved);
+        assert_eq!(ann.get(&moved.id).await.expect("it exists"), moved);
     }
 }
 
-async fn a_move_changes_no_other_task(database: TestDatabase) {
+async fn move_changes_no_other_task(database: TestDatabase) {
     let service = Service::start(&database).await;
     let ann = service.user();
     let tasks = make(&ann, ["A", "B", "C", "D"]).await;
-    let part = ann.make_part(&tasks[0], "A1").await;
+    let subtask = ann.make_subtask(&tasks[0], "A1").await;
     for position in [FIRST, LAST, before(&tasks[2]), after(&tasks[3])] {
-        let mut known: HashMap<_, _> =
-            ann.ranked(false).await.into_iter().map(|task| (task.id.clone(), task)).collect();
+        let mut expected: HashMap<_, _> =
+            ann.tasks_by_rank(false).await.into_iter().map(|task| (task.id.clone(), task)).collect();
         let moved = ann.move_task(to(&tasks[0].id, position)).await.expect("a move");
-        let old = known.insert(moved.id.clone(), moved.clone()).expect("it was there");
+        let old = expected.insert(moved.id.clone(), moved.clone()).expect("the task existed");
         assert_ne!((&old.rank, &old.etag), (&moved.rank, &moved.etag));
-        let now: HashMap<_, _> = ann.ranked(false).await.into_iter().map(|task| (task.id.clone(), task)).collect();
-        assert_eq!(now, known);
+        let now: HashMap<_, _> =
+            ann.tasks_by_rank(false).await.into_iter().map(|task| (task.id.clone(), task)).collect();
+        assert_eq!(now, expected);
     }
-    assert_eq!(ann.get(&part.id).await.expect("it is there"), part);
+    assert_eq!(ann.get(&subtask.id).await.expect("it exists"), subtask);
 }
 
-async fn a_task_goes_into_another_list_with_its_parts(database: TestDatabase) {
+async fn task_moves_to_another_list_with_its_subtasks(database: TestDatabase) {
     let service = Service::start(&database).await;
     let ann = service.user();
     let list = ann.make_list("Errands").await;
     let [a, b] = make(&ann, ["A", "B"]).await;
     let (c, d) = (ann.make_in(&list, "C").await, ann.make_in(&list, "D").await);
-    let part = ann.make_part(&a, "A1").await;
-    let below = ann.make_part(&part, "A11").await;
-    let gone = ann.make_part(&a, "A2").await;
-    ann.delete(&gone.id, "").await.expect("a deletion");
+    let subtask = ann.make_subtask(&a, "A1").await;
+    let below = ann.make_subtask(&subtask, "A11").await;
+    let deleted = ann.make_subtask(&a, "A2").await;
+    ann.delete(&deleted.id, "").await.expect("a deletion");
 
     let moved = ann.move_task(into(&a.id, &list.id, before(&d))).await.expect("a move");
 
     assert_eq!((&moved.list_id, &moved.parent_id[..]), (&list.id, ""));
-    assert_eq!((ann.top(&list.id).await.concat(), titles(&ann).await), ("CAD".to_owned(), "B".to_owned()));
-    for (part, parent) in [(&part, &a), (&below, &part), (&gone, &a)] {
-        let now = ann.get(&part.id).await.expect("it is there");
-        assert_eq!((&now.list_id, &now.parent_id, &now.rank), (&list.id, &parent.id, &part.rank));
+    assert_eq!((ann.top_level_titles(&list.id).await.concat(), titles(&ann).await), ("CAD".to_owned(), "B".to_owned()));
+    for (subtask, parent) in [(&subtask, &a), (&below, &subtask), (&deleted, &a)] {
+        let now = ann.get(&subtask.id).await.expect("it exists");
+        assert_eq!((&now.list_id, &now.parent_id, &now.rank), (&list.id, &parent.id, &subtask.rank));
     }
-    // Under a task of another list is into that list.
+    // A move under a task of another list also moves to that list.
     let moved = ann.move_task(under(&moved.id, &b.id, LAST)).await.expect("a move");
     assert_eq!((moved.list_id, moved.parent_id), (ann.id.to_string(), b.id));
-    assert_eq!(ann.get(&below.id).await.expect("it is there").list_id, ann.id.to_string());
-    assert_eq!(ann.get(&c.id).await.expect("it is there"), c);
+    assert_eq!(ann.get(&below.id).await.expect("it exists").list_id, ann.id.to_string());
+    assert_eq!(ann.get(&c.id).await.expect("it exists"), c);
 }
 
-async fn a_task_goes_under_another_and_out_to_the_top(database: TestDatabase) {
+async fn task_moves_under_another_and_back_to_the_top_level(database: TestDatabase) {
     let service = Service::start(&database).await;
     let ann = service.user();
     let list = ann.make_list("Errands").await;
@@ -127,39 +128,39 @@ async fn a_task_goes_under_another_and_out_to_the_top(database: TestDatabase) {
     {
         let moved = ann.move_task(under(&task.id, &a.id, position)).await.expect("a move");
         assert_eq!(moved.parent_id, a.id);
-        assert_eq!(ann.parts(&a).await.concat(), expected);
+        assert_eq!(ann.subtask_titles(&a).await.concat(), expected);
     }
-    assert_eq!(ann.top(&list.id).await.concat(), "A");
-    // Whoever names no place means the top of the list that the task is in.
+    assert_eq!(ann.top_level_titles(&list.id).await.concat(), "A");
+    // Without a list and a parent, the task moves to the top level of its list.
     let moved = ann.move_task(to(&b.id, FIRST)).await.expect("a move");
     assert_eq!((&moved.parent_id[..], &moved.list_id), ("", &list.id));
     ann.move_task(into(&c.id, &list.id, after(&b))).await.expect("a move");
-    assert_eq!(ann.top(&list.id).await.concat(), "BCA");
-    assert_eq!(ann.parts(&a).await, [""; 0]);
+    assert_eq!(ann.top_level_titles(&list.id).await.concat(), "BCA");
+    assert_eq!(ann.subtask_titles(&a).await, [""; 0]);
 }
 
-async fn beside_a_task_and_nothing_else_means_where_that_task_is(database: TestDatabase) {
+async fn before_or_after_alone_implies_the_list_and_parent_of_the_anchor(database: TestDatabase) {
     let service = Service::start(&database).await;
     let ann = service.user();
     let list = ann.make_list("Errands").await;
     let [a, b] = make(&ann, ["A", "B"]).await;
-    let part = ann.make_part(&a, "P").await;
+    let subtask = ann.make_subtask(&a, "P").await;
     let other = ann.make_in(&list, "O").await;
-    let moved = ann.move_task(to(&b.id, after(&part))).await.expect("a move");
+    let moved = ann.move_task(to(&b.id, after(&subtask))).await.expect("a move");
     assert_eq!(moved.parent_id, a.id);
-    assert_eq!(ann.parts(&a).await.concat(), "PB");
+    assert_eq!(ann.subtask_titles(&a).await.concat(), "PB");
     ann.move_task(to(&b.id, before(&other))).await.expect("a move");
-    assert_eq!(ann.top(&list.id).await.concat(), "BO");
+    assert_eq!(ann.top_level_titles(&list.id).await.concat(), "BO");
 }
 
-async fn a_place_that_is_not_there_is_refused(database: TestDatabase) {
+async fn invalid_move_targets_are_refused(database: TestDatabase) {
     let service = Service::start(&database).await;
     let (ann, bob) = (service.user(), service.user());
     let list = ann.make_list("Errands").await;
-    let (hers, his_list) = (bob.make("Hers").await, bob.make_list("His").await);
-    let [a, b, gone] = make(&ann, ["A", "B", "C"]).await;
-    let (part, other) = (ann.make_part(&a, "A1").await, ann.make_in(&list, "O").await);
-    let gone = ann.delete(&gone.id, "").await.expect("a deletion");
+    let (task_of_bob, list_of_bob) = (bob.make("Hers").await, bob.make_list("His").await);
+    let [a, b, deleted] = make(&ann, ["A", "B", "C"]).await;
+    let (subtask, other) = (ann.make_subtask(&a, "A1").await, ann.make_in(&list, "O").await);
+    let deleted = ann.delete(&deleted.id, "").await.expect("a deletion");
     let missing = Task { id: service.clock.new_id().to_string(), ..Task::default() };
 
     for (request, field) in [
@@ -169,35 +170,35 @@ async fn a_place_that_is_not_there_is_refused(database: TestDatabase) {
         (to(&b.id, Position::BeforeId(String::new())), "before_id"),
         (to(&b.id, Position::AfterId("1".to_owned())), "after_id"),
         (under(&b.id, &missing.id, LAST), "parent_id"),
-        (under(&b.id, &gone.id, LAST), "parent_id"),
-        (under(&b.id, &hers.id, LAST), "parent_id"),
+        (under(&b.id, &deleted.id, LAST), "parent_id"),
+        (under(&b.id, &task_of_bob.id, LAST), "parent_id"),
         (under(&b.id, &b.id, LAST), "parent_id"),
-        (under(&a.id, &part.id, LAST), "parent_id"),
-        (to(&a.id, after(&part)), "after_id"),
+        (under(&a.id, &subtask.id, LAST), "parent_id"),
+        (to(&a.id, after(&subtask)), "after_id"),
         (MoveTaskRequest { list_id: list.id.clone(), ..under(&b.id, &a.id, LAST) }, "parent_id"),
         (to(&b.id, before(&b)), "before_id"),
         (to(&b.id, after(&b)), "after_id"),
         (to(&b.id, before(&missing)), "before_id"),
-        (to(&b.id, after(&gone)), "after_id"),
-        (to(&b.id, before(&hers)), "before_id"),
+        (to(&b.id, after(&deleted)), "after_id"),
+        (to(&b.id, before(&task_of_bob)), "before_id"),
         (into(&b.id, &list.id, after(&a)), "after_id"),
-        (into(&b.id, &b.list_id, before(&part)), "before_id"),
+        (into(&b.id, &b.list_id, before(&subtask)), "before_id"),
         (under(&b.id, &a.id, before(&other)), "before_id"),
         (under(&b.id, &a.id, after(&a)), "after_id"),
     ] {
         let outcome = ann.move_task(request.clone()).await;
         assert_refused!(outcome, InvalidArgument, "VALIDATION_FAILED", field);
     }
-    for list_id in [&missing.id, &his_list.id, &a.id] {
+    for list_id in [&missing.id, &list_of_bob.id, &a.id] {
         for parent_id in ["", &a.id] {
             let request = MoveTaskRequest { list_id: list_id.clone(), ..under(&b.id, parent_id, LAST) };
             assert_refused!(ann.move_task(request).await, NotFound, "LIST_NOT_FOUND", "list_id");
         }
     }
-    assert_eq!(ann.get(&b.id).await.expect("it is there"), b);
+    assert_eq!(ann.get(&b.id).await.expect("it exists"), b);
 }
 
-async fn a_move_checks_the_etag(database: TestDatabase) {
+async fn move_checks_the_etag(database: TestDatabase) {
     let service = Service::start(&database).await;
     let ann = service.user();
     let [a, b] = make(&ann, ["A", "B"]).await;
@@ -208,13 +209,13 @@ async fn a_move_checks_the_etag(database: TestDatabase) {
     ann.move_task(with_etag(&moved.etag)).await.expect("a move");
 }
 
-async fn a_deleted_or_missing_task_is_not_moved(database: TestDatabase) {
+async fn deleted_or_missing_task_cannot_be_moved(database: TestDatabase) {
     let service = Service::start(&database).await;
     let (ann, bob) = (service.user(), service.user());
     let [a, b] = make(&ann, ["A", "B"]).await;
     ann.delete(&b.id, "").await.expect("a deletion");
-    let (missing, hers) = (service.clock.new_id().to_string(), bob.make("Hers").await);
-    for id in [&b.id, &missing, &hers.id] {
+    let (missing, task_of_bob) = (service.clock.new_id().to_string(), bob.make("Hers").await);
+    for id in [&b.id, &missing, &task_of_bob.id] {
         for position in [FIRST, LAST, before(&a), after(&a)] {
             assert_refused!(ann.move_task(to(id, position)).await, NotFound, "TASK_NOT_FOUND");
         }

@@ -1,4 +1,4 @@
-//! `ListTasks`: pages and their tokens.
+//! `ListTasks`: pages and page tokens.
 
 use std::collections::HashSet;
 
@@ -10,20 +10,20 @@ use taskey_proto::task::v1::{ListTasksRequest, Task};
 use crate::support::{Service, User, titled};
 
 on_each_database!(
-    pages_hold_every_task_once_the_newest_first,
-    a_page_has_fifty_tasks_by_default_and_five_hundred_at_most,
-    a_negative_page_size_is_refused,
-    the_page_size_may_change_between_pages,
-    a_forged_page_token_is_refused,
-    another_users_page_token_is_refused,
-    another_querys_page_token_is_refused,
-    a_page_token_is_good_at_every_replica_and_after_a_restart,
-    pages_stay_in_order_while_tasks_come_and_go,
-    a_page_ends_before_it_gets_too_large,
-    words_are_found_in_short_and_in_long_tasks_alike,
+    pages_contain_every_task_once_newest_first,
+    page_has_fifty_tasks_by_default_and_five_hundred_at_most,
+    negative_page_size_is_refused,
+    page_size_may_change_between_pages,
+    forged_page_token_is_refused,
+    page_token_of_another_user_is_refused,
+    page_token_of_another_query_is_refused,
+    page_token_is_valid_at_every_replica_and_after_a_restart,
+    pages_stay_in_order_while_tasks_are_created_and_deleted,
+    page_stays_below_the_response_limit,
+    words_are_found_in_short_and_in_long_tasks,
 );
 
-/// The request of a page.
+/// Returns a request for a page.
 fn page(page_size: i32, page_token: &str) -> ListTasksRequest {
     ListTasksRequest {
         page_size,
@@ -33,7 +33,7 @@ fn page(page_size: i32, page_token: &str) -> ListTasksRequest {
     }
 }
 
-/// Makes tasks, and answers their ids as a list has them.
+/// Creates tasks and returns their ids in list order.
 async fn make(user: &User, count: usize) -> Vec<String> {
     let tasks = join_all((0..count).map(|_| user.make("Buy milk"))).await;
     let mut ids: Vec<_> = tasks.into_iter().map(|task| task.id).collect();
@@ -41,7 +41,7 @@ async fn make(user: &User, count: usize) -> Vec<String> {
     ids
 }
 
-/// A token of a second page.
+/// Creates tasks and returns the token of a second page.
 async fn token(user: &User) -> String {
     make(user, 3).await;
     let page = user.list(page(2, "")).await.expect("a page");
@@ -49,7 +49,7 @@ async fn token(user: &User) -> String {
     page.next_page_token
 }
 
-async fn pages_hold_every_task_once_the_newest_first(database: TestDatabase) {
+async fn pages_contain_every_task_once_newest_first(database: TestDatabase) {
     let service = Service::start(&database).await;
     let ann = service.user();
     assert_eq!(ann.list_all(3, false).await, [""; 0]);
@@ -57,24 +57,24 @@ async fn pages_hold_every_task_once_the_newest_first(database: TestDatabase) {
     for page_size in [1, 2, 3, 8, 9, 10] {
         assert_eq!(ann.list_all(page_size, false).await, ids);
     }
-    // The last page says that it is the last, even if it is full.
+    // The last page has no token, even if it is full.
     let all = ann.list(page(9, "")).await.expect("a page");
     assert_eq!((all.tasks.len(), &all.next_page_token[..]), (9, ""));
-    let got = ann.get(&ids[0]).await.expect("it is there");
-    assert_eq!(all.tasks[0], got);
+    let task = ann.get(&ids[0]).await.expect("it exists");
+    assert_eq!(all.tasks[0], task);
 }
 
-async fn words_are_found_in_short_and_in_long_tasks_alike(database: TestDatabase) {
+async fn words_are_found_in_short_and_in_long_tasks(database: TestDatabase) {
     let service = Service::start(&database).await;
     let ann = service.user();
-    let mut made = Vec::new();
+    let mut created = Vec::new();
     for (title, before) in [("b", 0), ("d", 500), ("a", 395), ("e", 396), ("c", 3900), ("f", 1), ("other", 0)] {
         let notes = if title == "other" { "nothing".to_owned() } else { format!("{}milk", " ".repeat(before)) };
-        made.push(ann.create(Task { notes, ..titled(title) }).await.expect("made"));
+        created.push(ann.create(Task { notes, ..titled(title) }).await.expect("the task is created"));
     }
-    made.pop();
+    created.pop();
     let by_title = ["a", "b", "c", "d", "e", "f"].map(str::to_owned);
-    let newest: Vec<_> = made.iter().rev().map(|task| task.title.clone()).collect();
+    let newest: Vec<_> = created.iter().rev().map(|task| task.title.clone()).collect();
     for (order_by, expected) in [("title", by_title.to_vec()), ("", newest)] {
         for page_size in [1, 2, 6] {
             let filter = "milk NOT other".to_owned();
@@ -91,8 +91,8 @@ async fn words_are_found_in_short_and_in_long_tasks_alike(database: TestDatabase
             assert_eq!(found, expected, "{order_by:?} by pages of {page_size}");
         }
     }
-    // What was long is found when it has become short, and what was short when it has become long.
-    let [short, long] = [&made[0], &made[1]].map(|task| task.id.clone());
+    // Tasks are also found after an update made them long or short.
+    let [short, long] = [&created[0], &created[1]].map(|task| task.id.clone());
     ann.update(Task { id: short.clone(), notes: "oats ".repeat(200), ..Task::default() }, &["notes"])
         .await
         .expect("long");
@@ -104,7 +104,7 @@ async fn words_are_found_in_short_and_in_long_tasks_alike(database: TestDatabase
     assert_eq!(found, [long, short]);
 }
 
-async fn a_page_has_fifty_tasks_by_default_and_five_hundred_at_most(database: TestDatabase) {
+async fn page_has_fifty_tasks_by_default_and_five_hundred_at_most(database: TestDatabase) {
     let service = Service::start(&database).await;
     let ann = service.user();
     make(&ann, 501).await;
@@ -115,7 +115,7 @@ async fn a_page_has_fifty_tasks_by_default_and_five_hundred_at_most(database: Te
     }
 }
 
-async fn a_negative_page_size_is_refused(database: TestDatabase) {
+async fn negative_page_size_is_refused(database: TestDatabase) {
     let service = Service::start(&database).await;
     for page_size in [-1, i32::MIN] {
         let outcome = service.user().list(page(page_size, "")).await;
@@ -123,7 +123,7 @@ async fn a_negative_page_size_is_refused(database: TestDatabase) {
     }
 }
 
-async fn the_page_size_may_change_between_pages(database: TestDatabase) {
+async fn page_size_may_change_between_pages(database: TestDatabase) {
     let service = Service::start(&database).await;
     let ann = service.user();
     let ids = make(&ann, 6).await;
@@ -134,53 +134,53 @@ async fn the_page_size_may_change_between_pages(database: TestDatabase) {
     assert_eq!(tasks.into_iter().map(|task| task.id).collect::<Vec<_>>(), ids);
 }
 
-async fn a_forged_page_token_is_refused(database: TestDatabase) {
+async fn forged_page_token_is_refused(database: TestDatabase) {
     let service = Service::start(&database).await;
     let ann = service.user();
-    let good = token(&ann).await;
-    let mut forged: Vec<String> = (0..good.len())
+    let valid = token(&ann).await;
+    let mut forged: Vec<String> = (0..valid.len())
         .map(|index| {
-            let mut bytes = good.clone().into_bytes();
+            let mut bytes = valid.clone().into_bytes();
             bytes[index] = if bytes[index] == b'A' { b'B' } else { b'A' };
             String::from_utf8(bytes).expect("ASCII")
         })
         .collect();
     forged.extend(["1", "A", "\0", "🥛", "====", "' or 1=1 --", " "].map(str::to_owned));
-    forged.extend([good[1..].to_owned(), good[..good.len() - 1].to_owned(), "A".repeat(44), "A".repeat(200_000)]);
-    forged.extend([format!("{good}A"), format!("{good}="), format!("{good}\n"), format!("{good}{good}")]);
+    forged.extend([valid[1..].to_owned(), valid[..valid.len() - 1].to_owned(), "A".repeat(44), "A".repeat(200_000)]);
+    forged.extend([format!("{valid}A"), format!("{valid}="), format!("{valid}\n"), format!("{valid}{valid}")]);
     for forged in forged {
         assert_refused!(ann.list(page(2, &forged)).await, InvalidArgument, "PAGE_TOKEN_INVALID", "page_token");
     }
-    ann.list(page(2, &good)).await.expect("the good one is good");
+    ann.list(page(2, &valid)).await.expect("the unchanged token is valid");
 }
 
-async fn another_users_page_token_is_refused(database: TestDatabase) {
+async fn page_token_of_another_user_is_refused(database: TestDatabase) {
     let service = Service::start(&database).await;
     let (ann, bob) = (service.user(), service.user());
-    let hers = token(&ann).await;
-    assert_refused!(bob.list(page(2, &hers)).await, InvalidArgument, "PAGE_TOKEN_INVALID", "page_token");
+    let token_of_ann = token(&ann).await;
+    assert_refused!(bob.list(page(2, &token_of_ann)).await, InvalidArgument, "PAGE_TOKEN_INVALID", "page_token");
 }
 
-async fn another_querys_page_token_is_refused(database: TestDatabase) {
+async fn page_token_of_another_query_is_refused(database: TestDatabase) {
     let service = Service::start(&database).await;
     let ann = service.user();
-    let of_live = token(&ann).await;
-    let with_deleted = ListTasksRequest { show_deleted: true, ..page(2, &of_live) };
+    let token_without_deleted = token(&ann).await;
+    let with_deleted = ListTasksRequest { show_deleted: true, ..page(2, &token_without_deleted) };
     assert_refused!(ann.list(with_deleted).await, InvalidArgument, "PAGE_TOKEN_INVALID", "page_token");
 }
 
-async fn a_page_token_is_good_at_every_replica_and_after_a_restart(database: TestDatabase) {
+async fn page_token_is_valid_at_every_replica_and_after_a_restart(database: TestDatabase) {
     let (service, replica) = (Service::start(&database).await, Service::start(&database).await);
     let ann = service.user();
     let token = token(&ann).await;
     let expected = ann.list(page(2, &token)).await.expect("a page");
-    assert_eq!(ann.at(&replica).list(page(2, &token)).await.expect("a page"), expected);
+    assert_eq!(ann.connected_to(&replica).list(page(2, &token)).await.expect("a page"), expected);
     replica.stop().await;
     let service = service.restart(&database).await;
-    assert_eq!(ann.at(&service).list(page(2, &token)).await.expect("a page"), expected);
+    assert_eq!(ann.connected_to(&service).list(page(2, &token)).await.expect("a page"), expected);
 }
 
-async fn pages_stay_in_order_while_tasks_come_and_go(database: TestDatabase) {
+async fn pages_stay_in_order_while_tasks_are_created_and_deleted(database: TestDatabase) {
     let service = Service::start(&database).await;
     let ann = service.user();
     let ids = make(&ann, 30).await;
@@ -194,26 +194,26 @@ async fn pages_stay_in_order_while_tasks_come_and_go(database: TestDatabase) {
             break;
         }
         make(&ann, 2).await;
-        // The task at which the next page begins goes, and one of those that are still to come.
-        for gone in [&ids[round * 4 + 3], &ids[29 - round]] {
-            _ = ann.delete(gone, "").await;
+        // Delete the task at which the next page begins, and one on a later page.
+        for id in [&ids[round * 4 + 3], &ids[29 - round]] {
+            _ = ann.delete(id, "").await;
         }
     }
-    let once: HashSet<_> = seen.iter().collect();
-    assert_eq!(once.len(), seen.len());
+    let unique: HashSet<_> = seen.iter().collect();
+    assert_eq!(unique.len(), seen.len());
     assert!(seen.is_sorted_by(|one, other| one > other));
-    let live = ann.list_all(0, false).await;
-    assert!(ids.iter().filter(|id| live.contains(*id)).all(|id| once.contains(id)));
+    let active = ann.list_all(0, false).await;
+    assert!(ids.iter().filter(|id| active.contains(*id)).all(|id| unique.contains(id)));
 }
 
-async fn a_page_ends_before_it_gets_too_large(database: TestDatabase) {
+async fn page_stays_below_the_response_limit(database: TestDatabase) {
     const MAX_BYTES: usize = 40_000;
     let service = Service::start_with(&database, &["--max-response-bytes", &MAX_BYTES.to_string()]).await;
     let ann = service.user();
     let mut ids = Vec::new();
     for chars in [10, 4000, 4000, 4000, 0, 0, 3000, 4000, 1] {
         let task = Task { notes: "🥛".repeat(chars), ..titled("Buy milk") };
-        ids.insert(0, ann.create(task).await.expect("a task is made").id);
+        ids.insert(0, ann.create(task).await.expect("the task is created").id);
     }
     assert_eq!(ann.list_all(500, false).await, ids);
     let first = ann.list(page(500, "")).await.expect("a page");

@@ -1,4 +1,4 @@
-//! Tasks that are a part of others.
+//! Subtasks.
 
 use std::time::Duration;
 
@@ -11,101 +11,101 @@ use crate::{
 };
 
 on_each_database!(
-    a_part_is_in_the_list_of_its_task,
-    a_task_that_cannot_have_parts_is_refused,
-    a_list_that_is_not_there_is_refused_whatever_the_parent,
-    there_are_five_levels,
-    deleted_parts_count_as_levels_so_that_they_can_come_back,
-    a_task_does_not_become_a_part_of_itself,
-    place_and_rank_are_not_changed_by_an_update,
-    a_task_is_deleted_with_its_parts,
-    a_task_comes_back_with_the_parts_that_were_deleted_with_it,
-    a_part_whose_task_is_deleted_comes_back_at_the_top,
-    a_part_whose_task_has_moved_comes_back_where_that_is,
-    a_family_of_a_deleted_list_comes_back_in_the_default_list,
-    a_large_family_goes_and_comes_back,
+    subtask_is_in_the_list_of_its_parent,
+    invalid_parents_are_refused,
+    unknown_list_is_refused_with_or_without_a_parent,
+    tasks_nest_at_most_five_levels_deep,
+    deleted_subtasks_count_as_levels_until_they_are_purged,
+    task_cannot_become_its_own_subtask,
+    update_does_not_change_list_parent_or_rank,
+    deleting_a_task_deletes_its_subtasks,
+    undelete_restores_the_subtasks_deleted_with_the_task,
+    subtask_of_a_deleted_task_is_restored_at_the_top_level,
+    subtask_of_a_moved_task_is_restored_under_it,
+    task_tree_of_a_deleted_list_is_restored_in_the_default_list,
+    large_task_tree_is_deleted_and_restored,
 );
 
 const LAST: Position = Position::Last(true);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-/// A task at the top of the default list and below it one after the other, so many levels in all.
+/// Creates a task in the default list and a chain of nested subtasks, `levels` tasks in total.
 async fn chain(user: &User, levels: usize) -> Vec<Task> {
     let mut chain = vec![user.make("1").await];
     for level in 1..levels {
-        let part = user.make_part(&chain[level - 1], &format!("{}", level + 1)).await;
-        chain.push(part);
+        let subtask = user.make_subtask(&chain[level - 1], &format!("{}", level + 1)).await;
+        chain.push(subtask);
     }
     chain
 }
 
-/// Whether each of these tasks is deleted.
+/// Reports for each task whether it is deleted.
 async fn deleted(user: &User, tasks: &[&Task]) -> Vec<bool> {
     let mut deleted = Vec::new();
     for task in tasks {
-        deleted.push(user.get(&task.id).await.expect("it is there").delete_time.is_some());
+        deleted.push(user.get(&task.id).await.expect("it exists").delete_time.is_some());
     }
     deleted
 }
 
-/// A task with this list and this parent.
-fn placed(list_id: &str, parent_id: &str) -> Task {
+/// Returns a task with this list and parent.
+fn task_in(list_id: &str, parent_id: &str) -> Task {
     Task { list_id: list_id.to_owned(), parent_id: parent_id.to_owned(), ..titled("Buy milk") }
 }
 
-async fn a_part_is_in_the_list_of_its_task(database: TestDatabase) {
+async fn subtask_is_in_the_list_of_its_parent(database: TestDatabase) {
     let service = Service::start(&database).await;
     let ann = service.user();
     let list = ann.make_list("Errands").await;
     let task = ann.make_in(&list, "A").await;
     for list_id in ["", &list.id] {
-        let part = ann.create(placed(list_id, &task.id)).await.expect("a part");
-        assert_eq!((&part.list_id, &part.parent_id), (&list.id, &task.id));
-        assert_eq!(ann.get(&part.id).await.expect("it is there"), part);
+        let subtask = ann.create(task_in(list_id, &task.id)).await.expect("the subtask is created");
+        assert_eq!((&subtask.list_id, &subtask.parent_id), (&list.id, &task.id));
+        assert_eq!(ann.get(&subtask.id).await.expect("it exists"), subtask);
     }
-    assert_eq!(ann.get(&task.id).await.expect("it is there"), task);
+    assert_eq!(ann.get(&task.id).await.expect("it exists"), task);
 }
 
-async fn a_task_that_cannot_have_parts_is_refused(database: TestDatabase) {
+async fn invalid_parents_are_refused(database: TestDatabase) {
     let service = Service::start(&database).await;
     let (ann, bob) = (service.user(), service.user());
     let list = ann.make_list("Errands").await;
-    let (task, gone, hers) = (ann.make("A").await, ann.make("B").await, bob.make("Hers").await);
-    ann.delete(&gone.id, "").await.expect("a deletion");
+    let (task, deleted_task, task_of_bob) = (ann.make("A").await, ann.make("B").await, bob.make("Hers").await);
+    ann.delete(&deleted_task.id, "").await.expect("a deletion");
     let missing = service.clock.new_id().to_string();
     for (list_id, parent_id) in [
         ("", "1"),
         ("", &missing[..]),
-        ("", &gone.id),
-        ("", &hers.id),
+        ("", &deleted_task.id),
+        ("", &task_of_bob.id),
         ("", &list.id),
         (&task.list_id, &missing),
         (&list.id, &task.id),
     ] {
-        let outcome = ann.create(placed(list_id, parent_id)).await;
+        let outcome = ann.create(task_in(list_id, parent_id)).await;
         assert_refused!(outcome, InvalidArgument, "VALIDATION_FAILED", "task.parent_id");
     }
     assert_eq!(ann.list_all(0, false).await, [task.id]);
 }
 
-async fn a_list_that_is_not_there_is_refused_whatever_the_parent(database: TestDatabase) {
+async fn unknown_list_is_refused_with_or_without_a_parent(database: TestDatabase) {
     let service = Service::start(&database).await;
     let (ann, bob) = (service.user(), service.user());
-    let (task, his) = (ann.make("A").await, bob.make_list("His").await);
-    assert_refused!(ann.create(placed("1", "")).await, InvalidArgument, "VALIDATION_FAILED", "task.list_id");
-    for list_id in [&service.clock.new_id().to_string(), &his.id, &bob.id.to_string(), &task.id] {
+    let (task, list_of_bob) = (ann.make("A").await, bob.make_list("His").await);
+    assert_refused!(ann.create(task_in("1", "")).await, InvalidArgument, "VALIDATION_FAILED", "task.list_id");
+    for list_id in [&service.clock.new_id().to_string(), &list_of_bob.id, &bob.id.to_string(), &task.id] {
         for parent_id in ["", &task.id] {
-            let outcome = ann.create(placed(list_id, parent_id)).await;
+            let outcome = ann.create(task_in(list_id, parent_id)).await;
             assert_refused!(outcome, NotFound, "LIST_NOT_FOUND", "task.list_id");
         }
     }
 }
 
-async fn there_are_five_levels(database: TestDatabase) {
+async fn tasks_nest_at_most_five_levels_deep(database: TestDatabase) {
     let service = Service::start(&database).await;
     let ann = service.user();
     let levels = chain(&ann, 5).await;
-    let outcome = ann.create(placed("", &levels[4].id)).await;
+    let outcome = ann.create(task_in("", &levels[4].id)).await;
     assert_refused!(outcome, InvalidArgument, "VALIDATION_FAILED", "task.parent_id");
 
     let pair = chain(&ann, 2).await;
@@ -113,18 +113,18 @@ async fn there_are_five_levels(database: TestDatabase) {
         let outcome = ann.move_task(under(&pair[0].id, &too_deep.id, LAST)).await;
         assert_refused!(outcome, InvalidArgument, "VALIDATION_FAILED", "parent_id");
     }
-    // Beside one of them is as deep as that.
+    // Next to the deepest task is on the same level as that task.
     let outcome = ann.move_task(crate::calls::to(&pair[0].id, crate::calls::after(&levels[4]))).await;
     assert_refused!(outcome, InvalidArgument, "VALIDATION_FAILED", "after_id");
-    ann.move_task(under(&pair[0].id, &levels[2].id, LAST)).await.expect("there is room");
-    // Now that both are there, the chain has the same height along either way.
+    ann.move_task(under(&pair[0].id, &levels[2].id, LAST)).await.expect("five levels");
+    // The subtree under levels[2] now has two branches of equal depth.
     let single = ann.make("single").await;
     let outcome = ann.move_task(under(&single.id, &pair[1].id, LAST)).await;
     assert_refused!(outcome, InvalidArgument, "VALIDATION_FAILED", "parent_id");
-    ann.move_task(under(&single.id, &pair[0].id, LAST)).await.expect("there is room");
+    ann.move_task(under(&single.id, &pair[0].id, LAST)).await.expect("five levels");
 }
 
-async fn deleted_parts_count_as_levels_so_that_they_can_come_back(database: TestDatabase) {
+async fn deleted_subtasks_count_as_levels_until_they_are_purged(database: TestDatabase) {
     let service = Service::start(&database).await;
     let ann = service.user();
     let (levels, pair) = (chain(&ann, 4).await, chain(&ann, 2).await);
@@ -132,11 +132,11 @@ async fn deleted_parts_count_as_levels_so_that_they_can_come_back(database: Test
     let request = under(&pair[0].id, &levels[3].id, LAST);
     let outcome = ann.move_task(request.clone()).await;
     assert_refused!(outcome, InvalidArgument, "VALIDATION_FAILED", "parent_id");
-    service.hands.advance(31 * DAY);
-    ann.move_task(request).await.expect("nothing can come back any more");
+    service.manual_clock.advance(31 * DAY);
+    ann.move_task(request).await.expect("the deleted subtask is past its purge time");
 }
 
-async fn a_task_does_not_become_a_part_of_itself(database: TestDatabase) {
+async fn task_cannot_become_its_own_subtask(database: TestDatabase) {
     let service = Service::start(&database).await;
     let ann = service.user();
     let levels = chain(&ann, 3).await;
@@ -147,16 +147,16 @@ async fn a_task_does_not_become_a_part_of_itself(database: TestDatabase) {
         }
     }
     for task in &levels {
-        assert_eq!(ann.get(&task.id).await.expect("it is there"), *task);
+        assert_eq!(ann.get(&task.id).await.expect("it exists"), *task);
     }
 }
 
-async fn place_and_rank_are_not_changed_by_an_update(database: TestDatabase) {
+async fn update_does_not_change_list_parent_or_rank(database: TestDatabase) {
     let service = Service::start(&database).await;
     let ann = service.user();
     let list = ann.make_list("Errands").await;
     let (task, other) = (ann.make("A").await, ann.make_in(&list, "B").await);
-    let sent = Task { id: task.id.clone(), rank: "5".to_owned(), ..placed(&list.id, &other.id) };
+    let sent = Task { id: task.id.clone(), rank: "5".to_owned(), ..task_in(&list.id, &other.id) };
     for path in ["list_id", "parent_id", "rank"] {
         let outcome = ann.update(sent.clone(), &[path]).await;
         assert_refused!(outcome, InvalidArgument, "VALIDATION_FAILED", "update_mask");
@@ -167,125 +167,125 @@ async fn place_and_rank_are_not_changed_by_an_update(database: TestDatabase) {
     }
 }
 
-async fn a_task_is_deleted_with_its_parts(database: TestDatabase) {
+async fn deleting_a_task_deletes_its_subtasks(database: TestDatabase) {
     let service = Service::start(&database).await;
     let ann = service.user();
     let levels = chain(&ann, 4).await;
-    let beside = ann.make_part(&levels[0], "beside").await;
-    service.hands.advance(DAY);
-    let gone = ann.delete(&levels[1].id, "").await.expect("a deletion");
-    for part in &levels[2..] {
-        let now = ann.get(&part.id).await.expect("it is there");
+    let other_subtask = ann.make_subtask(&levels[0], "other").await;
+    service.manual_clock.advance(DAY);
+    let deleted_task = ann.delete(&levels[1].id, "").await.expect("a deletion");
+    for subtask in &levels[2..] {
+        let now = ann.get(&subtask.id).await.expect("it exists");
         let expected = Task {
-            delete_time: gone.delete_time,
-            purge_time: gone.purge_time,
-            update_time: gone.update_time,
+            delete_time: deleted_task.delete_time,
+            purge_time: deleted_task.purge_time,
+            update_time: deleted_task.update_time,
             etag: "\"2\"".to_owned(),
-            ..part.clone()
+            ..subtask.clone()
         };
         assert_eq!(now, expected);
-        assert_refused!(ann.complete(&part.id, "").await, NotFound, "TASK_NOT_FOUND");
-        assert_refused!(ann.delete(&part.id, "").await, NotFound, "TASK_NOT_FOUND");
+        assert_refused!(ann.complete(&subtask.id, "").await, NotFound, "TASK_NOT_FOUND");
+        assert_refused!(ann.delete(&subtask.id, "").await, NotFound, "TASK_NOT_FOUND");
     }
-    assert_eq!(ann.list_all(0, false).await, [&*beside.id, &*levels[0].id]);
+    assert_eq!(ann.list_all(0, false).await, [&*other_subtask.id, &*levels[0].id]);
 }
 
-async fn a_task_comes_back_with_the_parts_that_were_deleted_with_it(database: TestDatabase) {
+async fn undelete_restores_the_subtasks_deleted_with_the_task(database: TestDatabase) {
     let service = Service::start(&database).await;
     let ann = service.user();
     let task = ann.make("A").await;
-    let (early, late) = (ann.make_part(&task, "early").await, ann.make_part(&task, "late").await);
-    let (of_early, of_late) = (ann.make_part(&early, "1").await, ann.make_part(&late, "2").await);
+    let (early, late) = (ann.make_subtask(&task, "early").await, ann.make_subtask(&task, "late").await);
+    let (subtask_of_early, subtask_of_late) = (ann.make_subtask(&early, "1").await, ann.make_subtask(&late, "2").await);
     ann.delete(&early.id, "").await.expect("a deletion");
-    service.hands.advance(DAY);
+    service.manual_clock.advance(DAY);
     ann.delete(&task.id, "").await.expect("a deletion");
-    let all = [&task, &early, &of_early, &late, &of_late];
+    let all = [&task, &early, &subtask_of_early, &late, &subtask_of_late];
     assert_eq!(deleted(&ann, &all).await, [true; 5]);
-    service.hands.advance(DAY);
+    service.manual_clock.advance(DAY);
 
-    let back = ann.undelete(&task.id, "").await.expect("it is still there");
+    let restored = ann.undelete(&task.id, "").await.expect("an undeletion");
 
-    assert_eq!(back, Task { update_time: back.update_time, etag: "\"3\"".to_owned(), ..task.clone() });
+    assert_eq!(restored, Task { update_time: restored.update_time, etag: "\"3\"".to_owned(), ..task.clone() });
     assert_eq!(deleted(&ann, &all).await, [false, true, true, false, false]);
-    assert_eq!(ann.parts(&task).await, ["late"]);
-    assert_eq!(ann.parts(&late).await, ["2"]);
-    let early = ann.undelete(&early.id, "").await.expect("it is still there");
+    assert_eq!(ann.subtask_titles(&task).await, ["late"]);
+    assert_eq!(ann.subtask_titles(&late).await, ["2"]);
+    let early = ann.undelete(&early.id, "").await.expect("an undeletion");
     assert_eq!(early.parent_id, task.id);
     assert_eq!(deleted(&ann, &all).await, [false; 5]);
-    assert_eq!(ann.parts(&task).await, ["early", "late"]);
+    assert_eq!(ann.subtask_titles(&task).await, ["early", "late"]);
 }
 
-async fn a_part_whose_task_is_deleted_comes_back_at_the_top(database: TestDatabase) {
+async fn subtask_of_a_deleted_task_is_restored_at_the_top_level(database: TestDatabase) {
     let service = Service::start(&database).await;
     let ann = service.user();
     let list = ann.make_list("Errands").await;
     let task = ann.make_in(&list, "A").await;
-    let part = ann.make_part(&task, "B").await;
-    let below = ann.make_part(&part, "C").await;
+    let subtask = ann.make_subtask(&task, "B").await;
+    let below = ann.make_subtask(&subtask, "C").await;
     ann.make_in(&list, "D").await;
     ann.delete(&task.id, "").await.expect("a deletion");
-    let back = ann.undelete(&part.id, "").await.expect("it is still there");
-    assert_eq!((&back.parent_id[..], &back.list_id), ("", &list.id));
-    assert_eq!(ann.top(&list.id).await, ["D", "B"]);
-    assert_eq!(deleted(&ann, &[&task, &part, &below]).await, [true, false, false]);
-    // What has come back by itself stays where it is.
-    ann.undelete(&task.id, "").await.expect("it is still there");
-    assert_eq!(ann.top(&list.id).await, ["A", "D", "B"]);
-    assert_eq!(ann.get(&part.id).await.expect("it is there"), back);
+    let restored = ann.undelete(&subtask.id, "").await.expect("an undeletion");
+    assert_eq!((&restored.parent_id[..], &restored.list_id), ("", &list.id));
+    assert_eq!(ann.top_level_titles(&list.id).await, ["D", "B"]);
+    assert_eq!(deleted(&ann, &[&task, &subtask, &below]).await, [true, false, false]);
+    // A subtask that was restored on its own keeps its position.
+    ann.undelete(&task.id, "").await.expect("an undeletion");
+    assert_eq!(ann.top_level_titles(&list.id).await, ["A", "D", "B"]);
+    assert_eq!(ann.get(&subtask.id).await.expect("it exists"), restored);
 }
 
-async fn a_part_whose_task_has_moved_comes_back_where_that_is(database: TestDatabase) {
+async fn subtask_of_a_moved_task_is_restored_under_it(database: TestDatabase) {
     let service = Service::start(&database).await;
     let ann = service.user();
     let list = ann.make_list("Errands").await;
     let task = ann.make("A").await;
-    let part = ann.make_part(&task, "B").await;
-    ann.delete(&part.id, "").await.expect("a deletion");
+    let subtask = ann.make_subtask(&task, "B").await;
+    ann.delete(&subtask.id, "").await.expect("a deletion");
     ann.move_task(into(&task.id, &list.id, LAST)).await.expect("a move");
-    let back = ann.undelete(&part.id, "").await.expect("it is still there");
-    assert_eq!((back.parent_id, back.list_id), (task.id, list.id));
+    let restored = ann.undelete(&subtask.id, "").await.expect("an undeletion");
+    assert_eq!((restored.parent_id, restored.list_id), (task.id, list.id));
 }
 
-async fn a_family_of_a_deleted_list_comes_back_in_the_default_list(database: TestDatabase) {
+async fn task_tree_of_a_deleted_list_is_restored_in_the_default_list(database: TestDatabase) {
     let service = Service::start(&database).await;
     let ann = service.user();
     let default = ann.id.to_string();
     let list: TaskList = ann.make_list("Errands").await;
     ann.make("first").await;
     let task = ann.make_in(&list, "A").await;
-    let (early, part) = (ann.make_part(&task, "early").await, ann.make_part(&task, "B").await);
-    let below = ann.make_part(&part, "C").await;
+    let (early, subtask) = (ann.make_subtask(&task, "early").await, ann.make_subtask(&task, "B").await);
+    let below = ann.make_subtask(&subtask, "C").await;
     ann.delete(&early.id, "").await.expect("a deletion");
-    service.hands.advance(DAY);
+    service.manual_clock.advance(DAY);
     ann.delete_list(&list.id, "").await.expect("a deletion");
-    assert_eq!(deleted(&ann, &[&task, &early, &part, &below]).await, [true; 4]);
+    assert_eq!(deleted(&ann, &[&task, &early, &subtask, &below]).await, [true; 4]);
 
-    let back = ann.undelete(&task.id, "").await.expect("it is still there");
+    let restored = ann.undelete(&task.id, "").await.expect("an undeletion");
 
-    assert_eq!((&back.list_id, &back.parent_id[..]), (&default, ""));
-    assert_eq!(deleted(&ann, &[&task, &early, &part, &below]).await, [false, true, false, false]);
-    assert_eq!(ann.top(&default).await, ["first", "A"]);
-    assert_eq!(ann.parts(&task).await, ["B"]);
-    for task in [&part, &below, &early] {
-        assert_eq!(ann.get(&task.id).await.expect("it is there").list_id, default);
+    assert_eq!((&restored.list_id, &restored.parent_id[..]), (&default, ""));
+    assert_eq!(deleted(&ann, &[&task, &early, &subtask, &below]).await, [false, true, false, false]);
+    assert_eq!(ann.top_level_titles(&default).await, ["first", "A"]);
+    assert_eq!(ann.subtask_titles(&task).await, ["B"]);
+    for task in [&subtask, &below, &early] {
+        assert_eq!(ann.get(&task.id).await.expect("it exists").list_id, default);
     }
-    let early = ann.undelete(&early.id, "").await.expect("it is still there");
+    let early = ann.undelete(&early.id, "").await.expect("an undeletion");
     assert_eq!((early.list_id, early.parent_id), (default, task.id));
 }
 
-async fn a_large_family_goes_and_comes_back(database: TestDatabase) {
+async fn large_task_tree_is_deleted_and_restored(database: TestDatabase) {
     let service = Service::start(&database).await;
     let ann = service.user();
     let list = ann.make_list("Errands").await;
     let task = ann.make("A").await;
     for _ in 0..11 {
-        let parts = (0..100).map(|_| create(placed("", &task.id)));
-        ann.client.clone().batch_write_tasks(batch(parts)).await.expect("a batch");
+        let creations = (0..100).map(|_| create(task_in("", &task.id)));
+        ann.client.clone().batch_write_tasks(batch(creations)).await.expect("a batch");
     }
     let moved = ann.move_task(into(&task.id, &list.id, LAST)).await.expect("a move");
-    assert_eq!(ann.ranked(false).await.iter().filter(|part| part.list_id == list.id).count(), 1101);
+    assert_eq!(ann.tasks_by_rank(false).await.iter().filter(|subtask| subtask.list_id == list.id).count(), 1101);
     ann.delete(&moved.id, "").await.expect("a deletion");
-    assert_eq!(ann.ranked(false).await, []);
-    ann.undelete(&moved.id, "").await.expect("it is still there");
-    assert_eq!(ann.parts(&task).await.len(), 1100);
+    assert_eq!(ann.tasks_by_rank(false).await, []);
+    ann.undelete(&moved.id, "").await.expect("an undeletion");
+    assert_eq!(ann.subtask_titles(&task).await.len(), 1100);
 }

@@ -1,4 +1,4 @@
-//! How much a user may have, and how often one may call.
+//! Quotas and rate limits.
 
 use std::time::Duration;
 
@@ -14,166 +14,173 @@ use crate::{
 };
 
 on_each_database!(
-    a_user_has_so_many_live_tasks_and_no_more,
+    active_tasks_are_limited_by_the_quota,
     concurrent_creations_stop_at_the_quota,
-    the_quota_is_of_each_user,
-    what_comes_back_counts,
-    a_deletion_of_a_family_or_of_a_list_frees_all_of_it,
-    a_batch_is_counted_write_by_write,
-    whoever_has_more_than_the_quota_can_still_change_it,
-    a_user_has_so_many_lists_and_no_more,
-    calls_are_limited_by_user,
+    quota_is_per_user,
+    undeleted_tasks_count_towards_the_quota,
+    deleting_a_task_tree_or_a_list_frees_its_quota,
+    quota_is_checked_at_each_write_of_a_batch,
+    tasks_above_a_lowered_quota_can_still_be_changed,
+    lists_are_limited_by_the_quota,
+    calls_are_rate_limited_per_user,
 );
 
-async fn exceeds<T: std::fmt::Debug>(outcome: impl Future<Output = Result<T, Status>>) {
+async fn assert_quota_exceeded<T: std::fmt::Debug>(outcome: impl Future<Output = Result<T, Status>>) {
     assert_refused!(outcome.await, ResourceExhausted, "QUOTA_EXCEEDED");
 }
 
-async fn limited(database: &TestDatabase, max_tasks: &str) -> (Service, User) {
+async fn start_with_quota(database: &TestDatabase, max_tasks: &str) -> (Service, User) {
     let service = Service::start_with(database, &["--max-tasks", max_tasks]).await;
     let ann = service.user();
     (service, ann)
 }
 
-async fn a_user_has_so_many_live_tasks_and_no_more(database: TestDatabase) {
-    let (_service, ann) = limited(&database, "3").await;
+async fn active_tasks_are_limited_by_the_quota(database: TestDatabase) {
+    let (_service, ann) = start_with_quota(&database, "3").await;
     let tasks = [ann.make("A").await, ann.make("B").await, ann.make("C").await];
-    exceeds(ann.create(titled("D"))).await;
-    exceeds(ann.create(titled("D"))).await;
-    ann.complete(&tasks[0].id, "").await.expect("a completed task is live");
-    exceeds(ann.create(titled("D"))).await;
-    // Deleting helps, each time.
+    assert_quota_exceeded(ann.create(titled("D"))).await;
+    assert_quota_exceeded(ann.create(titled("D"))).await;
+    ann.complete(&tasks[0].id, "").await.expect("a completed task still counts");
+    assert_quota_exceeded(ann.create(titled("D"))).await;
+    // Each deletion makes room for one task.
     for task in &tasks {
         ann.delete(&task.id, "").await.expect("a deletion");
         ann.make("D").await;
-        exceeds(ann.create(titled("E"))).await;
+        assert_quota_exceeded(ann.create(titled("E"))).await;
     }
 }
 
 async fn concurrent_creations_stop_at_the_quota(database: TestDatabase) {
-    let (_service, ann) = limited(&database, "10").await;
+    let (_service, ann) = start_with_quota(&database, "10").await;
     let outcomes = join_all((0..30).map(|_| ann.create(titled("A")))).await;
     assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 10);
     assert_eq!(ann.list_all(0, true).await.len(), 10);
 }
 
-async fn the_quota_is_of_each_user(database: TestDatabase) {
-    let (service, ann) = limited(&database, "1").await;
+async fn quota_is_per_user(database: TestDatabase) {
+    let (service, ann) = start_with_quota(&database, "1").await;
     let bob = service.user();
     ann.make("A").await;
     bob.make("A").await;
-    exceeds(ann.create(titled("B"))).await;
+    assert_quota_exceeded(ann.create(titled("B"))).await;
 }
 
-async fn what_comes_back_counts(database: TestDatabase) {
-    let (_service, ann) = limited(&database, "3").await;
+async fn undeleted_tasks_count_towards_the_quota(database: TestDatabase) {
+    let (_service, ann) = start_with_quota(&database, "3").await;
     let task = ann.make("A").await;
-    ann.make_part(&task, "B").await;
+    ann.make_subtask(&task, "B").await;
     ann.delete(&task.id, "").await.expect("a deletion");
     let other = [ann.make("C").await, ann.make("D").await];
-    exceeds(ann.undelete(&task.id, "")).await;
-    assert!(ann.get(&task.id).await.expect("it is there").delete_time.is_some());
+    assert_quota_exceeded(ann.undelete(&task.id, "")).await;
+    assert!(ann.get(&task.id).await.expect("it exists").delete_time.is_some());
     ann.delete(&other[0].id, "").await.expect("a deletion");
     ann.undelete(&task.id, "").await.expect("there is room");
-    ann.undelete(&task.id, "").await.expect("it is live");
-    exceeds(ann.create(titled("E"))).await;
-    exceeds(ann.undelete(&other[0].id, "")).await;
+    ann.undelete(&task.id, "").await.expect("it is not deleted");
+    assert_quota_exceeded(ann.create(titled("E"))).await;
+    assert_quota_exceeded(ann.undelete(&other[0].id, "")).await;
 }
 
-async fn a_deletion_of_a_family_or_of_a_list_frees_all_of_it(database: TestDatabase) {
-    let (_service, ann) = limited(&database, "4").await;
+async fn deleting_a_task_tree_or_a_list_frees_its_quota(database: TestDatabase) {
+    let (_service, ann) = start_with_quota(&database, "4").await;
     let list = ann.make_list("Errands").await;
     let task = ann.make_in(&list, "A").await;
-    let part = ann.make_part(&task, "B").await;
-    ann.make_part(&part, "C").await;
+    let subtask = ann.make_subtask(&task, "B").await;
+    ann.make_subtask(&subtask, "C").await;
     ann.make_in(&list, "D").await;
-    ann.delete(&part.id, "").await.expect("a deletion");
+    ann.delete(&subtask.id, "").await.expect("a deletion");
     ann.batch([create(titled("1")), create(titled("2"))]).await.expect("there is room");
-    exceeds(ann.create(titled("3"))).await;
+    assert_quota_exceeded(ann.create(titled("3"))).await;
     ann.delete_list(&list.id, "").await.expect("a deletion");
     ann.batch([create(titled("3")), create(titled("4"))]).await.expect("there is room");
-    exceeds(ann.create(titled("5"))).await;
-    // Into another list nothing goes, and nothing comes.
+    assert_quota_exceeded(ann.create(titled("5"))).await;
+    // Moving the tasks of a deleted list neither frees nor uses quota.
     let list = ann.make_list("Errands").await;
     ann.delete_list(&list.id, &ann.id.to_string()).await.expect("a deletion");
-    exceeds(ann.create(titled("5"))).await;
+    assert_quota_exceeded(ann.create(titled("5"))).await;
 }
 
-async fn a_batch_is_counted_write_by_write(database: TestDatabase) {
-    let (_service, ann) = limited(&database, "2").await;
+async fn quota_is_checked_at_each_write_of_a_batch(database: TestDatabase) {
+    let (_service, ann) = start_with_quota(&database, "2").await;
     let task = ann.make("A").await;
-    let two = || [create(titled("B")), create(titled("C"))];
-    let outcome = ann.batch(two()).await;
-    let info = outcome.as_ref().expect_err("it is one too many").get_details_error_info().expect("a reason");
+    let two_creations = || [create(titled("B")), create(titled("C"))];
+    let outcome = ann.batch(two_creations()).await;
+    let info = outcome
+        .as_ref()
+        .expect_err("the second creation exceeds the quota")
+        .get_details_error_info()
+        .expect("a reason");
     assert_eq!(info.metadata.get("write").map(String::as_str), Some("1"));
     assert_refused!(outcome, ResourceExhausted, "QUOTA_EXCEEDED", "writes[1].create.task");
     assert_eq!(ann.list_all(0, true).await, [&*task.id]);
-    // There must be room at every write.
-    let writes = two().into_iter().chain([delete(&task.id)]);
+    // The quota must hold after every write, not only at the end.
+    let writes = two_creations().into_iter().chain([delete(&task.id)]);
     let outcome = ann.batch(writes).await;
     assert_refused!(outcome, ResourceExhausted, "QUOTA_EXCEEDED", "writes[1].create.task");
-    let writes = [delete(&task.id)].into_iter().chain(two());
+    let writes = [delete(&task.id)].into_iter().chain(two_creations());
     ann.batch(writes).await.expect("there is room");
-    exceeds(ann.create(titled("D"))).await;
+    assert_quota_exceeded(ann.create(titled("D"))).await;
 }
 
-async fn whoever_has_more_than_the_quota_can_still_change_it(database: TestDatabase) {
-    let (service, ann) = limited(&database, "3").await;
+async fn tasks_above_a_lowered_quota_can_still_be_changed(database: TestDatabase) {
+    let (service, ann) = start_with_quota(&database, "3").await;
     let tasks = [ann.make("A").await, ann.make("B").await, ann.make("C").await];
     let lowered = Service::start_with(&database, &["--max-tasks", "1"]).await;
     service.stop().await;
-    let ann = ann.at(&lowered);
-    ann.batch([rename(&tasks[0].id, "D"), complete(&tasks[1].id)]).await.expect("nothing comes to it");
+    let ann = ann.connected_to(&lowered);
+    ann.batch([rename(&tasks[0].id, "D"), complete(&tasks[1].id)]).await.expect("the number of tasks does not grow");
     ann.delete(&tasks[2].id, "").await.expect("a deletion");
-    exceeds(ann.create(titled("E"))).await;
+    assert_quota_exceeded(ann.create(titled("E"))).await;
     ann.client.clone().batch_write_tasks(batch(tasks[..2].iter().map(|task| delete(&task.id)))).await.expect("a batch");
     ann.make("E").await;
 }
 
-async fn a_user_has_so_many_lists_and_no_more(database: TestDatabase) {
+async fn lists_are_limited_by_the_quota(database: TestDatabase) {
     let service = Service::start_with(&database, &["--max-lists", "3"]).await;
     let (ann, bob) = (service.user(), service.user());
     // The default list is one of them.
     let lists = [ann.make_list("A").await, ann.make_list("B").await];
-    exceeds(ann.create_list("C")).await;
+    assert_quota_exceeded(ann.create_list("C")).await;
     bob.make_list("A").await;
     for list in &lists {
         ann.delete_list(&list.id, &ann.id.to_string()).await.expect("a deletion");
         ann.make_list("C").await;
-        exceeds(ann.create_list("D")).await;
+        assert_quota_exceeded(ann.create_list("D")).await;
     }
     assert_eq!(ann.list_lists(0, "").await.expect("a page").task_lists.len(), 3);
 }
 
-/// How long a call must wait, if it was one too many.
-fn wait(outcome: Result<(), Status>) -> Option<Duration> {
+/// Returns the retry delay if the call was rate limited, or `None` if it succeeded.
+fn rate_limit_delay(outcome: Result<(), Status>) -> Option<Duration> {
     let status = outcome.err()?;
-    let wait = status.get_details_retry_info().and_then(|retry| retry.retry_delay).expect("it says how long to wait");
+    let delay =
+        status.get_details_retry_info().and_then(|retry| retry.retry_delay).expect("a rate limit error has a delay");
     assert_eq!(status.code(), Code::ResourceExhausted);
     assert_refused!(Err::<(), _>(status), ResourceExhausted, "RATE_LIMITED");
-    Some(wait)
+    Some(delay)
 }
 
-async fn calls_are_limited_by_user(database: TestDatabase) {
+async fn calls_are_rate_limited_per_user(database: TestDatabase) {
     let service = Service::start_with(&database, &["--rate-limits", "on"]).await;
     let (ann, bob) = (service.user(), service.user());
     let list = async |user: &User| user.list(ListTasksRequest::default()).await.map(drop);
     for _ in 0..100 {
-        list(&ann).await.expect("a hundred at once");
+        list(&ann).await.expect("a burst of a hundred");
     }
-    assert_eq!(wait(list(&ann).await), Some(Duration::from_millis(20)));
-    // All calls of both services count together, and a batch is one call.
-    assert!(wait(ann.create(titled("A")).await.map(drop)).is_some());
-    assert!(wait(ann.lists.clone().list_task_lists(ListTaskListsRequest::default()).await.map(drop)).is_some());
-    assert!(wait(ann.client.clone().watch_tasks(WatchTasksRequest::default()).await.map(drop)).is_some());
+    assert_eq!(rate_limit_delay(list(&ann).await), Some(Duration::from_millis(20)));
+    // All calls to both services share one limit, and a batch is one call.
+    assert!(rate_limit_delay(ann.create(titled("A")).await.map(drop)).is_some());
+    assert!(
+        rate_limit_delay(ann.lists.clone().list_task_lists(ListTaskListsRequest::default()).await.map(drop)).is_some()
+    );
+    assert!(rate_limit_delay(ann.client.clone().watch_tasks(WatchTasksRequest::default()).await.map(drop)).is_some());
     list(&bob).await.expect("others are not affected");
 
-    service.hands.advance(Duration::from_secs(1));
+    service.manual_clock.advance(Duration::from_secs(1));
     ann.batch((0..100).map(|_| create(titled("A")))).await.expect("one call");
     for _ in 0..49 {
         list(&ann).await.expect("fifty a second");
     }
-    assert_eq!(wait(list(&ann).await), Some(Duration::from_millis(20)));
-    service.hands.advance(Duration::from_millis(20));
-    list(&ann).await.expect("it has waited as long as it was told");
+    assert_eq!(rate_limit_delay(list(&ann).await), Some(Duration::from_millis(20)));
+    service.manual_clock.advance(Duration::from_millis(20));
+    list(&ann).await.expect("the retry delay has passed");
 }

@@ -1,4 +1,4 @@
-//! The tasks of deleted accounts go.
+//! Deletes the tasks of deleted accounts.
 
 use std::time::Duration;
 
@@ -6,117 +6,119 @@ use futures::future::join_all;
 use service_kit::{on_each_database, testing::TestDatabase};
 use tokio::{task::yield_now, time::timeout};
 
-use crate::support::{PATIENCE, Service, User};
+use crate::support::{Service, User, WAIT_TIMEOUT};
 
 on_each_database!(
-    all_tasks_of_a_deleted_account_go_and_all_others_stay,
-    what_was_deleted_while_the_service_was_down_is_made_up_for,
-    a_list_that_was_restored_from_a_backup_is_heard_from_its_beginning,
-    more_accounts_than_a_page_holds_are_all_heard,
-    a_task_that_is_made_after_the_sweep_goes_an_hour_later,
+    all_tasks_of_a_deleted_account_are_removed_and_no_others,
+    accounts_deleted_while_the_service_was_down_are_cleaned_up,
+    restored_account_list_is_read_from_its_beginning,
+    more_than_a_page_of_deleted_accounts_is_cleaned_up,
+    task_created_after_the_cleanup_is_removed_an_hour_later,
 );
 
-/// Waits until a user has no tasks. The feed does not revoke sessions, so one can look.
-async fn emptied(user: &User) {
+/// Waits until a user has no tasks. The feed does not revoke sessions, so the user can still list tasks.
+async fn wait_until_empty(user: &User) {
     let emptied = async {
         while !user.list_all(500, true).await.is_empty() {
             yield_now().await;
         }
     };
-    timeout(PATIENCE, emptied).await.expect("the tasks go");
+    timeout(WAIT_TIMEOUT, emptied).await.expect("the tasks are removed");
 }
 
-async fn with_task(service: &Service) -> User {
+async fn user_with_task(service: &Service) -> User {
     let user = service.user();
     user.make("Buy milk").await;
     user
 }
 
-async fn all_tasks_of_a_deleted_account_go_and_all_others_stay(database: TestDatabase) {
+async fn all_tasks_of_a_deleted_account_are_removed_and_no_others(database: TestDatabase) {
     let service = Service::start(&database).await;
     let (ann, bob) = (service.user(), service.user());
-    // More than go with one statement.
+    // More than one statement deletes.
     for _ in 0..11 {
         join_all((0..50).map(|_| ann.make("Buy milk"))).await;
     }
     let deleted = ann.make("Buy tea").await;
     ann.delete(&deleted.id, "").await.expect("deleted");
-    let kept = bob.make("Call Ann").await;
+    let task_of_bob = bob.make("Call Ann").await;
 
     service.feed.delete([ann.id]);
-    emptied(&ann).await;
-    assert_eq!(bob.list_all(500, true).await, [kept.id]);
+    wait_until_empty(&ann).await;
+    assert_eq!(bob.list_all(500, true).await, [task_of_bob.id]);
     service.stop().await;
 }
 
-async fn what_was_deleted_while_the_service_was_down_is_made_up_for(database: TestDatabase) {
+async fn accounts_deleted_while_the_service_was_down_are_cleaned_up(database: TestDatabase) {
     let service = Service::start(&database).await;
-    let (ann, bob, eve) = (with_task(&service).await, with_task(&service).await, with_task(&service).await);
+    let (ann, bob, eve) =
+        (user_with_task(&service).await, user_with_task(&service).await, user_with_task(&service).await);
     service.feed.delete([ann.id]);
-    emptied(&ann).await;
+    wait_until_empty(&ann).await;
 
     let service = service.restart(&database).await;
-    let (bob, eve) = (bob.at(&service), eve.at(&service));
+    let (bob, eve) = (bob.connected_to(&service), eve.connected_to(&service));
     service.feed.delete([ann.id, bob.id]);
-    emptied(&bob).await;
-    assert_eq!(service.feed.asked_after(), [1], "it goes on where it was");
+    wait_until_empty(&bob).await;
+    assert_eq!(service.feed.requested_cursors(), [1], "reading continues at the stored cursor");
     assert_eq!(eve.list_all(500, false).await.len(), 1);
     service.stop().await;
 }
 
-async fn a_list_that_was_restored_from_a_backup_is_heard_from_its_beginning(database: TestDatabase) {
+async fn restored_account_list_is_read_from_its_beginning(database: TestDatabase) {
     let service = Service::start(&database).await;
-    let (ann, bob, eve) = (with_task(&service).await, with_task(&service).await, with_task(&service).await);
+    let (ann, bob, eve) =
+        (user_with_task(&service).await, user_with_task(&service).await, user_with_task(&service).await);
     service.feed.delete([service.user().id, service.user().id, ann.id]);
-    emptied(&ann).await;
+    wait_until_empty(&ann).await;
 
     let service = service.restart(&database).await;
-    let (bob, eve) = (bob.at(&service), eve.at(&service));
+    let (bob, eve) = (bob.connected_to(&service), eve.connected_to(&service));
     service.feed.delete([bob.id]);
-    emptied(&bob).await;
+    wait_until_empty(&bob).await;
     service.feed.delete([eve.id]);
-    emptied(&eve).await;
-    assert_eq!(service.feed.asked_after(), [3, 1], "the place is as low as it was heard");
+    wait_until_empty(&eve).await;
+    assert_eq!(service.feed.requested_cursors(), [3, 1], "the cursor went back to the number that the feed reported");
     service.stop().await;
 }
 
-async fn more_accounts_than_a_page_holds_are_all_heard(database: TestDatabase) {
+async fn more_than_a_page_of_deleted_accounts_is_cleaned_up(database: TestDatabase) {
     let service = Service::start(&database).await;
     let users: Vec<_> = (0..1001).map(|_| service.user()).collect();
     let with_tasks = [&users[0], &users[499], &users[500], &users[1000]];
     join_all(with_tasks.map(|user| user.make("Buy milk"))).await;
     service.feed.delete(users.iter().map(|user| user.id));
     for user in with_tasks {
-        emptied(user).await;
+        wait_until_empty(user).await;
     }
-    assert_eq!(service.feed.asked_after(), [0, 500, 1000]);
+    assert_eq!(service.feed.requested_cursors(), [0, 500, 1000]);
     service.stop().await;
 }
 
-async fn a_task_that_is_made_after_the_sweep_goes_an_hour_later(database: TestDatabase) {
+async fn task_created_after_the_cleanup_is_removed_an_hour_later(database: TestDatabase) {
     const MINUTE: Duration = Duration::from_secs(60);
     let service = Service::start(&database).await;
-    let ann = with_task(&service).await;
+    let ann = user_with_task(&service).await;
     service.feed.delete([ann.id]);
-    emptied(&ann).await;
+    wait_until_empty(&ann).await;
     let late = ann.make("Buy oats").await;
 
-    service.hands.advance(59 * MINUTE);
-    let bob = with_task(&service).await;
+    service.manual_clock.advance(59 * MINUTE);
+    let bob = user_with_task(&service).await;
     service.feed.delete([bob.id]);
-    emptied(&bob).await;
-    assert_eq!(ann.list_all(500, false).await, [late.id], "a token may still be good, so it is too early");
+    wait_until_empty(&bob).await;
+    assert_eq!(ann.list_all(500, false).await, [late.id], "tokens may still be valid, so it is too early");
 
-    service.hands.advance(MINUTE);
+    service.manual_clock.advance(MINUTE);
     let service = service.restart(&database).await;
-    let (ann, bob) = (ann.at(&service), bob.at(&service));
-    emptied(&ann).await;
-    // From then on nothing is known of the account any more, as nothing can come of it.
+    let (ann, bob) = (ann.connected_to(&service), bob.connected_to(&service));
+    wait_until_empty(&ann).await;
+    // From then on the account is forgotten, because no token for it can be valid any more.
     let later = ann.make("Buy tea").await;
-    service.hands.advance(61 * MINUTE);
+    service.manual_clock.advance(61 * MINUTE);
     bob.make("Buy tea").await;
     let service = service.restart(&database).await;
-    emptied(&bob.at(&service)).await;
-    assert_eq!(ann.at(&service).list_all(500, false).await, [later.id]);
+    wait_until_empty(&bob.connected_to(&service)).await;
+    assert_eq!(ann.connected_to(&service).list_all(500, false).await, [later.id]);
     service.stop().await;
 }

@@ -1,4 +1,4 @@
-//! Writes that come again (AIP-155).
+//! Retried writes with a `request_id` (AIP-155).
 
 use std::{fmt::Debug, time::Duration};
 
@@ -17,107 +17,109 @@ use crate::{
 };
 
 on_each_database!(
-    a_retry_of_any_write_answers_as_the_first_time,
-    another_request_with_the_same_id_is_refused,
-    a_request_that_was_refused_can_come_again,
+    retry_of_any_write_returns_the_first_response,
+    request_id_reused_for_another_request_is_refused,
+    failed_request_can_be_retried_with_the_same_id,
     request_ids_are_not_shared_between_users,
-    an_id_is_good_for_a_day,
-    an_answer_outlives_a_restart_and_is_known_at_every_replica,
-    of_many_requests_with_one_id_one_takes_effect,
-    a_retry_is_answered_where_a_new_request_would_be_refused,
-    a_request_that_changes_nothing_is_remembered_too,
-    a_request_id_that_is_no_uuid_is_refused,
+    request_id_is_remembered_for_a_day,
+    stored_response_survives_a_restart_and_is_shared_by_replicas,
+    concurrent_requests_with_one_id_take_effect_once,
+    retry_succeeds_where_a_new_request_would_exceed_the_quota,
+    request_that_changes_nothing_is_remembered_too,
+    request_id_that_is_not_a_uuid_is_refused,
 );
 
 const ID: &str = "0198c0de-0000-7000-8000-000000000001";
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-/// Whether an answer was given before.
+/// Reports whether the response is that of an earlier request.
 fn is_replayed<T>(response: &Response<T>) -> bool {
     response.metadata().get("idempotent-replayed").is_some_and(|value| value == "true")
 }
 
-/// Everything that a user has.
-async fn everything(user: &User) -> (Vec<Task>, Vec<TaskList>) {
-    (user.ranked(true).await, user.list_lists(0, "").await.expect("a page").task_lists)
+/// Returns all tasks and lists of a user.
+async fn snapshot(user: &User) -> (Vec<Task>, Vec<TaskList>) {
+    (user.tasks_by_rank(true).await, user.list_lists(0, "").await.expect("a page").task_lists)
 }
 
-/// A user with a task to write to, a deleted one, and a list.
-struct Scene {
+/// A user with a task to write to, a deleted task and a list.
+struct Fixture {
     ann: User,
     task: Task,
-    gone: Task,
+    deleted: Task,
     list: TaskList,
 }
 
-impl Scene {
-    async fn of(service: &Service) -> Self {
+impl Fixture {
+    async fn create(service: &Service) -> Self {
         let ann = service.user();
-        let (task, gone, list) =
+        let (task, deleted, list) =
             (ann.make("Buy milk").await, ann.make("Buy oats").await, ann.make_list("Errands").await);
         ann.make_in(&list, "Buy tea").await;
-        let gone = ann.delete(&gone.id, "").await.expect("a deletion");
-        Self { ann, task, gone, list }
+        let deleted = ann.delete(&deleted.id, "").await.expect("a deletion");
+        Self { ann, task, deleted, list }
     }
 }
 
-/// Calls one RPC in a scene of its own.
-macro_rules! one_write {
-    ($how:expr, $each:ident, $client:ident.$rpc:ident, |$scene:ident| $request:expr) => {{
-        let (service, request_id, validate_only): (&Service, &str, bool) = $how;
-        let $scene = Scene::of(service).await;
+/// Calls `$check` with one RPC and a new fixture. `$options` is `(service, request_id, validate_only)`.
+macro_rules! check_write {
+    ($options:expr, $check:ident, $client:ident.$rpc:ident, |$fixture:ident| $request:expr) => {{
+        let (service, request_id, validate_only): (&Service, &str, bool) = $options;
+        let $fixture = Fixture::create(service).await;
         let mut request = $request;
         (request.request_id, request.validate_only) = (request_id.to_owned(), validate_only);
         let call = async |user: User, request| user.$client.clone().$rpc(request).await;
-        $each(service, $scene.ann.clone(), call, request).await;
+        $check(service, $fixture.ann.clone(), call, request).await;
     }};
 }
 
-/// Has `$each(service, user, call, request)` done with every RPC that writes.
-macro_rules! every_write {
-    ($how:expr, $each:ident) => {{
-        one_write!($how, $each, client.create_task, |scene| {
-            let task = Task { parent_id: scene.task.id.clone(), ..titled("New") };
+/// Calls `$check(service, user, call, request)` for every RPC that writes.
+macro_rules! check_every_write {
+    ($options:expr, $check:ident) => {{
+        check_write!($options, $check, client.create_task, |fixture| {
+            let task = Task { parent_id: fixture.task.id.clone(), ..titled("New") };
             CreateTaskRequest { task: Some(task), ..CreateTaskRequest::default() }
         });
-        one_write!($how, $each, client.update_task, |scene| {
-            let task = Task { id: scene.task.id.clone(), ..titled("Other") };
+        check_write!($options, $check, client.update_task, |fixture| {
+            let task = Task { id: fixture.task.id.clone(), ..titled("Other") };
             UpdateTaskRequest { task: Some(task), ..UpdateTaskRequest::default() }
         });
-        one_write!($how, $each, client.delete_task, |scene| {
-            DeleteTaskRequest { id: scene.task.id.clone(), ..DeleteTaskRequest::default() }
+        check_write!($options, $check, client.delete_task, |fixture| {
+            DeleteTaskRequest { id: fixture.task.id.clone(), ..DeleteTaskRequest::default() }
         });
-        one_write!($how, $each, client.undelete_task, |scene| {
-            UndeleteTaskRequest { id: scene.gone.id.clone(), ..UndeleteTaskRequest::default() }
+        check_write!($options, $check, client.undelete_task, |fixture| {
+            UndeleteTaskRequest { id: fixture.deleted.id.clone(), ..UndeleteTaskRequest::default() }
         });
-        one_write!($how, $each, client.complete_task, |scene| {
-            CompleteTaskRequest { id: scene.task.id.clone(), ..CompleteTaskRequest::default() }
+        check_write!($options, $check, client.complete_task, |fixture| {
+            CompleteTaskRequest { id: fixture.task.id.clone(), ..CompleteTaskRequest::default() }
         });
-        one_write!($how, $each, client.reopen_task, |scene| {
-            ReopenTaskRequest { id: scene.task.id.clone(), ..ReopenTaskRequest::default() }
+        check_write!($options, $check, client.reopen_task, |fixture| {
+            ReopenTaskRequest { id: fixture.task.id.clone(), ..ReopenTaskRequest::default() }
         });
-        one_write!($how, $each, client.move_task, |scene| into(&scene.task.id, &scene.list.id, Position::First(true)));
-        one_write!($how, $each, client.batch_write_tasks, |scene| {
-            batch([create(titled("New")), rename(&scene.task.id, "Other"), complete(&scene.task.id)])
+        check_write!($options, $check, client.move_task, |fixture| {
+            into(&fixture.task.id, &fixture.list.id, Position::First(true))
         });
-        one_write!($how, $each, lists.create_task_list, |scene| {
-            let task_list = Some(TaskList { title: scene.task.title.clone(), ..TaskList::default() });
+        check_write!($options, $check, client.batch_write_tasks, |fixture| {
+            batch([create(titled("New")), rename(&fixture.task.id, "Other"), complete(&fixture.task.id)])
+        });
+        check_write!($options, $check, lists.create_task_list, |fixture| {
+            let task_list = Some(TaskList { title: fixture.task.title.clone(), ..TaskList::default() });
             CreateTaskListRequest { task_list, ..CreateTaskListRequest::default() }
         });
-        one_write!($how, $each, lists.update_task_list, |scene| {
-            let (id, title) = (scene.list.id.clone(), "Other".to_owned());
+        check_write!($options, $check, lists.update_task_list, |fixture| {
+            let (id, title) = (fixture.list.id.clone(), "Other".to_owned());
             let task_list = Some(TaskList { id, title, ..TaskList::default() });
             UpdateTaskListRequest { task_list, ..UpdateTaskListRequest::default() }
         });
-        one_write!($how, $each, lists.delete_task_list, |scene| {
-            DeleteTaskListRequest { id: scene.list.id.clone(), ..DeleteTaskListRequest::default() }
+        check_write!($options, $check, lists.delete_task_list, |fixture| {
+            DeleteTaskListRequest { id: fixture.list.id.clone(), ..DeleteTaskListRequest::default() }
         });
     }};
 }
 
 mod trials;
 
-async fn a_retry_of_any_write_answers_as_the_first_time(database: TestDatabase) {
+async fn retry_of_any_write_returns_the_first_response(database: TestDatabase) {
     async fn retry<R: Clone, M: PartialEq + Debug>(
         service: &Service,
         user: User,
@@ -126,39 +128,40 @@ async fn a_retry_of_any_write_answers_as_the_first_time(database: TestDatabase) 
     ) {
         let first = call(user.clone(), request.clone()).await.expect("a write");
         assert!(!is_replayed(&first));
-        service.hands.advance(Duration::from_secs(1));
-        // Whatever has become of everything since.
-        for task in user.ranked(false).await {
+        service.manual_clock.advance(Duration::from_secs(1));
+        // Change all data between the first request and the retry.
+        for task in user.tasks_by_rank(false).await {
             user.update(Task { id: task.id, ..titled("Changed since") }, &["title"]).await.expect("an update");
         }
         for list in user.list_lists(0, "").await.expect("a page").task_lists {
             _ = user.delete_list(&list.id, &user.id.to_string()).await;
         }
-        let before = everything(&user).await;
+        let before = snapshot(&user).await;
         for _ in 0..2 {
             let again = call(user.clone(), request.clone()).await.expect("a retry");
             assert!(is_replayed(&again));
             assert_eq!(again.get_ref(), first.get_ref());
         }
-        assert_eq!(everything(&user).await, before);
+        assert_eq!(snapshot(&user).await, before);
     }
     let service = Service::start(&database).await;
-    every_write!((&service, ID, false), retry);
+    check_every_write!((&service, ID, false), retry);
 }
 
-async fn another_request_with_the_same_id_is_refused(database: TestDatabase) {
+async fn request_id_reused_for_another_request_is_refused(database: TestDatabase) {
     let service = Service::start(&database).await;
     let ann = service.user();
     let task = ann.make("Buy milk").await;
     let (id, request_id) = (task.id.clone(), ID.to_owned());
-    let done = CompleteTaskRequest { id: id.clone(), request_id: request_id.clone(), ..CompleteTaskRequest::default() };
-    ann.client.clone().complete_task(done.clone()).await.expect("a completion");
+    let completion =
+        CompleteTaskRequest { id: id.clone(), request_id: request_id.clone(), ..CompleteTaskRequest::default() };
+    ann.client.clone().complete_task(completion.clone()).await.expect("a completion");
 
-    let before = everything(&ann).await;
-    let with_etag = CompleteTaskRequest { etag: "\"2\"".to_owned(), ..done.clone() };
+    let before = snapshot(&ann).await;
+    let with_etag = CompleteTaskRequest { etag: "\"2\"".to_owned(), ..completion.clone() };
     let outcome = ann.client.clone().complete_task(with_etag).await;
     assert_refused!(outcome, FailedPrecondition, "REQUEST_ID_REUSED", "request_id");
-    // The same bytes to another method.
+    // The same bytes sent to another method.
     let reopen = ReopenTaskRequest { id, request_id: request_id.clone(), ..ReopenTaskRequest::default() };
     let outcome = ann.client.clone().reopen_task(reopen).await;
     assert_refused!(outcome, FailedPrecondition, "REQUEST_ID_REUSED", "request_id");
@@ -166,12 +169,12 @@ async fn another_request_with_the_same_id_is_refused(database: TestDatabase) {
     let list = CreateTaskListRequest { task_list, request_id, ..CreateTaskListRequest::default() };
     let outcome = ann.lists.clone().create_task_list(list).await;
     assert_refused!(outcome, FailedPrecondition, "REQUEST_ID_REUSED", "request_id");
-    let again = ann.client.clone().complete_task(done).await.expect("a retry");
+    let again = ann.client.clone().complete_task(completion).await.expect("a retry");
     assert!(is_replayed(&again));
-    assert_eq!(everything(&ann).await, before);
+    assert_eq!(snapshot(&ann).await, before);
 }
 
-async fn a_request_that_was_refused_can_come_again(database: TestDatabase) {
+async fn failed_request_can_be_retried_with_the_same_id(database: TestDatabase) {
     let service = Service::start(&database).await;
     let ann = service.user();
     let task = ann.make("Buy milk").await;
@@ -183,13 +186,13 @@ async fn a_request_that_was_refused_can_come_again(database: TestDatabase) {
     };
     assert_refused!(ann.client.clone().undelete_task(request.clone()).await, Aborted, "ETAG_MISMATCH");
     ann.delete(&task.id, "").await.expect("a deletion");
-    let done = ann.client.clone().undelete_task(request.clone()).await.expect("now it is that etag");
-    assert!(!is_replayed(&done));
+    let first = ann.client.clone().undelete_task(request.clone()).await.expect("now the etag matches");
+    assert!(!is_replayed(&first));
     let again = ann.client.clone().undelete_task(request).await.expect("a retry");
-    assert_eq!((is_replayed(&again), again.into_inner()), (true, done.into_inner()));
+    assert_eq!((is_replayed(&again), again.into_inner()), (true, first.into_inner()));
 }
 
-/// A creation with the id of all of these tests.
+/// Returns a creation with the request id of these tests.
 fn creation(title: &str) -> CreateTaskRequest {
     CreateTaskRequest { task: Some(titled(title)), request_id: ID.to_owned(), ..CreateTaskRequest::default() }
 }
@@ -197,72 +200,73 @@ fn creation(title: &str) -> CreateTaskRequest {
 async fn request_ids_are_not_shared_between_users(database: TestDatabase) {
     let service = Service::start(&database).await;
     let (ann, bob) = (service.user(), service.user());
-    let hers = ann.client.clone().create_task(creation("Buy milk")).await.expect("a task is made");
+    let first = ann.client.clone().create_task(creation("Buy milk")).await.expect("the task is created");
     for title in ["Buy milk", "Buy oats"] {
         let user = if title == "Buy milk" { &bob } else { &service.user() };
-        let his = user.client.clone().create_task(creation(title)).await.expect("a task is made");
-        assert!(!is_replayed(&his));
-        assert_ne!(his.get_ref().id, hers.get_ref().id);
+        let other = user.client.clone().create_task(creation(title)).await.expect("the task is created");
+        assert!(!is_replayed(&other));
+        assert_ne!(other.get_ref().id, first.get_ref().id);
     }
 }
 
-async fn an_id_is_good_for_a_day(database: TestDatabase) {
+async fn request_id_is_remembered_for_a_day(database: TestDatabase) {
     let service = Service::start(&database).await;
     let ann = service.user();
-    let first = ann.client.clone().create_task(creation("Buy milk")).await.expect("a task is made").into_inner();
-    service.hands.advance(DAY.saturating_sub(Duration::from_secs(1)));
-    // A service that starts forgets what is too old, and nothing else.
+    let first = ann.client.clone().create_task(creation("Buy milk")).await.expect("the task is created").into_inner();
+    service.manual_clock.advance(DAY.saturating_sub(Duration::from_secs(1)));
+    // On start, a service deletes only responses that are too old.
     let service = service.restart(&database).await;
-    let ann = ann.at(&service);
+    let ann = ann.connected_to(&service);
     let again = ann.client.clone().create_task(creation("Buy milk")).await.expect("a retry");
     assert_eq!((is_replayed(&again), again.get_ref()), (true, &first));
-    service.hands.advance(Duration::from_secs(1));
-    let anew = ann.client.clone().create_task(creation("Buy oats")).await.expect("it is as good as new");
-    assert!(!is_replayed(&anew));
+    service.manual_clock.advance(Duration::from_secs(1));
+    let second = ann.client.clone().create_task(creation("Buy oats")).await.expect("the id can be used again");
+    assert!(!is_replayed(&second));
     let again = ann.client.clone().create_task(creation("Buy oats")).await.expect("a retry");
-    assert_eq!((is_replayed(&again), again.get_ref()), (true, anew.get_ref()));
-    assert_eq!(ann.list_all(0, false).await, [&*anew.get_ref().id, &*first.id]);
+    assert_eq!((is_replayed(&again), again.get_ref()), (true, second.get_ref()));
+    assert_eq!(ann.list_all(0, false).await, [&*second.get_ref().id, &*first.id]);
 }
 
-async fn an_answer_outlives_a_restart_and_is_known_at_every_replica(database: TestDatabase) {
+async fn stored_response_survives_a_restart_and_is_shared_by_replicas(database: TestDatabase) {
     let (service, replica) = (Service::start(&database).await, Service::start(&database).await);
     let ann = service.user();
-    let first = ann.client.clone().create_task(creation("Buy milk")).await.expect("a task is made").into_inner();
-    let there = ann.at(&replica).client.clone().create_task(creation("Buy milk")).await.expect("a retry");
-    assert_eq!((is_replayed(&there), there.get_ref()), (true, &first));
+    let first = ann.client.clone().create_task(creation("Buy milk")).await.expect("the task is created").into_inner();
+    let retried = ann.connected_to(&replica).client.clone().create_task(creation("Buy milk")).await.expect("a retry");
+    assert_eq!((is_replayed(&retried), retried.get_ref()), (true, &first));
     replica.stop().await;
     let service = service.restart(&database).await;
-    let again = ann.at(&service).client.clone().create_task(creation("Buy milk")).await.expect("a retry");
+    let again = ann.connected_to(&service).client.clone().create_task(creation("Buy milk")).await.expect("a retry");
     assert_eq!((is_replayed(&again), again.get_ref()), (true, &first));
 }
 
-async fn of_many_requests_with_one_id_one_takes_effect(database: TestDatabase) {
+async fn concurrent_requests_with_one_id_take_effect_once(database: TestDatabase) {
     let service = Service::start(&database).await;
-    // Not even their owner is known before.
+    // The user is new, so the requests also race to create the owner's row.
     let ann = service.user();
-    let answers = join_all((0..20).map(|_| async { ann.client.clone().create_task(creation("Buy milk")).await })).await;
-    let answers: Vec<_> = answers.into_iter().map(|answer| answer.expect("a task")).collect();
-    assert_eq!(answers.iter().filter(|answer| !is_replayed(answer)).count(), 1);
+    let responses =
+        join_all((0..20).map(|_| async { ann.client.clone().create_task(creation("Buy milk")).await })).await;
+    let responses: Vec<_> = responses.into_iter().map(|response| response.expect("a task")).collect();
+    assert_eq!(responses.iter().filter(|response| !is_replayed(response)).count(), 1);
     let ids = ann.list_all(0, false).await;
-    assert_eq!(ids, [&*answers[0].get_ref().id]);
-    assert!(answers.iter().all(|answer| answer.get_ref() == answers[0].get_ref()));
+    assert_eq!(ids, [&*responses[0].get_ref().id]);
+    assert!(responses.iter().all(|response| response.get_ref() == responses[0].get_ref()));
 }
 
-async fn a_retry_is_answered_where_a_new_request_would_be_refused(database: TestDatabase) {
+async fn retry_succeeds_where_a_new_request_would_exceed_the_quota(database: TestDatabase) {
     let service = Service::start_with(&database, &["--max-tasks", "1"]).await;
     let ann = service.user();
-    let first = ann.client.clone().create_task(creation("Buy milk")).await.expect("a task is made");
+    let first = ann.client.clone().create_task(creation("Buy milk")).await.expect("the task is created");
     for _ in 0..3 {
         let again = ann.client.clone().create_task(creation("Buy milk")).await.expect("a retry");
         assert_eq!(again.get_ref(), first.get_ref());
     }
     assert_refused!(ann.create(titled("Buy oats")).await, ResourceExhausted, "QUOTA_EXCEEDED");
-    // No retry has taken up any room.
+    // The retries do not count towards the quota.
     ann.delete(&first.get_ref().id, "").await.expect("a deletion");
     ann.make("Buy oats").await;
 }
 
-async fn a_request_that_changes_nothing_is_remembered_too(database: TestDatabase) {
+async fn request_that_changes_nothing_is_remembered_too(database: TestDatabase) {
     let service = Service::start(&database).await;
     let ann = service.user();
     let task = ann.make("Buy milk").await;
@@ -270,26 +274,26 @@ async fn a_request_that_changes_nothing_is_remembered_too(database: TestDatabase
     let request = ReopenTaskRequest { id, request_id: ID.to_owned(), ..ReopenTaskRequest::default() };
     let first = ann.client.clone().reopen_task(request.clone()).await.expect("it is open");
     assert_eq!((is_replayed(&first), first.get_ref()), (false, &task));
-    let done = ann.complete(&task.id, "").await.expect("a completion");
+    let completed = ann.complete(&task.id, "").await.expect("a completion");
     let again = ann.client.clone().reopen_task(request).await.expect("a retry");
     assert_eq!((is_replayed(&again), again.get_ref()), (true, &task));
-    assert_eq!(ann.get(&task.id).await.expect("it is there"), done);
+    assert_eq!(ann.get(&task.id).await.expect("it exists"), completed);
 }
 
-async fn a_request_id_that_is_no_uuid_is_refused(database: TestDatabase) {
+async fn request_id_that_is_not_a_uuid_is_refused(database: TestDatabase) {
     async fn refuse<R: Clone, M: Debug>(
         _: &Service,
         user: User,
         call: impl AsyncFn(User, R) -> Result<Response<M>, Status>,
         request: R,
     ) {
-        let before = everything(&user).await;
+        let before = snapshot(&user).await;
         assert_refused!(call(user.clone(), request).await, InvalidArgument, "VALIDATION_FAILED", "request_id");
-        assert_eq!(everything(&user).await, before);
+        assert_eq!(snapshot(&user).await, before);
     }
     let service = Service::start(&database).await;
     for wrong in ["1", "0198c0de000070008000000000000001", " "] {
-        every_write!((&service, wrong, false), refuse);
+        check_every_write!((&service, wrong, false), refuse);
     }
-    every_write!((&service, "\0", true), refuse);
+    check_every_write!((&service, "\0", true), refuse);
 }

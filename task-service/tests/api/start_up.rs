@@ -1,4 +1,4 @@
-//! The program: a wrong setting, file or database ends it with one clear line, and nothing is touched.
+//! Start-up errors: with an invalid setting, file or database the program prints one line, exits and changes no file.
 
 use std::{
     fs,
@@ -11,7 +11,7 @@ use service_kit::{
     testing::folder,
 };
 
-/// Runs the program in a folder until it ends by itself.
+/// Runs the program in a folder until it exits.
 fn task_service(folder: &Path, arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_task-service"))
         .current_dir(folder)
@@ -22,9 +22,9 @@ fn task_service(folder: &Path, arguments: &[&str]) -> Output {
         .expect("the program runs")
 }
 
-/// Asserts that the program ends at once with one line that says this, and makes no file.
+/// Asserts that the program fails with a one-line error that contains `expected`, and creates no file.
 #[track_caller]
-fn refuses(folder: &Path, arguments: &[&str], expected: &str) {
+fn assert_start_fails(folder: &Path, arguments: &[&str], expected: &str) {
     let count = || fs::read_dir(folder).expect("a folder").count();
     let before = count();
     let output = task_service(folder, arguments);
@@ -36,7 +36,7 @@ fn refuses(folder: &Path, arguments: &[&str], expected: &str) {
 }
 
 #[test]
-fn a_wrong_setting_is_refused() {
+fn invalid_setting_is_refused() {
     let folder = folder();
     for (flag, value) in [
         ("--auth-url", "auth:50051"),
@@ -48,30 +48,30 @@ fn a_wrong_setting_is_refused() {
         ("--max-response-bytes", "many"),
         ("--nonsense", "1"),
     ] {
-        refuses(folder.path(), &[flag, value], flag);
+        assert_start_fails(folder.path(), &[flag, value], flag);
     }
 }
 
 #[test]
-fn a_key_file_that_is_missing_or_wrong_is_refused() {
+fn missing_or_invalid_key_file_is_refused() {
     let folder = folder();
-    refuses(folder.path(), &["--key-file", "none.json"], "none.json");
+    assert_start_fails(folder.path(), &["--key-file", "none.json"], "none.json");
     fs::write(folder.path().join("open.json"), "{}").expect("a file");
-    refuses(folder.path(), &["--key-file", "open.json"], "open.json");
+    assert_start_fails(folder.path(), &["--key-file", "open.json"], "open.json");
 }
 
 #[test]
-fn a_file_that_is_no_database_is_refused_and_left_as_it_is() {
+fn file_that_is_not_a_database_is_refused_and_not_changed() {
     let folder = folder();
     rotation::generate(NewKey::Hs256, &folder.path().join("keys.json")).expect("a key file");
     let file = folder.path().join("task.db");
     fs::write(&file, "not a database").expect("a file");
-    refuses(folder.path(), &["--key-file", "keys.json"], "task.db");
+    assert_start_fails(folder.path(), &["--key-file", "keys.json"], "task.db");
     assert_eq!(fs::read_to_string(&file).expect("the file"), "not a database");
 }
 
 #[test]
-fn plaintext_beyond_loopback_is_refused() {
+fn plaintext_on_a_public_address_is_refused() {
     let folder = folder();
     rotation::generate(NewKey::Hs256, &folder.path().join("keys.json")).expect("a key file");
     let output = Command::new(env!("CARGO_BIN_EXE_task-service"))
@@ -85,7 +85,7 @@ fn plaintext_beyond_loopback_is_refused() {
 }
 
 #[test]
-fn help_never_shows_the_password_of_the_database() {
+fn help_does_not_show_the_database_password() {
     let output = Command::new(env!("CARGO_BIN_EXE_task-service"))
         .env("TASKEY_DATABASE_URL", "postgres://user:topsecret@db/task")
         .arg("--help")

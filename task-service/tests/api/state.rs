@@ -8,21 +8,21 @@ use taskey_proto::task::v1::{Task, task::State};
 use crate::support::Service;
 
 on_each_database!(
-    a_task_is_completed_and_reopened,
-    a_completed_task_is_completed_as_it_is,
-    an_open_task_is_reopened_as_it_is,
-    the_etag_is_checked_even_if_nothing_would_change,
-    a_deleted_or_missing_task_cannot_change_its_state,
-    a_deletion_keeps_the_state,
+    task_is_completed_and_reopened,
+    completing_a_completed_task_changes_nothing,
+    reopening_an_open_task_changes_nothing,
+    etag_is_checked_even_if_nothing_would_change,
+    deleted_or_missing_task_cannot_change_its_state,
+    deletion_keeps_the_state,
 );
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-async fn a_task_is_completed_and_reopened(database: TestDatabase) {
+async fn task_is_completed_and_reopened(database: TestDatabase) {
     let service = Service::start(&database).await;
     let ann = service.user();
     let task = ann.make("Buy milk").await;
-    service.hands.advance(MINUTE);
+    service.manual_clock.advance(MINUTE);
     let completed = ann.complete(&task.id, &task.etag).await.expect("a completion");
     let now = Some(service.clock.now().into());
     let expected = Task {
@@ -33,33 +33,33 @@ async fn a_task_is_completed_and_reopened(database: TestDatabase) {
         ..task.clone()
     };
     assert_eq!(completed, expected);
-    assert_eq!(ann.get(&task.id).await.expect("it is there"), expected);
+    assert_eq!(ann.get(&task.id).await.expect("it exists"), expected);
 
-    service.hands.advance(MINUTE);
+    service.manual_clock.advance(MINUTE);
     let reopened = ann.reopen(&task.id, &completed.etag).await.expect("a reopening");
     assert_eq!(reopened, Task { update_time: Some(service.clock.now().into()), etag: "\"3\"".to_owned(), ..task });
 }
 
-async fn a_completed_task_is_completed_as_it_is(database: TestDatabase) {
+async fn completing_a_completed_task_changes_nothing(database: TestDatabase) {
     let service = Service::start(&database).await;
     let ann = service.user();
     let task = ann.make("Buy milk").await;
     let completed = ann.complete(&task.id, "").await.expect("a completion");
-    service.hands.advance(MINUTE);
+    service.manual_clock.advance(MINUTE);
     assert_eq!(ann.complete(&task.id, "").await.expect("nothing to do"), completed);
     assert_eq!(ann.complete(&task.id, &completed.etag).await.expect("nothing to do"), completed);
 }
 
-async fn an_open_task_is_reopened_as_it_is(database: TestDatabase) {
+async fn reopening_an_open_task_changes_nothing(database: TestDatabase) {
     let service = Service::start(&database).await;
     let ann = service.user();
     let task = ann.make("Buy milk").await;
-    service.hands.advance(MINUTE);
+    service.manual_clock.advance(MINUTE);
     assert_eq!(ann.reopen(&task.id, "").await.expect("nothing to do"), task);
     assert_eq!(ann.reopen(&task.id, &task.etag).await.expect("nothing to do"), task);
 }
 
-async fn the_etag_is_checked_even_if_nothing_would_change(database: TestDatabase) {
+async fn etag_is_checked_even_if_nothing_would_change(database: TestDatabase) {
     let service = Service::start(&database).await;
     let ann = service.user();
     let task = ann.make("Buy milk").await;
@@ -70,7 +70,7 @@ async fn the_etag_is_checked_even_if_nothing_would_change(database: TestDatabase
     assert_refused!(ann.reopen(&task.id, &task.etag).await, Aborted, "ETAG_MISMATCH");
 }
 
-async fn a_deleted_or_missing_task_cannot_change_its_state(database: TestDatabase) {
+async fn deleted_or_missing_task_cannot_change_its_state(database: TestDatabase) {
     let service = Service::start(&database).await;
     let ann = service.user();
     let task = ann.make("Buy milk").await;
@@ -82,10 +82,10 @@ async fn a_deleted_or_missing_task_cannot_change_its_state(database: TestDatabas
             assert_refused!(ann.reopen(id, etag).await, NotFound, "TASK_NOT_FOUND");
         }
     }
-    assert_eq!(ann.get(&task.id).await.expect("it is there"), deleted);
+    assert_eq!(ann.get(&task.id).await.expect("it exists"), deleted);
 }
 
-async fn a_deletion_keeps_the_state(database: TestDatabase) {
+async fn deletion_keeps_the_state(database: TestDatabase) {
     let service = Service::start(&database).await;
     let ann = service.user();
     let task = ann.make("Buy milk").await;

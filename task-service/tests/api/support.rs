@@ -1,4 +1,4 @@
-//! A running task-service, and the users who call it.
+//! Starts task-service and calls it as signed-in users.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -27,8 +27,8 @@ use uuid::Uuid;
 
 use crate::feed::Feed;
 
-/// Nothing that a test waits for takes so long.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+/// Limit for everything that a test waits for.
+pub(crate) const WAIT_TIMEOUT: Duration = Duration::from_secs(30);
 
 #[derive(Parser)]
 struct Cli {
@@ -36,97 +36,104 @@ struct Cli {
     config: Config,
 }
 
-/// A running task-service with its feed. It ends when it is dropped.
+/// A running task-service and its revocation feed. Dropping it stops the service.
 pub(crate) struct Service {
     pub(crate) address: SocketAddr,
     pub(crate) channel: Channel,
     pub(crate) feed: Feed,
     pub(crate) clock: Clock,
-    pub(crate) hands: ManualClock,
+    pub(crate) manual_clock: ManualClock,
     keys: Arc<KeySet>,
     shutdown: CancellationToken,
     running: Option<JoinHandle<anyhow::Result<()>>>,
 }
 
 impl Service {
-    /// A service that is ready.
+    /// Starts a service and waits until it serves.
     pub(crate) async fn start(database: &TestDatabase) -> Self {
         Self::start_with(database, &[]).await
     }
 
-    /// A service with further settings that is ready.
+    /// Starts a service with additional flags and waits until it serves.
     pub(crate) async fn start_with(database: &TestDatabase, flags: &[&str]) -> Self {
         let service = Self::launch(database, flags, clock(), true).await;
-        service.until(ServingStatus::Serving).await;
+        service.wait_for_status(ServingStatus::Serving).await;
         service
     }
 
-    /// The same service anew, after it has ended.
+    /// Stops the service and starts it again with the same clock.
     pub(crate) async fn restart(self, database: &TestDatabase) -> Self {
-        let time = (self.clock.clone(), self.hands.clone());
+        let time = (self.clock.clone(), self.manual_clock.clone());
         self.stop().await;
         let service = Self::launch(database, &[], time, true).await;
-        service.until(ServingStatus::Serving).await;
+        service.wait_for_status(ServingStatus::Serving).await;
         service
     }
 
-    /// One more replica, with the same clock. It purges when it starts.
-    pub(crate) async fn beside(&self, database: &TestDatabase, flags: &[&str]) -> Self {
-        let time = (self.clock.clone(), self.hands.clone());
+    /// Starts another replica with the same clock. Like every service, it purges on start.
+    pub(crate) async fn start_replica(&self, database: &TestDatabase, flags: &[&str]) -> Self {
+        let time = (self.clock.clone(), self.manual_clock.clone());
         let replica = Self::launch(database, flags, time, true).await;
-        replica.until(ServingStatus::Serving).await;
+        replica.wait_for_status(ServingStatus::Serving).await;
         replica
     }
 
-    /// A service whose feed says nothing yet.
+    /// Starts a service whose feed does not send anything yet.
     pub(crate) async fn start_cold(database: &TestDatabase) -> Self {
         Self::launch(database, &["--revocation-max-staleness", "0s"], clock(), false).await
     }
 
-    async fn launch(database: &TestDatabase, flags: &[&str], time: (Clock, ManualClock), feed_speaks: bool) -> Self {
-        let (clock, hands) = time;
+    async fn launch(
+        database: &TestDatabase,
+        flags: &[&str],
+        time: (Clock, ManualClock),
+        feed_is_sending: bool,
+    ) -> Self {
+        let (clock, manual_clock) = time;
         let key_file = database.key_file();
-        let keys = Arc::new(KeySet::read(&key_file, clock.now()).expect("the key file is good"));
-        let feed = Feed::start(Arc::clone(&keys), names(), clock.clone(), feed_speaks).await;
+        let keys = Arc::new(KeySet::read(&key_file, clock.now()).expect("the key file is valid"));
+        let feed = Feed::start(Arc::clone(&keys), token_args(), clock.clone(), feed_is_sending).await;
         let (auth_url, key_file) = (format!("http://{}", feed.address), key_file.display().to_string());
-        let usual =
+        let common_flags =
             ["task-service", "--database-url", database.url(), "--key-file", &key_file, "--auth-url", &auth_url];
-        // The clock stands still, so nobody would ever be let in again.
+        // The clock does not advance by itself, so rate limits would never recover.
         let rate_limits = if flags.contains(&"--rate-limits") { &[][..] } else { &["--rate-limits", "off"] };
-        let config = Cli::parse_from(usual.iter().chain(rate_limits).chain(flags)).config;
+        let config = Cli::parse_from(common_flags.iter().chain(rate_limits).chain(flags)).config;
 
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("there is a free port");
         let address = listener.local_addr().expect("the listener has an address");
         let shutdown = CancellationToken::new();
         let running = tokio::spawn(task_service::run(config, clock.clone(), listener, shutdown.clone()));
-        let channel = Endpoint::from_shared(format!("http://{address}")).expect("a good URL").connect_lazy();
-        Self { address, channel, feed, clock, hands, keys, shutdown, running: Some(running) }
+        let channel = Endpoint::from_shared(format!("http://{address}")).expect("a valid URL").connect_lazy();
+        Self { address, channel, feed, clock, manual_clock, keys, shutdown, running: Some(running) }
     }
 
-    /// Waits until the health of the service is as given.
-    pub(crate) async fn until(&self, status: ServingStatus) {
+    /// Waits until the health service reports this status.
+    pub(crate) async fn wait_for_status(&self, status: ServingStatus) {
         let request = HealthCheckRequest { service: "taskey.task.v1.TaskService".to_owned() };
         let reached = async {
             let health = HealthClient::new(self.channel.clone()).watch(request).await;
-            let mut health = health.expect("the health service answers").into_inner();
-            while health.message().await.expect("the watch goes on").expect("the watch goes on").status() != status {}
+            let mut health = health.expect("the health service is reachable").into_inner();
+            while health.message().await.expect("the watch continues").expect("the watch continues").status() != status
+            {
+            }
         };
-        timeout(PATIENCE, reached).await.expect("the health of the service changes in time");
+        timeout(WAIT_TIMEOUT, reached).await.expect("the health status changes in time");
     }
 
-    /// Ends the service in good order.
+    /// Shuts the service down gracefully.
     pub(crate) async fn stop(mut self) {
         self.shutdown.cancel();
-        let running = self.running.take().expect("it has not been stopped before");
-        running.await.expect("no panic").expect("a good end");
+        let running = self.running.take().expect("the service was not stopped before");
+        running.await.expect("no panic").expect("a graceful shutdown");
     }
 
-    /// A user of whom nobody has heard before.
+    /// Returns a new user.
     pub(crate) fn user(&self) -> User {
         self.session(self.clock.new_id(), self.clock.new_id())
     }
 
-    /// A user in a session.
+    /// Returns a user with this id and session.
     pub(crate) fn session(&self, user_id: Uuid, session_id: Uuid) -> User {
         let bearer = Bearer { keys: Arc::clone(&self.keys), clock: self.clock.clone(), user_id, session_id };
         let client = TaskServiceClient::with_interceptor(self.channel.clone(), bearer.clone());
@@ -141,12 +148,12 @@ impl Drop for Service {
     }
 }
 
-/// What the tokens of the tests say of who made them.
-pub(crate) fn names() -> TokenArgs {
+/// Returns the issuer and audience of the tests' tokens.
+pub(crate) fn token_args() -> TokenArgs {
     TokenArgs { issuer: "taskey".to_owned(), audience: "taskey".to_owned() }
 }
 
-/// Puts a fresh token on every call, so that a user lives on when the clock is moved.
+/// Adds a new token to every call, so that calls still succeed after the clock was advanced.
 #[derive(Clone)]
 pub(crate) struct Bearer {
     keys: Arc<KeySet>,
@@ -166,7 +173,7 @@ impl Bearer {
             issued_at: now,
             expires_at: now + Duration::from_secs(300),
         };
-        let token = token::sign(&self.keys, &names(), &claims).expect("the key signs");
+        let token = token::sign(&self.keys, &token_args(), &claims).expect("the key signs");
         format!("Bearer {token}")
     }
 }
@@ -188,16 +195,16 @@ pub(crate) struct User {
     pub(crate) lists: TaskListServiceClient<InterceptedService<Channel, Bearer>>,
 }
 
-type Answer<T> = Result<T, Status>;
+type RpcResult<T> = Result<T, Status>;
 
 impl User {
-    /// The same user at another replica.
-    pub(crate) fn at(&self, service: &Service) -> Self {
+    /// Returns the same user, connected to another service.
+    pub(crate) fn connected_to(&self, service: &Service) -> Self {
         service.session(self.id, self.session_id)
     }
 
-    /// The same user on another connection.
-    pub(crate) fn by(&self, channel: Channel) -> Self {
+    /// Returns the same user on another connection.
+    pub(crate) fn with_channel(&self, channel: Channel) -> Self {
         let client = TaskServiceClient::with_interceptor(channel, self.bearer.clone());
         Self { client, ..self.clone() }
     }
@@ -206,30 +213,30 @@ impl User {
         &self.bearer.clock
     }
 
-    /// The `authorization` header of a call.
+    /// Returns an `authorization` header with a new token.
     pub(crate) fn header(&self) -> String {
         self.bearer.header()
     }
 
-    /// Makes a task that has nothing but a title.
+    /// Creates a task that has only a title.
     pub(crate) async fn make(&self, title: &str) -> Task {
-        self.create(titled(title)).await.expect("a task is made")
+        self.create(titled(title)).await.expect("the task is created")
     }
 
-    pub(crate) async fn create(&self, task: Task) -> Answer<Task> {
+    pub(crate) async fn create(&self, task: Task) -> RpcResult<Task> {
         let request = CreateTaskRequest { task: Some(task), ..CreateTaskRequest::default() };
         Ok(self.client.clone().create_task(request).await?.into_inner())
     }
 
-    pub(crate) async fn get(&self, id: &str) -> Answer<Task> {
+    pub(crate) async fn get(&self, id: &str) -> RpcResult<Task> {
         Ok(self.client.clone().get_task(GetTaskRequest { id: id.to_owned() }).await?.into_inner())
     }
 
-    pub(crate) async fn list(&self, request: ListTasksRequest) -> Answer<ListTasksResponse> {
+    pub(crate) async fn list(&self, request: ListTasksRequest) -> RpcResult<ListTasksResponse> {
         Ok(self.client.clone().list_tasks(request).await?.into_inner())
     }
 
-    /// The ids of all tasks, page by page.
+    /// Returns the ids of all tasks, read page by page.
     pub(crate) async fn list_all(&self, page_size: i32, show_deleted: bool) -> Vec<String> {
         let mut ids = Vec::new();
         let mut request =
@@ -244,15 +251,15 @@ impl User {
         }
     }
 
-    /// Updates the fields that `mask` names; without a mask if it is empty.
-    pub(crate) async fn update(&self, task: Task, mask: &[&str]) -> Answer<Task> {
+    /// Updates the fields in `mask`. Sends no mask if `mask` is empty.
+    pub(crate) async fn update(&self, task: Task, mask: &[&str]) -> RpcResult<Task> {
         let paths = mask.iter().map(|path| (*path).to_owned()).collect();
         let update_mask = (!mask.is_empty()).then_some(prost_types::FieldMask { paths });
         let request = UpdateTaskRequest { task: Some(task), update_mask, ..UpdateTaskRequest::default() };
         Ok(self.client.clone().update_task(request).await?.into_inner())
     }
 
-    pub(crate) async fn delete(&self, id: &str, etag: &str) -> Answer<Task> {
+    pub(crate) async fn delete(&self, id: &str, etag: &str) -> RpcResult<Task> {
         self.delete_with(DeleteTaskRequest {
             id: id.to_owned(),
             etag: etag.to_owned(),
@@ -262,29 +269,29 @@ impl User {
         .await
     }
 
-    pub(crate) async fn delete_with(&self, request: DeleteTaskRequest) -> Answer<Task> {
+    pub(crate) async fn delete_with(&self, request: DeleteTaskRequest) -> RpcResult<Task> {
         Ok(self.client.clone().delete_task(request).await?.into_inner())
     }
 
-    pub(crate) async fn undelete(&self, id: &str, etag: &str) -> Answer<Task> {
+    pub(crate) async fn undelete(&self, id: &str, etag: &str) -> RpcResult<Task> {
         let request =
             UndeleteTaskRequest { id: id.to_owned(), etag: etag.to_owned(), ..UndeleteTaskRequest::default() };
         Ok(self.client.clone().undelete_task(request).await?.into_inner())
     }
 
-    pub(crate) async fn complete(&self, id: &str, etag: &str) -> Answer<Task> {
+    pub(crate) async fn complete(&self, id: &str, etag: &str) -> RpcResult<Task> {
         let request =
             CompleteTaskRequest { id: id.to_owned(), etag: etag.to_owned(), ..CompleteTaskRequest::default() };
         Ok(self.client.clone().complete_task(request).await?.into_inner())
     }
 
-    pub(crate) async fn reopen(&self, id: &str, etag: &str) -> Answer<Task> {
+    pub(crate) async fn reopen(&self, id: &str, etag: &str) -> RpcResult<Task> {
         let request = ReopenTaskRequest { id: id.to_owned(), etag: etag.to_owned(), ..ReopenTaskRequest::default() };
         Ok(self.client.clone().reopen_task(request).await?.into_inner())
     }
 }
 
-/// A task that has nothing but a title.
+/// Returns a task that has only a title.
 pub(crate) fn titled(title: &str) -> Task {
     Task { title: title.to_owned(), ..Task::default() }
 }

@@ -1,4 +1,4 @@
-//! Access tokens: which are accepted, on every RPC alike.
+//! Every RPC verifies access tokens alike.
 
 use std::fs;
 
@@ -18,17 +18,17 @@ use taskey_proto::task::v1::{
 use tokio::time::{Instant, timeout};
 use tonic::{Request, Status, transport::Channel};
 
-use crate::support::{PATIENCE, Service};
+use crate::support::{Service, WAIT_TIMEOUT};
 
 on_each_database!(
-    tokens_that_are_not_ours_are_refused_on_every_rpc,
-    a_call_without_a_token_is_refused_on_every_rpc,
-    an_expired_token_is_refused_on_every_rpc,
-    a_revoked_token_is_refused_on_every_rpc_within_a_second,
-    the_name_of_the_scheme_is_case_insensitive,
+    invalid_tokens_are_refused_on_every_rpc,
+    missing_token_is_refused_on_every_rpc,
+    expired_token_is_refused_on_every_rpc,
+    revoked_token_is_refused_on_every_rpc_within_a_second,
+    authorization_scheme_is_case_insensitive,
 );
 
-/// Calls every RPC with the given `authorization` headers.
+/// Calls every RPC with these `authorization` headers.
 pub(crate) async fn call_every_rpc(channel: &Channel, headers: &[&str]) -> Vec<(&'static str, Result<(), Status>)> {
     fn with<T>(message: T, headers: &[&str]) -> Request<T> {
         let mut request = Request::new(message);
@@ -69,16 +69,16 @@ pub(crate) async fn call_every_rpc(channel: &Channel, headers: &[&str]) -> Vec<(
     [lists, tasks].concat()
 }
 
-/// Makes tokens with any header and any claims.
-struct Forge {
+/// Signs tokens with arbitrary headers and claims.
+struct TokenForger {
     kid: String,
     key: hmac::Key,
     now: i64,
 }
 
-impl Forge {
-    fn of(service: &Service, database: &TestDatabase) -> Self {
-        let text = fs::read_to_string(database.key_file()).expect("the key file is there");
+impl TokenForger {
+    fn new(service: &Service, database: &TestDatabase) -> Self {
+        let text = fs::read_to_string(database.key_file()).expect("the key file exists");
         let set: Value = serde_json::from_str(&text).expect("the key file is JSON");
         let member = |name: &str| set["keys"][0][name].as_str().expect("a string").to_owned();
         let secret = BASE64_URL_SAFE_NO_PAD.decode(member("k")).expect("base64url");
@@ -110,29 +110,29 @@ impl Forge {
         signed(&self.key, header, claims)
     }
 
-    /// Credentials none of which is an access token of ours.
-    fn not_ours(&self) -> Vec<String> {
+    /// Returns credentials that are not valid access tokens.
+    fn invalid_credentials(&self) -> Vec<String> {
         let with = |mut part: Value, name: &str, value: Value| {
             part[name] = value;
             part
         };
-        let good = self.bearer(&self.header(), &self.claims());
-        let (message, signature) = good.rsplit_once('.').expect("a token has dots");
+        let valid = self.bearer(&self.header(), &self.claims());
+        let (message, signature) = valid.rsplit_once('.').expect("a token has dots");
         let wrong_key = hmac::Key::new(hmac::HMAC_SHA256, &[7; 32]);
         let unsigned = self.bearer(&with(self.header(), "alg", json!("none")), &self.claims());
         let unsigned_part = unsigned.rsplit_once('.').expect("a token has dots").0;
 
         let mut credentials = vec![
-            good.replacen("Bearer", "Basic", 1),
-            good.replacen("Bearer ", "", 1),
-            good.replacen("Bearer ", "Bearer  ", 1),
+            valid.replacen("Bearer", "Basic", 1),
+            valid.replacen("Bearer ", "", 1),
+            valid.replacen("Bearer ", "Bearer  ", 1),
             "Bearer".to_owned(),
             "Bearer ".to_owned(),
             "Bearer ..".to_owned(),
             "Bearer token".to_owned(),
             format!("{message}."),
-            format!("{good}="),
-            format!("{good}.{signature}"),
+            format!("{valid}="),
+            format!("{valid}.{signature}"),
             format!("{unsigned_part}."),
             unsigned,
             signed(&wrong_key, &self.header(), &self.claims()),
@@ -187,7 +187,7 @@ fn signed(key: &hmac::Key, header: &Value, claims: &Value) -> String {
 
 #[test]
 fn every_rpc_is_called() {
-    let set = FileDescriptorSet::decode(taskey_proto::FILE_DESCRIPTOR_SET).expect("the descriptors are good");
+    let set = FileDescriptorSet::decode(taskey_proto::FILE_DESCRIPTOR_SET).expect("the descriptors are valid");
     let services = set.file.iter().filter(|file| file.package() == "taskey.task.v1").flat_map(|file| &file.service);
     let rpcs: Vec<_> = services.flat_map(|service| &service.method).map(|method| method.name().to_owned()).collect();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
@@ -196,24 +196,24 @@ fn every_rpc_is_called() {
     assert_eq!(called.into_iter().map(|(rpc, _)| rpc).collect::<Vec<_>>(), rpcs);
 }
 
-async fn tokens_that_are_not_ours_are_refused_on_every_rpc(database: TestDatabase) {
+async fn invalid_tokens_are_refused_on_every_rpc(database: TestDatabase) {
     let service = Service::start(&database).await;
-    let forge = Forge::of(&service, &database);
-    let good = forge.bearer(&forge.header(), &forge.claims());
-    let not_ours = forge.not_ours();
-    let mut headers: Vec<_> = not_ours.iter().map(|credential| vec![&credential[..]]).collect();
-    headers.push(vec![&good, &good]);
-    headers.push(vec![&good, "Basic YTpi"]);
+    let forger = TokenForger::new(&service, &database);
+    let valid = forger.bearer(&forger.header(), &forger.claims());
+    let invalid_credentials = forger.invalid_credentials();
+    let mut headers: Vec<_> = invalid_credentials.iter().map(|credential| vec![&credential[..]]).collect();
+    headers.push(vec![&valid, &valid]);
+    headers.push(vec![&valid, "Basic YTpi"]);
     for headers in headers {
         for (_, outcome) in call_every_rpc(&service.channel, &headers).await {
             assert_refused!(outcome, Unauthenticated, "TOKEN_INVALID");
         }
     }
-    // What all of them deviate from is good.
-    for (rpc, outcome) in call_every_rpc(&service.channel, &[&good]).await {
+    // The unmodified token is valid.
+    for (rpc, outcome) in call_every_rpc(&service.channel, &[&valid]).await {
         let field = match rpc {
             "ListTasks" | "ListTaskLists" | "ListTaskChanges" | "WatchTasks" => {
-                outcome.expect("everything can be asked for");
+                outcome.expect("an empty request is valid");
                 continue;
             }
             "CreateTask" | "UpdateTask" => "task",
@@ -225,25 +225,25 @@ async fn tokens_that_are_not_ours_are_refused_on_every_rpc(database: TestDatabas
     }
 }
 
-async fn a_call_without_a_token_is_refused_on_every_rpc(database: TestDatabase) {
+async fn missing_token_is_refused_on_every_rpc(database: TestDatabase) {
     let service = Service::start(&database).await;
     for (_, outcome) in call_every_rpc(&service.channel, &[]).await {
         assert_refused!(outcome, Unauthenticated, "TOKEN_MISSING");
     }
 }
 
-async fn an_expired_token_is_refused_on_every_rpc(database: TestDatabase) {
+async fn expired_token_is_refused_on_every_rpc(database: TestDatabase) {
     let service = Service::start(&database).await;
-    let forge = Forge::of(&service, &database);
-    let mut claims = forge.claims();
-    claims["iat"] = json!(forge.now - 600);
-    claims["exp"] = json!(forge.now - 5);
-    for (_, outcome) in call_every_rpc(&service.channel, &[&forge.bearer(&forge.header(), &claims)]).await {
+    let forger = TokenForger::new(&service, &database);
+    let mut claims = forger.claims();
+    claims["iat"] = json!(forger.now - 600);
+    claims["exp"] = json!(forger.now - 5);
+    for (_, outcome) in call_every_rpc(&service.channel, &[&forger.bearer(&forger.header(), &claims)]).await {
         assert_refused!(outcome, Unauthenticated, "TOKEN_EXPIRED");
     }
 }
 
-async fn a_revoked_token_is_refused_on_every_rpc_within_a_second(database: TestDatabase) {
+async fn revoked_token_is_refused_on_every_rpc_within_a_second(database: TestDatabase) {
     let service = Service::start(&database).await;
     let (ann, bob) = (service.user(), service.user());
     let token = ann.header();
@@ -252,7 +252,7 @@ async fn a_revoked_token_is_refused_on_every_rpc_within_a_second(database: TestD
     service.feed.revoke(ann.session_id);
     let revoked_at = Instant::now();
     let refused = async { while ann.get(&task.id).await.is_ok() {} };
-    timeout(PATIENCE, refused).await.expect("the revocation arrives");
+    timeout(WAIT_TIMEOUT, refused).await.expect("the revocation arrives");
     assert!(revoked_at.elapsed().as_secs() < 1);
 
     for (_, outcome) in call_every_rpc(&service.channel, &[&token]).await {
@@ -261,7 +261,7 @@ async fn a_revoked_token_is_refused_on_every_rpc_within_a_second(database: TestD
     bob.make("Buy oats").await;
 }
 
-async fn the_name_of_the_scheme_is_case_insensitive(database: TestDatabase) {
+async fn authorization_scheme_is_case_insensitive(database: TestDatabase) {
     let service = Service::start(&database).await;
     let token = service.user().header();
     for scheme in ["bearer", "BEARER", "bEaReR"] {

@@ -10,47 +10,48 @@ use taskey_proto::task::v1::{Task, UpdateTaskRequest, task::Priority};
 use crate::support::{Service, User, titled};
 
 on_each_database!(
-    fields_that_the_mask_names_are_set_or_cleared,
-    fields_outside_the_mask_are_not_looked_at,
-    without_a_mask_the_fields_that_are_set_are_updated,
-    a_star_replaces_every_field,
-    an_update_of_nothing_leaves_the_task_as_it_is,
+    fields_in_the_mask_are_set_or_cleared,
+    fields_outside_the_mask_are_ignored,
+    without_a_mask_nonempty_fields_are_updated,
+    star_replaces_every_field,
+    empty_update_changes_nothing,
     unknown_and_output_only_paths_are_refused,
     many_unknown_paths_are_one_violation,
-    a_due_date_and_a_due_time_displace_each_other,
+    due_date_and_due_time_replace_each_other,
     both_due_date_and_due_time_are_refused,
-    faults_of_an_update_are_named,
-    an_old_etag_is_refused,
-    a_deleted_or_missing_task_is_not_found,
+    all_violations_of_an_update_are_reported,
+    outdated_etag_is_refused,
+    deleted_or_missing_task_is_not_found,
 );
 
 const DATE: &str = "2026-11-30";
 const TIME: Timestamp = Timestamp { seconds: 1_800_000_000, nanos: 1000 };
 
-/// Makes a task in which everything is set.
-async fn full(user: &User) -> Task {
+/// Creates a task with every field set.
+async fn create_full_task(user: &User) -> Task {
     let task = Task {
         notes: "two bottles".to_owned(),
         priority: Priority::Low.into(),
         due_date: DATE.to_owned(),
         ..titled("Buy milk")
     };
-    user.create(task).await.expect("a task is made")
+    user.create(task).await.expect("the task is created")
 }
 
-/// The update of a task that names nothing but its id.
-fn of(task: &Task) -> Task {
+/// Returns an update with only the id of a task.
+fn empty_update(task: &Task) -> Task {
     Task { id: task.id.clone(), ..Task::default() }
 }
 
-async fn fields_that_the_mask_names_are_set_or_cleared(database: TestDatabase) {
+async fn fields_in_the_mask_are_set_or_cleared(database: TestDatabase) {
     let service = Service::start(&database).await;
     let ann = service.user();
-    let task = full(&ann).await;
-    service.hands.advance(Duration::from_secs(1));
+    let task = create_full_task(&ann).await;
+    service.manual_clock.advance(Duration::from_secs(1));
 
     let mask = ["title", "priority", "due_date", "title"];
-    let updated = ann.update(Task { title: "Buy oats".to_owned(), ..of(&task) }, &mask).await.expect("an update");
+    let updated =
+        ann.update(Task { title: "Buy oats".to_owned(), ..empty_update(&task) }, &mask).await.expect("an update");
 
     let expected = Task {
         title: "Buy oats".to_owned(),
@@ -61,35 +62,35 @@ async fn fields_that_the_mask_names_are_set_or_cleared(database: TestDatabase) {
         ..task
     };
     assert_eq!(updated, expected);
-    assert_eq!(ann.get(&expected.id).await.expect("it is there"), expected);
+    assert_eq!(ann.get(&expected.id).await.expect("it exists"), expected);
 }
 
-async fn fields_outside_the_mask_are_not_looked_at(database: TestDatabase) {
+async fn fields_outside_the_mask_are_ignored(database: TestDatabase) {
     let service = Service::start(&database).await;
     let ann = service.user();
-    let task = full(&ann).await;
+    let task = create_full_task(&ann).await;
     let sent = Task {
         title: "\0".to_owned(),
         priority: 99,
         due_time: Some(Timestamp { seconds: 0, nanos: -1 }),
         notes: "none".to_owned(),
         state: 99,
-        ..of(&task)
+        ..empty_update(&task)
     };
     let updated = ann.update(sent, &["notes"]).await.expect("an update");
     assert_eq!((updated.notes, updated.title, updated.due_date), ("none".to_owned(), task.title, task.due_date));
 }
 
-async fn without_a_mask_the_fields_that_are_set_are_updated(database: TestDatabase) {
+async fn without_a_mask_nonempty_fields_are_updated(database: TestDatabase) {
     let service = Service::start(&database).await;
     let ann = service.user();
-    let task = full(&ann).await;
-    let sent = Task { notes: "none".to_owned(), priority: Priority::High.into(), ..of(&task) };
+    let task = create_full_task(&ann).await;
+    let sent = Task { notes: "none".to_owned(), priority: Priority::High.into(), ..empty_update(&task) };
     let updated = ann.update(sent.clone(), &[]).await.expect("an update");
     let expected = Task { notes: "none".to_owned(), priority: Priority::High.into(), etag: "\"2\"".to_owned(), ..task };
     assert_eq!(updated, expected);
 
-    // A mask without paths is no mask.
+    // A mask without paths is like no mask.
     let request = UpdateTaskRequest {
         task: Some(sent),
         update_mask: Some(prost_types::FieldMask::default()),
@@ -99,12 +100,13 @@ async fn without_a_mask_the_fields_that_are_set_are_updated(database: TestDataba
     assert_eq!(again, Task { etag: "\"3\"".to_owned(), ..expected });
 }
 
-async fn a_star_replaces_every_field(database: TestDatabase) {
+async fn star_replaces_every_field(database: TestDatabase) {
     let service = Service::start(&database).await;
     let ann = service.user();
-    let task = full(&ann).await;
-    assert_refused!(ann.update(of(&task), &["*"]).await, InvalidArgument, "VALIDATION_FAILED", "task.title");
-    let updated = ann.update(Task { title: "Buy oats".to_owned(), ..of(&task) }, &["*"]).await.expect("an update");
+    let task = create_full_task(&ann).await;
+    assert_refused!(ann.update(empty_update(&task), &["*"]).await, InvalidArgument, "VALIDATION_FAILED", "task.title");
+    let updated =
+        ann.update(Task { title: "Buy oats".to_owned(), ..empty_update(&task) }, &["*"]).await.expect("an update");
     let plain = Task {
         title: "Buy oats".to_owned(),
         notes: String::new(),
@@ -116,21 +118,24 @@ async fn a_star_replaces_every_field(database: TestDatabase) {
     assert_eq!(updated, plain);
 }
 
-async fn an_update_of_nothing_leaves_the_task_as_it_is(database: TestDatabase) {
+async fn empty_update_changes_nothing(database: TestDatabase) {
     let service = Service::start(&database).await;
     let ann = service.user();
-    let task = full(&ann).await;
-    service.hands.advance(Duration::from_secs(1));
-    assert_eq!(ann.update(of(&task), &[]).await.expect("nothing to do"), task);
-    assert_eq!(ann.update(Task { etag: task.etag.clone(), ..of(&task) }, &[]).await.expect("nothing to do"), task);
-    let stale = Task { etag: "\"7\"".to_owned(), ..of(&task) };
+    let task = create_full_task(&ann).await;
+    service.manual_clock.advance(Duration::from_secs(1));
+    assert_eq!(ann.update(empty_update(&task), &[]).await.expect("nothing to do"), task);
+    assert_eq!(
+        ann.update(Task { etag: task.etag.clone(), ..empty_update(&task) }, &[]).await.expect("nothing to do"),
+        task
+    );
+    let stale = Task { etag: "\"7\"".to_owned(), ..empty_update(&task) };
     assert_refused!(ann.update(stale, &[]).await, Aborted, "ETAG_MISMATCH");
 }
 
 async fn unknown_and_output_only_paths_are_refused(database: TestDatabase) {
     let service = Service::start(&database).await;
     let ann = service.user();
-    let task = full(&ann).await;
+    let task = create_full_task(&ann).await;
     for path in [
         "",
         " ",
@@ -159,35 +164,35 @@ async fn unknown_and_output_only_paths_are_refused(database: TestDatabase) {
             assert_refused!(outcome, InvalidArgument, "VALIDATION_FAILED", "update_mask");
         }
     }
-    assert_eq!(ann.get(&task.id).await.expect("it is there"), task);
+    assert_eq!(ann.get(&task.id).await.expect("it exists"), task);
 }
 
 async fn many_unknown_paths_are_one_violation(database: TestDatabase) {
     let service = Service::start(&database).await;
     let ann = service.user();
-    let task = full(&ann).await;
+    let task = create_full_task(&ann).await;
     let outcome = ann.update(task, &vec!["nonsense"; 20_000]).await;
     let size = outcome.as_ref().map_err(|status| status.details().len());
     assert!(size.is_err_and(|bytes| bytes < 1000));
     assert_refused!(outcome, InvalidArgument, "VALIDATION_FAILED", "update_mask");
 }
 
-async fn a_due_date_and_a_due_time_displace_each_other(database: TestDatabase) {
+async fn due_date_and_due_time_replace_each_other(database: TestDatabase) {
     let service = Service::start(&database).await;
     let ann = service.user();
-    let task = full(&ann).await;
-    let dated = Task { due_date: DATE.to_owned(), ..of(&task) };
-    let timed = Task { due_time: Some(TIME), ..of(&task) };
+    let task = create_full_task(&ann).await;
+    let dated = Task { due_date: DATE.to_owned(), ..empty_update(&task) };
+    let timed = Task { due_time: Some(TIME), ..empty_update(&task) };
     let steps: [(&Task, &[&str], &str, Option<Timestamp>); 8] = [
         (&timed, &["due_time"], "", Some(TIME)),
-        // To clear what is not there does not touch what is.
-        (&of(&task), &["due_date"], "", Some(TIME)),
+        // Clearing an unset field does not touch the other.
+        (&empty_update(&task), &["due_date"], "", Some(TIME)),
         (&dated, &["due_date"], DATE, None),
-        (&of(&task), &["due_time"], DATE, None),
+        (&empty_update(&task), &["due_time"], DATE, None),
         (&timed, &[], "", Some(TIME)),
         (&dated, &["due_time", "due_date"], DATE, None),
         (&timed, &["due_time", "due_date"], "", Some(TIME)),
-        (&of(&task), &["due_time", "due_date"], "", None),
+        (&empty_update(&task), &["due_time", "due_date"], "", None),
     ];
     for (sent, mask, due_date, due_time) in steps {
         let updated = ann.update(sent.clone(), mask).await.expect("an update");
@@ -198,29 +203,30 @@ async fn a_due_date_and_a_due_time_displace_each_other(database: TestDatabase) {
 async fn both_due_date_and_due_time_are_refused(database: TestDatabase) {
     let service = Service::start(&database).await;
     let ann = service.user();
-    let task = full(&ann).await;
-    let both = Task { title: "Buy oats".to_owned(), due_date: DATE.to_owned(), due_time: Some(TIME), ..of(&task) };
+    let task = create_full_task(&ann).await;
+    let both =
+        Task { title: "Buy oats".to_owned(), due_date: DATE.to_owned(), due_time: Some(TIME), ..empty_update(&task) };
     for mask in [&[][..], &["*"], &["due_date", "due_time"]] {
         let outcome = ann.update(both.clone(), mask).await;
         assert_refused!(outcome, InvalidArgument, "VALIDATION_FAILED", "task.due_date", "task.due_time");
     }
 }
 
-async fn faults_of_an_update_are_named(database: TestDatabase) {
+async fn all_violations_of_an_update_are_reported(database: TestDatabase) {
     let service = Service::start(&database).await;
     let ann = service.user();
-    let task = full(&ann).await;
-    let faulty = Task {
+    let task = create_full_task(&ann).await;
+    let invalid = Task {
         id: "1".to_owned(),
         title: "\n".to_owned(),
         notes: "\0".to_owned(),
         priority: 5,
         due_date: "soon".to_owned(),
         due_time: Some(Timestamp { seconds: i64::MIN, nanos: 0 }),
-        ..of(&task)
+        ..empty_update(&task)
     };
     assert_refused!(
-        ann.update(faulty, &["*"]).await,
+        ann.update(invalid, &["*"]).await,
         InvalidArgument,
         "VALIDATION_FAILED",
         "task.due_date",
@@ -233,14 +239,14 @@ async fn faults_of_an_update_are_named(database: TestDatabase) {
     let request = UpdateTaskRequest { task: None, update_mask: None, ..UpdateTaskRequest::default() };
     let outcome = ann.client.clone().update_task(request).await;
     assert_refused!(outcome, InvalidArgument, "VALIDATION_FAILED", "task");
-    assert_eq!(ann.get(&task.id).await.expect("it is there").encode_to_vec(), task.encode_to_vec());
+    assert_eq!(ann.get(&task.id).await.expect("it exists").encode_to_vec(), task.encode_to_vec());
 }
 
-async fn an_old_etag_is_refused(database: TestDatabase) {
+async fn outdated_etag_is_refused(database: TestDatabase) {
     let service = Service::start(&database).await;
     let ann = service.user();
-    let task = full(&ann).await;
-    let with_etag = |etag: &str| Task { title: "Buy oats".to_owned(), etag: etag.to_owned(), ..of(&task) };
+    let task = create_full_task(&ann).await;
+    let with_etag = |etag: &str| Task { title: "Buy oats".to_owned(), etag: etag.to_owned(), ..empty_update(&task) };
     let updated = ann.update(with_etag(&task.etag), &["title"]).await.expect("an update");
     assert_ne!(updated.etag, task.etag);
     for etag in [&task.etag, "2", "\"02\"", "W/\"2\"", "*", "\0", "\"ffffffffffffffffffff\""] {
@@ -249,10 +255,10 @@ async fn an_old_etag_is_refused(database: TestDatabase) {
     ann.update(with_etag(&updated.etag), &["title"]).await.expect("an update");
 }
 
-async fn a_deleted_or_missing_task_is_not_found(database: TestDatabase) {
+async fn deleted_or_missing_task_is_not_found(database: TestDatabase) {
     let service = Service::start(&database).await;
     let ann = service.user();
-    let task = full(&ann).await;
+    let task = create_full_task(&ann).await;
     let deleted = ann.delete(&task.id, "").await.expect("a deletion");
     let missing = service.clock.new_id().to_string();
     for (id, etag) in

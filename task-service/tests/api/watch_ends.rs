@@ -1,4 +1,4 @@
-//! How a watch ends, and how many there may be.
+//! How watches end, and the limit on concurrent watches.
 
 use std::time::Duration;
 
@@ -12,24 +12,24 @@ use tonic::Request;
 
 use crate::{
     follow::{Watch, end, next},
-    support::{PATIENCE, Service, User},
+    support::{Service, User, WAIT_TIMEOUT},
 };
 
 on_each_database!(
-    a_watch_ends_when_the_session_is_revoked,
-    a_watch_ends_when_the_token_expires,
-    a_watch_ends_in_good_order_with_the_server,
-    a_user_watches_eight_times_at_most,
-    a_watch_that_was_refused_takes_no_place,
+    watch_ends_when_the_session_is_revoked,
+    watch_ends_when_the_token_expires,
+    watch_ends_with_shutting_down_when_the_server_stops,
+    user_has_at_most_eight_watches,
+    refused_watch_does_not_count,
 );
 
-/// How many a user may have at one replica.
-const MOST: usize = 8;
+/// The maximum number of watches of one user per replica.
+const MAX_WATCHES: usize = 8;
 
-/// As many watches as there may be, each of which has begun.
-async fn watches(user: &User) -> Vec<Watch> {
+/// Starts the maximum number of watches and receives the first message of each.
+async fn start_watches(user: &User) -> Vec<Watch> {
     let mut watches = Vec::new();
-    for _ in 0..MOST {
+    for _ in 0..MAX_WATCHES {
         let mut watch = user.watch("").await.expect("a watch");
         next(&mut watch).await.expect("a message");
         watches.push(watch);
@@ -37,7 +37,7 @@ async fn watches(user: &User) -> Vec<Watch> {
     watches
 }
 
-async fn a_watch_ends_when_the_session_is_revoked(database: TestDatabase) {
+async fn watch_ends_when_the_session_is_revoked(database: TestDatabase) {
     let service = Service::start(&database).await;
     let ann = service.user();
     let elsewhere = service.session(ann.id, service.clock.new_id());
@@ -52,45 +52,45 @@ async fn a_watch_ends_when_the_session_is_revoked(database: TestDatabase) {
     assert!(revoked_at.elapsed() < Duration::from_secs(1));
 
     let task = elsewhere.make("Buy milk").await;
-    let message = next(&mut other).await.expect("other sessions of the user are not concerned");
+    let message = next(&mut other).await.expect("other sessions of the user are not affected");
     assert_eq!(message.changes[0].id, task.id);
 }
 
-async fn a_watch_ends_when_the_token_expires(database: TestDatabase) {
+async fn watch_ends_when_the_token_expires(database: TestDatabase) {
     let service = Service::start(&database).await;
     let ann = service.user();
     let mut watch = ann.watch("").await.expect("a watch");
     next(&mut watch).await.expect("a message");
-    // The token lives five minutes, and clocks may be five seconds apart.
-    service.hands.advance(Duration::from_secs(304));
+    // The token is valid for five minutes, plus a leeway of five seconds.
+    service.manual_clock.advance(Duration::from_secs(304));
     let task = ann.make("Buy milk").await;
-    assert_eq!(next(&mut watch).await.expect("it is still good").changes[0].id, task.id);
-    service.hands.advance(Duration::from_secs(1));
+    assert_eq!(next(&mut watch).await.expect("the token is still valid").changes[0].id, task.id);
+    service.manual_clock.advance(Duration::from_secs(1));
     assert_refused!(end(&mut watch).await, Unauthenticated, "TOKEN_EXPIRED");
 }
 
-async fn a_watch_ends_in_good_order_with_the_server(database: TestDatabase) {
+async fn watch_ends_with_shutting_down_when_the_server_stops(database: TestDatabase) {
     let service = Service::start(&database).await;
     let ann = service.user();
-    let mut watches = watches(&ann).await;
-    let stopped = tokio::spawn(timeout(PATIENCE, service.stop()));
+    let mut watches = start_watches(&ann).await;
+    let stopped = tokio::spawn(timeout(WAIT_TIMEOUT, service.stop()));
     for watch in &mut watches {
         assert_refused!(end(watch).await, Unavailable, "SHUTTING_DOWN");
     }
-    stopped.await.expect("no panic").expect("nothing holds it up");
+    stopped.await.expect("no panic").expect("nothing delays the shutdown");
 }
 
-async fn a_user_watches_eight_times_at_most(database: TestDatabase) {
+async fn user_has_at_most_eight_watches(database: TestDatabase) {
     let service = Service::start(&database).await;
     let (ann, bob) = (service.user(), service.user());
-    let mut of_ann = watches(&ann).await;
+    let mut watches_of_ann = start_watches(&ann).await;
     assert_refused!(ann.watch("").await, ResourceExhausted, "QUOTA_EXCEEDED");
     let elsewhere = service.session(ann.id, service.clock.new_id());
     assert_refused!(elsewhere.watch("").await, ResourceExhausted, "QUOTA_EXCEEDED");
-    watches(&bob).await;
+    start_watches(&bob).await;
 
     for _ in 0..3 {
-        of_ann.pop();
+        watches_of_ann.pop();
         let freed = async {
             loop {
                 match ann.watch("").await {
@@ -99,40 +99,40 @@ async fn a_user_watches_eight_times_at_most(database: TestDatabase) {
                 }
             }
         };
-        of_ann.push(timeout(PATIENCE, freed).await.expect("there is a place again"));
+        watches_of_ann.push(timeout(WAIT_TIMEOUT, freed).await.expect("a watch can be started again"));
         assert_refused!(ann.watch("").await, ResourceExhausted, "QUOTA_EXCEEDED");
     }
     let task = ann.make("Buy milk").await;
-    for watch in &mut of_ann {
-        while next(watch).await.expect("the watch goes on").changes.is_empty() {}
+    for watch in &mut watches_of_ann {
+        while next(watch).await.expect("the watch continues").changes.is_empty() {}
     }
-    // Those whose session ends give their places back as well.
+    // Watches that end with their session free their slots as well.
     service.feed.revoke(ann.session_id);
-    for watch in &mut of_ann {
+    for watch in &mut watches_of_ann {
         assert_refused!(end(watch).await, Unauthenticated, "TOKEN_REVOKED");
     }
     let mut watch = elsewhere.watch("").await.expect("a watch");
     assert_eq!(next(&mut watch).await.expect("a message").changes[0].id, task.id);
 }
 
-async fn a_watch_that_was_refused_takes_no_place(database: TestDatabase) {
+async fn refused_watch_does_not_count(database: TestDatabase) {
     let service = Service::start(&database).await;
     let ann = service.user();
-    for _ in 0..MOST {
+    for _ in 0..MAX_WATCHES {
         ann.watch("not a token").await.expect_err("no token");
-        // One that is given up before it has begun.
+        // A watch that is cancelled before it starts.
         let mut client = ann.client.clone();
         _ = timeout(Duration::ZERO, client.watch_tasks(Request::new(WatchTasksRequest::default()))).await;
     }
     let all = async {
-        let mut begun = Vec::new();
-        while begun.len() < MOST {
-            // What was given up is noticed in its time.
+        let mut started = Vec::new();
+        while started.len() < MAX_WATCHES {
+            // The server notices the cancellation after some time.
             if let Ok(watch) = ann.watch("").await {
-                begun.push(watch);
+                started.push(watch);
             }
         }
-        begun
+        started
     };
-    timeout(PATIENCE, all).await.expect("all places are free");
+    timeout(WAIT_TIMEOUT, all).await.expect("all slots are free");
 }

@@ -1,15 +1,17 @@
-//! Refresh tokens against a model: arbitrary sequences of logins, refreshes, lost answers, calls at once, thefts,
-//! logouts and waits, made on two replicas that share a database and a clock.
+//! Compares refresh tokens with a model: random sequences of logins, refreshes, lost responses, concurrent calls,
+//! thefts, logouts and waits run on two replicas that share a database and a clock.
 //!
-//! The model of a login is its [`Session`]: when each token was exchanged, when it ends, whether it was ended. From
-//! that follows the answer to every token ever issued, and so that there is one live child, that a client which asks
-//! again within the grace stays logged in, that any other replay ends the session, and that after its end nothing
-//! refreshes. Of calls at once the order is not known: the model keeps every state in which the session can be after
-//! their answers, and fails when there is none. The service remembers only the last two rotations; that it answers as
-//! one who remembers all of them, but for what it documents, is held against the contract at each single call.
+//! The model of a login is its [`Session`]: when each token was exchanged, when the session expires, and whether it
+//! was revoked. This determines the result for every token ever issued, and implies: only one new token is valid, a
+//! client that retries within the grace period stays logged in, any other reuse revokes the session, and no token works
+//! after that. The order of concurrent calls is unknown. The model therefore keeps every state of the session that is
+//! consistent with their results, and the test fails if there is none. The service stores only the last two rotations,
+//! while the contract assumes all of them. Each single call is therefore also compared with the contract, and only the
+//! documented difference is allowed.
 //!
-//! After each operation all tokens are presented again, as far as that changes nothing. At the end of a case those of
-//! live sessions are presented whatever it changes, and once more after a logout.
+//! After each operation, every token that would leave its session unchanged is used again. At the end of a case, all
+//! tokens of the sessions that are still active are used, even if that changes the session, and once more after a
+//! logout.
 
 use std::{iter::zip, time::Duration};
 
@@ -31,19 +33,19 @@ use tonic::{Code, Status, transport::Channel};
 mod session;
 
 use crate::support::{self, PASSWORD, Replica, Server};
-use session::{Answer, GRACE, IDLE, INSTANT, OVERTAKEN, Session, Step};
+use session::{CallResult, GRACE_PERIOD, IDLE_TIMEOUT, SUPERSEDED_WINDOW, Session, Step, TICK};
 
 on_each_database! {
     refresh_tokens_behave_like_their_model,
 }
 
-/// Cheap passwords, and a session that can reach its latest end within a case.
+/// Cheap hashes, and a maximum session lifetime that a case can reach.
 const FLAGS: [&str; 3] = ["--password-memory-kib=8", "--password-passes=1", "--refresh-max-ttl=10d"];
 const CASES: u32 = 48;
 
 async fn refresh_tokens_behave_like_their_model(database: TestDatabase) {
     let first = Server::start_with(database, &FLAGS).await;
-    let second = support::second_with(&first, first.clock.clone(), &FLAGS).await;
+    let second = support::start_replica_with(&first, first.clock.clone(), &FLAGS).await;
     let config = Config { cases: CASES, failure_persistence: None, max_shrink_iters: 400, ..Config::default() };
     let outcome = block_in_place(|| {
         let case = |operations| Handle::current().block_on(Case::run(&first, &second, operations));
@@ -60,41 +62,44 @@ async fn refresh_tokens_behave_like_their_model(database: TestDatabase) {
 
 #[derive(Clone, Debug)]
 enum Operation {
-    /// One more session begins.
+    /// Starts another session.
     Login,
     Wait(Duration),
-    /// Calls at once, each on one of the replicas, that concern the session so many before the last.
+    /// Concurrent calls, each with the index of a replica. The number selects the session, counting back from the
+    /// newest.
     Calls(usize, Vec<(Call, usize)>),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Call {
-    /// The client refreshes with the token that it holds.
+    /// The client refreshes with its token.
     Refresh,
-    /// It does, but the answer is lost: it keeps the token, and presents it again another time.
+    /// The client refreshes but the response is lost: the client keeps its token and uses it again later.
     RefreshLost,
-    /// A thief presents the token so many before the good one.
+    /// A thief refreshes with the token this many before the newest.
     Steal(usize),
-    /// Logout by the token so many before the good one.
+    /// Logs out with the token this many before the newest.
     Logout(usize),
 }
 
-/// Either of moments or of days: in the one the windows come into play, in the other the lives of sessions.
+/// Generates sequences with short waits, which reach the edges of the grace period and the superseded window, or with
+/// waits of days, which reach the expiry of sessions.
 fn operations() -> impl Strategy<Value = Vec<Operation>> {
-    let edges = |edge: Duration| prop::sample::select(vec![edge.saturating_sub(INSTANT), edge, edge + INSTANT]);
+    let edges = |edge: Duration| prop::sample::select(vec![edge.saturating_sub(TICK), edge, edge + TICK]);
     let seconds = |range| Strategy::prop_map(range, Duration::from_secs);
     let hours = (0..=7_200_000_000_u64).prop_map(Duration::from_micros);
-    let moments = prop_oneof![
+    let short_waits = prop_oneof![
         1 => Just(Duration::ZERO),
-        3 => edges(OVERTAKEN),
-        3 => edges(GRACE),
+        3 => edges(SUPERSEDED_WINDOW),
+        3 => edges(GRACE_PERIOD),
         4 => seconds(1..=9),
         3 => seconds(10..=60),
         1 => hours,
     ];
-    let days = prop_oneof![1 => edges(IDLE), 1 => edges(OVERTAKEN), 5 => seconds(0..=IDLE.as_secs())];
+    let long_waits =
+        prop_oneof![1 => edges(IDLE_TIMEOUT), 1 => edges(SUPERSEDED_WINDOW), 5 => seconds(0..=IDLE_TIMEOUT.as_secs())];
     let sequence = |wait| prop::collection::vec(operation(wait), 1..=30);
-    prop_oneof![3 => sequence(moments.boxed()), 1 => sequence(days.boxed())]
+    prop_oneof![3 => sequence(short_waits.boxed()), 1 => sequence(long_waits.boxed())]
 }
 
 fn operation(wait: BoxedStrategy<Duration>) -> impl Strategy<Value = Operation> {
@@ -105,10 +110,10 @@ fn operation(wait: BoxedStrategy<Duration>) -> impl Strategy<Value = Operation> 
         2 => (4..=30_usize).prop_map(Call::Steal),
         1 => (0..=3_usize).prop_map(Call::Logout),
     ];
-    let one = (call.clone(), 0..2_usize).prop_map(|call| vec![call]);
-    let same = (call.clone(), 2..=5_usize).prop_map(|(call, count)| (0..count).map(|n| (call, n % 2)).collect());
+    let single = (call.clone(), 0..2_usize).prop_map(|call| vec![call]);
+    let identical = (call.clone(), 2..=5_usize).prop_map(|(call, count)| (0..count).map(|n| (call, n % 2)).collect());
     let mixed = prop::collection::vec((call, 0..2_usize), 2..=3);
-    let calls = (0..3_usize, prop_oneof![8 => one, 1 => same, 2 => mixed]);
+    let calls = (0..3_usize, prop_oneof![8 => single, 1 => identical, 2 => mixed]);
     prop_oneof![
         1 => Just(Operation::Login),
         5 => wait.prop_map(Operation::Wait),
@@ -117,8 +122,8 @@ fn operation(wait: BoxedStrategy<Duration>) -> impl Strategy<Value = Operation> 
 }
 
 impl Step {
-    /// Makes the call. What it gives is the refresh token, if any.
-    async fn make(self, mut client: AuthServiceClient<Channel>, tokens: &[String]) -> Result<Option<String>, Status> {
+    /// Makes the call, and returns the new refresh token, if any.
+    async fn call(self, mut client: AuthServiceClient<Channel>, tokens: &[String]) -> Result<Option<String>, Status> {
         match self {
             Self::Refresh(token) => {
                 let request = RefreshRequest { refresh_token: tokens[token].clone() };
@@ -128,51 +133,51 @@ impl Step {
                 let request = LogoutRequest { refresh_token: tokens[token].clone(), ..LogoutRequest::default() };
                 client.logout(request).await.map(|_| None)
             }
-            Self::Theft => unreachable!("nobody calls for it"),
+            Self::RevokeReused => unreachable!("the service does this without a call"),
         }
     }
 }
 
-/// The answer that a call was given. A token that has not been seen before is taken down.
-fn answer(outcome: Result<Option<String>, Status>, tokens: &mut Vec<String>) -> Answer {
+/// Converts the outcome of a call for the model. Adds a new token to `tokens`.
+fn call_result(outcome: Result<Option<String>, Status>, tokens: &mut Vec<String>) -> CallResult {
     let refusal = match outcome {
-        Ok(None) => return Answer::LoggedOut,
-        Ok(Some(given)) => {
-            let known = tokens.iter().position(|token| *token == given);
-            return Answer::Token(known.unwrap_or_else(|| {
-                tokens.push(given);
+        Ok(None) => return CallResult::LoggedOut,
+        Ok(Some(returned)) => {
+            let index = tokens.iter().position(|token| *token == returned);
+            return CallResult::Token(index.unwrap_or_else(|| {
+                tokens.push(returned);
                 tokens.len() - 1
             }));
         }
         Err(status) => refusal(&status),
     };
     match (refusal.0, refusal.1.as_str()) {
-        (Code::Aborted, "REFRESH_TOKEN_SUPERSEDED") => Answer::Superseded,
-        (Code::Unauthenticated, "REFRESH_TOKEN_REUSED") => Answer::Reused,
-        (Code::Unauthenticated, "REFRESH_TOKEN_INVALID") => Answer::Invalid,
-        _ => Answer::Other(refusal.0),
+        (Code::Aborted, "REFRESH_TOKEN_SUPERSEDED") => CallResult::Superseded,
+        (Code::Unauthenticated, "REFRESH_TOKEN_REUSED") => CallResult::Reused,
+        (Code::Unauthenticated, "REFRESH_TOKEN_INVALID") => CallResult::Invalid,
+        _ => CallResult::Other(refusal.0),
     }
 }
 
-/// One session as the test holds it.
+/// A session as the test tracks it.
 struct Login {
     /// Every token ever issued.
     tokens: Vec<String>,
-    /// Which of them the client holds.
-    held: usize,
-    /// The states that it may be in: they differ in why it ended, if at all.
+    /// The index of the token that the client has.
+    client_token: usize,
+    /// The states that the session may be in. They differ in whether it was revoked, and why.
     states: Vec<Session>,
-    /// Whether it has ended, and all its tokens have been presented since.
-    settled: bool,
+    /// Whether the session was revoked and all its tokens have been used since.
+    is_finished: bool,
 }
 
-/// A case in progress, of a user of its own.
+/// A running case. Each case has its own user.
 struct Case {
     replicas: [AuthServiceClient<Channel>; 2],
     email: String,
     now: Duration,
     logins: Vec<Login>,
-    story: Vec<String>,
+    log: Vec<String>,
 }
 
 impl Case {
@@ -180,23 +185,23 @@ impl Case {
         let email = format!("{}@example.com", first.clock.new_id());
         first.sign_up(&email).await.expect("signed up");
         let (replicas, now) = ([first.auth(), second.auth()], Duration::ZERO);
-        let mut case = Case { replicas, email, now, logins: Vec::new(), story: Vec::new() };
+        let mut case = Case { replicas, email, now, logins: Vec::new(), log: Vec::new() };
         case.log_in().await;
         for operation in operations {
             match operation {
                 Operation::Login => case.log_in().await,
                 Operation::Wait(time) => {
                     case.now += time;
-                    first.hands.advance(time);
+                    first.manual_clock.advance(time);
                 }
-                Operation::Calls(before, calls) => case.call(before, &calls).await?,
+                Operation::Calls(steps_back, calls) => case.call(steps_back, &calls).await?,
             }
-            case.present_indifferent().await?;
+            case.use_harmless_tokens().await?;
         }
-        for login in (0..case.logins.len()).filter(|login| !case.logins[*login].settled).collect::<Vec<_>>() {
-            case.present_all(login).await?;
-            case.at_once(login, &[(Step::Logout(0), login % 2)]).await?;
-            case.present_all(login).await?;
+        for login in (0..case.logins.len()).filter(|login| !case.logins[*login].is_finished).collect::<Vec<_>>() {
+            case.use_all_tokens(login).await?;
+            case.call_concurrently(login, &[(Step::Logout(0), login % 2)]).await?;
+            case.use_all_tokens(login).await?;
         }
         Ok(())
     }
@@ -207,86 +212,90 @@ impl Case {
         let pair = self.replicas[self.logins.len() % 2].login(request).await.expect("logged in").into_inner();
         self.logins.push(Login {
             tokens: vec![pair.refresh_token],
-            held: 0,
-            states: vec![Session::begin(self.now)],
-            settled: false,
+            client_token: 0,
+            states: vec![Session::new(self.now)],
+            is_finished: false,
         });
     }
 
-    /// The calls of one operation. A client that is thrown out logs in again.
-    async fn call(&mut self, before: usize, calls: &[(Call, usize)]) -> Result<(), TestCaseError> {
-        let login = (self.logins.len() - 1).saturating_sub(before);
-        let Login { tokens, held, .. } = &self.logins[login];
-        let token = |before| (tokens.len() - 1).saturating_sub(before);
+    /// Makes the calls of an operation. A client whose session was revoked logs in again.
+    async fn call(&mut self, steps_back: usize, calls: &[(Call, usize)]) -> Result<(), TestCaseError> {
+        let login = (self.logins.len() - 1).saturating_sub(steps_back);
+        let Login { tokens, client_token, .. } = &self.logins[login];
+        let token = |steps_back| (tokens.len() - 1).saturating_sub(steps_back);
         let steps = calls.iter().map(|&(call, replica)| match call {
-            Call::Refresh | Call::RefreshLost => (Step::Refresh(*held), replica),
-            Call::Steal(before) => (Step::Refresh(token(before)), replica),
-            Call::Logout(before) => (Step::Logout(token(before)), replica),
+            Call::Refresh | Call::RefreshLost => (Step::Refresh(*client_token), replica),
+            Call::Steal(steps_back) => (Step::Refresh(token(steps_back)), replica),
+            Call::Logout(steps_back) => (Step::Logout(token(steps_back)), replica),
         });
-        let answers = self.at_once(login, &steps.collect::<Vec<_>>()).await?;
-        for (call, answer) in zip(calls, answers) {
-            match (call.0, answer) {
-                (Call::Refresh, Answer::Token(token)) => self.logins[login].held = token,
-                (Call::Refresh, Answer::Reused | Answer::Invalid) => self.log_in().await,
+        let results = self.call_concurrently(login, &steps.collect::<Vec<_>>()).await?;
+        for (call, result) in zip(calls, results) {
+            match (call.0, result) {
+                (Call::Refresh, CallResult::Token(token)) => self.logins[login].client_token = token,
+                (Call::Refresh, CallResult::Reused | CallResult::Invalid) => self.log_in().await,
                 _ => {}
             }
         }
         Ok(())
     }
 
-    /// Presents what changes nothing to one of the replicas.
-    async fn present_indifferent(&mut self) -> Result<(), TestCaseError> {
-        let told = self.story.len();
+    /// Uses every token that leaves the session unchanged, each on one of the replicas.
+    async fn use_harmless_tokens(&mut self) -> Result<(), TestCaseError> {
+        let log_length = self.log.len();
         for login in 0..self.logins.len() {
             for token in 0..self.logins[login].tokens.len() {
-                let Login { states, settled, .. } = &self.logins[login];
-                if !settled && states.iter().all(|state| state.is_indifferent_to(token, self.now)) {
-                    self.at_once(login, &[(Step::Refresh(token), (told + token) % 2)]).await?;
+                let Login { states, is_finished, .. } = &self.logins[login];
+                if !is_finished && states.iter().all(|state| state.is_unchanged_by(token, self.now)) {
+                    self.call_concurrently(login, &[(Step::Refresh(token), (log_length + token) % 2)]).await?;
                 }
             }
-            let Login { states, settled, .. } = &mut self.logins[login];
-            *settled = states.iter().all(|state| state.ended.is_some());
+            let Login { states, is_finished, .. } = &mut self.logins[login];
+            *is_finished = states.iter().all(|state| state.revoked.is_some());
         }
-        self.story.truncate(told);
+        self.log.truncate(log_length);
         Ok(())
     }
 
-    /// Presents every token to both replicas, come of it what may.
-    async fn present_all(&mut self, login: usize) -> Result<(), TestCaseError> {
+    /// Uses every token on both replicas, even if that changes the session.
+    async fn use_all_tokens(&mut self, login: usize) -> Result<(), TestCaseError> {
         for token in 0..self.logins[login].tokens.len() {
             for replica in 0..2 {
-                self.at_once(login, &[(Step::Refresh(token), replica)]).await?;
+                self.call_concurrently(login, &[(Step::Refresh(token), replica)]).await?;
             }
         }
         Ok(())
     }
 
-    /// Makes calls at once, and holds their answers against the model.
-    async fn at_once(&mut self, login: usize, calls: &[(Step, usize)]) -> Result<Vec<Answer>, TestCaseError> {
+    /// Makes calls concurrently, and compares their results with the model.
+    async fn call_concurrently(
+        &mut self,
+        login: usize,
+        calls: &[(Step, usize)],
+    ) -> Result<Vec<CallResult>, TestCaseError> {
         let (now, Login { tokens, states, .. }) = (self.now, &mut self.logins[login]);
-        let (mut made, issued) = (JoinSet::new(), tokens.len());
+        let (mut running, issued) = (JoinSet::new(), tokens.len());
         for (index, &(step, replica)) in calls.iter().enumerate() {
             let (client, tokens) = (self.replicas[replica].clone(), tokens.clone());
-            made.spawn(async move { (index, step.make(client, &tokens).await) });
+            running.spawn(async move { (index, step.call(client, &tokens).await) });
         }
-        let mut made = made.join_all().await;
-        made.sort_by_key(|(index, _)| *index);
-        let answers: Vec<_> = made.into_iter().map(|(_, outcome)| answer(outcome, tokens)).collect();
-        self.story.push(format!("at {now:?}, session {login}: {calls:?} -> {answers:?}"));
+        let mut outcomes = running.join_all().await;
+        outcomes.sort_by_key(|(index, _)| *index);
+        let results: Vec<_> = outcomes.into_iter().map(|(_, outcome)| call_result(outcome, tokens)).collect();
+        self.log.push(format!("at {now:?}, session {login}: {calls:?} -> {results:?}"));
 
-        let story = self.story.join("\n");
-        prop_assert!(tokens.len() <= issued + 1, "two children live:\n{story}");
-        let steps: Vec<_> = zip(calls, &answers).map(|(call, answer)| (call.0, *answer)).collect();
-        let mut after = Vec::new();
+        let log = self.log.join("\n");
+        prop_assert!(tokens.len() <= issued + 1, "more than one new token was issued:\n{log}");
+        let steps: Vec<_> = zip(calls, &results).map(|(call, result)| (call.0, *result)).collect();
+        let mut successors = Vec::new();
         for state in states.iter() {
-            state.clone().after(now, &steps, &mut after);
+            state.clone().add_successors(now, &steps, &mut successors);
         }
-        prop_assert!(!after.is_empty(), "the model answers otherwise in {states:?}:\n{story}");
-        if let [(Step::Refresh(token), answer)] = steps[..] {
-            let kept = states.iter().any(|state| state.keeps_contract(token, now, answer));
-            prop_assert!(kept, "the contract answers otherwise in {states:?}:\n{story}");
+        prop_assert!(!successors.is_empty(), "the results contradict the model in {states:?}:\n{log}");
+        if let [(Step::Refresh(token), result)] = steps[..] {
+            let is_allowed = states.iter().any(|state| state.allows(token, now, result));
+            prop_assert!(is_allowed, "the result contradicts the contract in {states:?}:\n{log}");
         }
-        *states = after;
-        Ok(answers)
+        *states = successors;
+        Ok(results)
     }
 }

@@ -1,4 +1,4 @@
-//! A program that a test starts, asks and kills.
+//! A program that a test starts, calls and kills.
 
 use std::{
     collections::HashMap,
@@ -16,34 +16,34 @@ use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus,
 
 pub const PASSWORD: &str = "correct horse battery staple";
 
-/// How long a program may take to say that it listens, on a machine that is busy with other tests.
-const START_LIMIT: Duration = Duration::from_secs(60);
+/// How long a program may take until it listens, on a machine that is busy with other tests.
+const START_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// A program of the workspace. Cargo has built it beside this test's own.
+/// Returns the path of a program of the workspace. Cargo builds it into the same folder as `taskey`.
 pub fn program(name: &str) -> PathBuf {
     let path = Path::new(env!("CARGO_BIN_EXE_taskey")).with_file_name(name);
     assert!(path.exists(), "{} is not built: cargo build --workspace", path.display());
     path
 }
 
-/// A running program, killed when it is dropped.
+/// A running program. Dropping it kills it.
 pub struct Process {
     pub child: Child,
     pub addresses: HashMap<String, SocketAddr>,
 }
 
 impl Process {
-    /// Starts a program and waits until it listens under each of these names.
+    /// Starts a program and waits until it has printed an address for each of these listeners.
     pub fn spawn(command: &mut Command, listeners: &[&str]) -> Self {
         let mut child = command.stdout(Stdio::piped()).spawn().expect("the program starts");
         let output = BufReader::new(child.stdout.take().expect("piped"));
-        let (lines, listening) = mpsc::channel();
-        // It reads on to the end, so that the program never finds the pipe full.
-        thread::spawn(move || output.lines().map_while(Result::ok).for_each(|line| _ = lines.send(line)));
-        // From here on the program goes with this value, whatever happens.
+        let (sender, lines) = mpsc::channel();
+        // Read to the end, so that the pipe never fills up.
+        thread::spawn(move || output.lines().map_while(Result::ok).for_each(|line| _ = sender.send(line)));
+        // From here on, dropping this value kills the program, even after a panic.
         let mut process = Self { child, addresses: HashMap::new() };
         while process.addresses.len() < listeners.len() {
-            let line = listening.recv_timeout(START_LIMIT).expect("the program listens");
+            let line = lines.recv_timeout(START_TIMEOUT).expect("the program listens");
             if let ["listening", name, address] = line.split(' ').collect::<Vec<_>>()[..] {
                 process.addresses.insert(name.to_owned(), address.parse().expect("an address"));
             }
@@ -55,40 +55,40 @@ impl Process {
         self.addresses[name]
     }
 
-    /// SIGKILL: the program cannot do anything about it.
+    /// Sends SIGKILL and waits for the end of the program.
     pub fn kill(mut self) {
         self.child.kill().expect("killed");
         self.child.wait().expect("ended");
     }
 
-    /// Sends a signal by its name.
+    /// Sends the signal with this name.
     pub fn signal(&self, name: &str) {
         let sent = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status();
-        assert!(sent.expect("there is a kill").success());
+        assert!(sent.expect("`kill` is installed").success());
     }
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // It may have ended already.
+        // The program may have ended already.
         _ = self.child.kill();
         _ = self.child.wait();
     }
 }
 
-/// Calls to an address, over connections that are made when they are needed.
+/// Returns a channel that connects on the first call.
 pub fn channel(address: SocketAddr) -> Channel {
     Channel::from_shared(format!("http://{address}")).expect("a URL").connect_lazy()
 }
 
-/// Waits until a service says of itself that its health is this.
-pub async fn until_health(channel: Channel, awaited: ServingStatus) {
-    let states = HealthClient::new(channel).watch(HealthCheckRequest::default()).await;
-    let mut states = states.expect("the service tells its health").into_inner();
-    while states.message().await.expect("no error").expect("not the end").status() != awaited {}
+/// Waits until a service reports this health status.
+pub async fn wait_for_health(channel: Channel, expected: ServingStatus) {
+    let statuses = HealthClient::new(channel).watch(HealthCheckRequest::default()).await;
+    let mut statuses = statuses.expect("the health service is reachable").into_inner();
+    while statuses.message().await.expect("no error").expect("not the end").status() != expected {}
 }
 
-/// A request with an access token.
+/// Returns a request with an access token.
 pub fn bearer<T>(access_token: &str, message: T) -> Request<T> {
     let mut request = Request::new(message);
     let value = format!("Bearer {access_token}").parse().expect("a token is ASCII");

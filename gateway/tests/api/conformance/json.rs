@@ -2,15 +2,15 @@
 
 use serde_json::{Value, json};
 
-use super::transcoder::{Transcoder, assert_read, assert_refused};
+use super::transcoder::{Transcoder, assert_accepted, assert_rejected};
 
-/// The message that a body makes.
-async fn made(body: &str) -> Value {
+/// Posts a body and returns the echoed message.
+async fn echo(body: &str) -> Value {
     Transcoder::start().await.echo(body).await.ok()
 }
 
 #[tokio::test]
-async fn a_field_has_a_json_name_and_that_of_the_proto() {
+async fn json_and_proto_names_are_accepted() {
     for (body, field) in [
         (r#"{"aString":"x"}"#, "aString"),
         (r#"{"a_string":"x"}"#, "aString"),
@@ -21,20 +21,20 @@ async fn a_field_has_a_json_name_and_that_of_the_proto() {
         (r#"{"with_1_digit":"x"}"#, "with1Digit"),
         (r#"{"\u0061String":"x"}"#, "aString"),
     ] {
-        assert_eq!(made(body).await[field], "x", "{body}");
+        assert_eq!(echo(body).await[field], "x", "{body}");
     }
 }
 
 #[tokio::test]
-async fn an_unknown_name_is_refused() {
+async fn unknown_name_is_rejected() {
     let transcoder = Transcoder::start().await;
     for name in ["AString", "astring", "a-string", "aString ", "14", "[test.v1.extension]", "@type"] {
-        transcoder.echo(&format!(r#"{{"{name}":"x"}}"#)).await.assert_at_fault(name);
+        transcoder.echo(&format!(r#"{{"{name}":"x"}}"#)).await.assert_invalid_field(name);
     }
 }
 
 #[tokio::test]
-async fn a_field_given_twice_is_refused() {
+async fn duplicate_field_is_rejected() {
     let transcoder = Transcoder::start().await;
     for body in [
         r#"{"aString":"x","aString":"x"}"#,
@@ -42,32 +42,32 @@ async fn a_field_given_twice_is_refused() {
         r#"{"aString":null,"aString":"x"}"#,
         r#"{"aString":"x","aString":null}"#,
     ] {
-        transcoder.echo(body).await.assert_at_fault("a_string");
+        transcoder.echo(body).await.assert_invalid_field("a_string");
     }
-    transcoder.echo(r#"{"child":{"texts":[],"texts":[]}}"#).await.assert_at_fault("child.texts");
+    transcoder.echo(r#"{"child":{"texts":[],"texts":[]}}"#).await.assert_invalid_field("child.texts");
 }
 
 #[tokio::test]
-async fn null_leaves_every_field_as_it_was() {
+async fn null_leaves_every_field_unset() {
     let pool = super::transcoder::pool();
     let all = pool.get_message_by_name("test.conformance.v1.All").unwrap();
-    let empty = made("{}").await;
+    let empty = echo("{}").await;
     for field in all.fields().filter(|field| !["a_value", "choice_null"].contains(&field.name())) {
         let body = json!({field.json_name(): null}).to_string();
-        assert_eq!(made(&body).await, empty, "{body}");
+        assert_eq!(echo(&body).await, empty, "{body}");
     }
 }
 
 #[tokio::test]
-async fn null_is_a_value_where_the_type_has_one() {
-    assert_read("aValue", &[("null", Value::Null)]).await;
-    assert_read("choiceNull", &[("null", Value::Null), ("\"NULL_VALUE\"", Value::Null), ("0", Value::Null)]).await;
-    assert_read("values", &[("[null, 1]", json!([null, 1.0]))]).await;
+async fn null_is_a_value_of_value_and_null_value() {
+    assert_accepted("aValue", &[("null", Value::Null)]).await;
+    assert_accepted("choiceNull", &[("null", Value::Null), ("\"NULL_VALUE\"", Value::Null), ("0", Value::Null)]).await;
+    assert_accepted("values", &[("[null, 1]", json!([null, 1.0]))]).await;
 }
 
 #[tokio::test]
-async fn null_is_no_element_of_a_list() {
-    for (field, at) in [
+async fn null_is_rejected_in_a_list() {
+    for (field, path) in [
         ("numbers", "numbers[1]"),
         ("texts", "texts[1]"),
         ("colors", "colors[1]"),
@@ -81,21 +81,21 @@ async fn null_is_no_element_of_a_list() {
             "times" => "\"1970-01-01T00:00:00Z\"",
             _ => "1",
         };
-        assert_refused(field, at, &[&format!("[{first}, null]")]).await;
+        assert_rejected(field, path, &[&format!("[{first}, null]")]).await;
     }
 }
 
 #[tokio::test]
-async fn a_list_is_one_even_of_one_value() {
-    assert_read("numbers", &[("[]", json!([])), ("[1, \"2\", 3e0]", json!(["1", "2", "3"]))]).await;
-    assert_read("blobs", &[("[\"\", \"-_8\"]", json!(["", "+/8="]))]).await;
-    assert_refused("numbers", "numbers", &["1", "\"1\"", "{}"]).await;
-    assert_refused("numbers", "numbers[0]", &["[[1]]", "[\"x\"]", "[{}]"]).await;
+async fn list_must_be_an_array() {
+    assert_accepted("numbers", &[("[]", json!([])), ("[1, \"2\", 3e0]", json!(["1", "2", "3"]))]).await;
+    assert_accepted("blobs", &[("[\"\", \"-_8\"]", json!(["", "+/8="]))]).await;
+    assert_rejected("numbers", "numbers", &["1", "\"1\"", "{}"]).await;
+    assert_rejected("numbers", "numbers[0]", &["[[1]]", "[\"x\"]", "[{}]"]).await;
 }
 
 #[tokio::test]
-async fn defaults_are_written_where_there_is_no_presence() {
-    let empty = made("{}").await;
+async fn fields_without_presence_are_written_with_defaults() {
+    let empty = echo("{}").await;
     assert_eq!(
         (&empty["aDouble"], &empty["anInt32"], &empty["anInt64"], &empty["aBool"], &empty["aBytes"], &empty["anEnum"]),
         (&json!(0.0), &json!(0), &json!("0"), &json!(false), &json!(""), &json!("COLOR_UNSPECIFIED"))
@@ -104,8 +104,8 @@ async fn defaults_are_written_where_there_is_no_presence() {
 }
 
 #[tokio::test]
-async fn what_has_presence_is_written_when_it_is_there() {
-    let absent = made("{}").await;
+async fn fields_with_presence_are_written_only_if_set() {
+    let absent = echo("{}").await;
     for (field, default) in [
         ("maybeInt32", json!(0)),
         ("maybeString", json!("")),
@@ -124,35 +124,35 @@ async fn what_has_presence_is_written_when_it_is_there() {
         ("aSpan", json!("0s")),
     ] {
         assert_eq!(absent.get(field), None, "{field}");
-        assert_read(field, &[(&default.to_string(), default.clone())]).await;
+        assert_accepted(field, &[(&default.to_string(), default.clone())]).await;
     }
-    assert!(made(r#"{"child":{}}"#).await["child"].is_object());
+    assert!(echo(r#"{"child":{}}"#).await["child"].is_object());
 }
 
 #[tokio::test]
-async fn one_member_of_a_oneof_is_set() {
-    assert_read("choiceItem", &[(r#"{"aString":"x"}"#, made(r#"{"aString":"x"}"#).await)]).await;
+async fn only_one_member_of_a_oneof_can_be_set() {
+    assert_accepted("choiceItem", &[(r#"{"aString":"x"}"#, echo(r#"{"aString":"x"}"#).await)]).await;
     let transcoder = Transcoder::start().await;
-    for (body, at) in [
+    for (body, field) in [
         (r#"{"choiceText":"a","choiceNumber":1}"#, "choice_number"),
         (r#"{"choiceNumber":0,"choiceText":""}"#, "choice_text"),
         (r#"{"choiceText":"a","choiceItem":{}}"#, "choice_item"),
         (r#"{"choiceText":"a","choiceNull":null}"#, "choice_null"),
     ] {
-        transcoder.echo(body).await.assert_at_fault(at);
+        transcoder.echo(body).await.assert_invalid_field(field);
     }
 }
 
 #[tokio::test]
 async fn null_sets_no_member_of_a_oneof() {
     for body in [r#"{"choiceText":null,"choiceNumber":1}"#, r#"{"choiceNumber":1,"choiceItem":null}"#] {
-        let made = made(body).await;
-        assert_eq!((made.get("choiceText"), &made["choiceNumber"]), (None, &json!(1)), "{body}");
+        let message = echo(body).await;
+        assert_eq!((message.get("choiceText"), &message["choiceNumber"]), (None, &json!(1)), "{body}");
     }
 }
 
 #[tokio::test]
-async fn what_is_no_json_is_malformed() {
+async fn invalid_json_is_malformed() {
     let transcoder = Transcoder::start().await;
     for body in [
         "{\"aString\":\"x\",}",

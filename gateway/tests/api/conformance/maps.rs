@@ -1,11 +1,11 @@
-//! Maps, by all kinds of keys and of values.
+//! Maps with all types of keys and values.
 
 use serde_json::json;
 
-use super::transcoder::{assert_read, assert_refused};
+use super::transcoder::{assert_accepted, assert_rejected};
 
 #[tokio::test]
-async fn every_kind_of_key_is_read_from_a_string() {
+async fn every_key_type_is_parsed_from_a_string() {
     for (field, key) in [
         ("byBool", "true"),
         ("byInt32", "-2147483648"),
@@ -21,13 +21,13 @@ async fn every_kind_of_key_is_read_from_a_string() {
         ("byString", ""),
     ] {
         let map = format!(r#"{{"{key}":"x"}}"#);
-        assert_read(field, &[(&map, json!({key: "x"})), ("{}", json!({}))]).await;
+        assert_accepted(field, &[(&map, json!({key: "x"})), ("{}", json!({}))]).await;
     }
 }
 
 #[tokio::test]
-async fn a_key_of_another_kind_is_refused() {
-    for (field, at, key) in [
+async fn key_of_wrong_type_is_rejected() {
+    for (field, path, key) in [
         ("byBool", "by_bool[1]", "1"),
         ("byBool", "by_bool[True]", "True"),
         ("byInt32", "by_int32[2147483648]", "2147483648"),
@@ -35,33 +35,34 @@ async fn a_key_of_another_kind_is_refused() {
         ("byUint32", "by_uint32[-1]", "-1"),
         ("byUint64", "by_uint64[]", ""),
     ] {
-        assert_refused(field, at, &[&format!(r#"{{"{key}":"x"}}"#)]).await;
+        assert_rejected(field, path, &[&format!(r#"{{"{key}":"x"}}"#)]).await;
     }
 }
 
 #[tokio::test]
-async fn a_key_given_twice_is_refused_whatever_its_spelling() {
-    assert_refused("byString", "by_string[a]", &[r#"{"a":"1","a":"2"}"#, r#"{"a":"1","\u0061":"1"}"#]).await;
-    assert_refused("byInt32", "by_int32[1.0]", &[r#"{"1":"x","1.0":"y"}"#]).await;
+async fn duplicate_key_is_rejected_in_any_spelling() {
+    assert_rejected("byString", "by_string[a]", &[r#"{"a":"1","a":"2"}"#, r#"{"a":"1","\u0061":"1"}"#]).await;
+    assert_rejected("byInt32", "by_int32[1.0]", &[r#"{"1":"x","1.0":"y"}"#]).await;
 }
 
 #[tokio::test]
-async fn every_kind_of_value_is_read() {
-    assert_read("colorsBy", &[(r#"{"a":1,"b":"COLOR_BELOW"}"#, json!({"a": "COLOR_RED", "b": "COLOR_BELOW"}))]).await;
-    assert_read("bytesBy", &[(r#"{"a":"-_8"}"#, json!({"a": "+/8="}))]).await;
-    assert_read("doublesBy", &[(r#"{"a":"NaN","b":"1"}"#, json!({"a": "NaN", "b": 1.0}))]).await;
-    assert_read("valuesBy", &[(r#"{"a":null,"b":[1]}"#, json!({"a": null, "b": [1.0]}))]).await;
+async fn every_value_type_is_parsed() {
+    assert_accepted("colorsBy", &[(r#"{"a":1,"b":"COLOR_BELOW"}"#, json!({"a": "COLOR_RED", "b": "COLOR_BELOW"}))])
+        .await;
+    assert_accepted("bytesBy", &[(r#"{"a":"-_8"}"#, json!({"a": "+/8="}))]).await;
+    assert_accepted("doublesBy", &[(r#"{"a":"NaN","b":"1"}"#, json!({"a": "NaN", "b": 1.0}))]).await;
+    assert_accepted("valuesBy", &[(r#"{"a":null,"b":[1]}"#, json!({"a": null, "b": [1.0]}))]).await;
 }
 
 #[tokio::test]
-async fn null_is_no_value_in_a_map() {
-    assert_refused("byString", "by_string[a]", &[r#"{"a":null}"#]).await;
-    assert_refused("itemsBy", "items_by[a]", &[r#"{"a":null}"#]).await;
-    assert_refused("colorsBy", "colors_by[a]", &[r#"{"a":null}"#]).await;
+async fn null_is_rejected_as_a_map_value() {
+    assert_rejected("byString", "by_string[a]", &[r#"{"a":null}"#]).await;
+    assert_rejected("itemsBy", "items_by[a]", &[r#"{"a":null}"#]).await;
+    assert_rejected("colorsBy", "colors_by[a]", &[r#"{"a":null}"#]).await;
 }
 
 #[tokio::test]
-async fn a_fault_in_a_map_is_told_by_its_key() {
-    assert_refused("itemsBy", "items_by[a].an_int32", &[r#"{"a":{"anInt32":"x"}}"#]).await;
-    assert_refused("itemsBy", "items_by", &["[]", "1", "\"\""]).await;
+async fn violation_in_a_map_is_reported_with_its_key() {
+    assert_rejected("itemsBy", "items_by[a].an_int32", &[r#"{"a":{"anInt32":"x"}}"#]).await;
+    assert_rejected("itemsBy", "items_by", &["[]", "1", "\"\""]).await;
 }

@@ -1,4 +1,4 @@
-//! Whether the gateway keeps to `google/api/http.proto` and to the ProtoJSON format, row by row.
+//! Tables of cases that check the gateway against `google/api/http.proto` and the ProtoJSON format.
 
 mod bodies;
 mod json;

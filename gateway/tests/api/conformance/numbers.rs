@@ -1,13 +1,13 @@
-//! Numbers: their ranges, and the ways to write them.
+//! Numbers: their ranges and notations.
 
 use serde_json::json;
 
-use super::transcoder::{assert_read, assert_refused};
+use super::transcoder::{assert_accepted, assert_rejected};
 
 #[tokio::test]
-async fn integers_of_32_bits_are_numbers_and_keep_to_their_range() {
+async fn integers_of_32_bits_are_numbers_within_their_range() {
     for field in ["anInt32", "aSint32", "aSfixed32"] {
-        assert_read(
+        assert_accepted(
             field,
             &[
                 ("0", json!(0)),
@@ -21,21 +21,21 @@ async fn integers_of_32_bits_are_numbers_and_keep_to_their_range() {
         )
         .await;
     }
-    for (field, at) in [("anInt32", "an_int32"), ("aSint32", "a_sint32"), ("aSfixed32", "a_sfixed32")] {
-        assert_refused(field, at, &["2147483648", "-2147483649", "\"2147483648\"", "1e10"]).await;
+    for (field, path) in [("anInt32", "an_int32"), ("aSint32", "a_sint32"), ("aSfixed32", "a_sfixed32")] {
+        assert_rejected(field, path, &["2147483648", "-2147483649", "\"2147483648\"", "1e10"]).await;
     }
     for field in ["aUint32", "aFixed32"] {
-        assert_read(field, &[("4294967295", json!(u32::MAX)), ("\"4294967295\"", json!(u32::MAX))]).await;
+        assert_accepted(field, &[("4294967295", json!(u32::MAX)), ("\"4294967295\"", json!(u32::MAX))]).await;
     }
-    for (field, at) in [("aUint32", "a_uint32"), ("aFixed32", "a_fixed32")] {
-        assert_refused(field, at, &["4294967296", "-1", "\"-1\""]).await;
+    for (field, path) in [("aUint32", "a_uint32"), ("aFixed32", "a_fixed32")] {
+        assert_rejected(field, path, &["4294967296", "-1", "\"-1\""]).await;
     }
 }
 
 #[tokio::test]
-async fn integers_of_64_bits_are_written_as_strings_and_keep_to_their_range() {
+async fn integers_of_64_bits_are_strings_within_their_range() {
     for field in ["anInt64", "aSint64", "aSfixed64"] {
-        assert_read(
+        assert_accepted(
             field,
             &[
                 ("0", json!("0")),
@@ -49,39 +49,39 @@ async fn integers_of_64_bits_are_written_as_strings_and_keep_to_their_range() {
         )
         .await;
     }
-    for (field, at) in [("anInt64", "an_int64"), ("aSint64", "a_sint64"), ("aSfixed64", "a_sfixed64")] {
-        let beyond = ["9223372036854775808", "-9223372036854775809", "\"9223372036854775808\"", "1e19"];
-        assert_refused(field, at, &beyond).await;
-        assert_refused(field, at, &["\"-9223372036854775809\"", "-1e19"]).await;
+    for (field, path) in [("anInt64", "an_int64"), ("aSint64", "a_sint64"), ("aSfixed64", "a_sfixed64")] {
+        let out_of_range = ["9223372036854775808", "-9223372036854775809", "\"9223372036854775808\"", "1e19"];
+        assert_rejected(field, path, &out_of_range).await;
+        assert_rejected(field, path, &["\"-9223372036854775809\"", "-1e19"]).await;
     }
     for field in ["aUint64", "aFixed64"] {
-        let most = json!("18446744073709551615");
-        assert_read(field, &[("18446744073709551615", most.clone()), ("\"18446744073709551615\"", most)]).await;
+        let max = json!("18446744073709551615");
+        assert_accepted(field, &[("18446744073709551615", max.clone()), ("\"18446744073709551615\"", max)]).await;
     }
-    for (field, at) in [("aUint64", "a_uint64"), ("aFixed64", "a_fixed64")] {
-        assert_refused(field, at, &["18446744073709551616", "-1", "\"18446744073709551616\""]).await;
+    for (field, path) in [("aUint64", "a_uint64"), ("aFixed64", "a_fixed64")] {
+        assert_rejected(field, path, &["18446744073709551616", "-1", "\"18446744073709551616\""]).await;
     }
 }
 
 #[tokio::test]
-async fn an_integer_may_have_an_exponent_or_zeros_after_the_point() {
+async fn integer_can_have_an_exponent_or_a_zero_fraction() {
     let hundred = ["100", "1e2", "1E2", "1.0e2", "100.000", "\"100\"", "\"1e2\"", "\"100.0\"", "1000e-1"];
-    assert_read("anInt32", &hundred.map(|text| (text, json!(100)))).await;
-    assert_read("anInt64", &hundred.map(|text| (text, json!("100")))).await;
+    assert_accepted("anInt32", &hundred.map(|text| (text, json!(100)))).await;
+    assert_accepted("anInt64", &hundred.map(|text| (text, json!("100")))).await;
 }
 
 #[tokio::test]
-async fn what_is_no_integer_is_refused() {
-    let wrong =
+async fn invalid_integer_is_rejected() {
+    let invalid =
         ["0.5", "1e-1", "\"\"", "\" 1\"", "\"1 \"", "\"+1\"", "\"0x1\"", "\"1.\"", "\"01\"", "true", "[1]", "{}"];
-    assert_refused("anInt32", "an_int32", &wrong).await;
-    assert_refused("aUint64", "a_uint64", &wrong).await;
-    assert_refused("anInt64", "an_int64", &["\"NaN\"", "\"Infinity\"", "\"1_000\"", "\"١\""]).await;
+    assert_rejected("anInt32", "an_int32", &invalid).await;
+    assert_rejected("aUint64", "a_uint64", &invalid).await;
+    assert_rejected("anInt64", "an_int64", &["\"NaN\"", "\"Infinity\"", "\"1_000\"", "\"١\""]).await;
 }
 
 #[tokio::test]
-async fn doubles_keep_every_digit() {
-    assert_read(
+async fn doubles_keep_full_precision() {
+    assert_accepted(
         "aDouble",
         &[
             ("0.1", json!(0.1)),
@@ -96,12 +96,12 @@ async fn doubles_keep_every_digit() {
         ],
     )
     .await;
-    assert_refused("aDouble", "a_double", &["\"1e999\"", "\"\"", "\" 1\"", "\"1,5\"", "true", "[]"]).await;
+    assert_rejected("aDouble", "a_double", &["\"1e999\"", "\"\"", "\" 1\"", "\"1,5\"", "true", "[]"]).await;
 }
 
 #[tokio::test]
-async fn floats_are_the_nearest_ones_in_their_range() {
-    assert_read(
+async fn floats_are_rounded_within_their_range() {
+    assert_accepted(
         "aFloat",
         &[
             ("0.1", json!(0.1)),
@@ -111,16 +111,16 @@ async fn floats_are_the_nearest_ones_in_their_range() {
         ],
     )
     .await;
-    assert_refused("aFloat", "a_float", &["3.5e38", "-3.5e38", "\"1e39\"", "1e308"]).await;
+    assert_rejected("aFloat", "a_float", &["3.5e38", "-3.5e38", "\"1e39\"", "1e308"]).await;
 }
 
 #[tokio::test]
-async fn what_is_no_number_has_a_name() {
+async fn nan_and_infinity_are_strings() {
     for field in ["aDouble", "aFloat", "aDoubleValue", "aFloatValue"] {
-        let named = ["\"NaN\"", "\"Infinity\"", "\"-Infinity\""];
-        assert_read(field, &named.map(|text| (text, json!(text.trim_matches('"'))))).await;
+        let texts = ["\"NaN\"", "\"Infinity\"", "\"-Infinity\""];
+        assert_accepted(field, &texts.map(|text| (text, json!(text.trim_matches('"'))))).await;
     }
-    for (field, at) in [("aDouble", "a_double"), ("aFloatValue", "a_float_value")] {
-        assert_refused(field, at, &["\"nan\"", "\"inf\"", "\"+Infinity\"", "\"infinity\"", "\"-NaN\""]).await;
+    for (field, path) in [("aDouble", "a_double"), ("aFloatValue", "a_float_value")] {
+        assert_rejected(field, path, &["\"nan\"", "\"inf\"", "\"+Infinity\"", "\"infinity\"", "\"-NaN\""]).await;
     }
 }

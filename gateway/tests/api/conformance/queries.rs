@@ -1,17 +1,17 @@
-//! Query parameters, by all kinds of fields.
+//! Query parameters for all types of fields.
 
 use serde_json::json;
 
 use super::transcoder::Transcoder;
-use crate::support::Answer;
+use crate::support::TestResponse;
 
-async fn query(query: &str) -> Answer {
+async fn query(query: &str) -> TestResponse {
     Transcoder::start().await.get(&format!("/v1/query?{query}")).await
 }
 
 #[tokio::test]
-async fn every_kind_of_field_that_a_text_can_be_is_read() {
-    for (parameters, field, made) in [
+async fn every_field_type_with_a_text_form_is_parsed() {
+    for (parameters, field, expected) in [
         ("aDouble=1e3", "aDouble", json!(1000.0)),
         ("aDouble=-Infinity", "aDouble", json!("-Infinity")),
         ("aFloat=NaN", "aFloat", json!("NaN")),
@@ -52,23 +52,23 @@ async fn every_kind_of_field_that_a_text_can_be_is_read() {
         ("wrapped=1&wrapped=2", "wrapped", json!([1, 2])),
         ("times=1970-01-01T00:00:00Z", "times", json!(["1970-01-01T00:00:00Z"])),
     ] {
-        assert_eq!(query(parameters).await.ok().get(field), Some(&made), "{parameters}");
+        assert_eq!(query(parameters).await.ok().get(field), Some(&expected), "{parameters}");
     }
 }
 
 #[tokio::test]
-async fn dots_reach_into_messages_in_both_spellings() {
-    let made = query("child.aString=a&child.child.an_int32=7&child.child.texts=x&choice_item.aBool=true").await.ok();
-    assert_eq!((&made["child"]["aString"], &made["child"]["child"]["anInt32"]), (&json!("a"), &json!(7)));
-    assert_eq!(made["child"]["child"]["texts"], json!(["x"]));
-    assert_eq!(made["choiceItem"]["aBool"], true);
+async fn dotted_names_set_nested_fields_in_both_spellings() {
+    let message = query("child.aString=a&child.child.an_int32=7&child.child.texts=x&choice_item.aBool=true").await.ok();
+    assert_eq!((&message["child"]["aString"], &message["child"]["child"]["anInt32"]), (&json!("a"), &json!(7)));
+    assert_eq!(message["child"]["child"]["texts"], json!(["x"]));
+    assert_eq!(message["choiceItem"]["aBool"], true);
     let encoded = query("child%2EaString=a").await.ok();
     assert_eq!(encoded["child"]["aString"], "a");
 }
 
 #[tokio::test]
-async fn what_no_text_can_be_is_refused() {
-    for (parameters, at) in [
+async fn fields_without_a_text_form_are_rejected() {
+    for (parameters, field) in [
         ("child=x", "child"),
         ("child=%7B%7D", "child"),
         ("items=x", "items"),
@@ -93,13 +93,13 @@ async fn what_no_text_can_be_is_refused() {
         ("texts%5B%5D=x", "texts[]"),
         ("nothing=x", "nothing"),
     ] {
-        query(parameters).await.assert_at_fault(at);
+        query(parameters).await.assert_invalid_field(field);
     }
 }
 
 #[tokio::test]
-async fn a_text_of_another_type_is_refused() {
-    for (parameters, at) in [
+async fn value_of_wrong_type_is_rejected() {
+    for (parameters, field) in [
         ("anInt32=", "an_int32"),
         ("anInt32=1.5", "an_int32"),
         ("anInt32=%201", "an_int32"),
@@ -122,13 +122,13 @@ async fn a_text_of_another_type_is_refused() {
         ("aString=%ff", "a_string"),
         ("aString=%", "a_string"),
     ] {
-        query(parameters).await.assert_at_fault(at);
+        query(parameters).await.assert_invalid_field(field);
     }
 }
 
 #[tokio::test]
-async fn one_field_has_one_value() {
-    for (parameters, at) in [
+async fn repeated_parameter_of_a_single_field_is_rejected() {
+    for (parameters, field) in [
         ("aString=a&aString=a", "a_string"),
         ("aString=a&a_string=a", "a_string"),
         ("aString=&aString=", "a_string"),
@@ -138,28 +138,28 @@ async fn one_field_has_one_value() {
         ("choiceText=a&choiceNumber=1", "choice_number"),
         ("choiceText=a&choiceItem.aBool=true", "choice_item.a_bool"),
     ] {
-        query(parameters).await.assert_at_fault(at);
+        query(parameters).await.assert_invalid_field(field);
     }
 }
 
 #[tokio::test]
-async fn what_the_path_gives_is_refused_in_the_query() {
+async fn path_field_is_rejected_in_the_query() {
     let transcoder = Transcoder::start().await;
-    for (path, at) in [
+    for (path, field) in [
         ("/t/one/a?aString=a", "a_string"),
         ("/t/one/a?a_string=b", "a_string"),
         ("/t/nested/a/7?child.aString=a", "child.a_string"),
         ("/t/nested/a/7?child.child.anInt32=7", "child.child.an_int32"),
     ] {
-        transcoder.get(path).await.assert_at_fault(at);
+        transcoder.get(path).await.assert_invalid_field(field);
     }
     assert_eq!(transcoder.get("/t/nested/a/7?child.aBool=true").await.ok()["child"]["aBool"], true);
 }
 
 #[tokio::test]
-async fn an_empty_query_says_nothing() {
-    let plain = Transcoder::start().await.get("/v1/query").await.ok();
+async fn empty_query_is_ignored() {
+    let without_query = Transcoder::start().await.get("/v1/query").await.ok();
     for empty in ["", "&", "&&"] {
-        assert_eq!(query(empty).await.ok(), plain, "{empty:?}");
+        assert_eq!(query(empty).await.ok(), without_query, "{empty:?}");
     }
 }

@@ -3,17 +3,17 @@
 use http::Method;
 use serde_json::json;
 
-use super::transcoder::{Transcoder, assert_read, assert_refused};
+use super::transcoder::{Transcoder, assert_accepted, assert_rejected};
 
 #[tokio::test]
-async fn a_boolean_is_written_as_such() {
-    assert_read("aBool", &[("true", json!(true)), ("false", json!(false))]).await;
-    assert_refused("aBool", "a_bool", &["\"true\"", "1", "0", "\"\"", "[true]", "{}"]).await;
+async fn boolean_is_a_json_boolean() {
+    assert_accepted("aBool", &[("true", json!(true)), ("false", json!(false))]).await;
+    assert_rejected("aBool", "a_bool", &["\"true\"", "1", "0", "\"\"", "[true]", "{}"]).await;
 }
 
 #[tokio::test]
-async fn a_string_is_any_text_of_unicode() {
-    assert_read(
+async fn string_can_contain_any_unicode_text() {
+    assert_accepted(
         "aString",
         &[
             ("\"\"", json!("")),
@@ -24,11 +24,11 @@ async fn a_string_is_any_text_of_unicode() {
         ],
     )
     .await;
-    assert_refused("aString", "a_string", &["1", "true", "[\"a\"]", "{}"]).await;
+    assert_rejected("aString", "a_string", &["1", "true", "[\"a\"]", "{}"]).await;
 }
 
 #[tokio::test]
-async fn half_a_surrogate_is_no_text() {
+async fn unpaired_surrogate_is_malformed() {
     let transcoder = Transcoder::start().await;
     for text in [r"\ud800", r"\udc00", r"\ude00\ud83d", r"\ud83dx"] {
         transcoder.echo(&format!(r#"{{"aString":"{text}"}}"#)).await.assert_malformed();
@@ -36,34 +36,34 @@ async fn half_a_surrogate_is_no_text() {
 }
 
 #[tokio::test]
-async fn bytes_are_read_in_both_alphabets_with_padding_or_without() {
+async fn bytes_accept_both_base64_alphabets_with_or_without_padding() {
     let texts = ["\"+/8=\"", "\"+/8\"", "\"-_8=\"", "\"-_8\""];
-    assert_read("aBytes", &texts.map(|text| (text, json!("+/8=")))).await;
-    assert_read("aBytes", &[("\"\"", json!("")), ("\"AA==\"", json!("AA==")), ("\"AA\"", json!("AA=="))]).await;
-    let wrong = ["\"*\"", "\"A\"", "\"+_8=\"", "\"AAA==\"", "\"AA A\"", "\"AA==AA==\"", "\"=\"", "1", "[1]"];
-    assert_refused("aBytes", "a_bytes", &wrong).await;
+    assert_accepted("aBytes", &texts.map(|text| (text, json!("+/8=")))).await;
+    assert_accepted("aBytes", &[("\"\"", json!("")), ("\"AA==\"", json!("AA==")), ("\"AA\"", json!("AA=="))]).await;
+    let invalid = ["\"*\"", "\"A\"", "\"+_8=\"", "\"AAA==\"", "\"AA A\"", "\"AA==AA==\"", "\"=\"", "1", "[1]"];
+    assert_rejected("aBytes", "a_bytes", &invalid).await;
 }
 
 #[tokio::test]
-async fn an_enum_is_read_by_name_and_by_number() {
+async fn enum_is_parsed_from_a_name_or_a_number() {
     let red = ["\"COLOR_RED\"", "1", "1.0", "1e0"];
-    assert_read("anEnum", &red.map(|text| (text, json!("COLOR_RED")))).await;
-    assert_read("anEnum", &[("-1", json!("COLOR_BELOW")), ("0", json!("COLOR_UNSPECIFIED"))]).await;
-    let wrong = ["\"RED\"", "\"color_red\"", "\"\"", "\"1\"", "1.5", "2147483648", "true", "[]"];
-    assert_refused("anEnum", "an_enum", &wrong).await;
+    assert_accepted("anEnum", &red.map(|text| (text, json!("COLOR_RED")))).await;
+    assert_accepted("anEnum", &[("-1", json!("COLOR_BELOW")), ("0", json!("COLOR_UNSPECIFIED"))]).await;
+    let invalid = ["\"RED\"", "\"color_red\"", "\"\"", "\"1\"", "1.5", "2147483648", "true", "[]"];
+    assert_rejected("anEnum", "an_enum", &invalid).await;
 }
 
 #[tokio::test]
-async fn a_number_without_a_name_stays_in_an_open_enum() {
-    assert_read("anEnum", &[("77", json!(77)), ("-2147483648", json!(i32::MIN))]).await;
-    assert_read("colors", &[("[1, 9]", json!(["COLOR_RED", 9]))]).await;
+async fn open_enum_accepts_an_unknown_number() {
+    assert_accepted("anEnum", &[("77", json!(77)), ("-2147483648", json!(i32::MIN))]).await;
+    assert_accepted("colors", &[("[1, 9]", json!(["COLOR_RED", 9]))]).await;
 }
 
 #[tokio::test]
-async fn a_number_without_a_name_is_refused_by_a_closed_enum() {
+async fn closed_enum_rejects_an_unknown_number() {
     let transcoder = Transcoder::start().await;
-    let closed = async |body: &str| transcoder.send(Method::POST, "/v1/closed", body).await;
-    assert_eq!(closed(r#"{"level":2}"#).await.ok()["level"], "LEVEL_HIGH");
-    closed(r#"{"level":3}"#).await.assert_at_fault("level");
-    closed(r#"{"level":"LEVEL_TOP"}"#).await.assert_at_fault("level");
+    let send = async |body: &str| transcoder.send(Method::POST, "/v1/closed", body).await;
+    assert_eq!(send(r#"{"level":2}"#).await.ok()["level"], "LEVEL_HIGH");
+    send(r#"{"level":3}"#).await.assert_invalid_field("level");
+    send(r#"{"level":"LEVEL_TOP"}"#).await.assert_invalid_field("level");
 }

@@ -1,48 +1,50 @@
-//! Path templates: what they match, what they take out of a path, and which of them comes first.
+//! Path templates: matching, captured values and precedence.
 
 use http::Method;
 use serde_json::json;
 
 use super::transcoder::Transcoder;
-use crate::support::Answer;
+use crate::support::TestResponse;
 
-async fn get(path: &str) -> Answer {
+async fn get(path: &str) -> TestResponse {
     Transcoder::start().await.get(path).await
 }
 
-async fn assert_taken(rows: &[(&str, &str)]) {
-    for (path, taken) in rows {
-        assert_eq!(get(path).await.ok()["aString"], *taken, "{path}");
+/// Asserts the value that each path sets in `a_string`.
+async fn assert_captured(rows: &[(&str, &str)]) {
+    for (path, captured) in rows {
+        assert_eq!(get(path).await.ok()["aString"], *captured, "{path}");
     }
 }
 
-async fn assert_nowhere(paths: &[&str]) {
+async fn assert_not_found(paths: &[&str]) {
     for path in paths {
         get(path).await.assert_refused(404, "NOT_FOUND", "ROUTE_NOT_FOUND", &[]);
     }
 }
 
 #[tokio::test]
-async fn a_star_takes_one_segment() {
-    assert_taken(&[("/t/one/a", "a"), ("/t/one/a/star", "a"), ("/t/wild/x/a", "a"), ("/t/camel/a", "a")]).await;
-    assert_nowhere(&["/t/one/", "/t/one", "/t/one/a/b", "/t/one/a/", "/t/one//star", "/t/wild//a", "//t/one/a"]).await;
+async fn star_matches_one_segment() {
+    assert_captured(&[("/t/one/a", "a"), ("/t/one/a/star", "a"), ("/t/wild/x/a", "a"), ("/t/camel/a", "a")]).await;
+    assert_not_found(&["/t/one/", "/t/one", "/t/one/a/b", "/t/one/a/", "/t/one//star", "/t/wild//a", "//t/one/a"])
+        .await;
 }
 
 #[tokio::test]
-async fn a_variable_of_a_pattern_takes_all_its_segments() {
-    assert_taken(&[
+async fn variable_with_a_pattern_captures_all_its_segments() {
+    assert_captured(&[
         ("/t/two/shelves/1/books/2", "shelves/1/books/2"),
         ("/t/literal/fixed", "fixed"),
         ("/t/prefix/root/a/b", "root/a/b"),
         ("/t/prefix/root", "root"),
     ])
     .await;
-    assert_nowhere(&["/t/two/shelves/1/books", "/t/two/shelves/1/boxes/2", "/t/literal/other", "/t/prefix/a"]).await;
+    assert_not_found(&["/t/two/shelves/1/books", "/t/two/shelves/1/boxes/2", "/t/literal/other", "/t/prefix/a"]).await;
 }
 
 #[tokio::test]
-async fn two_stars_take_what_is_left_even_nothing() {
-    assert_taken(&[
+async fn double_star_matches_any_number_of_segments() {
+    assert_captured(&[
         ("/t/rest", ""),
         ("/t/rest/", ""),
         ("/t/rest/a", "a"),
@@ -55,8 +57,8 @@ async fn two_stars_take_what_is_left_even_nothing() {
 }
 
 #[tokio::test]
-async fn one_segment_is_wholly_decoded() {
-    assert_taken(&[
+async fn single_segment_is_fully_decoded() {
+    assert_captured(&[
         ("/t/one/a%2Fb", "a/b"),
         ("/t/one/a%2fb", "a/b"),
         ("/t/one/%20%25%3F%23%C3%A4", " %?#ä"),
@@ -72,8 +74,8 @@ async fn one_segment_is_wholly_decoded() {
 }
 
 #[tokio::test]
-async fn several_segments_keep_their_encoded_slashes() {
-    assert_taken(&[
+async fn multiple_segments_keep_encoded_slashes() {
+    assert_captured(&[
         ("/t/rest/a%2Fb/c", "a%2Fb/c"),
         ("/t/rest/a%2fb", "a%2fb"),
         ("/t/rest/%20%25%3F%23%C3%A4", " %?#ä"),
@@ -85,29 +87,29 @@ async fn several_segments_keep_their_encoded_slashes() {
 }
 
 #[tokio::test]
-async fn a_path_that_is_not_encoded_right_is_malformed() {
+async fn invalid_percent_encoding_is_malformed() {
     for path in ["/t/one/%", "/t/one/%2", "/t/one/%zz", "/t/one/%ff", "/t/rest/a/%C3", "/t/%00%"] {
         get(path).await.assert_malformed();
     }
 }
 
 #[tokio::test]
-async fn a_literal_is_compared_as_it_means() {
-    assert_taken(&[("/t/enc%20oded/a", "a"), ("/%74/one/a", "a")]).await;
-    assert_nowhere(&["/T/one/a", "/t/enc+oded/a", "/t%2Fone/a"]).await;
+async fn literal_is_compared_after_decoding() {
+    assert_captured(&[("/t/enc%20oded/a", "a"), ("/%74/one/a", "a")]).await;
+    assert_not_found(&["/T/one/a", "/t/enc+oded/a", "/t%2Fone/a"]).await;
 }
 
 #[tokio::test]
-async fn variables_reach_into_messages() {
-    let made = get("/t/nested/a/7").await.ok();
-    assert_eq!((&made["child"]["aString"], &made["child"]["child"]["anInt32"]), (&json!("a"), &json!(7)));
+async fn variables_set_nested_fields() {
+    let message = get("/t/nested/a/7").await.ok();
+    assert_eq!((&message["child"]["aString"], &message["child"]["child"]["anInt32"]), (&json!("a"), &json!(7)));
 }
 
 #[tokio::test]
-async fn a_variable_is_of_any_type_that_a_text_can_be() {
-    let made = get("/t/kinds/-9223372036854775808/true/COLOR_RED/-_8/2026-11-30T08:00:00Z").await.ok();
+async fn variable_can_have_any_type_with_a_text_form() {
+    let message = get("/t/kinds/-9223372036854775808/true/COLOR_RED/-_8/2026-11-30T08:00:00Z").await.ok();
     assert_eq!(
-        (&made["anInt64"], &made["aBool"], &made["anEnum"], &made["aBytes"], &made["aTime"]),
+        (&message["anInt64"], &message["aBool"], &message["anEnum"], &message["aBytes"], &message["aTime"]),
         (
             &json!("-9223372036854775808"),
             &json!(true),
@@ -120,20 +122,20 @@ async fn a_variable_is_of_any_type_that_a_text_can_be() {
     assert_eq!(get("/t/wrapped/a").await.ok()["aStringValue"], "a");
     assert_eq!(get("/t/choice/a").await.ok()["choiceText"], "a");
     let time = "2026-11-30T08:00:00Z";
-    for (path, at) in [
+    for (path, field) in [
         (format!("/t/kinds/x/true/COLOR_RED/AA/{time}"), "an_int64"),
         (format!("/t/kinds/1/yes/COLOR_RED/AA/{time}"), "a_bool"),
         (format!("/t/kinds/1/true/GREEN/AA/{time}"), "an_enum"),
         (format!("/t/kinds/1/true/COLOR_RED/*/{time}"), "a_bytes"),
         ("/t/kinds/1/true/COLOR_RED/AA/today".to_owned(), "a_time"),
     ] {
-        get(&path).await.assert_at_fault(at);
+        get(&path).await.assert_invalid_field(field);
     }
 }
 
 #[tokio::test]
-async fn a_verb_follows_the_last_segment() {
-    for (path, taken) in [
+async fn verb_follows_the_last_segment() {
+    for (path, captured) in [
         ("/t/one/a:act", "a"),
         ("/t/one/a:b:act", "a:b"),
         ("/t/one/a%3Aact:act", "a:act"),
@@ -142,23 +144,23 @@ async fn a_verb_follows_the_last_segment() {
         ("/t/one:act", ""),
         ("/t/one/a:%61ct", "a"),
     ] {
-        let answer = Transcoder::start().await.send(Method::POST, path, "").await;
-        assert_eq!(answer.ok()["aString"], taken, "{path}");
+        let response = Transcoder::start().await.send(Method::POST, path, "").await;
+        assert_eq!(response.ok()["aString"], captured, "{path}");
     }
-    assert_taken(&[("/t/one/a:other", "a:other"), ("/t/one/a%3Aact", "a:act"), ("/t/one/a:", "a:")]).await;
-    assert_taken(&[("/t/rest/a:act/b", "a:act/b")]).await;
+    assert_captured(&[("/t/one/a:other", "a:other"), ("/t/one/a%3Aact", "a:act"), ("/t/one/a:", "a:")]).await;
+    assert_captured(&[("/t/rest/a:act/b", "a:act/b")]).await;
 }
 
-/// The RPC that a request leads to.
-async fn rpc(method: &str, path: &str) -> String {
+/// Returns the name of the RPC that a request calls.
+async fn called_rpc(method: &str, path: &str) -> String {
     let transcoder = Transcoder::start().await;
-    let answer = transcoder.send(method.parse().unwrap(), path, "").await;
-    assert_eq!(answer.code, 200, "{method} {path}: {answer:?}");
+    let response = transcoder.send(method.parse().unwrap(), path, "").await;
+    assert_eq!(response.code, 200, "{method} {path}: {response:?}");
     transcoder.backend.call().rpc.rsplit_once('/').unwrap().1.to_owned()
 }
 
 #[tokio::test]
-async fn the_most_specific_binding_comes_first() {
+async fn most_specific_binding_wins() {
     for (method, path, expected) in [
         ("GET", "/p/a", "Literal"),
         ("GET", "/p/b", "Star"),
@@ -173,14 +175,14 @@ async fn the_most_specific_binding_comes_first() {
         ("TRACE", "/p/a", "Any"),
         ("HEAD", "/p/a", "Literal"),
     ] {
-        assert_eq!(rpc(method, path).await, expected, "{method} {path}");
+        assert_eq!(called_rpc(method, path).await, expected, "{method} {path}");
     }
 }
 
 #[tokio::test]
-async fn another_method_is_told_of_those_that_are_bound() {
-    let answer = Transcoder::start().await.send(Method::DELETE, "/t/one/a", "").await;
-    assert_eq!((answer.code, answer.header("allow")), (405, "GET, HEAD"));
-    let answer = Transcoder::start().await.send(Method::GET, "/t/one:act", "").await;
-    assert_eq!((answer.code, answer.header("allow")), (405, "POST"));
+async fn wrong_method_is_405_with_the_allowed_methods() {
+    let response = Transcoder::start().await.send(Method::DELETE, "/t/one/a", "").await;
+    assert_eq!((response.code, response.header("allow")), (405, "GET, HEAD"));
+    let response = Transcoder::start().await.send(Method::GET, "/t/one:act", "").await;
+    assert_eq!((response.code, response.header("allow")), (405, "POST"));
 }

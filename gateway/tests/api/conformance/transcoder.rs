@@ -1,4 +1,4 @@
-//! A gateway for the types of this suite, and the tables that are held against it.
+//! A gateway for the protos of this suite, and assertions for tables of cases.
 
 use std::{path::Path, sync::LazyLock, time::Duration};
 
@@ -7,9 +7,9 @@ use http::Method;
 use prost_reflect::DescriptorPool;
 use serde_json::{Value, json};
 
-use crate::support::{Answer, FakeBackend, Reply, backend_at, request, settings};
+use crate::support::{FakeBackend, Reply, TestResponse, backend_at, request, settings};
 
-/// The types of this suite.
+/// Returns the descriptors of this suite.
 pub(crate) fn pool() -> DescriptorPool {
     static POOL: LazyLock<DescriptorPool> = LazyLock::new(|| {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -20,56 +20,57 @@ pub(crate) fn pool() -> DescriptorPool {
     POOL.clone()
 }
 
-/// A gateway before a backend.
+/// A gateway with one backend.
 pub(crate) struct Transcoder {
     gateway: Gateway,
     pub(crate) backend: FakeBackend,
 }
 
 impl Transcoder {
-    /// Before a backend that echoes.
+    /// Starts a gateway whose backend echoes requests.
     pub(crate) async fn start() -> Self {
-        Self::before(Reply::Echo).await
+        Self::start_with(Reply::Echo).await
     }
 
-    pub(crate) async fn before(reply: Reply) -> Self {
+    /// Starts a gateway whose backend sends `reply`.
+    pub(crate) async fn start_with(reply: Reply) -> Self {
         let backend = FakeBackend::start(reply).await;
         let backends = vec![backend_at(&backend.url(), None)];
         let gateway = Gateway::new(pool(), backends, settings(Duration::from_secs(30))).unwrap();
         Self { gateway, backend }
     }
 
-    pub(crate) async fn send(&self, method: Method, path: &str, body: &str) -> Answer {
-        Answer::read(self.gateway.answer(request(method, path, body)).await).await
+    pub(crate) async fn send(&self, method: Method, path: &str, body: &str) -> TestResponse {
+        TestResponse::read(self.gateway.answer(request(method, path, body)).await).await
     }
 
-    pub(crate) async fn get(&self, path: &str) -> Answer {
+    pub(crate) async fn get(&self, path: &str) -> TestResponse {
         self.send(Method::GET, path, "").await
     }
 
-    /// What the message is that a body makes.
-    pub(crate) async fn echo(&self, body: &str) -> Answer {
+    /// Posts a body, which the backend echoes.
+    pub(crate) async fn echo(&self, body: &str) -> TestResponse {
         self.send(Method::POST, "/v1/echo", body).await
     }
 }
 
-/// Asserts that each text is read as a value of the field, and written as the JSON beside it.
-pub(crate) async fn assert_read(field: &str, rows: &[(&str, Value)]) {
+/// Asserts that each JSON text is accepted as a value of a field, and is written as the JSON next to it.
+pub(crate) async fn assert_accepted(field: &str, rows: &[(&str, Value)]) {
     let transcoder = Transcoder::start().await;
-    for (text, written) in rows {
-        let answer = transcoder.echo(&format!(r#"{{"{field}":{text}}}"#)).await;
-        assert_eq!(answer.ok().get(field), Some(written), "{field}: {text}");
+    for (text, expected) in rows {
+        let response = transcoder.echo(&format!(r#"{{"{field}":{text}}}"#)).await;
+        assert_eq!(response.ok().get(field), Some(expected), "{field}: {text}");
     }
 }
 
-/// Asserts that each text is refused, at the field of this name in the proto.
-pub(crate) async fn assert_refused(field: &str, at: &str, texts: &[&str]) {
+/// Asserts that each JSON text is rejected as a value of a field, with a violation at `path` (in proto names).
+pub(crate) async fn assert_rejected(field: &str, path: &str, texts: &[&str]) {
     let transcoder = Transcoder::start().await;
     for text in texts {
-        let answer = transcoder.echo(&format!(r#"{{"{field}":{text}}}"#)).await;
-        assert_eq!(answer.code, 400, "{field}: {text}: {answer:?}");
-        assert_eq!(answer.detail("ErrorInfo")["reason"], "VALIDATION_FAILED", "{field}: {text}");
-        assert_eq!(answer.detail("BadRequest")["fieldViolations"][0]["field"], json!(at), "{field}: {text}");
+        let response = transcoder.echo(&format!(r#"{{"{field}":{text}}}"#)).await;
+        assert_eq!(response.code, 400, "{field}: {text}: {response:?}");
+        assert_eq!(response.detail("ErrorInfo")["reason"], "VALIDATION_FAILED", "{field}: {text}");
+        assert_eq!(response.detail("BadRequest")["fieldViolations"][0]["field"], json!(path), "{field}: {text}");
     }
     assert!(!transcoder.backend.was_called());
 }

@@ -1,12 +1,12 @@
-//! The types with a JSON form of their own.
+//! Well-known types, which have their own JSON representations.
 
 use serde_json::{Value, json};
 
-use super::transcoder::{assert_read, assert_refused};
+use super::transcoder::{assert_accepted, assert_rejected};
 
 #[tokio::test]
-async fn a_timestamp_is_written_in_utc_with_the_digits_that_it_needs() {
-    for (text, written) in [
+async fn timestamp_is_written_in_utc_with_0_3_6_or_9_digits() {
+    for (text, expected) in [
         ("0001-01-01T00:00:00Z", "0001-01-01T00:00:00Z"),
         ("9999-12-31T23:59:59.999999999Z", "9999-12-31T23:59:59.999999999Z"),
         ("1970-01-01T00:00:00.1Z", "1970-01-01T00:00:00.100Z"),
@@ -16,13 +16,13 @@ async fn a_timestamp_is_written_in_utc_with_the_digits_that_it_needs() {
         ("2026-11-30T08:00:00.000000001-08:30", "2026-11-30T16:30:00.000000001Z"),
         ("2024-02-29T00:00:00-00:00", "2024-02-29T00:00:00Z"),
     ] {
-        assert_read("aTime", &[(&json!(text).to_string(), json!(written))]).await;
+        assert_accepted("aTime", &[(&json!(text).to_string(), json!(expected))]).await;
     }
 }
 
 #[tokio::test]
-async fn what_is_no_timestamp_is_refused() {
-    let wrong = [
+async fn invalid_timestamp_is_rejected() {
+    let invalid = [
         "0000-12-31T23:59:59Z",
         "10000-01-01T00:00:00Z",
         "0001-01-01T00:00:00+00:01",
@@ -43,14 +43,14 @@ async fn what_is_no_timestamp_is_refused() {
         "2026-11-30T08:00:00Z ",
         "",
     ];
-    let texts = wrong.map(|text| json!(text).to_string());
-    assert_refused("aTime", "a_time", &texts.each_ref().map(String::as_str)).await;
-    assert_refused("aTime", "a_time", &["0", "{}", "[]", r#"{"seconds":1}"#]).await;
+    let texts = invalid.map(|text| json!(text).to_string());
+    assert_rejected("aTime", "a_time", &texts.each_ref().map(String::as_str)).await;
+    assert_rejected("aTime", "a_time", &["0", "{}", "[]", r#"{"seconds":1}"#]).await;
 }
 
 #[tokio::test]
-async fn a_duration_is_written_with_the_digits_that_it_needs() {
-    for (text, written) in [
+async fn duration_is_written_with_0_3_6_or_9_digits() {
+    for (text, expected) in [
         ("0s", "0s"),
         ("-0s", "0s"),
         ("1.5s", "1.500s"),
@@ -60,13 +60,13 @@ async fn a_duration_is_written_with_the_digits_that_it_needs() {
         ("315576000000s", "315576000000s"),
         ("-315576000000s", "-315576000000s"),
     ] {
-        assert_read("aSpan", &[(&json!(text).to_string(), json!(written))]).await;
+        assert_accepted("aSpan", &[(&json!(text).to_string(), json!(expected))]).await;
     }
 }
 
 #[tokio::test]
-async fn what_is_no_duration_is_refused() {
-    let wrong = [
+async fn invalid_duration_is_rejected() {
+    let invalid = [
         "315576000001s",
         "-315576000001s",
         "1",
@@ -83,14 +83,14 @@ async fn what_is_no_duration_is_refused() {
         "",
         " 1s",
     ];
-    let texts = wrong.map(|text| json!(text).to_string());
-    assert_refused("aSpan", "a_span", &texts.each_ref().map(String::as_str)).await;
-    assert_refused("aSpan", "a_span", &["1", "{}", "[]"]).await;
+    let texts = invalid.map(|text| json!(text).to_string());
+    assert_rejected("aSpan", "a_span", &texts.each_ref().map(String::as_str)).await;
+    assert_rejected("aSpan", "a_span", &["1", "{}", "[]"]).await;
 }
 
 #[tokio::test]
-async fn a_mask_is_read_in_both_spellings_and_written_in_one() {
-    assert_read(
+async fn field_mask_is_parsed_in_both_spellings_and_written_in_camel_case() {
+    assert_accepted(
         "aMask",
         &[
             ("\"\"", json!("")),
@@ -100,12 +100,12 @@ async fn a_mask_is_read_in_both_spellings_and_written_in_one() {
         ],
     )
     .await;
-    assert_refused("aMask", "a_mask", &["\"a,\"", "\",\"", "1", "[\"a\"]", "{}"]).await;
+    assert_rejected("aMask", "a_mask", &["\"a,\"", "\",\"", "1", "[\"a\"]", "{}"]).await;
 }
 
 #[tokio::test]
-async fn a_wrapper_is_written_as_what_is_in_it() {
-    for (field, text, written) in [
+async fn wrapper_is_written_as_its_value() {
+    for (field, text, expected) in [
         ("aDoubleValue", "\"1.5\"", json!(1.5)),
         ("aFloatValue", "0.5", json!(0.5)),
         ("anInt64Value", "9223372036854775807", json!("9223372036854775807")),
@@ -116,43 +116,43 @@ async fn a_wrapper_is_written_as_what_is_in_it() {
         ("aStringValue", "\"\"", json!("")),
         ("aBytesValue", "\"-_8\"", json!("+/8=")),
     ] {
-        assert_read(field, &[(text, written)]).await;
+        assert_accepted(field, &[(text, expected)]).await;
     }
-    assert_refused("anInt32Value", "an_int32_value", &["2147483648", r#"{"value":1}"#, "[1]"]).await;
-    assert_refused("aStringValue", "a_string_value", &["1", r#"{"value":"x"}"#]).await;
+    assert_rejected("anInt32Value", "an_int32_value", &["2147483648", r#"{"value":1}"#, "[1]"]).await;
+    assert_rejected("aStringValue", "a_string_value", &["1", r#"{"value":"x"}"#]).await;
 }
 
 #[tokio::test]
-async fn a_struct_is_any_object_and_a_value_is_any_json() {
+async fn struct_is_any_object_and_value_is_any_json() {
     let object = json!({"a": [1.5, null, {"b": true}], "": "x"});
-    assert_read("aStruct", &[(&object.to_string(), object.clone()), ("{}", json!({}))]).await;
+    assert_accepted("aStruct", &[(&object.to_string(), object.clone()), ("{}", json!({}))]).await;
     for value in [json!("x"), json!(true), json!(-1.5), json!([]), json!([[], {}]), object.clone(), Value::Null] {
-        assert_read("aValue", &[(&value.to_string(), value.clone())]).await;
+        assert_accepted("aValue", &[(&value.to_string(), value.clone())]).await;
     }
-    assert_read("aList", &[("[null, \"x\", [1.5]]", json!([null, "x", [1.5]]))]).await;
-    assert_refused("aStruct", "a_struct", &["[]", "1", "\"x\""]).await;
-    assert_refused("aList", "a_list", &["{}", "1"]).await;
-    assert_refused("aStruct", "a_struct.a", &[r#"{"a":1,"a":2}"#]).await;
-    assert_refused("aValue", "a_value[0].b", &[r#"[{"b":1,"b":1}]"#]).await;
+    assert_accepted("aList", &[("[null, \"x\", [1.5]]", json!([null, "x", [1.5]]))]).await;
+    assert_rejected("aStruct", "a_struct", &["[]", "1", "\"x\""]).await;
+    assert_rejected("aList", "a_list", &["{}", "1"]).await;
+    assert_rejected("aStruct", "a_struct.a", &[r#"{"a":1,"a":2}"#]).await;
+    assert_rejected("aValue", "a_value[0].b", &[r#"[{"b":1,"b":1}]"#]).await;
 }
 
 const CLOSED: &str = "type.googleapis.com/test.conformance.v1.Closed";
 
 #[tokio::test]
-async fn an_any_holds_the_fields_of_its_message_in_any_order() {
-    let written = json!({"@type": CLOSED, "level": "LEVEL_HIGH"});
+async fn any_contains_the_fields_of_its_message_in_any_order() {
+    let expected = json!({"@type": CLOSED, "level": "LEVEL_HIGH"});
     for text in
         [format!(r#"{{"@type":"{CLOSED}","level":2}}"#), format!(r#"{{"level":"LEVEL_HIGH","@type":"{CLOSED}"}}"#)]
     {
-        assert_read("anAny", &[(&text, written.clone())]).await;
+        assert_accepted("anAny", &[(&text, expected.clone())]).await;
     }
     let other_host = r#"{"@type":"example.org/types/test.conformance.v1.Closed","level":1}"#;
-    let written = json!({"@type": "example.org/types/test.conformance.v1.Closed", "level": "LEVEL_LOW"});
-    assert_read("anAny", &[(other_host, written)]).await;
+    let expected = json!({"@type": "example.org/types/test.conformance.v1.Closed", "level": "LEVEL_LOW"});
+    assert_accepted("anAny", &[(other_host, expected)]).await;
 }
 
 #[tokio::test]
-async fn an_any_holds_the_value_of_a_type_with_a_form_of_its_own() {
+async fn any_of_a_well_known_type_contains_its_value() {
     for (name, value) in [
         ("Duration", json!("1.500s")),
         ("Timestamp", json!("1970-01-01T00:00:00Z")),
@@ -164,14 +164,14 @@ async fn an_any_holds_the_value_of_a_type_with_a_form_of_its_own() {
         ("Any", json!({"@type": CLOSED, "level": "LEVEL_LOW"})),
     ] {
         let any = json!({"@type": format!("type.googleapis.com/google.protobuf.{name}"), "value": value});
-        assert_read("anAny", &[(&any.to_string(), any.clone())]).await;
+        assert_accepted("anAny", &[(&any.to_string(), any.clone())]).await;
     }
 }
 
 #[tokio::test]
-async fn an_any_is_as_strict_as_its_message() {
+async fn invalid_any_is_rejected() {
     let duration = "type.googleapis.com/google.protobuf.Duration";
-    for (text, at) in [
+    for (text, path) in [
         (r#"{"level":1}"#.to_owned(), "an_any"),
         (r#"{"@type":1}"#.to_owned(), "an_any"),
         (r#"{"@type":""}"#.to_owned(), "an_any"),
@@ -185,12 +185,12 @@ async fn an_any_is_as_strict_as_its_message() {
         (format!(r#"{{"@type":"{duration}","value":"x"}}"#), "an_any.value"),
         (format!(r#"{{"@type":"{duration}","value":"1s","more":1}}"#), "an_any"),
     ] {
-        assert_refused("anAny", at, &[&text]).await;
+        assert_rejected("anAny", path, &[&text]).await;
     }
-    assert_refused("anAny", "an_any", &["[]", "\"x\""]).await;
+    assert_rejected("anAny", "an_any", &["[]", "\"x\""]).await;
 }
 
 #[tokio::test]
-async fn an_empty_message_has_no_fields() {
-    assert_refused("anEmpty", "an_empty", &[r#"{"a":1}"#, "[]", "1"]).await;
+async fn empty_message_has_no_fields() {
+    assert_rejected("anEmpty", "an_empty", &[r#"{"a":1}"#, "[]", "1"]).await;
 }

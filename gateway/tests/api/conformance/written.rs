@@ -1,27 +1,27 @@
-//! JSON of answers, whatever a service may put into them.
+//! The JSON of responses, for all values that a service can return.
 
 use prost::Message;
 use prost_reflect::{DynamicMessage, MapKey, Value};
 use serde_json::json;
 
 use super::transcoder::{Transcoder, pool};
-use crate::support::{Answer, Reply};
+use crate::support::{Reply, TestResponse};
 
-/// What the gateway writes of a message in which these fields are set.
-async fn written(fields: Vec<(&str, Value)>) -> Answer {
+/// Returns the response of the gateway if the service returns a message with these fields.
+async fn response_with(fields: Vec<(&str, Value)>) -> TestResponse {
     let mut all = empty("test.conformance.v1.All");
     for (name, value) in fields {
         all.set_field_by_name(name, value);
     }
-    Transcoder::before(Reply::Message(all.encode_to_vec())).await.get("/v1/query").await
+    Transcoder::start_with(Reply::Message(all.encode_to_vec())).await.get("/v1/query").await
 }
 
 fn empty(name: &str) -> DynamicMessage {
     DynamicMessage::new(pool().get_message_by_name(name).unwrap())
 }
 
-/// A well-known type, by its fields.
-fn known(name: &str, fields: Vec<(&str, Value)>) -> Value {
+/// Creates a message of a well-known type.
+fn well_known(name: &str, fields: Vec<(&str, Value)>) -> Value {
     let mut message = empty(&format!("google.protobuf.{name}"));
     for (name, value) in fields {
         message.set_field_by_name(name, value);
@@ -30,7 +30,7 @@ fn known(name: &str, fields: Vec<(&str, Value)>) -> Value {
 }
 
 #[tokio::test]
-async fn every_kind_of_scalar_has_its_form() {
+async fn every_scalar_type_is_written() {
     for (name, value, field, json) in [
         ("a_double", Value::F64(0.1), "aDouble", json!(0.1)),
         ("a_double", Value::F64(f64::NAN), "aDouble", json!("NaN")),
@@ -50,65 +50,65 @@ async fn every_kind_of_scalar_has_its_form() {
         ("choice_null", Value::EnumNumber(0), "choiceNull", json!(null)),
         ("a_null", Value::EnumNumber(0), "aNull", json!(null)),
     ] {
-        assert_eq!(written(vec![(name, value)]).await.ok().get(field), Some(&json), "{name}");
+        assert_eq!(response_with(vec![(name, value)]).await.ok().get(field), Some(&json), "{name}");
     }
 }
 
 #[tokio::test]
-async fn the_keys_of_a_map_are_strings_in_their_order() {
+async fn map_keys_are_strings_in_order() {
     let text = |text: &str| Value::String(text.to_owned());
     let map = |keys: [MapKey; 3]| Value::Map(keys.into_iter().map(|key| (key, text("x"))).collect());
-    let numbers = written(vec![("by_int32", map([MapKey::I32(10), MapKey::I32(9), MapKey::I32(-1)]))]).await;
+    let numbers = response_with(vec![("by_int32", map([MapKey::I32(10), MapKey::I32(9), MapKey::I32(-1)]))]).await;
     assert!(numbers.text.contains(r#""byInt32":{"-1":"x","9":"x","10":"x"}"#), "{}", numbers.text);
     let texts = ["b", "", "a"].map(|key| MapKey::String(key.to_owned()));
-    let texts = written(vec![("by_string", map(texts))]).await;
+    let texts = response_with(vec![("by_string", map(texts))]).await;
     assert!(texts.text.contains(r#""byString":{"":"x","a":"x","b":"x"}"#), "{}", texts.text);
 }
 
 #[tokio::test]
-async fn a_wrapped_number_that_is_none_has_its_name() {
+async fn wrapped_nan_is_a_string() {
     for (field, name, value) in
         [("a_double_value", "DoubleValue", Value::F64(f64::NAN)), ("a_float_value", "FloatValue", Value::F32(f32::NAN))]
     {
-        let answer = written(vec![(field, known(name, vec![("value", value)]))]).await.ok();
-        assert!(answer.as_object().unwrap().values().any(|value| value == "NaN"), "{field}: {answer}");
+        let response = response_with(vec![(field, well_known(name, vec![("value", value)]))]).await.ok();
+        assert!(response.as_object().unwrap().values().any(|value| value == "NaN"), "{field}: {response}");
     }
 }
 
 #[tokio::test]
-async fn an_any_is_written_with_its_type() {
+async fn any_is_written_with_its_type() {
     let any = |url: &str, value: Vec<u8>| {
         let url = Value::String(url.to_owned());
-        vec![("an_any", known("Any", vec![("type_url", url), ("value", Value::Bytes(value.into()))]))]
+        vec![("an_any", well_known("Any", vec![("type_url", url), ("value", Value::Bytes(value.into()))]))]
     };
     let closed = "type.googleapis.com/test.conformance.v1.Closed";
     assert_eq!(
-        written(any(closed, vec![0x08, 0x02])).await.ok()["anAny"],
+        response_with(any(closed, vec![0x08, 0x02])).await.ok()["anAny"],
         json!({"@type": closed, "level": "LEVEL_HIGH"})
     );
-    assert_eq!(written(any("", vec![])).await.ok()["anAny"], json!({}));
+    assert_eq!(response_with(any("", vec![])).await.ok()["anAny"], json!({}));
     for (url, value) in [("type.googleapis.com/unknown", vec![]), (closed, vec![0xff]), ("", vec![1])] {
-        written(any(url, value)).await.assert_refused(500, "INTERNAL", "INTERNAL", &[]);
+        response_with(any(url, value)).await.assert_refused(500, "INTERNAL", "INTERNAL", &[]);
     }
 }
 
 #[tokio::test]
-async fn what_json_cannot_hold_is_internal() {
+async fn value_that_json_cannot_represent_is_internal() {
     for (field, value) in [
-        ("a_time", known("Timestamp", vec![("seconds", Value::I64(253_402_300_800))])),
-        ("a_time", known("Timestamp", vec![("seconds", Value::I64(-62_135_596_801))])),
-        ("a_span", known("Duration", vec![("seconds", Value::I64(315_576_000_001))])),
-        ("a_value", known("Value", vec![("number_value", Value::F64(f64::NAN))])),
-        ("a_mask", known("FieldMask", vec![("paths", Value::List(vec![Value::String("fooBar".to_owned())]))])),
+        ("a_time", well_known("Timestamp", vec![("seconds", Value::I64(253_402_300_800))])),
+        ("a_time", well_known("Timestamp", vec![("seconds", Value::I64(-62_135_596_801))])),
+        ("a_span", well_known("Duration", vec![("seconds", Value::I64(315_576_000_001))])),
+        ("a_value", well_known("Value", vec![("number_value", Value::F64(f64::NAN))])),
+        ("a_mask", well_known("FieldMask", vec![("paths", Value::List(vec![Value::String("fooBar".to_owned())]))])),
     ] {
-        written(vec![(field, value)]).await.assert_refused(500, "INTERNAL", "INTERNAL", &[]);
+        response_with(vec![(field, value)]).await.assert_refused(500, "INTERNAL", "INTERNAL", &[]);
     }
 }
 
 #[tokio::test]
-async fn a_field_that_the_gateway_does_not_know_is_left_out() {
-    // Field 999, which a newer service may have.
+async fn unknown_field_is_omitted() {
+    // Field 999, which a newer version of the service might send.
     let unknown = vec![0xba, 0x3e, 0x01, b'x'];
-    let answer = Transcoder::before(Reply::Message(unknown)).await.get("/v1/query").await.ok();
-    assert_eq!(answer, Transcoder::start().await.get("/v1/query").await.ok());
+    let response = Transcoder::start_with(Reply::Message(unknown)).await.get("/v1/query").await.ok();
+    assert_eq!(response, Transcoder::start().await.get("/v1/query").await.ok());
 }

@@ -1,4 +1,4 @@
-//! What can be asked of a single field.
+//! Conditions on single fields of a task.
 
 use std::fmt;
 
@@ -6,19 +6,20 @@ use jiff::{
     SignedDuration,
     civil::{Date, DateTime},
 };
-use service_kit::clock::Timestamp;
-use taskey_proto::task::v1::task::Priority;
+use service_kit::{clock::Timestamp, filter::Comparison};
 use uuid::Uuid;
 
-/// What the names of all priorities begin with in full.
+use crate::model::field::Priority;
+
+/// The prefix of the full names of priorities.
 pub(super) const PRIORITY_PREFIX: &str = "PRIORITY_";
 
-/// Where the time of a [`Timestamp`] begins.
+/// Zero in the time of a [`Timestamp`].
 pub(super) const EPOCH: DateTime = DateTime::constant(1970, 1, 1, 0, 0, 0, 0);
 
 /// A field that a filter can name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Field {
+pub(crate) enum Field {
     Id(IdField),
     Text(TextField),
     State,
@@ -29,23 +30,23 @@ pub(super) enum Field {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum IdField {
+pub(crate) enum IdField {
     Id,
     List,
-    /// The one that may not be set.
+    /// May be empty.
     Parent,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum TextField {
+pub(crate) enum TextField {
     Title,
     Notes,
     TimeZone,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum TimeField {
-    /// Of a task with a due date, the end of that day.
+pub(crate) enum TimeField {
+    /// For a due date, the end of that day.
     Due,
     Create,
     Update,
@@ -71,8 +72,8 @@ pub(super) const FIELDS: [(&str, Field); 14] = [
 ];
 
 impl Field {
-    pub(super) fn named(name: &str) -> Option<Self> {
-        FIELDS.into_iter().find(|(known, _)| *known == name).map(|(_, field)| field)
+    pub(super) fn from_name(name: &str) -> Option<Self> {
+        FIELDS.into_iter().find(|(field_name, _)| *field_name == name).map(|(_, field)| field)
     }
 
     pub(super) fn name(self) -> &'static str {
@@ -80,33 +81,9 @@ impl Field {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Comparison {
-    Equal,
-    NotEqual,
-    Less,
-    LessOrEqual,
-    Greater,
-    GreaterOrEqual,
-}
-
-impl Comparison {
-    /// What it is called in a filter, and in SQL as well.
-    pub(super) fn sign(self) -> &'static str {
-        match self {
-            Self::Equal => "=",
-            Self::NotEqual => "!=",
-            Self::Less => "<",
-            Self::LessOrEqual => "<=",
-            Self::Greater => ">",
-            Self::GreaterOrEqual => ">=",
-        }
-    }
-}
-
-/// What is true of a task or not.
+/// What is true or false of a task.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Condition {
+pub(crate) enum Condition {
     /// The title or the notes contain this folded text.
     Word(String),
     /// The field contains this folded text.
@@ -114,27 +91,27 @@ pub(super) enum Condition {
     /// Only the title is compared by order.
     Text(TextField, Comparison, String),
     Id(IdField, Equality, Uuid),
-    /// Whether the parent is not set.
+    /// Whether the task is a subtask of no other.
     NoParent(Equality),
     Completed(bool),
     Priority(Comparison, Priority),
     DueDate(Comparison, Date),
-    Time(TimeField, Comparison, Instant),
-    /// It holds no control characters.
+    Time(TimeField, Comparison, FilterTime),
+    /// A label that the task has. It contains no control characters.
     Label(String),
-    /// The field is there, and not empty.
+    /// The field is set and not empty.
     IsSet(Field),
 }
 
-/// The comparisons of what has no order.
+/// The comparisons of fields without an order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Equality {
+pub(crate) enum Equality {
     Equal,
     NotEqual,
 }
 
 impl Equality {
-    pub(super) fn sign(self) -> &'static str {
+    pub(super) fn operator(self) -> &'static str {
         if self.is_equal() { "=" } else { "!=" }
     }
 
@@ -144,15 +121,15 @@ impl Equality {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Instant {
-    /// When the filter is applied.
+pub(crate) enum FilterTime {
+    /// The time when the filter is applied.
     Now,
     /// From year 1 to year 9999.
     At(Timestamp),
 }
 
-impl Instant {
-    pub(super) fn at(self, now: Timestamp) -> Timestamp {
+impl FilterTime {
+    pub(super) fn resolve(self, now: Timestamp) -> Timestamp {
         match self {
             Self::Now => now,
             Self::At(at) => at,
@@ -162,7 +139,8 @@ impl Instant {
 
 impl fmt::Display for Condition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let compare = |f: &mut fmt::Formatter<'_>, field: Field, sign: &str| write!(f, "{} {sign} ", field.name());
+        let compare =
+            |f: &mut fmt::Formatter<'_>, field: Field, operator: &str| write!(f, "{} {operator} ", field.name());
         match self {
             Self::Word(word) => quoted(f, word),
             Self::Contains(field, text) => {
@@ -170,29 +148,29 @@ impl fmt::Display for Condition {
                 quoted(f, text)
             }
             Self::Text(field, comparison, text) => {
-                compare(f, Field::Text(*field), comparison.sign())?;
+                compare(f, Field::Text(*field), comparison.operator())?;
                 quoted(f, text)
             }
             Self::Id(field, equality, id) => {
-                compare(f, Field::Id(*field), equality.sign())?;
+                compare(f, Field::Id(*field), equality.operator())?;
                 write!(f, "\"{id}\"")
             }
             Self::NoParent(equality) => {
-                compare(f, Field::Id(IdField::Parent), equality.sign())?;
+                compare(f, Field::Id(IdField::Parent), equality.operator())?;
                 quoted(f, "")
             }
             Self::Completed(true) => f.write_str("state = COMPLETED"),
             Self::Completed(false) => f.write_str("state = OPEN"),
             Self::Priority(comparison, priority) => {
-                compare(f, Field::Priority, comparison.sign())?;
-                f.write_str(priority.as_str_name().trim_start_matches(PRIORITY_PREFIX))
+                compare(f, Field::Priority, comparison.operator())?;
+                f.write_str(priority.name())
             }
             Self::DueDate(comparison, date) => {
-                compare(f, Field::DueDate, comparison.sign())?;
+                compare(f, Field::DueDate, comparison.operator())?;
                 write!(f, "\"{date}\"")
             }
             Self::Time(field, comparison, instant) => {
-                compare(f, Field::Time(*field), comparison.sign())?;
+                compare(f, Field::Time(*field), comparison.operator())?;
                 instant.fmt(f)
             }
             Self::Label(label) => {
@@ -204,7 +182,7 @@ impl fmt::Display for Condition {
     }
 }
 
-impl fmt::Display for Instant {
+impl fmt::Display for FilterTime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Now => f.write_str("now()"),

@@ -1,20 +1,20 @@
-//! When two texts are the same but for upper and lower case.
+//! Case-insensitive search.
 
 use unicode_normalization::UnicodeNormalization;
 
-/// Makes texts equal that differ in case alone, or in how Unicode spells them (NFKC). Both what is searched and what is
-/// searched for must have gone through this; a second time changes nothing.
+/// Folds a text, so that texts are equal that differ only in case or in how Unicode encodes them (NFKC). Both the texts
+/// and the words that are searched in them must be folded. Folding again changes nothing.
 ///
-/// Each character counts for itself, since a part of a word must be found in it: lower-casing a whole text would make
-/// one thing of a sigma at the end of a word and another of one within. That it goes to upper case in between makes one
-/// of what has a common upper case: σ and ς, ß and ss, i and the dotless ı of Turkish.
+/// Characters are folded one by one, because a part of a word must be found in it: lower-casing a whole text would
+/// distinguish a sigma at the end of a word from one within. The upper case in between makes characters equal that share
+/// one: σ and ς, ß and ss, i and the dotless ı of Turkish.
 pub(crate) fn fold(text: &str) -> String {
     let lower = text.nfkc().flat_map(char::to_lowercase);
     lower.flat_map(char::to_uppercase).flat_map(char::to_lowercase).nfkc().collect()
 }
 
-/// Title and notes as they are searched: the first line is the title's.
-pub(crate) fn searched(title: &str, notes: &str) -> String {
+/// Returns the text that is searched: the folded title in the first line, and the folded notes after it.
+pub(crate) fn search_text(title: &str, notes: &str) -> String {
     [fold(title), fold(notes)].join("\n")
 }
 

@@ -1,96 +1,74 @@
 //! From a field, a comparator and a value to a condition.
 
 use jiff::civil::{Date, DateTime};
-use service_kit::id;
-use taskey_proto::task::v1::task::Priority;
+use service_kit::{
+    filter::{Comparator, Comparison, Parsed, Value},
+    id,
+};
 
 use super::{
-    condition::{Comparison, Condition, EPOCH, Equality, Field, IdField, Instant, PRIORITY_PREFIX, TextField},
+    condition::{Condition, EPOCH, Equality, FIELDS, Field, FilterTime, IdField, PRIORITY_PREFIX, TextField},
     fold::fold,
 };
-use crate::model::field;
+use crate::model::field::{self, Priority};
 
-/// What is wrong, and at which byte; bytes become columns in the end, so that the time stays linear.
-pub(super) type At<T> = Result<T, (usize, String)>;
+impl service_kit::filter::Condition for Condition {
+    type Field = Field;
 
-/// Between a field and its value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Comparator {
-    Has,
-    Is(Comparison),
-}
+    fn field(name: &str) -> Result<Field, String> {
+        Field::from_name(name).ok_or_else(|| {
+            let names = FIELDS.map(|(name, _)| name).join(", ");
+            format!("unknown field; the fields are {names}")
+        })
+    }
 
-impl Comparator {
-    /// No sign begins with one that comes before it.
-    pub(super) const ALL: [Self; 7] = [
-        Self::Has,
-        Self::Is(Comparison::NotEqual),
-        Self::Is(Comparison::LessOrEqual),
-        Self::Is(Comparison::GreaterOrEqual),
-        Self::Is(Comparison::Less),
-        Self::Is(Comparison::Greater),
-        Self::Is(Comparison::Equal),
-    ];
+    fn text(text: &str) -> Result<Self, String> {
+        Ok(Self::Word(fold(text)))
+    }
 
-    pub(super) fn sign(self) -> &'static str {
-        match self {
-            Self::Has => ":",
-            Self::Is(comparison) => comparison.sign(),
-        }
+    fn restriction(field: Field, comparator: (usize, Comparator), value: (usize, Value)) -> Parsed<Self> {
+        restriction(field, comparator, value)
     }
 }
 
-/// What a field is compared to.
-#[derive(Debug)]
-pub(super) enum Value {
-    Text(String),
-    Now,
-    /// Anything at all.
-    Any,
-}
-
-/// A condition on a field. The comparator and the value come with the bytes at which they begin.
-///
-/// # Errors
-/// Whichever of them does not fit the field, and what would.
-pub(super) fn restriction(field: Field, comparator: (usize, Comparator), value: (usize, Value)) -> At<Condition> {
+fn restriction(field: Field, comparator: (usize, Comparator), value: (usize, Value)) -> Parsed<Condition> {
     let (comparator_at, comparator) = comparator;
     let (value_at, value) = value;
     let text = match value {
         Value::Any if comparator == Comparator::Has => return Ok(Condition::IsSet(field)),
-        Value::Any => return Err((value_at, "* can only stand after :".to_owned())),
+        Value::Any => return Err((value_at, "* is only allowed after :".to_owned())),
         Value::Now => None,
         Value::Text(text) => Some(text),
     };
-    let wrong_comparator = || (comparator_at, format!("{} takes {}", field.name(), comparators(field)));
-    let wrong_value = |fault: &str| (value_at, format!("{} {fault}", field.name()));
+    let wrong_comparator = || (comparator_at, format!("{} supports {}", field.name(), comparators(field)));
+    let wrong_value = |problem: &str| (value_at, format!("{} {problem}", field.name()));
     if text.is_none() && !matches!(field, Field::Time(_)) {
-        return Err(wrong_value("is no instant that now() could be compared to"));
+        return Err(wrong_value("cannot be compared with now()"));
     }
     let text = text.as_deref();
-    let given = text.unwrap_or_default();
+    let value = text.unwrap_or_default();
     match (field, comparator) {
-        (Field::Text(field), Comparator::Has) => Ok(Condition::Contains(field, fold(given))),
+        (Field::Text(field), Comparator::Has) => Ok(Condition::Contains(field, fold(value))),
         (Field::Text(field), Comparator::Is(comparison))
             if field == TextField::Title || equality(comparison).is_some() =>
         {
-            Ok(Condition::Text(field, comparison, given.to_owned()))
+            Ok(Condition::Text(field, comparison, value.to_owned()))
         }
-        (Field::Labels, Comparator::Has) => label(given).map_err(wrong_value),
+        (Field::Labels, Comparator::Has) => label(value).map_err(wrong_value),
         (Field::Priority, Comparator::Is(comparison)) => {
-            priority(given).map(|priority| Condition::Priority(comparison, priority)).map_err(wrong_value)
+            priority(value).map(|priority| Condition::Priority(comparison, priority)).map_err(wrong_value)
         }
         (Field::DueDate, Comparator::Is(comparison)) => {
-            date(given).map(|date| Condition::DueDate(comparison, date)).map_err(wrong_value)
+            date(value).map(|date| Condition::DueDate(comparison, date)).map_err(wrong_value)
         }
         (Field::Time(field), Comparator::Is(comparison)) => {
             instant(text).map(|instant| Condition::Time(field, comparison, instant)).map_err(wrong_value)
         }
         (Field::Id(field), Comparator::Is(comparison)) => {
-            identity(field, equality(comparison).ok_or_else(wrong_comparator)?, given).map_err(wrong_value)
+            id_condition(field, equality(comparison).ok_or_else(wrong_comparator)?, value).map_err(wrong_value)
         }
         (Field::State, Comparator::Is(comparison)) => {
-            state(equality(comparison).ok_or_else(wrong_comparator)?, given).map_err(wrong_value)
+            state(equality(comparison).ok_or_else(wrong_comparator)?, value).map_err(wrong_value)
         }
         _ => Err(wrong_comparator()),
     }
@@ -116,17 +94,17 @@ fn comparators(field: Field) -> &'static str {
 
 fn label(text: &str) -> Result<Condition, &'static str> {
     if text.is_empty() || text.contains(char::is_control) {
-        return Err("are not empty and hold no control characters");
+        return Err("must not be empty or contain control characters");
     }
     Ok(Condition::Label(text.to_owned()))
 }
 
-fn identity(field: IdField, equality: Equality, text: &str) -> Result<Condition, &'static str> {
+fn id_condition(field: IdField, equality: Equality, text: &str) -> Result<Condition, &'static str> {
     match id::parse(text) {
         Some(id) => Ok(Condition::Id(field, equality, id)),
         None if field == IdField::Parent && text.is_empty() => Ok(Condition::NoParent(equality)),
-        None if field == IdField::Parent => Err(r#"must be a UUID in full, or "" for none"#),
-        None => Err("must be a UUID in full"),
+        None if field == IdField::Parent => Err(r#"must be a full UUID, or "" for none"#),
+        None => Err("must be a full UUID"),
     }
 }
 
@@ -141,25 +119,24 @@ fn state(equality: Equality, text: &str) -> Result<Condition, &'static str> {
 
 fn priority(text: &str) -> Result<Priority, &'static str> {
     let short = text.strip_prefix(PRIORITY_PREFIX).unwrap_or(text);
-    let known = Priority::from_str_name(&format!("{PRIORITY_PREFIX}{short}"));
-    known.ok_or("must be UNSPECIFIED, LOW, MEDIUM or HIGH")
+    Priority::from_name(short).ok_or("must be UNSPECIFIED, LOW, MEDIUM or HIGH")
 }
 
 fn date(text: &str) -> Result<Date, &'static str> {
-    // An empty text is none.
+    // `due_date` accepts an empty text, for no date.
     field::due_date(text)?.ok_or("must be a day such as 2026-11-30; NOT due_date:* finds tasks without one")
 }
 
-/// No text is `now()`.
-fn instant(text: Option<&str>) -> Result<Instant, &'static str> {
-    const SHAPE: &str = "must be now() or an instant such as 2026-11-30T10:00:00Z";
-    let Some(text) = text else { return Ok(Instant::Now) };
-    let time = rfc3339(text).ok_or(SHAPE)?;
-    Ok(Instant::At(field::due_time(Some(time))?.ok_or(SHAPE)?))
+/// Parses a timestamp. Without a text it is `now()`.
+fn instant(text: Option<&str>) -> Result<FilterTime, &'static str> {
+    const EXPECTED: &str = "must be now() or a timestamp such as 2026-11-30T10:00:00Z";
+    let Some(text) = text else { return Ok(FilterTime::Now) };
+    let time = rfc3339(text).ok_or(EXPECTED)?;
+    Ok(FilterTime::At(field::due_time(Some(time))?.ok_or(EXPECTED)?))
 }
 
-/// An instant as RFC 3339, section 5.6, writes it. The parser of the library takes more forms, and ends some days
-/// before the year 9999 does; and a leap second would come back as another.
+/// Parses a timestamp of RFC 3339, section 5.6. The parser of the library accepts more forms, and no times in the last
+/// days of the year 9999. A leap second is refused, because it would be returned as another second.
 fn rfc3339(text: &str) -> Option<prost_types::Timestamp> {
     const SECONDS: &str = "0000-00-00T00:00:00";
     let text = text.to_ascii_uppercase();
@@ -178,7 +155,7 @@ fn rfc3339(text: &str) -> Option<prost_types::Timestamp> {
     Some(prost_types::Timestamp { seconds: time.duration_since(EPOCH).as_secs() - east, nanos })
 }
 
-/// The fraction of a second; one that is finer than nanoseconds counts as one, for it is refused as well.
+/// Parses the fraction of a second. A fraction finer than nanoseconds counts as one nanosecond, which is refused as well.
 fn nanos(digits: &str) -> Option<i32> {
     if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
@@ -198,8 +175,8 @@ fn seconds_east(offset: &str) -> Option<i64> {
     (has_shape(offset, "00:00") && hours < 24 && minutes < 60).then_some(sign * (hours * 60 + minutes) * 60)
 }
 
-/// Whether there is a digit where `shape` has one, and otherwise what `shape` has.
+/// Reports whether a text has a digit wherever `shape` has a zero, and otherwise the characters of `shape`.
 fn has_shape(text: &str, shape: &str) -> bool {
-    let fits = |(byte, shape): (u8, u8)| if shape == b'0' { byte.is_ascii_digit() } else { byte == shape };
-    text.len() == shape.len() && text.bytes().zip(shape.bytes()).all(fits)
+    let matches = |(byte, shape): (u8, u8)| if shape == b'0' { byte.is_ascii_digit() } else { byte == shape };
+    text.len() == shape.len() && text.bytes().zip(shape.bytes()).all(matches)
 }

@@ -1,4 +1,4 @@
-//! From an expression to SQL, of which each part is true or false but never null, so that NOT means the same in both.
+//! From conditions to SQL.
 
 use service_kit::{
     clock::Timestamp,
@@ -7,11 +7,11 @@ use service_kit::{
 use uuid::Uuid;
 
 use super::{
-    Expression, Filter,
+    Filter,
     condition::{Condition, Field, IdField, TextField, TimeField},
 };
 
-/// What is bound.
+/// A bound value.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Value {
     Id(Uuid),
@@ -21,24 +21,24 @@ pub(crate) enum Value {
 
 /// The column in which words are searched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Searched {
+pub(crate) enum SearchColumn {
     /// The folded title, a line break, and the folded notes.
-    Whole,
+    Full,
     /// The same, where it is short enough for the index `tasks_sorted`, and else null.
-    Brief,
+    Short,
 }
 
-impl Searched {
-    fn column(self) -> &'static str {
+impl SearchColumn {
+    fn name(self) -> &'static str {
         match self {
-            Self::Whole => "search",
-            Self::Brief => "brief",
+            Self::Full => "search",
+            Self::Short => "brief",
         }
     }
 }
 
-/// Returns the function that finds a text in another byte by byte, and returns 0 if it is not there. LIKE would need
-/// escapes, and treats case as each engine likes.
+/// Returns the SQL function that returns the position of a text in another, or 0 if it is not found. LIKE would need
+/// escapes, and the engines differ in how it treats case.
 fn find_function(engine: Engine) -> &'static str {
     match engine {
         Engine::Sqlite => "instr",
@@ -46,7 +46,7 @@ fn find_function(engine: Engine) -> &'static str {
     }
 }
 
-/// Returns what is appended to a text so that it is compared by code point, whatever the language of the database.
+/// Returns the collation that compares texts by code point, whatever the language of the database.
 pub(crate) fn bytewise(engine: Engine) -> &'static str {
     match engine {
         Engine::Sqlite => "",
@@ -64,89 +64,62 @@ impl From<Value> for db::Value {
     }
 }
 
-impl Filter {
-    /// Appends the condition to a statement about tasks. It can be combined with `and`.
-    pub(crate) fn push(&self, sql: &mut QueryBuilder, engine: Engine, now: Timestamp, searched: Searched) {
-        Writer { sql, engine, now, searched: searched.column() }.expression(&self.0);
-    }
+/// Appends a filter to a statement about tasks. It can be combined with `and`.
+pub(crate) fn push_filter(
+    sql: &mut QueryBuilder,
+    filter: &Filter,
+    engine: Engine,
+    now: Timestamp,
+    search_column: SearchColumn,
+) {
+    let search_column = search_column.name();
+    filter.push(sql, |sql, condition| Writer { sql, engine, now, search_column }.condition(condition));
 }
 
 struct Writer<'a> {
     sql: &'a mut QueryBuilder,
     engine: Engine,
     now: Timestamp,
-    searched: &'static str,
+    search_column: &'static str,
 }
 
 impl Writer<'_> {
-    fn expression(&mut self, expression: &Expression) {
-        match expression {
-            Expression::All(parts) => self.joined(parts, " and "),
-            Expression::Any(parts) => self.joined(parts, " or "),
-            Expression::Not(part) => {
-                self.sql.push("not (");
-                self.expression(part);
-                self.sql.push(")");
-            }
-            Expression::Is(condition) => self.condition(condition),
-        }
-    }
-
-    /// A tree whose depth is the logarithm of the number of parts: SQLite takes no expression deeper than 1000, and a
-    /// chain of operators is one as deep as it is long.
-    fn joined(&mut self, parts: &[Expression], operator: &str) {
-        match parts {
-            [] => {
-                self.sql.push("true");
-            }
-            [only] => self.expression(only),
-            several => {
-                let (first, second) = several.split_at(several.len() / 2);
-                self.sql.push("(");
-                self.joined(first, operator);
-                self.sql.push(operator);
-                self.joined(second, operator);
-                self.sql.push(")");
-            }
-        }
-    }
-
     fn condition(&mut self, condition: &Condition) {
         match condition {
-            // The title holds no line break, but one lies between it and the notes.
+            // The title contains no line break, but one separates it from the notes.
             Condition::Word(word) if word.contains('\n') => self.contains(&self.folded_notes(), word),
-            Condition::Word(word) => self.contains(self.searched, word),
+            Condition::Word(word) => self.contains(self.search_column, word),
             Condition::Contains(TextField::Title, text) => self.contains(&self.folded_title(), text),
             Condition::Contains(TextField::Notes, text) => self.contains(&self.folded_notes(), text),
-            // The names of time zones are ASCII, of which this is the folding. Other languages have other lower cases.
+            // The names of time zones are ASCII, for which `lower` is the same as folding in every language.
             Condition::Contains(TextField::TimeZone, text) => {
                 self.contains(&format!("lower(time_zone{})", bytewise(self.engine)), text);
             }
             Condition::Text(field, comparison, text) => {
                 let column = format!("{}{}", column(Field::Text(*field)), bytewise(self.engine));
-                self.compare(&column, comparison.sign(), Value::Text(text.clone()));
+                self.compare(&column, comparison.operator(), Value::Text(text.clone()));
             }
             Condition::Id(IdField::Parent, equality, id) => {
-                self.nullable("parent_id", !equality.is_equal(), equality.sign(), Value::Id(*id));
+                self.nullable("parent_id", !equality.is_equal(), equality.operator(), Value::Id(*id));
             }
             Condition::Id(field, equality, id) => {
-                self.compare(column(Field::Id(*field)), equality.sign(), Value::Id(*id));
+                self.compare(column(Field::Id(*field)), equality.operator(), Value::Id(*id));
             }
             Condition::NoParent(equality) => self.is_null("parent_id", equality.is_equal()),
             Condition::Completed(completed) => self.is_null("complete_time", !completed),
             Condition::Priority(comparison, priority) => {
-                self.compare("priority", comparison.sign(), Value::Int(i64::from(i32::from(*priority))));
+                self.compare("priority", comparison.operator(), Value::Int(i64::from(i32::from(*priority))));
             }
             Condition::DueDate(comparison, date) => {
                 let column = format!("due_date{}", bytewise(self.engine));
-                self.nullable(&column, false, comparison.sign(), Value::Text(date.to_string()));
+                self.nullable(&column, false, comparison.operator(), Value::Text(date.to_string()));
             }
-            Condition::Time(field, comparison, instant) => {
-                let value = Value::Int(instant.at(self.now).as_micros());
+            Condition::Time(field, comparison, time) => {
+                let value = Value::Int(time.resolve(self.now).as_micros());
                 let column = column(Field::Time(*field));
                 match field {
-                    TimeField::Due | TimeField::Complete => self.nullable(column, false, comparison.sign(), value),
-                    TimeField::Create | TimeField::Update => self.compare(column, comparison.sign(), value),
+                    TimeField::Due | TimeField::Complete => self.nullable(column, false, comparison.operator(), value),
+                    TimeField::Create | TimeField::Update => self.compare(column, comparison.operator(), value),
                 }
             }
             Condition::Label(label) => self.contains("labels", &format!("\n{label}\n")),
@@ -173,36 +146,36 @@ impl Writer<'_> {
         }
     }
 
-    fn contains(&mut self, place: &str, text: &str) {
-        self.sql.push(format_args!("{}({place}, ", find_function(self.engine)));
+    fn contains(&mut self, column: &str, text: &str) {
+        self.sql.push(format_args!("{}({column}, ", find_function(self.engine)));
         self.sql.push_bind(Value::Text(text.to_owned()));
         self.sql.push(") > 0");
     }
 
-    fn compare(&mut self, place: &str, sign: &str, value: Value) {
-        self.sql.push(format_args!("{place} {sign} "));
+    fn compare(&mut self, column: &str, operator: &str, value: Value) {
+        self.sql.push(format_args!("{column} {operator} "));
         self.sql.push_bind(value);
     }
 
-    /// A comparison that is `if_missing` if there is nothing to compare.
-    fn nullable(&mut self, place: &str, if_missing: bool, sign: &str, value: Value) {
+    /// Appends a comparison whose result is `if_null` for null.
+    fn nullable(&mut self, column: &str, if_null: bool, operator: &str, value: Value) {
         self.sql.push("(");
-        self.is_null(place, if_missing);
-        self.sql.push(if if_missing { " or " } else { " and " });
-        self.compare(place, sign, value);
+        self.is_null(column, if_null);
+        self.sql.push(if if_null { " or " } else { " and " });
+        self.compare(column, operator, value);
         self.sql.push(")");
     }
 
-    fn is_null(&mut self, place: &str, expected: bool) {
-        self.sql.push(format_args!("{place} is {}null", if expected { "" } else { "not " }));
+    fn is_null(&mut self, column: &str, expected: bool) {
+        self.sql.push(format_args!("{column} is {}null", if expected { "" } else { "not " }));
     }
 
     fn folded_title(&self) -> String {
-        format!("substr({0}, 1, {1}({0}, '\n') - 1)", self.searched, find_function(self.engine))
+        format!("substr({0}, 1, {1}({0}, '\n') - 1)", self.search_column, find_function(self.engine))
     }
 
     fn folded_notes(&self) -> String {
-        format!("substr({0}, {1}({0}, '\n') + 1)", self.searched, find_function(self.engine))
+        format!("substr({0}, {1}({0}, '\n') + 1)", self.search_column, find_function(self.engine))
     }
 }
 

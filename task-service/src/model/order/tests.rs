@@ -1,4 +1,4 @@
-//! Both engines sort as a sort in memory does, and pages end where the next ones begin.
+//! Both engines sort like a sort in memory, and each page begins where the previous one ends.
 
 use std::cmp::Ordering;
 
@@ -15,7 +15,7 @@ use super::{Column, Cursor, Direction, OrderBy, SortFields};
 use crate::model::filter::tests::row::{NOW, Row, fill, open, rows, try_all};
 
 on_each_database! {
-    any_order_is_that_of_a_sort_in_memory,
+    any_order_matches_a_sort_in_memory,
 }
 
 const CASES: u32 = 128;
@@ -36,7 +36,7 @@ fn an_order_has_up_to_three_fields_and_directions() {
 }
 
 #[test]
-fn what_is_no_order_is_refused() {
+fn invalid_orders_are_refused() {
     let names = "must be title, create_time, update_time, due_time, priority or rank";
     let first = format!("field 1: {names}");
     let second = format!("field 2: {names}");
@@ -46,9 +46,9 @@ fn what_is_no_order_is_refused() {
         (",", &first),
         ("title,", &second),
         ("title,,rank", &second),
-        ("title DESC", "title: only asc or desc can follow, and then a comma"),
-        ("title desc asc", "title: only asc or desc can follow, and then a comma"),
-        ("title rank", "title: only asc or desc can follow, and then a comma"),
+        ("title DESC", "title: must be followed by asc, desc or a comma"),
+        ("title desc asc", "title: must be followed by asc, desc or a comma"),
+        ("title rank", "title: must be followed by asc, desc or a comma"),
         ("title, title desc", "title: is duplicated"),
         ("title, rank, priority, due_time", "has more than 3 fields"),
         (&"title,".repeat(100_000), "title: is duplicated"),
@@ -58,7 +58,7 @@ fn what_is_no_order_is_refused() {
 }
 
 #[test]
-fn a_place_is_written_in_the_same_bytes_for_ever() {
+fn the_encoding_of_cursors_is_stable() {
     let task = SortFields {
         id: Uuid::from_u128(0x0102),
         title: "Ä",
@@ -89,7 +89,7 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn any_bytes_are_a_place_in_one_spelling_or_none(order in order(), bytes in vec(any::<u8>(), 0..60)) {
+    fn a_cursor_has_only_one_encoding(order in order(), bytes in vec(any::<u8>(), 0..60)) {
         if let Some(cursor) = order.decode(&bytes) {
             prop_assert_eq!(cursor.encode(), bytes);
         }
@@ -114,40 +114,40 @@ async fn list(db: &Db, order: &OrderBy, after: Option<&Cursor>, limit: i64) -> V
     db.fetch_all(sql, values).await.unwrap_or_else(|error| panic!("{order}: {error}"))
 }
 
-/// What the documentation says, and no more.
-fn compare(order: &OrderBy, one: &Row, other: &Row) -> Ordering {
+/// Compares as the documentation says.
+fn compare(order: &OrderBy, left: &Row, right: &Row) -> Ordering {
     for (column, direction) in &order.0 {
         let ordering = match column {
-            Column::Title => one.title.chars().cmp(other.title.chars()),
-            Column::CreateTime => one.create_time.cmp(&other.create_time),
-            Column::UpdateTime => one.update_time.cmp(&other.update_time),
-            Column::DueTime => match (one.due_at, other.due_at) {
-                (Some(one), Some(other)) => one.cmp(&other),
-                // Last in either direction.
-                (one, other) if one.is_none() != other.is_none() => return one.is_none().cmp(&other.is_none()),
+            Column::Title => left.title.chars().cmp(right.title.chars()),
+            Column::CreateTime => left.create_time.cmp(&right.create_time),
+            Column::UpdateTime => left.update_time.cmp(&right.update_time),
+            Column::DueTime => match (left.due_at, right.due_at) {
+                (Some(left), Some(right)) => left.cmp(&right),
+                // Tasks without a due time come last in both directions.
+                (left, right) if left.is_none() != right.is_none() => return left.is_none().cmp(&right.is_none()),
                 _ => Ordering::Equal,
             },
-            Column::Priority => one.priority.cmp(&other.priority),
-            Column::Rank => one.rank.as_bytes().cmp(other.rank.as_bytes()),
+            Column::Priority => left.priority.cmp(&right.priority),
+            Column::Rank => left.rank.as_bytes().cmp(right.rank.as_bytes()),
         };
         let ordering = if *direction == Direction::Descending { ordering.reverse() } else { ordering };
         if ordering != Ordering::Equal {
             return ordering;
         }
     }
-    if order.0.is_empty() { other.id.cmp(&one.id) } else { one.id.cmp(&other.id) }
+    if order.0.is_empty() { right.id.cmp(&left.id) } else { left.id.cmp(&right.id) }
 }
 
-async fn any_order_is_that_of_a_sort_in_memory(database: TestDatabase) {
+async fn any_order_matches_a_sort_in_memory(database: TestDatabase) {
     let db = open(&database).await;
     try_all(CASES, &(rows(24), order(), 1..=5_usize), |(mut rows, order, page_size)| {
         Handle::current().block_on(fill(&db, rows.clone()));
-        rows.sort_by(|one, other| compare(&order, one, other));
+        rows.sort_by(|left, right| compare(&order, left, right));
         let sorted: Vec<_> = rows.iter().map(|row| row.id).collect();
         let found = Handle::current().block_on(list(&db, &order, None, 100));
         prop_assert_eq!(&found, &sorted);
 
-        let (mut walked, mut cursor) = (Vec::new(), None);
+        let (mut listed, mut cursor) = (Vec::new(), None);
         loop {
             let limit = i64::try_from(page_size).expect("a small number");
             let page = Handle::current().block_on(list(&db, &order, cursor.as_ref(), limit));
@@ -155,10 +155,10 @@ async fn any_order_is_that_of_a_sort_in_memory(database: TestDatabase) {
             let last = rows.iter().find(|row| row.id == *last).expect("it is one of the rows");
             cursor = order.decode(&order.cursor(last.sort_fields()).encode());
             prop_assert_eq!(cursor.as_ref(), Some(&order.cursor(last.sort_fields())));
-            walked.extend(page);
-            prop_assert!(walked.len() <= sorted.len(), "a task is on two pages");
+            listed.extend(page);
+            prop_assert!(listed.len() <= sorted.len(), "a task is on two pages");
         }
-        prop_assert_eq!(walked, sorted);
+        prop_assert_eq!(listed, sorted);
         Ok(())
     });
     db.close().await;

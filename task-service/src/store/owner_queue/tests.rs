@@ -1,4 +1,4 @@
-//! Writes of one owner use one connection, however many of them wait or are given up.
+//! Writes of one owner use one connection, no matter how many of them wait or are cancelled.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -20,9 +20,9 @@ impl OwnerQueue {
 }
 
 #[tokio::test]
-async fn writes_of_an_owner_take_turns_in_the_order_in_which_they_came() {
+async fn writes_of_an_owner_take_turns_in_the_order_of_arrival() {
     let queue = OwnerQueue::new(LIMIT);
-    let first = queue.acquire(ANN).await.expect("nobody waits");
+    let first = queue.acquire(ANN).await.expect("no write waits");
     let mut second = Box::pin(queue.acquire(ANN));
     let mut third = Box::pin(queue.acquire(ANN));
     assert!((&mut second).now_or_never().is_none() && (&mut third).now_or_never().is_none());
@@ -36,14 +36,14 @@ async fn writes_of_an_owner_take_turns_in_the_order_in_which_they_came() {
 #[tokio::test]
 async fn owners_do_not_wait_for_each_other() {
     let queue = OwnerQueue::new(LIMIT);
-    let _ann = queue.acquire(ANN).await.expect("nobody waits");
+    let _ann = queue.acquire(ANN).await.expect("no write waits");
     queue.acquire(BOB).now_or_never().expect("it does not wait").expect("its turn has come");
 }
 
 #[tokio::test]
-async fn a_caller_that_gives_up_leaves_the_queue() {
+async fn a_cancelled_caller_leaves_the_queue() {
     let queue = OwnerQueue::new(LIMIT);
-    let first = queue.acquire(ANN).await.expect("nobody waits");
+    let first = queue.acquire(ANN).await.expect("no write waits");
     for _ in 0..1000 {
         assert!(queue.acquire(ANN).now_or_never().is_none());
     }
@@ -55,25 +55,25 @@ async fn a_caller_that_gives_up_leaves_the_queue() {
 #[tokio::test(start_paused = true)]
 async fn waiting_longer_than_the_limit_is_a_timeout() {
     let queue = OwnerQueue::new(LIMIT);
-    let first = queue.acquire(ANN).await.expect("nobody waits");
+    let first = queue.acquire(ANN).await.expect("no write waits");
     let error = queue.acquire(ANN).await.expect_err("its turn does not come");
     assert!(matches!(error, db::Error::Timeout), "{error}");
     drop(first);
     assert!(queue.is_empty());
 }
 
-/// Writes that are being executed, and the most that have been at once.
+/// The number of writes that are being executed, and its maximum.
 #[derive(Default)]
 struct Running {
     now: AtomicUsize,
-    most: AtomicUsize,
+    max: AtomicUsize,
 }
 
-/// Executes a transaction that takes as many milliseconds.
+/// Executes a transaction that takes this many milliseconds.
 async fn write(queue: &OwnerQueue, db: &Db, owner: Uuid, millis: i64, running: Arc<Running>) -> Result<(), db::Error> {
     let work = queue.write(db, owner, move |conn| {
         Box::pin(async move {
-            running.most.fetch_max(running.now.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
+            running.max.fetch_max(running.now.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
             let slept = conn.execute("select pg_sleep($1 / 1000.0)", args![millis]).await;
             running.now.fetch_sub(1, Ordering::Relaxed);
             slept.map(drop)
@@ -86,26 +86,26 @@ async fn write(queue: &OwnerQueue, db: &Db, owner: Uuid, millis: i64, running: A
 async fn one_owner_does_not_occupy_the_connections_of_others() {
     let Some(database) = TestDatabase::postgres().await else { return };
     let (db, queue) = (open(&database).await, Arc::new(OwnerQueue::new(LIMIT)));
-    let (anns, bobs) = (Arc::<Running>::default(), Arc::<Running>::default());
+    let (ann_running, bob_running) = (Arc::<Running>::default(), Arc::<Running>::default());
     let mut tasks = JoinSet::new();
     for number in 0..300 {
-        let (db, queue, running) = (db.clone(), Arc::clone(&queue), Arc::clone(&anns));
+        let (db, queue, running) = (db.clone(), Arc::clone(&queue), Arc::clone(&ann_running));
         tasks.spawn(async move {
-            let give_up = Duration::from_millis(number % 30 * 10);
-            _ = timeout(give_up, write(&queue, &db, ANN, 5, running)).await;
+            let cancel_after = Duration::from_millis(number % 30 * 10);
+            _ = timeout(cancel_after, write(&queue, &db, ANN, 5, running)).await;
         });
     }
-    join_all((0..10).map(|_| write(&queue, &db, BOB, 1, Arc::clone(&bobs)))).await;
+    join_all((0..10).map(|_| write(&queue, &db, BOB, 1, Arc::clone(&bob_running)))).await;
     while tasks.join_next().await.is_some() {}
-    // A write that has begun is finished although its caller is gone, so the queue is empty a little later.
-    write(&queue, &db, ANN, 0, Arc::clone(&anns)).await.expect("its turn comes");
-    assert_eq!((anns.most.load(Ordering::Relaxed), bobs.most.load(Ordering::Relaxed)), (1, 1));
+    // A write that has begun continues after its caller is dropped, so the queue may not be empty yet.
+    write(&queue, &db, ANN, 0, Arc::clone(&ann_running)).await.expect("its turn comes");
+    assert_eq!((ann_running.max.load(Ordering::Relaxed), bob_running.max.load(Ordering::Relaxed)), (1, 1));
     assert!(queue.is_empty());
     db.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_turn_lasts_until_the_commit_even_if_the_caller_is_gone() {
+async fn a_turn_lasts_until_the_commit_even_if_the_caller_is_dropped() {
     const SLEEP: &str = "
         create function sleep() returns trigger language plpgsql as
         'begin perform pg_sleep(0.2); return null; end'";

@@ -1,4 +1,4 @@
-//! How many statements a mutation takes.
+//! The number of statements of a mutation.
 
 use service_kit::{clock::Clock, db::Db, on_each_database, testing::TestDatabase};
 use taskey_proto::task::v1::{
@@ -11,19 +11,20 @@ use uuid::Uuid;
 
 use super::{mutation, open};
 use crate::{
-    model::{TaskRow, batch},
+    model::TaskRow,
+    request::batch,
     store::{
         mutations::{Mutation, execute_within},
         transaction::NotCommitted,
     },
 };
 
-/// Does a batch, and counts its statements.
+/// Executes a batch. Returns the number of its statements, and its tasks.
 async fn count(db: &Db, owner: Uuid, writes: impl Iterator<Item = Kind>) -> (u64, Vec<TaskRow>) {
     let clock = Clock::system();
     let writes = writes.map(|write| Write { write: Some(write) }).collect();
     let request = BatchWriteTasksRequest { writes, ..BatchWriteTasksRequest::default() };
-    let (writes, prefixes) = batch::parse(request).expect("the batch is good");
+    let (writes, prefixes) = batch::parse(request).expect("the batch is valid");
     let new_ids = writes.iter().map(|_| clock.new_id()).collect();
     let mutation = Mutation { prefixes, ..mutation(owner, clock.now(), writes, new_ids) };
     let executed = db.write(|conn| {
@@ -37,9 +38,9 @@ async fn count(db: &Db, owner: Uuid, writes: impl Iterator<Item = Kind>) -> (u64
     (statements, rows.into_iter().flatten().collect())
 }
 
-on_each_database!(a_batch_takes_as_many_statements_whatever_it_holds);
+on_each_database!(the_number_of_statements_is_independent_of_the_batch_size);
 
-async fn a_batch_takes_as_many_statements_whatever_it_holds(database: TestDatabase) {
+async fn the_number_of_statements_is_independent_of_the_batch_size(database: TestDatabase) {
     let (db, owner) = (open(&database).await, Clock::system().new_id());
     let create = || {
         let task = Task { title: "Buy milk".to_owned(), ..Task::default() };
@@ -48,7 +49,7 @@ async fn a_batch_takes_as_many_statements_whatever_it_holds(database: TestDataba
     let (_, anchors) = count(&db, owner, [create(), create()].into_iter()).await;
     let mut counts = Vec::new();
     for size in [2, 100] {
-        let (made, tasks) = count(&db, owner, (0..size).map(|_| create())).await;
+        let (created, tasks) = count(&db, owner, (0..size).map(|_| create())).await;
         let ids: Vec<_> = tasks.iter().map(|task| task.id.to_string()).collect();
         let (moved, _) = count(
             &db,
@@ -77,7 +78,7 @@ async fn a_batch_takes_as_many_statements_whatever_it_holds(database: TestDataba
             ids.iter().map(|id| Kind::Delete(DeleteTaskRequest { id: id.clone(), ..DeleteTaskRequest::default() })),
         )
         .await;
-        counts.push([made, moved, changed, deleted]);
+        counts.push([created, moved, changed, deleted]);
     }
     assert_eq!(counts[0], counts[1]);
     assert!(counts[0].iter().all(|count| (2..10).contains(count)), "{counts:?}");

@@ -1,5 +1,5 @@
-//! Calls of a story, and which there may be. Tasks and lists are named by their numbers in the order in which they were
-//! made; one that is too high names what does not exist.
+//! The calls of a sequence and the strategies that generate them. Tasks and lists are identified by their number in the
+//! order of creation; a number that is too high identifies a task or list that does not exist.
 
 use std::sync::LazyLock;
 
@@ -7,50 +7,50 @@ use proptest::{collection::vec, option, prelude::*, sample::select};
 
 use super::listing::{Listing, listing};
 
-/// A number of a task or a list.
+/// The number of a task or list, in the order of creation.
 pub(super) type Number = usize;
 
 #[derive(Clone, Debug)]
 pub(super) enum Call {
     /// A write by its own RPC.
-    One(Write, Mode),
-    Batch(Vec<Write>, Mode),
+    Single(Write, WriteMode),
+    Batch(Vec<Write>, WriteMode),
     Undelete(Number, Etag),
-    MakeList(&'static str, Mode),
-    Rename(Number, Etag, &'static str),
-    /// With the list that the tasks go into.
-    DropList(Number, Etag, Option<Number>),
-    Show(Listing),
-    /// The lists, so many to a page.
-    ShowLists(i32),
+    CreateList(&'static str, WriteMode),
+    RenameList(Number, Etag, &'static str),
+    /// The second list is the destination of the tasks.
+    DeleteList(Number, Etag, Option<Number>),
+    ListTasks(Listing),
+    /// With the page size.
+    ListLists(i32),
     Wait(Wait),
 }
 
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Wait {
     Hours,
-    /// Longer than what is deleted is kept.
+    /// Longer than the retention of deleted tasks.
     Month,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Mode {
-    Plain,
-    /// It is sent twice, with the same request id.
+pub(super) enum WriteMode {
+    Once,
+    /// Sent twice, with the same request id.
     Repeated,
-    /// It is only tried out.
-    Tried,
+    /// With `validate_only`.
+    DryRun,
 }
 
-/// The etag that comes with a call.
+/// The etag in a request.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Etag {
     None,
-    /// As it is when the call is made.
+    /// The etag at the time of the call.
     Current,
-    /// As it was at first.
-    First,
-    Foreign,
+    /// The etag at creation.
+    Initial,
+    Invalid,
 }
 
 #[derive(Clone, Debug)]
@@ -58,7 +58,7 @@ pub(super) enum Write {
     /// With the list and the parent.
     Create(Fields, Option<Number>, Option<Number>),
     Update(Number, Etag, Fields, Mask),
-    /// With whether it may be missing.
+    /// With `allow_missing`.
     Delete(Number, Etag, bool),
     Complete(Number, Etag),
     Reopen(Number, Etag),
@@ -67,28 +67,28 @@ pub(super) enum Write {
         etag: Etag,
         list: Option<Number>,
         parent: Option<Number>,
-        place: Place,
+        placement: Placement,
     },
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Place {
+pub(super) enum Placement {
     First,
     Last,
-    Unsaid,
+    Unspecified,
     Before(Number),
     After(Number),
 }
 
 #[derive(Clone, Debug)]
 pub(super) enum Mask {
-    /// What is set is changed.
+    /// No mask: the fields that are set are changed.
     None,
     All,
-    Of(Vec<&'static str>),
+    Paths(Vec<&'static str>),
 }
 
-/// What a caller says of a task.
+/// The fields of a task that a caller can set.
 #[derive(Clone, Debug)]
 pub(super) struct Fields {
     pub(super) title: &'static str,
@@ -104,14 +104,14 @@ pub(super) struct Fields {
 const TITLES: [&str; 12] =
     ["Milk", "milk", "Äpfel", "äpfel", "a\u{308}pfel", "Zebra", "zebra", "éclair", "🥛 milk", "\u{fffd}", "Öl", "中文"];
 
-/// More than an index holds.
+/// Longer than the part of the text that is indexed.
 static LONG_NOTES: LazyLock<String> = LazyLock::new(|| format!("{}MILK\nÄpfel", "soon or later, ".repeat(30)));
 
-/// As these should not be.
-const BAD_TITLES: [&str; 3] = ["", " \u{3000}", "two\nlines"];
+/// Titles that validation refuses.
+const INVALID_TITLES: [&str; 3] = ["", " \u{3000}", "two\nlines"];
 
 fn fields() -> BoxedStrategy<Fields> {
-    let title = prop_oneof![24 => select(&TITLES[..]), 1 => select(&BAD_TITLES[..])];
+    let title = prop_oneof![24 => select(&TITLES[..]), 1 => select(&INVALID_TITLES[..])];
     let notes =
         prop_oneof![3 => Just(""), 2 => select(vec!["Get MILK soon", "soon\nÄPFEL", &LONG_NOTES]), 1 => Just("milk"),];
     let priority = prop_oneof![20 => 0..=3, 1 => Just(9)];
@@ -139,22 +139,22 @@ fn fields() -> BoxedStrategy<Fields> {
         .boxed()
 }
 
-/// Of the few that a story makes, or beyond.
+/// Returns the number of a task that a sequence may have created, or rarely of one that does not exist.
 pub(super) fn task() -> impl Strategy<Value = Number> {
     prop_oneof![30 => 0..14_usize, 1 => Just(99)]
 }
 
-/// The first is the default list.
+/// Returns the number of a list. Number 0 is the default list.
 pub(super) fn list() -> impl Strategy<Value = Number> {
     prop_oneof![12 => 0..4_usize, 1 => Just(99)]
 }
 
 fn etag() -> impl Strategy<Value = Etag> {
-    prop_oneof![16 => Just(Etag::None), 4 => Just(Etag::Current), 1 => Just(Etag::First), 1 => Just(Etag::Foreign)]
+    prop_oneof![16 => Just(Etag::None), 4 => Just(Etag::Current), 1 => Just(Etag::Initial), 1 => Just(Etag::Invalid)]
 }
 
-fn mode() -> impl Strategy<Value = Mode> {
-    prop_oneof![6 => Just(Mode::Plain), 2 => Just(Mode::Repeated), 1 => Just(Mode::Tried)]
+fn mode() -> impl Strategy<Value = WriteMode> {
+    prop_oneof![6 => Just(WriteMode::Once), 2 => Just(WriteMode::Repeated), 1 => Just(WriteMode::DryRun)]
 }
 
 fn mask() -> impl Strategy<Value = Mask> {
@@ -162,24 +162,24 @@ fn mask() -> impl Strategy<Value = Mask> {
     prop_oneof![
         3 => Just(Mask::None),
         1 => Just(Mask::All),
-        4 => prop::sample::subsequence(all, 1..=4).prop_map(Mask::Of),
-        1 => select(vec!["list_id", "state", "Title"]).prop_map(|path| Mask::Of(vec!["title", path])),
+        4 => prop::sample::subsequence(all, 1..=4).prop_map(Mask::Paths),
+        1 => select(vec!["list_id", "state", "Title"]).prop_map(|path| Mask::Paths(vec!["title", path])),
     ]
 }
 
-/// Boxed, as trees of choices within choices are large.
+/// Boxed, because the types of nested strategies are large.
 fn write() -> BoxedStrategy<Write> {
-    let place = || {
+    let placement = || {
         prop_oneof![
-            1 => Just(Place::First),
-            1 => Just(Place::Last),
-            1 => Just(Place::Unsaid),
-            3 => task().prop_map(Place::Before),
-            3 => task().prop_map(Place::After),
+            1 => Just(Placement::First),
+            1 => Just(Placement::Last),
+            1 => Just(Placement::Unspecified),
+            3 => task().prop_map(Placement::Before),
+            3 => task().prop_map(Placement::After),
         ]
     };
-    // Beside what is where one goes, more often than elsewhere.
-    let to = (task(), etag(), option::weighted(0.4, list()), option::weighted(0.3, task()), place());
+    // Most moves name neither list nor parent, so that the anchor determines both.
+    let to = (task(), etag(), option::weighted(0.4, list()), option::weighted(0.3, task()), placement());
     prop_oneof![
         7 => (fields(), option::weighted(0.3, list()), option::weighted(0.4, task()))
             .prop_map(|(fields, list, parent)| Write::Create(fields, list.filter(|_| parent.is_none()), parent)),
@@ -188,22 +188,23 @@ fn write() -> BoxedStrategy<Write> {
         2 => (task(), etag(), any::<bool>()).prop_map(|(id, etag, missing)| Write::Delete(id, etag, missing)),
         2 => (task(), etag()).prop_map(|(id, etag)| Write::Complete(id, etag)),
         1 => (task(), etag()).prop_map(|(id, etag)| Write::Reopen(id, etag)),
-        6 => to.prop_map(|(id, etag, list, parent, place)| Write::Move { id, etag, list, parent, place }),
+        6 => to.prop_map(|(id, etag, list, parent, placement)| Write::Move { id, etag, list, parent, placement }),
     ]
     .boxed()
 }
 
-/// The calls of a story.
+/// Returns the calls of a sequence.
 pub(super) fn calls() -> impl Strategy<Value = Vec<Call>> {
     let call = prop_oneof![
-        20 => (write(), mode()).prop_map(|(write, mode)| Call::One(write, mode)),
+        20 => (write(), mode()).prop_map(|(write, mode)| Call::Single(write, mode)),
         8 => (vec(write(), 1..=6), mode()).prop_map(|(writes, mode)| Call::Batch(writes, mode)),
         4 => (task(), etag()).prop_map(|(id, etag)| Call::Undelete(id, etag)),
-        3 => (select(vec!["Shopping", "Äpfel", ""]), mode()).prop_map(|(title, mode)| Call::MakeList(title, mode)),
-        1 => (list(), etag(), select(vec!["Work", "\0"])).prop_map(|(id, etag, title)| Call::Rename(id, etag, title)),
-        2 => (list(), etag(), option::of(list())).prop_map(|(id, etag, to)| Call::DropList(id, etag, to)),
-        10 => listing().prop_map(Call::Show),
-        1 => (1..=3).prop_map(Call::ShowLists),
+        3 => (select(vec!["Shopping", "Äpfel", ""]), mode()).prop_map(|(title, mode)| Call::CreateList(title, mode)),
+        1 => (list(), etag(), select(vec!["Work", "\0"]))
+            .prop_map(|(id, etag, title)| Call::RenameList(id, etag, title)),
+        2 => (list(), etag(), option::of(list())).prop_map(|(id, etag, to)| Call::DeleteList(id, etag, to)),
+        10 => listing().prop_map(Call::ListTasks),
+        1 => (1..=3).prop_map(Call::ListLists),
         2 => prop_oneof![9 => Just(Wait::Hours), 1 => Just(Wait::Month)].prop_map(Call::Wait),
     ];
     vec(call.boxed(), 1..=40)

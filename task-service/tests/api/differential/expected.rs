@@ -1,4 +1,4 @@
-//! The model as an engine: what it answers to calls.
+//! Executes calls on the model and returns the expected outcomes.
 
 use std::collections::HashMap;
 
@@ -8,22 +8,22 @@ use tonic::Code;
 use uuid::Uuid;
 
 use super::{
-    call::{Call, Etag, Fields, Mask, Mode, Number, Place, Write},
-    engine::Answer,
+    call::{Call, Etag, Fields, Mask, Number, Placement, Write, WriteMode},
+    engine::Outcome,
     listing::Filter,
-    model::{KEPT, List, MAX_LISTS, MAX_TASKS, Reason, World},
+    model::{List, MAX_LISTS, MAX_TASKS, Model, RETENTION_MICROS, Reason},
 };
 
-/// No task and no list has it.
-const NONE: Number = 9999;
+/// A number that no task or list has.
+const UNUSED: Number = 9999;
 
-pub(super) struct Expected {
-    world: World,
+pub(super) struct ModelEngine {
+    model: Model,
     owner: Uuid,
 }
 
-/// An answer without what the model does not know: ranks, etags, the texts of refusals, the times of lists.
-pub(super) fn plain(answer: &Answer) -> Answer {
+/// Returns the outcome without what the model does not predict: ranks, etags, error messages and the times of lists.
+pub(super) fn without_unmodeled_fields(outcome: &Outcome) -> Outcome {
     let task = |task: &PbTask| PbTask { rank: String::new(), etag: String::new(), ..task.clone() };
     let list = |list: &PbList| PbList {
         etag: String::new(),
@@ -32,14 +32,14 @@ pub(super) fn plain(answer: &Answer) -> Answer {
         owner_id: String::new(),
         ..list.clone()
     };
-    match answer {
-        Answer::Tasks(tasks) => Answer::Tasks(tasks.iter().map(task).collect()),
-        Answer::Lists(lists) => Answer::Lists(lists.iter().map(list).collect()),
-        Answer::Refused(code, reason, ..) => Answer::Refused(*code, reason.clone(), Vec::new(), String::new()),
+    match outcome {
+        Outcome::Tasks(tasks) => Outcome::Tasks(tasks.iter().map(task).collect()),
+        Outcome::Lists(lists) => Outcome::Lists(lists.iter().map(list).collect()),
+        Outcome::Refused(code, reason, ..) => Outcome::Refused(*code, reason.clone(), Vec::new(), String::new()),
     }
 }
 
-fn refused(reason: Reason) -> Answer {
+fn error(reason: Reason) -> Outcome {
     let code = match reason {
         "TASK_NOT_FOUND" | "LIST_NOT_FOUND" => Code::NotFound,
         "ETAG_MISMATCH" => Code::Aborted,
@@ -47,151 +47,155 @@ fn refused(reason: Reason) -> Answer {
         "QUOTA_EXCEEDED" => Code::ResourceExhausted,
         _ => Code::InvalidArgument,
     };
-    Answer::Refused(code, reason.to_owned(), Vec::new(), String::new())
+    Outcome::Refused(code, reason.to_owned(), Vec::new(), String::new())
 }
 
-impl Expected {
+impl ModelEngine {
     pub(super) fn new(owner: Uuid) -> Self {
-        Self { world: World::new(), owner }
+        Self { model: Model::new(), owner }
     }
 
-    /// The call with names that do not depend on what it does itself: what is made by it is not known yet.
+    /// Replaces numbers of tasks and lists that do not exist before the call, so that a call cannot refer to what it
+    /// creates itself.
     pub(super) fn resolve(&self, call: Call) -> Call {
-        let World { tasks, lists, .. } = &self.world;
-        let task = |number: Number| if number < tasks.len() { number } else { NONE };
-        let list = |number: Number| if number < lists.len() { number } else { NONE };
+        let Model { tasks, lists, .. } = &self.model;
+        let task = |number: Number| if number < tasks.len() { number } else { UNUSED };
+        let list = |number: Number| if number < lists.len() { number } else { UNUSED };
         let write = |write| match write {
             Write::Create(fields, into, parent) => Write::Create(fields, into.map(list), parent.map(task)),
             Write::Update(id, etag, fields, mask) => Write::Update(task(id), etag, fields, mask),
             Write::Delete(id, etag, missing) => Write::Delete(task(id), etag, missing),
             Write::Complete(id, etag) => Write::Complete(task(id), etag),
             Write::Reopen(id, etag) => Write::Reopen(task(id), etag),
-            Write::Move { id, etag, list: into, parent, place } => {
+            Write::Move { id, etag, list: into, parent, placement } => {
                 let into = into.map(list);
-                let place = match place {
-                    Place::Before(anchor) => Place::Before(task(anchor)),
-                    Place::After(anchor) => Place::After(task(anchor)),
-                    place => place,
+                let placement = match placement {
+                    Placement::Before(anchor) => Placement::Before(task(anchor)),
+                    Placement::After(anchor) => Placement::After(task(anchor)),
+                    placement => placement,
                 };
-                Write::Move { id: task(id), etag, list: into, parent: parent.map(task), place }
+                Write::Move { id: task(id), etag, list: into, parent: parent.map(task), placement }
             }
         };
         match call {
-            Call::One(one, mode) => Call::One(write(one), mode),
+            Call::Single(single, mode) => Call::Single(write(single), mode),
             Call::Batch(writes, mode) => Call::Batch(writes.into_iter().map(write).collect(), mode),
             Call::Undelete(id, etag) => Call::Undelete(task(id), etag),
-            Call::Rename(id, etag, title) => Call::Rename(list(id), etag, title),
-            Call::DropList(id, etag, to) => Call::DropList(list(id), etag, to.map(list)),
+            Call::RenameList(id, etag, title) => Call::RenameList(list(id), etag, title),
+            Call::DeleteList(id, etag, to) => Call::DeleteList(list(id), etag, to.map(list)),
             call => call,
         }
     }
 
-    /// What the call is answered at this moment. Of what the engines hold by now, only the ranks are looked at.
-    pub(super) fn answer(&mut self, call: &Call, now: Timestamp, held: &[PbTask]) -> Answer {
-        self.world.now = now.as_micros();
-        let before = self.world.clone();
-        let (answer, keeps) = match call {
-            Call::One(write, mode) => (self.writes(std::slice::from_ref(write), *mode), *mode != Mode::Tried),
-            Call::Batch(writes, mode) => (self.writes(writes, *mode), *mode != Mode::Tried),
+    /// Executes a call and returns the expected outcome. Of the engines' tasks, only the ranks are used.
+    pub(super) fn execute(&mut self, call: &Call, now: Timestamp, engine_tasks: &[PbTask]) -> Outcome {
+        self.model.now = now.as_micros();
+        let before = self.model.clone();
+        let (outcome, is_committed) = match call {
+            Call::Single(write, mode) => {
+                (self.execute_writes(std::slice::from_ref(write), *mode), *mode != WriteMode::DryRun)
+            }
+            Call::Batch(writes, mode) => (self.execute_writes(writes, *mode), *mode != WriteMode::DryRun),
             Call::Undelete(id, etag) => {
-                let done = self.world.undelete(*id, *etag, &before);
-                (done.and_then(|id| self.check_quota(&before).map(|()| Answer::Tasks(vec![self.task(id)]))), true)
+                let result = self.model.undelete(*id, *etag, &before);
+                (result.and_then(|id| self.check_quota(&before).map(|()| Outcome::Tasks(vec![self.task(id)]))), true)
             }
-            Call::MakeList(title, mode) => (self.make_list(title, *mode), *mode != Mode::Tried),
-            Call::Rename(id, etag, title) => (self.rename(*id, *etag, title), true),
-            Call::DropList(id, _, Some(to)) if id == to => (Err("VALIDATION_FAILED"), true),
-            Call::DropList(id, etag, to) => {
-                let done = self.world.drop_list(*id, *etag, *to);
-                (done.map(|()| Answer::Lists(vec![self.list(*id)])), true)
+            Call::CreateList(title, mode) => (self.create_list(title, *mode), *mode != WriteMode::DryRun),
+            Call::RenameList(id, etag, title) => (self.rename_list(*id, *etag, title), true),
+            Call::DeleteList(id, _, Some(to)) if id == to => (Err("VALIDATION_FAILED"), true),
+            Call::DeleteList(id, etag, to) => {
+                let result = self.model.delete_list(*id, *etag, *to);
+                (result.map(|()| Outcome::Lists(vec![self.list(*id)])), true)
             }
-            Call::Show(listing) if listing.filter.as_ref().is_some_and(Filter::is_broken) => {
+            Call::ListTasks(listing) if listing.filter.as_ref().is_some_and(Filter::is_malformed) => {
                 (Err("FILTER_INVALID"), true)
             }
-            Call::Show(listing) => {
-                let ranks: HashMap<_, _> = held.iter().map(|task| (task.id.clone(), task.rank.clone())).collect();
+            Call::ListTasks(listing) => {
+                let ranks: HashMap<_, _> =
+                    engine_tasks.iter().map(|task| (task.id.clone(), task.rank.clone())).collect();
                 let rank = |number: Number| ranks.get(&number.to_string()).cloned().unwrap_or_default();
-                let numbers = listing.numbers(&self.world, self.world.now, &rank);
-                (Ok(Answer::Tasks(numbers.into_iter().map(|number| self.task(number)).collect())), true)
+                let numbers = listing.expected_numbers(&self.model, self.model.now, &rank);
+                (Ok(Outcome::Tasks(numbers.into_iter().map(|number| self.task(number)).collect())), true)
             }
-            Call::ShowLists(_) => {
-                let lists = self.world.lists.iter().enumerate().filter(|(_, list)| list.is_there);
+            Call::ListLists(_) => {
+                let lists = self.model.lists.iter().enumerate().filter(|(_, list)| list.exists);
                 let mut lists: Vec<_> = lists.map(|(number, _)| self.list(number)).collect();
-                // The newest first. The default list has the id of the user, who is older.
+                // Newest first. The default list has the id of the user, which is older.
                 lists.reverse();
-                (Ok(Answer::Lists(lists)), true)
+                (Ok(Outcome::Lists(lists)), true)
             }
-            Call::Wait(_) => (Ok(Answer::Tasks(Vec::new())), true),
+            Call::Wait(_) => (Ok(Outcome::Tasks(Vec::new())), true),
         };
-        if answer.is_err() || !keeps {
-            self.world = before;
+        if outcome.is_err() || !is_committed {
+            self.model = before;
         }
-        answer.unwrap_or_else(refused)
+        outcome.unwrap_or_else(error)
     }
 
-    fn writes(&mut self, writes: &[Write], mode: Mode) -> Result<Answer, Reason> {
+    fn execute_writes(&mut self, writes: &[Write], mode: WriteMode) -> Result<Outcome, Reason> {
         if !writes.iter().all(is_valid) {
             return Err("VALIDATION_FAILED");
         }
-        let before = self.world.clone();
+        let before = self.model.clone();
         let mut tasks = Vec::new();
         for write in writes {
-            let last = self.world.clone();
-            let task = self.world.write(write, &before)?.map(|number| self.task(number)).unwrap_or_default();
-            self.check_quota(&last)?;
-            let is_new = mode == Mode::Tried && matches!(write, Write::Create(..));
+            let previous = self.model.clone();
+            let task = self.model.write(write, &before)?.map(|number| self.task(number)).unwrap_or_default();
+            self.check_quota(&previous)?;
+            let is_new = mode == WriteMode::DryRun && matches!(write, Write::Create(..));
             tasks.push(if is_new { PbTask { id: "new".to_owned(), ..task } } else { task });
         }
-        Ok(Answer::Tasks(tasks))
+        Ok(Outcome::Tasks(tasks))
     }
 
-    fn check_quota(&self, last: &World) -> Result<(), Reason> {
-        let (live, was_live) = (self.world.live(), last.live());
-        if live > was_live && live > MAX_TASKS { Err("QUOTA_EXCEEDED") } else { Ok(()) }
+    fn check_quota(&self, previous: &Model) -> Result<(), Reason> {
+        let (active, was_active) = (self.model.active_count(), previous.active_count());
+        if active > was_active && active > MAX_TASKS { Err("QUOTA_EXCEEDED") } else { Ok(()) }
     }
 
-    fn make_list(&mut self, title: &'static str, mode: Mode) -> Result<Answer, Reason> {
+    fn create_list(&mut self, title: &'static str, mode: WriteMode) -> Result<Outcome, Reason> {
         if title.is_empty() {
             return Err("VALIDATION_FAILED");
         }
-        self.world.lists.push(List { title, version: 0, is_there: true });
-        if self.world.lists.iter().filter(|list| list.is_there).count() > MAX_LISTS {
+        self.model.lists.push(List { title, version: 0, exists: true });
+        if self.model.lists.iter().filter(|list| list.exists).count() > MAX_LISTS {
             return Err("QUOTA_EXCEEDED");
         }
-        let list = self.list(self.world.lists.len() - 1);
-        let id = if mode == Mode::Tried { "new".to_owned() } else { list.id };
-        Ok(Answer::Lists(vec![PbList { id, ..list }]))
+        let list = self.list(self.model.lists.len() - 1);
+        let id = if mode == WriteMode::DryRun { "new".to_owned() } else { list.id };
+        Ok(Outcome::Lists(vec![PbList { id, ..list }]))
     }
 
-    fn rename(&mut self, id: Number, etag: Etag, title: &'static str) -> Result<Answer, Reason> {
+    fn rename_list(&mut self, id: Number, etag: Etag, title: &'static str) -> Result<Outcome, Reason> {
         if title == "\0" {
             return Err("VALIDATION_FAILED");
         }
-        let list = self.world.lists.get_mut(id).filter(|list| list.is_there).ok_or("LIST_NOT_FOUND")?;
-        if matches!(etag, Etag::Foreign) || (matches!(etag, Etag::First) && list.version > 0) {
+        let list = self.model.lists.get_mut(id).filter(|list| list.exists).ok_or("LIST_NOT_FOUND")?;
+        if matches!(etag, Etag::Invalid) || (matches!(etag, Etag::Initial) && list.version > 0) {
             return Err("ETAG_MISMATCH");
         }
         (list.title, list.version) = (title, list.version + 1);
-        Ok(Answer::Lists(vec![self.list(id)]))
+        Ok(Outcome::Lists(vec![self.list(id)]))
     }
 
-    /// All tasks that are there, in the order in which they were made.
+    /// Returns all existing tasks in the order of creation.
     pub(super) fn tasks(&self) -> Vec<PbTask> {
-        let tasks = self.world.tasks.iter().enumerate().filter(|(_, task)| task.is_there(self.world.now));
+        let tasks = self.model.tasks.iter().enumerate().filter(|(_, task)| task.exists(self.model.now));
         tasks.map(|(number, _)| self.task(number)).collect()
     }
 
-    /// Siblings that are not in the order of their ranks, if there are any.
-    pub(super) fn disorder(&self, held: &[PbTask]) -> Option<String> {
-        let ranks: HashMap<_, _> = held.iter().map(|task| (task.id.clone(), &task.rank)).collect();
+    /// Returns siblings whose ranks are not in the expected order, if any.
+    pub(super) fn misordered_siblings(&self, engine_tasks: &[PbTask]) -> Option<String> {
+        let ranks: HashMap<_, _> = engine_tasks.iter().map(|task| (task.id.clone(), &task.rank)).collect();
         let in_order = |siblings: &&Vec<Number>| {
             siblings.iter().filter_map(|number| ranks.get(&number.to_string())).is_sorted_by(|one, other| one < other)
         };
-        self.world.families.values().find(|siblings| !in_order(siblings)).map(|siblings| format!("{siblings:?}"))
+        self.model.sibling_groups.values().find(|siblings| !in_order(siblings)).map(|siblings| format!("{siblings:?}"))
     }
 
     fn task(&self, number: Number) -> PbTask {
         let time = |micros: i64| Timestamp::from_micros(micros).into();
-        let task = &self.world.tasks[number];
+        let task = &self.model.tasks[number];
         let state = if task.complete_time.is_some() { State::Completed } else { State::Open };
         PbTask {
             id: number.to_string(),
@@ -206,7 +210,7 @@ impl Expected {
             update_time: Some(time(task.update_time)),
             complete_time: task.complete_time.map(time),
             delete_time: task.delete_time.map(time),
-            purge_time: task.delete_time.map(|at| time(at + KEPT)),
+            purge_time: task.delete_time.map(|at| time(at + RETENTION_MICROS)),
             list_id: task.list.to_string(),
             parent_id: task.parent.map(|parent| parent.to_string()).unwrap_or_default(),
             time_zone: task.zone.to_owned(),
@@ -216,44 +220,51 @@ impl Expected {
     }
 
     fn list(&self, number: Number) -> PbList {
-        let title = self.world.lists[number].title.to_owned();
+        let title = self.model.lists[number].title.to_owned();
         PbList { id: number.to_string(), title, is_default: number == 0, ..PbList::default() }
     }
 }
 
-/// Whether the fields of a write are good by themselves.
+/// Reports whether a write is valid regardless of the stored tasks.
 fn is_valid(write: &Write) -> bool {
     match write {
         Write::Create(fields, ..) => {
-            good_title(fields) && good_others(fields, |_| true) && (fields.date.is_empty() || fields.time.is_none())
+            is_valid_title(fields)
+                && are_other_fields_valid(fields, |_| true)
+                && (fields.date.is_empty() || fields.time.is_none())
         }
         Write::Update(_, _, fields, Mask::None) => {
-            (fields.title.is_empty() || good_title(fields))
-                && good_others(fields, |_| true)
+            (fields.title.is_empty() || is_valid_title(fields))
+                && are_other_fields_valid(fields, |_| true)
                 && (fields.date.is_empty() || fields.time.is_none())
         }
         Write::Update(_, _, fields, mask) => {
-            let known = ["title", "notes", "priority", "due_date", "due_time", "time_zone", "labels"];
-            let named = |field: &str| match mask {
-                Mask::Of(paths) => paths.contains(&field),
+            let valid_paths = ["title", "notes", "priority", "due_date", "due_time", "time_zone", "labels"];
+            let is_written = |field: &str| match mask {
+                Mask::Paths(paths) => paths.contains(&field),
                 _ => true,
             };
-            let only_known = !matches!(mask, Mask::Of(paths) if paths.iter().any(|path| !known.contains(path)));
-            let both = named("due_date") && named("due_time") && !fields.date.is_empty() && fields.time.is_some();
-            only_known && (!named("title") || good_title(fields)) && good_others(fields, named) && !both
+            let all_paths_are_valid =
+                !matches!(mask, Mask::Paths(paths) if paths.iter().any(|path| !valid_paths.contains(path)));
+            let has_date_and_time =
+                is_written("due_date") && is_written("due_time") && !fields.date.is_empty() && fields.time.is_some();
+            all_paths_are_valid
+                && (!is_written("title") || is_valid_title(fields))
+                && are_other_fields_valid(fields, is_written)
+                && !has_date_and_time
         }
         _ => true,
     }
 }
 
-fn good_title(fields: &Fields) -> bool {
+fn is_valid_title(fields: &Fields) -> bool {
     !fields.title.trim().is_empty() && !fields.title.contains('\n')
 }
 
-fn good_others(fields: &Fields, counts: impl Fn(&str) -> bool) -> bool {
-    let good_labels = fields.labels != ["a", "a"] && fields.labels != [" "];
-    (!counts("priority") || fields.priority <= 3)
-        && (!counts("due_date") || !["2026-02-30", "soon"].contains(&fields.date))
-        && (!counts("time_zone") || fields.zone != "Nowhere")
-        && (!counts("labels") || good_labels)
+fn are_other_fields_valid(fields: &Fields, is_written: impl Fn(&str) -> bool) -> bool {
+    let labels_are_valid = fields.labels != ["a", "a"] && fields.labels != [" "];
+    (!is_written("priority") || fields.priority <= 3)
+        && (!is_written("due_date") || !["2026-02-30", "soon"].contains(&fields.date))
+        && (!is_written("time_zone") || fields.zone != "Nowhere")
+        && (!is_written("labels") || labels_are_valid)
 }

@@ -1,5 +1,4 @@
-//! What becomes of tasks and lists, in the plainest way: everything is in a vector, and the order of siblings is the
-//! order of a vector.
+//! A simple in-memory model: tasks and lists are in vectors, and the order of siblings is the order of a vector.
 
 use std::collections::BTreeMap;
 
@@ -8,20 +7,20 @@ use super::call::{Etag, Fields, Mask, Number, Write};
 pub(super) const MAX_TASKS: usize = 12;
 pub(super) const MAX_LISTS: usize = 4;
 
-/// For so long what is deleted is kept.
-pub(super) const KEPT: i64 = 30 * 24 * 3600 * 1_000_000;
+/// How long deleted tasks are kept.
+pub(super) const RETENTION_MICROS: i64 = 30 * 24 * 3600 * 1_000_000;
 
-/// Why something is refused.
+/// The reason of an error.
 pub(super) type Reason = &'static str;
 
-/// Siblings: those at the top of a list, or under a task.
+/// Identifies the siblings at the top level of a list or under a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Family {
-    Top(Number),
-    Under(Number),
+pub(super) enum SiblingGroup {
+    TopLevel(Number),
+    SubtasksOf(Number),
 }
 
-/// Instants are in microseconds.
+/// Timestamps are in microseconds.
 #[derive(Clone, Debug)]
 pub(super) struct Task {
     pub(super) list: Number,
@@ -29,7 +28,7 @@ pub(super) struct Task {
     pub(super) title: &'static str,
     pub(super) notes: &'static str,
     pub(super) priority: i32,
-    /// Empty if there is none.
+    /// Empty if the task has no due date.
     pub(super) date: &'static str,
     pub(super) time: Option<i64>,
     pub(super) zone: &'static str,
@@ -38,24 +37,24 @@ pub(super) struct Task {
     pub(super) update_time: i64,
     pub(super) complete_time: Option<i64>,
     pub(super) delete_time: Option<i64>,
-    /// Counts the changes, from 0.
+    /// The number of changes since creation.
     pub(super) version: u64,
 }
 
 impl Task {
-    pub(super) fn is_live(&self) -> bool {
+    pub(super) fn is_active(&self) -> bool {
         self.delete_time.is_none()
     }
 
-    pub(super) fn is_there(&self, now: i64) -> bool {
-        self.delete_time.is_none_or(|at| at + KEPT > now)
+    pub(super) fn exists(&self, now: i64) -> bool {
+        self.delete_time.is_none_or(|at| at + RETENTION_MICROS > now)
     }
 
-    pub(super) fn family(&self) -> Family {
-        self.parent.map_or(Family::Top(self.list), Family::Under)
+    pub(super) fn sibling_group(&self) -> SiblingGroup {
+        self.parent.map_or(SiblingGroup::TopLevel(self.list), SiblingGroup::SubtasksOf)
     }
 
-    /// The end of the day, or the instant.
+    /// Returns the due time, or the end of the due date.
     pub(super) fn due_at(&self) -> Option<i64> {
         let end = match self.date {
             "2026-11-30" => 1_796_083_200,
@@ -63,8 +62,8 @@ impl Task {
             "2031-02-28" => 1_930_089_600,
             _ => return self.time.map(|seconds| seconds * 1_000_000),
         };
-        let east = if self.zone.is_empty() { 0 } else { 9 * 3600 };
-        Some((end - east) * 1_000_000)
+        let utc_offset = if self.zone.is_empty() { 0 } else { 9 * 3600 };
+        Some((end - utc_offset) * 1_000_000)
     }
 }
 
@@ -72,39 +71,39 @@ impl Task {
 pub(super) struct List {
     pub(super) title: &'static str,
     pub(super) version: u64,
-    pub(super) is_there: bool,
+    pub(super) exists: bool,
 }
 
-/// All that one user has.
+/// The data of one user.
 #[derive(Clone, Debug)]
-pub(super) struct World {
+pub(super) struct Model {
     pub(super) tasks: Vec<Task>,
     /// The first is the default list.
     pub(super) lists: Vec<List>,
-    /// The deleted tasks keep their places.
-    pub(super) families: BTreeMap<Family, Vec<Number>>,
+    /// Deleted tasks keep their positions.
+    pub(super) sibling_groups: BTreeMap<SiblingGroup, Vec<Number>>,
     pub(super) now: i64,
 }
 
-impl World {
+impl Model {
     pub(super) fn new() -> Self {
-        let default = List { title: "Tasks", version: 0, is_there: true };
-        Self { tasks: Vec::new(), lists: vec![default], families: BTreeMap::new(), now: 0 }
+        let default = List { title: "Tasks", version: 0, exists: true };
+        Self { tasks: Vec::new(), lists: vec![default], sibling_groups: BTreeMap::new(), now: 0 }
     }
 
-    pub(super) fn live(&self) -> usize {
-        self.tasks.iter().filter(|task| task.is_live()).count()
+    pub(super) fn active_count(&self) -> usize {
+        self.tasks.iter().filter(|task| task.is_active()).count()
     }
 
     pub(super) fn has_list(&self, number: Number) -> bool {
-        self.lists.get(number).is_some_and(|list| list.is_there)
+        self.lists.get(number).is_some_and(|list| list.exists)
     }
 
-    pub(super) fn is_live(&self, number: Number) -> bool {
-        self.tasks.get(number).is_some_and(Task::is_live)
+    pub(super) fn is_active(&self, number: Number) -> bool {
+        self.tasks.get(number).is_some_and(Task::is_active)
     }
 
-    /// Writes to a task.
+    /// Records a change to a task and returns the task.
     pub(super) fn touch(&mut self, number: Number) -> &mut Task {
         let now = self.now;
         let task = &mut self.tasks[number];
@@ -112,49 +111,49 @@ impl World {
         task
     }
 
-    /// A task that may be written to. The etag is as it was when the call was made, at `before`.
+    /// Returns a task if it exists and the etag matches. `before` is the state before the call, for [`Etag::Current`].
     fn find(&self, number: Number, etag: Etag, before: &Self) -> Result<Task, Reason> {
-        let task = self.tasks.get(number).filter(|task| task.is_there(self.now)).ok_or("TASK_NOT_FOUND")?;
+        let task = self.tasks.get(number).filter(|task| task.exists(self.now)).ok_or("TASK_NOT_FOUND")?;
         let expected = match etag {
             Etag::None => Some(task.version),
             Etag::Current => before.tasks.get(number).map(|task| task.version),
-            Etag::First => Some(0),
-            Etag::Foreign => None,
+            Etag::Initial => Some(0),
+            Etag::Invalid => None,
         };
         if expected == Some(task.version) { Ok(task.clone()) } else { Err("ETAG_MISMATCH") }
     }
 
-    fn find_live(&self, number: Number, etag: Etag, before: &Self) -> Result<Task, Reason> {
-        if self.is_live(number) { self.find(number, etag, before) } else { Err("TASK_NOT_FOUND") }
+    fn find_active(&self, number: Number, etag: Etag, before: &Self) -> Result<Task, Reason> {
+        if self.is_active(number) { self.find(number, etag, before) } else { Err("TASK_NOT_FOUND") }
     }
 
-    /// All that are a part of a task, as far as they are still there.
-    pub(super) fn parts(&self, number: Number) -> Vec<Number> {
-        let is_part = |(_, task): &(Number, &Task)| task.parent == Some(number) && task.is_there(self.now);
-        let children = self.tasks.iter().enumerate().filter(is_part);
-        children.flat_map(|(child, _)| [vec![child], self.parts(child)].concat()).collect()
+    /// Returns the existing subtasks of a task at all levels.
+    pub(super) fn subtasks(&self, number: Number) -> Vec<Number> {
+        let is_child = |(_, task): &(Number, &Task)| task.parent == Some(number) && task.exists(self.now);
+        let children = self.tasks.iter().enumerate().filter(is_child);
+        children.flat_map(|(child, _)| [vec![child], self.subtasks(child)].concat()).collect()
     }
 
-    /// Does a write, and answers the task that it is about, if there is one.
+    /// Executes a write and returns the task that it concerns, if any.
     pub(super) fn write(&mut self, write: &Write, before: &Self) -> Result<Option<Number>, Reason> {
         match write {
             Write::Create(fields, list, parent) => self.create(fields, *list, *parent).map(Some),
             Write::Update(id, etag, fields, mask) => {
-                self.find_live(*id, *etag, before)?;
+                self.find_active(*id, *etag, before)?;
                 self.update(*id, fields, mask);
                 Ok(Some(*id))
             }
-            Write::Delete(id, etag, missing) => self.delete(*id, *etag, *missing, before),
+            Write::Delete(id, etag, allow_missing) => self.delete(*id, *etag, *allow_missing, before),
             Write::Complete(id, etag) | Write::Reopen(id, etag) => {
-                let (task, done) = (self.find_live(*id, *etag, before)?, matches!(write, Write::Complete(..)));
-                if task.complete_time.is_some() != done {
-                    self.touch(*id).complete_time = done.then_some(self.now);
+                let (task, complete) = (self.find_active(*id, *etag, before)?, matches!(write, Write::Complete(..)));
+                if task.complete_time.is_some() != complete {
+                    self.touch(*id).complete_time = complete.then_some(self.now);
                 }
                 Ok(Some(*id))
             }
-            Write::Move { id, etag, list, parent, place } => {
-                let task = self.find_live(*id, *etag, before)?;
-                self.move_task(*id, &task, *list, *parent, *place).map(|()| Some(*id))
+            Write::Move { id, etag, list, parent, placement } => {
+                let task = self.find_active(*id, *etag, before)?;
+                self.move_task(*id, &task, *list, *parent, *placement).map(|()| Some(*id))
             }
         }
     }
@@ -179,14 +178,14 @@ impl World {
             delete_time: None,
             version: 0,
         });
-        self.place_last(number, self.tasks[number].family());
+        self.insert_last(number, self.tasks[number].sibling_group());
         Ok(number)
     }
 
     fn update(&mut self, number: Number, fields: &Fields, mask: &Mask) {
         let is_set = |field: &str| match (mask, field) {
             (Mask::All, _) => true,
-            (Mask::Of(paths), field) => paths.contains(&field),
+            (Mask::Paths(paths), field) => paths.contains(&field),
             (Mask::None, "title") => !fields.title.is_empty(),
             (Mask::None, "notes") => !fields.notes.is_empty(),
             (Mask::None, "priority") => fields.priority != 0,
@@ -225,14 +224,14 @@ impl World {
         }
     }
 
-    fn delete(&mut self, id: Number, etag: Etag, missing: bool, before: &Self) -> Result<Option<Number>, Reason> {
-        if missing && !self.is_live(id) {
-            return Ok(Some(id).filter(|id| self.tasks.get(*id).is_some_and(|task| task.is_there(self.now))));
+    fn delete(&mut self, id: Number, etag: Etag, allow_missing: bool, before: &Self) -> Result<Option<Number>, Reason> {
+        if allow_missing && !self.is_active(id) {
+            return Ok(Some(id).filter(|id| self.tasks.get(*id).is_some_and(|task| task.exists(self.now))));
         }
-        self.find_live(id, etag, before)?;
-        for gone in [vec![id], self.parts(id)].concat() {
-            if self.is_live(gone) {
-                self.touch(gone).delete_time = Some(self.now);
+        self.find_active(id, etag, before)?;
+        for number in [vec![id], self.subtasks(id)].concat() {
+            if self.is_active(number) {
+                self.touch(number).delete_time = Some(self.now);
             }
         }
         Ok(Some(id))
@@ -241,22 +240,22 @@ impl World {
     pub(super) fn undelete(&mut self, id: Number, etag: Etag, before: &Self) -> Result<Number, Reason> {
         let task = self.find(id, etag, before)?;
         let Some(delete_time) = task.delete_time else { return Ok(id) };
-        let parts = self.parts(id);
-        for part in [vec![id], parts.clone()].concat() {
-            if self.tasks[part].delete_time == Some(delete_time) {
-                self.touch(part).delete_time = None;
+        let subtasks = self.subtasks(id);
+        for subtask in [vec![id], subtasks.clone()].concat() {
+            if self.tasks[subtask].delete_time == Some(delete_time) {
+                self.touch(subtask).delete_time = None;
             }
         }
         let list = if self.has_list(task.list) { task.list } else { 0 };
-        for part in [vec![id], parts].concat() {
-            if self.tasks[part].list != list {
-                self.touch(part).list = list;
+        for subtask in [vec![id], subtasks].concat() {
+            if self.tasks[subtask].list != list {
+                self.touch(subtask).list = list;
             }
         }
-        let parent = task.parent.filter(|parent| self.is_live(*parent));
+        let parent = task.parent.filter(|parent| self.is_active(*parent));
         self.tasks[id].parent = parent;
-        if self.tasks[id].family() != task.family() {
-            self.place_last(id, self.tasks[id].family());
+        if self.tasks[id].sibling_group() != task.sibling_group() {
+            self.insert_last(id, self.tasks[id].sibling_group());
         }
         Ok(id)
     }

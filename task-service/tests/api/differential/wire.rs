@@ -1,4 +1,4 @@
-//! The writes of a story as requests to one of the engines.
+//! Converts the writes of a sequence to requests with the ids of one engine.
 
 use taskey_proto::task::v1::{
     CompleteTaskRequest, CreateTaskRequest, DeleteTaskRequest, MoveTaskRequest, ReopenTaskRequest, Task,
@@ -6,21 +6,21 @@ use taskey_proto::task::v1::{
 };
 
 use super::{
-    call::{Etag, Fields, Mask, Number, Place, Write},
+    call::{Etag, Fields, Mask, Number, Placement, Write},
     engine::Engine,
 };
 
-/// The id of nothing.
+/// An id that no task or list has.
 const UNKNOWN: &str = "0198c0de-0000-7000-8000-000000000000";
 
 impl Engine {
-    /// The write of a batch.
-    pub(super) fn kind(&self, write: &Write) -> Kind {
+    /// Returns the write as part of a batch.
+    pub(super) fn to_proto(&self, write: &Write) -> Kind {
         match write {
             Write::Create(fields, list, parent) => {
                 let list_id = list.map(|list| self.list_id(list)).unwrap_or_default();
                 let parent_id = parent.map(|parent| self.task_id(parent)).unwrap_or_default();
-                let task = Some(Task { list_id, parent_id, ..task_of(fields) });
+                let task = Some(Task { list_id, parent_id, ..to_task(fields) });
                 Kind::Create(CreateTaskRequest { task, ..CreateTaskRequest::default() })
             }
             Write::Update(id, etag, fields, mask) => {
@@ -28,10 +28,10 @@ impl Engine {
                 let paths = match mask {
                     Mask::None => None,
                     Mask::All => Some(vec!["*".to_owned()]),
-                    Mask::Of(paths) => Some(paths.iter().map(|path| (*path).to_owned()).collect()),
+                    Mask::Paths(paths) => Some(paths.iter().map(|path| (*path).to_owned()).collect()),
                 };
                 let update_mask = paths.map(|paths| prost_types::FieldMask { paths });
-                let task = Some(Task { id, etag, ..task_of(fields) });
+                let task = Some(Task { id, etag, ..to_task(fields) });
                 Kind::Update(UpdateTaskRequest { task, update_mask, ..UpdateTaskRequest::default() })
             }
             Write::Delete(id, etag, allow_missing) => {
@@ -47,16 +47,16 @@ impl Engine {
                 let (id, etag) = self.target(*id, *etag);
                 Kind::Reopen(ReopenTaskRequest { id, etag, ..ReopenTaskRequest::default() })
             }
-            Write::Move { id, etag, list, parent, place } => {
+            Write::Move { id, etag, list, parent, placement } => {
                 let (id, etag) = self.target(*id, *etag);
                 let list_id = list.map(|list| self.list_id(list)).unwrap_or_default();
                 let parent_id = parent.map(|parent| self.task_id(parent)).unwrap_or_default();
-                let position = match place {
-                    Place::First => Some(Position::First(true)),
-                    Place::Last => Some(Position::Last(true)),
-                    Place::Unsaid => None,
-                    Place::Before(anchor) => Some(Position::BeforeId(self.task_id(*anchor))),
-                    Place::After(anchor) => Some(Position::AfterId(self.task_id(*anchor))),
+                let position = match placement {
+                    Placement::First => Some(Position::First(true)),
+                    Placement::Last => Some(Position::Last(true)),
+                    Placement::Unspecified => None,
+                    Placement::Before(anchor) => Some(Position::BeforeId(self.task_id(*anchor))),
+                    Placement::After(anchor) => Some(Position::AfterId(self.task_id(*anchor))),
                 };
                 Kind::Move(MoveTaskRequest { id, etag, list_id, parent_id, position, ..MoveTaskRequest::default() })
             }
@@ -73,22 +73,22 @@ impl Engine {
 
     pub(super) fn target(&self, number: Number, etag: Etag) -> (String, String) {
         let id = self.task_id(number);
-        let known = self.known.tasks.get(&id).map_or("\"1\"", |task| &task.etag);
-        let etag = etag_text(etag, known);
+        let current = self.copy.tasks.get(&id).map_or("\"1\"", |task| &task.etag);
+        let etag = etag_text(etag, current);
         (id, etag)
     }
 }
 
-pub(super) fn etag_text(etag: Etag, known: &str) -> String {
+pub(super) fn etag_text(etag: Etag, current: &str) -> String {
     match etag {
         Etag::None => String::new(),
-        Etag::Current => known.to_owned(),
-        Etag::First => "\"1\"".to_owned(),
-        Etag::Foreign => "\"x\"".to_owned(),
+        Etag::Current => current.to_owned(),
+        Etag::Initial => "\"1\"".to_owned(),
+        Etag::Invalid => "\"x\"".to_owned(),
     }
 }
 
-fn task_of(fields: &Fields) -> Task {
+fn to_task(fields: &Fields) -> Task {
     Task {
         title: fields.title.to_owned(),
         notes: fields.notes.to_owned(),

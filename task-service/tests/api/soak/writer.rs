@@ -1,4 +1,4 @@
-//! Somebody who does all that can be done to tasks and lists, at random.
+//! A client that makes random writes to tasks and lists.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -18,19 +18,19 @@ use crate::{
     support::{User, titled},
 };
 
-/// The tasks and lists that have been made so far.
+/// The ids of the tasks and lists created so far.
 #[derive(Default)]
 pub(super) struct Ids {
     tasks: Mutex<Vec<String>>,
     lists: Mutex<Vec<String>>,
 }
 
-fn note(ids: &Mutex<Vec<String>>, more: impl IntoIterator<Item = String>) {
+fn add_ids(ids: &Mutex<Vec<String>>, more: impl IntoIterator<Item = String>) {
     ids.lock().unwrap_or_else(PoisonError::into_inner).extend(more);
 }
 
-/// One of the ids, or now and then none.
-fn pick(ids: &Mutex<Vec<String>>) -> String {
+/// Returns a random id, or occasionally an empty string.
+fn random_id(ids: &Mutex<Vec<String>>) -> String {
     let ids = ids.lock().unwrap_or_else(PoisonError::into_inner);
     let index = any(0..=u64::try_from(ids.len()).expect("few"));
     usize::try_from(index).ok().and_then(|index| ids.get(index)).cloned().unwrap_or_default()
@@ -43,7 +43,7 @@ pub(super) struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    /// Makes a call, again if it gets no answer, and lets pass what others may have brought about.
+    /// Makes a call and retries it until it gets a response. Ignores errors that other writers can cause.
     async fn call<T, F: Future<Output = Result<Response<T>, Status>>>(&self, call: impl Fn() -> F) -> Option<T> {
         loop {
             let status = match retry(&call).await {
@@ -58,27 +58,27 @@ impl Writer<'_> {
         }
     }
 
-    pub(super) async fn write_something(&self) {
+    pub(super) async fn write_at_random(&self) {
         let client = || self.user.client.clone();
-        let (id, request_id) = (pick(&self.ids.tasks), self.user.new_id());
+        let (id, request_id) = (random_id(&self.ids.tasks), self.user.new_id());
         match any(0..=13) {
             0..=3 => {
-                let request = CreateTaskRequest { request_id, ..self.creation() };
+                let request = CreateTaskRequest { request_id, ..self.random_creation() };
                 let task = self.call(|| async { client().create_task(request.clone()).await }).await;
-                note(&self.ids.tasks, task.map(|task| task.id));
+                add_ids(&self.ids.tasks, task.map(|task| task.id));
             }
             4 | 5 => {
-                let request = BatchWriteTasksRequest { writes: self.batch(), request_id, validate_only: false };
-                let answer = self.call(|| async { client().batch_write_tasks(request.clone()).await }).await;
-                let tasks = answer.into_iter().flat_map(|answer| answer.tasks);
-                note(&self.ids.tasks, tasks.map(|task| task.id).filter(|id| !id.is_empty()));
+                let request = BatchWriteTasksRequest { writes: self.random_batch(), request_id, validate_only: false };
+                let response = self.call(|| async { client().batch_write_tasks(request.clone()).await }).await;
+                let tasks = response.into_iter().flat_map(|response| response.tasks);
+                add_ids(&self.ids.tasks, tasks.map(|task| task.id).filter(|id| !id.is_empty()));
             }
             6 | 7 => {
                 let request = UndeleteTaskRequest { id, request_id, ..UndeleteTaskRequest::default() };
                 self.call(|| async { client().undelete_task(request.clone()).await }).await;
             }
             8 | 9 => {
-                let request = MoveTaskRequest { request_id, ..self.order(id) };
+                let request = MoveTaskRequest { request_id, ..self.random_move(id) };
                 self.call(|| async { client().move_task(request.clone()).await }).await;
             }
             10 => {
@@ -98,47 +98,48 @@ impl Writer<'_> {
         let list = TaskList { title: "Shopping".to_owned(), ..TaskList::default() };
         let request = CreateTaskListRequest { task_list: Some(list), request_id, validate_only: false };
         let client = || TaskListServiceClient::new(self.channel.clone());
-        let list = self.call(|| async { client().create_task_list(self.user.signed(request.clone())).await }).await;
-        note(&self.ids.lists, list.map(|list| list.id));
+        let list =
+            self.call(|| async { client().create_task_list(self.user.authenticated(request.clone())).await }).await;
+        add_ids(&self.ids.lists, list.map(|list| list.id));
     }
 
     async fn delete_list(&self, request_id: String) {
-        let move_tasks_to = if any(0..=1) == 0 { pick(&self.ids.lists) } else { String::new() };
-        let id = pick(&self.ids.lists);
+        let move_tasks_to = if any(0..=1) == 0 { random_id(&self.ids.lists) } else { String::new() };
+        let id = random_id(&self.ids.lists);
         let request = DeleteTaskListRequest { id, move_tasks_to, request_id, ..DeleteTaskListRequest::default() };
         let client = || TaskListServiceClient::new(self.channel.clone());
-        self.call(|| async { client().delete_task_list(self.user.signed(request.clone())).await }).await;
+        self.call(|| async { client().delete_task_list(self.user.authenticated(request.clone())).await }).await;
     }
 
-    /// A new task in some list, or under some task.
-    fn creation(&self) -> CreateTaskRequest {
+    /// Returns a task creation: at the top level, in a random list or under a random task.
+    fn random_creation(&self) -> CreateTaskRequest {
         let task = match any(0..=2) {
-            0 => Task { parent_id: pick(&self.ids.tasks), ..titled("Buy milk") },
-            1 => Task { list_id: pick(&self.ids.lists), ..titled("Buy oats") },
+            0 => Task { parent_id: random_id(&self.ids.tasks), ..titled("Buy milk") },
+            1 => Task { list_id: random_id(&self.ids.lists), ..titled("Buy oats") },
             _ => titled("Buy tea"),
         };
         CreateTaskRequest { task: Some(task), ..CreateTaskRequest::default() }
     }
 
-    fn order(&self, id: String) -> MoveTaskRequest {
+    fn random_move(&self, id: String) -> MoveTaskRequest {
         let position = match any(0..=3) {
             0 => Position::First(true),
-            1 => Position::BeforeId(pick(&self.ids.tasks)),
-            2 => Position::AfterId(pick(&self.ids.tasks)),
+            1 => Position::BeforeId(random_id(&self.ids.tasks)),
+            2 => Position::AfterId(random_id(&self.ids.tasks)),
             _ => Position::Last(true),
         };
-        let mut order = MoveTaskRequest { id, position: Some(position), ..MoveTaskRequest::default() };
+        let mut request = MoveTaskRequest { id, position: Some(position), ..MoveTaskRequest::default() };
         match any(0..=2) {
-            0 => order.parent_id = pick(&self.ids.tasks),
-            1 => order.list_id = pick(&self.ids.lists),
+            0 => request.parent_id = random_id(&self.ids.tasks),
+            1 => request.list_id = random_id(&self.ids.lists),
             _ => {}
         }
-        order
+        request
     }
 
-    fn batch(&self) -> Vec<Write> {
+    fn random_batch(&self) -> Vec<Write> {
         let write = |_| {
-            let id = pick(&self.ids.tasks);
+            let id = random_id(&self.ids.tasks);
             Write {
                 write: Some(match any(0..=8) {
                     0 => Kind::Update(UpdateTaskRequest {
@@ -147,9 +148,9 @@ impl Writer<'_> {
                     }),
                     1 => Kind::Delete(DeleteTaskRequest { id, allow_missing: true, ..DeleteTaskRequest::default() }),
                     2 => Kind::Reopen(ReopenTaskRequest { id, ..ReopenTaskRequest::default() }),
-                    3 => Kind::Move(self.order(id)),
+                    3 => Kind::Move(self.random_move(id)),
                     4 => Kind::Complete(CompleteTaskRequest { id, ..CompleteTaskRequest::default() }),
-                    _ => Kind::Create(self.creation()),
+                    _ => Kind::Create(self.random_creation()),
                 }),
             }
         };

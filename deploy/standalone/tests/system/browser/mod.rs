@@ -1,38 +1,39 @@
-//! The web page in a browser, before the whole program. Each fact is shown by a script beside this file, which is given
-//! the address of a `taskey` of its own.
+//! Tests of the web page in a browser, against the whole program. Each test runs a script in this folder with the
+//! address of its own `taskey`.
 
 use std::{
     path::{Path, PathBuf},
     process::Command,
 };
 
-use service_kit::testing::{self, leave_out};
+use service_kit::testing::{self, report_skipped};
 use tokio::sync::Mutex;
 use tonic_health::pb::health_check_response::ServingStatus;
 
-use crate::process::{Process, channel, program, until_health};
+use crate::process::{Process, channel, program, wait_for_health};
 
-/// A browser wants the machine for itself.
+/// A browser needs the whole machine, so these tests run one at a time.
 static BROWSER: Mutex<()> = Mutex::const_new(());
 
-/// The folder of the build, which has the tools of `make tools` in it and gets the pictures.
-fn target() -> PathBuf {
+/// Returns the build folder. It contains the tools of `make tools` and receives the screenshots.
+fn build_folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target")
 }
 
-/// Why there is no browser to be had, if there is none.
-fn missing() -> Option<&'static str> {
+/// Returns the name of the first missing tool, if any, as the reason to skip the test.
+fn missing_tool() -> Option<&'static str> {
     let runs = |name: &str| Command::new(name).arg("--version").output().is_ok_and(|output| output.status.success());
     if !runs("node") {
-        return Some("there is no node");
+        return Some("node is not installed");
     }
     if !runs("chromium") {
-        return Some("there is no chromium");
+        return Some("chromium is not installed");
     }
-    (!target().join("tools/browser/node_modules/playwright-core").exists()).then_some("make tools has not been run")
+    (!build_folder().join("tools/browser/node_modules/playwright-core").exists())
+        .then_some("make tools has not been run")
 }
 
-/// `taskey` in a folder of its own, which serves.
+/// Starts `taskey` with this folder and waits until it serves.
 async fn start(folder: &Path, flags: &[&str]) -> Process {
     let listeners = ["auth", "task", "gateway"];
     let mut command = Command::new(program("taskey"));
@@ -42,81 +43,81 @@ async fn start(folder: &Path, flags: &[&str]) -> Process {
     command.arg("--data-dir").arg(folder.join("data")).args(["--log", "warn", "--rate-limits", "off"]).args(flags);
     let taskey = Process::spawn(&mut command, &listeners);
     for name in ["auth", "task"] {
-        until_health(channel(taskey.address(name)), ServingStatus::Serving).await;
+        wait_for_health(channel(taskey.address(name)), ServingStatus::Serving).await;
     }
     taskey
 }
 
-/// Runs a script to its end.
-async fn show(script: &str, flags: &[&str]) {
-    if let Some(why) = missing() {
-        return leave_out("a test in a browser", why);
+/// Runs a script against a new `taskey` and asserts that it succeeds.
+async fn run_script(script: &str, flags: &[&str]) {
+    if let Some(reason) = missing_tool() {
+        return report_skipped("a test in a browser", reason);
     }
-    let _alone = BROWSER.lock().await;
+    let _guard = BROWSER.lock().await;
     let folder = testing::folder();
     let taskey = start(folder.path(), flags).await;
     let output = tokio::process::Command::new("node")
         .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/system/browser").join(script))
         .env("TASKEY_URL", format!("http://localhost:{}", taskey.address("gateway").port()))
-        .env("TASKEY_TARGET", target())
+        .env("TASKEY_TARGET", build_folder())
         .kill_on_drop(true)
         .output()
         .await
-        .expect("there is a node");
+        .expect("node is installed");
     assert!(output.status.success(), "{script}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
 #[tokio::test]
-async fn what_is_done_in_one_window_is_seen_in_the_other() {
-    show("tasks.mjs", &[]).await;
+async fn changes_in_one_window_appear_in_the_other() {
+    run_script("tasks.mjs", &[]).await;
 }
 
 #[tokio::test]
-async fn tasks_are_put_in_order_by_keyboard_and_by_mouse() {
-    show("order.mjs", &[]).await;
+async fn tasks_are_reordered_by_keyboard_and_by_mouse() {
+    run_script("order.mjs", &[]).await;
 }
 
 #[tokio::test]
-async fn lists_are_made_renamed_and_deleted_with_or_without_their_tasks() {
-    show("lists.mjs", &[]).await;
+async fn lists_are_created_renamed_and_deleted_with_or_without_their_tasks() {
+    run_script("lists.mjs", &[]).await;
 }
 
 #[tokio::test]
-async fn a_change_made_elsewhere_is_not_overwritten_unseen() {
-    show("conflict.mjs", &[]).await;
+async fn conflicting_change_is_not_overwritten_silently() {
+    run_script("conflict.mjs", &[]).await;
 }
 
 #[tokio::test]
 async fn markup_in_a_title_stays_text() {
-    show("markup.mjs", &[]).await;
+    run_script("markup.mjs", &[]).await;
 }
 
 #[tokio::test]
-async fn an_expired_access_token_is_renewed_unnoticed() {
-    show("renewal.mjs", &["--access-token-ttl", "5s"]).await;
+async fn expired_access_token_is_renewed_silently() {
+    run_script("renewal.mjs", &["--access-token-ttl", "5s"]).await;
 }
 
 #[tokio::test]
-async fn who_logs_out_in_one_window_is_logged_out_in_the_other() {
-    show("logout.mjs", &[]).await;
+async fn logout_in_one_window_logs_out_the_other() {
+    run_script("logout.mjs", &[]).await;
 }
 
 #[tokio::test]
-async fn who_was_offline_catches_up() {
-    show("offline.mjs", &[]).await;
+async fn offline_window_catches_up() {
+    run_script("offline.mjs", &[]).await;
 }
 
 #[tokio::test]
-async fn a_service_that_is_down_is_told_of_until_it_is_back() {
-    show("outage.mjs", &[]).await;
+async fn outage_is_shown_until_the_service_is_back() {
+    run_script("outage.mjs", &[]).await;
 }
 
 #[tokio::test]
-async fn devices_are_logged_out_passwords_changed_and_accounts_deleted() {
-    show("account.mjs", &[]).await;
+async fn account_page_logs_out_devices_changes_passwords_and_deletes_the_account() {
+    run_script("account.mjs", &[]).await;
 }
 
 #[tokio::test]
 async fn axe_finds_nothing_in_any_view() {
-    show("axe.mjs", &[]).await;
+    run_script("axe.mjs", &[]).await;
 }

@@ -1,5 +1,5 @@
-//! What holds for every RPC of the contract. The RPCs are read from the descriptors, so that a new one cannot be
-//! forgotten.
+//! Rules for every RPC of the contract. The RPCs are read from the descriptors, so that new ones are covered
+//! automatically.
 
 use std::fs;
 
@@ -12,11 +12,11 @@ use tonic::{Code, Request};
 
 use super::processes::Taskey;
 
-/// Services that anyone may call, and of the others the single RPCs.
+/// Services and single RPCs that need no access token.
 const OPEN: [&str; 2] = ["taskey.auth.v1.AuthService", "taskey.auth.v1.TokenService.GetJwks"];
 
 pub fn methods() -> Vec<MethodDescriptor> {
-    let pool = DescriptorPool::decode(taskey_proto::FILE_DESCRIPTOR_SET).expect("the descriptors are good");
+    let pool = DescriptorPool::decode(taskey_proto::FILE_DESCRIPTOR_SET).expect("the descriptors are valid");
     let services: Vec<_> = pool.services().filter(|service| service.full_name().starts_with("taskey.")).collect();
     services.iter().flat_map(prost_reflect::ServiceDescriptor::methods).collect()
 }
@@ -29,8 +29,12 @@ fn protected() -> Vec<MethodDescriptor> {
     methods().into_iter().filter(|method| !is_open(method)).collect()
 }
 
-/// How an RPC answers to an empty message with these `authorization` headers.
-async fn refused(taskey: &Taskey, method: &MethodDescriptor, authorization: &[String]) -> (Code, String, Vec<String>) {
+/// Calls an RPC with an empty message and these `authorization` headers, and returns its error.
+async fn call_and_get_error(
+    taskey: &Taskey,
+    method: &MethodDescriptor,
+    authorization: &[String],
+) -> (Code, String, Vec<String>) {
     let name = if method.parent_service().package_name() == "taskey.task.v1" { "task" } else { "auth" };
     let path = format!("/{}/{}", method.parent_service().full_name(), method.name());
     let mut request = Request::new(Vec::new());
@@ -40,7 +44,7 @@ async fn refused(taskey: &Taskey, method: &MethodDescriptor, authorization: &[St
     refusal(&call_raw(&taskey.channel(name), &path, request).await.expect_err(method.full_name()))
 }
 
-/// Signs whatever it is given with the key of the key file.
+/// Signs arbitrary tokens with the key of the key file.
 pub struct Forger {
     kid: String,
     secret: Vec<u8>,
@@ -65,7 +69,7 @@ impl Forger {
     }
 }
 
-/// A value with one member replaced, or removed.
+/// Returns the object with one member replaced or removed.
 pub fn with(mut object: Value, member: &str, value: Option<Value>) -> Value {
     match value {
         Some(value) => object[member] = value,
@@ -80,35 +84,35 @@ pub fn claims_of(token: &str) -> Value {
     serde_json::from_slice(&BASE64.decode(payload).expect("base64url")).expect("JSON")
 }
 
-/// A test that finds nothing to test is none.
+/// Guards the other tests, which would pass without any RPC.
 #[test]
-fn there_are_protected_rpcs_and_open_ones() {
+fn contract_has_protected_and_open_rpcs() {
     assert!(protected().len() >= 15);
     assert_eq!(methods().len() - protected().len(), 5);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_protected_rpc_refuses_a_bad_token_alike() {
+async fn every_protected_rpc_refuses_invalid_tokens() {
     let database = TestDatabase::sqlite();
     let taskey = Taskey::start(&database).await;
-    let live = taskey.person("ann@example.com").await.access_token;
-    let revoked = taskey.person("bob@example.com").await;
+    let active = taskey.sign_up_and_log_in("ann@example.com").await.access_token;
+    let revoked = taskey.sign_up_and_log_in("bob@example.com").await;
     taskey.logout(&revoked).await;
     while taskey.list(&revoked.access_token).await.is_ok() {}
 
     let forger = Forger::new(&database);
-    let claims = claims_of(&live);
+    let claims = claims_of(&active);
     let iat = claims["iat"].as_i64().expect("a number");
     let header = forger.header();
-    let stranger = Forger { kid: forger.kid.clone(), secret: vec![1; 32] };
+    let forger_with_wrong_key = Forger { kid: forger.kid.clone(), secret: vec![1; 32] };
     let expired = with(with(claims.clone(), "iat", Some(json!(iat - 600))), "exp", Some(json!(iat - 300)));
-    let message = live.rsplit_once('.').expect("three parts").0;
+    let message = active.rsplit_once('.').expect("three parts").0;
 
     let mut tokens = vec![
         (vec![], "TOKEN_MISSING"),
-        (vec![format!("Bearer {live}"), format!("Bearer {live}")], "TOKEN_INVALID"),
-        (vec![format!("Basic {live}")], "TOKEN_INVALID"),
-        (vec![live.clone()], "TOKEN_INVALID"),
+        (vec![format!("Bearer {active}"), format!("Bearer {active}")], "TOKEN_INVALID"),
+        (vec![format!("Basic {active}")], "TOKEN_INVALID"),
+        (vec![active.clone()], "TOKEN_INVALID"),
         (vec!["Bearer ".to_owned()], "TOKEN_INVALID"),
         (vec![format!("Bearer {}", revoked.refresh_token)], "TOKEN_INVALID"),
         (vec![format!("Bearer {}", revoked.access_token)], "TOKEN_REVOKED"),
@@ -118,7 +122,7 @@ async fn every_protected_rpc_refuses_a_bad_token_alike() {
         (vec![forger.sign(&with(header.clone(), "alg", Some(json!("HS512"))), &claims)], "TOKEN_INVALID"),
         (vec![forger.sign(&with(header.clone(), "typ", Some(json!("JWT"))), &claims)], "TOKEN_INVALID"),
         (vec![forger.sign(&with(header.clone(), "kid", Some(json!("x"))), &claims)], "TOKEN_INVALID"),
-        (vec![stranger.sign(&header, &claims)], "TOKEN_INVALID"),
+        (vec![forger_with_wrong_key.sign(&header, &claims)], "TOKEN_INVALID"),
     ];
     for claim in ["iss", "aud", "sub", "sid", "jti", "iat", "exp", "roles"] {
         for value in [None, Some(json!(null)), Some(json!({}))] {
@@ -127,18 +131,18 @@ async fn every_protected_rpc_refuses_a_bad_token_alike() {
     }
     for method in protected() {
         for (authorization, reason) in &tokens {
-            let answer = refused(&taskey, &method, authorization).await;
-            assert_eq!(answer, (Code::Unauthenticated, (*reason).to_owned(), vec![]), "{}", method.full_name());
+            let error = call_and_get_error(&taskey, &method, authorization).await;
+            assert_eq!(error, (Code::Unauthenticated, (*reason).to_owned(), vec![]), "{}", method.full_name());
         }
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_rpc_refuses_what_it_cannot_decode() {
+async fn every_rpc_refuses_undecodable_messages() {
     let database = TestDatabase::sqlite();
     let taskey = Taskey::start(&database).await;
-    let token = format!("Bearer {}", taskey.person("ann@example.com").await.access_token);
-    // A string field, if there is a first field, that is not UTF-8; and a length beyond the end.
+    let token = format!("Bearer {}", taskey.sign_up_and_log_in("ann@example.com").await.access_token);
+    // The first field as a string that is not UTF-8, if there is a field; a length beyond the end; an overlong varint.
     for garbage in [&[0x0a, 0x02, 0xff, 0xfe][..], &[0x0a, 0x7f], &[0xff; 11]] {
         for method in methods().iter().filter(|method| !method.is_server_streaming()) {
             if garbage[1] == 0x02 && method.input().fields().next().is_none() {

@@ -1,4 +1,4 @@
-//! What must hold, whatever is killed.
+//! Guarantees that hold when processes are killed.
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
@@ -9,26 +9,27 @@ use tokio::{sync::Mutex, task::JoinSet};
 use super::processes::{PASSWORD, Taskey};
 
 on_each_database! {
-    a_token_that_was_refused_stays_refused_after_everything_was_killed,
-    acknowledged_tasks_survive_a_kill_in_mid_load,
-    acknowledged_accounts_and_sessions_survive_a_kill_in_mid_load,
+    revoked_token_stays_refused_after_all_processes_are_killed,
+    acknowledged_tasks_survive_a_kill_under_load,
+    acknowledged_accounts_and_sessions_survive_a_kill_under_load,
 }
 
-async fn a_token_that_was_refused_stays_refused_after_everything_was_killed(database: TestDatabase) {
-    let taskey = Taskey::start_apart(&database).await;
-    let (ended, live) = (taskey.person("ann@example.com").await, taskey.person("bob@example.com").await);
+async fn revoked_token_stays_refused_after_all_processes_are_killed(database: TestDatabase) {
+    let taskey = Taskey::start_separately(&database).await;
+    let (ended, active) =
+        (taskey.sign_up_and_log_in("ann@example.com").await, taskey.sign_up_and_log_in("bob@example.com").await);
     taskey.logout(&ended).await;
     let taskey = taskey.kill_and_start_again().await;
     // From the first request served.
     assert_refused!(taskey.list(&ended.access_token).await, Unauthenticated, "TOKEN_REVOKED");
-    taskey.list(&live.access_token).await.expect("let in");
+    taskey.list(&active.access_token).await.expect("accepted");
     let again = taskey.kill_and_start_again().await;
     assert_refused!(again.list(&ended.access_token).await, Unauthenticated, "TOKEN_REVOKED");
 }
 
-async fn acknowledged_tasks_survive_a_kill_in_mid_load(database: TestDatabase) {
+async fn acknowledged_tasks_survive_a_kill_under_load(database: TestDatabase) {
     let taskey = Taskey::start(&database).await;
-    let token = taskey.person("ann@example.com").await.access_token;
+    let token = taskey.sign_up_and_log_in("ann@example.com").await.access_token;
     let acknowledged = Arc::new(Mutex::new(HashSet::new()));
     let mut writers = JoinSet::new();
     for writer in 0..16 {
@@ -38,7 +39,7 @@ async fn acknowledged_tasks_survive_a_kill_in_mid_load(database: TestDatabase) {
                 let task = taskey_proto::task::v1::Task { title: format!("{writer}/{number}"), ..Default::default() };
                 let request = taskey_proto::task::v1::CreateTaskRequest { task: Some(task), ..Default::default() };
                 match client.create_task(super::processes::bearer(&token, request)).await {
-                    Ok(made) => ledger.lock().await.insert(made.into_inner().id),
+                    Ok(created) => ledger.lock().await.insert(created.into_inner().id),
                     Err(_) => return,
                 };
             }
@@ -49,12 +50,17 @@ async fn acknowledged_tasks_survive_a_kill_in_mid_load(database: TestDatabase) {
     }
     let taskey = taskey.kill_and_start_again().await;
     writers.join_all().await;
-    let kept: HashSet<_> = taskey.list(&token).await.expect("listed").into_iter().map(|task| task.id).collect();
+    let stored: HashSet<_> = taskey.list(&token).await.expect("listed").into_iter().map(|task| task.id).collect();
     let acknowledged = acknowledged.lock().await;
-    assert!(acknowledged.is_subset(&kept), "{} of {} are missing", acknowledged.difference(&kept).count(), kept.len());
+    assert!(
+        acknowledged.is_subset(&stored),
+        "{} of {} are missing",
+        acknowledged.difference(&stored).count(),
+        stored.len()
+    );
 }
 
-async fn acknowledged_accounts_and_sessions_survive_a_kill_in_mid_load(database: TestDatabase) {
+async fn acknowledged_accounts_and_sessions_survive_a_kill_under_load(database: TestDatabase) {
     let taskey = Taskey::start(&database).await;
     let acknowledged = Arc::new(Mutex::new(Vec::new()));
     let mut writers = JoinSet::new();
@@ -78,7 +84,7 @@ async fn acknowledged_accounts_and_sessions_survive_a_kill_in_mid_load(database:
     writers.join_all().await;
     for (user, pair) in &*acknowledged.lock().await {
         let refresh = taskey_proto::auth::v1::RefreshRequest { refresh_token: pair.refresh_token.clone() };
-        let refreshed = taskey.auth().refresh(refresh).await.expect("the session is there").into_inner();
+        let refreshed = taskey.auth().refresh(refresh).await.expect("the session is active").into_inner();
         assert_eq!(refreshed.user.as_ref(), Some(user));
     }
 }

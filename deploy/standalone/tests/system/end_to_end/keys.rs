@@ -1,4 +1,4 @@
-//! Keys in earnest: public ones that come with the feed, and rotation while people work.
+//! Keys across processes: public keys from the feed, and rotation under load.
 
 use std::{
     collections::HashSet,
@@ -32,18 +32,18 @@ use tokio::{
 use tonic::{Status, transport::Channel};
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
-use super::processes::{PASSWORD, Process, bearer, program, serving};
+use super::processes::{PASSWORD, Process, bearer, program, wait_until_serving};
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// An auth-service and a task-service that share nothing but, if at all, a key.
-struct Pair {
+/// An auth-service and a task-service that share at most a key.
+struct Services {
     folder: tempfile::TempDir,
     auth: Process,
     task: Process,
 }
 
-impl Pair {
+impl Services {
     fn file(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
@@ -56,7 +56,7 @@ impl Pair {
         TaskServiceClient::new(self.task.channel("task"))
     }
 
-    /// With a shared key, or with a public one and a service token.
+    /// Starts both services with a shared key, or with a public key and a service token.
     async fn start(kind: NewKey) -> Self {
         let folder = testing::folder();
         let path = |name: &str| folder.path().join(name).display().to_string();
@@ -65,7 +65,7 @@ impl Pair {
         let flags = |flags: &[&str]| flags.iter().map(ToString::to_string).collect::<Vec<_>>();
         let (keys, token) = (path("keys.json"), path("service.token"));
         let auth = ["--listen", "127.0.0.1:0", "--database-url", &database("auth"), "--key-file", &keys];
-        // Many sign up at once, and what that costs is another test's question.
+        // Cheap hashes, because many users sign up at once.
         let cheap = ["--password-memory-kib", "8", "--password-passes", "1"];
         let auth = Process::start(&program("auth-service"), &flags(&[&auth[..], &cheap].concat()), &["auth"]);
         let auth_url = format!("http://{}", auth.address("auth"));
@@ -79,12 +79,12 @@ impl Pair {
             }
         }
         let task = Process::start(&program("task-service"), &task, &["task"]);
-        serving(auth.channel("auth")).await;
-        serving(task.channel("task")).await;
+        wait_until_serving(auth.channel("auth")).await;
+        wait_until_serving(task.channel("task")).await;
         Self { folder, auth, task }
     }
 
-    async fn person(&self, email: &str) -> TokenPair {
+    async fn sign_up_and_log_in(&self, email: &str) -> TokenPair {
         let (email, password) = (email.to_owned(), PASSWORD.to_owned());
         let new = SignUpRequest { email: email.clone(), password: password.clone(), ..SignUpRequest::default() };
         self.auth().sign_up(new).await.expect("signed up");
@@ -97,7 +97,7 @@ impl Pair {
     }
 }
 
-/// Runs `auth-service` beside the live one.
+/// Runs an `auth-service` command while the service is running.
 fn auth_service(folder: &Path, arguments: &[&str]) -> String {
     let output = Command::new(program("auth-service"))
         .current_dir(folder)
@@ -127,109 +127,110 @@ fn kid(access_token: &str) -> String {
 }
 
 async fn health(process: &Process) -> ServingStatus {
-    let answer = HealthClient::new(process.channel("task")).check(HealthCheckRequest::default()).await;
-    answer.expect("told").into_inner().status()
+    let response = HealthClient::new(process.channel("task")).check(HealthCheckRequest::default()).await;
+    response.expect("the health service is reachable").into_inner().status()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_verifier_without_a_key_accepts_and_refuses_as_one_with_it() {
-    let pair = Pair::start(NewKey::EdDsa).await;
-    let ann = pair.person("ann@example.com").await;
+async fn verifier_with_public_keys_accepts_and_refuses_tokens() {
+    let services = Services::start(NewKey::EdDsa).await;
+    let ann = services.sign_up_and_log_in("ann@example.com").await;
     let task = Some(Task { title: "Buy milk".to_owned(), ..Task::default() });
-    pair.tasks()
+    services
+        .tasks()
         .create_task(bearer(&ann.access_token, CreateTaskRequest { task, ..CreateTaskRequest::default() }))
         .await
         .expect("created");
-    assert_refused!(pair.list("a.b.c").await, Unauthenticated, "TOKEN_INVALID");
+    assert_refused!(services.list("a.b.c").await, Unauthenticated, "TOKEN_INVALID");
     let logout = LogoutRequest { refresh_token: ann.refresh_token, wait_for_verifiers: true };
-    let answer = pair.auth().logout(logout).await.expect("logged out").into_inner();
-    assert_eq!(answer.acknowledged_verifiers, 1);
-    assert_refused!(pair.list(&ann.access_token).await, Unauthenticated, "TOKEN_REVOKED");
+    let response = services.auth().logout(logout).await.expect("logged out").into_inner();
+    assert_eq!(response.acknowledged_verifiers, 1);
+    assert_refused!(services.list(&ann.access_token).await, Unauthenticated, "TOKEN_REVOKED");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_verifier_without_keys_is_not_ready_and_throws_no_token_away() {
-    let pair = Pair::start(NewKey::EdDsa).await;
-    let ann = pair.person("ann@example.com").await;
-    let auth_url = format!("http://{}", pair.auth.address("auth"));
-    let (token, database) = (pair.file("wrong.token"), format!("sqlite:{}", pair.file("other.db").display()));
+async fn verifier_without_keys_is_not_ready_and_refuses_tokens_temporarily() {
+    let services = Services::start(NewKey::EdDsa).await;
+    let ann = services.sign_up_and_log_in("ann@example.com").await;
+    let auth_url = format!("http://{}", services.auth.address("auth"));
+    let (token, database) = (services.file("wrong.token"), format!("sqlite:{}", services.file("other.db").display()));
     write(&token, "taskey_service_of_somebody_else");
     let token = token.display().to_string();
     let flags = ["--listen", "127.0.0.1:0", "--service-token-file", &token, "--auth-url", &auth_url];
     let flags = flags.into_iter().chain(["--database-url", &database]).map(str::to_owned).collect::<Vec<_>>();
-    let lost = Process::start(&program("task-service"), &flags, &["task"]);
-    assert_eq!(health(&lost).await, ServingStatus::NotServing);
+    let verifier = Process::start(&program("task-service"), &flags, &["task"]);
+    assert_eq!(health(&verifier).await, ServingStatus::NotServing);
     let request = bearer(&ann.access_token, ListTasksRequest::default());
-    let outcome = TaskServiceClient::new(lost.channel("task")).list_tasks(request).await;
+    let outcome = TaskServiceClient::new(verifier.channel("task")).list_tasks(request).await;
     assert_refused!(outcome, Unavailable, "VERIFIER_NOT_READY");
     // The right token is picked up without a restart.
-    write(Path::new(&token), &issue(pair.folder.path(), "late"));
-    timeout(PATIENCE, serving(lost.channel("task"))).await.expect("it serves");
+    write(Path::new(&token), &issue(services.folder.path(), "late"));
+    timeout(WAIT_TIMEOUT, wait_until_serving(verifier.channel("task"))).await.expect("the service serves");
     let request = bearer(&ann.access_token, ListTasksRequest::default());
-    TaskServiceClient::new(lost.channel("task")).list_tasks(request).await.expect("let in");
+    TaskServiceClient::new(verifier.channel("task")).list_tasks(request).await.expect("accepted");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_service_token_is_replaced_without_a_gap() {
-    let pair = Pair::start(NewKey::EdDsa).await;
-    let ann = pair.person("ann@example.com").await;
-    write(&pair.file("service.token"), &issue(pair.folder.path(), "newer"));
-    auth_service(pair.folder.path(), &["tokens", "revoke-service", "task-service"]);
+async fn service_token_is_replaced_without_interruption() {
+    let services = Services::start(NewKey::EdDsa).await;
+    let ann = services.sign_up_and_log_in("ann@example.com").await;
+    write(&services.file("service.token"), &issue(services.folder.path(), "newer"));
+    auth_service(services.folder.path(), &["tokens", "revoke-service", "task-service"]);
     // The stream of the old token is ended by the server, and the next one is opened with the new token. From then on
     // confirmations count again.
     let confirmed = async {
         loop {
-            pair.list(&ann.access_token).await.expect("let in all the time");
-            let bob = pair.person(&format!("{}@example.com", unused_name())).await;
+            services.list(&ann.access_token).await.expect("accepted at any time");
+            let bob = services.sign_up_and_log_in(&format!("{}@example.com", unused_number())).await;
             let logout = LogoutRequest { refresh_token: bob.refresh_token, wait_for_verifiers: true };
-            let answer = pair.auth().logout(logout).await.expect("logged out").into_inner();
-            if answer.acknowledged_verifiers == 1 {
+            let response = services.auth().logout(logout).await.expect("logged out").into_inner();
+            if response.acknowledged_verifiers == 1 {
                 return;
             }
         }
     };
-    timeout(PATIENCE, confirmed).await.expect("the new token is in use");
+    timeout(WAIT_TIMEOUT, confirmed).await.expect("the new token is in use");
 }
 
-/// A name that was not used before.
-fn unused_name() -> usize {
+/// Returns a number that was not returned before.
+fn unused_number() -> usize {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     NEXT.fetch_add(1, Ordering::SeqCst)
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_rotation_of_shared_keys_fails_no_call() {
-    rotate_in_mid_load(NewKey::Hs256).await;
+async fn shared_key_rotation_fails_no_call() {
+    rotate_under_load(NewKey::Hs256).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_rotation_of_public_keys_fails_no_call() {
-    rotate_in_mid_load(NewKey::EdDsa).await;
+async fn public_key_rotation_fails_no_call() {
+    rotate_under_load(NewKey::EdDsa).await;
 }
 
-/// 200 calls a second by 20 people, each of whom refreshes every tenth call, until all of them have a token of the new
-/// key; whatever fails is kept.
-async fn rotate_in_mid_load(kind: NewKey) {
-    let pair = Arc::new(Pair::start(kind).await);
+/// Makes 200 calls per second by 20 users until all of them have a token signed with the new key. Every tenth call of a
+/// user is a refresh. Asserts that no call fails.
+async fn rotate_under_load(kind: NewKey) {
+    let services = Arc::new(Services::start(kind).await);
     let (calls, failures) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(Vec::<String>::new())));
     let done = Arc::new(AtomicBool::new(false));
     let new_kids = Arc::new(Mutex::new(HashSet::new()));
-    let mut people = JoinSet::new();
-    let first = pair.person("first@example.com").await;
+    let mut users = JoinSet::new();
+    let first = services.sign_up_and_log_in("first@example.com").await;
     for number in 0..20 {
-        let (pair, calls, failures) = (Arc::clone(&pair), Arc::clone(&calls), Arc::clone(&failures));
+        let (services, calls, failures) = (Arc::clone(&services), Arc::clone(&calls), Arc::clone(&failures));
         let (done, new_kids) = (Arc::clone(&done), Arc::clone(&new_kids));
-        people.spawn(async move {
-            let mut tokens = pair.person(&format!("{number}@example.com")).await;
-            let (mut beat, mut turn) = (interval(Duration::from_millis(100)), 0_usize);
+        users.spawn(async move {
+            let mut tokens = services.sign_up_and_log_in(&format!("{number}@example.com")).await;
+            let (mut ticks, mut call_number) = (interval(Duration::from_millis(100)), 0_usize);
             while !done.load(Ordering::SeqCst) {
-                beat.tick().await;
-                turn += 1;
-                let outcome = if turn % 10 == 0 {
+                ticks.tick().await;
+                call_number += 1;
+                let outcome = if call_number % 10 == 0 {
                     let refresh = RefreshRequest { refresh_token: tokens.refresh_token.clone() };
-                    pair.auth().refresh(refresh).await.map(|answer| tokens = answer.into_inner())
+                    services.auth().refresh(refresh).await.map(|response| tokens = response.into_inner())
                 } else {
-                    pair.list(&tokens.access_token).await
+                    services.list(&tokens.access_token).await
                 };
                 calls.fetch_add(1, Ordering::SeqCst);
                 new_kids.lock().expect("no panic").insert((number, kid(&tokens.access_token)));
@@ -239,18 +240,18 @@ async fn rotate_in_mid_load(kind: NewKey) {
             }
         });
     }
-    let (folder, before) = (pair.folder.path().to_owned(), kid(&first.access_token));
+    let (folder, before) = (services.folder.path().to_owned(), kid(&first.access_token));
     let rotated = spawn_blocking(move || auth_service(&folder, &["keys", "rotate", "--key-file", "keys.json"]));
     assert_eq!(rotated.await.expect("no panic"), "");
     let all_new = async {
-        let mut beat = interval(Duration::from_millis(50));
+        let mut ticks = interval(Duration::from_millis(50));
         while new_kids.lock().expect("no panic").iter().filter(|(_, kid)| *kid != before).count() < 20 {
-            beat.tick().await;
+            ticks.tick().await;
         }
     };
-    timeout(PATIENCE, all_new).await.expect("the new key signs for everyone");
+    timeout(WAIT_TIMEOUT, all_new).await.expect("the new key signs for everyone");
     done.store(true, Ordering::SeqCst);
-    while let Some(ended) = people.join_next().await {
+    while let Some(ended) = users.join_next().await {
         ended.expect("no panic");
     }
     let failures = std::mem::take(&mut *failures.lock().expect("no panic"));
@@ -262,5 +263,5 @@ async fn rotate_in_mid_load(kind: NewKey) {
         failures.first()
     );
     assert!(calls.load(Ordering::SeqCst) > 1000);
-    pair.list(&first.access_token).await.expect("the old key still verifies");
+    services.list(&first.access_token).await.expect("the old key still verifies");
 }

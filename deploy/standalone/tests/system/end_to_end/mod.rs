@@ -1,4 +1,4 @@
-//! The programs as people run them: real processes, real sockets, real signals.
+//! End-to-end tests with real processes, sockets and signals.
 
 mod canaries;
 mod deletion;

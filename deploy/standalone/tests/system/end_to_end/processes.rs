@@ -1,4 +1,4 @@
-//! Programs that a test starts, asks and kills.
+//! Programs that a test starts, calls and kills.
 
 use std::{
     path::{Path, PathBuf},
@@ -14,11 +14,11 @@ use tonic::{Status, transport::Channel};
 use tonic_health::pb::health_check_response::ServingStatus;
 
 pub use crate::process::{PASSWORD, Process, bearer, program};
-use crate::process::{channel, until_health};
+use crate::process::{channel, wait_for_health};
 
 impl Process {
-    /// Starts a program and waits until it listens under each of these names. All people of a test come from one
-    /// address, so rate limits are off unless the arguments switch them on.
+    /// Starts a program and waits until it has printed an address for each of these listeners. All calls of a test come
+    /// from one address, so rate limits are off unless the arguments enable them.
     pub fn start(program: &Path, arguments: &[String], listeners: &[&str]) -> Self {
         let mut command = Command::new(program);
         command.args(arguments).args(["--log", "warn"]).env("TASKEY_RATE_LIMITS", "off");
@@ -29,26 +29,26 @@ impl Process {
         channel(self.address(name))
     }
 
-    /// The exit code, once the program has ended by itself.
+    /// Waits until the program exits and returns its exit code.
     pub fn wait(mut self) -> Option<i32> {
-        self.child.wait().expect("ended").code()
+        self.child.wait().expect("the program exits").code()
     }
 }
 
 /// All services, in one process or in three.
 pub struct Taskey {
     processes: Vec<Process>,
-    /// Addresses of a first start are kept by the next.
+    /// Program, flags and listeners of each process. A restart keeps the addresses of the first start.
     arguments: Vec<(PathBuf, Vec<String>, Vec<&'static str>)>,
 }
 
 impl Taskey {
-    /// `taskey` on the data directory in the folder of the database.
+    /// Starts `taskey` with a data directory in the folder of the database.
     pub async fn start(database: &TestDatabase) -> Self {
         Self::start_with(database, &[]).await
     }
 
-    /// The same, with these flags.
+    /// Starts `taskey` with additional flags.
     pub async fn start_with(database: &TestDatabase, flags: &[&str]) -> Self {
         let data = database.folder().join("data").display().to_string();
         let listen = ["--auth-listen", "--task-listen", "--gateway-listen"].map(|flag| [flag, "127.0.0.1:0"]);
@@ -61,8 +61,8 @@ impl Taskey {
         Self::run(vec![(program("taskey"), arguments, vec!["auth", "task", "gateway"])]).await
     }
 
-    /// The three programs, which meet over the network.
-    pub async fn start_apart(database: &TestDatabase) -> Self {
+    /// Starts the three separate programs.
+    pub async fn start_separately(database: &TestDatabase) -> Self {
         let keys = ["--key-file".to_owned(), database.key_file().display().to_string()];
         let url = |service: &str| {
             let url = if database.url().starts_with("postgres") {
@@ -84,11 +84,11 @@ impl Taskey {
         let gateway_process = Process::start(&gateway.0, &gateway.1, &gateway.2);
         let taskey =
             Self { processes: vec![auth_process, task_process, gateway_process], arguments: vec![auth, task, gateway] };
-        taskey.ready().await
+        taskey.wait_until_ready().await
     }
 
-    /// Two replicas of each service over one database on a server; `auth-0`, `auth-1`, `task-0` and `task-1`. Every
-    /// task-service knows both auth-services.
+    /// Starts two replicas of each service on one PostgreSQL database: two auth-services, then two task-services that
+    /// each know both auth-services.
     pub async fn start_replicas(database: &TestDatabase) -> [Process; 4] {
         let keys = database.key_file().display().to_string();
         let common = ["--listen", "127.0.0.1:0", "--database-url", database.url(), "--key-file", &keys];
@@ -101,7 +101,7 @@ impl Taskey {
         };
         let tasks = [task(0), task(1)];
         for process in &tasks {
-            serving(process.channel("task")).await;
+            wait_until_serving(process.channel("task")).await;
         }
         let ([auth_0, auth_1], [task_0, task_1]) = (auth, tasks);
         [auth_0, auth_1, task_0, task_1]
@@ -109,10 +109,10 @@ impl Taskey {
 
     async fn run(arguments: Vec<(PathBuf, Vec<String>, Vec<&'static str>)>) -> Self {
         let processes = arguments.iter().map(|(program, flags, names)| Process::start(program, flags, names)).collect();
-        Self { processes, arguments }.ready().await
+        Self { processes, arguments }.wait_until_ready().await
     }
 
-    /// Kills every process and starts them again, on the addresses that they had.
+    /// Kills all processes and starts them again on the same addresses.
     pub async fn kill_and_start_again(mut self) -> Self {
         for (process, (_, flags, names)) in self.processes.drain(..).zip(&mut self.arguments) {
             keep_addresses(&process, flags, names);
@@ -121,10 +121,10 @@ impl Taskey {
         Self::run(self.arguments).await
     }
 
-    /// Does something while the program that has this listener is killed, and starts it again on the address it had.
+    /// Kills the program with this listener, runs `meanwhile`, and starts the program again on the same address.
     pub async fn without(&mut self, name: &str, meanwhile: impl AsyncFnOnce(&Self)) {
-        let has = |process: &Process| process.addresses.contains_key(name);
-        let at = self.processes.iter().position(has).expect("a process has this listener");
+        let has_listener = |process: &Process| process.addresses.contains_key(name);
+        let at = self.processes.iter().position(has_listener).expect("a process has this listener");
         let process = self.processes.remove(at);
         let (program, mut flags, names) = self.arguments[at].clone();
         keep_addresses(&process, &mut flags, &names);
@@ -133,10 +133,10 @@ impl Taskey {
         self.processes.insert(at, Process::start(&program, &flags, &names));
     }
 
-    /// Waits until every service says that it serves.
-    async fn ready(self) -> Self {
+    /// Waits until every service reports that it serves.
+    async fn wait_until_ready(self) -> Self {
         for name in ["auth", "task"] {
-            serving(self.channel(name)).await;
+            wait_until_serving(self.channel(name)).await;
         }
         self
     }
@@ -157,8 +157,8 @@ impl Taskey {
         TaskServiceClient::new(self.channel("task"))
     }
 
-    /// Signs a person up and logs in.
-    pub async fn person(&self, email: &str) -> TokenPair {
+    /// Signs up and logs in.
+    pub async fn sign_up_and_log_in(&self, email: &str) -> TokenPair {
         let (email, password) = (email.to_owned(), PASSWORD.to_owned());
         let sign_up = SignUpRequest { email: email.clone(), password: password.clone(), ..SignUpRequest::default() };
         self.auth().sign_up(sign_up).await.expect("signed up");
@@ -181,31 +181,31 @@ impl Taskey {
         let mut tasks = Vec::new();
         let mut page = ListTasksRequest { page_size: 500, ..ListTasksRequest::default() };
         loop {
-            let answer = self.tasks().list_tasks(bearer(access_token, page.clone())).await?.into_inner();
-            tasks.extend(answer.tasks);
-            if answer.next_page_token.is_empty() {
+            let response = self.tasks().list_tasks(bearer(access_token, page.clone())).await?.into_inner();
+            tasks.extend(response.tasks);
+            if response.next_page_token.is_empty() {
                 return Ok(tasks);
             }
-            page.page_token = answer.next_page_token;
+            page.page_token = response.next_page_token;
         }
     }
 }
 
-/// Has a program listen where it did before, when it is started again.
+/// Replaces the listen flags with the addresses of a running program, for the next start.
 fn keep_addresses(process: &Process, flags: &mut [String], names: &[&str]) {
     for name in names {
         let flag = if names.len() == 1 { "--listen".to_owned() } else { format!("--{name}-listen") };
-        let at = flags.iter().position(|other| *other == flag).expect("each has an address");
+        let at = flags.iter().position(|other| *other == flag).expect("each listener has a flag");
         flags[at + 1] = process.address(name).to_string();
     }
 }
 
-/// Waits until a service says that it serves.
-pub async fn serving(channel: Channel) {
-    until_health(channel, ServingStatus::Serving).await;
+/// Waits until a service reports that it serves.
+pub async fn wait_until_serving(channel: Channel) {
+    wait_for_health(channel, ServingStatus::Serving).await;
 }
 
-/// What the gateway answers to `curl` with these arguments: the HTTP status and the body.
+/// Calls the gateway with `curl` and returns the HTTP status and the body.
 pub async fn curl(taskey: &Taskey, path: &str, arguments: &[&str]) -> (u16, String) {
     let url = format!("http://{}{path}", taskey.process("gateway").address("gateway"));
     let output = tokio::process::Command::new("curl")
@@ -213,7 +213,7 @@ pub async fn curl(taskey: &Taskey, path: &str, arguments: &[&str]) -> (u16, Stri
         .args(arguments)
         .output()
         .await
-        .expect("there is a curl");
+        .expect("curl is installed");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let output = String::from_utf8(output.stdout).expect("UTF-8");
     let (body, status) = output.rsplit_once('\n').expect("a status follows the body");

@@ -1,4 +1,4 @@
-//! How `taskey` begins and ends.
+//! Start and exit of `taskey`.
 
 use std::{
     fs,
@@ -21,7 +21,7 @@ fn taskey(folder: &Path, arguments: &[&str]) -> Output {
 }
 
 #[track_caller]
-fn refuses(folder: &Path, arguments: &[&str], expected: &str) {
+fn assert_start_fails(folder: &Path, arguments: &[&str], expected: &str) {
     let output = taskey(folder, arguments);
     let errors = String::from_utf8(output.stderr).expect("UTF-8");
     assert!(!output.status.success(), "{arguments:?}");
@@ -30,11 +30,11 @@ fn refuses(folder: &Path, arguments: &[&str], expected: &str) {
 }
 
 fn mode(path: &Path) -> u32 {
-    fs::metadata(path).expect("made").permissions().mode() & 0o777
+    fs::metadata(path).expect("the file exists").permissions().mode() & 0o777
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_first_start_makes_everything_for_the_user_alone() {
+async fn first_start_creates_private_files() {
     let database = TestDatabase::sqlite();
     let _taskey = Taskey::start(&database).await;
     let data = database.folder().join("data");
@@ -45,24 +45,28 @@ async fn the_first_start_makes_everything_for_the_user_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_data_directory_is_used_by_one_process_at_a_time() {
+async fn data_directory_is_used_by_one_process_at_a_time() {
     let database = TestDatabase::sqlite();
     let _taskey = Taskey::start(&database).await;
     let data = database.folder().join("data").display().to_string();
-    refuses(database.folder(), &["--data-dir", &data], "is in use by process");
+    assert_start_fails(database.folder(), &["--data-dir", &data], "is in use by process");
 }
 
 #[test]
-fn a_wrong_setting_is_refused_and_makes_nothing() {
+fn invalid_setting_is_refused_without_creating_files() {
     let folder = folder();
-    refuses(folder.path(), &["--revocation-max-staleness", "soon"], "--revocation-max-staleness");
-    refuses(folder.path(), &["--no-such-setting"], "--no-such-setting");
-    refuses(folder.path(), &["--gateway-listen", "0.0.0.0:0", "--data-dir", "d"], "cannot be used multiple times");
+    assert_start_fails(folder.path(), &["--revocation-max-staleness", "soon"], "--revocation-max-staleness");
+    assert_start_fails(folder.path(), &["--no-such-setting"], "--no-such-setting");
+    assert_start_fails(
+        folder.path(),
+        &["--gateway-listen", "0.0.0.0:0", "--data-dir", "d"],
+        "cannot be used multiple times",
+    );
     assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 0);
 }
 
 #[test]
-fn a_port_that_is_taken_is_named_and_makes_nothing() {
+fn port_in_use_is_named_in_the_error() {
     let folder = folder();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = taken.local_addr().expect("an address").to_string();
@@ -78,29 +82,29 @@ fn a_port_that_is_taken_is_named_and_makes_nothing() {
 }
 
 #[test]
-fn a_key_file_that_others_may_read_is_refused() {
+fn key_file_readable_by_others_is_refused() {
     let folder = folder();
     let file = folder.path().join("keys.json");
     service_kit::auth::rotation::generate(service_kit::auth::rotation::NewKey::Hs256, &file).expect("a key file");
     fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).expect("changed");
-    refuses(folder.path(), &["--key-file", "keys.json"], "mode 0644");
+    assert_start_fails(folder.path(), &["--key-file", "keys.json"], "mode 0644");
     assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 1);
 }
 
 #[test]
-fn a_database_that_is_not_usable_is_refused_and_nothing_is_made() {
+fn unusable_database_is_refused_without_creating_files() {
     let folder = folder();
-    refuses(folder.path(), &["--database-url", "postgres://127.0.0.1:1/x"], "127.0.0.1:1");
-    refuses(folder.path(), &["--key-file", "nowhere/keys.json"], "nowhere");
+    assert_start_fails(folder.path(), &["--database-url", "postgres://127.0.0.1:1/x"], "127.0.0.1:1");
+    assert_start_fails(folder.path(), &["--key-file", "nowhere/keys.json"], "nowhere");
     assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 0);
-    fs::create_dir(folder.path().join("data")).expect("made");
+    fs::create_dir(folder.path().join("data")).expect("created");
     fs::write(folder.path().join("data/task.db"), "this is no database ".repeat(500)).expect("written");
-    refuses(folder.path(), &[], "data/task.db");
+    assert_start_fails(folder.path(), &[], "data/task.db");
     assert_eq!(fs::read_dir(folder.path().join("data")).expect("a folder").count(), 1);
 }
 
 #[test]
-fn a_wrong_log_filter_in_the_environment_is_refused() {
+fn invalid_log_filter_in_the_environment_is_refused() {
     let folder = folder();
     let mut command = Command::new(program("taskey"));
     let output = command.current_dir(folder.path()).env("RUST_LOG", "a=b=c").args(LISTEN).output();
@@ -126,7 +130,7 @@ fn help_names_every_setting_that_scripts_rely_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sigterm_drains_and_ends_with_0() {
+async fn sigterm_drains_and_exits_with_0() {
     for (name, flags, listeners) in [
         ("taskey", &LISTEN[..], &["auth", "task", "gateway"][..]),
         ("gateway", &["--listen", "127.0.0.1:0"], &["gateway"]),
@@ -138,7 +142,7 @@ async fn sigterm_drains_and_ends_with_0() {
             flags.extend(["--data-dir".to_owned(), data]);
         }
         let process = Process::start(&program(name), &flags, listeners);
-        // A connection that does nothing does not hold it.
+        // An idle connection does not delay the shutdown.
         let _idle = std::net::TcpStream::connect(process.address("gateway")).expect("connected");
         process.signal("TERM");
         let begun = tokio::time::Instant::now();
@@ -148,7 +152,7 @@ async fn sigterm_drains_and_ends_with_0() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_goes_on_when_nobody_reads_what_it_prints() {
+async fn closed_output_pipes_do_not_stop_the_program() {
     let folder = folder();
     let mut child = Command::new(program("taskey"))
         .current_dir(folder.path())
@@ -161,13 +165,13 @@ async fn it_goes_on_when_nobody_reads_what_it_prints() {
     drop(child.stderr.take());
     let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines().map_while(Result::ok);
     let gateway = lines.find_map(|line| line.strip_prefix("listening gateway ").map(str::to_owned));
-    let url = format!("http://{}/healthz", gateway.expect("it listens"));
+    let url = format!("http://{}/healthz", gateway.expect("the gateway listens"));
     drop(lines);
     for _ in 0..3 {
-        let answer = tokio::process::Command::new("curl").args(["-sf", "--retry", "3", &url]).output().await;
-        assert_eq!(answer.expect("there is a curl").stdout, br#"{"status":"SERVING"}"#);
+        let response = tokio::process::Command::new("curl").args(["-sf", "--retry", "3", &url]).output().await;
+        assert_eq!(response.expect("curl is installed").stdout, br#"{"status":"SERVING"}"#);
     }
     let sent = Command::new("kill").arg(child.id().to_string()).status();
-    assert!(sent.expect("there is a kill").success());
+    assert!(sent.expect("`kill` is installed").success());
     assert_eq!(child.wait().expect("ended").code(), Some(0));
 }

@@ -7,7 +7,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use service_kit::testing::{TestDatabase, folder, leave_out};
+use service_kit::testing::{TestDatabase, folder, report_skipped};
 
 use super::processes::{Taskey, program};
 
@@ -87,7 +87,7 @@ fn run(folder: &Path, steps: &[Step], ports: [u16; 3]) -> Vec<String> {
 fn tools_are_installed(tools: &[&str]) -> bool {
     for tool in tools {
         if Command::new(tool).arg("--help").stdout(Stdio::null()).stderr(Stdio::null()).status().is_err() {
-            leave_out("a tour of the README", &format!("{tool} is not installed; `make test` installs it"));
+            report_skipped("a tour of the README", &format!("{tool} is not installed; `make test` installs it"));
             return false;
         }
     }

@@ -1,4 +1,4 @@
-//! Floods of logins, whose hashes cost what they cost in earnest.
+//! Floods of logins with the default hash costs.
 
 use std::{thread::available_parallelism, time::Duration};
 
@@ -9,61 +9,62 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Code, Request, Response, Status, transport::Channel};
 
 use super::{
-    cluster::{Cluster, IN_EARNEST, ONE, Plan},
-    people::{list, log_in, person, reason, refresh, wait},
-    report::{BUSY, measured, percentiles},
+    cluster::{Cluster, ClusterConfig, DEFAULT_HASH_FLAGS, ONE_EACH},
+    people::{list, log_in, reason, refresh, retry_delay, sign_up_and_log_in},
+    report::{LOAD_ALLOWANCE, report_percentiles, report_value},
 };
 use crate::process::PASSWORD;
 
-/// How many logins come at once, and from how many addresses.
+/// The number of concurrent logins and of their addresses.
 const LOGINS: usize = 500;
 const ADDRESSES: u8 = 50;
 
-/// What one hash takes.
+/// The memory of one hash.
 const HASH_KIB: u64 = 19_456;
 
-/// What everything else may take that comes with so many calls.
-const REST_KIB: u64 = 64 * 1024;
+/// The memory that may be used for everything else during so many calls.
+const OVERHEAD_KIB: u64 = 64 * 1024;
 
-/// Who is refused learns it within this.
-const REFUSED: Duration = Duration::from_secs(1);
+/// A login that is refused gets its response within this time.
+const REFUSAL_LIMIT: Duration = Duration::from_secs(1);
 
-/// Who does something else is answered within this, and is asked for so many rounds at least.
-const ANSWERED: Duration = Duration::from_secs(1);
-const SOME: usize = 100;
+/// Other calls get their responses within this time.
+const RESPONSE_LIMIT: Duration = Duration::from_secs(1);
+/// The minimum number of other calls.
+const MIN_CALLS: usize = 100;
 
-/// How long a caller waits who gives up at once.
-const IMPATIENCE: Duration = Duration::from_millis(10);
+/// The deadline of callers that give up almost immediately.
+const SHORT_DEADLINE: Duration = Duration::from_millis(10);
 
-/// How many hashes are computed at once by default.
+/// Returns the default number of concurrent hashes.
 fn permits() -> u64 {
     let cores = available_parallelism().map_or(1, usize::from);
     u64::try_from(cores.saturating_sub(1).max(1)).expect("not that many")
 }
 
-/// A cluster with an account to log in to, and connections from all addresses.
+/// Starts a cluster with an account, and connects from all addresses.
 async fn start() -> (Cluster, Vec<Channel>) {
-    let cluster = Cluster::on_files(Plan { auth_flags: &IN_EARNEST, ..ONE }).await;
-    person(&cluster.auth[0].channel(), "bob@example.com").await;
-    let crowd: Vec<_> = (1..=ADDRESSES).map(|host| cluster.auth[0].channel_from(host)).collect();
-    // Connected before it begins, so that it begins at once.
-    join_all(crowd.iter().map(|auth| refresh(auth, "none"))).await;
-    (cluster, crowd)
+    let cluster = Cluster::on_sqlite(ClusterConfig { auth_flags: &DEFAULT_HASH_FLAGS, ..ONE_EACH }).await;
+    sign_up_and_log_in(&cluster.auth[0].channel(), "bob@example.com").await;
+    let channels: Vec<_> = (1..=ADDRESSES).map(|host| cluster.auth[0].channel_from(host)).collect();
+    // Connect before the flood, so that all logins arrive at once.
+    join_all(channels.iter().map(|auth| refresh(auth, "none"))).await;
+    (cluster, channels)
 }
 
-/// No more than so many hashes have been held at once since the memory was looked at.
-fn assert_bounded(cluster: &Cluster, before: u64) {
+/// Checks that the memory has grown by no more than the permitted number of concurrent hashes.
+fn assert_memory_is_bounded(cluster: &Cluster, before: u64) {
     let [peak, _] = cluster.auth[0].memory_kib();
-    let (grown, limit) = (peak.saturating_sub(before), permits() * HASH_KIB + REST_KIB);
-    measured("memory", format_args!("{before} KiB, at its peak {grown} KiB more, of which {limit} are allowed"));
-    assert!(grown <= limit, "{grown} KiB more than {before}, of which {limit} are allowed");
+    let (grown, limit) = (peak.saturating_sub(before), permits() * HASH_KIB + OVERHEAD_KIB);
+    report_value("memory", format_args!("{before} KiB before, peak {grown} KiB more, limit {limit} KiB"));
+    assert!(grown <= limit, "grew by {grown} KiB from {before}, limit {limit} KiB");
 }
 
-/// Refreshes a session and lists its tasks, one after the other, until it is stopped, and says how long each took.
-async fn go_on(cluster: &Cluster, pair: &mut TokenPair, stopped: CancellationToken) -> [Vec<Duration>; 2] {
+/// Refreshes a session and lists its tasks in turn until `stopped`, and returns how long each call took.
+async fn refresh_and_list(cluster: &Cluster, pair: &mut TokenPair, stopped: CancellationToken) -> [Vec<Duration>; 2] {
     let (auth, task) = (cluster.auth[0].channel(), cluster.task[0].channel());
     let mut took = [vec![], vec![]];
-    while took[0].len() < SOME || !stopped.is_cancelled() {
+    while took[0].len() < MIN_CALLS || !stopped.is_cancelled() {
         let begun = Instant::now();
         *pair = refresh(&auth, &pair.refresh_token).await.expect("refreshed");
         let refreshed = Instant::now();
@@ -74,19 +75,19 @@ async fn go_on(cluster: &Cluster, pair: &mut TokenPair, stopped: CancellationTok
     took
 }
 
-fn report(when: &str, took: [Vec<Duration>; 2]) {
+fn report_and_check(when: &str, took: [Vec<Duration>; 2]) {
     let [refreshes, lists] = took;
     for (what, took) in [("Refresh", refreshes), ("ListTasks", lists)] {
-        let longest = percentiles(&format!("{what} {when}"), took);
-        assert!(longest <= ANSWERED + BUSY, "a {what} took {longest:?}");
+        let longest = report_percentiles(&format!("{what} {when}"), took);
+        assert!(longest <= RESPONSE_LIMIT + LOAD_ALLOWANCE, "a {what} took {longest:?}");
     }
 }
 
-/// Half of them know the password.
-fn log_in_at_once(crowd: &[Channel], limit: Option<Duration>) -> JoinSet<(Result<TokenPair, Status>, Duration)> {
+/// Starts concurrent logins, half of them for an account that exists.
+fn start_logins(channels: &[Channel], limit: Option<Duration>) -> JoinSet<(Result<TokenPair, Status>, Duration)> {
     let mut logins = JoinSet::new();
     for number in 0..LOGINS {
-        let auth = crowd[number % crowd.len()].clone();
+        let auth = channels[number % channels.len()].clone();
         let (email, password) = match number % 2 {
             0 => ("bob@example.com".to_owned(), PASSWORD.to_owned()),
             _ => (format!("nobody{number}@example.com"), PASSWORD.to_owned()),
@@ -105,27 +106,27 @@ fn log_in_at_once(crowd: &[Channel], limit: Option<Duration>) -> JoinSet<(Result
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_flood_of_logins_is_bounded_in_memory_and_stops_nobody_else() {
-    let (cluster, crowd) = start().await;
-    let mut ann = person(&cluster.auth[0].channel(), "ann@example.com").await;
-    let quiet = CancellationToken::new();
-    quiet.cancel();
-    report("before", go_on(&cluster, &mut ann, quiet).await);
+async fn login_flood_is_bounded_in_memory_and_does_not_block_other_calls() {
+    let (cluster, channels) = start().await;
+    let mut ann = sign_up_and_log_in(&cluster.auth[0].channel(), "ann@example.com").await;
+    let already_stopped = CancellationToken::new();
+    already_stopped.cancel();
+    report_and_check("before", refresh_and_list(&cluster, &mut ann, already_stopped).await);
 
     let [_, before] = cluster.auth[0].memory_kib();
-    let over = CancellationToken::new();
+    let flood_is_over = CancellationToken::new();
     let flood = async {
-        let answers = log_in_at_once(&crowd, None).join_all().await;
-        over.cancel();
-        answers
+        let results = start_logins(&channels, None).join_all().await;
+        flood_is_over.cancel();
+        results
     };
-    let (answers, meanwhile) = tokio::join!(flood, go_on(&cluster, &mut ann, over.clone()));
-    report("meanwhile", meanwhile);
-    assert_bounded(&cluster, before);
+    let (results, under_load) = tokio::join!(flood, refresh_and_list(&cluster, &mut ann, flood_is_over.clone()));
+    report_and_check("under load", under_load);
+    assert_memory_is_bounded(&cluster, before);
 
     let (mut evaluated, mut refused) = (vec![], vec![]);
-    for (outcome, took) in answers {
-        match outcome.map_err(|status| (reason(&status), wait(&status), status)) {
+    for (outcome, took) in results {
+        match outcome.map_err(|status| (reason(&status), retry_delay(&status), status)) {
             Err((reason, Some(_), _)) if reason == "OVERLOADED" => refused.push(took),
             Ok(_) => evaluated.push(took),
             Err((reason, None, _)) if reason == "CREDENTIALS_INVALID" => evaluated.push(took),
@@ -133,22 +134,22 @@ async fn a_flood_of_logins_is_bounded_in_memory_and_stops_nobody_else() {
         }
     }
     assert!(!refused.is_empty() && !evaluated.is_empty(), "{} refused", refused.len());
-    percentiles("logins that were evaluated", evaluated);
-    let longest = percentiles("logins that were refused", refused);
-    assert!(longest <= REFUSED + BUSY, "a refusal took {longest:?}");
+    report_percentiles("logins that were evaluated", evaluated);
+    let longest = report_percentiles("logins that were refused", refused);
+    assert!(longest <= REFUSAL_LIMIT + LOAD_ALLOWANCE, "a refusal took {longest:?}");
 }
 
-/// They are cancelled while they wait and while they are hashed. A hash cannot be stopped, so the next one has to wait
-/// for its end all the same.
+/// Cancels logins while they wait and while they are hashed. A running hash cannot be cancelled, so the next one must
+/// still wait for its end.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn cancelled_logins_do_not_escape_the_bound() {
-    let (cluster, crowd) = start().await;
+async fn cancelled_logins_respect_the_memory_bound() {
+    let (cluster, channels) = start().await;
     let auth = cluster.auth[0].channel();
     let [_, before] = cluster.auth[0].memory_kib();
     for round in 0..4 {
-        let mut logins = log_in_at_once(&crowd, (round % 2 == 0).then_some(IMPATIENCE));
+        let mut logins = start_logins(&channels, (round % 2 == 0).then_some(SHORT_DEADLINE));
         if round % 2 == 1 {
-            // The first to be answered has been hashed, or refused, so the others have arrived or are about to.
+            // Once the first login has a result, the others have arrived or are about to.
             logins.join_next().await;
             logins.abort_all();
         }
@@ -158,7 +159,7 @@ async fn cancelled_logins_do_not_escape_the_bound() {
             assert!(expected.contains(&status.code()), "{status:?}");
         }
     }
-    // Their places are free again.
+    // The permits of the cancelled logins are free again.
     log_in(&auth, "bob@example.com").await.expect("logged in");
-    assert_bounded(&cluster, before);
+    assert_memory_is_bounded(&cluster, before);
 }

@@ -1,4 +1,4 @@
-//! Calls that are cancelled, many a second, and what others notice of it.
+//! Many cancelled calls per second, and their effect on other calls.
 
 use std::{
     sync::atomic::{AtomicUsize, Ordering},
@@ -20,34 +20,34 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, transport::Channel};
 
 use super::{
-    cluster::{Cluster, ONE},
-    people::{BREATH, create, log_out, me, person, until_refused},
-    report::{measured, percentile, rounds},
+    cluster::{Cluster, ONE_EACH},
+    people::{RETRY_PAUSE, create, log_out, me, sign_up_and_log_in, wait_until_refused},
+    report::{percentile, report_value, rounds},
 };
 use crate::process::{PASSWORD, bearer};
 
-/// How many calls a second are cancelled. A thousand of them, made and served by debug builds, would take more than two cores.
+/// Cancelled calls per second. In debug builds, 1000 per second would need more than two cores.
 const RATE: usize = if cfg!(debug_assertions) { 200 } else { 1000 };
 
-/// A p99 below this is good whatever the quiet one is: the calls themselves keep two cores busy.
-const GOOD: Duration = Duration::from_millis(20);
+/// A p99 below this passes regardless of the idle p99, because the calls themselves keep two cores busy.
+const MAX_P99: Duration = Duration::from_millis(20);
 
-/// A logout is effective everywhere within this.
-const EFFECTIVE: Duration = Duration::from_secs(1);
+/// A logout takes effect everywhere within this time.
+const REVOCATION_LIMIT: Duration = Duration::from_secs(1);
 
-/// How often each of two calls is made in quiet.
-const CALLS: usize = 300;
+/// The minimum number of each of two calls.
+const MIN_CALLS: usize = 300;
 
-/// Somebody who has no more than a garbage token.
-const GARBAGE: &str = "taskey_service_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+/// A malformed service token.
+const MALFORMED_TOKEN: &str = "taskey_service_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
-/// Makes a call of the `number`th kind, and gives it up after a while.
-async fn call(number: usize, auth: Channel, task: Channel, access_token: String, give_up: Duration) {
+/// Makes a call of the `number`th kind, and cancels it after `cancel_after`.
+async fn call(number: usize, auth: Channel, task: Channel, access_token: String, cancel_after: Duration) {
     let call = async {
         match number % 5 {
             0 => {
-                let made = Some(Task { title: "abandoned".to_owned(), ..Task::default() });
-                let request = CreateTaskRequest { task: made, ..CreateTaskRequest::default() };
+                let new_task = Some(Task { title: "abandoned".to_owned(), ..Task::default() });
+                let request = CreateTaskRequest { task: new_task, ..CreateTaskRequest::default() };
                 _ = TaskServiceClient::new(task).create_task(bearer(&access_token, request)).await;
             }
             1 => {
@@ -60,29 +60,34 @@ async fn call(number: usize, auth: Channel, task: Channel, access_token: String,
             }
             3 => {
                 let request =
-                    bearer(GARBAGE, IntrospectRequest { token: access_token, ..IntrospectRequest::default() });
+                    bearer(MALFORMED_TOKEN, IntrospectRequest { token: access_token, ..IntrospectRequest::default() });
                 _ = TokenServiceClient::new(auth).introspect(request).await;
             }
             _ => {
                 let (email, password) = ("nobody@example.com".to_owned(), PASSWORD.to_owned());
                 let mut request = Request::new(LoginRequest { email, password, ..LoginRequest::default() });
-                request.metadata_mut().insert("x-taskey-service-token", GARBAGE.parse().expect("ASCII"));
+                request.metadata_mut().insert("x-taskey-service-token", MALFORMED_TOKEN.parse().expect("ASCII"));
                 _ = AuthServiceClient::new(auth).login(request).await;
             }
         }
     };
-    _ = timeout(give_up, call).await;
+    _ = timeout(cancel_after, call).await;
 }
 
-/// Makes calls at a steady rate and gives each up, until it is over. Returns how many.
-async fn attack(cluster: &Cluster, access_token: &str, give_up: Duration, over: &CancellationToken) -> usize {
+/// Makes and cancels calls at a steady rate until `stopped`. Returns their number.
+async fn make_cancelled_calls(
+    cluster: &Cluster,
+    access_token: &str,
+    cancel_after: Duration,
+    stopped: &CancellationToken,
+) -> usize {
     let (auth, task) = (cluster.auth[0].channel(), cluster.task[0].channel());
     let (mut ticks, mut calls, made) = (interval(Duration::from_millis(5)), JoinSet::new(), AtomicUsize::new(0));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
-    while over.run_until_cancelled(ticks.tick()).await.is_some() {
+    while stopped.run_until_cancelled(ticks.tick()).await.is_some() {
         for _ in 0..RATE / 200 {
             let number = made.fetch_add(1, Ordering::Relaxed);
-            calls.spawn(call(number, auth.clone(), task.clone(), access_token.to_owned(), give_up));
+            calls.spawn(call(number, auth.clone(), task.clone(), access_token.to_owned(), cancel_after));
         }
         while calls.try_join_next().is_some() {}
     }
@@ -90,11 +95,11 @@ async fn attack(cluster: &Cluster, access_token: &str, give_up: Duration, over: 
     made.into_inner()
 }
 
-/// Reads a task and the caller's account until it is over, and `CALLS` times at least. Returns how long each took.
-async fn read(cluster: &Cluster, pair: &TokenPair, task: &Task, over: &CancellationToken) -> Vec<Duration> {
+/// Reads a task and the caller's account until `stopped`, but at least `MIN_CALLS` times. Returns how long each took.
+async fn read(cluster: &Cluster, pair: &TokenPair, task: &Task, stopped: &CancellationToken) -> Vec<Duration> {
     let (auth_channel, task_channel) = (cluster.auth[0].channel(), cluster.task[0].channel());
     let mut took = Vec::new();
-    while took.len() < 2 * CALLS || !over.is_cancelled() {
+    while took.len() < 2 * MIN_CALLS || !stopped.is_cancelled() {
         let begun = Instant::now();
         let request = bearer(&pair.access_token, GetTaskRequest { id: task.id.clone() });
         TaskServiceClient::new(task_channel.clone()).get_task(request).await.expect("others get their tasks");
@@ -102,60 +107,60 @@ async fn read(cluster: &Cluster, pair: &TokenPair, task: &Task, over: &Cancellat
         let begun = Instant::now();
         me(&auth_channel, &pair.access_token).await.expect("others get their accounts");
         took.push(begun.elapsed());
-        sleep(BREATH).await;
+        sleep(RETRY_PAUSE).await;
     }
     took
 }
 
-async fn others_do_not_notice_cancelled_calls(cluster: Cluster, is_counted: bool) {
-    // 5 s of each kind for a start. With all rounds 30 s, but 10 s in a debug build, so that the gate stays short.
-    let most = if cfg!(debug_assertions) { 2 } else { 6 };
-    let lasts = Duration::from_secs(5 * rounds(1).clamp(1, most) as u64);
+async fn assert_cancelled_calls_do_not_slow_down_others(cluster: Cluster, counts_sessions: bool) {
+    // 5 s per kind by default. With all rounds 30 s, or 10 s in debug builds to keep the CI gate short.
+    let max_rounds = if cfg!(debug_assertions) { 2 } else { 6 };
+    let duration = Duration::from_secs(5 * rounds(1).clamp(1, max_rounds) as u64);
     let (auth, task) = (cluster.auth[0].channel(), cluster.task[0].channel());
-    let ann = person(&auth, "ann@example.com").await;
-    let mallory = person(&auth, "mallory@example.com").await;
-    let anns_task = create(&task, &ann.access_token, "of Ann").await.expect("created");
+    let ann = sign_up_and_log_in(&auth, "ann@example.com").await;
+    let mallory = sign_up_and_log_in(&auth, "mallory@example.com").await;
+    let task_of_ann = create(&task, &ann.access_token, "of Ann").await.expect("created");
     let finished = CancellationToken::new();
     finished.cancel();
-    _ = read(&cluster, &ann, &anns_task, &finished).await;
-    let quiet = percentile(99, read(&cluster, &ann, &anns_task, &finished).await);
-    let before = if is_counted { cluster.database.session_count().await } else { 0 };
-    for give_up in [0, 1, 50] {
-        let bob = person(&auth, &format!("bob.{give_up}@example.com")).await;
-        let over = CancellationToken::new();
+    _ = read(&cluster, &ann, &task_of_ann, &finished).await;
+    let idle = percentile(99, read(&cluster, &ann, &task_of_ann, &finished).await);
+    let before = if counts_sessions { cluster.database.session_count().await } else { 0 };
+    for cancel_after in [0, 1, 50] {
+        let bob = sign_up_and_log_in(&auth, &format!("bob.{cancel_after}@example.com")).await;
+        let stopped = CancellationToken::new();
         let logout = async {
-            sleep(lasts / 2).await;
+            sleep(duration / 2).await;
             log_out(&auth, &bob).await.expect("logged out");
-            until_refused(&task, &bob.access_token, "TOKEN_REVOKED", EFFECTIVE).await;
-            sleep(lasts / 2).await;
-            over.cancel();
+            wait_until_refused(&task, &bob.access_token, "TOKEN_REVOKED", REVOCATION_LIMIT).await;
+            sleep(duration / 2).await;
+            stopped.cancel();
         };
-        let give_up = Duration::from_millis(give_up);
-        let (calls, beside, ()) = tokio::join!(
-            attack(&cluster, &mallory.access_token, give_up, &over),
-            read(&cluster, &ann, &anns_task, &over),
+        let cancel_after = Duration::from_millis(cancel_after);
+        let (calls, under_load, ()) = tokio::join!(
+            make_cancelled_calls(&cluster, &mallory.access_token, cancel_after, &stopped),
+            read(&cluster, &ann, &task_of_ann, &stopped),
             logout
         );
-        let beside = percentile(99, beside);
-        measured(
-            &format!("{calls} calls given up after {give_up:?}"),
-            format_args!("p99 of others {beside:.1?}, in quiet {quiet:.1?}"),
+        let under_load = percentile(99, under_load);
+        report_value(
+            &format!("{calls} calls cancelled after {cancel_after:?}"),
+            format_args!("p99 of others {under_load:.1?}, idle {idle:.1?}"),
         );
-        assert!(beside <= (quiet * 3).max(GOOD), "{quiet:?} became {beside:?}");
+        assert!(under_load <= (idle * 3).max(MAX_P99), "p99 rose from {idle:?} to {under_load:?}");
     }
-    if is_counted {
+    if counts_sessions {
         let sessions = cluster.database.session_count().await - before;
-        assert!(sessions < 60, "{sessions} sessions of PostgreSQL were made anew");
+        assert!(sessions < 60, "{sessions} new PostgreSQL sessions");
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn serial_others_do_not_notice_cancelled_calls_on_postgresql() {
-    let Some(cluster) = Cluster::on_postgres(ONE).await else { return };
-    others_do_not_notice_cancelled_calls(cluster, true).await;
+async fn serial_cancelled_calls_do_not_slow_down_others_on_postgresql() {
+    let Some(cluster) = Cluster::on_postgres(ONE_EACH).await else { return };
+    assert_cancelled_calls_do_not_slow_down_others(cluster, true).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn serial_others_do_not_notice_cancelled_calls_on_sqlite() {
-    others_do_not_notice_cancelled_calls(Cluster::on_files(ONE).await, false).await;
+async fn serial_cancelled_calls_do_not_slow_down_others_on_sqlite() {
+    assert_cancelled_calls_do_not_slow_down_others(Cluster::on_sqlite(ONE_EACH).await, false).await;
 }

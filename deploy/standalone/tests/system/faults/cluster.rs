@@ -1,4 +1,4 @@
-//! Services in processes of their own, with a proxy on every way between them and to their database.
+//! Services in separate processes, with a proxy on every link between them and to their database.
 
 use std::net::ToSocketAddrs;
 
@@ -10,19 +10,19 @@ use super::{
     service::Service,
 };
 
-/// A hash of a password costs next to nothing, and everybody comes from one address: most of these tests are about
-/// other things. A plan that has one of these flags itself is taken as it is.
-const CHEAP: [&str; 4] = ["--password-memory-kib", "8", "--password-passes", "1"];
-const UNLIMITED: [&str; 2] = ["--rate-limits", "off"];
+/// Flags for most tests: cheap password hashes, and no rate limits because all calls come from one address. A config
+/// that sets one of these flags overrides them.
+const CHEAP_HASH_FLAGS: [&str; 4] = ["--password-memory-kib", "8", "--password-passes", "1"];
+const NO_RATE_LIMITS: [&str; 2] = ["--rate-limits", "off"];
 
-/// What a hash costs by default.
-pub const IN_EARNEST: [&str; 4] = ["--password-memory-kib", "19456", "--password-passes", "2"];
+/// The default costs of a hash.
+pub const DEFAULT_HASH_FLAGS: [&str; 4] = ["--password-memory-kib", "19456", "--password-passes", "2"];
 
-/// How many of each service, and with which settings.
+/// The number of replicas of each service, and their flags and environments.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Plan<'a> {
-    pub auths: usize,
-    pub tasks: usize,
+pub struct ClusterConfig<'a> {
+    pub auth_replicas: usize,
+    pub task_replicas: usize,
     pub auth_flags: &'a [&'a str],
     pub task_flags: &'a [&'a str],
     pub auth_environment: &'a [(String, String)],
@@ -30,103 +30,116 @@ pub struct Plan<'a> {
 }
 
 /// One of each service.
-pub const ONE: Plan =
-    Plan { auths: 1, tasks: 1, auth_flags: &[], task_flags: &[], auth_environment: &[], task_environment: &[] };
+pub const ONE_EACH: ClusterConfig = ClusterConfig {
+    auth_replicas: 1,
+    task_replicas: 1,
+    auth_flags: &[],
+    task_flags: &[],
+    auth_environment: &[],
+    task_environment: &[],
+};
 
 /// Two replicas of each.
-pub const TWO: Plan = Plan { auths: 2, tasks: 2, ..ONE };
+pub const TWO_EACH: ClusterConfig = ClusterConfig { auth_replicas: 2, task_replicas: 2, ..ONE_EACH };
 
 pub struct Cluster {
     pub auth: Vec<Service>,
     pub task: Vec<Service>,
-    /// The way of the task-services to each auth-service.
+    /// The links from the task-services to each auth-service.
     pub feeds: Vec<Proxy>,
-    /// The ways of auth-services and task-services to the server.
+    /// The links from the auth-services and from the task-services to the database server.
     links: Option<[Proxy; 2]>,
-    /// With the folder of the keys, the logs and the files.
+    /// The database, whose folder also contains keys and logs.
     pub database: TestDatabase,
 }
 
 impl Cluster {
-    /// On SQLite.
-    pub async fn on_files(plan: Plan<'_>) -> Self {
+    /// Starts a cluster on SQLite.
+    pub async fn on_sqlite(config: ClusterConfig<'_>) -> Self {
         let database = TestDatabase::sqlite();
         let url = |service| format!("sqlite:{}", database.folder().join(service).display());
         let urls = [url("auth.db"), url("task.db")];
-        Self::start(plan, urls, None, database).await
+        Self::start(config, urls, None, database).await
     }
 
-    /// On a database of its own on the PostgreSQL server that all tests share. `None` if there is no server.
-    pub async fn on_postgres(plan: Plan<'_>) -> Option<Self> {
+    /// Starts a cluster on a new database of the shared PostgreSQL server. Returns `None` if there is no server.
+    pub async fn on_postgres(config: ClusterConfig<'_>) -> Option<Self> {
         let database = TestDatabase::postgres().await?;
         let (_, rest) = database.url().split_once("://").expect("a URL");
         let (authority, path) = rest.split_once('/').expect("a database");
         let (user, host) = authority.rsplit_once('@').unwrap_or(("postgres", authority));
-        let address = host.to_socket_addrs().expect("a host and a port").next().expect("it has an address");
+        let address = host.to_socket_addrs().expect("a host and a port").next().expect("the host has an address");
         let links = [Upstream::Tcp(address), Upstream::Tcp(address)].map(Proxy::start);
         let urls = links.each_ref().map(|link| format!("postgres://{user}@{}/{path}", link.address()));
-        Some(Self::start(plan, urls, Some(links), database).await)
+        Some(Self::start(config, urls, Some(links), database).await)
     }
 
-    /// On a server that the test owns.
-    pub async fn on_server(plan: Plan<'_>, upstream: Upstream) -> Self {
+    /// Starts a cluster on the test's own PostgreSQL server.
+    pub async fn on_own_server(config: ClusterConfig<'_>, upstream: Upstream) -> Self {
         let links = [upstream.clone(), upstream].map(Proxy::start);
         let urls = links.each_ref().map(|link| format!("postgres://postgres@{}/postgres", link.address()));
-        Self::start(plan, urls, Some(links), TestDatabase::sqlite()).await
+        Self::start(config, urls, Some(links), TestDatabase::sqlite()).await
     }
 
-    async fn start(plan: Plan<'_>, urls: [String; 2], links: Option<[Proxy; 2]>, database: TestDatabase) -> Self {
+    async fn start(
+        config: ClusterConfig<'_>,
+        urls: [String; 2],
+        links: Option<[Proxy; 2]>,
+        database: TestDatabase,
+    ) -> Self {
         let keys = database.key_file().display().to_string();
-        let [for_auth, for_task] = urls;
+        let [auth_database, task_database] = urls;
         let start = |name, url: &str, flags: &[&str], more: &[&str], environment| {
-            let own = ["--database-url", url, "--key-file", &keys];
-            let arguments = [&own[..], flags, more, unless_given(&UNLIMITED, flags)].concat();
+            let required = ["--database-url", url, "--key-file", &keys];
+            let arguments = [&required[..], flags, more, unless_set(&NO_RATE_LIMITS, flags)].concat();
             let arguments = arguments.iter().map(ToString::to_string).collect();
             Service::start(name, database.folder(), arguments, environment)
         };
-        let cheap = unless_given(&CHEAP, plan.auth_flags);
-        let auth: Vec<_> =
-            (0..plan.auths).map(|_| start("auth", &for_auth, plan.auth_flags, cheap, plan.auth_environment)).collect();
+        let hash_flags = unless_set(&CHEAP_HASH_FLAGS, config.auth_flags);
+        let auth: Vec<_> = (0..config.auth_replicas)
+            .map(|_| start("auth", &auth_database, config.auth_flags, hash_flags, config.auth_environment))
+            .collect();
         let feeds: Vec<_> = auth.iter().map(|auth| Proxy::start(Upstream::Tcp(auth.address()))).collect();
-        let task = (0..plan.tasks)
+        let task = (0..config.task_replicas)
             .map(|first| {
-                // Each begins with another.
-                let peers = (0..plan.auths).map(|number| feeds[(first + number) % plan.auths].address());
+                // Each task-service prefers a different auth-service.
+                let peers =
+                    (0..config.auth_replicas).map(|number| feeds[(first + number) % config.auth_replicas].address());
                 let peers = peers.map(|peer| format!("http://{peer}")).collect::<Vec<_>>().join(",");
-                start("task", &for_task, plan.task_flags, &["--auth-url", &peers], plan.task_environment)
+                start("task", &task_database, config.task_flags, &["--auth-url", &peers], config.task_environment)
             })
             .collect();
         let cluster = Self { auth, task, feeds, links, database };
-        cluster.ready().await;
+        cluster.wait_until_ready().await;
         cluster
     }
 
-    /// Starts a gateway before the first of each service.
+    /// Starts a gateway in front of the first replica of each service.
     pub fn gateway(&self) -> Service {
         let url = |service: &Service| format!("http://{}", service.address());
         let arguments = ["--auth-url".to_owned(), url(&self.auth[0]), "--task-url".to_owned(), url(&self.task[0])];
         Service::start("gateway", self.database.folder(), arguments.to_vec(), &[])
     }
 
-    /// Waits until every service says that it serves.
-    pub async fn ready(&self) {
+    /// Waits until every service reports that it serves.
+    pub async fn wait_until_ready(&self) {
         for service in self.auth.iter().chain(&self.task) {
-            service.ready().await;
+            service.wait_until_ready().await;
         }
     }
 
-    /// The way of the auth-services to the server.
+    /// Returns the link from the auth-services to the database server.
     pub fn auth_link(&self) -> &Proxy {
-        &self.links.as_ref().expect("there is a server")[0]
+        &self.links.as_ref().expect("the cluster uses a database server")[0]
     }
 
-    /// The way of the task-services to the server.
+    /// Returns the link from the task-services to the database server.
     pub fn task_link(&self) -> &Proxy {
-        &self.links.as_ref().expect("there is a server")[1]
+        &self.links.as_ref().expect("the cluster uses a database server")[1]
     }
 
-    /// What happens on the ways to every auth-service.
-    pub fn feed(&self, mode: Mode) {
+    /// Sets the mode of the links to every auth-service.
+    pub fn set_feed_mode(&self, mode: Mode) {
         self.feeds.iter().for_each(|feed| feed.set(mode));
     }
 
@@ -139,7 +152,7 @@ impl Cluster {
     }
 }
 
-/// These flags, unless the first of them is among those that are given.
-fn unless_given<'a>(flags: &'a [&'a str], given: &[&str]) -> &'a [&'a str] {
-    if given.contains(&flags[0]) { &[] } else { flags }
+/// Returns the flags, or none if `set` contains the first of them.
+fn unless_set<'a>(flags: &'a [&'a str], set: &[&str]) -> &'a [&'a str] {
+    if set.contains(&flags[0]) { &[] } else { flags }
 }

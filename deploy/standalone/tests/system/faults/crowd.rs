@@ -1,4 +1,4 @@
-//! A crowd logs in, and others go on reading.
+//! Many users log in while others read.
 
 use std::{env, time::Duration};
 
@@ -11,90 +11,93 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 
 use super::{
-    cluster::{Cluster, IN_EARNEST, ONE},
-    people::{BREATH, create, list, log_in, person, reason, sign_up, try_password, wait},
-    report::{BUSY, measured, median, percentiles},
+    cluster::{Cluster, DEFAULT_HASH_FLAGS, ONE_EACH},
+    people::{RETRY_PAUSE, create, list, log_in, reason, retry_delay, sign_up, sign_up_and_log_in, try_password},
+    report::{LOAD_ALLOWANCE, median, report_percentiles, report_value},
 };
 
-/// How many log in; with `TASKEY_TEST_ROUNDS` all of them.
+/// The number of users who log in: `ALL` with `TASKEY_TEST_ROUNDS`, else `FEW`.
 const FEW: usize = 150;
 const ALL: usize = 1000;
 
-/// How many wrong passwords are tried at the same time.
-const WRONG: usize = 16;
+/// The number of concurrent wrong passwords.
+const WRONG_PASSWORDS: usize = 16;
 
-/// From how many addresses.
+/// The number of client addresses.
 const ADDRESSES: usize = 50;
 
-/// How often a list is read in quiet.
-const READS: usize = 200;
+/// The minimum number of reads.
+const MIN_READS: usize = 200;
 
-/// Reading may become slower, but not beyond this many times.
-const SLOWER: u32 = 20;
+/// The maximum factor by which reads may become slower.
+const MAX_SLOWDOWN: u32 = 20;
 
-/// How long each of the reads took, until it is over, and as many as `READS` at least.
-async fn read(task: &Channel, access_token: &str, over: &CancellationToken) -> Vec<Duration> {
+/// Reads until `stopped`, but at least `MIN_READS` times. Returns how long each read took.
+async fn read(task: &Channel, access_token: &str, stopped: &CancellationToken) -> Vec<Duration> {
     let mut took = vec![];
-    while took.len() < READS || !over.is_cancelled() {
+    while took.len() < MIN_READS || !stopped.is_cancelled() {
         let begun = Instant::now();
         list(task, access_token).await.expect("listed");
         took.push(begun.elapsed());
-        sleep(BREATH).await;
+        sleep(RETRY_PAUSE).await;
     }
     took
 }
 
-/// Logs in, and comes again when it is told to.
-async fn get_in(auth: Channel, email: String) -> usize {
-    for refusals in 0.. {
-        let Err(status) = log_in(&auth, &email).await else { return refusals };
+/// Logs in, and retries after the delay in the error. Returns the number of errors.
+async fn log_in_with_retries(auth: Channel, email: String) -> usize {
+    for errors in 0.. {
+        let Err(status) = log_in(&auth, &email).await else { return errors };
         assert_eq!(reason(&status), "OVERLOADED", "{status:?}");
-        sleep(wait(&status).expect("it says when to come again")).await;
+        sleep(retry_delay(&status).expect("an overload error has a delay")).await;
     }
-    unreachable!("it comes again")
+    unreachable!("the login is retried")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_crowd_that_logs_in_does_not_stop_those_who_read() {
-    let mut cluster = Cluster::on_files(ONE).await;
-    let people = if env::var_os("TASKEY_TEST_ROUNDS").is_some() { ALL } else { FEW };
+async fn many_logins_do_not_block_reads() {
+    let mut cluster = Cluster::on_sqlite(ONE_EACH).await;
+    let users = if env::var_os("TASKEY_TEST_ROUNDS").is_some() { ALL } else { FEW };
     let (auth, task) = (cluster.auth[0].channel(), cluster.task[0].channel());
     let email = |number| format!("{number}@example.com");
-    let sign_ups = (0..people).map(async |number| _ = sign_up(&auth, &email(number)).await.expect("signed up"));
+    let sign_ups = (0..users).map(async |number| _ = sign_up(&auth, &email(number)).await.expect("signed up"));
     stream::iter(sign_ups).buffer_unordered(8).collect::<Vec<_>>().await;
-    let ann = person(&auth, "ann@example.com").await;
+    let ann = sign_up_and_log_in(&auth, "ann@example.com").await;
     create(&task, &ann.access_token, "of Ann").await.expect("created");
-    // Signing up was cheap; each login is a hash that costs what it costs in earnest.
+    // The sign-ups used cheap hashes. The logins use the default costs.
     cluster.auth[0].kill();
-    cluster.auth[0].start_again_with(&IN_EARNEST);
-    cluster.ready().await;
+    cluster.auth[0].start_again_with(&DEFAULT_HASH_FLAGS);
+    cluster.wait_until_ready().await;
 
-    let over = CancellationToken::new();
-    over.cancel();
-    let quiet = read(&task, &ann.access_token, &over).await;
+    let stopped = CancellationToken::new();
+    stopped.cancel();
+    let idle = read(&task, &ann.access_token, &stopped).await;
 
-    let crowd: Vec<_> =
+    let channels: Vec<_> =
         (1..=ADDRESSES).map(|host| cluster.auth[0].channel_from(u8::try_from(host).expect("few"))).collect();
-    let (begun, over, mut logins) = (Instant::now(), CancellationToken::new(), JoinSet::new());
+    let (begun, stopped, mut logins) = (Instant::now(), CancellationToken::new(), JoinSet::new());
     let mut guesses = JoinSet::new();
-    for number in 0..people {
-        logins.spawn(get_in(crowd[number % ADDRESSES].clone(), email(number)));
-        if number < WRONG {
-            let auth = crowd[number % ADDRESSES].clone();
+    for number in 0..users {
+        logins.spawn(log_in_with_retries(channels[number % ADDRESSES].clone(), email(number)));
+        if number < WRONG_PASSWORDS {
+            let auth = channels[number % ADDRESSES].clone();
             guesses.spawn(async move { try_password(&auth, "ann@example.com", "a wrong one").await.is_err() });
         }
     }
-    let everyone = async {
-        let refusals: usize = logins.join_all().await.into_iter().sum();
-        assert!(guesses.join_all().await.into_iter().all(|refused| refused), "a wrong password was right");
-        over.cancel();
-        refusals
+    let logins_and_guesses = async {
+        let errors: usize = logins.join_all().await.into_iter().sum();
+        assert!(guesses.join_all().await.into_iter().all(|refused| refused), "a wrong password was accepted");
+        stopped.cancel();
+        errors
     };
-    let (refusals, meanwhile) = tokio::join!(everyone, read(&task, &ann.access_token, &over));
+    let (errors, under_load) = tokio::join!(logins_and_guesses, read(&task, &ann.access_token, &stopped));
     let took = begun.elapsed();
-    measured("logins", format_args!("{people} in {took:.1?}, after {refusals} refusals; {WRONG} wrong ones"));
-    let (before, during) = (median(quiet.clone()), median(meanwhile.clone()));
-    percentiles("ListTasks before", quiet);
-    percentiles("ListTasks meanwhile", meanwhile);
-    assert!(during <= before * SLOWER + BUSY, "{during:?} rather than {before:?}");
+    report_value(
+        "logins",
+        format_args!("{users} in {took:.1?}, after {errors} errors; {WRONG_PASSWORDS} wrong passwords"),
+    );
+    let (before, during) = (median(idle.clone()), median(under_load.clone()));
+    report_percentiles("ListTasks before", idle);
+    report_percentiles("ListTasks under load", under_load);
+    assert!(during <= before * MAX_SLOWDOWN + LOAD_ALLOWANCE, "{during:?} rather than {before:?}");
 }

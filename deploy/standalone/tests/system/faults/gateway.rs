@@ -1,4 +1,4 @@
-//! The gateway killed, and what it says when a service behind it is.
+//! The gateway is killed, and services behind it are killed or paused.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -9,18 +9,18 @@ use tokio::{
 };
 
 use super::{
-    cluster::{Cluster, ONE},
-    people::{BREATH, PATIENCE, list, person},
-    report::{BUSY, measured},
+    cluster::{Cluster, ONE_EACH},
+    people::{CALL_TIMEOUT, RETRY_PAUSE, list, sign_up_and_log_in},
+    report::{LOAD_ALLOWANCE, report_value},
 };
 
-/// How long a caller gives the gateway.
+/// The deadline of each call.
 const DEADLINE: Duration = Duration::from_secs(2);
 
-/// Everything is of use again within this after the return of what was missing.
-const RECOVERED: Duration = Duration::from_secs(5);
+/// Everything has recovered within this time after a program is back.
+const RECOVERY_LIMIT: Duration = Duration::from_secs(5);
 
-/// Makes a task over HTTP and gives the status; `None` if there was no answer.
+/// Creates a task over HTTP. Returns the status, or `None` if there was no response.
 async fn create(gateway: SocketAddr, access_token: &str, title: &str) -> Option<u16> {
     let body = format!(r#"{{"title": "{title}"}}"#);
     let request = format!(
@@ -32,63 +32,63 @@ async fn create(gateway: SocketAddr, access_token: &str, title: &str) -> Option<
     let call = async {
         let mut connection = TcpStream::connect(gateway).await.ok()?;
         connection.write_all(request.as_bytes()).await.ok()?;
-        let mut answer = String::new();
-        connection.read_to_string(&mut answer).await.ok()?;
-        answer.split(' ').nth(1)?.parse().ok()
+        let mut response = String::new();
+        connection.read_to_string(&mut response).await.ok()?;
+        response.split(' ').nth(1)?.parse().ok()
     };
-    timeout(PATIENCE, call).await.expect("the gateway does not hang")
+    timeout(CALL_TIMEOUT, call).await.expect("the gateway does not hang")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_gateway_answers_in_time_and_nothing_acknowledged_is_lost() {
-    let mut cluster = Cluster::on_files(ONE).await;
+async fn gateway_responds_in_time_and_nothing_acknowledged_is_lost() {
+    let mut cluster = Cluster::on_sqlite(ONE_EACH).await;
     let mut gateway = cluster.gateway();
-    let at = gateway.address();
-    let ann = person(&cluster.auth[0].channel(), "ann@example.com").await;
+    let gateway_address = gateway.address();
+    let ann = sign_up_and_log_in(&cluster.auth[0].channel(), "ann@example.com").await;
     let token = &ann.access_token[..];
-    assert_eq!(create(at, token, "before").await, Some(200));
+    assert_eq!(create(gateway_address, token, "before").await, Some(200));
 
-    cluster.task[0].stop();
+    cluster.task[0].pause();
     let begun = Instant::now();
-    assert!(matches!(create(at, token, "stopped").await, Some(503 | 504)));
-    assert!(begun.elapsed() <= DEADLINE + BUSY, "answered after {:?}", begun.elapsed());
-    cluster.task[0].go_on();
-    until_created(at, token, "gone on").await;
+    assert!(matches!(create(gateway_address, token, "paused").await, Some(503 | 504)));
+    assert!(begun.elapsed() <= DEADLINE + LOAD_ALLOWANCE, "responded after {:?}", begun.elapsed());
+    cluster.task[0].resume();
+    retry_until_created(gateway_address, token, "resumed").await;
 
     cluster.task[0].kill();
     let begun = Instant::now();
-    assert!(matches!(create(at, token, "killed").await, Some(503 | 504)));
-    assert!(begun.elapsed() <= DEADLINE + BUSY, "answered after {:?}", begun.elapsed());
+    assert!(matches!(create(gateway_address, token, "killed").await, Some(503 | 504)));
+    assert!(begun.elapsed() <= DEADLINE + LOAD_ALLOWANCE, "responded after {:?}", begun.elapsed());
     cluster.task[0].start_again();
-    until_created(at, token, "started again").await;
+    retry_until_created(gateway_address, token, "started again").await;
 
-    gateway.stop();
-    let meanwhile = create(at, token, "patient");
-    let go_on = async {
+    gateway.pause();
+    let during_pause = create(gateway_address, token, "patient");
+    let resume = async {
         sleep(Duration::from_secs(1)).await;
-        gateway.go_on();
+        gateway.resume();
     };
-    assert_eq!(tokio::join!(meanwhile, go_on).0, Some(200));
+    assert_eq!(tokio::join!(during_pause, resume).0, Some(200));
     gateway.kill();
-    assert_eq!(create(at, token, "nobody there").await, None);
+    assert_eq!(create(gateway_address, token, "gateway killed").await, None);
     gateway.start_again();
     assert_eq!(create(gateway.address(), token, "after").await, Some(200));
 
     let tasks = list(&cluster.task[0].channel(), token).await.expect("listed");
     let mut titles: Vec<_> = tasks.iter().map(|task| &task.title[..]).collect();
-    // It was not acknowledged, so it may be there or not.
-    titles.retain(|title| *title != "stopped");
-    assert_eq!(titles, ["after", "patient", "started again", "gone on", "before"]);
+    // This task was not acknowledged, so it may exist or not.
+    titles.retain(|title| *title != "paused");
+    assert_eq!(titles, ["after", "patient", "started again", "resumed", "before"]);
 }
 
-/// Tries until the gateway has found its service again. Only the last try is acknowledged.
-async fn until_created(gateway: SocketAddr, access_token: &str, title: &str) {
+/// Retries until the gateway has reconnected to its service. Only the last attempt is acknowledged.
+async fn retry_until_created(gateway: SocketAddr, access_token: &str, title: &str) {
     let begun = Instant::now();
     let created = async {
         while create(gateway, access_token, title).await != Some(200) {
-            sleep(BREATH).await;
+            sleep(RETRY_PAUSE).await;
         }
     };
-    timeout(RECOVERED + BUSY, created).await.expect("it comes back");
-    measured(&format!("{title}: of use after"), format_args!("{:.1?}", begun.elapsed()));
+    timeout(RECOVERY_LIMIT + LOAD_ALLOWANCE, created).await.expect("the gateway recovers");
+    report_value(&format!("{title}: recovered after"), format_args!("{:.1?}", begun.elapsed()));
 }

@@ -1,4 +1,4 @@
-//! Somebody guesses a password from many addresses at once.
+//! Password guessing from many addresses at once.
 
 use std::time::Duration;
 
@@ -10,84 +10,86 @@ use tokio::{
 };
 
 use super::{
-    cluster::{Cluster, IN_EARNEST, ONE, Plan},
-    people::{create, knock, list, log_in, person, reason, refresh, try_password, wait},
-    report::{BUSY, measured},
+    cluster::{Cluster, ClusterConfig, DEFAULT_HASH_FLAGS, ONE_EACH},
+    people::{check_token, create, list, log_in, reason, refresh, retry_delay, sign_up_and_log_in, try_password},
+    report::{LOAD_ALLOWANCE, report_value},
 };
 
-/// How many guesses there are, and from how many addresses.
+/// The number of guesses and of the addresses that they come from.
 const GUESSES: usize = 200;
 const ADDRESSES: u8 = 50;
 
-/// The owner is at yet another address.
-const HOME: u8 = 99;
+/// The address of the account's owner.
+const OWNER_ADDRESS: u8 = 99;
 
-/// So many may be evaluated.
-const EVALUATED: usize = 100;
+/// The maximum number of guesses that may be evaluated.
+const MAX_EVALUATED: usize = 100;
 
-/// Nobody has to wait for longer after so few wrong passwords.
-const LONGEST_WAIT: Duration = Duration::from_secs(10);
+/// The maximum delay after this number of wrong passwords.
+const MAX_DELAY: Duration = Duration::from_secs(10);
 
-/// How often the owner does something meanwhile.
-const TIMES: usize = 20;
+/// The number of calls of the owner during the guesses.
+const OWNER_CALLS: usize = 20;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn guesses_from_many_addresses_are_few_and_do_not_shut_the_owner_out() {
-    let flags = [&IN_EARNEST[..], &["--rate-limits", "on"]].concat();
-    let cluster = Cluster::on_files(Plan { auth_flags: &flags, task_flags: &["--rate-limits", "on"], ..ONE }).await;
-    let (home, task) = (cluster.auth[0].channel_from(HOME), cluster.task[0].channel_from(HOME));
-    let mut ann = person(&home, "ann@example.com").await;
+async fn guesses_from_many_addresses_are_throttled_without_locking_out_the_owner() {
+    let flags = [&DEFAULT_HASH_FLAGS[..], &["--rate-limits", "on"]].concat();
+    let cluster =
+        Cluster::on_sqlite(ClusterConfig { auth_flags: &flags, task_flags: &["--rate-limits", "on"], ..ONE_EACH })
+            .await;
+    let (owner_auth, task) = (cluster.auth[0].channel_from(OWNER_ADDRESS), cluster.task[0].channel_from(OWNER_ADDRESS));
+    let mut ann = sign_up_and_log_in(&owner_auth, "ann@example.com").await;
     create(&task, &ann.access_token, "of Ann").await.expect("created");
 
-    let crowd: Vec<_> = (1..=ADDRESSES).map(|host| cluster.auth[0].channel_from(host)).collect();
-    join_all(crowd.iter().map(|auth| refresh(auth, "none"))).await;
+    let attackers: Vec<_> = (1..=ADDRESSES).map(|host| cluster.auth[0].channel_from(host)).collect();
+    join_all(attackers.iter().map(|auth| refresh(auth, "none"))).await;
     let mut guesses = JoinSet::new();
     for number in 0..GUESSES {
-        let auth = crowd[number % crowd.len()].clone();
+        let auth = attackers[number % attackers.len()].clone();
         let guess = async move { try_password(&auth, "ann@example.com", &format!("guess number {number}")).await };
         guesses.spawn(guess);
     }
     let owner = async {
-        for _ in 0..TIMES {
+        for _ in 0..OWNER_CALLS {
             assert_eq!(list(&task, &ann.access_token).await.expect("listed").len(), 1);
-            ann = refresh(&home, &ann.refresh_token).await.expect("refreshed");
+            ann = refresh(&owner_auth, &ann.refresh_token).await.expect("refreshed");
         }
     };
     let (outcomes, ()) = tokio::join!(guesses.join_all(), owner);
     let refusals: Vec<_> = outcomes.into_iter().map(|outcome| outcome.expect_err("a guess was right")).collect();
     let evaluated = refusals.iter().filter(|status| reason(status) == "CREDENTIALS_INVALID").count();
-    measured("guesses", format_args!("{evaluated} of {GUESSES} evaluated"));
-    assert!((1..=EVALUATED).contains(&evaluated), "{evaluated} were evaluated");
+    report_value("guesses", format_args!("{evaluated} of {GUESSES} evaluated"));
+    assert!((1..=MAX_EVALUATED).contains(&evaluated), "{evaluated} were evaluated");
     let mut limited = 0;
     for refused in refusals.into_iter().filter(|status| reason(status) != "CREDENTIALS_INVALID") {
-        // A machine that is busy with other tests may not even come to look at some of them.
+        // On a machine that is busy with other tests, some guesses may time out.
         if !["DEADLINE_EXCEEDED", "STORE_UNAVAILABLE", "OVERLOADED"].contains(&&reason(&refused)[..]) {
             limited += 1;
-            assert!(wait(&refused).is_some(), "{refused:?}");
+            assert!(retry_delay(&refused).is_some(), "{refused:?}");
             assert_refused!(Err::<(), _>(refused), ResourceExhausted, "RATE_LIMITED");
         }
     }
-    assert!(limited >= EVALUATED, "{limited} were told to wait");
+    assert!(limited >= MAX_EVALUATED, "{limited} were rate limited");
 
-    // The right password is not looked at before its time, and then it is good. Where guesses were cut off, some of
-    // them are waited for in vain.
-    let (begun, mut waits) = (Instant::now(), vec![]);
+    // The correct password is checked only after the delay, and then succeeds. If guesses timed out, the owner may have
+    // to wait more than once.
+    let (begun, mut delays) = (Instant::now(), vec![]);
     let again = loop {
-        match log_in(&home, "ann@example.com").await {
+        match log_in(&owner_auth, "ann@example.com").await {
             Ok(pair) => break pair,
             Err(refused) => {
-                let told = wait(&refused).expect("it says when to come again");
+                let delay = retry_delay(&refused).expect("a rate limit error has a delay");
                 assert_refused!(Err::<(), _>(refused), ResourceExhausted, "RATE_LIMITED");
-                waits.push(told);
-                assert!(begun.elapsed() <= LONGEST_WAIT + BUSY, "still refused: {waits:?}");
-                // It is told from the answer on, not from the question.
-                sleep(told).await;
+                delays.push(delay);
+                assert!(begun.elapsed() <= MAX_DELAY + LOAD_ALLOWANCE, "still refused: {delays:?}");
+                // The delay starts with the response, not with the request.
+                sleep(delay).await;
             }
         }
     };
-    measured("the owner logged in after", format_args!("{:.1?}, as told: {waits:.1?}", begun.elapsed()));
-    assert!(waits.len() <= 1 || evaluated + limited < GUESSES, "told to wait again: {waits:?}");
+    report_value("the owner logged in after", format_args!("{:.1?}, delays: {delays:.1?}", begun.elapsed()));
+    assert!(delays.len() <= 1 || evaluated + limited < GUESSES, "rate limited again: {delays:?}");
     for pair in [&ann, &again] {
-        knock(&task, &pair.access_token).await.expect("let in");
+        check_token(&task, &pair.access_token).await.expect("accepted");
     }
 }

@@ -1,4 +1,4 @@
-//! What was acknowledged and what was only asked for, and whether the services agree in the end.
+//! Records which requests were sent and which were acknowledged, and checks them against the services.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -13,51 +13,51 @@ use tonic::{Code, Status};
 
 use super::{
     cluster::Cluster,
-    people::{NO_ANSWER, knock, list, log_in, reason, refresh, sign_up, until_refused},
-    report::measured,
+    people::{NO_RESPONSE, check_token, list, log_in, reason, refresh, sign_up, wait_until_refused},
+    report::report_value,
 };
 
-/// Everything is fresh again within this, after whatever had happened.
-const SETTLED: Duration = Duration::from_secs(10);
+/// All verifiers are up to date within this time after any fault.
+const UP_TO_DATE_LIMIT: Duration = Duration::from_secs(10);
 
-/// Somebody who writes tasks from one session for as long as the test lasts.
+/// A user who creates tasks in one session for the whole test.
 pub struct Writer {
     pub pair: Mutex<TokenPair>,
-    /// Titles that the services have been asked to write down, each once.
-    pub asked: Mutex<HashSet<String>>,
-    /// Titles that they have, by the ids of the tasks.
+    /// Titles of all requested tasks, each requested once.
+    pub requested: Mutex<HashSet<String>>,
+    /// Titles of the acknowledged tasks, by task id.
     pub acknowledged: Mutex<HashMap<String, String>>,
 }
 
-/// What became of a session that was begun and left.
-pub enum End {
-    /// It goes on, and this is its refresh token as far as is known.
-    Live,
-    /// Whether it has ended is not known.
-    LogoutAsked,
+/// The last known state of a visitor's session.
+pub enum SessionState {
+    /// The session is active, and its last known refresh token is valid.
+    Active,
+    /// A logout was requested but not acknowledged.
+    LogoutUnacknowledged,
     LoggedOut,
 }
 
-/// An account of which nothing more is heard.
+/// An account that is not used any more.
 pub struct Visitor {
     pub user: User,
-    pub session: Option<(TokenPair, End)>,
+    pub session: Option<(TokenPair, SessionState)>,
 }
 
 #[derive(Default)]
 pub struct Ledger {
     pub writers: Vec<Writer>,
     pub visitors: Mutex<Vec<Visitor>>,
-    /// Addresses with which somebody may have signed up.
-    pub perhaps: Mutex<Vec<String>>,
-    /// Answers that nobody should get who has done nothing wrong.
-    faults: Mutex<Vec<String>>,
-    refusals: Mutex<HashMap<String, usize>>,
-    /// The longest wait for any answer.
+    /// Email addresses of sign-ups that were not acknowledged.
+    pub unacknowledged_sign_ups: Mutex<Vec<String>>,
+    /// Errors that a valid request must not get, even during a fault.
+    unexpected_errors: Mutex<Vec<String>>,
+    errors: Mutex<HashMap<String, usize>>,
+    /// The longest time until any response.
     slowest: Mutex<Duration>,
-    /// How many tasks were acknowledged, and how many calls were not.
+    /// The number of acknowledged tasks, and of failed calls.
     pub written: watch::Sender<usize>,
-    pub refused: watch::Sender<usize>,
+    pub failed: watch::Sender<usize>,
 }
 
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -65,27 +65,26 @@ pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Ledger {
-    /// Judges the refusal of a call in which everything was right: the services may not be able to answer, and that is
-    /// all they may say.
-    pub fn refuse(&self, what: &str, status: &Status, took: Duration) {
+    /// Records the error of a valid request. During faults only temporary errors are expected.
+    pub fn record_error(&self, name: &str, status: &Status, took: Duration) {
         let reason = reason(status);
-        let excused = match (status.code(), &reason[..]) {
-            // Made by tonic on this side when a connection breaks or cannot be had.
+        let is_expected = match (status.code(), &reason[..]) {
+            // Created by the tonic client when a connection breaks or cannot be established.
             (Code::Unavailable | Code::Unknown | Code::Cancelled | Code::Internal, "")
             | (Code::Unavailable, "STORE_UNAVAILABLE" | "VERIFIER_NOT_READY")
             | (Code::DeadlineExceeded, "DEADLINE_EXCEEDED")
             | (Code::ResourceExhausted, _) => true,
-            (code, _) => code == NO_ANSWER.code(),
+            (code, _) => code == NO_RESPONSE.code(),
         };
-        if !excused {
-            lock(&self.faults).push(format!("{what}: {:?} {reason}: {}", status.code(), status.message()));
+        if !is_expected {
+            lock(&self.unexpected_errors).push(format!("{name}: {:?} {reason}: {}", status.code(), status.message()));
         }
-        *lock(&self.refusals).entry(format!("{:?} {reason}", status.code())).or_default() += 1;
-        self.refused.send_modify(|refused| *refused += 1);
-        self.answered(took);
+        *lock(&self.errors).entry(format!("{:?} {reason}", status.code())).or_default() += 1;
+        self.failed.send_modify(|failed| *failed += 1);
+        self.record_duration(took);
     }
 
-    pub fn answered(&self, took: Duration) {
+    pub fn record_duration(&self, took: Duration) {
         let mut slowest = lock(&self.slowest);
         *slowest = took.max(*slowest);
     }
@@ -94,18 +93,23 @@ impl Ledger {
         *lock(&self.slowest)
     }
 
-    /// Asks the services, which have settled by now, for everything that they have acknowledged.
+    /// Checks that the recovered services have everything that they acknowledged.
     pub async fn verify(&self, cluster: &Cluster) {
-        let faults = lock(&self.faults).clone();
-        assert!(faults.is_empty(), "{} answers that nobody should get, such as {:?}", faults.len(), &faults[..1]);
+        let unexpected_errors = lock(&self.unexpected_errors).clone();
+        assert!(
+            unexpected_errors.is_empty(),
+            "{} unexpected errors, for example {:?}",
+            unexpected_errors.len(),
+            &unexpected_errors[..1]
+        );
         let visitors = std::mem::take(&mut *lock(&self.visitors));
-        measured(
+        report_value(
             "acknowledged",
             format_args!(
-                "{} tasks and {} accounts; refused {:?}; slowest answer {:.1?}",
+                "{} tasks and {} accounts; errors {:?}; slowest response {:.1?}",
                 *self.written.borrow(),
                 visitors.len(),
-                lock(&self.refusals),
+                lock(&self.errors),
                 self.slowest(),
             ),
         );
@@ -115,61 +119,61 @@ impl Ledger {
         for visitor in &visitors {
             visitor.verify(cluster).await;
         }
-        // A client without a response may sign up again, or already has an account.
-        let perhaps = std::mem::take(&mut *lock(&self.perhaps));
+        // A sign-up without a response may or may not have created the account.
+        let unacknowledged_sign_ups = std::mem::take(&mut *lock(&self.unacknowledged_sign_ups));
         let auth = cluster.auth[0].channel();
-        for email in perhaps {
+        for email in unacknowledged_sign_ups {
             if let Err(status) = sign_up(&auth, &email).await {
                 assert_eq!(reason(&status), "EMAIL_TAKEN", "{status:?}");
             }
-            log_in(&auth, &email).await.expect("the account is whole");
+            log_in(&auth, &email).await.expect("the account is complete");
         }
     }
 }
 
 impl Writer {
     pub fn new(pair: TokenPair) -> Self {
-        Self { pair: Mutex::new(pair), asked: Mutex::default(), acknowledged: Mutex::default() }
+        Self { pair: Mutex::new(pair), requested: Mutex::default(), acknowledged: Mutex::default() }
     }
 
-    /// Every task that was acknowledged is there once; every other was asked for, and is there once and whole; and the
-    /// session still lives.
+    /// Checks that every acknowledged task exists once, that every other task was requested and is complete and unique,
+    /// and that the session is still active.
     async fn verify(&self, cluster: &Cluster) {
         let pair = lock(&self.pair).clone();
-        let pair = refresh(&cluster.auth[0].channel(), &pair.refresh_token).await.expect("the session lives");
-        let (asked, mut missing) = (lock(&self.asked).clone(), lock(&self.acknowledged).clone());
+        let pair = refresh(&cluster.auth[0].channel(), &pair.refresh_token).await.expect("the session is active");
+        let (requested, mut missing) = (lock(&self.requested).clone(), lock(&self.acknowledged).clone());
         let mut seen = HashSet::new();
         for task in list(&cluster.task[0].channel(), &pair.access_token).await.expect("listed") {
-            assert!(asked.contains(&task.title), "a task of somebody else: {task:?}");
-            assert!(seen.insert(task.title.clone()), "a task twice: {task:?}");
-            assert_eq!(task.notes, task.title.repeat(10), "half a task");
+            assert!(requested.contains(&task.title), "a task that was not requested: {task:?}");
+            assert!(seen.insert(task.title.clone()), "a duplicated task: {task:?}");
+            assert_eq!(task.notes, task.title.repeat(10), "partially written task");
             if let Some(title) = missing.remove(&task.id) {
                 assert_eq!(task.title, title, "another task under the same id");
             }
         }
-        assert!(missing.is_empty(), "{} of {} tasks are missing", missing.len(), asked.len());
+        assert!(missing.is_empty(), "{} of {} tasks are missing", missing.len(), requested.len());
     }
 }
 
 impl Visitor {
     async fn verify(&self, cluster: &Cluster) {
         let auth = cluster.auth[0].channel();
-        let again = log_in(&auth, &self.user.email).await.expect("the account is there");
+        let again = log_in(&auth, &self.user.email).await.expect("the account exists");
         assert_eq!(again.user.as_ref(), Some(&self.user));
         match &self.session {
-            Some((pair, End::Live)) => {
-                refresh(&auth, &pair.refresh_token).await.expect("the session lives");
+            Some((pair, SessionState::Active)) => {
+                refresh(&auth, &pair.refresh_token).await.expect("the session is active");
             }
-            Some((pair, End::LoggedOut)) => {
+            Some((pair, SessionState::LoggedOut)) => {
                 for task in cluster.task_channels() {
-                    until_refused(&task, &pair.access_token, "TOKEN_REVOKED", SETTLED).await;
+                    wait_until_refused(&task, &pair.access_token, "TOKEN_REVOKED", UP_TO_DATE_LIMIT).await;
                 }
                 assert_refused!(refresh(&auth, &pair.refresh_token).await, Unauthenticated, "REFRESH_TOKEN_INVALID");
             }
-            Some((_, End::LogoutAsked)) | None => {}
+            Some((_, SessionState::LogoutUnacknowledged)) | None => {}
         }
         for task in cluster.task_channels() {
-            knock(&task, &again.access_token).await.expect("let in");
+            check_token(&task, &again.access_token).await.expect("accepted");
         }
     }
 }

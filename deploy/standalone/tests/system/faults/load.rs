@@ -1,4 +1,4 @@
-//! People who use the services while these break, and who keep a ledger.
+//! Load during faults: users call the services and record the outcomes in a ledger.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,49 +11,49 @@ use tonic::{Status, transport::Channel};
 
 use super::{
     cluster::Cluster,
-    ledger::{End, Ledger, Visitor, Writer, lock},
-    people::{create, log_in, log_out, person, refresh, sign_up},
+    ledger::{Ledger, SessionState, Visitor, Writer, lock},
+    people::{create, log_in, log_out, refresh, sign_up, sign_up_and_log_in},
 };
 
-/// How many people write tasks, and how many calls each has under way.
+/// The number of writers, and of concurrent calls per writer.
 const WRITERS: usize = 2;
 const CALLS: usize = 3;
 
-/// Who was refused asks the next replica after so long.
+/// Pause after an error, before the next replica is called.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// How often a session is refreshed.
-const REFRESH_EVERY: Duration = Duration::from_millis(200);
+/// Interval between refreshes of a session.
+const REFRESH_INTERVAL: Duration = Duration::from_millis(200);
 
-/// The services are of use again within this, on a machine that is busy with other tests.
-const USE_LIMIT: Duration = Duration::from_secs(30);
+/// The services have recovered within this time, on a machine that is busy with other tests.
+const RECOVERY_LIMIT: Duration = Duration::from_secs(30);
 
 pub struct Load {
     ledger: Arc<Ledger>,
     stopped: CancellationToken,
-    people: JoinSet<()>,
+    users: JoinSet<()>,
 }
 
-/// Replicas of a service, one after the other.
+/// The replicas of a service. After an error, the next one is called.
 #[derive(Clone)]
 struct Replicas {
     channels: Vec<Channel>,
-    turn: usize,
+    next: usize,
     ledger: Arc<Ledger>,
 }
 
 impl Replicas {
-    /// Makes a call, and keeps account of its end.
-    async fn call<T>(&mut self, what: &str, call: impl AsyncFnOnce(&Channel) -> Result<T, Status>) -> Option<T> {
+    /// Makes a call and records its outcome.
+    async fn call<T>(&mut self, name: &str, call: impl AsyncFnOnce(&Channel) -> Result<T, Status>) -> Option<T> {
         let begun = Instant::now();
-        match call(&self.channels[self.turn % self.channels.len()]).await {
-            Ok(answer) => {
-                self.ledger.answered(begun.elapsed());
-                Some(answer)
+        match call(&self.channels[self.next % self.channels.len()]).await {
+            Ok(response) => {
+                self.ledger.record_duration(begun.elapsed());
+                Some(response)
             }
             Err(status) => {
-                self.ledger.refuse(what, &status, begun.elapsed());
-                self.turn += 1;
+                self.ledger.record_error(name, &status, begun.elapsed());
+                self.next += 1;
                 sleep(PAUSE).await;
                 None
             }
@@ -66,58 +66,60 @@ impl Load {
         let auth = cluster.auth_channels();
         let mut ledger = Ledger::default();
         for writer in 0..WRITERS {
-            ledger.writers.push(Writer::new(person(&auth[0], &format!("writer.{writer}@example.com")).await));
+            ledger
+                .writers
+                .push(Writer::new(sign_up_and_log_in(&auth[0], &format!("writer.{writer}@example.com")).await));
         }
         let ledger = Arc::new(ledger);
         let replicas =
-            |channels: &[Channel], turn| Replicas { channels: channels.to_vec(), turn, ledger: Arc::clone(&ledger) };
-        let (stopped, mut people) = (CancellationToken::new(), JoinSet::new());
+            |channels: &[Channel], next| Replicas { channels: channels.to_vec(), next, ledger: Arc::clone(&ledger) };
+        let (stopped, mut users) = (CancellationToken::new(), JoinSet::new());
         let tasks = cluster.task_channels();
         for writer in 0..WRITERS {
             for call in 0..CALLS {
-                people.spawn(write(Arc::clone(&ledger), stopped.clone(), writer, call, replicas(&tasks, call)));
+                users.spawn(write(Arc::clone(&ledger), stopped.clone(), writer, call, replicas(&tasks, call)));
             }
-            people.spawn(stay(Arc::clone(&ledger), stopped.clone(), writer, replicas(&auth, writer)));
+            users.spawn(keep_refreshing(Arc::clone(&ledger), stopped.clone(), writer, replicas(&auth, writer)));
         }
-        people.spawn(visit(Arc::clone(&ledger), stopped.clone(), replicas(&auth, 0)));
-        Self { ledger, stopped, people }
+        users.spawn(visit(Arc::clone(&ledger), stopped.clone(), replicas(&auth, 0)));
+        Self { ledger, stopped, users }
     }
 
-    /// Waits until so many more tasks have been acknowledged, and says how long that took.
-    pub async fn progress(&self, tasks: usize) -> Duration {
+    /// Waits until this number of further tasks is acknowledged, and returns how long that took.
+    pub async fn wait_for_tasks(&self, tasks: usize) -> Duration {
         let begun = Instant::now();
         let goal = *self.ledger.written.borrow() + tasks;
         let mut written = self.ledger.written.subscribe();
-        let reached = timeout(USE_LIMIT, written.wait_for(|written| *written >= goal)).await;
-        assert!(reached.is_ok(), "{tasks} more tasks were not written within {USE_LIMIT:?}");
+        let reached = timeout(RECOVERY_LIMIT, written.wait_for(|written| *written >= goal)).await;
+        assert!(reached.is_ok(), "{tasks} more tasks were not written within {RECOVERY_LIMIT:?}");
         begun.elapsed()
     }
 
-    /// Waits until so many more calls have been refused.
-    pub async fn refusals(&self, calls: usize) {
-        let mut refused = self.ledger.refused.subscribe();
-        let goal = *refused.borrow() + calls;
-        let reached = timeout(USE_LIMIT, refused.wait_for(|refused| *refused >= goal)).await;
-        assert!(reached.is_ok(), "{calls} more calls were not refused within {USE_LIMIT:?}");
+    /// Waits until this number of further calls has failed.
+    pub async fn wait_for_errors(&self, calls: usize) {
+        let mut failed = self.ledger.failed.subscribe();
+        let goal = *failed.borrow() + calls;
+        let reached = timeout(RECOVERY_LIMIT, failed.wait_for(|failed| *failed >= goal)).await;
+        assert!(reached.is_ok(), "{calls} more calls did not fail within {RECOVERY_LIMIT:?}");
     }
 
-    /// Lets everyone finish, and gives the ledger.
+    /// Waits until all users have finished, and returns the ledger.
     pub async fn finish(self) -> Arc<Ledger> {
         self.stopped.cancel();
-        self.people.join_all().await;
+        self.users.join_all().await;
         self.ledger
     }
 }
 
-/// Writes task after task. One that was not acknowledged is not tried again, so none can be there twice.
-async fn write(ledger: Arc<Ledger>, stopped: CancellationToken, who: usize, call: usize, mut tasks: Replicas) {
-    let writer = &ledger.writers[who];
+/// Creates tasks sequentially. A creation that was not acknowledged is not retried, so that no task is duplicated.
+async fn write(ledger: Arc<Ledger>, stopped: CancellationToken, writer_index: usize, call: usize, mut tasks: Replicas) {
+    let writer = &ledger.writers[writer_index];
     for number in 0.. {
         if stopped.is_cancelled() {
             return;
         }
-        let title = format!("{who}/{call}/{number}");
-        lock(&writer.asked).insert(title.clone());
+        let title = format!("{writer_index}/{call}/{number}");
+        lock(&writer.requested).insert(title.clone());
         let token = lock(&writer.pair).access_token.clone();
         if let Some(task) = tasks.call("a task", async |task| create(task, &token, &title).await).await {
             lock(&writer.acknowledged).insert(task.id, title);
@@ -126,18 +128,18 @@ async fn write(ledger: Arc<Ledger>, stopped: CancellationToken, who: usize, call
     }
 }
 
-/// Keeps a session going, as clients do: a refresh that was not answered is tried again with the same token.
-async fn stay(ledger: Arc<Ledger>, stopped: CancellationToken, who: usize, mut auth: Replicas) {
+/// Refreshes a session as clients do: a refresh without a response is retried with the same token.
+async fn keep_refreshing(ledger: Arc<Ledger>, stopped: CancellationToken, writer_index: usize, mut auth: Replicas) {
     while !stopped.is_cancelled() {
-        let token = lock(&ledger.writers[who].pair).refresh_token.clone();
+        let token = lock(&ledger.writers[writer_index].pair).refresh_token.clone();
         if let Some(pair) = auth.call("a refresh", async |auth| refresh(auth, &token).await).await {
-            *lock(&ledger.writers[who].pair) = pair;
-            sleep(REFRESH_EVERY).await;
+            *lock(&ledger.writers[writer_index].pair) = pair;
+            sleep(REFRESH_INTERVAL).await;
         }
     }
 }
 
-/// Signs up, logs in and refreshes as one after the other, and every second logs out.
+/// Signs up, logs in and refreshes as one user after another. Every other user logs out.
 async fn visit(ledger: Arc<Ledger>, stopped: CancellationToken, mut auth: Replicas) {
     for number in 0.. {
         if stopped.is_cancelled() {
@@ -145,24 +147,28 @@ async fn visit(ledger: Arc<Ledger>, stopped: CancellationToken, mut auth: Replic
         }
         let email = format!("visitor.{number}@example.com");
         let Some(user) = auth.call("a sign-up", async |auth| sign_up(auth, &email).await).await else {
-            lock(&ledger.perhaps).push(email);
+            lock(&ledger.unacknowledged_sign_ups).push(email);
             continue;
         };
-        let session = begin(&mut auth, &email, number % 2 == 0).await;
+        let session = run_session(&mut auth, &email, number % 2 == 0).await;
         lock(&ledger.visitors).push(Visitor { user, session });
         sleep(PAUSE).await;
     }
 }
 
-async fn begin(auth: &mut Replicas, email: &str, leave: bool) -> Option<(taskey_proto::auth::v1::TokenPair, End)> {
+async fn run_session(
+    auth: &mut Replicas,
+    email: &str,
+    log_out_at_end: bool,
+) -> Option<(taskey_proto::auth::v1::TokenPair, SessionState)> {
     let first = auth.call("a login", async |auth| log_in(auth, email).await).await?;
     let Some(second) = auth.call("a refresh", async |auth| refresh(auth, &first.refresh_token).await).await else {
-        return Some((first, End::Live));
+        return Some((first, SessionState::Active));
     };
-    if !leave {
-        return Some((second, End::Live));
+    if !log_out_at_end {
+        return Some((second, SessionState::Active));
     }
-    let left = auth.call("a logout", async |auth| log_out(auth, &second).await).await;
-    let end = if left.is_some() { End::LoggedOut } else { End::LogoutAsked };
-    Some((second, end))
+    let logged_out = auth.call("a logout", async |auth| log_out(auth, &second).await).await;
+    let state = if logged_out.is_some() { SessionState::LoggedOut } else { SessionState::LogoutUnacknowledged };
+    Some((second, state))
 }

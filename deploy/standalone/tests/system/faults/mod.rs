@@ -1,4 +1,4 @@
-//! What must hold, whatever breaks: links, servers, disks, clocks and the programs themselves.
+//! Invariants under faults of network links, servers, disks, clocks and the programs themselves.
 
 mod admission;
 mod cancelled;

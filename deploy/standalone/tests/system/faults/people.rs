@@ -1,4 +1,4 @@
-//! What people do, one call at a time.
+//! Calls of users.
 
 use std::{sync::LazyLock, time::Duration};
 
@@ -16,23 +16,23 @@ use tonic_types::StatusExt;
 
 use crate::process::{PASSWORD, bearer};
 
-/// The longest that a call may take by the limits of the services is 5 s; a person waits longer than that.
-pub const PATIENCE: Duration = Duration::from_secs(10);
+/// Longer than any call may take: the longest limit of the services is 5 s.
+pub const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Who asks again and again leaves the machine to the others for so long.
-pub const BREATH: Duration = Duration::from_millis(2);
+/// Pause between retries, which leaves the CPU to other processes.
+pub const RETRY_PAUSE: Duration = Duration::from_millis(2);
 
-/// Nobody has answered. No service says that.
-pub static NO_ANSWER: LazyLock<Status> = LazyLock::new(|| Status::data_loss("no answer"));
+/// The status of a call without a response. No service returns this code.
+pub static NO_RESPONSE: LazyLock<Status> = LazyLock::new(|| Status::data_loss("no response"));
 
-async fn patiently<T>(call: impl Future<Output = Result<Response<T>, Status>>) -> Result<T, Status> {
-    timeout(PATIENCE, call).await.unwrap_or_else(|_| Err(NO_ANSWER.clone())).map(Response::into_inner)
+async fn with_timeout<T>(call: impl Future<Output = Result<Response<T>, Status>>) -> Result<T, Status> {
+    timeout(CALL_TIMEOUT, call).await.unwrap_or_else(|_| Err(NO_RESPONSE.clone())).map(Response::into_inner)
 }
 
 pub async fn sign_up(auth: &Channel, email: &str) -> Result<User, Status> {
     let (email, password) = (email.to_owned(), PASSWORD.to_owned());
     let request = SignUpRequest { email, password, ..SignUpRequest::default() };
-    patiently(AuthServiceClient::new(auth.clone()).sign_up(request)).await
+    with_timeout(AuthServiceClient::new(auth.clone()).sign_up(request)).await
 }
 
 pub async fn log_in(auth: &Channel, email: &str) -> Result<TokenPair, Status> {
@@ -42,74 +42,74 @@ pub async fn log_in(auth: &Channel, email: &str) -> Result<TokenPair, Status> {
 pub async fn try_password(auth: &Channel, email: &str, password: &str) -> Result<TokenPair, Status> {
     let (email, password) = (email.to_owned(), password.to_owned());
     let request = LoginRequest { email, password, ..LoginRequest::default() };
-    patiently(AuthServiceClient::new(auth.clone()).login(request)).await
+    with_timeout(AuthServiceClient::new(auth.clone()).login(request)).await
 }
 
-/// Somebody who has just signed up and logged in.
-pub async fn person(auth: &Channel, email: &str) -> TokenPair {
+/// Signs up and logs in.
+pub async fn sign_up_and_log_in(auth: &Channel, email: &str) -> TokenPair {
     sign_up(auth, email).await.expect("signed up");
     log_in(auth, email).await.expect("logged in")
 }
 
 pub async fn refresh(auth: &Channel, refresh_token: &str) -> Result<TokenPair, Status> {
     let request = RefreshRequest { refresh_token: refresh_token.to_owned() };
-    patiently(AuthServiceClient::new(auth.clone()).refresh(request)).await
+    with_timeout(AuthServiceClient::new(auth.clone()).refresh(request)).await
 }
 
 pub async fn log_out(auth: &Channel, pair: &TokenPair) -> Result<(), Status> {
     let request = LogoutRequest { refresh_token: pair.refresh_token.clone(), ..LogoutRequest::default() };
-    patiently(AuthServiceClient::new(auth.clone()).logout(request)).await.map(|_| ())
+    with_timeout(AuthServiceClient::new(auth.clone()).logout(request)).await.map(|_| ())
 }
 
 pub async fn me(auth: &Channel, access_token: &str) -> Result<User, Status> {
-    patiently(AccountServiceClient::new(auth.clone()).get_me(bearer(access_token, GetMeRequest {}))).await
+    with_timeout(AccountServiceClient::new(auth.clone()).get_me(bearer(access_token, GetMeRequest {}))).await
 }
 
-/// Notes repeat the title, so that half a task would be found out.
+/// Creates a task. Its notes repeat the title, so that a partially written task would be noticed.
 pub async fn create(task: &Channel, access_token: &str, title: &str) -> Result<Task, Status> {
-    let task_made = Some(Task { title: title.to_owned(), notes: title.repeat(10), ..Task::default() });
-    let request = bearer(access_token, CreateTaskRequest { task: task_made, ..CreateTaskRequest::default() });
-    patiently(TaskServiceClient::new(task.clone()).create_task(request)).await
+    let new_task = Some(Task { title: title.to_owned(), notes: title.repeat(10), ..Task::default() });
+    let request = bearer(access_token, CreateTaskRequest { task: new_task, ..CreateTaskRequest::default() });
+    with_timeout(TaskServiceClient::new(task.clone()).create_task(request)).await
 }
 
 pub async fn list(task: &Channel, access_token: &str) -> Result<Vec<Task>, Status> {
     let (mut tasks, mut client) = (Vec::new(), TaskServiceClient::new(task.clone()));
     let mut page = ListTasksRequest { page_size: 500, ..ListTasksRequest::default() };
     loop {
-        let answer = patiently(client.list_tasks(bearer(access_token, page.clone()))).await?;
-        tasks.extend(answer.tasks);
-        if answer.next_page_token.is_empty() {
+        let response = with_timeout(client.list_tasks(bearer(access_token, page.clone()))).await?;
+        tasks.extend(response.tasks);
+        if response.next_page_token.is_empty() {
             return Ok(tasks);
         }
-        page.page_token = answer.next_page_token;
+        page.page_token = response.next_page_token;
     }
 }
 
-/// Whether a verifier accepts a token, found out by a call that ends before it reaches the database: its id is none.
-pub async fn knock(task: &Channel, access_token: &str) -> Result<(), Status> {
+/// Checks that a verifier accepts a token. The call has an invalid id, so that it fails before it reaches the database.
+pub async fn check_token(task: &Channel, access_token: &str) -> Result<(), Status> {
     let request = bearer(access_token, GetTaskRequest { id: "none".to_owned() });
-    match patiently(TaskServiceClient::new(task.clone()).get_task(request)).await {
+    match with_timeout(TaskServiceClient::new(task.clone()).get_task(request)).await {
         Err(status) if status.code() == Code::InvalidArgument => Ok(()),
         Err(status) => Err(status),
         Ok(task) => panic!("a task with a wrong id: {task:?}"),
     }
 }
 
-/// The reason in a refusal; empty if a service did not give one, or did not make the answer at all.
+/// Returns the reason of an error. Empty if the error does not come from a service.
 pub fn reason(status: &Status) -> String {
     refusal(status).1
 }
 
-/// How long a refusal says to wait.
-pub fn wait(status: &Status) -> Option<Duration> {
+/// Returns the retry delay of an error.
+pub fn retry_delay(status: &Status) -> Option<Duration> {
     status.get_details_retry_info().and_then(|info| info.retry_delay)
 }
 
-/// Asks until the answer has this reason, and gives up after a time.
-pub async fn until_refused(task: &Channel, access_token: &str, expected: &str, limit: Duration) {
+/// Repeats a call until it fails with this reason. Panics after `limit`.
+pub async fn wait_until_refused(task: &Channel, access_token: &str, expected: &str, limit: Duration) {
     let refused = async {
-        while !knock(task, access_token).await.is_err_and(|status| reason(&status) == expected) {
-            sleep(BREATH).await;
+        while !check_token(task, access_token).await.is_err_and(|status| reason(&status) == expected) {
+            sleep(RETRY_PAUSE).await;
         }
     };
     assert!(timeout(limit, refused).await.is_ok(), "not refused with {expected} within {limit:?}");

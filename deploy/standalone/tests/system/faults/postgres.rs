@@ -1,5 +1,5 @@
-//! A PostgreSQL server that a test may restart, freeze and fail over. It listens on a socket in a folder of its own, so
-//! that no port has to be found; the services reach it through a proxy.
+//! A PostgreSQL server that a test can restart, freeze and fail over. It listens on a Unix socket in its own folder, so
+//! it needs no free port. The services reach it through a proxy.
 
 use std::{
     ffi::OsStr,
@@ -10,13 +10,13 @@ use std::{
     time::Duration,
 };
 
-use service_kit::testing::leave_out;
+use service_kit::testing::report_skipped;
 use tokio::{process::Command, time::timeout};
 
 use super::proxy::Upstream;
 
-/// Sends the end of the server and of its folder to the end of the standard input, which comes with the end of the
-/// test, however that ends. A frozen server must go on before it can end.
+/// Stops the server and deletes its folder when standard input is closed, which happens whenever and however the test
+/// ends. A frozen server must be resumed before it can stop.
 const CLEAN_UP: &str = r#"
     trap '' HUP INT QUIT TERM
     folder=$1; shift
@@ -30,28 +30,28 @@ const CLEAN_UP: &str = r#"
     rm -rf "$folder"
 "#;
 
-/// How long any of the server's programs may take, on a machine that is busy with other tests.
-const LIMIT: Duration = Duration::from_secs(60);
+/// How long any program of PostgreSQL may take, on a machine that is busy with other tests.
+const PROGRAM_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The two servers of a folder.
+/// Name and port of the two servers in the folder.
 const PRIMARY: (&str, &str) = ("primary", "5432");
 const REPLICA: (&str, &str) = ("replica", "5433");
 
 pub struct Postgres {
     programs: PathBuf,
     folder: PathBuf,
-    /// Who runs the server: it refuses to run as root.
+    /// The user of the server, if the test runs as root: PostgreSQL refuses to run as root.
     user: Option<String>,
     cleaner: Child,
 }
 
 impl Postgres {
-    /// Makes a server and starts it. Without its programs the test is left out, which is a failure with `CI=true`.
+    /// Creates and starts a server. Without PostgreSQL the test is skipped, or fails if `CI=true`.
     pub async fn start() -> Option<Self> {
         let find = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.ci/with-postgres");
         let found = Command::new(find).arg("--find").output().await.expect("the script runs");
         if !found.status.success() {
-            leave_out("a test with a PostgreSQL server of its own", &String::from_utf8_lossy(&found.stderr));
+            report_skipped("a test with a PostgreSQL server of its own", &String::from_utf8_lossy(&found.stderr));
             return None;
         }
         let programs = PathBuf::from(text(found.stdout));
@@ -61,7 +61,7 @@ impl Postgres {
             Some(_) => Some("nobody"),
             None => None,
         };
-        // Not in TMPDIR, which another user may not be let into, and whose path may be too long for a socket.
+        // Not in TMPDIR, which the other user may not be able to access, and whose path may be too long for a socket.
         let folder = PathBuf::from(output("mktemp", &["-d", "/tmp/taskey-faults.XXXXXX"]).await);
         let user = user.map(str::to_owned);
         let cleaner = cleaner(&programs, &folder, user.as_deref());
@@ -76,23 +76,23 @@ impl Postgres {
         Some(server)
     }
 
-    /// Where it listens.
+    /// Returns the address of the primary.
     pub fn upstream(&self) -> Upstream {
         self.socket(PRIMARY)
     }
 
-    /// Where its replica listens.
+    /// Returns the address of the replica.
     pub fn replica(&self) -> Upstream {
         self.socket(REPLICA)
     }
 
-    /// Ends it as a crash would, and starts it again.
+    /// Stops the primary like a crash, and starts it again.
     pub async fn restart(&self) {
         self.stop_server(PRIMARY).await;
         self.start_server(PRIMARY).await;
     }
 
-    /// SIGSTOP to all its processes. They hold their connections, and new ones come about.
+    /// Sends SIGSTOP to all processes of the primary. Connections stay open, and new ones are accepted by the kernel.
     pub fn freeze(&self) {
         self.signal("STOP");
     }
@@ -101,7 +101,7 @@ impl Postgres {
         self.signal("CONT");
     }
 
-    /// Starts a replica, and from then on the primary acknowledges nothing that the replica has not got.
+    /// Starts a synchronous replica: from then on the primary acknowledges only what the replica has received.
     pub async fn replicate(&self) {
         let (from, to) = (self.folder.to_str().expect("made of ASCII"), self.data(REPLICA));
         let copy = ["-h", from, "-p", PRIMARY.1, "-U", "postgres", "-D", &to, "-R", "-X", "stream", "-c", "fast"];
@@ -114,7 +114,7 @@ impl Postgres {
         }
     }
 
-    /// The primary is lost as in a crash, and the replica takes over.
+    /// Stops the primary like a crash, and promotes the replica.
     pub async fn fail_over(&self) {
         self.stop_server(PRIMARY).await;
         self.run("pg_ctl", &["promote", "-s", "-w", "-D", &self.data(REPLICA)]).await;
@@ -125,41 +125,40 @@ impl Postgres {
         self.run("psql", &["-h", host, "-p", PRIMARY.1, "-U", "postgres", "-Atq", "-c", sql]).await
     }
 
-    /// Processes may end and others be killed, but nothing here outlives the machine's power, so nothing is forced to
-    /// the disk.
-    async fn start_server(&self, which: (&str, &str)) {
+    /// Disables fsync: tests kill processes, but data need not survive a crash of the machine.
+    async fn start_server(&self, instance: (&str, &str)) {
         let settings = format!(
             "-c listen_addresses='' -c unix_socket_directories={} -c port={} -c fsync=off -c max_connections=200",
             self.folder.display(),
-            which.1,
+            instance.1,
         );
-        let log = self.folder.join(which.0).with_extension("log");
+        let log = self.folder.join(instance.0).with_extension("log");
         let log = log.to_str().expect("made of ASCII");
-        self.run("pg_ctl", &["start", "-s", "-w", "-D", &self.data(which), "-l", log, "-o", &settings]).await;
+        self.run("pg_ctl", &["start", "-s", "-w", "-D", &self.data(instance), "-l", log, "-o", &settings]).await;
     }
 
-    async fn stop_server(&self, which: (&str, &str)) {
-        self.run("pg_ctl", &["stop", "-s", "-m", "immediate", "-D", &self.data(which)]).await;
+    async fn stop_server(&self, instance: (&str, &str)) {
+        self.run("pg_ctl", &["stop", "-s", "-m", "immediate", "-D", &self.data(instance)]).await;
     }
 
-    fn data(&self, which: (&str, &str)) -> String {
-        self.folder.join(which.0).to_str().expect("made of ASCII").to_owned()
+    fn data(&self, instance: (&str, &str)) -> String {
+        self.folder.join(instance.0).to_str().expect("made of ASCII").to_owned()
     }
 
-    fn socket(&self, which: (&str, &str)) -> Upstream {
-        Upstream::Unix(self.folder.join(format!(".s.PGSQL.{}", which.1)))
+    fn socket(&self, instance: (&str, &str)) -> Upstream {
+        Upstream::Unix(self.folder.join(format!(".s.PGSQL.{}", instance.1)))
     }
 
     fn signal(&self, name: &str) {
         let file = self.folder.join(PRIMARY.0).join("postmaster.pid");
         let file = fs::read_to_string(file).expect("the server runs");
-        let parent = file.lines().next().expect("its id comes first");
+        let parent = file.lines().next().expect("the process id is on the first line");
         let send = |ids: &mut dyn Iterator<Item = &str>| {
             _ = std::process::Command::new("kill").args(["-s", name]).args(ids).stderr(Stdio::null()).status();
         };
-        // The parent first, so that no more children come. Some may just have ended.
+        // The parent first, so that it starts no more children. Some children may just have ended.
         send(&mut [parent].into_iter());
-        let children = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).expect("there is a proc");
+        let children = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).expect("/proc is mounted");
         send(&mut children.split_whitespace());
     }
 
@@ -173,7 +172,7 @@ impl Postgres {
             }
             None => Command::new(program),
         };
-        finish(command.args(arguments).current_dir(&self.folder).env("LC_ALL", "C")).await
+        run_to_success(command.args(arguments).current_dir(&self.folder).env("LC_ALL", "C")).await
     }
 }
 
@@ -184,7 +183,7 @@ impl Drop for Postgres {
     }
 }
 
-/// It is in a process group of its own, so that it outlives a signal to that of the test.
+/// Starts the clean-up script in its own process group, so that a signal to the group of the test does not stop it.
 fn cleaner(programs: &Path, folder: &Path, user: Option<&str>) -> Child {
     let mut command = std::process::Command::new("bash");
     command.args(["-c", CLEAN_UP, "clean-up"]).arg(folder);
@@ -193,16 +192,16 @@ fn cleaner(programs: &Path, folder: &Path, user: Option<&str>) -> Child {
     }
     command.arg(programs.join("pg_ctl")).current_dir("/").process_group(0);
     command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
-    command.spawn().expect("there is a bash")
+    command.spawn().expect("bash is installed")
 }
 
 async fn output(program: impl AsRef<OsStr>, arguments: &[&str]) -> String {
-    finish(Command::new(program).args(arguments)).await
+    run_to_success(Command::new(program).args(arguments)).await
 }
 
-/// What a program has to say, once it has succeeded.
-async fn finish(command: &mut Command) -> String {
-    let output = timeout(LIMIT, command.stdin(Stdio::null()).kill_on_drop(true).output()).await;
+/// Runs a program, asserts that it succeeds and returns its output.
+async fn run_to_success(command: &mut Command) -> String {
+    let output = timeout(PROGRAM_TIMEOUT, command.stdin(Stdio::null()).kill_on_drop(true).output()).await;
     let output = output.expect("the program ends in time").expect("the program runs");
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
     text(output.stdout)

@@ -1,4 +1,4 @@
-//! A proxy between two programs that fails as networks do.
+//! A proxy between two programs that simulates network failures.
 
 use std::{
     io,
@@ -19,31 +19,31 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-/// How many connections may wait to be accepted.
+/// The backlog of the listener.
 const BACKLOG: u32 = 1024;
 
-/// How much is read at once, and how often ahead of what can be passed on.
-const CHUNK: usize = 16 * 1024;
-const AHEAD: usize = 64;
+/// The size of a read, and the number of chunks that are read ahead of what can be forwarded.
+const CHUNK_SIZE: usize = 16 * 1024;
+const MAX_QUEUED_CHUNKS: usize = 64;
 
-/// What happens on the way.
+/// How a proxy treats connections and data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// Everything goes through.
+    /// Forwards everything.
     Forward,
-    /// Everything goes through, so much later.
+    /// Forwards everything after this delay.
     Delay(Duration),
-    /// Connections are closed and new ones refused.
+    /// Closes connections and refuses new ones.
     Cut,
-    /// Connections stand, new ones come about, and nothing goes through: a peer that has silently gone.
+    /// Keeps connections open and accepts new ones, but forwards nothing, like a peer that vanished.
     Frozen,
-    /// As frozen, but only what the server says.
-    Mute,
-    /// As frozen, but only what the server is told.
-    Deaf,
+    /// Like `Frozen`, but only for data from the server.
+    StalledResponses,
+    /// Like `Frozen`, but only for data to the server.
+    StalledRequests,
 }
 
-/// Which way.
+/// The direction of data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Direction {
     ToServer,
@@ -51,12 +51,12 @@ enum Direction {
 }
 
 impl Mode {
-    fn passes(self, direction: Direction) -> bool {
+    fn forwards(self, direction: Direction) -> bool {
         match self {
             Self::Forward | Self::Delay(_) => true,
             Self::Cut | Self::Frozen => false,
-            Self::Mute => direction == Direction::ToServer,
-            Self::Deaf => direction == Direction::ToClient,
+            Self::StalledResponses => direction == Direction::ToServer,
+            Self::StalledRequests => direction == Direction::ToClient,
         }
     }
 
@@ -65,14 +65,14 @@ impl Mode {
     }
 }
 
-/// Where a proxy leads.
+/// The target of a proxy.
 #[derive(Clone, Debug)]
 pub enum Upstream {
     Tcp(SocketAddr),
     Unix(PathBuf),
 }
 
-/// A running proxy, which closes all its connections when it is dropped.
+/// A running proxy. Dropping it closes all its connections.
 pub struct Proxy {
     address: SocketAddr,
     link: Arc<Link>,
@@ -89,7 +89,7 @@ struct Link {
 impl Proxy {
     pub fn start(upstream: Upstream) -> Self {
         let socket = bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).expect("there is a free port");
-        let address = socket.local_addr().expect("it is bound");
+        let address = socket.local_addr().expect("the socket is bound");
         let link = Arc::new(Link {
             mode: watch::Sender::new(Mode::Forward),
             upstream: watch::Sender::new(upstream),
@@ -108,12 +108,12 @@ impl Proxy {
         self.link.mode.send_replace(mode);
     }
 
-    /// Connections lead there from now on; those that stand are closed.
-    pub fn lead_to(&self, upstream: Upstream) {
+    /// Closes all connections and connects to this target from now on.
+    pub fn redirect_to(&self, upstream: Upstream) {
         self.link.upstream.send_replace(upstream);
     }
 
-    /// How many bytes have gone through to the server and to its clients.
+    /// Returns the numbers of bytes forwarded to the server and to the clients.
     pub fn bytes(&self) -> [u64; 2] {
         [&self.link.to_server, &self.link.to_client].map(|count| count.load(Ordering::SeqCst))
     }
@@ -132,7 +132,7 @@ fn bind(address: SocketAddr) -> io::Result<TcpSocket> {
     Ok(socket)
 }
 
-/// A socket that is bound and does not listen refuses connections and yet keeps the port.
+/// Runs the proxy. While it refuses connections, the socket is bound but does not listen, which keeps the port.
 async fn run(link: Arc<Link>, address: SocketAddr, mut socket: TcpSocket) {
     let (mut mode, mut upstream) = (link.mode.subscribe(), link.upstream.subscribe());
     loop {
@@ -148,7 +148,7 @@ async fn run(link: Arc<Link>, address: SocketAddr, mut socket: TcpSocket) {
         }
         drop(listener);
         connections.shutdown().await;
-        socket = bind(address).expect("the port is still ours");
+        socket = bind(address).expect("the port is still free");
     }
 }
 
@@ -157,7 +157,7 @@ async fn accept(link: &Arc<Link>, listener: &TcpListener, connections: &mut Join
         tokio::select! {
             Ok((client, _)) = listener.accept() => {
                 let link = Arc::clone(link);
-                // How a connection ends is for its two ends to judge.
+                // Both ends notice how the connection ends.
                 connections.spawn(async move { _ = link.serve(client).await; });
             }
             Some(_) = connections.join_next() => {}
@@ -167,7 +167,7 @@ async fn accept(link: &Arc<Link>, listener: &TcpListener, connections: &mut Join
 
 impl Link {
     async fn serve(&self, client: TcpStream) -> io::Result<()> {
-        self.passing(Direction::ToServer).await;
+        self.wait_until_forwarding(Direction::ToServer).await;
         client.set_nodelay(true)?;
         let upstream = self.upstream.borrow().clone();
         match upstream {
@@ -190,17 +190,17 @@ impl Link {
         Ok(())
     }
 
-    /// Passes on what comes, in its time; the end comes as an empty chunk.
+    /// Forwards data when the mode allows it. An empty chunk marks the end.
     async fn pump(
         &self,
         direction: Direction,
         mut from: impl AsyncRead + Unpin,
         mut to: impl AsyncWrite + Unpin,
     ) -> io::Result<()> {
-        let (queue, mut queued) = mpsc::channel::<(Instant, Vec<u8>)>(AHEAD);
+        let (queue, mut queued) = mpsc::channel::<(Instant, Vec<u8>)>(MAX_QUEUED_CHUNKS);
         let read = async move {
             loop {
-                let mut chunk = vec![0; CHUNK];
+                let mut chunk = vec![0; CHUNK_SIZE];
                 let count = from.read(&mut chunk).await?;
                 chunk.truncate(count);
                 if queue.send((Instant::now(), chunk)).await.is_err() || count == 0 {
@@ -210,7 +210,7 @@ impl Link {
         };
         let write = async {
             while let Some((read_at, chunk)) = queued.recv().await {
-                self.due(direction, read_at).await;
+                self.wait_until_due(direction, read_at).await;
                 if chunk.is_empty() {
                     break;
                 }
@@ -224,18 +224,18 @@ impl Link {
         Ok(())
     }
 
-    /// Waits until something can go this way.
-    async fn passing(&self, direction: Direction) -> Mode {
+    /// Waits until the mode forwards data in this direction, and returns the mode.
+    async fn wait_until_forwarding(&self, direction: Direction) -> Mode {
         let mut mode = self.mode.subscribe();
-        let passing = mode.wait_for(|mode| mode.passes(direction)).await;
-        *passing.expect("the link holds the other end")
+        let current = mode.wait_for(|mode| mode.forwards(direction)).await;
+        *current.expect("the link owns the sender")
     }
 
-    /// Waits until what was read at a time may go on.
-    async fn due(&self, direction: Direction, read_at: Instant) {
+    /// Waits until data read at this time may be forwarded.
+    async fn wait_until_due(&self, direction: Direction, read_at: Instant) {
         let mut changes = self.mode.subscribe();
         loop {
-            let due = read_at + self.passing(direction).await.delay();
+            let due = read_at + self.wait_until_forwarding(direction).await.delay();
             if due <= Instant::now() {
                 return;
             }

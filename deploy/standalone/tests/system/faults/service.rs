@@ -1,4 +1,4 @@
-//! A service in a process of its own, which comes back on the address that it had.
+//! A service in its own process. It keeps its address when it is restarted.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -14,16 +14,16 @@ use tokio::time::timeout;
 use tonic::transport::{Channel, Endpoint};
 use tonic_health::pb::health_check_response::ServingStatus;
 
-use crate::process::{Process, channel, program, until_health};
+use crate::process::{Process, channel, program, wait_for_health};
 
-/// How much of a log is shown when its test fails.
+/// How many lines of a log are printed when its test fails.
 const LAST_LINES: usize = 40;
 
-/// The line of a call has this in it.
-const CALL: &str = "service_kit::server::call: answered";
+/// Part of the log line of a call.
+const CALL_LINE: &str = "service_kit::server::call: answered";
 
-/// How long a service may take to serve, on a machine that is busy with other tests.
-const READY_LIMIT: Duration = Duration::from_secs(30);
+/// How long a service may take until it serves, on a machine that is busy with other tests.
+const READY_TIMEOUT: Duration = Duration::from_secs(30);
 
 pub struct Service {
     name: &'static str,
@@ -35,20 +35,20 @@ pub struct Service {
 }
 
 impl Service {
-    /// Starts `auth`, `task` or `gateway`. Its log is a file in `folder`.
+    /// Starts `auth`, `task` or `gateway`. Writes its log to a file in `folder`.
     pub fn start(name: &'static str, folder: &Path, arguments: Vec<String>, environment: &[(String, String)]) -> Self {
-        let number = fs::read_dir(folder).expect("the folder is there").count();
+        let number = fs::read_dir(folder).expect("the folder exists").count();
         let log = folder.join(format!("{name}-{number}.log"));
-        File::create(&log).expect("the folder takes a log");
+        File::create(&log).expect("the folder is writable");
         let (address, environment) = (SocketAddr::from(([127, 0, 0, 1], 0)), environment.to_vec());
         let mut service = Self { name, arguments, environment, log, address, process: None };
         service.start_again();
         service
     }
 
-    /// Starts it after it was killed.
+    /// Starts the service again after it was killed.
     pub fn start_again(&mut self) {
-        let log = OpenOptions::new().append(true).open(&self.log).expect("the log is there");
+        let log = OpenOptions::new().append(true).open(&self.log).expect("the log exists");
         let program = program(match self.name {
             "auth" => "auth-service",
             "task" => "task-service",
@@ -62,36 +62,37 @@ impl Service {
         self.process = Some(process);
     }
 
-    /// Starts it after it was killed, with other values for these flags.
+    /// Starts the service again after it was killed, with new values for these flags.
     pub fn start_again_with(&mut self, flags: &[&str]) {
         for pair in flags.chunks(2) {
-            let at = self.arguments.iter().position(|argument| argument == pair[0]).expect("it has such a flag");
+            let at = self.arguments.iter().position(|argument| argument == pair[0]).expect("the service has this flag");
             pair[1].clone_into(&mut self.arguments[at + 1]);
         }
         self.start_again();
     }
 
-    /// The most memory that it has held since it was started, and what it holds now, in KiB.
+    /// Returns the peak and the current resident memory of the process, in KiB.
     pub fn memory_kib(&self) -> [u64; 2] {
-        let id = self.process.as_ref().expect("it runs").child.id();
-        let status = fs::read_to_string(format!("/proc/{id}/status")).expect("there is a proc");
+        let id = self.process.as_ref().expect("the service runs").child.id();
+        let status = fs::read_to_string(format!("/proc/{id}/status")).expect("/proc is mounted");
         ["VmHWM:", "VmRSS:"].map(|name| {
-            let value = status.lines().find_map(|line| line.strip_prefix(name)).expect("it tells the memory");
+            let value =
+                status.lines().find_map(|line| line.strip_prefix(name)).expect("the status contains the memory");
             value.trim().trim_end_matches(" kB").parse().expect("a number")
         })
     }
 
     pub fn kill(&mut self) {
-        self.process.take().expect("it runs").kill();
+        self.process.take().expect("the service runs").kill();
     }
 
-    /// SIGSTOP: it holds all its connections and does nothing, as a machine that hangs.
-    pub fn stop(&self) {
-        self.process.as_ref().expect("it runs").signal("STOP");
+    /// Sends SIGSTOP: the service keeps its connections and does nothing, like a machine that hangs.
+    pub fn pause(&self) {
+        self.process.as_ref().expect("the service runs").signal("STOP");
     }
 
-    pub fn go_on(&self) {
-        self.process.as_ref().expect("it runs").signal("CONT");
+    pub fn resume(&self) {
+        self.process.as_ref().expect("the service runs").signal("CONT");
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -102,31 +103,31 @@ impl Service {
         channel(self.address)
     }
 
-    /// Calls from the loopback address with this last number.
+    /// Returns a channel that connects from the loopback address with this last byte.
     pub fn channel_from(&self, host: u8) -> Channel {
         let endpoint = Endpoint::from_shared(format!("http://{}", self.address)).expect("a URL");
         endpoint.local_address(Some(Ipv4Addr::new(127, 0, 0, host).into())).connect_lazy()
     }
 
-    /// Waits until it says that it serves.
-    pub async fn ready(&self) {
-        self.until(ServingStatus::Serving, READY_LIMIT).await;
+    /// Waits until the service reports that it serves.
+    pub async fn wait_until_ready(&self) {
+        self.wait_for_health(ServingStatus::Serving, READY_TIMEOUT).await;
     }
 
-    /// Waits until it says that its health is this.
-    pub async fn until(&self, awaited: ServingStatus, limit: Duration) {
-        let became = timeout(limit, until_health(self.channel(), awaited)).await;
-        assert!(became.is_ok(), "{} did not become {awaited:?} within {limit:?}", self.name);
+    /// Waits until the service reports this health status.
+    pub async fn wait_for_health(&self, expected: ServingStatus, limit: Duration) {
+        let reached = timeout(limit, wait_for_health(self.channel(), expected)).await;
+        assert!(reached.is_ok(), "{} did not become {expected:?} within {limit:?}", self.name);
     }
 
-    /// How many lines it has logged, but for the one that each call has.
+    /// Returns the number of logged lines, not counting the lines of calls.
     pub fn log_lines(&self) -> usize {
         self.lines().len()
     }
 
     fn lines(&self) -> Vec<String> {
         let log = fs::read_to_string(&self.log).unwrap_or_default();
-        log.lines().filter(|line| !line.contains(CALL)).map(str::to_owned).collect()
+        log.lines().filter(|line| !line.contains(CALL_LINE)).map(str::to_owned).collect()
     }
 }
 

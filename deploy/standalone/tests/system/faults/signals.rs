@@ -1,47 +1,47 @@
-//! Each program killed and stopped in mid-load.
+//! Each program is killed and paused under load.
 
 use std::time::Duration;
 
 use super::{
-    cluster::{Cluster, TWO},
+    cluster::{Cluster, TWO_EACH},
     load::Load,
 };
 
-/// How many tasks are written before and after each fault.
-const SOME: usize = 50;
+/// The number of tasks written before and after each fault.
+const TASKS: usize = 50;
 
-/// Longer than a verifier waits for a heartbeat.
-const STOPPED: Duration = Duration::from_secs(4);
+/// Longer than the heartbeat limit of verifiers.
+const PAUSE: Duration = Duration::from_secs(4);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_acknowledged_is_lost_when_one_program_after_the_other_is_killed() {
-    let Some(mut cluster) = Cluster::on_postgres(TWO).await else { return };
+async fn nothing_acknowledged_is_lost_when_each_program_is_killed() {
+    let Some(mut cluster) = Cluster::on_postgres(TWO_EACH).await else { return };
     let load = Load::start(&cluster).await;
-    for which in 0..4 {
-        load.progress(SOME).await;
+    for index in 0..4 {
+        load.wait_for_tasks(TASKS).await;
         let Cluster { auth, task, .. } = &mut cluster;
-        let service = &mut if which < 2 { auth } else { task }[which % 2];
+        let service = &mut if index < 2 { auth } else { task }[index % 2];
         service.kill();
         // The others go on.
-        load.progress(SOME).await;
+        load.wait_for_tasks(TASKS).await;
         service.start_again();
-        service.ready().await;
+        service.wait_until_ready().await;
     }
-    load.progress(SOME).await;
+    load.wait_for_tasks(TASKS).await;
     load.finish().await.verify(&cluster).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_acknowledged_is_lost_when_one_program_after_the_other_is_stopped_for_a_while() {
-    let Some(cluster) = Cluster::on_postgres(TWO).await else { return };
+async fn nothing_acknowledged_is_lost_when_each_program_is_paused() {
+    let Some(cluster) = Cluster::on_postgres(TWO_EACH).await else { return };
     let load = Load::start(&cluster).await;
     for service in cluster.auth.iter().chain(&cluster.task) {
-        load.progress(SOME).await;
-        service.stop();
-        tokio::time::sleep(STOPPED).await;
-        service.go_on();
-        load.progress(SOME).await;
-        service.ready().await;
+        load.wait_for_tasks(TASKS).await;
+        service.pause();
+        tokio::time::sleep(PAUSE).await;
+        service.resume();
+        load.wait_for_tasks(TASKS).await;
+        service.wait_until_ready().await;
     }
     load.finish().await.verify(&cluster).await;
 }

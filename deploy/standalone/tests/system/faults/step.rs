@@ -1,4 +1,4 @@
-//! Clocks that are stepped by an hour.
+//! Clock steps of an hour.
 
 use std::time::Duration;
 
@@ -8,124 +8,128 @@ use tokio::time::{Instant, sleep, timeout};
 use tonic::transport::Channel;
 
 use super::{
-    cluster::{Cluster, ONE, Plan},
-    people::{BREATH, knock, log_out, person, reason, refresh, until_refused},
-    report::BUSY,
+    cluster::{Cluster, ClusterConfig, ONE_EACH},
+    people::{RETRY_PAUSE, check_token, log_out, reason, refresh, sign_up_and_log_in, wait_until_refused},
+    report::LOAD_ALLOWANCE,
 };
 use crate::shim::Shim;
 
 const HOUR: i64 = 3600;
 
-/// A logout takes effect within this.
-const EFFECTIVE: Duration = Duration::from_secs(1);
+/// A logout takes effect within this time.
+const REVOCATION_LIMIT: Duration = Duration::from_secs(1);
 
-/// A verifier has found its peer again within this.
-const SETTLED: Duration = Duration::from_secs(10);
+/// A verifier reconnects to auth-service within this time.
+const RECONNECT_LIMIT: Duration = Duration::from_secs(10);
 
-/// For a while, who has logged out is not let in, and who has not is not turned away for good.
-async fn nobody_is_mistaken(task: &Channel, live: &TokenPair, ended: &[&TokenPair]) {
+/// Checks for a while that ended sessions are never accepted and that the active one is at most refused temporarily.
+async fn assert_tokens_stay_correct(task: &Channel, active: &TokenPair, ended: &[&TokenPair]) {
     let begun = Instant::now();
     while begun.elapsed() < Duration::from_secs(3) {
         for pair in ended {
-            let status = knock(task, &pair.access_token).await.expect_err("an ended session is let in");
+            let status = check_token(task, &pair.access_token).await.expect_err("an ended session is accepted");
             let reason = reason(&status);
             assert!(["TOKEN_REVOKED", "VERIFIER_NOT_READY", ""].contains(&&reason[..]), "{status:?}");
         }
-        if let Err(status) = knock(task, &live.access_token).await {
+        if let Err(status) = check_token(task, &active.access_token).await {
             assert!(["VERIFIER_NOT_READY", ""].contains(&&reason(&status)[..]), "{status:?}");
         }
-        sleep(BREATH).await;
+        sleep(RETRY_PAUSE).await;
     }
 }
 
-/// The clock of auth-service alone is wrong for a while, in which it is killed and so is its verifier.
-async fn no_revocation_is_lost(step: i64) {
+/// Steps the clock of auth-service only. While it is wrong, auth-service and its verifier are killed and restarted.
+async fn assert_no_revocation_is_lost(step: i64) {
     let shim = Shim::new();
-    let mut cluster = Cluster::on_files(Plan {
+    let mut cluster = Cluster::on_sqlite(ClusterConfig {
         auth_environment: &shim.environment(),
         task_flags: &["--revocation-max-staleness", "0s"],
-        ..ONE
+        ..ONE_EACH
     })
     .await;
     let (auth, task) = (cluster.auth[0].channel(), cluster.task[0].channel());
-    let ann = person(&auth, "ann@example.com").await;
-    let bob = person(&auth, "bob@example.com").await;
-    let eve = person(&auth, "eve@example.com").await;
+    let ann = sign_up_and_log_in(&auth, "ann@example.com").await;
+    let bob = sign_up_and_log_in(&auth, "bob@example.com").await;
+    let eve = sign_up_and_log_in(&auth, "eve@example.com").await;
     log_out(&auth, &bob).await.expect("logged out");
-    until_refused(&task, &bob.access_token, "TOKEN_REVOKED", EFFECTIVE + BUSY).await;
+    wait_until_refused(&task, &bob.access_token, "TOKEN_REVOKED", REVOCATION_LIMIT + LOAD_ALLOWANCE).await;
     shim.step_clock(step);
     log_out(&auth, &eve).await.expect("logged out");
-    // An hour ahead it takes the verifier's own token for expired, and may end the feed before it has told.
-    let turned_away = async {
-        while knock(&task, &eve.access_token).await.is_ok() {
-            sleep(BREATH).await;
+    // An hour ahead, auth-service considers the verifier's token expired, so it may end the feed before it sends the
+    // revocation.
+    let refused = async {
+        while check_token(&task, &eve.access_token).await.is_ok() {
+            sleep(RETRY_PAUSE).await;
         }
     };
-    timeout(HEARTBEAT_LIMIT + EFFECTIVE + BUSY, turned_away).await.expect("turned away within the staleness limit");
+    timeout(HEARTBEAT_LIMIT + REVOCATION_LIMIT + LOAD_ALLOWANCE, refused)
+        .await
+        .expect("refused within the staleness limit");
 
     cluster.auth[0].kill();
     cluster.auth[0].start_again();
-    nobody_is_mistaken(&task, &ann, &[&bob, &eve]).await;
+    assert_tokens_stay_correct(&task, &ann, &[&bob, &eve]).await;
     cluster.task[0].kill();
     cluster.task[0].start_again();
-    nobody_is_mistaken(&task, &ann, &[&bob, &eve]).await;
+    assert_tokens_stay_correct(&task, &ann, &[&bob, &eve]).await;
 
     shim.step_clock(0);
     for pair in [&bob, &eve] {
-        until_refused(&task, &pair.access_token, "TOKEN_REVOKED", SETTLED).await;
+        wait_until_refused(&task, &pair.access_token, "TOKEN_REVOKED", RECONNECT_LIMIT).await;
     }
-    knock(&task, &ann.access_token).await.expect("let in again");
-    // Once more from the database alone.
+    check_token(&task, &ann.access_token).await.expect("accepted again");
+    // Once more after a restart, when only the database has the revocations.
     cluster.auth[0].kill();
     cluster.auth[0].start_again();
     cluster.task[0].kill();
     cluster.task[0].start_again();
-    cluster.ready().await;
-    nobody_is_mistaken(&task, &ann, &[&bob, &eve]).await;
-    let ann = refresh(&auth, &ann.refresh_token).await.expect("the session lives");
-    knock(&task, &ann.access_token).await.expect("let in");
+    cluster.wait_until_ready().await;
+    assert_tokens_stay_correct(&task, &ann, &[&bob, &eve]).await;
+    let ann = refresh(&auth, &ann.refresh_token).await.expect("the session is active");
+    check_token(&task, &ann.access_token).await.expect("accepted");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_revocation_is_lost_when_the_clock_of_auth_service_is_an_hour_ahead() {
-    no_revocation_is_lost(HOUR).await;
+    assert_no_revocation_is_lost(HOUR).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_revocation_is_lost_when_the_clock_of_auth_service_is_an_hour_behind() {
-    no_revocation_is_lost(-HOUR).await;
+    assert_no_revocation_is_lost(-HOUR).await;
 }
 
-/// The clock of the machine steps, so those of all services do: the access token is of another time, and the session
-/// lives.
-async fn sessions_survive(step: i64, expected: &str) {
+/// Steps the clocks of all services together: access tokens become invalid, but sessions survive.
+async fn assert_sessions_survive(step: i64, expected: &str) {
     let shim = Shim::new();
     let environment = &shim.environment();
-    let cluster = Cluster::on_files(Plan { auth_environment: environment, task_environment: environment, ..ONE }).await;
+    let cluster =
+        Cluster::on_sqlite(ClusterConfig { auth_environment: environment, task_environment: environment, ..ONE_EACH })
+            .await;
     let (auth, task) = (cluster.auth[0].channel(), cluster.task[0].channel());
-    let mut ann = person(&auth, "ann@example.com").await;
-    let bob = person(&auth, "bob@example.com").await;
+    let mut ann = sign_up_and_log_in(&auth, "ann@example.com").await;
+    let bob = sign_up_and_log_in(&auth, "bob@example.com").await;
     log_out(&auth, &bob).await.expect("logged out");
-    until_refused(&task, &bob.access_token, "TOKEN_REVOKED", EFFECTIVE + BUSY).await;
-    for (off, expected) in [(step, expected), (0, if step > 0 { "TOKEN_INVALID" } else { "TOKEN_EXPIRED" })] {
-        ann = refresh(&auth, &ann.refresh_token).await.expect("the session lives");
-        knock(&task, &ann.access_token).await.expect("let in");
-        shim.step_clock(off);
-        assert_refused!(knock(&task, &ann.access_token).await, Unauthenticated, expected);
-        knock(&task, &bob.access_token).await.expect_err("refused, for whatever reason");
-        ann = refresh(&auth, &ann.refresh_token).await.expect("the session lives");
-        knock(&task, &ann.access_token).await.expect("let in");
+    wait_until_refused(&task, &bob.access_token, "TOKEN_REVOKED", REVOCATION_LIMIT + LOAD_ALLOWANCE).await;
+    for (offset, expected) in [(step, expected), (0, if step > 0 { "TOKEN_INVALID" } else { "TOKEN_EXPIRED" })] {
+        ann = refresh(&auth, &ann.refresh_token).await.expect("the session is active");
+        check_token(&task, &ann.access_token).await.expect("accepted");
+        shim.step_clock(offset);
+        assert_refused!(check_token(&task, &ann.access_token).await, Unauthenticated, expected);
+        check_token(&task, &bob.access_token).await.expect_err("refused for any reason");
+        ann = refresh(&auth, &ann.refresh_token).await.expect("the session is active");
+        check_token(&task, &ann.access_token).await.expect("accepted");
     }
-    assert_refused!(knock(&task, &bob.access_token).await, Unauthenticated, "TOKEN_REVOKED");
+    assert_refused!(check_token(&task, &bob.access_token).await, Unauthenticated, "TOKEN_REVOKED");
     log_out(&auth, &ann).await.expect("logged out");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn sessions_survive_a_clock_that_is_set_an_hour_forward() {
-    sessions_survive(HOUR, "TOKEN_EXPIRED").await;
+async fn sessions_survive_a_clock_step_of_an_hour_forward() {
+    assert_sessions_survive(HOUR, "TOKEN_EXPIRED").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn sessions_survive_a_clock_that_is_set_an_hour_back() {
-    sessions_survive(-HOUR, "TOKEN_INVALID").await;
+async fn sessions_survive_a_clock_step_of_an_hour_back() {
+    assert_sessions_survive(-HOUR, "TOKEN_INVALID").await;
 }

@@ -1,4 +1,4 @@
-//! To verify a token costs no I/O, shown by counting every byte.
+//! Token verification needs no I/O, which is checked by counting bytes.
 
 use std::time::Duration;
 
@@ -6,55 +6,56 @@ use futures::{StreamExt, stream};
 use tokio::time::{Instant, sleep};
 
 use super::{
-    cluster::{Cluster, ONE},
-    people::{create, knock, log_out, person, reason, until_refused},
-    report::measured,
+    cluster::{Cluster, ONE_EACH},
+    people::{check_token, create, log_out, reason, sign_up_and_log_in, wait_until_refused},
+    report::report_value,
 };
 
 const CALLS: usize = 2000;
-const AT_ONCE: usize = 8;
+const CONCURRENCY: usize = 8;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn verification_costs_no_io() {
-    let Some(cluster) = Cluster::on_postgres(ONE).await else { return };
+    let Some(cluster) = Cluster::on_postgres(ONE_EACH).await else { return };
     let (auth, task) = (cluster.auth[0].channel(), cluster.task[0].channel());
-    let (ann, bob) = (person(&auth, "ann@example.com").await, person(&auth, "bob@example.com").await);
-    create(&task, &ann.access_token, "the way to the database is open").await.expect("written");
+    let (ann, bob) =
+        (sign_up_and_log_in(&auth, "ann@example.com").await, sign_up_and_log_in(&auth, "bob@example.com").await);
+    create(&task, &ann.access_token, "opens the database connection").await.expect("written");
     log_out(&auth, &bob).await.expect("logged out");
-    until_refused(&task, &bob.access_token, "TOKEN_REVOKED", Duration::from_secs(5)).await;
+    wait_until_refused(&task, &bob.access_token, "TOKEN_REVOKED", Duration::from_secs(5)).await;
 
-    // Nothing but heartbeats of the feed and health checks of the database is on the way now.
+    // From here on, only heartbeats of the feed and health checks of the database are sent.
     let bytes = || [cluster.feeds[0].bytes(), cluster.task_link().bytes()].map(|bytes| bytes.iter().sum::<u64>());
     let (begun, before) = (Instant::now(), bytes());
     sleep(Duration::from_secs(3)).await;
-    let (after, quiet_time) = (bytes(), begun.elapsed());
-    let quiet = [after[0] - before[0], after[1] - before[1]];
+    let (after, idle_time) = (bytes(), begun.elapsed());
+    let idle_bytes = [after[0] - before[0], after[1] - before[1]];
 
     let (before, begun) = (bytes(), Instant::now());
     let calls = (0..CALLS).map(async |call| {
-        let good = call % 2 == 0;
-        let outcome = knock(&task, if good { &ann.access_token } else { &bob.access_token }).await;
+        let is_valid = call % 2 == 0;
+        let outcome = check_token(&task, if is_valid { &ann.access_token } else { &bob.access_token }).await;
         match outcome.map_err(|status| reason(&status)) {
-            Ok(()) => assert!(good, "a revoked token was accepted"),
-            // A connection that has seen many refusals may be closed; that is the caller's.
-            Err(reason) => assert!(reason.is_empty() || (reason == "TOKEN_REVOKED" && !good), "{reason}"),
+            Ok(()) => assert!(is_valid, "a revoked token was accepted"),
+            // An empty reason: the server may close a connection with many errors.
+            Err(reason) => assert!(reason.is_empty() || (reason == "TOKEN_REVOKED" && !is_valid), "{reason}"),
         }
     });
-    stream::iter(calls).buffer_unordered(AT_ONCE).collect::<Vec<_>>().await;
+    stream::iter(calls).buffer_unordered(CONCURRENCY).collect::<Vec<_>>().await;
     let (after, busy_time) = (bytes(), begun.elapsed());
 
-    // As much as in quiet and two heartbeats or checks, which is far less than a byte for each call.
-    let periods = u64::try_from(busy_time.as_millis() / quiet_time.as_millis() + 1).expect("a short time");
+    // Allow the idle traffic plus another second of it, for two heartbeats or checks. This is far less than a byte per
+    // call.
+    let periods = u64::try_from(busy_time.as_millis() / idle_time.as_millis() + 1).expect("a short time");
     for (number, link) in ["feed", "database"].into_iter().enumerate() {
-        let (quiet, busy) = (quiet[number], after[number] - before[number]);
-        measured(
+        let (idle, busy) = (idle_bytes[number], after[number] - before[number]);
+        report_value(
             link,
-            format_args!("{quiet} bytes in {quiet_time:.1?} of quiet, {busy} in {busy_time:.1?} of {CALLS} calls"),
+            format_args!(
+                "{idle} bytes while idle for {idle_time:.1?}, {busy} bytes in {busy_time:.1?} with {CALLS} calls"
+            ),
         );
-        let expected = quiet * periods;
-        assert!(
-            busy <= expected + quiet / 3,
-            "{busy} bytes on the way to the {link}, of which {expected} are expected"
-        );
+        let expected = idle * periods;
+        assert!(busy <= expected + idle / 3, "{busy} bytes on the link to the {link}, expected {expected}");
     }
 }

@@ -1,9 +1,10 @@
-//! Both engines find what the meaning of a filter says.
+//! Both engines return the tasks that a filter matches in memory.
 
 use proptest::{collection::vec, prelude::*};
 use service_kit::{
     clock::Timestamp,
     db::{Db, QueryBuilder},
+    filter::MAX_BYTES,
     on_each_database,
     testing::TestDatabase,
 };
@@ -11,39 +12,40 @@ use tokio::runtime::Handle;
 use uuid::Uuid;
 
 use super::{
-    super::{Filter, MAX_BYTES, Searched},
+    super::{Filter, SearchColumn, sql::push_filter},
+    matches::matches,
     row::{NOW, Row, fill, open, rows, try_all},
     strategy::filter,
 };
 
 on_each_database! {
-    any_filter_finds_what_it_means,
-    what_is_missing_is_found_by_not,
-    words_are_found_whatever_their_case,
-    the_longest_and_deepest_filters_are_answered,
+    a_filter_returns_the_tasks_that_it_matches,
+    not_returns_tasks_whose_field_is_not_set,
+    words_are_found_in_any_case,
+    filters_at_the_limits_are_executed,
 }
 
-/// Each with several filters.
+/// Each case has several filters.
 const CASES: u32 = 96;
 
 async fn find(db: &Db, filter: &Filter) -> Vec<Uuid> {
     let mut sql = QueryBuilder::new("select id from listed where ");
-    filter.push(&mut sql, db.engine(), NOW, Searched::Whole);
+    push_filter(&mut sql, filter, db.engine(), NOW, SearchColumn::Full);
     sql.push(" and id is not null order by id");
     let (sql, values) = sql.build();
     db.fetch_all(sql, values).await.unwrap_or_else(|error| panic!("{filter}: {error}"))
 }
 
-/// The titles of the rows that a filter finds, which are those that it matches in memory.
+/// Returns the titles of the rows that a filter returns, after checking that it matches the same rows in memory.
 async fn titles<'a>(db: &Db, rows: &'a [Row], filter: &str) -> Vec<&'a str> {
     let filter = Filter::parse(filter).expect(filter);
-    let matching = rows.iter().filter(|row| filter.matches(row, NOW));
+    let matching = rows.iter().filter(|row| matches(&filter, row, NOW));
     let (ids, titles): (Vec<_>, Vec<_>) = matching.map(|row| (row.id, &row.title[..])).unzip();
     assert_eq!(find(db, &filter).await, ids, "{filter}");
     titles
 }
 
-/// A task that is new and has nothing but a title.
+/// Returns a new task that has only a title.
 fn row(number: u128, title: &str) -> Row {
     Row {
         id: Uuid::from_u128(number),
@@ -63,14 +65,14 @@ fn row(number: u128, title: &str) -> Row {
     }
 }
 
-async fn any_filter_finds_what_it_means(database: TestDatabase) {
+async fn a_filter_returns_the_tasks_that_it_matches(database: TestDatabase) {
     let db = open(&database).await;
     try_all(CASES, &(rows(16), vec(filter(), 1..24)), |(rows, filters)| {
         Handle::current().block_on(fill(&db, rows.clone()));
         for text in filters {
-            let filter = Filter::parse(&text).map_err(|fault| TestCaseError::fail(format!("{text}: {fault}")))?;
-            prop_assert_eq!(Filter::parse_any(&filter.to_string()), Ok(filter.clone()));
-            let matching = rows.iter().filter(|row| filter.matches(row, NOW));
+            let filter = Filter::parse(&text).map_err(|error| TestCaseError::fail(format!("{text}: {error}")))?;
+            prop_assert_eq!(Filter::parse_unbounded(&filter.to_string()), Ok(filter.clone()));
+            let matching = rows.iter().filter(|row| matches(&filter, row, NOW));
             let expected: Vec<_> = matching.map(|row| row.id).collect();
             let found = Handle::current().block_on(find(&db, &filter));
             prop_assert_eq!(found, expected, "{}", text);
@@ -80,7 +82,7 @@ async fn any_filter_finds_what_it_means(database: TestDatabase) {
     db.close().await;
 }
 
-async fn what_is_missing_is_found_by_not(database: TestDatabase) {
+async fn not_returns_tasks_whose_field_is_not_set(database: TestDatabase) {
     let db = open(&database).await;
     let at = |hours: i64| Some(Timestamp::from_seconds(NOW.as_seconds() + hours * 3600));
     let rows = [
@@ -128,7 +130,7 @@ async fn what_is_missing_is_found_by_not(database: TestDatabase) {
     db.close().await;
 }
 
-async fn words_are_found_whatever_their_case(database: TestDatabase) {
+async fn words_are_found_in_any_case(database: TestDatabase) {
     let db = open(&database).await;
     let rows = [
         Row { notes: "a\nb".to_owned(), ..row(1, "Buy MILK") },
@@ -169,7 +171,7 @@ async fn words_are_found_whatever_their_case(database: TestDatabase) {
     db.close().await;
 }
 
-async fn the_longest_and_deepest_filters_are_answered(database: TestDatabase) {
+async fn filters_at_the_limits_are_executed(database: TestDatabase) {
     let db = open(&database).await;
     let rows = [row(1, "a"), row(2, "b")];
     fill(&db, rows.to_vec()).await;

@@ -1,36 +1,38 @@
-//! What a filter means, without a database.
+//! The meaning of a filter, without a database.
 
-use service_kit::clock::Timestamp;
+use service_kit::{
+    clock::Timestamp,
+    filter::{Comparison, Expression},
+};
 
 use super::{
     super::{
-        Expression, Filter,
-        condition::{Comparison, Condition, Equality, Field, IdField, TextField, TimeField},
+        Filter,
+        condition::{Condition, Equality, Field, IdField, TextField, TimeField},
         fold::fold,
     },
     row::Row,
 };
 
-impl Filter {
-    pub(super) fn matches(&self, row: &Row, now: Timestamp) -> bool {
-        expression(&self.0, row, now)
-    }
+/// Reports whether a filter matches a task.
+pub(super) fn matches(filter: &Filter, row: &Row, now: Timestamp) -> bool {
+    expression(filter.expression(), row, now)
 }
 
-fn expression(wanted: &Expression, row: &Row, now: Timestamp) -> bool {
-    match wanted {
+fn expression(filter: &Expression<Condition>, row: &Row, now: Timestamp) -> bool {
+    match filter {
         Expression::All(parts) => parts.iter().all(|part| expression(part, row, now)),
         Expression::Any(parts) => parts.iter().any(|part| expression(part, row, now)),
         Expression::Not(part) => !expression(part, row, now),
-        Expression::Is(wanted) => condition(wanted, row, now),
+        Expression::Is(filter) => condition(filter, row, now),
     }
 }
 
-fn condition(wanted: &Condition, row: &Row, now: Timestamp) -> bool {
-    match wanted {
+fn condition(filter: &Condition, row: &Row, now: Timestamp) -> bool {
+    match filter {
         Condition::Word(word) => fold(&row.title).contains(word) || fold(&row.notes).contains(word),
         Condition::Contains(field, part) => fold(text(*field, row)).contains(part),
-        Condition::Text(field, comparison, value) => holds(*comparison, &text(*field, row), &value.as_str()),
+        Condition::Text(field, comparison, value) => compare(*comparison, &text(*field, row), &value.as_str()),
         Condition::Id(field, equality, id) => {
             let is_it = match field {
                 IdField::Id => row.id == *id,
@@ -42,13 +44,13 @@ fn condition(wanted: &Condition, row: &Row, now: Timestamp) -> bool {
         Condition::NoParent(equality) => row.parent_id.is_none() == (*equality == Equality::Equal),
         Condition::Completed(completed) => row.complete_time.is_some() == *completed,
         Condition::Priority(comparison, priority) => {
-            holds(*comparison, &row.priority, &i64::from(i32::from(*priority)))
+            compare(*comparison, &row.priority, &i64::from(i32::from(*priority)))
         }
         Condition::DueDate(comparison, day) => {
-            row.due_date.is_some_and(|due_date| holds(*comparison, &due_date, &day.to_string().as_str()))
+            row.due_date.is_some_and(|due_date| compare(*comparison, &due_date, &day.to_string().as_str()))
         }
         Condition::Time(field, comparison, instant) => {
-            time(*field, row).is_some_and(|time| holds(*comparison, &time, &instant.at(now)))
+            time(*field, row).is_some_and(|time| compare(*comparison, &time, &instant.resolve(now)))
         }
         Condition::Label(label) => row.labels.contains(label),
         Condition::IsSet(field) => is_set(*field, row),
@@ -84,7 +86,7 @@ fn time(field: TimeField, row: &Row) -> Option<Timestamp> {
     }
 }
 
-fn holds<T: Ord>(comparison: Comparison, one: &T, other: &T) -> bool {
+fn compare<T: Ord>(comparison: Comparison, one: &T, other: &T) -> bool {
     match comparison {
         Comparison::Equal => one == other,
         Comparison::NotEqual => one != other,

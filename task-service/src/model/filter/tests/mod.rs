@@ -1,36 +1,38 @@
-//! What is a filter, what is none, and what one finds: in memory and on both engines.
+//! Which texts are filters, and which tasks they match: in memory and on both engines.
 
-use super::{Filter, MAX_BYTES};
+use service_kit::filter::MAX_BYTES;
+
+use super::Filter;
 
 mod engines;
 mod matches;
 pub(crate) mod row;
 mod strategy;
 
-/// The canonical form of a filter.
+/// Returns the canonical form of a filter.
 fn canonical(text: &str) -> String {
-    let filter = Filter::parse(text).unwrap_or_else(|fault| panic!("{text:?}: {fault}"));
+    let filter = Filter::parse(text).unwrap_or_else(|error| panic!("{text:?}: {error}"));
     let canonical = filter.to_string();
-    assert_eq!(Filter::parse_any(&canonical), Ok(filter), "{text:?}: {canonical:?}");
+    assert_eq!(Filter::parse_unbounded(&canonical), Ok(filter), "{text:?}: {canonical:?}");
     canonical
 }
 
-fn check_good(filters: &[(&str, &str)]) {
+fn check_valid(filters: &[(&str, &str)]) {
     for (text, expected) in filters {
         assert_eq!(canonical(text), *expected, "{text:?}");
     }
 }
 
-fn check_bad(filters: &[(&str, usize, &str)]) {
+fn check_invalid(filters: &[(&str, usize, &str)]) {
     for (text, column, message) in filters {
-        let fault = Filter::parse(text).expect_err(text);
-        assert_eq!((fault.column, &fault.message[..]), (*column, *message), "{text:?}");
+        let error = Filter::parse(text).expect_err(text);
+        assert_eq!((error.column, &error.message[..]), (*column, *message), "{text:?}");
     }
 }
 
 #[test]
-fn or_binds_tighter_than_and_which_may_be_left_out() {
-    check_good(&[
+fn or_binds_tighter_than_and_and_and_is_optional() {
+    check_valid(&[
         ("", ""),
         (" \t\r\n\u{a0}\u{85}", ""),
         ("a", r#""a""#),
@@ -51,8 +53,8 @@ fn or_binds_tighter_than_and_which_may_be_left_out() {
 }
 
 #[test]
-fn words_and_strings_alone_are_looked_for() {
-    check_good(&[
+fn words_and_strings_without_a_field_are_searched() {
+    check_valid(&[
         ("and or not", r#""and" AND "or" AND "not""#),
         ("ANDY NOTE ORAL", r#""andy" AND "note" AND "oral""#),
         (r#""AND" 'OR' "not""#, r#""and" AND "or" AND "not""#),
@@ -66,9 +68,9 @@ fn words_and_strings_alone_are_looked_for() {
 }
 
 #[test]
-fn every_field_has_its_comparisons() {
+fn every_field_supports_its_comparisons() {
     let id = "0198c0de-0000-7000-8000-00000000000a";
-    check_good(&[
+    check_valid(&[
         (&format!("id={id} list_id != '{}'", id.to_uppercase()), &format!("id = \"{id}\" AND list_id != \"{id}\"")),
         (&format!("parent_id = {id} parent_id:*"), &format!("parent_id = \"{id}\" AND parent_id:*")),
         ("parent_id = '' parent_id != \"\"", r#"parent_id = "" AND parent_id != """#),
@@ -99,10 +101,10 @@ fn every_field_has_its_comparisons() {
 }
 
 #[test]
-fn what_is_no_filter_is_refused_where_it_ends_to_be_one() {
-    const SIGN: &str = "a text with this character stands in quotes";
-    const FIELD: &str = "expected the name of a field before the comparison";
-    check_bad(&[
+fn a_syntax_error_is_reported_with_its_column() {
+    const SIGN: &str = "text with this character must be quoted";
+    const FIELD: &str = "expected a field name before the comparison";
+    check_invalid(&[
         ("AND", 1, "expected a condition"),
         ("a AND", 6, "expected a condition after AND"),
         ("a AND  ", 8, "expected a condition after AND"),
@@ -118,7 +120,7 @@ fn what_is_no_filter_is_refused_where_it_ends_to_be_one() {
         ("()", 2, "expected a condition after ("),
         ("(a", 3, "expected )"),
         ("(a OR b c", 10, "expected )"),
-        ("a)", 2, "there is no ( for this )"),
+        ("a)", 2, "this ) has no matching ("),
         (")", 1, "expected a condition"),
         ("a\"b\"", 2, "expected white space"),
         ("'a''b'", 4, "expected white space"),
@@ -130,32 +132,32 @@ fn what_is_no_filter_is_refused_where_it_ends_to_be_one() {
         ("a, b", 2, SIGN),
         ("50%", 3, SIGN),
         ("a;--", 2, SIGN),
-        ("a \u{1}b", 3, "a control character can only stand in quotes"),
-        ("a\0", 2, "a control character can only stand in quotes"),
-        ("'a\0'", 3, "a text cannot hold NUL"),
+        ("a \u{1}b", 3, "control characters must be quoted"),
+        ("a\0", 2, "control characters must be quoted"),
+        ("'a\0'", 3, "text must not contain NUL"),
         ("ä \"b", 3, "the quote is not closed"),
         ("'a\\'", 1, "the quote is not closed"),
-        (r"'a\nb'", 3, r#"after \ stands one of " ' \"#),
-        (r"'a\", 3, r#"after \ stands one of " ' \"#),
+        (r"'a\nb'", 3, r#"\ must be followed by " ' or \"#),
+        (r"'a\", 3, r#"\ must be followed by " ' or \"#),
         ("= x", 1, FIELD),
         ("a AND :x", 7, FIELD),
         ("a AND (!b)", 8, FIELD),
-        ("\"title\" = x", 1, "the name of a field stands without quotes"),
-        ("f(x)", 1, "only now() is a function, and it stands after a comparison"),
-        ("now() > due_time", 1, "only now() is a function, and it stands after a comparison"),
+        ("\"title\" = x", 1, "a field name must not be quoted"),
+        ("f(x)", 1, "the only function is now(), which must follow a comparison"),
+        ("now() > due_time", 1, "the only function is now(), which must follow a comparison"),
     ]);
 }
 
 #[test]
-fn what_does_not_fit_a_field_is_refused_with_what_would() {
+fn an_invalid_value_is_reported_with_what_would_be_valid() {
     const DATE: &str = "due_date must be a day such as 2026-11-30";
-    const TIME: &str = "due_time must be now() or an instant such as 2026-11-30T10:00:00Z";
-    const UUID: &str = "id must be a UUID in full";
-    const ALL: &str = "takes =, !=, <, <=, >, >= and :*";
-    const LABEL: &str = "labels are not empty and hold no control characters";
-    let fields = "there is no such field; there are id, list_id, parent_id, title, notes, state, priority, due_date, \
+    const TIME: &str = "due_time must be now() or a timestamp such as 2026-11-30T10:00:00Z";
+    const UUID: &str = "id must be a full UUID";
+    const ALL: &str = "supports =, !=, <, <=, >, >= and :*";
+    const LABEL: &str = "labels must not be empty or contain control characters";
+    let fields = "unknown field; the fields are id, list_id, parent_id, title, notes, state, priority, due_date, \
                   due_time, time_zone, create_time, update_time, complete_time, labels";
-    check_bad(&[
+    check_invalid(&[
         ("a owner_id = 1", 3, fields),
         ("Title:x", 1, fields),
         ("title.x = y", 1, fields),
@@ -167,20 +169,20 @@ fn what_does_not_fit_a_field_is_refused_with_what_would() {
         ("title = = x", 9, "expected a value after ="),
         ("title <> x", 8, "expected a value after <"),
         ("title:(a OR b)", 7, "expected a value after :"),
-        ("title = *", 9, "* can only stand after :"),
-        ("id < 1", 4, "id takes =, != and :*"),
-        ("state:OPEN", 6, "state takes =, != and :*"),
-        ("notes > a", 7, "notes takes =, != and :"),
-        ("labels = home", 8, "labels takes :"),
+        ("title = *", 9, "* is only allowed after :"),
+        ("id < 1", 4, "id supports =, != and :*"),
+        ("state:OPEN", 6, "state supports =, != and :*"),
+        ("notes > a", 7, "notes supports =, != and :"),
+        ("labels = home", 8, "labels supports :"),
         ("priority:HIGH", 9, &format!("priority {ALL}")),
         ("due_time : now()", 10, &format!("due_time {ALL}")),
-        ("title = now()", 9, "title is no instant that now() could be compared to"),
+        ("title = now()", 9, "title cannot be compared with now()"),
         ("due_time > later()", 12, "the only function is now()"),
         ("due_time > now(1)", 12, "the only function is now()"),
         ("id = x", 6, UUID),
         ("id = ''", 6, UUID),
         ("id = 0198c0de00007000800000000000000a", 6, UUID),
-        ("parent_id = x", 13, "parent_id must be a UUID in full, or \"\" for none"),
+        ("parent_id = x", 13, "parent_id must be a full UUID, or \"\" for none"),
         ("state = open", 9, "state must be OPEN or COMPLETED"),
         ("state = STATE_UNSPECIFIED", 9, "state must be OPEN or COMPLETED"),
         ("priority = 3", 12, "priority must be UNSPECIFIED, LOW, MEDIUM or HIGH"),
@@ -214,30 +216,30 @@ fn what_does_not_fit_a_field_is_refused_with_what_would() {
 }
 
 #[test]
-fn what_is_said_again_is_asked_once() {
+fn repeated_conditions_are_kept_once() {
     assert_eq!(canonical(&"a ".repeat(1000)), canonical("a"));
     assert_eq!(canonical("a OR b OR a OR (b OR a)"), canonical("a OR b"));
     assert_eq!(canonical("(a b) (a OR b) b"), canonical("a b (a OR b)"));
 }
 
 #[test]
-fn a_filter_is_neither_too_long_nor_too_deep() {
+fn length_depth_and_number_of_conditions_are_limited() {
     let longest = "ä".repeat(MAX_BYTES / 2);
     assert_eq!(canonical(&longest), format!("\"{longest}\""));
-    let fault = Filter::parse(&format!("{longest} ")).expect_err("too long");
-    assert_eq!(fault.to_string(), "column 1025: a filter has at most 2048 bytes");
+    let error = Filter::parse(&format!("{longest} ")).expect_err("too long");
+    assert_eq!(error.to_string(), "column 1025: a filter must have at most 2048 bytes");
 
     for (open, levels, column) in [("(", 16, 17), ("-(", 8, 17), ("NOT (", 8, 41), ("a OR (b ", 16, 134)] {
         let nested = |levels: usize| format!("{}a{}", open.repeat(levels), ")".repeat(levels));
         canonical(&nested(levels));
-        let fault = Filter::parse(&nested(levels + 1)).expect_err("too deep");
-        let message = "parentheses and NOT are nested more than 16 deep";
-        assert_eq!((fault.column, &fault.message[..]), (column, message), "{open}");
+        let error = Filter::parse(&nested(levels + 1)).expect_err("too deep");
+        let message = "parentheses and NOT must not be nested more than 16 deep";
+        assert_eq!((error.column, &error.message[..]), (column, message), "{open}");
     }
     let words = |count: usize| (0..count).map(|word| format!("w{word}")).collect::<Vec<_>>();
     canonical(&words(64).join(" OR "));
-    let fault = Filter::parse(&words(65).join(" ")).expect_err("too many");
-    assert_eq!(fault.message, "a filter has at most 64 different conditions");
+    let error = Filter::parse(&words(65).join(" ")).expect_err("too many");
+    assert_eq!(error.message, "a filter must have at most 64 different conditions");
 
     assert!(Filter::parse(&"(".repeat(MAX_BYTES)).is_err());
     assert!(Filter::parse(&"-".repeat(MAX_BYTES)).is_err());

@@ -1,9 +1,9 @@
-//! Filters of every kind, written in every way.
+//! Generates filters of every kind, in every notation.
 
 use proptest::{collection::vec, prelude::*, sample::select};
 
 use super::{
-    super::condition::{FIELDS, Instant},
+    super::condition::{FIELDS, FilterTime},
     row::{DAYS, PIECES, TIME_ZONES, id, instant, text},
 };
 
@@ -22,7 +22,7 @@ pub(super) fn filter() -> impl Strategy<Value = String> {
 fn condition() -> BoxedStrategy<String> {
     let ordered = || select(vec![" = ", "=", "!=", " < ", "<=", ">", " >= "]);
     let equality = || select(vec!["=", " != "]);
-    let instant = prop_oneof![Just(Instant::Now), instant().prop_map(Instant::At)].prop_map(|at| at.to_string());
+    let instant = prop_oneof![Just(FilterTime::Now), instant().prop_map(FilterTime::At)].prop_map(|at| at.to_string());
     let priorities = ["UNSPECIFIED", "LOW", "PRIORITY_MEDIUM", "HIGH"];
     let times = ["due_time", "create_time", "update_time", "complete_time"];
     let states = ["OPEN", "STATE_COMPLETED"];

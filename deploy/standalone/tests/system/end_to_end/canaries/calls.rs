@@ -1,4 +1,4 @@
-//! Calls of any RPC, over gRPC and over HTTP, with texts of the test's choice.
+//! Calls to any RPC, over gRPC and over HTTP, with arbitrary texts.
 
 use prost_reflect::{DynamicMessage, Kind, MessageDescriptor, MethodDescriptor, Value, prost::Message};
 
@@ -20,14 +20,15 @@ pub struct Http {
 }
 
 impl Rpc {
-    /// All of the contract that are no streams.
+    /// Returns all unary RPCs of the contract.
     pub fn all() -> Vec<Self> {
         let methods = crate::end_to_end::every_rpc::methods();
         methods.iter().filter(|method| !method.is_server_streaming()).map(Self::new).collect()
     }
 
     fn new(method: &MethodDescriptor) -> Self {
-        let http = method.parent_pool().get_extension_by_name("google.api.http").expect("the contract has it");
+        let http =
+            method.parent_pool().get_extension_by_name("google.api.http").expect("the contract has HTTP bindings");
         let options = method.options();
         let rule = options.get_extension(&http);
         let rule = rule.as_message().expect("a rule");
@@ -46,26 +47,26 @@ impl Rpc {
         }
     }
 
-    /// Whether it wants the password of whoever is signed in.
+    /// Reports whether the request contains the caller's current password.
     pub fn takes_password(&self) -> bool {
         self.input.get_field_by_name("current_password").is_some()
     }
 
-    /// The request with these texts in its fields, by their names.
+    /// Returns the encoded request with these texts in its fields, by field name.
     pub fn message(&self, texts: &dyn Fn(&str) -> Option<String>) -> Vec<u8> {
-        filled(&self.input, texts).encode_to_vec()
+        fill(&self.input, texts).encode_to_vec()
     }
 
-    /// The same over HTTP.
+    /// Returns the same request over HTTP.
     pub fn http(&self, texts: &dyn Fn(&str) -> Option<String>) -> Http {
-        let mut message = filled(&self.input, texts);
+        let mut message = fill(&self.input, texts);
         let mut path = String::new();
         let mut rest = self.template.as_str();
         while let Some((before, after)) = rest.split_once('{') {
-            let (variable, after) = after.split_once('}').expect("it is closed");
+            let (variable, after) = after.split_once('}').expect("the variable is closed");
             let name = variable.rsplit('.').next().expect("a name");
             path += before;
-            path += &escaped(&texts(name).unwrap_or_else(|| "x".to_owned()));
+            path += &percent_encode(&texts(name).unwrap_or_else(|| "x".to_owned()));
             if !variable.contains('.') {
                 message.clear_field_by_name(variable);
             }
@@ -78,7 +79,7 @@ impl Rpc {
                     .fields()
                     .filter_map(|(field, value)| {
                         let value = match value {
-                            Value::String(text) => escaped(text),
+                            Value::String(text) => percent_encode(text),
                             Value::EnumNumber(number) => number.to_string(),
                             _ => return None,
                         };
@@ -99,13 +100,13 @@ impl Rpc {
     }
 }
 
-fn filled(of: &MessageDescriptor, texts: &dyn Fn(&str) -> Option<String>) -> DynamicMessage {
-    let mut message = DynamicMessage::new(of.clone());
-    for field in of.fields() {
+fn fill(descriptor: &MessageDescriptor, texts: &dyn Fn(&str) -> Option<String>) -> DynamicMessage {
+    let mut message = DynamicMessage::new(descriptor.clone());
+    for field in descriptor.fields() {
         let value = match field.kind() {
             Kind::String => texts(field.name()).map(Value::String),
             Kind::Message(inner) if inner.full_name().starts_with("taskey.") => {
-                Some(Value::Message(filled(&inner, texts)))
+                Some(Value::Message(fill(&inner, texts)))
             }
             _ => None,
         };
@@ -118,8 +119,8 @@ fn filled(of: &MessageDescriptor, texts: &dyn Fn(&str) -> Option<String>) -> Dyn
     message
 }
 
-/// A text as it stands in a URL.
-pub fn escaped(text: &str) -> String {
+/// Percent-encodes a text.
+pub fn percent_encode(text: &str) -> String {
     text.bytes()
         .map(|byte| match byte {
             b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' => char::from(byte).to_string(),

@@ -1,4 +1,4 @@
-//! What people and programs do wrong while they hold a secret, and what goes wrong with the database meanwhile.
+//! Mistakes of users and programs that have a secret, and database failures.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -7,14 +7,14 @@ use prost_reflect::prost::Message;
 use taskey_proto::auth::v1::{ChangePasswordRequest, LoginRequest, RefreshRequest, SignUpRequest};
 
 use super::{
-    calls::{Rpc, escaped},
-    scenario::{CHANGE_PASSWORD, FORGED, JSON, LIST_TASKS, LOGIN, Person, REFRESH, SIGN_UP, Scenario},
+    calls::{Rpc, percent_encode},
+    scenario::{Account, CHANGE_PASSWORD, FORGED, JSON, LIST_TASKS, LOGIN, REFRESH, SIGN_UP, Scenario},
 };
 
-/// Fields whose texts are kept and shown, since that is what they are for.
-const KEPT: [&str; 4] = ["title", "notes", "display_name", "session_label"];
+/// Fields whose texts are stored and returned by design.
+const STORED_FIELDS: [&str; 4] = ["title", "notes", "display_name", "session_label"];
 
-/// Headers that hold a secret, or are read by some program.
+/// Headers that contain a secret or are read by some program.
 const HEADERS: [&str; 10] = [
     "authorization",
     "proxy-authorization",
@@ -28,53 +28,53 @@ const HEADERS: [&str; 10] = [
     "accept",
 ];
 
-/// More than any message may have.
-const HUGE: usize = 4 * 1024 * 1024;
+/// Larger than any allowed message.
+const OVERSIZED: usize = 4 * 1024 * 1024;
 
-/// Secrets, dealt one after the other, so that each gets to every kind of place.
-pub struct Deck {
+/// Secrets in rotation, so that each gets into every kind of field.
+pub struct SecretRotation {
     pub secrets: Vec<String>,
-    pub dealt: AtomicUsize,
+    pub next_index: AtomicUsize,
 }
 
-impl Deck {
+impl SecretRotation {
     fn next(&self) -> &str {
-        &self.secrets[self.dealt.fetch_add(1, Ordering::SeqCst) % self.secrets.len()]
+        &self.secrets[self.next_index.fetch_add(1, Ordering::SeqCst) % self.secrets.len()]
     }
 }
 
 impl Scenario {
-    /// Calls every RPC with secrets in all fields whose texts are not kept, over gRPC and over HTTP. Sue gives wrong
-    /// passwords, since whoever does that cannot log in for a while.
-    pub async fn call_badly(&mut self, ann: &Person, sue: &Person, secrets: &Deck) {
-        let texts = |field: &str| if KEPT.contains(&field) { None } else { Some(secrets.next().to_owned()) };
+    /// Calls every RPC over gRPC and HTTP with secrets in all fields whose texts are not stored. Sue sends the wrong
+    /// passwords, because logins are throttled after that.
+    pub async fn call_with_secrets(&mut self, ann: &Account, sue: &Account, secrets: &SecretRotation) {
+        let texts = |field: &str| if STORED_FIELDS.contains(&field) { None } else { Some(secrets.next().to_owned()) };
         for rpc in Rpc::all() {
             for over_http in [false, true] {
-                // Some of them end the session.
+                // Some RPCs end the session.
                 let pair = self.log_in(&ann.email, &ann.password).await.expect("logged in");
                 let pair = if rpc.takes_password() { &sue.pair } else { &pair };
                 let authorization = format!("Bearer {}", pair.access_token);
                 if over_http {
                     let request = rpc.http(&texts);
                     let headers = [JSON, &format!("authorization: {authorization}")];
-                    self.witness.http(&request.verb, &request.path, &headers, &request.body).await;
+                    self.recorder.http(&request.verb, &request.path, &headers, &request.body).await;
                 } else {
                     let headers = [("authorization", &authorization[..])];
-                    _ = self.witness.grpc(&rpc.path, rpc.message(&texts), &headers).await;
+                    _ = self.recorder.grpc(&rpc.path, rpc.message(&texts), &headers).await;
                 }
             }
         }
     }
 
-    /// Puts secrets into headers, paths and queries where they do not belong.
-    pub async fn misplace(&self, secrets: &Deck) {
+    /// Puts secrets into headers, paths and queries.
+    pub async fn misplace_secrets(&self, secrets: &SecretRotation) {
         for name in HEADERS {
             let secret = secrets.next();
             let basic = BASE64_STANDARD.encode(format!("ann:{secret}"));
             for value in [secret, &format!("Bearer {secret}"), &format!("Basic {basic}")] {
-                _ = self.witness.grpc(LIST_TASKS, vec![], &[(name, value)]).await;
-                _ = self.witness.grpc(LOGIN, vec![], &[(name, value)]).await;
-                self.witness.http("POST", "/v1/auth/logout", &[&format!("{name}: {value}")], b"{}").await;
+                _ = self.recorder.grpc(LIST_TASKS, vec![], &[(name, value)]).await;
+                _ = self.recorder.grpc(LOGIN, vec![], &[(name, value)]).await;
+                self.recorder.http("POST", "/v1/auth/logout", &[&format!("{name}: {value}")], b"{}").await;
             }
         }
         for path in [
@@ -86,19 +86,19 @@ impl Scenario {
             "/v1/auth/login?password=SECRET",
             "/v1/tasks/%FFSECRET",
         ] {
-            let path = path.replace("SECRET", &escaped(secrets.next()));
+            let path = path.replace("SECRET", &percent_encode(secrets.next()));
             for verb in ["GET", "DELETE"] {
-                self.witness.http(verb, &path, &[], b"").await;
+                self.recorder.http(verb, &path, &[], b"").await;
             }
-            _ = self.witness.grpc(path.split('?').next().expect("a path"), vec![], &[]).await;
+            _ = self.recorder.grpc(path.split('?').next().expect("a path"), vec![], &[]).await;
         }
     }
 
-    /// Sends requests with a password in them that cannot be decoded, are of other types, or too large.
-    pub async fn send_what_cannot_be_read(&self, password: &str) {
+    /// Sends requests with a password that cannot be decoded, have wrong types or are too large.
+    pub async fn send_undecodable_requests(&self, password: &str) {
         let text = serde_json::json!(password).to_string();
-        let form = format!("email=a@x.io&password={}", escaped(password));
-        let huge = password.repeat(HUGE / password.len());
+        let form = format!("email=a@x.io&password={}", percent_encode(password));
+        let oversized = password.repeat(OVERSIZED / password.len());
         for (kind, body) in [
             (JSON, format!(r#"{{"email": "a@x.io", "password": {text}"#)),
             (JSON, format!(r#"{{"email": "a@x.io", "password": {text}}} {{}}"#)),
@@ -111,30 +111,30 @@ impl Scenario {
             (JSON, format!("[{text}]")),
             (JSON, text.clone()),
             (JSON, password.to_owned()),
-            (JSON, format!(r#"{{"email": "a@x.io", "password": "{huge}"}}"#)),
+            (JSON, format!(r#"{{"email": "a@x.io", "password": "{oversized}"}}"#)),
             ("content-type: text/plain", password.to_owned()),
             ("content-type: application/x-www-form-urlencoded", form),
         ] {
             for path in ["/v1/auth/login", "/v1/auth/signup"] {
-                let (status, answer) = self.witness.http("POST", path, &[kind], body.as_bytes()).await;
-                assert!((400..=415).contains(&status), "{status} {answer}");
+                let (status, response) = self.recorder.http("POST", path, &[kind], body.as_bytes()).await;
+                assert!((400..=415).contains(&status), "{status} {response}");
             }
         }
         let login = LoginRequest { email: "a@x.io".to_owned(), password: password.to_owned(), ..Default::default() };
-        let good = login.encode_to_vec();
+        let valid = login.encode_to_vec();
         let wrong_type = [&[0x08][..], password.as_bytes()].concat();
-        let no_utf8 =
+        let invalid_utf8 =
             [&[0x12, u8::try_from(password.len() + 1).expect("short")], password.as_bytes(), &[0xff]].concat();
-        let huge = LoginRequest { password: huge, ..login }.encode_to_vec();
-        for message in [&good[..good.len() - 1], &wrong_type, &no_utf8, &huge] {
+        let oversized = LoginRequest { password: oversized, ..login }.encode_to_vec();
+        for message in [&valid[..valid.len() - 1], &wrong_type, &invalid_utf8, &oversized] {
             for rpc in [LOGIN, SIGN_UP, CHANGE_PASSWORD] {
-                self.witness.grpc(rpc, message.to_vec(), &[]).await.expect_err("it cannot be read");
+                self.recorder.grpc(rpc, message.to_vec(), &[]).await.expect_err("it cannot be decoded");
             }
         }
     }
 
-    /// Tries to write lines into the log and into headers.
-    pub async fn inject_lines(&self, eve: &Person) {
+    /// Tries to inject lines into the log and into headers.
+    pub async fn inject_lines(&self, eve: &Account) {
         for end in ["\n", "\r\n", "\r", "\0\n", "\u{85}\n", "\u{2028}\n", "\u{1b}[2K\n"] {
             let line = format!("{end}{FORGED}");
             let new = SignUpRequest {
@@ -147,35 +147,41 @@ impl Scenario {
                 password: eve.password.clone(),
                 session_label: format!("hers{line}"),
             };
-            self.witness.grpc(SIGN_UP, new.encode_to_vec(), &[]).await.expect_err("refused");
-            self.witness.grpc(LOGIN, login.encode_to_vec(), &[]).await.expect_err("refused");
+            self.recorder.grpc(SIGN_UP, new.encode_to_vec(), &[]).await.expect_err("refused");
+            self.recorder.grpc(LOGIN, login.encode_to_vec(), &[]).await.expect_err("refused");
             let email = serde_json::json!({"email": format!("eve{line}@x.io"), "password": eve.password}).to_string();
-            assert_eq!(self.witness.http("POST", "/v1/auth/login", &[JSON], email.as_bytes()).await.0, 400);
-            for path in [format!("/v1/tasks/{}", escaped(&line)), format!("/v1/tasks?page_token={}", escaped(&line))] {
-                self.witness.http("GET", &path, &[&format!("user-agent: Eve{}", escaped(&line))], b"").await;
+            assert_eq!(self.recorder.http("POST", "/v1/auth/login", &[JSON], email.as_bytes()).await.0, 400);
+            for path in [
+                format!("/v1/tasks/{}", percent_encode(&line)),
+                format!("/v1/tasks?page_token={}", percent_encode(&line)),
+            ] {
+                self.recorder.http("GET", &path, &[&format!("user-agent: Eve{}", percent_encode(&line))], b"").await;
             }
-            _ = self.witness.grpc(&format!("/taskey.auth.v1.AuthService/{}", escaped(&line)), vec![], &[]).await;
+            _ = self
+                .recorder
+                .grpc(&format!("/taskey.auth.v1.AuthService/{}", percent_encode(&line)), vec![], &[])
+                .await;
         }
     }
 
-    /// Wrong passwords, one of them for no account.
-    pub async fn guess(&mut self) {
-        let mal = self.person("mal@example.com").await;
+    /// Logs in with wrong passwords, once for an account that does not exist.
+    pub async fn guess_passwords(&mut self) {
+        let mal = self.sign_up_and_log_in("mal@example.com").await;
         let wrong = self.password("nobody");
         for email in ["mal@example.com", "nobody@example.com", "mal@example.com"] {
             self.log_in(email, &wrong).await.expect_err("refused");
             let body = serde_json::json!({"email": email, "password": wrong}).to_string();
-            assert_ne!(self.witness.http("POST", "/v1/auth/login", &[JSON], body.as_bytes()).await.0, 200);
+            assert_ne!(self.recorder.http("POST", "/v1/auth/login", &[JSON], body.as_bytes()).await.0, 200);
         }
-        // Not looked at before some time has passed.
+        // The correct password is not checked before the delay has passed.
         self.log_in(&mal.email, &mal.password).await.expect_err("refused");
     }
 
-    /// What people do while the database fails.
-    pub async fn lose_the_database(&mut self, ann: &Person) {
+    /// Makes calls while the database fails.
+    pub async fn call_during_database_faults(&mut self, ann: &Account) {
         let zoe = self.password("zoe@example.com");
-        // Whose password may have been changed or not, when the connection is lost.
-        let kim = self.person("kim@example.com").await;
+        // Kim's password may or may not be changed when the connection is lost.
+        let kim = self.sign_up_and_log_in("kim@example.com").await;
         let pair = self.log_in(&ann.email, &ann.password).await.expect("logged in");
         let login = LoginRequest { email: ann.email.clone(), password: ann.password.clone(), ..Default::default() }
             .encode_to_vec();
@@ -185,16 +191,16 @@ impl Scenario {
         let authorization = format!("Bearer {}", kim.pair.access_token);
         let authorization = [("authorization", &authorization[..])];
         let body = serde_json::json!({"email": ann.email, "password": ann.password}).to_string();
-        let witness = &self.witness;
+        let recorder = &self.recorder;
         let failed = AtomicUsize::new(0);
-        witness
+        recorder
             .with_faults(async || {
                 let outcomes = [
-                    witness.grpc(SIGN_UP, new.encode_to_vec(), &[]).await.is_err(),
-                    witness.grpc(CHANGE_PASSWORD, change.encode_to_vec(), &authorization).await.is_err(),
-                    witness.grpc(REFRESH, refresh.encode_to_vec(), &[]).await.is_err(),
-                    witness.grpc(LOGIN, login.clone(), &[]).await.is_err(),
-                    witness.http("POST", "/v1/auth/login", &[JSON], body.as_bytes()).await.0 != 200,
+                    recorder.grpc(SIGN_UP, new.encode_to_vec(), &[]).await.is_err(),
+                    recorder.grpc(CHANGE_PASSWORD, change.encode_to_vec(), &authorization).await.is_err(),
+                    recorder.grpc(REFRESH, refresh.encode_to_vec(), &[]).await.is_err(),
+                    recorder.grpc(LOGIN, login.clone(), &[]).await.is_err(),
+                    recorder.http("POST", "/v1/auth/login", &[JSON], body.as_bytes()).await.0 != 200,
                 ];
                 failed.fetch_add(outcomes.iter().filter(|failed| **failed).count(), Ordering::SeqCst);
             })

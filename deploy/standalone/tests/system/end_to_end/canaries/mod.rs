@@ -1,5 +1,5 @@
-//! No secret gets into a log, an answer that is not meant to hold it, a database, or what everyone on the machine may
-//! know of a process, whatever is called and whatever fails.
+//! No secret gets into a log, a database, a response that should not contain it, or the public information about a
+//! process, whatever is called and whatever fails.
 
 use std::collections::BTreeMap;
 
@@ -12,47 +12,47 @@ mod secrets;
 mod witness;
 
 use scenario::Scenario;
-use secrets::Found;
-use witness::Witness;
+use secrets::Match;
+use witness::Recorder;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_secret_gets_out_of_taskey_on_files() {
-    keeps_its_secrets(Witness::start(TestDatabase::sqlite(), false, "json").await).await;
+async fn taskey_on_sqlite_leaks_no_secret() {
+    assert_no_secret_leaks(Recorder::start(TestDatabase::sqlite(), false, "json").await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_secret_gets_out_of_the_programs_on_a_server() {
+async fn separate_programs_on_postgres_leak_no_secret() {
     let Some(database) = TestDatabase::postgres().await else { return };
-    keeps_its_secrets(Witness::start(database, true, "text").await).await;
+    assert_no_secret_leaks(Recorder::start(database, true, "text").await).await;
 }
 
-/// What a hash of a password begins with. It may be in the database and nowhere else.
+/// The prefix of a password hash. It may be in the database and nowhere else.
 const HASH: &str = "$argon2id$v=19$m";
 
-/// What a line of the log about a call has in it.
+/// Part of every log line of a call.
 const CALL: &str = "service_kit::server::call";
 
-async fn keeps_its_secrets(witness: Witness) {
-    let (mut witness, mut secrets) = Scenario::play(witness).await;
-    // What is there for sure, and would be missed by a search that is blind.
+async fn assert_no_secret_leaks(recorder: Recorder) {
+    let (mut recorder, mut secrets) = Scenario::run(recorder).await;
+    // Texts that must be found, to check that the search works.
     for expected in [scenario::ANN, HASH, CALL, scenario::PLANTED] {
         secrets.add(expected, expected.as_bytes());
     }
-    // One example of each is enough.
+    // One example of each finding is enough.
     let (mut found, mut expected) = (BTreeMap::new(), BTreeMap::<_, usize>::new());
-    for (place, mut text) in witness.everything() {
-        let (is_log, is_database) = (Witness::is_log(&place), Witness::is_database(&place));
-        assert!(!forged(&text), "{place} has a line that a caller has written");
+    for (source, mut content) in recorder.all_output() {
+        let (is_log, is_database) = (Recorder::is_log(&source), Recorder::is_database(&source));
+        assert!(!contains_forged_line(&content), "{source} has a line that was injected by a caller");
         if is_log {
-            text.extend(scenario::PLANTED.as_bytes());
+            content.extend(scenario::PLANTED.as_bytes());
         }
-        for Found { secret, form, around } in secrets.find(&text) {
+        for Match { secret, encoding, context } in secrets.find(&content) {
             match &secret[..] {
                 scenario::ANN | HASH if is_database => *expected.entry(secret).or_default() += 1,
                 CALL | scenario::PLANTED if is_log => *expected.entry(secret).or_default() += 1,
-                // Addresses are in many answers.
+                // Many responses contain email addresses.
                 scenario::ANN if !is_log => {}
-                _ => _ = found.insert(format!("{place}: {secret} {form}"), around),
+                _ => _ = found.insert(format!("{source}: {secret} {encoding}"), context),
             }
         }
     }
@@ -60,6 +60,6 @@ async fn keeps_its_secrets(witness: Witness) {
     assert!(expected.len() == 4 && expected[CALL] > 200, "{expected:?}");
 }
 
-fn forged(text: &[u8]) -> bool {
-    text.split(|byte| *byte == b'\n').any(|line| line.starts_with(scenario::FORGED.as_bytes()))
+fn contains_forged_line(content: &[u8]) -> bool {
+    content.split(|byte| *byte == b'\n').any(|line| line.starts_with(scenario::FORGED.as_bytes()))
 }

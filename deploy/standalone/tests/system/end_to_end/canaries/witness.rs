@@ -1,4 +1,4 @@
-//! The programs, and everything that they leave behind.
+//! Runs the programs and records everything that they log, return and store.
 
 use std::{
     fs::{self, File},
@@ -13,13 +13,13 @@ use service_kit::testing::{TestDatabase, call_raw};
 use tokio::io::AsyncWriteExt;
 use tonic::{Request, Status, transport::Channel};
 
-use crate::end_to_end::processes::serving;
+use crate::end_to_end::processes::wait_until_serving;
 use crate::{
     process::{Process, channel, program},
     shim::{DiskError, Shim},
 };
 
-/// Hashes are cheap, and all calls come from one address: both are other tests' questions.
+/// Cheap hashes, and no rate limits because all calls come from one address.
 const AUTH_FLAGS: [&str; 10] = [
     "--password-memory-kib",
     "8",
@@ -33,61 +33,61 @@ const AUTH_FLAGS: [&str; 10] = [
     "1000000+1/s",
 ];
 
-/// Whoever has these answers is meant to.
-const MEANT: [&str; 4] =
+/// Calls whose responses contain secrets by design.
+const RESPONSES_WITH_SECRETS: [&str; 4] =
     ["/taskey.auth.v1.AuthService/Login", "/taskey.auth.v1.AuthService/Refresh", "/v1/auth/login", "/v1/auth/refresh"];
 
-/// What the name of each log begins with.
-const LOG: &str = "log-of-";
+/// The prefix of the names of logs.
+const LOG_PREFIX: &str = "log-of-";
 
-/// What is in a database on a server.
-const DUMP: &str = "the dump of the database";
+/// The name of the database dump.
+const DUMP_NAME: &str = "the dump of the database";
 
-/// Running programs, which log all that they can.
-pub struct Witness {
+/// Running programs with the most verbose logs.
+pub struct Recorder {
     database: TestDatabase,
     shim: Shim,
     format: &'static str,
     processes: Vec<Process>,
     loggers: Vec<JoinHandle<io::Result<u64>>>,
-    /// Every answer that is not meant to hold a secret, and the call that it answers.
-    answers: Mutex<Vec<(String, Vec<u8>)>>,
+    /// Every response that should not contain a secret, with the name of its call.
+    responses: Mutex<Vec<(String, Vec<u8>)>>,
 }
 
-impl Witness {
-    /// `taskey` on the data directory, or the three programs.
-    pub async fn start(database: TestDatabase, apart: bool, format: &'static str) -> Self {
+impl Recorder {
+    /// Starts `taskey`, or the three programs separately.
+    pub async fn start(database: TestDatabase, separately: bool, format: &'static str) -> Self {
         let shim = Shim::new();
-        let mut witness =
-            Self { database, shim, format, processes: vec![], loggers: vec![], answers: Mutex::default() };
-        let data = witness.data();
-        if apart {
-            fs::create_dir(&data).expect("the folder takes a folder");
-            witness.output(&["keys", "generate", "--out", &witness.path("keys.json")]);
-            let token = witness.output(&["tokens", "issue-service", "gateway"]);
+        let mut recorder =
+            Self { database, shim, format, processes: vec![], loggers: vec![], responses: Mutex::default() };
+        let data = recorder.data();
+        if separately {
+            fs::create_dir(&data).expect("the folder is writable");
+            recorder.output(&["keys", "generate", "--out", &recorder.path("keys.json")]);
+            let token = recorder.output(&["tokens", "issue-service", "gateway"]);
             crate::end_to_end::keys::write(&data.join("gateway.token"), &token);
-            let database = |name| ["--database-url".to_owned(), witness.url(name)];
+            let database = |name| ["--database-url".to_owned(), recorder.url(name)];
             let [auth_url, task_url] = ["auth", "task"].map(database);
-            let keys = ["--key-file".to_owned(), witness.path("keys.json")];
+            let keys = ["--key-file".to_owned(), recorder.path("keys.json")];
             let auth = AUTH_FLAGS.map(str::to_owned);
-            witness.launch("auth-service", &[&auth[..], &auth_url, &keys].concat(), &["auth"]);
-            let auth = ["--auth-url".to_owned(), witness.base("auth")];
-            witness.launch("task-service", &[&auth[..], &task_url, &keys].concat(), &["task"]);
-            let task = ["--task-url".to_owned(), witness.base("task")];
-            let token = ["--service-token-file".to_owned(), witness.path("gateway.token")];
-            witness.launch("gateway", &[auth, task, token].concat(), &["gateway"]);
+            recorder.launch("auth-service", &[&auth[..], &auth_url, &keys].concat(), &["auth"]);
+            let auth = ["--auth-url".to_owned(), recorder.base_url("auth")];
+            recorder.launch("task-service", &[&auth[..], &task_url, &keys].concat(), &["task"]);
+            let task = ["--task-url".to_owned(), recorder.base_url("task")];
+            let token = ["--service-token-file".to_owned(), recorder.path("gateway.token")];
+            recorder.launch("gateway", &[auth, task, token].concat(), &["gateway"]);
         } else {
             let mut flags = AUTH_FLAGS.map(str::to_owned).to_vec();
             flags.extend(["--data-dir".to_owned(), data.display().to_string()]);
-            if witness.is_on_server() {
-                flags.extend(["--database-url".to_owned(), witness.database.url().to_owned()]);
+            if recorder.is_on_postgres() {
+                flags.extend(["--database-url".to_owned(), recorder.database.url().to_owned()]);
             }
-            witness.launch("taskey", &flags, &["auth", "task", "gateway"]);
+            recorder.launch("taskey", &flags, &["auth", "task", "gateway"]);
         }
         for name in ["auth", "task"] {
-            serving(witness.channel(name)).await;
+            wait_until_serving(recorder.channel(name)).await;
         }
-        witness
+        recorder
     }
 
     fn launch(&mut self, name: &str, flags: &[String], listeners: &[&str]) {
@@ -96,10 +96,10 @@ impl Witness {
             let flag = if listeners.len() == 1 { "--listen".to_owned() } else { format!("--{listener}-listen") };
             command.args([&flag, "127.0.0.1:0"]);
         }
-        let mut log = File::create(self.database.folder().join(format!("{LOG}{name}"))).expect("a log");
+        let mut log = File::create(self.database.folder().join(format!("{LOG_PREFIX}{name}"))).expect("a log");
         command.args(flags).args(["--log", "trace", "--log-format", self.format]).envs(self.shim.environment());
-        // The log goes through a pipe, since the disk of the program will fail.
-        let (mut lines, stderr) = io::pipe().expect("there is a pipe");
+        // The log goes through a pipe, because the test makes the program's disk fail.
+        let (mut lines, stderr) = io::pipe().expect("a pipe");
         self.loggers.push(thread::spawn(move || io::copy(&mut lines, &mut log)));
         self.processes.push(Process::spawn(command.stderr(stderr), listeners));
     }
@@ -108,41 +108,41 @@ impl Witness {
         self.database.folder().join("data")
     }
 
-    /// A file in the data directory.
+    /// Returns the path of a file in the data directory.
     pub fn path(&self, name: &str) -> String {
         self.data().join(name).display().to_string()
     }
 
-    fn is_on_server(&self) -> bool {
+    fn is_on_postgres(&self) -> bool {
         self.database.url().starts_with("postgres")
     }
 
     fn url(&self, service: &str) -> String {
-        if self.is_on_server() { self.database.url().to_owned() } else { format!("sqlite:{}.db", self.path(service)) }
+        if self.is_on_postgres() { self.database.url().to_owned() } else { format!("sqlite:{}.db", self.path(service)) }
     }
 
-    fn base(&self, name: &str) -> String {
+    fn base_url(&self, name: &str) -> String {
         let process = self.processes.iter().find(|process| process.addresses.contains_key(name));
         format!("http://{}", process.expect("a process has this listener").address(name))
     }
 
     pub fn channel(&self, name: &str) -> Channel {
-        channel(self.base(name)["http://".len()..].parse().expect("an address"))
+        channel(self.base_url(name)["http://".len()..].parse().expect("an address"))
     }
 
-    /// `auth-service` with these arguments, beside the live one.
+    /// Returns an `auth-service` command, to run while the service is running.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(program("auth-service"));
         command.args(arguments).env("TASKEY_DATABASE_URL", self.url("auth"));
         command
     }
 
-    /// What it prints.
+    /// Runs an `auth-service` command and returns its output.
     pub fn output(&self, arguments: &[&str]) -> String {
         text(self.command(arguments).output().expect("the program runs"))
     }
 
-    /// Calls an RPC with these bytes and these headers.
+    /// Calls an RPC with an encoded message and these headers.
     pub async fn grpc(
         &self,
         path: &str,
@@ -154,19 +154,19 @@ impl Witness {
             request.metadata_mut().append(*name, value.parse().expect("ASCII"));
         }
         let name = if path.starts_with("/taskey.task.") { "task" } else { "auth" };
-        let answer = call_raw(&self.channel(name), path, request).await;
-        match &answer {
-            Ok(_) if MEANT.contains(&path) => {}
-            Ok(answer) => self.note(path, answer.clone()),
+        let response = call_raw(&self.channel(name), path, request).await;
+        match &response {
+            Ok(_) if RESPONSES_WITH_SECRETS.contains(&path) => {}
+            Ok(response) => self.record(path, response.clone()),
             Err(status) => {
-                self.note(path, format!("{status:?}").into_bytes());
-                self.note(path, status.details().to_vec());
+                self.record(path, format!("{status:?}").into_bytes());
+                self.record(path, status.details().to_vec());
             }
         }
-        answer
+        response
     }
 
-    /// Sends an HTTP request to the gateway: the status and the body of the answer.
+    /// Sends an HTTP request to the gateway. Returns the status and the body of the response.
     pub async fn http(&self, method: &str, path: &str, headers: &[&str], body: &[u8]) -> (u16, String) {
         let mut curl = tokio::process::Command::new("curl");
         curl.args(["--silent", "--show-error", "--include", "--request", method, "--path-as-is"]);
@@ -174,109 +174,114 @@ impl Witness {
         if !body.is_empty() {
             curl.args(["--header", "expect:", "--data-binary", "@-"]);
         }
-        curl.arg(format!("{}{path}", self.base("gateway"))).stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = curl.spawn().expect("there is a curl");
-        // Who refuses early does not read to the end.
+        curl.arg(format!("{}{path}", self.base_url("gateway"))).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = curl.spawn().expect("curl is installed");
+        // A server that refuses early does not read the whole body.
         _ = child.stdin.take().expect("piped").write_all(body).await;
-        let answer = child.wait_with_output().await.expect("it ends").stdout;
-        let shown = String::from_utf8(answer).expect("UTF-8");
-        let status = shown.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
-        if status != 200 || !MEANT.contains(&path) {
-            self.note(path, shown.clone().into_bytes());
+        let response = child.wait_with_output().await.expect("curl exits").stdout;
+        let output_text = String::from_utf8(response).expect("UTF-8");
+        let status = output_text.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
+        if status != 200 || !RESPONSES_WITH_SECRETS.contains(&path) {
+            self.record(path, output_text.clone().into_bytes());
         }
-        (status, shown.split_once("\r\n\r\n").expect("headers end").1.to_owned())
+        (status, output_text.split_once("\r\n\r\n").expect("headers end").1.to_owned())
     }
 
-    pub fn note(&self, call: &str, answer: Vec<u8>) {
-        self.answers.lock().expect("no panic").push((call.to_owned(), answer));
+    pub fn record(&self, call: &str, response: Vec<u8>) {
+        self.responses.lock().expect("no panic").push((call.to_owned(), response));
     }
 
-    /// Has the database fail while something is done.
-    pub async fn with_faults(&self, done: impl AsyncFn()) {
-        if self.is_on_server() {
-            // PostgreSQL tells the whole row that violates a check, and the name of what is missing.
-            let hurt = "alter table auth.users add constraint broken check (false) not valid;
+    /// Runs `calls` during several kinds of database faults.
+    pub async fn with_faults(&self, calls: impl AsyncFn()) {
+        if self.is_on_postgres() {
+            // PostgreSQL's errors contain the whole row that violates a check, and the name of a missing table.
+            let add_checks = "alter table auth.users add constraint broken check (false) not valid;
                 alter table auth.sessions add constraint broken check (false) not valid;";
-            let heal =
+            let drop_checks =
                 "alter table auth.users drop constraint broken; alter table auth.sessions drop constraint broken;";
-            let lose = "alter table auth.users rename to lost";
-            let end = "select pg_terminate_backend(pid) from pg_stat_activity
+            let rename_table = "alter table auth.users rename to lost";
+            let end_sessions = "select pg_terminate_backend(pid) from pg_stat_activity
                 where datname = current_database() and pid <> pg_backend_pid()";
-            self.sql(hurt);
-            done().await;
-            self.sql(heal);
-            self.sql(lose);
-            done().await;
+            self.sql(add_checks);
+            calls().await;
+            self.sql(drop_checks);
+            self.sql(rename_table);
+            calls().await;
             self.sql("alter table auth.lost rename to users");
-            tokio::join!(done(), async { _ = self.sql(end) });
+            tokio::join!(calls(), async { _ = self.sql(end_sessions) });
         } else {
             for error in [DiskError::Full, DiskError::Input] {
                 self.shim.fail_writes(Some(error));
-                done().await;
+                calls().await;
                 self.shim.fail_writes(None);
             }
             self.shim.fail_syncs(Some(DiskError::Input));
-            done().await;
+            calls().await;
             self.shim.fail_syncs(None);
         }
     }
 
     fn sql(&self, sql: &str) -> String {
         let mut command = Command::new(postgres_programs().join("psql"));
-        text(command.args(["--no-psqlrc", "--quiet", "--command", sql, self.database.url()]).output().expect("it runs"))
+        text(
+            command
+                .args(["--no-psqlrc", "--quiet", "--command", sql, self.database.url()])
+                .output()
+                .expect("the program runs"),
+        )
     }
 
-    /// Ends the programs, and gives everything in which no secret may be: all that they have logged and answered, their
-    /// databases, and what everyone on the machine may know of them.
-    pub fn everything(&mut self) -> Vec<(String, Vec<u8>)> {
-        let mut all = std::mem::take(&mut *self.answers.lock().expect("no panic"));
+    /// Stops the programs and returns everything that must not contain a secret: their logs, responses and databases,
+    /// and the public information about their processes.
+    pub fn all_output(&mut self) -> Vec<(String, Vec<u8>)> {
+        let mut all = std::mem::take(&mut *self.responses.lock().expect("no panic"));
         all.extend(self.databases());
         for process in self.processes.drain(..) {
             for file in ["cmdline", "environ"] {
                 let path = format!("/proc/{}/{file}", process.child.id());
-                all.push((path.clone(), fs::read(path).expect("there is a proc")));
+                all.push((path.clone(), fs::read(path).expect("/proc is mounted")));
             }
             process.kill();
         }
         for logger in self.loggers.drain(..) {
-            logger.join().expect("no panic").expect("all was logged");
+            logger.join().expect("no panic").expect("the log was copied");
         }
         all.extend(self.logs());
         all
     }
 
-    /// Whether this is a place of [`Self::everything`] that is in a database.
-    pub fn is_database(place: &str) -> bool {
-        place == DUMP || place.contains(".db")
+    /// Reports whether this source of [`Self::all_output`] is a database.
+    pub fn is_database(source: &str) -> bool {
+        source == DUMP_NAME || source.contains(".db")
     }
 
-    /// Whether this is a log.
-    pub fn is_log(place: &str) -> bool {
-        place.starts_with(LOG)
+    /// Reports whether this source is a log.
+    pub fn is_log(source: &str) -> bool {
+        source.starts_with(LOG_PREFIX)
     }
 
-    /// All that the programs have logged.
+    /// Returns the logs of all programs.
     fn logs(&self) -> Vec<(String, Vec<u8>)> {
-        files(self.database.folder(), |name| name.starts_with(LOG))
+        files(self.database.folder(), |name| name.starts_with(LOG_PREFIX))
     }
 
-    /// All that is in the databases.
+    /// Returns the contents of all databases.
     fn databases(&self) -> Vec<(String, Vec<u8>)> {
-        if !self.is_on_server() {
+        if !self.is_on_postgres() {
             return files(&self.data(), |name| name.contains(".db"));
         }
         let dump = Command::new(postgres_programs().join("pg_dump")).args(["--dbname", self.database.url()]).output();
-        vec![(DUMP.to_owned(), text(dump.expect("it runs")).into_bytes())]
+        vec![(DUMP_NAME.to_owned(), text(dump.expect("the program runs")).into_bytes())]
     }
 }
 
-fn files(folder: &Path, chosen: impl Fn(&str) -> bool) -> Vec<(String, Vec<u8>)> {
-    let entries = fs::read_dir(folder).expect("the folder is there").map(|entry| entry.expect("an entry").path());
+fn files(folder: &Path, is_selected: impl Fn(&str) -> bool) -> Vec<(String, Vec<u8>)> {
+    let entries = fs::read_dir(folder).expect("the folder exists").map(|entry| entry.expect("an entry").path());
     let named = entries.map(|path| (path.file_name().expect("a name").to_string_lossy().into_owned(), path));
-    named.filter(|(name, _)| chosen(name)).map(|(name, path)| (name, fs::read(path).expect("a file"))).collect()
+    named.filter(|(name, _)| is_selected(name)).map(|(name, path)| (name, fs::read(path).expect("a file"))).collect()
 }
 
-/// Where `psql` and `pg_dump` are.
+/// Returns the folder of `psql` and `pg_dump`.
 fn postgres_programs() -> PathBuf {
     let find = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.ci/with-postgres");
     text(Command::new(find).arg("--find").output().expect("the script runs")).trim().into()

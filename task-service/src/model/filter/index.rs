@@ -1,30 +1,18 @@
-//! What the index `tasks_sorted` is enough for.
+//! Which filters the index `tasks_sorted` can answer.
 
 use super::{
-    Expression, Filter,
+    Filter,
     condition::{Condition, Field, IdField, TextField, TimeField},
 };
 
-impl Filter {
-    /// Whether the index holds everything that it asks for, of tasks whose texts are short.
-    pub(crate) fn is_covered(&self) -> bool {
-        self.0.iter().all(Condition::is_covered)
-    }
-
-    /// Whether it looks into the texts, of which the index holds those that are short.
-    pub(crate) fn searches(&self) -> bool {
-        self.0.iter().any(Condition::searches)
-    }
+/// Reports whether the index contains every column that the filter needs, for tasks with short texts.
+pub(crate) fn is_covered_by_index(filter: &Filter) -> bool {
+    filter.conditions().all(Condition::is_covered)
 }
 
-impl Expression {
-    fn iter(&self) -> Box<dyn Iterator<Item = &Condition> + '_> {
-        match self {
-            Self::All(parts) | Self::Any(parts) => Box::new(parts.iter().flat_map(Self::iter)),
-            Self::Not(part) => part.iter(),
-            Self::Is(condition) => Box::new([condition].into_iter()),
-        }
-    }
+/// Reports whether the filter searches texts, of which the index contains those that are short.
+pub(crate) fn searches_text(filter: &Filter) -> bool {
+    filter.conditions().any(Condition::searches)
 }
 
 impl Condition {

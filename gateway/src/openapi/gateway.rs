@@ -1,20 +1,20 @@
-//! What the gateway answers itself, without an RPC.
+//! The gateway's own endpoints, which no RPC serves.
 
 use serde_json::{Value, json};
 use taskey_proto::errors::v1::ErrorReason;
 use tonic::Code;
 
-use super::{answer, errors::DocumentedError, shared};
+use super::{components, contract::DocumentedError, response};
 
 const TAG: &str = "Gateway";
 
-/// The group of these operations.
+/// Returns the tag that groups these operations.
 #[must_use]
 pub fn tag() -> Value {
     json!({"name": TAG, "description": "The gateway itself. Open to anyone."})
 }
 
-/// The operations and their paths; each is a GET.
+/// Returns the operations and their paths. The method of each is GET.
 #[must_use]
 pub fn operations() -> Vec<(&'static str, Value)> {
     let serving = json!({
@@ -23,15 +23,19 @@ pub fn operations() -> Vec<(&'static str, Value)> {
         "properties": {"status": {"const": "SERVING"}},
     });
     let mut ready = operation("Readyz", "Reports whether the services behind the gateway are available", &serving);
-    let text = "a service is not available; the message names it.".to_owned();
-    let away = DocumentedError { code: Code::Unavailable, reason: ErrorReason::BackendUnavailable, text };
-    ready["responses"]["503"] = answer::refused(503, &[away]);
+    let description = "a service is not available; the message names it.".to_owned();
+    let unavailable = DocumentedError { code: Code::Unavailable, reason: ErrorReason::BackendUnavailable, description };
+    ready["responses"]["503"] = response::error_response(503, &[unavailable]);
     let mut document = operation("OpenApi", "Returns this document", &json!({"type": "object"}));
-    document["parameters"] = json!([shared::parameter(shared::IF_NONE_MATCH), shared::parameter(shared::REQUEST_ID)]);
-    document["responses"]["200"]["headers"]["ETag"] = shared::header("ETag");
+    document["parameters"] =
+        json!([components::parameter(components::IF_NONE_MATCH), components::parameter(components::REQUEST_ID)]);
+    document["responses"]["200"]["headers"]["ETag"] = components::header("ETag");
     document["responses"]["304"] = json!({
         "description": "The resource has not changed.",
-        "headers": {"ETag": shared::header("ETag"), shared::REQUEST_ID: shared::header(shared::REQUEST_ID)},
+        "headers": {
+            "ETag": components::header("ETag"),
+            components::REQUEST_ID: components::header(components::REQUEST_ID),
+        },
     });
     vec![
         ("/healthz", operation("Healthz", "Reports that the gateway is running", &serving)),
@@ -45,11 +49,11 @@ fn operation(name: &str, summary: &str, schema: &Value) -> Value {
         "operationId": format!("{TAG}_{name}"),
         "tags": [TAG],
         "summary": summary,
-        "parameters": [shared::parameter(shared::REQUEST_ID)],
+        "parameters": [components::parameter(components::REQUEST_ID)],
         "security": [],
         "responses": {"200": {
             "description": "OK.",
-            "headers": {shared::REQUEST_ID: shared::header(shared::REQUEST_ID)},
+            "headers": {components::REQUEST_ID: components::header(components::REQUEST_ID)},
             "content": {"application/json": {"schema": schema}},
         }},
     })

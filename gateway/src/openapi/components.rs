@@ -1,10 +1,10 @@
-//! What operations refer to: headers, authentication, and what is the same for all.
+//! The objects that operations refer to: parameters, headers and security schemes, and the description of the API.
 
 use serde_json::{Value, json};
 
 use crate::session::cookie_mode::PARAMETER;
 
-/// The names of the headers of requests, which are those of their parameters too.
+/// The name of a request header, and of its parameter in the components.
 pub const REQUEST_ID: &str = "X-Request-Id";
 /// See [`REQUEST_ID`].
 pub const REQUEST_TIMEOUT: &str = "Request-Timeout";
@@ -16,9 +16,9 @@ pub const IF_NONE_MATCH: &str = "If-None-Match";
 pub const IDEMPOTENCY_KEY: &str = "Idempotency-Key";
 /// See [`REQUEST_ID`].
 pub const PREFER: &str = "Prefer";
-/// The header of an answer whose body was not wanted.
+/// The header of a response that has no body because the client asked for none.
 pub const PREFERENCE_APPLIED: &str = "Preference-Applied";
-/// The header of an answer that was given before.
+/// The header of a stored response to a repeated request.
 pub const IDEMPOTENT_REPLAYED: &str = "Idempotent-Replayed";
 /// See [`REQUEST_ID`].
 pub const LAST_EVENT_ID: &str = "Last-Event-ID";
@@ -31,7 +31,7 @@ strings. Every path that supports GET also supports HEAD.
 
 All errors have the same structure, and a `reason` for programs.";
 
-/// What the document says of itself.
+/// Returns the Info Object of the document.
 #[must_use]
 pub fn info() -> Value {
     json!({
@@ -42,22 +42,22 @@ pub fn info() -> Value {
     })
 }
 
-/// A reference to the parameter that is this header.
+/// Returns a reference to the parameter for a request header.
 #[must_use]
 pub fn parameter(name: &str) -> Value {
     json!({"$ref": format!("#/components/parameters/{name}")})
 }
 
-/// A reference to a header of answers.
+/// Returns a reference to a response header.
 #[must_use]
 pub fn header(name: &str) -> Value {
     json!({"$ref": format!("#/components/headers/{name}")})
 }
 
-/// The headers of requests.
+/// Returns the parameters for request headers.
 #[must_use]
 pub fn parameters() -> Value {
-    let text = |name: &str, description: &str, schema: Value| {
+    let header_parameter = |name: &str, description: &str, schema: Value| {
         let schema = match schema {
             Value::Null => json!({"type": "string"}),
             schema => schema,
@@ -70,43 +70,41 @@ pub fn parameters() -> Value {
     let if_match = "The entity tag of the current version, or `*` for any. Otherwise the response is 412.";
     let if_none_match =
         "Entity tags of versions that the client has. If the current version is one of them, the response is 304.";
-    let key = "A UUID that the client generates for this request, so that it can be repeated safely: within 24 hours, a \
-               repeated request returns the first response. The same as `requestId`.";
-    let event = "The `id` of the last event, which is its sync token: the stream continues after it. Browsers send it \
-                 automatically.";
+    let idempotency_key = "A UUID that the client generates for this request, so that it can be repeated safely: \
+                           within 24 hours, a repeated request returns the first response. The same as `requestId`.";
+    let last_event_id = "The `id` of the last event, which is its sync token: the stream continues after it. \
+                         Browsers send it automatically.";
     let prefer = "`return=minimal` asks for 204 without a body (RFC 7240).";
     Value::Object(serde_json::Map::from_iter([
-        text(REQUEST_ID, request_id, Value::Null),
-        text(REQUEST_TIMEOUT, timeout, json!({"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?$"})),
-        text(IF_MATCH, if_match, Value::Null),
-        text(IF_NONE_MATCH, if_none_match, Value::Null),
-        text(IDEMPOTENCY_KEY, key, Value::Null),
-        text(LAST_EVENT_ID, event, Value::Null),
-        text(PREFER, prefer, Value::Null),
+        header_parameter(REQUEST_ID, request_id, Value::Null),
+        header_parameter(REQUEST_TIMEOUT, timeout, json!({"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?$"})),
+        header_parameter(IF_MATCH, if_match, Value::Null),
+        header_parameter(IF_NONE_MATCH, if_none_match, Value::Null),
+        header_parameter(IDEMPOTENCY_KEY, idempotency_key, Value::Null),
+        header_parameter(LAST_EVENT_ID, last_event_id, Value::Null),
+        header_parameter(PREFER, prefer, Value::Null),
     ]))
 }
 
-/// The parameter by which a login asks for cookies.
+/// Returns the query parameter that turns on cookie mode for a login.
 #[must_use]
 pub fn cookie_mode() -> Value {
-    json!({
-        "in": "query",
-        "name": PARAMETER,
-        "description": "If `true`, the tokens are stored in cookies that scripts cannot read, and are empty in the response.",
-        "schema": {"const": "true"},
-    })
+    let description =
+        "If `true`, the tokens are stored in cookies that scripts cannot read, and are empty in the response.";
+    json!({"in": "query", "name": PARAMETER, "description": description, "schema": {"const": "true"}})
 }
 
-/// The headers of answers.
+/// Returns the response headers.
 #[must_use]
 pub fn headers() -> Value {
-    let text = |description: &str| json!({"description": description, "schema": {"type": "string"}});
+    let string_header = |description: &str| json!({"description": description, "schema": {"type": "string"}});
+    let replayed = "`true` if the request was executed before, and this is its stored response.";
     json!({
-        REQUEST_ID: text("The id of the request in the logs of all services."),
-        IDEMPOTENT_REPLAYED: text("`true` if the request was executed before, and this is its stored response."),
-        PREFERENCE_APPLIED: text("`return=minimal`"),
-        "ETag": text("The `etag` of the resource: a strong entity tag."),
-        "WWW-Authenticate": text("`Bearer error=\"invalid_token\"`"),
+        REQUEST_ID: string_header("The id of the request in the logs of all services."),
+        IDEMPOTENT_REPLAYED: string_header(replayed),
+        PREFERENCE_APPLIED: string_header("`return=minimal`"),
+        "ETag": string_header("The `etag` of the resource: a strong entity tag."),
+        "WWW-Authenticate": string_header("`Bearer error=\"invalid_token\"`"),
         "Retry-After": {
             "description": "How many seconds to wait before a retry.",
             "schema": {"type": "integer", "minimum": 1},
@@ -114,7 +112,7 @@ pub fn headers() -> Value {
     })
 }
 
-/// How callers authenticate.
+/// Returns the ways in which callers can authenticate.
 #[must_use]
 pub fn security_schemes() -> Value {
     json!({

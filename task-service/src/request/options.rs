@@ -1,4 +1,4 @@
-//! What makes a write safe to send again, or only tried out.
+//! Request ids, which make writes safe to retry, and dry runs.
 
 use aws_lc_rs::digest::{Context, SHA256};
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
@@ -6,31 +6,31 @@ use prost::Message;
 use service_kit::status::{ApiError, Violations};
 use uuid::Uuid;
 
-use super::field;
+use crate::model::field;
 
-/// How a write is to be done.
+/// The options of a write.
 #[derive(Clone, Debug)]
 pub(crate) struct WriteOptions {
     /// The id of the request, if it has one, and the fingerprint of its content (AIP-155).
     pub(crate) request: Option<RequestId>,
-    /// Whether nothing shall be done (AIP-163).
+    /// Whether the write is a dry run (AIP-163).
     pub(crate) validate_only: bool,
 }
 
-/// The id that a caller made up for a request.
+/// The id that a caller generated for a request.
 #[derive(Clone, Debug)]
 pub(crate) struct RequestId {
     pub(crate) id: Uuid,
-    /// Of the method and the whole request.
+    /// The hash of the method and the whole request.
     pub(crate) hash: String,
 }
 
 impl WriteOptions {
-    /// Reads the mode of a request of this method. What is only tried out is not remembered.
+    /// Parses the options of a request to a method. A dry run has no request id, because its response is not stored.
     ///
     /// # Errors
     /// VALIDATION_FAILED if the id is not a UUID.
-    pub(crate) fn of(
+    pub(crate) fn parse(
         method: &'static str,
         request: &impl Message,
         id: &str,
@@ -43,7 +43,7 @@ impl WriteOptions {
     }
 }
 
-/// The method cannot be mistaken for a part of the request: it holds no NUL.
+/// Hashes a method and a request. The NUL after the method, which contains none, separates them.
 fn hash(method: &str, request: &impl Message) -> String {
     let mut context = Context::new(&SHA256);
     context.update(method.as_bytes());

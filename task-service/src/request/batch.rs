@@ -6,49 +6,50 @@ use taskey_proto::task::v1::{
     batch_write_tasks_request::{Write as PbWrite, write::Write as PbKind},
 };
 
-use super::write::{RequestValidator, Write, create, delete, move_task, update};
+use super::write::{RequestValidator, create, delete, move_task, update};
+use crate::model::write::Write;
 
-/// More writes are not taken at once.
+/// Maximum number of writes in a batch.
 const MAX_WRITES: usize = 100;
 
-/// The prefix of the paths of a write of a batch, of which `kind` is the name.
+/// Returns the path prefix of a write in a batch.
 fn prefix(index: usize, kind: &str) -> String {
     format!("writes[{index}].{kind}.")
 }
 
-/// Parses the writes of a batch, each with the prefix of its paths.
+/// Parses the writes of a batch. Returns them, and the path prefix of each.
 ///
 /// # Errors
 /// VALIDATION_FAILED with the invalid fields.
 pub(crate) fn parse(request: BatchWriteTasksRequest) -> Result<(Vec<Write>, Vec<String>), ApiError> {
     let mut violations = Violations::default();
     if !(1..=MAX_WRITES).contains(&request.writes.len()) {
-        violations.add("writes", "must be 1 to 100");
+        violations.add("writes", "must contain 1 to 100 writes");
         return violations.finish(None);
     }
-    let (mut writes, mut prefixes, mut failed) = (Vec::new(), Vec::new(), None);
+    let (mut writes, mut prefixes, mut first_invalid) = (Vec::new(), Vec::new(), None);
     for (index, PbWrite { write }) in request.writes.into_iter().enumerate() {
         if let Some(kind) = write {
-            let prefix = prefix(index, name(&kind));
+            let prefix = prefix(index, kind_name(&kind));
             let mut validator = RequestValidator { violations: &mut violations, prefix: &prefix };
-            refuse_own_retry(&mut validator, &kind);
-            writes.extend(one(kind, &mut validator));
+            reject_write_options(&mut validator, &kind);
+            writes.extend(parse_write(kind, &mut validator));
             prefixes.push(prefix);
         } else {
-            violations.add(format!("writes[{index}]"), "must say what to do");
+            violations.add(format!("writes[{index}]"), "must set create, update, delete, complete, reopen or move");
         }
-        failed = failed.or((!violations.is_empty()).then_some(index));
+        first_invalid = first_invalid.or((!violations.is_empty()).then_some(index));
     }
     let parsed = violations.finish(Some((writes, prefixes)));
-    parsed.map_err(|error| failed.into_iter().fold(error, of_write))
+    parsed.map_err(|error| first_invalid.into_iter().fold(error, with_write_index))
 }
 
-/// Says which write of a batch an error is about; of several, the first.
-pub(crate) fn of_write(error: ApiError, number: usize) -> ApiError {
-    error.metadata("write", number)
+/// Adds the index of the first write that failed to the error of a batch.
+pub(crate) fn with_write_index(error: ApiError, index: usize) -> ApiError {
+    error.metadata("write", index)
 }
 
-fn name(kind: &PbKind) -> &'static str {
+fn kind_name(kind: &PbKind) -> &'static str {
     match kind {
         PbKind::Create(_) => "create",
         PbKind::Update(_) => "update",
@@ -59,7 +60,7 @@ fn name(kind: &PbKind) -> &'static str {
     }
 }
 
-fn one(kind: PbKind, validator: &mut RequestValidator<'_>) -> Option<Write> {
+fn parse_write(kind: PbKind, validator: &mut RequestValidator<'_>) -> Option<Write> {
     match kind {
         PbKind::Create(request) => create(request, validator),
         PbKind::Update(request) => update(request, validator),
@@ -70,8 +71,8 @@ fn one(kind: PbKind, validator: &mut RequestValidator<'_>) -> Option<Write> {
     }
 }
 
-/// The batch as a whole is retried and tried out, not a part of it.
-fn refuse_own_retry(validator: &mut RequestValidator<'_>, kind: &PbKind) {
+/// Rejects a request id or a dry run of a single write: both apply to the whole batch.
+fn reject_write_options(validator: &mut RequestValidator<'_>, kind: &PbKind) {
     let (request_id, validate_only) = match kind {
         PbKind::Create(request) => (&request.request_id, request.validate_only),
         PbKind::Update(request) => (&request.request_id, request.validate_only),
@@ -81,9 +82,9 @@ fn refuse_own_retry(validator: &mut RequestValidator<'_>, kind: &PbKind) {
         PbKind::Move(request) => (&request.request_id, request.validate_only),
     };
     if !request_id.is_empty() {
-        validator.add("request_id", "belongs to the batch as a whole");
+        validator.add("request_id", "must be set on the batch, not on one of its writes");
     }
     if validate_only {
-        validator.add("validate_only", "belongs to the batch as a whole");
+        validator.add("validate_only", "must be set on the batch, not on one of its writes");
     }
 }

@@ -1,0 +1,262 @@
+//! Applies writes to the tasks of an owner, in memory. The store reads the tasks concerned first, while it blocks other
+//! writes of the owner, and writes the changed tasks afterwards.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use service_kit::{clock::Timestamp, status::ApiError};
+use uuid::Uuid;
+
+use super::{
+    Revision, Target, TaskRow,
+    due::due_at,
+    rank::{self, SequenceNumber},
+    write::{Change, NewTask, TaskUpdate, Write},
+};
+use crate::error::{etag_mismatch, list_not_found, quota_exceeded, task_not_found, validation_failed};
+
+mod location;
+
+/// The location of siblings: a list, and a parent unless they are at the top level of the list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Scope {
+    pub(crate) list_id: Uuid,
+    pub(crate) parent_id: Option<Uuid>,
+}
+
+impl Scope {
+    /// Returns the id of the parent or, at the top level, of the list. For subtasks it stays the same when their parent
+    /// moves to another list.
+    pub(crate) fn container_id(self) -> Uuid {
+        self.parent_id.unwrap_or(self.list_id)
+    }
+}
+
+/// The owner, the time and the sequence number of a mutation.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct MutationContext {
+    pub(crate) owner: Uuid,
+    pub(crate) now: Timestamp,
+    /// When the tasks that this mutation deletes are purged.
+    pub(crate) purge_time: Timestamp,
+    pub(crate) sequence: SequenceNumber,
+}
+
+/// The tasks, lists and ranks that a mutation concerns, as its writes change them one after the other.
+#[derive(Debug)]
+pub(crate) struct WorkingSet {
+    pub(crate) context: MutationContext,
+    /// The tasks that the writes name, with their ancestors and descendants.
+    pub(crate) tasks: HashMap<Uuid, TaskRow>,
+    /// The named lists that exist, and the default list, which always exists.
+    pub(crate) lists: HashSet<Uuid>,
+    /// For each [container](Scope::container_id), the ranks near the tasks that others are moved beside.
+    pub(crate) ranks: HashMap<Uuid, BTreeMap<String, Uuid>>,
+    /// The changed tasks, including created ones.
+    pub(crate) changed: BTreeSet<Uuid>,
+    pub(crate) created: HashSet<Uuid>,
+    /// The change in the number of active tasks.
+    pub(crate) active_delta: i64,
+    /// The maximum of that change that the limit of active tasks allows.
+    pub(crate) max_active_delta: i64,
+}
+
+/// Why a write fails, and the path within the write and the description of the invalid field, if there is one.
+pub(crate) type WriteError = (ApiError, Option<(&'static str, &'static str)>);
+
+fn invalid_field(path: &'static str, description: &'static str) -> WriteError {
+    let error = validation_failed(description);
+    (error, Some((path, description)))
+}
+
+fn unknown_list(path: &'static str) -> WriteError {
+    (list_not_found(), Some((path, "is not a list of the caller")))
+}
+
+impl WorkingSet {
+    /// Applies the write with this index in the mutation, and returns the task after it. Returns `None` if the task is
+    /// missing and the write allows that.
+    pub(crate) fn apply(&mut self, index: usize, write: Write, new_id: Uuid) -> Result<Option<TaskRow>, WriteError> {
+        let delta_before = self.active_delta;
+        let id = match write {
+            Write::Create(task) => self.create(index, task, new_id)?,
+            Write::Update(update) => self.update(update)?,
+            Write::Delete { target, allow_missing } => match self.delete(target, allow_missing)? {
+                Some(id) => id,
+                None => return Ok(None),
+            },
+            Write::Undelete(target) => self.undelete(index, target)?,
+            Write::Complete(target) => self.set_completed(target, true)?,
+            Write::Reopen(target) => self.set_completed(target, false)?,
+            Write::Move(task_move) => self.move_task(index, &task_move)?,
+        };
+        if self.active_delta > delta_before && self.active_delta > self.max_active_delta {
+            return Err((quota_exceeded("the account has reached its limit of active tasks"), None));
+        }
+        Ok(self.tasks.get(&id).cloned())
+    }
+
+    /// Returns the changed tasks.
+    pub(crate) fn changes(&self) -> impl Iterator<Item = &TaskRow> {
+        self.changed.iter().filter_map(|id| self.tasks.get(id))
+    }
+
+    /// Returns an active task, if its etag matches.
+    fn active_task(&self, target: Target) -> Result<&TaskRow, WriteError> {
+        let task = self.tasks.get(&target.id).filter(|task| task.delete_time.is_none());
+        check_target(task, target)
+    }
+
+    fn is_active(&self, id: Uuid) -> bool {
+        self.tasks.get(&id).is_some_and(|task| task.delete_time.is_none())
+    }
+
+    /// Changes a task of the working set.
+    fn change(&mut self, id: Uuid, change: impl FnOnce(&mut TaskRow)) {
+        let MutationContext { now, sequence, .. } = self.context;
+        if let Some(task) = self.tasks.get_mut(&id) {
+            change(task);
+            task.revision = task.revision.next();
+            task.update_time = now;
+            task.change = sequence.0;
+            self.changed.insert(id);
+        }
+    }
+
+    fn create(&mut self, index: usize, task: NewTask, id: Uuid) -> Result<Uuid, WriteError> {
+        let MutationContext { owner, now, sequence, .. } = self.context;
+        let scope = self.scope_for(task.list_id, task.parent_id, ["task.list_id", "task.parent_id"])?;
+        let due_date = task.due_date.map(|date| date.to_string());
+        let row = TaskRow {
+            owner_id: owner,
+            id,
+            list_id: scope.list_id,
+            parent_id: scope.parent_id,
+            title: task.title.into_text(),
+            notes: task.notes.into_text(),
+            priority: task.priority.into(),
+            due_at: due_at(due_date.as_deref(), task.due_time, &task.time_zone),
+            due_date,
+            due_time: task.due_time,
+            time_zone: task.time_zone,
+            labels: task.labels.to_stored(),
+            rank: rank::last(sequence, index),
+            create_time: now,
+            update_time: now,
+            complete_time: None,
+            delete_time: None,
+            purge_time: None,
+            revision: Revision::FIRST,
+            change: sequence.0,
+        };
+        self.ranks.entry(scope.container_id()).or_default().insert(row.rank.clone(), id);
+        self.tasks.insert(id, row);
+        self.changed.insert(id);
+        self.created.insert(id);
+        self.active_delta += 1;
+        Ok(id)
+    }
+
+    fn update(&mut self, update: TaskUpdate) -> Result<Uuid, WriteError> {
+        let id = self.active_task(update.target)?.id;
+        if update.has_changes() {
+            self.change(id, |task| apply_update(task, update));
+        }
+        Ok(id)
+    }
+
+    fn set_completed(&mut self, target: Target, completed: bool) -> Result<Uuid, WriteError> {
+        let (now, is_completed) = (self.context.now, self.active_task(target)?.complete_time.is_some());
+        if is_completed != completed {
+            self.change(target.id, |task| task.complete_time = completed.then_some(now));
+        }
+        Ok(target.id)
+    }
+
+    fn delete(&mut self, target: Target, allow_missing: bool) -> Result<Option<Uuid>, WriteError> {
+        if allow_missing && !self.is_active(target.id) {
+            return Ok(self.tasks.contains_key(&target.id).then_some(target.id));
+        }
+        let MutationContext { now, purge_time, .. } = self.context;
+        self.active_task(target)?;
+        let descendants = self.descendants(target.id).into_iter().map(|(id, _)| id);
+        for id in descendants.chain([target.id]).filter(|id| self.is_active(*id)).collect::<Vec<_>>() {
+            self.change(id, |task| (task.delete_time, task.purge_time) = (Some(now), Some(purge_time)));
+            self.active_delta -= 1;
+        }
+        Ok(Some(target.id))
+    }
+
+    fn undelete(&mut self, index: usize, target: Target) -> Result<Uuid, WriteError> {
+        let task = check_target(self.tasks.get(&target.id), target)?;
+        let Some(delete_time) = task.delete_time else { return Ok(target.id) };
+        let (list_id, parent_id) = (task.list_id, task.parent_id.filter(|id| self.is_active(*id)));
+        let list_id = if self.lists.contains(&list_id) { list_id } else { self.context.owner };
+        let deleted_together = |id: &Uuid| self.tasks.get(id).is_some_and(|task| task.delete_time == Some(delete_time));
+        let descendants = self.descendants(target.id).into_iter().map(|(id, _)| id);
+        let descendants: Vec<_> = descendants.filter(deleted_together).collect();
+        let is_moved = task.list_id != list_id || task.parent_id != parent_id;
+        let last_rank = rank::last(self.context.sequence, index);
+        self.change(target.id, |task| {
+            (task.delete_time, task.purge_time) = (None, None);
+            if is_moved {
+                (task.parent_id, task.rank) = (parent_id, last_rank);
+            }
+        });
+        self.active_delta += 1;
+        for id in descendants {
+            self.change(id, |task| (task.delete_time, task.purge_time) = (None, None));
+            self.active_delta += 1;
+        }
+        self.set_list(target.id, list_id);
+        Ok(target.id)
+    }
+
+    /// Moves a task and its descendants to a list.
+    fn set_list(&mut self, id: Uuid, list_id: Uuid) {
+        if self.tasks.get(&id).is_some_and(|task| task.list_id == list_id) {
+            return;
+        }
+        let descendants = self.descendants(id).into_iter().map(|(id, _)| id);
+        for id in descendants.chain([id]).collect::<Vec<_>>() {
+            self.change(id, |task| task.list_id = list_id);
+        }
+    }
+}
+
+/// Returns the task, if it exists and its etag matches.
+fn check_target(task: Option<&TaskRow>, target: Target) -> Result<&TaskRow, WriteError> {
+    let task = task.ok_or_else(|| (task_not_found(), None))?;
+    if target.revision.is_some_and(|revision| revision != task.revision) {
+        return Err((etag_mismatch(), None));
+    }
+    Ok(task)
+}
+
+fn apply_update(task: &mut TaskRow, update: TaskUpdate) {
+    if let Some(title) = update.title {
+        task.title = title.into_text();
+    }
+    if let Some(notes) = update.notes {
+        task.notes = notes.into_text();
+    }
+    if let Some(priority) = update.priority {
+        task.priority = priority.into();
+    }
+    match update.due_date {
+        Change::Keep => {}
+        Change::Clear => task.due_date = None,
+        Change::Set(date) => task.due_date = Some(date.to_string()),
+    }
+    match update.due_time {
+        Change::Keep => {}
+        Change::Clear => task.due_time = None,
+        Change::Set(time) => task.due_time = Some(time),
+    }
+    if let Some(time_zone) = update.time_zone {
+        task.time_zone = time_zone;
+    }
+    if let Some(labels) = update.labels {
+        task.labels = labels.to_stored();
+    }
+    task.due_at = due_at(task.due_date.as_deref(), task.due_time, &task.time_zone);
+}

@@ -1,0 +1,50 @@
+//! Parses writes to lists.
+
+use service_kit::status::{ApiError, Violations};
+use taskey_proto::task::v1::{CreateTaskListRequest, DeleteTaskListRequest, UpdateTaskListRequest};
+use uuid::Uuid;
+
+use super::MISSING;
+use crate::model::{
+    Revision, Target,
+    field::{self, Title},
+};
+
+/// Returns the title of a new list.
+pub(crate) fn create(request: CreateTaskListRequest) -> Result<Title, ApiError> {
+    let mut violations = Violations::default();
+    let list = violations.check("task_list", request.task_list.ok_or(MISSING));
+    let title = list.and_then(|list| violations.check("task_list.title", Title::try_from(list.title)));
+    violations.finish(title)
+}
+
+/// Returns the list and its new title, if the title is to be changed.
+pub(crate) fn update(request: UpdateTaskListRequest) -> Result<(Target, Option<Title>), ApiError> {
+    let mut violations = Violations::default();
+    let Some(list) = violations.check("task_list", request.task_list.ok_or(MISSING)) else {
+        return violations.finish(None);
+    };
+    let paths = request.update_mask.unwrap_or_default().paths;
+    if let Some(path) = paths.iter().find(|path| *path != "title" && *path != "*") {
+        // Longer than any field.
+        let path: String = path.chars().take(50).collect();
+        violations.add("update_mask", format!("{path:?} cannot be updated; the mask may contain title, or *"));
+    }
+    let id = violations.check("task_list.id", field::id(&list.id));
+    let changes_title = !paths.is_empty() || !list.title.is_empty();
+    let title = changes_title.then(|| violations.check("task_list.title", Title::try_from(list.title)));
+    let target = id.map(|id| Target { id, revision: Revision::from_etag(&list.etag) });
+    violations.finish(target.map(|target| (target, title.flatten())))
+}
+
+/// Returns the list, and the list to which its tasks are moved. Without one they are deleted.
+pub(crate) fn delete(request: &DeleteTaskListRequest) -> Result<(Target, Option<Uuid>), ApiError> {
+    let mut violations = Violations::default();
+    let id = violations.check("id", field::id(&request.id));
+    let move_tasks_to = violations.check("move_tasks_to", field::optional_id(&request.move_tasks_to));
+    if id.is_some() && move_tasks_to.flatten() == id {
+        violations.add("move_tasks_to", "must be another list");
+    }
+    let target = id.map(|id| Target { id, revision: Revision::from_etag(&request.etag) });
+    violations.finish(target.zip(move_tasks_to))
+}

@@ -1,0 +1,56 @@
+//! From messages to types that cannot be invalid, so that deeper code never checks again.
+
+use service_kit::{
+    page,
+    status::{ApiError, Violations},
+};
+use taskey_proto::task::v1::ListTasksRequest;
+
+use crate::{
+    error::{filter_invalid, order_by_invalid},
+    model::{
+        ListQuery, Revision, Target,
+        field::{self, FieldError},
+        filter::Filter,
+        order::OrderBy,
+    },
+};
+
+pub(crate) mod batch;
+pub(crate) mod list;
+pub(crate) mod options;
+pub(crate) mod write;
+
+const MISSING: FieldError = "must be set";
+
+/// Parses the parameters of a list.
+///
+/// # Errors
+/// VALIDATION_FAILED, FILTER_INVALID, or ORDER_BY_INVALID.
+pub(crate) fn list_query(request: ListTasksRequest) -> Result<ListQuery, ApiError> {
+    let page_size = page_size(request.page_size)?;
+    let filter = Filter::parse(&request.filter).map_err(|error| filter_invalid(&error.to_string()))?;
+    let order = OrderBy::parse(&request.order_by).map_err(|error| order_by_invalid(&error))?;
+    let ListTasksRequest { page_token, show_deleted, .. } = request;
+    Ok(ListQuery { page_size, page_token, show_deleted, filter, order })
+}
+
+/// Parses the size of a page.
+///
+/// # Errors
+/// VALIDATION_FAILED if it is negative.
+pub(crate) fn page_size(size: i32) -> Result<usize, ApiError> {
+    let mut violations = Violations::default();
+    let size = violations.check("page_size", page::size(size));
+    violations.finish(size)
+}
+
+/// Parses the id, which is at `path` in the request, and the etag.
+///
+/// # Errors
+/// VALIDATION_FAILED if the id is not a UUID.
+pub(crate) fn target(path: &str, id: &str, etag: &str) -> Result<Target, ApiError> {
+    let mut violations = Violations::default();
+    let id = violations.check(path, field::id(id));
+    violations.finish(id.map(|id| Target { id, revision: Revision::from_etag(etag) }))
+}

@@ -1,0 +1,184 @@
+//! Parses writes to tasks.
+
+use jiff::civil::Date;
+use service_kit::{
+    clock::Timestamp,
+    status::{ApiError, Violations},
+};
+use taskey_proto::task::v1::{
+    CreateTaskRequest, DeleteTaskRequest, MoveTaskRequest, Task, UpdateTaskRequest,
+    move_task_request::Position as PbPosition,
+};
+
+use super::MISSING;
+use crate::model::{
+    Revision, Target,
+    field::{self, Labels, Notes, Priority, Title},
+    write::{Change, Move, NewTask, Position, TaskUpdate, Write},
+};
+
+/// The fields that an update can change: all except those that the server sets, and the list, parent and rank.
+const UPDATABLE: [&str; 7] = ["title", "notes", "priority", "due_date", "due_time", "time_zone", "labels"];
+
+/// Collects the violations of a write. Their paths begin with `prefix`, which is empty outside of a batch.
+pub(crate) struct RequestValidator<'a> {
+    pub(crate) violations: &'a mut Violations,
+    pub(crate) prefix: &'a str,
+}
+
+impl RequestValidator<'_> {
+    fn check<T, E: std::fmt::Display>(&mut self, path: &str, value: Result<T, E>) -> Option<T> {
+        self.violations.check(format!("{}{path}", self.prefix), value)
+    }
+
+    pub(crate) fn add(&mut self, path: &str, description: &str) {
+        self.violations.add(format!("{}{path}", self.prefix), description);
+    }
+
+    pub(crate) fn target(&mut self, path: &str, id: &str, etag: &str) -> Option<Target> {
+        let id = self.check(path, field::id(id))?;
+        Some(Target { id, revision: Revision::from_etag(etag) })
+    }
+}
+
+/// Parses a single write, outside of a batch.
+///
+/// # Errors
+/// VALIDATION_FAILED with the invalid fields.
+pub(crate) fn parse(parse: impl FnOnce(&mut RequestValidator<'_>) -> Option<Write>) -> Result<Vec<Write>, ApiError> {
+    let mut violations = Violations::default();
+    let write = parse(&mut RequestValidator { violations: &mut violations, prefix: "" });
+    violations.finish(write.map(|write| vec![write]))
+}
+
+/// Parses a creation. Fields that the server sets are ignored (AIP-203).
+pub(crate) fn create(request: CreateTaskRequest, validator: &mut RequestValidator<'_>) -> Option<Write> {
+    let task = validator.check("task", request.task.ok_or(MISSING))?;
+    let title = validator.check("task.title", Title::try_from(task.title));
+    let notes = validator.check("task.notes", Notes::try_from(task.notes));
+    let priority = validator.check("task.priority", Priority::try_from(task.priority));
+    let due_date = validator.check("task.due_date", field::due_date(&task.due_date));
+    let due_time = validator.check("task.due_time", field::due_time(task.due_time));
+    let time_zone = validator.check("task.time_zone", field::time_zone(task.time_zone));
+    let labels = validator.check("task.labels", Labels::try_from(task.labels));
+    let list_id = validator.check("task.list_id", field::optional_id(&task.list_id));
+    let parent_id = validator.check("task.parent_id", field::optional_id(&task.parent_id));
+    let (due_date, due_time) = (due_date?, due_time?);
+    if due_date.is_some() && due_time.is_some() {
+        add_both_due_violations(validator);
+    }
+    Some(Write::Create(NewTask {
+        title: title?,
+        notes: notes?,
+        priority: priority?,
+        due_date,
+        due_time,
+        time_zone: time_zone?,
+        labels: labels?,
+        list_id: list_id?,
+        parent_id: parent_id?,
+    }))
+}
+
+/// Parses an update. Fields that the mask does not name are ignored.
+pub(crate) fn update(request: UpdateTaskRequest, validator: &mut RequestValidator<'_>) -> Option<Write> {
+    let task = validator.check("task", request.task.ok_or(MISSING))?;
+    let paths = request.update_mask.unwrap_or_default().paths;
+    let fields = validator.check("update_mask", updated_fields(&paths, &task)).unwrap_or_default();
+    let target = validator.target("task.id", &task.id, &task.etag);
+
+    let is_updated = |field| fields.contains(&field);
+    let title = is_updated("title").then(|| validator.check("task.title", Title::try_from(task.title)));
+    let notes = is_updated("notes").then(|| validator.check("task.notes", Notes::try_from(task.notes)));
+    let priority = is_updated("priority").then(|| validator.check("task.priority", Priority::try_from(task.priority)));
+    let due_date = is_updated("due_date").then(|| validator.check("task.due_date", field::due_date(&task.due_date)));
+    let due_time = is_updated("due_time").then(|| validator.check("task.due_time", field::due_time(task.due_time)));
+    let due_date = due_date.flatten().map_or(Change::Keep, Change::from_option);
+    let due_time = due_time.flatten().map_or(Change::Keep, Change::from_option);
+    let time_zone =
+        is_updated("time_zone").then(|| validator.check("task.time_zone", field::time_zone(task.time_zone)));
+    let labels = is_updated("labels").then(|| validator.check("task.labels", Labels::try_from(task.labels)));
+    let (due_date, due_time) = resolve_due(validator, due_date, due_time);
+    // Invalid fields are missing here. Their violations prevent the update from being executed.
+    Some(Write::Update(TaskUpdate {
+        target: target?,
+        title: title.flatten(),
+        notes: notes.flatten(),
+        priority: priority.flatten(),
+        due_date,
+        due_time,
+        time_zone: time_zone.flatten(),
+        labels: labels.flatten(),
+    }))
+}
+
+/// Returns the fields that an update changes: those that the mask names or, without a mask, those that are set
+/// (AIP-134).
+fn updated_fields(paths: &[String], task: &Task) -> Result<Vec<&'static str>, String> {
+    if paths.is_empty() {
+        let set = [
+            !task.title.is_empty(),
+            !task.notes.is_empty(),
+            task.priority != 0,
+            !task.due_date.is_empty(),
+            task.due_time.is_some(),
+            !task.time_zone.is_empty(),
+            !task.labels.is_empty(),
+        ];
+        return Ok(UPDATABLE.into_iter().zip(set).filter_map(|(field, is_set)| is_set.then_some(field)).collect());
+    }
+    let mut fields = Vec::new();
+    for path in paths {
+        match UPDATABLE.into_iter().find(|field| field == path) {
+            Some(field) => fields.push(field),
+            None if path == "*" => fields.extend(UPDATABLE),
+            None => {
+                // Longer than any field.
+                let path: String = path.chars().take(50).collect();
+                let fields = UPDATABLE.join(", ");
+                return Err(format!("{path:?} cannot be updated; the mask may contain {fields}, or * for all of them"));
+            }
+        }
+    }
+    Ok(fields)
+}
+
+/// Parses a deletion.
+pub(crate) fn delete(request: &DeleteTaskRequest, validator: &mut RequestValidator<'_>) -> Option<Write> {
+    let target = validator.target("id", &request.id, &request.etag)?;
+    Some(Write::Delete { target, allow_missing: request.allow_missing })
+}
+
+/// Parses a move.
+pub(crate) fn move_task(request: &MoveTaskRequest, validator: &mut RequestValidator<'_>) -> Option<Write> {
+    let target = validator.target("id", &request.id, &request.etag);
+    let list_id = validator.check("list_id", field::optional_id(&request.list_id));
+    let parent_id = validator.check("parent_id", field::optional_id(&request.parent_id));
+    let position = match &request.position {
+        Some(PbPosition::BeforeId(id)) => validator.check("before_id", field::id(id)).map(Position::Before),
+        Some(PbPosition::AfterId(id)) => validator.check("after_id", field::id(id)).map(Position::After),
+        Some(PbPosition::First(true)) => Some(Position::First),
+        Some(PbPosition::First(false) | PbPosition::Last(_)) | None => Some(Position::Last),
+    };
+    Some(Write::Move(Move { target: target?, list_id: list_id?, parent_id: parent_id?, position: position? }))
+}
+
+/// Clears the due date if the due time is set, and vice versa. Setting both is a violation.
+fn resolve_due(
+    validator: &mut RequestValidator<'_>,
+    date: Change<Date>,
+    time: Change<Timestamp>,
+) -> (Change<Date>, Change<Timestamp>) {
+    match (date, time) {
+        (Change::Set(_), Change::Set(_)) => add_both_due_violations(validator),
+        (Change::Set(_), _) => return (date, Change::Clear),
+        (_, Change::Set(_)) => return (Change::Clear, time),
+        _ => {}
+    }
+    (date, time)
+}
+
+fn add_both_due_violations(validator: &mut RequestValidator<'_>) {
+    validator.add("task.due_date", "must not be set together with the due time");
+    validator.add("task.due_time", "must not be set together with the due date");
+}
