@@ -1,4 +1,4 @@
-//! What the services of this process share.
+//! The state that the services of this process share.
 
 use std::sync::Arc;
 
@@ -10,15 +10,15 @@ use crate::{
     login::{address_limits::AddressLimits, attempts::PasswordAttempts, sessions::Sessions, token_issuer::TokenIssuer},
 };
 
-/// What the services of this process share.
+/// The state that the services of this process share.
 pub struct App {
     pub(crate) db: Db,
     pub(crate) clock: Clock,
     /// Authenticates callers.
     pub(crate) authenticator: Authenticator,
-    /// Where calls come from.
+    /// Determines the clients of calls.
     pub(crate) clients: ClientInfoResolver,
-    /// How often an address may log in, sign up and refresh.
+    /// The rate limits of each address for logins, sign-ups and refreshes.
     pub(crate) address_limits: AddressLimits,
     pub(crate) passwords: Arc<PasswordAttempts>,
     /// Minimum length of new passwords, in characters.
@@ -27,6 +27,6 @@ pub struct App {
     pub(crate) issuer: Arc<TokenIssuer>,
     /// The feed of revocations.
     pub(crate) feed: FeedHandle,
-    /// The page tokens of lists.
+    /// Creates and opens page tokens.
     pub(crate) page_tokens: PageTokens,
 }

@@ -1,12 +1,12 @@
-//! Finds out what a password hash costs on this machine, and what it could cost.
+//! Measures password hashes on this machine and recommends their parameters.
 
 use std::{fmt, time::Duration};
 
 use argon2::{Algorithm, Argon2, Params, PasswordHasher, Version};
 use tokio::time::Instant;
 
-/// Memory and passes from the weakest that is good enough (the defaults of the settings) to the strongest that makes
-/// sense: more memory before more passes, since memory is what an attacker's hardware lacks.
+/// Parameters from the weakest secure ones (the defaults of the settings) to the strongest useful ones. Memory grows
+/// before the number of passes, because an attacker's hardware lacks memory.
 const CANDIDATES: [Cost; 9] = [
     Cost { memory_kib: 19_456, passes: 2 },
     Cost { memory_kib: 32_768, passes: 2 },
@@ -19,10 +19,10 @@ const CANDIDATES: [Cost; 9] = [
     Cost { memory_kib: 1_048_576, passes: 4 },
 ];
 
-/// How often each is tried; the median counts.
-const TRIES: usize = 5;
+/// How often each candidate is measured. The median is used.
+const RUNS: usize = 5;
 
-/// What a hash costs (argon2id, p = 1).
+/// The cost parameters of a hash (argon2id, p = 1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Cost {
     memory_kib: u32,
@@ -32,16 +32,16 @@ struct Cost {
 impl Cost {
     fn measure(self) -> anyhow::Result<Duration> {
         let params = Params::new(self.memory_kib, self.passes, 1, None);
-        let params = params.map_err(|error| anyhow::anyhow!("argon2 does not take {self:?}: {error}"))?;
+        let params = params.map_err(|error| anyhow::anyhow!("argon2 does not accept {self:?}: {error}"))?;
         let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
-        let mut times = Vec::with_capacity(TRIES);
-        for _ in 0..TRIES {
-            let begun = Instant::now();
+        let mut times = Vec::with_capacity(RUNS);
+        for _ in 0..RUNS {
+            let start = Instant::now();
             argon2.hash_password(b"correct horse battery staple").map_err(|error| anyhow::anyhow!("{error}"))?;
-            times.push(begun.elapsed());
+            times.push(start.elapsed());
         }
         times.sort_unstable();
-        Ok(times[TRIES / 2])
+        Ok(times[RUNS / 2])
     }
 }
 
@@ -51,16 +51,19 @@ impl fmt::Display for Cost {
     }
 }
 
-/// Measures ever costlier hashes until one takes longer than `target`, tells of each, and proposes the costliest that
-/// does not: never one that is cheaper than the defaults.
+/// Measures increasingly expensive hashes until one takes longer than `target`, and prints each. Recommends the most
+/// expensive one within the target, but never one that is cheaper than the defaults.
 ///
 /// # Errors
-/// If a hash cannot be computed, for lack of memory, or what it tells cannot be written.
-pub fn propose(target: Duration, mut tell: impl FnMut(fmt::Arguments<'_>) -> anyhow::Result<()>) -> anyhow::Result<()> {
+/// If a hash cannot be computed, for lack of memory, or if the output cannot be written.
+pub fn recommend(
+    target: Duration,
+    mut print: impl FnMut(fmt::Arguments<'_>) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
     let mut best = None;
     for cost in CANDIDATES {
         let time = cost.measure()?;
-        tell(format_args!("{:>8.1} ms  {cost}", time.as_secs_f64() * 1e3))?;
+        print(format_args!("{:>8.1} ms  {cost}", time.as_secs_f64() * 1e3))?;
         if time > target {
             break;
         }
@@ -68,10 +71,8 @@ pub fn propose(target: Duration, mut tell: impl FnMut(fmt::Arguments<'_>) -> any
     }
     let limit = target.as_millis();
     match best {
-        Some(best) => tell(format_args!("\nfor at most {limit} ms a hash: {best}")),
-        None => {
-            tell(format_args!("\nnothing that is good enough takes at most {limit} ms; the least: {}", CANDIDATES[0]))
-        }
+        Some(best) => print(format_args!("\nrecommended for at most {limit} ms per hash: {best}")),
+        None => print(format_args!("\nno secure parameters take at most {limit} ms; the cheapest: {}", CANDIDATES[0])),
     }
 }
 
@@ -79,26 +80,26 @@ pub fn propose(target: Duration, mut tell: impl FnMut(fmt::Arguments<'_>) -> any
 mod tests {
     use super::*;
 
-    fn proposal(target: Duration) -> (usize, String) {
+    fn recommendation(target: Duration) -> (usize, String) {
         let mut lines = Vec::new();
-        propose(target, |line| {
+        recommend(target, |line| {
             lines.push(line.to_string());
             Ok(())
         })
         .expect("measured");
-        (lines.len(), lines.pop().expect("a proposal"))
+        (lines.len(), lines.pop().expect("a recommendation"))
     }
 
     #[test]
-    fn nothing_weaker_than_the_defaults_is_proposed() {
-        let (lines, proposed) = proposal(Duration::ZERO);
+    fn parameters_weaker_than_the_defaults_are_not_recommended() {
+        let (lines, recommended) = recommendation(Duration::ZERO);
         assert_eq!(lines, 2);
-        assert!(proposed.contains("nothing that is good enough takes at most 0 ms"), "{proposed}");
-        assert!(proposed.ends_with("--password-memory-kib 19456 --password-passes 2"), "{proposed}");
+        assert!(recommended.contains("no secure parameters take at most 0 ms"), "{recommended}");
+        assert!(recommended.ends_with("--password-memory-kib 19456 --password-passes 2"), "{recommended}");
     }
 
     #[test]
-    fn candidates_cost_ever_more() {
+    fn candidates_are_in_the_order_of_their_cost() {
         let work = |cost: &Cost| u64::from(cost.memory_kib) * u64::from(cost.passes);
         assert!(CANDIDATES.is_sorted_by(|a, b| work(a) < work(b)));
     }

@@ -1,4 +1,4 @@
-//! Finds out where a call comes from.
+//! Determines the client of a call.
 
 use std::{
     collections::HashMap,
@@ -28,34 +28,34 @@ use crate::{
     store::service_tokens,
 };
 
-/// What a proxy says of its caller.
+/// The headers in which a proxy sends the client's address and user agent.
 const FORWARDED_FOR: &str = "x-forwarded-for";
 const FORWARDED_USER_AGENT: &str = "x-forwarded-user-agent";
 
-/// How long a service token is trusted before it is looked up again.
+/// How long a service token is trusted before it is checked again.
 const TRUST_PERIOD: Duration = Duration::from_secs(2);
 
-/// Finds out where calls come from. Trusted proxies, and services that show their token, may say for whom they call.
+/// Determines the clients of calls. Trusted proxies and services with a valid token may send the client's address.
 #[derive(Debug)]
 pub struct ClientInfoResolver {
     db: Db,
     clock: Clock,
     proxies: ProxyArgs,
     /// The token of the gateway in this process.
-    own: Option<Hash>,
-    /// Tokens that were valid, and when: never more than have been issued.
-    good: Mutex<HashMap<Hash, Duration>>,
+    gateway_token: Option<Hash>,
+    /// Valid tokens and when they were checked. Only issued tokens are stored, so the map stays small.
+    valid_tokens: Mutex<HashMap<Hash, Duration>>,
 }
 
 impl ClientInfoResolver {
-    /// `gateway` is the key of the service token of the gateway, if it runs in this process.
+    /// Creates a resolver. `gateway` is the key of the service token of the gateway, if it runs in this process.
     #[must_use]
     pub fn new(db: Db, clock: Clock, proxies: ProxyArgs, gateway: Option<&Key>) -> Self {
-        let own = gateway.and_then(|key| Hash::of(&service_token(key)));
-        Self { db, clock, proxies, own, good: Mutex::default() }
+        let gateway_token = gateway.and_then(|key| Hash::from_token(&service_token(key)));
+        Self { db, clock, proxies, gateway_token, valid_tokens: Mutex::default() }
     }
 
-    /// Returns the peer of the connection, or the client for whom a trusted peer calls.
+    /// Returns the peer of the connection, or the client on whose behalf a trusted peer calls.
     ///
     /// # Errors
     /// STORE_UNAVAILABLE if a service token cannot be checked.
@@ -63,11 +63,11 @@ impl ClientInfoResolver {
         let header = |name| request.metadata().get(name).and_then(|value| value.to_str().ok());
         let user_agent = || header("user-agent").unwrap_or_default();
         let Some(peer) = request.remote_addr().map(|peer| peer.ip().to_canonical()) else {
-            return Ok(ClientInfo { address: None, user_agent: text::user_agent(user_agent()) });
+            return Ok(ClientInfo { address: None, user_agent: text::sanitize_user_agent(user_agent()) });
         };
-        let token = header(SERVICE_TOKEN_HEADER).and_then(Hash::of);
+        let token = header(SERVICE_TOKEN_HEADER).and_then(Hash::from_token);
         let is_service = match token {
-            Some(token) => self.is_good(token).await?,
+            Some(token) => self.is_valid_token(token).await?,
             None => false,
         };
         let user_agent = header(FORWARDED_USER_AGENT).filter(|_| is_service).unwrap_or_else(user_agent);
@@ -78,10 +78,10 @@ impl ClientInfoResolver {
         } else {
             self.proxies.client(peer, forwarded_for.into_iter())
         };
-        Ok(ClientInfo { address: Some(address.to_canonical()), user_agent: text::user_agent(user_agent) })
+        Ok(ClientInfo { address: Some(address.to_canonical()), user_agent: text::sanitize_user_agent(user_agent) })
     }
 
-    /// Returns an event whose actor has not been authenticated by a session of its own.
+    /// Creates an event with the client of a call.
     ///
     /// # Errors
     /// As [`resolve`](Self::resolve).
@@ -95,23 +95,23 @@ impl ClientInfoResolver {
         Ok(Event::new(&self.clock, kind, actor, session_id, self.resolve(request).await?))
     }
 
-    async fn is_good(&self, token: Hash) -> Result<bool, ApiError> {
+    async fn is_valid_token(&self, token: Hash) -> Result<bool, ApiError> {
         let now = self.clock.uptime();
-        let is_trusted = |at: &Duration| now.saturating_sub(*at) < TRUST_PERIOD;
-        if self.own.as_ref() == Some(&token) || self.good().get(&token).is_some_and(is_trusted) {
+        let is_recent = |checked_at: &Duration| now.saturating_sub(*checked_at) < TRUST_PERIOD;
+        if self.gateway_token.as_ref() == Some(&token) || self.valid_tokens().get(&token).is_some_and(is_recent) {
             return Ok(true);
         }
-        let good = service_tokens::name(&self.db, &token).await?.is_some();
-        if good {
-            self.good().insert(token, now);
+        let is_valid = service_tokens::name(&self.db, &token).await?.is_some();
+        if is_valid {
+            self.valid_tokens().insert(token, now);
         } else {
-            self.good().remove(&token);
+            self.valid_tokens().remove(&token);
         }
-        Ok(good)
+        Ok(is_valid)
     }
 
-    // Held for a lookup, never across an await.
-    fn good(&self) -> std::sync::MutexGuard<'_, HashMap<Hash, Duration>> {
-        self.good.lock().unwrap_or_else(PoisonError::into_inner)
+    // Locked for a lookup, never across an await.
+    fn valid_tokens(&self) -> std::sync::MutexGuard<'_, HashMap<Hash, Duration>> {
+        self.valid_tokens.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

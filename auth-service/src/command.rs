@@ -1,4 +1,4 @@
-//! The sub-commands.
+//! The subcommands.
 
 use std::{
     io::{self, Write},
@@ -21,7 +21,7 @@ use tonic::Status;
 
 use crate::{
     bench,
-    config::{DatabaseArgs, SecretArgs, publication},
+    config::{DatabaseArgs, SecretArgs, publish_duration},
     model::{
         audit::{Actor, Event},
         client_info::ClientInfo,
@@ -111,7 +111,7 @@ pub enum KeysCommand {
 
         /// How long the new key is published before it signs. All services must read the file, or receive a copy,
         /// within this time
-        #[arg(long, default_value = "10s", value_name = "DURATION", value_parser = publication)]
+        #[arg(long, default_value = "10s", value_name = "DURATION", value_parser = publish_duration)]
         publish_for: Duration,
     },
     /// Make the database accept the current key file and refresh secret after they were replaced intentionally. With a
@@ -158,10 +158,10 @@ pub enum TokensCommand {
 }
 
 impl Command {
-    /// Does it.
+    /// Runs the command.
     ///
     /// # Errors
-    /// In words for a person.
+    /// If the command fails; the message is for the user.
     pub async fn run(self) -> anyhow::Result<()> {
         match self {
             Self::Keys(KeysCommand::Generate { alg, out }) => rotation::generate(alg, &out),
@@ -176,7 +176,7 @@ impl Command {
             Self::Tokens(TokensCommand::IssueService { name, database }) => issue_service(&database, name).await,
             Self::Tokens(TokensCommand::RevokeService { name, database }) => revoke_service(&database, name).await,
             Self::Password(PasswordCommand::Bench { target_ms }) => {
-                bench::propose(Duration::from_millis(target_ms), |line| Ok(writeln!(io::stdout(), "{line}")?))
+                bench::recommend(Duration::from_millis(target_ms), |line| Ok(writeln!(io::stdout(), "{line}")?))
             }
             Self::Users(UsersCommand::SetRole { email, role, remove, database }) => {
                 set_role(&database, &email, role, remove).await
@@ -187,7 +187,7 @@ impl Command {
 
 async fn issue_service(database: &DatabaseArgs, name: Name) -> anyhow::Result<()> {
     let db = database.open_for_tool().await?;
-    let (token, hash) = service_token::make();
+    let (token, hash) = service_token::generate();
     service_tokens::insert(&db, Clock::system().now(), name, hash).await?;
     db.close().await;
     Ok(writeln!(io::stdout(), "{}", *token)?)
@@ -202,10 +202,10 @@ async fn revoke_service(database: &DatabaseArgs, name: Name) -> anyhow::Result<(
 }
 
 async fn set_role(database: &DatabaseArgs, email: &str, role: Role, remove: bool) -> anyhow::Result<()> {
-    let email = Email::parse(email).map_err(|fault| anyhow::anyhow!("the address {fault}"))?;
+    let email = Email::parse(email).map_err(|violation| anyhow::anyhow!("the address {violation}"))?;
     let (db, clock) = (database.open_existing().await?, Clock::system());
-    let found = users::by_email(&db, &email).await?;
-    let user = found.with_context(|| format!("{} has no account", email.as_str()))?.user;
+    let credentials = users::by_email(&db, &email).await?;
+    let user = credentials.with_context(|| format!("{} has no account", email.as_str()))?.user;
     let event = Event::new(&clock, Kind::RolesChanged, Actor::Unknown, None, ClientInfo::default());
     let change = |mut roles: Roles| {
         if remove {

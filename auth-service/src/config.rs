@@ -35,15 +35,15 @@ pub struct Config {
     #[arg(skip)]
     pub gateway: Option<Key>,
 
-    /// What tokens say of who made them and for whom.
+    /// The issuer and the audience of access tokens.
     #[command(flatten)]
     pub tokens: TokenArgs,
 
-    /// How long sessions live.
+    /// The lifetimes of sessions and tokens.
     #[command(flatten)]
     pub sessions: SessionArgs,
 
-    /// What passwords must be like, and what their hashes cost.
+    /// The rules for passwords, and the cost of their hashes.
     #[command(flatten)]
     pub passwords: PasswordArgs,
 
@@ -51,11 +51,11 @@ pub struct Config {
     #[command(flatten)]
     pub limits: LimitArgs,
 
-    /// Which proxies are believed.
+    /// Which proxies are trusted.
     #[command(flatten)]
     pub proxies: ProxyArgs,
 
-    /// How often one address may do what.
+    /// The rate limits of each address.
     #[command(flatten)]
     pub rates: RateArgs,
 }
@@ -63,7 +63,7 @@ pub struct Config {
 /// The keys of the access tokens, and the secret of the refresh tokens.
 #[derive(Args, Clone, Debug)]
 pub struct SecretArgs {
-    /// Where the keys are.
+    /// The key file of access tokens.
     #[command(flatten)]
     pub keys: KeyArgs,
 
@@ -74,19 +74,19 @@ pub struct SecretArgs {
 }
 
 impl SecretArgs {
-    /// Returns where the secret of the refresh tokens is.
+    /// Returns the path of the file with the secret of refresh tokens.
     #[must_use]
     pub fn refresh_secret_file(&self) -> PathBuf {
         self.secret_file.clone().unwrap_or_else(|| self.keys.key_file.with_file_name("refresh.secret"))
     }
 }
 
-/// Where the database is, and how it is used.
+/// The database and its connections.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Database")]
 pub struct DatabaseArgs {
     /// Database URL: `sqlite:PATH` or `postgres://...`
-    // The URL may hold a password, which `--help` would show.
+    // The URL may contain a password, which `--help` would show.
     #[arg(
         long,
         env = "TASKEY_DATABASE_URL",
@@ -100,13 +100,13 @@ pub struct DatabaseArgs {
     #[arg(long, env = "TASKEY_SCHEMA", default_value = "auth", value_name = "NAME", value_parser = schema_name)]
     pub schema: String,
 
-    /// How it is used.
+    /// The connections to the database.
     #[command(flatten)]
     pub pool: PoolArgs,
 }
 
 impl DatabaseArgs {
-    /// Opens the database for the server, and brings its tables up to date.
+    /// Opens the database for the server and migrates its schema.
     ///
     /// # Errors
     /// If it cannot be reached, is damaged, or its tables are newer than this program.
@@ -114,8 +114,8 @@ impl DatabaseArgs {
         Db::open(&self.database_url, &self.schema, &MIGRATIONS, Migrate::Always, &self.pool).await
     }
 
-    /// Opens the database for a command-line tool, which may run beside an older server: tables that exist are not
-    /// changed.
+    /// Opens the database for a command-line tool, which may run beside an older server. Existing tables are not
+    /// migrated.
     ///
     /// # Errors
     /// As [`Self::open`], or if its tables are older than this program.
@@ -126,7 +126,7 @@ impl DatabaseArgs {
     /// Opens the database for a command-line tool as [`Self::open_for_tool`], but creates no file.
     ///
     /// # Errors
-    /// As [`Self::open_for_tool`], or if there is no such file.
+    /// As [`Self::open_for_tool`], or if the database file does not exist.
     pub async fn open_existing(&self) -> anyhow::Result<Db> {
         if let DatabaseUrl::Sqlite(path) = &self.database_url {
             anyhow::ensure!(path.exists(), "there is no database {}", path.display());
@@ -135,20 +135,21 @@ impl DatabaseArgs {
     }
 }
 
-/// How long sessions and their tokens live.
+/// The lifetimes of sessions and their tokens.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Sessions")]
 pub struct SessionArgs {
     /// Lifetime of access tokens, at most 15m
-    #[arg(long, env = "TASKEY_ACCESS_TOKEN_TTL", default_value = "5m", value_name = "DURATION", value_parser = access_life)]
+    #[arg(long, env = "TASKEY_ACCESS_TOKEN_TTL", default_value = "5m", value_name = "DURATION",
+          value_parser = access_ttl)]
     pub access_token_ttl: Duration,
 
     /// Lifetime of a session that is not refreshed
-    #[arg(long, env = "TASKEY_REFRESH_IDLE_TTL", default_value = "7d", value_name = "DURATION", value_parser = life)]
+    #[arg(long, env = "TASKEY_REFRESH_IDLE_TTL", default_value = "7d", value_name = "DURATION", value_parser = ttl)]
     pub refresh_idle_ttl: Duration,
 
     /// Maximum lifetime of a session
-    #[arg(long, env = "TASKEY_REFRESH_MAX_TTL", default_value = "30d", value_name = "DURATION", value_parser = life)]
+    #[arg(long, env = "TASKEY_REFRESH_MAX_TTL", default_value = "30d", value_name = "DURATION", value_parser = ttl)]
     pub refresh_max_ttl: Duration,
 
     /// How long a used refresh token can be sent again and returns the same new token, in case the response was lost
@@ -156,7 +157,7 @@ pub struct SessionArgs {
     pub refresh_grace: Duration,
 }
 
-/// What passwords must be like, and what their hashes cost.
+/// The rules for passwords, and the cost of their hashes.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Passwords")]
 pub struct PasswordArgs {
@@ -181,24 +182,24 @@ pub struct PasswordArgs {
     pub password_concurrency: Option<u16>,
 }
 
-fn life(text: &str) -> Result<Duration, String> {
+fn ttl(text: &str) -> Result<Duration, String> {
     match duration(text)? {
-        life if life < Duration::from_secs(1) => Err("at least 1s".to_owned()),
-        life => Ok(life),
+        ttl if ttl < Duration::from_secs(1) => Err("must be at least 1s".to_owned()),
+        ttl => Ok(ttl),
     }
 }
 
-fn access_life(text: &str) -> Result<Duration, String> {
-    life(text).and_then(|life| if life > claims::MAX_LIFETIME { Err("at most 15m".to_owned()) } else { Ok(life) })
+fn access_ttl(text: &str) -> Result<Duration, String> {
+    ttl(text).and_then(|ttl| if ttl > claims::MAX_LIFETIME { Err("must be at most 15m".to_owned()) } else { Ok(ttl) })
 }
 
-/// How long a new key is known before it signs.
-pub(crate) fn publication(text: &str) -> Result<Duration, String> {
+/// Parses how long a new key is published before it signs.
+pub(crate) fn publish_duration(text: &str) -> Result<Duration, String> {
     match duration(text)? {
-        life if life < KEYS_RELOAD_DELAY => {
-            Err("at least 5s, since services look at their key files that often".to_owned())
+        period if period < KEYS_RELOAD_DELAY => {
+            Err("must be at least 5s, the time within which services reload their key files".to_owned())
         }
-        life => Ok(life),
+        period => Ok(period),
     }
 }
 

@@ -28,19 +28,20 @@ use crate::store::revocations::{self, FeedPosition};
 /// How often the database is read if there is no notification. Each read is also a heartbeat.
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
 
-/// How many messages a watcher may be behind. Slower watchers are disconnected and start again with a snapshot.
+/// Maximum number of messages that a watcher can be behind. Slower watchers are disconnected and start again with a
+/// snapshot.
 const BACKLOG: usize = 256;
 
 /// Additional time that the snapshot covers, in case clocks differ.
 const CLOCK_SLACK: Duration = Duration::from_secs(3600);
 
 /// How long this replica accepts tokens when it cannot read its database.
-const OWN_STALENESS: Duration = Duration::from_secs(30);
+const MAX_STALENESS: Duration = Duration::from_secs(30);
 
-/// How long a logout waits for the verifiers.
-const VERIFIERS_LIMIT: Duration = Duration::from_secs(1);
+/// How long a logout waits for the acknowledgements of the verifiers.
+const ACKNOWLEDGE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What was revoked and deleted since the last update.
+/// The revocations and deletions since the last update.
 #[derive(Clone, Debug)]
 pub struct FeedUpdate {
     /// The sessions that were revoked.
@@ -51,14 +52,14 @@ pub struct FeedUpdate {
     pub last_deletion: i64,
 }
 
-/// What has been revoked and deleted so far.
+/// All revocations and deletions so far.
 #[derive(Debug)]
 pub struct Snapshot {
-    /// Identifies the database whose sequence numbers these are.
+    /// Identifies the database that assigned the sequence numbers.
     pub epoch: Uuid,
-    /// The revoked sessions that may have access tokens which have not expired.
+    /// The revoked sessions that may have unexpired access tokens.
     pub revoked: Vec<Uuid>,
-    /// If set, access tokens that were issued before this time are refused.
+    /// If set, access tokens that were issued before this time are rejected.
     pub issued_before: Option<Timestamp>,
     /// The sequence number of the last revocation.
     pub sequence: i64,
@@ -73,13 +74,13 @@ pub struct Feed {
     view: Arc<RevocationView>,
     updates: broadcast::Sender<FeedUpdate>,
     wake: Notify,
-    /// Identifies the database whose sequence numbers these are.
+    /// Identifies the database that assigned the sequence numbers.
     epoch: Uuid,
     /// The sequence number of the last revocation in the view.
     sequence: AtomicI64,
     /// The sequence number of the account that was deleted last.
     last_deletion: AtomicI64,
-    /// The last sequence number that each watcher has confirmed.
+    /// The last sequence number that each watcher has acknowledged.
     watchers: Mutex<HashMap<Uuid, watch::Sender<i64>>>,
 }
 
@@ -94,12 +95,12 @@ impl Feed {
     /// If the database cannot be read.
     pub async fn open(db: Db, clock: &Clock) -> Result<FeedHandle, Error> {
         let epoch = revocations::epoch(&db, clock.new_id()).await?;
-        // Sessions that are revoked between the two reads are in both.
+        // In this order: sessions that are revoked between the two reads are in both.
         let FeedPosition { last_revocation, last_deletion } = revocations::position(&db).await?;
         let since = clock.now() - RETENTION - CLOCK_SLACK;
-        let (recent, left_out) = revocations::recent(&db, since, MAX_SESSIONS).await?;
-        let view = Arc::new(RevocationView::new(OWN_STALENESS, clock.clone()));
-        view.replace(recent, left_out.map(|last| last + claims::LEEWAY));
+        let (recent, last_omitted) = revocations::recent(&db, since, MAX_SESSIONS).await?;
+        let view = Arc::new(RevocationView::new(MAX_STALENESS, clock.clone()));
+        view.replace(recent, last_omitted.map(|last| last + claims::LEEWAY));
         view.add([]);
         let feed = Self {
             db,
@@ -129,40 +130,40 @@ impl FeedHandle {
 
     /// Starts a watcher: returns the revoked sessions so far, and a receiver of updates. A session may be in both.
     #[must_use]
-    pub fn watch(&self, id: Uuid) -> (Snapshot, broadcast::Receiver<FeedUpdate>, Watching) {
+    pub fn watch(&self, id: Uuid) -> (Snapshot, broadcast::Receiver<FeedUpdate>, WatchGuard) {
         self.watchers().insert(id, watch::Sender::new(0));
-        let watching = Watching { id, feed: self.clone() };
+        let guard = WatchGuard { id, feed: self.clone() };
         // The order matters: a session is in the view before its sequence number is stored and its update is sent.
         let updates = self.0.updates.subscribe();
         let sequence = self.0.sequence.load(Ordering::SeqCst);
         let (revoked, issued_before) = self.0.view.snapshot();
         let last_deletion = self.0.last_deletion.load(Ordering::SeqCst);
-        (Snapshot { epoch: self.0.epoch, revoked, issued_before, sequence, last_deletion }, updates, watching)
+        (Snapshot { epoch: self.0.epoch, revoked, issued_before, sequence, last_deletion }, updates, guard)
     }
 
     /// Records that a watcher has applied all updates up to `sequence`. A watcher that has disconnected is ignored.
     pub fn acknowledge(&self, id: Uuid, sequence: i64) {
-        if let Some(confirmed) = self.watchers().get(&id) {
-            confirmed.send_if_modified(|confirmed| sequence > std::mem::replace(confirmed, sequence.max(*confirmed)));
+        if let Some(acknowledged) = self.watchers().get(&id) {
+            acknowledged.send_if_modified(|last| sequence > std::mem::replace(last, sequence.max(*last)));
         }
     }
 
-    /// Waits until all watchers have confirmed the revocations so far, and returns how many have. Reads from the
-    /// caller's `db`, because callers must not use the connection that is reserved for the feed.
+    /// Waits, with a timeout, until all watchers have acknowledged the revocations so far. Returns how many have.
+    /// Reads from the caller's `db`, because callers must not use the connection that is reserved for the feed.
     ///
     /// # Errors
     /// If the database cannot be read.
-    pub async fn confirmed(&self, db: &Db) -> Result<usize, Error> {
+    pub async fn wait_for_acknowledgements(&self, db: &Db) -> Result<usize, Error> {
         let sequence = revocations::position(db).await?.last_revocation;
         self.wake();
         let watchers: Vec<_> = self.watchers().values().map(watch::Sender::subscribe).collect();
-        let wait = async |mut confirmed: watch::Receiver<i64>| {
-            timeout(VERIFIERS_LIMIT, confirmed.wait_for(|confirmed| *confirmed >= sequence))
+        let wait = async |mut acknowledged: watch::Receiver<i64>| {
+            timeout(ACKNOWLEDGE_TIMEOUT, acknowledged.wait_for(|last| *last >= sequence))
                 .await
-                .is_ok_and(|it| it.is_ok())
+                .is_ok_and(|result| result.is_ok())
         };
-        let confirmed = futures::future::join_all(watchers.into_iter().map(wait)).await;
-        Ok(confirmed.into_iter().filter(|confirmed| *confirmed).count())
+        let acknowledged = futures::future::join_all(watchers.into_iter().map(wait)).await;
+        Ok(acknowledged.into_iter().filter(|is_acknowledged| *is_acknowledged).count())
     }
 
     // Locked for a lookup, never across an await.
@@ -179,7 +180,7 @@ impl FeedHandle {
     /// are sent, so that verifiers notice.
     async fn poll(&self) {
         let feed = &*self.0;
-        let mut blind_since = None;
+        let mut failing_since = None;
         loop {
             // A wake-up and a timeout are handled alike.
             _ = timeout(POLL_INTERVAL, feed.wake.notified()).await;
@@ -194,14 +195,14 @@ impl FeedHandle {
                     let sequence = feed.sequence.load(Ordering::SeqCst);
                     // Sending fails if there are no watchers.
                     _ = feed.updates.send(FeedUpdate { revoked, sequence, last_deletion });
-                    if let Some(since) = blind_since.take() {
+                    if let Some(since) = failing_since.take() {
                         let seconds = Instant::now().duration_since(since).as_secs();
                         tracing::info!(seconds, "revocations can be read again");
                     }
                 }
-                Err(error) if blind_since.is_none() => {
+                Err(error) if failing_since.is_none() => {
                     tracing::error!(%error, "revocations cannot be read");
-                    blind_since = Some(Instant::now());
+                    failing_since = Some(Instant::now());
                 }
                 Err(_) => {}
             }
@@ -209,14 +210,14 @@ impl FeedHandle {
     }
 }
 
-/// Registers a watcher until it is dropped.
+/// Keeps a watcher registered until it is dropped.
 #[derive(Debug)]
-pub struct Watching {
+pub struct WatchGuard {
     id: Uuid,
     feed: FeedHandle,
 }
 
-impl Watching {
+impl WatchGuard {
     /// Returns the id of the watcher.
     #[must_use]
     pub fn id(&self) -> Uuid {
@@ -224,7 +225,7 @@ impl Watching {
     }
 }
 
-impl Drop for Watching {
+impl Drop for WatchGuard {
     fn drop(&mut self) {
         self.feed.watchers().remove(&self.id);
     }

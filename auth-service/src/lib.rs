@@ -1,16 +1,16 @@
 //! Accounts, sessions and access tokens over gRPC.
 //!
 //! # Layout
-//! A call passes these from top to bottom; each imports only those after it.
+//! A call passes through these modules from top to bottom. Each module imports only those after it.
 //! - [`command`]: the subcommands; `bench`: the cost of password hashes.
-//! - `service`: one method per RPC. `verifier`: who may receive revocations. `app`: what the services share.
-//! - `roles`: how an account gets a role.
+//! - `service`: one method per RPC. `verifier`: who may receive revocations. `app`: the state that services share.
+//! - `roles`: changes the roles of an account.
 //! - `login`: passwords, sessions and their tokens. `client_info`: where a call comes from.
 //! - `feed`: the feed of revocations. `purge`: removes what is no longer needed.
-//! - `secrets`: the keys, and whether they are those of the database. [`config`]: the settings.
+//! - `secrets`: the keys, and whether they belong to the database. [`config`]: the settings.
 //! - `store`: every SQL statement.
 //! - `model`: email addresses, passwords, users, sessions, refresh tokens.
-//! - `error`: why a call is refused.
+//! - `error`: the errors of the API.
 
 use std::{sync::Arc, time::Duration};
 
@@ -64,12 +64,12 @@ use login::{
 use model::refresh_token::RefreshKey;
 use service::{account::AccountService, admin::AdminService, auth::AuthService, token::TokenService};
 
-/// How long a call may take, unless the settings say otherwise.
+/// Default timeout of calls.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
 static MIGRATIONS: Migrator = sqlx::migrate!();
 
-/// Opens and serves until `shutdown`.
+/// Opens the service and serves until `shutdown`.
 ///
 /// # Errors
 /// As [`Server::open`] and [`Server::serve`].
@@ -85,16 +85,16 @@ pub async fn run(
     }
 }
 
-/// Looks whether the database is usable, and changes nothing.
+/// Checks that the database is usable, without changing it.
 ///
 /// # Errors
-/// If it cannot be reached, is damaged, or its tables are not those of this program.
+/// If it cannot be reached, is damaged, or its tables have the schema of another version.
 pub async fn inspect(config: &Config) -> anyhow::Result<()> {
     let DatabaseArgs { database_url, schema, .. } = &config.database;
     Db::inspect(database_url, schema, &MIGRATIONS).await
 }
 
-/// The service with all that it needs, before it serves.
+/// The opened service, before it serves.
 pub struct Server {
     app: Arc<App>,
     secrets: SecretArgs,
@@ -102,12 +102,12 @@ pub struct Server {
 }
 
 impl Server {
-    /// Reads the secrets, opens the database and learns what has been revoked.
+    /// Reads the secrets, opens the database and reads the revocations.
     ///
     /// # Errors
-    /// If a setting, a key file or the database is not usable. A database that is damaged or newer is left as it is.
+    /// If a setting, a key file or the database is not usable. A damaged or newer database is not changed.
     pub async fn open(config: Config, clock: Clock) -> anyhow::Result<Self> {
-        // What is read comes before what is written.
+        // Files are read before anything is written.
         let args = &config.secrets;
         let keys = Arc::new(KeySource::file(&args.keys.key_file, Purpose::Sign, clock.clone())?);
         secret_file::read_key(&args.refresh_secret_file())?;
@@ -154,7 +154,7 @@ impl Server {
         Ok(Self { app: Arc::new(app), secrets: config.secrets, limits: config.limits })
     }
 
-    /// Serves until `shutdown`, then drains. Nothing of it is left behind.
+    /// Serves until `shutdown`, then drains. No task outlives this call.
     ///
     /// # Errors
     /// If the listener is not usable.
@@ -181,7 +181,7 @@ impl Server {
             .with(InterceptedService::new(admin, app.authenticator.clone()))
             .with(token)
             .serve(listener, is_ready, shutdown);
-        let beside = async {
+        let background_tasks = async {
             tokio::join!(
                 app.feed.run(),
                 follow::report("auth", app.feed.view(), is_healthy, ready),
@@ -191,10 +191,10 @@ impl Server {
                 app.issuer.keys.follow(),
             )
         };
-        // All in one task, so that nothing outlives the server.
+        // All run in one task, so that none outlives the server.
         let served = tokio::select! {
             served = server => served,
-            _ = beside => Err(anyhow::anyhow!("the work beside the server has ended")),
+            _ = background_tasks => Err(anyhow::anyhow!("the background tasks have ended")),
         };
         app.db.close().await;
         served

@@ -1,4 +1,4 @@
-//! `auth-service`: see `--help`.
+//! The `auth-service` program. `--help` lists its commands and settings.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! Removes, now and then, what has ended long ago.
+//! Deletes expired rows periodically.
 
 use std::time::Duration;
 
@@ -10,38 +10,40 @@ use service_kit::{
 
 use crate::{model::login_throttle, store::purge};
 
-/// How often it looks.
-const EVERY: Duration = Duration::from_secs(3600);
+/// How often rows are purged.
+const PURGE_INTERVAL: Duration = Duration::from_secs(3600);
 
-/// How long an ended session stays, so that a late token of it is still answered as it deserves, and no clock that is
-/// an hour off makes the feed forget.
-const SESSIONS_KEPT: Duration = Duration::from_secs(24 * 3600);
+/// How long ended sessions are kept. Late refresh tokens still receive the correct error, and a clock that is an hour
+/// off does not remove revocations from the feed.
+const SESSION_RETENTION: Duration = Duration::from_secs(24 * 3600);
 
-/// How long the audit log goes back.
-const EVENTS_KEPT: Duration = Duration::from_secs(400 * 24 * 3600);
+/// How long events of the audit log are kept.
+const EVENT_RETENTION: Duration = Duration::from_secs(400 * 24 * 3600);
 
-/// How long the failed logins at addresses without an account stay: nobody reads them, and those of a past minute are
-/// never added to.
-const NOBODY_KEPT: Duration = Duration::from_secs(60);
+/// How long failed logins without an account are kept. They are not read, and rows of past minutes are not updated.
+const UNKNOWN_USER_RETENTION: Duration = Duration::from_secs(60);
 
-/// Purges for as long as it is awaited.
+/// Purges periodically for as long as it is awaited.
 pub async fn run(db: &Db, clock: &Clock) {
     loop {
         let now = clock.now();
-        batches("sessions", || purge::sessions(db, now - SESSIONS_KEPT)).await;
-        batches("audit events", || purge::audit_events(db, now - EVENTS_KEPT)).await;
-        batches("failed logins of unknown users", || purge::failed_logins_unknown_user(db, now - NOBODY_KEPT)).await;
-        batches("guesses", || purge::guesses(db, login_throttle::day(now) - 1)).await;
-        // Replicas that started together need not purge together.
-        tokio::time::sleep(random::jitter(EVERY)).await;
+        purge_all("sessions", || purge::sessions(db, now - SESSION_RETENTION)).await;
+        purge_all("audit events", || purge::audit_events(db, now - EVENT_RETENTION)).await;
+        purge_all("failed logins of unknown users", || {
+            purge::failed_logins_unknown_user(db, now - UNKNOWN_USER_RETENTION)
+        })
+        .await;
+        purge_all("guesses", || purge::login_attempts(db, login_throttle::day(now) - 1)).await;
+        // The jitter keeps replicas that started together from purging at the same time.
+        tokio::time::sleep(random::jitter(PURGE_INTERVAL)).await;
     }
 }
 
-/// Purges until a batch is not full.
-async fn batches<F: Future<Output = Result<i64, Error>>>(what: &str, purge: impl Fn() -> F) {
+/// Deletes batches until one is not full.
+async fn purge_all<F: Future<Output = Result<i64, Error>>>(what: &str, purge_batch: impl Fn() -> F) {
     let mut removed = 0;
     loop {
-        match purge().await {
+        match purge_batch().await {
             Ok(batch) => {
                 removed += batch;
                 if batch < purge::BATCH {
@@ -52,6 +54,6 @@ async fn batches<F: Future<Output = Result<i64, Error>>>(what: &str, purge: impl
         }
     }
     if removed > 0 {
-        tracing::info!(what, removed, "purged what had ended");
+        tracing::info!(what, removed, "purged expired rows");
     }
 }

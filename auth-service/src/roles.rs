@@ -1,4 +1,4 @@
-//! How an account gets its roles: from an administrator, or at the machine itself.
+//! Changes the roles of an account, for an administrator or the command-line tool.
 
 use service_kit::{clock::Clock, db::Db, status::ApiError};
 use uuid::Uuid;
@@ -12,11 +12,11 @@ use crate::{
     },
 };
 
-/// Gives an account the roles that `change` makes of those it has. If it loses one, its sessions end: their tokens would
-/// still bear it.
+/// Sets the roles of an account to the result of `change`. If the account loses a role, its sessions are revoked,
+/// because their tokens still contain the role.
 ///
 /// # Errors
-/// `USER_NOT_FOUND` or `LAST_ADMIN`.
+/// USER_NOT_FOUND or LAST_ADMIN.
 pub async fn set_roles(
     db: &Db,
     clock: &Clock,
@@ -26,20 +26,20 @@ pub async fn set_roles(
 ) -> Result<User, ApiError> {
     loop {
         let user = users::by_id(db, user_id).await?.ok_or_else(error::user_not_found)?;
-        let old = Roles::stored(&user.roles);
+        let old = Roles::from_stored(&user.roles);
         let new = change(old.clone());
         if new == old {
             return Ok(user);
         }
         let revokes_sessions = new.lack_any_of(&old);
-        let event = event.clone().with("roles", &new);
+        let event = event.clone().with_detail("roles", &new);
         let change = RoleChange { old: user.roles.clone(), new, revokes_sessions };
         if let Some(user) = accounts::set_roles(db, clock.now(), user_id, change, event).await? {
             return Ok(user);
         }
-        // Either somebody else was faster, and it is tried again, or nobody would be left.
-        let again = users::by_id(db, user_id).await?.ok_or_else(error::user_not_found)?;
-        if again.roles == user.roles {
+        // Either the roles were changed concurrently, which needs a retry, or no administrator would be left.
+        let current = users::by_id(db, user_id).await?.ok_or_else(error::user_not_found)?;
+        if current.roles == user.roles {
             return Err(error::last_admin());
         }
     }

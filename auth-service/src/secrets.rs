@@ -1,4 +1,4 @@
-//! The secrets of this program: which ones belong to the database, and what to do if others are found.
+//! The secrets of this program, and the check that they belong to the database.
 
 use std::time::Duration;
 
@@ -16,23 +16,23 @@ use crate::{
     store::installation::{self, Mismatch, Secrets},
 };
 
-/// How often the stored ids are compared with the key file, even if it has not changed. The database may have failed when
-/// it changed, and a replica that starts with an older copy of the file stores its ids.
+/// How often the stored ids are compared with the key file, even if it has not changed. The database may have failed
+/// when the file changed, and a replica that starts with an older copy of the file stores its ids.
 const CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Returns the secret of the refresh tokens, which is created for a new database.
 ///
 /// # Errors
-/// If it cannot be read or created, or the database was used with one that is gone.
+/// If it cannot be read or created, or if the database was used with a secret that is missing.
 pub async fn refresh_secret(db: &Db, args: &SecretArgs) -> anyhow::Result<Key> {
     let file = args.refresh_secret_file();
-    // In this order: a replica that starts at the same time creates the file before it stores the fingerprint.
+    // The order matters: a replica that starts at the same time creates the file before it stores the fingerprint.
     let has_refresh_secret = installation::has_refresh_secret(db).await?;
     match secret_file::read_key(&file)? {
         Some(secret) => Ok(secret),
         None if has_refresh_secret => bail!(
-            "the database was used with a refresh secret, and {} is missing; restore it, or run `auth-service keys adopt` \
-             to create another one, after which everybody has to log in again",
+            "the database was used with a refresh secret, and {} is missing; restore it, or run \
+             `auth-service keys adopt` to create a new one, after which all users have to log in again",
             file.display()
         ),
         None => secret_file::create_key(&file),
@@ -42,7 +42,7 @@ pub async fn refresh_secret(db: &Db, args: &SecretArgs) -> anyhow::Result<Key> {
 /// Checks that the secrets belong to the database, and stores the ids of the keys.
 ///
 /// # Errors
-/// What is wrong with them and what to do, in one line.
+/// If they do not belong to it. The message says in one line what to do.
 pub async fn check(db: &Db, args: &SecretArgs, refresh_key: &RefreshKey, keys: &KeySet) -> anyhow::Result<()> {
     let checked = installation::check(db, secrets(refresh_key, keys)).await;
     checked.map_err(|mismatch| match mismatch {
@@ -60,8 +60,8 @@ pub async fn check(db: &Db, args: &SecretArgs, refresh_key: &RefreshKey, keys: &
     })
 }
 
-/// Stores the ids of the keys whenever the key file changes, for as long as it is awaited: a rotation replaces the keys one
-/// by one. Secrets that do not belong to the database any more are reported in the log.
+/// Stores the ids of the keys whenever the key file changes, for as long as it is awaited: a rotation replaces the keys
+/// one by one. Logs an error if the secrets no longer belong to the database.
 pub async fn follow(db: &Db, args: &SecretArgs, refresh_key: &RefreshKey, keys: &KeySource) {
     let mut changes = keys.subscribe();
     let mut reported = None;
@@ -81,7 +81,7 @@ pub async fn follow(db: &Db, args: &SecretArgs, refresh_key: &RefreshKey, keys: 
     }
 }
 
-/// Makes the database belong to the secrets that are there now. A missing refresh secret is created.
+/// Makes the database accept the current secrets. A missing refresh secret is created.
 ///
 /// # Errors
 /// If they or the database cannot be read.

@@ -1,4 +1,4 @@
-//! Which services may ask about tokens: those with the role `verifier`.
+//! Authenticates verifiers: services with a service token, and callers with the role `verifier`.
 
 use std::time::Duration;
 
@@ -14,45 +14,46 @@ use tonic::metadata::MetadataMap;
 
 use crate::{app::App, model::service_token::Hash, store::service_tokens};
 
-/// How often it is looked whether a service token is still good that something long-lived hangs on.
+/// How often the service token of an open stream is checked.
 const POLL_INTERVAL: Duration = Duration::from_secs(2);
 
-/// A service that may ask about tokens.
+/// An authenticated verifier.
 #[derive(Clone, Debug)]
 pub enum Verifier {
-    /// By an access token.
+    /// Authenticated by an access token.
     Caller(Caller),
-    /// By a service token.
+    /// Authenticated by a service token.
     Service(Hash),
 }
 
 impl App {
-    /// The verifier that calls.
+    /// Authenticates the verifier that calls.
     ///
     /// # Errors
-    /// UNAUTHENTICATED with the reason, PERMISSION_DENIED without the role, or UNAVAILABLE if nobody can say.
+    /// UNAUTHENTICATED with the reason, PERMISSION_DENIED without the role, or UNAVAILABLE if the token cannot be
+    /// checked.
     pub async fn verifier(&self, headers: &MetadataMap) -> Result<Verifier, ApiError> {
-        let Some(hash) = Hash::of(bearer(headers)?) else {
+        let Some(hash) = Hash::from_token(bearer(headers)?) else {
             let caller = self.authenticator.authenticate(headers)?;
             caller.require_role(ROLE_VERIFIER)?;
             return Ok(Verifier::Caller(caller));
         };
         match service_tokens::name(&self.db, &hash).await? {
             Some(name) => {
-                tracing::debug!(name, "a service has shown its token");
+                tracing::debug!(name, "authenticated a service by its token");
                 Ok(Verifier::Service(hash))
             }
             None => Err(TokenError::Invalid.into()),
         }
     }
 
-    /// Waits until a verifier's token is no longer good, and says why: the stream that it has opened ends with it.
-    pub async fn verifier_ended(&self, verifier: Verifier) -> ApiError {
+    /// Waits until the token of a verifier is no longer valid. Returns the error with which its stream ends.
+    pub async fn verifier_invalidated(&self, verifier: Verifier) -> ApiError {
         match verifier {
             Verifier::Caller(caller) => self.authenticator.ended(&caller).await,
             Verifier::Service(hash) => loop {
                 tokio::time::sleep(POLL_INTERVAL).await;
-                // While the database cannot be read, the feed is silent anyway.
+                // While the database cannot be read, the feed sends nothing.
                 if let Ok(None) = service_tokens::name(&self.db, &hash).await {
                     return TokenError::Invalid.into();
                 }

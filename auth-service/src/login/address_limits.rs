@@ -1,4 +1,4 @@
-//! Rate limits of addresses, for actions that are costly or reveal whether an account exists.
+//! Rate limits per IP address for actions that are costly or reveal whether an account exists.
 
 use std::net::Ipv4Addr;
 
@@ -6,18 +6,18 @@ use service_kit::{clock::Clock, network::rate_limit_key, ops::config::OnOff, rat
 
 use crate::{config::RateArgs, error, model::client_info::ClientInfo};
 
-/// What is limited.
+/// An action with a rate limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RateLimitedAction {
     /// A login.
     Login,
     /// A sign-up.
     SignUp,
-    /// A refresh.
+    /// A token refresh.
     Refresh,
 }
 
-/// The rate limits of each address.
+/// The rate limits of each IP address.
 #[derive(Debug)]
 pub struct AddressLimits {
     is_enforced: bool,
@@ -27,7 +27,7 @@ pub struct AddressLimits {
 }
 
 impl AddressLimits {
-    /// Creates the limits. No action is counted yet.
+    /// Creates the limits, with all counters at zero.
     #[must_use]
     pub fn new(args: &RateArgs, clock: &Clock) -> Self {
         let limit = |rate| RateLimit::new(rate, clock.clone());
@@ -39,10 +39,10 @@ impl AddressLimits {
         }
     }
 
-    /// Counts an action of a client if its rate limit permits it. Clients without an address share a limit.
+    /// Checks that a client is below its rate limit and counts the action. Clients without an address share a limit.
     ///
     /// # Errors
-    /// RATE_LIMITED.
+    /// RATE_LIMITED if the limit is reached.
     pub fn check(&self, action: RateLimitedAction, client: &ClientInfo) -> Result<(), ApiError> {
         let limit = match action {
             RateLimitedAction::Login => &self.login,

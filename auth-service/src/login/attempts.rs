@@ -1,4 +1,4 @@
-//! Attempts at passwords, which are limited for each account.
+//! Password attempts, which are throttled per email address.
 
 use service_kit::{clock::Clock, db::Db, ops::config::OnOff, status::ApiError};
 
@@ -9,7 +9,7 @@ use crate::{
     store::login_attempts::{self, Outcome},
 };
 
-/// Checks passwords.
+/// Compares passwords with stored hashes, and throttles attempts.
 pub struct PasswordAttempts {
     pub(crate) db: Db,
     pub(crate) clock: Clock,
@@ -18,19 +18,19 @@ pub struct PasswordAttempts {
 }
 
 impl PasswordAttempts {
-    /// Compares a password with a stored hash, unless too many attempts have failed. Without a hash it takes as long and
-    /// is different. Afterwards the caller [records](Self::record) the outcome.
+    /// Compares a password with a stored hash. Without a hash, it takes as long and returns [`Comparison::Different`].
+    /// The caller must then [record](Self::record) the outcome.
     ///
     /// # Errors
-    /// RATE_LIMITED or OVERLOADED.
+    /// RATE_LIMITED if too many attempts failed or are pending; OVERLOADED if too many passwords wait to be hashed.
     pub async fn compare(
         &self,
         key: &ThrottleKey,
         password: Password,
-        stored: Option<String>,
+        stored_hash: Option<String>,
     ) -> Result<Comparison, ApiError> {
-        self.admit(key).await?;
-        match self.hashing.compare(password, stored).await {
+        self.check_throttle(key).await?;
+        match self.hashing.compare(password, stored_hash).await {
             Ok(comparison) => Ok(comparison),
             Err(error) => {
                 self.record(key.clone(), Outcome::Unknown).await?;
@@ -39,7 +39,7 @@ impl PasswordAttempts {
         }
     }
 
-    /// Records the outcome of an attempt that was admitted.
+    /// Records the outcome of an attempt that was permitted.
     ///
     /// # Errors
     /// STORE_UNAVAILABLE.
@@ -50,11 +50,11 @@ impl PasswordAttempts {
         Ok(login_attempts::record(&self.db, self.clock.now(), key, outcome).await?)
     }
 
-    async fn admit(&self, key: &ThrottleKey) -> Result<(), ApiError> {
+    async fn check_throttle(&self, key: &ThrottleKey) -> Result<(), ApiError> {
         if self.rate_limits == OnOff::Off {
             return Ok(());
         }
-        let admitted = login_attempts::admit(&self.db, self.clock.now(), key.clone()).await?;
-        admitted.map_err(error::too_many_guesses)
+        let permitted = login_attempts::admit(&self.db, self.clock.now(), key.clone()).await?;
+        permitted.map_err(error::too_many_wrong_passwords)
     }
 }

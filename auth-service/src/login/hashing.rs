@@ -1,4 +1,4 @@
-//! Password hashes: argon2id (RFC 9106), never on an async thread, and never more at once than the machine can bear.
+//! Password hashing with argon2id (RFC 9106), on blocking threads and with limited concurrency.
 
 use std::{
     fmt,
@@ -23,103 +23,108 @@ use tonic::Code;
 
 use crate::{config::PasswordArgs, model::password::Password};
 
-/// How many may wait for each one that runs. At some 15 ms a hash the last of them waits a second.
-const WAITING_PER_RUNNING: usize = 64;
+/// Maximum number of queued hashes per running hash. At about 15 ms per hash, the last one waits for one second.
+const MAX_QUEUED_PER_RUNNING: usize = 64;
 
-/// Maximum time in the queue, however slow the machine is.
-const WAIT: Duration = Duration::from_millis(800);
+/// Maximum time in the queue, which limits the wait on slow machines.
+const MAX_QUEUE_TIME: Duration = Duration::from_millis(800);
 
-/// A stored hash that would cost more than this is not computed: it is not one that we have made.
+/// Stored hashes with a higher cost are rejected: this service did not create them.
 const MAX_MEMORY_KIB: u32 = 1_048_576;
 const MAX_PASSES: u32 = 64;
 
-/// Computes and checks hashes.
+/// Computes and compares password hashes.
 #[derive(Clone, Debug)]
 pub struct Hashing {
     hasher: Hasher,
+    /// One permit for each hash that may run.
     running: Arc<Semaphore>,
-    admitted: Arc<Semaphore>,
-    /// The hash of nothing that anybody knows: what an unknown account is checked against, so that it takes as long.
-    unknown: Arc<str>,
+    /// One permit for each hash that may run or wait.
+    queue: Arc<Semaphore>,
+    /// The hash of a random password. Passwords of unknown accounts are compared with it, so that it takes as long.
+    dummy_hash: Arc<str>,
 }
 
 /// How a password compares with a stored hash.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Comparison {
-    /// It is not the one.
+    /// The password does not match.
     Different,
-    /// It is.
+    /// The password matches.
     Same,
-    /// It is, and here is a hash after the policy of today, which the stored one is not.
+    /// The password matches, but the stored hash has other parameters than the policy. Contains a new hash.
     SameAndRehashed(String),
 }
 
 impl Hashing {
-    /// Hashing after a policy.
+    /// Creates a hasher with the parameters and the concurrency of `args`.
     ///
     /// # Errors
-    /// If argon2 does not take the parameters.
+    /// If argon2 does not accept the parameters.
     pub fn new(args: &PasswordArgs) -> anyhow::Result<Self> {
         let params = Params::new(args.password_memory_kib, args.password_passes, 1, None)
-            .map_err(|error| anyhow::anyhow!("the parameters of the password hash: {error}"))?;
+            .map_err(|error| anyhow::anyhow!("invalid password hash parameters: {error}"))?;
         let hasher = Hasher::new(params);
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let running = args.password_concurrency.map_or(cores.saturating_sub(1).max(1), usize::from);
-        let unknown = hasher.hash(&random::bytes::<32>()).map_err(|error| anyhow::anyhow!("cannot hash: {error}"))?;
+        let dummy_hash = hasher
+            .hash(&random::bytes::<32>())
+            .map_err(|error| anyhow::anyhow!("cannot compute a password hash: {error}"))?;
         Ok(Self {
             hasher,
             running: Arc::new(Semaphore::new(running)),
-            admitted: Arc::new(Semaphore::new(running * (WAITING_PER_RUNNING + 1))),
-            unknown: unknown.into(),
+            queue: Arc::new(Semaphore::new(running * (MAX_QUEUED_PER_RUNNING + 1))),
+            dummy_hash: dummy_hash.into(),
         })
     }
 
-    /// Waits for its turn.
+    /// Waits for a permit to compute a hash.
     ///
     /// # Errors
-    /// RESOURCE_EXHAUSTED / OVERLOADED if too many wait, or it would take too long.
-    pub async fn turn(&self) -> Result<Turn, ApiError> {
-        let admitted = Arc::clone(&self.admitted).try_acquire_owned().map_err(|_| overloaded())?;
-        let running = timeout(WAIT, Arc::clone(&self.running).acquire_owned()).await.map_err(|_| overloaded())?;
-        Ok(Turn { _running: running.map_err(ApiError::internal)?, _admitted: admitted })
+    /// RESOURCE_EXHAUSTED / OVERLOADED if the queue is full, or the wait takes too long.
+    pub async fn acquire(&self) -> Result<HashPermit, ApiError> {
+        let queue = Arc::clone(&self.queue).try_acquire_owned().map_err(|_| overloaded())?;
+        let running =
+            timeout(MAX_QUEUE_TIME, Arc::clone(&self.running).acquire_owned()).await.map_err(|_| overloaded())?;
+        Ok(HashPermit { _running: running.map_err(ApiError::internal)?, _queue: queue })
     }
 
-    /// The hash of a new password, as a PHC string.
+    /// Returns the hash of a new password as a PHC string.
     ///
     /// # Errors
     /// INTERNAL if it cannot be computed.
-    pub async fn hash(&self, turn: Turn, password: Password) -> Result<String, ApiError> {
+    pub async fn hash(&self, permit: HashPermit, password: Password) -> Result<String, ApiError> {
         let hasher = self.hasher.clone();
-        run(turn, move || hasher.hash(password.as_bytes())).await?.map_err(ApiError::internal)
+        run(permit, move || hasher.hash(password.as_bytes())).await?.map_err(ApiError::internal)
     }
 
-    /// Compares a password with a stored hash. Without one it takes as long as with one of the policy, and so does one
-    /// that is cheaper and does not fit; one that is dearer takes longer.
+    /// Compares a password with a stored hash. A missing hash takes as long as a hash of the policy. A mismatch with a
+    /// cheaper hash does, too. A more expensive hash takes longer.
     ///
     /// # Errors
-    /// As [`turn`](Self::turn); INTERNAL if the stored hash is not one of ours.
-    pub async fn compare(&self, password: Password, stored: Option<String>) -> Result<Comparison, ApiError> {
-        let (hasher, unknown) = (self.hasher.clone(), Arc::clone(&self.unknown));
-        let compare = move || match stored {
-            Some(stored) => hasher.compare(password.as_bytes(), &stored),
-            None => hasher.compare(password.as_bytes(), &unknown).map(|_| Comparison::Different),
+    /// Like [`acquire`](Self::acquire); INTERNAL if the stored hash is malformed or too expensive.
+    pub async fn compare(&self, password: Password, stored_hash: Option<String>) -> Result<Comparison, ApiError> {
+        let (hasher, dummy_hash) = (self.hasher.clone(), Arc::clone(&self.dummy_hash));
+        let compare = move || match stored_hash {
+            Some(stored_hash) => hasher.compare(password.as_bytes(), &stored_hash),
+            None => hasher.compare(password.as_bytes(), &dummy_hash).map(|_| Comparison::Different),
         };
-        run(self.turn().await?, compare).await?.map_err(ApiError::internal)
+        run(self.acquire().await?, compare).await?.map_err(ApiError::internal)
     }
 }
 
-/// The right to compute one hash now.
+/// A permit to compute one hash.
 #[derive(Debug)]
-pub struct Turn {
+pub struct HashPermit {
     _running: OwnedSemaphorePermit,
-    _admitted: OwnedSemaphorePermit,
+    _queue: OwnedSemaphorePermit,
 }
 
-/// Runs one hash on a thread for blocking work. The turn goes with it: a caller who hangs up does not free a place
-/// that is still in use.
-async fn run<T: Send + 'static>(turn: Turn, work: impl FnOnce() -> T + Send + 'static) -> Result<T, ApiError> {
+/// Computes one hash on a blocking thread. The thread owns the permit, so a caller who disconnects does not release it
+/// before the hash is finished.
+async fn run<T: Send + 'static>(permit: HashPermit, work: impl FnOnce() -> T + Send + 'static) -> Result<T, ApiError> {
     let work = move || {
-        let _turn = turn;
+        let _permit = permit;
         work()
     };
     tokio::task::spawn_blocking(work).await.map_err(ApiError::internal)
@@ -130,13 +135,13 @@ fn overloaded() -> ApiError {
     ApiError::new(Code::ResourceExhausted, ErrorReason::Overloaded, message).retry_after(Duration::from_secs(1))
 }
 
-/// Computes hashes one by one.
+/// Computes hashes on the current thread.
 #[derive(Clone)]
 struct Hasher {
     policy: Params,
-    /// The memory of computed hashes, for the next ones. If each thread allocated its own, the allocator would keep more
-    /// than the limit.
-    memory: Arc<Mutex<Vec<Vec<Block>>>>,
+    /// The memory of finished hashes, which the next ones reuse. If each thread allocated its own, the allocator would
+    /// retain more than the limit.
+    memory_pool: Arc<Mutex<Vec<Vec<Block>>>>,
 }
 
 impl fmt::Debug for Hasher {
@@ -147,7 +152,7 @@ impl fmt::Debug for Hasher {
 
 impl Hasher {
     fn new(policy: Params) -> Self {
-        Self { policy, memory: Arc::default() }
+        Self { policy, memory_pool: Arc::default() }
     }
 
     fn hash(&self, password: &[u8]) -> Result<String, Error> {
@@ -163,9 +168,10 @@ impl Hasher {
         Ok(hash.to_string())
     }
 
-    /// Compares with the parameters of the stored hash, and hashes again if they are not those of the policy.
-    fn compare(&self, password: &[u8], stored: &str) -> Result<Comparison, Error> {
-        let stored = PasswordHash::new(stored)?;
+    /// Compares with the parameters of the stored hash. If the password matches and the parameters are not those of the
+    /// policy, computes a new hash.
+    fn compare(&self, password: &[u8], stored_hash: &str) -> Result<Comparison, Error> {
+        let stored = PasswordHash::new(stored_hash)?;
         let params = Params::try_from(&stored)?;
         if params.m_cost() > MAX_MEMORY_KIB || params.t_cost() > MAX_PASSES {
             return Err(Error::ParamsInvalid);
@@ -173,9 +179,9 @@ impl Hasher {
         let (salt, expected) = stored.salt.zip(stored.hash).ok_or(Error::EncodingInvalid)?;
         let version = stored.version.map_or(Ok(Version::default()), Version::try_from)?;
         let argon2 = Argon2::new(Algorithm::try_from(stored.algorithm.as_str())?, version, params.clone());
-        // They are compared in constant time.
+        // `Output` is compared in constant time.
         if self.compute(&argon2, password, &salt, expected.len())? != expected {
-            self.make_up(&params, password)?;
+            self.spend_remaining_cost(&params, password)?;
             return Ok(Comparison::Different);
         }
         let costs = |params: &Params| (params.m_cost(), params.t_cost(), params.p_cost());
@@ -186,39 +192,40 @@ impl Hasher {
         }
     }
 
-    /// Spends what a cheaper hash has cost less than one of the policy: else its time would tell that there is an
-    /// account, one that has not logged in since the policy became stricter. The cost is about memory times passes.
-    fn make_up(&self, stored: &Params, password: &[u8]) -> Result<(), Error> {
+    /// Spends the difference in cost between a cheaper stored hash and the policy. Otherwise the response time would
+    /// reveal an account that has not logged in since the policy became stricter. The cost is memory times passes,
+    /// approximately.
+    fn spend_remaining_cost(&self, stored: &Params, password: &[u8]) -> Result<(), Error> {
         let cost = |params: &Params| u64::from(params.m_cost()) * u64::from(params.t_cost());
         let passes = self.policy.t_cost();
-        let missing = cost(&self.policy).saturating_sub(cost(stored)) / u64::from(passes);
-        let memory = u32::try_from(missing).expect("it is no more than the memory of the policy");
-        if memory < Params::MIN_M_COST {
+        let memory_kib = cost(&self.policy).saturating_sub(cost(stored)) / u64::from(passes);
+        let memory_kib = u32::try_from(memory_kib).expect("at most the memory of the policy");
+        if memory_kib < Params::MIN_M_COST {
             return Ok(());
         }
-        let rest = Argon2::new(Algorithm::Argon2id, Version::V0x13, Params::new(memory, passes, 1, None)?);
-        self.compute(&rest, password, &[0; RECOMMENDED_SALT_LEN], Params::DEFAULT_OUTPUT_LEN).map(|_| ())
+        let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, Params::new(memory_kib, passes, 1, None)?);
+        self.compute(&argon2, password, &[0; RECOMMENDED_SALT_LEN], Params::DEFAULT_OUTPUT_LEN).map(|_| ())
     }
 
     fn compute(&self, argon2: &Argon2<'_>, password: &[u8], salt: &[u8], length: usize) -> Result<Output, Error> {
         let blocks = argon2.params().block_count();
-        let mut memory = self.memory().pop().unwrap_or_default();
+        let mut memory = self.lock_memory_pool().pop().unwrap_or_default();
         if memory.len() < blocks {
             memory.resize(blocks, Block::new());
         }
         let mut output = [0; Output::MAX_LENGTH];
         let output = output.get_mut(..length).ok_or(Error::OutputSize)?;
         argon2.hash_password_into_with_memory(password, salt, output, &mut memory[..])?;
-        // What an older policy needed beyond that of today is not kept.
+        // Memory for a hash that is larger than the policy's is freed.
         if memory.len() <= self.policy.block_count() {
-            self.memory().push(memory);
+            self.lock_memory_pool().push(memory);
         }
         Ok(Output::new(output)?)
     }
 
-    // Held for a push or a pop, never for a hash.
-    fn memory(&self) -> MutexGuard<'_, Vec<Vec<Block>>> {
-        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    // Locked for a push or a pop, never while a hash is computed.
+    fn lock_memory_pool(&self) -> MutexGuard<'_, Vec<Vec<Block>>> {
+        self.memory_pool.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -231,7 +238,7 @@ mod tests {
     const PASSWORD: &[u8] = b"correct horse battery staple";
 
     fn params(memory_kib: u32, passes: u32) -> Params {
-        Params::new(memory_kib, passes, 1, None).expect("good")
+        Params::new(memory_kib, passes, 1, None).expect("valid parameters")
     }
 
     fn argon2(params: Params) -> Argon2<'static> {
@@ -239,21 +246,21 @@ mod tests {
     }
 
     #[test]
-    fn hashes_are_those_of_the_crate_though_memory_is_used_again() {
+    fn hashes_with_reused_memory_equal_those_of_the_argon2_crate() {
         let hasher = Hasher::new(params(64, 2));
         for _ in 0..3 {
             let hash = PasswordHash::new(&hasher.hash(PASSWORD).expect("hashed")).expect("PHC");
             assert_eq!(argon2(params(8, 1)).verify_password(PASSWORD, &hash), Ok(()));
             assert_eq!(hash.params.to_string(), "m=64,t=2,p=1");
-            // Smaller, the same, and larger than what is kept.
-            for memory in [8, 64, 256] {
-                let stored = argon2(params(memory, 2)).hash_password(PASSWORD).expect("hashed").to_string();
-                assert_eq!(hasher.compare(b"another", &stored), Ok(Comparison::Different));
-                let same = hasher.compare(PASSWORD, &stored).expect("compared");
-                assert_eq!(same == Comparison::Same, memory == 64, "{memory}: {same:?}");
-                assert_ne!(same, Comparison::Different, "{memory}");
+            // Smaller than, equal to, and larger than the pooled memory.
+            for memory_kib in [8, 64, 256] {
+                let stored_hash = argon2(params(memory_kib, 2)).hash_password(PASSWORD).expect("hashed").to_string();
+                assert_eq!(hasher.compare(b"another", &stored_hash), Ok(Comparison::Different));
+                let comparison = hasher.compare(PASSWORD, &stored_hash).expect("compared");
+                assert_eq!(comparison == Comparison::Same, memory_kib == 64, "{memory_kib}: {comparison:?}");
+                assert_ne!(comparison, Comparison::Different, "{memory_kib}");
             }
         }
-        assert_eq!(hasher.memory().iter().map(Vec::len).collect::<Vec<_>>(), [64]);
+        assert_eq!(hasher.lock_memory_pool().iter().map(Vec::len).collect::<Vec<_>>(), [64]);
     }
 }

@@ -1,4 +1,4 @@
-//! Logins: passwords, how often they may be tried, and the sessions and tokens that result.
+//! Logins: password checks and their rate limits, sessions, and tokens.
 
 pub mod address_limits;
 pub mod attempts;

@@ -1,4 +1,4 @@
-//! Sessions: how they begin, go on, and are revoked.
+//! Starts, refreshes and revokes sessions.
 
 use std::sync::Arc;
 
@@ -32,7 +32,7 @@ use crate::{
     },
 };
 
-/// A login whose form is valid.
+/// A validated login request.
 pub struct Login {
     pub(crate) email: Email,
     pub(crate) password: Password,
@@ -50,7 +50,7 @@ pub struct Sessions {
 }
 
 impl Sessions {
-    /// Starts a session.
+    /// Checks the password and starts a session.
     ///
     /// # Errors
     /// CREDENTIALS_INVALID, RATE_LIMITED, or OVERLOADED.
@@ -58,26 +58,27 @@ impl Sessions {
         let Self { db, clock, args, .. } = self;
         let credentials = users::by_email(db, &login.email).await?;
         let has_account = credentials.is_some();
-        // From here on, a disabled account is like an unknown one: its hash might cost more or less.
+        // From here on, a disabled account is treated like an unknown one: the cost of its hash may differ, and the
+        // response time would reveal the account.
         let credentials = credentials.filter(|found| !found.user.disabled);
-        let (user, stored) = credentials.map(|found| (found.user, found.password_hash)).unzip();
+        let (user, stored_hash) = credentials.map(|found| (found.user, found.password_hash)).unzip();
         let key = ThrottleKey::from(&login.email);
-        let comparison = self.passwords.compare(&key, login.password, stored.clone()).await?;
+        let comparison = self.passwords.compare(&key, login.password, stored_hash.clone()).await?;
         let event = |kind, actor, id| Event::new(clock, kind, actor, id, client.clone());
         let user = user.filter(|_| comparison != Comparison::Different);
-        let Some((user, mut hash)) = user.zip(stored) else {
-            // Something is written for those who have no account, too, so that it takes as long.
+        let Some((user, mut hash)) = user.zip(stored_hash) else {
+            // Failed logins of unknown accounts are audited, too. Otherwise the response time would reveal which exist.
             let failed = event(Kind::LoginFailed, Actor::Unknown, None);
             let audit = audit::failed_login(db, clock.now(), login.email, has_account, failed);
-            // Side by side, so that they share a commit; neither is given up because the other has failed.
+            // The two writes run concurrently, to share a commit. `join!` completes both even if one fails.
             let (recorded, audited) = tokio::join!(self.passwords.record(key, Outcome::Wrong), audit);
             recorded?;
             audited?;
             return Err(error::credentials_invalid());
         };
-        if let Comparison::SameAndRehashed(new) = comparison {
-            users::rehash(db, user.id, hash, new.clone()).await?;
-            hash = new;
+        if let Comparison::SameAndRehashed(new_hash) = comparison {
+            users::rehash(db, user.id, hash, new_hash.clone()).await?;
+            hash = new_hash;
         }
         let now = clock.now();
         let session = NewSession {
@@ -90,10 +91,10 @@ impl Sessions {
             ends_at: now + args.refresh_max_ttl,
         };
         let event = event(Kind::Login, Actor::Owner, Some(session.id));
-        let begin = sessions::insert(db, now, session, hash, event);
-        let (recorded, begun) = tokio::join!(self.passwords.record(key, Outcome::Right), begin);
+        let insert = sessions::insert(db, now, session, hash, event);
+        let (recorded, inserted) = tokio::join!(self.passwords.record(key, Outcome::Correct), insert);
         recorded?;
-        let (session, surplus) = begun?.ok_or_else(error::credentials_invalid)?;
+        let (session, surplus) = inserted?.ok_or_else(error::credentials_invalid)?;
         tracing::info!(user_id = %user.id, session_id = %session.id, surplus, "logged in");
         if surplus > 0 {
             self.feed.wake();
@@ -109,21 +110,21 @@ impl Sessions {
         let Self { db, clock, args, .. } = self;
         let now = clock.now();
         let rotated = sessions::rotate(db, now, token, now + args.refresh_idle_ttl).await?;
-        let session = if let Some(session) = rotated { session } else { self.same_child(token, now, client).await? };
+        let session = if let Some(session) = rotated { session } else { self.on_replay(token, now, client).await? };
         // The roles may have changed, and the account may have been disabled.
         let user = users::by_id(db, session.user_id).await?.filter(|user| !user.disabled);
         let user = user.ok_or_else(error::refresh_token_invalid)?;
         self.issuer.token_pair(user, &session, now)
     }
 
-    /// Returns the session of a used token if it may be sent again to receive the same new token. A token that is
-    /// considered stolen ends its session.
-    async fn same_child(&self, token: RefreshToken, now: Timestamp, client: ClientInfo) -> Result<Session, ApiError> {
+    /// Handles a token that could not be rotated. Returns its session if the token may be repeated to receive the same
+    /// successor. Revokes the session if the token may have been stolen.
+    async fn on_replay(&self, token: RefreshToken, now: Timestamp, client: ClientInfo) -> Result<Session, ApiError> {
         let session = sessions::by_id(&self.db, token.session_id).await?;
         let session = session.ok_or_else(error::refresh_token_invalid)?;
-        match session.judge(token.generation, now, self.args.refresh_grace) {
+        match session.classify_replay(token.generation, now, self.args.refresh_grace) {
             Replay::SameChild => Ok(session),
-            Replay::Overtaken => Err(error::refresh_token_superseded()),
+            Replay::Superseded => Err(error::refresh_token_superseded()),
             Replay::KnownTheft => Err(error::refresh_token_reused()),
             Replay::Ended => Err(error::refresh_token_invalid()),
             Replay::Theft => {
@@ -135,7 +136,7 @@ impl Sessions {
         }
     }
 
-    /// Revokes sessions, notifies the feed, and returns them.
+    /// Revokes sessions, notifies the feed, and returns the revoked sessions.
     ///
     /// # Errors
     /// STORE_UNAVAILABLE.

@@ -1,4 +1,4 @@
-//! Issues the tokens of sessions.
+//! Issues access tokens and refresh tokens.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,12 +16,12 @@ use crate::model::{
     user::User,
 };
 
-/// Issues access tokens and refresh tokens.
+/// Issues the tokens of sessions.
 pub struct TokenIssuer {
     pub(crate) clock: Clock,
-    /// The keys of access tokens.
+    /// The signing keys of access tokens.
     pub(crate) keys: Arc<KeySource>,
-    /// The issuer and the audience of access tokens.
+    /// The `iss` and `aud` claims of access tokens.
     pub(crate) claims: TokenArgs,
     pub(crate) access_token_ttl: Duration,
     /// The key of refresh tokens.
@@ -29,11 +29,11 @@ pub struct TokenIssuer {
 }
 
 impl TokenIssuer {
-    /// Returns the tokens of a session that has just begun or been refreshed. The access token has the roles that the
-    /// user has now, and does not outlive the session.
+    /// Issues the tokens of a session that was just started or refreshed. The access token contains the current roles
+    /// of the user, and expires no later than the session.
     ///
     /// # Errors
-    /// INTERNAL if there is no key that signs.
+    /// INTERNAL if there is no signing key.
     pub fn token_pair(&self, user: User, session: &Session, now: Timestamp) -> Result<TokenPair, ApiError> {
         let claims = AccessClaims {
             id: self.clock.new_id(),
@@ -43,7 +43,7 @@ impl TokenIssuer {
             issued_at: now,
             expires_at: (now + self.access_token_ttl).min(session.expires_at),
         };
-        let keys = self.keys.current().ok_or_else(|| ApiError::internal("there is no key to sign with"))?;
+        let keys = self.keys.current().ok_or_else(|| ApiError::internal("there is no signing key"))?;
         let access_token = token::sign(&keys, &self.claims, &claims).map_err(ApiError::internal)?;
         let refresh_token = RefreshToken { session_id: session.id, generation: session.generation };
         Ok(TokenPair {

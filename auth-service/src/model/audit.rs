@@ -1,4 +1,4 @@
-//! What the audit log says: who did what to which account, from where.
+//! Events of the audit log: who did what to which account, and from where.
 
 use std::collections::BTreeMap;
 
@@ -9,49 +9,49 @@ use uuid::Uuid;
 
 use super::{client_info::ClientInfo, email::Email};
 
-/// Who did it.
+/// Who caused an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Actor {
     /// The owner of the account.
     Owner,
-    /// Somebody who has not shown who they are, or somebody at the machine itself.
+    /// An unauthenticated client, or a command-line tool on the server.
     Unknown,
     /// An administrator.
     Admin(Uuid),
 }
 
-/// Something that happens to an account. To which one is known when it has happened.
+/// A new event of an account. The id of the account is passed when the event is stored.
 #[derive(Clone, Debug)]
 pub struct Event {
-    /// The key; it ascends with time.
+    /// The primary key, which increases with time.
     pub id: Uuid,
-    /// What happens.
+    /// The kind of the event.
     pub kind: Kind,
-    /// Who does it.
+    /// Who caused it.
     pub actor: Actor,
-    /// From or to which session.
+    /// The session that caused it or that it affects.
     pub session_id: Option<Uuid>,
-    /// From where.
+    /// The client that caused it.
     pub client: ClientInfo,
-    /// What else there is to say, by name. Never a secret.
+    /// Additional details by name, without secrets.
     pub details: BTreeMap<&'static str, String>,
 }
 
 impl Event {
-    /// An event with nothing more to say.
+    /// Creates an event without details.
     #[must_use]
     pub fn new(clock: &Clock, kind: Kind, actor: Actor, session_id: Option<Uuid>, client: ClientInfo) -> Self {
         Self { id: clock.new_id(), kind, actor, session_id, client, details: BTreeMap::new() }
     }
 
-    /// Says something more.
+    /// Adds a detail.
     #[must_use]
-    pub fn with(mut self, name: &'static str, value: &impl ToString) -> Self {
+    pub fn with_detail(mut self, name: &'static str, value: &impl ToString) -> Self {
         self.details.insert(name, value.to_string());
         self
     }
 
-    /// The account that did it to this one, if it is known.
+    /// Returns the account that caused this event of the account `user_id`; `None` if it is unknown.
     #[must_use]
     pub fn actor_id(&self, user_id: Uuid) -> Option<Uuid> {
         match self.actor {
@@ -61,24 +61,24 @@ impl Event {
         }
     }
 
-    /// The details as they are stored.
+    /// Returns the details as they are stored.
     #[must_use]
-    pub fn details_as_json(&self) -> String {
-        serde_json::to_string(&self.details).expect("strings make JSON")
+    pub fn details_json(&self) -> String {
+        serde_json::to_string(&self.details).expect("a map of strings can be serialised")
     }
 }
 
-/// The account of an address that has none.
+/// Returns a pseudo account id for an email address without an account.
 #[must_use]
-pub fn nobody(email: &Email) -> Uuid {
+pub fn unknown_user_id(email: &Email) -> Uuid {
     let digest = digest::digest(&digest::SHA256, email.as_str().as_bytes());
-    Uuid::from_bytes(*digest.as_ref().first_chunk().expect("SHA-256 makes 32 bytes"))
+    Uuid::from_bytes(*digest.as_ref().first_chunk().expect("SHA-256 digests have 32 bytes"))
 }
 
 /// A row of the audit log.
 #[derive(Clone, Debug)]
 pub struct StoredEvent {
-    /// The key.
+    /// The primary key.
     pub id: Uuid,
     pub(crate) kind: String,
     pub(crate) user_id: Uuid,
@@ -93,7 +93,7 @@ pub struct StoredEvent {
 
 impl From<StoredEvent> for pb::AuditEvent {
     fn from(event: StoredEvent) -> Self {
-        let text = |id: Option<Uuid>| id.map(|id| id.to_string()).unwrap_or_default();
+        let id_or_empty = |id: Option<Uuid>| id.map(|id| id.to_string()).unwrap_or_default();
         let mut details: std::collections::HashMap<_, _> = serde_json::from_str(&event.details).unwrap_or_default();
         if event.occurrences > 1 {
             details.insert("occurrences".to_owned(), event.occurrences.to_string());
@@ -102,8 +102,8 @@ impl From<StoredEvent> for pb::AuditEvent {
             id: event.id.to_string(),
             kind: Kind::from_str_name(&event.kind).unwrap_or_default().into(),
             user_id: event.user_id.to_string(),
-            actor_id: text(event.actor_id),
-            session_id: text(event.session_id),
+            actor_id: id_or_empty(event.actor_id),
+            session_id: id_or_empty(event.session_id),
             ip_address: event.ip_address,
             user_agent: event.user_agent,
             create_time: Some(event.created_at.into()),

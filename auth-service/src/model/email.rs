@@ -1,23 +1,24 @@
-//! E-mail addresses in one canonical form.
+//! Email addresses in canonical form.
 
 use idna::{
     AsciiDenyList,
     uts46::{DnsLength, Hyphens, Uts46},
 };
 
-/// RFC 5321, section 4.5.3.1, less the angle brackets around a path.
+/// The limit of a path in RFC 5321, section 4.5.3.1, without its angle brackets.
 const MAX_BYTES: usize = 254;
 const MAX_LOCAL_BYTES: usize = 64;
 
-/// An address: lower case, its domain in ASCII.
+/// An email address in lower case, with the domain in ASCII.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Email(String);
 
 impl Email {
-    /// Takes what the HTML standard takes in `<input type=email>`, with an international domain in either form.
+    /// Parses an address in the syntax of `<input type=email>` in the HTML standard, with an international domain in
+    /// Unicode or ASCII.
     ///
     /// # Errors
-    /// What is wrong with it, in words for a person.
+    /// If the address is invalid; the message names the rule.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         if text.is_empty() {
             return Err("must not be empty");
@@ -26,10 +27,10 @@ impl Email {
         if local.is_empty() || local.len() > MAX_LOCAL_BYTES {
             return Err("must have 1 to 64 characters before the @");
         }
-        if !local.bytes().all(is_local) {
-            return Err("has a character before the @ that cannot stand there");
+        if !local.bytes().all(is_local_part_byte) {
+            return Err("has an invalid character before the @");
         }
-        // The domain of a name that is far too long is not worth the work.
+        // Avoids the conversion of a domain that is far too long.
         if domain.len() > 4 * MAX_BYTES {
             return Err("must have at most 254 characters");
         }
@@ -40,15 +41,15 @@ impl Email {
         if email.len() > MAX_BYTES { Err("must have at most 254 characters") } else { Ok(Self(email)) }
     }
 
-    /// The canonical form.
+    /// Returns the canonical form.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// `atext` of RFC 5322 and the full stop, as in the HTML standard.
-fn is_local(byte: u8) -> bool {
+/// Accepts `atext` of RFC 5322 and the full stop, like the HTML standard.
+fn is_local_part_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b".!#$%&'*+/=?^_`{|}~-".contains(&byte)
 }
 
@@ -61,12 +62,12 @@ mod tests {
     }
 
     #[test]
-    fn case_does_not_count() {
+    fn case_is_ignored() {
         assert_eq!(canonical("A.B+c@X.Io"), "a.b+c@x.io");
     }
 
     #[test]
-    fn both_forms_of_an_international_domain_are_one() {
+    fn unicode_and_ascii_domains_have_the_same_canonical_form() {
         assert_eq!(canonical("a@BÜCHER.example"), "a@xn--bcher-kva.example");
         assert_eq!(canonical("a@xn--bcher-kva.example"), "a@xn--bcher-kva.example");
         assert_eq!(canonical("a@bu\u{308}cher.example"), "a@xn--bcher-kva.example");
@@ -75,29 +76,29 @@ mod tests {
     }
 
     #[test]
-    fn what_the_html_standard_takes_is_taken() {
+    fn addresses_that_the_html_standard_accepts_are_accepted() {
         for text in ["!#$%&'*+-/=?^_`{|}~.9z@x.io", ".a..b.@x.io", "a@localhost", "a@1.2.3.4", "a@a--b.io"] {
             assert_eq!(canonical(text), text);
         }
     }
 
     #[test]
-    fn lengths_are_limited_and_nothing_is_cut_off() {
-        let of = |local: usize, labels: &[usize]| {
+    fn too_long_addresses_are_rejected_not_truncated() {
+        let address = |local: usize, labels: &[usize]| {
             let domain: Vec<_> = labels.iter().map(|length| "d".repeat(*length)).collect();
             format!("{}@{}", "l".repeat(local), domain.join("."))
         };
-        let longest = of(64, &[63, 63, 61]);
+        let longest = address(64, &[63, 63, 61]);
         assert_eq!((longest.len(), canonical(&longest)), (254, longest));
-        for longer in [of(64, &[63, 63, 62]), of(65, &[1]), of(1, &[64])] {
-            assert!(Email::parse(&longer).is_err(), "{longer}");
+        for too_long in [address(64, &[63, 63, 62]), address(65, &[1]), address(1, &[64])] {
+            assert!(Email::parse(&too_long).is_err(), "{too_long}");
         }
     }
 
     #[test]
-    fn what_is_no_address_is_refused() {
-        let long = format!("{}@x.io", "a".repeat(65));
-        let longer = format!("a@{}.io", "b.".repeat(130));
+    fn invalid_addresses_are_rejected() {
+        let long_local_part = format!("{}@x.io", "a".repeat(65));
+        let long_domain = format!("a@{}.io", "b.".repeat(130));
         for text in [
             "",
             "a",
@@ -115,8 +116,8 @@ mod tests {
             "a@[127.0.0.1]",
             "a@x.io.",
             "a@b@x.io",
-            &long,
-            &longer,
+            &long_local_part,
+            &long_domain,
         ] {
             assert!(Email::parse(text).is_err(), "{text:?}");
         }

@@ -1,4 +1,4 @@
-//! How long a password cannot be tried after wrong ones.
+//! Delays the next login attempt after wrong passwords.
 
 use std::time::Duration;
 
@@ -8,54 +8,54 @@ use service_kit::clock::Timestamp;
 
 use crate::model::email::Email;
 
-/// Maximum number of failed attempts on one day.
-pub const MAX_A_DAY: i64 = 100;
+/// Maximum number of failed attempts per day.
+pub const MAX_FAILURES_PER_DAY: i64 = 100;
 
 /// Maximum number of concurrent attempts.
 pub const MAX_PENDING: i64 = 10;
 
-/// After this time, an attempt without an outcome no longer counts.
+/// Attempts without an outcome are no longer counted after this time.
 pub const PENDING_TTL: Duration = Duration::from_secs(10);
 
-/// What guesses at an account are counted under. An address need not have an account.
+/// The key under which the attempts at an email address are counted, whether or not the address has an account.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ThrottleKey(pub(crate) String);
 
 impl From<&Email> for ThrottleKey {
     fn from(email: &Email) -> Self {
-        Self::of(email.as_str())
+        Self::from_address(email.as_str())
     }
 }
 
 impl ThrottleKey {
-    /// Of an address in its canonical form.
+    /// Returns the key of an email address in canonical form.
     #[must_use]
-    pub fn of(address: &str) -> Self {
+    pub fn from_address(address: &str) -> Self {
         Self(BASE64_URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, address.as_bytes())))
     }
 }
 
-/// What is known of the guesses at an account.
+/// The failed attempts at an email address.
 #[derive(Clone, Copy, Debug)]
 pub struct LoginThrottle {
-    /// The day since the Unix epoch that is counted.
+    /// The day that is counted, in days since the Unix epoch.
     pub day: i64,
-    /// How many have failed on it.
+    /// How many attempts failed on that day.
     pub failures: i64,
-    /// When the last one failed.
+    /// When the last attempt failed.
     pub failed_at: Timestamp,
 }
 
-/// The day of an instant, since the Unix epoch.
+/// Returns the day of a timestamp, in days since the Unix epoch.
 #[must_use]
 pub fn day(at: Timestamp) -> i64 {
-    at.as_seconds().div_euclid(DAY)
+    at.as_seconds().div_euclid(SECONDS_PER_DAY)
 }
 
-const DAY: i64 = 24 * 3600;
+const SECONDS_PER_DAY: i64 = 24 * 3600;
 
 impl LoginThrottle {
-    /// How long after the last failure the next attempt may come.
+    /// Returns the minimum time between the last failure and the next attempt.
     fn delay(self) -> Duration {
         Duration::from_secs(match self.failures {
             ..1 => 0,
@@ -66,14 +66,14 @@ impl LoginThrottle {
         })
     }
 
-    /// How long to wait from `now` on; zero if the next attempt may come.
+    /// Returns how long the next attempt has to wait; zero if it is permitted now.
     #[must_use]
-    pub fn wait(self, now: Timestamp) -> Duration {
+    pub fn remaining_delay(self, now: Timestamp) -> Duration {
         if self.day != day(now) {
             return Duration::ZERO;
         }
-        if self.failures >= MAX_A_DAY {
-            return Timestamp::from_seconds((self.day + 1) * DAY).since(now);
+        if self.failures >= MAX_FAILURES_PER_DAY {
+            return Timestamp::from_seconds((self.day + 1) * SECONDS_PER_DAY).since(now);
         }
         (self.failed_at + self.delay()).since(now)
     }
@@ -85,20 +85,20 @@ mod tests {
 
     const NOW: Timestamp = Timestamp::from_seconds(1_800_000_000);
 
-    fn wait(failures: i64) -> u64 {
-        LoginThrottle { day: day(NOW), failures, failed_at: NOW }.wait(NOW).as_secs()
+    fn delay_after(failures: i64) -> u64 {
+        LoginThrottle { day: day(NOW), failures, failed_at: NOW }.remaining_delay(NOW).as_secs()
     }
 
     #[test]
-    fn each_failure_makes_the_next_attempt_wait() {
-        let waits = [0, 1, 2, 3, 8, 9, 24, 25, 99].map(wait);
-        assert_eq!(waits, [0, 1, 1, 3, 3, 5, 5, 10, 10]);
+    fn delay_grows_with_the_number_of_failures() {
+        let delays = [0, 1, 2, 3, 8, 9, 24, 25, 99].map(delay_after);
+        assert_eq!(delays, [0, 1, 1, 3, 3, 5, 5, 10, 10]);
     }
 
     #[test]
-    fn after_a_hundred_the_day_is_over() {
-        assert_eq!(wait(100), 24 * 3600 - 1_800_000_000 % (24 * 3600));
+    fn hundred_failures_block_the_rest_of_the_day() {
+        assert_eq!(delay_after(100), 24 * 3600 - 1_800_000_000 % (24 * 3600));
         let yesterday = LoginThrottle { day: day(NOW) - 1, failures: 100, failed_at: NOW };
-        assert_eq!(yesterday.wait(NOW), Duration::ZERO);
+        assert_eq!(yesterday.remaining_delay(NOW), Duration::ZERO);
     }
 }

@@ -1,4 +1,4 @@
-//! What the service is about. Values are parsed at the edge into types that cannot be wrong.
+//! The domain model. Requests are parsed into these types, which are valid by construction.
 
 pub mod audit;
 pub mod client_info;

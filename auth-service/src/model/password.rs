@@ -1,68 +1,68 @@
-//! Passwords in clear, for the moment between the request and the hash.
+//! Plain-text passwords, between the request and the hash.
 
 use std::{collections::HashSet, sync::LazyLock};
 
 use unicode_normalization::UnicodeNormalization;
 use zeroize::Zeroizing;
 
-/// More is refused, so that nobody has us normalise and hash a novel.
+/// Limits the cost of normalising and hashing a password.
 pub const MAX_CODE_POINTS: usize = 128;
 
-/// Passwords that everybody tries first, in lower case: those of Django's list (`common-passwords.txt.gz` of Django 5.2,
-/// BSD licence, after a collection by Royce Williams) that have at least 8 characters.
-static COMMON: LazyLock<HashSet<&str>> =
+/// The most common passwords, in lower case: those with at least 8 characters in Django's list
+/// (`common-passwords.txt.gz` of Django 5.2, BSD licence, after a collection by Royce Williams).
+static COMMON_PASSWORDS: LazyLock<HashSet<&str>> =
     LazyLock::new(|| include_str!("../../data/common_passwords.txt").lines().collect());
 
-/// What a new password must be like, and whose it is.
+/// The rules for a new password, and the account it is for.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules<'a> {
-    /// How many code points it must have at least.
+    /// Minimum number of code points.
     pub min_length: usize,
     /// Email address of the account.
     pub email: &'a str,
-    /// What the person is called.
+    /// Display name of the account.
     pub display_name: &'a str,
 }
 
 impl Rules<'_> {
-    /// Whether whoever knows the person would try this password, which is in lower case, among the first.
-    fn tells_of_its_owner(&self, password: &str) -> bool {
+    /// Reports whether a password in lower case can be guessed from the email address or the name of the account.
+    fn is_guessable_from_account(&self, password: &str) -> bool {
         let email = self.email.to_lowercase();
         let (local, _) = email.split_once('@').unwrap_or((&email, ""));
         let name = self.display_name.nfkc().collect::<String>().to_lowercase();
-        let own = |text: &str| !text.is_empty() && password == text;
-        own(local) || own(&name) || (!email.is_empty() && password.contains(&email))
+        let matches = |text: &str| !text.is_empty() && password == text;
+        matches(local) || matches(&name) || (!email.is_empty() && password.contains(&email))
     }
 }
 
-/// A password, NFKC-normalised (NIST SP 800-63B-4, section 3.1.1.2), so that it does not matter how a keyboard
-/// composes its characters. It is wiped from memory when it is dropped.
+/// A password, NFKC-normalised (NIST SP 800-63B-4, section 3.1.1.2), so that composed and decomposed characters are the
+/// same. It is wiped from memory when it is dropped.
 pub struct Password(Zeroizing<String>);
 
 impl Password {
-    /// The password of a login. Its length says nothing yet: it is compared, not judged.
+    /// Parses an existing password, which is only compared. The rules for new passwords do not apply.
     ///
     /// # Errors
-    /// What is wrong with it, in words for a person.
-    pub fn given(text: String) -> Result<Self, &'static str> {
+    /// If it is empty or too long; the message names the rule.
+    pub fn existing(text: String) -> Result<Self, &'static str> {
         let text = Zeroizing::new(text);
         if text.is_empty() {
             return Err("must not be empty");
         }
-        // Normalised text is at most 18 times as long; what is longer than any password is not normalised at all.
+        // Normalised text is at most 18 times as long. Text that is longer than any password is not normalised.
         if text.chars().count() > 4 * MAX_CODE_POINTS {
             return Err("is too long to be a password");
         }
         Ok(Self(Zeroizing::new(text.nfkc().collect())))
     }
 
-    /// A new password after the rules (NIST SP 800-63B-4, section 3.1.1.2): long enough, and not one that is guessed
-    /// first. What characters it is made of is nobody's business.
+    /// Parses a new password, which must be long enough and not easily guessed. There are no rules for its composition
+    /// (NIST SP 800-63B-4, section 3.1.1.2).
     ///
     /// # Errors
-    /// Which rule it breaks, in words for a person.
+    /// If it breaks a rule; the message names the rule.
     pub fn new(text: String, rules: Rules<'_>) -> Result<Self, String> {
-        let password = Self::given(text)?;
+        let password = Self::existing(text)?;
         let length = password.0.chars().count();
         if length < rules.min_length {
             return Err(format!("must be at least {} characters long", rules.min_length));
@@ -71,19 +71,19 @@ impl Password {
             return Err(format!("must be at most {MAX_CODE_POINTS} characters long"));
         }
         if password.0.chars().any(char::is_control) {
-            return Err("must not have control characters".to_owned());
+            return Err("must not contain control characters".to_owned());
         }
         let lower = Zeroizing::new(password.0.to_lowercase());
-        if COMMON.contains(lower.as_str()) {
-            return Err("is one of the commonest passwords".to_owned());
+        if COMMON_PASSWORDS.contains(lower.as_str()) {
+            return Err("must not be one of the most common passwords".to_owned());
         }
-        if rules.tells_of_its_owner(&lower) {
+        if rules.is_guessable_from_account(&lower) {
             return Err("must not be the email address or the name of the account".to_owned());
         }
         Ok(password)
     }
 
-    /// What is hashed.
+    /// Returns the bytes to hash.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         self.0.as_bytes()
@@ -103,8 +103,8 @@ mod tests {
 
     #[test]
     fn composed_and_decomposed_characters_are_the_same_password() {
-        let composed = new("schöne grüne Wiesen").unwrap_or_else(|fault| panic!("{fault}"));
-        let decomposed = new("scho\u{308}ne gru\u{308}ne Wiesen").unwrap_or_else(|fault| panic!("{fault}"));
+        let composed = new("schöne grüne Wiesen").unwrap_or_else(|error| panic!("{error}"));
+        let decomposed = new("scho\u{308}ne gru\u{308}ne Wiesen").unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(composed.as_bytes(), decomposed.as_bytes());
     }
 
@@ -117,22 +117,22 @@ mod tests {
     }
 
     #[test]
-    fn the_commonest_passwords_are_refused_however_they_are_written() {
+    fn common_passwords_are_rejected_in_any_case_and_width() {
         for common in ["manchesterunited", "ManchesterUnited", "1Q2W3E4R5T6Y7U8I9O0P", "qwerty123456789"] {
-            assert_eq!(new(common).err().as_deref(), Some("is one of the commonest passwords"), "{common}");
+            assert_eq!(new(common).err().as_deref(), Some("must not be one of the most common passwords"), "{common}");
         }
-        let short = Rules { min_length: 8, ..RULES };
-        assert!(Password::new("password1".to_owned(), short).is_err());
-        assert!(Password::new("ｐａｓｓｗｏｒｄ１".to_owned(), short).is_err(), "in full width");
+        let short_passwords = Rules { min_length: 8, ..RULES };
+        assert!(Password::new("password1".to_owned(), short_passwords).is_err());
+        assert!(Password::new("ｐａｓｓｗｏｒｄ１".to_owned(), short_passwords).is_err(), "full-width characters");
         assert!(new("correct horse battery staple").is_ok());
     }
 
     #[test]
-    fn what_says_whose_it_is_is_refused() {
-        for own in
+    fn passwords_that_can_be_guessed_from_the_account_are_rejected() {
+        for guessable in
             ["ann.of.the.hills@example.com", "ANN.of.the.hills@EXAMPLE.com!", "Ann.Of.The.Hills", "ann of the hills"]
         {
-            assert!(new(own).is_err_and(|fault| fault.contains("email address or the name")), "{own}");
+            assert!(new(guessable).is_err_and(|error| error.contains("email address or the name")), "{guessable}");
         }
         assert!(new("the hills of Ann are green").is_ok());
         let nameless = Rules { email: "a@b.c", display_name: "", ..RULES };

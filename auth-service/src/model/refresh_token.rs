@@ -1,46 +1,47 @@
-//! Refresh tokens. They are derived, not stored: a stolen database holds none, and garbage is refused without a query.
+//! Refresh tokens. They are derived, not stored: a stolen database contains none, and forged tokens are rejected
+//! without a query.
 
 use aws_lc_rs::hmac;
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use service_kit::ops::secret_file;
 use uuid::Uuid;
 
-const PAYLOAD: usize = 16 + 8;
-const TAG: usize = 32;
+const PAYLOAD_BYTES: usize = 16 + 8;
+const TAG_BYTES: usize = 32;
 
-/// The key of all refresh tokens, known to auth-service alone.
+/// The key of all refresh tokens, which only auth-service has.
 pub struct RefreshKey(hmac::Key);
 
-/// What a genuine refresh token says: the `generation`th of its session.
+/// The content of an authentic refresh token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RefreshToken {
-    /// The session that it refreshes.
+    /// The session that the token refreshes.
     pub session_id: Uuid,
-    /// Each rotation counts it up; only the last one is good.
+    /// The number of rotations of the session so far. Only the latest generation is valid.
     pub generation: i64,
 }
 
 impl RefreshKey {
-    /// A key from its secret.
+    /// Derives the key from its secret.
     #[must_use]
     pub fn new(secret: &secret_file::Key) -> Self {
         Self(hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes()))
     }
 
-    /// A key for the tokens of pages, which all replicas have and nobody else: another message under the same key.
+    /// Returns the key of page tokens, which all replicas share. It is the MAC of a constant message with this key.
     #[must_use]
-    pub fn page_token_key(&self) -> [u8; TAG] {
+    pub fn page_token_key(&self) -> [u8; TAG_BYTES] {
         let tag = hmac::sign(&self.0, b"taskey page tokens");
-        tag.as_ref().try_into().expect("HMAC-SHA256 has 32 bytes")
+        tag.as_ref().try_into().expect("an HMAC-SHA256 tag has 32 bytes")
     }
 
-    /// Tells this key from others without revealing it: another message under the same key.
+    /// Returns a fingerprint that identifies this key without revealing it: the MAC of another constant message.
     #[must_use]
     pub fn fingerprint(&self) -> String {
         BASE64_URL_SAFE_NO_PAD.encode(hmac::sign(&self.0, b"taskey refresh secret fingerprint"))
     }
 
-    /// `base64url(session id ‖ generation ‖ HMAC-SHA256(key, session id ‖ generation))`.
+    /// Returns `base64url(session id ‖ generation ‖ HMAC-SHA256(key, session id ‖ generation))`.
     #[must_use]
     pub fn issue(&self, token: RefreshToken) -> String {
         let payload = token.payload();
@@ -48,12 +49,12 @@ impl RefreshKey {
         BASE64_URL_SAFE_NO_PAD.encode([&payload, tag.as_ref()].concat())
     }
 
-    /// What a token says, if it is one of ours. The tag is compared in constant time.
+    /// Returns the content of a token if its tag is valid. Tags are compared in constant time.
     #[must_use]
     pub fn open(&self, text: &str) -> Option<RefreshToken> {
-        let mut bytes = [0; PAYLOAD + TAG];
+        let mut bytes = [0; PAYLOAD_BYTES + TAG_BYTES];
         let length = BASE64_URL_SAFE_NO_PAD.decode_slice(text, &mut bytes).ok()?;
-        let (payload, tag) = bytes.split_at(PAYLOAD);
+        let (payload, tag) = bytes.split_at(PAYLOAD_BYTES);
         if length != bytes.len() || hmac::verify(&self.0, payload, tag).is_err() {
             return None;
         }
@@ -66,8 +67,8 @@ impl RefreshKey {
 }
 
 impl RefreshToken {
-    fn payload(self) -> [u8; PAYLOAD] {
-        let mut payload = [0; PAYLOAD];
+    fn payload(self) -> [u8; PAYLOAD_BYTES] {
+        let mut payload = [0; PAYLOAD_BYTES];
         payload[..16].copy_from_slice(self.session_id.as_bytes());
         payload[16..].copy_from_slice(&self.generation.to_be_bytes());
         payload
@@ -85,13 +86,13 @@ mod tests {
     }
 
     #[test]
-    fn a_token_tells_its_session_and_generation() {
+    fn token_contains_its_session_and_generation() {
         let (key, token) = (key(), RefreshToken { session_id: Clock::system().new_id(), generation: 7 });
         assert_eq!(key.open(&key.issue(token)), Some(token));
     }
 
     #[test]
-    fn a_changed_token_is_none() {
+    fn modified_token_is_rejected() {
         let key = key();
         let text = key.issue(RefreshToken { session_id: Clock::system().new_id(), generation: 7 });
         for index in 0..text.len() {
@@ -106,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_of_another_key_is_none() {
+    fn token_of_another_key_is_rejected() {
         let token = RefreshToken { session_id: Clock::system().new_id(), generation: 7 };
         assert_eq!(key().open(&key().issue(token)), None);
     }

@@ -1,4 +1,4 @@
-//! Roles: what accounts may do beyond their own affairs.
+//! Roles: permissions of accounts beyond their own data.
 
 use std::{collections::BTreeSet, fmt, str::FromStr};
 
@@ -7,7 +7,7 @@ use std::{collections::BTreeSet, fmt, str::FromStr};
 pub enum Role {
     /// Administers other people's accounts.
     Admin,
-    /// Asks about tokens, as services do.
+    /// Verifies tokens, like a service.
     Verifier,
 }
 
@@ -37,23 +37,23 @@ impl fmt::Display for Role {
 pub struct Roles(BTreeSet<Role>);
 
 impl Roles {
-    /// Those that the database holds, separated by spaces. One that this program does not know is left out.
+    /// Parses roles as they are stored, separated by spaces. Unknown roles are ignored.
     #[must_use]
-    pub fn stored(text: &str) -> Self {
+    pub fn from_stored(text: &str) -> Self {
         Self(text.split_whitespace().filter_map(|role| role.parse().ok()).collect())
     }
 
-    /// Adds a role, and says whether it was missing.
+    /// Adds a role and returns whether it was missing.
     pub fn insert(&mut self, role: Role) -> bool {
         self.0.insert(role)
     }
 
-    /// Takes a role away.
+    /// Removes a role.
     pub fn remove(&mut self, role: Role) {
         self.0.remove(&role);
     }
 
-    /// Whether `role` is one of them.
+    /// Reports whether `role` is one of the roles.
     #[must_use]
     pub fn contains(&self, role: Role) -> bool {
         self.0.contains(&role)
@@ -67,7 +67,7 @@ impl Roles {
 }
 
 impl fmt::Display for Roles {
-    /// As the database holds them.
+    /// Writes the roles as they are stored.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names: Vec<_> = self.0.iter().map(ToString::to_string).collect();
         f.write_str(&names.join(" "))
@@ -79,14 +79,14 @@ mod tests {
     use super::{Role, Roles};
 
     #[test]
-    fn roles_are_stored_in_one_way() {
-        let mut roles = Roles::stored("verifier admin");
+    fn roles_have_one_stored_form() {
+        let mut roles = Roles::from_stored("verifier admin");
         assert_eq!(roles.to_string(), "admin verifier");
         assert!(!roles.insert(Role::Admin) && roles.contains(Role::Verifier));
-        let fewer = Roles::stored("admin");
+        let fewer = Roles::from_stored("admin");
         assert!(fewer.lack_any_of(&roles) && !roles.lack_any_of(&fewer));
         roles.remove(Role::Verifier);
         assert_eq!(roles, fewer);
-        assert_eq!(Roles::stored("").to_string(), "");
+        assert_eq!(Roles::from_stored("").to_string(), "");
     }
 }

@@ -1,4 +1,4 @@
-//! Service tokens: opaque, and known to the database by their hash alone.
+//! Service tokens: opaque strings, of which the database stores only the hash.
 
 use std::fmt;
 
@@ -14,18 +14,18 @@ use zeroize::Zeroizing;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Hash(pub(crate) String);
 
-/// Makes a token, which is nowhere else.
+/// Generates a token. The caller has its only copy.
 #[must_use]
-pub fn make() -> (Zeroizing<String>, Hash) {
+pub fn generate() -> (Zeroizing<String>, Hash) {
     let token = service_token(&Key::random());
     let hash = Hash::new(&token);
     (token, hash)
 }
 
 impl Hash {
-    /// The hash of what may be a service token; `None` if it is something else.
+    /// Returns the hash of a service token; `None` if the text does not have the format of one.
     #[must_use]
-    pub fn of(token: &str) -> Option<Self> {
+    pub fn from_token(token: &str) -> Option<Self> {
         token.starts_with(SERVICE_TOKEN_PREFIX).then(|| Self::new(token))
     }
 
@@ -42,11 +42,11 @@ impl std::str::FromStr for Name {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-        if !text.is_empty() && text.len() <= 64 && text.chars().all(fits) {
+        let is_allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+        if !text.is_empty() && text.len() <= 64 && text.chars().all(is_allowed) {
             Ok(Self(text.to_owned()))
         } else {
-            Err("expected 1 to 64 letters, digits, dots, hyphens and underscores")
+            Err("must be 1 to 64 letters, digits, dots, hyphens or underscores")
         }
     }
 }
@@ -59,23 +59,23 @@ impl fmt::Display for Name {
 
 #[cfg(test)]
 mod tests {
-    use super::{Hash, Name, make};
+    use super::{Hash, Name, generate};
 
     #[test]
-    fn a_token_is_known_by_its_hash() {
-        let (token, hash) = make();
-        assert_eq!(Hash::of(&token), Some(hash.clone()));
-        assert_ne!(Hash::of(&format!("{}x", *token)), Some(hash));
-        assert_eq!(Hash::of("eyJhbGciOiJIUzI1NiJ9.e30.x"), None);
+    fn hash_identifies_a_token() {
+        let (token, hash) = generate();
+        assert_eq!(Hash::from_token(&token), Some(hash.clone()));
+        assert_ne!(Hash::from_token(&format!("{}x", *token)), Some(hash));
+        assert_eq!(Hash::from_token("eyJhbGciOiJIUzI1NiJ9.e30.x"), None);
     }
 
     #[test]
-    fn names_are_short_and_plain() {
-        for good in ["task-service", "a", "billing.eu_1", &"x".repeat(64)] {
-            assert!(good.parse::<Name>().is_ok(), "{good}");
+    fn names_have_a_limited_length_and_character_set() {
+        for valid in ["task-service", "a", "billing.eu_1", &"x".repeat(64)] {
+            assert!(valid.parse::<Name>().is_ok(), "{valid}");
         }
-        for bad in ["", "two words", "naïve", "a\n", &"x".repeat(65)] {
-            assert!(bad.parse::<Name>().is_err(), "{bad:?}");
+        for invalid in ["", "two words", "naïve", "a\n", &"x".repeat(65)] {
+            assert!(invalid.parse::<Name>().is_err(), "{invalid:?}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Sessions: one login on one device.
+//! Sessions, each of which is one login on one device.
 
 use std::time::Duration;
 
@@ -6,77 +6,77 @@ use service_kit::clock::Timestamp;
 use taskey_proto::auth::v1 as pb;
 use uuid::Uuid;
 
-/// For so long after a child token was used, its parent is taken for a call that was overtaken, not for theft.
-pub const OVERTAKEN: Duration = Duration::from_secs(10);
+/// A refresh token that is reused within this time after its successor was used is a delayed call, not theft.
+pub const SUPERSEDED_GRACE: Duration = Duration::from_secs(10);
 
-/// A row of a session.
+/// A row of the sessions table.
 #[derive(Clone, Debug)]
 pub struct Session {
-    /// The key; `sid` of the access tokens.
+    /// The primary key, which is `sid` in access tokens.
     pub id: Uuid,
-    /// Whose it is.
+    /// The account of the session.
     pub user_id: Uuid,
-    /// What the user calls it.
+    /// The name that the user gave to the session.
     pub label: String,
-    /// What the client says of itself.
+    /// The user agent of the client.
     pub user_agent: String,
-    /// Where the login came from.
+    /// The IP address from which the user logged in.
     pub ip_address: String,
-    /// The number of the one refresh token that is good.
+    /// The generation of the only valid refresh token.
     pub generation: i64,
     /// When the user logged in.
     pub created_at: Timestamp,
-    /// When the good refresh token was issued.
+    /// When the valid refresh token was issued.
     pub rotated_at: Timestamp,
-    /// When the one before it was issued.
+    /// When the previous refresh token was issued.
     pub previous_rotated_at: Timestamp,
-    /// When the session ends unless it is refreshed before.
+    /// When the session expires unless it is refreshed before.
     pub expires_at: Timestamp,
-    /// When it was revoked.
+    /// When the session was revoked.
     pub revoked_at: Option<Timestamp>,
-    /// Whether it was revoked because a refresh token came a second time.
+    /// Whether the session was revoked because a refresh token was reused.
     pub reused: bool,
 }
 
-/// What to make of a refresh token that could not be rotated.
+/// Why a refresh token could not be rotated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Replay {
-    /// The answer to its use was lost, or two calls raced: the same child again.
+    /// The response was lost, or two calls raced. The caller receives the same successor again.
     SameChild,
-    /// Its child has been used a moment ago.
-    Overtaken,
-    /// It was used before: somebody may have copied it.
+    /// Its successor was used moments ago.
+    Superseded,
+    /// It was used before, and may have been copied.
     Theft,
-    /// It has been taken for stolen before.
+    /// It belongs to a session that was revoked because of a reused token.
     KnownTheft,
-    /// Its session has ended by other means.
+    /// Its session has ended for another reason.
     Ended,
 }
 
 impl Session {
-    /// Judges a genuine refresh token of this session that is not, or is no longer, the good one.
+    /// Classifies an authentic refresh token of this session that could not be rotated.
     #[must_use]
-    pub fn judge(&self, generation: i64, now: Timestamp, grace: Duration) -> Replay {
+    pub fn classify_replay(&self, generation: i64, now: Timestamp, grace: Duration) -> Replay {
         if self.revoked_at.is_some() {
             return if self.reused { Replay::KnownTheft } else { Replay::Ended };
         }
         if self.expires_at <= now {
             return Replay::Ended;
         }
-        // The child of a token is the next generation; it was used when the one after that was issued. Only the last
-        // two rotations are known: for a token more than three generations old the earlier of the two is the latest
-        // that its child can have been used.
+        // The successor of a token is the next generation. It was used when the generation after it was issued. Only
+        // the times of the last two rotations are stored. The successor of a token that is three or more generations
+        // old was used at the earlier of the two, or before.
         match self.generation - generation {
             1 if now.since(self.rotated_at) <= grace => Replay::SameChild,
-            2 if now.since(self.rotated_at) <= OVERTAKEN => Replay::Overtaken,
-            3.. if now.since(self.previous_rotated_at) <= OVERTAKEN => Replay::Overtaken,
-            // The good one itself, of an account that has been disabled; or a newer one than a restored backup knows.
+            2 if now.since(self.rotated_at) <= SUPERSEDED_GRACE => Replay::Superseded,
+            3.. if now.since(self.previous_rotated_at) <= SUPERSEDED_GRACE => Replay::Superseded,
+            // The current token of a disabled account, or a token that was issued after a restored backup was made.
             ..=0 => Replay::Ended,
             _ => Replay::Theft,
         }
     }
 
-    /// As the user sees it, who calls from the session `current`.
+    /// Converts the session for a caller whose own session is `current`.
     #[must_use]
     pub fn into_pb(self, current: Uuid) -> pb::Session {
         pb::Session {

@@ -1,18 +1,18 @@
-//! Short texts that people give to things.
+//! Names, labels and user agents.
 
-/// How many code points a display name or a label may have.
+/// Maximum number of code points of a display name or label.
 const MAX_CODE_POINTS: usize = 100;
 
-/// How many code points of a user agent are kept.
-const USER_AGENT_CODE_POINTS: usize = 256;
+/// Maximum number of code points of a stored user agent.
+const MAX_USER_AGENT_CODE_POINTS: usize = 256;
 
-/// A name for people or devices; it may be empty.
+/// Parses the name of a person or a session, which may be empty.
 ///
 /// # Errors
-/// What is wrong with it, in words for a person.
-pub fn name(text: String) -> Result<String, &'static str> {
+/// If it is too long or has control characters.
+pub fn parse_name(text: String) -> Result<String, &'static str> {
     if text.chars().any(char::is_control) {
-        return Err("must not have control characters");
+        return Err("must not contain control characters");
     }
     if text.chars().count() > MAX_CODE_POINTS {
         return Err("must be at most 100 characters long");
@@ -20,8 +20,8 @@ pub fn name(text: String) -> Result<String, &'static str> {
     Ok(text)
 }
 
-/// What a client says of itself. It is not the user's input, so it is cut rather than refused.
+/// Truncates a user agent and removes control characters. It is not an input of the user, so it is not rejected.
 #[must_use]
-pub fn user_agent(text: &str) -> String {
-    text.chars().filter(|character| !character.is_control()).take(USER_AGENT_CODE_POINTS).collect()
+pub fn sanitize_user_agent(text: &str) -> String {
+    text.chars().filter(|character| !character.is_control()).take(MAX_USER_AGENT_CODE_POINTS).collect()
 }

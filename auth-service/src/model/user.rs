@@ -4,24 +4,24 @@ use service_kit::clock::Timestamp;
 use taskey_proto::auth::v1 as pb;
 use uuid::Uuid;
 
-/// A row of an account, without its password hash.
+/// A row of the users table, without the password hash.
 #[derive(Clone, Debug)]
 pub struct User {
-    /// The key.
+    /// The primary key.
     pub id: Uuid,
-    /// In its canonical form.
+    /// The email address in canonical form.
     pub email: String,
-    /// How the person wants to be called.
+    /// The display name.
     pub display_name: String,
-    /// Whether mail to the address is known to arrive.
+    /// Whether the email address has been verified.
     pub email_verified: bool,
-    /// Separated by spaces.
+    /// The roles, separated by spaces.
     pub roles: String,
-    /// Whether it may not log in.
+    /// Whether the account is disabled, and cannot log in.
     pub disabled: bool,
-    /// When it was made.
+    /// When the account was created.
     pub created_at: Timestamp,
-    /// When it last changed.
+    /// When the account was last changed.
     pub updated_at: Timestamp,
 }
 
@@ -30,12 +30,12 @@ pub struct User {
 pub struct Credentials {
     /// The account.
     pub user: User,
-    /// The PHC string.
+    /// The password hash as a PHC string.
     pub password_hash: String,
 }
 
 impl User {
-    /// What the account may do beyond its own affairs.
+    /// Returns the names of the roles.
     #[must_use]
     pub fn roles(&self) -> Vec<String> {
         self.roles.split_whitespace().map(str::to_owned).collect()

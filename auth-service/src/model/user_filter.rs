@@ -1,4 +1,4 @@
-//! Filters of accounts. The language is that of [`service_kit::filter`].
+//! Filters of accounts, in the syntax of [`service_kit::filter`].
 
 use service_kit::{
     db::QueryBuilder,
@@ -12,18 +12,18 @@ const FIELDS: &str = "email:PREFIX, role:NAME or disabled:true";
 /// A filter of accounts.
 pub type UserFilter = Filter<UserCondition>;
 
-/// What is true or false of an account.
+/// A condition on an account.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum UserCondition {
-    /// The e-mail address begins with this text, in lower case.
+    /// The email address begins with this text, which is in lower case.
     EmailPrefix(String),
     /// The account has the role.
     Role(Role),
-    /// Whether the account is disabled.
+    /// The account is disabled (`true`) or not (`false`).
     Disabled(bool),
 }
 
-/// A field that a filter can name.
+/// A field that filters can refer to.
 #[derive(Clone, Copy, Debug)]
 pub enum UserField {
     /// `email`
@@ -67,19 +67,19 @@ impl Condition for UserCondition {
         }
     }
 
-    /// E-mail addresses need no quotes.
+    /// Accepts all characters of email addresses, which therefore need no quotes.
     fn is_value_char(c: char) -> bool {
         !c.is_whitespace() && !c.is_control() && !matches!(c, '(' | ')' | '"')
     }
 }
 
 impl UserCondition {
-    /// Appends the condition to a statement about accounts.
+    /// Appends the condition to a query of the users table.
     pub fn push(&self, sql: &mut QueryBuilder) {
         match self {
             Self::EmailPrefix(prefix) => {
                 let length = i64::try_from(prefix.chars().count()).unwrap_or(i64::MAX);
-                // `like` would need escapes.
+                // `like` would require escaping the prefix.
                 sql.push("substr(email, 1, cast(").push_bind(length).push(" as int)) = ").push_bind(prefix.clone());
             }
             Self::Role(role) => {
@@ -119,7 +119,7 @@ mod tests {
 
     #[test]
     fn an_email_prefix_needs_no_quotes() {
-        let filter = UserFilter::parse("email:o'brien+x@example.com").expect("a filter");
+        let filter = UserFilter::parse("email:o'brien+x@example.com").expect("a valid filter");
         assert!(filter.conditions().eq([&UserCondition::EmailPrefix("o'brien+x@example.com".to_owned())]));
     }
 

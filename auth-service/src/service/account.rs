@@ -32,10 +32,10 @@ use crate::{
     },
 };
 
-/// The arguments of the page tokens of this list.
-const OWN_EVENTS: &[u8] = b"own events";
+/// The arguments to which the page tokens of `ListMySecurityEvents` are bound.
+const OWN_EVENTS_ARGUMENTS: &[u8] = b"own events";
 
-/// The service.
+/// The implementation of the service.
 pub struct AccountService {
     pub(crate) app: Arc<App>,
 }
@@ -62,33 +62,33 @@ impl pb::account_service_server::AccountService for AccountService {
         &self,
         request: Request<ChangePasswordRequest>,
     ) -> Result<Response<ChangePasswordResponse>, Status> {
-        let (user_id, except) =
+        let (user_id, session_id) =
             (Caller::from_request(&request)?.user_id(), Some(Caller::from_request(&request)?.session_id()));
-        let event = self.app.clients.event(Kind::PasswordChanged, Actor::Owner, except, &request).await?;
+        let event = self.app.clients.event(Kind::PasswordChanged, Actor::Owner, session_id, &request).await?;
         let ChangePasswordRequest { current_password, new_password } = request.into_inner();
         let current = request::current_password(current_password)?;
-        let (user, old) = self.current_hash(user_id, current).await?;
+        let (user, old) = self.verify_current_password(user_id, current).await?;
         let new = request::new_password(new_password, &user, self.app.password_min_length)?;
-        let new = self.app.passwords.hashing.hash(self.app.passwords.hashing.turn().await?, new).await?;
+        let new = self.app.passwords.hashing.hash(self.app.passwords.hashing.acquire().await?, new).await?;
         let App { db, clock, feed, .. } = &*self.app;
-        let changed = accounts::change_password(db, clock.now(), user_id, [old, new], except, event).await;
+        let changed = accounts::change_password(db, clock.now(), user_id, [old, new], session_id, event).await;
         feed.wake();
-        // Somebody else was faster, with the same current password.
+        // The password was changed concurrently.
         changed.map_err(ApiError::from)?.ok_or_else(error::current_password_wrong)?;
         Ok(Response::new(ChangePasswordResponse {}))
     }
 
     async fn delete_me(&self, request: Request<DeleteMeRequest>) -> Result<Response<DeleteMeResponse>, Status> {
-        let (user_id, from) =
+        let (user_id, session_id) =
             (Caller::from_request(&request)?.user_id(), Some(Caller::from_request(&request)?.session_id()));
-        let event = self.app.clients.event(Kind::AccountDeleted, Actor::Owner, from, &request).await?;
+        let event = self.app.clients.event(Kind::AccountDeleted, Actor::Owner, session_id, &request).await?;
         let current = request::current_password(request.into_inner().current_password)?;
-        let (_, old) = self.current_hash(user_id, current).await?;
+        let (_, password_hash) = self.verify_current_password(user_id, current).await?;
         let App { db, clock, feed, .. } = &*self.app;
-        let deleted = accounts::delete(db, clock.now(), user_id, old.clone(), event).await;
+        let deleted = accounts::delete(db, clock.now(), user_id, password_hash.clone(), event).await;
         feed.wake();
         if deleted.map_err(ApiError::from)?.is_none() {
-            return Err(self.why_not_deleted(user_id, &old).await?.into());
+            return Err(self.deletion_error(user_id, &password_hash).await?.into());
         }
         tracing::info!(%user_id, "an account was deleted");
         Ok(Response::new(DeleteMeResponse {}))
@@ -101,10 +101,10 @@ impl pb::account_service_server::AccountService for AccountService {
         let user_id = Caller::from_request(&request)?.user_id();
         let ListMySecurityEventsRequest { page_size, page_token } = request.into_inner();
         let (size, tokens) = (request::page_size(page_size)?, &self.app.page_tokens);
-        let before = tokens.open_id(user_id, OWN_EVENTS, &page_token)?;
-        let which = Selection { user_id: Some(user_id), kind: None, before };
-        let rows = audit::list(&self.app.db, which, size + 1).await.map_err(ApiError::from)?;
-        let (events, next_page_token) = tokens.cut(user_id, OWN_EVENTS, rows, size, |event| event.id);
+        let before = tokens.open_id(user_id, OWN_EVENTS_ARGUMENTS, &page_token)?;
+        let selection = Selection { user_id: Some(user_id), kind: None, before };
+        let rows = audit::list(&self.app.db, selection, size + 1).await.map_err(ApiError::from)?;
+        let (events, next_page_token) = tokens.cut(user_id, OWN_EVENTS_ARGUMENTS, rows, size, |event| event.id);
         let events = events.into_iter().map(Into::into).collect();
         Ok(Response::new(ListMySecurityEventsResponse { events, next_page_token }))
     }
@@ -114,7 +114,7 @@ impl pb::account_service_server::AccountService for AccountService {
         request: Request<ListSessionsRequest>,
     ) -> Result<Response<ListSessionsResponse>, Status> {
         let caller = Caller::from_request(&request)?;
-        let sessions = sessions::live(&self.app.db, self.app.clock.now(), caller.user_id()).await;
+        let sessions = sessions::list_active(&self.app.db, self.app.clock.now(), caller.user_id()).await;
         let sessions = sessions.map_err(ApiError::from)?.into_iter();
         let sessions = sessions.map(|session| session.into_pb(caller.session_id())).collect();
         Ok(Response::new(ListSessionsResponse { sessions }))
@@ -126,7 +126,7 @@ impl pb::account_service_server::AccountService for AccountService {
     ) -> Result<Response<RevokeSessionResponse>, Status> {
         let caller = Caller::from_request(&request)?;
         let session_id = request::id("session_id", &request.get_ref().session_id)?;
-        match self.revoke(&request, SessionSelector::OfUser { session_id, user_id: caller.user_id() }).await? {
+        match self.revoke(&request, SessionSelector::SessionOfUser { session_id, user_id: caller.user_id() }).await? {
             0 => Err(error::session_not_found().into()),
             _ => Ok(Response::new(RevokeSessionResponse {})),
         }
@@ -153,30 +153,34 @@ impl pb::account_service_server::AccountService for AccountService {
 }
 
 impl AccountService {
-    /// Revokes sessions of the caller and returns how many of them were live.
+    /// Revokes sessions of the caller and returns how many of them were active.
     async fn revoke<T: Sync>(&self, request: &Request<T>, selector: SessionSelector) -> Result<i32, ApiError> {
-        let from = Caller::from_request(request)?.session_id();
-        let event = self.app.clients.event(Kind::SessionsRevoked, Actor::Owner, Some(from), request).await?;
+        let session_id = Caller::from_request(request)?.session_id();
+        let event = self.app.clients.event(Kind::SessionsRevoked, Actor::Owner, Some(session_id), request).await?;
         let revoked = self.app.sessions.revoke(selector, RevocationReason::Requested, event).await?;
         let now = self.app.clock.now();
-        let live = revoked.iter().filter(|session| session.expires_at > now).count();
-        i32::try_from(live).map_err(ApiError::internal)
+        let active = revoked.iter().filter(|session| session.expires_at > now).count();
+        i32::try_from(active).map_err(ApiError::internal)
     }
 
-    /// Why an account is still there, or already gone, whose password was the one that `old` is the hash of.
-    async fn why_not_deleted(&self, user_id: Uuid, old: &str) -> Result<ApiError, ApiError> {
-        let left = users::credentials(&self.app.db, user_id).await?.ok_or_else(error::user_not_found)?;
-        Ok(if left.password_hash == old { error::last_admin() } else { error::current_password_wrong() })
+    /// Returns why an account was not deleted. `verified_hash` is the hash of the password that was verified.
+    async fn deletion_error(&self, user_id: Uuid, verified_hash: &str) -> Result<ApiError, ApiError> {
+        let credentials = users::credentials(&self.app.db, user_id).await?.ok_or_else(error::user_not_found)?;
+        Ok(if credentials.password_hash == verified_hash {
+            error::last_admin()
+        } else {
+            error::current_password_wrong()
+        })
     }
 
-    /// The hash of the caller's password, if `password` is the one.
-    async fn current_hash(&self, user_id: Uuid, password: Password) -> Result<(User, String), ApiError> {
+    /// Checks the current password of the caller. Returns the account and the stored hash.
+    async fn verify_current_password(&self, user_id: Uuid, password: Password) -> Result<(User, String), ApiError> {
         let credentials = users::credentials(&self.app.db, user_id).await?.ok_or_else(error::user_not_found)?;
         let Credentials { user, password_hash } = credentials;
-        let key = ThrottleKey::of(&user.email);
-        let same =
+        let key = ThrottleKey::from_address(&user.email);
+        let is_correct =
             self.app.passwords.compare(&key, password, Some(password_hash.clone())).await? != Comparison::Different;
-        self.app.passwords.record(key, if same { Outcome::Right } else { Outcome::Wrong }).await?;
-        if same { Ok((user, password_hash)) } else { Err(error::current_password_wrong()) }
+        self.app.passwords.record(key, if is_correct { Outcome::Correct } else { Outcome::Wrong }).await?;
+        if is_correct { Ok((user, password_hash)) } else { Err(error::current_password_wrong()) }
     }
 }

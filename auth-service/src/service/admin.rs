@@ -1,4 +1,4 @@
-//! `taskey.auth.v1.AdminService`: other people's accounts.
+//! `taskey.auth.v1.AdminService`: the administration of accounts.
 
 use std::sync::Arc;
 
@@ -28,7 +28,7 @@ use crate::{
     },
 };
 
-/// The service.
+/// The implementation of the service.
 pub struct AdminService {
     pub(crate) app: Arc<App>,
 }
@@ -75,7 +75,7 @@ impl pb::admin_service_server::AdminService for AdminService {
         let event = self.event(Kind::RolesChanged, &request).await?;
         let (user_id, roles) = request::roles(request.get_ref())?;
         let user = set_roles(&self.app.db, &self.app.clock, user_id, &event, |_| roles.clone()).await?;
-        // Sessions may have ended.
+        // Sessions may have been revoked.
         self.app.feed.wake();
         Ok(Response::new(user.into()))
     }
@@ -90,8 +90,8 @@ impl pb::admin_service_server::AdminService for AdminService {
         let selector = SessionSelector::AllOfUser { user_id, except: None };
         let revoked = self.app.sessions.revoke(selector, RevocationReason::Requested, event).await?;
         let now = self.app.clock.now();
-        let live = revoked.iter().filter(|session| session.expires_at > now).count();
-        let revoked_count = i32::try_from(live).map_err(ApiError::internal)?;
+        let active = revoked.iter().filter(|session| session.expires_at > now).count();
+        let revoked_count = i32::try_from(active).map_err(ApiError::internal)?;
         Ok(Response::new(RevokeUserSessionsResponse { revoked_count }))
     }
 

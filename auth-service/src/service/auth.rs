@@ -1,4 +1,4 @@
-//! `taskey.auth.v1.AuthService`: accounts and sessions begin and end here.
+//! `taskey.auth.v1.AuthService`: sign-up, login, refresh and logout.
 
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ use crate::{
     },
 };
 
-/// The service.
+/// The implementation of the service.
 pub struct AuthService {
     pub(crate) app: Arc<App>,
 }
@@ -34,12 +34,13 @@ impl pb::auth_service_server::AuthService for AuthService {
         let App { db, clock, passwords, password_min_length, .. } = &*self.app;
         let SignUp { email, password, display_name } = SignUp::parse(request.into_inner(), *password_min_length)?;
         self.app.address_limits.check(RateLimitedAction::SignUp, &event.client)?;
-        // Not decisive, but it saves the hash: of many who come at once, most find the address taken at their turn.
-        let turn = passwords.hashing.turn().await?;
+        // This check saves hashes: most of many concurrent sign-ups with one address find it taken after the queue. The
+        // insert decides.
+        let permit = passwords.hashing.acquire().await?;
         if users::by_email(db, &email).await.map_err(ApiError::from)?.is_some() {
             return Err(error::email_taken().into());
         }
-        let password_hash = passwords.hashing.hash(turn, password).await?;
+        let password_hash = passwords.hashing.hash(permit, password).await?;
         let user = NewUser { id: clock.new_id(), email, display_name, password_hash };
         let user = users::insert(db, clock.now(), user, event).await.map_err(ApiError::from)?;
         let user = user.ok_or_else(error::email_taken)?;
@@ -57,30 +58,31 @@ impl pb::auth_service_server::AuthService for AuthService {
     async fn refresh(&self, request: Request<RefreshRequest>) -> Result<Response<TokenPair>, Status> {
         let client = self.app.clients.resolve(&request).await?;
         let token = request::refresh_token(request.into_inner().refresh_token)?.map(Zeroizing::new);
-        let token = token.ok_or_else(request::no_refresh_token)?;
+        let token = token.ok_or_else(request::missing_refresh_token)?;
         self.app.address_limits.check(RateLimitedAction::Refresh, &client)?;
         let token = self.app.issuer.refresh_key.open(&token).ok_or_else(error::refresh_token_invalid)?;
         Ok(Response::new(self.app.sessions.refresh(token, client).await?))
     }
 
     async fn logout(&self, request: Request<LogoutRequest>) -> Result<Response<LogoutResponse>, Status> {
-        let bearer = self.app.authenticator.session(request.metadata());
+        let access_token_session = self.app.authenticator.session(request.metadata());
         let event = self.app.clients.event(Kind::Logout, Actor::Owner, None, &request).await?;
         let LogoutRequest { refresh_token, wait_for_verifiers } = request.into_inner();
         let token = request::refresh_token(refresh_token)?.map(Zeroizing::new);
         let session_id = match token.as_ref().map(|token| self.app.issuer.refresh_key.open(token)) {
             Some(Some(token)) => Some(token.session_id),
-            // A refresh token that belongs to no session is no error (RFC 7009, section 2.2), but it does not hide
-            // the session that the access token names.
-            Some(None) => bearer.ok(),
-            None => Some(bearer?),
+            // An invalid refresh token is not an error (RFC 7009, section 2.2). The session of the access token is
+            // revoked nevertheless.
+            Some(None) => access_token_session.ok(),
+            None => Some(access_token_session?),
         };
         if let Some(session_id) = session_id {
             let event = Event { session_id: Some(session_id), ..event };
             self.app.sessions.revoke(SessionSelector::Session(session_id), RevocationReason::Requested, event).await?;
         }
         let App { db, feed, .. } = &*self.app;
-        let confirmed = if wait_for_verifiers { feed.confirmed(db).await.map_err(ApiError::from)? } else { 0 };
-        Ok(Response::new(LogoutResponse { acknowledged_verifiers: i32::try_from(confirmed).unwrap_or(i32::MAX) }))
+        let acknowledged =
+            if wait_for_verifiers { feed.wait_for_acknowledgements(db).await.map_err(ApiError::from)? } else { 0 };
+        Ok(Response::new(LogoutResponse { acknowledged_verifiers: i32::try_from(acknowledged).unwrap_or(i32::MAX) }))
     }
 }

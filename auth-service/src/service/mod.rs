@@ -1,4 +1,4 @@
-//! The RPCs, one file a service, one method an RPC: parse, act, respond.
+//! The RPCs: one file per service, one method per RPC. Each method parses the request, executes it and responds.
 
 pub mod account;
 pub mod admin;

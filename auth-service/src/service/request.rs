@@ -1,4 +1,4 @@
-//! Requests, parsed into what cannot be wrong.
+//! Parses and validates requests.
 
 use service_kit::{
     id, page,
@@ -22,10 +22,10 @@ use crate::{
     store::audit::Selection,
 };
 
-/// No refresh token of ours is longer.
+/// An upper bound of the length of refresh tokens.
 const MAX_REFRESH_TOKEN_BYTES: usize = 512;
 
-/// A sign-up.
+/// A validated sign-up.
 pub struct SignUp {
     pub(super) email: Email,
     pub(super) password: Password,
@@ -42,10 +42,10 @@ impl SignUp {
         let rules = Rules { min_length, email: &request.email, display_name: &request.display_name };
         let password = Password::new(request.password, rules);
         let email = violations.check("email", Email::parse(&request.email));
-        let display_name = violations.check("display_name", text::name(request.display_name));
+        let display_name = violations.check("display_name", text::parse_name(request.display_name));
         match (email.zip(display_name), password) {
             (Some((email, display_name)), Ok(password)) => Ok(Self { email, password, display_name }),
-            (Some(_), Err(fault)) => Err(error::password_rejected("password", &fault)),
+            (Some(_), Err(violation)) => Err(error::password_rejected("password", &violation)),
             (None, password) => {
                 violations.check("password", password);
                 violations.finish(None)
@@ -54,30 +54,30 @@ impl SignUp {
     }
 }
 
-/// The current password of a signed-in caller.
+/// Parses the current password of a signed-in caller.
 ///
 /// # Errors
-/// VALIDATION_FAILED if it cannot be one.
+/// VALIDATION_FAILED if it is empty or too long.
 pub fn current_password(text: String) -> Result<Password, ApiError> {
     let mut violations = Violations::default();
-    let password = violations.check("current_password", Password::given(text));
+    let password = violations.check("current_password", Password::existing(text));
     violations.finish(password)
 }
 
-/// The next password of an account.
+/// Parses the new password of an account.
 ///
 /// # Errors
-/// PASSWORD_REJECTED with the rule that it breaks.
-pub fn new_password(text: String, of: &User, min_length: usize) -> Result<Password, ApiError> {
-    let rules = Rules { min_length, email: &of.email, display_name: &of.display_name };
-    Password::new(text, rules).map_err(|fault| error::password_rejected("new_password", &fault))
+/// PASSWORD_REJECTED with the rule that it violates.
+pub fn new_password(text: String, user: &User, min_length: usize) -> Result<Password, ApiError> {
+    let rules = Rules { min_length, email: &user.email, display_name: &user.display_name };
+    Password::new(text, rules).map_err(|violation| error::password_rejected("new_password", &violation))
 }
 
-/// A list of accounts.
+/// A query for accounts.
 pub struct UserQuery {
     pub(super) size: usize,
     pub(super) filter: UserFilter,
-    /// What must not change between pages.
+    /// The arguments that must not change between pages.
     pub(super) arguments: Vec<u8>,
     pub(super) page_token: String,
 }
@@ -95,11 +95,11 @@ impl UserQuery {
     }
 }
 
-/// A list of events.
+/// A query for audit events.
 pub struct EventQuery {
     pub(super) size: usize,
     pub(super) selection: Selection,
-    /// What must not change between pages.
+    /// The arguments that must not change between pages.
     pub(super) arguments: Vec<u8>,
     pub(super) page_token: String,
 }
@@ -127,7 +127,7 @@ impl EventQuery {
     }
 }
 
-/// The roles that an account shall have.
+/// Parses the new roles of an account.
 ///
 /// # Errors
 /// VALIDATION_FAILED with the invalid field.
@@ -144,17 +144,17 @@ pub fn roles(request: &pb::SetUserRolesRequest) -> Result<(Uuid, Roles), ApiErro
     violations.finish(user_id.map(|user_id| (user_id, roles)))
 }
 
-/// The size of a page.
+/// Parses the size of a page.
 ///
 /// # Errors
 /// VALIDATION_FAILED if it is negative.
-pub fn page_size(asked: i32) -> Result<usize, ApiError> {
+pub fn page_size(requested: i32) -> Result<usize, ApiError> {
     let mut violations = Violations::default();
-    let size = violations.check("page_size", page::size(asked));
+    let size = violations.check("page_size", page::size(requested));
     violations.finish(size)
 }
 
-/// After which place to go on with the deleted accounts, and how many to tell.
+/// Returns the sequence number after which deleted accounts are listed, and the size of the page.
 ///
 /// # Errors
 /// VALIDATION_FAILED with the invalid fields.
@@ -174,16 +174,16 @@ pub fn deletions(request: &pb::ListDeletedUsersRequest) -> Result<(i64, usize), 
 pub fn login(request: pb::LoginRequest) -> Result<Login, ApiError> {
     let mut violations = Violations::default();
     let email = violations.check("email", Email::parse(&request.email));
-    let password = violations.check("password", Password::given(request.password));
-    let label = violations.check("session_label", text::name(request.session_label));
+    let password = violations.check("password", Password::existing(request.password));
+    let label = violations.check("session_label", text::parse_name(request.session_label));
     let parsed = email.zip(password).zip(label);
     violations.finish(parsed.map(|((email, password), label)| Login { email, password, label }))
 }
 
-/// The refresh token of a request; an empty one is `None`.
+/// Returns the refresh token of a request, or `None` if it is empty.
 ///
 /// # Errors
-/// VALIDATION_FAILED if it is longer than any of ours.
+/// VALIDATION_FAILED if it is too long.
 pub fn refresh_token(token: String) -> Result<Option<String>, ApiError> {
     let mut violations = Violations::default();
     if token.len() > MAX_REFRESH_TOKEN_BYTES {
@@ -196,7 +196,7 @@ pub fn refresh_token(token: String) -> Result<Option<String>, ApiError> {
 ///
 /// # Errors
 /// VALIDATION_FAILED if it is empty.
-pub fn introspected(request: pb::IntrospectRequest) -> Result<Zeroizing<String>, ApiError> {
+pub fn introspection_token(request: pb::IntrospectRequest) -> Result<Zeroizing<String>, ApiError> {
     let mut violations = Violations::default();
     let token = Zeroizing::new(request.token);
     if token.is_empty() {
@@ -205,36 +205,36 @@ pub fn introspected(request: pb::IntrospectRequest) -> Result<Zeroizing<String>,
     violations.finish(Some(token))
 }
 
-/// The error of a request without a refresh token that needs one.
-pub fn no_refresh_token() -> ApiError {
+/// Returns the error of a request that lacks a required refresh token.
+pub fn missing_refresh_token() -> ApiError {
     let mut violations = Violations::default();
     violations.add("refresh_token", "must not be empty");
-    violations.finish::<()>(None).err().unwrap_or_else(|| ApiError::internal("a violation was lost"))
+    violations.finish::<()>(None).err().unwrap_or_else(|| ApiError::internal("the violation is missing"))
 }
 
-/// The new display name of an account; `None` if it shall stay.
+/// Returns the new display name of an account, or `None` if it does not change.
 ///
 /// # Errors
 /// VALIDATION_FAILED with the invalid field or path of the mask.
 pub fn new_display_name(request: pb::UpdateMeRequest) -> Result<Option<String>, ApiError> {
     let mut violations = Violations::default();
     let Some(user) = request.user else {
-        violations.add("user", "must be there");
+        violations.add("user", "must be set");
         return violations.finish(None);
     };
     let mask = request.update_mask.unwrap_or_default();
-    let named = mask.paths.iter().any(|path| path == "display_name" || path == "*");
+    let is_in_mask = mask.paths.iter().any(|path| path == "display_name" || path == "*");
     if let Some(path) = mask.paths.iter().find(|path| *path != "display_name" && *path != "*") {
-        // Long enough for any field, too short for a novel.
+        // Longer than the name of any field, and keeps the message short.
         let path: String = path.chars().take(50).collect();
-        violations.add("update_mask", format!("{path:?} cannot be changed; the mask may hold display_name, or *"));
+        violations.add("update_mask", format!("{path:?} cannot be changed; the mask can contain display_name or *"));
     }
-    let changes = named || (mask.paths.is_empty() && !user.display_name.is_empty());
-    let name = violations.check("user.display_name", text::name(user.display_name));
-    violations.finish(name.map(|name| changes.then_some(name)))
+    let is_changed = is_in_mask || (mask.paths.is_empty() && !user.display_name.is_empty());
+    let name = violations.check("user.display_name", text::parse_name(user.display_name));
+    violations.finish(name.map(|name| is_changed.then_some(name)))
 }
 
-/// The id in a field.
+/// Parses the id in a field.
 ///
 /// # Errors
 /// VALIDATION_FAILED if it is not a UUID.

@@ -1,4 +1,4 @@
-//! `taskey.auth.v1.TokenService`: for the services that verify tokens.
+//! `taskey.auth.v1.TokenService`: keys, revocations and introspection for the services that verify tokens.
 
 use std::{pin::Pin, sync::Arc, time::Duration};
 
@@ -29,10 +29,10 @@ use crate::{
     verifier::Verifier,
 };
 
-/// How many sessions one message of the snapshot names.
-const CHUNK: usize = 1000;
+/// Maximum number of sessions in one message of the snapshot.
+const CHUNK_SIZE: usize = 1000;
 
-/// The service.
+/// The implementation of the service.
 pub struct TokenService {
     pub(crate) app: Arc<App>,
 }
@@ -45,9 +45,9 @@ impl pb::token_service_server::TokenService for TokenService {
 
     async fn introspect(&self, request: Request<IntrospectRequest>) -> Result<Response<IntrospectResponse>, Status> {
         self.app.verifier(request.metadata()).await?;
-        let token = request::introspected(request.into_inner())?;
+        let token = request::introspection_token(request.into_inner())?;
         let claims = match self.app.authenticator.verify(&token) {
-            Ok(claims) => self.live(claims).await?,
+            Ok(claims) => self.check_session(claims).await?,
             Err(error) if error.code() == Code::Unauthenticated => None,
             Err(error) => return Err(error.into()),
         };
@@ -61,7 +61,7 @@ impl pb::token_service_server::TokenService for TokenService {
         request: Request<WatchRevocationsRequest>,
     ) -> Result<Response<Self::WatchRevocationsStream>, Status> {
         let verifier = self.app.verifier(request.metadata()).await?;
-        // A replica that cannot read its database would pass on what it knew, and keep its verifiers in good faith.
+        // A replica that cannot read its database may lack revocations, and its verifiers would accept revoked tokens.
         if self.app.feed.view().freshness() != Freshness::Fresh {
             let message = "this replica cannot read its revocations at the moment";
             let error = ApiError::new(Code::Unavailable, ErrorReason::VerifierNotReady, message);
@@ -94,17 +94,18 @@ impl pb::token_service_server::TokenService for TokenService {
 }
 
 impl TokenService {
-    /// The keys for verifiers that have no others.
+    /// Returns the public keys for verifiers that have no other keys.
     fn public_keys(&self) -> JwkSet {
         self.app.issuer.keys.current().map(|keys| keys.public_if_complete()).unwrap_or_default()
     }
 
-    /// Returns the claims if the session is active in the database: the revocations of this replica may be half a
-    /// second old.
-    async fn live(&self, claims: AccessClaims) -> Result<Option<AccessClaims>, ApiError> {
+    /// Returns the claims if the session is active. Reads the database, because the revocations of this replica may be
+    /// half a second old.
+    async fn check_session(&self, claims: AccessClaims) -> Result<Option<AccessClaims>, ApiError> {
         let session = sessions::by_id(&self.app.db, claims.session_id).await?;
-        let lives = session.is_some_and(|session| session.user_id == claims.user_id && session.revoked_at.is_none());
-        Ok(lives.then_some(claims))
+        let is_active =
+            session.is_some_and(|session| session.user_id == claims.user_id && session.revoked_at.is_none());
+        Ok(is_active.then_some(claims))
     }
 
     fn introspection(&self, claims: AccessClaims) -> IntrospectResponse {
@@ -126,43 +127,43 @@ impl TokenService {
     /// Returns the stream of a verifier, which ends when its token is no longer valid.
     fn watch(&self, verifier: Verifier) -> <Self as pb::token_service_server::TokenService>::WatchRevocationsStream {
         let app = Arc::clone(&self.app);
-        // Changes from here on are sent after the snapshot.
+        // Later changes are sent after the snapshot.
         let keys = WatchStream::from_changes(app.issuer.keys.subscribe());
-        let (known, feed_updates, watching) = app.feed.watch(app.clock.new_id());
-        let (epoch, mut sequence) = (known.epoch.to_string(), known.sequence);
+        let (snapshot, feed_updates, guard) = app.feed.watch(app.clock.new_id());
+        let (epoch, mut sequence) = (snapshot.epoch.to_string(), snapshot.sequence);
         let keys = keys.filter_map(async |keys| keys).map(|keys| Ok((None, Event::Keys(keys.public_if_complete()))));
-        let then = stream::select(updates(feed_updates, known.last_deletion), keys);
-        let first = snapshot(known, self.public_keys()).map(|event| Ok((None, event)));
-        let ended = async move { Err(Status::from(app.verifier_ended(verifier).await)) };
-        let messages = first.chain(then).map_ok(move |(reached, event): (Option<i64>, Event)| {
-            sequence = reached.map_or(sequence, |reached| reached.max(sequence));
-            // The watch lasts as long as the stream.
-            let watch_id = watching.id().to_string();
+        let later = stream::select(update_events(feed_updates, snapshot.last_deletion), keys);
+        let first = snapshot_events(snapshot, self.public_keys()).map(|event| Ok((None, event)));
+        let end = async move { Err(Status::from(app.verifier_invalidated(verifier).await)) };
+        let messages = first.chain(later).map_ok(move |(event_sequence, event): (Option<i64>, Event)| {
+            sequence = event_sequence.map_or(sequence, |event_sequence| event_sequence.max(sequence));
+            // The stream owns the guard, so the watcher is registered as long as the stream exists.
+            let watch_id = guard.id().to_string();
             WatchRevocationsResponse { watch_id, epoch: epoch.clone(), sequence, event: Some(event) }
         });
-        stream::select(messages, stream::once(ended)).boxed()
+        stream::select(messages, stream::once(end)).boxed()
     }
 }
 
-/// Returns the events of the snapshot. Each is made when it is sent.
-fn snapshot(known: Snapshot, keys: JwkSet) -> impl Stream<Item = Event> + Send + 'static {
+/// Returns the events of the snapshot. Each is created when it is sent.
+fn snapshot_events(snapshot: Snapshot, keys: JwkSet) -> impl Stream<Item = Event> + Send + 'static {
     let end = SnapshotEnd {
         keys: Some(keys),
-        issued_before: known.issued_before.map(Into::into),
-        last_deletion_sequence: known.last_deletion,
+        issued_before: snapshot.issued_before.map(Into::into),
+        last_deletion_sequence: snapshot.last_deletion,
     };
-    let chunks = known.revoked.len().div_ceil(CHUNK);
-    let chunks = (0..chunks).map(move |index| {
-        let from = index * CHUNK;
-        let revoked_session_ids = texts(&known.revoked[from..known.revoked.len().min(from + CHUNK)]);
+    let chunk_count = snapshot.revoked.len().div_ceil(CHUNK_SIZE);
+    let chunks = (0..chunk_count).map(move |index| {
+        let start = index * CHUNK_SIZE;
+        let revoked_session_ids = to_strings(&snapshot.revoked[start..snapshot.revoked.len().min(start + CHUNK_SIZE)]);
         Event::SnapshotChunk(SnapshotChunk { revoked_session_ids })
     });
     stream::iter(chunks.chain([Event::SnapshotEnd(end)]))
 }
 
-/// Returns the events after the snapshot, each with its sequence number. A watcher that reads too slowly is cut off:
-/// with a gap the verifier would accept revoked tokens.
-fn updates(
+/// Returns the events after the snapshot, each with its sequence number. A watcher that reads too slowly is
+/// disconnected, because a verifier that misses updates would accept revoked tokens.
+fn update_events(
     feed_updates: broadcast::Receiver<FeedUpdate>,
     mut last_deletion: i64,
 ) -> impl Stream<Item = Result<(Option<i64>, Event), Status>> + Send + 'static {
@@ -178,13 +179,13 @@ fn updates(
         let event = if is_heartbeat {
             Event::Heartbeat(Heartbeat {})
         } else {
-            let revoked_session_ids = texts(&update.revoked);
+            let revoked_session_ids = to_strings(&update.revoked);
             Event::Update(Update { revoked_session_ids, last_deletion_sequence: last_deletion })
         };
         Ok((Some(update.sequence), event))
     })
 }
 
-fn texts(ids: &[Uuid]) -> Vec<String> {
+fn to_strings(ids: &[Uuid]) -> Vec<String> {
     ids.iter().map(Uuid::to_string).collect()
 }

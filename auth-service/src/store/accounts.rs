@@ -1,5 +1,5 @@
-//! Changes of what an account may do. Each is one transaction: the account, the end of its sessions and the event in the
-//! audit log.
+//! Changes to accounts that may revoke sessions. Each change is one transaction that includes the account, its sessions
+//! and the audit log.
 
 use service_kit::{
     args,
@@ -18,15 +18,15 @@ use crate::model::{
     user::User,
 };
 
-/// Transactions that might take away the last administrator wait for each other at this lock. It is a lock of its own
-/// because those who revoke sessions lock rows in another order. The number has no meaning.
+/// Advisory lock that serializes transactions that could remove the last administrator. Row locks could deadlock with
+/// transactions that revoke sessions, which lock rows in another order. The number is arbitrary.
 const ADMINS_LOCK: i64 = 0x0061_646d_696e_7301;
 
-/// Replaces the password of an account by the one that `new` is the hash of, and revokes its sessions but for `except`.
-/// Returns `None` if the password is not the one that `old` is the hash of any more.
+/// Replaces the password hash `old` of an account with `new`, and revokes its sessions except `except`. Returns `None`
+/// if the stored hash is no longer `old`.
 ///
 /// # Errors
-/// Those of the database.
+/// If the database fails.
 pub async fn change_password(
     db: &Db,
     now: Timestamp,
@@ -51,11 +51,11 @@ pub async fn change_password(
     .await
 }
 
-/// Disables an account and revokes its sessions, or enables it again. Returns `None` if that changes nothing, or would
-/// leave nobody with the role `admin`.
+/// Disables an account and revokes its sessions, or enables it again. Returns `None` if nothing would change, or no
+/// enabled account would have the role `admin`.
 ///
 /// # Errors
-/// Those of the database.
+/// If the database fails.
 pub async fn set_disabled(
     db: &Db,
     now: Timestamp,
@@ -90,19 +90,19 @@ pub async fn set_disabled(
 /// The roles of an account before and after a change.
 #[derive(Clone, Debug)]
 pub struct RoleChange {
-    /// As they are stored.
+    /// The roles that are stored.
     pub old: String,
-    /// From now on.
+    /// The roles to store.
     pub new: Roles,
-    /// Whether sessions end, because their tokens still contain a role that was taken away.
+    /// Whether to revoke the sessions, because their tokens still contain a removed role.
     pub revokes_sessions: bool,
 }
 
-/// Gives an account other roles. Returns `None` if it does not have the old ones any more, or nobody would be left with
-/// the role `admin`.
+/// Replaces the roles of an account. Returns `None` if the stored roles are no longer `old`, or no enabled account
+/// would have the role `admin`.
 ///
 /// # Errors
-/// Those of the database.
+/// If the database fails.
 pub async fn set_roles(
     db: &Db,
     now: Timestamp,
@@ -122,9 +122,9 @@ pub async fn set_roles(
         Box::pin(async move {
             conn.advisory_lock(ADMINS_LOCK).await?;
             let RoleChange { old, new, revokes_sessions } = change;
-            let stays_admin = new.contains(Role::Admin);
-            let update = args![user_id, old, new.to_string(), stays_admin, now];
-            let user: Option<User> = conn.fetch_optional(UPDATE, update).await?;
+            let remains_admin = new.contains(Role::Admin);
+            let values = args![user_id, old, new.to_string(), remains_admin, now];
+            let user: Option<User> = conn.fetch_optional(UPDATE, values).await?;
             if let Some(user) = &user {
                 if revokes_sessions {
                     revoke_all(conn, now, user.id, None).await?;
@@ -137,11 +137,11 @@ pub async fn set_roles(
     .await
 }
 
-/// Deletes an account, revokes its sessions and adds it to the list of deleted accounts. Returns `None` if the password
-/// is not the one that `password_hash` is of any more, or nobody would be left with the role `admin`.
+/// Deletes an account, revokes its sessions and adds it to the list of deleted accounts. Returns `None` if the stored
+/// password hash is no longer `password_hash`, or no enabled account would have the role `admin`.
 ///
 /// # Errors
-/// Those of the database.
+/// If the database fails.
 pub async fn delete(
     db: &Db,
     now: Timestamp,
@@ -157,14 +157,14 @@ pub async fn delete(
                     select 1 from users others
                     where others.id <> users.id and not others.disabled and ' ' || others.roles || ' ' like '% admin %'))
         returning id, email, display_name, email_verified, roles, disabled, created_at, updated_at";
-    // What sessions say about a person goes with the account; that they were revoked stays.
+    // Removes the personal data of the sessions. The rows stay, because they record the revocations.
     const SCRUB_SESSIONS: &str = "update sessions set label = '', user_agent = '', ip_address = '' where user_id = $1";
     db.write(move |conn| {
         Box::pin(async move {
             conn.advisory_lock(ADMINS_LOCK).await?;
             let user: Option<User> = conn.fetch_optional(DELETE, args![user_id, password_hash]).await?;
             if let Some(user) = &user {
-                // Before they are revoked: sessions are locked before the feed is.
+                // Runs before the revocation, because sessions must be locked before the feed.
                 conn.execute(SCRUB_SESSIONS, args![user.id]).await?;
                 revoke_all(conn, now, user.id, None).await?;
                 deletions::insert(conn, user.id).await?;

@@ -9,7 +9,7 @@ use taskey_proto::auth::v1::audit_event::Kind;
 use uuid::Uuid;
 
 use crate::model::{
-    audit::{Event, StoredEvent, nobody},
+    audit::{Event, StoredEvent, unknown_user_id},
     email::Email,
 };
 
@@ -31,10 +31,10 @@ impl FromRow for StoredEvent {
     }
 }
 
-/// Adds an event, within the transaction of what it records.
+/// Adds an event within the transaction of the change that it records.
 ///
 /// # Errors
-/// Those of the database.
+/// If the database fails.
 pub async fn insert(conn: &mut Conn, now: Timestamp, user_id: Uuid, event: &Event) -> Result<(), Error> {
     const INSERT: &str = "
         insert into audit_events (id, kind, user_id, actor_id, session_id, ip_address, user_agent, details, created_at,
@@ -48,25 +48,25 @@ pub async fn insert(conn: &mut Conn, now: Timestamp, user_id: Uuid, event: &Even
         event.session_id,
         event.client.ip_address(),
         &event.client.user_agent,
-        event.details_as_json(),
+        event.details_json(),
         now,
     ];
     conn.execute(INSERT, values).await.map(drop)
 }
 
-/// Adds a failed login to those of the same account and minute: a flood of them makes one row a minute. If there is no
-/// account, another table is written, so that it takes as long.
+/// Counts a failed login. The failed logins of an account within a minute share a row, which limits the size of the
+/// log. If there is no account, a row of another table is written, so that the response takes the same time.
 ///
 /// # Errors
-/// Those of the database.
+/// If the database fails.
 pub async fn failed_login(db: &Db, now: Timestamp, email: Email, has_account: bool, event: Event) -> Result<(), Error> {
-    const OF_ACCOUNT: &str = "
+    const INSERT_FOR_ACCOUNT: &str = "
         insert into audit_events (id, kind, user_id, actor_id, session_id, ip_address, user_agent, details, created_at,
             minute, occurrences)
         select $1, $2, coalesce(id, $9), null, null, $4, $5, $6, $7, $8, 1 from users where email = $3
         on conflict (user_id, minute) where minute is not null
         do update set occurrences = audit_events.occurrences + 1";
-    const OF_UNKNOWN_USER: &str = "
+    const INSERT_FOR_UNKNOWN_USER: &str = "
         insert into failures_of_nobody (id, kind, user_id, actor_id, session_id, ip_address, user_agent, details,
             created_at, minute, occurrences)
         select $1, $2, $9, null, null, $4, $5, $6, $7, $8, 1
@@ -79,40 +79,40 @@ pub async fn failed_login(db: &Db, now: Timestamp, email: Email, has_account: bo
         email.as_str(),
         event.client.ip_address(),
         &event.client.user_agent,
-        event.details_as_json(),
+        event.details_json(),
         now,
         now.as_seconds().div_euclid(60),
-        nobody(&email),
+        unknown_user_id(&email),
     ];
-    db.execute(if has_account { OF_ACCOUNT } else { OF_UNKNOWN_USER }, values).await.map(drop)
+    db.execute(if has_account { INSERT_FOR_ACCOUNT } else { INSERT_FOR_UNKNOWN_USER }, values).await.map(drop)
 }
 
 /// Which events to list.
 #[derive(Clone, Copy, Debug)]
 pub struct Selection {
-    /// Of this account alone.
+    /// Only those of this account.
     pub user_id: Option<Uuid>,
-    /// Of this kind alone.
+    /// Only those of this kind.
     pub kind: Option<Kind>,
-    /// Only those before this one.
+    /// Only those before this event.
     pub before: Option<Uuid>,
 }
 
-/// Returns the events of a selection, the newest first, at most `limit`.
+/// Returns at most `limit` events of a selection, newest first.
 ///
 /// # Errors
-/// Those of the database.
+/// If the database fails.
 pub async fn list(db: &Db, selection: Selection, limit: usize) -> Result<Vec<StoredEvent>, Error> {
-    const OF_USER: &str = "
+    const SELECT_BY_USER: &str = "
         select id, kind, user_id, actor_id, session_id, ip_address, user_agent, details, created_at, occurrences
         from audit_events where user_id = $1 and ($2 is null or kind = $2) and ($3 is null or id < $3)
         order by id desc limit $4";
-    const OF_ALL: &str = "
+    const SELECT_ALL: &str = "
         select id, kind, user_id, actor_id, session_id, ip_address, user_agent, details, created_at, occurrences
         from audit_events where $1 is null and ($2 is null or kind = $2) and ($3 is null or id < $3)
         order by id desc limit $4";
     let Selection { user_id, kind, before } = selection;
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let values = args![user_id, kind.map(|kind| kind.as_str_name()), before, limit];
-    db.fetch_all(if user_id.is_some() { OF_USER } else { OF_ALL }, values).await
+    db.fetch_all(if user_id.is_some() { SELECT_BY_USER } else { SELECT_ALL }, values).await
 }

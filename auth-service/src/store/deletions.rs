@@ -1,4 +1,5 @@
-//! The list of deleted accounts, which tells other services whose data to delete. Accounts are deleted in `accounts`.
+//! The list of deleted accounts. Other services read it to delete the data of these accounts. The deletion itself is in
+//! `accounts`.
 
 use service_kit::{
     args,
@@ -8,12 +9,12 @@ use uuid::Uuid;
 
 use super::revocations::CHANNEL;
 
-/// An account of the list.
+/// A deleted account.
 #[derive(Clone, Copy, Debug)]
 pub struct DeletedUser {
-    /// Its number in the list.
+    /// The sequence number.
     pub sequence: i64,
-    /// The account.
+    /// The id of the account.
     pub user_id: Uuid,
 }
 
@@ -27,26 +28,26 @@ impl FromRow for DeletedUser {
 /// Adds an account to the list, within the transaction that deletes it.
 ///
 /// # Errors
-/// Those of the database.
+/// If the database fails.
 pub async fn insert(conn: &mut Conn, user_id: Uuid) -> Result<(), Error> {
-    // The row stays locked until the commit, so that the numbers are in the order of the commits.
-    const NEXT: &str = "update feed set last_deletion = last_deletion + 1 returning last_deletion";
-    let sequence: i64 = conn.fetch_one(NEXT, args![]).await?;
+    // The row stays locked until the commit, so that sequence numbers follow the order of commits.
+    const NEXT_SEQUENCE: &str = "update feed set last_deletion = last_deletion + 1 returning last_deletion";
+    let sequence: i64 = conn.fetch_one(NEXT_SEQUENCE, args![]).await?;
     conn.execute("insert into deleted_users (place, user_id) values ($1, $2)", args![sequence, user_id]).await?;
     conn.notify(CHANNEL).await
 }
 
-/// Returns the accounts after a number, in order, at most `limit`, and the last number of the list. A number beyond that
-/// one is of a list that was lost: then the list is returned from its beginning.
+/// Returns at most `limit` accounts after a sequence number, in order, and the last sequence number of the list. If
+/// `sequence` is higher than the last one, it comes from a list that was lost, and the list is read from the beginning.
 ///
 /// # Errors
-/// Those of the database.
+/// If the database fails.
 pub async fn list_after(db: &Db, sequence: i64, limit: usize) -> Result<(Vec<DeletedUser>, i64), Error> {
-    const LAST: &str = "select last_deletion from feed";
+    const SELECT_LAST: &str = "select last_deletion from feed";
     const SELECT: &str = "select place, user_id from deleted_users where place > $1 order by place limit $2";
     db.read(ReadKind::Scan, move |conn| {
         Box::pin(async move {
-            let last: i64 = conn.fetch_one(LAST, args![]).await?;
+            let last: i64 = conn.fetch_one(SELECT_LAST, args![]).await?;
             let after = if sequence > last { 0 } else { sequence };
             let limit = i64::try_from(limit).unwrap_or(i64::MAX);
             Ok((conn.fetch_all(SELECT, args![after, limit]).await?, last))

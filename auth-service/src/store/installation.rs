@@ -1,4 +1,4 @@
-//! Which secrets belong to the database.
+//! Checks that the secrets of the service are those that the database was used with before.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,7 @@ use service_kit::{
     db::{Conn, Db, Error, QueryBuilder},
 };
 
-/// One lock for all who compare and replace. The number has no meaning.
+/// Advisory lock that serializes [`check`] and [`adopt`]. The number is arbitrary.
 const INSTALLATION_LOCK: i64 = 0x0061_7574_6869_6e01;
 
 /// Identifies secrets without revealing them.
@@ -15,18 +15,18 @@ const INSTALLATION_LOCK: i64 = 0x0061_7574_6869_6e01;
 pub struct Secrets {
     /// The fingerprint of the refresh secret.
     pub refresh_fingerprint: String,
-    /// The ids of the keys in the key file that have not expired.
+    /// The ids of the unexpired keys in the key file.
     pub key_ids: BTreeSet<String>,
-    /// The ids of the keys in the key file that have expired: the keys that the others have replaced.
+    /// The ids of the expired keys in the key file. Other keys have replaced them.
     pub expired_key_ids: BTreeSet<String>,
 }
 
-/// Why secrets do not belong to a database.
+/// Why the check of the secrets failed.
 #[derive(Debug)]
 pub enum Mismatch {
-    /// It was used with another refresh secret.
+    /// The database was used with another refresh secret.
     RefreshSecret,
-    /// It was used with other keys, none of which is in the key file.
+    /// The database was used with other keys, none of which is in the key file.
     Keys,
     /// The database failed.
     Database(Error),
@@ -41,36 +41,36 @@ impl From<Error> for Mismatch {
 /// Reports whether the database has been used with a refresh secret.
 ///
 /// # Errors
-/// Those of the database.
+/// If the database fails.
 pub async fn has_refresh_secret(db: &Db) -> Result<bool, Error> {
     let found: Option<i64> = db.fetch_optional("select id from installation where id = 1", args![]).await?;
     Ok(found.is_some())
 }
 
-/// Checks that the secrets belong to the database, and stores the ids of the keys if others are stored. A new database
-/// accepts any secrets.
+/// Checks that the secrets belong to the database, and updates the stored key ids. A new database accepts any secrets.
 ///
-/// A key file belongs to the database if it contains a key that is stored. The ids of its keys then replace those that
-/// are stored, so that a rotation (old, then old and new, then new) is accepted step by step, and a copy of the file
-/// that has missed all of it is refused. A key that has expired in the file counts, too: the rotation may be over
-/// before a server starts again. It is not stored, so that two files that were rotated independently do not meet in it.
+/// A key file belongs to the database if it contains at least one key whose id is stored. The ids of its unexpired keys
+/// then replace the stored ids. This accepts each step of a rotation (old, then old and new, then new), and rejects a
+/// copy of the file that still contains only the old key. Expired keys in the file match as well, because a rotation
+/// may be complete before a server restarts. They are not stored: otherwise two files that were rotated independently
+/// could match by a common expired key.
 ///
 /// # Errors
-/// Why they do not belong to it. Nothing is changed then.
+/// If the secrets do not belong to the database, or the database fails. The database is then unchanged.
 pub async fn check(db: &Db, secrets: Secrets) -> Result<(), Mismatch> {
     db.write(move |conn| {
         Box::pin(async move {
             conn.advisory_lock(INSTALLATION_LOCK).await?;
-            let stored = "select refresh_secret_fingerprint from installation where id = 1";
-            let fingerprint: Option<String> = conn.fetch_optional(stored, args![]).await?;
+            let select = "select refresh_secret_fingerprint from installation where id = 1";
+            let fingerprint: Option<String> = conn.fetch_optional(select, args![]).await?;
             let has_fingerprint = fingerprint.is_some();
             if fingerprint.is_some_and(|fingerprint| fingerprint != secrets.refresh_fingerprint) {
                 return Err(Mismatch::RefreshSecret);
             }
             let stored_ids: Vec<String> = conn.fetch_all("select id from signing_keys", args![]).await?;
             let stored_ids: BTreeSet<_> = stored_ids.into_iter().collect();
-            let is_known = |id| secrets.key_ids.contains(id) || secrets.expired_key_ids.contains(id);
-            if !stored_ids.is_empty() && !stored_ids.iter().any(is_known) {
+            let is_in_key_file = |id| secrets.key_ids.contains(id) || secrets.expired_key_ids.contains(id);
+            if !stored_ids.is_empty() && !stored_ids.iter().any(is_in_key_file) {
                 return Err(Mismatch::Keys);
             }
             if has_fingerprint && stored_ids == secrets.key_ids {
@@ -82,10 +82,10 @@ pub async fn check(db: &Db, secrets: Secrets) -> Result<(), Mismatch> {
     .await
 }
 
-/// Makes the database belong to these secrets, whatever it was used with before.
+/// Replaces the stored fingerprint and key ids without a check.
 ///
 /// # Errors
-/// Those of the database.
+/// If the database fails.
 pub async fn adopt(db: &Db, secrets: Secrets) -> Result<(), Error> {
     db.write(move |conn| {
         Box::pin(async move {

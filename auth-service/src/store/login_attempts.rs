@@ -1,4 +1,4 @@
-//! Attempts at passwords.
+//! Counts password attempts per email address.
 
 use std::time::Duration;
 
@@ -8,16 +8,16 @@ use service_kit::{
     db::{Db, Error, FromRow, Row},
 };
 
-use crate::model::login_throttle::{self, LoginThrottle, MAX_A_DAY, MAX_PENDING, PENDING_TTL, ThrottleKey};
+use crate::model::login_throttle::{self, LoginThrottle, MAX_FAILURES_PER_DAY, MAX_PENDING, PENDING_TTL, ThrottleKey};
 
-/// How an attempt has ended.
+/// The outcome of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// With the right password: the next attempt need not wait. What has failed today still counts.
-    Right,
-    /// With a wrong one.
+    /// The password was correct. The next attempt is not delayed, but today's failures still count.
+    Correct,
+    /// The password was wrong.
     Wrong,
-    /// Without being judged.
+    /// The password was not checked.
     Unknown,
 }
 
@@ -28,13 +28,13 @@ impl FromRow for LoginThrottle {
     }
 }
 
-/// Permits an attempt, or returns how long to wait. The attempt counts at once, so that of many at the same time no more
-/// are permitted than of those one after the other.
+/// Permits an attempt, or returns how long to wait. A permitted attempt counts as pending immediately, so that
+/// concurrent attempts cannot exceed the limits.
 ///
 /// # Errors
-/// Those of the database.
+/// If the database fails.
 pub async fn admit(db: &Db, now: Timestamp, key: ThrottleKey) -> Result<Result<(), Duration>, Error> {
-    const COUNT: &str = "
+    const ADD_PENDING: &str = "
         insert into guesses (address, day, failures, failed_at, pending, asked_at) values ($1, $2, 0, 0, 1, $3)
         on conflict (address) do update set
             failures = case when guesses.day = $2 then guesses.failures else 0 end,
@@ -49,31 +49,31 @@ pub async fn admit(db: &Db, now: Timestamp, key: ThrottleKey) -> Result<Result<(
                     when guesses.failures >= 3 then 3000000 when guesses.failures >= 1 then 1000000 else 0 end))
         returning failures";
     const SELECT: &str = "select day, failures, failed_at from guesses where address = $1";
-    let count = args![&key.0, login_throttle::day(now), now, now - PENDING_TTL, MAX_PENDING, MAX_A_DAY];
-    if db.execute_returning::<i64>(COUNT, count).await?.is_some() {
+    let values = args![&key.0, login_throttle::day(now), now, now - PENDING_TTL, MAX_PENDING, MAX_FAILURES_PER_DAY];
+    if db.execute_returning::<i64>(ADD_PENDING, values).await?.is_some() {
         return Ok(Ok(()));
     }
-    let guesses: Option<LoginThrottle> = db.fetch_optional(SELECT, args![key.0]).await?;
-    // If only others are under way, they will soon have been judged.
-    let wait = guesses.map(|guesses| guesses.wait(now)).unwrap_or_default();
-    Ok(Err(wait.max(Duration::from_secs(1))))
+    let throttle: Option<LoginThrottle> = db.fetch_optional(SELECT, args![key.0]).await?;
+    // A delay of zero means that pending attempts block this one. They finish soon.
+    let delay = throttle.map(|throttle| throttle.remaining_delay(now)).unwrap_or_default();
+    Ok(Err(delay.max(Duration::from_secs(1))))
 }
 
-/// Records how an attempt that was permitted has ended.
+/// Records the outcome of a permitted attempt.
 ///
 /// # Errors
-/// Those of the database.
+/// If the database fails.
 pub async fn record(db: &Db, now: Timestamp, key: ThrottleKey, outcome: Outcome) -> Result<(), Error> {
-    const RIGHT: &str = "
+    const CORRECT: &str = "
         update guesses set failed_at = 0, pending = pending - 1 where address = $1 and pending > 0";
     const WRONG: &str = "
         update guesses set failures = failures + 1, failed_at = $2, pending = pending - 1
         where address = $1 and pending > 0";
-    const UNJUDGED: &str = "update guesses set pending = pending - 1 where address = $1 and pending > 0";
+    const NOT_CHECKED: &str = "update guesses set pending = pending - 1 where address = $1 and pending > 0";
     match outcome {
-        Outcome::Right => db.execute(RIGHT, args![key.0]).await?,
+        Outcome::Correct => db.execute(CORRECT, args![key.0]).await?,
         Outcome::Wrong => db.execute(WRONG, args![key.0, now]).await?,
-        Outcome::Unknown => db.execute(UNJUDGED, args![key.0]).await?,
+        Outcome::Unknown => db.execute(NOT_CHECKED, args![key.0]).await?,
     };
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Every SQL statement of the service.
+//! All SQL statements of the service.
 
 pub mod accounts;
 pub mod audit;

@@ -1,4 +1,4 @@
-//! Removes what has ended.
+//! Deletes old rows in batches.
 
 use service_kit::{
     args,
@@ -6,13 +6,13 @@ use service_kit::{
     db::{Db, Error},
 };
 
-/// How many rows one statement removes, so that no other write waits long.
+/// Maximum number of rows that one statement deletes, so that other writes do not wait long.
 pub const BATCH: i64 = 500;
 
-/// Removes a batch of the sessions that ended before an instant, and returns how many there were.
+/// Deletes a batch of the sessions that ended before `ended_before`, and returns how many it deleted.
 ///
 /// # Errors
-/// Those of the database.
+/// If the database fails.
 pub async fn sessions(db: &Db, ended_before: Timestamp) -> Result<i64, Error> {
     const DELETE: &str = "
         delete from sessions where id in (
@@ -22,20 +22,20 @@ pub async fn sessions(db: &Db, ended_before: Timestamp) -> Result<i64, Error> {
     db.execute(DELETE, args![ended_before, BATCH]).await.map(u64::cast_signed)
 }
 
-/// Removes a batch of the events before an instant, and returns how many there were.
+/// Deletes a batch of the audit events before `happened_before`, and returns how many it deleted.
 ///
 /// # Errors
-/// Those of the database.
+/// If the database fails.
 pub async fn audit_events(db: &Db, happened_before: Timestamp) -> Result<i64, Error> {
     const DELETE: &str = "
         delete from audit_events where id in (select id from audit_events where created_at < $1 limit $2)";
     db.execute(DELETE, args![happened_before, BATCH]).await.map(u64::cast_signed)
 }
 
-/// Removes a batch of the failed logins without an account before an instant, and returns how many there were.
+/// Deletes a batch of the failed logins to unknown accounts before `happened_before`, and returns how many it deleted.
 ///
 /// # Errors
-/// Those of the database.
+/// If the database fails.
 pub async fn failed_logins_unknown_user(db: &Db, happened_before: Timestamp) -> Result<i64, Error> {
     const DELETE: &str = "
         delete from failures_of_nobody where id in (
@@ -43,11 +43,11 @@ pub async fn failed_logins_unknown_user(db: &Db, happened_before: Timestamp) -> 
     db.execute(DELETE, args![happened_before, BATCH]).await.map(u64::cast_signed)
 }
 
-/// Removes a batch of the counters of attempts at passwords before a day, and returns how many there were.
+/// Deletes a batch of the password attempt counters before the day `before_day`, and returns how many it deleted.
 ///
 /// # Errors
-/// Those of the database.
-pub async fn guesses(db: &Db, before_day: i64) -> Result<i64, Error> {
+/// If the database fails.
+pub async fn login_attempts(db: &Db, before_day: i64) -> Result<i64, Error> {
     const DELETE: &str = "
         delete from guesses where address in (select address from guesses where day < $1 limit $2)";
     db.execute(DELETE, args![before_day, BATCH]).await.map(u64::cast_signed)

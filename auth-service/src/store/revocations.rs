@@ -1,4 +1,4 @@
-//! Revokes sessions, and reads which ones have been revoked.
+//! Revokes sessions, and lists the revoked ones.
 
 use std::time::Duration;
 
@@ -12,33 +12,33 @@ use uuid::Uuid;
 use super::audit;
 use crate::model::audit::Event;
 
-/// The channel on which replicas are notified of revocations.
+/// The channel on which replicas are notified of revocations and deleted accounts.
 pub const CHANNEL: &str = "taskey_revocations";
 
-/// Sequence numbers are in the order of the commits, and `revoked_at` is from before: a session may have a later one
-/// than the session that follows it, but not by more than a transaction can last.
-const TRANSACTION_LIMIT: Duration = Duration::from_secs(60);
+/// Upper bound on the duration of a transaction. Sequence numbers follow the order of commits, but `revoked_at` is set
+/// earlier. It may therefore be later than that of a session with a higher sequence number, by at most this time.
+const MAX_TRANSACTION_DURATION: Duration = Duration::from_secs(60);
 
-/// Which sessions to revoke.
+/// Selects the sessions to revoke.
 #[derive(Clone, Copy, Debug)]
 pub enum SessionSelector {
-    /// One session of any user.
+    /// This session, regardless of its user.
     Session(Uuid),
-    /// This one, if it is of this user.
-    OfUser {
+    /// This session, if it belongs to this user.
+    SessionOfUser {
         /// The session.
         session_id: Uuid,
         /// The user.
         user_id: Uuid,
     },
-    /// All of this user, but for the one that is named.
+    /// All sessions of this user except one.
     AllOfUser {
         /// The user.
         user_id: Uuid,
-        /// The one to leave.
+        /// The session to keep.
         except: Option<Uuid>,
     },
-    /// The oldest of this user, so that no more than 20 are left.
+    /// The oldest sessions of this user, so that at most 20 remain.
     Surplus {
         /// The user.
         user_id: Uuid,
@@ -48,18 +48,18 @@ pub enum SessionSelector {
 /// Why sessions are revoked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RevocationReason {
-    /// Somebody who may has asked for it.
+    /// Any reason except token reuse, for example a logout or a password change.
     Requested,
-    /// A refresh token was used a second time.
+    /// A refresh token was reused.
     TokenReused,
 }
 
 /// A session that has just been revoked.
 #[derive(Clone, Copy, Debug)]
 pub struct RevokedSession {
-    /// Whose it was.
+    /// The account of the session.
     pub user_id: Uuid,
-    /// When it would have ended.
+    /// When the session would have expired.
     pub expires_at: Timestamp,
 }
 
@@ -70,31 +70,31 @@ impl FromRow for RevokedSession {
     }
 }
 
-/// The statements for one way of selecting sessions, both with the arguments `$2` and `$3`. Each way has an index of
-/// its own, and SQLite does not find it behind `$2 is null or`.
+/// The statements for one kind of selector. Both have the arguments `$2` and `$3`. The kinds do not share statements,
+/// because SQLite would not use their indexes if a condition contained `$2 is null or`.
 struct Statements {
-    /// Revokes them at `$1`, and records whether a token was reused (`$4`).
+    /// Revokes the sessions at the time `$1`, and stores whether a token was reused (`$4`).
     revoke: &'static str,
-    /// Gives them the sequence number `$1`.
-    number: &'static str,
+    /// Assigns the sequence number `$1` to the sessions.
+    assign_sequence: &'static str,
 }
 
-const ONE: Statements = Statements {
+const SINGLE: Statements = Statements {
     revoke: "
         update sessions set revoked_at = $1, reused = $4
         where revoked_at is null and id = $2 and ($3 is null or user_id = $3)
         returning user_id, expires_at",
-    number: "
+    assign_sequence: "
         update sessions set revocation = $1
         where revocation is null and revoked_at is not null and id = $2 and ($3 is null or user_id = $3)",
 };
 
-const ALL: Statements = Statements {
+const ALL_OF_USER: Statements = Statements {
     revoke: "
         update sessions set revoked_at = $1, reused = $4
         where revoked_at is null and user_id = $2 and ($3 is null or id <> $3)
         returning user_id, expires_at",
-    number: "
+    assign_sequence: "
         update sessions set revocation = $1
         where revocation is null and revoked_at is not null and user_id = $2 and ($3 is null or id <> $3)",
 };
@@ -106,27 +106,27 @@ const SURPLUS: Statements = Statements {
             select id from sessions where user_id = $2 and $3 is null and revoked_at is null
                 and expires_at > $1 order by id desc limit 1000000 offset 20)
         returning user_id, expires_at",
-    number: "
+    assign_sequence: "
         update sessions set revocation = $1
         where revocation is null and revoked_at is not null and user_id = $2 and $3 is null",
 };
 
 impl SessionSelector {
-    /// Returns the statements, and their arguments `$2` and `$3`.
+    /// Returns the statements and their arguments `$2` and `$3`.
     fn statements(self) -> (Statements, Uuid, Option<Uuid>) {
         match self {
-            Self::Session(session_id) => (ONE, session_id, None),
-            Self::OfUser { session_id, user_id } => (ONE, session_id, Some(user_id)),
-            Self::AllOfUser { user_id, except } => (ALL, user_id, except),
+            Self::Session(session_id) => (SINGLE, session_id, None),
+            Self::SessionOfUser { session_id, user_id } => (SINGLE, session_id, Some(user_id)),
+            Self::AllOfUser { user_id, except } => (ALL_OF_USER, user_id, except),
             Self::Surplus { user_id } => (SURPLUS, user_id, None),
         }
     }
 }
 
-/// Revokes sessions, and adds an event to the audit log if there were any. Returns those that it has revoked.
+/// Revokes sessions and returns them. Adds an event to the audit log if it revoked any.
 ///
 /// # Errors
-/// Those of the database.
+/// If the database fails.
 pub async fn revoke(
     db: &Db,
     now: Timestamp,
@@ -137,7 +137,7 @@ pub async fn revoke(
     db.write(move |conn| {
         Box::pin(async move {
             let revoked = revoke_within(conn, now, selector, reason).await?;
-            // A logout names the session, and its row says whose it was.
+            // A logout specifies only the session, so the user of the event comes from the revoked row.
             if let Some(session) = revoked.first() {
                 audit::insert(conn, now, session.user_id, &event).await?;
             }
@@ -147,25 +147,26 @@ pub async fn revoke(
     .await
 }
 
-/// Revokes sessions within a transaction, and gives them the next sequence number of the feed. This is the only
-/// function that revokes. Sessions that were revoked before stay as they were. Returns those that it has revoked.
+/// Revokes sessions within a transaction, assigns them the next sequence number of the feed, and returns them. Sessions
+/// that are already revoked do not change and are not returned. All revocations use this function.
 ///
 /// # Errors
-/// Those of the database.
+/// If the database fails.
 pub async fn revoke_within(
     conn: &mut Conn,
     now: Timestamp,
     selector: SessionSelector,
     reason: RevocationReason,
 ) -> Result<Vec<RevokedSession>, Error> {
-    // The row stays locked until the commit, so that the numbers are in the order of the commits.
-    const NEXT: &str = "update feed set last_revocation = last_revocation + 1 returning last_revocation";
-    let (statements, first, second) = selector.statements();
+    // The row stays locked until the commit, so that sequence numbers follow the order of commits.
+    const NEXT_SEQUENCE: &str = "update feed set last_revocation = last_revocation + 1 returning last_revocation";
+    let (statements, second_arg, third_arg) = selector.statements();
     let is_reused = reason == RevocationReason::TokenReused;
-    let revoked: Vec<RevokedSession> = conn.fetch_all(statements.revoke, args![now, first, second, is_reused]).await?;
+    let revoked: Vec<RevokedSession> =
+        conn.fetch_all(statements.revoke, args![now, second_arg, third_arg, is_reused]).await?;
     if !revoked.is_empty() {
-        let sequence: i64 = conn.fetch_one(NEXT, args![]).await?;
-        conn.execute(statements.number, args![sequence, first, second]).await?;
+        let sequence: i64 = conn.fetch_one(NEXT_SEQUENCE, args![]).await?;
+        conn.execute(statements.assign_sequence, args![sequence, second_arg, third_arg]).await?;
         conn.notify(CHANNEL).await?;
     }
     Ok(revoked)
@@ -176,7 +177,7 @@ pub async fn revoke_within(
 pub struct Revocation {
     /// The session.
     pub session_id: Uuid,
-    /// Its sequence number. Sessions that were revoked in one transaction share one.
+    /// The sequence number. Sessions that were revoked by the same call share it.
     pub sequence: i64,
 }
 
@@ -187,12 +188,12 @@ impl FromRow for Revocation {
     }
 }
 
-/// How far the feed has come.
+/// The last sequence numbers of the feed.
 #[derive(Clone, Copy, Debug)]
 pub struct FeedPosition {
-    /// The last sequence number of a revocation.
+    /// The sequence number of the last revocation.
     pub last_revocation: i64,
-    /// How many accounts have been deleted.
+    /// The sequence number of the account that was deleted last.
     pub last_deletion: i64,
 }
 
@@ -205,53 +206,54 @@ impl FromRow for FeedPosition {
 
 const POSITION: &str = "select last_revocation, last_deletion from feed";
 
-/// Returns how far the feed has come.
+/// Returns the last sequence numbers of the feed.
 ///
 /// # Errors
-/// Those of the database.
+/// If the database fails.
 pub async fn position(db: &Db) -> Result<FeedPosition, Error> {
     db.fetch_optional(POSITION, args![]).await?.ok_or(Error::RowNotFound)
 }
 
-/// Returns the epoch of the database, which identifies its sequence numbers. A database that has none gets `new`.
+/// Returns the epoch of the database, which identifies its sequence numbers. Sets it to `new` if it has none.
 ///
 /// # Errors
-/// Those of the database.
+/// If the database fails.
 pub async fn epoch(db: &Db, new: Uuid) -> Result<Uuid, Error> {
     const SELECT: &str = "select epoch from feed where epoch is not null";
     if let Some(epoch) = db.fetch_optional(SELECT, args![]).await? {
         return Ok(epoch);
     }
-    // Of replicas that start at the same time, one succeeds.
+    // If several replicas start at the same time, the first one sets the epoch.
     db.execute("update feed set epoch = $1 where epoch is null", args![new]).await?;
     db.fetch_optional(SELECT, args![]).await?.ok_or(Error::RowNotFound)
 }
 
-/// Returns the latest sessions that were revoked after `since`, at most `limit`, and when the last of those was revoked
-/// that are left out.
+/// Returns at most `limit` of the sessions that were revoked after `since`, latest first. If it omits any, also returns
+/// an upper bound of their `revoked_at`.
 ///
 /// # Errors
-/// Those of the database.
+/// If the database fails.
 pub async fn recent(db: &Db, since: Timestamp, limit: usize) -> Result<(Vec<Uuid>, Option<Timestamp>), Error> {
     const SELECT: &str = "
         select id, revoked_at from sessions
         where revocation is not null and revoked_at > $1 order by revocation desc limit $2";
-    let one_more = i64::try_from(limit + 1).unwrap_or(i64::MAX);
-    let mut rows: Vec<(Uuid, Timestamp)> = db.fetch_all(SELECT, args![since, one_more]).await?;
-    let left_out = rows.split_off(limit.min(rows.len()));
-    let last = left_out.first().map(|(_, revoked_at)| *revoked_at + TRANSACTION_LIMIT);
-    Ok((rows.into_iter().map(|(id, _)| id).collect(), last))
+    let limit_plus_one = i64::try_from(limit + 1).unwrap_or(i64::MAX);
+    let mut rows: Vec<(Uuid, Timestamp)> = db.fetch_all(SELECT, args![since, limit_plus_one]).await?;
+    let omitted = rows.split_off(limit.min(rows.len()));
+    let revoked_until = omitted.first().map(|(_, revoked_at)| *revoked_at + MAX_TRANSACTION_DURATION);
+    Ok((rows.into_iter().map(|(id, _)| id).collect(), revoked_until))
 }
 
-/// Returns the entries after a sequence number, in order, and how many accounts have been deleted.
+/// Returns the revocations after a sequence number, in order, and the sequence number of the account that was deleted
+/// last.
 ///
 /// # Errors
-/// Those of the database.
+/// If the database fails.
 pub async fn list_after(db: &Db, sequence: i64) -> Result<(Vec<Revocation>, i64), Error> {
     const SELECT: &str = "
         select id, revocation from sessions
         where revocation is not null and revocation > $1 order by revocation, id";
-    // Few have been revoked since the last time, and they must not wait behind scans.
+    // The result is small, because the feed reads it often, and it must not wait behind scans.
     db.read(ReadKind::Point, move |conn| {
         Box::pin(async move {
             let revocations = conn.fetch_all(SELECT, args![sequence]).await?;

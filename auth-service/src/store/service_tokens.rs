@@ -1,4 +1,4 @@
-//! The tokens of services.
+//! Service tokens.
 
 use service_kit::{
     args,
@@ -11,24 +11,24 @@ use crate::model::service_token::{Hash, Name};
 /// Adds a token.
 ///
 /// # Errors
-/// Those of the database.
+/// If the database fails.
 pub async fn insert(db: &Db, now: Timestamp, name: Name, hash: Hash) -> Result<(), Error> {
     const INSERT: &str = "insert into service_tokens (hash, name, created_at) values ($1, $2, $3)";
     db.execute(INSERT, args![hash.0, name.0, now]).await.map(drop)
 }
 
-/// Removes the tokens of a service, and returns how many there were.
+/// Removes the tokens of a service and returns their number.
 ///
 /// # Errors
-/// Those of the database.
+/// If the database fails.
 pub async fn remove(db: &Db, name: Name) -> Result<u64, Error> {
     db.execute("delete from service_tokens where name = $1", args![name.0]).await
 }
 
-/// Returns the name of the service that has a token.
+/// Returns the name of the service that a token belongs to.
 ///
 /// # Errors
-/// Those of the database.
+/// If the database fails.
 pub async fn name(db: &Db, hash: &Hash) -> Result<Option<String>, Error> {
     db.fetch_optional("select name from service_tokens where hash = $1", args![hash.0.clone()]).await
 }

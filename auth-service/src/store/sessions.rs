@@ -1,4 +1,4 @@
-//! The sessions. They are revoked in `revocations`.
+//! Creates, reads and refreshes sessions. The module `revocations` revokes them.
 
 use service_kit::{
     args,
@@ -37,27 +37,28 @@ impl FromRow for Session {
 /// A new session.
 #[derive(Clone, Debug)]
 pub struct NewSession {
-    /// The key.
+    /// The primary key.
     pub id: Uuid,
-    /// Whose it is.
+    /// The account of the session.
     pub user_id: Uuid,
-    /// What the user calls it.
+    /// The name that the user gave to the session.
     pub label: String,
-    /// What the client says of itself.
+    /// The user agent of the client.
     pub user_agent: String,
-    /// Where the login came from.
+    /// The IP address from which the user logged in.
     pub ip_address: String,
-    /// When it ends unless it is refreshed before.
+    /// When the session expires unless it is refreshed before.
     pub expires_at: Timestamp,
-    /// When it ends at the latest.
+    /// When the session expires even if it is refreshed.
     pub ends_at: Timestamp,
 }
 
-/// Starts a session, unless the account has been deleted, disabled or given another password since `password_hash` was
-/// read: then it returns `None`. If the user has too many sessions now, the oldest are revoked; it returns how many.
+/// Creates a session. If the user now has too many sessions, revokes the oldest ones. Returns the session and the
+/// number of revoked ones. Returns `None` if the account was deleted or disabled, or its password changed, after
+/// `password_hash` was read.
 ///
 /// # Errors
-/// Those of the database.
+/// If the database fails.
 pub async fn insert(
     db: &Db,
     now: Timestamp,
@@ -65,8 +66,8 @@ pub async fn insert(
     password_hash: String,
     event: Event,
 ) -> Result<Option<(Session, usize)>, Error> {
-    // Keeps the account from being changed or deleted before the commit. Otherwise a transaction that changes it at the
-    // same time would revoke all sessions but this one, which it cannot see yet. SQLite has one writer anyway.
+    // Prevents changes of the account until the commit. Otherwise a concurrent transaction that changes it would revoke
+    // all sessions but this one, which it cannot see yet. SQLite does not need the lock: it has a single writer.
     const LOCK_ACCOUNT: &str = "select 1 from users where id = $1 for share";
     const INSERT: &str = "
         insert into sessions (id, user_id, label, user_agent, ip_address, generation, created_at, rotated_at,
@@ -92,12 +93,12 @@ pub async fn insert(
     .await
 }
 
-/// Replaces the refresh token of a session by the next one, if `token` is the current one: of two calls at once only one
-/// finds it so. `expires_at` is cut to the latest end of the session. Returns `None` if the token is not the current one,
-/// or the session or its account has ended.
+/// Replaces the refresh token of a session if `token` is the current one. If several calls use the same token, only one
+/// succeeds. Limits `expires_at` to the `ends_at` of the session. Returns `None` if the token is not the current one,
+/// the session has ended, or the account is disabled or deleted.
 ///
 /// # Errors
-/// Those of the database.
+/// If the database fails.
 pub async fn rotate(
     db: &Db,
     now: Timestamp,
@@ -114,10 +115,10 @@ pub async fn rotate(
     db.execute_returning(UPDATE, args![token.session_id, token.generation, now, expires_at]).await
 }
 
-/// Returns a session, live or not.
+/// Returns a session, whether or not it is active.
 ///
 /// # Errors
-/// Those of the database.
+/// If the database fails.
 pub async fn by_id(db: &Db, id: Uuid) -> Result<Option<Session>, Error> {
     const SELECT: &str = "
         select id, user_id, label, user_agent, ip_address, generation, created_at, rotated_at, previous_rotated_at,
@@ -126,11 +127,11 @@ pub async fn by_id(db: &Db, id: Uuid) -> Result<Option<Session>, Error> {
     db.fetch_optional(SELECT, args![id]).await
 }
 
-/// Returns the live sessions of a user, the newest first.
+/// Returns the active sessions of a user, newest first.
 ///
 /// # Errors
-/// Those of the database.
-pub async fn live(db: &Db, now: Timestamp, user_id: Uuid) -> Result<Vec<Session>, Error> {
+/// If the database fails.
+pub async fn list_active(db: &Db, now: Timestamp, user_id: Uuid) -> Result<Vec<Session>, Error> {
     const SELECT: &str = "
         select id, user_id, label, user_agent, ip_address, generation, created_at, rotated_at, previous_rotated_at,
             expires_at, revoked_at, reused

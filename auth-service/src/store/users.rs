@@ -1,4 +1,4 @@
-//! The accounts. What they may do is changed in `accounts`.
+//! Creates, reads and updates accounts. Changes that may revoke sessions are in `accounts`.
 
 use service_kit::{
     args,
@@ -38,23 +38,23 @@ impl FromRow for Credentials {
     }
 }
 
-/// A new account. It has no `Debug`, since it holds the hash of a password.
+/// A new account. Does not implement `Debug`, because it contains a password hash.
 #[derive(Clone)]
 pub struct NewUser {
-    /// The key.
+    /// The primary key.
     pub id: Uuid,
-    /// The address.
+    /// The email address.
     pub email: Email,
-    /// How the person wants to be called.
+    /// The display name.
     pub display_name: String,
-    /// The PHC string.
+    /// The password hash, a PHC string.
     pub password_hash: String,
 }
 
-/// Creates an account, unless the address has one: then it returns `None`.
+/// Creates an account. Returns `None` if the email address already has one.
 ///
 /// # Errors
-/// Those of the database.
+/// If the database fails.
 pub async fn insert(db: &Db, now: Timestamp, new: NewUser, event: Event) -> Result<Option<User>, Error> {
     const INSERT: &str = "
         insert into users (id, email, display_name, password_hash, email_verified, roles, disabled, created_at,
@@ -76,10 +76,10 @@ pub async fn insert(db: &Db, now: Timestamp, new: NewUser, event: Event) -> Resu
     .await
 }
 
-/// Returns the account of an address, and the hash of its password.
+/// Returns the account of an email address, and its password hash.
 ///
 /// # Errors
-/// Those of the database.
+/// If the database fails.
 pub async fn by_email(db: &Db, email: &Email) -> Result<Option<Credentials>, Error> {
     const SELECT: &str = "
         select id, email, display_name, email_verified, roles, disabled, created_at, updated_at, password_hash
@@ -90,7 +90,7 @@ pub async fn by_email(db: &Db, email: &Email) -> Result<Option<Credentials>, Err
 /// Returns an account.
 ///
 /// # Errors
-/// Those of the database.
+/// If the database fails.
 pub async fn by_id(db: &Db, id: Uuid) -> Result<Option<User>, Error> {
     const SELECT: &str = "
         select id, email, display_name, email_verified, roles, disabled, created_at, updated_at
@@ -101,7 +101,7 @@ pub async fn by_id(db: &Db, id: Uuid) -> Result<Option<User>, Error> {
 /// Changes the display name of an account. Returns `None` if the account does not exist.
 ///
 /// # Errors
-/// Those of the database.
+/// If the database fails.
 pub async fn rename(db: &Db, now: Timestamp, id: Uuid, display_name: String) -> Result<Option<User>, Error> {
     const UPDATE: &str = "
         update users set display_name = $2, updated_at = $3 where id = $1
@@ -109,10 +109,10 @@ pub async fn rename(db: &Db, now: Timestamp, id: Uuid, display_name: String) -> 
     db.execute_returning(UPDATE, args![id, display_name, now]).await
 }
 
-/// Returns an account and the hash of its password.
+/// Returns an account and its password hash.
 ///
 /// # Errors
-/// Those of the database.
+/// If the database fails.
 pub async fn credentials(db: &Db, id: Uuid) -> Result<Option<Credentials>, Error> {
     const SELECT: &str = "
         select id, email, display_name, email_verified, roles, disabled, created_at, updated_at, password_hash
@@ -120,19 +120,19 @@ pub async fn credentials(db: &Db, id: Uuid) -> Result<Option<Credentials>, Error
     db.fetch_optional(SELECT, args![id]).await
 }
 
-/// Replaces the hash of a password by another one of the same password, unless the password has changed meanwhile.
+/// Replaces a password hash with another hash of the same password, unless the password was changed in the meantime.
 ///
 /// # Errors
-/// Those of the database.
+/// If the database fails.
 pub async fn rehash(db: &Db, id: Uuid, old: String, new: String) -> Result<(), Error> {
     const UPDATE: &str = "update users set password_hash = $3 where id = $1 and password_hash = $2";
     db.execute(UPDATE, args![id, old, new]).await.map(drop)
 }
 
-/// Returns the accounts that match a filter, newest first: those before `before`, at most `limit`.
+/// Returns at most `limit` accounts that match a filter, newest first. If `before` is set, returns only older accounts.
 ///
 /// # Errors
-/// Those of the database.
+/// If the database fails.
 pub async fn list(db: &Db, filter: &UserFilter, before: Option<Uuid>, limit: usize) -> Result<Vec<User>, Error> {
     const SELECT: &str = "
         select id, email, display_name, email_verified, roles, disabled, created_at, updated_at
@@ -143,7 +143,7 @@ pub async fn list(db: &Db, filter: &UserFilter, before: Option<Uuid>, limit: usi
         sql.push(" and id < ").push_bind(before);
     }
     sql.push(" order by id desc limit ").push_bind(i64::try_from(limit).unwrap_or(i64::MAX));
-    // Statements without a filter are worth caching. Those with one are too varied.
+    // Statements with a filter are not cached, because there are too many variants.
     let (sql, args) = sql.build_with_cache(filter.is_empty());
     db.fetch_all(sql, args).await
 }

@@ -127,9 +127,9 @@ pub fn security_schemes() -> Value {
             "in": "cookie",
             "name": "__Host-taskey_access",
             "description": "Cookie mode, for browsers: `POST /v1/auth/login?cookie=true` puts the tokens into cookies \
-                            that no script can read (`HttpOnly`, `SameSite=Strict`) instead of the answer. A request \
-                            that relies on the cookie and changes something must come from the same origin, or is \
-                            refused with 403.",
+                            that no script can read (`HttpOnly`, `SameSite=Strict`) instead of the response. A request \
+                            that is authenticated by the cookie and changes data must come from the same origin; \
+                            otherwise the response is 403.",
         },
     })
 }

@@ -62,8 +62,8 @@ fn success_response(binding: &Binding, schemas: &mut Schemas) -> Value {
         headers[components::IDEMPOTENT_REPLAYED] = components::header(components::IDEMPOTENT_REPLAYED);
     }
     let content = if binding.method.is_server_streaming() {
-        let line = with_description(schema, "Each line is such a message.");
-        let events = "With `Accept: text/event-stream`: events whose `data` is such a message as JSON.";
+        let line = with_description(schema, "Each line is one message.");
+        let events = "With `Accept: text/event-stream`: events whose `data` is one message as JSON.";
         json!({NDJSON: {"schema": line}, EVENTS: {"schema": {"type": "string", "description": events}}})
     } else {
         let mut json = json!({"schema": schema});

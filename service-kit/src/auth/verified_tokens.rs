@@ -22,9 +22,8 @@ impl TokenHash {
     }
 }
 
-/// The claims of tokens whose signature was valid. Clients send the same token many times: looking it up takes 1 µs,
-/// verifying an HMAC and parsing the claims takes 2.4 µs, and an Ed25519 signature takes 47 µs
-/// (`cargo bench -p service-kit`).
+/// The claims of tokens whose signature was valid. Clients send the same token many times: a lookup takes
+/// 0.7 µs, the first verification 3 µs with a shared key and 44 µs with Ed25519 (`cargo bench -p service-kit`).
 pub(super) struct VerifiedTokens(Cache<TokenHash, Arc<SignedClaims>>);
 
 impl VerifiedTokens {

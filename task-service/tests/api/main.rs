@@ -1,6 +1,7 @@
 //! Black-box tests of task-service: the real server and the generated client on both database engines, with a
 //! revocation feed that the test controls.
 
+mod account_cleanup;
 mod batch;
 mod batch_moves;
 mod calls;
@@ -18,17 +19,16 @@ mod lists;
 mod moves;
 mod order;
 mod pages;
-mod parts;
 mod proxy;
 mod purged;
 mod quota;
-mod removal;
 mod requests;
 mod retries;
 mod server;
 mod soak;
 mod start_up;
 mod state;
+mod subtasks;
 mod support;
 mod token;
 mod update;

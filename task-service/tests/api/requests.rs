@@ -117,7 +117,7 @@ macro_rules! check_every_write {
     }};
 }
 
-mod trials;
+mod dry_runs;
 
 async fn retry_of_any_write_returns_the_first_response(database: TestDatabase) {
     async fn retry<R: Clone, M: PartialEq + Debug>(

@@ -17,7 +17,7 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
-use super::line_breaks::BareLfFilter;
+use super::bare_lf::BareLfFilter;
 
 /// How long the rest of a request is read. Clients that send for longer are disconnected.
 const LINGER_TIMEOUT: Duration = Duration::from_secs(5);

@@ -26,13 +26,13 @@ use tower::Service;
 
 use crate::ops::config::LimitArgs;
 
-mod explanation;
-mod line_breaks;
+mod bare_lf;
+mod error_body;
 mod linger;
 mod preface;
 mod slots;
 
-pub use explanation::Explain;
+pub use error_body::Explain;
 pub use preface::Protocol;
 use preface::Stream;
 use slots::Slots;

@@ -10,8 +10,8 @@ use tokio::{
 use tokio_io_timeout::TimeoutWriter;
 
 use super::{
-    explanation::{ErrorBodyWriter, Explain},
-    line_breaks::BareLfFilter,
+    bare_lf::BareLfFilter,
+    error_body::{ErrorBodyWriter, Explain},
     linger::LingeringConnection,
 };
 

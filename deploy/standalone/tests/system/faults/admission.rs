@@ -10,8 +10,8 @@ use tonic::{Code, Request, Response, Status, transport::Channel};
 
 use super::{
     cluster::{Cluster, ClusterConfig, DEFAULT_HASH_FLAGS, ONE_EACH},
-    people::{list, log_in, reason, refresh, retry_delay, sign_up_and_log_in},
     report::{LOAD_ALLOWANCE, report_percentiles, report_value},
+    users::{list, log_in, reason, refresh, retry_delay, sign_up_and_log_in},
 };
 use crate::process::PASSWORD;
 

@@ -21,8 +21,8 @@ use tonic::{Request, transport::Channel};
 
 use super::{
     cluster::{Cluster, ONE_EACH},
-    people::{RETRY_PAUSE, create, log_out, me, sign_up_and_log_in, wait_until_refused},
     report::{percentile, report_value, rounds},
+    users::{RETRY_PAUSE, create, log_out, me, sign_up_and_log_in, wait_until_refused},
 };
 use crate::process::{PASSWORD, bearer};
 

@@ -4,7 +4,7 @@ use super::{
     cluster::{Cluster, ClusterConfig, ONE_EACH},
     ledger::Ledger,
     load::Load,
-    people::{check_token, create, list, log_in, log_out, reason, refresh, sign_up, sign_up_and_log_in},
+    users::{check_token, create, list, log_in, log_out, reason, refresh, sign_up, sign_up_and_log_in},
 };
 use crate::shim::{DiskError, Shim};
 

@@ -9,9 +9,9 @@ use tonic_health::pb::health_check_response::ServingStatus;
 
 use super::{
     cluster::{Cluster, ClusterConfig, ONE_EACH, TWO_EACH},
-    people::{check_token, log_out, reason, sign_up_and_log_in, wait_until_refused},
     proxy::Mode,
     report::{LOAD_ALLOWANCE, report_value},
+    users::{check_token, log_out, reason, sign_up_and_log_in, wait_until_refused},
 };
 
 /// A peer that is silent for longer than this is considered dead.

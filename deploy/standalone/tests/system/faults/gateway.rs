@@ -10,8 +10,8 @@ use tokio::{
 
 use super::{
     cluster::{Cluster, ONE_EACH},
-    people::{CALL_TIMEOUT, RETRY_PAUSE, list, sign_up_and_log_in},
     report::{LOAD_ALLOWANCE, report_value},
+    users::{CALL_TIMEOUT, RETRY_PAUSE, list, sign_up_and_log_in},
 };
 
 /// The deadline of each call.

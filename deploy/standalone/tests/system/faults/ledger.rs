@@ -13,8 +13,8 @@ use tonic::{Code, Status};
 
 use super::{
     cluster::Cluster,
-    people::{NO_RESPONSE, check_token, list, log_in, reason, refresh, sign_up, wait_until_refused},
     report::report_value,
+    users::{NO_RESPONSE, check_token, list, log_in, reason, refresh, sign_up, wait_until_refused},
 };
 
 /// All verifiers are up to date within this time after any fault.

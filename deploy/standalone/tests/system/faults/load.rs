@@ -12,7 +12,7 @@ use tonic::{Status, transport::Channel};
 use super::{
     cluster::Cluster,
     ledger::{Ledger, SessionState, Visitor, Writer, lock},
-    people::{create, log_in, log_out, refresh, sign_up, sign_up_and_log_in},
+    users::{create, log_in, log_out, refresh, sign_up, sign_up_and_log_in},
 };
 
 /// The number of writers, and of concurrent calls per writer.

@@ -17,11 +17,11 @@ use tonic::transport::Channel;
 
 use super::{
     cluster::{Cluster, ClusterConfig, TWO_EACH},
-    people::{RETRY_PAUSE, check_token, list, log_in, log_out, reason, sign_up},
     postgres::Postgres,
     proxy::Mode,
     report::{report_percentiles, report_value, rounds},
     service::Service,
+    users::{RETRY_PAUSE, check_token, list, log_in, log_out, reason, sign_up},
 };
 
 /// A logout takes effect within this time while the feed is up to date.

@@ -10,8 +10,8 @@ use tonic::transport::Channel;
 
 use super::{
     cluster::{Cluster, ClusterConfig, TWO_EACH},
-    people::{check_token, log_in, reason, refresh, sign_up_and_log_in, wait_until_refused},
     report::{LOAD_ALLOWANCE, report_percentiles, report_value, rounds},
+    users::{check_token, log_in, reason, refresh, sign_up_and_log_in, wait_until_refused},
 };
 
 /// The number of concurrent refreshes with the same token.

@@ -9,8 +9,8 @@ use tonic::transport::Channel;
 
 use super::{
     cluster::{Cluster, ClusterConfig, ONE_EACH},
-    people::{RETRY_PAUSE, check_token, log_out, reason, refresh, sign_up_and_log_in, wait_until_refused},
     report::LOAD_ALLOWANCE,
+    users::{RETRY_PAUSE, check_token, log_out, reason, refresh, sign_up_and_log_in, wait_until_refused},
 };
 use crate::shim::Shim;
 

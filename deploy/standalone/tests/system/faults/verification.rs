@@ -7,8 +7,8 @@ use tokio::time::{Instant, sleep};
 
 use super::{
     cluster::{Cluster, ONE_EACH},
-    people::{check_token, create, log_out, reason, sign_up_and_log_in, wait_until_refused},
     report::report_value,
+    users::{check_token, create, log_out, reason, sign_up_and_log_in, wait_until_refused},
 };
 
 const CALLS: usize = 2000;

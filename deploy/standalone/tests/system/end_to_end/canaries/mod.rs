@@ -7,13 +7,13 @@ use service_kit::testing::TestDatabase;
 
 mod calls;
 mod mistakes;
+mod recorder;
 mod scenario;
 mod secrets;
-mod witness;
 
+use recorder::Recorder;
 use scenario::Scenario;
 use secrets::Match;
-use witness::Recorder;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn taskey_on_sqlite_leaks_no_secret() {

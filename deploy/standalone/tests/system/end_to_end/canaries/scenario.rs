@@ -15,7 +15,7 @@ use taskey_proto::{
 use tokio::time::timeout;
 use tonic::Status;
 
-use super::{calls::Rpc, mistakes::SecretRotation, secrets::Secrets, witness::Recorder};
+use super::{calls::Rpc, mistakes::SecretRotation, recorder::Recorder, secrets::Secrets};
 use crate::process::bearer;
 
 pub const SIGN_UP: &str = "/taskey.auth.v1.AuthService/SignUp";

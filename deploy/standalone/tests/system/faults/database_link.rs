@@ -7,12 +7,12 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::{
     cluster::{Cluster, ONE_EACH},
-    people::{
+    proxy::Mode,
+    report::{LOAD_ALLOWANCE, report_value},
+    users::{
         RETRY_PAUSE, check_token, create, list, log_in, log_out, reason, refresh, sign_up_and_log_in,
         wait_until_refused,
     },
-    proxy::Mode,
-    report::{LOAD_ALLOWANCE, report_value},
 };
 
 /// How long a call to each service may take, according to its limits.

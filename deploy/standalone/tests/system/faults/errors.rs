@@ -6,7 +6,7 @@ use futures::{StreamExt, stream};
 
 use super::{
     cluster::{Cluster, ONE_EACH},
-    people::{check_token, log_out, reason, sign_up_and_log_in, wait_until_refused},
+    users::{check_token, log_out, reason, sign_up_and_log_in, wait_until_refused},
 };
 
 /// As behind the gateway, all callers share one connection. Errors of one caller must not close it for the others.

@@ -11,8 +11,8 @@ use tokio::{
 
 use super::{
     cluster::{Cluster, ClusterConfig, DEFAULT_HASH_FLAGS, ONE_EACH},
-    people::{check_token, create, list, log_in, reason, refresh, retry_delay, sign_up_and_log_in, try_password},
     report::{LOAD_ALLOWANCE, report_value},
+    users::{check_token, create, list, log_in, reason, refresh, retry_delay, sign_up_and_log_in, try_password},
 };
 
 /// The number of guesses and of the addresses that they come from.

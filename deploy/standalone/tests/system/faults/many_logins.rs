@@ -12,8 +12,8 @@ use tonic::transport::Channel;
 
 use super::{
     cluster::{Cluster, DEFAULT_HASH_FLAGS, ONE_EACH},
-    people::{RETRY_PAUSE, create, list, log_in, reason, retry_delay, sign_up, sign_up_and_log_in, try_password},
     report::{LOAD_ALLOWANCE, median, report_percentiles, report_value},
+    users::{RETRY_PAUSE, create, list, log_in, reason, retry_delay, sign_up, sign_up_and_log_in, try_password},
 };
 
 /// The number of users who log in: `ALL` with `TASKEY_TEST_ROUNDS`, else `FEW`.
