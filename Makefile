@@ -1,13 +1,13 @@
-# What a developer runs; `make` alone lists it. Continuous integration runs `make test`, through .ci/run.
+# The commands for developers; `make` lists them. Continuous integration runs `make test` through .ci/run.
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
-# The targets of one run are in order of cost, and each uses all cores.
+# Prerequisites run one after the other, the fastest first, because each uses all cores.
 .NOTPARALLEL:
 
-# What .ci/install-tools provides comes first, so that its versions count.
+# The tools of .ci/install-tools take precedence, so that their versions are used.
 export PATH := $(CURDIR)/target/tools/bin:$(PATH)
 
 .PHONY: help
@@ -15,11 +15,11 @@ help: ## List the targets
 	@sed -En 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' Makefile | expand -t 20
 
 .PHONY: run
-run: ## Build and start `taskey`, the whole product in one process; ARGS="--help" lists its settings
+run: ## Build and start `taskey`, all services in one process; ARGS="--help" lists its settings
 	cargo run --release --locked -- $(ARGS)
 
 .PHONY: check
-check: check-quickly check-compiled ## Judge the code without running it, in order of cost
+check: check-quickly check-compiled ## Run the static checks, the fastest first
 
 .PHONY: check-quickly
 check-quickly:
@@ -36,11 +36,12 @@ check-compiled:
 	@.ci/stage clippy cargo clippy --locked --workspace --all-targets -- -D warnings
 	@RUSTDOCFLAGS='-D warnings' .ci/stage doc cargo doc --locked --workspace --no-deps
 
-# With CI=true a test that cannot run fails instead of being skipped. No stage compiles what an earlier one has compiled:
-# `api` calls the program that the tests use, beside clippy and doc, which measure no time either.
+# With CI=true, a test that cannot run fails instead of being skipped. Stages reuse what earlier ones have compiled:
+# `api` starts the programs that were built for the tests. It runs beside clippy and doc, because none of them measures
+# time.
 .PHONY: test
 test: export CI := true
-test: all-tools check-quickly ## Everything: install the tools, check, and test on SQLite and on a PostgreSQL of its own
+test: all-tools check-quickly ## Install the tools, and run all checks and tests, on SQLite and PostgreSQL
 	@.ci/stage 'buf breaking' .ci/buf-breaking
 	@.ci/stage build cargo nextest run --locked --workspace --no-run
 	@.ci/side-by-side '.ci/stage api .ci/test-api' '$(MAKE) check-compiled'
@@ -48,47 +49,47 @@ test: all-tools check-quickly ## Everything: install the tools, check, and test 
 	@.ci/stage test .ci/with-postgres cargo nextest run --locked --workspace --run-ignored all -E 'not ($(FAULTS))'
 	@$(RUN_FAULTS)
 
-# They have many rounds, and report what they measured.
+# The fault tests run for many rounds, and report their measurements.
 FAULTS := package(taskey) & test(/^faults::/)
 RUN_FAULTS = TASKEY_TEST_ROUNDS=500 .ci/stage faults .ci/with-postgres \
 	cargo nextest run --locked --workspace --run-ignored all --success-output immediate -E '$(FAULTS)'
 
 .PHONY: test-faults
 test-faults: export CI := true
-test-faults: tools ## The fault tests alone, which report what they measured
+test-faults: tools ## Run only the fault tests, and report their measurements
 	@.ci/stage build cargo nextest run --locked --workspace --no-run
 	@$(RUN_FAULTS)
 
 .PHONY: test-api
-test-api: ## Call a running `taskey` as /openapi.json says, in all ways, for a minute
+test-api: ## Start `taskey` and test its HTTP API against /openapi.json, for about a minute
 	@.ci/stage 'tools for the API' .ci/install-tools api
 	@.ci/stage build cargo build --locked --workspace --bins
 	@.ci/stage api .ci/test-api
 
 .PHONY: bench-gateway
-bench-gateway: ## Measure what the gateway adds to a call; ARGS="--help" lists the settings
+bench-gateway: ## Measure the overhead of the gateway per call; ARGS="--help" lists the settings
 	@.ci/stage build cargo build --release --locked --package bench --package auth-service --package task-service --package gateway
 	@.ci/stage bench target/release/bench gateway $(ARGS)
 
 .PHONY: openapi
-openapi: ## Write gateway/openapi.json anew, after a change of the contract
+openapi: ## Regenerate gateway/openapi.json after a change of the contract
 	TASKEY_TEST_RENEW_OPENAPI=yes cargo test --locked --package gateway --test api -- the_committed_copy
 
-# `make test` tries the corpora of the targets, as unit tests of their crates.
+# `make test` runs the fuzz targets only on their corpora, as unit tests of their crates.
 .PHONY: fuzz
-fuzz: ## Search for input that breaks a parser, FUZZ_SECONDS (60) for each fuzz target
+fuzz: ## Fuzz the parsers, each fuzz target for FUZZ_SECONDS (default: 60)
 	@.ci/stage tools .ci/install-tools fuzz
 	@.ci/stage fuzz .ci/fuzz
 
-# The server of the databases stays on the first core, beside the services; the load moves to the other by itself.
+# The PostgreSQL server and the services run on the first core; the load generator pins itself to the last one.
 .PHONY: bench
 bench: export TASKEY_TEST_FSYNC := on
-bench: ## Load task-service on SQLite and PostgreSQL, and say what it bears; ARGS="--help" lists the settings
+bench: ## Measure the capacity of task-service on SQLite and PostgreSQL; ARGS="--help" lists the settings
 	@.ci/stage build cargo build --release --locked --package bench --package auth-service --package task-service
 	@.ci/stage bench taskset -c 0 .ci/with-postgres target/release/bench run $(ARGS)
 
 .PHONY: bench-large
-bench-large: ## Ask for the lists of a user with 10 000 tasks among a million; ARGS="--help" lists the settings
+bench-large: ## Measure listing for a user with 10,000 of a million tasks; ARGS="--help" lists the settings
 	@.ci/stage build cargo build --release --locked --package bench --package auth-service --package task-service
 	@.ci/stage bench .ci/with-postgres target/release/bench large $(ARGS)
 
@@ -97,9 +98,9 @@ all-tools:
 	@.ci/stage tools .ci/install-tools all
 
 .PHONY: tools
-tools: ## Install what the checks and tests need and this machine lacks
+tools: ## Install missing tools for the checks and tests
 	@.ci/stage tools .ci/install-tools
 
 .PHONY: advisories
-advisories: ## Look for known vulnerabilities in the dependencies; fetches the RustSec database
+advisories: ## Check the dependencies for known vulnerabilities; downloads the RustSec database
 	@.ci/stage advisories cargo deny --workspace --locked check advisories

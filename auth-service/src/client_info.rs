@@ -22,7 +22,7 @@ use crate::{
     model::{
         audit::{Actor, Event},
         client_info::ClientInfo,
-        service_token::Hash,
+        service_token::ServiceTokenHash,
         text,
     },
     store::service_tokens,
@@ -41,17 +41,17 @@ pub struct ClientInfoResolver {
     db: Db,
     clock: Clock,
     proxies: ProxyArgs,
-    /// The token of the gateway in this process.
-    gateway_token: Option<Hash>,
+    /// The token of the gateway in this process, if there is one.
+    gateway_token: Option<ServiceTokenHash>,
     /// Valid tokens and when they were checked. Only issued tokens are stored, so the map stays small.
-    valid_tokens: Mutex<HashMap<Hash, Duration>>,
+    valid_tokens: Mutex<HashMap<ServiceTokenHash, Duration>>,
 }
 
 impl ClientInfoResolver {
     /// Creates a resolver. `gateway` is the key of the service token of the gateway, if it runs in this process.
     #[must_use]
     pub fn new(db: Db, clock: Clock, proxies: ProxyArgs, gateway: Option<&Key>) -> Self {
-        let gateway_token = gateway.and_then(|key| Hash::from_token(&service_token(key)));
+        let gateway_token = gateway.and_then(|key| ServiceTokenHash::from_token(&service_token(key)));
         Self { db, clock, proxies, gateway_token, valid_tokens: Mutex::default() }
     }
 
@@ -65,7 +65,7 @@ impl ClientInfoResolver {
         let Some(peer) = request.remote_addr().map(|peer| peer.ip().to_canonical()) else {
             return Ok(ClientInfo { address: None, user_agent: text::sanitize_user_agent(user_agent()) });
         };
-        let token = header(SERVICE_TOKEN_HEADER).and_then(Hash::from_token);
+        let token = header(SERVICE_TOKEN_HEADER).and_then(ServiceTokenHash::from_token);
         let is_service = match token {
             Some(token) => self.is_valid_token(token).await?,
             None => false,
@@ -95,13 +95,13 @@ impl ClientInfoResolver {
         Ok(Event::new(&self.clock, kind, actor, session_id, self.resolve(request).await?))
     }
 
-    async fn is_valid_token(&self, token: Hash) -> Result<bool, ApiError> {
+    async fn is_valid_token(&self, token: ServiceTokenHash) -> Result<bool, ApiError> {
         let now = self.clock.uptime();
         let is_recent = |checked_at: &Duration| now.saturating_sub(*checked_at) < TRUST_PERIOD;
         if self.gateway_token.as_ref() == Some(&token) || self.valid_tokens().get(&token).is_some_and(is_recent) {
             return Ok(true);
         }
-        let is_valid = service_tokens::name(&self.db, &token).await?.is_some();
+        let is_valid = service_tokens::service_name(&self.db, &token).await?.is_some();
         if is_valid {
             self.valid_tokens().insert(token, now);
         } else {
@@ -110,8 +110,8 @@ impl ClientInfoResolver {
         Ok(is_valid)
     }
 
-    // Locked for a lookup, never across an await.
-    fn valid_tokens(&self) -> std::sync::MutexGuard<'_, HashMap<Hash, Duration>> {
+    // Never held across an await.
+    fn valid_tokens(&self) -> std::sync::MutexGuard<'_, HashMap<ServiceTokenHash, Duration>> {
         self.valid_tokens.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -27,7 +27,7 @@ use crate::{
         client_info::ClientInfo,
         email::Email,
         role::{Role, Roles},
-        service_token::{self, Name},
+        service_token::{self, ServiceName},
     },
     roles::set_roles,
     secrets,
@@ -37,16 +37,16 @@ use crate::{
 /// The commands of auth-service.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Manage the keys of access tokens
+    /// Manage the keys that sign access tokens
     #[command(subcommand)]
     Keys(KeysCommand),
-    /// Manage service tokens, with which services receive revocations and introspect access tokens
+    /// Manage service tokens, which authenticate services to auth-service
     #[command(subcommand)]
     Tokens(TokensCommand),
-    /// Manage the roles of users, such as those of the first administrator
+    /// Manage the roles of users, for example to create the first administrator
     #[command(subcommand)]
     Users(UsersCommand),
-    /// Find the parameters of password hashes
+    /// Find suitable parameters for password hashes
     #[command(subcommand)]
     Password(PasswordCommand),
 }
@@ -54,8 +54,8 @@ pub enum Command {
 /// Commands for password hashes.
 #[derive(Debug, Subcommand)]
 pub enum PasswordCommand {
-    /// Measure password hashes on this machine and print the most expensive parameters within the target time. Existing
-    /// hashes are replaced when users log in
+    /// Measure password hashes on this machine and print the most expensive parameters within the target time. After a
+    /// change of the parameters, each existing hash is replaced when its user logs in
     Bench {
         /// Maximum duration of a hash in milliseconds
         #[arg(long, default_value_t = 50, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..=10_000))]
@@ -71,7 +71,7 @@ pub enum UsersCommand {
         /// Email address of the account
         email: String,
 
-        /// admin: administers accounts. verifier: introspects tokens, like a service
+        /// admin: administers accounts. verifier: introspects tokens and receives revocations, like a service
         role: Role,
 
         /// Remove the role and revoke the sessions of the account
@@ -97,9 +97,9 @@ pub enum KeysCommand {
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
     },
-    /// Replace the signing key while services are running. The new key is added to the file, starts to sign after
-    /// `--publish-for`, and the old key is removed when its last token has expired. Runs for as long as
-    /// `--publish-for`. Discards the leftovers of an interrupted rotation
+    /// Replace the signing key while services are running. Adds a new key to the file, waits for `--publish-for`, and
+    /// then lets the new key sign. The old key stays valid until its last token has expired. Removes the new key of an
+    /// interrupted rotation
     Rotate {
         /// The key file.
         #[command(flatten)]
@@ -125,7 +125,7 @@ pub enum KeysCommand {
         #[command(flatten)]
         secrets: SecretArgs,
     },
-    /// Print the public keys of a key file as a JWK Set, without shared secrets
+    /// Print the public keys of a key file as a JWK Set. Shared keys are omitted
     Public {
         /// The key file.
         #[command(flatten)]
@@ -136,11 +136,11 @@ pub enum KeysCommand {
 /// Commands for service tokens.
 #[derive(Debug, Subcommand)]
 pub enum TokensCommand {
-    /// Create a service token and print it. It is stored as a hash and valid until it is revoked. A service can have
-    /// several tokens
+    /// Create a service token and print it. Only its hash is stored. It is valid until it is revoked. A service can
+    /// have several tokens
     IssueService {
         /// Name of the service
-        name: Name,
+        name: ServiceName,
 
         /// The database.
         #[command(flatten)]
@@ -149,7 +149,7 @@ pub enum TokensCommand {
     /// Revoke all tokens of a service. Its open streams end within seconds
     RevokeService {
         /// Name of the service
-        name: Name,
+        name: ServiceName,
 
         /// The database.
         #[command(flatten)]
@@ -185,7 +185,7 @@ impl Command {
     }
 }
 
-async fn issue_service(database: &DatabaseArgs, name: Name) -> anyhow::Result<()> {
+async fn issue_service(database: &DatabaseArgs, name: ServiceName) -> anyhow::Result<()> {
     let db = database.open_for_tool().await?;
     let (token, hash) = service_token::generate();
     service_tokens::insert(&db, Clock::system().now(), name, hash).await?;
@@ -193,7 +193,7 @@ async fn issue_service(database: &DatabaseArgs, name: Name) -> anyhow::Result<()
     Ok(writeln!(io::stdout(), "{}", *token)?)
 }
 
-async fn revoke_service(database: &DatabaseArgs, name: Name) -> anyhow::Result<()> {
+async fn revoke_service(database: &DatabaseArgs, name: ServiceName) -> anyhow::Result<()> {
     let db = database.open_existing().await?;
     let removed = service_tokens::remove(&db, name.clone()).await?;
     db.close().await;
@@ -204,7 +204,7 @@ async fn revoke_service(database: &DatabaseArgs, name: Name) -> anyhow::Result<(
 async fn set_role(database: &DatabaseArgs, email: &str, role: Role, remove: bool) -> anyhow::Result<()> {
     let email = Email::parse(email).map_err(|violation| anyhow::anyhow!("the address {violation}"))?;
     let (db, clock) = (database.open_existing().await?, Clock::system());
-    let credentials = users::by_email(&db, &email).await?;
+    let credentials = users::credentials_by_email(&db, &email).await?;
     let user = credentials.with_context(|| format!("{} has no account", email.as_str()))?.user;
     let event = Event::new(&clock, Kind::RolesChanged, Actor::Unknown, None, ClientInfo::default());
     let change = |mut roles: Roles| {

@@ -152,7 +152,7 @@ pub struct SessionArgs {
     #[arg(long, env = "TASKEY_REFRESH_MAX_TTL", default_value = "30d", value_name = "DURATION", value_parser = ttl)]
     pub refresh_max_ttl: Duration,
 
-    /// How long a used refresh token can be sent again and returns the same new token, in case the response was lost
+    /// How long a refresh with a used refresh token returns the same new token, in case the response was lost
     #[arg(long, env = "TASKEY_REFRESH_GRACE", default_value = "60s", value_name = "DURATION", value_parser = duration)]
     pub refresh_grace: Duration,
 }
@@ -166,12 +166,12 @@ pub struct PasswordArgs {
           value_parser = clap::value_parser!(u16).range(8..=128))]
     pub password_min_length: u16,
 
-    /// Memory of a password hash (argon2id parameter m)
+    /// Memory for each password hash (argon2id parameter m)
     #[arg(long, env = "TASKEY_PASSWORD_MEMORY_KIB", default_value_t = 19_456, value_name = "KIB",
           value_parser = clap::value_parser!(u32).range(8..=1_048_576))]
     pub password_memory_kib: u32,
 
-    /// Passes of a password hash over its memory (argon2id parameter t)
+    /// Number of passes over the memory for each password hash (argon2id parameter t)
     #[arg(long, env = "TASKEY_PASSWORD_PASSES", default_value_t = 2, value_name = "COUNT",
           value_parser = clap::value_parser!(u32).range(1..=64))]
     pub password_passes: u32,
@@ -207,20 +207,20 @@ pub(crate) fn publish_duration(text: &str) -> Result<Duration, String> {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Rate limits")]
 pub struct RateArgs {
-    /// Whether to enforce the rate limits below and the delays after wrong passwords. The queue of password hashes is
-    /// always limited
+    /// Whether to enforce rate limits, and delays after wrong passwords. The number of passwords that wait to be hashed
+    /// is always limited
     #[arg(long, env = "TASKEY_RATE_LIMITS", default_value = "on", value_name = "SWITCH")]
     pub rate_limits: OnOff,
 
-    /// Logins per IP address or IPv6 /64 network: 10+6/m is a burst of 10, then 6 per minute (s, m or h)
+    /// Logins per IPv4 address or IPv6 /64 network: 10+6/m is a burst of 10, then 6 per minute. Units are s, m and h
     #[arg(long, env = "TASKEY_LOGIN_RATE", default_value = "10+6/m", value_name = "RATE")]
     pub login_rate: Rate,
 
-    /// Sign-ups per IP address or IPv6 /64 network
+    /// Sign-ups per IPv4 address or IPv6 /64 network
     #[arg(long, env = "TASKEY_SIGN_UP_RATE", default_value = "10+3/h", value_name = "RATE")]
     pub sign_up_rate: Rate,
 
-    /// Refreshes per IP address or IPv6 /64 network; many users may share an address
+    /// Refreshes per IPv4 address or IPv6 /64 network, which many users may share
     #[arg(long, env = "TASKEY_REFRESH_RATE", default_value = "120+120/m", value_name = "RATE")]
     pub refresh_rate: Rate,
 }

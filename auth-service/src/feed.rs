@@ -32,7 +32,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(500);
 /// snapshot.
 const BACKLOG: usize = 256;
 
-/// Additional time that the snapshot covers, in case clocks differ.
+/// Added to the age of the revocations that are read at start-up, in case clocks differ.
 const CLOCK_SLACK: Duration = Duration::from_secs(3600);
 
 /// How long this replica accepts tokens when it cannot read its database.
@@ -41,18 +41,18 @@ const MAX_STALENESS: Duration = Duration::from_secs(30);
 /// How long a logout waits for the acknowledgements of the verifiers.
 const ACKNOWLEDGE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The revocations and deletions since the last update.
+/// The changes since the last update. An update without changes is a heartbeat.
 #[derive(Clone, Debug)]
 pub struct FeedUpdate {
     /// The sessions that were revoked.
     pub revoked: Arc<[Uuid]>,
     /// The sequence number of the last revocation.
     pub sequence: i64,
-    /// The sequence number of the account that was deleted last.
+    /// The sequence number of the last deletion of an account.
     pub last_deletion: i64,
 }
 
-/// All revocations and deletions so far.
+/// The state of the feed when a watcher starts.
 #[derive(Debug)]
 pub struct Snapshot {
     /// Identifies the database that assigned the sequence numbers.
@@ -63,7 +63,7 @@ pub struct Snapshot {
     pub issued_before: Option<Timestamp>,
     /// The sequence number of the last revocation.
     pub sequence: i64,
-    /// The sequence number of the account that was deleted last.
+    /// The sequence number of the last deletion of an account.
     pub last_deletion: i64,
 }
 
@@ -78,13 +78,13 @@ pub struct Feed {
     epoch: Uuid,
     /// The sequence number of the last revocation in the view.
     sequence: AtomicI64,
-    /// The sequence number of the account that was deleted last.
+    /// The sequence number of the last deletion of an account.
     last_deletion: AtomicI64,
     /// The last sequence number that each watcher has acknowledged.
     watchers: Mutex<HashMap<Uuid, watch::Sender<i64>>>,
 }
 
-/// A handle of the feed.
+/// A shared handle to the feed.
 #[derive(Clone, Debug)]
 pub struct FeedHandle(Arc<Feed>);
 
@@ -128,7 +128,8 @@ impl FeedHandle {
         self.0.wake.notify_one();
     }
 
-    /// Starts a watcher: returns the revoked sessions so far, and a receiver of updates. A session may be in both.
+    /// Registers a watcher for as long as the guard exists. Returns a snapshot and a receiver of later updates. A
+    /// session may be in both.
     #[must_use]
     pub fn watch(&self, id: Uuid) -> (Snapshot, broadcast::Receiver<FeedUpdate>, WatchGuard) {
         self.watchers().insert(id, watch::Sender::new(0));
@@ -149,7 +150,7 @@ impl FeedHandle {
     }
 
     /// Waits, with a timeout, until all watchers have acknowledged the revocations so far. Returns how many have.
-    /// Reads from the caller's `db`, because callers must not use the connection that is reserved for the feed.
+    /// Reads from `db`, because calls must not use the connection that is reserved for the feed.
     ///
     /// # Errors
     /// If the database cannot be read.
@@ -166,12 +167,12 @@ impl FeedHandle {
         Ok(acknowledged.into_iter().filter(|is_acknowledged| *is_acknowledged).count())
     }
 
-    // Locked for a lookup, never across an await.
+    // Never held across an await.
     fn watchers(&self) -> MutexGuard<'_, HashMap<Uuid, watch::Sender<i64>>> {
         self.0.watchers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Runs the feed for as long as it is awaited. Notifications of other replicas wake it.
+    /// Runs the feed for as long as it is awaited. Notifications from other replicas wake it.
     pub async fn run(&self) {
         tokio::join!(self.poll(), self.0.db.listen(revocations::CHANNEL, || self.wake()));
     }

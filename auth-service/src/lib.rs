@@ -3,13 +3,13 @@
 //! # Layout
 //! A call passes through these modules from top to bottom. Each module imports only those after it.
 //! - [`command`]: the subcommands; `bench`: the cost of password hashes.
-//! - `service`: one method per RPC. `verifier`: who may receive revocations. `app`: the state that services share.
+//! - `service`: one method per RPC. `verifier`: authenticates verifiers. `app`: the state that the services share.
 //! - `roles`: changes the roles of an account.
-//! - `login`: passwords, sessions and their tokens. `client_info`: where a call comes from.
-//! - `feed`: the feed of revocations. `purge`: removes what is no longer needed.
-//! - `secrets`: the keys, and whether they belong to the database. [`config`]: the settings.
+//! - `login`: passwords, sessions and their tokens. `client_info`: determines the client of a call.
+//! - `feed`: the feed of revocations. `purge`: deletes expired rows.
+//! - `secrets`: checks that the secrets belong to the database. [`config`]: the settings.
 //! - `store`: every SQL statement.
-//! - `model`: email addresses, passwords, users, sessions, refresh tokens.
+//! - `model`: the domain types, such as email addresses, passwords and sessions.
 //! - `error`: the errors of the API.
 
 use std::{sync::Arc, time::Duration};
@@ -126,7 +126,7 @@ impl Server {
         let issuer = Arc::new(TokenIssuer {
             clock: clock.clone(),
             keys,
-            claims: config.tokens,
+            token_args: config.tokens,
             access_token_ttl: config.sessions.access_token_ttl,
             refresh_key,
         });
@@ -191,7 +191,7 @@ impl Server {
                 app.issuer.keys.follow(),
             )
         };
-        // All run in one task, so that none outlives the server.
+        // All run in the task of the server, so that none outlives it.
         let served = tokio::select! {
             served = server => served,
             _ = background_tasks => Err(anyhow::anyhow!("the background tasks have ended")),

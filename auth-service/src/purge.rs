@@ -13,14 +13,14 @@ use crate::{model::login_throttle, store::purge};
 /// How often rows are purged.
 const PURGE_INTERVAL: Duration = Duration::from_secs(3600);
 
-/// How long ended sessions are kept. Late refresh tokens still receive the correct error, and a clock that is an hour
-/// off does not remove revocations from the feed.
+/// How long sessions are kept after they have expired. Late refresh tokens still receive the correct error, and a clock
+/// that is an hour off does not remove revocations from the feed.
 const SESSION_RETENTION: Duration = Duration::from_secs(24 * 3600);
 
 /// How long events of the audit log are kept.
 const EVENT_RETENTION: Duration = Duration::from_secs(400 * 24 * 3600);
 
-/// How long failed logins without an account are kept. They are not read, and rows of past minutes are not updated.
+/// How long failed logins without an account are kept. They are never read, and rows of past minutes are not updated.
 const UNKNOWN_USER_RETENTION: Duration = Duration::from_secs(60);
 
 /// Purges periodically for as long as it is awaited.
@@ -33,7 +33,7 @@ pub async fn run(db: &Db, clock: &Clock) {
             purge::failed_logins_unknown_user(db, now - UNKNOWN_USER_RETENTION)
         })
         .await;
-        purge_all("guesses", || purge::login_attempts(db, login_throttle::day(now) - 1)).await;
+        purge_all("password attempt counters", || purge::login_attempts(db, login_throttle::day(now) - 1)).await;
         // The jitter keeps replicas that started together from purging at the same time.
         tokio::time::sleep(random::jitter(PURGE_INTERVAL)).await;
     }

@@ -31,7 +31,7 @@ pub async fn set_roles(
         if new == old {
             return Ok(user);
         }
-        let revokes_sessions = new.lack_any_of(&old);
+        let revokes_sessions = new.lacks_any_of(&old);
         let event = event.clone().with_detail("roles", &new);
         let change = RoleChange { old: user.roles.clone(), new, revokes_sessions };
         if let Some(user) = accounts::set_roles(db, clock.now(), user_id, change, event).await? {

@@ -1,4 +1,4 @@
-//! The secrets of this program, and the check that they belong to the database.
+//! Reads the secrets of this program, and checks that they belong to the database.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use service_kit::{
 use crate::{
     config::{DatabaseArgs, SecretArgs},
     model::refresh_token::RefreshKey,
-    store::installation::{self, Mismatch, Secrets},
+    store::installation::{self, CheckError, SecretIds},
 };
 
 /// How often the stored ids are compared with the key file, even if it has not changed. The database may have failed
@@ -44,15 +44,15 @@ pub async fn refresh_secret(db: &Db, args: &SecretArgs) -> anyhow::Result<Key> {
 /// # Errors
 /// If they do not belong to it. The message says in one line what to do.
 pub async fn check(db: &Db, args: &SecretArgs, refresh_key: &RefreshKey, keys: &KeySet) -> anyhow::Result<()> {
-    let checked = installation::check(db, secrets(refresh_key, keys)).await;
-    checked.map_err(|mismatch| match mismatch {
-        Mismatch::Database(error) => error.into(),
-        Mismatch::RefreshSecret => anyhow::anyhow!(
+    let checked = installation::check(db, secret_ids(refresh_key, keys)).await;
+    checked.map_err(|error| match error {
+        CheckError::Database(error) => error.into(),
+        CheckError::RefreshSecret => anyhow::anyhow!(
             "{} is not the refresh secret that the database was used with; give all replicas the same one, or run \
              `auth-service keys adopt` if it was replaced on purpose",
             args.refresh_secret_file().display()
         ),
-        Mismatch::Keys => anyhow::anyhow!(
+        CheckError::Keys => anyhow::anyhow!(
             "{} has none of the keys that the database was used with; give all replicas the same keys, or run \
              `auth-service keys adopt` if they were replaced on purpose",
             args.keys.key_file.display()
@@ -60,8 +60,8 @@ pub async fn check(db: &Db, args: &SecretArgs, refresh_key: &RefreshKey, keys: &
     })
 }
 
-/// Stores the ids of the keys whenever the key file changes, for as long as it is awaited: a rotation replaces the keys
-/// one by one. Logs an error if the secrets no longer belong to the database.
+/// Checks the secrets and stores the ids of the keys, periodically and whenever the key file changes, for as long as it
+/// is awaited. A rotation replaces the keys one by one. Logs an error if the secrets no longer belong to the database.
 pub async fn follow(db: &Db, args: &SecretArgs, refresh_key: &RefreshKey, keys: &KeySource) {
     let mut changes = keys.subscribe();
     let mut reported = None;
@@ -91,13 +91,13 @@ pub async fn adopt(database: &DatabaseArgs, args: &SecretArgs) -> anyhow::Result
     let secret = secret_file::read_key(&file)?;
     let db = database.open_existing().await?;
     let secret = secret.map_or_else(|| secret_file::create_key(&file), Ok)?;
-    installation::adopt(&db, secrets(&RefreshKey::new(&secret), &keys)).await?;
+    installation::adopt(&db, secret_ids(&RefreshKey::new(&secret), &keys)).await?;
     db.close().await;
     Ok(())
 }
 
-fn secrets(refresh_key: &RefreshKey, keys: &KeySet) -> Secrets {
-    Secrets {
+fn secret_ids(refresh_key: &RefreshKey, keys: &KeySet) -> SecretIds {
+    SecretIds {
         refresh_fingerprint: refresh_key.fingerprint(),
         key_ids: keys.ids().into_iter().collect(),
         expired_key_ids: keys.expired_ids().into_iter().collect(),

@@ -12,7 +12,7 @@ use service_kit::{
 };
 use tonic::metadata::MetadataMap;
 
-use crate::{app::App, model::service_token::Hash, store::service_tokens};
+use crate::{app::App, model::service_token::ServiceTokenHash, store::service_tokens};
 
 /// How often the service token of an open stream is checked.
 const POLL_INTERVAL: Duration = Duration::from_secs(2);
@@ -23,22 +23,22 @@ pub enum Verifier {
     /// Authenticated by an access token.
     Caller(Caller),
     /// Authenticated by a service token.
-    Service(Hash),
+    Service(ServiceTokenHash),
 }
 
 impl App {
-    /// Authenticates the verifier that calls.
+    /// Authenticates the verifier that makes a call.
     ///
     /// # Errors
     /// UNAUTHENTICATED with the reason, PERMISSION_DENIED without the role, or UNAVAILABLE if the token cannot be
     /// checked.
-    pub async fn verifier(&self, headers: &MetadataMap) -> Result<Verifier, ApiError> {
-        let Some(hash) = Hash::from_token(bearer(headers)?) else {
+    pub async fn authenticate_verifier(&self, headers: &MetadataMap) -> Result<Verifier, ApiError> {
+        let Some(hash) = ServiceTokenHash::from_token(bearer(headers)?) else {
             let caller = self.authenticator.authenticate(headers)?;
             caller.require_role(ROLE_VERIFIER)?;
             return Ok(Verifier::Caller(caller));
         };
-        match service_tokens::name(&self.db, &hash).await? {
+        match service_tokens::service_name(&self.db, &hash).await? {
             Some(name) => {
                 tracing::debug!(name, "authenticated a service by its token");
                 Ok(Verifier::Service(hash))
@@ -50,11 +50,11 @@ impl App {
     /// Waits until the token of a verifier is no longer valid. Returns the error with which its stream ends.
     pub async fn verifier_invalidated(&self, verifier: Verifier) -> ApiError {
         match verifier {
-            Verifier::Caller(caller) => self.authenticator.ended(&caller).await,
+            Verifier::Caller(caller) => self.authenticator.wait_until_invalid(&caller).await,
             Verifier::Service(hash) => loop {
                 tokio::time::sleep(POLL_INTERVAL).await;
-                // While the database cannot be read, the feed sends nothing.
-                if let Ok(None) = service_tokens::name(&self.db, &hash).await {
+                // Errors are ignored: while the database cannot be read, the stream receives no revocations anyway.
+                if let Ok(None) = service_tokens::service_name(&self.db, &hash).await {
                     return TokenError::Invalid.into();
                 }
             },

@@ -78,7 +78,7 @@ impl Backend {
         metadata: HeaderMap,
         deadline: Instant,
     ) -> Result<Response<DynamicMessage>, Status> {
-        let mut grpc = self.ready(self.channel.clone()).await?;
+        let mut grpc = self.ready_client(self.channel.clone()).await?;
         let response = grpc
             .unary(new_request(message, metadata, deadline), rpc.clone(), DynamicCodec { output: output.clone() })
             .await;
@@ -97,7 +97,7 @@ impl Backend {
         metadata: HeaderMap,
         deadline: Instant,
     ) -> Result<Streaming<DynamicMessage>, Status> {
-        let mut grpc = self.ready(self.streams.next()).await?;
+        let mut grpc = self.ready_client(self.streams.next()).await?;
         let response = grpc
             .server_streaming(
                 new_request(message, metadata, deadline),
@@ -108,7 +108,7 @@ impl Backend {
         response.map(Response::into_inner).map_err(|status| ensure_reason(self.name, status, deadline))
     }
 
-    async fn ready(&self, channel: Channel) -> Result<Grpc<Channel>, Status> {
+    async fn ready_client(&self, channel: Channel) -> Result<Grpc<Channel>, Status> {
         let mut grpc = Grpc::new(channel).max_decoding_message_size(self.max_response_bytes);
         match grpc.ready().await {
             Ok(()) => Ok(grpc),

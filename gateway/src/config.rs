@@ -54,12 +54,13 @@ pub struct Config {
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Browsers")]
 pub struct BrowserArgs {
-    /// Always set the Secure attribute of cookies. It is also set if a trusted proxy sends `x-forwarded-proto: https`
+    /// Always set the Secure attribute of cookies. By default, it is set if a trusted proxy sends
+    /// `x-forwarded-proto: https`
     #[arg(long, env = "TASKEY_SECURE_COOKIES")]
     pub secure_cookies: bool,
 
     /// Comma-separated origins that may call the gateway from a browser, such as `https://app.example.org`. They must
-    /// send tokens: cookies are limited to the gateway's own origin [default: none]
+    /// send tokens, because cookies are limited to the gateway's own origin [default: none]
     #[arg(long = "cors-origin", env = "TASKEY_CORS_ORIGIN", value_name = "ORIGIN", value_delimiter = ',')]
     pub cors_origins: Vec<Origin>,
 }

@@ -88,7 +88,7 @@ impl Transcoder {
 
     /// Interprets bytes as a response of a backend: the name of a message, line feed, the message. If it can be
     /// serialized to JSON and that can be parsed, serializing it again must return the same JSON.
-    pub fn answer(&self, data: &[u8]) {
+    pub fn response(&self, data: &[u8]) {
         let mut parts = data.splitn(2, |byte| *byte == b'\n');
         let (name, encoded) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
         let descriptor = std::str::from_utf8(name).ok().and_then(|name| self.pool.get_message_by_name(name));
@@ -217,7 +217,7 @@ mod tests {
 
     #[test]
     fn responses_of_the_corpus_pass() {
-        run_corpus(concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus/answer"), |data| TRANSCODER.answer(data));
+        run_corpus(concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus/response"), |data| TRANSCODER.response(data));
     }
 
     #[test]

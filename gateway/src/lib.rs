@@ -87,7 +87,7 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
     let gateway = Gateway::new(pool, backends, settings)?;
     let service = tower::service_fn(move |request: Request<Incoming>| {
         let gateway = gateway.clone();
-        async move { Ok(gateway.answer(request).await) }
+        async move { Ok(gateway.handle(request).await) }
     });
     let service = ServiceBuilder::new().option_layer(http::cors::layer(&config.browsers.cors_origins)).service(service);
     let protocol = Protocol::Http1And2(http::error::unparsable_request);

@@ -141,13 +141,13 @@ async fn forward_to(
     let (mut parts, body) = request.into_parts();
     parts.headers = headers::passthrough_metadata(&parts, id, backend);
     parts.version = http::Version::HTTP_2;
-    let unreachable =
+    let to_status =
         |error| backend::ensure_reason(backend.name, Status::from_error(Box::new(error)), Instant::now() + NO_DEADLINE);
-    channel.ready().await.map_err(unreachable)?;
-    channel.call(Request::from_parts(parts, body)).await.map_err(unreachable)
+    channel.ready().await.map_err(to_status)?;
+    channel.call(Request::from_parts(parts, body)).await.map_err(to_status)
 }
 
-/// Stands for no deadline: the service enforces the deadline of a forwarded call.
+/// Longer than any deadline. The service enforces the deadline of a forwarded call, not the gateway.
 const NO_DEADLINE: Duration = Duration::from_secs(3600);
 
 /// Adds the request id to an error of the gateway, as the services do to theirs.

@@ -1,4 +1,5 @@
-//! Handles every HTTP request: request id, log, panics, deadline, and dispatch.
+//! Handles every HTTP request: assigns the request id, dispatches, and logs the response. Panics and the deadline of
+//! HTTP/JSON requests are handled here, too.
 
 use std::{collections::HashMap, fmt, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
@@ -61,7 +62,7 @@ struct Inner {
 pub struct Settings {
     /// Limits of JSON request bodies.
     pub json: JsonLimits,
-    /// Maximum time for a response, or for the start of a stream. Clients may request less.
+    /// Maximum time for a response, or for the start of a stream. Clients may request a shorter time.
     pub timeout: Duration,
     /// Authentication of browsers by cookies.
     pub cookies: CookieMode,
@@ -86,7 +87,7 @@ impl Gateway {
     }
 
     /// Handles a request and returns its response.
-    pub async fn answer<B>(&self, request: Request<B>) -> Response<Body>
+    pub async fn handle<B>(&self, request: Request<B>) -> Response<Body>
     where
         B: HttpBody<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -109,7 +110,7 @@ impl Gateway {
                 response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
             let elapsed_us = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
-            tracing::info!(code = response.status().as_u16(), elapsed_us, "answered");
+            tracing::info!(code = response.status().as_u16(), elapsed_us, "call completed");
             response
         };
         respond.instrument(span).await
@@ -168,7 +169,7 @@ fn is_chunked<B>(request: &Request<B>) -> bool {
 
 const READ_METHODS: [Method; 2] = [Method::GET, Method::HEAD];
 
-/// Sets the headers that every response has, and removes the body of a response to HEAD.
+/// Sets the headers that every HTTP/JSON response has, and removes the body of a response to HEAD.
 fn finish(response: &mut Response<Body>, method: &Method, id: &RequestId) {
     // A response that never has a body has no length either (RFC 9110, section 8.6).
     let has_body = ![StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&response.status());

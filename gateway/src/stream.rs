@@ -63,7 +63,7 @@ pub fn respond(
     let resume = route.resume.as_ref().map(|(_, field)| field.clone());
     let retry_pending = framing == Framing::Events;
     let response_body = route.response_body.clone();
-    let source = PassthroughStream {
+    let source = TranscodedStream {
         messages,
         framing,
         resume,
@@ -83,8 +83,8 @@ pub fn respond(
     response
 }
 
-/// A stream of messages from a backend to a client.
-struct PassthroughStream {
+/// A stream of messages from a backend, transcoded for a client.
+struct TranscodedStream {
     messages: Streaming<DynamicMessage>,
     framing: Framing,
     resume: Option<FieldDescriptor>,
@@ -95,7 +95,7 @@ struct PassthroughStream {
     retry_pending: bool,
 }
 
-impl PassthroughStream {
+impl TranscodedStream {
     /// Returns the next bytes and whether more may follow, or `None` at the end.
     async fn next(&mut self) -> Option<(Bytes, bool)> {
         if std::mem::take(&mut self.retry_pending) {
@@ -128,7 +128,7 @@ impl PassthroughStream {
         }
     }
 
-    /// Converts a status and ensures that it has a reason. Streams have no deadline, so one in the future is passed.
+    /// Converts a status and ensures that it has a reason. Streams have no deadline, so a time in the future is passed.
     fn to_http_error(&self, status: Status) -> HttpError {
         backend::ensure_reason(self.backend, status, Instant::now() + KEEP_ALIVE_INTERVAL).into()
     }

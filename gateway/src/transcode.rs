@@ -44,8 +44,8 @@ pub struct Transcoder {
 }
 
 impl Transcoder {
-    /// Handles a request. The backend is given the deadline for the response, or for the start of a stream, but this
-    /// function does not enforce it.
+    /// Handles a request. Passes the deadline for the response, or for the start of a stream, to the backend. The
+    /// caller must enforce it.
     ///
     /// # Errors
     /// If no RPC matches, if the request is invalid, or if the call fails.
@@ -85,7 +85,7 @@ impl Transcoder {
         self.cookies.apply(cookie_auth, &mut call).await?;
         let retry = cookie_auth.can_renew().then(|| call.clone());
         match (self.call(call, framing, cookie_auth).await, retry) {
-            (Err(error), Some(mut retry)) if error.is_expired() => {
+            (Err(error), Some(mut retry)) if error.is_token_expired() => {
                 self.cookies.renew(cookie_auth, &mut retry).await?;
                 self.call(retry, framing, cookie_auth).await
             }

@@ -89,7 +89,7 @@ impl PageTokens {
     /// Truncates `rows` to the page size, and returns them with the token of the next page, which is empty on the last
     /// page. The query must read one row more than the page size, so that the last page can be recognized.
     #[must_use]
-    pub fn cut<T>(
+    pub fn paginate<T>(
         &self,
         owner: Uuid,
         arguments: &[u8],

@@ -1,4 +1,4 @@
-//! The settings of task-service. Each is a flag and an environment variable; its comment is its `--help`.
+//! The settings of task-service. Each is a flag and an environment variable; its doc comment is its help text.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -33,8 +33,8 @@ pub struct Config {
     #[arg(long, env = "TASKEY_SCHEMA", default_value = "task", value_name = "NAME", value_parser = schema_name)]
     pub schema: String,
 
-    /// URL of auth-service, from which revocations are received; repeat it, or separate with commas, for several
-    /// replicas
+    /// URL of auth-service, which sends revocations. For several replicas, repeat the flag or separate the URLs with
+    /// commas
     #[arg(long, env = "TASKEY_AUTH_URL", default_value = "http://127.0.0.1:50051", value_name = "URL",
           value_delimiter = ',', value_parser = endpoint)]
     pub auth_url: Vec<Endpoint>,
@@ -68,13 +68,13 @@ pub struct Config {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Tasks")]
 pub struct TaskArgs {
-    /// How long access tokens are accepted while revocations cannot be received, at most 15m; values below 3s have the
+    /// How long access tokens are accepted while no revocations can be received, at most 15m. Values below 3s have the
     /// effect of 3s
     #[arg(long, env = "TASKEY_REVOCATION_MAX_STALENESS", default_value = "30s", value_name = "DURATION",
           value_parser = staleness)]
     pub revocation_max_staleness: Duration,
 
-    /// Calls per user: 100+50/s is a burst of 100, then 50 per second (s, m or h)
+    /// Calls per user: 100+50/s is a burst of 100, then 50 per second. Units are s, m and h
     #[arg(long, env = "TASKEY_CALL_RATE", default_value = "100+50/s", value_name = "RATE")]
     pub call_rate: Rate,
 

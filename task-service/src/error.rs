@@ -6,12 +6,12 @@ use service_kit::status::ApiError;
 use taskey_proto::errors::v1::ErrorReason;
 use tonic::Code;
 
-/// Returns the error for a task that does not exist, or belongs to another user: callers cannot tell which.
+/// Returns the error for a task that does not exist or belongs to another user. Callers cannot distinguish the two.
 pub(crate) fn task_not_found() -> ApiError {
     ApiError::new(Code::NotFound, ErrorReason::TaskNotFound, "the task does not exist")
 }
 
-/// Returns the error for an invalid field. The caller adds which.
+/// Returns the error for an invalid field, which the caller adds with [`ApiError::field`].
 pub(crate) fn validation_failed(description: &'static str) -> ApiError {
     ApiError::new(Code::InvalidArgument, ErrorReason::ValidationFailed, description)
 }
@@ -21,7 +21,7 @@ pub(crate) fn etag_mismatch() -> ApiError {
     ApiError::new(Code::Aborted, ErrorReason::EtagMismatch, "the resource has changed since the etag was read")
 }
 
-/// Returns the error for a list that does not exist, or belongs to another user: callers cannot tell which.
+/// Returns the error for a list that does not exist or belongs to another user. Callers cannot distinguish the two.
 pub(crate) fn list_not_found() -> ApiError {
     ApiError::new(Code::NotFound, ErrorReason::ListNotFound, "the list does not exist")
 }
@@ -37,8 +37,8 @@ pub(crate) fn quota_exceeded(message: &'static str) -> ApiError {
     ApiError::new(Code::ResourceExhausted, ErrorReason::QuotaExceeded, message)
 }
 
-/// Returns the error for a deletion of the default list.
-pub(crate) fn default_list() -> ApiError {
+/// Returns the error for a request to delete the default list.
+pub(crate) fn default_list_not_deletable() -> ApiError {
     ApiError::new(Code::FailedPrecondition, ErrorReason::DefaultList, "the default list cannot be deleted")
 }
 
@@ -48,7 +48,7 @@ pub(crate) fn sync_token_invalid() -> ApiError {
     ApiError::new(Code::InvalidArgument, ErrorReason::SyncTokenInvalid, message).field("sync_token", message)
 }
 
-/// Returns the error for a sync token whose tombstones are no longer stored.
+/// Returns the error for a sync token from before the oldest stored tombstone, or from after the last change.
 pub(crate) fn sync_token_expired() -> ApiError {
     let message = "the sync token is too old; start again without a token";
     ApiError::new(Code::OutOfRange, ErrorReason::SyncTokenExpired, message).field("sync_token", message)

@@ -1,14 +1,15 @@
 //! The task service: tasks and task lists, visible only to their owners.
 //!
 //! # Layout
-//! A call passes through these modules from top to bottom. Each module imports only modules after it.
+//! Each module imports only modules after it.
 //! - [`config`]: the settings.
 //! - `service`: one method per RPC: parse, execute, respond.
-//! - `watch`: streams of changes. `jobs`: the purge of deleted tasks, and the cleanup of deleted accounts.
-//! - `page`: pages of a list, and their tokens.
-//! - `store`: one SQL statement per function, with the owner in every `where`.
-//! - `request`: messages parsed into types that cannot be invalid. `response`: rows turned into messages.
-//! - `model`: the types, and the result of writes, computed in memory.
+//! - `watch`: streams of changes.
+//! - `jobs`: the purge of deleted tasks, and the cleanup of deleted accounts, with their SQL.
+//! - `page`: pages of `ListTasks`.
+//! - `store`: the SQL of calls, with the owner in every `where`.
+//! - `request`: parses messages into types that cannot be invalid. `response`: converts rows to messages.
+//! - `model`: the types of tasks, lists, filters and orders, and the logic of writes, without I/O.
 //! - `error`: the errors of this service.
 
 use std::{sync::Arc, time::Duration};
@@ -157,7 +158,7 @@ impl Server {
             },
             page_tokens,
             watches: Arc::clone(&watches),
-            calls: RateLimit::new(tasks.call_rate, clock.clone()),
+            call_rate_limit: RateLimit::new(tasks.call_rate, clock.clone()),
             rate_limits,
             purge_after: tasks.purge_after,
             max_tasks: tasks.max_tasks,
@@ -187,7 +188,7 @@ impl Server {
                 follower.keys.follow(),
             )
         };
-        // All in one task, so that nothing outlives the server.
+        // Not spawned, so that the background work ends with the server.
         let served = tokio::select! {
             served = server => served,
             _ = background => Err(anyhow::anyhow!("the background work has ended")),

@@ -1,4 +1,5 @@
-//! Tasks, and requests parsed into types that cannot be invalid, so that deeper code never checks again.
+//! The types of tasks, lists, filters and orders, and the logic of writes, without I/O. Module `request` parses
+//! messages into these types.
 
 use service_kit::{
     clock::Timestamp,
@@ -50,7 +51,7 @@ pub(crate) struct TaskRow {
     /// Set if and only if `delete_time` is set.
     pub(crate) purge_time: Option<Timestamp>,
     pub(crate) revision: Revision,
-    /// The sequence number of the last mutation, among those of the owner.
+    /// The sequence number, among the mutations of the owner, of the last one that changed the task.
     pub(crate) change: i64,
 }
 
@@ -79,7 +80,7 @@ impl Revision {
         Self(self.0 + 1)
     }
 
-    /// A revision that no task has.
+    /// A revision that no task or list has.
     const INVALID: Self = Self(0);
 
     /// Returns the etag: a strong entity tag (RFC 9110, section 8.8.3).
@@ -87,7 +88,7 @@ impl Revision {
         format!("\"{:x}\"", self.0)
     }
 
-    /// Parses an etag. Returns `None` if it is empty. An etag that this server has not issued matches no task.
+    /// Parses an etag. Returns `None` if it is empty. An etag that was not issued by this service matches no task or list.
     pub(crate) fn from_etag(etag: &str) -> Option<Self> {
         if etag.is_empty() {
             return None;
@@ -98,15 +99,15 @@ impl Revision {
     }
 }
 
-/// The task that a request names.
+/// The task or list that a request names.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Target {
     pub(crate) id: Uuid,
-    /// The revision of the etag, if the call must fail when the task has changed since.
+    /// The revision of the etag, if the request has one. The write fails if the current revision differs.
     pub(crate) revision: Option<Revision>,
 }
 
-/// The parameters of a list request.
+/// The parameters of `ListTasks`.
 #[derive(Clone, Debug)]
 pub(crate) struct ListQuery {
     /// 1 to [`page::MAX_SIZE`].

@@ -1,4 +1,4 @@
-//! Pages of a list of tasks.
+//! Pages of `ListTasks`.
 
 use prost::Message;
 use service_kit::page::PageTokens;
@@ -7,8 +7,8 @@ use uuid::Uuid;
 
 use crate::model::{ListQuery, TaskRow};
 
-/// Returns a page of the rows of a query, which has one more row than the page size if there is a next page. The page
-/// ends early rather than exceed `max_bytes`.
+/// Returns a page of `rows`, which has one row more than the page size if there is a next page. The page ends early
+/// rather than exceed `max_bytes`.
 pub(crate) fn fill(
     tokens: &PageTokens,
     owner: Uuid,
@@ -35,7 +35,8 @@ pub(crate) fn fill(
     page
 }
 
-/// Returns the encoded size of a field whose value has this length, including the tag and the length prefix.
+/// Returns the encoded size of a field whose value has this length, including the length prefix and the tag, which is
+/// one byte for field numbers up to 15.
 pub(crate) fn field_bytes(length: usize) -> usize {
     1 + prost::length_delimiter_len(length) + length
 }

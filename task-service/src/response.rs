@@ -1,4 +1,4 @@
-//! From rows to messages.
+//! Converts rows to messages.
 
 use taskey_proto::task::v1::{Task, TaskList, task::State};
 

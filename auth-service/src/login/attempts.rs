@@ -19,7 +19,7 @@ pub struct PasswordAttempts {
 
 impl PasswordAttempts {
     /// Compares a password with a stored hash. Without a hash, it takes as long and returns [`Comparison::Different`].
-    /// The caller must then [record](Self::record) the outcome.
+    /// If this succeeds, the caller must [record](Self::record) the outcome.
     ///
     /// # Errors
     /// RATE_LIMITED if too many attempts failed or are pending; OVERLOADED if too many passwords wait to be hashed.
@@ -33,7 +33,7 @@ impl PasswordAttempts {
         match self.hashing.compare(password, stored_hash).await {
             Ok(comparison) => Ok(comparison),
             Err(error) => {
-                self.record(key.clone(), Outcome::Unknown).await?;
+                self.record(key.clone(), Outcome::NotChecked).await?;
                 Err(error)
             }
         }

@@ -41,7 +41,7 @@ pub struct Hashing {
     running: Arc<Semaphore>,
     /// One permit for each hash that may run or wait.
     queue: Arc<Semaphore>,
-    /// The hash of a random password. Passwords of unknown accounts are compared with it, so that it takes as long.
+    /// The hash of a random password. Passwords of unknown accounts are compared with it, to take the same time.
     dummy_hash: Arc<str>,
 }
 
@@ -98,8 +98,8 @@ impl Hashing {
         run(permit, move || hasher.hash(password.as_bytes())).await?.map_err(ApiError::internal)
     }
 
-    /// Compares a password with a stored hash. A missing hash takes as long as a hash of the policy. A mismatch with a
-    /// cheaper hash does, too. A more expensive hash takes longer.
+    /// Compares a password with a stored hash. Without a stored hash, or if a cheaper one does not match, this takes as
+    /// long as with a hash of the policy. A more expensive hash takes longer.
     ///
     /// # Errors
     /// Like [`acquire`](Self::acquire); INTERNAL if the stored hash is malformed or too expensive.
@@ -223,7 +223,7 @@ impl Hasher {
         Ok(Output::new(output)?)
     }
 
-    // Locked for a push or a pop, never while a hash is computed.
+    // Never held while a hash is computed.
     fn lock_memory_pool(&self) -> MutexGuard<'_, Vec<Vec<Block>>> {
         self.memory_pool.lock().unwrap_or_else(PoisonError::into_inner)
     }

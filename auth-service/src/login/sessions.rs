@@ -56,7 +56,7 @@ impl Sessions {
     /// CREDENTIALS_INVALID, RATE_LIMITED, or OVERLOADED.
     pub async fn begin(&self, login: Login, client: ClientInfo) -> Result<TokenPair, ApiError> {
         let Self { db, clock, args, .. } = self;
-        let credentials = users::by_email(db, &login.email).await?;
+        let credentials = users::credentials_by_email(db, &login.email).await?;
         let has_account = credentials.is_some();
         // From here on, a disabled account is treated like an unknown one: the cost of its hash may differ, and the
         // response time would reveal the account.
@@ -67,7 +67,7 @@ impl Sessions {
         let event = |kind, actor, id| Event::new(clock, kind, actor, id, client.clone());
         let user = user.filter(|_| comparison != Comparison::Different);
         let Some((user, mut hash)) = user.zip(stored_hash) else {
-            // Failed logins of unknown accounts are audited, too. Otherwise the response time would reveal which exist.
+            // Failed logins of unknown accounts are stored, too. Otherwise the response time would reveal which exist.
             let failed = event(Kind::LoginFailed, Actor::Unknown, None);
             let audit = audit::failed_login(db, clock.now(), login.email, has_account, failed);
             // The two writes run concurrently, to share a commit. `join!` completes both even if one fails.
@@ -117,13 +117,13 @@ impl Sessions {
         self.issuer.token_pair(user, &session, now)
     }
 
-    /// Handles a token that could not be rotated. Returns its session if the token may be repeated to receive the same
-    /// successor. Revokes the session if the token may have been stolen.
+    /// Handles a token that could not be rotated. Returns its session if the client may receive the same successor
+    /// again. Revokes the session if the token may have been stolen.
     async fn on_replay(&self, token: RefreshToken, now: Timestamp, client: ClientInfo) -> Result<Session, ApiError> {
         let session = sessions::by_id(&self.db, token.session_id).await?;
         let session = session.ok_or_else(error::refresh_token_invalid)?;
         match session.classify_replay(token.generation, now, self.args.refresh_grace) {
-            Replay::SameChild => Ok(session),
+            Replay::SameSuccessor => Ok(session),
             Replay::Superseded => Err(error::refresh_token_superseded()),
             Replay::KnownTheft => Err(error::refresh_token_reused()),
             Replay::Ended => Err(error::refresh_token_invalid()),

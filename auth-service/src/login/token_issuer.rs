@@ -22,7 +22,7 @@ pub struct TokenIssuer {
     /// The signing keys of access tokens.
     pub(crate) keys: Arc<KeySource>,
     /// The `iss` and `aud` claims of access tokens.
-    pub(crate) claims: TokenArgs,
+    pub(crate) token_args: TokenArgs,
     pub(crate) access_token_ttl: Duration,
     /// The key of refresh tokens.
     pub(crate) refresh_key: RefreshKey,
@@ -44,12 +44,13 @@ impl TokenIssuer {
             expires_at: (now + self.access_token_ttl).min(session.expires_at),
         };
         let keys = self.keys.current().ok_or_else(|| ApiError::internal("there is no signing key"))?;
-        let access_token = token::sign(&keys, &self.claims, &claims).map_err(ApiError::internal)?;
+        let access_token = token::sign(&keys, &self.token_args, &claims).map_err(ApiError::internal)?;
         let refresh_token = RefreshToken { session_id: session.id, generation: session.generation };
         Ok(TokenPair {
             access_token,
             refresh_token: self.refresh_key.issue(refresh_token),
             token_type: "Bearer".to_owned(),
+            // The claim `exp` has whole seconds.
             access_expire_time: Some(Timestamp::from_seconds(claims.expires_at.as_seconds()).into()),
             refresh_expire_time: Some(session.expires_at.into()),
             session_id: session.id.to_string(),

@@ -64,7 +64,7 @@ impl Event {
     /// Returns the details as they are stored.
     #[must_use]
     pub fn details_json(&self) -> String {
-        serde_json::to_string(&self.details).expect("a map of strings can be serialised")
+        serde_json::to_string(&self.details).expect("a map of strings can be serialized")
     }
 }
 

@@ -48,7 +48,7 @@ impl Email {
     }
 }
 
-/// Accepts `atext` of RFC 5322 and the full stop, like the HTML standard.
+/// Reports whether a byte is `atext` of RFC 5322 or a full stop, as in the HTML standard.
 fn is_local_part_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b".!#$%&'*+/=?^_`{|}~-".contains(&byte)
 }

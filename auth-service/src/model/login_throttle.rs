@@ -1,4 +1,4 @@
-//! Delays the next login attempt after wrong passwords.
+//! Delays the next password attempt for an email address after wrong passwords.
 
 use std::time::Duration;
 
@@ -14,10 +14,10 @@ pub const MAX_FAILURES_PER_DAY: i64 = 100;
 /// Maximum number of concurrent attempts.
 pub const MAX_PENDING: i64 = 10;
 
-/// Attempts without an outcome are no longer counted after this time.
+/// Pending attempts are no longer counted if no attempt was permitted for this time.
 pub const PENDING_TTL: Duration = Duration::from_secs(10);
 
-/// The key under which the attempts at an email address are counted, whether or not the address has an account.
+/// The key under which the attempts for an email address are counted, whether or not the address has an account.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ThrottleKey(pub(crate) String);
 
@@ -35,14 +35,14 @@ impl ThrottleKey {
     }
 }
 
-/// The failed attempts at an email address.
+/// The failed attempts for an email address.
 #[derive(Clone, Copy, Debug)]
 pub struct LoginThrottle {
     /// The day that is counted, in days since the Unix epoch.
     pub day: i64,
     /// How many attempts failed on that day.
     pub failures: i64,
-    /// When the last attempt failed.
+    /// When the last attempt failed; 0 after a correct password.
     pub failed_at: Timestamp,
 }
 
@@ -55,7 +55,8 @@ pub fn day(at: Timestamp) -> i64 {
 const SECONDS_PER_DAY: i64 = 24 * 3600;
 
 impl LoginThrottle {
-    /// Returns the minimum time between the last failure and the next attempt.
+    /// Returns the minimum time between the last failure and the next attempt. The statement in `store::login_attempts`
+    /// contains the same delays.
     fn delay(self) -> Duration {
         Duration::from_secs(match self.failures {
             ..1 => 0,

@@ -1,4 +1,4 @@
-//! The domain model. Requests are parsed into these types, which are valid by construction.
+//! The domain model: values that are valid by construction, and the rows of accounts, sessions and audit events.
 
 pub mod audit;
 pub mod client_info;

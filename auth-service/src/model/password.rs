@@ -5,7 +5,7 @@ use std::{collections::HashSet, sync::LazyLock};
 use unicode_normalization::UnicodeNormalization;
 use zeroize::Zeroizing;
 
-/// Limits the cost of normalising and hashing a password.
+/// Limits the cost of normalizing and hashing a password.
 pub const MAX_CODE_POINTS: usize = 128;
 
 /// The most common passwords, in lower case: those with at least 8 characters in Django's list
@@ -35,7 +35,7 @@ impl Rules<'_> {
     }
 }
 
-/// A password, NFKC-normalised (NIST SP 800-63B-4, section 3.1.1.2), so that composed and decomposed characters are the
+/// A password, NFKC-normalized (NIST SP 800-63B-4, section 3.1.1.2), so that composed and decomposed characters are the
 /// same. It is wiped from memory when it is dropped.
 pub struct Password(Zeroizing<String>);
 
@@ -49,7 +49,8 @@ impl Password {
         if text.is_empty() {
             return Err("must not be empty");
         }
-        // Normalised text is at most 18 times as long. Text that is longer than any password is not normalised.
+        // Composition combines at most 4 code points, so longer text cannot become a valid password. It is not
+        // normalized, because normalized text can be 18 times as long.
         if text.chars().count() > 4 * MAX_CODE_POINTS {
             return Err("is too long to be a password");
         }

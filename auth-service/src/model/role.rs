@@ -43,7 +43,7 @@ impl Roles {
         Self(text.split_whitespace().filter_map(|role| role.parse().ok()).collect())
     }
 
-    /// Adds a role and returns whether it was missing.
+    /// Adds a role. Reports whether it was missing.
     pub fn insert(&mut self, role: Role) -> bool {
         self.0.insert(role)
     }
@@ -59,10 +59,10 @@ impl Roles {
         self.0.contains(&role)
     }
 
-    /// Reports whether an account with the roles `before` would lose one.
+    /// Reports whether any of the roles `other` is missing.
     #[must_use]
-    pub fn lack_any_of(&self, before: &Self) -> bool {
-        !before.0.is_subset(&self.0)
+    pub fn lacks_any_of(&self, other: &Self) -> bool {
+        !other.0.is_subset(&self.0)
     }
 }
 
@@ -84,7 +84,7 @@ mod tests {
         assert_eq!(roles.to_string(), "admin verifier");
         assert!(!roles.insert(Role::Admin) && roles.contains(Role::Verifier));
         let fewer = Roles::from_stored("admin");
-        assert!(fewer.lack_any_of(&roles) && !roles.lack_any_of(&fewer));
+        assert!(fewer.lacks_any_of(&roles) && !roles.lacks_any_of(&fewer));
         roles.remove(Role::Verifier);
         assert_eq!(roles, fewer);
         assert_eq!(Roles::from_stored("").to_string(), "");

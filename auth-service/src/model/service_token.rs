@@ -12,17 +12,17 @@ use zeroize::Zeroizing;
 
 /// The hash of a service token.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Hash(pub(crate) String);
+pub struct ServiceTokenHash(pub(crate) String);
 
-/// Generates a token. The caller has its only copy.
+/// Generates a token and its hash. Only the hash is stored.
 #[must_use]
-pub fn generate() -> (Zeroizing<String>, Hash) {
+pub fn generate() -> (Zeroizing<String>, ServiceTokenHash) {
     let token = service_token(&Key::random());
-    let hash = Hash::new(&token);
+    let hash = ServiceTokenHash::new(&token);
     (token, hash)
 }
 
-impl Hash {
+impl ServiceTokenHash {
     /// Returns the hash of a service token; `None` if the text does not have the format of one.
     #[must_use]
     pub fn from_token(token: &str) -> Option<Self> {
@@ -36,9 +36,9 @@ impl Hash {
 
 /// The name of a service.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Name(pub(crate) String);
+pub struct ServiceName(pub(crate) String);
 
-impl std::str::FromStr for Name {
+impl std::str::FromStr for ServiceName {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
@@ -51,7 +51,7 @@ impl std::str::FromStr for Name {
     }
 }
 
-impl fmt::Display for Name {
+impl fmt::Display for ServiceName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
@@ -59,23 +59,23 @@ impl fmt::Display for Name {
 
 #[cfg(test)]
 mod tests {
-    use super::{Hash, Name, generate};
+    use super::{ServiceName, ServiceTokenHash, generate};
 
     #[test]
     fn hash_identifies_a_token() {
         let (token, hash) = generate();
-        assert_eq!(Hash::from_token(&token), Some(hash.clone()));
-        assert_ne!(Hash::from_token(&format!("{}x", *token)), Some(hash));
-        assert_eq!(Hash::from_token("eyJhbGciOiJIUzI1NiJ9.e30.x"), None);
+        assert_eq!(ServiceTokenHash::from_token(&token), Some(hash.clone()));
+        assert_ne!(ServiceTokenHash::from_token(&format!("{}x", *token)), Some(hash));
+        assert_eq!(ServiceTokenHash::from_token("eyJhbGciOiJIUzI1NiJ9.e30.x"), None);
     }
 
     #[test]
     fn names_have_a_limited_length_and_character_set() {
         for valid in ["task-service", "a", "billing.eu_1", &"x".repeat(64)] {
-            assert!(valid.parse::<Name>().is_ok(), "{valid}");
+            assert!(valid.parse::<ServiceName>().is_ok(), "{valid}");
         }
         for invalid in ["", "two words", "naïve", "a\n", &"x".repeat(65)] {
-            assert!(invalid.parse::<Name>().is_err(), "{invalid:?}");
+            assert!(invalid.parse::<ServiceName>().is_err(), "{invalid:?}");
         }
     }
 }

@@ -41,9 +41,9 @@ pub struct Session {
 /// Why a refresh token could not be rotated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Replay {
-    /// The response was lost, or two calls raced. The caller receives the same successor again.
-    SameChild,
-    /// Its successor was used moments ago.
+    /// It was just used: its response was lost, or two calls raced. The client receives the same successor again.
+    SameSuccessor,
+    /// Its successor was used within [`SUPERSEDED_GRACE`].
     Superseded,
     /// It was used before, and may have been copied.
     Theft,
@@ -67,7 +67,7 @@ impl Session {
         // the times of the last two rotations are stored. The successor of a token that is three or more generations
         // old was used at the earlier of the two, or before.
         match self.generation - generation {
-            1 if now.since(self.rotated_at) <= grace => Replay::SameChild,
+            1 if now.since(self.rotated_at) <= grace => Replay::SameSuccessor,
             2 if now.since(self.rotated_at) <= SUPERSEDED_GRACE => Replay::Superseded,
             3.. if now.since(self.previous_rotated_at) <= SUPERSEDED_GRACE => Replay::Superseded,
             // The current token of a disabled account, or a token that was issued after a restored backup was made.

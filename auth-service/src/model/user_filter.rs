@@ -1,9 +1,6 @@
 //! Filters of accounts, in the syntax of [`service_kit::filter`].
 
-use service_kit::{
-    db::QueryBuilder,
-    filter::{Comparator, Condition, Filter, Parsed, Value},
-};
+use service_kit::filter::{Comparator, Condition, Filter, Parsed, Value};
 
 use super::role::Role;
 
@@ -73,34 +70,9 @@ impl Condition for UserCondition {
     }
 }
 
-impl UserCondition {
-    /// Appends the condition to a query of the users table.
-    pub fn push(&self, sql: &mut QueryBuilder) {
-        match self {
-            Self::EmailPrefix(prefix) => {
-                let length = i64::try_from(prefix.chars().count()).unwrap_or(i64::MAX);
-                // `like` would require escaping the prefix.
-                sql.push("substr(email, 1, cast(").push_bind(length).push(" as int)) = ").push_bind(prefix.clone());
-            }
-            Self::Role(role) => {
-                sql.push("' ' || roles || ' ' like ").push_bind(format!("% {role} %"));
-            }
-            Self::Disabled(disabled) => {
-                sql.push("disabled = ").push_bind(*disabled);
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn sql(filter: &str) -> String {
-        let mut sql = QueryBuilder::default();
-        UserFilter::parse(filter).expect(filter).push(&mut sql, |sql, condition| condition.push(sql));
-        format!("{:?}", sql.build().0)
-    }
 
     #[test]
     fn conditions_are_combined() {
@@ -113,7 +85,6 @@ mod tests {
             UserCondition::Disabled(false),
         ];
         assert!(filter.conditions().eq(&expected), "{filter:?}");
-        assert!(sql("role:admin OR NOT disabled:true").contains("or not (disabled"));
         assert!(parse("").is_empty());
     }
 

@@ -73,7 +73,7 @@ impl pb::account_service_server::AccountService for AccountService {
         let App { db, clock, feed, .. } = &*self.app;
         let changed = accounts::change_password(db, clock.now(), user_id, [old, new], session_id, event).await;
         feed.wake();
-        // The password was changed concurrently.
+        // If the password was changed concurrently, the verified one is no longer current.
         changed.map_err(ApiError::from)?.ok_or_else(error::current_password_wrong)?;
         Ok(Response::new(ChangePasswordResponse {}))
     }
@@ -104,7 +104,7 @@ impl pb::account_service_server::AccountService for AccountService {
         let before = tokens.open_id(user_id, OWN_EVENTS_ARGUMENTS, &page_token)?;
         let selection = Selection { user_id: Some(user_id), kind: None, before };
         let rows = audit::list(&self.app.db, selection, size + 1).await.map_err(ApiError::from)?;
-        let (events, next_page_token) = tokens.cut(user_id, OWN_EVENTS_ARGUMENTS, rows, size, |event| event.id);
+        let (events, next_page_token) = tokens.paginate(user_id, OWN_EVENTS_ARGUMENTS, rows, size, |event| event.id);
         let events = events.into_iter().map(Into::into).collect();
         Ok(Response::new(ListMySecurityEventsResponse { events, next_page_token }))
     }
@@ -163,9 +163,9 @@ impl AccountService {
         i32::try_from(active).map_err(ApiError::internal)
     }
 
-    /// Returns why an account was not deleted. `verified_hash` is the hash of the password that was verified.
+    /// Returns the error for an account that was not deleted. `verified_hash` is the hash of the verified password.
     async fn deletion_error(&self, user_id: Uuid, verified_hash: &str) -> Result<ApiError, ApiError> {
-        let credentials = users::credentials(&self.app.db, user_id).await?.ok_or_else(error::user_not_found)?;
+        let credentials = users::credentials_by_id(&self.app.db, user_id).await?.ok_or_else(error::user_not_found)?;
         Ok(if credentials.password_hash == verified_hash {
             error::last_admin()
         } else {
@@ -175,7 +175,7 @@ impl AccountService {
 
     /// Checks the current password of the caller. Returns the account and the stored hash.
     async fn verify_current_password(&self, user_id: Uuid, password: Password) -> Result<(User, String), ApiError> {
-        let credentials = users::credentials(&self.app.db, user_id).await?.ok_or_else(error::user_not_found)?;
+        let credentials = users::credentials_by_id(&self.app.db, user_id).await?.ok_or_else(error::user_not_found)?;
         let Credentials { user, password_hash } = credentials;
         let key = ThrottleKey::from_address(&user.email);
         let is_correct =

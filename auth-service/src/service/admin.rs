@@ -54,7 +54,7 @@ impl pb::admin_service_server::AdminService for AdminService {
         let tokens = &self.app.page_tokens;
         let before = tokens.open_id(admin, &arguments, &page_token)?;
         let rows = users::list(&self.app.db, &filter, before, size + 1).await.map_err(ApiError::from)?;
-        let (users, next_page_token) = tokens.cut(admin, &arguments, rows, size, |user| user.id);
+        let (users, next_page_token) = tokens.paginate(admin, &arguments, rows, size, |user| user.id);
         let users = users.into_iter().map(Into::into).collect();
         Ok(Response::new(ListUsersResponse { users, next_page_token }))
     }
@@ -104,7 +104,7 @@ impl pb::admin_service_server::AdminService for AdminService {
         let tokens = &self.app.page_tokens;
         selection.before = tokens.open_id(admin, &arguments, &page_token)?;
         let rows = audit::list(&self.app.db, selection, size + 1).await.map_err(ApiError::from)?;
-        let (events, next_page_token) = tokens.cut(admin, &arguments, rows, size, |event| event.id);
+        let (events, next_page_token) = tokens.paginate(admin, &arguments, rows, size, |event| event.id);
         let events = events.into_iter().map(Into::into).collect();
         Ok(Response::new(ListAuditEventsResponse { events, next_page_token }))
     }

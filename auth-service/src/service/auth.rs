@@ -34,10 +34,10 @@ impl pb::auth_service_server::AuthService for AuthService {
         let App { db, clock, passwords, password_min_length, .. } = &*self.app;
         let SignUp { email, password, display_name } = SignUp::parse(request.into_inner(), *password_min_length)?;
         self.app.address_limits.check(RateLimitedAction::SignUp, &event.client)?;
-        // This check saves hashes: most of many concurrent sign-ups with one address find it taken after the queue. The
-        // insert decides.
+        // Avoids most hashes of concurrent sign-ups with the same address: when they leave the queue, one of them has
+        // usually created the account. The unique constraint decides about the others.
         let permit = passwords.hashing.acquire().await?;
-        if users::by_email(db, &email).await.map_err(ApiError::from)?.is_some() {
+        if users::credentials_by_email(db, &email).await.map_err(ApiError::from)?.is_some() {
             return Err(error::email_taken().into());
         }
         let password_hash = passwords.hashing.hash(permit, password).await?;
@@ -65,7 +65,7 @@ impl pb::auth_service_server::AuthService for AuthService {
     }
 
     async fn logout(&self, request: Request<LogoutRequest>) -> Result<Response<LogoutResponse>, Status> {
-        let access_token_session = self.app.authenticator.session(request.metadata());
+        let access_token_session = self.app.authenticator.session_id(request.metadata());
         let event = self.app.clients.event(Kind::Logout, Actor::Owner, None, &request).await?;
         let LogoutRequest { refresh_token, wait_for_verifiers } = request.into_inner();
         let token = request::refresh_token(refresh_token)?.map(Zeroizing::new);

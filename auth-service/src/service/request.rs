@@ -22,10 +22,10 @@ use crate::{
     store::audit::Selection,
 };
 
-/// An upper bound of the length of refresh tokens.
+/// An upper bound on the length of refresh tokens.
 const MAX_REFRESH_TOKEN_BYTES: usize = 512;
 
-/// A validated sign-up.
+/// A validated sign-up request.
 pub struct SignUp {
     pub(super) email: Email,
     pub(super) password: Password,
@@ -225,7 +225,7 @@ pub fn new_display_name(request: pb::UpdateMeRequest) -> Result<Option<String>, 
     let mask = request.update_mask.unwrap_or_default();
     let is_in_mask = mask.paths.iter().any(|path| path == "display_name" || path == "*");
     if let Some(path) = mask.paths.iter().find(|path| *path != "display_name" && *path != "*") {
-        // Longer than the name of any field, and keeps the message short.
+        // Truncated to keep the message short. No name of a field is longer.
         let path: String = path.chars().take(50).collect();
         violations.add("update_mask", format!("{path:?} cannot be changed; the mask can contain display_name or *"));
     }

@@ -44,7 +44,7 @@ impl pb::token_service_server::TokenService for TokenService {
     }
 
     async fn introspect(&self, request: Request<IntrospectRequest>) -> Result<Response<IntrospectResponse>, Status> {
-        self.app.verifier(request.metadata()).await?;
+        self.app.authenticate_verifier(request.metadata()).await?;
         let token = request::introspection_token(request.into_inner())?;
         let claims = match self.app.authenticator.verify(&token) {
             Ok(claims) => self.check_session(claims).await?,
@@ -60,7 +60,7 @@ impl pb::token_service_server::TokenService for TokenService {
         &self,
         request: Request<WatchRevocationsRequest>,
     ) -> Result<Response<Self::WatchRevocationsStream>, Status> {
-        let verifier = self.app.verifier(request.metadata()).await?;
+        let verifier = self.app.authenticate_verifier(request.metadata()).await?;
         // A replica that cannot read its database may lack revocations, and its verifiers would accept revoked tokens.
         if self.app.feed.view().freshness() != Freshness::Fresh {
             let message = "this replica cannot read its revocations at the moment";
@@ -74,7 +74,7 @@ impl pb::token_service_server::TokenService for TokenService {
         &self,
         request: Request<AcknowledgeRevocationsRequest>,
     ) -> Result<Response<AcknowledgeRevocationsResponse>, Status> {
-        self.app.verifier(request.metadata()).await?;
+        self.app.authenticate_verifier(request.metadata()).await?;
         let AcknowledgeRevocationsRequest { watch_id, sequence } = request.into_inner();
         self.app.feed.acknowledge(request::id("watch_id", &watch_id)?, sequence);
         Ok(Response::new(AcknowledgeRevocationsResponse {}))
@@ -84,7 +84,7 @@ impl pb::token_service_server::TokenService for TokenService {
         &self,
         request: Request<ListDeletedUsersRequest>,
     ) -> Result<Response<ListDeletedUsersResponse>, Status> {
-        self.app.verifier(request.metadata()).await?;
+        self.app.authenticate_verifier(request.metadata()).await?;
         let (after, size) = request::deletions(request.get_ref())?;
         let (page, last) = deletions::list_after(&self.app.db, after, size).await.map_err(ApiError::from)?;
         let sequence = page.last().map_or(last, |deleted| deleted.sequence);
@@ -115,8 +115,8 @@ impl TokenService {
             sub: Some(claims.user_id.to_string()),
             sid: Some(claims.session_id.to_string()),
             jti: Some(claims.id.to_string()),
-            iss: Some(self.app.issuer.claims.issuer.clone()),
-            aud: Some(self.app.issuer.claims.audience.clone()),
+            iss: Some(self.app.issuer.token_args.issuer.clone()),
+            aud: Some(self.app.issuer.token_args.audience.clone()),
             iat: seconds(claims.issued_at.as_seconds()),
             exp: seconds(claims.expires_at.as_seconds()),
             roles: claims.roles,
@@ -127,7 +127,7 @@ impl TokenService {
     /// Returns the stream of a verifier, which ends when its token is no longer valid.
     fn watch(&self, verifier: Verifier) -> <Self as pb::token_service_server::TokenService>::WatchRevocationsStream {
         let app = Arc::clone(&self.app);
-        // Later changes are sent after the snapshot.
+        // Subscribes before the current keys are read, so that no change is missed.
         let keys = WatchStream::from_changes(app.issuer.keys.subscribe());
         let (snapshot, feed_updates, guard) = app.feed.watch(app.clock.new_id());
         let (epoch, mut sequence) = (snapshot.epoch.to_string(), snapshot.sequence);

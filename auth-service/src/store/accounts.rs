@@ -164,7 +164,7 @@ pub async fn delete(
             conn.advisory_lock(ADMINS_LOCK).await?;
             let user: Option<User> = conn.fetch_optional(DELETE, args![user_id, password_hash]).await?;
             if let Some(user) = &user {
-                // Runs before the revocation, because sessions must be locked before the feed.
+                // Runs before the revocation, because the rows of sessions must be locked before that of the feed.
                 conn.execute(SCRUB_SESSIONS, args![user.id]).await?;
                 revoke_all(conn, now, user.id, None).await?;
                 deletions::insert(conn, user.id).await?;

@@ -60,6 +60,7 @@ pub async fn insert(conn: &mut Conn, now: Timestamp, user_id: Uuid, event: &Even
 /// # Errors
 /// If the database fails.
 pub async fn failed_login(db: &Db, now: Timestamp, email: Email, has_account: bool, event: Event) -> Result<(), Error> {
+    // `coalesce` never returns `$9`. It is used because both statements have the same arguments.
     const INSERT_FOR_ACCOUNT: &str = "
         insert into audit_events (id, kind, user_id, actor_id, session_id, ip_address, user_agent, details, created_at,
             minute, occurrences)
@@ -87,7 +88,7 @@ pub async fn failed_login(db: &Db, now: Timestamp, email: Email, has_account: bo
     db.execute(if has_account { INSERT_FOR_ACCOUNT } else { INSERT_FOR_UNKNOWN_USER }, values).await.map(drop)
 }
 
-/// Which events to list.
+/// Selects the events to list.
 #[derive(Clone, Copy, Debug)]
 pub struct Selection {
     /// Only those of this account.
@@ -107,6 +108,7 @@ pub async fn list(db: &Db, selection: Selection, limit: usize) -> Result<Vec<Sto
         select id, kind, user_id, actor_id, session_id, ip_address, user_agent, details, created_at, occurrences
         from audit_events where user_id = $1 and ($2 is null or kind = $2) and ($3 is null or id < $3)
         order by id desc limit $4";
+    // `$1` is always null here. It is used because both statements have the same arguments.
     const SELECT_ALL: &str = "
         select id, kind, user_id, actor_id, session_id, ip_address, user_agent, details, created_at, occurrences
         from audit_events where $1 is null and ($2 is null or kind = $2) and ($3 is null or id < $3)

@@ -10,9 +10,9 @@ use service_kit::{
 /// Advisory lock that serializes [`check`] and [`adopt`]. The number is arbitrary.
 const INSTALLATION_LOCK: i64 = 0x0061_7574_6869_6e01;
 
-/// Identifies secrets without revealing them.
+/// Identifies the secrets without revealing them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Secrets {
+pub struct SecretIds {
     /// The fingerprint of the refresh secret.
     pub refresh_fingerprint: String,
     /// The ids of the unexpired keys in the key file.
@@ -23,7 +23,7 @@ pub struct Secrets {
 
 /// Why the check of the secrets failed.
 #[derive(Debug)]
-pub enum Mismatch {
+pub enum CheckError {
     /// The database was used with another refresh secret.
     RefreshSecret,
     /// The database was used with other keys, none of which is in the key file.
@@ -32,7 +32,7 @@ pub enum Mismatch {
     Database(Error),
 }
 
-impl From<Error> for Mismatch {
+impl From<Error> for CheckError {
     fn from(error: Error) -> Self {
         Self::Database(error)
     }
@@ -57,7 +57,7 @@ pub async fn has_refresh_secret(db: &Db) -> Result<bool, Error> {
 ///
 /// # Errors
 /// If the secrets do not belong to the database, or the database fails. The database is then unchanged.
-pub async fn check(db: &Db, secrets: Secrets) -> Result<(), Mismatch> {
+pub async fn check(db: &Db, secrets: SecretIds) -> Result<(), CheckError> {
     db.write(move |conn| {
         Box::pin(async move {
             conn.advisory_lock(INSTALLATION_LOCK).await?;
@@ -65,13 +65,13 @@ pub async fn check(db: &Db, secrets: Secrets) -> Result<(), Mismatch> {
             let fingerprint: Option<String> = conn.fetch_optional(select, args![]).await?;
             let has_fingerprint = fingerprint.is_some();
             if fingerprint.is_some_and(|fingerprint| fingerprint != secrets.refresh_fingerprint) {
-                return Err(Mismatch::RefreshSecret);
+                return Err(CheckError::RefreshSecret);
             }
             let stored_ids: Vec<String> = conn.fetch_all("select id from signing_keys", args![]).await?;
             let stored_ids: BTreeSet<_> = stored_ids.into_iter().collect();
             let is_in_key_file = |id| secrets.key_ids.contains(id) || secrets.expired_key_ids.contains(id);
             if !stored_ids.is_empty() && !stored_ids.iter().any(is_in_key_file) {
-                return Err(Mismatch::Keys);
+                return Err(CheckError::Keys);
             }
             if has_fingerprint && stored_ids == secrets.key_ids {
                 return Ok(());
@@ -86,7 +86,7 @@ pub async fn check(db: &Db, secrets: Secrets) -> Result<(), Mismatch> {
 ///
 /// # Errors
 /// If the database fails.
-pub async fn adopt(db: &Db, secrets: Secrets) -> Result<(), Error> {
+pub async fn adopt(db: &Db, secrets: SecretIds) -> Result<(), Error> {
     db.write(move |conn| {
         Box::pin(async move {
             conn.advisory_lock(INSTALLATION_LOCK).await?;
@@ -96,7 +96,7 @@ pub async fn adopt(db: &Db, secrets: Secrets) -> Result<(), Error> {
     .await
 }
 
-async fn store(conn: &mut Conn, secrets: &Secrets) -> Result<(), Error> {
+async fn store(conn: &mut Conn, secrets: &SecretIds) -> Result<(), Error> {
     const FINGERPRINT: &str = "
         insert into installation (id, refresh_secret_fingerprint) values (1, $1)
         on conflict (id) do update set refresh_secret_fingerprint = excluded.refresh_secret_fingerprint";

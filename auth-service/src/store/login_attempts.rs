@@ -18,7 +18,7 @@ pub enum Outcome {
     /// The password was wrong.
     Wrong,
     /// The password was not checked.
-    Unknown,
+    NotChecked,
 }
 
 impl FromRow for LoginThrottle {
@@ -34,6 +34,7 @@ impl FromRow for LoginThrottle {
 /// # Errors
 /// If the database fails.
 pub async fn admit(db: &Db, now: Timestamp, key: ThrottleKey) -> Result<Result<(), Duration>, Error> {
+    // The delays, in microseconds, are those of `LoginThrottle::delay`.
     const ADD_PENDING: &str = "
         insert into guesses (address, day, failures, failed_at, pending, asked_at) values ($1, $2, 0, 0, 1, $3)
         on conflict (address) do update set
@@ -73,7 +74,7 @@ pub async fn record(db: &Db, now: Timestamp, key: ThrottleKey, outcome: Outcome)
     match outcome {
         Outcome::Correct => db.execute(CORRECT, args![key.0]).await?,
         Outcome::Wrong => db.execute(WRONG, args![key.0, now]).await?,
-        Outcome::Unknown => db.execute(NOT_CHECKED, args![key.0]).await?,
+        Outcome::NotChecked => db.execute(NOT_CHECKED, args![key.0]).await?,
     };
     Ok(())
 }

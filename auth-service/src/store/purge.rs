@@ -9,17 +9,18 @@ use service_kit::{
 /// Maximum number of rows that one statement deletes, so that other writes do not wait long.
 pub const BATCH: i64 = 500;
 
-/// Deletes a batch of the sessions that ended before `ended_before`, and returns how many it deleted.
+/// Deletes a batch of the sessions that expired before `expired_before` and were not revoked later, and returns how
+/// many it deleted. Revoked sessions are also kept until they expire.
 ///
 /// # Errors
 /// If the database fails.
-pub async fn sessions(db: &Db, ended_before: Timestamp) -> Result<i64, Error> {
+pub async fn sessions(db: &Db, expired_before: Timestamp) -> Result<i64, Error> {
     const DELETE: &str = "
         delete from sessions where id in (
             select id from sessions
             where expires_at < $1 and (revoked_at is null or revoked_at < $1)
             limit $2)";
-    db.execute(DELETE, args![ended_before, BATCH]).await.map(u64::cast_signed)
+    db.execute(DELETE, args![expired_before, BATCH]).await.map(u64::cast_signed)
 }
 
 /// Deletes a batch of the audit events before `happened_before`, and returns how many it deleted.
@@ -32,7 +33,7 @@ pub async fn audit_events(db: &Db, happened_before: Timestamp) -> Result<i64, Er
     db.execute(DELETE, args![happened_before, BATCH]).await.map(u64::cast_signed)
 }
 
-/// Deletes a batch of the failed logins to unknown accounts before `happened_before`, and returns how many it deleted.
+/// Deletes a batch of the failed logins of unknown accounts before `happened_before`, and returns how many it deleted.
 ///
 /// # Errors
 /// If the database fails.

@@ -16,7 +16,8 @@ use crate::model::audit::Event;
 pub const CHANNEL: &str = "taskey_revocations";
 
 /// Upper bound on the duration of a transaction. Sequence numbers follow the order of commits, but `revoked_at` is set
-/// earlier. It may therefore be later than that of a session with a higher sequence number, by at most this time.
+/// earlier. The `revoked_at` of a session may therefore be later than that of a session with a higher sequence number,
+/// by at most this time.
 const MAX_TRANSACTION_DURATION: Duration = Duration::from_secs(60);
 
 /// Selects the sessions to revoke.
@@ -70,8 +71,8 @@ impl FromRow for RevokedSession {
     }
 }
 
-/// The statements for one kind of selector. Both have the arguments `$2` and `$3`. The kinds do not share statements,
-/// because SQLite would not use their indexes if a condition contained `$2 is null or`.
+/// The statements for one kind of selector. Both use the arguments `$2` and `$3`, even where `$3` is always null. The
+/// kinds do not share statements, because SQLite would not use their indexes if a condition contained `$2 is null or`.
 struct Statements {
     /// Revokes the sessions at the time `$1`, and stores whether a token was reused (`$4`).
     revoke: &'static str,
@@ -193,7 +194,7 @@ impl FromRow for Revocation {
 pub struct FeedPosition {
     /// The sequence number of the last revocation.
     pub last_revocation: i64,
-    /// The sequence number of the account that was deleted last.
+    /// The sequence number of the last deletion of an account.
     pub last_deletion: i64,
 }
 
@@ -240,12 +241,12 @@ pub async fn recent(db: &Db, since: Timestamp, limit: usize) -> Result<(Vec<Uuid
     let limit_plus_one = i64::try_from(limit + 1).unwrap_or(i64::MAX);
     let mut rows: Vec<(Uuid, Timestamp)> = db.fetch_all(SELECT, args![since, limit_plus_one]).await?;
     let omitted = rows.split_off(limit.min(rows.len()));
-    let revoked_until = omitted.first().map(|(_, revoked_at)| *revoked_at + MAX_TRANSACTION_DURATION);
-    Ok((rows.into_iter().map(|(id, _)| id).collect(), revoked_until))
+    let omitted_until = omitted.first().map(|(_, revoked_at)| *revoked_at + MAX_TRANSACTION_DURATION);
+    Ok((rows.into_iter().map(|(id, _)| id).collect(), omitted_until))
 }
 
-/// Returns the revocations after a sequence number, in order, and the sequence number of the account that was deleted
-/// last.
+/// Returns the revocations after a sequence number, in order, and the sequence number of the last deletion of an
+/// account.
 ///
 /// # Errors
 /// If the database fails.
@@ -253,7 +254,7 @@ pub async fn list_after(db: &Db, sequence: i64) -> Result<(Vec<Revocation>, i64)
     const SELECT: &str = "
         select id, revocation from sessions
         where revocation is not null and revocation > $1 order by revocation, id";
-    // The result is small, because the feed reads it often, and it must not wait behind scans.
+    // Not a scan: the result is small, because the feed reads often, and it must not wait behind scans.
     db.read(ReadKind::Point, move |conn| {
         Box::pin(async move {
             let revocations = conn.fetch_all(SELECT, args![sequence]).await?;

@@ -12,7 +12,7 @@ use crate::model::{
     audit::Event,
     email::Email,
     user::{Credentials, User},
-    user_filter::UserFilter,
+    user_filter::{UserCondition, UserFilter},
 };
 
 impl FromRow for User {
@@ -76,11 +76,11 @@ pub async fn insert(db: &Db, now: Timestamp, new: NewUser, event: Event) -> Resu
     .await
 }
 
-/// Returns the account of an email address, and its password hash.
+/// Returns the account of an email address and its password hash.
 ///
 /// # Errors
 /// If the database fails.
-pub async fn by_email(db: &Db, email: &Email) -> Result<Option<Credentials>, Error> {
+pub async fn credentials_by_email(db: &Db, email: &Email) -> Result<Option<Credentials>, Error> {
     const SELECT: &str = "
         select id, email, display_name, email_verified, roles, disabled, created_at, updated_at, password_hash
         from users where email = $1";
@@ -113,7 +113,7 @@ pub async fn rename(db: &Db, now: Timestamp, id: Uuid, display_name: String) -> 
 ///
 /// # Errors
 /// If the database fails.
-pub async fn credentials(db: &Db, id: Uuid) -> Result<Option<Credentials>, Error> {
+pub async fn credentials_by_id(db: &Db, id: Uuid) -> Result<Option<Credentials>, Error> {
     const SELECT: &str = "
         select id, email, display_name, email_verified, roles, disabled, created_at, updated_at, password_hash
         from users where id = $1";
@@ -138,7 +138,7 @@ pub async fn list(db: &Db, filter: &UserFilter, before: Option<Uuid>, limit: usi
         select id, email, display_name, email_verified, roles, disabled, created_at, updated_at
         from users where ";
     let mut sql = QueryBuilder::new(SELECT);
-    filter.push(&mut sql, |sql, condition| condition.push(sql));
+    filter.push(&mut sql, push_condition);
     if let Some(before) = before {
         sql.push(" and id < ").push_bind(before);
     }
@@ -146,4 +146,20 @@ pub async fn list(db: &Db, filter: &UserFilter, before: Option<Uuid>, limit: usi
     // Statements with a filter are not cached, because there are too many variants.
     let (sql, args) = sql.build_with_cache(filter.is_empty());
     db.fetch_all(sql, args).await
+}
+
+fn push_condition(sql: &mut QueryBuilder, condition: &UserCondition) {
+    match condition {
+        // `like` would need escapes.
+        UserCondition::EmailPrefix(prefix) => {
+            let length = i64::try_from(prefix.chars().count()).unwrap_or(i64::MAX);
+            sql.push("substr(email, 1, cast(").push_bind(length).push(" as int)) = ").push_bind(prefix.clone());
+        }
+        UserCondition::Role(role) => {
+            sql.push("' ' || roles || ' ' like ").push_bind(format!("% {role} %"));
+        }
+        UserCondition::Disabled(disabled) => {
+            sql.push("disabled = ").push_bind(*disabled);
+        }
+    }
 }

@@ -41,8 +41,8 @@ pub struct Cli {
     #[arg(long, env = "TASKEY_GATEWAY_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
     pub gateway_listen: SocketAddr,
 
-    /// Database URL: postgres://... or sqlite:PATH; `-auth` and `-task` are appended to the file name of PATH [default:
-    /// auth.db and task.db in the data directory]
+    /// Database URL: `sqlite:PATH` or `postgres://...`. Each service has its own SQLite file: `sqlite:x.db` is
+    /// x-auth.db and x-task.db [default: auth.db and task.db in the data directory]
     // The URL may contain a password, so `--help` must not show its value.
     #[arg(long, env = "TASKEY_DATABASE_URL", value_name = "URL", hide_env_values = true)]
     pub database_url: Option<DatabaseUrl>,
@@ -55,8 +55,8 @@ pub struct Cli {
     #[arg(long, env = "TASKEY_TASK_SCHEMA", default_value = "task", value_name = "NAME", value_parser = schema_name)]
     pub task_schema: String,
 
-    /// Existing JWK Set with the keys of access tokens [default: keys.json in the data directory, created on first
-    /// start]
+    /// Existing file with the keys of access tokens, as a JWK Set (RFC 7517) [default: keys.json in the data directory,
+    /// created on first start]
     #[arg(long, env = "TASKEY_KEY_FILE", value_name = "FILE")]
     pub key_file: Option<PathBuf>,
 

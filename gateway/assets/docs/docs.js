@@ -1,5 +1,5 @@
-// Shows the document of this very server. Nothing is asked of another one: Swagger UI would send the document to a
-// validator elsewhere. A token that was entered is forgotten with the page.
+// Shows this server's OpenAPI document. `validatorUrl: null` keeps Swagger UI from sending it to an external validator.
+// Tokens that the user enters are not persisted.
 "use strict";
 
 SwaggerUIBundle({

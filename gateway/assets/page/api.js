@@ -1,58 +1,64 @@
-// The public REST API. The browser sends the session's cookies by itself; no script ever sees a token.
+// The public REST API. The browser sends the session cookies by itself; scripts never see a token.
 import { report } from "./connection.js";
 
-/** An answer that is no, or none at all (code 0). */
-export class Refused extends Error {
+/** An error response, or no usable response at all (code 0). */
+export class ApiError extends Error {
   constructor(code, error = {}, retryAfter = 0) {
-    super(error.message ?? "no answer");
-    const detail = (name) => error.details?.find((one) => one["@type"]?.endsWith(name)) ?? {};
+    super(error.message ?? "no response");
+    const detail = (name) => error.details?.find((entry) => entry["@type"]?.endsWith(name)) ?? {};
     this.code = code;
     this.retryAfter = retryAfter;
     this.reason = detail("google.rpc.ErrorInfo").reason ?? "";
     this.fields = detail("google.rpc.BadRequest").fieldViolations ?? [];
   }
 
-  /** Whether the server, or something on the way to it, could not answer now. */
+  /** Reports whether the server, or a proxy in front of it, is currently unavailable. */
   get isOutage() {
     return [0, 502, 503, 504].includes(this.code);
   }
 
-  /** Whether it may go well the next time. Of two renewals of the session at once, one is told to look again. */
-  get isPassing() {
+  /**
+   * Reports whether a retry may succeed. Of two concurrent refreshes of a session, one fails with
+   * `REFRESH_TOKEN_SUPERSEDED` and succeeds when it is retried.
+   */
+  get isTransient() {
     return this.isOutage || this.reason === "REFRESH_TOKEN_SUPERSEDED";
   }
 }
 
-/** An error whose text is for the person as it is. */
-export class Told extends Error {}
+/** An error whose message is shown to the user unchanged. */
+export class UserError extends Error {}
 
-/** Tells that the session has ended. */
-export const session = new EventTarget();
+/** Dispatches `end` when the session has ended. */
+export const sessionEvents = new EventTarget();
 
-const TRIES = 3;
-const TIMEOUT = 15_000;
-/** These take a key, by which a write that comes twice is done once. */
-const KEYED = /^\/v1\/(tasks|lists)\b/;
+const MAX_ATTEMPTS = 3;
+const TIMEOUT_MS = 15_000;
+/** Paths whose writes accept an idempotency key, which makes retries safe. */
+const IDEMPOTENT_PATHS = /^\/v1\/(tasks|lists)\b/;
 
-/** Calls a method, again if its answer was lost and that does no harm, and answers its JSON. */
+/**
+ * Calls a method and returns its JSON. Retries transient errors of methods for which this is safe: reads and those
+ * with an idempotency key.
+ */
 export async function call(method, path, { body, etag } = {}) {
   const headers = { accept: "application/json" };
   if (body !== undefined) headers["content-type"] = "application/json";
   if (etag) headers["if-match"] = etag;
-  const keyed = method !== "GET" && KEYED.test(path);
-  if (keyed) headers["idempotency-key"] = newKey();
-  const tries = method === "GET" || keyed ? TRIES : 1;
-  for (let left = tries - 1; ; left--) {
+  const hasKey = method !== "GET" && IDEMPOTENT_PATHS.test(path);
+  if (hasKey) headers["idempotency-key"] = newKey();
+  const attempts = method === "GET" || hasKey ? MAX_ATTEMPTS : 1;
+  for (let retriesLeft = attempts - 1; ; retriesLeft--) {
     try {
-      return await once(method, path, headers, body);
+      return await send(method, path, headers, body);
     } catch (error) {
-      if (!error.isPassing || !left || !navigator.onLine) throw error;
-      await new Promise((done) => setTimeout(done, Math.min(error.retryAfter || 1, 5) * 1000));
+      if (!error.isTransient || !retriesLeft || !navigator.onLine) throw error;
+      await new Promise((resolve) => setTimeout(resolve, Math.min(error.retryAfter || 1, 5) * 1000));
     }
   }
 }
 
-/** `crypto.randomUUID` is there over TLS and on this machine alone. */
+/** Returns a random UUID. `crypto.randomUUID` exists only in secure contexts (TLS or localhost). */
 function newKey() {
   const bytes = crypto.getRandomValues(new Uint8Array(16));
   bytes[6] = (bytes[6] & 0x0f) | 0x40;
@@ -61,54 +67,55 @@ function newKey() {
   return hex.replace(/^(.{8})(.{4})(.{4})(.{4})/, "$1-$2-$3-$4-");
 }
 
-async function once(method, path, headers, body) {
-  let response, answer;
+async function send(method, path, headers, body) {
+  let response, json;
   try {
-    const signal = AbortSignal.timeout(TIMEOUT);
+    const signal = AbortSignal.timeout(TIMEOUT_MS);
     const text = body === undefined ? undefined : JSON.stringify(body);
-    response = await fetch(path, { method, headers, body: text, signal, credentials: "same-origin", cache: "no-store" });
-    answer = await response.json();
+    const options = { method, headers, body: text, signal, credentials: "same-origin", cache: "no-store" };
+    response = await fetch(path, options);
+    json = await response.json();
   } catch {
-    // What is no JSON does not come from the gateway.
-    const refused = new Refused(response && !response.ok ? response.status : 0);
-    report(refused.code ? "down" : "away");
-    throw refused;
+    // The gateway always sends JSON; other bodies come from a proxy.
+    const error = new ApiError(response && !response.ok ? response.status : 0);
+    report(error.code ? "unavailable" : "unreachable");
+    throw error;
   }
   if (response.ok) {
-    report("fine");
-    return answer;
+    report("ok");
+    return json;
   }
-  const refused = new Refused(response.status, answer.error, Number(response.headers.get("retry-after")) || 0);
-  report(refused.isOutage ? "down" : "fine");
-  if (refused.code === 401 && refused.reason !== "CREDENTIALS_INVALID") session.dispatchEvent(new Event("end"));
-  throw refused;
+  const error = new ApiError(response.status, json.error, Number(response.headers.get("retry-after")) || 0);
+  report(error.isOutage ? "unavailable" : "ok");
+  if (error.code === 401 && error.reason !== "CREDENTIALS_INVALID") sessionEvents.dispatchEvent(new Event("end"));
+  throw error;
 }
 
-const REASONS = {
-  CREDENTIALS_INVALID: "The address or the password is not right.",
-  EMAIL_TAKEN: "This address already has an account. You can log in with it.",
-  ETAG_MISMATCH: "This has been changed elsewhere in the meantime.",
-  TASK_NOT_FOUND: "This task is no longer there.",
-  LIST_NOT_FOUND: "This list is no longer there.",
-  DEFAULT_LIST: "This list cannot be deleted, since new tasks go there.",
-  QUOTA_EXCEEDED: "You have as many as one may have. Delete some first.",
-  LAST_ADMIN: "You are the last administrator, so this account must stay.",
+const TEXT_BY_REASON = {
+  CREDENTIALS_INVALID: "The email address or the password is incorrect.",
+  EMAIL_TAKEN: "An account with this email address already exists. Log in instead.",
+  ETAG_MISMATCH: "This was changed elsewhere in the meantime. Try again to overwrite that change.",
+  TASK_NOT_FOUND: "This task no longer exists.",
+  LIST_NOT_FOUND: "This list no longer exists.",
+  DEFAULT_LIST: "The default list cannot be deleted.",
+  QUOTA_EXCEEDED: "You have reached the limit. Delete some items first.",
+  LAST_ADMIN: "You are the last administrator, so this account cannot be deleted.",
 };
 
-/** What to tell a person. */
+/** Returns the text that describes an error to the user. */
 export function explain(error) {
-  if (error instanceof Told) return error.message;
-  if (!(error instanceof Refused)) {
+  if (error instanceof UserError) return error.message;
+  if (!(error instanceof ApiError)) {
     console.error(error);
-    return "Something went wrong on this page. Please load it again.";
+    return "Something went wrong on this page. Please reload it.";
   }
-  const wait = error.retryAfter ? ` Try again in ${error.retryAfter} s.` : " Try again in a moment.";
+  const retryHint = error.retryAfter ? ` Try again in ${error.retryAfter} s.` : " Try again in a moment.";
   if (!navigator.onLine) return "You are offline, so this could not be saved.";
-  if (error.code === 0) return "The server cannot be reached." + wait;
-  if (error.isPassing) return "The service is down at the moment." + wait;
+  if (error.code === 0) return "The server cannot be reached." + retryHint;
+  if (error.isTransient) return "The service is down at the moment." + retryHint;
   if (error.code === 401 && !error.reason.startsWith("CREDENTIALS")) return "You have been logged out.";
   if (error.code === 403 && error.reason === "CREDENTIALS_INVALID") return "That is not your current password.";
-  if (error.code === 429 && error.reason !== "QUOTA_EXCEEDED") return "That was too often." + wait;
-  const text = REASONS[error.reason] ?? error.fields[0]?.description ?? error.message;
+  if (error.code === 429 && error.reason !== "QUOTA_EXCEEDED") return "Too many attempts." + retryHint;
+  const text = TEXT_BY_REASON[error.reason] ?? error.fields[0]?.description ?? error.message;
   return text.charAt(0).toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? "" : ".");
 }

@@ -1,18 +1,18 @@
-// Begins here: who is logged in, and which view is shown.
+// The entry point: finds out who is logged in, and selects the view.
 import { accountView } from "./account.js";
-import { call, explain, session } from "./api.js";
+import { call, explain, sessionEvents } from "./api.js";
 import { element, fromTemplate } from "./dom.js";
-import { makeLists, showLists } from "./lists.js";
-import { announce, hush, tell } from "./notice.js";
+import { initNewListForm, showLists } from "./lists.js";
+import { announce, hideToast, showToast } from "./notice.js";
 import { searchView } from "./search.js";
-import { entryView, logOut } from "./session.js";
+import { logOut, loginView } from "./session.js";
 import { store } from "./store.js";
 import { listView } from "./tasks.js";
 import { startWatch, stopWatch } from "./watch.js";
 
-let user, frame, view, focusHeading;
+let user, frame, view, focusesHeading;
 
-session.addEventListener("end", () => leave("You have been logged out."));
+sessionEvents.addEventListener("end", () => clearSession("You have been logged out."));
 store.addEventListener("change", show);
 addEventListener("hashchange", () => {
   if (frame) frame.search.value = "";
@@ -23,100 +23,110 @@ start();
 
 async function start() {
   try {
-    enter(await call("GET", "/v1/me"));
+    showApp(await call("GET", "/v1/me"));
   } catch (error) {
-    if (error.code === 401) return showEntry("");
-    fill(element("main", { class: "entry" }, element("p", { class: "card" }, explain(error))));
+    if (error.code === 401) return showLogin("");
+    setRoot(element("main", { class: "centered" }, element("p", { class: "card" }, explain(error))));
     setTimeout(start, Math.max(error.retryAfter, 2) * 1000);
   }
 }
 
-function fill(root) {
+function setRoot(root) {
   document.getElementById("view").replaceChildren(root);
 }
 
-function showEntry(note) {
+function showLogin(note) {
   document.title = "Log in – Taskey";
-  const root = entryView(note, (who) => {
-    focusHeading = true;
-    enter(who);
+  const root = loginView(note, (loggedInUser) => {
+    focusesHeading = true;
+    showApp(loggedInUser);
   });
-  fill(root);
+  setRoot(root);
   root.querySelector("[name=email]").focus();
 }
 
-function enter(who) {
-  // An answer may have come late, to somebody else.
-  store.forget();
-  user = who;
+function showApp(loggedInUser) {
+  // A late response may have filled the store with data of another user.
+  store.clear();
+  user = loggedInUser;
   frame = fromTemplate("app-view");
   frame.account.textContent = user.displayName || user.email;
-  frame.logout.addEventListener("click", end);
-  frame.menu.addEventListener("click", () => showSide(!frame.side.classList.contains("shown")));
-  frame.side.addEventListener("click", (event) => event.target.closest("a") && showSide(false));
+  frame.logout.addEventListener("click", handleLogout);
+  frame.menu.addEventListener("click", () => showSidebar(!frame.sidebar.classList.contains("shown")));
+  frame.sidebar.addEventListener("click", (event) => event.target.closest("a") && showSidebar(false));
   frame.searchForm.addEventListener("submit", (event) => event.preventDefault());
   frame.search.addEventListener("input", show);
-  frame.search.addEventListener("keydown", (event) => event.key === "Escape" && (frame.search.value = "") === "" && show());
-  makeLists(frame.newList);
-  fill(frame.root);
+  frame.search.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape") return;
+    frame.search.value = "";
+    show();
+  });
+  initNewListForm(frame.newList);
+  setRoot(frame.root);
   startWatch(user);
 }
 
-/** Forgets all that the session has shown. */
-function leave(note) {
+/** Removes everything that the session has shown, and shows the login view with a note. */
+function clearSession(note) {
   if (!user) return;
-  view?.leave?.();
+  view?.dispose?.();
   user = frame = view = undefined;
   stopWatch();
-  store.forget();
-  hush();
+  store.clear();
+  hideToast();
   announce("");
   for (const dialog of document.querySelectorAll("dialog")) dialog.remove();
   history.replaceState(null, "", "/");
-  showEntry(note);
+  showLogin(note);
 }
 
-async function end() {
+async function handleLogout() {
   stopWatch();
   try {
     await logOut();
-    leave("You have logged out.");
+    clearSession("You have logged out.");
   } catch (error) {
     if (!user) return;
-    tell(`You are still logged in. ${explain(error)}`);
+    showToast(`You are still logged in. ${explain(error)}`);
     startWatch(user);
   }
 }
 
-function showSide(shown) {
-  frame.side.classList.toggle("shown", shown);
-  frame.menu.setAttribute("aria-expanded", String(shown));
+function showSidebar(isShown) {
+  frame.sidebar.classList.toggle("shown", isShown);
+  frame.menu.setAttribute("aria-expanded", String(isShown));
 }
 
-/** Shows what the search field or the address asks for. */
+/** Shows the view that the search field or the URL selects. */
 function show() {
   if (!frame || !store.lists.length) return;
-  const words = frame.search.value.trim();
-  const wanted = words ? "search" : location.hash === "#account" ? "account" : chosenList().id;
-  if (wanted !== view?.wanted) {
-    view?.leave?.();
-    view = words ? searchView() : wanted === "account" ? accountView(user, { logOut: end, leave }) : listView(wanted);
-    view.wanted = wanted;
+  const query = frame.search.value.trim();
+  const viewId = query ? "search" : location.hash === "#account" ? "account" : selectedList().id;
+  if (viewId !== view?.id) {
+    view?.dispose?.();
+    view = createView(viewId);
+    view.id = viewId;
     frame.main.replaceChildren(view.root);
-    showSide(false);
+    showSidebar(false);
   }
-  if (words && words !== view.words) view.search((view.words = words));
+  if (query && query !== view.query) view.search((view.query = query));
   else view.update();
-  showLists(frame.lists, wanted);
-  if (wanted === "account") frame.account.setAttribute("aria-current", "page");
+  showLists(frame.lists, viewId);
+  if (viewId === "account") frame.account.setAttribute("aria-current", "page");
   else frame.account.removeAttribute("aria-current");
   document.title = `${view.title()} – Taskey`;
-  // Who has just logged in was in a form that is gone.
-  if (focusHeading) view.heading.focus();
-  focusHeading = false;
+  // After a login, the focus was in the login form, which has been removed.
+  if (focusesHeading) view.heading.focus();
+  focusesHeading = false;
 }
 
-/** The list in the address, else the default one. */
-function chosenList() {
+function createView(id) {
+  if (id === "search") return searchView();
+  if (id === "account") return accountView(user, { logOut: handleLogout, clearSession });
+  return listView(id);
+}
+
+/** Returns the list in the URL, or else the default list. */
+function selectedList() {
   return store.list(location.hash.replace("#list=", "")) ?? store.lists[0];
 }

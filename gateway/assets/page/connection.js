@@ -1,33 +1,34 @@
-// Whether the server can be reached, and the banner that says so when it cannot.
+// The connection state, and the banner that is shown while the server cannot be reached.
 import { announce } from "./notice.js";
 
 const TEXTS = {
-  offline: "You are offline. What you see may be old, and changes cannot be saved until you are back.",
-  away: "The server cannot be reached. Trying again…",
-  down: "Part of the service is down at the moment. Trying again…",
-  catchingUp: "Live updates are interrupted. Trying again…",
+  offline: "You are offline. What you see may be out of date, and changes cannot be saved until you are online again.",
+  unreachable: "The server cannot be reached. Trying again…",
+  unavailable: "Part of the service is down at the moment. Trying again…",
+  streamInterrupted: "Live updates are interrupted. Trying again…",
 };
 
-let requests = "fine", streams = true, shown = "fine";
+let requestState = "ok", isStreamOpen = true, shownState = "ok";
 
-/** Says how the last request went: `fine`, or a key of the texts above. */
+/** Records the outcome of the last request: `ok`, or a key of `TEXTS`. */
 export function report(state) {
-  requests = state;
+  requestState = state;
   show();
 }
 
-/** Says whether changes come as they happen. Requests may go well although they do not. */
-export function reportStream(open) {
-  streams = open;
+/** Records whether the stream of changes is open. Requests can succeed while it is not. */
+export function reportStream(isOpen) {
+  isStreamOpen = isOpen;
   show();
 }
 
 function show() {
-  const state = !navigator.onLine ? "offline" : requests !== "fine" ? requests : streams ? "fine" : "catchingUp";
-  if (state === shown) return;
-  if (state === "fine") announce("Connected again.");
-  shown = state;
+  const connectedState = isStreamOpen ? "ok" : "streamInterrupted";
+  const state = !navigator.onLine ? "offline" : requestState !== "ok" ? requestState : connectedState;
+  if (state === shownState) return;
+  if (state === "ok") announce("Connected again.");
+  shownState = state;
   const banner = document.getElementById("banner");
-  banner.hidden = state === "fine";
+  banner.hidden = state === "ok";
   banner.textContent = TEXTS[state] ?? "";
 }

@@ -1,6 +1,6 @@
-// Makes elements from the page's templates, and puts them in order. What people wrote is only ever set as text.
+// Creates elements from the page's templates and arranges them. User input is only ever inserted as text.
 
-/** A copy of a template, as `root`, and its parts by their `data-part`. */
+/** Clones a template. Returns its `root`, and its elements with a `data-part` attribute by that name. */
 export function fromTemplate(id) {
   const root = document.getElementById(id).content.firstElementChild.cloneNode(true);
   const parts = { root };
@@ -8,44 +8,44 @@ export function fromTemplate(id) {
   return parts;
 }
 
-/** An element with attributes and texts or elements in it. */
+/** Creates an element with attributes and with texts or elements as children. */
 export function element(name, attributes = {}, ...children) {
-  const made = document.createElement(name);
-  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
-  made.append(...children);
-  return made;
+  const created = document.createElement(name);
+  for (const [key, value] of Object.entries(attributes)) created.setAttribute(key, value);
+  created.append(...children);
+  return created;
 }
 
-/** Makes these the children of an element. Whoever stays in place is not touched, and the focus stays where it is. */
+/** Makes `children` the children of an element. Elements that stay in place are not touched; the focus is kept. */
 export function arrange(parent, children) {
   const focused = document.activeElement;
-  const wanted = new Set(children);
-  for (const child of [...parent.children]) if (!wanted.has(child)) child.remove();
-  let at = parent.firstElementChild;
+  const kept = new Set(children);
+  for (const child of [...parent.children]) if (!kept.has(child)) child.remove();
+  let next = parent.firstElementChild;
   for (const child of children) {
-    if (child === at) at = at.nextElementSibling;
-    else parent.insertBefore(child, at);
+    if (child === next) next = next.nextElementSibling;
+    else parent.insertBefore(child, next);
   }
   if (focused !== document.activeElement && focused?.isConnected) focused.focus({ preventScroll: true });
 }
 
-/** Shows a dialog until it is closed, by its cancel button too, and gives the focus back. */
+/** Shows a dialog. When it is closed or cancelled, it is removed and the focus returns to where it was. */
 export function showDialog({ root, cancel }) {
-  const before = document.activeElement;
+  const previousFocus = document.activeElement;
   document.body.append(root);
   cancel.addEventListener("click", () => root.close());
   root.addEventListener("close", () => {
     root.remove();
-    if (before?.isConnected) before.focus();
+    if (previousFocus?.isConnected) previousFocus.focus();
   });
   root.showModal();
 }
 
-/** Fills a choice of lists. */
-export function fillLists(select, lists, chosen) {
+/** Fills a `<select>` with lists. */
+export function fillLists(select, lists, selectedId) {
   select.replaceChildren(...lists.map((list) => {
     const option = element("option", { value: list.id }, list.title);
-    option.selected = list.id === chosen;
+    option.selected = list.id === selectedId;
     return option;
   }));
 }

@@ -1,16 +1,16 @@
-// Edits a task in its place. Only what a person has changed is sent, and only if nobody else was faster.
-import { Told, call } from "./api.js";
+// Edits a task in place. Sends only the changed fields, with the etag, so that a concurrent change is not overwritten.
+import { UserError, call } from "./api.js";
 import { dueDay } from "./dates.js";
 import { fillLists, fromTemplate } from "./dom.js";
 import { onSubmit } from "./form.js";
 import { announce } from "./notice.js";
 import { store } from "./store.js";
 
-/** Opens the editor of a task in the place of its row. */
+/** Opens the editor of a task, which replaces its row. */
 export function openEditor({ root, row, body }, task) {
   const { root: form, title, cancel, lists, listField } = fromTemplate("task-editor");
-  const before = valuesOf(task);
-  for (const [name, value] of Object.entries(before)) form.elements[name].value = value;
+  const initial = formValues(task);
+  for (const [name, value] of Object.entries(initial)) form.elements[name].value = value;
   fillLists(lists, store.lists, task.listId);
   listField.hidden = store.lists.length < 2;
   const close = () => {
@@ -27,13 +27,13 @@ export function openEditor({ root, row, body }, task) {
   let { etag } = task;
   onSubmit(form, async (fields) => {
     try {
-      await save(task, changed(before, fields), fields.listId, etag);
+      await save(task, changedFields(initial, fields), fields.listId, etag);
     } catch (error) {
       if (error.code !== 412) throw error;
-      const newer = await call("GET", `/v1/tasks/${task.id}`);
-      store.put(newer);
-      etag = newer.etag;
-      throw conflict(newer);
+      const latest = await call("GET", `/v1/tasks/${task.id}`);
+      store.put(latest);
+      etag = latest.etag;
+      throw conflictError(latest);
     }
     close();
     announce("Saved.");
@@ -49,27 +49,28 @@ async function save(task, changes, listId, etag) {
   if (listId !== task.listId) store.put(await call("POST", `/v1/tasks/${task.id}:move`, { body: { listId } }));
 }
 
-function conflict(newer) {
-  if (newer.deleteTime) return new Told("This task has been deleted elsewhere in the meantime.");
-  return new Told(
-    `This task was changed elsewhere while you were editing it; there it reads “${newer.title}”. ` +
-      "Save again to put your changes on top, or cancel to leave it so.",
+function conflictError(latest) {
+  if (latest.deleteTime) return new UserError("This task has been deleted elsewhere in the meantime.");
+  return new UserError(
+    `This task was changed elsewhere while you were editing it; its title is now “${latest.title}”. ` +
+      "Save again to apply your changes to the new version, or cancel to discard them.",
   );
 }
 
-/** A task as the fields of the form have it. */
-function valuesOf(task) {
-  return { title: task.title, notes: task.notes, dueDate: dueDay(task), priority: task.priority, labels: task.labels.join(", ") };
+/** Returns the values of the form fields for a task. */
+function formValues(task) {
+  const { title, notes, priority } = task;
+  return { title, notes, dueDate: dueDay(task), priority, labels: task.labels.join(", ") };
 }
 
-/** The fields that differ, as the API takes them. */
-function changed(before, fields) {
-  const names = Object.keys(before).filter((name) => fields[name].replaceAll("\r\n", "\n") !== before[name]);
+/** Returns the changed fields in the form of the API. */
+function changedFields(initial, fields) {
+  const names = Object.keys(initial).filter((name) => fields[name].replaceAll("\r\n", "\n") !== initial[name]);
   const body = Object.fromEntries(names.map((name) => [name, fields[name].replaceAll("\r\n", "\n")]));
   if ("labels" in body) body.labels = [...new Set(body.labels.split(",").map((label) => label.trim()).filter(Boolean))];
   if ("dueDate" in body) {
     body.dueDate ||= null;
-    // The day ends where the person is. A time of day, which this form does not know, gives way.
+    // The due day ends in the user's time zone. It replaces a due time, for which this form has no field.
     body.timeZone = body.dueDate ? Intl.DateTimeFormat().resolvedOptions().timeZone : "";
     if (!body.dueDate) body.dueTime = null;
   }

@@ -1,39 +1,40 @@
-// What all forms do: check their fields, send once, and say beside the fields what was wrong.
+// What all forms do: check their fields, submit once at a time, and show errors beside the fields.
 import { explain } from "./api.js";
 
-/** Has a form call `send` with its fields. What `send` throws is shown in the form. */
+/** Calls `send` with the fields of a form when it is submitted. Shows errors that `send` throws in the form. */
 export function onSubmit(form, send) {
-  const fault = form.querySelector(".fault");
-  // What is wrong is said in the page, where screen readers find it.
+  const errorText = form.querySelector(".error");
+  // Errors are shown in the page, where screen readers find them, instead of in the browser's popups.
   form.noValidate = true;
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
     const button = form.querySelector("button.primary, button.danger, button:not([type=button])");
     if (button.ariaDisabled) return;
-    const missing = form.querySelector(":invalid:not(fieldset)");
-    if (missing) return complain(fault, missing, missing.validationMessage);
-    if (fault) fault.textContent = "";
+    const invalidField = form.querySelector(":invalid:not(fieldset)");
+    if (invalidField) return showError(errorText, invalidField, invalidField.validationMessage);
+    if (errorText) errorText.textContent = "";
     for (const field of form.querySelectorAll("[aria-invalid]")) field.removeAttribute("aria-invalid");
-    // One that is really disabled would lose the focus.
+    // A button with the `disabled` attribute would lose the focus.
     button.ariaDisabled = "true";
     try {
       await send(Object.fromEntries(new FormData(form)));
     } catch (error) {
-      complain(fault, fieldAtFault(form, error), explain(error));
+      showError(errorText, rejectedField(form, error), explain(error));
     } finally {
       button.ariaDisabled = null;
     }
   });
 }
 
-function complain(fault, field, text) {
-  if (fault) fault.textContent = text;
+function showError(errorText, field, message) {
+  if (errorText) errorText.textContent = message;
   if (!field) return;
   field.setAttribute("aria-invalid", "true");
   field.focus();
 }
 
-function fieldAtFault(form, error) {
+/** Returns the form field that the API rejected, if any. */
+function rejectedField(form, error) {
   const path = error.fields?.[0]?.field ?? (error.reason === "PASSWORD_REJECTED" ? "newPassword" : "");
   const name = path.split(".").at(-1).replace(/_(\w)/g, (_, letter) => letter.toUpperCase()).replace(/\[.*/, "");
   return name && form.elements[name];

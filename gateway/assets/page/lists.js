@@ -1,14 +1,14 @@
-// The lists at the side: to choose from, to make, to rename and to delete.
+// The lists in the sidebar: select, create, rename and delete.
 import { call, explain } from "./api.js";
 import { arrange, fillLists, fromTemplate, showDialog } from "./dom.js";
 import { onSubmit } from "./form.js";
-import { announce, tell } from "./notice.js";
+import { announce, showToast } from "./notice.js";
 import { store } from "./store.js";
 import { pullLists } from "./watch.js";
 
-/** Shows the lists in an element, the current one marked. */
+/** Shows the lists in an element and marks the current one. */
 export function showLists(container, current) {
-  const counts = store.counts(), items = (container.items ??= new Map());
+  const counts = store.openCounts(), items = (container.items ??= new Map());
   arrange(container, store.lists.map((list) => {
     if (!items.has(list.id)) items.set(list.id, fromTemplate("list-item"));
     const { root, title, count } = items.get(list.id);
@@ -25,8 +25,8 @@ export function showLists(container, current) {
   }));
 }
 
-/** Lets a form make lists. */
-export function makeLists(form) {
+/** Makes a form create lists. */
+export function initNewListForm(form) {
   onSubmit(form, async ({ title }) => {
     try {
       const list = await call("POST", "/v1/lists", { body: { title } });
@@ -34,17 +34,17 @@ export function makeLists(form) {
       await pullLists();
       location.hash = `list=${list.id}`;
     } catch (error) {
-      tell(explain(error));
+      showToast(explain(error));
     }
   });
 }
 
-/** Asks for another name of a list. */
+/** Opens the dialog that renames a list. */
 export function renameList(list) {
   const parts = fromTemplate("rename-dialog");
   parts.title.value = list.title;
   onSubmit(parts.root.querySelector("form"), async ({ title }) => {
-    await call("PATCH", `/v1/lists/${list.id}`, { body: { title }, etag: list.etag }).catch(renew);
+    await call("PATCH", `/v1/lists/${list.id}`, { body: { title }, etag: list.etag }).catch(reloadOnConflict);
     await pullLists();
     parts.root.close();
     announce("Renamed.");
@@ -52,8 +52,8 @@ export function renameList(list) {
   showDialog(parts);
   parts.title.select();
 
-  /** Whoever was faster is seen before the name is sent again. */
-  async function renew(error) {
+  /** Loads the lists again after a conflict, so that the next attempt has the new etag. */
+  async function reloadOnConflict(error) {
     if (error.code === 412) {
       await pullLists();
       list = store.list(list.id) ?? list;
@@ -62,16 +62,16 @@ export function renameList(list) {
   }
 }
 
-/** Asks what shall become of the tasks of a list, and deletes it. */
+/** Opens the dialog that deletes a list, and moves or deletes its tasks. */
 export function deleteList(list) {
   const parts = fromTemplate("delete-dialog");
-  const tasks = store.children(list.id).length;
+  const hasTasks = store.children(list.id).length > 0;
   parts.heading.textContent = `Delete “${list.title}”?`;
-  parts.legend.textContent = "What shall become of its tasks?";
-  parts.choice.hidden = !tasks;
+  parts.legend.textContent = "What should happen to its tasks?";
+  parts.choice.hidden = !hasTasks;
   fillLists(parts.target, store.lists.filter((other) => other.id !== list.id));
-  onSubmit(parts.root.querySelector("form"), async ({ fate, target }) => {
-    const query = tasks && fate === "move" ? `?move_tasks_to=${target}` : "";
+  onSubmit(parts.root.querySelector("form"), async ({ taskAction, target }) => {
+    const query = hasTasks && taskAction === "move" ? `?move_tasks_to=${target}` : "";
     await call("DELETE", `/v1/lists/${list.id}${query}`);
     await pullLists();
     parts.root.close();

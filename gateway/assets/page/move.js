@@ -1,37 +1,40 @@
-// Puts tasks in another place, one move after the other, so that each starts from where the last one has led.
+// Moves tasks. Moves run one after another, so that each starts from the result of the previous one.
 import { call, explain } from "./api.js";
-import { announce, tell } from "./notice.js";
+import { announce, showToast } from "./notice.js";
 import { isOpen, store } from "./store.js";
 
-let last = Promise.resolve();
+let queue = Promise.resolve();
 
-/** Moves a task as `MoveTask` has it, once the moves before it are done. */
-export function move(id, place) {
-  last = last.then(async () => {
+/**
+ * Moves a task after all earlier moves. `target` is the body of the `MoveTask` request, or a function that returns it
+ * for the task.
+ */
+export function move(id, target) {
+  queue = queue.then(async () => {
     const task = store.task(id);
-    const body = task && (typeof place === "function" ? place(task) : place);
+    const body = task && (typeof target === "function" ? target(task) : target);
     if (!body) return;
     try {
       const moved = await call("POST", `/v1/tasks/${id}:move`, { body });
       store.put(moved);
       announce(`Moved. ${position(moved)}`);
     } catch (error) {
-      tell(explain(error));
+      showToast(explain(error));
     }
   });
-  return last;
+  return queue;
 }
 
-/** Moves a task by an arrow key. Answers whether the key is one. */
+/** Moves a task if the key is an arrow key. Returns whether it is. */
 export function moveByKey(id, key) {
-  const place = KEYS[key];
-  if (place) move(id, place);
-  return Boolean(place);
+  const target = TARGET_BY_KEY[key];
+  if (target) move(id, target);
+  return Boolean(target);
 }
 
-const KEYS = {
-  ArrowUp: (task) => beside(task, -1, "beforeId"),
-  ArrowDown: (task) => beside(task, 1, "afterId"),
+const TARGET_BY_KEY = {
+  ArrowUp: (task) => besideNeighbour(task, -1, "beforeId"),
+  ArrowDown: (task) => besideNeighbour(task, 1, "afterId"),
   ArrowRight: (task) => {
     const above = neighbour(task, -1);
     return above && { parentId: above.id, last: true };
@@ -39,24 +42,24 @@ const KEYS = {
   ArrowLeft: (task) => task.parentId && { afterId: task.parentId },
 };
 
-function beside(task, step, side) {
-  const other = neighbour(task, step);
-  return other && { [side]: other.id };
+function besideNeighbour(task, step, idField) {
+  const sibling = neighbour(task, step);
+  return sibling && { [idField]: sibling.id };
 }
 
-/** Open and completed tasks at the top of a list are shown apart. */
+/** Returns the tasks that are shown beside a task. At the top level, open and completed tasks are shown separately. */
 function siblings(task) {
-  return store.children(task.listId, task.parentId).filter((one) => task.parentId || isOpen(one) === isOpen(task));
+  return store.children(task.listId, task.parentId).filter((other) => task.parentId || isOpen(other) === isOpen(task));
 }
 
 function neighbour(task, step) {
   const all = siblings(task);
-  return all[all.findIndex((one) => one.id === task.id) + step];
+  return all[all.findIndex((other) => other.id === task.id) + step];
 }
 
 function position(task) {
   const all = siblings(task);
   const parent = store.task(task.parentId);
   const where = parent ? ` in “${parent.title}”` : "";
-  return `“${task.title}” is ${all.findIndex((one) => one.id === task.id) + 1} of ${all.length}${where}.`;
+  return `“${task.title}” is ${all.findIndex((other) => other.id === task.id) + 1} of ${all.length}${where}.`;
 }

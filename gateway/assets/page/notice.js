@@ -1,44 +1,47 @@
-// What happened, told in passing: to the eye by a toast, to screen readers by a live region.
+// Short notices: toasts on the screen, and a live region for screen readers.
+
+const HIDE_DELAY_MS = 10_000;
 
 const toast = () => document.getElementById("toast");
-let timer;
+let hideTimer;
 
-/** Says something to screen readers alone. */
+/** Announces a text to screen readers only. */
 export function announce(text) {
   document.getElementById("announcer").textContent = text;
 }
 
-/** Shows a text for a while, with something that can be done about it. */
-export function tell(text, action) {
+/** Shows a text for a while, optionally with an action button. */
+export function showToast(text, action) {
   const box = toast();
   const span = document.createElement("span");
   span.textContent = text;
   box.replaceChildren(span);
-  if (action) box.append(button(action));
+  if (action) box.append(actionButton(action));
   box.hidden = false;
-  wait();
+  scheduleHide();
 }
 
-/** Takes away what is shown. */
-export function hush() {
-  clearTimeout(timer);
+/** Hides the toast. */
+export function hideToast() {
+  clearTimeout(hideTimer);
   toast().hidden = true;
   toast().replaceChildren();
 }
 
-function button({ label, run }) {
-  const made = document.createElement("button");
-  made.type = "button";
-  made.textContent = label;
-  made.addEventListener("click", () => {
-    hush();
+function actionButton({ label, run }) {
+  const button = document.createElement("button");
+  button.type = "button";
+  button.textContent = label;
+  button.addEventListener("click", () => {
+    hideToast();
     run();
   });
-  return made;
+  return button;
 }
 
-/** Nothing goes away under somebody's hand. */
-function wait() {
-  clearTimeout(timer);
-  timer = setTimeout(() => (toast().matches(":hover, :focus-within") ? wait() : hush()), 10_000);
+/** Hides the toast after a delay, but not while it is hovered or has the focus. */
+function scheduleHide() {
+  const isInUse = () => toast().matches(":hover, :focus-within");
+  clearTimeout(hideTimer);
+  hideTimer = setTimeout(() => (isInUse() ? scheduleHide() : hideToast()), HIDE_DELAY_MS);
 }

@@ -1,4 +1,4 @@
-// One task: its row, and its parts below it.
+// One task: its row, and its subtasks below it.
 import { call, explain } from "./api.js";
 import { due } from "./dates.js";
 import { arrange, element, fromTemplate } from "./dom.js";
@@ -6,24 +6,24 @@ import { makeDraggable } from "./drag.js";
 import { openEditor } from "./editor.js";
 import { onSubmit } from "./form.js";
 import { moveByKey } from "./move.js";
-import { announce, tell } from "./notice.js";
+import { announce, showToast } from "./notice.js";
 import { isOpen, store } from "./store.js";
 
 const PRIORITIES = { PRIORITY_LOW: "low priority", PRIORITY_MEDIUM: "medium priority", PRIORITY_HIGH: "high priority" };
-/** How many levels of parts a task can have below the one at the top. */
-const DEEPEST = 4;
+/** Levels of subtasks below a top-level task. */
+const MAX_DEPTH = 4;
 
-/** The rows of a view, each of which stays the same while its task changes. */
+/** The rows of a view. A task keeps its row while it changes. */
 export class Rows {
   #rows = new Map();
 
-  /** With `apart` each task stands for itself: it has no parts, says its list, and cannot be moved. */
-  constructor({ apart = false } = {}) {
-    this.apart = apart;
+  /** With `isFlat`, the rows show the list of the task, but no subtasks, and cannot be moved. */
+  constructor({ isFlat = false } = {}) {
+    this.isFlat = isFlat;
   }
 
-  /** The elements of these tasks. */
-  of(tasks) {
+  /** Returns the up-to-date elements of tasks. */
+  render(tasks) {
     return tasks.map((task) => {
       if (!this.#rows.has(task.id)) this.#rows.set(task.id, new Row(task.id, this));
       return this.#rows.get(task.id).update(task);
@@ -41,55 +41,55 @@ class Row {
     body.addEventListener("click", () => openEditor(this.parts, store.task(id)));
     check.addEventListener("change", () => this.#complete(check.checked));
     remove.addEventListener("click", () => this.#remove());
-    add.addEventListener("click", () => this.#openPartForm());
+    add.addEventListener("click", () => this.#openSubtaskForm());
     handle.addEventListener("keydown", (event) => moveByKey(id, event.key) && event.preventDefault());
     makeDraggable(handle, root);
   }
 
   update(task) {
-    const { root, add, parts } = this.parts;
-    if (this.task !== task || this.rows.apart) this.#write(task);
+    const { root, add, subtasks } = this.parts;
+    if (this.task !== task || this.rows.isFlat) this.#write(task);
     this.task = task;
-    add.hidden = this.rows.apart || store.depth(task) >= DEEPEST;
-    arrange(parts, this.rows.apart ? [] : this.rows.of(store.children(task.listId, task.id)));
-    parts.hidden = !parts.childElementCount;
+    add.hidden = this.rows.isFlat || store.depth(task) >= MAX_DEPTH;
+    arrange(subtasks, this.rows.isFlat ? [] : this.rows.render(store.children(task.listId, task.id)));
+    subtasks.hidden = !subtasks.childElementCount;
     return root;
   }
 
   #write(task) {
-    const { root, handle, check, body, title, notes, facts, add, remove } = this.parts;
-    root.classList.toggle("finished", !isOpen(task));
+    const { root, handle, check, body, title, notes, details, add, remove } = this.parts;
+    root.classList.toggle("completed", !isOpen(task));
     check.checked = !isOpen(task);
     title.textContent = task.title;
     notes.textContent = task.notes.split("\n", 1)[0];
-    facts.replaceChildren(...this.#facts(task));
+    details.replaceChildren(...this.#details(task));
     check.setAttribute("aria-label", `Completed: ${task.title}`);
     handle.setAttribute("aria-label", `Move ${task.title}`);
     remove.setAttribute("aria-label", `Delete ${task.title}`);
-    add.setAttribute("aria-label", `Add a part to ${task.title}`);
+    add.setAttribute("aria-label", `Add a subtask to ${task.title}`);
     body.title = "Edit";
-    handle.hidden = this.rows.apart;
+    handle.hidden = this.rows.isFlat;
   }
 
-  #facts(task) {
-    const facts = [];
+  #details(task) {
+    const details = [];
     const when = due(task);
-    if (when) facts.push(element("span", when.late && isOpen(task) ? { class: "late" } : {}, dueText(when, task)));
+    if (when) details.push(element("span", when.late && isOpen(task) ? { class: "late" } : {}, dueText(when, task)));
     const priority = PRIORITIES[task.priority];
-    if (priority) facts.push(element("span", task.priority === "PRIORITY_HIGH" ? { class: "high" } : {}, priority));
-    for (const label of task.labels) facts.push(element("span", {}, `#${label}`));
-    if (this.rows.apart) facts.push(element("span", {}, `in ${store.list(task.listId)?.title ?? "another list"}`));
-    return facts;
+    if (priority) details.push(element("span", task.priority === "PRIORITY_HIGH" ? { class: "high" } : {}, priority));
+    for (const label of task.labels) details.push(element("span", {}, `#${label}`));
+    if (this.rows.isFlat) details.push(element("span", {}, `in ${store.list(task.listId)?.title ?? "another list"}`));
+    return details;
   }
 
   async #complete(done) {
     try {
       const task = await call("POST", `/v1/tasks/${this.id}:${done ? "complete" : "reopen"}`, { body: {} });
-      announce(`${task.title}: ${done ? "completed" : "open again"}.`);
+      announce(`${task.title}: ${done ? "completed" : "reopened"}.`);
       store.put(task);
     } catch (error) {
       this.parts.check.checked = !done;
-      tell(explain(error));
+      showToast(explain(error));
     }
   }
 
@@ -98,17 +98,17 @@ class Row {
       const task = await call("DELETE", `/v1/tasks/${this.id}?allow_missing=true`);
       if (!task.id) return;
       store.put(task);
-      tell(`Deleted “${task.title}”.`, { label: "Undo", run: () => undelete(task) });
+      showToast(`Deleted “${task.title}”.`, { label: "Undo", run: () => undelete(task) });
     } catch (error) {
-      tell(explain(error));
+      showToast(explain(error));
     }
   }
 
-  #openPartForm() {
-    if (this.partForm?.isConnected) return this.partForm.elements.title.focus();
-    const { root: form, title, cancel } = fromTemplate("part-form");
-    this.partForm = form;
-    title.setAttribute("aria-label", `New part of ${store.task(this.id).title}`);
+  #openSubtaskForm() {
+    if (this.subtaskForm?.isConnected) return this.subtaskForm.elements.title.focus();
+    const { root: form, title, cancel } = fromTemplate("subtask-form");
+    this.subtaskForm = form;
+    title.setAttribute("aria-label", `New subtask of ${store.task(this.id).title}`);
     const close = () => {
       form.remove();
       this.parts.add.focus();
@@ -125,7 +125,7 @@ class Row {
   }
 }
 
-/** Makes a task; a fault is for the eye and the ear alike, since such forms are short of room. */
+/** Creates a task. Shows errors as a toast, since the forms for new tasks have no room for them. */
 export async function addTask(body) {
   try {
     const task = await call("POST", "/v1/tasks", { body });
@@ -133,7 +133,7 @@ export async function addTask(body) {
     announce(`Added ${task.title}.`);
     return task;
   } catch (error) {
-    tell(explain(error));
+    showToast(explain(error));
     throw error;
   }
 }
@@ -141,10 +141,10 @@ export async function addTask(body) {
 async function undelete(task) {
   try {
     store.put(await call("POST", `/v1/tasks/${task.id}:undelete`, { body: {} }));
-    announce(`${task.title} is back.`);
+    announce(`Restored ${task.title}.`);
     document.querySelector(`[data-id="${CSS.escape(task.id)}"] .body`)?.focus();
   } catch (error) {
-    tell(explain(error));
+    showToast(explain(error));
   }
 }
 

@@ -1,61 +1,62 @@
 // Finds tasks in all lists by words and labels.
 import { call, explain } from "./api.js";
 import { arrange, element } from "./dom.js";
-import { announce, tell } from "./notice.js";
+import { announce, showToast } from "./notice.js";
 import { Rows } from "./row.js";
 import { store } from "./store.js";
 
-const PAUSE = 250;
+const INPUT_DELAY_MS = 250;
+const UPDATE_DELAY_MS = 1000;
 
-/** What people type, as a filter: every word must be in the title, in the notes or a label; `#word` is a label. */
-export function filterOf(words) {
+/** Converts a query to a filter: each word must be in the title, in the notes or a label; `#word` is a label. */
+export function toFilter(query) {
   const quoted = (text) => `"${text.replace(/["\\]/g, "\\$&")}"`;
-  const parts = words.trim().split(/\s+/).slice(0, 20).map((word) =>
+  const terms = query.trim().split(/\s+/).slice(0, 20).map((word) =>
     /^#./.test(word) ? `labels:${quoted(word.slice(1))}` : `(${quoted(word)} OR labels:${quoted(word)})`,
   );
-  return parts.join(" AND ");
+  return terms.join(" AND ");
 }
 
-/** The view of what is found. */
+/** Creates the view of the search results. */
 export function searchView() {
   const heading = element("h1", { tabindex: "-1" }, "Search");
-  const list = element("ul", { class: "tasks", "aria-label": "Found tasks" });
+  const list = element("ul", { class: "tasks", "aria-label": "Search results" });
   const empty = element("p", { class: "empty" });
   const root = element("section", { class: "page" }, element("div", { class: "page-head" }, heading), list, empty);
-  const rows = new Rows({ apart: true });
-  let found = [], asked = "", timer;
+  const rows = new Rows({ isFlat: true });
+  let foundIds = [], currentQuery = "", timer;
 
   const show = () => {
-    arrange(list, rows.of(found.map((id) => store.task(id)).filter(Boolean)));
+    arrange(list, rows.render(foundIds.map((id) => store.task(id)).filter(Boolean)));
   };
-  const ask = async () => {
-    const words = asked;
+  const runSearch = async () => {
+    const query = currentQuery;
     try {
-      const { tasks } = await call("GET", `/v1/tasks?page_size=100&filter=${encodeURIComponent(filterOf(words))}`);
-      if (words !== asked) return;
+      const { tasks } = await call("GET", `/v1/tasks?page_size=100&filter=${encodeURIComponent(toFilter(query))}`);
+      if (query !== currentQuery) return;
       for (const task of tasks) store.put(task);
       const ids = tasks.map((task) => task.id);
-      const isNew = ids.join() !== found.join();
-      found = ids;
+      const isChanged = ids.join() !== foundIds.join();
+      foundIds = ids;
       empty.textContent = tasks.length ? "" : "Nothing was found.";
-      if (isNew || !tasks.length) announce(tasks.length === 1 ? "1 task found." : `${tasks.length} tasks found.`);
+      if (isChanged || !tasks.length) announce(tasks.length === 1 ? "1 task found." : `${tasks.length} tasks found.`);
       show();
     } catch (error) {
-      tell(explain(error));
+      showToast(explain(error));
     }
   };
-  const later = (pause) => {
+  const scheduleSearch = (delay) => {
     clearTimeout(timer);
-    timer = setTimeout(ask, pause);
+    timer = setTimeout(runSearch, delay);
   };
-  const search = (words) => {
-    asked = words;
-    heading.textContent = `Search: ${words}`;
-    later(PAUSE);
+  const search = (query) => {
+    currentQuery = query;
+    heading.textContent = `Search: ${query}`;
+    scheduleSearch(INPUT_DELAY_MS);
   };
   const update = () => {
     show();
-    later(4 * PAUSE);
+    scheduleSearch(UPDATE_DELAY_MS);
   };
-  return { root, heading, update, search, leave: () => clearTimeout(timer), title: () => "Search" };
+  return { root, heading, update, search, dispose: () => clearTimeout(timer), title: () => "Search" };
 }

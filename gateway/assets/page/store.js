@@ -1,39 +1,39 @@
-// What this window knows: all lists and tasks. It changes by answers and by the stream alike, and tells who shows it.
+// All lists and tasks of the user, updated by responses and by the stream of changes. Dispatches `change` to the views.
 
-/** A time as text that sorts: fractions have as many digits as the server needs, none at all for whole seconds. */
+/** Converts a time to text that sorts correctly. The server omits zeros at the end of fractions. */
 const sortable = (time = "") => time.replace(/(\.\d+)?Z$/, (_, fraction = ".") => fraction.padEnd(10, "0"));
 
 class Store extends EventTarget {
   #tasks = new Map();
   #lists = new Map();
-  #families;
-  #told = true;
+  #childrenByParent;
+  #isNotified = true;
 
-  /** Takes a task, unless a later version is known: answers and events can overtake one another. */
+  /** Stores a task, unless a later version is stored: responses and events can arrive out of order. */
   put(task) {
-    const known = this.#tasks.get(task.id);
-    if (known && (known.etag === task.etag || sortable(known.updateTime) > sortable(task.updateTime))) return;
+    const stored = this.#tasks.get(task.id);
+    if (stored && (stored.etag === task.etag || sortable(stored.updateTime) > sortable(task.updateTime))) return;
     this.#tasks.set(task.id, task);
-    this.#tell();
+    this.#notify();
   }
 
-  /** Takes what has changed, as the server tells it. */
+  /** Applies changes from the server. */
   apply(changes) {
     for (const { id, task, removed } of changes) {
       if (removed) this.#tasks.delete(id);
       else if (task) this.put(task);
     }
-    if (changes.some((change) => change.removed)) this.#tell();
+    if (changes.some((change) => change.removed)) this.#notify();
   }
 
   set lists(lists) {
     this.#lists = new Map(lists.map((list) => [list.id, list]));
-    this.#tell();
+    this.#notify();
   }
 
-  /** The default list, then the others from the oldest to the newest: ids sort by time. */
+  /** The default list first, then the others from the oldest to the newest: ids sort by creation time. */
   get lists() {
-    const order = (one, other) => other.isDefault - one.isDefault || (one.id < other.id ? -1 : 1);
+    const order = (a, b) => b.isDefault - a.isDefault || (a.id < b.id ? -1 : 1);
     return [...this.#lists.values()].sort(order);
   }
 
@@ -41,43 +41,44 @@ class Store extends EventTarget {
     return this.#lists.get(id);
   }
 
-  /** A task that is there. */
+  /** Returns a task, or `undefined` if it does not exist or is deleted. */
   task(id) {
     const task = this.#tasks.get(id);
     return task && !task.deleteTime ? task : undefined;
   }
 
-  /** The tasks at the top of a list, or the parts of one, in their order. */
+  /** Returns the top-level tasks of a list, or the subtasks of a task, in order. */
   children(listId, parentId = "") {
-    this.#families ??= this.#group();
-    return this.#families.get(`${listId}/${parentId}`) ?? [];
+    this.#childrenByParent ??= this.#groupByParent();
+    return this.#childrenByParent.get(`${listId}/${parentId}`) ?? [];
   }
 
-  #group() {
-    const families = new Map();
+  #groupByParent() {
+    const groups = new Map();
     for (const task of this.#tasks.values()) {
       if (task.deleteTime) continue;
       const key = `${task.listId}/${task.parentId}`;
-      if (families.has(key)) families.get(key).push(task);
-      else families.set(key, [task]);
+      if (groups.has(key)) groups.get(key).push(task);
+      else groups.set(key, [task]);
     }
-    for (const family of families.values()) family.sort((one, other) => (one.rank < other.rank ? -1 : 1));
-    return families;
+    for (const group of groups.values()) group.sort((a, b) => (a.rank < b.rank ? -1 : 1));
+    return groups;
   }
 
-  /** How many levels a task has above it. */
+  /** Returns the number of ancestors of a task. */
   depth(task) {
     const parent = this.#tasks.get(task.parentId);
     return parent ? this.depth(parent) + 1 : 0;
   }
 
+  /** Reports whether a task is `ancestor` or one of its descendants. */
   isWithin(id, ancestor) {
     const task = this.#tasks.get(id);
     return id === ancestor || Boolean(task?.parentId && this.isWithin(task.parentId, ancestor));
   }
 
-  /** How many tasks of each list are still to be done. */
-  counts() {
+  /** Returns the number of open tasks by list id. */
+  openCounts() {
     const counts = new Map();
     for (const task of this.#tasks.values()) {
       if (!task.deleteTime && isOpen(task)) counts.set(task.listId, (counts.get(task.listId) ?? 0) + 1);
@@ -85,28 +86,28 @@ class Store extends EventTarget {
     return counts;
   }
 
-  /** Whether a task is of a list that is not known yet. */
-  get lacksLists() {
+  /** Reports whether a task belongs to a list that has not been loaded. */
+  get hasUnknownLists() {
     return [...this.#tasks.values()].some((task) => !task.deleteTime && !this.#lists.has(task.listId));
   }
 
-  forgetTasks() {
+  clearTasks() {
     this.#tasks.clear();
-    this.#tell();
+    this.#notify();
   }
 
-  forget() {
+  clear() {
     this.#lists.clear();
-    this.forgetTasks();
+    this.clearTasks();
   }
 
-  /** Once for all that changes in one go. */
-  #tell() {
-    this.#families = undefined;
-    if (!this.#told) return;
-    this.#told = false;
+  /** Dispatches `change` in a microtask, once for all changes that are made synchronously. */
+  #notify() {
+    this.#childrenByParent = undefined;
+    if (!this.#isNotified) return;
+    this.#isNotified = false;
     queueMicrotask(() => {
-      this.#told = true;
+      this.#isNotified = true;
       this.dispatchEvent(new Event("change"));
     });
   }

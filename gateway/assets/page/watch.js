@@ -1,29 +1,30 @@
-// Keeps the store as the server has it: pulls what is there, then follows the stream of changes.
+// Keeps the store in sync with the server: loads the lists and tasks, then follows the stream of changes.
 import { call } from "./api.js";
 import { report, reportStream } from "./connection.js";
 import { store } from "./store.js";
 
-const LONGEST_WAIT = 30_000;
+const MIN_RETRY_DELAY_MS = 1000;
+const MAX_RETRY_DELAY_MS = 30_000;
 
-let owner, source, timer, token = "", wait = 1000;
+let userId, stream, timer, syncToken = "", retryDelay = MIN_RETRY_DELAY_MS;
 
-/** Begins to follow this user's. A hidden window does not: a browser has few connections for all windows together. */
+/** Starts to sync the user's data. Hidden windows have no stream: browsers limit the connections of all windows. */
 export function startWatch(user) {
-  owner = user.id;
-  begin();
+  userId = user.id;
+  sync();
 }
 
-/** Ends it, and forgets where it was. */
+/** Stops and discards the sync token. */
 export function stopWatch() {
-  owner = undefined;
+  userId = undefined;
   pause();
-  token = "";
+  syncToken = "";
   reportStream(true);
 }
 
 addEventListener("online", () => {
-  report("fine");
-  if (owner) begin();
+  report("ok");
+  if (userId) sync();
 });
 addEventListener("offline", () => {
   pause();
@@ -31,94 +32,97 @@ addEventListener("offline", () => {
 });
 document.addEventListener("visibilitychange", () => {
   if (document.hidden) pause();
-  else if (owner) begin();
+  else if (userId) sync();
 });
 
 function pause() {
   clearTimeout(timer);
-  source?.close();
-  source = undefined;
+  stream?.close();
+  stream = undefined;
 }
 
-async function begin() {
+async function sync() {
   pause();
-  const follows = owner;
+  const startUserId = userId;
   try {
     const user = await call("GET", "/v1/me");
-    if (owner !== follows) return;
-    // Somebody else has logged in through another window, whose cookies are these.
-    if (user.id !== owner) return location.reload();
+    if (userId !== startUserId) return;
+    // Another user has logged in through another window; all windows share the cookies.
+    if (user.id !== userId) return location.reload();
     await pullLists();
     await pullTasks();
-    if (owner && !document.hidden) follow();
+    if (userId && !document.hidden) openStream();
   } catch (error) {
-    if (error.code === 401 || owner !== follows) return;
+    if (error.code === 401 || userId !== startUserId) return;
     if (error.reason?.startsWith("SYNC_TOKEN")) {
-      // The server no longer knows what came after it, so everything is asked for anew.
-      token = "";
-      store.forgetTasks();
-      return begin();
+      // The server no longer has all changes since the token, so load everything again.
+      syncToken = "";
+      store.clearTasks();
+      return sync();
     }
-    tryLater((error.retryAfter ?? 0) * 1000);
+    scheduleRetry((error.retryAfter ?? 0) * 1000);
   }
 }
 
-function tryLater(least = 0) {
-  if (!owner) return;
+function scheduleRetry(minDelay = 0) {
+  if (!userId) return;
   clearTimeout(timer);
-  timer = setTimeout(begin, Math.max(wait, least));
-  wait = Math.min(wait * 2, LONGEST_WAIT);
+  timer = setTimeout(sync, Math.max(retryDelay, minDelay));
+  retryDelay = Math.min(retryDelay * 2, MAX_RETRY_DELAY_MS);
 }
 
-/** The lists come without a stream of their own. */
+/** Loads all lists. There is no stream of changes to lists. */
 export async function pullLists() {
   const lists = [];
-  let page = "";
+  let pageToken = "";
   do {
-    const answer = await call("GET", `/v1/lists?page_size=500&page_token=${encodeURIComponent(page)}`);
-    lists.push(...answer.taskLists);
-    page = answer.nextPageToken;
-  } while (page);
-  if (owner) store.lists = lists;
+    const response = await call("GET", `/v1/lists?page_size=500&page_token=${encodeURIComponent(pageToken)}`);
+    lists.push(...response.taskLists);
+    pageToken = response.nextPageToken;
+  } while (pageToken);
+  if (userId) store.lists = lists;
 }
 
 async function pullTasks() {
-  let answer;
+  let response;
   do {
-    answer = await call("GET", `/v1/tasks:changes?page_size=500&sync_token=${encodeURIComponent(token)}`);
-    if (!owner) return;
-    store.apply(answer.changes);
-    token = answer.nextSyncToken;
-  } while (answer.hasMore);
+    response = await call("GET", `/v1/tasks:changes?page_size=500&sync_token=${encodeURIComponent(syncToken)}`);
+    if (!userId) return;
+    store.apply(response.changes);
+    syncToken = response.nextSyncToken;
+  } while (response.hasMore);
 }
 
-function follow() {
+function openStream() {
   pause();
-  const stream = new EventSource(`/v1/tasks:watch?sync_token=${encodeURIComponent(token)}`);
-  source = stream;
-  stream.addEventListener("open", () => {
-    wait = 1000;
+  const opened = new EventSource(`/v1/tasks:watch?sync_token=${encodeURIComponent(syncToken)}`);
+  stream = opened;
+  opened.addEventListener("open", () => {
+    retryDelay = MIN_RETRY_DELAY_MS;
     reportStream(true);
   });
-  stream.addEventListener("message", (event) => take(JSON.parse(event.data)));
-  stream.addEventListener("error", (event) => source === stream && broken(stream, event.data));
+  opened.addEventListener("message", (event) => applyMessage(JSON.parse(event.data)));
+  opened.addEventListener("error", (event) => stream === opened && handleStreamError(event.data));
 }
 
-/** A message without changes comes every few seconds: the time to look whether the lists are still the same. */
-function take(message) {
+/** Applies a message. Messages without changes arrive every few seconds; the lists are loaded again with them. */
+function applyMessage(message) {
   store.apply(message.changes);
-  token = message.syncToken || token;
-  if (!message.changes.length || store.lacksLists) pullLists().catch(() => {});
+  syncToken = message.syncToken || syncToken;
+  if (!message.changes.length || store.hasUnknownLists) pullLists().catch(() => {});
 }
 
-/** A stream that breaks is taken up by the browser; one that is refused is not, nor does the browser say why. */
-function broken(stream, data) {
-  const refusal = data && JSON.parse(data).error;
-  // The access token has expired, or the session has ended: the first request tells.
-  if (refusal?.code === 401) return begin();
-  if (refusal) return;
+/**
+ * Handles an error of the stream. The browser reopens a stream that breaks, but not one that fails to open, and does
+ * not report the reason.
+ */
+function handleStreamError(data) {
+  const error = data && JSON.parse(data).error;
+  // The access token has expired or the session has ended; the first request of the sync shows which.
+  if (error?.code === 401) return sync();
+  if (error) return;
   reportStream(false);
   if (stream.readyState !== EventSource.CLOSED) return;
   pause();
-  tryLater();
+  scheduleRetry();
 }

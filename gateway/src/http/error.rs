@@ -1,4 +1,4 @@
-//! Converts gRPC statuses to HTTP errors. All HTTP errors are written here.
+//! Converts gRPC statuses to HTTP errors. All HTTP errors have this format.
 
 use std::time::Duration;
 
@@ -27,13 +27,14 @@ const RETRY_INFO: &str = "type.googleapis.com/google.rpc.RetryInfo";
 #[derive(Debug)]
 pub struct HttpError {
     status: Status,
-    http: Option<StatusCode>,
+    /// Replaces the HTTP status code that is derived from `status`.
+    code_override: Option<StatusCode>,
     headers: HeaderMap,
 }
 
 impl From<Status> for HttpError {
     fn from(status: Status) -> Self {
-        Self { status, http: None, headers: HeaderMap::new() }
+        Self { status, code_override: None, headers: HeaderMap::new() }
     }
 }
 
@@ -79,7 +80,7 @@ impl HttpError {
         let allowed = allowed.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
         let message = format!("this path only accepts {allowed}");
         let error = ApiError::new(Code::Unimplemented, ErrorReason::MethodUnknown, message);
-        let error = Self::from(error).with_http(StatusCode::METHOD_NOT_ALLOWED);
+        let error = Self::from(error).with_status_code(StatusCode::METHOD_NOT_ALLOWED);
         match HeaderValue::from_str(&allowed) {
             Ok(allowed) => error.with_header(header::ALLOW, allowed),
             Err(_) => error,
@@ -88,8 +89,8 @@ impl HttpError {
 
     /// Replaces the HTTP status code that is derived from the gRPC status.
     #[must_use]
-    pub fn with_http(self, code: StatusCode) -> Self {
-        Self { http: Some(code), ..self }
+    pub fn with_status_code(self, code: StatusCode) -> Self {
+        Self { code_override: Some(code), ..self }
     }
 
     /// Adds a header to the response.
@@ -114,7 +115,7 @@ impl HttpError {
 
     /// Reports whether the call failed because the access token has expired.
     #[must_use]
-    pub fn is_expired(&self) -> bool {
+    pub fn is_token_expired(&self) -> bool {
         let info = self.status.get_details_error_info();
         self.is_unauthenticated() && info.is_some_and(|info| info.reason == reason_name(ErrorReason::TokenExpired))
     }
@@ -148,7 +149,7 @@ impl HttpError {
 
     fn http_code(&self, details: &[prost_types::Any]) -> StatusCode {
         let reason = find_detail::<pb::ErrorInfo>(details, ERROR_INFO).map(|info| info.reason).unwrap_or_default();
-        match self.http {
+        match self.code_override {
             Some(code) => code,
             None if reason == reason_name(ErrorReason::MessageTooLarge) => StatusCode::PAYLOAD_TOO_LARGE,
             None => mapping(self.status.code()).0,
@@ -179,7 +180,7 @@ pub fn unparsable_request(code: StatusCode) -> Response<Bytes> {
         _ => (Code::InvalidArgument, ErrorReason::MalformedRequest, "the request is not well-formed HTTP/1.1"),
     };
     let id = RequestId::from_headers(&HeaderMap::new());
-    let error = HttpError::from(ApiError::new(grpc_code, reason, message)).with_http(code);
+    let error = HttpError::from(ApiError::new(grpc_code, reason, message)).with_status_code(code);
     let mut response = Response::new(error.to_json(&crate::contract(), &id).into());
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));

@@ -62,7 +62,7 @@ const DROPPED_HEADERS: [HeaderName; 8] = [
     header::COOKIE,
 ];
 
-/// Returns the metadata of a gRPC call: all headers of the client except those that the gateway sets.
+/// Returns the metadata of a gRPC call: all headers of the client except those that the gateway sets or drops.
 #[must_use]
 pub fn passthrough_metadata(request: &request::Parts, id: &RequestId, backend: &Backend) -> HeaderMap {
     let gateway_headers = metadata(request, id, backend);

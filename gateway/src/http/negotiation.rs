@@ -44,7 +44,7 @@ pub fn framing(headers: &HeaderMap, is_stream: bool) -> Result<Option<Framing>, 
         return check_accept(headers).map(|()| None);
     }
     let lines = weight(headers, &[Framing::Lines.content_type(), "application/json", "application/*", "*/*"]);
-    let events = find(&weights(headers, &header::ACCEPT), &[Framing::Events.content_type()]).unwrap_or(0.0);
+    let events = find_weight(&weights(headers, &header::ACCEPT), &[Framing::Events.content_type()]).unwrap_or(0.0);
     if events > 0.0 && events >= lines {
         Ok(Some(Framing::Events))
     } else if lines > 0.0 {
@@ -57,25 +57,25 @@ pub fn framing(headers: &HeaderMap, is_stream: bool) -> Result<Option<Framing>, 
 /// Returns the weight of the first of `types` that the client lists, or 1 if it has no `Accept`.
 fn weight(headers: &HeaderMap, types: &[&str]) -> f32 {
     let ranges = weights(headers, &header::ACCEPT);
-    if ranges.is_empty() { 1.0 } else { find(&ranges, types).unwrap_or(0.0) }
+    if ranges.is_empty() { 1.0 } else { find_weight(&ranges, types).unwrap_or(0.0) }
 }
 
 fn not_acceptable(message: &'static str) -> HttpError {
     let error = ApiError::new(Code::InvalidArgument, ErrorReason::MalformedRequest, message);
-    HttpError::from(error).with_http(StatusCode::NOT_ACCEPTABLE)
+    HttpError::from(error).with_status_code(StatusCode::NOT_ACCEPTABLE)
 }
 
 /// Reports whether the client accepts gzip and does not prefer an uncompressed response.
 #[must_use]
 pub fn accepts_gzip(headers: &HeaderMap) -> bool {
     let codings = weights(headers, &header::ACCEPT_ENCODING);
-    let gzip = find(&codings, &["gzip", "x-gzip", "*"]).unwrap_or(0.0);
-    gzip > 0.0 && gzip >= find(&codings, &["identity"]).unwrap_or(0.0)
+    let gzip = find_weight(&codings, &["gzip", "x-gzip", "*"]).unwrap_or(0.0);
+    gzip > 0.0 && gzip >= find_weight(&codings, &["identity"]).unwrap_or(0.0)
 }
 
 /// Returns the weight of the first of `names` that is listed. Callers order `names` from specific to general, since
 /// the most specific range applies.
-fn find(weights: &[(&str, f32)], names: &[&str]) -> Option<f32> {
+fn find_weight(weights: &[(&str, f32)], names: &[&str]) -> Option<f32> {
     let find_entry = |name: &&str| weights.iter().find(|(listed, _)| listed.eq_ignore_ascii_case(name));
     names.iter().find_map(find_entry).map(|(_, weight)| *weight)
 }

@@ -88,7 +88,7 @@ pub fn check_target(target: &Uri) -> Result<(), HttpError> {
         return Ok(());
     }
     let error = malformed(format!("the path and query are longer than {MAX_TARGET_BYTES} bytes"));
-    Err(HttpError::from(error).with_http(StatusCode::URI_TOO_LONG))
+    Err(HttpError::from(error).with_status_code(StatusCode::URI_TOO_LONG))
 }
 
 /// Returns the format of the body, which is JSON if the request has no content type.
@@ -104,7 +104,9 @@ pub fn body_format(headers: &HeaderMap, route: &Route) -> Result<Format, HttpErr
         let error = HttpError::from(malformed("the body must not be compressed"));
         // RFC 9110, section 15.5.16: the response lists the accepted codings.
         let identity = HeaderValue::from_static("identity");
-        return Err(error.with_http(StatusCode::UNSUPPORTED_MEDIA_TYPE).with_header(header::ACCEPT_ENCODING, identity));
+        return Err(error
+            .with_status_code(StatusCode::UNSUPPORTED_MEDIA_TYPE)
+            .with_header(header::ACCEPT_ENCODING, identity));
     }
     let types: Vec<_> = headers.get_all(header::CONTENT_TYPE).iter().collect();
     match types[..] {
@@ -114,7 +116,7 @@ pub fn body_format(headers: &HeaderMap, route: &Route) -> Result<Format, HttpErr
         _ => {}
     }
     let error = malformed("the body must be JSON in UTF-8: send content-type: application/json");
-    Err(HttpError::from(error).with_http(StatusCode::UNSUPPORTED_MEDIA_TYPE))
+    Err(HttpError::from(error).with_status_code(StatusCode::UNSUPPORTED_MEDIA_TYPE))
 }
 
 fn is_json(content_type: &str) -> bool {

@@ -67,7 +67,7 @@ pub fn to_http_error(status: Status, headers: &HeaderMap) -> HttpError {
     let reason = status.get_details_error_info().map(|info| info.reason).unwrap_or_default();
     let is_mismatch = status.code() == Code::Aborted && reason == reason_name(ErrorReason::EtagMismatch);
     let error = HttpError::from(status);
-    if is_mismatch && has_if_match { error.with_http(StatusCode::PRECONDITION_FAILED) } else { error }
+    if is_mismatch && has_if_match { error.with_status_code(StatusCode::PRECONDITION_FAILED) } else { error }
 }
 
 /// Returns the entity tag of a response message, if it is a resource.

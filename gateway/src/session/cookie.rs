@@ -33,8 +33,8 @@ pub struct TokenCookies {
 }
 
 impl TokenCookies {
-    /// Creates the cookies for the client of a request. The client uses TLS if a trusted proxy says so, or if
-    /// `always_secure` is set.
+    /// Returns the cookies for the client of a request. The client uses TLS if a trusted proxy sent
+    /// `x-forwarded-proto: https`, or if `always_secure` is set.
     #[must_use]
     pub fn for_request(request: &request::Parts, proxies: &ProxyArgs, always_secure: bool) -> Self {
         let peer = request.extensions.get::<TcpConnectInfo>().and_then(|peer| peer.remote_addr);
@@ -53,7 +53,7 @@ impl TokenCookies {
         if self.is_secure { format!("{HOST_PREFIX}{name}") } else { name.to_owned() }
     }
 
-    /// Returns the tokens of a request. Ignores duplicate cookies, since an attacker may have set one of them.
+    /// Returns the tokens of a request. If a cookie is duplicated, ignores both, since an attacker may have set one.
     #[must_use]
     pub fn tokens(self, headers: &HeaderMap) -> Tokens {
         let values = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());

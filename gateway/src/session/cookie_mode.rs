@@ -141,7 +141,7 @@ impl CookieMode {
             let message =
                 "a request authenticated by cookies must come from this origin, according to Sec-Fetch-Site or Origin";
             let error = ApiError::new(Code::PermissionDenied, ErrorReason::PermissionDenied, message);
-            Err(HttpError::from(error).with_http(StatusCode::FORBIDDEN))
+            Err(HttpError::from(error).with_status_code(StatusCode::FORBIDDEN))
         }
     }
 
@@ -252,7 +252,7 @@ fn authorize(call: &mut Call<'_>, access_token: &str) {
     }
 }
 
-/// Starts a refresh. It continues if the client disconnects, since the refresh token may already be used.
+/// Starts a refresh. It continues if the client disconnects, since the refresh token may already have been used.
 fn start_refresh(refresh_token: String, auth: &Backend, metadata: HeaderMap) -> SharedRefresh {
     let mut client = AuthServiceClient::new(auth.channel.clone());
     let message = RefreshRequest { refresh_token };

@@ -15,7 +15,7 @@ use crate::support::{TestGateway, request};
 async fn query(gateway: &TestGateway, method: Method, query: &str, codings: &str) -> (HeaderMap, Bytes) {
     let mut request = request(method, &format!("/v1/query?{query}"), "");
     request.headers_mut().insert(header::ACCEPT_ENCODING, codings.parse().unwrap());
-    let response: Response<Body> = gateway.gateway.answer(request).await;
+    let response: Response<Body> = gateway.gateway.handle(request).await;
     let (parts, body) = response.into_parts();
     assert_eq!(parts.status, 200);
     (parts.headers, body.collect().await.unwrap().to_bytes())

@@ -162,7 +162,7 @@ async fn tokens_are_not_logged() {
     site.get("taskey_refresh=refresh-bad").await;
     site.program.send(site.request(Method::POST, "/v1/auth/logout", "taskey_refresh=refresh-good")).await.ok();
     let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
-    assert!(log.contains("answered"), "{log}");
+    assert!(log.contains("call completed"), "{log}");
     assert!(!log.contains("access-") && !log.contains("refresh-"), "{log}");
 }
 
@@ -174,7 +174,7 @@ async fn debug_output_contains_no_tokens() {
     let settings = Settings { cookies, ..settings(Duration::from_secs(10)) };
     let gateway = Gateway::new(pool(), vec![backend_at(&task.url(), None)], settings).unwrap();
     let request = Request::get("/v1/query").header("cookie", "taskey_refresh=refresh-good");
-    let response = TestResponse::read(gateway.answer(request.body(Full::<Bytes>::default()).unwrap()).await).await;
+    let response = TestResponse::read(gateway.handle(request.body(Full::<Bytes>::default()).unwrap()).await).await;
     assert_eq!(response.cookie_values()[1].1, "refresh-new");
     let debug = format!("{gateway:?}");
     assert!(!debug.contains("refresh-") && !debug.contains("access-"), "{debug}");

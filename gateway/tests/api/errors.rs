@@ -135,7 +135,7 @@ async fn unreachable_backend_is_unavailable() {
     let backends = vec![backend_at("http://127.0.0.1:1", None)];
     let gateway = Gateway::new(pool(), backends, settings(Duration::from_secs(30))).unwrap();
     for _ in 0..2 {
-        let response = TestResponse::read(gateway.answer(request(Method::GET, "/v1/query", "")).await).await;
+        let response = TestResponse::read(gateway.handle(request(Method::GET, "/v1/query", "")).await).await;
         response.assert_refused(503, "UNAVAILABLE", "BACKEND_UNAVAILABLE", &[]);
         assert_eq!((response.header("retry-after"), &response.detail("RetryInfo")["retryDelay"]), ("1", &"1s".into()));
         assert!(!response.text.contains("127.0.0.1"), "{response:?}");
@@ -149,9 +149,9 @@ async fn gateway_reconnects_to_a_restarted_backend() {
     let url = format!("http://{}", listener.local_addr().unwrap());
     let gateway = Gateway::new(pool(), vec![backend_at(&url, None)], settings(Duration::from_secs(30))).unwrap();
     drop(listener);
-    assert_eq!(gateway.answer(request(Method::GET, "/v1/query", "")).await.status(), 503);
+    assert_eq!(gateway.handle(request(Method::GET, "/v1/query", "")).await.status(), 503);
     let _backend = crate::support::FakeBackend::start_at(Reply::Echo, &url["http://".len()..]).await;
-    assert_eq!(gateway.answer(request(Method::GET, "/v1/query", "")).await.status(), 200);
+    assert_eq!(gateway.handle(request(Method::GET, "/v1/query", "")).await.status(), 200);
 }
 
 #[tokio::test]
@@ -169,7 +169,7 @@ async fn gateway_timeout_ends_the_request() {
     let gateway = Gateway::new(pool(), backends, settings(Duration::from_millis(50))).unwrap();
     let mut request = request(Method::GET, "/v1/query", "");
     request.headers_mut().insert("request-timeout", HeaderValue::from_static("60"));
-    let response = TestResponse::read(gateway.answer(request).await).await;
+    let response = TestResponse::read(gateway.handle(request).await).await;
     response.assert_refused(504, "DEADLINE_EXCEEDED", "DEADLINE_EXCEEDED", &[]);
 }
 
@@ -201,7 +201,7 @@ impl hyper::body::Body for FaultyBody {
 async fn panic_returns_500_and_the_gateway_keeps_serving() {
     let gateway = TestGateway::start().await;
     let request = Request::post("/v1/whole").body(FaultyBody { panics: true }).unwrap();
-    let response = TestResponse::read(gateway.gateway.answer(request).await).await;
+    let response = TestResponse::read(gateway.gateway.handle(request).await).await;
     response.assert_refused(500, "INTERNAL", "INTERNAL", &[]);
     gateway.get("/v1/query").await.ok();
 }
@@ -211,6 +211,6 @@ async fn stalled_body_times_out() {
     let gateway = TestGateway::start().await;
     let request =
         Request::post("/v1/whole").header("request-timeout", "0.05").body(FaultyBody { panics: false }).unwrap();
-    let response = TestResponse::read(gateway.gateway.answer(request).await).await;
+    let response = TestResponse::read(gateway.gateway.handle(request).await).await;
     response.assert_refused(504, "DEADLINE_EXCEEDED", "DEADLINE_EXCEEDED", &[]);
 }

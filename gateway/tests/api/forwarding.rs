@@ -37,7 +37,7 @@ async fn call_with(forwarding: Option<Forwarding>, headers: &[(&'static str, &'s
     }
     let peer = "[::ffff:192.0.2.7]:4711".parse().unwrap();
     request.extensions_mut().insert(TcpConnectInfo { local_addr: None, remote_addr: Some(peer) });
-    assert_eq!(gateway.answer(request).await.status(), 200);
+    assert_eq!(gateway.handle(request).await.status(), 200);
     backend.call()
 }
 

@@ -90,7 +90,7 @@ impl TestGateway {
     }
 
     pub(crate) async fn send(&self, request: Request<Full<Bytes>>) -> TestResponse {
-        TestResponse::read(self.gateway.answer(request).await).await
+        TestResponse::read(self.gateway.handle(request).await).await
     }
 
     pub(crate) async fn get(&self, path: &str) -> TestResponse {

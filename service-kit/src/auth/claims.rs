@@ -10,7 +10,7 @@ use crate::{clock::Timestamp, id, ops::config::TokenArgs};
 /// Maximum lifetime of access tokens.
 pub const MAX_LIFETIME: Duration = Duration::from_secs(15 * 60);
 
-/// Maximum difference between the clocks of two machines.
+/// Tolerated difference between the clocks of two machines.
 pub const LEEWAY: Duration = Duration::from_secs(5);
 
 /// The claims of an access token.
@@ -75,7 +75,7 @@ impl Payload {
     }
 
     /// Parses the ids and checks the lifetime. The other checks depend on the time and on the verifier.
-    pub(super) fn check(self) -> Option<SignedClaims> {
+    pub(super) fn into_signed_claims(self) -> Option<SignedClaims> {
         let lifetime = self.exp.checked_sub(self.iat)?;
         if lifetime <= 0 || Duration::from_secs(lifetime.unsigned_abs()) > MAX_LIFETIME {
             return None;
@@ -103,7 +103,7 @@ pub(super) struct SignedClaims {
 }
 
 impl SignedClaims {
-    /// Returns the claims if the token has the expected issuer and audience and is not from the future.
+    /// Returns the claims if the token has the expected issuer and audience, and its `iat` and `nbf` have passed.
     pub(super) fn check(&self, expected: &TokenArgs, now: Timestamp) -> Option<&AccessClaims> {
         let latest = (now + LEEWAY).as_seconds();
         let is_valid = self.issuer == expected.issuer

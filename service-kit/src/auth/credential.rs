@@ -187,8 +187,8 @@ fn sensitive_header(token: &str) -> anyhow::Result<HeaderValue> {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Tokens")]
 pub struct VerifierArgs {
-    /// JWK Set (RFC 7517) with the keys of access tokens; the file must have mode 0600. Not needed if tokens are signed
-    /// with EdDSA: the public keys are received with the revocations
+    /// File with the keys of access tokens, as a JWK Set (RFC 7517); must have mode 0600. Not needed if tokens are
+    /// signed with EdDSA, because auth-service sends its public keys together with the revocations
     #[arg(long, env = "TASKEY_KEY_FILE", value_name = "FILE", required_unless_present = "service_token_file")]
     pub key_file: Option<PathBuf>,
 

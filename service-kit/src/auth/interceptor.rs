@@ -81,8 +81,8 @@ impl Authenticator {
     /// Authenticates the caller by the headers of a call.
     ///
     /// # Errors
-    /// UNAUTHENTICATED with the reason, or UNAVAILABLE / VERIFIER_NOT_READY if revocations are not received: with
-    /// UNAUTHENTICATED, clients would discard valid tokens.
+    /// UNAUTHENTICATED with the reason. UNAVAILABLE / VERIFIER_NOT_READY while keys or revocations are not received,
+    /// because clients discard their tokens after UNAUTHENTICATED.
     pub fn authenticate(&self, headers: &MetadataMap) -> Result<Caller, ApiError> {
         self.verify(bearer(headers)?).map(Caller)
     }
@@ -122,8 +122,8 @@ impl Authenticator {
 
     /// Waits until the token of a caller is no longer valid, and returns the reason. Streams end with the token that
     /// opened them.
-    pub async fn ended(&self, caller: &Caller) -> ApiError {
-        let mut updates = self.revocations.heard();
+    pub async fn wait_until_invalid(&self, caller: &Caller) -> ApiError {
+        let mut updates = self.revocations.subscribe();
         loop {
             if let Err(error) = self.check_still_valid(&caller.0) {
                 return error;
@@ -133,11 +133,11 @@ impl Authenticator {
         }
     }
 
-    /// Returns the session of the access token of a call, even if it has expired or was revoked.
+    /// Returns the session of the access token of a call, even if the token has expired or the session was revoked.
     ///
     /// # Errors
     /// UNAUTHENTICATED / TOKEN_MISSING or TOKEN_INVALID, or UNAVAILABLE / VERIFIER_NOT_READY while there are no keys.
-    pub fn session(&self, headers: &MetadataMap) -> Result<Uuid, ApiError> {
+    pub fn session_id(&self, headers: &MetadataMap) -> Result<Uuid, ApiError> {
         let keys = self.keys.current().ok_or_else(not_ready)?;
         Ok(token::verify_expired(&keys, &self.token_args, bearer(headers)?, self.clock.now())?.session_id)
     }

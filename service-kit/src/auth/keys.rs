@@ -63,8 +63,8 @@ impl KeySet {
     /// # Errors
     /// As [`Self::read`].
     pub fn parse(text: &str, now: Timestamp) -> anyhow::Result<Self> {
-        let set = JwkSet::parse(text)?;
-        let keys = set.keys.iter().enumerate();
+        let jwk_set = JwkSet::parse(text)?;
+        let keys = jwk_set.keys.iter().enumerate();
         let keys = keys.map(|(index, jwk)| {
             let key = Key::from_jwk(jwk).with_context(|| format!("key {}", index + 1))?;
             Ok((key, jwk.exp))
@@ -103,7 +103,7 @@ impl KeySet {
         self.keys.iter().map(|key| key.id.clone()).collect()
     }
 
-    /// Returns the `kid` of each expired key in the file. They identify the keys that the current ones replaced.
+    /// Returns the `kid` of each expired key in the file, which shows which keys the current ones have replaced.
     #[must_use]
     pub fn expired_ids(&self) -> Vec<String> {
         self.expired_ids.clone()
@@ -197,7 +197,7 @@ impl Key {
         if let Some(seed) = &seed {
             anyhow::ensure!(seed.len() == 32, "d must have 32 bytes");
             Ed25519KeyPair::from_seed_and_public_key(seed, &public)
-                .map_err(|_| anyhow::anyhow!("x does not go with d"))?;
+                .map_err(|_| anyhow::anyhow!("x is not the public key of d"))?;
         }
         let fingerprint = [&public[..], seed.as_ref().map_or(&[], |seed| &seed[..])].concat();
         let der = seed.map(|seed| Zeroizing::new([ED25519_PKCS8_PREFIX, &seed[..]].concat()));
@@ -232,7 +232,7 @@ fn check_point(public: &[u8]) -> anyhow::Result<()> {
         let point = encoded.decompress()?;
         (point.compress() == encoded && !point.is_small_order() && point.is_torsion_free()).then_some(point)
     });
-    point.map(|_| ()).context("x is not a sound public key on Ed25519")
+    point.map(|_| ()).context("x is not a valid Ed25519 public key")
 }
 
 fn decode(name: &str, text: &str) -> anyhow::Result<Zeroizing<Vec<u8>>> {

@@ -21,16 +21,16 @@ pub mod follow;
 pub const HEARTBEAT_LIMIT: Duration = Duration::from_secs(3);
 
 /// How long a revoked session is kept: until none of its access tokens can be valid. Derived from the maximum lifetime
-/// of tokens, so that a change of the setting cannot shorten it too early. Measured from when the session was received,
-/// so that it does not depend on the clock of another machine.
+/// of tokens, not from the configured one, because tokens issued before a change of the setting may live longer.
+/// Measured from when the session was received, so that it does not depend on the clock of another machine.
 pub const RETENTION: Duration = Duration::from_secs(claims::MAX_LIFETIME.as_secs() + claims::LEEWAY.as_secs() + 60);
 
 /// How long a session is kept although a snapshot does not contain it. The snapshot may come from another peer, which
 /// receives the revocation later.
 const SNAPSHOT_GRACE_PERIOD: Duration = Duration::from_secs(2 * HEARTBEAT_LIMIT.as_secs());
 
-/// Maximum number of sessions in memory, at about 40 bytes each. If there are more, the oldest are replaced by a time:
-/// tokens that were issued before it are refused, and active sessions have to refresh.
+/// Maximum number of sessions in memory, at about 40 bytes each. If there are more, the oldest are replaced by a time.
+/// Tokens that were issued before that time are refused, and active sessions have to refresh.
 pub const MAX_SESSIONS: usize = 1_000_000;
 
 /// How often expired entries are removed.
@@ -88,7 +88,7 @@ pub struct RevocationView {
     /// How long tokens are accepted after the last heartbeat.
     max_staleness: Duration,
     clock: Clock,
-    /// Notified when anything is received.
+    /// Notified of every update and heartbeat, but not of a snapshot.
     updated: watch::Sender<()>,
 }
 
@@ -150,8 +150,8 @@ impl RevocationView {
         }
     }
 
-    /// Replaces all sessions by a snapshot. The view becomes fresh with the next heartbeat, because the peer may have
-    /// lost its database and send an old snapshot. Tokens that were issued before `issued_before` are outdated.
+    /// Replaces all sessions by a snapshot. Tokens that were issued before `issued_before` are outdated. A snapshot is
+    /// not a heartbeat, because a peer that has lost the connection to its database may send an old one.
     pub fn replace(&self, snapshot: impl IntoIterator<Item = Uuid>, issued_before: Option<Timestamp>) {
         let now = Instant::now();
         let mut sessions: HashMap<_, _> = snapshot.into_iter().map(|session| (session, now)).collect();
@@ -167,7 +167,7 @@ impl RevocationView {
         self.collapse(&mut state, now);
     }
 
-    /// Adds revoked sessions. Without sessions it is a heartbeat. Heartbeats count only after a snapshot.
+    /// Adds revoked sessions, if any. Each call is also a heartbeat. Heartbeats count only after a snapshot.
     pub fn add(&self, revoked: impl IntoIterator<Item = Uuid>) {
         let now = Instant::now();
         let mut state = self.write();
@@ -187,23 +187,23 @@ impl RevocationView {
     }
 
     /// Limits the number of sessions. If there are too many, the older half is replaced by a time after which none of
-    /// their tokens was issued, so no revocation is lost. The sessions of one snapshot are equally old and are replaced
-    /// together.
+    /// their tokens was issued, so no revocation is lost. Sessions of the same snapshot have the same age, so they are
+    /// replaced together.
     fn collapse(&self, state: &mut State, now: Instant) {
         if state.sessions.len() <= MAX_SESSIONS {
             return;
         }
-        let mut received_at: Vec<_> = state.sessions.values().copied().collect();
-        let half = received_at.len() / 2;
-        let newest = *received_at.select_nth_unstable(half).1;
-        state.sessions.retain(|_, received_at| *received_at > newest);
-        let issued_before = self.clock.now() - now.duration_since(newest) + claims::LEEWAY;
+        let mut times: Vec<_> = state.sessions.values().copied().collect();
+        let half = times.len() / 2;
+        let last_removed = *times.select_nth_unstable(half).1;
+        state.sessions.retain(|_, received_at| *received_at > last_removed);
+        let issued_before = self.clock.now() - now.duration_since(last_removed) + claims::LEEWAY;
         state.issued_before = state.issued_before.max(Some(issued_before));
         metrics::counter!("taskey_revocations_collapsed_total").increment(1);
         tracing::warn!(left = state.sessions.len(), "too many revoked sessions; older tokens are treated as expired");
     }
 
-    /// Returns the revoked sessions, and the time before which tokens are outdated, if there is one.
+    /// Returns the revoked sessions, and the time before which issued tokens are outdated, if there is one.
     #[must_use]
     pub fn snapshot(&self) -> (Vec<Uuid>, Option<Timestamp>) {
         let state = self.read();
@@ -212,13 +212,13 @@ impl RevocationView {
 
     /// Returns a receiver that is notified of every update and heartbeat.
     #[must_use]
-    pub fn heard(&self) -> watch::Receiver<()> {
+    pub fn subscribe(&self) -> watch::Receiver<()> {
         self.updated.subscribe()
     }
 
     /// Calls `report` now and whenever the freshness changes, for as long as it is awaited.
     pub async fn watch_freshness(&self, mut report: impl FnMut(Freshness)) {
-        let mut updates = self.heard();
+        let mut updates = self.subscribe();
         let mut last = None;
         loop {
             let freshness = self.freshness();

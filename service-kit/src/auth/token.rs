@@ -15,18 +15,18 @@ use super::{
 };
 use crate::{clock::Timestamp, ops::config::TokenArgs, status::ApiError};
 
-/// Longer tokens are refused before they are decoded.
+/// Maximum length of a token. Longer ones are refused before they are decoded.
 pub const MAX_TOKEN_BYTES: usize = 4096;
 
 /// The `typ` of access tokens (RFC 9068, section 2.1), so that other kinds of JWT are refused.
 const TOKEN_TYPE: &str = "at+jwt";
 
-/// The only accepted header. All other members (`crit`, `jwk`, `jku`, `x5u`, `zip`, `b64`) are unknown and refused.
+/// The only accepted header. Any other member (`crit`, `jwk`, `jku`, `x5u`, `zip`, `b64`) is refused.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Header<'a> {
     alg: &'a str,
-    /// A `kid` with escaped characters cannot be borrowed.
+    /// A `Cow`, because a `kid` with escaped characters cannot be borrowed.
     #[serde(borrow)]
     kid: Cow<'a, str>,
     typ: &'a str,
@@ -98,12 +98,13 @@ pub fn verify_expired(
     }
     let signed = parse_signed(keys, token)?;
     let claims = signed.check(args, now).cloned().ok_or(TokenError::Invalid)?;
-    // Cached only after the check, so that the issuer and audience of an entry are no longer than the expected ones.
+    // Cached only after the check, so that the issuer and the audience of an entry are the expected ones, which limits
+    // its size.
     keys.verified.insert(hash, Arc::new(signed));
     Ok(claims)
 }
 
-/// Verifies the signature of a token, and parses its claims.
+/// Verifies the signature of a token and parses its claims.
 fn parse_signed(keys: &KeySet, token: &str) -> Result<SignedClaims, TokenError> {
     let (message, signature) = token.rsplit_once('.').ok_or(TokenError::Invalid)?;
     let (header, payload) = message.split_once('.').ok_or(TokenError::Invalid)?;
@@ -113,7 +114,7 @@ fn parse_signed(keys: &KeySet, token: &str) -> Result<SignedClaims, TokenError> 
         return Err(TokenError::Invalid);
     }
     let payload = BASE64_URL_SAFE_NO_PAD.decode(payload).map_err(|_| TokenError::Invalid)?;
-    parse_object::<Payload>(&payload).and_then(Payload::check).ok_or(TokenError::Invalid)
+    parse_object::<Payload>(&payload).and_then(Payload::into_signed_claims).ok_or(TokenError::Invalid)
 }
 
 /// Returns the key of a token, if its `typ` is correct and its algorithm is that of the key.
@@ -124,7 +125,7 @@ fn find_key<'k>(keys: &'k KeySet, header: &[u8]) -> Result<&'k Key, TokenError> 
     if is_allowed { Ok(key) } else { Err(TokenError::Invalid) }
 }
 
-/// Parses a JSON object. Serde alone would also accept a list of the values, and invalid UTF-8 in skipped values.
+/// Parses a JSON object. Serde alone would also accept an array of the values, and invalid UTF-8 in skipped values.
 fn parse_object<'j, T: Deserialize<'j>>(json: &'j [u8]) -> Option<T> {
     let text = std::str::from_utf8(json).ok().filter(|text| text.starts_with('{'))?;
     serde_json::from_str(text).ok()

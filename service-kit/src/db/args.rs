@@ -27,7 +27,8 @@ pub fn schema_name(text: &str) -> Result<String, String> {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Database")]
 pub struct PoolArgs {
-    /// Maximum number of connections to PostgreSQL, or of threads that scan SQLite (at most one per core)
+    /// Maximum number of PostgreSQL connections for calls, or of SQLite threads for queries that may return many rows
+    /// (at most one per core)
     #[arg(long, env = "TASKEY_DATABASE_CONNECTIONS", default_value_t = 10, value_name = "COUNT",
           value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub database_connections: u32,
@@ -37,8 +38,8 @@ pub struct PoolArgs {
           value_parser = time_limit)]
     pub database_timeout: Duration,
 
-    /// URL of the PostgreSQL server for migrations and notifications, if the database URL is that of a pooler [default:
-    /// the database URL]
+    /// Direct URL of the PostgreSQL server for migrations and notifications, if the database URL is that of a pooler
+    /// [default: the database URL]
     // The URL may contain a password, which `--help` would show.
     #[arg(long, env = "TASKEY_DATABASE_DIRECT_URL", value_name = "URL", hide_env_values = true)]
     pub database_direct_url: Option<DatabaseUrl>,

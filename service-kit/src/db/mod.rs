@@ -19,9 +19,9 @@
 //! # }
 //! ```
 //!
-//! A call that is abandoned, at its deadline or because the client has disconnected, never loses a connection. If it
-//! has not started, it is not executed. If it has, a SQLite read is stopped; a SQLite write and any PostgreSQL call run
-//! to their end.
+//! A call is abandoned at its deadline or because the client has disconnected. This never loses a connection. A call
+//! that has not started is not executed. A read that has started is cancelled, on PostgreSQL after a short delay. A
+//! write that has started runs to its end.
 //!
 //! # Layout
 //! - this file: the handle. `conn`: the connection that closures receive. `error`: database errors.
@@ -62,7 +62,7 @@ pub use value::Value;
 /// How long closing may take.
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 
-/// How often the health of a server is checked.
+/// How often the health of a PostgreSQL server is checked.
 const CHECK_INTERVAL: Duration = Duration::from_millis(500);
 
 /// A database with the tables of one service.
@@ -160,7 +160,7 @@ impl Db {
         }
     }
 
-    /// Returns the row that a statement finds by its key, if there is one.
+    /// Returns the row that a statement finds by its key, if there is one. Executed as a [point read](ReadKind::Point).
     ///
     /// # Errors
     /// If the database returns an error, or a row cannot be decoded.
@@ -173,7 +173,7 @@ impl Db {
         self.read(ReadKind::Point, |conn| Box::pin(async move { conn.fetch_optional(sql, args).await })).await
     }
 
-    /// Returns all rows that a statement finds.
+    /// Returns all rows that a statement finds. Executed as a [scan](ReadKind::Scan).
     ///
     /// # Errors
     /// If the database returns an error, or a row cannot be decoded.

@@ -1,4 +1,4 @@
-//! Filters of lists: a part of the language of AIP-160.
+//! List filters: a subset of the filter language of AIP-160.
 //!
 //! ```text
 //! expression  = factor {["AND"] factor}            all must match
@@ -9,12 +9,12 @@
 //! text        = word | string
 //! ```
 //!
-//! A word consists of ASCII letters and digits, of `_ - . /`, and of all other characters that are neither ASCII, white
-//! space nor control characters, so that it can contain decomposed letters and emoji. It does not begin with `-`, except
-//! as a value. A value that begins with a digit may contain `:` and `+`, as timestamps do. A string is enclosed in double
-//! or single quotes, in which `\"`, `\'` and `\\` stand for the second character.
+//! A word consists of ASCII letters and digits, of `_ - . /`, and of all non-ASCII characters except white space and
+//! control characters, so that it can contain decomposed letters and emoji. It does not begin with `-`, except as a
+//! value. A value that begins with a digit may contain `:` and `+`, as timestamps do. A string is enclosed in double or
+//! single quotes; `\"`, `\'` and `\\` are the escape sequences.
 //!
-//! A service defines the fields of its resource by a type that implements [`Condition`].
+//! A service defines the fields of its resource with a type that implements [`Condition`].
 
 use std::{
     collections::HashSet,
@@ -35,11 +35,11 @@ const MAX_DEPTH: usize = 16;
 /// AND or an OR are counted once.
 const MAX_CONDITIONS: usize = 64;
 
-/// A result of parsing. The error is a message and the byte where it applies; bytes become columns at the end, so that
-/// parsing takes linear time.
+/// A result of parsing. The error is a byte offset and a message. Only the offset that is returned to the user is
+/// converted to a column, so that parsing takes linear time.
 pub type Parsed<T> = Result<T, (usize, String)>;
 
-/// What is true or false of one row: a comparison of one field, or a text without a field.
+/// A predicate on one row: a comparison of one field, or a text without a field.
 pub trait Condition: Clone + Eq + Hash {
     /// A field of the resource.
     type Field;
@@ -50,14 +50,14 @@ pub trait Condition: Clone + Eq + Hash {
     /// If there is none; the message lists the fields.
     fn field(name: &str) -> Result<Self::Field, String>;
 
-    /// Returns the condition that a text without a field stands for.
+    /// Returns the condition for a text without a field.
     ///
     /// # Errors
     /// If such texts are not supported.
     fn text(text: &str) -> Result<Self, String>;
 
-    /// Returns the condition that compares a field with a value. The comparator and the value come with the bytes where
-    /// they begin.
+    /// Returns the condition that compares a field with a value. The comparator and the value are passed with their
+    /// byte offsets, for errors.
     ///
     /// # Errors
     /// If the field does not support the comparator or the value.
@@ -75,7 +75,7 @@ pub trait Condition: Clone + Eq + Hash {
 pub enum Comparator {
     /// `:`, contains.
     Has,
-    /// A comparison by order.
+    /// A comparison by equality or order.
     Is(Comparison),
 }
 
@@ -99,7 +99,7 @@ impl Comparator {
     }
 }
 
-/// A comparison by order.
+/// A comparison by equality or order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[expect(missing_docs, reason = "the names say it")]
 pub enum Comparison {
@@ -190,7 +190,7 @@ impl<C: Condition> Filter<C> {
 pub struct FilterError {
     /// Where the error is, in characters from 1.
     pub column: usize,
-    /// What is wrong. It quotes nothing of the filter.
+    /// What is wrong. Does not quote the filter.
     pub message: String,
 }
 
@@ -200,11 +200,11 @@ impl Display for FilterError {
     }
 }
 
-/// An expression in normal form: no `All` directly in an `All`, no `Any` in an `Any`, no `Not` in a `Not`, and no part of
-/// an `All` or an `Any` twice.
+/// An expression in normal form: no `All` directly in an `All`, no `Any` in an `Any`, no `Not` in a `Not`, and no
+/// duplicates in an `All` or an `Any`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Expression<C> {
-    /// Two or more expressions that must all match, or none in a filter that matches everything.
+    /// Two or more expressions that must all match. Empty in a filter that matches everything.
     All(Vec<Expression<C>>),
     /// Two or more expressions of which at least one must match.
     Any(Vec<Expression<C>>),
@@ -229,6 +229,7 @@ impl<C: Condition> Expression<C> {
         })
     }
 
+    /// Joins `parts`, after replacing those that `split` accepts by their own parts, and removing duplicates.
     fn flatten(parts: Vec<Self>, join: fn(Vec<Self>) -> Self, split: fn(Self) -> Result<Vec<Self>, Self>) -> Self {
         let mut flat = Vec::with_capacity(parts.len());
         for part in parts {
@@ -262,7 +263,7 @@ impl<C: Condition> Expression<C> {
 }
 
 impl<C: Display> Display for Filter<C> {
-    /// Writes the canonical form: every AND is written, and no superfluous parentheses, because they count as depth.
+    /// Writes the canonical form, with every AND and without superfluous parentheses, which would count as depth.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }

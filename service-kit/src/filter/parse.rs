@@ -1,4 +1,4 @@
-//! From text to an expression, one function for each rule of the grammar.
+//! Parses text into an expression, with one function for each rule of the grammar.
 
 use std::marker::PhantomData;
 
@@ -15,7 +15,7 @@ pub(super) fn parse<C: Condition>(text: &str) -> Result<Expression<C>, FilterErr
 
 struct Parser<'a, C> {
     text: &'a str,
-    /// The byte that comes next.
+    /// The byte offset of the next character.
     at: usize,
     condition: PhantomData<C>,
 }
@@ -39,7 +39,7 @@ impl<'a, C: Condition> Parser<'a, C> {
             match self.peek() {
                 None | Some(')') => return Ok(Expression::all(factors)),
                 Some(next) if spaced || next == '(' || self.text[..self.at].ends_with(')') => {}
-                Some(next) => return self.fail(after_a_text(next)),
+                Some(next) => return self.fail(missing_space_message(next)),
             }
             let after = if self.keyword("AND") { "AND" } else { "" };
             factors.push(self.factor(depth, after)?);
@@ -69,14 +69,14 @@ impl<'a, C: Condition> Parser<'a, C> {
         } else {
             return self.simple(depth, after);
         };
-        let depth = deeper(depth, start)?;
+        let depth = increment_depth(depth, start)?;
         Ok(Expression::not(self.simple(depth, not)?))
     }
 
     fn simple(&mut self, depth: usize, after: &str) -> Parsed<Expression<C>> {
         let start = self.at;
         if self.consume('(') {
-            let expression = self.expression(deeper(depth, start)?, "(")?;
+            let expression = self.expression(increment_depth(depth, start)?, "(")?;
             return if self.consume(')') { Ok(expression) } else { self.fail("expected )") };
         }
         if let Some(text) = self.string()? {
@@ -85,10 +85,10 @@ impl<'a, C: Condition> Parser<'a, C> {
                 None => text_condition(start, &text),
             };
         }
-        let word = self.word(is_word);
+        let word = self.word(is_word_char);
         if word.is_empty() || word.starts_with('-') || is_keyword(word) {
             self.at = start;
-            return self.fail(&no_condition(self.peek(), after));
+            return self.fail(&missing_condition_message(self.peek(), after));
         }
         if self.peek() == Some('(') {
             return Err((start, "the only function is now(), which must follow a comparison".to_owned()));
@@ -120,9 +120,10 @@ impl<'a, C: Condition> Parser<'a, C> {
         if let Some(text) = self.string()? {
             return Ok((start, Value::Text(text)));
         }
-        // A timestamp needs no quotes.
-        let has_digit = self.peek().is_some_and(|c| c.is_ascii_digit());
-        let word = self.word(if has_digit { is_value_char::<C> } else { |c| is_word(c) || C::is_value_char(c) });
+        // A timestamp is accepted without quotes.
+        let starts_with_digit = self.peek().is_some_and(|c| c.is_ascii_digit());
+        let word =
+            self.word(if starts_with_digit { is_value_char::<C> } else { |c| is_word_char(c) || C::is_value_char(c) });
         if word.is_empty() || is_keyword(word) {
             self.at = start;
             return self.fail(&format!("expected a value after {}", comparator.operator()));
@@ -160,6 +161,7 @@ impl<'a, C: Condition> Parser<'a, C> {
         Err((start, "the quote is not closed".to_owned()))
     }
 
+    /// Consumes the characters up to the first one that is not part of the word.
     fn word(&mut self, is_part: fn(char) -> bool) -> &'a str {
         let start = self.at;
         self.at += self.rest().find(|c| !is_part(c)).unwrap_or(self.rest().len());
@@ -169,7 +171,7 @@ impl<'a, C: Condition> Parser<'a, C> {
     /// Consumes this keyword, if it is the next word.
     fn keyword(&mut self, keyword: &str) -> bool {
         let start = self.at;
-        let found = self.word(is_word) == keyword;
+        let found = self.word(is_word_char) == keyword;
         if !found {
             self.at = start;
         }
@@ -204,13 +206,13 @@ impl<'a, C: Condition> Parser<'a, C> {
     }
 }
 
-fn is_word(c: char) -> bool {
+fn is_word_char(c: char) -> bool {
     let is_other = !c.is_ascii() && !c.is_whitespace() && !c.is_control();
     c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '/') || is_other
 }
 
 fn is_value_char<C: Condition>(c: char) -> bool {
-    is_word(c) || matches!(c, ':' | '+') || C::is_value_char(c)
+    is_word_char(c) || matches!(c, ':' | '+') || C::is_value_char(c)
 }
 
 fn is_keyword(word: &str) -> bool {
@@ -221,7 +223,11 @@ fn text_condition<C: Condition>(at: usize, text: &str) -> Parsed<Expression<C>> 
     C::text(text).map(Expression::Is).map_err(|message| (at, message))
 }
 
-fn deeper(depth: usize, at: usize) -> Parsed<usize> {
+/// Returns the depth inside the parenthesis or NOT at byte `at`.
+///
+/// # Errors
+/// If it is nested too deeply.
+fn increment_depth(depth: usize, at: usize) -> Parsed<usize> {
     if depth < MAX_DEPTH {
         return Ok(depth + 1);
     }
@@ -229,24 +235,24 @@ fn deeper(depth: usize, at: usize) -> Parsed<usize> {
 }
 
 /// Returns why no condition begins with this character.
-fn no_condition(next: Option<char>, after: &str) -> String {
+fn missing_condition_message(next: Option<char>, after: &str) -> String {
     match next {
         Some(':' | '=' | '!' | '<' | '>') => "expected a field name before the comparison".to_owned(),
-        Some(c) if is_sign(c) => in_quotes(c).to_owned(),
+        Some(c) if is_sign(c) => missing_quotes_message(c).to_owned(),
         _ if after.is_empty() => "expected a condition".to_owned(),
         _ => format!("expected a condition after {after}"),
     }
 }
 
-/// Returns why this character cannot follow a text without white space.
-fn after_a_text(next: char) -> &'static str {
-    if is_sign(next) { in_quotes(next) } else { "expected white space" }
+/// Returns why this character cannot directly follow a word or a string.
+fn missing_space_message(next: char) -> &'static str {
+    if is_sign(next) { missing_quotes_message(next) } else { "expected white space" }
 }
 
 fn is_sign(c: char) -> bool {
-    !is_word(c) && !matches!(c, '(' | ')' | '"' | '\'') && !c.is_whitespace()
+    !is_word_char(c) && !matches!(c, '(' | ')' | '"' | '\'') && !c.is_whitespace()
 }
 
-fn in_quotes(c: char) -> &'static str {
+fn missing_quotes_message(c: char) -> &'static str {
     if c.is_control() { "control characters must be quoted" } else { "text with this character must be quoted" }
 }

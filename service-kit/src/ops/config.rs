@@ -113,11 +113,11 @@ pub fn endpoint(text: &str) -> Result<Endpoint, String> {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Tokens")]
 pub struct TokenArgs {
-    /// The `iss` of access tokens
+    /// Issuer of access tokens (claim `iss`)
     #[arg(long, env = "TASKEY_ISSUER", default_value = "taskey")]
     pub issuer: String,
 
-    /// The `aud` of access tokens
+    /// Audience of access tokens (claim `aud`)
     #[arg(long, env = "TASKEY_AUDIENCE", default_value = "taskey")]
     pub audience: String,
 }
@@ -126,7 +126,7 @@ pub struct TokenArgs {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Tokens")]
 pub struct KeyArgs {
-    /// JWK Set (RFC 7517) with the keys of access tokens; the file must have mode 0600
+    /// File with the keys of access tokens, as a JWK Set (RFC 7517); must have mode 0600
     #[arg(long, env = "TASKEY_KEY_FILE", value_name = "FILE", default_value = "keys.json")]
     pub key_file: PathBuf,
 }
@@ -144,12 +144,12 @@ pub enum OnOff {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Limits")]
 pub struct LimitArgs {
-    /// Allow plaintext on addresses other than loopback, where tokens can be intercepted
+    /// Allow plaintext connections on addresses other than loopback, where tokens can be intercepted
     #[arg(long, env = "TASKEY_INSECURE_PLAINTEXT")]
     pub insecure_plaintext: bool,
 
-    /// Maximum duration of a call; a shorter deadline of the caller takes precedence [default: 5s in auth-service, 3s
-    /// in task-service, 10s in the gateway]
+    /// Maximum duration of a call until its response begins; a shorter deadline of the caller takes precedence
+    /// [default: 5s in auth-service, 3s in task-service, 10s in the gateway]
     #[arg(long, env = "TASKEY_REQUEST_TIMEOUT", value_name = "DURATION", value_parser = time_limit)]
     pub request_timeout: Option<Duration>,
 
@@ -198,8 +198,8 @@ pub struct LimitArgs {
           value_parser = time_limit)]
     pub keepalive_timeout: Duration,
 
-    /// How long to wait for calls in progress after SIGTERM; in taskey, the gateway uses the first half and the
-    /// services the second half
+    /// How long to wait for calls in progress after SIGTERM or SIGINT. In `taskey`, the gateway uses the first half of
+    /// this time, and the other services the second half
     #[arg(long, env = "TASKEY_DRAIN_TIMEOUT", default_value = "10s", value_name = "DURATION",
           value_parser = time_limit)]
     pub drain_timeout: Duration,

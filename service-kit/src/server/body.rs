@@ -1,5 +1,5 @@
-//! Bodies of requests and responses: response bodies with complete errors, which end when the server shuts down, and
-//! request bodies that are drained if the call is rejected before they are read.
+//! Bodies of requests and responses. A response body ends when the server shuts down, and its errors are completed. A
+//! request body is drained if its call is rejected before it is read.
 
 use std::{
     future::Future,
@@ -21,7 +21,7 @@ use super::{
 };
 use crate::status::ApiError;
 
-/// How long a stream continues after the shutdown, so that it can still report that the server is not ready.
+/// How long a stream continues after the shutdown has begun, so that a health watch can still report it.
 const SHUTDOWN_GRACE_PERIOD: Duration = Duration::from_millis(500);
 
 /// Returns a response body that ends when the server shuts down. A stream, such as the watch of a health check, would
@@ -31,7 +31,7 @@ pub fn end_on_shutdown(shutdown: CancellationToken, body: Body) -> Body {
     Body::new(ResponseBody { body, deadline: Deadline::NotPolled(shutdown), id: None })
 }
 
-/// Returns a response body whose errors are complete, and which ends when the server shuts down.
+/// Returns a response body that ends when the server shuts down, and whose errors are [completed](complete).
 pub(super) fn finish(body: Body, shutdown: CancellationToken, id: RequestId) -> Body {
     Body::new(ResponseBody { body, deadline: Deadline::NotPolled(shutdown), id: Some(id) })
 }
@@ -40,13 +40,13 @@ pub(super) fn finish(body: Body, shutdown: CancellationToken, id: RequestId) -> 
 struct ResponseBody {
     body: Body,
     deadline: Deadline,
-    /// The id of the call; errors are completed only if it is set.
+    /// The id of the call. Errors are completed only if it is set.
     id: Option<RequestId>,
 }
 
 /// The end of the grace period after the shutdown.
 enum Deadline {
-    /// Unary responses never wait, so the future is not created before it is polled.
+    /// Most unary responses are ready when they are polled, so the future is created only if a body is pending.
     NotPolled(CancellationToken),
     Waiting(Pin<Box<dyn Future<Output = ()> + Send>>),
     /// The body has ended.
@@ -99,7 +99,7 @@ impl HttpBody for ResponseBody {
     }
 }
 
-/// Completes the error in a frame with trailers.
+/// Completes the error in the trailers, if the frame contains them.
 fn complete_frame(mut frame: Frame<Bytes>, id: Option<&RequestId>) -> Frame<Bytes> {
     if let (Some(trailers), Some(id)) = (frame.trailers_mut(), id) {
         complete(trailers, id, Origin::Response);
@@ -107,9 +107,9 @@ fn complete_frame(mut frame: Frame<Bytes>, id: Option<&RequestId>) -> Frame<Byte
     frame
 }
 
-/// Limits for draining the rest of a request. Clients that send more are cut off.
+/// Limits for draining the rest of a request. What a client sends beyond them is not read.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
-const MAX_FRAMES: usize = 16;
+const MAX_DRAINED_FRAMES: usize = 16;
 
 /// A body that reads and discards its remaining frames when it is dropped. A call is often rejected by its headers
 /// before its message has arrived. h2 (0.4.20) charges each small frame that is not read to the connection, and closes
@@ -127,7 +127,7 @@ impl Drop for DrainedBody {
         let rest = self.0.take().filter(|body| !body.is_end_stream());
         if let (Some(mut rest), Ok(runtime)) = (rest, Handle::try_current()) {
             runtime.spawn(timeout(DRAIN_TIMEOUT, async move {
-                for _ in 0..MAX_FRAMES {
+                for _ in 0..MAX_DRAINED_FRAMES {
                     if !matches!(rest.frame().await, Some(Ok(_))) {
                         break;
                     }

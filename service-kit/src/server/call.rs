@@ -28,8 +28,8 @@ use crate::status::ApiError;
 
 const GRPC_TIMEOUT: &str = "grpc-timeout";
 
-/// Maximum length of the path of an RPC.
-const MAX_RPC_PATH: usize = 128;
+/// Maximum length of a path in the log.
+const MAX_LOGGED_PATH_BYTES: usize = 128;
 
 /// Wraps all services of a server.
 #[derive(Clone, Debug)]
@@ -78,9 +78,9 @@ where
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        // The service that was polled ready is the one to call.
-        let ready = self.inner.clone();
-        let inner = std::mem::replace(&mut self.inner, ready);
+        // `poll_ready` has prepared this instance, not its clone.
+        let clone = self.inner.clone();
+        let inner = std::mem::replace(&mut self.inner, clone);
         let id = RequestId::from_headers(request.headers());
         let span = tracing::info_span!("call", request_id = id.as_str(), rpc = loggable_path(request.uri().path()));
         let CallLayer { timeout, max_header_bytes, shutdown } = self.layer.clone();
@@ -126,11 +126,11 @@ where
     response.headers_mut().insert(REQUEST_ID, id.as_header().clone());
     let http = response.status().as_u16();
     let elapsed_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
-    tracing::info!(?code, http, elapsed_us, "answered");
+    tracing::info!(?code, http, elapsed_us, "call completed");
     response
 }
 
-/// Returns the path for the log if it can be that of an RPC: `/package.Service/Method`. Other paths are not logged,
+/// Returns the path for the log if it has the format of an RPC: `/package.Service/Method`. Other paths are not logged,
 /// because they may contain secrets.
 fn loggable_path(path: &str) -> &str {
     let is_name = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
@@ -139,21 +139,22 @@ fn loggable_path(path: &str) -> &str {
             && service.bytes().all(|byte| is_name(byte) || byte == b'.')
             && method.bytes().all(is_name)
     });
-    if is_rpc && path.len() <= MAX_RPC_PATH { path } else { "none" }
+    if is_rpc && path.len() <= MAX_LOGGED_PATH_BYTES { path } else { "none" }
 }
 
-/// Returns the response to a call that is rejected by its headers: 415 if the content type is not that of gRPC (gRPC
-/// over HTTP/2, requests), or an error if the headers are too large. The access token is not counted, so that an
-/// oversized token is rejected as an invalid token.
+/// Returns the response to a call that is rejected because of its headers: HTTP 415 if the content type is not that of
+/// gRPC (PROTOCOL-HTTP2.md of gRPC, section "Requests"), or an error if the headers are too large. The access token is
+/// not counted, so that an oversized token is rejected as an invalid token.
 fn reject_by_headers(headers: &HeaderMap, target_bytes: usize, max_bytes: usize) -> Option<Response<Body>> {
     if !is_grpc(headers) {
         let mut rejection = Response::new(Body::empty());
         *rejection.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
         return Some(rejection);
     }
-    let counted = headers.iter().filter(|(name, _)| **name != header::AUTHORIZATION);
+    let counted_headers = headers.iter().filter(|(name, _)| **name != header::AUTHORIZATION);
     // The size as defined by HTTP/2 (RFC 9113, section 6.5.2).
-    let bytes = target_bytes + counted.map(|(name, value)| name.as_str().len() + value.len() + 32).sum::<usize>();
+    let header_bytes: usize = counted_headers.map(|(name, value)| name.as_str().len() + value.len() + 32).sum();
+    let bytes = target_bytes + header_bytes;
     if bytes <= max_bytes {
         return None;
     }

@@ -226,7 +226,7 @@ impl Fixture {
     async fn assert_revocation_arrives(&self) {
         let session = user(u128::MAX);
         self.peer.state.send_modify(|state| state.revoked.push(session));
-        let mut updates = self.view.heard();
+        let mut updates = self.view.subscribe();
         let revoked = async {
             while !self.view.snapshot().0.contains(&session) {
                 updates.changed().await.expect("the view exists");

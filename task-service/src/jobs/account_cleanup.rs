@@ -1,4 +1,4 @@
-//! Deletes the tasks of deleted accounts permanently.
+//! Permanently deletes the data of deleted accounts.
 
 use std::time::Duration;
 
@@ -13,17 +13,17 @@ use uuid::Uuid;
 
 use super::sweep;
 
-/// How often the due owners are read, if no deleted account is received.
+/// How often due owners are swept if no deleted account is received.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(600);
 
 /// Maximum number of owners per read and of rows per statement, so that other writes do not wait long.
 const BATCH: i64 = 500;
 
-/// Delays after failures grow from the first to the last, with jitter.
+/// The delay after failures doubles from the minimum to the maximum, with jitter.
 const MIN_BACKOFF: Duration = Duration::from_millis(250);
 const MAX_BACKOFF: Duration = Duration::from_secs(60);
 
-/// Receives deleted accounts and deletes what they owned. Several replicas may do so at the same time.
+/// Receives deleted accounts and deletes their data. Several replicas may do so at the same time.
 #[derive(Debug)]
 pub(crate) struct AccountCleanup {
     db: Db,
@@ -36,7 +36,7 @@ impl AccountCleanup {
         Self { db, clock, received: Notify::new() }
     }
 
-    /// Deletes tasks now, whenever an account is received, and periodically, for as long as it is awaited.
+    /// Sweeps now, whenever an account is received, and periodically, for as long as it is awaited.
     pub(crate) async fn run(&self) {
         let mut backoff = MIN_BACKOFF;
         loop {
@@ -60,7 +60,7 @@ impl AccountCleanup {
         }
     }
 
-    /// Deletes everything of the owners that are due, and returns the number of rows.
+    /// Deletes all rows of the due owners, and returns their number.
     async fn sweep(&self) -> Result<u64, db::Error> {
         let (now, mut removed) = (self.clock.now(), 0);
         loop {
@@ -75,7 +75,7 @@ impl AccountCleanup {
         }
     }
 
-    /// Deletes everything of an owner, in batches.
+    /// Deletes all rows of an owner, in batches, and returns their number.
     async fn remove(&self, owner: Uuid) -> Result<u64, db::Error> {
         let mut removed = 0;
         for statement in sweep::DELETE_OWNED {
@@ -146,7 +146,7 @@ mod tests {
                 create_tasks(&replicas[0].db, &clock, *owner, 40).await;
             }
             delete_all(&replicas[0].db).await;
-            // Each receives some accounts alone, and some that the other receives too, in another order.
+            // Each replica receives some accounts alone, and some that the other one receives in another order.
             let backwards = owners.iter().rev().take(30).copied().collect();
             let (first, second) =
                 tokio::join!(replicas[0].receive(owners[..30].to_vec(), round), replicas[1].receive(backwards, round));
@@ -154,7 +154,7 @@ mod tests {
             let purge = sweep::purge(&replicas[0].db, clock.now(), BATCH);
             let (first, second, purged) = tokio::join!(replicas[0].sweep(), replicas[1].sweep(), purge);
             let removed = first.expect("a sweep") + second.expect("a sweep") + purged.expect("a purge");
-            // The lists and the counters of the owners go with their tasks.
+            // 40 tasks of each of 40 owners. Lists and counters are deleted too.
             assert!(removed >= 1600, "round {round}: {removed}");
         }
         for replica in replicas {
@@ -187,7 +187,7 @@ mod tests {
         cleanup.receive(vec![owner], 1).await.expect("received");
         cleanup.sweep().await.expect("a sweep");
         assert_eq!(due_owners(db, clock.now() + SECOND_SWEEP_DELAY).await, [owner], "a second sweep follows");
-        // If the first sweep is this late, the second one follows at once.
+        // If the first sweep is this late, the second one follows immediately.
         cleanup.receive(vec![owner], 1).await.expect("received");
         manual_clock.advance(3 * SECOND_SWEEP_DELAY);
         cleanup.sweep().await.expect("a sweep");

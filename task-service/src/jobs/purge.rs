@@ -10,7 +10,7 @@ use service_kit::{
 use super::sweep;
 use crate::store::transaction::RETENTION;
 
-/// How often due tasks are purged. To callers they are missing from their purge time on.
+/// How often tasks are purged. Callers cannot read a task after its purge time, even if it has not been purged yet.
 const PURGE_INTERVAL: Duration = Duration::from_secs(3600);
 
 /// Maximum number of rows per statement, so that other writes do not wait long.

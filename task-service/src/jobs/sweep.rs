@@ -1,4 +1,4 @@
-//! Writes of many rows, of any owner: the purge, and the cleanup of deleted accounts.
+//! The SQL of the background jobs, which write rows of any owner in batches.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -12,17 +12,17 @@ use uuid::Uuid;
 
 use crate::model::{due::due_at, filter::search_text};
 
-/// How long after a deleted account is received its tasks are deleted a second time. A call in progress, or a token
-/// accepted while revocations could not be received, may have created a task after the first time. Tokens are valid
-/// for at most 15 minutes, and the maximum staleness is another 15 minutes; the rest is a margin.
+/// Delay between receiving a deleted account and deleting its data a second time. A call in progress, or a token that
+/// is accepted while revocations cannot be received, may create a task after the first deletion. Tokens are valid for
+/// at most 15 minutes, and the maximum staleness is another 15 minutes; the rest is a margin.
 pub(crate) const SECOND_SWEEP_DELAY: Duration = Duration::from_secs(3600);
 
-/// The advisory lock of these writes. Without it, two of them could lock the same rows in different orders and
-/// deadlock. Also, a batch whose rows another replica has deleted would be taken for the last one, because it is not
-/// full. The number is arbitrary.
+/// The key of the advisory lock of these writes. Without the lock, two of them could lock the same rows in different
+/// orders and deadlock. Also, if another replica deleted rows of a batch, the batch would not be full, and would seem
+/// to be the last one. The number is arbitrary.
 const SWEEP_LOCK: i64 = 0x0074_6173_6b73_7701;
 
-/// Executes a write of many rows, while no replica executes another one.
+/// Executes a batch, while no replica executes another one.
 async fn sweep<T, F>(db: &Db, work: F) -> Result<T, Error>
 where
     T: Send + 'static,
@@ -37,8 +37,8 @@ where
     .await
 }
 
-/// Permanently deletes at most `limit` tasks whose purge time has come, and returns their number. The purge is a
-/// mutation of each owner, so that it is in the change feed, and blocks the owner's other mutations until the commit.
+/// Purges at most `limit` tasks after their purge time, and returns their number. The purge is a mutation of each
+/// owner, so that it is in the change feed, and blocks the owner's other mutations until the commit.
 ///
 /// # Errors
 /// Those of the database.
@@ -77,8 +77,8 @@ async fn purge_within(conn: &mut Conn, now: Timestamp, limit: i64) -> Result<u64
     execute(conn, delete).await
 }
 
-/// Deletes at most `limit` tombstones from before an instant, and returns their number. Sync tokens from before their
-/// mutations expire.
+/// Deletes at most `limit` tombstones from before an instant, and returns their number. Sync tokens that are older
+/// than a deleted tombstone expire.
 ///
 /// # Errors
 /// Those of the database.
@@ -108,7 +108,7 @@ async fn delete_tombstones_within(conn: &mut Conn, before: Timestamp, limit: i64
     Ok(old.len() as u64)
 }
 
-/// Deletes at most `limit` stored responses to requests that can no longer be repeated, and returns their number.
+/// Deletes at most `limit` stored responses from before an instant, and returns their number.
 ///
 /// # Errors
 /// Those of the database.
@@ -142,8 +142,8 @@ impl FromRow for IncompleteTask {
     }
 }
 
-/// Fills the columns `search` and `due_at` of at most `limit` tasks from before these existed, and returns their
-/// number.
+/// Fills the columns `search` and `due_at` of at most `limit` tasks from before these columns existed, and returns the
+/// number of tasks.
 ///
 /// # Errors
 /// Those of the database.
@@ -209,7 +209,7 @@ pub(crate) async fn due_owners(db: &Db, now: Timestamp, limit: i64) -> Result<Ve
 }
 
 /// The statements that delete at most `$2` rows of an owner (`$1`), for one table each. The counter is deleted last,
-/// because no other row is created without one.
+/// because every write creates it before other rows.
 pub(crate) const DELETE_OWNED: [&str; 5] = [
     "delete from tasks where owner_id = $1 and id in (select id from tasks where owner_id = $1 order by id limit $2)",
     "delete from task_lists where owner_id = $1 and id in (
@@ -230,9 +230,9 @@ pub(crate) async fn delete_owned(db: &Db, statement: &'static str, owner: Uuid, 
     sweep(db, move |conn| Box::pin(conn.execute(statement, args![owner, limit]))).await
 }
 
-/// Stores that all rows of these owners have been deleted by `now`. After the first sweep, an owner is due again when
-/// none of its tokens can be valid any more. After the second, it is deleted from the list. An owner that was received
-/// again meanwhile stays due.
+/// Stores that all rows of the owners that were due at `now` have been deleted. After the first sweep, an owner is due
+/// again after [`SECOND_SWEEP_DELAY`]. After the second sweep, it is deleted from the table. An owner that was received
+/// again in the meantime stays due.
 ///
 /// # Errors
 /// Those of the database.

@@ -1,5 +1,5 @@
-//! Parsers of the fields of requests. An error is a text for the caller that follows the name of the field. It does not
-//! quote the value, which may be long.
+//! Field types, and parsers of fields. An error is a message for the caller, to be read after the name of the field. It
+//! does not quote the value, which may be long.
 
 use jiff::civil::Date;
 use service_kit::{clock::Timestamp, id};
@@ -105,7 +105,8 @@ impl TryFrom<Vec<String>> for Labels {
 }
 
 impl Labels {
-    /// Returns the stored form, in which a separator precedes and follows each label, so that a label is found as text.
+    /// Returns the stored form, in which a separator precedes and follows each label, so that a filter can search for a
+    /// whole label as a substring.
     pub(crate) fn to_stored(&self) -> String {
         let Some(first) = self.0.first() else { return String::new() };
         let rest = self.0[1..].iter().map(|label| format!("{label}{SEPARATOR}"));
@@ -183,12 +184,12 @@ pub(crate) fn due_date(text: &str) -> Result<Option<Date>, FieldError> {
     if text.is_empty() {
         return Ok(None);
     }
-    // The parser accepts more forms than this one.
+    // The parser accepts other formats too.
     let date = text.parse().ok().filter(|date: &Date| date.year() >= 1 && date.to_string() == text);
     date.map(Some).ok_or("must be a day such as 2026-11-30")
 }
 
-/// Parses a timestamp. Precision below a microsecond is refused, because it would be lost in the database.
+/// Parses a timestamp. Fractions of a microsecond are rejected, because the database cannot store them.
 pub(crate) fn due_time(time: Option<prost_types::Timestamp>) -> Result<Option<Timestamp>, FieldError> {
     let Some(prost_types::Timestamp { seconds, nanos }) = time else { return Ok(None) };
     if !(MIN_SECONDS..=MAX_SECONDS).contains(&seconds) {

@@ -1,5 +1,5 @@
-//! Applies writes to the tasks of an owner, in memory. The store reads the tasks concerned first, while it blocks other
-//! writes of the owner, and writes the changed tasks afterwards.
+//! Applies writes to the tasks of an owner, in memory. The store locks the owner against other writes, reads the tasks
+//! that the writes need, and stores the changed tasks afterwards.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -16,7 +16,7 @@ use crate::error::{etag_mismatch, list_not_found, quota_exceeded, task_not_found
 
 mod location;
 
-/// The location of siblings: a list, and a parent unless they are at the top level of the list.
+/// The location that siblings share: their list, and their parent unless they are at the top level of the list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Scope {
     pub(crate) list_id: Uuid,
@@ -31,7 +31,7 @@ impl Scope {
     }
 }
 
-/// The owner, the time and the sequence number of a mutation.
+/// What the writes of a mutation have in common.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct MutationContext {
     pub(crate) owner: Uuid,
@@ -49,18 +49,20 @@ pub(crate) struct WorkingSet {
     pub(crate) tasks: HashMap<Uuid, TaskRow>,
     /// The named lists that exist, and the default list, which always exists.
     pub(crate) lists: HashSet<Uuid>,
-    /// For each [container](Scope::container_id), the ranks near the tasks that others are moved beside.
+    /// For each [container](Scope::container_id), the ranks and ids of the tasks near those beside which others are
+    /// moved.
     pub(crate) ranks: HashMap<Uuid, BTreeMap<String, Uuid>>,
     /// The changed tasks, including created ones.
     pub(crate) changed: BTreeSet<Uuid>,
+    /// The created tasks.
     pub(crate) created: HashSet<Uuid>,
     /// The change in the number of active tasks.
     pub(crate) active_delta: i64,
-    /// The maximum of that change that the limit of active tasks allows.
+    /// The maximum of `active_delta`, which follows from the limit of active tasks.
     pub(crate) max_active_delta: i64,
 }
 
-/// Why a write fails, and the path within the write and the description of the invalid field, if there is one.
+/// The error of a write and, if a field is invalid, the path of the field within the write and a description.
 pub(crate) type WriteError = (ApiError, Option<(&'static str, &'static str)>);
 
 fn invalid_field(path: &'static str, description: &'static str) -> WriteError {
@@ -110,7 +112,7 @@ impl WorkingSet {
         self.tasks.get(&id).is_some_and(|task| task.delete_time.is_none())
     }
 
-    /// Changes a task of the working set.
+    /// Changes a task, and increments its revision.
     fn change(&mut self, id: Uuid, change: impl FnOnce(&mut TaskRow)) {
         let MutationContext { now, sequence, .. } = self.context;
         if let Some(task) = self.tasks.get_mut(&id) {

@@ -1,4 +1,4 @@
-//! How a list is sorted, and the cursor at which a page ends.
+//! The order of `ListTasks`, and the cursors at which its pages end.
 
 use std::fmt;
 
@@ -12,14 +12,14 @@ use super::filter::{Value, bytewise};
 
 const MAX_COLUMNS: usize = 3;
 
-/// Replaces a missing due time, so that tasks without one come last in both directions. Only due dates in the last days
-/// of the year 9999 are as late.
+/// Replaces a missing due time in ascending order, so that tasks without one come last. Only due dates in the last
+/// days of the year 9999 have the same value.
 const LAST_ASCENDING: i64 = i64::MAX;
-/// Not `i64::MIN`, which cannot be written as a literal on both engines.
+/// Replaces a missing due time in descending order. Not `i64::MIN`, which cannot be a literal on both engines.
 const LAST_DESCENDING: i64 = -i64::MAX;
 
-/// The order of a list: by the columns, and then by id, so that no two tasks have the same cursor. Without columns, the
-/// newest tasks come first. [`parse`](Self::parse) accepts what its `Display` writes.
+/// The order of tasks: by the columns, and then by id, so that no two tasks have the same cursor. Without columns, the
+/// newest tasks come first. [`parse`](Self::parse) accepts the output of `Display`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct OrderBy(Vec<(Column, Direction)>);
 
@@ -57,7 +57,7 @@ pub(crate) struct SortFields<'a> {
 pub(crate) struct Cursor(Vec<Value>);
 
 impl OrderBy {
-    /// Parses `title, priority desc`: up to 3 fields, each at most once. With an empty text, the newest come first.
+    /// Parses `title, priority desc`: up to 3 fields, each at most once. An empty text is the default order.
     ///
     /// # Errors
     /// If the text is not an order, with a message for the caller.
@@ -86,7 +86,8 @@ impl OrderBy {
         Ok(Self(columns))
     }
 
-    /// Reports whether an index yields the tasks in this order, for one list or for all, so that they need no sorting.
+    /// Reports whether an index yields the tasks in the order of the first column, so that few or none must be
+    /// sorted. For ranks, this applies to the tasks of one list.
     pub(crate) fn is_indexed(&self) -> bool {
         matches!(self.0.first(), None | Some((Column::Rank, _) | (Column::DueTime, Direction::Ascending)))
     }
@@ -141,8 +142,8 @@ impl OrderBy {
         Cursor(columns.chain([Value::Id(task.id)]).collect())
     }
 
-    /// Decodes the result of [`Cursor::encode`] for a cursor of this order. For one of another order, the result is
-    /// wrong or `None`.
+    /// Decodes the result of [`Cursor::encode`] for a cursor of this order. For a cursor of another order, the result
+    /// is wrong or `None`.
     pub(crate) fn decode(&self, mut bytes: &[u8]) -> Option<Cursor> {
         let mut values = Vec::with_capacity(self.0.len() + 1);
         for (column, _) in &self.0 {

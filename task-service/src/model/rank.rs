@@ -4,11 +4,11 @@
 //! A key consists of decimal digits, read as a fraction after the decimal point. It never ends with a zero. All
 //! collations of both engines sort digits alike.
 
-/// The number of a mutation among those of its owner.
+/// The sequence number of a mutation among those of its owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SequenceNumber(pub(crate) i64);
 
-/// Number of digits for the sequence number of a mutation. The index of a write in it has three.
+/// Number of digits for the sequence number of a mutation. Three digits for the index of a write in it follow.
 const SEQUENCE_DIGITS: usize = 13;
 const SEQUENCE_MODULUS: i64 = 10_i64.pow(13);
 
@@ -26,8 +26,8 @@ pub(crate) fn first(sequence: SequenceNumber, write_index: usize) -> String {
 /// Maximum length of a key: `PostgreSQL` cannot index longer ones.
 const MAX_DIGITS: usize = 2500;
 
-/// Returns a key between two keys, of which `low` is the lesser. Returns `None` if it would be too long, which takes
-/// thousands of moves into the same gap.
+/// Returns a key between two keys; `low` must be less than `high`. Returns `None` if the key would be too long, which
+/// happens after thousands of moves into the same gap.
 pub(crate) fn between(low: &str, high: &str) -> Option<String> {
     Some(halfway(low, high)).filter(|key| key.len() <= MAX_DIGITS)
 }
@@ -49,7 +49,7 @@ fn halfway(low: &str, high: &str) -> String {
         key.push(char::from(b'0' + to));
         return key;
     }
-    // No digit is between the two. The key continues after the lower one.
+    // No digit is between `from` and `to`, so the key extends `low`.
     key.push(char::from(b'0' + from));
     loop {
         at += 1;

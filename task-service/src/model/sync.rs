@@ -8,13 +8,15 @@ use crate::error::{sync_token_expired, sync_token_invalid};
 /// The arguments of sync tokens, which make page tokens invalid as sync tokens.
 const ARGUMENTS: &[u8] = b"sync";
 
-/// A position in the change feed: what follows are the changes of later mutations, and those of the mutation `change`
-/// after `id`.
+/// A position in the change feed. It is followed by the changes of mutation `change` to tasks with ids after `id`,
+/// and then by the changes of later mutations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SyncPoint {
+    /// The sequence number of a mutation.
     pub(crate) change: i64,
     pub(crate) id: Uuid,
-    /// The caller has no tasks that were removed up to this mutation.
+    /// The sequence number of a mutation. The client never received the tasks that were removed up to this mutation, or
+    /// has removed them, so it does not need their tombstones.
     pub(crate) base: i64,
 }
 
@@ -45,8 +47,9 @@ impl SyncPoint {
         Some(Self { change: number(*change), id: Uuid::from_bytes(*id), base: number(base.try_into().ok()?) })
     }
 
-    /// Checks that the tombstones since this point are still stored, and that it is not after the last mutation: a
-    /// database that was restored from a backup may have lost changes.
+    /// Checks that the tombstones since this point are still stored, and that the point is not after the last
+    /// mutation: a database that was restored from a backup may have lost mutations. `forgotten` is the last mutation
+    /// with a deleted tombstone.
     ///
     /// # Errors
     /// SYNC_TOKEN_EXPIRED if either check fails.

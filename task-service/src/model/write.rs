@@ -1,4 +1,4 @@
-//! Writes to tasks, as valid types.
+//! Parsed writes to tasks.
 
 use jiff::civil::Date;
 use service_kit::clock::Timestamp;
@@ -50,7 +50,7 @@ impl<T> Change<T> {
     }
 }
 
-/// Changes of a task. Fields that are `None` are not changed.
+/// An update of a task. Fields that are `None` are not changed.
 #[derive(Debug)]
 pub(crate) struct TaskUpdate {
     pub(crate) target: Target,

@@ -1,4 +1,4 @@
-//! Requests that write several tasks at once.
+//! Parses batches of writes to tasks.
 
 use service_kit::status::{ApiError, Violations};
 use taskey_proto::task::v1::{
@@ -27,7 +27,7 @@ pub(crate) fn parse(request: BatchWriteTasksRequest) -> Result<(Vec<Write>, Vec<
         violations.add("writes", "must contain 1 to 100 writes");
         return violations.finish(None);
     }
-    let (mut writes, mut prefixes, mut first_invalid) = (Vec::new(), Vec::new(), None);
+    let (mut writes, mut prefixes, mut first_invalid_index) = (Vec::new(), Vec::new(), None);
     for (index, PbWrite { write }) in request.writes.into_iter().enumerate() {
         if let Some(kind) = write {
             let prefix = prefix(index, kind_name(&kind));
@@ -38,10 +38,10 @@ pub(crate) fn parse(request: BatchWriteTasksRequest) -> Result<(Vec<Write>, Vec<
         } else {
             violations.add(format!("writes[{index}]"), "must set create, update, delete, complete, reopen or move");
         }
-        first_invalid = first_invalid.or((!violations.is_empty()).then_some(index));
+        first_invalid_index = first_invalid_index.or((!violations.is_empty()).then_some(index));
     }
     let parsed = violations.finish(Some((writes, prefixes)));
-    parsed.map_err(|error| first_invalid.into_iter().fold(error, with_write_index))
+    parsed.map_err(|error| first_invalid_index.into_iter().fold(error, with_write_index))
 }
 
 /// Adds the index of the first write that failed to the error of a batch.
@@ -71,7 +71,7 @@ fn parse_write(kind: PbKind, validator: &mut RequestValidator<'_>) -> Option<Wri
     }
 }
 
-/// Rejects a request id or a dry run of a single write: both apply to the whole batch.
+/// Rejects the request id and `validate_only` of a single write: both apply to the whole batch.
 fn reject_write_options(validator: &mut RequestValidator<'_>, kind: &PbKind) {
     let (request_id, validate_only) = match kind {
         PbKind::Create(request) => (&request.request_id, request.validate_only),

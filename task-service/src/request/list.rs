@@ -10,7 +10,7 @@ use crate::model::{
     field::{self, Title},
 };
 
-/// Returns the title of a new list.
+/// Parses a creation. Returns the title of the new list.
 pub(crate) fn create(request: CreateTaskListRequest) -> Result<Title, ApiError> {
     let mut violations = Violations::default();
     let list = violations.check("task_list", request.task_list.ok_or(MISSING));
@@ -18,7 +18,7 @@ pub(crate) fn create(request: CreateTaskListRequest) -> Result<Title, ApiError> 
     violations.finish(title)
 }
 
-/// Returns the list and its new title, if the title is to be changed.
+/// Parses an update. Returns the list, and the new title if the title changes.
 pub(crate) fn update(request: UpdateTaskListRequest) -> Result<(Target, Option<Title>), ApiError> {
     let mut violations = Violations::default();
     let Some(list) = violations.check("task_list", request.task_list.ok_or(MISSING)) else {
@@ -26,7 +26,7 @@ pub(crate) fn update(request: UpdateTaskListRequest) -> Result<(Target, Option<T
     };
     let paths = request.update_mask.unwrap_or_default().paths;
     if let Some(path) = paths.iter().find(|path| *path != "title" && *path != "*") {
-        // Longer than any field.
+        // Truncated, because the path may be long. No field name is longer than this.
         let path: String = path.chars().take(50).collect();
         violations.add("update_mask", format!("{path:?} cannot be updated; the mask may contain title, or *"));
     }
@@ -37,7 +37,7 @@ pub(crate) fn update(request: UpdateTaskListRequest) -> Result<(Target, Option<T
     violations.finish(target.map(|target| (target, title.flatten())))
 }
 
-/// Returns the list, and the list to which its tasks are moved. Without one they are deleted.
+/// Parses a deletion. Returns the list, and the list to which its tasks are moved, or `None` if they are deleted.
 pub(crate) fn delete(request: &DeleteTaskListRequest) -> Result<(Target, Option<Uuid>), ApiError> {
     let mut violations = Violations::default();
     let id = violations.check("id", field::id(&request.id));

@@ -1,4 +1,4 @@
-//! From messages to types that cannot be invalid, so that deeper code never checks again.
+//! Parses messages into types that cannot be invalid, so that the store and the model need not check them again.
 
 use service_kit::{
     page,
@@ -23,7 +23,7 @@ pub(crate) mod write;
 
 const MISSING: FieldError = "must be set";
 
-/// Parses the parameters of a list.
+/// Parses the parameters of `ListTasks`.
 ///
 /// # Errors
 /// VALIDATION_FAILED, FILTER_INVALID, or ORDER_BY_INVALID.
@@ -45,7 +45,7 @@ pub(crate) fn page_size(size: i32) -> Result<usize, ApiError> {
     violations.finish(size)
 }
 
-/// Parses the id, which is at `path` in the request, and the etag.
+/// Parses an id and an etag. `path` is the path of the id in the request.
 ///
 /// # Errors
 /// VALIDATION_FAILED if the id is not a UUID.

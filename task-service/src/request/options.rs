@@ -1,4 +1,4 @@
-//! Request ids, which make writes safe to retry, and dry runs.
+//! Parses the options of writes: request ids, which make writes safe to retry, and dry runs.
 
 use aws_lc_rs::digest::{Context, SHA256};
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
@@ -11,17 +11,17 @@ use crate::model::field;
 /// The options of a write.
 #[derive(Clone, Debug)]
 pub(crate) struct WriteOptions {
-    /// The id of the request, if it has one, and the fingerprint of its content (AIP-155).
+    /// The request id and the hash of the request, if it has an id (AIP-155).
     pub(crate) request: Option<RequestId>,
     /// Whether the write is a dry run (AIP-163).
     pub(crate) validate_only: bool,
 }
 
-/// The id that a caller generated for a request.
+/// The id that a caller generated for a request, and the hash of that request.
 #[derive(Clone, Debug)]
 pub(crate) struct RequestId {
     pub(crate) id: Uuid,
-    /// The hash of the method and the whole request.
+    /// SHA-256 of the method and the whole request, in base64url.
     pub(crate) hash: String,
 }
 
@@ -43,7 +43,7 @@ impl WriteOptions {
     }
 }
 
-/// Hashes a method and a request. The NUL after the method, which contains none, separates them.
+/// Hashes a method and a request, separated by a NUL, which no method name contains.
 fn hash(method: &str, request: &impl Message) -> String {
     let mut context = Context::new(&SHA256);
     context.update(method.as_bytes());

@@ -20,7 +20,8 @@ use crate::model::{
 /// The fields that an update can change: all except those that the server sets, and the list, parent and rank.
 const UPDATABLE: [&str; 7] = ["title", "notes", "priority", "due_date", "due_time", "time_zone", "labels"];
 
-/// Collects the violations of a write. Their paths begin with `prefix`, which is empty outside of a batch.
+/// Adds the violations of a write to those of the request. Their paths begin with `prefix`, which is empty outside of a
+/// batch.
 pub(crate) struct RequestValidator<'a> {
     pub(crate) violations: &'a mut Violations,
     pub(crate) prefix: &'a str,
@@ -45,9 +46,11 @@ impl RequestValidator<'_> {
 ///
 /// # Errors
 /// VALIDATION_FAILED with the invalid fields.
-pub(crate) fn parse(parse: impl FnOnce(&mut RequestValidator<'_>) -> Option<Write>) -> Result<Vec<Write>, ApiError> {
+pub(crate) fn parse(
+    parse_write: impl FnOnce(&mut RequestValidator<'_>) -> Option<Write>,
+) -> Result<Vec<Write>, ApiError> {
     let mut violations = Violations::default();
-    let write = parse(&mut RequestValidator { violations: &mut violations, prefix: "" });
+    let write = parse_write(&mut RequestValidator { violations: &mut violations, prefix: "" });
     violations.finish(write.map(|write| vec![write]))
 }
 
@@ -99,7 +102,7 @@ pub(crate) fn update(request: UpdateTaskRequest, validator: &mut RequestValidato
         is_updated("time_zone").then(|| validator.check("task.time_zone", field::time_zone(task.time_zone)));
     let labels = is_updated("labels").then(|| validator.check("task.labels", Labels::try_from(task.labels)));
     let (due_date, due_time) = resolve_due(validator, due_date, due_time);
-    // Invalid fields are missing here. Their violations prevent the update from being executed.
+    // Invalid fields are `None` here. Their violations prevent the update from being executed.
     Some(Write::Update(TaskUpdate {
         target: target?,
         title: title.flatten(),
@@ -116,7 +119,8 @@ pub(crate) fn update(request: UpdateTaskRequest, validator: &mut RequestValidato
 /// (AIP-134).
 fn updated_fields(paths: &[String], task: &Task) -> Result<Vec<&'static str>, String> {
     if paths.is_empty() {
-        let set = [
+        // In the order of `UPDATABLE`.
+        let are_set = [
             !task.title.is_empty(),
             !task.notes.is_empty(),
             task.priority != 0,
@@ -125,7 +129,7 @@ fn updated_fields(paths: &[String], task: &Task) -> Result<Vec<&'static str>, St
             !task.time_zone.is_empty(),
             !task.labels.is_empty(),
         ];
-        return Ok(UPDATABLE.into_iter().zip(set).filter_map(|(field, is_set)| is_set.then_some(field)).collect());
+        return Ok(UPDATABLE.into_iter().zip(are_set).filter_map(|(field, is_set)| is_set.then_some(field)).collect());
     }
     let mut fields = Vec::new();
     for path in paths {
@@ -133,7 +137,7 @@ fn updated_fields(paths: &[String], task: &Task) -> Result<Vec<&'static str>, St
             Some(field) => fields.push(field),
             None if path == "*" => fields.extend(UPDATABLE),
             None => {
-                // Longer than any field.
+                // Truncated, because the path may be long. No field name is longer than this.
                 let path: String = path.chars().take(50).collect();
                 let fields = UPDATABLE.join(", ");
                 return Err(format!("{path:?} cannot be updated; the mask may contain {fields}, or * for all of them"));

@@ -21,7 +21,7 @@ use crate::{
     },
 };
 
-/// The arguments of the page tokens of lists.
+/// The arguments of the page tokens of `ListTaskLists`, which make page tokens of `ListTasks` invalid.
 const ARGUMENTS: &[u8] = b"lists";
 
 /// The service.
@@ -36,8 +36,8 @@ impl TaskListService for Lists {
         let title = request::list::create(request)?;
         let App { db, owner_queue, clock, max_lists, .. } = &*self.0;
         let (id, max_lists) = (clock.new_id(), (*max_lists).into());
-        let outcome = lists::create(db, owner_queue, self.begin(owner, options), id, title, max_lists).await?;
-        self.finish(owner, outcome)
+        let outcome = lists::create(db, owner_queue, self.list_write(owner, options), id, title, max_lists).await?;
+        self.notify_and_respond(owner, outcome)
     }
 
     async fn get_task_list(&self, request: Request<GetTaskListRequest>) -> Result<Response<TaskList>, Status> {
@@ -57,7 +57,7 @@ impl TaskListService for Lists {
         let size = request::page_size(page_size)?;
         let after = page_tokens.open_id(owner, ARGUMENTS, &page_token)?;
         let rows = lists::list(db, owner_queue, owner, clock.now(), after, size + 1).await.map_err(ApiError::from)?;
-        let (rows, next_page_token) = page_tokens.cut(owner, ARGUMENTS, rows, size, |list| list.id);
+        let (rows, next_page_token) = page_tokens.paginate(owner, ARGUMENTS, rows, size, |list| list.id);
         let task_lists = rows.into_iter().map(TaskList::from).collect();
         Ok(Response::new(ListTaskListsResponse { task_lists, next_page_token }))
     }
@@ -68,8 +68,8 @@ impl TaskListService for Lists {
         let options = WriteOptions::parse("UpdateTaskList", &request, &request.request_id, request.validate_only)?;
         let (target, title) = request::list::update(request)?;
         let App { db, owner_queue, .. } = &*self.0;
-        let outcome = lists::update(db, owner_queue, self.begin(owner, options), target, title).await?;
-        self.finish(owner, outcome)
+        let outcome = lists::update(db, owner_queue, self.list_write(owner, options), target, title).await?;
+        self.notify_and_respond(owner, outcome)
     }
 
     async fn delete_task_list(&self, request: Request<DeleteTaskListRequest>) -> Result<Response<TaskList>, Status> {
@@ -78,20 +78,20 @@ impl TaskListService for Lists {
         let options = WriteOptions::parse("DeleteTaskList", &request, &request.request_id, request.validate_only)?;
         let (target, move_tasks_to) = request::list::delete(&request)?;
         let App { db, owner_queue, purge_after, .. } = &*self.0;
-        let write = self.begin(owner, options);
+        let write = self.list_write(owner, options);
         let purge_time = write.now + *purge_after;
         let outcome = lists::delete(db, owner_queue, write, target, move_tasks_to, purge_time).await?;
-        self.finish(owner, outcome)
+        self.notify_and_respond(owner, outcome)
     }
 }
 
 impl Lists {
-    fn begin(&self, owner: Uuid, options: WriteOptions) -> ListWrite {
+    fn list_write(&self, owner: Uuid, options: WriteOptions) -> ListWrite {
         let encode = |row: &ListRow| TaskList::from(row.clone()).encode_to_vec();
         ListWrite { owner, now: self.0.clock.now(), options, encode }
     }
 
-    fn finish(&self, owner: Uuid, outcome: Outcome<ListRow>) -> Result<Response<TaskList>, Status> {
+    fn notify_and_respond(&self, owner: Uuid, outcome: Outcome<ListRow>) -> Result<Response<TaskList>, Status> {
         self.0.watches.notify(owner);
         respond(match outcome {
             Outcome::Done(row) => Outcome::Done(row.into()),

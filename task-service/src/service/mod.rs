@@ -26,7 +26,7 @@ pub(crate) mod tasks;
 /// The metadata key that marks a replayed response (AIP-155).
 const REPLAYED: &str = "idempotent-replayed";
 
-/// The state that the services of this process share.
+/// The state that both services share.
 pub(crate) struct App {
     pub(crate) db: Db,
     pub(crate) owner_queue: OwnerQueue,
@@ -36,25 +36,26 @@ pub(crate) struct App {
     pub(crate) watches: Arc<Watches>,
     pub(crate) changes: ChangeReader,
     /// The rate limit of calls per user.
-    pub(crate) calls: RateLimit,
+    pub(crate) call_rate_limit: RateLimit,
+    /// Whether `call_rate_limit` is enforced.
     pub(crate) rate_limits: OnOff,
     /// How long a deleted task can be undeleted.
     pub(crate) purge_after: Duration,
     pub(crate) max_tasks: u32,
     pub(crate) max_lists: u32,
-    /// A page ends before it gets larger.
+    /// Maximum size of a response. Pages end early rather than exceed it.
     pub(crate) max_response_bytes: usize,
 }
 
 impl App {
-    /// Returns the caller, and counts the call for its rate limit.
+    /// Returns the caller, and counts the call against the caller's rate limit.
     ///
     /// # Errors
     /// RATE_LIMITED if the limit is exceeded.
     pub(crate) fn caller<T>(&self, request: &Request<T>) -> Result<Caller, ApiError> {
         let caller = Caller::from_request(request)?.clone();
         if self.rate_limits == OnOff::On {
-            self.calls.check(&caller.user_id()).map_err(rate_limited)?;
+            self.call_rate_limit.check(&caller.user_id()).map_err(rate_limited)?;
         }
         Ok(caller)
     }

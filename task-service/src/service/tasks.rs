@@ -135,27 +135,27 @@ impl TaskService for Tasks {
         let owner = caller.user_id();
         let since = SyncPoint::open(&self.0.page_tokens, owner, &request.into_inner().sync_token)?;
         let watch = self.0.watches.watch(owner)?;
-        // Errors are returned before the stream starts.
+        // Reads the first page here, so that its errors are returned before the stream starts.
         let first = self.0.changes.page(owner, since, stream::PAGE_SIZE).await?;
         let app = Arc::clone(&self.0);
-        let session_end = async move { app.authenticator.ended(&caller).await };
+        let session_end = async move { app.authenticator.wait_until_invalid(&caller).await };
         Ok(Response::new(stream::watch(self.0.changes.clone(), watch, first, session_end)))
     }
 }
 
-/// Returns the response to a single write; an empty task if there is none.
+/// Returns the response to a single write: its task, or an empty one if the task is missing.
 fn single_response(rows: &[Option<TaskRow>]) -> Task {
     rows.first().cloned().flatten().map(Task::from).unwrap_or_default()
 }
 
-/// Returns the response to a batch.
+/// Returns the response to a batch, with an empty task where a task is missing.
 fn batch_response(rows: &[Option<TaskRow>]) -> BatchWriteTasksResponse {
     let tasks = rows.iter().map(|row| row.clone().map(Task::from).unwrap_or_default()).collect();
     BatchWriteTasksResponse { tasks }
 }
 
 impl Tasks {
-    /// Executes a write and returns its response, or the response that was stored for its request id.
+    /// Executes the writes of a request. Returns the response, or the one that was stored for the request id.
     async fn write<M: Message + Default + 'static>(
         &self,
         owner: Uuid,

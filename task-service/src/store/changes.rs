@@ -1,4 +1,4 @@
-//! The changes of an owner's tasks, in the order of the mutations.
+//! The change feed: the changes of an owner's tasks, in the order of the mutations.
 
 use service_kit::{
     args,
@@ -24,6 +24,7 @@ pub(crate) enum Change {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Tombstone {
     pub(crate) id: Uuid,
+    /// The sequence number of the mutation that removed the task.
     pub(crate) change: i64,
 }
 
@@ -57,22 +58,23 @@ pub(crate) struct ChangePage {
     /// The point after which the changes come: the requested one or, without one, the beginning.
     pub(crate) since: SyncPoint,
     pub(crate) changes: Vec<Change>,
-    /// The last mutation that the changes include.
+    /// The owner's last mutation when the page was read. A full page may end before it.
     pub(crate) last: i64,
 }
 
 /// The rows of the changes after a point.
 struct ChangeRows {
     since: SyncPoint,
+    /// The owner's last mutation when the rows were read.
     last: i64,
-    /// The last mutation with a tombstone that has been deleted.
+    /// The last mutation with a deleted tombstone.
     forgotten: i64,
     tasks: Vec<TaskRow>,
     tombstones: Vec<Tombstone>,
 }
 
-/// Returns at most `limit` changes after a point or, without one, from the beginning. A task whose purge time has come
-/// counts as removed, purged or not.
+/// Returns at most `limit` changes after a point or, without one, from the beginning. From its purge time on, a task
+/// counts as removed, even if it has not been purged yet.
 ///
 /// # Errors
 /// SYNC_TOKEN_EXPIRED, and those of the database.
@@ -86,9 +88,9 @@ pub(crate) async fn list_after(
     let found = db.read(ReadKind::Scan, move |conn| Box::pin(find_after(conn, owner, since, limit))).await?;
     let since = found.since.check(found.forgotten, found.last)?;
     let tasks = found.tasks.into_iter().map(|task| {
-        let is_due = task.purge_time.is_some_and(|purge_time| purge_time <= now);
+        let is_removed = task.purge_time.is_some_and(|purge_time| purge_time <= now);
         let tombstone = Tombstone { id: task.id, change: task.change };
-        if is_due { Change::Removed(tombstone) } else { Change::Updated(Box::new(task)) }
+        if is_removed { Change::Removed(tombstone) } else { Change::Updated(Box::new(task)) }
     });
     let mut changes: Vec<_> = tasks.chain(found.tombstones.into_iter().map(Change::Removed)).collect();
     changes.sort_unstable_by_key(|change| (change.sequence(), change.id()));
@@ -109,7 +111,7 @@ async fn find_after(conn: &mut Conn, owner: Uuid, since: Option<SyncPoint>, limi
     let last: i64 = conn.fetch_optional(LAST, args![owner]).await?.unwrap_or_default();
     let since = since.unwrap_or(SyncPoint { change: 0, id: Uuid::max(), base: last });
     let mut found = ChangeRows { since, last, forgotten: 0, tasks: Vec::new(), tombstones: Vec::new() };
-    // Most polls find that nothing has happened, and need not read more.
+    // Most polls find no new mutation, and need not read more.
     if since.change < last || since.id < Uuid::max() {
         let tasks = format!(
             "select {TASK_COLUMNS} from tasks

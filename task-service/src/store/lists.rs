@@ -15,7 +15,7 @@ use super::{
     },
 };
 use crate::{
-    error::{default_list, etag_mismatch, list_not_found, quota_exceeded},
+    error::{default_list_not_deletable, etag_mismatch, list_not_found, quota_exceeded},
     model::{
         Revision, Target,
         field::Title,
@@ -54,7 +54,7 @@ async fn create_default(db: &Db, queue: &OwnerQueue, owner: Uuid, now: Timestamp
     queue.write(db, owner, move |conn| Box::pin(async move { lock_owner(conn, owner, 0, now).await.map(drop) })).await
 }
 
-/// Returns the lists after one, the newest first, at most `limit`.
+/// Returns at most `limit` lists, newest first, starting after the list `after` if it is set.
 ///
 /// # Errors
 /// Those of the database.
@@ -78,7 +78,7 @@ pub(crate) async fn list(
     db.fetch_all(LIST, values).await
 }
 
-/// Who writes to lists, when, and how.
+/// The owner, the time and the options of a write to a list.
 pub(crate) struct ListWrite {
     pub(crate) owner: Uuid,
     pub(crate) now: Timestamp,
@@ -140,8 +140,12 @@ pub(crate) async fn update(
             check_etag(target, &row)?;
             let Some(title) = title else {
                 // Unless the response must be stored, there is nothing to commit.
-                let is_repeatable = write.options.request.is_some();
-                return if is_repeatable { finish(conn, write, row).await } else { Err(NotCommitted::DryRun(row)) };
+                let stores_response = write.options.request.is_some();
+                return if stores_response {
+                    finish(conn, write, row).await
+                } else {
+                    Err(NotCommitted::NothingToCommit(row))
+                };
             };
             (row.title, row.update_time, row.revision) = (title.into_text(), now, row.revision.next());
             conn.execute(UPDATE, args![owner, target.id, &row.title, now]).await?;
@@ -170,7 +174,7 @@ pub(crate) async fn delete(
             let sequence = begin(conn, &write).await?;
             let row = find(conn, owner, target.id).await?;
             if row.is_default() {
-                return Err(default_list().into());
+                return Err(default_list_not_deletable().into());
             }
             check_etag(target, &row)?;
             match move_tasks_to {
@@ -196,14 +200,14 @@ async fn begin(conn: &mut Conn, write: &ListWrite) -> Result<i64, NotCommitted<L
 async fn finish(conn: &mut Conn, write: ListWrite, row: ListRow) -> Result<ListRow, NotCommitted<ListRow>> {
     let ListWrite { owner, now, options, encode } = write;
     if options.validate_only {
-        return Err(NotCommitted::DryRun(row));
+        return Err(NotCommitted::NothingToCommit(row));
     }
     store_response(conn, owner, now, options, || encode(&row)).await?;
     Ok(row)
 }
 
-/// Moves the tasks of a list behind those of another, in the same order: the new rank of a task is a new rank behind the
-/// others, followed by the number of the task in the old order. A rank ends in a digit other than zero.
+/// Moves the tasks of a list after those of another, in the same order: the new rank of a task is a rank after all
+/// others, followed by the number of the task in the old order, and a 5, because a rank must not end with a zero.
 async fn move_tasks(
     conn: &mut Conn,
     owner: Uuid,
@@ -221,10 +225,10 @@ async fn move_tasks(
         ) sorted
         where owner_id = $1 and id = sorted.task_id";
     if conn.fetch_optional::<ListRow>(SELECT, args![owner, to]).await?.is_none() {
-        return Err(list_not_found().field("move_tasks_to", "is no list of the caller").into());
+        return Err(list_not_found().field("move_tasks_to", "is not a list of the caller").into());
     }
-    let behind = rank::last(SequenceNumber(sequence), 0);
-    conn.execute(UPDATE, args![owner, from, to, behind, sequence, now]).await?;
+    let last_rank = rank::last(SequenceNumber(sequence), 0);
+    conn.execute(UPDATE, args![owner, from, to, last_rank, sequence, now]).await?;
     Ok(())
 }
 
@@ -255,7 +259,7 @@ fn check_etag(target: Target, row: &ListRow) -> Result<(), ApiError> {
     }
 }
 
-/// Changes the number of lists of an owner, and returns it.
+/// Changes the number of lists of an owner, and returns the new number.
 async fn add_lists(conn: &mut Conn, owner: Uuid, difference: i64) -> Result<i64, db::Error> {
     const UPDATE: &str = "update owners set live_lists = live_lists + $2 where owner_id = $1 returning live_lists";
     conn.fetch_one(UPDATE, args![owner, difference]).await

@@ -1,8 +1,11 @@
-//! The database. Every `where` contains the owner, so that the rows of other owners cannot be reached.
+//! The SQL of calls. Every `where` on the rows of owners contains the owner, so that the rows of others cannot be
+//! reached.
 //!
 //! - `rows`: the columns of tasks and lists.
-//! - `tasks`, `changes`: reads. `mutations`, `lists`: writes of an owner, each in one transaction; `transaction`:
-//!   their common steps; `read_set`: what a mutation reads; `owner_queue`: how writes of an owner wait for each other.
+//! - `tasks`, `changes`: reads of tasks and of the change feed.
+//! - `mutations`: writes to tasks. `lists`: reads of lists and writes to them. Each write is one transaction.
+//! - `transaction`: the common steps of writes. `read_set`: the rows that a mutation reads. `owner_queue`: the queue in
+//!   which writes of an owner wait.
 
 use anyhow::Context;
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};

@@ -1,6 +1,5 @@
-//! Mutations of an owner's tasks. Each is one transaction: it increments the owner's counter, reads the tasks
-//! concerned, applies the writes in the model, and stores the changed tasks and the response to a request that may be
-//! repeated.
+//! Mutations of an owner's tasks. Each is one transaction: it increments the owner's counter, reads the tasks that it
+//! needs, applies the writes in the model, and stores the changed tasks and, if the request has an id, the response.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -44,12 +43,12 @@ pub(crate) async fn notify(db: &Db) -> Result<(), db::Error> {
     }
 }
 
-/// The task of each write, after it. `None` if the task is missing and the write allows that.
+/// The task of each write, as it is after the write, or `None` if the task is missing and the write allows that.
 pub(crate) type Rows = Vec<Option<TaskRow>>;
 
 type Encode = Box<dyn FnOnce(&[Option<TaskRow>]) -> Vec<u8> + Send>;
 
-/// Writes of an owner, which all take effect or none.
+/// Writes of an owner, of which either all take effect or none.
 pub(crate) struct Mutation {
     pub(crate) owner: Uuid,
     pub(crate) now: Timestamp,
@@ -59,7 +58,7 @@ pub(crate) struct Mutation {
     pub(crate) writes: Vec<Write>,
     /// The path prefix of each write of a batch. Empty for a single write.
     pub(crate) prefixes: Vec<String>,
-    /// The ids of tasks that are created, one for each write.
+    /// One id for each write, for the task that it creates, if any.
     pub(crate) new_ids: Vec<Uuid>,
     /// Encodes the response, so that it can be replayed.
     pub(crate) encode: Encode,
@@ -77,29 +76,29 @@ pub(crate) async fn execute(db: &Db, queue: &OwnerQueue, mutation: Mutation) -> 
 /// Executes a mutation within a transaction.
 ///
 /// # Errors
-/// Why the transaction must be rolled back.
+/// The reason why the transaction must be rolled back.
 pub(super) async fn execute_within(conn: &mut Conn, mutation: Mutation) -> Result<Rows, NotCommitted<Rows>> {
     let Mutation { owner, now, purge_time, max_tasks, options, writes, prefixes, new_ids, encode } = mutation;
     let read_set = ReadSet::from_writes(owner, &writes);
-    let counter = lock_owner(conn, owner, read_set.creates, now).await?;
+    let counter = lock_owner(conn, owner, read_set.create_count, now).await?;
     check_request(conn, owner, now, &options).await?;
 
     let tasks = read_tasks(conn, owner, now, &read_set).await?;
     let lists = read_lists(conn, owner, &read_set, &tasks).await?;
     let ranks = read_ranks(conn, owner, &read_set, &tasks, &lists).await?;
     let context = MutationContext { owner, now, purge_time, sequence: SequenceNumber(counter.sequence) };
-    // The created tasks are already counted.
-    let max_active_delta = max_tasks - (counter.live_tasks - read_set.creates);
+    // `active_tasks` already includes the tasks to create.
+    let max_active_delta = max_tasks - (counter.active_tasks - read_set.create_count);
     let (changed, created) = (BTreeSet::new(), HashSet::new());
     let mut working_set =
         WorkingSet { context, tasks, lists, ranks, changed, created, active_delta: 0, max_active_delta };
     let rows = apply(&mut working_set, writes, &prefixes, &new_ids)?;
 
     if options.validate_only || (working_set.changed.is_empty() && options.request.is_none()) {
-        return Err(NotCommitted::DryRun(rows));
+        return Err(NotCommitted::NothingToCommit(rows));
     }
     store_changes(conn, &working_set).await?;
-    add_active_tasks(conn, owner, working_set.active_delta - read_set.creates).await?;
+    add_active_tasks(conn, owner, working_set.active_delta - read_set.create_count).await?;
     store_response(conn, owner, now, options, || encode(&rows)).await?;
     Ok(rows)
 }

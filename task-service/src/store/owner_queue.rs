@@ -27,7 +27,7 @@ pub(crate) struct OwnerQueue {
     owners: Arc<Owners>,
 }
 
-/// The owners with waiting or running writes. There are never more owners than such writes.
+/// The queues of the owners with waiting or running writes. Others have none, so memory is bounded by the writes.
 #[derive(Debug, Default)]
 struct Owners(Mutex<HashMap<Uuid, Queue>>);
 
@@ -40,7 +40,7 @@ struct Queue {
 }
 
 impl OwnerQueue {
-    /// Creates empty queues. A write waits at most as long as `limit`, which is the timeout of the database.
+    /// Creates empty queues. A write waits for at most `limit`.
     pub(crate) fn new(limit: Duration) -> Self {
         Self { limit, owners: Arc::default() }
     }

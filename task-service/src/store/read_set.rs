@@ -1,4 +1,4 @@
-//! Reads what a mutation needs before the model applies it: the tasks that it names, with their ancestors and
+//! Reads the rows that the model needs to apply a mutation: the tasks that the mutation names, with their ancestors and
 //! descendants, and the lists and ranks at their new positions.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -15,23 +15,24 @@ use crate::model::{TaskRow, mutation::Scope, write::Write};
 /// Tasks by their ids.
 pub(super) type Tasks = HashMap<Uuid, TaskRow>;
 
-/// The rows that the writes of a mutation concern.
+/// The rows to read for a mutation.
 #[derive(Default)]
 pub(super) struct ReadSet {
-    /// Tasks to be read with their ancestors.
+    /// Tasks to read, with their ancestors if `reads_relatives`.
     pub(super) with_ancestors: Vec<Uuid>,
-    /// Tasks to be read with their descendants.
+    /// Tasks to read with their descendants.
     pub(super) with_descendants: Vec<Uuid>,
     pub(super) lists: HashSet<Uuid>,
-    /// Undeleted tasks, whose list may have been deleted.
+    /// Tasks to undelete, whose list may have been deleted.
     pub(super) undeleted: Vec<Uuid>,
     /// Tasks beside which another is moved.
     pub(super) anchors: Vec<Uuid>,
-    pub(super) creates: i64,
+    /// The number of tasks to create.
+    pub(super) create_count: i64,
     /// Whether there is a single write, so that no other write of the mutation precedes it.
     pub(super) is_single: bool,
-    /// Whether ancestors or descendants are read at all.
-    pub(super) has_families: bool,
+    /// Whether any write needs ancestors or descendants.
+    pub(super) reads_relatives: bool,
 }
 
 impl ReadSet {
@@ -41,25 +42,25 @@ impl ReadSet {
         for write in writes {
             match write {
                 Write::Create(task) => {
-                    set.creates += 1;
-                    set.has_families |= task.parent_id.is_some();
+                    set.create_count += 1;
+                    set.reads_relatives |= task.parent_id.is_some();
                     set.with_ancestors.extend(task.parent_id);
                     set.lists.extend(task.list_id);
                 }
                 Write::Update(update) => set.with_ancestors.push(update.target.id),
                 Write::Complete(target) | Write::Reopen(target) => set.with_ancestors.push(target.id),
                 Write::Delete { target, .. } => {
-                    set.has_families = true;
+                    set.reads_relatives = true;
                     set.with_descendants.push(target.id);
                 }
                 Write::Undelete(target) => {
-                    set.has_families = true;
+                    set.reads_relatives = true;
                     set.with_ancestors.push(target.id);
                     set.with_descendants.push(target.id);
                     set.undeleted.push(target.id);
                 }
                 Write::Move(task_move) => {
-                    set.has_families = true;
+                    set.reads_relatives = true;
                     set.with_ancestors.extend(task_move.parent_id);
                     set.with_descendants.push(task_move.target.id);
                     set.lists.extend(task_move.list_id);
@@ -73,13 +74,13 @@ impl ReadSet {
     }
 }
 
-/// Reads the tasks. One whose purge time has come is missing, purged or not.
+/// Reads the tasks. From its purge time on, a task is missing, even if it has not been purged yet.
 pub(super) async fn read_tasks(conn: &mut Conn, owner: Uuid, now: Timestamp, set: &ReadSet) -> Result<Tasks, Error> {
     if set.with_ancestors.is_empty() && set.with_descendants.is_empty() {
         return Ok(HashMap::new());
     }
     let mut select = QueryBuilder::default();
-    if set.has_families {
+    if set.reads_relatives {
         select.push("with recursive up (id, parent_id) as (select id, parent_id from tasks where owner_id = ");
         select.push_bind(owner).push(" and id in ").push_ids(set.with_ancestors.iter().copied());
         select.push(" union select task.id, task.parent_id from up join tasks task on task.id = up.parent_id");
@@ -90,19 +91,19 @@ pub(super) async fn read_tasks(conn: &mut Conn, owner: Uuid, now: Timestamp, set
         select.push(" where task.owner_id = ").push_bind(owner).push(") ");
     }
     select.push(format_args!("select {TASK_COLUMNS} from tasks where owner_id = ")).push_bind(owner);
-    if set.has_families {
+    if set.reads_relatives {
         select.push(" and id in (select id from up union select id from down)");
     } else {
         select.push(" and id in ").push_ids(set.with_ancestors.iter().copied());
     }
     select.push(" and (purge_time is null or purge_time > ").push_bind(now).push(")");
-    // Most mutations concern one task, so their statement is worth caching.
-    let (sql, values) = select.build_with_cache(!set.has_families && set.with_ancestors.len() == 1);
+    // Most mutations change one task, so their statement is worth caching.
+    let (sql, values) = select.build_with_cache(!set.reads_relatives && set.with_ancestors.len() == 1);
     let tasks: Vec<TaskRow> = conn.fetch_all(sql, values).await?;
     Ok(tasks.into_iter().map(|task| (task.id, task)).collect())
 }
 
-/// Returns which of the lists exist. The default list always does.
+/// Returns the lists that exist, including the default list, which always exists.
 pub(super) async fn read_lists(
     conn: &mut Conn,
     owner: Uuid,
@@ -125,9 +126,9 @@ pub(super) async fn read_lists(
 /// The rank, the id, the list and the parent of a task.
 type Rank = (String, Uuid, Uuid, Option<Uuid>);
 
-/// Reads the ranks near the anchors. For a single move, these are the nearest three on either side, because one of
-/// them may be the moved task. For a batch, these are all ranks in the lists concerned, because each write changes the
-/// neighbors.
+/// Reads the ranks near the anchors. For a single move, these are the three ranks before the anchor, its own, and the
+/// two after it: a move needs one neighbor, and the moved task itself may be in between. For a batch, these are all
+/// ranks of the lists involved, because each write changes the neighbors.
 pub(super) async fn read_ranks(
     conn: &mut Conn,
     owner: Uuid,
@@ -156,8 +157,8 @@ pub(super) async fn read_ranks(
 
 async fn read_nearest(conn: &mut Conn, owner: Uuid, anchor: &TaskRow) -> Result<Vec<Rank>, Error> {
     let mut select = QueryBuilder::default();
-    for (side, order) in [("<", "desc"), (">=", "asc")] {
-        if side == ">=" {
+    for (operator, order) in [("<", "desc"), (">=", "asc")] {
+        if operator == ">=" {
             select.push(" union all ");
         }
         select.push("select * from (select rank, id, list_id, parent_id from tasks where owner_id = ");
@@ -166,7 +167,7 @@ async fn read_nearest(conn: &mut Conn, owner: Uuid, anchor: &TaskRow) -> Result<
             Some(parent) => select.push(" and parent_id = ").push_bind(parent),
             None => select.push(" and parent_id is null"),
         };
-        select.push(format_args!(" and rank {side} ")).push_bind(&anchor.rank);
+        select.push(format_args!(" and rank {operator} ")).push_bind(&anchor.rank);
         select.push(format_args!(" order by rank {order} limit 3) beside_{order}"));
     }
     // There are only two variants of this statement.

@@ -70,7 +70,7 @@ pub(crate) fn task_values(task: &TaskRow) -> Vec<Value> {
     ]
 }
 
-/// Replaces all columns of an existing task, except immutable ones.
+/// The `on conflict` clause that replaces all columns of an existing task, except immutable ones.
 pub(crate) static OVERWRITE: LazyLock<String> = LazyLock::new(|| {
     let columns = TASK_COLUMNS.split(", ").chain(["search"]).filter(|column| !IMMUTABLE_COLUMNS.contains(column));
     let assignments: Vec<_> = columns.map(|column| format!("{column} = excluded.{column}")).collect();

@@ -1,4 +1,4 @@
-//! Reads of tasks. A task whose purge time has come is missing, purged or not.
+//! Reads of tasks. From its purge time on, a task is missing, even if it has not been purged yet.
 
 use std::sync::LazyLock;
 
@@ -45,12 +45,12 @@ pub(crate) async fn list(
     after: Option<Cursor>,
 ) -> Result<Vec<TaskRow>, ApiError> {
     let page = Page { engine: db.engine(), owner, now, query, after };
-    // Statements without a filter are worth caching. Those with one are too varied.
+    // Statements with a filter are too varied to be cached.
     let (sql, values) = page.select().build_with_cache(query.filter.is_empty());
     Ok(db.fetch_all(sql, values).await?)
 }
 
-/// A page of a list.
+/// A page of `ListTasks`.
 struct Page<'a> {
     engine: Engine,
     owner: Uuid,
@@ -59,13 +59,13 @@ struct Page<'a> {
     after: Option<Cursor>,
 }
 
-/// The tasks that a query reads.
+/// The tasks that a query or a subquery reads.
 #[derive(Clone, Copy)]
 enum Part {
     All,
-    /// Those with texts that are short enough for the index `tasks_sorted`.
+    /// The tasks whose texts are short enough for the index `tasks_sorted`.
     ShortTexts,
-    /// The others.
+    /// All other tasks.
     LongTexts,
 }
 
@@ -77,7 +77,7 @@ impl Page<'_> {
         let is_covered =
             self.engine == Engine::Postgres && !filter.is_empty() && is_covered_by_index(filter) && order.is_covered();
         if order.is_indexed() && !is_covered {
-            self.push(&mut sql, Part::All);
+            self.push_part(&mut sql, Part::All);
             return sql;
         }
         // Where many tasks must be read, a subquery finds the ids of the page first. It reads only the columns of the
@@ -85,21 +85,21 @@ impl Page<'_> {
         sql.push("owner_id = ").push_bind(self.owner).push(" and id in (");
         if is_covered && searches_text(filter) {
             sql.push("(select id from tasks where ");
-            self.push(&mut sql, Part::ShortTexts);
+            self.push_part(&mut sql, Part::ShortTexts);
             sql.push(") union all (select id from tasks where ");
-            self.push(&mut sql, Part::LongTexts);
+            self.push_part(&mut sql, Part::LongTexts);
             sql.push(")");
         } else {
             sql.push("select id from tasks where ");
-            self.push(&mut sql, Part::All);
+            self.push_part(&mut sql, Part::All);
         }
         sql.push(")");
-        self.push_end(&mut sql);
+        self.push_order_and_limit(&mut sql);
         sql
     }
 
     /// Appends the conditions on the tasks, the order and the limit.
-    fn push(&self, sql: &mut QueryBuilder, part: Part) {
+    fn push_part(&self, sql: &mut QueryBuilder, part: Part) {
         let ListQuery { order, filter, show_deleted, .. } = self.query;
         sql.push("owner_id = ").push_bind(self.owner);
         if *show_deleted {
@@ -123,11 +123,11 @@ impl Page<'_> {
             sql.push(" and ");
             order.push_after(sql, self.engine, cursor);
         }
-        self.push_end(sql);
+        self.push_order_and_limit(sql);
     }
 
     /// Appends the order, and the limit: one more than the page size, which shows whether there is a next page.
-    fn push_end(&self, sql: &mut QueryBuilder) {
+    fn push_order_and_limit(&self, sql: &mut QueryBuilder) {
         self.query.order.push_order(sql, self.engine);
         let limit = i64::try_from(self.query.page_size).unwrap_or(i64::MAX).saturating_add(1);
         sql.push(" limit ").push_bind(limit);

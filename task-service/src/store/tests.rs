@@ -1,4 +1,4 @@
-//! Writes that fail in the database, which no request can cause.
+//! Writes that violate a constraint, which no request can cause, the page token key, and the migrations.
 
 use std::time::Duration;
 
@@ -43,7 +43,7 @@ pub(crate) async fn open(database: &TestDatabase) -> Db {
     Db::open(&database.parsed_url(), "task", &MIGRATIONS, Migrate::Always, &args).await.expect("a test database opens")
 }
 
-/// Returns a mutation at an instant. Tasks that it deletes are purged an hour later.
+/// Returns a mutation at the instant `now`. Tasks that it deletes are purged an hour later.
 fn mutation(owner: Uuid, now: Timestamp, writes: Vec<Write>, new_ids: Vec<Uuid>) -> Mutation {
     Mutation {
         owner,
@@ -58,7 +58,8 @@ fn mutation(owner: Uuid, now: Timestamp, writes: Vec<Write>, new_ids: Vec<Uuid>)
     }
 }
 
-/// Executes a write at an instant, in a separate queue, so that writes of one owner are concurrent in the database.
+/// Executes a write at the instant `now`, in a separate queue, so that writes of one owner are concurrent in the
+/// database.
 pub(crate) async fn execute_at(
     db: &Db,
     owner: Uuid,
@@ -86,7 +87,7 @@ async fn a_write_that_violates_a_constraint_fails_alone(database: TestDatabase) 
     let (db, clock) = (open(&database).await, Clock::system());
     let owner = clock.new_id();
     let used_id = clock.new_id();
-    create_with_id(&db, owner, used_id).await.expect("the id is free");
+    create_with_id(&db, owner, used_id).await.expect("the id is unused");
 
     let ids: Vec<_> = (0..60).map(|index| if index % 20 == 10 { used_id } else { clock.new_id() }).collect();
     let outcomes = join_all(ids.iter().map(|id| create_with_id(&db, owner, *id))).await;

@@ -1,5 +1,4 @@
-//! The common steps of every write of an owner: the owner's counter, and the stored responses to requests that may be
-//! repeated.
+//! The common steps of all writes of an owner: the owner's counter, and the stored responses to requests with an id.
 
 use std::time::Duration;
 
@@ -14,25 +13,25 @@ use uuid::Uuid;
 
 use crate::{error::request_id_reused, request::options::WriteOptions};
 
-/// How long responses are stored, so that requests can be repeated.
+/// How long responses to requests with an id are stored.
 pub(crate) const RETENTION: Duration = Duration::from_secs(24 * 3600);
 
 /// The outcome of a write.
 pub(crate) enum Outcome<T> {
-    /// The write has been executed now.
+    /// The write was executed by this call.
     Done(T),
-    /// The write was executed before: its encoded response.
+    /// The write was executed by an earlier call, which had this encoded response.
     Replayed(Vec<u8>),
 }
 
-/// Why a transaction is rolled back.
+/// The reason why a transaction is rolled back.
 pub(super) enum NotCommitted<T> {
     /// The write has failed.
     Failed(ApiError),
-    /// The request was executed before: its encoded response.
+    /// The write was executed by an earlier call, which had this encoded response.
     Replayed(Vec<u8>),
     /// The write is a dry run (`validate_only`), or changes nothing.
-    DryRun(T),
+    NothingToCommit(T),
     /// The database failed.
     Database(db::Error),
 }
@@ -55,7 +54,7 @@ impl<T> From<ApiError> for NotCommitted<T> {
 /// The error of the write, and those of the database.
 pub(super) fn outcome<T>(result: Result<T, NotCommitted<T>>) -> Result<Outcome<T>, ApiError> {
     match result {
-        Ok(value) | Err(NotCommitted::DryRun(value)) => Ok(Outcome::Done(value)),
+        Ok(value) | Err(NotCommitted::NothingToCommit(value)) => Ok(Outcome::Done(value)),
         Err(NotCommitted::Replayed(response)) => Ok(Outcome::Replayed(response)),
         Err(NotCommitted::Failed(error)) => Err(error),
         Err(NotCommitted::Database(error)) => Err(error.into()),
@@ -68,7 +67,7 @@ pub(super) struct OwnerCounter {
     /// The sequence number of this write among those of the owner.
     pub(super) sequence: i64,
     /// The number of active tasks of the owner, including those that are about to be created.
-    pub(super) live_tasks: i64,
+    pub(super) active_tasks: i64,
 }
 
 /// Increments the sequence number of the owner, which blocks other writes of the owner until the commit, and counts the
@@ -79,7 +78,7 @@ pub(super) struct OwnerCounter {
 pub(super) async fn lock_owner(
     conn: &mut Conn,
     owner: Uuid,
-    creates: i64,
+    create_count: i64,
     now: Timestamp,
 ) -> Result<OwnerCounter, db::Error> {
     const LOCK: &str = "
@@ -90,11 +89,11 @@ pub(super) async fn lock_owner(
     const DEFAULT_LIST: &str = "
         insert into task_lists (owner_id, id, title, create_time, update_time, revision)
         values ($1, $1, 'Tasks', $2, $2, 1) on conflict (owner_id, id) do nothing";
-    let (sequence, live_tasks): (i64, i64) = conn.fetch_one(LOCK, args![owner, creates]).await?;
+    let (sequence, active_tasks): (i64, i64) = conn.fetch_one(LOCK, args![owner, create_count]).await?;
     if sequence == 1 {
         conn.execute(DEFAULT_LIST, args![owner, now]).await?;
     }
-    Ok(OwnerCounter { sequence, live_tasks })
+    Ok(OwnerCounter { sequence, active_tasks })
 }
 
 /// Changes the number of active tasks of an owner.
@@ -109,7 +108,7 @@ pub(super) async fn add_active_tasks(conn: &mut Conn, owner: Uuid, difference: i
     Ok(())
 }
 
-/// Fails if the request was executed before, or its id was used for another one.
+/// Checks that the request was not executed before, and that its id was not used for a different request.
 ///
 /// # Errors
 /// [`NotCommitted::Replayed`], REQUEST_ID_REUSED, and those of the database.
@@ -133,7 +132,7 @@ pub(super) async fn check_request<T>(
     }
 }
 
-/// Stores the encoded response to a request that may be repeated.
+/// Stores the encoded response, if the request has an id.
 ///
 /// # Errors
 /// Those of the database.

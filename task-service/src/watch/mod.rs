@@ -24,7 +24,7 @@ pub(crate) mod sync_page;
 /// Maximum number of watches of a user at one replica.
 const MAX_WATCHES: usize = 8;
 
-/// How often the watched owners are read from the database if there is no notification.
+/// How often the sequence numbers of the watched owners are read if there is no notification.
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Notifications within this time are sent together.
@@ -46,7 +46,9 @@ pub(crate) struct Watches {
 
 #[derive(Debug)]
 struct WatchedOwner {
+    /// The last sequence number that was read, and a wake-up of the watchers.
     last_change: watch::Sender<i64>,
+    /// The number of watchers.
     count: usize,
 }
 
@@ -113,8 +115,8 @@ impl Watches {
         Ok(())
     }
 
-    /// Notifications are batched and sent outside of transactions, because on `PostgreSQL` commits with notifications
-    /// wait for each other.
+    /// Notifies other replicas, in batches and outside of the transactions of writes: on `PostgreSQL`, commits with
+    /// notifications wait for each other.
     async fn announce(&self) {
         loop {
             self.local_change.notified().await;

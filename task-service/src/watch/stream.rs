@@ -30,8 +30,8 @@ const SEND_TIMEOUT: Duration = Duration::from_secs(10);
 /// The messages of a watch, and the error that ends it.
 pub(crate) type Messages = Pin<Box<dyn Stream<Item = Result<WatchTasksResponse, Status>> + Send>>;
 
-/// Returns the messages of a watch, of which the first has the changes in `first`. They end with the error of
-/// `session_end`, when the client disconnects, or when it reads too slowly.
+/// Returns the messages of a watch, starting with the changes in `first`. They end with the error of `session_end`,
+/// when the client disconnects, when it reads too slowly, or when changes cannot be read.
 pub(crate) fn watch(
     reader: ChangeReader,
     watch: Watch,
@@ -47,14 +47,14 @@ pub(crate) fn watch(
             error = send_changes(reader, watch, first, messages) => { _ = error_sender.send(error); }
         }
     });
-    // The error is sent after the last message. If there is none, the task panicked.
+    // The error follows the last message. If it is missing, the spawned task panicked.
     let error = error.map(|error| error.unwrap_or_else(|_| ApiError::internal("a watch has ended without an error")));
     let changes =
         ReceiverStream::new(received).map(Ok).chain(stream::once(error.map(|error| Err(Status::from(error)))));
     stream::select(changes, stream::once(session_end.map(|error| Err(Status::from(error))))).boxed()
 }
 
-/// Sends changes for as long as they are received in time. Returns why it stopped.
+/// Sends changes until they are received too slowly or cannot be read. Returns the error.
 async fn send_changes(
     reader: ChangeReader,
     mut watch: Watch,
@@ -63,21 +63,21 @@ async fn send_changes(
 ) -> ApiError {
     let mut page = first;
     // The first message is sent even if there are no changes.
-    let mut due = Instant::now();
+    let mut next_checkpoint = Instant::now();
     loop {
         let SyncPage { changes, token, point, has_more } = page;
-        if !changes.is_empty() || due <= Instant::now() {
+        if !changes.is_empty() || next_checkpoint <= Instant::now() {
             let message = WatchTasksResponse { changes, sync_token: token, checkpoint: !has_more };
             if messages.send_timeout(message, SEND_TIMEOUT).await.is_err() {
                 let text = "changes were read too slowly; resume the stream with the last token";
                 let error = ApiError::new(Code::ResourceExhausted, ErrorReason::Overloaded, text);
                 return error.retry_after(Duration::from_secs(1));
             }
-            due = Instant::now() + CHECKPOINT_INTERVAL;
+            next_checkpoint = Instant::now() + CHECKPOINT_INTERVAL;
         }
         if !has_more {
             // A change and a timeout are handled alike.
-            _ = timeout_at(due, watch.changed()).await;
+            _ = timeout_at(next_checkpoint, watch.changed()).await;
         }
         page = match reader.page(watch.owner(), Some(point), PAGE_SIZE).await {
             Ok(page) => page,

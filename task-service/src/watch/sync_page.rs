@@ -17,7 +17,7 @@ pub(crate) struct ChangeReader {
     pub(crate) db: Db,
     pub(crate) clock: Clock,
     pub(crate) tokens: PageTokens,
-    /// A page ends before it gets larger.
+    /// Maximum size of a page, which ends early rather than exceed it.
     pub(crate) max_bytes: usize,
 }
 
@@ -35,23 +35,26 @@ impl ChangeReader {
 /// Changes that are sent together.
 pub(crate) struct SyncPage {
     pub(crate) changes: Vec<TaskChange>,
+    /// The sync token for `point`.
     pub(crate) token: String,
+    /// The point after the changes.
     pub(crate) point: SyncPoint,
     /// Whether there were more when the page was read.
     pub(crate) has_more: bool,
 }
 
-/// Returns a page of at most `size` changes. One more has been read if there is a next page. The page ends early rather
-/// than exceed `max_bytes`.
+/// Returns a page of at most `size` changes. `read` has one change more if there is a next page. The page ends early
+/// rather than exceed `max_bytes`.
 fn sync_page(tokens: &PageTokens, owner: Uuid, max_bytes: usize, size: usize, read: ChangePage) -> SyncPage {
     let ChangePage { since, changes, last } = read;
     let mut page = Vec::new();
     let (mut point, mut has_more) = (SyncPoint::end(last), false);
+    // The 2 bytes are the field `has_more` or `checkpoint`.
     let mut room = max_bytes.saturating_sub(field_bytes(point.seal(tokens, owner).len()) + 2);
     let mut reached = since;
     for change in changes {
         let change_point = SyncPoint { change: change.sequence(), id: change.id(), base: since.base };
-        let change = into_pb(change);
+        let change = to_message(change);
         let bytes = field_bytes(change.encoded_len());
         // A page has at least one change, so that clients make progress.
         if page.len() == size || (bytes > room && !page.is_empty()) {
@@ -65,7 +68,7 @@ fn sync_page(tokens: &PageTokens, owner: Uuid, max_bytes: usize, size: usize, re
     SyncPage { changes: page, token: point.seal(tokens, owner), point, has_more }
 }
 
-fn into_pb(change: Change) -> TaskChange {
+fn to_message(change: Change) -> TaskChange {
     let id = change.id().to_string();
     match change {
         Change::Updated(task) => TaskChange { id, task: Some(Task::from(*task)), removed: false },

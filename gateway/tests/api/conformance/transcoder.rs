@@ -41,7 +41,7 @@ impl Transcoder {
     }
 
     pub(crate) async fn send(&self, method: Method, path: &str, body: &str) -> TestResponse {
-        TestResponse::read(self.gateway.answer(request(method, path, body)).await).await
+        TestResponse::read(self.gateway.handle(request(method, path, body)).await).await
     }
 
     pub(crate) async fn get(&self, path: &str) -> TestResponse {

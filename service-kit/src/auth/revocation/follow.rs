@@ -28,24 +28,25 @@ use crate::{
     id, random, status,
 };
 
-/// How long connecting and the first response may take. Together with one and a half times the longest delay it is less
-/// than the 2 s in which the view must recover after the peer is back.
+/// How long connecting and the first response may take. Together with the longest delay between attempts, 1.5 times
+/// [`MAX_BACKOFF`], it is less than the 2 s in which the view must recover after the peer is back.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(1500);
 
 /// The delay between attempts doubles from the minimum to the maximum, with jitter.
 const MIN_BACKOFF: Duration = Duration::from_millis(50);
 const MAX_BACKOFF: Duration = Duration::from_millis(300);
 
-/// How long a stream is used. The peer ends it when the credential that opened it expires.
+/// How long a stream is used before another one is opened: less than the lifetime of the token that opened it, because
+/// the peer ends the stream when the token expires.
 const MAX_STREAM_AGE: Duration = Duration::from_secs(claims::MAX_LIFETIME.as_secs() - 60);
 
-/// Maximum size of a message. A snapshot consists of many.
+/// Maximum size of a message. A snapshot is split into many messages.
 const MAX_MESSAGE_BYTES: usize = 16 * 1024 * 1024;
 
-/// After a stream of this duration, the backoff starts over, and the next failure is logged.
+/// When a stream fails after more than this duration, the backoff starts over, and the failure is logged.
 const STABLE_AFTER: Duration = Duration::from_secs(5);
 
-/// Follows the feed.
+/// Follows the feed of revocations.
 #[derive(Clone, Debug)]
 pub struct Follower {
     /// The revoked sessions.
@@ -67,21 +68,23 @@ impl Follower {
     /// If there is no peer.
     pub async fn run(&self) {
         let mut backoff = MIN_BACKOFF;
-        let mut is_logged = false;
+        let mut is_failure_logged = false;
         for peer in self.peers.iter().cycle() {
             let started = Instant::now();
-            let error = match timeout(MAX_STREAM_AGE, self.follow(peer)).await {
+            let followed = timeout(MAX_STREAM_AGE, self.follow(peer)).await;
+            if started.elapsed() > STABLE_AFTER {
+                (backoff, is_failure_logged) = (MIN_BACKOFF, false);
+            }
+            let error = match followed {
                 Ok(Ok(())) => anyhow::anyhow!("the peer ended the stream"),
                 Ok(Err(error)) => error,
+                // The stream has reached its maximum age.
                 Err(_) => continue,
             };
-            if started.elapsed() > STABLE_AFTER {
-                (backoff, is_logged) = (MIN_BACKOFF, false);
-            }
-            // Logged once; the view logs the recovery.
-            if !is_logged {
+            // Of several failures in a row, only the first is logged. `report` logs the recovery.
+            if !is_failure_logged {
                 tracing::warn!(peer = %peer.uri(), error = format!("{error:#}"), "the feed of revocations failed");
-                is_logged = true;
+                is_failure_logged = true;
             }
             tokio::time::sleep(random::jitter(backoff)).await;
             backoff = (backoff * 2).min(MAX_BACKOFF);
@@ -98,6 +101,7 @@ impl Follower {
         tracing::debug!(peer = %peer.uri(), "following the feed of revocations");
         let (deletion_sender, deletion_receiver) = watch::channel(end.last_deletion_sequence);
         let (acknowledgement_sender, mut acknowledgement_receiver) = watch::channel(acknowledgement);
+        // The snapshot is acknowledged as well.
         acknowledgement_receiver.mark_changed();
         let receive = async {
             while let Some(message) = self.next_message(&mut feed).await? {
@@ -119,7 +123,7 @@ impl Follower {
             }
             Ok(())
         };
-        // Acknowledgements and deleted accounts must not delay the next message.
+        // Run concurrently, because acknowledgements and deleted accounts must not delay the next message.
         tokio::select! {
             ended = receive => ended,
             failed = self.acknowledge(client.clone(), acknowledgement_receiver) => failed,
@@ -146,7 +150,8 @@ impl Follower {
         }
     }
 
-    /// Receives the snapshot: its sessions, its last event, and its acknowledgement. Does not change the view.
+    /// Receives the snapshot. Returns its sessions, its last event and its acknowledgement, or `None` if the stream
+    /// ended earlier. Does not change the view.
     async fn receive_snapshot(
         &self,
         feed: &mut Streaming<WatchRevocationsResponse>,
@@ -215,7 +220,7 @@ pub async fn report(
     mut is_healthy: watch::Receiver<bool>,
     ready: watch::Sender<bool>,
 ) {
-    let (accepts, mut is_accepting) = watch::channel(false);
+    let (accepting_sender, mut is_accepting) = watch::channel(false);
     let combine = async {
         loop {
             ready.send_replace(*is_accepting.borrow_and_update() && *is_healthy.borrow_and_update());
@@ -227,10 +232,10 @@ pub async fn report(
             }
         }
     };
-    tokio::join!(watch_freshness(name, &view, &accepts), combine);
+    tokio::join!(report_freshness(name, &view, &accepting_sender), combine);
 }
 
-async fn watch_freshness(name: &str, view: &RevocationView, accepts: &watch::Sender<bool>) {
+async fn report_freshness(name: &str, view: &RevocationView, accepting_sender: &watch::Sender<bool>) {
     view.watch_freshness(|freshness| {
         match freshness {
             super::Freshness::Fresh => tracing::info!(name, "revocations: fresh"),
@@ -238,7 +243,7 @@ async fn watch_freshness(name: &str, view: &RevocationView, accepts: &watch::Sen
             super::Freshness::Stale => tracing::warn!(name, "revocations: stale; tokens are still accepted"),
             super::Freshness::Lost => tracing::error!(name, "revocations: lost; no token is accepted"),
         }
-        accepts.send_replace(freshness.accepts_tokens());
+        accepting_sender.send_replace(freshness.accepts_tokens());
     })
     .await;
 }

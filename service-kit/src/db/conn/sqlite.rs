@@ -85,7 +85,7 @@ pub(in crate::db) enum Failure {
     /// Only the statement has failed, for example at a constraint. The transaction remains usable.
     Recoverable,
     /// The transaction, or the whole connection, is not usable any more.
-    Fatal(String),
+    Fatal { reason: String, breaks_connection: bool },
 }
 
 impl SqliteConn {
@@ -149,7 +149,11 @@ impl SqliteConn {
     fn record<T>(&mut self, outcome: Result<T, Error>) -> Result<T, Error> {
         if let (Err(error), None) = (&outcome, &self.failure) {
             let is_recoverable = error.is_constraint_violation() || !matches!(error, Error::Sqlite { .. });
-            self.failure = Some(if is_recoverable { Failure::Recoverable } else { Failure::Fatal(error.to_string()) });
+            self.failure = Some(if is_recoverable {
+                Failure::Recoverable
+            } else {
+                Failure::Fatal { reason: error.to_string(), breaks_connection: error.breaks_connection() }
+            });
         }
         outcome
     }

@@ -1,7 +1,7 @@
 //! PostgreSQL: a pool of sessions in one schema.
 //!
-//! A call that has a connection always runs to its end, within the statement timeout, and returns the connection to the
-//! pool. If the caller abandons it, it continues in a separate task.
+//! If a caller abandons a call that has a connection, the call continues in a separate task until it ends, is cancelled
+//! (reads only), or reaches its time limit. It then releases the connection.
 
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
@@ -43,9 +43,11 @@ pub(super) struct Postgres {
     pool: Pool,
     /// The pool of the revocation feed and the health check.
     reserved: Pool,
-    /// The URL for receiving notifications: that of the server itself, if it is configured.
+    /// The URL for receiving notifications: the direct URL of the server, if one is configured.
     listen_url: PostgresUrl,
+    /// The calls that are being executed.
     tasks: TaskTracker,
+    /// The statement timeout.
     limit: Duration,
 }
 
@@ -118,7 +120,7 @@ impl Postgres {
         let call = Arc::clone(&state);
         let work = async move {
             let conn = session.acquire().await?;
-            if !call.start(session.backend()) {
+            if !call.start(session.backend_pid()) {
                 // The caller has received an error or has disconnected, so the call must not take effect.
                 session.release(conn);
                 return Err(Error::Closed.into());
@@ -145,8 +147,8 @@ impl Postgres {
     /// # Errors
     /// If the server does not accept calls.
     pub(super) async fn check(&self) -> Result<(), Error> {
-        self.reserved().read(read_version).await?;
-        if self.pool.is_failing() { self.read(read_version).await } else { Ok(()) }
+        self.reserved().read(probe).await?;
+        if self.pool.is_failing() { self.read(probe).await } else { Ok(()) }
     }
 
     /// Waits for the calls that are being executed, and closes the connections.
@@ -159,9 +161,9 @@ impl Postgres {
 }
 
 /// Reads from a table of this program. Fails if the table cannot be used.
-fn read_version(conn: &mut Conn) -> BoxFuture<'_, Result<(), Error>> {
-    const VERSION: &str = "select version from _sqlx_migrations limit 1";
-    Box::pin(async { conn.fetch_optional::<i64>(VERSION, Vec::new()).await.map(drop) })
+fn probe(conn: &mut Conn) -> BoxFuture<'_, Result<(), Error>> {
+    const PROBE: &str = "select version from _sqlx_migrations limit 1";
+    Box::pin(async { conn.fetch_optional::<i64>(PROBE, Vec::new()).await.map(drop) })
 }
 
 /// Runs a closure on a connection, and releases the connection if it can be used again.
@@ -177,7 +179,7 @@ where
         Mode::Transaction => {
             timeout(limit, postgres(&mut conn).control("begin")).await.map_err(|_| Error::Timeout)??;
             let outcome = timeout(limit, work(&mut conn)).await.map_err(|_| Error::Timeout)?;
-            finish(&mut conn, limit, outcome).await?
+            end_transaction(&mut conn, limit, outcome).await?
         }
     };
     session.release(conn);
@@ -187,8 +189,12 @@ where
 /// Commits, or rolls back after an error.
 ///
 /// # Errors
-/// The outer one if the connection cannot be used again.
-async fn finish<T, E: From<Error>>(conn: &mut Conn, limit: Duration, outcome: Result<T, E>) -> Result<Result<T, E>, E> {
+/// The outer error if the connection must not be used again.
+async fn end_transaction<T, E: From<Error>>(
+    conn: &mut Conn,
+    limit: Duration,
+    outcome: Result<T, E>,
+) -> Result<Result<T, E>, E> {
     let outcome = outcome.and_then(|value| conn.check_statements().map(|()| value).map_err(E::from));
     let Ok(value) = outcome else {
         if timeout(limit, postgres(conn).control("rollback")).await.is_ok_and(|rollback| rollback.is_ok()) {

@@ -30,12 +30,12 @@ const MAX_IDLE: Duration = Duration::from_secs(10 * 60);
 /// Connections older than this are replaced, because the server's memory for a connection grows.
 const MAX_AGE: Duration = Duration::from_secs(30 * 60);
 
-/// How long a server uses the same plans, which depend on the sizes of the tables at planning time. While they are
-/// small, the server may look a task up in an index that contains all tasks of its owner in another order, and would
-/// use that plan until it analyzes the table.
+/// How long a session uses the same plans. A plan depends on the sizes of the tables when it is made. While they are
+/// small, the server may look up a task in an index that orders the owner's tasks by other columns, and would use that
+/// plan until it analyzes the table.
 const PLAN_LIFETIME: Duration = Duration::from_secs(10);
 
-/// How often the pool looks for idle connections to close.
+/// How often the pool closes idle connections.
 const IDLE_CHECK_INTERVAL: Duration = Duration::from_secs(60);
 
 /// A pool of sessions with the same settings.
@@ -49,14 +49,14 @@ pub(super) struct Pool(managed::Pool<Connector>);
 pub(super) struct Session {
     connector: Connector,
     conn: Option<Conn>,
-    /// The server process of the connection.
-    backend: i64,
+    /// The process id of the connection's backend.
+    backend_pid: i64,
     /// Whether the connection is pinged before the next use, even if it was idle only briefly.
     must_be_checked: bool,
     connected_at: Instant,
     used_at: Instant,
-    /// When the server's plans were last discarded.
-    planned_at: Instant,
+    /// When the server's plans were last discarded, or when the connection was opened.
+    plans_discarded_at: Instant,
 }
 
 /// Creates sessions.
@@ -81,11 +81,11 @@ impl managed::Manager for Connector {
         Ok(Session {
             connector: self.clone(),
             conn: None,
-            backend: 0,
+            backend_pid: 0,
             must_be_checked: false,
             connected_at: now,
             used_at: now,
-            planned_at: now,
+            plans_discarded_at: now,
         })
     }
 
@@ -95,13 +95,13 @@ impl managed::Manager for Connector {
 }
 
 impl Pool {
-    /// Creates a pool of at most `max_size` connections. Waiting for one may take as long as `limit`, and so may
+    /// Creates a pool of at most `max_size` connections. `limit` is the timeout for waiting for a session, and for
     /// connecting.
     pub(super) fn new(options: PgConnectOptions, settings: SessionSettings, max_size: u32, limit: Duration) -> Self {
         let connector = Connector(Arc::new(Shared { options, settings, limit, is_failing: AtomicBool::new(false) }));
         let pool = managed::Pool::builder(connector)
             .max_size(max_size as usize)
-            // The most recently used connection is used next, so that surplus ones become idle.
+            // The most recently used connection is used next, so that surplus connections become idle and are closed.
             .queue_mode(QueueMode::Lifo)
             .runtime(deadpool::Runtime::Tokio1)
             .build()
@@ -153,7 +153,7 @@ impl Session {
         {
             return Ok(conn);
         }
-        let ready = timeout(limit, async {
+        let acquired = timeout(limit, async {
             if let Some(mut conn) = idle
                 && timeout(limit / 4, self.check(&mut conn)).await.is_ok_and(|checked| checked.is_ok())
             {
@@ -161,7 +161,7 @@ impl Session {
             }
             self.connect().await
         });
-        ready.await.unwrap_or_else(|_| {
+        acquired.await.unwrap_or_else(|_| {
             self.connector.0.is_failing.store(true, Ordering::Relaxed);
             Err(Error::Timeout)
         })
@@ -183,22 +183,24 @@ impl Session {
         self.must_be_checked = true;
     }
 
-    /// Returns the server process of the connection.
-    pub(super) fn backend(&self) -> i64 {
-        self.backend
+    /// Returns the process id of the connection's backend.
+    pub(super) fn backend_pid(&self) -> i64 {
+        self.backend_pid
     }
 
     fn is_fresh(&self) -> bool {
         let now = Instant::now();
-        !self.must_be_checked && now - self.used_at < MAX_IDLE_UNCHECKED && now - self.planned_at < PLAN_LIFETIME
+        !self.must_be_checked
+            && now - self.used_at < MAX_IDLE_UNCHECKED
+            && now - self.plans_discarded_at < PLAN_LIFETIME
     }
 
     /// Checks that the server responds, and discards its plans if they are old.
     async fn check(&mut self, conn: &mut Conn) -> Result<(), Error> {
-        if self.planned_at.elapsed() < PLAN_LIFETIME {
+        if self.plans_discarded_at.elapsed() < PLAN_LIFETIME {
             return postgres(conn).ping().await;
         }
-        self.planned_at = Instant::now();
+        self.plans_discarded_at = Instant::now();
         postgres(conn).control("discard plans").await
     }
 
@@ -206,20 +208,20 @@ impl Session {
         let shared = &self.connector.0;
         let connected = shared.connect().await;
         shared.is_failing.store(connected.is_err(), Ordering::Relaxed);
-        let (connection, backend) = connected?;
+        let (connection, backend_pid) = connected?;
         let now = Instant::now();
-        (self.backend, self.connected_at, self.planned_at) = (backend, now, now);
+        (self.backend_pid, self.connected_at, self.plans_discarded_at) = (backend_pid, now, now);
         Ok(Conn::new(Kind::Postgres(PgConn::new(connection))))
     }
 }
 
 impl Shared {
-    /// Connects. Retries while the server is starting.
+    /// Connects. Retries while the server is starting or has no free connection.
     async fn connect(&self) -> Result<(sqlx::PgConnection, i64), Error> {
         let mut pause = Duration::from_millis(10);
         loop {
             match self.settings.connect(&self.options).await {
-                Err(error) if is_starting(&error) => sleep(pause).await,
+                Err(error) if is_temporary(&error) => sleep(pause).await,
                 outcome => return outcome,
             }
             pause = (pause * 2).min(self.limit / 5);
@@ -235,7 +237,7 @@ pub(super) fn postgres(conn: &mut Conn) -> &mut PgConn {
 }
 
 /// Reports whether the server does not listen yet, has no free connection (53300), or is starting up (57P03).
-fn is_starting(error: &Error) -> bool {
+fn is_temporary(error: &Error) -> bool {
     match error {
         Error::Postgres(sqlx::Error::Io(error)) => error.kind() == io::ErrorKind::ConnectionRefused,
         error => ["53300", "57P03"].contains(&error.sqlstate()),

@@ -19,8 +19,9 @@ pub(super) struct SessionSettings {
 const OPTIONAL: [(&str, &str); 6] = [
     // Ends a query whose client has disconnected. Versions before 14 and some platforms cannot detect that.
     ("client_connection_check_interval", "1000"),
-    // These would end a connection that waits in the pool.
+    // Would close a connection that is idle in the pool.
     ("idle_session_timeout", "0"),
+    // Would close a connection during a long transaction.
     ("transaction_timeout", "0"),
     // An index returns the rows of an owner in the order of the table. Collecting their pages in a bitmap first takes
     // longer: 18 ms instead of 14 for 10,000 rows.
@@ -28,12 +29,12 @@ const OPTIONAL: [(&str, &str); 6] = [
     // An index returns the rows of a list in the order of the list. Until the server has analyzed a table that was
     // filled quickly, it would read and sort all rows of the owner: 5 ms instead of 0.6 for 6,000 rows.
     ("enable_sort", "off"),
-    // Compiling a statement takes longer than executing any of this program.
+    // Compiling a statement takes longer than executing it, for all statements of this program.
     ("jit", "off"),
 ];
 
 impl SessionSettings {
-    /// Returns the settings for calls of a service, each of which may take as long as `limit`.
+    /// Returns the settings for the calls of a service. `limit` is the statement timeout.
     pub(super) fn new(schema: &str, limit: Duration) -> Self {
         let limit = limit.as_millis().max(1).to_string();
         let required = vec![
@@ -70,8 +71,8 @@ impl SessionSettings {
     pub(super) async fn connect(&self, options: &PgConnectOptions) -> Result<(PgConnection, i64), Error> {
         let mut connection = PgConnection::connect_with(options).await?;
         self.set(&mut connection).await?;
-        let backend = self.verify(&mut connection).await?;
-        Ok((connection, backend))
+        let backend_pid = self.verify(&mut connection).await?;
+        Ok((connection, backend_pid))
     }
 
     async fn set(&self, connection: &mut PgConnection) -> Result<(), Error> {
@@ -97,35 +98,36 @@ impl SessionSettings {
         }
     }
 
+    /// Verifies the settings, and returns the process id of the backend.
     async fn verify(&self, connection: &mut PgConnection) -> Result<i64, Error> {
-        const FOUND: &str = "
+        const SETTINGS: &str = "
             select name, setting from pg_settings where name = any ($1)
             union all select 'server_encoding', current_setting('server_encoding')
             union all select 'current_schema', coalesce(current_schema(), '')
             union all select 'backend', pg_backend_pid()::text";
         let names: Vec<&str> = self.required.iter().map(|(name, _)| *name).collect();
-        let found: Vec<(String, String)> =
-            sqlx::query_as(FOUND).persistent(false).bind(names).fetch_all(connection).await?;
-        let found = |name: &str| found.iter().find(|(key, _)| key == name).map_or("", |(_, value)| value.as_str());
-        if found("server_encoding") != "UTF8" {
-            let encoding = found("server_encoding");
+        let rows: Vec<(String, String)> =
+            sqlx::query_as(SETTINGS).persistent(false).bind(names).fetch_all(connection).await?;
+        let setting = |name: &str| rows.iter().find(|(key, _)| key == name).map_or("", |(_, value)| value.as_str());
+        if setting("server_encoding") != "UTF8" {
+            let encoding = setting("server_encoding");
             return Err(Error::Session(format!(
                 "the encoding of the database is {encoding}; create one with encoding 'UTF8'"
             )));
         }
         for (name, expected) in &self.required {
-            if found(name) != expected {
-                let value = found(name);
+            if setting(name) != expected {
+                let value = setting(name);
                 return Err(Error::Session(format!(
                     "the session does not keep its settings ({name} is {value:?} instead of {expected:?}); a pooler in \
                      front of the server must pool sessions, not transactions"
                 )));
             }
         }
-        if found("current_schema") != self.schema {
+        if setting("current_schema") != self.schema {
             return Err(Error::Session(format!("the schema {:?} does not exist or may not be used", self.schema)));
         }
-        found("backend").parse().map_err(|_| Error::Session("the server did not return its process id".to_owned()))
+        setting("backend").parse().map_err(|_| Error::Session("the server did not return its process id".to_owned()))
     }
 }
 

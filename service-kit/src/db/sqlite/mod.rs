@@ -23,13 +23,13 @@ mod writes;
 
 use reads::{Read, ReadJob, execute_point_reads, start_scan_threads};
 pub(super) use writes::WriteKind;
-use writes::{Executed, Job, Write, commit_in_groups};
+use writes::{Executed, Job, Write, commit_in_batches};
 
-/// Size of the page cache of each connection in KiB (which SQLite expects as a negative number), twice the default: the
+/// Size of the page cache of each connection; SQLite expects KiB as a negative number. Twice the default, because the
 /// writer needs the pages of all indexes, and a scan those of all rows of an owner.
 const CACHE_SIZE: &str = "-4000";
 
-/// Maximum number of queued point reads, scans and writes each. Further callers wait for room until their deadline.
+/// Capacity of each queue. When a queue is full, further callers wait until their deadline.
 const QUEUE_SIZE: usize = 1024;
 
 /// The error of a closure that panicked.
@@ -43,6 +43,7 @@ pub(super) struct Sqlite {
     /// Number of threads that scan.
     scan_threads: u32,
     writes: mpsc::Sender<Job>,
+    /// How long a call may take.
     limit: Duration,
 }
 
@@ -64,7 +65,7 @@ impl Sqlite {
         start_scan_threads(scan_threads, &reading, queue)?;
         let writing = options.pragma("synchronous", "full").pragma("foreign_keys", "on");
         let (writes, queue) = mpsc::channel(QUEUE_SIZE);
-        thread::Builder::new().name("sqlite-writer".to_owned()).spawn(move || commit_in_groups(&writing, queue))?;
+        thread::Builder::new().name("sqlite-writer".to_owned()).spawn(move || commit_in_batches(&writing, queue))?;
         Ok(Self { points, scans, scan_threads, writes, limit })
     }
 
@@ -120,15 +121,15 @@ impl Sqlite {
         let outcome = match timeout_at(deadline, &mut receiver).await {
             Ok(outcome) => outcome,
             Err(_) if caller.abandon() => return Err(Error::Timeout.into()),
-            // It is being executed, and its outcome will be known soon.
+            // The write is being executed, and ends soon.
             Err(_) => receiver.await,
         };
         outcome.unwrap_or_else(|_| Err(Error::NotCommitted("the write was not executed".to_owned()).into()))
     }
 
-    /// Waits until all queued calls are executed, and closes the connections.
+    /// Waits until the queued calls are executed, and closes the connections.
     pub(super) async fn close(&self) {
-        // Sending and receiving fail if the database was closed before.
+        // Sending and receiving fail if the database is already closed.
         let (sender, receiver) = oneshot::channel();
         _ = self.writes.send(Job::Close(sender)).await;
         _ = receiver.await;

@@ -18,13 +18,13 @@ use crate::db::{
     conn::{Conn, Kind},
 };
 
-/// Maximum number of point reads in a transaction. The first of them waits for the last.
-const MAX_GROUP: usize = 32;
+/// Maximum number of point reads in a transaction. Other tasks of the runtime thread wait for all of them.
+const MAX_BATCH: usize = 32;
 
 /// A job for a reader.
 pub(super) enum ReadJob {
     Read(Read),
-    /// Close the connection, and stop.
+    /// Closes the connection and stops the reader.
     Close(oneshot::Sender<()>),
 }
 
@@ -37,7 +37,7 @@ pub(super) struct Read {
 /// Reads, and sends the result to the caller. If there is no connection, it sends the error.
 pub(super) type Run = Box<dyn FnOnce(Result<&mut Conn, Error>) + Send>;
 
-/// Boxes a closure, which lets the compiler infer that it accepts a connection of any lifetime.
+/// Boxes a closure. The bound lets the compiler infer that the closure accepts a connection of any lifetime.
 pub(super) fn as_run(run: impl FnOnce(Result<&mut Conn, Error>) + Send + 'static) -> Run {
     Box::new(run)
 }
@@ -53,7 +53,7 @@ impl Reader {
         Self { options, conn: None }
     }
 
-    /// Executes a read, unless it was abandoned. A connection that has failed is not used again.
+    /// Executes a read unless it was abandoned. Drops the connection if the read has failed fatally.
     fn execute(&mut self, read: Read) {
         if !read.call.start() {
             return;
@@ -67,8 +67,7 @@ impl Reader {
         sqlite(&mut conn).set_current(None);
         let is_usable = match sqlite(&mut conn).take_failure() {
             None | Some(Failure::Recoverable) => true,
-            // A read that was stopped leaves the connection usable.
-            Some(Failure::Fatal(_)) => read.call.is_cancelled(),
+            Some(Failure::Fatal { breaks_connection, .. }) => !breaks_connection,
         };
         self.conn = Some(conn).filter(|_| is_usable);
     }
@@ -105,23 +104,23 @@ fn sqlite(conn: &mut Conn) -> &mut SqliteConn {
     }
 }
 
-/// Executes point reads until the queue is closed. They take less than 10 µs each, because the few pages that they read
-/// are mostly in memory; waking a thread would take longer. Reads that are queued at the same time share a transaction,
-/// because acquiring the locks of one takes as long as a read.
+/// Executes point reads until the queue is closed. They take less than 10 µs each, because the few pages that they
+/// read are mostly in memory; waking a thread would take longer. Reads that are queued at the same time share a
+/// transaction, because acquiring its locks takes as long as a read.
 pub(super) async fn execute_point_reads(options: OpenOptions, mut queue: mpsc::Receiver<ReadJob>) {
     let mut reader = Reader::new(options);
     while let Some(job) = queue.recv().await {
-        // Lets other callers that are ready to run add their reads to the group.
+        // Lets other callers that are ready to run add their reads to the batch.
         yield_now().await;
-        let mut group = vec![job];
-        while group.len() < MAX_GROUP
+        let mut batch = vec![job];
+        while batch.len() < MAX_BATCH
             && let Ok(job) = queue.try_recv()
         {
-            group.push(job);
+            batch.push(job);
         }
-        let is_in_transaction = group.len() > 1 && reader.control("begin");
+        let is_in_transaction = batch.len() > 1 && reader.control("begin");
         let mut closing = None;
-        for job in group {
+        for job in batch {
             match job {
                 ReadJob::Read(read) => reader.execute(read),
                 ReadJob::Close(closed) => closing = Some(closed),

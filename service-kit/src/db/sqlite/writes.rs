@@ -26,7 +26,7 @@ pub(in crate::db) enum WriteKind {
 /// A job for the writer.
 pub(super) enum Job {
     Write(Write),
-    /// Execute the writes that are already queued, and stop.
+    /// Executes the writes that are already queued, and stops the writer.
     Close(oneshot::Sender<()>),
 }
 
@@ -37,16 +37,17 @@ pub(super) struct Write {
     pub(super) run: Run,
 }
 
+/// Executes the statements of a write.
 pub(super) type Run = Box<dyn FnOnce(&mut Conn) -> Executed + Send>;
 
-/// Boxes a closure, which lets the compiler infer that it accepts a connection of any lifetime.
+/// Boxes a closure. The bound lets the compiler infer that the closure accepts a connection of any lifetime.
 pub(super) fn as_run(run: impl FnOnce(&mut Conn) -> Executed + Send + 'static) -> Run {
     Box::new(run)
 }
 
 /// A write that has been executed and is not committed yet.
 pub(super) struct Executed {
-    /// Whether the write is committed or rolled back.
+    /// Whether the write has succeeded. If not, it is rolled back to its savepoint, if it has one.
     pub(super) succeeded: bool,
     /// Sends the result to the caller, after the commit succeeded or failed with the given reason.
     pub(super) acknowledge: Acknowledge,
@@ -54,9 +55,9 @@ pub(super) struct Executed {
 
 pub(super) type Acknowledge = Box<dyn FnOnce(Result<(), String>) + Send>;
 
-/// Executes all queued writes in one transaction, commits, and only then acknowledges them. Runs on a separate thread
-/// as the only writer, until the queue is closed.
-pub(super) fn commit_in_groups(options: &OpenOptions, mut queue: mpsc::Receiver<Job>) {
+/// Executes the queued writes in batches. A batch is one transaction, and its writes are acknowledged after the commit.
+/// Runs on a separate thread as the only writer, until the queue is closed.
+pub(super) fn commit_in_batches(options: &OpenOptions, mut queue: mpsc::Receiver<Job>) {
     let (mut writer, mut jobs, mut closing) = (None, Vec::with_capacity(MAX_BATCH), Vec::new());
     while closing.is_empty() && queue.blocking_recv_many(&mut jobs, MAX_BATCH) > 0 {
         let mut batch = Vec::with_capacity(jobs.len());
@@ -69,7 +70,7 @@ pub(super) fn commit_in_groups(options: &OpenOptions, mut queue: mpsc::Receiver<
         let mut executed = Vec::with_capacity(batch.len());
         let committed = commit(options, &mut writer, batch, &mut executed);
         if let Err(error) = &committed {
-            tracing::warn!(%error, "a group of writes could not be committed");
+            tracing::warn!(%error, "a batch of writes could not be committed");
         }
         let committed = committed.map_err(|error| error.to_string());
         for acknowledge in executed {
@@ -84,7 +85,7 @@ pub(super) fn commit_in_groups(options: &OpenOptions, mut queue: mpsc::Receiver<
 }
 
 /// Executes a batch in one transaction. If that fails, the connection is closed, because SQLite may have rolled back by
-/// itself. The rest of the batch is dropped without a retry, because the database has failed, not a write.
+/// itself. The rest of the batch is dropped without a retry, because it is the database that has failed, not a write.
 fn commit(
     options: &OpenOptions,
     writer: &mut Option<Conn>,
@@ -121,7 +122,7 @@ fn execute(conn: &mut Conn, write: Write, executed: &mut Vec<Acknowledge>) -> Re
     }
     let Executed { succeeded, acknowledge } = (write.run)(conn);
     executed.push(acknowledge);
-    if let Some(Failure::Fatal(reason)) = sqlite(conn).take_failure() {
+    if let Some(Failure::Fatal { reason, .. }) = sqlite(conn).take_failure() {
         return Err(Error::NotCommitted(reason));
     }
     if has_savepoint {

@@ -14,7 +14,7 @@ use crate::model::field::Priority;
 /// The prefix of the full names of priorities.
 pub(super) const PRIORITY_PREFIX: &str = "PRIORITY_";
 
-/// Zero in the time of a [`Timestamp`].
+/// The Unix epoch, which is zero in a [`Timestamp`].
 pub(super) const EPOCH: DateTime = DateTime::constant(1970, 1, 1, 0, 0, 0, 0);
 
 /// A field that a filter can name.
@@ -33,7 +33,7 @@ pub(crate) enum Field {
 pub(crate) enum IdField {
     Id,
     List,
-    /// May be empty.
+    /// Not set for tasks at the top level.
     Parent,
 }
 
@@ -81,29 +81,29 @@ impl Field {
     }
 }
 
-/// What is true or false of a task.
+/// A condition on a task.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Condition {
     /// The title or the notes contain this folded text.
     Word(String),
     /// The field contains this folded text.
     Contains(TextField, String),
-    /// Only the title is compared by order.
+    /// Fields other than the title are compared only with `=` and `!=`.
     Text(TextField, Comparison, String),
     Id(IdField, Equality, Uuid),
-    /// Whether the task is a subtask of no other.
+    /// The task has no parent or, with [`Equality::NotEqual`], has one.
     NoParent(Equality),
     Completed(bool),
     Priority(Comparison, Priority),
     DueDate(Comparison, Date),
     Time(TimeField, Comparison, FilterTime),
-    /// A label that the task has. It contains no control characters.
+    /// The task has this label, which contains no control characters.
     Label(String),
     /// The field is set and not empty.
     IsSet(Field),
 }
 
-/// The comparisons of fields without an order.
+/// A comparison of fields that have no order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Equality {
     Equal,
@@ -139,43 +139,43 @@ impl FilterTime {
 
 impl fmt::Display for Condition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let compare =
+        let write_comparison =
             |f: &mut fmt::Formatter<'_>, field: Field, operator: &str| write!(f, "{} {operator} ", field.name());
         match self {
-            Self::Word(word) => quoted(f, word),
+            Self::Word(word) => write_quoted(f, word),
             Self::Contains(field, text) => {
                 write!(f, "{}:", Field::Text(*field).name())?;
-                quoted(f, text)
+                write_quoted(f, text)
             }
             Self::Text(field, comparison, text) => {
-                compare(f, Field::Text(*field), comparison.operator())?;
-                quoted(f, text)
+                write_comparison(f, Field::Text(*field), comparison.operator())?;
+                write_quoted(f, text)
             }
             Self::Id(field, equality, id) => {
-                compare(f, Field::Id(*field), equality.operator())?;
+                write_comparison(f, Field::Id(*field), equality.operator())?;
                 write!(f, "\"{id}\"")
             }
             Self::NoParent(equality) => {
-                compare(f, Field::Id(IdField::Parent), equality.operator())?;
-                quoted(f, "")
+                write_comparison(f, Field::Id(IdField::Parent), equality.operator())?;
+                write_quoted(f, "")
             }
             Self::Completed(true) => f.write_str("state = COMPLETED"),
             Self::Completed(false) => f.write_str("state = OPEN"),
             Self::Priority(comparison, priority) => {
-                compare(f, Field::Priority, comparison.operator())?;
+                write_comparison(f, Field::Priority, comparison.operator())?;
                 f.write_str(priority.name())
             }
             Self::DueDate(comparison, date) => {
-                compare(f, Field::DueDate, comparison.operator())?;
+                write_comparison(f, Field::DueDate, comparison.operator())?;
                 write!(f, "\"{date}\"")
             }
             Self::Time(field, comparison, instant) => {
-                compare(f, Field::Time(*field), comparison.operator())?;
+                write_comparison(f, Field::Time(*field), comparison.operator())?;
                 instant.fmt(f)
             }
             Self::Label(label) => {
                 write!(f, "{}:", Field::Labels.name())?;
-                quoted(f, label)
+                write_quoted(f, label)
             }
             Self::IsSet(field) => write!(f, "{}:*", field.name()),
         }
@@ -194,6 +194,6 @@ impl fmt::Display for FilterTime {
     }
 }
 
-fn quoted(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
+fn write_quoted(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
     write!(f, "\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
 }

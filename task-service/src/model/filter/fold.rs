@@ -2,18 +2,18 @@
 
 use unicode_normalization::UnicodeNormalization;
 
-/// Folds a text, so that texts are equal that differ only in case or in how Unicode encodes them (NFKC). Both the texts
-/// and the words that are searched in them must be folded. Folding again changes nothing.
+/// Folds a text, so that texts that differ only in case or in their Unicode encoding (NFKC) become equal. Both the text
+/// and the words to search for must be folded. Folding is idempotent.
 ///
-/// Characters are folded one by one, because a part of a word must be found in it: lower-casing a whole text would
-/// distinguish a sigma at the end of a word from one within. The upper case in between makes characters equal that share
-/// one: σ and ς, ß and ss, i and the dotless ı of Turkish.
+/// Characters are folded one by one, so that a search finds parts of words: lower-casing a whole text would
+/// distinguish a sigma at the end of a word from other sigmas. Upper-casing in between makes characters with the same
+/// upper case equal: σ and ς, ß and ss, i and the dotless ı of Turkish.
 pub(crate) fn fold(text: &str) -> String {
     let lower = text.nfkc().flat_map(char::to_lowercase);
     lower.flat_map(char::to_uppercase).flat_map(char::to_lowercase).nfkc().collect()
 }
 
-/// Returns the text that is searched: the folded title in the first line, and the folded notes after it.
+/// Returns the searchable text of a task: the folded title in the first line, and the folded notes after it.
 pub(crate) fn search_text(title: &str, notes: &str) -> String {
     [fold(title), fold(notes)].join("\n")
 }
@@ -23,7 +23,7 @@ mod tests {
     use super::fold;
 
     #[test]
-    fn case_and_spelling_do_not_matter() {
+    fn texts_that_differ_in_case_or_encoding_fold_alike() {
         for (one, other) in [
             ("Milk", "mILK"),
             ("Äpfel", "a\u{308}pfel"),
@@ -44,8 +44,8 @@ mod tests {
     }
 
     #[test]
-    fn folding_again_changes_nothing() {
-        // Beyond these nothing has a case.
+    fn folding_is_idempotent() {
+        // No character beyond this range has a case.
         for c in '\0'..='\u{323af}' {
             for text in [format!("A{c}"), format!("{c}\u{345}\u{308}")] {
                 let folded = fold(&text);

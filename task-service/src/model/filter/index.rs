@@ -1,4 +1,4 @@
-//! Which filters the index `tasks_sorted` can answer.
+//! Reports which filters the index `tasks_sorted` covers.
 
 use super::{
     Filter,
@@ -10,7 +10,7 @@ pub(crate) fn is_covered_by_index(filter: &Filter) -> bool {
     filter.conditions().all(Condition::is_covered)
 }
 
-/// Reports whether the filter searches texts, of which the index contains those that are short.
+/// Reports whether the filter searches titles or notes, which the index contains only if they are short.
 pub(crate) fn searches_text(filter: &Filter) -> bool {
     filter.conditions().any(Condition::searches)
 }

@@ -1,8 +1,8 @@
-//! Filters of tasks. The language is that of [`service_kit::filter`].
+//! Filters of tasks, in the language of [`service_kit::filter`].
 //!
-//! A condition is either true or false of a task, never unknown. A field that is not set fails every comparison, even
-//! `!=`, and `NOT` makes that true. Texts and `parent_id` are empty if they are not set, so that `!=` is the opposite of
-//! `=` for them.
+//! A condition is true or false for each task, never null as in SQL. If a field is not set, every comparison with it
+//! is false, even `!=`, and the `NOT` of a comparison is true. Texts and `parent_id` are empty if they are not set,
+//! so that `!=` is the opposite of `=` for them.
 
 mod condition;
 mod fold;

@@ -1,4 +1,4 @@
-//! From a field, a comparator and a value to a condition.
+//! Converts restrictions of AIP-160 (a field, a comparator and a value) to conditions.
 
 use jiff::civil::{Date, DateTime};
 use service_kit::{
@@ -127,7 +127,7 @@ fn date(text: &str) -> Result<Date, &'static str> {
     field::due_date(text)?.ok_or("must be a day such as 2026-11-30; NOT due_date:* finds tasks without one")
 }
 
-/// Parses a timestamp. Without a text it is `now()`.
+/// Parses a timestamp. `None` is `now()`.
 fn instant(text: Option<&str>) -> Result<FilterTime, &'static str> {
     const EXPECTED: &str = "must be now() or a timestamp such as 2026-11-30T10:00:00Z";
     let Some(text) = text else { return Ok(FilterTime::Now) };
@@ -135,8 +135,8 @@ fn instant(text: Option<&str>) -> Result<FilterTime, &'static str> {
     Ok(FilterTime::At(field::due_time(Some(time))?.ok_or(EXPECTED)?))
 }
 
-/// Parses a timestamp of RFC 3339, section 5.6. The parser of the library accepts more forms, and no times in the last
-/// days of the year 9999. A leap second is refused, because it would be returned as another second.
+/// Parses a timestamp of RFC 3339, section 5.6. The parser of `jiff` accepts other formats, and rejects times in the
+/// last days of the year 9999. A leap second is rejected, because it would be returned as another second.
 fn rfc3339(text: &str) -> Option<prost_types::Timestamp> {
     const SECONDS: &str = "0000-00-00T00:00:00";
     let text = text.to_ascii_uppercase();
@@ -155,7 +155,8 @@ fn rfc3339(text: &str) -> Option<prost_types::Timestamp> {
     Some(prost_types::Timestamp { seconds: time.duration_since(EPOCH).as_secs() - east, nanos })
 }
 
-/// Parses the fraction of a second. A fraction finer than nanoseconds counts as one nanosecond, which is refused as well.
+/// Parses the fraction of a second. If it is finer than nanoseconds, the result is one nanosecond, which the caller
+/// rejects.
 fn nanos(digits: &str) -> Option<i32> {
     if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;

@@ -1,4 +1,4 @@
-//! From conditions to SQL.
+//! Converts conditions to SQL.
 
 use service_kit::{
     clock::Timestamp,
@@ -24,7 +24,7 @@ pub(crate) enum Value {
 pub(crate) enum SearchColumn {
     /// The folded title, a line break, and the folded notes.
     Full,
-    /// The same, where it is short enough for the index `tasks_sorted`, and else null.
+    /// The same if it is short enough for the index `tasks_sorted`, otherwise null.
     Short,
 }
 
@@ -37,8 +37,8 @@ impl SearchColumn {
     }
 }
 
-/// Returns the SQL function that returns the position of a text in another, or 0 if it is not found. LIKE would need
-/// escapes, and the engines differ in how it treats case.
+/// Returns the SQL function for the position of a text in another, which is 0 if it is not found. `like` would need
+/// escapes, and its case sensitivity depends on the engine.
 fn find_function(engine: Engine) -> &'static str {
     match engine {
         Engine::Sqlite => "instr",
@@ -46,7 +46,7 @@ fn find_function(engine: Engine) -> &'static str {
     }
 }
 
-/// Returns the collation that compares texts by code point, whatever the language of the database.
+/// Returns the `collate` clause that compares texts by code point, independent of the locale of the database.
 pub(crate) fn bytewise(engine: Engine) -> &'static str {
     match engine {
         Engine::Sqlite => "",
@@ -73,7 +73,7 @@ pub(crate) fn push_filter(
     search_column: SearchColumn,
 ) {
     let search_column = search_column.name();
-    filter.push(sql, |sql, condition| Writer { sql, engine, now, search_column }.condition(condition));
+    filter.push(sql, |sql, condition| Writer { sql, engine, now, search_column }.push_condition(condition));
 }
 
 struct Writer<'a> {
@@ -84,53 +84,55 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    fn condition(&mut self, condition: &Condition) {
+    fn push_condition(&mut self, condition: &Condition) {
         match condition {
             // The title contains no line break, but one separates it from the notes.
-            Condition::Word(word) if word.contains('\n') => self.contains(&self.folded_notes(), word),
-            Condition::Word(word) => self.contains(self.search_column, word),
-            Condition::Contains(TextField::Title, text) => self.contains(&self.folded_title(), text),
-            Condition::Contains(TextField::Notes, text) => self.contains(&self.folded_notes(), text),
+            Condition::Word(word) if word.contains('\n') => self.push_contains(&self.folded_notes(), word),
+            Condition::Word(word) => self.push_contains(self.search_column, word),
+            Condition::Contains(TextField::Title, text) => self.push_contains(&self.folded_title(), text),
+            Condition::Contains(TextField::Notes, text) => self.push_contains(&self.folded_notes(), text),
             // The names of time zones are ASCII, for which `lower` is the same as folding in every language.
             Condition::Contains(TextField::TimeZone, text) => {
-                self.contains(&format!("lower(time_zone{})", bytewise(self.engine)), text);
+                self.push_contains(&format!("lower(time_zone{})", bytewise(self.engine)), text);
             }
             Condition::Text(field, comparison, text) => {
                 let column = format!("{}{}", column(Field::Text(*field)), bytewise(self.engine));
-                self.compare(&column, comparison.operator(), Value::Text(text.clone()));
+                self.push_comparison(&column, comparison.operator(), Value::Text(text.clone()));
             }
             Condition::Id(IdField::Parent, equality, id) => {
-                self.nullable("parent_id", !equality.is_equal(), equality.operator(), Value::Id(*id));
+                self.push_nullable_comparison("parent_id", !equality.is_equal(), equality.operator(), Value::Id(*id));
             }
             Condition::Id(field, equality, id) => {
-                self.compare(column(Field::Id(*field)), equality.operator(), Value::Id(*id));
+                self.push_comparison(column(Field::Id(*field)), equality.operator(), Value::Id(*id));
             }
-            Condition::NoParent(equality) => self.is_null("parent_id", equality.is_equal()),
-            Condition::Completed(completed) => self.is_null("complete_time", !completed),
+            Condition::NoParent(equality) => self.push_is_null("parent_id", equality.is_equal()),
+            Condition::Completed(completed) => self.push_is_null("complete_time", !completed),
             Condition::Priority(comparison, priority) => {
-                self.compare("priority", comparison.operator(), Value::Int(i64::from(i32::from(*priority))));
+                self.push_comparison("priority", comparison.operator(), Value::Int(i64::from(i32::from(*priority))));
             }
             Condition::DueDate(comparison, date) => {
                 let column = format!("due_date{}", bytewise(self.engine));
-                self.nullable(&column, false, comparison.operator(), Value::Text(date.to_string()));
+                self.push_nullable_comparison(&column, false, comparison.operator(), Value::Text(date.to_string()));
             }
             Condition::Time(field, comparison, time) => {
                 let value = Value::Int(time.resolve(self.now).as_micros());
                 let column = column(Field::Time(*field));
                 match field {
-                    TimeField::Due | TimeField::Complete => self.nullable(column, false, comparison.operator(), value),
-                    TimeField::Create | TimeField::Update => self.compare(column, comparison.operator(), value),
+                    TimeField::Due | TimeField::Complete => {
+                        self.push_nullable_comparison(column, false, comparison.operator(), value);
+                    }
+                    TimeField::Create | TimeField::Update => self.push_comparison(column, comparison.operator(), value),
                 }
             }
-            Condition::Label(label) => self.contains("labels", &format!("\n{label}\n")),
-            Condition::IsSet(field) => self.is_set(*field),
+            Condition::Label(label) => self.push_contains("labels", &format!("\n{label}\n")),
+            Condition::IsSet(field) => self.push_is_set(*field),
         }
     }
 
-    fn is_set(&mut self, field: Field) {
+    fn push_is_set(&mut self, field: Field) {
         match field {
             Field::Id(IdField::Parent) | Field::DueDate | Field::Time(TimeField::Due | TimeField::Complete) => {
-                self.is_null(column(field), false);
+                self.push_is_null(column(field), false);
             }
             Field::Text(_) | Field::Labels => {
                 self.sql.push(format_args!("{} != ''", column(field)));
@@ -146,27 +148,27 @@ impl Writer<'_> {
         }
     }
 
-    fn contains(&mut self, column: &str, text: &str) {
+    fn push_contains(&mut self, column: &str, text: &str) {
         self.sql.push(format_args!("{}({column}, ", find_function(self.engine)));
         self.sql.push_bind(Value::Text(text.to_owned()));
         self.sql.push(") > 0");
     }
 
-    fn compare(&mut self, column: &str, operator: &str, value: Value) {
+    fn push_comparison(&mut self, column: &str, operator: &str, value: Value) {
         self.sql.push(format_args!("{column} {operator} "));
         self.sql.push_bind(value);
     }
 
-    /// Appends a comparison whose result is `if_null` for null.
-    fn nullable(&mut self, column: &str, if_null: bool, operator: &str, value: Value) {
+    /// Appends a comparison whose result is `if_null` if the column is null.
+    fn push_nullable_comparison(&mut self, column: &str, if_null: bool, operator: &str, value: Value) {
         self.sql.push("(");
-        self.is_null(column, if_null);
+        self.push_is_null(column, if_null);
         self.sql.push(if if_null { " or " } else { " and " });
-        self.compare(column, operator, value);
+        self.push_comparison(column, operator, value);
         self.sql.push(")");
     }
 
-    fn is_null(&mut self, column: &str, expected: bool) {
+    fn push_is_null(&mut self, column: &str, expected: bool) {
         self.sql.push(format_args!("{column} is {}null", if expected { "" } else { "not " }));
     }
 

@@ -17,14 +17,14 @@ use crate::model::{
 const MAX_LEVELS: usize = 5;
 
 impl WorkingSet {
-    /// Returns the scope that an optional list and an optional parent name. `paths` are those of their fields.
+    /// Returns the scope for an optional list and an optional parent. An error has the path of the list or of the
+    /// parent.
     pub(super) fn scope_for(
         &self,
         list: Option<Uuid>,
         parent: Option<Uuid>,
-        paths: [&'static str; 2],
+        [list_path, parent_path]: [&'static str; 2],
     ) -> Result<Scope, WriteError> {
-        let [list_path, parent_path] = paths;
         if list.is_some_and(|list| !self.lists.contains(&list)) {
             return Err(unknown_list(list_path));
         }
@@ -81,8 +81,9 @@ impl WorkingSet {
             (None, None, Some((anchor, path))) => self.scope_of(anchor).ok_or_else(|| not_a_sibling(path))?,
             (list, parent, _) => self.scope_for(list, parent, ["list_id", "parent_id"])?,
         };
-        let path = anchor.filter(|_| task_move.parent_id.is_none()).map_or("parent_id", |(_, path)| path);
-        self.check_move(id, scope, path)?;
+        // Without `parent_id`, the new parent is that of the anchor.
+        let parent_path = anchor.filter(|_| task_move.parent_id.is_none()).map_or("parent_id", |(_, path)| path);
+        self.check_move(id, scope, parent_path)?;
         if let Some((anchor, path)) = anchor
             && (anchor == id || self.scope_of(anchor) != Some(scope))
         {
@@ -105,18 +106,19 @@ impl WorkingSet {
     }
 
     /// Checks that a move makes no task its own ancestor, and does not exceed the maximum number of levels.
-    fn check_move(&self, id: Uuid, scope: Scope, path: &'static str) -> Result<(), WriteError> {
+    fn check_move(&self, id: Uuid, scope: Scope, parent_path: &'static str) -> Result<(), WriteError> {
         let Some(parent_id) = scope.parent_id else { return Ok(()) };
         if self.with_ancestors(parent_id).any(|ancestor| ancestor == id) {
-            return Err(invalid_field(path, "is the task itself or one of its subtasks"));
+            return Err(invalid_field(parent_path, "is the task itself or one of its subtasks"));
         }
         let height = self.descendants(id).iter().map(|(_, depth)| *depth).max().unwrap_or(0);
         if self.level(parent_id) + 1 + height > MAX_LEVELS {
-            return Err(invalid_field(path, "would result in more than 5 levels"));
+            return Err(invalid_field(parent_path, "would result in more than 5 levels"));
         }
         Ok(())
     }
 
+    /// Returns a rank for a position. The rank of the moved task must have been removed from `ranks`.
     fn rank_for(&self, index: usize, scope: Scope, position: Position) -> Result<String, WriteError> {
         let sequence = self.context.sequence;
         let ranks = self.ranks.get(&scope.container_id());

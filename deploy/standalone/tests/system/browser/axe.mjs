@@ -1,89 +1,96 @@
-// Each view, light, dark and on a phone, is without what axe can find; a picture of each is kept.
-import { add, axe, edit, inBrowser, open, picture, read, row, save, see, signUp } from "./support.mjs";
+// Checks each view with axe, in the light and dark colour schemes and on a phone, and saves a screenshot of each.
+import {
+  addTask, axe, editTask, openPage, row, runInBrowser, saveForm, signUp, takeScreenshot, waitForTask, waitForText,
+} from "./support.mjs";
 
-const WAYS = {
+const DEVICES = {
   light: { colorScheme: "light", viewport: { width: 1100, height: 760 } },
   dark: { colorScheme: "dark", viewport: { width: 1100, height: 760 } },
   phone: { colorScheme: "light", viewport: { width: 390, height: 780 }, hasTouch: true, isMobile: true },
 };
 
-await inBrowser(async () => {
-  for (const [way, options] of Object.entries(WAYS)) await look(way, options);
+await runInBrowser(async () => {
+  for (const [device, options] of Object.entries(DEVICES)) await checkViews(device, options);
 });
 
-async function look(way, options) {
-  const page = await open({ ...options, scripts: [axe] });
-  const judge = async (view) => {
-    await picture(page, `${view}-${way}`);
+async function checkViews(device, options) {
+  const page = await openPage({ ...options, scripts: [axe] });
+  const check = async (view) => {
+    await takeScreenshot(page, `${view}-${device}`);
     const { violations } = await page.evaluate(() => globalThis.axe.run(document));
-    if (violations.length) throw new Error(`${view}, ${way}: ${JSON.stringify(violations.map(({ id, nodes }) => [id, nodes.map((node) => [node.html, node.failureSummary])]), null, 1)}`);
+    const findings = violations.map(({ id, nodes }) => [id, nodes.map((node) => [node.html, node.failureSummary])]);
+    if (findings.length) throw new Error(`${view}, ${device}: ${JSON.stringify(findings, null, 1)}`);
     const overflow = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
-    if (overflow > 0) throw new Error(`${view}, ${way}: ${overflow} px too wide`);
+    if (overflow > 0) throw new Error(`${view}, ${device}: ${overflow} px too wide`);
   };
   await page.getByRole("heading", { name: "Log in" }).waitFor();
-  await judge("login");
+  await check("login");
   await page.getByRole("button", { name: "Create an account" }).click();
-  await judge("signup");
+  await check("signup");
   await page.getByRole("button", { name: "Log in" }).click();
-  await signUp(page, `ann-${way}@example.com`, "Ann");
-  await read(page, "Nothing to do here yet.");
-  await judge("empty");
-  await furnish(page);
-  await judge("tasks");
-  const form = await edit(page, "Book a van", {});
-  await judge("editor");
+  await signUp(page, `ann-${device}@example.com`, "Ann");
+  await waitForText(page, "Nothing to do here yet.");
+  await check("empty");
+  await addTestData(page);
+  await check("tasks");
+  const form = await editTask(page, "Book a van", {});
+  await check("editor");
   await form.getByRole("button", { name: "Cancel" }).click();
-  await showSide(page);
-  await judge("lists");
+  await showSidebar(page);
+  await check("lists");
   await page.locator(".lists a", { hasText: "Move house" }).click();
   await page.getByRole("button", { name: "Delete list" }).click();
-  await judge("dialog");
+  await check("dialog");
   await page.keyboard.press("Escape");
   await row(page, "Tell the bank").getByLabel("Delete Tell the bank").click();
-  await read(page, "Deleted “Tell the bank”.");
-  await judge("toast");
+  await waitForText(page, "Deleted “Tell the bank”.");
+  await check("toast");
   await page.getByLabel("Search all tasks").fill("an");
-  await see(page, "Book a van");
-  await judge("search");
+  await waitForTask(page, "Book a van");
+  await check("search");
   await page.getByRole("link", { name: "Ann" }).click();
   await page.locator(".sessions li").first().waitFor();
-  await judge("account");
+  await check("account");
   await page.context().setOffline(true);
-  await read(page, "You are offline.");
-  await judge("offline");
+  await waitForText(page, "You are offline.");
+  await check("offline");
 }
 
-async function furnish(page) {
+async function addTestData(page) {
   for (const title of ["Move house", "Groceries"]) {
-    await showSide(page);
+    await showSidebar(page);
     await page.getByLabel("Name of the new list").fill(title);
     await page.keyboard.press("Enter");
     await page.getByRole("heading", { name: title }).waitFor();
   }
-  await add(page, "Oat milk");
-  await showSide(page);
+  await addTask(page, "Oat milk");
+  await showSidebar(page);
   await page.locator(".lists a", { hasText: "Move house" }).click();
   await page.getByRole("heading", { name: "Move house" }).waitFor();
-  for (const title of ["Book a van", "Paint the kitchen", "Tell the bank", "Give back the keys", "Measure the rooms"]) await add(page, title);
-  await save(await edit(page, "Book a van", { Due: "2030-05-01", Priority: "High", Labels: "phone", Notes: "Three and a half tonnes will do" }));
-  await see(page, "Book a van");
-  await save(await edit(page, "Tell the bank", { Due: "2024-03-01", Priority: "Medium", Labels: "phone, letters" }));
-  await see(page, "Tell the bank");
-  await row(page, "Paint the kitchen").getByLabel("Add a part to Paint the kitchen").click();
+  const titles = ["Book a van", "Paint the kitchen", "Tell the bank", "Give back the keys", "Measure the rooms"];
+  for (const title of titles) await addTask(page, title);
+  const notes = "Three and a half tonnes will do";
+  const vanFields = { Due: "2030-05-01", Priority: "High", Labels: "phone", Notes: notes };
+  await saveForm(await editTask(page, "Book a van", vanFields));
+  await waitForTask(page, "Book a van");
+  const bankFields = { Due: "2024-03-01", Priority: "Medium", Labels: "phone, letters" };
+  await saveForm(await editTask(page, "Tell the bank", bankFields));
+  await waitForTask(page, "Tell the bank");
+  await row(page, "Paint the kitchen").getByLabel("Add a subtask to Paint the kitchen").click();
   for (const title of ["Choose a colour, not white again", "Buy brushes"]) {
-    await page.getByLabel("New part of Paint the kitchen").fill(title);
+    await page.getByLabel("New subtask of Paint the kitchen").fill(title);
     await page.keyboard.press("Enter");
-    await see(page, title);
+    await waitForTask(page, title);
   }
-  await page.locator(".part-form").getByRole("button", { name: "Cancel" }).click();
+  await page.locator(".subtask-form").getByRole("button", { name: "Cancel" }).click();
   await row(page, "Buy brushes").getByLabel("Completed: Buy brushes").check();
   await row(page, "Measure the rooms").getByLabel("Completed: Measure the rooms").check();
   await page.getByText("Completed (1)").click();
   await page.evaluate(() => scrollTo(0, 0));
 }
 
-/** On a phone the lists are behind a button. */
-async function showSide(page) {
+/** Shows the sidebar, which is behind a menu button on a phone. */
+async function showSidebar(page) {
   const menu = page.locator(".menu");
   if ((await menu.isVisible()) && (await menu.getAttribute("aria-expanded")) === "false") await menu.click();
 }

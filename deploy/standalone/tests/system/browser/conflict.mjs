@@ -1,19 +1,21 @@
-// Two people edit the same task; the later one is told, and what both have changed is kept.
-import { add, edit, inBrowser, logIn, open, read, row, save, see, signUp } from "./support.mjs";
+// Two windows edit the same task: the second save reports the conflict, and saving again keeps both changes.
+import {
+  addTask, editTask, logIn, openPage, row, runInBrowser, saveForm, signUp, waitForTask, waitForText,
+} from "./support.mjs";
 
-await inBrowser(async () => {
-  const [one, other] = [await open(), await open()];
-  await signUp(one, "ann@example.com");
-  await add(one, "Paint the kitchen");
-  await logIn(other, "ann@example.com");
-  await see(other, "Paint the kitchen");
+await runInBrowser(async () => {
+  const [first, second] = [await openPage(), await openPage()];
+  await signUp(first, "ann@example.com");
+  await addTask(first, "Paint the kitchen");
+  await logIn(second, "ann@example.com");
+  await waitForTask(second, "Paint the kitchen");
 
-  const mine = await edit(one, "Paint the kitchen", { Notes: "Not white again" });
-  await save(await edit(other, "Paint the kitchen", { Title: "Paint the hall" }));
-  await see(other, "Paint the hall");
-  await save(mine);
-  await read(one, "changed elsewhere while you were editing it; there it reads “Paint the hall”");
-  await save(mine);
-  await see(one, "Paint the hall");
-  await row(other, "Paint the hall").getByText("Not white again").waitFor();
+  const form = await editTask(first, "Paint the kitchen", { Notes: "Not white again" });
+  await saveForm(await editTask(second, "Paint the kitchen", { Title: "Paint the hall" }));
+  await waitForTask(second, "Paint the hall");
+  await saveForm(form);
+  await waitForText(first, "changed elsewhere while you were editing it; its title is now “Paint the hall”");
+  await saveForm(form);
+  await waitForTask(first, "Paint the hall");
+  await row(second, "Paint the hall").getByText("Not white again").waitFor();
 });

@@ -1,20 +1,23 @@
-// Lists are made, renamed and deleted; their tasks go along, or move.
-import { add, edit, entered, inBrowser, open, read, save, see, seeNot, signUp } from "./support.mjs";
+// Lists are created, renamed and deleted; their tasks are moved or deleted with them.
+import {
+  addTask, editTask, openPage, runInBrowser, saveForm, signUp, waitForNoTask, waitForTask, waitForTaskView,
+  waitForText,
+} from "./support.mjs";
 
-await inBrowser(async () => {
-  const page = await open();
+await runInBrowser(async () => {
+  const page = await openPage();
   await signUp(page, "ann@example.com");
   const home = await page.getByRole("heading", { level: 1 }).textContent();
 
-  await make(page, "Work");
-  await add(page, "Write the report");
-  await save(await edit(page, "Write the report", { List: home }));
-  await seeNot(page, "Write the report");
+  await createList(page, "Work");
+  await addTask(page, "Write the report");
+  await saveForm(await editTask(page, "Write the report", { List: home }));
+  await waitForNoTask(page, "Write the report");
   await page.locator(".lists a", { hasText: home }).click();
-  await see(page, "Write the report");
+  await waitForTask(page, "Write the report");
 
   await page.locator(".lists a", { hasText: "Work" }).click();
-  await add(page, "Book a flight");
+  await addTask(page, "Book a flight");
   await page.getByRole("button", { name: "Rename" }).click();
   await page.getByRole("dialog").getByLabel("Name").fill("Office");
   await page.keyboard.press("Enter");
@@ -23,21 +26,21 @@ await inBrowser(async () => {
   await page.getByRole("button", { name: "Delete list" }).click();
   await page.getByRole("dialog").getByRole("button", { name: "Delete list" }).click();
   await page.getByRole("heading", { name: home }).waitFor();
-  await see(page, "Book a flight");
+  await waitForTask(page, "Book a flight");
 
-  await make(page, "Old");
-  await add(page, "Not any more");
+  await createList(page, "Old");
+  await addTask(page, "Not any more");
   await page.getByRole("button", { name: "Delete list" }).click();
-  await page.getByLabel("Delete them, too").check();
+  await page.getByLabel("Delete them too").check();
   await page.getByRole("dialog").getByRole("button", { name: "Delete list" }).click();
   await page.getByRole("heading", { name: home }).waitFor();
   await page.getByLabel("Search all tasks").fill("any");
-  await read(page, "Nothing was found.");
+  await waitForText(page, "Nothing was found.");
 });
 
-async function make(page, title) {
+async function createList(page, title) {
   await page.getByLabel("Name of the new list").fill(title);
   await page.keyboard.press("Enter");
   await page.getByRole("heading", { name: title }).waitFor();
-  await entered(page);
+  await waitForTaskView(page);
 }

@@ -1,19 +1,19 @@
-// A logout is one for all windows of the device, and nothing of what they showed is left.
-import { add, entered, inBrowser, loggedOut, open, see, signUp } from "./support.mjs";
+// A logout in one window logs out all windows of the browser and removes their content.
+import { addTask, openPage, runInBrowser, signUp, waitForLoginView, waitForTask, waitForTaskView } from "./support.mjs";
 
-await inBrowser(async () => {
-  const one = await open();
-  await signUp(one, "ann@example.com");
-  await add(one, "A secret");
-  const other = await open({ beside: one });
-  await entered(other);
-  await see(other, "A secret");
-  await one.getByRole("button", { name: "Log out", exact: true }).click();
-  await loggedOut(one);
-  await loggedOut(other);
-  for (const window of [one, other]) {
-    if ((await window.content()).includes("A secret")) throw new Error("it is still there");
+await runInBrowser(async () => {
+  const first = await openPage();
+  await signUp(first, "ann@example.com");
+  await addTask(first, "A secret");
+  const second = await openPage({ beside: first });
+  await waitForTaskView(second);
+  await waitForTask(second, "A secret");
+  await first.getByRole("button", { name: "Log out", exact: true }).click();
+  await waitForLoginView(first);
+  await waitForLoginView(second);
+  for (const page of [first, second]) {
+    if ((await page.content()).includes("A secret")) throw new Error("the task is still in the page");
   }
-  await one.reload();
-  await loggedOut(one);
+  await first.reload();
+  await waitForLoginView(first);
 });

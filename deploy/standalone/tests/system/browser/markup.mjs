@@ -1,12 +1,12 @@
-// What people write is shown as they wrote it, wherever it is shown.
-import { add, inBrowser, logIn, open, row, see, signUp } from "./support.mjs";
+// Markup in names and titles is shown as text in every view.
+import { addTask, logIn, openPage, row, runInBrowser, signUp, waitForTask } from "./support.mjs";
 
 const TITLE = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>";
 
-await inBrowser(async () => {
-  const page = await open();
+await runInBrowser(async () => {
+  const page = await openPage();
   await signUp(page, "ann@example.com", TITLE);
-  await add(page, TITLE);
+  await addTask(page, TITLE);
   await page.getByLabel("Name of the new list").fill(TITLE);
   await page.keyboard.press("Enter");
   await page.getByRole("heading", { name: TITLE }).waitFor();
@@ -14,16 +14,16 @@ await inBrowser(async () => {
   await page.getByRole("dialog").getByText(TITLE).first().waitFor();
   await page.keyboard.press("Escape");
   await page.getByLabel("Search all tasks").fill("img");
-  await see(page, TITLE);
+  await waitForTask(page, TITLE);
   await row(page, TITLE).locator(".remove").click();
   await page.locator(".toast").getByText(TITLE).waitFor();
   await page.getByRole("button", { name: "Undo" }).click();
 
-  const other = await open();
-  await logIn(other, "ann@example.com");
-  await see(other, TITLE);
-  for (const window of [page, other]) {
-    const injected = await window.locator("img[src=x], #view script").count();
-    if (injected || (await window.title()) === "owned") throw new Error("markup became part of the page");
+  const second = await openPage();
+  await logIn(second, "ann@example.com");
+  await waitForTask(second, TITLE);
+  for (const current of [page, second]) {
+    const injected = await current.locator("img[src=x], #view script").count();
+    if (injected || (await current.title()) === "owned") throw new Error("markup became part of the page");
   }
 });

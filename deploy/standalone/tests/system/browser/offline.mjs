@@ -1,22 +1,23 @@
-// Without a network the page says so; with it again it shows what it has missed.
-import { add, inBrowser, logIn, open, read, see, signUp } from "./support.mjs";
+// An offline page shows a banner; when it is online again, it catches up with missed changes.
+import { addTask, logIn, openPage, runInBrowser, signUp, waitForTask, waitForText } from "./support.mjs";
 
-await inBrowser(async () => {
-  const [one, other] = [await open(), await open()];
-  await signUp(one, "ann@example.com");
-  await add(one, "Before");
-  await logIn(other, "ann@example.com");
-  await see(other, "Before");
-  await one.context().setOffline(true);
-  await read(one, "You are offline.");
-  await one.getByLabel("New task", { exact: true }).fill("Not yet");
-  await one.keyboard.press("Enter");
-  await read(one, "could not be saved");
-  await add(other, "Meanwhile");
-  await one.context().setOffline(false);
-  await see(one, "Meanwhile");
-  await one.locator("#banner").waitFor({ state: "hidden" });
-  if ((await one.getByLabel("New task", { exact: true }).inputValue()) !== "Not yet") throw new Error("what was typed is lost");
-  await one.getByLabel("New task", { exact: true }).press("Enter");
-  await see(other, "Not yet");
+await runInBrowser(async () => {
+  const [first, second] = [await openPage(), await openPage()];
+  await signUp(first, "ann@example.com");
+  await addTask(first, "Before");
+  await logIn(second, "ann@example.com");
+  await waitForTask(second, "Before");
+  await first.context().setOffline(true);
+  await waitForText(first, "You are offline.");
+  await first.getByLabel("New task", { exact: true }).fill("Not yet");
+  await first.keyboard.press("Enter");
+  await waitForText(first, "could not be saved");
+  await addTask(second, "Meanwhile");
+  await first.context().setOffline(false);
+  await waitForTask(first, "Meanwhile");
+  await first.locator("#banner").waitFor({ state: "hidden" });
+  const newTask = first.getByLabel("New task", { exact: true });
+  if ((await newTask.inputValue()) !== "Not yet") throw new Error("the typed title is lost");
+  await newTask.press("Enter");
+  await waitForTask(second, "Not yet");
 });

@@ -1,45 +1,47 @@
-// Tasks are moved by the arrow keys and by dragging, beside one another, into one another and into a list.
-import { add, inBrowser, logIn, open, row, see, seeInOrder, seeNot, signUp } from "./support.mjs";
+// Tasks are moved with the arrow keys and by dragging: within a list, into another task and into another list.
+import {
+  addTask, logIn, openPage, row, runInBrowser, signUp, waitForNoTask, waitForOrder, waitForTask,
+} from "./support.mjs";
 
-await inBrowser(async () => {
-  const [one, other] = [await open(), await open()];
-  await signUp(one, "ann@example.com");
-  for (const title of ["A", "B", "C"]) await add(one, title);
-  await logIn(other, "ann@example.com");
+await runInBrowser(async () => {
+  const [first, second] = [await openPage(), await openPage()];
+  await signUp(first, "ann@example.com");
+  for (const title of ["A", "B", "C"]) await addTask(first, title);
+  await logIn(second, "ann@example.com");
 
-  await one.getByLabel("Move C", { exact: true }).focus();
-  await one.keyboard.press("ArrowUp");
-  await seeInOrder(other, ["A", "C", "B"]);
-  await one.keyboard.press("ArrowUp");
-  await seeInOrder(other, ["C", "A", "B"]);
-  await one.locator("#announcer").getByText("“C” is 1 of 3.").waitFor();
-  await one.keyboard.press("ArrowDown");
-  await seeInOrder(other, ["A", "C", "B"]);
-  await one.keyboard.press("ArrowRight");
-  await other.locator(".parts").getByText("C", { exact: true }).waitFor();
-  await one.keyboard.press("ArrowLeft");
-  await seeInOrder(other, ["A", "C", "B"]);
+  await first.getByLabel("Move C", { exact: true }).focus();
+  await first.keyboard.press("ArrowUp");
+  await waitForOrder(second, ["A", "C", "B"]);
+  await first.keyboard.press("ArrowUp");
+  await waitForOrder(second, ["C", "A", "B"]);
+  await first.locator("#announcer").getByText("“C” is 1 of 3.").waitFor();
+  await first.keyboard.press("ArrowDown");
+  await waitForOrder(second, ["A", "C", "B"]);
+  await first.keyboard.press("ArrowRight");
+  await second.locator(".subtasks").getByText("C", { exact: true }).waitFor();
+  await first.keyboard.press("ArrowLeft");
+  await waitForOrder(second, ["A", "C", "B"]);
 
-  await drag(other, "B", row(other, "A"), 0.2);
-  await seeInOrder(one, ["B", "A", "C"]);
-  await drag(other, "B", row(other, "C"), 0.8);
-  await seeInOrder(one, ["A", "C", "B"]);
+  await drag(second, "B", row(second, "A"), 0.2);
+  await waitForOrder(first, ["B", "A", "C"]);
+  await drag(second, "B", row(second, "C"), 0.8);
+  await waitForOrder(first, ["A", "C", "B"]);
 
-  await other.getByLabel("Name of the new list").fill("Work");
-  await other.keyboard.press("Enter");
-  await other.getByRole("heading", { name: "Work" }).waitFor();
-  await other.locator(".lists a").first().click();
-  await drag(other, "A", other.locator(".lists a", { hasText: "Work" }), 0.5);
-  await seeNot(one, "A");
-  await other.locator(".lists a", { hasText: "Work" }).click();
-  await see(other, "A");
+  await second.getByLabel("Name of the new list").fill("Work");
+  await second.keyboard.press("Enter");
+  await second.getByRole("heading", { name: "Work" }).waitFor();
+  await second.locator(".lists a").first().click();
+  await drag(second, "A", second.locator(".lists a", { hasText: "Work" }), 0.5);
+  await waitForNoTask(first, "A");
+  await second.locator(".lists a", { hasText: "Work" }).click();
+  await waitForTask(second, "A");
 });
 
-/** Drags a task to a point of an element, so far down from its top. */
-async function drag(page, title, target, down) {
+/** Drags a task onto an element, at a fraction of its height. */
+async function drag(page, title, target, fraction) {
   await page.getByLabel(`Move ${title}`, { exact: true }).hover();
   await page.mouse.down();
   const box = await target.boundingBox();
-  await page.mouse.move(box.x + box.width / 2, box.y + box.height * down, { steps: 5 });
+  await page.mouse.move(box.x + box.width / 2, box.y + box.height * fraction, { steps: 5 });
   await page.mouse.up();
 }

@@ -1,20 +1,24 @@
-// The access token lives for seconds here, and nobody notices.
-import { add, inBrowser, logIn, open, see, signUp } from "./support.mjs";
+// Access tokens, which expire after seconds here, are renewed without the user noticing.
+import { addTask, logIn, openPage, runInBrowser, signUp, waitForTask } from "./support.mjs";
 
-await inBrowser(async () => {
-  const [one, other] = [await open(), await open()];
-  await signUp(one, "ann@example.com");
-  await logIn(other, "ann@example.com");
-  const entries = [];
-  one.on("framenavigated", (frame) => entries.push(frame.url()));
+await runInBrowser(async () => {
+  const [first, second] = [await openPage(), await openPage()];
+  await signUp(first, "ann@example.com");
+  await logIn(second, "ann@example.com");
+  const navigations = [];
+  first.on("framenavigated", (frame) => navigations.push(frame.url()));
   for (const title of ["After one token", "After another"]) {
-    await one.waitForResponse(async (answer) => /taskey_access=[^;]/.test((await answer.allHeaders())["set-cookie"] ?? ""));
-    await add(one, title);
-    await see(other, title);
+    await first.waitForResponse(setsAccessCookie);
+    await addTask(first, title);
+    await waitForTask(second, title);
   }
-  if (entries.length) throw new Error(`the page was left for ${entries}`);
-  await add(other, "And back");
-  await see(one, "And back");
-  const cookies = await one.evaluate(() => document.cookie);
+  if (navigations.length) throw new Error(`the page navigated to ${navigations}`);
+  await addTask(second, "And back");
+  await waitForTask(first, "And back");
+  const cookies = await first.evaluate(() => document.cookie);
   if (cookies) throw new Error(`a script can read ${cookies}`);
 });
+
+async function setsAccessCookie(response) {
+  return /taskey_access=[^;]/.test((await response.allHeaders())["set-cookie"] ?? "");
+}

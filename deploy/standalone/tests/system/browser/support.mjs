@@ -1,4 +1,4 @@
-// A browser, its windows, and what a person does in them.
+// Starts the browser, opens pages, and performs and checks the actions of a user.
 import { existsSync, mkdirSync } from "node:fs";
 import { createRequire } from "node:module";
 
@@ -11,31 +11,31 @@ export const PASSWORD = "correct horse battery staple";
 
 export const executablePath = PATH.split(":").map((folder) => `${folder}/chromium`).find(existsSync);
 
-const faults = [];
+const consoleErrors = [];
 let browser;
 
-/** Runs a script in a browser, and fails if a page has complained. */
-export async function inBrowser(run) {
+/** Runs a test in a browser. Fails if a page logs an error or a warning. */
+export async function runInBrowser(test) {
   browser = await chromium.launch({ executablePath, args: ["--no-sandbox"] });
   try {
-    await run();
-    if (faults.length) throw new Error(`the console says:\n${faults.join("\n")}`);
+    await test();
+    if (consoleErrors.length) throw new Error(`errors in the console:\n${consoleErrors.join("\n")}`);
   } finally {
     await browser.close();
   }
 }
 
-/** Opens a window on a device of its own, or on that of another window. */
-export async function open({ beside, scripts = [], ...options } = {}) {
-  const device = { baseURL: TASKEY_URL, locale: "en-GB", timezoneId: "Europe/Berlin", ...options };
-  const context = beside?.context() ?? (await browser.newContext(device));
+/** Opens a page in a new browser context, or in the context of the page `beside`. */
+export async function openPage({ beside, scripts = [], ...options } = {}) {
+  const contextOptions = { baseURL: TASKEY_URL, locale: "en-GB", timezoneId: "Europe/Berlin", ...options };
+  const context = beside?.context() ?? (await browser.newContext(contextOptions));
   for (const path of scripts) await context.addInitScript({ path });
   const page = await context.newPage();
-  page.on("pageerror", (error) => faults.push(error.stack));
+  page.on("pageerror", (error) => consoleErrors.push(error.stack));
   page.on("console", (message) => {
-    // That a request was refused is no fault of the page.
-    const refused = message.text().startsWith("Failed to load resource");
-    if (["error", "warning"].includes(message.type()) && !refused) faults.push(message.text());
+    // The browser logs each error response, although the page handles it.
+    const isErrorResponse = message.text().startsWith("Failed to load resource");
+    if (["error", "warning"].includes(message.type()) && !isErrorResponse) consoleErrors.push(message.text());
   });
   await page.goto("/");
   return page;
@@ -44,63 +44,64 @@ export async function open({ beside, scripts = [], ...options } = {}) {
 export async function signUp(page, email, name = "") {
   await page.getByRole("button", { name: "Create an account" }).click();
   await page.getByLabel("Your name").fill(name);
-  await page.getByLabel("E-mail address").fill(email);
+  await page.getByLabel("Email address").fill(email);
   await page.getByLabel("Password").fill(PASSWORD);
   await page.getByRole("button", { name: "Create an account" }).click();
-  await entered(page);
+  await waitForTaskView(page);
 }
 
 export async function logIn(page, email, password = PASSWORD) {
-  await page.getByLabel("E-mail address").fill(email);
+  await page.getByLabel("Email address").fill(email);
   await page.getByLabel("Password").fill(password);
   await page.getByRole("button", { name: "Log in", exact: true }).click();
-  await entered(page);
+  await waitForTaskView(page);
 }
 
-/** Waits until tasks can be seen. */
-export async function entered(page) {
+/** Waits until the task view is shown. */
+export async function waitForTaskView(page) {
   await page.getByLabel("New task", { exact: true }).waitFor();
 }
 
-/** Waits until a person must log in. */
-export async function loggedOut(page) {
+/** Waits until the login view is shown. */
+export async function waitForLoginView(page) {
   await page.getByRole("heading", { name: "Log in" }).waitFor();
 }
 
-export async function add(page, title) {
+export async function addTask(page, title) {
   await page.getByLabel("New task", { exact: true }).fill(title);
   await page.keyboard.press("Enter");
-  await see(page, title);
+  await waitForTask(page, title);
 }
 
-/** The row of a task. */
+/** Returns the row of a task. */
 export function row(page, title) {
-  const exactly = page.locator(".title").getByText(title, { exact: true });
-  return page.locator(".row").filter({ has: exactly });
+  const exactTitle = page.locator(".title").getByText(title, { exact: true });
+  return page.locator(".row").filter({ has: exactTitle });
 }
 
-export async function see(page, title) {
+export async function waitForTask(page, title) {
   await row(page, title).waitFor();
 }
 
-export async function seeNot(page, title) {
+export async function waitForNoTask(page, title) {
   await row(page, title).waitFor({ state: "detached" });
 }
 
-/** Waits until the open tasks at the top are these, in this order. */
-export async function seeInOrder(page, titles) {
-  for (const [at, title] of titles.entries()) {
-    const place = page.locator(`[aria-label="Open tasks"] > .task:nth-child(${at + 1}) > .row .title`);
-    await place.getByText(title, { exact: true }).waitFor();
+/** Waits until the top-level open tasks have this order. */
+export async function waitForOrder(page, titles) {
+  for (const [index, title] of titles.entries()) {
+    const position = page.locator(`[aria-label="Open tasks"] > .task:nth-child(${index + 1}) > .row .title`);
+    await position.getByText(title, { exact: true }).waitFor();
   }
 }
 
-/** Waits until somewhere in the page there is this text. */
-export async function read(page, text) {
+/** Waits until the page contains a text. */
+export async function waitForText(page, text) {
   await page.getByText(text).first().waitFor();
 }
 
-export async function edit(page, title, fields) {
+/** Opens the editor of a task, fills in fields by their labels, and returns the form. */
+export async function editTask(page, title, fields) {
   await row(page, title).locator(".body").click();
   const form = page.locator(".editor");
   for (const [label, value] of Object.entries(fields)) {
@@ -111,11 +112,11 @@ export async function edit(page, title, fields) {
   return form;
 }
 
-export async function save(form) {
+export async function saveForm(form) {
   await form.getByRole("button", { name: "Save" }).click();
 }
 
-export async function picture(page, name) {
+export async function takeScreenshot(page, name) {
   mkdirSync(`${TASKEY_TARGET}/screenshots`, { recursive: true });
   await page.screenshot({ path: `${TASKEY_TARGET}/screenshots/${name}.png` });
 }

@@ -20,7 +20,7 @@ use crate::process::{Process, channel, program, wait_for_health};
 const LAST_LINES: usize = 40;
 
 /// Part of the log line of a call.
-const CALL_LINE: &str = "service_kit::server::call: answered";
+const CALL_LINE: &str = "service_kit::server::call: call completed";
 
 /// How long a service may take until it serves, on a machine that is busy with other tests.
 const READY_TIMEOUT: Duration = Duration::from_secs(30);

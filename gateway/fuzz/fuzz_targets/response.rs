@@ -5,5 +5,5 @@ mod transcoder;
 
 libfuzzer_sys::fuzz_target!(
     init: std::sync::LazyLock::force(&transcoder::TRANSCODER),
-    |data: &[u8]| transcoder::TRANSCODER.answer(data)
+    |data: &[u8]| transcoder::TRANSCODER.response(data)
 );
