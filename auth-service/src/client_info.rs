@@ -14,13 +14,12 @@ use service_kit::{
     ops::secret_file::Key,
     status::ApiError,
 };
-use taskey_proto::auth::v1::audit_event::Kind;
 use tonic::Request;
 use uuid::Uuid;
 
 use crate::{
     model::{
-        audit::{Actor, Event},
+        audit::{Actor, Event, Kind},
         client_info::ClientInfo,
         service_token::ServiceTokenHash,
         text,

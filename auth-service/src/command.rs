@@ -16,14 +16,13 @@ use service_kit::{
     clock::Clock,
     ops::config::KeyArgs,
 };
-use taskey_proto::auth::v1::audit_event::Kind;
 use tonic::Status;
 
 use crate::{
     bench,
     config::{DatabaseArgs, SecretArgs, publish_duration},
     model::{
-        audit::{Actor, Event},
+        audit::{Actor, Event, Kind},
         client_info::ClientInfo,
         email::Email,
         role::{Role, Roles},

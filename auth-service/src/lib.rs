@@ -9,6 +9,7 @@
 //! - `feed`: the feed of revocations. `purge`: deletes expired rows.
 //! - `secrets`: checks that the secrets belong to the database. [`config`]: the settings.
 //! - `store`: every SQL statement.
+//! - `response`: rows turned into messages.
 //! - `model`: the domain types, such as email addresses, passwords and sessions.
 //! - `error`: the errors of the API.
 
@@ -47,6 +48,7 @@ pub mod fuzz;
 mod login;
 mod model;
 mod purge;
+mod response;
 mod roles;
 mod secrets;
 mod service;

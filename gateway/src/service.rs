@@ -23,7 +23,6 @@ use tracing::{Instrument, field};
 use crate::{
     backend::{self, Backend},
     http::{
-        compression,
         error::HttpError,
         headers, negotiation,
         request::{JsonLimits, check_target},
@@ -124,7 +123,7 @@ impl Inner {
         B: HttpBody<Data = Bytes>,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let result = async { compression::compress(self.try_handle(request, id).await?, accepts_gzip).await };
+        let result = async { negotiation::compress(self.try_handle(request, id).await?, accepts_gzip).await };
         let error = match AssertUnwindSafe(result).catch_unwind().await {
             Ok(Ok(response)) => return response,
             Ok(Err(error)) => error,

@@ -23,7 +23,7 @@ use crate::{
         binding::{BodyRule, Route},
         router::{Match, Router},
     },
-    semantics::{etag, idempotency, preference},
+    semantics,
     session::cookie_mode::{CookieAuth, CookieMode},
     stream,
 };
@@ -111,8 +111,8 @@ impl Transcoder {
         let format = if has_body { body_format(&request.headers, route)? } else { Format::Json };
         let input = Input { segments: &matched.segments, query, body: &body, format };
         let mut message = to_message(route, input, self.json)?;
-        etag::set_if_match(route, &request.headers, &mut message)?;
-        idempotency::set_request_id(route, &request.headers, &mut message)?;
+        semantics::set_if_match(route, &request.headers, &mut message)?;
+        semantics::set_request_id(route, &request.headers, &mut message)?;
         stream::set_last_event_id(route, &request.headers, &mut message);
         Ok(message)
     }
@@ -132,24 +132,25 @@ impl Transcoder {
             return Ok(stream::respond(route, messages, framing, context));
         }
         let response = backend.call(rpc, output, message, metadata, deadline).await;
-        let response = response.map_err(|status| etag::to_http_error(status, &request.headers))?;
+        let response = response.map_err(|status| semantics::to_http_error(status, &request.headers))?;
         let (metadata, mut message, _) = response.into_parts();
         self.cookies.strip_tokens(cookie_auth, &mut message)?;
         let mut response = respond(request, route, &message)?;
-        idempotency::mark_replayed(&metadata, response.headers_mut());
+        semantics::mark_replayed(&metadata, response.headers_mut());
         Ok(response)
     }
 }
 
 /// Creates the response for a message: 304 if the client has this version already, or 204 if it prefers no body.
 fn respond(request: &request::Parts, route: &Route, message: &DynamicMessage) -> Result<Response<Body>, HttpError> {
-    let tag = etag::from_message(message);
+    let tag = semantics::response_etag(message);
     let is_read = [Method::GET, Method::HEAD].contains(&request.method);
-    let is_unmodified = is_read && tag.as_ref().is_some_and(|tag| etag::matches_if_none_match(&request.headers, tag));
+    let is_unmodified =
+        is_read && tag.as_ref().is_some_and(|tag| semantics::matches_if_none_match(&request.headers, tag));
     let mut response = if is_unmodified {
         response::not_modified()
-    } else if preference::is_minimal(request, route) {
-        preference::minimal_response()
+    } else if semantics::prefers_minimal(request, route) {
+        semantics::minimal_response()
     } else {
         response::from_message(route, message)?
     };

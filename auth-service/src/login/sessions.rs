@@ -7,7 +7,7 @@ use service_kit::{
     db::Db,
     status::ApiError,
 };
-use taskey_proto::auth::v1::{TokenPair, audit_event::Kind};
+use taskey_proto::auth::v1::TokenPair;
 
 use super::{attempts::PasswordAttempts, hashing::Comparison, token_issuer::TokenIssuer};
 use crate::{
@@ -15,7 +15,7 @@ use crate::{
     error,
     feed::FeedHandle,
     model::{
-        audit::{Actor, Event},
+        audit::{Actor, Event, Kind},
         client_info::ClientInfo,
         email::Email,
         login_throttle::ThrottleKey,

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use aws_lc_rs::digest;
 use service_kit::clock::{Clock, Timestamp};
-use taskey_proto::auth::v1::{self as pb, audit_event::Kind};
 use uuid::Uuid;
 
 use super::{client_info::ClientInfo, email::Email};
@@ -18,6 +17,74 @@ pub enum Actor {
     Unknown,
     /// An administrator.
     Admin(Uuid),
+}
+
+/// The kind of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// An account was created.
+    SignUp,
+    /// A session was created.
+    Login,
+    /// A login failed.
+    LoginFailed,
+    /// A session was ended by its owner.
+    Logout,
+    /// A used refresh token was presented, and its session was revoked.
+    RefreshReused,
+    /// The password was changed.
+    PasswordChanged,
+    /// The account was deleted.
+    AccountDeleted,
+    /// The account was disabled.
+    UserDisabled,
+    /// The account was enabled.
+    UserEnabled,
+    /// The roles were changed.
+    RolesChanged,
+    /// Sessions were revoked.
+    SessionsRevoked,
+}
+
+impl Kind {
+    /// All kinds.
+    pub const ALL: [Self; 11] = [
+        Self::SignUp,
+        Self::Login,
+        Self::LoginFailed,
+        Self::Logout,
+        Self::RefreshReused,
+        Self::PasswordChanged,
+        Self::AccountDeleted,
+        Self::UserDisabled,
+        Self::UserEnabled,
+        Self::RolesChanged,
+        Self::SessionsRevoked,
+    ];
+
+    /// Returns the name that is stored, which is that of the API.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::SignUp => "KIND_SIGN_UP",
+            Self::Login => "KIND_LOGIN",
+            Self::LoginFailed => "KIND_LOGIN_FAILED",
+            Self::Logout => "KIND_LOGOUT",
+            Self::RefreshReused => "KIND_REFRESH_REUSED",
+            Self::PasswordChanged => "KIND_PASSWORD_CHANGED",
+            Self::AccountDeleted => "KIND_ACCOUNT_DELETED",
+            Self::UserDisabled => "KIND_USER_DISABLED",
+            Self::UserEnabled => "KIND_USER_ENABLED",
+            Self::RolesChanged => "KIND_ROLES_CHANGED",
+            Self::SessionsRevoked => "KIND_SESSIONS_REVOKED",
+        }
+    }
+
+    /// Returns the kind with this name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
 }
 
 /// A new event of an account. The id of the account is passed when the event is stored.
@@ -89,25 +156,4 @@ pub struct StoredEvent {
     pub(crate) details: String,
     pub(crate) created_at: Timestamp,
     pub(crate) occurrences: i64,
-}
-
-impl From<StoredEvent> for pb::AuditEvent {
-    fn from(event: StoredEvent) -> Self {
-        let id_or_empty = |id: Option<Uuid>| id.map(|id| id.to_string()).unwrap_or_default();
-        let mut details: std::collections::HashMap<_, _> = serde_json::from_str(&event.details).unwrap_or_default();
-        if event.occurrences > 1 {
-            details.insert("occurrences".to_owned(), event.occurrences.to_string());
-        }
-        Self {
-            id: event.id.to_string(),
-            kind: Kind::from_str_name(&event.kind).unwrap_or_default().into(),
-            user_id: event.user_id.to_string(),
-            actor_id: id_or_empty(event.actor_id),
-            session_id: id_or_empty(event.session_id),
-            ip_address: event.ip_address,
-            user_agent: event.user_agent,
-            create_time: Some(event.created_at.into()),
-            details,
-        }
-    }
 }

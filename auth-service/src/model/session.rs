@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use service_kit::clock::Timestamp;
-use taskey_proto::auth::v1 as pb;
 use uuid::Uuid;
 
 /// A refresh token that is reused within this time after its successor was used is a delayed call, not theft.
@@ -73,21 +72,6 @@ impl Session {
             // The current token of a disabled account, or a token that was issued after a restored backup was made.
             ..=0 => Replay::Ended,
             _ => Replay::Theft,
-        }
-    }
-
-    /// Converts the session for a caller whose own session is `current`.
-    #[must_use]
-    pub fn into_pb(self, current: Uuid) -> pb::Session {
-        pb::Session {
-            current: self.id == current,
-            id: self.id.to_string(),
-            label: self.label,
-            user_agent: self.user_agent,
-            ip_address: self.ip_address,
-            create_time: Some(self.created_at.into()),
-            last_used_time: Some(self.rotated_at.into()),
-            expire_time: Some(self.expires_at.into()),
         }
     }
 }

@@ -1,7 +1,6 @@
 //! Accounts.
 
 use service_kit::clock::Timestamp;
-use taskey_proto::auth::v1 as pb;
 use uuid::Uuid;
 
 /// A row of the users table, without the password hash.
@@ -39,20 +38,5 @@ impl User {
     #[must_use]
     pub fn roles(&self) -> Vec<String> {
         self.roles.split_whitespace().map(str::to_owned).collect()
-    }
-}
-
-impl From<User> for pb::User {
-    fn from(user: User) -> Self {
-        Self {
-            roles: user.roles(),
-            id: user.id.to_string(),
-            email: user.email,
-            display_name: user.display_name,
-            email_verified: user.email_verified,
-            disabled: user.disabled,
-            create_time: Some(user.created_at.into()),
-            update_time: Some(user.updated_at.into()),
-        }
     }
 }

@@ -7,7 +7,7 @@ use taskey_proto::auth::v1::{
     self as pb, ChangePasswordRequest, ChangePasswordResponse, DeleteMeRequest, DeleteMeResponse, GetMeRequest,
     ListMySecurityEventsRequest, ListMySecurityEventsResponse, ListSessionsRequest, ListSessionsResponse,
     RevokeAllSessionsRequest, RevokeAllSessionsResponse, RevokeOtherSessionsRequest, RevokeOtherSessionsResponse,
-    RevokeSessionRequest, RevokeSessionResponse, UpdateMeRequest, audit_event::Kind,
+    RevokeSessionRequest, RevokeSessionResponse, UpdateMeRequest,
 };
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
@@ -18,11 +18,12 @@ use crate::{
     error,
     login::hashing::Comparison,
     model::{
-        audit::Actor,
+        audit::{Actor, Kind},
         login_throttle::ThrottleKey,
         password::Password,
         user::{Credentials, User},
     },
+    response,
     store::{
         accounts,
         audit::{self, Selection},
@@ -116,7 +117,7 @@ impl pb::account_service_server::AccountService for AccountService {
         let caller = Caller::from_request(&request)?;
         let sessions = sessions::list_active(&self.app.db, self.app.clock.now(), caller.user_id()).await;
         let sessions = sessions.map_err(ApiError::from)?.into_iter();
-        let sessions = sessions.map(|session| session.into_pb(caller.session_id())).collect();
+        let sessions = sessions.map(|session| response::session(session, caller.session_id())).collect();
         Ok(Response::new(ListSessionsResponse { sessions }))
     }
 

@@ -6,7 +6,6 @@ use service_kit::{auth::interceptor::Caller, status::ApiError};
 use taskey_proto::auth::v1::{
     self as pb, DisableUserRequest, EnableUserRequest, GetUserRequest, ListAuditEventsRequest, ListAuditEventsResponse,
     ListUsersRequest, ListUsersResponse, RevokeUserSessionsRequest, RevokeUserSessionsResponse, SetUserRolesRequest,
-    audit_event::Kind,
 };
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
@@ -16,7 +15,7 @@ use crate::{
     app::App,
     error,
     model::{
-        audit::{Actor, Event},
+        audit::{Actor, Event, Kind},
         role::Role,
         user::User,
     },

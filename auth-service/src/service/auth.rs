@@ -5,7 +5,6 @@ use std::sync::Arc;
 use service_kit::status::ApiError;
 use taskey_proto::auth::v1::{
     self as pb, LoginRequest, LogoutRequest, LogoutResponse, RefreshRequest, SignUpRequest, TokenPair,
-    audit_event::Kind,
 };
 use tonic::{Request, Response, Status};
 use zeroize::Zeroizing;
@@ -15,7 +14,7 @@ use crate::{
     app::App,
     error,
     login::address_limits::RateLimitedAction,
-    model::audit::{Actor, Event},
+    model::audit::{Actor, Event, Kind},
     store::{
         revocations::{RevocationReason, SessionSelector},
         users::{self, NewUser},

@@ -4,7 +4,7 @@ use service_kit::{
     id, page,
     status::{ApiError, Violations},
 };
-use taskey_proto::auth::v1::{self as pb, audit_event::Kind};
+use taskey_proto::auth::v1::{self as pb, audit_event};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
@@ -12,6 +12,7 @@ use crate::{
     error,
     login::sessions::Login,
     model::{
+        audit::Kind,
         email::Email,
         password::{Password, Rules},
         role::{Role, Roles},
@@ -112,14 +113,14 @@ impl EventQuery {
     pub fn parse(request: pb::ListAuditEventsRequest) -> Result<Self, ApiError> {
         let mut violations = Violations::default();
         let size = violations.check("page_size", page::size(request.page_size));
-        let kind = violations.check("kind", Kind::try_from(request.kind).map_err(|_| "is unknown"));
+        let kind = violations.check("kind", audit_event::Kind::try_from(request.kind).map_err(|_| "is unknown"));
         let user_id = match &request.user_id[..] {
             "" => Some(None),
             text => violations.check("user_id", id::parse(text).ok_or("must be a UUID")).map(Some),
         };
         let arguments = format!("events:{}:{}", request.user_id, request.kind).into_bytes();
         let parsed = size.zip(kind).zip(user_id).map(|((size, kind), user_id)| {
-            let kind = Some(kind).filter(|kind| *kind != Kind::Unspecified);
+            let kind = Kind::from_name(kind.as_str_name());
             let selection = Selection { user_id, kind, before: None };
             Self { size, selection, arguments, page_token: request.page_token }
         });

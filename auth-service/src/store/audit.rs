@@ -5,11 +5,10 @@ use service_kit::{
     clock::Timestamp,
     db::{Conn, Db, Error, FromRow, Row},
 };
-use taskey_proto::auth::v1::audit_event::Kind;
 use uuid::Uuid;
 
 use crate::model::{
-    audit::{Event, StoredEvent, unknown_user_id},
+    audit::{Event, Kind, StoredEvent, unknown_user_id},
     email::Email,
 };
 
@@ -42,7 +41,7 @@ pub async fn insert(conn: &mut Conn, now: Timestamp, user_id: Uuid, event: &Even
         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, null, 1)";
     let values = args![
         event.id,
-        event.kind.as_str_name(),
+        event.kind.name(),
         user_id,
         event.actor_id(user_id),
         event.session_id,
@@ -76,7 +75,7 @@ pub async fn failed_login(db: &Db, now: Timestamp, email: Email, has_account: bo
         do update set occurrences = failures_of_nobody.occurrences + 1";
     let values = args![
         event.id,
-        event.kind.as_str_name(),
+        event.kind.name(),
         email.as_str(),
         event.client.ip_address(),
         &event.client.user_agent,
@@ -115,6 +114,6 @@ pub async fn list(db: &Db, selection: Selection, limit: usize) -> Result<Vec<Sto
         order by id desc limit $4";
     let Selection { user_id, kind, before } = selection;
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let values = args![user_id, kind.map(|kind| kind.as_str_name()), before, limit];
+    let values = args![user_id, kind.map(Kind::name), before, limit];
     db.fetch_all(if user_id.is_some() { SELECT_BY_USER } else { SELECT_ALL }, values).await
 }

@@ -1,7 +1,6 @@
 //! HTTP requests and responses of RPCs: conversion, errors, headers, compression and CORS.
 
 pub mod call;
-pub mod compression;
 pub mod cors;
 pub mod error;
 pub mod headers;

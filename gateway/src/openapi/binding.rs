@@ -16,7 +16,7 @@ use crate::{
         router::MethodPattern,
         template::{Segment, Template},
     },
-    semantics::{etag, preference},
+    semantics,
     session::cookie_mode,
 };
 
@@ -95,12 +95,12 @@ impl Binding {
     pub fn accepts_if_match(&self) -> bool {
         let is_in_body = match &self.body {
             BodyRule::Field(field) if !field.is_list() => match field.kind() {
-                Kind::Message(message) => etag::tag_field(&message).is_some() && !creates_resource(self.verb),
+                Kind::Message(message) => semantics::etag_field(&message).is_some() && !creates_resource(self.verb),
                 _ => false,
             },
             _ => false,
         };
-        is_in_body || etag::tag_field(&self.method.input()).is_some()
+        is_in_body || semantics::etag_field(&self.method.input()).is_some()
     }
 
     /// Reports whether a client can ask for a response without a body.
@@ -108,7 +108,7 @@ impl Binding {
     pub fn can_omit_response_body(&self) -> bool {
         let method = VERBS.into_iter().find_map(|(method, verb)| (verb == self.verb).then_some(method));
         let output = self.method.output();
-        method.is_some_and(|method| preference::may_be_minimal(&method, &output, self.response_body.as_ref()))
+        method.is_some_and(|method| semantics::may_be_minimal(&method, &output, self.response_body.as_ref()))
     }
 
     /// Reports whether this is the login RPC, which can return its tokens in cookies.

@@ -12,7 +12,7 @@ use tonic::body::Body;
 
 use crate::{
     http::{negotiation::accepts_gzip, response},
-    semantics::etag,
+    semantics,
 };
 
 /// The content type of a page.
@@ -72,7 +72,7 @@ impl Asset {
         // The plain and the compressed form have different tags (RFC 9110, section 8.8.3.3).
         let tag = format!("\"{}{}\"", self.hash, if is_gzip { "-gzip" } else { "" });
         let tag = HeaderValue::try_from(tag).expect("base64 is allowed in a header");
-        let mut response = if etag::matches_if_none_match(request, &tag) {
+        let mut response = if semantics::matches_if_none_match(request, &tag) {
             response::not_modified()
         } else {
             let mut response = Response::new(Body::new(Full::new(self.content(is_gzip))));

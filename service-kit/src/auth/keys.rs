@@ -13,8 +13,8 @@ use zeroize::Zeroizing;
 use crate::{clock::Timestamp, ops::secret_file};
 
 use super::{
+    claims::VerifiedTokens,
     jwk::{Jwk, JwkSet},
-    verified_tokens::VerifiedTokens,
 };
 
 /// Minimum length of a shared key. A key shorter than the hash would weaken the HMAC (RFC 7518, section 3.2).

@@ -9,4 +9,3 @@ pub mod keys;
 pub mod revocation;
 pub mod rotation;
 pub mod token;
-mod verified_tokens;

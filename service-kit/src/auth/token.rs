@@ -9,9 +9,8 @@ use taskey_proto::errors::v1::ErrorReason;
 use tonic::Code;
 
 use super::{
-    claims::{AccessClaims, Payload, SignedClaims},
+    claims::{AccessClaims, Payload, SignedClaims, TokenHash},
     keys::{Key, KeySet},
-    verified_tokens::TokenHash,
 };
 use crate::{clock::Timestamp, ops::config::TokenArgs, status::ApiError};
 

@@ -25,7 +25,7 @@
 //!
 //! # Layout
 //! - this file: the handle. `conn`: the connection that closures receive. `error`: database errors.
-//! - `value`, `query`, `row`: arguments, statements, and the rows that they return.
+//! - `query`, `row`: statements with their arguments, and the rows that they return.
 //! - `sqlite`, `postgres`: how calls are executed. `call`: the kind and the state of a call.
 //! - `args`: settings. `url`: database URLs. `migrate`: the check of existing tables.
 
@@ -45,7 +45,6 @@ mod query;
 mod row;
 mod sqlite;
 mod url;
-mod value;
 
 pub use args::{PoolArgs, schema_name};
 pub use call::ReadKind;
@@ -53,11 +52,10 @@ pub use conn::{Conn, Engine};
 pub use error::Error;
 pub use migrate::Migrate;
 use postgres::Postgres;
-pub use query::{QueryBuilder, Sql};
+pub use query::{QueryBuilder, Sql, Value};
 pub use row::{Column, FromColumn, FromRow, Row};
 use sqlite::{Sqlite, WriteKind};
 pub use url::{DatabaseUrl, PostgresUrl};
-pub use value::Value;
 
 /// How long closing may take.
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);

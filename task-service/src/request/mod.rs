@@ -18,7 +18,6 @@ use crate::{
 
 pub(crate) mod batch;
 pub(crate) mod list;
-pub(crate) mod options;
 pub(crate) mod write;
 
 const MISSING: FieldError = "must be set";

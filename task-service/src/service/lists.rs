@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::{App, respond};
 use crate::{
     model::list::ListRow,
-    request::{self, options::WriteOptions},
+    request::{self, write::WriteOptions},
     store::{
         lists::{self, ListWrite},
         transaction::Outcome,

@@ -16,7 +16,7 @@ use super::{App, respond};
 use crate::{
     model::{TaskRow, sync::SyncPoint, write::Write},
     page,
-    request::{self, batch, options::WriteOptions, write},
+    request::{self, batch, write, write::WriteOptions},
     store::{
         mutations::{self, Mutation},
         tasks,

@@ -22,7 +22,7 @@ use crate::{
         list::ListRow,
         rank::{self, SequenceNumber},
     },
-    request::options::WriteOptions,
+    request::write::WriteOptions,
 };
 
 const SELECT: &str = "

@@ -23,7 +23,7 @@ use crate::{
         rank::SequenceNumber,
         write::Write,
     },
-    request::{batch, options::WriteOptions},
+    request::{batch, write::WriteOptions},
 };
 
 /// Maximum number of rows that a statement inserts: engines limit the number of arguments.

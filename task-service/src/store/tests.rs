@@ -27,7 +27,7 @@ use crate::{
     MIGRATIONS,
     model::{TaskRow, write::Write},
     request::{
-        options::WriteOptions,
+        write::WriteOptions,
         write::{self, RequestValidator},
     },
 };

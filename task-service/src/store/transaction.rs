@@ -11,7 +11,7 @@ use service_kit::{
 };
 use uuid::Uuid;
 
-use crate::{error::request_id_reused, request::options::WriteOptions};
+use crate::{error::request_id_reused, request::write::WriteOptions};
 
 /// How long responses to requests with an id are stored.
 pub(crate) const RETENTION: Duration = Duration::from_secs(24 * 3600);

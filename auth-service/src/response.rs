@@ -1,0 +1,76 @@
+//! From rows to messages.
+
+use std::collections::HashMap;
+
+use taskey_proto::auth::v1::{self as pb, audit_event};
+use uuid::Uuid;
+
+use crate::model::{audit::StoredEvent, session::Session, user::User};
+
+impl From<User> for pb::User {
+    fn from(user: User) -> Self {
+        Self {
+            roles: user.roles(),
+            id: user.id.to_string(),
+            email: user.email,
+            display_name: user.display_name,
+            email_verified: user.email_verified,
+            disabled: user.disabled,
+            create_time: Some(user.created_at.into()),
+            update_time: Some(user.updated_at.into()),
+        }
+    }
+}
+
+/// Converts the session for a caller whose own session is `current`.
+#[must_use]
+pub fn session(session: Session, current: Uuid) -> pb::Session {
+    pb::Session {
+        current: session.id == current,
+        id: session.id.to_string(),
+        label: session.label,
+        user_agent: session.user_agent,
+        ip_address: session.ip_address,
+        create_time: Some(session.created_at.into()),
+        last_used_time: Some(session.rotated_at.into()),
+        expire_time: Some(session.expires_at.into()),
+    }
+}
+
+impl From<StoredEvent> for pb::AuditEvent {
+    fn from(event: StoredEvent) -> Self {
+        let id_or_empty = |id: Option<Uuid>| id.map(|id| id.to_string()).unwrap_or_default();
+        let mut details: HashMap<_, _> = serde_json::from_str(&event.details).unwrap_or_default();
+        if event.occurrences > 1 {
+            details.insert("occurrences".to_owned(), event.occurrences.to_string());
+        }
+        Self {
+            id: event.id.to_string(),
+            kind: audit_event::Kind::from_str_name(&event.kind).unwrap_or_default().into(),
+            user_id: event.user_id.to_string(),
+            actor_id: id_or_empty(event.actor_id),
+            session_id: id_or_empty(event.session_id),
+            ip_address: event.ip_address,
+            user_agent: event.user_agent,
+            create_time: Some(event.created_at.into()),
+            details,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use taskey_proto::auth::v1::audit_event;
+
+    use crate::model::audit::Kind;
+
+    #[test]
+    fn kinds_of_events_have_the_names_of_the_api() {
+        for (number, kind) in (1..).zip(Kind::ALL) {
+            let message = audit_event::Kind::try_from(number).expect("a kind of the API");
+            assert_eq!(message.as_str_name(), kind.name());
+        }
+        let number = i32::try_from(Kind::ALL.len()).expect("few kinds") + 1;
+        assert!(audit_event::Kind::try_from(number).is_err(), "the model has all kinds of the API");
+    }
+}
