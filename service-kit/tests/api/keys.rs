@@ -82,7 +82,7 @@ fn sign(keys: &KeySet, now: Timestamp) -> String {
 #[test]
 fn public_keys_of_small_or_mixed_order_are_refused() {
     for point in EIGHT_TORSION {
-        assert_refused(&public_key(point.compress().as_bytes()), "not a sound public key");
+        assert_refused(&public_key(point.compress().as_bytes()), "not a valid Ed25519 public key");
         let mixed = point + ED25519_BASEPOINT_POINT;
         assert_eq!(parse(&json!([public_key(mixed.compress().as_bytes())])).is_ok(), mixed.is_torsion_free());
     }
@@ -99,13 +99,13 @@ fn non_canonical_or_off_curve_points_are_refused() {
     for bytes in
         [near_prime(0xed), near_prime(0xee), [[1].as_slice(), &[0; 30], &[0x80]].concat().try_into().expect("32 bytes")]
     {
-        assert_refused(&public_key(bytes), "not a sound public key");
+        assert_refused(&public_key(bytes), "not a valid Ed25519 public key");
     }
     let off_curve = (2..=255).map(|low| [low; 32]).find(|bytes| CompressedEdwardsY(*bytes).decompress().is_none());
-    assert_refused(&public_key(off_curve.expect("half of them are")), "not a sound public key");
-    assert_refused(&public_key([7; 31]), "not a sound public key");
-    assert_refused(&public_key([7; 33]), "not a sound public key");
-    assert_refused(&public_key(""), "not a sound public key");
+    assert_refused(&public_key(off_curve.expect("half of them are")), "not a valid Ed25519 public key");
+    assert_refused(&public_key([7; 31]), "not a valid Ed25519 public key");
+    assert_refused(&public_key([7; 33]), "not a valid Ed25519 public key");
+    assert_refused(&public_key(""), "not a valid Ed25519 public key");
 }
 
 #[test]
@@ -130,7 +130,7 @@ fn malformed_keys_are_refused_and_not_quoted_in_the_error() {
         ("alg", json!("HS256"), "alg must be"),
         ("x", json!("="), "x is not base64url"),
         ("d", json!(BASE64.encode([7; 31])), "d must have 32 bytes"),
-        ("d", json!(BASE64.encode([7; 32])), "x does not go with d"),
+        ("d", json!(BASE64.encode([7; 32])), "x is not the public key of d"),
     ] {
         assert_refused(&with(public_key(x.as_bytes()), member, value), reason);
     }
