@@ -31,7 +31,7 @@ pub struct Config {
     #[command(flatten)]
     pub secrets: SecretArgs,
 
-    /// The key of the service token of the gateway in the same process.
+    /// The key for the service token of the gateway, if it runs in this process.
     #[arg(skip)]
     pub gateway: Option<Key>,
 

@@ -132,6 +132,7 @@ impl Run {
             self.measure_round(&mut rows[0], echo, &echo_processes).await?;
             let mut row = 1;
             for _ in &unary_scenarios {
+                // The echo is measured beside each scenario, because the speed of the machine varies.
                 rows[0].add_closed(load::closed_loop(echo, Scenario::Echo, self.time / 3, &echo_processes).await?);
                 for target in &mut *targets {
                     self.measure_round(&mut rows[row], &mut target.workers, &target.measured).await?;

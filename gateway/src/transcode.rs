@@ -44,8 +44,8 @@ pub struct Transcoder {
 }
 
 impl Transcoder {
-    /// Handles a request. Passes the deadline for the response, or for the start of a stream, to the backend. The
-    /// caller must enforce it.
+    /// Handles a request. Forwards the deadline for the response, or for the start of a stream, to the backend,
+    /// and does not enforce it.
     ///
     /// # Errors
     /// If no RPC matches, if the request is invalid, or if the call fails.

@@ -58,8 +58,8 @@ impl Sessions {
         let Self { db, clock, args, .. } = self;
         let credentials = users::credentials_by_email(db, &login.email).await?;
         let has_account = credentials.is_some();
-        // From here on, a disabled account is treated like an unknown one: the cost of its hash may differ, and the
-        // response time would reveal the account.
+        // From here on, a disabled account is treated like an unknown one. Its hash may have another cost than that for
+        // unknown accounts, so the response time would reveal it.
         let credentials = credentials.filter(|found| !found.user.disabled);
         let (user, stored_hash) = credentials.map(|found| (found.user, found.password_hash)).unzip();
         let key = ThrottleKey::from(&login.email);
@@ -94,9 +94,11 @@ impl Sessions {
         let insert = sessions::insert(db, now, session, hash, event);
         let (recorded, inserted) = tokio::join!(self.passwords.record(key, Outcome::Correct), insert);
         recorded?;
+        // No session is inserted if the account was deleted or disabled, or its password changed, meanwhile.
         let (session, surplus) = inserted?.ok_or_else(error::credentials_invalid)?;
         tracing::info!(user_id = %user.id, session_id = %session.id, surplus, "logged in");
         if surplus > 0 {
+            // The oldest sessions were revoked.
             self.feed.wake();
         }
         self.issuer.token_pair(user, &session, now)

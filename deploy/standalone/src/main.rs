@@ -35,17 +35,17 @@ async fn serve(cli: Cli) -> anyhow::Result<()> {
     let (auth_address, task_address) = (auth.local_addr()?, task.local_addr()?);
     let gateway_address = gateway.local_addr()?;
 
-    let (data_dir, key_file, creates_keys) = (cli.data_dir.clone(), cli.key_file(), cli.key_file.is_none());
+    let (data_dir, key_file, may_create_keys) = (cli.data_dir.clone(), cli.key_file(), cli.key_file.is_none());
     let configs = cli.into_configs(auth_address, task_address, gateway_address);
 
     // Check existing files and databases before creating any.
-    if !creates_keys || key_file.exists() {
+    if !may_create_keys || key_file.exists() {
         KeySet::read(&key_file, Clock::system().now())?;
     }
     auth_service::inspect(&configs.auth).await?;
     task_service::inspect(&configs.task).await?;
     let _data_dir = DataDir::acquire(&data_dir)?;
-    if creates_keys {
+    if may_create_keys {
         data_dir::ensure_keys(&key_file)?;
     }
 

@@ -33,13 +33,13 @@ pub fn parse<P: Parser>() -> Result<P, ExitCode> {
     })
 }
 
-/// Removes user and password from every URL in an error message, because it quotes invalid values.
+/// Removes user and password from every URL in an error message, because error messages quote invalid values.
 fn without_credentials(text: &str) -> String {
     let mut parts = text.split("://");
     let mut clean = parts.next().unwrap_or_default().to_owned();
     for part in parts {
-        let authority = part.find(|c: char| c.is_whitespace() || c == '\'').unwrap_or(part.len());
-        let rest = part[..authority].rfind('@').map_or(part, |at| &part[at..]);
+        let authority_end = part.find(|c: char| c.is_whitespace() || c == '\'').unwrap_or(part.len());
+        let rest = part[..authority_end].rfind('@').map_or(part, |at| &part[at..]);
         clean.push_str("://");
         clean.push_str(rest);
     }

@@ -76,7 +76,7 @@ pub(crate) async fn execute(db: &Db, queue: &OwnerQueue, mutation: Mutation) -> 
 /// Executes a mutation within a transaction.
 ///
 /// # Errors
-/// The reason why the transaction must be rolled back.
+/// If the transaction must be rolled back: it failed, was executed before, is a dry run, or changes nothing.
 pub(super) async fn execute_within(conn: &mut Conn, mutation: Mutation) -> Result<Rows, NotCommitted<Rows>> {
     let Mutation { owner, now, purge_time, max_tasks, options, writes, prefixes, new_ids, encode } = mutation;
     let read_set = ReadSet::from_writes(owner, &writes);
@@ -121,7 +121,9 @@ fn apply(
             Ok(row) => rows.push(row),
             Err((error, field)) => {
                 let prefix = prefixes.get(index);
-                let field = field.or_else(|| prefix.is_some().then_some((id_path, "is the task of the failed write")));
+                let field = field.or_else(|| {
+                    prefix.is_some().then_some((id_path, "identifies the task for which the write failed"))
+                });
                 let error = if prefix.is_some() { batch::with_write_index(error, index) } else { error };
                 let prefix = prefix.map(String::as_str).unwrap_or_default();
                 return Err(match field {
@@ -136,9 +138,9 @@ fn apply(
 
 /// Writes the changed tasks, including created ones.
 async fn store_changes(conn: &mut Conn, working_set: &WorkingSet) -> Result<(), db::Error> {
-    let (created, changed): (Vec<&TaskRow>, Vec<&TaskRow>) =
+    let (created, updated): (Vec<&TaskRow>, Vec<&TaskRow>) =
         working_set.changes().partition(|task| working_set.created.contains(&task.id));
-    for (tasks, on_conflict) in [(created, ""), (changed, OVERWRITE.as_str())] {
+    for (tasks, on_conflict) in [(created, ""), (updated, OVERWRITE.as_str())] {
         for tasks in tasks.chunks(MAX_ROWS) {
             let mut insert = QueryBuilder::new(format!("insert into tasks ({TASK_COLUMNS}, search)"));
             insert.push_values(tasks.iter().map(|task| task_values(task))).push(on_conflict);

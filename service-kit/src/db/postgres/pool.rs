@@ -30,9 +30,8 @@ const MAX_IDLE: Duration = Duration::from_secs(10 * 60);
 /// Connections older than this are replaced, because the server's memory for a connection grows.
 const MAX_AGE: Duration = Duration::from_secs(30 * 60);
 
-/// How long a session uses the same plans. A plan depends on the sizes of the tables when it is made. While they are
-/// small, the server may look up a task in an index that orders the owner's tasks by other columns, and would use that
-/// plan until it analyzes the table.
+/// How long a session uses the same plans. A plan depends on the sizes of the tables when it is made. On a small table,
+/// the server may choose an index that does not suit a large one, and keeps that plan until it analyzes the table.
 const PLAN_LIFETIME: Duration = Duration::from_secs(10);
 
 /// How often the pool closes idle connections.
