@@ -2,8 +2,8 @@
 
 use service_kit::{assert_refused, on_each_database, testing::TestDatabase};
 use taskey_proto::task::v1::{
-    BatchWriteTasksRequest, CompleteTaskRequest, DeleteTaskRequest, MoveTaskRequest, ReopenTaskRequest, Task,
-    UpdateTaskRequest,
+    BatchWriteTasksRequest, CompleteTaskRequest, CreateTaskRequest, DeleteTaskRequest, MoveTaskRequest,
+    ReopenTaskRequest, Task, UpdateTaskRequest,
     batch_write_tasks_request::{Write, write::Write as Kind},
     move_task_request::Position,
     task::State,
@@ -221,26 +221,28 @@ async fn writes_have_no_request_id_or_validate_only(database: TestDatabase) {
     let (id, etag) = (task.id.clone(), String::new());
     let request_id = service.clock.new_id().to_string();
     let update = UpdateTaskRequest { task: Some(task.clone()), ..UpdateTaskRequest::default() };
-    macro_rules! assert_refuses_own {
-        ($name:literal, $kind:ident, $request:expr) => {{
-            let mut request = $request;
-            request.request_id.clone_from(&request_id);
-            request.validate_only = true;
-            let mut batch = BatchWriteTasksRequest::default();
-            batch.writes.push(Write { write: Some(Kind::$kind(request)) });
-            let outcome = ann.client.clone().batch_write_tasks(batch).await;
-            let fields = ["request_id", "validate_only"].map(|field| format!("writes[0].{}.{field}", $name));
-            let [request_id, validate_only] = fields;
-            assert_refused!(outcome, InvalidArgument, "VALIDATION_FAILED", request_id, validate_only);
-        }};
-    }
+    let assert_refuses_own = async |name: &str, kind: Kind| {
+        let batch = BatchWriteTasksRequest { writes: vec![Write { write: Some(kind) }], ..Default::default() };
+        let outcome = ann.client.clone().batch_write_tasks(batch).await;
+        let fields = ["request_id", "validate_only"].map(|field| format!("writes[0].{name}.{field}"));
+        let [request_id, validate_only] = fields;
+        assert_refused!(outcome, InvalidArgument, "VALIDATION_FAILED", request_id, validate_only);
+    };
     let Kind::Create(creation) = create(titled("B")) else { unreachable!("`create` returns a creation") };
-    assert_refuses_own!("create", Create, creation);
-    assert_refuses_own!("update", Update, update);
-    assert_refuses_own!("delete", Delete, DeleteTaskRequest { id: id.clone(), ..DeleteTaskRequest::default() });
-    assert_refuses_own!("complete", Complete, CompleteTaskRequest { id: id.clone(), ..CompleteTaskRequest::default() });
-    assert_refuses_own!("reopen", Reopen, ReopenTaskRequest { id: id.clone(), etag, ..ReopenTaskRequest::default() });
-    assert_refuses_own!("move", Move, to(&id, LAST));
+    let (request_id, validate_only) = (|| request_id.clone(), true);
+    let create = CreateTaskRequest { request_id: request_id(), validate_only, ..creation };
+    let update = UpdateTaskRequest { request_id: request_id(), validate_only, ..update };
+    let delete = DeleteTaskRequest { id: id.clone(), request_id: request_id(), validate_only, ..Default::default() };
+    let complete =
+        CompleteTaskRequest { id: id.clone(), request_id: request_id(), validate_only, ..Default::default() };
+    let reopen = ReopenTaskRequest { id: id.clone(), etag, request_id: request_id(), validate_only };
+    let to_end = MoveTaskRequest { request_id: request_id(), validate_only, ..to(&id, LAST) };
+    assert_refuses_own("create", Kind::Create(create)).await;
+    assert_refuses_own("update", Kind::Update(update)).await;
+    assert_refuses_own("delete", Kind::Delete(delete)).await;
+    assert_refuses_own("complete", Kind::Complete(complete)).await;
+    assert_refuses_own("reopen", Kind::Reopen(reopen)).await;
+    assert_refuses_own("move", Kind::Move(to_end)).await;
     assert_eq!(ann.tasks_by_rank(true).await, [task]);
 }
 

@@ -61,7 +61,8 @@ impl Fixture {
     }
 }
 
-/// Calls `$check` with one RPC and a new fixture. `$options` is `(service, request_id, validate_only)`.
+/// Calls `$check` with one RPC and a new fixture. `$options` is `(service, request_id, validate_only)`. A macro because
+/// each RPC has its own method and request type.
 macro_rules! check_write {
     ($options:expr, $check:ident, $client:ident.$rpc:ident, |$fixture:ident| $request:expr) => {{
         let (service, request_id, validate_only): (&Service, &str, bool) = $options;
@@ -73,7 +74,8 @@ macro_rules! check_write {
     }};
 }
 
-/// Calls `$check(service, user, call, request)` for every RPC that writes.
+/// Calls `$check(service, user, call, request)` for every RPC that writes. A macro because `$check` is generic over the
+/// request, which a function cannot take.
 macro_rules! check_every_write {
     ($options:expr, $check:ident) => {{
         check_write!($options, $check, client.create_task, |fixture| {
