@@ -7,36 +7,28 @@ use std::{
 
 use taskey_proto::{
     auth::v1::{
-        IntrospectRequest, LoginRequest, TokenPair, auth_service_client::AuthServiceClient,
+        IntrospectRequest, LoginRequest, auth_service_client::AuthServiceClient,
         token_service_client::TokenServiceClient,
     },
     task::v1::{CreateTaskRequest, GetTaskRequest, ListTasksRequest, Task, task_service_client::TaskServiceClient},
 };
 use tokio::{
     task::JoinSet,
-    time::{Instant, MissedTickBehavior, interval, sleep, timeout},
+    time::{MissedTickBehavior, interval, timeout},
 };
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, transport::Channel};
 
 use super::{
     cluster::{Cluster, ONE_EACH},
-    report::{percentile, report_value, rounds},
-    users::{RETRY_PAUSE, create, log_out, me, sign_up_and_log_in, wait_until_refused},
+    others::Others,
+    report::report_value,
+    users::sign_up_and_log_in,
 };
 use crate::process::{PASSWORD, bearer};
 
 /// Cancelled calls per second. In debug builds, 1000 per second would need more than two cores.
 const RATE: usize = if cfg!(debug_assertions) { 200 } else { 1000 };
-
-/// A p99 below this passes regardless of the idle p99, because the calls themselves keep two cores busy.
-const MAX_P99: Duration = Duration::from_millis(20);
-
-/// A logout takes effect everywhere within this time.
-const REVOCATION_LIMIT: Duration = Duration::from_secs(1);
-
-/// The minimum number of each of two calls.
-const MIN_CALLS: usize = 300;
 
 /// A malformed service token.
 const MALFORMED_TOKEN: &str = "taskey_service_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
@@ -95,58 +87,17 @@ async fn make_cancelled_calls(
     made.into_inner()
 }
 
-/// Reads a task and the caller's account until `stopped`, but at least `MIN_CALLS` times. Returns how long each took.
-async fn read(cluster: &Cluster, pair: &TokenPair, task: &Task, stopped: &CancellationToken) -> Vec<Duration> {
-    let (auth_channel, task_channel) = (cluster.auth[0].channel(), cluster.task[0].channel());
-    let mut took = Vec::new();
-    while took.len() < 2 * MIN_CALLS || !stopped.is_cancelled() {
-        let begun = Instant::now();
-        let request = bearer(&pair.access_token, GetTaskRequest { id: task.id.clone() });
-        TaskServiceClient::new(task_channel.clone()).get_task(request).await.expect("others get their tasks");
-        took.push(begun.elapsed());
-        let begun = Instant::now();
-        me(&auth_channel, &pair.access_token).await.expect("others get their accounts");
-        took.push(begun.elapsed());
-        sleep(RETRY_PAUSE).await;
-    }
-    took
-}
-
 async fn assert_cancelled_calls_do_not_slow_down_others(cluster: Cluster, counts_sessions: bool) {
-    // 5 s per kind by default. With all rounds 30 s, or 10 s in debug builds to keep the CI gate short.
-    let max_rounds = if cfg!(debug_assertions) { 2 } else { 6 };
-    let duration = Duration::from_secs(5 * rounds(1).clamp(1, max_rounds) as u64);
     let (auth, task) = (cluster.auth[0].channel(), cluster.task[0].channel());
-    let ann = sign_up_and_log_in(&auth, "ann@example.com").await;
     let mallory = sign_up_and_log_in(&auth, "mallory@example.com").await;
-    let task_of_ann = create(&task, &ann.access_token, "of Ann").await.expect("created");
-    let finished = CancellationToken::new();
-    finished.cancel();
-    _ = read(&cluster, &ann, &task_of_ann, &finished).await;
-    let idle = percentile(99, read(&cluster, &ann, &task_of_ann, &finished).await);
+    let others = Others::sign_up(auth, task, None).await;
     let before = if counts_sessions { cluster.database.session_count().await } else { 0 };
-    for cancel_after in [0, 1, 50] {
-        let bob = sign_up_and_log_in(&auth, &format!("bob.{cancel_after}@example.com")).await;
-        let stopped = CancellationToken::new();
-        let logout = async {
-            sleep(duration / 2).await;
-            log_out(&auth, &bob).await.expect("logged out");
-            wait_until_refused(&task, &bob.access_token, "TOKEN_REVOKED", REVOCATION_LIMIT).await;
-            sleep(duration / 2).await;
-            stopped.cancel();
+    for cancel_after in [0, 1, 50].map(Duration::from_millis) {
+        let attack = async |stopped: &CancellationToken| {
+            let calls = make_cancelled_calls(&cluster, &mallory.access_token, cancel_after, stopped).await;
+            report_value(&format!("calls cancelled after {cancel_after:?}"), calls);
         };
-        let cancel_after = Duration::from_millis(cancel_after);
-        let (calls, under_load, ()) = tokio::join!(
-            make_cancelled_calls(&cluster, &mallory.access_token, cancel_after, &stopped),
-            read(&cluster, &ann, &task_of_ann, &stopped),
-            logout
-        );
-        let under_load = percentile(99, under_load);
-        report_value(
-            &format!("{calls} calls cancelled after {cancel_after:?}"),
-            format_args!("p99 of others {under_load:.1?}, idle {idle:.1?}"),
-        );
-        assert!(under_load <= (idle * 3).max(MAX_P99), "p99 rose from {idle:?} to {under_load:?}");
+        others.assert_unaffected(&format!("calls cancelled after {cancel_after:?}"), attack).await;
     }
     if counts_sessions {
         let sessions = cluster.database.session_count().await - before;

@@ -13,6 +13,7 @@ mod load;
 mod login_throttle;
 mod logout;
 mod many_logins;
+mod others;
 mod postgres;
 mod proxy;
 mod refresh;
