@@ -8,8 +8,9 @@ use http_body_util::{BodyStream, StreamBody};
 use prost_reflect::DescriptorPool;
 use service_kit::{
     server::{
-        add_reflection, body,
+        body,
         call::{CallLayer, CallService},
+        reflection::add_reflection,
         request_id::{REQUEST_ID, RequestId},
     },
     status::ApiError,

@@ -7,7 +7,6 @@ use hyper::body::{Body as HttpBody, Bytes};
 use tokio::{net::TcpListener, sync::watch};
 use tokio_util::sync::CancellationToken;
 use tonic::{body::Body, server::NamedService, service::RoutesBuilder};
-use tonic_health::{ServingStatus, server::HealthReporter};
 use tower::{BoxError, Layer, Service, ServiceExt};
 
 use crate::ops::config::LimitArgs;
@@ -16,10 +15,14 @@ pub mod body;
 pub mod call;
 pub mod connection;
 mod error_details;
+pub mod health;
+pub mod reflection;
 pub mod request_id;
 
 use call::CallLayer;
 use connection::Protocol;
+use health::{ServingStatus, Statuses, health_server};
+use reflection::add_reflection;
 
 /// A gRPC server. Add services with [`with`](Self::with), then call [`serve`](Self::serve).
 pub struct GrpcServer {
@@ -69,11 +72,8 @@ impl GrpcServer {
         mut ready: watch::Receiver<bool>,
         shutdown: CancellationToken,
     ) -> anyhow::Result<()> {
-        let (health, health_service) = tonic_health::server::health_reporter();
-        // The reporter starts with SERVING for the empty name, so the status is set before the first call.
-        let is_ready = *ready.borrow();
-        set_health(&health, &self.services, is_ready).await;
-        self.routes.add_service(health_service);
+        let (health, health_changes) = watch::channel(statuses(&self.services, *ready.borrow()));
+        self.routes.add_service(health_server(health_changes));
         add_reflection(&mut self.routes, &self.services)?;
 
         let timeout = self.limits.request_timeout.unwrap_or(self.default_timeout);
@@ -84,41 +84,21 @@ impl GrpcServer {
         let follow_ready = async {
             while !shutdown.is_cancelled() {
                 let is_ready = *ready.borrow_and_update();
-                set_health(&health, &self.services, is_ready).await;
+                health.send_replace(statuses(&self.services, is_ready));
                 // Once the sender is dropped, the last value remains.
                 tokio::select! {
                     () = shutdown.cancelled() => {}
                     Ok(()) = ready.changed() => {}
                 }
             }
-            set_health(&health, &self.services, false).await;
+            health.send_replace(statuses(&self.services, false));
         };
         tokio::join!(serving, follow_ready).0
     }
 }
 
-/// Adds both versions of the reflection service, which describe `services`: current clients use v1, older ones v1alpha.
-///
-/// # Errors
-/// If the descriptors are invalid.
-pub fn add_reflection<S: AsRef<str>>(routes: &mut RoutesBuilder, services: &[S]) -> anyhow::Result<()> {
-    let builder = || {
-        let builder = tonic_reflection::server::Builder::configure()
-            .register_encoded_file_descriptor_set(taskey_proto::FILE_DESCRIPTOR_SET)
-            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-            .with_service_name("grpc.health.v1.Health");
-        services.iter().fold(builder, |builder, service| builder.with_service_name(service.as_ref()))
-    };
-    let v1 = builder().with_service_name("grpc.reflection.v1.ServerReflection").build_v1()?;
-    let v1alpha = builder().with_service_name("grpc.reflection.v1alpha.ServerReflection").build_v1alpha()?;
-    routes.add_service(v1).add_service(v1alpha);
-    Ok(())
-}
-
-/// Sets the health of each service and of the empty name, which represents the server.
-async fn set_health(health: &HealthReporter, services: &[&'static str], ready: bool) {
-    let status = if ready { ServingStatus::Serving } else { ServingStatus::NotServing };
-    for service in services.iter().copied().chain([""]) {
-        health.set_service_status(service, status).await;
-    }
+/// Returns the health of each service and of the empty name, which represents the server.
+fn statuses(services: &[&'static str], is_ready: bool) -> Statuses {
+    let status = if is_ready { ServingStatus::Serving } else { ServingStatus::NotServing };
+    services.iter().copied().chain([""]).map(|service| (service.to_owned(), status)).collect()
 }

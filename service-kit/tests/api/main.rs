@@ -4,6 +4,7 @@ mod abandoned_calls;
 mod connection;
 mod database;
 mod deletion;
+mod health;
 mod hostile_token;
 mod keys;
 mod no_io;

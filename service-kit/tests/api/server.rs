@@ -70,16 +70,16 @@ impl TokenService for Stub {
     }
 }
 
-struct Server {
+pub(crate) struct Server {
     address: SocketAddr,
-    channel: Channel,
+    pub(crate) channel: Channel,
     ready: watch::Sender<bool>,
-    shutdown: CancellationToken,
+    pub(crate) shutdown: CancellationToken,
     running: JoinHandle<anyhow::Result<()>>,
 }
 
 impl Server {
-    async fn start<F>(flags: &[&str], handler: impl Fn() -> F + Send + Sync + 'static) -> Self
+    pub(crate) async fn start<F>(flags: &[&str], handler: impl Fn() -> F + Send + Sync + 'static) -> Self
     where
         F: Future<Output = Result<JwkSet, Status>> + Send + 'static,
     {
@@ -107,7 +107,7 @@ impl Server {
     }
 }
 
-async fn empty() -> Result<JwkSet, Status> {
+pub(crate) async fn empty() -> Result<JwkSet, Status> {
     Ok(JwkSet::default())
 }
 

@@ -30,7 +30,7 @@ mod bare_lf;
 mod error_body;
 mod linger;
 mod preface;
-mod slots;
+pub(super) mod slots;
 
 pub use error_body::Explain;
 pub use preface::Protocol;

@@ -9,7 +9,7 @@ use std::{
 use crate::{network::rate_limit_key, ops::config::LimitArgs};
 
 /// The slots for the connections of a server.
-pub(super) struct Slots {
+pub(in crate::server) struct Slots {
     max_total: usize,
     max_per_address: usize,
     usage: Mutex<Usage>,
@@ -23,29 +23,29 @@ struct Usage {
 }
 
 /// The slot of one connection. It is released when it is dropped, however the connection ends.
-pub(super) struct Slot {
+pub(in crate::server) struct Slot {
     slots: Arc<Slots>,
     address: IpAddr,
 }
 
 /// The limit that has been reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum ReachedLimit {
+pub(in crate::server) enum ReachedLimit {
     Server,
     Address,
 }
 
 impl Slots {
-    pub(super) fn new(limits: &LimitArgs) -> Arc<Self> {
+    pub(in crate::server) fn new(limits: &LimitArgs) -> Arc<Self> {
         Self::with_limits(limits.max_connections, limits.max_connections_per_address)
     }
 
-    fn with_limits(max_total: usize, max_per_address: usize) -> Arc<Self> {
+    pub(in crate::server) fn with_limits(max_total: usize, max_per_address: usize) -> Arc<Self> {
         Arc::new(Self { max_total, max_per_address, usage: Mutex::default() })
     }
 
     /// Acquires a slot for a connection from this address.
-    pub(super) fn acquire(self: &Arc<Self>, peer: IpAddr) -> Result<Slot, ReachedLimit> {
+    pub(in crate::server) fn acquire(self: &Arc<Self>, peer: IpAddr) -> Result<Slot, ReachedLimit> {
         let address = rate_limit_key(peer);
         let mut usage = self.usage();
         if usage.total >= self.max_total {

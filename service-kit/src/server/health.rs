@@ -1,0 +1,106 @@
+//! The gRPC health service (grpc.health.v1). The service of tonic-health ends the watch of an unknown service with
+//! NOT_FOUND, although `health.proto` requires SERVICE_UNKNOWN and an open stream, and it does not limit the watches.
+
+use std::{collections::BTreeMap, net::IpAddr, pin::Pin, sync::Arc, time::Duration};
+
+use futures::{Stream, stream};
+use taskey_proto::errors::v1::ErrorReason;
+use tokio::sync::watch;
+use tonic::{Code, Request, Response, Status, transport::server::TcpConnectInfo};
+pub use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::{
+    HealthCheckRequest, HealthCheckResponse,
+    health_server::{Health, HealthServer},
+};
+
+use super::connection::slots::{Slot, Slots};
+use crate::status::ApiError;
+
+/// Maximum number of open watches in total, and per address: as many as connections by default. Watches need no access
+/// token, and clients open one per connection.
+const MAX_WATCHES: usize = 1024;
+const MAX_WATCHES_PER_ADDRESS: usize = 64;
+
+/// How long a client whose watch was refused should wait.
+const RETRY_DELAY: Duration = Duration::from_secs(5);
+
+/// Maximum size of a request, which contains only the name of a service.
+const MAX_REQUEST_BYTES: usize = 4 * 1024;
+
+/// The health of each service by its full name. The empty name represents the server.
+pub type Statuses = BTreeMap<String, ServingStatus>;
+
+/// Creates the service. It returns the current value of `statuses`, and watches send its changes. A service may be
+/// added later.
+#[must_use]
+pub fn health_server(statuses: watch::Receiver<Statuses>) -> HealthServer<impl Health> {
+    let watches = Slots::with_limits(MAX_WATCHES, MAX_WATCHES_PER_ADDRESS);
+    HealthServer::new(HealthService { statuses, watches }).max_decoding_message_size(MAX_REQUEST_BYTES)
+}
+
+struct HealthService {
+    statuses: watch::Receiver<Statuses>,
+    watches: Arc<Slots>,
+}
+
+impl HealthService {
+    fn acquire(&self, peer: Option<IpAddr>) -> Result<Slot, ApiError> {
+        // Calls within the process have no address.
+        let peer = peer.unwrap_or(IpAddr::from([127, 0, 0, 1]));
+        self.watches.acquire(peer).map_err(|_| {
+            let message = "too many health watches are open";
+            ApiError::new(Code::ResourceExhausted, ErrorReason::Overloaded, message).retry_after(RETRY_DELAY)
+        })
+    }
+}
+
+#[tonic::async_trait]
+impl Health for HealthService {
+    async fn check(&self, request: Request<HealthCheckRequest>) -> Result<Response<HealthCheckResponse>, Status> {
+        let status = self.statuses.borrow().get(&request.get_ref().service).copied();
+        let Some(status) = status else {
+            let message = "this server has no such service";
+            return Err(ApiError::new(Code::NotFound, ErrorReason::MethodUnknown, message).into());
+        };
+        Ok(Response::new(HealthCheckResponse { status: status.into() }))
+    }
+
+    type WatchStream = Pin<Box<dyn Stream<Item = Result<HealthCheckResponse, Status>> + Send>>;
+
+    /// Sends the status, and again after each change. An unknown service has the status SERVICE_UNKNOWN.
+    async fn watch(&self, request: Request<HealthCheckRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        let peer = request.extensions().get::<TcpConnectInfo>().and_then(TcpConnectInfo::remote_addr);
+        let watch = Watch {
+            _slot: self.acquire(peer.map(|peer| peer.ip()))?,
+            service: request.into_inner().service,
+            statuses: self.statuses.clone(),
+            last_sent: None,
+        };
+        let changes = stream::unfold(watch, |mut watch| async {
+            let status = watch.next().await?;
+            Some((Ok(HealthCheckResponse { status: status.into() }), watch))
+        });
+        Ok(Response::new(Box::pin(changes)))
+    }
+}
+
+struct Watch {
+    _slot: Slot,
+    service: String,
+    statuses: watch::Receiver<Statuses>,
+    last_sent: Option<ServingStatus>,
+}
+
+impl Watch {
+    /// Waits for a status that differs from the one sent last. Returns `None` if the statuses can no longer change.
+    async fn next(&mut self) -> Option<ServingStatus> {
+        loop {
+            let status = self.statuses.borrow_and_update().get(&self.service).copied();
+            let status = status.unwrap_or(ServingStatus::ServiceUnknown);
+            if self.last_sent.replace(status) != Some(status) {
+                return Some(status);
+            }
+            self.statuses.changed().await.ok()?;
+        }
+    }
+}
