@@ -107,6 +107,7 @@ pub fn headers() -> Value {
         "WWW-Authenticate": string_header("`Bearer error=\"invalid_token\"`"),
         "Retry-After": {
             "description": "How many seconds to wait before a retry.",
+            "required": true,
             "schema": {"type": "integer", "minimum": 1},
         },
     })

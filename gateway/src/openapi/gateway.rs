@@ -45,7 +45,7 @@ pub fn operations() -> Vec<(&'static str, Value)> {
 }
 
 fn operation(name: &str, summary: &str, schema: &Value) -> Value {
-    json!({
+    let mut operation = json!({
         "operationId": format!("{TAG}_{name}"),
         "tags": [TAG],
         "summary": summary,
@@ -56,5 +56,10 @@ fn operation(name: &str, summary: &str, schema: &Value) -> Value {
             "headers": {components::REQUEST_ID: components::header(components::REQUEST_ID)},
             "content": {"application/json": {"schema": schema}},
         }},
-    })
+    });
+    for (http_code, code, reason, description) in response::HEAD_ERRORS {
+        let error = DocumentedError { code, reason, description: description.to_owned() };
+        operation["responses"][http_code.to_string()] = response::error_response(http_code, &[error]);
+    }
+    operation
 }

@@ -102,20 +102,39 @@ fn group_by_http_code(
         }
         groups.entry(error.http_code()).or_default().push(error);
     }
-    let mut http_errors = vec![(406, NOT_ACCEPTABLE), (414, URI_TOO_LONG)];
-    if !matches!(binding.body, BodyRule::None) {
-        http_errors.push((415, UNSUPPORTED_MEDIA_TYPE));
-    }
-    let (code, reason) = (Code::InvalidArgument, ErrorReason::MalformedRequest);
-    for (http_code, description) in http_errors {
+    for (http_code, code, reason, description) in http_errors(binding) {
         let error = DocumentedError { code, reason, description: description.to_owned() };
         groups.entry(http_code).or_default().push(error);
     }
     groups
 }
 
+/// An error whose HTTP code is not that of its status code: both codes, the reason and the description.
+type HttpError = (u16, Code, ErrorReason, &'static str);
+
+/// Returns the errors of the gateway whose HTTP code is not that of their status code.
+fn http_errors(binding: &Binding) -> Vec<HttpError> {
+    let malformed = (Code::InvalidArgument, ErrorReason::MalformedRequest);
+    let mut errors = vec![
+        (406, malformed.0, malformed.1, NOT_ACCEPTABLE),
+        (408, Code::DeadlineExceeded, ErrorReason::DeadlineExceeded, REQUEST_TIMEOUT),
+    ];
+    errors.extend(HEAD_ERRORS);
+    if !matches!(binding.body, BodyRule::None) {
+        errors.push((415, malformed.0, malformed.1, UNSUPPORTED_MEDIA_TYPE));
+    }
+    errors
+}
+
 const PRECONDITION_FAILED: &str = "`If-Match` does not match the current version.";
 const NOT_ACCEPTABLE: &str = "the response is not available in a type that `Accept` lists.";
+/// The errors of requests whose head is too large, at any path.
+pub const HEAD_ERRORS: [HttpError; 2] = [
+    (414, Code::InvalidArgument, ErrorReason::MalformedRequest, URI_TOO_LONG),
+    (431, Code::ResourceExhausted, ErrorReason::MessageTooLarge, HEADERS_TOO_LARGE),
+];
+const REQUEST_TIMEOUT: &str = "the body of the request did not arrive in time. The call had no effect.";
+const HEADERS_TOO_LARGE: &str = "the headers are too many or too large.";
 const URI_TOO_LONG: &str = "path and query are longer than 8 KiB.";
 const UNSUPPORTED_MEDIA_TYPE: &str = "the type of the body is not supported.";
 const VALIDATION_FAILED: &str = "a parameter, a header or a field of the body is unknown, or its value is invalid.";
@@ -128,6 +147,7 @@ fn gateway_errors(binding: &Binding, authentication: Authentication) -> Vec<(Cod
         (Code::InvalidArgument, ErrorReason::ValidationFailed, VALIDATION_FAILED),
         (Code::InvalidArgument, ErrorReason::MalformedRequest, ""),
         (Code::ResourceExhausted, ErrorReason::MessageTooLarge, ""),
+        (Code::ResourceExhausted, ErrorReason::Overloaded, ""),
         (Code::Internal, ErrorReason::Internal, ""),
         (Code::Unavailable, ErrorReason::BackendUnavailable, ""),
         (Code::DeadlineExceeded, ErrorReason::DeadlineExceeded, ""),

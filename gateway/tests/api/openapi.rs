@@ -168,11 +168,30 @@ fn documented_errors_match_the_options() {
     assert_reasons(&create, "401", &["TOKEN_MISSING", "TOKEN_INVALID", "TOKEN_EXPIRED", "TOKEN_REVOKED"]);
     assert_reasons(&create, "404", &["LIST_NOT_FOUND"]);
     assert_reasons(&create, "413", &["MESSAGE_TOO_LARGE"]);
-    assert_reasons(&create, "429", &["QUOTA_EXCEEDED"]);
+    assert_reasons(&create, "408", &["DEADLINE_EXCEEDED"]);
+    assert_reasons(&create, "429", &["QUOTA_EXCEEDED", "RATE_LIMITED", "OVERLOADED"]);
+    assert_reasons(&create, "431", &["MESSAGE_TOO_LARGE"]);
     assert_reasons(&create, "503", &["VERIFIER_NOT_READY", "STORE_UNAVAILABLE", "BACKEND_UNAVAILABLE"]);
     assert_eq!(create["responses"]["503"]["headers"]["Retry-After"]["$ref"], "#/components/headers/Retry-After");
     let login = operation("/v1/auth/login", "post");
     assert_reasons(&login, "401", &["CREDENTIALS_INVALID"]);
+}
+
+#[test]
+fn every_rpc_documents_the_errors_of_the_gateway_and_the_rate_limit() {
+    let document = openapi_document(&contract_pool());
+    let of_rpcs = operations(&document).into_iter().filter(|(_, operation)| operation["tags"] != json!(["Gateway"]));
+    for (path, operation) in of_rpcs {
+        for code in ["400", "406", "408", "413", "414", "429", "431", "500", "503", "504"] {
+            assert!(!reasons(operation, code).is_empty(), "{path} {code}");
+        }
+        assert!(reasons(operation, "429").is_superset(&["RATE_LIMITED", "OVERLOADED"].map(str::to_owned).into()));
+        for code in ["429", "503"] {
+            assert!(operation["responses"][code]["headers"]["Retry-After"].is_object(), "{path} {code}");
+        }
+        let has_body = operation["requestBody"].is_object();
+        assert_eq!(operation["responses"]["415"].is_object(), has_body, "{path}");
+    }
 }
 
 #[test]
