@@ -158,7 +158,14 @@ impl Large {
             let options = SqliteConnectOptions::new().filename(path).pragma("cache_size", "-400000");
             let mut connection = options.pragma("synchronous", "off").connect().await?;
             let id = |number: &str| format!("unhex(printf('018bcfe5680070008000%012x', {number}))");
-            connection.execute(AssertSqlSafe(self.fill_sql(&format!("x'{}'", owner.simple()), id))).await?;
+            let fill = self.fill_sql(&format!("x'{}'", owner.simple()), id);
+            // SQLite has the long texts in a table of their own.
+            let split = format!(
+                "alter table tasks add column notes text; alter table tasks add column search text; {fill}
+                insert into task_texts (owner_id, id, notes, search) select owner_id, id, notes, search from tasks;
+                alter table tasks drop column notes; alter table tasks drop column search;"
+            );
+            connection.execute(AssertSqlSafe(split)).await?;
             return Ok(connection.close().await?);
         }
         let mut connection = PgConnection::connect(url).await?;

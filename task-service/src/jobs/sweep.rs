@@ -6,11 +6,14 @@ use futures::future::BoxFuture;
 use service_kit::{
     args,
     clock::Timestamp,
-    db::{Conn, Db, Error, FromRow, QueryBuilder, Row},
+    db::{Conn, Db, Engine, Error, FromRow, QueryBuilder, Row},
 };
 use uuid::Uuid;
 
-use crate::model::{due::due_at, filter::search_text};
+use crate::{
+    model::{due::due_at, filter::search_text},
+    store::rows::text_table,
+};
 
 /// Delay between receiving a deleted account and deleting its data a second time. A call in progress, or a token that
 /// is accepted while revocations cannot be received, may create a task after the first deletion. Tokens are valid for
@@ -152,15 +155,25 @@ pub(crate) async fn backfill(db: &Db, limit: i64) -> Result<u64, Error> {
 }
 
 async fn backfill_within(conn: &mut Conn, limit: i64) -> Result<u64, Error> {
-    const OLD: &str = "
-        select owner_id, id, title, notes, due_date, due_time from tasks where search = '' order by owner_id, id limit $1";
-    const UPDATE: &str = "
-        update tasks set search = $3, due_at = $4 where owner_id = $1 and id = $2 and search = ''";
-    let old: Vec<IncompleteTask> = conn.fetch_all(OLD, args![limit]).await?;
+    const SET_DUE_AT: &str = "update tasks set due_at = $3 where owner_id = $1 and id = $2";
+    let mut old = QueryBuilder::new("select owner_id, id, title, notes, due_date, due_time from ");
+    old.push(match conn.engine() {
+        // An index finds these rows among the texts.
+        Engine::Sqlite => "task_texts cross join tasks using (owner_id, id)",
+        Engine::Postgres => "tasks",
+    });
+    old.push(" where search = '' order by owner_id, id limit ").push_bind(limit);
+    let (sql, values) = old.build();
+    let old: Vec<IncompleteTask> = conn.fetch_all(sql, values).await?;
     for task in &old {
-        let due_at = due_at(task.due_date.as_deref(), task.due_time, "");
-        let values = args![task.owner_id, task.id, search_text(&task.title, &task.notes), due_at];
-        conn.execute(UPDATE, values).await?;
+        let mut update = QueryBuilder::new(format!("update {} set search = ", text_table(conn.engine())));
+        update.push_bind(search_text(&task.title, &task.notes));
+        update.push(" where owner_id = ").push_bind(task.owner_id).push(" and id = ").push_bind(task.id);
+        update.push(" and search = ''");
+        if execute(conn, update).await? > 0 {
+            let due_at = due_at(task.due_date.as_deref(), task.due_time, "");
+            conn.execute(SET_DUE_AT, args![task.owner_id, task.id, due_at]).await?;
+        }
     }
     Ok(old.len() as u64)
 }

@@ -15,6 +15,9 @@ use super::{
 use crate::error::{etag_mismatch, list_not_found, quota_exceeded, task_not_found, validation_failed};
 
 mod location;
+mod tree;
+
+pub(crate) use tree::{Node, Relative, TaskTree};
 
 /// The location that siblings share: their list, and their parent unless they are at the top level of the list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -45,14 +48,13 @@ pub(crate) struct MutationContext {
 #[derive(Debug)]
 pub(crate) struct WorkingSet {
     pub(crate) context: MutationContext,
-    /// The tasks that the writes name, with their ancestors and descendants.
-    pub(crate) tasks: HashMap<Uuid, TaskRow>,
+    pub(crate) tree: TaskTree,
     /// The named lists that exist, and the default list, which always exists.
     pub(crate) lists: HashSet<Uuid>,
     /// For each [container](Scope::container_id), the ranks and ids of the tasks near those beside which others are
     /// moved.
     pub(crate) ranks: HashMap<Uuid, BTreeMap<String, Uuid>>,
-    /// The changed tasks, including created ones.
+    /// The changed tasks that the writes name, including created ones.
     pub(crate) changed: BTreeSet<Uuid>,
     /// The created tasks.
     pub(crate) created: HashSet<Uuid>,
@@ -94,33 +96,46 @@ impl WorkingSet {
         if self.active_delta > delta_before && self.active_delta > self.max_active_delta {
             return Err((quota_exceeded("the account has reached its limit of active tasks"), None));
         }
-        Ok(self.tasks.get(&id).cloned())
+        Ok(self.tree.task(id).cloned())
     }
 
-    /// Returns the changed tasks.
+    /// Returns the changed tasks that the writes name, including created ones.
     pub(crate) fn changes(&self) -> impl Iterator<Item = &TaskRow> {
-        self.changed.iter().filter_map(|id| self.tasks.get(id))
+        self.changed.iter().filter_map(|id| self.tree.task(*id))
     }
 
     /// Returns an active task, if its etag matches.
     fn active_task(&self, target: Target) -> Result<&TaskRow, WriteError> {
-        let task = self.tasks.get(&target.id).filter(|task| task.delete_time.is_none());
+        let task = self.tree.task(target.id).filter(|task| task.delete_time.is_none());
         check_target(task, target)
     }
 
     fn is_active(&self, id: Uuid) -> bool {
-        self.tasks.get(&id).is_some_and(|task| task.delete_time.is_none())
+        self.tree.active(id).is_some()
     }
 
     /// Changes a task, and increments its revision.
     fn change(&mut self, id: Uuid, change: impl FnOnce(&mut TaskRow)) {
         let MutationContext { now, sequence, .. } = self.context;
-        if let Some(task) = self.tasks.get_mut(&id) {
+        let is_changed = self.tree.change_task(id, |task| {
             change(task);
             task.revision = task.revision.next();
             task.update_time = now;
             task.change = sequence.0;
+        });
+        if is_changed {
             self.changed.insert(id);
+        }
+    }
+
+    /// Changes a task or a relative, except its parent.
+    fn change_node(&mut self, id: Uuid, change: impl Fn(&mut Node)) {
+        if !self.tree.change_relative(id, &change) {
+            self.change(id, |task| {
+                let mut node = Node::from_task(task);
+                change(&mut node);
+                (task.list_id, task.delete_time, task.purge_time) = (node.list_id, node.delete_time, node.purge_time);
+            });
         }
     }
 
@@ -151,7 +166,7 @@ impl WorkingSet {
             change: sequence.0,
         };
         self.ranks.entry(scope.container_id()).or_default().insert(row.rank.clone(), id);
-        self.tasks.insert(id, row);
+        self.tree.insert(row);
         self.changed.insert(id);
         self.created.insert(id);
         self.active_delta += 1;
@@ -176,25 +191,25 @@ impl WorkingSet {
 
     fn delete(&mut self, target: Target, allow_missing: bool) -> Result<Option<Uuid>, WriteError> {
         if allow_missing && !self.is_active(target.id) {
-            return Ok(self.tasks.contains_key(&target.id).then_some(target.id));
+            return Ok(self.tree.task(target.id).map(|task| task.id));
         }
         let MutationContext { now, purge_time, .. } = self.context;
         self.active_task(target)?;
-        let descendants = self.descendants(target.id).into_iter().map(|(id, _)| id);
+        let descendants = self.tree.descendants(target.id).into_iter().map(|(id, _)| id);
         for id in descendants.chain([target.id]).filter(|id| self.is_active(*id)).collect::<Vec<_>>() {
-            self.change(id, |task| (task.delete_time, task.purge_time) = (Some(now), Some(purge_time)));
+            self.change_node(id, |node| (node.delete_time, node.purge_time) = (Some(now), Some(purge_time)));
             self.active_delta -= 1;
         }
         Ok(Some(target.id))
     }
 
     fn undelete(&mut self, index: usize, target: Target) -> Result<Uuid, WriteError> {
-        let task = check_target(self.tasks.get(&target.id), target)?;
+        let task = check_target(self.tree.task(target.id), target)?;
         let Some(delete_time) = task.delete_time else { return Ok(target.id) };
         let (list_id, parent_id) = (task.list_id, task.parent_id.filter(|id| self.is_active(*id)));
         let list_id = if self.lists.contains(&list_id) { list_id } else { self.context.owner };
-        let deleted_together = |id: &Uuid| self.tasks.get(id).is_some_and(|task| task.delete_time == Some(delete_time));
-        let descendants = self.descendants(target.id).into_iter().map(|(id, _)| id);
+        let deleted_together = |id: &Uuid| self.tree.node(*id).is_some_and(|node| node.delete_time == Some(delete_time));
+        let descendants = self.tree.descendants(target.id).into_iter().map(|(id, _)| id);
         let descendants: Vec<_> = descendants.filter(deleted_together).collect();
         let is_moved = task.list_id != list_id || task.parent_id != parent_id;
         let last_rank = rank::last(self.context.sequence, index);
@@ -206,7 +221,7 @@ impl WorkingSet {
         });
         self.active_delta += 1;
         for id in descendants {
-            self.change(id, |task| (task.delete_time, task.purge_time) = (None, None));
+            self.change_node(id, |node| (node.delete_time, node.purge_time) = (None, None));
             self.active_delta += 1;
         }
         self.set_list(target.id, list_id);
@@ -215,12 +230,12 @@ impl WorkingSet {
 
     /// Moves a task and its descendants to a list.
     fn set_list(&mut self, id: Uuid, list_id: Uuid) {
-        if self.tasks.get(&id).is_some_and(|task| task.list_id == list_id) {
+        if self.tree.node(id).is_some_and(|node| node.list_id == list_id) {
             return;
         }
-        let descendants = self.descendants(id).into_iter().map(|(id, _)| id);
+        let descendants = self.tree.descendants(id).into_iter().map(|(id, _)| id);
         for id in descendants.chain([id]).collect::<Vec<_>>() {
-            self.change(id, |task| task.list_id = list_id);
+            self.change_node(id, |node| node.list_id = list_id);
         }
     }
 }

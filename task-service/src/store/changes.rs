@@ -8,7 +8,7 @@ use service_kit::{
 };
 use uuid::Uuid;
 
-use super::rows::TASK_COLUMNS;
+use super::rows::{TASK_COLUMNS, tasks_with_texts};
 use crate::model::{TaskRow, sync::SyncPoint};
 
 /// A change of a task.
@@ -113,8 +113,9 @@ async fn find_after(conn: &mut Conn, owner: Uuid, since: Option<SyncPoint>, limi
     let mut found = ChangeRows { since, last, forgotten: 0, tasks: Vec::new(), tombstones: Vec::new() };
     // Most polls find no new mutation, and need not read more.
     if since.change < last || since.id < Uuid::max() {
+        let table = tasks_with_texts(conn.engine());
         let tasks = format!(
-            "select {TASK_COLUMNS} from tasks
+            "select {TASK_COLUMNS} from {table}
             where owner_id = $1 and (change, id) > ($2, $3) and change <= $4 order by change, id limit $5"
         );
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);

@@ -1,7 +1,7 @@
 //! Mutations of an owner's tasks. Each is one transaction: it increments the owner's counter, reads the tasks that it
 //! needs, applies the writes in the model, and stores the changed tasks and, if the request has an id, the response.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use service_kit::{
     clock::Timestamp,
@@ -13,13 +13,13 @@ use uuid::Uuid;
 use super::{
     owner_queue::OwnerQueue,
     read_set::{ReadSet, read_lists, read_ranks, read_tasks},
-    rows::{OVERWRITE, TASK_COLUMNS, task_values},
+    rows::store_tasks,
     transaction::{NotCommitted, Outcome, add_active_tasks, check_request, lock_owner, outcome, store_response},
 };
 use crate::{
     model::{
         TaskRow,
-        mutation::{MutationContext, WorkingSet},
+        mutation::{MutationContext, Relative, WorkingSet},
         rank::SequenceNumber,
         write::Write,
     },
@@ -28,6 +28,9 @@ use crate::{
 
 /// Maximum number of rows that a statement inserts: engines limit the number of arguments.
 const MAX_ROWS: usize = 500;
+
+/// Maximum number of rows that a statement updates, for the same reason.
+const MAX_IDS: usize = 10_000;
 
 /// The channel on which replicas are notified of mutations.
 pub(crate) const CHANNEL: &str = "taskey_tasks";
@@ -83,15 +86,15 @@ pub(super) async fn execute_within(conn: &mut Conn, mutation: Mutation) -> Resul
     let counter = lock_owner(conn, owner, read_set.create_count, now).await?;
     check_request(conn, owner, now, &options).await?;
 
-    let tasks = read_tasks(conn, owner, now, &read_set).await?;
-    let lists = read_lists(conn, owner, &read_set, &tasks).await?;
-    let ranks = read_ranks(conn, owner, &read_set, &tasks, &lists).await?;
+    let tree = read_tasks(conn, owner, now, &read_set).await?;
+    let lists = read_lists(conn, owner, &read_set, &tree).await?;
+    let ranks = read_ranks(conn, owner, &read_set, &tree, &lists).await?;
     let context = MutationContext { owner, now, purge_time, sequence: SequenceNumber(counter.sequence) };
     // `active_tasks` already includes the tasks to create.
     let max_active_delta = max_tasks - (counter.active_tasks - read_set.create_count);
     let (changed, created) = (BTreeSet::new(), HashSet::new());
     let mut working_set =
-        WorkingSet { context, tasks, lists, ranks, changed, created, active_delta: 0, max_active_delta };
+        WorkingSet { context, tree, lists, ranks, changed, created, active_delta: 0, max_active_delta };
     let rows = apply(&mut working_set, writes, &prefixes, &new_ids)?;
 
     if options.validate_only || (working_set.changed.is_empty() && options.request.is_none()) {
@@ -140,12 +143,34 @@ fn apply(
 async fn store_changes(conn: &mut Conn, working_set: &WorkingSet) -> Result<(), db::Error> {
     let (created, updated): (Vec<&TaskRow>, Vec<&TaskRow>) =
         working_set.changes().partition(|task| working_set.created.contains(&task.id));
-    for (tasks, on_conflict) in [(created, ""), (updated, OVERWRITE.as_str())] {
+    for (tasks, overwrites) in [(created, false), (updated, true)] {
         for tasks in tasks.chunks(MAX_ROWS) {
-            let mut insert = QueryBuilder::new(format!("insert into tasks ({TASK_COLUMNS}, search)"));
-            insert.push_values(tasks.iter().map(|task| task_values(task))).push(on_conflict);
-            // Most mutations write one row, so their statement is worth caching.
-            let (sql, values) = insert.build_with_cache(tasks.len() == 1);
+            for statement in store_tasks(conn.engine(), tasks, overwrites) {
+                // Most mutations write one row, so their statement is worth caching.
+                let (sql, values) = statement.build_with_cache(tasks.len() == 1);
+                conn.execute(sql, values).await?;
+            }
+        }
+    }
+    store_relatives(conn, working_set).await
+}
+
+/// Writes the changed relatives: those that have changed alike with one statement, which does not read their texts.
+async fn store_relatives(conn: &mut Conn, working_set: &WorkingSet) -> Result<(), db::Error> {
+    let MutationContext { owner, now, sequence, .. } = working_set.context;
+    let mut changes: HashMap<_, Vec<Uuid>> = HashMap::new();
+    for Relative { id, node, changes: count } in working_set.tree.changed_relatives() {
+        let key = (node.list_id, node.delete_time, node.purge_time, *count);
+        changes.entry(key).or_default().push(*id);
+    }
+    for ((list_id, delete_time, purge_time, count), ids) in changes {
+        for ids in ids.chunks(MAX_IDS) {
+            let mut update = QueryBuilder::new("update tasks set list_id = ");
+            update.push_bind(list_id).push(", delete_time = ").push_bind(delete_time);
+            update.push(", purge_time = ").push_bind(purge_time).push(", change = ").push_bind(sequence.0);
+            update.push(", update_time = ").push_bind(now).push(", revision = revision + ").push_bind(count);
+            update.push(" where owner_id = ").push_bind(owner).push(" and id in ").push_ids(ids.iter().copied());
+            let (sql, values) = update.build();
             conn.execute(sql, values).await?;
         }
     }

@@ -1,5 +1,5 @@
-//! Reads the rows that the model needs to apply a mutation: the tasks that the mutation names, with their ancestors and
-//! descendants, and the lists and ranks at their new positions.
+//! Reads the rows that the model needs to apply a mutation: the tasks that the mutation names, the locations of their
+//! ancestors and descendants, and the lists and ranks at their new positions.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -9,18 +9,19 @@ use service_kit::{
 };
 use uuid::Uuid;
 
-use super::rows::TASK_COLUMNS;
-use crate::model::{TaskRow, mutation::Scope, write::Write};
-
-/// Tasks by their ids.
-pub(super) type Tasks = HashMap<Uuid, TaskRow>;
+use super::rows::{RELATIVE_COLUMNS, TASK_COLUMNS, tasks_with_texts};
+use crate::model::{
+    TaskRow,
+    mutation::{Relative, Scope, TaskTree},
+    write::Write,
+};
 
 /// The rows to read for a mutation.
 #[derive(Default)]
 pub(super) struct ReadSet {
-    /// Tasks to read, with their ancestors if `reads_relatives`.
+    /// Tasks to read, with the locations of their ancestors if `reads_relatives`.
     pub(super) with_ancestors: Vec<Uuid>,
-    /// Tasks to read with their descendants.
+    /// Tasks to read with the locations of their descendants.
     pub(super) with_descendants: Vec<Uuid>,
     pub(super) lists: HashSet<Uuid>,
     /// Tasks to undelete, whose list may have been deleted.
@@ -74,33 +75,41 @@ impl ReadSet {
     }
 }
 
-/// Reads the tasks. From its purge time on, a task is missing, even if it has not been purged yet.
-pub(super) async fn read_tasks(conn: &mut Conn, owner: Uuid, now: Timestamp, set: &ReadSet) -> Result<Tasks, Error> {
+/// Reads the tasks that the writes name, and only the locations of their ancestors and descendants. From its purge time
+/// on, a task is missing, even if it has not been purged yet.
+pub(super) async fn read_tasks(conn: &mut Conn, owner: Uuid, now: Timestamp, set: &ReadSet) -> Result<TaskTree, Error> {
     if set.with_ancestors.is_empty() && set.with_descendants.is_empty() {
-        return Ok(HashMap::new());
+        return Ok(TaskTree::new(HashMap::new(), Vec::new()));
     }
-    let mut select = QueryBuilder::default();
-    if set.reads_relatives {
-        select.push("with recursive up (id, parent_id) as (select id, parent_id from tasks where owner_id = ");
-        select.push_bind(owner).push(" and id in ").push_ids(set.with_ancestors.iter().copied());
-        select.push(" union select task.id, task.parent_id from up join tasks task on task.id = up.parent_id");
-        select.push(" where task.owner_id = ").push_bind(owner);
-        select.push("), down (id) as (select id from tasks where owner_id = ");
-        select.push_bind(owner).push(" and id in ").push_ids(set.with_descendants.iter().copied());
-        select.push(" union select task.id from down join tasks task on task.parent_id = down.id");
-        select.push(" where task.owner_id = ").push_bind(owner).push(") ");
-    }
-    select.push(format_args!("select {TASK_COLUMNS} from tasks where owner_id = ")).push_bind(owner);
-    if set.reads_relatives {
-        select.push(" and id in (select id from up union select id from down)");
-    } else {
-        select.push(" and id in ").push_ids(set.with_ancestors.iter().copied());
-    }
+    let ids = || set.with_ancestors.iter().chain(&set.with_descendants).copied();
+    let mut select = QueryBuilder::new(format!("select {TASK_COLUMNS} from {}", tasks_with_texts(conn.engine())));
+    select.push(" where owner_id = ").push_bind(owner).push(" and id in ").push_ids(ids());
     select.push(" and (purge_time is null or purge_time > ").push_bind(now).push(")");
-    // Most mutations change one task, so their statement is worth caching.
-    let (sql, values) = select.build_with_cache(!set.reads_relatives && set.with_ancestors.len() == 1);
+    // Most mutations name one task, so their statement is worth caching.
+    let (sql, values) = select.build_with_cache(ids().count() == 1);
     let tasks: Vec<TaskRow> = conn.fetch_all(sql, values).await?;
-    Ok(tasks.into_iter().map(|task| (task.id, task)).collect())
+    let relatives = if set.reads_relatives { read_relatives(conn, owner, now, set).await? } else { Vec::new() };
+    Ok(TaskTree::new(tasks.into_iter().map(|task| (task.id, task)).collect(), relatives))
+}
+
+/// Reads the locations of the tasks that the writes name, of their ancestors and of their descendants.
+async fn read_relatives(conn: &mut Conn, owner: Uuid, now: Timestamp, set: &ReadSet) -> Result<Vec<Relative>, Error> {
+    let columns = RELATIVE_COLUMNS.join(", ");
+    let mut select = QueryBuilder::new("with recursive ");
+    for (name, ids, join) in [
+        ("up", &set.with_ancestors, "task.id = up.parent_id"),
+        ("down", &set.with_descendants, "task.parent_id = down.id"),
+    ] {
+        select.push(format_args!("{name} as (select {columns} from tasks where owner_id = ")).push_bind(owner);
+        select.push(" and id in ").push_ids(ids.iter().copied()).push(" union select ");
+        select.push(RELATIVE_COLUMNS.map(|column| format!("task.{column}")).join(", "));
+        select.push(format_args!(" from {name} join tasks task on {join} where task.owner_id = ")).push_bind(owner);
+        select.push(if name == "up" { "), " } else { ") " });
+    }
+    select.push(format_args!("select {columns} from (select * from up union select * from down) relatives"));
+    select.push(" where purge_time is null or purge_time > ").push_bind(now);
+    let (sql, values) = select.build_with_cache(set.with_ancestors.len() + set.with_descendants.len() == 1);
+    conn.fetch_all(sql, values).await
 }
 
 /// Returns the lists that exist, including the default list, which always exists.
@@ -108,10 +117,10 @@ pub(super) async fn read_lists(
     conn: &mut Conn,
     owner: Uuid,
     set: &ReadSet,
-    tasks: &Tasks,
+    tasks: &TaskTree,
 ) -> Result<HashSet<Uuid>, Error> {
     let mut candidates = set.lists.clone();
-    candidates.extend(set.undeleted.iter().filter_map(|id| tasks.get(id)).map(|task| task.list_id));
+    candidates.extend(set.undeleted.iter().filter_map(|id| tasks.task(*id)).map(|task| task.list_id));
     candidates.remove(&owner);
     let mut lists = HashSet::from([owner]);
     if !candidates.is_empty() {
@@ -133,15 +142,15 @@ pub(super) async fn read_ranks(
     conn: &mut Conn,
     owner: Uuid,
     set: &ReadSet,
-    tasks: &Tasks,
+    tasks: &TaskTree,
     lists: &HashSet<Uuid>,
 ) -> Result<HashMap<Uuid, BTreeMap<String, Uuid>>, Error> {
-    let anchors: Vec<&TaskRow> = set.anchors.iter().filter_map(|id| tasks.get(id)).collect();
+    let anchors: Vec<&TaskRow> = set.anchors.iter().filter_map(|id| tasks.task(*id)).collect();
     let found: Vec<Rank> = match anchors[..] {
         [] => Vec::new(),
         [anchor] if set.is_single => read_nearest(conn, owner, anchor).await?,
         _ => {
-            let lists: BTreeSet<Uuid> = tasks.values().map(|task| task.list_id).chain(lists.iter().copied()).collect();
+            let lists: BTreeSet<Uuid> = tasks.list_ids().chain(lists.iter().copied()).collect();
             let mut select = QueryBuilder::new("select rank, id, list_id, parent_id from tasks where owner_id = ");
             select.push_bind(owner).push(" and list_id in ").push_ids(lists);
             let (sql, values) = select.build();

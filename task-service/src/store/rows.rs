@@ -1,19 +1,38 @@
 //! The columns of tasks and lists. A new column of tasks is added here, to [`TaskRow`] and by a migration.
 
-use std::sync::LazyLock;
-
 use service_kit::{
     args,
-    db::{Column, Error, FromColumn, FromRow, Row, Value},
+    db::{Column, Engine, Error, FromColumn, FromRow, QueryBuilder, Row, Value},
 };
 
-use crate::model::{Revision, TaskRow, filter::search_text, list::ListRow};
+use crate::model::{Revision, TaskRow, filter::search_text, list::ListRow, mutation::{Node, Relative}};
 
-/// The columns of a [`TaskRow`], in the order in which they are read and written.
+/// The columns of a [`TaskRow`], in the order in which they are read. SQLite has `notes` in another table, see
+/// [`tasks_with_texts`].
 pub(crate) const TASK_COLUMNS: &str = "owner_id, id, list_id, parent_id, title, notes, priority, due_date, due_time, \
     due_at, time_zone, labels, rank, create_time, update_time, complete_time, delete_time, purge_time, revision, change";
 
 const IMMUTABLE_COLUMNS: [&str; 3] = ["owner_id", "id", "create_time"];
+
+/// The long texts of a task.
+const TEXT_COLUMNS: [&str; 2] = ["notes", "search"];
+
+/// Returns the table that has [`TEXT_COLUMNS`]. SQLite writes a row as a whole, so it has them in a table of their own.
+pub(crate) fn text_table(engine: Engine) -> &'static str {
+    match engine {
+        Engine::Sqlite => "task_texts",
+        Engine::Postgres => "tasks",
+    }
+}
+
+/// Returns the table or the join that has all columns of tasks. The join reads the tasks first, in the order of an index
+/// on them.
+pub(crate) fn tasks_with_texts(engine: Engine) -> &'static str {
+    match engine {
+        Engine::Sqlite => "tasks cross join task_texts using (owner_id, id)",
+        Engine::Postgres => "tasks",
+    }
+}
 
 impl FromRow for TaskRow {
     /// Reads [`TASK_COLUMNS`].
@@ -44,8 +63,8 @@ impl FromRow for TaskRow {
 }
 
 /// Returns the values of [`TASK_COLUMNS`], and of `search`.
-pub(crate) fn task_values(task: &TaskRow) -> Vec<Value> {
-    args![
+fn task_values(task: &TaskRow) -> Vec<(&'static str, Value)> {
+    let values = args![
         task.owner_id,
         task.id,
         task.list_id,
@@ -67,15 +86,55 @@ pub(crate) fn task_values(task: &TaskRow) -> Vec<Value> {
         task.revision,
         task.change,
         search_text(&task.title, &task.notes),
-    ]
+    ];
+    TASK_COLUMNS.split(", ").chain(["search"]).zip(values).collect()
 }
 
-/// The `on conflict` clause that replaces all columns of an existing task, except immutable ones.
-pub(crate) static OVERWRITE: LazyLock<String> = LazyLock::new(|| {
-    let columns = TASK_COLUMNS.split(", ").chain(["search"]).filter(|column| !IMMUTABLE_COLUMNS.contains(column));
-    let assignments: Vec<_> = columns.map(|column| format!("{column} = excluded.{column}")).collect();
-    format!(" on conflict (owner_id, id) do update set {}", assignments.join(", "))
-});
+/// Returns the statements that insert tasks or, if `overwrites`, replace all columns of existing ones, except immutable
+/// ones. There must be at least one task.
+pub(crate) fn store_tasks(engine: Engine, tasks: &[&TaskRow], overwrites: bool) -> Vec<QueryBuilder> {
+    let is_text = |column: &str| TEXT_COLUMNS.contains(&column);
+    match engine {
+        Engine::Sqlite => vec![
+            store_columns("tasks", tasks, overwrites, |column| !is_text(column)),
+            store_columns("task_texts", tasks, overwrites, |column| is_text(column) || ["owner_id", "id"].contains(&column)),
+        ],
+        Engine::Postgres => vec![store_columns("tasks", tasks, overwrites, |_| true)],
+    }
+}
+
+fn store_columns(table: &str, tasks: &[&TaskRow], overwrites: bool, has: impl Fn(&str) -> bool) -> QueryBuilder {
+    let columns: Vec<_> = TASK_COLUMNS.split(", ").chain(["search"]).filter(|column| has(column)).collect();
+    let rows = tasks.iter().map(|task| {
+        let values = task_values(task).into_iter().filter(|(column, _)| has(column));
+        values.map(|(_, value)| value).collect()
+    });
+    let mut insert = QueryBuilder::new(format!("insert into {table} ({})", columns.join(", ")));
+    insert.push_values(rows);
+    if overwrites {
+        let columns = columns.iter().filter(|column| !IMMUTABLE_COLUMNS.contains(column));
+        let assignments: Vec<_> = columns.map(|column| format!("{column} = excluded.{column}")).collect();
+        insert.push(format_args!(" on conflict (owner_id, id) do update set {}", assignments.join(", ")));
+    }
+    insert
+}
+
+/// The columns of a [`Relative`], in the order in which they are read.
+pub(crate) const RELATIVE_COLUMNS: [&str; 5] = ["id", "list_id", "parent_id", "delete_time", "purge_time"];
+
+impl FromRow for Relative {
+    /// Reads [`RELATIVE_COLUMNS`].
+    fn from_row(row: &mut Row<'_>) -> Result<Self, Error> {
+        let id = row.next()?;
+        let node = Node {
+            list_id: row.next()?,
+            parent_id: row.next()?,
+            delete_time: row.next()?,
+            purge_time: row.next()?,
+        };
+        Ok(Self { id, node, changes: 0 })
+    }
+}
 
 impl FromRow for ListRow {
     /// Reads `owner_id, id, title, create_time, update_time, revision`.

@@ -10,12 +10,12 @@ use service_kit::{
 };
 use uuid::Uuid;
 
-use super::rows::TASK_COLUMNS;
+use super::rows::{TASK_COLUMNS, tasks_with_texts};
 use crate::{
     error::task_not_found,
     model::{
         ListQuery, TaskRow,
-        filter::{SearchColumn, is_covered_by_index, push_filter, searches_text},
+        filter::{SearchColumn, is_covered_by_index, push_filter, reads_long_texts, searches_text},
         order::Cursor,
     },
 };
@@ -25,12 +25,20 @@ use crate::{
 /// # Errors
 /// TASK_NOT_FOUND, and those of the database.
 pub(crate) async fn get(db: &Db, owner: Uuid, now: Timestamp, id: Uuid) -> Result<TaskRow, ApiError> {
-    static SELECT: LazyLock<String> = LazyLock::new(|| {
-        format!(
-            "select {TASK_COLUMNS} from tasks where owner_id = $1 and id = $2 and (purge_time is null or purge_time > $3)"
-        )
-    });
-    db.fetch_optional(SELECT.as_str(), args![owner, id, now]).await?.ok_or_else(task_not_found)
+    static SQLITE: LazyLock<String> = LazyLock::new(|| select_one(Engine::Sqlite));
+    static POSTGRES: LazyLock<String> = LazyLock::new(|| select_one(Engine::Postgres));
+    let select = match db.engine() {
+        Engine::Sqlite => &SQLITE,
+        Engine::Postgres => &POSTGRES,
+    };
+    db.fetch_optional(select.as_str(), args![owner, id, now]).await?.ok_or_else(task_not_found)
+}
+
+fn select_one(engine: Engine) -> String {
+    let table = tasks_with_texts(engine);
+    format!(
+        "select {TASK_COLUMNS} from {table} where owner_id = $1 and id = $2 and (purge_time is null or purge_time > $3)"
+    )
 }
 
 /// Returns the tasks of a page that begins after a cursor, and one more if there is a next page.
@@ -72,7 +80,7 @@ enum Part {
 impl Page<'_> {
     fn select(&self) -> QueryBuilder {
         let ListQuery { order, filter, .. } = self.query;
-        let mut sql = QueryBuilder::new(format!("select {TASK_COLUMNS} from tasks where "));
+        let mut sql = QueryBuilder::new(format!("select {TASK_COLUMNS} from {} where ", tasks_with_texts(self.engine)));
         // SQLite has no index `tasks_sorted`.
         let is_covered =
             self.engine == Engine::Postgres && !filter.is_empty() && is_covered_by_index(filter) && order.is_covered();
@@ -90,7 +98,8 @@ impl Page<'_> {
             self.push_part(&mut sql, Part::LongTexts);
             sql.push(")");
         } else {
-            sql.push("select id from tasks where ");
+            let table = if reads_long_texts(filter) { tasks_with_texts(self.engine) } else { "tasks" };
+            sql.push(format_args!("select id from {table} where "));
             self.push_part(&mut sql, Part::All);
         }
         sql.push(")");

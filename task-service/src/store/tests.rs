@@ -121,6 +121,7 @@ fn migrations_that_have_landed_are_never_edited() {
             (2, "02a1ecce6ca5aca4154a47d22d6cff05"),
             (3, "e65724f3d8a838d2833c5211057a5c22"),
             (4, "469bd0daf87b8f6b2d5bb55b8f8868a5"),
+            (5, "37f47d943eb4b5a754370620e4c6b3aa"),
         ],
     );
 }

@@ -1,4 +1,4 @@
-//! Reports which filters the index `tasks_sorted` covers.
+//! Reports which columns a filter needs: those that the index `tasks_sorted` covers, and long texts.
 
 use super::{
     Filter,
@@ -13,6 +13,14 @@ pub(crate) fn is_covered_by_index(filter: &Filter) -> bool {
 /// Reports whether the filter searches titles or notes, which the index contains only if they are short.
 pub(crate) fn searches_text(filter: &Filter) -> bool {
     filter.conditions().any(Condition::searches)
+}
+
+/// Reports whether the filter needs the notes or the search text.
+pub(crate) fn reads_long_texts(filter: &Filter) -> bool {
+    let reads_notes = |condition: &Condition| {
+        matches!(condition, Condition::Text(TextField::Notes, ..) | Condition::IsSet(Field::Text(TextField::Notes)))
+    };
+    filter.conditions().any(|condition| condition.searches() || reads_notes(condition))
 }
 
 impl Condition {

@@ -12,7 +12,7 @@ mod sql;
 
 use condition::Condition;
 pub(crate) use fold::search_text;
-pub(crate) use index::{is_covered_by_index, searches_text};
+pub(crate) use index::{is_covered_by_index, reads_long_texts, searches_text};
 pub(crate) use sql::{SearchColumn, Value, bytewise, push_filter};
 
 /// A filter of tasks.

@@ -1,9 +1,6 @@
 //! The location of tasks: their list, their parent, and their order among their siblings.
 
-use std::{
-    collections::HashMap,
-    ops::Bound::{Excluded, Unbounded},
-};
+use std::ops::Bound::{Excluded, Unbounded};
 
 use uuid::Uuid;
 
@@ -31,43 +28,14 @@ impl WorkingSet {
         let Some(parent_id) = parent else {
             return Ok(Scope { list_id: list.unwrap_or(self.context.owner), parent_id: None });
         };
-        let parent = self.tasks.get(&parent_id).filter(|task| task.delete_time.is_none());
-        let parent = parent.ok_or_else(|| invalid_field(parent_path, "is not an active task of the caller"))?;
+        let parent = self.tree.active(parent_id).ok_or_else(|| invalid_field(parent_path, "is not an active task of the caller"))?;
         if list.is_some_and(|list| list != parent.list_id) {
             return Err(invalid_field(parent_path, "is in another list"));
         }
-        if self.level(parent_id) >= MAX_LEVELS {
+        if self.tree.level(parent_id) >= MAX_LEVELS {
             return Err(invalid_field(parent_path, "is at level 5, and tasks have at most 5 levels"));
         }
         Ok(Scope { list_id: parent.list_id, parent_id: Some(parent_id) })
-    }
-
-    /// Returns the level of a task, which is 1 at the top.
-    fn level(&self, id: Uuid) -> usize {
-        self.with_ancestors(id).count()
-    }
-
-    /// Returns a task and its ancestors, from the task to the top.
-    fn with_ancestors(&self, id: Uuid) -> impl Iterator<Item = Uuid> {
-        let parent = |id: &Uuid| self.tasks.get(id).and_then(|task| task.parent_id);
-        std::iter::successors(Some(id), parent)
-    }
-
-    /// Returns the descendants of a task level by level, each with its depth below the task.
-    pub(super) fn descendants(&self, id: Uuid) -> Vec<(Uuid, usize)> {
-        let mut children: HashMap<Uuid, Vec<Uuid>> = HashMap::new();
-        for task in self.tasks.values() {
-            if let Some(parent) = task.parent_id {
-                children.entry(parent).or_default().push(task.id);
-            }
-        }
-        let mut descendants = vec![(id, 0)];
-        let mut next = 0;
-        while let Some((parent, depth)) = descendants.get(next).copied() {
-            descendants.extend(children.remove(&parent).into_iter().flatten().map(|child| (child, depth + 1)));
-            next += 1;
-        }
-        descendants.split_off(1)
     }
 
     pub(super) fn move_task(&mut self, index: usize, task_move: &Move) -> Result<Uuid, WriteError> {
@@ -101,18 +69,18 @@ impl WorkingSet {
 
     /// Returns the scope of an active task.
     fn scope_of(&self, id: Uuid) -> Option<Scope> {
-        let task = self.tasks.get(&id).filter(|task| task.delete_time.is_none())?;
-        Some(Scope { list_id: task.list_id, parent_id: task.parent_id })
+        let node = self.tree.active(id)?;
+        Some(Scope { list_id: node.list_id, parent_id: node.parent_id })
     }
 
     /// Checks that a move makes no task its own ancestor, and does not exceed the maximum number of levels.
     fn check_move(&self, id: Uuid, scope: Scope, parent_path: &'static str) -> Result<(), WriteError> {
         let Some(parent_id) = scope.parent_id else { return Ok(()) };
-        if self.with_ancestors(parent_id).any(|ancestor| ancestor == id) {
+        if self.tree.with_ancestors(parent_id).any(|ancestor| ancestor == id) {
             return Err(invalid_field(parent_path, "is the task itself or one of its subtasks"));
         }
-        let height = self.descendants(id).iter().map(|(_, depth)| *depth).max().unwrap_or(0);
-        if self.level(parent_id) + 1 + height > MAX_LEVELS {
+        let height = self.tree.descendants(id).iter().map(|(_, depth)| *depth).max().unwrap_or(0);
+        if self.tree.level(parent_id) + 1 + height > MAX_LEVELS {
             return Err(invalid_field(parent_path, "would result in more than 5 levels"));
         }
         Ok(())
@@ -122,7 +90,7 @@ impl WorkingSet {
     fn rank_for(&self, index: usize, scope: Scope, position: Position) -> Result<String, WriteError> {
         let sequence = self.context.sequence;
         let ranks = self.ranks.get(&scope.container_id());
-        let rank_of = |id: Uuid| self.tasks.get(&id).map(|task| task.rank.clone()).unwrap_or_default();
+        let rank_of = |id: Uuid| self.tree.task(id).map(|task| task.rank.clone()).unwrap_or_default();
         let rank = match position {
             Position::First => Some(rank::first(sequence, index)),
             Position::Last => Some(rank::last(sequence, index)),
