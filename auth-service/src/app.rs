@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use service_kit::{auth::interceptor::Authenticator, clock::Clock, db::Db, page::PageTokens};
+use service_kit::{auth::interceptor::Authenticator, clock::Clock, db::{Db, Searches}, page::PageTokens};
 
 use crate::{
     client_info::ClientInfoResolver,
@@ -13,6 +13,8 @@ use crate::{
 /// The state that the services of this process share.
 pub struct App {
     pub(crate) db: Db,
+    /// Executes reads with a filter.
+    pub(crate) searches: Searches,
     pub(crate) clock: Clock,
     /// Authenticates callers.
     pub(crate) authenticator: Authenticator,

@@ -22,7 +22,7 @@ use service_kit::{
         revocation::follow,
     },
     clock::Clock,
-    db::Db,
+    db::{Db, Searches},
     ops::{config::LimitArgs, secret_file},
     page::PageTokens,
     server::GrpcServer,
@@ -141,6 +141,7 @@ impl Server {
             args: config.sessions,
         };
         let app = App {
+            searches: Searches::new(db.clone()),
             clients: ClientInfoResolver::new(db.clone(), clock.clone(), config.proxies, config.gateway.as_ref()),
             address_limits: AddressLimits::new(&config.rates, &clock),
             password_min_length: config.passwords.password_min_length.into(),

@@ -6,7 +6,7 @@
 //! - [`db`]: one handle for SQLite and PostgreSQL.
 //! - [`ops`]: settings, logs, secret files, shutdown.
 //! - [`status`]: errors. [`page`]: pagination. [`filter`]: list filters.
-//! - [`rate_limit`]: rate limits. [`network`]: client addresses.
+//! - [`rate_limit`]: rate limits. [`turns`]: calls that wait for each other. [`network`]: client addresses.
 //! - [`clock`], [`random`], [`id`]: time, random numbers and resource ids.
 
 pub mod auth;
@@ -25,3 +25,4 @@ pub mod server;
 pub mod status;
 #[cfg(feature = "testing")]
 pub mod testing;
+pub mod turns;

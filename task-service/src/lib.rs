@@ -24,7 +24,7 @@ use service_kit::{
         },
     },
     clock::Clock,
-    db::{Db, Migrate},
+    db::{Db, Migrate, Searches},
     ops::config::{LimitArgs, OnOff},
     page::PageTokens,
     random,
@@ -147,6 +147,7 @@ impl Server {
         let watches = Arc::new(Watches::new(db.clone()));
         let app = Arc::new(App {
             db: db.clone(),
+            searches: Searches::new(db.clone()),
             owner_queue,
             clock: clock.clone(),
             authenticator: authenticator.clone(),

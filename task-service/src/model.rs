@@ -126,6 +126,12 @@ impl ListQuery {
         format!("tasks\0{show_deleted}\0{order}\0{filter}").into_bytes()
     }
 
+    /// Reports whether the page may require reading all tasks of the owner. In the default order, without a filter, it
+    /// does not.
+    pub(crate) fn is_search(&self) -> bool {
+        !self.filter.is_empty() || self.order != OrderBy::default()
+    }
+
     /// Returns the cursor after which the page starts, or `None` for the first page.
     ///
     /// # Errors

@@ -52,7 +52,7 @@ impl pb::admin_service_server::AdminService for AdminService {
         let UserQuery { size, filter, arguments, page_token } = UserQuery::parse(request.into_inner())?;
         let tokens = &self.app.page_tokens;
         let before = tokens.open_id(admin, &arguments, &page_token)?;
-        let rows = users::list(&self.app.db, &filter, before, size + 1).await.map_err(ApiError::from)?;
+        let rows = users::list(&self.app.db, &self.app.searches, admin, &filter, before, size + 1).await?;
         let (users, next_page_token) = tokens.paginate(admin, &arguments, rows, size, |user| user.id);
         let users = users.into_iter().map(Into::into).collect();
         Ok(Response::new(ListUsersResponse { users, next_page_token }))

@@ -3,7 +3,8 @@
 use service_kit::{
     args,
     clock::Timestamp,
-    db::{Db, Error, FromRow, QueryBuilder, Row},
+    db::{Db, Error, FromRow, QueryBuilder, Row, Searches},
+    status::ApiError,
 };
 use uuid::Uuid;
 
@@ -129,11 +130,19 @@ pub async fn rehash(db: &Db, id: Uuid, old: String, new: String) -> Result<(), E
     db.execute(UPDATE, args![id, old, new]).await.map(drop)
 }
 
-/// Returns at most `limit` accounts that match a filter, newest first. If `before` is set, returns only older accounts.
+/// Returns at most `limit` accounts that match the filter of a caller, newest first. If `before` is set, returns only
+/// older accounts.
 ///
 /// # Errors
-/// If the database fails.
-pub async fn list(db: &Db, filter: &UserFilter, before: Option<Uuid>, limit: usize) -> Result<Vec<User>, Error> {
+/// FILTER_TOO_EXPENSIVE, OVERLOADED, and those of the database.
+pub async fn list(
+    db: &Db,
+    searches: &Searches,
+    caller: Uuid,
+    filter: &UserFilter,
+    before: Option<Uuid>,
+    limit: usize,
+) -> Result<Vec<User>, ApiError> {
     const SELECT: &str = "
         select id, email, display_name, email_verified, roles, disabled, created_at, updated_at
         from users where ";
@@ -145,7 +154,7 @@ pub async fn list(db: &Db, filter: &UserFilter, before: Option<Uuid>, limit: usi
     sql.push(" order by id desc limit ").push_bind(i64::try_from(limit).unwrap_or(i64::MAX));
     // Statements with a filter are not cached, because there are too many variants.
     let (sql, args) = sql.build_with_cache(filter.is_empty());
-    db.fetch_all(sql, args).await
+    Ok(if filter.is_empty() { db.fetch_all(sql, args).await? } else { searches.fetch_all(caller, (sql, args)).await? })
 }
 
 fn push_condition(sql: &mut QueryBuilder, condition: &UserCondition) {

@@ -11,13 +11,15 @@ const QUEUED: u8 = 0;
 const STARTED: u8 = 1;
 const ABANDONED: u8 = 2;
 
-/// How many rows a read visits. On SQLite, point reads do not wait behind scans.
+/// How many rows a read visits. On SQLite, point reads do not wait behind scans, and neither waits behind long searches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReadKind {
     /// One row, found by its key.
     Point,
     /// Any number of rows.
     Scan,
+    /// All rows of an account, with a filter that takes long.
+    LongSearch,
 }
 
 /// A database call, shared by its caller and the thread that executes it. A call that is abandoned before it starts is

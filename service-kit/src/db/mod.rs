@@ -27,6 +27,7 @@
 //! - this file: the handle. `conn`: the connection that closures receive. `error`: database errors.
 //! - `query`, `row`: statements with their arguments, and the rows that they return.
 //! - `sqlite`, `postgres`: how calls are executed. `call`: the kind and the state of a call.
+//! - `search`: reads with a filter, and their limits.
 //! - `args`: settings. `url`: database URLs. `migrate`: the check of existing tables.
 
 use std::time::Duration;
@@ -43,6 +44,7 @@ mod migrate;
 mod postgres;
 mod query;
 mod row;
+mod search;
 mod sqlite;
 mod url;
 
@@ -54,6 +56,7 @@ pub use migrate::Migrate;
 use postgres::Postgres;
 pub use query::{QueryBuilder, Sql, Value};
 pub use row::{Column, FromColumn, FromRow, Row};
+pub use search::{SearchError, Searches};
 use sqlite::{Sqlite, WriteKind};
 pub use url::{DatabaseUrl, PostgresUrl};
 
@@ -113,6 +116,22 @@ impl Db {
         match self.0 {
             Inner::Sqlite(_) => Engine::Sqlite,
             Inner::Postgres(_) => Engine::Postgres,
+        }
+    }
+
+    /// Returns how many long searches may be executed at the same time.
+    fn max_long_searches(&self) -> usize {
+        match &self.0 {
+            Inner::Sqlite(db) => db.max_long_searches(),
+            Inner::Postgres(db) => db.max_long_searches(),
+        }
+    }
+
+    /// Returns how long a call may take.
+    fn time_limit(&self) -> Duration {
+        match &self.0 {
+            Inner::Sqlite(db) => db.time_limit(),
+            Inner::Postgres(db) => db.time_limit(),
         }
     }
 

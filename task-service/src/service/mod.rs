@@ -6,7 +6,7 @@ use prost::Message;
 use service_kit::{
     auth::interceptor::{Authenticator, Caller},
     clock::Clock,
-    db::Db,
+    db::{Db, Searches},
     ops::config::OnOff,
     page::PageTokens,
     rate_limit::RateLimit,
@@ -29,6 +29,7 @@ const REPLAYED: &str = "idempotent-replayed";
 /// The state that both services share.
 pub(crate) struct App {
     pub(crate) db: Db,
+    pub(crate) searches: Searches,
     pub(crate) owner_queue: OwnerQueue,
     pub(crate) clock: Clock,
     pub(crate) authenticator: Authenticator,

@@ -48,9 +48,9 @@ impl TaskService for Tasks {
     async fn list_tasks(&self, request: Request<ListTasksRequest>) -> Result<Response<ListTasksResponse>, Status> {
         let owner = self.0.caller(&request)?.user_id();
         let query = request::list_query(request.into_inner())?;
-        let App { db, clock, page_tokens, max_response_bytes, .. } = &*self.0;
+        let App { db, searches, clock, page_tokens, max_response_bytes, .. } = &*self.0;
         let after = query.after(page_tokens, owner)?;
-        let rows = tasks::list(db, owner, clock.now(), &query, after).await?;
+        let rows = tasks::list(db, searches, owner, clock.now(), &query, after).await?;
         Ok(Response::new(page::fill(page_tokens, owner, *max_response_bytes, &query, rows)))
     }
 

@@ -5,18 +5,14 @@
 //! connection, and the others wait here. Only PostgreSQL needs this: SQLite has one writer, which commits several
 //! writes together.
 
-use std::{
-    collections::{HashMap, hash_map::Entry},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::time::Duration;
 
 use futures::future::BoxFuture;
-use service_kit::db::{self, Conn, Db, Engine};
-use tokio::{
-    sync::{Mutex as AsyncMutex, OwnedMutexGuard},
-    time::timeout,
+use service_kit::{
+    db::{self, Conn, Db, Engine},
+    turns::{Turn, TurnQueue},
 };
+use tokio::time::timeout;
 use uuid::Uuid;
 
 /// The queues of this process.
@@ -24,25 +20,13 @@ use uuid::Uuid;
 pub(crate) struct OwnerQueue {
     /// How long a write waits for its turn.
     limit: Duration,
-    owners: Arc<Owners>,
-}
-
-/// The queues of the owners with waiting or running writes. Others have none, so memory is bounded by the writes.
-#[derive(Debug, Default)]
-struct Owners(Mutex<HashMap<Uuid, Queue>>);
-
-#[derive(Debug, Default)]
-struct Queue {
-    /// Held by the write that is executed. Others acquire it in the order of their arrival.
-    lock: Arc<AsyncMutex<()>>,
-    /// How many writes wait or are executed.
-    writes: usize,
+    turns: TurnQueue,
 }
 
 impl OwnerQueue {
     /// Creates empty queues. A write waits for at most `limit`.
     pub(crate) fn new(limit: Duration) -> Self {
-        Self { limit, owners: Arc::default() }
+        Self { limit, turns: TurnQueue::default() }
     }
 
     /// Executes a transaction of an owner when its turn comes. Its turn ends with the transaction, even if the caller
@@ -73,9 +57,7 @@ impl OwnerQueue {
 
     /// Waits for the turn of a write.
     async fn acquire(&self, owner: Uuid) -> Result<Turn, db::Error> {
-        let (lock, membership) = Membership::join(&self.owners, owner);
-        let guard = timeout(self.limit, lock.lock_owned()).await.map_err(|_| db::Error::Timeout)?;
-        Ok(Turn { _membership: membership, _guard: guard })
+        timeout(self.limit, self.turns.acquire(owner)).await.map_err(|_| db::Error::Timeout)
     }
 }
 
@@ -95,48 +77,6 @@ impl<T> WithTurn<T> {
 impl<E: From<db::Error>> From<db::Error> for WithTurn<E> {
     fn from(error: db::Error) -> Self {
         Self { value: error.into(), _turn: None }
-    }
-}
-
-/// The turn of a write, until it is dropped.
-#[derive(Debug)]
-struct Turn {
-    // Dropped before the guard, so that the next write finds only those that wait behind it.
-    _membership: Membership,
-    _guard: OwnedMutexGuard<()>,
-}
-
-/// A write's entry in the queue of its owner, until it is dropped. The last entry removes the queue.
-#[derive(Debug)]
-struct Membership {
-    owners: Arc<Owners>,
-    owner: Uuid,
-}
-
-impl Membership {
-    fn join(owners: &Arc<Owners>, owner: Uuid) -> (Arc<AsyncMutex<()>>, Self) {
-        let mut queues = owners.lock();
-        let queue = queues.entry(owner).or_default();
-        queue.writes += 1;
-        (Arc::clone(&queue.lock), Self { owners: Arc::clone(owners), owner })
-    }
-}
-
-impl Drop for Membership {
-    fn drop(&mut self) {
-        if let Entry::Occupied(mut queue) = self.owners.lock().entry(self.owner) {
-            queue.get_mut().writes -= 1;
-            if queue.get().writes == 0 {
-                queue.remove();
-            }
-        }
-    }
-}
-
-impl Owners {
-    // Held for a lookup, never across an await.
-    fn lock(&self) -> MutexGuard<'_, HashMap<Uuid, Queue>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

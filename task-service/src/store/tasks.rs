@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use service_kit::{
     args,
     clock::Timestamp,
-    db::{Db, Engine, QueryBuilder},
+    db::{Db, Engine, QueryBuilder, Searches},
     status::ApiError,
 };
 use uuid::Uuid;
@@ -44,9 +44,10 @@ fn select_one(engine: Engine) -> String {
 /// Returns the tasks of a page that begins after a cursor, and one more if there is a next page.
 ///
 /// # Errors
-/// Those of the database.
+/// FILTER_TOO_EXPENSIVE, OVERLOADED, and those of the database.
 pub(crate) async fn list(
     db: &Db,
+    searches: &Searches,
     owner: Uuid,
     now: Timestamp,
     query: &ListQuery,
@@ -55,7 +56,11 @@ pub(crate) async fn list(
     let page = Page { engine: db.engine(), owner, now, query, after };
     // Statements with a filter are too varied to be cached.
     let (sql, values) = page.select().build_with_cache(query.filter.is_empty());
-    Ok(db.fetch_all(sql, values).await?)
+    Ok(if query.is_search() {
+        searches.fetch_all(owner, (sql, values)).await?
+    } else {
+        db.fetch_all(sql, values).await?
+    })
 }
 
 /// A page of `ListTasks`.

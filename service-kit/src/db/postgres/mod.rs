@@ -49,6 +49,8 @@ pub(super) struct Postgres {
     tasks: TaskTracker,
     /// The statement timeout.
     limit: Duration,
+    /// Number of connections for long searches.
+    max_long_searches: usize,
 }
 
 impl Postgres {
@@ -65,7 +67,17 @@ impl Postgres {
         let settings = SessionSettings::new(schema, limit);
         let pool = |size| Pool::new(url.options().clone(), settings.clone(), size, limit);
         let (pool, reserved) = (pool(args.database_connections), pool(RESERVED_CONNECTIONS));
-        Ok(Self { pool, reserved, listen_url: direct.clone(), tasks: TaskTracker::new(), limit })
+        // Most connections remain for other calls.
+        let max_long_searches = (args.database_connections / 4).max(1) as usize;
+        Ok(Self { pool, reserved, listen_url: direct.clone(), tasks: TaskTracker::new(), limit, max_long_searches })
+    }
+
+    pub(super) fn max_long_searches(&self) -> usize {
+        self.max_long_searches
+    }
+
+    pub(super) fn time_limit(&self) -> Duration {
+        self.limit
     }
 
     /// Returns a handle whose calls do not wait behind those of others.

@@ -42,6 +42,9 @@ pub(super) struct Sqlite {
     scans: mpsc::Sender<ReadJob>,
     /// Number of threads that scan.
     scan_threads: u32,
+    long_searches: mpsc::Sender<ReadJob>,
+    /// Number of threads for long searches.
+    search_threads: u32,
     writes: mpsc::Sender<Job>,
     /// How long a call may take.
     limit: Duration,
@@ -62,11 +65,23 @@ impl Sqlite {
         tokio::spawn(execute_point_reads(reading.clone(), queue));
         let (scans, queue) = mpsc::channel(QUEUE_SIZE);
         let scan_threads = args.database_connections.min(cores());
-        start_scan_threads(scan_threads, &reading, queue)?;
+        start_scan_threads("scan", scan_threads, &reading, queue)?;
+        let (long_searches, queue) = mpsc::channel(QUEUE_SIZE);
+        // Half of the cores remain for other calls.
+        let search_threads = (scan_threads / 2).max(1);
+        start_scan_threads("search", search_threads, &reading, queue)?;
         let writing = options.pragma("synchronous", "full").pragma("foreign_keys", "on");
         let (writes, queue) = mpsc::channel(QUEUE_SIZE);
-        thread::Builder::new().name("sqlite-writer".to_owned()).spawn(move || commit_in_batches(&writing, queue))?;
-        Ok(Self { points, scans, scan_threads, writes, limit })
+        thread::Builder::new().name("sqlite-writer".to_owned()).spawn(move || commit_in_batches(&writing, limit, queue))?;
+        Ok(Self { points, scans, scan_threads, long_searches, search_threads, writes, limit })
+    }
+
+    pub(super) fn max_long_searches(&self) -> usize {
+        self.search_threads as usize
+    }
+
+    pub(super) fn time_limit(&self) -> Duration {
+        self.limit
     }
 
     /// Executes a read. It is stopped at its deadline, and when the future is dropped.
@@ -86,6 +101,7 @@ impl Sqlite {
         let queue = match kind {
             ReadKind::Point => &self.points,
             ReadKind::Scan => &self.scans,
+            ReadKind::LongSearch => &self.long_searches,
         };
         let executed = async {
             queue.send(ReadJob::Read(Read { call: caller.call(), run })).await.map_err(|_| Error::Closed)?;
@@ -134,7 +150,8 @@ impl Sqlite {
         _ = self.writes.send(Job::Close(sender)).await;
         _ = receiver.await;
         let scans = (0..self.scan_threads).map(|_| &self.scans);
-        for queue in scans.chain([&self.points]) {
+        let searches = (0..self.search_threads).map(|_| &self.long_searches);
+        for queue in scans.chain(searches).chain([&self.points]) {
             let (sender, receiver) = oneshot::channel();
             _ = queue.send(ReadJob::Close(sender)).await;
             _ = receiver.await;

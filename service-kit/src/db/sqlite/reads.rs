@@ -135,11 +135,12 @@ pub(super) async fn execute_point_reads(options: OpenOptions, mut queue: mpsc::R
     }
 }
 
-/// Starts the threads that execute scans. They share a queue, so that a read waits only if all are busy.
+/// Starts threads that execute scans or long searches. They share a queue, so that a read waits only if all are busy.
 ///
 /// # Errors
 /// If a thread cannot be started.
 pub(super) fn start_scan_threads(
+    name: &str,
     count: u32,
     options: &OpenOptions,
     queue: mpsc::Receiver<ReadJob>,
@@ -156,7 +157,7 @@ pub(super) fn start_scan_threads(
                 }
             }
         };
-        thread::Builder::new().name(format!("sqlite-scan-{number}")).spawn(execute_scans)?;
+        thread::Builder::new().name(format!("sqlite-{name}-{number}")).spawn(execute_scans)?;
     }
     Ok(())
 }

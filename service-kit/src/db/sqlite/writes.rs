@@ -1,12 +1,15 @@
 //! Writes. Concurrent writes share a commit.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::Instant,
+};
 
 use crate::db::{
     Error,
-    call::Call,
+    call::{Call, Caller},
     conn::sqlite::{Failure, OpenOptions, SqliteConn},
     conn::{Conn, Kind},
 };
@@ -56,8 +59,9 @@ pub(super) struct Executed {
 pub(super) type Acknowledge = Box<dyn FnOnce(Result<(), String>) + Send>;
 
 /// Executes the queued writes in batches. A batch is one transaction, and its writes are acknowledged after the commit.
-/// Runs on a separate thread as the only writer, until the queue is closed.
-pub(super) fn commit_in_batches(options: &OpenOptions, mut queue: mpsc::Receiver<Job>) {
+/// Runs on a separate thread as the only writer, until the queue is closed. A write that takes longer than `limit` is
+/// stopped, so that others do not wait longer.
+pub(super) fn commit_in_batches(options: &OpenOptions, limit: Duration, mut queue: mpsc::Receiver<Job>) {
     let (mut writer, mut jobs, mut closing) = (None, Vec::with_capacity(MAX_BATCH), Vec::new());
     while closing.is_empty() && queue.blocking_recv_many(&mut jobs, MAX_BATCH) > 0 {
         let mut batch = Vec::with_capacity(jobs.len());
@@ -68,7 +72,7 @@ pub(super) fn commit_in_batches(options: &OpenOptions, mut queue: mpsc::Receiver
             }
         }
         let mut executed = Vec::with_capacity(batch.len());
-        let committed = commit(options, &mut writer, batch, &mut executed);
+        let committed = commit(options, limit, &mut writer, batch, &mut executed);
         if let Err(error) = &committed {
             tracing::warn!(%error, "a batch of writes could not be committed");
         }
@@ -88,6 +92,7 @@ pub(super) fn commit_in_batches(options: &OpenOptions, mut queue: mpsc::Receiver
 /// itself. The rest of the batch is dropped without a retry, because it is the database that has failed, not a write.
 fn commit(
     options: &OpenOptions,
+    limit: Duration,
     writer: &mut Option<Conn>,
     batch: Vec<Write>,
     executed: &mut Vec<Acknowledge>,
@@ -97,13 +102,20 @@ fn commit(
     }
     let mut conn = match writer.take() {
         Some(conn) => conn,
-        None => Conn::new(Kind::Sqlite(Box::new(options.open()?))),
+        None => {
+            let conn = options.open()?;
+            conn.make_interruptible()?;
+            Conn::new(Kind::Sqlite(Box::new(conn)))
+        }
     };
     sqlite(&mut conn).control("begin immediate")?;
     for write in batch {
         // An abandoned write is skipped, because its caller has received an error.
         if write.call.start() {
+            let limited = Caller::new(Instant::now() + limit);
+            sqlite(&mut conn).set_current(Some(limited.call()));
             execute(&mut conn, write, executed)?;
+            sqlite(&mut conn).set_current(None);
         }
     }
     sqlite(&mut conn).control("commit")?;
