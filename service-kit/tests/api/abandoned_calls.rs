@@ -20,30 +20,31 @@ use tokio::{
 on_each_database! {
     write_abandoned_in_the_queue_is_not_executed,
     write_that_times_out_in_the_queue_is_not_executed,
+    exactly_the_acknowledged_writes_behind_a_long_write_take_effect,
     write_that_has_started_is_completed,
 }
 
 const INSERT: &str = "insert into items (id) values ($1)";
 
 /// A SQLite query that never ends.
-const ENDLESS_QUERY: &str = "with recursive n (i) as (select 1 union all select i + 1 from n) select max(i) from n";
+pub(crate) const ENDLESS_QUERY: &str = "with recursive n (i) as (select 1 union all select i + 1 from n) select max(i) from n";
 
-fn pool(database_connections: u32, database_timeout: Duration) -> PoolArgs {
+pub(crate) fn pool(database_connections: u32, database_timeout: Duration) -> PoolArgs {
     PoolArgs { database_connections, database_timeout, database_direct_url: None }
 }
 
-async fn open(database: &TestDatabase, args: &PoolArgs) -> Db {
+pub(crate) async fn open(database: &TestDatabase, args: &PoolArgs) -> Db {
     let table = SqlStr::from_static("create table items (id bigint primary key)");
     let migration = Migration::new(1, "items".into(), MigrationType::Simple, table, false);
     let migrations = Migrator::with_migrations(vec![migration]);
     Db::open(&database.parsed_url(), "test", &migrations, Migrate::Always, args).await.expect("the database opens")
 }
 
-async fn insert(db: &Db, id: i64) -> Result<u64, Error> {
+pub(crate) async fn insert(db: &Db, id: i64) -> Result<u64, Error> {
     db.execute(INSERT, args![id]).await
 }
 
-async fn ids(db: &Db) -> Vec<i64> {
+pub(crate) async fn ids(db: &Db) -> Vec<i64> {
     db.fetch_all("select id from items order by id", args![]).await.expect("the items are read")
 }
 
@@ -95,6 +96,31 @@ async fn write_that_times_out_in_the_queue_is_not_executed(database: TestDatabas
     assert_eq!(ids(&db).await, if is_first_inserted { vec![1, 3] } else { vec![3] });
 }
 
+async fn exactly_the_acknowledged_writes_behind_a_long_write_take_effect(database: TestDatabase) {
+    let db = open(&database, &pool(1, Duration::from_millis(300))).await;
+    let (release, occupying) = occupy(&db, 0).await;
+    let mut writes = JoinSet::new();
+    // Some are refused while the long write lasts, and some wait until its end.
+    for id in 1..60_i64 {
+        let db = db.clone();
+        writes.spawn(async move {
+            tokio::time::sleep(Duration::from_millis(id.unsigned_abs() * 10)).await;
+            (id, insert(&db, id).await.is_ok())
+        });
+    }
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    drop(release);
+    let mut acknowledged: Vec<i64> = writes.join_all().await.into_iter().filter(|(_, ok)| *ok).map(|(id, _)| id).collect();
+    acknowledged.sort_unstable();
+    if occupying.await.expect("no panic").is_ok() {
+        acknowledged.insert(0, 0);
+    }
+    assert!((1..59).contains(&acknowledged.len()), "{acknowledged:?}");
+    insert(&db, 100).await.expect("written");
+    acknowledged.push(100);
+    assert_eq!(ids(&db).await, acknowledged);
+}
+
 async fn write_that_has_started_is_completed(database: TestDatabase) {
     let db = open(&database, &pool(1, Duration::from_secs(10))).await;
     let (release, occupying) = occupy(&db, 1).await;
@@ -136,6 +162,18 @@ async fn endless_sqlite_scan_is_interrupted_at_its_deadline() {
     }
     insert(&db, 1).await.expect("written");
     assert_eq!(ids(&db).await, [1], "the only scan thread is free again");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn endless_sqlite_write_is_interrupted_without_effect() {
+    let database = TestDatabase::sqlite();
+    let db = open(&database, &pool(1, Duration::from_millis(200))).await;
+    let endless = "insert into items with recursive n (i) as (select 1 union all select i + 1 from n) select i from n
+        where i = 1 or i < 0";
+    let error = db.execute(endless, args![]).await.expect_err("it is interrupted");
+    assert!(matches!(error, Error::NotCommitted(_)), "{error}");
+    insert(&db, 2).await.expect("the writer is free again");
+    assert_eq!(ids(&db).await, [2]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

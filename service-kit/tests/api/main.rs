@@ -11,6 +11,7 @@ mod no_io;
 mod postgres_poolers;
 mod postgres_sessions;
 mod revocation;
+mod searches;
 mod server;
 mod support;
 mod token;
