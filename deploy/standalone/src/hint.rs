@@ -1,10 +1,8 @@
 //! Prints commands to try after the program has started.
 
-use std::{
-    io::{self, Write},
-    net::SocketAddr,
-};
+use std::net::SocketAddr;
 
+use service_kit::ops::output;
 use tokio_util::sync::CancellationToken;
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
@@ -17,13 +15,11 @@ pub async fn print_when_ready(auth: SocketAddr, task: SocketAddr, gateway: Socke
         let (gateway, auth) = (endpoint(gateway).uri().to_string(), endpoint(auth).uri().clone());
         let auth = auth.authority().map(ToString::to_string).unwrap_or_default();
         let credentials = r#"{"email": "ann@example.com", "password": "correct horse battery staple"}"#;
-        // Standard output may be closed.
-        _ = writeln!(
-            io::stdout(),
+        output::print(format!(
             "\nTaskey is ready. Sign up with curl, then log in with grpcurl; see the README for the next steps.\n\n\
              curl {gateway}v1/auth/signup -d '{credentials}' -H 'content-type: application/json'\n\n\
              grpcurl -plaintext -d '{credentials}' {auth} taskey.auth.v1.AuthService/Login\n"
-        );
+        ));
     }
 }
 

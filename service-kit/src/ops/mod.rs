@@ -1,6 +1,8 @@
 //! The environment of a service in its program: settings, logs, secret files and shutdown.
 
 pub mod config;
+mod log_writer;
+pub mod output;
 pub mod secret_file;
 pub mod shutdown;
 pub mod telemetry;

@@ -1,12 +1,25 @@
-//! Logs on standard error, as text or JSON.
+//! Logs on standard error, as text or JSON. Nothing waits for the process that reads the log.
 
 use std::{
     env,
     io::{self, IsTerminal},
+    panic,
+    sync::OnceLock,
+    thread,
+    time::Duration,
 };
 
+use anyhow::Context;
 use clap::{Args, ValueEnum};
 use tracing_subscriber::{EnvFilter, fmt, util::SubscriberInitExt};
+
+use super::log_writer::LogWriter;
+
+/// The writer of the process, once the logger is initialized.
+static WRITER: OnceLock<LogWriter> = OnceLock::new();
+
+/// How long the end of a program waits until its log is written.
+const FLUSH_LIMIT: Duration = Duration::from_millis(500);
 
 /// Log settings.
 #[derive(Args, Clone, Debug)]
@@ -31,7 +44,7 @@ pub enum LogFormat {
     Json,
 }
 
-/// Initializes the logger of the process.
+/// Initializes the logger of the process, and logs panics instead of printing them.
 ///
 /// # Errors
 /// If the filter is invalid, or a logger was initialized before.
@@ -45,11 +58,31 @@ pub fn init(args: &TelemetryArgs) -> anyhow::Result<()> {
             _ => EnvFilter::new("info"),
         },
     };
-    // The process that reads the log may exit. A panic over that would end all calls of the server.
-    let lines = fmt().with_env_filter(filter).with_writer(io::stderr).log_internal_errors(false);
+    let writer = LogWriter::start(io::stderr()).context("cannot start the thread of the log")?;
+    let lines = fmt().with_env_filter(filter).with_writer(writer.clone()).log_internal_errors(false);
     match args.log_format {
         LogFormat::Text => lines.with_ansi(io::stderr().is_terminal()).finish().try_init(),
         LogFormat::Json => lines.json().flatten_event(true).with_span_list(false).finish().try_init(),
     }
-    .map_err(|error| anyhow::anyhow!("cannot initialize the logger: {error}"))
+    .map_err(|error| anyhow::anyhow!("cannot initialize the logger: {error}"))?;
+    _ = WRITER.set(writer);
+    panic::set_hook(Box::new(log_panic));
+    Ok(())
+}
+
+/// The default hook would print to standard error, and wait for it.
+fn log_panic(info: &panic::PanicHookInfo<'_>) {
+    let (thread, location) = (thread::current(), info.location().map(ToString::to_string));
+    let thread = thread.name().unwrap_or("unnamed");
+    tracing::error!(thread, location, message = info.payload_as_str().unwrap_or("panic without a message"));
+    if thread == "main" {
+        flush();
+    }
+}
+
+/// Waits briefly until all log lines are written. Call it before the process ends.
+pub fn flush() {
+    if let Some(writer) = WRITER.get() {
+        writer.flush(FLUSH_LIMIT);
+    }
 }
