@@ -23,7 +23,7 @@ use service_kit::{
     },
     clock::Clock,
     db::{Db, Searches},
-    ops::{config::LimitArgs, secret_file},
+    ops::{config::LimitArgs, secret_file, shutdown::Shutdown},
     page::PageTokens,
     server::GrpcServer,
 };
@@ -33,7 +33,6 @@ use taskey_proto::auth::v1::{
     auth_service_server::AuthServiceServer, token_service_server::TokenServiceServer,
 };
 use tokio::{net::TcpListener, sync::watch};
-use tokio_util::sync::CancellationToken;
 use tonic::service::interceptor::InterceptedService;
 
 mod app;
@@ -79,9 +78,10 @@ pub async fn run(
     config: Config,
     clock: Clock,
     listener: TcpListener,
-    shutdown: CancellationToken,
+    shutdown: impl Into<Shutdown>,
 ) -> anyhow::Result<()> {
-    match shutdown.run_until_cancelled(Server::open(config, clock)).await {
+    let shutdown = shutdown.into();
+    match shutdown.announced.run_until_cancelled(Server::open(config, clock)).await {
         Some(opened) => opened?.serve(listener, shutdown).await,
         None => Ok(()),
     }
@@ -161,7 +161,7 @@ impl Server {
     ///
     /// # Errors
     /// If the listener is not usable.
-    pub async fn serve(self, listener: TcpListener, shutdown: CancellationToken) -> anyhow::Result<()> {
+    pub async fn serve(self, listener: TcpListener, shutdown: impl Into<Shutdown>) -> anyhow::Result<()> {
         let Self { app, secrets: secret_args, limits } = self;
         let (max_in, max_out) = (limits.max_request_bytes, limits.max_response_bytes);
         let auth = AuthServiceServer::new(AuthService { app: Arc::clone(&app) })

@@ -38,7 +38,7 @@ async fn main() -> ExitCode {
 
 async fn serve(config: Config, telemetry: &TelemetryArgs) -> anyhow::Result<()> {
     telemetry::init(telemetry)?;
-    let shutdown = shutdown::on_signal()?;
+    let shutdown = shutdown::on_signal(&config.limits)?;
     let listener = connection::bind(config.listen, &config.limits).await?;
     auth_service::run(config, Clock::system(), listener, shutdown).await
 }

@@ -25,10 +25,10 @@ use hyper::body::Incoming;
 use prost_reflect::DescriptorPool;
 use service_kit::{
     clock::Clock,
+    ops::shutdown::Shutdown,
     server::connection::{self, Protocol},
 };
 use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
 use tower::ServiceBuilder;
 
 pub mod backend;
@@ -60,8 +60,8 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 ///
 /// # Errors
 /// If the service token cannot be read or the contract is invalid.
-pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let limits = &config.limits;
+pub async fn run(config: Config, listener: TcpListener, shutdown: impl Into<Shutdown>) -> anyhow::Result<()> {
+    let (limits, shutdown) = (&config.limits, shutdown.into());
     let token = config.service_token.open().await?;
     let proxies = config.proxies.clone();
     let forwarding = Arc::new(Forwarding { token, proxies: config.proxies });
@@ -91,7 +91,7 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
     });
     let service = ServiceBuilder::new().option_layer(http::cors::layer(&config.browsers.cors_origins)).service(service);
     let protocol = Protocol::Http1And2(http::error::unparsable_request);
-    let server = connection::serve("gateway", listener, protocol, limits, service, shutdown);
+    let server = connection::serve("gateway", listener, protocol, limits, service, shutdown.started);
     let follow_token = async {
         match &forwarding.token {
             Some(token) => token.follow().await,

@@ -28,7 +28,7 @@ async fn main() -> ExitCode {
 
 async fn serve(cli: Cli) -> anyhow::Result<()> {
     telemetry::init(&cli.telemetry)?;
-    let shutdown = shutdown::on_signal()?;
+    let shutdown = shutdown::on_signal(&cli.config.limits)?;
     let listener = connection::bind(cli.config.listen, &cli.config.limits).await?;
     gateway::run(cli.config, listener, shutdown).await
 }

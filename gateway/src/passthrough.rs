@@ -7,6 +7,7 @@ use http::{HeaderMap, HeaderValue, Request, Response, header};
 use http_body_util::{BodyStream, StreamBody};
 use prost_reflect::DescriptorPool;
 use service_kit::{
+    ops::shutdown::Shutdown,
     server::{
         body,
         call::{CallLayer, CallService},
@@ -77,17 +78,17 @@ impl Passthrough {
         pool: DescriptorPool,
         backends: &[Backend],
         timeout: Duration,
-        shutdown: CancellationToken,
+        shutdown: Shutdown,
     ) -> anyhow::Result<Self> {
         let names: Vec<_> = pool.services().map(|service| service.full_name().to_owned()).collect();
         let served: Vec<_> =
             names.into_iter().filter(|name| backends.iter().any(|backend| backend.serves(name))).collect();
         let mut routes = RoutesBuilder::default();
         add_reflection(&mut routes, &served)?;
-        routes.add_service(HealthServer::new(Health(backends.to_vec())));
+        routes.add_service(HealthServer::new(Health { backends: backends.to_vec(), announced: shutdown.announced }));
         // The server has already limited the size of the headers.
-        let builtin = CallLayer::new(timeout, usize::MAX, shutdown.clone()).layer(routes.routes().prepare());
-        Ok(Self { pool, backends: backends.to_vec().into(), builtin, shutdown })
+        let builtin = CallLayer::new(timeout, usize::MAX, shutdown.started.clone()).layer(routes.routes().prepare());
+        Ok(Self { pool, backends: backends.to_vec().into(), builtin, shutdown: shutdown.started })
     }
 
     /// Handles a call. Errors become responses with a gRPC status.

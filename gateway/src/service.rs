@@ -9,6 +9,7 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use hyper::body::Body as HttpBody;
 use prost_reflect::DescriptorPool;
 use service_kit::{
+    ops::shutdown::Shutdown,
     server::{
         call::panic_text,
         request_id::{REQUEST_ID, RequestId},
@@ -16,7 +17,6 @@ use service_kit::{
     status::ApiError,
 };
 use tokio::time::{Instant, timeout_at};
-use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 use tracing::{Instrument, field};
 
@@ -54,6 +54,7 @@ struct Inner {
     assets: HashMap<&'static str, Asset>,
     backends: Vec<Backend>,
     timeout: Duration,
+    shutdown: Shutdown,
 }
 
 /// The settings of a gateway, except the contract and the services.
@@ -67,8 +68,8 @@ pub struct Settings {
     pub cookies: CookieMode,
     /// The files that the gateway serves, by path.
     pub assets: HashMap<&'static str, Asset>,
-    /// Ends all streams.
-    pub shutdown: CancellationToken,
+    /// Its announcement ends the readiness of the gateway, and its start ends all streams.
+    pub shutdown: Shutdown,
 }
 
 impl Gateway {
@@ -81,8 +82,8 @@ impl Gateway {
         let Settings { json, timeout, cookies, assets, shutdown } = settings;
         let router = binding::compile(&pool, &backends)?;
         let passthrough = Passthrough::new(pool.clone(), &backends, timeout, shutdown.clone())?;
-        let transcoder = Transcoder { pool, router, cookies, json, shutdown };
-        Ok(Self(Arc::new(Inner { transcoder, passthrough, assets, backends, timeout })))
+        let transcoder = Transcoder { pool, router, cookies, json, shutdown: shutdown.started.clone() };
+        Ok(Self(Arc::new(Inner { transcoder, passthrough, assets, backends, timeout, shutdown })))
     }
 
     /// Handles a request and returns its response.
@@ -143,6 +144,7 @@ impl Inner {
                 Err(HttpError::method_not_allowed(&READ_METHODS))
             }
             "/healthz" => Ok(health::serving()),
+            "/readyz" if self.shutdown.announced.is_cancelled() => Err(health::shutting_down().into()),
             "/readyz" => health::ready(&self.backends).await,
             path if self.is_builtin(path) => Ok(self.assets[path].response(request.headers())),
             _ => {

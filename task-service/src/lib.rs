@@ -25,7 +25,10 @@ use service_kit::{
     },
     clock::Clock,
     db::{Db, Migrate, Searches},
-    ops::config::{LimitArgs, OnOff},
+    ops::{
+        config::{LimitArgs, OnOff},
+        shutdown::Shutdown,
+    },
     page::PageTokens,
     random,
     rate_limit::RateLimit,
@@ -34,7 +37,6 @@ use service_kit::{
 use sqlx::migrate::Migrator;
 use taskey_proto::task::v1::{task_list_service_server::TaskListServiceServer, task_service_server::TaskServiceServer};
 use tokio::{net::TcpListener, sync::watch::channel as watch_channel};
-use tokio_util::sync::CancellationToken;
 use tonic::service::interceptor::InterceptedService;
 
 pub mod config;
@@ -70,9 +72,10 @@ pub async fn run(
     config: Config,
     clock: Clock,
     listener: TcpListener,
-    shutdown: CancellationToken,
+    shutdown: impl Into<Shutdown>,
 ) -> anyhow::Result<()> {
-    match shutdown.run_until_cancelled(Server::open(config, clock)).await {
+    let shutdown = shutdown.into();
+    match shutdown.announced.run_until_cancelled(Server::open(config, clock)).await {
         Some(opened) => opened?.serve(listener, shutdown).await,
         None => Ok(()),
     }
@@ -130,7 +133,7 @@ impl Server {
     ///
     /// # Errors
     /// If the listener is not usable.
-    pub async fn serve(self, listener: TcpListener, shutdown: CancellationToken) -> anyhow::Result<()> {
+    pub async fn serve(self, listener: TcpListener, shutdown: impl Into<Shutdown>) -> anyhow::Result<()> {
         let Self {
             db,
             owner_queue,

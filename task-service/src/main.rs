@@ -34,7 +34,7 @@ fn main() -> ExitCode {
 #[tokio::main]
 async fn start(cli: Cli) -> anyhow::Result<()> {
     telemetry::init(&cli.telemetry)?;
-    let shutdown = shutdown::on_signal()?;
+    let shutdown = shutdown::on_signal(&cli.config.limits)?;
     let listener = connection::bind(cli.config.listen, &cli.config.limits).await?;
     task_service::run(cli.config, Clock::system(), listener, shutdown).await
 }

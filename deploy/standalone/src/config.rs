@@ -129,8 +129,6 @@ impl Cli {
     pub fn into_configs(self, auth: SocketAddr, task: SocketAddr, gateway: SocketAddr) -> Configs {
         // The gateway and auth-service share this process, so a random token suffices.
         let service_token = Some(Key::random());
-        // The gateway drains first, because its calls need the services. Each gets half of the drain timeout.
-        let limits = LimitArgs { drain_timeout: self.limits.drain_timeout / 2, ..self.limits.clone() };
         Configs {
             auth: auth_service::config::Config {
                 listen: auth,
@@ -147,7 +145,7 @@ impl Cli {
                 tokens: self.tokens.clone(),
                 sessions: self.sessions.clone(),
                 passwords: self.passwords.clone(),
-                limits: limits.clone(),
+                limits: self.limits.clone(),
                 proxies: self.proxies.clone(),
                 rates: self.rates.clone(),
             },
@@ -160,7 +158,7 @@ impl Cli {
                 tokens: self.tokens,
                 tasks: self.tasks,
                 pool: self.pool,
-                limits: limits.clone(),
+                limits: self.limits.clone(),
                 rate_limits: self.rates.rate_limits,
             },
             gateway: gateway::config::Config {
@@ -171,7 +169,7 @@ impl Cli {
                 proxies: self.proxies,
                 browsers: self.browsers,
                 json: self.json,
-                limits,
+                limits: self.limits,
             },
         }
     }

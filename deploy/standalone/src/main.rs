@@ -1,11 +1,15 @@
 //! `taskey`: all services in one process; see `--help`.
 
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Duration};
 
 use service_kit::{
     auth::keys::KeySet,
     clock::Clock,
-    ops::{config::parse, shutdown, telemetry},
+    ops::{
+        config::parse,
+        shutdown::{self, Shutdown},
+        telemetry,
+    },
     server::connection,
 };
 use tokio_util::sync::CancellationToken;
@@ -25,9 +29,12 @@ async fn main() -> ExitCode {
     }
 }
 
+/// How long the services may take to close after the gateway has used the whole drain timeout.
+const CLOSE_TIME: Duration = Duration::from_secs(1);
+
 async fn serve(cli: Cli) -> anyhow::Result<()> {
     telemetry::init(&cli.telemetry)?;
-    let shutdown = shutdown::on_signal()?;
+    let shutdown = shutdown::on_signal(&cli.limits)?;
     let auth = connection::bind(cli.auth_listen, &cli.limits).await?;
     let task = connection::bind(cli.task_listen, &cli.limits).await?;
     let gateway = connection::bind(cli.gateway_listen, &cli.limits).await?;
@@ -36,6 +43,7 @@ async fn serve(cli: Cli) -> anyhow::Result<()> {
     let gateway_address = gateway.local_addr()?;
 
     let (data_dir, key_file, may_create_keys) = (cli.data_dir.clone(), cli.key_file(), cli.key_file.is_none());
+    let drain_timeout = cli.limits.drain_timeout;
     let configs = cli.into_configs(auth_address, task_address, gateway_address);
 
     // Check existing files and databases before creating any.
@@ -51,6 +59,7 @@ async fn serve(cli: Cli) -> anyhow::Result<()> {
 
     let clock = Clock::system();
     let opened = shutdown
+        .announced
         .run_until_cancelled(async {
             let auth = auth_service::Server::open(configs.auth, clock.clone()).await?;
             anyhow::Ok((auth, task_service::Server::open(configs.task, clock).await?))
@@ -59,21 +68,32 @@ async fn serve(cli: Cli) -> anyhow::Result<()> {
     let Some((auth_service, task_service)) = opened.transpose()? else { return Ok(()) };
 
     // The gateway stops first, because its calls need the services. If one server ends, the others are shut down too.
-    let services_shutdown = CancellationToken::new();
-    let (auth, task, gateway, ()) = tokio::join!(
-        then_cancel(auth_service.serve(auth, services_shutdown.clone()), &shutdown),
-        then_cancel(task_service.serve(task, services_shutdown.clone()), &shutdown),
-        then_cancel(gateway::run(configs.gateway, gateway, shutdown.clone()), &services_shutdown),
-        hint::print_when_ready(auth_address, task_address, gateway_address, &shutdown),
-    );
-    auth.and(task).and(gateway)
+    let services = Shutdown { started: CancellationToken::new(), ..shutdown.clone() };
+    let servers = async {
+        let (auth, task, gateway, ()) = tokio::join!(
+            then_shut_down(auth_service.serve(auth, services.clone()), &shutdown),
+            then_shut_down(task_service.serve(task, services.clone()), &shutdown),
+            then_shut_down(gateway::run(configs.gateway, gateway, shutdown.clone()), &services),
+            hint::print_when_ready(auth_address, task_address, gateway_address, &shutdown.announced),
+        );
+        auth.and(task).and(gateway)
+    };
+    tokio::select! {
+        served = servers => served,
+        () = end_of_drain(&shutdown, drain_timeout) => Ok(()),
+    }
 }
 
-async fn then_cancel(
-    service: impl Future<Output = anyhow::Result<()>>,
-    shutdown: &CancellationToken,
-) -> anyhow::Result<()> {
+/// Waits until the drain timeout of the program has passed. It applies to all servers together.
+async fn end_of_drain(shutdown: &Shutdown, drain_timeout: Duration) {
+    shutdown.started.cancelled().await;
+    tokio::time::sleep(drain_timeout + CLOSE_TIME).await;
+    tracing::warn!("calls were still in progress at the end of the drain timeout and were aborted");
+}
+
+async fn then_shut_down(service: impl Future<Output = anyhow::Result<()>>, shutdown: &Shutdown) -> anyhow::Result<()> {
     let served = service.await;
-    shutdown.cancel();
+    shutdown.announced.cancel();
+    shutdown.started.cancel();
     served
 }

@@ -7,6 +7,7 @@ use http::{Response, StatusCode};
 use service_kit::status::ApiError;
 use taskey_proto::errors::v1::ErrorReason;
 use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
 use tonic::{Code, Request, Status, body::Body};
 use tonic_health::pb::{
     HealthCheckRequest, HealthCheckResponse, health_check_response::ServingStatus, health_client::HealthClient,
@@ -43,6 +44,13 @@ pub async fn ready(backends: &[Backend]) -> Result<Response<Body>, HttpError> {
     Err(backend::unavailable(format!("not ready: {}", not_ready.join(", "))).into())
 }
 
+/// Returns the error of `/readyz` after the announcement of a shutdown.
+#[must_use]
+pub fn shutting_down() -> ApiError {
+    let error = ApiError::new(Code::Unavailable, ErrorReason::ShuttingDown, "the server is shutting down");
+    error.retry_after(Duration::from_secs(1))
+}
+
 async fn serves(backend: &Backend) -> bool {
     check(backend, "").await.is_ok_and(|status| status == ServingStatus::Serving)
 }
@@ -60,19 +68,27 @@ async fn check(backend: &Backend, service: &str) -> Result<ServingStatus, Status
 /// The gRPC health service (grpc.health.v1) for the services behind the gateway. The empty name stands for all of
 /// them.
 #[derive(Clone, Debug)]
-pub struct Health(pub Vec<Backend>);
+pub struct Health {
+    /// The services.
+    pub backends: Vec<Backend>,
+    /// Once it is cancelled, no service is healthy.
+    pub announced: CancellationToken,
+}
 
 impl Health {
     async fn status(&self, service: &str) -> Result<ServingStatus, Status> {
+        if self.announced.is_cancelled() {
+            return Ok(ServingStatus::NotServing);
+        }
         if service.is_empty() {
-            let results = join_all(self.0.iter().map(serves)).await;
+            let results = join_all(self.backends.iter().map(serves)).await;
             return Ok(if results.into_iter().all(|serves| serves) {
                 ServingStatus::Serving
             } else {
                 ServingStatus::NotServing
             });
         }
-        let Some(backend) = self.0.iter().find(|backend| backend.serves(service)) else {
+        let Some(backend) = self.backends.iter().find(|backend| backend.serves(service)) else {
             let message = "this server has no such service";
             return Err(ApiError::new(Code::NotFound, ErrorReason::MethodUnknown, message).into());
         };

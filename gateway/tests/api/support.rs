@@ -50,7 +50,7 @@ pub(crate) fn pool() -> DescriptorPool {
 /// Returns settings without cookie mode (there is no auth-service) and without static files.
 pub(crate) fn settings(timeout: Duration) -> Settings {
     let cookies = CookieMode::new(false, ProxyArgs::default(), Clock::system(), &[]);
-    Settings { json: LIMITS, timeout, cookies, assets: HashMap::new(), shutdown: CancellationToken::new() }
+    Settings { json: LIMITS, timeout, cookies, assets: HashMap::new(), shutdown: CancellationToken::new().into() }
 }
 
 /// Returns a backend for the package `test` at a URL.

@@ -73,6 +73,17 @@ pub fn time_limit(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// Parses a delay: up to an hour.
+///
+/// # Errors
+/// If the value is invalid, with a message for the user.
+pub fn delay(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        delay if delay > Duration::from_secs(3600) => Err("at most 1h".to_owned()),
+        delay => Ok(delay),
+    }
+}
+
 /// Parses the maximum size of a response: from 32 KiB, because it must have room for the largest resource, to 1 GiB.
 ///
 /// # Errors
@@ -198,8 +209,12 @@ pub struct LimitArgs {
           value_parser = time_limit)]
     pub keepalive_timeout: Duration,
 
-    /// How long to wait for calls in progress after SIGTERM or SIGINT. In `taskey`, the gateway uses the first half of
-    /// this time, and the other services the second half
+    /// How long to accept connections and calls after SIGTERM or SIGINT, while health checks already fail. Set it to
+    /// the time in which load balancers notice that
+    #[arg(long, env = "TASKEY_SHUTDOWN_DELAY", default_value = "0s", value_name = "DURATION", value_parser = delay)]
+    pub shutdown_delay: Duration,
+
+    /// How long to wait for calls in progress after the shutdown delay. Calls that take longer are aborted
     #[arg(long, env = "TASKEY_DRAIN_TIMEOUT", default_value = "10s", value_name = "DURATION",
           value_parser = time_limit)]
     pub drain_timeout: Duration,

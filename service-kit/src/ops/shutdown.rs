@@ -1,42 +1,87 @@
 //! The end of a program: signals and exit codes.
 
-use std::{
-    io::{self, Write},
-    process::{self, ExitCode},
-    thread,
-    time::Duration,
-};
+use std::{io, process, process::ExitCode, thread, time::Duration};
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    runtime,
+    signal::unix::{Signal, SignalKind, signal},
+    time::sleep,
+};
 use tokio_util::sync::CancellationToken;
 
-/// Returns a token that is cancelled by SIGTERM or Ctrl-C. The program exits after `FORCED_EXIT_DELAY` at the latest.
+use super::{config::LimitArgs, output, telemetry};
+
+/// The stages of a shutdown.
+#[derive(Clone, Debug)]
+pub struct Shutdown {
+    /// Cancelled by the signal. From then on, health is NOT_SERVING, so that load balancers choose other servers.
+    pub announced: CancellationToken,
+    /// Cancelled after the shutdown delay. From then on, no connections are accepted, streams end, and calls in
+    /// progress finish.
+    pub started: CancellationToken,
+}
+
+/// A shutdown without a delay.
+impl From<CancellationToken> for Shutdown {
+    fn from(token: CancellationToken) -> Self {
+        Self { announced: token.clone(), started: token }
+    }
+}
+
+/// How long after the drain timeout the program may take to close its databases. Then it exits even if it hangs.
+const CLOSE_LIMIT: Duration = Duration::from_secs(4);
+
+/// How long the program waits until an error is printed.
+const PRINT_LIMIT: Duration = Duration::from_secs(1);
+
+/// Handles SIGTERM and SIGINT: the first signal begins the shutdown, the second one exits immediately.
+///
+/// A thread with a runtime of its own waits for the signals, so that the program ends even if the main runtime hangs.
 ///
 /// # Errors
-/// If the signal handlers cannot be installed.
-pub fn on_signal() -> std::io::Result<CancellationToken> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let shutdown = CancellationToken::new();
-    let token = shutdown.clone();
-    tokio::spawn(async move {
+/// If the signal handlers or the thread cannot be installed.
+pub fn on_signal(limits: &LimitArgs) -> io::Result<Shutdown> {
+    let shutdown = Shutdown { announced: CancellationToken::new(), started: CancellationToken::new() };
+    let (stages, delay, drain_timeout) = (shutdown.clone(), limits.shutdown_delay, limits.drain_timeout);
+    let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+    let mut signals = {
+        let _guard = runtime.enter();
+        Signals { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? }
+    };
+    let wait = async move {
+        signals.recv().await;
+        stages.announced.cancel();
+        let drain = async {
+            sleep(delay).await;
+            stages.started.cancel();
+            sleep(drain_timeout.saturating_add(CLOSE_LIMIT)).await;
+        };
         tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+            number = signals.recv() => process::exit(128 + number),
+            () = drain => {}
         }
-        token.cancel();
-        // On a separate thread, so that the program exits even if the runtime hangs.
-        thread::spawn(|| {
-            thread::sleep(FORCED_EXIT_DELAY);
-            tracing::warn!("the program did not exit in time and is terminated");
-            process::exit(0);
-        });
-    });
+        tracing::warn!("the program did not exit in time and is terminated");
+        telemetry::flush();
+        process::exit(0);
+    };
+    thread::Builder::new().name("signals".to_owned()).spawn(move || runtime.block_on(wait))?;
     Ok(shutdown)
 }
 
-/// How long after the signal the program exits even if it hangs. Orchestrators wait longer before they kill it.
-const FORCED_EXIT_DELAY: Duration = Duration::from_secs(14);
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// Waits for the next signal and returns its number.
+    async fn recv(&mut self) -> i32 {
+        tokio::select! {
+            _ = self.terminate.recv() => SignalKind::terminate().as_raw_value(),
+            _ = self.interrupt.recv() => SignalKind::interrupt().as_raw_value(),
+        }
+    }
+}
 
 /// Formats an error and its causes in one line, without causes that the text already ends with.
 fn one_line(error: &anyhow::Error) -> String {
@@ -51,13 +96,15 @@ fn one_line(error: &anyhow::Error) -> String {
     line.replace('\n', " ")
 }
 
-/// Returns the exit code of a program. Prints an error in one line.
+/// Returns the exit code of a program, after its log is written. Prints an error in one line. Does not wait long for
+/// standard error, which may be a pipe that nobody reads.
 #[must_use]
 pub fn exit_code(outcome: anyhow::Result<()>) -> ExitCode {
+    telemetry::flush();
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            _ = writeln!(io::stderr(), "error: {}", one_line(&error));
+            output::print_error(format!("error: {}", one_line(&error)), PRINT_LIMIT);
             ExitCode::FAILURE
         }
     }

@@ -5,11 +5,10 @@ use std::{convert::Infallible, time::Duration};
 use http::{Request, Response};
 use hyper::body::{Body as HttpBody, Bytes};
 use tokio::{net::TcpListener, sync::watch};
-use tokio_util::sync::CancellationToken;
 use tonic::{body::Body, server::NamedService, service::RoutesBuilder};
 use tower::{BoxError, Layer, Service, ServiceExt};
 
-use crate::ops::config::LimitArgs;
+use crate::ops::{config::LimitArgs, shutdown::Shutdown};
 
 pub mod body;
 pub mod call;
@@ -60,8 +59,9 @@ impl GrpcServer {
         self
     }
 
-    /// Serves until `shutdown`, then drains: health turns `NOT_SERVING`, clients receive GOAWAY, calls in progress may
-    /// finish, and the remaining ones are aborted at the drain timeout. Health follows `ready` under the full name of
+    /// Serves until `shutdown` is started, then drains: clients receive GOAWAY, calls in progress may finish, and the
+    /// remaining ones are aborted at the drain timeout. Health turns `NOT_SERVING` when the shutdown is announced.
+    /// Before that, it follows `ready` under the full name of
     /// each service and under the empty name.
     ///
     /// # Errors
@@ -70,30 +70,35 @@ impl GrpcServer {
         mut self,
         listener: TcpListener,
         mut ready: watch::Receiver<bool>,
-        shutdown: CancellationToken,
+        shutdown: impl Into<Shutdown>,
     ) -> anyhow::Result<()> {
+        let Shutdown { announced, started } = shutdown.into();
         let (health, health_changes) = watch::channel(statuses(&self.services, *ready.borrow()));
         self.routes.add_service(health_server(health_changes));
         add_reflection(&mut self.routes, &self.services)?;
 
         let timeout = self.limits.request_timeout.unwrap_or(self.default_timeout);
-        let calls = CallLayer::new(timeout, self.limits.max_header_bytes as usize, shutdown.clone())
+        let calls = CallLayer::new(timeout, self.limits.max_header_bytes as usize, started.clone())
             .layer(self.routes.routes().prepare());
         let calls = calls.map_request(|request: Request<hyper::body::Incoming>| request.map(Body::new));
-        let serving = connection::serve(self.name, listener, Protocol::Http2, &self.limits, calls, shutdown.clone());
+        let serving = connection::serve(self.name, listener, Protocol::Http2, &self.limits, calls, started);
         let follow_ready = async {
-            while !shutdown.is_cancelled() {
+            while !announced.is_cancelled() {
                 let is_ready = *ready.borrow_and_update();
                 health.send_replace(statuses(&self.services, is_ready));
                 // Once the sender is dropped, the last value remains.
                 tokio::select! {
-                    () = shutdown.cancelled() => {}
+                    () = announced.cancelled() => {}
                     Ok(()) = ready.changed() => {}
                 }
             }
             health.send_replace(statuses(&self.services, false));
+            std::future::pending().await
         };
-        tokio::join!(serving, follow_ready).0
+        tokio::select! {
+            served = serving => served,
+            never = follow_ready => never,
+        }
     }
 }
 

@@ -1,12 +1,6 @@
 //! Accepts connections, limits their number, their idle time and their concurrent calls, and drains them.
 
-use std::{
-    convert::Infallible,
-    io::{self, Write},
-    net::SocketAddr,
-    sync::Arc,
-    time::Duration,
-};
+use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use http::{Request, Response};
@@ -24,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{body::Body, transport::server::TcpConnectInfo};
 use tower::Service;
 
-use crate::ops::config::LimitArgs;
+use crate::ops::{config::LimitArgs, output};
 
 mod bare_lf;
 mod error_body;
@@ -87,8 +81,7 @@ where
     S::Future: Send,
 {
     let address = listener.local_addr().context("the listener has no address")?;
-    // Standard output may be closed.
-    _ = writeln!(io::stdout(), "listening {name} {address}");
+    output::print(format!("listening {name} {address}"));
     let server = Arc::new(Server::new(protocol, limits));
     let slots = Slots::new(limits);
     let graceful = GracefulShutdown::new();
