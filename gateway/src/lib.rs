@@ -21,7 +21,6 @@ use std::{
 };
 
 use ::http::Request;
-use hyper::body::Incoming;
 use prost_reflect::DescriptorPool;
 use service_kit::{
     clock::Clock,
@@ -29,6 +28,7 @@ use service_kit::{
     server::connection::{self, Protocol},
 };
 use tokio::net::TcpListener;
+use tonic::body::Body;
 use tower::ServiceBuilder;
 
 pub mod backend;
@@ -85,7 +85,7 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: impl Into<Shut
         shutdown: shutdown.clone(),
     };
     let gateway = Gateway::new(pool, backends, settings)?;
-    let service = tower::service_fn(move |request: Request<Incoming>| {
+    let service = tower::service_fn(move |request: Request<Body>| {
         let gateway = gateway.clone();
         async move { Ok(gateway.handle(request).await) }
     });

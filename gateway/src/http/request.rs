@@ -58,8 +58,8 @@ pub enum Format {
 /// Reads the body of a request. Stops reading at the size limit.
 ///
 /// # Errors
-/// `MESSAGE_TOO_LARGE`, or `MALFORMED_REQUEST` if the connection ends before the body is complete.
-pub async fn read_body<B>(body: B, limits: JsonLimits) -> Result<Bytes, ApiError>
+/// `MESSAGE_TOO_LARGE`, or as [`HttpError::incomplete_body`].
+pub async fn read_body<B>(body: B, limits: JsonLimits) -> Result<Bytes, HttpError>
 where
     B: Body<Data = Bytes>,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -70,12 +70,12 @@ where
     };
     let declared = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
     if declared > limits.max_bytes {
-        return Err(too_large());
+        return Err(too_large().into());
     }
     match Limited::new(body, limits.max_bytes).collect().await {
         Ok(body) => Ok(body.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(too_large()),
-        Err(_) => Err(malformed("the body ended early")),
+        Err(error) if error.is::<LengthLimitError>() => Err(too_large().into()),
+        Err(error) => Err(HttpError::incomplete_body(error)),
     }
 }
 

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use futures::{Stream, StreamExt, stream};
 use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body_util::{BodyExt, StreamBody};
-use hyper::body::{Frame, Incoming};
+use hyper::body::Frame;
 use prost::Message;
 use service_kit::server::connection::{self, Protocol};
 use tokio::{net::TcpListener, sync::mpsc, time::timeout};
@@ -127,7 +127,7 @@ impl FakeBackend {
         let address = listener.local_addr().unwrap();
         let (calls, shutdown) = (Arc::<Mutex<Vec<Call>>>::default(), CancellationToken::new());
         let (call_log, server_shutdown) = (Arc::clone(&calls), shutdown.clone());
-        let service = tower::service_fn(move |request: Request<Incoming>| {
+        let service = tower::service_fn(move |request: Request<Body>| {
             let (call_log, reply) = (Arc::clone(&call_log), reply.clone());
             async move {
                 let (parts, body) = request.into_parts();

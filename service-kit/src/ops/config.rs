@@ -109,6 +109,15 @@ pub fn message_size(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|size| sizes.contains(size)).ok_or("expected 1024 to 1073741824".to_owned())
 }
 
+/// Parses the maximum size of all bodies in memory: from 1 MiB to 1 TiB.
+///
+/// # Errors
+/// If the value is invalid, with a message for the user.
+pub fn total_size(text: &str) -> Result<usize, String> {
+    let sizes = 1024 * 1024..=1024 * 1024 * 1024 * 1024;
+    text.parse().ok().filter(|size| sizes.contains(size)).ok_or("expected 1048576 to 1099511627776".to_owned())
+}
+
 /// Parses the URL of a service, such as `http://127.0.0.1:50051`.
 ///
 /// # Errors
@@ -193,6 +202,21 @@ pub struct LimitArgs {
     #[arg(long, env = "TASKEY_MAX_STREAMS", default_value_t = 128, value_name = "COUNT",
           value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub max_streams: u32,
+
+    /// Maximum number of concurrent calls whose responses have not begun, and of concurrent calls whose requests are
+    /// incomplete. One client may use half of this and of the next two limits, and an eighth in the gateway
+    #[arg(long, env = "TASKEY_MAX_CALLS", default_value_t = 1024, value_name = "COUNT", value_parser = count)]
+    pub max_calls: usize,
+
+    /// Maximum size of all request bodies in memory
+    #[arg(long, env = "TASKEY_MAX_TOTAL_REQUEST_BYTES", default_value_t = 64 * 1024 * 1024, value_name = "BYTES",
+          value_parser = total_size)]
+    pub max_total_request_bytes: usize,
+
+    /// Maximum size of all response bodies in memory that clients have not read yet
+    #[arg(long, env = "TASKEY_MAX_TOTAL_RESPONSE_BYTES", default_value_t = 256 * 1024 * 1024, value_name = "BYTES",
+          value_parser = total_size)]
+    pub max_total_response_bytes: usize,
 
     /// How long a new connection may take to send its first bytes
     #[arg(long, env = "TASKEY_HANDSHAKE_TIMEOUT", default_value = "10s", value_name = "DURATION",

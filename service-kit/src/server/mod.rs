@@ -6,10 +6,11 @@ use http::{Request, Response};
 use hyper::body::{Body as HttpBody, Bytes};
 use tokio::{net::TcpListener, sync::watch};
 use tonic::{body::Body, server::NamedService, service::RoutesBuilder};
-use tower::{BoxError, Layer, Service, ServiceExt};
+use tower::{BoxError, Layer, Service};
 
 use crate::ops::{config::LimitArgs, shutdown::Shutdown};
 
+mod admission;
 pub mod body;
 pub mod call;
 pub mod connection;
@@ -80,7 +81,6 @@ impl GrpcServer {
         let timeout = self.limits.request_timeout.unwrap_or(self.default_timeout);
         let calls = CallLayer::new(timeout, self.limits.max_header_bytes as usize, started.clone())
             .layer(self.routes.routes().prepare());
-        let calls = calls.map_request(|request: Request<hyper::body::Incoming>| request.map(Body::new));
         let serving = connection::serve(self.name, listener, Protocol::Http2, &self.limits, calls, started);
         let follow_ready = async {
             while !announced.is_cancelled() {

@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{body::Body, transport::server::TcpConnectInfo};
 use tower::Service;
 
+use super::admission::Admission;
 use crate::ops::{config::LimitArgs, output};
 
 mod bare_lf;
@@ -37,6 +38,11 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Space for the access token in the headers of a gRPC call. It exceeds the maximum length of tokens, so that an
 /// oversized token is rejected as an invalid token.
 const TOKEN_BYTES: u32 = 32 * 1024;
+
+/// The flow-control windows of HTTP/2: how much a client may send before the server reads it. They are fixed, because
+/// adaptive windows grow to 16 MiB per connection. One client has at most 16 MiB in 64 connections.
+const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
+const CONNECTION_WINDOW_BYTES: u32 = 256 * 1024;
 
 /// Binds an address for plaintext.
 ///
@@ -77,12 +83,13 @@ pub async fn serve<S>(
     shutdown: CancellationToken,
 ) -> anyhow::Result<()>
 where
-    S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible> + Clone + Send + Sync + 'static,
-    S::Future: Send,
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + Sync + 'static,
+    S::Future: Send + 'static,
 {
     let address = listener.local_addr().context("the listener has no address")?;
     output::print(format!("listening {name} {address}"));
     let server = Arc::new(Server::new(protocol, limits));
+    let service = Admission::new(service, limits, protocol.clients());
     let slots = Slots::new(limits);
     let graceful = GracefulShutdown::new();
     let mut connections = JoinSet::new();
@@ -173,7 +180,8 @@ fn builder(protocol: Protocol, limits: &LimitArgs) -> auto::Builder<TokioExecuto
     builder
         .http2()
         .timer(TokioTimer::new())
-        .adaptive_window(true)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .max_concurrent_streams(limits.max_streams)
         .max_header_list_size(header_list_size)
         .keep_alive_interval(limits.keepalive_interval)

@@ -31,6 +31,17 @@ pub enum Protocol {
     Http1And2(Explain),
 }
 
+impl Protocol {
+    /// Returns how many clients share the limits of a server, so that none uses more than its part. The client of a
+    /// service may be a gateway, which calls for many others.
+    pub(super) fn clients(self) -> usize {
+        match self {
+            Self::Http2 => 2,
+            Self::Http1And2(_) => 8,
+        }
+    }
+}
+
 /// A connection whose protocol has been detected.
 pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
 

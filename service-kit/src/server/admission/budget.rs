@@ -1,0 +1,134 @@
+//! Limits how much all clients together and each single client use at a time.
+
+use std::{
+    collections::HashMap,
+    mem,
+    net::IpAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+/// A limit of what is in use at a time, such as bytes or calls.
+#[derive(Debug)]
+pub(super) struct Budget {
+    max_total: usize,
+    max_per_client: usize,
+    usage: Mutex<Usage>,
+}
+
+#[derive(Debug, Default)]
+struct Usage {
+    total: usize,
+    /// A client that uses nothing has no entry, so there are never more entries than calls.
+    by_client: HashMap<IpAddr, usize>,
+}
+
+/// A limit would be exceeded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Exhausted;
+
+/// The part of a budget that one client uses until this value is dropped.
+#[derive(Debug)]
+pub(super) struct Share {
+    budget: Arc<Budget>,
+    client: IpAddr,
+    amount: usize,
+}
+
+impl Budget {
+    /// Creates a budget of which each client may use `max_total / clients`, but at least `min`.
+    pub(super) fn new(max_total: usize, clients: usize, min: usize) -> Arc<Self> {
+        let max_per_client = (max_total / clients).max(min);
+        Arc::new(Self { max_total: max_total.max(min), max_per_client, usage: Mutex::default() })
+    }
+
+    /// Returns an empty share.
+    pub(super) fn share(self: &Arc<Self>, client: IpAddr) -> Share {
+        Share { budget: Arc::clone(self), client, amount: 0 }
+    }
+
+    // Never held across an await.
+    fn usage(&self) -> MutexGuard<'_, Usage> {
+        self.usage.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Share {
+    /// Adds to the share.
+    ///
+    /// # Errors
+    /// If the client or all clients together would exceed their limit. The share is unchanged then.
+    pub(super) fn grow(&mut self, amount: usize) -> Result<(), Exhausted> {
+        if amount == 0 {
+            return Ok(());
+        }
+        let mut usage = self.budget.usage();
+        let used = usage.by_client.get(&self.client).copied().unwrap_or(0);
+        if usage.total + amount > self.budget.max_total || used + amount > self.budget.max_per_client {
+            return Err(Exhausted);
+        }
+        usage.total += amount;
+        usage.by_client.insert(self.client, used + amount);
+        self.amount += amount;
+        Ok(())
+    }
+
+    /// Returns the size of the share.
+    pub(super) fn amount(&self) -> usize {
+        self.amount
+    }
+
+    /// Releases the whole share.
+    pub(super) fn clear(&mut self) {
+        let amount = mem::take(&mut self.amount);
+        if amount == 0 {
+            return;
+        }
+        let mut usage = self.budget.usage();
+        usage.total -= amount;
+        if let Some(used) = usage.by_client.get_mut(&self.client) {
+            *used -= amount;
+            if *used == 0 {
+                usage.by_client.remove(&self.client);
+            }
+        }
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn client(last: u8) -> IpAddr {
+        [192, 0, 2, last].into()
+    }
+
+    #[test]
+    fn each_client_and_all_clients_together_are_limited() {
+        let budget = Budget::new(6, 2, 1);
+        let (mut first, mut second, mut third) =
+            (budget.share(client(1)), budget.share(client(2)), budget.share(client(3)));
+        assert_eq!(
+            (first.grow(3), first.grow(1), budget.share(client(1)).grow(1)),
+            (Ok(()), Err(Exhausted), Err(Exhausted))
+        );
+        assert_eq!((second.grow(2), third.grow(2), third.grow(1)), (Ok(()), Err(Exhausted), Ok(())));
+        first.clear();
+        assert_eq!((first.amount(), third.grow(2)), (0, Ok(())));
+    }
+
+    #[test]
+    fn released_shares_leave_nothing_behind() {
+        let budget = Budget::new(6, 1, 1);
+        let mut share = budget.share(client(1));
+        assert_eq!((share.grow(2), share.grow(9), share.grow(1)), (Ok(()), Err(Exhausted), Ok(())));
+        drop(share);
+        let usage = budget.usage();
+        assert_eq!((usage.total, usage.by_client.len()), (0, 0));
+    }
+}
