@@ -203,8 +203,8 @@ pub struct LimitArgs {
           value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub max_streams: u32,
 
-    /// Maximum number of concurrent calls whose responses have not begun, and of concurrent calls whose requests are
-    /// incomplete. One client may use half of this and of the next two limits, and an eighth in the gateway
+    /// Maximum number of concurrent calls whose responses have not begun. Half as many calls may be waiting for the rest
+    /// of their requests. One client may use half of these limits and of the next two; in the gateway, an eighth
     #[arg(long, env = "TASKEY_MAX_CALLS", default_value_t = 1024, value_name = "COUNT", value_parser = count)]
     pub max_calls: usize,
 

@@ -1,6 +1,7 @@
 //! Tests of the public API of service-kit.
 
 mod abandoned_calls;
+mod budgets;
 mod connection;
 mod database;
 mod deletion;

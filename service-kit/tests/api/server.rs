@@ -29,7 +29,7 @@ use tonic::{Request, Response, Status, transport::Channel};
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 use tonic_types::StatusExt;
 
-const GET_JWKS: &str = "/taskey.auth.v1.TokenService/GetJwks";
+pub const GET_JWKS: &str = "/taskey.auth.v1.TokenService/GetJwks";
 
 /// The implementation of `GetJwks`, which each test provides.
 type Handler = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = Result<JwkSet, Status>> + Send>> + Send + Sync>;
@@ -70,16 +70,16 @@ impl TokenService for Stub {
     }
 }
 
-pub(crate) struct Server {
-    address: SocketAddr,
-    pub(crate) channel: Channel,
+pub struct Server {
+    pub address: SocketAddr,
+    pub channel: Channel,
     ready: watch::Sender<bool>,
-    pub(crate) shutdown: CancellationToken,
+    pub shutdown: CancellationToken,
     running: JoinHandle<anyhow::Result<()>>,
 }
 
 impl Server {
-    pub(crate) async fn start<F>(flags: &[&str], handler: impl Fn() -> F + Send + Sync + 'static) -> Self
+    pub async fn start<F>(flags: &[&str], handler: impl Fn() -> F + Send + Sync + 'static) -> Self
     where
         F: Future<Output = Result<JwkSet, Status>> + Send + 'static,
     {
@@ -107,11 +107,11 @@ impl Server {
     }
 }
 
-pub(crate) async fn empty() -> Result<JwkSet, Status> {
+pub async fn empty() -> Result<JwkSet, Status> {
     Ok(JwkSet::default())
 }
 
-async fn never() -> Result<JwkSet, Status> {
+pub async fn never() -> Result<JwkSet, Status> {
     std::future::pending().await
 }
 

@@ -20,7 +20,8 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 pub(super) struct Budgets {
     /// Calls whose requests are complete, until their responses start.
     active_calls: Arc<Budget>,
-    /// Calls whose requests are incomplete. They have a budget of their own, so that they leave room for complete ones.
+    /// Calls that wait for the rest of their requests. They have a budget of their own, so that they leave room for
+    /// complete ones.
     incomplete_calls: Arc<Budget>,
     request_bytes: Arc<Budget>,
     response_bytes: Arc<Budget>,
@@ -34,7 +35,8 @@ impl Budgets {
     pub(super) fn new(limits: &LimitArgs, clients: usize) -> Self {
         Self {
             active_calls: Budget::new(limits.max_calls, clients, 1),
-            incomplete_calls: Budget::new(limits.max_calls, clients, 1),
+            // The rest of an honest request arrives soon.
+            incomplete_calls: Budget::new(limits.max_calls / 2, clients, 1),
             request_bytes: Budget::new(limits.max_total_request_bytes, clients, limits.max_request_bytes),
             response_bytes: Budget::new(limits.max_total_response_bytes, clients, limits.max_response_bytes),
             max_request_bytes: limits.max_request_bytes,
@@ -54,8 +56,9 @@ impl Budgets {
             max_bytes: self.max_request_bytes,
             has_started_response: false,
         };
-        let counted = if is_complete { &mut call.active } else { &mut call.incomplete };
-        counted.grow(1).map_err(|_| too_many_calls())?;
+        if is_complete {
+            call.active.grow(1).map_err(|_| too_many_calls())?;
+        }
         // A response cannot be refused once the call may have taken effect, so the call is refused.
         let room = self.response_bytes(client).grow(self.max_response_bytes);
         room.map_err(|_| overloaded("too many responses have not been read"))?;
@@ -83,6 +86,18 @@ struct Usage {
 }
 
 impl Call {
+    /// Counts the call as incomplete.
+    ///
+    /// # Errors
+    /// OVERLOADED if too many calls are incomplete.
+    pub(super) fn await_request(&self) -> Result<(), Status> {
+        let mut usage = self.usage();
+        if usage.incomplete.amount() > 0 {
+            return Ok(());
+        }
+        usage.incomplete.grow(1).map_err(|_| overloaded("too many requests are incomplete"))
+    }
+
     /// Counts received bytes.
     ///
     /// # Errors

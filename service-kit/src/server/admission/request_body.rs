@@ -50,14 +50,17 @@ impl RequestBody {
         Ok(())
     }
 
-    fn poll_stall(&mut self, cx: &mut Context<'_>) -> Poll<Status> {
-        match &self.state {
-            State::Admitted(call) if !call.has_started_response() => {
-                let stall = self.stall.get_or_insert_with(|| Box::pin(sleep(STALL_TIMEOUT)));
-                stall.as_mut().poll(cx).map(|()| stalled())
-            }
-            _ => Poll::Pending,
+    /// Returns an error if the rest of the body takes too long, or too many calls wait for theirs.
+    fn poll_wait(&mut self, cx: &mut Context<'_>) -> Poll<Status> {
+        let State::Admitted(call) = &self.state else { return Poll::Pending };
+        if let Err(error) = call.await_request() {
+            return Poll::Ready(error);
         }
+        if call.has_started_response() {
+            return Poll::Pending;
+        }
+        let stall = self.stall.get_or_insert_with(|| Box::pin(sleep(STALL_TIMEOUT)));
+        stall.as_mut().poll(cx).map(|()| stalled())
     }
 
     fn fail(&mut self, error: Status) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
@@ -83,7 +86,7 @@ impl HttpBody for RequestBody {
             return this.fail(error);
         }
         let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(cx) else {
-            return match this.poll_stall(cx) {
+            return match this.poll_wait(cx) {
                 Poll::Ready(error) => this.fail(error),
                 Poll::Pending => Poll::Pending,
             };
