@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    fs,
     io::{BufRead, BufReader},
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -11,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use tokio::time::sleep;
 use tonic::{Request, transport::Channel};
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
@@ -18,6 +20,9 @@ pub const PASSWORD: &str = "correct horse battery staple";
 
 /// How long a program may take until it listens, on a machine that is busy with other tests.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Pause between two checks whether a program has exited.
+const EXIT_POLL_PAUSE: Duration = Duration::from_millis(10);
 
 /// Returns the path of a program of the workspace. Cargo builds it into the same folder as `taskey`.
 pub fn program(name: &str) -> PathBuf {
@@ -59,6 +64,26 @@ impl Process {
     pub fn kill(mut self) {
         self.child.kill().expect("killed");
         self.child.wait().expect("ended");
+    }
+
+    /// Waits until the program exits and returns its exit code.
+    pub async fn wait_for_exit(&mut self) -> Option<i32> {
+        loop {
+            match self.child.try_wait().expect("a child") {
+                Some(status) => return status.code(),
+                None => sleep(EXIT_POLL_PAUSE).await,
+            }
+        }
+    }
+
+    /// Returns the peak and the current resident memory of the program, in KiB.
+    pub fn memory_kib(&self) -> [u64; 2] {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("/proc is mounted");
+        ["VmHWM:", "VmRSS:"].map(|name| {
+            let value =
+                status.lines().find_map(|line| line.strip_prefix(name)).expect("the status contains the memory");
+            value.trim().trim_end_matches(" kB").parse().expect("a number")
+        })
     }
 
     /// Sends the signal with this name.

@@ -73,17 +73,21 @@ impl Service {
 
     /// Returns the peak and the current resident memory of the process, in KiB.
     pub fn memory_kib(&self) -> [u64; 2] {
-        let id = self.process.as_ref().expect("the service runs").child.id();
-        let status = fs::read_to_string(format!("/proc/{id}/status")).expect("/proc is mounted");
-        ["VmHWM:", "VmRSS:"].map(|name| {
-            let value =
-                status.lines().find_map(|line| line.strip_prefix(name)).expect("the status contains the memory");
-            value.trim().trim_end_matches(" kB").parse().expect("a number")
-        })
+        self.process.as_ref().expect("the service runs").memory_kib()
     }
 
     pub fn kill(&mut self) {
         self.process.take().expect("the service runs").kill();
+    }
+
+    /// Sends SIGTERM.
+    pub fn terminate(&self) {
+        self.process.as_ref().expect("the service runs").signal("TERM");
+    }
+
+    /// Waits until the service exits, and returns its exit code.
+    pub async fn wait_for_exit(&mut self) -> Option<i32> {
+        self.process.as_mut().expect("the service runs").wait_for_exit().await
     }
 
     /// Sends SIGSTOP: the service keeps its connections and does nothing, like a machine that hangs.
