@@ -13,7 +13,9 @@ use std::{
 
 use http::uri::PathAndQuery;
 use prost::bytes::{Buf, BufMut};
-use sqlx::{Connection, Executor, PgConnection, migrate::Migrator};
+use sqlx::{
+    AssertSqlSafe, ConnectOptions, Connection, Executor, PgConnection, migrate::Migrator, sqlite::SqliteConnectOptions,
+};
 use tempfile::TempDir;
 use tonic::{
     Code, Request, Response, Status,
@@ -100,6 +102,24 @@ impl TestDatabase {
             rotation::generate(rotation::NewKey::Hs256, &path).expect("the key file can be created");
         }
         path
+    }
+}
+
+/// Executes statements on a database, beside the services that use it.
+///
+/// # Panics
+/// If the database is not reachable, or a statement fails.
+pub async fn execute_sql(url: &str, statements: String) {
+    let statements = AssertSqlSafe(statements);
+    if let Some(path) = url.strip_prefix("sqlite:") {
+        let options = SqliteConnectOptions::new().filename(path).busy_timeout(Duration::from_secs(10));
+        let mut connection = options.connect().await.expect("the file can be opened");
+        connection.execute(statements).await.expect("the statements succeed");
+        connection.close().await.expect("the file can be closed");
+    } else {
+        let mut connection = PgConnection::connect(url).await.expect("the database is reachable");
+        connection.execute(statements).await.expect("the statements succeed");
+        connection.close().await.expect("the connection can be closed");
     }
 }
 

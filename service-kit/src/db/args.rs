@@ -27,8 +27,8 @@ pub fn schema_name(text: &str) -> Result<String, String> {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Database")]
 pub struct PoolArgs {
-    /// Maximum number of PostgreSQL connections for calls, or of SQLite threads for queries that may return many rows
-    /// (at most one per core)
+    /// Maximum number of PostgreSQL connections for calls, a quarter of them for long searches; or of SQLite threads for
+    /// queries that may return many rows (at most one per core), and half as many for long searches
     #[arg(long, env = "TASKEY_DATABASE_CONNECTIONS", default_value_t = 10, value_name = "COUNT",
           value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub database_connections: u32,

@@ -7,6 +7,7 @@ use taskey_proto::task::v1::{Task, TaskList, move_task_request::Position};
 
 use crate::{
     calls::{batch, create, into, under},
+    follow::LocalCopy,
     support::{Service, User, titled},
 };
 
@@ -279,13 +280,29 @@ async fn large_task_tree_is_deleted_and_restored(database: TestDatabase) {
     let list = ann.make_list("Errands").await;
     let task = ann.make("A").await;
     for _ in 0..11 {
-        let creations = (0..100).map(|_| create(task_in("", &task.id)));
+        let creations = (0..100).map(|_| create(Task { notes: "Oat milk".to_owned(), ..task_in("", &task.id) }));
         ann.client.clone().batch_write_tasks(batch(creations)).await.expect("a batch");
     }
+    let created = ann.tasks_by_rank(false).await;
+    let mut copy = LocalCopy::default();
+    copy.pull(&ann, 500).await.expect("changes");
     let moved = ann.move_task(into(&task.id, &list.id, LAST)).await.expect("a move");
     assert_eq!(ann.tasks_by_rank(false).await.iter().filter(|subtask| subtask.list_id == list.id).count(), 1101);
     ann.delete(&moved.id, "").await.expect("a deletion");
     assert_eq!(ann.tasks_by_rank(false).await, []);
     ann.undelete(&moved.id, "").await.expect("an undeletion");
     assert_eq!(ann.subtask_titles(&task).await.len(), 1100);
+
+    copy.pull(&ann, 500).await.expect("every change is in the feed");
+    let restored = ann.all_tasks().await;
+    assert_eq!(copy.tasks, restored);
+    for subtask in created.iter().filter(|created| created.id != task.id) {
+        let expected = Task {
+            list_id: list.id.clone(),
+            etag: "\"4\"".to_owned(),
+            update_time: restored[&task.id].update_time,
+            ..subtask.clone()
+        };
+        assert_eq!(restored[&subtask.id], expected, "only the location and the version differ");
+    }
 }

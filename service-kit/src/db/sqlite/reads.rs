@@ -91,7 +91,8 @@ impl Reader {
     }
 }
 
-fn open(options: &OpenOptions) -> Result<Conn, Error> {
+/// Opens a connection whose calls are stopped at their deadline, and when they are abandoned.
+pub(super) fn open(options: &OpenOptions) -> Result<Conn, Error> {
     let conn = options.open()?;
     conn.make_interruptible()?;
     Ok(Conn::new(Kind::Sqlite(Box::new(conn))))

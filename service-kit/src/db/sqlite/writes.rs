@@ -7,6 +7,7 @@ use tokio::{
     time::Instant,
 };
 
+use super::reads::open;
 use crate::db::{
     Error,
     call::{Call, Caller},
@@ -102,11 +103,7 @@ fn commit(
     }
     let mut conn = match writer.take() {
         Some(conn) => conn,
-        None => {
-            let conn = options.open()?;
-            conn.make_interruptible()?;
-            Conn::new(Kind::Sqlite(Box::new(conn)))
-        }
+        None => open(options)?,
     };
     sqlite(&mut conn).control("begin immediate")?;
     for write in batch {

@@ -1,6 +1,9 @@
 //! Writes of one owner use one connection, no matter how many of them wait or are cancelled.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
 
 use futures::{FutureExt, future::join_all};
 use service_kit::{args, testing::TestDatabase};

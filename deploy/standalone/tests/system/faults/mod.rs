@@ -9,6 +9,7 @@ mod errors;
 mod feed;
 mod gateway;
 mod half_sent;
+mod large_account;
 mod ledger;
 mod load;
 mod log;
