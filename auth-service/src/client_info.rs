@@ -10,11 +10,11 @@ use service_kit::{
     auth::credential::{SERVICE_TOKEN_HEADER, service_token},
     clock::Clock,
     db::Db,
-    network::ProxyArgs,
+    network::{FORWARDED_USER_AGENT, ProxyArgs},
     ops::secret_file::Key,
     status::ApiError,
 };
-use tonic::Request;
+use tonic::{Request, metadata::MetadataMap};
 use uuid::Uuid;
 
 use crate::{
@@ -26,10 +26,6 @@ use crate::{
     },
     store::service_tokens,
 };
-
-/// The headers in which a proxy sends the client's address and user agent.
-const FORWARDED_FOR: &str = "x-forwarded-for";
-const FORWARDED_USER_AGENT: &str = "x-forwarded-user-agent";
 
 /// How long a service token is trusted before it is checked again.
 const TRUST_PERIOD: Duration = Duration::from_secs(2);
@@ -59,25 +55,23 @@ impl ClientInfoResolver {
     /// # Errors
     /// STORE_UNAVAILABLE if a service token cannot be checked.
     pub async fn resolve<T: Sync>(&self, request: &Request<T>) -> Result<ClientInfo, ApiError> {
-        let header = |name| request.metadata().get(name).and_then(|value| value.to_str().ok());
-        let user_agent = || header("user-agent").unwrap_or_default();
-        let Some(peer) = request.remote_addr().map(|peer| peer.ip().to_canonical()) else {
-            return Ok(ClientInfo { address: None, user_agent: text::sanitize_user_agent(user_agent()) });
+        let metadata = request.metadata();
+        let Some(peer) = request.remote_addr().map(|peer| peer.ip()) else {
+            return Ok(ClientInfo { address: None, user_agent: user_agent(metadata, false) });
         };
-        let token = header(SERVICE_TOKEN_HEADER).and_then(ServiceTokenHash::from_token);
+        let token = metadata.get(SERVICE_TOKEN_HEADER).and_then(|token| token.to_str().ok());
+        let token = token.and_then(ServiceTokenHash::from_token);
         let is_service = match token {
             Some(token) => self.is_valid_token(token).await?,
             None => false,
         };
-        let user_agent = header(FORWARDED_USER_AGENT).filter(|_| is_service).unwrap_or_else(user_agent);
-        let forwarded_for = request.metadata().get_all(FORWARDED_FOR).into_iter();
-        let forwarded_for: Vec<_> = forwarded_for.filter_map(|value| value.to_str().ok()).collect();
-        let address = if is_service {
-            forwarded_for.last().and_then(|address| address.parse().ok()).unwrap_or(peer)
+        let client = if is_service {
+            self.proxies.client_of_trusted_peer(peer, metadata.as_ref())
         } else {
-            self.proxies.client(peer, forwarded_for.into_iter())
+            self.proxies.client(peer, metadata.as_ref())
         };
-        Ok(ClientInfo { address: Some(address.to_canonical()), user_agent: text::sanitize_user_agent(user_agent) })
+        let user_agent = user_agent(metadata, is_service || self.proxies.trusts(peer));
+        Ok(ClientInfo { address: Some(client.address), user_agent })
     }
 
     /// Creates an event with the client of a call.
@@ -113,4 +107,12 @@ impl ClientInfoResolver {
     fn valid_tokens(&self) -> std::sync::MutexGuard<'_, HashMap<ServiceTokenHash, Duration>> {
         self.valid_tokens.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Returns the user agent of the client. A trusted gateway sends it in a header of its own, which may be empty, because
+/// `user-agent` is that of the gateway. Bytes that are not UTF-8 are replaced.
+fn user_agent(metadata: &MetadataMap, is_trusted_peer: bool) -> String {
+    let forwarded = metadata.get(FORWARDED_USER_AGENT.as_str()).filter(|_| is_trusted_peer);
+    let value = forwarded.or_else(|| metadata.get("user-agent")).map_or(&b""[..], |value| value.as_bytes());
+    text::sanitize_user_agent(&String::from_utf8_lossy(value))
 }

@@ -6,7 +6,6 @@ use clap::Args;
 use service_kit::{
     auth::{claims, key_source::MAX_RELOAD_DELAY as KEYS_RELOAD_DELAY},
     db::{DatabaseUrl, Db, Migrate, PoolArgs, schema_name},
-    network::ProxyArgs,
     ops::{
         config::{KeyArgs, LimitArgs, OnOff, TokenArgs, duration},
         secret_file::Key,
@@ -50,10 +49,6 @@ pub struct Config {
     /// The limits of the server.
     #[command(flatten)]
     pub limits: LimitArgs,
-
-    /// Which proxies are trusted.
-    #[command(flatten)]
-    pub proxies: ProxyArgs,
 
     /// The rate limits of each address.
     #[command(flatten)]

@@ -142,7 +142,12 @@ impl Server {
         };
         let app = App {
             searches: Searches::new(db.clone()),
-            clients: ClientInfoResolver::new(db.clone(), clock.clone(), config.proxies, config.gateway.as_ref()),
+            clients: ClientInfoResolver::new(
+                db.clone(),
+                clock.clone(),
+                config.limits.proxies.clone(),
+                config.gateway.as_ref(),
+            ),
             address_limits: AddressLimits::new(&config.rates, &clock),
             password_min_length: config.passwords.password_min_length.into(),
             db,

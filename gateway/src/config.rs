@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use clap::Args;
 use service_kit::{
     auth::credential::ServiceTokenArgs,
-    network::ProxyArgs,
     ops::config::{LimitArgs, endpoint, message_size},
 };
 use tonic::transport::Endpoint;
@@ -32,10 +31,6 @@ pub struct Config {
     /// The token with which the gateway authenticates to auth-service.
     #[command(flatten)]
     pub service_token: ServiceTokenArgs,
-
-    /// The trusted proxies.
-    #[command(flatten)]
-    pub proxies: ProxyArgs,
 
     /// Settings for browsers.
     #[command(flatten)]

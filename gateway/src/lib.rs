@@ -63,8 +63,8 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 pub async fn run(config: Config, listener: TcpListener, shutdown: impl Into<Shutdown>) -> anyhow::Result<()> {
     let (limits, shutdown) = (&config.limits, shutdown.into());
     let token = config.service_token.open().await?;
-    let proxies = config.proxies.clone();
-    let forwarding = Arc::new(Forwarding { token, proxies: config.proxies });
+    let proxies = limits.proxies.clone();
+    let forwarding = Arc::new(Forwarding { token, proxies: proxies.clone() });
     let backend = |name, package, endpoint, forwarding| {
         let connect = || backend::connect(endpoint, limits.keepalive_interval, limits.keepalive_timeout);
         let (channel, streams) = (connect(), Streams::new(connect));

@@ -1,9 +1,22 @@
-//! Client addresses: how they are read behind proxies, and how they are grouped for rate limits.
+//! Clients: how they are determined behind proxies, and how their addresses are grouped for limits.
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::{
+    net::{IpAddr, Ipv6Addr, SocketAddr},
+    sync::Once,
+};
 
 use clap::Args;
+use http::{HeaderMap, HeaderName};
 use ipnet::IpNet;
+
+/// The header in which each proxy appends the address of its client.
+pub const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
+/// The header in which a gateway sends the user agent of the client.
+pub const FORWARDED_USER_AGENT: HeaderName = HeaderName::from_static("x-forwarded-user-agent");
+
+/// The header in which a proxy sends the protocol of the connection to its client.
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// Returns the address under which a client is counted. An IPv6 client usually has a whole /64 network, so only the
 /// first 64 bits count. An IPv4-mapped IPv6 address counts as its IPv4 address.
@@ -19,7 +32,8 @@ pub fn rate_limit_key(address: IpAddr) -> IpAddr {
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Limits")]
 pub struct ProxyArgs {
-    /// Comma-separated addresses or networks, such as 10.0.0.0/8, of proxies whose `x-forwarded-for` header is trusted
+    /// Comma-separated addresses or networks, such as 10.0.0.0/8, of proxies whose `x-forwarded-for` and
+    /// `x-forwarded-proto` headers are trusted. Limits then apply to the clients of a proxy, not to the proxy
     #[arg(long, env = "TASKEY_TRUSTED_PROXIES", value_name = "NETWORK", value_delimiter = ',', value_parser = network)]
     pub trusted_proxies: Vec<IpNet>,
 }
@@ -29,6 +43,17 @@ fn network(text: &str) -> Result<IpNet, &'static str> {
     text.parse().or(address).map_err(|_| "expected an address, or a network such as 10.0.0.0/8")
 }
 
+/// The client of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Client {
+    /// The address of the client.
+    pub address: IpAddr,
+    /// Whether the address is that of a trusted proxy, because the proxy has not sent the address of its client.
+    pub is_proxy: bool,
+    /// The number of trusted proxies that have sent the address of their client.
+    proxy_count: usize,
+}
+
 impl ProxyArgs {
     /// Reports whether an address belongs to a trusted proxy.
     #[must_use]
@@ -36,41 +61,106 @@ impl ProxyArgs {
         self.trusted_proxies.iter().any(|network| network.contains(&address.to_canonical()))
     }
 
-    /// Returns the address of the client behind the trusted proxies. `peer` is the address that has connected. Each
-    /// proxy appends the address of its caller to `x-forwarded-for`, so the header is read from the end, as long as
-    /// trusted proxies have written it. Anyone could have written the entries before.
+    /// Returns the client of a request. `peer` is the address that has connected.
     #[must_use]
-    pub fn client<'a>(&self, peer: IpAddr, forwarded_for: impl DoubleEndedIterator<Item = &'a str>) -> IpAddr {
-        let mut client = peer.to_canonical();
-        for caller in forwarded_for.flat_map(|header| header.split(',')).rev() {
-            if !self.trusts(client) {
+    pub fn client(&self, peer: IpAddr, headers: &HeaderMap) -> Client {
+        self.resolve(peer, self.trusts(peer), headers)
+    }
+
+    /// Returns the client of a request from a peer that is trusted as a proxy for another reason than its address,
+    /// such as a service token.
+    #[must_use]
+    pub fn client_of_trusted_peer(&self, peer: IpAddr, headers: &HeaderMap) -> Client {
+        self.resolve(peer, true, headers)
+    }
+
+    /// Each proxy appends the address of its client to `x-forwarded-for`, so the header is read from the end, as long
+    /// as trusted proxies have written it. Anyone could have written the entries before, so these are not parsed.
+    fn resolve(&self, peer: IpAddr, is_trusted: bool, headers: &HeaderMap) -> Client {
+        let mut client = Client { address: peer.to_canonical(), is_proxy: is_trusted, proxy_count: 0 };
+        let lines = headers.get_all(&FORWARDED_FOR).iter().rev();
+        for entry in lines.flat_map(|line| line.as_bytes().rsplit(|byte| *byte == b',')) {
+            if !client.is_proxy {
                 break;
             }
-            let Some(caller) = address(caller.trim()) else { break };
-            client = caller;
+            let Some(address) = address(entry) else {
+                warn_about_invalid_address(client.address);
+                break;
+            };
+            client = Client { address, is_proxy: self.trusts(address), proxy_count: client.proxy_count + 1 };
         }
         client
     }
 }
 
-/// Parses an address as proxies write it: some add a port.
-fn address(text: &str) -> Option<IpAddr> {
-    let with_port = || text.parse().ok().map(|address: SocketAddr| address.ip());
-    text.parse().ok().or_else(with_port).map(|address: IpAddr| address.to_canonical())
+/// Logs the first invalid address that a trusted proxy has sent. All its clients may share one address.
+fn warn_about_invalid_address(proxy: IpAddr) {
+    static WARNING: Once = Once::new();
+    WARNING.call_once(|| {
+        tracing::warn!(%proxy, "a trusted proxy does not send a valid client address in x-forwarded-for");
+    });
+}
+
+impl Client {
+    /// Reports whether the client uses TLS, according to the `x-forwarded-proto` header of the trusted proxies. If
+    /// each of them appends an entry, the entry of the outermost trusted proxy counts. If the number of proxies is
+    /// unknown, the first entry counts.
+    #[must_use]
+    pub fn uses_tls(&self, headers: &HeaderMap) -> bool {
+        let has_proxy = self.is_proxy || self.proxy_count > 0;
+        let lines = headers.get_all(&FORWARDED_PROTO).iter();
+        let entries: Vec<_> = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b',')).collect();
+        let index = if self.proxy_count == 0 { 0 } else { entries.len().saturating_sub(self.proxy_count) };
+        has_proxy && entries.get(index).is_some_and(|entry| unquote(entry).eq_ignore_ascii_case(b"https"))
+    }
+}
+
+/// Parses an address as proxies write it: with or without a port, brackets, a zone or quotation marks.
+fn address(entry: &[u8]) -> Option<IpAddr> {
+    let text = str::from_utf8(unquote(entry)).ok()?;
+    let without_port = text.parse().ok().map(|address: SocketAddr| address.ip());
+    let parse = || {
+        let text = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+        match text.split_once('%') {
+            Some((address, _zone)) => address.parse().ok().map(IpAddr::V6),
+            None => text.parse().ok(),
+        }
+    };
+    without_port.or_else(parse).map(|address: IpAddr| address.to_canonical())
+}
+
+/// Removes whitespace and quotation marks.
+fn unquote(entry: &[u8]) -> &[u8] {
+    let entry = entry.trim_ascii();
+    entry.strip_prefix(b"\"").and_then(|entry| entry.strip_suffix(b"\"")).unwrap_or(entry)
 }
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
+
     use super::*;
 
     fn ip(text: &str) -> IpAddr {
         text.parse().expect("an address")
     }
 
-    fn client(peer: &str, forwarded_for: &[&str]) -> String {
+    fn headers(name: &HeaderName, lines: &[&[u8]]) -> HeaderMap {
+        let value = |line: &&[u8]| HeaderValue::from_bytes(line).expect("a header value");
+        lines.iter().map(|line| (name.clone(), value(line))).collect()
+    }
+
+    fn proxies() -> ProxyArgs {
         let trusted_proxies = ["10.0.0.0/8", "192.0.2.1", "2001:db8:1::/48"].map(|text| network(text).expect(text));
-        let proxies = ProxyArgs { trusted_proxies: trusted_proxies.to_vec() };
-        proxies.client(ip(peer), forwarded_for.iter().copied()).to_string()
+        ProxyArgs { trusted_proxies: trusted_proxies.to_vec() }
+    }
+
+    fn client_of_bytes(peer: &str, forwarded_for: &[&[u8]]) -> String {
+        proxies().client(ip(peer), &headers(&FORWARDED_FOR, forwarded_for)).address.to_string()
+    }
+
+    fn client(peer: &str, forwarded_for: &[&str]) -> String {
+        client_of_bytes(peer, &forwarded_for.iter().map(|line| line.as_bytes()).collect::<Vec<_>>())
     }
 
     #[test]
@@ -105,8 +195,68 @@ mod tests {
         assert_eq!(client("10.1.2.3", &[]), "10.1.2.3");
         assert_eq!(client("10.1.2.3", &["203.0.113.7, unknown"]), "10.1.2.3");
         assert_eq!(client("10.1.2.3", &["203.0.113.7, unknown, 10.4.4.4"]), "10.4.4.4");
-        assert_eq!(client("10.1.2.3", &["203.0.113.7:4711"]), "203.0.113.7");
-        assert_eq!(client("10.1.2.3", &["[2001:db8:2::5]:4711"]), "2001:db8:2::5");
+        assert_eq!(client("10.1.2.3", &["203.0.113.7, "]), "10.1.2.3");
+    }
+
+    #[test]
+    fn bytes_that_the_client_sent_do_not_hide_its_address() {
+        for sent in [&b"\xfc"[..], b"\xc3\xbc", b"unknown", b"_hidden", b"\"a,b\"", b"\"", b",,,", b"\t", b""] {
+            let one_line = [sent, b", 203.0.113.7, 10.4.4.4"].concat();
+            assert_eq!(client_of_bytes("10.1.2.3", &[&one_line]), "203.0.113.7", "{sent:?}");
+            assert_eq!(client_of_bytes("10.1.2.3", &[sent, b"203.0.113.7", b"10.4.4.4"]), "203.0.113.7", "{sent:?}");
+        }
+    }
+
+    #[test]
+    fn addresses_are_read_as_proxies_write_them() {
+        for (entry, address) in [
+            ("203.0.113.7:4711", "203.0.113.7"),
+            ("\t\"203.0.113.7:4711\" ", "203.0.113.7"),
+            ("::ffff:203.0.113.7", "203.0.113.7"),
+            ("2001:db8:2::5", "2001:db8:2::5"),
+            ("[2001:db8:2::5]", "2001:db8:2::5"),
+            ("\"[2001:db8:2::5]:4711\"", "2001:db8:2::5"),
+            ("fe80::1%eth0", "fe80::1"),
+            ("[fe80::1%2]", "fe80::1"),
+        ] {
+            assert_eq!(client("10.1.2.3", &[entry]), address, "{entry}");
+        }
+    }
+
+    #[test]
+    fn a_peer_that_is_trusted_for_another_reason_sends_the_client_address() {
+        let headers = headers(&FORWARDED_FOR, &[b"198.51.100.9, 203.0.113.7"]);
+        let client = proxies().client_of_trusted_peer(ip("198.51.100.1"), &headers);
+        assert_eq!((client.address, client.is_proxy), (ip("203.0.113.7"), false));
+    }
+
+    #[test]
+    fn client_without_an_address_of_its_own_is_a_proxy() {
+        let is_proxy =
+            |peer: &str, lines: &[&[u8]]| proxies().client(ip(peer), &headers(&FORWARDED_FOR, lines)).is_proxy;
+        assert!(
+            is_proxy("10.1.2.3", &[]) && is_proxy("10.1.2.3", &[b"unknown"]) && is_proxy("10.1.2.3", &[b"10.4.4.4"])
+        );
+        assert!(!is_proxy("10.1.2.3", &[b"203.0.113.7"]) && !is_proxy("203.0.113.7", &[b"10.1.2.3"]));
+    }
+
+    #[test]
+    fn protocol_of_the_outermost_trusted_proxy_is_that_of_the_client() {
+        let uses_tls = |peer: &str, forwarded_for: &[&[u8]], protocols: &[&[u8]]| {
+            let client = proxies().client(ip(peer), &headers(&FORWARDED_FOR, forwarded_for));
+            client.uses_tls(&headers(&FORWARDED_PROTO, protocols))
+        };
+        for protocols in [&[&b"https"[..]][..], &[b"HTTPS"], &[b" Https "], &[b"https, http"], &[b"https", b"http"]] {
+            assert!(uses_tls("10.1.2.3", &[], protocols), "{protocols:?}");
+            assert!(uses_tls("10.1.2.3", &[b"203.0.113.7, 10.4.4.4"], protocols), "{protocols:?}");
+            assert!(!uses_tls("203.0.113.7", &[], protocols), "{protocols:?}");
+        }
+        for protocols in [&[][..], &[&b"http"[..]], &[b"\xfc"], &[b"httpsx"], &[b"http, https"]] {
+            assert!(!uses_tls("10.1.2.3", &[], protocols), "{protocols:?}");
+        }
+        // The client sent the first entry.
+        assert!(!uses_tls("10.1.2.3", &[b"203.0.113.7"], &[b"https, http"]));
+        assert!(uses_tls("10.1.2.3", &[b"203.0.113.7"], &[b"http, https"]));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 mod account;
 mod address_limits;
 mod admin;
+mod client_info;
 mod deleted_users;
 mod deletion;
 mod feed;

@@ -11,7 +11,6 @@ use gateway::config::{BrowserArgs, JsonArgs};
 use service_kit::{
     auth::credential::{ServiceTokenArgs, VerifierArgs},
     db::{DatabaseUrl, PoolArgs, schema_name},
-    network::ProxyArgs,
     ops::{
         config::{KeyArgs, LimitArgs, TokenArgs},
         secret_file::Key,
@@ -80,10 +79,6 @@ pub struct Cli {
     #[command(flatten)]
     pub rates: RateArgs,
 
-    /// Trusted proxies.
-    #[command(flatten)]
-    pub proxies: ProxyArgs,
-
     /// Settings for tasks.
     #[command(flatten)]
     pub tasks: TaskArgs,
@@ -146,7 +141,6 @@ impl Cli {
                 sessions: self.sessions.clone(),
                 passwords: self.passwords.clone(),
                 limits: self.limits.clone(),
-                proxies: self.proxies.clone(),
                 rates: self.rates.clone(),
             },
             task: task_service::config::Config {
@@ -166,7 +160,6 @@ impl Cli {
                 auth_url: endpoint(auth),
                 task_url: endpoint(task),
                 service_token: ServiceTokenArgs { service_token_file: None, service_token },
-                proxies: self.proxies,
                 browsers: self.browsers,
                 json: self.json,
                 limits: self.limits,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName, HeaderValue, header, request};
 use service_kit::{
     auth::credential::SERVICE_TOKEN_HEADER,
-    network::ProxyArgs,
+    network::{FORWARDED_FOR, FORWARDED_USER_AGENT, ProxyArgs},
     server::request_id::{REQUEST_ID, RequestId},
     status::ApiError,
 };
@@ -14,10 +14,6 @@ use tonic::transport::server::TcpConnectInfo;
 use crate::{backend::Backend, codec::violation::FieldViolation};
 
 const REQUEST_TIMEOUT: HeaderName = HeaderName::from_static("request-timeout");
-
-/// The address of the client. Services accept it with [`SERVICE_TOKEN_HEADER`], or from a trusted proxy.
-const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const FORWARDED_USER_AGENT: HeaderName = HeaderName::from_static("x-forwarded-user-agent");
 
 /// Headers that are forwarded unchanged. The service refuses duplicate `authorization` headers.
 const FORWARDED_HEADERS: [HeaderName; 3] =
@@ -77,9 +73,7 @@ pub fn passthrough_metadata(request: &request::Parts, id: &RequestId, backend: &
 
 fn client_address(request: &request::Parts, proxies: &ProxyArgs) -> Option<HeaderValue> {
     let peer = request.extensions.get::<TcpConnectInfo>()?.remote_addr?.ip();
-    let forwarded_for: Vec<_> =
-        request.headers.get_all(FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok()).collect();
-    HeaderValue::from_str(&proxies.client(peer, forwarded_for.into_iter()).to_string()).ok()
+    HeaderValue::from_str(&proxies.client(peer, &request.headers).address.to_string()).ok()
 }
 
 /// Returns the timeout of the call: `Request-Timeout` in seconds, but at most `limit`.

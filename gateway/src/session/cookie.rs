@@ -14,9 +14,6 @@ const REFRESH_COOKIE: &str = "taskey_refresh";
 /// The prefix of cookies that browsers only accept over TLS and from the host itself (RFC 6265bis, section 4.1.3.2).
 const HOST_PREFIX: &str = "__Host-";
 
-/// The header in which a proxy sends the protocol of the connection to the client.
-const FORWARDED_PROTO: &str = "x-forwarded-proto";
-
 /// The tokens in the cookies of a request.
 #[derive(Clone, Default)]
 pub struct Tokens {
@@ -37,10 +34,10 @@ impl TokenCookies {
     /// `x-forwarded-proto: https`, or if `always_secure` is set.
     #[must_use]
     pub fn for_request(request: &request::Parts, proxies: &ProxyArgs, always_secure: bool) -> Self {
+        let headers = &request.headers;
         let peer = request.extensions.get::<TcpConnectInfo>().and_then(|peer| peer.remote_addr);
-        let is_trusted = peer.is_some_and(|peer| proxies.trusts(peer.ip()));
-        let is_https = request.headers.get(FORWARDED_PROTO).is_some_and(|proto| proto.as_bytes() == b"https");
-        Self { is_secure: always_secure || (is_trusted && is_https) }
+        let uses_tls = peer.is_some_and(|peer| proxies.client(peer.ip(), headers).uses_tls(headers));
+        Self { is_secure: always_secure || uses_tls }
     }
 
     /// Reports whether the client uses TLS.
@@ -54,10 +51,11 @@ impl TokenCookies {
     }
 
     /// Returns the tokens of a request. If a cookie is duplicated, ignores both, since an attacker may have set one.
+    /// Cookies of other applications may contain any bytes.
     #[must_use]
     pub fn tokens(self, headers: &HeaderMap) -> Tokens {
-        let values = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
-        let all: Vec<Cookie<'_>> = values.flat_map(Cookie::split_parse).filter_map(Result::ok).collect();
+        let lines = headers.get_all(header::COOKIE).iter().map(|line| String::from_utf8_lossy(line.as_bytes()));
+        let all: Vec<_> = lines.flat_map(Cookie::split_parse).filter_map(Result::ok).collect();
         let single = |name: &str| {
             let name = self.name(name);
             let mut found = all.iter().filter(|cookie| cookie.name() == name).map(|cookie| cookie.value().to_owned());

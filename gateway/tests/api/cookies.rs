@@ -1,7 +1,7 @@
 //! Cookie mode: login, calls and logout of a browser, whose scripts cannot read the tokens.
 
 use cookie::SameSite;
-use http::Method;
+use http::{HeaderValue, Method};
 use taskey_proto::auth::v1::LogoutRequest;
 
 use crate::{
@@ -64,6 +64,15 @@ async fn cookies_over_tls_have_the_host_prefix() {
 }
 
 #[tokio::test]
+async fn protocol_of_the_client_is_read_from_a_list_and_in_any_letter_case() {
+    let trusted = ["--trusted-proxies", "127.0.0.1"];
+    for protocols in ["https, http", "HTTPS", "Https,http"] {
+        assert!(cookie_names(&trusted, protocols).await.1, "{protocols}");
+    }
+    assert!(!cookie_names(&trusted, "http, https").await.1);
+}
+
+#[tokio::test]
 async fn cookies_without_the_host_prefix_are_ignored_over_tls() {
     let site = Site::start(&["--secure-cookies"]).await;
     site.get("taskey_access=a").await.assert_refused(401, "UNAUTHENTICATED", "TOKEN_MISSING", &[]);
@@ -88,6 +97,25 @@ async fn authorization_header_takes_precedence_over_a_cookie() {
     // A page of another site cannot know the token, so the origin is not checked.
     site.program.send(with_header(request, "sec-fetch-site", "cross-site")).await.ok();
     assert_eq!(site.bearers(), ["Bearer b"]);
+}
+
+#[tokio::test]
+async fn cookies_of_other_applications_may_contain_any_bytes() {
+    let site = Site::start(&[]).await;
+    for cookies in [
+        &b"other=\xfc; taskey_access=a"[..],
+        b"taskey_access=a; other=\xc3\xbc",
+        b"\xfc; taskey_access=a; =\xff",
+        b"other=\"\xfc\"; taskey_access=a;;",
+    ] {
+        let mut request = site.request(Method::GET, "/v1/tasks/x", "");
+        request.headers_mut().insert("cookie", HeaderValue::from_bytes(cookies).unwrap());
+        site.program.send(request).await.ok();
+    }
+    let mut request = site.request(Method::GET, "/v1/tasks/x", "taskey_access=a");
+    request.headers_mut().append("cookie", HeaderValue::from_bytes(b"other=\xfc").unwrap());
+    site.program.send(request).await.ok();
+    assert_eq!(site.bearers(), ["Bearer a"; 5]);
 }
 
 #[tokio::test]

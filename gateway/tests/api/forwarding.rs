@@ -24,16 +24,24 @@ async fn call(has_forwarding: bool, headers: &[(&'static str, &'static str)]) ->
 async fn forwarding(proxies: &[&str]) -> Forwarding {
     let service_token = Some(Key::new([7; 32]));
     let token = ServiceTokenArgs { service_token_file: None, service_token }.open().await.unwrap();
-    Forwarding { token, proxies: config(&[&["--trusted-proxies"], proxies].concat()[..2 * proxies.len()]).proxies }
+    Forwarding {
+        token,
+        proxies: config(&[&["--trusted-proxies"], proxies].concat()[..2 * proxies.len()]).limits.proxies,
+    }
 }
 
 async fn call_with(forwarding: Option<Forwarding>, headers: &[(&'static str, &'static str)]) -> Call {
+    let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, value.as_bytes())).collect();
+    call_with_bytes(forwarding, &headers).await
+}
+
+async fn call_with_bytes(forwarding: Option<Forwarding>, headers: &[(&'static str, &[u8])]) -> Call {
     let backend = FakeBackend::start(Reply::Echo).await;
     let backends = vec![backend_at(&backend.url(), forwarding)];
     let gateway = Gateway::new(pool(), backends, settings(Duration::from_secs(10))).unwrap();
     let mut request: Request<Full<_>> = request(Method::GET, "/v1/query", "");
     for (name, value) in headers {
-        request.headers_mut().append(*name, HeaderValue::from_static(value));
+        request.headers_mut().append(*name, HeaderValue::from_bytes(value).unwrap());
     }
     let peer = "[::ffff:192.0.2.7]:4711".parse().unwrap();
     request.extensions_mut().insert(TcpConnectInfo { local_addr: None, remote_addr: Some(peer) });
@@ -111,6 +119,17 @@ async fn client_address_is_taken_from_a_trusted_proxy() {
     let headers = [("x-forwarded-for", "198.51.100.1, 203.0.113.9")];
     let call = call_with(Some(forwarding(&["192.0.2.0/24"]).await), &headers).await;
     assert_eq!(call.values("x-forwarded-for"), ["203.0.113.9"]);
+}
+
+#[tokio::test]
+async fn bytes_that_are_not_ascii_do_not_hide_the_client() {
+    let user_agent: &[u8] = b"B\xc3\xbccher/1 \xfc";
+    for forwarded_for in [&b"\xfc, 203.0.113.9"[..], b"\xc3\xbc,\"203.0.113.9:4711\""] {
+        let headers = [("x-forwarded-for", forwarded_for), ("user-agent", user_agent)];
+        let call = call_with_bytes(Some(forwarding(&["192.0.2.0/24"]).await), &headers).await;
+        assert_eq!(call.values("x-forwarded-for"), ["203.0.113.9"]);
+        assert_eq!(call.metadata["x-forwarded-user-agent"].as_bytes(), user_agent);
+    }
 }
 
 const SPOOFED: [(&str, &str); 3] =

@@ -10,6 +10,8 @@ use std::{
 use clap::{Args, Parser, ValueEnum, error::ErrorKind};
 use tonic::transport::{Endpoint, Uri};
 
+use crate::network::ProxyArgs;
+
 /// Parses the settings of a program.
 ///
 /// # Errors
@@ -242,6 +244,10 @@ pub struct LimitArgs {
     #[arg(long, env = "TASKEY_DRAIN_TIMEOUT", default_value = "10s", value_name = "DURATION",
           value_parser = time_limit)]
     pub drain_timeout: Duration,
+
+    /// The trusted proxies.
+    #[command(flatten)]
+    pub proxies: ProxyArgs,
 }
 
 #[cfg(test)]
