@@ -2,7 +2,12 @@
 
 use std::sync::Arc;
 
-use service_kit::{auth::interceptor::Authenticator, clock::Clock, db::{Db, Searches}, page::PageTokens};
+use service_kit::{
+    auth::interceptor::Authenticator,
+    clock::Clock,
+    db::{Db, Searches},
+    page::PageTokens,
+};
 
 use crate::{
     client_info::ClientInfoResolver,

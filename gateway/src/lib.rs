@@ -90,7 +90,7 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: impl Into<Shut
         async move { Ok(gateway.handle(request).await) }
     });
     let service = ServiceBuilder::new().option_layer(http::cors::layer(&config.browsers.cors_origins)).service(service);
-    let protocol = Protocol::Http1And2(http::error::unparsable_request);
+    let protocol = Protocol::Http1And2(http::error::rejected_request);
     let server = connection::serve("gateway", listener, protocol, limits, service, shutdown.started);
     let follow_token = async {
         match &forwarding.token {

@@ -43,7 +43,7 @@ fn network(text: &str) -> Result<IpNet, &'static str> {
     text.parse().or(address).map_err(|_| "expected an address, or a network such as 10.0.0.0/8")
 }
 
-/// The client of a request.
+/// The client of a request. Servers add it to the extensions of each request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Client {
     /// The address of the client.
@@ -102,6 +102,12 @@ fn warn_about_invalid_address(proxy: IpAddr) {
 }
 
 impl Client {
+    /// Reports whether the client has connected to a trusted proxy instead of this server.
+    #[must_use]
+    pub fn is_behind_proxy(&self) -> bool {
+        self.proxy_count > 0 && !self.is_proxy
+    }
+
     /// Reports whether the client uses TLS, according to the `x-forwarded-proto` header of the trusted proxies. If
     /// each of them appends an entry, the entry of the outermost trusted proxy counts. If the number of proxies is
     /// unknown, the first entry counts.

@@ -10,7 +10,10 @@ use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use service_kit::{
-    server::request_id::{REQUEST_ID, RequestId},
+    server::{
+        connection::Rejection,
+        request_id::{REQUEST_ID, RequestId},
+    },
     status::{ApiError, reason_name},
 };
 use taskey_proto::errors::v1::ErrorReason;
@@ -18,6 +21,9 @@ use tonic::{Code, Status, body::Body};
 use tonic_types::{StatusExt, pb};
 
 use crate::{http::response, routing::router::MatchError};
+
+/// When to retry a request that was rejected because its client has too many of them in progress.
+const REJECTION_RETRY_AFTER: Duration = Duration::from_secs(1);
 
 const ERROR_INFO: &str = "type.googleapis.com/google.rpc.ErrorInfo";
 const REQUEST_INFO: &str = "type.googleapis.com/google.rpc.RequestInfo";
@@ -184,22 +190,35 @@ impl HttpError {
     }
 }
 
-/// Creates the response to a request whose head cannot be parsed.
+/// Creates the response to a request that is rejected before it reaches the gateway.
 #[must_use]
-pub fn unparsable_request(code: StatusCode) -> Response<Bytes> {
-    let (grpc_code, reason, message) = match code {
-        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => {
-            (Code::ResourceExhausted, ErrorReason::MessageTooLarge, "the headers are too many or too large")
+pub fn rejected_request(rejection: Rejection) -> Response<Bytes> {
+    let malformed = |message| ApiError::new(Code::InvalidArgument, ErrorReason::MalformedRequest, message);
+    let exhausted = |reason, message| ApiError::new(Code::ResourceExhausted, reason, message);
+    let (code, error) = match rejection {
+        Rejection::Unparsable(code @ StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE) => {
+            (code, exhausted(ErrorReason::MessageTooLarge, "the headers are too many or too large"))
         }
-        StatusCode::URI_TOO_LONG => {
-            (Code::InvalidArgument, ErrorReason::MalformedRequest, "the path and query are too long")
+        Rejection::Unparsable(code @ StatusCode::URI_TOO_LONG) => (code, malformed("the path and query are too long")),
+        Rejection::Unparsable(code) => (code, malformed("the request is not well-formed HTTP/1.1")),
+        Rejection::InvalidHost => {
+            let message = "the request must have exactly one valid `Host`, which is equal to `:authority` over HTTP/2";
+            (StatusCode::BAD_REQUEST, malformed(message))
         }
-        _ => (Code::InvalidArgument, ErrorReason::MalformedRequest, "the request is not well-formed HTTP/1.1"),
+        Rejection::TooManyRequests => {
+            let message = "too many requests of this client are in progress";
+            let error = exhausted(ErrorReason::Overloaded, message).retry_after(REJECTION_RETRY_AFTER);
+            (StatusCode::TOO_MANY_REQUESTS, error)
+        }
     };
     let id = RequestId::from_headers(&HeaderMap::new());
-    let error = HttpError::from(ApiError::new(grpc_code, reason, message)).with_status_code(code);
+    let error = HttpError::from(error).with_status_code(code);
     let mut response = Response::new(error.to_json(&crate::contract(), &id).into());
+    *response.status_mut() = code;
     let headers = response.headers_mut();
+    if code == StatusCode::TOO_MANY_REQUESTS {
+        headers.insert(header::RETRY_AFTER, REJECTION_RETRY_AFTER.as_secs().into());
+    }
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));

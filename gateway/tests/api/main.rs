@@ -18,6 +18,7 @@ mod forms;
 mod forwarding;
 mod grpc_web;
 mod hostile;
+mod hosts;
 mod idempotency;
 mod masks;
 mod openapi;

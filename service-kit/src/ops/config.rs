@@ -194,8 +194,8 @@ pub struct LimitArgs {
     #[arg(long, env = "TASKEY_MAX_CONNECTIONS", default_value_t = 1024, value_name = "COUNT", value_parser = count)]
     pub max_connections: usize,
 
-    /// Maximum number of concurrent connections per IP address or IPv6 /64 network; behind a proxy, all clients share
-    /// the address of the proxy
+    /// Maximum number of concurrent connections per IP address or IPv6 /64 network. Connections of a trusted proxy do
+    /// not count; instead, each request of its clients counts as a connection of the client
     #[arg(long, env = "TASKEY_MAX_CONNECTIONS_PER_ADDRESS", default_value_t = 64, value_name = "COUNT",
           value_parser = count)]
     pub max_connections_per_address: usize,
@@ -220,10 +220,17 @@ pub struct LimitArgs {
           value_parser = total_size)]
     pub max_total_response_bytes: usize,
 
-    /// How long a new connection may take to send its first bytes
+    /// How long a new connection may take to send its first bytes, and a client of HTTP/1 to send the headers of a
+    /// request
     #[arg(long, env = "TASKEY_HANDSHAKE_TIMEOUT", default_value = "10s", value_name = "DURATION",
           value_parser = time_limit)]
     pub handshake_timeout: Duration,
+
+    /// How long an HTTP/1 connection may wait for its next request; must be longer than a proxy in front of the server
+    /// keeps idle connections. HTTP/2 connections are pinged instead
+    #[arg(long, env = "TASKEY_IDLE_TIMEOUT", default_value = "75s", value_name = "DURATION",
+          value_parser = time_limit)]
+    pub idle_timeout: Duration,
 
     /// How often an idle connection is pinged
     #[arg(long, env = "TASKEY_KEEPALIVE_INTERVAL", default_value = "30s", value_name = "DURATION",

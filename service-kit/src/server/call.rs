@@ -162,7 +162,8 @@ fn reject_by_headers(headers: &HeaderMap, target_bytes: usize, max_bytes: usize)
     Some(Status::from(ApiError::new(Code::ResourceExhausted, ErrorReason::MessageTooLarge, message)).into_http())
 }
 
-fn is_grpc(headers: &HeaderMap) -> bool {
+/// Reports whether the content type is that of gRPC.
+pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
     let content_type = headers.get(header::CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
     match content_type.strip_prefix(b"application/grpc") {
         Some(rest) => matches!(rest.first(), None | Some(b'+' | b';')),

@@ -1,12 +1,12 @@
 //! The gRPC health service (grpc.health.v1). The service of tonic-health ends the watch of an unknown service with
 //! NOT_FOUND, although `health.proto` requires SERVICE_UNKNOWN and an open stream, and it does not limit the watches.
 
-use std::{collections::BTreeMap, net::IpAddr, pin::Pin, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, net::Ipv4Addr, pin::Pin, sync::Arc, time::Duration};
 
 use futures::{Stream, stream};
 use taskey_proto::errors::v1::ErrorReason;
 use tokio::sync::watch;
-use tonic::{Code, Request, Response, Status, transport::server::TcpConnectInfo};
+use tonic::{Code, Request, Response, Status};
 pub use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::{
     HealthCheckRequest, HealthCheckResponse,
@@ -14,7 +14,7 @@ use tonic_health::pb::{
 };
 
 use super::connection::slots::{Slot, Slots};
-use crate::status::ApiError;
+use crate::{network::Client, status::ApiError};
 
 /// Maximum number of open watches in total, and per address: as many as connections by default. Watches need no access
 /// token, and clients open one per connection.
@@ -44,10 +44,10 @@ struct HealthService {
 }
 
 impl HealthService {
-    fn acquire(&self, peer: Option<IpAddr>) -> Result<Slot, ApiError> {
+    fn acquire(&self, client: Option<&Client>) -> Result<Slot, ApiError> {
         // Calls within the process have no address.
-        let peer = peer.unwrap_or(IpAddr::from([127, 0, 0, 1]));
-        self.watches.acquire(peer).map_err(|_| {
+        let address = client.map_or(Ipv4Addr::LOCALHOST.into(), |client| client.address);
+        self.watches.for_client_connection(address).map_err(|_| {
             let message = "too many health watches are open";
             ApiError::new(Code::ResourceExhausted, ErrorReason::Overloaded, message).retry_after(RETRY_DELAY)
         })
@@ -69,9 +69,8 @@ impl Health for HealthService {
 
     /// Sends the status, and again after each change. An unknown service has the status SERVICE_UNKNOWN.
     async fn watch(&self, request: Request<HealthCheckRequest>) -> Result<Response<Self::WatchStream>, Status> {
-        let peer = request.extensions().get::<TcpConnectInfo>().and_then(TcpConnectInfo::remote_addr);
         let watch = Watch {
-            _slot: self.acquire(peer.map(|peer| peer.ip()))?,
+            _slot: self.acquire(request.extensions().get())?,
             service: request.into_inner().service,
             statuses: self.statuses.clone(),
             last_sent: None,

@@ -27,7 +27,8 @@ on_each_database! {
 const INSERT: &str = "insert into items (id) values ($1)";
 
 /// A SQLite query that never ends.
-pub(crate) const ENDLESS_QUERY: &str = "with recursive n (i) as (select 1 union all select i + 1 from n) select max(i) from n";
+pub(crate) const ENDLESS_QUERY: &str =
+    "with recursive n (i) as (select 1 union all select i + 1 from n) select max(i) from n";
 
 pub(crate) fn pool(database_connections: u32, database_timeout: Duration) -> PoolArgs {
     PoolArgs { database_connections, database_timeout, database_direct_url: None }
@@ -110,7 +111,8 @@ async fn exactly_the_acknowledged_writes_behind_a_long_write_take_effect(databas
     }
     tokio::time::sleep(Duration::from_millis(400)).await;
     drop(release);
-    let mut acknowledged: Vec<i64> = writes.join_all().await.into_iter().filter(|(_, ok)| *ok).map(|(id, _)| id).collect();
+    let mut acknowledged: Vec<i64> =
+        writes.join_all().await.into_iter().filter(|(_, ok)| *ok).map(|(id, _)| id).collect();
     acknowledged.sort_unstable();
     if occupying.await.expect("no panic").is_ok() {
         acknowledged.insert(0, 0);

@@ -1,6 +1,6 @@
-//! Connection limits and handshake timeouts.
+//! Limits of connections and requests, and timeouts.
 
-use std::{convert::Infallible, net::SocketAddr, time::Duration};
+use std::{convert::Infallible, net::SocketAddr};
 
 use http::{Request, Response};
 use service_kit::server::connection::{self, Protocol};
@@ -14,6 +14,9 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::body::Body;
 
 use crate::support::{TIMEOUT, error_response, is_served, parse_limits};
+
+mod proxied;
+mod timeouts;
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -190,50 +193,34 @@ async fn http1_request_to_an_http2_server_is_refused() {
 }
 
 #[tokio::test]
-async fn incomplete_http2_preface_does_not_keep_a_connection_open() {
-    for protocol in [Protocol::Http2, Protocol::Http1And2(error_response)] {
-        let server = Server::start(protocol, &["--handshake-timeout", "50ms"]).await;
-        for bytes in [&b""[..], b"P", &PREFACE[..PREFACE.len() - 1]] {
-            let mut stream = server.connect().await;
-            stream.write_all(bytes).await.expect("written");
-            wait_until_closed(&mut stream).await;
-        }
-    }
-}
-
-#[tokio::test]
-async fn incomplete_request_head_does_not_keep_a_connection_open() {
-    let server = Server::http1(&["--handshake-timeout", "50ms"]).await;
-    for bytes in [&b"GET / HTTP/1.1\r\n"[..], b"GET / HTTP/1.1\r\nhost: x\r\n", b"POST"] {
+async fn http1_request_without_exactly_one_valid_host_is_refused() {
+    let server = Server::http1(&[]).await;
+    for hosts in ["", "host: x\r\nhost: x\r\n", "host: a b\r\n", "host: \r\n", "host: x/y\r\n", "host: x:y\r\n"] {
         let mut stream = server.connect().await;
-        stream.write_all(bytes).await.expect("written");
-        wait_until_closed(&mut stream).await;
+        stream.write_all(format!("GET /x HTTP/1.1\r\n{hosts}\r\n").as_bytes()).await.expect("sent");
+        let mut response = String::new();
+        timeout(TIMEOUT, stream.read_to_string(&mut response)).await.expect("closed in time").expect("UTF-8");
+        assert!(response.starts_with("HTTP/1.1 400 ") && response.ends_with("\r\n\r\nthis is 400"), "{response}");
     }
+    assert!(server.requests.is_empty() && is_served(&mut server.connect().await).await);
+    let mut stream = server.connect().await;
+    stream.write_all(b"GET / HTTP/1.0\r\n\r\n").await.expect("sent");
+    assert_eq!(read_code(&mut stream).await, 200, "HTTP/1.0 requires no host");
 }
 
-#[tokio::test]
-async fn sending_the_preface_slowly_does_not_extend_the_handshake_timeout() {
-    let server = Server::start(Protocol::Http2, &["--handshake-timeout", "100ms"]).await;
-    let (mut reader, mut writer) = server.connect().await.into_split();
-    let mut ticks = tokio::time::interval(Duration::from_millis(50));
-    let sending = async {
-        for byte in PREFACE {
-            ticks.tick().await;
-            if writer.write_all(&[*byte]).await.is_err() {
-                return;
-            }
+/// Returns the status code of the next response, whose body has a declared length.
+async fn read_code(stream: &mut TcpStream) -> u16 {
+    let mut head = Vec::new();
+    let read = async {
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(stream.read_u8().await.expect("a response"));
         }
-        std::future::pending::<()>().await;
+        let head = String::from_utf8_lossy(&head);
+        let length = head.split("content-length: ").nth(1).and_then(|rest| rest.lines().next()).unwrap_or("0");
+        stream.read_exact(&mut vec![0; length.parse().expect("a length")]).await.expect("a body");
+        head.split(' ').nth(1).expect("a code").parse().expect("a number")
     };
-    let mut rest = Vec::new();
-    tokio::select! {
-        () = sending => {}
-        ended = timeout(TIMEOUT, reader.read_to_end(&mut rest)) => {
-            _ = ended.expect("closed in time");
-        }
-    }
-    // The server has not sent any HTTP/2 frame, because the preface was never complete.
-    assert_eq!(rest, b"");
+    timeout(TIMEOUT, read).await.expect("a response in time")
 }
 
 /// Encodes an HTTP/2 frame (RFC 9113, section 4.1).

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use clap::Parser;
 use http::{HeaderValue, Response, StatusCode};
-use service_kit::ops::config::LimitArgs;
+use service_kit::{ops::config::LimitArgs, server::connection::Rejection};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -15,9 +15,15 @@ use tokio::{
 /// The maximum time that a test waits for an expected event.
 pub const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Returns the response to a request that cannot be parsed.
-pub fn error_response(code: StatusCode) -> Response<Bytes> {
+/// Returns the response to a request that is rejected before it reaches the service.
+pub fn error_response(rejection: Rejection) -> Response<Bytes> {
+    let code = match rejection {
+        Rejection::Unparsable(code) => code,
+        Rejection::InvalidHost => StatusCode::BAD_REQUEST,
+        Rejection::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
+    };
     let mut response = Response::new(format!("this is {}", code.as_u16()).into());
+    *response.status_mut() = code;
     response.headers_mut().insert("x-test", HeaderValue::from_static("yes"));
     response
 }

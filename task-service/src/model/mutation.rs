@@ -208,7 +208,8 @@ impl WorkingSet {
         let Some(delete_time) = task.delete_time else { return Ok(target.id) };
         let (list_id, parent_id) = (task.list_id, task.parent_id.filter(|id| self.is_active(*id)));
         let list_id = if self.lists.contains(&list_id) { list_id } else { self.context.owner };
-        let deleted_together = |id: &Uuid| self.tree.node(*id).is_some_and(|node| node.delete_time == Some(delete_time));
+        let deleted_together =
+            |id: &Uuid| self.tree.node(*id).is_some_and(|node| node.delete_time == Some(delete_time));
         let descendants = self.tree.descendants(target.id).into_iter().map(|(id, _)| id);
         let descendants: Vec<_> = descendants.filter(deleted_together).collect();
         let is_moved = task.list_id != list_id || task.parent_id != parent_id;

@@ -5,7 +5,12 @@ use service_kit::{
     db::{Column, Engine, Error, FromColumn, FromRow, QueryBuilder, Row, Value},
 };
 
-use crate::model::{Revision, TaskRow, filter::search_text, list::ListRow, mutation::{Node, Relative}};
+use crate::model::{
+    Revision, TaskRow,
+    filter::search_text,
+    list::ListRow,
+    mutation::{Node, Relative},
+};
 
 /// The columns of a [`TaskRow`], in the order in which they are read. SQLite has `notes` in another table, see
 /// [`tasks_with_texts`].
@@ -97,7 +102,9 @@ pub(crate) fn store_tasks(engine: Engine, tasks: &[&TaskRow], overwrites: bool) 
     match engine {
         Engine::Sqlite => vec![
             store_columns("tasks", tasks, overwrites, |column| !is_text(column)),
-            store_columns("task_texts", tasks, overwrites, |column| is_text(column) || ["owner_id", "id"].contains(&column)),
+            store_columns("task_texts", tasks, overwrites, |column| {
+                is_text(column) || ["owner_id", "id"].contains(&column)
+            }),
         ],
         Engine::Postgres => vec![store_columns("tasks", tasks, overwrites, |_| true)],
     }
@@ -126,12 +133,8 @@ impl FromRow for Relative {
     /// Reads [`RELATIVE_COLUMNS`].
     fn from_row(row: &mut Row<'_>) -> Result<Self, Error> {
         let id = row.next()?;
-        let node = Node {
-            list_id: row.next()?,
-            parent_id: row.next()?,
-            delete_time: row.next()?,
-            purge_time: row.next()?,
-        };
+        let node =
+            Node { list_id: row.next()?, parent_id: row.next()?, delete_time: row.next()?, purge_time: row.next()? };
         Ok(Self { id, node, changes: 0 })
     }
 }

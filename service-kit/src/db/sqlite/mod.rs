@@ -72,7 +72,9 @@ impl Sqlite {
         start_scan_threads("search", search_threads, &reading, queue)?;
         let writing = options.pragma("synchronous", "full").pragma("foreign_keys", "on");
         let (writes, queue) = mpsc::channel(QUEUE_SIZE);
-        thread::Builder::new().name("sqlite-writer".to_owned()).spawn(move || commit_in_batches(&writing, limit, queue))?;
+        thread::Builder::new()
+            .name("sqlite-writer".to_owned())
+            .spawn(move || commit_in_batches(&writing, limit, queue))?;
         Ok(Self { points, scans, scan_threads, long_searches, search_threads, writes, limit })
     }
 

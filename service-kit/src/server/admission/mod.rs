@@ -18,10 +18,13 @@ use std::{
 
 use http::{Request, Response};
 use hyper::body::{Body as HttpBody, Incoming};
-use tonic::{body::Body, transport::server::TcpConnectInfo};
+use tonic::body::Body;
 use tower::Service;
 
-use crate::{network::rate_limit_key, ops::config::LimitArgs};
+use crate::{
+    network::{Client, rate_limit_key},
+    ops::config::LimitArgs,
+};
 
 mod budget;
 mod call;
@@ -47,8 +50,8 @@ impl<S> Admission<S> {
 
 /// Returns the client for which a request counts.
 fn client(request: &Request<Incoming>) -> IpAddr {
-    let peer = request.extensions().get::<TcpConnectInfo>().and_then(|info| info.remote_addr);
-    rate_limit_key(peer.map_or(Ipv4Addr::UNSPECIFIED.into(), |peer| peer.ip()))
+    let client = request.extensions().get::<Client>();
+    rate_limit_key(client.map_or(Ipv4Addr::UNSPECIFIED.into(), |client| client.address))
 }
 
 impl<S> Service<Request<Incoming>> for Admission<S>

@@ -3,14 +3,21 @@
 //! A recipient may accept a bare line feed as the end of a line (RFC 9112, section 2.2), and hyper does. A proxy that
 //! does not accept it reads the next line as part of the same header, so that the two servers disagree on where a
 //! request ends. Here only CRLF ends a line.
+//!
+//! The time for a head is limited here, too, because hyper does not distinguish a client that sends a head slowly from
+//! a client that keeps a connection open for its next request.
 
 use std::{
     io, mem,
     pin::Pin,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
+    time::Duration,
 };
 
-use tokio::io::{AsyncRead, ReadBuf};
+use tokio::{
+    io::{AsyncRead, ReadBuf},
+    time::{Sleep, sleep},
+};
 
 /// A byte that is invalid in a head, so that the parser rejects the request.
 const INVALID_BYTE: u8 = 0;
@@ -23,6 +30,10 @@ pub(super) struct BareLfFilter<R> {
     reader: R,
     /// `None` if nothing more is checked.
     position: Option<Position>,
+    /// How long a client may take to send a head.
+    head_timeout: Duration,
+    /// The end of the time for the current head. Set when the client makes the server wait for the rest of it.
+    head_deadline: Option<Pin<Box<Sleep>>>,
 }
 
 /// The part of a request to which the next byte belongs.
@@ -46,14 +57,25 @@ struct Head {
 
 impl<R> BareLfFilter<R> {
     /// Creates a filter. Over HTTP/2 it does nothing, because there are no lines.
-    pub(super) fn new(reader: R, is_http1: bool) -> Self {
-        Self { reader, position: is_http1.then(|| Position::Head(Head::default())) }
+    pub(super) fn new(reader: R, is_http1: bool, head_timeout: Duration) -> Self {
+        let position = is_http1.then(|| Position::Head(Head::default()));
+        Self { reader, position, head_timeout, head_deadline: None }
     }
 
     /// Reports whether the bytes read so far end with a complete request, so that the client is not in the middle of
     /// sending one. Always `false` after the last request of a connection, whose end is not detected.
     pub(super) fn is_between_requests(&self) -> bool {
         matches!(&self.position, Some(Position::Head(head)) if head.previous == 0)
+    }
+
+    /// Waits for the end of the time for the head, if the client has sent a part of one.
+    fn poll_head_deadline(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !matches!(&self.position, Some(Position::Head(head)) if head.has_content()) {
+            return Poll::Pending;
+        }
+        let timeout = self.head_timeout;
+        let deadline = self.head_deadline.get_or_insert_with(|| Box::pin(sleep(timeout)));
+        deadline.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
 
     fn check(&mut self, mut bytes: &mut [u8]) {
@@ -71,7 +93,10 @@ impl<R> BareLfFilter<R> {
                 Some(Position::Head(head)) => {
                     match head.consume(&mut bytes[0]) {
                         Progress::Incomplete => {}
-                        Progress::Complete => self.position = head.next_position(),
+                        Progress::Complete => {
+                            self.position = head.next_position();
+                            self.head_deadline = None;
+                        }
                         Progress::Invalid => self.position = None,
                     }
                     1
@@ -90,6 +115,11 @@ enum Progress {
 }
 
 impl Head {
+    /// Reports whether it has more than the empty lines that are allowed before a request.
+    fn has_content(&self) -> bool {
+        self.is_started || !self.line.is_empty()
+    }
+
     fn consume(&mut self, byte: &mut u8) -> Progress {
         let previous = mem::replace(&mut self.previous, *byte);
         match (previous, *byte) {
@@ -137,7 +167,10 @@ impl Head {
 impl<R: AsyncRead + Unpin> AsyncRead for BareLfFilter<R> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
-        ready!(Pin::new(&mut self.reader).poll_read(cx, buffer))?;
+        match Pin::new(&mut self.reader).poll_read(cx, buffer) {
+            Poll::Ready(read) => read?,
+            Poll::Pending => return self.poll_head_deadline(cx),
+        }
         self.check(&mut buffer.filled_mut()[before..]);
         Poll::Ready(Ok(()))
     }
@@ -149,7 +182,7 @@ mod tests {
 
     /// Filters requests that are read in chunks of this size.
     fn filter(text: &str, size: usize) -> String {
-        let (mut filter, mut bytes) = (BareLfFilter::new((), true), text.as_bytes().to_vec());
+        let (mut filter, mut bytes) = (BareLfFilter::new((), true, Duration::MAX), text.as_bytes().to_vec());
         bytes.chunks_mut(size).for_each(|chunk| filter.check(chunk));
         String::from_utf8(bytes).expect("valid UTF-8")
     }

@@ -13,8 +13,19 @@ use tokio::io::AsyncWrite;
 
 use crate::server::request_id::REQUEST_ID;
 
-/// Creates the response to a request that cannot be parsed. It replaces the empty response of hyper.
-pub type Explain = fn(StatusCode) -> Response<Bytes>;
+/// Why a request is rejected before it reaches the service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rejection {
+    /// hyper cannot parse the request, and chose this status code.
+    Unparsable(StatusCode),
+    /// The host is invalid.
+    InvalidHost,
+    /// Its client has reached the limit of requests in progress.
+    TooManyRequests,
+}
+
+/// Creates the response to a rejected request. It replaces the empty response of hyper.
+pub type Explain = fn(Rejection) -> Response<Bytes>;
 
 /// A header line of responses without a body.
 const ZERO_LENGTH: &str = "content-length: 0\r\n";
@@ -55,7 +66,7 @@ fn error_with_body(head: &[u8], explain: Explain) -> Option<Bytes> {
         return None;
     }
     let code = StatusCode::from_bytes(head.as_bytes().get(9..12)?).ok()?;
-    let (parts, body) = explain(code).into_parts();
+    let (parts, body) = explain(Rejection::Unparsable(code)).into_parts();
     let mut lines = format!("content-length: {}\r\n", body.len()).into_bytes();
     for (name, value) in &parts.headers {
         lines.extend([name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());

@@ -100,7 +100,7 @@ mod tests {
     async fn connection(sent: &[u8], is_http1: bool) -> (DuplexStream, Server) {
         let (mut client, server) = duplex(1024);
         let (reader, writer) = split(server);
-        let mut server = LingeringConnection::new(BareLfFilter::new(reader, is_http1), writer, is_http1);
+        let mut server = LingeringConnection::new(BareLfFilter::new(reader, is_http1, Duration::MAX), writer, is_http1);
         client.write_all(sent).await.expect("fits into the buffer");
         server.read_exact(&mut vec![0; sent.len()]).await.expect("all bytes");
         (client, server)

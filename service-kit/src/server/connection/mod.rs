@@ -23,11 +23,14 @@ use crate::ops::{config::LimitArgs, output};
 
 mod bare_lf;
 mod error_body;
+mod gate;
+mod host;
 mod linger;
 mod preface;
 pub(super) mod slots;
 
-pub use error_body::Explain;
+pub use error_body::{Explain, Rejection};
+use gate::{Gate, hold_until_end};
 pub use preface::Protocol;
 use preface::Stream;
 use slots::Slots;
@@ -90,7 +93,6 @@ where
     output::print(format!("listening {name} {address}"));
     let server = Arc::new(Server::new(protocol, limits));
     let service = Admission::new(service, limits, protocol.clients());
-    let slots = Slots::new(limits);
     let graceful = GracefulShutdown::new();
     let mut connections = JoinSet::new();
     let mut failing = false;
@@ -113,7 +115,7 @@ where
             }
         };
         failing = false;
-        let slot = match slots.acquire(peer.ip()) {
+        let slot = match server.gate.acquire_slot(peer.ip()) {
             Ok(slot) => slot,
             Err(full) => {
                 tracing::debug!(name, %peer, ?full, "too many connections; closed a new one");
@@ -126,7 +128,7 @@ where
             _ = stream.set_nodelay(true);
             let info = TcpConnectInfo { local_addr: stream.local_addr().ok(), remote_addr: Some(peer) };
             let opened = tokio::select! {
-                opened = preface::open(stream, server.protocol, server.handshake_timeout, server.stall_timeout) => {
+                opened = preface::open(stream, server.gate.protocol, server.handshake_timeout, server.stall_timeout) => {
                     opened
                 }
                 () = shutdown.cancelled() => return,
@@ -157,7 +159,7 @@ async fn drain(graceful: GracefulShutdown, mut connections: JoinSet<()>, limit: 
 }
 
 struct Server {
-    protocol: Protocol,
+    gate: Arc<Gate>,
     builder: auto::Builder<TokioExecutor>,
     handshake_timeout: Duration,
     /// How long a write may make no progress. Pings do not detect a client that answers them but reads nothing else,
@@ -175,7 +177,7 @@ fn builder(protocol: Protocol, limits: &LimitArgs) -> auto::Builder<TokioExecuto
     builder
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(limits.handshake_timeout)
+        .header_read_timeout(limits.idle_timeout)
         .max_buf_size(limits.max_header_bytes as usize);
     builder
         .http2()
@@ -192,7 +194,7 @@ fn builder(protocol: Protocol, limits: &LimitArgs) -> auto::Builder<TokioExecuto
 impl Server {
     fn new(protocol: Protocol, limits: &LimitArgs) -> Self {
         Self {
-            protocol,
+            gate: Arc::new(Gate { protocol, proxies: limits.proxies.clone(), slots: Slots::new(limits) }),
             builder: builder(protocol, limits),
             handshake_timeout: limits.handshake_timeout,
             stall_timeout: limits.keepalive_interval.saturating_add(limits.keepalive_timeout),
@@ -205,12 +207,18 @@ impl Server {
         S::Future: Send,
     {
         let peer = info.remote_addr;
+        let gate = Arc::clone(&self.gate);
         let service = tower::service_fn(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(info.clone());
+            let admitted = gate.admit(&mut request, info.remote_addr.map(|peer| peer.ip()));
             let mut service = service.clone();
             async move {
+                let slot = match admitted {
+                    Ok(slot) => slot,
+                    Err(response) => return Ok::<_, Infallible>(*response),
+                };
                 std::future::poll_fn(|cx| service.poll_ready(cx)).await?;
-                service.call(request).await
+                Ok(hold_until_end(service.call(request).await?, slot))
             }
         });
         let connection = self.builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));

@@ -47,7 +47,8 @@ pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
 
 impl<T: AsyncRead + AsyncWrite + Unpin + Send + 'static> Stream for T {}
 
-/// Detects the protocol within `limit`, so that clients that send nothing do not keep a connection open. A write that
+/// Detects the protocol within `limit`, so that clients that send nothing do not keep a connection open. The head of
+/// each HTTP/1 request must be complete within `limit`, too, once the client has begun to send it. A write that
 /// makes no progress for `stall_timeout` ends the connection, so that clients that read nothing do not keep it open
 /// either.
 ///
@@ -83,5 +84,6 @@ pub(super) async fn open(
     let writer = BufWriter::with_capacity(WRITE_BUFFER_BYTES, Box::pin(writer));
     let is_http1 = explain.is_some();
     let reader = io::Cursor::new(first).chain(reader);
-    Ok(LingeringConnection::new(BareLfFilter::new(reader, is_http1), ErrorBodyWriter::new(writer, explain), is_http1))
+    let reader = BareLfFilter::new(reader, is_http1, limit);
+    Ok(LingeringConnection::new(reader, ErrorBodyWriter::new(writer, explain), is_http1))
 }

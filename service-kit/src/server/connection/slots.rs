@@ -1,4 +1,7 @@
-//! Limits the number of connections: in total, and per address.
+//! Limits the number of connections: in total, and per client.
+//!
+//! A trusted proxy is not a client: its connections count for the total only. The requests of its clients count
+//! instead, because over HTTP/1 each request in progress occupies a connection of the proxy.
 
 use std::{
     collections::HashMap,
@@ -11,6 +14,7 @@ use crate::{network::rate_limit_key, ops::config::LimitArgs};
 /// The slots for the connections of a server.
 pub(in crate::server) struct Slots {
     max_total: usize,
+    /// Maximum number of connections per address, including requests that came through trusted proxies.
     max_per_address: usize,
     usage: Mutex<Usage>,
 }
@@ -18,14 +22,16 @@ pub(in crate::server) struct Slots {
 #[derive(Default)]
 struct Usage {
     total: usize,
-    /// An address without connections has no entry, so there are never more entries than connections.
+    /// An address without connections and requests has no entry, so there are never more entries than these.
     by_address: HashMap<IpAddr, usize>,
 }
 
-/// The slot of one connection. It is released when it is dropped, however the connection ends.
+/// The slot of one connection or request. It is released when it is dropped, however the connection ends.
 pub(in crate::server) struct Slot {
     slots: Arc<Slots>,
-    address: IpAddr,
+    is_connection: bool,
+    /// The address for which it counts, if it counts for one.
+    address: Option<IpAddr>,
 }
 
 /// The limit that has been reached.
@@ -44,20 +50,36 @@ impl Slots {
         Arc::new(Self { max_total, max_per_address, usage: Mutex::default() })
     }
 
-    /// Acquires a slot for a connection from this address.
-    pub(in crate::server) fn acquire(self: &Arc<Self>, peer: IpAddr) -> Result<Slot, ReachedLimit> {
-        let address = rate_limit_key(peer);
+    /// Acquires a slot for a connection of a client.
+    pub(in crate::server) fn for_client_connection(self: &Arc<Self>, client: IpAddr) -> Result<Slot, ReachedLimit> {
+        self.acquire(true, Some(client))
+    }
+
+    /// Acquires a slot for a connection of a trusted proxy.
+    pub(super) fn for_proxy_connection(self: &Arc<Self>) -> Result<Slot, ReachedLimit> {
+        self.acquire(true, None)
+    }
+
+    /// Acquires a slot for a request of a client that came through a trusted proxy.
+    pub(super) fn for_proxied_request(self: &Arc<Self>, client: IpAddr) -> Result<Slot, ReachedLimit> {
+        self.acquire(false, Some(client))
+    }
+
+    fn acquire(self: &Arc<Self>, is_connection: bool, client: Option<IpAddr>) -> Result<Slot, ReachedLimit> {
+        let address = client.map(rate_limit_key);
         let mut usage = self.usage();
-        if usage.total >= self.max_total {
+        if is_connection && usage.total >= self.max_total {
             return Err(ReachedLimit::Server);
         }
-        let count = usage.by_address.get(&address).copied().unwrap_or(0);
-        if count >= self.max_per_address {
-            return Err(ReachedLimit::Address);
+        if let Some(address) = address {
+            let count = usage.by_address.get(&address).copied().unwrap_or(0);
+            if count >= self.max_per_address {
+                return Err(ReachedLimit::Address);
+            }
+            usage.by_address.insert(address, count + 1);
         }
-        usage.by_address.insert(address, count + 1);
-        usage.total += 1;
-        Ok(Slot { slots: Arc::clone(self), address })
+        usage.total += usize::from(is_connection);
+        Ok(Slot { slots: Arc::clone(self), is_connection, address })
     }
 
     fn usage(&self) -> MutexGuard<'_, Usage> {
@@ -68,11 +90,12 @@ impl Slots {
 impl Drop for Slot {
     fn drop(&mut self) {
         let mut usage = self.slots.usage();
-        usage.total -= 1;
-        if let Some(count) = usage.by_address.get_mut(&self.address) {
+        usage.total -= usize::from(self.is_connection);
+        let Some(address) = self.address else { return };
+        if let Some(count) = usage.by_address.get_mut(&address) {
             *count -= 1;
             if *count == 0 {
-                usage.by_address.remove(&self.address);
+                usage.by_address.remove(&address);
             }
         }
     }
@@ -83,7 +106,20 @@ mod tests {
     use super::*;
 
     fn acquire(slots: &Arc<Slots>, peer: &str) -> Result<Slot, ReachedLimit> {
-        slots.acquire(peer.parse().expect("a valid address"))
+        slots.for_client_connection(peer.parse().expect("a valid address"))
+    }
+
+    #[test]
+    fn connections_of_proxies_count_for_the_total_only() {
+        let slots = Slots::with_limits(3, 1);
+        let proxy = [(); 3].map(|()| slots.for_proxy_connection().expect("a free slot"));
+        assert_eq!(slots.for_proxy_connection().err(), Some(ReachedLimit::Server));
+        let client = "192.0.2.1".parse().expect("an address");
+        let request = slots.for_proxied_request(client).expect("a free slot");
+        assert_eq!(slots.for_proxied_request(client).err(), Some(ReachedLimit::Address));
+        drop((proxy, request));
+        let _direct = acquire(&slots, "192.0.2.1").expect("a free slot");
+        assert_eq!(slots.for_proxied_request(client).err(), Some(ReachedLimit::Address));
     }
 
     #[test]

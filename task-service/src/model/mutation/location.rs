@@ -28,7 +28,10 @@ impl WorkingSet {
         let Some(parent_id) = parent else {
             return Ok(Scope { list_id: list.unwrap_or(self.context.owner), parent_id: None });
         };
-        let parent = self.tree.active(parent_id).ok_or_else(|| invalid_field(parent_path, "is not an active task of the caller"))?;
+        let parent = self
+            .tree
+            .active(parent_id)
+            .ok_or_else(|| invalid_field(parent_path, "is not an active task of the caller"))?;
         if list.is_some_and(|list| list != parent.list_id) {
             return Err(invalid_field(parent_path, "is in another list"));
         }

@@ -95,11 +95,15 @@ fn insert_subtasks(owner: &str, parent: &str, is_sqlite: bool) -> String {
         true => ("", String::new()),
         false => (", notes, search", format!(", '{notes}', 'task ' || n || chr(10) || '{notes}'")),
     };
-    let numbers = format!("with recursive numbers (n) as
-        (select cast(1 as bigint) union all select n + 1 from numbers where n < {SUBTASKS})");
+    let numbers = format!(
+        "with recursive numbers (n) as
+        (select cast(1 as bigint) union all select n + 1 from numbers where n < {SUBTASKS})"
+    );
     let insert_texts = if is_sqlite {
-        format!("{numbers} insert into task_texts (owner_id, id, notes, search)
-            select {owner}, {id}, '{notes}', 'task ' || n || char(10) || '{notes}' from numbers;")
+        format!(
+            "{numbers} insert into task_texts (owner_id, id, notes, search)
+            select {owner}, {id}, '{notes}', 'task ' || n || char(10) || '{notes}' from numbers;"
+        )
     } else {
         String::new()
     };
