@@ -13,6 +13,7 @@ use crate::{
     client_info::ClientInfoResolver,
     feed::FeedHandle,
     login::{address_limits::AddressLimits, attempts::PasswordAttempts, sessions::Sessions, token_issuer::TokenIssuer},
+    service_tokens::ServiceTokens,
 };
 
 /// The state that the services of this process share.
@@ -23,6 +24,8 @@ pub struct App {
     pub(crate) clock: Clock,
     /// Authenticates callers.
     pub(crate) authenticator: Authenticator,
+    /// The tokens of services.
+    pub(crate) service_tokens: Arc<ServiceTokens>,
     /// Determines the clients of calls.
     pub(crate) clients: ClientInfoResolver,
     /// The rate limits of each address for logins, sign-ups and refreshes.

@@ -1,17 +1,11 @@
 //! Determines the client of a call.
 
-use std::{
-    collections::HashMap,
-    sync::{Mutex, PoisonError},
-    time::Duration,
-};
+use std::sync::Arc;
 
 use service_kit::{
-    auth::credential::{SERVICE_TOKEN_HEADER, service_token},
+    auth::credential::SERVICE_TOKEN_HEADER,
     clock::Clock,
-    db::Db,
     network::{FORWARDED_USER_AGENT, ProxyArgs},
-    ops::secret_file::Key,
     status::ApiError,
 };
 use tonic::{Request, metadata::MetadataMap};
@@ -21,39 +15,33 @@ use crate::{
     model::{
         audit::{Actor, Event, Kind},
         client_info::ClientInfo,
-        service_token::ServiceTokenHash,
+        service_token::{Scope, ServiceTokenHash},
         text,
     },
-    store::service_tokens,
+    service_tokens::ServiceTokens,
 };
 
-/// How long a service token is trusted before it is checked again.
-const TRUST_PERIOD: Duration = Duration::from_secs(2);
 
 /// Determines the clients of calls. Trusted proxies and services with a valid token may send the client's address.
 #[derive(Debug)]
 pub struct ClientInfoResolver {
-    db: Db,
     clock: Clock,
     proxies: ProxyArgs,
-    /// The token of the gateway in this process, if there is one.
-    gateway_token: Option<ServiceTokenHash>,
-    /// Valid tokens and when they were checked. Only issued tokens are stored, so the map stays small.
-    valid_tokens: Mutex<HashMap<ServiceTokenHash, Duration>>,
+    service_tokens: Arc<ServiceTokens>,
 }
 
 impl ClientInfoResolver {
-    /// Creates a resolver. `gateway` is the key of the service token of the gateway, if it runs in this process.
+    /// Creates a resolver.
     #[must_use]
-    pub fn new(db: Db, clock: Clock, proxies: ProxyArgs, gateway: Option<&Key>) -> Self {
-        let gateway_token = gateway.and_then(|key| ServiceTokenHash::from_token(&service_token(key)));
-        Self { db, clock, proxies, gateway_token, valid_tokens: Mutex::default() }
+    pub fn new(clock: Clock, proxies: ProxyArgs, service_tokens: Arc<ServiceTokens>) -> Self {
+        Self { clock, proxies, service_tokens }
     }
 
-    /// Returns the peer of the connection, or the client on whose behalf a trusted peer calls.
+    /// Returns the peer of the connection, or the client on whose behalf a trusted peer calls. Invalid service tokens
+    /// are ignored, because anyone can send the header.
     ///
     /// # Errors
-    /// STORE_UNAVAILABLE if a service token cannot be checked.
+    /// SCOPE_MISSING if the service token does not permit this, or STORE_UNAVAILABLE if it cannot be checked.
     pub async fn resolve<T: Sync>(&self, request: &Request<T>) -> Result<ClientInfo, ApiError> {
         let metadata = request.metadata();
         let Some(peer) = request.remote_addr().map(|peer| peer.ip()) else {
@@ -62,7 +50,7 @@ impl ClientInfoResolver {
         let token = metadata.get(SERVICE_TOKEN_HEADER).and_then(|token| token.to_str().ok());
         let token = token.and_then(ServiceTokenHash::from_token);
         let is_service = match token {
-            Some(token) => self.is_valid_token(token).await?,
+            Some(token) => self.may_forward(&token).await?,
             None => false,
         };
         let client = if is_service {
@@ -88,24 +76,12 @@ impl ClientInfoResolver {
         Ok(Event::new(&self.clock, kind, actor, session_id, self.resolve(request).await?))
     }
 
-    async fn is_valid_token(&self, token: ServiceTokenHash) -> Result<bool, ApiError> {
-        let now = self.clock.uptime();
-        let is_recent = |checked_at: &Duration| now.saturating_sub(*checked_at) < TRUST_PERIOD;
-        if self.gateway_token.as_ref() == Some(&token) || self.valid_tokens().get(&token).is_some_and(is_recent) {
-            return Ok(true);
+    /// Reports whether a service token is valid.
+    async fn may_forward(&self, token: &ServiceTokenHash) -> Result<bool, ApiError> {
+        match self.service_tokens.scopes(token).await? {
+            Some(scopes) => scopes.require(Scope::ClientsForward).map(|()| true),
+            None => Ok(false),
         }
-        let is_valid = service_tokens::service_name(&self.db, &token).await?.is_some();
-        if is_valid {
-            self.valid_tokens().insert(token, now);
-        } else {
-            self.valid_tokens().remove(&token);
-        }
-        Ok(is_valid)
-    }
-
-    // Never held across an await.
-    fn valid_tokens(&self) -> std::sync::MutexGuard<'_, HashMap<ServiceTokenHash, Duration>> {
-        self.valid_tokens.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -14,6 +14,7 @@ use service_kit::{
         rotation::{self, NewKey},
     },
     clock::Clock,
+    db::Db,
     ops::config::KeyArgs,
 };
 use tonic::Status;
@@ -25,12 +26,18 @@ use crate::{
         audit::{Actor, Event, Kind},
         client_info::ClientInfo,
         email::Email,
+        login_throttle::address_key,
         role::{Role, Roles},
-        service_token::{self, ServiceName},
+        service_token::{self, MAX_TOKENS, Scope, Scopes, ServiceName},
+        user::User,
     },
     roles::set_roles,
     secrets,
-    store::{service_tokens, users},
+    store::{
+        login_attempts,
+        service_tokens::{self, NewServiceToken},
+        users,
+    },
 };
 
 /// The commands of auth-service.
@@ -42,7 +49,7 @@ pub enum Command {
     /// Manage service tokens, which authenticate services to auth-service
     #[command(subcommand)]
     Tokens(TokensCommand),
-    /// Manage the roles of users, for example to create the first administrator
+    /// Manage users: set their roles, for example to create the first administrator, or unlock them
     #[command(subcommand)]
     Users(UsersCommand),
     /// Find suitable parameters for password hashes
@@ -76,6 +83,16 @@ pub enum UsersCommand {
         /// Remove the role and revoke the sessions of the account
         #[arg(long)]
         remove: bool,
+
+        /// The database.
+        #[command(flatten)]
+        database: DatabaseArgs,
+    },
+    /// Reset the counters of wrong passwords of an account, which delay or block its logins. Can be used while the
+    /// server is running
+    Unlock {
+        /// Email address of the account
+        email: String,
 
         /// The database.
         #[command(flatten)]
@@ -141,6 +158,12 @@ pub enum TokensCommand {
         /// Name of the service
         name: ServiceName,
 
+        /// What the token permits; can be repeated. tokens.verify: introspect tokens and receive revocations.
+        /// clients.forward: call on behalf of clients, as the gateway does, and say what their addresses are [default:
+        /// all scopes]
+        #[arg(long = "scope", value_name = "SCOPE")]
+        scopes: Vec<Scope>,
+
         /// The database.
         #[command(flatten)]
         database: DatabaseArgs,
@@ -172,7 +195,9 @@ impl Command {
                 let keys = KeySet::read(&keys.key_file, Clock::system().now())?;
                 Ok(writeln!(io::stdout(), "{}", keys.public_json()?)?)
             }
-            Self::Tokens(TokensCommand::IssueService { name, database }) => issue_service(&database, name).await,
+            Self::Tokens(TokensCommand::IssueService { name, scopes, database }) => {
+                issue_service(&database, name, scopes).await
+            }
             Self::Tokens(TokensCommand::RevokeService { name, database }) => revoke_service(&database, name).await,
             Self::Password(PasswordCommand::Bench { target_ms }) => {
                 bench::recommend(Duration::from_millis(target_ms), |line| Ok(writeln!(io::stdout(), "{line}")?))
@@ -180,32 +205,57 @@ impl Command {
             Self::Users(UsersCommand::SetRole { email, role, remove, database }) => {
                 set_role(&database, &email, role, remove).await
             }
+            Self::Users(UsersCommand::Unlock { email, database }) => unlock(&database, &email).await,
         }
     }
 }
 
-async fn issue_service(database: &DatabaseArgs, name: ServiceName) -> anyhow::Result<()> {
-    let db = database.open_for_tool().await?;
+/// Creates an event that the command-line tool causes.
+fn tool_event(clock: &Clock, kind: Kind) -> Event {
+    Event::new(clock, kind, Actor::Unknown, None, ClientInfo::default())
+}
+
+async fn issue_service(database: &DatabaseArgs, name: ServiceName, scopes: Vec<Scope>) -> anyhow::Result<()> {
+    let (db, clock) = (database.open_for_tool().await?, Clock::system());
+    let scopes: Scopes =
+        if scopes.is_empty() { Scope::ALL.into_iter().collect() } else { scopes.into_iter().collect() };
+    let event = tool_event(&clock, Kind::ServiceTokenIssued).with_detail("service", &name);
+    let event = event.with_detail("scopes", &scopes);
     let (token, hash) = service_token::generate();
-    service_tokens::insert(&db, Clock::system().now(), name, hash).await?;
+    let inserted = service_tokens::insert(&db, clock.now(), NewServiceToken { hash, name, scopes }, event).await;
     db.close().await;
+    anyhow::ensure!(inserted?, "there are already {MAX_TOKENS} service tokens; revoke those that are not used");
     Ok(writeln!(io::stdout(), "{}", *token)?)
 }
 
 async fn revoke_service(database: &DatabaseArgs, name: ServiceName) -> anyhow::Result<()> {
-    let db = database.open_existing().await?;
-    let removed = service_tokens::remove(&db, name.clone()).await?;
+    let (db, clock) = (database.open_existing().await?, Clock::system());
+    let event = tool_event(&clock, Kind::ServiceTokensRevoked).with_detail("service", &name);
+    let removed = service_tokens::remove(&db, clock.now(), name.clone(), event).await;
     db.close().await;
-    anyhow::ensure!(removed > 0, "{name} has no token");
+    anyhow::ensure!(removed? > 0, "{name} has no token");
     Ok(())
 }
 
-async fn set_role(database: &DatabaseArgs, email: &str, role: Role, remove: bool) -> anyhow::Result<()> {
+async fn user_by_email(db: &Db, email: &str) -> anyhow::Result<User> {
     let email = Email::parse(email).map_err(|violation| anyhow::anyhow!("the address {violation}"))?;
+    let credentials = users::credentials_by_email(db, &email).await?;
+    Ok(credentials.with_context(|| format!("{} has no account", email.as_str()))?.user)
+}
+
+async fn unlock(database: &DatabaseArgs, email: &str) -> anyhow::Result<()> {
     let (db, clock) = (database.open_existing().await?, Clock::system());
-    let credentials = users::credentials_by_email(&db, &email).await?;
-    let user = credentials.with_context(|| format!("{} has no account", email.as_str()))?.user;
-    let event = Event::new(&clock, Kind::RolesChanged, Actor::Unknown, None, ClientInfo::default());
+    let User { id, email, .. } = user_by_email(&db, email).await?;
+    let event = tool_event(&clock, Kind::UserUnlocked);
+    let unlocked = login_attempts::unlock(&db, clock.now(), id, address_key(&email), event).await;
+    db.close().await;
+    Ok(unlocked?)
+}
+
+async fn set_role(database: &DatabaseArgs, email: &str, role: Role, remove: bool) -> anyhow::Result<()> {
+    let (db, clock) = (database.open_existing().await?, Clock::system());
+    let user = user_by_email(&db, email).await?;
+    let event = tool_event(&clock, Kind::RolesChanged);
     let change = |mut roles: Roles| {
         if remove {
             roles.remove(role);

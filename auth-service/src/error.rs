@@ -17,6 +17,12 @@ pub fn too_many_wrong_passwords(wait: Duration) -> ApiError {
     ApiError::new(Code::ResourceExhausted, ErrorReason::RateLimited, message).retry_after(wait)
 }
 
+/// Returns the error for an email address with too many attempts in progress, whether or not it has an account.
+pub fn too_many_attempts(wait: Duration) -> ApiError {
+    let message = "too many attempts for this account are in progress; try again later";
+    ApiError::new(Code::ResourceExhausted, ErrorReason::RateLimited, message).retry_after(wait)
+}
+
 /// Returns the error for an IP address that has exceeded a rate limit.
 pub fn too_many_calls(wait: Duration) -> ApiError {
     let message = "too many calls from this address; try again later";
@@ -28,6 +34,12 @@ pub fn current_password_wrong() -> ApiError {
     let message = "the current password is wrong";
     ApiError::new(Code::PermissionDenied, ErrorReason::CredentialsInvalid, message)
         .field("current_password", "is wrong")
+}
+
+/// Returns the error for an access token whose session has ended.
+pub fn token_revoked() -> ApiError {
+    let message = "the session of the access token has ended";
+    ApiError::new(Code::Unauthenticated, ErrorReason::TokenRevoked, message)
 }
 
 /// Returns the error for an email address that already has an account.

@@ -3,9 +3,11 @@
 //! # Layout
 //! A call passes through these modules from top to bottom. Each module imports only those after it.
 //! - [`command`]: the subcommands; `bench`: the cost of password hashes.
-//! - `service`: one method per RPC. `verifier`: authenticates verifiers. `app`: the state that the services share.
+//! - `service`: one method per RPC. `caller`, `verifier`: authenticate users and verifiers. `app`: the state that the
+//!   services share.
 //! - `roles`: changes the roles of an account.
-//! - `login`: passwords, sessions and their tokens. `client_info`: determines the client of a call.
+//! - `login`: passwords, sessions and their tokens. `client_info`: determines the client of a call. `service_tokens`:
+//!   the service tokens in memory.
 //! - `feed`: the feed of revocations. `purge`: deletes expired rows.
 //! - `secrets`: checks that the secrets belong to the database. [`config`]: the settings.
 //! - `store`: every SQL statement.
@@ -37,6 +39,7 @@ use tonic::service::interceptor::InterceptedService;
 
 mod app;
 mod bench;
+mod caller;
 mod client_info;
 pub mod command;
 pub mod config;
@@ -51,6 +54,7 @@ mod response;
 mod roles;
 mod secrets;
 mod service;
+mod service_tokens;
 mod store;
 mod verifier;
 
@@ -64,6 +68,7 @@ use login::{
 };
 use model::refresh_token::RefreshKey;
 use service::{account::AccountService, admin::AdminService, auth::AuthService, token::TokenService};
+use service_tokens::ServiceTokens;
 
 /// Default timeout of calls.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
@@ -123,8 +128,7 @@ impl Server {
         let authenticator = Authenticator::new(Arc::clone(&keys), config.tokens.clone(), feed.view(), clock.clone());
         let page_tokens = PageTokens::new(&refresh_key.page_token_key());
         let rate_limits = config.rates.rate_limits;
-        let passwords = PasswordAttempts { db: db.clone(), clock: clock.clone(), hashing, rate_limits };
-        let passwords = Arc::new(passwords);
+        let passwords = Arc::new(PasswordAttempts::new(db.clone(), clock.clone(), hashing, rate_limits));
         let issuer = Arc::new(TokenIssuer {
             clock: clock.clone(),
             keys,
@@ -140,14 +144,11 @@ impl Server {
             issuer: Arc::clone(&issuer),
             args: config.sessions,
         };
+        let service_tokens = Arc::new(ServiceTokens::new(db.clone(), clock.clone(), config.gateway.as_ref()));
         let app = App {
             searches: Searches::new(db.clone()),
-            clients: ClientInfoResolver::new(
-                db.clone(),
-                clock.clone(),
-                config.limits.proxies.clone(),
-                config.gateway.as_ref(),
-            ),
+            clients: ClientInfoResolver::new(clock.clone(), config.limits.proxies.clone(), Arc::clone(&service_tokens)),
+            service_tokens,
             address_limits: AddressLimits::new(&config.rates, &clock),
             password_min_length: config.passwords.password_min_length.into(),
             db,
@@ -197,6 +198,7 @@ impl Server {
                 secrets::follow(&app.db, &secret_args, &app.issuer.refresh_key, &app.issuer.keys),
                 purge::run(&app.db, &app.clock),
                 app.issuer.keys.follow(),
+                app.service_tokens.run(),
             )
         };
         // All run in the task of the server, so that none outlives it.

@@ -8,7 +8,7 @@ use service_kit::{
     random,
 };
 
-use crate::{model::login_throttle, store::purge};
+use crate::store::{login_attempts, purge};
 
 /// How often rows are purged.
 const PURGE_INTERVAL: Duration = Duration::from_secs(3600);
@@ -33,7 +33,7 @@ pub async fn run(db: &Db, clock: &Clock) {
             purge::failed_logins_unknown_user(db, now - UNKNOWN_USER_RETENTION)
         })
         .await;
-        purge_all("password attempt counters", || purge::login_attempts(db, login_throttle::day(now) - 1)).await;
+        purge_all("password attempt counters", || login_attempts::purge(db, now, purge::BATCH)).await;
         // The jitter keeps replicas that started together from purging at the same time.
         tokio::time::sleep(random::jitter(PURGE_INTERVAL)).await;
     }

@@ -47,7 +47,8 @@ impl From<StoredEvent> for pb::AuditEvent {
         Self {
             id: event.id.to_string(),
             kind: audit_event::Kind::from_str_name(&event.kind).unwrap_or_default().into(),
-            user_id: event.user_id.to_string(),
+            // Events of service tokens belong to no account.
+            user_id: id_or_empty(Some(event.user_id).filter(|id| !id.is_nil())),
             actor_id: id_or_empty(event.actor_id),
             session_id: id_or_empty(event.session_id),
             ip_address: event.ip_address,

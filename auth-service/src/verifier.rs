@@ -12,7 +12,10 @@ use service_kit::{
 };
 use tonic::metadata::MetadataMap;
 
-use crate::{app::App, model::service_token::ServiceTokenHash, store::service_tokens};
+use crate::{
+    app::App,
+    model::service_token::{Scope, ServiceTokenHash},
+};
 
 /// How often the service token of an open stream is checked.
 const POLL_INTERVAL: Duration = Duration::from_secs(2);
@@ -30,21 +33,16 @@ impl App {
     /// Authenticates the verifier that makes a call.
     ///
     /// # Errors
-    /// UNAUTHENTICATED with the reason, PERMISSION_DENIED without the role, or UNAVAILABLE if the token cannot be
-    /// checked.
+    /// UNAUTHENTICATED with the reason, PERMISSION_DENIED without the role or the scope, or UNAVAILABLE if the token
+    /// cannot be checked.
     pub async fn authenticate_verifier(&self, headers: &MetadataMap) -> Result<Verifier, ApiError> {
         let Some(hash) = ServiceTokenHash::from_token(bearer(headers)?) else {
             let caller = self.authenticator.authenticate(headers)?;
             caller.require_role(ROLE_VERIFIER)?;
             return Ok(Verifier::Caller(caller));
         };
-        match service_tokens::service_name(&self.db, &hash).await? {
-            Some(name) => {
-                tracing::debug!(name, "authenticated a service by its token");
-                Ok(Verifier::Service(hash))
-            }
-            None => Err(TokenError::Invalid.into()),
-        }
+        self.service_tokens.require_scope(&hash, Scope::TokensVerify).await?;
+        Ok(Verifier::Service(hash))
     }
 
     /// Waits until the token of a verifier is no longer valid. Returns the error with which its stream ends.
@@ -54,7 +52,7 @@ impl App {
             Verifier::Service(hash) => loop {
                 tokio::time::sleep(POLL_INTERVAL).await;
                 // Errors are ignored: while the database cannot be read, the stream receives no revocations anyway.
-                if let Ok(None) = service_tokens::service_name(&self.db, &hash).await {
+                if let Ok(None) = self.service_tokens.reloaded_scopes(&hash).await {
                     return TokenError::Invalid.into();
                 }
             },

@@ -1,60 +1,140 @@
-//! Password attempts, which are throttled per email address.
+//! Password attempts, which are throttled per account and network.
 
+use std::net::IpAddr;
+
+use quick_cache::sync::Cache;
 use service_kit::{clock::Clock, db::Db, ops::config::OnOff, status::ApiError};
+use uuid::Uuid;
 
-use super::hashing::{Comparison, Hashing};
+use super::{
+    hashing::{Comparison, Hashing},
+    in_progress::{InProgress, Permit},
+};
 use crate::{
     error,
-    model::{login_throttle::ThrottleKey, password::Password},
-    store::login_attempts::{self, Outcome},
+    model::{
+        login_throttle::{ThrottleKey, day, lock_duration},
+        password::Password,
+    },
+    store::{
+        login_attempts::{self, Attempt},
+        users,
+    },
 };
+
+/// Maximum number of networks that are remembered as recorded today. Others are recorded again, without an effect.
+const MAX_RECORDED_NETWORKS: usize = 16_384;
 
 /// Compares passwords with stored hashes, and throttles attempts.
 pub struct PasswordAttempts {
-    pub(crate) db: Db,
-    pub(crate) clock: Clock,
+    db: Db,
+    clock: Clock,
     pub(crate) hashing: Hashing,
-    pub(crate) rate_limits: OnOff,
+    rate_limits: OnOff,
+    in_progress: InProgress,
+    /// The days on which networks were last recorded as used.
+    recorded_networks: Cache<ThrottleKey, i64>,
+}
+
+/// An attempt that was permitted. While it exists, it counts as in progress.
+pub struct PermittedAttempt {
+    /// `None` if attempts are not throttled.
+    pub(crate) attempt: Option<Attempt>,
+    _permit: Option<Permit>,
 }
 
 impl PasswordAttempts {
+    /// Creates the throttle.
+    #[must_use]
+    pub fn new(db: Db, clock: Clock, hashing: Hashing, rate_limits: OnOff) -> Self {
+        let recorded_networks = Cache::new(MAX_RECORDED_NETWORKS);
+        Self { db, clock, hashing, rate_limits, in_progress: InProgress::new(), recorded_networks }
+    }
+
     /// Compares a password with a stored hash. Without a hash, it takes as long and returns [`Comparison::Different`].
-    /// If this succeeds, the caller must [record](Self::record) the outcome.
+    /// If this succeeds, the caller must record the outcome before it drops the attempt.
     ///
     /// # Errors
-    /// RATE_LIMITED if too many attempts failed or are pending; OVERLOADED if too many passwords wait to be hashed.
+    /// RATE_LIMITED if too many attempts failed or are in progress; OVERLOADED if too many passwords wait to be hashed.
     pub async fn compare(
         &self,
-        key: &ThrottleKey,
+        key: ThrottleKey,
         password: Password,
         stored_hash: Option<String>,
-    ) -> Result<Comparison, ApiError> {
-        self.check_throttle(key).await?;
-        match self.hashing.compare(password, stored_hash).await {
-            Ok(comparison) => Ok(comparison),
-            Err(error) => {
-                self.record(key.clone(), Outcome::NotChecked).await?;
-                Err(error)
-            }
-        }
+    ) -> Result<(Comparison, PermittedAttempt), ApiError> {
+        let attempt = self.admit(key).await?;
+        Ok((self.hashing.compare(password, stored_hash).await?, attempt))
     }
 
-    /// Records the outcome of an attempt that was permitted.
+    /// Counts a wrong password.
     ///
     /// # Errors
-    /// STORE_UNAVAILABLE.
-    pub async fn record(&self, key: ThrottleKey, outcome: Outcome) -> Result<(), ApiError> {
-        if self.rate_limits == OnOff::Off {
-            return Ok(());
-        }
-        Ok(login_attempts::record(&self.db, self.clock.now(), key, outcome).await?)
+    /// RATE_LIMITED if the limit has been reached since the attempt was permitted; STORE_UNAVAILABLE.
+    pub async fn record_failure(&self, attempt: &PermittedAttempt) -> Result<(), ApiError> {
+        let Some(attempt) = &attempt.attempt else { return Ok(()) };
+        let now = self.clock.now();
+        let is_recorded = login_attempts::record_failure(&self.db, now, attempt).await?;
+        if is_recorded { Ok(()) } else { Err(error::too_many_wrong_passwords(lock_duration(now))) }
     }
 
-    async fn check_throttle(&self, key: &ThrottleKey) -> Result<(), ApiError> {
-        if self.rate_limits == OnOff::Off {
-            return Ok(());
+    /// Records a correct password, unless that is part of another transaction.
+    ///
+    /// # Errors
+    /// As [`record_failure`](Self::record_failure).
+    pub async fn record_success(&self, attempt: &PermittedAttempt) -> Result<(), ApiError> {
+        let Some(attempt) = &attempt.attempt else { return Ok(()) };
+        let now = self.clock.now();
+        let is_recorded = login_attempts::record_success(&self.db, now, attempt.clone()).await?;
+        if is_recorded { Ok(()) } else { Err(error::too_many_wrong_passwords(lock_duration(now))) }
+    }
+
+    /// Records that an account is used from the network of a client, at most once a day. Errors are only logged.
+    pub async fn record_use(&self, email: &str, client: Option<IpAddr>) {
+        let (key, now) = (ThrottleKey::new(email, client), self.clock.now());
+        let is_recorded = self.recorded_networks.get(&key) == Some(day(now));
+        if self.rate_limits == OnOff::Off || client.is_none() || is_recorded {
+            return;
         }
-        let permitted = login_attempts::admit(&self.db, self.clock.now(), key.clone()).await?;
-        permitted.map_err(error::too_many_wrong_passwords)
+        match login_attempts::add_network(&self.db, now, key.clone()).await {
+            Ok(()) => self.recorded_networks.insert(key, day(now)),
+            Err(error) => tracing::warn!(%error, "cannot record the network of an account"),
+        }
+    }
+
+    /// Stores the new hash of a correct password, if there is one. Errors are only logged, because the old hash remains
+    /// valid.
+    pub async fn rehash(&self, user_id: Uuid, old_hash: String, comparison: Comparison) {
+        if let Comparison::SameAndRehashed(new_hash) = comparison
+            && let Err(error) = users::rehash(&self.db, user_id, old_hash, new_hash).await
+        {
+            tracing::warn!(%error, "cannot replace a password hash of another cost");
+        }
+    }
+
+    async fn admit(&self, key: ThrottleKey) -> Result<PermittedAttempt, ApiError> {
+        if self.rate_limits == OnOff::Off {
+            return Ok(PermittedAttempt { attempt: None, _permit: None });
+        }
+        let counter = self.check_throttle(&key).await?;
+        let permit = match self.in_progress.try_acquire(&counter) {
+            Some(permit) => permit,
+            None => {
+                let permit = self.in_progress.acquire(&counter).await?;
+                // The attempts before this one may have failed.
+                self.check_throttle(&key).await?;
+                permit
+            }
+        };
+        Ok(PermittedAttempt { attempt: Some(Attempt { key, counter }), _permit: Some(permit) })
+    }
+
+    /// Returns the counter of an attempt if it is permitted now.
+    async fn check_throttle(&self, key: &ThrottleKey) -> Result<ThrottleKey, ApiError> {
+        let (rows, now) = (login_attempts::counters(&self.db, key).await?, self.clock.now());
+        let (counter, throttle) = key.counter(rows, now);
+        match throttle.map(|throttle| throttle.remaining_delay(now)) {
+            Some(delay) if !delay.is_zero() => Err(error::too_many_wrong_passwords(delay)),
+            _ => Ok(counter),
+        }
     }
 }

@@ -3,5 +3,6 @@
 pub mod address_limits;
 pub mod attempts;
 pub mod hashing;
+pub mod in_progress;
 pub mod sessions;
 pub mod token_issuer;

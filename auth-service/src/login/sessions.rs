@@ -18,16 +18,16 @@ use crate::{
         audit::{Actor, Event, Kind},
         client_info::ClientInfo,
         email::Email,
-        login_throttle::ThrottleKey,
+        login_throttle::{ThrottleKey, lock_duration},
         password::Password,
         refresh_token::RefreshToken,
         session::{Replay, Session},
+        user::Credentials,
     },
     store::{
         audit,
-        login_attempts::Outcome,
         revocations::{self, RevocationReason, RevokedSession, SessionSelector},
-        sessions::{self, NewSession},
+        sessions::{self, NewSession, NewSessionOutcome},
         users,
     },
 };
@@ -61,25 +61,21 @@ impl Sessions {
         // From here on, a disabled account is treated like an unknown one. Its hash may have another cost than that for
         // unknown accounts, so the response time would reveal it.
         let credentials = credentials.filter(|found| !found.user.disabled);
-        let (user, stored_hash) = credentials.map(|found| (found.user, found.password_hash)).unzip();
-        let key = ThrottleKey::from(&login.email);
-        let comparison = self.passwords.compare(&key, login.password, stored_hash.clone()).await?;
+        let key = ThrottleKey::new(login.email.as_str(), client.address);
+        let stored_hash = credentials.as_ref().map(|found| found.password_hash.clone());
+        let (comparison, attempt) = self.passwords.compare(key, login.password, stored_hash).await?;
         let event = |kind, actor, id| Event::new(clock, kind, actor, id, client.clone());
-        let user = user.filter(|_| comparison != Comparison::Different);
-        let Some((user, mut hash)) = user.zip(stored_hash) else {
+        let Some(credentials) = credentials.filter(|_| comparison != Comparison::Different) else {
             // Failed logins of unknown accounts are stored, too. Otherwise the response time would reveal which exist.
             let failed = event(Kind::LoginFailed, Actor::Unknown, None);
             let audit = audit::failed_login(db, clock.now(), login.email, has_account, failed);
             // The two writes run concurrently, to share a commit. `join!` completes both even if one fails.
-            let (recorded, audited) = tokio::join!(self.passwords.record(key, Outcome::Wrong), audit);
+            let (recorded, audited) = tokio::join!(self.passwords.record_failure(&attempt), audit);
             recorded?;
             audited?;
             return Err(error::credentials_invalid());
         };
-        if let Comparison::SameAndRehashed(new_hash) = comparison {
-            users::rehash(db, user.id, hash, new_hash.clone()).await?;
-            hash = new_hash;
-        }
+        let Credentials { user, password_hash, password_version } = credentials;
         let now = clock.now();
         let session = NewSession {
             id: clock.new_id(),
@@ -89,13 +85,18 @@ impl Sessions {
             ip_address: client.ip_address(),
             expires_at: now + args.refresh_idle_ttl.min(args.refresh_max_ttl),
             ends_at: now + args.refresh_max_ttl,
+            password_version,
+            attempt: attempt.attempt.clone(),
         };
         let event = event(Kind::Login, Actor::Owner, Some(session.id));
-        let insert = sessions::insert(db, now, session, hash, event);
-        let (recorded, inserted) = tokio::join!(self.passwords.record(key, Outcome::Correct), insert);
-        recorded?;
-        // No session is inserted if the account was deleted or disabled, or its password changed, meanwhile.
-        let (session, surplus) = inserted?.ok_or_else(error::credentials_invalid)?;
+        let insert = sessions::insert(db, now, session, event);
+        let rehash = self.passwords.rehash(user.id, password_hash, comparison);
+        let (inserted, ()) = tokio::join!(insert, rehash);
+        let (session, surplus) = match inserted? {
+            NewSessionOutcome::Created(session, surplus) => (session, surplus),
+            NewSessionOutcome::AccountChanged => return Err(error::credentials_invalid()),
+            NewSessionOutcome::Throttled => return Err(error::too_many_wrong_passwords(lock_duration(now))),
+        };
         tracing::info!(user_id = %user.id, session_id = %session.id, surplus, "logged in");
         if surplus > 0 {
             // The oldest sessions were revoked.
@@ -110,12 +111,13 @@ impl Sessions {
     /// REFRESH_TOKEN_INVALID, REFRESH_TOKEN_SUPERSEDED or REFRESH_TOKEN_REUSED.
     pub async fn refresh(&self, token: RefreshToken, client: ClientInfo) -> Result<TokenPair, ApiError> {
         let Self { db, clock, args, .. } = self;
-        let now = clock.now();
+        let (now, address) = (clock.now(), client.address);
         let rotated = sessions::rotate(db, now, token, now + args.refresh_idle_ttl).await?;
         let session = if let Some(session) = rotated { session } else { self.on_replay(token, now, client).await? };
         // The roles may have changed, and the account may have been disabled.
         let user = users::by_id(db, session.user_id).await?.filter(|user| !user.disabled);
         let user = user.ok_or_else(error::refresh_token_invalid)?;
+        self.passwords.record_use(&user.email, address).await;
         self.issuer.token_pair(user, &session, now)
     }
 

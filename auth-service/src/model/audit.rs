@@ -44,11 +44,21 @@ pub enum Kind {
     RolesChanged,
     /// Sessions were revoked.
     SessionsRevoked,
+    /// The current password in a request of the owner was wrong.
+    CurrentPasswordWrong,
+    /// A service token was issued.
+    ServiceTokenIssued,
+    /// The service tokens of a service were revoked.
+    ServiceTokensRevoked,
+    /// An administrator read accounts or audit events.
+    AdminRead,
+    /// The counters of wrong passwords were reset.
+    UserUnlocked,
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 16] = [
         Self::SignUp,
         Self::Login,
         Self::LoginFailed,
@@ -60,6 +70,11 @@ impl Kind {
         Self::UserEnabled,
         Self::RolesChanged,
         Self::SessionsRevoked,
+        Self::CurrentPasswordWrong,
+        Self::ServiceTokenIssued,
+        Self::ServiceTokensRevoked,
+        Self::AdminRead,
+        Self::UserUnlocked,
     ];
 
     /// Returns the name that is stored, which is that of the API.
@@ -77,6 +92,11 @@ impl Kind {
             Self::UserEnabled => "KIND_USER_ENABLED",
             Self::RolesChanged => "KIND_ROLES_CHANGED",
             Self::SessionsRevoked => "KIND_SESSIONS_REVOKED",
+            Self::CurrentPasswordWrong => "KIND_CURRENT_PASSWORD_WRONG",
+            Self::ServiceTokenIssued => "KIND_SERVICE_TOKEN_ISSUED",
+            Self::ServiceTokensRevoked => "KIND_SERVICE_TOKENS_REVOKED",
+            Self::AdminRead => "KIND_ADMIN_READ",
+            Self::UserUnlocked => "KIND_USER_UNLOCKED",
         }
     }
 

@@ -31,6 +31,8 @@ pub struct Credentials {
     pub user: User,
     /// The password hash as a PHC string.
     pub password_hash: String,
+    /// The number of password changes. A new hash of the same password does not count.
+    pub password_version: i64,
 }
 
 impl User {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use service_kit::{auth::interceptor::Caller, status::ApiError};
+use service_kit::status::ApiError;
 use taskey_proto::auth::v1::{
     self as pb, ChangePasswordRequest, ChangePasswordResponse, DeleteMeRequest, DeleteMeResponse, GetMeRequest,
     ListMySecurityEventsRequest, ListMySecurityEventsResponse, ListSessionsRequest, ListSessionsResponse,
@@ -15,10 +15,11 @@ use uuid::Uuid;
 use super::request;
 use crate::{
     app::App,
+    caller::ActiveCaller,
     error,
     login::hashing::Comparison,
     model::{
-        audit::{Actor, Kind},
+        audit::{Actor, Event, Kind},
         login_throttle::ThrottleKey,
         password::Password,
         user::{Credentials, User},
@@ -27,7 +28,6 @@ use crate::{
     store::{
         accounts,
         audit::{self, Selection},
-        login_attempts::Outcome,
         revocations::{RevocationReason, SessionSelector},
         sessions, users,
     },
@@ -44,35 +44,34 @@ pub struct AccountService {
 #[tonic::async_trait]
 impl pb::account_service_server::AccountService for AccountService {
     async fn get_me(&self, request: Request<GetMeRequest>) -> Result<Response<pb::User>, Status> {
-        let caller = Caller::from_request(&request)?;
-        let user = users::by_id(&self.app.db, caller.user_id()).await.map_err(ApiError::from)?;
-        Ok(Response::new(user.ok_or_else(error::user_not_found)?.into()))
+        Ok(Response::new(self.app.caller(&request).await?.user.into()))
     }
 
     async fn update_me(&self, request: Request<UpdateMeRequest>) -> Result<Response<pb::User>, Status> {
         let App { db, clock, .. } = &*self.app;
-        let user_id = Caller::from_request(&request)?.user_id();
+        let caller = self.app.caller(&request).await?;
         let user = match request::new_display_name(request.into_inner())? {
-            Some(name) => users::rename(db, clock.now(), user_id, name).await,
-            None => users::by_id(db, user_id).await,
+            Some(name) => users::rename(db, clock.now(), caller.user.id, name).await.map_err(ApiError::from)?,
+            None => Some(caller.user),
         };
-        Ok(Response::new(user.map_err(ApiError::from)?.ok_or_else(error::user_not_found)?.into()))
+        Ok(Response::new(user.ok_or_else(error::user_not_found)?.into()))
     }
 
     async fn change_password(
         &self,
         request: Request<ChangePasswordRequest>,
     ) -> Result<Response<ChangePasswordResponse>, Status> {
-        let (user_id, session_id) =
-            (Caller::from_request(&request)?.user_id(), Some(Caller::from_request(&request)?.session_id()));
+        let ActiveCaller { user, session_id } = self.app.caller(&request).await?;
+        let session_id = Some(session_id);
         let event = self.app.clients.event(Kind::PasswordChanged, Actor::Owner, session_id, &request).await?;
         let ChangePasswordRequest { current_password, new_password } = request.into_inner();
         let current = request::current_password(current_password)?;
-        let (user, old) = self.verify_current_password(user_id, current).await?;
+        let verified_version = self.verify_current_password(&user, current, &event).await?;
         let new = request::new_password(new_password, &user, self.app.password_min_length)?;
         let new = self.app.passwords.hashing.hash(self.app.passwords.hashing.acquire().await?, new).await?;
         let App { db, clock, feed, .. } = &*self.app;
-        let changed = accounts::change_password(db, clock.now(), user_id, [old, new], session_id, event).await;
+        let changed =
+            accounts::change_password(db, clock.now(), user.id, verified_version, new, session_id, event).await;
         feed.wake();
         // If the password was changed concurrently, the verified one is no longer current.
         changed.map_err(ApiError::from)?.ok_or_else(error::current_password_wrong)?;
@@ -80,18 +79,17 @@ impl pb::account_service_server::AccountService for AccountService {
     }
 
     async fn delete_me(&self, request: Request<DeleteMeRequest>) -> Result<Response<DeleteMeResponse>, Status> {
-        let (user_id, session_id) =
-            (Caller::from_request(&request)?.user_id(), Some(Caller::from_request(&request)?.session_id()));
-        let event = self.app.clients.event(Kind::AccountDeleted, Actor::Owner, session_id, &request).await?;
+        let ActiveCaller { user, session_id } = self.app.caller(&request).await?;
+        let event = self.app.clients.event(Kind::AccountDeleted, Actor::Owner, Some(session_id), &request).await?;
         let current = request::current_password(request.into_inner().current_password)?;
-        let (_, password_hash) = self.verify_current_password(user_id, current).await?;
+        let verified_version = self.verify_current_password(&user, current, &event).await?;
         let App { db, clock, feed, .. } = &*self.app;
-        let deleted = accounts::delete(db, clock.now(), user_id, password_hash.clone(), event).await;
+        let deleted = accounts::delete(db, clock.now(), user.id, verified_version, event).await;
         feed.wake();
         if deleted.map_err(ApiError::from)?.is_none() {
-            return Err(self.deletion_error(user_id, &password_hash).await?.into());
+            return Err(self.deletion_error(user.id, verified_version).await?.into());
         }
-        tracing::info!(%user_id, "an account was deleted");
+        tracing::info!(user_id = %user.id, "an account was deleted");
         Ok(Response::new(DeleteMeResponse {}))
     }
 
@@ -99,7 +97,7 @@ impl pb::account_service_server::AccountService for AccountService {
         &self,
         request: Request<ListMySecurityEventsRequest>,
     ) -> Result<Response<ListMySecurityEventsResponse>, Status> {
-        let user_id = Caller::from_request(&request)?.user_id();
+        let user_id = self.app.caller(&request).await?.user.id;
         let ListMySecurityEventsRequest { page_size, page_token } = request.into_inner();
         let (size, tokens) = (request::page_size(page_size)?, &self.app.page_tokens);
         let before = tokens.open_id(user_id, OWN_EVENTS_ARGUMENTS, &page_token)?;
@@ -114,10 +112,10 @@ impl pb::account_service_server::AccountService for AccountService {
         &self,
         request: Request<ListSessionsRequest>,
     ) -> Result<Response<ListSessionsResponse>, Status> {
-        let caller = Caller::from_request(&request)?;
-        let sessions = sessions::list_active(&self.app.db, self.app.clock.now(), caller.user_id()).await;
+        let caller = self.app.caller(&request).await?;
+        let sessions = sessions::list_active(&self.app.db, self.app.clock.now(), caller.user.id).await;
         let sessions = sessions.map_err(ApiError::from)?.into_iter();
-        let sessions = sessions.map(|session| response::session(session, caller.session_id())).collect();
+        let sessions = sessions.map(|session| response::session(session, caller.session_id)).collect();
         Ok(Response::new(ListSessionsResponse { sessions }))
     }
 
@@ -125,9 +123,10 @@ impl pb::account_service_server::AccountService for AccountService {
         &self,
         request: Request<RevokeSessionRequest>,
     ) -> Result<Response<RevokeSessionResponse>, Status> {
-        let caller = Caller::from_request(&request)?;
+        let caller = self.app.caller(&request).await?;
         let session_id = request::id("session_id", &request.get_ref().session_id)?;
-        match self.revoke(&request, SessionSelector::SessionOfUser { session_id, user_id: caller.user_id() }).await? {
+        let selector = SessionSelector::SessionOfUser { session_id, user_id: caller.user.id };
+        match self.revoke(&request, &caller, selector).await? {
             0 => Err(error::session_not_found().into()),
             _ => Ok(Response::new(RevokeSessionResponse {})),
         }
@@ -137,9 +136,9 @@ impl pb::account_service_server::AccountService for AccountService {
         &self,
         request: Request<RevokeOtherSessionsRequest>,
     ) -> Result<Response<RevokeOtherSessionsResponse>, Status> {
-        let caller = Caller::from_request(&request)?;
-        let (user_id, except) = (caller.user_id(), Some(caller.session_id()));
-        let revoked_count = self.revoke(&request, SessionSelector::AllOfUser { user_id, except }).await?;
+        let caller = self.app.caller(&request).await?;
+        let selector = SessionSelector::AllOfUser { user_id: caller.user.id, except: Some(caller.session_id) };
+        let revoked_count = self.revoke(&request, &caller, selector).await?;
         Ok(Response::new(RevokeOtherSessionsResponse { revoked_count }))
     }
 
@@ -147,41 +146,58 @@ impl pb::account_service_server::AccountService for AccountService {
         &self,
         request: Request<RevokeAllSessionsRequest>,
     ) -> Result<Response<RevokeAllSessionsResponse>, Status> {
-        let user_id = Caller::from_request(&request)?.user_id();
-        let revoked_count = self.revoke(&request, SessionSelector::AllOfUser { user_id, except: None }).await?;
+        let caller = self.app.caller(&request).await?;
+        let selector = SessionSelector::AllOfUser { user_id: caller.user.id, except: None };
+        let revoked_count = self.revoke(&request, &caller, selector).await?;
         Ok(Response::new(RevokeAllSessionsResponse { revoked_count }))
     }
 }
 
 impl AccountService {
     /// Revokes sessions of the caller and returns how many of them were active.
-    async fn revoke<T: Sync>(&self, request: &Request<T>, selector: SessionSelector) -> Result<i32, ApiError> {
-        let session_id = Caller::from_request(request)?.session_id();
-        let event = self.app.clients.event(Kind::SessionsRevoked, Actor::Owner, Some(session_id), request).await?;
+    async fn revoke<T: Sync>(
+        &self,
+        request: &Request<T>,
+        caller: &ActiveCaller,
+        selector: SessionSelector,
+    ) -> Result<i32, ApiError> {
+        let session_id = Some(caller.session_id);
+        let event = self.app.clients.event(Kind::SessionsRevoked, Actor::Owner, session_id, request).await?;
         let revoked = self.app.sessions.revoke(selector, RevocationReason::Requested, event).await?;
         let now = self.app.clock.now();
         let active = revoked.iter().filter(|session| session.expires_at > now).count();
         i32::try_from(active).map_err(ApiError::internal)
     }
 
-    /// Returns the error for an account that was not deleted. `verified_hash` is the hash of the verified password.
-    async fn deletion_error(&self, user_id: Uuid, verified_hash: &str) -> Result<ApiError, ApiError> {
+    /// Returns the error for an account that was not deleted, whose password was verified in this version.
+    async fn deletion_error(&self, user_id: Uuid, verified_version: i64) -> Result<ApiError, ApiError> {
         let credentials = users::credentials_by_id(&self.app.db, user_id).await?.ok_or_else(error::user_not_found)?;
-        Ok(if credentials.password_hash == verified_hash {
+        Ok(if credentials.password_version == verified_version {
             error::last_admin()
         } else {
             error::current_password_wrong()
         })
     }
 
-    /// Checks the current password of the caller. Returns the account and the stored hash.
-    async fn verify_current_password(&self, user_id: Uuid, password: Password) -> Result<(User, String), ApiError> {
-        let credentials = users::credentials_by_id(&self.app.db, user_id).await?.ok_or_else(error::user_not_found)?;
-        let Credentials { user, password_hash } = credentials;
-        let key = ThrottleKey::from_address(&user.email);
-        let is_correct =
-            self.app.passwords.compare(&key, password, Some(password_hash.clone())).await? != Comparison::Different;
-        self.app.passwords.record(key, if is_correct { Outcome::Correct } else { Outcome::Wrong }).await?;
-        if is_correct { Ok((user, password_hash)) } else { Err(error::current_password_wrong()) }
+    /// Checks the current password of the caller, and returns its version. If it is wrong, adds an event to the audit
+    /// log. `event` is the event of the change that requires the password.
+    async fn verify_current_password(&self, user: &User, password: Password, event: &Event) -> Result<i64, ApiError> {
+        let App { db, clock, passwords, .. } = &*self.app;
+        let credentials = users::credentials_by_id(db, user.id).await?.ok_or_else(error::user_not_found)?;
+        let Credentials { password_hash, password_version, .. } = credentials;
+        let key = ThrottleKey::new(&user.email, event.client.address);
+        let (comparison, attempt) = passwords.compare(key, password, Some(password_hash.clone())).await?;
+        if comparison == Comparison::Different {
+            let wrong = Event { id: clock.new_id(), kind: Kind::CurrentPasswordWrong, ..event.clone() };
+            let event = wrong.with_detail("attempted", &event.kind.name());
+            let audit = audit::add(db, clock.now(), user.id, event);
+            // Both writes run concurrently, to share a commit.
+            let (recorded, audited) = tokio::join!(passwords.record_failure(&attempt), audit);
+            recorded?;
+            audited?;
+            return Err(error::current_password_wrong());
+        }
+        passwords.record_success(&attempt).await?;
+        Ok(password_version)
     }
 }

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use service_kit::{auth::interceptor::Caller, status::ApiError};
+use service_kit::status::ApiError;
 use taskey_proto::auth::v1::{
     self as pb, DisableUserRequest, EnableUserRequest, GetUserRequest, ListAuditEventsRequest, ListAuditEventsResponse,
     ListUsersRequest, ListUsersResponse, RevokeUserSessionsRequest, RevokeUserSessionsResponse, SetUserRolesRequest,
+    UnlockUserRequest,
 };
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
@@ -13,46 +14,47 @@ use uuid::Uuid;
 use super::request::{self, EventQuery, UserQuery};
 use crate::{
     app::App,
+    caller::ActiveCaller,
     error,
     model::{
         audit::{Actor, Event, Kind},
-        role::Role,
+        login_throttle::address_key,
         user::User,
     },
     roles::set_roles,
     store::{
-        accounts, audit,
+        accounts, audit, login_attempts,
         revocations::{RevocationReason, SessionSelector},
         users,
     },
 };
+
+/// Maximum length of a filter in the audit log, in characters.
+const MAX_RECORDED_FILTER: usize = 256;
 
 /// The implementation of the service.
 pub struct AdminService {
     pub(crate) app: Arc<App>,
 }
 
-/// Returns the caller, who must be an administrator.
-fn admin<T>(request: &Request<T>) -> Result<Uuid, ApiError> {
-    let caller = Caller::from_request(request)?;
-    caller.require_role(&Role::Admin.to_string())?;
-    Ok(caller.user_id())
-}
-
 #[tonic::async_trait]
 impl pb::admin_service_server::AdminService for AdminService {
     async fn get_user(&self, request: Request<GetUserRequest>) -> Result<Response<pb::User>, Status> {
-        admin(&request)?;
+        let (admin, event) = self.read_event("GetUser", &request).await?;
         let user_id = request::id("user_id", &request.get_ref().user_id)?;
-        Ok(Response::new(self.user(user_id).await?.into()))
+        let user = self.user(user_id).await?;
+        self.record_read(admin, event.with_detail("user_id", &user_id)).await?;
+        Ok(Response::new(user.into()))
     }
 
     async fn list_users(&self, request: Request<ListUsersRequest>) -> Result<Response<ListUsersResponse>, Status> {
-        let admin = admin(&request)?;
+        let (admin, event) = self.read_event("ListUsers", &request).await?;
+        let recorded_filter: String = request.get_ref().filter.chars().take(MAX_RECORDED_FILTER).collect();
         let UserQuery { size, filter, arguments, page_token } = UserQuery::parse(request.into_inner())?;
         let tokens = &self.app.page_tokens;
         let before = tokens.open_id(admin, &arguments, &page_token)?;
         let rows = users::list(&self.app.db, &self.app.searches, admin, &filter, before, size + 1).await?;
+        self.record_read(admin, event.with_detail("filter", &recorded_filter)).await?;
         let (users, next_page_token) = tokens.paginate(admin, &arguments, rows, size, |user| user.id);
         let users = users.into_iter().map(Into::into).collect();
         Ok(Response::new(ListUsersResponse { users, next_page_token }))
@@ -68,6 +70,16 @@ impl pb::admin_service_server::AdminService for AdminService {
         let event = self.event(Kind::UserEnabled, &request).await?;
         let user_id = request::id("user_id", &request.get_ref().user_id)?;
         Ok(Response::new(self.set_disabled(user_id, false, event).await?.into()))
+    }
+
+    async fn unlock_user(&self, request: Request<UnlockUserRequest>) -> Result<Response<pb::User>, Status> {
+        let event = self.event(Kind::UserUnlocked, &request).await?;
+        let user_id = request::id("user_id", &request.get_ref().user_id)?;
+        let user = self.user(user_id).await?;
+        let App { db, clock, .. } = &*self.app;
+        let address = address_key(&user.email);
+        login_attempts::unlock(db, clock.now(), user_id, address, event).await.map_err(ApiError::from)?;
+        Ok(Response::new(user.into()))
     }
 
     async fn set_user_roles(&self, request: Request<SetUserRolesRequest>) -> Result<Response<pb::User>, Status> {
@@ -98,11 +110,15 @@ impl pb::admin_service_server::AdminService for AdminService {
         &self,
         request: Request<ListAuditEventsRequest>,
     ) -> Result<Response<ListAuditEventsResponse>, Status> {
-        let admin = admin(&request)?;
+        let (admin, mut event) = self.read_event("ListAuditEvents", &request).await?;
         let EventQuery { size, mut selection, arguments, page_token } = EventQuery::parse(request.into_inner())?;
         let tokens = &self.app.page_tokens;
         selection.before = tokens.open_id(admin, &arguments, &page_token)?;
         let rows = audit::list(&self.app.db, selection, size + 1).await.map_err(ApiError::from)?;
+        if let Some(user_id) = selection.user_id {
+            event = event.with_detail("user_id", &user_id);
+        }
+        self.record_read(admin, event).await?;
         let (events, next_page_token) = tokens.paginate(admin, &arguments, rows, size, |event| event.id);
         let events = events.into_iter().map(Into::into).collect();
         Ok(Response::new(ListAuditEventsResponse { events, next_page_token }))
@@ -111,7 +127,20 @@ impl pb::admin_service_server::AdminService for AdminService {
 
 impl AdminService {
     async fn event<T: Sync>(&self, kind: Kind, request: &Request<T>) -> Result<Event, ApiError> {
-        self.app.clients.event(kind, Actor::Admin(admin(request)?), None, request).await
+        let admin = self.app.admin(request).await?;
+        self.app.clients.event(kind, Actor::Admin(admin.user.id), None, request).await
+    }
+
+    /// Returns the administrator who makes a call that reads, and the event of the call.
+    async fn read_event<T: Sync>(&self, rpc: &str, request: &Request<T>) -> Result<(Uuid, Event), ApiError> {
+        let ActiveCaller { user, session_id } = self.app.admin(request).await?;
+        let event = self.app.clients.event(Kind::AdminRead, Actor::Owner, Some(session_id), request).await?;
+        Ok((user.id, event.with_detail("rpc", &rpc)))
+    }
+
+    /// Adds the event of a read to the account of the administrator, before the response is sent.
+    async fn record_read(&self, admin: Uuid, event: Event) -> Result<(), ApiError> {
+        Ok(audit::add(&self.app.db, self.app.clock.now(), admin, event).await?)
     }
 
     async fn user(&self, user_id: Uuid) -> Result<User, ApiError> {

@@ -80,8 +80,11 @@ impl pb::auth_service_server::AuthService for AuthService {
             self.app.sessions.revoke(SessionSelector::Session(session_id), RevocationReason::Requested, event).await?;
         }
         let App { db, feed, .. } = &*self.app;
-        let acknowledged =
-            if wait_for_verifiers { feed.wait_for_acknowledgements(db).await.map_err(ApiError::from)? } else { 0 };
+        let acknowledged = if wait_for_verifiers && session_id.is_some() {
+            feed.wait_for_acknowledgements(db).await.map_err(ApiError::from)?
+        } else {
+            0
+        };
         Ok(Response::new(LogoutResponse { acknowledged_verifiers: i32::try_from(acknowledged).unwrap_or(i32::MAX) }))
     }
 }

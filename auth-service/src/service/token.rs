@@ -4,7 +4,10 @@ use std::{pin::Pin, sync::Arc, time::Duration};
 
 use futures::{Stream, StreamExt, TryStreamExt, stream};
 use service_kit::{
-    auth::{claims::AccessClaims, revocation::Freshness},
+    auth::{
+        claims::{AccessClaims, LEEWAY},
+        revocation::Freshness,
+    },
     status::ApiError,
 };
 use taskey_proto::{
@@ -25,7 +28,7 @@ use super::request;
 use crate::{
     app::App,
     feed::{FeedUpdate, Snapshot},
-    store::{deletions, sessions},
+    store::{deletions, users},
     verifier::Verifier,
 };
 
@@ -99,12 +102,15 @@ impl TokenService {
         self.app.issuer.keys.current().map(|keys| keys.public_if_complete()).unwrap_or_default()
     }
 
-    /// Returns the claims if the session is active. Reads the database, because the revocations of this replica may be
-    /// half a second old.
+    /// Returns the claims if the session is active and the account has the roles. Reads the database, because the
+    /// revocations of this replica may be half a second old, and every holder of a shared key can sign any claim.
     async fn check_session(&self, claims: AccessClaims) -> Result<Option<AccessClaims>, ApiError> {
-        let session = sessions::by_id(&self.app.db, claims.session_id).await?;
-        let is_active =
-            session.is_some_and(|session| session.user_id == claims.user_id && session.revoked_at.is_none());
+        let App { db, clock, .. } = &*self.app;
+        let user = users::by_active_session(db, clock.now() - LEEWAY, claims.user_id, claims.session_id).await?;
+        let is_active = user.is_some_and(|user| {
+            let roles = user.roles();
+            claims.roles.iter().all(|role| roles.contains(role))
+        });
         Ok(is_active.then_some(claims))
     }
 

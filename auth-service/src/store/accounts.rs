@@ -9,11 +9,12 @@ use service_kit::{
 use uuid::Uuid;
 
 use super::{
-    audit, deletions,
+    audit, deletions, login_attempts,
     revocations::{RevocationReason, SessionSelector, revoke_within},
 };
 use crate::model::{
     audit::Event,
+    login_throttle,
     role::{Role, Roles},
     user::User,
 };
@@ -22,8 +23,8 @@ use crate::model::{
 /// transactions that revoke sessions, which lock rows in another order. The number is arbitrary.
 const ADMINS_LOCK: i64 = 0x0061_646d_696e_7301;
 
-/// Replaces the password hash `old` of an account with `new`, and revokes its sessions except `except`. Returns `None`
-/// if the stored hash is no longer `old`.
+/// Sets the password hash of an account, and revokes its sessions except `except`. Returns `None` if the password was
+/// changed after `verified_version` was read.
 ///
 /// # Errors
 /// If the database fails.
@@ -31,16 +32,19 @@ pub async fn change_password(
     db: &Db,
     now: Timestamp,
     user_id: Uuid,
-    [old, new]: [String; 2],
+    verified_version: i64,
+    new_hash: String,
     except: Option<Uuid>,
     event: Event,
 ) -> Result<Option<User>, Error> {
     const UPDATE: &str = "
-        update users set password_hash = $3, updated_at = $4 where id = $1 and password_hash = $2
+        update users set password_hash = $3, password_version = password_version + 1, updated_at = $4
+        where id = $1 and password_version = $2
         returning id, email, display_name, email_verified, roles, disabled, created_at, updated_at";
     db.write(move |conn| {
         Box::pin(async move {
-            let user: Option<User> = conn.fetch_optional(UPDATE, args![user_id, old, new, now]).await?;
+            let user: Option<User> =
+                conn.fetch_optional(UPDATE, args![user_id, verified_version, new_hash, now]).await?;
             if let Some(user) = &user {
                 revoke_all(conn, now, user.id, except).await?;
                 audit::insert(conn, now, user.id, &event).await?;
@@ -137,8 +141,8 @@ pub async fn set_roles(
     .await
 }
 
-/// Deletes an account, revokes its sessions and adds it to the list of deleted accounts. Returns `None` if the stored
-/// password hash is no longer `password_hash`, or no enabled account would have the role `admin`.
+/// Deletes an account, revokes its sessions and adds it to the list of deleted accounts. Returns `None` if the password
+/// was changed after `verified_version` was read, or no enabled account would have the role `admin`.
 ///
 /// # Errors
 /// If the database fails.
@@ -146,12 +150,12 @@ pub async fn delete(
     db: &Db,
     now: Timestamp,
     user_id: Uuid,
-    password_hash: String,
+    verified_version: i64,
     event: Event,
 ) -> Result<Option<User>, Error> {
     const DELETE: &str = "
         delete from users
-        where id = $1 and password_hash = $2
+        where id = $1 and password_version = $2
             and (' ' || roles || ' ' not like '% admin %'
                 or exists (
                     select 1 from users others
@@ -162,12 +166,13 @@ pub async fn delete(
     db.write(move |conn| {
         Box::pin(async move {
             conn.advisory_lock(ADMINS_LOCK).await?;
-            let user: Option<User> = conn.fetch_optional(DELETE, args![user_id, password_hash]).await?;
+            let user: Option<User> = conn.fetch_optional(DELETE, args![user_id, verified_version]).await?;
             if let Some(user) = &user {
                 // Runs before the revocation, because the rows of sessions must be locked before that of the feed.
                 conn.execute(SCRUB_SESSIONS, args![user.id]).await?;
                 revoke_all(conn, now, user.id, None).await?;
                 deletions::insert(conn, user.id).await?;
+                login_attempts::delete_within(conn, &login_throttle::address_key(&user.email)).await?;
                 audit::insert(conn, now, user.id, &event).await?;
             }
             Ok(user)

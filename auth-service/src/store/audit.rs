@@ -53,6 +53,14 @@ pub async fn insert(conn: &mut Conn, now: Timestamp, user_id: Uuid, event: &Even
     conn.execute(INSERT, values).await.map(drop)
 }
 
+/// Adds an event that records no change.
+///
+/// # Errors
+/// If the database fails.
+pub async fn add(db: &Db, now: Timestamp, user_id: Uuid, event: Event) -> Result<(), Error> {
+    db.write(move |conn| Box::pin(async move { insert(conn, now, user_id, &event).await })).await
+}
+
 /// Counts a failed login. The failed logins of an account within a minute share a row, which limits the size of the
 /// log. If there is no account, a row of another table is written, so that the response takes the same time.
 ///

@@ -43,13 +43,3 @@ pub async fn failed_logins_unknown_user(db: &Db, happened_before: Timestamp) -> 
             select id from failures_of_nobody where created_at < $1 limit $2)";
     db.execute(DELETE, args![happened_before, BATCH]).await.map(u64::cast_signed)
 }
-
-/// Deletes a batch of the password attempt counters before the day `before_day`, and returns how many it deleted.
-///
-/// # Errors
-/// If the database fails.
-pub async fn login_attempts(db: &Db, before_day: i64) -> Result<i64, Error> {
-    const DELETE: &str = "
-        delete from guesses where address in (select address from guesses where day < $1 limit $2)";
-    db.execute(DELETE, args![before_day, BATCH]).await.map(u64::cast_signed)
-}

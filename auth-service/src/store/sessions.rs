@@ -3,12 +3,13 @@
 use service_kit::{
     args,
     clock::Timestamp,
-    db::{Db, Engine, Error, FromRow, Row},
+    db::{Db, Engine, Error, FromRow, Row, Value},
 };
 use uuid::Uuid;
 
 use super::{
     audit,
+    login_attempts::{self, Attempt},
     revocations::{RevocationReason, SessionSelector, revoke_within},
 };
 use crate::model::{audit::Event, refresh_token::RefreshToken, session::Session};
@@ -51,21 +52,28 @@ pub struct NewSession {
     pub expires_at: Timestamp,
     /// When the session expires even if it is refreshed.
     pub ends_at: Timestamp,
+    /// The version of the password that was verified.
+    pub password_version: i64,
+    /// The password attempt, if attempts are throttled.
+    pub attempt: Option<Attempt>,
 }
 
-/// Creates a session. If the user now has too many sessions, revokes the oldest ones. Returns the session and the
-/// number of revoked ones. Returns `None` if the account was deleted or disabled, or its password changed, after
-/// `password_hash` was read.
+/// The outcome of a login with a correct password.
+#[derive(Clone, Debug)]
+pub enum NewSessionOutcome {
+    /// The session was created, and this number of older sessions was revoked.
+    Created(Session, usize),
+    /// The account was deleted or disabled, or its password changed, after the password was verified.
+    AccountChanged,
+    /// The counter of wrong passwords has reached its limit since the attempt was permitted.
+    Throttled,
+}
+
+/// Creates a session, and records the correct password. If the user now has too many sessions, revokes the oldest ones.
 ///
 /// # Errors
 /// If the database fails.
-pub async fn insert(
-    db: &Db,
-    now: Timestamp,
-    new: NewSession,
-    password_hash: String,
-    event: Event,
-) -> Result<Option<(Session, usize)>, Error> {
+pub async fn insert(db: &Db, now: Timestamp, new: NewSession, event: Event) -> Result<NewSessionOutcome, Error> {
     // Prevents changes of the account until the commit. Otherwise a concurrent transaction that changes it would revoke
     // all sessions but this one, which it cannot see yet. SQLite does not need the lock: it has a single writer.
     const LOCK_ACCOUNT: &str = "select 1 from users where id = $1 for share";
@@ -73,7 +81,7 @@ pub async fn insert(
         insert into sessions (id, user_id, label, user_agent, ip_address, generation, created_at, rotated_at,
             previous_rotated_at, expires_at, ends_at, revoked_at, reused, revocation)
         select $1, id, $3, $4, $5, 0, $6, $6, $6, $7, $8, null, false, null
-        from users where id = $2 and password_hash = $9 and not disabled
+        from users where id = $2 and password_version = $9 and not disabled
         returning id, user_id, label, user_agent, ip_address, generation, created_at, rotated_at, previous_rotated_at,
             expires_at, revoked_at, reused";
     db.write(move |conn| {
@@ -81,16 +89,30 @@ pub async fn insert(
             if conn.engine() == Engine::Postgres {
                 conn.execute(LOCK_ACCOUNT, args![new.user_id]).await?;
             }
-            let NewSession { id, user_id, label, user_agent, ip_address, expires_at, ends_at } = new;
-            let values = args![id, user_id, label, user_agent, ip_address, now, expires_at, ends_at, password_hash];
-            let Some(session) = conn.fetch_optional::<Session>(INSERT, values).await? else { return Ok(None) };
+            if let Some(attempt) = &new.attempt
+                && !login_attempts::record_success_within(conn, now, attempt).await?
+            {
+                return Ok(NewSessionOutcome::Throttled);
+            }
+            let user_id = new.user_id;
+            let Some(session) = conn.fetch_optional::<Session>(INSERT, new.into_values(now)).await? else {
+                return Ok(NewSessionOutcome::AccountChanged);
+            };
             let surplus = SessionSelector::Surplus { user_id };
             let revoked = revoke_within(conn, now, surplus, RevocationReason::Requested).await?;
             audit::insert(conn, now, user_id, &event).await?;
-            Ok(Some((session, revoked.len())))
+            Ok(NewSessionOutcome::Created(session, revoked.len()))
         })
     })
     .await
+}
+
+impl NewSession {
+    /// Returns the arguments of the statement that inserts the session.
+    fn into_values(self, now: Timestamp) -> Vec<Value> {
+        let Self { id, user_id, label, user_agent, ip_address, expires_at, ends_at, password_version, .. } = self;
+        args![id, user_id, label, user_agent, ip_address, now, expires_at, ends_at, password_version]
+    }
 }
 
 /// Replaces the refresh token of a session if `token` is the current one. If several calls use the same token, only one

@@ -33,9 +33,9 @@ impl FromRow for User {
 }
 
 impl FromRow for Credentials {
-    /// Reads the columns of a [`User`], and `password_hash`.
+    /// Reads the columns of a [`User`], `password_hash` and `password_version`.
     fn from_row(row: &mut Row<'_>) -> Result<Self, Error> {
-        Ok(Self { user: User::from_row(row)?, password_hash: row.next()? })
+        Ok(Self { user: User::from_row(row)?, password_hash: row.next()?, password_version: row.next()? })
     }
 }
 
@@ -83,7 +83,8 @@ pub async fn insert(db: &Db, now: Timestamp, new: NewUser, event: Event) -> Resu
 /// If the database fails.
 pub async fn credentials_by_email(db: &Db, email: &Email) -> Result<Option<Credentials>, Error> {
     const SELECT: &str = "
-        select id, email, display_name, email_verified, roles, disabled, created_at, updated_at, password_hash
+        select id, email, display_name, email_verified, roles, disabled, created_at, updated_at, password_hash,
+            password_version
         from users where email = $1";
     db.fetch_optional(SELECT, args![email.as_str()]).await
 }
@@ -97,6 +98,25 @@ pub async fn by_id(db: &Db, id: Uuid) -> Result<Option<User>, Error> {
         select id, email, display_name, email_verified, roles, disabled, created_at, updated_at
         from users where id = $1";
     db.fetch_optional(SELECT, args![id]).await
+}
+
+/// Returns the account of a session. Returns `None` if the session has ended before `valid_at`, or the account is
+/// disabled or deleted.
+///
+/// # Errors
+/// If the database fails.
+pub async fn by_active_session(
+    db: &Db,
+    valid_at: Timestamp,
+    user_id: Uuid,
+    session_id: Uuid,
+) -> Result<Option<User>, Error> {
+    const SELECT: &str = "
+        select users.id, email, display_name, email_verified, roles, disabled, users.created_at, updated_at
+        from sessions join users on users.id = sessions.user_id
+        where sessions.id = $1 and sessions.user_id = $2 and revoked_at is null and expires_at > $3
+            and not disabled";
+    db.fetch_optional(SELECT, args![session_id, user_id, valid_at]).await
 }
 
 /// Changes the display name of an account. Returns `None` if the account does not exist.
@@ -116,12 +136,13 @@ pub async fn rename(db: &Db, now: Timestamp, id: Uuid, display_name: String) -> 
 /// If the database fails.
 pub async fn credentials_by_id(db: &Db, id: Uuid) -> Result<Option<Credentials>, Error> {
     const SELECT: &str = "
-        select id, email, display_name, email_verified, roles, disabled, created_at, updated_at, password_hash
+        select id, email, display_name, email_verified, roles, disabled, created_at, updated_at, password_hash,
+            password_version
         from users where id = $1";
     db.fetch_optional(SELECT, args![id]).await
 }
 
-/// Replaces a password hash with another hash of the same password, unless the password was changed in the meantime.
+/// Replaces a password hash with another hash of the same password, unless it was replaced in the meantime.
 ///
 /// # Errors
 /// If the database fails.

@@ -8,6 +8,7 @@ mod deleted_users;
 mod deletion;
 mod feed;
 mod keys;
+mod known_networks;
 mod login;
 mod login_throttle;
 mod logout;

@@ -88,6 +88,7 @@ fn released_migrations_are_not_edited() {
             (6, "b28378f1051249b128b6b35035e7ead7"),
             (7, "24d07625b7617eaddf60f64b35c38f8a"),
             (8, "f5a0401dc29c7774c21919a0e91a4078"),
+            (9, "fa3b71b53ddb5057ac5e21bdf3a0afb6"),
         ],
     );
 }

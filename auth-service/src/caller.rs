@@ -1,0 +1,58 @@
+//! Authenticates callers by the database. Every holder of a shared key could sign a token with any claim, so the account
+//! and its roles are not taken from the token.
+
+use service_kit::{
+    auth::{claims::LEEWAY, interceptor::Caller},
+    status::ApiError,
+};
+use taskey_proto::errors::v1::ErrorReason;
+use tonic::{Code, Request};
+use uuid::Uuid;
+
+use crate::{
+    app::App,
+    error,
+    model::{
+        role::{Role, Roles},
+        user::User,
+    },
+    store::users,
+};
+
+/// A caller whose session is active and whose account is enabled.
+#[derive(Clone, Debug)]
+pub struct ActiveCaller {
+    /// The account.
+    pub user: User,
+    /// The session.
+    pub session_id: Uuid,
+}
+
+impl App {
+    /// Returns the caller that the interceptor has authenticated, as stored in the database.
+    ///
+    /// # Errors
+    /// TOKEN_REVOKED if the session has ended, or the account is disabled or deleted.
+    pub async fn caller<T: Sync>(&self, request: &Request<T>) -> Result<ActiveCaller, ApiError> {
+        let caller = Caller::from_request(request)?;
+        let (user_id, session_id) = (caller.user_id(), caller.session_id());
+        let user = users::by_active_session(&self.db, self.clock.now() - LEEWAY, user_id, session_id).await?;
+        Ok(ActiveCaller { user: user.ok_or_else(error::token_revoked)?, session_id })
+    }
+
+    /// Returns the caller, who must be an administrator. The token must contain the role as well, because new roles take
+    /// effect at the next refresh.
+    ///
+    /// # Errors
+    /// As [`caller`](Self::caller), or PERMISSION_DENIED.
+    pub async fn admin<T: Sync>(&self, request: &Request<T>) -> Result<ActiveCaller, ApiError> {
+        let caller = self.caller(request).await?;
+        let role = Role::Admin;
+        Caller::from_request(request)?.require_role(&role.to_string())?;
+        if Roles::from_stored(&caller.user.roles).contains(role) {
+            return Ok(caller);
+        }
+        let message = format!("the account does not have the `{role}` role");
+        Err(ApiError::new(Code::PermissionDenied, ErrorReason::PermissionDenied, message))
+    }
+}
