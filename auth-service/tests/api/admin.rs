@@ -5,8 +5,8 @@ use std::process::Command;
 use service_kit::{assert_refused, on_each_database, testing::TestDatabase};
 use taskey_proto::auth::v1::{
     AuditEvent, DisableUserRequest, EnableUserRequest, GetUserRequest, ListAuditEventsRequest, ListUsersRequest,
-    RevokeUserSessionsRequest, SetUserRolesRequest, TokenPair, User, admin_service_client::AdminServiceClient,
-    audit_event::Kind,
+    RevokeUserSessionsRequest, SetUserRolesRequest, TokenPair, UnlockUserRequest, User,
+    admin_service_client::AdminServiceClient, audit_event::Kind,
 };
 use tokio::task::JoinSet;
 use tonic::{Response, Status, transport::Channel};
@@ -116,6 +116,7 @@ async fn admin_rpcs_require_the_admin_role(database: TestDatabase) {
         client.list_users(bearer(token, ListUsersRequest::default())).await.err(),
         client.disable_user(bearer(token, DisableUserRequest { user_id: user_id.clone() })).await.err(),
         client.enable_user(bearer(token, EnableUserRequest { user_id: user_id.clone() })).await.err(),
+        client.unlock_user(bearer(token, UnlockUserRequest { user_id: user_id.clone() })).await.err(),
         client.set_user_roles(bearer(token, SetUserRolesRequest::default())).await.err(),
         client.revoke_user_sessions(bearer(token, RevokeUserSessionsRequest { user_id })).await.err(),
         client.list_audit_events(bearer(token, ListAuditEventsRequest::default())).await.err(),

@@ -25,7 +25,7 @@ const ACTIVE: Uuid = Uuid::from_u128(2);
 const REVOKED: Uuid = Uuid::from_u128(3);
 
 /// Opens the database and applies the migrations up to `last`.
-async fn open(database: &TestDatabase, last: i64) -> Db {
+pub async fn open(database: &TestDatabase, last: i64) -> Db {
     #[derive(Parser)]
     struct Pool {
         #[command(flatten)]
