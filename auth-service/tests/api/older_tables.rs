@@ -40,6 +40,7 @@ async fn a_command_line_tool_does_not_migrate_the_tables_of_an_older_server(data
         &["tokens", "issue-service", "task-service"][..],
         &["tokens", "revoke-service", "task-service"],
         &["users", "set-role", "ann@example.com", "admin"],
+        &["users", "unlock", "ann@example.com"],
         &["keys", "adopt", "--key-file", &key_file, "--secret-file", &secret_file],
     ] {
         let (succeeded, output, error) = run_program(&database, command);

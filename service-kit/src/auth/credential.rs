@@ -35,7 +35,8 @@ pub const ROLE_VERIFIER: &str = "verifier";
 pub const SERVICE_TOKEN_PREFIX: &str = "taskey_service_";
 
 /// The header with the service token of a service that calls on behalf of a client; `authorization` carries the access
-/// token of the client. With a valid service token, the address in `x-forwarded-for` is trusted.
+/// token of the client. With a service token of the scope `clients.forward`, the address in `x-forwarded-for` is
+/// trusted.
 pub const SERVICE_TOKEN_HEADER: &str = "x-taskey-service-token";
 
 /// Returns the service token of a key.
@@ -112,9 +113,9 @@ fn mint(keys: &KeySource, token_args: &TokenArgs, clock: &Clock) -> anyhow::Resu
 /// The service token of a service that calls auth-service on behalf of clients.
 #[derive(Args, Clone, Debug, Default)]
 pub struct ServiceTokenArgs {
-    /// File with a service token from `auth-service tokens issue-service`; must have mode 0600. With it, auth-service
-    /// accepts the client addresses that this service forwards. Without it, all clients share the rate limits of this
-    /// service's own address
+    /// File with a service token from `auth-service tokens issue-service --scope clients.forward`; must have mode 0600.
+    /// With it, auth-service accepts the client addresses that this service forwards. Without it, all clients share the
+    /// rate limits of this service's own address
     #[arg(long, env = "TASKEY_SERVICE_TOKEN_FILE", value_name = "FILE")]
     pub service_token_file: Option<PathBuf>,
 
@@ -192,8 +193,8 @@ pub struct VerifierArgs {
     #[arg(long, env = "TASKEY_KEY_FILE", value_name = "FILE", required_unless_present = "service_token_file")]
     pub key_file: Option<PathBuf>,
 
-    /// File with a service token from `auth-service tokens issue-service`, which authenticates this service to
-    /// auth-service; must have mode 0600. Not needed if the key file contains a signing key
+    /// File with a service token from `auth-service tokens issue-service --scope tokens.verify`, which authenticates
+    /// this service to auth-service; must have mode 0600. Not needed if the key file contains a signing key
     #[arg(long, env = "TASKEY_SERVICE_TOKEN_FILE", value_name = "FILE")]
     pub service_token_file: Option<PathBuf>,
 }

@@ -7,6 +7,7 @@ mod database_link;
 mod disk;
 mod errors;
 mod feed;
+mod garbage_credentials;
 mod gateway;
 mod half_sent;
 mod large_account;
