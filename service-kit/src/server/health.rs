@@ -47,7 +47,7 @@ impl HealthService {
     fn acquire(&self, client: Option<&Client>) -> Result<Slot, ApiError> {
         // Calls within the process have no address.
         let address = client.map_or(Ipv4Addr::LOCALHOST.into(), |client| client.address);
-        self.watches.for_client_connection(address).map_err(|_| {
+        self.watches.acquire(address).map_err(|_| {
             let message = "too many health watches are open";
             ApiError::new(Code::ResourceExhausted, ErrorReason::Overloaded, message).retry_after(RETRY_DELAY)
         })

@@ -1,5 +1,5 @@
-//! Limits the connections of clients, and rejects requests before they reach the service: requests with an invalid host, and requests of a client behind a
-//! trusted proxy that has too many of them in progress.
+//! Limits the connections of clients, and rejects requests before they reach the service: requests with an invalid
+//! host, and requests of a client behind a trusted proxy that has too many of them in progress.
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
@@ -37,11 +37,7 @@ pub(super) struct Gate {
 impl Gate {
     /// Acquires a slot for a connection from this address.
     pub(super) fn acquire_slot(&self, peer: IpAddr) -> Result<Slot, ReachedLimit> {
-        if self.proxies.trusts(peer) {
-            self.slots.for_proxy_connection()
-        } else {
-            self.slots.for_client_connection(peer)
-        }
+        if self.proxies.trusts(peer) { self.slots.acquire_for_proxy() } else { self.slots.acquire(peer) }
     }
 
     /// Admits a request, and adds its client to its extensions. Returns its slot, if it counts as a connection of the
@@ -63,7 +59,7 @@ impl Gate {
         if !client.is_behind_proxy() {
             return Ok(None);
         }
-        let slot = self.slots.for_proxied_request(client.address);
+        let slot = self.slots.acquire_for_request(client.address);
         slot.map(Some).map_err(|_| {
             tracing::debug!(client = %client.address, "too many requests of a client behind a proxy; rejected one");
             Box::new(self.reject(request, Rejection::TooManyRequests))

@@ -51,21 +51,21 @@ impl Slots {
     }
 
     /// Acquires a slot for a connection of a client.
-    pub(in crate::server) fn for_client_connection(self: &Arc<Self>, client: IpAddr) -> Result<Slot, ReachedLimit> {
-        self.acquire(true, Some(client))
+    pub(in crate::server) fn acquire(self: &Arc<Self>, client: IpAddr) -> Result<Slot, ReachedLimit> {
+        self.acquire_slot(true, Some(client))
     }
 
     /// Acquires a slot for a connection of a trusted proxy.
-    pub(super) fn for_proxy_connection(self: &Arc<Self>) -> Result<Slot, ReachedLimit> {
-        self.acquire(true, None)
+    pub(super) fn acquire_for_proxy(self: &Arc<Self>) -> Result<Slot, ReachedLimit> {
+        self.acquire_slot(true, None)
     }
 
     /// Acquires a slot for a request of a client that came through a trusted proxy.
-    pub(super) fn for_proxied_request(self: &Arc<Self>, client: IpAddr) -> Result<Slot, ReachedLimit> {
-        self.acquire(false, Some(client))
+    pub(super) fn acquire_for_request(self: &Arc<Self>, client: IpAddr) -> Result<Slot, ReachedLimit> {
+        self.acquire_slot(false, Some(client))
     }
 
-    fn acquire(self: &Arc<Self>, is_connection: bool, client: Option<IpAddr>) -> Result<Slot, ReachedLimit> {
+    fn acquire_slot(self: &Arc<Self>, is_connection: bool, client: Option<IpAddr>) -> Result<Slot, ReachedLimit> {
         let address = client.map(rate_limit_key);
         let mut usage = self.usage();
         if is_connection && usage.total >= self.max_total {
@@ -106,20 +106,20 @@ mod tests {
     use super::*;
 
     fn acquire(slots: &Arc<Slots>, peer: &str) -> Result<Slot, ReachedLimit> {
-        slots.for_client_connection(peer.parse().expect("a valid address"))
+        slots.acquire(peer.parse().expect("a valid address"))
     }
 
     #[test]
     fn connections_of_proxies_count_for_the_total_only() {
         let slots = Slots::with_limits(3, 1);
-        let proxy = [(); 3].map(|()| slots.for_proxy_connection().expect("a free slot"));
-        assert_eq!(slots.for_proxy_connection().err(), Some(ReachedLimit::Server));
+        let proxy = [(); 3].map(|()| slots.acquire_for_proxy().expect("a free slot"));
+        assert_eq!(slots.acquire_for_proxy().err(), Some(ReachedLimit::Server));
         let client = "192.0.2.1".parse().expect("an address");
-        let request = slots.for_proxied_request(client).expect("a free slot");
-        assert_eq!(slots.for_proxied_request(client).err(), Some(ReachedLimit::Address));
+        let request = slots.acquire_for_request(client).expect("a free slot");
+        assert_eq!(slots.acquire_for_request(client).err(), Some(ReachedLimit::Address));
         drop((proxy, request));
         let _direct = acquire(&slots, "192.0.2.1").expect("a free slot");
-        assert_eq!(slots.for_proxied_request(client).err(), Some(ReachedLimit::Address));
+        assert_eq!(slots.acquire_for_request(client).err(), Some(ReachedLimit::Address));
     }
 
     #[test]

@@ -197,8 +197,9 @@ async fn assert_client_is_seen(site: Site) {
     sign_up(&site.auth, "ann@example.com").await.expect("signed up");
     let body = format!(r#"{{"email": "ann@example.com", "password": "{PASSWORD}"}}"#);
     let head = format!("POST /v1/auth/login HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n", body.len());
-    let headers = b"content-type: application/json\r\nx-forwarded-for: \xfc, 198.51.100.1\r\nuser-agent: B\xc3\xbccher/1 \xfc\r\n";
-    let request = [head.as_bytes(), headers, b"\r\n", body.as_bytes()].concat();
+    let headers = b"content-type: application/json\r\nx-forwarded-for: \xfc, 198.51.100.1\r\n";
+    let user_agent = b"user-agent: B\xc3\xbccher/1 \xfc\r\n";
+    let request = [head.as_bytes(), headers, user_agent, b"\r\n", body.as_bytes()].concat();
     assert_eq!(send(&mut site.connect(7).await, &request).await, 200);
     let pair = log_in(&site.auth, "ann@example.com").await.expect("logged in");
     let request = bearer(&pair.access_token, ListMySecurityEventsRequest::default());
