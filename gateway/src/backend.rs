@@ -1,34 +1,33 @@
 //! Connections to the services behind the gateway, and calls of any of their methods.
 
-use std::{
-    error::Error,
-    iter,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+use std::{error::Error, iter, sync::Arc, time::Duration};
 
-use http::{HeaderMap, uri::PathAndQuery};
-use prost::Message;
+use http::{HeaderMap, Request, Response, Uri, uri::PathAndQuery};
 use prost_reflect::{DynamicMessage, MessageDescriptor};
-use service_kit::{auth::credential::ServiceToken, network::ProxyArgs, status::ApiError};
-use taskey_proto::errors::v1::ErrorReason;
-use tokio::time::Instant;
-use tonic::{
-    Code, Extensions, Request, Response, Status, Streaming, TimeoutExpired,
-    client::Grpc,
-    codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
-    metadata::MetadataMap,
-    transport::{Channel, Endpoint},
+use service_kit::{
+    auth::credential::ServiceToken, network::ProxyArgs, ops::config::LimitArgs, server::call::panic_text,
+    status::ApiError,
 };
+use taskey_proto::errors::v1::ErrorReason;
+use tokio::time::{Instant, timeout_at};
+use tonic::{Code, Extensions, Status, Streaming, body::Body, client::Grpc, metadata::MetadataMap};
+use tower::Service;
+use tracing::Instrument;
 
-/// Maximum time to connect. The next call tries again.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+use crate::{
+    body::MESSAGE_PREFIX_BYTES,
+    connections::{Connections, Lease},
+    conversion::convert,
+    dynamic_codec::{DynamicCodec, RawResponseCodec},
+    exchange::Exchange,
+    quota::{Client, Permit, Quota},
+};
 
 /// The retry delay while a backend is unavailable.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// How long a backend may exceed the deadline of a call before its stream is reset.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The message for errors without a reason.
 const NO_REASON_MESSAGE: &str = "the service behind the gateway returned an error without a reason";
@@ -49,40 +48,78 @@ pub struct Backend {
     pub name: &'static str,
     /// The package of its gRPC services, including sub-packages.
     pub package: &'static str,
-    /// The connection, which is opened by the first call and reopened when it breaks.
-    pub channel: Channel,
+    /// Its address.
+    pub origin: Uri,
+    /// The connections for unary calls.
+    pub unary_calls: Arc<Connections>,
     /// The connections for streams, so that slow readers do not delay other calls.
-    pub streams: Streams,
+    pub streams: Arc<Connections>,
     /// How the address of the client is forwarded to the service; `None` if it is not.
     pub forwarding: Option<Arc<Forwarding>>,
     /// Maximum size of a response.
     pub max_response_bytes: usize,
+    /// The bytes of bodies in memory.
+    pub bytes: Arc<Quota>,
+}
+
+/// The response of a unary call.
+#[derive(Debug)]
+pub struct UnaryResponse {
+    /// Its metadata.
+    pub metadata: MetadataMap,
+    /// Its message.
+    pub message: DynamicMessage,
+    /// Its bytes, which count as in use.
+    pub permit: Arc<Permit>,
 }
 
 impl Backend {
+    /// Creates a backend whose connections are opened when they are first used.
+    #[must_use]
+    pub fn new(name: &'static str, package: &'static str, origin: Uri, limits: &LimitArgs, bytes: &Arc<Quota>) -> Self {
+        Self {
+            name,
+            package,
+            origin,
+            unary_calls: Connections::for_unary_calls(limits),
+            streams: Connections::for_streams(limits),
+            forwarding: None,
+            max_response_bytes: limits.max_response_bytes,
+            bytes: Arc::clone(bytes),
+        }
+    }
+
     /// Reports whether the backend has the gRPC service with this full name.
     #[must_use]
     pub fn serves(&self, service: &str) -> bool {
         service.strip_prefix(self.package).is_some_and(|rest| rest.starts_with('.'))
     }
 
-    /// Calls a unary RPC whose response type is `output`.
+    /// Calls the unary RPC of a route.
     ///
     /// # Errors
-    /// The error of the service, with a reason added if it has none; `BACKEND_UNAVAILABLE` if it cannot be reached.
+    /// The error of the service, with a reason added if it has none; `BACKEND_UNAVAILABLE` if it cannot be reached;
+    /// `OVERLOADED` if there are too many calls.
     pub async fn call(
         &self,
         rpc: &PathAndQuery,
         output: &MessageDescriptor,
-        message: DynamicMessage,
-        metadata: HeaderMap,
+        request: tonic::Request<DynamicMessage>,
+        is_read: bool,
+        client: Client,
         deadline: Instant,
-    ) -> Result<Response<DynamicMessage>, Status> {
-        let mut grpc = self.ready_client(self.channel.clone()).await?;
-        let response = grpc
-            .unary(new_request(message, metadata, deadline), rpc.clone(), DynamicCodec { output: output.clone() })
-            .await;
-        response.map_err(|status| ensure_reason(self.name, status, deadline))
+    ) -> Result<UnaryResponse, Status> {
+        let exchange = self.exchange(client, is_read, self.bytes.acquire(client, 0)?)?;
+        let mut grpc = Grpc::with_origin(exchange, self.origin.clone()).max_decoding_message_size(usize::MAX);
+        let rpc = rpc.clone();
+        let call = async move { grpc.unary(with_timeout(request, deadline), rpc, RawResponseCodec).await };
+        let (metadata, bytes, mut extensions) = self.run_to_end(call, deadline).await?.into_parts();
+        let Some(permit) = extensions.remove() else {
+            return Err(ApiError::internal("a call without a permit").into());
+        };
+        let output = output.clone();
+        let message = convert(bytes.len(), || DynamicMessage::decode(output, bytes)).await?;
+        Ok(UnaryResponse { metadata, message: message.map_err(ApiError::internal)?, permit })
     }
 
     /// Calls a server-streaming RPC. The deadline applies until the stream starts.
@@ -93,72 +130,92 @@ impl Backend {
         &self,
         rpc: &PathAndQuery,
         output: &MessageDescriptor,
-        message: DynamicMessage,
-        metadata: HeaderMap,
+        request: tonic::Request<DynamicMessage>,
+        client: Client,
         deadline: Instant,
     ) -> Result<Streaming<DynamicMessage>, Status> {
-        let mut grpc = self.ready_client(self.streams.next()).await?;
-        let response = grpc
-            .server_streaming(
-                new_request(message, metadata, deadline),
-                rpc.clone(),
-                DynamicCodec { output: output.clone() },
-            )
-            .await;
-        response.map(Response::into_inner).map_err(|status| ensure_reason(self.name, status, deadline))
+        let mut grpc = self.grpc(self.streams.acquire(client)?);
+        let (rpc, codec) = (rpc.clone(), DynamicCodec { output: output.clone() });
+        let call = async move { grpc.server_streaming(with_timeout(request, deadline), rpc, codec).await };
+        self.run_to_end(call, deadline).await.map(tonic::Response::into_inner)
     }
 
-    async fn ready_client(&self, channel: Channel) -> Result<Grpc<Channel>, Status> {
-        let mut grpc = Grpc::new(channel).max_decoding_message_size(self.max_response_bytes);
-        match grpc.ready().await {
-            Ok(()) => Ok(grpc),
-            Err(error) => Err(backend_unreachable(self.name, &error)),
-        }
+    /// Returns the URI of an RPC at this backend. `uri` is that at the gateway.
+    ///
+    /// # Errors
+    /// `INTERNAL` if the URI has no path.
+    pub fn uri_of(&self, uri: &Uri) -> Result<Uri, ApiError> {
+        let mut parts = self.origin.clone().into_parts();
+        parts.path_and_query = uri.path_and_query().cloned();
+        Uri::from_parts(parts).map_err(ApiError::internal)
+    }
+
+    fn grpc(&self, lease: Lease) -> Grpc<Lease> {
+        Grpc::with_origin(lease, self.origin.clone()).max_decoding_message_size(self.max_response_bytes)
+    }
+
+    /// Forwards a unary call, and reads its response to the end. `is_read` means that the call has no effect, so that
+    /// its response may be refused if there is no memory for it.
+    ///
+    /// # Errors
+    /// Those of [`call`](Self::call).
+    pub async fn forward(
+        &self,
+        request: Request<Body>,
+        is_read: bool,
+        permit: Permit,
+        deadline: Instant,
+    ) -> Result<Response<Body>, Status> {
+        let mut exchange = self.exchange(Client::from_extensions(request.extensions()), is_read, permit)?;
+        self.run_to_end(exchange.call(request), deadline).await
+    }
+
+    fn exchange(&self, client: Client, is_read: bool, permit: Permit) -> Result<Exchange, ApiError> {
+        let max_bytes = self.max_response_bytes.saturating_add(MESSAGE_PREFIX_BYTES);
+        Ok(Exchange { lease: self.unary_calls.acquire(client)?, is_read, max_bytes, permit: Some(permit) })
+    }
+
+    /// Forwards a streaming call until its response begins.
+    ///
+    /// # Errors
+    /// Those of [`call`](Self::call).
+    pub async fn forward_stream(&self, request: Request<Body>, deadline: Instant) -> Result<Response<Body>, Status> {
+        let mut lease = self.streams.acquire(Client::from_extensions(request.extensions()))?;
+        let call = async move { lease.call(request).await.map_err(|error| Status::from_error(Box::new(error))) };
+        self.run_to_end(call, deadline).await
+    }
+
+    /// Runs a call in a task of its own, which also ends if the client disconnects. A cancelled call would reset its
+    /// stream, and a server closes a connection on which many streams are reset before it has seen them (RFC 9113,
+    /// section 10.5), with the calls of all other clients.
+    async fn run_to_end<T: Send + 'static>(
+        &self,
+        call: impl Future<Output = Result<T, Status>> + Send + 'static,
+        deadline: Instant,
+    ) -> Result<T, Status> {
+        let call = timeout_at(deadline + DRAIN_TIMEOUT, call).in_current_span();
+        let status = match timeout_at(deadline, tokio::spawn(call)).await {
+            Ok(Ok(Ok(Ok(response)))) => return Ok(response),
+            Ok(Ok(Ok(Err(status)))) => status,
+            Ok(Ok(Err(_))) | Err(_) => deadline_exceeded().into(),
+            Ok(Err(error)) => match error.try_into_panic() {
+                Ok(panic) => ApiError::internal(panic_text(&*panic)).into(),
+                Err(error) => ApiError::internal(error).into(),
+            },
+        };
+        Err(ensure_reason(self.name, status, deadline))
     }
 }
 
-fn new_request(message: DynamicMessage, metadata: HeaderMap, deadline: Instant) -> Request<DynamicMessage> {
-    let mut request = Request::from_parts(MetadataMap::from_headers(metadata), Extensions::new(), message);
+/// Creates the request of a call.
+#[must_use]
+pub fn new_request<M>(message: M, metadata: HeaderMap) -> tonic::Request<M> {
+    tonic::Request::from_parts(MetadataMap::from_headers(metadata), Extensions::new(), message)
+}
+
+fn with_timeout<M>(mut request: tonic::Request<M>, deadline: Instant) -> tonic::Request<M> {
     request.set_timeout(deadline.saturating_duration_since(Instant::now()));
     request
-}
-
-/// Several connections that are used round-robin.
-#[derive(Clone, Debug)]
-pub struct Streams {
-    channels: Arc<[Channel]>,
-    next_index: Arc<AtomicUsize>,
-}
-
-/// Number of connections for streams to a backend.
-const STREAM_CONNECTIONS: usize = 8;
-
-impl Streams {
-    /// Creates connections that are opened when they are first used.
-    #[must_use]
-    pub fn new(connect: impl Fn() -> Channel) -> Self {
-        Self { channels: (0..STREAM_CONNECTIONS).map(|_| connect()).collect(), next_index: Arc::default() }
-    }
-
-    /// Returns the next connection.
-    #[must_use]
-    pub fn next(&self) -> Channel {
-        self.channels[self.next_index.fetch_add(1, Ordering::Relaxed) % self.channels.len()].clone()
-    }
-}
-
-/// Creates a connection that is opened when it is first used. Keep-alive pings detect a broken connection.
-#[must_use]
-pub fn connect(endpoint: &Endpoint, keepalive_interval: Duration, keepalive_timeout: Duration) -> Channel {
-    endpoint
-        .clone()
-        .connect_timeout(CONNECT_TIMEOUT)
-        .tcp_nodelay(true)
-        .http2_adaptive_window(true)
-        .http2_keep_alive_interval(keepalive_interval)
-        .keep_alive_timeout(keepalive_timeout)
-        .keep_alive_while_idle(true)
-        .connect_lazy()
 }
 
 /// Adds a reason to a status without one. The message of the status may come from tonic or a proxy, so it is logged
@@ -168,9 +225,7 @@ pub fn ensure_reason(backend: &str, status: Status, deadline: Instant) -> Status
     if !status.details().is_empty() {
         return status;
     }
-    // tonic enforces the deadline too, possibly a moment earlier.
-    let timed_out = causes(&status).any(<dyn Error>::is::<TimeoutExpired>);
-    if timed_out || status.code() == Code::DeadlineExceeded || deadline <= Instant::now() {
+    if status.code() == Code::DeadlineExceeded || deadline <= Instant::now() {
         return deadline_exceeded().into();
     }
     if status.source().is_some() || status.code() == Code::Unavailable {
@@ -183,6 +238,13 @@ pub fn ensure_reason(backend: &str, status: Status, deadline: Instant) -> Status
         Code::OutOfRange | Code::Internal | Code::Ok => ApiError::internal(NO_REASON_MESSAGE).into(),
         code => ApiError::new(code, ErrorReason::Internal, NO_REASON_MESSAGE).into(),
     }
+}
+
+/// Returns the error of a call whose request body did not arrive in time.
+#[must_use]
+pub fn request_timeout() -> ApiError {
+    let message = "the request body did not arrive in time; the call had no effect";
+    ApiError::new(Code::DeadlineExceeded, ErrorReason::DeadlineExceeded, message)
 }
 
 /// Returns the error of a call whose deadline has passed.
@@ -207,49 +269,4 @@ fn causes(error: &dyn Error) -> impl Iterator<Item = &(dyn Error + 'static)> {
 #[must_use]
 pub fn unavailable(message: String) -> ApiError {
     ApiError::new(Code::Unavailable, ErrorReason::BackendUnavailable, message).retry_after(RETRY_AFTER)
-}
-
-/// Encodes and decodes messages by their descriptors.
-struct DynamicCodec {
-    output: MessageDescriptor,
-}
-
-struct DynamicEncoder;
-
-struct DynamicDecoder {
-    output: MessageDescriptor,
-}
-
-impl Codec for DynamicCodec {
-    type Encode = DynamicMessage;
-    type Decode = DynamicMessage;
-    type Encoder = DynamicEncoder;
-    type Decoder = DynamicDecoder;
-
-    fn encoder(&mut self) -> DynamicEncoder {
-        DynamicEncoder
-    }
-
-    fn decoder(&mut self) -> DynamicDecoder {
-        DynamicDecoder { output: self.output.clone() }
-    }
-}
-
-impl Encoder for DynamicEncoder {
-    type Item = DynamicMessage;
-    type Error = Status;
-
-    fn encode(&mut self, message: DynamicMessage, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        message.encode(buffer).map_err(|error| Status::internal(error.to_string()))
-    }
-}
-
-impl Decoder for DynamicDecoder {
-    type Item = DynamicMessage;
-    type Error = Status;
-
-    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<DynamicMessage>, Status> {
-        let message = DynamicMessage::decode(self.output.clone(), buffer);
-        message.map(Some).map_err(|error| Status::internal(error.to_string()))
-    }
 }

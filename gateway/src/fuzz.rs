@@ -1,19 +1,19 @@
 //! Properties that must hold for every input. The fuzz targets in `fuzz/` search for inputs that violate them; the
 //! tests check the inputs in the corpora.
 
-use std::time::Duration;
-
-use http::Method;
+use clap::Parser;
+use http::{Method, Uri};
 use prost::Message;
 use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor, ReflectMessage};
 use serde_json::Value;
-use service_kit::status::ApiError;
-use tonic::{Code, Status, transport::Endpoint};
+use service_kit::{ops::config::LimitArgs, status::ApiError};
+use tonic::{Code, Status};
 
 use crate::{
-    backend::{self, Backend, Streams},
+    backend::Backend,
     codec::{json::Json, message, write::MessageJson},
     http::request::{Format, Input, JsonLimits, to_message},
+    quota::Quota,
     routing::{
         binding::{self, Route},
         router::{MethodPattern, Router},
@@ -29,6 +29,13 @@ const MAX_OUTPUT_DEPTH: usize = 100;
 /// Maximum size of an error. Errors are sent in headers, and clients limit the size of those.
 const MAX_ERROR_BYTES: usize = 4096;
 
+/// The flags of the connections to the backends, which are never opened.
+#[derive(Parser)]
+struct Flags {
+    #[command(flatten)]
+    limits: LimitArgs,
+}
+
 /// The bindings of the contract and of additional files.
 #[derive(Debug)]
 pub struct Transcoder {
@@ -42,17 +49,9 @@ impl Transcoder {
     pub fn new(files: &[u8]) -> Self {
         let mut pool = DescriptorPool::decode(files).expect("the descriptors are valid");
         pool.decode_file_descriptor_set(taskey_proto::FILE_DESCRIPTOR_SET).expect("the contract is valid");
-        // Creating a lazy connection requires a runtime, although it is never opened.
-        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime can be created");
-        let _guard = runtime.enter();
-        let connect = || backend::connect(&Endpoint::from_static("http://127.0.0.1:1"), Duration::MAX, Duration::MAX);
-        let backends = ["taskey", "test"].map(|package| Backend {
-            name: package,
-            package,
-            channel: connect(),
-            streams: Streams::new(connect),
-            forwarding: None,
-            max_response_bytes: 0,
+        let limits = Flags::parse_from(["fuzz"]).limits;
+        let backends = ["taskey", "test"].map(|package| {
+            Backend::new(package, package, Uri::from_static("http://[::1]:1"), &limits, &Quota::of_bytes())
         });
         let router = binding::compile(&pool, &backends).expect("the bindings are valid");
         Self { pool, router }

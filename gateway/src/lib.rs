@@ -13,7 +13,9 @@
 //! - [`http`](mod@http): requests, responses, errors, headers, compression, and CORS.
 //! - [`routing`]: routes a method and a path to an RPC.
 //! - [`codec`]: converts JSON, parameters and paths to messages, and messages to JSON.
-//! - [`backend`]: calls the services behind the gateway.
+//! - [`backend`]: calls the services behind the gateway. [`exchange`]: unary calls. [`connections`]: connections to the
+//!   services. [`dynamic_codec`]: their messages. [`conversion`]: where large messages are converted. [`body`]: bodies
+//!   that are read to the end. [`quota`]: limits for each client.
 
 use std::{
     sync::{Arc, LazyLock},
@@ -28,17 +30,23 @@ use service_kit::{
     server::connection::{self, Protocol},
 };
 use tokio::net::TcpListener;
-use tonic::body::Body;
+use tonic::{body::Body, transport::Endpoint};
 use tower::ServiceBuilder;
 
 pub mod backend;
+pub mod body;
 pub mod codec;
 pub mod config;
+pub mod connections;
+pub mod conversion;
+pub mod dynamic_codec;
+pub mod exchange;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 pub mod http;
 pub mod openapi;
 pub mod passthrough;
+pub mod quota;
 pub mod routing;
 pub mod semantics;
 pub mod service;
@@ -49,7 +57,8 @@ pub mod transcode;
 
 pub use config::Config;
 
-use backend::{Backend, Forwarding, Streams};
+use backend::{Backend, Forwarding};
+use quota::Quota;
 use service::{Gateway, Settings};
 use session::cookie_mode::CookieMode;
 
@@ -65,26 +74,26 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: impl Into<Shut
     let token = config.service_token.open().await?;
     let proxies = limits.proxies.clone();
     let forwarding = Arc::new(Forwarding { token, proxies: proxies.clone() });
-    let backend = |name, package, endpoint, forwarding| {
-        let connect = || backend::connect(endpoint, limits.keepalive_interval, limits.keepalive_timeout);
-        let (channel, streams) = (connect(), Streams::new(connect));
-        Backend { name, package, channel, streams, forwarding, max_response_bytes: limits.max_response_bytes }
-    };
-    let backends = vec![
-        backend("auth", "taskey.auth", &config.auth_url, Some(Arc::clone(&forwarding))),
-        // task-service does not use client addresses, so it gets no service token.
-        backend("task", "taskey.task", &config.task_url, None),
-    ];
+    let bytes = Quota::of_bytes();
+    let backend =
+        |name, package, endpoint: &Endpoint| Backend::new(name, package, endpoint.uri().clone(), limits, &bytes);
+    // task-service does not use client addresses, so it gets no service token.
+    let (auth, task) =
+        (backend("auth", "taskey.auth", &config.auth_url), backend("task", "taskey.task", &config.task_url));
+    let backends = [Backend { forwarding: Some(Arc::clone(&forwarding)), ..auth }, task];
     let cookies = CookieMode::new(config.browsers.secure_cookies, proxies, Clock::system(), &backends);
     let pool = contract();
     let settings = Settings {
         json: (&config.json).into(),
+        max_message_bytes: limits.max_request_bytes,
         timeout: limits.request_timeout.unwrap_or(DEFAULT_TIMEOUT),
+        bytes,
         cookies,
         assets: site::docs::assets(&pool)?.into_iter().chain(site::page::assets()).collect(),
         shutdown: shutdown.clone(),
     };
-    let gateway = Gateway::new(pool, backends, settings)?;
+    let gateway = Gateway::new(pool, &backends, settings)?;
+    let polling = gateway.poll_health(limits);
     let service = tower::service_fn(move |request: Request<Body>| {
         let gateway = gateway.clone();
         async move { Ok(gateway.handle(request).await) }
@@ -100,6 +109,7 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: impl Into<Shut
     };
     tokio::select! {
         served = server => served,
+        () = polling => Err(anyhow::anyhow!("the health of the services is no longer polled")),
         () = follow_token => Err(anyhow::anyhow!("the service token file is no longer watched")),
     }
 }

@@ -1,29 +1,28 @@
 //! gRPC and gRPC-Web on the port of the gateway. Calls are forwarded unchanged, so that clients need only one
 //! address.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{convert::Infallible, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
-use http::{HeaderMap, HeaderValue, Request, Response, header};
-use http_body_util::{BodyStream, StreamBody};
-use prost_reflect::DescriptorPool;
+use futures::FutureExt;
+use http::{HeaderMap, HeaderValue, Request, Response, Version, header};
+use http_body_util::{BodyStream, Full, StreamBody};
+use prost_reflect::{DescriptorPool, MethodDescriptor};
 use service_kit::{
-    ops::shutdown::Shutdown,
     server::{
         body,
-        call::{CallLayer, CallService},
+        call::{CallLayer, CallService, caller_timeout, panic_text},
         reflection::add_reflection,
         request_id::{REQUEST_ID, RequestId},
     },
     status::ApiError,
 };
 use taskey_proto::errors::v1::ErrorReason;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tonic::{
     Code, Status,
     body::Body,
     service::{Routes, RoutesBuilder},
-    transport::Channel,
 };
 use tonic_health::pb::health_server::HealthServer;
 use tonic_types::{ErrorDetails, StatusExt};
@@ -33,7 +32,10 @@ use tracing::Span;
 
 use crate::{
     backend::{self, Backend},
+    body::{Incomplete, MESSAGE_PREFIX_BYTES, read_to_end, with_guard},
     http::headers,
+    quota::{Client, Permit, Quota},
+    routing::binding::has_no_side_effects,
     site::health::Health,
 };
 
@@ -58,6 +60,11 @@ fn without_length(body: Body) -> Body {
     Body::new(StreamBody::new(BodyStream::new(body)))
 }
 
+/// Maximum number of concurrent calls of reflection and health checks, which include watches that never end; and of
+/// those from one client.
+const MAX_BUILTIN_CALLS: usize = 8192;
+const MAX_BUILTIN_CALLS_PER_CLIENT: usize = MAX_BUILTIN_CALLS / 2;
+
 /// Forwards gRPC calls to the backends.
 #[derive(Clone, Debug)]
 pub struct Passthrough {
@@ -65,8 +72,46 @@ pub struct Passthrough {
     backends: Arc<[Backend]>,
     /// The services of the gateway itself: reflection and health.
     builtin: CallService<Routes>,
+    builtin_calls: Arc<Quota>,
+    limits: Limits,
     /// Ends all streams.
     shutdown: CancellationToken,
+}
+
+/// The limits of forwarded calls.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Maximum time for a response, or for the start of a stream. Clients may request a shorter time.
+    pub timeout: Duration,
+    /// Maximum size of a request message.
+    pub max_message_bytes: usize,
+    /// The bytes of bodies in memory.
+    pub bytes: Arc<Quota>,
+}
+
+/// How a call is forwarded.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// One message in each direction. `is_read` means that the call has no effect.
+    Unary { is_read: bool },
+    /// One request message and a stream of responses.
+    ServerStreaming,
+    /// A stream of requests.
+    ClientStreaming,
+}
+
+impl Kind {
+    /// Returns the kind of a method. Its service rejects an unknown one.
+    fn new(method: Option<&MethodDescriptor>) -> Self {
+        let Some(method) = method else { return Self::Unary { is_read: true } };
+        if method.is_client_streaming() {
+            return Self::ClientStreaming;
+        }
+        if method.is_server_streaming() {
+            return Self::ServerStreaming;
+        }
+        Self::Unary { is_read: has_no_side_effects(method) }
+    }
 }
 
 impl Passthrough {
@@ -77,18 +122,20 @@ impl Passthrough {
     pub fn new(
         pool: DescriptorPool,
         backends: &[Backend],
-        timeout: Duration,
-        shutdown: Shutdown,
+        health: Health,
+        limits: Limits,
+        shutdown: CancellationToken,
     ) -> anyhow::Result<Self> {
         let names: Vec<_> = pool.services().map(|service| service.full_name().to_owned()).collect();
         let served: Vec<_> =
             names.into_iter().filter(|name| backends.iter().any(|backend| backend.serves(name))).collect();
         let mut routes = RoutesBuilder::default();
         add_reflection(&mut routes, &served)?;
-        routes.add_service(HealthServer::new(Health { backends: backends.to_vec(), announced: shutdown.announced }));
+        routes.add_service(HealthServer::new(health));
         // The server has already limited the size of the headers.
-        let builtin = CallLayer::new(timeout, usize::MAX, shutdown.started.clone()).layer(routes.routes().prepare());
-        Ok(Self { pool, backends: backends.to_vec().into(), builtin, shutdown: shutdown.started })
+        let builtin = CallLayer::new(limits.timeout, usize::MAX, shutdown.clone()).layer(routes.routes().prepare());
+        let builtin_calls = Quota::new("health checks", MAX_BUILTIN_CALLS, MAX_BUILTIN_CALLS_PER_CLIENT);
+        Ok(Self { pool, backends: backends.to_vec().into(), builtin, builtin_calls, limits, shutdown })
     }
 
     /// Handles a call. Errors become responses with a gRPC status.
@@ -100,7 +147,9 @@ impl Passthrough {
             let (this, id) = (this.clone(), id.clone());
             async move {
                 let request = if is_grpc_web { request.map(without_length) } else { request };
-                let result = this.forward(request, &id).await;
+                // A panic would reset the stream, or end the connection, without a status.
+                let result = AssertUnwindSafe(this.respond(request, &id)).catch_unwind().await;
+                let result = result.unwrap_or_else(|panic| Err(ApiError::internal(panic_text(&*panic)).into()));
                 Ok::<_, Infallible>(result.unwrap_or_else(|status| with_id(&status, &id).into_http()))
             }
         });
@@ -110,13 +159,11 @@ impl Passthrough {
         }
     }
 
-    async fn forward(&self, mut request: Request<Body>, id: &RequestId) -> Result<Response<Body>, Status> {
+    async fn respond(&self, request: Request<Body>, id: &RequestId) -> Result<Response<Body>, Status> {
         let path = request.uri().path().to_owned();
         let (service, method) = path.strip_prefix('/').and_then(|path| path.split_once('/')).unwrap_or_default();
         if service.starts_with("grpc.") {
-            request.headers_mut().insert(REQUEST_ID, id.as_header().clone());
-            let response = self.builtin.clone().call(request).await;
-            return Ok(response.unwrap_or_else(|never| match never {}));
+            return self.call_builtin(request, id).await;
         }
         let Some(backend) = self.backends.iter().find(|backend| backend.serves(service)) else {
             let message = "this server has no such method or service";
@@ -127,30 +174,62 @@ impl Passthrough {
         if descriptor.is_some() {
             Span::current().record("rpc", &path);
         }
-        let is_streaming = descriptor.is_some_and(|method| method.is_server_streaming());
-        let channel = if is_streaming { backend.streams.next() } else { backend.channel.clone() };
-        let response = forward_to(backend, channel, request, id).await?;
+        let response = self.forward(backend, Kind::new(descriptor.as_ref()), request, id).await?;
         Ok(response.map(|body| body::end_on_shutdown(self.shutdown.clone(), body)))
     }
-}
 
-async fn forward_to(
-    backend: &Backend,
-    mut channel: Channel,
-    request: Request<Body>,
-    id: &RequestId,
-) -> Result<Response<Body>, Status> {
-    let (mut parts, body) = request.into_parts();
-    parts.headers = headers::passthrough_metadata(&parts, id, backend);
-    parts.version = http::Version::HTTP_2;
-    let to_status =
-        |error| backend::ensure_reason(backend.name, Status::from_error(Box::new(error)), Instant::now() + NO_DEADLINE);
-    channel.ready().await.map_err(to_status)?;
-    channel.call(Request::from_parts(parts, body)).await.map_err(to_status)
-}
+    /// Calls a service of the gateway itself.
+    async fn call_builtin(&self, mut request: Request<Body>, id: &RequestId) -> Result<Response<Body>, Status> {
+        let permit = self.builtin_calls.acquire(Client::from_extensions(request.extensions()), 1)?;
+        request.headers_mut().insert(REQUEST_ID, id.as_header().clone());
+        let response = self.builtin.clone().call(request).await.unwrap_or_else(|never| match never {});
+        Ok(response.map(|body| with_guard(body, permit)))
+    }
 
-/// Longer than any deadline. The service enforces the deadline of a forwarded call, not the gateway.
-const NO_DEADLINE: Duration = Duration::from_secs(3600);
+    /// Forwards a call. The body of the request is read to the end first, unless it is a stream.
+    async fn forward(
+        &self,
+        backend: &Backend,
+        kind: Kind,
+        request: Request<Body>,
+        id: &RequestId,
+    ) -> Result<Response<Body>, Status> {
+        let timeout = caller_timeout(request.headers()).unwrap_or(self.limits.timeout).min(self.limits.timeout);
+        let deadline = Instant::now() + timeout;
+        let (mut parts, body) = request.into_parts();
+        let mut permit = self.limits.bytes.acquire(Client::from_extensions(&parts.extensions), 0)?;
+        parts.headers = headers::passthrough_metadata(&parts, id, backend);
+        parts.version = Version::HTTP_2;
+        parts.uri = backend.uri_of(&parts.uri)?;
+        if kind == Kind::ClientStreaming {
+            return backend.forward_stream(Request::from_parts(parts, body), deadline).await;
+        }
+        let request = Request::from_parts(parts, self.read_message(body, &mut permit, deadline).await?);
+        match kind {
+            Kind::Unary { is_read } => backend.forward(request, is_read, permit, deadline).await,
+            _ => backend.forward_stream(request, deadline).await,
+        }
+    }
+
+    /// Reads the body of a request that consists of one message.
+    async fn read_message(&self, body: Body, permit: &mut Permit, deadline: Instant) -> Result<Body, Status> {
+        let max_bytes = self.limits.max_message_bytes;
+        let read = read_to_end(body, max_bytes + MESSAGE_PREFIX_BYTES, |bytes| permit.grow(bytes));
+        match timeout_at(deadline, read).await {
+            Ok(Ok(whole)) => Ok(Body::new(Full::from(whole.bytes))),
+            Ok(Err(Incomplete::Refused(status))) => Err(status),
+            Ok(Err(Incomplete::TooLarge)) => {
+                let message = format!("the message is larger than {max_bytes} bytes");
+                Err(ApiError::new(Code::ResourceExhausted, ErrorReason::MessageTooLarge, message).into())
+            }
+            Ok(Err(Incomplete::Broken(_))) => {
+                let message = "the message ended early or is not well-formed";
+                Err(ApiError::new(Code::InvalidArgument, ErrorReason::MalformedRequest, message).into())
+            }
+            Err(_) => Err(backend::request_timeout().into()),
+        }
+    }
+}
 
 /// Adds the request id to an error of the gateway, as the services do to theirs.
 fn with_id(status: &Status, id: &RequestId) -> Status {

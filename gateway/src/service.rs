@@ -6,31 +6,38 @@ use std::{collections::HashMap, fmt, panic::AssertUnwindSafe, sync::Arc, time::D
 use bytes::Bytes;
 use futures::FutureExt;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
+use http_body_util::BodyExt;
 use hyper::body::Body as HttpBody;
 use prost_reflect::DescriptorPool;
 use service_kit::{
-    ops::shutdown::Shutdown,
+    ops::{config::LimitArgs, shutdown::Shutdown},
     server::{
         call::panic_text,
         request_id::{REQUEST_ID, RequestId},
     },
     status::ApiError,
 };
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 use tonic::body::Body;
 use tracing::{Instrument, field};
 
 use crate::{
-    backend::{self, Backend},
+    backend::Backend,
+    body::Whole,
+    connections,
     http::{
         error::HttpError,
         headers, negotiation,
         request::{JsonLimits, check_target},
     },
-    passthrough::{Passthrough, is_grpc},
+    passthrough::{Limits, Passthrough, is_grpc},
+    quota::{Client, Permit, Quota},
     routing::binding,
     session::cookie_mode::CookieMode,
-    site::{asset::Asset, health},
+    site::{
+        asset::Asset,
+        health::{self, Health},
+    },
     transcode::Transcoder,
 };
 
@@ -41,9 +48,9 @@ pub struct Gateway(Arc<Inner>);
 impl fmt::Debug for Gateway {
     /// Omits the descriptors: a recursive message type would make the output endless.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Inner { transcoder, backends, timeout, .. } = &*self.0;
+        let Inner { transcoder, health, timeout, .. } = &*self.0;
         let mut gateway = f.debug_struct("Gateway");
-        gateway.field("cookies", &transcoder.cookies).field("backends", backends).field("timeout", timeout);
+        gateway.field("cookies", &transcoder.cookies).field("health", health).field("timeout", timeout);
         gateway.finish_non_exhaustive()
     }
 }
@@ -52,9 +59,11 @@ struct Inner {
     transcoder: Transcoder,
     passthrough: Passthrough,
     assets: HashMap<&'static str, Asset>,
-    backends: Vec<Backend>,
+    health: Health,
     timeout: Duration,
     shutdown: Shutdown,
+    /// The bytes of bodies in memory.
+    bytes: Arc<Quota>,
 }
 
 /// The settings of a gateway, except the contract and the services.
@@ -62,8 +71,12 @@ struct Inner {
 pub struct Settings {
     /// Limits of JSON request bodies.
     pub json: JsonLimits,
+    /// Maximum size of the request message of a gRPC call.
+    pub max_message_bytes: usize,
     /// Maximum time for a response, or for the start of a stream. Clients may request a shorter time.
     pub timeout: Duration,
+    /// The bytes of bodies in memory.
+    pub bytes: Arc<Quota>,
     /// Authentication of browsers by cookies.
     pub cookies: CookieMode,
     /// The files that the gateway serves, by path.
@@ -78,21 +91,32 @@ impl Gateway {
     /// # Errors
     /// If a binding is invalid, two bindings have the same method and path, or no backend serves the package of an
     /// RPC.
-    pub fn new(pool: DescriptorPool, backends: Vec<Backend>, settings: Settings) -> anyhow::Result<Self> {
-        let Settings { json, timeout, cookies, assets, shutdown } = settings;
-        let router = binding::compile(&pool, &backends)?;
-        let passthrough = Passthrough::new(pool.clone(), &backends, timeout, shutdown.clone())?;
-        let transcoder = Transcoder { pool, router, cookies, json, shutdown: shutdown.started.clone() };
-        Ok(Self(Arc::new(Inner { transcoder, passthrough, assets, backends, timeout, shutdown })))
+    pub fn new(pool: DescriptorPool, backends: &[Backend], settings: Settings) -> anyhow::Result<Self> {
+        let Settings { json, max_message_bytes, timeout, bytes, cookies, assets, shutdown } = settings;
+        let router = binding::compile(&pool, backends)?;
+        let health = Health::new(&pool, backends, shutdown.announced.clone());
+        let limits = Limits { timeout, max_message_bytes, bytes: Arc::clone(&bytes) };
+        let started = shutdown.started.clone();
+        let passthrough = Passthrough::new(pool.clone(), backends, health.clone(), limits, started.clone())?;
+        let transcoder = Transcoder { pool, router, cookies, json, shutdown: started };
+        Ok(Self(Arc::new(Inner { transcoder, passthrough, assets, health, timeout, shutdown, bytes })))
+    }
+
+    /// Polls the health of the services behind the gateway. Never ends.
+    pub fn poll_health(&self, limits: &LimitArgs) -> impl Future<Output = ()> + use<> {
+        let (health, limits) = (self.0.health.clone(), limits.clone());
+        async move { health.poll(|| connections::for_health_checks(&limits)).await }
     }
 
     /// Handles a request and returns its response.
-    pub async fn handle<B>(&self, request: Request<B>) -> Response<Body>
+    pub async fn handle<B>(&self, mut request: Request<B>) -> Response<Body>
     where
         B: HttpBody<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let id = RequestId::from_headers(request.headers());
+        let address = headers::client_ip(request.extensions(), request.headers(), &self.0.transcoder.cookies.proxies);
+        request.extensions_mut().insert(Client::new(address));
         let method = request.method().clone();
         let (accepts_gzip, must_close) = (negotiation::accepts_gzip(request.headers()), is_chunked(&request));
         // The path may contain a secret, so the RPC is logged instead.
@@ -124,8 +148,13 @@ impl Inner {
         B: HttpBody<Data = Bytes>,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let result = async { negotiation::compress(self.try_handle(request, id).await?, accepts_gzip).await };
-        let error = match AssertUnwindSafe(result).catch_unwind().await {
+        let is_read = READ_METHODS.contains(request.method());
+        let result = async {
+            let mut permit = self.bytes.acquire(Client::from_extensions(request.extensions()), 0)?;
+            let response = self.try_handle(request, id, &mut permit).await?;
+            hold_bytes(negotiation::compress(response, accepts_gzip).await?, is_read, permit).await
+        };
+        let error: HttpError = match AssertUnwindSafe(result).catch_unwind().await {
             Ok(Ok(response)) => return response,
             Ok(Err(error)) => error,
             Err(panic) => ApiError::internal(panic_text(&*panic)).into(),
@@ -133,7 +162,12 @@ impl Inner {
         error.into_response(&self.transcoder.pool, id)
     }
 
-    async fn try_handle<B>(&self, request: Request<B>, id: &RequestId) -> Result<Response<Body>, HttpError>
+    async fn try_handle<B>(
+        &self,
+        request: Request<B>,
+        id: &RequestId,
+        permit: &mut Permit,
+    ) -> Result<Response<Body>, HttpError>
     where
         B: HttpBody<Data = Bytes>,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -145,12 +179,11 @@ impl Inner {
             }
             "/healthz" => Ok(health::serving()),
             "/readyz" if self.shutdown.announced.is_cancelled() => Err(health::shutting_down().into()),
-            "/readyz" => health::ready(&self.backends).await,
+            "/readyz" => self.health.ready().await,
             path if self.is_builtin(path) => Ok(self.assets[path].response(request.headers())),
             _ => {
                 let deadline = Instant::now() + headers::timeout(request.headers(), self.timeout)?;
-                let response = timeout_at(deadline, self.transcoder.handle(request, id, deadline));
-                response.await.unwrap_or_else(|_| Err(backend::deadline_exceeded().into()))
+                self.transcoder.handle(request, id, deadline, permit).await
             }
         }
     }
@@ -169,6 +202,18 @@ fn is_chunked<B>(request: &Request<B>) -> bool {
 }
 
 const READ_METHODS: [Method; 2] = [Method::GET, Method::HEAD];
+
+/// Returns a response whose body counts as in use until it has been sent or dropped. A stream is not counted.
+async fn hold_bytes(response: Response<Body>, is_read: bool, mut permit: Permit) -> Result<Response<Body>, HttpError> {
+    permit.clear();
+    if response.body().size_hint().exact().is_none() {
+        return Ok(response);
+    }
+    let (parts, body) = response.into_parts();
+    let bytes = body.collect().await?.to_bytes();
+    permit.grow_for_response(bytes.len(), is_read)?;
+    Ok(Response::from_parts(parts, Whole { bytes, trailers: None }.into_body(Arc::new(permit))))
+}
 
 /// Sets the headers that every HTTP/JSON response has, and removes the body of a response to HEAD.
 fn finish(response: &mut Response<Body>, method: &Method, id: &RequestId) {

@@ -17,6 +17,7 @@ use tonic::{Code, Status, Streaming, body::Body};
 use crate::{
     backend,
     http::{error::HttpError, negotiation::Framing, response},
+    quota::Permit,
     routing::binding::Route,
 };
 
@@ -42,7 +43,7 @@ pub fn set_last_event_id(route: &Route, headers: &HeaderMap, message: &mut Dynam
 }
 
 /// The context of a streaming response.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Context {
     /// Contains the types of error details.
     pub pool: DescriptorPool,
@@ -50,6 +51,8 @@ pub struct Context {
     pub id: RequestId,
     /// Ends the stream when the server shuts down.
     pub shutdown: CancellationToken,
+    /// The bytes of the message that the client is reading.
+    pub permit: Permit,
 }
 
 /// Creates a response that forwards messages as they arrive. The call is cancelled when the client disconnects.
@@ -117,8 +120,11 @@ impl TranscodedStream {
         }
     }
 
-    fn message_frame(&self, message: &DynamicMessage) -> (Bytes, bool) {
-        match response::to_json(message, self.response_body.as_ref()) {
+    fn message_frame(&mut self, message: &DynamicMessage) -> (Bytes, bool) {
+        // The client has read the previous message.
+        self.context.permit.clear();
+        let json = response::to_json(message, self.response_body.as_ref());
+        match json.and_then(|json| self.context.permit.grow(json.len()).map(|()| json)) {
             Ok(json) => {
                 let id = self.resume.as_ref().map(|field| message.get_field(field));
                 let id = id.as_ref().and_then(|id| id.as_str()).filter(|id| !id.is_empty());

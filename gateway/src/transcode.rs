@@ -5,12 +5,13 @@ use http::{Method, Request, Response, request};
 use hyper::body::Body as HttpBody;
 use prost_reflect::{DescriptorPool, DynamicMessage};
 use service_kit::server::request_id::RequestId;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 use tracing::Span;
 
 use crate::{
+    backend::{self, UnaryResponse},
     http::{
         call::Call,
         error::HttpError,
@@ -19,6 +20,7 @@ use crate::{
         request::{Format, Input, JsonLimits, body_format, read_body, to_message},
         response,
     },
+    quota::{Client, Permit},
     routing::{
         binding::{BodyRule, Route},
         router::{Match, Router},
@@ -44,16 +46,17 @@ pub struct Transcoder {
 }
 
 impl Transcoder {
-    /// Handles a request. Forwards the deadline for the response, or for the start of a stream, to the backend,
-    /// and does not enforce it.
+    /// Handles a request. The deadline applies to the response, or to the start of a stream. `permit` counts the bytes of
+    /// the request.
     ///
     /// # Errors
-    /// If no RPC matches, if the request is invalid, or if the call fails.
+    /// If no RPC matches, if the request is invalid or does not arrive in time, or if the call fails.
     pub async fn handle<B>(
         &self,
         request: Request<B>,
         id: &RequestId,
         deadline: Instant,
+        permit: &mut Permit,
     ) -> Result<Response<Body>, HttpError>
     where
         B: HttpBody<Data = Bytes>,
@@ -66,10 +69,13 @@ impl Transcoder {
         let framing = negotiation::framing(&request.headers, route.is_server_streaming)?;
         let mut query = request.uri.query().unwrap_or_default().to_owned();
         let mut cookie_auth = self.cookies.cookie_auth(&request, route, &mut query)?;
-        let message = self.read_message(&request, &matched, &query, body).await?;
+        let body = read_body(body, self.json, permit, deadline).await?;
+        let message = self.to_message(&request, &matched, &query, &body)?;
         let metadata = headers::metadata(&request, id, &route.backend);
         let call = Call { request: &request, route, id, deadline, message, metadata };
-        match self.call_with_cookies(&mut cookie_auth, call, framing).await {
+        // The calls enforce the deadline, too, but a refresh of the tokens has a timeout of its own.
+        let response = timeout_at(deadline, self.call_with_cookies(&mut cookie_auth, call, framing)).await;
+        match response.unwrap_or_else(|_| Err(backend::deadline_exceeded().into())) {
             Ok(response) => Ok(cookie_auth.apply_to_response(route, response)),
             Err(error) => Err(cookie_auth.apply_to_error(error)),
         }
@@ -94,22 +100,17 @@ impl Transcoder {
     }
 
     /// Builds the request message from the path, query, body and headers.
-    async fn read_message<B>(
+    fn to_message(
         &self,
         request: &request::Parts,
         matched: &Match<'_, '_, Route>,
         query: &str,
-        body: B,
-    ) -> Result<DynamicMessage, HttpError>
-    where
-        B: HttpBody<Data = Bytes>,
-        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    {
+        body: &[u8],
+    ) -> Result<DynamicMessage, HttpError> {
         let route = matched.target;
-        let body = read_body(body, self.json).await?;
         let has_body = !body.is_empty() && !matches!(route.body, BodyRule::None);
         let format = if has_body { body_format(&request.headers, route)? } else { Format::Json };
-        let input = Input { segments: &matched.segments, query, body: &body, format };
+        let input = Input { segments: &matched.segments, query, body, format };
         let mut message = to_message(route, input, self.json)?;
         semantics::set_if_match(route, &request.headers, &mut message)?;
         semantics::set_request_id(route, &request.headers, &mut message)?;
@@ -126,24 +127,32 @@ impl Transcoder {
     ) -> Result<Response<Body>, HttpError> {
         let Call { request, route, id, deadline, message, metadata } = call;
         let Route { backend, rpc, output, .. } = route;
+        let (message, client) = (backend::new_request(message, metadata), Client::from_extensions(&request.extensions));
         if let Some(framing) = framing {
-            let messages = backend.stream(rpc, output, message, metadata, deadline).await?;
-            let context = stream::Context { pool: self.pool.clone(), id: id.clone(), shutdown: self.shutdown.clone() };
+            let permit = backend.bytes.acquire(client, 0)?;
+            let messages = backend.stream(rpc, output, message, client, deadline).await?;
+            let (pool, id, shutdown) = (self.pool.clone(), id.clone(), self.shutdown.clone());
+            let context = stream::Context { pool, id, shutdown, permit };
             return Ok(stream::respond(route, messages, framing, context));
         }
-        let response = backend.call(rpc, output, message, metadata, deadline).await;
+        let response = backend.call(rpc, output, message, route.is_read, client, deadline).await;
         let response = response.map_err(|status| semantics::to_http_error(status, &request.headers))?;
-        let (metadata, mut message, _) = response.into_parts();
+        let UnaryResponse { metadata, mut message, permit } = response;
         self.cookies.strip_tokens(cookie_auth, &mut message)?;
-        let mut response = respond(request, route, &message)?;
+        let mut response = respond(request, route, message, permit.amount()).await?;
         semantics::mark_replayed(&metadata, response.headers_mut());
         Ok(response)
     }
 }
 
 /// Creates the response for a message: 304 if the client has this version already, or 204 if it prefers no body.
-fn respond(request: &request::Parts, route: &Route, message: &DynamicMessage) -> Result<Response<Body>, HttpError> {
-    let tag = semantics::response_etag(message);
+async fn respond(
+    request: &request::Parts,
+    route: &Route,
+    message: DynamicMessage,
+    bytes: usize,
+) -> Result<Response<Body>, HttpError> {
+    let tag = semantics::response_etag(&message);
     let is_read = [Method::GET, Method::HEAD].contains(&request.method);
     let is_unmodified =
         is_read && tag.as_ref().is_some_and(|tag| semantics::matches_if_none_match(&request.headers, tag));
@@ -152,7 +161,7 @@ fn respond(request: &request::Parts, route: &Route, message: &DynamicMessage) ->
     } else if semantics::prefers_minimal(request, route) {
         semantics::minimal_response()
     } else {
-        response::from_message(route, message)?
+        response::from_message(route, message, bytes).await?
     };
     if let Some(tag) = tag {
         response.headers_mut().insert(http::header::ETAG, tag);

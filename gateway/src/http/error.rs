@@ -80,23 +80,6 @@ struct ErrorFields<'a> {
 }
 
 impl HttpError {
-    /// Creates the error of a request whose body did not arrive completely: that of the server if it has refused the
-    /// body, with 408 if the body did not arrive in time, and otherwise `MALFORMED_REQUEST`.
-    #[must_use]
-    pub fn incomplete_body(error: Box<dyn std::error::Error + Send + Sync>) -> Self {
-        match error.downcast::<Status>() {
-            Ok(status) if !status.details().is_empty() => {
-                let is_late = status.code() == Code::DeadlineExceeded;
-                let error = Self::from(*status);
-                if is_late { error.with_status_code(StatusCode::REQUEST_TIMEOUT) } else { error }
-            }
-            _ => {
-                let message = "the body ended early";
-                ApiError::new(Code::InvalidArgument, ErrorReason::MalformedRequest, message).into()
-            }
-        }
-    }
-
     /// Creates the error 405 with the methods that are allowed on the path.
     #[must_use]
     pub fn method_not_allowed(allowed: &[Method]) -> Self {

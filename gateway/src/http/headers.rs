@@ -1,8 +1,8 @@
 //! Converts the headers of an HTTP request to the metadata and the deadline of the call.
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
-use http::{HeaderMap, HeaderName, HeaderValue, header, request};
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue, header, request};
 use service_kit::{
     auth::credential::SERVICE_TOKEN_HEADER,
     network::{FORWARDED_FOR, FORWARDED_USER_AGENT, ProxyArgs},
@@ -72,8 +72,14 @@ pub fn passthrough_metadata(request: &request::Parts, id: &RequestId, backend: &
 }
 
 fn client_address(request: &request::Parts, proxies: &ProxyArgs) -> Option<HeaderValue> {
-    let peer = request.extensions.get::<TcpConnectInfo>()?.remote_addr?.ip();
-    HeaderValue::from_str(&proxies.client(peer, &request.headers).address.to_string()).ok()
+    HeaderValue::from_str(&client_ip(&request.extensions, &request.headers, proxies)?.to_string()).ok()
+}
+
+/// Returns the address of the client of a request.
+#[must_use]
+pub fn client_ip(extensions: &Extensions, headers: &HeaderMap, proxies: &ProxyArgs) -> Option<IpAddr> {
+    let peer = extensions.get::<TcpConnectInfo>()?.remote_addr?.ip();
+    Some(proxies.client(peer, headers).address)
 }
 
 /// Returns the timeout of the call: `Request-Timeout` in seconds, but at most `limit`.

@@ -11,7 +11,7 @@ use service_kit::status::ApiError;
 use taskey_proto::errors::v1::ErrorReason;
 use tonic::{Code, body::Body};
 
-use crate::http::error::HttpError;
+use crate::{conversion::convert, http::error::HttpError};
 
 /// The framing of the messages of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,8 +121,7 @@ pub async fn compress(response: Response<Body>, accepts_gzip: bool) -> Result<Re
         return Ok(Response::from_parts(parts, body));
     }
     let plain = body.collect().await?.to_bytes();
-    // Compressing megabytes would block all other requests on this thread.
-    let compressed = tokio::task::spawn_blocking(move || gzip(&plain)).await.map_err(ApiError::internal)?;
+    let compressed = convert(plain.len(), move || gzip(&plain)).await?;
     parts.headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     parts.headers.remove(header::CONTENT_LENGTH);
     Ok(Response::from_parts(parts, Body::new(Full::from(compressed))))

@@ -2,14 +2,16 @@
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Body;
 use prost_reflect::{DynamicMessage, Value};
 use service_kit::status::ApiError;
 use taskey_proto::errors::v1::ErrorReason;
-use tonic::Code;
+use tokio::time::{Instant, timeout_at};
+use tonic::{Code, Status};
 
 use crate::{
+    backend,
+    body::{Incomplete, read_to_end},
     codec::{
         json::Json,
         mask, message,
@@ -18,6 +20,7 @@ use crate::{
         well_known,
     },
     http::error::HttpError,
+    quota::Permit,
     routing::binding::{BodyRule, PathVariable, Route},
 };
 
@@ -55,11 +58,17 @@ pub enum Format {
     Form,
 }
 
-/// Reads the body of a request. Stops reading at the size limit.
+/// Reads the body of a request until the deadline. Stops reading at the size limit.
 ///
 /// # Errors
-/// `MESSAGE_TOO_LARGE`, or as [`HttpError::incomplete_body`].
-pub async fn read_body<B>(body: B, limits: JsonLimits) -> Result<Bytes, HttpError>
+/// `MESSAGE_TOO_LARGE`; `MALFORMED_REQUEST` if the connection ends before the body is complete; `OVERLOADED` if there is
+/// no memory for the body; 408 if it does not arrive in time.
+pub async fn read_body<B>(
+    body: B,
+    limits: JsonLimits,
+    permit: &mut Permit,
+    deadline: Instant,
+) -> Result<Bytes, HttpError>
 where
     B: Body<Data = Bytes>,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -72,11 +81,20 @@ where
     if declared > limits.max_bytes {
         return Err(too_large().into());
     }
-    match Limited::new(body, limits.max_bytes).collect().await {
-        Ok(body) => Ok(body.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(too_large().into()),
-        Err(error) => Err(HttpError::incomplete_body(error)),
+    match timeout_at(deadline, read_to_end(body, limits.max_bytes, |bytes| permit.grow(bytes))).await {
+        Ok(Ok(body)) => Ok(body.bytes),
+        Ok(Err(Incomplete::TooLarge)) => Err(too_large().into()),
+        Ok(Err(Incomplete::Refused(status))) => Err(refused_body(status)),
+        Ok(Err(Incomplete::Broken(_))) => Err(malformed("the body ended early").into()),
+        Err(_) => Err(refused_body(backend::request_timeout().into())),
     }
+}
+
+/// Returns the error of a request whose body was refused: 408 if it did not arrive in time.
+fn refused_body(status: Status) -> HttpError {
+    let is_late = status.code() == Code::DeadlineExceeded;
+    let error = HttpError::from(status);
+    if is_late { error.with_status_code(StatusCode::REQUEST_TIMEOUT) } else { error }
 }
 
 /// Checks that the path and query are not too long.

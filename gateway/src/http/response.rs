@@ -9,15 +9,18 @@ use tonic::body::Body;
 
 use crate::{
     codec::write::{FieldJson, MessageJson},
+    conversion::convert,
     routing::binding::Route,
 };
 
-/// Creates the response to a successful call.
+/// Creates the response to a successful call, whose encoded message has this size.
 ///
 /// # Errors
 /// Those of [`to_json`].
-pub fn from_message(route: &Route, message: &DynamicMessage) -> Result<Response<Body>, ApiError> {
-    Ok(json(StatusCode::OK, to_json(message, route.response_body.as_ref())?))
+pub async fn from_message(route: &Route, message: DynamicMessage, bytes: usize) -> Result<Response<Body>, ApiError> {
+    let field = route.response_body.clone();
+    let body = convert(bytes, move || to_json(&message, field.as_ref())).await??;
+    Ok(json(StatusCode::OK, body))
 }
 
 /// Serializes a response message, or only one field of it.

@@ -41,6 +41,8 @@ pub struct Route {
     pub response_body: Option<FieldDescriptor>,
     /// The `update_mask` field, if the route is a PATCH whose mask can be derived from the body.
     pub mask: Option<FieldDescriptor>,
+    /// Whether the RPC has no side effects.
+    pub is_read: bool,
     /// Whether the RPC returns a stream.
     pub is_server_streaming: bool,
     /// The fields with which a stream is resumed: the field of the request, and the field of each message in the
@@ -145,6 +147,7 @@ fn bind(
         body,
         response_body,
         mask,
+        is_read: has_no_side_effects(method),
         is_server_streaming: method.is_server_streaming(),
         resume,
     };
@@ -175,8 +178,14 @@ pub(crate) fn response_body(
 
 /// Reports whether the body may be a form; see [`Route::accepts_form`].
 pub(crate) fn accepts_form(method: &MethodDescriptor, body: &BodyRule) -> bool {
+    matches!(body, BodyRule::Whole) && has_no_side_effects(method)
+}
+
+/// Reports whether an RPC has no side effects, according to its `idempotency_level`.
+#[must_use]
+pub fn has_no_side_effects(method: &MethodDescriptor) -> bool {
     let level = method.method_descriptor_proto().options.as_ref().map(MethodOptions::idempotency_level);
-    matches!(body, BodyRule::Whole) && level == Some(IdempotencyLevel::NoSideEffects)
+    level == Some(IdempotencyLevel::NoSideEffects)
 }
 
 fn string_field(message: &MessageDescriptor, name: &str) -> Option<FieldDescriptor> {

@@ -21,12 +21,13 @@ use taskey_proto::{
     auth::v1::{RefreshRequest, TokenPair, auth_service_client::AuthServiceClient},
     errors::v1::ErrorReason,
 };
-use tokio::time::sleep;
-use tonic::{Code, Extensions, Request, Status, body::Body, metadata::MetadataMap};
+use tokio::time::{sleep, timeout};
+use tonic::{Code, Status, body::Body};
 
 use crate::{
     backend::{self, Backend},
     http::{call::Call, error::HttpError, headers},
+    quota::Client,
     routing::binding::Route,
     session::cookie::{TokenCookies, Tokens},
 };
@@ -170,7 +171,9 @@ impl CookieMode {
     pub async fn renew(&self, cookie_auth: &mut CookieAuth, call: &mut Call<'_>) -> Result<(), Status> {
         let (CookieAuth::Session(session), Some(auth)) = (cookie_auth, &self.auth) else { return Ok(()) };
         let Some(refresh) = session.tokens.refresh.take() else { return Ok(()) };
-        let pair = self.refresh(refresh, auth, headers::metadata(call.request, call.id, auth)).await;
+        let (metadata, client) =
+            (headers::metadata(call.request, call.id, auth), Client::from_extensions(&call.request.extensions));
+        let pair = self.refresh(refresh, auth, metadata, client).await;
         let pair = pair.map_err(|status| backend::ensure_reason(auth.name, status, call.deadline))?;
         session.set_cookie = session.cookies.store(&pair, self.clock.now().into()).to_vec();
         authorize(call, &pair.access_token);
@@ -179,11 +182,17 @@ impl CookieMode {
 
     /// Exchanges a refresh token for a new pair of tokens. Concurrent and subsequent calls with the same refresh
     /// token share the result for [`REFRESH_REUSE`].
-    async fn refresh(&self, refresh_token: String, auth: &Backend, metadata: HeaderMap) -> Result<TokenPair, Status> {
+    async fn refresh(
+        &self,
+        refresh_token: String,
+        auth: &Backend,
+        metadata: HeaderMap,
+        client: Client,
+    ) -> Result<TokenPair, Status> {
         let refresh = match self.refreshes().entry(refresh_token) {
             Entry::Occupied(entry) => entry.get().clone(),
             Entry::Vacant(entry) => {
-                let refresh = start_refresh(entry.key().clone(), auth, metadata);
+                let refresh = start_refresh(entry.key().clone(), auth, metadata, client)?;
                 tokio::spawn(remove_later(Arc::clone(&self.refreshes), entry.key().clone(), refresh.clone()));
                 entry.insert(refresh).clone()
             }
@@ -253,16 +262,26 @@ fn authorize(call: &mut Call<'_>, access_token: &str) {
 }
 
 /// Starts a refresh. It continues if the client disconnects, since the refresh token may already have been used.
-fn start_refresh(refresh_token: String, auth: &Backend, metadata: HeaderMap) -> SharedRefresh {
-    let mut client = AuthServiceClient::new(auth.channel.clone());
-    let message = RefreshRequest { refresh_token };
-    let mut request = Request::from_parts(MetadataMap::from_headers(metadata), Extensions::new(), message);
+fn start_refresh(
+    refresh_token: String,
+    auth: &Backend,
+    metadata: HeaderMap,
+    client: Client,
+) -> Result<SharedRefresh, ApiError> {
+    let mut service = AuthServiceClient::with_origin(auth.unary_calls.acquire(client)?, auth.origin.clone());
+    let mut request = backend::new_request(RefreshRequest { refresh_token }, metadata);
     // All calls with the same refresh token wait for this request.
     request.set_timeout(REFRESH_TIMEOUT);
-    let refresh = tokio::spawn(async move { client.refresh(request).await.map(tonic::Response::into_inner) });
-    let refresh =
-        async { refresh.await.unwrap_or_else(|_| Err(ApiError::internal("a token refresh was aborted").into())) };
-    refresh.boxed().shared()
+    let call = async move { service.refresh(request).await.map(tonic::Response::into_inner) };
+    let refresh = tokio::spawn(timeout(REFRESH_TIMEOUT, call));
+    let refresh = async {
+        match refresh.await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) => Err(backend::deadline_exceeded().into()),
+            Err(_) => Err(ApiError::internal("a token refresh was aborted").into()),
+        }
+    };
+    Ok(refresh.boxed().shared())
 }
 
 /// Removes a refresh after [`REFRESH_REUSE`]. Removes a failed refresh immediately, so that it can be retried.

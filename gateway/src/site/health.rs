@@ -1,12 +1,17 @@
-//! Health checks: `/healthz` reports that the gateway runs, `/readyz` that the services behind it serve.
+//! Health checks: `/healthz` reports that the gateway runs, `/readyz` that the services behind it serve. Both are answered
+//! from memory: one task per service polls it on a connection of its own, however many clients ask.
 
-use std::{pin::Pin, time::Duration};
+use std::{collections::BTreeMap, pin::Pin, sync::Arc, time::Duration};
 
 use futures::{Stream, future::join_all, stream};
 use http::{Response, StatusCode};
+use prost_reflect::DescriptorPool;
 use service_kit::status::ApiError;
 use taskey_proto::errors::v1::ErrorReason;
-use tokio::time::{sleep, timeout};
+use tokio::{
+    sync::watch,
+    time::{sleep, timeout},
+};
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Request, Status, body::Body};
 use tonic_health::pb::{
@@ -16,14 +21,18 @@ use tonic_health::pb::{
 
 use crate::{
     backend::{self, Backend},
+    connections::Connection,
     http::{error::HttpError, response},
 };
 
 /// Timeout of a health check. A backend that responds later counts as not serving.
-const CHECK_TIMEOUT: Duration = Duration::from_secs(1);
+const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Interval between health checks of a watched service.
-const POLL_INTERVAL: Duration = Duration::from_secs(1);
+/// Interval between polls.
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
+
+/// How long a request waits for the first poll after the start.
+const FIRST_POLL_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Returns the response of `/healthz`, and of `/readyz` if all backends serve.
 #[must_use]
@@ -31,18 +40,22 @@ pub fn serving() -> Response<Body> {
     response::json(StatusCode::OK, r#"{"status":"SERVING"}"#)
 }
 
-/// Returns the response of `/readyz`.
-///
-/// # Errors
-/// `BACKEND_UNAVAILABLE`, naming the backends that do not serve.
-pub async fn ready(backends: &[Backend]) -> Result<Response<Body>, HttpError> {
-    let checks = join_all(backends.iter().map(async |backend| (backend.name, serves(backend).await))).await;
-    let not_ready: Vec<_> = checks.into_iter().filter(|(_, serves)| !serves).map(|(name, _)| name).collect();
-    if not_ready.is_empty() {
-        return Ok(serving());
-    }
-    Err(backend::unavailable(format!("not ready: {}", not_ready.join(", "))).into())
+/// The health of the services behind the gateway, and the gRPC health service (grpc.health.v1) for them. The empty name
+/// stands for all of them.
+#[derive(Clone, Debug)]
+pub struct Health(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    /// The backends, with the names of their services and the empty name.
+    backends: Vec<(Backend, Vec<String>)>,
+    /// Once it is cancelled, no service is healthy.
+    announced: CancellationToken,
+    polled: watch::Sender<Polled>,
 }
+
+/// The statuses of the services of each backend that has been polled.
+type Polled = BTreeMap<&'static str, BTreeMap<String, ServingStatus>>;
 
 /// Returns the error of `/readyz` after the announcement of a shutdown.
 #[must_use]
@@ -51,52 +64,86 @@ pub fn shutting_down() -> ApiError {
     error.retry_after(Duration::from_secs(1))
 }
 
-async fn serves(backend: &Backend) -> bool {
-    check(backend, "").await.is_ok_and(|status| status == ServingStatus::Serving)
-}
-
-/// Returns the health of a service of a backend.
-async fn check(backend: &Backend, service: &str) -> Result<ServingStatus, Status> {
-    let mut client = HealthClient::new(backend.channel.clone());
-    let response = client.check(HealthCheckRequest { service: service.to_owned() });
-    match timeout(CHECK_TIMEOUT, response).await {
-        Ok(response) => Ok(response?.into_inner().status()),
-        Err(_) => Ok(ServingStatus::NotServing),
-    }
-}
-
-/// The gRPC health service (grpc.health.v1) for the services behind the gateway. The empty name stands for all of
-/// them.
-#[derive(Clone, Debug)]
-pub struct Health {
-    /// The services.
-    pub backends: Vec<Backend>,
-    /// Once it is cancelled, no service is healthy.
-    pub announced: CancellationToken,
-}
-
 impl Health {
-    async fn status(&self, service: &str) -> Result<ServingStatus, Status> {
-        if self.announced.is_cancelled() {
-            return Ok(ServingStatus::NotServing);
+    /// Creates the health of backends that have not been polled. They serve the services in `pool`.
+    #[must_use]
+    pub fn new(pool: &DescriptorPool, backends: &[Backend], announced: CancellationToken) -> Self {
+        let with_services = backends.iter().map(|backend| {
+            let names = pool.services().map(|service| service.full_name().to_owned());
+            (backend.clone(), names.filter(|name| backend.serves(name)).chain([String::new()]).collect())
+        });
+        Self(Arc::new(Inner { backends: with_services.collect(), announced, polled: watch::Sender::default() }))
+    }
+
+    /// Polls each backend on a connection that `connect` creates. Never ends.
+    pub async fn poll(&self, connect: impl Fn() -> Connection) {
+        let backends = self.0.backends.iter();
+        join_all(backends.map(|(backend, services)| self.poll_backend(backend, services, connect()))).await;
+    }
+
+    async fn poll_backend(&self, backend: &Backend, services: &[String], connection: Connection) {
+        loop {
+            let statuses = check(backend, services, &connection).await;
+            self.0
+                .polled
+                .send_if_modified(|polled| polled.insert(backend.name, statuses.clone()).as_ref() != Some(&statuses));
+            sleep(POLL_INTERVAL).await;
+        }
+    }
+
+    /// Returns the response of `/readyz`.
+    ///
+    /// # Errors
+    /// `BACKEND_UNAVAILABLE`, naming the backends that do not serve.
+    pub async fn ready(&self) -> Result<Response<Body>, HttpError> {
+        let polled = self.polled().await;
+        let names = self.0.backends.iter().map(|(backend, _)| backend.name);
+        let not_ready: Vec<_> = names.filter(|name| !serves(&polled, name)).collect();
+        if not_ready.is_empty() {
+            return Ok(serving());
+        }
+        Err(backend::unavailable(format!("not ready: {}", not_ready.join(", "))).into())
+    }
+
+    /// Returns what was polled. Waits for the first poll of each backend after the start.
+    async fn polled(&self) -> Polled {
+        let mut polled = self.0.polled.subscribe();
+        let all_polled = polled.wait_for(|polled| polled.len() == self.0.backends.len());
+        _ = timeout(FIRST_POLL_TIMEOUT, all_polled).await;
+        polled.borrow().clone()
+    }
+
+    /// Returns the status of a service, or `None` if it is unknown.
+    fn status(&self, service: &str, polled: &Polled) -> Option<ServingStatus> {
+        if self.0.announced.is_cancelled() {
+            return Some(ServingStatus::NotServing);
         }
         if service.is_empty() {
-            let results = join_all(self.backends.iter().map(serves)).await;
-            return Ok(if results.into_iter().all(|serves| serves) {
-                ServingStatus::Serving
-            } else {
-                ServingStatus::NotServing
-            });
+            let all_serve = self.0.backends.iter().all(|(backend, _)| serves(polled, backend.name));
+            return Some(if all_serve { ServingStatus::Serving } else { ServingStatus::NotServing });
         }
-        let Some(backend) = self.backends.iter().find(|backend| backend.serves(service)) else {
-            let message = "this server has no such service";
-            return Err(ApiError::new(Code::NotFound, ErrorReason::MethodUnknown, message).into());
-        };
-        match check(backend, service).await {
-            Err(status) if status.code() != Code::NotFound => Ok(ServingStatus::NotServing),
-            result => result,
-        }
+        polled.values().find_map(|statuses| statuses.get(service)).copied()
     }
+}
+
+/// Reports whether a backend serves.
+fn serves(polled: &Polled, backend: &str) -> bool {
+    polled.get(backend).and_then(|statuses| statuses.get("")) == Some(&ServingStatus::Serving)
+}
+
+/// Returns the statuses of services of a backend, without those that it does not know.
+async fn check(backend: &Backend, services: &[String], connection: &Connection) -> BTreeMap<String, ServingStatus> {
+    let checks = services.iter().map(|service| async move {
+        let mut client = HealthClient::with_origin(connection.clone(), backend.origin.clone());
+        let response = client.check(HealthCheckRequest { service: service.clone() });
+        let status = match timeout(CHECK_TIMEOUT, response).await {
+            Ok(Ok(response)) => response.into_inner().status(),
+            Ok(Err(status)) if status.code() == Code::NotFound => return None,
+            Ok(Err(_)) | Err(_) => ServingStatus::NotServing,
+        };
+        Some((service.clone(), status))
+    });
+    join_all(checks).await.into_iter().flatten().collect()
 }
 
 #[tonic::async_trait]
@@ -105,7 +152,10 @@ impl health_server::Health for Health {
         &self,
         request: Request<HealthCheckRequest>,
     ) -> Result<tonic::Response<HealthCheckResponse>, Status> {
-        let status = self.status(&request.into_inner().service).await?;
+        let Some(status) = self.status(&request.into_inner().service, &self.polled().await) else {
+            let message = "this server has no such service";
+            return Err(ApiError::new(Code::NotFound, ErrorReason::MethodUnknown, message).into());
+        };
         Ok(tonic::Response::new(HealthCheckResponse { status: status.into() }))
     }
 
@@ -114,15 +164,22 @@ impl health_server::Health for Health {
     /// Sends the status, and again after each change.
     async fn watch(&self, request: Request<HealthCheckRequest>) -> Result<tonic::Response<Self::WatchStream>, Status> {
         let (health, service) = (self.clone(), request.into_inner().service);
-        let changes = stream::unfold(None, move |last_sent| {
+        self.polled().await;
+        let start = (self.0.polled.subscribe(), None);
+        let changes = stream::unfold(start, move |(mut polled, last_sent)| {
             let (health, service) = (health.clone(), service.clone());
             async move {
                 loop {
-                    let status = health.status(&service).await.unwrap_or(ServingStatus::ServiceUnknown);
+                    let status = health.status(&service, &polled.borrow_and_update());
+                    let status = status.unwrap_or(ServingStatus::ServiceUnknown);
                     if last_sent != Some(status) {
-                        return Some((Ok(HealthCheckResponse { status: status.into() }), Some(status)));
+                        let response = HealthCheckResponse { status: status.into() };
+                        return Some((Ok(response), (polled, Some(status))));
                     }
-                    sleep(POLL_INTERVAL).await;
+                    tokio::select! {
+                        () = health.0.announced.cancelled(), if !health.0.announced.is_cancelled() => {}
+                        changed = polled.changed() => changed.ok()?,
+                    }
                 }
             }
         });

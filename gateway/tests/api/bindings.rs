@@ -83,7 +83,7 @@ async fn nested_additional_bindings_are_rejected() {
 
 #[tokio::test]
 async fn service_without_a_backend_is_rejected() {
-    let error = Gateway::new(pool(), Vec::new(), settings(Duration::from_secs(1))).unwrap_err();
+    let error = Gateway::new(pool(), &[], settings(Duration::from_secs(1))).unwrap_err();
     assert!(format!("{error:#}").contains("no backend serves test.v1.EchoService"), "{error:#}");
 }
 

@@ -172,7 +172,7 @@ async fn debug_output_contains_no_tokens() {
     let auth_backend = Backend { package: "taskey.auth", ..backend_at(&auth.url(), None) };
     let cookies = CookieMode::new(false, ProxyArgs::default(), Clock::system(), &[auth_backend]);
     let settings = Settings { cookies, ..settings(Duration::from_secs(10)) };
-    let gateway = Gateway::new(pool(), vec![backend_at(&task.url(), None)], settings).unwrap();
+    let gateway = Gateway::new(pool(), &[backend_at(&task.url(), None)], settings).unwrap();
     let request = Request::get("/v1/query").header("cookie", "taskey_refresh=refresh-good");
     let response = TestResponse::read(gateway.handle(request.body(Full::<Bytes>::default()).unwrap()).await).await;
     assert_eq!(response.cookie_values()[1].1, "refresh-new");

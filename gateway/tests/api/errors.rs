@@ -132,8 +132,8 @@ async fn status_without_a_reason_gets_a_reason_and_a_generic_message() {
 
 #[tokio::test]
 async fn unreachable_backend_is_unavailable() {
-    let backends = vec![backend_at("http://127.0.0.1:1", None)];
-    let gateway = Gateway::new(pool(), backends, settings(Duration::from_secs(30))).unwrap();
+    let backends = [backend_at("http://127.0.0.1:1", None)];
+    let gateway = Gateway::new(pool(), &backends, settings(Duration::from_secs(30))).unwrap();
     for _ in 0..2 {
         let response = TestResponse::read(gateway.handle(request(Method::GET, "/v1/query", "")).await).await;
         response.assert_refused(503, "UNAVAILABLE", "BACKEND_UNAVAILABLE", &[]);
@@ -147,7 +147,7 @@ async fn gateway_reconnects_to_a_restarted_backend() {
     // A separate address, so that no other test can take the port while it is free.
     let listener = TcpListener::bind("127.0.0.2:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    let gateway = Gateway::new(pool(), vec![backend_at(&url, None)], settings(Duration::from_secs(30))).unwrap();
+    let gateway = Gateway::new(pool(), &[backend_at(&url, None)], settings(Duration::from_secs(30))).unwrap();
     drop(listener);
     assert_eq!(gateway.handle(request(Method::GET, "/v1/query", "")).await.status(), 503);
     let _backend = crate::support::FakeBackend::start_at(Reply::Echo, &url["http://".len()..]).await;
@@ -165,8 +165,8 @@ async fn request_timeout_header_ends_the_request() {
 #[tokio::test]
 async fn gateway_timeout_ends_the_request() {
     let backend = crate::support::FakeBackend::start(Reply::Never).await;
-    let backends = vec![backend_at(&backend.url(), None)];
-    let gateway = Gateway::new(pool(), backends, settings(Duration::from_millis(50))).unwrap();
+    let backends = [backend_at(&backend.url(), None)];
+    let gateway = Gateway::new(pool(), &backends, settings(Duration::from_millis(50))).unwrap();
     let mut request = request(Method::GET, "/v1/query", "");
     request.headers_mut().insert("request-timeout", HeaderValue::from_static("60"));
     let response = TestResponse::read(gateway.handle(request).await).await;
@@ -183,8 +183,8 @@ async fn invalid_request_timeout_is_rejected() {
 }
 
 /// A body that panics when it is read, or never arrives.
-struct FaultyBody {
-    panics: bool,
+pub(crate) struct FaultyBody {
+    pub(crate) panics: bool,
 }
 
 impl hyper::body::Body for FaultyBody {
@@ -212,5 +212,5 @@ async fn stalled_body_times_out() {
     let request =
         Request::post("/v1/whole").header("request-timeout", "0.05").body(FaultyBody { panics: false }).unwrap();
     let response = TestResponse::read(gateway.gateway.handle(request).await).await;
-    response.assert_refused(504, "DEADLINE_EXCEEDED", "DEADLINE_EXCEEDED", &[]);
+    response.assert_refused(408, "DEADLINE_EXCEEDED", "DEADLINE_EXCEEDED", &[]);
 }

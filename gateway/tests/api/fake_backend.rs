@@ -3,7 +3,10 @@
 use std::{
     convert::Infallible,
     net::SocketAddr,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -108,6 +111,7 @@ impl Call {
 pub(crate) struct FakeBackend {
     pub(crate) address: SocketAddr,
     calls: Arc<Mutex<Vec<Call>>>,
+    health_checks: Arc<AtomicUsize>,
     shutdown: CancellationToken,
 }
 
@@ -126,14 +130,21 @@ impl FakeBackend {
         let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
         let (calls, shutdown) = (Arc::<Mutex<Vec<Call>>>::default(), CancellationToken::new());
-        let (call_log, server_shutdown) = (Arc::clone(&calls), shutdown.clone());
+        let health_checks = Arc::<AtomicUsize>::default();
+        let (call_log, health_check_count, server_shutdown) =
+            (Arc::clone(&calls), Arc::clone(&health_checks), shutdown.clone());
         let service = tower::service_fn(move |request: Request<Body>| {
             let (call_log, reply) = (Arc::clone(&call_log), reply.clone());
+            let health_check_count = Arc::clone(&health_check_count);
             async move {
                 let (parts, body) = request.into_parts();
                 // A call whose client disconnected before the end of the request is not recorded.
                 let Ok(body) = body.collect().await else { return Ok(Status::cancelled("").into_http()) };
                 let call = Call { rpc: parts.uri.path().to_owned(), metadata: parts.headers, body: body.to_bytes() };
+                if call.rpc.starts_with("/grpc.health.v1.") {
+                    health_check_count.fetch_add(1, Ordering::Relaxed);
+                    return Ok(respond_to_health_check(&reply).await);
+                }
                 call_log.lock().unwrap().push(call.clone());
                 Ok::<_, Infallible>(respond(reply, call).await)
             }
@@ -141,7 +152,7 @@ impl FakeBackend {
         tokio::spawn(async move {
             connection::serve("fake", listener, Protocol::Http2, &config(&[]).limits, service, server_shutdown).await
         });
-        Self { address, calls, shutdown }
+        Self { address, calls, health_checks, shutdown }
     }
 
     pub(crate) fn url(&self) -> String {
@@ -159,8 +170,21 @@ impl FakeBackend {
         self.calls.lock().unwrap().clone()
     }
 
+    /// Returns the number of health checks.
+    pub(crate) fn health_checks(&self) -> usize {
+        self.health_checks.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn was_called(&self) -> bool {
         !self.calls().is_empty()
+    }
+}
+
+/// The gateway polls the health of its services. These calls are only counted.
+async fn respond_to_health_check(reply: &Reply) -> Response<Body> {
+    match reply {
+        Reply::Never => std::future::pending().await,
+        _ => Status::unimplemented("no health checks").into_http(),
     }
 }
 

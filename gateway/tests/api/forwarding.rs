@@ -37,8 +37,8 @@ async fn call_with(forwarding: Option<Forwarding>, headers: &[(&'static str, &'s
 
 async fn call_with_bytes(forwarding: Option<Forwarding>, headers: &[(&'static str, &[u8])]) -> Call {
     let backend = FakeBackend::start(Reply::Echo).await;
-    let backends = vec![backend_at(&backend.url(), forwarding)];
-    let gateway = Gateway::new(pool(), backends, settings(Duration::from_secs(10))).unwrap();
+    let backends = [backend_at(&backend.url(), forwarding)];
+    let gateway = Gateway::new(pool(), &backends, settings(Duration::from_secs(10))).unwrap();
     let mut request: Request<Full<_>> = request(Method::GET, "/v1/query", "");
     for (name, value) in headers {
         request.headers_mut().append(*name, HeaderValue::from_bytes(value).unwrap());

@@ -20,6 +20,7 @@ mod grpc_web;
 mod hostile;
 mod hosts;
 mod idempotency;
+mod isolation;
 mod masks;
 mod openapi;
 mod openapi_schemas;

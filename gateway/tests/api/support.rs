@@ -10,9 +10,10 @@ use std::{
 use bytes::Bytes;
 use clap::Parser;
 use gateway::{
-    Config, backend,
-    backend::{Backend, Forwarding, Streams},
+    Config,
+    backend::{Backend, Forwarding},
     http::request::JsonLimits,
+    quota::Quota,
     service::{Gateway, Settings},
     session::cookie_mode::CookieMode,
 };
@@ -22,7 +23,6 @@ use prost_reflect::DescriptorPool;
 use serde_json::Value;
 use service_kit::{clock::Clock, network::ProxyArgs};
 use tokio_util::sync::CancellationToken;
-use tonic::transport::Endpoint;
 
 pub(crate) use crate::fake_backend::{FakeBackend, Reply};
 
@@ -50,20 +50,16 @@ pub(crate) fn pool() -> DescriptorPool {
 /// Returns settings without cookie mode (there is no auth-service) and without static files.
 pub(crate) fn settings(timeout: Duration) -> Settings {
     let cookies = CookieMode::new(false, ProxyArgs::default(), Clock::system(), &[]);
-    Settings { json: LIMITS, timeout, cookies, assets: HashMap::new(), shutdown: CancellationToken::new().into() }
+    let (assets, shutdown) = (HashMap::new(), CancellationToken::new().into());
+    Settings { json: LIMITS, max_message_bytes: 4096, timeout, bytes: Quota::of_bytes(), cookies, assets, shutdown }
 }
 
 /// Returns a backend for the package `test` at a URL.
 pub(crate) fn backend_at(url: &str, forwarding: Option<Forwarding>) -> Backend {
-    let minute = Duration::from_secs(60);
-    let connect = || backend::connect(&Endpoint::from_shared(url.to_owned()).unwrap(), minute, minute);
     Backend {
-        name: "test",
-        package: "test",
-        channel: connect(),
-        streams: Streams::new(connect),
         forwarding: forwarding.map(Arc::new),
         max_response_bytes: 100_000,
+        ..Backend::new("test", "test", url.parse().unwrap(), &config(&[]).limits, &Quota::of_bytes())
     }
 }
 
@@ -84,8 +80,8 @@ impl TestGateway {
     /// Starts a gateway whose backend sends `reply`.
     pub(crate) async fn start_with(reply: Reply) -> Self {
         let backend = FakeBackend::start(reply).await;
-        let backends = vec![backend_at(&backend.url(), None)];
-        let gateway = Gateway::new(pool(), backends, settings(Duration::from_secs(30))).unwrap();
+        let backends = [backend_at(&backend.url(), None)];
+        let gateway = Gateway::new(pool(), &backends, settings(Duration::from_secs(30))).unwrap();
         Self { gateway, backend }
     }
 

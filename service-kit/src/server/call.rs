@@ -172,7 +172,8 @@ pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
 }
 
 /// Parses the `grpc-timeout` of a call: at most eight digits and a unit.
-fn caller_timeout(headers: &HeaderMap) -> Option<Duration> {
+#[must_use]
+pub fn caller_timeout(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(GRPC_TIMEOUT)?.to_str().ok()?;
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     if digits.len() > 8 || !digits.bytes().all(|digit| digit.is_ascii_digit()) {

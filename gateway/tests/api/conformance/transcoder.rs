@@ -35,8 +35,8 @@ impl Transcoder {
     /// Starts a gateway whose backend sends `reply`.
     pub(crate) async fn start_with(reply: Reply) -> Self {
         let backend = FakeBackend::start(reply).await;
-        let backends = vec![backend_at(&backend.url(), None)];
-        let gateway = Gateway::new(pool(), backends, settings(Duration::from_secs(30))).unwrap();
+        let backends = [backend_at(&backend.url(), None)];
+        let gateway = Gateway::new(pool(), &backends, settings(Duration::from_secs(30))).unwrap();
         Self { gateway, backend }
     }
 

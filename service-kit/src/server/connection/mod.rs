@@ -38,6 +38,10 @@ use slots::Slots;
 /// After an accept error (such as too many open files) the loop pauses, so that it does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// How many calls per concurrent stream may be cancelled before the server has seen them. hyper (1.12) closes a connection
+/// after 20, even if many callers share it.
+const CANCELLATIONS_PER_STREAM: usize = 8;
+
 /// Space for the access token in the headers of a gRPC call. It exceeds the maximum length of tokens, so that an
 /// oversized token is rejected as an invalid token.
 const TOKEN_BYTES: u32 = 32 * 1024;
@@ -185,6 +189,7 @@ fn builder(protocol: Protocol, limits: &LimitArgs) -> auto::Builder<TokioExecuto
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .max_concurrent_streams(limits.max_streams)
+        .max_pending_accept_reset_streams(CANCELLATIONS_PER_STREAM.saturating_mul(limits.max_streams as usize))
         .max_header_list_size(header_list_size)
         .keep_alive_interval(limits.keepalive_interval)
         .keep_alive_timeout(limits.keepalive_timeout);

@@ -66,18 +66,18 @@ async fn call(number: usize, auth: Channel, task: Channel, access_token: String,
     _ = timeout(cancel_after, call).await;
 }
 
-/// Makes and cancels calls at a steady rate until `stopped`. Returns their number.
-async fn make_cancelled_calls(
-    cluster: &Cluster,
+/// Makes and cancels calls at a steady rate per second until `stopped`. Returns their number.
+pub async fn make_cancelled_calls(
+    [auth, task]: [Channel; 2],
     access_token: &str,
+    rate: usize,
     cancel_after: Duration,
     stopped: &CancellationToken,
 ) -> usize {
-    let (auth, task) = (cluster.auth[0].channel(), cluster.task[0].channel());
-    let (mut ticks, mut calls, made) = (interval(Duration::from_millis(5)), JoinSet::new(), AtomicUsize::new(0));
+    let (mut ticks, mut calls, made) = (interval(Duration::from_millis(20)), JoinSet::new(), AtomicUsize::new(0));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
     while stopped.run_until_cancelled(ticks.tick()).await.is_some() {
-        for _ in 0..RATE / 200 {
+        for _ in 0..rate / 50 {
             let number = made.fetch_add(1, Ordering::Relaxed);
             calls.spawn(call(number, auth.clone(), task.clone(), access_token.to_owned(), cancel_after));
         }
@@ -94,7 +94,8 @@ async fn assert_cancelled_calls_do_not_slow_down_others(cluster: Cluster, counts
     let before = if counts_sessions { cluster.database.session_count().await } else { 0 };
     for cancel_after in [0, 1, 50].map(Duration::from_millis) {
         let attack = async |stopped: &CancellationToken| {
-            let calls = make_cancelled_calls(&cluster, &mallory.access_token, cancel_after, stopped).await;
+            let channels = [cluster.auth[0].channel(), cluster.task[0].channel()];
+            let calls = make_cancelled_calls(channels, &mallory.access_token, RATE, cancel_after, stopped).await;
             report_value(&format!("calls cancelled after {cancel_after:?}"), calls);
         };
         others.assert_unaffected(&format!("calls cancelled after {cancel_after:?}"), attack).await;

@@ -9,6 +9,7 @@ mod errors;
 mod feed;
 mod garbage_credentials;
 mod gateway;
+mod gateway_clients;
 mod half_sent;
 mod large_account;
 mod ledger;
