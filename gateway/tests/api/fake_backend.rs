@@ -77,6 +77,11 @@ impl EventSender {
         self.0.send(Ok(message.encode_to_vec())).await.expect("the stream has a reader");
     }
 
+    /// Reports whether the call was cancelled.
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.0.is_closed()
+    }
+
     /// Ends the stream with a status.
     pub(crate) async fn fail(self, status: impl Into<Status>) {
         self.0.send(Err(status.into())).await.expect("the stream has a reader");

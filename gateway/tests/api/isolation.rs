@@ -25,7 +25,7 @@ use tonic_types::StatusExt;
 
 use crate::{
     errors::FaultyBody,
-    fake_backend::TIMEOUT,
+    fake_backend::{Call, TIMEOUT},
     program::{Program, UNREACHABLE},
     support::{FakeBackend, Reply, TestGateway, config},
 };
@@ -130,6 +130,30 @@ async fn calls_and_streams_have_connections_of_their_own() {
     assert_refused!(watch(&program, 3).await, ResourceExhausted, "OVERLOADED");
     let mut client = TaskServiceClient::new(channel_from(&program, 3));
     client.get_task(GetTaskRequest::default()).await.expect("not refused");
+}
+
+/// A server closes a connection on which many calls are cancelled, and other clients use the same connection.
+#[tokio::test]
+async fn call_of_a_disconnected_client_is_not_cancelled() {
+    let (sender, stream) = Reply::stream();
+    let reply = move |call: &Call| if call.rpc == LIST { stream.clone() } else { Reply::Echo };
+    let (backend, program) = start(Reply::from_fn(reply), &[]).await;
+    let mut client = TaskServiceClient::new(channel_from(&program, 1));
+    let called = async {
+        while !backend.was_called() {
+            tokio::task::yield_now().await;
+        }
+    };
+    let mut other_client = client.clone();
+    tokio::select! {
+        response = client.list_tasks(ListTasksRequest::default()) => panic!("{response:?}"),
+        () = called => {}
+    }
+    // The gateway has processed the cancellation before it receives these calls on the same connection.
+    for _ in 0..10 {
+        other_client.get_task(GetTaskRequest::default()).await.expect("not refused");
+    }
+    assert!(!sender.is_cancelled());
 }
 
 #[tokio::test]
