@@ -69,6 +69,36 @@ async fn slow_body_times_out_and_ends_the_connection() {
 }
 
 #[tokio::test]
+async fn stalled_body_is_408() {
+    let target = Target::start().await;
+    let request = "POST /v1/tasks HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 100\r\n\r\n{";
+    let response = target.send(request.to_owned()).await;
+    response.assert_refused(408, "DEADLINE_EXCEEDED", "DEADLINE_EXCEEDED", &[]);
+    assert!(!target.backend.was_called());
+}
+
+#[tokio::test]
+async fn bodies_beyond_the_limit_of_a_client_are_429() {
+    // One client may use an eighth of half as many incomplete requests.
+    let target = Target::start_with(large_list(), &["--max-calls", "16"]).await;
+    let request = "POST /v1/tasks HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 100\r\n\r\n{";
+    let mut incomplete = target.connect().await;
+    incomplete.write_all(request.replace("100", "2").as_bytes()).await.unwrap();
+    let refused = async {
+        loop {
+            let response = target.send(request.to_owned()).await;
+            if response.code == 429 {
+                return response;
+            }
+        }
+    };
+    let response = timeout(TIMEOUT, refused).await.expect("refused");
+    response.assert_refused(429, "RESOURCE_EXHAUSTED", "OVERLOADED", &[]);
+    incomplete.write_all(b"}").await.unwrap();
+    read_to_end(&mut incomplete).await[0].ok();
+}
+
+#[tokio::test]
 async fn stalled_readers_delay_neither_other_clients_nor_shutdown() {
     let target = Target::start_with(large_list(), &["--drain-timeout", "200ms"]).await;
     let _stalled = [connect_stalled(&target).await, connect_stalled(&target).await, connect_stalled(&target).await];

@@ -11,9 +11,10 @@ use std::{
         mpsc::{Receiver, SyncSender, sync_channel},
     },
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
+use tokio::time::Instant;
 use tracing_subscriber::fmt::MakeWriter;
 
 /// Maximum size of all lines that wait to be written: some seconds of a busy server.

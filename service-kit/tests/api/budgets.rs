@@ -173,7 +173,7 @@ async fn unread_responses_of_one_client_are_limited() {
         let key = Jwk { kid: "x".repeat(3_000_000), ..Jwk::default() };
         Ok(JwkSet { keys: vec![key] })
     };
-    let server = Server::start(&["--max-total-response-bytes", "16777216"], large).await;
+    let server = Server::start(&["--max-total-response-bytes", "33554432"], large).await;
     let channel = connect(&server, 2);
     let mut unread = Vec::new();
     let refused = async {

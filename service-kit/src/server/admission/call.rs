@@ -38,7 +38,8 @@ impl Budgets {
             // The rest of an honest request arrives soon.
             incomplete_calls: Budget::new(limits.max_calls / 2, clients, 1),
             request_bytes: Budget::new(limits.max_total_request_bytes, clients, limits.max_request_bytes),
-            response_bytes: Budget::new(limits.max_total_response_bytes, clients, limits.max_response_bytes),
+            // In JSON, a response can be several times as large.
+            response_bytes: Budget::new(limits.max_total_response_bytes, clients, 4 * limits.max_response_bytes),
             max_request_bytes: limits.max_request_bytes,
             max_response_bytes: limits.max_response_bytes,
         }

@@ -51,7 +51,7 @@ async fn assert_delayed(signalled: Instant, addresses: &[SocketAddr]) {
             sleep(RETRY_PAUSE).await;
         }
     }
-    while signalled.elapsed() < DELAY - Duration::from_millis(500) {
+    while signalled.elapsed() + Duration::from_millis(500) < DELAY {
         for address in addresses {
             // Each call uses a new connection.
             assert_eq!(health(*address).await, ServingStatus::NotServing);
