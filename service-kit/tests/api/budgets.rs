@@ -47,13 +47,11 @@ async fn send_half(channel: Channel, sent: Vec<u8>) -> Status {
     let request = request.body(body).expect("a request");
     let mut channel = channel.ready_oneshot().await.expect("connected");
     let response: Response<Body> = channel.call(request).await.expect("a response");
-    match Status::from_header_map(response.headers()) {
-        Some(status) => status,
-        None => {
-            let trailers = response.into_body().collect().await.expect("a whole body").trailers().cloned();
-            Status::from_header_map(&trailers.expect("trailers")).expect("a status")
-        }
+    if let Some(status) = Status::from_header_map(response.headers()) {
+        return status;
     }
+    let trailers = response.into_body().collect().await.expect("a whole body").trailers().cloned();
+    Status::from_header_map(&trailers.expect("trailers")).expect("a status")
 }
 
 /// Returns the beginning of a message with the maximum size.
