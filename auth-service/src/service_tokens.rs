@@ -101,15 +101,12 @@ impl ServiceTokens {
         let mut loads = self.loaded.subscribe();
         let earlier = self.started.load(Ordering::SeqCst);
         self.demand.notify_one();
-        let loaded = timeout(LOAD_TIMEOUT, loads.wait_for(|loaded| loaded.number > earlier)).await;
-        match loaded {
-            Ok(Ok(loaded)) => loaded.tokens.as_ref().map(|tokens| tokens.get(token).cloned()).map_err(Clone::clone),
-            _ => {
-                let message = "service tokens cannot be checked at the moment";
-                let error = ApiError::new(Code::Unavailable, ErrorReason::StoreUnavailable, message);
-                Err(error.retry_after(RETRY_DELAY))
-            }
+        if let Ok(Ok(loaded)) = timeout(LOAD_TIMEOUT, loads.wait_for(|loaded| loaded.number > earlier)).await {
+            return loaded.tokens.as_ref().map(|tokens| tokens.get(token).cloned()).map_err(Clone::clone);
         }
+        let message = "service tokens cannot be checked at the moment";
+        let error = ApiError::new(Code::Unavailable, ErrorReason::StoreUnavailable, message);
+        Err(error.retry_after(RETRY_DELAY))
     }
 
     /// Reads the tokens on demand, for as long as it is awaited.

@@ -116,14 +116,12 @@ impl PasswordAttempts {
             return Ok(PermittedAttempt { attempt: None, _permit: None });
         }
         let counter = self.check_throttle(&key).await?;
-        let permit = match self.in_progress.try_acquire(&counter) {
-            Some(permit) => permit,
-            None => {
-                let permit = self.in_progress.acquire(&counter).await?;
-                // The attempts before this one may have failed.
-                self.check_throttle(&key).await?;
-                permit
-            }
+        let (permit, counter) = if let Some(permit) = self.in_progress.try_acquire(&counter) {
+            (permit, counter)
+        } else {
+            let permit = self.in_progress.acquire(&counter).await?;
+            // The attempts before this one may have failed, or made the network known.
+            (permit, self.check_throttle(&key).await?)
         };
         Ok(PermittedAttempt { attempt: Some(Attempt { key, counter }), _permit: Some(permit) })
     }
