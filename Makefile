@@ -60,6 +60,14 @@ test-faults: tools ## Run only the fault tests, and report their measurements
 	@.ci/stage build cargo nextest run --locked --workspace --no-run
 	@$(RUN_FAULTS)
 
+.PHONY: soak
+soak: export CI := true
+soak: export SOAK_SECONDS ?= 600
+soak: tools ## Serve honest callers during attacks and faults, with the release programs, for SOAK_SECONDS (default: 600)
+	@.ci/stage build cargo build --release --locked --workspace --bins
+	@.ci/stage soak cargo nextest run --profile soak --release --locked --package taskey --no-capture \
+		-E 'test(/^faults::soak::/)'
+
 .PHONY: test-api
 test-api: ## Start `taskey` and test its HTTP API against /openapi.json, for about a minute
 	@.ci/stage 'tools for the API' .ci/install-tools api

@@ -31,6 +31,7 @@ mod service;
 mod shutdown;
 mod signals;
 mod slow_body;
+mod soak;
 mod step;
 mod users;
 mod verification;

@@ -103,13 +103,30 @@ impl Postgres {
 
     /// Starts a synchronous replica: from then on the primary acknowledges only what the replica has received.
     pub async fn replicate(&self) {
+        self.replicate_asynchronously().await;
+        self.query(PRIMARY, "alter system set synchronous_standby_names = '*'").await;
+        self.query(PRIMARY, "select pg_reload_conf()").await;
+        while self.query(PRIMARY, "select count(*) from pg_stat_replication where sync_state = 'sync'").await != "1" {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Starts an asynchronous replica. A failover may lose what the primary has acknowledged.
+    pub async fn replicate_asynchronously(&self) {
         let (from, to) = (self.folder.to_str().expect("made of ASCII"), self.data(REPLICA));
         let copy = ["-h", from, "-p", PRIMARY.1, "-U", "postgres", "-D", &to, "-R", "-X", "stream", "-c", "fast"];
         self.run("pg_basebackup", &copy).await;
         self.start_server(REPLICA).await;
-        self.query("alter system set synchronous_standby_names = '*'").await;
-        self.query("select pg_reload_conf()").await;
-        while self.query("select count(*) from pg_stat_replication where sync_state = 'sync'").await != "1" {
+        while self.query(PRIMARY, "select count(*) from pg_stat_replication").await != "1" {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Lets the replica receive nothing more. What the primary acknowledges from now on is lost in a failover.
+    pub async fn stop_replication(&self) {
+        self.query(REPLICA, "alter system set primary_conninfo = ''").await;
+        self.query(REPLICA, "select pg_reload_conf()").await;
+        while self.query(PRIMARY, "select count(*) from pg_stat_replication").await != "0" {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -120,9 +137,9 @@ impl Postgres {
         self.run("pg_ctl", &["promote", "-s", "-w", "-D", &self.data(REPLICA)]).await;
     }
 
-    async fn query(&self, sql: &str) -> String {
+    async fn query(&self, instance: (&str, &str), sql: &str) -> String {
         let host = self.folder.to_str().expect("made of ASCII");
-        self.run("psql", &["-h", host, "-p", PRIMARY.1, "-U", "postgres", "-Atq", "-c", sql]).await
+        self.run("psql", &["-h", host, "-p", instance.1, "-U", "postgres", "-Atq", "-c", sql]).await
     }
 
     /// Disables fsync: tests kill processes, but data need not survive a crash of the machine.

@@ -90,6 +90,13 @@ impl Service {
         self.process.as_mut().expect("the service runs").wait_for_exit().await
     }
 
+    /// Sends SIGTERM, and waits until the service has ended.
+    pub async fn stop(&mut self) {
+        self.terminate();
+        self.wait_for_exit().await;
+        self.process = None;
+    }
+
     /// Sends SIGSTOP: the service keeps its connections and does nothing, like a machine that hangs.
     pub fn pause(&self) {
         self.process.as_ref().expect("the service runs").signal("STOP");

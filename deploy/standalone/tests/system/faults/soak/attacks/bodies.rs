@@ -1,0 +1,58 @@
+//! Bodies of requests that do not arrive.
+
+use std::{
+    future::pending,
+    net::SocketAddr,
+    sync::atomic::{AtomicUsize, Ordering},
+};
+
+use hyper::Request;
+use tokio::task::JoinSet;
+
+use super::{
+    http2::{Body, Connection, unfinished},
+    target::Target,
+};
+
+/// The attacker's connections, and the requests on each.
+const CONNECTIONS: usize = 4;
+const REQUESTS: usize = 128;
+
+/// Half of the largest JSON body.
+const HALF: usize = 128 * 1024;
+
+const WINDOW: u32 = 64 * 1024;
+
+/// Row 3: sends requests with headers and no body, without an access token.
+pub async fn send_headers_only(target: &Target, count: &AtomicUsize) {
+    let login =
+        |connection: &Connection| connection.grpc("/taskey.auth.v1.AuthService/Login", "", unfinished(Vec::new()));
+    send(target.addresses.gateway, count, login).await;
+}
+
+/// Row 11: sends half of large bodies, without an access token.
+pub async fn send_half_bodies(target: &Target, count: &AtomicUsize) {
+    let login = |connection: &Connection| {
+        let start = [br#"{"email": ""#, &vec![b'x'; HALF][..]].concat();
+        connection.post("/v1/auth/login", 2 * HALF, unfinished(start))
+    };
+    send(target.addresses.gateway, count, login).await;
+}
+
+/// Sends requests again and again as they are refused.
+async fn send(address: SocketAddr, count: &AtomicUsize, request: impl Fn(&Connection) -> Request<Body>) {
+    let mut connections = Vec::new();
+    let mut requests = JoinSet::new();
+    for _ in 0..CONNECTIONS {
+        let Some(connection) = Connection::open(address, WINDOW).await else { return };
+        connections.push(connection);
+    }
+    for connection in &connections {
+        for _ in 0..REQUESTS {
+            let (mut sender, request) = (connection.sender.clone(), request(connection));
+            requests.spawn(async move { _ = sender.send_request(request).await });
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+    pending::<()>().await;
+}
