@@ -25,6 +25,7 @@ use service_kit::{
     },
     clock::Clock,
     db::{Db, Searches},
+    epoch::CurrentEpoch,
     ops::{config::LimitArgs, secret_file, shutdown::Shutdown},
     page::PageTokens,
     server::GrpcServer,
@@ -69,6 +70,7 @@ use login::{
 use model::refresh_token::RefreshKey;
 use service::{account::AccountService, admin::AdminService, auth::AuthService, token::TokenService};
 use service_tokens::ServiceTokens;
+use store::revocations;
 
 /// Default timeout of calls.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
@@ -124,9 +126,10 @@ impl Server {
         if let Some(keys) = keys.current() {
             secrets::check(&db, args, &refresh_key, &keys).await?;
         }
+        let epoch = revocations::epoch(&db, clock.new_id()).await?;
         let feed = Feed::open(db.reserved(), &clock).await?;
         let authenticator = Authenticator::new(Arc::clone(&keys), config.tokens.clone(), feed.view(), clock.clone());
-        let page_tokens = PageTokens::new(&refresh_key.page_token_key());
+        let page_tokens = PageTokens::new(&refresh_key.page_token_key(), CurrentEpoch::new(epoch.into()));
         let rate_limits = config.rates.rate_limits;
         let passwords = Arc::new(PasswordAttempts::new(db.clone(), clock.clone(), hashing, rate_limits));
         let issuer = Arc::new(TokenIssuer {
@@ -193,6 +196,7 @@ impl Server {
         let background_tasks = async {
             tokio::join!(
                 app.feed.run(),
+                app.page_tokens.epoch().follow(|| revocations::epoch(&app.db, app.clock.new_id()), || ()),
                 follow::report("auth", app.feed.view(), is_healthy, ready),
                 app.db.watch_health(healthy),
                 secrets::follow(&app.db, &secret_args, &app.issuer.refresh_key, &app.issuer.keys),

@@ -5,13 +5,14 @@
 //! - [`auth`]: access tokens, keys, revoked sessions, and service credentials.
 //! - [`db`]: one handle for SQLite and PostgreSQL.
 //! - [`ops`]: settings, logs, secret files, shutdown.
-//! - [`status`]: errors. [`page`]: pagination. [`filter`]: list filters.
+//! - [`status`]: errors. [`page`]: pagination. [`filter`]: list filters. [`epoch`]: the history of a database.
 //! - [`rate_limit`]: rate limits. [`turns`]: calls that wait for each other. [`network`]: client addresses.
 //! - [`clock`], [`random`], [`id`]: time, random numbers and resource ids.
 
 pub mod auth;
 pub mod clock;
 pub mod db;
+pub mod epoch;
 pub mod filter;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;

@@ -1,10 +1,12 @@
 //! Rate limits: a burst, then a number of actions per unit of time.
 
 use std::{
+    convert::Infallible,
     fmt,
     hash::{BuildHasher, Hash, RandomState},
     num::NonZeroU32,
     str::FromStr,
+    sync::Arc,
     time::Duration,
 };
 
@@ -83,9 +85,16 @@ impl Rate {
 #[derive(Debug)]
 pub struct RateLimit {
     counters: RateLimiter<usize, Counters, MonotonicClock, NoOpMiddleware<Nanos>>,
+    states: Counters,
+    quota: Quota,
     clock: MonotonicClock,
+    /// When the limit was created; the counters contain times since then.
+    start: Nanos,
     hasher: RandomState,
 }
+
+/// Maximum number of actions that are charged at once.
+const MAX_CHARGE: u64 = 1_000_000;
 
 /// The number of counters, of eight bytes each.
 const COUNTERS: usize = 1 << 18;
@@ -95,8 +104,10 @@ impl RateLimit {
     #[must_use]
     pub fn new(rate: Rate, clock: Clock) -> Self {
         let clock = MonotonicClock(clock);
-        let counters = Counters((0..COUNTERS).map(|_| InMemoryState::default()).collect());
-        Self { counters: RateLimiter::new(rate.quota(), counters, clock.clone()), clock, hasher: RandomState::new() }
+        let states = Counters((0..COUNTERS).map(|_| InMemoryState::default()).collect());
+        let (quota, start) = (rate.quota(), clock::Clock::now(&clock));
+        let counters = RateLimiter::new(quota, states.clone(), clock.clone());
+        Self { counters, states, quota, clock, start, hasher: RandomState::new() }
     }
 
     /// Counts an action of a key.
@@ -104,13 +115,50 @@ impl RateLimit {
     /// # Errors
     /// The time to wait, if the limit is exceeded. The action is not counted then.
     pub fn check(&self, key: &impl Hash) -> Result<(), Duration> {
-        let counter = usize::try_from(self.hasher.hash_one(key) % COUNTERS as u64).unwrap_or(0);
-        self.counters.check_key(&counter).map_err(|not_until| not_until.wait_time_from(self.clock.now()))
+        self.counters.check_key(&self.counter(key)).map_err(|not_until| not_until.wait_time_from(self.clock.now()))
+    }
+
+    /// Counts actions of a key that have already happened, even if they exceed the limit.
+    pub fn charge(&self, key: &impl Hash, count: u64) {
+        let (now, cost) = (self.now(), self.interval() * count.min(MAX_CHARGE));
+        let charge = |full_at: Option<Nanos>| Ok::<_, Infallible>(((), full_at.unwrap_or(now).max(now) + cost));
+        match self.states.measure_and_replace(&self.counter(key), charge) {
+            Ok(()) => {}
+            Err(never) => match never {},
+        }
+    }
+
+    /// Checks that the limit allows an action of a key, and does not count it.
+    ///
+    /// # Errors
+    /// The time to wait, if the limit is exceeded.
+    pub fn check_charges(&self, key: &impl Hash) -> Result<(), Duration> {
+        let tolerance = self.interval() * u64::from(self.quota.burst_size().get() - 1);
+        let latest = self.now() + tolerance;
+        // An error leaves the counter as it is.
+        let wait = |full_at: Option<Nanos>| Err::<((), Nanos), _>(full_at.map(|at| at.saturating_sub(latest)));
+        match self.states.measure_and_replace(&self.counter(key), wait) {
+            Err(Some(wait)) if wait > Nanos::default() => Err(wait.into()),
+            _ => Ok(()),
+        }
+    }
+
+    fn interval(&self) -> Nanos {
+        self.quota.replenish_interval().into()
+    }
+
+    /// Returns the time since the limit was created.
+    fn now(&self) -> Nanos {
+        self.clock.now().saturating_sub(self.start)
+    }
+
+    fn counter(&self, key: &impl Hash) -> usize {
+        usize::try_from(self.hasher.hash_one(key) % COUNTERS as u64).unwrap_or(0)
     }
 }
 
-#[derive(Debug)]
-struct Counters(Box<[InMemoryState]>);
+#[derive(Clone, Debug)]
+struct Counters(Arc<[InMemoryState]>);
 
 impl StateStore for Counters {
     type Key = usize;
@@ -169,6 +217,24 @@ mod tests {
         assert_eq!(count_allowed(), 6);
         manual_clock.advance(Duration::from_secs(86_400));
         assert_eq!(count_allowed(), 10);
+    }
+
+    #[test]
+    fn charged_actions_may_exceed_the_limit_and_block_later_ones() {
+        let (clock, manual_clock) = testing::clock();
+        manual_clock.advance(Duration::from_secs(5));
+        let limit = RateLimit::new(rate("10+6/m"), clock);
+        assert_eq!(limit.check_charges(&"ann"), Ok(()));
+        limit.charge(&"ann", 9);
+        assert_eq!(limit.check_charges(&"ann"), Ok(()));
+        limit.charge(&"ann", 5);
+        // Ten are the burst, four are too many, and one must be left.
+        assert_eq!(limit.check_charges(&"ann"), Err(Duration::from_secs(50)));
+        manual_clock.advance(Duration::from_secs(50));
+        assert_eq!(limit.check_charges(&"ann"), Ok(()));
+        assert_eq!(limit.check(&"ann"), Ok(()), "both kinds of actions share the counter");
+        assert_eq!(limit.check_charges(&"ann"), Err(Duration::from_secs(10)));
+        assert_eq!(limit.check_charges(&"bob"), Ok(()));
     }
 
     #[test]

@@ -59,7 +59,7 @@ pub struct Config {
     #[command(flatten)]
     pub limits: LimitArgs,
 
-    /// Whether to enforce the rate limit of calls per user
+    /// Whether to enforce the rate limits per user
     #[arg(long, env = "TASKEY_RATE_LIMITS", default_value = "on", value_name = "SWITCH")]
     pub rate_limits: OnOff,
 }
@@ -78,7 +78,13 @@ pub struct TaskArgs {
     #[arg(long, env = "TASKEY_CALL_RATE", default_value = "100+50/s", value_name = "RATE")]
     pub call_rate: Rate,
 
-    /// Maximum number of active tasks per user
+    /// Rows that a user may write: 20000+6000/m is a burst of 20,000, then 6,000 per minute. Each 4 KiB of a row count as
+    /// one more. A call that exceeds the limit succeeds, and later ones wait
+    #[arg(long, env = "TASKEY_ROW_RATE", default_value = "20000+6000/m", value_name = "RATE")]
+    pub row_rate: Rate,
+
+    /// Maximum number of active tasks per user. There may be 10,000 deleted ones beside them; beyond that, the oldest are
+    /// purged early
     #[arg(long, env = "TASKEY_MAX_TASKS", default_value_t = 10_000, value_name = "COUNT",
           value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub max_tasks: u32,

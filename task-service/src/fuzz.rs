@@ -1,7 +1,10 @@
 //! Properties that hold for every input. The targets in `fuzz/` search for a counterexample; the tests run their
 //! corpora.
 
-use service_kit::page::PageTokens;
+use service_kit::{
+    epoch::{CurrentEpoch, Epoch},
+    page::PageTokens,
+};
 use uuid::Uuid;
 
 use crate::model::filter::Filter;
@@ -11,10 +14,14 @@ const OWNER: Uuid = Uuid::from_u128(1);
 /// The arguments that must not change between pages.
 const QUERY: &[u8] = &[0];
 
-/// Checks that a valid page token is the only encoding of its cursor, and is valid only for its owner, query and key.
+fn tokens(key: &[u8; 32], epoch: u128) -> PageTokens {
+    PageTokens::new(key, CurrentEpoch::new(Epoch::from(Uuid::from_u128(epoch))))
+}
+
+/// Checks that a valid page token is the only encoding of its cursor, and is valid only for its owner, query, key and epoch.
 /// Seals the first 16 bytes too, because a random search never finds a valid token.
 pub fn page_token(data: &[u8]) {
-    let tokens = PageTokens::new(&[7; 32]);
+    let tokens = tokens(&[7; 32], 1);
     if let Ok(text) = std::str::from_utf8(data) {
         check_token(&tokens, text);
     }
@@ -35,7 +42,8 @@ fn check_token(tokens: &PageTokens, text: &str) {
     assert_eq!(tokens.seal(OWNER, QUERY, &cursor), text);
     assert!(tokens.open(OWNER, &[1], text).is_err());
     assert!(tokens.open(Uuid::from_u128(2), QUERY, text).is_err());
-    assert!(PageTokens::new(&[8; 32]).open(OWNER, QUERY, text).is_err());
+    assert!(self::tokens(&[8; 32], 1).open(OWNER, QUERY, text).is_err());
+    assert!(self::tokens(&[7; 32], 2).open(OWNER, QUERY, text).is_err());
 }
 
 /// Checks that the canonical form of a filter parses to an equal filter, and is its own canonical form. The error of an

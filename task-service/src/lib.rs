@@ -25,6 +25,7 @@ use service_kit::{
     },
     clock::Clock,
     db::{Db, Migrate, Searches},
+    epoch::CurrentEpoch,
     ops::{
         config::{LimitArgs, OnOff},
         shutdown::Shutdown,
@@ -93,6 +94,7 @@ pub async fn inspect(config: &Config) -> anyhow::Result<()> {
 pub struct Server {
     db: Db,
     owner_queue: OwnerQueue,
+    row_rate_limit: Arc<RateLimit>,
     clock: Clock,
     page_tokens: PageTokens,
     authenticator: Authenticator,
@@ -112,15 +114,18 @@ impl Server {
         let (keys, credential) = config.verifier.open(&config.tokens, &clock).await?;
         let db = Db::open(&config.database_url, &config.schema, &MIGRATIONS, Migrate::Always, &config.pool).await?;
         let key = store::page_token_key(&db, &random::bytes()).await.context("cannot read the page token key")?;
+        let epoch = store::epoch::open(&db, random::id()).await.context("cannot read the epoch of the database")?;
         let view = Arc::new(RevocationView::new(config.tasks.revocation_max_staleness, clock.clone()));
+        let row_rate_limit = Arc::new(RateLimit::new(config.tasks.row_rate, clock.clone()));
         let account_cleanup = Arc::new(AccountCleanup::new(db.clone(), clock.clone()));
         let deleted_users = Some(Arc::clone(&account_cleanup) as Arc<_>);
         Ok(Self {
             authenticator: Authenticator::new(Arc::clone(&keys), config.tokens, Arc::clone(&view), clock.clone()),
             follower: Follower { view, keys, deleted_users, credential, peers: config.auth_url },
             account_cleanup,
-            owner_queue: OwnerQueue::new(config.pool.database_timeout),
-            page_tokens: PageTokens::new(&key),
+            owner_queue: OwnerQueue::new(config.pool.database_timeout, Arc::clone(&row_rate_limit)),
+            row_rate_limit,
+            page_tokens: PageTokens::new(&key, CurrentEpoch::new(epoch)),
             tasks: config.tasks,
             rate_limits: config.rate_limits,
             limits: config.limits,
@@ -137,6 +142,7 @@ impl Server {
         let Self {
             db,
             owner_queue,
+            row_rate_limit,
             clock,
             authenticator,
             follower,
@@ -147,7 +153,7 @@ impl Server {
             page_tokens,
         } = self;
         let (max_in, max_out) = (limits.max_request_bytes, limits.max_response_bytes);
-        let watches = Arc::new(Watches::new(db.clone()));
+        let watches = Arc::new(Watches::new(db.clone(), page_tokens.epoch().clone()));
         let app = Arc::new(App {
             db: db.clone(),
             searches: Searches::new(db.clone()),
@@ -162,6 +168,7 @@ impl Server {
             },
             page_tokens,
             watches: Arc::clone(&watches),
+            row_rate_limit,
             call_rate_limit: RateLimit::new(tasks.call_rate, clock.clone()),
             rate_limits,
             purge_after: tasks.purge_after,

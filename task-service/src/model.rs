@@ -1,8 +1,11 @@
 //! The types of tasks, lists, filters and orders, and the logic of writes, without I/O. Module `request` parses
 //! messages into these types.
 
+use std::time::Duration;
+
 use service_kit::{
     clock::Timestamp,
+    epoch::Epoch,
     page::{self, PageTokens},
     status::ApiError,
 };
@@ -69,6 +72,12 @@ impl<'a> From<&'a TaskRow> for SortFields<'a> {
     }
 }
 
+/// Returns the new `update_time` of a task or list: the current time, but always later than the old `update_time`, because
+/// the clocks of replicas differ, and a write reads the time before it waits for others.
+pub(crate) fn later(now: Timestamp, old: Timestamp) -> Timestamp {
+    now.max(old + Duration::from_micros(1))
+}
+
 /// The version of a task or list, which starts at 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Revision(pub(crate) i64);
@@ -83,21 +92,23 @@ impl Revision {
     /// A revision that no task or list has.
     const INVALID: Self = Self(0);
 
-    /// Returns the etag: a strong entity tag (RFC 9110, section 8.8.3).
-    pub(crate) fn etag(self) -> String {
-        format!("\"{:x}\"", self.0)
+    /// Returns the etag: a strong entity tag (RFC 9110, section 8.8.3) with the version of its format, the epoch of the
+    /// database and the revision.
+    pub(crate) fn etag(self, epoch: Epoch) -> String {
+        format!("\"{ETAG_VERSION}.{epoch}.{:x}\"", self.0)
     }
 
-    /// Parses an etag. Returns `None` if it is empty. An etag that was not issued by this service matches no task or list.
-    pub(crate) fn from_etag(etag: &str) -> Option<Self> {
-        if etag.is_empty() {
-            return None;
-        }
-        let digits = etag.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or_default();
-        let revision = i64::from_str_radix(digits, 16).map_or(Self::INVALID, Self);
-        Some(if revision.etag() == etag { revision } else { Self::INVALID })
+    /// Parses an etag of the current version.
+    fn from_etag(etag: &str) -> Option<(Epoch, Self)> {
+        let text = etag.strip_prefix('"')?.strip_suffix('"')?;
+        let (epoch, digits) = text.strip_prefix(ETAG_VERSION)?.strip_prefix('.')?.split_once('.')?;
+        let (epoch, revision) = (Epoch::parse(epoch)?, Self(i64::from_str_radix(digits, 16).ok()?));
+        (revision.etag(epoch) == etag).then_some((epoch, revision))
     }
 }
+
+/// The version of the etag format.
+const ETAG_VERSION: char = '1';
 
 /// The task or list that a request names.
 #[derive(Clone, Copy, Debug)]
@@ -105,6 +116,26 @@ pub(crate) struct Target {
     pub(crate) id: Uuid,
     /// The revision of the etag, if the request has one. The write fails if the current revision differs.
     pub(crate) revision: Option<Revision>,
+    /// The epoch of the etag, if the request has a valid one.
+    epoch: Option<Epoch>,
+}
+
+impl Target {
+    /// Returns the target with this id and, unless it is empty, this etag. An etag that was not issued by this service
+    /// matches no task or list.
+    pub(crate) fn new(id: Uuid, etag: &str) -> Self {
+        match Revision::from_etag(etag) {
+            Some((epoch, revision)) => Self { id, revision: Some(revision), epoch: Some(epoch) },
+            None => Self { id, revision: (!etag.is_empty()).then_some(Revision::INVALID), epoch: None },
+        }
+    }
+
+    /// Makes an etag of another epoch match no task or list.
+    pub(crate) fn check_epoch(&mut self, current: Epoch) {
+        if self.epoch.is_some_and(|epoch| epoch != current) {
+            self.revision = Some(Revision::INVALID);
+        }
+    }
 }
 
 /// The parameters of `ListTasks`.
@@ -146,20 +177,38 @@ impl ListQuery {
 mod tests {
     use super::*;
 
+    const ID: Uuid = Uuid::from_u128(1);
+
+    fn epoch() -> Epoch {
+        Epoch::from(Uuid::from_u128(0xe))
+    }
+
     #[test]
     fn an_etag_parses_to_its_revision() {
         for revision in [Revision::FIRST, Revision(31), Revision(i64::MAX)] {
-            assert_eq!(Revision::from_etag(&revision.etag()), Some(revision));
+            let mut target = Target::new(ID, &revision.etag(epoch()));
+            target.check_epoch(epoch());
+            assert_eq!(target.revision, Some(revision));
         }
-        assert_eq!(Revision(31).etag(), "\"1f\"");
+        assert_eq!(Revision(31).etag(epoch()), "\"1.000000000000000e.1f\"");
+        assert_eq!(Target::new(ID, "").revision, None);
+    }
+
+    #[test]
+    fn an_etag_of_another_epoch_matches_no_task() {
+        let mut target = Target::new(ID, &Revision(31).etag(epoch()));
+        target.check_epoch(Epoch::from(Uuid::from_u128(0xf)));
+        assert_eq!(target.revision, Some(Revision::INVALID));
     }
 
     #[test]
     fn an_etag_that_was_not_issued_matches_no_task() {
-        for etag in ["1", "\"1", "\"", "\"\"", "\"01\"", "\"1F\"", "\"+1\"", "\"-1\"", "W/\"1\"", "*", "\"1\" ", "\0"] {
-            assert_eq!(Revision::from_etag(etag), Some(Revision::INVALID), "{etag:?}");
+        let invalid = ["", "1.", "2.000000000000000e.1", "1.e.1", "1.000000000000000e.01", "1.000000000000000e.1F"];
+        let invalid = invalid.into_iter().chain(["1.000000000000000e.+1", "1.000000000000000e.-1", "1", "1f"]);
+        let quoted = invalid.map(|text| format!("\"{text}\""));
+        let unquoted = ["1", "\"", "*", "\0", "1.000000000000000e.1", "W/\"1.000000000000000e.1\""].map(str::to_owned);
+        for etag in quoted.chain(unquoted) {
+            assert_eq!(Target::new(ID, &etag).revision, Some(Revision::INVALID), "{etag:?}");
         }
-        assert_eq!(Revision::from_etag("\"ffffffffffffffff\""), Some(Revision::INVALID));
-        assert_eq!(Revision::from_etag(""), None);
     }
 }

@@ -2,10 +2,13 @@
 
 use prost::Message;
 use service_kit::page::PageTokens;
-use taskey_proto::task::v1::{ListTasksResponse, Task};
+use taskey_proto::task::v1::ListTasksResponse;
 use uuid::Uuid;
 
-use crate::model::{ListQuery, TaskRow};
+use crate::{
+    model::{ListQuery, TaskRow},
+    response,
+};
 
 /// Returns a page of `rows`, which has one row more than the page size if there is a next page. The page ends early
 /// rather than exceed `max_bytes`.
@@ -17,10 +20,10 @@ pub(crate) fn fill(
     rows: Vec<TaskRow>,
 ) -> ListTasksResponse {
     let mut page = ListTasksResponse::default();
-    let (mut room, mut last) = (max_bytes, Vec::new());
+    let (epoch, mut room, mut last) = (tokens.epoch().get(), max_bytes, Vec::new());
     for row in rows {
         let cursor = query.order.cursor(&row).encode();
-        let task = Task::from(row);
+        let task = response::task(row, epoch);
         let bytes = field_bytes(task.encoded_len());
         let is_full = page.tasks.len() == query.page_size || bytes + field_bytes(PageTokens::length(&cursor)) > room;
         // A page has at least one task, so that clients make progress.

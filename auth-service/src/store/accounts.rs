@@ -38,7 +38,8 @@ pub async fn change_password(
     event: Event,
 ) -> Result<Option<User>, Error> {
     const UPDATE: &str = "
-        update users set password_hash = $3, password_version = password_version + 1, updated_at = $4
+        update users set password_hash = $3, password_version = password_version + 1,
+            updated_at = case when updated_at >= $4 then updated_at + 1 else $4 end
         where id = $1 and password_version = $2
         returning id, email, display_name, email_verified, roles, disabled, created_at, updated_at";
     db.write(move |conn| {
@@ -68,7 +69,7 @@ pub async fn set_disabled(
     event: Event,
 ) -> Result<Option<User>, Error> {
     const UPDATE: &str = "
-        update users set disabled = $2, updated_at = $3
+        update users set disabled = $2, updated_at = case when updated_at >= $3 then updated_at + 1 else $3 end
         where id = $1 and disabled <> $2 and (not $2
             or ' ' || roles || ' ' not like '% admin %'
             or exists (
@@ -115,7 +116,7 @@ pub async fn set_roles(
     event: Event,
 ) -> Result<Option<User>, Error> {
     const UPDATE: &str = "
-        update users set roles = $3, updated_at = $5
+        update users set roles = $3, updated_at = case when updated_at >= $5 then updated_at + 1 else $5 end
         where id = $1 and roles = $2 and ($4
             or ' ' || roles || ' ' not like '% admin %'
             or exists (

@@ -125,7 +125,8 @@ pub async fn by_active_session(
 /// If the database fails.
 pub async fn rename(db: &Db, now: Timestamp, id: Uuid, display_name: String) -> Result<Option<User>, Error> {
     const UPDATE: &str = "
-        update users set display_name = $2, updated_at = $3 where id = $1
+        update users set display_name = $2, updated_at = case when updated_at >= $3 then updated_at + 1 else $3 end
+        where id = $1
         returning id, email, display_name, email_verified, roles, disabled, created_at, updated_at";
     db.execute_returning(UPDATE, args![id, display_name, now]).await
 }

@@ -9,6 +9,7 @@ mod deleted_users;
 mod deletion;
 mod feed;
 mod forged_claims;
+mod history;
 mod keys;
 mod known_networks;
 mod login;

@@ -238,10 +238,16 @@ impl Db {
 
     /// Calls `wake` for [notifications](Conn::notify) of `channel`, until the future is dropped. They are hints: those
     /// sent while the connection is broken are lost. SQLite has none.
-    pub async fn listen(&self, channel: &'static str, wake: impl FnMut()) {
+    pub async fn listen(&self, channel: &'static str, mut wake: impl FnMut()) {
+        self.listen_with(channel, |_| wake()).await;
+    }
+
+    /// Calls `receive` with the payload of each notification of `channel`, and with `None` whenever notifications may
+    /// have been lost, until the future is dropped. SQLite has none.
+    pub async fn listen_with(&self, channel: &'static str, receive: impl FnMut(Option<&str>)) {
         match &self.0 {
             Inner::Sqlite(_) => std::future::pending().await,
-            Inner::Postgres(db) => db.listen(channel, wake).await,
+            Inner::Postgres(db) => db.listen(channel, receive).await,
         }
     }
 

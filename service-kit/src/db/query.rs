@@ -125,6 +125,17 @@ pub enum Value {
     Uuid(Option<Uuid>),
 }
 
+impl Value {
+    /// Returns the size of a text or of bytes. Other values are small and have no size here.
+    pub(super) fn size(&self) -> usize {
+        match self {
+            Self::Text(text) => text.as_ref().map_or(0, String::len),
+            Self::Bytes(bytes) => bytes.as_ref().map_or(0, Vec::len),
+            Self::Bool(_) | Self::Int(_) | Self::Uuid(_) => 0,
+        }
+    }
+}
+
 impl fmt::Debug for Value {
     /// Shows the type only: the value may be a password hash.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -14,5 +14,6 @@ mod postgres_sessions;
 mod revocation;
 mod searches;
 mod server;
+mod sqlite_log;
 mod support;
 mod token;

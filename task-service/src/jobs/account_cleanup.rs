@@ -78,16 +78,13 @@ impl AccountCleanup {
     /// Deletes all rows of an owner, in batches, and returns their number.
     async fn remove(&self, owner: Uuid) -> Result<u64, db::Error> {
         let mut removed = 0;
-        for statement in sweep::DELETE_OWNED {
-            loop {
-                let batch = sweep::delete_owned(&self.db, statement, owner, BATCH).await?;
-                removed += batch;
-                if batch < BATCH.unsigned_abs() {
-                    break;
-                }
+        loop {
+            let (batch, is_complete) = sweep::delete_owned(&self.db, owner, BATCH).await?;
+            removed += batch;
+            if is_complete {
+                return Ok(removed);
             }
         }
-        Ok(removed)
     }
 }
 

@@ -65,7 +65,7 @@ mod tests {
         model::{Target, write::Write},
         store::{
             tasks,
-            tests::{create_with_id, execute_at, open},
+            tests::{create_with_id, execute_at, open, storage::count_rows},
         },
     };
 
@@ -73,11 +73,11 @@ mod tests {
 
     async fn exactly_the_due_tasks_are_purged(database: TestDatabase) {
         // Two full batches, and one more.
-        const DUE: usize = 1001;
+        const DUE: i64 = 1001;
         let (db, clock) = (open(&database).await, Clock::system());
         let (owner, now) = (clock.new_id(), clock.now());
         let hour = Duration::from_secs(3600);
-        let targets: Vec<_> = (0..DUE + 2).map(|_| Target { id: clock.new_id(), revision: None }).collect();
+        let targets: Vec<_> = (0..DUE + 2).map(|_| Target::new(clock.new_id(), "")).collect();
         join_all(targets.iter().map(async |target| {
             create_with_id(&db, owner, target.id).await.expect("the task is created");
         }))
@@ -92,10 +92,14 @@ mod tests {
         let purge = async |at| run_batches("", || sweep::purge(&db, at, BATCH)).await;
 
         assert_eq!(purge(now).await, 0);
-        assert_eq!(purge(now + hour).await, due.len() as u64);
+        assert_eq!(purge(now + hour).await, DUE.unsigned_abs());
 
         // Read as of a time before the purge time, so that the result shows what is stored.
         assert!(tasks::get(&db, owner, now, due[0].id).await.is_err());
+        assert_eq!(count_rows(&db, owner).await, (2, DUE));
+        let forgotten = run_batches("", || sweep::delete_tombstones(&db, now + 2 * hour, BATCH)).await;
+        assert_eq!(forgotten, DUE.unsigned_abs());
+        assert_eq!(count_rows(&db, owner).await, (2, 0));
         for target in [active, later] {
             tasks::get(&db, owner, now, target.id).await.expect("not purged");
         }

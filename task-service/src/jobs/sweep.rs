@@ -1,6 +1,9 @@
 //! The SQL of the background jobs, which write rows of any owner in batches.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use futures::future::BoxFuture;
 use service_kit::{
@@ -57,6 +60,8 @@ async fn purge_within(conn: &mut Conn, now: Timestamp, limit: i64) -> Result<u64
         select task.owner_id, task.id, owner.last_change, ";
     const ON_CONFLICT: &str = "
         on conflict (owner_id, id) do update set change = excluded.change, remove_time = excluded.remove_time";
+    const COUNT: &str = "
+        update owners set task_rows = task_rows - $2, tombstones = tombstones + $2 where owner_id = $1";
     let due: Vec<(Uuid, Uuid)> = conn.fetch_all(DUE, args![now, limit]).await?;
     if due.is_empty() {
         return Ok(0);
@@ -77,7 +82,29 @@ async fn purge_within(conn: &mut Conn, now: Timestamp, limit: i64) -> Result<u64
     let mut delete = QueryBuilder::new("delete from tasks where purge_time <= ");
     delete.push_bind(now).push(" and (owner_id, id) in ");
     push_pairs(&mut delete, &due);
-    execute(conn, delete).await
+    delete.push(" returning owner_id");
+    let (sql, values) = delete.build();
+    let purged: Vec<Uuid> = conn.fetch_all(sql, values).await?;
+    for (owner, count) in count_per_owner(purged.iter().copied()) {
+        conn.execute(COUNT, args![owner, count]).await?;
+    }
+    Ok(purged.len() as u64)
+}
+
+fn count_per_owner(owners: impl Iterator<Item = Uuid>) -> BTreeMap<Uuid, i64> {
+    let mut counts = BTreeMap::new();
+    for owner in owners {
+        *counts.entry(owner).or_default() += 1;
+    }
+    counts
+}
+
+/// Locks owners against their mutations, which change the same rows in another order.
+async fn lock_owners(conn: &mut Conn, owners: impl Iterator<Item = Uuid>) -> Result<(), Error> {
+    let owners: BTreeSet<Uuid> = owners.collect();
+    let mut lock = QueryBuilder::new("update owners set last_change = last_change where owner_id in ");
+    lock.push_ids(owners);
+    execute(conn, lock).await.map(drop)
 }
 
 /// Deletes at most `limit` tombstones from before an instant, and returns their number. Sync tokens that are older
@@ -92,22 +119,27 @@ pub(crate) async fn delete_tombstones(db: &Db, before: Timestamp, limit: i64) ->
 async fn delete_tombstones_within(conn: &mut Conn, before: Timestamp, limit: i64) -> Result<u64, Error> {
     const OLD: &str = "
         select owner_id, id, change from removed_tasks where remove_time < $1 order by remove_time, owner_id, id limit $2";
-    const FORGOTTEN: &str = "update owners set forgotten = $2 where owner_id = $1 and forgotten < $2";
+    const FORGOTTEN: &str = "
+        update owners set tombstones = tombstones - $3, forgotten = case when forgotten < $2 then $2 else forgotten end
+        where owner_id = $1";
     let old: Vec<(Uuid, Uuid, i64)> = conn.fetch_all(OLD, args![before, limit]).await?;
     if old.is_empty() {
         return Ok(0);
     }
-    let mut forgotten = BTreeMap::new();
-    for (owner, _, change) in &old {
-        let last: &mut i64 = forgotten.entry(*owner).or_default();
-        *last = (*last).max(*change);
-    }
-    for (owner, change) in &forgotten {
-        conn.execute(FORGOTTEN, args![*owner, *change]).await?;
-    }
+    lock_owners(conn, old.iter().map(|(owner, ..)| *owner)).await?;
+    // A mutation of the owner may have deleted some meanwhile.
     let mut delete = QueryBuilder::new("delete from removed_tasks where (owner_id, id) in ");
-    delete.push_id_pairs(old.iter().map(|(owner, id, _)| (*owner, *id)));
-    execute(conn, delete).await?;
+    delete.push_id_pairs(old.iter().map(|(owner, id, _)| (*owner, *id))).push(" returning owner_id, change");
+    let (sql, values) = delete.build();
+    let deleted: Vec<(Uuid, i64)> = conn.fetch_all(sql, values).await?;
+    let mut forgotten: BTreeMap<Uuid, (i64, i64)> = BTreeMap::new();
+    for (owner, change) in deleted {
+        let (last, count) = forgotten.entry(owner).or_default();
+        (*last, *count) = ((*last).max(change), *count + 1);
+    }
+    for (owner, (change, count)) in forgotten {
+        conn.execute(FORGOTTEN, args![owner, change, count]).await?;
+    }
     Ok(old.len() as u64)
 }
 
@@ -116,9 +148,23 @@ async fn delete_tombstones_within(conn: &mut Conn, before: Timestamp, limit: i64
 /// # Errors
 /// Those of the database.
 pub(crate) async fn delete_responses(db: &Db, before: Timestamp, limit: i64) -> Result<u64, Error> {
-    const DELETE: &str = "delete from requests where (owner_id, id) in
-        (select owner_id, id from requests where create_time <= $1 order by create_time limit $2)";
-    sweep(db, move |conn| Box::pin(conn.execute(DELETE, args![before, limit]))).await
+    sweep(db, move |conn| Box::pin(delete_responses_within(conn, before, limit))).await
+}
+
+async fn delete_responses_within(conn: &mut Conn, before: Timestamp, limit: i64) -> Result<u64, Error> {
+    const OLD: &str = "
+        select owner_id, id from requests where create_time <= $1 order by create_time, owner_id, id limit $2";
+    let old: Vec<(Uuid, Uuid)> = conn.fetch_all(OLD, args![before, limit]).await?;
+    if old.is_empty() {
+        return Ok(0);
+    }
+    lock_owners(conn, old.iter().map(|(owner, _)| *owner)).await?;
+    // The id of an old request may have been used again meanwhile.
+    let mut delete = QueryBuilder::new("delete from requests where create_time <= ");
+    delete.push_bind(before).push(" and (owner_id, id) in ");
+    push_pairs(&mut delete, &old);
+    execute(conn, delete).await?;
+    Ok(old.len() as u64)
 }
 
 /// A task from before the column `search` existed.
@@ -165,6 +211,7 @@ async fn backfill_within(conn: &mut Conn, limit: i64) -> Result<u64, Error> {
     old.push(" where search = '' order by owner_id, id limit ").push_bind(limit);
     let (sql, values) = old.build();
     let old: Vec<IncompleteTask> = conn.fetch_all(sql, values).await?;
+    lock_owners(conn, old.iter().map(|task| task.owner_id)).await?;
     for task in &old {
         let mut update = QueryBuilder::new(format!("update {} set search = ", text_table(conn.engine())));
         update.push_bind(search_text(&task.title, &task.notes));
@@ -223,7 +270,7 @@ pub(crate) async fn due_owners(db: &Db, now: Timestamp, limit: i64) -> Result<Ve
 
 /// The statements that delete at most `$2` rows of an owner (`$1`), for one table each. The counter is deleted last,
 /// because every write creates it before other rows.
-pub(crate) const DELETE_OWNED: [&str; 5] = [
+const DELETE_OWNED: [&str; 5] = [
     "delete from tasks where owner_id = $1 and id in (select id from tasks where owner_id = $1 order by id limit $2)",
     "delete from task_lists where owner_id = $1 and id in (
         select id from task_lists where owner_id = $1 order by id limit $2)",
@@ -234,13 +281,27 @@ pub(crate) const DELETE_OWNED: [&str; 5] = [
     "delete from owners where owner_id = $1 and $2 > 0",
 ];
 
-/// Deletes a batch of an owner's rows with one of the statements of [`DELETE_OWNED`], and returns their number. With
-/// several owners in one statement, PostgreSQL would scan a large table to find the few rows that are left.
+/// Deletes at most `limit` rows of an owner from each table. Returns the number of deleted rows, and whether none is left.
+/// With several owners in one statement, PostgreSQL would scan a large table to find the few rows that are left.
 ///
 /// # Errors
 /// Those of the database.
-pub(crate) async fn delete_owned(db: &Db, statement: &'static str, owner: Uuid, limit: i64) -> Result<u64, Error> {
-    sweep(db, move |conn| Box::pin(conn.execute(statement, args![owner, limit]))).await
+pub(crate) async fn delete_owned(db: &Db, owner: Uuid, limit: i64) -> Result<(u64, bool), Error> {
+    sweep(db, move |conn| {
+        Box::pin(async move {
+            lock_owners(conn, std::iter::once(owner)).await?;
+            let mut deleted = 0;
+            for statement in DELETE_OWNED {
+                let rows = conn.execute(statement, args![owner, limit]).await?;
+                deleted += rows;
+                if rows == limit.unsigned_abs() {
+                    return Ok((deleted, false));
+                }
+            }
+            Ok((deleted, true))
+        })
+    })
+    .await
 }
 
 /// Stores that all rows of the owners that were due at `now` have been deleted. After the first sweep, an owner is due

@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::{
     Revision, Target, TaskRow,
     due::due_at,
+    later,
     rank::{self, SequenceNumber},
     write::{Change, NewTask, TaskUpdate, Write},
 };
@@ -120,7 +121,12 @@ impl WorkingSet {
         let is_changed = self.tree.change_task(id, |task| {
             change(task);
             task.revision = task.revision.next();
-            task.update_time = now;
+            // Once per mutation, because nobody sees a task between two writes of a mutation.
+            if task.change != sequence.0 {
+                task.update_time = later(now, task.update_time);
+            }
+            // Tasks from before this column existed have none until the backfill.
+            task.due_at = due_at(task.due_date.as_deref(), task.due_time, &task.time_zone);
             task.change = sequence.0;
         });
         if is_changed {
@@ -276,5 +282,4 @@ fn apply_update(task: &mut TaskRow, update: TaskUpdate) {
     if let Some(labels) = update.labels {
         task.labels = labels.to_stored();
     }
-    task.due_at = due_at(task.due_date.as_deref(), task.due_time, &task.time_zone);
 }

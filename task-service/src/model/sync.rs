@@ -1,6 +1,6 @@
 //! Positions in the change feed of an owner.
 
-use service_kit::{page::PageTokens, status::ApiError};
+use service_kit::{epoch::Epoch, page::PageTokens, status::ApiError};
 use uuid::Uuid;
 
 use crate::error::{sync_token_expired, sync_token_invalid};
@@ -12,6 +12,8 @@ const ARGUMENTS: &[u8] = b"sync";
 /// and then by the changes of later mutations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SyncPoint {
+    /// The epoch in which the sequence numbers were assigned.
+    pub(crate) epoch: Epoch,
     /// The sequence number of a mutation.
     pub(crate) change: i64,
     pub(crate) id: Uuid,
@@ -22,8 +24,8 @@ pub(crate) struct SyncPoint {
 
 impl SyncPoint {
     /// Returns the position after all changes of a mutation.
-    pub(crate) fn end(change: i64) -> Self {
-        Self { change, id: Uuid::max(), base: change }
+    pub(crate) fn end(epoch: Epoch, change: i64) -> Self {
+        Self { epoch, change, id: Uuid::max(), base: change }
     }
 
     /// Opens a sync token. Returns `None` if it is empty.
@@ -31,29 +33,30 @@ impl SyncPoint {
     /// # Errors
     /// SYNC_TOKEN_INVALID if it was not issued to this caller.
     pub(crate) fn open(tokens: &PageTokens, owner: Uuid, token: &str) -> Result<Option<Self>, ApiError> {
-        let opened = tokens.open(owner, ARGUMENTS, token).map_err(|_| sync_token_invalid())?;
-        opened.map(|bytes| Self::decode(&bytes).ok_or_else(sync_token_invalid)).transpose()
+        let opened = tokens.open_any(owner, ARGUMENTS, token).map_err(|_| sync_token_invalid())?;
+        opened.map(|(epoch, bytes)| Self::decode(epoch, &bytes).ok_or_else(sync_token_invalid)).transpose()
     }
 
     pub(crate) fn seal(self, tokens: &PageTokens, owner: Uuid) -> String {
         let bytes = [&self.change.to_be_bytes()[..], self.id.as_bytes(), &self.base.to_be_bytes()].concat();
-        tokens.seal(owner, ARGUMENTS, &bytes)
+        tokens.seal_in(self.epoch, owner, ARGUMENTS, &bytes)
     }
 
-    fn decode(bytes: &[u8]) -> Option<Self> {
+    fn decode(epoch: Epoch, bytes: &[u8]) -> Option<Self> {
         let (change, rest) = bytes.split_first_chunk()?;
         let (id, base) = rest.split_first_chunk()?;
         let number = i64::from_be_bytes;
-        Some(Self { change: number(*change), id: Uuid::from_bytes(*id), base: number(base.try_into().ok()?) })
+        Some(Self { epoch, change: number(*change), id: Uuid::from_bytes(*id), base: number(base.try_into().ok()?) })
     }
 
-    /// Checks that the tombstones since this point are still stored, and that the point is not after the last
-    /// mutation: a database that was restored from a backup may have lost mutations. `forgotten` is the last mutation
-    /// with a deleted tombstone.
+    /// Checks that the point is in the current epoch and not after the last mutation, because the database may have lost
+    /// mutations, and that the tombstones since this point are still stored. `forgotten` is the last mutation with a
+    /// deleted tombstone.
     ///
     /// # Errors
-    /// SYNC_TOKEN_EXPIRED if either check fails.
-    pub(crate) fn check(self, forgotten: i64, last: i64) -> Result<Self, ApiError> {
-        if self.base < forgotten || self.change > last { Err(sync_token_expired()) } else { Ok(self) }
+    /// SYNC_TOKEN_EXPIRED if a check fails.
+    pub(crate) fn check(self, epoch: Epoch, forgotten: i64, last: i64) -> Result<Self, ApiError> {
+        let is_valid = self.epoch == epoch && self.base >= forgotten && self.change <= last;
+        if is_valid { Ok(self) } else { Err(sync_token_expired()) }
     }
 }

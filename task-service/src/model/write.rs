@@ -21,6 +21,20 @@ pub(crate) enum Write {
     Move(Move),
 }
 
+impl Write {
+    /// Returns the task that the write changes, unless it creates one.
+    pub(crate) fn target_mut(&mut self) -> Option<&mut Target> {
+        match self {
+            Self::Create(_) => None,
+            Self::Update(update) => Some(&mut update.target),
+            Self::Move(task_move) => Some(&mut task_move.target),
+            Self::Delete { target, .. } | Self::Undelete(target) | Self::Complete(target) | Self::Reopen(target) => {
+                Some(target)
+            }
+        }
+    }
+}
+
 /// A task to create.
 #[derive(Debug)]
 pub(crate) struct NewTask {

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::MISSING;
 use crate::model::{
-    Revision, Target,
+    Target,
     field::{self, Title},
 };
 
@@ -33,7 +33,7 @@ pub(crate) fn update(request: UpdateTaskListRequest) -> Result<(Target, Option<T
     let id = violations.check("task_list.id", field::id(&list.id));
     let changes_title = !paths.is_empty() || !list.title.is_empty();
     let title = changes_title.then(|| violations.check("task_list.title", Title::try_from(list.title)));
-    let target = id.map(|id| Target { id, revision: Revision::from_etag(&list.etag) });
+    let target = id.map(|id| Target::new(id, &list.etag));
     violations.finish(target.map(|target| (target, title.flatten())))
 }
 
@@ -45,6 +45,6 @@ pub(crate) fn delete(request: &DeleteTaskListRequest) -> Result<(Target, Option<
     if id.is_some() && move_tasks_to.flatten() == id {
         violations.add("move_tasks_to", "must be another list");
     }
-    let target = id.map(|id| Target { id, revision: Revision::from_etag(&request.etag) });
+    let target = id.map(|id| Target::new(id, &request.etag));
     violations.finish(target.zip(move_tasks_to))
 }

@@ -9,7 +9,7 @@ use taskey_proto::task::v1::ListTasksRequest;
 use crate::{
     error::{filter_invalid, order_by_invalid},
     model::{
-        ListQuery, Revision, Target,
+        ListQuery, Target,
         field::{self, FieldError},
         filter::Filter,
         order::OrderBy,
@@ -51,5 +51,5 @@ pub(crate) fn page_size(size: i32) -> Result<usize, ApiError> {
 pub(crate) fn target(path: &str, id: &str, etag: &str) -> Result<Target, ApiError> {
     let mut violations = Violations::default();
     let id = violations.check(path, field::id(id));
-    violations.finish(id.map(|id| Target { id, revision: Revision::from_etag(etag) }))
+    violations.finish(id.map(|id| Target::new(id, etag)))
 }

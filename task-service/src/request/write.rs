@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use super::MISSING;
 use crate::model::{
-    Revision, Target,
+    Target,
     field::{self, Labels, Notes, Priority, Title},
     write::{Change, Move, NewTask, Position, TaskUpdate, Write},
 };
@@ -86,7 +86,7 @@ impl RequestValidator<'_> {
 
     pub(crate) fn target(&mut self, path: &str, id: &str, etag: &str) -> Option<Target> {
         let id = self.check(path, field::id(id))?;
-        Some(Target { id, revision: Revision::from_etag(etag) })
+        Some(Target::new(id, etag))
     }
 }
 

@@ -15,6 +15,7 @@ use super::{App, respond};
 use crate::{
     model::list::ListRow,
     request::{self, write::WriteOptions},
+    response,
     store::{
         lists::{self, ListWrite},
         transaction::Outcome,
@@ -30,7 +31,7 @@ pub(crate) struct Lists(pub(crate) Arc<App>);
 #[tonic::async_trait]
 impl TaskListService for Lists {
     async fn create_task_list(&self, request: Request<CreateTaskListRequest>) -> Result<Response<TaskList>, Status> {
-        let owner = self.0.caller(&request)?.user_id();
+        let owner = self.0.writer(&request)?.user_id();
         let request = request.into_inner();
         let options = WriteOptions::parse("CreateTaskList", &request, &request.request_id, request.validate_only)?;
         let title = request::list::create(request)?;
@@ -44,7 +45,8 @@ impl TaskListService for Lists {
         let owner = self.0.caller(&request)?.user_id();
         let id = request::target("id", &request.into_inner().id, "")?.id;
         let App { db, owner_queue, clock, .. } = &*self.0;
-        Ok(Response::new(lists::get(db, owner_queue, owner, clock.now(), id).await?.into()))
+        let row = lists::get(db, owner_queue, owner, clock.now(), id).await?;
+        Ok(Response::new(self.message(row)))
     }
 
     async fn list_task_lists(
@@ -58,12 +60,12 @@ impl TaskListService for Lists {
         let after = page_tokens.open_id(owner, ARGUMENTS, &page_token)?;
         let rows = lists::list(db, owner_queue, owner, clock.now(), after, size + 1).await.map_err(ApiError::from)?;
         let (rows, next_page_token) = page_tokens.paginate(owner, ARGUMENTS, rows, size, |list| list.id);
-        let task_lists = rows.into_iter().map(TaskList::from).collect();
+        let task_lists = rows.into_iter().map(|row| self.message(row)).collect();
         Ok(Response::new(ListTaskListsResponse { task_lists, next_page_token }))
     }
 
     async fn update_task_list(&self, request: Request<UpdateTaskListRequest>) -> Result<Response<TaskList>, Status> {
-        let owner = self.0.caller(&request)?.user_id();
+        let owner = self.0.writer(&request)?.user_id();
         let request = request.into_inner();
         let options = WriteOptions::parse("UpdateTaskList", &request, &request.request_id, request.validate_only)?;
         let (target, title) = request::list::update(request)?;
@@ -73,7 +75,7 @@ impl TaskListService for Lists {
     }
 
     async fn delete_task_list(&self, request: Request<DeleteTaskListRequest>) -> Result<Response<TaskList>, Status> {
-        let owner = self.0.caller(&request)?.user_id();
+        let owner = self.0.writer(&request)?.user_id();
         let request = request.into_inner();
         let options = WriteOptions::parse("DeleteTaskList", &request, &request.request_id, request.validate_only)?;
         let (target, move_tasks_to) = request::list::delete(&request)?;
@@ -86,15 +88,20 @@ impl TaskListService for Lists {
 }
 
 impl Lists {
+    fn message(&self, row: ListRow) -> TaskList {
+        response::task_list(row, self.0.page_tokens.epoch().get())
+    }
+
     fn list_write(&self, owner: Uuid, options: WriteOptions) -> ListWrite {
-        let encode = |row: &ListRow| TaskList::from(row.clone()).encode_to_vec();
-        ListWrite { owner, now: self.0.clock.now(), options, encode }
+        let epoch = self.0.page_tokens.epoch().get();
+        let encode = |row: &ListRow, epoch| response::task_list(row.clone(), epoch).encode_to_vec();
+        ListWrite { owner, now: self.0.clock.now(), options, epoch, encode }
     }
 
     fn notify_and_respond(&self, owner: Uuid, outcome: Outcome<ListRow>) -> Result<Response<TaskList>, Status> {
         self.0.watches.notify(owner);
         respond(match outcome {
-            Outcome::Done(row) => Outcome::Done(row.into()),
+            Outcome::Done(row) => Outcome::Done(self.message(row)),
             Outcome::Replayed(bytes) => Outcome::Replayed(bytes),
         })
     }

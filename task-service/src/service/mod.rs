@@ -15,7 +15,7 @@ use service_kit::{
 use tonic::{Request, Response, Status, metadata::MetadataValue};
 
 use crate::{
-    error::rate_limited,
+    error::{rate_limited, row_rate_limited},
     store::{owner_queue::OwnerQueue, transaction::Outcome},
     watch::{Watches, sync_page::ChangeReader},
 };
@@ -38,7 +38,9 @@ pub(crate) struct App {
     pub(crate) changes: ChangeReader,
     /// The rate limit of calls per user.
     pub(crate) call_rate_limit: RateLimit,
-    /// Whether `call_rate_limit` is enforced.
+    /// The rate limit of rows written per user.
+    pub(crate) row_rate_limit: Arc<RateLimit>,
+    /// Whether the rate limits are enforced.
     pub(crate) rate_limits: OnOff,
     /// How long a deleted task can be undeleted.
     pub(crate) purge_after: Duration,
@@ -57,6 +59,18 @@ impl App {
         let caller = Caller::from_request(request)?.clone();
         if self.rate_limits == OnOff::On {
             self.call_rate_limit.check(&caller.user_id()).map_err(rate_limited)?;
+        }
+        Ok(caller)
+    }
+
+    /// Like [`caller`](Self::caller), for a write, which also requires that the caller has not written too many rows.
+    ///
+    /// # Errors
+    /// RATE_LIMITED if a limit is exceeded.
+    pub(crate) fn writer<T>(&self, request: &Request<T>) -> Result<Caller, ApiError> {
+        let caller = self.caller(request)?;
+        if self.rate_limits == OnOff::On {
+            self.row_rate_limit.check_charges(&caller.user_id()).map_err(row_rate_limited)?;
         }
         Ok(caller)
     }

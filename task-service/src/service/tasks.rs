@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use prost::Message;
+use service_kit::epoch::Epoch;
 use taskey_proto::task::v1::{
     BatchWriteTasksRequest, BatchWriteTasksResponse, CompleteTaskRequest, CreateTaskRequest, DeleteTaskRequest,
     GetTaskRequest, ListTaskChangesRequest, ListTaskChangesResponse, ListTasksRequest, ListTasksResponse,
@@ -17,9 +18,10 @@ use crate::{
     model::{TaskRow, sync::SyncPoint, write::Write},
     page,
     request::{self, batch, write, write::WriteOptions},
+    response,
     store::{
         mutations::{self, Mutation},
-        tasks,
+        storage_limits, tasks,
         transaction::Outcome,
     },
     watch::{stream, sync_page::SyncPage},
@@ -31,7 +33,7 @@ pub(crate) struct Tasks(pub(crate) Arc<App>);
 #[tonic::async_trait]
 impl TaskService for Tasks {
     async fn create_task(&self, request: Request<CreateTaskRequest>) -> Result<Response<Task>, Status> {
-        let owner = self.0.caller(&request)?.user_id();
+        let owner = self.0.writer(&request)?.user_id();
         let request = request.into_inner();
         let options = WriteOptions::parse("CreateTask", &request, &request.request_id, request.validate_only)?;
         let writes = write::parse(|validator| write::create(request, validator))?;
@@ -42,7 +44,7 @@ impl TaskService for Tasks {
         let owner = self.0.caller(&request)?.user_id();
         let target = request::target("id", &request.into_inner().id, "")?;
         let row = tasks::get(&self.0.db, owner, self.0.clock.now(), target.id).await?;
-        Ok(Response::new(row.into()))
+        Ok(Response::new(response::task(row, self.0.page_tokens.epoch().get())))
     }
 
     async fn list_tasks(&self, request: Request<ListTasksRequest>) -> Result<Response<ListTasksResponse>, Status> {
@@ -55,7 +57,7 @@ impl TaskService for Tasks {
     }
 
     async fn update_task(&self, request: Request<UpdateTaskRequest>) -> Result<Response<Task>, Status> {
-        let owner = self.0.caller(&request)?.user_id();
+        let owner = self.0.writer(&request)?.user_id();
         let request = request.into_inner();
         let options = WriteOptions::parse("UpdateTask", &request, &request.request_id, request.validate_only)?;
         let writes = write::parse(|validator| write::update(request, validator))?;
@@ -63,7 +65,7 @@ impl TaskService for Tasks {
     }
 
     async fn delete_task(&self, request: Request<DeleteTaskRequest>) -> Result<Response<Task>, Status> {
-        let owner = self.0.caller(&request)?.user_id();
+        let owner = self.0.writer(&request)?.user_id();
         let request = request.into_inner();
         let options = WriteOptions::parse("DeleteTask", &request, &request.request_id, request.validate_only)?;
         let writes = write::parse(|validator| write::delete(&request, validator))?;
@@ -71,7 +73,7 @@ impl TaskService for Tasks {
     }
 
     async fn undelete_task(&self, request: Request<UndeleteTaskRequest>) -> Result<Response<Task>, Status> {
-        let owner = self.0.caller(&request)?.user_id();
+        let owner = self.0.writer(&request)?.user_id();
         let request = request.into_inner();
         let options = WriteOptions::parse("UndeleteTask", &request, &request.request_id, request.validate_only)?;
         let writes = write::parse(|validator| validator.target("id", &request.id, &request.etag).map(Write::Undelete))?;
@@ -79,7 +81,7 @@ impl TaskService for Tasks {
     }
 
     async fn complete_task(&self, request: Request<CompleteTaskRequest>) -> Result<Response<Task>, Status> {
-        let owner = self.0.caller(&request)?.user_id();
+        let owner = self.0.writer(&request)?.user_id();
         let request = request.into_inner();
         let options = WriteOptions::parse("CompleteTask", &request, &request.request_id, request.validate_only)?;
         let writes = write::parse(|validator| validator.target("id", &request.id, &request.etag).map(Write::Complete))?;
@@ -87,7 +89,7 @@ impl TaskService for Tasks {
     }
 
     async fn reopen_task(&self, request: Request<ReopenTaskRequest>) -> Result<Response<Task>, Status> {
-        let owner = self.0.caller(&request)?.user_id();
+        let owner = self.0.writer(&request)?.user_id();
         let request = request.into_inner();
         let options = WriteOptions::parse("ReopenTask", &request, &request.request_id, request.validate_only)?;
         let writes = write::parse(|validator| validator.target("id", &request.id, &request.etag).map(Write::Reopen))?;
@@ -95,7 +97,7 @@ impl TaskService for Tasks {
     }
 
     async fn move_task(&self, request: Request<MoveTaskRequest>) -> Result<Response<Task>, Status> {
-        let owner = self.0.caller(&request)?.user_id();
+        let owner = self.0.writer(&request)?.user_id();
         let request = request.into_inner();
         let options = WriteOptions::parse("MoveTask", &request, &request.request_id, request.validate_only)?;
         let writes = write::parse(|validator| write::move_task(&request, validator))?;
@@ -106,7 +108,7 @@ impl TaskService for Tasks {
         &self,
         request: Request<BatchWriteTasksRequest>,
     ) -> Result<Response<BatchWriteTasksResponse>, Status> {
-        let owner = self.0.caller(&request)?.user_id();
+        let owner = self.0.writer(&request)?.user_id();
         let request = request.into_inner();
         let options = WriteOptions::parse("BatchWriteTasks", &request, &request.request_id, request.validate_only)?;
         let (writes, prefixes) = batch::parse(request)?;
@@ -144,14 +146,14 @@ impl TaskService for Tasks {
 }
 
 /// Returns the response to a single write: its task, or an empty one if the task is missing.
-fn single_response(rows: &[Option<TaskRow>]) -> Task {
-    rows.first().cloned().flatten().map(Task::from).unwrap_or_default()
+fn single_response(rows: &[Option<TaskRow>], epoch: Epoch) -> Task {
+    rows.first().cloned().flatten().map(|row| response::task(row, epoch)).unwrap_or_default()
 }
 
 /// Returns the response to a batch, with an empty task where a task is missing.
-fn batch_response(rows: &[Option<TaskRow>]) -> BatchWriteTasksResponse {
-    let tasks = rows.iter().map(|row| row.clone().map(Task::from).unwrap_or_default()).collect();
-    BatchWriteTasksResponse { tasks }
+fn batch_response(rows: &[Option<TaskRow>], epoch: Epoch) -> BatchWriteTasksResponse {
+    let task = |row: &Option<TaskRow>| row.clone().map(|row| response::task(row, epoch)).unwrap_or_default();
+    BatchWriteTasksResponse { tasks: rows.iter().map(task).collect() }
 }
 
 impl Tasks {
@@ -162,23 +164,24 @@ impl Tasks {
         options: WriteOptions,
         writes: Vec<Write>,
         prefixes: Vec<String>,
-        message: fn(&[Option<TaskRow>]) -> M,
+        message: fn(&[Option<TaskRow>], Epoch) -> M,
     ) -> Result<Response<M>, Status> {
-        let App { db, owner_queue, clock, watches, purge_after, max_tasks, .. } = &*self.0;
-        let now = clock.now();
+        let App { db, owner_queue, clock, watches, page_tokens, purge_after, max_tasks, .. } = &*self.0;
+        let (now, epoch) = (clock.now(), page_tokens.epoch().get());
         let mutation = Mutation {
             owner,
             now,
             purge_time: now + *purge_after,
             max_tasks: (*max_tasks).into(),
+            max_deleted: storage_limits::MAX_DELETED_TASKS,
             options,
             new_ids: writes.iter().map(|_| clock.new_id()).collect(),
             writes,
             prefixes,
-            encode: Box::new(move |rows| message(rows).encode_to_vec()),
+            encode: Box::new(move |rows| message(rows, epoch).encode_to_vec()),
         };
         let outcome = match mutations::execute(db, owner_queue, mutation).await? {
-            Outcome::Done(rows) => Outcome::Done(message(&rows)),
+            Outcome::Done(rows) => Outcome::Done(message(&rows, epoch)),
             Outcome::Replayed(bytes) => Outcome::Replayed(bytes),
         };
         watches.notify(owner);

@@ -4,6 +4,7 @@ use service_kit::{
     args,
     clock::Timestamp,
     db::{Conn, Db, Error, FromRow, QueryBuilder, ReadKind, Row},
+    epoch::Epoch,
     status::ApiError,
 };
 use uuid::Uuid;
@@ -64,6 +65,7 @@ pub(crate) struct ChangePage {
 
 /// The rows of the changes after a point.
 struct ChangeRows {
+    epoch: Epoch,
     since: SyncPoint,
     /// The owner's last mutation when the rows were read.
     last: i64,
@@ -86,7 +88,7 @@ pub(crate) async fn list_after(
     limit: usize,
 ) -> Result<ChangePage, ApiError> {
     let found = db.read(ReadKind::Scan, move |conn| Box::pin(find_after(conn, owner, since, limit))).await?;
-    let since = found.since.check(found.forgotten, found.last)?;
+    let since = found.since.check(found.epoch, found.forgotten, found.last)?;
     let tasks = found.tasks.into_iter().map(|task| {
         let is_removed = task.purge_time.is_some_and(|purge_time| purge_time <= now);
         let tombstone = Tombstone { id: task.id, change: task.change };
@@ -102,15 +104,17 @@ pub(crate) async fn list_after(
 /// task that they change is missing here, and is returned then. Tombstones may be deleted between the reads, so
 /// `forgotten` is read last.
 async fn find_after(conn: &mut Conn, owner: Uuid, since: Option<SyncPoint>, limit: usize) -> Result<ChangeRows, Error> {
-    const LAST: &str = "select last_change from owners where owner_id = $1";
+    const LAST: &str = "
+        select epoch, last_change from database_epoch left join owners on owner_id = $1 where id = 1";
     const REMOVED: &str = "
         select id, change from removed_tasks
         where owner_id = $1 and (change, id) > ($2, $3) and change <= $4 and change > $6
         order by change, id limit $5";
     const FORGOTTEN: &str = "select forgotten from owners where owner_id = $1";
-    let last: i64 = conn.fetch_optional(LAST, args![owner]).await?.unwrap_or_default();
-    let since = since.unwrap_or(SyncPoint { change: 0, id: Uuid::max(), base: last });
-    let mut found = ChangeRows { since, last, forgotten: 0, tasks: Vec::new(), tombstones: Vec::new() };
+    let (epoch, last): (Uuid, Option<i64>) = conn.fetch_one(LAST, args![owner]).await?;
+    let (epoch, last) = (Epoch::from(epoch), last.unwrap_or_default());
+    let since = since.unwrap_or(SyncPoint { epoch, change: 0, id: Uuid::max(), base: last });
+    let mut found = ChangeRows { epoch, since, last, forgotten: 0, tasks: Vec::new(), tombstones: Vec::new() };
     // Most polls find no new mutation, and need not read more.
     if since.change < last || since.id < Uuid::max() {
         let table = tasks_with_texts(conn.engine());
@@ -137,4 +141,13 @@ pub(crate) async fn last_sequences(db: &Db, owners: &[Uuid]) -> Result<Vec<(Uuid
     select.push_ids(owners.iter().copied());
     let (sql, values) = select.build();
     db.fetch_all(sql, values).await
+}
+
+/// Reports whether the account of an owner has been deleted. Its sequence numbers may then start again.
+///
+/// # Errors
+/// Those of the database.
+pub(crate) async fn is_removed(db: &Db, owner: Uuid) -> Result<bool, Error> {
+    const SELECT: &str = "select owner_id from removed_owners where owner_id = $1";
+    Ok(db.fetch_optional::<Uuid>(SELECT, args![owner]).await?.is_some())
 }

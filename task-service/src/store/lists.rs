@@ -4,11 +4,13 @@ use service_kit::{
     args,
     clock::Timestamp,
     db::{self, Conn, Db},
+    epoch::Epoch,
     status::ApiError,
 };
 use uuid::Uuid;
 
 use super::{
+    epoch,
     owner_queue::OwnerQueue,
     transaction::{
         NotCommitted, Outcome, OwnerCounter, add_active_tasks, check_request, lock_owner, outcome, store_response,
@@ -19,6 +21,7 @@ use crate::{
     model::{
         Revision, Target,
         field::Title,
+        later,
         list::ListRow,
         rank::{self, SequenceNumber},
     },
@@ -83,8 +86,10 @@ pub(crate) struct ListWrite {
     pub(crate) owner: Uuid,
     pub(crate) now: Timestamp,
     pub(crate) options: WriteOptions,
+    /// The epoch of the etag in the response.
+    pub(crate) epoch: Epoch,
     /// Encodes the response, so that it can be replayed.
-    pub(crate) encode: fn(&ListRow) -> Vec<u8>,
+    pub(crate) encode: fn(&ListRow, Epoch) -> Vec<u8>,
 }
 
 /// Creates a list.
@@ -137,7 +142,7 @@ pub(crate) async fn update(
         Box::pin(async move {
             begin(conn, &write).await?;
             let mut row = find(conn, owner, target.id).await?;
-            check_etag(target, &row)?;
+            check_etag(conn, target, &row).await?;
             let Some(title) = title else {
                 // Unless the response must be stored, there is nothing to commit.
                 let stores_response = write.options.request.is_some();
@@ -147,8 +152,9 @@ pub(crate) async fn update(
                     Err(NotCommitted::NothingToCommit(row))
                 };
             };
-            (row.title, row.update_time, row.revision) = (title.into_text(), now, row.revision.next());
-            conn.execute(UPDATE, args![owner, target.id, &row.title, now]).await?;
+            row.title = title.into_text();
+            (row.update_time, row.revision) = (later(now, row.update_time), row.revision.next());
+            conn.execute(UPDATE, args![owner, target.id, &row.title, row.update_time]).await?;
             finish(conn, write, row).await
         })
     });
@@ -176,7 +182,7 @@ pub(crate) async fn delete(
             if row.is_default() {
                 return Err(default_list_not_deletable().into());
             }
-            check_etag(target, &row)?;
+            check_etag(conn, target, &row).await?;
             match move_tasks_to {
                 Some(to) => move_tasks(conn, owner, now, sequence, target.id, to).await?,
                 None => delete_tasks(conn, owner, now, sequence, target.id, purge_time).await?,
@@ -198,11 +204,11 @@ async fn begin(conn: &mut Conn, write: &ListWrite) -> Result<i64, NotCommitted<L
 
 /// Ends a write: stores its response, or rolls back if the write is a dry run.
 async fn finish(conn: &mut Conn, write: ListWrite, row: ListRow) -> Result<ListRow, NotCommitted<ListRow>> {
-    let ListWrite { owner, now, options, encode } = write;
+    let ListWrite { owner, now, options, epoch, encode } = write;
     if options.validate_only {
         return Err(NotCommitted::NothingToCommit(row));
     }
-    store_response(conn, owner, now, options, || encode(&row)).await?;
+    store_response(conn, owner, now, options, || encode(&row, epoch)).await?;
     Ok(row)
 }
 
@@ -218,7 +224,8 @@ async fn move_tasks(
 ) -> Result<(), NotCommitted<ListRow>> {
     const UPDATE: &str = "
         update tasks set list_id = $3, rank = $4 || substr(cast(10000000000 + sorted.number as text), 2) || '5',
-            change = $5, update_time = $6, revision = revision + 1
+            change = $5, revision = revision + 1,
+            update_time = case when update_time >= $6 then update_time + 1 else $6 end
         from (
             select id as task_id, row_number() over (order by rank, id) as number
             from tasks where owner_id = $1 and list_id = $2
@@ -241,7 +248,8 @@ async fn delete_tasks(
     purge_time: Timestamp,
 ) -> Result<(), db::Error> {
     const UPDATE: &str = "
-        update tasks set delete_time = $3, purge_time = $4, change = $5, update_time = $3, revision = revision + 1
+        update tasks set delete_time = $3, purge_time = $4, change = $5, revision = revision + 1,
+            update_time = case when update_time >= $3 then update_time + 1 else $3 end
         where owner_id = $1 and list_id = $2 and delete_time is null";
     let deleted = conn.execute(UPDATE, args![owner, list, now, purge_time, sequence]).await?;
     add_active_tasks(conn, owner, -deleted.cast_signed()).await
@@ -252,9 +260,10 @@ async fn find(conn: &mut Conn, owner: Uuid, id: Uuid) -> Result<ListRow, NotComm
     found.ok_or_else(|| list_not_found().into())
 }
 
-fn check_etag(target: Target, row: &ListRow) -> Result<(), ApiError> {
+async fn check_etag(conn: &mut Conn, mut target: Target, row: &ListRow) -> Result<(), NotCommitted<ListRow>> {
+    epoch::check_etags(conn, vec![&mut target]).await?;
     match target.revision {
-        Some(revision) if revision != row.revision => Err(etag_mismatch()),
+        Some(revision) if revision != row.revision => Err(etag_mismatch().into()),
         _ => Ok(()),
     }
 }

@@ -4,19 +4,21 @@
 //! - `rows`: the columns of tasks and lists.
 //! - `tasks`, `changes`: reads of tasks and of the change feed.
 //! - `mutations`: writes to tasks. `lists`: reads of lists and writes to them. Each write is one transaction.
-//! - `transaction`: the common steps of writes. `read_set`: the rows that a mutation reads. `owner_queue`: the queue in
-//!   which writes of an owner wait.
+//! - `transaction`: the common steps of writes. `storage_limits`: removes the oldest rows of accounts at their limits. `read_set`: the rows that a mutation reads. `owner_queue`: the queue in
+//!   which writes of an owner wait. `epoch`: the history of the database, on which tokens and etags depend.
 
 use anyhow::Context;
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use service_kit::{args, db::Db};
 
 pub(crate) mod changes;
+pub(crate) mod epoch;
 pub(crate) mod lists;
 pub(crate) mod mutations;
 pub(crate) mod owner_queue;
 mod read_set;
 pub(crate) mod rows;
+pub(crate) mod storage_limits;
 pub(crate) mod tasks;
 pub(crate) mod transaction;
 

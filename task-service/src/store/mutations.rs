@@ -5,15 +5,17 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use service_kit::{
     clock::Timestamp,
-    db::{self, Conn, Db, Engine, QueryBuilder},
+    db::{self, Conn, Db, QueryBuilder},
     status::ApiError,
 };
 use uuid::Uuid;
 
 use super::{
+    epoch,
     owner_queue::OwnerQueue,
     read_set::{ReadSet, read_lists, read_ranks, read_tasks},
     rows::store_tasks,
+    storage_limits::{Excess, purge_excess},
     transaction::{NotCommitted, Outcome, add_active_tasks, check_request, lock_owner, outcome, store_response},
 };
 use crate::{
@@ -35,15 +37,12 @@ const MAX_IDS: usize = 1000;
 /// The channel on which replicas are notified of mutations.
 pub(crate) const CHANNEL: &str = "taskey_tasks";
 
-/// Notifies the other replicas that tasks have changed.
+/// Sends a notification to all replicas.
 ///
 /// # Errors
 /// Those of the database.
-pub(crate) async fn notify(db: &Db) -> Result<(), db::Error> {
-    match db.engine() {
-        Engine::Sqlite => Ok(()),
-        Engine::Postgres => db.write(|conn| Box::pin(conn.notify(CHANNEL))).await,
-    }
+pub(crate) async fn notify(db: &Db, payload: String) -> Result<(), db::Error> {
+    db.write(|conn| Box::pin(async move { conn.notify_with(CHANNEL, &payload).await })).await
 }
 
 /// The task of each write, as it is after the write, or `None` if the task is missing and the write allows that.
@@ -57,6 +56,8 @@ pub(crate) struct Mutation {
     pub(crate) now: Timestamp,
     pub(crate) purge_time: Timestamp,
     pub(crate) max_tasks: i64,
+    /// Maximum number of deleted tasks, if there are `max_tasks` active ones, and of tombstones.
+    pub(crate) max_deleted: i64,
     pub(crate) options: WriteOptions,
     pub(crate) writes: Vec<Write>,
     /// The path prefix of each write of a batch. Empty for a single write.
@@ -81,10 +82,12 @@ pub(crate) async fn execute(db: &Db, queue: &OwnerQueue, mutation: Mutation) -> 
 /// # Errors
 /// If the transaction must be rolled back: it failed, was executed before, is a dry run, or changes nothing.
 pub(super) async fn execute_within(conn: &mut Conn, mutation: Mutation) -> Result<Rows, NotCommitted<Rows>> {
-    let Mutation { owner, now, purge_time, max_tasks, options, writes, prefixes, new_ids, encode } = mutation;
+    let Mutation { owner, now, purge_time, max_tasks, max_deleted, options, mut writes, prefixes, new_ids, encode } =
+        mutation;
     let read_set = ReadSet::from_writes(owner, &writes);
     let counter = lock_owner(conn, owner, read_set.create_count, now).await?;
     check_request(conn, owner, now, &options).await?;
+    epoch::check_etags(conn, writes.iter_mut().filter_map(Write::target_mut).collect()).await?;
 
     let tree = read_tasks(conn, owner, now, &read_set).await?;
     let lists = read_lists(conn, owner, &read_set, &tree).await?;
@@ -101,6 +104,9 @@ pub(super) async fn execute_within(conn: &mut Conn, mutation: Mutation) -> Resul
         return Err(NotCommitted::NothingToCommit(rows));
     }
     store_changes(conn, &working_set).await?;
+    let excess =
+        Excess { tasks: counter.task_rows - max_tasks - max_deleted, tombstones: counter.tombstones - max_deleted };
+    purge_excess(conn, owner, now, counter.sequence, excess).await?;
     add_active_tasks(conn, owner, working_set.active_delta - read_set.create_count).await?;
     store_response(conn, owner, now, options, || encode(&rows)).await?;
     Ok(rows)
@@ -168,7 +174,10 @@ async fn store_relatives(conn: &mut Conn, working_set: &WorkingSet) -> Result<()
             let mut update = QueryBuilder::new("update tasks set list_id = ");
             update.push_bind(list_id).push(", delete_time = ").push_bind(delete_time);
             update.push(", purge_time = ").push_bind(purge_time).push(", change = ").push_bind(sequence.0);
-            update.push(", update_time = ").push_bind(now).push(", revision = revision + ").push_bind(count);
+            // As in `later`, update times never decrease.
+            update.push(", update_time = case when update_time >= ").push_bind(now);
+            update.push(" then update_time + 1 else ").push_bind(now).push(" end");
+            update.push(", revision = revision + ").push_bind(count);
             update.push(" where owner_id = ").push_bind(owner).push(" and id in ").push_ids(ids.iter().copied());
             let (sql, values) = update.build();
             conn.execute(sql, values).await?;

@@ -5,11 +5,12 @@
 //! connection, and the others wait here. Only PostgreSQL needs this: SQLite has one writer, which commits several
 //! writes together.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use futures::future::BoxFuture;
 use service_kit::{
     db::{self, Conn, Db, Engine},
+    rate_limit::RateLimit,
     turns::{Turn, TurnQueue},
 };
 use tokio::time::timeout;
@@ -20,13 +21,15 @@ use uuid::Uuid;
 pub(crate) struct OwnerQueue {
     /// How long a write waits for its turn.
     limit: Duration,
+    /// Counts the rows that each owner writes.
+    row_rate_limit: Arc<RateLimit>,
     turns: TurnQueue,
 }
 
 impl OwnerQueue {
-    /// Creates empty queues. A write waits for at most `limit`.
-    pub(crate) fn new(limit: Duration) -> Self {
-        Self { limit, turns: TurnQueue::default() }
+    /// Creates empty queues. A write waits for at most `limit`. Its rows are charged to its owner.
+    pub(crate) fn new(limit: Duration, row_rate_limit: Arc<RateLimit>) -> Self {
+        Self { limit, row_rate_limit, turns: TurnQueue::default() }
     }
 
     /// Executes a transaction of an owner when its turn comes. Its turn ends with the transaction, even if the caller
@@ -40,6 +43,8 @@ impl OwnerQueue {
         E: From<db::Error> + Send + 'static,
         F: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<T, E>> + Send + 'static,
     {
+        let row_rate_limit = Arc::clone(&self.row_rate_limit);
+        let work = charging(owner, row_rate_limit, work);
         let turn = match db.engine() {
             Engine::Sqlite => return db.write(work).await,
             Engine::Postgres => self.acquire(owner).await?,
@@ -58,6 +63,27 @@ impl OwnerQueue {
     /// Waits for the turn of a write.
     async fn acquire(&self, owner: Uuid) -> Result<Turn, db::Error> {
         timeout(self.limit, self.turns.acquire(owner)).await.map_err(|_| db::Error::Timeout)
+    }
+}
+
+/// Returns a transaction that charges the rows that it writes, even if it is rolled back.
+fn charging<T, E, F>(
+    owner: Uuid,
+    row_rate_limit: Arc<RateLimit>,
+    work: F,
+) -> impl for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<T, E>> + Send + 'static
+where
+    T: Send + 'static,
+    E: Send + 'static,
+    F: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<T, E>> + Send + 'static,
+{
+    move |conn| {
+        Box::pin(async move {
+            let before = conn.written_rows();
+            let outcome = work(conn).await;
+            row_rate_limit.charge(&owner, conn.written_rows() - before);
+            outcome
+        })
     }
 }
 

@@ -1,12 +1,16 @@
 //! Writes that violate a constraint, which no request can cause, the page token key, and the migrations.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 
 use futures::future::join_all;
 use service_kit::{
     clock::{Clock, Timestamp},
     db::{Db, Migrate, PoolArgs},
-    on_each_database,
+    on_each_database, random,
+    rate_limit::RateLimit,
     status::ApiError,
     testing::{TestDatabase, assert_unchanged},
 };
@@ -17,6 +21,7 @@ use taskey_proto::{
 use uuid::Uuid;
 
 use super::{
+    epoch,
     mutations::{self, Mutation},
     owner_queue::OwnerQueue,
     page_token_key,
@@ -33,6 +38,7 @@ use crate::{
 };
 
 mod statements;
+pub(crate) mod storage;
 
 on_each_database!(a_write_that_violates_a_constraint_fails_alone, replicas_share_the_page_token_key);
 
@@ -40,7 +46,10 @@ on_each_database!(a_write_that_violates_a_constraint_fails_alone, replicas_share
 pub(crate) async fn open(database: &TestDatabase) -> Db {
     let args =
         PoolArgs { database_connections: 10, database_timeout: Duration::from_secs(10), database_direct_url: None };
-    Db::open(&database.parsed_url(), "task", &MIGRATIONS, Migrate::Always, &args).await.expect("a test database opens")
+    let db = Db::open(&database.parsed_url(), "task", &MIGRATIONS, Migrate::Always, &args).await;
+    let db = db.expect("a test database opens");
+    epoch::open(&db, random::id()).await.expect("there is an epoch");
+    db
 }
 
 /// Returns a mutation at the instant `now`. Tasks that it deletes are purged an hour later.
@@ -50,6 +59,7 @@ fn mutation(owner: Uuid, now: Timestamp, writes: Vec<Write>, new_ids: Vec<Uuid>)
         now,
         purge_time: now + Duration::from_secs(3600),
         max_tasks: 10_000,
+        max_deleted: 10_000,
         options: WriteOptions { request: None, validate_only: false },
         writes,
         prefixes: Vec::new(),
@@ -67,20 +77,34 @@ pub(crate) async fn execute_at(
     write: Write,
     new_id: Uuid,
 ) -> Result<TaskRow, ApiError> {
-    let queue = OwnerQueue::new(Duration::from_secs(10));
+    let queue = OwnerQueue::new(Duration::from_secs(10), row_rate_limit());
     match mutations::execute(db, &queue, mutation(owner, now, vec![write], vec![new_id])).await? {
         Outcome::Done(mut rows) => Ok(rows.remove(0).expect("there is a task")),
         Outcome::Replayed(_) => unreachable!("the request has no id"),
     }
 }
 
+/// Returns a limit that is never reached.
+pub(crate) fn row_rate_limit() -> Arc<RateLimit> {
+    static LIMIT: LazyLock<Arc<RateLimit>> = LazyLock::new(|| {
+        let rate = "1000000+1000000/s".parse().expect("a rate");
+        Arc::new(RateLimit::new(rate, Clock::system()))
+    });
+    Arc::clone(&LIMIT)
+}
+
 /// Creates a task with this id.
 pub(crate) async fn create_with_id(db: &Db, owner: Uuid, id: Uuid) -> Result<TaskRow, ApiError> {
+    execute_at(db, owner, Clock::system().now(), create(id), id).await
+}
+
+/// Returns the creation of a task, whose title contains its id.
+pub(crate) fn create(id: Uuid) -> Write {
     let task = Task { title: id.to_string(), ..Task::default() };
     let request = CreateTaskRequest { task: Some(task), ..CreateTaskRequest::default() };
     let mut writes = write::parse(|validator: &mut RequestValidator<'_>| write::create(request, validator))
         .expect("the task is valid");
-    execute_at(db, owner, Clock::system().now(), writes.remove(0), id).await
+    writes.remove(0)
 }
 
 async fn a_write_that_violates_a_constraint_fails_alone(database: TestDatabase) {
@@ -122,6 +146,7 @@ fn migrations_that_have_landed_are_never_edited() {
             (3, "e65724f3d8a838d2833c5211057a5c22"),
             (4, "469bd0daf87b8f6b2d5bb55b8f8868a5"),
             (5, "37f47d943eb4b5a754370620e4c6b3aa"),
+            (6, "f9f781801b9392978bc6465081289ddd"),
         ],
     );
 }

@@ -11,9 +11,10 @@ use service_kit::{
 };
 use uuid::Uuid;
 
+use super::storage_limits::make_room_for_response;
 use crate::{error::request_id_reused, request::write::WriteOptions};
 
-/// How long responses to requests with an id are stored.
+/// How long responses to requests with an id are stored, unless newer ones of the owner take their place.
 pub(crate) const RETENTION: Duration = Duration::from_secs(24 * 3600);
 
 /// The outcome of a write.
@@ -68,6 +69,10 @@ pub(super) struct OwnerCounter {
     pub(super) sequence: i64,
     /// The number of active tasks of the owner, including those that are about to be created.
     pub(super) active_tasks: i64,
+    /// The number of tasks, active and deleted, including those that are about to be created.
+    pub(super) task_rows: i64,
+    /// The number of tombstones.
+    pub(super) tombstones: i64,
 }
 
 /// Increments the sequence number of the owner, which blocks other writes of the owner until the commit, and counts the
@@ -82,18 +87,20 @@ pub(super) async fn lock_owner(
     now: Timestamp,
 ) -> Result<OwnerCounter, db::Error> {
     const LOCK: &str = "
-        insert into owners (owner_id, last_change, forgotten, live_tasks, live_lists) values ($1, 1, 0, $2, 1)
+        insert into owners (owner_id, last_change, forgotten, live_tasks, live_lists, task_rows)
+        values ($1, 1, 0, $2, 1, $2)
         on conflict (owner_id) do update set
-            last_change = owners.last_change + 1, live_tasks = owners.live_tasks + excluded.live_tasks
-        returning last_change, live_tasks";
+            last_change = owners.last_change + 1, live_tasks = owners.live_tasks + excluded.live_tasks,
+            task_rows = owners.task_rows + excluded.task_rows
+        returning last_change, live_tasks, task_rows, tombstones";
     const DEFAULT_LIST: &str = "
         insert into task_lists (owner_id, id, title, create_time, update_time, revision)
         values ($1, $1, 'Tasks', $2, $2, 1) on conflict (owner_id, id) do nothing";
-    let (sequence, active_tasks): (i64, i64) = conn.fetch_one(LOCK, args![owner, create_count]).await?;
+    let (sequence, active_tasks, task_rows, tombstones) = conn.fetch_one(LOCK, args![owner, create_count]).await?;
     if sequence == 1 {
         conn.execute(DEFAULT_LIST, args![owner, now]).await?;
     }
-    Ok(OwnerCounter { sequence, active_tasks })
+    Ok(OwnerCounter { sequence, active_tasks, task_rows, tombstones })
 }
 
 /// Changes the number of active tasks of an owner.
@@ -144,12 +151,13 @@ pub(super) async fn store_response(
     response: impl FnOnce() -> Vec<u8>,
 ) -> Result<(), db::Error> {
     const INSERT: &str = "
-        insert into requests (owner_id, id, hash, answer, create_time) values ($1, $2, $3, $4, $5)
-        on conflict (owner_id, id) do update set
-            hash = excluded.hash, answer = excluded.answer, create_time = excluded.create_time";
+        insert into requests (owner_id, id, hash, answer, create_time, position) values ($1, $2, $3, $4, $5, $6)
+        on conflict (owner_id, id) do update set hash = excluded.hash, answer = excluded.answer,
+            create_time = excluded.create_time, position = excluded.position";
     if let Some(request) = options.request {
         let response = BASE64_URL_SAFE_NO_PAD.encode(response());
-        conn.execute(INSERT, args![owner, request.id, request.hash, response, now]).await?;
+        let position = make_room_for_response(conn, owner, response.len()).await?;
+        conn.execute(INSERT, args![owner, request.id, request.hash, response, now, position]).await?;
     }
     Ok(())
 }

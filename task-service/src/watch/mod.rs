@@ -6,29 +6,38 @@ use std::{
     time::Duration,
 };
 
-use service_kit::{db::Db, status::ApiError};
-use tokio::{
-    sync::{Notify, watch},
-    time::timeout,
+use service_kit::{
+    db::{self, Db, Engine},
+    epoch::CurrentEpoch,
+    random,
+    status::ApiError,
 };
+use tokio::{sync::watch, time::timeout};
 use uuid::Uuid;
 
 use crate::{
     error::quota_exceeded,
-    store::{changes, mutations},
+    store::{changes, epoch, mutations},
 };
 
+mod notification;
 pub(crate) mod stream;
 pub(crate) mod sync_page;
+
+use notification::{ChangedOwners, PendingChanges};
 
 /// Maximum number of watches of a user at one replica.
 const MAX_WATCHES: usize = 8;
 
-/// How often the sequence numbers of the watched owners are read if there is no notification.
-const POLL_INTERVAL: Duration = Duration::from_millis(500);
+/// How often the sequence numbers of all watched owners are read. Changes of this replica, and those of which other
+/// replicas send notifications, are read at once.
+const POLL_INTERVAL: Duration = Duration::from_secs(2);
 
-/// Notifications within this time are sent together.
+/// Notifications within this time are sent, and handled, together.
 const BATCH_INTERVAL: Duration = Duration::from_millis(10);
+
+/// How long to wait after a failure of the database.
+const RETRY_DELAY: Duration = Duration::from_millis(500);
 
 /// Maximum number of owners in one statement.
 const MAX_OWNERS: usize = 500;
@@ -37,11 +46,14 @@ const MAX_OWNERS: usize = 500;
 #[derive(Debug)]
 pub(crate) struct Watches {
     db: Db,
+    epoch: CurrentEpoch,
+    /// Identifies this replica in its notifications.
+    replica: Uuid,
     owners: Mutex<HashMap<Uuid, WatchedOwner>>,
-    /// Another replica has sent a notification.
-    remote_change: Notify,
-    /// This replica has a notification to send.
-    local_change: Notify,
+    /// The watched owners with changes by other replicas.
+    remote_changes: PendingChanges,
+    /// The owners with changes by this replica, of which the others have not been notified.
+    local_changes: PendingChanges,
 }
 
 #[derive(Debug)]
@@ -53,8 +65,9 @@ struct WatchedOwner {
 }
 
 impl Watches {
-    pub(crate) fn new(db: Db) -> Self {
-        Self { db, owners: Mutex::default(), remote_change: Notify::new(), local_change: Notify::new() }
+    pub(crate) fn new(db: Db, epoch: CurrentEpoch) -> Self {
+        let (remote_changes, local_changes) = (PendingChanges::default(), PendingChanges::default());
+        Self { db, epoch, replica: random::id(), owners: Mutex::default(), remote_changes, local_changes }
     }
 
     /// Starts to watch an owner.
@@ -77,36 +90,70 @@ impl Watches {
         if let Some(watched) = self.owners().get(&owner) {
             watched.last_change.send_modify(|_| {});
         }
-        self.local_change.notify_one();
+        if self.db.engine() == Engine::Postgres {
+            self.local_changes.add(owner);
+        }
     }
 
-    /// Exchanges notifications with other replicas for as long as it is awaited.
+    /// Exchanges notifications with other replicas, and reads the changes that they announce, for as long as it is
+    /// awaited.
     pub(crate) async fn run(&self) {
         tokio::join!(
             self.poll(),
             self.announce(),
-            self.db.listen(mutations::CHANNEL, || self.remote_change.notify_one()),
+            self.listen(),
+            self.epoch.follow(|| epoch::read(&self.db), || self.wake_all()),
         );
+    }
+
+    /// Receives the notifications of other replicas.
+    async fn listen(&self) {
+        self.db.listen_with(mutations::CHANNEL, |payload| self.receive(payload)).await;
+    }
+
+    /// Handles a notification or, without a payload, the loss of notifications.
+    fn receive(&self, payload: Option<&str>) {
+        match payload.and_then(ChangedOwners::parse) {
+            Some((replica, _)) if replica == self.replica => {}
+            Some((_, ChangedOwners::Named(changed))) => {
+                let owners = self.owners();
+                let watched = changed.into_iter().filter(|owner| owners.contains_key(owner));
+                watched.for_each(|owner| self.remote_changes.add(owner));
+            }
+            Some((_, ChangedOwners::All)) | None => self.remote_changes.add_all(),
+        }
     }
 
     async fn poll(&self) {
         let mut failing = false;
         loop {
-            // A wake-up and a timeout are handled alike.
-            _ = timeout(POLL_INTERVAL, self.remote_change.notified()).await;
-            let result = self.read_changes().await;
+            // Without a notification, all owners are read: a replica may have stopped before it sent one.
+            let changed = timeout(POLL_INTERVAL, self.remote_changes.next()).await.unwrap_or(ChangedOwners::All);
+            let result = self.read_changes(changed).await;
             if let (Err(error), false) = (&result, failing) {
                 tracing::warn!(%error, "cannot read changes for watches");
             }
             failing = result.is_err();
-            tokio::time::sleep(BATCH_INTERVAL).await;
+            if failing {
+                self.remote_changes.add_all();
+            }
+            tokio::time::sleep(if failing { RETRY_DELAY } else { BATCH_INTERVAL }).await;
         }
     }
 
-    async fn read_changes(&self) -> Result<(), service_kit::db::Error> {
-        let owners: Vec<Uuid> = self.owners().keys().copied().collect();
+    /// Reads the sequence numbers of those of the owners that are watched, and wakes the watchers of those that have
+    /// changed. A sequence number that is lower than before shows that the database has lost mutations.
+    async fn read_changes(&self, changed: ChangedOwners) -> Result<(), db::Error> {
+        let owners: Vec<Uuid> = match changed {
+            ChangedOwners::All => self.owners().keys().copied().collect(),
+            ChangedOwners::Named(owners) => owners.into_iter().collect(),
+        };
         for owners in owners.chunks(MAX_OWNERS) {
             for (owner, last) in changes::last_sequences(&self.db, owners).await? {
+                let known = self.owners().get(&owner).map(|watched| *watched.last_change.borrow());
+                if known.is_some_and(|known| last < known) && !changes::is_removed(&self.db, owner).await? {
+                    self.begin_epoch().await?;
+                }
                 if let Some(watched) = self.owners().get(&owner) {
                     watched.last_change.send_if_modified(|sequence| std::mem::replace(sequence, last) != last);
                 }
@@ -115,16 +162,34 @@ impl Watches {
         Ok(())
     }
 
+    /// Begins a new epoch of the database, unless another replica has done so.
+    async fn begin_epoch(&self) -> Result<(), db::Error> {
+        if self.epoch.set(epoch::renew(&self.db, self.epoch.get(), random::id()).await?) {
+            self.wake_all();
+        }
+        Ok(())
+    }
+
+    /// Wakes all watchers. After a loss of history, their streams end.
+    fn wake_all(&self) {
+        self.owners().values().for_each(|watched| watched.last_change.send_modify(|_| {}));
+    }
+
     /// Notifies other replicas, in batches and outside of the transactions of writes: on `PostgreSQL`, commits with
     /// notifications wait for each other.
     async fn announce(&self) {
         loop {
-            self.local_change.notified().await;
-            // A notification is a hint: replicas that miss it poll.
-            if let Err(error) = mutations::notify(&self.db).await {
-                tracing::debug!(%error, "the other replicas were not notified");
+            let changed = self.local_changes.next().await;
+            let mut delay = BATCH_INTERVAL;
+            for payload in changed.to_payloads(self.replica) {
+                if let Err(error) = mutations::notify(&self.db, payload).await {
+                    tracing::debug!(%error, "the other replicas were not notified");
+                    self.local_changes.add_all();
+                    delay = RETRY_DELAY;
+                    break;
+                }
             }
-            tokio::time::sleep(BATCH_INTERVAL).await;
+            tokio::time::sleep(delay).await;
         }
     }
 
@@ -164,3 +229,6 @@ impl Drop for Watch {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,10 +6,11 @@ use futures::{FutureExt, Stream, StreamExt, stream};
 use service_kit::status::ApiError;
 use taskey_proto::{errors::v1::ErrorReason, task::v1::WatchTasksResponse};
 use tokio::{
-    sync::{mpsc, oneshot},
-    time::{Instant, timeout_at},
+    sync::mpsc,
+    time::{Instant, sleep_until, timeout_at},
 };
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::task::AbortOnDropHandle;
 use tonic::{Code, Status};
 
 use super::{
@@ -23,6 +24,9 @@ pub(crate) const PAGE_SIZE: usize = 25;
 
 /// Maximum time between two messages.
 const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(15);
+
+/// Minimum time between two reads of a watch that is up to date, so that an owner who writes all the time costs few reads.
+const MIN_READ_INTERVAL: Duration = Duration::from_millis(50);
 
 /// How long a watcher may take to receive a message before it is disconnected.
 const SEND_TIMEOUT: Duration = Duration::from_secs(10);
@@ -39,16 +43,10 @@ pub(crate) fn watch(
     session_end: impl Future<Output = ApiError> + Send + 'static,
 ) -> Messages {
     let (messages, received) = mpsc::channel(1);
-    let (error_sender, error) = oneshot::channel();
-    tokio::spawn(async move {
-        let disconnected = messages.clone();
-        tokio::select! {
-            () = disconnected.closed() => {}
-            error = send_changes(reader, watch, first, messages) => { _ = error_sender.send(error); }
-        }
-    });
-    // The error follows the last message. If it is missing, the spawned task panicked.
-    let error = error.map(|error| error.unwrap_or_else(|_| ApiError::internal("a watch has ended without an error")));
+    // A separate task, because nobody polls the stream of a client that does not read. It ends with the stream.
+    let task = AbortOnDropHandle::new(tokio::spawn(send_changes(reader, watch, first, messages)));
+    // The error follows the last message.
+    let error = task.map(|error| error.unwrap_or_else(ApiError::internal));
     let changes =
         ReceiverStream::new(received).map(Ok).chain(stream::once(error.map(|error| Err(Status::from(error)))));
     stream::select(changes, stream::once(session_end.map(|error| Err(Status::from(error))))).boxed()
@@ -76,8 +74,10 @@ async fn send_changes(
             next_checkpoint = Instant::now() + CHECKPOINT_INTERVAL;
         }
         if !has_more {
+            let next_read = Instant::now() + MIN_READ_INTERVAL;
             // A change and a timeout are handled alike.
             _ = timeout_at(next_checkpoint, watch.changed()).await;
+            sleep_until(next_read).await;
         }
         page = match reader.page(watch.owner(), Some(point), PAGE_SIZE).await {
             Ok(page) => page,

@@ -1,13 +1,14 @@
 //! Pages of changes, and the tokens of the next pages.
 
 use prost::Message;
-use service_kit::{clock::Clock, db::Db, page::PageTokens, status::ApiError};
-use taskey_proto::task::v1::{Task, TaskChange};
+use service_kit::{clock::Clock, db::Db, epoch::Epoch, page::PageTokens, status::ApiError};
+use taskey_proto::task::v1::TaskChange;
 use uuid::Uuid;
 
 use crate::{
     model::sync::SyncPoint,
     page::field_bytes,
+    response,
     store::changes::{self, Change, ChangePage},
 };
 
@@ -48,13 +49,13 @@ pub(crate) struct SyncPage {
 fn sync_page(tokens: &PageTokens, owner: Uuid, max_bytes: usize, size: usize, read: ChangePage) -> SyncPage {
     let ChangePage { since, changes, last } = read;
     let mut page = Vec::new();
-    let (mut point, mut has_more) = (SyncPoint::end(last), false);
+    let (mut point, mut has_more) = (SyncPoint::end(since.epoch, last), false);
     // The 2 bytes are the field `has_more` or `checkpoint`.
     let mut room = max_bytes.saturating_sub(field_bytes(point.seal(tokens, owner).len()) + 2);
     let mut reached = since;
     for change in changes {
-        let change_point = SyncPoint { change: change.sequence(), id: change.id(), base: since.base };
-        let change = to_message(change);
+        let change_point = SyncPoint { change: change.sequence(), id: change.id(), ..since };
+        let change = to_message(change, since.epoch);
         let bytes = field_bytes(change.encoded_len());
         // A page has at least one change, so that clients make progress.
         if page.len() == size || (bytes > room && !page.is_empty()) {
@@ -68,10 +69,10 @@ fn sync_page(tokens: &PageTokens, owner: Uuid, max_bytes: usize, size: usize, re
     SyncPage { changes: page, token: point.seal(tokens, owner), point, has_more }
 }
 
-fn to_message(change: Change) -> TaskChange {
+fn to_message(change: Change, epoch: Epoch) -> TaskChange {
     let id = change.id().to_string();
     match change {
-        Change::Updated(task) => TaskChange { id, task: Some(Task::from(*task)), removed: false },
+        Change::Updated(task) => TaskChange { id, task: Some(response::task(*task, epoch)), removed: false },
         Change::Removed(_) => TaskChange { id, task: None, removed: true },
     }
 }

@@ -14,7 +14,7 @@ use tonic_types::StatusExt;
 use crate::{
     calls::{after, batch, before, complete, create, delete, rename, to, under},
     order::make,
-    support::{Service, titled},
+    support::{Service, titled, with_revision},
 };
 
 on_each_database!(
@@ -80,15 +80,16 @@ async fn each_write_sees_the_effects_of_earlier_ones(database: TestDatabase) {
         Kind::Update(UpdateTaskRequest { task: Some(task), ..UpdateTaskRequest::default() })
     };
     let writes = [
-        with_etag("B", "\"1\""),
+        with_etag("B", &task.etag),
         complete(&task.id),
-        with_etag("C", "\"3\""),
+        with_etag("C", &with_revision(&task.etag, 3)),
         Kind::Move(under(&task.id, &parent.id, LAST)),
     ];
     let tasks = ann.batch(writes).await.expect("a batch");
-    let seen: Vec<_> = tasks.iter().map(|task| (&task.title[..], &task.etag[..], task.state())).collect();
+    let seen: Vec<_> = tasks.iter().map(|task| (&task.title[..], task.etag.clone(), task.state())).collect();
     let (open, done) = (State::Open, State::Completed);
-    assert_eq!(seen, [("B", "\"2\"", open), ("B", "\"3\"", done), ("C", "\"4\"", done), ("C", "\"5\"", done)]);
+    let expected = [("B", 2, open), ("B", 3, done), ("C", 4, done), ("C", 5, done)];
+    assert_eq!(seen, expected.map(|(title, revision, state)| (title, with_revision(&task.etag, revision), state)));
     assert_eq!(ann.get(&task.id).await.expect("it exists"), tasks[3]);
 
     // A subtask that was deleted with its parent does not exist for the next write.
@@ -182,7 +183,11 @@ async fn failed_write_is_identified(database: TestDatabase) {
 
     let outcome = failing(rename(&missing, "B")).await;
     assert_refused!(outcome, NotFound, "TASK_NOT_FOUND", "writes[1].update.task.id");
-    let stale = CompleteTaskRequest { id: task.id.clone(), etag: "\"7\"".to_owned(), ..CompleteTaskRequest::default() };
+    let stale = CompleteTaskRequest {
+        id: task.id.clone(),
+        etag: with_revision(&task.etag, 7),
+        ..CompleteTaskRequest::default()
+    };
     let outcome = failing(Kind::Complete(stale)).await;
     assert_eq!(failed_write(&outcome), "1");
     assert_refused!(outcome, Aborted, "ETAG_MISMATCH", "writes[1].complete.id");

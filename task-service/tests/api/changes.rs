@@ -10,7 +10,7 @@ use taskey_proto::task::v1::{
 
 use crate::{
     follow::LocalCopy,
-    support::{Service, User, titled},
+    support::{Service, User, titled, with_revision},
 };
 
 on_each_database!(
@@ -134,7 +134,7 @@ async fn calls_without_effect_are_not_changes(database: TestDatabase) {
     ann.reopen(&task.id, "").await.expect("it is open");
     ann.undelete(&task.id, "").await.expect("it is not deleted");
     ann.update(Task { id: task.id.clone(), ..Task::default() }, &[]).await.expect("nothing is set");
-    ann.complete(&task.id, "\"9\"").await.expect_err("another etag");
+    ann.complete(&task.id, &with_revision(&task.etag, 9)).await.expect_err("another etag");
     let dry_run = CreateTaskRequest { task: Some(titled("a")), validate_only: true, ..CreateTaskRequest::default() };
     ann.client.clone().create_task(dry_run).await.expect("the request is valid");
     assert_eq!(ann.changed_ids(&token).await.0, [""; 0]);

@@ -1,12 +1,15 @@
 //! Concurrent calls.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, time::Duration};
 
 use futures::future::join_all;
 use service_kit::{assert_refused, on_each_database, testing::TestDatabase};
 use taskey_proto::task::v1::{Task, task::State};
 
-use crate::support::{Service, titled};
+use crate::{
+    lists,
+    support::{Service, titled, with_revision},
+};
 
 on_each_database!(
     all_concurrent_creations_take_effect,
@@ -14,6 +17,7 @@ on_each_database!(
     one_of_two_concurrent_updates_with_the_same_etag_succeeds,
     concurrent_completions_change_the_task_once,
     acknowledged_tasks_survive_a_restart,
+    update_time_increases_although_the_clocks_of_replicas_differ,
 );
 
 async fn all_concurrent_creations_take_effect(database: TestDatabase) {
@@ -63,7 +67,7 @@ async fn concurrent_completions_change_the_task_once(database: TestDatabase) {
     let results = join_all((0..20).map(|_| ann.complete(&task.id, ""))).await;
     for result in results {
         let completed = result.expect("a completion");
-        assert_eq!((completed.state(), &completed.etag[..]), (State::Completed, "\"2\""));
+        assert_eq!((completed.state(), &completed.etag), (State::Completed, &with_revision(&completed.etag, 2)));
     }
 }
 
@@ -76,4 +80,37 @@ async fn acknowledged_tasks_survive_a_restart(database: TestDatabase) {
     for task in created {
         assert_eq!(ann.get(&task.id).await.expect("it exists"), task);
     }
+}
+
+async fn update_time_increases_although_the_clocks_of_replicas_differ(database: TestDatabase) {
+    let (first, second) = (Service::start(&database).await, Service::start(&database).await);
+    first.manual_clock.advance(Duration::from_secs(3));
+    let ahead = first.user();
+    let behind = ahead.connected_to(&second);
+    let (list, task) = (ahead.make_list("Errands").await, ahead.make("Buy milk").await);
+    let without_etag = Task { title: "Buy oats".to_owned(), etag: String::new(), ..task.clone() };
+    let mut versions = vec![(1, nanos(task.update_time))];
+    for _ in 0..10 {
+        for updated in join_all([&ahead, &behind].map(|user| user.update(without_etag.clone(), &["title"]))).await {
+            let updated = updated.expect("an update");
+            let is_same = |revision: &u32| with_revision(&task.etag, *revision) == updated.etag;
+            versions.push(((2..=21).find(is_same).expect("a revision"), nanos(updated.update_time)));
+        }
+    }
+    versions.sort_unstable();
+    assert!(versions.is_sorted_by(|(_, earlier), (_, later)| earlier < later), "{versions:?}");
+
+    let renamed = lists::update(&behind, lists::named(&list, "Shopping"), &["title"]).await.expect("an update");
+    assert!(nanos(renamed.update_time) > nanos(list.update_time));
+    let moved = ahead.make_in(&list, "Buy rye").await;
+    behind.delete_list(&list.id, &ahead.id.to_string()).await.expect("a deletion");
+    let moved_again = behind.get(&moved.id).await.expect("it exists");
+    assert!(nanos(moved_again.update_time) > nanos(moved.update_time));
+    second.stop().await;
+}
+
+/// Returns a time as nanoseconds since the Unix epoch.
+fn nanos(time: Option<prost_types::Timestamp>) -> i128 {
+    let time = time.expect("a time");
+    i128::from(time.seconds) * 1_000_000_000 + i128::from(time.nanos)
 }

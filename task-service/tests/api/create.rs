@@ -8,7 +8,7 @@ use taskey_proto::task::v1::{
 };
 use uuid::Uuid;
 
-use crate::support::{Service, titled};
+use crate::support::{Service, titled, with_revision};
 
 on_each_database!(
     create_returns_the_complete_task,
@@ -40,7 +40,7 @@ async fn create_returns_the_complete_task(database: TestDatabase) {
         owner_id: ann.id.to_string(),
         create_time: now,
         update_time: now,
-        etag: "\"1\"".to_owned(),
+        etag: with_revision(&created.etag, 1),
         // The default list has the id of its owner.
         list_id: ann.id.to_string(),
         rank: created.rank.clone(),

@@ -12,7 +12,7 @@ use sqlx::migrate::Migrator;
 use taskey_proto::task::v1::{DeleteTaskRequest, Task};
 use tokio::time::timeout;
 
-use crate::support::{Service, WAIT_TIMEOUT, titled};
+use crate::support::{Service, WAIT_TIMEOUT, titled, with_revision};
 
 on_each_database!(
     deleted_task_stays_readable_but_is_not_listed,
@@ -46,7 +46,7 @@ async fn deleted_task_stays_readable_but_is_not_listed(database: TestDatabase) {
         update_time: Some(now.into()),
         delete_time: Some(now.into()),
         purge_time: Some((now + 30 * DAY).into()),
-        etag: "\"2\"".to_owned(),
+        etag: with_revision(&task.etag, 2),
         ..task
     };
     assert_eq!(deleted, expected);
@@ -60,7 +60,7 @@ async fn task_cannot_be_deleted_twice(database: TestDatabase) {
     let ann = service.user();
     let task = ann.make("Buy milk").await;
     let deleted = ann.delete(&task.id, "").await.expect("a deletion");
-    for etag in ["", &deleted.etag, &task.etag, "\"9\""] {
+    for etag in ["", &deleted.etag, &task.etag, &with_revision(&task.etag, 9)] {
         assert_refused!(ann.delete(&task.id, etag).await, NotFound, "TASK_NOT_FOUND");
     }
     assert_eq!(ann.get(&task.id).await.expect("it exists"), deleted);
@@ -90,7 +90,7 @@ async fn deletion_checks_the_etag(database: TestDatabase) {
     let service = Service::start(&database).await;
     let ann = service.user();
     let task = ann.make("Buy milk").await;
-    for etag in ["\"2\"", "1", "*"] {
+    for etag in [&with_revision(&task.etag, 2), "\"1\"", "1", "*"] {
         assert_refused!(ann.delete(&task.id, etag).await, Aborted, "ETAG_MISMATCH");
         assert_refused!(ann.delete_with(delete_allow_missing(&task.id, etag)).await, Aborted, "ETAG_MISMATCH");
     }
@@ -104,7 +104,7 @@ async fn undeleted_task_is_unchanged(database: TestDatabase) {
     ann.delete(&task.id, "").await.expect("a deletion");
     service.manual_clock.advance(29 * DAY);
     let undeleted = ann.undelete(&task.id, "").await.expect("an undeletion");
-    let expected = Task { update_time: Some(service.clock.now().into()), etag: "\"3\"".to_owned(), ..task };
+    let expected = Task { update_time: Some(service.clock.now().into()), etag: with_revision(&task.etag, 3), ..task };
     assert_eq!(undeleted, expected);
     assert_eq!(ann.list_all(0, false).await, [&*expected.id]);
     service.manual_clock.advance(2 * DAY);
@@ -124,7 +124,7 @@ async fn undeletion_checks_the_etag(database: TestDatabase) {
     let service = Service::start(&database).await;
     let ann = service.user();
     let task = ann.make("Buy milk").await;
-    assert_refused!(ann.undelete(&task.id, "\"2\"").await, Aborted, "ETAG_MISMATCH");
+    assert_refused!(ann.undelete(&task.id, &with_revision(&task.etag, 2)).await, Aborted, "ETAG_MISMATCH");
     let deleted = ann.delete(&task.id, "").await.expect("a deletion");
     assert_refused!(ann.undelete(&task.id, &task.etag).await, Aborted, "ETAG_MISMATCH");
     ann.undelete(&task.id, &deleted.etag).await.expect("an undeletion");

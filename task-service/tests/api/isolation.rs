@@ -7,7 +7,7 @@ use taskey_proto::task::v1::{
 };
 use tonic::{Request, Status};
 
-use crate::support::{Service, User, titled};
+use crate::support::{Service, User, titled, with_revision};
 
 on_each_database!(
     task_of_another_user_is_indistinguishable_from_a_missing_one,
@@ -77,7 +77,7 @@ async fn task_of_another_user_is_indistinguishable_from_a_missing_one(database: 
     let deleted = ann.make("Buy oats").await;
     let deleted = ann.delete(&deleted.id, "").await.expect("a deletion");
     for task in [active, deleted] {
-        for etag in ["", &task.etag, "\"9\""] {
+        for etag in ["", &task.etag, &with_revision(&task.etag, 9)] {
             let existing = call_all_with_id(&bob, &task.id, etag).await;
             let missing = call_all_with_id(&bob, &service.clock.new_id().to_string(), etag).await;
             for (existing, missing) in existing.into_iter().zip(missing) {

@@ -8,7 +8,7 @@ use taskey_proto::task::v1::{Task, TaskList, move_task_request::Position};
 
 use crate::{
     calls::{after, into, to, under},
-    support::Service,
+    support::{Service, with_revision},
 };
 
 on_each_database!(
@@ -38,7 +38,7 @@ async fn deleting_a_list_deletes_its_tasks_and_undelete_restores_them_in_the_def
         update_time: Some(now.into()),
         delete_time: Some(now.into()),
         purge_time: Some((now + 30 * DAY).into()),
-        etag: "\"2\"".to_owned(),
+        etag: with_revision(&task.etag, 2),
         ..task.clone()
     };
     assert_eq!(ann.get(&task.id).await.expect("it exists"), expected);
@@ -78,7 +78,7 @@ async fn moved_tasks_follow_those_of_the_destination_list(database: TestDatabase
         assert_eq!(ann.subtask_titles(&tasks[1]).await.concat(), "12");
         let now = ann.get(&before.id).await.expect("it exists");
         let (list_id, update_time) = (to.id.clone(), Some(service.clock.now().into()));
-        let (rank, etag) = (now.rank.clone(), "\"2\"".to_owned());
+        let (rank, etag) = (now.rank.clone(), with_revision(&before.etag, 2));
         assert_eq!(now, Task { list_id, update_time, rank, etag, ..before });
         // The deleted task moved as well and keeps its position.
         let restored = ann.undelete(&tasks[2].id, "").await.expect("an undeletion");

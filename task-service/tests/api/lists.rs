@@ -8,7 +8,7 @@ use service_kit::{assert_refused, on_each_database, testing::TestDatabase};
 use taskey_proto::task::v1::{CreateTaskListRequest, DeleteTaskListRequest, Task, TaskList, UpdateTaskListRequest};
 use tonic::Status;
 
-use crate::support::{Service, User, titled};
+use crate::support::{Service, User, titled, with_revision};
 
 on_each_database!(
     every_user_has_a_default_list,
@@ -26,7 +26,7 @@ on_each_database!(
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-async fn update(user: &User, list: TaskList, mask: &[&str]) -> Result<TaskList, Status> {
+pub(crate) async fn update(user: &User, list: TaskList, mask: &[&str]) -> Result<TaskList, Status> {
     let paths = mask.iter().map(|path| (*path).to_owned()).collect();
     let update_mask = (!mask.is_empty()).then_some(FieldMask { paths });
     let request = UpdateTaskListRequest { task_list: Some(list), update_mask, ..UpdateTaskListRequest::default() };
@@ -40,7 +40,7 @@ async fn delete_with_etag(user: &User, id: &str, etag: &str) -> Result<TaskList,
 }
 
 /// Returns an update of a list's title.
-fn named(list: &TaskList, title: &str) -> TaskList {
+pub(crate) fn named(list: &TaskList, title: &str) -> TaskList {
     TaskList { id: list.id.clone(), title: title.to_owned(), ..TaskList::default() }
 }
 
@@ -59,6 +59,7 @@ async fn all(user: &User, page_size: i32) -> Vec<TaskList> {
 async fn every_user_has_a_default_list(database: TestDatabase) {
     let service = Service::start(&database).await;
     let [listing, getting, writing, renaming] = [service.user(), service.user(), service.user(), service.user()];
+    let etag = service.user().make_list("Errands").await.etag;
     let expected = |user: &User| {
         let (id, now) = (user.id.to_string(), Some(service.clock.now().into()));
         TaskList {
@@ -68,7 +69,7 @@ async fn every_user_has_a_default_list(database: TestDatabase) {
             owner_id: id,
             create_time: now,
             update_time: now,
-            etag: "\"1\"".to_owned(),
+            etag: etag.clone(),
         }
     };
     assert_eq!(all(&listing, 0).await, [expected(&listing)]);
@@ -115,7 +116,7 @@ async fn create_list_returns_the_complete_list(database: TestDatabase) {
         owner_id: ann.id.to_string(),
         create_time: now,
         update_time: now,
-        etag: "\"1\"".to_owned(),
+        etag: with_revision(&created.etag, 1),
         ..sent
     };
     assert_eq!(created, expected);
@@ -145,7 +146,8 @@ async fn a_list_is_renamed(database: TestDatabase) {
         service.manual_clock.advance(DAY);
         let title = format!("Errands {round}");
         let updated = update(&ann, named(&list, &title), mask).await.expect("an update");
-        let (update_time, etag) = (Some(service.clock.now().into()), format!("\"{}\"", round + 2));
+        let (update_time, etag) =
+            (Some(service.clock.now().into()), with_revision(&list.etag, u32::try_from(round).expect("few") + 2));
         assert_eq!(updated, TaskList { title, update_time, etag, ..list.clone() });
         assert_eq!(ann.get_list(&list.id).await.expect("it exists"), updated);
     }

@@ -13,6 +13,7 @@ mod differential;
 mod feed;
 mod fields;
 mod follow;
+mod history;
 mod isolation;
 mod list_deletion;
 mod lists;

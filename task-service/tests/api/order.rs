@@ -7,7 +7,7 @@ use taskey_proto::task::v1::{MoveTaskRequest, Task, move_task_request::Position}
 
 use crate::{
     calls::{after, before, into, to, under},
-    support::{Service, User},
+    support::{Service, User, with_revision},
 };
 
 on_each_database!(
@@ -203,7 +203,7 @@ async fn move_checks_the_etag(database: TestDatabase) {
     let ann = service.user();
     let [a, b] = make(&ann, ["A", "B"]).await;
     let with_etag = |etag: &str| MoveTaskRequest { etag: etag.to_owned(), ..to(&b.id, before(&a)) };
-    assert_refused!(ann.move_task(with_etag("\"2\"")).await, Aborted, "ETAG_MISMATCH");
+    assert_refused!(ann.move_task(with_etag(&with_revision(&b.etag, 2))).await, Aborted, "ETAG_MISMATCH");
     let moved = ann.move_task(with_etag(&b.etag)).await.expect("a move");
     assert_refused!(ann.move_task(with_etag(&b.etag)).await, Aborted, "ETAG_MISMATCH");
     ann.move_task(with_etag(&moved.etag)).await.expect("a move");

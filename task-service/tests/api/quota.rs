@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use service_kit::{assert_refused, on_each_database, testing::TestDatabase};
-use taskey_proto::task::v1::{ListTaskListsRequest, ListTasksRequest, WatchTasksRequest};
+use taskey_proto::task::v1::{
+    CreateTaskListRequest, ListTaskListsRequest, ListTasksRequest, Task, TaskList, WatchTasksRequest,
+};
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
@@ -23,6 +25,7 @@ on_each_database!(
     tasks_above_a_lowered_quota_can_still_be_changed,
     lists_are_limited_by_the_quota,
     calls_are_rate_limited_per_user,
+    rows_are_rate_limited_per_user,
 );
 
 async fn assert_quota_exceeded<T: std::fmt::Debug>(outcome: impl Future<Output = Result<T, Status>>) {
@@ -183,4 +186,32 @@ async fn calls_are_rate_limited_per_user(database: TestDatabase) {
     assert_eq!(rate_limit_delay(list(&ann).await), Some(Duration::from_millis(20)));
     service.manual_clock.advance(Duration::from_millis(20));
     list(&ann).await.expect("the retry delay has passed");
+}
+
+async fn rows_are_rate_limited_per_user(database: TestDatabase) {
+    let flags = ["--rate-limits", "on", "--call-rate", "1000000+1000000/s", "--row-rate", "30+6/m"];
+    let service = Service::start_with(&database, &flags).await;
+    let (ann, bob) = (service.user(), service.user());
+    // Each call of a batch is one call, but its rows count.
+    ann.batch((0..20).map(|_| create(titled("A")))).await.expect("within the limit");
+    let tasks = ann.batch((0..20).map(|_| create(titled("B")))).await.expect("a call that exceeds the limit succeeds");
+    for refused in [ann.create(titled("C")).await, ann.complete(&tasks[0].id, "").await] {
+        let status = refused.expect_err("the limit is exceeded");
+        assert_eq!(status.get_error_details().error_info().expect("a reason").reason, "RATE_LIMITED");
+        let wait = status.get_error_details().retry_info().and_then(|info| info.retry_delay).expect("a retry delay");
+        assert!((Duration::from_secs(60)..Duration::from_secs(180)).contains(&wait), "{wait:?}");
+    }
+    let request = CreateTaskListRequest { task_list: Some(TaskList::default()), ..CreateTaskListRequest::default() };
+    assert_refused!(ann.lists.clone().create_task_list(request).await, ResourceExhausted, "RATE_LIMITED");
+    ann.get(&tasks[0].id).await.expect("reads are not limited");
+    bob.make("A").await;
+    service.manual_clock.advance(Duration::from_secs(180));
+    ann.make("C").await;
+    // Long texts count as several rows.
+    let (long, mut created) = (Task { notes: "日".repeat(4000), ..titled("D") }, 0);
+    while bob.create(long.clone()).await.is_ok() {
+        created += 1;
+    }
+    assert!((3..=6).contains(&created), "{created}");
+    assert_refused!(bob.create(titled("E")).await, ResourceExhausted, "RATE_LIMITED");
 }

@@ -13,7 +13,7 @@ use tonic::{Response, Status};
 
 use crate::{
     calls::{batch, complete, create, into, rename},
-    support::{Service, User, titled},
+    support::{Service, User, titled, with_revision},
 };
 
 on_each_database!(
@@ -160,7 +160,7 @@ async fn request_id_reused_for_another_request_is_refused(database: TestDatabase
     ann.client.clone().complete_task(completion.clone()).await.expect("a completion");
 
     let before = snapshot(&ann).await;
-    let with_etag = CompleteTaskRequest { etag: "\"2\"".to_owned(), ..completion.clone() };
+    let with_etag = CompleteTaskRequest { etag: with_revision(&task.etag, 2), ..completion.clone() };
     let outcome = ann.client.clone().complete_task(with_etag).await;
     assert_refused!(outcome, FailedPrecondition, "REQUEST_ID_REUSED", "request_id");
     // The same bytes sent to another method.
@@ -182,7 +182,7 @@ async fn failed_request_can_be_retried_with_the_same_id(database: TestDatabase) 
     let task = ann.make("Buy milk").await;
     let request = UndeleteTaskRequest {
         id: task.id.clone(),
-        etag: "\"2\"".to_owned(),
+        etag: with_revision(&task.etag, 2),
         request_id: ID.to_owned(),
         ..UndeleteTaskRequest::default()
     };

@@ -8,7 +8,7 @@ use taskey_proto::task::v1::{Task, TaskList, move_task_request::Position};
 use crate::{
     calls::{batch, create, into, under},
     follow::LocalCopy,
-    support::{Service, User, titled},
+    support::{Service, User, titled, with_revision},
 };
 
 on_each_database!(
@@ -181,7 +181,7 @@ async fn deleting_a_task_deletes_its_subtasks(database: TestDatabase) {
             delete_time: deleted_task.delete_time,
             purge_time: deleted_task.purge_time,
             update_time: deleted_task.update_time,
-            etag: "\"2\"".to_owned(),
+            etag: with_revision(&subtask.etag, 2),
             ..subtask.clone()
         };
         assert_eq!(now, expected);
@@ -206,7 +206,10 @@ async fn undelete_restores_the_subtasks_deleted_with_the_task(database: TestData
 
     let restored = ann.undelete(&task.id, "").await.expect("an undeletion");
 
-    assert_eq!(restored, Task { update_time: restored.update_time, etag: "\"3\"".to_owned(), ..task.clone() });
+    assert_eq!(
+        restored,
+        Task { update_time: restored.update_time, etag: with_revision(&task.etag, 3), ..task.clone() }
+    );
     assert_eq!(deleted(&ann, &all).await, [false, true, true, false, false]);
     assert_eq!(ann.subtask_titles(&task).await, ["late"]);
     assert_eq!(ann.subtask_titles(&late).await, ["2"]);

@@ -36,6 +36,12 @@ struct Cli {
     config: Config,
 }
 
+/// Returns an etag of the same epoch with another revision.
+pub(crate) fn with_revision(etag: &str, revision: u32) -> String {
+    let (prefix, _) = etag.rsplit_once('.').expect("an etag ends with the revision");
+    format!("{prefix}.{revision:x}\"")
+}
+
 /// A running task-service and its revocation feed. Dropping it stops the service.
 pub(crate) struct Service {
     pub(crate) address: SocketAddr,

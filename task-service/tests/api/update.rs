@@ -7,7 +7,7 @@ use prost_types::Timestamp;
 use service_kit::{assert_refused, on_each_database, testing::TestDatabase};
 use taskey_proto::task::v1::{Task, UpdateTaskRequest, task::Priority};
 
-use crate::support::{Service, User, titled};
+use crate::support::{Service, User, titled, with_revision};
 
 on_each_database!(
     fields_in_the_mask_are_set_or_cleared,
@@ -58,7 +58,7 @@ async fn fields_in_the_mask_are_set_or_cleared(database: TestDatabase) {
         priority: 0,
         due_date: String::new(),
         update_time: Some(service.clock.now().into()),
-        etag: "\"2\"".to_owned(),
+        etag: with_revision(&task.etag, 2),
         ..task
     };
     assert_eq!(updated, expected);
@@ -87,7 +87,13 @@ async fn without_a_mask_nonempty_fields_are_updated(database: TestDatabase) {
     let task = create_full_task(&ann).await;
     let sent = Task { notes: "none".to_owned(), priority: Priority::High.into(), ..empty_update(&task) };
     let updated = ann.update(sent.clone(), &[]).await.expect("an update");
-    let expected = Task { notes: "none".to_owned(), priority: Priority::High.into(), etag: "\"2\"".to_owned(), ..task };
+    let expected = Task {
+        notes: "none".to_owned(),
+        priority: Priority::High.into(),
+        update_time: updated.update_time,
+        etag: with_revision(&task.etag, 2),
+        ..task
+    };
     assert_eq!(updated, expected);
 
     // A mask without paths is like no mask.
@@ -97,7 +103,7 @@ async fn without_a_mask_nonempty_fields_are_updated(database: TestDatabase) {
         ..UpdateTaskRequest::default()
     };
     let again = ann.client.clone().update_task(request).await.expect("an update").into_inner();
-    assert_eq!(again, Task { etag: "\"3\"".to_owned(), ..expected });
+    assert_eq!(again, Task { update_time: again.update_time, etag: with_revision(&expected.etag, 3), ..expected });
 }
 
 async fn star_replaces_every_field(database: TestDatabase) {
@@ -112,7 +118,8 @@ async fn star_replaces_every_field(database: TestDatabase) {
         notes: String::new(),
         priority: 0,
         due_date: String::new(),
-        etag: "\"2\"".to_owned(),
+        update_time: updated.update_time,
+        etag: with_revision(&task.etag, 2),
         ..task
     };
     assert_eq!(updated, plain);
@@ -128,7 +135,7 @@ async fn empty_update_changes_nothing(database: TestDatabase) {
         ann.update(Task { etag: task.etag.clone(), ..empty_update(&task) }, &[]).await.expect("nothing to do"),
         task
     );
-    let stale = Task { etag: "\"7\"".to_owned(), ..empty_update(&task) };
+    let stale = Task { etag: with_revision(&task.etag, 7), ..empty_update(&task) };
     assert_refused!(ann.update(stale, &[]).await, Aborted, "ETAG_MISMATCH");
 }
 
@@ -261,9 +268,13 @@ async fn deleted_or_missing_task_is_not_found(database: TestDatabase) {
     let task = create_full_task(&ann).await;
     let deleted = ann.delete(&task.id, "").await.expect("a deletion");
     let missing = service.clock.new_id().to_string();
-    for (id, etag) in
-        [(&task.id, ""), (&task.id, &deleted.etag), (&task.id, "\"9\""), (&missing, ""), (&missing, "\"1\"")]
-    {
+    for (id, etag) in [
+        (&task.id, ""),
+        (&task.id, &deleted.etag),
+        (&task.id, &with_revision(&task.etag, 9)),
+        (&missing, ""),
+        (&missing, "\"1\""),
+    ] {
         let sent = Task { id: id.clone(), etag: etag.to_owned(), ..titled("Buy oats") };
         assert_refused!(ann.update(sent.clone(), &["title"]).await, NotFound, "TASK_NOT_FOUND");
         assert_refused!(ann.update(Task { title: String::new(), ..sent }, &[]).await, NotFound, "TASK_NOT_FOUND");

@@ -24,7 +24,13 @@ pub struct Conn {
     pub(super) kind: Kind,
     /// How many statements have been executed.
     statements: u64,
+    /// How many rows and how many bytes have been written.
+    written_rows: u64,
+    written_bytes: u64,
 }
+
+/// Written rows count once for each of these many bytes.
+const BYTES_PER_ROW: u64 = 4096;
 
 #[derive(Debug)]
 pub(super) enum Kind {
@@ -35,7 +41,7 @@ pub(super) enum Kind {
 
 impl Conn {
     pub(super) fn new(kind: Kind) -> Self {
-        Self { kind, statements: 0 }
+        Self { kind, statements: 0, written_rows: 0, written_bytes: 0 }
     }
 
     /// Returns the engine, for the few statements that differ.
@@ -51,6 +57,13 @@ impl Conn {
     #[must_use]
     pub fn statement_count(&self) -> u64 {
         self.statements
+    }
+
+    /// Returns how many rows have been written by [`execute`](Self::execute) on this connection since it was opened. Each
+    /// 4 KiB of the arguments count as one more row. Rows that were rolled back count as well.
+    #[must_use]
+    pub fn written_rows(&self) -> u64 {
+        self.written_rows + self.written_bytes / BYTES_PER_ROW
     }
 
     /// Fails if a statement of this transaction has failed although the closure returned no error: PostgreSQL would
@@ -69,10 +82,14 @@ impl Conn {
     /// If the database returns an error.
     pub async fn execute(&mut self, sql: impl Into<Sql>, args: Vec<Value>) -> Result<u64, Error> {
         self.statements += 1;
-        match &mut self.kind {
+        let bytes: usize = args.iter().map(Value::size).sum();
+        let rows = match &mut self.kind {
             Kind::Sqlite(conn) => conn.execute(&sql.into(), &args),
             Kind::Postgres(conn) => conn.execute(sql.into(), args).await,
-        }
+        }?;
+        self.written_rows += rows;
+        self.written_bytes += bytes as u64;
+        Ok(rows)
     }
 
     /// Returns all rows.
@@ -117,9 +134,19 @@ impl Conn {
     /// # Errors
     /// If the database returns an error.
     pub async fn notify(&mut self, channel: &'static str) -> Result<(), Error> {
+        self.notify_with(channel, "").await
+    }
+
+    /// Like [`notify`](Self::notify), with a payload, which must be shorter than 8000 bytes.
+    ///
+    /// # Errors
+    /// If the database returns an error.
+    pub async fn notify_with(&mut self, channel: &'static str, payload: &str) -> Result<(), Error> {
         match self.engine() {
             Engine::Sqlite => Ok(()),
-            Engine::Postgres => self.execute("select pg_notify($1, '')", crate::args![channel]).await.map(drop),
+            Engine::Postgres => {
+                self.execute("select pg_notify($1, $2)", crate::args![channel, payload]).await.map(drop)
+            }
         }
     }
 

@@ -47,6 +47,13 @@ impl OpenOptions {
         self
     }
 
+    /// Returns the path of the write-ahead log.
+    pub(in crate::db) fn log_path(&self) -> PathBuf {
+        let mut path = self.path.clone().into_os_string();
+        path.push("-wal");
+        path.into()
+    }
+
     /// Opens the file, on this thread.
     ///
     /// # Errors
@@ -114,6 +121,12 @@ impl SqliteConn {
     /// Executes a statement without arguments, such as `begin`.
     pub(in crate::db) fn control(&mut self, sql: &'static str) -> Result<(), Error> {
         Ok(self.connection.prepare_cached(sql)?.execute([]).map(drop)?)
+    }
+
+    /// Copies the write-ahead log into the file, and truncates the log. Waits for the reads that use the log, and leaves it
+    /// as it is if they take longer than the busy timeout.
+    pub(in crate::db) fn truncate_log(&mut self) -> Result<(), Error> {
+        Ok(self.connection.query_row("pragma wal_checkpoint(truncate)", [], |_| Ok(()))?)
     }
 
     pub(in crate::db) fn execute(&mut self, sql: &Sql, args: &[Value]) -> Result<u64, Error> {

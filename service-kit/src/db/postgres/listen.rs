@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgListener, PgNotification, PgPoolOptions};
 use tokio::time::{sleep, timeout};
 
 use crate::random;
@@ -14,30 +14,36 @@ const RETRY_DELAY: Duration = Duration::from_millis(500);
 /// closing it.
 const MAX_SILENCE: Duration = Duration::from_secs(30);
 
-/// Calls `wake` for each notification, and whenever one may have been missed, until the future is dropped.
+/// Calls `receive` with the payload of each notification, and with `None` whenever one may have been missed, until the
+/// future is dropped.
 pub(super) async fn listen(
     options: &PgConnectOptions,
     connect_limit: Duration,
     channel: &'static str,
-    mut wake: impl FnMut(),
+    mut receive: impl FnMut(Option<&str>),
 ) {
     let pool =
         PgPoolOptions::new().max_connections(1).acquire_timeout(connect_limit).connect_lazy_with(options.clone());
     loop {
-        let outcome = listen_once(&pool, channel, &mut wake).await;
+        let outcome = listen_once(&pool, channel, &mut receive).await;
         tracing::debug!(channel, error = ?outcome.err(), "listening again");
         sleep(random::jitter(RETRY_DELAY)).await;
     }
 }
 
-async fn listen_once(pool: &sqlx::PgPool, channel: &str, wake: &mut impl FnMut()) -> Result<(), sqlx::Error> {
+async fn listen_once(
+    pool: &sqlx::PgPool,
+    channel: &str,
+    receive: &mut impl FnMut(Option<&str>),
+) -> Result<(), sqlx::Error> {
     let mut listener = PgListener::connect_with(pool).await?;
     listener.listen(channel).await?;
     // Notifications may have been missed before.
-    wake();
+    receive(None);
     while let Ok(notification) = timeout(MAX_SILENCE, listener.try_recv()).await {
-        wake();
-        if notification?.is_none() {
+        let notification = notification?;
+        receive(notification.as_ref().map(PgNotification::payload));
+        if notification.is_none() {
             break;
         }
     }

@@ -148,9 +148,9 @@ impl Postgres {
         outcome.unwrap_or_else(|_| Err(Error::Bug("the closure of a database call panicked").into()))
     }
 
-    /// Calls `wake` for notifications of a channel, until the future is dropped.
-    pub(super) async fn listen(&self, channel: &'static str, wake: impl FnMut()) {
-        listen::listen(self.listen_url.options(), self.limit, channel, wake).await;
+    /// Calls `receive` for notifications of a channel, until the future is dropped.
+    pub(super) async fn listen(&self, channel: &'static str, receive: impl FnMut(Option<&str>)) {
+        listen::listen(self.listen_url.options(), self.limit, channel, receive).await;
     }
 
     /// Checks that the server accepts new calls: with a reserved connection, and with one of the pool if its last

@@ -1,6 +1,6 @@
 //! Writes. Concurrent writes share a commit.
 
-use std::{sync::Arc, time::Duration};
+use std::{fs, path::PathBuf, sync::Arc, time::Duration};
 
 use tokio::{
     sync::{mpsc, oneshot},
@@ -17,6 +17,10 @@ use crate::db::{
 
 /// Maximum number of writes that share a commit.
 const MAX_BATCH: usize = 256;
+
+/// Maximum size of the write-ahead log. SQLite begins to write it from the start again only in a moment in which nobody
+/// reads from it, and with many long reads there may be none.
+const MAX_LOG_BYTES: u64 = 64 * 1024 * 1024;
 
 /// Whether a write needs a savepoint to be atomic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +68,7 @@ pub(super) type Acknowledge = Box<dyn FnOnce(Result<(), String>) + Send>;
 /// stopped, so that others do not wait longer.
 pub(super) fn commit_in_batches(options: &OpenOptions, limit: Duration, mut queue: mpsc::Receiver<Job>) {
     let (mut writer, mut jobs, mut closing) = (None, Vec::with_capacity(MAX_BATCH), Vec::new());
+    let mut log = WriteAheadLog { path: options.log_path(), limit: MAX_LOG_BYTES };
     while closing.is_empty() && queue.blocking_recv_many(&mut jobs, MAX_BATCH) > 0 {
         let mut batch = Vec::with_capacity(jobs.len());
         for job in jobs.drain(..) {
@@ -81,11 +86,38 @@ pub(super) fn commit_in_batches(options: &OpenOptions, limit: Duration, mut queu
         for acknowledge in executed {
             acknowledge(committed.clone());
         }
+        if let Some(writer) = &mut writer {
+            log.keep_small(writer);
+        }
     }
     drop((writer, queue));
     for closed in closing {
         // The caller may be gone.
         _ = closed.send(());
+    }
+}
+
+/// The write-ahead log of a file.
+struct WriteAheadLog {
+    path: PathBuf,
+    /// The size at which the log is truncated.
+    limit: u64,
+}
+
+impl WriteAheadLog {
+    /// Truncates the log if it is too large. Reads that begin meanwhile do not use the log, so this waits at most for one
+    /// read. If that takes too long, the next attempt is after the log has grown by as much again.
+    fn keep_small(&mut self, writer: &mut Conn) {
+        if self.size() > self.limit {
+            if let Err(error) = sqlite(writer).truncate_log() {
+                tracing::warn!(%error, "the write-ahead log cannot be truncated");
+            }
+            self.limit = self.size() + MAX_LOG_BYTES;
+        }
+    }
+
+    fn size(&self) -> u64 {
+        fs::metadata(&self.path).map_or(0, |file| file.len())
     }
 }
 

@@ -10,7 +10,7 @@ use service_kit::{args, testing::TestDatabase};
 use tokio::{sync::oneshot, task::JoinSet, time::timeout};
 
 use super::*;
-use crate::store::tests::open;
+use crate::store::tests::{open, row_rate_limit};
 
 const ANN: Uuid = Uuid::from_u128(1);
 const BOB: Uuid = Uuid::from_u128(2);
@@ -24,7 +24,7 @@ impl OwnerQueue {
 
 #[tokio::test]
 async fn writes_of_an_owner_take_turns_in_the_order_of_arrival() {
-    let queue = OwnerQueue::new(LIMIT);
+    let queue = OwnerQueue::new(LIMIT, row_rate_limit());
     let first = queue.acquire(ANN).await.expect("no write waits");
     let mut second = Box::pin(queue.acquire(ANN));
     let mut third = Box::pin(queue.acquire(ANN));
@@ -38,14 +38,14 @@ async fn writes_of_an_owner_take_turns_in_the_order_of_arrival() {
 
 #[tokio::test]
 async fn owners_do_not_wait_for_each_other() {
-    let queue = OwnerQueue::new(LIMIT);
+    let queue = OwnerQueue::new(LIMIT, row_rate_limit());
     let _ann = queue.acquire(ANN).await.expect("no write waits");
     queue.acquire(BOB).now_or_never().expect("it does not wait").expect("its turn has come");
 }
 
 #[tokio::test]
 async fn a_cancelled_caller_leaves_the_queue() {
-    let queue = OwnerQueue::new(LIMIT);
+    let queue = OwnerQueue::new(LIMIT, row_rate_limit());
     let first = queue.acquire(ANN).await.expect("no write waits");
     for _ in 0..1000 {
         assert!(queue.acquire(ANN).now_or_never().is_none());
@@ -57,7 +57,7 @@ async fn a_cancelled_caller_leaves_the_queue() {
 
 #[tokio::test(start_paused = true)]
 async fn waiting_longer_than_the_limit_is_a_timeout() {
-    let queue = OwnerQueue::new(LIMIT);
+    let queue = OwnerQueue::new(LIMIT, row_rate_limit());
     let first = queue.acquire(ANN).await.expect("no write waits");
     let error = queue.acquire(ANN).await.expect_err("its turn does not come");
     assert!(matches!(error, db::Error::Timeout), "{error}");
@@ -88,7 +88,7 @@ async fn write(queue: &OwnerQueue, db: &Db, owner: Uuid, millis: i64, running: A
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_owner_does_not_occupy_the_connections_of_others() {
     let Some(database) = TestDatabase::postgres().await else { return };
-    let (db, queue) = (open(&database).await, Arc::new(OwnerQueue::new(LIMIT)));
+    let (db, queue) = (open(&database).await, Arc::new(OwnerQueue::new(LIMIT, row_rate_limit())));
     let (ann_running, bob_running) = (Arc::<Running>::default(), Arc::<Running>::default());
     let mut tasks = JoinSet::new();
     for number in 0..300 {
@@ -119,7 +119,7 @@ async fn a_turn_lasts_until_the_commit_even_if_the_caller_is_dropped() {
         insert into owners (owner_id, last_change, forgotten, live_tasks, live_lists) values ($1, 1, 0, 0, 0)";
     const COUNT: &str = "select count(*) from owners";
     let Some(database) = TestDatabase::postgres().await else { return };
-    let (db, queue) = (open(&database).await, Arc::new(OwnerQueue::new(LIMIT)));
+    let (db, queue) = (open(&database).await, Arc::new(OwnerQueue::new(LIMIT, row_rate_limit())));
     for statement in [SLEEP, SLOW_COMMIT] {
         db.execute(statement, args![]).await.expect("the commit of an insert becomes slow");
     }

@@ -14,7 +14,7 @@ use tonic::{Code, Response, Status, metadata::MetadataMap, transport::Channel};
 use super::{
     call::{Call, Etag, Number, Write, WriteMode},
     listing::Listing,
-    wire::etag_text,
+    wire::{UNKNOWN_ETAG, etag_text},
 };
 use crate::{
     follow::LocalCopy,
@@ -51,6 +51,12 @@ impl Engine {
     /// Makes a call and records the ids of the tasks and lists that it created.
     pub(super) async fn execute(&mut self, call: &Call) -> Outcome {
         match Box::pin(self.call(call)).await {
+            Ok(Outcome::Lists(mut lists)) => {
+                for list in &mut lists {
+                    remove_epoch(&mut list.etag);
+                }
+                Outcome::Lists(lists)
+            }
             Ok(outcome) => outcome,
             Err(status) => {
                 let (code, reason, fields) = refusal(&status);
@@ -205,12 +211,13 @@ impl Engine {
     async fn list_target(&self, number: Number, etag: Etag) -> TaskList {
         let name = number_of(&self.list_ids, &self.list_id(number));
         let lists = self.list_lists(500).await.expect("the lists");
-        let current = lists.into_iter().find(|list| list.id == name).map_or("\"1\"".to_owned(), |list| list.etag);
+        let current = lists.into_iter().find(|list| list.id == name).map_or(UNKNOWN_ETAG.to_owned(), |list| list.etag);
         TaskList { id: self.list_id(number), etag: etag_text(etag, &current), ..TaskList::default() }
     }
 
     /// Returns the task with numbers instead of ids.
-    fn task(&self, task: Task) -> Task {
+    fn task(&self, mut task: Task) -> Task {
+        remove_epoch(&mut task.etag);
         Task {
             id: number_of(&self.task_ids, &task.id),
             list_id: number_of(&self.list_ids, &task.list_id),
@@ -222,6 +229,11 @@ impl Engine {
     fn list(&self, list: TaskList) -> TaskList {
         TaskList { id: number_of(&self.list_ids, &list.id), ..list }
     }
+}
+
+/// Removes the epoch from an etag, because each database has its own.
+fn remove_epoch(etag: &mut String) {
+    *etag = etag.rsplit_once('.').map(|(_, revision)| revision.to_owned()).unwrap_or_default();
 }
 
 fn number_of(ids: &[String], id: &str) -> String {

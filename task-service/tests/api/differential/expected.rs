@@ -90,6 +90,7 @@ impl ModelEngine {
     /// Executes a call and returns the expected outcome. Of the engines' tasks, only the ranks are used.
     pub(super) fn execute(&mut self, call: &Call, now: Timestamp, engine_tasks: &[PbTask]) -> Outcome {
         self.model.now = now.as_micros();
+        self.model.touched.clear();
         let before = self.model.clone();
         let (outcome, is_committed) = match call {
             Call::Single(write, mode) => {

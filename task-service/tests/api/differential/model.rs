@@ -1,6 +1,6 @@
 //! A simple in-memory model: tasks and lists are in vectors, and the order of siblings is the order of a vector.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::call::{Etag, Fields, Mask, Number, Write};
 
@@ -83,12 +83,20 @@ pub(super) struct Model {
     /// Deleted tasks keep their positions.
     pub(super) sibling_groups: BTreeMap<SiblingGroup, Vec<Number>>,
     pub(super) now: i64,
+    /// The tasks that the current call has created or changed.
+    pub(super) touched: BTreeSet<Number>,
 }
 
 impl Model {
     pub(super) fn new() -> Self {
         let default = List { title: "Tasks", version: 0, exists: true };
-        Self { tasks: Vec::new(), lists: vec![default], sibling_groups: BTreeMap::new(), now: 0 }
+        Self {
+            tasks: Vec::new(),
+            lists: vec![default],
+            sibling_groups: BTreeMap::new(),
+            now: 0,
+            touched: BTreeSet::new(),
+        }
     }
 
     pub(super) fn active_count(&self) -> usize {
@@ -105,9 +113,11 @@ impl Model {
 
     /// Records a change to a task and returns the task.
     pub(super) fn touch(&mut self, number: Number) -> &mut Task {
-        let now = self.now;
         let task = &mut self.tasks[number];
-        (task.update_time, task.version) = (now, task.version + 1);
+        task.version += 1;
+        if self.touched.insert(number) {
+            task.update_time = self.now.max(task.update_time + 1);
+        }
         task
     }
 
@@ -161,6 +171,7 @@ impl Model {
     fn create(&mut self, fields: &Fields, list: Option<Number>, parent: Option<Number>) -> Result<Number, Reason> {
         let list = self.list_for(list, parent, 1)?;
         let number = self.tasks.len();
+        self.touched.insert(number);
         let Fields { title, notes, priority, date, time, zone, ref labels } = *fields;
         self.tasks.push(Task {
             list,

@@ -9,6 +9,7 @@ use super::{
     call::{Etag, Fields, Mask, Number, Placement, Write},
     engine::Engine,
 };
+use crate::support::with_revision;
 
 /// An id that no task or list has.
 const UNKNOWN: &str = "0198c0de-0000-7000-8000-000000000000";
@@ -73,17 +74,20 @@ impl Engine {
 
     pub(super) fn target(&self, number: Number, etag: Etag) -> (String, String) {
         let id = self.task_id(number);
-        let current = self.copy.tasks.get(&id).map_or("\"1\"", |task| &task.etag);
+        let current = self.copy.tasks.get(&id).map_or(UNKNOWN_ETAG, |task| &task.etag);
         let etag = etag_text(etag, current);
         (id, etag)
     }
 }
 
+/// The etag for a task or list that does not exist.
+pub(super) const UNKNOWN_ETAG: &str = "\"1.0000000000000000.1\"";
+
 pub(super) fn etag_text(etag: Etag, current: &str) -> String {
     match etag {
         Etag::None => String::new(),
         Etag::Current => current.to_owned(),
-        Etag::Initial => "\"1\"".to_owned(),
+        Etag::Initial => with_revision(current, 1),
         Etag::Invalid => "\"x\"".to_owned(),
     }
 }

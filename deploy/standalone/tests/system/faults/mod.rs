@@ -33,5 +33,6 @@ mod signals;
 mod slow_body;
 mod soak;
 mod step;
+mod storage;
 mod users;
 mod verification;
