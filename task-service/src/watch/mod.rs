@@ -149,17 +149,29 @@ impl Watches {
             ChangedOwners::Named(owners) => owners.into_iter().collect(),
         };
         for owners in owners.chunks(MAX_OWNERS) {
-            for (owner, last) in changes::last_sequences(&self.db, owners).await? {
-                let known = self.owners().get(&owner).map(|watched| *watched.last_change.borrow());
-                if known.is_some_and(|known| last < known) && !changes::is_removed(&self.db, owner).await? {
-                    self.begin_epoch().await?;
-                }
+            let read = changes::last_sequences(&self.db, owners).await?;
+            if self.has_lost_history(&read).await? {
+                self.begin_epoch().await?;
+            }
+            for (owner, last) in read {
                 if let Some(watched) = self.owners().get(&owner) {
                     watched.last_change.send_if_modified(|sequence| std::mem::replace(sequence, last) != last);
                 }
             }
         }
         Ok(())
+    }
+
+    /// Reports whether a sequence number is lower than the last one that was read. After the deletion of an account they
+    /// start again.
+    async fn has_lost_history(&self, read: &[(Uuid, i64)]) -> Result<bool, db::Error> {
+        for (owner, last) in read {
+            let known = self.owners().get(owner).map(|watched| *watched.last_change.borrow());
+            if known.is_some_and(|known| *last < known) && !changes::is_removed(&self.db, *owner).await? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Begins a new epoch of the database, unless another replica has done so.
@@ -170,9 +182,10 @@ impl Watches {
         Ok(())
     }
 
-    /// Wakes all watchers. After a loss of history, their streams end.
+    /// Wakes all watchers after the beginning of an epoch, so that their streams end. Earlier sequence numbers are
+    /// forgotten, so that one loss of history begins one epoch.
     fn wake_all(&self) {
-        self.owners().values().for_each(|watched| watched.last_change.send_modify(|_| {}));
+        self.owners().values().for_each(|watched| watched.last_change.send_modify(|sequence| *sequence = 0));
     }
 
     /// Notifies other replicas, in batches and outside of the transactions of writes: on `PostgreSQL`, commits with

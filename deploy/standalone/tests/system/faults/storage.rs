@@ -83,7 +83,7 @@ async fn assert_writes_are_bounded(cluster: Cluster) {
     };
     // The burst may last longer than a measurement.
     while writes.refused.load(Ordering::Relaxed) == 0 {
-        others.assert_unaffected("tasks created and deleted in a loop", attack).await;
+        others.assert_unaffected("tasks created and deleted in a loop", &attack).await;
     }
     let seconds = usize::try_from(start.elapsed().as_secs() + 1).expect("a short test");
     let (rows, limit) = (writes.rows.into_inner(), BURST + ROWS_PER_MINUTE * seconds / 60 + BATCH);
