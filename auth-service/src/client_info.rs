@@ -21,7 +21,6 @@ use crate::{
     service_tokens::ServiceTokens,
 };
 
-
 /// Determines the clients of calls. Trusted proxies and services with a valid token may send the client's address.
 #[derive(Debug)]
 pub struct ClientInfoResolver {

@@ -15,13 +15,14 @@ use service_kit::{
     },
     clock::Clock,
     db::Db,
-    ops::config::KeyArgs,
+    ops::{config::KeyArgs, doctor::DoctorArgs},
 };
 use tonic::Status;
 
 use crate::{
     bench,
     config::{DatabaseArgs, SecretArgs, publish_duration},
+    diagnose,
     model::{
         audit::{Actor, Event, Kind},
         client_info::ClientInfo,
@@ -55,6 +56,21 @@ pub enum Command {
     /// Find suitable parameters for password hashes
     #[command(subcommand)]
     Password(PasswordCommand),
+    /// Check the database and the secrets, and print what is wrong. Reads a SQLite file completely, and changes nothing.
+    /// Can be used while the server is running
+    Doctor {
+        /// How to print the report.
+        #[command(flatten)]
+        doctor: DoctorArgs,
+
+        /// The database.
+        #[command(flatten)]
+        database: DatabaseArgs,
+
+        /// The secrets.
+        #[command(flatten)]
+        secrets: SecretArgs,
+    },
 }
 
 /// Commands for password hashes.
@@ -201,6 +217,9 @@ impl Command {
             Self::Tokens(TokensCommand::RevokeService { name, database }) => revoke_service(&database, name).await,
             Self::Password(PasswordCommand::Bench { target_ms }) => {
                 bench::recommend(Duration::from_millis(target_ms), |line| Ok(writeln!(io::stdout(), "{line}")?))
+            }
+            Self::Doctor { doctor, database, secrets } => {
+                doctor.report(&diagnose(&database, &secrets, &Clock::system()).await)
             }
             Self::Users(UsersCommand::SetRole { email, role, remove, database }) => {
                 set_role(&database, &email, role, remove).await

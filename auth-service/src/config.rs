@@ -104,7 +104,7 @@ impl DatabaseArgs {
     /// Opens the database for the server and migrates its schema.
     ///
     /// # Errors
-    /// If it cannot be reached, is damaged, or its tables are newer than this program.
+    /// If it cannot be reached, is no database, or its tables are newer than this program.
     pub async fn open(&self) -> anyhow::Result<Db> {
         Db::open(&self.database_url, &self.schema, &MIGRATIONS, Migrate::Always, &self.pool).await
     }

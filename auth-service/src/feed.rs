@@ -2,20 +2,15 @@
 
 use std::{
     collections::HashMap,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicI64, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use service_kit::{
-    auth::{
-        claims,
-        revocation::{MAX_SESSIONS, RETENTION, RevocationView},
-    },
+    auth::revocation::{Freshness, RevocationView},
     clock::{Clock, Timestamp},
     db::{Db, Error},
+    epoch::CurrentEpoch,
 };
 use tokio::{
     sync::{Notify, broadcast, watch},
@@ -23,7 +18,9 @@ use tokio::{
 };
 use uuid::Uuid;
 
-use crate::store::revocations::{self, FeedPosition};
+mod history;
+
+use crate::store::feed::{self, Cursor, FeedPosition};
 
 /// How often the database is read if there is no notification. Each read is also a heartbeat.
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
@@ -31,9 +28,6 @@ const POLL_INTERVAL: Duration = Duration::from_millis(500);
 /// Maximum number of messages that a watcher can be behind. Slower watchers are disconnected and start again with a
 /// snapshot.
 const BACKLOG: usize = 256;
-
-/// Added to the age of the revocations that are read at start-up, in case clocks differ.
-const CLOCK_SLACK: Duration = Duration::from_secs(3600);
 
 /// How long this replica accepts tokens when it cannot read its database.
 const MAX_STALENESS: Duration = Duration::from_secs(30);
@@ -46,42 +40,43 @@ const ACKNOWLEDGE_TIMEOUT: Duration = Duration::from_secs(1);
 pub struct FeedUpdate {
     /// The sessions that were revoked.
     pub revoked: Arc<[Uuid]>,
-    /// The sequence number of the last revocation.
-    pub sequence: i64,
-    /// The sequence number of the last deletion of an account.
-    pub last_deletion: i64,
+    /// The state of the feed after this update. The watchers of another epoch start again with a snapshot.
+    pub position: FeedPosition,
 }
 
 /// The state of the feed when a watcher starts.
 #[derive(Debug)]
 pub struct Snapshot {
-    /// Identifies the database that assigned the sequence numbers.
-    pub epoch: Uuid,
     /// The revoked sessions that may have unexpired access tokens.
     pub revoked: Vec<Uuid>,
     /// If set, access tokens that were issued before this time are rejected.
     pub issued_before: Option<Timestamp>,
-    /// The sequence number of the last revocation.
-    pub sequence: i64,
-    /// The sequence number of the last deletion of an account.
-    pub last_deletion: i64,
+    /// The state of the feed.
+    pub position: FeedPosition,
 }
 
 /// The feed of this replica.
 #[derive(Debug)]
 pub struct Feed {
     db: Db,
+    clock: Clock,
     view: Arc<RevocationView>,
     updates: broadcast::Sender<FeedUpdate>,
+    /// The epoch of the position.
+    epoch: CurrentEpoch,
     wake: Notify,
-    /// Identifies the database that assigned the sequence numbers.
-    epoch: Uuid,
-    /// The sequence number of the last revocation in the view.
-    sequence: AtomicI64,
-    /// The sequence number of the last deletion of an account.
-    last_deletion: AtomicI64,
-    /// The last sequence number that each watcher has acknowledged.
-    watchers: Mutex<HashMap<Uuid, watch::Sender<i64>>>,
+    state: Mutex<State>,
+    /// Whether the view contains everything that the database contains, and the database everything that the view
+    /// contains. `false` after the database has lost history. Changes only while the state is locked.
+    is_consistent: watch::Sender<bool>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// The state of the database up to which the view contains all revocations.
+    position: FeedPosition,
+    /// The last sequence number that each watcher has acknowledged. It belongs to the epoch of `position`.
+    watchers: HashMap<Uuid, watch::Sender<i64>>,
 }
 
 /// A shared handle to the feed.
@@ -94,23 +89,17 @@ impl Feed {
     /// # Errors
     /// If the database cannot be read.
     pub async fn open(db: Db, clock: &Clock) -> Result<FeedHandle, Error> {
-        let epoch = revocations::epoch(&db, clock.new_id()).await?;
-        // In this order: sessions that are revoked between the two reads are in both.
-        let FeedPosition { last_revocation, last_deletion } = revocations::position(&db).await?;
-        let since = clock.now() - RETENTION - CLOCK_SLACK;
-        let (recent, last_omitted) = revocations::recent(&db, since, MAX_SESSIONS).await?;
         let view = Arc::new(RevocationView::new(MAX_STALENESS, clock.clone()));
-        view.replace(recent, last_omitted.map(|last| last + claims::LEEWAY));
-        view.add([]);
+        let position = history::load(&db, clock, &view).await?;
         let feed = Self {
             db,
+            clock: clock.clone(),
             view,
             updates: broadcast::Sender::new(BACKLOG),
+            epoch: CurrentEpoch::new(position.epoch.unwrap_or_default().into()),
             wake: Notify::new(),
-            epoch,
-            sequence: AtomicI64::new(last_revocation),
-            last_deletion: AtomicI64::new(last_deletion),
-            watchers: Mutex::default(),
+            state: Mutex::new(State { position, watchers: HashMap::new() }),
+            is_consistent: watch::Sender::new(true),
         };
         Ok(FeedHandle(Arc::new(feed)))
     }
@@ -123,43 +112,72 @@ impl FeedHandle {
         Arc::clone(&self.0.view)
     }
 
+    /// Returns the epoch of the database.
+    #[must_use]
+    pub fn epoch(&self) -> CurrentEpoch {
+        self.0.epoch.clone()
+    }
+
     /// Makes the feed read the database now, after a revocation or a deletion.
     pub fn wake(&self) {
         self.0.wake.notify_one();
     }
 
-    /// Registers a watcher for as long as the guard exists. Returns a snapshot and a receiver of later updates. A
-    /// session may be in both.
+    /// Returns whether the feed and the database agree. They do not while lost history is being restored.
     #[must_use]
-    pub fn watch(&self, id: Uuid) -> (Snapshot, broadcast::Receiver<FeedUpdate>, WatchGuard) {
-        self.watchers().insert(id, watch::Sender::new(0));
+    pub fn consistency(&self) -> watch::Receiver<bool> {
+        self.0.is_consistent.subscribe()
+    }
+
+    /// Registers a watcher for as long as the guard exists. Returns a snapshot and a receiver of later updates. A
+    /// session may be in both. Returns `None` while this replica may lack revocations: its verifiers would accept
+    /// revoked tokens.
+    #[must_use]
+    pub fn watch(&self, id: Uuid) -> Option<(Snapshot, broadcast::Receiver<FeedUpdate>, WatchGuard)> {
+        let feed = &*self.0;
+        if feed.view.freshness() != Freshness::Fresh {
+            return None;
+        }
+        let (updates, position) = {
+            let mut state = self.state();
+            if !*feed.is_consistent.borrow() {
+                return None;
+            }
+            state.watchers.insert(id, watch::Sender::new(0));
+            (feed.updates.subscribe(), state.position)
+        };
         let guard = WatchGuard { id, feed: self.clone() };
-        // The order matters: a session is in the view before its sequence number is stored and its update is sent.
-        let updates = self.0.updates.subscribe();
-        let sequence = self.0.sequence.load(Ordering::SeqCst);
-        let (revoked, issued_before) = self.0.view.snapshot();
-        let last_deletion = self.0.last_deletion.load(Ordering::SeqCst);
-        (Snapshot { epoch: self.0.epoch, revoked, issued_before, sequence, last_deletion }, updates, guard)
+        // After the position: a session is in the view before the position is updated.
+        let (revoked, issued_before) = feed.view.snapshot();
+        Some((Snapshot { revoked, issued_before, position }, updates, guard))
     }
 
     /// Records that a watcher has applied all updates up to `sequence`. A watcher that has disconnected is ignored.
     pub fn acknowledge(&self, id: Uuid, sequence: i64) {
-        if let Some(acknowledged) = self.watchers().get(&id) {
+        if let Some(acknowledged) = self.state().watchers.get(&id) {
             acknowledged.send_if_modified(|last| sequence > std::mem::replace(last, sequence.max(*last)));
         }
     }
 
-    /// Waits, with a timeout, until all watchers have acknowledged the revocations so far. Returns how many have.
-    /// Reads from `db`, because calls must not use the connection that is reserved for the feed.
+    /// Waits, with a timeout, until all watchers have acknowledged the revocations so far. Returns how many have: none
+    /// if the database has lost history that they have acknowledged. Reads from `db`, because calls must not use the
+    /// connection of the feed.
     ///
     /// # Errors
     /// If the database cannot be read.
     pub async fn wait_for_acknowledgements(&self, db: &Db) -> Result<usize, Error> {
-        let sequence = revocations::position(db).await?.last_revocation;
+        let known = self.state().position;
+        let stored = feed::position(db).await?;
         self.wake();
-        let watchers: Vec<_> = self.watchers().values().map(watch::Sender::subscribe).collect();
+        let watchers: Vec<_> = {
+            let state = self.state();
+            // The sequence numbers of the watchers belong to the epoch of the state.
+            let is_same_history = stored.continues(&known) && stored.epoch == state.position.epoch;
+            let watchers = state.watchers.values().filter(|_| is_same_history);
+            watchers.map(watch::Sender::subscribe).collect()
+        };
         let wait = async |mut acknowledged: watch::Receiver<i64>| {
-            timeout(ACKNOWLEDGE_TIMEOUT, acknowledged.wait_for(|last| *last >= sequence))
+            timeout(ACKNOWLEDGE_TIMEOUT, acknowledged.wait_for(|last| *last >= stored.sequence))
                 .await
                 .is_ok_and(|result| result.is_ok())
         };
@@ -168,34 +186,24 @@ impl FeedHandle {
     }
 
     // Never held across an await.
-    fn watchers(&self) -> MutexGuard<'_, HashMap<Uuid, watch::Sender<i64>>> {
-        self.0.watchers.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Runs the feed for as long as it is awaited. Notifications from other replicas wake it.
     pub async fn run(&self) {
-        tokio::join!(self.poll(), self.0.db.listen(revocations::CHANNEL, || self.wake()));
+        tokio::join!(self.poll(), self.0.db.listen(feed::CHANNEL, || self.wake()));
     }
 
     /// Reads the database periodically and whenever the feed is woken. While the database cannot be read, no heartbeats
     /// are sent, so that verifiers notice.
     async fn poll(&self) {
-        let feed = &*self.0;
         let mut failing_since = None;
         loop {
             // A wake-up and a timeout are handled alike.
-            _ = timeout(POLL_INTERVAL, feed.wake.notified()).await;
-            match revocations::list_after(&feed.db, feed.sequence.load(Ordering::SeqCst)).await {
-                Ok((entries, last_deletion)) => {
-                    let revoked: Arc<[Uuid]> = entries.iter().map(|entry| entry.session_id).collect();
-                    feed.view.add(revoked.iter().copied());
-                    if let Some(last) = entries.last() {
-                        feed.sequence.store(last.sequence, Ordering::SeqCst);
-                    }
-                    feed.last_deletion.store(last_deletion, Ordering::SeqCst);
-                    let sequence = feed.sequence.load(Ordering::SeqCst);
-                    // Sending fails if there are no watchers.
-                    _ = feed.updates.send(FeedUpdate { revoked, sequence, last_deletion });
+            _ = timeout(POLL_INTERVAL, self.0.wake.notified()).await;
+            match self.catch_up().await {
+                Ok(()) => {
                     if let Some(since) = failing_since.take() {
                         let seconds = Instant::now().duration_since(since).as_secs();
                         tracing::info!(seconds, "revocations can be read again");
@@ -208,6 +216,60 @@ impl FeedHandle {
                 Err(_) => {}
             }
         }
+    }
+
+    /// Reads the revocations since the last call, page by page, and sends them to the watchers.
+    async fn catch_up(&self) -> Result<(), Error> {
+        let feed = &*self.0;
+        let known = self.state().position;
+        let mut next = Some(Cursor::after(known.sequence));
+        while let Some(cursor) = next {
+            let page = feed::list_after(&feed.db, cursor).await?;
+            if !page.position.continues(&known) || !*feed.is_consistent.borrow() {
+                return self.restore_history(known, page.position).await;
+            }
+            let revoked: Arc<[Uuid]> = page.sessions.iter().copied().collect();
+            feed.view.add(revoked.iter().copied());
+            let position = FeedPosition { sequence: page.complete_until().max(known.sequence), ..page.position };
+            self.state().position = position;
+            // Sending fails if there are no watchers.
+            _ = feed.updates.send(FeedUpdate { revoked, position });
+            next = page.next;
+        }
+        Ok(())
+    }
+
+    /// Cuts off the watchers, repairs the database, and reads its revocations again. The watchers then start again with
+    /// a snapshot. If this fails, the next call of [`Self::catch_up`] tries again.
+    async fn restore_history(&self, known: FeedPosition, stored: FeedPosition) -> Result<(), Error> {
+        let feed = &*self.0;
+        let was_consistent = {
+            let mut state = self.state();
+            // Acknowledgements of the lost history must not count for new revocations.
+            state.watchers.clear();
+            feed.is_consistent.send_replace(false)
+        };
+        if was_consistent {
+            metrics::counter!("taskey_feed_history_lost_total").increment(1);
+            tracing::error!(
+                expected_sequence = known.sequence,
+                stored_sequence = stored.sequence,
+                expected_epoch = ?known.epoch,
+                stored_epoch = ?stored.epoch,
+                "the database has lost revocations, or another database has replaced it; restoring those of this replica"
+            );
+        }
+        let (position, restored) = history::restore(&feed.db, &feed.clock, &feed.view, known).await?;
+        {
+            let mut state = self.state();
+            state.position = position;
+            feed.epoch.set(position.epoch.unwrap_or_default().into());
+            feed.is_consistent.send_replace(true);
+        }
+        tracing::warn!(restored, sequence = position.sequence, epoch = ?position.epoch, "the feed of revocations is consistent again");
+        // Ends the streams of the lost history.
+        _ = feed.updates.send(FeedUpdate { revoked: Arc::default(), position });
+        Ok(())
     }
 }
 
@@ -228,6 +290,6 @@ impl WatchGuard {
 
 impl Drop for WatchGuard {
     fn drop(&mut self) {
-        self.feed.watchers().remove(&self.id);
+        self.feed.state().watchers.remove(&self.id);
     }
 }

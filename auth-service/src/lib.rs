@@ -21,12 +21,12 @@ use service_kit::{
     auth::{
         interceptor::Authenticator,
         key_source::{KeySource, Purpose},
+        keys::KeySet,
         revocation::follow,
     },
     clock::Clock,
     db::{Db, Searches},
-    epoch::CurrentEpoch,
-    ops::{config::LimitArgs, secret_file, shutdown::Shutdown},
+    ops::{config::LimitArgs, doctor::Check, secret_file, shutdown::Shutdown},
     page::PageTokens,
     server::GrpcServer,
 };
@@ -70,7 +70,6 @@ use login::{
 use model::refresh_token::RefreshKey;
 use service::{account::AccountService, admin::AdminService, auth::AuthService, token::TokenService};
 use service_tokens::ServiceTokens;
-use store::revocations;
 
 /// Default timeout of calls.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
@@ -97,10 +96,24 @@ pub async fn run(
 /// Checks that the database is usable, without changing it.
 ///
 /// # Errors
-/// If it cannot be reached, is damaged, or its tables have the schema of another version.
+/// If it cannot be reached, is no database, or its tables have the schema of another version.
 pub async fn inspect(config: &Config) -> anyhow::Result<()> {
     let DatabaseArgs { database_url, schema, .. } = &config.database;
     Db::inspect(database_url, schema, &MIGRATIONS).await
+}
+
+/// Checks the database and the secrets thoroughly, for the command `doctor`, and changes nothing.
+pub async fn diagnose(database: &DatabaseArgs, secrets: &SecretArgs, clock: &Clock) -> Vec<Check> {
+    let mut checks = Db::diagnose(&database.database_url, &database.schema, &MIGRATIONS, clock).await;
+    let keys = KeySet::read(&secrets.keys.key_file, clock.now());
+    checks.push(Check::new("key file", keys.map(|_| secrets.keys.key_file.display().to_string())));
+    let secret_file = secrets.refresh_secret_file();
+    let secret = secret_file::read_key(&secret_file).map(|key| match key {
+        Some(_) => secret_file.display().to_string(),
+        None => format!("{} does not exist; the server creates it when it starts", secret_file.display()),
+    });
+    checks.push(Check::new("refresh secret", secret));
+    checks
 }
 
 /// The opened service, before it serves.
@@ -114,7 +127,7 @@ impl Server {
     /// Reads the secrets, opens the database and reads the revocations.
     ///
     /// # Errors
-    /// If a setting, a key file or the database is not usable. A damaged or newer database is not changed.
+    /// If a setting, a key file or the database is not usable. A newer database is not changed.
     pub async fn open(config: Config, clock: Clock) -> anyhow::Result<Self> {
         // Files are read before anything is written.
         let args = &config.secrets;
@@ -126,10 +139,9 @@ impl Server {
         if let Some(keys) = keys.current() {
             secrets::check(&db, args, &refresh_key, &keys).await?;
         }
-        let epoch = revocations::epoch(&db, clock.new_id()).await?;
-        let feed = Feed::open(db.reserved(), &clock).await?;
+        let feed = Feed::open(db.for_feed(), &clock).await?;
         let authenticator = Authenticator::new(Arc::clone(&keys), config.tokens.clone(), feed.view(), clock.clone());
-        let page_tokens = PageTokens::new(&refresh_key.page_token_key(), CurrentEpoch::new(epoch.into()));
+        let page_tokens = PageTokens::new(&refresh_key.page_token_key(), feed.epoch());
         let rate_limits = config.rates.rate_limits;
         let passwords = Arc::new(PasswordAttempts::new(db.clone(), clock.clone(), hashing, rate_limits));
         let issuer = Arc::new(TokenIssuer {
@@ -196,8 +208,7 @@ impl Server {
         let background_tasks = async {
             tokio::join!(
                 app.feed.run(),
-                app.page_tokens.epoch().follow(|| revocations::epoch(&app.db, app.clock.new_id()), || ()),
-                follow::report("auth", app.feed.view(), is_healthy, ready),
+                follow::report("auth", app.feed.view(), [is_healthy, app.feed.consistency()], ready),
                 app.db.watch_health(healthy),
                 secrets::follow(&app.db, &secret_args, &app.issuer.refresh_key, &app.issuer.keys),
                 purge::run(&app.db, &app.clock),

@@ -49,7 +49,7 @@ impl Echo {
         let clock = Clock::system();
         let keys = Arc::new(KeySource::file(&self.key_file, Purpose::Verify, clock.clone())?);
         let view = Arc::new(RevocationView::new(Duration::from_secs(3), clock.clone()));
-        view.replace([], None);
+        view.add_snapshot([], None);
         let heartbeat = Arc::clone(&view);
         tokio::spawn(async move {
             loop {

@@ -44,7 +44,7 @@ impl Fixture {
         let source = Arc::new(KeySource::file(&file, Purpose::Sign, clock.clone()).expect("keys"));
         let view = Arc::new(RevocationView::new(Duration::from_secs(600), clock.clone()));
         // As many revoked sessions as a busy service may have.
-        view.replace((0..10_000).map(|_| clock.new_id()), None);
+        view.add_snapshot((0..10_000).map(|_| clock.new_id()), None);
         view.add([]);
         let keys = source.current().expect("keys");
         let authenticator = Authenticator::new(source, token_args(), view, clock.clone());

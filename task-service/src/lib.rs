@@ -28,6 +28,7 @@ use service_kit::{
     epoch::CurrentEpoch,
     ops::{
         config::{LimitArgs, OnOff},
+        doctor::Check,
         shutdown::Shutdown,
     },
     page::PageTokens,
@@ -85,9 +86,17 @@ pub async fn run(
 /// Checks that the database is usable, without changing it.
 ///
 /// # Errors
-/// If it is unreachable or damaged, or its tables are not those of this program.
+/// If it is unreachable or no database, or its tables are not those of this program.
 pub async fn inspect(config: &Config) -> anyhow::Result<()> {
     Db::inspect(&config.database_url, &config.schema, &MIGRATIONS).await
+}
+
+/// Checks the database and the keys thoroughly, for the command `doctor`, and changes nothing.
+pub async fn diagnose(config: &Config, clock: &Clock) -> Vec<Check> {
+    let mut checks = Db::diagnose(&config.database_url, &config.schema, &MIGRATIONS, clock).await;
+    let opened = config.verifier.open(&config.tokens, clock).await;
+    checks.push(Check::new("keys", opened.map(|_| "the keys and the credential can be read".to_owned())));
+    checks
 }
 
 /// The opened service, before it serves.
@@ -109,7 +118,7 @@ impl Server {
     /// Reads the keys and opens the database.
     ///
     /// # Errors
-    /// If a key file or the database is not usable. A damaged database, or one of a newer program, is not changed.
+    /// If a key file or the database is not usable. The database of a newer program is not changed.
     pub async fn open(config: Config, clock: Clock) -> anyhow::Result<Self> {
         let (keys, credential) = config.verifier.open(&config.tokens, &clock).await?;
         let db = Db::open(&config.database_url, &config.schema, &MIGRATIONS, Migrate::Always, &config.pool).await?;
@@ -185,13 +194,14 @@ impl Server {
         let (ready, is_ready) = watch_channel(false);
         let (healthy, is_healthy) = watch_channel(true);
         let server = GrpcServer::new("task", limits, REQUEST_TIMEOUT)
+            .with_condition("clock", follower.view.clock_in_sync())
             .with(InterceptedService::new(task_service, authenticator.clone()))
             .with(InterceptedService::new(list_service, authenticator))
             .serve(listener, is_ready, shutdown);
         let background = async {
             tokio::join!(
                 follower.run(),
-                report("task", Arc::clone(&follower.view), is_healthy, ready),
+                report("task", Arc::clone(&follower.view), [is_healthy], ready),
                 db.watch_health(healthy),
                 purge::run(&db, &clock),
                 account_cleanup.run(),

@@ -2,11 +2,13 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use service_kit::{
     clock::Clock,
     ops::{
-        config, shutdown,
+        config,
+        doctor::DoctorArgs,
+        shutdown,
         telemetry::{self, TelemetryArgs},
     },
     server::connection,
@@ -15,8 +17,11 @@ use task_service::config::Config;
 
 /// Tasks and task lists over gRPC
 #[derive(Parser)]
-#[command(name = "task-service", version)]
+#[command(name = "task-service", version, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+
     #[command(flatten)]
     config: Config,
 
@@ -24,11 +29,32 @@ struct Cli {
     telemetry: TelemetryArgs,
 }
 
+#[derive(Subcommand)]
+enum Command {
+    /// Check the database and the keys, and print what is wrong. Reads a SQLite file completely, and changes nothing. Can
+    /// be used while the server is running
+    Doctor {
+        #[command(flatten)]
+        doctor: DoctorArgs,
+
+        #[command(flatten)]
+        config: Box<Config>,
+    },
+}
+
 fn main() -> ExitCode {
     match config::parse() {
+        Ok(Cli { command: Some(Command::Doctor { doctor, config }), .. }) => {
+            shutdown::exit_code(diagnose(doctor, &config))
+        }
         Ok(cli) => shutdown::exit_code(start(cli)),
         Err(code) => code,
     }
+}
+
+#[tokio::main]
+async fn diagnose(doctor: DoctorArgs, config: &Config) -> anyhow::Result<()> {
+    doctor.report(&task_service::diagnose(config, &Clock::system()).await)
 }
 
 #[tokio::main]

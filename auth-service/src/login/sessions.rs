@@ -151,9 +151,7 @@ impl Sessions {
         event: Event,
     ) -> Result<Vec<RevokedSession>, ApiError> {
         let revoked = revocations::revoke(&self.db, self.clock.now(), selector, reason, event).await?;
-        if !revoked.is_empty() {
-            self.feed.wake();
-        }
+        self.feed.wake();
         Ok(revoked)
     }
 }

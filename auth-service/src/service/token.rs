@@ -4,10 +4,7 @@ use std::{pin::Pin, sync::Arc, time::Duration};
 
 use futures::{Stream, StreamExt, TryStreamExt, stream};
 use service_kit::{
-    auth::{
-        claims::{AccessClaims, LEEWAY},
-        revocation::Freshness,
-    },
+    auth::claims::{AccessClaims, LEEWAY},
     status::ApiError,
 };
 use taskey_proto::{
@@ -28,12 +25,15 @@ use super::request;
 use crate::{
     app::App,
     feed::{FeedUpdate, Snapshot},
-    store::{deletions, users},
+    store::{deletions, feed::FeedPosition, users},
     verifier::Verifier,
 };
 
 /// Maximum number of sessions in one message of the snapshot.
 const CHUNK_SIZE: usize = 1000;
+
+/// The stream of a verifier.
+type RevocationStream = Pin<Box<dyn Stream<Item = Result<WatchRevocationsResponse, Status>> + Send>>;
 
 /// The implementation of the service.
 pub struct TokenService {
@@ -57,20 +57,14 @@ impl pb::token_service_server::TokenService for TokenService {
         Ok(Response::new(claims.map_or_else(IntrospectResponse::default, |claims| self.introspection(claims))))
     }
 
-    type WatchRevocationsStream = Pin<Box<dyn Stream<Item = Result<WatchRevocationsResponse, Status>> + Send>>;
+    type WatchRevocationsStream = RevocationStream;
 
     async fn watch_revocations(
         &self,
         request: Request<WatchRevocationsRequest>,
     ) -> Result<Response<Self::WatchRevocationsStream>, Status> {
         let verifier = self.app.authenticate_verifier(request.metadata()).await?;
-        // A replica that cannot read its database may lack revocations, and its verifiers would accept revoked tokens.
-        if self.app.feed.view().freshness() != Freshness::Fresh {
-            let message = "this replica cannot read its revocations at the moment";
-            let error = ApiError::new(Code::Unavailable, ErrorReason::VerifierNotReady, message);
-            return Err(error.retry_after(Duration::from_secs(1)).into());
-        }
-        Ok(Response::new(self.watch(verifier)))
+        Ok(Response::new(self.watch(verifier)?))
     }
 
     async fn acknowledge_revocations(
@@ -130,24 +124,30 @@ impl TokenService {
         }
     }
 
-    /// Returns the stream of a verifier, which ends when its token is no longer valid.
-    fn watch(&self, verifier: Verifier) -> <Self as pb::token_service_server::TokenService>::WatchRevocationsStream {
+    /// Returns the stream of a verifier, which ends when its token is no longer valid, or the database loses history.
+    ///
+    /// # Errors
+    /// UNAVAILABLE / VERIFIER_NOT_READY while this replica may lack revocations.
+    fn watch(&self, verifier: Verifier) -> Result<RevocationStream, ApiError> {
         let app = Arc::clone(&self.app);
         // Subscribes before the current keys are read, so that no change is missed.
         let keys = WatchStream::from_changes(app.issuer.keys.subscribe());
-        let (snapshot, feed_updates, guard) = app.feed.watch(app.clock.new_id());
-        let (epoch, mut sequence) = (snapshot.epoch.to_string(), snapshot.sequence);
+        let message = "this replica cannot read its revocations at the moment";
+        let (snapshot, feed_updates, guard) = app.feed.watch(app.clock.new_id()).ok_or_else(|| not_ready(message))?;
+        let (mut sequence, clock) = (snapshot.position.sequence, app.clock.clone());
+        let epoch = snapshot.position.epoch.map(|epoch| epoch.to_string()).unwrap_or_default();
         let keys = keys.filter_map(async |keys| keys).map(|keys| Ok((None, Event::Keys(keys.public_if_complete()))));
-        let later = stream::select(update_events(feed_updates, snapshot.last_deletion), keys);
+        let later = stream::select(update_events(feed_updates, snapshot.position), keys);
         let first = snapshot_events(snapshot, self.public_keys()).map(|event| Ok((None, event)));
         let end = async move { Err(Status::from(app.verifier_invalidated(verifier).await)) };
         let messages = first.chain(later).map_ok(move |(event_sequence, event): (Option<i64>, Event)| {
             sequence = event_sequence.map_or(sequence, |event_sequence| event_sequence.max(sequence));
             // The stream owns the guard, so the watcher is registered as long as the stream exists.
             let watch_id = guard.id().to_string();
-            WatchRevocationsResponse { watch_id, epoch: epoch.clone(), sequence, event: Some(event) }
+            let send_time = Some(clock.now().into());
+            WatchRevocationsResponse { watch_id, epoch: epoch.clone(), sequence, send_time, event: Some(event) }
         });
-        stream::select(messages, stream::once(end)).boxed()
+        Ok(stream::select(messages, stream::once(end)).boxed())
     }
 }
 
@@ -156,7 +156,7 @@ fn snapshot_events(snapshot: Snapshot, keys: JwkSet) -> impl Stream<Item = Event
     let end = SnapshotEnd {
         keys: Some(keys),
         issued_before: snapshot.issued_before.map(Into::into),
-        last_deletion_sequence: snapshot.last_deletion,
+        last_deletion_sequence: snapshot.position.last_deletion,
     };
     let chunk_count = snapshot.revoked.len().div_ceil(CHUNK_SIZE);
     let chunks = (0..chunk_count).map(move |index| {
@@ -168,28 +168,36 @@ fn snapshot_events(snapshot: Snapshot, keys: JwkSet) -> impl Stream<Item = Event
 }
 
 /// Returns the events after the snapshot, each with its sequence number. A watcher that reads too slowly is
-/// disconnected, because a verifier that misses updates would accept revoked tokens.
+/// disconnected, because a verifier that misses updates would accept revoked tokens. So are all watchers when a new epoch
+/// starts, because updates of the old one may be missing.
 fn update_events(
     feed_updates: broadcast::Receiver<FeedUpdate>,
-    mut last_deletion: i64,
+    start: FeedPosition,
 ) -> impl Stream<Item = Result<(Option<i64>, Event), Status>> + Send + 'static {
     let too_slow = |_| {
         let message = "revocations were read too slowly; start over with a snapshot";
         let error = ApiError::new(Code::ResourceExhausted, ErrorReason::Overloaded, message);
         Status::from(error.retry_after(Duration::from_secs(1)))
     };
+    let mut last_deletion = start.last_deletion;
     BroadcastStream::new(feed_updates).map(move |update| {
-        let update = update.map_err(too_slow)?;
-        let is_heartbeat = update.revoked.is_empty() && update.last_deletion == last_deletion;
-        last_deletion = update.last_deletion;
+        let FeedUpdate { revoked, position } = update.map_err(too_slow)?;
+        if position.epoch != start.epoch {
+            return Err(not_ready("the database has lost revocations; start over with a snapshot").into());
+        }
+        let is_heartbeat = revoked.is_empty() && position.last_deletion == last_deletion;
+        last_deletion = position.last_deletion;
         let event = if is_heartbeat {
             Event::Heartbeat(Heartbeat {})
         } else {
-            let revoked_session_ids = to_strings(&update.revoked);
-            Event::Update(Update { revoked_session_ids, last_deletion_sequence: last_deletion })
+            Event::Update(Update { revoked_session_ids: to_strings(&revoked), last_deletion_sequence: last_deletion })
         };
-        Ok((Some(update.sequence), event))
+        Ok((Some(position.sequence), event))
     })
+}
+
+fn not_ready(message: &'static str) -> ApiError {
+    ApiError::new(Code::Unavailable, ErrorReason::VerifierNotReady, message).retry_after(Duration::from_secs(1))
 }
 
 fn to_strings(ids: &[Uuid]) -> Vec<String> {

@@ -7,7 +7,7 @@ use service_kit::{
 };
 use uuid::Uuid;
 
-use super::revocations::CHANNEL;
+use super::feed::CHANNEL;
 
 /// A deleted account.
 #[derive(Clone, Copy, Debug)]

@@ -44,12 +44,12 @@ fn token_args() -> TokenArgs {
     TokenArgs { issuer: "taskey".to_owned(), audience: "taskey".to_owned() }
 }
 
-async fn watch(server: &Server) -> Streaming<WatchRevocationsResponse> {
+pub async fn watch(server: &Server) -> Streaming<WatchRevocationsResponse> {
     let request = verifier_request(server, WatchRevocationsRequest {}).await;
     server.token().watch_revocations(request).await.expect("the stream opens").into_inner()
 }
 
-async fn next(feed: &mut Streaming<WatchRevocationsResponse>) -> WatchRevocationsResponse {
+pub async fn next(feed: &mut Streaming<WatchRevocationsResponse>) -> WatchRevocationsResponse {
     let message = timeout(Duration::from_secs(10), feed.message()).await.expect("a message arrives");
     message.expect("no error").expect("the stream is open")
 }
@@ -66,7 +66,7 @@ async fn next_revoked(feed: &mut Streaming<WatchRevocationsResponse>) -> Vec<Str
     }
 }
 
-async fn snapshot(feed: &mut Streaming<WatchRevocationsResponse>) -> Vec<String> {
+pub async fn snapshot(feed: &mut Streaming<WatchRevocationsResponse>) -> Vec<String> {
     let mut sessions = Vec::new();
     loop {
         match next_event(feed).await {
@@ -78,7 +78,7 @@ async fn snapshot(feed: &mut Streaming<WatchRevocationsResponse>) -> Vec<String>
 }
 
 /// Reports whether the feed delivers the revocation of the session within a second.
-async fn is_reported(feed: &mut Streaming<WatchRevocationsResponse>, session_id: &str) -> bool {
+pub async fn is_reported(feed: &mut Streaming<WatchRevocationsResponse>, session_id: &str) -> bool {
     let reported = async { while !next_revoked(feed).await.iter().any(|id| id == session_id) {} };
     timeout(Duration::from_secs(1), reported).await.is_ok()
 }

@@ -89,6 +89,7 @@ fn released_migrations_are_not_edited() {
             (7, "24d07625b7617eaddf60f64b35c38f8a"),
             (8, "f5a0401dc29c7774c21919a0e91a4078"),
             (9, "fa3b71b53ddb5057ac5e21bdf3a0afb6"),
+            (10, "5a3406b29d3408e66bd8e749cf027078"),
         ],
     );
 }

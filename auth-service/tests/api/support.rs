@@ -11,7 +11,7 @@ use service_kit::{
         key_source::{KeySource, Purpose},
     },
     clock::Clock,
-    db::{Db, Migrate, PoolArgs},
+    db::{Db, Migrate, PoolArgs, QueryBuilder},
     ops::config::TokenArgs,
     testing::{ManualClock, TestDatabase, clock},
 };
@@ -225,7 +225,8 @@ pub async fn verifier_request<T>(server: &Server, message: T) -> Request<T> {
 }
 
 /// Executes a statement directly on the database.
-pub async fn execute(database: &TestDatabase, sql: &'static str) {
+pub async fn execute(database: &TestDatabase, sql: impl Into<String>) {
+    let sql = QueryBuilder::new(sql.into()).build().0;
     let db = open(database).await;
     db.execute(sql, args![]).await.expect("the statement succeeds");
 }
@@ -242,7 +243,8 @@ async fn open(database: &TestDatabase) -> Db {
         #[command(flatten)]
         args: PoolArgs,
     }
-    let args = Pool::parse_from([""]).args;
+    // Some statements insert many rows.
+    let args = Pool::parse_from(["", "--database-timeout", "60s"]).args;
     Db::open(&database.parsed_url(), "auth", &sqlx::migrate!(), Migrate::Always, &args)
         .await
         .expect("the database opens")

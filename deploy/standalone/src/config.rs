@@ -6,13 +6,14 @@ use std::{
 };
 
 use auth_service::config::{DatabaseArgs, PasswordArgs, RateArgs, SecretArgs, SessionArgs};
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use gateway::config::{BrowserArgs, JsonArgs};
 use service_kit::{
     auth::credential::{ServiceTokenArgs, VerifierArgs},
     db::{DatabaseUrl, PoolArgs, schema_name},
     ops::{
         config::{KeyArgs, LimitArgs, TokenArgs},
+        doctor::DoctorArgs,
         secret_file::Key,
         telemetry::TelemetryArgs,
     },
@@ -24,8 +25,12 @@ use tonic::transport::Endpoint;
 #[derive(Debug, Parser)]
 #[command(name = "taskey", version)]
 pub struct Cli {
+    /// The command; without one, the program serves.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+
     /// Directory for databases and keys; created on first start with mode 0700
-    #[arg(long, env = "TASKEY_DATA_DIR", default_value = "./data", value_name = "FOLDER")]
+    #[arg(long, env = "TASKEY_DATA_DIR", default_value = "./data", value_name = "FOLDER", global = true)]
     pub data_dir: PathBuf,
 
     /// Address of auth-service; port 0 selects a free port
@@ -43,24 +48,26 @@ pub struct Cli {
     /// Database URL: `sqlite:PATH` or `postgres://...`. Each service has its own SQLite file: `sqlite:x.db` is
     /// x-auth.db and x-task.db [default: auth.db and task.db in the data directory]
     // The URL may contain a password, so `--help` must not show its value.
-    #[arg(long, env = "TASKEY_DATABASE_URL", value_name = "URL", hide_env_values = true)]
+    #[arg(long, env = "TASKEY_DATABASE_URL", value_name = "URL", hide_env_values = true, global = true)]
     pub database_url: Option<DatabaseUrl>,
 
     /// PostgreSQL schema for accounts and sessions
-    #[arg(long, env = "TASKEY_AUTH_SCHEMA", default_value = "auth", value_name = "NAME", value_parser = schema_name)]
+    #[arg(long, env = "TASKEY_AUTH_SCHEMA", default_value = "auth", value_name = "NAME", value_parser = schema_name,
+          global = true)]
     pub auth_schema: String,
 
     /// PostgreSQL schema for tasks and lists
-    #[arg(long, env = "TASKEY_TASK_SCHEMA", default_value = "task", value_name = "NAME", value_parser = schema_name)]
+    #[arg(long, env = "TASKEY_TASK_SCHEMA", default_value = "task", value_name = "NAME", value_parser = schema_name,
+          global = true)]
     pub task_schema: String,
 
     /// Existing file with the keys of access tokens, as a JWK Set (RFC 7517) [default: keys.json in the data directory,
     /// created on first start]
-    #[arg(long, env = "TASKEY_KEY_FILE", value_name = "FILE")]
+    #[arg(long, env = "TASKEY_KEY_FILE", value_name = "FILE", global = true)]
     pub key_file: Option<PathBuf>,
 
     /// File with the secret of refresh tokens [default: refresh.secret beside the key file, created on first start]
-    #[arg(long, env = "TASKEY_SECRET_FILE", value_name = "FILE")]
+    #[arg(long, env = "TASKEY_SECRET_FILE", value_name = "FILE", global = true)]
     pub secret_file: Option<PathBuf>,
 
     /// Issuer and audience of access tokens.
@@ -102,6 +109,18 @@ pub struct Cli {
     /// Logging.
     #[command(flatten)]
     pub telemetry: TelemetryArgs,
+}
+
+/// The commands of the program.
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub enum Command {
+    /// Check the databases and the secrets, and print what is wrong. Reads SQLite files completely, and changes nothing.
+    /// Can be used while the program serves
+    Doctor {
+        /// How to print the report.
+        #[command(flatten)]
+        doctor: DoctorArgs,
+    },
 }
 
 /// The settings of each service.

@@ -7,6 +7,7 @@ use service_kit::{
     clock::Clock,
     ops::{
         config::parse,
+        doctor::DoctorArgs,
         shutdown::{self, Shutdown},
         telemetry,
     },
@@ -18,19 +19,31 @@ mod config;
 mod data_dir;
 mod hint;
 
-use config::Cli;
+use config::{Cli, Command};
 use data_dir::DataDir;
 
 #[tokio::main]
 async fn main() -> ExitCode {
     match parse::<Cli>() {
-        Ok(cli) => shutdown::exit_code(serve(cli).await),
+        Ok(cli) => shutdown::exit_code(match cli.command {
+            Some(Command::Doctor { doctor }) => diagnose(doctor, cli).await,
+            None => serve(cli).await,
+        }),
         Err(code) => code,
     }
 }
 
 /// How long the services may take to close after the gateway has used the whole drain timeout.
 const CLOSE_TIME: Duration = Duration::from_secs(1);
+async fn diagnose(doctor: DoctorArgs, cli: Cli) -> anyhow::Result<()> {
+    let (auth, task, gateway) = (cli.auth_listen, cli.task_listen, cli.gateway_listen);
+    let (configs, clock) = (cli.into_configs(auth, task, gateway), Clock::system());
+    let auth = auth_service::diagnose(&configs.auth.database, &configs.auth.secrets, &clock).await;
+    let task = task_service::diagnose(&configs.task, &clock).await;
+    let auth = auth.into_iter().map(|check| check.of_service("auth"));
+    let checks: Vec<_> = auth.chain(task.into_iter().map(|check| check.of_service("task"))).collect();
+    doctor.report(&checks)
+}
 
 async fn serve(cli: Cli) -> anyhow::Result<()> {
     telemetry::init(&cli.telemetry)?;

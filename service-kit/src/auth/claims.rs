@@ -40,6 +40,19 @@ impl AccessClaims {
     }
 }
 
+/// Why a token is not accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenError {
+    /// Not issued by this server. The cause is not distinguished.
+    Invalid,
+    /// Signed with an unknown key, which may be a new one that has not been received yet.
+    KeyUnknown,
+    /// Issued by this server, but in the future by this time. The clocks of the issuer and of this machine differ.
+    NotYetValid(Duration),
+    /// Valid, but expired.
+    Expired,
+}
+
 /// The payload of a token. Serde refuses missing, mistyped and duplicated members.
 #[derive(Deserialize, Serialize)]
 pub(super) struct Payload {
@@ -106,13 +119,18 @@ pub(super) struct SignedClaims {
 
 impl SignedClaims {
     /// Returns the claims if the token has the expected issuer and audience, and its `iat` and `nbf` have passed.
-    pub(super) fn check(&self, expected: &TokenArgs, now: Timestamp) -> Option<&AccessClaims> {
-        let latest = (now + LEEWAY).as_seconds();
-        let is_valid = self.issuer == expected.issuer
-            && self.audience == expected.audience
-            && self.claims.issued_at.as_seconds() <= latest
-            && self.not_before.is_none_or(|not_before| not_before <= latest);
-        is_valid.then_some(&self.claims)
+    ///
+    /// # Errors
+    /// [`TokenError::NotYetValid`] if only the times are wrong, else [`TokenError::Invalid`].
+    pub(super) fn check(&self, expected: &TokenArgs, now: Timestamp) -> Result<&AccessClaims, TokenError> {
+        if self.issuer != expected.issuer || self.audience != expected.audience {
+            return Err(TokenError::Invalid);
+        }
+        let valid_from = self.claims.issued_at.as_seconds().max(self.not_before.unwrap_or(i64::MIN));
+        if valid_from > (now + LEEWAY).as_seconds() {
+            return Err(TokenError::NotYetValid(Timestamp::from_seconds(valid_from).since(now)));
+        }
+        Ok(&self.claims)
     }
 }
 

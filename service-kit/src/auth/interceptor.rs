@@ -1,7 +1,13 @@
 //! The interceptor of protected services. It verifies the signature and the claims of the access token and looks up its
 //! session in memory, without I/O.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use taskey_proto::errors::v1::ErrorReason;
 use tokio::time::timeout;
@@ -22,6 +28,9 @@ use crate::{
 
 /// How often the token of a stream is checked for expiry.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
+
+/// A token that was issued in the future is logged at most once per this interval.
+const FUTURE_TOKEN_LOG_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The authenticated caller. It can only be created from a verified token.
 #[derive(Clone, Debug)]
@@ -68,6 +77,8 @@ pub struct Authenticator {
     token_args: TokenArgs,
     revocations: Arc<RevocationView>,
     clock: Clock,
+    /// When a token from the future was last logged, as the uptime of the clock in seconds, plus one.
+    future_token_logged_at: Arc<AtomicU64>,
 }
 
 impl Authenticator {
@@ -75,7 +86,7 @@ impl Authenticator {
     /// `token_args`, and whose session is not in `revocations`.
     #[must_use]
     pub fn new(keys: Arc<KeySource>, token_args: TokenArgs, revocations: Arc<RevocationView>, clock: Clock) -> Self {
-        Self { keys, token_args, revocations, clock }
+        Self { keys, token_args, revocations, clock, future_token_logged_at: Arc::default() }
     }
 
     /// Authenticates the caller by the headers of a call.
@@ -97,10 +108,32 @@ impl Authenticator {
         let claims = token::verify(&keys, &self.token_args, token, self.clock.now()).map_err(|error| match error {
             // New keys are received with the revocations, so they may be missing too.
             TokenError::KeyUnknown if freshness != Freshness::Fresh => not_ready(),
+            TokenError::NotYetValid(by) => {
+                self.log_future_token(by);
+                error.into()
+            }
             error => error.into(),
         })?;
         self.check_still_valid(&claims)?;
         Ok(claims)
+    }
+
+    /// Counts a token that was issued in the future, and logs it unless another one was logged recently.
+    fn log_future_token(&self, by: Duration) {
+        metrics::counter!("taskey_tokens_from_the_future_total").increment(1);
+        let now = self.clock.uptime().as_secs() + 1;
+        let last = self.future_token_logged_at.load(Ordering::Relaxed);
+        let is_due = last == 0 || now >= last + FUTURE_TOKEN_LOG_INTERVAL.as_secs();
+        if is_due
+            && self.future_token_logged_at.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        {
+            let seconds = format!("{:.1}", by.as_secs_f64());
+            tracing::warn!(
+                seconds,
+                "an access token was issued in the future and is refused; the clock of its issuer is ahead of the clock of \
+                 this machine"
+            );
+        }
     }
 
     /// Checks that a token has not expired and its session has not been revoked.

@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use monitor::FeedMonitor;
 use tokio::{sync::watch, time::Instant};
 use uuid::Uuid;
 
@@ -16,6 +17,7 @@ use crate::{
 
 pub mod deletion;
 pub mod follow;
+mod monitor;
 
 /// After this time without a heartbeat, revocations may have been missed.
 pub const HEARTBEAT_LIMIT: Duration = Duration::from_secs(3);
@@ -24,10 +26,6 @@ pub const HEARTBEAT_LIMIT: Duration = Duration::from_secs(3);
 /// of tokens, not from the configured one, because tokens issued before a change of the setting may live longer.
 /// Measured from when the session was received, so that it does not depend on the clock of another machine.
 pub const RETENTION: Duration = Duration::from_secs(claims::MAX_LIFETIME.as_secs() + claims::LEEWAY.as_secs() + 60);
-
-/// How long a session is kept although a snapshot does not contain it. The snapshot may come from another peer, which
-/// receives the revocation later.
-const SNAPSHOT_GRACE_PERIOD: Duration = Duration::from_secs(2 * HEARTBEAT_LIMIT.as_secs());
 
 /// Maximum number of sessions in memory, at about 40 bytes each. If there are more, the oldest are replaced by a time.
 /// Tokens that were issued before that time are refused, and active sessions have to refresh.
@@ -90,6 +88,8 @@ pub struct RevocationView {
     clock: Clock,
     /// Notified of every update and heartbeat, but not of a snapshot.
     updated: watch::Sender<()>,
+    /// Monitors the feed from which the sessions are received.
+    monitor: FeedMonitor,
 }
 
 #[derive(Debug, Default)]
@@ -112,7 +112,14 @@ impl RevocationView {
     #[must_use]
     pub fn new(max_staleness: Duration, clock: Clock) -> Self {
         let max_staleness = max_staleness.max(HEARTBEAT_LIMIT);
-        Self { state: RwLock::default(), max_staleness, clock, updated: watch::Sender::new(()) }
+        let monitor = FeedMonitor::new(clock.clone());
+        Self { state: RwLock::default(), max_staleness, clock, updated: watch::Sender::new(()), monitor }
+    }
+
+    /// Returns whether the clocks of auth-service and of this verifier differ by no more than access tokens allow.
+    #[must_use]
+    pub fn clock_in_sync(&self) -> watch::Receiver<bool> {
+        self.monitor.clock_in_sync()
     }
 
     /// Returns the status of the session of a token, with one lookup in memory.
@@ -150,18 +157,14 @@ impl RevocationView {
         }
     }
 
-    /// Replaces all sessions by a snapshot. Tokens that were issued before `issued_before` are outdated. A snapshot is
-    /// not a heartbeat, because a peer that has lost the connection to its database may send an old one.
-    pub fn replace(&self, snapshot: impl IntoIterator<Item = Uuid>, issued_before: Option<Timestamp>) {
+    /// Adds the sessions of a snapshot. Those that the view already contains remain until none of their tokens can be
+    /// valid, because the peer may receive them later, or its database may have lost them. Tokens that were issued
+    /// before `issued_before` are outdated. A snapshot is not a heartbeat, because a peer that has lost the connection
+    /// to its database may send an old one.
+    pub fn add_snapshot(&self, snapshot: impl IntoIterator<Item = Uuid>, issued_before: Option<Timestamp>) {
         let now = Instant::now();
-        let mut sessions: HashMap<_, _> = snapshot.into_iter().map(|session| (session, now)).collect();
         let mut state = self.write();
-        let recent =
-            state.sessions.iter().filter(|(_, received_at)| now.duration_since(**received_at) <= SNAPSHOT_GRACE_PERIOD);
-        for (session, received_at) in recent {
-            sessions.entry(*session).or_insert(*received_at);
-        }
-        state.sessions = sessions;
+        state.sessions.extend(snapshot.into_iter().map(|session| (session, now)));
         state.issued_before = state.issued_before.max(issued_before);
         state.has_snapshot = true;
         self.collapse(&mut state, now);

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use taskey_proto::errors::v1::ErrorReason;
 use tonic::Code;
 
+pub use super::claims::TokenError;
 use super::{
     claims::{AccessClaims, Payload, SignedClaims, TokenHash},
     keys::{Key, KeySet},
@@ -43,21 +44,10 @@ pub fn sign(keys: &KeySet, args: &TokenArgs, claims: &AccessClaims) -> anyhow::R
     Ok(jsonwebtoken::encode(&header, &Payload::new(claims, args), signing)?)
 }
 
-/// Why a token is not accepted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TokenError {
-    /// Not issued by this server. The cause is not distinguished.
-    Invalid,
-    /// Signed with an unknown key, which may be a new one that has not been received yet.
-    KeyUnknown,
-    /// Valid, but expired.
-    Expired,
-}
-
 impl From<TokenError> for ApiError {
     fn from(error: TokenError) -> Self {
         match error {
-            TokenError::Invalid | TokenError::KeyUnknown => {
+            TokenError::Invalid | TokenError::KeyUnknown | TokenError::NotYetValid(_) => {
                 Self::new(Code::Unauthenticated, ErrorReason::TokenInvalid, "the access token is not valid")
             }
             TokenError::Expired => {
@@ -71,8 +61,8 @@ impl From<TokenError> for ApiError {
 /// the session was revoked.
 ///
 /// # Errors
-/// [`TokenError::Expired`] if the token is otherwise valid, [`TokenError::KeyUnknown`] if its key is unknown,
-/// else [`TokenError::Invalid`].
+/// [`TokenError::Expired`] or [`TokenError::NotYetValid`] if the token is otherwise valid, [`TokenError::KeyUnknown`] if
+/// its key is unknown, else [`TokenError::Invalid`].
 pub fn verify(keys: &KeySet, args: &TokenArgs, token: &str, now: Timestamp) -> Result<AccessClaims, TokenError> {
     let claims = verify_expired(keys, args, token, now)?;
     if claims.has_expired(now) { Err(TokenError::Expired) } else { Ok(claims) }
@@ -81,7 +71,7 @@ pub fn verify(keys: &KeySet, args: &TokenArgs, token: &str, now: Timestamp) -> R
 /// Like [`verify`], but accepts expired tokens, to identify their session.
 ///
 /// # Errors
-/// [`TokenError::Invalid`] or [`TokenError::KeyUnknown`].
+/// [`TokenError::Invalid`], [`TokenError::NotYetValid`] or [`TokenError::KeyUnknown`].
 pub fn verify_expired(
     keys: &KeySet,
     args: &TokenArgs,
@@ -93,10 +83,10 @@ pub fn verify_expired(
     }
     let hash = TokenHash::new(token);
     if let Some(signed) = keys.verified.get(&hash) {
-        return signed.check(args, now).cloned().ok_or(TokenError::Invalid);
+        return signed.check(args, now).cloned();
     }
     let signed = parse_signed(keys, token)?;
-    let claims = signed.check(args, now).cloned().ok_or(TokenError::Invalid)?;
+    let claims = signed.check(args, now)?.clone();
     // Cached only after the check, so that the issuer and the audience of an entry are the expected ones, which limits
     // its size.
     keys.verified.insert(hash, Arc::new(signed));

@@ -24,6 +24,17 @@ pub(super) enum Contents {
     Outdated,
 }
 
+impl Contents {
+    /// Describes the tables for the command `doctor`.
+    pub(super) fn describe(self) -> &'static str {
+        match self {
+            Self::Nothing => "there are no tables; the server creates them when it starts",
+            Self::Current => "the tables are those of this version",
+            Self::Outdated => "the tables are older; the server migrates them when it starts",
+        }
+    }
+}
+
 impl Migrate {
     /// Checks that a database with these contents may be used.
     pub(super) fn check(self, contents: Contents) -> anyhow::Result<()> {

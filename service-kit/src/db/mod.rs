@@ -36,6 +36,8 @@ use futures::future::BoxFuture;
 use sqlx::migrate::Migrator;
 use tokio::{sync::watch, time::timeout};
 
+use crate::{clock::Clock, ops::doctor::Check};
+
 mod args;
 mod call;
 mod conn;
@@ -52,6 +54,7 @@ pub use args::{PoolArgs, schema_name};
 pub use call::ReadKind;
 pub use conn::{Conn, Engine};
 pub use error::Error;
+use migrate::Contents;
 pub use migrate::Migrate;
 use postgres::Postgres;
 pub use query::{QueryBuilder, Sql, Value};
@@ -65,6 +68,14 @@ const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 
 /// How often the health of a PostgreSQL server is checked.
 const CHECK_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Finds out which tables a database contains.
+async fn contents(url: &DatabaseUrl, schema: &str, migrations: &Migrator) -> anyhow::Result<Contents> {
+    match url {
+        DatabaseUrl::Sqlite(path) => sqlite::setup::inspect(path, migrations).await,
+        DatabaseUrl::Postgres(url) => postgres::setup::inspect(url, schema, migrations).await,
+    }
+}
 
 /// A database with the tables of one service.
 #[derive(Clone, Debug)]
@@ -82,7 +93,7 @@ impl Db {
     /// database. Missing tables are created; older ones are migrated or rejected, depending on `migrate`.
     ///
     /// # Errors
-    /// If the database cannot be reached, is damaged, or contains tables of another program or of a newer version. It
+    /// If the database cannot be reached, is no database, or contains tables of another program or of a newer version. It
     /// is not changed then.
     pub async fn open(
         url: &DatabaseUrl,
@@ -104,10 +115,27 @@ impl Db {
     /// # Errors
     /// As [`open`](Self::open).
     pub async fn inspect(url: &DatabaseUrl, schema: &str, migrations: &Migrator) -> anyhow::Result<()> {
-        match url {
-            DatabaseUrl::Sqlite(path) => sqlite::setup::inspect(path, migrations).await,
-            DatabaseUrl::Postgres(url) => postgres::setup::inspect(url, schema, migrations).await,
+        contents(url, schema, migrations).await.map(drop)
+    }
+
+    /// Checks a database thoroughly, for the command `doctor`, and changes nothing. Reads a SQLite file completely.
+    pub async fn diagnose(url: &DatabaseUrl, schema: &str, migrations: &Migrator, clock: &Clock) -> Vec<Check> {
+        let found = contents(url, schema, migrations).await.map(|contents| contents.describe().to_owned());
+        let is_readable = found.is_ok();
+        let mut checks = vec![Check::new("database", found)];
+        if !is_readable {
+            return checks;
         }
+        match url {
+            DatabaseUrl::Sqlite(path) => {
+                checks.push(Check::new("integrity", sqlite::setup::check_integrity(path).await));
+            }
+            DatabaseUrl::Postgres(url) => {
+                checks.push(Check::new("integrity", postgres::setup::check_integrity(url, schema).await));
+                checks.push(Check::new("clock", postgres::setup::check_clock(url, clock).await));
+            }
+        }
+        checks
     }
 
     /// Returns the engine, for the few statements that differ.
@@ -135,14 +163,14 @@ impl Db {
         }
     }
 
-    /// Returns a handle for the revocation feed, whose calls do not wait behind others.
+    /// Returns a handle for the revocation feed, which has a connection of its own, so that its calls do not wait behind
+    /// others. On SQLite there is only one writer, and only the reads have their own connection.
     #[must_use]
-    pub fn reserved(&self) -> Self {
-        match &self.0 {
-            // Point reads do not wait behind scans, and there is only one writer.
-            Inner::Sqlite(_) => self.clone(),
-            Inner::Postgres(db) => Self(Inner::Postgres(Box::new(db.reserved()))),
-        }
+    pub fn for_feed(&self) -> Self {
+        Self(match &self.0 {
+            Inner::Sqlite(db) => Inner::Sqlite(db.for_feed()),
+            Inner::Postgres(db) => Inner::Postgres(Box::new(db.for_feed())),
+        })
     }
 
     /// Executes read-only statements, which may see different states of the database.

@@ -1,6 +1,7 @@
 //! The environment of a service in its program: settings, logs, secret files and shutdown.
 
 pub mod config;
+pub mod doctor;
 mod log_writer;
 pub mod output;
 pub mod secret_file;

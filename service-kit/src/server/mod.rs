@@ -1,7 +1,8 @@
 //! The bootstrap of a gRPC service: limits, deadlines, health, reflection, drain.
 
-use std::{convert::Infallible, time::Duration};
+use std::{convert::Infallible, future::pending, time::Duration};
 
+use futures::{StreamExt, stream::FuturesUnordered};
 use http::{Request, Response};
 use hyper::body::{Body as HttpBody, Bytes};
 use tokio::{net::TcpListener, sync::watch};
@@ -31,14 +32,25 @@ pub struct GrpcServer {
     default_timeout: Duration,
     routes: RoutesBuilder,
     services: Vec<&'static str>,
+    conditions: Vec<Condition>,
 }
+
+/// An entry of the health service, and its value.
+type Condition = (&'static str, watch::Receiver<bool>);
 
 impl GrpcServer {
     /// Creates a server without services. `name` is printed in its `listening` line. `default_timeout` limits calls
     /// unless the settings contain another timeout.
     #[must_use]
     pub fn new(name: &'static str, limits: LimitArgs, default_timeout: Duration) -> Self {
-        Self { name, limits, default_timeout, routes: RoutesBuilder::default(), services: Vec::new() }
+        Self {
+            name,
+            limits,
+            default_timeout,
+            routes: RoutesBuilder::default(),
+            services: Vec::new(),
+            conditions: Vec::new(),
+        }
     }
 
     /// Adds a service. It has its own entry in the health service and is described by reflection.
@@ -60,10 +72,16 @@ impl GrpcServer {
         self
     }
 
+    /// Adds an entry to the health service that does not affect the others: `SERVING` while `condition` is true.
+    #[must_use]
+    pub fn with_condition(mut self, name: &'static str, condition: watch::Receiver<bool>) -> Self {
+        self.conditions.push((name, condition));
+        self
+    }
+
     /// Serves until `shutdown` is started, then drains: clients receive GOAWAY, calls in progress may finish, and the
     /// remaining ones are aborted at the drain timeout. Health turns `NOT_SERVING` when the shutdown is announced.
-    /// Before that, it follows `ready` under the full name of
-    /// each service and under the empty name.
+    /// Before that, it follows `ready` under the full name of each service and under the empty name.
     ///
     /// # Errors
     /// If the listener has no address, or reflection cannot be set up.
@@ -74,7 +92,8 @@ impl GrpcServer {
         shutdown: impl Into<Shutdown>,
     ) -> anyhow::Result<()> {
         let Shutdown { announced, started } = shutdown.into();
-        let (health, health_changes) = watch::channel(statuses(&self.services, *ready.borrow()));
+        let is_ready = *ready.borrow();
+        let (health, health_changes) = watch::channel(statuses(&self.services, is_ready, &mut self.conditions));
         self.routes.add_service(health_server(health_changes));
         add_reflection(&mut self.routes, &self.services)?;
 
@@ -85,15 +104,16 @@ impl GrpcServer {
         let follow_ready = async {
             while !announced.is_cancelled() {
                 let is_ready = *ready.borrow_and_update();
-                health.send_replace(statuses(&self.services, is_ready));
+                health.send_replace(statuses(&self.services, is_ready, &mut self.conditions));
                 // Once the sender is dropped, the last value remains.
                 tokio::select! {
                     () = announced.cancelled() => {}
                     Ok(()) = ready.changed() => {}
+                    () = any_changed(&mut self.conditions) => {}
                 }
             }
-            health.send_replace(statuses(&self.services, false));
-            std::future::pending().await
+            health.send_replace(statuses(&self.services, false, &mut self.conditions));
+            pending().await
         };
         tokio::select! {
             served = serving => served,
@@ -102,8 +122,25 @@ impl GrpcServer {
     }
 }
 
-/// Returns the health of each service and of the empty name, which represents the server.
-fn statuses(services: &[&'static str], is_ready: bool) -> Statuses {
-    let status = if is_ready { ServingStatus::Serving } else { ServingStatus::NotServing };
-    services.iter().copied().chain([""]).map(|service| (service.to_owned(), status)).collect()
+/// Returns the health of each service, of the empty name, which represents the server, and of each condition.
+fn statuses(services: &[&'static str], is_ready: bool, conditions: &mut [Condition]) -> Statuses {
+    let services = services.iter().copied().chain([""]).map(|service| (service, is_ready));
+    let conditions = conditions.iter_mut().map(|(name, condition)| (*name, *condition.borrow_and_update()));
+    services.chain(conditions).map(|(name, is_serving)| (name.to_owned(), serving_status(is_serving))).collect()
+}
+
+/// Waits until one of the conditions changes. Once their senders are dropped, their last values remain.
+async fn any_changed(conditions: &mut [Condition]) {
+    let changes = conditions.iter_mut().map(|(_, condition)| condition.changed());
+    let mut changes: FuturesUnordered<_> = changes.collect();
+    while let Some(changed) = changes.next().await {
+        if changed.is_ok() {
+            return;
+        }
+    }
+    pending().await
+}
+
+fn serving_status(is_serving: bool) -> ServingStatus {
+    if is_serving { ServingStatus::Serving } else { ServingStatus::NotServing }
 }

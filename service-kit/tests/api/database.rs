@@ -27,6 +27,7 @@ on_each_database! {
     replicas_can_start_simultaneously,
     read_after_a_write_sees_it,
     tables_of_another_program_are_refused,
+    reads_of_the_feed_do_not_wait_behind_calls,
 }
 
 static MIGRATIONS: LazyLock<Migrator> = LazyLock::new(|| migrations("create table items (id bigint primary key)"));
@@ -68,6 +69,30 @@ async fn sleep(db: &Db, seconds: &str) -> Result<(), Error> {
     let sql = format!("select 1::bigint from pg_sleep({seconds})");
     let sql = service_kit::db::QueryBuilder::new(sql).build().0;
     db.fetch_all::<i64>(sql, args![]).await.map(drop)
+}
+
+async fn reads_of_the_feed_do_not_wait_behind_calls(database: TestDatabase) {
+    const SLOW: &str = "
+        with recursive numbers (number) as (select 1 union all select number + 1 from numbers where number < 100000000)
+        select count(*) from numbers";
+    let db = open_with(&database, &PoolArgs { database_connections: 1, ..pool() }).await;
+    let feed = db.for_feed();
+    feed.fetch_optional::<i64>("select cast(1 as bigint)", args![]).await.expect("the connection is open");
+    let mut calls = JoinSet::new();
+    for _ in 0..5 {
+        let db = db.clone();
+        // They take longer than their limit.
+        calls.spawn(async move { db.fetch_all::<i64>(SLOW, args![]).await.map(drop) });
+    }
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    for _ in 0..10 {
+        let read = feed.fetch_optional::<i64>("select cast(1 as bigint)", args![]);
+        let read = tokio::time::timeout(Duration::from_secs(1), read).await.expect("the feed does not wait");
+        assert_eq!(read.expect("read"), Some(1));
+    }
+    assert!(calls.try_join_next().is_none(), "the calls still occupy the connections");
+    calls.abort_all();
+    db.close().await;
 }
 
 async fn concurrent_writes_all_take_effect(database: TestDatabase) {

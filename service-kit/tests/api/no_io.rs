@@ -64,7 +64,7 @@ fn verify_without_system_calls(kind: NewKey) {
     };
     let (revoked, active) = (clock.new_id(), clock.new_id());
     let view = Arc::new(RevocationView::new(Duration::from_secs(600), clock.clone()));
-    view.replace([revoked], None);
+    view.add_snapshot([revoked], None);
     view.add([]);
     let valid: Vec<_> = (0..500).map(|_| headers(active)).collect();
     let invalid = [headers(revoked), MetadataMap::new()];

@@ -14,6 +14,7 @@ use tokio::{
 };
 use tonic::{
     Streaming,
+    metadata::{Ascii, MetadataValue},
     transport::{Channel, Endpoint},
 };
 use uuid::Uuid;
@@ -97,7 +98,7 @@ impl Follower {
         let connecting = timeout(CONNECT_TIMEOUT, self.open(peer)).await;
         let (client, mut feed) = connecting.context("no response in time")??;
         let Some((sessions, end, acknowledgement)) = self.receive_snapshot(&mut feed).await? else { return Ok(()) };
-        self.view.replace(sessions, end.issued_before.map(Timestamp::from));
+        self.view.add_snapshot(sessions, end.issued_before.map(Timestamp::from));
         tracing::debug!(peer = %peer.uri(), "following the feed of revocations");
         let (deletion_sender, deletion_receiver) = watch::channel(end.last_deletion_sequence);
         let (acknowledgement_sender, mut acknowledgement_receiver) = watch::channel(acknowledgement);
@@ -138,8 +139,14 @@ impl Follower {
         let channel: Channel = peer.connect().await?;
         let mut client = TokenServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
         let request = self.credential.sign(WatchRevocationsRequest {}).await?;
-        let feed = client.watch_revocations(request).await.map_err(|status| status::summary(&status))?.into_inner();
-        Ok((client, feed))
+        let feed = client.watch_revocations(request).await.map_err(|status| {
+            // If the clocks differ, the peer may refuse the token, so that no message of the feed shows its time.
+            if let Some(date) = status.metadata().get("date").and_then(parse_date) {
+                self.view.monitor.observe_clock(date);
+            }
+            status::summary(&status)
+        })?;
+        Ok((client, feed.into_inner()))
     }
 
     /// Keeps the ledger of deleted accounts up to date, if there is one.
@@ -179,7 +186,11 @@ impl Follower {
         feed: &mut Streaming<WatchRevocationsResponse>,
     ) -> anyhow::Result<Option<WatchRevocationsResponse>> {
         let message = timeout(HEARTBEAT_LIMIT, feed.message()).await.context("no heartbeat in time")?;
-        message.map_err(|status| status::summary(&status))
+        let message = message.map_err(|status| status::summary(&status))?;
+        if let Some(message) = &message {
+            self.view.monitor.observe(message);
+        }
+        Ok(message)
     }
 
     /// Acknowledges the latest update that has taken effect. Failures are only logged: the stream shows whether the
@@ -203,6 +214,13 @@ impl Follower {
     }
 }
 
+/// Parses the time in the header `date`, which has a resolution of one second.
+fn parse_date(value: &MetadataValue<Ascii>) -> Option<Timestamp> {
+    let date = httpdate::parse_http_date(value.to_str().ok()?).ok()?;
+    let since_epoch = date.duration_since(std::time::UNIX_EPOCH).ok()?;
+    Some(Timestamp::from_micros(i64::try_from(since_epoch.as_micros()).ok()?))
+}
+
 fn acknowledge_request(message: &WatchRevocationsResponse) -> AcknowledgeRevocationsRequest {
     AcknowledgeRevocationsRequest { watch_id: message.watch_id.clone(), sequence: message.sequence }
 }
@@ -212,27 +230,39 @@ fn session_ids(ids: &[String]) -> anyhow::Result<Vec<Uuid>> {
     ids.context("the feed contains a session id that is not a UUID")
 }
 
-/// Keeps `ready` up to date for as long as it is awaited. The service `name` is ready while it accepts tokens and its
-/// database is healthy. Logs every change of the freshness.
-pub async fn report(
+/// Keeps `ready` up to date for as long as it is awaited. The service `name` is ready while it accepts tokens and all
+/// `conditions` are true. Logs every change of the freshness.
+pub async fn report<const N: usize>(
     name: &str,
     view: Arc<RevocationView>,
-    mut is_healthy: watch::Receiver<bool>,
+    mut conditions: [watch::Receiver<bool>; N],
     ready: watch::Sender<bool>,
 ) {
     let (accepting_sender, mut is_accepting) = watch::channel(false);
     let combine = async {
         loop {
-            ready.send_replace(*is_accepting.borrow_and_update() && *is_healthy.borrow_and_update());
-            // Once both senders are dropped, the last value remains.
+            let are_met = conditions.iter_mut().fold(true, |all, condition| *condition.borrow_and_update() && all);
+            ready.send_replace(*is_accepting.borrow_and_update() && are_met);
+            // Once all senders are dropped, the last value remains.
             tokio::select! {
                 Ok(()) = is_accepting.changed() => {}
-                Ok(()) = is_healthy.changed() => {}
-                else => std::future::pending().await,
+                () = any_change(&mut conditions) => {}
             }
         }
     };
     tokio::join!(report_freshness(name, &view, &accepting_sender), combine);
+}
+
+/// Waits until one of the values changes. Values whose sender was dropped never change.
+async fn any_change(values: &mut [watch::Receiver<bool>]) {
+    let changes = values.iter_mut().map(|value| {
+        Box::pin(async {
+            if value.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        })
+    });
+    futures::future::select_all(changes).await;
 }
 
 async fn report_freshness(name: &str, view: &RevocationView, accepting_sender: &watch::Sender<bool>) {

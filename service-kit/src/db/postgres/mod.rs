@@ -23,8 +23,8 @@ use detached::{CallState, DetachOnDrop};
 use pool::{Pool, Session, postgres};
 use session::SessionSettings;
 
-/// Number of connections for the revocation feed and the health check, so that they do not wait behind other calls.
-const RESERVED_CONNECTIONS: u32 = 2;
+/// Number of connections that cancel abandoned reads. Each request takes one round trip.
+const CANCEL_CONNECTIONS: u32 = 2;
 
 /// How a call is executed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,8 +41,13 @@ enum Mode {
 #[derive(Clone, Debug)]
 pub(super) struct Postgres {
     pool: Pool,
-    /// The pool of the revocation feed and the health check.
-    reserved: Pool,
+    /// The connection of the revocation feed. The feed, the health check and the requests to cancel reads have their own
+    /// connections, so that none of them waits behind calls or behind another.
+    feed: Pool,
+    /// The connection of the health check.
+    health: Pool,
+    /// The connections that cancel abandoned reads.
+    cancel: Pool,
     /// The URL for receiving notifications: the direct URL of the server, if one is configured.
     listen_url: PostgresUrl,
     /// The calls that are being executed.
@@ -66,10 +71,17 @@ impl Postgres {
         let limit = args.database_timeout;
         let settings = SessionSettings::new(schema, limit);
         let pool = |size| Pool::new(url.options().clone(), settings.clone(), size, limit);
-        let (pool, reserved) = (pool(args.database_connections), pool(RESERVED_CONNECTIONS));
-        // Most connections remain for other calls.
-        let max_long_searches = (args.database_connections / 4).max(1) as usize;
-        Ok(Self { pool, reserved, listen_url: direct.clone(), tasks: TaskTracker::new(), limit, max_long_searches })
+        Ok(Self {
+            pool: pool(args.database_connections),
+            feed: pool(1),
+            health: pool(1),
+            cancel: pool(CANCEL_CONNECTIONS),
+            listen_url: direct.clone(),
+            tasks: TaskTracker::new(),
+            limit,
+            // Most connections remain for other calls.
+            max_long_searches: (args.database_connections / 4).max(1) as usize,
+        })
     }
 
     pub(super) fn max_long_searches(&self) -> usize {
@@ -80,9 +92,9 @@ impl Postgres {
         self.limit
     }
 
-    /// Returns a handle whose calls do not wait behind those of others.
-    pub(super) fn reserved(&self) -> Self {
-        Self { pool: self.reserved.clone(), ..self.clone() }
+    /// Returns a handle for the revocation feed, whose calls do not wait behind those of others.
+    pub(super) fn for_feed(&self) -> Self {
+        Self { pool: self.feed.clone(), ..self.clone() }
     }
 
     /// Executes a read. If the future is dropped before a session is available, nothing is executed.
@@ -144,7 +156,7 @@ impl Postgres {
             outcome
         };
         let work = Box::pin(self.tasks.track_future(AssertUnwindSafe(work).catch_unwind()));
-        let outcome = DetachOnDrop::new(work, state, (mode == Mode::Read).then_some(&self.reserved)).await;
+        let outcome = DetachOnDrop::new(work, state, (mode == Mode::Read).then_some(&self.cancel)).await;
         outcome.unwrap_or_else(|_| Err(Error::Bug("the closure of a database call panicked").into()))
     }
 
@@ -153,20 +165,19 @@ impl Postgres {
         listen::listen(self.listen_url.options(), self.limit, channel, receive).await;
     }
 
-    /// Checks that the server accepts new calls: with a reserved connection, and with one of the pool if its last
+    /// Checks that the server accepts new calls: with a connection of its own, and with one of the pool if its last
     /// attempt to connect failed.
     ///
     /// # Errors
     /// If the server does not accept calls.
     pub(super) async fn check(&self) -> Result<(), Error> {
-        self.reserved().read(probe).await?;
+        Self { pool: self.health.clone(), ..self.clone() }.read(probe).await?;
         if self.pool.is_failing() { self.read(probe).await } else { Ok(()) }
     }
 
     /// Waits for the calls that are being executed, and closes the connections.
     pub(super) async fn close(&self) {
-        self.pool.close();
-        self.reserved.close();
+        [&self.pool, &self.feed, &self.health, &self.cancel].into_iter().for_each(Pool::close);
         self.tasks.close();
         self.tasks.wait().await;
     }

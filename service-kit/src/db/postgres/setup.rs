@@ -7,9 +7,13 @@ use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, Row, migrate::Migr
 use tokio::time::timeout;
 
 use super::session::{SessionSettings, quoted};
-use crate::db::{
-    DatabaseUrl, PoolArgs, PostgresUrl,
-    migrate::{Contents, Migrate, contents, explain},
+use crate::{
+    auth::claims,
+    clock::{Clock, Timestamp},
+    db::{
+        DatabaseUrl, PoolArgs, PostgresUrl,
+        migrate::{Contents, Migrate, contents, explain},
+    },
 };
 
 /// The advisory lock of the process that creates schemas and tables: `taskey` in ASCII.
@@ -53,13 +57,42 @@ pub(super) async fn prepare(
 }
 
 /// Checks that the server responds and that the tables are those of this program, and changes nothing.
-pub(in crate::db) async fn inspect(url: &PostgresUrl, schema: &str, migrations: &Migrator) -> anyhow::Result<()> {
+pub(in crate::db) async fn inspect(url: &PostgresUrl, schema: &str, migrations: &Migrator) -> anyhow::Result<Contents> {
     let inspected = async {
         let mut connection = connect(url).await?;
-        read_contents(&mut connection, schema, migrations).await?;
-        anyhow::Ok(connection.close().await?)
+        let contents = read_contents(&mut connection, schema, migrations).await?;
+        connection.close().await?;
+        anyhow::Ok(contents)
     };
     inspected.await.with_context(|| url.describe())
+}
+
+/// Looks for indexes that the server does not use because their creation failed.
+pub(in crate::db) async fn check_integrity(url: &PostgresUrl, schema: &str) -> anyhow::Result<String> {
+    const INVALID: &str = "
+        select c.relname::text from pg_index i join pg_class c on c.oid = i.indexrelid
+        join pg_namespace n on n.oid = c.relnamespace where n.nspname = $1 and not i.indisvalid";
+    let mut connection = connect(url).await?;
+    let invalid: Vec<String> = sqlx::query_scalar(INVALID).bind(schema).fetch_all(&mut connection).await?;
+    let checksums: String =
+        sqlx::query_scalar("select current_setting('data_checksums')").fetch_one(&mut connection).await?;
+    connection.close().await?;
+    anyhow::ensure!(invalid.is_empty(), "invalid indexes: {}", invalid.join(", "));
+    Ok(format!("all indexes are valid; data checksums are {checksums}"))
+}
+
+/// Compares the clock of the server with that of this machine.
+pub(in crate::db) async fn check_clock(url: &PostgresUrl, clock: &Clock) -> anyhow::Result<String> {
+    const NOW: &str = "select (extract(epoch from clock_timestamp()) * 1000000)::bigint";
+    let mut connection = connect(url).await?;
+    let before = clock.now();
+    let server: i64 = sqlx::query_scalar(NOW).fetch_one(&mut connection).await?;
+    let after = clock.now();
+    connection.close().await?;
+    let difference = Timestamp::from_micros(server).since(after).max(before.since(Timestamp::from_micros(server)));
+    let text = format!("the clock of the database server differs by {:.1} s", difference.as_secs_f64());
+    anyhow::ensure!(difference <= claims::LEEWAY, "{text}; at most {} s are tolerated", claims::LEEWAY.as_secs());
+    Ok(text)
 }
 
 async fn connect(url: &PostgresUrl) -> anyhow::Result<PgConnection> {

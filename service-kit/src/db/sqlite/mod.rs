@@ -21,7 +21,7 @@ mod reads;
 pub(super) mod setup;
 mod writes;
 
-use reads::{Read, ReadJob, execute_point_reads, start_scan_threads};
+use reads::{Read, ReadJob, execute_point_reads, start_threads};
 pub(super) use writes::WriteKind;
 use writes::{Executed, Job, Write, commit_in_batches};
 
@@ -40,6 +40,8 @@ const PANIC: Error = Error::Bug("the closure of a database call panicked");
 pub(super) struct Sqlite {
     points: mpsc::Sender<ReadJob>,
     scans: mpsc::Sender<ReadJob>,
+    /// The queue of the revocation feed, so that its reads do not wait behind those of calls.
+    feed: mpsc::Sender<ReadJob>,
     /// Number of threads that scan.
     scan_threads: u32,
     long_searches: mpsc::Sender<ReadJob>,
@@ -65,17 +67,19 @@ impl Sqlite {
         tokio::spawn(execute_point_reads(reading.clone(), queue));
         let (scans, queue) = mpsc::channel(QUEUE_SIZE);
         let scan_threads = args.database_connections.min(cores());
-        start_scan_threads("scan", scan_threads, &reading, queue)?;
+        start_threads("scan", scan_threads, &reading, queue)?;
         let (long_searches, queue) = mpsc::channel(QUEUE_SIZE);
         // Half of the cores remain for other calls.
         let search_threads = (scan_threads / 2).max(1);
-        start_scan_threads("search", search_threads, &reading, queue)?;
+        start_threads("search", search_threads, &reading, queue)?;
+        let (feed, queue) = mpsc::channel(QUEUE_SIZE);
+        start_threads("feed", 1, &reading, queue)?;
         let writing = options.pragma("synchronous", "full").pragma("foreign_keys", "on");
         let (writes, queue) = mpsc::channel(QUEUE_SIZE);
         thread::Builder::new()
             .name("sqlite-writer".to_owned())
             .spawn(move || commit_in_batches(&writing, limit, queue))?;
-        Ok(Self { points, scans, scan_threads, long_searches, search_threads, writes, limit })
+        Ok(Self { points, scans, feed, scan_threads, long_searches, search_threads, writes, limit })
     }
 
     pub(super) fn max_long_searches(&self) -> usize {
@@ -84,6 +88,11 @@ impl Sqlite {
 
     pub(super) fn time_limit(&self) -> Duration {
         self.limit
+    }
+
+    /// Returns a handle for the revocation feed, whose reads do not wait behind others.
+    pub(super) fn for_feed(&self) -> Self {
+        Self { points: self.feed.clone(), scans: self.feed.clone(), ..self.clone() }
     }
 
     /// Executes a read. It is stopped at its deadline, and when the future is dropped.
@@ -153,7 +162,7 @@ impl Sqlite {
         _ = receiver.await;
         let scans = (0..self.scan_threads).map(|_| &self.scans);
         let searches = (0..self.search_threads).map(|_| &self.long_searches);
-        for queue in scans.chain(searches).chain([&self.points]) {
+        for queue in scans.chain(searches).chain([&self.points, &self.feed]) {
             let (sender, receiver) = oneshot::channel();
             _ = queue.send(ReadJob::Close(sender)).await;
             _ = receiver.await;

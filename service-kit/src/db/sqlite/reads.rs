@@ -1,5 +1,5 @@
 //! Reads. Point reads are executed in a task of the async runtime, and scans on separate threads, so that a point read
-//! does not wait behind a scan.
+//! does not wait behind a scan. The reads of the revocation feed have a thread of their own.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -136,11 +136,11 @@ pub(super) async fn execute_point_reads(options: OpenOptions, mut queue: mpsc::R
     }
 }
 
-/// Starts threads that execute scans or long searches. They share a queue, so that a read waits only if all are busy.
+/// Starts threads that read. They share a queue, so that a read waits only if all are busy.
 ///
 /// # Errors
 /// If a thread cannot be started.
-pub(super) fn start_scan_threads(
+pub(super) fn start_threads(
     name: &str,
     count: u32,
     options: &OpenOptions,
@@ -150,7 +150,7 @@ pub(super) fn start_scan_threads(
     for number in 1..=count {
         let (mut reader, queue) = (Reader::new(options.clone()), Arc::clone(&queue));
         let next = move || queue.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv();
-        let execute_scans = move || {
+        let execute_reads = move || {
             while let Some(job) = next() {
                 match job {
                     ReadJob::Read(read) => reader.execute(read),
@@ -158,7 +158,7 @@ pub(super) fn start_scan_threads(
                 }
             }
         };
-        thread::Builder::new().name(format!("sqlite-{name}-{number}")).spawn(execute_scans)?;
+        thread::Builder::new().name(format!("sqlite-{name}-{number}")).spawn(execute_reads)?;
     }
     Ok(())
 }

@@ -31,7 +31,7 @@ const INSPECT_LIMIT: Duration = Duration::from_secs(2);
 /// Creates the file if it does not exist, and migrates or rejects older tables, depending on `migrate`.
 ///
 /// # Errors
-/// If the file cannot be read, is damaged, or contains tables of another program or of a newer version. It is not
+/// If the file cannot be read, is no database, or contains tables of another program or of a newer version. It is not
 /// changed then.
 pub(in crate::db) async fn prepare(
     path: &Path,
@@ -45,31 +45,31 @@ pub(in crate::db) async fn prepare(
     set_up(path, migrations, limit).await.with_context(describe)
 }
 
-/// Checks for damage and for tables of another program, and changes nothing. The file need not exist.
-pub(in crate::db) async fn inspect(path: &Path, migrations: &Migrator) -> anyhow::Result<()> {
-    let inspected = async {
-        if read_contents(path, migrations, INSPECT_LIMIT).await? != Contents::Nothing {
-            let mut connection =
-                connect(&SqliteConnectOptions::new().filename(path).read_only(true), INSPECT_LIMIT).await?;
-            check_integrity(&mut connection).await?;
-            connection.close().await?;
-        }
-        anyhow::Ok(())
-    };
-    inspected.await.with_context(|| format!("the database {}", path.display()))
+/// Checks that the tables are those of this program, and changes nothing. The file need not exist. The duration does not
+/// depend on the size of the file.
+pub(in crate::db) async fn inspect(path: &Path, migrations: &Migrator) -> anyhow::Result<Contents> {
+    let contents = read_contents(path, migrations, INSPECT_LIMIT).await;
+    contents.with_context(|| format!("the database {}", path.display()))
 }
 
-/// Finds out which tables a file contains, without creating files. To read a file in WAL mode, SQLite would create two
-/// more next to it, unless the file is opened as immutable, which it is if it has no log.
+/// Reads the whole file and checks it for damage. Changes nothing.
+pub(in crate::db) async fn check_integrity(path: &Path) -> anyhow::Result<String> {
+    if std::fs::metadata(path).map_or(0, |file| file.len()) == 0 {
+        return Ok("there is no file".to_owned());
+    }
+    let mut connection = connect_read_only(path, INSPECT_LIMIT).await?;
+    let found: Vec<String> = sqlx::query_scalar("pragma integrity_check(10)").fetch_all(&mut connection).await?;
+    connection.close().await?;
+    anyhow::ensure!(found == ["ok"], "the file is damaged: {}", found.join("; "));
+    Ok("the file is not damaged".to_owned())
+}
+
+/// Finds out which tables a file contains.
 async fn read_contents(path: &Path, migrations: &Migrator, limit: Duration) -> anyhow::Result<Contents> {
     if std::fs::metadata(path).map_or(0, |file| file.len()) == 0 {
         return Ok(Contents::Nothing);
     }
-    let mut log = path.as_os_str().to_owned();
-    log.push("-wal");
-    let is_unused = uses_write_ahead_log(path)? && !Path::new(&log).exists();
-    let options = SqliteConnectOptions::new().filename(path).busy_timeout(limit).read_only(true).immutable(is_unused);
-    let mut connection = connect(&options, limit).await?;
+    let mut connection = connect_read_only(path, limit).await?;
     let tables = "select count(*) from sqlite_master where type = 'table' and name not like 'sqlite\\_%' escape '\\'";
     let tables: i64 = sqlx::query_scalar(tables).fetch_one(&mut connection).await?;
     let migrated = "select exists (select 1 from sqlite_master where name = '_sqlx_migrations')";
@@ -81,6 +81,16 @@ async fn read_contents(path: &Path, migrations: &Migrator, limit: Duration) -> a
     };
     connection.close().await?;
     contents(tables > 0, applied, migrations).context("it was not changed")
+}
+
+/// Opens a file without creating others. To read a file in WAL mode, SQLite would create two more next to it, unless the
+/// file is opened as immutable, which it is if it has no log.
+async fn connect_read_only(path: &Path, limit: Duration) -> anyhow::Result<SqliteConnection> {
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    let is_unused = uses_write_ahead_log(path)? && !Path::new(&log).exists();
+    let options = SqliteConnectOptions::new().filename(path).busy_timeout(limit).read_only(true).immutable(is_unused);
+    Ok(connect(&options, limit).await?)
 }
 
 /// Reads from the header of a file whether it uses a write-ahead log (SQLite file format, section 1.3.3).
@@ -98,12 +108,6 @@ fn create_private(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
         _ => Ok(()),
     }
-}
-
-async fn check_integrity(connection: &mut SqliteConnection) -> anyhow::Result<()> {
-    let result: String = sqlx::query_scalar("pragma quick_check(1)").fetch_one(connection).await?;
-    anyhow::ensure!(result == "ok", "it is damaged: {result}");
-    Ok(())
 }
 
 /// The delimiters of SQL in a migration that is executed on SQLite, and is a comment elsewhere.
@@ -135,7 +139,6 @@ async fn set_up(path: &Path, migrations: &Migrator, limit: Duration) -> anyhow::
     let options = SqliteConnectOptions::new().filename(path).busy_timeout(limit);
     // The journal mode is stored in the file.
     let mut connection = connect(&options.journal_mode(SqliteJournalMode::Wal), limit).await?;
-    check_integrity(&mut connection).await?;
     // In one transaction, so that of two processes that start at the same time, the second waits for the first.
     let mut transaction = connection.begin_with("begin immediate").await?;
     for_sqlite(migrations).run_direct(None, &mut *transaction, false).await.map_err(explain)?;

@@ -2,6 +2,7 @@
 
 mod admission;
 mod cancelled;
+mod clock_skew;
 mod cluster;
 mod database_link;
 mod disk;
@@ -17,6 +18,7 @@ mod load;
 mod log;
 mod login_throttle;
 mod logout;
+mod lost_history;
 mod many_logins;
 mod nginx;
 mod others;

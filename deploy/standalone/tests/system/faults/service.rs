@@ -12,7 +12,7 @@ use std::{
 
 use tokio::time::timeout;
 use tonic::transport::{Channel, Endpoint};
-use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
 use crate::process::{Process, channel, program, wait_for_health};
 
@@ -134,6 +134,28 @@ impl Service {
     /// Returns the number of logged lines, not counting the lines of calls.
     pub fn log_lines(&self) -> usize {
         self.lines().len()
+    }
+
+    /// Waits until a line of the log contains this text.
+    pub async fn wait_for_log(&self, text: &str, limit: Duration) {
+        let logged = async {
+            while !self.lines().iter().any(|line| line.contains(text)) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        assert!(timeout(limit, logged).await.is_ok(), "{} did not log {text:?} within {limit:?}", self.name);
+    }
+
+    /// Waits until the service reports this health status for one of its parts.
+    pub async fn wait_for_health_of(&self, part: &str, expected: ServingStatus, limit: Duration) {
+        let reached = async {
+            let request = HealthCheckRequest { service: part.to_owned() };
+            let mut health = HealthClient::new(self.channel());
+            while !health.check(request.clone()).await.is_ok_and(|response| response.get_ref().status() == expected) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        assert!(timeout(limit, reached).await.is_ok(), "{part} did not become {expected:?} within {limit:?}");
     }
 
     fn lines(&self) -> Vec<String> {

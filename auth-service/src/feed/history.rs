@@ -1,0 +1,64 @@
+//! Reads the recent revocations from the database, and restores those that the database has lost.
+
+use std::{collections::HashSet, time::Duration};
+
+use service_kit::{
+    auth::{
+        claims,
+        revocation::{MAX_SESSIONS, RETENTION, RevocationView},
+    },
+    clock::Clock,
+    db::{Db, Error},
+};
+use uuid::Uuid;
+
+use crate::store::feed::{self, FeedPosition, RecentRevocations};
+
+/// Added to the age of the revocations that are read, in case clocks differ.
+const CLOCK_SLACK: Duration = Duration::from_secs(3600);
+
+/// How long reading the recent revocations may take. If there are too many, the older ones are replaced by a time: tokens
+/// that were issued before it are refused, and active sessions have to refresh.
+const READ_BUDGET: Duration = Duration::from_secs(1);
+
+/// Reads the recent revocations into a view. Returns the state of the feed from which later ones follow.
+///
+/// # Errors
+/// If the database fails.
+pub(super) async fn load(db: &Db, clock: &Clock, view: &RevocationView) -> Result<FeedPosition, Error> {
+    let stored = feed::position(db).await?;
+    // Only a new database has no epoch.
+    let position = if stored.epoch.is_some() { stored } else { feed::ensure_epoch(db, None, clock.new_id()).await? };
+    read_recent(db, clock, view).await?;
+    Ok(position)
+}
+
+/// Restores a history that has been lost: starts a new epoch unless another replica has done so, reads the recent
+/// revocations of the database into the view, and writes those that only the view contains to the database. The view
+/// forgets nothing. Returns the state of the feed, and how many revocations were written.
+///
+/// # Errors
+/// If the database fails.
+pub(super) async fn restore(
+    db: &Db,
+    clock: &Clock,
+    view: &RevocationView,
+    known: FeedPosition,
+) -> Result<(FeedPosition, usize), Error> {
+    let (known_sessions, _) = view.snapshot();
+    let position = feed::ensure_epoch(db, Some(known), clock.new_id()).await?;
+    let stored = read_recent(db, clock, view).await?;
+    let lost: Vec<Uuid> = known_sessions.into_iter().filter(|session| !stored.contains(session)).collect();
+    feed::restore(db, clock.now(), &lost).await?;
+    Ok((position, lost.len()))
+}
+
+/// Reads the recent revocations into a view, and returns them. The caller has read the state of the feed before:
+/// sessions that are revoked between the two reads are in both.
+async fn read_recent(db: &Db, clock: &Clock, view: &RevocationView) -> Result<HashSet<Uuid>, Error> {
+    let since = clock.now() - RETENTION - CLOCK_SLACK;
+    let RecentRevocations { sessions, omitted_until } = feed::recent(db, since, MAX_SESSIONS, READ_BUDGET).await?;
+    view.add_snapshot(sessions.iter().copied(), omitted_until.map(|last| last + claims::LEEWAY));
+    view.add([]);
+    Ok(sessions)
+}
