@@ -11,8 +11,6 @@ use std::{
 
 use uuid::Uuid;
 
-use crate::db;
-
 /// How often the epoch is read again, in case a backup was restored while the service runs.
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
 
@@ -86,9 +84,9 @@ impl CurrentEpoch {
 
     /// Reads the epoch periodically, for as long as it is awaited, and calls `on_change` after each change. Failures to
     /// read it are ignored, because the health check reports them.
-    pub async fn follow<F>(&self, read: impl Fn() -> F, on_change: impl Fn())
+    pub async fn follow<F, E>(&self, read: impl Fn() -> F, on_change: impl Fn())
     where
-        F: Future<Output = Result<Uuid, db::Error>>,
+        F: Future<Output = Result<Uuid, E>>,
     {
         loop {
             tokio::time::sleep(POLL_INTERVAL).await;
