@@ -65,7 +65,7 @@ async fn a_logout_that_the_database_has_lost_is_restored(database: TestDatabase)
     assert_refused!(Err::<(), _>(end(&mut feed).await), Unavailable, "VERIFIER_NOT_READY");
 
     assert_refused!(server.get_me(&pair.access_token).await, Unauthenticated, "TOKEN_REVOKED");
-    assert_eq!(snapshot(&mut watch(&server).await).await, [pair.session_id.clone()]);
+    assert_eq!(snapshot(&mut watch(&server).await).await, [pair.session_id]);
     assert_refused!(server.refresh(&pair.refresh_token).await, Unauthenticated, "REFRESH_TOKEN_INVALID");
     // After a restart, only the database has the revocation.
     let server = Server::start(server.stop().await).await;

@@ -241,7 +241,9 @@ pub async fn report<const N: usize>(
     let (accepting_sender, mut is_accepting) = watch::channel(false);
     let combine = async {
         loop {
-            let are_met = conditions.iter_mut().fold(true, |all, condition| *condition.borrow_and_update() && all);
+            // Every value is marked as seen, even if an earlier one is false.
+            let unmet = conditions.iter_mut().filter_map(|condition| (!*condition.borrow_and_update()).then_some(()));
+            let are_met = unmet.count() == 0;
             ready.send_replace(*is_accepting.borrow_and_update() && are_met);
             // Once all senders are dropped, the last value remains.
             tokio::select! {
