@@ -15,6 +15,10 @@ use crate::db::{
     conn::{Conn, Kind},
 };
 
+/// A write that takes longer than this multiple of the time limit of calls is stopped. It fails the writes that share
+/// its commit, so that it should only happen if something is wrong.
+const WRITE_LIMIT_FACTOR: u32 = 5;
+
 /// Maximum number of writes that share a commit.
 const MAX_BATCH: usize = 256;
 
@@ -64,8 +68,8 @@ pub(super) struct Executed {
 pub(super) type Acknowledge = Box<dyn FnOnce(Result<(), String>) + Send>;
 
 /// Executes the queued writes in batches. A batch is one transaction, and its writes are acknowledged after the commit.
-/// Runs on a separate thread as the only writer, until the queue is closed. A write that takes longer than `limit` is
-/// stopped, so that others do not wait longer.
+/// Runs on a separate thread as the only writer, until the queue is closed. A write that takes much longer than
+/// `limit` is stopped, so that others do not wait forever.
 pub(super) fn commit_in_batches(options: &OpenOptions, limit: Duration, mut queue: mpsc::Receiver<Job>) {
     let (mut writer, mut jobs, mut closing) = (None, Vec::with_capacity(MAX_BATCH), Vec::new());
     let mut log = WriteAheadLog { path: options.log_path(), limit: MAX_LOG_BYTES };
@@ -141,7 +145,7 @@ fn commit(
     for write in batch {
         // An abandoned write is skipped, because its caller has received an error.
         if write.call.start() {
-            let limited = Caller::new(Instant::now() + limit);
+            let limited = Caller::new(Instant::now() + limit * WRITE_LIMIT_FACTOR);
             sqlite(&mut conn).set_current(Some(limited.call()));
             execute(&mut conn, write, executed)?;
             sqlite(&mut conn).set_current(None);
