@@ -12,6 +12,9 @@ use crate::faults::{
 /// How long errors may follow a disturbance: connections are established again, and feeds start again.
 const SETTLE_TIME: Duration = Duration::from_secs(if cfg!(debug_assertions) { 15 } else { 5 });
 
+/// How long an attack that has ended may still have an effect.
+const AFTERMATH: Duration = Duration::from_secs(5);
+
 /// A write that was acknowledged so long before the failover may not have reached the replica, and a response that
 /// arrived so long after it may have been sent before.
 const REPLICATION_LAG: Duration = Duration::from_secs(2);
@@ -40,6 +43,12 @@ struct AttackCount {
     actions: usize,
 }
 
+/// An attack that lasts, or ended less than [`AFTERMATH`] ago.
+struct RecentAttack {
+    name: &'static str,
+    ended_at: Option<Instant>,
+}
+
 #[derive(Default)]
 struct Disturbances {
     active: usize,
@@ -54,7 +63,7 @@ pub struct Journal {
     /// Errors at other times, by kind, reason and attacks.
     failures: Mutex<BTreeMap<String, usize>>,
     details: Mutex<Vec<String>>,
-    active_attacks: Mutex<Vec<&'static str>>,
+    recent_attacks: Mutex<Vec<RecentAttack>>,
     attacks: Mutex<BTreeMap<&'static str, AttackCount>>,
     disturbances: Mutex<Disturbances>,
     /// The time in which acknowledged writes were lost by the failover.
@@ -64,7 +73,7 @@ pub struct Journal {
 
 impl Journal {
     pub fn record_call(&self, kind: &str, took: Duration) {
-        let is_attacked = !lock(&self.active_attacks).is_empty();
+        let is_attacked = lock(&self.recent_attacks).iter().any(|attack| attack.ended_at.is_none());
         let mut durations = lock(&self.durations);
         durations.entry(kind.to_owned()).or_default().0[usize::from(is_attacked)].push(took);
     }
@@ -80,8 +89,7 @@ impl Journal {
 
     /// Records something that must not happen, with the attacks at this time.
     pub fn record_failure(&self, kind: &str, reason: &str, message: &str) {
-        let attacks = lock(&self.active_attacks).join(" + ");
-        let attacks = if attacks.is_empty() { "no attack".to_owned() } else { attacks };
+        let attacks = self.describe_attacks();
         *lock(&self.failures).entry(format!("{kind}: {reason} during {attacks}")).or_default() += 1;
         let mut details = lock(&self.details);
         if details.len() < MAX_DETAILS {
@@ -89,19 +97,34 @@ impl Journal {
         }
     }
 
+    /// Names the attacks that last or have just ended.
+    fn describe_attacks(&self) -> String {
+        let mut attacks = lock(&self.recent_attacks);
+        attacks.retain(|attack| attack.ended_at.is_none_or(|end| end.elapsed() < AFTERMATH));
+        let describe = |attack: &RecentAttack| match attack.ended_at {
+            None => attack.name.to_owned(),
+            Some(_) => format!("({}, ended)", attack.name),
+        };
+        let names: Vec<_> = attacks.iter().map(describe).collect();
+        if names.is_empty() { "no attack".to_owned() } else { names.join(" + ") }
+    }
+
     pub fn record_revocation(&self, lag: Duration) {
         lock(&self.revocations).push(lag);
     }
 
     pub fn begin_attack(&self, name: &'static str) {
-        lock(&self.active_attacks).push(name);
+        lock(&self.recent_attacks).push(RecentAttack { name, ended_at: None });
     }
 
     pub fn end_attack(&self, name: &'static str, actions: usize) {
-        let mut active = lock(&self.active_attacks);
-        if let Some(at) = active.iter().position(|other| *other == name) {
-            active.remove(at);
+        let mut recent = lock(&self.recent_attacks);
+        let ended = recent.iter_mut().find(|attack| attack.name == name && attack.ended_at.is_none());
+        if let Some(ended) = ended {
+            ended.ended_at = Some(Instant::now());
         }
+        recent.retain(|attack| attack.ended_at.is_none_or(|end| end.elapsed() < AFTERMATH));
+        drop(recent);
         let mut attacks = lock(&self.attacks);
         let count = attacks.entry(name).or_default();
         count.runs += 1;

@@ -18,8 +18,8 @@ use super::{
 const CONNECTIONS: usize = 4;
 const REQUESTS: usize = 128;
 
-/// Half of the largest JSON body.
-const HALF: usize = 128 * 1024;
+/// Half of the largest message, which is 256 KiB with its prefix.
+const HALF: usize = 128 * 1024 - 8;
 
 const WINDOW: u32 = 64 * 1024;
 
@@ -30,16 +30,17 @@ pub async fn send_headers_only(target: &Target, count: &AtomicUsize) {
     send(target.addresses.gateway, count, login).await;
 }
 
-/// Row 11: sends half of large bodies, without an access token.
+/// Row 11: sends half of the largest messages, without an access token.
 pub async fn send_half_bodies(target: &Target, count: &AtomicUsize) {
     let login = |connection: &Connection| {
-        let start = [br#"{"email": ""#, &vec![b'x'; HALF][..]].concat();
-        connection.post("/v1/auth/login", 2 * HALF, unfinished(start))
+        let length = u32::try_from(2 * HALF).expect("a short message").to_be_bytes();
+        let start = [&[0], &length[..], &vec![b'x'; HALF][..]].concat();
+        connection.grpc("/taskey.auth.v1.AuthService/Login", "", unfinished(start))
     };
     send(target.addresses.gateway, count, login).await;
 }
 
-/// Sends requests again and again as they are refused.
+/// Sends all requests, and waits.
 async fn send(address: SocketAddr, count: &AtomicUsize, request: impl Fn(&Connection) -> Request<Body>) {
     let mut connections = Vec::new();
     let mut requests = JoinSet::new();

@@ -45,13 +45,6 @@ impl Connection {
         let request = request.header("authorization", format!("Bearer {token}"));
         request.body(body).expect("a request")
     }
-
-    /// Returns a request with a JSON body.
-    pub fn post(&self, path: &str, length: usize, body: Body) -> Request<Body> {
-        let request = Request::post(format!("http://{}{path}", self.address));
-        let request = request.header("content-type", "application/json").header("content-length", length);
-        request.body(body).expect("a request")
-    }
 }
 
 /// Returns a body with one gRPC message.
