@@ -9,6 +9,9 @@ use std::{
 
 use uuid::{ContextV7, Uuid};
 
+/// How far the clocks of services and of their database server may differ.
+pub const MAX_CLOCK_SKEW: Duration = Duration::from_secs(5);
+
 /// A point in time in microseconds since the Unix epoch. Databases store it in the same form, because the date types of
 /// SQLite do not sort correctly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -7,13 +7,17 @@ use quick_cache::sync::Cache;
 use serde::{Deserialize, Deserializer, Serialize};
 use uuid::Uuid;
 
-use crate::{clock::Timestamp, id, ops::config::TokenArgs};
+use crate::{
+    clock::{MAX_CLOCK_SKEW, Timestamp},
+    id,
+    ops::config::TokenArgs,
+};
 
 /// Maximum lifetime of access tokens.
 pub const MAX_LIFETIME: Duration = Duration::from_secs(15 * 60);
 
 /// Tolerated difference between the clocks of two machines.
-pub const LEEWAY: Duration = Duration::from_secs(5);
+pub const LEEWAY: Duration = MAX_CLOCK_SKEW;
 
 /// The claims of an access token.
 #[derive(Clone, Debug, PartialEq, Eq)]

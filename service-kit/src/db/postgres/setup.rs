@@ -8,8 +8,7 @@ use tokio::time::timeout;
 
 use super::session::{SessionSettings, quoted};
 use crate::{
-    auth::claims,
-    clock::{Clock, Timestamp},
+    clock::{Clock, MAX_CLOCK_SKEW, Timestamp},
     db::{
         DatabaseUrl, PoolArgs, PostgresUrl,
         migrate::{Contents, Migrate, contents, explain},
@@ -91,7 +90,7 @@ pub(in crate::db) async fn check_clock(url: &PostgresUrl, clock: &Clock) -> anyh
     connection.close().await?;
     let difference = Timestamp::from_micros(server).since(after).max(before.since(Timestamp::from_micros(server)));
     let text = format!("the clock of the database server differs by {:.1} s", difference.as_secs_f64());
-    anyhow::ensure!(difference <= claims::LEEWAY, "{text}; at most {} s are tolerated", claims::LEEWAY.as_secs());
+    anyhow::ensure!(difference <= MAX_CLOCK_SKEW, "{text}; at most {} s are tolerated", MAX_CLOCK_SKEW.as_secs());
     Ok(text)
 }
 
