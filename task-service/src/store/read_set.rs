@@ -94,20 +94,20 @@ pub(super) async fn read_tasks(conn: &mut Conn, owner: Uuid, now: Timestamp, set
 
 /// Reads the locations of the tasks that the writes name, of their ancestors and of their descendants.
 async fn read_relatives(conn: &mut Conn, owner: Uuid, now: Timestamp, set: &ReadSet) -> Result<Vec<Relative>, Error> {
-    // Without the hint, SQLite would read all tasks of the owner for each parent.
+    // Without the hints, SQLite would read all tasks of the owner for each parent.
     let children = match conn.engine() {
-        Engine::Sqlite => "tasks task indexed by tasks_by_parent on task.parent_id = down.id",
-        Engine::Postgres => "tasks task on task.parent_id = down.id",
+        Engine::Sqlite => "cross join tasks task indexed by tasks_by_parent on task.parent_id = down.id",
+        Engine::Postgres => "join tasks task on task.parent_id = down.id",
     };
     let columns = RELATIVE_COLUMNS.join(", ");
     let task_columns = RELATIVE_COLUMNS.map(|column| format!("task.{column}")).join(", ");
     let mut select = QueryBuilder::new("with recursive ");
     for (name, ids, join) in
-        [("up", &set.with_ancestors, "tasks task on task.id = up.parent_id"), ("down", &set.with_descendants, children)]
+        [("up", &set.with_ancestors, "join tasks task on task.id = up.parent_id"), ("down", &set.with_descendants, children)]
     {
         select.push(format_args!("{name} as (select {columns} from tasks where owner_id = ")).push_bind(owner);
         select.push(" and id in ").push_ids(ids.iter().copied());
-        select.push(format_args!(" union select {task_columns} from {name} join {join} where task.owner_id = "));
+        select.push(format_args!(" union select {task_columns} from {name} {join} where task.owner_id = "));
         select.push_bind(owner).push(if name == "up" { "), " } else { ") " });
     }
     select.push(format_args!("select {columns} from (select * from up union select * from down) relatives"));
