@@ -21,7 +21,7 @@ use super::{
 use crate::process::bearer;
 
 /// Number of subtasks. With their parent, they do not reach the limit of 10,000 tasks.
-const SUBTASKS: usize = if cfg!(debug_assertions) { 1_000 } else { 9_900 };
+const SUBTASKS: usize = if cfg!(debug_assertions) { 5_000 } else { 9_900 };
 
 /// Maximum duration of a call that changes all subtasks. In debug builds, only the deadline of calls limits it.
 const MAX_DURATION: Duration = Duration::from_secs(if cfg!(debug_assertions) { 3 } else { 1 });
