@@ -102,9 +102,10 @@ async fn read_relatives(conn: &mut Conn, owner: Uuid, now: Timestamp, set: &Read
     let columns = RELATIVE_COLUMNS.join(", ");
     let task_columns = RELATIVE_COLUMNS.map(|column| format!("task.{column}")).join(", ");
     let mut select = QueryBuilder::new("with recursive ");
-    for (name, ids, join) in
-        [("up", &set.with_ancestors, "join tasks task on task.id = up.parent_id"), ("down", &set.with_descendants, children)]
-    {
+    for (name, ids, join) in [
+        ("up", &set.with_ancestors, "join tasks task on task.id = up.parent_id"),
+        ("down", &set.with_descendants, children),
+    ] {
         select.push(format_args!("{name} as (select {columns} from tasks where owner_id = ")).push_bind(owner);
         select.push(" and id in ").push_ids(ids.iter().copied());
         select.push(format_args!(" union select {task_columns} from {name} {join} where task.owner_id = "));

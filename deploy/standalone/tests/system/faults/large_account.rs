@@ -91,9 +91,10 @@ fn insert_subtasks(owner: &str, parent: &str, is_sqlite: bool) -> String {
         "('018bcfe5-6800-7000-8000-' || lpad(to_hex(n), 12, '0'))::uuid"
     };
     let (notes, prefix) = ("a".repeat(4000), if is_sqlite { "" } else { "set search_path to task;" });
-    let (columns, texts) = match is_sqlite {
-        true => ("", String::new()),
-        false => (", notes, search", format!(", '{notes}', 'task ' || n || chr(10) || '{notes}'")),
+    let (columns, texts) = if is_sqlite {
+        ("", String::new())
+    } else {
+        (", notes, search", format!(", '{notes}', 'task ' || n || chr(10) || '{notes}'"))
     };
     let numbers = format!(
         "with recursive numbers (n) as
