@@ -138,7 +138,7 @@ async fn any_changed(conditions: &mut [Condition]) {
             return;
         }
     }
-    pending().await
+    pending::<()>().await;
 }
 
 fn serving_status(is_serving: bool) -> ServingStatus {

@@ -151,10 +151,13 @@ async fn store_changes(conn: &mut Conn, working_set: &WorkingSet) -> Result<(), 
         working_set.changes().partition(|task| working_set.created.contains(&task.id));
     for (tasks, overwrites) in [(created, false), (updated, true)] {
         for tasks in tasks.chunks(MAX_ROWS) {
-            for statement in store_tasks(conn.engine(), tasks, overwrites) {
-                // Most mutations write one row, so their statement is worth caching.
-                let (sql, values) = statement.build_with_cache(tasks.len() == 1);
-                conn.execute(sql, values).await?;
+            let (store, store_texts) = store_tasks(conn.engine(), tasks, overwrites);
+            // Most mutations write one row, so their statement is worth caching.
+            let (sql, values) = store.build_with_cache(tasks.len() == 1);
+            conn.execute(sql, values).await?;
+            if let Some(store_texts) = store_texts {
+                let (sql, values) = store_texts.build_with_cache(tasks.len() == 1);
+                conn.execute_for_counted_rows(sql, values).await?;
             }
         }
     }

@@ -95,18 +95,21 @@ fn task_values(task: &TaskRow) -> Vec<(&'static str, Value)> {
     TASK_COLUMNS.split(", ").chain(["search"]).zip(values).collect()
 }
 
-/// Returns the statements that insert tasks or, if `overwrites`, replace all columns of existing ones, except immutable
-/// ones. There must be at least one task.
-pub(crate) fn store_tasks(engine: Engine, tasks: &[&TaskRow], overwrites: bool) -> Vec<QueryBuilder> {
+/// Returns the statement that inserts tasks or, if `overwrites`, replaces all columns of existing ones, except immutable
+/// ones; and the statement for their texts, if these are in another table. There must be at least one task.
+pub(crate) fn store_tasks(
+    engine: Engine,
+    tasks: &[&TaskRow],
+    overwrites: bool,
+) -> (QueryBuilder, Option<QueryBuilder>) {
     let is_text = |column: &str| TEXT_COLUMNS.contains(&column);
+    let is_key = |column: &str| ["owner_id", "id"].contains(&column);
     match engine {
-        Engine::Sqlite => vec![
+        Engine::Sqlite => (
             store_columns("tasks", tasks, overwrites, |column| !is_text(column)),
-            store_columns("task_texts", tasks, overwrites, |column| {
-                is_text(column) || ["owner_id", "id"].contains(&column)
-            }),
-        ],
-        Engine::Postgres => vec![store_columns("tasks", tasks, overwrites, |_| true)],
+            Some(store_columns("task_texts", tasks, overwrites, |column| is_text(column) || is_key(column))),
+        ),
+        Engine::Postgres => (store_columns("tasks", tasks, overwrites, |_| true), None),
     }
 }
 

@@ -81,13 +81,23 @@ impl Conn {
     /// # Errors
     /// If the database returns an error.
     pub async fn execute(&mut self, sql: impl Into<Sql>, args: Vec<Value>) -> Result<u64, Error> {
+        let rows = self.execute_for_counted_rows(sql, args).await?;
+        self.written_rows += rows;
+        Ok(rows)
+    }
+
+    /// Like [`execute`](Self::execute), but only the arguments count as written, because the rows belong to rows of
+    /// another table, which have been counted.
+    ///
+    /// # Errors
+    /// If the database returns an error.
+    pub async fn execute_for_counted_rows(&mut self, sql: impl Into<Sql>, args: Vec<Value>) -> Result<u64, Error> {
         self.statements += 1;
         let bytes: usize = args.iter().map(Value::size).sum();
         let rows = match &mut self.kind {
             Kind::Sqlite(conn) => conn.execute(&sql.into(), &args),
             Kind::Postgres(conn) => conn.execute(sql.into(), args).await,
         }?;
-        self.written_rows += rows;
         self.written_bytes += bytes as u64;
         Ok(rows)
     }
