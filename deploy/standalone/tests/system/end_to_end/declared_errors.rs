@@ -101,6 +101,7 @@ async fn errors_of_invalid_calls_are_declared() {
     let revoked = taskey.sign_up_and_log_in("bob@example.com").await;
     taskey.logout(&revoked).await;
     while taskey.list(&revoked.access_token).await.is_ok() {}
+    Taskey::grant_role(&database, "ann@example.com", "admin");
     let (claims, forger) = (claims_of(&user), Forger::new(&database));
     let expired =
         forger.sign(&forger.header(), &with(with(claims.clone(), "iat", Some(json!(1))), "exp", Some(json!(2))));

@@ -116,6 +116,7 @@ async fn every_declared_limit_is_enforced() {
     let database = TestDatabase::sqlite();
     let taskey = Taskey::start(&database).await;
     let claims = claims_of(&taskey.sign_up_and_log_in("ann@example.com").await.access_token);
+    Taskey::grant_role(&database, "ann@example.com", "admin");
     let forger = Forger::new(&database);
     let token = forger.sign(&forger.header(), &with(claims, "roles", Some(json!(["admin", "verifier"]))));
     let mut count = 0;

@@ -61,6 +61,14 @@ impl Taskey {
         Self::run(vec![(program("taskey"), arguments, vec!["auth", "task", "gateway"])]).await
     }
 
+    /// Grants a role to a user of [`start`](Self::start) on SQLite.
+    pub fn grant_role(database: &TestDatabase, email: &str, role: &str) {
+        let url = format!("sqlite:{}", database.folder().join("data/auth.db").display());
+        let mut command = Command::new(program("auth-service"));
+        let status = command.args(["users", "set-role", email, role, "--database-url", &url]).status();
+        assert!(status.expect("the program starts").success());
+    }
+
     /// Starts the three separate programs.
     pub async fn start_separately(database: &TestDatabase) -> Self {
         let keys = ["--key-file".to_owned(), database.key_file().display().to_string()];
