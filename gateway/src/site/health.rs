@@ -28,8 +28,9 @@ use crate::{
 /// Timeout of a health check. A backend that responds later counts as not serving.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Interval between polls.
+/// Interval between polls of a backend that serves, and of one that does not.
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
+const RECOVERY_POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// How long a request waits for the first poll after the start.
 const FIRST_POLL_TIMEOUT: Duration = Duration::from_secs(3);
@@ -84,10 +85,11 @@ impl Health {
     async fn poll_backend(&self, backend: &Backend, services: &[String], connection: Connection) {
         loop {
             let statuses = check(backend, services, &connection).await;
+            let serves = statuses.get("") == Some(&ServingStatus::Serving);
             self.0
                 .polled
                 .send_if_modified(|polled| polled.insert(backend.name, statuses.clone()).as_ref() != Some(&statuses));
-            sleep(POLL_INTERVAL).await;
+            sleep(if serves { POLL_INTERVAL } else { RECOVERY_POLL_INTERVAL }).await;
         }
     }
 

@@ -1,11 +1,11 @@
 //! Clients of the gateway that do not read, do not send, cancel or watch, and their effect on other clients.
 
-use std::{any::Any, convert::Infallible, future::poll_fn, net::SocketAddr, process::Command, time::Duration};
+use std::{any::Any, convert::Infallible, future::poll_fn, net::SocketAddr, time::Duration};
 
 use futures::{StreamExt, future::join_all, stream};
 use http_body_util::{Full, StreamBody};
 use prost::Message;
-use service_kit::testing;
+use service_kit::testing::TestDatabase;
 use taskey_proto::task::v1::{
     CreateTaskRequest, ListTasksRequest, Task, WatchTasksRequest, WatchTasksResponse,
     task_service_client::TaskServiceClient,
@@ -23,18 +23,17 @@ use tonic::{
     codegen::{Service, http},
     transport::{Channel, Endpoint},
 };
-use tonic_health::pb::{
-    HealthCheckRequest, HealthCheckResponse, health_check_response::ServingStatus, health_client::HealthClient,
-};
+use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse, health_client::HealthClient};
 
 use super::{
     cancelled::make_cancelled_calls,
     cluster::{Cluster, ONE_EACH},
     others::Others,
+    programs::start_taskey,
     report::{LOAD_ALLOWANCE, report_percentiles, report_value},
     users::{CALL_TIMEOUT, create, sign_up_and_log_in},
 };
-use crate::process::{Process, bearer, channel, program, wait_for_health};
+use crate::process::{bearer, channel};
 
 /// The address of the attacker. All others call from 127.0.0.1.
 const ATTACKER: [u8; 4] = [127, 0, 0, 2];
@@ -71,17 +70,9 @@ impl Target {
 
     /// Starts `taskey`, which contains all programs.
     async fn in_taskey() -> Self {
-        let (folder, listeners) = (testing::folder(), ["auth", "task", "gateway"]);
-        let mut command = Command::new(program("taskey"));
-        for name in listeners {
-            command.arg(format!("--{name}-listen")).arg("127.0.0.1:0");
-        }
-        command.arg("--data-dir").arg(folder.path().join("data"));
-        command.args(["--log", "warn", "--rate-limits", "off", "--password-memory-kib", "8", "--password-passes", "1"]);
-        let taskey = Process::spawn(&mut command, &listeners);
-        let address = taskey.address("gateway");
-        wait_for_health(channel(address), ServingStatus::Serving).await;
-        Self { address, _programs: Box::new((taskey, folder)) }
+        let database = TestDatabase::sqlite();
+        let taskey = start_taskey(&database, &[]).await;
+        Self { address: taskey.address("gateway"), _programs: Box::new((taskey, database)) }
     }
 
     /// Returns a new connection of others.

@@ -11,7 +11,6 @@ use service_kit::testing::TestDatabase;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, codegen::Bytes};
-use tonic_health::pb::health_check_response::ServingStatus;
 
 use super::{
     cluster::{Cluster, ONE_EACH},
@@ -20,7 +19,7 @@ use super::{
     report::report_value,
     slow_body::{HEALTH, JSON_LOGIN, LOGIN, send_half},
 };
-use crate::process::{channel, wait_for_health};
+use crate::process::channel;
 
 /// The default limit of concurrent calls per connection.
 const STREAMS: usize = 128;
@@ -119,11 +118,8 @@ async fn serial_incomplete_requests_do_not_affect_others() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn serial_incomplete_requests_do_not_affect_others_in_taskey() {
     let database = TestDatabase::sqlite();
-    let taskey = start_taskey(&database, &[]);
+    let taskey = start_taskey(&database, &[]).await;
     let [auth, task, gateway] = ["auth", "task", "gateway"].map(|name| taskey.address(name));
-    for service in [auth, task] {
-        wait_for_health(channel(service), ServingStatus::Serving).await;
-    }
     let others = Others::sign_up(channel(auth), channel(task), Some(gateway)).await;
     let memory = || taskey.memory_kib();
     let targets = [(gateway, JSON_LOGIN), (auth, LOGIN), (task, HEALTH)];

@@ -4,8 +4,9 @@ use std::{net::Ipv4Addr, path::Path, process::Command};
 
 use service_kit::testing::TestDatabase;
 use tonic::transport::{Channel, Endpoint};
+use tonic_health::pb::health_check_response::ServingStatus;
 
-use crate::process::{Process, program};
+use crate::process::{Process, channel, program, wait_for_health};
 
 /// The names of the programs, with their listeners.
 pub const PROGRAMS: [(&str, &[&str]); 4] = [
@@ -38,11 +39,13 @@ pub fn command(name: &str, database: &TestDatabase, flags: &[&str]) -> Command {
     command
 }
 
-/// Starts `taskey`, without rate limits because all calls come from one address.
-pub fn start_taskey(database: &TestDatabase, flags: &[&str]) -> Process {
+/// Starts `taskey`, without rate limits because all calls come from one address, and waits until it serves.
+pub async fn start_taskey(database: &TestDatabase, flags: &[&str]) -> Process {
     let mut command = command("taskey", database, flags);
     command.args(["--log", "warn", "--rate-limits", "off", "--password-memory-kib", "8", "--password-passes", "1"]);
-    Process::spawn(&mut command, &["auth", "task", "gateway"])
+    let taskey = Process::spawn(&mut command, &["auth", "task", "gateway"]);
+    wait_for_health(channel(taskey.address("gateway")), ServingStatus::Serving).await;
+    taskey
 }
 
 fn taskey_flags(data: &Path) -> Vec<String> {

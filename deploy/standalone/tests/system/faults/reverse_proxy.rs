@@ -1,6 +1,6 @@
 //! A reverse proxy is not a client: limits, sessions and events see the clients behind it.
 
-use std::{any::Any, net::SocketAddr, process::Command, time::Duration};
+use std::{any::Any, net::SocketAddr, time::Duration};
 
 use futures::future::join_all;
 use service_kit::testing::TestDatabase;
@@ -17,11 +17,12 @@ use super::{
     cluster::{Cluster, ClusterConfig, ONE_EACH},
     nginx,
     others::Others,
+    programs::start_taskey,
     report::report_value,
     service::Service,
     users::{CALL_TIMEOUT, log_in, sign_up, sign_up_and_log_in},
 };
-use crate::process::{PASSWORD, Process, bearer, channel, program};
+use crate::process::{PASSWORD, Process, bearer, channel};
 
 /// nginx connects from this address.
 const TRUSTED: [&str; 2] = ["--trusted-proxies", "127.0.0.1"];
@@ -61,11 +62,7 @@ impl Site {
     /// Starts `taskey`.
     async fn all_in_one(flags: &[&str]) -> Self {
         let database = TestDatabase::sqlite();
-        let mut command = Command::new(program("taskey"));
-        command.arg("--data-dir").arg(database.folder().join("data")).args(TRUSTED).args(flags);
-        command.args(["--rate-limits", "off", "--password-memory-kib", "8", "--password-passes", "1", "--log", "warn"]);
-        command.args(["--auth-listen", "--task-listen", "--gateway-listen"].map(|flag| format!("{flag}=127.0.0.1:0")));
-        let taskey = Process::spawn(&mut command, &["auth", "task", "gateway"]);
+        let taskey = start_taskey(&database, &[&TRUSTED[..], flags].concat()).await;
         let [auth, task, gateway] = ["auth", "task", "gateway"].map(|name| taskey.address(name));
         let nginx = nginx::start(database.folder(), gateway).await;
         let programs = Box::new((taskey, database));

@@ -67,7 +67,7 @@ async fn assert_delayed(signalled: Instant, addresses: &[SocketAddr]) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn taskey_accepts_connections_during_the_shutdown_delay() {
     let database = TestDatabase::sqlite();
-    let mut taskey = start_taskey(&database, &DELAY_FLAGS);
+    let mut taskey = start_taskey(&database, &DELAY_FLAGS).await;
     let addresses = ["auth", "task", "gateway"].map(|name| taskey.address(name));
     for address in addresses {
         while health(address).await != ServingStatus::Serving {
