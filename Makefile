@@ -47,18 +47,18 @@ test: all-tools check-quickly ## Install the tools, and run all checks and tests
 	@.ci/side-by-side '.ci/stage api .ci/test-api' '$(MAKE) check-compiled'
 	@.ci/stage 'doc tests' cargo test --locked --workspace --doc --quiet
 	@.ci/stage test .ci/with-postgres cargo nextest run --locked --workspace --run-ignored all -E 'not ($(FAULTS))'
-	@$(RUN_FAULTS)
+	@TASKEY_TEST_ROUNDS=100 $(RUN_FAULTS) -E '$(FAULTS) - test(/^faults::soak::/)'
 
-# The fault tests run for many rounds, and report their measurements.
+# The fault tests run for many rounds, and report their measurements. `make test` runs fewer rounds, and no soak.
 FAULTS := package(taskey) & test(/^faults::/)
-RUN_FAULTS = TASKEY_TEST_ROUNDS=500 .ci/stage faults .ci/with-postgres \
-	cargo nextest run --locked --workspace --run-ignored all --success-output immediate -E '$(FAULTS)'
+RUN_FAULTS = .ci/stage faults .ci/with-postgres \
+	cargo nextest run --locked --workspace --run-ignored all --success-output immediate
 
 .PHONY: test-faults
 test-faults: export CI := true
 test-faults: tools ## Run only the fault tests, and report their measurements
 	@.ci/stage build cargo nextest run --locked --workspace --no-run
-	@$(RUN_FAULTS)
+	@TASKEY_TEST_ROUNDS=500 $(RUN_FAULTS) -E '$(FAULTS)'
 
 .PHONY: soak
 soak: export CI := true
