@@ -50,8 +50,8 @@ pub struct Client {
     pub address: IpAddr,
     /// Whether the address is that of a trusted proxy, because the proxy has not sent the address of its client.
     pub is_proxy: bool,
-    /// The number of trusted proxies that have sent the address of their client.
-    proxy_count: usize,
+    /// Whether a trusted proxy has sent the address.
+    was_forwarded: bool,
 }
 
 impl ProxyArgs {
@@ -77,7 +77,7 @@ impl ProxyArgs {
     /// Each proxy appends the address of its client to `x-forwarded-for`, so the header is read from the end, as long
     /// as trusted proxies have written it. Anyone could have written the entries before, so these are not parsed.
     fn resolve(&self, peer: IpAddr, is_trusted: bool, headers: &HeaderMap) -> Client {
-        let mut client = Client { address: peer.to_canonical(), is_proxy: is_trusted, proxy_count: 0 };
+        let mut client = Client { address: peer.to_canonical(), is_proxy: is_trusted, was_forwarded: false };
         let lines = headers.get_all(&FORWARDED_FOR).iter().rev();
         for entry in lines.flat_map(|line| line.as_bytes().rsplit(|byte| *byte == b',')) {
             if !client.is_proxy {
@@ -87,7 +87,7 @@ impl ProxyArgs {
                 warn_about_invalid_address(client.address);
                 break;
             };
-            client = Client { address, is_proxy: self.trusts(address), proxy_count: client.proxy_count + 1 };
+            client = Client { address, is_proxy: self.trusts(address), was_forwarded: true };
         }
         client
     }
@@ -105,19 +105,18 @@ impl Client {
     /// Reports whether the client has connected to a trusted proxy instead of this server.
     #[must_use]
     pub fn is_behind_proxy(&self) -> bool {
-        self.proxy_count > 0 && !self.is_proxy
+        self.was_forwarded && !self.is_proxy
     }
 
-    /// Reports whether the client uses TLS, according to the `x-forwarded-proto` header of the trusted proxies. If
-    /// each of them appends an entry, the entry of the outermost trusted proxy counts. If the number of proxies is
-    /// unknown, the first entry counts.
+    /// Reports whether the client uses TLS, according to the `x-forwarded-proto` header of the trusted proxies. The
+    /// first entry counts, even if an untrusted proxy or the client has sent it: it only decides about the cookies of
+    /// this client.
     #[must_use]
     pub fn uses_tls(&self, headers: &HeaderMap) -> bool {
-        let has_proxy = self.is_proxy || self.proxy_count > 0;
-        let lines = headers.get_all(&FORWARDED_PROTO).iter();
-        let entries: Vec<_> = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b',')).collect();
-        let index = if self.proxy_count == 0 { 0 } else { entries.len().saturating_sub(self.proxy_count) };
-        has_proxy && entries.get(index).is_some_and(|entry| unquote(entry).eq_ignore_ascii_case(b"https"))
+        let has_proxy = self.is_proxy || self.was_forwarded;
+        let mut lines = headers.get_all(&FORWARDED_PROTO).iter();
+        let first = lines.next().and_then(|line| line.as_bytes().split(|byte| *byte == b',').next());
+        has_proxy && first.is_some_and(|entry| unquote(entry).eq_ignore_ascii_case(b"https"))
     }
 }
 
@@ -247,22 +246,20 @@ mod tests {
     }
 
     #[test]
-    fn protocol_of_the_outermost_trusted_proxy_is_that_of_the_client() {
+    fn first_protocol_is_that_of_the_client() {
         let uses_tls = |peer: &str, forwarded_for: &[&[u8]], protocols: &[&[u8]]| {
             let client = proxies().client(ip(peer), &headers(&FORWARDED_FOR, forwarded_for));
             client.uses_tls(&headers(&FORWARDED_PROTO, protocols))
         };
         for protocols in [&[&b"https"[..]][..], &[b"HTTPS"], &[b" Https "], &[b"https, http"], &[b"https", b"http"]] {
             assert!(uses_tls("10.1.2.3", &[], protocols), "{protocols:?}");
+            assert!(uses_tls("10.1.2.3", &[b"203.0.113.7"], protocols), "{protocols:?}");
             assert!(uses_tls("10.1.2.3", &[b"203.0.113.7, 10.4.4.4"], protocols), "{protocols:?}");
             assert!(!uses_tls("203.0.113.7", &[], protocols), "{protocols:?}");
         }
         for protocols in [&[][..], &[&b"http"[..]], &[b"\xfc"], &[b"httpsx"], &[b"http, https"]] {
             assert!(!uses_tls("10.1.2.3", &[], protocols), "{protocols:?}");
         }
-        // The client sent the first entry.
-        assert!(!uses_tls("10.1.2.3", &[b"203.0.113.7"], &[b"https, http"]));
-        assert!(uses_tls("10.1.2.3", &[b"203.0.113.7"], &[b"http, https"]));
     }
 
     #[test]
