@@ -21,7 +21,7 @@ use super::{
 use crate::process::bearer;
 
 /// An attack lasts at least this long.
-const DURATION: Duration = Duration::from_secs(3);
+const DURATION: Duration = Duration::from_secs(2);
 
 /// The minimum number of measured rounds, each of one call of every kind.
 const MIN_ROUNDS: usize = 150;
