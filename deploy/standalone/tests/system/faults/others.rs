@@ -29,8 +29,9 @@ const MIN_ROUNDS: usize = 150;
 /// The p99 during an attack is at most this multiple of the p99 without one.
 const MAX_FACTOR: u32 = 3;
 
-/// A p99 below this passes in any case. In debug builds, attack and measurement keep both cores busy by themselves.
-const MIN_P99: Duration = Duration::from_millis(if cfg!(debug_assertions) { 50 } else { 10 });
+/// A p99 below this passes in any case. In debug builds on a slow machine, attack and measurement alone keep both cores
+/// busy for longer than a release build takes; the faults that these tests detect cost others seconds.
+const MIN_P99: Duration = Duration::from_millis(if cfg!(debug_assertions) { 200 } else { 10 });
 
 /// A p99 or a logout beyond its limit is measured again, because other processes of the machine can cause it. A fault
 /// causes it each time.
