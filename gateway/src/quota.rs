@@ -1,14 +1,17 @@
 //! Limits how much all clients together and each single client use at a time: bytes, calls or streams.
 
 use std::{
-    collections::HashMap,
     net::{IpAddr, Ipv4Addr},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 
 use http::Extensions;
-use service_kit::{network::rate_limit_key, status::ApiError};
+use service_kit::{
+    budget::{Budget, Share},
+    network::rate_limit_key,
+    status::ApiError,
+};
 use taskey_proto::errors::v1::ErrorReason;
 use tonic::Code;
 
@@ -38,24 +41,14 @@ impl Client {
 pub struct Quota {
     /// What is limited, for the error message.
     what: &'static str,
-    max_total: usize,
-    max_per_client: usize,
-    usage: Mutex<Usage>,
-}
-
-#[derive(Debug, Default)]
-struct Usage {
-    total: usize,
-    /// A client that uses nothing has no entry.
-    by_client: HashMap<Client, usize>,
+    budget: Arc<Budget>,
 }
 
 /// A part of a quota that a client uses until this value is dropped.
 #[derive(Debug)]
 pub struct Permit {
-    quota: Arc<Quota>,
-    client: Client,
-    amount: usize,
+    what: &'static str,
+    share: Share,
 }
 
 /// Maximum size of all bodies in memory, and of those of one client.
@@ -72,7 +65,7 @@ impl Quota {
     /// Creates a quota that is not in use.
     #[must_use]
     pub fn new(what: &'static str, max_total: usize, max_per_client: usize) -> Arc<Self> {
-        Arc::new(Self { what, max_total, max_per_client, usage: Mutex::default() })
+        Arc::new(Self { what, budget: Budget::new(max_total, max_per_client) })
     }
 
     /// Acquires an amount. Even if it is zero, it is refused to a client that is beyond its limit.
@@ -80,18 +73,9 @@ impl Quota {
     /// # Errors
     /// `OVERLOADED` if the client or all clients together would exceed the limit.
     pub fn acquire(self: &Arc<Self>, client: Client, amount: usize) -> Result<Permit, ApiError> {
-        let mut permit = Permit { quota: Arc::clone(self), client, amount: 0 };
+        let mut permit = Permit { what: self.what, share: self.budget.share(client.0) };
         permit.grow(amount)?;
         Ok(permit)
-    }
-
-    fn usage(&self) -> MutexGuard<'_, Usage> {
-        self.usage.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn overloaded(&self) -> ApiError {
-        let message = format!("too many {} are in use at this time", self.what);
-        ApiError::new(Code::ResourceExhausted, ErrorReason::Overloaded, message).retry_after(RETRY_AFTER)
     }
 }
 
@@ -101,14 +85,10 @@ impl Permit {
     /// # Errors
     /// `OVERLOADED` if the client or all clients together would exceed the limit.
     pub fn grow(&mut self, amount: usize) -> Result<(), ApiError> {
-        let mut usage = self.quota.usage();
-        let used = usage.by_client.get(&self.client).copied().unwrap_or(0);
-        if usage.total + amount > self.quota.max_total || used + amount > self.quota.max_per_client {
-            return Err(self.quota.overloaded());
-        }
-        usage.add(self.client, amount);
-        self.amount += amount;
-        Ok(())
+        self.share.grow(amount).map_err(|_| {
+            let message = format!("too many {} are in use at this time", self.what);
+            ApiError::new(Code::ResourceExhausted, ErrorReason::Overloaded, message).retry_after(RETRY_AFTER)
+        })
     }
 
     /// Adds the size of a response. That of a call that may have taken effect is not refused any more, but its client is
@@ -120,46 +100,19 @@ impl Permit {
         if is_read {
             return self.grow(amount);
         }
-        self.quota.usage().add(self.client, amount);
-        self.amount += amount;
+        self.share.grow_beyond_limits(amount);
         Ok(())
     }
 
     /// Returns the amount.
     #[must_use]
     pub fn amount(&self) -> usize {
-        self.amount
+        self.share.amount()
     }
 
     /// Releases the whole amount.
     pub fn clear(&mut self) {
-        let amount = std::mem::take(&mut self.amount);
-        self.quota.usage().remove(self.client, amount);
-    }
-}
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        self.clear();
-    }
-}
-
-impl Usage {
-    fn add(&mut self, client: Client, amount: usize) {
-        if amount > 0 {
-            self.total += amount;
-            *self.by_client.entry(client).or_default() += amount;
-        }
-    }
-
-    fn remove(&mut self, client: Client, amount: usize) {
-        self.total -= amount;
-        if let Some(used) = self.by_client.get_mut(&client) {
-            *used -= amount;
-            if *used == 0 {
-                self.by_client.remove(&client);
-            }
-        }
+        self.share.clear();
     }
 }
 
@@ -194,8 +147,5 @@ mod tests {
         assert!(quota.acquire(client(2), 0).is_ok());
         permit.clear();
         assert!(quota.acquire(client(1), 0).is_ok());
-        drop(permit);
-        let usage = quota.usage();
-        assert_eq!((usage.total, usage.by_client.len()), (0, 0));
     }
 }

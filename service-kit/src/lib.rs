@@ -6,10 +6,11 @@
 //! - [`db`]: one handle for SQLite and PostgreSQL.
 //! - [`ops`]: settings, logs, secret files, shutdown.
 //! - [`status`]: errors. [`page`]: pagination. [`filter`]: list filters. [`epoch`]: the history of a database.
-//! - [`rate_limit`]: rate limits. [`turns`]: calls that wait for each other. [`network`]: client addresses.
+//! - [`rate_limit`]: rate limits. [`budget`]: limits of what is in use. [`turns`]: calls that wait for each other. [`network`]: client addresses.
 //! - [`clock`], [`random`], [`id`]: time, random numbers and resource ids.
 
 pub mod auth;
+pub mod budget;
 pub mod clock;
 pub mod db;
 pub mod epoch;

@@ -9,8 +9,11 @@ use std::{
 use taskey_proto::errors::v1::ErrorReason;
 use tonic::{Code, Status};
 
-use super::budget::{Budget, Share};
-use crate::{ops::config::LimitArgs, status::ApiError};
+use crate::{
+    budget::{Budget, Share},
+    ops::config::LimitArgs,
+    status::ApiError,
+};
 
 /// The retry delay of a call that exceeds a budget.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -33,13 +36,15 @@ pub(super) struct Budgets {
 impl Budgets {
     /// Creates the budgets of a server. One client may use the `clients`th part of each.
     pub(super) fn new(limits: &LimitArgs, clients: usize) -> Self {
+        // One call needs at least `min`.
+        let budget = |max_total: usize, min: usize| Budget::new(max_total.max(min), (max_total / clients).max(min));
         Self {
-            active_calls: Budget::new(limits.max_calls, clients, 1),
+            active_calls: budget(limits.max_calls, 1),
             // The rest of an honest request arrives soon.
-            incomplete_calls: Budget::new(limits.max_calls / 2, clients, 1),
-            request_bytes: Budget::new(limits.max_total_request_bytes, clients, limits.max_request_bytes),
+            incomplete_calls: budget(limits.max_calls / 2, 1),
+            request_bytes: budget(limits.max_total_request_bytes, limits.max_request_bytes),
             // In JSON, a response can be several times as large.
-            response_bytes: Budget::new(limits.max_total_response_bytes, clients, 4 * limits.max_response_bytes),
+            response_bytes: budget(limits.max_total_response_bytes, 4 * limits.max_response_bytes),
             max_request_bytes: limits.max_request_bytes,
             max_response_bytes: limits.max_response_bytes,
         }

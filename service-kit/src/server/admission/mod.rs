@@ -26,7 +26,6 @@ use crate::{
     ops::config::LimitArgs,
 };
 
-mod budget;
 mod call;
 mod request_body;
 mod response_body;

@@ -9,7 +9,7 @@ use http::Response;
 use hyper::body::{Body as HttpBody, Bytes, Frame, SizeHint};
 use tonic::{Status, body::Body};
 
-use super::budget::Share;
+use crate::budget::Share;
 
 /// Returns a response whose bytes count for its client. The response is aborted if they exceed the budget. It has no
 /// status then, because the call may have taken effect, just as after a lost connection.

@@ -9,7 +9,7 @@ use std::{
 
 /// A limit of what is in use at a time, such as bytes or calls.
 #[derive(Debug)]
-pub(super) struct Budget {
+pub struct Budget {
     max_total: usize,
     max_per_client: usize,
     usage: Mutex<Usage>,
@@ -24,25 +24,26 @@ struct Usage {
 
 /// A limit would be exceeded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Exhausted;
+pub struct Exhausted;
 
 /// The part of a budget that one client uses until this value is dropped.
 #[derive(Debug)]
-pub(super) struct Share {
+pub struct Share {
     budget: Arc<Budget>,
     client: IpAddr,
     amount: usize,
 }
 
 impl Budget {
-    /// Creates a budget of which each client may use `max_total / clients`, but at least `min`.
-    pub(super) fn new(max_total: usize, clients: usize, min: usize) -> Arc<Self> {
-        let max_per_client = (max_total / clients).max(min);
-        Arc::new(Self { max_total: max_total.max(min), max_per_client, usage: Mutex::default() })
+    /// Creates a budget that is not in use.
+    #[must_use]
+    pub fn new(max_total: usize, max_per_client: usize) -> Arc<Self> {
+        Arc::new(Self { max_total, max_per_client, usage: Mutex::default() })
     }
 
     /// Returns an empty share.
-    pub(super) fn share(self: &Arc<Self>, client: IpAddr) -> Share {
+    #[must_use]
+    pub fn share(self: &Arc<Self>, client: IpAddr) -> Share {
         Share { budget: Arc::clone(self), client, amount: 0 }
     }
 
@@ -53,42 +54,57 @@ impl Budget {
 }
 
 impl Share {
-    /// Adds to the share.
+    /// Adds to the share. Even zero is refused to a client that is beyond its limit.
     ///
     /// # Errors
     /// If the client or all clients together would exceed their limit. The share is unchanged then.
-    pub(super) fn grow(&mut self, amount: usize) -> Result<(), Exhausted> {
-        if amount == 0 {
-            return Ok(());
-        }
+    pub fn grow(&mut self, amount: usize) -> Result<(), Exhausted> {
         let mut usage = self.budget.usage();
         let used = usage.by_client.get(&self.client).copied().unwrap_or(0);
         if usage.total + amount > self.budget.max_total || used + amount > self.budget.max_per_client {
             return Err(Exhausted);
         }
-        usage.total += amount;
-        usage.by_client.insert(self.client, used + amount);
+        usage.add(self.client, amount);
         self.amount += amount;
         Ok(())
     }
 
+    /// Adds to the share, even beyond the limits, for what cannot be refused any more.
+    pub fn grow_beyond_limits(&mut self, amount: usize) {
+        self.budget.usage().add(self.client, amount);
+        self.amount += amount;
+    }
+
     /// Returns the size of the share.
-    pub(super) fn amount(&self) -> usize {
+    #[must_use]
+    pub fn amount(&self) -> usize {
         self.amount
     }
 
     /// Releases the whole share.
-    pub(super) fn clear(&mut self) {
+    pub fn clear(&mut self) {
         let amount = mem::take(&mut self.amount);
         if amount == 0 {
             return;
         }
-        let mut usage = self.budget.usage();
-        usage.total -= amount;
-        if let Some(used) = usage.by_client.get_mut(&self.client) {
+        self.budget.usage().remove(self.client, amount);
+    }
+}
+
+impl Usage {
+    fn add(&mut self, client: IpAddr, amount: usize) {
+        if amount > 0 {
+            self.total += amount;
+            *self.by_client.entry(client).or_default() += amount;
+        }
+    }
+
+    fn remove(&mut self, client: IpAddr, amount: usize) {
+        self.total -= amount;
+        if let Some(used) = self.by_client.get_mut(&client) {
             *used -= amount;
             if *used == 0 {
-                usage.by_client.remove(&self.client);
+                self.by_client.remove(&client);
             }
         }
     }
@@ -110,7 +126,7 @@ mod tests {
 
     #[test]
     fn each_client_and_all_clients_together_are_limited() {
-        let budget = Budget::new(6, 2, 1);
+        let budget = Budget::new(6, 3);
         let (mut first, mut second, mut third) =
             (budget.share(client(1)), budget.share(client(2)), budget.share(client(3)));
         assert_eq!(
@@ -123,8 +139,20 @@ mod tests {
     }
 
     #[test]
+    fn client_beyond_its_limit_is_refused_until_it_is_below() {
+        let budget = Budget::new(9, 3);
+        let mut share = budget.share(client(1));
+        share.grow_beyond_limits(4);
+        assert_eq!((share.grow(0), budget.share(client(1)).grow(0)), (Err(Exhausted), Err(Exhausted)));
+        assert_eq!(budget.share(client(2)).grow(0), Ok(()));
+        share.clear();
+        assert_eq!(budget.share(client(1)).grow(0), Ok(()));
+        assert_eq!(budget.usage().by_client.len(), 0);
+    }
+
+    #[test]
     fn released_shares_leave_nothing_behind() {
-        let budget = Budget::new(6, 1, 1);
+        let budget = Budget::new(6, 6);
         let mut share = budget.share(client(1));
         assert_eq!((share.grow(2), share.grow(9), share.grow(1)), (Ok(()), Err(Exhausted), Ok(())));
         drop(share);
