@@ -1,6 +1,6 @@
 //! Many users log in while others read.
 
-use std::{env, time::Duration};
+use std::time::Duration;
 
 use futures::{StreamExt, stream};
 use tokio::{
@@ -12,13 +12,12 @@ use tonic::transport::Channel;
 
 use super::{
     cluster::{Cluster, DEFAULT_HASH_FLAGS, ONE_EACH},
-    report::{LOAD_ALLOWANCE, median, report_percentiles, report_value},
+    report::{LOAD_ALLOWANCE, median, report_percentiles, report_value, rounds},
     users::{RETRY_PAUSE, create, list, log_in, reason, retry_delay, sign_up, sign_up_and_log_in, try_password},
 };
 
-/// The number of users who log in: `ALL` with `TASKEY_TEST_ROUNDS`, else `FEW`.
-const FEW: usize = 150;
-const ALL: usize = 1000;
+/// Two users log in per round.
+const ROUNDS: usize = 75;
 
 /// The number of concurrent wrong passwords.
 const WRONG_PASSWORDS: usize = 16;
@@ -57,7 +56,7 @@ async fn log_in_with_retries(auth: Channel, email: String) -> usize {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_logins_do_not_block_reads() {
     let mut cluster = Cluster::on_sqlite(ONE_EACH).await;
-    let users = if env::var_os("TASKEY_TEST_ROUNDS").is_some() { ALL } else { FEW };
+    let users = 2 * rounds(ROUNDS);
     let (auth, task) = (cluster.auth[0].channel(), cluster.task[0].channel());
     let email = |number| format!("{number}@example.com");
     let sign_ups = (0..users).map(async |number| _ = sign_up(&auth, &email(number)).await.expect("signed up"));

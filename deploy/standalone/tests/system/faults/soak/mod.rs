@@ -64,7 +64,7 @@ const MAX_CALM_TIME: Duration = Duration::from_secs(30);
 
 /// The limits are those of production, except that the gateway is a proxy whose `x-forwarded-for` is trusted.
 const AUTH_FLAGS: [&str; 4] = ["--rate-limits", "on", "--trusted-proxies", "127.0.0.1"];
-const TASK_FLAGS: [&str; 2] = ["--rate-limits", "on"];
+const TASK_FLAGS: [&str; 4] = ["--rate-limits", "on", "--trusted-proxies", "127.0.0.1"];
 
 /// The attacks that have not run yet. Each runs once before any runs again.
 #[derive(Default)]
