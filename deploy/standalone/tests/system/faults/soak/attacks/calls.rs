@@ -13,7 +13,7 @@ use tonic::Status;
 use super::target::{Target, pause};
 use crate::faults::{
     soak::client::channel_from,
-    users::{log_in, sign_up_and_log_in},
+    users::{log_in, sign_up},
 };
 
 /// Makes a call in this many loops at the same time. Each call receives its number.
@@ -39,13 +39,20 @@ pub struct Account {
 }
 
 impl Account {
-    /// Signs up from an address of its own, because sign-ups are limited per address.
+    /// Signs up from an address of its own, because sign-ups are limited per address. Tries again after a failure, which
+    /// a restart may have caused.
     pub async fn sign_up(target: &Target) -> Self {
-        let source = Ipv4Addr::new(127, 67, fastrand::u8(..), fastrand::u8(1..255));
-        let channel = channel_from(source, target.addresses.auth[0]);
-        let email = format!("mallory.{}@example.com", random::id());
-        let pair = sign_up_and_log_in(&channel, &email).await;
-        Self { email, pair }
+        loop {
+            let source = Ipv4Addr::new(127, 67, fastrand::u8(..), fastrand::u8(1..255));
+            let channel = channel_from(source, target.addresses.auth[0]);
+            let email = format!("mallory.{}@example.com", random::id());
+            if sign_up(&channel, &email).await.is_ok()
+                && let Ok(pair) = log_in(&channel, &email).await
+            {
+                return Self { email, pair };
+            }
+            pause().await;
+        }
     }
 
     /// Starts another session from the address of the attacker.
