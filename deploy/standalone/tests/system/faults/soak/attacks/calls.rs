@@ -7,13 +7,16 @@ use std::{
 
 use futures::future::join_all;
 use service_kit::random;
-use taskey_proto::auth::v1::TokenPair;
-use tonic::Status;
+use taskey_proto::auth::v1::{LoginRequest, TokenPair, auth_service_client::AuthServiceClient};
+use tonic::{Response, Status};
 
 use super::target::{Target, pause};
-use crate::faults::{
-    soak::client::channel_from,
-    users::{log_in, sign_up},
+use crate::{
+    faults::{
+        soak::client::channel_from,
+        users::{log_in, sign_up},
+    },
+    process::PASSWORD,
 };
 
 /// Makes a call in this many loops at the same time. Each call receives its number.
@@ -55,9 +58,11 @@ impl Account {
         }
     }
 
-    /// Starts another session from the address of the attacker.
+    /// Starts another session from the address of the attacker, with the longest label.
     pub async fn log_in(&self, target: &Target) -> Result<TokenPair, Status> {
-        log_in(&target.auth(), &self.email).await
+        let (email, password, session_label) = (self.email.clone(), PASSWORD.to_owned(), odd_text(100));
+        let request = LoginRequest { email, password, session_label };
+        AuthServiceClient::new(target.auth()).login(request).await.map(Response::into_inner)
     }
 }
 
