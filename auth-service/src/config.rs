@@ -207,7 +207,8 @@ pub struct RateArgs {
     #[arg(long, env = "TASKEY_RATE_LIMITS", default_value = "on", value_name = "SWITCH")]
     pub rate_limits: OnOff,
 
-    /// Logins per IPv4 address or IPv6 /64 network: 10+6/m is a burst of 10, then 6 per minute. Units are s, m and h
+    /// Logins, changes of the password and deletions of the account per IPv4 address or IPv6 /64 network: 10+6/m is a
+    /// burst of 10, then 6 per minute. Units are s, m and h
     #[arg(long, env = "TASKEY_LOGIN_RATE", default_value = "10+6/m", value_name = "RATE")]
     pub login_rate: Rate,
 

@@ -9,7 +9,7 @@ use crate::{config::RateArgs, error, model::client_info::ClientInfo};
 /// An action with a rate limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RateLimitedAction {
-    /// A login.
+    /// A login, or another call that contains the current password.
     Login,
     /// A sign-up.
     SignUp,

@@ -17,7 +17,7 @@ use crate::{
     app::App,
     caller::ActiveCaller,
     error,
-    login::hashing::Comparison,
+    login::{address_limits::RateLimitedAction, hashing::Comparison},
     model::{
         audit::{Actor, Event, Kind},
         login_throttle::ThrottleKey,
@@ -180,9 +180,11 @@ impl AccountService {
     }
 
     /// Checks the current password of the caller, and returns its version. If it is wrong, adds an event to the audit
-    /// log. `event` is the event of the change that requires the password.
+    /// log. `event` is the event of the change that requires the password. Counts against the rate limit of logins,
+    /// because the call costs as much and adds an event as well.
     async fn verify_current_password(&self, user: &User, password: Password, event: &Event) -> Result<i64, ApiError> {
-        let App { db, clock, passwords, .. } = &*self.app;
+        let App { db, clock, passwords, address_limits, .. } = &*self.app;
+        address_limits.check(RateLimitedAction::Login, &event.client)?;
         let credentials = users::credentials_by_id(db, user.id).await?.ok_or_else(error::user_not_found)?;
         let Credentials { password_hash, password_version, .. } = credentials;
         let key = ThrottleKey::new(&user.email, event.client.address);

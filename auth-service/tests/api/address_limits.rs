@@ -6,15 +6,16 @@ use service_kit::{
     assert_refused, on_each_database,
     testing::{TestDatabase, refusal},
 };
-use taskey_proto::auth::v1::{LoginRequest, RefreshRequest, TokenPair};
+use taskey_proto::auth::v1::{ChangePasswordRequest, LoginRequest, RefreshRequest, TokenPair};
 use tonic::{Code, Request, Status};
 use tonic_types::StatusExt;
 
-use crate::support::{PASSWORD, Server, issue_service_token, query_string, run_program};
+use crate::support::{PASSWORD, Server, bearer, issue_service_token, query_string, run_program};
 
 on_each_database! {
     an_address_can_log_in_ten_times_and_then_six_times_a_minute,
     an_address_can_sign_up_ten_times_and_then_three_times_an_hour,
+    password_changes_and_deletions_count_as_logins,
     refreshes_are_limited_separately,
     ipv6_addresses_with_the_same_64_bit_prefix_share_a_limit,
     a_forwarded_address_from_a_client_is_ignored,
@@ -144,6 +145,28 @@ async fn a_forwarded_address_from_a_client_is_ignored(database: TestDatabase) {
         let expected = if token.is_none() { 10 } else { 0 };
         assert_eq!(Client { server: &server, token, address: "203.0.113.7" }.count_logins().await, expected);
     }
+    server.stop().await;
+}
+
+async fn password_changes_and_deletions_count_as_logins(database: TestDatabase) {
+    let server = Server::start_with(database, &FLAGS).await;
+    let ann = server.sign_up_and_login("ann@example.com").await;
+    let change = || {
+        let (current_password, new_password) = (PASSWORD.to_owned(), PASSWORD.to_owned());
+        let request = bearer(&ann.access_token, ChangePasswordRequest { current_password, new_password });
+        let mut account = server.account();
+        async move { account.change_password(request).await }
+    };
+    for _ in 0..9 {
+        change().await.expect("changed");
+    }
+    assert_refused!(change().await, ResourceExhausted, "RATE_LIMITED");
+    assert_refused!(server.delete_me(&ann.access_token, PASSWORD).await, ResourceExhausted, "RATE_LIMITED");
+    assert_refused!(server.login("ann@example.com", PASSWORD).await, ResourceExhausted, "RATE_LIMITED");
+    server.manual_clock.advance(Duration::from_secs(10));
+    change().await.expect("changed");
+    let events = "select cast(count(*) as text) from audit_events where kind = 'KIND_PASSWORD_CHANGED'";
+    assert_eq!(query_string(&server.database, events).await, "10");
     server.stop().await;
 }
 

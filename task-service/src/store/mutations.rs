@@ -31,6 +31,11 @@ use crate::{
 /// Maximum number of rows that a statement inserts: engines limit the number of arguments.
 const MAX_ROWS: usize = 500;
 
+/// Maximum size of the titles and notes in one statement, unless it writes a single task. Folding texts for searches
+/// occupies the thread until the statement is executed, and some characters become 18 when they are folded. On
+/// `PostgreSQL`, other calls need the thread.
+const MAX_TEXT_BYTES: usize = 8 * 1024;
+
 /// Maximum number of ids in a statement. SQLite parses arguments in quadratic time: 10,000 take a second.
 const MAX_IDS: usize = 1000;
 
@@ -150,8 +155,8 @@ async fn store_changes(conn: &mut Conn, working_set: &WorkingSet) -> Result<(), 
     let (created, updated): (Vec<&TaskRow>, Vec<&TaskRow>) =
         working_set.changes().partition(|task| working_set.created.contains(&task.id));
     for (tasks, overwrites) in [(created, false), (updated, true)] {
-        for tasks in tasks.chunks(MAX_ROWS) {
-            let (store, store_texts) = store_tasks(conn.engine(), tasks, overwrites);
+        for tasks in split_by_size(tasks) {
+            let (store, store_texts) = store_tasks(conn.engine(), &tasks, overwrites);
             // Most mutations write one row, so their statement is worth caching.
             let (sql, values) = store.build_with_cache(tasks.len() == 1);
             conn.execute(sql, values).await?;
@@ -162,6 +167,23 @@ async fn store_changes(conn: &mut Conn, working_set: &WorkingSet) -> Result<(), 
         }
     }
     store_relatives(conn, working_set).await
+}
+
+/// Splits tasks into groups that are written by one statement each.
+fn split_by_size(tasks: Vec<&TaskRow>) -> Vec<Vec<&TaskRow>> {
+    let (mut groups, mut bytes): (Vec<Vec<_>>, _) = (Vec::new(), 0);
+    for task in tasks {
+        let size = task.title.len() + task.notes.len();
+        match groups.last_mut() {
+            Some(group) if group.len() < MAX_ROWS && bytes + size <= MAX_TEXT_BYTES => group.push(task),
+            _ => {
+                groups.push(vec![task]);
+                bytes = 0;
+            }
+        }
+        bytes += size;
+    }
+    groups
 }
 
 /// Writes the changed relatives: those that have changed alike with one statement, which does not read their texts.

@@ -15,6 +15,7 @@ use crate::{
     request::batch,
     store::{
         mutations::{Mutation, execute_within},
+        tasks::get,
         transaction::NotCommitted,
     },
 };
@@ -38,7 +39,10 @@ async fn count(db: &Db, owner: Uuid, writes: impl Iterator<Item = Kind>) -> (u64
     (statements, rows.into_iter().flatten().collect())
 }
 
-on_each_database!(the_number_of_statements_is_independent_of_the_batch_size);
+on_each_database! {
+    the_number_of_statements_is_independent_of_the_batch_size,
+    long_texts_are_written_by_several_statements,
+}
 
 async fn the_number_of_statements_is_independent_of_the_batch_size(database: TestDatabase) {
     let (db, owner) = (open(&database).await, Clock::system().new_id());
@@ -82,5 +86,26 @@ async fn the_number_of_statements_is_independent_of_the_batch_size(database: Tes
     }
     assert_eq!(counts[0], counts[1]);
     assert!(counts[0].iter().all(|count| (2..10).contains(count)), "{counts:?}");
+    db.close().await;
+}
+
+async fn long_texts_are_written_by_several_statements(database: TestDatabase) {
+    let (db, owner) = (open(&database).await, Clock::system().new_id());
+    let create = |number: usize, length: usize| {
+        let (title, notes) = (format!("task {number}"), "\u{fdfa}".repeat(length));
+        let task = Some(Task { title, notes, ..Task::default() });
+        Kind::Create(CreateTaskRequest { task, ..CreateTaskRequest::default() })
+    };
+    // Creates the default list.
+    count(&db, owner, [create(0, 0)].into_iter()).await;
+    let (short, _) = count(&db, owner, (0..60).map(|number| create(number, 10))).await;
+    // 60 times 3 KB are at least 22 times 8 KiB. The first statement is counted already.
+    let (long, tasks) = count(&db, owner, (0..60).map(|number| create(number, 1000))).await;
+    assert!((short + 21..short + 120).contains(&long), "{short} and {long}");
+    assert!(tasks.iter().enumerate().all(|(number, task)| task.title == format!("task {number}")));
+    for task in tasks {
+        let stored = get(&db, owner, Clock::system().now(), task.id).await.expect("stored");
+        assert_eq!((stored.title, stored.notes), (task.title, task.notes));
+    }
     db.close().await;
 }

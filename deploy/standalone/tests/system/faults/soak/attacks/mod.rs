@@ -5,16 +5,23 @@ use std::sync::atomic::AtomicUsize;
 
 use futures::future::BoxFuture;
 
+mod accounts;
 mod bodies;
+mod calls;
 mod connections;
 mod credentials;
 mod http1;
 mod http2;
 mod load;
+mod reads;
 mod streams;
 mod target;
+mod tasks;
+mod tokens;
 
+pub use accounts::ACCOUNTS;
 pub use target::Target;
+pub use tasks::TASKS;
 
 /// Runs until it is dropped.
 pub type Attack = for<'a> fn(&'a Target, &'a AtomicUsize) -> BoxFuture<'a, ()>;
