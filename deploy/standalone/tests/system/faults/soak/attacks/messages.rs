@@ -10,6 +10,7 @@ use flate2::{Compression, write::GzEncoder};
 use futures::future::join_all;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
+use prost_reflect::prost::encode_length_delimiter;
 use taskey_proto::task::v1::{Task, UpdateTaskRequest, task_service_client::TaskServiceClient};
 use tokio::time::timeout;
 
@@ -24,10 +25,11 @@ use super::{
 use crate::process::bearer;
 
 /// These attacks by name.
-pub const MESSAGES: [(&str, Attack); 5] = [
+pub const MESSAGES: [(&str, Attack); 6] = [
     ("messages of 4 GiB", |target, count| Box::pin(announce_huge_messages(target, count))),
     ("compressed messages", |target, count| Box::pin(send_compressed_messages(target, count))),
     ("empty elements", |target, count| Box::pin(send_empty_elements(target, count))),
+    ("long lists", |target, count| Box::pin(send_long_lists(target, count))),
     ("half messages", |target, count| Box::pin(reset_half_messages(target, count))),
     ("odd deadlines", |target, count| Box::pin(send_odd_deadlines(target, count))),
 ];
@@ -38,8 +40,8 @@ const CALLS: usize = if cfg!(debug_assertions) { 1 } else { 4 };
 /// The largest message.
 const MAX_BYTES: usize = 256 * 1024;
 
-/// Calls at the same time, per program.
-const ELEMENT_CALLS: usize = 16;
+/// Calls at the same time, per program. Debug builds are slow to decode them.
+const ELEMENT_CALLS: usize = if cfg!(debug_assertions) { 4 } else { 16 };
 
 /// The size of what a compressed message decompresses to. Debug builds are slow to compress it.
 const BOMB_BYTES: usize = if cfg!(debug_assertions) { 2 } else { 64 } * 1024 * 1024;
@@ -90,17 +92,40 @@ async fn send_compressed_messages(target: &Target, count: &AtomicUsize) {
 /// Writes batches of as many empty elements as a message may contain. Each has two bytes, but needs hundreds of bytes
 /// in memory.
 async fn send_empty_elements(target: &Target, count: &AtomicUsize) {
+    send_all(target, count, &[("BatchWriteTasks", [0x0a, 0].repeat(MAX_BYTES / 2))]).await;
+}
+
+/// Creates tasks with thousands of labels, and updates tasks with field masks of thousands of paths.
+async fn send_long_lists(target: &Target, count: &AtomicUsize) {
+    let labels = (0..30_000).flat_map(|label| [&[0x92, 1, 4][..], format!("{label:04x}").as_bytes()].concat());
+    let paths = b"\x0a\x05title".repeat(35_000);
+    let field = |tag: u8, value: Vec<u8>| {
+        let mut bytes = vec![tag];
+        encode_length_delimiter(value.len(), &mut bytes).expect("written to memory");
+        [bytes, value].concat()
+    };
+    let (create, update) = (field(0x0a, labels.collect()), field(0x12, paths));
+    send_all(target, count, &[("CreateTask", create), ("UpdateTask", update)]).await;
+}
+
+/// Sends messages to these methods of task-service, directly and through the gateway.
+async fn send_all(target: &Target, count: &AtomicUsize, messages: &[(&str, Vec<u8>)]) {
     let (token, addresses) = (target.token(), &target.addresses);
-    let length = u32::try_from(MAX_BYTES).expect("a short message").to_be_bytes();
-    let body = Bytes::from([&[0], &length[..], &[0x0a, 0].repeat(MAX_BYTES / 2)].concat());
+    let requests = messages.iter().map(|(method, message)| {
+        let length = u32::try_from(message.len()).expect("a short message").to_be_bytes();
+        let path = format!("/taskey.task.v1.TaskService/{method}");
+        (path, Bytes::from([&[0], &length[..], message].concat()))
+    });
+    let requests: Vec<_> = requests.collect();
     let send = async |address| {
         let Some(connection) = Connection::open(address, 1 << 16).await else { return };
-        let send_one = async || loop {
-            let body = Full::new(body.clone()).boxed();
-            let request = connection.grpc("/taskey.task.v1.TaskService/BatchWriteTasks", &token, body);
-            _ = connection.sender.clone().send_request(request).await;
-            count.fetch_add(1, Ordering::Relaxed);
-            pause().await;
+        let send_one = async || {
+            for (path, body) in requests.iter().cycle() {
+                let request = connection.grpc(path, &token, Full::new(body.clone()).boxed());
+                _ = connection.sender.clone().send_request(request).await;
+                count.fetch_add(1, Ordering::Relaxed);
+                pause().await;
+            }
         };
         join_all((0..ELEMENT_CALLS).map(|_| send_one())).await;
     };

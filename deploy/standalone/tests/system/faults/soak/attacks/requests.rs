@@ -106,10 +106,12 @@ async fn send_odd_chunks(target: &Target, count: &AtomicUsize) {
         "ffffffffffffffff\r\n{".to_owned(),
         "fffffffffffffffff\r\n{".to_owned(),
     ];
-    for body in bodies.iter().cycle() {
+    // Those whose bodies are incomplete get no response.
+    let send = async |body: &String| loop {
         _ = exchange(target, [head.as_str(), body].concat().as_bytes(), count).await;
         pause().await;
-    }
+    };
+    join_all(bodies.iter().map(send)).await;
 }
 
 /// Asks for permission to send bodies that are never sent.
