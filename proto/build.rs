@@ -40,7 +40,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     fs::write(out.join("descriptors.bin"), compiler.encode_file_descriptor_set())?;
 
     let mut messages = prost_build::Config::new();
-    messages.extern_path(".google.rpc", "::tonic_types::pb").skip_debug(SECRET_MESSAGES);
-    tonic_prost_build::configure().compile_fds_with_config(compiler.file_descriptor_set(), messages)?;
+    // The codec distinguishes requests from responses by their names.
+    messages.extern_path(".google.rpc", "::tonic_types::pb").skip_debug(SECRET_MESSAGES).enable_type_names();
+    tonic_prost_build::configure()
+        .codec_path("crate::codec::LimitedCodec")
+        .compile_fds_with_config(compiler.file_descriptor_set(), messages)?;
     Ok(())
 }

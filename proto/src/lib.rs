@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+pub mod codec;
+
 /// `taskey.auth.v1`: accounts, sessions, tokens.
 pub mod auth {
     /// Version 1.

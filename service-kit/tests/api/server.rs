@@ -141,6 +141,16 @@ async fn too_large_message_is_refused() {
     assert_refused!(outcome, ResourceExhausted, "MESSAGE_TOO_LARGE");
 }
 
+/// An empty element of a repeated field has two bytes, and needs a hundred times as many in memory.
+#[tokio::test]
+async fn request_with_too_many_fields_is_refused_before_it_is_decoded() {
+    let server = Server::start(&[], empty).await;
+    let request = |fields| Request::new([0x0a, 0].repeat(fields));
+    let outcome = call_raw(&server.channel, GET_JWKS, request(1001)).await;
+    assert_refused!(outcome, ResourceExhausted, "MESSAGE_TOO_LARGE");
+    assert!(call_raw(&server.channel, GET_JWKS, request(1000)).await.is_ok());
+}
+
 #[tokio::test]
 async fn deadline_of_the_server_is_enforced() {
     let server = Server::start(&["--request-timeout", "50ms"], never).await;

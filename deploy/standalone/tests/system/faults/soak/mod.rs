@@ -30,7 +30,7 @@ mod revocation;
 mod visitor;
 mod watcher;
 
-use attacks::{ACCOUNTS, ATTACKS, Attack, TASKS, Target};
+use attacks::{Attack, Target};
 use client::Addresses;
 use disturbances::{Schedule, operate};
 use honest::User;
@@ -74,7 +74,7 @@ impl Queue {
     fn next(&self) -> (&'static str, Attack) {
         let mut remaining = lock(&self.0);
         if remaining.is_empty() {
-            remaining.extend(ATTACKS.into_iter().chain(ACCOUNTS).chain(TASKS));
+            remaining.extend(attacks::all());
             fastrand::shuffle(&mut remaining);
         }
         remaining.pop().expect("there are attacks")

@@ -10,24 +10,41 @@ mod bodies;
 mod calls;
 mod connections;
 mod credentials;
+mod frames;
 mod http1;
 mod http2;
+mod json;
 mod load;
+mod messages;
+mod raw;
 mod reads;
+mod requests;
 mod streams;
 mod target;
 mod tasks;
 mod tokens;
 
-pub use accounts::ACCOUNTS;
 pub use target::Target;
-pub use tasks::TASKS;
 
 /// Runs until it is dropped.
 pub type Attack = for<'a> fn(&'a Target, &'a AtomicUsize) -> BoxFuture<'a, ()>;
 
-/// All attacks by name.
-pub const ATTACKS: [(&str, Attack); 20] = [
+/// Returns all attacks with their names.
+pub fn all() -> Vec<(&'static str, Attack)> {
+    let lists: [&[(&str, Attack)]; 7] = [
+        &FAULTS,
+        &frames::FRAMES,
+        &messages::MESSAGES,
+        &requests::REQUESTS,
+        &json::JSON,
+        &accounts::ACCOUNTS,
+        &tasks::TASKS,
+    ];
+    lists.concat()
+}
+
+/// Attacks that have harmed others before.
+const FAULTS: [(&str, Attack); 20] = [
     ("unread large responses", |target, count| Box::pin(streams::leave_large_responses_unread(target, count))),
     ("unread watches", |target, count| Box::pin(streams::leave_watches_unread(target, count))),
     ("health watches", |target, count| Box::pin(streams::open_health_watches(target, count))),
