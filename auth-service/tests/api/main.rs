@@ -20,6 +20,7 @@ mod lost_history;
 mod many_revocations;
 mod migrations;
 mod older_tables;
+mod password_queue;
 mod purge;
 mod refresh;
 mod refresh_model;
