@@ -27,7 +27,7 @@ mod gate;
 mod host;
 mod linger;
 mod preface;
-pub(super) mod slots;
+mod slots;
 
 pub use error_body::{Explain, Rejection};
 use gate::{Gate, hold_until_end};
