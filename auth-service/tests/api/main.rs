@@ -10,6 +10,7 @@ mod deletion;
 mod doctor;
 mod feed;
 mod forged_claims;
+mod hash_cost;
 mod history;
 mod keys;
 mod known_networks;
