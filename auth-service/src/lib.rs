@@ -161,7 +161,7 @@ impl Server {
         };
         let service_tokens = Arc::new(ServiceTokens::new(db.clone(), clock.clone(), config.gateway.as_ref()));
         let app = App {
-            searches: Searches::new(db.clone()),
+            searches: Searches::new(db.clone(), clock.clone(), rate_limits),
             clients: ClientInfoResolver::new(clock.clone(), config.limits.proxies.clone(), Arc::clone(&service_tokens)),
             service_tokens,
             address_limits: AddressLimits::new(&config.rates, &clock),

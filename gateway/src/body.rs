@@ -11,16 +11,14 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
+use futures::stream;
 use http::HeaderMap;
-use http_body_util::{BodyExt, Full};
+use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use service_kit::status::ApiError;
 use tonic::{Status, body::Body};
 
 use crate::quota::Permit;
-
-/// A body is sent in chunks of this size, because a chunk stays in memory until the client has read it.
-const CHUNK_BYTES: usize = 16 * 1024;
 
 /// The size of the prefix of a gRPC message.
 pub const MESSAGE_PREFIX_BYTES: usize = 5;
@@ -89,35 +87,10 @@ impl Whole {
         if self.bytes.is_empty() && self.trailers.is_none() {
             return Body::empty();
         }
-        let is_small = self.bytes.len() <= CHUNK_BYTES && self.trailers.is_none();
-        let body = if is_small { Body::new(Full::from(self.bytes)) } else { Body::new(Chunked(self)) };
-        with_guard(body, permit)
-    }
-}
-
-/// Sends a body in chunks. Each is a copy, so that it does not keep the whole body in memory.
-struct Chunked(Whole);
-
-impl HttpBody for Chunked {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let rest = &mut self.0;
-        let length = rest.bytes.len().min(CHUNK_BYTES);
-        if length == 0 {
-            return Poll::Ready(rest.trailers.take().map(|trailers| Ok(Frame::trailers(trailers))));
-        }
-        let chunk = rest.bytes.split_to(length);
-        Poll::Ready(Some(Ok(Frame::data(Bytes::copy_from_slice(&chunk)))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.0.bytes.is_empty() && self.0.trailers.is_none()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        if self.0.trailers.is_some() { SizeHint::default() } else { SizeHint::with_exact(self.0.bytes.len() as u64) }
+        let Some(trailers) = self.trailers else { return with_guard(Body::new(Full::from(self.bytes)), permit) };
+        let data = (!self.bytes.is_empty()).then(|| Frame::data(self.bytes));
+        let frames = data.into_iter().chain([Frame::trailers(trailers)]).map(Ok::<_, Infallible>);
+        with_guard(Body::new(StreamBody::new(stream::iter(frames))), permit)
     }
 }
 

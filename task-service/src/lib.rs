@@ -165,7 +165,7 @@ impl Server {
         let watches = Arc::new(Watches::new(db.clone(), page_tokens.epoch().clone()));
         let app = Arc::new(App {
             db: db.clone(),
-            searches: Searches::new(db.clone()),
+            searches: Searches::new(db.clone(), clock.clone(), rate_limits),
             owner_queue,
             clock: clock.clone(),
             authenticator: authenticator.clone(),

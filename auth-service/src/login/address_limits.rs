@@ -1,8 +1,6 @@
 //! Rate limits per IP address for actions that are costly or reveal whether an account exists.
 
-use std::net::Ipv4Addr;
-
-use service_kit::{clock::Clock, network::rate_limit_key, ops::config::OnOff, rate_limit::RateLimit, status::ApiError};
+use service_kit::{clock::Clock, ops::config::OnOff, rate_limit::RateLimit, status::ApiError};
 
 use crate::{config::RateArgs, error, model::client_info::ClientInfo};
 
@@ -52,8 +50,6 @@ impl AddressLimits {
         if !self.is_enforced {
             return Ok(());
         }
-        limit
-            .check(&rate_limit_key(client.address.unwrap_or(Ipv4Addr::UNSPECIFIED.into())))
-            .map_err(error::too_many_calls)
+        limit.check(&client.rate_limit_key()).map_err(error::too_many_calls)
     }
 }

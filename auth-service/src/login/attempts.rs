@@ -13,6 +13,7 @@ use super::{
 use crate::{
     error,
     model::{
+        client_info::ClientInfo,
         login_throttle::{ThrottleKey, day, lock_duration},
         password::Password,
     },
@@ -51,19 +52,20 @@ impl PasswordAttempts {
         Self { db, clock, hashing, rate_limits, in_progress: InProgress::new(), recorded_networks }
     }
 
-    /// Compares a password with a stored hash. Without a hash, it takes as long and returns [`Comparison::Different`].
+    /// Compares the password of an account with a stored hash. Without a hash, it takes as long and returns [`Comparison::Different`].
     /// If this succeeds, the caller must record the outcome before it drops the attempt.
     ///
     /// # Errors
     /// RATE_LIMITED if too many attempts failed or are in progress; OVERLOADED if too many passwords wait to be hashed.
     pub async fn compare(
         &self,
-        key: ThrottleKey,
+        email: &str,
+        client: &ClientInfo,
         password: Password,
         stored_hash: Option<String>,
     ) -> Result<(Comparison, PermittedAttempt), ApiError> {
-        let attempt = self.admit(key).await?;
-        Ok((self.hashing.compare(password, stored_hash).await?, attempt))
+        let attempt = self.admit(ThrottleKey::new(email, client.address)).await?;
+        Ok((self.hashing.compare(client.rate_limit_key(), password, stored_hash).await?, attempt))
     }
 
     /// Counts a wrong password.

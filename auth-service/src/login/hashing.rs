@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -13,7 +14,12 @@ use argon2::{
         phc::{Output, ParamsString, PasswordHash, Salt},
     },
 };
-use service_kit::{random, status::ApiError};
+use service_kit::{
+    budget::{Budget, Share},
+    random,
+    status::ApiError,
+    turns::{Turn, TurnQueue},
+};
 use taskey_proto::errors::v1::ErrorReason;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -25,6 +31,9 @@ use crate::{config::PasswordArgs, model::password::Password};
 
 /// Maximum number of queued hashes per running hash. At about 15 ms per hash, the last one waits for one second.
 const MAX_QUEUED_PER_RUNNING: usize = 64;
+
+/// One client may have this fraction of all running and queued hashes.
+const CLIENT_FRACTION: usize = 4;
 
 /// Maximum time in the queue, which limits the wait on slow machines.
 const MAX_QUEUE_TIME: Duration = Duration::from_millis(800);
@@ -39,8 +48,11 @@ pub struct Hashing {
     hasher: Hasher,
     /// One permit for each hash that may run.
     running: Arc<Semaphore>,
-    /// One permit for each hash that may run or wait.
-    queue: Arc<Semaphore>,
+    /// The hashes that run or wait.
+    queue: Arc<Budget>,
+    /// A client may only have as many hashes waiting for `running` as may run, so that those of another client do not
+    /// wait behind all of them.
+    turns: TurnQueue<IpAddr>,
     /// The hash of a random password. Passwords of unknown accounts are compared with it, to take the same time.
     dummy_hash: Arc<str>,
 }
@@ -67,26 +79,33 @@ impl Hashing {
         let hasher = Hasher::new(params);
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let running = args.password_concurrency.map_or(cores.saturating_sub(1).max(1), usize::from);
+        let queued = running * (MAX_QUEUED_PER_RUNNING + 1);
         let dummy_hash = hasher
             .hash(&random::bytes::<32>())
             .map_err(|error| anyhow::anyhow!("cannot compute a password hash: {error}"))?;
         Ok(Self {
             hasher,
             running: Arc::new(Semaphore::new(running)),
-            queue: Arc::new(Semaphore::new(running * (MAX_QUEUED_PER_RUNNING + 1))),
+            queue: Budget::new(queued, queued / CLIENT_FRACTION),
+            turns: TurnQueue::new(running),
             dummy_hash: dummy_hash.into(),
         })
     }
 
-    /// Waits for a permit to compute a hash.
+    /// Waits for a permit to compute a hash for a client.
     ///
     /// # Errors
-    /// RESOURCE_EXHAUSTED / OVERLOADED if the queue is full, or the wait takes too long.
-    pub async fn acquire(&self) -> Result<HashPermit, ApiError> {
-        let queue = Arc::clone(&self.queue).try_acquire_owned().map_err(|_| overloaded())?;
-        let running =
-            timeout(MAX_QUEUE_TIME, Arc::clone(&self.running).acquire_owned()).await.map_err(|_| overloaded())?;
-        Ok(HashPermit { _running: running.map_err(ApiError::internal)?, _queue: queue })
+    /// RESOURCE_EXHAUSTED / OVERLOADED if the queue is full, the client has too many hashes in it, or the wait takes too
+    /// long.
+    pub async fn acquire(&self, client: IpAddr) -> Result<HashPermit, ApiError> {
+        let mut queue = self.queue.share(client);
+        queue.grow(1).map_err(|_| overloaded())?;
+        let wait = async {
+            let turn = self.turns.acquire(client).await;
+            (Arc::clone(&self.running).acquire_owned().await, turn)
+        };
+        let (running, turn) = timeout(MAX_QUEUE_TIME, wait).await.map_err(|_| overloaded())?;
+        Ok(HashPermit { _running: running.map_err(ApiError::internal)?, _turn: turn, _queue: queue })
     }
 
     /// Returns the hash of a new password as a PHC string.
@@ -103,13 +122,18 @@ impl Hashing {
     ///
     /// # Errors
     /// Like [`acquire`](Self::acquire); INTERNAL if the stored hash is malformed or too expensive.
-    pub async fn compare(&self, password: Password, stored_hash: Option<String>) -> Result<Comparison, ApiError> {
+    pub async fn compare(
+        &self,
+        client: IpAddr,
+        password: Password,
+        stored_hash: Option<String>,
+    ) -> Result<Comparison, ApiError> {
         let (hasher, dummy_hash) = (self.hasher.clone(), Arc::clone(&self.dummy_hash));
         let compare = move || match stored_hash {
             Some(stored_hash) => hasher.compare(password.as_bytes(), &stored_hash),
             None => hasher.compare(password.as_bytes(), &dummy_hash).map(|_| Comparison::Different),
         };
-        run(self.acquire().await?, compare).await?.map_err(ApiError::internal)
+        run(self.acquire(client).await?, compare).await?.map_err(ApiError::internal)
     }
 }
 
@@ -117,7 +141,8 @@ impl Hashing {
 #[derive(Debug)]
 pub struct HashPermit {
     _running: OwnedSemaphorePermit,
-    _queue: OwnedSemaphorePermit,
+    _turn: Turn<IpAddr>,
+    _queue: Share,
 }
 
 /// Computes one hash on a blocking thread. The thread owns the permit, so a caller who disconnects does not release it

@@ -18,7 +18,7 @@ use crate::{
         audit::{Actor, Event, Kind},
         client_info::ClientInfo,
         email::Email,
-        login_throttle::{ThrottleKey, lock_duration},
+        login_throttle::lock_duration,
         password::Password,
         refresh_token::RefreshToken,
         session::{Replay, Session},
@@ -61,9 +61,9 @@ impl Sessions {
         // From here on, a disabled account is treated like an unknown one. Its hash may have another cost than that for
         // unknown accounts, so the response time would reveal it.
         let credentials = credentials.filter(|found| !found.user.disabled);
-        let key = ThrottleKey::new(login.email.as_str(), client.address);
         let stored_hash = credentials.as_ref().map(|found| found.password_hash.clone());
-        let (comparison, attempt) = self.passwords.compare(key, login.password, stored_hash).await?;
+        let compared = self.passwords.compare(login.email.as_str(), &client, login.password, stored_hash);
+        let (comparison, attempt) = compared.await?;
         let event = |kind, actor, id| Event::new(clock, kind, actor, id, client.clone());
         let Some(credentials) = credentials.filter(|_| comparison != Comparison::Different) else {
             // Failed logins of unknown accounts are stored, too. Otherwise the response time would reveal which exist.

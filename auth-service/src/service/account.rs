@@ -20,7 +20,6 @@ use crate::{
     login::{address_limits::RateLimitedAction, hashing::Comparison},
     model::{
         audit::{Actor, Event, Kind},
-        login_throttle::ThrottleKey,
         password::Password,
         user::{Credentials, User},
     },
@@ -68,8 +67,9 @@ impl pb::account_service_server::AccountService for AccountService {
         let current = request::current_password(current_password)?;
         let verified_version = self.verify_current_password(&user, current, &event).await?;
         let new = request::new_password(new_password, &user, self.app.password_min_length)?;
-        let new = self.app.passwords.hashing.hash(self.app.passwords.hashing.acquire().await?, new).await?;
-        let App { db, clock, feed, .. } = &*self.app;
+        let App { db, clock, feed, passwords, .. } = &*self.app;
+        let permit = passwords.hashing.acquire(event.client.rate_limit_key()).await?;
+        let new = passwords.hashing.hash(permit, new).await?;
         let changed =
             accounts::change_password(db, clock.now(), user.id, verified_version, new, session_id, event).await;
         feed.wake();
@@ -187,8 +187,8 @@ impl AccountService {
         address_limits.check(RateLimitedAction::Login, &event.client)?;
         let credentials = users::credentials_by_id(db, user.id).await?.ok_or_else(error::user_not_found)?;
         let Credentials { password_hash, password_version, .. } = credentials;
-        let key = ThrottleKey::new(&user.email, event.client.address);
-        let (comparison, attempt) = passwords.compare(key, password, Some(password_hash.clone())).await?;
+        let compared = passwords.compare(&user.email, &event.client, password, Some(password_hash.clone()));
+        let (comparison, attempt) = compared.await?;
         if comparison == Comparison::Different {
             let wrong = Event { id: clock.new_id(), kind: Kind::CurrentPasswordWrong, ..event.clone() };
             let event = wrong.with_detail("attempted", &event.kind.name());

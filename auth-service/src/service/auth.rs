@@ -35,7 +35,7 @@ impl pb::auth_service_server::AuthService for AuthService {
         self.app.address_limits.check(RateLimitedAction::SignUp, &event.client)?;
         // Avoids most hashes of concurrent sign-ups with the same address: when they leave the queue, one of them has
         // usually created the account. The unique constraint decides about the others.
-        let permit = passwords.hashing.acquire().await?;
+        let permit = passwords.hashing.acquire(event.client.rate_limit_key()).await?;
         if users::credentials_by_email(db, &email).await.map_err(ApiError::from)?.is_some() {
             return Err(error::email_taken().into());
         }

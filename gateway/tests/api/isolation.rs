@@ -93,6 +93,25 @@ async fn client_with_too_many_unread_bytes_is_refused_and_others_are_not() {
     list(1).await.unwrap();
 }
 
+#[tokio::test]
+async fn responses_that_a_client_does_not_read_are_reset() {
+    let flags = ["--keepalive-interval", "500ms", "--keepalive-timeout", "500ms"];
+    let (_backend, program) = start(Reply::message(&list_of(40)), &flags).await;
+    let idle = Reply::from_fn(|_| endless_streams());
+    let (_idle_backend, idle_program) = start(idle, &flags).await;
+    let mut watch = watch(&idle_program, 1).await.expect("a stream");
+    let unread = join_all((0..4).map(|_| call_unread(&program, LIST))).await;
+    let mut client = TaskServiceClient::new(channel_from(&program, 1)).max_decoding_message_size(usize::MAX);
+    client.list_tasks(ListTasksRequest::default()).await.expect_err("too many unread bytes");
+    let released = async { while client.list_tasks(ListTasksRequest::default()).await.is_err() {} };
+    timeout(TIMEOUT, released).await.expect("the memory is released");
+    for response in unread {
+        response.into_body().collect().await.expect_err("reset");
+    }
+    let idle = timeout(Duration::from_millis(100), watch.message()).await;
+    assert!(idle.is_err(), "an idle stream continues, but: {idle:?}");
+}
+
 async fn watch(program: &Program, host: u8) -> Result<Streaming<WatchTasksResponse>, Status> {
     let mut client = TaskServiceClient::new(channel_from(program, host));
     client.watch_tasks(WatchTasksRequest::default()).await.map(tonic::Response::into_inner)

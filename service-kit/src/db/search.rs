@@ -3,20 +3,26 @@
 //! Each account executes one search at a time. A search has two attempts. The first shares the connections of other
 //! reads and is stopped after [`QUICK_BUDGET`]. If it does not finish, the search waits until it is one of the few long
 //! searches of this process, and starts again. So quick searches do not wait behind long ones, and other reads always
-//! find a connection.
+//! find a connection. The time that the searches of an account take is limited as well.
 
 use std::{future::pending, sync::Arc, time::Duration};
 
 use taskey_proto::errors::v1::ErrorReason;
 use tokio::{
     sync::{Semaphore, oneshot},
-    time::{Instant, sleep, timeout_at},
+    time::{Instant, sleep, sleep_until, timeout_at},
 };
 use tonic::Code;
 use uuid::Uuid;
 
 use super::{Db, Error, FromRow, ReadKind, Sql, Value};
-use crate::{status::ApiError, turns::TurnQueue};
+use crate::{
+    clock::Clock,
+    ops::config::OnOff,
+    rate_limit::{Rate, RateLimit},
+    status::ApiError,
+    turns::TurnQueue,
+};
 
 /// How long the first attempt may take. Most searches take less.
 const QUICK_BUDGET: Duration = Duration::from_millis(50);
@@ -30,6 +36,10 @@ const MAX_WAIT: Duration = Duration::from_secs(1);
 /// Maximum number of searches of an account that wait or are executed.
 const MAX_SEARCHES: usize = 64;
 
+/// How many milliseconds the searches of an account may take: three seconds at once, then a fifth of the time. Searches that
+/// take less than a millisecond do not count.
+const TIME_LIMIT: &str = "3000+200/s";
+
 /// How long a caller should wait before a retry if there are too many searches.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
 
@@ -42,6 +52,9 @@ pub enum SearchError {
     /// Too many searches are waiting.
     #[error("too many searches are waiting")]
     Overloaded,
+    /// The searches of the account have taken too long. Contains the delay until the next one may be executed.
+    #[error("the searches of the account have taken too long")]
+    RateLimited(Duration),
     /// The database failed.
     #[error(transparent)]
     Database(#[from] Error),
@@ -58,6 +71,10 @@ impl From<SearchError> for ApiError {
             SearchError::Overloaded => {
                 new(ErrorReason::Overloaded, "too many searches are waiting").retry_after(RETRY_DELAY)
             }
+            SearchError::RateLimited(delay) => {
+                let message = "the searches of this account have taken too long; use fewer conditions";
+                new(ErrorReason::RateLimited, message).retry_after(delay)
+            }
             SearchError::Database(error) => error.into(),
         }
     }
@@ -71,20 +88,25 @@ pub struct Searches {
     /// One permit for each long search.
     slots: Arc<Semaphore>,
     budget: Duration,
+    /// The milliseconds that the searches of accounts have taken, if they are limited.
+    time_limit: Option<Arc<RateLimit>>,
 }
 
 impl Searches {
     /// Creates an executor for a database. It should be the only one of the process.
     #[must_use]
-    pub fn new(db: Db) -> Self {
+    pub fn new(db: Db, clock: Clock, rate_limits: OnOff) -> Self {
+        let time_limit: Rate = TIME_LIMIT.parse().expect("a rate");
+        let time_limit = (rate_limits == OnOff::On).then(|| Arc::new(RateLimit::new(time_limit, clock)));
         let (slots, budget) = (db.max_long_searches(), BUDGET.min(db.time_limit() / 2));
-        Self { db, turns: TurnQueue::default(), slots: Arc::new(Semaphore::new(slots)), budget }
+        Self { db, turns: TurnQueue::default(), slots: Arc::new(Semaphore::new(slots)), budget, time_limit }
     }
 
     /// Returns all rows that a statement finds.
     ///
     /// # Errors
-    /// If the search exceeds its budget, too many searches are waiting, or the database returns an error.
+    /// If the search exceeds its budget, too many searches are waiting, those of the account have taken too long, or the
+    /// database returns an error.
     pub async fn fetch_all<R: FromRow + Send + 'static>(
         &self,
         account: Uuid,
@@ -95,33 +117,50 @@ impl Searches {
         }
         let deadline = Instant::now() + MAX_WAIT;
         let turn = timeout_at(deadline, self.turns.acquire(account)).await.map_err(|_| SearchError::Overloaded)?;
+        self.await_time(account, deadline).await?;
         let turn = Arc::new(turn);
-        let (quick_sql, quick_args, quick_turn) = (sql.clone(), args.clone(), Arc::clone(&turn));
-        if let Some(rows) = self.attempt(ReadKind::Scan, QUICK_BUDGET, quick_sql, quick_args, quick_turn).await? {
+        let quick = self.attempt(account, ReadKind::Scan, QUICK_BUDGET, (sql.clone(), args.clone()), Arc::clone(&turn));
+        if let Some(rows) = quick.await? {
             return Ok(rows);
         }
         let slot = timeout_at(deadline, Arc::clone(&self.slots).acquire_owned()).await;
         let slot = slot.map_err(|_| SearchError::Overloaded)?.map_err(|_| Error::Closed)?;
-        let rows = self.attempt(ReadKind::LongSearch, self.budget, sql, args, (turn, slot)).await?;
+        let rows = self.attempt(account, ReadKind::LongSearch, self.budget, (sql, args), (turn, slot)).await?;
         rows.ok_or(SearchError::TooExpensive)
+    }
+
+    /// Waits until the searches of the account have not taken too long.
+    async fn await_time(&self, account: Uuid, deadline: Instant) -> Result<(), SearchError> {
+        let Some(Err(delay)) = self.time_limit.as_ref().map(|limit| limit.check_charges(&account)) else {
+            return Ok(());
+        };
+        let end = Instant::now() + delay;
+        if end > deadline {
+            return Err(SearchError::RateLimited(delay));
+        }
+        sleep_until(end).await;
+        Ok(())
     }
 
     /// Executes a statement. Returns `None` if it takes longer than the budget, and stops it. `permits` are held until it
     /// has stopped.
     async fn attempt<R: FromRow + Send + 'static>(
         &self,
+        account: Uuid,
         kind: ReadKind,
         budget: Duration,
-        sql: Sql,
-        args: Vec<Value>,
+        (sql, args): (Sql, Vec<Value>),
         permits: impl Send + 'static,
     ) -> Result<Option<Vec<R>>, Error> {
         let (start, started) = oneshot::channel();
+        let time_limit = self.time_limit.clone();
         let read = self.db.read(kind, move |conn| {
             Box::pin(async move {
+                let usage = TimeUsage { time_limit, account, begun: Instant::now() };
                 // The caller may be gone.
                 _ = start.send(());
                 let rows = conn.fetch_all(sql, args).await;
+                drop(usage);
                 drop(permits);
                 rows
             })
@@ -137,6 +176,21 @@ impl Searches {
             biased;
             rows = read => rows.map(Some),
             () = exceeded => Ok(None),
+        }
+    }
+}
+
+/// Charges an account with the time from `begun` until this is dropped, which is when a statement has ended or stopped.
+struct TimeUsage {
+    time_limit: Option<Arc<RateLimit>>,
+    account: Uuid,
+    begun: Instant,
+}
+
+impl Drop for TimeUsage {
+    fn drop(&mut self) {
+        if let Some(limit) = &self.time_limit {
+            limit.charge(&self.account, u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX));
         }
     }
 }

@@ -13,8 +13,11 @@ use tonic_health::pb::{
     health_server::{Health, HealthServer},
 };
 
-use super::connection::slots::{Slot, Slots};
-use crate::{network::Client, status::ApiError};
+use crate::{
+    budget::{Budget, Share},
+    network::{Client, rate_limit_key},
+    status::ApiError,
+};
 
 /// Maximum number of open watches in total, and per address: as many as connections by default. Watches need no access
 /// token, and clients open one per connection.
@@ -34,20 +37,21 @@ pub type Statuses = BTreeMap<String, ServingStatus>;
 /// added later.
 #[must_use]
 pub fn health_server(statuses: watch::Receiver<Statuses>) -> HealthServer<impl Health> {
-    let watches = Slots::with_limits(MAX_WATCHES, MAX_WATCHES_PER_ADDRESS);
+    let watches = Budget::new(MAX_WATCHES, MAX_WATCHES_PER_ADDRESS);
     HealthServer::new(HealthService { statuses, watches }).max_decoding_message_size(MAX_REQUEST_BYTES)
 }
 
 struct HealthService {
     statuses: watch::Receiver<Statuses>,
-    watches: Arc<Slots>,
+    watches: Arc<Budget>,
 }
 
 impl HealthService {
-    fn acquire(&self, client: Option<&Client>) -> Result<Slot, ApiError> {
+    fn acquire(&self, client: Option<&Client>) -> Result<Share, ApiError> {
         // Calls within the process have no address.
         let address = client.map_or(Ipv4Addr::LOCALHOST.into(), |client| client.address);
-        self.watches.acquire(address).map_err(|_| {
+        let mut watch = self.watches.share(rate_limit_key(address));
+        watch.grow(1).map(|()| watch).map_err(|_| {
             let message = "too many health watches are open";
             ApiError::new(Code::ResourceExhausted, ErrorReason::Overloaded, message).retry_after(RETRY_DELAY)
         })
@@ -70,7 +74,7 @@ impl Health for HealthService {
     /// Sends the status, and again after each change. An unknown service has the status SERVICE_UNKNOWN.
     async fn watch(&self, request: Request<HealthCheckRequest>) -> Result<Response<Self::WatchStream>, Status> {
         let watch = Watch {
-            _slot: self.acquire(request.extensions().get())?,
+            _share: self.acquire(request.extensions().get())?,
             service: request.into_inner().service,
             statuses: self.statuses.clone(),
             last_sent: None,
@@ -84,7 +88,7 @@ impl Health for HealthService {
 }
 
 struct Watch {
-    _slot: Slot,
+    _share: Share,
     service: String,
     statuses: watch::Receiver<Statuses>,
     last_sent: Option<ServingStatus>,

@@ -19,6 +19,7 @@ mod error_details;
 pub mod health;
 pub mod reflection;
 pub mod request_id;
+mod unread;
 
 use call::CallLayer;
 use connection::Protocol;

@@ -8,7 +8,9 @@ use http::{Request, Response};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
 use service_kit::assert_refused;
-use taskey_proto::auth::v1::{GetJwksRequest, Jwk, JwkSet, token_service_client::TokenServiceClient};
+use taskey_proto::auth::v1::{
+    GetJwksRequest, Jwk, JwkSet, WatchRevocationsRequest, token_service_client::TokenServiceClient,
+};
 use tokio::{
     task::{AbortHandle, JoinSet},
     time::{Instant, sleep, timeout},
@@ -165,21 +167,53 @@ async fn request_that_stalls_is_ended() {
     assert_refused!(Err::<(), _>(status), DeadlineExceeded, "DEADLINE_EXCEEDED");
 }
 
+/// Returns a response of 3 MB.
+async fn large() -> Result<JwkSet, Status> {
+    Ok(JwkSet { keys: vec![Jwk { kid: "x".repeat(3_000_000), ..Jwk::default() }] })
+}
+
+/// Returns the response to a call. Its body is not read.
+async fn call_unread(channel: &Channel) -> Response<Body> {
+    let request = Request::post(GET_JWKS).header("content-type", "application/grpc").header("te", "trailers");
+    let body = Body::new(http_body_util::Full::from(vec![0; 5]));
+    let mut channel = channel.clone().ready_oneshot().await.expect("connected");
+    channel.call(request.body(body).expect("a request")).await.expect("a response")
+}
+
+#[tokio::test]
+async fn response_that_is_not_read_is_reset_and_idle_stream_continues() {
+    let server = Server::start(&["--keepalive-interval", "250ms", "--keepalive-timeout", "250ms"], large).await;
+    let channel = connect(&server, 2);
+    let watch = TokenServiceClient::new(channel.clone()).watch_revocations(WatchRevocationsRequest::default()).await;
+    let mut watch = watch.expect("a stream").into_inner();
+    let mut unread = call_unread(&channel).await.into_body();
+    sleep(Duration::from_millis(1500)).await;
+    let error = timeout(TIMEOUT, async { while unread.frame().await.expect("not the end").is_ok() {} });
+    error.await.expect("reset");
+    let idle = timeout(Duration::from_millis(100), watch.message()).await;
+    assert!(idle.is_err(), "an idle stream continues, but: {idle:?}");
+}
+
+#[tokio::test]
+async fn response_that_is_read_slowly_is_complete() {
+    let server = Server::start(&["--keepalive-interval", "250ms", "--keepalive-timeout", "250ms"], large).await;
+    let mut body = call_unread(&connect(&server, 2)).await.into_body();
+    let (begun, mut bytes) = (Instant::now(), 0);
+    while let Some(frame) = body.frame().await {
+        bytes += frame.expect("not reset").data_ref().map_or(0, Bytes::len);
+        sleep(PAUSE).await;
+    }
+    assert!(bytes > 3_000_000 && begun.elapsed() > Duration::from_millis(500), "{bytes}");
+}
+
 #[tokio::test]
 async fn unread_responses_of_one_client_are_limited() {
-    let large = || async {
-        let key = Jwk { kid: "x".repeat(3_000_000), ..Jwk::default() };
-        Ok(JwkSet { keys: vec![key] })
-    };
     let server = Server::start(&["--max-total-response-bytes", "33554432"], large).await;
     let channel = connect(&server, 2);
     let mut unread = Vec::new();
     let refused = async {
         loop {
-            let request = Request::post(GET_JWKS).header("content-type", "application/grpc").header("te", "trailers");
-            let body = Body::new(http_body_util::Full::from(vec![0; 5]));
-            let mut channel = channel.clone().ready_oneshot().await.expect("connected");
-            let response = channel.call(request.body(body).expect("a request")).await.expect("a response");
+            let response = call_unread(&channel).await;
             if let Some(status) = Status::from_header_map(response.headers()) {
                 return status;
             }

@@ -6,7 +6,8 @@ use service_kit::{
     args,
     db::{Db, Engine, QueryBuilder, SearchError, Searches, Sql, Value},
     on_each_database,
-    testing::TestDatabase,
+    ops::config::OnOff,
+    testing::{TestDatabase, clock},
 };
 use tokio::time::{Instant, timeout};
 use uuid::Uuid;
@@ -19,6 +20,8 @@ on_each_database! {
     quick_search_does_not_wait_behind_long_searches_of_others,
     long_searches_leave_connections_for_other_reads,
     abandoned_searches_make_room_for_others,
+    account_whose_searches_take_too_long_is_limited,
+    abandoned_searches_count,
 }
 
 const ANN: Uuid = Uuid::from_u128(1);
@@ -43,7 +46,7 @@ async fn endless_search(db: &Db, searches: &Searches, account: Uuid) -> SearchEr
 
 async fn search_beyond_its_budget_is_too_expensive(database: TestDatabase) {
     let db = open(&database, &pool(4, LIMIT)).await;
-    let searches = Searches::new(db.clone());
+    let searches = Searches::new(db.clone(), clock().0, OnOff::Off);
     let begun = Instant::now();
     let error = endless_search(&db, &searches, ANN).await;
     assert!(matches!(error, SearchError::TooExpensive), "{error}");
@@ -54,7 +57,7 @@ async fn search_beyond_its_budget_is_too_expensive(database: TestDatabase) {
 
 async fn account_with_too_many_searches_is_overloaded(database: TestDatabase) {
     let db = open(&database, &pool(4, LIMIT)).await;
-    let searches = Searches::new(db.clone());
+    let searches = Searches::new(db.clone(), clock().0, OnOff::Off);
     let first = endless_search(&db, &searches, ANN);
     let others = futures::future::join_all((0..100).map(|_| quick(&searches, ANN)));
     let (first, others) = tokio::join!(first, others);
@@ -68,7 +71,7 @@ async fn account_with_too_many_searches_is_overloaded(database: TestDatabase) {
 async fn quick_search_does_not_wait_behind_long_searches_of_others(database: TestDatabase) {
     let db = open(&database, &pool(4, LIMIT)).await;
     insert(&db, 1).await.expect("written");
-    let searches = Searches::new(db.clone());
+    let searches = Searches::new(db.clone(), clock().0, OnOff::Off);
     let attackers = (10..20).map(|account| endless_search(&db, &searches, Uuid::from_u128(account)));
     let attack = futures::future::join_all(attackers);
     let honest = async {
@@ -86,7 +89,7 @@ async fn quick_search_does_not_wait_behind_long_searches_of_others(database: Tes
 async fn long_searches_leave_connections_for_other_reads(database: TestDatabase) {
     let db = open(&database, &pool(4, LIMIT)).await;
     insert(&db, 1).await.expect("written");
-    let searches = Searches::new(db.clone());
+    let searches = Searches::new(db.clone(), clock().0, OnOff::Off);
     let attackers = (10..20).map(|account| endless_search(&db, &searches, Uuid::from_u128(account)));
     let attack = futures::future::join_all(attackers);
     let honest = async {
@@ -105,12 +108,53 @@ async fn long_searches_leave_connections_for_other_reads(database: TestDatabase)
 
 async fn abandoned_searches_make_room_for_others(database: TestDatabase) {
     let db = open(&database, &pool(1, LIMIT)).await;
-    let searches = Searches::new(db.clone());
+    let searches = Searches::new(db.clone(), clock().0, OnOff::Off);
     for _ in 0..10 {
         assert!(timeout(Duration::from_millis(100), endless_search(&db, &searches, ANN)).await.is_err());
     }
     quick(&searches, ANN).await.expect("the account's turn has come");
     let error = endless_search(&db, &searches, BOB).await;
     assert!(matches!(error, SearchError::TooExpensive), "{error}");
+    db.close().await;
+}
+
+/// The time that the searches of an account may take at once, and that they may take until they may take as long again.
+const BURST: Duration = Duration::from_secs(3);
+const RECOVERY: Duration = Duration::from_secs(15);
+
+async fn account_whose_searches_take_too_long_is_limited(database: TestDatabase) {
+    let db = open(&database, &pool(4, LIMIT)).await;
+    let (clock, manual_clock) = clock();
+    let searches = Searches::new(db.clone(), clock, OnOff::On);
+    for _ in 0..100 {
+        quick(&searches, ANN).await.expect("quick searches are not limited");
+    }
+    let begun = Instant::now();
+    let delay = loop {
+        match endless_search(&db, &searches, ANN).await {
+            SearchError::TooExpensive => {}
+            SearchError::RateLimited(delay) => break delay,
+            error => panic!("{error}"),
+        }
+    };
+    let elapsed = begun.elapsed();
+    assert!(elapsed > BURST / 2 && elapsed < 2 * BURST, "{elapsed:?}");
+    assert!(matches!(quick(&searches, ANN).await, Err(SearchError::RateLimited(_))), "quick searches share the limit");
+    quick(&searches, BOB).await.expect("another account is not limited");
+    assert!(delay < RECOVERY, "{delay:?}");
+    manual_clock.advance(delay);
+    assert!(matches!(endless_search(&db, &searches, ANN).await, SearchError::TooExpensive));
+    db.close().await;
+}
+
+async fn abandoned_searches_count(database: TestDatabase) {
+    let db = open(&database, &pool(4, LIMIT)).await;
+    let searches = Searches::new(db.clone(), clock().0, OnOff::On);
+    let limited = async {
+        while !matches!(quick(&searches, ANN).await, Err(SearchError::RateLimited(_))) {
+            _ = timeout(Duration::from_millis(500), endless_search(&db, &searches, ANN)).await;
+        }
+    };
+    timeout(LIMIT, limited).await.expect("the account is limited");
     db.close().await;
 }

@@ -11,7 +11,7 @@ use service_kit::{
 use tokio::{sync::Notify, time::timeout};
 use uuid::Uuid;
 
-use super::sweep;
+use super::removed_owners;
 
 /// How often due owners are swept if no deleted account is received.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(600);
@@ -64,14 +64,14 @@ impl AccountCleanup {
     async fn sweep(&self) -> Result<u64, db::Error> {
         let (now, mut removed) = (self.clock.now(), 0);
         loop {
-            let owners = sweep::due_owners(&self.db, now, BATCH).await?;
+            let owners = removed_owners::due_owners(&self.db, now, BATCH).await?;
             if owners.is_empty() {
                 return Ok(removed);
             }
             for owner in &owners {
                 removed += self.remove(*owner).await?;
             }
-            sweep::finish_owners(&self.db, now, owners).await?;
+            removed_owners::finish_owners(&self.db, now, owners).await?;
         }
     }
 
@@ -79,7 +79,7 @@ impl AccountCleanup {
     async fn remove(&self, owner: Uuid) -> Result<u64, db::Error> {
         let mut removed = 0;
         loop {
-            let (batch, is_complete) = sweep::delete_owned(&self.db, owner, BATCH).await?;
+            let (batch, is_complete) = removed_owners::delete_owned(&self.db, owner, BATCH).await?;
             removed += batch;
             if is_complete {
                 return Ok(removed);
@@ -91,11 +91,11 @@ impl AccountCleanup {
 #[tonic::async_trait]
 impl DeletedUsers for AccountCleanup {
     async fn sequence(&self) -> anyhow::Result<i64> {
-        Ok(sweep::last_deletion(&self.db).await?)
+        Ok(removed_owners::last_deletion(&self.db).await?)
     }
 
     async fn receive(&self, users: Vec<Uuid>, sequence: i64) -> anyhow::Result<()> {
-        sweep::add_removed_owners(&self.db, self.clock.now(), users, sequence).await?;
+        removed_owners::add_removed_owners(&self.db, self.clock.now(), users, sequence).await?;
         self.received.notify_one();
         Ok(())
     }
@@ -106,8 +106,10 @@ mod tests {
     use futures::future::join_all;
     use service_kit::{args, clock::Timestamp, on_each_database, testing::TestDatabase};
 
-    use super::super::sweep::SECOND_SWEEP_DELAY;
-    use super::*;
+    use super::{
+        super::{removed_owners::SECOND_SWEEP_DELAY, sweep},
+        *,
+    };
     use crate::store::tests::{create_with_id, open};
 
     on_each_database!(
@@ -131,7 +133,7 @@ mod tests {
 
     /// Returns the owners that are due at an instant.
     async fn due_owners(db: &Db, at: Timestamp) -> Vec<Uuid> {
-        sweep::due_owners(db, at, BATCH).await.expect("the owners are read")
+        removed_owners::due_owners(db, at, BATCH).await.expect("the owners are read")
     }
 
     async fn concurrent_sweeps_of_two_replicas_succeed(database: TestDatabase) {

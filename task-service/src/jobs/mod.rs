@@ -2,4 +2,5 @@
 
 pub(crate) mod account_cleanup;
 pub(crate) mod purge;
+mod removed_owners;
 mod sweep;

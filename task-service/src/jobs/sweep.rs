@@ -1,9 +1,6 @@
 //! The SQL of the background jobs, which write rows of any owner in batches.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures::future::BoxFuture;
 use service_kit::{
@@ -18,18 +15,13 @@ use crate::{
     store::rows::text_table,
 };
 
-/// Delay between receiving a deleted account and deleting its data a second time. A call in progress, or a token that
-/// is accepted while revocations cannot be received, may create a task after the first deletion. Tokens are valid for
-/// at most 15 minutes, and the maximum staleness is another 15 minutes; the rest is a margin.
-pub(crate) const SECOND_SWEEP_DELAY: Duration = Duration::from_secs(3600);
-
 /// The key of the advisory lock of these writes. Without the lock, two of them could lock the same rows in different
 /// orders and deadlock. Also, if another replica deleted rows of a batch, the batch would not be full, and would seem
 /// to be the last one. The number is arbitrary.
 const SWEEP_LOCK: i64 = 0x0074_6173_6b73_7701;
 
 /// Executes a batch, while no replica executes another one.
-async fn sweep<T, F>(db: &Db, work: F) -> Result<T, Error>
+pub(super) async fn sweep<T, F>(db: &Db, work: F) -> Result<T, Error>
 where
     T: Send + 'static,
     F: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<T, Error>> + Send + 'static,
@@ -100,7 +92,7 @@ fn count_per_owner(owners: impl Iterator<Item = Uuid>) -> BTreeMap<Uuid, i64> {
 }
 
 /// Locks owners against their mutations, which change the same rows in another order.
-async fn lock_owners(conn: &mut Conn, owners: impl Iterator<Item = Uuid>) -> Result<(), Error> {
+pub(super) async fn lock_owners(conn: &mut Conn, owners: impl Iterator<Item = Uuid>) -> Result<(), Error> {
     let owners: BTreeSet<Uuid> = owners.collect();
     let mut lock = QueryBuilder::new("update owners set last_change = last_change where owner_id in ");
     lock.push_ids(owners);
@@ -225,112 +217,11 @@ async fn backfill_within(conn: &mut Conn, limit: i64) -> Result<u64, Error> {
     Ok(old.len() as u64)
 }
 
-/// Returns the sequence number of the last deleted account that was received.
-///
-/// # Errors
-/// Those of the database.
-pub(crate) async fn last_deletion(db: &Db) -> Result<i64, Error> {
-    db.fetch_optional("select place from followed_deletions", args![]).await?.ok_or(Error::RowNotFound)
-}
-
-/// Stores the owners of deleted accounts, due now, and the sequence number of the last one.
-///
-/// # Errors
-/// Those of the database.
-pub(crate) async fn add_removed_owners(
-    db: &Db,
-    now: Timestamp,
-    mut owners: Vec<Uuid>,
-    last_deletion: i64,
-) -> Result<(), Error> {
-    const ON_CONFLICT: &str =
-        " on conflict (owner_id) do update set heard_at = excluded.heard_at, due_at = excluded.due_at";
-    // A statement cannot write a row twice.
-    owners.sort_unstable();
-    owners.dedup();
-    sweep(db, move |conn| {
-        Box::pin(async move {
-            let mut insert = QueryBuilder::new("insert into removed_owners (owner_id, heard_at, due_at)");
-            insert.push_values(owners.iter().map(|owner| args![*owner, now, now])).push(ON_CONFLICT);
-            execute(conn, insert).await?;
-            conn.execute("update followed_deletions set place = $1", args![last_deletion]).await.map(drop)
-        })
-    })
-    .await
-}
-
-/// Returns at most `limit` owners that are due for a sweep.
-///
-/// # Errors
-/// Those of the database.
-pub(crate) async fn due_owners(db: &Db, now: Timestamp, limit: i64) -> Result<Vec<Uuid>, Error> {
-    const SELECT: &str = "select owner_id from removed_owners where due_at <= $1 order by due_at, owner_id limit $2";
-    db.fetch_all(SELECT, args![now, limit]).await
-}
-
-/// The statements that delete at most `$2` rows of an owner (`$1`), for one table each. The counter is deleted last,
-/// because every write creates it before other rows.
-const DELETE_OWNED: [&str; 5] = [
-    "delete from tasks where owner_id = $1 and id in (select id from tasks where owner_id = $1 order by id limit $2)",
-    "delete from task_lists where owner_id = $1 and id in (
-        select id from task_lists where owner_id = $1 order by id limit $2)",
-    "delete from removed_tasks where owner_id = $1 and id in (
-        select id from removed_tasks where owner_id = $1 order by id limit $2)",
-    "delete from requests where owner_id = $1 and id in (
-        select id from requests where owner_id = $1 order by id limit $2)",
-    "delete from owners where owner_id = $1 and $2 > 0",
-];
-
-/// Deletes at most `limit` rows of an owner from each table. Returns the number of deleted rows, and whether none is left.
-/// With several owners in one statement, PostgreSQL would scan a large table to find the few rows that are left.
-///
-/// # Errors
-/// Those of the database.
-pub(crate) async fn delete_owned(db: &Db, owner: Uuid, limit: i64) -> Result<(u64, bool), Error> {
-    sweep(db, move |conn| {
-        Box::pin(async move {
-            lock_owners(conn, std::iter::once(owner)).await?;
-            let mut deleted = 0;
-            for statement in DELETE_OWNED {
-                let rows = conn.execute(statement, args![owner, limit]).await?;
-                deleted += rows;
-                if rows == limit.unsigned_abs() {
-                    return Ok((deleted, false));
-                }
-            }
-            Ok((deleted, true))
-        })
-    })
-    .await
-}
-
-/// Stores that all rows of the owners that were due at `now` have been deleted. After the first sweep, an owner is due
-/// again after [`SECOND_SWEEP_DELAY`]. After the second sweep, it is deleted from the table. An owner that was received
-/// again in the meantime stays due.
-///
-/// # Errors
-/// Those of the database.
-pub(crate) async fn finish_owners(db: &Db, now: Timestamp, owners: Vec<Uuid>) -> Result<(), Error> {
-    sweep(db, move |conn| {
-        Box::pin(async move {
-            let mut forget = QueryBuilder::new("delete from removed_owners where owner_id in ");
-            forget.push_ids(owners.iter().copied()).push(" and due_at > heard_at and due_at <= ").push_bind(now);
-            execute(conn, forget).await?;
-            let wait = SECOND_SWEEP_DELAY.as_micros();
-            let mut postpone =
-                QueryBuilder::new(format!("update removed_owners set due_at = heard_at + {wait} where owner_id in "));
-            postpone.push_ids(owners).push(" and due_at = heard_at and due_at <= ").push_bind(now);
-            execute(conn, postpone).await.map(drop)
-        })
-    })
-    .await
-}
-
 fn push_pairs(builder: &mut QueryBuilder, pairs: &[(Uuid, Uuid)]) {
     builder.push_id_pairs(pairs.iter().copied());
 }
 
-async fn execute(conn: &mut Conn, statement: QueryBuilder) -> Result<u64, Error> {
+pub(super) async fn execute(conn: &mut Conn, statement: QueryBuilder) -> Result<u64, Error> {
     let (sql, values) = statement.build();
     conn.execute(sql, values).await
 }

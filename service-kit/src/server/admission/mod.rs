@@ -5,7 +5,8 @@
 //! service returns that error instead of processing the call.
 //!
 //! The memory of one client is limited by its share of both budgets, by the flow-control windows of its connections,
-//! and by one chunk of a response per stream, which the connection stores beside the counted ones.
+//! and by one chunk of a response per stream, which the connection stores beside the counted ones. A response that its
+//! client does not read is ended.
 
 use std::{
     convert::Infallible,

@@ -6,7 +6,7 @@ use anyhow::Context;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
+    rt::{TokioIo, TokioTimer},
     server::{
         conn::auto,
         graceful::{GracefulShutdown, Watcher},
@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{body::Body, transport::server::TcpConnectInfo};
 use tower::Service;
 
-use super::admission::Admission;
+use super::{admission::Admission, unread::StreamExecutor};
 use crate::ops::{config::LimitArgs, output};
 
 mod bare_lf;
@@ -27,7 +27,7 @@ mod gate;
 mod host;
 mod linger;
 mod preface;
-pub(super) mod slots;
+mod slots;
 
 pub use error_body::{Explain, Rejection};
 use gate::{Gate, hold_until_end};
@@ -164,15 +164,15 @@ async fn drain(graceful: GracefulShutdown, mut connections: JoinSet<()>, limit: 
 
 struct Server {
     gate: Arc<Gate>,
-    builder: auto::Builder<TokioExecutor>,
+    builder: auto::Builder<StreamExecutor>,
     handshake_timeout: Duration,
-    /// How long a write may make no progress. Pings do not detect a client that answers them but reads nothing else,
-    /// and HTTP/1 has no pings.
+    /// How long a write, or the response of an HTTP/2 stream, may make no progress. Pings do not detect a client that
+    /// answers them but reads nothing else, and HTTP/1 has no pings.
     stall_timeout: Duration,
 }
 
-fn builder(protocol: Protocol, limits: &LimitArgs) -> auto::Builder<TokioExecutor> {
-    let mut builder = auto::Builder::new(TokioExecutor::new());
+fn builder(protocol: Protocol, limits: &LimitArgs, stall_timeout: Duration) -> auto::Builder<StreamExecutor> {
+    let mut builder = auto::Builder::new(StreamExecutor { timeout: stall_timeout });
     let mut header_list_size = limits.max_header_bytes;
     if matches!(protocol, Protocol::Http2) {
         builder = builder.http2_only();
@@ -198,11 +198,12 @@ fn builder(protocol: Protocol, limits: &LimitArgs) -> auto::Builder<TokioExecuto
 
 impl Server {
     fn new(protocol: Protocol, limits: &LimitArgs) -> Self {
+        let stall_timeout = limits.keepalive_interval.saturating_add(limits.keepalive_timeout);
         Self {
             gate: Arc::new(Gate { protocol, proxies: limits.proxies.clone(), slots: Slots::new(limits) }),
-            builder: builder(protocol, limits),
+            builder: builder(protocol, limits, stall_timeout),
             handshake_timeout: limits.handshake_timeout,
-            stall_timeout: limits.keepalive_interval.saturating_add(limits.keepalive_timeout),
+            stall_timeout,
         }
     }
 

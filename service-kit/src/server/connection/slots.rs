@@ -4,100 +4,73 @@
 //! instead, because over HTTP/1 each request in progress occupies a connection of the proxy.
 
 use std::{
-    collections::HashMap,
-    net::IpAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
 };
 
-use crate::{network::rate_limit_key, ops::config::LimitArgs};
+use crate::{
+    budget::{Budget, Share},
+    network::rate_limit_key,
+    ops::config::LimitArgs,
+};
 
 /// The slots for the connections of a server.
-pub(in crate::server) struct Slots {
-    max_total: usize,
-    /// Maximum number of connections per address, including requests that came through trusted proxies.
-    max_per_address: usize,
-    usage: Mutex<Usage>,
-}
-
-#[derive(Default)]
-struct Usage {
-    total: usize,
-    /// An address without connections and requests has no entry, so there are never more entries than these.
-    by_address: HashMap<IpAddr, usize>,
+pub(super) struct Slots {
+    /// All connections.
+    connections: Arc<Budget>,
+    /// The connections of each address, including requests that came through trusted proxies.
+    by_address: Arc<Budget>,
 }
 
 /// The slot of one connection or request. It is released when it is dropped, however the connection ends.
-pub(in crate::server) struct Slot {
-    slots: Arc<Slots>,
-    is_connection: bool,
-    /// The address for which it counts, if it counts for one.
-    address: Option<IpAddr>,
+pub(super) struct Slot {
+    _connection: Option<Share>,
+    _address: Option<Share>,
 }
 
 /// The limit that has been reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::server) enum ReachedLimit {
+pub(super) enum ReachedLimit {
     Server,
     Address,
 }
 
+/// The client of all connections.
+const SERVER: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+
 impl Slots {
-    pub(in crate::server) fn new(limits: &LimitArgs) -> Arc<Self> {
+    pub(super) fn new(limits: &LimitArgs) -> Arc<Self> {
         Self::with_limits(limits.max_connections, limits.max_connections_per_address)
     }
 
-    pub(in crate::server) fn with_limits(max_total: usize, max_per_address: usize) -> Arc<Self> {
-        Arc::new(Self { max_total, max_per_address, usage: Mutex::default() })
+    pub(super) fn with_limits(max_total: usize, max_per_address: usize) -> Arc<Self> {
+        let connections = Budget::new(max_total, max_total);
+        Arc::new(Self { connections, by_address: Budget::new(usize::MAX, max_per_address) })
     }
 
     /// Acquires a slot for a connection of a client.
-    pub(in crate::server) fn acquire(self: &Arc<Self>, client: IpAddr) -> Result<Slot, ReachedLimit> {
-        self.acquire_slot(true, Some(client))
+    pub(super) fn acquire(&self, client: IpAddr) -> Result<Slot, ReachedLimit> {
+        Ok(Slot { _connection: Some(self.connection()?), _address: Some(self.address(client)?) })
     }
 
     /// Acquires a slot for a connection of a trusted proxy.
-    pub(super) fn acquire_for_proxy(self: &Arc<Self>) -> Result<Slot, ReachedLimit> {
-        self.acquire_slot(true, None)
+    pub(super) fn acquire_for_proxy(&self) -> Result<Slot, ReachedLimit> {
+        Ok(Slot { _connection: Some(self.connection()?), _address: None })
     }
 
     /// Acquires a slot for a request of a client that came through a trusted proxy.
-    pub(super) fn acquire_for_request(self: &Arc<Self>, client: IpAddr) -> Result<Slot, ReachedLimit> {
-        self.acquire_slot(false, Some(client))
+    pub(super) fn acquire_for_request(&self, client: IpAddr) -> Result<Slot, ReachedLimit> {
+        Ok(Slot { _connection: None, _address: Some(self.address(client)?) })
     }
 
-    fn acquire_slot(self: &Arc<Self>, is_connection: bool, client: Option<IpAddr>) -> Result<Slot, ReachedLimit> {
-        let address = client.map(rate_limit_key);
-        let mut usage = self.usage();
-        if is_connection && usage.total >= self.max_total {
-            return Err(ReachedLimit::Server);
-        }
-        if let Some(address) = address {
-            let count = usage.by_address.get(&address).copied().unwrap_or(0);
-            if count >= self.max_per_address {
-                return Err(ReachedLimit::Address);
-            }
-            usage.by_address.insert(address, count + 1);
-        }
-        usage.total += usize::from(is_connection);
-        Ok(Slot { slots: Arc::clone(self), is_connection, address })
+    fn connection(&self) -> Result<Share, ReachedLimit> {
+        let mut share = self.connections.share(SERVER);
+        share.grow(1).map(|()| share).map_err(|_| ReachedLimit::Server)
     }
 
-    fn usage(&self) -> MutexGuard<'_, Usage> {
-        self.usage.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        let mut usage = self.slots.usage();
-        usage.total -= usize::from(self.is_connection);
-        let Some(address) = self.address else { return };
-        if let Some(count) = usage.by_address.get_mut(&address) {
-            *count -= 1;
-            if *count == 0 {
-                usage.by_address.remove(&address);
-            }
-        }
+    fn address(&self, client: IpAddr) -> Result<Share, ReachedLimit> {
+        let mut share = self.by_address.share(rate_limit_key(client));
+        share.grow(1).map(|()| share).map_err(|_| ReachedLimit::Address)
     }
 }
 
@@ -105,7 +78,7 @@ impl Drop for Slot {
 mod tests {
     use super::*;
 
-    fn acquire(slots: &Arc<Slots>, peer: &str) -> Result<Slot, ReachedLimit> {
+    fn acquire(slots: &Slots, peer: &str) -> Result<Slot, ReachedLimit> {
         slots.acquire(peer.parse().expect("a valid address"))
     }
 
@@ -139,7 +112,6 @@ mod tests {
         let second = acquire(&slots, "192.0.2.2").expect("a free slot");
         assert_eq!(acquire(&slots, "192.0.2.3").err(), Some(ReachedLimit::Server));
         drop((first, second));
-        let usage = slots.usage();
-        assert_eq!((usage.total, usage.by_address.len()), (0, 0));
+        let _others = ["192.0.2.1", "192.0.2.2"].map(|peer| acquire(&slots, peer).expect("a free slot"));
     }
 }
