@@ -38,7 +38,7 @@ check-compiled:
 
 # With CI=true, a test that cannot run fails instead of being skipped. Stages reuse what earlier ones have compiled:
 # `api` starts the programs that were built for the tests. It runs beside clippy and doc, because none of them measures
-# time.
+# time. Many tests wait for the disk or for each other, so more of them run at the same time than there are cores.
 .PHONY: test
 test: export CI := true
 test: all-tools check-quickly ## Install the tools, and run all checks and tests, on SQLite and PostgreSQL
@@ -46,7 +46,8 @@ test: all-tools check-quickly ## Install the tools, and run all checks and tests
 	@.ci/stage build cargo nextest run --locked --workspace --no-run
 	@.ci/side-by-side '.ci/stage api .ci/test-api' '$(MAKE) check-compiled'
 	@.ci/stage 'doc tests' cargo test --locked --workspace --doc --quiet
-	@.ci/stage test .ci/with-postgres cargo nextest run --locked --workspace --run-ignored all -E 'not ($(FAULTS))'
+	@.ci/stage test .ci/with-postgres cargo nextest run --locked --workspace --run-ignored all \
+		--test-threads $$(($$(nproc) * 3 / 2)) -E 'not ($(FAULTS))'
 	@TASKEY_TEST_ROUNDS=100 $(RUN_FAULTS) -E '$(FAULTS) - test(/^faults::soak::/)'
 
 # The fault tests run for many rounds, and report their measurements. `make test` runs fewer rounds, and no soak.

@@ -32,8 +32,9 @@ use crate::{
 
 const LIST: &str = "/taskey.task.v1.TaskService/ListTasks";
 
-/// The interval of the polls of the gateway, and the number of health checks of a poll of task-service.
-const POLL_INTERVAL: Duration = Duration::from_millis(500);
+/// The shortest interval of the polls of the gateway, and the number of health checks of a poll of task-service. A
+/// service that responds late counts as not serving, and is polled more often.
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 const CHECKS_PER_POLL: usize = 3;
 
 /// Returns a new connection from the loopback address with this last byte.

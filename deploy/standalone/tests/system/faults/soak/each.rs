@@ -1,0 +1,53 @@
+//! Each attack alone, while others are measured.
+
+use std::{net::Ipv4Addr, panic::AssertUnwindSafe, sync::atomic::AtomicUsize};
+
+use futures::FutureExt;
+
+use super::{
+    AUTH_FLAGS, TASK_FLAGS,
+    attacks::{self, Target},
+    client::{Addresses, channel_from},
+};
+use crate::faults::{
+    cluster::{Cluster, ClusterConfig, TWO_EACH},
+    others::Others,
+    report::report_value,
+    service::Service,
+};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn serial_no_attack_affects_others() {
+    let config = ClusterConfig { auth_flags: &AUTH_FLAGS, task_flags: &TASK_FLAGS, ..TWO_EACH };
+    let Some(cluster) = Cluster::on_postgres(config).await else { return };
+    let gateway = cluster.gateway();
+    let addresses = Addresses {
+        auth: cluster.auth.iter().map(Service::address).collect(),
+        task: cluster.task.iter().map(Service::address).collect(),
+        gateway: gateway.address(),
+    };
+    let channels =
+        |source: Ipv4Addr| (channel_from(source, addresses.auth[0]), channel_from(source, addresses.task[0]));
+    let (auth, task) = channels(Ipv4Addr::new(127, 77, 0, 1));
+    let mut others = Others::sign_up(auth, task, Some(gateway.address())).await;
+    let target = Target::prepare(addresses.clone(), "others@example.com".to_owned()).await;
+    let mut failures = Vec::new();
+    for ((name, attack), host) in attacks::all().into_iter().zip(2..) {
+        // The logins of others stay within the limit of an address.
+        let (auth, task) = channels(Ipv4Addr::new(127, 77, 0, host));
+        others.connect_by(auth, task);
+        target.renew_token().await;
+        let count = AtomicUsize::new(0);
+        let measured = others.measure_during(name, async |stopped| {
+            _ = stopped.run_until_cancelled(attack(&target, &count)).await;
+        });
+        // An error that others receive is a panic.
+        let measured = AssertUnwindSafe(measured).catch_unwind().await;
+        let failure = measured.unwrap_or_else(|_| Err("a call of others failed".to_owned())).err();
+        failures.extend(failure.map(|failure| format!("{name}: {failure}")));
+        let programs = cluster.auth.iter().chain(&cluster.task).chain([&gateway]);
+        let memory: Vec<_> = programs.map(|program| program.memory_kib()[1] / 1024).collect();
+        report_value(name, format_args!("{} actions, memory {memory:?} MiB", count.into_inner()));
+    }
+    assert!(failures.is_empty(), "{} failures: {failures:#?}", failures.len());
+}
