@@ -22,8 +22,6 @@ use super::{
 mod attacks;
 mod client;
 mod disturbances;
-// Debug builds are too slow for these rates.
-#[cfg(not(debug_assertions))]
 mod each;
 mod honest;
 mod invariants;
