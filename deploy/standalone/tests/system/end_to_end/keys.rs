@@ -65,8 +65,8 @@ impl Services {
         let flags = |flags: &[&str]| flags.iter().map(ToString::to_string).collect::<Vec<_>>();
         let (keys, token) = (path("keys.json"), path("service.token"));
         let auth = ["--listen", "127.0.0.1:0", "--database-url", &database("auth"), "--key-file", &keys];
-        // Cheap hashes, because many users sign up at once.
-        let cheap = ["--password-memory-kib", "8", "--password-passes", "1"];
+        // Cheap hashes, because many users sign up at once. They share an address, which may have 65 hashes waiting.
+        let cheap = ["--password-memory-kib", "8", "--password-passes", "1", "--password-concurrency", "4"];
         let auth = Process::start(&program("auth-service"), &flags(&[&auth[..], &cheap].concat()), &["auth"]);
         let auth_url = format!("http://{}", auth.address("auth"));
         let mut task =
