@@ -66,7 +66,7 @@ soak: export CI := true
 soak: export SOAK_SECONDS ?= 600
 soak: tools ## Serve honest callers during attacks and faults, with the release programs, for SOAK_SECONDS (default: 600)
 	@.ci/stage build cargo build --release --locked --workspace --bins
-	@.ci/stage soak cargo nextest run --profile soak --release --locked --package taskey --no-capture \
+	@.ci/stage soak .ci/with-postgres cargo nextest run --profile soak --release --locked --package taskey --no-capture \
 		-E 'test(/^faults::soak::/)'
 
 .PHONY: test-api

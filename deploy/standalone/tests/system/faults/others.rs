@@ -26,6 +26,10 @@ const DURATION: Duration = Duration::from_secs(2);
 /// The minimum number of measured rounds, each of one call of every kind.
 const MIN_ROUNDS: usize = 150;
 
+/// The minimum number of rounds and the pause between two of them, if the calls must stay within the rate limits.
+const SLOW_ROUNDS: usize = 50;
+const SLOW_PAUSE: Duration = Duration::from_millis(60);
+
 /// The p99 during an attack is at most this multiple of the p99 without one.
 const MAX_FACTOR: u32 = 3;
 
@@ -51,6 +55,8 @@ pub struct Others {
     gateway: Option<SocketAddr>,
     pair: TokenPair,
     task_id: String,
+    min_rounds: usize,
+    pause: Duration,
 }
 
 impl Others {
@@ -58,7 +64,7 @@ impl Others {
     pub async fn sign_up(auth: Channel, task: Channel, gateway: Option<SocketAddr>) -> Self {
         let pair = sign_up_and_log_in(&auth, "others@example.com").await;
         let task_id = create(&task, &pair.access_token, "of others").await.expect("created").id;
-        Self { auth, task, gateway, pair, task_id }
+        Self { auth, task, gateway, pair, task_id, min_rounds: MIN_ROUNDS, pause: RETRY_PAUSE }
     }
 
     /// Runs an attack until others have been measured, and asserts that none of their calls fails, that their p99 is at
@@ -91,8 +97,14 @@ impl Others {
         Err(measured)
     }
 
-    /// Uses other connections from now on.
-    pub fn connect_by(&mut self, auth: Channel, task: Channel) {
+    /// Makes fewer calls from now on, so that they stay within the rate limits.
+    pub fn slow_down(&mut self) {
+        (self.min_rounds, self.pause) = (SLOW_ROUNDS, SLOW_PAUSE);
+    }
+
+    /// Uses connections from another address from now on, and logs in, so that its network is known.
+    pub async fn connect_by(&mut self, auth: Channel, task: Channel) {
+        self.pair = log_in(&auth, "others@example.com").await.expect("others can log in");
         (self.auth, self.task) = (auth, task);
     }
 
@@ -100,7 +112,7 @@ impl Others {
     /// each call took.
     async fn measure(&self, stopped: &CancellationToken) -> Vec<Duration> {
         let (mut took, mut rounds) = (Vec::new(), 0);
-        while rounds < MIN_ROUNDS || !stopped.is_cancelled() {
+        while rounds < self.min_rounds || !stopped.is_cancelled() {
             let begun = Instant::now();
             let request = bearer(&self.pair.access_token, GetTaskRequest { id: self.task_id.clone() });
             let task = timeout(CALL_TIMEOUT, TaskServiceClient::new(self.task.clone()).get_task(request)).await;
@@ -114,7 +126,7 @@ impl Others {
                 took.push(self.get(gateway, &format!("/v1/tasks/{}", self.task_id)).await);
             }
             rounds += 1;
-            sleep(RETRY_PAUSE).await;
+            sleep(self.pause).await;
         }
         took
     }

@@ -33,13 +33,14 @@ async fn serial_no_attack_affects_others() {
         |source: Ipv4Addr| (channel_from(source, addresses.auth[0]), channel_from(source, addresses.task[0]));
     let (auth, task) = channels(Ipv4Addr::new(127, 77, 0, 1));
     let mut others = Others::sign_up(auth, task, Some(gateway.address())).await;
+    others.slow_down();
     let target = Target::prepare(addresses.clone(), "others@example.com".to_owned()).await;
     let (mut failures, mut attacks) = (Vec::new(), attacks::all());
     fastrand::shuffle(&mut attacks);
     for ((name, attack), host) in attacks.into_iter().take(ATTACKS).zip(2..) {
         // The logins of others stay within the limit of an address.
         let (auth, task) = channels(Ipv4Addr::new(127, 77, 0, host));
-        others.connect_by(auth, task);
+        others.connect_by(auth, task).await;
         target.renew_token().await;
         let count = AtomicUsize::new(0);
         let measured = others.measure_during(name, async |stopped| {
