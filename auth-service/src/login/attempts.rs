@@ -52,7 +52,8 @@ impl PasswordAttempts {
         Self { db, clock, hashing, rate_limits, in_progress: InProgress::new(), recorded_networks }
     }
 
-    /// Compares the password of an account with a stored hash. Without a hash, it takes as long and returns [`Comparison::Different`].
+    /// Compares the password of an account with a stored hash. Without a hash, it takes as long and returns
+    /// [`Comparison::Different`].
     /// If this succeeds, the caller must record the outcome before it drops the attempt.
     ///
     /// # Errors

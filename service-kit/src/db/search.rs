@@ -36,8 +36,8 @@ const MAX_WAIT: Duration = Duration::from_secs(1);
 /// Maximum number of searches of an account that wait or are executed.
 const MAX_SEARCHES: usize = 64;
 
-/// How many milliseconds the searches of an account may take: three seconds at once, then a fifth of the time. Searches that
-/// take less than a millisecond do not count.
+/// How many milliseconds the searches of an account may take: three seconds at once, then a fifth of the time. Searches
+/// that take less than a millisecond do not count.
 const TIME_LIMIT: &str = "3000+200/s";
 
 /// How long a caller should wait before a retry if there are too many searches.
