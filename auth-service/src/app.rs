@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use service_kit::{
-    auth::interceptor::Authenticator,
+    auth::{call_limit::CallLimit, interceptor::Authenticator},
     clock::Clock,
     db::{Db, Searches},
     page::PageTokens,
@@ -24,6 +24,8 @@ pub struct App {
     pub(crate) clock: Clock,
     /// Authenticates callers.
     pub(crate) authenticator: Authenticator,
+    /// The rate limit of calls of callers that the interceptor does not see.
+    pub(crate) call_limit: CallLimit,
     /// The tokens of services.
     pub(crate) service_tokens: Arc<ServiceTokens>,
     /// Determines the clients of calls.

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::Args;
 use service_kit::{
-    auth::{claims, key_source::MAX_RELOAD_DELAY as KEYS_RELOAD_DELAY},
+    auth::{call_limit::CallRateArgs, claims, key_source::MAX_RELOAD_DELAY as KEYS_RELOAD_DELAY},
     db::{DatabaseUrl, Db, Migrate, PoolArgs, schema_name},
     ops::{
         config::{KeyArgs, LimitArgs, OnOff, TokenArgs, duration},
@@ -53,6 +53,10 @@ pub struct Config {
     /// The rate limits of each address.
     #[command(flatten)]
     pub rates: RateArgs,
+
+    /// The rate limit of calls.
+    #[command(flatten)]
+    pub call_rate: CallRateArgs,
 }
 
 /// The keys of the access tokens, and the secret of the refresh tokens.

@@ -19,6 +19,7 @@ use std::{sync::Arc, time::Duration};
 
 use service_kit::{
     auth::{
+        call_limit::CallLimit,
         interceptor::Authenticator,
         key_source::{KeySource, Purpose},
         keys::KeySet,
@@ -140,9 +141,11 @@ impl Server {
             secrets::check(&db, args, &refresh_key, &keys).await?;
         }
         let feed = Feed::open(db.for_feed(), &clock).await?;
-        let authenticator = Authenticator::new(Arc::clone(&keys), config.tokens.clone(), feed.view(), clock.clone());
-        let page_tokens = PageTokens::new(&refresh_key.page_token_key(), feed.epoch());
         let rate_limits = config.rates.rate_limits;
+        let call_limit = CallLimit::new(config.call_rate, rate_limits, clock.clone());
+        let authenticator = Authenticator::new(Arc::clone(&keys), config.tokens.clone(), feed.view(), clock.clone())
+            .with_call_limit(call_limit.clone());
+        let page_tokens = PageTokens::new(&refresh_key.page_token_key(), feed.epoch());
         let passwords = Arc::new(PasswordAttempts::new(db.clone(), clock.clone(), hashing, rate_limits));
         let issuer = Arc::new(TokenIssuer {
             clock: clock.clone(),
@@ -169,6 +172,7 @@ impl Server {
             db,
             clock,
             authenticator,
+            call_limit,
             passwords,
             sessions,
             issuer,

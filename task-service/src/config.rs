@@ -4,7 +4,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use clap::Args;
 use service_kit::{
-    auth::{claims, credential::VerifierArgs},
+    auth::{call_limit::CallRateArgs, claims, credential::VerifierArgs},
     db::{DatabaseUrl, PoolArgs, schema_name},
     ops::config::{LimitArgs, OnOff, TokenArgs, duration, endpoint},
     rate_limit::Rate,
@@ -62,6 +62,10 @@ pub struct Config {
     /// Whether to enforce the rate limits per user
     #[arg(long, env = "TASKEY_RATE_LIMITS", default_value = "on", value_name = "SWITCH")]
     pub rate_limits: OnOff,
+
+    /// The rate limit of calls.
+    #[command(flatten)]
+    pub call_rate: CallRateArgs,
 }
 
 /// The settings that only task-service has, also when it runs within `taskey`.
@@ -73,10 +77,6 @@ pub struct TaskArgs {
     #[arg(long, env = "TASKEY_REVOCATION_MAX_STALENESS", default_value = "30s", value_name = "DURATION",
           value_parser = staleness)]
     pub revocation_max_staleness: Duration,
-
-    /// Calls per user: 100+50/s is a burst of 100, then 50 per second. Units are s, m and h
-    #[arg(long, env = "TASKEY_CALL_RATE", default_value = "100+50/s", value_name = "RATE")]
-    pub call_rate: Rate,
 
     /// Rows that a user may write: 20000+6000/m is a burst of 20,000, then 6,000 per minute. Each 4 KiB of a row count as
     /// one more. A call that exceeds the limit succeeds, and later ones wait

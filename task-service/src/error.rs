@@ -71,9 +71,3 @@ pub(crate) fn row_rate_limited(wait: Duration) -> ApiError {
     let message = "too many tasks and lists written in a short time";
     ApiError::new(Code::ResourceExhausted, ErrorReason::RateLimited, message).retry_after(wait)
 }
-
-/// Returns the error for a caller that exceeds its rate limit.
-pub(crate) fn rate_limited(wait: Duration) -> ApiError {
-    let message = "too many calls in a short time";
-    ApiError::new(Code::ResourceExhausted, ErrorReason::RateLimited, message).retry_after(wait)
-}

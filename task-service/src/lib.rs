@@ -17,6 +17,7 @@ use std::{sync::Arc, time::Duration};
 use anyhow::Context;
 use service_kit::{
     auth::{
+        call_limit::CallLimit,
         interceptor::Authenticator,
         revocation::{
             RevocationView,
@@ -128,8 +129,11 @@ impl Server {
         let row_rate_limit = Arc::new(RateLimit::new(config.tasks.row_rate, clock.clone()));
         let account_cleanup = Arc::new(AccountCleanup::new(db.clone(), clock.clone()));
         let deleted_users = Some(Arc::clone(&account_cleanup) as Arc<_>);
+        let call_limit = CallLimit::new(config.call_rate, config.rate_limits, clock.clone());
+        let authenticator = Authenticator::new(Arc::clone(&keys), config.tokens, Arc::clone(&view), clock.clone())
+            .with_call_limit(call_limit);
         Ok(Self {
-            authenticator: Authenticator::new(Arc::clone(&keys), config.tokens, Arc::clone(&view), clock.clone()),
+            authenticator,
             follower: Follower { view, keys, deleted_users, credential, peers: config.auth_url },
             account_cleanup,
             owner_queue: OwnerQueue::new(config.pool.database_timeout, Arc::clone(&row_rate_limit)),
@@ -178,7 +182,6 @@ impl Server {
             page_tokens,
             watches: Arc::clone(&watches),
             row_rate_limit,
-            call_rate_limit: RateLimit::new(tasks.call_rate, clock.clone()),
             rate_limits,
             purge_after: tasks.purge_after,
             max_tasks: tasks.max_tasks,

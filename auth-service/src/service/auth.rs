@@ -76,6 +76,7 @@ impl pb::auth_service_server::AuthService for AuthService {
             None => Some(access_token_session?),
         };
         if let Some(session_id) = session_id {
+            self.app.call_limit.check(session_id)?;
             let event = Event { session_id: Some(session_id), ..event };
             self.app.sessions.revoke(SessionSelector::Session(session_id), RevocationReason::Requested, event).await?;
         }

@@ -20,6 +20,8 @@ on_each_database! {
     users_can_list_the_security_events_of_their_account,
     failed_logins_are_aggregated_by_minute,
     a_repeated_logout_is_logged_once,
+    calls_are_rate_limited_per_account,
+    repeated_logouts_are_rate_limited_per_session,
 }
 
 const NEW_PASSWORD: &str = "a stapled battery of horses";
@@ -196,4 +198,29 @@ async fn a_repeated_logout_is_logged_once(database: TestDatabase) {
     }
     assert_eq!(event_kinds(&server, &current).await, [Kind::Logout, Kind::Login, Kind::Login, Kind::SignUp]);
     server.stop().await;
+}
+
+async fn calls_are_rate_limited_per_account(database: TestDatabase) {
+    let server = Server::start_with(database, &["--rate-limits", "on", "--call-rate", "3+1/s"]).await;
+    let ann = server.sign_up_and_login("ann@example.com").await;
+    let bob = server.sign_up_and_login("bob@example.com").await;
+    for _ in 0..3 {
+        server.get_me(&ann.access_token).await.expect("a burst of three");
+    }
+    assert_refused!(server.get_me(&ann.access_token).await, ResourceExhausted, "RATE_LIMITED");
+    server.get_me(&bob.access_token).await.expect("others are not affected");
+    server.manual_clock.advance(Duration::from_secs(1));
+    server.get_me(&ann.access_token).await.expect("one per second");
+    assert_refused!(server.get_me(&ann.access_token).await, ResourceExhausted, "RATE_LIMITED");
+}
+
+async fn repeated_logouts_are_rate_limited_per_session(database: TestDatabase) {
+    let server = Server::start_with(database, &["--rate-limits", "on", "--call-rate", "3+1/s"]).await;
+    let ann = server.sign_up_and_login("ann@example.com").await;
+    let other_session = server.login("ann@example.com", PASSWORD).await.expect("logged in");
+    for _ in 0..3 {
+        server.logout(&ann.refresh_token).await.expect("a burst of three");
+    }
+    assert_refused!(server.logout(&ann.refresh_token).await, ResourceExhausted, "RATE_LIMITED");
+    server.logout(&other_session.refresh_token).await.expect("other sessions are not affected");
 }

@@ -9,7 +9,10 @@ use auth_service::config::{DatabaseArgs, PasswordArgs, RateArgs, SecretArgs, Ses
 use clap::{Parser, Subcommand};
 use gateway::config::{BrowserArgs, JsonArgs};
 use service_kit::{
-    auth::credential::{ServiceTokenArgs, VerifierArgs},
+    auth::{
+        call_limit::CallRateArgs,
+        credential::{ServiceTokenArgs, VerifierArgs},
+    },
     db::{DatabaseUrl, PoolArgs, schema_name},
     ops::{
         config::{KeyArgs, LimitArgs, TokenArgs},
@@ -86,6 +89,10 @@ pub struct Cli {
     #[command(flatten)]
     pub rates: RateArgs,
 
+    /// The rate limit of calls.
+    #[command(flatten)]
+    pub call_rate: CallRateArgs,
+
     /// Settings for tasks.
     #[command(flatten)]
     pub tasks: TaskArgs,
@@ -161,6 +168,7 @@ impl Cli {
                 passwords: self.passwords.clone(),
                 limits: self.limits.clone(),
                 rates: self.rates.clone(),
+                call_rate: self.call_rate,
             },
             task: task_service::config::Config {
                 listen: task,
@@ -173,6 +181,7 @@ impl Cli {
                 pool: self.pool,
                 limits: self.limits.clone(),
                 rate_limits: self.rates.rate_limits,
+                call_rate: self.call_rate,
             },
             gateway: gateway::config::Config {
                 listen: gateway,

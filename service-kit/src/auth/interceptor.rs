@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use crate::{
     auth::{
+        call_limit::CallLimit,
         claims::AccessClaims,
         key_source::KeySource,
         revocation::{Freshness, RevocationView, Verdict},
@@ -79,6 +80,7 @@ pub struct Authenticator {
     clock: Clock,
     /// When a token from the future was last logged, as the uptime of the clock in seconds, plus one.
     future_token_logged_at: Arc<AtomicU64>,
+    call_limit: CallLimit,
 }
 
 impl Authenticator {
@@ -86,7 +88,20 @@ impl Authenticator {
     /// `token_args`, and whose session is not in `revocations`.
     #[must_use]
     pub fn new(keys: Arc<KeySource>, token_args: TokenArgs, revocations: Arc<RevocationView>, clock: Clock) -> Self {
-        Self { keys, token_args, revocations, clock, future_token_logged_at: Arc::default() }
+        Self {
+            keys,
+            token_args,
+            revocations,
+            clock,
+            future_token_logged_at: Arc::default(),
+            call_limit: CallLimit::default(),
+        }
+    }
+
+    /// Limits the calls of each account, before their messages are received and decoded.
+    #[must_use]
+    pub fn with_call_limit(self, call_limit: CallLimit) -> Self {
+        Self { call_limit, ..self }
     }
 
     /// Authenticates the caller by the headers of a call.
@@ -184,6 +199,7 @@ fn not_ready() -> ApiError {
 impl Interceptor for Authenticator {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
         let caller = self.authenticate(request.metadata())?;
+        self.call_limit.check(caller.user_id())?;
         request.extensions_mut().insert(caller);
         Ok(request)
     }

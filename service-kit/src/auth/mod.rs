@@ -1,5 +1,6 @@
 //! Authentication: access tokens, the keys that sign them, and revoked sessions.
 
+pub mod call_limit;
 pub mod claims;
 pub mod credential;
 pub mod interceptor;

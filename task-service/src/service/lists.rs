@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use prost::Message;
-use service_kit::status::ApiError;
+use service_kit::{auth::interceptor::Caller, status::ApiError};
 use taskey_proto::task::v1::{
     CreateTaskListRequest, DeleteTaskListRequest, GetTaskListRequest, ListTaskListsRequest, ListTaskListsResponse,
     TaskList, UpdateTaskListRequest, task_list_service_server::TaskListService,
@@ -31,7 +31,7 @@ pub(crate) struct Lists(pub(crate) Arc<App>);
 #[tonic::async_trait]
 impl TaskListService for Lists {
     async fn create_task_list(&self, request: Request<CreateTaskListRequest>) -> Result<Response<TaskList>, Status> {
-        let owner = self.0.writer(&request)?.user_id();
+        let owner = self.0.writer(&request)?;
         let request = request.into_inner();
         let options = WriteOptions::parse("CreateTaskList", &request, &request.request_id, request.validate_only)?;
         let title = request::list::create(request)?;
@@ -42,7 +42,7 @@ impl TaskListService for Lists {
     }
 
     async fn get_task_list(&self, request: Request<GetTaskListRequest>) -> Result<Response<TaskList>, Status> {
-        let owner = self.0.caller(&request)?.user_id();
+        let owner = Caller::from_request(&request)?.user_id();
         let id = request::target("id", &request.into_inner().id, "")?.id;
         let App { db, owner_queue, clock, .. } = &*self.0;
         let row = lists::get(db, owner_queue, owner, clock.now(), id).await?;
@@ -53,7 +53,7 @@ impl TaskListService for Lists {
         &self,
         request: Request<ListTaskListsRequest>,
     ) -> Result<Response<ListTaskListsResponse>, Status> {
-        let owner = self.0.caller(&request)?.user_id();
+        let owner = Caller::from_request(&request)?.user_id();
         let App { db, owner_queue, clock, page_tokens, .. } = &*self.0;
         let ListTaskListsRequest { page_size, page_token } = request.into_inner();
         let size = request::page_size(page_size)?;
@@ -65,7 +65,7 @@ impl TaskListService for Lists {
     }
 
     async fn update_task_list(&self, request: Request<UpdateTaskListRequest>) -> Result<Response<TaskList>, Status> {
-        let owner = self.0.writer(&request)?.user_id();
+        let owner = self.0.writer(&request)?;
         let request = request.into_inner();
         let options = WriteOptions::parse("UpdateTaskList", &request, &request.request_id, request.validate_only)?;
         let (target, title) = request::list::update(request)?;
@@ -75,7 +75,7 @@ impl TaskListService for Lists {
     }
 
     async fn delete_task_list(&self, request: Request<DeleteTaskListRequest>) -> Result<Response<TaskList>, Status> {
-        let owner = self.0.writer(&request)?.user_id();
+        let owner = self.0.writer(&request)?;
         let request = request.into_inner();
         let options = WriteOptions::parse("DeleteTaskList", &request, &request.request_id, request.validate_only)?;
         let (target, move_tasks_to) = request::list::delete(&request)?;

@@ -13,9 +13,10 @@ use service_kit::{
     status::ApiError,
 };
 use tonic::{Request, Response, Status, metadata::MetadataValue};
+use uuid::Uuid;
 
 use crate::{
-    error::{rate_limited, row_rate_limited},
+    error::row_rate_limited,
     store::{owner_queue::OwnerQueue, transaction::Outcome},
     watch::{Watches, sync_page::ChangeReader},
 };
@@ -36,8 +37,6 @@ pub(crate) struct App {
     pub(crate) page_tokens: PageTokens,
     pub(crate) watches: Arc<Watches>,
     pub(crate) changes: ChangeReader,
-    /// The rate limit of calls per user.
-    pub(crate) call_rate_limit: RateLimit,
     /// The rate limit of rows written per user.
     pub(crate) row_rate_limit: Arc<RateLimit>,
     /// Whether the rate limits are enforced.
@@ -51,28 +50,16 @@ pub(crate) struct App {
 }
 
 impl App {
-    /// Returns the caller, and counts the call against the caller's rate limit.
+    /// Returns the account of a caller who writes, which must not have written too many rows.
     ///
     /// # Errors
-    /// RATE_LIMITED if the limit is exceeded.
-    pub(crate) fn caller<T>(&self, request: &Request<T>) -> Result<Caller, ApiError> {
-        let caller = Caller::from_request(request)?.clone();
+    /// RATE_LIMITED if the limit of rows is exceeded.
+    pub(crate) fn writer<T>(&self, request: &Request<T>) -> Result<Uuid, ApiError> {
+        let owner = Caller::from_request(request)?.user_id();
         if self.rate_limits == OnOff::On {
-            self.call_rate_limit.check(&caller.user_id()).map_err(rate_limited)?;
+            self.row_rate_limit.check_charges(&owner).map_err(row_rate_limited)?;
         }
-        Ok(caller)
-    }
-
-    /// Like [`caller`](Self::caller), for a write, which also requires that the caller has not written too many rows.
-    ///
-    /// # Errors
-    /// RATE_LIMITED if a limit is exceeded.
-    pub(crate) fn writer<T>(&self, request: &Request<T>) -> Result<Caller, ApiError> {
-        let caller = self.caller(request)?;
-        if self.rate_limits == OnOff::On {
-            self.row_rate_limit.check_charges(&caller.user_id()).map_err(row_rate_limited)?;
-        }
-        Ok(caller)
+        Ok(owner)
     }
 }
 

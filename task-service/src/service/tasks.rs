@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use prost::Message;
-use service_kit::epoch::Epoch;
+use service_kit::{auth::interceptor::Caller, epoch::Epoch};
 use taskey_proto::task::v1::{
     BatchWriteTasksRequest, BatchWriteTasksResponse, CompleteTaskRequest, CreateTaskRequest, DeleteTaskRequest,
     GetTaskRequest, ListTaskChangesRequest, ListTaskChangesResponse, ListTasksRequest, ListTasksResponse,
@@ -33,7 +33,7 @@ pub(crate) struct Tasks(pub(crate) Arc<App>);
 #[tonic::async_trait]
 impl TaskService for Tasks {
     async fn create_task(&self, request: Request<CreateTaskRequest>) -> Result<Response<Task>, Status> {
-        let owner = self.0.writer(&request)?.user_id();
+        let owner = self.0.writer(&request)?;
         let request = request.into_inner();
         let options = WriteOptions::parse("CreateTask", &request, &request.request_id, request.validate_only)?;
         let writes = write::parse(|validator| write::create(request, validator))?;
@@ -41,14 +41,14 @@ impl TaskService for Tasks {
     }
 
     async fn get_task(&self, request: Request<GetTaskRequest>) -> Result<Response<Task>, Status> {
-        let owner = self.0.caller(&request)?.user_id();
+        let owner = Caller::from_request(&request)?.user_id();
         let target = request::target("id", &request.into_inner().id, "")?;
         let row = tasks::get(&self.0.db, owner, self.0.clock.now(), target.id).await?;
         Ok(Response::new(response::task(row, self.0.page_tokens.epoch().get())))
     }
 
     async fn list_tasks(&self, request: Request<ListTasksRequest>) -> Result<Response<ListTasksResponse>, Status> {
-        let owner = self.0.caller(&request)?.user_id();
+        let owner = Caller::from_request(&request)?.user_id();
         let query = request::list_query(request.into_inner())?;
         let App { db, searches, clock, page_tokens, max_response_bytes, .. } = &*self.0;
         let after = query.after(page_tokens, owner)?;
@@ -57,7 +57,7 @@ impl TaskService for Tasks {
     }
 
     async fn update_task(&self, request: Request<UpdateTaskRequest>) -> Result<Response<Task>, Status> {
-        let owner = self.0.writer(&request)?.user_id();
+        let owner = self.0.writer(&request)?;
         let request = request.into_inner();
         let options = WriteOptions::parse("UpdateTask", &request, &request.request_id, request.validate_only)?;
         let writes = write::parse(|validator| write::update(request, validator))?;
@@ -65,7 +65,7 @@ impl TaskService for Tasks {
     }
 
     async fn delete_task(&self, request: Request<DeleteTaskRequest>) -> Result<Response<Task>, Status> {
-        let owner = self.0.writer(&request)?.user_id();
+        let owner = self.0.writer(&request)?;
         let request = request.into_inner();
         let options = WriteOptions::parse("DeleteTask", &request, &request.request_id, request.validate_only)?;
         let writes = write::parse(|validator| write::delete(&request, validator))?;
@@ -73,7 +73,7 @@ impl TaskService for Tasks {
     }
 
     async fn undelete_task(&self, request: Request<UndeleteTaskRequest>) -> Result<Response<Task>, Status> {
-        let owner = self.0.writer(&request)?.user_id();
+        let owner = self.0.writer(&request)?;
         let request = request.into_inner();
         let options = WriteOptions::parse("UndeleteTask", &request, &request.request_id, request.validate_only)?;
         let writes = write::parse(|validator| validator.target("id", &request.id, &request.etag).map(Write::Undelete))?;
@@ -81,7 +81,7 @@ impl TaskService for Tasks {
     }
 
     async fn complete_task(&self, request: Request<CompleteTaskRequest>) -> Result<Response<Task>, Status> {
-        let owner = self.0.writer(&request)?.user_id();
+        let owner = self.0.writer(&request)?;
         let request = request.into_inner();
         let options = WriteOptions::parse("CompleteTask", &request, &request.request_id, request.validate_only)?;
         let writes = write::parse(|validator| validator.target("id", &request.id, &request.etag).map(Write::Complete))?;
@@ -89,7 +89,7 @@ impl TaskService for Tasks {
     }
 
     async fn reopen_task(&self, request: Request<ReopenTaskRequest>) -> Result<Response<Task>, Status> {
-        let owner = self.0.writer(&request)?.user_id();
+        let owner = self.0.writer(&request)?;
         let request = request.into_inner();
         let options = WriteOptions::parse("ReopenTask", &request, &request.request_id, request.validate_only)?;
         let writes = write::parse(|validator| validator.target("id", &request.id, &request.etag).map(Write::Reopen))?;
@@ -97,7 +97,7 @@ impl TaskService for Tasks {
     }
 
     async fn move_task(&self, request: Request<MoveTaskRequest>) -> Result<Response<Task>, Status> {
-        let owner = self.0.writer(&request)?.user_id();
+        let owner = self.0.writer(&request)?;
         let request = request.into_inner();
         let options = WriteOptions::parse("MoveTask", &request, &request.request_id, request.validate_only)?;
         let writes = write::parse(|validator| write::move_task(&request, validator))?;
@@ -108,7 +108,7 @@ impl TaskService for Tasks {
         &self,
         request: Request<BatchWriteTasksRequest>,
     ) -> Result<Response<BatchWriteTasksResponse>, Status> {
-        let owner = self.0.writer(&request)?.user_id();
+        let owner = self.0.writer(&request)?;
         let request = request.into_inner();
         let options = WriteOptions::parse("BatchWriteTasks", &request, &request.request_id, request.validate_only)?;
         let (writes, prefixes) = batch::parse(request)?;
@@ -119,7 +119,7 @@ impl TaskService for Tasks {
         &self,
         request: Request<ListTaskChangesRequest>,
     ) -> Result<Response<ListTaskChangesResponse>, Status> {
-        let owner = self.0.caller(&request)?.user_id();
+        let owner = Caller::from_request(&request)?.user_id();
         let ListTaskChangesRequest { sync_token, page_size } = request.into_inner();
         let size = request::page_size(page_size)?;
         let since = SyncPoint::open(&self.0.page_tokens, owner, &sync_token)?;
@@ -133,7 +133,7 @@ impl TaskService for Tasks {
         &self,
         request: Request<WatchTasksRequest>,
     ) -> Result<Response<Self::WatchTasksStream>, Status> {
-        let caller = self.0.caller(&request)?;
+        let caller = Caller::from_request(&request)?.clone();
         let owner = caller.user_id();
         let since = SyncPoint::open(&self.0.page_tokens, owner, &request.into_inner().sync_token)?;
         let watch = self.0.watches.watch(owner)?;
