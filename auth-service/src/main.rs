@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use auth_service::{command::Command, config::Config};
 use clap::Parser;
+use mimalloc::MiMalloc;
 use service_kit::{
     clock::Clock,
     ops::{
@@ -26,6 +27,11 @@ struct Cli {
     #[command(flatten)]
     telemetry: TelemetryArgs,
 }
+
+/// The allocator of glibc keeps freed memory for each thread: after ten minutes of attacks, the gateway had twice the
+/// memory of the first minute (`make soak`).
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 #[tokio::main]
 async fn main() -> ExitCode {
