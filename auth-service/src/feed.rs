@@ -75,6 +75,9 @@ pub struct Feed {
 struct State {
     /// The state of the database up to which the view contains all revocations.
     position: FeedPosition,
+    /// The sessions with the sequence number of `position`; empty if they are not known. If the database has another one
+    /// there, it has lost history, and has reached the same number again before this replica noticed.
+    last_sessions: Arc<[Uuid]>,
     /// The last sequence number that each watcher has acknowledged. It belongs to the epoch of `position`.
     watchers: HashMap<Uuid, watch::Sender<i64>>,
 }
@@ -90,7 +93,7 @@ impl Feed {
     /// If the database cannot be read.
     pub async fn open(db: Db, clock: &Clock) -> Result<FeedHandle, Error> {
         let view = Arc::new(RevocationView::new(MAX_STALENESS, clock.clone()));
-        let position = history::load(&db, clock, &view).await?;
+        let (position, last_sessions) = history::load(&db, clock, &view).await?;
         let feed = Self {
             db,
             clock: clock.clone(),
@@ -98,7 +101,7 @@ impl Feed {
             updates: broadcast::Sender::new(BACKLOG),
             epoch: CurrentEpoch::new(position.epoch.unwrap_or_default().into()),
             wake: Notify::new(),
-            state: Mutex::new(State { position, watchers: HashMap::new() }),
+            state: Mutex::new(State { position, last_sessions, watchers: HashMap::new() }),
             is_consistent: watch::Sender::new(true),
         };
         Ok(FeedHandle(Arc::new(feed)))
@@ -221,17 +224,31 @@ impl FeedHandle {
     /// Reads the revocations since the last call, page by page, and sends them to the watchers.
     async fn catch_up(&self) -> Result<(), Error> {
         let feed = &*self.0;
-        let known = self.state().position;
+        let (known, last_sessions) = {
+            let state = self.state();
+            (state.position, Arc::clone(&state.last_sessions))
+        };
         let mut next = Some(Cursor::after(known.sequence));
         while let Some(cursor) = next {
             let page = feed::list_after(&feed.db, cursor).await?;
-            if !page.position.continues(&known) || !*feed.is_consistent.borrow() {
+            let is_first = cursor == Cursor::after(known.sequence);
+            let is_other = |session| is_first && !last_sessions.is_empty() && !last_sessions.contains(&session);
+            let is_continued = page.position.continues(&known) && !page.at_cursor.is_some_and(is_other);
+            if !is_continued || !*feed.is_consistent.borrow() {
                 return self.restore_history(known, page.position).await;
             }
             let revoked: Arc<[Uuid]> = page.sessions.iter().copied().collect();
             feed.view.add(revoked.iter().copied());
             let position = FeedPosition { sequence: page.complete_until().max(known.sequence), ..page.position };
-            self.state().position = position;
+            {
+                let mut state = self.state();
+                state.position = position;
+                // Several pages may share a sequence number.
+                let is_whole = is_first && page.next.is_none();
+                if !is_whole || !page.last_sessions.is_empty() {
+                    state.last_sessions = page.last_sessions.into_iter().filter(|_| is_whole).collect();
+                }
+            }
             // Sending fails if there are no watchers.
             _ = feed.updates.send(FeedUpdate { revoked, position });
             next = page.next;
@@ -259,10 +276,10 @@ impl FeedHandle {
                 "the database has lost revocations, or another database has replaced it; restoring those of this replica"
             );
         }
-        let (position, restored) = history::restore(&feed.db, &feed.clock, &feed.view, known).await?;
+        let (position, last_sessions, restored) = history::restore(&feed.db, &feed.clock, &feed.view, known).await?;
         {
             let mut state = self.state();
-            state.position = position;
+            (state.position, state.last_sessions) = (position, last_sessions);
             feed.epoch.set(position.epoch.unwrap_or_default().into());
             feed.is_consistent.send_replace(true);
         }

@@ -71,14 +71,13 @@ pub async fn next_sequence(conn: &mut Conn) -> Result<i64, Error> {
     Ok(sequence)
 }
 
-/// Starts the epoch `new` if the database has none, or if its sequence number is lower than that of `known` in the same
-/// epoch: it has then lost revocations, and the next ones would reuse their numbers. The sequence number jumps beyond
-/// every number that a verifier may have received. If several replicas call this, the first one starts the epoch.
-/// Returns the resulting state.
+/// Starts the epoch `new` if the database has none, or if it has the epoch of `lost`: it has then lost revocations of
+/// this history, and reuses their numbers. The sequence number jumps beyond every number that a verifier may have
+/// received. If several replicas call this, the first one starts the epoch. Returns the resulting state.
 ///
 /// # Errors
 /// If the database fails.
-pub async fn ensure_epoch(db: &Db, known: Option<FeedPosition>, new: Uuid) -> Result<FeedPosition, Error> {
+pub async fn ensure_epoch(db: &Db, lost: Option<FeedPosition>, new: Uuid) -> Result<FeedPosition, Error> {
     const LOCK: &str =
         "update feed set last_revocation = last_revocation returning epoch, last_revocation, last_deletion";
     const START: &str =
@@ -86,10 +85,9 @@ pub async fn ensure_epoch(db: &Db, known: Option<FeedPosition>, new: Uuid) -> Re
     db.write(move |conn| {
         Box::pin(async move {
             let stored: FeedPosition = conn.fetch_one(LOCK, args![]).await?;
-            let is_behind = |known: &FeedPosition| stored.epoch == known.epoch && stored.sequence < known.sequence;
-            let sequence = match known {
-                Some(known) if stored.epoch.is_none() || is_behind(&known) => {
-                    known.sequence.max(stored.sequence) + EPOCH_GAP
+            let sequence = match lost {
+                Some(lost) if stored.epoch.is_none() || stored.epoch == lost.epoch => {
+                    lost.sequence.max(stored.sequence) + EPOCH_GAP
                 }
                 None if stored.epoch.is_none() => stored.sequence,
                 _ => return Ok(stored),
@@ -159,10 +157,14 @@ impl Cursor {
 /// A page of the feed.
 #[derive(Debug)]
 pub struct Page {
+    /// One of the sessions with the sequence number of the cursor, unless they are purged.
+    pub at_cursor: Option<Uuid>,
     /// The revoked sessions, in the order of their sequence numbers.
     pub sessions: Vec<Uuid>,
     /// The state of the feed when the page was read.
     pub position: FeedPosition,
+    /// The sessions with the last sequence number of the page.
+    pub last_sessions: Vec<Uuid>,
     /// The cursor for the next page, if this one is full.
     pub next: Option<Cursor>,
 }
@@ -183,7 +185,8 @@ impl Page {
 /// If the database fails.
 pub async fn list_after(db: &Db, Cursor { sequence, session_id }: Cursor) -> Result<Page, Error> {
     const SELECT: &str = "
-        select epoch, last_revocation, last_deletion, entries.id, entries.revocation
+        select epoch, last_revocation, last_deletion,
+            (select id from sessions where revocation = $1 order by id limit 1), entries.id, entries.revocation
         from feed left join (
             select id, revocation from sessions
             where revocation is not null and (revocation, id) > ($1, $2)
@@ -194,26 +197,39 @@ pub async fn list_after(db: &Db, Cursor { sequence, session_id }: Cursor) -> Res
     let rows: Vec<PageRow> = db
         .read(ReadKind::Point, move |conn| Box::pin(conn.fetch_all(SELECT, args![sequence, session_id, PAGE_SIZE])))
         .await?;
-    let PageRow { position, entry: last } = *rows.last().ok_or(Error::RowNotFound)?;
-    let sessions: Vec<_> = rows.iter().filter_map(|row| row.entry.map(|entry| entry.session_id)).collect();
+    let PageRow { position, at_cursor, entry: last } = *rows.last().ok_or(Error::RowNotFound)?;
+    let entries = rows.iter().filter_map(|row| row.entry);
+    let sessions: Vec<_> = entries.clone().map(|entry| entry.session_id).collect();
+    let is_last = |entry: &Cursor| last.is_some_and(|last| last.sequence == entry.sequence);
+    let last_sessions = entries.filter(is_last).map(|entry| entry.session_id).collect();
     let is_full = i64::try_from(sessions.len()).is_ok_and(|length| length == PAGE_SIZE);
-    Ok(Page { sessions, position, next: last.filter(|_| is_full) })
+    Ok(Page { at_cursor, sessions, position, last_sessions, next: last.filter(|_| is_full) })
+}
+
+/// Returns the sessions with a sequence number.
+///
+/// # Errors
+/// If the database fails.
+pub async fn sessions_at(db: &Db, sequence: i64) -> Result<Vec<Uuid>, Error> {
+    const SELECT: &str = "select id from sessions where revocation = $1 order by id limit $2";
+    db.read(ReadKind::Point, move |conn| Box::pin(conn.fetch_all(SELECT, args![sequence, PAGE_SIZE]))).await
 }
 
 /// A row of a page: the state of the feed, and an entry unless the page has none.
 #[derive(Clone, Copy)]
 struct PageRow {
     position: FeedPosition,
+    at_cursor: Option<Uuid>,
     entry: Option<Cursor>,
 }
 
 impl FromRow for PageRow {
-    /// Reads the columns of a position, and `id, revocation`.
+    /// Reads the columns of a position, the session at the cursor, and `id, revocation`.
     fn from_row(row: &mut Row<'_>) -> Result<Self, Error> {
-        let position = FeedPosition::from_row(row)?;
+        let (position, at_cursor) = (FeedPosition::from_row(row)?, row.next()?);
         let (session_id, sequence): (Option<Uuid>, Option<i64>) = (row.next()?, row.next()?);
         let entry = session_id.zip(sequence).map(|(session_id, sequence)| Cursor { sequence, session_id });
-        Ok(Self { position, entry })
+        Ok(Self { position, at_cursor, entry })
     }
 }
 

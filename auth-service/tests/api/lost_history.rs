@@ -22,6 +22,7 @@ on_each_database! {
     watchers_start_again_in_a_new_epoch_after_history_was_lost,
     an_acknowledgement_of_lost_history_does_not_count,
     a_session_that_the_database_has_lost_can_be_logged_out,
+    lost_history_is_noticed_although_its_numbers_are_in_use_again,
     two_replicas_start_one_epoch,
     watchers_start_again_when_another_database_is_restored,
 }
@@ -172,6 +173,28 @@ async fn a_session_that_the_database_has_lost_can_be_logged_out(database: TestDa
     server.logout(&pair.refresh_token).await.expect("logged out");
     assert!(is_reported(&mut feed, &pair.session_id).await);
     assert_refused!(server.get_me(&pair.access_token).await, Unauthenticated, "TOKEN_REVOKED");
+    server.stop().await;
+}
+
+async fn lost_history_is_noticed_although_its_numbers_are_in_use_again(database: TestDatabase) {
+    let server = Server::start(database).await;
+    server.sign_up("ann@example.com").await.expect("signed up");
+    let mut feed = watch(&server).await;
+    let before = next(&mut feed).await;
+    let pair = log_in_and_out(&server, &mut feed).await;
+    let other = server.login("ann@example.com", PASSWORD).await.expect("logged in");
+    // As if another replica had logged out of the other session after the loss, before this one read the database.
+    let exchange = "
+        update sessions set
+            revocation = case when revocation is null then 1 end,
+            revoked_at = case when revocation is null then rotated_at end";
+    execute(&server.database, exchange).await;
+    end(&mut feed).await;
+    assert_ne!(before.epoch, watch_again(&server).await.epoch);
+    for pair in [&pair, &other] {
+        assert_refused!(server.get_me(&pair.access_token).await, Unauthenticated, "TOKEN_REVOKED");
+        assert_refused!(server.refresh(&pair.refresh_token).await, Unauthenticated, "REFRESH_TOKEN_INVALID");
+    }
     server.stop().await;
 }
 
