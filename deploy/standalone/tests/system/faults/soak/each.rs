@@ -3,17 +3,23 @@
 use std::{net::Ipv4Addr, panic::AssertUnwindSafe, sync::atomic::AtomicUsize};
 
 use futures::FutureExt;
+use service_kit::testing::TestDatabase;
+use tonic_health::pb::health_check_response::ServingStatus;
 
 use super::{
     AUTH_FLAGS, TASK_FLAGS,
     attacks::{self, Target},
     client::{Addresses, channel_from},
 };
-use crate::faults::{
-    cluster::{Cluster, ClusterConfig, TWO_EACH},
-    others::Others,
-    report::report_value,
-    service::Service,
+use crate::{
+    faults::{
+        cluster::{Cluster, ClusterConfig, TWO_EACH},
+        others::Others,
+        programs::command,
+        report::report_value,
+        service::Service,
+    },
+    process::{Process, channel, wait_for_health},
 };
 
 /// Debug builds are too slow for all attacks, and take some.
@@ -29,10 +35,30 @@ async fn serial_no_attack_affects_others() {
         task: cluster.task.iter().map(Service::address).collect(),
         gateway: gateway.address(),
     };
+    let programs: Vec<_> = cluster.auth.iter().chain(&cluster.task).chain([&gateway]).collect();
+    assert_unaffected(addresses, || programs.iter().map(|program| program.memory_kib()[1]).collect()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn serial_no_attack_affects_others_in_the_program_with_all_services() {
+    let database = TestDatabase::sqlite();
+    let cheap_hashes = ["--password-memory-kib", "8", "--password-passes", "1"];
+    let taskey = Process::spawn(&mut command("taskey", &database, &cheap_hashes), &["auth", "task", "gateway"]);
+    wait_for_health(channel(taskey.address("gateway")), ServingStatus::Serving).await;
+    let addresses = Addresses {
+        auth: vec![taskey.address("auth")],
+        task: vec![taskey.address("task")],
+        gateway: taskey.address("gateway"),
+    };
+    assert_unaffected(addresses, || vec![taskey.memory_kib()[1]]).await;
+}
+
+/// Runs each attack, measures others, and prints the memory of the programs in MiB.
+async fn assert_unaffected(addresses: Addresses, memory_kib: impl Fn() -> Vec<u64>) {
     let channels =
         |source: Ipv4Addr| (channel_from(source, addresses.auth[0]), channel_from(source, addresses.task[0]));
     let (auth, task) = channels(Ipv4Addr::new(127, 77, 0, 1));
-    let mut others = Others::sign_up(auth, task, Some(gateway.address())).await;
+    let mut others = Others::sign_up(auth, task, Some(addresses.gateway)).await;
     others.slow_down();
     let target = Target::prepare(addresses.clone(), "others@example.com".to_owned()).await;
     let mut failures = Vec::new();
@@ -54,8 +80,7 @@ async fn serial_no_attack_affects_others() {
         if count == 0 {
             failures.push(format!("{name}: the attack did nothing"));
         }
-        let programs = cluster.auth.iter().chain(&cluster.task).chain([&gateway]);
-        let memory: Vec<_> = programs.map(|program| program.memory_kib()[1] / 1024).collect();
+        let memory: Vec<_> = memory_kib().into_iter().map(|kib| kib / 1024).collect();
         report_value(name, format_args!("{count} actions, memory {memory:?} MiB"));
     }
     assert!(failures.is_empty(), "{} failures: {failures:#?}", failures.len());

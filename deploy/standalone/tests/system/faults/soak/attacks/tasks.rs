@@ -1,4 +1,4 @@
-//! Writes of tasks and lists, all of one account.
+//! Writes of tasks and lists, each attack with one account.
 
 use std::sync::atomic::AtomicUsize;
 
@@ -15,7 +15,7 @@ use tonic::{Response, Status, transport::Channel};
 
 use super::{
     Attack,
-    calls::{odd_text, repeat},
+    calls::{Account, odd_text, repeat},
     reads,
     target::Target,
 };
@@ -41,9 +41,14 @@ pub const TASKS: [(&str, Attack); 16] = [
     ("unknown ids", |target, count| Box::pin(reads::get_unknown_tasks(target, count))),
 ];
 
+/// Returns an access token of a new account, which has not reached any limit.
+async fn own_token(target: &Target) -> String {
+    Account::sign_up(target).await.pair.access_token
+}
+
 /// Updates one task on as many connections as an address may have, half of the calls with a wrong etag.
 async fn update_on_many_connections(target: &Target, count: &AtomicUsize) {
-    let (channels, token): (Vec<_>, _) = ((0..60).map(|_| target.task()).collect(), target.token());
+    let (channels, token): (Vec<_>, _) = ((0..60).map(|_| target.task()).collect(), own_token(target).await);
     let Ok(task) = create(&channels[0], &token, "updated").await else { return };
     let (channels, task, token) = (&channels, &task, &token);
     repeat(channels.len(), count, |number| async move {
@@ -57,7 +62,7 @@ async fn update_on_many_connections(target: &Target, count: &AtomicUsize) {
 
 /// Moves the tasks of the deepest hierarchy under each other, so that most moves would result in cycles.
 async fn move_into_subtasks(target: &Target, count: &AtomicUsize) {
-    let (channel, token) = (target.task(), target.token());
+    let (channel, token) = (target.task(), own_token(target).await);
     let mut ids: Vec<String> = Vec::new();
     for level in 0..5 {
         let Ok(task) = create(&channel, &token, &format!("level {level}")).await else { return };
@@ -91,7 +96,7 @@ async fn move_large_subtree(target: &Target, count: &AtomicUsize) {
 
 /// Moves two tasks in turn to the position directly after a third one, so that ranks become ever longer.
 async fn move_between_two_tasks(target: &Target, count: &AtomicUsize) {
-    let (channel, token) = (target.task(), target.token());
+    let (channel, token) = (target.task(), own_token(target).await);
     let mut ids = Vec::new();
     for title in ["first", "second", "third"] {
         let Ok(task) = create(&channel, &token, title).await else { return };
@@ -109,7 +114,7 @@ async fn move_between_two_tasks(target: &Target, count: &AtomicUsize) {
 /// Sends large batches with request ids: half of them with a new one, the others with one that was used before, by the
 /// same batch or by another one.
 async fn use_request_ids(target: &Target, count: &AtomicUsize) {
-    let (channel, token, known) = (target.task(), target.token(), random::id().to_string());
+    let (channel, token, known) = (target.task(), own_token(target).await, random::id().to_string());
     let Ok(task) = create(&channel, &token, "updated").await else { return };
     let (channel, task, token, known) = (&channel, &task, &token, &known);
     repeat(8, count, |number| async move {
@@ -144,7 +149,7 @@ async fn delete_lists(target: &Target, count: &AtomicUsize) {
 
 /// Sends the largest batches, eight at once. The last write of each fails, so that the others are rolled back.
 async fn write_invalid_batches(target: &Target, count: &AtomicUsize) {
-    let (channel, token) = (target.task(), target.token());
+    let (channel, token) = (target.task(), own_token(target).await);
     let task = Task { title: odd_text(50), notes: odd_text(800), ..Task::default() };
     let create = CreateTaskRequest { task: Some(task), ..CreateTaskRequest::default() };
     let mut writes = vec![Write { write: Some(write::Write::Create(create)) }; 99];
@@ -176,7 +181,7 @@ async fn rehearse_large_deletions(target: &Target, count: &AtomicUsize) {
 
 /// Replaces all labels of a task with the longest ones that were not used before.
 async fn change_labels(target: &Target, count: &AtomicUsize) {
-    let (channel, token) = (target.gateway(), target.token());
+    let (channel, token) = (target.gateway(), own_token(target).await);
     let Ok(task) = create(&channel, &token, "labelled").await else { return };
     let (channel, task, token) = (&channel, &task, &token);
     repeat(8, count, |_| async move {
@@ -190,7 +195,7 @@ async fn change_labels(target: &Target, count: &AtomicUsize) {
 
 /// Creates batches of large tasks and deletes them, so that deleted tasks fill the database.
 async fn delete_large_tasks(target: &Target, count: &AtomicUsize) {
-    let (channel, token) = (target.task(), target.token());
+    let (channel, token) = (target.task(), own_token(target).await);
     let task = Task { title: odd_text(200), notes: odd_text(800), ..Task::default() };
     let create = CreateTaskRequest { task: Some(task), ..CreateTaskRequest::default() };
     let writes = vec![Write { write: Some(write::Write::Create(create)) }; 90];
