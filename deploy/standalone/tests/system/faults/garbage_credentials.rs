@@ -79,7 +79,8 @@ async fn make_calls(auth: &Channel, stopped: &CancellationToken) -> usize {
 }
 
 async fn assert_garbage_credentials_do_not_slow_down_others(cluster: Cluster, counts_sessions: bool) {
-    let others = Others::sign_up(cluster.auth[0].channel(), cluster.task[0].channel(), None).await;
+    let mut others = Others::sign_up(cluster.auth[0].channel(), cluster.task[0].channel(), None).await;
+    others.slow_down();
     let attacker = cluster.auth[0].channel_from(ATTACKER_ADDRESS);
     let before = if counts_sessions { cluster.database.session_count().await } else { 0 };
     let attack = async |stopped: &CancellationToken| {
