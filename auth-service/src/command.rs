@@ -16,6 +16,7 @@ use service_kit::{
     clock::Clock,
     db::Db,
     ops::{config::KeyArgs, doctor::DoctorArgs},
+    server::ops::healthcheck::HealthcheckArgs,
 };
 use tonic::Status;
 
@@ -71,6 +72,8 @@ pub enum Command {
         #[command(flatten)]
         secrets: SecretArgs,
     },
+    /// Ask the running server, at its address for health checks, whether it is ready. The exit code is 1 if it is not
+    Healthcheck(HealthcheckArgs),
 }
 
 /// Commands for password hashes.
@@ -221,6 +224,7 @@ impl Command {
             Self::Doctor { doctor, database, secrets } => {
                 doctor.report(&diagnose(&database, &secrets, &Clock::system()).await)
             }
+            Self::Healthcheck(healthcheck) => healthcheck.run().await,
             Self::Users(UsersCommand::SetRole { email, role, remove, database }) => {
                 set_role(&database, &email, role, remove).await
             }

@@ -11,6 +11,7 @@ use service_kit::{
         secret_file::Key,
     },
     rate_limit::Rate,
+    server::health::HealthReport,
 };
 
 use crate::MIGRATIONS;
@@ -45,6 +46,10 @@ pub struct Config {
     /// The rules for passwords, and the cost of their hashes.
     #[command(flatten)]
     pub passwords: PasswordArgs,
+
+    /// The health of the server, for the listener for operators.
+    #[arg(skip)]
+    pub health: HealthReport,
 
     /// The limits of the server.
     #[command(flatten)]

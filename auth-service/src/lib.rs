@@ -29,7 +29,7 @@ use service_kit::{
     db::{Db, Searches},
     ops::{config::LimitArgs, doctor::Check, secret_file, shutdown::Shutdown},
     page::PageTokens,
-    server::GrpcServer,
+    server::{GrpcServer, health::HealthReport},
 };
 use sqlx::migrate::Migrator;
 use taskey_proto::auth::v1::{
@@ -122,6 +122,7 @@ pub struct Server {
     app: Arc<App>,
     secrets: SecretArgs,
     limits: LimitArgs,
+    health: HealthReport,
 }
 
 impl Server {
@@ -179,7 +180,7 @@ impl Server {
             feed,
             page_tokens,
         };
-        Ok(Self { app: Arc::new(app), secrets: config.secrets, limits: config.limits })
+        Ok(Self { app: Arc::new(app), secrets: config.secrets, limits: config.limits, health: config.health })
     }
 
     /// Serves until `shutdown`, then drains. No task outlives this call.
@@ -187,7 +188,7 @@ impl Server {
     /// # Errors
     /// If the listener is not usable.
     pub async fn serve(self, listener: TcpListener, shutdown: impl Into<Shutdown>) -> anyhow::Result<()> {
-        let Self { app, secrets: secret_args, limits } = self;
+        let Self { app, secrets: secret_args, limits, health } = self;
         let (max_in, max_out) = (limits.max_request_bytes, limits.max_response_bytes);
         let auth = AuthServiceServer::new(AuthService { app: Arc::clone(&app) })
             .max_decoding_message_size(max_in)
@@ -204,6 +205,7 @@ impl Server {
         let (ready, is_ready) = watch::channel(false);
         let (healthy, is_healthy) = watch::channel(true);
         let server = GrpcServer::new("auth", limits, REQUEST_TIMEOUT)
+            .with_health(health)
             .with(auth)
             .with(InterceptedService::new(account, app.authenticator.clone()))
             .with(InterceptedService::new(admin, app.authenticator.clone()))

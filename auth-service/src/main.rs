@@ -8,10 +8,14 @@ use mimalloc::MiMalloc;
 use service_kit::{
     clock::Clock,
     ops::{
+        build_info::BuildInfo,
         config, shutdown,
         telemetry::{self, TelemetryArgs},
     },
-    server::connection,
+    server::{
+        connection,
+        ops::{OpsArgs, OpsServer},
+    },
 };
 
 /// Accounts, sessions and access tokens over gRPC.
@@ -23,6 +27,9 @@ struct Cli {
 
     #[command(flatten)]
     config: Config,
+
+    #[command(flatten)]
+    ops: OpsArgs,
 
     #[command(flatten)]
     telemetry: TelemetryArgs,
@@ -37,14 +44,16 @@ static ALLOCATOR: MiMalloc = MiMalloc;
 async fn main() -> ExitCode {
     match config::parse::<Cli>() {
         Ok(Cli { command: Some(command), .. }) => shutdown::exit_code(command.run().await),
-        Ok(Cli { config, telemetry, .. }) => shutdown::exit_code(serve(config, &telemetry).await),
+        Ok(Cli { config, ops, telemetry, .. }) => shutdown::exit_code(serve(config, ops, &telemetry).await),
         Err(code) => code,
     }
 }
 
-async fn serve(config: Config, telemetry: &TelemetryArgs) -> anyhow::Result<()> {
+async fn serve(config: Config, ops: OpsArgs, telemetry: &TelemetryArgs) -> anyhow::Result<()> {
     telemetry::init(telemetry)?;
     let shutdown = shutdown::on_signal(&config.limits)?;
+    let ops = OpsServer::bind(ops, &config.limits, BuildInfo::new("auth-service")).await?;
     let listener = connection::bind(config.listen, &config.limits).await?;
-    auth_service::run(config, Clock::system(), listener, shutdown).await
+    let health = [("auth", config.health.clone())];
+    ops.serve_beside(health, auth_service::run(config, Clock::system(), listener, shutdown)).await
 }

@@ -6,6 +6,7 @@ use clap::Args;
 use service_kit::{
     auth::credential::ServiceTokenArgs,
     ops::config::{LimitArgs, endpoint, message_size},
+    server::health::HealthReport,
 };
 use tonic::transport::Endpoint;
 
@@ -39,6 +40,10 @@ pub struct Config {
     /// Limits of JSON request bodies.
     #[command(flatten)]
     pub json: JsonArgs,
+
+    /// The health of the server, for the listener for operators.
+    #[arg(skip)]
+    pub health: HealthReport,
 
     /// Limits of the server.
     #[command(flatten)]

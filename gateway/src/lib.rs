@@ -94,6 +94,7 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: impl Into<Shut
     };
     let gateway = Gateway::new(pool, &backends, settings)?;
     let polling = gateway.poll_health(limits);
+    let reporting = gateway.report_health(config.health.clone());
     let service = tower::service_fn(move |request: Request<Body>| {
         let gateway = gateway.clone();
         async move { Ok(gateway.handle(request).await) }
@@ -110,6 +111,7 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: impl Into<Shut
     tokio::select! {
         served = server => served,
         () = polling => Err(anyhow::anyhow!("the health of the services is no longer polled")),
+        never = reporting => match never {},
         () = follow_token => Err(anyhow::anyhow!("the service token file is no longer watched")),
     }
 }

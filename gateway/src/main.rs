@@ -2,21 +2,34 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use mimalloc::MiMalloc;
 use service_kit::{
-    ops::{config, shutdown, telemetry},
-    server::connection,
+    ops::{build_info::BuildInfo, config, shutdown, telemetry},
+    server::{
+        connection,
+        ops::{OpsArgs, OpsServer, healthcheck::HealthcheckArgs},
+    },
 };
 
 /// Taskey over HTTP/JSON.
 #[derive(Parser)]
-#[command(name = "gateway", version)]
+#[command(name = "gateway", version, args_conflicts_with_subcommands = true)]
 struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
     #[command(flatten)]
     config: gateway::Config,
     #[command(flatten)]
+    ops: OpsArgs,
+    #[command(flatten)]
     telemetry: telemetry::TelemetryArgs,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Ask the running gateway, at its address for health checks, whether it is ready. The exit code is 1 if it is not
+    Healthcheck(HealthcheckArgs),
 }
 
 /// The allocator of glibc keeps freed memory for each thread: after ten minutes of attacks, the gateway had twice the
@@ -27,6 +40,9 @@ static ALLOCATOR: MiMalloc = MiMalloc;
 #[tokio::main]
 async fn main() -> ExitCode {
     match config::parse() {
+        Ok(Cli { command: Some(Command::Healthcheck(healthcheck)), .. }) => {
+            shutdown::exit_code(healthcheck.run().await)
+        }
         Ok(cli) => shutdown::exit_code(serve(cli).await),
         Err(code) => code,
     }
@@ -35,6 +51,8 @@ async fn main() -> ExitCode {
 async fn serve(cli: Cli) -> anyhow::Result<()> {
     telemetry::init(&cli.telemetry)?;
     let shutdown = shutdown::on_signal(&cli.config.limits)?;
+    let ops = OpsServer::bind(cli.ops, &cli.config.limits, BuildInfo::new("gateway")).await?;
     let listener = connection::bind(cli.config.listen, &cli.config.limits).await?;
-    gateway::run(cli.config, listener, shutdown).await
+    let health = [("gateway", cli.config.health.clone())];
+    ops.serve_beside(health, gateway::run(cli.config, listener, shutdown)).await
 }

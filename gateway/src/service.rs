@@ -1,7 +1,7 @@
 //! Handles every HTTP request: assigns the request id, dispatches, and logs the response. Panics and the deadline of
 //! HTTP/JSON requests are handled here, too.
 
-use std::{collections::HashMap, fmt, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{collections::HashMap, convert::Infallible, fmt, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::FutureExt;
@@ -13,6 +13,7 @@ use service_kit::{
     ops::{config::LimitArgs, shutdown::Shutdown},
     server::{
         call::panic_text,
+        health::HealthReport,
         request_id::{REQUEST_ID, RequestId},
     },
     status::ApiError,
@@ -106,6 +107,12 @@ impl Gateway {
     pub fn poll_health(&self, limits: &LimitArgs) -> impl Future<Output = ()> + use<> {
         let (health, limits) = (self.0.health.clone(), limits.clone());
         async move { health.poll(|| connections::for_health_checks(&limits)).await }
+    }
+
+    /// Reports the health of the gateway to `report`. Never ends.
+    pub fn report_health(&self, report: HealthReport) -> impl Future<Output = Infallible> + use<> {
+        let health = self.0.health.clone();
+        async move { health.report(&report).await }
     }
 
     /// Handles a request and returns its response.

@@ -8,6 +8,7 @@ use service_kit::{
     db::{DatabaseUrl, PoolArgs, schema_name},
     ops::config::{LimitArgs, OnOff, TokenArgs, duration, endpoint},
     rate_limit::Rate,
+    server::health::HealthReport,
 };
 use tonic::transport::Endpoint;
 
@@ -54,6 +55,10 @@ pub struct Config {
     /// How the database is used.
     #[command(flatten)]
     pub pool: PoolArgs,
+
+    /// The health of the server, for the listener for operators.
+    #[arg(skip)]
+    pub health: HealthReport,
 
     /// The limits of the server.
     #[command(flatten)]

@@ -35,7 +35,7 @@ use service_kit::{
     page::PageTokens,
     random,
     rate_limit::RateLimit,
-    server::GrpcServer,
+    server::{GrpcServer, health::HealthReport},
 };
 use sqlx::migrate::Migrator;
 use taskey_proto::task::v1::{task_list_service_server::TaskListServiceServer, task_service_server::TaskServiceServer};
@@ -113,6 +113,7 @@ pub struct Server {
     tasks: TaskArgs,
     rate_limits: OnOff,
     limits: LimitArgs,
+    health: HealthReport,
 }
 
 impl Server {
@@ -142,6 +143,7 @@ impl Server {
             tasks: config.tasks,
             rate_limits: config.rate_limits,
             limits: config.limits,
+            health: config.health,
             db,
             clock,
         })
@@ -161,6 +163,7 @@ impl Server {
             follower,
             account_cleanup,
             limits,
+            health,
             tasks,
             rate_limits,
             page_tokens,
@@ -197,6 +200,7 @@ impl Server {
         let (ready, is_ready) = watch_channel(false);
         let (healthy, is_healthy) = watch_channel(true);
         let server = GrpcServer::new("task", limits, REQUEST_TIMEOUT)
+            .with_health(health)
             .with_condition("clock", follower.view.clock_in_sync())
             .with(InterceptedService::new(task_service, authenticator.clone()))
             .with(InterceptedService::new(list_service, authenticator))

@@ -7,12 +7,16 @@ use mimalloc::MiMalloc;
 use service_kit::{
     clock::Clock,
     ops::{
+        build_info::BuildInfo,
         config,
         doctor::DoctorArgs,
         shutdown,
         telemetry::{self, TelemetryArgs},
     },
-    server::connection,
+    server::{
+        connection,
+        ops::{OpsArgs, OpsServer, healthcheck::HealthcheckArgs},
+    },
 };
 use task_service::config::Config;
 
@@ -25,6 +29,9 @@ struct Cli {
 
     #[command(flatten)]
     config: Config,
+
+    #[command(flatten)]
+    ops: OpsArgs,
 
     #[command(flatten)]
     telemetry: TelemetryArgs,
@@ -41,12 +48,17 @@ enum Command {
         #[command(flatten)]
         config: Box<Config>,
     },
+    /// Ask the running server, at its address for health checks, whether it is ready. The exit code is 1 if it is not
+    Healthcheck(HealthcheckArgs),
 }
 
 fn main() -> ExitCode {
     match config::parse() {
         Ok(Cli { command: Some(Command::Doctor { doctor, config }), .. }) => {
             shutdown::exit_code(diagnose(doctor, &config))
+        }
+        Ok(Cli { command: Some(Command::Healthcheck(healthcheck)), .. }) => {
+            shutdown::exit_code(check_health(healthcheck))
         }
         Ok(cli) => shutdown::exit_code(start(cli)),
         Err(code) => code,
@@ -64,9 +76,16 @@ async fn diagnose(doctor: DoctorArgs, config: &Config) -> anyhow::Result<()> {
 }
 
 #[tokio::main]
+async fn check_health(healthcheck: HealthcheckArgs) -> anyhow::Result<()> {
+    healthcheck.run().await
+}
+
+#[tokio::main]
 async fn start(cli: Cli) -> anyhow::Result<()> {
     telemetry::init(&cli.telemetry)?;
     let shutdown = shutdown::on_signal(&cli.config.limits)?;
+    let ops = OpsServer::bind(cli.ops, &cli.config.limits, BuildInfo::new("task-service")).await?;
     let listener = connection::bind(cli.config.listen, &cli.config.limits).await?;
-    task_service::run(cli.config, Clock::system(), listener, shutdown).await
+    let health = [("task", cli.config.health.clone())];
+    ops.serve_beside(health, task_service::run(cli.config, Clock::system(), listener, shutdown)).await
 }

@@ -1,7 +1,7 @@
 //! Settings of the all-in-one program: the settings of the single services that apply within one process.
 
 use std::{
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::SocketAddr,
     path::{Path, PathBuf},
 };
 
@@ -14,11 +14,16 @@ use service_kit::{
         credential::{ServiceTokenArgs, VerifierArgs},
     },
     db::{DatabaseUrl, PoolArgs, schema_name},
+    network::local_target,
     ops::{
         config::{KeyArgs, LimitArgs, TokenArgs},
         doctor::DoctorArgs,
         secret_file::Key,
         telemetry::TelemetryArgs,
+    },
+    server::{
+        health::HealthReport,
+        ops::{OpsArgs, healthcheck::HealthcheckArgs},
     },
 };
 use task_service::config::TaskArgs;
@@ -113,6 +118,10 @@ pub struct Cli {
     #[command(flatten)]
     pub limits: LimitArgs,
 
+    /// The listener for operators.
+    #[command(flatten)]
+    pub ops: OpsArgs,
+
     /// Logging.
     #[command(flatten)]
     pub telemetry: TelemetryArgs,
@@ -128,6 +137,8 @@ pub enum Command {
         #[command(flatten)]
         doctor: DoctorArgs,
     },
+    /// Ask the running program, at its address for health checks, whether it is ready. The exit code is 1 if it is not
+    Healthcheck(HealthcheckArgs),
 }
 
 /// The settings of each service.
@@ -163,6 +174,7 @@ impl Cli {
                     secret_file: self.secret_file.clone(),
                 },
                 gateway: service_token.clone(),
+                health: HealthReport::default(),
                 tokens: self.tokens.clone(),
                 sessions: self.sessions.clone(),
                 passwords: self.passwords.clone(),
@@ -179,6 +191,7 @@ impl Cli {
                 tokens: self.tokens,
                 tasks: self.tasks,
                 pool: self.pool,
+                health: HealthReport::default(),
                 limits: self.limits.clone(),
                 rate_limits: self.rates.rate_limits,
                 call_rate: self.call_rate,
@@ -190,6 +203,7 @@ impl Cli {
                 service_token: ServiceTokenArgs { service_token_file: None, service_token },
                 browsers: self.browsers,
                 json: self.json,
+                health: HealthReport::default(),
                 limits: self.limits,
             },
         }
@@ -219,13 +233,7 @@ fn with_service_suffix(path: &Path, service: &str) -> PathBuf {
 
 /// Returns the endpoint at which the same machine reaches a service that listens on this address.
 pub fn endpoint(listen: SocketAddr) -> Endpoint {
-    let ip = match listen.ip() {
-        ip if !ip.is_unspecified() => ip,
-        IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
-    };
-    let url = format!("http://{}", SocketAddr::new(ip, listen.port()));
-    Endpoint::from_shared(url).expect("an address makes a URL")
+    Endpoint::from_shared(format!("http://{}", local_target(listen))).expect("an address makes a URL")
 }
 
 #[cfg(test)]

@@ -1,26 +1,28 @@
 //! `taskey`: all services in one process; see `--help`.
 
-use std::{process::ExitCode, time::Duration};
+use std::{io, net::SocketAddr, process::ExitCode, time::Duration};
 
 use mimalloc::MiMalloc;
 use service_kit::{
     auth::keys::KeySet,
     clock::Clock,
     ops::{
+        build_info::BuildInfo,
         config::parse,
         doctor::DoctorArgs,
         shutdown::{self, Shutdown},
         telemetry,
     },
-    server::connection,
+    server::{connection, ops::OpsServer},
 };
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 mod config;
 mod data_dir;
 mod hint;
 
-use config::{Cli, Command};
+use config::{Cli, Command, Configs};
 use data_dir::DataDir;
 
 /// The allocator of glibc keeps freed memory for each thread: after ten minutes of attacks, the gateway had twice the
@@ -33,6 +35,7 @@ async fn main() -> ExitCode {
     match parse::<Cli>() {
         Ok(cli) => shutdown::exit_code(match cli.command {
             Some(Command::Doctor { doctor }) => diagnose(doctor, cli).await,
+            Some(Command::Healthcheck(healthcheck)) => healthcheck.run().await,
             None => serve(cli).await,
         }),
         Err(code) => code,
@@ -41,6 +44,7 @@ async fn main() -> ExitCode {
 
 /// How long the services may take to close after the gateway has used the whole drain timeout.
 const CLOSE_TIME: Duration = Duration::from_secs(1);
+
 async fn diagnose(doctor: DoctorArgs, cli: Cli) -> anyhow::Result<()> {
     let (auth, task, gateway) = (cli.auth_listen, cli.task_listen, cli.gateway_listen);
     let (configs, clock) = (cli.into_configs(auth, task, gateway), Clock::system());
@@ -54,28 +58,61 @@ async fn diagnose(doctor: DoctorArgs, cli: Cli) -> anyhow::Result<()> {
 async fn serve(cli: Cli) -> anyhow::Result<()> {
     telemetry::init(&cli.telemetry)?;
     let shutdown = shutdown::on_signal(&cli.limits)?;
-    let auth = connection::bind(cli.auth_listen, &cli.limits).await?;
-    let task = connection::bind(cli.task_listen, &cli.limits).await?;
-    let gateway = connection::bind(cli.gateway_listen, &cli.limits).await?;
-    // Port 0 has been replaced with the port that was bound.
-    let (auth_address, task_address) = (auth.local_addr()?, task.local_addr()?);
-    let gateway_address = gateway.local_addr()?;
-
+    let ops = OpsServer::bind(cli.ops, &cli.limits, BuildInfo::new("taskey")).await?;
+    let listeners = Listeners {
+        auth: connection::bind(cli.auth_listen, &cli.limits).await?,
+        task: connection::bind(cli.task_listen, &cli.limits).await?,
+        gateway: connection::bind(cli.gateway_listen, &cli.limits).await?,
+    };
     let (data_dir, key_file, may_create_keys) = (cli.data_dir.clone(), cli.key_file(), cli.key_file.is_none());
     let drain_timeout = cli.limits.drain_timeout;
-    let configs = cli.into_configs(auth_address, task_address, gateway_address);
+    let [auth, task, gateway] = listeners.addresses()?;
+    let configs = cli.into_configs(auth, task, gateway);
+    let health = [
+        ("auth", configs.auth.health.clone()),
+        ("task", configs.task.health.clone()),
+        ("gateway", configs.gateway.health.clone()),
+    ];
+    let servers = async {
+        // Check existing files and databases before creating any.
+        if !may_create_keys || key_file.exists() {
+            KeySet::read(&key_file, Clock::system().now())?;
+        }
+        auth_service::inspect(&configs.auth).await?;
+        task_service::inspect(&configs.task).await?;
+        let _data_dir = DataDir::acquire(&data_dir)?;
+        if may_create_keys {
+            data_dir::ensure_keys(&key_file)?;
+        }
+        run(configs, listeners, &shutdown, drain_timeout).await
+    };
+    ops.serve_beside(health, servers).await
+}
 
-    // Check existing files and databases before creating any.
-    if !may_create_keys || key_file.exists() {
-        KeySet::read(&key_file, Clock::system().now())?;
-    }
-    auth_service::inspect(&configs.auth).await?;
-    task_service::inspect(&configs.task).await?;
-    let _data_dir = DataDir::acquire(&data_dir)?;
-    if may_create_keys {
-        data_dir::ensure_keys(&key_file)?;
-    }
+/// The bound listeners.
+struct Listeners {
+    auth: TcpListener,
+    task: TcpListener,
+    gateway: TcpListener,
+}
 
+impl Listeners {
+    /// Returns the addresses of auth-service, task-service and the gateway, in which port 0 has been replaced with the
+    /// port that was bound.
+    fn addresses(&self) -> io::Result<[SocketAddr; 3]> {
+        Ok([self.auth.local_addr()?, self.task.local_addr()?, self.gateway.local_addr()?])
+    }
+}
+
+/// Opens the services, and runs all servers until the shutdown.
+async fn run(
+    configs: Configs,
+    listeners: Listeners,
+    shutdown: &Shutdown,
+    drain_timeout: Duration,
+) -> anyhow::Result<()> {
+    let [auth_address, task_address, gateway_address] = listeners.addresses()?;
+    let Listeners { auth, task, gateway } = listeners;
     let clock = Clock::system();
     let opened = shutdown
         .announced
@@ -90,8 +127,8 @@ async fn serve(cli: Cli) -> anyhow::Result<()> {
     let services = Shutdown { started: CancellationToken::new(), ..shutdown.clone() };
     let servers = async {
         let (auth, task, gateway, ()) = tokio::join!(
-            then_shut_down(auth_service.serve(auth, services.clone()), &shutdown),
-            then_shut_down(task_service.serve(task, services.clone()), &shutdown),
+            then_shut_down(auth_service.serve(auth, services.clone()), shutdown),
+            then_shut_down(task_service.serve(task, services.clone()), shutdown),
             then_shut_down(gateway::run(configs.gateway, gateway, shutdown.clone()), &services),
             hint::print_when_ready(auth_address, task_address, gateway_address, &shutdown.announced),
         );
@@ -99,7 +136,7 @@ async fn serve(cli: Cli) -> anyhow::Result<()> {
     };
     tokio::select! {
         served = servers => served,
-        () = end_of_drain(&shutdown, drain_timeout) => Ok(()),
+        () = end_of_drain(shutdown, drain_timeout) => Ok(()),
     }
 }
 

@@ -1,12 +1,12 @@
 //! Health checks: `/healthz` reports that the gateway runs, `/readyz` that the services behind it serve. Both are answered
 //! from memory: one task per service polls it on a connection of its own, however many clients ask.
 
-use std::{collections::BTreeMap, pin::Pin, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, convert::Infallible, pin::Pin, sync::Arc, time::Duration};
 
 use futures::{Stream, future::join_all, stream};
 use http::{Response, StatusCode};
 use prost_reflect::DescriptorPool;
-use service_kit::status::ApiError;
+use service_kit::{server::health::HealthReport, status::ApiError};
 use taskey_proto::errors::v1::ErrorReason;
 use tokio::{
     sync::watch,
@@ -90,6 +90,24 @@ impl Health {
                 .polled
                 .send_if_modified(|polled| polled.insert(backend.name, statuses.clone()).as_ref() != Some(&statuses));
             sleep(if serves { POLL_INTERVAL } else { RECOVERY_POLL_INTERVAL }).await;
+        }
+    }
+
+    /// Keeps `report` up to date. Never ends.
+    pub async fn report(&self, report: &HealthReport) -> Infallible {
+        let mut polled = self.0.polled.subscribe();
+        loop {
+            let services = self.0.backends.iter().flat_map(|(_, services)| services);
+            let statuses = {
+                let polled = polled.borrow_and_update();
+                services.filter_map(|name| Some((name.clone(), self.status(name, &polled)?))).collect()
+            };
+            report.set(statuses);
+            tokio::select! {
+                () = self.0.announced.cancelled(), if !self.0.announced.is_cancelled() => {}
+                // The sender exists as long as `self`.
+                _ = polled.changed() => {}
+            }
         }
     }
 

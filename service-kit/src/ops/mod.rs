@@ -1,5 +1,6 @@
 //! The environment of a service in its program: settings, logs, secret files and shutdown.
 
+pub mod build_info;
 pub mod config;
 pub mod doctor;
 mod log_writer;

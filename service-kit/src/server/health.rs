@@ -1,9 +1,9 @@
 //! The gRPC health service (grpc.health.v1). The service of tonic-health ends the watch of an unknown service with
 //! NOT_FOUND, although `health.proto` requires SERVICE_UNKNOWN and an open stream, and it does not limit the watches.
 
-use std::{collections::BTreeMap, net::Ipv4Addr, pin::Pin, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, convert::Infallible, net::Ipv4Addr, pin::Pin, sync::Arc, time::Duration};
 
-use futures::{Stream, stream};
+use futures::{Stream, future::select_all, stream};
 use taskey_proto::errors::v1::ErrorReason;
 use tokio::sync::watch;
 use tonic::{Code, Request, Response, Status};
@@ -32,6 +32,47 @@ const MAX_REQUEST_BYTES: usize = 4 * 1024;
 
 /// The health of each service by its full name. The empty name represents the server.
 pub type Statuses = BTreeMap<String, ServingStatus>;
+
+/// The health of a server, which the server sets and others read. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct HealthReport(Arc<watch::Sender<Statuses>>);
+
+impl HealthReport {
+    /// Sets the health of the services of the server.
+    pub fn set(&self, statuses: Statuses) {
+        self.0.send_if_modified(|last| {
+            let has_changed = *last != statuses;
+            *last = statuses;
+            has_changed
+        });
+    }
+
+    /// Reports whether the server serves. Before the health is set, it does not.
+    #[must_use]
+    pub fn is_serving(&self) -> bool {
+        self.0.borrow().get("") == Some(&ServingStatus::Serving)
+    }
+
+    /// Returns a receiver of the health of the services.
+    #[must_use]
+    pub fn subscribe(&self) -> watch::Receiver<Statuses> {
+        self.0.subscribe()
+    }
+}
+
+/// Keeps `merged` up to date: it has the services of all servers. The empty name serves if all servers serve.
+pub async fn merge(servers: &[(&'static str, HealthReport)], merged: &HealthReport) -> Infallible {
+    let mut changes: Vec<_> = servers.iter().map(|(_, server)| server.subscribe()).collect();
+    loop {
+        let statuses: Vec<_> = changes.iter_mut().map(|server| server.borrow_and_update().clone()).collect();
+        let all_serve = statuses.iter().all(|server| server.get("") == Some(&ServingStatus::Serving));
+        let mut all: Statuses = statuses.into_iter().flatten().collect();
+        all.insert(String::new(), if all_serve { ServingStatus::Serving } else { ServingStatus::NotServing });
+        merged.set(all);
+        // The senders exist as long as `servers`.
+        select_all(changes.iter_mut().map(|server| Box::pin(server.changed()))).await.0.ok();
+    }
+}
 
 /// Creates the service. It returns the current value of `statuses`, and watches send its changes. A service may be
 /// added later.

@@ -17,13 +17,14 @@ pub mod call;
 pub mod connection;
 mod error_details;
 pub mod health;
+pub mod ops;
 pub mod reflection;
 pub mod request_id;
 mod unread;
 
 use call::CallLayer;
 use connection::Protocol;
-use health::{ServingStatus, Statuses, health_server};
+use health::{HealthReport, ServingStatus, Statuses, health_server};
 use reflection::add_reflection;
 
 /// A gRPC server. Add services with [`with`](Self::with), then call [`serve`](Self::serve).
@@ -34,6 +35,7 @@ pub struct GrpcServer {
     routes: RoutesBuilder,
     services: Vec<&'static str>,
     conditions: Vec<Condition>,
+    health: HealthReport,
 }
 
 /// An entry of the health service, and its value.
@@ -51,7 +53,14 @@ impl GrpcServer {
             routes: RoutesBuilder::default(),
             services: Vec::new(),
             conditions: Vec::new(),
+            health: HealthReport::default(),
         }
+    }
+
+    /// Sets where the server reports its health, in addition to its health service.
+    #[must_use]
+    pub fn with_health(self, health: HealthReport) -> Self {
+        Self { health, ..self }
     }
 
     /// Adds a service. It has its own entry in the health service and is described by reflection.
@@ -94,8 +103,9 @@ impl GrpcServer {
     ) -> anyhow::Result<()> {
         let Shutdown { announced, started } = shutdown.into();
         let is_ready = *ready.borrow();
-        let (health, health_changes) = watch::channel(statuses(&self.services, is_ready, &mut self.conditions));
-        self.routes.add_service(health_server(health_changes));
+        let health = self.health;
+        health.set(statuses(&self.services, is_ready, &mut self.conditions));
+        self.routes.add_service(health_server(health.subscribe()));
         add_reflection(&mut self.routes, &self.services)?;
 
         let timeout = self.limits.request_timeout.unwrap_or(self.default_timeout);
@@ -105,7 +115,7 @@ impl GrpcServer {
         let follow_ready = async {
             while !announced.is_cancelled() {
                 let is_ready = *ready.borrow_and_update();
-                health.send_replace(statuses(&self.services, is_ready, &mut self.conditions));
+                health.set(statuses(&self.services, is_ready, &mut self.conditions));
                 // Once the sender is dropped, the last value remains.
                 tokio::select! {
                     () = announced.cancelled() => {}
@@ -113,7 +123,7 @@ impl GrpcServer {
                     () = any_changed(&mut self.conditions) => {}
                 }
             }
-            health.send_replace(statuses(&self.services, false, &mut self.conditions));
+            health.set(statuses(&self.services, false, &mut self.conditions));
             pending().await
         };
         tokio::select! {

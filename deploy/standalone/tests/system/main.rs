@@ -3,5 +3,6 @@
 mod browser;
 mod end_to_end;
 mod faults;
+mod operation;
 mod process;
 mod shim;

@@ -23,7 +23,7 @@ mod many_logins;
 mod nginx;
 mod others;
 mod postgres;
-mod programs;
+pub mod programs;
 mod proxy;
 mod refresh;
 mod report;
