@@ -9,7 +9,7 @@ use service_kit::{
     clock::Clock,
     ops::{
         build_info::BuildInfo,
-        config, shutdown,
+        command_line, shutdown,
         telemetry::{self, TelemetryArgs},
     },
     server::{
@@ -42,7 +42,7 @@ static ALLOCATOR: MiMalloc = MiMalloc;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match config::parse::<Cli>() {
+    match command_line::parse::<Cli>() {
         Ok(Cli { command: Some(command), .. }) => shutdown::exit_code(command.run().await),
         Ok(Cli { config, ops, telemetry, .. }) => shutdown::exit_code(serve(config, ops, &telemetry).await),
         Err(code) => code,

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use mimalloc::MiMalloc;
 use service_kit::{
-    ops::{build_info::BuildInfo, config, shutdown, telemetry},
+    ops::{build_info::BuildInfo, command_line, shutdown, telemetry},
     server::{
         connection,
         ops::{OpsArgs, OpsServer, healthcheck::HealthcheckArgs},
@@ -39,7 +39,7 @@ static ALLOCATOR: MiMalloc = MiMalloc;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match config::parse() {
+    match command_line::parse() {
         Ok(Cli { command: Some(Command::Healthcheck(healthcheck)), .. }) => {
             shutdown::exit_code(healthcheck.run().await)
         }

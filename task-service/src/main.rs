@@ -8,7 +8,7 @@ use service_kit::{
     clock::Clock,
     ops::{
         build_info::BuildInfo,
-        config,
+        command_line,
         doctor::DoctorArgs,
         shutdown,
         telemetry::{self, TelemetryArgs},
@@ -53,7 +53,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    match config::parse() {
+    match command_line::parse() {
         Ok(Cli { command: Some(Command::Doctor { doctor, config }), .. }) => {
             shutdown::exit_code(diagnose(doctor, &config))
         }

@@ -8,7 +8,7 @@ use service_kit::{
     clock::Clock,
     ops::{
         build_info::BuildInfo,
-        config::parse,
+        command_line::parse,
         doctor::DoctorArgs,
         shutdown::{self, Shutdown},
         telemetry,

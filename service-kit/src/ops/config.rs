@@ -1,52 +1,11 @@
 //! Settings that several programs share. Each is a flag and an environment variable; its doc comment is its help text.
 
-use std::{
-    io::{self, Write},
-    path::PathBuf,
-    process::ExitCode,
-    time::Duration,
-};
+use std::{path::PathBuf, time::Duration};
 
-use clap::{Args, Parser, ValueEnum, error::ErrorKind};
+use clap::{Args, ValueEnum};
 use tonic::transport::{Endpoint, Uri};
 
 use crate::network::ProxyArgs;
-
-/// Parses the settings of a program.
-///
-/// # Errors
-/// The exit code of the program: 0 after printing `--help` or `--version`, and 2 after printing an error in one line.
-pub fn parse<P: Parser>() -> Result<P, ExitCode> {
-    P::try_parse().map_err(|error| {
-        if error.use_stderr() {
-            let text = without_credentials(&error.to_string());
-            if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-                _ = write!(io::stderr(), "{text}");
-                return ExitCode::from(2);
-            }
-            let lines = text.lines().take_while(|line| !line.is_empty());
-            _ = writeln!(io::stderr(), "{}", lines.map(str::trim).collect::<Vec<_>>().join(" "));
-            ExitCode::from(2)
-        } else {
-            // The reader may have closed the pipe, as `head` does.
-            _ = write!(io::stdout(), "{error}");
-            ExitCode::SUCCESS
-        }
-    })
-}
-
-/// Removes user and password from every URL in an error message, because error messages quote invalid values.
-fn without_credentials(text: &str) -> String {
-    let mut parts = text.split("://");
-    let mut clean = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        let authority_end = part.find(|c: char| c.is_whitespace() || c == '\'').unwrap_or(part.len());
-        let rest = part[..authority_end].rfind('@').map_or(part, |at| &part[at..]);
-        clean.push_str("://");
-        clean.push_str(rest);
-    }
-    clean
-}
 
 /// Maximum of all settings that are durations.
 const MAX_DURATION: Duration = Duration::from_secs(3650 * 86_400);
@@ -260,19 +219,6 @@ pub struct LimitArgs {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn credentials_are_removed_from_urls() {
-        for (text, clean) in [
-            ("'postgres://u:hunter2@h:x/db' for", "'postgres://@h:x/db' for"),
-            ("postgres://u:p@ss@h/db", "postgres://@h/db"),
-            ("http://host/a@b", "http://@b"),
-            ("a://b:c@d e://f:g@h", "a://@d e://@h"),
-            ("no URL, but a@b", "no URL, but a@b"),
-        ] {
-            assert_eq!(without_credentials(text), clean);
-        }
-    }
 
     #[test]
     fn limits_that_make_a_server_unusable_are_rejected() {

@@ -1,7 +1,10 @@
 //! The environment of a service in its program: settings, logs, secret files and shutdown.
 
 pub mod build_info;
+pub mod command_line;
 pub mod config;
+mod config_command;
+mod config_file;
 pub mod doctor;
 mod log_writer;
 pub mod output;

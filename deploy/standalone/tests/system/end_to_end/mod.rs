@@ -1,6 +1,7 @@
 //! End-to-end tests with real processes, sockets and signals.
 
 mod canaries;
+mod configuration;
 mod declared_errors;
 mod deletion;
 mod every_rpc;

@@ -165,11 +165,14 @@ fn documented_commands_work_without_a_shared_key() {
 }
 
 #[test]
-fn every_documented_program_has_help() {
-    let help = run(folder().path(), &steps(OPERATORS_MANUAL, "Settings"), [50051, 50052, 8080]).concat();
+fn every_documented_program_has_help_and_a_configuration_file() {
+    let steps = steps(OPERATORS_MANUAL, "Settings");
+    let outputs = run(folder().path(), &steps, [50051, 50052, 8080]);
     for program in ["taskey", "auth-service", "task-service", "gateway"] {
-        assert!(help.contains(&format!("Usage: {program} ")), "{help}");
+        assert!(outputs[0].contains(&format!("Usage: {program} ")), "{}", outputs[0]);
     }
+    let documented = steps[1].output.as_deref().expect("the output is documented");
+    assert!(matches(&outputs[1], documented), "printed\n{}\nnot\n{documented}", outputs[1]);
 }
 
 #[test]
