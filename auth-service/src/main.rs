@@ -9,7 +9,9 @@ use service_kit::{
     clock::Clock,
     ops::{
         build_info::BuildInfo,
-        command_line, shutdown,
+        command_line,
+        service_manager::PassedSockets,
+        shutdown,
         telemetry::{self, TelemetryArgs},
     },
     server::{
@@ -52,8 +54,10 @@ async fn main() -> ExitCode {
 async fn serve(config: Config, ops: OpsArgs, telemetry: &TelemetryArgs) -> anyhow::Result<()> {
     telemetry::init(telemetry)?;
     let shutdown = shutdown::on_signal(&config.limits)?;
-    let ops = OpsServer::bind(ops, &config.limits, BuildInfo::new("auth-service")).await?;
-    let listener = connection::bind(config.listen, &config.limits).await?;
+    let mut sockets = PassedSockets::from_environment()?;
+    let ops = OpsServer::bind(ops, &config.limits, BuildInfo::new("auth-service"), &mut sockets).await?;
+    let listener = connection::bind("auth", config.listen, &config.limits, &mut sockets).await?;
+    sockets.finish()?;
     let health = [("auth", config.health.clone())];
     ops.serve_beside(health, auth_service::run(config, Clock::system(), listener, shutdown)).await
 }

@@ -10,7 +10,7 @@ use service_kit::{
 };
 use tonic::transport::Endpoint;
 
-use crate::http::{cors::Origin, request::JsonLimits};
+use crate::http::{cors::Origin, public_url::PublicUrl, request::JsonLimits};
 
 /// The configuration of the gateway.
 #[derive(Args, Clone, Debug)]
@@ -54,6 +54,12 @@ pub struct Config {
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Browsers")]
 pub struct BrowserArgs {
+    /// URL under which browsers reach the gateway, such as https://tasks.example.org, or https://example.org/tasks
+    /// behind a proxy that removes the path. Cookies get its path and, for https, the attribute Secure; requests with
+    /// cookies must come from its origin [default: the host of each request]
+    #[arg(long, env = "TASKEY_PUBLIC_URL", value_name = "URL")]
+    pub public_url: Option<PublicUrl>,
+
     /// Always set the Secure attribute of cookies. By default, it is set if a trusted proxy sends
     /// `x-forwarded-proto: https`
     #[arg(long, env = "TASKEY_SECURE_COOKIES")]

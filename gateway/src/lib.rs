@@ -60,7 +60,7 @@ pub use config::Config;
 use backend::{Backend, Forwarding};
 use quota::Quota;
 use service::{Gateway, Settings};
-use session::cookie_mode::CookieMode;
+use session::{cookie::CookieSettings, cookie_mode::CookieMode};
 
 /// The default request timeout. Those of the services are shorter, so that the client gets their errors.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -81,7 +81,12 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: impl Into<Shut
     let (auth, task) =
         (backend("auth", "taskey.auth", &config.auth_url), backend("task", "taskey.task", &config.task_url));
     let backends = [Backend { forwarding: Some(Arc::clone(&forwarding)), ..auth }, task];
-    let cookies = CookieMode::new(config.browsers.secure_cookies, proxies, Clock::system(), &backends);
+    let cookies = CookieSettings {
+        always_secure: config.browsers.secure_cookies,
+        public_url: config.browsers.public_url.clone().map(Arc::new),
+        proxies,
+    };
+    let cookies = CookieMode::new(cookies, Clock::system(), &backends);
     let pool = contract();
     let settings = Settings {
         json: (&config.json).into(),
@@ -89,7 +94,10 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: impl Into<Shut
         timeout: limits.request_timeout.unwrap_or(DEFAULT_TIMEOUT),
         bytes,
         cookies,
-        assets: site::docs::assets(&pool)?.into_iter().chain(site::page::assets()).collect(),
+        assets: site::docs::assets(&pool, config.browsers.public_url.as_ref())?
+            .into_iter()
+            .chain(site::page::assets())
+            .collect(),
         shutdown: shutdown.clone(),
     };
     let gateway = Gateway::new(pool, &backends, settings)?;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use mimalloc::MiMalloc;
 use service_kit::{
-    ops::{build_info::BuildInfo, command_line, shutdown, telemetry},
+    ops::{build_info::BuildInfo, command_line, service_manager::PassedSockets, shutdown, telemetry},
     server::{
         connection,
         ops::{OpsArgs, OpsServer, healthcheck::HealthcheckArgs},
@@ -51,8 +51,10 @@ async fn main() -> ExitCode {
 async fn serve(cli: Cli) -> anyhow::Result<()> {
     telemetry::init(&cli.telemetry)?;
     let shutdown = shutdown::on_signal(&cli.config.limits)?;
-    let ops = OpsServer::bind(cli.ops, &cli.config.limits, BuildInfo::new("gateway")).await?;
-    let listener = connection::bind(cli.config.listen, &cli.config.limits).await?;
+    let mut sockets = PassedSockets::from_environment()?;
+    let ops = OpsServer::bind(cli.ops, &cli.config.limits, BuildInfo::new("gateway"), &mut sockets).await?;
+    let listener = connection::bind("gateway", cli.config.listen, &cli.config.limits, &mut sockets).await?;
+    sockets.finish()?;
     let health = [("gateway", cli.config.health.clone())];
     ops.serve_beside(health, gateway::run(cli.config, listener, shutdown)).await
 }

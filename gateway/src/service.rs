@@ -122,7 +122,8 @@ impl Gateway {
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let id = RequestId::from_headers(request.headers());
-        let address = headers::client_ip(request.extensions(), request.headers(), &self.0.transcoder.cookies.proxies);
+        let address =
+            headers::client_ip(request.extensions(), request.headers(), &self.0.transcoder.cookies.settings.proxies);
         request.extensions_mut().insert(Client::new(address));
         let method = request.method().clone();
         let (accepts_gzip, must_close) = (negotiation::accepts_gzip(request.headers()), is_chunked(&request));

@@ -18,6 +18,9 @@ pub const FORWARDED_USER_AGENT: HeaderName = HeaderName::from_static("x-forwarde
 /// The header in which a proxy sends the protocol of the connection to its client.
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
+/// The header in which a proxy that changes `host` sends the one of its client.
+const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+
 /// Returns the address under which a client is counted. An IPv6 client usually has a whole /64 network, so only the
 /// first 64 bits count. An IPv4-mapped IPv6 address counts as its IPv4 address.
 #[must_use]
@@ -43,8 +46,8 @@ pub fn local_target(listen: SocketAddr) -> SocketAddr {
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Limits")]
 pub struct ProxyArgs {
-    /// Comma-separated addresses or networks, such as 10.0.0.0/8, of proxies whose `x-forwarded-for` and
-    /// `x-forwarded-proto` headers are trusted. Limits then apply to the clients of a proxy, not to the proxy
+    /// Comma-separated addresses or networks, such as 10.0.0.0/8, of proxies whose `x-forwarded-for`,
+    /// `x-forwarded-proto` and `x-forwarded-host` headers are trusted. Limits then apply to the clients of a proxy, not to the proxy
     #[arg(long, env = "TASKEY_TRUSTED_PROXIES", value_name = "NETWORK", value_delimiter = ',', value_parser = network)]
     pub trusted_proxies: Vec<IpNet>,
 }
@@ -124,10 +127,21 @@ impl Client {
     /// this client.
     #[must_use]
     pub fn uses_tls(&self, headers: &HeaderMap) -> bool {
+        self.first_entry(headers, &FORWARDED_PROTO).is_some_and(|protocol| protocol.eq_ignore_ascii_case(b"https"))
+    }
+
+    /// Returns the host in the request of the client, according to the `x-forwarded-host` header of the trusted
+    /// proxies. The first entry counts, as for [`uses_tls`](Self::uses_tls).
+    #[must_use]
+    pub fn forwarded_host<'a>(&self, headers: &'a HeaderMap) -> Option<&'a str> {
+        self.first_entry(headers, &FORWARDED_HOST).and_then(|host| str::from_utf8(host).ok())
+    }
+
+    /// Returns the first entry of a list that proxies write. Without a trusted proxy, there is none.
+    fn first_entry<'a>(&self, headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a [u8]> {
         let has_proxy = self.is_proxy || self.was_forwarded;
-        let mut lines = headers.get_all(&FORWARDED_PROTO).iter();
-        let first = lines.next().and_then(|line| line.as_bytes().split(|byte| *byte == b',').next());
-        has_proxy && first.is_some_and(|entry| unquote(entry).eq_ignore_ascii_case(b"https"))
+        let line = headers.get(name).filter(|_| has_proxy)?;
+        line.as_bytes().split(|byte| *byte == b',').next().map(unquote)
     }
 }
 
@@ -271,6 +285,20 @@ mod tests {
         for protocols in [&[][..], &[&b"http"[..]], &[b"\xfc"], &[b"httpsx"], &[b"http, https"]] {
             assert!(!uses_tls("10.1.2.3", &[], protocols), "{protocols:?}");
         }
+    }
+
+    #[test]
+    fn first_host_of_a_trusted_proxy_is_that_of_the_client() {
+        let host = |peer: &str, lines: &[&[u8]]| {
+            let headers = headers(&FORWARDED_HOST, lines);
+            proxies().client(ip(peer), &headers).forwarded_host(&headers).map(str::to_owned)
+        };
+        for lines in [&[&b"a.example:8443"[..]][..], &[b" a.example:8443 , b.example"], &[b"a.example:8443", b"b"]] {
+            assert_eq!(host("10.1.2.3", lines).as_deref(), Some("a.example:8443"), "{lines:?}");
+            assert_eq!(host("203.0.113.7", lines), None, "{lines:?}");
+        }
+        assert_eq!(host("10.1.2.3", &[]), None);
+        assert_eq!(host("10.1.2.3", &[b"\xfc"]), None);
     }
 
     #[test]

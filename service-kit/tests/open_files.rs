@@ -4,7 +4,10 @@ use std::{convert::Infallible, io};
 
 use http::{Request, Response};
 use rlimit::Resource;
-use service_kit::server::connection::{self, Protocol};
+use service_kit::{
+    ops::service_manager::PassedSockets,
+    server::connection::{self, Protocol},
+};
 use tokio::{
     net::{TcpSocket, TcpStream},
     sync::mpsc,
@@ -37,7 +40,10 @@ async fn server_at_the_open_file_limit_keeps_running_and_accepts_connections_lat
     let (log, mut lines) = mpsc::unbounded_channel();
     tracing_subscriber::fmt().with_writer(move || Log(log.clone())).init();
     let limits = parse_limits(&[]);
-    let listener = connection::bind("127.0.0.1:0".parse().expect("an address"), &limits).await.expect("a free port");
+    let listener =
+        connection::bind("test", "127.0.0.1:0".parse().expect("an address"), &limits, &mut PassedSockets::default())
+            .await
+            .expect("a free port");
     let address = listener.local_addr().expect("an address");
     let service = tower::service_fn(|_: Request<_>| async { Ok::<_, Infallible>(Response::new(Body::empty())) });
     let shutdown = CancellationToken::new();

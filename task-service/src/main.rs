@@ -10,6 +10,7 @@ use service_kit::{
         build_info::BuildInfo,
         command_line,
         doctor::DoctorArgs,
+        service_manager::PassedSockets,
         shutdown,
         telemetry::{self, TelemetryArgs},
     },
@@ -84,8 +85,10 @@ async fn check_health(healthcheck: HealthcheckArgs) -> anyhow::Result<()> {
 async fn start(cli: Cli) -> anyhow::Result<()> {
     telemetry::init(&cli.telemetry)?;
     let shutdown = shutdown::on_signal(&cli.config.limits)?;
-    let ops = OpsServer::bind(cli.ops, &cli.config.limits, BuildInfo::new("task-service")).await?;
-    let listener = connection::bind(cli.config.listen, &cli.config.limits).await?;
+    let mut sockets = PassedSockets::from_environment()?;
+    let ops = OpsServer::bind(cli.ops, &cli.config.limits, BuildInfo::new("task-service"), &mut sockets).await?;
+    let listener = connection::bind("task", cli.config.listen, &cli.config.limits, &mut sockets).await?;
+    sockets.finish()?;
     let health = [("task", cli.config.health.clone())];
     ops.serve_beside(health, task_service::run(cli.config, Clock::system(), listener, shutdown)).await
 }

@@ -10,6 +10,7 @@ use service_kit::{
         build_info::BuildInfo,
         command_line::parse,
         doctor::DoctorArgs,
+        service_manager::PassedSockets,
         shutdown::{self, Shutdown},
         telemetry,
     },
@@ -58,12 +59,14 @@ async fn diagnose(doctor: DoctorArgs, cli: Cli) -> anyhow::Result<()> {
 async fn serve(cli: Cli) -> anyhow::Result<()> {
     telemetry::init(&cli.telemetry)?;
     let shutdown = shutdown::on_signal(&cli.limits)?;
-    let ops = OpsServer::bind(cli.ops, &cli.limits, BuildInfo::new("taskey")).await?;
+    let mut sockets = PassedSockets::from_environment()?;
+    let ops = OpsServer::bind(cli.ops, &cli.limits, BuildInfo::new("taskey"), &mut sockets).await?;
     let listeners = Listeners {
-        auth: connection::bind(cli.auth_listen, &cli.limits).await?,
-        task: connection::bind(cli.task_listen, &cli.limits).await?,
-        gateway: connection::bind(cli.gateway_listen, &cli.limits).await?,
+        auth: connection::bind("auth", cli.auth_listen, &cli.limits, &mut sockets).await?,
+        task: connection::bind("task", cli.task_listen, &cli.limits, &mut sockets).await?,
+        gateway: connection::bind("gateway", cli.gateway_listen, &cli.limits, &mut sockets).await?,
     };
+    sockets.finish()?;
     let (data_dir, key_file, may_create_keys) = (cli.data_dir.clone(), cli.key_file(), cli.key_file.is_none());
     let drain_timeout = cli.limits.drain_timeout;
     let [auth, task, gateway] = listeners.addresses()?;

@@ -58,6 +58,9 @@ export async function call(method, path, { body, etag } = {}) {
   }
 }
 
+/** Returns a path of the API as a URL relative to the page, which a proxy may serve under a path of its own. */
+export const relative = (path) => `.${path}`;
+
 /** Returns a random UUID. `crypto.randomUUID` exists only in secure contexts (TLS or localhost). */
 function newKey() {
   const bytes = crypto.getRandomValues(new Uint8Array(16));
@@ -73,7 +76,7 @@ async function send(method, path, headers, body) {
     const signal = AbortSignal.timeout(TIMEOUT_MS);
     const text = body === undefined ? undefined : JSON.stringify(body);
     const options = { method, headers, body: text, signal, credentials: "same-origin", cache: "no-store" };
-    response = await fetch(path, options);
+    response = await fetch(relative(path), options);
     json = await response.json();
   } catch {
     // The gateway always sends JSON; other bodies come from a proxy.

@@ -76,7 +76,7 @@ function clearSession(note) {
   hideToast();
   announce("");
   for (const dialog of document.querySelectorAll("dialog")) dialog.remove();
-  history.replaceState(null, "", "/");
+  history.replaceState(null, "", ".");
   showLogin(note);
 }
 

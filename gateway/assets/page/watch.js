@@ -1,5 +1,5 @@
 // Keeps the store in sync with the server: loads the lists and tasks, then follows the stream of changes.
-import { call } from "./api.js";
+import { call, relative } from "./api.js";
 import { report, reportStream } from "./connection.js";
 import { store } from "./store.js";
 
@@ -95,7 +95,7 @@ async function pullTasks() {
 
 function openStream() {
   pause();
-  const opened = new EventSource(`/v1/tasks:watch?sync_token=${encodeURIComponent(syncToken)}`);
+  const opened = new EventSource(relative(`/v1/tasks:watch?sync_token=${encodeURIComponent(syncToken)}`));
   stream = opened;
   opened.addEventListener("open", () => {
     retryDelay = MIN_RETRY_DELAY_MS;

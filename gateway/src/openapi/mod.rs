@@ -82,6 +82,11 @@ impl Document {
         Ok(document)
     }
 
+    /// Sets the URL to which paths are relative. By default, it is the root of the host that serves the document.
+    pub fn set_server(&mut self, url: &str) {
+        self.servers = json!([{"url": url}]);
+    }
+
     fn add_service(
         &mut self,
         service: &ServiceDescriptor,

@@ -1,6 +1,6 @@
 //! The cookies in which browsers store tokens. Scripts cannot read them.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use ::cookie::{Cookie, SameSite};
 use http::{HeaderMap, HeaderValue, header, request};
@@ -8,11 +8,17 @@ use service_kit::network::ProxyArgs;
 use taskey_proto::auth::v1::TokenPair;
 use tonic::transport::server::TcpConnectInfo;
 
+use crate::http::public_url::PublicUrl;
+
 const ACCESS_COOKIE: &str = "taskey_access";
 const REFRESH_COOKIE: &str = "taskey_refresh";
 
 /// The prefix of cookies that browsers only accept over TLS and from the host itself (RFC 6265bis, section 4.1.3.2).
+/// Such cookies have the path `/`.
 const HOST_PREFIX: &str = "__Host-";
+
+/// The prefix of cookies that browsers only accept over TLS (RFC 6265bis, section 4.1.3.1).
+const SECURE_PREFIX: &str = "__Secure-";
 
 /// The tokens in the cookies of a request.
 #[derive(Clone, Default)]
@@ -23,37 +29,61 @@ pub struct Tokens {
     pub refresh: Option<String>,
 }
 
-/// Reads and writes the token cookies of a client. Their names and attributes depend on whether the client uses TLS.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Reads and writes the token cookies of a client. Their names and attributes depend on whether the client uses TLS, and
+/// on the path of the gateway.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenCookies {
     is_secure: bool,
+    public_url: Option<Arc<PublicUrl>>,
+}
+
+/// What all cookies depend on.
+#[derive(Clone, Debug, Default)]
+pub struct CookieSettings {
+    /// Whether all clients are considered to use TLS.
+    pub always_secure: bool,
+    /// The URL under which browsers reach the gateway. Without it, the host of each request is used.
+    pub public_url: Option<Arc<PublicUrl>>,
+    /// The proxies whose headers are trusted.
+    pub proxies: ProxyArgs,
 }
 
 impl TokenCookies {
     /// Returns the cookies for the client of a request. The client uses TLS if a trusted proxy sent
-    /// `x-forwarded-proto: https`, or if `always_secure` is set.
+    /// `x-forwarded-proto: https`, or if all clients do according to the settings.
     #[must_use]
-    pub fn for_request(request: &request::Parts, proxies: &ProxyArgs, always_secure: bool) -> Self {
+    pub fn for_request(request: &request::Parts, settings: &CookieSettings) -> Self {
+        let CookieSettings { always_secure, public_url, proxies } = settings;
         let headers = &request.headers;
         let peer = request.extensions.get::<TcpConnectInfo>().and_then(|peer| peer.remote_addr);
         let uses_tls = peer.is_some_and(|peer| proxies.client(peer.ip(), headers).uses_tls(headers));
-        Self { is_secure: always_secure || uses_tls }
+        let is_https = public_url.as_ref().is_some_and(|url| url.is_https());
+        Self { is_secure: *always_secure || is_https || uses_tls, public_url: public_url.clone() }
     }
 
     /// Reports whether the client uses TLS.
     #[must_use]
-    pub fn is_secure(self) -> bool {
+    pub fn is_secure(&self) -> bool {
         self.is_secure
     }
 
-    fn name(self, name: &str) -> String {
-        if self.is_secure { format!("{HOST_PREFIX}{name}") } else { name.to_owned() }
+    fn path(&self) -> &str {
+        self.public_url.as_ref().map_or("/", |url| url.path())
+    }
+
+    fn name(&self, name: &str) -> String {
+        let prefix = match self.path() {
+            _ if !self.is_secure => "",
+            "/" => HOST_PREFIX,
+            _ => SECURE_PREFIX,
+        };
+        format!("{prefix}{name}")
     }
 
     /// Returns the tokens of a request. If a cookie is duplicated, ignores both, since an attacker may have set one.
     /// Cookies of other applications may contain any bytes.
     #[must_use]
-    pub fn tokens(self, headers: &HeaderMap) -> Tokens {
+    pub fn tokens(&self, headers: &HeaderMap) -> Tokens {
         let lines = headers.get_all(header::COOKIE).iter().map(|line| String::from_utf8_lossy(line.as_bytes()));
         let all: Vec<_> = lines.flat_map(Cookie::split_parse).filter_map(Result::ok).collect();
         let single = |name: &str| {
@@ -66,7 +96,7 @@ impl TokenCookies {
 
     /// Returns the `set-cookie` headers that store a pair of tokens until they expire.
     #[must_use]
-    pub fn store(self, pair: &TokenPair, now: prost_types::Timestamp) -> [HeaderValue; 2] {
+    pub fn store(&self, pair: &TokenPair, now: prost_types::Timestamp) -> [HeaderValue; 2] {
         let lifetime = |expire_time: Option<prost_types::Timestamp>| {
             let seconds = expire_time.map_or(0, |time| time.seconds.saturating_sub(now.seconds));
             Duration::from_secs(seconds.max(0).cast_unsigned())
@@ -79,13 +109,13 @@ impl TokenCookies {
 
     /// Returns the `set-cookie` headers that delete the tokens.
     #[must_use]
-    pub fn delete(self) -> [HeaderValue; 2] {
+    pub fn delete(&self) -> [HeaderValue; 2] {
         [ACCESS_COOKIE, REFRESH_COOKIE].map(|name| self.header(name, "", Duration::ZERO))
     }
 
-    fn header(self, name: &str, value: &str, max_age: Duration) -> HeaderValue {
+    fn header(&self, name: &str, value: &str, max_age: Duration) -> HeaderValue {
         let cookie = Cookie::build((self.name(name), value))
-            .path("/")
+            .path(self.path())
             .http_only(true)
             .same_site(SameSite::Strict)
             .secure(self.is_secure)

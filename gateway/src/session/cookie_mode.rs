@@ -13,10 +13,10 @@ use futures::{
     FutureExt,
     future::{BoxFuture, Shared},
 };
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header, request, uri::Authority};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header, request};
 use prost::Message;
 use prost_reflect::{DynamicMessage, Value};
-use service_kit::{clock::Clock, network::ProxyArgs, status::ApiError};
+use service_kit::{clock::Clock, status::ApiError};
 use taskey_proto::{
     auth::v1::{RefreshRequest, TokenPair, auth_service_client::AuthServiceClient},
     errors::v1::ErrorReason,
@@ -29,7 +29,10 @@ use crate::{
     http::{call::Call, error::HttpError, headers},
     quota::Client,
     routing::binding::Route,
-    session::cookie::{TokenCookies, Tokens},
+    session::{
+        cookie::{CookieSettings, TokenCookies, Tokens},
+        origin::is_same_origin,
+    },
 };
 
 /// The RPC whose tokens can be stored in cookies.
@@ -52,10 +55,8 @@ type SharedRefresh = Shared<BoxFuture<'static, Result<TokenPair, Status>>>;
 
 /// Cookie mode and its current refreshes.
 pub struct CookieMode {
-    /// Whether all clients are considered to use TLS.
-    pub always_secure: bool,
-    /// The trusted proxies.
-    pub proxies: ProxyArgs,
+    /// What the cookies depend on.
+    pub settings: CookieSettings,
     clock: Clock,
     /// The backend that refreshes tokens. Without it, tokens are not renewed.
     auth: Option<Backend>,
@@ -66,7 +67,7 @@ pub struct CookieMode {
 impl fmt::Debug for CookieMode {
     /// Omits the refreshes, which contain tokens.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CookieMode").field("always_secure", &self.always_secure).finish_non_exhaustive()
+        f.debug_struct("CookieMode").field("settings", &self.settings).finish_non_exhaustive()
     }
 }
 
@@ -99,12 +100,12 @@ impl fmt::Debug for Session {
 impl CookieMode {
     /// Creates cookie mode without any refreshes.
     #[must_use]
-    pub fn new(always_secure: bool, proxies: ProxyArgs, clock: Clock, backends: &[Backend]) -> Self {
+    pub fn new(settings: CookieSettings, clock: Clock, backends: &[Backend]) -> Self {
         let auth = backends
             .iter()
             .find(|backend| AUTH_SERVICE.strip_prefix('/').is_some_and(|service| backend.serves(service)))
             .cloned();
-        Self { always_secure, proxies, clock, auth, refreshes: Arc::default() }
+        Self { settings, clock, auth, refreshes: Arc::default() }
     }
 
     /// Determines how a request uses cookies. Removes the parameter that requests cookies from the query.
@@ -118,7 +119,7 @@ impl CookieMode {
         route: &Route,
         query: &mut String,
     ) -> Result<CookieAuth, HttpError> {
-        let cookies = TokenCookies::for_request(request, &self.proxies, self.always_secure);
+        let cookies = TokenCookies::for_request(request, &self.settings);
         let rpc = route.rpc.as_str();
         let cookie_auth = if rpc == LOGIN {
             if remove_cookie_parameter(query) { CookieAuth::Login(cookies, Vec::new()) } else { CookieAuth::None }
@@ -136,13 +137,13 @@ impl CookieMode {
             }
         };
         let is_safe = [Method::GET, Method::HEAD].contains(&request.method);
-        if matches!(cookie_auth, CookieAuth::None) || is_safe || is_same_origin(request, cookies) {
-            Ok(cookie_auth)
-        } else {
-            let message =
-                "a request authenticated by cookies must come from this origin, according to Sec-Fetch-Site or Origin";
-            let error = ApiError::new(Code::PermissionDenied, ErrorReason::PermissionDenied, message);
-            Err(HttpError::from(error).with_status_code(StatusCode::FORBIDDEN))
+        match &cookie_auth {
+            CookieAuth::Login(cookies, _) | CookieAuth::Session(Session { cookies, .. })
+                if !is_safe && !is_same_origin(request, cookies, &self.settings) =>
+            {
+                Err(other_origin())
+            }
+            _ => Ok(cookie_auth),
         }
     }
 
@@ -253,6 +254,13 @@ impl CookieAuth {
     }
 }
 
+fn other_origin() -> HttpError {
+    let message =
+        "a request authenticated by cookies must come from this origin, according to Sec-Fetch-Site or Origin";
+    let error = ApiError::new(Code::PermissionDenied, ErrorReason::PermissionDenied, message);
+    HttpError::from(error).with_status_code(StatusCode::FORBIDDEN)
+}
+
 fn authorize(call: &mut Call<'_>, access_token: &str) {
     // A value that is not allowed in a header is not a token. The service then refuses the call.
     if let Ok(mut bearer) = HeaderValue::from_str(&format!("Bearer {access_token}")) {
@@ -304,19 +312,4 @@ fn remove_cookie_parameter(query: &mut String) -> bool {
         *query = query.split('&').filter(|parameter| !is_cookie_parameter(parameter)).collect::<Vec<_>>().join("&");
     }
     is_present
-}
-
-/// Reports whether a page of this origin makes the request, according to `Sec-Fetch-Site` (Fetch Metadata, section
-/// 2.3) or, for older browsers, `Origin`. A request with neither header is not considered to be from this origin.
-fn is_same_origin(request: &request::Parts, cookies: TokenCookies) -> bool {
-    let header = |name: &str| request.headers.get(name).and_then(|value| value.to_str().ok());
-    if let Some(site) = header("sec-fetch-site") {
-        return site == "same-origin";
-    }
-    // HTTP/2 requests have `:authority` instead of `host`.
-    let host = request.uri.authority().map(Authority::as_str).or_else(|| header("host"));
-    match header("origin").and_then(|origin| origin.split_once("://")) {
-        Some((scheme, origin)) => Some(origin) == host && (scheme == "https" || !cookies.is_secure()),
-        None => false,
-    }
 }

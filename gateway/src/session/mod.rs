@@ -2,3 +2,4 @@
 
 pub mod cookie;
 pub mod cookie_mode;
+pub mod origin;

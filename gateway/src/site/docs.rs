@@ -6,6 +6,7 @@ use http::header;
 use prost_reflect::DescriptorPool;
 
 use crate::{
+    http::public_url::PublicUrl,
     openapi::Document,
     site::asset::{Asset, CSS, HTML, SCRIPT},
 };
@@ -19,8 +20,12 @@ const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; st
 ///
 /// # Errors
 /// If the OpenAPI document cannot be created.
-pub fn assets(pool: &DescriptorPool) -> anyhow::Result<HashMap<&'static str, Asset>> {
-    let document = serde_json::to_vec(&Document::from_pool(pool)?)?;
+pub fn assets(pool: &DescriptorPool, public_url: Option<&PublicUrl>) -> anyhow::Result<HashMap<&'static str, Asset>> {
+    let mut document = Document::from_pool(pool)?;
+    if let Some(url) = public_url {
+        document.set_server(&url.without_slash());
+    }
+    let document = serde_json::to_vec(&document)?;
     let page = Asset::new(HTML, &include_bytes!("../../assets/docs/index.html")[..]);
     let style = Asset::compressed(CSS, include_bytes!("../../assets/docs/swagger-ui.css.gz"));
     let bundle = Asset::compressed(SCRIPT, include_bytes!("../../assets/docs/swagger-ui-bundle.js.gz"));

@@ -6,7 +6,10 @@ use std::{collections::BTreeMap, convert::Infallible, pin::Pin, sync::Arc, time:
 use futures::{Stream, future::join_all, stream};
 use http::{Response, StatusCode};
 use prost_reflect::DescriptorPool;
-use service_kit::{server::health::HealthReport, status::ApiError};
+use service_kit::{
+    server::health::{HealthReport, UPDATE_INTERVAL},
+    status::ApiError,
+};
 use taskey_proto::errors::v1::ErrorReason;
 use tokio::{
     sync::watch,
@@ -107,6 +110,7 @@ impl Health {
                 () = self.0.announced.cancelled(), if !self.0.announced.is_cancelled() => {}
                 // The sender exists as long as `self`.
                 _ = polled.changed() => {}
+                () = sleep(UPDATE_INTERVAL) => {}
             }
         }
     }

@@ -10,11 +10,11 @@ use bytes::Bytes;
 use gateway::{
     backend::Backend,
     service::{Gateway, Settings},
-    session::cookie_mode::CookieMode,
+    session::{cookie::CookieSettings, cookie_mode::CookieMode},
 };
 use http::{Method, Request};
 use http_body_util::Full;
-use service_kit::{clock::Clock, network::ProxyArgs};
+use service_kit::clock::Clock;
 use tracing::{Dispatch, subscriber};
 
 use crate::{
@@ -170,7 +170,7 @@ async fn tokens_are_not_logged() {
 async fn debug_output_contains_no_tokens() {
     let (auth, task) = (FakeBackend::start(Reply::from_fn(auth_reply)).await, FakeBackend::start(Reply::Echo).await);
     let auth_backend = Backend { package: "taskey.auth", ..backend_at(&auth.url(), None) };
-    let cookies = CookieMode::new(false, ProxyArgs::default(), Clock::system(), &[auth_backend]);
+    let cookies = CookieMode::new(CookieSettings::default(), Clock::system(), &[auth_backend]);
     let settings = Settings { cookies, ..settings(Duration::from_secs(10)) };
     let gateway = Gateway::new(pool(), &[backend_at(&task.url(), None)], settings).unwrap();
     let request = Request::get("/v1/query").header("cookie", "taskey_refresh=refresh-good");

@@ -29,6 +29,7 @@ mod passthrough;
 mod paths;
 mod preference;
 mod program;
+mod public_url;
 mod queries;
 mod raw;
 mod site;

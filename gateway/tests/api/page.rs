@@ -77,7 +77,7 @@ async fn page_has_no_inline_scripts_or_styles() {
     let is_event_handler = |attribute: &str| attribute.starts_with("on") && attribute.contains('=');
     assert!(!html.contains("<style") && !html.contains(" style="), "{html}");
     assert_eq!(html.split_whitespace().find(|attribute| is_event_handler(attribute)), None);
-    assert_eq!(html.matches("<script").count(), html.matches("<script type=\"module\" src=\"/page/").count());
+    assert_eq!(html.matches("<script").count(), html.matches("<script type=\"module\" src=\"page/").count());
 }
 
 #[tokio::test]

@@ -15,13 +15,13 @@ use gateway::{
     http::request::JsonLimits,
     quota::Quota,
     service::{Gateway, Settings},
-    session::cookie_mode::CookieMode,
+    session::{cookie::CookieSettings, cookie_mode::CookieMode},
 };
 use http::{HeaderMap, Method, Request, Response};
 use http_body_util::{BodyExt, Full};
 use prost_reflect::DescriptorPool;
 use serde_json::Value;
-use service_kit::{clock::Clock, network::ProxyArgs};
+use service_kit::clock::Clock;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use crate::fake_backend::{FakeBackend, Reply};
@@ -49,7 +49,7 @@ pub(crate) fn pool() -> DescriptorPool {
 
 /// Returns settings without cookie mode (there is no auth-service) and without static files.
 pub(crate) fn settings(timeout: Duration) -> Settings {
-    let cookies = CookieMode::new(false, ProxyArgs::default(), Clock::system(), &[]);
+    let cookies = CookieMode::new(CookieSettings::default(), Clock::system(), &[]);
     let (assets, shutdown) = (HashMap::new(), CancellationToken::new().into());
     Settings { json: LIMITS, max_message_bytes: 4096, timeout, bytes: Quota::of_bytes(), cookies, assets, shutdown }
 }

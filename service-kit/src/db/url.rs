@@ -22,6 +22,14 @@ const PARAMETERS: [&str; 12] = [
     "statement-cache-capacity",
 ];
 
+/// The parameters with which psql chooses one of several hosts.
+const MULTI_HOST_PARAMETERS: [&str; 2] = ["target_session_attrs", "load_balance_hosts"];
+
+/// What to do instead of naming several hosts. libpq tries them one after the other, which takes its whole timeout for
+/// each that is frozen; HAProxy already knows which one is the primary.
+const ONE_HOST: &str = "the URL must name one host: with several database servers, name HAProxy, which connects to \
+                        the primary (deploy/ha shows how)";
+
 /// `sqlite:PATH` or `postgres://...`.
 #[derive(Clone)]
 pub enum DatabaseUrl {
@@ -78,12 +86,20 @@ fn parse_postgres(text: &str) -> Result<PostgresUrl, String> {
     parameters.retain(|(_, value)| !value.is_empty());
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').ok_or("a parameter of the URL has no value")?;
+        if MULTI_HOST_PARAMETERS.contains(&name) {
+            return Err(format!("{name} in the postgres:// URL is not supported; {ONE_HOST}"));
+        }
         let is_supported = |supported: &&&str| **supported == name;
         let name = PARAMETERS.iter().find(is_supported).ok_or_else(|| {
             format!("unknown parameter in the postgres:// URL: {name:?}; expected one of {}", PARAMETERS.join(", "))
         })?;
         parameters.retain(|(other, _)| other != name);
         parameters.push((name, value));
+    }
+    // A comma can be percent-encoded.
+    let has_comma = |value: &str| percent_decode_str(value).any(|byte| byte == b',');
+    if parameters.iter().any(|(name, value)| ["host", "hostaddr", "port"].contains(name) && has_comma(value)) {
+        return Err(format!("the postgres:// URL names several hosts; {ONE_HOST}"));
     }
     if ["host", "hostaddr"].iter().all(|name| parameters.iter().any(|(other, _)| other == name)) {
         return Err("the postgres:// URL contains a host and a hostaddr; use only one of them".to_owned());
@@ -93,9 +109,6 @@ fn parse_postgres(text: &str) -> Result<PostgresUrl, String> {
 
 /// Splits `host:port`, where a host in brackets is an IPv6 address.
 fn parse_address(address: &str) -> Result<(&str, &str), String> {
-    if address.contains(',') {
-        return Err("the postgres:// URL must name a single host".to_owned());
-    }
     if let Some(rest) = address.strip_prefix('[') {
         let (host, port) = rest.split_once(']').ok_or("an IPv6 address in the postgres:// URL lacks its ]")?;
         return match port.strip_prefix(':') {
@@ -186,7 +199,13 @@ mod tests {
             ("postgres://u:hunter2@h/d?sslmode=sometimes", "wrong value"),
             ("postgres://u:hunter2@h:x/d", "port"),
             ("postgres://u:hunter2@h:0/d", "port"),
-            ("postgres://u:hunter2@h1,h2/d", "single host"),
+            ("postgres://u:hunter2@h1,h2/d", "HAProxy"),
+            ("postgres://u:hunter2@h1:1,h2:2/d?target_session_attrs=read-write", "HAProxy"),
+            ("postgres://u:hunter2@[::1]:1,[::2]:2/d", "HAProxy"),
+            ("postgres://u:hunter2@/d?host=h1%2Ch2", "HAProxy"),
+            ("postgres://u:hunter2@h/d?port=1,2", "HAProxy"),
+            ("postgres://u:hunter2@h/d?target_session_attrs=primary", "target_session_attrs"),
+            ("postgres://u:hunter2@h/d?load_balance_hosts=random", "HAProxy"),
             ("postgres://u:hunter2@[::1/d", "]"),
             ("postgres://u:hunter2@h/d?host=other&hostaddr=127.0.0.1", "hostaddr"),
             ("postgres://u:hunter2@h/d?sslmode", "no value"),

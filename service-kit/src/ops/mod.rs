@@ -9,5 +9,6 @@ pub mod doctor;
 mod log_writer;
 pub mod output;
 pub mod secret_file;
+pub mod service_manager;
 pub mod shutdown;
 pub mod telemetry;

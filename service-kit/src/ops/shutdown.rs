@@ -9,7 +9,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{config::LimitArgs, output, telemetry};
+use super::{config::LimitArgs, output, service_manager, telemetry};
 
 /// The stages of a shutdown.
 #[derive(Clone, Debug)]
@@ -46,10 +46,15 @@ pub fn on_signal(limits: &LimitArgs) -> io::Result<Shutdown> {
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
     let mut signals = {
         let _guard = runtime.enter();
-        Signals { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? }
+        Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        }
     };
     let wait = async move {
         signals.recv().await;
+        service_manager::stopping();
         stages.announced.cancel();
         let drain = async {
             sleep(delay).await;
@@ -71,14 +76,19 @@ pub fn on_signal(limits: &LimitArgs) -> io::Result<Shutdown> {
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    hangup: Signal,
 }
 
 impl Signals {
-    /// Waits for the next signal and returns its number.
+    /// Waits for the next signal that ends the program, and returns its number. SIGHUP does not: files that can change
+    /// are read again by those who use them.
     async fn recv(&mut self) -> i32 {
-        tokio::select! {
-            _ = self.terminate.recv() => SignalKind::terminate().as_raw_value(),
-            _ = self.interrupt.recv() => SignalKind::interrupt().as_raw_value(),
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return SignalKind::terminate().as_raw_value(),
+                _ = self.interrupt.recv() => return SignalKind::interrupt().as_raw_value(),
+                _ = self.hangup.recv() => service_manager::reloaded(),
+            }
         }
     }
 }

@@ -35,28 +35,42 @@ pub type Statuses = BTreeMap<String, ServingStatus>;
 
 /// The health of a server, which the server sets and others read. Clones share it.
 #[derive(Clone, Debug, Default)]
-pub struct HealthReport(Arc<watch::Sender<Statuses>>);
+pub struct HealthReport {
+    statuses: Arc<watch::Sender<Statuses>>,
+    /// How often the health was set.
+    updates: Arc<watch::Sender<u64>>,
+}
+
+/// A server sets its health this often, even if it has not changed.
+pub const UPDATE_INTERVAL: Duration = Duration::from_secs(1);
 
 impl HealthReport {
     /// Sets the health of the services of the server.
     pub fn set(&self, statuses: Statuses) {
-        self.0.send_if_modified(|last| {
+        self.statuses.send_if_modified(|last| {
             let has_changed = *last != statuses;
             *last = statuses;
             has_changed
         });
+        self.updates.send_modify(|updates| *updates += 1);
+    }
+
+    /// Waits until the server sets its health again, which shows that it makes progress.
+    pub async fn updated(&self) {
+        // The sender exists as long as `self`.
+        _ = self.updates.subscribe().changed().await;
     }
 
     /// Reports whether the server serves. Before the health is set, it does not.
     #[must_use]
     pub fn is_serving(&self) -> bool {
-        self.0.borrow().get("") == Some(&ServingStatus::Serving)
+        self.statuses.borrow().get("") == Some(&ServingStatus::Serving)
     }
 
     /// Returns a receiver of the health of the services.
     #[must_use]
     pub fn subscribe(&self) -> watch::Receiver<Statuses> {
-        self.0.subscribe()
+        self.statuses.subscribe()
     }
 }
 

@@ -5,7 +5,7 @@ use std::{convert::Infallible, future::pending, time::Duration};
 use futures::{StreamExt, stream::FuturesUnordered};
 use http::{Request, Response};
 use hyper::body::{Body as HttpBody, Bytes};
-use tokio::{net::TcpListener, sync::watch};
+use tokio::{net::TcpListener, sync::watch, time::sleep};
 use tonic::{body::Body, server::NamedService, service::RoutesBuilder};
 use tower::{BoxError, Layer, Service};
 
@@ -24,7 +24,7 @@ mod unread;
 
 use call::CallLayer;
 use connection::Protocol;
-use health::{HealthReport, ServingStatus, Statuses, health_server};
+use health::{HealthReport, ServingStatus, Statuses, UPDATE_INTERVAL, health_server};
 use reflection::add_reflection;
 
 /// A gRPC server. Add services with [`with`](Self::with), then call [`serve`](Self::serve).
@@ -121,6 +121,7 @@ impl GrpcServer {
                     () = announced.cancelled() => {}
                     Ok(()) = ready.changed() => {}
                     () = any_changed(&mut self.conditions) => {}
+                    () = sleep(UPDATE_INTERVAL) => {}
                 }
             }
             health.set(statuses(&self.services, false, &mut self.conditions));

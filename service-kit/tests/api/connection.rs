@@ -3,7 +3,10 @@
 use std::{convert::Infallible, net::SocketAddr};
 
 use http::{Request, Response};
-use service_kit::server::connection::{self, Protocol};
+use service_kit::{
+    ops::service_manager::PassedSockets,
+    server::connection::{self, Protocol},
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpSocket, TcpStream},
@@ -31,7 +34,13 @@ impl Server {
     /// Starts a server that responds to `/`, panics on `/panic` and never responds to other paths.
     async fn start(protocol: Protocol, flags: &[&str]) -> Self {
         let limits = parse_limits(flags);
-        let listener = connection::bind("127.0.0.1:0".parse().expect("an address"), &limits).await;
+        let listener = connection::bind(
+            "test",
+            "127.0.0.1:0".parse().expect("an address"),
+            &limits,
+            &mut PassedSockets::default(),
+        )
+        .await;
         let listener = listener.expect("a free port");
         let address = listener.local_addr().expect("an address");
         let (received, requests) = mpsc::unbounded_channel();

@@ -6,7 +6,7 @@ use clap::Parser;
 use futures::stream::{Pending, pending};
 use service_kit::{
     assert_refused,
-    ops::config::LimitArgs,
+    ops::{config::LimitArgs, service_manager::PassedSockets},
     server::{GrpcServer, connection},
     testing::call_raw,
 };
@@ -89,8 +89,14 @@ impl Server {
             limits: LimitArgs,
         }
         let limits = Cli::parse_from([""].iter().chain(flags)).limits;
-        let listener =
-            connection::bind("127.0.0.1:0".parse().expect("an address"), &limits).await.expect("a free port");
+        let listener = connection::bind(
+            "test",
+            "127.0.0.1:0".parse().expect("an address"),
+            &limits,
+            &mut PassedSockets::default(),
+        )
+        .await
+        .expect("a free port");
         let address = listener.local_addr().expect("an address");
         let service = TokenServiceServer::new(Stub(Arc::new(move || Box::pin(handler()))));
         let service = service.max_decoding_message_size(limits.max_request_bytes);
@@ -349,9 +355,10 @@ async fn plaintext_beyond_loopback_requires_a_flag() {
     }
     let all_interfaces = "0.0.0.0:0".parse().expect("an address");
     let strict = Cli::parse_from([""]).limits;
-    assert!(connection::bind(all_interfaces, &strict).await.is_err());
+    assert!(connection::bind("test", all_interfaces, &strict, &mut PassedSockets::default()).await.is_err());
     let lax = Cli::parse_from(["", "--insecure-plaintext"]).limits;
-    let _: TcpListener = connection::bind(all_interfaces, &lax).await.expect("allowed");
+    let _: TcpListener =
+        connection::bind("test", all_interfaces, &lax, &mut PassedSockets::default()).await.expect("allowed");
 }
 
 #[tokio::test]

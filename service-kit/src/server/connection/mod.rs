@@ -19,7 +19,7 @@ use tonic::{body::Body, transport::server::TcpConnectInfo};
 use tower::Service;
 
 use super::{admission::Admission, unread::StreamExecutor};
-use crate::ops::{config::LimitArgs, output};
+use crate::ops::{config::LimitArgs, output, service_manager::PassedSockets};
 
 mod bare_lf;
 mod error_body;
@@ -51,19 +51,29 @@ const TOKEN_BYTES: u32 = 32 * 1024;
 const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
 const CONNECTION_WINDOW_BYTES: u32 = 256 * 1024;
 
-/// Binds an address for plaintext.
+/// Binds an address for plaintext, unless the service manager has passed a socket for the listener with this name.
 ///
 /// # Errors
 /// If it is not a loopback address and `--insecure-plaintext` was not given, or it cannot be bound.
-pub async fn bind(address: SocketAddr, limits: &LimitArgs) -> anyhow::Result<TcpListener> {
+pub async fn bind(
+    name: &str,
+    address: SocketAddr,
+    limits: &LimitArgs,
+    sockets: &mut PassedSockets,
+) -> anyhow::Result<TcpListener> {
     raise_file_limit(limits);
+    let passed = sockets.take(name, address);
+    let address = passed.as_ref().map_or(Ok(address), TcpListener::local_addr)?;
     anyhow::ensure!(
         limits.insecure_plaintext || address.ip().to_canonical().is_loopback(),
         "refusing to serve plaintext on {address}, where anyone on the network can read the tokens: \
          listen on 127.0.0.1:{} or pass --insecure-plaintext",
         address.port(),
     );
-    TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
+    match passed {
+        Some(listener) => Ok(listener),
+        None => TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}")),
+    }
 }
 
 /// Raises the limit of open files. Each connection is an open file, and the default limit is often lower than the

@@ -17,12 +17,14 @@ use super::{
     connection::{self, Protocol, Rejection},
     health::{HealthReport, health_server, merge},
 };
-use crate::ops::{build_info::BuildInfo, config::LimitArgs};
+use crate::ops::{build_info::BuildInfo, config::LimitArgs, service_manager::PassedSockets};
 
 pub mod healthcheck;
 mod pages;
+mod supervise;
 
 use pages::Pages;
+use supervise::supervise;
 
 /// The address of the listener.
 #[derive(Args, Clone, Copy, Debug)]
@@ -61,9 +63,17 @@ impl OpsServer {
     ///
     /// # Errors
     /// If the address cannot be bound.
-    pub async fn bind(args: OpsArgs, limits: &LimitArgs, build: BuildInfo) -> anyhow::Result<Self> {
+    pub async fn bind(
+        args: OpsArgs,
+        limits: &LimitArgs,
+        build: BuildInfo,
+        sockets: &mut PassedSockets,
+    ) -> anyhow::Result<Self> {
         let Some(address) = args.ops_listen else { return Ok(Self(None)) };
-        let listener = TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
+        let listener = match sockets.take("ops", address) {
+            Some(listener) => listener,
+            None => TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?,
+        };
         let limits = LimitArgs {
             max_connections: MAX_CONNECTIONS,
             max_connections_per_address: MAX_CONNECTIONS,
@@ -75,8 +85,8 @@ impl OpsServer {
         Ok(Self(Some(Bound { listener, limits, build })))
     }
 
-    /// Runs the servers of the program, and serves beside them, also while they start and drain. `health` is the health
-    /// of each server, by its name.
+    /// Runs the servers of the program, and serves beside them, also while they start and drain. Notifies the service
+    /// manager of their progress. `health` is the health of each server, by its name.
     ///
     /// # Errors
     /// Those of the servers.
@@ -85,6 +95,15 @@ impl OpsServer {
         health: [(&'static str, HealthReport); N],
         servers: impl Future<Output = anyhow::Result<()>>,
     ) -> anyhow::Result<()> {
+        // The future of a whole program is large, and each block that contains it copies it on the stack.
+        let servers = Box::pin(servers);
+        let reports = health.each_ref().map(|(_, report)| report.clone());
+        let servers = async {
+            tokio::select! {
+                served = servers => served,
+                never = supervise(&reports) => match never {},
+            }
+        };
         let Some(bound) = self.0 else { return servers.await };
         let end = CancellationToken::new();
         let servers = async {

@@ -7,6 +7,7 @@ use hyper::{Method, Request, StatusCode, body::Bytes};
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 
 mod ops_listener;
+mod service_manager;
 
 /// Sends a request without a body, and returns the status code and the body of the response.
 async fn send(address: SocketAddr, method: Method, path: &str) -> (StatusCode, String) {
