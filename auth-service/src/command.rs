@@ -14,7 +14,7 @@ use service_kit::{
         rotation::{self, NewKey},
     },
     clock::Clock,
-    db::Db,
+    db::{Db, MigrateCommand},
     ops::{config::KeyArgs, doctor::DoctorArgs},
     server::ops::healthcheck::HealthcheckArgs,
 };
@@ -57,6 +57,17 @@ pub enum Command {
     /// Find suitable parameters for password hashes
     #[command(subcommand)]
     Password(PasswordCommand),
+    /// Create or migrate the tables, and print the migrations that were applied. Servers do this when they start, unless
+    /// --migrate forbids it. Of several processes, one migrates and the others wait
+    Migrate {
+        /// What to do.
+        #[command(flatten)]
+        migrate: MigrateCommand,
+
+        /// The database.
+        #[command(flatten)]
+        database: DatabaseArgs,
+    },
     /// Check the database and the secrets, and print what is wrong. Reads a SQLite file completely, and changes nothing.
     /// Can be used while the server is running
     Doctor {
@@ -221,6 +232,7 @@ impl Command {
             Self::Password(PasswordCommand::Bench { target_ms }) => {
                 bench::recommend(Duration::from_millis(target_ms), |line| Ok(writeln!(io::stdout(), "{line}")?))
             }
+            Self::Migrate { migrate, database } => migrate.run(&[database.service_database()]).await,
             Self::Doctor { doctor, database, secrets } => {
                 doctor.report(&diagnose(&database, &secrets, &Clock::system()).await)
             }

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use clap::Args;
 use service_kit::{
     auth::{call_limit::CallRateArgs, claims, key_source::MAX_RELOAD_DELAY as KEYS_RELOAD_DELAY},
-    db::{DatabaseUrl, Db, Migrate, PoolArgs, schema_name},
+    db::{DatabaseUrl, Db, Migrate, MigrateArgs, PoolArgs, ServiceDatabase, schema_name},
     ops::{
         config::{KeyArgs, LimitArgs, OnOff, TokenArgs, duration},
         secret_file::Key,
@@ -26,6 +26,10 @@ pub struct Config {
     /// The database.
     #[command(flatten)]
     pub database: DatabaseArgs,
+
+    /// The migrations at start.
+    #[command(flatten)]
+    pub migrations: MigrateArgs,
 
     /// The keys and the refresh secret.
     #[command(flatten)]
@@ -110,12 +114,19 @@ pub struct DatabaseArgs {
 }
 
 impl DatabaseArgs {
-    /// Opens the database for the server and migrates its schema.
+    /// Returns the database with its migrations, for the command `migrate`.
+    #[must_use]
+    pub fn service_database(&self) -> ServiceDatabase<'_> {
+        let Self { database_url, schema, pool } = self;
+        ServiceDatabase { service: "auth", url: database_url, schema, migrations: &MIGRATIONS, pool }
+    }
+
+    /// Opens the database. `migrate` determines what happens to missing and older tables.
     ///
     /// # Errors
-    /// If it cannot be reached, is no database, or its tables are newer than this program.
-    pub async fn open(&self) -> anyhow::Result<Db> {
-        Db::open(&self.database_url, &self.schema, &MIGRATIONS, Migrate::Always, &self.pool).await
+    /// If it cannot be reached, is no database, or its tables are not usable.
+    pub async fn open(&self, migrate: Migrate) -> anyhow::Result<Db> {
+        Db::open(&self.database_url, &self.schema, &MIGRATIONS, migrate, &self.pool).await
     }
 
     /// Opens the database for a command-line tool, which may run beside an older server. Existing tables are not
@@ -124,7 +135,7 @@ impl DatabaseArgs {
     /// # Errors
     /// As [`Self::open`], or if its tables are older than this program.
     pub async fn open_for_tool(&self) -> anyhow::Result<Db> {
-        Db::open(&self.database_url, &self.schema, &MIGRATIONS, Migrate::IfEmpty, &self.pool).await
+        self.open(Migrate::IfEmpty).await
     }
 
     /// Opens the database for a command-line tool as [`Self::open_for_tool`], but creates no file.

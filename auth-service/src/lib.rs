@@ -94,13 +94,12 @@ pub async fn run(
     }
 }
 
-/// Checks that the database is usable, without changing it.
+/// Checks that the server can use the database, and changes nothing.
 ///
 /// # Errors
-/// If it cannot be reached, is no database, or its tables have the schema of another version.
+/// If it cannot be reached, is no database, or its tables are not usable.
 pub async fn inspect(config: &Config) -> anyhow::Result<()> {
-    let DatabaseArgs { database_url, schema, .. } = &config.database;
-    Db::inspect(database_url, schema, &MIGRATIONS).await
+    config.database.service_database().check(config.migrations.migrate).await
 }
 
 /// Checks the database and the secrets thoroughly, for the command `doctor`, and changes nothing.
@@ -136,7 +135,7 @@ impl Server {
         let keys = Arc::new(KeySource::file(&args.keys.key_file, Purpose::Sign, clock.clone())?);
         secret_file::read_key(&args.refresh_secret_file())?;
         let hashing = Hashing::new(&config.passwords)?;
-        let db = config.database.open().await?;
+        let db = config.database.open(config.migrations.migrate).await?;
         let refresh_key = RefreshKey::new(&secrets::refresh_secret(&db, args).await?);
         if let Some(keys) = keys.current() {
             secrets::check(&db, args, &refresh_key, &keys).await?;

@@ -5,12 +5,14 @@ use std::{net::SocketAddr, time::Duration};
 use clap::Args;
 use service_kit::{
     auth::{call_limit::CallRateArgs, claims, credential::VerifierArgs},
-    db::{DatabaseUrl, PoolArgs, schema_name},
+    db::{DatabaseUrl, Db, Migrate, MigrateArgs, PoolArgs, ServiceDatabase, schema_name},
     ops::config::{LimitArgs, OnOff, TokenArgs, duration, endpoint},
     rate_limit::Rate,
     server::health::HealthReport,
 };
 use tonic::transport::Endpoint;
+
+use crate::MIGRATIONS;
 
 /// The settings.
 #[derive(Args, Clone, Debug)]
@@ -19,20 +21,13 @@ pub struct Config {
     #[arg(long, env = "TASKEY_LISTEN", default_value = "127.0.0.1:50052", value_name = "ADDRESS")]
     pub listen: SocketAddr,
 
-    /// Database URL: `sqlite:PATH` or `postgres://...`
-    // The URL may contain a password, which `--help` would show.
-    #[arg(
-        long,
-        env = "TASKEY_DATABASE_URL",
-        default_value = "sqlite:task.db",
-        value_name = "URL",
-        hide_env_values = true
-    )]
-    pub database_url: DatabaseUrl,
+    /// The database.
+    #[command(flatten)]
+    pub database: DatabaseArgs,
 
-    /// PostgreSQL schema of the tables
-    #[arg(long, env = "TASKEY_SCHEMA", default_value = "task", value_name = "NAME", value_parser = schema_name)]
-    pub schema: String,
+    /// The migrations at start.
+    #[command(flatten)]
+    pub migrations: MigrateArgs,
 
     /// URL of auth-service, which sends revocations. For several replicas, repeat the flag or separate the URLs with
     /// commas
@@ -52,10 +47,6 @@ pub struct Config {
     #[command(flatten)]
     pub tasks: TaskArgs,
 
-    /// How the database is used.
-    #[command(flatten)]
-    pub pool: PoolArgs,
-
     /// The health of the server, for the listener for operators.
     #[arg(skip)]
     pub health: HealthReport,
@@ -71,6 +62,47 @@ pub struct Config {
     /// The rate limit of calls.
     #[command(flatten)]
     pub call_rate: CallRateArgs,
+}
+
+/// The database and its connections.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Database")]
+pub struct DatabaseArgs {
+    /// Database URL: `sqlite:PATH` or `postgres://...`
+    // The URL may contain a password, which `--help` would show.
+    #[arg(
+        long,
+        env = "TASKEY_DATABASE_URL",
+        default_value = "sqlite:task.db",
+        value_name = "URL",
+        hide_env_values = true
+    )]
+    pub database_url: DatabaseUrl,
+
+    /// PostgreSQL schema of the tables
+    #[arg(long, env = "TASKEY_SCHEMA", default_value = "task", value_name = "NAME", value_parser = schema_name)]
+    pub schema: String,
+
+    /// The connections to the database.
+    #[command(flatten)]
+    pub pool: PoolArgs,
+}
+
+impl DatabaseArgs {
+    /// Returns the database with its migrations, for the command `migrate`.
+    #[must_use]
+    pub fn service_database(&self) -> ServiceDatabase<'_> {
+        let Self { database_url, schema, pool } = self;
+        ServiceDatabase { service: "task", url: database_url, schema, migrations: &MIGRATIONS, pool }
+    }
+
+    /// Opens the database. `migrate` determines what happens to missing and older tables.
+    ///
+    /// # Errors
+    /// If it cannot be reached, is no database, or its tables are not usable.
+    pub async fn open(&self, migrate: Migrate) -> anyhow::Result<Db> {
+        Db::open(&self.database_url, &self.schema, &MIGRATIONS, migrate, &self.pool).await
+    }
 }
 
 /// The settings that only task-service has, also when it runs within `taskey`.

@@ -2,7 +2,7 @@
 //!
 //! # Layout
 //! Each module imports only modules after it.
-//! - [`config`]: the settings.
+//! - [`command`]: the subcommands. [`config`]: the settings.
 //! - `service`: one method per RPC: parse, execute, respond.
 //! - `watch`: streams of changes.
 //! - `jobs`: the purge of deleted tasks, and the cleanup of deleted accounts, with their SQL.
@@ -25,7 +25,7 @@ use service_kit::{
         },
     },
     clock::Clock,
-    db::{Db, Migrate, Searches},
+    db::{Db, Searches},
     epoch::CurrentEpoch,
     ops::{
         config::{LimitArgs, OnOff},
@@ -42,6 +42,7 @@ use taskey_proto::task::v1::{task_list_service_server::TaskListServiceServer, ta
 use tokio::{net::TcpListener, sync::watch::channel as watch_channel};
 use tonic::service::interceptor::InterceptedService;
 
+pub mod command;
 pub mod config;
 mod error;
 #[cfg(any(test, fuzzing))]
@@ -84,17 +85,17 @@ pub async fn run(
     }
 }
 
-/// Checks that the database is usable, without changing it.
+/// Checks that the server can use the database, and changes nothing.
 ///
 /// # Errors
-/// If it is unreachable or no database, or its tables are not those of this program.
+/// If it cannot be reached, is no database, or its tables are not usable.
 pub async fn inspect(config: &Config) -> anyhow::Result<()> {
-    Db::inspect(&config.database_url, &config.schema, &MIGRATIONS).await
+    config.database.service_database().check(config.migrations.migrate).await
 }
 
 /// Checks the database and the keys thoroughly, for the command `doctor`, and changes nothing.
 pub async fn diagnose(config: &Config, clock: &Clock) -> Vec<Check> {
-    let mut checks = Db::diagnose(&config.database_url, &config.schema, &MIGRATIONS, clock).await;
+    let mut checks = Db::diagnose(&config.database.database_url, &config.database.schema, &MIGRATIONS, clock).await;
     let opened = config.verifier.open(&config.tokens, clock).await;
     checks.push(Check::new("keys", opened.map(|_| "the keys and the credential can be read".to_owned())));
     checks
@@ -123,7 +124,7 @@ impl Server {
     /// If a key file or the database is not usable. The database of a newer program is not changed.
     pub async fn open(config: Config, clock: Clock) -> anyhow::Result<Self> {
         let (keys, credential) = config.verifier.open(&config.tokens, &clock).await?;
-        let db = Db::open(&config.database_url, &config.schema, &MIGRATIONS, Migrate::Always, &config.pool).await?;
+        let db = config.database.open(config.migrations.migrate).await?;
         let key = store::page_token_key(&db, &random::bytes()).await.context("cannot read the page token key")?;
         let epoch = store::epoch::open(&db, random::id()).await.context("cannot read the epoch of the database")?;
         let view = Arc::new(RevocationView::new(config.tasks.revocation_max_staleness, clock.clone()));
@@ -137,7 +138,7 @@ impl Server {
             authenticator,
             follower: Follower { view, keys, deleted_users, credential, peers: config.auth_url },
             account_cleanup,
-            owner_queue: OwnerQueue::new(config.pool.database_timeout, Arc::clone(&row_rate_limit)),
+            owner_queue: OwnerQueue::new(config.database.pool.database_timeout, Arc::clone(&row_rate_limit)),
             row_rate_limit,
             page_tokens: PageTokens::new(&key, CurrentEpoch::new(epoch)),
             tasks: config.tasks,

@@ -2,24 +2,23 @@
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::Parser;
 use mimalloc::MiMalloc;
 use service_kit::{
     clock::Clock,
     ops::{
         build_info::BuildInfo,
         command_line,
-        doctor::DoctorArgs,
         service_manager::PassedSockets,
         shutdown,
         telemetry::{self, TelemetryArgs},
     },
     server::{
         connection,
-        ops::{OpsArgs, OpsServer, healthcheck::HealthcheckArgs},
+        ops::{OpsArgs, OpsServer},
     },
 };
-use task_service::config::Config;
+use task_service::{command::Command, config::Config};
 
 /// Tasks and task lists over gRPC
 #[derive(Parser)]
@@ -38,57 +37,27 @@ struct Cli {
     telemetry: TelemetryArgs,
 }
 
-#[derive(Subcommand)]
-enum Command {
-    /// Check the database and the keys, and print what is wrong. Reads a SQLite file completely, and changes nothing. Can
-    /// be used while the server is running
-    Doctor {
-        #[command(flatten)]
-        doctor: DoctorArgs,
-
-        #[command(flatten)]
-        config: Box<Config>,
-    },
-    /// Ask the running server, at its address for health checks, whether it is ready. The exit code is 1 if it is not
-    Healthcheck(HealthcheckArgs),
-}
-
-fn main() -> ExitCode {
-    match command_line::parse() {
-        Ok(Cli { command: Some(Command::Doctor { doctor, config }), .. }) => {
-            shutdown::exit_code(diagnose(doctor, &config))
-        }
-        Ok(Cli { command: Some(Command::Healthcheck(healthcheck)), .. }) => {
-            shutdown::exit_code(check_health(healthcheck))
-        }
-        Ok(cli) => shutdown::exit_code(start(cli)),
-        Err(code) => code,
-    }
-}
-
 /// The allocator of glibc keeps freed memory for each thread: after ten minutes of attacks, the gateway had twice the
 /// memory of the first minute (`make soak`).
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 
 #[tokio::main]
-async fn diagnose(doctor: DoctorArgs, config: &Config) -> anyhow::Result<()> {
-    doctor.report(&task_service::diagnose(config, &Clock::system()).await)
+async fn main() -> ExitCode {
+    match command_line::parse::<Cli>() {
+        Ok(Cli { command: Some(command), .. }) => shutdown::exit_code(command.run().await),
+        Ok(Cli { config, ops, telemetry, .. }) => shutdown::exit_code(serve(config, ops, &telemetry).await),
+        Err(code) => code,
+    }
 }
 
-#[tokio::main]
-async fn check_health(healthcheck: HealthcheckArgs) -> anyhow::Result<()> {
-    healthcheck.run().await
-}
-
-#[tokio::main]
-async fn start(cli: Cli) -> anyhow::Result<()> {
-    telemetry::init(&cli.telemetry)?;
-    let shutdown = shutdown::on_signal(&cli.config.limits)?;
+async fn serve(config: Config, ops: OpsArgs, telemetry: &TelemetryArgs) -> anyhow::Result<()> {
+    telemetry::init(telemetry)?;
+    let shutdown = shutdown::on_signal(&config.limits)?;
     let mut sockets = PassedSockets::from_environment()?;
-    let ops = OpsServer::bind(cli.ops, &cli.config.limits, BuildInfo::new("task-service"), &mut sockets).await?;
-    let listener = connection::bind("task", cli.config.listen, &cli.config.limits, &mut sockets).await?;
+    let ops = OpsServer::bind(ops, &config.limits, BuildInfo::new("task-service"), &mut sockets).await?;
+    let listener = connection::bind("task", config.listen, &config.limits, &mut sockets).await?;
     sockets.finish()?;
-    let health = [("task", cli.config.health.clone())];
-    ops.serve_beside(health, task_service::run(cli.config, Clock::system(), listener, shutdown)).await
+    let health = [("task", config.health.clone())];
+    ops.serve_beside(health, task_service::run(config, Clock::system(), listener, shutdown)).await
 }

@@ -19,6 +19,7 @@ mod login_throttle;
 mod logout;
 mod lost_history;
 mod many_revocations;
+mod migrate;
 mod migrations;
 mod older_tables;
 mod password_queue;

@@ -90,6 +90,7 @@ fn released_migrations_are_not_edited() {
             (8, "f5a0401dc29c7774c21919a0e91a4078"),
             (9, "fa3b71b53ddb5057ac5e21bdf3a0afb6"),
             (10, "5a3406b29d3408e66bd8e749cf027078"),
+            (11, "da3b42a879fb6dfd37ed316007ff8bf4"),
         ],
     );
 }

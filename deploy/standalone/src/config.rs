@@ -6,28 +6,26 @@ use std::{
 };
 
 use auth_service::config::{DatabaseArgs, PasswordArgs, RateArgs, SecretArgs, SessionArgs};
-use clap::{Parser, Subcommand};
+use clap::Parser;
 use gateway::config::{BrowserArgs, JsonArgs};
 use service_kit::{
     auth::{
         call_limit::CallRateArgs,
         credential::{ServiceTokenArgs, VerifierArgs},
     },
-    db::{DatabaseUrl, PoolArgs, schema_name},
+    db::{DatabaseUrl, MigrateArgs, PoolArgs, schema_name},
     network::local_target,
     ops::{
         config::{KeyArgs, LimitArgs, TokenArgs},
-        doctor::DoctorArgs,
         secret_file::Key,
         telemetry::TelemetryArgs,
     },
-    server::{
-        health::HealthReport,
-        ops::{OpsArgs, healthcheck::HealthcheckArgs},
-    },
+    server::{health::HealthReport, ops::OpsArgs},
 };
 use task_service::config::TaskArgs;
 use tonic::transport::Endpoint;
+
+use crate::command::Command;
 
 /// A to-do backend: accounts, sessions and tasks over gRPC and HTTP/JSON, all in one process.
 #[derive(Debug, Parser)]
@@ -110,6 +108,10 @@ pub struct Cli {
     #[command(flatten)]
     pub json: JsonArgs,
 
+    /// The migrations at start.
+    #[command(flatten)]
+    pub migrations: MigrateArgs,
+
     /// Connection pools.
     #[command(flatten)]
     pub pool: PoolArgs,
@@ -125,20 +127,6 @@ pub struct Cli {
     /// Logging.
     #[command(flatten)]
     pub telemetry: TelemetryArgs,
-}
-
-/// The commands of the program.
-#[derive(Clone, Copy, Debug, Subcommand)]
-pub enum Command {
-    /// Check the databases and the secrets, and print what is wrong. Reads SQLite files completely, and changes nothing.
-    /// Can be used while the program serves
-    Doctor {
-        /// How to print the report.
-        #[command(flatten)]
-        doctor: DoctorArgs,
-    },
-    /// Ask the running program, at its address for health checks, whether it is ready. The exit code is 1 if it is not
-    Healthcheck(HealthcheckArgs),
 }
 
 /// The settings of each service.
@@ -169,6 +157,7 @@ impl Cli {
                     schema: self.auth_schema.clone(),
                     pool: self.pool.clone(),
                 },
+                migrations: self.migrations,
                 secrets: SecretArgs {
                     keys: KeyArgs { key_file: self.key_file() },
                     secret_file: self.secret_file.clone(),
@@ -184,13 +173,16 @@ impl Cli {
             },
             task: task_service::config::Config {
                 listen: task,
-                database_url: self.database("task"),
-                schema: self.task_schema.clone(),
+                database: task_service::config::DatabaseArgs {
+                    database_url: self.database("task"),
+                    schema: self.task_schema.clone(),
+                    pool: self.pool.clone(),
+                },
+                migrations: self.migrations,
                 auth_url: vec![endpoint(auth)],
                 verifier: VerifierArgs { key_file: Some(self.key_file()), service_token_file: None },
                 tokens: self.tokens,
                 tasks: self.tasks,
-                pool: self.pool,
                 health: HealthReport::default(),
                 limits: self.limits.clone(),
                 rate_limits: self.rates.rate_limits,
@@ -207,6 +199,12 @@ impl Cli {
                 limits: self.limits,
             },
         }
+    }
+
+    /// Splits the settings into those of each service, for commands, which do not listen.
+    pub fn into_command_configs(self) -> Configs {
+        let (auth, task, gateway) = (self.auth_listen, self.task_listen, self.gateway_listen);
+        self.into_configs(auth, task, gateway)
     }
 
     fn database(&self, service: &str) -> DatabaseUrl {

@@ -9,7 +9,6 @@ use service_kit::{
     ops::{
         build_info::BuildInfo,
         command_line::parse,
-        doctor::DoctorArgs,
         service_manager::PassedSockets,
         shutdown::{self, Shutdown},
         telemetry,
@@ -19,11 +18,13 @@ use service_kit::{
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+mod command;
 mod config;
 mod data_dir;
 mod hint;
+mod maintenance;
 
-use config::{Cli, Command, Configs};
+use config::{Cli, Configs};
 use data_dir::DataDir;
 
 /// The allocator of glibc keeps freed memory for each thread: after ten minutes of attacks, the gateway had twice the
@@ -34,9 +35,8 @@ static ALLOCATOR: MiMalloc = MiMalloc;
 #[tokio::main]
 async fn main() -> ExitCode {
     match parse::<Cli>() {
-        Ok(cli) => shutdown::exit_code(match cli.command {
-            Some(Command::Doctor { doctor }) => diagnose(doctor, cli).await,
-            Some(Command::Healthcheck(healthcheck)) => healthcheck.run().await,
+        Ok(mut cli) => shutdown::exit_code(match cli.command.take() {
+            Some(command) => maintenance::run(command, cli).await,
             None => serve(cli).await,
         }),
         Err(code) => code,
@@ -45,16 +45,6 @@ async fn main() -> ExitCode {
 
 /// How long the services may take to close after the gateway has used the whole drain timeout.
 const CLOSE_TIME: Duration = Duration::from_secs(1);
-
-async fn diagnose(doctor: DoctorArgs, cli: Cli) -> anyhow::Result<()> {
-    let (auth, task, gateway) = (cli.auth_listen, cli.task_listen, cli.gateway_listen);
-    let (configs, clock) = (cli.into_configs(auth, task, gateway), Clock::system());
-    let auth = auth_service::diagnose(&configs.auth.database, &configs.auth.secrets, &clock).await;
-    let task = task_service::diagnose(&configs.task, &clock).await;
-    let auth = auth.into_iter().map(|check| check.of_service("auth"));
-    let checks: Vec<_> = auth.chain(task.into_iter().map(|check| check.of_service("task"))).collect();
-    doctor.report(&checks)
-}
 
 async fn serve(cli: Cli) -> anyhow::Result<()> {
     telemetry::init(&cli.telemetry)?;

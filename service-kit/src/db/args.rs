@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::DatabaseUrl;
+use super::{DatabaseUrl, Migrate};
 use crate::ops::config::time_limit;
 
 /// Parses the name of a schema: a lower-case SQL identifier of up to 63 characters.
@@ -43,4 +43,14 @@ pub struct PoolArgs {
     // The URL may contain a password, which `--help` would show.
     #[arg(long, env = "TASKEY_DATABASE_DIRECT_URL", value_name = "URL", hide_env_values = true)]
     pub database_direct_url: Option<DatabaseUrl>,
+}
+
+/// What a server does with its tables when it starts.
+#[derive(Args, Clone, Copy, Debug)]
+#[command(next_help_heading = "Database")]
+pub struct MigrateArgs {
+    /// What to do at start with tables that are missing or older than the program. auto: create and migrate them. check:
+    /// refuse to start. off: start without comparing the tables with the program
+    #[arg(long, env = "TASKEY_MIGRATE", default_value = "auto", value_name = "MODE")]
+    pub migrate: Migrate,
 }

@@ -1,50 +1,95 @@
 //! Compares the tables of a database with the migrations of this program.
 
-use anyhow::bail;
-use sqlx::migrate::{MigrateError, Migrator};
+use std::fmt;
 
-/// Whether existing tables are migrated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+use anyhow::{bail, ensure};
+use clap::ValueEnum;
+use sqlx::migrate::{MigrateError, Migration, Migrator};
+
+/// What happens to tables that are missing or older than the program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Migrate {
-    /// Create tables, and migrate older ones. For servers.
+    /// Create tables, and migrate older ones.
+    #[value(name = "auto")]
     Always,
+    /// Reject missing and older tables.
+    #[value(name = "check")]
+    Never,
+    /// Do not compare the tables with the program.
+    #[value(name = "off")]
+    Unchecked,
     /// Create tables in an empty database, and reject older tables. For command-line tools, which may be newer than the
     /// running server.
+    #[value(skip)]
     IfEmpty,
 }
 
-/// What a database contains.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Contents {
-    /// No tables.
-    Nothing,
-    /// The tables of this version.
-    Current,
-    /// The tables of an older version.
-    Outdated,
-}
-
-impl Contents {
-    /// Describes the tables for the command `doctor`.
-    pub(super) fn describe(self) -> &'static str {
+impl Migrate {
+    /// Checks that a database with these tables may be used.
+    ///
+    /// # Errors
+    /// If tables are missing or older, and are not migrated.
+    pub fn check(self, tables: &TableStatus) -> anyhow::Result<()> {
         match self {
-            Self::Nothing => "there are no tables; the server creates them when it starts",
-            Self::Current => "the tables are those of this version",
-            Self::Outdated => "the tables are older; the server migrates them when it starts",
+            Self::IfEmpty if !tables.is_empty && !tables.pending.is_empty() => bail!(
+                "its tables are older than this program; start the new version of the server first, or use the tool of \
+                 the version that is running"
+            ),
+            Self::Never if tables.is_empty => {
+                bail!("it has no tables; create them with the command `migrate`, or start with --migrate auto")
+            }
+            Self::Never if !tables.pending.is_empty() => bail!(
+                "its tables are older than this program; migrate them with the command `migrate`, or start with \
+                 --migrate auto"
+            ),
+            _ => Ok(()),
         }
     }
 }
 
-impl Migrate {
-    /// Checks that a database with these contents may be used.
-    pub(super) fn check(self, contents: Contents) -> anyhow::Result<()> {
-        if (self, contents) == (Self::IfEmpty, Contents::Outdated) {
-            bail!(
-                "its tables are older than this program; start the new version of the server first, or use the tool of \
-                 the version that is running"
-            );
+/// A migration that the tables of a database lack.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PendingMigration {
+    /// The number of the migration.
+    pub version: i64,
+    /// What the migration is about.
+    pub name: String,
+}
+
+impl From<&Migration> for PendingMigration {
+    fn from(migration: &Migration) -> Self {
+        Self { version: migration.version, name: migration.description.to_string() }
+    }
+}
+
+impl fmt::Display for PendingMigration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:04} {}", self.version, self.name)
+    }
+}
+
+/// The tables of a database, compared with the migrations of this program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TableStatus {
+    /// Whether there are no tables.
+    pub is_empty: bool,
+    /// The migrations that the tables lack, in their order.
+    pub pending: Vec<PendingMigration>,
+    /// The version of the tables if a newer program has migrated them. This program can use them nevertheless.
+    pub newer: Option<i64>,
+}
+
+impl TableStatus {
+    /// Describes the tables for the command `doctor`.
+    pub(super) fn describe(&self) -> String {
+        match (self.is_empty, self.pending.len(), self.newer) {
+            (true, ..) => "there are no tables; the server creates them when it starts".to_owned(),
+            (false, 0, None) => "the tables are those of this version".to_owned(),
+            (false, 0, Some(version)) => {
+                format!("the tables are newer (version {version}), and this version can use them")
+            }
+            (false, count, _) => format!("the tables lack {count} migrations; the server applies them when it starts"),
         }
-        Ok(())
     }
 }
 
@@ -55,41 +100,57 @@ pub(super) struct Applied {
     checksum: Vec<u8>,
 }
 
-/// Compares a database with the migrations of this program. `applied` is `None` if it has no table of migrations.
-///
-/// # Errors
-/// If the tables are not those of this program, or newer.
-pub(super) fn contents(
-    has_tables: bool,
-    applied: Option<Vec<Applied>>,
-    migrations: &Migrator,
-) -> anyhow::Result<Contents> {
-    let Some(applied) = applied else {
-        if has_tables {
-            bail!("it contains tables of another program");
+/// What a database contains.
+#[derive(Debug)]
+pub(super) struct FoundTables {
+    pub(super) has_tables: bool,
+    /// The migrations that have been applied; `None` without a table of migrations.
+    pub(super) applied: Option<Vec<Applied>>,
+    /// The rows of `compatible_migrations`: the migrations that older programs can ignore.
+    pub(super) compatible: Vec<i64>,
+}
+
+impl FoundTables {
+    /// Compares the tables with the migrations of this program.
+    ///
+    /// # Errors
+    /// If the tables are not those of this program, or newer and not compatible with it.
+    pub(super) fn compare(self, migrations: &Migrator) -> anyhow::Result<TableStatus> {
+        let Some(applied) = self.applied else {
+            ensure!(!self.has_tables, "it contains tables of another program");
+            return Ok(TableStatus { is_empty: true, pending: pending(migrations, &[]), newer: None });
+        };
+        let mut newer = None;
+        for found in &applied {
+            match migrations.iter().find(|expected| expected.version == found.version) {
+                Some(expected) if *expected.checksum != *found.checksum => {
+                    return Err(explain(MigrateError::VersionMismatch(found.version)));
+                }
+                Some(_) => {}
+                None if self.compatible.contains(&found.version) => newer = newer.max(Some(found.version)),
+                None => return Err(explain(MigrateError::VersionMissing(found.version))),
+            }
         }
-        return Ok(Contents::Nothing);
-    };
-    for found in &applied {
-        let expected = migrations.iter().find(|expected| expected.version == found.version);
-        let expected = expected.ok_or_else(|| explain(MigrateError::VersionMissing(found.version)))?;
-        if *expected.checksum != *found.checksum {
-            return Err(explain(MigrateError::VersionMismatch(found.version)));
+        let pending = pending(migrations, &applied);
+        if let (Some(newer), Some(lacking)) = (newer, pending.first()) {
+            bail!("its tables are newer (version {newer}) than this program, but lack its migration {lacking}");
         }
+        Ok(TableStatus { is_empty: applied.is_empty(), pending, newer })
     }
-    Ok(match applied.len() {
-        0 => Contents::Nothing,
-        count if count < migrations.iter().count() => Contents::Outdated,
-        _ => Contents::Current,
-    })
+}
+
+/// Returns the migrations that have not been applied.
+fn pending(migrations: &Migrator, applied: &[Applied]) -> Vec<PendingMigration> {
+    let is_pending = |migration: &&Migration| !applied.iter().any(|found| found.version == migration.version);
+    migrations.iter().filter(is_pending).map(PendingMigration::from).collect()
 }
 
 /// Describes in one line what is wrong with the tables of a database.
 pub(super) fn explain(error: MigrateError) -> anyhow::Error {
     match error {
-        MigrateError::VersionMissing(version) => {
-            anyhow::anyhow!("its tables are newer (version {version}) than this program; nothing was changed")
-        }
+        MigrateError::VersionMissing(version) => anyhow::anyhow!(
+            "its tables are newer (version {version}) than this program, which cannot use them; nothing was changed"
+        ),
         MigrateError::VersionMismatch(version) => {
             anyhow::anyhow!("its tables (version {version}) are not those of this program; nothing was changed")
         }

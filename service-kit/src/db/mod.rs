@@ -24,25 +24,26 @@
 //! write that has started runs to its end.
 //!
 //! # Layout
-//! - this file: the handle. `conn`: the connection that closures receive. `error`: database errors.
+//! - this file: the handle. `lifecycle`: opens, migrates, diagnoses and closes it. `conn`: the connection that closures
+//!   receive. `error`: database errors.
 //! - `query`, `row`: statements with their arguments, and the rows that they return.
 //! - `sqlite`, `postgres`: how calls are executed. `call`: the kind and the state of a call.
 //! - `search`: reads with a filter, and their limits.
-//! - `args`: settings. `url`: database URLs. `migrate`: the check of existing tables.
+//! - `args`: settings. `url`: database URLs. `migrate`: the check of existing tables. `migrate_command`: the command
+//!   `migrate`.
 
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use sqlx::migrate::Migrator;
-use tokio::{sync::watch, time::timeout};
-
-use crate::{clock::Clock, ops::doctor::Check};
+use tokio::sync::watch;
 
 mod args;
 mod call;
 mod conn;
 mod error;
+mod lifecycle;
 mod migrate;
+mod migrate_command;
 mod postgres;
 mod query;
 mod row;
@@ -50,12 +51,12 @@ mod search;
 mod sqlite;
 mod url;
 
-pub use args::{PoolArgs, schema_name};
+pub use args::{MigrateArgs, PoolArgs, schema_name};
 pub use call::ReadKind;
 pub use conn::{Conn, Engine};
 pub use error::Error;
-use migrate::Contents;
-pub use migrate::Migrate;
+pub use migrate::{Migrate, PendingMigration, TableStatus};
+pub use migrate_command::{MigrateCommand, ServiceDatabase};
 use postgres::Postgres;
 pub use query::{QueryBuilder, Sql, Value};
 pub use row::{Column, FromColumn, FromRow, Row};
@@ -63,19 +64,8 @@ pub use search::{SearchError, Searches};
 use sqlite::{Sqlite, WriteKind};
 pub use url::{DatabaseUrl, PostgresUrl};
 
-/// How long closing may take.
-const CLOSE_LIMIT: Duration = Duration::from_secs(2);
-
 /// How often the health of a PostgreSQL server is checked.
 const CHECK_INTERVAL: Duration = Duration::from_millis(500);
-
-/// Finds out which tables a database contains.
-async fn contents(url: &DatabaseUrl, schema: &str, migrations: &Migrator) -> anyhow::Result<Contents> {
-    match url {
-        DatabaseUrl::Sqlite(path) => sqlite::setup::inspect(path, migrations).await,
-        DatabaseUrl::Postgres(url) => postgres::setup::inspect(url, schema, migrations).await,
-    }
-}
 
 /// A database with the tables of one service.
 #[derive(Clone, Debug)]
@@ -89,55 +79,6 @@ enum Inner {
 }
 
 impl Db {
-    /// Opens the database of a service. On PostgreSQL its tables are in `schema`, so that several services can share a
-    /// database. Missing tables are created; older ones are migrated or rejected, depending on `migrate`.
-    ///
-    /// # Errors
-    /// If the database cannot be reached, is no database, or contains tables of another program or of a newer version. It
-    /// is not changed then.
-    pub async fn open(
-        url: &DatabaseUrl,
-        schema: &str,
-        migrations: &Migrator,
-        migrate: Migrate,
-        args: &PoolArgs,
-    ) -> anyhow::Result<Self> {
-        Ok(Self(match url {
-            DatabaseUrl::Sqlite(path) => Inner::Sqlite(Sqlite::open(path, migrations, migrate, args).await?),
-            DatabaseUrl::Postgres(url) => {
-                Inner::Postgres(Box::new(Postgres::open(url, schema, migrations, migrate, args).await?))
-            }
-        }))
-    }
-
-    /// Checks whether [`open`](Self::open) would succeed, and changes nothing. A file or a schema need not exist.
-    ///
-    /// # Errors
-    /// As [`open`](Self::open).
-    pub async fn inspect(url: &DatabaseUrl, schema: &str, migrations: &Migrator) -> anyhow::Result<()> {
-        contents(url, schema, migrations).await.map(drop)
-    }
-
-    /// Checks a database thoroughly, for the command `doctor`, and changes nothing. Reads a SQLite file completely.
-    pub async fn diagnose(url: &DatabaseUrl, schema: &str, migrations: &Migrator, clock: &Clock) -> Vec<Check> {
-        let found = contents(url, schema, migrations).await.map(|contents| contents.describe().to_owned());
-        let is_readable = found.is_ok();
-        let mut checks = vec![Check::new("database", found)];
-        if !is_readable {
-            return checks;
-        }
-        match url {
-            DatabaseUrl::Sqlite(path) => {
-                checks.push(Check::new("integrity", sqlite::setup::check_integrity(path).await));
-            }
-            DatabaseUrl::Postgres(url) => {
-                checks.push(Check::new("integrity", postgres::setup::check_integrity(url, schema).await));
-                checks.push(Check::new("clock", postgres::setup::check_clock(url, clock).await));
-            }
-        }
-        checks
-    }
-
     /// Returns the engine, for the few statements that differ.
     #[must_use]
     pub fn engine(&self) -> Engine {
@@ -295,19 +236,6 @@ impl Db {
                 Ok(()) if changed => tracing::info!("the database is available again"),
                 _ => {}
             }
-        }
-    }
-
-    /// Closes the connections. Waits at most two seconds.
-    pub async fn close(&self) {
-        let close = async {
-            match &self.0 {
-                Inner::Sqlite(db) => db.close().await,
-                Inner::Postgres(db) => db.close().await,
-            }
-        };
-        if timeout(CLOSE_LIMIT, close).await.is_err() {
-            tracing::warn!("the connections to the database were not closed in time");
         }
     }
 }

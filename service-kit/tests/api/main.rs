@@ -8,6 +8,7 @@ mod deletion;
 mod health;
 mod hostile_token;
 mod keys;
+mod migrations;
 mod no_io;
 mod postgres_poolers;
 mod postgres_sessions;

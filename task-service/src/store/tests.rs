@@ -147,6 +147,7 @@ fn migrations_that_have_landed_are_never_edited() {
             (4, "469bd0daf87b8f6b2d5bb55b8f8868a5"),
             (5, "37f47d943eb4b5a754370620e4c6b3aa"),
             (6, "f9f781801b9392978bc6465081289ddd"),
+            (7, "da3b42a879fb6dfd37ed316007ff8bf4"),
         ],
     );
 }

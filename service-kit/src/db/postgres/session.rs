@@ -70,9 +70,17 @@ impl SessionSettings {
     /// If the server cannot be reached, or the session does not have the settings.
     pub(super) async fn connect(&self, options: &PgConnectOptions) -> Result<(PgConnection, i64), Error> {
         let mut connection = PgConnection::connect_with(options).await?;
-        self.set(&mut connection).await?;
-        let backend_pid = self.verify(&mut connection).await?;
+        let backend_pid = self.apply(&mut connection).await?;
         Ok((connection, backend_pid))
+    }
+
+    /// Sets and verifies the settings of a connection. Returns the process id of its backend.
+    ///
+    /// # Errors
+    /// If the server does not respond, or the session does not have the settings.
+    pub(super) async fn apply(&self, connection: &mut PgConnection) -> Result<i64, Error> {
+        self.set(connection).await?;
+        self.verify(connection).await
     }
 
     async fn set(&self, connection: &mut PgConnection) -> Result<(), Error> {

@@ -11,12 +11,16 @@ use crate::{
     clock::{Clock, MAX_CLOCK_SKEW, Timestamp},
     db::{
         DatabaseUrl, PoolArgs, PostgresUrl,
-        migrate::{Contents, Migrate, contents, explain},
+        migrate::{FoundTables, Migrate, PendingMigration, TableStatus, explain},
     },
 };
 
 /// The advisory lock of the process that creates schemas and tables: `taskey` in ASCII.
 const SETUP_LOCK: i64 = 0x7461_736b_6579;
+
+/// Makes the server end a session, and release its locks, within a minute after the machine of the client has vanished.
+const NOTICE_VANISHED_CLIENT: &str =
+    "set tcp_keepalives_idle = 20; set tcp_keepalives_interval = 10; set tcp_keepalives_count = 3";
 
 /// How long connecting may take.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
@@ -25,7 +29,7 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 ///
 /// # Errors
 /// If the configured URL is that of a file.
-pub(super) fn direct_url<'a>(url: &'a PostgresUrl, args: &'a PoolArgs) -> anyhow::Result<&'a PostgresUrl> {
+pub(in crate::db) fn direct_url<'a>(url: &'a PostgresUrl, args: &'a PoolArgs) -> anyhow::Result<&'a PostgresUrl> {
     match &args.database_direct_url {
         None => Ok(url),
         Some(DatabaseUrl::Postgres(direct)) => Ok(direct),
@@ -46,7 +50,9 @@ pub(super) async fn prepare(
     migrate: Migrate,
 ) -> anyhow::Result<()> {
     reject_transaction_pooling(url).await.with_context(|| url.describe())?;
-    set_up(direct, schema, migrations, migrate).await.with_context(|| direct.describe())?;
+    if migrate != Migrate::Unchecked {
+        self::migrate(direct, schema, migrations, migrate).await?;
+    }
     // Checks the settings of all later sessions once.
     let settings = SessionSettings::new(schema, CONNECT_LIMIT);
     let session = timeout(CONNECT_LIMIT, settings.connect(url.options())).await;
@@ -55,13 +61,34 @@ pub(super) async fn prepare(
     Ok(())
 }
 
-/// Checks that the server responds and that the tables are those of this program, and changes nothing.
-pub(in crate::db) async fn inspect(url: &PostgresUrl, schema: &str, migrations: &Migrator) -> anyhow::Result<Contents> {
+/// Creates the schema if it does not exist, and migrates or rejects older tables, depending on `migrate`. Returns the
+/// migrations that were applied.
+///
+/// # Errors
+/// As [`prepare`].
+pub(in crate::db) async fn migrate(
+    direct: &PostgresUrl,
+    schema: &str,
+    migrations: &Migrator,
+    migrate: Migrate,
+) -> anyhow::Result<Vec<PendingMigration>> {
+    set_up(direct, schema, migrations, migrate).await.with_context(|| direct.describe())
+}
+
+/// Compares the tables with the migrations of this program, and changes nothing.
+///
+/// # Errors
+/// If the server does not respond, or the tables are not those of this program.
+pub(in crate::db) async fn inspect(
+    url: &PostgresUrl,
+    schema: &str,
+    migrations: &Migrator,
+) -> anyhow::Result<TableStatus> {
     let inspected = async {
         let mut connection = connect(url).await?;
-        let contents = read_contents(&mut connection, schema, migrations).await?;
+        let tables = compare_tables(&mut connection, schema, migrations).await?;
         connection.close().await?;
-        anyhow::Ok(contents)
+        anyhow::Ok(tables)
     };
     inspected.await.with_context(|| url.describe())
 }
@@ -129,26 +156,32 @@ async fn backend(connection: &mut PgConnection) -> sqlx::Result<i32> {
     connection.fetch_one(sqlx::raw_sql("select pg_backend_pid()")).await?.try_get(0)
 }
 
-async fn set_up(url: &PostgresUrl, schema: &str, migrations: &Migrator, migrate: Migrate) -> anyhow::Result<()> {
+/// Migrates on the session that has the lock, so that the end of the session, for any reason, ends both.
+async fn set_up(
+    url: &PostgresUrl,
+    schema: &str,
+    migrations: &Migrator,
+    migrate: Migrate,
+) -> anyhow::Result<Vec<PendingMigration>> {
     let mut connection = connect(url).await?;
     check_encoding(&mut connection).await?;
+    connection.execute(sqlx::raw_sql(NOTICE_VANISHED_CLIENT)).await?;
     let has_lock: bool =
         sqlx::query_scalar("select pg_try_advisory_lock($1)").bind(SETUP_LOCK).fetch_one(&mut connection).await?;
     if !has_lock {
         tracing::info!(schema, "waiting for another process to set up the tables");
         sqlx::query("select pg_advisory_lock($1)").bind(SETUP_LOCK).execute(&mut connection).await?;
     }
-    let contents = read_contents(&mut connection, schema, migrations).await?;
-    migrate.check(contents)?;
-    if contents != Contents::Current {
+    let tables = compare_tables(&mut connection, schema, migrations).await?;
+    migrate.check(&tables)?;
+    if !tables.pending.is_empty() {
         create_schema(&mut connection, schema).await?;
-        let settings = SessionSettings::without_limits(schema);
-        let (mut session, _) = settings.connect(url.options()).await?;
-        migrations.run_direct(None, &mut session, false).await.map_err(explain)?;
-        session.close().await?;
+        SessionSettings::without_limits(schema).apply(&mut connection).await?;
+        migrations.run_direct(None, &mut connection, false).await.map_err(explain)?;
     }
     // Closing the connection releases the lock.
-    Ok(connection.close().await?)
+    connection.close().await?;
+    Ok(tables.pending)
 }
 
 /// Checks the encoding, because texts may contain any character and are compared by character.
@@ -169,19 +202,32 @@ async fn create_schema(connection: &mut PgConnection, schema: &str) -> anyhow::R
     Ok(())
 }
 
-/// Finds out which tables a schema contains, without those of extensions.
-async fn read_contents(connection: &mut PgConnection, schema: &str, migrations: &Migrator) -> anyhow::Result<Contents> {
+/// Compares the tables of a schema, without those of extensions, with the migrations of this program.
+async fn compare_tables(
+    connection: &mut PgConnection,
+    schema: &str,
+    migrations: &Migrator,
+) -> anyhow::Result<TableStatus> {
     const TABLES: &str = "
         select c.relname::text from pg_class c join pg_namespace n on n.oid = c.relnamespace
         where n.nspname = $1 and c.relkind in ('r', 'p', 'v', 'm', 'f') and not exists (
             select from pg_depend d where d.classid = 'pg_class'::regclass and d.objid = c.oid and d.deptype = 'e')";
     let tables: Vec<String> = sqlx::query_scalar(TABLES).bind(schema).fetch_all(&mut *connection).await?;
-    let applied = if tables.iter().any(|table| table == "_sqlx_migrations") {
+    let has = |name: &str| tables.iter().any(|table| table == name);
+    let applied = if has("_sqlx_migrations") {
         let select = format!("select version, checksum from {}._sqlx_migrations order by version", quoted(schema));
-        Some(sqlx::query_as(AssertSqlSafe(select)).fetch_all(connection).await?)
+        Some(sqlx::query_as(AssertSqlSafe(select)).fetch_all(&mut *connection).await?)
     } else {
         None
     };
-    contents(!tables.is_empty(), applied, migrations)
+    let compatible = if has("compatible_migrations") {
+        let select = format!("select version from {}.compatible_migrations", quoted(schema));
+        sqlx::query_scalar(AssertSqlSafe(select)).fetch_all(connection).await?
+    } else {
+        Vec::new()
+    };
+    let found = FoundTables { has_tables: !tables.is_empty(), applied, compatible };
+    found
+        .compare(migrations)
         .with_context(|| format!("the schema {schema:?} was not changed; choose another with --schema"))
 }

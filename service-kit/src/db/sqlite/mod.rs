@@ -60,7 +60,7 @@ impl Sqlite {
         args: &PoolArgs,
     ) -> anyhow::Result<Self> {
         let limit = args.database_timeout;
-        setup::prepare(path, migrations, migrate, limit).await?;
+        _ = setup::prepare(path, migrations, migrate, limit).await?;
         let options = OpenOptions::new(path, limit).pragma("cache_size", CACHE_SIZE);
         let reading = options.clone().pragma("query_only", "on");
         let (points, queue) = mpsc::channel(QUEUE_SIZE);

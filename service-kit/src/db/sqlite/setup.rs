@@ -17,7 +17,7 @@ use sqlx::{
 };
 use tokio::time::{Instant, sleep};
 
-use crate::db::migrate::{Contents, Migrate, contents, explain};
+use crate::db::migrate::{FoundTables, Migrate, PendingMigration, TableStatus, explain};
 
 /// SQLite's error code for a file that another connection has locked (`SQLITE_BUSY`).
 const BUSY: &str = "5";
@@ -28,7 +28,8 @@ const BUSY_RETRY_DELAY: Duration = Duration::from_millis(10);
 /// How long [`inspect`] waits for a lock.
 const INSPECT_LIMIT: Duration = Duration::from_secs(2);
 
-/// Creates the file if it does not exist, and migrates or rejects older tables, depending on `migrate`.
+/// Creates the file if it does not exist, and migrates or rejects older tables, depending on `migrate`. Returns the
+/// migrations that were applied.
 ///
 /// # Errors
 /// If the file cannot be read, is no database, or contains tables of another program or of a newer version. It is not
@@ -38,18 +39,25 @@ pub(in crate::db) async fn prepare(
     migrations: &Migrator,
     migrate: Migrate,
     limit: Duration,
-) -> anyhow::Result<()> {
-    let describe = || format!("the database {}", path.display());
-    migrate.check(read_contents(path, migrations, limit).await.with_context(describe)?).with_context(describe)?;
-    create_private(path).with_context(describe)?;
-    set_up(path, migrations, limit).await.with_context(describe)
+) -> anyhow::Result<Vec<PendingMigration>> {
+    if migrate == Migrate::Unchecked {
+        anyhow::ensure!(path.exists(), "there is no database {}", path.display());
+        return Ok(Vec::new());
+    }
+    let prepared = async {
+        // A file that is rejected does not change.
+        migrate.check(&inspect_file(path, migrations, limit).await?)?;
+        create_private(path)?;
+        set_up(path, migrations, migrate, limit).await
+    };
+    prepared.await.with_context(|| format!("the database {}", path.display()))
 }
 
 /// Checks that the tables are those of this program, and changes nothing. The file need not exist. The duration does not
 /// depend on the size of the file.
-pub(in crate::db) async fn inspect(path: &Path, migrations: &Migrator) -> anyhow::Result<Contents> {
-    let contents = read_contents(path, migrations, INSPECT_LIMIT).await;
-    contents.with_context(|| format!("the database {}", path.display()))
+pub(in crate::db) async fn inspect(path: &Path, migrations: &Migrator) -> anyhow::Result<TableStatus> {
+    let tables = inspect_file(path, migrations, INSPECT_LIMIT).await;
+    tables.with_context(|| format!("the database {}", path.display()))
 }
 
 /// Reads the whole file and checks it for damage. Changes nothing.
@@ -64,23 +72,35 @@ pub(in crate::db) async fn check_integrity(path: &Path) -> anyhow::Result<String
     Ok("the file is not damaged".to_owned())
 }
 
-/// Finds out which tables a file contains.
-async fn read_contents(path: &Path, migrations: &Migrator, limit: Duration) -> anyhow::Result<Contents> {
+/// Compares the tables of a file with the migrations of this program.
+async fn inspect_file(path: &Path, migrations: &Migrator, limit: Duration) -> anyhow::Result<TableStatus> {
     if std::fs::metadata(path).map_or(0, |file| file.len()) == 0 {
-        return Ok(Contents::Nothing);
+        return FoundTables { has_tables: false, applied: None, compatible: Vec::new() }.compare(migrations);
     }
     let mut connection = connect_read_only(path, limit).await?;
-    let tables = "select count(*) from sqlite_master where type = 'table' and name not like 'sqlite\\_%' escape '\\'";
-    let tables: i64 = sqlx::query_scalar(tables).fetch_one(&mut connection).await?;
-    let migrated = "select exists (select 1 from sqlite_master where name = '_sqlx_migrations')";
-    let applied = if sqlx::query_scalar(migrated).fetch_one(&mut connection).await? {
+    let tables = find_tables(&mut connection).await?;
+    connection.close().await?;
+    tables.compare(migrations).context("it was not changed")
+}
+
+/// Finds out which tables a file contains.
+async fn find_tables(connection: &mut SqliteConnection) -> anyhow::Result<FoundTables> {
+    const TABLES: &str =
+        "select name from sqlite_master where type = 'table' and name not like 'sqlite\\_%' escape '\\'";
+    let tables: Vec<String> = sqlx::query_scalar(TABLES).fetch_all(&mut *connection).await?;
+    let has = |name: &str| tables.iter().any(|table| table == name);
+    let applied = if has("_sqlx_migrations") {
         let applied = "select version, checksum from _sqlx_migrations order by version";
-        Some(sqlx::query_as(applied).fetch_all(&mut connection).await?)
+        Some(sqlx::query_as(applied).fetch_all(&mut *connection).await?)
     } else {
         None
     };
-    connection.close().await?;
-    contents(tables > 0, applied, migrations).context("it was not changed")
+    let compatible = if has("compatible_migrations") {
+        sqlx::query_scalar("select version from compatible_migrations").fetch_all(connection).await?
+    } else {
+        Vec::new()
+    };
+    Ok(FoundTables { has_tables: !tables.is_empty(), applied, compatible })
 }
 
 /// Opens a file without creating others. To read a file in WAL mode, SQLite would create two more next to it, unless the
@@ -135,15 +155,25 @@ fn for_sqlite(migrations: &Migrator) -> Migrator {
     Migrator::with_migrations(migrations.collect())
 }
 
-async fn set_up(path: &Path, migrations: &Migrator, limit: Duration) -> anyhow::Result<()> {
+async fn set_up(
+    path: &Path,
+    migrations: &Migrator,
+    migrate: Migrate,
+    limit: Duration,
+) -> anyhow::Result<Vec<PendingMigration>> {
     let options = SqliteConnectOptions::new().filename(path).busy_timeout(limit);
     // The journal mode is stored in the file.
     let mut connection = connect(&options.journal_mode(SqliteJournalMode::Wal), limit).await?;
     // In one transaction, so that of two processes that start at the same time, the second waits for the first.
     let mut transaction = connection.begin_with("begin immediate").await?;
-    for_sqlite(migrations).run_direct(None, &mut *transaction, false).await.map_err(explain)?;
+    let tables = find_tables(&mut transaction).await?.compare(migrations)?;
+    migrate.check(&tables)?;
+    if !tables.pending.is_empty() {
+        for_sqlite(migrations).run_direct(None, &mut *transaction, false).await.map_err(explain)?;
+    }
     transaction.commit().await?;
-    Ok(connection.close().await?)
+    connection.close().await?;
+    Ok(tables.pending)
 }
 
 /// Connects. Retries while the file is locked, because SQLite ignores the busy timeout when it changes the journal

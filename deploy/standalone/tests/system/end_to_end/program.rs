@@ -75,6 +75,30 @@ async fn doctor_checks_both_services_while_the_program_runs() {
 }
 
 #[test]
+fn migrate_creates_the_tables_of_both_services() {
+    let folder = folder();
+    let migrate = |arguments: &[&str]| {
+        let output = taskey(folder.path(), &[&["migrate"], arguments].concat());
+        (output.status.success(), String::from_utf8(output.stdout).expect("UTF-8"))
+    };
+    let (succeeded, plan) = migrate(&["--plan"]);
+    assert!(succeeded && plan.starts_with("auth: 0001 ") && plan.contains("\ntask: 0001 "), "{plan}");
+    assert!(!migrate(&["--check"]).0 && !folder.path().join("data").exists(), "nothing is created");
+    assert!(migrate(&[]).0 && migrate(&["--check"]).0);
+    assert_eq!(migrate(&[]).1, "auth: the tables are up to date\ntask: the tables are up to date\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn migrate_does_not_change_the_files_of_a_running_program() {
+    let database = TestDatabase::sqlite();
+    let _taskey = Taskey::start(&database).await;
+    let data = database.folder().join("data").display().to_string();
+    assert_start_fails(database.folder(), &["migrate", "--data-dir", &data], "is in use by process");
+    let output = taskey(database.folder(), &["migrate", "--check", "--data-dir", &data]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
 fn invalid_setting_is_refused_without_creating_files() {
     let folder = folder();
     assert_start_fails(folder.path(), &["--revocation-max-staleness", "soon"], "--revocation-max-staleness");
