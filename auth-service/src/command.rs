@@ -33,6 +33,7 @@ use crate::{
         service_token::{self, MAX_TOKENS, Scope, Scopes, ServiceName},
         user::User,
     },
+    recovery,
     roles::set_roles,
     secrets,
     store::{
@@ -64,6 +65,13 @@ pub enum Command {
         #[command(flatten)]
         migrate: MigrateCommand,
 
+        /// The database.
+        #[command(flatten)]
+        database: DatabaseArgs,
+    },
+    /// Begin a new epoch after the database was restored from a backup or by point-in-time recovery, while no server is
+    /// running. Ends all sessions: the database may contain sessions that were revoked after the backup
+    NewEpoch {
         /// The database.
         #[command(flatten)]
         database: DatabaseArgs,
@@ -233,6 +241,7 @@ impl Command {
                 bench::recommend(Duration::from_millis(target_ms), |line| Ok(writeln!(io::stdout(), "{line}")?))
             }
             Self::Migrate { migrate, database } => migrate.run(&[database.service_database()]).await,
+            Self::NewEpoch { database } => new_epoch(&database).await,
             Self::Doctor { doctor, database, secrets } => {
                 doctor.report(&diagnose(&database, &secrets, &Clock::system()).await)
             }
@@ -243,6 +252,11 @@ impl Command {
             Self::Users(UsersCommand::Unlock { email, database }) => unlock(&database, &email).await,
         }
     }
+}
+
+async fn new_epoch(database: &DatabaseArgs) -> anyhow::Result<()> {
+    let revoked = recovery::begin_epoch(database, &Clock::system()).await?;
+    Ok(writeln!(io::stdout(), "auth: began a new epoch; sessions revoked: {revoked}")?)
 }
 
 /// Creates an event that the command-line tool causes.

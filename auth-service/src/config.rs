@@ -118,7 +118,7 @@ impl DatabaseArgs {
     #[must_use]
     pub fn service_database(&self) -> ServiceDatabase<'_> {
         let Self { database_url, schema, pool } = self;
-        ServiceDatabase { service: "auth", url: database_url, schema, migrations: &MIGRATIONS, pool }
+        ServiceDatabase { service: "auth", url: database_url, schema, migrations: &MIGRATIONS, pool, sqlite_joins: &[] }
     }
 
     /// Opens the database. `migrate` determines what happens to missing and older tables.
@@ -143,10 +143,24 @@ impl DatabaseArgs {
     /// # Errors
     /// As [`Self::open_for_tool`], or if the database file does not exist.
     pub async fn open_existing(&self) -> anyhow::Result<Db> {
+        self.open_existing_with(Migrate::IfEmpty).await
+    }
+
+    /// Opens the database as [`Self::open`], but creates no file.
+    ///
+    /// # Errors
+    /// As [`Self::open`], or if the database file does not exist.
+    pub async fn open_existing_with(&self, migrate: Migrate) -> anyhow::Result<Db> {
         if let DatabaseUrl::Sqlite(path) = &self.database_url {
             anyhow::ensure!(path.exists(), "there is no database {}", path.display());
         }
-        self.open_for_tool().await
+        self.open(migrate).await
+    }
+
+    /// Returns the settings for a command that may write to all rows of a table.
+    #[must_use]
+    pub fn for_maintenance(&self) -> Self {
+        Self { pool: self.pool.for_maintenance(), ..self.clone() }
     }
 }
 

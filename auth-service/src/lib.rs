@@ -2,7 +2,7 @@
 //!
 //! # Layout
 //! A call passes through these modules from top to bottom. Each module imports only those after it.
-//! - [`command`]: the subcommands; `bench`: the cost of password hashes.
+//! - [`command`]: the subcommands; `bench`: the cost of password hashes; [`recovery`]: prepares restored databases.
 //! - `service`: one method per RPC. `caller`, `verifier`: authenticate users and verifiers. `app`: the state that the
 //!   services share.
 //! - `roles`: changes the roles of an account.
@@ -52,6 +52,7 @@ pub mod fuzz;
 mod login;
 mod model;
 mod purge;
+pub mod recovery;
 mod response;
 mod roles;
 mod secrets;

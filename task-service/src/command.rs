@@ -1,5 +1,7 @@
 //! The subcommands.
 
+use std::io::{self, Write};
+
 use clap::Subcommand;
 use service_kit::{
     clock::Clock, db::MigrateCommand, ops::doctor::DoctorArgs, server::ops::healthcheck::HealthcheckArgs,
@@ -7,7 +9,7 @@ use service_kit::{
 
 use crate::{
     config::{Config, DatabaseArgs},
-    diagnose,
+    diagnose, recovery,
 };
 
 /// The commands of task-service.
@@ -20,6 +22,13 @@ pub enum Command {
         #[command(flatten)]
         migrate: MigrateCommand,
 
+        /// The database.
+        #[command(flatten)]
+        database: DatabaseArgs,
+    },
+    /// Begin a new epoch after the database was restored from a backup or by point-in-time recovery, while no server is
+    /// running. Sync tokens, page tokens and etags of the lost history are refused from then on
+    NewEpoch {
         /// The database.
         #[command(flatten)]
         database: DatabaseArgs,
@@ -47,6 +56,10 @@ impl Command {
     pub async fn run(self) -> anyhow::Result<()> {
         match self {
             Self::Migrate { migrate, database } => migrate.run(&[database.service_database()]).await,
+            Self::NewEpoch { database } => {
+                recovery::begin_epoch(&database).await?;
+                Ok(writeln!(io::stdout(), "task: began a new epoch")?)
+            }
             Self::Healthcheck(healthcheck) => healthcheck.run().await,
             Self::Doctor { doctor, config } => doctor.report(&diagnose(&config, &Clock::system()).await),
         }

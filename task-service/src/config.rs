@@ -93,7 +93,14 @@ impl DatabaseArgs {
     #[must_use]
     pub fn service_database(&self) -> ServiceDatabase<'_> {
         let Self { database_url, schema, pool } = self;
-        ServiceDatabase { service: "task", url: database_url, schema, migrations: &MIGRATIONS, pool }
+        ServiceDatabase {
+            service: "task",
+            url: database_url,
+            schema,
+            migrations: &MIGRATIONS,
+            pool,
+            sqlite_joins: &[("tasks", "tasks join task_texts using (owner_id, id)")],
+        }
     }
 
     /// Opens the database. `migrate` determines what happens to missing and older tables.

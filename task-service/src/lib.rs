@@ -2,7 +2,7 @@
 //!
 //! # Layout
 //! Each module imports only modules after it.
-//! - [`command`]: the subcommands. [`config`]: the settings.
+//! - [`command`]: the subcommands. [`recovery`]: prepares restored databases. [`config`]: the settings.
 //! - `service`: one method per RPC: parse, execute, respond.
 //! - `watch`: streams of changes.
 //! - `jobs`: the purge of deleted tasks, and the cleanup of deleted accounts, with their SQL.
@@ -50,6 +50,7 @@ pub mod fuzz;
 mod jobs;
 mod model;
 mod page;
+pub mod recovery;
 mod request;
 mod response;
 mod service;

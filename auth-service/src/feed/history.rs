@@ -12,7 +12,10 @@ use service_kit::{
 };
 use uuid::Uuid;
 
-use crate::store::feed::{self, FeedPosition, RecentRevocations};
+use crate::store::{
+    epoch,
+    feed::{self, FeedPosition, RecentRevocations},
+};
 
 /// Added to the age of the revocations that are read, in case clocks differ.
 const CLOCK_SLACK: Duration = Duration::from_secs(3600);
@@ -62,7 +65,8 @@ pub(super) async fn restore(
 async fn read_recent(db: &Db, clock: &Clock, view: &RevocationView) -> Result<HashSet<Uuid>, Error> {
     let since = clock.now() - RETENTION - CLOCK_SLACK;
     let RecentRevocations { sessions, omitted_until } = feed::recent(db, since, MAX_SESSIONS, READ_BUDGET).await?;
-    view.add_snapshot(sessions.iter().copied(), omitted_until.map(|last| last + claims::LEEWAY));
+    let omitted_until = omitted_until.map(|last| last + claims::LEEWAY);
+    view.add_snapshot(sessions.iter().copied(), epoch::issued_before(db).await?.max(omitted_until));
     view.add([]);
     Ok(sessions)
 }

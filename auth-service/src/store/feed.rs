@@ -21,7 +21,7 @@ const RESTORE_BATCH: usize = 500;
 
 /// How far the sequence number jumps when a new epoch starts: further than other replicas, and their verifiers, can be
 /// ahead of the replica that starts the epoch.
-const EPOCH_GAP: i64 = 1_000_000;
+pub(super) const EPOCH_GAP: i64 = 1_000_000;
 
 /// The state of the feed in the database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

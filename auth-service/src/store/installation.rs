@@ -96,6 +96,20 @@ pub async fn adopt(db: &Db, secrets: SecretIds) -> Result<(), Error> {
     .await
 }
 
+/// Deletes the stored fingerprint and key ids, so that the database accepts any secrets, like a new one.
+///
+/// # Errors
+/// If the database fails.
+pub async fn forget(db: &Db) -> Result<(), Error> {
+    db.write(move |conn| {
+        Box::pin(async move {
+            conn.execute("delete from installation", args![]).await?;
+            conn.execute("delete from signing_keys", args![]).await.map(drop)
+        })
+    })
+    .await
+}
+
 async fn store(conn: &mut Conn, secrets: &SecretIds) -> Result<(), Error> {
     const FINGERPRINT: &str = "
         insert into installation (id, refresh_secret_fingerprint) values (1, $1)

@@ -3,6 +3,7 @@
 pub mod accounts;
 pub mod audit;
 pub mod deletions;
+pub mod epoch;
 pub mod feed;
 pub mod installation;
 pub mod login_attempts;

@@ -21,6 +21,7 @@ mod lost_history;
 mod many_revocations;
 mod migrate;
 mod migrations;
+mod new_epoch;
 mod older_tables;
 mod password_queue;
 mod purge;

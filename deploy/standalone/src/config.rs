@@ -28,7 +28,7 @@ use tonic::transport::Endpoint;
 use crate::command::Command;
 
 /// A to-do backend: accounts, sessions and tasks over gRPC and HTTP/JSON, all in one process.
-#[derive(Debug, Parser)]
+#[derive(Clone, Debug, Parser)]
 #[command(name = "taskey", version)]
 pub struct Cli {
     /// The command; without one, the program serves.

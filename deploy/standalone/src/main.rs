@@ -18,6 +18,7 @@ use service_kit::{
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+mod backup;
 mod command;
 mod config;
 mod data_dir;
@@ -74,6 +75,7 @@ async fn serve(cli: Cli) -> anyhow::Result<()> {
         auth_service::inspect(&configs.auth).await?;
         task_service::inspect(&configs.task).await?;
         let _data_dir = DataDir::acquire(&data_dir)?;
+        backup::check_complete(&data_dir)?;
         if may_create_keys {
             data_dir::ensure_keys(&key_file)?;
         }

@@ -45,6 +45,17 @@ pub struct PoolArgs {
     pub database_direct_url: Option<DatabaseUrl>,
 }
 
+/// How long a call of a command of an operator may take, which may write to all rows of a table.
+const MAINTENANCE_TIMEOUT: Duration = Duration::from_secs(3600);
+
+impl PoolArgs {
+    /// Returns the settings for a command of an operator, whose calls may write to all rows of a table.
+    #[must_use]
+    pub fn for_maintenance(&self) -> Self {
+        Self { database_timeout: self.database_timeout.max(MAINTENANCE_TIMEOUT), ..self.clone() }
+    }
+}
+
 /// What a server does with its tables when it starts.
 #[derive(Args, Clone, Copy, Debug)]
 #[command(next_help_heading = "Database")]

@@ -73,6 +73,8 @@ impl fmt::Display for PendingMigration {
 pub struct TableStatus {
     /// Whether there are no tables.
     pub is_empty: bool,
+    /// The last migration that was applied, or 0.
+    pub version: i64,
     /// The migrations that the tables lack, in their order.
     pub pending: Vec<PendingMigration>,
     /// The version of the tables if a newer program has migrated them. This program can use them nevertheless.
@@ -118,7 +120,7 @@ impl FoundTables {
     pub(super) fn compare(self, migrations: &Migrator) -> anyhow::Result<TableStatus> {
         let Some(applied) = self.applied else {
             ensure!(!self.has_tables, "it contains tables of another program");
-            return Ok(TableStatus { is_empty: true, pending: pending(migrations, &[]), newer: None });
+            return Ok(TableStatus { is_empty: true, version: 0, pending: pending(migrations, &[]), newer: None });
         };
         let mut newer = None;
         for found in &applied {
@@ -135,7 +137,8 @@ impl FoundTables {
         if let (Some(newer), Some(lacking)) = (newer, pending.first()) {
             bail!("its tables are newer (version {newer}) than this program, but lack its migration {lacking}");
         }
-        Ok(TableStatus { is_empty: applied.is_empty(), pending, newer })
+        let version = applied.iter().map(|found| found.version).max().unwrap_or(0);
+        Ok(TableStatus { is_empty: applied.is_empty(), version, pending, newer })
     }
 }
 

@@ -21,9 +21,16 @@ pub struct ServiceDatabase<'a> {
     pub migrations: &'a Migrator,
     /// The settings of its connections.
     pub pool: &'a PoolArgs,
+    /// The tables whose columns are in several tables on SQLite: the name, and what follows `from`.
+    pub sqlite_joins: &'static [(&'static str, &'static str)],
 }
 
 impl ServiceDatabase<'_> {
+    /// Returns what follows `from` in a statement that reads all columns of a table on SQLite.
+    pub(super) fn sqlite_source<'t>(&self, table: &'t str) -> &'t str {
+        self.sqlite_joins.iter().find(|(name, _)| *name == table).map_or(table, |(_, from)| from)
+    }
+
     /// Returns which migrations the tables lack, and changes nothing.
     ///
     /// # Errors

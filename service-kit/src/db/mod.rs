@@ -29,6 +29,7 @@
 //! - `query`, `row`: statements with their arguments, and the rows that they return.
 //! - `sqlite`, `postgres`: how calls are executed. `call`: the kind and the state of a call.
 //! - `search`: reads with a filter, and their limits.
+//! - `sqlite::files`: copies and locks SQLite files, for backups. `copy`: copies SQLite files to PostgreSQL.
 //! - `args`: settings. `url`: database URLs. `migrate`: the check of existing tables. `migrate_command`: the command
 //!   `migrate`.
 
@@ -40,6 +41,7 @@ use tokio::sync::watch;
 mod args;
 mod call;
 mod conn;
+mod copy;
 mod error;
 mod lifecycle;
 mod migrate;
@@ -54,6 +56,7 @@ mod url;
 pub use args::{MigrateArgs, PoolArgs, schema_name};
 pub use call::ReadKind;
 pub use conn::{Conn, Engine};
+pub use copy::{CopiedTable, ServiceCopy, copy_to_postgres};
 pub use error::Error;
 pub use migrate::{Migrate, PendingMigration, TableStatus};
 pub use migrate_command::{MigrateCommand, ServiceDatabase};
@@ -61,6 +64,7 @@ use postgres::Postgres;
 pub use query::{QueryBuilder, Sql, Value};
 pub use row::{Column, FromColumn, FromRow, Row};
 pub use search::{SearchError, Searches};
+pub use sqlite::files::{ExclusiveFile, FileCopy, copy_at_one_instant};
 use sqlite::{Sqlite, WriteKind};
 pub use url::{DatabaseUrl, PostgresUrl};
 

@@ -1,4 +1,4 @@
-//! The write-ahead log of SQLite under long reads that overlap.
+//! The write-ahead log of SQLite under long reads.
 
 use std::sync::LazyLock;
 
@@ -9,8 +9,9 @@ use service_kit::{
     testing::TestDatabase,
 };
 use sqlx::{
-    SqlStr,
+    ConnectOptions, Connection, Executor, SqlStr,
     migrate::{Migration, MigrationType, Migrator},
+    sqlite::SqliteConnectOptions,
 };
 
 static MIGRATIONS: LazyLock<Migrator> = LazyLock::new(|| {
@@ -34,10 +35,27 @@ async fn read_forever(db: &Db) {
     }
 }
 
+const WRITE: &str =
+    "insert into items (id, content) values (1, $1) on conflict (id) do update set content = excluded.content";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn writes_do_not_fail_while_a_backup_reads() {
+    let database = TestDatabase::sqlite();
+    let pool = Cli::parse_from([""]).pool;
+    let db = Db::open(&database.parsed_url(), "test", &MIGRATIONS, Migrate::Always, &pool).await.expect("it opens");
+    let options = SqliteConnectOptions::new().filename(database.folder().join("test.db"));
+    let mut backup = options.connect().await.expect("opened");
+    backup.execute("begin; select count(*) from items").await.expect("read");
+    // More than the size at which the log is truncated.
+    for _ in 0..150 {
+        db.execute(WRITE, args!["x".repeat(1 << 20)]).await.expect("a write");
+    }
+    backup.close().await.expect("closed");
+    db.close().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn overlapping_reads_do_not_let_the_log_grow() {
-    const WRITE: &str = "
-        insert into items (id, content) values (1, $1) on conflict (id) do update set content = excluded.content";
     let database = TestDatabase::sqlite();
     let pool = Cli::parse_from([""]).pool;
     let db = Db::open(&database.parsed_url(), "test", &MIGRATIONS, Migrate::Always, &pool).await.expect("it opens");

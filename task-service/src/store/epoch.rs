@@ -48,6 +48,16 @@ pub(crate) async fn renew(db: &Db, old: Epoch, fresh: Uuid) -> Result<Epoch, Err
     .await
 }
 
+/// Begins the epoch `fresh`, whatever the epoch was.
+///
+/// # Errors
+/// Those of the database.
+pub(crate) async fn begin(db: &Db, fresh: Uuid) -> Result<(), Error> {
+    const UPSERT: &str =
+        "insert into database_epoch (id, epoch) values (1, $1) on conflict (id) do update set epoch = excluded.epoch";
+    db.execute(UPSERT, args![fresh]).await.map(drop)
+}
+
 /// Makes etags of other epochs match no task or list. Reads the epoch if there is an etag.
 ///
 /// # Errors

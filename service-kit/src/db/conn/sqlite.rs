@@ -72,7 +72,7 @@ impl OpenOptions {
             _ = write!(pragmas, "pragma {name} = {value};");
         }
         connection.execute_batch(&pragmas)?;
-        Ok(SqliteConn { connection, current: Arc::default(), failure: None })
+        Ok(SqliteConn { connection, busy_timeout: self.busy_timeout, current: Arc::default(), failure: None })
     }
 }
 
@@ -80,6 +80,7 @@ impl OpenOptions {
 #[derive(Debug)]
 pub(in crate::db) struct SqliteConn {
     connection: Connection,
+    busy_timeout: Duration,
     /// The read that is being executed, if this connection is interruptible.
     current: Arc<Mutex<Option<Arc<Call>>>>,
     /// How the first statement failed since [`take_failure`](Self::take_failure).
@@ -124,9 +125,12 @@ impl SqliteConn {
     }
 
     /// Copies the write-ahead log into the file, and truncates the log. Waits for the reads that use the log, and leaves it
-    /// as it is if they take longer than the busy timeout.
+    /// as it is if they take long, for example those of a backup: writes wait meanwhile.
     pub(in crate::db) fn truncate_log(&mut self) -> Result<(), Error> {
-        Ok(self.connection.query_row("pragma wal_checkpoint(truncate)", [], |_| Ok(()))?)
+        self.connection.busy_timeout(self.busy_timeout / 4)?;
+        let truncated = self.connection.query_row("pragma wal_checkpoint(truncate)", [], |_| Ok(()));
+        self.connection.busy_timeout(self.busy_timeout)?;
+        Ok(truncated?)
     }
 
     pub(in crate::db) fn execute(&mut self, sql: &Sql, args: &[Value]) -> Result<u64, Error> {

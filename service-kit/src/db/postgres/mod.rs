@@ -16,7 +16,7 @@ use super::{Conn, Error, Migrate, PostgresUrl};
 mod detached;
 mod listen;
 mod pool;
-mod session;
+pub(super) mod session;
 pub(super) mod setup;
 
 use detached::{CallState, DetachOnDrop};

@@ -9,7 +9,7 @@ use crate::db::Error;
 
 /// The settings of a session.
 #[derive(Clone, Debug)]
-pub(super) struct SessionSettings {
+pub(in crate::db) struct SessionSettings {
     schema: String,
     /// Names and values, as `pg_settings` shows them.
     required: Vec<(&'static str, String)>,
@@ -35,7 +35,7 @@ const OPTIONAL: [(&str, &str); 6] = [
 
 impl SessionSettings {
     /// Returns the settings for the calls of a service. `limit` is the statement timeout.
-    pub(super) fn new(schema: &str, limit: Duration) -> Self {
+    pub(in crate::db) fn new(schema: &str, limit: Duration) -> Self {
         let limit = limit.as_millis().max(1).to_string();
         let required = vec![
             ("search_path", quoted(schema)),
@@ -54,7 +54,7 @@ impl SessionSettings {
     }
 
     /// Returns the settings for migrations, which have no time limits.
-    pub(super) fn without_limits(schema: &str) -> Self {
+    pub(in crate::db) fn without_limits(schema: &str) -> Self {
         let mut settings = Self::new(schema, Duration::from_millis(1));
         for (name, value) in &mut settings.required {
             if name.ends_with("_timeout") {
@@ -68,7 +68,7 @@ impl SessionSettings {
     ///
     /// # Errors
     /// If the server cannot be reached, or the session does not have the settings.
-    pub(super) async fn connect(&self, options: &PgConnectOptions) -> Result<(PgConnection, i64), Error> {
+    pub(in crate::db) async fn connect(&self, options: &PgConnectOptions) -> Result<(PgConnection, i64), Error> {
         let mut connection = PgConnection::connect_with(options).await?;
         let backend_pid = self.apply(&mut connection).await?;
         Ok((connection, backend_pid))
@@ -78,7 +78,7 @@ impl SessionSettings {
     ///
     /// # Errors
     /// If the server does not respond, or the session does not have the settings.
-    pub(super) async fn apply(&self, connection: &mut PgConnection) -> Result<i64, Error> {
+    pub(in crate::db) async fn apply(&self, connection: &mut PgConnection) -> Result<i64, Error> {
         self.set(connection).await?;
         self.verify(connection).await
     }
@@ -140,6 +140,6 @@ impl SessionSettings {
 }
 
 /// Quotes an identifier.
-pub(super) fn quoted(name: &str) -> String {
+pub(in crate::db) fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }

@@ -17,6 +17,7 @@ use tokio::{
 use super::{Conn, Error, Migrate, ReadKind, call::Caller};
 use super::{PoolArgs, conn::sqlite::OpenOptions};
 
+pub(super) mod files;
 mod reads;
 pub(super) mod setup;
 mod writes;

@@ -8,7 +8,7 @@ mod every_rpc;
 mod faults;
 mod keys;
 mod limits;
-mod processes;
+pub mod processes;
 mod program;
 mod rate_limits;
 mod readme;

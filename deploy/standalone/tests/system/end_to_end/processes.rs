@@ -120,6 +120,14 @@ impl Taskey {
         Self { processes, arguments }.wait_until_ready().await
     }
 
+    /// Sends SIGTERM to all processes, and waits until they have exited.
+    pub async fn stop(mut self) {
+        for process in &mut self.processes {
+            process.signal("TERM");
+            process.wait_for_exit().await;
+        }
+    }
+
     /// Kills all processes and starts them again on the same addresses.
     pub async fn kill_and_start_again(mut self) -> Self {
         for (process, (_, flags, names)) in self.processes.drain(..).zip(&mut self.arguments) {
@@ -168,9 +176,13 @@ impl Taskey {
     /// Signs up and logs in.
     pub async fn sign_up_and_log_in(&self, email: &str) -> TokenPair {
         let (email, password) = (email.to_owned(), PASSWORD.to_owned());
-        let sign_up = SignUpRequest { email: email.clone(), password: password.clone(), ..SignUpRequest::default() };
+        let sign_up = SignUpRequest { email: email.clone(), password, ..SignUpRequest::default() };
         self.auth().sign_up(sign_up).await.expect("signed up");
-        let login = LoginRequest { email, password, ..LoginRequest::default() };
+        self.log_in(&email).await
+    }
+
+    pub async fn log_in(&self, email: &str) -> TokenPair {
+        let login = LoginRequest { email: email.to_owned(), password: PASSWORD.to_owned(), ..LoginRequest::default() };
         self.auth().login(login).await.expect("logged in").into_inner()
     }
 

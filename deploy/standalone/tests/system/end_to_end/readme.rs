@@ -164,6 +164,39 @@ fn documented_commands_work_without_a_shared_key() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn documented_backup_is_restored() {
+    tour(&[(OPERATORS_MANUAL, "Backup and restore")]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn documented_copy_moves_an_installation() {
+    let Some(target) = TestDatabase::postgres().await else { return };
+    let source = TestDatabase::sqlite();
+    let taskey = Taskey::start(&source).await;
+    let ann = taskey.sign_up_and_log_in("ann@example.com").await;
+    taskey.stop().await;
+    let mut steps = steps(OPERATORS_MANUAL, "Moving to PostgreSQL");
+    for step in &mut steps {
+        step.commands = step.commands.replace("postgres://taskey@localhost/taskey", target.url());
+    }
+    assert_eq!(
+        run(source.folder(), &steps, [50051, 50052, 8080]),
+        [format!("{}\n", steps[0].output.as_deref().unwrap_or_default())]
+    );
+    let taskey = Taskey::start_with(&source, &["--database-url", target.url()]).await;
+    taskey.list(&ann.access_token).await.expect("the session continues");
+}
+
+#[test]
+fn documented_commands_migrate() {
+    let steps = steps(OPERATORS_MANUAL, "Upgrades");
+    for (step, output) in steps.iter().zip(run(folder().path(), &steps, [50051, 50052, 8080])) {
+        let expected = step.output.as_deref().unwrap_or_default();
+        assert!(matches(&output, expected), "{}\nprinted\n{output}\nnot\n{expected}", step.commands);
+    }
+}
+
 #[test]
 fn every_documented_program_has_help_and_a_configuration_file() {
     let steps = steps(OPERATORS_MANUAL, "Settings");

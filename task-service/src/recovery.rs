@@ -1,0 +1,42 @@
+//! Prepares a database that was restored from a backup.
+
+use service_kit::{
+    db::{DatabaseUrl, Db, Error, Migrate},
+    epoch::Epoch,
+    random,
+};
+
+use crate::{config::DatabaseArgs, store::epoch};
+
+/// Begins a new epoch of a restored database: sync tokens, page tokens and etags of the lost history are refused.
+///
+/// # Errors
+/// If the database does not exist, its tables are not those of this program, or it fails.
+pub async fn begin_epoch(database: &DatabaseArgs) -> anyhow::Result<()> {
+    let db = open_existing(database, Migrate::Never).await?;
+    let begun = epoch::begin(&db, random::id()).await;
+    db.close().await;
+    Ok(begun?)
+}
+
+/// Returns the epoch of a database, or `None` if no server has used it yet.
+///
+/// # Errors
+/// If the database does not exist or fails.
+pub async fn read_epoch(database: &DatabaseArgs) -> anyhow::Result<Option<Epoch>> {
+    let db = open_existing(database, Migrate::Unchecked).await?;
+    let epoch = epoch::read(&db).await;
+    db.close().await;
+    match epoch {
+        Ok(id) => Ok(Some(id.into())),
+        Err(Error::RowNotFound) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn open_existing(database: &DatabaseArgs, migrate: Migrate) -> anyhow::Result<Db> {
+    if let DatabaseUrl::Sqlite(path) = &database.database_url {
+        anyhow::ensure!(path.exists(), "there is no database {}", path.display());
+    }
+    database.open(migrate).await
+}
