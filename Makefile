@@ -75,6 +75,16 @@ test-api: ## Start `taskey` and test its HTTP API against /openapi.json, for abo
 	@.ci/stage build cargo build --locked --workspace --bins
 	@.ci/stage api .ci/test-api
 
+# The tests of `deploy/` with the programs that its files are for.
+.PHONY: test-deploy
+test-deploy: export CI := true
+test-deploy: tools ## Test the images and the systemd units
+	@.ci/stage 'tools for deploy' .ci/install-tools deploy
+	@.ci/stage scripts shellcheck deploy/tests/* deploy/container/build deploy/container/programs deploy/container/sbom
+	@.ci/stage build cargo build --locked --workspace --bins
+	@.ci/stage systemd deploy/tests/systemd
+	@.ci/stage image deploy/tests/image
+
 .PHONY: bench-gateway
 bench-gateway: ## Measure the overhead of the gateway per call; ARGS="--help" lists the settings
 	@.ci/stage build cargo build --release --locked --package bench --package auth-service --package task-service --package gateway
