@@ -47,7 +47,7 @@ test: all-tools check-quickly ## Install the tools, and run all checks and tests
 	@.ci/side-by-side '.ci/stage api .ci/test-api' '$(MAKE) check-compiled'
 	@.ci/stage 'doc tests' cargo test --locked --workspace --doc --quiet
 	@.ci/stage test .ci/with-postgres cargo nextest run --locked --workspace --run-ignored all \
-		--test-threads $$(($$(nproc) * 3 / 2)) -E 'not ($(FAULTS))'
+		--test-threads $$(($$(nproc) * 3 / 2)) -E 'not ($(FAULTS)) and not ($(DEPLOYMENT))'
 	@TASKEY_TEST_ROUNDS=100 $(RUN_FAULTS) -E '$(FAULTS) - test(/^faults::soak::/)'
 
 # The fault tests run for many rounds, and report their measurements. `make test` runs fewer rounds, and no soak.
@@ -74,6 +74,21 @@ test-api: ## Start `taskey` and test its HTTP API against /openapi.json, for abo
 	@.ci/stage 'tools for the API' .ci/install-tools api
 	@.ci/stage build cargo build --locked --workspace --bins
 	@.ci/stage api .ci/test-api
+
+# The tests of `deploy/` with the programs that its configurations are for: Envoy, nginx, HAProxy, Caddy, Patroni, buildah
+# and systemd. On two cores, they take 12 minutes, of which the compilation of the release programs takes half.
+DEPLOYMENT := package(taskey) & test(/^deployment::/)
+
+.PHONY: test-deploy
+test-deploy: export CI := true
+test-deploy: tools ## Test images, units, proxies and failovers with the real programs, for about 12 minutes
+	@.ci/stage 'tools for deploy' .ci/install-tools deploy
+	@.ci/stage build cargo nextest run --locked --workspace --no-run
+	@.ci/stage scripts shellcheck deploy/tests/* deploy/container/build deploy/container/programs deploy/container/sbom
+	@.ci/stage systemd deploy/tests/systemd
+	@.ci/stage deployment .ci/with-postgres cargo nextest run --locked --package taskey --test-threads 4 -E '$(DEPLOYMENT)' \
+		--success-output immediate
+	@.ci/stage image deploy/tests/image
 
 .PHONY: bench-gateway
 bench-gateway: ## Measure the overhead of the gateway per call; ARGS="--help" lists the settings

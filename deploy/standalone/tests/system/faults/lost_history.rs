@@ -37,7 +37,7 @@ fn auth_file(folder: &Path) -> String {
 }
 
 /// Checks for a while that the tokens are refused by every replica of both services.
-async fn assert_stay_refused(cluster: &Cluster, ended: &[TokenPair]) {
+pub async fn assert_stay_refused(cluster: &Cluster, ended: &[TokenPair]) {
     let begun = Instant::now();
     while begun.elapsed() < Duration::from_secs(3) {
         for pair in ended {

@@ -1,0 +1,8 @@
+//! The configurations of `deploy/`, with the real programs that they are for. Run by `make test-deploy`.
+
+mod behind_proxy;
+mod certificate;
+mod failover;
+mod patroni;
+mod proxy;
+mod template;
