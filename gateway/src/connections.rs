@@ -19,7 +19,7 @@ use tower::Service;
 
 use crate::{
     body,
-    quota::{Client, Permit, Quota},
+    quota::{Client, LimitName, Permit, Quota},
 };
 
 /// Maximum time to connect. The next call tries again.
@@ -93,22 +93,24 @@ impl Connections {
     /// Creates the connections for unary calls. Their responses must be read to the end as they arrive.
     #[must_use]
     pub fn for_unary_calls(limits: &LimitArgs) -> Arc<Self> {
-        Self::new("calls", limits, UNARY_CONNECTIONS, UNARY_WINDOW_BYTES)
+        let name = LimitName { what: "calls", metric: "gateway_calls" };
+        Self::new(name, limits, UNARY_CONNECTIONS, UNARY_WINDOW_BYTES)
     }
 
     /// Creates the connections for streams. A stream that is not read does not delay other streams.
     #[must_use]
     pub fn for_streams(limits: &LimitArgs) -> Arc<Self> {
-        Self::new("streams", limits, STREAM_CONNECTIONS, STREAM_WINDOW_BYTES)
+        let name = LimitName { what: "streams", metric: "gateway_streams" };
+        Self::new(name, limits, STREAM_CONNECTIONS, STREAM_WINDOW_BYTES)
     }
 
-    fn new(what: &'static str, limits: &LimitArgs, count: usize, stream_window_bytes: u32) -> Arc<Self> {
+    fn new(name: LimitName, limits: &LimitArgs, count: usize, stream_window_bytes: u32) -> Arc<Self> {
         // The services have the same limit as the gateway, unless they are configured differently.
         let max_calls = count * usize::try_from(limits.max_streams).unwrap_or(usize::MAX).min(MAX_CALLS);
         Arc::new(Self {
             all: (0..count).map(|_| connection(limits, stream_window_bytes)).collect(),
             calls: Mutex::new(vec![0; count]),
-            quota: Quota::new(what, max_calls, (max_calls / CLIENT_FRACTION).max(1)),
+            quota: Quota::new(name, max_calls, (max_calls / CLIENT_FRACTION).max(1)),
         })
     }
 

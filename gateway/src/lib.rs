@@ -15,7 +15,7 @@
 //! - [`codec`]: converts JSON, parameters and paths to messages, and messages to JSON.
 //! - [`backend`]: calls the services behind the gateway. [`exchange`]: unary calls. [`connections`]: connections to the
 //!   services. [`dynamic_codec`]: their messages. [`conversion`]: where large messages are converted. [`body`]: bodies
-//!   that are read to the end. [`quota`]: limits for each client.
+//!   that are read to the end. [`quota`]: limits for each client. [`route_metrics`]: metrics of requests.
 
 use std::{
     sync::{Arc, LazyLock},
@@ -47,6 +47,7 @@ pub mod http;
 pub mod openapi;
 pub mod passthrough;
 pub mod quota;
+pub mod route_metrics;
 pub mod routing;
 pub mod semantics;
 pub mod service;

@@ -11,6 +11,7 @@ use service_kit::{
     server::{
         body,
         call::{CallLayer, CallService, caller_timeout, panic_text},
+        call_metrics::CallMetrics,
         reflection::add_reflection,
         request_id::{REQUEST_ID, RequestId},
     },
@@ -34,7 +35,7 @@ use crate::{
     backend::{self, Backend},
     body::{Incomplete, MESSAGE_PREFIX_BYTES, read_to_end, with_guard},
     http::headers,
-    quota::{Client, Permit, Quota},
+    quota::{Client, LimitName, Permit, Quota},
     routing::binding::has_no_side_effects,
     site::health::Health,
 };
@@ -133,8 +134,10 @@ impl Passthrough {
         add_reflection(&mut routes, &served)?;
         routes.add_service(HealthServer::new(health));
         // The server has already limited the size of the headers.
-        let builtin = CallLayer::new(limits.timeout, usize::MAX, shutdown.clone()).layer(routes.routes().prepare());
-        let builtin_calls = Quota::new("health checks", MAX_BUILTIN_CALLS, MAX_BUILTIN_CALLS_PER_CLIENT);
+        let builtin = CallLayer::new(limits.timeout, usize::MAX, shutdown.clone(), CallMetrics::new(&[])?)
+            .layer(routes.routes().prepare());
+        let name = LimitName { what: "health checks", metric: "gateway_health_checks" };
+        let builtin_calls = Quota::new(name, MAX_BUILTIN_CALLS, MAX_BUILTIN_CALLS_PER_CLIENT);
         Ok(Self { pool, backends: backends.to_vec().into(), builtin, builtin_calls, limits, shutdown })
     }
 

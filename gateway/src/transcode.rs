@@ -21,6 +21,7 @@ use crate::{
         response,
     },
     quota::{Client, Permit},
+    route_metrics::RouteMetrics,
     routing::{
         binding::{BodyRule, Route},
         router::{Match, Router},
@@ -47,16 +48,17 @@ pub struct Transcoder {
 
 impl Transcoder {
     /// Handles a request. The deadline applies to the response, or to the start of a stream. `permit` counts the bytes of
-    /// the request.
+    /// the request. Sets `metrics`, if an RPC matches.
     ///
     /// # Errors
     /// If no RPC matches, if the request is invalid or does not arrive in time, or if the call fails.
-    pub async fn handle<B>(
-        &self,
+    pub async fn handle<'a, B>(
+        &'a self,
         request: Request<B>,
         id: &RequestId,
         deadline: Instant,
         permit: &mut Permit,
+        metrics: &mut &'a RouteMetrics,
     ) -> Result<Response<Body>, HttpError>
     where
         B: HttpBody<Data = Bytes>,
@@ -65,6 +67,7 @@ impl Transcoder {
         let (request, body) = request.into_parts();
         let matched = self.router.find(&request.method, request.uri.path()).map_err(HttpError::from)?;
         let route = matched.target;
+        *metrics = &route.metrics;
         Span::current().record("rpc", route.rpc.as_str());
         let framing = negotiation::framing(&request.headers, route.is_server_streaming)?;
         let mut query = request.uri.query().unwrap_or_default().to_owned();

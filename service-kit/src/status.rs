@@ -6,6 +6,8 @@ use taskey_proto::errors::v1::ErrorReason;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
 
+use crate::ops::metrics::count_refused_call;
+
 /// The `domain` of every `google.rpc.ErrorInfo`.
 pub const ERROR_DOMAIN: &str = "taskey";
 
@@ -31,6 +33,13 @@ impl ApiError {
     pub fn new(code: Code, reason: ErrorReason, message: impl Into<Cow<'static, str>>) -> Self {
         let message = message.into();
         Self { code, reason, message, violations: Vec::new(), metadata: None, retry_after: None }
+    }
+
+    /// Creates the error of a call that exceeds a limit of rate or load, and counts the call in the metrics by the name of
+    /// the limit.
+    pub fn limit_exceeded(limit: &'static str, reason: ErrorReason, message: impl Into<Cow<'static, str>>) -> Self {
+        count_refused_call(limit);
+        Self::new(Code::ResourceExhausted, reason, message)
     }
 
     /// Creates an internal error. The cause is logged; the caller receives a constant message.
@@ -89,7 +98,12 @@ impl From<ApiError> for Status {
 /// Returns the name of a reason in `ErrorInfo`, without the prefix of the protobuf style guide.
 #[must_use]
 pub fn reason_name(reason: ErrorReason) -> &'static str {
-    reason.as_str_name().trim_start_matches("ERROR_REASON_")
+    without_prefix(reason.as_str_name())
+}
+
+/// Removes the prefix of the protobuf style guide from the name of a reason.
+pub(crate) fn without_prefix(name: &str) -> &str {
+    name.trim_start_matches("ERROR_REASON_")
 }
 
 /// Collects the invalid fields of a request, so that the caller receives all of them at once.

@@ -298,6 +298,14 @@ impl Db {
         }
     }
 
+    /// Sets the metrics of the database of a service. Call it regularly.
+    pub fn record_metrics(&self, service: &'static str) {
+        match &self.0 {
+            Inner::Sqlite(db) => db.record_metrics(service),
+            Inner::Postgres(db) => db.record_metrics(service),
+        }
+    }
+
     /// Closes the connections. Waits at most two seconds.
     pub async fn close(&self) {
         let close = async {

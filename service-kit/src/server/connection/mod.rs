@@ -22,6 +22,7 @@ use super::{admission::Admission, unread::StreamExecutor};
 use crate::ops::{config::LimitArgs, output};
 
 mod bare_lf;
+mod connection_metrics;
 mod error_body;
 mod gate;
 mod host;
@@ -29,6 +30,7 @@ mod linger;
 mod preface;
 mod slots;
 
+use connection_metrics::ConnectionMetrics;
 pub use error_body::{Explain, Rejection};
 use gate::{Gate, hold_until_end};
 pub use preface::Protocol;
@@ -97,6 +99,7 @@ where
     output::print(format!("listening {name} {address}"));
     let server = Arc::new(Server::new(protocol, limits));
     let service = Admission::new(service, limits, protocol.clients());
+    let metrics = ConnectionMetrics::new(name);
     let graceful = GracefulShutdown::new();
     let mut connections = JoinSet::new();
     let mut failing = false;
@@ -122,12 +125,13 @@ where
         let slot = match server.gate.acquire_slot(peer.ip()) {
             Ok(slot) => slot,
             Err(full) => {
+                metrics.count_refused(full);
                 tracing::debug!(name, %peer, ?full, "too many connections; closed a new one");
                 continue;
             }
         };
         let (server, service, watcher) = (Arc::clone(&server), service.clone(), graceful.watcher());
-        let shutdown = shutdown.clone();
+        let (shutdown, open) = (shutdown.clone(), metrics.count_open());
         connections.spawn(async move {
             _ = stream.set_nodelay(true);
             let info = TcpConnectInfo { local_addr: stream.local_addr().ok(), remote_addr: Some(peer) };
@@ -141,7 +145,7 @@ where
                 Ok(stream) => server.serve_connection(stream, info, service, watcher).await,
                 Err(error) => tracing::debug!(%peer, %error, "closed a connection without a valid preface"),
             }
-            drop(slot);
+            drop((slot, open));
         });
     }
     drop(listener);

@@ -36,5 +36,5 @@ mod slow_body;
 mod soak;
 mod step;
 mod storage;
-mod users;
+pub mod users;
 mod verification;
