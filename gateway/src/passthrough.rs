@@ -12,6 +12,7 @@ use service_kit::{
         body,
         call::{CallLayer, CallService, caller_timeout, panic_text},
         call_metrics::CallMetrics,
+        connection_state::ConnectionState,
         reflection::add_reflection,
         request_id::{REQUEST_ID, RequestId},
     },
@@ -36,6 +37,7 @@ use crate::{
     body::{Incomplete, MESSAGE_PREFIX_BYTES, read_to_end, with_guard},
     http::headers,
     quota::{Client, LimitName, Permit, Quota},
+    retry::Repeat,
     routing::binding::has_no_side_effects,
     site::health::Health,
 };
@@ -177,8 +179,9 @@ impl Passthrough {
         if descriptor.is_some() {
             Span::current().record("rpc", &path);
         }
+        let end_of_streams = ConnectionState::end_of_streams(request.extensions(), &self.shutdown);
         let response = self.forward(backend, Kind::new(descriptor.as_ref()), request, id).await?;
-        Ok(response.map(|body| body::end_on_shutdown(self.shutdown.clone(), body)))
+        Ok(response.map(|body| body::end_on_shutdown(end_of_streams, body)))
     }
 
     /// Calls a service of the gateway itself.
@@ -207,11 +210,12 @@ impl Passthrough {
         if kind == Kind::ClientStreaming {
             return backend.forward_stream(Request::from_parts(parts, body), deadline).await;
         }
-        let request = Request::from_parts(parts, self.read_message(body, &mut permit, deadline).await?);
-        match kind {
-            Kind::Unary { is_read } => backend.forward(request, is_read, permit, deadline).await,
-            _ => backend.forward_stream(request, deadline).await,
+        let mut request = Request::from_parts(parts, self.read_message(body, &mut permit, deadline).await?);
+        if let Kind::Unary { is_read } = kind {
+            return backend.forward(request, is_read, permit, deadline).await;
         }
+        request.extensions_mut().insert(Repeat::IfUnprocessed);
+        backend.forward_stream(request, deadline).await
     }
 
     /// Reads the body of a request that consists of one message.
@@ -238,5 +242,6 @@ impl Passthrough {
 fn with_id(status: &Status, id: &RequestId) -> Status {
     let mut details: ErrorDetails = status.get_error_details();
     details.set_request_info(id.as_str(), "");
-    Status::with_error_details(status.code(), status.message(), details)
+    let metadata = status.metadata().clone();
+    Status::with_error_details_and_metadata(status.code(), status.message(), details, metadata)
 }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::{Method, Request, Response, request};
 use hyper::body::Body as HttpBody;
 use prost_reflect::{DescriptorPool, DynamicMessage};
-use service_kit::server::request_id::RequestId;
+use service_kit::server::{connection_state::ConnectionState, request_id::RequestId};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
@@ -134,8 +134,8 @@ impl Transcoder {
         if let Some(framing) = framing {
             let permit = backend.bytes.acquire(client, 0)?;
             let messages = backend.stream(rpc, output, message, client, deadline).await?;
-            let (pool, id, shutdown) = (self.pool.clone(), id.clone(), self.shutdown.clone());
-            let context = stream::Context { pool, id, shutdown, permit };
+            let end = ConnectionState::end_of_streams(&request.extensions, &self.shutdown);
+            let context = stream::Context { pool: self.pool.clone(), id: id.clone(), end, permit };
             return Ok(stream::respond(route, messages, framing, context));
         }
         let response = backend.call(rpc, output, message, route.is_read, client, deadline).await;

@@ -31,6 +31,7 @@ mod preference;
 mod program;
 mod queries;
 mod raw;
+mod service_config;
 mod site;
 mod slow;
 mod streams;

@@ -25,17 +25,17 @@ use crate::status::ApiError;
 /// How long a stream continues after the shutdown has begun, so that a health watch can still report it.
 const SHUTDOWN_GRACE_PERIOD: Duration = Duration::from_millis(500);
 
-/// Returns a response body that ends when the server shuts down. A stream, such as the watch of a health check, would
-/// otherwise never end.
+/// Returns a response body that ends with SHUTTING_DOWN when `end` is cancelled. A stream, such as the watch of a health
+/// check, would otherwise never end.
 #[must_use]
-pub fn end_on_shutdown(shutdown: CancellationToken, body: Body) -> Body {
-    Body::new(ResponseBody { body, deadline: Deadline::NotPolled(shutdown), call: None })
+pub fn end_on_shutdown(end: CancellationToken, body: Body) -> Body {
+    Body::new(ResponseBody { body, deadline: Deadline::NotPolled(end), call: None })
 }
 
-/// Returns a response body that ends when the server shuts down, and whose errors are [completed](complete). `record` ends
+/// Returns a response body like [`end_on_shutdown`], whose errors are [completed](complete). `record` ends
 /// with it.
-pub(super) fn finish(body: Body, shutdown: CancellationToken, id: RequestId, record: CallRecord) -> Body {
-    Body::new(ResponseBody { body, deadline: Deadline::NotPolled(shutdown), call: Some((id, record)) })
+pub(super) fn finish(body: Body, end: CancellationToken, id: RequestId, record: CallRecord) -> Body {
+    Body::new(ResponseBody { body, deadline: Deadline::NotPolled(end), call: Some((id, record)) })
 }
 
 /// A body that ends with an error when `deadline` has passed.
@@ -86,7 +86,8 @@ impl HttpBody for ResponseBody {
             return Poll::Ready(frame.map(|frame| this.complete(frame)));
         }
         ready!(this.deadline.poll(cx));
-        let error = ApiError::new(Code::Unavailable, ErrorReason::ShuttingDown, "the server is shutting down");
+        let message = "the server is closing the connection; open the stream again";
+        let error = ApiError::new(Code::Unavailable, ErrorReason::ShuttingDown, message);
         let mut trailers = http::HeaderMap::new();
         Status::from(error.retry_after(Duration::from_secs(1))).add_header(&mut trailers)?;
         Poll::Ready(Some(this.complete(Ok(Frame::trailers(trailers)))))

@@ -23,6 +23,7 @@ use tracing::Instrument;
 use super::{
     body::{self, DrainedBody},
     call_metrics::{CallMetrics, CallRecord},
+    connection_state::ConnectionState,
     error_details::{Completed, Origin, complete},
     request_id::{REQUEST_ID, RequestId},
 };
@@ -93,6 +94,7 @@ where
         let span = tracing::info_span!("call", request_id = id.as_str(), rpc = loggable_path(request.uri().path()));
         let CallLayer { timeout, max_header_bytes, shutdown, metrics } = self.layer.clone();
         let record = metrics.start(request.uri().path());
+        let end_of_streams = ConnectionState::end_of_streams(request.extensions(), &shutdown);
         let limit = caller_timeout(request.headers()).map_or(timeout, |requested| requested.min(timeout));
         request.extensions_mut().insert(id.clone());
         let response = async move {
@@ -100,7 +102,7 @@ where
             let rejection = reject_by_headers(request.headers(), target_bytes, max_header_bytes);
             let (response, record) =
                 respond(inner, request.map(DrainedBody::wrap), rejection, limit, &id, record).await;
-            Ok(response.map(|body| body::finish(body, shutdown, id, record)))
+            Ok(response.map(|body| body::finish(body, end_of_streams, id, record)))
         };
         Box::pin(response.instrument(span))
     }

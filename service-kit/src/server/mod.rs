@@ -16,6 +16,7 @@ pub mod body;
 pub mod call;
 pub mod call_metrics;
 pub mod connection;
+pub mod connection_state;
 mod descriptors;
 mod error_details;
 pub mod health;

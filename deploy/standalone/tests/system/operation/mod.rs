@@ -13,6 +13,7 @@ use crate::{
     process::{Process, wait_for_health},
 };
 
+mod connections;
 mod metrics;
 mod monitoring;
 mod ops_listener;
