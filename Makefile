@@ -96,7 +96,7 @@ bench-gateway: ## Measure the overhead of the gateway per call; ARGS="--help" li
 	@.ci/stage bench target/release/bench gateway $(ARGS)
 
 .PHONY: openapi
-openapi: ## Regenerate gateway/openapi.json after a change of the contract
+openapi: ## Regenerate gateway/openapi.json and proto/service_config.json after a change of the contract
 	TASKEY_TEST_RENEW_OPENAPI=yes cargo test --locked --package gateway --test api -- the_committed_copy
 
 # `make test` runs the fuzz targets only on their corpora, as unit tests of their crates.

@@ -42,3 +42,12 @@ pub struct App {
     /// Creates and opens page tokens.
     pub(crate) page_tokens: PageTokens,
 }
+
+impl App {
+    /// Sets the metrics whose values are not events. Call it regularly.
+    pub(crate) fn record_metrics(&self) {
+        self.db.record_metrics("auth");
+        self.passwords.hashing.record_metrics();
+        self.feed.record_metrics();
+    }
+}

@@ -14,19 +14,19 @@ pub fn credentials_invalid() -> ApiError {
 /// Returns the error for an email address with too many wrong passwords, whether or not it has an account.
 pub fn too_many_wrong_passwords(wait: Duration) -> ApiError {
     let message = "too many wrong passwords; try again later";
-    ApiError::new(Code::ResourceExhausted, ErrorReason::RateLimited, message).retry_after(wait)
+    ApiError::limit_exceeded("wrong_passwords", ErrorReason::RateLimited, message).retry_after(wait)
 }
 
 /// Returns the error for an email address with too many attempts in progress, whether or not it has an account.
 pub fn too_many_attempts(wait: Duration) -> ApiError {
     let message = "too many attempts for this account are in progress; try again later";
-    ApiError::new(Code::ResourceExhausted, ErrorReason::RateLimited, message).retry_after(wait)
+    ApiError::limit_exceeded("login_attempts", ErrorReason::RateLimited, message).retry_after(wait)
 }
 
-/// Returns the error for an IP address that has exceeded a rate limit.
-pub fn too_many_calls(wait: Duration) -> ApiError {
+/// Returns the error for an IP address that has exceeded the rate limit with this name.
+pub fn too_many_calls(limit: &'static str, wait: Duration) -> ApiError {
     let message = "too many calls from this address; try again later";
-    ApiError::new(Code::ResourceExhausted, ErrorReason::RateLimited, message).retry_after(wait)
+    ApiError::limit_exceeded(limit, ErrorReason::RateLimited, message).retry_after(wait)
 }
 
 /// Returns the error for a request whose current password is wrong.

@@ -11,6 +11,7 @@ use service_kit::{
     clock::{Clock, Timestamp},
     db::{Db, Error},
     epoch::CurrentEpoch,
+    ops::as_gauge,
 };
 use tokio::{
     sync::{Notify, broadcast, watch},
@@ -94,6 +95,8 @@ impl Feed {
     pub async fn open(db: Db, clock: &Clock) -> Result<FeedHandle, Error> {
         let view = Arc::new(RevocationView::new(MAX_STALENESS, clock.clone()));
         let (position, last_sessions) = history::load(&db, clock, &view).await?;
+        // Exported before the first loss, so that alerts see it.
+        metrics::counter!("taskey_feed_history_lost_total").increment(0);
         let feed = Self {
             db,
             clock: clock.clone(),
@@ -119,6 +122,12 @@ impl FeedHandle {
     #[must_use]
     pub fn epoch(&self) -> CurrentEpoch {
         self.0.epoch.clone()
+    }
+
+    /// Sets the metrics of the feed. Call it regularly.
+    pub fn record_metrics(&self) {
+        self.0.view.record_metrics("auth");
+        metrics::gauge!("taskey_feed_verifiers").set(as_gauge(self.state().watchers.len()));
     }
 
     /// Makes the feed read the database now, after a revocation or a deletion.

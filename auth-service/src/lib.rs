@@ -27,7 +27,7 @@ use service_kit::{
     },
     clock::Clock,
     db::{Db, Searches},
-    ops::{config::LimitArgs, doctor::Check, secret_file, shutdown::Shutdown},
+    ops::{config::LimitArgs, doctor::Check, metrics, secret_file, shutdown::Shutdown},
     page::PageTokens,
     server::{GrpcServer, health::HealthReport},
 };
@@ -220,6 +220,7 @@ impl Server {
                 purge::run(&app.db, &app.clock),
                 app.issuer.keys.follow(),
                 app.service_tokens.run(),
+                metrics::sample(|| app.record_metrics()),
             )
         };
         // All run in the task of the server, so that none outlives it.

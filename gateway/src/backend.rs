@@ -21,6 +21,7 @@ use crate::{
     dynamic_codec::{DynamicCodec, RawResponseCodec},
     exchange::Exchange,
     quota::{Client, Permit, Quota},
+    retry::Repeat,
 };
 
 /// The retry delay while a backend is unavailable.
@@ -135,8 +136,10 @@ impl Backend {
         deadline: Instant,
     ) -> Result<Streaming<DynamicMessage>, Status> {
         let mut grpc = self.grpc(self.streams.acquire(client)?);
+        let mut request = with_timeout(request, deadline);
+        request.extensions_mut().insert(Repeat::IfUnprocessed);
         let (rpc, codec) = (rpc.clone(), DynamicCodec { output: output.clone() });
-        let call = async move { grpc.server_streaming(with_timeout(request, deadline), rpc, codec).await };
+        let call = async move { grpc.server_streaming(request, rpc, codec).await };
         self.run_to_end(call, deadline).await.map(tonic::Response::into_inner)
     }
 
@@ -175,13 +178,14 @@ impl Backend {
         Ok(Exchange { lease: self.unary_calls.acquire(client)?, is_read, max_bytes, permit: Some(permit) })
     }
 
-    /// Forwards a streaming call until its response begins.
+    /// Forwards a streaming call until its response begins. It is sent again only if the request has the extension
+    /// [`Repeat`].
     ///
     /// # Errors
     /// Those of [`call`](Self::call).
     pub async fn forward_stream(&self, request: Request<Body>, deadline: Instant) -> Result<Response<Body>, Status> {
         let mut lease = self.streams.acquire(Client::from_extensions(request.extensions()))?;
-        let call = async move { lease.call(request).await.map_err(|error| Status::from_error(Box::new(error))) };
+        let call = async move { lease.call(request).await.map_err(Status::from_error) };
         self.run_to_end(call, deadline).await
     }
 

@@ -9,17 +9,21 @@ use std::{
 };
 
 use http::{Request, Response};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
 use hyper_util::{
     client::legacy::{self, connect::HttpConnector},
     rt::{TokioExecutor, TokioTimer},
 };
 use service_kit::{ops::config::LimitArgs, status::ApiError};
+use tokio::time::sleep;
 use tonic::body::Body;
-use tower::Service;
+use tower::{BoxError, Service};
 
 use crate::{
     body,
-    quota::{Client, Permit, Quota},
+    quota::{Client, LimitName, Permit, Quota},
+    retry::{Repeat, RetryThrottle},
 };
 
 /// Maximum time to connect. The next call tries again.
@@ -87,28 +91,32 @@ pub struct Connections {
     /// The number of calls on each connection.
     calls: Mutex<Vec<usize>>,
     quota: Arc<Quota>,
+    retries: RetryThrottle,
 }
 
 impl Connections {
     /// Creates the connections for unary calls. Their responses must be read to the end as they arrive.
     #[must_use]
     pub fn for_unary_calls(limits: &LimitArgs) -> Arc<Self> {
-        Self::new("calls", limits, UNARY_CONNECTIONS, UNARY_WINDOW_BYTES)
+        let name = LimitName { what: "calls", metric: "gateway_calls" };
+        Self::new(name, limits, UNARY_CONNECTIONS, UNARY_WINDOW_BYTES)
     }
 
     /// Creates the connections for streams. A stream that is not read does not delay other streams.
     #[must_use]
     pub fn for_streams(limits: &LimitArgs) -> Arc<Self> {
-        Self::new("streams", limits, STREAM_CONNECTIONS, STREAM_WINDOW_BYTES)
+        let name = LimitName { what: "streams", metric: "gateway_streams" };
+        Self::new(name, limits, STREAM_CONNECTIONS, STREAM_WINDOW_BYTES)
     }
 
-    fn new(what: &'static str, limits: &LimitArgs, count: usize, stream_window_bytes: u32) -> Arc<Self> {
+    fn new(name: LimitName, limits: &LimitArgs, count: usize, stream_window_bytes: u32) -> Arc<Self> {
         // The services have the same limit as the gateway, unless they are configured differently.
         let max_calls = count * usize::try_from(limits.max_streams).unwrap_or(usize::MAX).min(MAX_CALLS);
         Arc::new(Self {
             all: (0..count).map(|_| connection(limits, stream_window_bytes)).collect(),
             calls: Mutex::new(vec![0; count]),
-            quota: Quota::new(what, max_calls, (max_calls / CLIENT_FRACTION).max(1)),
+            quota: Quota::new(name, max_calls, (max_calls / CLIENT_FRACTION).max(1)),
+            retries: RetryThrottle::default(),
         })
     }
 
@@ -149,19 +157,52 @@ impl Drop for Call {
     }
 }
 
+impl Lease {
+    /// Sends a request once.
+    async fn send(&self, request: Request<Body>) -> Result<Response<Incoming>, legacy::Error> {
+        self.0.connections.all[self.0.index].request(request).await
+    }
+
+    /// Sends a request, and again if that is permitted. Its body is one message, which is read to the end first.
+    async fn send_repeatedly(&self, request: Request<Body>, repeat: Repeat) -> Result<Response<Incoming>, BoxError> {
+        let (parts, body) = request.into_parts();
+        let body = body.collect().await?.to_bytes();
+        let throttle = &self.0.connections.retries;
+        for attempts in 1.. {
+            let error = match self.send(Request::from_parts(parts.clone(), Body::new(Full::from(body.clone())))).await {
+                Ok(response) => {
+                    throttle.record_success();
+                    return Ok(response);
+                }
+                Err(error) => error,
+            };
+            match throttle.delay(&error, repeat, attempts) {
+                Some(delay) => sleep(delay).await,
+                None => return Err(error.into()),
+            }
+        }
+        unreachable!("the number of attempts is limited")
+    }
+}
+
 impl Service<Request<Body>> for Lease {
     type Response = Response<Body>;
-    type Error = legacy::Error;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, legacy::Error>> + Send>>;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, BoxError>> + Send>>;
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), legacy::Error>> {
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let lease = self.clone();
-        let response = lease.0.connections.all[lease.0.index].request(request);
-        Box::pin(async move { Ok(response.await?.map(|body| body::with_guard(Body::new(body), lease))) })
+        Box::pin(async move {
+            let response = match request.extensions().get().copied() {
+                Some(repeat) => lease.send_repeatedly(request, repeat).await?,
+                None => lease.send(request).await?,
+            };
+            Ok(response.map(|body| body::with_guard(Body::new(body), lease)))
+        })
     }
 }
 

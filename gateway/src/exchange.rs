@@ -16,6 +16,7 @@ use crate::{
     body::{Incomplete, Whole, read_to_end},
     connections::Lease,
     quota::Permit,
+    retry::Repeat,
 };
 
 /// Makes one unary call and reads its response to the end.
@@ -40,11 +41,12 @@ impl Service<Request<Body>> for Exchange {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         let (is_read, max_bytes, permit) = (self.is_read, self.max_bytes, self.permit.take());
+        request.extensions_mut().insert(if is_read { Repeat::Always } else { Repeat::IfUnprocessed });
         let response = self.lease.call(request);
         Box::pin(async move {
-            let (parts, body) = response.await.map_err(|error| Status::from_error(Box::new(error)))?.into_parts();
+            let (parts, body) = response.await.map_err(Status::from_error)?.into_parts();
             let mut permit = permit.ok_or_else(|| ApiError::internal("a call without a permit"))?;
             // The request has been sent.
             permit.clear();

@@ -7,15 +7,15 @@
 //! - [`service`]: handles every request. [`transcode`]: calls RPCs for HTTP/JSON requests. [`passthrough`]: forwards
 //!   gRPC and gRPC-Web requests. [`stream`]: streaming responses.
 //! - [`site`]: the web page, the documentation, and health checks.
-//! - [`openapi`]: the OpenAPI document.
+//! - [`openapi`]: the OpenAPI document. [`service_config`]: the service config for clients over gRPC.
 //! - [`session`]: access and refresh tokens in cookies.
 //! - [`semantics`]: entity tags, idempotency, and preferences.
 //! - [`http`](mod@http): requests, responses, errors, headers, compression, and CORS.
 //! - [`routing`]: routes a method and a path to an RPC.
 //! - [`codec`]: converts JSON, parameters and paths to messages, and messages to JSON.
 //! - [`backend`]: calls the services behind the gateway. [`exchange`]: unary calls. [`connections`]: connections to the
-//!   services. [`dynamic_codec`]: their messages. [`conversion`]: where large messages are converted. [`body`]: bodies
-//!   that are read to the end. [`quota`]: limits for each client.
+//!   services. [`retry`]: requests that are sent again. [`dynamic_codec`]: their messages. [`conversion`]: where large messages are converted. [`body`]: bodies
+//!   that are read to the end. [`quota`]: limits for each client. [`route_metrics`]: metrics of requests.
 
 use std::{
     sync::{Arc, LazyLock},
@@ -47,9 +47,12 @@ pub mod http;
 pub mod openapi;
 pub mod passthrough;
 pub mod quota;
+pub mod retry;
+pub mod route_metrics;
 pub mod routing;
 pub mod semantics;
 pub mod service;
+pub mod service_config;
 pub mod session;
 pub mod site;
 pub mod stream;

@@ -11,6 +11,8 @@ use service_kit::{
     server::{
         body,
         call::{CallLayer, CallService, caller_timeout, panic_text},
+        call_metrics::CallMetrics,
+        connection_state::ConnectionState,
         reflection::add_reflection,
         request_id::{REQUEST_ID, RequestId},
     },
@@ -34,7 +36,8 @@ use crate::{
     backend::{self, Backend},
     body::{Incomplete, MESSAGE_PREFIX_BYTES, read_to_end, with_guard},
     http::headers,
-    quota::{Client, Permit, Quota},
+    quota::{Client, LimitName, Permit, Quota},
+    retry::Repeat,
     routing::binding::has_no_side_effects,
     site::health::Health,
 };
@@ -133,8 +136,10 @@ impl Passthrough {
         add_reflection(&mut routes, &served)?;
         routes.add_service(HealthServer::new(health));
         // The server has already limited the size of the headers.
-        let builtin = CallLayer::new(limits.timeout, usize::MAX, shutdown.clone()).layer(routes.routes().prepare());
-        let builtin_calls = Quota::new("health checks", MAX_BUILTIN_CALLS, MAX_BUILTIN_CALLS_PER_CLIENT);
+        let builtin = CallLayer::new(limits.timeout, usize::MAX, shutdown.clone(), CallMetrics::new(&[])?)
+            .layer(routes.routes().prepare());
+        let name = LimitName { what: "health checks", metric: "gateway_health_checks" };
+        let builtin_calls = Quota::new(name, MAX_BUILTIN_CALLS, MAX_BUILTIN_CALLS_PER_CLIENT);
         Ok(Self { pool, backends: backends.to_vec().into(), builtin, builtin_calls, limits, shutdown })
     }
 
@@ -174,8 +179,9 @@ impl Passthrough {
         if descriptor.is_some() {
             Span::current().record("rpc", &path);
         }
+        let end_of_streams = ConnectionState::end_of_streams(request.extensions(), &self.shutdown);
         let response = self.forward(backend, Kind::new(descriptor.as_ref()), request, id).await?;
-        Ok(response.map(|body| body::end_on_shutdown(self.shutdown.clone(), body)))
+        Ok(response.map(|body| body::end_on_shutdown(end_of_streams, body)))
     }
 
     /// Calls a service of the gateway itself.
@@ -204,11 +210,12 @@ impl Passthrough {
         if kind == Kind::ClientStreaming {
             return backend.forward_stream(Request::from_parts(parts, body), deadline).await;
         }
-        let request = Request::from_parts(parts, self.read_message(body, &mut permit, deadline).await?);
-        match kind {
-            Kind::Unary { is_read } => backend.forward(request, is_read, permit, deadline).await,
-            _ => backend.forward_stream(request, deadline).await,
+        let mut request = Request::from_parts(parts, self.read_message(body, &mut permit, deadline).await?);
+        if let Kind::Unary { is_read } = kind {
+            return backend.forward(request, is_read, permit, deadline).await;
         }
+        request.extensions_mut().insert(Repeat::IfUnprocessed);
+        backend.forward_stream(request, deadline).await
     }
 
     /// Reads the body of a request that consists of one message.
@@ -235,5 +242,6 @@ impl Passthrough {
 fn with_id(status: &Status, id: &RequestId) -> Status {
     let mut details: ErrorDetails = status.get_error_details();
     details.set_request_info(id.as_str(), "");
-    Status::with_error_details(status.code(), status.message(), details)
+    let metadata = status.metadata().clone();
+    Status::with_error_details_and_metadata(status.code(), status.message(), details, metadata)
 }

@@ -13,7 +13,6 @@ use service_kit::{
     status::ApiError,
 };
 use taskey_proto::errors::v1::ErrorReason;
-use tonic::Code;
 
 /// The retry delay of a call that exceeds a limit.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -39,15 +38,23 @@ impl Client {
 /// A limit of what is in use at a time.
 #[derive(Debug)]
 pub struct Quota {
-    /// What is limited, for the error message.
-    what: &'static str,
+    name: LimitName,
     budget: Arc<Budget>,
+}
+
+/// What a quota limits.
+#[derive(Clone, Copy, Debug)]
+pub struct LimitName {
+    /// The name in error messages.
+    pub what: &'static str,
+    /// The name in metrics.
+    pub metric: &'static str,
 }
 
 /// A part of a quota that a client uses until this value is dropped.
 #[derive(Debug)]
 pub struct Permit {
-    what: &'static str,
+    name: LimitName,
     share: Share,
 }
 
@@ -59,13 +66,13 @@ impl Quota {
     /// Creates the quota of the bytes of bodies.
     #[must_use]
     pub fn of_bytes() -> Arc<Self> {
-        Self::new("bytes", MAX_BYTES, MAX_BYTES_PER_CLIENT)
+        Self::new(LimitName { what: "bytes", metric: "gateway_bytes" }, MAX_BYTES, MAX_BYTES_PER_CLIENT)
     }
 
     /// Creates a quota that is not in use.
     #[must_use]
-    pub fn new(what: &'static str, max_total: usize, max_per_client: usize) -> Arc<Self> {
-        Arc::new(Self { what, budget: Budget::new(max_total, max_per_client) })
+    pub fn new(name: LimitName, max_total: usize, max_per_client: usize) -> Arc<Self> {
+        Arc::new(Self { name, budget: Budget::new(max_total, max_per_client) })
     }
 
     /// Acquires an amount. Even if it is zero, it is refused to a client that is beyond its limit.
@@ -73,7 +80,7 @@ impl Quota {
     /// # Errors
     /// `OVERLOADED` if the client or all clients together would exceed the limit.
     pub fn acquire(self: &Arc<Self>, client: Client, amount: usize) -> Result<Permit, ApiError> {
-        let mut permit = Permit { what: self.what, share: self.budget.share(client.0) };
+        let mut permit = Permit { name: self.name, share: self.budget.share(client.0) };
         permit.grow(amount)?;
         Ok(permit)
     }
@@ -86,8 +93,8 @@ impl Permit {
     /// `OVERLOADED` if the client or all clients together would exceed the limit.
     pub fn grow(&mut self, amount: usize) -> Result<(), ApiError> {
         self.share.grow(amount).map_err(|_| {
-            let message = format!("too many {} are in use at this time", self.what);
-            ApiError::new(Code::ResourceExhausted, ErrorReason::Overloaded, message).retry_after(RETRY_AFTER)
+            let message = format!("too many {} are in use at this time", self.name.what);
+            ApiError::limit_exceeded(self.name.metric, ErrorReason::Overloaded, message).retry_after(RETRY_AFTER)
         })
     }
 
@@ -118,7 +125,11 @@ impl Permit {
 
 #[cfg(test)]
 mod tests {
+    use tonic::Code;
+
     use super::*;
+
+    const BYTES: LimitName = LimitName { what: "bytes", metric: "bytes" };
 
     fn client(last: u8) -> Client {
         Client::new(Some([192, 0, 2, last].into()))
@@ -126,7 +137,7 @@ mod tests {
 
     #[test]
     fn one_client_and_all_clients_are_limited() {
-        let quota = Quota::new("bytes", 5, 3);
+        let quota = Quota::new(BYTES, 5, 3);
         let mut first = quota.acquire(client(1), 2).expect("below the limit");
         assert!(quota.acquire(client(1), 2).is_err());
         let _second = quota.acquire(client(2), 2).expect("below the limit");
@@ -139,7 +150,7 @@ mod tests {
 
     #[test]
     fn client_beyond_its_limit_is_refused_until_it_is_below() {
-        let quota = Quota::new("bytes", 9, 3);
+        let quota = Quota::new(BYTES, 9, 3);
         let mut permit = quota.acquire(client(1), 0).expect("below the limit");
         permit.grow_for_response(4, false).expect("not refused");
         assert!(permit.grow_for_response(1, true).is_err());

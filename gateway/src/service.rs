@@ -33,6 +33,7 @@ use crate::{
     },
     passthrough::{Limits, Passthrough, is_grpc},
     quota::{Client, Permit, Quota},
+    route_metrics::{FixedRoutes, RouteMetrics},
     routing::binding,
     session::cookie_mode::CookieMode,
     site::{
@@ -57,6 +58,7 @@ impl fmt::Debug for Gateway {
 }
 
 struct Inner {
+    fixed_routes: FixedRoutes,
     transcoder: Transcoder,
     passthrough: Passthrough,
     assets: HashMap<&'static str, Asset>,
@@ -99,8 +101,9 @@ impl Gateway {
         let limits = Limits { timeout, max_message_bytes, bytes: Arc::clone(&bytes) };
         let started = shutdown.started.clone();
         let passthrough = Passthrough::new(pool.clone(), backends, health.clone(), limits, started.clone())?;
+        let fixed_routes = FixedRoutes::new(&pool, assets.keys().copied().chain(HEALTH_PATHS));
         let transcoder = Transcoder { pool, router, cookies, json, shutdown: started };
-        Ok(Self(Arc::new(Inner { transcoder, passthrough, assets, health, timeout, shutdown, bytes })))
+        Ok(Self(Arc::new(Inner { fixed_routes, transcoder, passthrough, assets, health, timeout, shutdown, bytes })))
     }
 
     /// Polls the health of the services behind the gateway. Never ends.
@@ -131,17 +134,21 @@ impl Gateway {
         let span = tracing::info_span!("request", request_id = id.as_str(), %method, rpc = field::Empty);
         let respond = async {
             let start = Instant::now();
+            let mut route = self.0.fixed_routes.unmatched(&method);
             let mut response = if is_grpc(request.headers()) {
+                route = self.0.fixed_routes.get(request.uri().path()).unwrap_or(route);
                 self.0.passthrough.handle(request.map(Body::new), &id).await
             } else {
-                let mut response = self.0.handle(request, &id, accepts_gzip).await;
+                let mut response = self.0.handle(request, &id, accepts_gzip, &mut route).await;
                 finish(&mut response, &method, &id);
                 response
             };
             if must_close {
                 response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
-            let elapsed_us = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
+            let elapsed = start.elapsed();
+            route.record(response.status(), elapsed);
+            let elapsed_us = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX);
             tracing::info!(code = response.status().as_u16(), elapsed_us, "call completed");
             response
         };
@@ -150,8 +157,14 @@ impl Gateway {
 }
 
 impl Inner {
-    /// Handles a request over HTTP/JSON. Converts errors and panics to responses.
-    async fn handle<B>(&self, request: Request<B>, id: &RequestId, accepts_gzip: bool) -> Response<Body>
+    /// Handles a request over HTTP/JSON. Converts errors and panics to responses. Sets `route`, if the path is known.
+    async fn handle<'a, B>(
+        &'a self,
+        request: Request<B>,
+        id: &RequestId,
+        accepts_gzip: bool,
+        route: &mut &'a RouteMetrics,
+    ) -> Response<Body>
     where
         B: HttpBody<Data = Bytes>,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -159,7 +172,7 @@ impl Inner {
         let is_read = READ_METHODS.contains(request.method());
         let result = async {
             let mut permit = self.bytes.acquire(Client::from_extensions(request.extensions()), 0)?;
-            let response = self.try_handle(request, id, &mut permit).await?;
+            let response = self.try_handle(request, id, &mut permit, route).await?;
             hold_bytes(negotiation::compress(response, accepts_gzip).await?, is_read, permit).await
         };
         let error: HttpError = match AssertUnwindSafe(result).catch_unwind().await {
@@ -170,17 +183,21 @@ impl Inner {
         error.into_response(&self.transcoder.pool, id)
     }
 
-    async fn try_handle<B>(
-        &self,
+    async fn try_handle<'a, B>(
+        &'a self,
         request: Request<B>,
         id: &RequestId,
         permit: &mut Permit,
+        route: &mut &'a RouteMetrics,
     ) -> Result<Response<Body>, HttpError>
     where
         B: HttpBody<Data = Bytes>,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         check_target(request.uri())?;
+        if self.is_builtin(request.uri().path()) {
+            *route = self.fixed_routes.get(request.uri().path()).unwrap_or(*route);
+        }
         match request.uri().path() {
             path if self.is_builtin(path) && !READ_METHODS.contains(request.method()) => {
                 Err(HttpError::method_not_allowed(&READ_METHODS))
@@ -191,14 +208,14 @@ impl Inner {
             path if self.is_builtin(path) => Ok(self.assets[path].response(request.headers())),
             _ => {
                 let deadline = Instant::now() + headers::timeout(request.headers(), self.timeout)?;
-                self.transcoder.handle(request, id, deadline, permit).await
+                self.transcoder.handle(request, id, deadline, permit, route).await
             }
         }
     }
 
     /// Reports whether the gateway serves the path itself, instead of an RPC.
     fn is_builtin(&self, path: &str) -> bool {
-        ["/healthz", "/readyz"].contains(&path) || self.assets.contains_key(path)
+        HEALTH_PATHS.contains(&path) || self.assets.contains_key(path)
     }
 }
 
@@ -208,6 +225,8 @@ impl Inner {
 fn is_chunked<B>(request: &Request<B>) -> bool {
     request.version() < Version::HTTP_2 && request.headers().contains_key(header::TRANSFER_ENCODING)
 }
+
+const HEALTH_PATHS: [&str; 2] = ["/healthz", "/readyz"];
 
 const READ_METHODS: [Method; 2] = [Method::GET, Method::HEAD];
 

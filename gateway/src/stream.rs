@@ -49,8 +49,8 @@ pub struct Context {
     pub pool: DescriptorPool,
     /// The request id in errors.
     pub id: RequestId,
-    /// Ends the stream when the server shuts down.
-    pub shutdown: CancellationToken,
+    /// Ends the stream when the server shuts down, or when its connection is too old.
+    pub end: CancellationToken,
     /// The bytes of the message that the client is reading.
     pub permit: Permit,
 }
@@ -104,11 +104,11 @@ impl TranscodedStream {
         if std::mem::take(&mut self.retry_pending) {
             return Some((Bytes::from_static(RETRY), true));
         }
-        let shutdown = self.context.shutdown.clone();
+        let end = self.context.end.clone();
         loop {
             let message = tokio::select! {
                 message = timeout(KEEP_ALIVE_INTERVAL, self.messages.next()) => message,
-                () = shutdown.cancelled() => return Some((self.error_frame(&shutting_down().into()), false)),
+                () = end.cancelled() => return Some((self.error_frame(&shutting_down().into()), false)),
             };
             return match message {
                 Ok(Some(Ok(message))) => Some(self.message_frame(&message)),
@@ -163,8 +163,8 @@ fn frame(framing: Framing, event: Option<&str>, id: Option<&str>, json: &[u8]) -
 }
 
 fn shutting_down() -> ApiError {
-    let error = ApiError::new(Code::Unavailable, ErrorReason::ShuttingDown, "the server is shutting down");
-    error.retry_after(Duration::from_secs(1))
+    let message = "the server is closing the connection; open the stream again";
+    ApiError::new(Code::Unavailable, ErrorReason::ShuttingDown, message).retry_after(Duration::from_secs(1))
 }
 
 #[cfg(test)]

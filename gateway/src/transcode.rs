@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::{Method, Request, Response, request};
 use hyper::body::Body as HttpBody;
 use prost_reflect::{DescriptorPool, DynamicMessage};
-use service_kit::server::request_id::RequestId;
+use service_kit::server::{connection_state::ConnectionState, request_id::RequestId};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
@@ -21,6 +21,7 @@ use crate::{
         response,
     },
     quota::{Client, Permit},
+    route_metrics::RouteMetrics,
     routing::{
         binding::{BodyRule, Route},
         router::{Match, Router},
@@ -47,16 +48,17 @@ pub struct Transcoder {
 
 impl Transcoder {
     /// Handles a request. The deadline applies to the response, or to the start of a stream. `permit` counts the bytes of
-    /// the request.
+    /// the request. Sets `metrics`, if an RPC matches.
     ///
     /// # Errors
     /// If no RPC matches, if the request is invalid or does not arrive in time, or if the call fails.
-    pub async fn handle<B>(
-        &self,
+    pub async fn handle<'a, B>(
+        &'a self,
         request: Request<B>,
         id: &RequestId,
         deadline: Instant,
         permit: &mut Permit,
+        metrics: &mut &'a RouteMetrics,
     ) -> Result<Response<Body>, HttpError>
     where
         B: HttpBody<Data = Bytes>,
@@ -65,6 +67,7 @@ impl Transcoder {
         let (request, body) = request.into_parts();
         let matched = self.router.find(&request.method, request.uri.path()).map_err(HttpError::from)?;
         let route = matched.target;
+        *metrics = &route.metrics;
         Span::current().record("rpc", route.rpc.as_str());
         let framing = negotiation::framing(&request.headers, route.is_server_streaming)?;
         let mut query = request.uri.query().unwrap_or_default().to_owned();
@@ -131,8 +134,8 @@ impl Transcoder {
         if let Some(framing) = framing {
             let permit = backend.bytes.acquire(client, 0)?;
             let messages = backend.stream(rpc, output, message, client, deadline).await?;
-            let (pool, id, shutdown) = (self.pool.clone(), id.clone(), self.shutdown.clone());
-            let context = stream::Context { pool, id, shutdown, permit };
+            let end = ConnectionState::end_of_streams(&request.extensions, &self.shutdown);
+            let context = stream::Context { pool: self.pool.clone(), id: id.clone(), end, permit };
             return Ok(stream::respond(route, messages, framing, context));
         }
         let response = backend.call(rpc, output, message, route.is_read, client, deadline).await;

@@ -47,6 +47,12 @@ impl Budget {
         Share { budget: Arc::clone(self), client, amount: 0 }
     }
 
+    /// Returns how much all clients use.
+    #[must_use]
+    pub fn used(&self) -> usize {
+        self.usage().total
+    }
+
     // Never held across an await.
     fn usage(&self) -> MutexGuard<'_, Usage> {
         self.usage.lock().unwrap_or_else(PoisonError::into_inner)

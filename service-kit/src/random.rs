@@ -26,7 +26,13 @@ pub fn id() -> Uuid {
 /// Returns a random duration from 0.5 to 1.5 times `mean`, so that clients do not all retry at the same time. Not
 /// suitable for secrets.
 #[must_use]
-#[expect(clippy::disallowed_methods, reason = "this is the one place that draws random numbers")]
 pub fn jitter(mean: Duration) -> Duration {
-    mean.mul_f64(0.5 + fastrand::f64())
+    vary(mean, 0.5)
+}
+
+/// Returns a random duration that differs from `mean` by at most this fraction. Not suitable for secrets.
+#[must_use]
+#[expect(clippy::disallowed_methods, reason = "this is the one place that draws random numbers")]
+pub fn vary(mean: Duration, fraction: f64) -> Duration {
+    mean.mul_f64(1.0 + fraction * (2.0 * fastrand::f64() - 1.0))
 }

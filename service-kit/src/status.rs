@@ -3,11 +3,22 @@
 use std::{borrow::Cow, collections::HashMap, fmt::Display, time::Duration};
 
 use taskey_proto::errors::v1::ErrorReason;
-use tonic::{Code, Status};
+use tonic::{Code, Status, metadata::MetadataMap};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
+
+use crate::ops::metrics::count_refused_call;
 
 /// The `domain` of every `google.rpc.ErrorInfo`.
 pub const ERROR_DOMAIN: &str = "taskey";
+
+/// The metadata in which a server sends when to retry, in milliseconds. The clients of gRPC obey it when they retry, and
+/// ignore `google.rpc.RetryInfo` (gRFC A6, section "Pushback").
+const RETRY_PUSHBACK: &str = "grpc-retry-pushback-ms";
+
+/// Returns a delay in whole milliseconds, rounded up. Clients do not retry at all if the number exceeds 32 bits.
+fn as_milliseconds(delay: Duration) -> i32 {
+    i32::try_from(delay.as_nanos().div_ceil(1_000_000)).unwrap_or(i32::MAX)
+}
 
 /// Returns the code and the message of a status, for the log. `Display` adds the sources, which repeat them.
 pub(crate) fn summary(status: &Status) -> anyhow::Error {
@@ -31,6 +42,13 @@ impl ApiError {
     pub fn new(code: Code, reason: ErrorReason, message: impl Into<Cow<'static, str>>) -> Self {
         let message = message.into();
         Self { code, reason, message, violations: Vec::new(), metadata: None, retry_after: None }
+    }
+
+    /// Creates the error of a call that exceeds a limit of rate or load, and counts the call in the metrics by the name of
+    /// the limit.
+    pub fn limit_exceeded(limit: &'static str, reason: ErrorReason, message: impl Into<Cow<'static, str>>) -> Self {
+        count_refused_call(limit);
+        Self::new(Code::ResourceExhausted, reason, message)
     }
 
     /// Creates an internal error. The cause is logged; the caller receives a constant message.
@@ -79,17 +97,24 @@ impl From<ApiError> for Status {
         if !error.violations.is_empty() {
             details.set_bad_request(error.violations);
         }
-        if error.retry_after.is_some() {
-            details.set_retry_info(error.retry_after);
+        let mut metadata = MetadataMap::new();
+        if let Some(delay) = error.retry_after {
+            details.set_retry_info(Some(delay));
+            metadata.insert(RETRY_PUSHBACK, as_milliseconds(delay).into());
         }
-        Self::with_error_details(error.code, error.message, details)
+        Self::with_error_details_and_metadata(error.code, error.message, details, metadata)
     }
 }
 
 /// Returns the name of a reason in `ErrorInfo`, without the prefix of the protobuf style guide.
 #[must_use]
 pub fn reason_name(reason: ErrorReason) -> &'static str {
-    reason.as_str_name().trim_start_matches("ERROR_REASON_")
+    without_prefix(reason.as_str_name())
+}
+
+/// Removes the prefix of the protobuf style guide from the name of a reason.
+pub(crate) fn without_prefix(name: &str) -> &str {
+    name.trim_start_matches("ERROR_REASON_")
 }
 
 /// Collects the invalid fields of a request, so that the caller receives all of them at once.

@@ -69,5 +69,5 @@ pub(crate) fn order_by_invalid(problem: &str) -> ApiError {
 /// Returns the error for a caller that exceeds its rate limit of rows.
 pub(crate) fn row_rate_limited(wait: Duration) -> ApiError {
     let message = "too many tasks and lists written in a short time";
-    ApiError::new(Code::ResourceExhausted, ErrorReason::RateLimited, message).retry_after(wait)
+    ApiError::limit_exceeded("row_rate", ErrorReason::RateLimited, message).retry_after(wait)
 }

@@ -30,6 +30,7 @@ use service_kit::{
     ops::{
         config::{LimitArgs, OnOff},
         doctor::Check,
+        metrics,
         shutdown::Shutdown,
     },
     page::PageTokens,
@@ -216,6 +217,11 @@ impl Server {
                 account_cleanup.run(),
                 watches.run(),
                 follower.keys.follow(),
+                metrics::sample(|| {
+                    db.record_metrics("task");
+                    follower.view.record_metrics("task");
+                    watches.record_metrics();
+                }),
             )
         };
         // Not spawned, so that the background work ends with the server.

@@ -42,14 +42,14 @@ impl AddressLimits {
     /// # Errors
     /// RATE_LIMITED if the limit is reached.
     pub fn check(&self, action: RateLimitedAction, client: &ClientInfo) -> Result<(), ApiError> {
-        let limit = match action {
-            RateLimitedAction::Login => &self.login,
-            RateLimitedAction::SignUp => &self.sign_up,
-            RateLimitedAction::Refresh => &self.refresh,
+        let (name, limit) = match action {
+            RateLimitedAction::Login => ("login_rate", &self.login),
+            RateLimitedAction::SignUp => ("sign_up_rate", &self.sign_up),
+            RateLimitedAction::Refresh => ("refresh_rate", &self.refresh),
         };
         if !self.is_enforced {
             return Ok(());
         }
-        limit.check(&client.rate_limit_key()).map_err(error::too_many_calls)
+        limit.check(&client.rate_limit_key()).map_err(|wait| error::too_many_calls(name, wait))
     }
 }

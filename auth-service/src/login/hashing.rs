@@ -16,6 +16,7 @@ use argon2::{
 };
 use service_kit::{
     budget::{Budget, Share},
+    ops::as_gauge,
     random,
     status::ApiError,
     turns::{Turn, TurnQueue},
@@ -25,7 +26,6 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::timeout,
 };
-use tonic::Code;
 
 use crate::{config::PasswordArgs, model::password::Password};
 
@@ -48,6 +48,7 @@ pub struct Hashing {
     hasher: Hasher,
     /// One permit for each hash that may run.
     running: Arc<Semaphore>,
+    max_running: usize,
     /// The hashes that run or wait.
     queue: Arc<Budget>,
     /// A client may only have as many hashes waiting for `running` as may run, so that those of another client do not
@@ -86,10 +87,19 @@ impl Hashing {
         Ok(Self {
             hasher,
             running: Arc::new(Semaphore::new(running)),
+            max_running: running,
             queue: Budget::new(queued, queued / CLIENT_FRACTION),
             turns: TurnQueue::new(running),
             dummy_hash: dummy_hash.into(),
         })
+    }
+
+    /// Sets the metrics of the queue. Call it regularly.
+    pub fn record_metrics(&self) {
+        let running = self.max_running - self.running.available_permits().min(self.max_running);
+        let hashes = |state| metrics::gauge!("taskey_password_hashes", "state" => state);
+        hashes("running").set(as_gauge(running));
+        hashes("waiting").set(as_gauge(self.queue.used().saturating_sub(running)));
     }
 
     /// Waits for a permit to compute a hash for a client.
@@ -157,7 +167,7 @@ async fn run<T: Send + 'static>(permit: HashPermit, work: impl FnOnce() -> T + S
 
 fn overloaded() -> ApiError {
     let message = "too many passwords wait to be hashed";
-    ApiError::new(Code::ResourceExhausted, ErrorReason::Overloaded, message).retry_after(Duration::from_secs(1))
+    ApiError::limit_exceeded("password_hashes", ErrorReason::Overloaded, message).retry_after(Duration::from_secs(1))
 }
 
 /// Computes hashes on the current thread.

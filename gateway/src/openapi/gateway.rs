@@ -26,22 +26,28 @@ pub fn operations() -> Vec<(&'static str, Value)> {
     let description = "a service is not available; the message names it.".to_owned();
     let unavailable = DocumentedError { code: Code::Unavailable, reason: ErrorReason::BackendUnavailable, description };
     ready["responses"]["503"] = response::error_response(503, &[unavailable]);
-    let mut document = operation("OpenApi", "Returns this document", &json!({"type": "object"}));
-    document["parameters"] =
+    vec![
+        ("/healthz", operation("Healthz", "Reports that the gateway is running", &serving)),
+        ("/readyz", ready),
+        ("/openapi.json", file("OpenApi", "Returns this document")),
+        ("/service_config.json", file("ServiceConfig", "Returns the service config for clients over gRPC")),
+    ]
+}
+
+/// Returns the operation of a JSON file with an entity tag.
+fn file(name: &str, summary: &str) -> Value {
+    let mut file = operation(name, summary, &json!({"type": "object"}));
+    file["parameters"] =
         json!([components::parameter(components::IF_NONE_MATCH), components::parameter(components::REQUEST_ID)]);
-    document["responses"]["200"]["headers"]["ETag"] = components::header("ETag");
-    document["responses"]["304"] = json!({
+    file["responses"]["200"]["headers"]["ETag"] = components::header("ETag");
+    file["responses"]["304"] = json!({
         "description": "The resource has not changed.",
         "headers": {
             "ETag": components::header("ETag"),
             components::REQUEST_ID: components::header(components::REQUEST_ID),
         },
     });
-    vec![
-        ("/healthz", operation("Healthz", "Reports that the gateway is running", &serving)),
-        ("/readyz", ready),
-        ("/openapi.json", document),
-    ]
+    file
 }
 
 fn operation(name: &str, summary: &str, schema: &Value) -> Value {

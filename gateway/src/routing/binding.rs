@@ -1,5 +1,7 @@
 //! Builds the router from the `google.api.http` options in the descriptors. There is no other table of routes.
 
+use std::sync::Arc;
+
 use anyhow::{Context, bail, ensure};
 use http::{Method, uri::PathAndQuery};
 use prost_reflect::{
@@ -10,6 +12,7 @@ use prost_reflect::{
 use crate::{
     backend::Backend,
     codec::parameter::FieldPath,
+    route_metrics::RouteMetrics,
     routing::{
         router::{MethodPattern, Router},
         template::{Template, Variable},
@@ -48,6 +51,8 @@ pub struct Route {
     /// The fields with which a stream is resumed: the field of the request, and the field of each message in the
     /// stream that contains its next value.
     pub resume: Option<(FieldDescriptor, FieldDescriptor)>,
+    /// The metrics of the binding.
+    pub metrics: Arc<RouteMetrics>,
 }
 
 /// The name of the string field with which a stream is resumed, in the request and in the messages of the stream.
@@ -150,6 +155,7 @@ fn bind(
         is_read: has_no_side_effects(method),
         is_server_streaming: method.is_server_streaming(),
         resume,
+        metrics: RouteMetrics::new(http_method.name(), &path),
     };
     router.bind(http_method, &template, route).with_context(|| format!("the path {path}"))
 }

@@ -65,6 +65,17 @@ pub enum MethodPattern {
     Any,
 }
 
+impl MethodPattern {
+    /// Returns the name of the method, or `*`.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Only(method) => method.as_str(),
+            Self::Any => "*",
+        }
+    }
+}
+
 impl<T> Default for Node<T> {
     fn default() -> Self {
         Self { literals: HashMap::new(), any: None, end: VerbTargets::new(), rest: VerbTargets::new() }

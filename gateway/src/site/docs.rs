@@ -1,4 +1,5 @@
-//! The API documentation: `/openapi.json`, and Swagger UI at `/docs`, which loads nothing from other servers.
+//! The API documentation: `/openapi.json`, `/service_config.json`, and Swagger UI at `/docs`, which loads nothing from
+//! other servers.
 
 use std::collections::HashMap;
 
@@ -8,6 +9,7 @@ use prost_reflect::DescriptorPool;
 use crate::{
     http::public_url::PublicUrl,
     openapi::Document,
+    service_config::ServiceConfig,
     site::asset::{Asset, CSS, HTML, SCRIPT},
 };
 
@@ -26,12 +28,14 @@ pub fn assets(pool: &DescriptorPool, public_url: Option<&PublicUrl>) -> anyhow::
         document.set_server(&url.without_slash());
     }
     let document = serde_json::to_vec(&document)?;
+    let service_config = serde_json::to_vec(&ServiceConfig::from_pool(pool))?;
     let page = Asset::new(HTML, &include_bytes!("../../assets/docs/index.html")[..]);
     let style = Asset::compressed(CSS, include_bytes!("../../assets/docs/swagger-ui.css.gz"));
     let bundle = Asset::compressed(SCRIPT, include_bytes!("../../assets/docs/swagger-ui-bundle.js.gz"));
     let script = Asset::new(SCRIPT, &include_bytes!("../../assets/docs/docs.js")[..]);
     Ok(HashMap::from([
         ("/openapi.json", Asset::new("application/json", document)),
+        ("/service_config.json", Asset::new("application/json", service_config)),
         ("/docs", page.with_header(header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY)),
         ("/docs/docs.js", script),
         ("/docs/swagger-ui.css", style),

@@ -32,6 +32,7 @@ mod program;
 mod public_url;
 mod queries;
 mod raw;
+mod service_config;
 mod site;
 mod slow;
 mod streams;

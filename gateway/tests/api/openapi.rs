@@ -16,7 +16,7 @@ use crate::{
 const COPY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/openapi.json");
 
 /// If this environment variable is set, the committed copy is regenerated.
-const RENEW: &str = "TASKEY_TEST_RENEW_OPENAPI";
+pub(crate) const RENEW: &str = "TASKEY_TEST_RENEW_OPENAPI";
 
 /// Returns the descriptors of the contract.
 pub(crate) fn contract_pool() -> DescriptorPool {
@@ -142,6 +142,7 @@ fn only_public_operations_need_no_token() {
         "/healthz",
         "/openapi.json",
         "/readyz",
+        "/service_config.json",
         "/v1/auth/login",
         "/v1/auth/refresh",
         "/v1/auth/signup",

@@ -4,7 +4,6 @@ use std::{sync::Arc, time::Duration};
 
 use clap::Args;
 use taskey_proto::errors::v1::ErrorReason;
-use tonic::Code;
 use uuid::Uuid;
 
 use crate::{
@@ -45,5 +44,5 @@ impl CallLimit {
 
 fn rate_limited(wait: Duration) -> ApiError {
     let message = "too many calls in a short time";
-    ApiError::new(Code::ResourceExhausted, ErrorReason::RateLimited, message).retry_after(wait)
+    ApiError::limit_exceeded("call_rate", ErrorReason::RateLimited, message).retry_after(wait)
 }

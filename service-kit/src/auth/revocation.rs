@@ -13,6 +13,7 @@ use uuid::Uuid;
 use crate::{
     auth::claims::{self, AccessClaims},
     clock::{Clock, Timestamp},
+    ops::as_gauge,
 };
 
 pub mod deletion;
@@ -48,6 +49,9 @@ pub enum Freshness {
 }
 
 impl Freshness {
+    /// All states.
+    const ALL: [Self; 4] = [Self::Cold, Self::Fresh, Self::Stale, Self::Lost];
+
     /// Returns the name for logs and metrics.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -183,8 +187,7 @@ impl RevocationView {
             state.pruned_at = Some(now);
         }
         self.collapse(&mut state, now);
-        metrics::gauge!("taskey_revoked_sessions")
-            .set(f64::from(u32::try_from(state.sessions.len()).unwrap_or(u32::MAX)));
+        metrics::gauge!("taskey_revoked_sessions").set(as_gauge(state.sessions.len()));
         drop(state);
         self.updated.send_replace(());
     }
@@ -211,6 +214,22 @@ impl RevocationView {
     pub fn snapshot(&self) -> (Vec<Uuid>, Option<Timestamp>) {
         let state = self.read();
         (state.sessions.keys().copied().collect(), state.issued_before)
+    }
+
+    /// Sets the metrics of the revocations that a server has received. Call it regularly.
+    pub fn record_metrics(&self, service: &'static str) {
+        let (last_heartbeat, freshness) = {
+            let state = self.read();
+            (state.last_heartbeat, self.compute_freshness(&state))
+        };
+        for state in Freshness::ALL {
+            metrics::gauge!("taskey_feed_state", "service" => service, "state" => state.name())
+                .set(f64::from(state == freshness));
+        }
+        if let Some(last_heartbeat) = last_heartbeat {
+            let lag = last_heartbeat.elapsed().as_secs_f64();
+            metrics::gauge!("taskey_feed_lag_seconds", "service" => service).set(lag);
+        }
     }
 
     /// Returns a receiver that is notified of every update and heartbeat.

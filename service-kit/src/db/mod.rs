@@ -242,4 +242,12 @@ impl Db {
             }
         }
     }
+
+    /// Sets the metrics of the database of a service. Call it regularly.
+    pub fn record_metrics(&self, service: &'static str) {
+        match &self.0 {
+            Inner::Sqlite(db) => db.record_metrics(service),
+            Inner::Postgres(db) => db.record_metrics(service),
+        }
+    }
 }

@@ -12,7 +12,6 @@ use tokio::{
     sync::{Semaphore, oneshot},
     time::{Instant, sleep, sleep_until, timeout_at},
 };
-use tonic::Code;
 use uuid::Uuid;
 
 use super::{Db, Error, FromRow, ReadKind, Sql, Value};
@@ -62,18 +61,18 @@ pub enum SearchError {
 
 impl From<SearchError> for ApiError {
     fn from(error: SearchError) -> Self {
-        let new = |reason, message| Self::new(Code::ResourceExhausted, reason, message);
+        let new = |limit, reason, message| Self::limit_exceeded(limit, reason, message);
         match error {
             SearchError::TooExpensive => {
                 let message = "the filter takes too long; use fewer conditions, or fewer that search texts";
-                new(ErrorReason::FilterTooExpensive, message).field("filter", message)
+                new("search_cost", ErrorReason::FilterTooExpensive, message).field("filter", message)
             }
             SearchError::Overloaded => {
-                new(ErrorReason::Overloaded, "too many searches are waiting").retry_after(RETRY_DELAY)
+                new("search_queue", ErrorReason::Overloaded, "too many searches are waiting").retry_after(RETRY_DELAY)
             }
             SearchError::RateLimited(delay) => {
                 let message = "the searches of this account have taken too long; use fewer conditions";
-                new(ErrorReason::RateLimited, message).retry_after(delay)
+                new("search_time", ErrorReason::RateLimited, message).retry_after(delay)
             }
             SearchError::Database(error) => error.into(),
         }

@@ -34,6 +34,17 @@ pub fn time_limit(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// Parses an age: from a millisecond.
+///
+/// # Errors
+/// If the value is invalid, with a message for the user.
+pub fn age(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        age if age < Duration::from_millis(1) => Err("at least 1ms".to_owned()),
+        age => Ok(age),
+    }
+}
+
 /// Parses a delay: up to an hour.
 ///
 /// # Errors
@@ -201,6 +212,17 @@ pub struct LimitArgs {
           value_parser = time_limit)]
     pub keepalive_timeout: Duration,
 
+    /// How old a connection may become, plus or minus 10 %. Its client is then asked to open another one, which may be to
+    /// another replica. Over HTTP/2, it receives GOAWAY; over HTTP/1, `connection: close` in the next response
+    #[arg(long, env = "TASKEY_MAX_CONNECTION_AGE", default_value = "15m", value_name = "DURATION", value_parser = age)]
+    pub max_connection_age: Duration,
+
+    /// How long calls in progress may continue on a connection that has reached its maximum age. Then streams end with
+    /// UNAVAILABLE / SHUTTING_DOWN
+    #[arg(long, env = "TASKEY_MAX_CONNECTION_AGE_GRACE", default_value = "30s", value_name = "DURATION",
+          value_parser = time_limit)]
+    pub max_connection_age_grace: Duration,
+
     /// How long to accept connections and calls after SIGTERM or SIGINT, while health checks already fail. Set it to
     /// the time in which load balancers notice that
     #[arg(long, env = "TASKEY_SHUTDOWN_DELAY", default_value = "0s", value_name = "DURATION", value_parser = delay)]
@@ -224,6 +246,7 @@ mod tests {
     fn limits_that_make_a_server_unusable_are_rejected() {
         assert!(time_limit("0s").is_err() && time_limit("100y").is_err() && time_limit("1ms").is_ok());
         assert!(duration("11y").is_err() && duration("0s").is_ok() && duration("soon").is_err());
+        assert!(age("0s").is_err() && age("3650d").is_ok());
         assert!(count("0").is_err() && count("18446744073709551615").is_err() && count("1").is_ok());
         assert!(message_size("0").is_err() && message_size("1024").is_ok());
     }

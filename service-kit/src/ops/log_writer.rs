@@ -17,6 +17,8 @@ use std::{
 use tokio::time::Instant;
 use tracing_subscriber::fmt::MakeWriter;
 
+use super::as_gauge;
+
 /// Maximum size of all lines that wait to be written: some seconds of a busy server.
 const MAX_QUEUED_BYTES: usize = 4 * 1024 * 1024;
 
@@ -55,6 +57,13 @@ impl LogWriter {
         let written = Arc::clone(&state);
         thread::Builder::new().name("log".to_owned()).spawn(move || write_lines(output, &received, &written))?;
         Ok(Self { lines, state })
+    }
+
+    /// Sets the metrics of the log.
+    pub(super) fn record_metrics(&self) {
+        let State { queued_bytes, dropped_lines } = &*self.state;
+        metrics::gauge!("taskey_log_queue_bytes").set(as_gauge(queued_bytes.load(Ordering::Relaxed)));
+        metrics::counter!("taskey_log_lines_dropped_total").absolute(dropped_lines.load(Ordering::Relaxed));
     }
 
     /// Waits until all lines have been written, but no longer than `limit`.
@@ -96,7 +105,6 @@ impl Write for LogWriter {
         if !fits || self.lines.try_send(line.to_vec()).is_err() {
             queued_bytes.fetch_sub(size, Ordering::AcqRel);
             dropped_lines.fetch_add(1, Ordering::AcqRel);
-            metrics::counter!("taskey_log_lines_dropped_total").increment(1);
         }
         Ok(line.len())
     }

@@ -80,6 +80,13 @@ fn log_panic(info: &panic::PanicHookInfo<'_>) {
     }
 }
 
+/// Sets the metrics of the log.
+pub(super) fn record_metrics() {
+    if let Some(writer) = WRITER.get() {
+        writer.record_metrics();
+    }
+}
+
 /// Waits briefly until all log lines are written. Call it before the process ends.
 pub fn flush() {
     if let Some(writer) = WRITER.get() {

@@ -16,7 +16,8 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status, body::Body};
 
 use super::{
-    error_details::{Origin, complete},
+    call_metrics::CallRecord,
+    error_details::{Completed, Origin, complete},
     request_id::RequestId,
 };
 use crate::status::ApiError;
@@ -24,24 +25,25 @@ use crate::status::ApiError;
 /// How long a stream continues after the shutdown has begun, so that a health watch can still report it.
 const SHUTDOWN_GRACE_PERIOD: Duration = Duration::from_millis(500);
 
-/// Returns a response body that ends when the server shuts down. A stream, such as the watch of a health check, would
-/// otherwise never end.
+/// Returns a response body that ends with SHUTTING_DOWN when `end` is cancelled. A stream, such as the watch of a health
+/// check, would otherwise never end.
 #[must_use]
-pub fn end_on_shutdown(shutdown: CancellationToken, body: Body) -> Body {
-    Body::new(ResponseBody { body, deadline: Deadline::NotPolled(shutdown), id: None })
+pub fn end_on_shutdown(end: CancellationToken, body: Body) -> Body {
+    Body::new(ResponseBody { body, deadline: Deadline::NotPolled(end), call: None })
 }
 
-/// Returns a response body that ends when the server shuts down, and whose errors are [completed](complete).
-pub(super) fn finish(body: Body, shutdown: CancellationToken, id: RequestId) -> Body {
-    Body::new(ResponseBody { body, deadline: Deadline::NotPolled(shutdown), id: Some(id) })
+/// Returns a response body like [`end_on_shutdown`], whose errors are [completed](complete). `record` ends
+/// with it.
+pub(super) fn finish(body: Body, end: CancellationToken, id: RequestId, record: CallRecord) -> Body {
+    Body::new(ResponseBody { body, deadline: Deadline::NotPolled(end), call: Some((id, record)) })
 }
 
 /// A body that ends with an error when `deadline` has passed.
 struct ResponseBody {
     body: Body,
     deadline: Deadline,
-    /// The id of the call. Errors are completed only if it is set.
-    id: Option<RequestId>,
+    /// The id of the call, and its record. Errors are completed only if they are set.
+    call: Option<(RequestId, CallRecord)>,
 }
 
 /// The end of the grace period after the shutdown.
@@ -81,13 +83,14 @@ impl HttpBody for ResponseBody {
         }
         // Frames of the body take precedence over the deadline.
         if let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(cx) {
-            return Poll::Ready(frame.map(|frame| frame.map(|frame| complete_frame(frame, this.id.as_ref()))));
+            return Poll::Ready(frame.map(|frame| this.complete(frame)));
         }
         ready!(this.deadline.poll(cx));
-        let error = ApiError::new(Code::Unavailable, ErrorReason::ShuttingDown, "the server is shutting down");
+        let message = "the server is closing the connection; open the stream again";
+        let error = ApiError::new(Code::Unavailable, ErrorReason::ShuttingDown, message);
         let mut trailers = http::HeaderMap::new();
         Status::from(error.retry_after(Duration::from_secs(1))).add_header(&mut trailers)?;
-        Poll::Ready(Some(Ok(complete_frame(Frame::trailers(trailers), this.id.as_ref()))))
+        Poll::Ready(Some(this.complete(Ok(Frame::trailers(trailers)))))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -99,12 +102,21 @@ impl HttpBody for ResponseBody {
     }
 }
 
-/// Completes the error in the trailers, if the frame contains them.
-fn complete_frame(mut frame: Frame<Bytes>, id: Option<&RequestId>) -> Frame<Bytes> {
-    if let (Some(trailers), Some(id)) = (frame.trailers_mut(), id) {
-        complete(trailers, id, Origin::Response);
+impl ResponseBody {
+    /// Completes the error in the trailers, if the frame contains them, and records the end of the call.
+    fn complete(&mut self, mut frame: Result<Frame<Bytes>, Status>) -> Result<Frame<Bytes>, Status> {
+        let Some((id, record)) = &mut self.call else { return frame };
+        match &mut frame {
+            Ok(frame) => {
+                let completed = frame.trailers_mut().and_then(|trailers| complete(trailers, id, Origin::Response));
+                if let Some(Completed { code, reason }) = completed {
+                    record.end(code, reason.as_deref());
+                }
+            }
+            Err(status) => record.end(status.code(), None),
+        }
+        frame
     }
-    frame
 }
 
 /// Limits for draining the rest of a request. What a client sends beyond them is not read.

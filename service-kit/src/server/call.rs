@@ -6,6 +6,7 @@ use std::{
     future::Future,
     panic::AssertUnwindSafe,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -13,7 +14,7 @@ use std::{
 use futures::FutureExt;
 use http::{HeaderMap, Request, Response, StatusCode, header};
 use taskey_proto::errors::v1::ErrorReason;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status, body::Body};
 use tower::{Layer, Service};
@@ -21,7 +22,9 @@ use tracing::Instrument;
 
 use super::{
     body::{self, DrainedBody},
-    error_details::{Origin, complete},
+    call_metrics::{CallMetrics, CallRecord},
+    connection_state::ConnectionState,
+    error_details::{Completed, Origin, complete},
     request_id::{REQUEST_ID, RequestId},
 };
 use crate::status::ApiError;
@@ -37,6 +40,7 @@ pub struct CallLayer {
     timeout: Duration,
     max_header_bytes: usize,
     shutdown: CancellationToken,
+    metrics: Arc<CallMetrics>,
 }
 
 impl CallLayer {
@@ -44,8 +48,13 @@ impl CallLayer {
     /// until the response starts: a stream may last until the server shuts down. The headers may have
     /// `max_header_bytes`, not counting the access token.
     #[must_use]
-    pub fn new(timeout: Duration, max_header_bytes: usize, shutdown: CancellationToken) -> Self {
-        Self { timeout, max_header_bytes, shutdown }
+    pub fn new(
+        timeout: Duration,
+        max_header_bytes: usize,
+        shutdown: CancellationToken,
+        metrics: Arc<CallMetrics>,
+    ) -> Self {
+        Self { timeout, max_header_bytes, shutdown, metrics }
     }
 }
 
@@ -83,14 +92,17 @@ where
         let inner = std::mem::replace(&mut self.inner, clone);
         let id = RequestId::from_headers(request.headers());
         let span = tracing::info_span!("call", request_id = id.as_str(), rpc = loggable_path(request.uri().path()));
-        let CallLayer { timeout, max_header_bytes, shutdown } = self.layer.clone();
+        let CallLayer { timeout, max_header_bytes, shutdown, metrics } = self.layer.clone();
+        let record = metrics.start(request.uri().path());
+        let end_of_streams = ConnectionState::end_of_streams(request.extensions(), &shutdown);
         let limit = caller_timeout(request.headers()).map_or(timeout, |requested| requested.min(timeout));
         request.extensions_mut().insert(id.clone());
         let response = async move {
             let target_bytes = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
             let rejection = reject_by_headers(request.headers(), target_bytes, max_header_bytes);
-            let response = respond(inner, request.map(DrainedBody::wrap), rejection, limit, &id).await;
-            Ok(response.map(|body| body::finish(body, shutdown, id)))
+            let (response, record) =
+                respond(inner, request.map(DrainedBody::wrap), rejection, limit, &id, record).await;
+            Ok(response.map(|body| body::finish(body, end_of_streams, id, record)))
         };
         Box::pin(response.instrument(span))
     }
@@ -102,12 +114,12 @@ async fn respond<S>(
     rejection: Option<Response<Body>>,
     limit: Duration,
     id: &RequestId,
-) -> Response<Body>
+    mut record: CallRecord,
+) -> (Response<Body>, CallRecord)
 where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Send,
     S::Future: Send,
 {
-    let started = Instant::now();
     let call = async move {
         match rejection {
             None => inner.call(request).await,
@@ -122,12 +134,20 @@ where
             Status::from(ApiError::new(Code::DeadlineExceeded, ErrorReason::DeadlineExceeded, message)).into_http()
         }
     };
-    let code = complete(response.headers_mut(), id, Origin::Request);
+    let ended = complete(response.headers_mut(), id, Origin::Request);
     response.headers_mut().insert(REQUEST_ID, id.as_header().clone());
     let http = response.status().as_u16();
-    let elapsed_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
+    let elapsed_us = u64::try_from(record.elapsed().as_micros()).unwrap_or(u64::MAX);
+    let code = ended.as_ref().map_or(Code::Ok, |ended| ended.code);
     tracing::info!(?code, http, elapsed_us, "call completed");
-    response
+    match ended {
+        Some(Completed { code, reason }) => record.end(code, reason.as_deref()),
+        // Not a call of gRPC.
+        None if response.status() != StatusCode::OK => record.end(Code::InvalidArgument, None),
+        // The code is in the trailers.
+        None => {}
+    }
+    (response, record)
 }
 
 /// Returns the path for the log if it has the format of an RPC: `/package.Service/Method`. Other paths are not logged,

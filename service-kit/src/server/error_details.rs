@@ -19,23 +19,32 @@ pub(super) enum Origin {
     Response,
 }
 
-/// Adds the request id to an error, and a reason if tonic created it. Returns the status code of the call.
-pub(super) fn complete(headers: &mut HeaderMap, id: &RequestId, origin: Origin) -> Code {
+/// The outcome of a call.
+pub(super) struct Completed {
+    pub(super) code: Code,
+    /// The reason of an error.
+    pub(super) reason: Option<String>,
+}
+
+/// Adds the request id to an error, and a reason if tonic created it. Returns the outcome of the call, if the headers or
+/// trailers contain it.
+pub(super) fn complete(headers: &mut HeaderMap, id: &RequestId, origin: Origin) -> Option<Completed> {
     // Most calls succeed, so their trailers are not parsed.
-    if headers.get(GRPC_STATUS).is_none_or(|code| code == "0") {
-        return Code::Ok;
+    if headers.get(GRPC_STATUS)? == "0" {
+        return Some(Completed { code: Code::Ok, reason: None });
     }
-    let Some(status) = Status::from_header_map(headers) else { return Code::Ok };
+    let status = Status::from_header_map(headers)?;
     let status = if status.details().is_empty() { Status::from(convert_tonic_error(&status, origin)) } else { status };
     let mut details = status.get_error_details();
     details.set_request_info(id.as_str(), "");
+    let reason = details.error_info().map(|info| info.reason.clone());
     let completed =
         Status::with_error_details_and_metadata(status.code(), status.message(), details, status.metadata().clone());
     // Existing headers are replaced.
     if completed.add_header(headers).is_err() {
         tracing::error!("cannot write an error into the headers");
     }
-    completed.code()
+    Some(Completed { code: completed.code(), reason })
 }
 
 /// Converts a status that tonic created. The messages of tonic contain names of Rust types and fields, so they are not

@@ -108,7 +108,7 @@ impl HealthService {
         let mut watch = self.watches.share(rate_limit_key(address));
         watch.grow(1).map(|()| watch).map_err(|_| {
             let message = "too many health watches are open";
-            ApiError::new(Code::ResourceExhausted, ErrorReason::Overloaded, message).retry_after(RETRY_DELAY)
+            ApiError::limit_exceeded("health_watches", ErrorReason::Overloaded, message).retry_after(RETRY_DELAY)
         })
     }
 }

@@ -14,7 +14,10 @@ use crate::ops::{config::LimitArgs, shutdown::Shutdown};
 mod admission;
 pub mod body;
 pub mod call;
+pub mod call_metrics;
 pub mod connection;
+pub mod connection_state;
+mod descriptors;
 mod error_details;
 pub mod health;
 pub mod ops;
@@ -23,6 +26,7 @@ pub mod request_id;
 mod unread;
 
 use call::CallLayer;
+use call_metrics::CallMetrics;
 use connection::Protocol;
 use health::{HealthReport, ServingStatus, Statuses, UPDATE_INTERVAL, health_server};
 use reflection::add_reflection;
@@ -109,7 +113,8 @@ impl GrpcServer {
         add_reflection(&mut self.routes, &self.services)?;
 
         let timeout = self.limits.request_timeout.unwrap_or(self.default_timeout);
-        let calls = CallLayer::new(timeout, self.limits.max_header_bytes as usize, started.clone())
+        let max_header_bytes = self.limits.max_header_bytes as usize;
+        let calls = CallLayer::new(timeout, max_header_bytes, started.clone(), CallMetrics::new(&self.services)?)
             .layer(self.routes.routes().prepare());
         let serving = connection::serve(self.name, listener, Protocol::Http2, &self.limits, calls, started);
         let follow_ready = async {

@@ -17,12 +17,10 @@ use tonic_reflection::pb::{
     v1alpha,
 };
 
+use super::descriptors::{BUILT_IN_SERVICES, FILE_DESCRIPTOR_SETS};
+
 /// Maximum size of a request, which contains the name of a file or symbol. The response repeats it.
 const MAX_REQUEST_BYTES: usize = 4 * 1024;
-
-/// The services that every server has in addition to its own.
-const BUILT_IN_SERVICES: [&str; 3] =
-    ["grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection"];
 
 /// Adds both versions of the reflection service, which describe `services`: current clients use v1, older ones v1alpha.
 ///
@@ -31,12 +29,7 @@ const BUILT_IN_SERVICES: [&str; 3] =
 pub fn add_reflection<S: AsRef<str>>(routes: &mut RoutesBuilder, services: &[S]) -> anyhow::Result<()> {
     let services = services.iter().map(AsRef::as_ref).chain(BUILT_IN_SERVICES).map(str::to_owned).collect();
     let mut index = Index { services, ..Index::default() };
-    for set in [
-        taskey_proto::FILE_DESCRIPTOR_SET,
-        tonic_health::pb::FILE_DESCRIPTOR_SET,
-        v1::FILE_DESCRIPTOR_SET,
-        v1alpha::FILE_DESCRIPTOR_SET,
-    ] {
+    for set in FILE_DESCRIPTOR_SETS {
         index.add_set(set)?;
     }
     let reflection = Reflection(Arc::new(index));

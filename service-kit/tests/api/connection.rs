@@ -18,6 +18,7 @@ use tonic::body::Body;
 
 use crate::support::{TIMEOUT, error_response, is_served, parse_limits};
 
+mod age;
 mod proxied;
 mod timeouts;
 

@@ -8,6 +8,7 @@ use service_kit::{
     assert_refused,
     ops::{config::LimitArgs, service_manager::PassedSockets},
     server::{GrpcServer, connection},
+    status::ApiError,
     testing::call_raw,
 };
 use taskey_proto::auth::v1::{
@@ -17,6 +18,7 @@ use taskey_proto::auth::v1::{
     token_service_client::TokenServiceClient,
     token_service_server::{TokenService, TokenServiceServer},
 };
+use taskey_proto::errors::v1::ErrorReason;
 use tokio::{
     io::AsyncReadExt,
     net::{TcpListener, TcpStream},
@@ -25,7 +27,7 @@ use tokio::{
     time::timeout,
 };
 use tokio_util::sync::CancellationToken;
-use tonic::{Request, Response, Status, transport::Channel};
+use tonic::{Code, Request, Response, Status, transport::Channel};
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 use tonic_types::StatusExt;
 
@@ -317,6 +319,60 @@ async fn call_in_progress_is_completed_during_shutdown() {
     finish.notify_one();
     call.await.expect("no panic").expect("the call succeeds");
     server.running.await.expect("no panic").expect("no error");
+}
+
+#[tokio::test]
+async fn call_in_progress_is_completed_on_an_old_connection() {
+    let (started, finish) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (handler_started, handler_finish) = (Arc::clone(&started), Arc::clone(&finish));
+    let server = Server::start(&["--max-connection-age", "100ms"], move || {
+        let (started, finish) = (Arc::clone(&handler_started), Arc::clone(&handler_finish));
+        async move {
+            started.notify_one();
+            finish.notified().await;
+            empty().await
+        }
+    })
+    .await;
+    let (mut client, connection) = connect_http2(server.address).await;
+    tokio::spawn(connection);
+    let request = http::Request::post(GET_JWKS).header("content-type", "application/grpc");
+    let call = client.send_request(request.body("\0\0\0\0\0".to_owned()).expect("a request"));
+    started.notified().await;
+    // After GOAWAY, the connection accepts no further calls.
+    let goaway_received = async {
+        while client.ready().await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(Duration::from_secs(5), goaway_received).await.expect("GOAWAY is received");
+    finish.notify_one();
+    assert_eq!(call.await.expect("a response").status(), 200);
+}
+
+#[tokio::test]
+async fn stream_ends_after_the_grace_period_of_an_old_connection() {
+    let flags = ["--max-connection-age", "100ms", "--max-connection-age-grace", "100ms"];
+    let server = Server::start(&flags, empty).await;
+    let mut client = TokenServiceClient::new(server.channel.clone());
+    let mut feed = client.watch_revocations(WatchRevocationsRequest {}).await.expect("open").into_inner();
+    let ended = timeout(Duration::from_secs(5), feed.message()).await.expect("ends in time");
+    assert_refused!(ended, Unavailable, "SHUTTING_DOWN");
+    server.call().await.expect("the client opens another connection");
+}
+
+#[tokio::test]
+async fn error_with_a_retry_delay_has_a_pushback_for_clients_of_grpc() {
+    let error = |delay| {
+        let error = ApiError::new(Code::Unavailable, ErrorReason::StoreUnavailable, "not now");
+        Err(Status::from(error.retry_after(delay)))
+    };
+    for (delay, pushback) in [(Duration::from_secs(2), "2000"), (Duration::from_micros(1500), "2")] {
+        let server = Server::start(&[], move || async move { error(delay) }).await;
+        let status = server.call().await.expect_err("refused");
+        assert_eq!(status.metadata().get("grpc-retry-pushback-ms").expect("a pushback"), pushback);
+        assert_eq!(status.get_error_details().retry_info().expect("a delay").retry_delay, Some(delay));
+    }
 }
 
 #[tokio::test]

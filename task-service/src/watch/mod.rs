@@ -9,6 +9,7 @@ use std::{
 use service_kit::{
     db::{self, Db, Engine},
     epoch::CurrentEpoch,
+    ops::as_gauge,
     random,
     status::ApiError,
 };
@@ -83,6 +84,16 @@ impl Watches {
         }
         watched.count += 1;
         Ok(Watch { owner, last_change: watched.last_change.subscribe(), watches: Arc::clone(self) })
+    }
+
+    /// Sets the metrics of the watches. Call it regularly.
+    pub(crate) fn record_metrics(&self) {
+        let (accounts, watches) = {
+            let owners = self.owners();
+            (owners.len(), owners.values().map(|watched| watched.count).sum())
+        };
+        metrics::gauge!("taskey_watched_accounts").set(as_gauge(accounts));
+        metrics::gauge!("taskey_watches").set(as_gauge(watches));
     }
 
     /// Notifies the watchers of an owner, at this replica and others, of a change.

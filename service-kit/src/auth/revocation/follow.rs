@@ -38,8 +38,9 @@ const MIN_BACKOFF: Duration = Duration::from_millis(50);
 const MAX_BACKOFF: Duration = Duration::from_millis(300);
 
 /// How long a stream is used before another one is opened: less than the lifetime of the token that opened it, because
-/// the peer ends the stream when the token expires.
-const MAX_STREAM_AGE: Duration = Duration::from_secs(claims::MAX_LIFETIME.as_secs() - 60);
+/// the peer ends the stream when the token expires; and less than the default age of connections minus 10 %, plus the
+/// grace period, because the peer ends the stream then.
+const MAX_STREAM_AGE: Duration = Duration::from_secs(claims::MAX_LIFETIME.as_secs() - 120);
 
 /// Maximum size of a message. A snapshot is split into many messages.
 const MAX_MESSAGE_BYTES: usize = 16 * 1024 * 1024;

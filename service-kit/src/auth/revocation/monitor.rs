@@ -90,15 +90,14 @@ fn as_gauge(number: i64) -> f64 {
 mod tests {
     use std::time::Duration;
 
-    use metrics_util::debugging::DebuggingRecorder;
+    use metrics_exporter_prometheus::PrometheusBuilder;
 
     use super::*;
     use crate::testing;
 
     #[test]
     fn sequence_number_and_clock_skew_are_metrics() {
-        let recorder = DebuggingRecorder::new();
-        let snapshotter = recorder.snapshotter();
+        let recorder = PrometheusBuilder::new().build_recorder();
         let _recorder_guard = metrics::set_default_local_recorder(&recorder);
         let (clock, _) = testing::clock();
         let monitor = FeedMonitor::new(clock.clone());
@@ -112,10 +111,9 @@ mod tests {
         assert!(*in_sync.borrow(), "tokens are accepted");
         monitor.observe(&message(clock.now() - Duration::from_secs(30)));
         assert!(!*in_sync.borrow());
-        let metrics = snapshotter.snapshot().into_vec().into_iter();
-        let mut metrics: Vec<_> = metrics.map(|(key, _, _, value)| format!("{} {value:?}", key.key().name())).collect();
-        metrics.sort();
-        assert_eq!(metrics, ["taskey_feed_clock_skew_seconds Gauge(-30.0)", "taskey_feed_sequence Gauge(7.0)"]);
+        let metrics = recorder.handle().render();
+        assert!(metrics.contains("taskey_feed_clock_skew_seconds -30\n"), "{metrics}");
+        assert!(metrics.contains("taskey_feed_sequence 7\n"), "{metrics}");
         monitor.observe(&message(clock.now()));
         assert!(*in_sync.borrow());
     }

@@ -12,6 +12,7 @@ use tokio_util::task::TaskTracker;
 
 use super::PoolArgs;
 use super::{Conn, Error, Migrate, PostgresUrl};
+use crate::ops::as_gauge;
 
 mod detached;
 mod listen;
@@ -20,7 +21,7 @@ pub(super) mod session;
 pub(super) mod setup;
 
 use detached::{CallState, DetachOnDrop};
-use pool::{Pool, Session, postgres};
+use pool::{Pool, Session, Usage, postgres};
 use session::SessionSettings;
 
 /// Number of connections that cancel abandoned reads. Each request takes one round trip.
@@ -173,6 +174,18 @@ impl Postgres {
     pub(super) async fn check(&self) -> Result<(), Error> {
         Self { pool: self.health.clone(), ..self.clone() }.read(probe).await?;
         if self.pool.is_failing() { self.read(probe).await } else { Ok(()) }
+    }
+
+    /// Sets the metrics of the connections for calls.
+    pub(super) fn record_metrics(&self, service: &'static str) {
+        let Usage { in_use, idle, max, waiting } = self.pool.usage();
+        let connections =
+            |state| metrics::gauge!("taskey_database_connections", "service" => service, "state" => state);
+        connections("in_use").set(as_gauge(in_use));
+        connections("idle").set(as_gauge(idle));
+        metrics::gauge!("taskey_database_max_connections", "service" => service).set(as_gauge(max));
+        metrics::gauge!("taskey_database_waiting_calls", "service" => service, "queue" => "pool")
+            .set(as_gauge(waiting));
     }
 
     /// Waits for the calls that are being executed, and closes the connections.

@@ -41,6 +41,16 @@ const IDLE_CHECK_INTERVAL: Duration = Duration::from_secs(60);
 #[derive(Clone, Debug)]
 pub(super) struct Pool(managed::Pool<Connector>);
 
+/// The use of a pool.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Usage {
+    pub(super) in_use: usize,
+    pub(super) idle: usize,
+    pub(super) max: usize,
+    /// The number of calls that wait for a session.
+    pub(super) waiting: usize,
+}
+
 /// A slot of the pool for one connection, which is opened on demand. A caller can stop waiting for a slot at any time.
 /// Connecting and all later steps continue in a separate task if the call is abandoned (see `Postgres::run`), so that
 /// no connection is lost.
@@ -126,6 +136,12 @@ impl Pool {
             PoolError::Timeout(_) => Error::Timeout,
             _ => Error::Closed,
         })
+    }
+
+    /// Returns how many sessions are in use.
+    pub(super) fn usage(&self) -> Usage {
+        let managed::Status { max_size, size, available, waiting } = self.0.status();
+        Usage { in_use: size.saturating_sub(available), idle: available, max: max_size, waiting }
     }
 
     /// Reports whether the last attempt to connect has failed.

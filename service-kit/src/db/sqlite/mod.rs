@@ -3,11 +3,13 @@
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
+    sync::{Arc, OnceLock},
     thread,
     time::Duration,
 };
 
 use futures::{FutureExt, future::BoxFuture};
+use metrics::Histogram;
 use sqlx::migrate::Migrator;
 use tokio::{
     sync::{mpsc, oneshot},
@@ -16,6 +18,7 @@ use tokio::{
 
 use super::{Conn, Error, Migrate, ReadKind, call::Caller};
 use super::{PoolArgs, conn::sqlite::OpenOptions};
+use crate::ops::as_gauge;
 
 pub(super) mod files;
 mod reads;
@@ -49,6 +52,8 @@ pub(super) struct Sqlite {
     /// Number of threads for long searches.
     search_threads: u32,
     writes: mpsc::Sender<Job>,
+    /// The metric of the number of writes that share a commit, once the service is known.
+    commit_size: Arc<OnceLock<Histogram>>,
     /// How long a call may take.
     limit: Duration,
 }
@@ -77,10 +82,28 @@ impl Sqlite {
         start_threads("feed", 1, &reading, queue)?;
         let writing = options.pragma("synchronous", "full").pragma("foreign_keys", "on");
         let (writes, queue) = mpsc::channel(QUEUE_SIZE);
+        let commit_size = Arc::<OnceLock<Histogram>>::default();
+        let recorded_size = Arc::clone(&commit_size);
         thread::Builder::new()
             .name("sqlite-writer".to_owned())
-            .spawn(move || commit_in_batches(&writing, limit, queue))?;
-        Ok(Self { points, scans, feed, scan_threads, long_searches, search_threads, writes, limit })
+            .spawn(move || commit_in_batches(&writing, limit, queue, &recorded_size))?;
+        Ok(Self { points, scans, feed, scan_threads, long_searches, search_threads, writes, commit_size, limit })
+    }
+
+    /// Sets the metrics of the queues.
+    pub(super) fn record_metrics(&self, service: &'static str) {
+        let waiting = |queue, count| {
+            metrics::gauge!("taskey_database_waiting_calls", "service" => service, "queue" => queue)
+                .set(as_gauge(count));
+        };
+        for (name, queue) in
+            [("points", &self.points), ("scans", &self.scans), ("searches", &self.long_searches), ("feed", &self.feed)]
+        {
+            waiting(name, queue.max_capacity() - queue.capacity());
+        }
+        waiting("writes", self.writes.max_capacity() - self.writes.capacity());
+        let commit_size = || metrics::histogram!("taskey_database_commit_writes", "service" => service);
+        self.commit_size.get_or_init(commit_size);
     }
 
     pub(super) fn max_long_searches(&self) -> usize {

@@ -1,18 +1,27 @@
 //! Writes. Concurrent writes share a commit.
 
-use std::{fs, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    fs,
+    path::PathBuf,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
+use metrics::Histogram;
 use tokio::{
     sync::{mpsc, oneshot},
     time::Instant,
 };
 
 use super::reads::open;
-use crate::db::{
-    Error,
-    call::{Call, Caller},
-    conn::sqlite::{Failure, OpenOptions, SqliteConn},
-    conn::{Conn, Kind},
+use crate::{
+    db::{
+        Error,
+        call::{Call, Caller},
+        conn::sqlite::{Failure, OpenOptions, SqliteConn},
+        conn::{Conn, Kind},
+    },
+    ops::as_gauge,
 };
 
 /// A write that takes longer than this multiple of the time limit of calls is stopped. It fails the writes that share
@@ -69,8 +78,13 @@ pub(super) type Acknowledge = Box<dyn FnOnce(Result<(), String>) + Send>;
 
 /// Executes the queued writes in batches. A batch is one transaction, and its writes are acknowledged after the commit.
 /// Runs on a separate thread as the only writer, until the queue is closed. A write that takes much longer than
-/// `limit` is stopped, so that others do not wait forever.
-pub(super) fn commit_in_batches(options: &OpenOptions, limit: Duration, mut queue: mpsc::Receiver<Job>) {
+/// `limit` is stopped, so that others do not wait forever. `commit_size` receives the number of writes in each batch.
+pub(super) fn commit_in_batches(
+    options: &OpenOptions,
+    limit: Duration,
+    mut queue: mpsc::Receiver<Job>,
+    commit_size: &OnceLock<Histogram>,
+) {
     let (mut writer, mut jobs, mut closing) = (None, Vec::with_capacity(MAX_BATCH), Vec::new());
     let mut log = WriteAheadLog { path: options.log_path(), limit: MAX_LOG_BYTES };
     while closing.is_empty() && queue.blocking_recv_many(&mut jobs, MAX_BATCH) > 0 {
@@ -80,6 +94,9 @@ pub(super) fn commit_in_batches(options: &OpenOptions, limit: Duration, mut queu
                 Job::Write(write) => batch.push(write),
                 Job::Close(closed) => closing.push(closed),
             }
+        }
+        if let Some(commit_size) = commit_size.get().filter(|_| !batch.is_empty()) {
+            commit_size.record(as_gauge(batch.len()));
         }
         let mut executed = Vec::with_capacity(batch.len());
         let committed = commit(options, limit, &mut writer, batch, &mut executed);

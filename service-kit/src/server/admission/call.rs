@@ -7,7 +7,7 @@ use std::{
 };
 
 use taskey_proto::errors::v1::ErrorReason;
-use tonic::{Code, Status};
+use tonic::Status;
 
 use crate::{
     budget::{Budget, Share},
@@ -67,7 +67,7 @@ impl Budgets {
         }
         // A response cannot be refused once the call may have taken effect, so the call is refused.
         let room = self.response_bytes(client).grow(self.max_response_bytes);
-        room.map_err(|_| overloaded("too many responses have not been read"))?;
+        room.map_err(|_| overloaded("response_bytes", "too many responses have not been read"))?;
         Ok(Call(Arc::new(Mutex::new(call))))
     }
 
@@ -101,7 +101,7 @@ impl Call {
         if usage.incomplete.amount() > 0 {
             return Ok(());
         }
-        usage.incomplete.grow(1).map_err(|_| overloaded("too many requests are incomplete"))
+        usage.incomplete.grow(1).map_err(|_| overloaded("incomplete_requests", "too many requests are incomplete"))
     }
 
     /// Counts received bytes.
@@ -112,7 +112,7 @@ impl Call {
         let mut usage = self.usage();
         // The rest of a stream of requests has been processed already.
         let bytes = bytes.min(usage.max_bytes.saturating_sub(usage.bytes.amount()));
-        usage.bytes.grow(bytes).map_err(|_| overloaded("too many requests are in memory"))
+        usage.bytes.grow(bytes).map_err(|_| overloaded("request_bytes", "too many requests are in memory"))
     }
 
     /// Counts the call as complete.
@@ -151,9 +151,9 @@ impl Call {
 }
 
 fn too_many_calls() -> Status {
-    overloaded("too many calls are in progress")
+    overloaded("calls_in_progress", "too many calls are in progress")
 }
 
-fn overloaded(message: &'static str) -> Status {
-    ApiError::new(Code::ResourceExhausted, ErrorReason::Overloaded, message).retry_after(RETRY_AFTER).into()
+fn overloaded(limit: &'static str, message: &'static str) -> Status {
+    ApiError::limit_exceeded(limit, ErrorReason::Overloaded, message).retry_after(RETRY_AFTER).into()
 }

@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     network::ProxyArgs,
+    ops::metrics::count_refused_call,
     server::{
         call::is_grpc,
         error_details::{Origin, complete},
@@ -61,6 +62,7 @@ impl Gate {
         }
         let slot = self.slots.acquire_for_request(client.address);
         slot.map(Some).map_err(|_| {
+            count_refused_call("requests_behind_proxy");
             tracing::debug!(client = %client.address, "too many requests of a client behind a proxy; rejected one");
             Box::new(self.reject(request, Rejection::TooManyRequests))
         })

@@ -1,16 +1,13 @@
 //! Accepts connections, limits their number, their idle time and their concurrent calls, and drains them.
 
-use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
+use std::{convert::Infallible, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
-    server::{
-        conn::auto,
-        graceful::{GracefulShutdown, Watcher},
-    },
+    server::conn::auto,
     service::TowerToHyperService,
 };
 use tokio::{net::TcpListener, task::JoinSet, time::timeout};
@@ -18,19 +15,23 @@ use tokio_util::sync::CancellationToken;
 use tonic::{body::Body, transport::server::TcpConnectInfo};
 use tower::Service;
 
-use super::{admission::Admission, unread::StreamExecutor};
+use super::{admission::Admission, connection_state::ConnectionState, unread::StreamExecutor};
 use crate::ops::{config::LimitArgs, output, service_manager::PassedSockets};
 
 mod bare_lf;
+mod connection_metrics;
 mod error_body;
 mod gate;
 mod host;
+mod lifetime;
 mod linger;
 mod preface;
 mod slots;
 
+use connection_metrics::ConnectionMetrics;
 pub use error_body::{Explain, Rejection};
 use gate::{Gate, hold_until_end};
+use lifetime::Lifetime;
 pub use preface::Protocol;
 use preface::Stream;
 use slots::Slots;
@@ -107,7 +108,7 @@ where
     output::print(format!("listening {name} {address}"));
     let server = Arc::new(Server::new(protocol, limits));
     let service = Admission::new(service, limits, protocol.clients());
-    let graceful = GracefulShutdown::new();
+    let metrics = ConnectionMetrics::new(name);
     let mut connections = JoinSet::new();
     let mut failing = false;
     loop {
@@ -132,12 +133,13 @@ where
         let slot = match server.gate.acquire_slot(peer.ip()) {
             Ok(slot) => slot,
             Err(full) => {
+                metrics.count_refused(full);
                 tracing::debug!(name, %peer, ?full, "too many connections; closed a new one");
                 continue;
             }
         };
-        let (server, service, watcher) = (Arc::clone(&server), service.clone(), graceful.watcher());
-        let shutdown = shutdown.clone();
+        let (server, service) = (Arc::clone(&server), service.clone());
+        let (shutdown, open) = (shutdown.clone(), metrics.count_open());
         connections.spawn(async move {
             _ = stream.set_nodelay(true);
             let info = TcpConnectInfo { local_addr: stream.local_addr().ok(), remote_addr: Some(peer) };
@@ -148,25 +150,22 @@ where
                 () = shutdown.cancelled() => return,
             };
             match opened {
-                Ok(stream) => server.serve_connection(stream, info, service, watcher).await,
+                Ok((stream, is_http1)) => server.serve_connection(stream, is_http1, info, service, shutdown).await,
                 Err(error) => tracing::debug!(%peer, %error, "closed a connection without a valid preface"),
             }
-            drop(slot);
+            drop((slot, open));
         });
     }
     drop(listener);
     tracing::info!(name, "draining");
-    drain(graceful, connections, limits.drain_timeout).await;
+    drain(connections, limits.drain_timeout).await;
     Ok(())
 }
 
-/// Shuts down every connection, waits for the calls in progress, and aborts the rest after `limit`: a connection whose
-/// peer has vanished would never end by itself.
-async fn drain(graceful: GracefulShutdown, mut connections: JoinSet<()>, limit: Duration) {
-    let ended = async {
-        graceful.shutdown().await;
-        while connections.join_next().await.is_some() {}
-    };
+/// Waits for the calls in progress of every connection, and aborts the rest after `limit`: a connection whose peer has
+/// vanished would never end by itself.
+async fn drain(mut connections: JoinSet<()>, limit: Duration) {
+    let ended = async { while connections.join_next().await.is_some() {} };
     if timeout(limit, ended).await.is_err() {
         tracing::warn!("calls were still in progress at the end of the drain timeout and were aborted");
     }
@@ -175,6 +174,7 @@ async fn drain(graceful: GracefulShutdown, mut connections: JoinSet<()>, limit: 
 struct Server {
     gate: Arc<Gate>,
     builder: auto::Builder<StreamExecutor>,
+    lifetime: Lifetime,
     handshake_timeout: Duration,
     /// How long a write, or the response of an HTTP/2 stream, may make no progress. Pings do not detect a client that
     /// answers them but reads nothing else, and HTTP/1 has no pings.
@@ -212,20 +212,30 @@ impl Server {
         Self {
             gate: Arc::new(Gate { protocol, proxies: limits.proxies.clone(), slots: Slots::new(limits) }),
             builder: builder(protocol, limits, stall_timeout),
+            lifetime: Lifetime::new(limits),
             handshake_timeout: limits.handshake_timeout,
             stall_timeout,
         }
     }
 
-    async fn serve_connection<S>(&self, stream: impl Stream, info: TcpConnectInfo, service: S, watcher: Watcher)
-    where
+    async fn serve_connection<S>(
+        &self,
+        stream: impl Stream,
+        is_http1: bool,
+        info: TcpConnectInfo,
+        service: S,
+        shutdown: CancellationToken,
+    ) where
         S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
         S::Future: Send,
     {
         let peer = info.remote_addr;
-        let gate = Arc::clone(&self.gate);
+        let (gate, state) = (Arc::clone(&self.gate), ConnectionState::new(&shutdown));
+        let request_state = state.clone();
         let service = tower::service_fn(move |mut request: Request<Incoming>| {
+            let state = request_state.clone();
             request.extensions_mut().insert(info.clone());
+            request.extensions_mut().insert(state.clone());
             let admitted = gate.admit(&mut request, info.remote_addr.map(|peer| peer.ip()));
             let mut service = service.clone();
             async move {
@@ -234,12 +244,16 @@ impl Server {
                     Err(response) => return Ok::<_, Infallible>(*response),
                 };
                 std::future::poll_fn(|cx| service.poll_ready(cx)).await?;
-                Ok(hold_until_end(service.call(request).await?, slot))
+                let response = state.finish_response(is_http1, service.call(request).await?);
+                Ok(hold_until_end(response, slot))
             }
         });
         let connection = self.builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
-        if let Err(error) = watcher.watch(connection.into_owned()).await {
-            tracing::debug!(?peer, error, "a connection ended with an error");
+        let graceful_shutdown = |connection: Pin<&mut _>| auto::Connection::graceful_shutdown(connection);
+        match self.lifetime.run(connection.into_owned(), graceful_shutdown, is_http1, state, shutdown).await {
+            Some(Ok(())) => {}
+            Some(Err(error)) => tracing::debug!(?peer, error, "a connection ended with an error"),
+            None => tracing::debug!(?peer, "closed an old connection with calls in progress"),
         }
     }
 }

@@ -50,7 +50,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send + 'static> Stream for T {}
 /// Detects the protocol within `limit`, so that clients that send nothing do not keep a connection open. The head of
 /// each HTTP/1 request must be complete within `limit`, too, once the client has begun to send it. A write that
 /// makes no progress for `stall_timeout` ends the connection, so that clients that read nothing do not keep it open
-/// either.
+/// either. Returns the connection, and whether its protocol is HTTP/1.
 ///
 /// # Errors
 /// If the time limit is exceeded, the client disconnects, or it uses another protocol.
@@ -59,7 +59,7 @@ pub(super) async fn open(
     protocol: Protocol,
     limit: Duration,
     stall_timeout: Duration,
-) -> io::Result<impl Stream + use<>> {
+) -> io::Result<(impl Stream + use<>, bool)> {
     let mut first = Vec::with_capacity(PREFACE.len());
     timeout(limit, async {
         while first.len() < PREFACE.len() && PREFACE.starts_with(&first) {
@@ -85,5 +85,5 @@ pub(super) async fn open(
     let is_http1 = explain.is_some();
     let reader = io::Cursor::new(first).chain(reader);
     let reader = BareLfFilter::new(reader, is_http1, limit);
-    Ok(LingeringConnection::new(reader, ErrorBodyWriter::new(writer, explain), is_http1))
+    Ok((LingeringConnection::new(reader, ErrorBodyWriter::new(writer, explain), is_http1), is_http1))
 }

@@ -14,10 +14,11 @@ use tower::Layer;
 
 use super::{
     call::CallLayer,
+    call_metrics::CallMetrics,
     connection::{self, Protocol, Rejection},
     health::{HealthReport, health_server, merge},
 };
-use crate::ops::{build_info::BuildInfo, config::LimitArgs, service_manager::PassedSockets};
+use crate::ops::{build_info::BuildInfo, config::LimitArgs, metrics::Metrics, service_manager::PassedSockets};
 
 pub mod healthcheck;
 mod pages;
@@ -31,7 +32,8 @@ use supervise::supervise;
 #[command(next_help_heading = "Operation")]
 pub struct OpsArgs {
     /// Address for health checks and metrics, over plaintext and without authentication: `/livez`, `/readyz`,
-    /// `/metrics`, `/version`, and the gRPC health service. Clients should not be able to reach it [default: none]
+    /// `/metrics`, `/version`, and the gRPC health service. Clients should not be able to reach it. Without it, no metrics
+    /// are recorded [default: none]
     #[arg(long, env = "TASKEY_OPS_LISTEN", value_name = "ADDRESS")]
     pub ops_listen: Option<SocketAddr>,
 }
@@ -56,13 +58,15 @@ struct Bound {
     listener: TcpListener,
     limits: LimitArgs,
     build: BuildInfo,
+    metrics: Metrics,
 }
 
 impl OpsServer {
-    /// Binds the listener, if there is an address. Unlike other listeners, it may use plaintext on any address.
+    /// Binds the listener, if there is an address, and begins to record metrics. Call this before the servers are created.
+    /// Unlike other listeners, this one may use plaintext on any address.
     ///
     /// # Errors
-    /// If the address cannot be bound.
+    /// If the address cannot be bound, or metrics are already recorded.
     pub async fn bind(
         args: OpsArgs,
         limits: &LimitArgs,
@@ -82,7 +86,7 @@ impl OpsServer {
             drain_timeout: DRAIN_TIMEOUT,
             ..limits.clone()
         };
-        Ok(Self(Some(Bound { listener, limits, build })))
+        Ok(Self(Some(Bound { listener, limits, build, metrics: Metrics::install(&build)? })))
     }
 
     /// Runs the servers of the program, and serves beside them, also while they start and drain. Notifies the service
@@ -121,8 +125,9 @@ impl Bound {
         let merged = HealthReport::default();
         let mut routes = RoutesBuilder::default();
         routes.add_service(health_server(merged.subscribe()));
-        let calls = CallLayer::new(TIMEOUT, MAX_HEADER_BYTES as usize, end.clone()).layer(routes.routes().prepare());
-        let pages = Pages::new(calls, health.clone(), self.build);
+        let calls = CallLayer::new(TIMEOUT, MAX_HEADER_BYTES as usize, end.clone(), CallMetrics::new(&[])?)
+            .layer(routes.routes().prepare());
+        let pages = Pages::new(calls, health.clone(), self.build, self.metrics.clone());
         let service = tower::service_fn(move |request: Request<Body>| {
             let pages = pages.clone();
             async move { Ok::<_, Infallible>(pages.respond(request).await) }
@@ -132,6 +137,7 @@ impl Bound {
         tokio::select! {
             served = serving => served,
             never = merge(&health, &merged) => match never {},
+            never = self.metrics.run_upkeep() => match never {},
         }
     }
 }

@@ -6,11 +6,12 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::body::Bytes;
 use serde_json::{Value, json};
+use tokio::task::spawn_blocking;
 use tonic::{body::Body, service::Routes};
 use tower::Service;
 
 use crate::{
-    ops::build_info::BuildInfo,
+    ops::{build_info::BuildInfo, metrics::Metrics},
     server::{
         call::{CallService, is_grpc},
         health::HealthReport,
@@ -20,6 +21,9 @@ use crate::{
 pub(super) const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
+/// The text format of Prometheus.
+const METRICS: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+
 /// Handles requests. Clones share the state.
 #[derive(Clone)]
 pub(super) struct Pages {
@@ -28,18 +32,24 @@ pub(super) struct Pages {
     /// The health of each server.
     health: Arc<[(&'static str, HealthReport)]>,
     build: BuildInfo,
+    metrics: Metrics,
 }
 
 impl Pages {
-    pub(super) fn new(calls: CallService<Routes>, health: Vec<(&'static str, HealthReport)>, build: BuildInfo) -> Self {
-        Self { calls, health: health.into(), build }
+    pub(super) fn new(
+        calls: CallService<Routes>,
+        health: Vec<(&'static str, HealthReport)>,
+        build: BuildInfo,
+        metrics: Metrics,
+    ) -> Self {
+        Self { calls, health: health.into(), build, metrics }
     }
 
     pub(super) async fn respond(&self, request: Request<Body>) -> Response<Body> {
         if is_grpc(request.headers()) {
             return self.calls.clone().call(request).await.unwrap_or_else(|never| match never {});
         }
-        let mut response = self.page(request.uri().path());
+        let mut response = self.page(request.uri().path()).await;
         if response.status() != StatusCode::NOT_FOUND && ![Method::GET, Method::HEAD].contains(request.method()) {
             response = text(StatusCode::METHOD_NOT_ALLOWED, "this path only accepts GET and HEAD\n");
             response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
@@ -51,12 +61,25 @@ impl Pages {
         response
     }
 
-    fn page(&self, path: &str) -> Response<Body> {
+    async fn page(&self, path: &str) -> Response<Body> {
         match path {
             "/livez" => json(StatusCode::OK, &json!({"status": "SERVING"})),
             "/readyz" => self.readiness(),
+            "/metrics" => self.metrics().await,
             "/version" => json(StatusCode::OK, &json!(self.build)),
             _ => text(StatusCode::NOT_FOUND, "the paths are /livez, /readyz, /metrics and /version\n"),
+        }
+    }
+
+    async fn metrics(&self) -> Response<Body> {
+        for (server, health) in &*self.health {
+            metrics::gauge!("taskey_ready", "server" => *server).set(f64::from(health.is_serving()));
+        }
+        let metrics = self.metrics.clone();
+        // Formats thousands of lines and reads from `/proc`.
+        match spawn_blocking(move || metrics.render()).await {
+            Ok(rendered) => response(StatusCode::OK, METRICS, rendered),
+            Err(_) => text(StatusCode::INTERNAL_SERVER_ERROR, "the metrics cannot be read\n"),
         }
     }
 

@@ -164,6 +164,24 @@ fn documented_commands_work_without_a_shared_key() {
     }
 }
 
+#[test]
+fn documented_commands_read_health_and_metrics() {
+    if !tools_are_installed(&["curl"]) {
+        return;
+    }
+    let (folder, ports) = (folder(), free_ports());
+    let listen = ["AUTH", "TASK", "GATEWAY"].map(|name| format!("export TASKEY_{name}_LISTEN=127.0.0.1:0"));
+    let mut steps = steps(OPERATORS_MANUAL, "Health and metrics");
+    steps[0].commands = steps[0].commands.replace("9090", &ports[0].to_string());
+    steps[0].commands.insert_str(0, &format!("{}\n", listen.join("\n")));
+    steps.push(Step { commands: "kill $(jobs -p)".to_owned(), output: None });
+    let output = &run(folder.path(), &steps, ports)[0];
+    // The program in the background also writes to this file.
+    let lines: Vec<_> = output.lines().filter(|line| line.starts_with(['{', '#', 't'])).collect();
+    let (output, expected) = (lines.join("\n"), steps[0].output.as_deref().expect("documented"));
+    assert!(matches(&output, expected), "{output}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn documented_backup_is_restored() {
     tour(&[(OPERATORS_MANUAL, "Backup and restore")]).await;
