@@ -149,7 +149,7 @@ impl Gateway {
             let elapsed = start.elapsed();
             route.record(response.status(), elapsed);
             let elapsed_us = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX);
-            tracing::info!(code = response.status().as_u16(), elapsed_us, "call completed");
+            tracing::debug!(http = response.status().as_u16(), elapsed_us, "call completed");
             response
         };
         respond.instrument(span).await

@@ -139,7 +139,7 @@ where
     let http = response.status().as_u16();
     let elapsed_us = u64::try_from(record.elapsed().as_micros()).unwrap_or(u64::MAX);
     let code = ended.as_ref().map_or(Code::Ok, |ended| ended.code);
-    tracing::info!(?code, http, elapsed_us, "call completed");
+    tracing::debug!(?code, http, elapsed_us, "call completed");
     match ended {
         Some(Completed { code, reason }) => record.end(code, reason.as_deref()),
         // Not a call of gRPC.

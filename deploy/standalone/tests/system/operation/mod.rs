@@ -14,6 +14,7 @@ use crate::{
 };
 
 mod connections;
+mod log;
 mod metrics;
 mod monitoring;
 mod ops_listener;
