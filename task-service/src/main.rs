@@ -86,9 +86,11 @@ async fn start(cli: Cli) -> anyhow::Result<()> {
     telemetry::init(&cli.telemetry)?;
     let shutdown = shutdown::on_signal(&cli.config.limits)?;
     let mut sockets = PassedSockets::from_environment()?;
+    let clock = Clock::system();
+    let tls = cli.config.tls.open(&clock).await?;
     let ops = OpsServer::bind(cli.ops, &cli.config.limits, BuildInfo::new("task-service"), &mut sockets).await?;
-    let listener = connection::bind("task", cli.config.listen, &cli.config.limits, &mut sockets).await?;
+    let listener = connection::bind("task", cli.config.listen, &cli.config.limits, tls, &mut sockets).await?;
     sockets.finish()?;
     let health = [("task", cli.config.health.clone())];
-    ops.serve_beside(health, task_service::run(cli.config, Clock::system(), listener, shutdown)).await
+    ops.serve_beside(health, task_service::run(cli.config, clock, listener, shutdown)).await
 }

@@ -16,4 +16,5 @@ mod searches;
 mod server;
 mod sqlite_log;
 mod support;
+mod tls;
 mod token;

@@ -6,3 +6,4 @@ mod faults;
 mod operation;
 mod process;
 mod shim;
+mod tls;
