@@ -11,6 +11,7 @@ mod keys;
 mod no_io;
 mod postgres_poolers;
 mod postgres_sessions;
+mod postgres_tls;
 mod revocation;
 mod searches;
 mod server;

@@ -45,6 +45,8 @@ pub(super) async fn prepare(
     migrations: &Migrator,
     migrate: Migrate,
 ) -> anyhow::Result<()> {
+    url.check_files()?;
+    direct.check_files()?;
     reject_transaction_pooling(url).await.with_context(|| url.describe())?;
     set_up(direct, schema, migrations, migrate).await.with_context(|| direct.describe())?;
     // Checks the settings of all later sessions once.
@@ -58,6 +60,7 @@ pub(super) async fn prepare(
 /// Checks that the server responds and that the tables are those of this program, and changes nothing.
 pub(in crate::db) async fn inspect(url: &PostgresUrl, schema: &str, migrations: &Migrator) -> anyhow::Result<Contents> {
     let inspected = async {
+        url.check_files()?;
         let mut connection = connect(url).await?;
         let contents = read_contents(&mut connection, schema, migrations).await?;
         connection.close().await?;
