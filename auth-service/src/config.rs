@@ -12,6 +12,7 @@ use service_kit::{
     },
     rate_limit::Rate,
     server::health::HealthReport,
+    tls::TlsArgs,
 };
 
 use crate::MIGRATIONS;
@@ -54,6 +55,10 @@ pub struct Config {
     /// The health of the server, for the listener for operators.
     #[arg(skip)]
     pub health: HealthReport,
+
+    /// TLS of the server.
+    #[command(flatten)]
+    pub tls: TlsArgs,
 
     /// The limits of the server.
     #[command(flatten)]

@@ -29,14 +29,14 @@ use service_kit::{
     db::{Db, Searches},
     ops::{config::LimitArgs, doctor::Check, metrics, secret_file, shutdown::Shutdown},
     page::PageTokens,
-    server::{GrpcServer, health::HealthReport},
+    server::{GrpcServer, connection::Listener, health::HealthReport},
 };
 use sqlx::migrate::Migrator;
 use taskey_proto::auth::v1::{
     account_service_server::AccountServiceServer, admin_service_server::AdminServiceServer,
     auth_service_server::AuthServiceServer, token_service_server::TokenServiceServer,
 };
-use tokio::{net::TcpListener, sync::watch};
+use tokio::sync::watch;
 use tonic::service::interceptor::InterceptedService;
 
 mod app;
@@ -85,7 +85,7 @@ static MIGRATIONS: Migrator = sqlx::migrate!();
 pub async fn run(
     config: Config,
     clock: Clock,
-    listener: TcpListener,
+    listener: impl Into<Listener>,
     shutdown: impl Into<Shutdown>,
 ) -> anyhow::Result<()> {
     let shutdown = shutdown.into();
@@ -187,7 +187,7 @@ impl Server {
     ///
     /// # Errors
     /// If the listener is not usable.
-    pub async fn serve(self, listener: TcpListener, shutdown: impl Into<Shutdown>) -> anyhow::Result<()> {
+    pub async fn serve(self, listener: impl Into<Listener>, shutdown: impl Into<Shutdown>) -> anyhow::Result<()> {
         let Self { app, secrets: secret_args, limits, health } = self;
         let (max_in, max_out) = (limits.max_request_bytes, limits.max_response_bytes);
         let auth = AuthServiceServer::new(AuthService { app: Arc::clone(&app) })

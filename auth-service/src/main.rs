@@ -55,9 +55,11 @@ async fn serve(config: Config, ops: OpsArgs, telemetry: &TelemetryArgs) -> anyho
     telemetry::init(telemetry)?;
     let shutdown = shutdown::on_signal(&config.limits)?;
     let mut sockets = PassedSockets::from_environment()?;
+    let clock = Clock::system();
+    let tls = config.tls.open(&clock).await?;
     let ops = OpsServer::bind(ops, &config.limits, BuildInfo::new("auth-service"), &mut sockets).await?;
-    let listener = connection::bind("auth", config.listen, &config.limits, &mut sockets).await?;
+    let listener = connection::bind("auth", config.listen, &config.limits, tls, &mut sockets).await?;
     sockets.finish()?;
     let health = [("auth", config.health.clone())];
-    ops.serve_beside(health, auth_service::run(config, Clock::system(), listener, shutdown)).await
+    ops.serve_beside(health, auth_service::run(config, clock, listener, shutdown)).await
 }

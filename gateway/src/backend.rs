@@ -4,10 +4,7 @@ use std::{error::Error, iter, sync::Arc, time::Duration};
 
 use http::{HeaderMap, Request, Response, Uri, uri::PathAndQuery};
 use prost_reflect::{DynamicMessage, MessageDescriptor};
-use service_kit::{
-    auth::credential::ServiceToken, network::ProxyArgs, ops::config::LimitArgs, server::call::panic_text,
-    status::ApiError,
-};
+use service_kit::{auth::credential::ServiceToken, network::ProxyArgs, server::call::panic_text, status::ApiError};
 use taskey_proto::errors::v1::ErrorReason;
 use tokio::time::{Instant, timeout_at};
 use tonic::{Code, Extensions, Status, Streaming, body::Body, client::Grpc, metadata::MetadataMap};
@@ -16,11 +13,12 @@ use tracing::Instrument;
 
 use crate::{
     body::MESSAGE_PREFIX_BYTES,
-    connections::{Connections, Lease},
+    connections::{ConnectionArgs, Connections, Lease},
     conversion::convert,
     dynamic_codec::{DynamicCodec, RawResponseCodec},
     exchange::Exchange,
     quota::{Client, Permit, Quota},
+    replica::Replica,
     retry::Repeat,
 };
 
@@ -49,8 +47,8 @@ pub struct Backend {
     pub name: &'static str,
     /// The package of its gRPC services, including sub-packages.
     pub package: &'static str,
-    /// Its address.
-    pub origin: Uri,
+    /// Its replicas; at least one.
+    pub replicas: Vec<Arc<Replica>>,
     /// The connections for unary calls.
     pub unary_calls: Arc<Connections>,
     /// The connections for streams, so that slow readers do not delay other calls.
@@ -77,15 +75,22 @@ pub struct UnaryResponse {
 impl Backend {
     /// Creates a backend whose connections are opened when they are first used.
     #[must_use]
-    pub fn new(name: &'static str, package: &'static str, origin: Uri, limits: &LimitArgs, bytes: &Arc<Quota>) -> Self {
+    pub fn new(
+        name: &'static str,
+        package: &'static str,
+        origins: impl IntoIterator<Item = Uri>,
+        args: &ConnectionArgs,
+        bytes: &Arc<Quota>,
+    ) -> Self {
+        let replicas: Vec<_> = origins.into_iter().map(|origin| Arc::new(Replica::new(origin))).collect();
         Self {
             name,
             package,
-            origin,
-            unary_calls: Connections::for_unary_calls(limits),
-            streams: Connections::for_streams(limits),
+            unary_calls: Connections::for_unary_calls(args, &replicas),
+            streams: Connections::for_streams(args, &replicas),
+            replicas,
             forwarding: None,
-            max_response_bytes: limits.max_response_bytes,
+            max_response_bytes: args.limits.max_response_bytes,
             bytes: Arc::clone(bytes),
         }
     }
@@ -111,7 +116,7 @@ impl Backend {
         deadline: Instant,
     ) -> Result<UnaryResponse, Status> {
         let exchange = self.exchange(client, is_read, self.bytes.acquire(client, 0)?)?;
-        let mut grpc = Grpc::with_origin(exchange, self.origin.clone()).max_decoding_message_size(usize::MAX);
+        let mut grpc = Grpc::new(exchange).max_decoding_message_size(usize::MAX);
         let rpc = rpc.clone();
         let call = async move { grpc.unary(with_timeout(request, deadline), rpc, RawResponseCodec).await };
         let (metadata, bytes, mut extensions) = self.run_to_end(call, deadline).await?.into_parts();
@@ -143,18 +148,8 @@ impl Backend {
         self.run_to_end(call, deadline).await.map(tonic::Response::into_inner)
     }
 
-    /// Returns the URI of an RPC at this backend. `uri` is that at the gateway.
-    ///
-    /// # Errors
-    /// `INTERNAL` if the URI has no path.
-    pub fn uri_of(&self, uri: &Uri) -> Result<Uri, ApiError> {
-        let mut parts = self.origin.clone().into_parts();
-        parts.path_and_query = uri.path_and_query().cloned();
-        Uri::from_parts(parts).map_err(ApiError::internal)
-    }
-
     fn grpc(&self, lease: Lease) -> Grpc<Lease> {
-        Grpc::with_origin(lease, self.origin.clone()).max_decoding_message_size(self.max_response_bytes)
+        Grpc::new(lease).max_decoding_message_size(self.max_response_bytes)
     }
 
     /// Forwards a unary call, and reads its response to the end. `is_read` means that the call has no effect, so that

@@ -7,6 +7,7 @@ use service_kit::{
     auth::credential::ServiceTokenArgs,
     ops::config::{LimitArgs, endpoint, message_size},
     server::health::HealthReport,
+    tls::{TlsArgs, UpstreamTlsArgs},
 };
 use tonic::transport::Endpoint;
 
@@ -19,15 +20,16 @@ pub struct Config {
     #[arg(long, env = "TASKEY_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
     pub listen: SocketAddr,
 
-    /// URL of auth-service
+    /// URL of auth-service: http or https. For several replicas, repeat the flag or separate the URLs with commas. Calls
+    /// are balanced over those that serve
     #[arg(long, env = "TASKEY_AUTH_URL", default_value = "http://127.0.0.1:50051", value_name = "URL",
-          value_parser = endpoint)]
-    pub auth_url: Endpoint,
+          value_delimiter = ',', value_parser = endpoint)]
+    pub auth_url: Vec<Endpoint>,
 
-    /// URL of task-service
+    /// URL of task-service, as that of auth-service
     #[arg(long, env = "TASKEY_TASK_URL", default_value = "http://127.0.0.1:50052", value_name = "URL",
-          value_parser = endpoint)]
-    pub task_url: Endpoint,
+          value_delimiter = ',', value_parser = endpoint)]
+    pub task_url: Vec<Endpoint>,
 
     /// The token with which the gateway authenticates to auth-service.
     #[command(flatten)]
@@ -45,6 +47,14 @@ pub struct Config {
     #[arg(skip)]
     pub health: HealthReport,
 
+    /// TLS of the server.
+    #[command(flatten)]
+    pub tls: TlsArgs,
+
+    /// TLS of the connections to the services.
+    #[command(flatten)]
+    pub upstream: UpstreamTlsArgs,
+
     /// Limits of the server.
     #[command(flatten)]
     pub limits: LimitArgs,
@@ -60,8 +70,8 @@ pub struct BrowserArgs {
     #[arg(long, env = "TASKEY_PUBLIC_URL", value_name = "URL")]
     pub public_url: Option<PublicUrl>,
 
-    /// Always set the Secure attribute of cookies. By default, it is set if a trusted proxy sends
-    /// `x-forwarded-proto: https`
+    /// Always set the Secure attribute of cookies, and the header Strict-Transport-Security. By default, they are set if
+    /// the client uses TLS, or a trusted proxy sends `x-forwarded-proto: https`
     #[arg(long, env = "TASKEY_SECURE_COOKIES")]
     pub secure_cookies: bool,
 

@@ -5,17 +5,16 @@ use std::{
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll},
-    time::Duration,
 };
 
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper_util::{
-    client::legacy::{self, connect::HttpConnector},
+    client::legacy,
     rt::{TokioExecutor, TokioTimer},
 };
-use service_kit::{ops::config::LimitArgs, status::ApiError};
+use service_kit::{ops::config::LimitArgs, status::ApiError, tls::Dialer};
 use tokio::time::sleep;
 use tonic::body::Body;
 use tower::{BoxError, Service};
@@ -23,13 +22,11 @@ use tower::{BoxError, Service};
 use crate::{
     body,
     quota::{Client, LimitName, Permit, Quota},
+    replica::Replica,
     retry::{Repeat, RetryThrottle},
 };
 
-/// Maximum time to connect. The next call tries again.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// Number of connections for unary calls, and for streams.
+/// Number of connections to a replica for unary calls, and for streams.
 const UNARY_CONNECTIONS: usize = 4;
 const STREAM_CONNECTIONS: usize = 8;
 
@@ -55,19 +52,25 @@ const STREAM_WINDOW_BYTES: u32 = 16 * 1024;
 const MAX_CANCELLED_STREAMS: usize = 1024;
 
 /// An HTTP/2 connection that is opened by the first call and reopened when it breaks.
-pub type Connection = legacy::Client<HttpConnector, Body>;
+pub type Connection = legacy::Client<Dialer, Body>;
+
+/// How connections are opened.
+#[derive(Clone, Debug)]
+pub struct ConnectionArgs {
+    /// Opens the sockets.
+    pub dialer: Dialer,
+    /// The limits of the gateway.
+    pub limits: LimitArgs,
+}
 
 /// Creates a connection for health checks.
 #[must_use]
-pub fn for_health_checks(limits: &LimitArgs) -> Connection {
-    connection(limits, STREAM_WINDOW_BYTES)
+pub fn for_health_checks(args: &ConnectionArgs) -> Connection {
+    connection(args, STREAM_WINDOW_BYTES)
 }
 
 /// Creates a connection. Keep-alive pings detect that it is broken.
-fn connection(limits: &LimitArgs, stream_window_bytes: u32) -> Connection {
-    let mut connector = HttpConnector::new();
-    connector.set_nodelay(true);
-    connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
+fn connection(ConnectionArgs { dialer, limits }: &ConnectionArgs, stream_window_bytes: u32) -> Connection {
     legacy::Client::builder(TokioExecutor::new())
         .http2_only(true)
         .timer(TokioTimer::new())
@@ -81,40 +84,56 @@ fn connection(limits: &LimitArgs, stream_window_bytes: u32) -> Connection {
         .http2_max_concurrent_reset_streams(MAX_CANCELLED_STREAMS)
         // h2 counts frames of streams that it has forgotten, and closes the connection after 1024 of them.
         .http2_max_local_error_reset_streams(None)
-        .build(connector)
+        .build(dialer.clone())
 }
 
-/// Several connections. Each call is made on the one with the fewest calls.
+/// Several connections to each replica of a service. Each call is made to the replica with the fewest calls of those that
+/// serve, on its connection with the fewest calls.
 #[derive(Debug)]
 pub struct Connections {
-    all: Vec<Connection>,
-    /// The number of calls on each connection.
-    calls: Mutex<Vec<usize>>,
+    replicas: Vec<(Arc<Replica>, Vec<Connection>)>,
+    calls: Mutex<Calls>,
     quota: Arc<Quota>,
     retries: RetryThrottle,
+}
+
+/// The number of calls on each connection of each replica.
+#[derive(Debug)]
+struct Calls {
+    numbers: Vec<Vec<usize>>,
+    /// The replica that gets the next call if several have the fewest calls.
+    next_replica: usize,
 }
 
 impl Connections {
     /// Creates the connections for unary calls. Their responses must be read to the end as they arrive.
     #[must_use]
-    pub fn for_unary_calls(limits: &LimitArgs) -> Arc<Self> {
+    pub fn for_unary_calls(args: &ConnectionArgs, replicas: &[Arc<Replica>]) -> Arc<Self> {
         let name = LimitName { what: "calls", metric: "gateway_calls" };
-        Self::new(name, limits, UNARY_CONNECTIONS, UNARY_WINDOW_BYTES)
+        Self::new(name, args, replicas, UNARY_CONNECTIONS, UNARY_WINDOW_BYTES)
     }
 
     /// Creates the connections for streams. A stream that is not read does not delay other streams.
     #[must_use]
-    pub fn for_streams(limits: &LimitArgs) -> Arc<Self> {
+    pub fn for_streams(args: &ConnectionArgs, replicas: &[Arc<Replica>]) -> Arc<Self> {
         let name = LimitName { what: "streams", metric: "gateway_streams" };
-        Self::new(name, limits, STREAM_CONNECTIONS, STREAM_WINDOW_BYTES)
+        Self::new(name, args, replicas, STREAM_CONNECTIONS, STREAM_WINDOW_BYTES)
     }
 
-    fn new(name: LimitName, limits: &LimitArgs, count: usize, stream_window_bytes: u32) -> Arc<Self> {
+    fn new(
+        name: LimitName,
+        args: &ConnectionArgs,
+        replicas: &[Arc<Replica>],
+        count: usize,
+        stream_window_bytes: u32,
+    ) -> Arc<Self> {
         // The services have the same limit as the gateway, unless they are configured differently.
-        let max_calls = count * usize::try_from(limits.max_streams).unwrap_or(usize::MAX).min(MAX_CALLS);
+        let max_per_connection = usize::try_from(args.limits.max_streams).unwrap_or(usize::MAX).min(MAX_CALLS);
+        let max_calls = replicas.len() * count * max_per_connection;
+        let connections = || (0..count).map(|_| connection(args, stream_window_bytes)).collect();
         Arc::new(Self {
-            all: (0..count).map(|_| connection(limits, stream_window_bytes)).collect(),
-            calls: Mutex::new(vec![0; count]),
+            replicas: replicas.iter().map(|replica| (Arc::clone(replica), connections())).collect(),
+            calls: Mutex::new(Calls { numbers: vec![vec![0; count]; replicas.len()], next_replica: 0 }),
             quota: Quota::new(name, max_calls, (max_calls / CLIENT_FRACTION).max(1)),
             retries: RetryThrottle::default(),
         })
@@ -126,17 +145,30 @@ impl Connections {
     /// `OVERLOADED` if the client or all clients together make too many calls at this time.
     pub fn acquire(self: &Arc<Self>, client: Client) -> Result<Lease, ApiError> {
         let permit = self.quota.acquire(client, 1)?;
-        let mut calls = self.calls();
-        let fewest = calls.iter().enumerate().min_by_key(|(_, calls)| **calls);
-        let index = fewest.map(|(index, _)| index).unwrap_or_default();
-        calls[index] += 1;
-        drop(calls);
+        let index = self.calls().begin(|replica| self.replicas[replica].0.serves());
         Ok(Lease(Arc::new(Call { connections: Arc::clone(self), index, _permit: permit })))
     }
 
     // Never held across an await.
-    fn calls(&self) -> MutexGuard<'_, Vec<usize>> {
+    fn calls(&self) -> MutexGuard<'_, Calls> {
         self.calls.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Calls {
+    /// Counts a call, and returns its replica and its connection. Calls are made to a replica that does not serve only if
+    /// none does.
+    fn begin(&mut self, serves: impl Fn(usize) -> bool) -> (usize, usize) {
+        let count = self.numbers.len();
+        let from_next = (0..count).map(|offset| (self.next_replica + offset) % count);
+        let replica = from_next.min_by_key(|replica| (!serves(*replica), self.numbers[*replica].iter().sum::<usize>()));
+        let replica = replica.unwrap_or_default();
+        self.next_replica = (replica + 1) % count;
+        let calls = &mut self.numbers[replica];
+        let fewest = calls.iter().enumerate().min_by_key(|(_, calls)| **calls);
+        let connection = fewest.map(|(connection, _)| connection).unwrap_or_default();
+        calls[connection] += 1;
+        (replica, connection)
     }
 }
 
@@ -147,20 +179,28 @@ pub struct Lease(Arc<Call>);
 #[derive(Debug)]
 struct Call {
     connections: Arc<Connections>,
-    index: usize,
+    /// The replica, and its connection.
+    index: (usize, usize),
     _permit: Permit,
 }
 
 impl Drop for Call {
     fn drop(&mut self) {
-        self.connections.calls()[self.index] -= 1;
+        let (replica, connection) = self.index;
+        self.connections.calls().numbers[replica][connection] -= 1;
     }
 }
 
 impl Lease {
-    /// Sends a request once.
+    /// Sends a request once. If the replica cannot be reached, it gets no calls until a health check finds it serving.
     async fn send(&self, request: Request<Body>) -> Result<Response<Incoming>, legacy::Error> {
-        self.0.connections.all[self.0.index].request(request).await
+        let (index, connection) = self.0.index;
+        let (replica, connections) = &self.0.connections.replicas[index];
+        connections[connection].request(request).await.inspect_err(|error| {
+            if error.is_connect() {
+                replica.set_serving(false);
+            }
+        })
     }
 
     /// Sends a request, and again if that is permitted. Its body is one message, which is read to the end first.
@@ -194,14 +234,18 @@ impl Service<Request<Body>> for Lease {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
+    /// Sends the request to the replica, whatever the origin in its URI.
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         let lease = self.clone();
+        let (index, _) = lease.0.index;
+        let replica = Arc::clone(&lease.0.connections.replicas[index].0);
+        *request.uri_mut() = replica.uri(request.uri());
         Box::pin(async move {
             let response = match request.extensions().get().copied() {
-                Some(repeat) => lease.send_repeatedly(request, repeat).await?,
-                None => lease.send(request).await?,
+                Some(repeat) => lease.send_repeatedly(request, repeat).await,
+                None => lease.send(request).await.map_err(BoxError::from),
             };
-            Ok(response.map(|body| body::with_guard(Body::new(body), lease)))
+            Ok(response?.map(|body| body::with_guard(Body::new(body), lease)))
         })
     }
 }
@@ -219,5 +263,30 @@ mod tests {
         let prefix = 5;
         let frames = max_calls * (STREAM_WINDOW_BYTES / prefix);
         assert!(frames * (256 - prefix) < CONNECTION_WINDOW_BYTES / 2);
+    }
+
+    #[test]
+    fn calls_are_balanced_over_the_replicas_that_serve() {
+        let mut calls = Calls { numbers: vec![vec![0; 2]; 3], next_replica: 0 };
+        let all: Vec<_> = (0..6).map(|_| calls.begin(|_| true)).collect();
+        assert_eq!(all, [(0, 0), (1, 0), (2, 0), (0, 1), (1, 1), (2, 1)]);
+        calls.numbers[1] = vec![0, 0];
+        let to_free: Vec<_> = (0..2).map(|_| calls.begin(|_| true)).collect();
+        assert_eq!(to_free, [(1, 0), (1, 1)]);
+        assert!((0..9).all(|_| calls.begin(|replica| replica == 2).0 == 2));
+        let mut replicas: Vec<_> = (0..9).map(|_| calls.begin(|_| false).0).collect();
+        replicas.dedup();
+        assert!(replicas.len() > 1, "if none serves, all are tried: {replicas:?}");
+    }
+
+    #[test]
+    fn an_idle_service_gets_calls_at_all_replicas() {
+        let mut calls = Calls { numbers: vec![vec![0; 2]; 3], next_replica: 0 };
+        let replicas = [(); 6].map(|()| {
+            let (replica, connection) = calls.begin(|_| true);
+            calls.numbers[replica][connection] -= 1;
+            replica
+        });
+        assert_eq!(replicas, [0, 1, 2, 0, 1, 2]);
     }
 }

@@ -6,12 +6,13 @@ use http::{Method, Uri};
 use prost::Message;
 use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor, ReflectMessage};
 use serde_json::Value;
-use service_kit::{ops::config::LimitArgs, status::ApiError};
+use service_kit::{ops::config::LimitArgs, status::ApiError, tls::Dialer};
 use tonic::{Code, Status};
 
 use crate::{
     backend::Backend,
     codec::{json::Json, message, write::MessageJson},
+    connections::ConnectionArgs,
     http::request::{Format, Input, JsonLimits, to_message},
     quota::Quota,
     routing::{
@@ -49,9 +50,9 @@ impl Transcoder {
     pub fn new(files: &[u8]) -> Self {
         let mut pool = DescriptorPool::decode(files).expect("the descriptors are valid");
         pool.decode_file_descriptor_set(taskey_proto::FILE_DESCRIPTOR_SET).expect("the contract is valid");
-        let limits = Flags::parse_from(["fuzz"]).limits;
+        let args = ConnectionArgs { dialer: Dialer::plaintext(), limits: Flags::parse_from(["fuzz"]).limits };
         let backends = ["taskey", "test"].map(|package| {
-            Backend::new(package, package, Uri::from_static("http://[::1]:1"), &limits, &Quota::of_bytes())
+            Backend::new(package, package, [Uri::from_static("http://[::1]:1")], &args, &Quota::of_bytes())
         });
         let router = binding::compile(&pool, &backends).expect("the bindings are valid");
         Self { pool, router }

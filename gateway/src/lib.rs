@@ -14,8 +14,9 @@
 //! - [`routing`]: routes a method and a path to an RPC.
 //! - [`codec`]: converts JSON, parameters and paths to messages, and messages to JSON.
 //! - [`backend`]: calls the services behind the gateway. [`exchange`]: unary calls. [`connections`]: connections to the
-//!   services. [`retry`]: requests that are sent again. [`dynamic_codec`]: their messages. [`conversion`]: where large messages are converted. [`body`]: bodies
-//!   that are read to the end. [`quota`]: limits for each client. [`route_metrics`]: metrics of requests.
+//!   services. [`replica`]: their replicas. [`retry`]: requests that are sent again. [`dynamic_codec`]: their messages.
+//!   [`conversion`]: where large messages are converted. [`body`]: bodies that are read to the end. [`quota`]: limits for
+//!   each client. [`route_metrics`]: metrics of requests.
 
 use std::{
     sync::{Arc, LazyLock},
@@ -27,9 +28,8 @@ use prost_reflect::DescriptorPool;
 use service_kit::{
     clock::Clock,
     ops::shutdown::Shutdown,
-    server::connection::{self, Protocol},
+    server::connection::{self, Listener, Protocol},
 };
-use tokio::net::TcpListener;
 use tonic::{body::Body, transport::Endpoint};
 use tower::ServiceBuilder;
 
@@ -47,6 +47,7 @@ pub mod http;
 pub mod openapi;
 pub mod passthrough;
 pub mod quota;
+pub mod replica;
 pub mod retry;
 pub mod route_metrics;
 pub mod routing;
@@ -61,6 +62,7 @@ pub mod transcode;
 pub use config::Config;
 
 use backend::{Backend, Forwarding};
+use connections::ConnectionArgs;
 use quota::Quota;
 use service::{Gateway, Settings};
 use session::{cookie::CookieSettings, cookie_mode::CookieMode};
@@ -71,15 +73,19 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Serves the contract on `listener` until `shutdown`.
 ///
 /// # Errors
-/// If the service token cannot be read or the contract is invalid.
-pub async fn run(config: Config, listener: TcpListener, shutdown: impl Into<Shutdown>) -> anyhow::Result<()> {
+/// If the service token or the files of TLS cannot be read, or the contract is invalid.
+pub async fn run(config: Config, listener: impl Into<Listener>, shutdown: impl Into<Shutdown>) -> anyhow::Result<()> {
     let (limits, shutdown) = (&config.limits, shutdown.into());
     let token = config.service_token.open().await?;
     let proxies = limits.proxies.clone();
     let forwarding = Arc::new(Forwarding { token, proxies: proxies.clone() });
     let bytes = Quota::of_bytes();
-    let backend =
-        |name, package, endpoint: &Endpoint| Backend::new(name, package, endpoint.uri().clone(), limits, &bytes);
+    let urls = config.auth_url.iter().chain(&config.task_url).map(Endpoint::uri);
+    let dialer = config.upstream.open(urls, &Clock::system()).await?;
+    let args = ConnectionArgs { dialer, limits: limits.clone() };
+    let backend = |name, package, replicas: &[Endpoint]| {
+        Backend::new(name, package, replicas.iter().map(|replica| replica.uri().clone()), &args, &bytes)
+    };
     // task-service does not use client addresses, so it gets no service token.
     let (auth, task) =
         (backend("auth", "taskey.auth", &config.auth_url), backend("task", "taskey.task", &config.task_url));
@@ -104,7 +110,7 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: impl Into<Shut
         shutdown: shutdown.clone(),
     };
     let gateway = Gateway::new(pool, &backends, settings)?;
-    let polling = gateway.poll_health(limits);
+    let polling = gateway.poll_health(args.clone());
     let reporting = gateway.report_health(config.health.clone());
     let service = tower::service_fn(move |request: Request<Body>| {
         let gateway = gateway.clone();
@@ -112,7 +118,7 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: impl Into<Shut
     });
     let service = ServiceBuilder::new().option_layer(http::cors::layer(&config.browsers.cors_origins)).service(service);
     let protocol = Protocol::Http1And2(http::error::rejected_request);
-    let server = connection::serve("gateway", listener, protocol, limits, service, shutdown.started);
+    let server = connection::serve("gateway", listener.into(), protocol, limits, service, shutdown.started);
     let follow_token = async {
         match &forwarding.token {
             Some(token) => token.follow().await,

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use mimalloc::MiMalloc;
 use service_kit::{
+    clock::Clock,
     ops::{build_info::BuildInfo, command_line, service_manager::PassedSockets, shutdown, telemetry},
     server::{
         connection,
@@ -52,8 +53,9 @@ async fn serve(cli: Cli) -> anyhow::Result<()> {
     telemetry::init(&cli.telemetry)?;
     let shutdown = shutdown::on_signal(&cli.config.limits)?;
     let mut sockets = PassedSockets::from_environment()?;
+    let tls = cli.config.tls.open(&Clock::system()).await?;
     let ops = OpsServer::bind(cli.ops, &cli.config.limits, BuildInfo::new("gateway"), &mut sockets).await?;
-    let listener = connection::bind("gateway", cli.config.listen, &cli.config.limits, &mut sockets).await?;
+    let listener = connection::bind("gateway", cli.config.listen, &cli.config.limits, tls, &mut sockets).await?;
     sockets.finish()?;
     let health = [("gateway", cli.config.health.clone())];
     ops.serve_beside(health, gateway::run(cli.config, listener, shutdown)).await

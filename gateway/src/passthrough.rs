@@ -206,7 +206,6 @@ impl Passthrough {
         let mut permit = self.limits.bytes.acquire(Client::from_extensions(&parts.extensions), 0)?;
         parts.headers = headers::passthrough_metadata(&parts, id, backend);
         parts.version = Version::HTTP_2;
-        parts.uri = backend.uri_of(&parts.uri)?;
         if kind == Kind::ClientStreaming {
             return backend.forward_stream(Request::from_parts(parts, body), deadline).await;
         }

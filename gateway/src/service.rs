@@ -10,7 +10,7 @@ use http_body_util::BodyExt;
 use hyper::body::Body as HttpBody;
 use prost_reflect::DescriptorPool;
 use service_kit::{
-    ops::{config::LimitArgs, shutdown::Shutdown},
+    ops::shutdown::Shutdown,
     server::{
         call::panic_text,
         health::HealthReport,
@@ -25,7 +25,7 @@ use tracing::{Instrument, field};
 use crate::{
     backend::Backend,
     body::Whole,
-    connections,
+    connections::{self, ConnectionArgs},
     http::{
         error::HttpError,
         headers, negotiation,
@@ -107,9 +107,9 @@ impl Gateway {
     }
 
     /// Polls the health of the services behind the gateway. Never ends.
-    pub fn poll_health(&self, limits: &LimitArgs) -> impl Future<Output = ()> + use<> {
-        let (health, limits) = (self.0.health.clone(), limits.clone());
-        async move { health.poll(|| connections::for_health_checks(&limits)).await }
+    pub fn poll_health(&self, args: ConnectionArgs) -> impl Future<Output = ()> + use<> {
+        let health = self.0.health.clone();
+        async move { health.poll(|| connections::for_health_checks(&args)).await }
     }
 
     /// Reports the health of the gateway to `report`. Never ends.
@@ -125,8 +125,9 @@ impl Gateway {
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let id = RequestId::from_headers(request.headers());
-        let address =
-            headers::client_ip(request.extensions(), request.headers(), &self.0.transcoder.cookies.settings.proxies);
+        let cookies = &self.0.transcoder.cookies.settings;
+        let address = headers::client_ip(request.extensions(), request.headers(), &cookies.proxies);
+        let is_secure = cookies.is_secure(request.extensions(), request.headers());
         request.extensions_mut().insert(Client::new(address));
         let method = request.method().clone();
         let (accepts_gzip, must_close) = (negotiation::accepts_gzip(request.headers()), is_chunked(&request));
@@ -141,6 +142,9 @@ impl Gateway {
             } else {
                 let mut response = self.0.handle(request, &id, accepts_gzip, &mut route).await;
                 finish(&mut response, &method, &id);
+                if is_secure {
+                    response.headers_mut().insert(header::STRICT_TRANSPORT_SECURITY, TRANSPORT_SECURITY);
+                }
                 response
             };
             if must_close {
@@ -225,6 +229,9 @@ impl Inner {
 fn is_chunked<B>(request: &Request<B>) -> bool {
     request.version() < Version::HTTP_2 && request.headers().contains_key(header::TRANSFER_ENCODING)
 }
+
+/// A browser that has received it over TLS uses TLS for this host for a year (RFC 6797).
+const TRANSPORT_SECURITY: HeaderValue = HeaderValue::from_static("max-age=31536000");
 
 const HEALTH_PATHS: [&str; 2] = ["/healthz", "/readyz"];
 

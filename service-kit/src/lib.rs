@@ -2,6 +2,7 @@
 //!
 //! # Layout
 //! - [`server`]: from the listener to the service: limits, deadlines, health, reflection, graceful shutdown.
+//! - [`tls`]: TLS of listeners and of connections to other services.
 //! - [`auth`]: access tokens, keys, revoked sessions, and service credentials.
 //! - [`db`]: one handle for SQLite and PostgreSQL.
 //! - [`ops`]: settings, logs, secret files, shutdown.
@@ -27,4 +28,5 @@ pub mod server;
 pub mod status;
 #[cfg(feature = "testing")]
 pub mod testing;
+pub mod tls;
 pub mod turns;

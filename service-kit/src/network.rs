@@ -122,12 +122,13 @@ impl Client {
         self.was_forwarded && !self.is_proxy
     }
 
-    /// Reports whether the client uses TLS, according to the `x-forwarded-proto` header of the trusted proxies. The
-    /// first entry counts, even if an untrusted proxy or the client has sent it: it only decides about the cookies of
-    /// this client.
+    /// Reports whether the client uses TLS, according to the `x-forwarded-proto` header of the trusted proxies. Without
+    /// the header, the client uses TLS if this connection does. The first entry counts, even if an untrusted proxy or the
+    /// client has sent it: it only decides about the cookies of this client.
     #[must_use]
-    pub fn uses_tls(&self, headers: &HeaderMap) -> bool {
-        self.first_entry(headers, &FORWARDED_PROTO).is_some_and(|protocol| protocol.eq_ignore_ascii_case(b"https"))
+    pub fn uses_tls(&self, headers: &HeaderMap, connection_uses_tls: bool) -> bool {
+        let protocol = self.first_entry(headers, &FORWARDED_PROTO);
+        protocol.map_or(connection_uses_tls, |protocol| protocol.eq_ignore_ascii_case(b"https"))
     }
 
     /// Returns the host in the request of the client, according to the `x-forwarded-host` header of the trusted
@@ -274,7 +275,7 @@ mod tests {
     fn first_protocol_is_that_of_the_client() {
         let uses_tls = |peer: &str, forwarded_for: &[&[u8]], protocols: &[&[u8]]| {
             let client = proxies().client(ip(peer), &headers(&FORWARDED_FOR, forwarded_for));
-            client.uses_tls(&headers(&FORWARDED_PROTO, protocols))
+            client.uses_tls(&headers(&FORWARDED_PROTO, protocols), false)
         };
         for protocols in [&[&b"https"[..]][..], &[b"HTTPS"], &[b" Https "], &[b"https, http"], &[b"https", b"http"]] {
             assert!(uses_tls("10.1.2.3", &[], protocols), "{protocols:?}");
@@ -299,6 +300,16 @@ mod tests {
         }
         assert_eq!(host("10.1.2.3", &[]), None);
         assert_eq!(host("10.1.2.3", &[b"\xfc"]), None);
+    }
+
+    #[test]
+    fn connection_counts_if_no_trusted_proxy_sends_the_protocol() {
+        let uses_tls = |peer: &str, protocols: &[&[u8]]| {
+            let client = proxies().client(ip(peer), &HeaderMap::new());
+            client.uses_tls(&headers(&FORWARDED_PROTO, protocols), true)
+        };
+        assert!(uses_tls("10.1.2.3", &[]) && uses_tls("203.0.113.7", &[]) && uses_tls("203.0.113.7", &[b"http"]));
+        assert!(!uses_tls("10.1.2.3", &[b"http"]), "the proxy uses TLS, but its client does not");
     }
 
     #[test]

@@ -31,6 +31,11 @@ use crate::{
     random,
 };
 
+pub mod certificates;
+mod listen;
+
+pub use listen::listen;
+
 /// The environment variable with the URL of a `PostgreSQL` server on which tests may create databases.
 pub const POSTGRES: &str = "TASKEY_TEST_POSTGRES";
 

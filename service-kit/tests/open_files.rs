@@ -5,8 +5,8 @@ use std::{convert::Infallible, io};
 use http::{Request, Response};
 use rlimit::Resource;
 use service_kit::{
-    ops::service_manager::PassedSockets,
     server::connection::{self, Protocol},
+    testing::listen,
 };
 use tokio::{
     net::{TcpSocket, TcpStream},
@@ -40,10 +40,7 @@ async fn server_at_the_open_file_limit_keeps_running_and_accepts_connections_lat
     let (log, mut lines) = mpsc::unbounded_channel();
     tracing_subscriber::fmt().with_writer(move || Log(log.clone())).init();
     let limits = parse_limits(&[]);
-    let listener =
-        connection::bind("test", "127.0.0.1:0".parse().expect("an address"), &limits, &mut PassedSockets::default())
-            .await
-            .expect("a free port");
+    let listener = listen(&limits, None).await;
     let address = listener.local_addr().expect("an address");
     let service = tower::service_fn(|_: Request<_>| async { Ok::<_, Infallible>(Response::new(Body::empty())) });
     let shutdown = CancellationToken::new();

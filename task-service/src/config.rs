@@ -9,6 +9,7 @@ use service_kit::{
     ops::config::{LimitArgs, OnOff, TokenArgs, duration, endpoint},
     rate_limit::Rate,
     server::health::HealthReport,
+    tls::{TlsArgs, UpstreamTlsArgs},
 };
 use tonic::transport::Endpoint;
 
@@ -29,8 +30,8 @@ pub struct Config {
     #[command(flatten)]
     pub migrations: MigrateArgs,
 
-    /// URL of auth-service, which sends revocations. For several replicas, repeat the flag or separate the URLs with
-    /// commas
+    /// URL of auth-service, which sends revocations: http or https. For several replicas, repeat the flag or separate the
+    /// URLs with commas
     #[arg(long, env = "TASKEY_AUTH_URL", default_value = "http://127.0.0.1:50051", value_name = "URL",
           value_delimiter = ',', value_parser = endpoint)]
     pub auth_url: Vec<Endpoint>,
@@ -50,6 +51,14 @@ pub struct Config {
     /// The health of the server, for the listener for operators.
     #[arg(skip)]
     pub health: HealthReport,
+
+    /// TLS of the server.
+    #[command(flatten)]
+    pub tls: TlsArgs,
+
+    /// TLS of the connections to auth-service.
+    #[command(flatten)]
+    pub upstream: UpstreamTlsArgs,
 
     /// The limits of the server.
     #[command(flatten)]
@@ -201,7 +210,9 @@ mod tests {
 
     #[test]
     fn an_invalid_auth_url_is_refused() {
-        for url in ["", "auth:50051", "127.0.0.1:50051", "https://auth:1", "http://", "http://a/path", "http://a b"] {
+        for url in
+            ["", "auth:50051", "127.0.0.1:50051", "ftp://auth:1", "http://", "https://", "http://a/path", "http://a b"]
+        {
             assert!(parse(&["--auth-url", url]).is_err(), "{url:?}");
         }
     }

@@ -36,12 +36,12 @@ use service_kit::{
     page::PageTokens,
     random,
     rate_limit::RateLimit,
-    server::{GrpcServer, health::HealthReport},
+    server::{GrpcServer, connection::Listener, health::HealthReport},
 };
 use sqlx::migrate::Migrator;
 use taskey_proto::task::v1::{task_list_service_server::TaskListServiceServer, task_service_server::TaskServiceServer};
-use tokio::{net::TcpListener, sync::watch::channel as watch_channel};
-use tonic::service::interceptor::InterceptedService;
+use tokio::sync::watch::channel as watch_channel;
+use tonic::{service::interceptor::InterceptedService, transport::Endpoint};
 
 pub mod command;
 pub mod config;
@@ -77,7 +77,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
 pub async fn run(
     config: Config,
     clock: Clock,
-    listener: TcpListener,
+    listener: impl Into<Listener>,
     shutdown: impl Into<Shutdown>,
 ) -> anyhow::Result<()> {
     let shutdown = shutdown.into();
@@ -125,6 +125,7 @@ impl Server {
     /// # Errors
     /// If a key file or the database is not usable. The database of a newer program is not changed.
     pub async fn open(config: Config, clock: Clock) -> anyhow::Result<Self> {
+        let dialer = config.upstream.open(config.auth_url.iter().map(Endpoint::uri), &clock).await?;
         let (keys, credential) = config.verifier.open(&config.tokens, &clock).await?;
         let db = config.database.open(config.migrations.migrate).await?;
         let key = store::page_token_key(&db, &random::bytes()).await.context("cannot read the page token key")?;
@@ -138,7 +139,7 @@ impl Server {
             .with_call_limit(call_limit);
         Ok(Self {
             authenticator,
-            follower: Follower { view, keys, deleted_users, credential, peers: config.auth_url },
+            follower: Follower { view, keys, deleted_users, credential, peers: config.auth_url, dialer },
             account_cleanup,
             owner_queue: OwnerQueue::new(config.database.pool.database_timeout, Arc::clone(&row_rate_limit)),
             row_rate_limit,
@@ -156,7 +157,7 @@ impl Server {
     ///
     /// # Errors
     /// If the listener is not usable.
-    pub async fn serve(self, listener: TcpListener, shutdown: impl Into<Shutdown>) -> anyhow::Result<()> {
+    pub async fn serve(self, listener: impl Into<Listener>, shutdown: impl Into<Shutdown>) -> anyhow::Result<()> {
         let Self {
             db,
             owner_queue,

@@ -55,9 +55,11 @@ async fn serve(config: Config, ops: OpsArgs, telemetry: &TelemetryArgs) -> anyho
     telemetry::init(telemetry)?;
     let shutdown = shutdown::on_signal(&config.limits)?;
     let mut sockets = PassedSockets::from_environment()?;
+    let clock = Clock::system();
+    let tls = config.tls.open(&clock).await?;
     let ops = OpsServer::bind(ops, &config.limits, BuildInfo::new("task-service"), &mut sockets).await?;
-    let listener = connection::bind("task", config.listen, &config.limits, &mut sockets).await?;
+    let listener = connection::bind("task", config.listen, &config.limits, tls, &mut sockets).await?;
     sockets.finish()?;
     let health = [("task", config.health.clone())];
-    ops.serve_beside(health, task_service::run(config, Clock::system(), listener, shutdown)).await
+    ops.serve_beside(health, task_service::run(config, clock, listener, shutdown)).await
 }

@@ -99,8 +99,8 @@ fn a_key_file_that_is_invalid_or_readable_by_others_is_refused() {
         assert_refuses(folder.path(), &SERVE, expected);
     }
     fs::write(&keys, key(&valid)).expect("written");
-    fs::set_permissions(&keys, fs::Permissions::from_mode(0o640)).expect("changed");
-    assert_refuses(folder.path(), &SERVE, "mode 0640");
+    fs::set_permissions(&keys, fs::Permissions::from_mode(0o660)).expect("changed");
+    assert_refuses(folder.path(), &SERVE, "mode 0660");
 }
 
 #[test]

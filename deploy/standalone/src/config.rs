@@ -21,6 +21,7 @@ use service_kit::{
         telemetry::TelemetryArgs,
     },
     server::{health::HealthReport, ops::OpsArgs},
+    tls::{TlsArgs, UpstreamTlsArgs},
 };
 use task_service::config::TaskArgs;
 use tonic::transport::Endpoint;
@@ -116,6 +117,10 @@ pub struct Cli {
     #[command(flatten)]
     pub pool: PoolArgs,
 
+    /// TLS of the three servers, which share a certificate.
+    #[command(flatten)]
+    pub tls: TlsArgs,
+
     /// Limits of each server.
     #[command(flatten)]
     pub limits: LimitArgs,
@@ -145,7 +150,8 @@ impl Cli {
         self.key_file.clone().unwrap_or_else(|| self.data_dir.join("keys.json"))
     }
 
-    /// Splits the settings into those of each service, for these listen addresses.
+    /// Splits the settings into those of each service, which reach each other at these addresses. TLS is not among them,
+    /// because the listeners are already bound.
     pub fn into_configs(self, auth: SocketAddr, task: SocketAddr, gateway: SocketAddr) -> Configs {
         // The gateway and auth-service share this process, so a random token suffices.
         let service_token = Some(Key::random());
@@ -167,6 +173,7 @@ impl Cli {
                 tokens: self.tokens.clone(),
                 sessions: self.sessions.clone(),
                 passwords: self.passwords.clone(),
+                tls: TlsArgs::default(),
                 limits: self.limits.clone(),
                 rates: self.rates.clone(),
                 call_rate: self.call_rate,
@@ -184,18 +191,22 @@ impl Cli {
                 tokens: self.tokens,
                 tasks: self.tasks,
                 health: HealthReport::default(),
+                tls: TlsArgs::default(),
+                upstream: UpstreamTlsArgs::default(),
                 limits: self.limits.clone(),
                 rate_limits: self.rates.rate_limits,
                 call_rate: self.call_rate,
             },
             gateway: gateway::config::Config {
                 listen: gateway,
-                auth_url: endpoint(auth),
-                task_url: endpoint(task),
+                auth_url: vec![endpoint(auth)],
+                task_url: vec![endpoint(task)],
                 service_token: ServiceTokenArgs { service_token_file: None, service_token },
                 browsers: self.browsers,
                 json: self.json,
                 health: HealthReport::default(),
+                tls: TlsArgs::default(),
+                upstream: UpstreamTlsArgs::default(),
                 limits: self.limits,
             },
         }

@@ -1,25 +1,62 @@
 //! Prints commands to try after the program has started.
 
-use std::net::SocketAddr;
+use std::{io, net::SocketAddr};
 
 use service_kit::ops::output;
 use tokio_util::sync::CancellationToken;
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
-use crate::config::endpoint;
+use crate::{config::endpoint, listen::Listeners};
 
-/// Prints a working command for curl and one for grpcurl once the services are ready.
-pub async fn print_when_ready(auth: SocketAddr, task: SocketAddr, gateway: SocketAddr, shutdown: &CancellationToken) {
-    let ready = async { wait_until_serving(auth).await.and(wait_until_serving(task).await) };
-    if let Some(Ok(())) = shutdown.run_until_cancelled(ready).await {
-        let (gateway, auth) = (endpoint(gateway).uri().to_string(), endpoint(auth).uri().clone());
-        let auth = auth.authority().map(ToString::to_string).unwrap_or_default();
+/// The addresses in the commands.
+pub struct Hint {
+    auth: SocketAddr,
+    gateway: SocketAddr,
+    uses_tls: bool,
+    /// Where the services are reached from this process.
+    internal: [SocketAddr; 2],
+}
+
+impl Hint {
+    /// Creates the hint for these listeners.
+    ///
+    /// # Errors
+    /// If the system does not know an address.
+    pub fn new(Listeners { auth, task, gateway }: &Listeners) -> io::Result<Self> {
+        Ok(Self {
+            auth: auth.listener.local_addr()?,
+            gateway: gateway.local_addr()?,
+            uses_tls: gateway.uses_tls(),
+            internal: [auth.internal_address, task.internal_address],
+        })
+    }
+
+    /// Prints a command for curl and one for grpcurl once the services are ready.
+    pub async fn print_when_ready(&self, shutdown: &CancellationToken) {
+        let [auth, task] = self.internal;
+        let ready = async { wait_until_serving(auth).await.and(wait_until_serving(task).await) };
+        if let Some(Ok(())) = shutdown.run_until_cancelled(ready).await {
+            output::print(self.text());
+        }
+    }
+
+    fn text(&self) -> String {
+        let [auth, gateway] = [self.auth, self.gateway].map(|address| {
+            let url = endpoint(address).uri().clone();
+            url.authority().map(ToString::to_string).unwrap_or_default()
+        });
+        // Only the operator knows the names in the certificate, and its authority.
+        let (scheme, curl, grpcurl) = if self.uses_tls {
+            ("https", "curl --cacert ca.pem", "-cacert ca.pem")
+        } else {
+            ("http", "curl", "-plaintext")
+        };
         let credentials = r#"{"email": "ann@example.com", "password": "correct horse battery staple"}"#;
-        output::print(format!(
+        format!(
             "\nTaskey is ready. Sign up with curl, then log in with grpcurl; see the README for the next steps.\n\n\
-             curl {gateway}v1/auth/signup -d '{credentials}' -H 'content-type: application/json'\n\n\
-             grpcurl -plaintext -d '{credentials}' {auth} taskey.auth.v1.AuthService/Login\n"
-        ));
+             {curl} {scheme}://{gateway}/v1/auth/signup -d '{credentials}' -H 'content-type: application/json'\n\n\
+             grpcurl {grpcurl} -d '{credentials}' {auth} taskey.auth.v1.AuthService/Login\n"
+        )
     }
 }
 

@@ -1,6 +1,6 @@
 //! `taskey`: all services in one process; see `--help`.
 
-use std::{io, net::SocketAddr, process::ExitCode, time::Duration};
+use std::{process::ExitCode, time::Duration};
 
 use mimalloc::MiMalloc;
 use service_kit::{
@@ -13,9 +13,8 @@ use service_kit::{
         shutdown::{self, Shutdown},
         telemetry,
     },
-    server::{connection, ops::OpsServer},
+    server::ops::OpsServer,
 };
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 mod backup;
@@ -23,10 +22,13 @@ mod command;
 mod config;
 mod data_dir;
 mod hint;
+mod listen;
 mod maintenance;
 
 use config::{Cli, Configs};
 use data_dir::DataDir;
+use hint::Hint;
+use listen::Listeners;
 
 /// The allocator of glibc keeps freed memory for each thread: after ten minutes of attacks, the gateway had twice the
 /// memory of the first minute (`make soak`).
@@ -51,16 +53,13 @@ async fn serve(cli: Cli) -> anyhow::Result<()> {
     telemetry::init(&cli.telemetry)?;
     let shutdown = shutdown::on_signal(&cli.limits)?;
     let mut sockets = PassedSockets::from_environment()?;
+    let tls = cli.tls.open(&Clock::system()).await?;
     let ops = OpsServer::bind(cli.ops, &cli.limits, BuildInfo::new("taskey"), &mut sockets).await?;
-    let listeners = Listeners {
-        auth: connection::bind("auth", cli.auth_listen, &cli.limits, &mut sockets).await?,
-        task: connection::bind("task", cli.task_listen, &cli.limits, &mut sockets).await?,
-        gateway: connection::bind("gateway", cli.gateway_listen, &cli.limits, &mut sockets).await?,
-    };
+    let listeners = Listeners::bind(&cli, tls.as_ref(), &mut sockets).await?;
     sockets.finish()?;
     let (data_dir, key_file, may_create_keys) = (cli.data_dir.clone(), cli.key_file(), cli.key_file.is_none());
     let drain_timeout = cli.limits.drain_timeout;
-    let [auth, task, gateway] = listeners.addresses()?;
+    let [auth, task, gateway] = listeners.internal_addresses()?;
     let configs = cli.into_configs(auth, task, gateway);
     let health = [
         ("auth", configs.auth.health.clone()),
@@ -84,21 +83,6 @@ async fn serve(cli: Cli) -> anyhow::Result<()> {
     ops.serve_beside(health, servers).await
 }
 
-/// The bound listeners.
-struct Listeners {
-    auth: TcpListener,
-    task: TcpListener,
-    gateway: TcpListener,
-}
-
-impl Listeners {
-    /// Returns the addresses of auth-service, task-service and the gateway, in which port 0 has been replaced with the
-    /// port that was bound.
-    fn addresses(&self) -> io::Result<[SocketAddr; 3]> {
-        Ok([self.auth.local_addr()?, self.task.local_addr()?, self.gateway.local_addr()?])
-    }
-}
-
 /// Opens the services, and runs all servers until the shutdown.
 async fn run(
     configs: Configs,
@@ -106,7 +90,7 @@ async fn run(
     shutdown: &Shutdown,
     drain_timeout: Duration,
 ) -> anyhow::Result<()> {
-    let [auth_address, task_address, gateway_address] = listeners.addresses()?;
+    let hint = Hint::new(&listeners)?;
     let Listeners { auth, task, gateway } = listeners;
     let clock = Clock::system();
     let opened = shutdown
@@ -122,10 +106,10 @@ async fn run(
     let services = Shutdown { started: CancellationToken::new(), ..shutdown.clone() };
     let servers = async {
         let (auth, task, gateway, ()) = tokio::join!(
-            then_shut_down(auth_service.serve(auth, services.clone()), shutdown),
-            then_shut_down(task_service.serve(task, services.clone()), shutdown),
+            then_shut_down(auth_service.serve(auth.listener, services.clone()), shutdown),
+            then_shut_down(task_service.serve(task.listener, services.clone()), shutdown),
             then_shut_down(gateway::run(configs.gateway, gateway, shutdown.clone()), &services),
-            hint::print_when_ready(auth_address, task_address, gateway_address, &shutdown.announced),
+            hint.print_when_ready(&shutdown.announced),
         );
         auth.and(task).and(gateway)
     };

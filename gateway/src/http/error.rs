@@ -184,6 +184,9 @@ pub fn rejected_request(rejection: Rejection) -> Response<Bytes> {
         }
         Rejection::Unparsable(code @ StatusCode::URI_TOO_LONG) => (code, malformed("the path and query are too long")),
         Rejection::Unparsable(code) => (code, malformed("the request is not well-formed HTTP/1.1")),
+        Rejection::Plaintext => {
+            (StatusCode::BAD_REQUEST, malformed("this port requires TLS: use https:// instead of http://"))
+        }
         Rejection::InvalidHost => {
             let message = "the request must have exactly one valid `Host`, which is equal to `:authority` over HTTP/2";
             (StatusCode::BAD_REQUEST, malformed(message))

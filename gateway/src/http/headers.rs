@@ -8,6 +8,7 @@ use service_kit::{
     network::{FORWARDED_FOR, FORWARDED_USER_AGENT, ProxyArgs},
     server::request_id::{REQUEST_ID, RequestId},
     status::ApiError,
+    tls::TlsInfo,
 };
 use tonic::transport::server::TcpConnectInfo;
 
@@ -80,6 +81,14 @@ fn client_address(request: &request::Parts, proxies: &ProxyArgs) -> Option<Heade
 pub fn client_ip(extensions: &Extensions, headers: &HeaderMap, proxies: &ProxyArgs) -> Option<IpAddr> {
     let peer = extensions.get::<TcpConnectInfo>()?.remote_addr?.ip();
     Some(proxies.client(peer, headers).address)
+}
+
+/// Reports whether the client of a request uses TLS: to the gateway, or to a trusted proxy that reports it.
+#[must_use]
+pub fn uses_tls(extensions: &Extensions, headers: &HeaderMap, proxies: &ProxyArgs) -> bool {
+    let connection_uses_tls = extensions.get::<TlsInfo>().is_some();
+    let peer = extensions.get::<TcpConnectInfo>().and_then(|peer| peer.remote_addr);
+    peer.map_or(connection_uses_tls, |peer| proxies.client(peer.ip(), headers).uses_tls(headers, connection_uses_tls))
 }
 
 /// Returns the timeout of the call: `Request-Timeout` in seconds, but at most `limit`.

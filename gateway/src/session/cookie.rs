@@ -3,12 +3,11 @@
 use std::{sync::Arc, time::Duration};
 
 use ::cookie::{Cookie, SameSite};
-use http::{HeaderMap, HeaderValue, header, request};
+use http::{Extensions, HeaderMap, HeaderValue, header, request};
 use service_kit::network::ProxyArgs;
 use taskey_proto::auth::v1::TokenPair;
-use tonic::transport::server::TcpConnectInfo;
 
-use crate::http::public_url::PublicUrl;
+use crate::http::{headers, public_url::PublicUrl};
 
 const ACCESS_COOKIE: &str = "taskey_access";
 const REFRESH_COOKIE: &str = "taskey_refresh";
@@ -48,17 +47,22 @@ pub struct CookieSettings {
     pub proxies: ProxyArgs,
 }
 
+impl CookieSettings {
+    /// Reports whether the client of a request uses TLS: to the gateway, to a trusted proxy that reports it, or because
+    /// all clients do.
+    #[must_use]
+    pub fn is_secure(&self, extensions: &Extensions, headers: &HeaderMap) -> bool {
+        let is_https = self.public_url.as_ref().is_some_and(|url| url.is_https());
+        self.always_secure || is_https || headers::uses_tls(extensions, headers, &self.proxies)
+    }
+}
+
 impl TokenCookies {
-    /// Returns the cookies for the client of a request. The client uses TLS if a trusted proxy sent
-    /// `x-forwarded-proto: https`, or if all clients do according to the settings.
+    /// Returns the cookies for the client of a request.
     #[must_use]
     pub fn for_request(request: &request::Parts, settings: &CookieSettings) -> Self {
-        let CookieSettings { always_secure, public_url, proxies } = settings;
-        let headers = &request.headers;
-        let peer = request.extensions.get::<TcpConnectInfo>().and_then(|peer| peer.remote_addr);
-        let uses_tls = peer.is_some_and(|peer| proxies.client(peer.ip(), headers).uses_tls(headers));
-        let is_https = public_url.as_ref().is_some_and(|url| url.is_https());
-        Self { is_secure: *always_secure || is_https || uses_tls, public_url: public_url.clone() }
+        let is_secure = settings.is_secure(&request.extensions, &request.headers);
+        Self { is_secure, public_url: settings.public_url.clone() }
     }
 
     /// Reports whether the client uses TLS.

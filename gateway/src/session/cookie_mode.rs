@@ -276,7 +276,7 @@ fn start_refresh(
     metadata: HeaderMap,
     client: Client,
 ) -> Result<SharedRefresh, ApiError> {
-    let mut service = AuthServiceClient::with_origin(auth.unary_calls.acquire(client)?, auth.origin.clone());
+    let mut service = AuthServiceClient::new(auth.unary_calls.acquire(client)?);
     let mut request = backend::new_request(RefreshRequest { refresh_token }, metadata);
     // All calls with the same refresh token wait for this request.
     request.set_timeout(REFRESH_TIMEOUT);

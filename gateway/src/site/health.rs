@@ -1,5 +1,5 @@
 //! Health checks: `/healthz` reports that the gateway runs, `/readyz` that the services behind it serve. Both are answered
-//! from memory: one task per service polls it on a connection of its own, however many clients ask.
+//! from memory: one task per replica polls it on a connection of its own, however many clients ask.
 
 use std::{collections::BTreeMap, convert::Infallible, pin::Pin, sync::Arc, time::Duration};
 
@@ -26,6 +26,7 @@ use crate::{
     backend::{self, Backend},
     connections::Connection,
     http::{error::HttpError, response},
+    replica::Replica,
 };
 
 /// Timeout of a health check. A backend that responds later counts as not serving.
@@ -58,8 +59,8 @@ struct Inner {
     polled: watch::Sender<Polled>,
 }
 
-/// The statuses of the services of each backend that has been polled.
-type Polled = BTreeMap<&'static str, BTreeMap<String, ServingStatus>>;
+/// The statuses of the services of each replica that has been polled, by the name of its backend and its number.
+type Polled = BTreeMap<(&'static str, usize), BTreeMap<String, ServingStatus>>;
 
 /// Returns the error of `/readyz` after the announcement of a shutdown.
 #[must_use]
@@ -79,19 +80,30 @@ impl Health {
         Self(Arc::new(Inner { backends: with_services.collect(), announced, polled: watch::Sender::default() }))
     }
 
-    /// Polls each backend on a connection that `connect` creates. Never ends.
+    /// Polls each replica on a connection that `connect` creates. Never ends.
     pub async fn poll(&self, connect: impl Fn() -> Connection) {
-        let backends = self.0.backends.iter();
-        join_all(backends.map(|(backend, services)| self.poll_backend(backend, services, connect()))).await;
+        let replicas =
+            self.0.backends.iter().flat_map(|(backend, services)| {
+                let connect = &connect;
+                backend.replicas.iter().enumerate().map(move |(number, replica)| {
+                    self.poll_replica((backend.name, number), replica, services, connect())
+                })
+            });
+        join_all(replicas).await;
     }
 
-    async fn poll_backend(&self, backend: &Backend, services: &[String], connection: Connection) {
+    async fn poll_replica(
+        &self,
+        key: (&'static str, usize),
+        replica: &Replica,
+        services: &[String],
+        connection: Connection,
+    ) {
         loop {
-            let statuses = check(backend, services, &connection).await;
+            let statuses = check(replica, services, &connection).await;
             let serves = statuses.get("") == Some(&ServingStatus::Serving);
-            self.0
-                .polled
-                .send_if_modified(|polled| polled.insert(backend.name, statuses.clone()).as_ref() != Some(&statuses));
+            replica.set_serving(serves);
+            self.0.polled.send_if_modified(|polled| polled.insert(key, statuses.clone()).as_ref() != Some(&statuses));
             sleep(if serves { POLL_INTERVAL } else { RECOVERY_POLL_INTERVAL }).await;
         }
     }
@@ -129,10 +141,11 @@ impl Health {
         Err(backend::unavailable(format!("not ready: {}", not_ready.join(", "))).into())
     }
 
-    /// Returns what was polled. Waits for the first poll of each backend after the start.
+    /// Returns what was polled. Waits for the first poll of each replica after the start.
     async fn polled(&self) -> Polled {
         let mut polled = self.0.polled.subscribe();
-        let all_polled = polled.wait_for(|polled| polled.len() == self.0.backends.len());
+        let count: usize = self.0.backends.iter().map(|(backend, _)| backend.replicas.len()).sum();
+        let all_polled = polled.wait_for(|polled| polled.len() == count);
         _ = timeout(FIRST_POLL_TIMEOUT, all_polled).await;
         polled.borrow().clone()
     }
@@ -146,19 +159,23 @@ impl Health {
             let all_serve = self.0.backends.iter().all(|(backend, _)| serves(polled, backend.name));
             return Some(if all_serve { ServingStatus::Serving } else { ServingStatus::NotServing });
         }
-        polled.values().find_map(|statuses| statuses.get(service)).copied()
+        let mut statuses = polled.values().filter_map(|statuses| statuses.get(service)).copied();
+        let first = statuses.next()?;
+        // One replica is enough.
+        Some(statuses.find(|status| *status == ServingStatus::Serving).unwrap_or(first))
     }
 }
 
-/// Reports whether a backend serves.
+/// Reports whether a replica of a backend serves.
 fn serves(polled: &Polled, backend: &str) -> bool {
-    polled.get(backend).and_then(|statuses| statuses.get("")) == Some(&ServingStatus::Serving)
+    let mut replicas = polled.iter().filter(|((name, _), _)| *name == backend);
+    replicas.any(|(_, statuses)| statuses.get("") == Some(&ServingStatus::Serving))
 }
 
-/// Returns the statuses of services of a backend, without those that it does not know.
-async fn check(backend: &Backend, services: &[String], connection: &Connection) -> BTreeMap<String, ServingStatus> {
+/// Returns the statuses of services of a replica, without those that it does not know.
+async fn check(replica: &Replica, services: &[String], connection: &Connection) -> BTreeMap<String, ServingStatus> {
     let checks = services.iter().map(|service| async move {
-        let mut client = HealthClient::with_origin(connection.clone(), backend.origin.clone());
+        let mut client = HealthClient::with_origin(connection.clone(), replica.origin().clone());
         let response = client.check(HealthCheckRequest { service: service.clone() });
         let status = match timeout(CHECK_TIMEOUT, response).await {
             Ok(Ok(response)) => response.into_inner().status(),

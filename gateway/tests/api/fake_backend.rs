@@ -16,11 +16,12 @@ use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
 use prost::Message;
-use service_kit::server::connection::{self, Protocol};
+use service_kit::server::connection::{self, Listener, Protocol};
 use tokio::{net::TcpListener, sync::mpsc, time::timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status, body::Body};
+use tonic_health::pb::{HealthCheckResponse, health_check_response::ServingStatus};
 
 use crate::support::config;
 
@@ -132,7 +133,11 @@ impl FakeBackend {
     }
 
     pub(crate) async fn start_at(reply: Reply, address: &str) -> Self {
-        let listener = TcpListener::bind(address).await.unwrap();
+        Self::start_on(TcpListener::bind(address).await.unwrap().into(), reply, None)
+    }
+
+    /// Starts a backend whose health checks return this status, or `UNIMPLEMENTED`.
+    pub(crate) fn start_on(listener: Listener, reply: Reply, health: Option<ServingStatus>) -> Self {
         let address = listener.local_addr().unwrap();
         let (calls, shutdown) = (Arc::<Mutex<Vec<Call>>>::default(), CancellationToken::new());
         let health_checks = Arc::<AtomicUsize>::default();
@@ -148,14 +153,15 @@ impl FakeBackend {
                 let call = Call { rpc: parts.uri.path().to_owned(), metadata: parts.headers, body: body.to_bytes() };
                 if call.rpc.starts_with("/grpc.health.v1.") {
                     health_check_count.fetch_add(1, Ordering::Relaxed);
-                    return Ok(respond_to_health_check(&reply).await);
+                    return Ok(respond_to_health_check(&reply, health).await);
                 }
                 call_log.lock().unwrap().push(call.clone());
                 Ok::<_, Infallible>(respond(reply, call).await)
             }
         });
         tokio::spawn(async move {
-            connection::serve("fake", listener, Protocol::Http2, &config(&[]).limits, service, server_shutdown).await
+            let limits = config(&[]).limits;
+            connection::serve("fake", listener, Protocol::Http2, &limits, service, server_shutdown).await
         });
         Self { address, calls, health_checks, shutdown }
     }
@@ -186,10 +192,14 @@ impl FakeBackend {
 }
 
 /// The gateway polls the health of its services. These calls are only counted.
-async fn respond_to_health_check(reply: &Reply) -> Response<Body> {
-    match reply {
-        Reply::Never => std::future::pending().await,
-        _ => Status::unimplemented("no health checks").into_http(),
+async fn respond_to_health_check(reply: &Reply, health: Option<ServingStatus>) -> Response<Body> {
+    match (reply, health) {
+        (_, Some(status)) => {
+            let message = HealthCheckResponse { status: status.into() }.encode_to_vec();
+            grpc_response(stream::iter([Ok(message)]))
+        }
+        (Reply::Never, None) => std::future::pending().await,
+        (_, None) => Status::unimplemented("no health checks").into_http(),
     }
 }
 

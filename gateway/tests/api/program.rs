@@ -9,12 +9,14 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use service_kit::{
+    clock::Clock,
     ops::secret_file::{self, Key},
     status::ApiError,
     testing,
+    tls::Dialer,
 };
 use taskey_proto::{errors::v1::ErrorReason, task::v1::Task};
-use tokio::{net::TcpListener, task::JoinHandle};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, transport::server::TcpIncoming};
 use tonic_health::{ServingStatus, server::HealthReporter};
@@ -24,17 +26,24 @@ use crate::support::{FakeBackend, Reply, TestResponse, config};
 /// A running gateway.
 pub(crate) struct Program {
     pub(crate) address: SocketAddr,
+    /// The scheme of its URL.
+    scheme: &'static str,
+    dialer: Dialer,
     pub(crate) shutdown: CancellationToken,
     pub(crate) running: JoinHandle<anyhow::Result<()>>,
 }
 
 impl Program {
+    /// Starts a gateway. If it has TLS, its requests trust the authority of the services.
     pub(crate) async fn start(config: Config) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let clock = Clock::system();
+        let (tls, dialer) = (config.tls.open(&clock).await.unwrap(), config.upstream.open([], &clock).await.unwrap());
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let listener = testing::listen(&config.limits, tls).await;
         let address = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();
         let running = tokio::spawn(gateway::run(config, listener, shutdown.clone()));
-        Self { address, shutdown, running }
+        Self { address, scheme, dialer, shutdown, running }
     }
 
     /// Starts a gateway with the services at these URLs.
@@ -48,8 +57,13 @@ impl Program {
 
     /// Sends a request and returns the response before its body is read.
     pub(crate) async fn open(&self, request: Request<Full<Bytes>>) -> Response<Incoming> {
-        let client = Client::builder(TokioExecutor::new()).build_http();
+        let client = Client::builder(TokioExecutor::new()).build(self.dialer.clone());
         client.request(request).await.unwrap()
+    }
+
+    /// Lets further requests use plaintext, whatever the gateway requires.
+    pub(crate) fn use_plaintext(&mut self) {
+        (self.scheme, self.dialer) = ("http", Dialer::plaintext());
     }
 
     pub(crate) async fn get(&self, path: &str) -> TestResponse {
@@ -57,7 +71,7 @@ impl Program {
     }
 
     pub(crate) fn request(&self, method: Method, path: &str, body: &str) -> Request<Full<Bytes>> {
-        let uri = format!("http://{}{path}", self.address);
+        let uri = format!("{}://{}{path}", self.scheme, self.address);
         Request::builder().method(method).uri(uri).body(Full::from(body.to_owned())).unwrap()
     }
 }

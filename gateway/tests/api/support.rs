@@ -12,6 +12,7 @@ use clap::Parser;
 use gateway::{
     Config,
     backend::{Backend, Forwarding},
+    connections::ConnectionArgs,
     http::request::JsonLimits,
     quota::Quota,
     service::{Gateway, Settings},
@@ -21,7 +22,7 @@ use http::{HeaderMap, Method, Request, Response};
 use http_body_util::{BodyExt, Full};
 use prost_reflect::DescriptorPool;
 use serde_json::Value;
-use service_kit::clock::Clock;
+use service_kit::{clock::Clock, tls::Dialer};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use crate::fake_backend::{FakeBackend, Reply};
@@ -54,12 +55,17 @@ pub(crate) fn settings(timeout: Duration) -> Settings {
     Settings { json: LIMITS, max_message_bytes: 4096, timeout, bytes: Quota::of_bytes(), cookies, assets, shutdown }
 }
 
+/// Returns the default settings of connections to services.
+pub(crate) fn connection_args() -> ConnectionArgs {
+    ConnectionArgs { dialer: Dialer::plaintext(), limits: config(&[]).limits }
+}
+
 /// Returns a backend for the package `test` at a URL.
 pub(crate) fn backend_at(url: &str, forwarding: Option<Forwarding>) -> Backend {
     Backend {
         forwarding: forwarding.map(Arc::new),
         max_response_bytes: 100_000,
-        ..Backend::new("test", "test", url.parse().unwrap(), &config(&[]).limits, &Quota::of_bytes())
+        ..Backend::new("test", "test", [url.parse().unwrap()], &connection_args(), &Quota::of_bytes())
     }
 }
 

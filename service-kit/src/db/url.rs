@@ -5,6 +5,8 @@ use std::{fmt, path::PathBuf, str::FromStr};
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use sqlx::postgres::PgConnectOptions;
 
+use crate::ops::secret_file;
+
 /// The supported parameters of a `postgres://` URL. They have the same meaning as for psql (PostgreSQL manual, section
 /// 32.1.2), except the last one, which is how many prepared statements a connection keeps.
 const PARAMETERS: [&str; 12] = [
@@ -41,11 +43,28 @@ pub enum DatabaseUrl {
 
 /// A server, a database and credentials.
 #[derive(Clone)]
-pub struct PostgresUrl(Box<PgConnectOptions>);
+pub struct PostgresUrl {
+    options: Box<PgConnectOptions>,
+    /// The files with certificates, and whether each contains the private key of the client.
+    files: Vec<(PathBuf, bool)>,
+}
 
 impl PostgresUrl {
     pub(super) fn options(&self) -> &PgConnectOptions {
-        &self.0
+        &self.options
+    }
+
+    /// Checks that the files with certificates can be read, because the error of sqlx does not name them, and that other
+    /// users cannot read the private key.
+    pub(super) fn check_files(&self) -> anyhow::Result<()> {
+        for (path, is_secret) in &self.files {
+            if *is_secret {
+                secret_file::read(path)?;
+            } else {
+                secret_file::read_public(path)?;
+            }
+        }
+        Ok(())
     }
 
     /// Describes the server for an error message, without credentials.
@@ -104,7 +123,23 @@ fn parse_postgres(text: &str) -> Result<PostgresUrl, String> {
     if ["host", "hostaddr"].iter().all(|name| parameters.iter().any(|(other, _)| other == name)) {
         return Err("the postgres:// URL contains a host and a hostaddr; use only one of them".to_owned());
     }
+    check_tls(&mut parameters)?;
     to_options(&parameters)
+}
+
+/// Checks the parameters of TLS. As for psql, `require` verifies the certificate of the server if there is a file with
+/// authorities; sqlx would accept any certificate.
+fn check_tls(parameters: &mut [(&str, &str)]) -> Result<(), String> {
+    let has = |name: &str| parameters.iter().any(|(other, _)| *other == name);
+    if has("sslcert") != has("sslkey") {
+        return Err("the postgres:// URL needs both sslcert and sslkey, or neither".to_owned());
+    }
+    if has("sslrootcert")
+        && let Some(mode) = parameters.iter_mut().find(|parameter| **parameter == ("sslmode", "require"))
+    {
+        mode.1 = "verify-ca";
+    }
+    Ok(())
 }
 
 /// Splits `host:port`, where a host in brackets is an IPv6 address.
@@ -123,10 +158,13 @@ fn parse_address(address: &str) -> Result<(&str, &str), String> {
 /// Converts the parameters to the options of sqlx. They are passed in the query of a URL, because elsewhere sqlx keeps
 /// the brackets of IPv6 addresses, and rejects credentials without a host.
 fn to_options(parameters: &[(&str, &str)]) -> Result<PostgresUrl, String> {
-    let mut url = "postgres:///?".to_owned();
+    let (mut url, mut files) = ("postgres:///?".to_owned(), Vec::new());
     for (name, value) in parameters {
         let decoded = percent_decode_str(value).decode_utf8();
         let decoded = decoded.map_err(|_| format!("{name} in the postgres:// URL is not UTF-8"))?;
+        if ["sslrootcert", "sslcert", "sslkey"].contains(name) {
+            files.push((PathBuf::from(&*decoded), *name == "sslkey"));
+        }
         let encoded = utf8_percent_encode(&decoded, NON_ALPHANUMERIC);
         url.extend([name, "="].into_iter().chain(encoded).chain(["&"]));
     }
@@ -138,7 +176,7 @@ fn to_options(parameters: &[(&str, &str)]) -> Result<PostgresUrl, String> {
     }
     // The error might quote the password.
     let options = url.parse().map_err(|_| "a parameter of the postgres:// URL has a wrong value".to_owned())?;
-    Ok(PostgresUrl(Box::new(options)))
+    Ok(PostgresUrl { options: Box::new(options), files })
 }
 
 impl fmt::Debug for DatabaseUrl {
@@ -154,10 +192,11 @@ impl fmt::Debug for DatabaseUrl {
 impl fmt::Debug for PostgresUrl {
     /// Shows the host and the port only.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.0.get_socket(), self.0.get_host()) {
-            (Some(folder), _) => write!(f, "{}:{}", folder.display(), self.0.get_port()),
-            (None, host) if host.contains(':') => write!(f, "[{host}]:{}", self.0.get_port()),
-            (None, host) => write!(f, "{host}:{}", self.0.get_port()),
+        let port = self.options.get_port();
+        match (self.options.get_socket(), self.options.get_host()) {
+            (Some(folder), _) => write!(f, "{}:{port}", folder.display()),
+            (None, host) if host.contains(':') => write!(f, "[{host}]:{port}"),
+            (None, host) => write!(f, "{host}:{port}"),
         }
     }
 }
@@ -170,7 +209,7 @@ mod tests {
 
     fn options(url: &str) -> PgConnectOptions {
         match url.parse() {
-            Ok(DatabaseUrl::Postgres(url)) => *url.0,
+            Ok(DatabaseUrl::Postgres(url)) => *url.options,
             other => panic!("{url}: {other:?}"),
         }
     }
@@ -193,6 +232,14 @@ mod tests {
     }
 
     #[test]
+    fn required_tls_is_verified_if_there_are_authorities() {
+        let mode = |parameters: &str| options(&format!("postgres://u@h/d?{parameters}")).get_ssl_mode();
+        assert!(matches!(mode("sslmode=require"), PgSslMode::Require));
+        assert!(matches!(mode("sslmode=require&sslrootcert=ca.pem"), PgSslMode::VerifyCa));
+        assert!(matches!(mode("sslrootcert=ca.pem&sslmode=verify-full"), PgSslMode::VerifyFull));
+    }
+
+    #[test]
     fn error_of_an_invalid_url_does_not_contain_the_password() {
         for (url, part) in [
             ("postgres://u:hunter2@h/d?sslmod=verify-full", "sslmod"),
@@ -209,6 +256,7 @@ mod tests {
             ("postgres://u:hunter2@[::1/d", "]"),
             ("postgres://u:hunter2@h/d?host=other&hostaddr=127.0.0.1", "hostaddr"),
             ("postgres://u:hunter2@h/d?sslmode", "no value"),
+            ("postgres://u:hunter2@h/d?sslcert=x", "both sslcert and sslkey"),
             ("mysql://u:hunter2@h/d", "expected"),
         ] {
             let error = url.parse::<DatabaseUrl>().expect_err(url);

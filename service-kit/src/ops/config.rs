@@ -90,15 +90,19 @@ pub fn total_size(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|size| sizes.contains(size)).ok_or("expected 1048576 to 1099511627776".to_owned())
 }
 
-/// Parses the URL of a service, such as `http://127.0.0.1:50051`.
+/// Parses the URL of a service, such as `http://127.0.0.1:50051` or `https://auth.example.org:50051`.
 ///
 /// # Errors
-/// If it is not an `http` URL, or has a path or a query, which gRPC does not support.
+/// If it is not an `http` or `https` URL, or has a path or a query, which gRPC does not support.
 pub fn endpoint(text: &str) -> Result<Endpoint, String> {
-    let invalid = || "expected http://HOST:PORT".to_owned();
+    let invalid = || "expected http://HOST:PORT or https://HOST:PORT".to_owned();
     let uri: Uri = text.parse().map_err(|_| invalid())?;
-    let is_plain_http = uri.scheme_str() == Some("http") && uri.host().is_some_and(|host| !host.is_empty());
-    if is_plain_http && uri.path() == "/" && uri.query().is_none() { Ok(Endpoint::from(uri)) } else { Err(invalid()) }
+    let is_http = matches!(uri.scheme_str(), Some("http" | "https"));
+    if is_http && uri.host().is_some_and(|host| !host.is_empty()) && uri.path() == "/" && uri.query().is_none() {
+        Ok(Endpoint::from(uri))
+    } else {
+        Err(invalid())
+    }
 }
 
 /// The issuer and the audience of access tokens.

@@ -1,8 +1,8 @@
-//! Files that contain secrets: readable only by their owner, and never overwritten in place.
+//! Files that contain secrets: inaccessible to other users, and never overwritten in place.
 
 use std::{
     fmt,
-    fs::{self, File, OpenOptions},
+    fs::{self, File, Metadata, OpenOptions},
     io::{self, Read, Write},
     os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt},
     path::Path,
@@ -12,14 +12,46 @@ use anyhow::Context;
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use zeroize::Zeroizing;
 
-/// Maximum size of a secret file; those of this program are much smaller.
+/// Maximum size of a file. Secrets are much smaller, and so are the certificates of all public authorities together.
 const MAX_BYTES: u64 = 1024 * 1024;
 
 /// Reads a secret file.
 ///
 /// # Errors
-/// If it cannot be read, is not a regular file, is too large, or if anyone except its owner may read or write it.
+/// If it cannot be read, is not a regular file, is too large, or if other users may read or write it. The group may
+/// read a file that root owns, because Kubernetes and Docker give secrets to a program in this way.
 pub fn read(path: &Path) -> anyhow::Result<Zeroizing<String>> {
+    let name = path.display();
+    let (file, metadata) = open(path)?;
+    let mode = metadata.permissions().mode() & 0o777;
+    anyhow::ensure!(
+        is_private(mode, metadata.uid()),
+        "{name} has mode {mode:04o}, so that other users can access its secret: chmod 600 it"
+    );
+    let mut text = Zeroizing::new(String::new());
+    file.take(MAX_BYTES).read_to_string(&mut text).with_context(|| format!("cannot read {name}"))?;
+    Ok(text)
+}
+
+/// Reads a file without secrets, such as one with certificates.
+///
+/// # Errors
+/// If it cannot be read, is not a regular file, or is too large.
+pub fn read_public(path: &Path) -> anyhow::Result<Vec<u8>> {
+    let (file, _) = open(path)?;
+    let mut bytes = Vec::new();
+    file.take(MAX_BYTES).read_to_end(&mut bytes).with_context(|| format!("cannot read {}", path.display()))?;
+    Ok(bytes)
+}
+
+/// Reports whether only the owner of a file can access it. Of a file that root owns, its group may read, too.
+fn is_private(mode: u32, owner: u32) -> bool {
+    let forbidden = if owner == 0 { 0o037 } else { 0o077 };
+    mode & forbidden == 0
+}
+
+/// Opens a regular file of a limited size.
+fn open(path: &Path) -> anyhow::Result<(File, Metadata)> {
     let name = path.display();
     // Opening a pipe would block until it has a writer.
     let is_file =
@@ -27,15 +59,8 @@ pub fn read(path: &Path) -> anyhow::Result<Zeroizing<String>> {
     anyhow::ensure!(is_file, "{name} is not a regular file");
     let file = File::open(path).with_context(|| format!("cannot read {name}"))?;
     let metadata = file.metadata().with_context(|| format!("cannot read {name}"))?;
-    let mode = metadata.permissions().mode() & 0o777;
-    anyhow::ensure!(
-        mode & 0o077 == 0,
-        "{name} has mode {mode:04o}, so that other users can access its secret: chmod 600 it"
-    );
     anyhow::ensure!(metadata.len() <= MAX_BYTES, "{name} is too large");
-    let mut text = Zeroizing::new(String::new());
-    file.take(MAX_BYTES).read_to_string(&mut text).with_context(|| format!("cannot read {name}"))?;
-    Ok(text)
+    Ok((file, metadata))
 }
 
 /// Creates a secret file with mode 0600, atomically. The file is on disk when this function returns.
@@ -167,4 +192,22 @@ pub fn create_key(path: &Path) -> anyhow::Result<Key> {
         Err(error) => return Err(error).with_context(|| format!("cannot write {}", path.display())),
     }
     read_key(path)?.with_context(|| format!("{} was deleted", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_private;
+
+    #[test]
+    fn group_may_only_read_files_of_root() {
+        for mode in [0o600, 0o400, 0o700] {
+            assert!(is_private(mode, 0) && is_private(mode, 1000), "{mode:o}");
+        }
+        for mode in [0o440, 0o640] {
+            assert!(is_private(mode, 0) && !is_private(mode, 1000), "{mode:o}");
+        }
+        for mode in [0o620, 0o660, 0o604, 0o644, 0o444, 0o601, 0o777] {
+            assert!(!is_private(mode, 0) && !is_private(mode, 1000), "{mode:o}");
+        }
+    }
 }

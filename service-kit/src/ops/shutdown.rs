@@ -34,8 +34,8 @@ const CLOSE_LIMIT: Duration = Duration::from_secs(4);
 /// How long the program waits until an error is printed.
 const PRINT_LIMIT: Duration = Duration::from_secs(1);
 
-/// Handles SIGTERM and SIGINT: the first signal begins the shutdown, the second one exits immediately. SIGHUP, which
-/// would otherwise end the program, is ignored.
+/// Handles SIGTERM and SIGINT: the first signal begins the shutdown, the second one exits immediately. SIGHUP never ends
+/// the program.
 ///
 /// A thread with a runtime of its own waits for the signals, so that the program ends even if the main runtime hangs.
 ///

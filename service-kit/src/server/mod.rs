@@ -5,7 +5,7 @@ use std::{convert::Infallible, future::pending, time::Duration};
 use futures::{StreamExt, stream::FuturesUnordered};
 use http::{Request, Response};
 use hyper::body::{Body as HttpBody, Bytes};
-use tokio::{net::TcpListener, sync::watch, time::sleep};
+use tokio::{sync::watch, time::sleep};
 use tonic::{body::Body, server::NamedService, service::RoutesBuilder};
 use tower::{BoxError, Layer, Service};
 
@@ -27,7 +27,7 @@ mod unread;
 
 use call::CallLayer;
 use call_metrics::CallMetrics;
-use connection::Protocol;
+use connection::{Listener, Protocol};
 use health::{HealthReport, ServingStatus, Statuses, UPDATE_INTERVAL, health_server};
 use reflection::add_reflection;
 
@@ -101,7 +101,7 @@ impl GrpcServer {
     /// If the listener has no address, or reflection cannot be set up.
     pub async fn serve(
         mut self,
-        listener: TcpListener,
+        listener: impl Into<Listener>,
         mut ready: watch::Receiver<bool>,
         shutdown: impl Into<Shutdown>,
     ) -> anyhow::Result<()> {
@@ -116,7 +116,7 @@ impl GrpcServer {
         let max_header_bytes = self.limits.max_header_bytes as usize;
         let calls = CallLayer::new(timeout, max_header_bytes, started.clone(), CallMetrics::new(&self.services)?)
             .layer(self.routes.routes().prepare());
-        let serving = connection::serve(self.name, listener, Protocol::Http2, &self.limits, calls, started);
+        let serving = connection::serve(self.name, listener.into(), Protocol::Http2, &self.limits, calls, started);
         let follow_ready = async {
             while !announced.is_cancelled() {
                 let is_ready = *ready.borrow_and_update();

@@ -4,8 +4,8 @@ use std::{convert::Infallible, net::SocketAddr};
 
 use http::{Request, Response};
 use service_kit::{
-    ops::service_manager::PassedSockets,
     server::connection::{self, Protocol},
+    testing::listen,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -35,14 +35,7 @@ impl Server {
     /// Starts a server that responds to `/`, panics on `/panic` and never responds to other paths.
     async fn start(protocol: Protocol, flags: &[&str]) -> Self {
         let limits = parse_limits(flags);
-        let listener = connection::bind(
-            "test",
-            "127.0.0.1:0".parse().expect("an address"),
-            &limits,
-            &mut PassedSockets::default(),
-        )
-        .await;
-        let listener = listener.expect("a free port");
+        let listener = listen(&limits, None).await;
         let address = listener.local_addr().expect("an address");
         let (received, requests) = mpsc::unbounded_channel();
         let service = tower::service_fn(move |request: Request<_>| {

@@ -19,6 +19,7 @@ use service_kit::{
     },
     clock::Clock,
     testing::folder,
+    tls::Dialer,
 };
 use taskey_proto::auth::v1::{
     AcknowledgeRevocationsRequest, AcknowledgeRevocationsResponse, GetJwksRequest, IntrospectRequest,
@@ -209,6 +210,7 @@ impl Fixture {
             deleted_users: store.map(|store| Arc::clone(store) as Arc<_>),
             credential: Credential::TokenFile(token),
             peers: vec![Endpoint::from_shared(format!("http://{address}")).expect("a URL")],
+            dialer: Dialer::plaintext(),
         };
         let running = [tokio::spawn(serving), tokio::spawn(async move { follower.run().await })];
         Self { peer, view, running, _folder: folder }

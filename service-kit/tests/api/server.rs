@@ -7,9 +7,12 @@ use futures::stream::{Pending, pending};
 use service_kit::{
     assert_refused,
     ops::{config::LimitArgs, service_manager::PassedSockets},
-    server::{GrpcServer, connection},
+    server::{
+        GrpcServer,
+        connection::{self, Listener},
+    },
     status::ApiError,
-    testing::call_raw,
+    testing::{call_raw, listen},
 };
 use taskey_proto::auth::v1::{
     AcknowledgeRevocationsRequest, AcknowledgeRevocationsResponse, GetJwksRequest, IntrospectRequest,
@@ -21,7 +24,7 @@ use taskey_proto::auth::v1::{
 use taskey_proto::errors::v1::ErrorReason;
 use tokio::{
     io::AsyncReadExt,
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     sync::{Notify, watch},
     task::JoinHandle,
     time::timeout,
@@ -91,14 +94,7 @@ impl Server {
             limits: LimitArgs,
         }
         let limits = Cli::parse_from([""].iter().chain(flags)).limits;
-        let listener = connection::bind(
-            "test",
-            "127.0.0.1:0".parse().expect("an address"),
-            &limits,
-            &mut PassedSockets::default(),
-        )
-        .await
-        .expect("a free port");
+        let listener = listen(&limits, None).await;
         let address = listener.local_addr().expect("an address");
         let service = TokenServiceServer::new(Stub(Arc::new(move || Box::pin(handler()))));
         let service = service.max_decoding_message_size(limits.max_request_bytes);
@@ -411,10 +407,10 @@ async fn plaintext_beyond_loopback_requires_a_flag() {
     }
     let all_interfaces = "0.0.0.0:0".parse().expect("an address");
     let strict = Cli::parse_from([""]).limits;
-    assert!(connection::bind("test", all_interfaces, &strict, &mut PassedSockets::default()).await.is_err());
+    assert!(connection::bind("test", all_interfaces, &strict, None, &mut PassedSockets::default()).await.is_err());
     let lax = Cli::parse_from(["", "--insecure-plaintext"]).limits;
-    let _: TcpListener =
-        connection::bind("test", all_interfaces, &lax, &mut PassedSockets::default()).await.expect("allowed");
+    let _: Listener =
+        connection::bind("test", all_interfaces, &lax, None, &mut PassedSockets::default()).await.expect("allowed");
 }
 
 #[tokio::test]

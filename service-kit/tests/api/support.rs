@@ -19,7 +19,7 @@ pub const TIMEOUT: Duration = Duration::from_secs(5);
 pub fn error_response(rejection: Rejection) -> Response<Bytes> {
     let code = match rejection {
         Rejection::Unparsable(code) => code,
-        Rejection::InvalidHost => StatusCode::BAD_REQUEST,
+        Rejection::InvalidHost | Rejection::Plaintext => StatusCode::BAD_REQUEST,
         Rejection::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
     };
     let mut response = Response::new(format!("this is {}", code.as_u16()).into());

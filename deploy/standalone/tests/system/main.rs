@@ -8,3 +8,4 @@ mod operation;
 mod process;
 mod recovery;
 mod shim;
+mod tls;

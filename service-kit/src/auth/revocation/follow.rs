@@ -27,6 +27,7 @@ use crate::{
     auth::{claims, credential::Credential, key_source::KeySource},
     clock::Timestamp,
     id, random, status,
+    tls::Dialer,
 };
 
 /// How long connecting and the first response may take. Together with the longest delay between attempts, 1.5 times
@@ -61,6 +62,8 @@ pub struct Follower {
     pub credential: Credential,
     /// The replicas of auth-service; at least one.
     pub peers: Vec<Endpoint>,
+    /// Opens the connections to them.
+    pub dialer: Dialer,
 }
 
 impl Follower {
@@ -137,7 +140,7 @@ impl Follower {
         &self,
         peer: &Endpoint,
     ) -> anyhow::Result<(TokenServiceClient<Channel>, Streaming<WatchRevocationsResponse>)> {
-        let channel: Channel = peer.connect().await?;
+        let channel: Channel = peer.connect_with_connector(self.dialer.clone()).await?;
         let mut client = TokenServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
         let request = self.credential.sign(WatchRevocationsRequest {}).await?;
         let feed = client.watch_revocations(request).await.map_err(|status| {

@@ -49,6 +49,8 @@ pub(super) async fn prepare(
     migrations: &Migrator,
     migrate: Migrate,
 ) -> anyhow::Result<()> {
+    url.check_files()?;
+    direct.check_files()?;
     reject_transaction_pooling(url).await.with_context(|| url.describe())?;
     if migrate != Migrate::Unchecked {
         self::migrate(direct, schema, migrations, migrate).await?;
@@ -85,6 +87,7 @@ pub(in crate::db) async fn inspect(
     migrations: &Migrator,
 ) -> anyhow::Result<TableStatus> {
     let inspected = async {
+        url.check_files()?;
         let mut connection = connect(url).await?;
         let tables = compare_tables(&mut connection, schema, migrations).await?;
         connection.close().await?;

@@ -22,6 +22,8 @@ pub enum Rejection {
     InvalidHost,
     /// Its client has reached the limit of requests in progress.
     TooManyRequests,
+    /// It was sent as plaintext to a port with TLS.
+    Plaintext,
 }
 
 /// Creates the response to a rejected request. It replaces the empty response of hyper.
@@ -66,13 +68,27 @@ fn error_with_body(head: &[u8], explain: Explain) -> Option<Bytes> {
         return None;
     }
     let code = StatusCode::from_bytes(head.as_bytes().get(9..12)?).ok()?;
-    let (parts, body) = explain(Rejection::Unparsable(code)).into_parts();
+    let (lines, body) = header_lines(explain(Rejection::Unparsable(code)));
+    let (before, after) = head.split_once(ZERO_LENGTH)?;
+    Some([before.as_bytes(), &lines, after.as_bytes(), &body].concat().into())
+}
+
+/// Returns the header lines of a response, and its body.
+fn header_lines(response: Response<Bytes>) -> (Vec<u8>, Bytes) {
+    let (parts, body) = response.into_parts();
     let mut lines = format!("content-length: {}\r\n", body.len()).into_bytes();
     for (name, value) in &parts.headers {
         lines.extend([name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
     }
-    let (before, after) = head.split_once(ZERO_LENGTH)?;
-    Some([before.as_bytes(), &lines, after.as_bytes(), &body].concat().into())
+    (lines, body)
+}
+
+/// Returns the bytes of a response over HTTP/1.1, after which the connection is closed.
+pub(super) fn closing_response(response: Response<Bytes>) -> Vec<u8> {
+    let status = response.status();
+    let (lines, body) = header_lines(response);
+    let start = format!("HTTP/1.1 {status}\r\nconnection: close\r\n");
+    [start.as_bytes(), &lines, b"\r\n", &body].concat()
 }
 
 impl<W: AsyncWrite + Unpin> AsyncWrite for ErrorBodyWriter<W> {

@@ -1,6 +1,6 @@
 //! Accepts connections, limits their number, their idle time and their concurrent calls, and drains them.
 
-use std::{convert::Infallible, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
+use std::{convert::Infallible, pin::Pin, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use http::{Request, Response};
@@ -10,13 +10,16 @@ use hyper_util::{
     server::conn::auto,
     service::TowerToHyperService,
 };
-use tokio::{net::TcpListener, task::JoinSet, time::timeout};
+use tokio::{task::JoinSet, time::timeout};
 use tokio_util::sync::CancellationToken;
 use tonic::{body::Body, transport::server::TcpConnectInfo};
 use tower::Service;
 
 use super::{admission::Admission, connection_state::ConnectionState, unread::StreamExecutor};
-use crate::ops::{config::LimitArgs, output, service_manager::PassedSockets};
+use crate::{
+    ops::{config::LimitArgs, output},
+    tls::{FailureLog, TlsInfo},
+};
 
 mod bare_lf;
 mod connection_metrics;
@@ -25,6 +28,8 @@ mod gate;
 mod host;
 mod lifetime;
 mod linger;
+mod listener;
+mod opening;
 mod preface;
 mod slots;
 
@@ -32,8 +37,10 @@ use connection_metrics::ConnectionMetrics;
 pub use error_body::{Explain, Rejection};
 use gate::{Gate, hold_until_end};
 use lifetime::Lifetime;
+pub use listener::{Listener, bind};
+use opening::{OpenError, open};
 pub use preface::Protocol;
-use preface::Stream;
+use preface::{Stream, TimeLimits};
 use slots::Slots;
 
 /// After an accept error (such as too many open files) the loop pauses, so that it does not spin.
@@ -52,49 +59,13 @@ const TOKEN_BYTES: u32 = 32 * 1024;
 const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
 const CONNECTION_WINDOW_BYTES: u32 = 256 * 1024;
 
-/// Binds an address for plaintext, unless the service manager has passed a socket for the listener with this name.
-///
-/// # Errors
-/// If it is not a loopback address and `--insecure-plaintext` was not given, or it cannot be bound.
-pub async fn bind(
-    name: &str,
-    address: SocketAddr,
-    limits: &LimitArgs,
-    sockets: &mut PassedSockets,
-) -> anyhow::Result<TcpListener> {
-    raise_file_limit(limits);
-    let passed = sockets.take(name, address);
-    let address = passed.as_ref().map_or(Ok(address), TcpListener::local_addr)?;
-    anyhow::ensure!(
-        limits.insecure_plaintext || address.ip().to_canonical().is_loopback(),
-        "refusing to serve plaintext on {address}, where anyone on the network can read the tokens: \
-         listen on 127.0.0.1:{} or pass --insecure-plaintext",
-        address.port(),
-    );
-    match passed {
-        Some(listener) => Ok(listener),
-        None => TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}")),
-    }
-}
-
-/// Raises the limit of open files. Each connection is an open file, and the default limit is often lower than the
-/// maximum number of connections.
-fn raise_file_limit(limits: &LimitArgs) {
-    let wanted = 2 * u64::try_from(limits.max_connections).unwrap_or(u64::MAX / 2) + 1024;
-    match rlimit::increase_nofile_limit(u64::MAX) {
-        Ok(allowed) if allowed >= wanted => {}
-        Ok(allowed) => tracing::warn!(allowed, wanted, "the limit of open files is too low for all connections"),
-        Err(error) => tracing::warn!(%error, "cannot raise the limit of open files"),
-    }
-}
-
 /// Serves connections until `shutdown`, then drains them. Prints `listening <name> <address>` to standard output.
 ///
 /// # Errors
 /// If the address of the listener cannot be read.
 pub async fn serve<S>(
-    name: &str,
-    listener: TcpListener,
+    name: &'static str,
+    listener: Listener,
     protocol: Protocol,
     limits: &LimitArgs,
     service: S,
@@ -117,7 +88,7 @@ where
             accepted = listener.accept() => accepted,
         };
         while connections.try_join_next().is_some() {}
-        let (stream, peer) = match accepted {
+        let (stream, peer, tls) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
                 // Logged once per series of errors, not ten times a second.
@@ -139,21 +110,24 @@ where
             }
         };
         let (server, service) = (Arc::clone(&server), service.clone());
-        let (shutdown, open) = (shutdown.clone(), metrics.count_open());
+        let (shutdown, counted) = (shutdown.clone(), metrics.count_open());
         connections.spawn(async move {
             _ = stream.set_nodelay(true);
             let info = TcpConnectInfo { local_addr: stream.local_addr().ok(), remote_addr: Some(peer) };
             let opened = tokio::select! {
-                opened = preface::open(stream, server.gate.protocol, server.handshake_timeout, server.stall_timeout) => {
-                    opened
-                }
+                opened = open(stream, tls.as_ref(), server.gate.protocol, server.time_limits) => opened,
                 () = shutdown.cancelled() => return,
             };
             match opened {
-                Ok((stream, is_http1)) => server.serve_connection(stream, is_http1, info, service, shutdown).await,
-                Err(error) => tracing::debug!(%peer, %error, "closed a connection without a valid preface"),
+                Ok((stream, is_http1, tls)) => {
+                    server.serve_connection(stream, is_http1, info, tls, service, shutdown).await;
+                }
+                Err(OpenError::Tls(failure)) => server.tls_failures.report(name, peer, &failure),
+                Err(OpenError::Preface(error)) => {
+                    tracing::debug!(%peer, %error, "closed a connection without a valid preface");
+                }
             }
-            drop((slot, open));
+            drop((slot, counted));
         });
     }
     drop(listener);
@@ -175,10 +149,8 @@ struct Server {
     gate: Arc<Gate>,
     builder: auto::Builder<StreamExecutor>,
     lifetime: Lifetime,
-    handshake_timeout: Duration,
-    /// How long a write, or the response of an HTTP/2 stream, may make no progress. Pings do not detect a client that
-    /// answers them but reads nothing else, and HTTP/1 has no pings.
-    stall_timeout: Duration,
+    time_limits: TimeLimits,
+    tls_failures: FailureLog,
 }
 
 fn builder(protocol: Protocol, limits: &LimitArgs, stall_timeout: Duration) -> auto::Builder<StreamExecutor> {
@@ -213,8 +185,8 @@ impl Server {
             gate: Arc::new(Gate { protocol, proxies: limits.proxies.clone(), slots: Slots::new(limits) }),
             builder: builder(protocol, limits, stall_timeout),
             lifetime: Lifetime::new(limits),
-            handshake_timeout: limits.handshake_timeout,
-            stall_timeout,
+            time_limits: TimeLimits { handshake: limits.handshake_timeout, stall: stall_timeout },
+            tls_failures: FailureLog::default(),
         }
     }
 
@@ -223,6 +195,7 @@ impl Server {
         stream: impl Stream,
         is_http1: bool,
         info: TcpConnectInfo,
+        tls: Option<TlsInfo>,
         service: S,
         shutdown: CancellationToken,
     ) where
@@ -236,6 +209,9 @@ impl Server {
             let state = request_state.clone();
             request.extensions_mut().insert(info.clone());
             request.extensions_mut().insert(state.clone());
+            if let Some(tls) = &tls {
+                request.extensions_mut().insert(tls.clone());
+            }
             let admitted = gate.admit(&mut request, info.remote_addr.map(|peer| peer.ip()));
             let mut service = service.clone();
             async move {

@@ -2,11 +2,7 @@
 
 use std::{io, time::Duration};
 
-use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, BufWriter},
-    net::TcpStream,
-    time::timeout,
-};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, BufWriter};
 use tokio_io_timeout::TimeoutWriter;
 
 use super::{
@@ -14,6 +10,7 @@ use super::{
     error_body::{ErrorBodyWriter, Explain},
     linger::LingeringConnection,
 };
+use crate::tls::HANDSHAKE_RECORD;
 
 /// The connection preface of HTTP/2 clients (RFC 9113, section 3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -47,43 +44,70 @@ pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
 
 impl<T: AsyncRead + AsyncWrite + Unpin + Send + 'static> Stream for T {}
 
-/// Detects the protocol within `limit`, so that clients that send nothing do not keep a connection open. The head of
-/// each HTTP/1 request must be complete within `limit`, too, once the client has begun to send it. A write that
-/// makes no progress for `stall_timeout` ends the connection, so that clients that read nothing do not keep it open
-/// either. Returns the connection, and whether its protocol is HTTP/1.
+/// The time limits of a connection.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct TimeLimits {
+    /// How long the handshakes may take, so that clients that send nothing do not keep a connection open. The head of
+    /// each HTTP/1 request must be complete within this time, too, once the client has begun to send it.
+    pub(super) handshake: Duration,
+    /// How long a write, or the response of an HTTP/2 stream, may make no progress. Pings do not detect a client that
+    /// answers them but reads nothing else, and HTTP/1 has no pings.
+    pub(super) stall: Duration,
+}
+
+/// The first bytes of a connection.
+pub(super) struct FirstBytes {
+    bytes: Vec<u8>,
+    is_http2: bool,
+}
+
+impl FirstBytes {
+    /// Reports whether they begin a TLS handshake.
+    pub(super) fn are_tls(&self) -> bool {
+        self.bytes.first() == Some(&HANDSHAKE_RECORD)
+    }
+}
+
+/// Reads the first bytes of a connection, as many as show whether they are the preface of HTTP/2.
 ///
 /// # Errors
-/// If the time limit is exceeded, the client disconnects, or it uses another protocol.
-pub(super) async fn open(
-    mut stream: TcpStream,
+/// If the client disconnects.
+pub(super) async fn read_first(reader: &mut (impl AsyncRead + Unpin)) -> io::Result<FirstBytes> {
+    let mut bytes = Vec::with_capacity(PREFACE.len());
+    while bytes.len() < PREFACE.len() && PREFACE.starts_with(&bytes) {
+        let missing = u64::try_from(PREFACE.len() - bytes.len()).unwrap_or(0);
+        if reader.take(missing).read_buf(&mut bytes).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+    Ok(FirstBytes { is_http2: bytes == PREFACE, bytes })
+}
+
+/// Creates the stream of a connection with these first bytes. A write that makes no progress ends the connection, so
+/// that clients that read nothing do not keep it open. Returns the stream, and whether its protocol is HTTP/1.
+///
+/// # Errors
+/// If the client uses a protocol that the listener does not accept.
+pub(super) fn stream<R, W>(
+    first: FirstBytes,
+    (reader, writer): (R, W),
     protocol: Protocol,
-    limit: Duration,
-    stall_timeout: Duration,
-) -> io::Result<(impl Stream + use<>, bool)> {
-    let mut first = Vec::with_capacity(PREFACE.len());
-    timeout(limit, async {
-        while first.len() < PREFACE.len() && PREFACE.starts_with(&first) {
-            let missing = u64::try_from(PREFACE.len() - first.len()).unwrap_or(0);
-            if (&mut stream).take(missing).read_buf(&mut first).await? == 0 {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-        }
-        if matches!(protocol, Protocol::Http2) && first != PREFACE {
-            return Err(io::Error::from(io::ErrorKind::InvalidData));
-        }
-        Ok(())
-    })
-    .await??;
+    limits: TimeLimits,
+) -> io::Result<(impl Stream + use<R, W>, bool)>
+where
+    R: AsyncRead + Unpin + Send + 'static,
+    W: AsyncWrite + Send + 'static,
+{
     let explain = match protocol {
-        Protocol::Http1And2(explain) if first != PREFACE => Some(explain),
-        _ => None,
+        _ if first.is_http2 => None,
+        Protocol::Http1And2(explain) => Some(explain),
+        Protocol::Http2 => return Err(io::ErrorKind::InvalidData.into()),
     };
-    let (reader, writer) = stream.into_split();
     let mut writer = TimeoutWriter::new(writer);
-    writer.set_timeout(Some(stall_timeout));
+    writer.set_timeout(Some(limits.stall));
     let writer = BufWriter::with_capacity(WRITE_BUFFER_BYTES, Box::pin(writer));
     let is_http1 = explain.is_some();
-    let reader = io::Cursor::new(first).chain(reader);
-    let reader = BareLfFilter::new(reader, is_http1, limit);
+    let reader = io::Cursor::new(first.bytes).chain(reader);
+    let reader = BareLfFilter::new(reader, is_http1, limits.handshake);
     Ok((LingeringConnection::new(reader, ErrorBodyWriter::new(writer, explain), is_http1), is_http1))
 }

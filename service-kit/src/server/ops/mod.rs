@@ -133,7 +133,7 @@ impl Bound {
             async move { Ok::<_, Infallible>(pages.respond(request).await) }
         });
         let protocol = Protocol::Http1And2(rejected_request);
-        let serving = connection::serve("ops", self.listener, protocol, &self.limits, service, end);
+        let serving = connection::serve("ops", self.listener.into(), protocol, &self.limits, service, end);
         tokio::select! {
             served = serving => served,
             never = merge(&health, &merged) => match never {},
@@ -146,6 +146,7 @@ impl Bound {
 fn rejected_request(rejection: Rejection) -> Response<Bytes> {
     let (code, message) = match rejection {
         Rejection::Unparsable(code) => (code, "the request is not well-formed HTTP/1.1\n"),
+        Rejection::Plaintext => (http::StatusCode::BAD_REQUEST, "use https:// instead of http://\n"),
         Rejection::InvalidHost => (http::StatusCode::BAD_REQUEST, "the request must have exactly one valid `Host`\n"),
         Rejection::TooManyRequests => (http::StatusCode::TOO_MANY_REQUESTS, "too many requests are in progress\n"),
     };

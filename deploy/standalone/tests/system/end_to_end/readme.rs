@@ -149,12 +149,23 @@ fn documented_commands_start_separate_services() {
 }
 
 #[test]
-fn documented_commands_work_without_a_shared_key() {
-    if !tools_are_installed(&["curl", "jq"]) {
-        return;
+fn documented_commands_start_services_with_tls() {
+    if tools_are_installed(&["curl", "openssl"]) {
+        assert_services_start("TLS");
     }
+}
+
+#[test]
+fn documented_commands_work_without_a_shared_key() {
+    if tools_are_installed(&["curl", "jq"]) {
+        assert_services_start("Without a shared key");
+    }
+}
+
+/// Runs a section of the operator's manual that starts programs in the background, and compares its output.
+fn assert_services_start(section: &str) {
     let (folder, ports) = (folder(), free_ports());
-    let mut steps = steps(OPERATORS_MANUAL, "Without a shared key");
+    let mut steps = steps(OPERATORS_MANUAL, section);
     steps.push(Step { commands: "kill $(jobs -p)".to_owned(), output: None });
     for (step, output) in steps.iter().zip(run(folder.path(), &steps, ports)) {
         let expected = step.output.as_deref().unwrap_or_default();
