@@ -64,7 +64,7 @@ pub struct Config {
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Browsers")]
 pub struct BrowserArgs {
-    /// URL under which browsers reach the gateway, such as https://tasks.example.org, or https://example.org/tasks
+    /// URL under which browsers reach the gateway, such as `https://tasks.example.org`, or `https://example.org/tasks`
     /// behind a proxy that removes the path. Cookies get its path and, for https, the attribute Secure; requests with
     /// cookies must come from its origin [default: the host of each request]
     #[arg(long, env = "TASKEY_PUBLIC_URL", value_name = "URL")]
