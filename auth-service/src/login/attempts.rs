@@ -118,14 +118,10 @@ impl PasswordAttempts {
         if self.rate_limits == OnOff::Off {
             return Ok(PermittedAttempt { attempt: None, _permit: None });
         }
+        let permit = self.in_progress.acquire(&self.check_throttle(&key).await?).await?;
+        // Since the first check, other attempts may have failed, or made the network known. A permit is returned after the
+        // outcome is recorded, so that no more attempts than permits pass this check before the first failure is seen.
         let counter = self.check_throttle(&key).await?;
-        let (permit, counter) = if let Some(permit) = self.in_progress.try_acquire(&counter) {
-            (permit, counter)
-        } else {
-            let permit = self.in_progress.acquire(&counter).await?;
-            // The attempts before this one may have failed, or made the network known.
-            (permit, self.check_throttle(&key).await?)
-        };
         Ok(PermittedAttempt { attempt: Some(Attempt { key, counter }), _permit: Some(permit) })
     }
 

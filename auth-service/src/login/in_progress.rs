@@ -56,12 +56,6 @@ impl InProgress {
         Self { queues: (0..QUEUES).map(|_| queue()).collect(), hasher: RandomState::new() }
     }
 
-    /// Returns a permit if an attempt of this counter need not wait.
-    #[must_use]
-    pub fn try_acquire(&self, counter: &ThrottleKey) -> Option<Permit> {
-        Arc::clone(&self.queue(counter).running).try_acquire_owned().ok().map(Permit)
-    }
-
     /// Waits for a permit for an attempt of this counter.
     ///
     /// # Errors
