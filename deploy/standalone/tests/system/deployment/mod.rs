@@ -4,5 +4,6 @@ mod behind_proxy;
 mod certificate;
 mod failover;
 mod patroni;
+mod production;
 mod proxy;
 mod template;

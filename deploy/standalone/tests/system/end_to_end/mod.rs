@@ -11,7 +11,7 @@ mod limits;
 pub mod processes;
 mod program;
 mod rate_limits;
-mod readme;
+pub mod readme;
 mod reflection;
 mod replicas;
 mod scenario;

@@ -21,13 +21,13 @@ const OPERATORS_MANUAL: &str = "deploy/README.md";
 const ANYTHING: char = '…';
 
 /// A block of commands, and the block of expected output that follows it, if there is one.
-struct Step {
-    commands: String,
-    output: Option<String>,
+pub struct Step {
+    pub commands: String,
+    pub output: Option<String>,
 }
 
 /// Reads the steps of a section. The path of the file is relative to the root of the repository.
-fn steps(file: &str, section: &str) -> Vec<Step> {
+pub fn steps(file: &str, section: &str) -> Vec<Step> {
     let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."));
     let manual = fs::read_to_string(root.join(file)).expect(file);
     let text = manual.split("\n## ").find(|text| text.starts_with(section)).expect(section);
@@ -50,7 +50,7 @@ fn script(steps: &[Step]) -> String {
     format!("set -u\n{}", steps.collect::<String>())
 }
 
-fn matches(output: &str, expected: &str) -> bool {
+pub fn matches(output: &str, expected: &str) -> bool {
     let (mut rest, mut parts) = (output.trim(), expected.trim().split(ANYTHING));
     let first = parts.next().unwrap_or_default();
     let Some(after) = rest.strip_prefix(first) else { return false };
@@ -70,12 +70,24 @@ fn matches(output: &str, expected: &str) -> bool {
 
 /// Runs the steps in a folder and returns the output of each. The documented ports are replaced with those of the test.
 fn run(folder: &Path, steps: &[Step], ports: [u16; 3]) -> Vec<String> {
-    let script = script(steps)
-        .replace("50051", &ports[0].to_string())
-        .replace("50052", &ports[1].to_string())
-        .replace("8080", &ports[2].to_string());
+    let ports = ports.map(|port| port.to_string());
+    run_with(folder, steps, &[("50051", &ports[0]), ("50052", &ports[1]), ("8080", &ports[2])])
+}
+
+/// Runs the steps in a folder, with these replacements of their text, and returns the output of each.
+pub fn run_with(folder: &Path, steps: &[Step], replacements: &[(&str, &str)]) -> Vec<String> {
+    // In two steps, because a port may contain the digits of another one.
+    let marker = |number: usize| format!("\u{1}{number}\u{2}");
+    let mut script = script(steps);
+    for (number, (from, _)) in replacements.iter().enumerate() {
+        script = script.replace(from, &marker(number));
+    }
+    for (number, (_, to)) in replacements.iter().enumerate() {
+        script = script.replace(&marker(number), to);
+    }
     let programs = program("taskey").parent().expect("a folder").display().to_string();
-    let path = format!("{programs}:{}", env::var("PATH").unwrap_or_default());
+    // Debian installs servers such as nginx in /usr/sbin.
+    let path = format!("{programs}:{}:/usr/sbin", env::var("PATH").unwrap_or_default());
     let mut bash = Command::new("bash");
     bash.args(["-c", &script]).current_dir(folder).env("PATH", path).stdin(Stdio::null());
     bash.status().expect("there is a bash");
