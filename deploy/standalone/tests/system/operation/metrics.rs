@@ -191,6 +191,9 @@ async fn hostile_requests_add_no_time_series() {
     let database = TestDatabase::sqlite();
     let taskey = start_taskey(&database, &[]).await;
     let ops = taskey.address("ops");
+    for service in ["auth", "task"] {
+        wait_for_value(ops, &format!("taskey_feed_state{{service=\"{service}\",state=\"fresh\"}}"), 1.0).await;
+    }
     // The first round creates the series for what is unknown.
     send_hostile_requests(&taskey, 0).await;
     let before = series(ops).await;
