@@ -75,17 +75,18 @@ test-api: ## Start `taskey` and test its HTTP API against /openapi.json, for abo
 	@.ci/stage build cargo build --locked --workspace --bins
 	@.ci/stage api .ci/test-api
 
-# The tests of `deploy/` with the programs that its configurations are for: Envoy, nginx, HAProxy, Caddy, Patroni, buildah
-# and systemd. On two cores, they take 12 minutes; the first run compiles some of these programs as well.
+# The tests of `deploy/` with the programs that its configurations are for: Envoy, nginx, HAProxy, Caddy, Patroni, buildah,
+# Helm and systemd. On two cores, they take 12 minutes; the first run compiles some of these programs as well.
 DEPLOYMENT := package(taskey) & test(/^deployment::/)
 
 .PHONY: test-deploy
 test-deploy: export CI := true
-test-deploy: tools ## Test images, compose files, units, proxies and failovers with the real programs, for about 12 minutes
+test-deploy: tools ## Test images, charts, units, proxies and failovers with the real programs, for about 12 minutes
 	@.ci/stage 'tools for deploy' .ci/install-tools deploy
 	@.ci/stage build cargo nextest run --locked --workspace --no-run
 	@.ci/stage scripts shellcheck deploy/tests/* deploy/container/build deploy/container/programs deploy/container/sbom \
 		deploy/compose/init
+	@.ci/stage helm deploy/tests/helm
 	@.ci/stage systemd deploy/tests/systemd
 	@.ci/stage compose deploy/tests/compose
 	@.ci/stage deployment .ci/with-postgres cargo nextest run --locked --package taskey --test-threads 4 -E '$(DEPLOYMENT)' \

@@ -61,7 +61,9 @@ readinessProbe:
 - name: tls
   secret: {{ get $values.tls .component }}
   path: {{ include "taskey.tls.path" . }}
-  items: ["tls.crt", "tls.key", "ca.crt"]
+  {{- $calls := has .component (list "task" "gateway") }}
+  {{- $needsAuthority := or $calls (and $values.tls.mutual (eq .component "auth")) }}
+  items: {{ ternary (list "tls.crt" "tls.key" "ca.crt") (list "tls.crt" "tls.key") $needsAuthority | toJson }}
 {{- end }}
 {{- end -}}
 
