@@ -6,4 +6,5 @@ mod failover;
 mod patroni;
 mod production;
 mod proxy;
+mod rolling_restart;
 mod template;

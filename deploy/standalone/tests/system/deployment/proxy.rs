@@ -25,6 +25,9 @@ pub const HOST: &str = "tasks.example.org";
 /// How long a proxy may take until it listens, on a machine that is busy with other tests.
 const START_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// Several instances run on one machine.
+const ENVOY_FLAGS: [&str; 5] = ["--concurrency", "1", "--disable-hot-restart", "--log-level", "warn"];
+
 /// The name of the log.
 const LOG: &str = "proxy.log";
 
@@ -107,27 +110,12 @@ impl Proxy {
             ("GATEWAY_TWO_PORT", &ports[2]),
         ];
         let file = write(folder, "envoy.yaml", &render("proxy/envoy.yaml", &variables));
-        let flags = ["-c", &file, "--concurrency", "1", "--disable-hot-restart", "--log-level", "warn"];
-        Self::start("envoy", &flags, address, certificate).await
+        Self::start("envoy", &[&["-c", &file], &ENVOY_FLAGS[..]].concat(), address, certificate).await
     }
 
-    /// Starts a proxy, and waits until it listens. Its log is a file in the folder of its certificate.
     async fn start(name: &'static str, arguments: &[&str], address: SocketAddr, certificate: Certificate) -> Self {
         let folder = certificate.chain.parent().expect("a folder");
-        let log = fs::File::create(folder.join(LOG)).expect("a log");
-        let mut command = Command::new(find_program(name));
-        command.args(arguments).env("HOME", folder).current_dir(folder).stdin(Stdio::null());
-        command.stdout(log.try_clone().expect("a log")).stderr(log);
-        let child = command.spawn().expect("the proxy starts");
-        let process = Process { child, addresses: HashMap::from([(name.to_owned(), address)]) };
-        let listening = async {
-            while TcpStream::connect(address).await.is_err() {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        };
-        let is_listening = timeout(START_TIMEOUT, listening).await.is_ok();
-        let log = fs::read_to_string(folder.join(LOG)).unwrap_or_default();
-        assert!(is_listening, "{name} does not listen: {log}");
+        let process = start_program(name, arguments, &folder.join(LOG), address).await;
         Self { name, address, certificate, _process: process }
     }
 
@@ -149,6 +137,52 @@ impl Drop for Proxy {
             _ = writeln!(io::stderr(), "-- the log of {}\n{log}", self.name);
         }
     }
+}
+
+/// Starts Envoy in front of two replicas of auth-service and of task-service. Returns its addresses for them.
+pub async fn start_envoy_for_services(
+    folder: &Path,
+    auth: [SocketAddr; 2],
+    task: [SocketAddr; 2],
+) -> (Process, [SocketAddr; 2]) {
+    let listeners = [free_address(), free_address()];
+    let names = ["AUTH_ONE", "AUTH_TWO", "TASK_ONE", "TASK_TWO"];
+    let replicas = names.into_iter().zip([auth, task].concat());
+    let mut variables: Vec<_> = replicas
+        .flat_map(|(name, address)| {
+            [
+                (format!("{name}_ADDRESS"), address.ip().to_string()),
+                (format!("{name}_PORT"), address.port().to_string()),
+            ]
+        })
+        .collect();
+    variables.push(("LISTEN_ADDRESS".to_owned(), "127.0.0.1".to_owned()));
+    for (name, address) in ["AUTH_PORT", "TASK_PORT"].into_iter().zip(listeners) {
+        variables.push((name.to_owned(), address.port().to_string()));
+    }
+    let variables: Vec<_> = variables.iter().map(|(name, value)| (&name[..], &value[..])).collect();
+    let file = write(folder, "envoy-services.yaml", &render("proxy/envoy-services.yaml", &variables));
+    let log = folder.join("envoy-services.log");
+    (start_program("envoy", &[&["-c", &file], &ENVOY_FLAGS[..]].concat(), &log, listeners[1]).await, listeners)
+}
+
+/// Starts a proxy, and waits until it listens.
+async fn start_program(name: &str, arguments: &[&str], log: &Path, address: SocketAddr) -> Process {
+    let folder = log.parent().expect("a folder");
+    let file = fs::File::create(log).expect("a log");
+    let mut command = Command::new(find_program(name));
+    command.args(arguments).env("HOME", folder).current_dir(folder).stdin(Stdio::null());
+    command.stdout(file.try_clone().expect("a log")).stderr(file);
+    let child = command.spawn().expect("the proxy starts");
+    let process = Process { child, addresses: HashMap::from([(name.to_owned(), address)]) };
+    let listening = async {
+        while TcpStream::connect(address).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let is_listening = timeout(START_TIMEOUT, listening).await.is_ok();
+    assert!(is_listening, "{name} does not listen: {}", fs::read_to_string(log).unwrap_or_default());
+    process
 }
 
 fn write(folder: &Path, name: &str, content: &str) -> String {
