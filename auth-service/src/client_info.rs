@@ -7,7 +7,9 @@ use service_kit::{
     clock::Clock,
     network::{FORWARDED_USER_AGENT, ProxyArgs},
     status::ApiError,
+    tls::TlsInfo,
 };
+use taskey_proto::errors::v1::ErrorReason;
 use tonic::{Request, metadata::MetadataMap};
 use uuid::Uuid;
 
@@ -21,7 +23,8 @@ use crate::{
     service_tokens::ServiceTokens,
 };
 
-/// Determines the clients of calls. Trusted proxies and services with a valid token may send the client's address.
+/// Determines the clients of calls. Trusted proxies, and services with a valid token or certificate, may send the client's
+/// address.
 #[derive(Debug)]
 pub struct ClientInfoResolver {
     clock: Clock,
@@ -49,8 +52,8 @@ impl ClientInfoResolver {
         let token = metadata.get(SERVICE_TOKEN_HEADER).and_then(|token| token.to_str().ok());
         let token = token.and_then(ServiceTokenHash::from_token);
         let is_service = match token {
-            Some(token) => self.may_forward(&token).await?,
-            None => false,
+            Some(token) if self.may_forward(&token).await? => true,
+            _ => self.certificate_may_forward(request).await?,
         };
         let client = if is_service {
             self.proxies.client_of_trusted_peer(peer, metadata.as_ref())
@@ -73,6 +76,18 @@ impl ClientInfoResolver {
         request: &Request<T>,
     ) -> Result<Event, ApiError> {
         Ok(Event::new(&self.clock, kind, actor, session_id, self.resolve(request).await?))
+    }
+
+    /// Reports whether the caller has the certificate of a service that may forward the addresses of clients. The
+    /// certificates of other services give no rights here, and do no harm.
+    async fn certificate_may_forward<T>(&self, request: &Request<T>) -> Result<bool, ApiError> {
+        let Some(peer) = request.extensions().get::<TlsInfo>().and_then(|tls| tls.peer.clone()) else {
+            return Ok(false);
+        };
+        match self.service_tokens.certificate(&peer, Scope::ClientsForward).await {
+            Err(error) if error.reason() == ErrorReason::ScopeMissing => Ok(false),
+            found => Ok(found?.is_some()),
+        }
     }
 
     /// Reports whether a service token is valid.

@@ -25,23 +25,23 @@ use crate::{
     config::{DatabaseArgs, SecretArgs, publish_duration},
     diagnose,
     model::{
-        audit::{Actor, Event, Kind},
-        client_info::ClientInfo,
+        audit::Kind,
         email::Email,
         login_throttle::address_key,
         role::{Role, Roles},
-        service_token::{self, MAX_TOKENS, Scope, Scopes, ServiceName},
         user::User,
     },
     recovery,
     roles::set_roles,
     secrets,
-    store::{
-        login_attempts,
-        service_tokens::{self, NewServiceToken},
-        users,
-    },
+    store::{login_attempts, users},
 };
+
+mod event;
+mod tokens;
+
+use event::tool_event;
+pub use tokens::TokensCommand;
 
 /// The commands of auth-service.
 #[derive(Debug, Subcommand)]
@@ -49,7 +49,7 @@ pub enum Command {
     /// Manage the keys that sign access tokens
     #[command(subcommand)]
     Keys(KeysCommand),
-    /// Manage service tokens, which authenticate services to auth-service
+    /// Manage the tokens and certificates that authenticate services to auth-service
     #[command(subcommand)]
     Tokens(TokensCommand),
     /// Manage users: set their roles, for example to create the first administrator, or unlock them
@@ -187,36 +187,6 @@ pub enum KeysCommand {
     },
 }
 
-/// Commands for service tokens.
-#[derive(Debug, Subcommand)]
-pub enum TokensCommand {
-    /// Create a service token and print it. Only its hash is stored. It is valid until it is revoked. A service can
-    /// have several tokens
-    IssueService {
-        /// Name of the service
-        name: ServiceName,
-
-        /// What the token permits; can be repeated. tokens.verify: introspect tokens and receive revocations.
-        /// clients.forward: call on behalf of clients, as the gateway does, and say what their addresses are [default:
-        /// all scopes]
-        #[arg(long = "scope", value_name = "SCOPE")]
-        scopes: Vec<Scope>,
-
-        /// The database.
-        #[command(flatten)]
-        database: DatabaseArgs,
-    },
-    /// Revoke all tokens of a service. Its open streams end within seconds
-    RevokeService {
-        /// Name of the service
-        name: ServiceName,
-
-        /// The database.
-        #[command(flatten)]
-        database: DatabaseArgs,
-    },
-}
-
 impl Command {
     /// Runs the command.
     ///
@@ -233,10 +203,7 @@ impl Command {
                 let keys = KeySet::read(&keys.key_file, Clock::system().now())?;
                 Ok(writeln!(io::stdout(), "{}", keys.public_json()?)?)
             }
-            Self::Tokens(TokensCommand::IssueService { name, scopes, database }) => {
-                issue_service(&database, name, scopes).await
-            }
-            Self::Tokens(TokensCommand::RevokeService { name, database }) => revoke_service(&database, name).await,
+            Self::Tokens(tokens) => tokens.run().await,
             Self::Password(PasswordCommand::Bench { target_ms }) => {
                 bench::recommend(Duration::from_millis(target_ms), |line| Ok(writeln!(io::stdout(), "{line}")?))
             }
@@ -257,33 +224,6 @@ impl Command {
 async fn new_epoch(database: &DatabaseArgs) -> anyhow::Result<()> {
     let revoked = recovery::begin_epoch(database, &Clock::system()).await?;
     Ok(writeln!(io::stdout(), "auth: began a new epoch; sessions revoked: {revoked}")?)
-}
-
-/// Creates an event that the command-line tool causes.
-fn tool_event(clock: &Clock, kind: Kind) -> Event {
-    Event::new(clock, kind, Actor::Unknown, None, ClientInfo::default())
-}
-
-async fn issue_service(database: &DatabaseArgs, name: ServiceName, scopes: Vec<Scope>) -> anyhow::Result<()> {
-    let (db, clock) = (database.open_for_tool().await?, Clock::system());
-    let scopes: Scopes =
-        if scopes.is_empty() { Scope::ALL.into_iter().collect() } else { scopes.into_iter().collect() };
-    let event = tool_event(&clock, Kind::ServiceTokenIssued).with_detail("service", &name);
-    let event = event.with_detail("scopes", &scopes);
-    let (token, hash) = service_token::generate();
-    let inserted = service_tokens::insert(&db, clock.now(), NewServiceToken { hash, name, scopes }, event).await;
-    db.close().await;
-    anyhow::ensure!(inserted?, "there are already {MAX_TOKENS} service tokens; revoke those that are not used");
-    Ok(writeln!(io::stdout(), "{}", *token)?)
-}
-
-async fn revoke_service(database: &DatabaseArgs, name: ServiceName) -> anyhow::Result<()> {
-    let (db, clock) = (database.open_existing().await?, Clock::system());
-    let event = tool_event(&clock, Kind::ServiceTokensRevoked).with_detail("service", &name);
-    let removed = service_tokens::remove(&db, clock.now(), name.clone(), event).await;
-    db.close().await;
-    anyhow::ensure!(removed? > 0, "{name} has no token");
-    Ok(())
 }
 
 async fn user_by_email(db: &Db, email: &str) -> anyhow::Result<User> {

@@ -187,11 +187,14 @@ mod tests {
     }
 
     #[test]
-    fn a_service_token_replaces_the_key_file() {
+    fn a_service_token_or_a_certificate_replaces_the_key_file() {
         let config = |arguments: &[&str]| Cli::try_parse_from(["task-service"].iter().chain(arguments));
         let verifier = config(&["--service-token-file", "token"]).expect("no key file is needed").config.verifier;
         assert!(verifier.key_file.is_none() && verifier.service_token_file.is_some());
         assert!(config(&[]).is_err());
+        let certificate = ["--upstream-ca-file", "ca", "--upstream-cert-file", "crt", "--upstream-key-file", "key"];
+        let verifier = config(&certificate).expect("neither a key file nor a token is needed").config.verifier;
+        assert!(verifier.key_file.is_none() && verifier.service_token_file.is_none());
     }
 
     #[test]

@@ -7,6 +7,7 @@ pub mod login_throttle;
 pub mod password;
 pub mod refresh_token;
 pub mod role;
+pub mod service_certificate;
 pub mod service_token;
 pub mod session;
 pub mod text;

@@ -47,7 +47,7 @@ impl pb::token_service_server::TokenService for TokenService {
     }
 
     async fn introspect(&self, request: Request<IntrospectRequest>) -> Result<Response<IntrospectResponse>, Status> {
-        self.app.authenticate_verifier(request.metadata()).await?;
+        self.app.authenticate_verifier(&request).await?;
         let token = request::introspection_token(request.into_inner())?;
         let claims = match self.app.authenticator.verify(&token) {
             Ok(claims) => self.check_session(claims).await?,
@@ -63,7 +63,7 @@ impl pb::token_service_server::TokenService for TokenService {
         &self,
         request: Request<WatchRevocationsRequest>,
     ) -> Result<Response<Self::WatchRevocationsStream>, Status> {
-        let verifier = self.app.authenticate_verifier(request.metadata()).await?;
+        let verifier = self.app.authenticate_verifier(&request).await?;
         Ok(Response::new(self.watch(verifier)?))
     }
 
@@ -71,7 +71,7 @@ impl pb::token_service_server::TokenService for TokenService {
         &self,
         request: Request<AcknowledgeRevocationsRequest>,
     ) -> Result<Response<AcknowledgeRevocationsResponse>, Status> {
-        self.app.authenticate_verifier(request.metadata()).await?;
+        self.app.authenticate_verifier(&request).await?;
         let AcknowledgeRevocationsRequest { watch_id, sequence } = request.into_inner();
         self.app.feed.acknowledge(request::id("watch_id", &watch_id)?, sequence);
         Ok(Response::new(AcknowledgeRevocationsResponse {}))
@@ -81,7 +81,7 @@ impl pb::token_service_server::TokenService for TokenService {
         &self,
         request: Request<ListDeletedUsersRequest>,
     ) -> Result<Response<ListDeletedUsersResponse>, Status> {
-        self.app.authenticate_verifier(request.metadata()).await?;
+        self.app.authenticate_verifier(&request).await?;
         let (after, size) = request::deletions(request.get_ref())?;
         let (page, last) = deletions::list_after(&self.app.db, after, size).await.map_err(ApiError::from)?;
         let sequence = page.last().map_or(last, |deleted| deleted.sequence);

@@ -1,4 +1,4 @@
-//! Service tokens.
+//! Service tokens, and the certificates with which services authenticate instead.
 
 use service_kit::{
     args,
@@ -10,6 +10,7 @@ use uuid::Uuid;
 use super::audit;
 use crate::model::{
     audit::Event,
+    service_certificate::CertificateName,
     service_token::{MAX_TOKENS, Scopes, ServiceName, ServiceTokenHash},
 };
 
@@ -27,14 +28,49 @@ pub struct NewServiceToken {
     pub scopes: Scopes,
 }
 
-/// A row: the hash of a token, and its scopes.
-struct StoredServiceToken(ServiceTokenHash, Scopes);
+/// A new certificate.
+#[derive(Clone, Debug)]
+pub struct NewServiceCertificate {
+    /// The name in the certificate.
+    pub san: CertificateName,
+    /// The service.
+    pub name: ServiceName,
+    /// What the certificate permits.
+    pub scopes: Scopes,
+}
 
-impl FromRow for StoredServiceToken {
-    /// Reads `hash, scopes`.
+/// A token or a certificate of a service.
+#[derive(Clone, Debug)]
+pub struct Credential {
+    /// The service.
+    pub name: String,
+    /// The hash of a token, or the name in a certificate.
+    pub kind: CredentialKind,
+    /// What it permits.
+    pub scopes: Scopes,
+    /// When it was added.
+    pub create_time: Timestamp,
+}
+
+/// What identifies a service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CredentialKind {
+    /// A token.
+    Token(ServiceTokenHash),
+    /// A certificate.
+    Certificate(CertificateName),
+}
+
+impl FromRow for Credential {
+    /// Reads `name, hash, san, scopes, created_at`, of which `hash` or `san` is null.
     fn from_row(row: &mut Row<'_>) -> Result<Self, Error> {
-        let (hash, scopes): (String, String) = (row.next()?, row.next()?);
-        Ok(Self(ServiceTokenHash(hash), Scopes::from_stored(&scopes)))
+        let (name, hash, san) = (row.next()?, row.next::<Option<String>>()?, row.next::<Option<String>>()?);
+        let kind = match hash {
+            Some(hash) => CredentialKind::Token(ServiceTokenHash(hash)),
+            None => CredentialKind::Certificate(CertificateName(san.unwrap_or_default())),
+        };
+        let scopes: String = row.next()?;
+        Ok(Self { name, kind, scopes: Scopes::from_stored(&scopes), create_time: row.next()? })
     }
 }
 
@@ -45,7 +81,8 @@ impl FromRow for StoredServiceToken {
 pub async fn insert(db: &Db, now: Timestamp, new: NewServiceToken, event: Event) -> Result<bool, Error> {
     const INSERT: &str = "
         insert into service_tokens (hash, name, scopes, created_at)
-        select $1, $2, $3, $4 where (select count(*) from service_tokens) < $5";
+        select $1, $2, $3, $4
+        where (select count(*) from service_tokens) + (select count(*) from service_certificates) < $5";
     db.write(move |conn| {
         Box::pin(async move {
             let NewServiceToken { hash, name, scopes } = new;
@@ -60,14 +97,58 @@ pub async fn insert(db: &Db, now: Timestamp, new: NewServiceToken, event: Event)
     .await
 }
 
-/// Removes the tokens of a service and returns their number.
+/// The outcome of adding a certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Inserted {
+    /// It was added.
+    Yes,
+    /// There are too many tokens and certificates.
+    TooMany,
+    /// The name belongs to this service already.
+    Taken(String),
+}
+
+/// Adds a certificate.
+///
+/// # Errors
+/// If the database fails.
+pub async fn insert_certificate(
+    db: &Db,
+    now: Timestamp,
+    new: NewServiceCertificate,
+    event: Event,
+) -> Result<Inserted, Error> {
+    const INSERT: &str = "
+        insert into service_certificates (san, name, scopes, created_at)
+        select $1, $2, $3, $4
+        where (select count(*) from service_tokens) + (select count(*) from service_certificates) < $5
+        on conflict (san) do nothing";
+    const OWNER: &str = "select name from service_certificates where san = $1";
+    db.write(move |conn| {
+        Box::pin(async move {
+            let NewServiceCertificate { san, name, scopes } = new;
+            let values = args![&san.0[..], name.0, scopes.to_string(), now, MAX_TOKENS];
+            if conn.execute(INSERT, values).await? > 0 {
+                audit::insert(conn, now, NO_USER, &event).await?;
+                return Ok(Inserted::Yes);
+            }
+            let owner: Option<String> = conn.fetch_optional(OWNER, args![san.0]).await?;
+            Ok(owner.map_or(Inserted::TooMany, Inserted::Taken))
+        })
+    })
+    .await
+}
+
+/// Removes the tokens and the certificates of a service, and returns their number.
 ///
 /// # Errors
 /// If the database fails.
 pub async fn remove(db: &Db, now: Timestamp, name: ServiceName, event: Event) -> Result<u64, Error> {
     db.write(move |conn| {
         Box::pin(async move {
-            let removed = conn.execute("delete from service_tokens where name = $1", args![name.0]).await?;
+            let tokens = conn.execute("delete from service_tokens where name = $1", args![&name.0[..]]).await?;
+            let removed =
+                tokens + conn.execute("delete from service_certificates where name = $1", args![name.0]).await?;
             if removed > 0 {
                 audit::insert(conn, now, NO_USER, &event.with_detail("tokens", &removed)).await?;
             }
@@ -77,14 +158,16 @@ pub async fn remove(db: &Db, now: Timestamp, name: ServiceName, event: Event) ->
     .await
 }
 
-/// Returns the scopes of all tokens by the hash of the token.
+/// Returns all tokens and certificates, by the name of the service.
 ///
 /// # Errors
 /// If the database fails.
-pub async fn list(db: &Db) -> Result<impl Iterator<Item = (ServiceTokenHash, Scopes)>, Error> {
-    const SELECT: &str = "select hash, scopes from service_tokens";
-    // Not a scan: there are few tokens, and callers wait for them.
-    let rows: Vec<StoredServiceToken> =
-        db.read(ReadKind::Point, |conn| Box::pin(async move { conn.fetch_all(SELECT, args![]).await })).await?;
-    Ok(rows.into_iter().map(|row| (row.0, row.1)))
+pub async fn list(db: &Db) -> Result<Vec<Credential>, Error> {
+    const SELECT: &str = "
+        select name, hash, null as san, scopes, created_at from service_tokens
+        union all
+        select name, null, san, scopes, created_at from service_certificates
+        order by name, created_at";
+    // Not a scan: there are few of them, and callers wait for them.
+    db.read(ReadKind::Point, |conn| Box::pin(async move { conn.fetch_all(SELECT, args![]).await })).await
 }

@@ -21,7 +21,7 @@ use taskey_proto::auth::v1::{
     watch_revocations_response::{Event, Heartbeat, SnapshotChunk},
 };
 use tokio::time::{Instant, timeout};
-use tonic::{Request, Streaming, transport::Endpoint};
+use tonic::{Streaming, transport::Endpoint};
 
 use crate::support::{self, PASSWORD, Server, bearer, verifier_request};
 
@@ -273,12 +273,8 @@ async fn new_public_keys_are_sent_on_the_feed(database: TestDatabase) {
     let server = Server::start_with(database, &["--key-file", file.to_str().expect("UTF-8")]).await;
     let (clock, token_args) = (Clock::system(), token_args());
     let source = Arc::new(KeySource::file(&file, Purpose::Sign, clock.clone()).expect("keys"));
-    let header = Credential::SelfSigned { keys: source, names: token_args, clock: clock.clone() }
-        .header()
-        .await
-        .expect("signed");
-    let mut request = Request::new(WatchRevocationsRequest {});
-    request.metadata_mut().insert("authorization", header);
+    let credential = Credential::SelfSigned { keys: source, names: token_args, clock: clock.clone() };
+    let request = credential.sign(WatchRevocationsRequest {}).await.expect("signed");
     let mut feed = server.token().watch_revocations(request).await.expect("the stream opens").into_inner();
     let Event::SnapshotEnd(end) = next_event(&mut feed).await else { panic!("the snapshot is not empty") };
     let old_keys = end.keys.expect("the snapshot has the keys").keys;

@@ -28,6 +28,7 @@ mod purge;
 mod refresh;
 mod refresh_model;
 mod secrets;
+mod service_certificates;
 mod service_tokens;
 mod sign_up;
 mod start_up;

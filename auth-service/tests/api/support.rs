@@ -13,7 +13,7 @@ use service_kit::{
     clock::Clock,
     db::{Db, Migrate, PoolArgs, QueryBuilder},
     ops::config::TokenArgs,
-    testing::{ManualClock, TestDatabase, clock},
+    testing::{ManualClock, TestDatabase, clock, listen},
 };
 use taskey_proto::auth::v1::{
     DeleteMeRequest, GetMeRequest, ListDeletedUsersRequest, ListDeletedUsersResponse, LoginRequest, LogoutRequest,
@@ -49,12 +49,14 @@ impl Server {
         Self::start_with(database, &[]).await
     }
 
+    /// Starts a server with these flags, which may include those of TLS.
     pub async fn start_with(database: TestDatabase, flags: &[&str]) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let address = listener.local_addr().expect("an address");
         let (clock, manual_clock) = clock();
-        let shutdown = CancellationToken::new();
         let config = config(&database, flags);
+        let tls = config.tls.open(&clock).await.expect("usable files");
+        let listener = listen(&config.limits, tls).await;
+        let address = listener.local_addr().expect("an address");
+        let shutdown = CancellationToken::new();
         let join_handle = tokio::spawn(auth_service::run(config, clock.clone(), listener, shutdown.clone()));
         let channel = Channel::from_shared(format!("http://{address}")).expect("a URL").connect_lazy();
         Self { address, channel, clock, manual_clock, database, shutdown, join_handle }
@@ -218,10 +220,7 @@ pub async fn verifier_request<T>(server: &Server, message: T) -> Request<T> {
     let (key_file, clock) = (server.database.key_file(), server.clock.clone());
     let keys = Arc::new(KeySource::file(&key_file, Purpose::Sign, clock.clone()).expect("keys"));
     let token_args = TokenArgs { issuer: "taskey".to_owned(), audience: "taskey".to_owned() };
-    let header = Credential::SelfSigned { keys, names: token_args, clock }.header().await.expect("signed");
-    let mut request = Request::new(message);
-    request.metadata_mut().insert("authorization", header);
-    request
+    Credential::SelfSigned { keys, names: token_args, clock }.sign(message).await.expect("signed")
 }
 
 /// Executes a statement directly on the database.

@@ -59,20 +59,24 @@ pub enum Credential {
     },
     /// With a service token, in a file that only its owner may read.
     TokenFile(PathBuf),
+    /// With the certificate of its connections, so that its calls contain no token.
+    Certificate,
 }
 
 impl Credential {
-    /// Returns the value of the `authorization` header. Reads the file on each call, so that it can be replaced.
+    /// Returns the value of the `authorization` header, or `None` if the certificate of the connection is sufficient.
+    /// Reads the file on each call, so that it can be replaced.
     ///
     /// # Errors
     /// If there is no signing key, or the file does not contain a token.
-    pub async fn header(&self) -> anyhow::Result<MetadataValue<Ascii>> {
+    pub async fn header(&self) -> anyhow::Result<Option<MetadataValue<Ascii>>> {
         let mut header: MetadataValue<_> = match self {
             Self::SelfSigned { keys, names, clock } => format!("Bearer {}", mint(keys, names, clock)?).parse()?,
             Self::TokenFile(file) => format!("Bearer {}", *read_token(file).await?).parse()?,
+            Self::Certificate => return Ok(None),
         };
         header.set_sensitive(true);
-        Ok(header)
+        Ok(Some(header))
     }
 
     /// Returns a request with this credential.
@@ -81,7 +85,9 @@ impl Credential {
     /// If [`header`](Self::header) fails.
     pub async fn sign<T>(&self, message: T) -> anyhow::Result<Request<T>> {
         let mut request = Request::new(message);
-        request.metadata_mut().insert("authorization", self.header().await?);
+        if let Some(header) = self.header().await? {
+            request.metadata_mut().insert("authorization", header);
+        }
         Ok(request)
     }
 }
@@ -184,23 +190,27 @@ fn sensitive_header(token: &str) -> anyhow::Result<HeaderValue> {
     Ok(header)
 }
 
-/// The keys with which a service verifies access tokens, and its credential for the feed of revocations.
+/// The keys with which a service verifies access tokens, and its credential for the feed of revocations. A program that
+/// uses these settings has [`UpstreamTlsArgs`](crate::tls::UpstreamTlsArgs), too.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Tokens")]
 pub struct VerifierArgs {
     /// File with the keys of access tokens, as a JWK Set (RFC 7517); must have mode 0600. Not needed if tokens are
     /// signed with EdDSA, because auth-service sends its public keys together with the revocations
-    #[arg(long, env = "TASKEY_KEY_FILE", value_name = "FILE", required_unless_present = "service_token_file")]
+    #[arg(long, env = "TASKEY_KEY_FILE", value_name = "FILE",
+          required_unless_present_any = ["service_token_file", "upstream_cert_file"])]
     pub key_file: Option<PathBuf>,
 
     /// File with a service token from `auth-service tokens issue-service --scope tokens.verify`, which authenticates
-    /// this service to auth-service; must have mode 0600. Not needed if the key file contains a signing key
+    /// this service to auth-service; must have mode 0600. Not needed if the key file contains a signing key, or if
+    /// auth-service accepts the certificate of this service (`tokens issue-service --san`)
     #[arg(long, env = "TASKEY_SERVICE_TOKEN_FILE", value_name = "FILE")]
     pub service_token_file: Option<PathBuf>,
 }
 
 impl VerifierArgs {
-    /// Returns the keys and the credential of this service.
+    /// Returns the keys and the credential of this service: the service token, an access token that it signs itself, or
+    /// its certificate, the first that is configured.
     ///
     /// # Errors
     /// If a file is unusable.
@@ -211,9 +221,12 @@ impl VerifierArgs {
             None => KeySource::feed(),
         };
         let keys = Arc::new(keys);
-        let credential = match &self.service_token_file {
-            Some(file) => Credential::TokenFile(file.clone()),
-            None => Credential::SelfSigned { keys: Arc::clone(&keys), names: token_args.clone(), clock: clock.clone() },
+        let credential = match (&self.service_token_file, &self.key_file) {
+            (Some(file), _) => Credential::TokenFile(file.clone()),
+            (None, Some(_)) => {
+                Credential::SelfSigned { keys: Arc::clone(&keys), names: token_args.clone(), clock: clock.clone() }
+            }
+            (None, None) => Credential::Certificate,
         };
         credential.header().await?;
         Ok((keys, credential))

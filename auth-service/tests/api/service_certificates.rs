@@ -1,0 +1,174 @@
+//! Services that authenticate with a certificate instead of a token.
+
+use std::time::Duration;
+
+use service_kit::{
+    assert_refused,
+    clock::Clock,
+    on_each_database,
+    testing::{TestDatabase, certificates::Authority},
+    tls::UpstreamTlsArgs,
+};
+use taskey_proto::auth::v1::{
+    IntrospectRequest, IntrospectResponse, ListSessionsRequest, LoginRequest, WatchRevocationsRequest,
+    auth_service_client::AuthServiceClient, token_service_client::TokenServiceClient,
+};
+use tokio::time::timeout;
+use tonic::{
+    Request, Status,
+    transport::{Channel, Endpoint, Uri},
+};
+
+use crate::support::{PASSWORD, Server, bearer, run_program};
+
+on_each_database! {
+    a_certificate_with_the_scope_may_verify_tokens_without_a_token,
+    a_certificate_gives_no_rights_to_the_clients_of_a_gateway,
+    a_certificate_with_the_scope_may_forward_client_addresses,
+    revoking_a_service_ends_the_streams_of_its_certificate,
+    services_are_listed,
+    a_certificate_belongs_to_one_service,
+}
+
+const BILLING: &str = "spiffe://example.org/billing";
+const GATEWAY: &str = "gateway.example.org";
+
+/// A server with mutual TLS, and the authority of its clients.
+struct Mesh {
+    server: Server,
+    authority: Authority,
+}
+
+impl Mesh {
+    async fn start(database: TestDatabase) -> Self {
+        let (authority, folder) = (Authority::new("test"), database.folder().to_owned());
+        let ca = authority.write(&folder, "ca").display().to_string();
+        let [certificate, key] = authority.issue(&["127.0.0.1"]).write(&folder, "server");
+        let (certificate, key) = (certificate.display().to_string(), key.display().to_string());
+        let flags = ["--tls-cert-file", &certificate, "--tls-key-file", &key, "--tls-client-ca-file", &ca];
+        let mut mesh = Self { server: Server::start_with(database, &flags).await, authority };
+        mesh.server.channel = mesh.client("user").await;
+        mesh
+    }
+
+    /// Returns a channel with a certificate for this name.
+    async fn client(&self, name: &str) -> Channel {
+        let folder = self.server.database.folder();
+        // Each has its own files, because those of open connections are read again.
+        let file = name.replace(|c: char| !c.is_ascii_alphanumeric(), "_");
+        let [certificate, key] = self.authority.issue(&[name]).write(folder, &file);
+        let args = UpstreamTlsArgs {
+            upstream_ca_file: Some(folder.join("ca.pem")),
+            upstream_cert_file: Some(certificate),
+            upstream_key_file: Some(key),
+        };
+        let dialer = args.open([], &Clock::system()).await.expect("usable files");
+        let url: Uri = format!("https://{}", self.server.address).parse().expect("a URL");
+        Endpoint::from(url).connect_with_connector(dialer).await.expect("connected")
+    }
+
+    /// Runs `auth-service tokens`, and returns what it prints.
+    fn tokens(&self, arguments: &[&str]) -> String {
+        let (succeeded, output, error) = run_program(&self.server.database, &[&["tokens"], arguments].concat());
+        assert!(succeeded && error.is_empty(), "{error}");
+        output
+    }
+}
+
+/// Introspects a token with these headers.
+async fn introspect(client: &Channel, headers: &[(&'static str, &str)]) -> Result<IntrospectResponse, Status> {
+    let mut request = Request::new(IntrospectRequest { token: "x".to_owned(), ..Default::default() });
+    for (name, value) in headers {
+        request.metadata_mut().insert(*name, value.parse().expect("ASCII"));
+    }
+    TokenServiceClient::new(client.clone()).introspect(request).await.map(tonic::Response::into_inner)
+}
+
+async fn a_certificate_with_the_scope_may_verify_tokens_without_a_token(database: TestDatabase) {
+    let mesh = Mesh::start(database).await;
+    let printed = mesh.tokens(&["issue-service", "billing", "--san", BILLING, "--scope", "tokens.verify"]);
+    assert_eq!(printed, "", "there is no token to print");
+    mesh.tokens(&["issue-service", "gateway", "--san", GATEWAY, "--scope", "clients.forward"]);
+    let billing = mesh.client(BILLING).await;
+    introspect(&billing, &[]).await.expect("introspected");
+    let watch = TokenServiceClient::new(billing.clone()).watch_revocations(WatchRevocationsRequest {}).await;
+    watch.expect("the stream opens").into_inner().message().await.expect("no error").expect("the stream is open");
+    // A token takes precedence.
+    assert_refused!(introspect(&billing, &[("authorization", "Bearer x.y.z")]).await, Unauthenticated, "TOKEN_INVALID");
+    let gateway = mesh.client("Gateway.Example.org").await;
+    assert_refused!(introspect(&gateway, &[]).await, PermissionDenied, "SCOPE_MISSING");
+    let other = mesh.client("spiffe://example.org/Billing").await;
+    assert_refused!(introspect(&other, &[]).await, Unauthenticated, "TOKEN_MISSING");
+    mesh.server.stop().await;
+}
+
+async fn a_certificate_gives_no_rights_to_the_clients_of_a_gateway(database: TestDatabase) {
+    let mesh = Mesh::start(database).await;
+    let scopes = ["--scope", "tokens.verify", "--scope", "clients.forward"];
+    mesh.tokens(&[&["issue-service", "gateway", "--san", GATEWAY], &scopes[..]].concat());
+    let gateway = mesh.client(GATEWAY).await;
+    introspect(&gateway, &[]).await.expect("the gateway itself may introspect");
+    for headers in [("x-forwarded-for", "203.0.113.7"), ("x-forwarded-user-agent", "")] {
+        assert_refused!(introspect(&gateway, &[headers]).await, Unauthenticated, "TOKEN_MISSING");
+    }
+    mesh.server.stop().await;
+}
+
+async fn a_certificate_with_the_scope_may_forward_client_addresses(database: TestDatabase) {
+    let mesh = Mesh::start(database).await;
+    mesh.tokens(&["issue-service", "gateway", "--san", GATEWAY, "--scope", "clients.forward"]);
+    mesh.tokens(&["issue-service", "billing", "--san", BILLING, "--scope", "tokens.verify"]);
+    mesh.server.sign_up("ann@example.com").await.expect("signed up");
+    for (name, address) in [(GATEWAY, "203.0.113.7"), (BILLING, "127.0.0.1"), ("other", "127.0.0.1")] {
+        let (email, password) = ("ann@example.com".to_owned(), PASSWORD.to_owned());
+        let mut request = Request::new(LoginRequest { email, password, session_label: String::new() });
+        request.metadata_mut().insert("x-forwarded-for", "203.0.113.7".parse().expect("ASCII"));
+        let mut client = AuthServiceClient::new(mesh.client(name).await);
+        let token = client.login(request).await.expect("logged in").into_inner().access_token;
+        let sessions = mesh.server.account().list_sessions(bearer(&token, ListSessionsRequest {})).await;
+        assert_eq!(sessions.expect("listed").into_inner().sessions[0].ip_address, address, "{name}");
+    }
+    mesh.server.stop().await;
+}
+
+async fn revoking_a_service_ends_the_streams_of_its_certificate(database: TestDatabase) {
+    let mesh = Mesh::start(database).await;
+    mesh.tokens(&["issue-service", "billing", "--san", BILLING, "--scope", "tokens.verify"]);
+    let mut client = TokenServiceClient::new(mesh.client(BILLING).await);
+    let mut feed = client.watch_revocations(WatchRevocationsRequest {}).await.expect("the stream opens").into_inner();
+    mesh.tokens(&["revoke-service", "billing"]);
+    let ended = timeout(Duration::from_secs(10), async {
+        while feed.message().await?.is_some() {}
+        Ok(())
+    });
+    assert_refused!(ended.await.expect("the stream ends"), Unauthenticated, "TOKEN_INVALID");
+    assert_refused!(client.watch_revocations(WatchRevocationsRequest {}).await, Unauthenticated, "TOKEN_MISSING");
+    mesh.server.stop().await;
+}
+
+async fn services_are_listed(database: TestDatabase) {
+    let mesh = Mesh::start(database).await;
+    assert_eq!(mesh.tokens(&["list-services"]), "");
+    mesh.tokens(&["issue-service", "gateway", "--scope", "clients.forward"]);
+    mesh.tokens(&["issue-service", "billing", "--san", BILLING, "--scope", "tokens.verify"]);
+    let listed = mesh.tokens(&["list-services"]);
+    let rows: Vec<Vec<_>> = listed.lines().map(|line| line.split('\t').collect()).collect();
+    assert_eq!(rows[0][..3], ["billing", BILLING, "tokens.verify"]);
+    assert_eq!(rows[1][..3], ["gateway", "token", "clients.forward"]);
+    assert!(rows.iter().all(|row| row.len() == 4 && row[3].ends_with('Z')), "{listed}");
+    mesh.server.stop().await;
+}
+
+async fn a_certificate_belongs_to_one_service(database: TestDatabase) {
+    let mesh = Mesh::start(database).await;
+    let issue = ["tokens", "issue-service", "other", "--san", BILLING];
+    let refused = |arguments: &[&str], expected: &str| {
+        let (succeeded, output, error) = run_program(&mesh.server.database, arguments);
+        assert!(!succeeded && output.is_empty() && error.contains(expected), "{error}");
+    };
+    refused(&issue, "--scope");
+    mesh.tokens(&["issue-service", "billing", "--san", BILLING, "--scope", "tokens.verify"]);
+    refused(&[&issue[..], &["--scope", "tokens.verify"]].concat(), "belongs to the service billing");
+    refused(&["tokens", "issue-service", "x", "--san", "not a name", "--scope", "tokens.verify"], "must be a URI");
+    mesh.server.stop().await;
+}
