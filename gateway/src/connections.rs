@@ -20,6 +20,7 @@ use tonic::body::Body;
 use tower::{BoxError, Service};
 
 use crate::{
+    balancer::Balancer,
     body,
     quota::{Client, LimitName, Permit, Quota},
     replica::Replica,
@@ -92,17 +93,9 @@ fn connection(ConnectionArgs { dialer, limits }: &ConnectionArgs, stream_window_
 #[derive(Debug)]
 pub struct Connections {
     replicas: Vec<(Arc<Replica>, Vec<Connection>)>,
-    calls: Mutex<Calls>,
+    calls: Mutex<Balancer>,
     quota: Arc<Quota>,
     retries: RetryThrottle,
-}
-
-/// The number of calls on each connection of each replica.
-#[derive(Debug)]
-struct Calls {
-    numbers: Vec<Vec<usize>>,
-    /// The replica that gets the next call if several have the fewest calls.
-    next_replica: usize,
 }
 
 impl Connections {
@@ -133,7 +126,7 @@ impl Connections {
         let connections = || (0..count).map(|_| connection(args, stream_window_bytes)).collect();
         Arc::new(Self {
             replicas: replicas.iter().map(|replica| (Arc::clone(replica), connections())).collect(),
-            calls: Mutex::new(Calls { numbers: vec![vec![0; count]; replicas.len()], next_replica: 0 }),
+            calls: Mutex::new(Balancer::new(replicas.len(), count)),
             quota: Quota::new(name, max_calls, (max_calls / CLIENT_FRACTION).max(1)),
             retries: RetryThrottle::default(),
         })
@@ -145,30 +138,17 @@ impl Connections {
     /// `OVERLOADED` if the client or all clients together make too many calls at this time.
     pub fn acquire(self: &Arc<Self>, client: Client) -> Result<Lease, ApiError> {
         let permit = self.quota.acquire(client, 1)?;
+        Ok(Lease(Arc::new(Call { slot: self.next_slot(), _permit: permit })))
+    }
+
+    fn next_slot(self: &Arc<Self>) -> Slot {
         let index = self.calls().begin(|replica| self.replicas[replica].0.serves());
-        Ok(Lease(Arc::new(Call { connections: Arc::clone(self), index, _permit: permit })))
+        Slot { connections: Arc::clone(self), index }
     }
 
     // Never held across an await.
-    fn calls(&self) -> MutexGuard<'_, Calls> {
+    fn calls(&self) -> MutexGuard<'_, Balancer> {
         self.calls.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Calls {
-    /// Counts a call, and returns its replica and its connection. Calls are made to a replica that does not serve only if
-    /// none does.
-    fn begin(&mut self, serves: impl Fn(usize) -> bool) -> (usize, usize) {
-        let count = self.numbers.len();
-        let from_next = (0..count).map(|offset| (self.next_replica + offset) % count);
-        let replica = from_next.min_by_key(|replica| (!serves(*replica), self.numbers[*replica].iter().sum::<usize>()));
-        let replica = replica.unwrap_or_default();
-        self.next_replica = (replica + 1) % count;
-        let calls = &mut self.numbers[replica];
-        let fewest = calls.iter().enumerate().min_by_key(|(_, calls)| **calls);
-        let connection = fewest.map(|(connection, _)| connection).unwrap_or_default();
-        calls[connection] += 1;
-        (replica, connection)
     }
 }
 
@@ -178,48 +158,64 @@ pub struct Lease(Arc<Call>);
 
 #[derive(Debug)]
 struct Call {
-    connections: Arc<Connections>,
-    /// The replica, and its connection.
-    index: (usize, usize),
+    slot: Slot,
     _permit: Permit,
 }
 
-impl Drop for Call {
+/// The place of a call on a connection, until it is dropped.
+#[derive(Debug)]
+struct Slot {
+    connections: Arc<Connections>,
+    /// The replica, and its connection.
+    index: (usize, usize),
+}
+
+impl Drop for Slot {
     fn drop(&mut self) {
-        let (replica, connection) = self.index;
-        self.connections.calls().numbers[replica][connection] -= 1;
+        self.connections.calls().end(self.index);
     }
 }
 
-impl Lease {
-    /// Sends a request once. If the replica cannot be reached, it gets no calls until a health check finds it serving.
-    async fn send(&self, request: Request<Body>) -> Result<Response<Incoming>, legacy::Error> {
-        let (index, connection) = self.0.index;
-        let (replica, connections) = &self.0.connections.replicas[index];
+impl Slot {
+    /// Sends a request once, whatever the origin in its URI. If the replica cannot be reached, it gets no calls until a
+    /// health check finds it serving.
+    async fn send(&self, mut request: Request<Body>) -> Result<Response<Incoming>, legacy::Error> {
+        let (replica, connection) = self.index;
+        let (replica, connections) = &self.connections.replicas[replica];
+        *request.uri_mut() = replica.uri(request.uri());
         connections[connection].request(request).await.inspect_err(|error| {
             if error.is_connect() {
                 replica.set_serving(false);
             }
         })
     }
+}
 
-    /// Sends a request, and again if that is permitted. Its body is one message, which is read to the end first.
-    async fn send_repeatedly(&self, request: Request<Body>, repeat: Repeat) -> Result<Response<Incoming>, BoxError> {
+impl Lease {
+    /// Sends a request, and again if that is permitted, then preferably to another replica. Its body is one message, which
+    /// is read to the end first. Returns the slot beside the response, unless it is that of the lease.
+    async fn send_repeatedly(
+        &self,
+        request: Request<Body>,
+        repeat: Repeat,
+    ) -> Result<(Response<Incoming>, Option<Slot>), BoxError> {
+        let Slot { connections, .. } = &self.0.slot;
         let (parts, body) = request.into_parts();
-        let body = body.collect().await?.to_bytes();
-        let throttle = &self.0.connections.retries;
+        let (body, mut other) = (body.collect().await?.to_bytes(), None);
         for attempts in 1.. {
-            let error = match self.send(Request::from_parts(parts.clone(), Body::new(Full::from(body.clone())))).await {
+            let slot = other.as_ref().unwrap_or(&self.0.slot);
+            let error = match slot.send(Request::from_parts(parts.clone(), Body::new(Full::from(body.clone())))).await {
                 Ok(response) => {
-                    throttle.record_success();
-                    return Ok(response);
+                    connections.retries.record_success();
+                    return Ok((response, other));
                 }
                 Err(error) => error,
             };
-            match throttle.delay(&error, repeat, attempts) {
+            match connections.retries.delay(&error, repeat, attempts) {
                 Some(delay) => sleep(delay).await,
                 None => return Err(error.into()),
             }
+            other = Some(connections.next_slot());
         }
         unreachable!("the number of attempts is limited")
     }
@@ -234,18 +230,14 @@ impl Service<Request<Body>> for Lease {
         Poll::Ready(Ok(()))
     }
 
-    /// Sends the request to the replica, whatever the origin in its URI.
-    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
         let lease = self.clone();
-        let (index, _) = lease.0.index;
-        let replica = Arc::clone(&lease.0.connections.replicas[index].0);
-        *request.uri_mut() = replica.uri(request.uri());
         Box::pin(async move {
-            let response = match request.extensions().get().copied() {
-                Some(repeat) => lease.send_repeatedly(request, repeat).await,
-                None => lease.send(request).await.map_err(BoxError::from),
+            let (response, slot) = match request.extensions().get().copied() {
+                Some(repeat) => lease.send_repeatedly(request, repeat).await?,
+                None => (lease.0.slot.send(request).await?, None),
             };
-            Ok(response?.map(|body| body::with_guard(Body::new(body), lease)))
+            Ok(response.map(|body| body::with_guard(Body::new(body), (lease, slot))))
         })
     }
 }
@@ -263,30 +255,5 @@ mod tests {
         let prefix = 5;
         let frames = max_calls * (STREAM_WINDOW_BYTES / prefix);
         assert!(frames * (256 - prefix) < CONNECTION_WINDOW_BYTES / 2);
-    }
-
-    #[test]
-    fn calls_are_balanced_over_the_replicas_that_serve() {
-        let mut calls = Calls { numbers: vec![vec![0; 2]; 3], next_replica: 0 };
-        let all: Vec<_> = (0..6).map(|_| calls.begin(|_| true)).collect();
-        assert_eq!(all, [(0, 0), (1, 0), (2, 0), (0, 1), (1, 1), (2, 1)]);
-        calls.numbers[1] = vec![0, 0];
-        let to_free: Vec<_> = (0..2).map(|_| calls.begin(|_| true)).collect();
-        assert_eq!(to_free, [(1, 0), (1, 1)]);
-        assert!((0..9).all(|_| calls.begin(|replica| replica == 2).0 == 2));
-        let mut replicas: Vec<_> = (0..9).map(|_| calls.begin(|_| false).0).collect();
-        replicas.dedup();
-        assert!(replicas.len() > 1, "if none serves, all are tried: {replicas:?}");
-    }
-
-    #[test]
-    fn an_idle_service_gets_calls_at_all_replicas() {
-        let mut calls = Calls { numbers: vec![vec![0; 2]; 3], next_replica: 0 };
-        let replicas = [(); 6].map(|()| {
-            let (replica, connection) = calls.begin(|_| true);
-            calls.numbers[replica][connection] -= 1;
-            replica
-        });
-        assert_eq!(replicas, [0, 1, 2, 0, 1, 2]);
     }
 }

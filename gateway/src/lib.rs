@@ -14,9 +14,9 @@
 //! - [`routing`]: routes a method and a path to an RPC.
 //! - [`codec`]: converts JSON, parameters and paths to messages, and messages to JSON.
 //! - [`backend`]: calls the services behind the gateway. [`exchange`]: unary calls. [`connections`]: connections to the
-//!   services. [`replica`]: their replicas. [`retry`]: requests that are sent again. [`dynamic_codec`]: their messages.
-//!   [`conversion`]: where large messages are converted. [`body`]: bodies that are read to the end. [`quota`]: limits for
-//!   each client. [`route_metrics`]: metrics of requests.
+//!   services. [`balancer`]: the choice of one. [`replica`]: their replicas. [`retry`]: requests that are sent again.
+//!   [`dynamic_codec`]: their messages. [`conversion`]: where large messages are converted. [`body`]: bodies that are read
+//!   to the end. [`quota`]: limits for each client. [`route_metrics`]: metrics of requests.
 
 use std::{
     sync::{Arc, LazyLock},
@@ -34,6 +34,7 @@ use tonic::{body::Body, transport::Endpoint};
 use tower::ServiceBuilder;
 
 pub mod backend;
+pub mod balancer;
 pub mod body;
 pub mod codec;
 pub mod config;
