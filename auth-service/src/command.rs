@@ -8,6 +8,7 @@ use std::{
 
 use anyhow::Context;
 use clap::Subcommand;
+use refresh_secret::RefreshSecretCommand;
 use service_kit::{
     auth::{
         keys::KeySet,
@@ -43,12 +44,17 @@ use crate::{
     },
 };
 
+pub mod refresh_secret;
+
 /// The commands of auth-service.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Manage the keys that sign access tokens
     #[command(subcommand)]
     Keys(KeysCommand),
+    /// Manage the secrets of refresh tokens
+    #[command(subcommand)]
+    RefreshSecret(RefreshSecretCommand),
     /// Manage service tokens, which authenticate services to auth-service
     #[command(subcommand)]
     Tokens(TokensCommand),
@@ -224,6 +230,7 @@ impl Command {
     /// If the command fails; the message is for the user.
     pub async fn run(self) -> anyhow::Result<()> {
         match self {
+            Self::RefreshSecret(command) => command.run().await,
             Self::Keys(KeysCommand::Generate { alg, out }) => rotation::generate(alg, &out),
             Self::Keys(KeysCommand::Rotate { keys, alg, publish_for }) => {
                 rotation::rotate(&keys.key_file, alg, publish_for, &Clock::system())

@@ -92,6 +92,7 @@ fn released_migrations_are_not_edited() {
             (10, "5a3406b29d3408e66bd8e749cf027078"),
             (11, "da3b42a879fb6dfd37ed316007ff8bf4"),
             (12, "70c116beeca964ac8905c6777d4f00be"),
+            (14, "bd80e0498b1d24663707aec8623c576b"),
         ],
     );
 }
