@@ -8,6 +8,7 @@ use std::{
 
 use anyhow::Context;
 use clap::Subcommand;
+use refresh_secret::RefreshSecretCommand;
 use service_kit::{
     auth::{
         keys::KeySet,
@@ -38,6 +39,7 @@ use crate::{
 };
 
 mod event;
+pub mod refresh_secret;
 mod tokens;
 
 use event::tool_event;
@@ -49,6 +51,9 @@ pub enum Command {
     /// Manage the keys that sign access tokens
     #[command(subcommand)]
     Keys(KeysCommand),
+    /// Manage the secrets of refresh tokens
+    #[command(subcommand)]
+    RefreshSecret(RefreshSecretCommand),
     /// Manage the tokens and certificates that authenticate services to auth-service
     #[command(subcommand)]
     Tokens(TokensCommand),
@@ -194,6 +199,7 @@ impl Command {
     /// If the command fails; the message is for the user.
     pub async fn run(self) -> anyhow::Result<()> {
         match self {
+            Self::RefreshSecret(command) => command.run().await,
             Self::Keys(KeysCommand::Generate { alg, out }) => rotation::generate(alg, &out),
             Self::Keys(KeysCommand::Rotate { keys, alg, publish_for }) => {
                 rotation::rotate(&keys.key_file, alg, publish_for, &Clock::system())

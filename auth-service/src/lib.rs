@@ -9,7 +9,7 @@
 //! - `login`: passwords, sessions and their tokens. `client_info`: determines the client of a call. `service_tokens`:
 //!   the service tokens in memory.
 //! - `feed`: the feed of revocations. `purge`: deletes expired rows.
-//! - `secrets`: checks that the secrets belong to the database. [`config`]: the settings.
+//! - `refresh_secrets`: the secrets of refresh tokens, and their rotation. `secrets`: checks that the secrets belong to the database. [`config`]: the settings.
 //! - `store`: every SQL statement.
 //! - `response`: rows turned into messages.
 //! - `model`: the domain types, such as email addresses, passwords and sessions.
@@ -27,7 +27,7 @@ use service_kit::{
     },
     clock::Clock,
     db::{Db, Searches},
-    ops::{config::LimitArgs, doctor::Check, metrics, secret_file, shutdown::Shutdown},
+    ops::{config::LimitArgs, doctor::Check, metrics, shutdown::Shutdown},
     page::PageTokens,
     server::{GrpcServer, connection::Listener, health::HealthReport},
 };
@@ -53,6 +53,7 @@ mod login;
 mod model;
 mod purge;
 pub mod recovery;
+mod refresh_secrets;
 mod response;
 mod roles;
 mod secrets;
@@ -69,9 +70,10 @@ use login::{
     address_limits::AddressLimits, attempts::PasswordAttempts, hashing::Hashing, sessions::Sessions,
     token_issuer::TokenIssuer,
 };
-use model::refresh_token::RefreshKey;
+use refresh_secrets::{RefreshKeySource, SecretFile};
 use service::{account::AccountService, admin::AdminService, auth::AuthService, token::TokenService};
 use service_tokens::ServiceTokens;
+use store::installation;
 
 /// Default timeout of calls.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
@@ -109,7 +111,7 @@ pub async fn diagnose(database: &DatabaseArgs, secrets: &SecretArgs, clock: &Clo
     let keys = KeySet::read(&secrets.keys.key_file, clock.now());
     checks.push(Check::new("key file", keys.map(|_| secrets.keys.key_file.display().to_string())));
     let secret_file = secrets.refresh_secret_file();
-    let secret = secret_file::read_key(&secret_file).map(|key| match key {
+    let secret = SecretFile::read(&secret_file).map(|secrets| match secrets {
         Some(_) => secret_file.display().to_string(),
         None => format!("{} does not exist; the server creates it when it starts", secret_file.display()),
     });
@@ -134,26 +136,29 @@ impl Server {
         // Files are read before anything is written.
         let args = &config.secrets;
         let keys = Arc::new(KeySource::file(&args.keys.key_file, Purpose::Sign, clock.clone())?);
-        secret_file::read_key(&args.refresh_secret_file())?;
+        SecretFile::read(&args.refresh_secret_file())?;
         let hashing = Hashing::new(&config.passwords)?;
         let db = config.database.open(config.migrations.migrate).await?;
-        let refresh_key = RefreshKey::new(&secrets::refresh_secret(&db, args).await?);
+        let refresh_secrets = secrets::refresh_secrets(&db, args).await?;
+        let refresh_keys = RefreshKeySource::new(args.refresh_secret_file(), &refresh_secrets);
         if let Some(keys) = keys.current() {
-            secrets::check(&db, args, &refresh_key, &keys).await?;
+            secrets::check(&db, args, &refresh_keys.current(), &keys).await?;
         }
+        let derived_key = refresh_keys.current().first().page_token_key();
+        let page_token_key = installation::page_token_key(&db, &derived_key).await?;
         let feed = Feed::open(db.for_feed(), &clock).await?;
         let rate_limits = config.rates.rate_limits;
         let call_limit = CallLimit::new(config.call_rate, rate_limits, clock.clone());
         let authenticator = Authenticator::new(Arc::clone(&keys), config.tokens.clone(), feed.view(), clock.clone())
             .with_call_limit(call_limit.clone());
-        let page_tokens = PageTokens::new(&refresh_key.page_token_key(), feed.epoch());
+        let page_tokens = PageTokens::new(&page_token_key, feed.epoch());
         let passwords = Arc::new(PasswordAttempts::new(db.clone(), clock.clone(), hashing, rate_limits));
         let issuer = Arc::new(TokenIssuer {
             clock: clock.clone(),
             keys,
             token_args: config.tokens,
             access_token_ttl: config.sessions.access_token_ttl,
-            refresh_key,
+            refresh_keys,
         });
         let sessions = Sessions {
             db: db.clone(),
@@ -216,7 +221,8 @@ impl Server {
                 app.feed.run(),
                 follow::report("auth", app.feed.view(), [is_healthy, app.feed.consistency()], ready),
                 app.db.watch_health(healthy),
-                secrets::follow(&app.db, &secret_args, &app.issuer.refresh_key, &app.issuer.keys),
+                secrets::follow(&app.db, &secret_args, &app.issuer.refresh_keys, &app.issuer.keys),
+                app.issuer.refresh_keys.follow(),
                 purge::run(&app.db, &app.clock),
                 app.issuer.keys.follow(),
                 app.service_tokens.run(),

@@ -7,12 +7,12 @@ use service_kit::{
     auth::{key_source::KeySource, keys::KeySet},
     clock::Clock,
     db::Db,
-    ops::secret_file::{self, Key},
 };
 
 use crate::{
     config::{DatabaseArgs, SecretArgs},
-    model::refresh_token::RefreshKey,
+    model::refresh_token::{RefreshKey, RefreshKeys},
+    refresh_secrets::{RefreshKeySource, SecretFile},
     store::installation::{self, CheckError, SecretIds},
 };
 
@@ -20,22 +20,22 @@ use crate::{
 /// when the file changed, and a replica that starts with an older copy of the file stores its ids.
 const CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Returns the secret of the refresh tokens, which is created for a new database.
+/// Returns the secrets of the refresh tokens. The first one is created for a new database.
 ///
 /// # Errors
 /// If it cannot be read or created, or if the database was used with a secret that is missing.
-pub async fn refresh_secret(db: &Db, args: &SecretArgs) -> anyhow::Result<Key> {
+pub async fn refresh_secrets(db: &Db, args: &SecretArgs) -> anyhow::Result<SecretFile> {
     let file = args.refresh_secret_file();
     // The order matters: a replica that starts at the same time creates the file before it stores the fingerprint.
-    let has_refresh_secret = installation::has_refresh_secret(db).await?;
-    match secret_file::read_key(&file)? {
-        Some(secret) => Ok(secret),
+    let has_refresh_secret = installation::refresh_fingerprint(db).await?.is_some();
+    match SecretFile::read(&file)? {
+        Some(secrets) => Ok(secrets),
         None if has_refresh_secret => bail!(
             "the database was used with a refresh secret, and {} is missing; restore it, or run \
              `auth-service keys adopt` to create a new one, after which all users have to log in again",
             file.display()
         ),
-        None => secret_file::create_key(&file),
+        None => SecretFile::create(&file),
     }
 }
 
@@ -43,12 +43,12 @@ pub async fn refresh_secret(db: &Db, args: &SecretArgs) -> anyhow::Result<Key> {
 ///
 /// # Errors
 /// If they do not belong to it. The message says in one line what to do.
-pub async fn check(db: &Db, args: &SecretArgs, refresh_key: &RefreshKey, keys: &KeySet) -> anyhow::Result<()> {
-    let checked = installation::check(db, secret_ids(refresh_key, keys)).await;
+pub async fn check(db: &Db, args: &SecretArgs, refresh_keys: &RefreshKeys, keys: &KeySet) -> anyhow::Result<()> {
+    let checked = installation::check(db, secret_ids(refresh_keys, keys)).await;
     checked.map_err(|error| match error {
         CheckError::Database(error) => error.into(),
         CheckError::RefreshSecret => anyhow::anyhow!(
-            "{} is not the refresh secret that the database was used with; give all replicas the same one, or run \
+            "{} does not contain the refresh secret that the database was used with; give all replicas the same one, or run \
              `auth-service keys adopt` if it was replaced on purpose",
             args.refresh_secret_file().display()
         ),
@@ -62,7 +62,7 @@ pub async fn check(db: &Db, args: &SecretArgs, refresh_key: &RefreshKey, keys: &
 
 /// Checks the secrets and stores the ids of the keys, periodically and whenever the key file changes, for as long as it
 /// is awaited. A rotation replaces the keys one by one. Logs an error if the secrets no longer belong to the database.
-pub async fn follow(db: &Db, args: &SecretArgs, refresh_key: &RefreshKey, keys: &KeySource) {
+pub async fn follow(db: &Db, args: &SecretArgs, refresh_keys: &RefreshKeySource, keys: &KeySource) {
     let mut changes = keys.subscribe();
     let mut reported = None;
     loop {
@@ -71,7 +71,7 @@ pub async fn follow(db: &Db, args: &SecretArgs, refresh_key: &RefreshKey, keys: 
             Ok(()) = changes.changed() => {}
         }
         let Some(keys) = changes.borrow_and_update().clone() else { continue };
-        let problem = check(db, args, refresh_key, &keys).await.err().map(|error| format!("{error:#}"));
+        let problem = check(db, args, &refresh_keys.current(), &keys).await.err().map(|error| format!("{error:#}"));
         if problem != reported
             && let Some(error) = &problem
         {
@@ -88,17 +88,18 @@ pub async fn follow(db: &Db, args: &SecretArgs, refresh_key: &RefreshKey, keys: 
 pub async fn adopt(database: &DatabaseArgs, args: &SecretArgs) -> anyhow::Result<()> {
     let file = args.refresh_secret_file();
     let keys = KeySet::read(&args.keys.key_file, Clock::system().now())?;
-    let secret = secret_file::read_key(&file)?;
+    let secrets = SecretFile::read(&file)?;
     let db = database.open_existing().await?;
-    let secret = secret.map_or_else(|| secret_file::create_key(&file), Ok)?;
-    installation::adopt(&db, secret_ids(&RefreshKey::new(&secret), &keys)).await?;
+    let secrets = secrets.map_or_else(|| SecretFile::create(&file), Ok)?;
+    installation::adopt(&db, secret_ids(&secrets.keys(), &keys)).await?;
     db.close().await;
     Ok(())
 }
 
-fn secret_ids(refresh_key: &RefreshKey, keys: &KeySet) -> SecretIds {
+fn secret_ids(refresh_keys: &RefreshKeys, keys: &KeySet) -> SecretIds {
     SecretIds {
-        refresh_fingerprint: refresh_key.fingerprint(),
+        refresh_fingerprint: refresh_keys.first().fingerprint(),
+        other_refresh_fingerprints: refresh_keys.others().iter().map(RefreshKey::fingerprint).collect(),
         key_ids: keys.ids().into_iter().collect(),
         expired_key_ids: keys.expired_ids().into_iter().collect(),
     }

@@ -49,6 +49,14 @@ impl Timestamp {
     }
 }
 
+impl fmt::Display for Timestamp {
+    /// Writes whole seconds as in RFC 3339. Times before 1970 are written as 1970.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let since_epoch = Duration::from_micros(u64::try_from(self.0).unwrap_or(0));
+        humantime::format_rfc3339_seconds(UNIX_EPOCH + since_epoch).fmt(f)
+    }
+}
+
 impl Add<Duration> for Timestamp {
     type Output = Self;
 

@@ -10,10 +10,9 @@ use service_kit::{
 };
 use taskey_proto::auth::v1::TokenPair;
 
-use crate::model::{
-    refresh_token::{RefreshKey, RefreshToken},
-    session::Session,
-    user::User,
+use crate::{
+    model::{refresh_token::RefreshToken, session::Session, user::User},
+    refresh_secrets::RefreshKeySource,
 };
 
 /// Issues the tokens of sessions.
@@ -24,8 +23,8 @@ pub struct TokenIssuer {
     /// The `iss` and `aud` claims of access tokens.
     pub(crate) token_args: TokenArgs,
     pub(crate) access_token_ttl: Duration,
-    /// The key of refresh tokens.
-    pub(crate) refresh_key: RefreshKey,
+    /// The keys of refresh tokens.
+    pub(crate) refresh_keys: RefreshKeySource,
 }
 
 impl TokenIssuer {
@@ -48,7 +47,7 @@ impl TokenIssuer {
         let refresh_token = RefreshToken { session_id: session.id, generation: session.generation };
         Ok(TokenPair {
             access_token,
-            refresh_token: self.refresh_key.issue(refresh_token),
+            refresh_token: self.refresh_keys.issue(refresh_token),
             token_type: "Bearer".to_owned(),
             // The claim `exp` has whole seconds.
             access_expire_time: Some(Timestamp::from_seconds(claims.expires_at.as_seconds()).into()),

@@ -1,6 +1,8 @@
 //! Refresh tokens. They are derived, not stored: a stolen database contains none, and forged tokens are rejected
 //! without a query.
 
+use std::fmt::Write;
+
 use aws_lc_rs::hmac;
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use service_kit::ops::secret_file;
@@ -9,8 +11,52 @@ use uuid::Uuid;
 const PAYLOAD_BYTES: usize = 16 + 8;
 const TAG_BYTES: usize = 32;
 
-/// The key of all refresh tokens, which only auth-service has.
+/// Length of the id of a key.
+const ID_BYTES: usize = 5;
+
+/// A key of refresh tokens, which only auth-service has.
 pub struct RefreshKey(hmac::Key);
+
+/// The keys of all refresh tokens: the first one issues tokens, and all of them open tokens.
+pub struct RefreshKeys(Vec<RefreshKey>);
+
+impl RefreshKeys {
+    /// Creates a set of keys. There must be at least one.
+    #[must_use]
+    pub fn new(keys: Vec<RefreshKey>) -> Self {
+        Self(keys)
+    }
+
+    /// Returns the key that issues tokens.
+    #[must_use]
+    pub fn first(&self) -> &RefreshKey {
+        self.0.first().expect("there is at least one key")
+    }
+
+    /// Returns the keys that only open tokens.
+    #[must_use]
+    pub fn others(&self) -> &[RefreshKey] {
+        &self.0[1..]
+    }
+
+    /// Returns the ids of the keys.
+    #[must_use]
+    pub fn ids(&self) -> Vec<String> {
+        self.0.iter().map(RefreshKey::id).collect()
+    }
+
+    /// Issues a token, as [`RefreshKey::issue`].
+    #[must_use]
+    pub fn issue(&self, token: RefreshToken) -> String {
+        self.first().issue(token)
+    }
+
+    /// Returns the content of a token that one of the keys has issued.
+    #[must_use]
+    pub fn open(&self, text: &str) -> Option<RefreshToken> {
+        self.0.iter().find_map(|key| key.open(text))
+    }
+}
 
 /// The content of an authentic refresh token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +84,21 @@ impl RefreshKey {
     /// Returns a fingerprint that identifies this key without revealing it: the MAC of another constant message.
     #[must_use]
     pub fn fingerprint(&self) -> String {
-        BASE64_URL_SAFE_NO_PAD.encode(hmac::sign(&self.0, b"taskey refresh secret fingerprint"))
+        BASE64_URL_SAFE_NO_PAD.encode(self.fingerprint_tag())
+    }
+
+    fn fingerprint_tag(&self) -> hmac::Tag {
+        hmac::sign(&self.0, b"taskey refresh secret fingerprint")
+    }
+
+    /// Returns the first digits of the fingerprint in hexadecimal, by which people identify the key.
+    #[must_use]
+    pub fn id(&self) -> String {
+        self.fingerprint_tag().as_ref()[..ID_BYTES].iter().fold(String::new(), |mut id, byte| {
+            // Writing to a string cannot fail.
+            _ = write!(id, "{byte:02x}");
+            id
+        })
     }
 
     /// Returns `base64url(session id ‖ generation ‖ HMAC-SHA256(key, session id ‖ generation))`.
@@ -79,7 +139,7 @@ impl RefreshToken {
 mod tests {
     use service_kit::{clock::Clock, ops::secret_file};
 
-    use super::{RefreshKey, RefreshToken};
+    use super::{RefreshKey, RefreshKeys, RefreshToken};
 
     fn key() -> RefreshKey {
         RefreshKey::new(&secret_file::Key::random())
@@ -104,6 +164,19 @@ mod tests {
         assert_eq!(key.open(&format!("{text}A")), None);
         assert_eq!(key.open(&format!("{text}=")), None);
         assert_eq!(key.open(""), None);
+    }
+
+    #[test]
+    fn earlier_keys_open_tokens_and_the_first_key_issues_them() {
+        let (old, new) = (secret_file::Key::random(), secret_file::Key::random());
+        let keys = |secrets: &[&secret_file::Key]| {
+            RefreshKeys::new(secrets.iter().map(|secret| RefreshKey::new(secret)).collect())
+        };
+        let token = RefreshToken { session_id: Clock::system().new_id(), generation: 7 };
+        let (before, during, after) = (keys(&[&old]), keys(&[&new, &old]), keys(&[&new]));
+        assert_eq!(during.open(&before.issue(token)), Some(token));
+        assert_eq!(after.open(&during.issue(token)), Some(token));
+        assert_eq!(after.open(&before.issue(token)), None);
     }
 
     #[test]

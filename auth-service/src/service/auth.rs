@@ -59,7 +59,7 @@ impl pb::auth_service_server::AuthService for AuthService {
         let token = request::refresh_token(request.into_inner().refresh_token)?.map(Zeroizing::new);
         let token = token.ok_or_else(request::missing_refresh_token)?;
         self.app.address_limits.check(RateLimitedAction::Refresh, &client)?;
-        let token = self.app.issuer.refresh_key.open(&token).ok_or_else(error::refresh_token_invalid)?;
+        let token = self.app.issuer.refresh_keys.open(&token).ok_or_else(error::refresh_token_invalid)?;
         Ok(Response::new(self.app.sessions.refresh(token, client).await?))
     }
 
@@ -68,7 +68,7 @@ impl pb::auth_service_server::AuthService for AuthService {
         let event = self.app.clients.event(Kind::Logout, Actor::Owner, None, &request).await?;
         let LogoutRequest { refresh_token, wait_for_verifiers } = request.into_inner();
         let token = request::refresh_token(refresh_token)?.map(Zeroizing::new);
-        let session_id = match token.as_ref().map(|token| self.app.issuer.refresh_key.open(token)) {
+        let session_id = match token.as_ref().map(|token| self.app.issuer.refresh_keys.open(token)) {
             Some(Some(token)) => Some(token.session_id),
             // An invalid refresh token is not an error (RFC 7009, section 2.2). The session of the access token is
             // revoked nevertheless.

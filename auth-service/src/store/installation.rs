@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use anyhow::Context;
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use service_kit::{
     args,
     db::{Conn, Db, Error, QueryBuilder},
@@ -13,8 +15,10 @@ const INSTALLATION_LOCK: i64 = 0x0061_7574_6869_6e01;
 /// Identifies the secrets without revealing them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SecretIds {
-    /// The fingerprint of the refresh secret.
+    /// The fingerprint of the refresh secret that issues tokens.
     pub refresh_fingerprint: String,
+    /// The fingerprints of the other refresh secrets in the file.
+    pub other_refresh_fingerprints: BTreeSet<String>,
     /// The ids of the unexpired keys in the key file.
     pub key_ids: BTreeSet<String>,
     /// The ids of the expired keys in the key file. Other keys have replaced them.
@@ -38,16 +42,33 @@ impl From<Error> for CheckError {
     }
 }
 
-/// Reports whether the database has been used with a refresh secret.
+const FINGERPRINT: &str = "select refresh_secret_fingerprint from installation where id = 1";
+
+/// Returns the fingerprint of the refresh secret with which the database was used last, if it has been used.
 ///
 /// # Errors
 /// If the database fails.
-pub async fn has_refresh_secret(db: &Db) -> Result<bool, Error> {
-    let found: Option<i64> = db.fetch_optional("select id from installation where id = 1", args![]).await?;
-    Ok(found.is_some())
+pub async fn refresh_fingerprint(db: &Db) -> Result<Option<String>, Error> {
+    db.fetch_optional(FINGERPRINT, args![]).await
+}
+
+/// Returns the key of page tokens, which all replicas share. If none is stored yet, stores `derived`.
+///
+/// # Errors
+/// If the database fails, or the stored key is invalid.
+pub async fn page_token_key(db: &Db, derived: &[u8; 32]) -> anyhow::Result<[u8; 32]> {
+    const INSERT: &str = "insert into page_token_key (id, secret) values (1, $1) on conflict (id) do nothing";
+    const SELECT: &str = "select secret from page_token_key where id = 1";
+    db.execute(INSERT, args![BASE64_URL_SAFE_NO_PAD.encode(derived)]).await?;
+    let stored: Option<String> = db.fetch_optional(SELECT, args![]).await?;
+    let key = stored.and_then(|stored| BASE64_URL_SAFE_NO_PAD.decode(stored).ok()?.try_into().ok());
+    key.context("the stored key of page tokens is invalid")
 }
 
 /// Checks that the secrets belong to the database, and updates the stored key ids. A new database accepts any secrets.
+///
+/// The file with the refresh secrets belongs to the database if it contains the one whose fingerprint is stored. The
+/// fingerprint of the secret that issues tokens then replaces it.
 ///
 /// A key file belongs to the database if it contains at least one key whose id is stored. The ids of its unexpired keys
 /// then replace the stored ids. This accepts each step of a rotation (old, then old and new, then new), and rejects a
@@ -61,10 +82,10 @@ pub async fn check(db: &Db, secrets: SecretIds) -> Result<(), CheckError> {
     db.write(move |conn| {
         Box::pin(async move {
             conn.advisory_lock(INSTALLATION_LOCK).await?;
-            let select = "select refresh_secret_fingerprint from installation where id = 1";
-            let fingerprint: Option<String> = conn.fetch_optional(select, args![]).await?;
-            let has_fingerprint = fingerprint.is_some();
-            if fingerprint.is_some_and(|fingerprint| fingerprint != secrets.refresh_fingerprint) {
+            let fingerprint: Option<String> = conn.fetch_optional(FINGERPRINT, args![]).await?;
+            let is_current = fingerprint.as_ref() == Some(&secrets.refresh_fingerprint);
+            let is_known = |stored| is_current || secrets.other_refresh_fingerprints.contains(stored);
+            if !fingerprint.as_ref().is_none_or(is_known) {
                 return Err(CheckError::RefreshSecret);
             }
             let stored_ids: Vec<String> = conn.fetch_all("select id from signing_keys", args![]).await?;
@@ -73,7 +94,7 @@ pub async fn check(db: &Db, secrets: SecretIds) -> Result<(), CheckError> {
             if !stored_ids.is_empty() && !stored_ids.iter().any(is_in_key_file) {
                 return Err(CheckError::Keys);
             }
-            if has_fingerprint && stored_ids == secrets.key_ids {
+            if is_current && stored_ids == secrets.key_ids {
                 return Ok(());
             }
             Ok(store(conn, &secrets).await?)
@@ -111,10 +132,10 @@ pub async fn forget(db: &Db) -> Result<(), Error> {
 }
 
 async fn store(conn: &mut Conn, secrets: &SecretIds) -> Result<(), Error> {
-    const FINGERPRINT: &str = "
+    const STORE_FINGERPRINT: &str = "
         insert into installation (id, refresh_secret_fingerprint) values (1, $1)
         on conflict (id) do update set refresh_secret_fingerprint = excluded.refresh_secret_fingerprint";
-    conn.execute(FINGERPRINT, args![&secrets.refresh_fingerprint]).await?;
+    conn.execute(STORE_FINGERPRINT, args![&secrets.refresh_fingerprint]).await?;
     conn.execute("delete from signing_keys", args![]).await?;
     let mut insert = QueryBuilder::new("insert into signing_keys (id)");
     insert.push_values(secrets.key_ids.iter().map(|id| args![id]));

@@ -27,6 +27,7 @@ mod password_queue;
 mod purge;
 mod refresh;
 mod refresh_model;
+mod refresh_secrets;
 mod secrets;
 mod service_certificates;
 mod service_tokens;

@@ -57,10 +57,10 @@ async fn a_different_refresh_secret_is_refused_until_it_is_adopted(database: Tes
     let database = serve(database, &own).await;
     service_kit::ops::secret_file::create_key(Path::new(&other[3])).expect("created");
     let error = start_error(&database, &other);
-    assert!(error.contains("is not the refresh secret") && error.contains("keys adopt"), "{error}");
+    assert!(error.contains("does not contain the refresh secret") && error.contains("keys adopt"), "{error}");
     let database = serve(database, &own).await;
     adopt(&database, &other);
-    assert!(start_error(&database, &own).contains("is not the refresh secret"));
+    assert!(start_error(&database, &own).contains("does not contain the refresh secret"));
     serve(database, &other).await;
 }
 

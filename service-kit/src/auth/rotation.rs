@@ -1,11 +1,6 @@
 //! Generates and rotates keys.
 
-use std::{
-    fs::{File, TryLockError},
-    path::Path,
-    thread,
-    time::Duration,
-};
+use std::{path::Path, thread, time::Duration};
 
 use anyhow::Context;
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
@@ -74,7 +69,7 @@ pub fn generate(kind: NewKey, path: &Path) -> anyhow::Result<()> {
 pub fn rotate(path: &Path, kind: Option<NewKey>, publish_for: Duration, clock: &Clock) -> anyhow::Result<()> {
     // A symbolic link would be replaced by a file.
     let path = &path.canonicalize().with_context(|| format!("cannot read {}", path.display()))?;
-    let _lock = lock_folder(path)?;
+    let _lock = secret_file::lock_folder(path)?;
     let (mut set, now) = (read(path, clock)?, clock.now());
     set.keys.retain(|key| !key.waiting && key.exp.is_none_or(|exp| exp > now.as_seconds()));
     let current_kind = NewKey::from_jwk(&set.keys[0]);
@@ -106,15 +101,4 @@ fn read(path: &Path, clock: &Clock) -> anyhow::Result<JwkSet> {
     let keys = KeySet::read(path, clock.now())?;
     anyhow::ensure!(keys.signing().is_some(), "{} contains no private key to rotate", path.display());
     JwkSet::parse(&secret_file::read(path)?)
-}
-
-/// Locks the folder of a key file, so that only one rotation runs at a time. The file itself cannot be locked, because
-/// it is replaced.
-fn lock_folder(path: &Path) -> anyhow::Result<File> {
-    let folder = File::open(secret_file::folder_of(path))?;
-    match folder.try_lock() {
-        Ok(()) => Ok(folder),
-        Err(TryLockError::WouldBlock) => anyhow::bail!("a key file in this folder is being rotated already"),
-        Err(TryLockError::Error(error)) => Err(error).context("cannot lock the folder of the key file"),
-    }
 }

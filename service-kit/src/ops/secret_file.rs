@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    fs::{self, File, Metadata, OpenOptions},
+    fs::{self, File, Metadata, OpenOptions, TryLockError},
     io::{self, Read, Write},
     os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt},
     path::Path,
@@ -152,6 +152,13 @@ impl Key {
         &*self.0
     }
 
+    /// Decodes a key in base64url. Returns `None` if the text is not the encoding of 32 bytes.
+    #[must_use]
+    pub fn decode(text: &str) -> Option<Self> {
+        let mut key = Zeroizing::new([0; 32]);
+        matches!(BASE64_URL_SAFE_NO_PAD.decode_slice(text, &mut *key), Ok(32)).then_some(Self(key))
+    }
+
     /// Returns the key in base64url, as it is written to files and sent to peers that have the same key.
     #[must_use]
     pub fn encode(&self) -> Zeroizing<String> {
@@ -165,6 +172,20 @@ impl fmt::Debug for Key {
     }
 }
 
+/// Locks the folder of a secret file until the value is dropped, so that only one process changes the file. The file itself
+/// cannot be locked, because it is replaced.
+///
+/// # Errors
+/// If another process has locked the folder.
+pub fn lock_folder(path: &Path) -> anyhow::Result<File> {
+    let folder = File::open(folder_of(path))?;
+    match folder.try_lock() {
+        Ok(()) => Ok(folder),
+        Err(TryLockError::WouldBlock) => anyhow::bail!("a file in this folder is being rotated already"),
+        Err(TryLockError::Error(error)) => Err(error).context("cannot lock the folder"),
+    }
+}
+
 /// Reads a 32-byte key in base64url. Returns `None` if the file does not exist.
 ///
 /// # Errors
@@ -174,11 +195,8 @@ pub fn read_key(path: &Path) -> anyhow::Result<Option<Key>> {
         return Ok(None);
     }
     let text = read(path)?;
-    let mut key = Zeroizing::new([0; 32]);
-    match BASE64_URL_SAFE_NO_PAD.decode_slice(text.trim_end(), &mut *key) {
-        Ok(32) => Ok(Some(Key(key))),
-        _ => anyhow::bail!("{} does not contain a key of 32 bytes in base64url", path.display()),
-    }
+    let key = Key::decode(text.trim_end());
+    key.with_context(|| format!("{} does not contain a key of 32 bytes in base64url", path.display())).map(Some)
 }
 
 /// Creates a file with a random key, and returns the key. If the file was created in the meantime, returns its key.

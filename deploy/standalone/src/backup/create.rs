@@ -4,12 +4,11 @@ use std::{
     fs::File,
     io::{self, Write},
     path::Path,
-    time::{Duration, UNIX_EPOCH},
 };
 
 use anyhow::{Context, ensure};
 use service_kit::{
-    clock::{Clock, Timestamp},
+    clock::Clock,
     db::{DatabaseUrl, FileCopy, Migrate, copy_at_one_instant},
     ops::secret_file,
 };
@@ -37,7 +36,7 @@ pub async fn create(mut configs: Configs, out: &Path, include_keys: bool) -> any
     for database in databases {
         database.check(Migrate::IfEmpty).await?;
     }
-    let (folder, create_time) = (temporary_folder(out)?, format_time(Clock::system().now()));
+    let (folder, create_time) = (temporary_folder(out)?, Clock::system().now().to_string());
     let copies = [(auth, AUTH_DATABASE), (task, TASK_DATABASE)]
         .map(|(source, name)| FileCopy { source, target: folder.path().join(name) });
     let [auth_copy, task_copy] = copies.clone().map(|copy| DatabaseUrl::Sqlite(copy.target));
@@ -59,11 +58,6 @@ fn temporary_folder(out: &Path) -> anyhow::Result<TempDir> {
     let folder = folder_of(out);
     let created = tempfile::Builder::new().prefix(".taskey-backup-").tempdir_in(folder);
     created.with_context(|| format!("cannot write to {}", folder.display()))
-}
-
-fn format_time(time: Timestamp) -> String {
-    let since_epoch = Duration::from_micros(u64::try_from(time.as_micros()).unwrap_or(0));
-    humantime::format_rfc3339_seconds(UNIX_EPOCH + since_epoch).to_string()
 }
 
 async fn append_databases(archive: &mut ArchiveWriter, configs: &Configs, folder: &Path) -> anyhow::Result<()> {

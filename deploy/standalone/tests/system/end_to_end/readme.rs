@@ -229,6 +229,18 @@ async fn documented_copy_moves_an_installation() {
     taskey.list(&ann.access_token).await.expect("the session continues");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn documented_commands_rotate_the_refresh_secret() {
+    let database = TestDatabase::sqlite();
+    let taskey = Taskey::start_separately(&database).await;
+    taskey.sign_up_and_log_in("ann@example.com").await;
+    let steps = steps(OPERATORS_MANUAL, "Secrets");
+    for (step, output) in steps.iter().zip(run(database.folder(), &steps, [50051, 50052, 8080])) {
+        let expected = step.output.as_deref().unwrap_or_default();
+        assert!(matches(&output, expected), "{}\nprinted\n{output}\nnot\n{expected}", step.commands);
+    }
+}
+
 #[test]
 fn documented_commands_migrate() {
     let steps = steps(OPERATORS_MANUAL, "Upgrades");
