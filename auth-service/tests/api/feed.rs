@@ -87,9 +87,10 @@ async fn the_feed_begins_with_a_complete_snapshot(database: TestDatabase) {
     let server = Server::start(database).await;
     let ended = server.sign_up_and_login("ann@example.com").await;
     server.sign_up_and_login("bob@example.com").await;
-    assert!(snapshot(&mut watch(&server).await).await.is_empty());
+    let mut feed = watch(&server).await;
+    assert!(snapshot(&mut feed).await.is_empty());
     server.logout(&ended.refresh_token).await.expect("logged out");
-    server.await_refusal(&ended.access_token).await;
+    assert!(is_reported(&mut feed, &ended.session_id).await);
     assert_eq!(snapshot(&mut watch(&server).await).await, slice::from_ref(&ended.session_id));
     let server = Server::start(server.stop().await).await;
     assert_eq!(snapshot(&mut watch(&server).await).await, [ended.session_id]);
