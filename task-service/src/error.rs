@@ -26,6 +26,11 @@ pub(crate) fn list_not_found() -> ApiError {
     ApiError::new(Code::NotFound, ErrorReason::ListNotFound, "the list does not exist")
 }
 
+/// Returns the error for an id that another task or list of the caller has.
+pub(crate) fn task_id_taken() -> ApiError {
+    ApiError::new(Code::AlreadyExists, ErrorReason::TaskIdTaken, "another task or list of the caller has this id")
+}
+
 /// Returns the error for a request id that was used with a different request.
 pub(crate) fn request_id_reused() -> ApiError {
     let message = "the request id was already used with a different request";

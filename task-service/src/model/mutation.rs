@@ -13,7 +13,7 @@ use super::{
     rank::{self, SequenceNumber},
     write::{Change, NewTask, TaskUpdate, Write},
 };
-use crate::error::{etag_mismatch, list_not_found, quota_exceeded, task_not_found, validation_failed};
+use crate::error::{etag_mismatch, list_not_found, quota_exceeded, task_id_taken, task_not_found, validation_failed};
 
 mod location;
 mod tree;
@@ -59,6 +59,8 @@ pub(crate) struct WorkingSet {
     pub(crate) changed: BTreeSet<Uuid>,
     /// The created tasks.
     pub(crate) created: HashSet<Uuid>,
+    /// The ids that clients have chosen for new tasks, but that belong to other tasks or lists of the owner.
+    pub(crate) taken: HashSet<Uuid>,
     /// The change in the number of active tasks.
     pub(crate) active_delta: i64,
     /// The maximum of `active_delta`, which follows from the limit of active tasks.
@@ -145,8 +147,12 @@ impl WorkingSet {
         }
     }
 
-    fn create(&mut self, index: usize, task: NewTask, id: Uuid) -> Result<Uuid, WriteError> {
+    fn create(&mut self, index: usize, task: NewTask, new_id: Uuid) -> Result<Uuid, WriteError> {
         let MutationContext { owner, now, sequence, .. } = self.context;
+        let id = task.id.unwrap_or(new_id);
+        if self.taken.contains(&id) || self.created.contains(&id) {
+            return Err((task_id_taken(), Some(("task_id", "is the id of another task or list of the caller"))));
+        }
         let scope = self.scope_for(task.list_id, task.parent_id, ["task.list_id", "task.parent_id"])?;
         let due_date = task.due_date.map(|date| date.to_string());
         let row = TaskRow {

@@ -19,7 +19,7 @@ const LAST_ASCENDING: i64 = i64::MAX;
 const LAST_DESCENDING: i64 = -i64::MAX;
 
 /// The order of tasks: by the columns, and then by id, so that no two tasks have the same cursor. Without columns, the
-/// newest tasks come first. [`parse`](Self::parse) accepts the output of `Display`.
+/// order is descending, so that the newest tasks come first if their ids are UUIDv7. [`parse`](Self::parse) accepts the output of `Display`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct OrderBy(Vec<(Column, Direction)>);
 

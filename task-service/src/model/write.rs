@@ -38,6 +38,8 @@ impl Write {
 /// A task to create.
 #[derive(Debug)]
 pub(crate) struct NewTask {
+    /// The id that the client has chosen.
+    pub(crate) id: Option<Uuid>,
     pub(crate) title: Title,
     pub(crate) notes: Notes,
     pub(crate) priority: Priority,

@@ -104,6 +104,7 @@ pub(crate) fn parse(
 
 /// Parses a creation. Fields that the server sets are ignored (AIP-203).
 pub(crate) fn create(request: CreateTaskRequest, validator: &mut RequestValidator<'_>) -> Option<Write> {
+    let id = validator.check("task_id", field::optional_id(&request.task_id));
     let task = validator.check("task", request.task.ok_or(MISSING))?;
     let title = validator.check("task.title", Title::try_from(task.title));
     let notes = validator.check("task.notes", Notes::try_from(task.notes));
@@ -119,6 +120,7 @@ pub(crate) fn create(request: CreateTaskRequest, validator: &mut RequestValidato
         add_both_due_violations(validator);
     }
     Some(Write::Create(NewTask {
+        id: id?,
         title: title?,
         notes: notes?,
         priority: priority?,

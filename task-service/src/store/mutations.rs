@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::{
     epoch,
     owner_queue::OwnerQueue,
-    read_set::{ReadSet, read_lists, read_ranks, read_tasks},
+    read_set::{ReadSet, read_lists, read_ranks, read_taken, read_tasks},
     rows::store_tasks,
     storage_limits::{Excess, purge_excess},
     transaction::{NotCommitted, Outcome, add_active_tasks, check_request, lock_owner, outcome, store_response},
@@ -97,12 +97,13 @@ pub(super) async fn execute_within(conn: &mut Conn, mutation: Mutation) -> Resul
     let tree = read_tasks(conn, owner, now, &read_set).await?;
     let lists = read_lists(conn, owner, &read_set, &tree).await?;
     let ranks = read_ranks(conn, owner, &read_set, &tree, &lists).await?;
+    let taken = read_taken(conn, owner, &read_set.chosen).await?;
     let context = MutationContext { owner, now, purge_time, sequence: SequenceNumber(counter.sequence) };
     // `active_tasks` already includes the tasks to create.
     let max_active_delta = max_tasks - (counter.active_tasks - read_set.create_count);
     let (changed, created) = (BTreeSet::new(), HashSet::new());
     let mut working_set =
-        WorkingSet { context, tree, lists, ranks, changed, created, active_delta: 0, max_active_delta };
+        WorkingSet { context, tree, lists, ranks, changed, created, taken, active_delta: 0, max_active_delta };
     let rows = apply(&mut working_set, writes, &prefixes, &new_ids)?;
 
     if options.validate_only || (working_set.changed.is_empty() && options.request.is_none()) {

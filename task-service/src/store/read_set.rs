@@ -28,6 +28,8 @@ pub(super) struct ReadSet {
     pub(super) undeleted: Vec<Uuid>,
     /// Tasks beside which another is moved.
     pub(super) anchors: Vec<Uuid>,
+    /// The ids that clients have chosen for new tasks.
+    pub(super) chosen: Vec<Uuid>,
     /// The number of tasks to create.
     pub(super) create_count: i64,
     /// Whether there is a single write, so that no other write of the mutation precedes it.
@@ -44,6 +46,7 @@ impl ReadSet {
             match write {
                 Write::Create(task) => {
                     set.create_count += 1;
+                    set.chosen.extend(task.id);
                     set.reads_relatives |= task.parent_id.is_some();
                     set.with_ancestors.extend(task.parent_id);
                     set.lists.extend(task.list_id);
@@ -117,6 +120,24 @@ async fn read_relatives(conn: &mut Conn, owner: Uuid, now: Timestamp, set: &Read
     conn.fetch_all(sql, values).await
 }
 
+/// Returns the chosen ids that tasks and lists of the owner have. The id of a purged task is taken as long as clients may
+/// still have to learn that it was purged. The id of the owner is that of the default list.
+pub(super) async fn read_taken(conn: &mut Conn, owner: Uuid, chosen: &[Uuid]) -> Result<HashSet<Uuid>, Error> {
+    let mut taken: HashSet<Uuid> = chosen.iter().copied().filter(|id| *id == owner).collect();
+    if chosen.is_empty() {
+        return Ok(taken);
+    }
+    let mut select = QueryBuilder::default();
+    for (index, table) in ["tasks", "removed_tasks", "task_lists"].into_iter().enumerate() {
+        let union = if index == 0 { "" } else { " union all " };
+        select.push(format_args!("{union}select id from {table} where owner_id = ")).push_bind(owner);
+        select.push(" and id in ").push_ids(chosen.iter().copied());
+    }
+    let (sql, values) = select.build_with_cache(chosen.len() == 1);
+    taken.extend(conn.fetch_all::<Uuid>(sql, values).await?);
+    Ok(taken)
+}
+
 /// Returns the lists that exist, including the default list, which always exists.
 pub(super) async fn read_lists(
     conn: &mut Conn,
@@ -142,7 +163,7 @@ type Rank = (String, Uuid, Uuid, Option<Uuid>);
 
 /// Reads the ranks near the anchors. For a single move, these are the three ranks before the anchor, its own, and the
 /// two after it: a move needs one neighbor, and the moved task itself may be in between. For a batch, these are all
-/// ranks of the lists involved, because each write changes the neighbors.
+/// ranks of the lists involved, because each write changes the neighbors, and may create the anchor.
 pub(super) async fn read_ranks(
     conn: &mut Conn,
     owner: Uuid,
@@ -150,10 +171,12 @@ pub(super) async fn read_ranks(
     tasks: &TaskTree,
     lists: &HashSet<Uuid>,
 ) -> Result<HashMap<Uuid, BTreeMap<String, Uuid>>, Error> {
-    let anchors: Vec<&TaskRow> = set.anchors.iter().filter_map(|id| tasks.task(*id)).collect();
-    let found: Vec<Rank> = match anchors[..] {
+    let found: Vec<Rank> = match set.anchors[..] {
         [] => Vec::new(),
-        [anchor] if set.is_single => read_nearest(conn, owner, anchor).await?,
+        [anchor] if set.is_single => match tasks.task(anchor) {
+            Some(anchor) => read_nearest(conn, owner, anchor).await?,
+            None => Vec::new(),
+        },
         _ => {
             let lists: BTreeSet<Uuid> = tasks.list_ids().chain(lists.iter().copied()).collect();
             let mut select = QueryBuilder::new("select rank, id, list_id, parent_id from tasks where owner_id = ");

@@ -6,6 +6,7 @@ mod batch;
 mod batch_moves;
 mod calls;
 mod changes;
+mod chosen_ids;
 mod concurrency;
 mod create;
 mod delete;

@@ -53,7 +53,10 @@ async fn create_and_delete(ann: &User, proxy: &Proxy, ids: &[Uuid]) -> (Vec<Task
     let client = ann.with_channel(proxy.channel.clone()).client;
     let (mut tasks, mut replayed) = (Vec::new(), 0);
     for [one, several, deletion] in ids.as_chunks::<3>().0 {
-        let create = |id: String| CreateTaskRequest { task: Some(titled(&id)), request_id: id, validate_only: false };
+        let create = |id: String| {
+            let task = Some(titled(&id));
+            CreateTaskRequest { task, request_id: id, ..CreateTaskRequest::default() }
+        };
         let response = retry(|| async { client.clone().create_task(create(one.to_string())).await }).await;
         let response = response.expect("the task is created");
         replayed += usize::from(response.metadata().contains_key("idempotent-replayed"));
