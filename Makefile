@@ -47,7 +47,7 @@ test: all-tools check-quickly ## Install the tools, and run all checks and tests
 	@.ci/side-by-side '.ci/stage api .ci/test-api' '$(MAKE) check-compiled'
 	@.ci/stage 'doc tests' cargo test --locked --workspace --doc --quiet
 	@.ci/stage test .ci/with-postgres cargo nextest run --locked --workspace --run-ignored all \
-		--test-threads $$(($$(nproc) * 3 / 2)) -E 'not ($(FAULTS)) and not ($(DEPLOYMENT))'
+		--test-threads $$(($$(nproc) * 3 / 2)) -E 'not ($(FAULTS)) and not ($(DEPLOYMENT)) and not ($(UPGRADE))'
 	@TASKEY_TEST_ROUNDS=100 $(RUN_FAULTS) -E '$(FAULTS) - test(/^faults::soak::/)'
 
 # The fault tests run for many rounds, and report their measurements. `make test` runs fewer rounds, and no soak.
@@ -74,6 +74,18 @@ test-api: ## Start `taskey` and test its HTTP API against /openapi.json, for abo
 	@.ci/stage 'tools for the API' .ci/install-tools api
 	@.ci/stage build cargo build --locked --workspace --bins
 	@.ci/stage api .ci/test-api
+
+# A rolling upgrade from the programs of the previous release, which are built in target/previous: about 10 minutes on two
+# cores the first time, and half a minute later.
+UPGRADE := package(taskey) & test(/^upgrade::/)
+
+.PHONY: test-upgrade
+test-upgrade: export CI := true
+test-upgrade: tools ## Run the programs of the previous release beside the new ones, under load
+	@.ci/stage build cargo nextest run --locked --workspace --no-run
+	@.ci/stage 'previous release' .ci/build-previous
+	@TASKEY_TEST_PREVIOUS=$(CURDIR)/target/previous/target/debug .ci/stage upgrade .ci/with-postgres \
+		cargo nextest run --locked --package taskey --success-output immediate -E '$(UPGRADE)'
 
 # The tests of `deploy/` with the programs that its configurations are for: Envoy, nginx, HAProxy, Caddy, Patroni, buildah,
 # Helm and systemd. On two cores, they take 12 minutes; the first run compiles some of these programs as well.

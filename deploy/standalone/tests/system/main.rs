@@ -9,3 +9,4 @@ mod process;
 mod recovery;
 mod shim;
 mod tls;
+mod upgrade;
