@@ -56,8 +56,9 @@ async fn serve(config: Config, ops: OpsArgs, telemetry: &TelemetryArgs) -> anyho
     let shutdown = shutdown::on_signal(&config.limits)?;
     let mut sockets = PassedSockets::from_environment()?;
     let clock = Clock::system();
-    let tls = config.tls.open(&clock).await?;
+    // Before the certificate is read, because this installs the recorder of metrics.
     let ops = OpsServer::bind(ops, &config.limits, BuildInfo::new("auth-service"), &mut sockets).await?;
+    let tls = config.tls.open(&clock).await?;
     let listener = connection::bind("auth", config.listen, &config.limits, tls, &mut sockets).await?;
     sockets.finish()?;
     let health = [("auth", config.health.clone())];

@@ -53,8 +53,9 @@ async fn serve(cli: Cli) -> anyhow::Result<()> {
     telemetry::init(&cli.telemetry)?;
     let shutdown = shutdown::on_signal(&cli.config.limits)?;
     let mut sockets = PassedSockets::from_environment()?;
-    let tls = cli.config.tls.open(&Clock::system()).await?;
+    // Before the certificate is read, because this installs the recorder of metrics.
     let ops = OpsServer::bind(cli.ops, &cli.config.limits, BuildInfo::new("gateway"), &mut sockets).await?;
+    let tls = cli.config.tls.open(&Clock::system()).await?;
     let listener = connection::bind("gateway", cli.config.listen, &cli.config.limits, tls, &mut sockets).await?;
     sockets.finish()?;
     let health = [("gateway", cli.config.health.clone())];

@@ -53,8 +53,9 @@ async fn serve(cli: Cli) -> anyhow::Result<()> {
     telemetry::init(&cli.telemetry)?;
     let shutdown = shutdown::on_signal(&cli.limits)?;
     let mut sockets = PassedSockets::from_environment()?;
-    let tls = cli.tls.open(&Clock::system()).await?;
+    // Before the certificate is read, because this installs the recorder of metrics.
     let ops = OpsServer::bind(cli.ops, &cli.limits, BuildInfo::new("taskey"), &mut sockets).await?;
+    let tls = cli.tls.open(&Clock::system()).await?;
     let listeners = Listeners::bind(&cli, tls.as_ref(), &mut sockets).await?;
     sockets.finish()?;
     let (data_dir, key_file, may_create_keys) = (cli.data_dir.clone(), cli.key_file(), cli.key_file.is_none());

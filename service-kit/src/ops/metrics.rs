@@ -30,7 +30,7 @@ enum Kind {
 }
 
 /// All metrics except those of the process, with their descriptions.
-const DESCRIPTIONS: [(Kind, &str, &str); 31] = [
+const DESCRIPTIONS: [(Kind, &str, &str); 34] = [
     (Kind::Counter, "grpc_server_started_total", "Calls that were started"),
     (Kind::Counter, "grpc_server_handled_total", "Calls that have ended, by their status code"),
     (Kind::Histogram, "grpc_server_handling_seconds", "Time from the start of a call to the end of its response"),
@@ -45,6 +45,13 @@ const DESCRIPTIONS: [(Kind, &str, &str); 31] = [
     (Kind::Counter, "taskey_refused_calls_total", "Calls that were refused because they exceeded a limit"),
     (Kind::Gauge, "taskey_connections", "Open connections of a listener"),
     (Kind::Counter, "taskey_refused_connections_total", "Connections that were refused because they exceeded a limit"),
+    (
+        Kind::Gauge,
+        "taskey_tls_certificate_not_after_seconds",
+        "Unix time at which the certificate of the program expires",
+    ),
+    (Kind::Counter, "taskey_tls_reloads_total", "Changed TLS files that were read again, by whether they are usable"),
+    (Kind::Counter, "taskey_tls_handshake_failures_total", "TLS handshakes of clients that failed, by their reason"),
     (Kind::Gauge, "taskey_database_connections", "Connections to PostgreSQL for calls, by their state"),
     (Kind::Gauge, "taskey_database_max_connections", "Maximum number of connections to PostgreSQL for calls"),
     (Kind::Gauge, "taskey_database_waiting_calls", "Database calls that wait for a connection or a thread"),

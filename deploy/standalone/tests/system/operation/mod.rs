@@ -29,7 +29,8 @@ async fn send(address: SocketAddr, method: Method, path: &str) -> (StatusCode, S
     (head.status, String::from_utf8(body.to_vec()).expect("UTF-8"))
 }
 
-async fn get(address: SocketAddr, path: &str) -> (StatusCode, String) {
+/// Requests a path, and returns the status code and the body.
+pub async fn get(address: SocketAddr, path: &str) -> (StatusCode, String) {
     send(address, Method::GET, path).await
 }
 

@@ -76,7 +76,8 @@ fn start_taskey(database: &TestDatabase, certificates: &Path, flags: &[&str]) ->
     command.env("TASKEY_RATE_LIMITS", "off").args(["--log", "warn", "--data-dir"]).arg(database.folder().join("data"));
     command.args(["--auth-listen", "127.0.0.1:0", "--task-listen", "127.0.0.1:0", "--gateway-listen", "127.0.0.1:0"]);
     command.args(["--tls-cert-file", &path("server.crt"), "--tls-key-file", &path("server.key")]).args(flags);
-    Process::spawn(&mut command, &["auth", "task", "gateway"])
+    let listeners = ["auth", "task", "gateway", "ops"];
+    Process::spawn(&mut command, if flags.contains(&"--ops-listen") { &listeners } else { &listeners[..3] })
 }
 
 /// Returns a channel that connects on the first call.

@@ -5,7 +5,10 @@ use taskey_proto::task::v1::{ListTasksRequest, task_service_client::TaskServiceC
 use tonic_health::pb::health_check_response::ServingStatus;
 
 use super::{Files, channel, is_accepted, sign_up_and_log_in, start_taskey};
-use crate::process::{bearer, wait_for_health};
+use crate::{
+    operation::get,
+    process::{bearer, wait_for_health},
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_certificate_serves_all_ports() {
@@ -32,6 +35,15 @@ async fn internal_calls_need_no_client_certificate() {
     wait_for_health(channel(&files.dialer("ca.pem", Some("client")).await, gateway), ServingStatus::Serving).await;
     let anonymous = channel(&files.dialer("ca.pem", None).await, gateway);
     assert!(!is_accepted(anonymous).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn time_at_which_the_certificate_expires_is_a_metric() {
+    let (files, database) = (Files::new(), TestDatabase::sqlite());
+    let taskey = start_taskey(&database, files.folder.path(), &["--ops-listen", "127.0.0.1:0"]);
+    let (_, metrics) = get(taskey.address("ops"), "/metrics").await;
+    let name = "taskey_tls_certificate_not_after_seconds{side=\"server\"} ";
+    assert!(metrics.lines().any(|line| line.starts_with(name)), "{metrics}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

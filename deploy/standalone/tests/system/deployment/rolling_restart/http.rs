@@ -1,5 +1,4 @@
-//! All replicas of all services are restarted, one after the other, under load. Clients call two gateways through Envoy,
-//! and the gateways call the services through Envoy.
+//! HTTP clients of two gateways behind Envoy. The gateways call the services through Envoy.
 
 use std::sync::Arc;
 
@@ -7,19 +6,15 @@ use service_kit::random;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::proxy::{Proxy, start_envoy_for_services};
+use super::{SHUTDOWN_DELAY, Services, restart_each};
 use crate::{
+    deployment::proxy::Proxy,
     faults::{
-        cluster::{Cluster, ClusterConfig, TWO_EACH},
         report::report_value,
         service::Service,
         users::{create, list, sign_up_and_log_in},
     },
-    process::Process,
 };
-
-/// Long enough for Envoy and the gateways to notice that a replica shuts down.
-const SHUTDOWN_DELAY: [&str; 2] = ["--shutdown-delay", "3s"];
 
 /// The last bytes of the addresses of the readers, and of the writer.
 const READERS: u8 = 4;
@@ -28,12 +23,10 @@ const WRITER: u8 = 9;
 /// The number of calls of each reader in a process of curl.
 const CALLS: usize = 50;
 
-/// The replicas, behind Envoy.
+/// The services, and two gateways behind Envoy.
 struct Site {
-    cluster: Cluster,
+    services: Services,
     gateways: [Service; 2],
-    /// Envoy in front of the services.
-    _services: Process,
     envoy: Arc<Proxy>,
     token: String,
     task_id: String,
@@ -42,13 +35,9 @@ struct Site {
 impl Site {
     /// Starts two replicas of each service. Returns `None` without a PostgreSQL server.
     async fn start() -> Option<Self> {
-        let config = ClusterConfig { auth_flags: &SHUTDOWN_DELAY, task_flags: &SHUTDOWN_DELAY, ..TWO_EACH };
-        let cluster = Cluster::on_postgres(config).await?;
-        let folder = cluster.database.folder();
-        let addresses = |services: &[Service]| [services[0].address(), services[1].address()];
-        let replicas = [addresses(&cluster.auth), addresses(&cluster.task)];
-        let (services, listeners) = start_envoy_for_services(folder, replicas[0], replicas[1]).await;
-        let [auth_url, task_url] = listeners.map(|address| format!("http://{address}"));
+        let services = Services::start().await?;
+        let folder = services.cluster.database.folder();
+        let [auth_url, task_url] = services.addresses.map(|address| format!("http://{address}"));
         let gateways = [(); 2].map(|()| {
             let flags = ["--auth-url", &auth_url, "--task-url", &task_url, "--trusted-proxies", "127.0.0.1"];
             let flags = [&flags[..], &SHUTDOWN_DELAY].concat();
@@ -58,22 +47,10 @@ impl Site {
         for gateway in &gateways {
             gateway.wait_until_ready().await;
         }
-        let addresses = gateways.each_ref().map(Service::address);
-        let envoy = Proxy::envoy(folder, addresses).await;
-        let pair = sign_up_and_log_in(&cluster.auth[0].channel(), "ann@example.com").await;
-        let task = create(&cluster.task[0].channel(), &pair.access_token, "Buy milk").await.expect("created");
-        Some(Self {
-            cluster,
-            gateways,
-            _services: services,
-            envoy: Arc::new(envoy),
-            token: pair.access_token,
-            task_id: task.id,
-        })
-    }
-
-    fn services(&mut self) -> impl Iterator<Item = &mut Service> {
-        self.cluster.auth.iter_mut().chain(&mut self.cluster.task).chain(&mut self.gateways)
+        let envoy = Arc::new(Proxy::envoy(folder, gateways.each_ref().map(Service::address)).await);
+        let pair = sign_up_and_log_in(&services.cluster.auth[0].channel(), "ann@example.com").await;
+        let task = create(&services.cluster.task[0].channel(), &pair.access_token, "Buy milk").await.expect("created");
+        Some(Self { services, gateways, envoy, token: pair.access_token, task_id: task.id })
     }
 }
 
@@ -115,11 +92,7 @@ async fn no_idempotent_call_fails_while_all_replicas_are_restarted() {
         readers.spawn(read(Arc::clone(&site.envoy), site.token.clone(), path, client, stopped.clone()));
     }
     let writer = tokio::spawn(write(Arc::clone(&site.envoy), site.token.clone(), stopped.clone()));
-    for service in site.services() {
-        service.stop().await;
-        service.start_again();
-        service.wait_until_ready().await;
-    }
+    restart_each(site.services.replicas().chain(&mut site.gateways)).await;
     stopped.cancel();
     let reads = readers.join_all().await.concat();
     let writes = writer.await.expect("no panic");
@@ -134,6 +107,6 @@ async fn no_idempotent_call_fails_while_all_replicas_are_restarted() {
         );
     }
     // A repeated call has not created a second task.
-    let tasks = list(&site.cluster.task[0].channel(), &site.token).await.expect("listed");
+    let tasks = list(&site.services.cluster.task[0].channel(), &site.token).await.expect("listed");
     assert_eq!(tasks.len(), writes.len() + 1);
 }
