@@ -23,8 +23,8 @@ use tonic::Status;
 
 use crate::{
     bench,
-    config::{DatabaseArgs, SecretArgs, publish_duration},
-    diagnose,
+    config::{Config, DatabaseArgs, SecretArgs, publish_duration},
+    doctor::diagnose,
     model::{
         audit::Kind,
         email::Email,
@@ -81,20 +81,16 @@ pub enum Command {
         #[command(flatten)]
         database: DatabaseArgs,
     },
-    /// Check the database and the secrets, and print what is wrong. Reads a SQLite file completely, and changes nothing.
-    /// Can be used while the server is running
+    /// Check the settings of the server, its database, secrets and certificates, and print what is wrong and how to mend
+    /// it. Reads a SQLite file completely, and changes nothing. Can be used while the server is running
     Doctor {
         /// How to print the report.
         #[command(flatten)]
         doctor: DoctorArgs,
 
-        /// The database.
+        /// The settings of the server.
         #[command(flatten)]
-        database: DatabaseArgs,
-
-        /// The secrets.
-        #[command(flatten)]
-        secrets: SecretArgs,
+        config: Box<Config>,
     },
     /// Ask the running server, at its address for health checks, whether it is ready. The exit code is 1 if it is not
     Healthcheck(HealthcheckArgs),
@@ -215,9 +211,7 @@ impl Command {
             }
             Self::Migrate { migrate, database } => migrate.run(&[database.service_database()]).await,
             Self::NewEpoch { database } => new_epoch(&database).await,
-            Self::Doctor { doctor, database, secrets } => {
-                doctor.report(&diagnose(&database, &secrets, &Clock::system()).await)
-            }
+            Self::Doctor { doctor, config } => doctor.report(&diagnose(&config, &Clock::system()).await),
             Self::Healthcheck(healthcheck) => healthcheck.run().await,
             Self::Users(UsersCommand::SetRole { email, role, remove, database }) => {
                 set_role(&database, &email, role, remove).await

@@ -2,7 +2,8 @@
 //!
 //! # Layout
 //! A call passes through these modules from top to bottom. Each module imports only those after it.
-//! - [`command`]: the subcommands; `bench`: the cost of password hashes; [`recovery`]: prepares restored databases.
+//! - [`command`]: the subcommands; `bench`: the cost of password hashes; [`recovery`]: prepares restored databases;
+//!   [`doctor`]: checks settings, files and the database.
 //! - `service`: one method per RPC. `caller`, `verifier`: authenticate users and verifiers. `app`: the state that the
 //!   services share.
 //! - `roles`: changes the roles of an account.
@@ -22,12 +23,11 @@ use service_kit::{
         call_limit::CallLimit,
         interceptor::Authenticator,
         key_source::{KeySource, Purpose},
-        keys::KeySet,
         revocation::follow,
     },
     clock::Clock,
-    db::{Db, Searches},
-    ops::{config::LimitArgs, doctor::Check, metrics, shutdown::Shutdown},
+    db::Searches,
+    ops::{config::LimitArgs, metrics, shutdown::Shutdown},
     page::PageTokens,
     server::{GrpcServer, connection::Listener, health::HealthReport},
 };
@@ -45,6 +45,7 @@ mod caller;
 mod client_info;
 pub mod command;
 pub mod config;
+pub mod doctor;
 mod error;
 mod feed;
 #[cfg(any(test, fuzzing))]
@@ -64,7 +65,7 @@ mod verifier;
 
 use app::App;
 use client_info::ClientInfoResolver;
-use config::{Config, DatabaseArgs, SecretArgs};
+use config::{Config, SecretArgs};
 use feed::Feed;
 use login::{
     address_limits::AddressLimits, attempts::PasswordAttempts, hashing::Hashing, sessions::Sessions,
@@ -103,20 +104,6 @@ pub async fn run(
 /// If it cannot be reached, is no database, or its tables are not usable.
 pub async fn inspect(config: &Config) -> anyhow::Result<()> {
     config.database.service_database().check(config.migrations.migrate).await
-}
-
-/// Checks the database and the secrets thoroughly, for the command `doctor`, and changes nothing.
-pub async fn diagnose(database: &DatabaseArgs, secrets: &SecretArgs, clock: &Clock) -> Vec<Check> {
-    let mut checks = Db::diagnose(&database.database_url, &database.schema, &MIGRATIONS, clock).await;
-    let keys = KeySet::read(&secrets.keys.key_file, clock.now());
-    checks.push(Check::new("key file", keys.map(|_| secrets.keys.key_file.display().to_string())));
-    let secret_file = secrets.refresh_secret_file();
-    let secret = SecretFile::read(&secret_file).map(|secrets| match secrets {
-        Some(_) => secret_file.display().to_string(),
-        None => format!("{} does not exist; the server creates it when it starts", secret_file.display()),
-    });
-    checks.push(Check::new("refresh secret", secret));
-    checks
 }
 
 /// The opened service, before it serves.

@@ -3,7 +3,7 @@
 //!
 //! # Layout
 //! A request passes through these modules from top to bottom. Each module imports only modules below it.
-//! - [`config`]: the settings.
+//! - [`config`]: the settings. [`doctor`]: checks them.
 //! - [`service`]: handles every request. [`transcode`]: calls RPCs for HTTP/JSON requests. [`passthrough`]: forwards
 //!   gRPC and gRPC-Web requests. [`stream`]: streaming responses.
 //! - [`site`]: the web page, the documentation, and health checks.
@@ -40,6 +40,7 @@ pub mod codec;
 pub mod config;
 pub mod connections;
 pub mod conversion;
+pub mod doctor;
 pub mod dynamic_codec;
 pub mod exchange;
 #[cfg(any(test, fuzzing))]

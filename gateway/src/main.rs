@@ -6,7 +6,9 @@ use clap::{Parser, Subcommand};
 use mimalloc::MiMalloc;
 use service_kit::{
     clock::Clock,
-    ops::{build_info::BuildInfo, command_line, service_manager::PassedSockets, shutdown, telemetry},
+    ops::{
+        build_info::BuildInfo, command_line, doctor::DoctorArgs, service_manager::PassedSockets, shutdown, telemetry,
+    },
     server::{
         connection,
         ops::{OpsArgs, OpsServer, healthcheck::HealthcheckArgs},
@@ -31,6 +33,17 @@ struct Cli {
 enum Command {
     /// Ask the running gateway, at its address for health checks, whether it is ready. The exit code is 1 if it is not
     Healthcheck(HealthcheckArgs),
+    /// Check the settings of the gateway, its certificates, and whether the services serve, and print what is wrong and
+    /// how to mend it. Can be used while the gateway is running
+    Doctor {
+        /// How to print the report.
+        #[command(flatten)]
+        doctor: DoctorArgs,
+
+        /// The settings of the gateway.
+        #[command(flatten)]
+        config: Box<gateway::Config>,
+    },
 }
 
 /// The allocator of glibc keeps freed memory for each thread: after ten minutes of attacks, the gateway had twice the
@@ -43,6 +56,9 @@ async fn main() -> ExitCode {
     match command_line::parse() {
         Ok(Cli { command: Some(Command::Healthcheck(healthcheck)), .. }) => {
             shutdown::exit_code(healthcheck.run().await)
+        }
+        Ok(Cli { command: Some(Command::Doctor { doctor, config }), .. }) => {
+            shutdown::exit_code(doctor.report(&gateway::doctor::diagnose(&config, &Clock::system()).await))
         }
         Ok(cli) => shutdown::exit_code(serve(cli).await),
         Err(code) => code,

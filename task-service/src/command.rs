@@ -9,7 +9,8 @@ use service_kit::{
 
 use crate::{
     config::{Config, DatabaseArgs},
-    diagnose, recovery,
+    doctor::diagnose,
+    recovery,
 };
 
 /// The commands of task-service.
@@ -33,8 +34,9 @@ pub enum Command {
         #[command(flatten)]
         database: DatabaseArgs,
     },
-    /// Check the database and the keys, and print what is wrong. Reads a SQLite file completely, and changes nothing. Can
-    /// be used while the server is running
+    /// Check the settings of the server, its database, keys, certificates, and its connection to auth-service, and print
+    /// what is wrong and how to mend it. Reads a SQLite file completely, and changes nothing. Can be used while the server
+    /// is running
     Doctor {
         /// How to print the report.
         #[command(flatten)]

@@ -2,7 +2,8 @@
 //!
 //! # Layout
 //! Each module imports only modules after it.
-//! - [`command`]: the subcommands. [`recovery`]: prepares restored databases. [`config`]: the settings.
+//! - [`command`]: the subcommands. [`doctor`]: checks settings, files and the database. [`recovery`]: prepares restored
+//!   databases. [`config`]: the settings.
 //! - `service`: one method per RPC: parse, execute, respond.
 //! - `watch`: streams of changes.
 //! - `jobs`: the purge of deleted tasks, and the cleanup of deleted accounts, with their SQL.
@@ -29,7 +30,6 @@ use service_kit::{
     epoch::CurrentEpoch,
     ops::{
         config::{LimitArgs, OnOff},
-        doctor::Check,
         metrics,
         shutdown::Shutdown,
     },
@@ -45,6 +45,7 @@ use tonic::{service::interceptor::InterceptedService, transport::Endpoint};
 
 pub mod command;
 pub mod config;
+pub mod doctor;
 mod error;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
@@ -93,14 +94,6 @@ pub async fn run(
 /// If it cannot be reached, is no database, or its tables are not usable.
 pub async fn inspect(config: &Config) -> anyhow::Result<()> {
     config.database.service_database().check(config.migrations.migrate).await
-}
-
-/// Checks the database and the keys thoroughly, for the command `doctor`, and changes nothing.
-pub async fn diagnose(config: &Config, clock: &Clock) -> Vec<Check> {
-    let mut checks = Db::diagnose(&config.database.database_url, &config.database.schema, &MIGRATIONS, clock).await;
-    let opened = config.verifier.open(&config.tokens, clock).await;
-    checks.push(Check::new("keys", opened.map(|_| "the keys and the credential can be read".to_owned())));
-    checks
 }
 
 /// The opened service, before it serves.

@@ -38,8 +38,8 @@ pub enum Command {
     /// Begin a new epoch after the databases were restored by other means, such as `pg_restore` or point-in-time
     /// recovery, while the program does not serve. All users have to log in again
     NewEpoch,
-    /// Check the databases and the secrets, and print what is wrong. Reads SQLite files completely, and changes nothing.
-    /// Can be used while the program serves
+    /// Check the settings, the databases, secrets and certificates, and print what is wrong and how to mend it. Reads
+    /// SQLite files completely, and changes nothing. Can be used while the program serves
     Doctor {
         /// How to print the report.
         #[command(flatten)]

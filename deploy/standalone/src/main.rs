@@ -21,6 +21,7 @@ mod backup;
 mod command;
 mod config;
 mod data_dir;
+mod doctor;
 mod hint;
 mod listen;
 mod maintenance;

@@ -8,7 +8,6 @@ use std::{
 use service_kit::{
     clock::Clock,
     db::{CopiedTable, DatabaseUrl, MigrateCommand, ServiceCopy, copy_to_postgres},
-    ops::doctor::DoctorArgs,
 };
 
 use crate::{
@@ -16,6 +15,7 @@ use crate::{
     command::{BackupArgs, BackupCommand, Command, CopyArgs},
     config::{Cli, Configs},
     data_dir::DataDir,
+    doctor::diagnose,
 };
 
 /// Runs a command.
@@ -50,7 +50,7 @@ pub async fn run(command: Command, cli: Cli) -> anyhow::Result<()> {
             begin_epoch(&configs).await
         }
         Command::Healthcheck(healthcheck) => healthcheck.run().await,
-        Command::Doctor { doctor } => diagnose(doctor, &configs).await,
+        Command::Doctor { doctor } => doctor.report(&diagnose(&cli, &configs, &Clock::system()).await),
     }
 }
 
@@ -87,13 +87,4 @@ async fn begin_epoch(configs: &Configs) -> anyhow::Result<()> {
     let revoked = auth_service::recovery::begin_epoch(&configs.auth.database, &Clock::system()).await?;
     task_service::recovery::begin_epoch(&configs.task.database).await?;
     Ok(writeln!(io::stdout(), "began a new epoch; sessions revoked: {revoked}")?)
-}
-
-async fn diagnose(doctor: DoctorArgs, configs: &Configs) -> anyhow::Result<()> {
-    let clock = Clock::system();
-    let auth = auth_service::diagnose(&configs.auth.database, &configs.auth.secrets, &clock).await;
-    let task = task_service::diagnose(&configs.task, &clock).await;
-    let auth = auth.into_iter().map(|check| check.of_service("auth"));
-    let checks: Vec<_> = auth.chain(task.into_iter().map(|check| check.of_service("task"))).collect();
-    doctor.report(&checks)
 }

@@ -1,6 +1,7 @@
 //! Authentication: access tokens, the keys that sign them, and revoked sessions.
 
 pub mod call_limit;
+pub mod check;
 pub mod claims;
 pub mod credential;
 pub mod interceptor;

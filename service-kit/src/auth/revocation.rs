@@ -16,6 +16,7 @@ use crate::{
     ops::as_gauge,
 };
 
+mod check;
 pub mod deletion;
 pub mod follow;
 mod monitor;

@@ -1,4 +1,4 @@
-//! Opens, migrates, diagnoses and closes a database.
+//! Opens, migrates and closes a database.
 
 use std::time::Duration;
 
@@ -11,7 +11,6 @@ use super::{
     postgres::{self, Postgres},
     sqlite::{self, Sqlite},
 };
-use crate::{clock::Clock, ops::doctor::Check};
 
 /// How long closing may take.
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
@@ -68,26 +67,6 @@ impl Db {
                 postgres::setup::migrate(direct, schema, migrations, Migrate::Always).await
             }
         }
-    }
-
-    /// Checks a database thoroughly, for the command `doctor`, and changes nothing. Reads a SQLite file completely.
-    pub async fn diagnose(url: &DatabaseUrl, schema: &str, migrations: &Migrator, clock: &Clock) -> Vec<Check> {
-        let found = Self::inspect(url, schema, migrations).await.map(|tables| tables.describe());
-        let is_readable = found.is_ok();
-        let mut checks = vec![Check::new("database", found)];
-        if !is_readable {
-            return checks;
-        }
-        match url {
-            DatabaseUrl::Sqlite(path) => {
-                checks.push(Check::new("integrity", sqlite::setup::check_integrity(path).await));
-            }
-            DatabaseUrl::Postgres(url) => {
-                checks.push(Check::new("integrity", postgres::setup::check_integrity(url, schema).await));
-                checks.push(Check::new("clock", postgres::setup::check_clock(url, clock).await));
-            }
-        }
-        checks
     }
 
     /// Closes the connections. Waits at most two seconds.

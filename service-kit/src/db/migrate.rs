@@ -81,20 +81,6 @@ pub struct TableStatus {
     pub newer: Option<i64>,
 }
 
-impl TableStatus {
-    /// Describes the tables for the command `doctor`.
-    pub(super) fn describe(&self) -> String {
-        match (self.is_empty, self.pending.len(), self.newer) {
-            (true, ..) => "there are no tables; the server creates them when it starts".to_owned(),
-            (false, 0, None) => "the tables are those of this version".to_owned(),
-            (false, 0, Some(version)) => {
-                format!("the tables are newer (version {version}), and this version can use them")
-            }
-            (false, count, _) => format!("the tables lack {count} migrations; the server applies them when it starts"),
-        }
-    }
-}
-
 /// A migration that has been applied to a database.
 #[derive(Debug, sqlx::FromRow)]
 pub(super) struct Applied {

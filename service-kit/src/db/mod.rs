@@ -24,8 +24,8 @@
 //! write that has started runs to its end.
 //!
 //! # Layout
-//! - this file: the handle. `lifecycle`: opens, migrates, diagnoses and closes it. `conn`: the connection that closures
-//!   receive. `error`: database errors.
+//! - this file: the handle. `lifecycle`: opens, migrates and closes it. `diagnosis`: checks it. `conn`: the connection that
+//!   closures receive. `error`: database errors.
 //! - `query`, `row`: statements with their arguments, and the rows that they return.
 //! - `sqlite`, `postgres`: how calls are executed. `call`: the kind and the state of a call.
 //! - `search`: reads with a filter, and their limits.
@@ -42,6 +42,7 @@ mod args;
 mod call;
 mod conn;
 mod copy;
+mod diagnosis;
 mod error;
 mod lifecycle;
 mod migrate;

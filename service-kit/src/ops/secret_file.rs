@@ -5,7 +5,7 @@ use std::{
     fs::{self, File, Metadata, OpenOptions, TryLockError},
     io::{self, Read, Write},
     os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use anyhow::Context;
@@ -14,6 +14,16 @@ use zeroize::Zeroizing;
 
 /// Maximum size of a file. Secrets are much smaller, and so are the certificates of all public authorities together.
 const MAX_BYTES: u64 = 1024 * 1024;
+
+/// The error for a secret file that other users can read or write.
+#[derive(Debug, thiserror::Error)]
+#[error("{} has mode {mode:04o}, so that other users can access its secret: chmod 600 it", path.display())]
+pub struct AccessibleToOthers {
+    /// The file.
+    pub path: PathBuf,
+    /// The mode of the file.
+    pub mode: u32,
+}
 
 /// Reads a secret file.
 ///
@@ -24,10 +34,9 @@ pub fn read(path: &Path) -> anyhow::Result<Zeroizing<String>> {
     let name = path.display();
     let (file, metadata) = open(path)?;
     let mode = metadata.permissions().mode() & 0o777;
-    anyhow::ensure!(
-        is_private(mode, metadata.uid()),
-        "{name} has mode {mode:04o}, so that other users can access its secret: chmod 600 it"
-    );
+    if !is_private(mode, metadata.uid()) {
+        return Err(AccessibleToOthers { path: path.to_owned(), mode }.into());
+    }
     let mut text = Zeroizing::new(String::new());
     file.take(MAX_BYTES).read_to_string(&mut text).with_context(|| format!("cannot read {name}"))?;
     Ok(text)

@@ -15,6 +15,7 @@ mod admission;
 pub mod body;
 pub mod call;
 pub mod call_metrics;
+pub mod check;
 pub mod connection;
 pub mod connection_state;
 mod descriptors;

@@ -5,6 +5,7 @@ use std::{
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
 };
 
 use base64::{Engine, prelude::BASE64_STANDARD};
@@ -13,6 +14,8 @@ use rcgen::{
     ExtendedKeyUsagePurpose, IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SanType, SerialNumber,
     date_time_ymd,
 };
+
+use crate::clock::Clock;
 
 /// When a certificate is valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +26,8 @@ pub enum Validity {
     Expired,
     /// It is not valid yet.
     Future,
+    /// Now, for this many days and an hour.
+    Days(u64),
 }
 
 /// An authority that issues certificates.
@@ -168,6 +173,10 @@ fn params(names: &[&str], validity: Validity, serial_number: u64) -> Certificate
         Validity::Current => {}
         Validity::Expired => params.not_after = date_time_ymd(2020, 1, 1),
         Validity::Future => params.not_before = date_time_ymd(4000, 1, 1),
+        Validity::Days(days) => {
+            let seconds = u64::try_from(Clock::system().now().as_seconds()).expect("after 1970") + days * 86_400 + 3600;
+            params.not_after = date_time_ymd(1970, 1, 1) + Duration::from_secs(seconds);
+        }
     }
     params
 }

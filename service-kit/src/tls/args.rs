@@ -47,6 +47,19 @@ impl TlsArgs {
     /// # Errors
     /// If a file is unusable, or the settings contradict each other.
     pub async fn open(&self, clock: &Clock) -> anyhow::Result<Option<ServerTls>> {
+        let Some((paths, client_auth)) = self.paths()? else { return Ok(None) };
+        let build = {
+            let clock = clock.clone();
+            move |files: &_| server::build(files, client_auth, &clock)
+        };
+        Ok(Some(ServerTls::new(Reloaded::open("server", paths, clock, build).await?)))
+    }
+
+    /// Returns the files, and whether clients must have a certificate. Returns `None` if TLS is not configured.
+    ///
+    /// # Errors
+    /// If the settings contradict each other.
+    pub(super) fn paths(&self) -> anyhow::Result<Option<(Paths, ClientAuth)>> {
         let client_auth = self.client_auth()?;
         if self.tls_cert_file.is_none() {
             return Ok(None);
@@ -57,11 +70,7 @@ impl TlsArgs {
             authorities: self.tls_client_ca_file.clone().filter(|_| client_auth != ClientAuth::None),
             revocations: self.tls_crl_file.clone().filter(|_| client_auth != ClientAuth::None),
         };
-        let build = {
-            let clock = clock.clone();
-            move |files: &_| server::build(files, client_auth, &clock)
-        };
-        Ok(Some(ServerTls::new(Reloaded::open("server", paths, clock, build).await?)))
+        Ok(Some((paths, client_auth)))
     }
 
     fn client_auth(&self) -> anyhow::Result<ClientAuth> {
@@ -110,16 +119,20 @@ impl UpstreamTlsArgs {
                 ),
             };
         }
-        let paths = Paths {
-            certificate: self.upstream_cert_file.clone(),
-            key: self.upstream_key_file.clone(),
-            authorities: self.upstream_ca_file.clone(),
-            revocations: None,
-        };
         let build = {
             let clock = clock.clone();
             move |files: &_| client::build(files, &clock)
         };
-        Ok(Dialer::new(Reloaded::open("upstream", paths, clock, build).await?))
+        Ok(Dialer::new(Reloaded::open("upstream", self.paths(), clock, build).await?))
+    }
+
+    /// Returns the files.
+    pub(super) fn paths(&self) -> Paths {
+        Paths {
+            certificate: self.upstream_cert_file.clone(),
+            key: self.upstream_key_file.clone(),
+            authorities: self.upstream_ca_file.clone(),
+            revocations: None,
+        }
     }
 }

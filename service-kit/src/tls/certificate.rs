@@ -48,14 +48,32 @@ impl PeerCertificate {
 /// # Errors
 /// If it is not a valid certificate.
 pub(super) fn expire_time(certificate: &CertificateDer<'_>) -> anyhow::Result<Timestamp> {
-    let end_of_time = UnixTime::since_unix_epoch(Duration::MAX);
+    match verify_at(UnixTime::since_unix_epoch(Duration::MAX), certificate)? {
+        Err(Error::CertExpired { not_after, .. }) => Ok(to_timestamp(not_after)),
+        other => Err(anyhow::anyhow!("the expire time of the certificate cannot be read: {other:?}")),
+    }
+}
+
+/// Returns the time before which a certificate is not valid. webpki reports it in the error of a verification at the
+/// beginning of time.
+///
+/// # Errors
+/// If it is not a valid certificate, or has been valid since 1970.
+pub(super) fn start_time(certificate: &CertificateDer<'_>) -> anyhow::Result<Timestamp> {
+    match verify_at(UnixTime::since_unix_epoch(Duration::ZERO), certificate)? {
+        Err(Error::CertNotValidYet { not_before, .. }) => Ok(to_timestamp(not_before)),
+        other => Err(anyhow::anyhow!("the time from which the certificate is valid cannot be read: {other:?}")),
+    }
+}
+
+/// Verifies a certificate without trusted authorities. This always fails; errors of the time have precedence.
+fn verify_at(time: UnixTime, certificate: &CertificateDer<'_>) -> anyhow::Result<Result<(), Error>> {
     let certificate = EndEntityCert::try_from(certificate).context("the certificate is not well-formed")?;
     let (provider, usage) = (provider(), KeyUsage::server_auth());
     let algorithms = provider.signature_verification_algorithms.all;
-    match certificate.verify_for_usage(algorithms, &[], &[], end_of_time, usage, None, None).map(|_| ()) {
-        Err(Error::CertExpired { not_after, .. }) => {
-            Ok(Timestamp::from_seconds(i64::try_from(not_after.as_secs()).unwrap_or(i64::MAX)))
-        }
-        other => Err(anyhow::anyhow!("the expire time of the certificate cannot be read: {other:?}")),
-    }
+    Ok(certificate.verify_for_usage(algorithms, &[], &[], time, usage, None, None).map(|_| ()))
+}
+
+fn to_timestamp(time: UnixTime) -> Timestamp {
+    Timestamp::from_seconds(i64::try_from(time.as_secs()).unwrap_or(i64::MAX))
 }

@@ -84,9 +84,9 @@ impl Files {
     /// # Errors
     /// If a file does not contain them.
     pub(super) fn identity(&self) -> anyhow::Result<Option<Identity>> {
-        let (Some(chain), Some(key)) = (&self.certificate, &self.key) else { return Ok(None) };
+        let Some(key) = &self.key else { return Ok(None) };
+        let chain = self.chain()?;
         let path = self.paths.certificate.as_deref();
-        let chain: Vec<_> = parse_all(chain, path, "certificate")?;
         let expire_time = chain.first().map(expire_time).transpose().with_context(|| name(path))?;
         let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|error| match error {
             pem::Error::NoItemsFound => anyhow::anyhow!("it contains no private key, or an encrypted one"),
@@ -97,17 +97,32 @@ impl Files {
         Ok(Some(Identity { chain, key, expire_time }))
     }
 
+    /// Returns the certificate of this program, and those of its issuers. There are none if the file is not configured.
+    ///
+    /// # Errors
+    /// If the file contains none, or an invalid one.
+    pub(super) fn chain(&self) -> anyhow::Result<Vec<CertificateDer<'static>>> {
+        parse_certificates(self.certificate.as_deref(), self.paths.certificate.as_deref())
+    }
+
     /// Returns the trusted authorities.
     ///
     /// # Errors
     /// If the file contains none, or an invalid one.
     pub(super) fn authorities(&self) -> anyhow::Result<RootCertStore> {
-        let path = self.paths.authorities.as_deref();
         let mut store = RootCertStore::empty();
-        for authority in parse_all(self.authorities.as_deref().unwrap_or_default(), path, "certificate")? {
-            store.add(authority).with_context(|| name(path))?;
+        for authority in self.authority_certificates()? {
+            store.add(authority).with_context(|| name(self.paths.authorities.as_deref()))?;
         }
         Ok(store)
+    }
+
+    /// Returns the certificates of the trusted authorities. There are none if the file is not configured.
+    ///
+    /// # Errors
+    /// If the file contains none, or an invalid one.
+    pub(super) fn authority_certificates(&self) -> anyhow::Result<Vec<CertificateDer<'static>>> {
+        parse_certificates(self.authorities.as_deref(), self.paths.authorities.as_deref())
     }
 
     /// Returns the revocation lists. There are none if the file is not configured.
@@ -138,6 +153,11 @@ impl Files {
 
 fn name(path: Option<&Path>) -> String {
     path.map(|path| path.display().to_string()).unwrap_or_default()
+}
+
+/// Parses the certificates of a file, if it is configured.
+fn parse_certificates(pem: Option<&[u8]>, path: Option<&Path>) -> anyhow::Result<Vec<CertificateDer<'static>>> {
+    pem.map_or(Ok(Vec::new()), |pem| parse_all(pem, path, "certificate"))
 }
 
 /// Parses all items of a kind in a PEM file. Other items are ignored.

@@ -4,10 +4,12 @@
 //! # Layout
 //! - `args`: the settings. `files`: reads the files. `reload`: notices that they change. `provider`: cryptography.
 //! - `server`, `client`: the configurations of rustls. `dialer`: opens connections to other services.
-//! - `certificate`: the names and the validity of certificates. `failure`: why a handshake has failed.
+//! - `certificate`: the names and the validity of certificates. `failure`: why a handshake has failed. `check`: checks the
+//!   files.
 
 mod args;
 mod certificate;
+mod check;
 mod client;
 mod dialer;
 mod failure;

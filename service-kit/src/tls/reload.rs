@@ -18,7 +18,7 @@ use crate::clock::{Clock, Timestamp};
 const POLL_INTERVAL: Duration = Duration::from_secs(4);
 
 /// How long before a certificate expires it is reported, and how often.
-const EXPIRY_WARNING: Duration = Duration::from_secs(14 * 86_400);
+pub(super) const EXPIRY_WARNING: Duration = Duration::from_secs(14 * 86_400);
 const EXPIRY_WARNING_INTERVAL: Duration = Duration::from_secs(86_400);
 
 /// A configuration, and when its certificate expires.

@@ -153,6 +153,14 @@ impl Follower {
         Ok((client, feed.into_inner()))
     }
 
+    /// Receives the snapshot of a peer, and disconnects. Returns the number of its sessions.
+    pub(super) async fn read_snapshot(&self, peer: &Endpoint) -> anyhow::Result<usize> {
+        let connecting = timeout(CONNECT_TIMEOUT, self.open(peer)).await;
+        let (_client, mut feed) = connecting.context("no response in time")??;
+        let snapshot = self.receive_snapshot(&mut feed).await?;
+        snapshot.map(|(sessions, ..)| sessions.len()).context("the peer ended the stream")
+    }
+
     /// Keeps the ledger of deleted accounts up to date, if there is one.
     async fn follow_deletions(&self, client: TokenServiceClient<Channel>, last: watch::Receiver<i64>) -> Infallible {
         match &self.deleted_users {

@@ -52,28 +52,6 @@ async fn data_directory_is_used_by_one_process_at_a_time() {
     assert_start_fails(database.folder(), &["--data-dir", &data], "is in use by process");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn doctor_checks_both_services_while_the_program_runs() {
-    let database = TestDatabase::sqlite();
-    let _taskey = Taskey::start(&database).await;
-    let data = database.folder().join("data").display().to_string();
-    let output = taskey(database.folder(), &["doctor", "--json", "--data-dir", &data]);
-    let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
-    let checks = report["checks"].as_array().expect("an array");
-    let names: Vec<_> = checks.iter().map(|check| check["name"].as_str().expect("a string")).collect();
-    let expected = [
-        "auth.database",
-        "auth.integrity",
-        "auth.key file",
-        "auth.refresh secret",
-        "task.database",
-        "task.integrity",
-        "task.keys",
-    ];
-    assert_eq!(names, expected);
-    assert!(output.status.success() && checks.iter().all(|check| check["status"] == "ok"), "{report}");
-}
-
 #[test]
 fn migrate_creates_the_tables_of_both_services() {
     let folder = folder();

@@ -241,6 +241,18 @@ async fn documented_commands_rotate_the_refresh_secret() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn documented_commands_diagnose() {
+    let database = TestDatabase::sqlite();
+    let taskey = Taskey::start_separately(&database).await;
+    let ports = ["auth", "task", "gateway"].map(|name| taskey.process(name).address(name).port());
+    let steps = steps(OPERATORS_MANUAL, "Diagnosis");
+    for (step, output) in steps.iter().zip(run(database.folder(), &steps, ports)) {
+        let expected = step.output.as_deref().unwrap_or_default();
+        assert!(matches(&output, expected), "{}\nprinted\n{output}\nnot\n{expected}", step.commands);
+    }
+}
+
 #[test]
 fn documented_commands_migrate() {
     let steps = steps(OPERATORS_MANUAL, "Upgrades");
