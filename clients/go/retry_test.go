@@ -1,0 +1,277 @@
+package taskey_test
+
+import (
+	"context"
+	"encoding/json"
+	"os"
+	"slices"
+	"testing"
+	"time"
+
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
+	"google.golang.org/protobuf/types/descriptorpb"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"taskey.dev/taskey"
+	authv1 "taskey.dev/taskey/gen/taskey/auth/v1"
+	taskv1 "taskey.dev/taskey/gen/taskey/task/v1"
+	"taskey.dev/taskey/internal/testserver"
+)
+
+var expired = failure(codes.Unauthenticated, "TOKEN_EXPIRED", 0)
+
+// failure returns an error of Taskey.
+func failure(code codes.Code, reason string, retryAfter time.Duration) error {
+	answer := status.New(code, "a simulated error")
+	answer, err := answer.WithDetails(&errdetails.ErrorInfo{Reason: reason, Domain: "taskey"})
+	if err == nil && retryAfter > 0 {
+		answer, err = answer.WithDetails(&errdetails.RetryInfo{RetryDelay: durationpb.New(retryAfter)})
+	}
+	if err != nil {
+		panic(err)
+	}
+	return answer.Err()
+}
+
+func TestLostResponseOfAWriteCreatesOneTask(t *testing.T) {
+	t.Parallel()
+	server := testserver.Start(t)
+	calls := calls{after: func(method string, count int, err error) error {
+		if method == taskv1.TaskService_CreateTask_FullMethodName && count <= 2 {
+			return status.Error(codes.Unavailable, "the response was lost")
+		}
+		return err
+	}}
+	client := open(t, taskey.Config{Address: server.Gateway, Password: password}, &calls)
+	request := &taskv1.CreateTaskRequest{Task: &taskv1.Task{Title: "Buy milk"}}
+	for range 2 {
+		if _, err := client.Tasks.CreateTask(t.Context(), request); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if tasks := list(t, client, 0); len(tasks) != 2 || request.GetRequestId() != "" {
+		t.Fatal(tasks)
+	}
+	if count := calls.count(taskv1.TaskService_CreateTask_FullMethodName); count != 4 {
+		t.Fatal(count, "attempts")
+	}
+}
+
+func TestRetriesFollowTheContract(t *testing.T) {
+	t.Parallel()
+	server := testserver.Start(t)
+	var result error
+	var method string
+	calls := calls{after: func(called string, _ int, err error) error {
+		if called == method {
+			return result
+		}
+		return err
+	}}
+	client := open(t, taskey.Config{Address: server.Gateway, Password: password}, &calls)
+	read := func() error {
+		_, err := client.Tasks.ListTasks(t.Context(), &taskv1.ListTasksRequest{})
+		return err
+	}
+	rename := func() error {
+		_, err := client.Account.UpdateMe(t.Context(), &authv1.UpdateMeRequest{User: &authv1.User{DisplayName: "Ann"}})
+		return err
+	}
+	listTasks, updateMe := taskv1.TaskService_ListTasks_FullMethodName, authv1.AccountService_UpdateMe_FullMethodName
+	for _, test := range []struct {
+		name     string
+		call     func() error
+		method   string
+		result   error
+		attempts int
+		minimum  time.Duration
+	}{
+		{"unavailable read", read, listTasks, failure(codes.Unavailable, "STORE_UNAVAILABLE", 0), 3, 0},
+		{"read with delay", read, listTasks, failure(codes.Unavailable, "STORE_UNAVAILABLE", time.Second), 3, 2 * time.Second},
+		{"rate limit with delay", read, listTasks, failure(codes.ResourceExhausted, "RATE_LIMITED", time.Second), 3, 2 * time.Second},
+		{"delay beyond the deadline", read, listTasks, failure(codes.ResourceExhausted, "RATE_LIMITED", time.Minute), 1, 0},
+		{"quota", read, listTasks, failure(codes.ResourceExhausted, "QUOTA_EXCEEDED", 0), 1, 0},
+		{"internal", read, listTasks, failure(codes.Internal, "INTERNAL", 0), 1, 0},
+		{"revoked", read, listTasks, failure(codes.Unauthenticated, "TOKEN_REVOKED", 0), 1, 0},
+		{"write without request id", rename, updateMe, failure(codes.Unavailable, "STORE_UNAVAILABLE", 0), 1, 0},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			method, result = test.method, test.result
+			before, started := calls.count(method), time.Now()
+			err := test.call()
+			if expected := taskey.AsError(test.result); taskey.AsError(err).Reason != expected.Reason {
+				t.Fatal(err)
+			}
+			if attempts := calls.count(method) - before; attempts != test.attempts || time.Since(started) < test.minimum {
+				t.Fatal(attempts, "attempts in", time.Since(started))
+			}
+		})
+	}
+}
+
+// The client derives from the descriptors which calls are safe to retry. The service config must agree.
+func TestServiceConfigRetriesTheReads(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("service_config.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var config struct {
+		MethodConfig []struct {
+			Name        []struct{ Service, Method string }
+			RetryPolicy *struct {
+				MaxAttempts                int
+				InitialBackoff, MaxBackoff string
+				RetryableStatusCodes       []string
+			}
+		}
+	}
+	if err := json.Unmarshal(text, &config); err != nil {
+		t.Fatal(err)
+	}
+	var retried, reads []string
+	for _, methods := range config.MethodConfig {
+		policy := methods.RetryPolicy
+		if policy == nil {
+			continue
+		}
+		isExpected := policy.MaxAttempts == 3 && policy.InitialBackoff == "0.1s" && policy.MaxBackoff == "1s"
+		if !isExpected || !slices.Equal(policy.RetryableStatusCodes, []string{"UNAVAILABLE"}) {
+			t.Error(*policy)
+		}
+		for _, name := range methods.Name {
+			retried = append(retried, name.Service+"."+name.Method)
+		}
+	}
+	protoregistry.GlobalFiles.RangeFiles(func(file protoreflect.FileDescriptor) bool {
+		for index := range file.Services().Len() {
+			methods := file.Services().Get(index).Methods()
+			for index := range methods.Len() {
+				options := methods.Get(index).Options().(*descriptorpb.MethodOptions)
+				isOurs := file.Package().Parent() == "taskey.auth" || file.Package().Parent() == "taskey.task"
+				if isOurs && options.GetIdempotencyLevel() == descriptorpb.MethodOptions_NO_SIDE_EFFECTS {
+					reads = append(reads, string(methods.Get(index).FullName()))
+				}
+			}
+		}
+		return true
+	})
+	slices.Sort(retried)
+	slices.Sort(reads)
+	if !slices.Equal(retried, reads) {
+		t.Fatalf("%v\n%v", retried, reads)
+	}
+}
+
+func TestCutConnectionIsReplaced(t *testing.T) {
+	t.Parallel()
+	server := testserver.Start(t)
+	proxy := testserver.StartProxy(t, server.Gateway)
+	client := open(t, taskey.Config{Address: proxy.Address, Password: password}, nil)
+	for range 20 {
+		create(t, client, "Buy milk")
+		proxy.Cut()
+	}
+	if tasks := list(t, client, 0); len(tasks) != 20 {
+		t.Fatal(len(tasks), "tasks")
+	}
+}
+
+func TestHalfOpenConnectionIsReplaced(t *testing.T) {
+	t.Parallel()
+	server := testserver.Start(t)
+	proxy := testserver.StartProxy(t, server.Gateway)
+	client := open(t, taskey.Config{Address: proxy.Address, Password: password}, nil)
+	create(t, client, "Buy milk")
+	proxy.Stall()
+	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	defer cancel()
+	// The call timeout of the service config applies to each attempt.
+	_, err := client.Tasks.ListTasks(ctx, &taskv1.ListTasksRequest{})
+	if err != nil {
+		assertReason(t, err, codes.DeadlineExceeded, "")
+	}
+	testserver.Eventually(t, 30*time.Second, func() bool {
+		_, err := client.Tasks.ListTasks(t.Context(), &taskv1.ListTasksRequest{})
+		return err == nil
+	})
+}
+
+func TestDeadlineAndCancellation(t *testing.T) {
+	t.Parallel()
+	server := testserver.Start(t)
+	proxy := testserver.StartProxy(t, server.Gateway)
+	client := open(t, taskey.Config{Address: proxy.Address, Password: password}, nil)
+	create(t, client, "Buy milk")
+	proxy.Stall()
+	started := time.Now()
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	_, err := client.Tasks.ListTasks(ctx, &taskv1.ListTasksRequest{})
+	assertReason(t, err, codes.DeadlineExceeded, "")
+	ctx, cancel = context.WithCancel(t.Context())
+	time.AfterFunc(300*time.Millisecond, cancel)
+	_, err = client.Tasks.ListTasks(ctx, &taskv1.ListTasksRequest{})
+	assertReason(t, err, codes.Canceled, "")
+	if elapsed := time.Since(started); elapsed > 2*time.Second {
+		t.Fatal(elapsed)
+	}
+}
+
+func TestErrorsHaveAllDetails(t *testing.T) {
+	t.Parallel()
+	server := testserver.Start(t)
+	client := open(t, taskey.Config{Address: server.Gateway, Password: password}, nil)
+	_, err := client.Tasks.CreateTask(t.Context(), &taskv1.CreateTaskRequest{Task: &taskv1.Task{}})
+	failure := assertReason(t, err, codes.InvalidArgument, "VALIDATION_FAILED")
+	if len(failure.Violations) != 1 || failure.Violations[0].GetField() != "task.title" || failure.RequestID == "" {
+		t.Fatalf("%+v", failure)
+	}
+	if failure.Violations[0].GetDescription() == "" || failure.Message == "" || status.Code(err) != codes.InvalidArgument {
+		t.Fatalf("%+v", failure)
+	}
+}
+
+func TestListReadsAllPages(t *testing.T) {
+	t.Parallel()
+	server := testserver.Start(t)
+	client := open(t, taskey.Config{Address: server.Gateway, Password: password}, nil)
+	batch := &taskv1.BatchWriteTasksRequest{}
+	for range 100 {
+		write := &taskv1.CreateTaskRequest{Task: &taskv1.Task{Title: "Buy milk"}}
+		batch.Writes = append(batch.Writes, &taskv1.BatchWriteTasksRequest_Write{
+			Write: &taskv1.BatchWriteTasksRequest_Write_Create{Create: write},
+		})
+	}
+	for range 3 {
+		if _, err := client.Tasks.BatchWriteTasks(t.Context(), batch); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if tasks := list(t, client, 7); len(tasks) != 300 {
+		t.Fatal(len(tasks), "tasks")
+	}
+	request := &taskv1.ListTasksRequest{PageSize: -1}
+	for _, err := range taskey.List(t.Context(), client.Tasks.ListTasks, request, (*taskv1.ListTasksResponse).GetTasks) {
+		assertReason(t, err, codes.InvalidArgument, "VALIDATION_FAILED")
+	}
+}
+
+func TestUnknownEnumValuesAndFieldsAreKept(t *testing.T) {
+	t.Parallel()
+	newer := &taskv1.Task{Id: "x", Priority: taskv1.Task_Priority(99)}
+	newer.ProtoReflect().SetUnknown([]byte{0xf8, 0x07, 0x01})
+	bytes, err := proto.Marshal(newer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	task := &taskv1.Task{}
+	if err := proto.Unmarshal(bytes, task); err != nil || !proto.Equal(newer, task) {
+		t.Fatal(task, err)
+	}
+}
