@@ -1,0 +1,21 @@
+import { Code, TaskeyError } from "../src/node.js";
+import type { JsonObject } from "@bufbuild/protobuf";
+
+/** Returns the name of a code, such as `NOT_FOUND`. gRPC spells CANCELLED with two L, and Connect with one. */
+export function codeName(code: Code): string {
+  if (code === Code.Canceled) return "CANCELLED";
+  return Code[code].replace(/(?<=[a-z])(?=[A-Z])/g, "_").toUpperCase();
+}
+
+/** Converts an error to the form of the protocol. */
+export function errorToJson(cause: unknown): JsonObject {
+  const error = TaskeyError.from(cause);
+  return {
+    code: codeName(error.code),
+    reason: error.reason,
+    message: error.rawMessage,
+    violations: error.violations.map(({ field, description }) => ({ field, description })),
+    retry_after_ms: error.retryAfterMs ?? null,
+    request_id: error.requestId,
+  };
+}
