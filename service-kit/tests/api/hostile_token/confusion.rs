@@ -9,7 +9,7 @@ use super::{
 };
 
 #[test]
-fn no_spelling_of_alg_none_is_accepted() {
+pub(super) fn no_spelling_of_alg_none_is_accepted() {
     for alg in ["none", "None", "NONE", "nOnE", "none ", " none", "none\0", "n\u{f6}ne", "\u{ff4e}one", "null", ""] {
         for header in [header(), pair_header(), without(header(), "kid")] {
             let message = message(with(header, "alg", json!(alg)), claims());
@@ -51,7 +51,7 @@ fn public_key_encodings() -> Vec<Vec<u8>> {
 }
 
 #[test]
-fn public_key_is_not_accepted_as_shared_secret() {
+pub(super) fn public_key_is_not_accepted_as_shared_secret() {
     for secret in public_key_encodings() {
         for (alg, algorithm) in
             [("HS256", hmac::HMAC_SHA256), ("HS384", hmac::HMAC_SHA384), ("HS512", hmac::HMAC_SHA512)]
@@ -68,7 +68,7 @@ fn public_key_is_not_accepted_as_shared_secret() {
 }
 
 #[test]
-fn key_does_not_sign_for_the_other_key() {
+pub(super) fn key_does_not_sign_for_the_other_key() {
     for header in [header(), pair_header(), with(header(), "alg", json!("EdDSA")), with(header(), "kid", json!("pair"))]
     {
         let message = message(&header, claims());
@@ -84,7 +84,7 @@ fn key_does_not_sign_for_the_other_key() {
 }
 
 #[test]
-fn other_algorithms_are_refused_despite_a_valid_signature() {
+pub(super) fn other_algorithms_are_refused_despite_a_valid_signature() {
     for alg in ["HS384", "HS512", "RS256", "PS256", "ES256", "ES256K", "ES384", "ES512", "Ed25519", "Ed448"] {
         assert_refused(&signed(&message(with(header(), "alg", json!(alg)), claims())));
         assert_refused(&pair_signed(&message(with(pair_header(), "alg", json!(alg)), claims())));
@@ -100,7 +100,7 @@ fn other_algorithms_are_refused_despite_a_valid_signature() {
 }
 
 #[test]
-fn degenerate_signatures_are_refused() {
+pub(super) fn degenerate_signatures_are_refused() {
     // ECDSA with r = s = 0 (CVE-2022-21449) in DER; the identity as R and S = 0; a point of small order.
     let der = b"\x30\x06\x02\x01\x00\x02\x01\x00".to_vec();
     let identity = [&[1][..], &[0; 63]].concat();
@@ -115,7 +115,7 @@ fn degenerate_signatures_are_refused() {
 }
 
 #[test]
-fn truncated_extended_or_changed_signature_is_refused() {
+pub(super) fn truncated_extended_or_changed_signature_is_refused() {
     for token in [valid_token(), pair_signed(&message(pair_header(), claims()))] {
         let (message, signature) = token.rsplit_once('.').expect("three parts");
         let signature = BASE64.decode(signature).expect("base64url");
@@ -135,7 +135,7 @@ fn truncated_extended_or_changed_signature_is_refused() {
 /// An Ed25519 signature whose S is not below the order of the group is refused (RFC 8032, section 5.1.7). Otherwise
 /// anyone could derive another valid token from a token.
 #[test]
-fn signature_is_not_malleable() {
+pub(super) fn signature_is_not_malleable() {
     const ORDER: [u8; 32] = *b"\xed\xd3\xf5\x5c\x1a\x63\x12\x58\xd6\x9c\xf7\xa2\xde\xf9\xde\x14\
         \0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x10";
     let message = message(pair_header(), claims());

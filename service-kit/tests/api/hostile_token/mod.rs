@@ -21,6 +21,7 @@ mod claims;
 mod confusion;
 mod header;
 mod shape;
+mod vectors;
 
 const NOW: i64 = 1_800_000_000;
 
@@ -35,7 +36,16 @@ fn verify(token: &str) -> Result<(), Status> {
     static KEYS: LazyLock<KeySet> = LazyLock::new(keys);
     let token_args = TokenArgs { issuer: "taskey".to_owned(), audience: "taskey".to_owned() };
     let result = token::verify(&KEYS, &token_args, token, Timestamp::from_seconds(NOW));
-    result.map(|_| ()).map_err(|error| ApiError::from(error).into())
+    let result = result.map_err(|error| Status::from(ApiError::from(error)));
+    vectors::record(token, &result);
+    result.map(drop)
+}
+
+/// Returns the reason for which a token is refused.
+#[track_caller]
+fn refusal_reason(token: &str) -> String {
+    let Err(status) = verify(token) else { panic!("accepted: {token}") };
+    testing::refusal(&status).1
 }
 
 fn keys() -> KeySet {

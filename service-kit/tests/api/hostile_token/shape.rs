@@ -8,7 +8,7 @@ use super::{
 };
 
 #[test]
-fn wrong_number_of_parts_is_refused() {
+pub(super) fn wrong_number_of_parts_is_refused() {
     let valid = valid_token();
     let parts: Vec<_> = valid.split('.').collect();
     for count in (0..=12).filter(|count| *count != 3) {
@@ -33,7 +33,7 @@ fn wrong_number_of_parts_is_refused() {
 }
 
 #[test]
-fn json_serialization_is_refused() {
+pub(super) fn json_serialization_is_refused() {
     let valid = valid_token();
     let parts: Vec<_> = valid.split('.').collect();
     let (protected, payload, signature) = (parts[0], parts[1], parts[2]);
@@ -57,7 +57,7 @@ fn json_serialization_is_refused() {
 }
 
 #[test]
-fn base64_is_decoded_strictly() {
+pub(super) fn base64_is_decoded_strictly() {
     // Their base64url contains characters in which the alphabets differ, and has lengths that need padding.
     let claims = with(claims(), "x", json!("~~~???>>>~~?"));
     let parts = [BASE64.encode(header().to_string() + " "), BASE64.encode(claims.to_string() + " ")];
@@ -97,7 +97,7 @@ fn base64_is_decoded_strictly() {
 }
 
 #[test]
-fn unused_base64_bits_must_be_zero() {
+pub(super) fn unused_base64_bits_must_be_zero() {
     const ALPHABET: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     let equivalent_encodings = |part: &str| {
         let last = part.chars().last().expect("not empty");
@@ -127,7 +127,7 @@ fn unused_base64_bits_must_be_zero() {
 }
 
 #[test]
-fn surrounding_characters_are_not_ignored() {
+pub(super) fn surrounding_characters_are_not_ignored() {
     let valid = valid_token();
     for around in [" ", "\t", "\n", "\r\n", "\0", "\"", "'", ",", ";", "=", "Bearer ", "\u{feff}", "\u{a0}", "%20"] {
         assert_refused(&format!("{around}{valid}"));
@@ -156,7 +156,7 @@ fn token_with_length(length: usize) -> String {
 }
 
 #[test]
-fn otherwise_valid_token_that_is_too_long_is_refused() {
+pub(super) fn otherwise_valid_token_that_is_too_long_is_refused() {
     assert_accepted(&token_with_length(MAX_TOKEN_BYTES));
     for length in [MAX_TOKEN_BYTES + 1, 8 * 1024, 16 * 1024, 16 * 1024 + 1, 1024 * 1024] {
         assert_refused(&token_with_length(length));
@@ -164,7 +164,7 @@ fn otherwise_valid_token_that_is_too_long_is_refused() {
 }
 
 #[test]
-fn sixteen_kibibytes_of_anything_are_refused() {
+pub(super) fn sixteen_kibibytes_of_anything_are_refused() {
     const LENGTH: usize = 16 * 1024;
     let valid = valid_token();
     let (message, signature) = valid.rsplit_once('.').expect("three parts");
