@@ -10,10 +10,19 @@ use service_kit::testing::{self, report_skipped};
 use tokio::sync::Mutex;
 use tonic_health::pb::health_check_response::ServingStatus;
 
-use crate::process::{Process, channel, program, wait_for_health};
+use crate::{
+    deployment::{
+        proxy::{HOST, Proxy},
+        template::free_address,
+    },
+    process::{Process, channel, program, wait_for_health},
+};
 
 /// A browser needs the whole machine, so these tests run one at a time.
 static BROWSER: Mutex<()> = Mutex::const_new(());
+
+/// The path of the page behind a proxy that removes it.
+const PATH: &str = "/todo";
 
 /// Returns the build folder. It contains the tools of `make tools` and receives the screenshots.
 fn build_folder() -> PathBuf {
@@ -56,9 +65,14 @@ async fn run_script(script: &str, flags: &[&str]) {
     let _guard = BROWSER.lock().await;
     let folder = testing::folder();
     let taskey = start(folder.path(), flags).await;
+    assert_succeeds(script, &format!("http://localhost:{}", taskey.address("gateway").port())).await;
+}
+
+/// Runs a script with the URL of the page, and asserts that it succeeds.
+async fn assert_succeeds(script: &str, url: &str) {
     let output = tokio::process::Command::new("node")
         .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/system/browser").join(script))
-        .env("TASKEY_URL", format!("http://localhost:{}", taskey.address("gateway").port()))
+        .env("TASKEY_URL", url)
         .env("TASKEY_TARGET", build_folder())
         .kill_on_drop(true)
         .output()
@@ -115,6 +129,19 @@ async fn outage_is_shown_until_the_service_is_back() {
 #[tokio::test]
 async fn account_page_logs_out_devices_changes_passwords_and_deletes_the_account() {
     run_script("account.mjs", &[]).await;
+}
+
+#[tokio::test]
+async fn page_works_under_a_path_behind_nginx() {
+    if let Some(reason) = missing_tool() {
+        return report_skipped("a test in a browser", reason);
+    }
+    let _guard = BROWSER.lock().await;
+    let (folder, address) = (testing::folder(), free_address());
+    let url = format!("https://{HOST}:{}{PATH}", address.port());
+    let taskey = start(folder.path(), &["--public-url", &url, "--trusted-proxies", "127.0.0.1"]).await;
+    let _nginx = Proxy::nginx_under(PATH, folder.path(), address, taskey.address("gateway")).await;
+    assert_succeeds("path.mjs", &format!("{url}/")).await;
 }
 
 #[tokio::test]

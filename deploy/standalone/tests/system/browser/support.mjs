@@ -16,7 +16,8 @@ let browser;
 
 /** Runs a test in a browser. Fails if a page logs an error or a warning. */
 export async function runInBrowser(test) {
-  browser = await chromium.launch({ executablePath, args: ["--no-sandbox"] });
+  const args = ["--no-sandbox", "--host-resolver-rules=MAP *.example.org 127.0.0.1"];
+  browser = await chromium.launch({ executablePath, args });
   try {
     await test();
     if (consoleErrors.length) throw new Error(`errors in the console:\n${consoleErrors.join("\n")}`);
@@ -37,7 +38,7 @@ export async function openPage({ beside, scripts = [], ...options } = {}) {
     const isErrorResponse = message.text().startsWith("Failed to load resource");
     if (["error", "warning"].includes(message.type()) && !isErrorResponse) consoleErrors.push(message.text());
   });
-  await page.goto("/");
+  await page.goto("./");
   return page;
 }
 

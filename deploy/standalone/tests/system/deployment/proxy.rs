@@ -42,17 +42,31 @@ pub struct Proxy {
 impl Proxy {
     /// Starts nginx.
     pub async fn nginx(folder: &Path, gateway: SocketAddr) -> Self {
-        let (address, certificate) = (free_address(), Certificate::issue(folder, &format!("DNS:{HOST}")));
-        let server = render(
-            "proxy/nginx.conf",
-            &[
-                ("GATEWAY", &gateway.to_string()),
-                ("LISTEN", &address.to_string()),
-                ("HOST", HOST),
-                ("CERTIFICATE", text(&certificate.chain)),
-                ("PRIVATE_KEY", text(&certificate.private_key)),
-            ],
-        );
+        Self::nginx_with("proxy/nginx.conf", &[], folder, free_address(), gateway).await
+    }
+
+    /// Starts nginx, which serves the gateway under a path.
+    pub async fn nginx_under(path: &str, folder: &Path, address: SocketAddr, gateway: SocketAddr) -> Self {
+        Self::nginx_with("proxy/nginx-path.conf", &[("PREFIX", path)], folder, address, gateway).await
+    }
+
+    async fn nginx_with(
+        template: &str,
+        variables: &[(&str, &str)],
+        folder: &Path,
+        address: SocketAddr,
+        gateway: SocketAddr,
+    ) -> Self {
+        let certificate = Certificate::issue(folder, &format!("DNS:{HOST}"));
+        let (gateway, listen) = (gateway.to_string(), address.to_string());
+        let common = [
+            ("GATEWAY", &gateway[..]),
+            ("LISTEN", &listen),
+            ("HOST", HOST),
+            ("CERTIFICATE", text(&certificate.chain)),
+            ("PRIVATE_KEY", text(&certificate.private_key)),
+        ];
+        let server = render(template, &[&common, variables].concat());
         let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
         let temporary = temporary.map(|name| format!("{name}_temp_path {};\n", text(&folder.join(name)))).concat();
         let main = format!(

@@ -10,6 +10,7 @@ mod faults;
 mod keys;
 mod limits;
 pub mod processes;
+mod production;
 mod program;
 mod rate_limits;
 pub mod readme;

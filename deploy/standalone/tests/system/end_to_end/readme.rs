@@ -96,7 +96,7 @@ pub fn run_with(folder: &Path, steps: &[Step], replacements: &[(&str, &str)]) ->
 }
 
 /// Reports whether the tools are installed. If one is missing, the test is skipped, or fails in CI.
-fn tools_are_installed(tools: &[&str]) -> bool {
+pub fn tools_are_installed(tools: &[&str]) -> bool {
     for tool in tools {
         if Command::new(tool).arg("--help").stdout(Stdio::null()).stderr(Stdio::null()).status().is_err() {
             report_skipped("a tour of the README", &format!("{tool} is not installed; `make test` installs it"));
