@@ -1,9 +1,11 @@
 //! The programs with TLS.
 
 use std::{
+    fs,
     net::SocketAddr,
     path::{Path, PathBuf},
     process::Command,
+    time::Duration,
 };
 
 use service_kit::{
@@ -20,6 +22,7 @@ use taskey_proto::{
     task::v1::{ListTasksRequest, task_service_client::TaskServiceClient},
 };
 use tempfile::TempDir;
+use tokio::time::timeout;
 use tonic::{
     Code,
     transport::{Channel, Endpoint, Uri},
@@ -29,6 +32,10 @@ use crate::process::{PASSWORD, Process, program};
 
 mod ports;
 mod reload;
+
+/// How long a line may take until it is in the log.
+const LOG_LIMIT: Duration = Duration::from_secs(10);
+const LOG_POLL_PAUSE: Duration = Duration::from_millis(20);
 
 /// A folder with the certificates of an authority.
 struct Files {
@@ -58,6 +65,22 @@ impl Files {
         self.path(name).display().to_string()
     }
 
+    /// Returns the file to which a program writes its log.
+    fn log(&self) -> PathBuf {
+        self.path("log")
+    }
+
+    /// Waits until the log contains this text.
+    async fn wait_for_log(&self, text: &str) {
+        let logged = async {
+            while !fs::read_to_string(self.log()).is_ok_and(|log| log.contains(text)) {
+                tokio::time::sleep(LOG_POLL_PAUSE).await;
+            }
+        };
+        let log = || fs::read_to_string(self.log()).unwrap_or_default();
+        assert!(timeout(LOG_LIMIT, logged).await.is_ok(), "{text:?} is not in the log:\n{}", log());
+    }
+
     /// Returns a dialer that trusts the authorities in a file, with the certificate of this name.
     async fn dialer(&self, authorities: &str, identity: Option<&str>) -> Dialer {
         let args = UpstreamTlsArgs {
@@ -71,13 +94,18 @@ impl Files {
 
 /// Starts `taskey` with a certificate in this folder, and these other flags.
 fn start_taskey(database: &TestDatabase, certificates: &Path, flags: &[&str]) -> Process {
+    let listeners = ["auth", "task", "gateway", "ops"];
+    let listeners = if flags.contains(&"--ops-listen") { &listeners } else { &listeners[..3] };
+    Process::spawn(&mut command(database, certificates, flags), listeners)
+}
+
+fn command(database: &TestDatabase, certificates: &Path, flags: &[&str]) -> Command {
     let path = |name: &str| certificates.join(name).display().to_string();
     let mut command = Command::new(program("taskey"));
     command.env("TASKEY_RATE_LIMITS", "off").args(["--log", "warn", "--data-dir"]).arg(database.folder().join("data"));
     command.args(["--auth-listen", "127.0.0.1:0", "--task-listen", "127.0.0.1:0", "--gateway-listen", "127.0.0.1:0"]);
     command.args(["--tls-cert-file", &path("server.crt"), "--tls-key-file", &path("server.key")]).args(flags);
-    let listeners = ["auth", "task", "gateway", "ops"];
-    Process::spawn(&mut command, if flags.contains(&"--ops-listen") { &listeners } else { &listeners[..3] })
+    command
 }
 
 /// Returns a channel that connects on the first call.

@@ -1,7 +1,7 @@
 //! Certificates that are replaced while `taskey` is under load.
 
 use std::{
-    fs,
+    fs::{self, File},
     os::unix::fs::symlink,
     sync::{
         Arc, Mutex,
@@ -13,12 +13,13 @@ use std::{
 use service_kit::{
     testing::{
         TestDatabase,
-        certificates::{Authority, Issued},
+        certificates::{Authority, Issued, Validity},
     },
     tls::Dialer,
 };
 use taskey_proto::task::v1::{
-    CreateTaskRequest, ListTasksRequest, Task, WatchTasksRequest, task_service_client::TaskServiceClient,
+    CreateTaskRequest, ListTasksRequest, Task, WatchTasksRequest, WatchTasksResponse,
+    task_service_client::TaskServiceClient,
 };
 use tokio::{
     task::JoinSet,
@@ -29,8 +30,13 @@ use tonic::{Streaming, transport::Channel};
 use tonic_health::pb::health_check_response::ServingStatus;
 use tower::Service;
 
-use super::{Files, channel, is_accepted, sign_up_and_log_in, start_taskey};
-use crate::process::{Process, bearer, wait_for_health};
+use super::{Files, channel, command, is_accepted, sign_up_and_log_in};
+use crate::{
+    faults::report::report_value,
+    process::{Process, bearer, wait_for_health},
+};
+
+type Watch = Streaming<WatchTasksResponse>;
 
 const USERS: usize = 10;
 const WATCHES_PER_USER: usize = 5;
@@ -122,7 +128,7 @@ impl Load {
 }
 
 /// Opens a watch, and waits until it has reported the state at its start.
-async fn watch(tasks: &Channel, token: &str) -> Streaming<taskey_proto::task::v1::WatchTasksResponse> {
+async fn watch(tasks: &Channel, token: &str) -> Watch {
     let request = bearer(token, WatchTasksRequest::default());
     let mut watch = TaskServiceClient::new(tasks.clone()).watch_tasks(request).await.expect("watching").into_inner();
     watch.message().await.expect("open").expect("open");
@@ -130,7 +136,7 @@ async fn watch(tasks: &Channel, token: &str) -> Streaming<taskey_proto::task::v1
 }
 
 /// Waits until a watch reports the task with the last title.
-async fn wait_for_last(mut watch: Streaming<taskey_proto::task::v1::WatchTasksResponse>) {
+async fn wait_for_last(mut watch: Watch) {
     let reported = async {
         loop {
             let message = watch.message().await.expect("the stream has no error").expect("the stream has not ended");
@@ -162,6 +168,31 @@ fn publish(files: &Files, version: &str, server: &Issued, client_authorities: &s
     fs::rename(files.path("next"), files.path("data")).expect("replaced");
 }
 
+/// Opens watches of several users, half of them through the gateway. Returns the access tokens and channels of the users.
+async fn open_watches(dialer: &Dialer, taskey: &Process) -> (Vec<(String, Channel)>, Vec<Watch>) {
+    let auth = channel(dialer, taskey.address("auth"));
+    let (mut users, mut watches) = (Vec::new(), Vec::new());
+    for number in 0..USERS {
+        let token = sign_up_and_log_in(&auth, &format!("user.{number}@example.com")).await;
+        let tasks = channel(dialer, taskey.address(if number % 2 == 0 { "task" } else { "gateway" }));
+        for _ in 0..WATCHES_PER_USER {
+            watches.push(watch(&tasks, &token).await);
+        }
+        users.push((token, tasks));
+    }
+    (users, watches)
+}
+
+/// Asserts that clients with this certificate are refused, within the time in which files are reloaded.
+async fn assert_becomes_refused(dialer: Dialer, taskey: &Process) {
+    let refused = async {
+        while is_accepted(channel(&dialer, taskey.address("task"))).await {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(RELOAD_LIMIT, refused).await.expect("the certificate is refused");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn serial_certificates_are_replaced_under_load_without_a_failed_call() {
     let (files, database, second) = (Files::new(), TestDatabase::sqlite(), Authority::new("second"));
@@ -171,25 +202,21 @@ async fn serial_certificates_are_replaced_under_load_without_a_failed_call() {
     fs::write(files.path("both.pem"), &both).expect("written");
     files.write("first", &files.authority.issue(&["client"]));
     files.write("second", &second.issue(&["client"]));
+    files.write("expired", &files.authority.issue_for(&["client"], Validity::Expired));
     let flags = ["--tls-client-ca-file", &files.flag("data/clients.pem"), "--max-connections-per-address", "500"];
-    let taskey = start_taskey(&database, &files.path("data"), &flags);
+    let mut command = command(&database, &files.path("data"), &flags);
+    let log = File::create(files.log()).expect("created");
+    let taskey = Process::spawn(command.stderr(log), &["auth", "task", "gateway"]);
     let dialer = files.dialer("both.pem", Some("first")).await;
     for name in ["auth", "task", "gateway"] {
         wait_for_health(channel(&dialer, taskey.address(name)), ServingStatus::Serving).await;
     }
+    let (users, watches) = open_watches(&dialer, &taskey).await;
+    let (begun, load) = (Instant::now(), Load::start(dialer.clone(), &taskey, users[0].0.clone()));
 
-    let auth = channel(&dialer, taskey.address("auth"));
-    let (mut users, mut watches) = (Vec::new(), Vec::new());
-    for number in 0..USERS {
-        let token = sign_up_and_log_in(&auth, &format!("user.{number}@example.com")).await;
-        let tasks = channel(&dialer, taskey.address(if number % 2 == 0 { "task" } else { "gateway" }));
-        for _ in 0..WATCHES_PER_USER {
-            watches.push(watch(&tasks, &token).await);
-        }
-        users.push((token, tasks));
-    }
-    let load = Load::start(dialer.clone(), &taskey, users[0].0.clone());
-
+    let expired = files.dialer("both.pem", Some("expired")).await;
+    assert!(!is_accepted(channel(&expired, taskey.address("task"))).await);
+    files.wait_for_log("the certificate of the client has expired").await;
     // The server gets a certificate of the second authority, and accepts clients of both.
     publish(&files, "2", &second.issue(&["127.0.0.1"]), &both);
     let trusting_second = files.dialer("second.pem", Some("first")).await;
@@ -199,15 +226,10 @@ async fn serial_certificates_are_replaced_under_load_without_a_failed_call() {
     load.replace_dialer(files.dialer("second.pem", Some("second")).await).await;
     publish(&files, "3", &second.issue(&["127.0.0.1"]), &second.pem());
     taskey.signal("HUP");
-    let refused = async {
-        let first = files.dialer("second.pem", Some("first")).await;
-        while is_accepted(channel(&first, taskey.address("task"))).await {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    timeout(RELOAD_LIMIT, refused).await.expect("the first authority is refused");
+    assert_becomes_refused(trusting_second, &taskey).await;
 
     let (calls, errors) = load.stop().await;
+    report_value("calls", format_args!("{calls} in {:.1?}; new certificate after {elapsed:.1?}", begun.elapsed()));
     assert!(errors.is_empty(), "{} of {calls} calls failed: {:?}", errors.len(), errors.first());
     for (token, tasks) in &users {
         let task = Some(Task { title: LAST_TITLE.to_owned(), ..Task::default() });
