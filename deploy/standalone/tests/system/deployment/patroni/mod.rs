@@ -1,11 +1,13 @@
-//! A Patroni cluster on loopback with the files of `deploy/ha`: three PostgreSQL servers, etcd and HAProxy.
+//! A Patroni cluster on loopback with the files of `deploy/ha`: HAProxy, and three nodes with PostgreSQL, Patroni and etcd.
+
+mod host;
 
 use std::{
     fs,
     io::{self, Write},
     net::SocketAddr,
-    os::unix::{fs::chown, process::CommandExt},
-    path::{Path, PathBuf},
+    os::unix::process::CommandExt,
+    path::PathBuf,
     process::{Child, Command, Stdio},
     time::Duration,
 };
@@ -15,6 +17,7 @@ use tempfile::TempDir;
 use tokio::time::{sleep, timeout};
 
 use super::template::{find_program, free_address, render};
+use host::{cleaner, own, postgres_processes, postgres_programs, send, server_user};
 
 /// How long three servers may take to start, on a machine with two cores.
 const START_TIMEOUT: Duration = Duration::from_secs(120);
@@ -26,19 +29,6 @@ const NODES: [&str; 3] = ["one", "two", "three"];
 /// The passwords of the database users.
 const PASSWORD: &str = "secret";
 
-/// Kills everything when standard input is closed, which happens whenever and however the test ends: the processes
-/// whose ids are in the files of the folder, and the children of the PostgreSQL servers.
-const CLEAN_UP: &str = r#"
-    trap '' HUP INT QUIT TERM
-    read -r || true
-    for file in "$1"/*.pid "$1"/*/postmaster.pid; do
-        [[ -e $file ]] || continue
-        pid=$(head -n 1 "$file")
-        kill -s KILL "$pid" $(cat "/proc/$pid/task/$pid/children") 2>/dev/null || true
-    done
-    rm -rf "$1"
-"#;
-
 /// A running cluster. Dropping it ends all its programs.
 pub struct Patroni {
     folder: TempDir,
@@ -49,11 +39,15 @@ pub struct Patroni {
     programs: Vec<Child>,
 }
 
+/// A machine with a PostgreSQL server, Patroni and a member of etcd.
 struct Node {
     name: &'static str,
     postgres: SocketAddr,
     api: SocketAddr,
-    patroni: Option<Child>,
+    /// The addresses of etcd for clients and for its other members.
+    etcd: [SocketAddr; 2],
+    /// Etcd and Patroni, while they run.
+    programs: Vec<Child>,
 }
 
 /// A member of the cluster, as Patroni describes it.
@@ -71,12 +65,19 @@ impl Patroni {
         let user = server_user();
         own(folder.path(), user);
         let cleaner = cleaner(folder.path());
-        let nodes = NODES.map(|name| Node { name, postgres: free_address(), api: free_address(), patroni: None });
+        let nodes = NODES.map(|name| Node {
+            name,
+            postgres: free_address(),
+            api: free_address(),
+            etcd: [free_address(), free_address()],
+            programs: Vec::new(),
+        });
         let mut cluster = Self { folder, user, nodes, haproxy: free_address(), cleaner, programs: Vec::new() };
-        let etcd = cluster.start_etcd();
         for index in 0..NODES.len() {
-            cluster.configure_node(index, &etcd, is_synchronous);
-            cluster.start_node(index);
+            cluster.start_etcd(index);
+        }
+        for index in 0..NODES.len() {
+            cluster.start_patroni(index, is_synchronous);
         }
         cluster.start_haproxy();
         let complete = async {
@@ -127,8 +128,9 @@ impl Patroni {
     /// Kills all processes of a node, as a crash of its machine does.
     pub fn kill(&mut self, index: usize) {
         self.signal(index, "KILL");
-        let patroni = self.nodes[index].patroni.take();
-        _ = patroni.expect("the node runs").wait();
+        for mut program in self.nodes[index].programs.drain(..) {
+            _ = program.wait();
+        }
     }
 
     /// Stops all processes of a node. Its connections stay open.
@@ -143,45 +145,42 @@ impl Patroni {
 
     /// Lets the primary send nothing more to the replicas.
     pub async fn stop_replication(&self) {
-        let processes = self.postgres_processes(self.primary().await);
+        let processes = postgres_processes(&self.data(self.primary().await));
         let command_line = |pid: &String| fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         let senders: Vec<_> = processes.into_iter().filter(|pid| command_line(pid).contains("walsender")).collect();
         assert_eq!(senders.len(), NODES.len() - 1, "each replica has a sender");
         send("STOP", &senders);
     }
 
-    /// Returns the processes of a PostgreSQL server, the parent first. Without a server, there are none.
-    fn postgres_processes(&self, index: usize) -> Vec<String> {
-        let file = self.data(index).join("postmaster.pid");
-        let Ok(file) = fs::read_to_string(file) else { return Vec::new() };
-        let parent = file.lines().next().unwrap_or_default().to_owned();
-        let children = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).unwrap_or_default();
-        [parent].into_iter().chain(children.split_whitespace().map(str::to_owned)).collect()
-    }
-
-    /// Sends a signal to Patroni and to PostgreSQL on a node, first to the processes that start others.
+    /// Sends a signal to all processes of a node, first to those that start others.
     fn signal(&self, index: usize, name: &str) {
-        let patroni = self.nodes[index].patroni.as_ref().expect("the node runs").id().to_string();
-        send(name, &[patroni]);
-        send(name, &self.postgres_processes(index));
+        let programs: Vec<_> = self.nodes[index].programs.iter().map(|program| program.id().to_string()).collect();
+        send(name, &programs);
+        send(name, &postgres_processes(&self.data(index)));
     }
 
     fn data(&self, index: usize) -> PathBuf {
         self.folder.path().join(NODES[index])
     }
 
-    /// Starts etcd and returns its address.
-    fn start_etcd(&mut self) -> String {
-        let ([client, peer], data) = ([(); 2].map(|()| free_address()), self.folder.path().join("etcd"));
-        let [client_url, peer_url] = [client, peer].map(|address| format!("http://{address}"));
+    fn start_etcd(&mut self, index: usize) {
+        let members = self.nodes.each_ref().map(|node| format!("{}=http://{}", node.name, node.etcd[1])).join(",");
+        let Node { name, etcd: [client, peer], .. } = self.nodes[index];
+        let data = self.folder.path().join(name).with_extension("etcd").display().to_string();
+        let variables = [
+            ("NODE", name),
+            ("DATA", &data),
+            ("ADDRESS", "127.0.0.1"),
+            ("CLIENT_PORT", &client.port().to_string()),
+            ("PEER_PORT", &peer.port().to_string()),
+            ("MEMBERS", &members),
+        ];
+        let file = self.folder.path().join(name).with_extension("etcd.yml");
+        fs::write(&file, render("ha/etcd.yml", &variables) + "unsafe-no-fsync: true\n").expect("written");
         let mut command = Command::new(find_program("etcd"));
-        command.arg("--data-dir").arg(data).args(["--logger", "zap", "--unsafe-no-fsync"]);
-        command.args(["--listen-client-urls", &client_url, "--advertise-client-urls", &client_url]);
-        command.args(["--listen-peer-urls", &peer_url, "--initial-advertise-peer-urls", &peer_url]);
-        command.args(["--initial-cluster", &format!("default={peer_url}")]);
-        let etcd = self.spawn(command, "etcd");
-        self.programs.push(etcd);
-        client.to_string()
+        command.arg("--config-file").arg(file);
+        let etcd = self.spawn(command, &format!("etcd-{name}"));
+        self.nodes[index].programs.push(etcd);
     }
 
     fn start_haproxy(&mut self) {
@@ -205,13 +204,14 @@ impl Patroni {
         self.programs.push(haproxy);
     }
 
-    fn configure_node(&self, index: usize, etcd: &str, is_synchronous: bool) {
+    fn start_patroni(&mut self, index: usize, is_synchronous: bool) {
+        let etcd = self.nodes.each_ref().map(|node| node.etcd[0].to_string()).join(",");
         let (node, folder, data) = (&self.nodes[index], self.folder.path(), self.data(index));
         let (api_port, postgres_port) = (node.api.port().to_string(), node.postgres.port().to_string());
         let (data, programs) = (data.display().to_string(), postgres_programs());
         let variables = [
             ("NODE", node.name),
-            ("ETCD", etcd),
+            ("ETCD", &etcd),
             ("ADDRESS", "127.0.0.1"),
             ("NETWORK", "127.0.0.0/8"),
             ("API_PORT", &api_port),
@@ -227,14 +227,10 @@ impl Patroni {
         let file = folder.join(node.name).with_extension("yml");
         fs::write(&file, render("ha/patroni.yml", &variables)).expect("written");
         own(&file, self.user);
-    }
-
-    fn start_node(&mut self, index: usize) {
-        let name = self.nodes[index].name;
         let mut command = Command::new(find_program("patroni"));
-        command.arg(self.folder.path().join(name).with_extension("yml"));
-        let patroni = self.spawn(command, name);
-        self.nodes[index].patroni = Some(patroni);
+        command.arg(file);
+        let patroni = self.spawn(command, node.name);
+        self.nodes[index].programs.push(patroni);
     }
 
     /// Starts a program as the user of the servers. Its log and its process id are files in the folder.
@@ -273,7 +269,8 @@ impl Patroni {
 impl Drop for Patroni {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            for log in ["etcd", "haproxy"].iter().chain(&NODES) {
+            let etcd = NODES.map(|name| format!("etcd-{name}"));
+            for log in NODES.into_iter().chain(["haproxy"]).chain(etcd.iter().map(String::as_str)) {
                 let text = fs::read_to_string(self.folder.path().join(log).with_extension("log")).unwrap_or_default();
                 let lines: Vec<_> = text.lines().collect();
                 let end = lines[lines.len().saturating_sub(20)..].join("\n");
@@ -282,8 +279,8 @@ impl Drop for Patroni {
         }
         drop(self.cleaner.stdin.take());
         _ = self.cleaner.wait();
-        let patroni = self.nodes.iter_mut().filter_map(|node| node.patroni.take());
-        for mut program in self.programs.drain(..).chain(patroni) {
+        let on_nodes = self.nodes.iter_mut().flat_map(|node| node.programs.drain(..));
+        for mut program in self.programs.drain(..).chain(on_nodes) {
             _ = program.wait();
         }
     }
@@ -295,42 +292,4 @@ async fn get(api: SocketAddr, path: &str) -> Option<Value> {
     command.args(["--silent", "--fail", "--max-time", "1", &format!("http://{api}/{path}")]);
     let output = command.output().await.expect("curl is installed");
     serde_json::from_slice(&output.stdout).ok().filter(|_| output.status.success())
-}
-
-fn send(signal: &str, processes: &[String]) {
-    if !processes.is_empty() {
-        // Some may just have ended.
-        _ = Command::new("kill").args(["-s", signal]).args(processes).stderr(Stdio::null()).status();
-    }
-}
-
-/// Returns the ids of the user `postgres` and its group if the test runs as root: PostgreSQL refuses to run as root.
-fn server_user() -> Option<[u32; 2]> {
-    let id = |arguments: &[&str]| {
-        let output = Command::new("id").args(arguments).output().expect("`id` is installed");
-        String::from_utf8(output.stdout).expect("UTF-8").trim().parse().expect("an id")
-    };
-    (id(&["-u"]) == 0u32).then(|| [id(&["-u", "postgres"]), id(&["-g", "postgres"])])
-}
-
-fn own(path: &Path, user: Option<[u32; 2]>) {
-    if let Some([user, group]) = user {
-        chown(path, Some(user), Some(group)).expect("owned");
-    }
-}
-
-/// Returns the folder with the programs of PostgreSQL.
-fn postgres_programs() -> String {
-    let find = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.ci/with-postgres");
-    let output = Command::new(find).arg("--find").output().expect("the script runs");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).expect("UTF-8").trim().to_owned()
-}
-
-/// Starts the clean-up script in its own process group, so that a signal to the group of the test does not stop it.
-fn cleaner(folder: &Path) -> Child {
-    let mut command = Command::new("bash");
-    command.args(["-c", CLEAN_UP, "clean-up"]).arg(folder).current_dir("/").process_group(0);
-    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
-    command.spawn().expect("bash is installed")
 }
