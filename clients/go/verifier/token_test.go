@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -174,6 +175,41 @@ func TestUnusableKeysAreRejected(t *testing.T) {
 	} {
 		if _, err := ParseKeys([]byte(text), time.Unix(now, 0)); err == nil || strings.Contains(err.Error(), encode(secret)) {
 			t.Error(text, err)
+		}
+	}
+}
+
+func TestSharedVectorsHaveTheExpectedResults(t *testing.T) {
+	text, err := os.ReadFile("../../conformance/vectors.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var file struct {
+		Issuer, Audience string
+		Now              int64
+		Keys             json.RawMessage
+		Vectors          []struct {
+			Name, Token, Reason string
+			Claims              *struct{ Sub, Sid, Jti string }
+		}
+	}
+	if err := json.Unmarshal(text, &file); err != nil || len(file.Vectors) == 0 {
+		t.Fatal(err)
+	}
+	at := time.Unix(file.Now, 0)
+	keys, err := ParseKeys(file.Keys, at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, vector := range file.Vectors {
+		claims, err := keys.Verify(vector.Token, file.Issuer, file.Audience, at)
+		switch {
+		case vector.Claims != nil:
+			if err != nil || claims.UserID.String() != vector.Claims.Sub || claims.SessionID.String() != vector.Claims.Sid {
+				t.Error(vector.Name, err)
+			}
+		case err == nil || (vector.Reason == "TOKEN_EXPIRED") != errors.Is(err, ErrExpired):
+			t.Error(vector.Name, err)
 		}
 	}
 }
