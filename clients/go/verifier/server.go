@@ -1,0 +1,141 @@
+package verifier
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"time"
+
+	"google.golang.org/genproto/googleapis/rpc/code"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/encoding/protojson"
+)
+
+type contextKey struct{}
+
+// FromContext returns the claims of the caller. It is nil outside of calls that a verifier has authenticated.
+func FromContext(ctx context.Context) *Claims {
+	claims, _ := ctx.Value(contextKey{}).(*Claims)
+	return claims
+}
+
+// Unary is a [grpc.UnaryServerInterceptor] that authenticates callers.
+func (v *Verifier) Unary(ctx context.Context, request any, _ *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
+	ctx, _, err := v.authenticateCaller(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return handle(ctx, request)
+}
+
+// Stream is a [grpc.StreamServerInterceptor] that authenticates callers. When the token of the caller becomes invalid,
+// the context of the stream ends, messages can no longer be sent or received, and the stream fails with the reason as
+// soon as its handler returns.
+func (v *Verifier) Stream(server any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, handle grpc.StreamHandler) error {
+	ctx, claims, err := v.authenticateCaller(stream.Context())
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	go v.cancelWhenInvalid(ctx, claims, cancel)
+	err = handle(server, &guardedStream{stream, ctx})
+	if reason := context.Cause(ctx); reason != nil && status.Code(reason) != codes.Unknown {
+		return reason
+	}
+	return err
+}
+
+func (v *Verifier) authenticateCaller(ctx context.Context) (context.Context, *Claims, error) {
+	headers, _ := metadata.FromIncomingContext(ctx)
+	token, err := bearer(headers.Get("authorization"))
+	if err != nil {
+		return nil, nil, err
+	}
+	claims, err := v.Verify(token)
+	if err != nil {
+		return nil, nil, err
+	}
+	return context.WithValue(ctx, contextKey{}, claims), claims, nil
+}
+
+// cancelWhenInvalid cancels the stream of a caller when the token is no longer valid.
+func (v *Verifier) cancelWhenInvalid(ctx context.Context, claims *Claims, cancel context.CancelCauseFunc) {
+	for {
+		updated := v.revocations.updates()
+		if err := v.check(claims); err != nil {
+			cancel(err)
+			return
+		}
+		select {
+		case <-updated:
+		case <-time.After(time.Second):
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// guardedStream is a stream that ends with its context.
+type guardedStream struct {
+	grpc.ServerStream
+	ctx context.Context
+}
+
+func (s *guardedStream) Context() context.Context { return s.ctx }
+
+func (s *guardedStream) SendMsg(message any) error {
+	if err := context.Cause(s.ctx); err != nil {
+		return err
+	}
+	return s.ServerStream.SendMsg(message)
+}
+
+func (s *guardedStream) RecvMsg(message any) error {
+	if err := s.ServerStream.RecvMsg(message); err != nil {
+		return err
+	}
+	return context.Cause(s.ctx)
+}
+
+// Middleware authenticates callers of an HTTP server. Errors have the format of Taskey's gateway.
+func (v *Verifier) Middleware(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(writer http.ResponseWriter, request *http.Request) {
+		token, err := bearer(request.Header.Values("Authorization"))
+		var claims *Claims
+		if err == nil {
+			claims, err = v.Verify(token)
+		}
+		if err != nil {
+			writeError(writer, status.Convert(err))
+			return
+		}
+		next.ServeHTTP(writer, request.WithContext(context.WithValue(request.Context(), contextKey{}, claims)))
+	})
+}
+
+func writeError(writer http.ResponseWriter, failure *status.Status) {
+	httpCode := http.StatusUnauthorized
+	if failure.Code() == codes.Unavailable {
+		httpCode = http.StatusServiceUnavailable
+		writer.Header().Set("Retry-After", "1")
+	} else {
+		writer.Header().Set("WWW-Authenticate", `Bearer error="invalid_token"`)
+	}
+	details := []json.RawMessage{}
+	for _, detail := range failure.Proto().GetDetails() {
+		if text, err := protojson.Marshal(detail); err == nil {
+			details = append(details, text)
+		}
+	}
+	body := map[string]any{"error": map[string]any{
+		"code": httpCode, "status": code.Code(failure.Code()).String(), "message": failure.Message(), "details": details,
+	}}
+	writer.Header().Set("Content-Type", "application/json")
+	writer.WriteHeader(httpCode)
+	// The caller may have disconnected.
+	_ = json.NewEncoder(writer).Encode(body)
+}
