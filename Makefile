@@ -47,7 +47,7 @@ test: all-tools check-quickly ## Install the tools, and run all checks and tests
 	@.ci/side-by-side '.ci/stage api .ci/test-api' '$(MAKE) check-compiled'
 	@.ci/stage 'doc tests' cargo test --locked --workspace --doc --quiet
 	@.ci/stage test .ci/with-postgres cargo nextest run --locked --workspace --run-ignored all \
-		--test-threads $$(($$(nproc) * 3 / 2)) -E 'not ($(FAULTS)) and not ($(DEPLOYMENT)) and not ($(UPGRADE))'
+		--test-threads $$(($$(nproc) * 3 / 2)) -E 'not ($(FAULTS) or $(DEPLOYMENT) or $(UPGRADE) or $(CLIENTS))'
 	@TASKEY_TEST_ROUNDS=100 $(RUN_FAULTS) -E '$(FAULTS) - test(/^faults::soak::/)'
 
 # The fault tests run for many rounds, and report their measurements. `make test` runs fewer rounds, and no soak.
@@ -104,6 +104,23 @@ test-deploy: tools ## Test images, charts, units, proxies and failovers with the
 	@.ci/stage deployment .ci/with-postgres cargo nextest run --locked --package taskey --test-threads 4 -E '$(DEPLOYMENT)' \
 		--success-output immediate
 	@.ci/stage image deploy/tests/image
+
+# The clients in other languages, each against the real server behind a proxy that simulates network failures. With
+# LANGUAGES="go python", only these are tested.
+CLIENTS := package(taskey) & test(/^clients::/)
+
+.PHONY: clients
+clients: ## Generate the code of all clients, and build them
+	@.ci/stage 'tools for clients' .ci/install-tools clients
+	@for client in clients/*/build; do .ci/stage "$$client" "$$client"; done
+
+.PHONY: test-clients
+test-clients: export CI := true
+test-clients: ## Test the clients of all languages, for about 10 minutes; LANGUAGES="go python" selects some
+	@.ci/stage 'tools for clients' .ci/install-tools clients
+	@.ci/stage build cargo build --locked --workspace --bins
+	@.ci/stage build cargo nextest run --locked --package taskey --no-run
+	@.ci/test-clients $(LANGUAGES)
 
 .PHONY: bench-gateway
 bench-gateway: ## Measure the overhead of the gateway per call; ARGS="--help" lists the settings

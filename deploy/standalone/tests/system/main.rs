@@ -1,6 +1,7 @@
 //! Tests of the built programs: real processes, real sockets, real signals.
 
 mod browser;
+mod clients;
 mod deployment;
 mod end_to_end;
 mod faults;

@@ -1,6 +1,7 @@
 //! A proxy between two programs that simulates network failures.
 
 use std::{
+    future::pending,
     io,
     net::{Ipv4Addr, SocketAddr},
     path::PathBuf,
@@ -82,6 +83,9 @@ pub struct Proxy {
 struct Link {
     mode: watch::Sender<Mode>,
     upstream: watch::Sender<Upstream>,
+    /// Connections of an earlier generation are abandoned.
+    generation: AtomicU64,
+    is_listening: watch::Sender<bool>,
     to_server: AtomicU64,
     to_client: AtomicU64,
 }
@@ -93,6 +97,8 @@ impl Proxy {
         let link = Arc::new(Link {
             mode: watch::Sender::new(Mode::Forward),
             upstream: watch::Sender::new(upstream),
+            generation: AtomicU64::new(0),
+            is_listening: watch::Sender::new(true),
             to_server: AtomicU64::new(0),
             to_client: AtomicU64::new(0),
         });
@@ -106,6 +112,19 @@ impl Proxy {
 
     pub fn set(&self, mode: Mode) {
         self.link.mode.send_replace(mode);
+    }
+
+    /// Closes connections and refuses new ones, and waits until this has taken effect.
+    pub async fn cut(&self) {
+        let mut is_listening = self.link.is_listening.subscribe();
+        self.set(Mode::Cut);
+        is_listening.wait_for(|is_listening| !is_listening).await.expect("the link owns the sender");
+    }
+
+    /// Keeps the open connections, but forwards nothing on them from now on, as if their state was lost on the way. New
+    /// connections are not affected.
+    pub fn abandon_connections(&self) {
+        self.link.generation.fetch_add(1, Ordering::SeqCst);
     }
 
     /// Closes all connections and connects to this target from now on.
@@ -140,6 +159,7 @@ async fn run(link: Arc<Link>, address: SocketAddr, mut socket: TcpSocket) {
             return;
         }
         let listener = socket.listen(BACKLOG).expect("the socket listens");
+        link.is_listening.send_replace(true);
         let mut connections = JoinSet::new();
         tokio::select! {
             () = accept(&link, &listener, &mut connections) => {}
@@ -149,6 +169,7 @@ async fn run(link: Arc<Link>, address: SocketAddr, mut socket: TcpSocket) {
         drop(listener);
         connections.shutdown().await;
         socket = bind(address).expect("the port is still free");
+        link.is_listening.send_replace(false);
     }
 }
 
@@ -208,9 +229,13 @@ impl Link {
                 }
             }
         };
+        let generation = self.generation.load(Ordering::SeqCst);
         let write = async {
             while let Some((read_at, chunk)) = queued.recv().await {
                 self.wait_until_due(direction, read_at).await;
+                if self.generation.load(Ordering::SeqCst) != generation {
+                    return pending().await;
+                }
                 if chunk.is_empty() {
                     break;
                 }

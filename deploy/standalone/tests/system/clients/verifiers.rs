@@ -1,0 +1,86 @@
+//! The parts of the verifiers' scenarios that are not single steps.
+
+use std::{fs, sync::Arc, time::Duration};
+
+use futures::{StreamExt, stream};
+use serde_json::{Map, Value, json};
+use tokio::time::{Instant, sleep};
+
+use super::{
+    drive::{Parameters, get_task},
+    expect::difference,
+    folder,
+    runner::{Ended, Runner},
+};
+use crate::{
+    faults::users::{log_in, log_out, sign_up},
+    process::channel,
+};
+
+/// How many tokens an adapter verifies at the same time.
+const CONCURRENT_VECTORS: usize = 16;
+
+/// How many differences are reported.
+const MAX_DIFFERENCES: usize = 5;
+
+/// A revoked token may be accepted this long after the logout.
+const LOGOUT_LIMIT: Duration = Duration::from_secs(1);
+
+/// Verifies every token of `vectors.json`.
+pub async fn check_vectors(runner: &Runner) -> Result<Value, Ended> {
+    let text = fs::read_to_string(folder().join("conformance/vectors.json")).expect("the file exists");
+    let file: Value = serde_json::from_str(&text).expect("vectors.json is valid");
+    let vectors = file["vectors"].as_array().expect("a list of vectors");
+    let verify = async |vector: &Value| {
+        let mut request = Map::new();
+        request.insert("op".to_owned(), json!("verify_vector"));
+        for name in ["keys", "issuer", "audience", "now"] {
+            request.insert(name.to_owned(), vector.get(name).unwrap_or(&file[name]).clone());
+        }
+        request.insert("token".to_owned(), vector["token"].clone());
+        let answer = runner.adapter.send(request).answer().await;
+        let expected = match vector.get("claims") {
+            Some(claims) => json!({"ok": {"claims": claims}}),
+            None => json!({"error": {"code": "UNAUTHENTICATED", "reason": vector["reason"]}}),
+        };
+        let difference = difference(&expected, Some(&answer));
+        (answer, difference.map(|difference| format!("{}: {difference}", vector["name"])))
+    };
+    let results: Vec<_> = stream::iter(vectors).map(verify).buffer_unordered(CONCURRENT_VECTORS).collect().await;
+    if results.iter().any(|(answer, _)| answer["error"]["code"] == "UNSUPPORTED") {
+        return Err(Ended::NotAvailable);
+    }
+    let differences: Vec<_> = results.into_iter().filter_map(|(_, difference)| difference).collect();
+    if differences.is_empty() {
+        return Ok(json!({"ok": {"count": vectors.len()}}));
+    }
+    let first = differences[..differences.len().min(MAX_DIFFERENCES)].join("\n  ");
+    Err(Ended::Failed(format!("{} of {} tokens are judged wrongly:\n  {first}", differences.len(), vectors.len())))
+}
+
+/// Logs out in many rounds, and measures how long the server of a verifier accepts the token after each.
+pub async fn measure_logouts(runner: &Arc<Runner>, parameters: &Parameters<'_>) -> Result<Value, String> {
+    let (auth, server) = (parameters.text("auth")?, parameters.text("address")?);
+    let auth = channel(auth.parse().map_err(|_| "`auth` is not an address")?);
+    let describe = |status: tonic::Status| format!("{status:?}");
+    sign_up(&auth, "logouts@example.com").await.map_err(describe)?;
+    for round in 0..parameters.number("rounds")? {
+        let pair = log_in(&auth, "logouts@example.com").await.map_err(describe)?;
+        let token = json!(pair.access_token);
+        let accepted = get_task(server, &token).await;
+        if let Some(difference) = difference(&json!({"error": null}), Some(&accepted)) {
+            return Err(format!("round {round}: {difference}"));
+        }
+        log_out(&auth, &pair).await.map_err(describe)?;
+        let logged_out = Instant::now();
+        let expected = json!({"error": {"code": "UNAUTHENTICATED", "reason": "TOKEN_REVOKED"}});
+        while let Some(difference) = difference(&expected, Some(&get_task(server, &token).await)) {
+            if logged_out.elapsed() > LOGOUT_LIMIT {
+                return Err(format!("round {round}: after {LOGOUT_LIMIT:?}, {difference}"));
+            }
+            sleep(Duration::from_millis(1)).await;
+        }
+        runner.measured.lock().expect("not poisoned").push(logged_out.elapsed());
+    }
+    Ok(json!({}))
+}
