@@ -29,6 +29,7 @@ use crate::process::{PASSWORD, Process, program};
 
 mod ports;
 mod reload;
+mod traces;
 
 /// A folder with the certificates of an authority.
 struct Files {
