@@ -198,6 +198,7 @@ impl Server {
         let (healthy, is_healthy) = watch::channel(true);
         let server = GrpcServer::new("auth", limits, REQUEST_TIMEOUT)
             .with_health(health)
+            .with_service_peers(Some(Arc::clone(&app.service_tokens) as _))
             .with(auth)
             .with(InterceptedService::new(account, app.authenticator.clone()))
             .with(InterceptedService::new(admin, app.authenticator.clone()))

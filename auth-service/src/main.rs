@@ -18,6 +18,7 @@ use service_kit::{
         connection,
         ops::{OpsArgs, OpsServer},
     },
+    trace::{TraceArgs, Traces},
 };
 
 /// Accounts, sessions and access tokens over gRPC.
@@ -35,6 +36,9 @@ struct Cli {
 
     #[command(flatten)]
     telemetry: TelemetryArgs,
+
+    #[command(flatten)]
+    traces: TraceArgs,
 }
 
 /// The allocator of glibc keeps freed memory for each thread: after ten minutes of attacks, the gateway had twice the
@@ -46,21 +50,23 @@ static ALLOCATOR: MiMalloc = MiMalloc;
 async fn main() -> ExitCode {
     match command_line::parse::<Cli>() {
         Ok(Cli { command: Some(command), .. }) => shutdown::exit_code(command.run().await),
-        Ok(Cli { config, ops, telemetry, .. }) => shutdown::exit_code(serve(config, ops, &telemetry).await),
+        Ok(cli) => shutdown::exit_code(serve(cli).await),
         Err(code) => code,
     }
 }
 
-async fn serve(config: Config, ops: OpsArgs, telemetry: &TelemetryArgs) -> anyhow::Result<()> {
-    telemetry::init(telemetry)?;
+async fn serve(cli: Cli) -> anyhow::Result<()> {
+    let (config, build) = (cli.config, BuildInfo::new("auth-service"));
+    telemetry::init(&cli.telemetry)?;
     let shutdown = shutdown::on_signal(&config.limits)?;
     let mut sockets = PassedSockets::from_environment()?;
     let clock = Clock::system();
     // Before the certificate is read, because this installs the recorder of metrics.
-    let ops = OpsServer::bind(ops, &config.limits, BuildInfo::new("auth-service"), &mut sockets).await?;
+    let ops = OpsServer::bind(cli.ops, &config.limits, build, &mut sockets).await?;
+    let traces = Traces::start(cli.traces, &build, &clock).await?;
     let tls = config.tls.open(&clock).await?;
     let listener = connection::bind("auth", config.listen, &config.limits, tls, &mut sockets).await?;
     sockets.finish()?;
     let health = [("auth", config.health.clone())];
-    ops.serve_beside(health, auth_service::run(config, clock, listener, shutdown)).await
+    traces.flush_after(ops.serve_beside(health, auth_service::run(config, clock, listener, shutdown))).await
 }

@@ -10,13 +10,19 @@ use std::{
     time::Duration,
 };
 
+use futures::future::BoxFuture;
+use http::{HeaderMap, header};
 use service_kit::{
-    auth::{credential::service_token, token::TokenError},
+    auth::{
+        credential::{SERVICE_TOKEN_HEADER, service_token},
+        token::TokenError,
+    },
     clock::Clock,
     db::Db,
     ops::secret_file::Key,
     status::ApiError,
     tls::PeerCertificate,
+    trace::ServicePeers,
 };
 use taskey_proto::errors::v1::ErrorReason;
 use tokio::{
@@ -189,5 +195,20 @@ impl ServiceTokens {
         let loaded = self.loaded.borrow();
         let is_recent = loaded.number > 0 && self.clock.uptime().saturating_sub(loaded.at) < MAX_AGE;
         loaded.credentials.as_ref().ok().filter(|_| is_recent).cloned()
+    }
+}
+
+/// Services send their token beside that of a client, or instead of it.
+impl ServicePeers for ServiceTokens {
+    fn have_service_token<'a>(&'a self, headers: &'a HeaderMap) -> BoxFuture<'a, bool> {
+        let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+        let bearer = text(header::AUTHORIZATION.as_str()).and_then(|value| value.strip_prefix("Bearer "));
+        let token = text(SERVICE_TOKEN_HEADER).or(bearer).and_then(ServiceTokenHash::from_token);
+        Box::pin(async move {
+            match token {
+                Some(token) => matches!(self.scopes(&token).await, Ok(Some(_))),
+                None => false,
+            }
+        })
     }
 }

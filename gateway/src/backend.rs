@@ -2,9 +2,11 @@
 
 use std::{error::Error, iter, sync::Arc, time::Duration};
 
-use http::{HeaderMap, Request, Response, Uri, uri::PathAndQuery};
+use http::{HeaderMap, HeaderValue, Request, Response, Uri, uri::PathAndQuery};
 use prost_reflect::{DynamicMessage, MessageDescriptor};
-use service_kit::{auth::credential::ServiceToken, network::ProxyArgs, server::call::panic_text, status::ApiError};
+use service_kit::{
+    auth::credential::ServiceToken, network::ProxyArgs, server::call::panic_text, status::ApiError, trace,
+};
 use taskey_proto::errors::v1::ErrorReason;
 use tokio::time::{Instant, timeout_at};
 use tonic::{Code, Extensions, Status, Streaming, body::Body, client::Grpc, metadata::MetadataMap};
@@ -55,6 +57,8 @@ pub struct Backend {
     pub streams: Arc<Connections>,
     /// How the address of the client is forwarded to the service; `None` if it is not.
     pub forwarding: Option<Arc<Forwarding>>,
+    /// The service token that lets a service of this process recognize the gateway, whose traces it then continues.
+    pub peer_token: Option<HeaderValue>,
     /// Maximum size of a response.
     pub max_response_bytes: usize,
     /// The bytes of bodies in memory.
@@ -90,6 +94,7 @@ impl Backend {
             streams: Connections::for_streams(args, &replicas),
             replicas,
             forwarding: None,
+            peer_token: None,
             max_response_bytes: args.limits.max_response_bytes,
             bytes: Arc::clone(bytes),
         }
@@ -192,7 +197,7 @@ impl Backend {
         call: impl Future<Output = Result<T, Status>> + Send + 'static,
         deadline: Instant,
     ) -> Result<T, Status> {
-        let call = timeout_at(deadline + DRAIN_TIMEOUT, call).in_current_span();
+        let call = trace::in_context(trace::current(), timeout_at(deadline + DRAIN_TIMEOUT, call)).in_current_span();
         let status = match timeout_at(deadline, tokio::spawn(call)).await {
             Ok(Ok(Ok(Ok(response)))) => return Ok(response),
             Ok(Ok(Ok(Err(status)))) => status,

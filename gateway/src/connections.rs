@@ -9,14 +9,13 @@ use std::{
 
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
 use hyper_util::{
     client::legacy,
     rt::{TokioExecutor, TokioTimer},
 };
-use service_kit::{ops::config::LimitArgs, status::ApiError, tls::Dialer};
+use service_kit::{ops::config::LimitArgs, status::ApiError, tls::Dialer, trace::CallSpan};
 use tokio::time::sleep;
-use tonic::body::Body;
+use tonic::{Code, body::Body};
 use tower::{BoxError, Service};
 
 use crate::{
@@ -179,15 +178,21 @@ impl Drop for Slot {
 impl Slot {
     /// Sends a request once, whatever the origin in its URI. If the replica cannot be reached, it gets no calls until a
     /// health check finds it serving.
-    async fn send(&self, mut request: Request<Body>) -> Result<Response<Incoming>, legacy::Error> {
+    async fn send(&self, mut request: Request<Body>) -> Result<Response<Body>, legacy::Error> {
         let (replica, connection) = self.index;
         let (replica, connections) = &self.connections.replicas[replica];
         *request.uri_mut() = replica.uri(request.uri());
-        connections[connection].request(request).await.inspect_err(|error| {
-            if error.is_connect() {
-                replica.set_serving(false);
+        let mut span = CallSpan::client(&mut request);
+        match connections[connection].request(request).await {
+            Ok(response) => Ok(span.until_end_of(response.map(Body::new))),
+            Err(error) => {
+                span.end(Code::Unavailable);
+                if error.is_connect() {
+                    replica.set_serving(false);
+                }
+                Err(error)
             }
-        })
+        }
     }
 }
 
@@ -198,7 +203,7 @@ impl Lease {
         &self,
         request: Request<Body>,
         repeat: Repeat,
-    ) -> Result<(Response<Incoming>, Option<Slot>), BoxError> {
+    ) -> Result<(Response<Body>, Option<Slot>), BoxError> {
         let Slot { connections, .. } = &self.0.slot;
         let (parts, body) = request.into_parts();
         let (body, mut other) = (body.collect().await?.to_bytes(), None);
@@ -237,7 +242,7 @@ impl Service<Request<Body>> for Lease {
                 Some(repeat) => lease.send_repeatedly(request, repeat).await?,
                 None => (lease.0.slot.send(request).await?, None),
             };
-            Ok(response.map(|body| body::with_guard(Body::new(body), (lease, slot))))
+            Ok(response.map(|body| body::with_guard(body, (lease, slot))))
         })
     }
 }

@@ -26,9 +26,11 @@ use std::{
 use ::http::Request;
 use prost_reflect::DescriptorPool;
 use service_kit::{
+    auth::credential::ServiceToken,
     clock::Clock,
     ops::shutdown::Shutdown,
     server::connection::{self, Listener, Protocol},
+    trace,
 };
 use tonic::{body::Body, transport::Endpoint};
 use tower::ServiceBuilder;
@@ -78,6 +80,7 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 /// If the service token or the files of TLS cannot be read, or the contract is invalid.
 pub async fn run(config: Config, listener: impl Into<Listener>, shutdown: impl Into<Shutdown>) -> anyhow::Result<()> {
     let (limits, shutdown) = (&config.limits, shutdown.into());
+    let is_local = config.service_token.service_token.is_some() && trace::is_enabled();
     let token = config.service_token.open().await?;
     let proxies = limits.proxies.clone();
     let forwarding = Arc::new(Forwarding { token, proxies: proxies.clone() });
@@ -88,10 +91,11 @@ pub async fn run(config: Config, listener: impl Into<Listener>, shutdown: impl I
     let backend = |name, package, replicas: &[Endpoint]| {
         Backend::new(name, package, replicas.iter().map(|replica| replica.uri().clone()), &args, &bytes)
     };
-    // task-service does not use client addresses, so it gets no service token.
+    // task-service does not use client addresses, so it gets no service token, except one that only this process has.
     let (auth, task) =
         (backend("auth", "taskey.auth", &config.auth_url), backend("task", "taskey.task", &config.task_url));
-    let backends = [Backend { forwarding: Some(Arc::clone(&forwarding)), ..auth }, task];
+    let peer_token = forwarding.token.as_ref().filter(|_| is_local).map(ServiceToken::header);
+    let backends = [Backend { forwarding: Some(Arc::clone(&forwarding)), ..auth }, Backend { peer_token, ..task }];
     let cookies = CookieSettings {
         always_secure: config.browsers.secure_cookies,
         public_url: config.browsers.public_url.clone().map(Arc::new),

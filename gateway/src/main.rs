@@ -13,6 +13,7 @@ use service_kit::{
         connection,
         ops::{OpsArgs, OpsServer, healthcheck::HealthcheckArgs},
     },
+    trace::{TraceArgs, Traces},
 };
 
 /// Taskey over HTTP/JSON.
@@ -27,6 +28,8 @@ struct Cli {
     ops: OpsArgs,
     #[command(flatten)]
     telemetry: telemetry::TelemetryArgs,
+    #[command(flatten)]
+    traces: TraceArgs,
 }
 
 #[derive(Subcommand)]
@@ -69,11 +72,13 @@ async fn serve(cli: Cli) -> anyhow::Result<()> {
     telemetry::init(&cli.telemetry)?;
     let shutdown = shutdown::on_signal(&cli.config.limits)?;
     let mut sockets = PassedSockets::from_environment()?;
+    let (build, clock) = (BuildInfo::new("gateway"), Clock::system());
     // Before the certificate is read, because this installs the recorder of metrics.
-    let ops = OpsServer::bind(cli.ops, &cli.config.limits, BuildInfo::new("gateway"), &mut sockets).await?;
-    let tls = cli.config.tls.open(&Clock::system()).await?;
+    let ops = OpsServer::bind(cli.ops, &cli.config.limits, build, &mut sockets).await?;
+    let traces = Traces::start(cli.traces, &build, &clock).await?;
+    let tls = cli.config.tls.open(&clock).await?;
     let listener = connection::bind("gateway", cli.config.listen, &cli.config.limits, tls, &mut sockets).await?;
     sockets.finish()?;
     let health = [("gateway", cli.config.health.clone())];
-    ops.serve_beside(health, gateway::run(cli.config, listener, shutdown)).await
+    traces.flush_after(ops.serve_beside(health, gateway::run(cli.config, listener, shutdown))).await
 }

@@ -52,6 +52,12 @@ impl RouteMetrics {
         Arc::new(Self { labels, by_code: [const { OnceLock::new() }; CODES.len() + 1] })
     }
 
+    /// Returns the template of the path, unless the requests match no binding.
+    #[must_use]
+    pub fn route(&self) -> Option<&str> {
+        Some(self.labels[1].value()).filter(|route| *route != UNMATCHED)
+    }
+
     /// Records a response, and the time until it began.
     pub fn record(&self, code: StatusCode, duration: Duration) {
         let index = CODES.iter().position(|known| *known == code.as_u16());

@@ -17,6 +17,7 @@ use service_kit::{
         request_id::{REQUEST_ID, RequestId},
     },
     status::ApiError,
+    trace::{self, HttpSpan},
 };
 use tokio::time::Instant;
 use tonic::body::Body;
@@ -132,7 +133,10 @@ impl Gateway {
         let method = request.method().clone();
         let (accepts_gzip, must_close) = (negotiation::accepts_gzip(request.headers()), is_chunked(&request));
         // The path may contain a secret, so the RPC is logged instead.
-        let span = tracing::info_span!("request", request_id = id.as_str(), %method, rpc = field::Empty);
+        let http_span = self.0.start_span(&request);
+        let trace_id = http_span.trace_id().map(field::display);
+        let span = tracing::info_span!("request", request_id = id.as_str(), %method, rpc = field::Empty, trace_id);
+        let context = http_span.context();
         let respond = async {
             let start = Instant::now();
             let mut route = self.0.fixed_routes.unmatched(&method);
@@ -152,15 +156,25 @@ impl Gateway {
             }
             let elapsed = start.elapsed();
             route.record(response.status(), elapsed);
+            http_span.end(route.route(), response.status());
             let elapsed_us = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX);
             tracing::debug!(http = response.status().as_u16(), elapsed_us, "call completed");
             response
         };
-        respond.instrument(span).await
+        trace::in_context(context, respond.instrument(span)).await
     }
 }
 
 impl Inner {
+    /// Starts the span of a request, except for health checks, reflection and the files of the gateway.
+    fn start_span<B>(&self, request: &Request<B>) -> HttpSpan {
+        let path = request.uri().path();
+        if !trace::is_enabled() || path.starts_with("/grpc.") || self.is_builtin(path) {
+            return HttpSpan::default();
+        }
+        HttpSpan::start(request.method(), request.extensions(), request.headers())
+    }
+
     /// Handles a request over HTTP/JSON. Converts errors and panics to responses. Sets `route`, if the path is known.
     async fn handle<'a, B>(
         &'a self,

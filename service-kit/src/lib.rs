@@ -5,7 +5,7 @@
 //! - [`tls`]: TLS of listeners and of connections to other services.
 //! - [`auth`]: access tokens, keys, revoked sessions, and service credentials.
 //! - [`db`]: one handle for SQLite and PostgreSQL.
-//! - [`ops`]: settings, logs, secret files, shutdown.
+//! - [`ops`]: settings, logs, secret files, shutdown. [`trace`]: traces.
 //! - [`status`]: errors. [`page`]: pagination. [`filter`]: list filters. [`epoch`]: the history of a database.
 //! - [`rate_limit`]: rate limits. [`budget`]: limits of what is in use. [`turns`]: calls that wait for each other. [`network`]: client addresses.
 //! - [`clock`], [`random`], [`id`]: time, random numbers and resource ids.
@@ -29,4 +29,5 @@ pub mod status;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod tls;
+pub mod trace;
 pub mod turns;

@@ -6,7 +6,10 @@ use clap::Args;
 use service_kit::{
     auth::{call_limit::CallRateArgs, claims, credential::VerifierArgs},
     db::{DatabaseUrl, Db, Migrate, MigrateArgs, PoolArgs, ServiceDatabase, schema_name},
-    ops::config::{LimitArgs, OnOff, TokenArgs, duration, endpoint},
+    ops::{
+        config::{LimitArgs, OnOff, TokenArgs, duration, endpoint},
+        secret_file::Key,
+    },
     rate_limit::Rate,
     server::health::HealthReport,
     tls::{TlsArgs, UpstreamTlsArgs},
@@ -51,6 +54,10 @@ pub struct Config {
     /// The health of the server, for the listener for operators.
     #[arg(skip)]
     pub health: HealthReport,
+
+    /// The key of the service token of the gateway, if it runs in this process.
+    #[arg(skip)]
+    pub gateway: Option<Key>,
 
     /// TLS of the server.
     #[command(flatten)]

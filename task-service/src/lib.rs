@@ -19,6 +19,7 @@ use anyhow::Context;
 use service_kit::{
     auth::{
         call_limit::CallLimit,
+        credential::LocalGateway,
         interceptor::Authenticator,
         revocation::{
             RevocationView,
@@ -110,6 +111,8 @@ pub struct Server {
     rate_limits: OnOff,
     limits: LimitArgs,
     health: HealthReport,
+    /// The gateway, if it runs in this process.
+    gateway: Option<LocalGateway>,
 }
 
 impl Server {
@@ -141,6 +144,7 @@ impl Server {
             rate_limits: config.rate_limits,
             limits: config.limits,
             health: config.health,
+            gateway: config.gateway.map(LocalGateway::new),
             db,
             clock,
         })
@@ -161,6 +165,7 @@ impl Server {
             account_cleanup,
             limits,
             health,
+            gateway,
             tasks,
             rate_limits,
             page_tokens,
@@ -198,6 +203,7 @@ impl Server {
         let (healthy, is_healthy) = watch_channel(true);
         let server = GrpcServer::new("task", limits, REQUEST_TIMEOUT)
             .with_health(health)
+            .with_service_peers(gateway.map(|gateway| Arc::new(gateway) as _))
             .with_condition("clock", follower.view.clock_in_sync())
             .with(InterceptedService::new(task_service, authenticator.clone()))
             .with(InterceptedService::new(list_service, authenticator))

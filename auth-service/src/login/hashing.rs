@@ -19,6 +19,7 @@ use service_kit::{
     ops::as_gauge,
     random,
     status::ApiError,
+    trace,
     turns::{Turn, TurnQueue},
 };
 use taskey_proto::errors::v1::ErrorReason;
@@ -110,6 +111,7 @@ impl Hashing {
     pub async fn acquire(&self, client: IpAddr) -> Result<HashPermit, ApiError> {
         let mut queue = self.queue.share(client);
         queue.grow(1).map_err(|_| overloaded())?;
+        let _span = trace::step("wait for password hash");
         let wait = async {
             let turn = self.turns.acquire(client).await;
             (Arc::clone(&self.running).acquire_owned().await, turn)
@@ -158,6 +160,7 @@ pub struct HashPermit {
 /// Computes one hash on a blocking thread. The thread owns the permit, so a caller who disconnects does not release it
 /// before the hash is finished.
 async fn run<T: Send + 'static>(permit: HashPermit, work: impl FnOnce() -> T + Send + 'static) -> Result<T, ApiError> {
+    let _span = trace::step("hash password");
     let work = move || {
         let _permit = permit;
         work()

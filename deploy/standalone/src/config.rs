@@ -22,6 +22,7 @@ use service_kit::{
     },
     server::{health::HealthReport, ops::OpsArgs},
     tls::{TlsArgs, UpstreamTlsArgs},
+    trace::TraceArgs,
 };
 use task_service::config::TaskArgs;
 use tonic::transport::Endpoint;
@@ -132,6 +133,10 @@ pub struct Cli {
     /// Logging.
     #[command(flatten)]
     pub telemetry: TelemetryArgs,
+
+    /// Traces.
+    #[command(flatten)]
+    pub traces: TraceArgs,
 }
 
 /// The settings of each service.
@@ -153,7 +158,7 @@ impl Cli {
     /// Splits the settings into those of each service, which reach each other at these addresses. TLS is not among them,
     /// because the listeners are already bound.
     pub fn into_configs(self, auth: SocketAddr, task: SocketAddr, gateway: SocketAddr) -> Configs {
-        // The gateway and auth-service share this process, so a random token suffices.
+        // The gateway and the services share this process, so a random token suffices.
         let service_token = Some(Key::random());
         Configs {
             auth: auth_service::config::Config {
@@ -190,6 +195,7 @@ impl Cli {
                 verifier: VerifierArgs { key_file: Some(self.key_file()), service_token_file: None },
                 tokens: self.tokens,
                 tasks: self.tasks,
+                gateway: service_token.clone(),
                 health: HealthReport::default(),
                 tls: TlsArgs::default(),
                 upstream: UpstreamTlsArgs::default(),

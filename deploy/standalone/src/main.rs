@@ -14,6 +14,7 @@ use service_kit::{
         telemetry,
     },
     server::ops::OpsServer,
+    trace::Traces,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -54,9 +55,11 @@ async fn serve(cli: Cli) -> anyhow::Result<()> {
     telemetry::init(&cli.telemetry)?;
     let shutdown = shutdown::on_signal(&cli.limits)?;
     let mut sockets = PassedSockets::from_environment()?;
+    let (build, clock) = (BuildInfo::new("taskey"), Clock::system());
     // Before the certificate is read, because this installs the recorder of metrics.
-    let ops = OpsServer::bind(cli.ops, &cli.limits, BuildInfo::new("taskey"), &mut sockets).await?;
-    let tls = cli.tls.open(&Clock::system()).await?;
+    let ops = OpsServer::bind(cli.ops, &cli.limits, build, &mut sockets).await?;
+    let traces = Traces::start(cli.traces.clone(), &build, &clock).await?;
+    let tls = cli.tls.open(&clock).await?;
     let listeners = Listeners::bind(&cli, tls.as_ref(), &mut sockets).await?;
     sockets.finish()?;
     let (data_dir, key_file, may_create_keys) = (cli.data_dir.clone(), cli.key_file(), cli.key_file.is_none());
@@ -71,7 +74,7 @@ async fn serve(cli: Cli) -> anyhow::Result<()> {
     let servers = async {
         // Check existing files and databases before creating any.
         if !may_create_keys || key_file.exists() {
-            KeySet::read(&key_file, Clock::system().now())?;
+            KeySet::read(&key_file, clock.now())?;
         }
         auth_service::inspect(&configs.auth).await?;
         task_service::inspect(&configs.task).await?;
@@ -82,7 +85,7 @@ async fn serve(cli: Cli) -> anyhow::Result<()> {
         }
         run(configs, listeners, &shutdown, drain_timeout).await
     };
-    ops.serve_beside(health, servers).await
+    traces.flush_after(ops.serve_beside(health, servers)).await
 }
 
 /// Opens the services, and runs all servers until the shutdown.

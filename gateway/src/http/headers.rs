@@ -33,6 +33,9 @@ pub fn metadata(request: &request::Parts, id: &RequestId, backend: &Backend) -> 
         }
     }
     metadata.insert(REQUEST_ID, id.as_header().clone());
+    if let Some(token) = &backend.peer_token {
+        metadata.insert(SERVICE_TOKEN_HEADER, token.clone());
+    }
     if let Some(forwarding) = &backend.forwarding {
         if let Some(token) = &forwarding.token {
             metadata.insert(SERVICE_TOKEN_HEADER, token.header());

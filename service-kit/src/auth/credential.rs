@@ -6,8 +6,10 @@ use std::{
 };
 
 use anyhow::Context;
+use aws_lc_rs::constant_time::verify_slices_are_equal;
 use clap::Args;
-use http::HeaderValue;
+use futures::future::{BoxFuture, ready};
+use http::{HeaderMap, HeaderValue};
 use tokio::{sync::watch, task::spawn_blocking};
 use tonic::{
     Request,
@@ -26,6 +28,7 @@ use crate::{
         config::TokenArgs,
         secret_file::{self, Key},
     },
+    trace::ServicePeers,
 };
 
 /// The role of services that verify tokens. The feed of revocations requires it.
@@ -188,6 +191,26 @@ fn sensitive_header(token: &str) -> anyhow::Result<HeaderValue> {
     let mut header = HeaderValue::from_str(token)?;
     header.set_sensitive(true);
     Ok(header)
+}
+
+/// The gateway in the process of a service, if there is one: its traces are continued.
+#[derive(Debug)]
+pub struct LocalGateway(Key);
+
+impl LocalGateway {
+    /// Creates the gateway with this key.
+    #[must_use]
+    pub fn new(key: Key) -> Self {
+        Self(key)
+    }
+}
+
+impl ServicePeers for LocalGateway {
+    fn have_service_token<'a>(&'a self, headers: &'a HeaderMap) -> BoxFuture<'a, bool> {
+        let is_equal =
+            |token: &HeaderValue| verify_slices_are_equal(token.as_bytes(), service_token(&self.0).as_bytes()).is_ok();
+        Box::pin(ready(headers.get(SERVICE_TOKEN_HEADER).is_some_and(is_equal)))
+    }
 }
 
 /// The keys with which a service verifies access tokens, and its credential for the feed of revocations. A program that

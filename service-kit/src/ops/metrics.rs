@@ -30,7 +30,7 @@ enum Kind {
 }
 
 /// All metrics except those of the process, with their descriptions.
-const DESCRIPTIONS: [(Kind, &str, &str); 34] = [
+const DESCRIPTIONS: [(Kind, &str, &str); 37] = [
     (Kind::Counter, "grpc_server_started_total", "Calls that were started"),
     (Kind::Counter, "grpc_server_handled_total", "Calls that have ended, by their status code"),
     (Kind::Histogram, "grpc_server_handling_seconds", "Time from the start of a call to the end of its response"),
@@ -84,6 +84,9 @@ const DESCRIPTIONS: [(Kind, &str, &str); 34] = [
         "taskey_log_lines_dropped_total",
         "Log lines that were dropped because the log was not read in time",
     ),
+    (Kind::Gauge, "taskey_span_queue_length", "Spans that wait to be sent to the collector of traces"),
+    (Kind::Counter, "taskey_spans_exported_total", "Spans that the collector of traces has accepted"),
+    (Kind::Counter, "taskey_spans_dropped_total", "Spans that were dropped because the collector did not accept them"),
     (Kind::Gauge, "taskey_ready", "1 if a server is ready, else 0"),
 ];
 

@@ -12,13 +12,13 @@ use std::{
 };
 
 use futures::FutureExt;
-use http::{HeaderMap, Request, Response, StatusCode, header};
+use http::{Extensions, HeaderMap, Request, Response, StatusCode, header};
 use taskey_proto::errors::v1::ErrorReason;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status, body::Body};
 use tower::{Layer, Service};
-use tracing::Instrument;
+use tracing::{Instrument, field};
 
 use super::{
     body::{self, DrainedBody},
@@ -27,7 +27,10 @@ use super::{
     error_details::{Completed, Origin, complete},
     request_id::{REQUEST_ID, RequestId},
 };
-use crate::status::ApiError;
+use crate::{
+    status::ApiError,
+    trace::{self, CallSpan, ServicePeers},
+};
 
 const GRPC_TIMEOUT: &str = "grpc-timeout";
 
@@ -41,6 +44,8 @@ pub struct CallLayer {
     max_header_bytes: usize,
     shutdown: CancellationToken,
     metrics: Arc<CallMetrics>,
+    /// The callers whose traces are continued, in addition to those with a certificate.
+    peers: Option<Arc<dyn ServicePeers>>,
 }
 
 impl CallLayer {
@@ -54,7 +59,13 @@ impl CallLayer {
         shutdown: CancellationToken,
         metrics: Arc<CallMetrics>,
     ) -> Self {
-        Self { timeout, max_header_bytes, shutdown, metrics }
+        Self { timeout, max_header_bytes, shutdown, metrics, peers: None }
+    }
+
+    /// Continues the traces of these callers, too.
+    #[must_use]
+    pub fn with_service_peers(self, peers: Option<Arc<dyn ServicePeers>>) -> Self {
+        Self { peers, ..self }
     }
 }
 
@@ -91,21 +102,40 @@ where
         let clone = self.inner.clone();
         let inner = std::mem::replace(&mut self.inner, clone);
         let id = RequestId::from_headers(request.headers());
-        let span = tracing::info_span!("call", request_id = id.as_str(), rpc = loggable_path(request.uri().path()));
-        let CallLayer { timeout, max_header_bytes, shutdown, metrics } = self.layer.clone();
-        let record = metrics.start(request.uri().path());
+        let rpc = loggable_path(request.uri().path());
+        let span = tracing::info_span!("call", request_id = id.as_str(), rpc, trace_id = field::Empty);
+        let CallLayer { timeout, max_header_bytes, shutdown, metrics, peers } = self.layer.clone();
+        let mut record = metrics.start(request.uri().path());
         let end_of_streams = ConnectionState::end_of_streams(request.extensions(), &shutdown);
         let limit = caller_timeout(request.headers()).map_or(timeout, |requested| requested.min(timeout));
         request.extensions_mut().insert(id.clone());
         let response = async move {
             let target_bytes = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
             let rejection = reject_by_headers(request.headers(), target_bytes, max_header_bytes);
-            let (response, record) =
-                respond(inner, request.map(DrainedBody::wrap), rejection, limit, &id, record).await;
+            let context = start_span(&mut record, request.extensions(), request.headers(), peers.as_deref()).await;
+            let respond = respond(inner, request.map(DrainedBody::wrap), rejection, limit, &id, record);
+            let (response, record) = trace::in_context(context, respond).await;
             Ok(response.map(|body| body::finish(body, end_of_streams, id, record)))
         };
         Box::pin(response.instrument(span))
     }
+}
+
+/// Starts the span of a call, if it is traced, and adds the id of the trace to the log. Returns the context of the span.
+async fn start_span(
+    record: &mut CallRecord,
+    extensions: &Extensions,
+    headers: &HeaderMap,
+    peers: Option<&dyn ServicePeers>,
+) -> Option<trace::Context> {
+    let rpc = record.traced_rpc().filter(|_| trace::is_enabled())?;
+    let span = CallSpan::server(rpc, extensions, headers, peers).await;
+    if let Some(id) = span.trace_id() {
+        tracing::Span::current().record("trace_id", field::display(id));
+    }
+    let context = span.context();
+    record.set_span(span);
+    context
 }
 
 async fn respond<S>(

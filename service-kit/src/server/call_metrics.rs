@@ -18,7 +18,10 @@ use tokio::time::Instant;
 use tonic::Code;
 
 use super::descriptors::{BUILT_IN_SERVICES, FILE_DESCRIPTOR_SETS};
-use crate::status::without_prefix;
+use crate::{
+    status::without_prefix,
+    trace::{CallSpan, Rpc},
+};
 
 /// The label of services, methods and reasons that are not in the descriptors.
 const UNKNOWN: &str = "unknown";
@@ -42,6 +45,8 @@ pub struct CallMetrics {
 /// The metrics of a method.
 struct MethodMetrics {
     labels: [Label; 3],
+    /// The name in traces; `None` if the calls are not traced, as health checks.
+    rpc: Option<Rpc>,
     started: Counter,
     /// The calls that have ended, by status code. Each is created when it is first used.
     handled: [OnceLock<Counter>; CODES],
@@ -75,7 +80,7 @@ impl CallMetrics {
                 errors.extend(reasons.map(|reason| (reason.to_owned(), error(reason))));
             }
         }
-        let unknown = MethodMetrics::new("unary", UNKNOWN, UNKNOWN);
+        let unknown = MethodMetrics::new("unary", UNKNOWN, UNKNOWN, false);
         Ok(Arc::new(Self { methods, unknown, errors, unknown_errors: error(UNKNOWN) }))
     }
 
@@ -83,17 +88,19 @@ impl CallMetrics {
     pub(super) fn start(self: &Arc<Self>, path: &str) -> CallRecord {
         let method = self.methods.get(path).unwrap_or(&self.unknown);
         method.started.increment(1);
-        CallRecord { call: Some((Arc::clone(self), Arc::clone(method))), started: Instant::now() }
+        let span = CallSpan::default();
+        CallRecord { call: Some((Arc::clone(self), Arc::clone(method))), started: Instant::now(), span }
     }
 }
 
 impl MethodMetrics {
     /// Returns the path and the metrics of a method.
     fn with_path(service: &str, method: &MethodDescriptorProto) -> (String, Arc<Self>) {
-        (format!("/{service}/{}", method.name()), Self::new(kind(method), service, method.name()))
+        let is_traced = !BUILT_IN_SERVICES.contains(&service);
+        (format!("/{service}/{}", method.name()), Self::new(kind(method), service, method.name(), is_traced))
     }
 
-    fn new(kind: &'static str, service: &str, method: &str) -> Arc<Self> {
+    fn new(kind: &'static str, service: &str, method: &str, is_traced: bool) -> Arc<Self> {
         let labels = [
             Label::from_static_parts("grpc_type", kind),
             Label::new("grpc_service", service.to_owned()),
@@ -104,6 +111,7 @@ impl MethodMetrics {
             handled: [const { OnceLock::new() }; CODES],
             duration: metrics::histogram!("grpc_server_handling_seconds", labels.iter()),
             labels,
+            rpc: is_traced.then(|| Rpc::new(service, method)),
         };
         if service != UNKNOWN {
             for code in EXPORTED_CODES {
@@ -131,6 +139,8 @@ impl MethodMetrics {
 pub(super) struct CallRecord {
     call: Option<(Arc<CallMetrics>, Arc<MethodMetrics>)>,
     started: Instant,
+    /// Ends with the record.
+    span: CallSpan,
 }
 
 impl fmt::Debug for MethodMetrics {
@@ -145,10 +155,21 @@ impl CallRecord {
         self.started.elapsed()
     }
 
+    /// Returns the name of the RPC, if its calls are traced.
+    pub(super) fn traced_rpc(&self) -> Option<&Rpc> {
+        self.call.as_ref().and_then(|(_, method)| method.rpc.as_ref())
+    }
+
+    /// Sets the span of the call.
+    pub(super) fn set_span(&mut self, span: CallSpan) {
+        self.span = span;
+    }
+
     /// Records the end of the call, once. `reason` is that of its error.
     pub(super) fn end(&mut self, code: Code, reason: Option<&str>) {
         let Some((metrics, method)) = self.call.take() else { return };
         method.record(code, self.elapsed());
+        self.span.end(code);
         if code != Code::Ok {
             let error = reason.and_then(|reason| metrics.errors.get(reason));
             error.unwrap_or(&metrics.unknown_errors).increment(1);

@@ -1,6 +1,6 @@
 //! The bootstrap of a gRPC service: limits, deadlines, health, reflection, drain.
 
-use std::{convert::Infallible, future::pending, time::Duration};
+use std::{convert::Infallible, future::pending, sync::Arc, time::Duration};
 
 use futures::{StreamExt, stream::FuturesUnordered};
 use http::{Request, Response};
@@ -9,7 +9,10 @@ use tokio::{sync::watch, time::sleep};
 use tonic::{body::Body, server::NamedService, service::RoutesBuilder};
 use tower::{BoxError, Layer, Service};
 
-use crate::ops::{config::LimitArgs, shutdown::Shutdown};
+use crate::{
+    ops::{config::LimitArgs, shutdown::Shutdown},
+    trace::ServicePeers,
+};
 
 mod admission;
 pub mod body;
@@ -41,6 +44,7 @@ pub struct GrpcServer {
     services: Vec<&'static str>,
     conditions: Vec<Condition>,
     health: HealthReport,
+    peers: Option<Arc<dyn ServicePeers>>,
 }
 
 /// An entry of the health service, and its value.
@@ -59,7 +63,14 @@ impl GrpcServer {
             services: Vec::new(),
             conditions: Vec::new(),
             health: HealthReport::default(),
+            peers: None,
         }
+    }
+
+    /// Continues the traces of these callers, in addition to those with a verified certificate.
+    #[must_use]
+    pub fn with_service_peers(self, peers: Option<Arc<dyn ServicePeers>>) -> Self {
+        Self { peers, ..self }
     }
 
     /// Sets where the server reports its health, in addition to its health service.
@@ -116,6 +127,7 @@ impl GrpcServer {
         let timeout = self.limits.request_timeout.unwrap_or(self.default_timeout);
         let max_header_bytes = self.limits.max_header_bytes as usize;
         let calls = CallLayer::new(timeout, max_header_bytes, started.clone(), CallMetrics::new(&self.services)?)
+            .with_service_peers(self.peers)
             .layer(self.routes.routes().prepare());
         let serving = connection::serve(self.name, listener.into(), Protocol::Http2, &self.limits, calls, started);
         let follow_ready = async {

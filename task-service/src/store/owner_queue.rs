@@ -11,6 +11,7 @@ use futures::future::BoxFuture;
 use service_kit::{
     db::{self, Conn, Db, Engine},
     rate_limit::RateLimit,
+    trace,
     turns::{Turn, TurnQueue},
 };
 use tokio::time::timeout;
@@ -62,6 +63,7 @@ impl OwnerQueue {
 
     /// Waits for the turn of a write.
     async fn acquire(&self, owner: Uuid) -> Result<Turn, db::Error> {
+        let _span = trace::step("wait for other writes of the account");
         timeout(self.limit, self.turns.acquire(owner)).await.map_err(|_| db::Error::Timeout)
     }
 }

@@ -11,6 +11,10 @@
 - --shutdown-delay={{ $values.shutdown.delay }}s
 - --drain-timeout={{ $values.shutdown.drain }}s
 - --log-format=json
+{{- with $values.otlp.endpoint }}
+- --otlp-endpoint={{ . }}
+- --trace-sample-ratio={{ $values.otlp.sampleRatio }}
+{{- end }}
 {{- if $values.tls.enabled }}
 - --tls-cert-file={{ $tls }}/tls.crt
 - --tls-key-file={{ $tls }}/tls.key

@@ -1,6 +1,7 @@
 //! A connection of either engine, on which statements are executed one after the other.
 
 use super::{Error, Sql, Value, row::FromRow};
+use crate::trace;
 
 pub(super) mod postgres;
 pub(super) mod sqlite;
@@ -15,6 +16,16 @@ pub enum Engine {
     Sqlite,
     /// A server.
     Postgres,
+}
+
+impl Engine {
+    /// Returns the name in traces, according to the conventions of OpenTelemetry.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Sqlite => "sqlite",
+            Self::Postgres => "postgresql",
+        }
+    }
 }
 
 /// A connection, which the closures of [`Db::read`](super::Db::read) and [`Db::write`](super::Db::write) receive. They
@@ -94,10 +105,12 @@ impl Conn {
     pub async fn execute_for_counted_rows(&mut self, sql: impl Into<Sql>, args: Vec<Value>) -> Result<u64, Error> {
         self.statements += 1;
         let bytes: usize = args.iter().map(Value::size).sum();
-        let rows = match &mut self.kind {
-            Kind::Sqlite(conn) => conn.execute(&sql.into(), &args),
-            Kind::Postgres(conn) => conn.execute(sql.into(), args).await,
-        }?;
+        let sql = sql.into();
+        let span = trace::statement(self.engine().name(), &sql.text);
+        let rows = span.observe(match &mut self.kind {
+            Kind::Sqlite(conn) => conn.execute(&sql, &args),
+            Kind::Postgres(conn) => conn.execute(sql, args).await,
+        })?;
         self.written_bytes += bytes as u64;
         Ok(rows)
     }
@@ -108,10 +121,12 @@ impl Conn {
     /// If the database returns an error, or a row cannot be decoded.
     pub async fn fetch_all<R: FromRow>(&mut self, sql: impl Into<Sql>, args: Vec<Value>) -> Result<Vec<R>, Error> {
         self.statements += 1;
-        match &mut self.kind {
-            Kind::Sqlite(conn) => conn.fetch(&sql.into(), &args, usize::MAX),
-            Kind::Postgres(conn) => conn.fetch_all(sql.into(), args).await,
-        }
+        let sql = sql.into();
+        let span = trace::statement(self.engine().name(), &sql.text);
+        span.observe(match &mut self.kind {
+            Kind::Sqlite(conn) => conn.fetch(&sql, &args, usize::MAX),
+            Kind::Postgres(conn) => conn.fetch_all(sql, args).await,
+        })
     }
 
     /// Returns the first row, if there is one.
@@ -124,10 +139,12 @@ impl Conn {
         args: Vec<Value>,
     ) -> Result<Option<R>, Error> {
         self.statements += 1;
-        match &mut self.kind {
-            Kind::Sqlite(conn) => Ok(conn.fetch(&sql.into(), &args, 1)?.pop()),
-            Kind::Postgres(conn) => conn.fetch_optional(sql.into(), args).await,
-        }
+        let sql = sql.into();
+        let span = trace::statement(self.engine().name(), &sql.text);
+        span.observe(match &mut self.kind {
+            Kind::Sqlite(conn) => conn.fetch(&sql, &args, 1).map(|mut rows| rows.pop()),
+            Kind::Postgres(conn) => conn.fetch_optional(sql, args).await,
+        })
     }
 
     /// Returns the first row.

@@ -12,7 +12,7 @@ use tokio_util::task::TaskTracker;
 
 use super::PoolArgs;
 use super::{Conn, Error, Migrate, PostgresUrl};
-use crate::ops::as_gauge;
+use crate::{ops::as_gauge, trace};
 
 mod detached;
 mod listen;
@@ -138,7 +138,8 @@ impl Postgres {
         E: From<Error> + Send + 'static,
         F: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<T, E>> + Send + 'static,
     {
-        let mut session = self.pool.get().await?;
+        let waiting = trace::wait_for_connection();
+        let mut session = waiting.observe(self.pool.get().await)?;
         // Longer than the statement timeout, so that the server cancels the statement and the connection survives.
         let limit = self.limit + self.limit / 8;
         let state = Arc::new(CallState::default());
@@ -238,7 +239,8 @@ async fn end_transaction<T, E: From<Error>>(
         }
         return outcome.map(Ok);
     };
-    match timeout(limit, postgres(conn).control("commit")).await {
+    let span = trace::commit(conn.engine().name());
+    match timeout(limit, postgres(conn).control("commit")).await.map(|committed| span.observe(committed)) {
         Ok(Ok(())) => Ok(Ok(value)),
         Ok(Err(error)) if error.is_connection_lost() => Err(Error::OutcomeUnknown(error.to_string()).into()),
         Ok(Err(error)) => Ok(Err(error.into())),

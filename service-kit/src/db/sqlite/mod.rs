@@ -18,7 +18,7 @@ use tokio::{
 
 use super::{Conn, Error, Migrate, ReadKind, call::Caller};
 use super::{PoolArgs, conn::sqlite::OpenOptions};
-use crate::ops::as_gauge;
+use crate::{ops::as_gauge, trace};
 
 pub(super) mod files;
 mod reads;
@@ -128,7 +128,10 @@ impl Sqlite {
         let deadline = Instant::now() + self.limit;
         let caller = Caller::new(deadline);
         let (sender, receiver) = oneshot::channel();
+        let (context, waiting) = (trace::current(), trace::wait_for_connection());
         let run = reads::as_run(move |conn| {
+            drop(waiting);
+            let _entered = trace::enter(context);
             let result = conn.and_then(|conn| execute(conn, work));
             // The caller may be gone.
             _ = sender.send(result);
@@ -156,10 +159,15 @@ impl Sqlite {
         let deadline = Instant::now() + self.limit;
         let caller = Caller::new(deadline);
         let (sender, mut receiver) = oneshot::channel();
+        let (context, waiting) = (trace::current(), trace::wait_for_connection());
         let run = writes::as_run(move |conn| {
+            drop(waiting);
+            let _entered = trace::enter(context);
             let result = execute(conn, work).and_then(|value| conn.check_statements().map(|()| value).map_err(E::from));
             let succeeded = result.is_ok();
+            let span = trace::commit(conn.engine().name());
             let acknowledge = move |committed: Result<(), String>| {
+                let committed = span.observe(committed);
                 // If the commit failed, an error of this write may be due to other writes of the transaction.
                 let outcome = committed.map_err(|reason| Error::NotCommitted(reason).into()).and(result);
                 // The caller may be gone.

@@ -189,7 +189,7 @@ async fn call_hostile_method(channel: Channel, name: String) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn hostile_requests_add_no_time_series() {
     let database = TestDatabase::sqlite();
-    let taskey = start_taskey(&database, &[]).await;
+    let taskey = start_taskey(&database, &["--max-connections-per-address", "1000"]).await;
     let ops = taskey.address("ops");
     for service in ["auth", "task"] {
         wait_for_value(ops, &format!("taskey_feed_state{{service=\"{service}\",state=\"fresh\"}}"), 1.0).await;

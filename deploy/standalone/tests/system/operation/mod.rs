@@ -19,6 +19,7 @@ mod metrics;
 mod monitoring;
 mod ops_listener;
 mod service_manager;
+pub mod traces;
 
 /// Sends a request without a body, and returns the status code and the body of the response.
 async fn send(address: SocketAddr, method: Method, path: &str) -> (StatusCode, String) {

@@ -10,7 +10,8 @@ use hyper::{Method, StatusCode};
 use serde_json::{Value, json};
 use service_kit::testing::TestDatabase;
 use tokio::{
-    net::TcpStream,
+    io::AsyncWriteExt,
+    net::{TcpSocket, TcpStream},
     process::Command,
     time::{sleep, timeout},
 };
@@ -123,6 +124,48 @@ async fn probes_succeed_although_all_connections_of_the_server_are_in_use() {
     wait_for_readiness(process.address("ops"), StatusCode::OK).await;
     let _only = TcpStream::connect(process.address("auth")).await.expect("connected");
     assert_eq!(get(process.address("ops"), "/readyz").await.0, StatusCode::OK);
+}
+
+/// Sends many requests for `/metrics` on one connection, and never reads a response.
+async fn scrape_without_reading(ops: SocketAddr) -> TcpStream {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.set_recv_buffer_size(4096).expect("a small buffer");
+    let mut connection = socket.connect(ops).await.expect("connected");
+    let requests = "GET /metrics HTTP/1.1\r\nhost: ops\r\n\r\n".repeat(1000);
+    // The server stops reading as soon as it cannot write.
+    _ = timeout(PAUSE, connection.write_all(requests.as_bytes())).await;
+    connection
+}
+
+/// Returns the number of open connections of the listener, which includes the one that asks.
+async fn connections(ops: SocketAddr) -> String {
+    let (_, metrics) = get(ops, "/metrics").await;
+    let value = metrics.lines().find_map(|line| line.strip_prefix("taskey_connections{listener=\"ops\"} "));
+    value.expect("a value").to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn scraper_that_never_reads_is_disconnected() {
+    let database = TestDatabase::sqlite();
+    let short = ["--keepalive-interval", "1s", "--keepalive-timeout", "1s"];
+    let process = start("taskey", &database, &["auth", "task", "gateway"], &short);
+    let ops = process.address("ops");
+    wait_for_readiness(ops, StatusCode::OK).await;
+    let [_, memory] = process.memory_kib();
+    let mut scrapers = Vec::new();
+    for _ in 0..50 {
+        scrapers.push(scrape_without_reading(ops).await);
+    }
+    // Others are served meanwhile.
+    assert_eq!(get(ops, "/livez").await.0, StatusCode::OK);
+    let disconnected = async {
+        while connections(ops).await != "1" {
+            sleep(PAUSE).await;
+        }
+    };
+    timeout(START_LIMIT, disconnected).await.expect("the scrapers are disconnected");
+    let [peak, _] = process.memory_kib();
+    assert!(peak < memory + 64 * 1024, "{memory} KiB, at most {peak} KiB");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
