@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Self
 
 import pytest
+from clients import AnyClient, AsyncTestClient, SyncTestClient
 
 import taskey
 from taskey.auth.v1.auth_service_pb2 import SignUpRequest
@@ -28,14 +29,8 @@ class Server:
     """A running `taskey`."""
 
     def __init__(self, data: Path, *arguments: str, port: int = 0) -> None:
-        listen = [
-            "--auth-listen",
-            "127.0.0.1:0",
-            "--task-listen",
-            "127.0.0.1:0",
-            "--gateway-listen",
-            f"127.0.0.1:{port}",
-        ]
+        listen = [f"--{name}-listen=127.0.0.1:0" for name in ("auth", "task", "ops")]
+        listen.append(f"--gateway-listen=127.0.0.1:{port}")
         cheap = ["--password-memory-kib", "8192", "--password-passes", "1"]
         command = [TASKEY, "--data-dir", str(data), *listen, "--rate-limits", "off", *cheap, *arguments]
         self.data = data
@@ -46,7 +41,7 @@ class Server:
         for line in self._process.stdout:
             if found := re.match(r"listening (\w+) (\S+)", line):
                 self.addresses[found[1]] = found[2]
-            if len(self.addresses) == 3:
+            if len(self.addresses) == 4:
                 break
         else:
             raise RuntimeError("taskey did not start")
@@ -54,12 +49,12 @@ class Server:
         self._wait_until_ready()
 
     def _wait_until_ready(self) -> None:
-        if "--tls-cert-file" in self._arguments:
-            return
-        while True:
-            with contextlib.suppress(OSError), urllib.request.urlopen(f"http://{self.address}/readyz"):
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            with contextlib.suppress(OSError), urllib.request.urlopen(f"http://{self.addresses['ops']}/readyz"):
                 return
             time.sleep(0.05)
+        raise RuntimeError("taskey is not ready")
 
     @property
     def address(self) -> str:
@@ -76,10 +71,10 @@ class Server:
         self.stop(abruptly=abruptly)
         self.__init__(self.data, *self._arguments, port=int(self.address.rpartition(":")[2]))  # type: ignore[misc]
 
-    def sign_up(self) -> taskey.Password:
+    def sign_up(self, tls: taskey.TLS | None = None) -> taskey.Password:
         """Creates an account, and returns its credentials."""
         email = f"{uuid.uuid4()}@example.com"
-        with taskey.Client(self.address, tls=None) as client:
+        with taskey.Client(self.address, tls=tls) as client:
             client.auth.SignUp(SignUpRequest(email=email, password=PASSWORD))
         return taskey.Password(email, PASSWORD)
 
@@ -87,7 +82,7 @@ class Server:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.stop()
+        self.stop(abruptly=True)
 
 
 @pytest.fixture(scope="session")
@@ -116,3 +111,10 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Server]]:
     yield start_server
     for running in servers:
         running.stop(abruptly=True)
+
+
+@pytest.fixture(params=[SyncTestClient, AsyncTestClient], ids=["sync", "async"])
+def new_client(request: pytest.FixtureRequest) -> type[AnyClient]:
+    """Creates clients of either kind."""
+    kind: type[AnyClient] = request.param
+    return kind

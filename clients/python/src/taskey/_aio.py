@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any, Self, TypeVar
 
@@ -136,7 +136,7 @@ class AsyncClient:
         """Yields all items of all pages. `method` is a method that lists, such as `client.tasks.ListTasks`."""
         return self._calls.pages(method, request)
 
-    def watch(self, sync_token: str = "") -> AsyncIterator[WatchEvent]:
+    def watch(self, sync_token: str = "") -> AsyncGenerator[WatchEvent]:
         """Watches the changes to all tasks, like `taskey.Client.watch`. Cancelling the task ends the watch."""
         return self._calls.watch(sync_token, self._open, asyncio.sleep)
 

@@ -8,7 +8,7 @@ import logging
 import random
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from importlib import resources
@@ -24,25 +24,26 @@ from taskey._session import DEFAULT_TIMEOUT, Metadata, Session, bearer
 from taskey.options.v1 import options_pb2
 from taskey.task.v1 import task_service_pb2 as tasks
 
-SERVICE_CONFIG = resources.files("taskey").joinpath("service_config.json").read_text()
+CONFIG = json.loads(resources.files("taskey").joinpath("service_config.json").read_text())
 RETRIED = {
-    f"/{name['service']}/{name['method']}": config["retryPolicy"]
-    for config in json.loads(SERVICE_CONFIG)["methodConfig"]
-    if "retryPolicy" in config
-    for name in config["name"]
+    f"/{name['service']}/{name['method']}": method_config["retryPolicy"]
+    for method_config in CONFIG["methodConfig"]
+    if "retryPolicy" in method_config
+    for name in method_config["name"]
 }
 POLICY = next(iter(RETRIED.values()))
-THROTTLING = json.loads(SERVICE_CONFIG)["retryThrottling"]
+THROTTLING = CONFIG["retryThrottling"]
 TRANSIENT = {
     grpc.StatusCode[name]
     for name in ("UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED", "INTERNAL", "UNKNOWN", "ABORTED")
 }
 CHANNEL_OPTIONS = [
-    ("grpc.service_config", SERVICE_CONFIG),
-    # gRPC ignores RetryInfo and does not retry writes, so `Calls` retries instead.
-    ("grpc.enable_retries", 0),
+    # `Calls` applies the rest: gRPC would ignore RetryInfo, not retry writes, and reduce longer deadlines to 10 s.
+    ("grpc.service_config", json.dumps({key: CONFIG[key] for key in ("loadBalancingConfig", "healthCheckConfig")})),
     ("grpc.keepalive_time_ms", 20_000),
-    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    # Other pings, for which keepalive waits, would time out after 60 s.
+    ("grpc.http2.ping_timeout_ms", 10_000),
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 5_000),
@@ -181,7 +182,7 @@ class Calls:
         sync_token: str,
         open_stream: Callable[[tasks.WatchTasksRequest, Metadata], Any],
         sleep: Callable[[float], Any],
-    ) -> AsyncIterator[WatchEvent]:
+    ) -> AsyncGenerator[WatchEvent]:
         """Yields the events of a watch. Resumes it whenever its stream ends."""
         failures, reset, rejected = 0, False, None
         while True:
