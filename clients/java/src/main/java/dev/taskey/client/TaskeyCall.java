@@ -4,10 +4,10 @@ import com.google.protobuf.Descriptors.FieldDescriptor;
 import com.google.protobuf.Message;
 import dev.taskey.options.v1.OptionsProto;
 import io.grpc.CallOptions;
-import io.grpc.Channel;
 import io.grpc.ClientCall;
 import io.grpc.Context;
 import io.grpc.Deadline;
+import io.grpc.ManagedChannel;
 import io.grpc.Metadata;
 import io.grpc.MethodDescriptor;
 import io.grpc.Status;
@@ -31,7 +31,7 @@ final class TaskeyCall<Q, R> extends ClientCall<Q, R> {
 
   private final MethodDescriptor<Q, R> method;
   private final CallOptions options;
-  private final Channel channel;
+  private final ManagedChannel channel;
   private final Session session;
   private final ScheduledExecutorService scheduler;
   private final Executor executor;
@@ -49,7 +49,7 @@ final class TaskeyCall<Q, R> extends ClientCall<Q, R> {
   private boolean hasReplacedToken;
   private boolean isClosed;
 
-  TaskeyCall(MethodDescriptor<Q, R> method, CallOptions options, Channel channel, Session session,
+  TaskeyCall(MethodDescriptor<Q, R> method, CallOptions options, ManagedChannel channel, Session session,
       ScheduledExecutorService scheduler) {
     this.method = method;
     this.channel = channel;
@@ -227,6 +227,8 @@ final class TaskeyCall<Q, R> extends ClientCall<Q, R> {
     public void onClose(Status status, Metadata trailers) {
       Duration delay = status.isOk() ? null : retryDelay(status, trailers, token);
       if (delay != null) {
+        // Otherwise, a channel that has failed to connect would wait longer than the call.
+        channel.resetConnectBackoff();
         scheduler.schedule(TaskeyCall.this::authorize, delay.toMillis(), TimeUnit.MILLISECONDS);
         return;
       }

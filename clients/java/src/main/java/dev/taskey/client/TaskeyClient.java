@@ -49,7 +49,7 @@ public final class TaskeyClient implements AutoCloseable {
     channel = ClientInterceptors.intercept(transport, new ClientInterceptor() {
       @Override
       public <Q, R> ClientCall<Q, R> interceptCall(MethodDescriptor<Q, R> method, CallOptions options, Channel next) {
-        return new TaskeyCall<>(method, options, next, session, scheduler);
+        return new TaskeyCall<>(method, options, transport, session, scheduler);
       }
     });
   }

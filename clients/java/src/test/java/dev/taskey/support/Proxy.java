@@ -62,12 +62,21 @@ public final class Proxy implements AutoCloseable {
     while (true) {
       Socket client = listener.accept();
       run(() -> {
-        Socket server = new Socket("127.0.0.1", target);
+        Socket server = connect(client);
         Connection connection = new Connection(client, server);
         connections.add(connection);
         run(() -> connection.forward(client, server, true));
         run(() -> connection.forward(server, client, false));
       });
+    }
+  }
+
+  private Socket connect(Socket client) throws IOException {
+    try {
+      return new Socket("127.0.0.1", target);
+    } catch (IOException e) {
+      client.close();
+      throw e;
     }
   }
 

@@ -3,6 +3,10 @@ package dev.taskey.support;
 import java.io.BufferedReader;
 import java.io.IOException;
 import java.io.InputStreamReader;
+import java.net.URI;
+import java.net.http.HttpClient;
+import java.net.http.HttpRequest;
+import java.net.http.HttpResponse;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -33,12 +37,12 @@ public final class Server implements AutoCloseable {
     String program = System.getenv().getOrDefault("TASKEY_BIN", "../../target/debug/taskey");
     List<String> command = new ArrayList<>(List.of(program, "--data-dir", data.toString(),
         "--auth-listen", "127.0.0.1:0", "--task-listen", "127.0.0.1:0", "--gateway-listen", "127.0.0.1:0",
-        "--rate-limits", "off", "--drain-timeout", "1s", "--log", "warn"));
+        "--ops-listen", "127.0.0.1:0", "--rate-limits", "off", "--drain-timeout", "1s", "--log", "warn"));
     command.addAll(flags);
     process = new ProcessBuilder(command).redirectError(ProcessBuilder.Redirect.INHERIT).start();
     var output = new BufferedReader(new InputStreamReader(process.getInputStream()));
     addresses.clear();
-    while (!addresses.containsKey("gateway")) {
+    while (addresses.size() < 4) {
       String line = output.readLine();
       if (line == null) {
         throw new IOException("the server has ended: " + program);
@@ -62,6 +66,17 @@ public final class Server implements AutoCloseable {
   public int port(String listener) {
     String address = addresses.get(listener);
     return Integer.parseInt(address.substring(address.lastIndexOf(':') + 1));
+  }
+
+  /** Returns how many calls of a method auth-service has received. */
+  public long startedCalls(String method) throws Exception {
+    var request = HttpRequest.newBuilder(URI.create("http://" + address("ops") + "/metrics")).build();
+    String metrics = HttpClient.newHttpClient().send(request, HttpResponse.BodyHandlers.ofString()).body();
+    return metrics.lines()
+        .filter(line -> line.startsWith("grpc_server_started_total{") && line.contains("\"" + method + "\""))
+        .mapToLong(line -> Long.parseLong(line.substring(line.lastIndexOf(' ') + 1)))
+        .max()
+        .orElse(0);
   }
 
   /** Returns the file with the keys of access tokens. */
