@@ -16,7 +16,9 @@ import java.util.List;
 
 /** Authenticates the requests of the JDK's HTTP server by their access tokens. */
 public final class AuthFilter extends Filter {
-  /** The attribute of an {@link HttpExchange} with the {@link AccessClaims} of the caller's token. */
+  /**
+   * The attribute of an {@link HttpExchange} with the {@link AccessClaims} of the caller's token.
+   */
   public static final String CALLER = "taskey.caller";
 
   private final Verifier verifier;
@@ -45,7 +47,8 @@ public final class AuthFilter extends Filter {
   }
 
   /** Sends the error in the format of Taskey's gateway. */
-  private static void refuse(HttpExchange exchange, StatusRuntimeException refusal) throws IOException {
+  private static void refuse(HttpExchange exchange, StatusRuntimeException refusal)
+      throws IOException {
     boolean isUnauthenticated = refusal.getStatus().getCode() == Status.Code.UNAUTHENTICATED;
     int code = isUnauthenticated ? 401 : 503;
     JsonArray details = new JsonArray();
@@ -63,8 +66,11 @@ public final class AuthFilter extends Filter {
     body.add("error", error);
     byte[] bytes = body.toString().getBytes(StandardCharsets.UTF_8);
     exchange.getResponseHeaders().set("Content-Type", "application/json");
-    exchange.getResponseHeaders().set(
-        isUnauthenticated ? "WWW-Authenticate" : "Retry-After", isUnauthenticated ? "Bearer" : "1");
+    exchange
+        .getResponseHeaders()
+        .set(
+            isUnauthenticated ? "WWW-Authenticate" : "Retry-After",
+            isUnauthenticated ? "Bearer" : "1");
     exchange.sendResponseHeaders(code, bytes.length);
     try (var output = exchange.getResponseBody()) {
       output.write(bytes);

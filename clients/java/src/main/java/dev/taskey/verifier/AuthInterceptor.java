@@ -13,7 +13,10 @@ import java.util.Iterator;
 import java.util.concurrent.ScheduledFuture;
 import java.util.concurrent.TimeUnit;
 
-/** Authenticates the calls of a gRPC server by their access tokens. Streams end with the token that opened them. */
+/**
+ * Authenticates the calls of a gRPC server by their access tokens. Streams end with the token that
+ * opened them.
+ */
 public final class AuthInterceptor implements ServerInterceptor {
   /** The claims of the caller's token. */
   public static final Context.Key<AccessClaims> CALLER = Context.key("taskey.caller");
@@ -35,7 +38,8 @@ public final class AuthInterceptor implements ServerInterceptor {
       AccessClaims claims = verifier.authenticate(authorization(headers));
       Context context = Context.current().withValue(CALLER, claims);
       boolean isStream = !call.getMethodDescriptor().getType().serverSendsOneMessage();
-      return Contexts.interceptCall(context, isStream ? new StreamCall<>(call, claims) : call, headers, next);
+      return Contexts.interceptCall(
+          context, isStream ? new StreamCall<>(call, claims) : call, headers, next);
     } catch (StatusRuntimeException e) {
       call.close(e.getStatus(), e.getTrailers());
       return new ServerCall.Listener<>() {};
@@ -62,7 +66,8 @@ public final class AuthInterceptor implements ServerInterceptor {
     StreamCall(ServerCall<Q, R> call, AccessClaims claims) {
       super(call);
       this.claims = claims;
-      check = verifier.scheduler().scheduleWithFixedDelay(this::check, 500, 500, TimeUnit.MILLISECONDS);
+      check =
+          verifier.scheduler().scheduleWithFixedDelay(this::check, 500, 500, TimeUnit.MILLISECONDS);
     }
 
     private synchronized void check() {

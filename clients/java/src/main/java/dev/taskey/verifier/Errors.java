@@ -14,7 +14,8 @@ final class Errors {
   private Errors() {}
 
   static StatusRuntimeException missing() {
-    return unauthenticated("TOKEN_MISSING", "an access token is required: authorization: Bearer <token>");
+    return unauthenticated(
+        "TOKEN_MISSING", "an access token is required: authorization: Bearer <token>");
   }
 
   static StatusRuntimeException invalid() {
@@ -32,16 +33,21 @@ final class Errors {
   static StatusRuntimeException notReady() {
     var retry = RetryInfo.newBuilder().setRetryDelay(Duration.newBuilder().setSeconds(1));
     String message = "revocations are not received at the moment, so no token is accepted";
-    var status = status(Code.UNAVAILABLE, "VERIFIER_NOT_READY", message).addDetails(Any.pack(retry.build()));
+    var status =
+        status(Code.UNAVAILABLE, "VERIFIER_NOT_READY", message).addDetails(Any.pack(retry.build()));
     return StatusProto.toStatusRuntimeException(status.build());
   }
 
   private static StatusRuntimeException unauthenticated(String reason, String message) {
-    return StatusProto.toStatusRuntimeException(status(Code.UNAUTHENTICATED, reason, message).build());
+    return StatusProto.toStatusRuntimeException(
+        status(Code.UNAUTHENTICATED, reason, message).build());
   }
 
   private static Status.Builder status(Code code, String reason, String message) {
     var info = ErrorInfo.newBuilder().setReason(reason).setDomain("taskey").build();
-    return Status.newBuilder().setCode(code.getNumber()).setMessage(message).addDetails(Any.pack(info));
+    return Status.newBuilder()
+        .setCode(code.getNumber())
+        .setMessage(message)
+        .addDetails(Any.pack(info));
   }
 }

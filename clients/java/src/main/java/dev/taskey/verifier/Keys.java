@@ -26,7 +26,9 @@ import java.time.Instant;
 import java.util.LinkedHashMap;
 import java.util.Map;
 
-/** The keys of access tokens. The algorithm of each is fixed, so that a token cannot choose another. */
+/**
+ * The keys of access tokens. The algorithm of each is fixed, so that a token cannot choose another.
+ */
 final class Keys {
   private static final int MIN_SECRET_BYTES = 32;
 
@@ -45,7 +47,10 @@ final class Keys {
 
   private Keys() {}
 
-  /** Parses a JWK Set (RFC 7517). Expired keys are left out. Errors do not quote the text, which may be secret. */
+  /**
+   * Parses a JWK Set (RFC 7517). Expired keys are left out. Errors do not quote the text, which may
+   * be secret.
+   */
   static Keys parse(String json, Instant now) throws IOException {
     Keys keys = new Keys();
     try {
@@ -67,9 +72,13 @@ final class Keys {
     Keys keys = new Keys();
     try {
       for (var jwk : set.getKeysList()) {
-        keys.add(key(new OctetKeyPair.Builder(Curve.parse(jwk.getCrv()), new Base64URL(jwk.getX()))
-            .keyID(jwk.getKid()).keyUse(KeyUse.parse(jwk.getUse())).algorithm(JWSAlgorithm.parse(jwk.getAlg()))
-            .build()));
+        keys.add(
+            key(
+                new OctetKeyPair.Builder(Curve.parse(jwk.getCrv()), new Base64URL(jwk.getX()))
+                    .keyID(jwk.getKid())
+                    .keyUse(KeyUse.parse(jwk.getUse()))
+                    .algorithm(JWSAlgorithm.parse(jwk.getAlg()))
+                    .build()));
       }
     } catch (RuntimeException | ParseException | JOSEException e) {
       throw new IOException("the peer sent unusable public keys", e);
@@ -84,10 +93,14 @@ final class Keys {
   /** Signs claims with the first key. */
   String sign(JWTClaimsSet claims) throws JOSEException {
     Key key = byId.values().iterator().next();
-    JWSSigner signer = key.jwk instanceof OctetSequenceKey secret
-        ? new MACSigner(secret)
-        : new Ed25519Signer((OctetKeyPair) key.jwk);
-    var header = new JWSHeader.Builder(key.algorithm).keyID(key.jwk.getKeyID()).type(new JOSEObjectType("at+jwt"));
+    JWSSigner signer =
+        key.jwk instanceof OctetSequenceKey secret
+            ? new MACSigner(secret)
+            : new Ed25519Signer((OctetKeyPair) key.jwk);
+    var header =
+        new JWSHeader.Builder(key.algorithm)
+            .keyID(key.jwk.getKeyID())
+            .type(new JOSEObjectType("at+jwt"));
     SignedJWT token = new SignedJWT(header.build(), claims);
     token.sign(signer);
     return token.serialize();
@@ -101,7 +114,8 @@ final class Keys {
 
   private Keys orThrowIfEmpty() throws IOException {
     if (byId.isEmpty()) {
-      throw new IOException("there is no key; tokens that are signed with a shared secret need a key file");
+      throw new IOException(
+          "there is no key; tokens that are signed with a shared secret need a key file");
     }
     return this;
   }
@@ -120,7 +134,8 @@ final class Keys {
     throw new JOSEException("only HS256 with at least 32 bytes and Ed25519 are supported");
   }
 
-  private static Key key(JWK jwk, JWSAlgorithm algorithm, JWSVerifier verifier) throws JOSEException {
+  private static Key key(JWK jwk, JWSAlgorithm algorithm, JWSVerifier verifier)
+      throws JOSEException {
     if (jwk.getAlgorithm() != null && !jwk.getAlgorithm().equals(algorithm)) {
       throw new JOSEException("alg is invalid");
     }

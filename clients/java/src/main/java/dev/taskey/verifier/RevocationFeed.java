@@ -27,7 +27,10 @@ import java.util.concurrent.TimeUnit;
 import java.util.logging.Level;
 import java.util.logging.Logger;
 
-/** Keeps the revoked sessions and the public keys up to date. When a stream ends, another one is opened. */
+/**
+ * Keeps the revoked sessions and the public keys up to date. When a stream ends, another one is
+ * opened.
+ */
 final class RevocationFeed {
   /** What is done with the public keys of the feed. */
   interface KeyReceiver {
@@ -55,7 +58,11 @@ final class RevocationFeed {
   private volatile long backoff = MIN_BACKOFF_MS;
   private volatile boolean isFailureLogged;
 
-  RevocationFeed(ManagedChannel channel, RevocationView view, KeyReceiver keys, Callable<String> credential,
+  RevocationFeed(
+      ManagedChannel channel,
+      RevocationView view,
+      KeyReceiver keys,
+      Callable<String> credential,
       ScheduledExecutorService scheduler) {
     this.channel = channel;
     this.view = view;
@@ -69,7 +76,8 @@ final class RevocationFeed {
     try {
       channel.resetConnectBackoff();
       Stream stream = new Stream();
-      stub().withWaitForReady()
+      stub()
+          .withWaitForReady()
           .withDeadlineAfter(MAX_STREAM_AGE.toMillis(), TimeUnit.MILLISECONDS)
           .watchRevocations(WatchRevocationsRequest.getDefaultInstance(), stream);
       current = stream;
@@ -165,9 +173,11 @@ final class RevocationFeed {
             keys.receive(end.getKeys());
           }
           var before = end.getIssuedBefore();
-          view.addSnapshot(snapshot, end.hasIssuedBefore()
-              ? Instant.ofEpochSecond(before.getSeconds(), before.getNanos())
-              : Instant.MIN);
+          view.addSnapshot(
+              snapshot,
+              end.hasIssuedBefore()
+                  ? Instant.ofEpochSecond(before.getSeconds(), before.getNanos())
+                  : Instant.MIN);
           snapshot.clear();
           hasSnapshot = true;
           acknowledge(message);
@@ -201,10 +211,16 @@ final class RevocationFeed {
       isFailureLogged = false;
     }
 
-    /** Acknowledges the latest message that has taken effect. Of those that wait for a call, only the last is sent. */
+    /**
+     * Acknowledges the latest message that has taken effect. Of those that wait for a call, only
+     * the last is sent.
+     */
     private synchronized void acknowledge(WatchRevocationsResponse message) {
-      pending = AcknowledgeRevocationsRequest.newBuilder()
-          .setWatchId(message.getWatchId()).setSequence(message.getSequence()).build();
+      pending =
+          AcknowledgeRevocationsRequest.newBuilder()
+              .setWatchId(message.getWatchId())
+              .setSequence(message.getSequence())
+              .build();
       if (!isAcknowledging) {
         sendPending();
       }
@@ -218,21 +234,25 @@ final class RevocationFeed {
       var request = pending;
       pending = null;
       try {
-        stub().withDeadlineAfter(3, TimeUnit.SECONDS).acknowledgeRevocations(request, new StreamObserver<>() {
-          @Override
-          public void onNext(AcknowledgeRevocationsResponse response) {}
+        stub()
+            .withDeadlineAfter(3, TimeUnit.SECONDS)
+            .acknowledgeRevocations(
+                request,
+                new StreamObserver<>() {
+                  @Override
+                  public void onNext(AcknowledgeRevocationsResponse response) {}
 
-          @Override
-          public void onError(Throwable failure) {
-            // The stream shows whether the peer is alive.
-            sendPending();
-          }
+                  @Override
+                  public void onError(Throwable failure) {
+                    // The stream shows whether the peer is alive.
+                    sendPending();
+                  }
 
-          @Override
-          public void onCompleted() {
-            sendPending();
-          }
-        });
+                  @Override
+                  public void onCompleted() {
+                    sendPending();
+                  }
+                });
       } catch (Exception e) {
         isAcknowledging = false;
       }

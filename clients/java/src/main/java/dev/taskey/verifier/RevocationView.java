@@ -51,7 +51,10 @@ final class RevocationView {
     }
   }
 
-  /** Adds a snapshot. Other sessions remain revoked, because the database may have lost them. Not a heartbeat. */
+  /**
+   * Adds a snapshot. Other sessions remain revoked, because the database may have lost them. Not a
+   * heartbeat.
+   */
   synchronized void addSnapshot(Collection<UUID> revoked, Instant newIssuedBefore) {
     long now = System.nanoTime();
     revoked.forEach(session -> sessions.put(session, now));
@@ -78,12 +81,16 @@ final class RevocationView {
     issuedBefore = time.isAfter(issuedBefore) ? time : issuedBefore;
   }
 
-  /** Replaces the older half of too many sessions by a time after which none of their tokens was issued. */
+  /**
+   * Replaces the older half of too many sessions by a time after which none of their tokens was
+   * issued.
+   */
   private void collapse(long now) {
     if (sessions.size() <= MAX_SESSIONS) {
       return;
     }
-    long[] ages = sessions.values().stream().mapToLong(receivedAt -> now - receivedAt).sorted().toArray();
+    long[] ages =
+        sessions.values().stream().mapToLong(receivedAt -> now - receivedAt).sorted().toArray();
     long lastRemoved = ages[ages.length - 1 - ages.length / 2];
     sessions.values().removeIf(receivedAt -> now - receivedAt >= lastRemoved);
     refuseIssuedBefore(Instant.now().minusNanos(lastRemoved).plusSeconds(Tokens.LEEWAY));

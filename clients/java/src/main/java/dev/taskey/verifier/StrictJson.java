@@ -14,7 +14,10 @@ import java.util.List;
 import java.util.Map;
 import java.util.Set;
 
-/** Parses the JSON objects of a token. JWT libraries accept more: duplicate members, and other encodings. */
+/**
+ * Parses the JSON objects of a token. JWT libraries accept more: duplicate members, and other
+ * encodings.
+ */
 final class StrictJson {
   private StrictJson() {}
 
@@ -32,10 +35,12 @@ final class StrictJson {
   }
 
   /**
-   * Returns the members of an object: strings, lists of strings, integers as {@link Long}. Of others than {@code names},
-   * only the syntax is checked, if {@code ignoresOthers}; else they are refused.
+   * Returns the members of an object: strings, lists of strings, integers as {@link Long}. Of
+   * others than {@code names}, only the syntax is checked, if {@code ignoresOthers}; else they are
+   * refused.
    */
-  static Map<String, Object> parse(byte[] json, Set<String> names, boolean ignoresOthers) throws IOException {
+  static Map<String, Object> parse(byte[] json, Set<String> names, boolean ignoresOthers)
+      throws IOException {
     String text = StandardCharsets.UTF_8.newDecoder().decode(ByteBuffer.wrap(json)).toString();
     if (!text.startsWith("{")) {
       throw new IOException("not an object");
@@ -87,7 +92,10 @@ final class StrictJson {
   private static List<String> strings(JsonReader reader) throws IOException {
     List<String> strings = new ArrayList<>();
     reader.beginArray();
-    while (reader.peek() == JsonToken.STRING) {
+    while (reader.hasNext()) {
+      if (reader.peek() != JsonToken.STRING) {
+        throw new IOException("an element is not a string");
+      }
       strings.add(reader.nextString());
     }
     reader.endArray();

@@ -38,7 +38,8 @@ final class Tokens {
   /**
    * Verifies the format, the signature and the claims of a token, in this order.
    *
-   * @throws StatusRuntimeException with the reason TOKEN_EXPIRED, or TOKEN_INVALID in all other cases
+   * @throws StatusRuntimeException with the reason TOKEN_EXPIRED, or TOKEN_INVALID in all other
+   *     cases
    */
   AccessClaims verify(Keys keys, String token, Instant now) throws UnknownKeyException {
     AccessClaims claims;
@@ -57,7 +58,8 @@ final class Tokens {
     return claims.expiresAt() <= now.getEpochSecond() - LEEWAY;
   }
 
-  private AccessClaims parse(Keys keys, String token, Instant now) throws IOException, UnknownKeyException {
+  private AccessClaims parse(Keys keys, String token, Instant now)
+      throws IOException, UnknownKeyException {
     String[] parts = token.length() > MAX_LENGTH ? new String[0] : token.split("\\.", -1);
     check(parts.length == 3);
     Map<String, Object> header = StrictJson.parse(StrictJson.decode(parts[0]), HEADER, false);
@@ -65,7 +67,9 @@ final class Tokens {
     if (key == null) {
       throw new UnknownKeyException();
     }
-    check(string(header, "typ").equals("at+jwt") && string(header, "alg").equals(key.algorithm().getName()));
+    check(
+        string(header, "typ").equals("at+jwt")
+            && string(header, "alg").equals(key.algorithm().getName()));
     byte[] payload = StrictJson.decode(parts[1]);
     StrictJson.decode(parts[2]);
     byte[] message = (parts[0] + "." + parts[1]).getBytes(StandardCharsets.US_ASCII);
@@ -76,13 +80,25 @@ final class Tokens {
   private AccessClaims claims(Map<String, Object> payload, Instant now) throws IOException {
     long issued = integer(payload, "iat");
     long expires = integer(payload, "exp");
-    check(issued < expires && issued >= expires - MAX_LIFETIME && expires >= Long.MIN_VALUE + MAX_LIFETIME);
+    check(
+        issued < expires
+            && issued >= expires - MAX_LIFETIME
+            && expires >= Long.MIN_VALUE + MAX_LIFETIME);
     check(payload.get("roles") instanceof List<?>);
     List<String> roles = ((List<?>) payload.get("roles")).stream().map(String.class::cast).toList();
-    AccessClaims claims = new AccessClaims(string(payload, "iss"), string(payload, "aud"), id(payload, "sub"),
-        id(payload, "sid"), id(payload, "jti"), issued, expires, roles);
+    AccessClaims claims =
+        new AccessClaims(
+            string(payload, "iss"),
+            string(payload, "aud"),
+            id(payload, "sub"),
+            id(payload, "sid"),
+            id(payload, "jti"),
+            issued,
+            expires,
+            roles);
     check(claims.issuer().equals(issuer) && claims.audience().equals(audience));
-    long validFrom = payload.containsKey("nbf") ? Math.max(issued, integer(payload, "nbf")) : issued;
+    long validFrom =
+        payload.containsKey("nbf") ? Math.max(issued, integer(payload, "nbf")) : issued;
     check(validFrom <= now.getEpochSecond() + LEEWAY);
     return claims;
   }

@@ -18,8 +18,8 @@ import java.util.logging.Level;
 import java.util.logging.Logger;
 
 /**
- * Verifies access tokens in memory. It follows the revocations of auth-service, and refuses the tokens of a session
- * within a second of its logout. Thread-safe.
+ * Verifies access tokens in memory. It follows the revocations of auth-service, and refuses the
+ * tokens of a session within a second of its logout. Thread-safe.
  */
 public final class Verifier implements AutoCloseable {
   /** How fresh the revocations are. */
@@ -53,22 +53,29 @@ public final class Verifier implements AutoCloseable {
     settings = builder;
     tokens = new Tokens(builder.issuer, builder.audience);
     view = new RevocationView(builder.maxStaleness);
-    scheduler = new ScheduledThreadPoolExecutor(1, task -> {
-      Thread thread = new Thread(task, "taskey-verifier");
-      thread.setDaemon(true);
-      return thread;
-    });
+    scheduler =
+        new ScheduledThreadPoolExecutor(
+            1,
+            task -> {
+              Thread thread = new Thread(task, "taskey-verifier");
+              thread.setDaemon(true);
+              return thread;
+            });
     if (builder.keyFile != null) {
       keys = Keys.parse(Files.readString(builder.keyFile), Instant.now());
-      scheduler.scheduleWithFixedDelay(this::readKeys, KEY_POLL_SECONDS, KEY_POLL_SECONDS, TimeUnit.SECONDS);
+      scheduler.scheduleWithFixedDelay(
+          this::readKeys, KEY_POLL_SECONDS, KEY_POLL_SECONDS, TimeUnit.SECONDS);
     } else if (builder.serviceToken == null) {
       throw new IllegalArgumentException("a verifier needs a key file or a service token");
     }
-    feed = new RevocationFeed(builder.channel, view, this::receiveKeys, this::credential, scheduler);
+    feed =
+        new RevocationFeed(builder.channel, view, this::receiveKeys, this::credential, scheduler);
     feed.start();
   }
 
-  /** Creates a verifier that follows the revocations over a channel to auth-service or the gateway. */
+  /**
+   * Creates a verifier that follows the revocations over a channel to auth-service or the gateway.
+   */
   public static Builder builder(ManagedChannel channel) {
     return new Builder(channel);
   }
@@ -76,8 +83,8 @@ public final class Verifier implements AutoCloseable {
   /**
    * Returns the claims of an access token.
    *
-   * @throws StatusRuntimeException UNAUTHENTICATED with the reason TOKEN_INVALID, TOKEN_EXPIRED or TOKEN_REVOKED; or
-   *     UNAVAILABLE / VERIFIER_NOT_READY while revocations are not received
+   * @throws StatusRuntimeException UNAUTHENTICATED with the reason TOKEN_INVALID, TOKEN_EXPIRED or
+   *     TOKEN_REVOKED; or UNAVAILABLE / VERIFIER_NOT_READY while revocations are not received
    */
   public AccessClaims verify(String token) {
     State state = view.state();
@@ -140,7 +147,10 @@ public final class Verifier implements AutoCloseable {
     try {
       keys = Keys.parse(Files.readString(settings.keyFile), Instant.now());
     } catch (IOException e) {
-      LOGGER.log(Level.SEVERE, "cannot read the key file; the previous keys remain in use: {0}", e.getMessage());
+      LOGGER.log(
+          Level.SEVERE,
+          "cannot read the key file; the previous keys remain in use: {0}",
+          e.getMessage());
     }
   }
 
@@ -149,16 +159,17 @@ public final class Verifier implements AutoCloseable {
       return settings.serviceToken;
     }
     Instant now = Instant.now();
-    return keys.sign(new JWTClaimsSet.Builder()
-        .issuer(settings.issuer)
-        .audience(settings.audience)
-        .subject(ownId.toString())
-        .claim("sid", ownId.toString())
-        .jwtID(UUID.randomUUID().toString())
-        .issueTime(Date.from(now))
-        .expirationTime(Date.from(now.plusSeconds(Tokens.MAX_LIFETIME)))
-        .claim("roles", List.of("verifier"))
-        .build());
+    return keys.sign(
+        new JWTClaimsSet.Builder()
+            .issuer(settings.issuer)
+            .audience(settings.audience)
+            .subject(ownId.toString())
+            .claim("sid", ownId.toString())
+            .jwtID(UUID.randomUUID().toString())
+            .issueTime(Date.from(now))
+            .expirationTime(Date.from(now.plusSeconds(Tokens.MAX_LIFETIME)))
+            .claim("roles", List.of("verifier"))
+            .build());
   }
 
   /** Settings of a verifier. */
@@ -187,8 +198,8 @@ public final class Verifier implements AutoCloseable {
     }
 
     /**
-     * Reads the keys from a JWK Set, and reads it again every 2 s. Without it, the public keys of the feed are used. A
-     * verifier without a service token signs its own token with the first key.
+     * Reads the keys from a JWK Set, and reads it again every 2 s. Without it, the public keys of
+     * the feed are used. A verifier without a service token signs its own token with the first key.
      */
     public Builder keyFile(Path file) {
       keyFile = file;
@@ -201,7 +212,10 @@ public final class Verifier implements AutoCloseable {
       return this;
     }
 
-    /** Sets how long tokens are accepted while no revocations are received; 30 s by default, and at least 3 s. */
+    /**
+     * Sets how long tokens are accepted while no revocations are received; 30 s by default, and at
+     * least 3 s.
+     */
     public Builder maxStaleness(Duration duration) {
       maxStaleness = duration;
       return this;

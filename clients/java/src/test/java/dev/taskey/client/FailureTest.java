@@ -33,8 +33,11 @@ class FailureTest {
     server = new Server("--access-token-ttl", "1s");
     proxy = new Proxy(server.port("gateway"));
     TaskeyClientTest.signUp(server.address("gateway"), "ann@example.org");
-    client = TaskeyClient.builder(proxy.address()).plaintext()
-        .password("ann@example.org", TaskeyClientTest.PASSWORD).build();
+    client =
+        TaskeyClient.builder(proxy.address())
+            .plaintext()
+            .password("ann@example.org", TaskeyClientTest.PASSWORD)
+            .build();
   }
 
   @AfterEach
@@ -50,7 +53,10 @@ class FailureTest {
 
   private long count(String event) {
     var request = ListMySecurityEventsRequest.newBuilder().setPageSize(500).build();
-    var events = AccountServiceGrpc.newBlockingStub(client.channel()).listMySecurityEvents(request).getEventsList();
+    var events =
+        AccountServiceGrpc.newBlockingStub(client.channel())
+            .listMySecurityEvents(request)
+            .getEventsList();
     return events.stream().filter(one -> one.getKind().name().equals(event)).count();
   }
 
@@ -61,11 +67,16 @@ class FailureTest {
     Thread.sleep(6500);
     long before = server.startedCalls("Refresh");
     var threads = Executors.newFixedThreadPool(50);
-    var calls = IntStream.range(0, 50)
-        .mapToObj(i -> CompletableFuture.runAsync(
-            () -> AccountServiceGrpc.newBlockingStub(client.channel()).getMe(GetMeRequest.getDefaultInstance()),
-            threads))
-        .toList();
+    var calls =
+        IntStream.range(0, 50)
+            .mapToObj(
+                i ->
+                    CompletableFuture.runAsync(
+                        () ->
+                            AccountServiceGrpc.newBlockingStub(client.channel())
+                                .getMe(GetMeRequest.getDefaultInstance()),
+                        threads))
+            .toList();
     calls.forEach(CompletableFuture::join);
     assertEquals(1, server.startedCalls("Refresh") - before);
     assertFalse(client.accessToken().get().equals(first));
@@ -136,9 +147,13 @@ class FailureTest {
       watch.next();
       proxy.freeze();
       var waiting = CompletableFuture.supplyAsync(() -> nextTitle(watch));
-      try (var other = TaskeyClient.builder(server.address("gateway")).plaintext()
-          .password("ann@example.org", TaskeyClientTest.PASSWORD).build()) {
-        TaskServiceGrpc.newBlockingStub(other.channel()).createTask(TaskeyClientTest.create("Unnoticed"));
+      try (var other =
+          TaskeyClient.builder(server.address("gateway"))
+              .plaintext()
+              .password("ann@example.org", TaskeyClientTest.PASSWORD)
+              .build()) {
+        TaskServiceGrpc.newBlockingStub(other.channel())
+            .createTask(TaskeyClientTest.create("Unnoticed"));
       }
       assertEquals("Unnoticed", waiting.get(40, TimeUnit.SECONDS));
     }
@@ -151,7 +166,11 @@ class FailureTest {
     var waiting = CompletableFuture.runAsync(watch::next);
     Thread.sleep(200);
     watch.close();
-    var failure = assertThrows(java.util.concurrent.ExecutionException.class, () -> waiting.get(5, TimeUnit.SECONDS));
-    assertEquals(io.grpc.Status.Code.CANCELLED, ((StatusRuntimeException) failure.getCause()).getStatus().getCode());
+    var failure =
+        assertThrows(
+            java.util.concurrent.ExecutionException.class, () -> waiting.get(5, TimeUnit.SECONDS));
+    assertEquals(
+        io.grpc.Status.Code.CANCELLED,
+        ((StatusRuntimeException) failure.getCause()).getStatus().getCode());
   }
 }

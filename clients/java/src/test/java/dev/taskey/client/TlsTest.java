@@ -25,7 +25,8 @@ import org.junit.jupiter.api.io.TempDir;
 
 /** TLS and client certificates, with a proxy that ends TLS in front of the server. */
 class TlsTest {
-  private static final String CERTIFICATES = """
+  private static final String CERTIFICATES =
+      """
       openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 1 -subj /CN=ca -keyout ca.key -out ca.pem
       for name in server client; do
         openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=$name -keyout $name.key -out $name.csr
@@ -42,7 +43,10 @@ class TlsTest {
 
   @BeforeAll
   static void start() throws Exception {
-    var openssl = new ProcessBuilder("bash", "-ec", CERTIFICATES).directory(folder.toFile()).redirectErrorStream(true);
+    var openssl =
+        new ProcessBuilder("bash", "-ec", CERTIFICATES)
+            .directory(folder.toFile())
+            .redirectErrorStream(true);
     Process process = openssl.redirectOutput(folder.resolve("openssl.log").toFile()).start();
     assertEquals(0, process.waitFor(), () -> folder + ": openssl failed");
     server = new Server();
@@ -70,7 +74,8 @@ class TlsTest {
     SSLContext context = SSLContext.getInstance("TLS");
     context.init(keys.getKeyManagers(), trust.getTrustManagers(), null);
     var factory = context.getServerSocketFactory();
-    var listener = (SSLServerSocket) factory.createServerSocket(0, 50, InetAddress.getLoopbackAddress());
+    var listener =
+        (SSLServerSocket) factory.createServerSocket(0, 50, InetAddress.getLoopbackAddress());
     var parameters = listener.getSSLParameters();
     parameters.setApplicationProtocols(new String[] {"h2"});
     parameters.setNeedClientAuth(needsCertificate);
@@ -79,12 +84,14 @@ class TlsTest {
   }
 
   private static TaskeyClient.Builder builder(Proxy proxy) {
-    return TaskeyClient.builder(proxy.address()).password("ann@example.org", TaskeyClientTest.PASSWORD);
+    return TaskeyClient.builder(proxy.address())
+        .password("ann@example.org", TaskeyClientTest.PASSWORD);
   }
 
   private static void call(TaskeyClient.Builder builder) throws IOException {
     try (TaskeyClient client = builder.build()) {
-      TaskServiceGrpc.newBlockingStub(client.channel()).createTask(TaskeyClientTest.create("Over TLS"));
+      TaskServiceGrpc.newBlockingStub(client.channel())
+          .createTask(TaskeyClientTest.create("Over TLS"));
     }
   }
 
@@ -113,6 +120,7 @@ class TlsTest {
 
   @Test
   void credentials_are_never_part_of_a_text() {
-    assertTrue(new Session.Credentials("ann@example.org", "password", null).toString().endsWith("[***]"));
+    assertTrue(
+        new Session.Credentials("ann@example.org", "password", null).toString().endsWith("[***]"));
   }
 }

@@ -8,8 +8,8 @@ public final class TokensForTests {
   private TokensForTests() {}
 
   /** Returns the claims of a token. */
-  public static AccessClaims verify(String keys, String issuer, String audience, Instant now, String token)
-      throws IOException {
+  public static AccessClaims verify(
+      String keys, String issuer, String audience, Instant now, String token) throws IOException {
     try {
       return new Tokens(issuer, audience).verify(Keys.parse(keys, now), token, now);
     } catch (Tokens.UnknownKeyException e) {

@@ -6,6 +6,7 @@ import static org.junit.jupiter.api.Assertions.assertThrows;
 import com.google.gson.JsonArray;
 import com.google.gson.JsonNull;
 import com.google.gson.JsonObject;
+import com.google.gson.JsonParser;
 import com.google.gson.JsonPrimitive;
 import dev.taskey.client.TaskeyError;
 import io.grpc.StatusRuntimeException;
@@ -21,7 +22,8 @@ import org.junit.jupiter.api.Test;
 /** Forged and malformed tokens. All are refused with the same error. */
 class TokensTest {
   private static final long NOW = 1_800_000_000;
-  private static final byte[] SECRET = "thirty-two bytes to sign a token".getBytes(StandardCharsets.US_ASCII);
+  private static final byte[] SECRET =
+      "thirty-two bytes to sign a token".getBytes(StandardCharsets.US_ASCII);
   private static final String HEADER = "{\"alg\":\"HS256\",\"kid\":\"shared\",\"typ\":\"at+jwt\"}";
   private static final String SESSION = "01890a5d-ac96-774b-bcce-b302099a8058";
 
@@ -57,7 +59,8 @@ class TokensTest {
   }
 
   private static AccessClaims verify(String token) throws Exception {
-    String keys = "{\"keys\":[{\"kty\":\"oct\",\"kid\":\"shared\",\"k\":\"" + encode(SECRET) + "\"}]}";
+    String keys =
+        "{\"keys\":[{\"kty\":\"oct\",\"kid\":\"shared\",\"k\":\"" + encode(SECRET) + "\"}]}";
     return TokensForTests.verify(keys, "taskey", "taskey", Instant.ofEpochSecond(NOW), token);
   }
 
@@ -81,9 +84,18 @@ class TokensTest {
       JsonObject without = claims();
       without.remove(claim);
       assertRefused(signed(HEADER, without.toString()));
-      for (var value : List.of(JsonNull.INSTANCE, new JsonPrimitive(true), new JsonPrimitive(""), new JsonPrimitive(0),
-          new JsonPrimitive(Long.MIN_VALUE), new JsonPrimitive(Long.MAX_VALUE), new JsonPrimitive(-1.5),
-          new JsonObject())) {
+      for (var value :
+          List.of(
+              JsonNull.INSTANCE,
+              new JsonPrimitive(true),
+              new JsonPrimitive(""),
+              new JsonPrimitive(0),
+              new JsonPrimitive(Long.MIN_VALUE),
+              new JsonPrimitive(Long.MAX_VALUE),
+              new JsonPrimitive(-1.5),
+              new JsonObject(),
+              JsonParser.parseString("[null]"),
+              JsonParser.parseString("[\"admin\",1]"))) {
         JsonObject with = claims();
         with.add(claim, value);
         assertRefused(signed(HEADER, with.toString()));
@@ -95,9 +107,18 @@ class TokensTest {
   void time_that_is_not_an_integer_is_refused() throws Exception {
     for (String claim : List.of("iat", "exp")) {
       String valid = claims().get(claim).getAsString();
-      for (String text : List.of(valid + ".0", valid + "e0", "\"" + valid + "\"", "+" + valid, "0" + valid, "NaN", "1e999",
-          valid + "00000000000000000000")) {
-        String claims = claims().toString().replace("\"" + claim + "\":" + valid, "\"" + claim + "\":" + text);
+      for (String text :
+          List.of(
+              valid + ".0",
+              valid + "e0",
+              "\"" + valid + "\"",
+              "+" + valid,
+              "0" + valid,
+              "NaN",
+              "1e999",
+              valid + "00000000000000000000")) {
+        String claims =
+            claims().toString().replace("\"" + claim + "\":" + valid, "\"" + claim + "\":" + text);
         assertRefused(signed(HEADER, claims));
       }
     }
@@ -117,7 +138,8 @@ class TokensTest {
 
   @Test
   void unexpected_header_is_refused() throws Exception {
-    for (String member : List.of("\"crit\":[]", "\"jwk\":{}", "\"zip\":\"DEF\"", "\"b64\":false", "\"\":\"\"")) {
+    for (String member :
+        List.of("\"crit\":[]", "\"jwk\":{}", "\"zip\":\"DEF\"", "\"b64\":false", "\"\":\"\"")) {
       assertRefused(signed(HEADER.replace("}", "," + member + "}"), claims().toString()));
     }
     for (String alg : List.of("none", "HS512", "EdDSA", "hs256", "")) {
@@ -140,12 +162,21 @@ class TokensTest {
     assertRefused(message + ".");
     assertRefused(sign(message.replace(".", "=.")));
     assertRefused(sign(message + "="));
-    for (String payload : List.of("", "[]", "\ufeff" + claims(), claims() + "x", claims().toString().repeat(2),
-        "[" + claims() + "]", " " + claims())) {
+    for (String payload :
+        List.of(
+            "",
+            "[]",
+            "\ufeff" + claims(),
+            claims() + "x",
+            claims().toString().repeat(2),
+            "[" + claims() + "]",
+            " " + claims())) {
       assertRefused(signed(HEADER, payload));
     }
-    assertRefused(signed(HEADER, claims().toString().replace("}", ",\"x\":\"" + "x".repeat(4096) + "\"}")));
-    byte[] notUtf8 = claims().toString().replace("}", ",\"x\":\"?\"}").getBytes(StandardCharsets.UTF_8);
+    assertRefused(
+        signed(HEADER, claims().toString().replace("}", ",\"x\":\"" + "x".repeat(4096) + "\"}")));
+    byte[] notUtf8 =
+        claims().toString().replace("}", ",\"x\":\"?\"}").getBytes(StandardCharsets.UTF_8);
     notUtf8[notUtf8.length - 3] = (byte) 0xff;
     assertRefused(sign(encode(HEADER) + "." + encode(notUtf8)));
   }

@@ -46,7 +46,8 @@ class VerifierTest {
     proxy = new Proxy(server.port("auth"));
     channel = Grpc.newChannelBuilder(proxy.address(), InsecureChannelCredentials.create()).build();
     try (var guest = TaskeyClient.builder(server.address("gateway")).plaintext().build()) {
-      var request = SignUpRequest.newBuilder().setEmail("ann@example.org").setPassword(PASSWORD).build();
+      var request =
+          SignUpRequest.newBuilder().setEmail("ann@example.org").setPassword(PASSWORD).build();
       AuthServiceGrpc.newBlockingStub(guest.channel()).signUp(request);
     }
   }
@@ -63,7 +64,10 @@ class VerifierTest {
   }
 
   private TaskeyClient logIn() throws Exception {
-    return TaskeyClient.builder(server.address("gateway")).plaintext().password("ann@example.org", PASSWORD).build();
+    return TaskeyClient.builder(server.address("gateway"))
+        .plaintext()
+        .password("ann@example.org", PASSWORD)
+        .build();
   }
 
   private static void await(Duration limit, BooleanSupplier condition) throws Exception {
@@ -97,7 +101,9 @@ class VerifierTest {
           String token = client.accessToken().get();
           verifier.verify(token);
           client.logout();
-          await(Duration.ofSeconds(1), () -> isRefused(() -> verifier.verify(token), "TOKEN_REVOKED"));
+          await(
+              Duration.ofSeconds(1),
+              () -> isRefused(() -> verifier.verify(token), "TOKEN_REVOKED"));
         }
       }
     }
@@ -134,9 +140,14 @@ class VerifierTest {
 
   @Test
   void interceptor_refuses_calls_and_ends_streams() throws Exception {
-    try (Verifier verifier = verifier().build(); TaskeyClient client = logIn()) {
-      var grpc = Grpc.newServerBuilderForPort(0, InsecureServerCredentials.create())
-          .intercept(new AuthInterceptor(verifier)).addService(new Service()).build().start();
+    try (Verifier verifier = verifier().build();
+        TaskeyClient client = logIn()) {
+      var grpc =
+          Grpc.newServerBuilderForPort(0, InsecureServerCredentials.create())
+              .intercept(new AuthInterceptor(verifier))
+              .addService(new Service())
+              .build()
+              .start();
       await(Duration.ofSeconds(5), () -> verifier.state() == Verifier.State.FRESH);
       String token = client.accessToken().get();
       String address = "localhost:" + grpc.getPort();
@@ -146,12 +157,16 @@ class VerifierTest {
         var request = GetTaskRequest.getDefaultInstance();
         Task task = TaskServiceGrpc.newBlockingStub(caller.channel()).getTask(request);
         assertEquals(verifier.verify(token).userId(), UUID.fromString(task.getId()));
-        assertEquals("TOKEN_INVALID",
+        assertEquals(
+            "TOKEN_INVALID",
             refusal(() -> TaskServiceGrpc.newBlockingStub(stranger.channel()).getTask(request)));
-        assertEquals("TOKEN_MISSING", refusal(() -> TaskServiceGrpc.newBlockingStub(guest.channel()).getTask(request)));
+        assertEquals(
+            "TOKEN_MISSING",
+            refusal(() -> TaskServiceGrpc.newBlockingStub(guest.channel()).getTask(request)));
 
-        var stream = TaskServiceGrpc.newBlockingStub(caller.channel())
-            .watchTasks(WatchTasksRequest.getDefaultInstance());
+        var stream =
+            TaskServiceGrpc.newBlockingStub(caller.channel())
+                .watchTasks(WatchTasksRequest.getDefaultInstance());
         stream.next();
         client.logout();
         assertEquals("TOKEN_REVOKED", refusal(stream::next));
@@ -163,19 +178,26 @@ class VerifierTest {
 
   @Test
   void filter_refuses_requests() throws Exception {
-    var http = com.sun.net.httpserver.HttpServer.create(new java.net.InetSocketAddress("localhost", 0), 0);
-    try (Verifier verifier = verifier().build(); TaskeyClient client = logIn()) {
+    var http =
+        com.sun.net.httpserver.HttpServer.create(new java.net.InetSocketAddress("localhost", 0), 0);
+    try (Verifier verifier = verifier().build();
+        TaskeyClient client = logIn()) {
       var context = http.createContext("/", exchange -> exchange.sendResponseHeaders(204, -1));
       context.getFilters().add(new AuthFilter(verifier));
       http.start();
       await(Duration.ofSeconds(5), () -> verifier.state() == Verifier.State.FRESH);
       var uri = java.net.URI.create("http://localhost:" + http.getAddress().getPort());
-      var request = HttpRequest.newBuilder(uri).header("authorization", "bearer " + client.accessToken().get()).build();
+      var request =
+          HttpRequest.newBuilder(uri)
+              .header("authorization", "bearer " + client.accessToken().get())
+              .build();
       var sender = HttpClient.newHttpClient();
       assertEquals(204, sender.send(request, BodyHandlers.discarding()).statusCode());
       var refused = sender.send(HttpRequest.newBuilder(uri).build(), BodyHandlers.ofString());
       assertEquals(401, refused.statusCode());
-      assertTrue(refused.body().contains("\"reason\":\"TOKEN_MISSING\",\"domain\":\"taskey\""), refused.body());
+      assertTrue(
+          refused.body().contains("\"reason\":\"TOKEN_MISSING\",\"domain\":\"taskey\""),
+          refused.body());
     } finally {
       http.stop(0);
     }
@@ -196,7 +218,8 @@ class VerifierTest {
   private static final class Service extends TaskServiceGrpc.TaskServiceImplBase {
     @Override
     public void getTask(GetTaskRequest request, StreamObserver<Task> response) {
-      response.onNext(Task.newBuilder().setId(AuthInterceptor.CALLER.get().userId().toString()).build());
+      response.onNext(
+          Task.newBuilder().setId(AuthInterceptor.CALLER.get().userId().toString()).build());
       response.onCompleted();
     }
 
