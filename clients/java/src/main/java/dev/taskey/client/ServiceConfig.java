@@ -13,19 +13,26 @@ import java.util.List;
 import java.util.Map;
 import java.util.concurrent.ThreadLocalRandom;
 
-/** The embedded service config: how long calls may take, which are retried, and after which delay. */
+/**
+ * The embedded service config: how long calls may take, which are retried, and after which delay.
+ */
 final class ServiceConfig {
   /** How calls are retried, in the terms of gRFC A6. */
-  record RetryPolicy(int maxAttempts, Duration initialBackoff, Duration maxBackoff, double multiplier) {
+  record RetryPolicy(
+      int maxAttempts, Duration initialBackoff, Duration maxBackoff, double multiplier) {
     /** Returns a random delay before the attempt that follows {@code attempts} others. */
     Duration backoff(int attempts) {
       double grown = initialBackoff.toMillis() * Math.pow(multiplier, attempts - 1);
       double bound = Math.min(grown, maxBackoff.toMillis());
-      return Duration.ofMillis(Math.round(bound * ThreadLocalRandom.current().nextDouble(0.8, 1.2)));
+      return Duration.ofMillis(
+          Math.round(bound * ThreadLocalRandom.current().nextDouble(0.8, 1.2)));
     }
   }
 
-  /** Settings of a method. {@code retryPolicy} is null if only calls with a request id can be retried. */
+  /**
+   * Settings of a method. {@code retryPolicy} is null if only calls with a request id can be
+   * retried.
+   */
   record Method(Duration timeout, RetryPolicy retryPolicy) {}
 
   static final ServiceConfig INSTANCE = new ServiceConfig();
@@ -37,12 +44,15 @@ final class ServiceConfig {
     for (JsonElement entry : read().getAsJsonArray("methodConfig")) {
       JsonObject config = entry.getAsJsonObject();
       Duration timeout = config.has("timeout") ? duration(config, "timeout") : null;
-      RetryPolicy policy = config.has("retryPolicy") ? policy(config.getAsJsonObject("retryPolicy")) : null;
+      RetryPolicy policy =
+          config.has("retryPolicy") ? policy(config.getAsJsonObject("retryPolicy")) : null;
       writes = writes == null ? policy : writes;
       for (JsonElement name : config.getAsJsonArray("name")) {
         JsonElement method = name.getAsJsonObject().get("method");
         String service = name.getAsJsonObject().get("service").getAsString();
-        methods.put(service + "/" + (method == null ? "" : method.getAsString()), new Method(timeout, policy));
+        methods.put(
+            service + "/" + (method == null ? "" : method.getAsString()),
+            new Method(timeout, policy));
       }
     }
   }
@@ -58,7 +68,10 @@ final class ServiceConfig {
     return writes;
   }
 
-  /** Returns the settings that gRPC applies itself. Retries are not among them: they depend on the request. */
+  /**
+   * Returns the settings that gRPC applies itself. Retries are not among them: they depend on the
+   * request.
+   */
   Map<String, ?> forChannel() {
     return Map.of("loadBalancingConfig", List.of(Map.of("round_robin", Map.of())));
   }

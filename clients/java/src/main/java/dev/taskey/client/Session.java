@@ -31,12 +31,18 @@ final class Session {
   }
 
   /** The tokens, and when they expire, in terms of {@link System#nanoTime}. */
-  private record Tokens(String access, String refresh, long refreshAt, long accessEnd, long sessionEnd) {}
+  private record Tokens(
+      String access, String refresh, long refreshAt, long accessEnd, long sessionEnd) {}
 
   /** After these codes, the response may have been lost, or another attempt may succeed. */
   private static final Set<Status.Code> TRANSIENT =
-      Set.of(Status.Code.UNAVAILABLE, Status.Code.DEADLINE_EXCEEDED, Status.Code.CANCELLED, Status.Code.INTERNAL,
-          Status.Code.UNKNOWN, Status.Code.RESOURCE_EXHAUSTED);
+      Set.of(
+          Status.Code.UNAVAILABLE,
+          Status.Code.DEADLINE_EXCEEDED,
+          Status.Code.CANCELLED,
+          Status.Code.INTERNAL,
+          Status.Code.UNKNOWN,
+          Status.Code.RESOURCE_EXHAUSTED);
 
   private static final int ATTEMPTS = 5;
   private static final Duration ATTEMPT_TIMEOUT = Duration.ofSeconds(5);
@@ -55,7 +61,10 @@ final class Session {
     this.executor = executor;
   }
 
-  /** Returns a token, or null if the client has no credentials. Starts a refresh ahead of the expiry. */
+  /**
+   * Returns a token, or null if the client has no credentials. Starts a refresh ahead of the
+   * expiry.
+   */
   synchronized CompletableFuture<String> token() {
     if (credentials.password() == null) {
       return CompletableFuture.completedFuture(credentials.bearer());
@@ -70,7 +79,9 @@ final class Session {
     return usable ? CompletableFuture.completedFuture(tokens.access) : renewal;
   }
 
-  /** Replaces a token that the server refused as expired. Returns whether there can be another one. */
+  /**
+   * Replaces a token that the server refused as expired. Returns whether there can be another one.
+   */
   synchronized boolean replace(String refused) {
     if (tokens != null && tokens.access.equals(refused)) {
       long now = System.nanoTime();
@@ -98,7 +109,8 @@ final class Session {
       var request = LogoutRequest.newBuilder().setRefreshToken(last.refresh).build();
       attempt(() -> stub().logout(request));
     } else if (credentials.bearer() != null) {
-      var headers = MetadataUtils.newAttachHeadersInterceptor(TaskeyCall.authorization(credentials.bearer()));
+      var headers =
+          MetadataUtils.newAttachHeadersInterceptor(TaskeyCall.authorization(credentials.bearer()));
       attempt(() -> stub().withInterceptors(headers).logout(LogoutRequest.getDefaultInstance()));
     }
   }
@@ -118,13 +130,16 @@ final class Session {
     } catch (StatusRuntimeException e) {
       synchronized (this) {
         renewal = null;
-        // Another attempt with these credentials would fail in the same way, or end the session of somebody else.
-        boolean isFinal = e.getStatus().getCode() == Status.Code.UNAUTHENTICATED
-            || e.getStatus().getCode() == Status.Code.ABORTED;
+        // Another attempt with these credentials would fail in the same way, or end the session of
+        // somebody else.
+        boolean isFinal =
+            e.getStatus().getCode() == Status.Code.UNAUTHENTICATED
+                || e.getStatus().getCode() == Status.Code.ABORTED;
         ended = isFinal ? e : null;
         if (tokens != null && !isFinal) {
           long later = System.nanoTime() + TimeUnit.SECONDS.toNanos(1);
-          tokens = new Tokens(tokens.access, tokens.refresh, later, tokens.accessEnd, tokens.sessionEnd);
+          tokens =
+              new Tokens(tokens.access, tokens.refresh, later, tokens.accessEnd, tokens.sessionEnd);
         }
       }
       throw e;
@@ -132,14 +147,18 @@ final class Session {
   }
 
   private Tokens login() {
-    var request = LoginRequest.newBuilder()
-        .setEmail(credentials.email())
-        .setPassword(credentials.password())
-        .build();
+    var request =
+        LoginRequest.newBuilder()
+            .setEmail(credentials.email())
+            .setPassword(credentials.password())
+            .build();
     return attempt(() -> tokens(System.nanoTime(), stub().login(request)));
   }
 
-  /** Sends the same refresh token until there is a response: the server repeats a response that was lost. */
+  /**
+   * Sends the same refresh token until there is a response: the server repeats a response that was
+   * lost.
+   */
   private Tokens refresh(Tokens old) {
     var request = RefreshRequest.newBuilder().setRefreshToken(old.refresh).build();
     try {
@@ -164,9 +183,14 @@ final class Session {
         return call.get();
       } catch (StatusRuntimeException e) {
         TaskeyError error = TaskeyError.from(e);
-        Duration delay = error.retryAfter().orElse(ServiceConfig.INSTANCE.writes().backoff(attempts));
-        boolean waits = error.code() != Status.Code.RESOURCE_EXHAUSTED || error.retryAfter().isPresent();
-        if (attempts == ATTEMPTS || !TRANSIENT.contains(error.code()) || !waits || delay.compareTo(MAX_DELAY) > 0) {
+        Duration delay =
+            error.retryAfter().orElse(ServiceConfig.INSTANCE.writes().backoff(attempts));
+        boolean waits =
+            error.code() != Status.Code.RESOURCE_EXHAUSTED || error.retryAfter().isPresent();
+        if (attempts == ATTEMPTS
+            || !TRANSIENT.contains(error.code())
+            || !waits
+            || delay.compareTo(MAX_DELAY) > 0) {
           throw e;
         }
         if (error.code() == Status.Code.DEADLINE_EXCEEDED) {
@@ -188,7 +212,10 @@ final class Session {
     }
   }
 
-  /** Measures the lifetimes by the clock of the server and from before the call, because clocks may differ. */
+  /**
+   * Measures the lifetimes by the clock of the server and from before the call, because clocks may
+   * differ.
+   */
   private static Tokens tokens(long started, TokenPair pair) {
     String payload = pair.getAccessToken().split("\\.")[1];
     String json = new String(Base64.getUrlDecoder().decode(payload), StandardCharsets.UTF_8);
@@ -196,6 +223,11 @@ final class Session {
     long access = TimeUnit.SECONDS.toNanos(pair.getAccessExpireTime().getSeconds() - issued);
     long session = TimeUnit.SECONDS.toNanos(pair.getRefreshExpireTime().getSeconds() - issued);
     long refreshAt = started + access / 10 * 8;
-    return new Tokens(pair.getAccessToken(), pair.getRefreshToken(), refreshAt, started + access, started + session);
+    return new Tokens(
+        pair.getAccessToken(),
+        pair.getRefreshToken(),
+        refreshAt,
+        started + access,
+        started + session);
   }
 }

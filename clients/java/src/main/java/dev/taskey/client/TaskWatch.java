@@ -16,20 +16,22 @@ import java.util.concurrent.ThreadLocalRandom;
 import java.util.concurrent.TimeUnit;
 
 /**
- * The changes to the user's tasks, as they happen. {@link #next} waits for the next event, and resumes the stream after
- * interruptions. It throws a {@link StatusRuntimeException} if the watch cannot continue. Only {@link #close} may be
- * called by another thread.
+ * The changes to the user's tasks, as they happen. {@link #next} waits for the next event, and
+ * resumes the stream after interruptions. It throws a {@link StatusRuntimeException} if the watch
+ * cannot continue. Only {@link #close} may be called by another thread.
  */
 public final class TaskWatch implements Iterator<TaskWatch.Event>, AutoCloseable {
   /**
    * An event of the watch.
    *
-   * @param reset whether a full synchronization begins: empty the local copy before applying the changes
+   * @param reset whether a full synchronization begins: empty the local copy before applying the
+   *     changes
    * @param changes the changes, in the order in which they happened
    * @param syncToken the token with which a later watch continues after this event
    * @param checkpoint whether all changes so far have been received
    */
-  public record Event(boolean reset, List<TaskChange> changes, String syncToken, boolean checkpoint) {}
+  public record Event(
+      boolean reset, List<TaskChange> changes, String syncToken, boolean checkpoint) {}
 
   private static final Duration MIN_BACKOFF = Duration.ofMillis(100);
   private static final Duration MAX_BACKOFF = Duration.ofSeconds(5);
@@ -110,11 +112,13 @@ public final class TaskWatch implements Iterator<TaskWatch.Event>, AutoCloseable
     TaskeyError error = TaskeyError.from(failure);
     // A second refusal in a row shows that the token cannot be replaced.
     boolean isExpired = error.reason().equals("TOKEN_EXPIRED") && backoff.isZero();
-    boolean isTransient = switch (error.code()) {
-      case UNAVAILABLE, INTERNAL, UNKNOWN, CANCELLED, ABORTED, DEADLINE_EXCEEDED -> true;
-      case RESOURCE_EXHAUSTED -> error.retryAfter().isPresent() || error.reason().equals("OVERLOADED");
-      default -> isExpired;
-    };
+    boolean isTransient =
+        switch (error.code()) {
+          case UNAVAILABLE, INTERNAL, UNKNOWN, CANCELLED, ABORTED, DEADLINE_EXCEEDED -> true;
+          case RESOURCE_EXHAUSTED ->
+              error.retryAfter().isPresent() || error.reason().equals("OVERLOADED");
+          default -> isExpired;
+        };
     if (closed.getCount() == 0 || parent.isCancelled()) {
       throw failure;
     } else if (error.reason().equals("SYNC_TOKEN_EXPIRED") && !syncToken.isEmpty()) {

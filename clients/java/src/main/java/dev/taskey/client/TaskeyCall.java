@@ -22,7 +22,10 @@ import java.util.concurrent.ScheduledExecutorService;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
 
-/** A call with one request: adds the access token, the deadline and the request id, and retries unary calls. */
+/**
+ * A call with one request: adds the access token, the deadline and the request id, and retries
+ * unary calls.
+ */
 final class TaskeyCall<Q, R> extends ClientCall<Q, R> {
   private static final Metadata.Key<String> AUTHORIZATION =
       Metadata.Key.of("authorization", Metadata.ASCII_STRING_MARSHALLER);
@@ -49,7 +52,11 @@ final class TaskeyCall<Q, R> extends ClientCall<Q, R> {
   private boolean hasReplacedToken;
   private boolean isClosed;
 
-  TaskeyCall(MethodDescriptor<Q, R> method, CallOptions options, ManagedChannel channel, Session session,
+  TaskeyCall(
+      MethodDescriptor<Q, R> method,
+      CallOptions options,
+      ManagedChannel channel,
+      Session session,
       ScheduledExecutorService scheduler) {
     this.method = method;
     this.channel = channel;
@@ -58,7 +65,8 @@ final class TaskeyCall<Q, R> extends ClientCall<Q, R> {
     this.executor = options.getExecutor() == null ? scheduler : options.getExecutor();
     isUnary = method.getType() == MethodDescriptor.MethodType.UNARY;
     var schema = (ProtoMethodDescriptorSupplier) method.getSchemaDescriptor();
-    isPublic = schema.getMethodDescriptor().getOptions().getExtension(OptionsProto.scope).equals("public");
+    isPublic =
+        schema.getMethodDescriptor().getOptions().getExtension(OptionsProto.scope).equals("public");
     var config = ServiceConfig.INSTANCE.method(method.getFullMethodName());
     retryPolicy = config.retryPolicy();
     Deadline own = options.getDeadline();
@@ -130,20 +138,25 @@ final class TaskeyCall<Q, R> extends ClientCall<Q, R> {
     }
     CompletableFuture<String> token = session.token();
     if (deadline != null && !token.isDone()) {
-      token = token.copy().orTimeout(deadline.timeRemaining(TimeUnit.NANOSECONDS), TimeUnit.NANOSECONDS);
+      token =
+          token
+              .copy()
+              .orTimeout(deadline.timeRemaining(TimeUnit.NANOSECONDS), TimeUnit.NANOSECONDS);
     }
-    token.whenComplete((value, failure) -> {
-      if (failure == null) {
-        attempt(value);
-      } else {
-        Throwable cause = failure instanceof CompletionException ? failure.getCause() : failure;
-        Status status = cause instanceof TimeoutException
-            ? Status.DEADLINE_EXCEEDED.withDescription("no access token in time")
-            : Status.fromThrowable(cause);
-        Metadata trailers = cause instanceof StatusRuntimeException e ? e.getTrailers() : null;
-        executor.execute(() -> close(status, trailers == null ? new Metadata() : trailers));
-      }
-    });
+    token.whenComplete(
+        (value, failure) -> {
+          if (failure == null) {
+            attempt(value);
+          } else {
+            Throwable cause = failure instanceof CompletionException ? failure.getCause() : failure;
+            Status status =
+                cause instanceof TimeoutException
+                    ? Status.DEADLINE_EXCEEDED.withDescription("no access token in time")
+                    : Status.fromThrowable(cause);
+            Metadata trailers = cause instanceof StatusRuntimeException e ? e.getTrailers() : null;
+            executor.execute(() -> close(status, trailers == null ? new Metadata() : trailers));
+          }
+        });
   }
 
   private synchronized void attempt(String token) {
@@ -184,8 +197,10 @@ final class TaskeyCall<Q, R> extends ClientCall<Q, R> {
     }
     String pushback = trailers.get(PUSHBACK);
     boolean mayRetry = isUnary && retryPolicy != null && attempts < retryPolicy.maxAttempts();
-    boolean isTransient = status.getCode() == Status.Code.UNAVAILABLE
-        || (status.getCode() == Status.Code.RESOURCE_EXHAUSTED && error.retryAfter().isPresent());
+    boolean isTransient =
+        status.getCode() == Status.Code.UNAVAILABLE
+            || (status.getCode() == Status.Code.RESOURCE_EXHAUSTED
+                && error.retryAfter().isPresent());
     if (!mayRetry || !isTransient || (pushback != null && !pushback.matches("[0-9]{1,9}"))) {
       return null;
     }
@@ -193,7 +208,8 @@ final class TaskeyCall<Q, R> extends ClientCall<Q, R> {
     if (pushback != null && delay.toMillis() < Long.parseLong(pushback)) {
       delay = Duration.ofMillis(Long.parseLong(pushback));
     }
-    boolean isInTime = deadline == null || delay.toMillis() < deadline.timeRemaining(TimeUnit.MILLISECONDS);
+    boolean isInTime =
+        deadline == null || delay.toMillis() < deadline.timeRemaining(TimeUnit.MILLISECONDS);
     return isInTime ? delay : null;
   }
 

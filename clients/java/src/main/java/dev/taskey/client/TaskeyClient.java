@@ -3,11 +3,11 @@ package dev.taskey.client;
 import com.google.protobuf.Descriptors.FieldDescriptor;
 import com.google.protobuf.Message;
 import dev.taskey.task.v1.TaskServiceGrpc;
-import io.grpc.Channel;
-import io.grpc.ClientInterceptors;
 import io.grpc.CallOptions;
+import io.grpc.Channel;
 import io.grpc.ClientCall;
 import io.grpc.ClientInterceptor;
+import io.grpc.ClientInterceptors;
 import io.grpc.Grpc;
 import io.grpc.InsecureChannelCredentials;
 import io.grpc.ManagedChannel;
@@ -31,27 +31,35 @@ public final class TaskeyClient implements AutoCloseable {
 
   private TaskeyClient(Builder builder) throws IOException {
     // One thread for refreshes, and one for retries.
-    scheduler = new ScheduledThreadPoolExecutor(2, task -> {
-      Thread thread = new Thread(task, "taskey-client");
-      thread.setDaemon(true);
-      return thread;
-    });
+    scheduler =
+        new ScheduledThreadPoolExecutor(
+            2,
+            task -> {
+              Thread thread = new Thread(task, "taskey-client");
+              thread.setDaemon(true);
+              return thread;
+            });
     scheduler.setRemoveOnCancelPolicy(true);
     var credentials = builder.plaintext ? InsecureChannelCredentials.create() : builder.tls.build();
-    transport = Grpc.newChannelBuilder(builder.address, credentials)
-        .defaultServiceConfig(ServiceConfig.INSTANCE.forChannel())
-        .disableServiceConfigLookUp()
-        .keepAliveTime(20, TimeUnit.SECONDS)
-        .keepAliveTimeout(5, TimeUnit.SECONDS)
-        .userAgent("taskey-java")
-        .build();
+    transport =
+        Grpc.newChannelBuilder(builder.address, credentials)
+            .defaultServiceConfig(ServiceConfig.INSTANCE.forChannel())
+            .disableServiceConfigLookUp()
+            .keepAliveTime(20, TimeUnit.SECONDS)
+            .keepAliveTimeout(5, TimeUnit.SECONDS)
+            .userAgent("taskey-java")
+            .build();
     session = new Session(transport, builder.credentials, scheduler);
-    channel = ClientInterceptors.intercept(transport, new ClientInterceptor() {
-      @Override
-      public <Q, R> ClientCall<Q, R> interceptCall(MethodDescriptor<Q, R> method, CallOptions options, Channel next) {
-        return new TaskeyCall<>(method, options, transport, session, scheduler);
-      }
-    });
+    channel =
+        ClientInterceptors.intercept(
+            transport,
+            new ClientInterceptor() {
+              @Override
+              public <Q, R> ClientCall<Q, R> interceptCall(
+                  MethodDescriptor<Q, R> method, CallOptions options, Channel next) {
+                return new TaskeyCall<>(method, options, transport, session, scheduler);
+              }
+            });
   }
 
   /** Creates a client of the gateway at an address, such as {@code tasks.example.org:443}. */
@@ -59,7 +67,10 @@ public final class TaskeyClient implements AutoCloseable {
     return new Builder(address);
   }
 
-  /** Returns the channel for stubs. Calls that need an access token get it, and are retried if that is safe. */
+  /**
+   * Returns the channel for stubs. Calls that need an access token get it, and are retried if that
+   * is safe.
+   */
   public Channel channel() {
     return channel;
   }
@@ -75,7 +86,8 @@ public final class TaskeyClient implements AutoCloseable {
   }
 
   /**
-   * Returns the items of all pages. Requests the first page now, and each other when the stream reaches it.
+   * Returns the items of all pages. Requests the first page now, and each other when the stream
+   * reaches it.
    *
    * <pre>{@code
    * client.list(request, tasks::listTasks, ListTasksResponse::getTasksList).forEach(...)
@@ -85,26 +97,39 @@ public final class TaskeyClient implements AutoCloseable {
   public <Q extends Message, R extends Message, T> Stream<T> list(
       Q request, Function<Q, R> call, Function<R, List<T>> items) {
     FieldDescriptor token = request.getDescriptorForType().findFieldByName("page_token");
-    return Stream.iterate(call.apply(request), page -> page != null, page -> {
-          String next = (String) page.getField(page.getDescriptorForType().findFieldByName("next_page_token"));
-          return next.isEmpty() ? null : call.apply((Q) request.toBuilder().setField(token, next).build());
-        })
+    return Stream.iterate(
+            call.apply(request),
+            page -> page != null,
+            page -> {
+              String next =
+                  (String)
+                      page.getField(page.getDescriptorForType().findFieldByName("next_page_token"));
+              return next.isEmpty()
+                  ? null
+                  : call.apply((Q) request.toBuilder().setField(token, next).build());
+            })
         .flatMap(page -> items.apply(page).stream());
   }
 
   /** Watches the user's tasks from a sync token, or from the beginning if it is empty. */
   public TaskWatch watchTasks(String syncToken) {
-    return new TaskWatch(TaskServiceGrpc.newBlockingStub(channel), syncToken, transport::resetConnectBackoff);
+    return new TaskWatch(
+        TaskServiceGrpc.newBlockingStub(channel), syncToken, transport::resetConnectBackoff);
   }
 
-  /** Cancels all calls and closes the connections. Does not end the session; see {@link #logout}. */
+  /**
+   * Cancels all calls and closes the connections. Does not end the session; see {@link #logout}.
+   */
   @Override
   public void close() {
     transport.shutdownNow();
     scheduler.shutdownNow();
   }
 
-  /** Settings of a client. By default, it uses TLS and trusts the certificate authorities of the JDK. */
+  /**
+   * Settings of a client. By default, it uses TLS and trusts the certificate authorities of the
+   * JDK.
+   */
   public static final class Builder {
     private final String address;
     private final TlsChannelCredentials.Builder tls = TlsChannelCredentials.newBuilder();
@@ -127,7 +152,10 @@ public final class TaskeyClient implements AutoCloseable {
       return this;
     }
 
-    /** Authenticates the connection with a certificate chain and a private key (PKCS #8), both in PEM files. */
+    /**
+     * Authenticates the connection with a certificate chain and a private key (PKCS #8), both in
+     * PEM files.
+     */
     public Builder clientCertificate(Path chain, Path key) throws IOException {
       tls.keyManager(chain.toFile(), key.toFile());
       return this;

@@ -34,7 +34,9 @@ public record TaskeyError(
     Optional<Duration> retryAfter,
     String requestId) {
 
-  /** Returns the details of an exception of a stub; its code is UNKNOWN if it is not from a call. */
+  /**
+   * Returns the details of an exception of a stub; its code is UNKNOWN if it is not from a call.
+   */
   public static TaskeyError from(Throwable failure) {
     return from(Status.fromThrowable(failure), Status.trailersFromThrowable(failure));
   }
@@ -46,7 +48,8 @@ public record TaskeyError(
     Optional<Duration> retryAfter = Optional.empty();
     String requestId = "";
     try {
-      var details = StatusProto.fromStatusAndTrailers(status, trailers == null ? new Metadata() : trailers);
+      var details =
+          StatusProto.fromStatusAndTrailers(status, trailers == null ? new Metadata() : trailers);
       for (Any detail : details.getDetailsList()) {
         if (detail.is(ErrorInfo.class)) {
           info = detail.unpack(ErrorInfo.class);
@@ -63,6 +66,12 @@ public record TaskeyError(
       // The details that could be read are sufficient.
     }
     return new TaskeyError(
-        status.getCode(), info.getReason(), message, info.getMetadataMap(), violations, retryAfter, requestId);
+        status.getCode(),
+        info.getReason(),
+        message,
+        info.getMetadataMap(),
+        violations,
+        retryAfter,
+        requestId);
   }
 }

@@ -53,7 +53,10 @@ class TaskeyClientTest {
 
   private static TaskeyClient logIn(String email) throws Exception {
     signUp(server.address("gateway"), email);
-    return TaskeyClient.builder(server.address("gateway")).plaintext().password(email, PASSWORD).build();
+    return TaskeyClient.builder(server.address("gateway"))
+        .plaintext()
+        .password(email, PASSWORD)
+        .build();
   }
 
   private static TaskeyError failure(Runnable call) {
@@ -66,12 +69,14 @@ class TaskeyClientTest {
       var tasks = TaskServiceGrpc.newBlockingStub(client.channel());
       Task task = tasks.createTask(create("Buy milk"));
       assertEquals(task, tasks.getTask(GetTaskRequest.newBuilder().setId(task.getId()).build()));
-      Task completed = tasks.completeTask(CompleteTaskRequest.newBuilder().setId(task.getId()).build());
+      Task completed =
+          tasks.completeTask(CompleteTaskRequest.newBuilder().setId(task.getId()).build());
       assertEquals(Task.State.STATE_COMPLETED, completed.getState());
 
       String token = client.accessToken().get();
       client.logout();
-      try (var other = TaskeyClient.builder(server.address("gateway")).plaintext().accessToken(token).build()) {
+      try (var other =
+          TaskeyClient.builder(server.address("gateway")).plaintext().accessToken(token).build()) {
         var accounts = AccountServiceGrpc.newBlockingStub(other.channel());
         TaskeyError error = failure(() -> accounts.getMe(GetMeRequest.getDefaultInstance()));
         assertEquals("TOKEN_REVOKED", error.reason());
@@ -89,7 +94,8 @@ class TaskeyClientTest {
       assertEquals("task.title", invalid.violations().get(0).getField());
       assertFalse(invalid.requestId().isEmpty());
       String unknown = "0198c0de-0000-7000-8000-000000000000";
-      TaskeyError missing = failure(() -> tasks.getTask(GetTaskRequest.newBuilder().setId(unknown).build()));
+      TaskeyError missing =
+          failure(() -> tasks.getTask(GetTaskRequest.newBuilder().setId(unknown).build()));
       assertEquals(Status.Code.NOT_FOUND, missing.code());
       assertEquals("TASK_NOT_FOUND", missing.reason());
     }
@@ -113,7 +119,11 @@ class TaskeyClientTest {
         tasks.createTask(create("Task " + i));
       }
       var request = ListTasksRequest.newBuilder().setPageSize(3).build();
-      var titles = client.list(request, tasks::listTasks, ListTasksResponse::getTasksList).map(Task::getTitle).toList();
+      var titles =
+          client
+              .list(request, tasks::listTasks, ListTasksResponse::getTasksList)
+              .map(Task::getTitle)
+              .toList();
       assertEquals(7, titles.size());
       assertEquals(7, titles.stream().distinct().count());
     }
@@ -123,7 +133,8 @@ class TaskeyClientTest {
   void deadline_of_the_caller_is_kept() throws Exception {
     try (var client = logIn("deadline@example.org")) {
       var tasks = TaskServiceGrpc.newBlockingStub(client.channel());
-      TaskeyError error = failure(() -> tasks.withDeadlineAfter(1, TimeUnit.MICROSECONDS).createTask(create("x")));
+      TaskeyError error =
+          failure(() -> tasks.withDeadlineAfter(1, TimeUnit.MICROSECONDS).createTask(create("x")));
       assertEquals(Status.Code.DEADLINE_EXCEEDED, error.code());
     }
   }

@@ -17,7 +17,9 @@ import java.util.concurrent.ExecutionException;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 
-/** The adapter of the conformance suite; its protocol is in {@code clients/conformance/README.md}. */
+/**
+ * The adapter of the conformance suite; its protocol is in {@code clients/conformance/README.md}.
+ */
 public final class Adapter {
   private final PrintStream output = new PrintStream(System.out, true, StandardCharsets.UTF_8);
   private final Map<String, CancellableContext> running = new ConcurrentHashMap<>();
@@ -48,7 +50,8 @@ public final class Adapter {
     try {
       answer.add("ok", execute(request, context));
     } catch (Throwable failure) {
-      answer.add("error", error(failure instanceof ExecutionException ? failure.getCause() : failure));
+      answer.add(
+          "error", error(failure instanceof ExecutionException ? failure.getCause() : failure));
     } finally {
       running.remove(request.get("id").toString());
       context.cancel(null);
@@ -69,7 +72,8 @@ public final class Adapter {
     }
     return switch (operation) {
       // These outlast the request.
-      case "open", "watch", "next", "stop", "logout", "close", "token" -> clients.execute(operation, request);
+      case "open", "watch", "next", "stop", "logout", "close", "token" ->
+          clients.execute(operation, request);
       case "call", "list" -> context.call(() -> clients.execute(operation, request));
       default -> verifiers.execute(operation, request);
     };
@@ -83,14 +87,24 @@ public final class Adapter {
     JsonObject json = new JsonObject();
     json.addProperty("code", error.code().name());
     json.addProperty("reason", error.reason());
-    json.addProperty("message", error.message().isEmpty() ? String.valueOf(failure.getMessage()) : error.message());
-    var violations = error.violations().stream()
-        .map(violation -> Map.of("field", violation.getField(), "description", violation.getDescription()))
-        .toList();
+    json.addProperty(
+        "message",
+        error.message().isEmpty() ? String.valueOf(failure.getMessage()) : error.message());
+    var violations =
+        error.violations().stream()
+            .map(
+                violation ->
+                    Map.of(
+                        "field", violation.getField(), "description", violation.getDescription()))
+            .toList();
     json.add("violations", new Gson().toJsonTree(violations));
-    json.add("retry_after_ms", error.retryAfter()
-        .<com.google.gson.JsonElement>map(delay -> new com.google.gson.JsonPrimitive(delay.toMillis()))
-        .orElse(JsonNull.INSTANCE));
+    json.add(
+        "retry_after_ms",
+        error
+            .retryAfter()
+            .<com.google.gson.JsonElement>map(
+                delay -> new com.google.gson.JsonPrimitive(delay.toMillis()))
+            .orElse(JsonNull.INSTANCE));
     json.addProperty("request_id", error.requestId());
     return json;
   }

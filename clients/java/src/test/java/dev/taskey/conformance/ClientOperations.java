@@ -38,9 +38,11 @@ final class ClientOperations {
       case "open" -> clients.put(text(request, "client"), open(request));
       case "call" -> result.add("response", json(call(request, message(request))));
       case "list" -> result.add("items", list(request));
-      case "watch" -> watches.put(
-          text(request, "watch"),
-          client(request).watchTasks(request.has("sync_token") ? text(request, "sync_token") : ""));
+      case "watch" ->
+          watches.put(
+              text(request, "watch"),
+              client(request)
+                  .watchTasks(request.has("sync_token") ? text(request, "sync_token") : ""));
       case "next" -> {
         TaskWatch.Event event = watches.get(text(request, "watch")).next();
         JsonArray changes = new JsonArray();
@@ -70,7 +72,8 @@ final class ClientOperations {
       builder.trustCertificates(Path.of(text(request, "ca_file")));
     }
     if (request.has("cert_file")) {
-      builder.clientCertificate(Path.of(text(request, "cert_file")), Path.of(text(request, "key_file")));
+      builder.clientCertificate(
+          Path.of(text(request, "cert_file")), Path.of(text(request, "key_file")));
     }
     if (request.has("email")) {
       builder.password(text(request, "email"), text(request, "password"));
@@ -83,18 +86,28 @@ final class ClientOperations {
   private Message call(JsonObject request, Message message) {
     CallOptions options = CallOptions.DEFAULT;
     if (request.has("timeout_ms")) {
-      options = options.withDeadlineAfter(request.get("timeout_ms").getAsLong(), TimeUnit.MILLISECONDS);
+      options =
+          options.withDeadlineAfter(request.get("timeout_ms").getAsLong(), TimeUnit.MILLISECONDS);
     }
-    return ClientCalls.blockingUnaryCall(client(request).channel(), method(request), options, message);
+    return ClientCalls.blockingUnaryCall(
+        client(request).channel(), method(request), options, message);
   }
 
   @SuppressWarnings("unchecked")
   private JsonArray list(JsonObject request) throws Exception {
     JsonArray items = new JsonArray();
-    var pages = client(request).list(message(request), page -> call(request, page), page -> {
-      var field = page.getDescriptorForType().getFields().stream().filter(one -> one.isRepeated()).findFirst();
-      return (List<Message>) page.getField(field.orElseThrow());
-    });
+    var pages =
+        client(request)
+            .list(
+                message(request),
+                page -> call(request, page),
+                page -> {
+                  var field =
+                      page.getDescriptorForType().getFields().stream()
+                          .filter(one -> one.isRepeated())
+                          .findFirst();
+                  return (List<Message>) page.getField(field.orElseThrow());
+                });
     for (Message item : (Iterable<Message>) pages::iterator) {
       items.add(json(item));
     }
@@ -110,7 +123,8 @@ final class ClientOperations {
   }
 
   private static Message message(JsonObject request) throws Exception {
-    var marshaller = (MethodDescriptor.PrototypeMarshaller<Message>) method(request).getRequestMarshaller();
+    var marshaller =
+        (MethodDescriptor.PrototypeMarshaller<Message>) method(request).getRequestMarshaller();
     Message.Builder builder = marshaller.getMessagePrototype().toBuilder();
     JsonFormat.parser().merge(request.get("request").toString(), builder);
     return builder.build();
@@ -127,13 +141,14 @@ final class ClientOperations {
   @SuppressWarnings("unchecked")
   private static Map<String, MethodDescriptor<Message, Message>> methods() {
     Map<String, MethodDescriptor<Message, Message>> methods = new HashMap<>();
-    List<ServiceDescriptor> services = List.of(
-        AuthServiceGrpc.getServiceDescriptor(),
-        AccountServiceGrpc.getServiceDescriptor(),
-        AdminServiceGrpc.getServiceDescriptor(),
-        TokenServiceGrpc.getServiceDescriptor(),
-        TaskServiceGrpc.getServiceDescriptor(),
-        TaskListServiceGrpc.getServiceDescriptor());
+    List<ServiceDescriptor> services =
+        List.of(
+            AuthServiceGrpc.getServiceDescriptor(),
+            AccountServiceGrpc.getServiceDescriptor(),
+            AdminServiceGrpc.getServiceDescriptor(),
+            TokenServiceGrpc.getServiceDescriptor(),
+            TaskServiceGrpc.getServiceDescriptor(),
+            TaskListServiceGrpc.getServiceDescriptor());
     for (ServiceDescriptor service : services) {
       for (MethodDescriptor<?, ?> method : service.getMethods()) {
         methods.put(method.getFullMethodName(), (MethodDescriptor<Message, Message>) method);

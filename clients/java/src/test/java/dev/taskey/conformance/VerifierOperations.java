@@ -38,16 +38,24 @@ final class VerifierOperations {
   JsonObject execute(String operation, JsonObject request) throws Exception {
     JsonObject result = new JsonObject();
     switch (operation) {
-      case "verify_vector" -> result.add("claims", claims(TokensForTests.verify(
-          request.get("keys").toString(), text(request, "issuer"), text(request, "audience"),
-          Instant.ofEpochSecond(request.get("now").getAsLong()), text(request, "token"))));
+      case "verify_vector" ->
+          result.add(
+              "claims",
+              claims(
+                  TokensForTests.verify(
+                      request.get("keys").toString(),
+                      text(request, "issuer"),
+                      text(request, "audience"),
+                      Instant.ofEpochSecond(request.get("now").getAsLong()),
+                      text(request, "token"))));
       case "verifier" -> {
         Running running = start(request);
         verifiers.put(text(request, "verifier"), running);
         result.addProperty("grpc", "127.0.0.1:" + running.grpc.getPort());
         result.addProperty("http", "127.0.0.1:" + running.http.getAddress().getPort());
       }
-      case "verify" -> result.add("claims", claims(verifier(request).verify(text(request, "token"))));
+      case "verify" ->
+          result.add("claims", claims(verifier(request).verify(text(request, "token"))));
       case "state" -> result.addProperty("state", verifier(request).state().name());
       case "close_verifier" -> {
         Running running = verifiers.remove(text(request, "verifier"));
@@ -66,10 +74,13 @@ final class VerifierOperations {
   }
 
   private static Running start(JsonObject request) throws Exception {
-    ManagedChannel channel = Grpc.newChannelBuilder(text(request, "address"), InsecureChannelCredentials.create()).build();
-    Verifier.Builder builder = Verifier.builder(channel)
-        .issuer(text(request, "issuer"))
-        .audience(text(request, "audience"));
+    ManagedChannel channel =
+        Grpc.newChannelBuilder(text(request, "address"), InsecureChannelCredentials.create())
+            .build();
+    Verifier.Builder builder =
+        Verifier.builder(channel)
+            .issuer(text(request, "issuer"))
+            .audience(text(request, "audience"));
     if (request.has("key_file")) {
       builder.keyFile(Path.of(text(request, "key_file")));
     }
@@ -81,19 +92,25 @@ final class VerifierOperations {
     }
     Verifier verifier = builder.build();
     InetSocketAddress local = new InetSocketAddress(InetAddress.getLoopbackAddress(), 0);
-    Server grpc = NettyServerBuilder.forAddress(local, InsecureServerCredentials.create())
-        .intercept(new AuthInterceptor(verifier))
-        .addService(new OwnerService())
-        .build()
-        .start();
+    Server grpc =
+        NettyServerBuilder.forAddress(local, InsecureServerCredentials.create())
+            .intercept(new AuthInterceptor(verifier))
+            .addService(new OwnerService())
+            .build()
+            .start();
     HttpServer http = HttpServer.create(local, 0);
-    http.createContext("/", exchange -> {
-      AccessClaims caller = (AccessClaims) exchange.getAttribute(AuthFilter.CALLER);
-      byte[] body = ("{\"sub\":\"" + caller.userId() + "\"}").getBytes(StandardCharsets.UTF_8);
-      exchange.sendResponseHeaders(200, body.length);
-      exchange.getResponseBody().write(body);
-      exchange.close();
-    }).getFilters().add(new AuthFilter(verifier));
+    http.createContext(
+            "/",
+            exchange -> {
+              AccessClaims caller = (AccessClaims) exchange.getAttribute(AuthFilter.CALLER);
+              byte[] body =
+                  ("{\"sub\":\"" + caller.userId() + "\"}").getBytes(StandardCharsets.UTF_8);
+              exchange.sendResponseHeaders(200, body.length);
+              exchange.getResponseBody().write(body);
+              exchange.close();
+            })
+        .getFilters()
+        .add(new AuthFilter(verifier));
     http.start();
     return new Running(channel, verifier, grpc, http);
   }
@@ -115,7 +132,8 @@ final class VerifierOperations {
   private static final class OwnerService extends TaskServiceGrpc.TaskServiceImplBase {
     @Override
     public void getTask(GetTaskRequest request, StreamObserver<Task> response) {
-      response.onNext(Task.newBuilder().setId(AuthInterceptor.CALLER.get().userId().toString()).build());
+      response.onNext(
+          Task.newBuilder().setId(AuthInterceptor.CALLER.get().userId().toString()).build());
       response.onCompleted();
     }
   }

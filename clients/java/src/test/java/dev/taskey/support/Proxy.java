@@ -8,7 +8,10 @@ import java.net.Socket;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
 
-/** A TCP proxy that simulates network failures. With an {@link javax.net.ssl.SSLServerSocket}, it ends TLS. */
+/**
+ * A TCP proxy that simulates network failures. With an {@link javax.net.ssl.SSLServerSocket}, it
+ * ends TLS.
+ */
 public final class Proxy implements AutoCloseable {
   private final ServerSocket listener;
   private final Set<Connection> connections = ConcurrentHashMap.newKeySet();
@@ -61,13 +64,14 @@ public final class Proxy implements AutoCloseable {
   private void accept() throws IOException {
     while (true) {
       Socket client = listener.accept();
-      run(() -> {
-        Socket server = connect(client);
-        Connection connection = new Connection(client, server);
-        connections.add(connection);
-        run(() -> connection.forward(client, server, true));
-        run(() -> connection.forward(server, client, false));
-      });
+      run(
+          () -> {
+            Socket server = connect(client);
+            Connection connection = new Connection(client, server);
+            connections.add(connection);
+            run(() -> connection.forward(client, server, true));
+            run(() -> connection.forward(server, client, false));
+          });
     }
   }
 
@@ -85,13 +89,15 @@ public final class Proxy implements AutoCloseable {
   }
 
   private static void run(Task task) {
-    Thread thread = new Thread(() -> {
-      try {
-        task.run();
-      } catch (IOException closed) {
-        // One of the sides has closed the connection.
-      }
-    });
+    Thread thread =
+        new Thread(
+            () -> {
+              try {
+                task.run();
+              } catch (IOException closed) {
+                // One of the sides has closed the connection.
+              }
+            });
     thread.setDaemon(true);
     thread.start();
   }

@@ -16,8 +16,8 @@ import java.util.Map;
 import java.util.concurrent.TimeUnit;
 
 /**
- * A running Taskey. The program is that in the environment variable {@code TASKEY_BIN}, or the debug build of this
- * repository.
+ * A running Taskey. The program is that in the environment variable {@code TASKEY_BIN}, or the
+ * debug build of this repository.
  */
 public final class Server implements AutoCloseable {
   private final Path data;
@@ -35,9 +35,26 @@ public final class Server implements AutoCloseable {
   /** Starts the server again, with the same data, at other addresses. */
   public void start() throws IOException {
     String program = System.getenv().getOrDefault("TASKEY_BIN", "../../target/debug/taskey");
-    List<String> command = new ArrayList<>(List.of(program, "--data-dir", data.toString(),
-        "--auth-listen", "127.0.0.1:0", "--task-listen", "127.0.0.1:0", "--gateway-listen", "127.0.0.1:0",
-        "--ops-listen", "127.0.0.1:0", "--rate-limits", "off", "--drain-timeout", "1s", "--log", "warn"));
+    List<String> command =
+        new ArrayList<>(
+            List.of(
+                program,
+                "--data-dir",
+                data.toString(),
+                "--auth-listen",
+                "127.0.0.1:0",
+                "--task-listen",
+                "127.0.0.1:0",
+                "--gateway-listen",
+                "127.0.0.1:0",
+                "--ops-listen",
+                "127.0.0.1:0",
+                "--rate-limits",
+                "off",
+                "--drain-timeout",
+                "1s",
+                "--log",
+                "warn"));
     command.addAll(flags);
     process = new ProcessBuilder(command).redirectError(ProcessBuilder.Redirect.INHERIT).start();
     var output = new BufferedReader(new InputStreamReader(process.getInputStream()));
@@ -70,10 +87,16 @@ public final class Server implements AutoCloseable {
 
   /** Returns how many calls of a method auth-service has received. */
   public long startedCalls(String method) throws Exception {
-    var request = HttpRequest.newBuilder(URI.create("http://" + address("ops") + "/metrics")).build();
-    String metrics = HttpClient.newHttpClient().send(request, HttpResponse.BodyHandlers.ofString()).body();
-    return metrics.lines()
-        .filter(line -> line.startsWith("grpc_server_started_total{") && line.contains("\"" + method + "\""))
+    var request =
+        HttpRequest.newBuilder(URI.create("http://" + address("ops") + "/metrics")).build();
+    String metrics =
+        HttpClient.newHttpClient().send(request, HttpResponse.BodyHandlers.ofString()).body();
+    return metrics
+        .lines()
+        .filter(
+            line ->
+                line.startsWith("grpc_server_started_total{")
+                    && line.contains("\"" + method + "\""))
         .mapToLong(line -> Long.parseLong(line.substring(line.lastIndexOf(' ') + 1)))
         .max()
         .orElse(0);

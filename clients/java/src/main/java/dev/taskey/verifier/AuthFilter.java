@@ -1,0 +1,88 @@
+package dev.taskey.verifier;
+
+import com.google.gson.JsonArray;
+import com.google.gson.JsonObject;
+import com.google.protobuf.Any;
+import com.google.protobuf.InvalidProtocolBufferException;
+import com.google.rpc.ErrorInfo;
+import com.sun.net.httpserver.Filter;
+import com.sun.net.httpserver.HttpExchange;
+import io.grpc.Status;
+import io.grpc.StatusRuntimeException;
+import io.grpc.protobuf.StatusProto;
+import java.io.IOException;
+import java.nio.charset.StandardCharsets;
+import java.util.List;
+
+/** Authenticates the requests of the JDK's HTTP server by their access tokens. */
+public final class AuthFilter extends Filter {
+  /**
+   * The attribute of an {@link HttpExchange} with the {@link AccessClaims} of the caller's token.
+   */
+  public static final String CALLER = "taskey.caller";
+
+  private final Verifier verifier;
+
+  /** Creates a filter that refuses the tokens that the verifier refuses. */
+  public AuthFilter(Verifier verifier) {
+    this.verifier = verifier;
+  }
+
+  @Override
+  public String description() {
+    return "authenticates requests by their access tokens";
+  }
+
+  @Override
+  public void doFilter(HttpExchange exchange, Chain chain) throws IOException {
+    try {
+      List<String> values = exchange.getRequestHeaders().getOrDefault("Authorization", List.of());
+      String header = values.isEmpty() ? null : values.size() == 1 ? values.get(0) : "";
+      exchange.setAttribute(CALLER, verifier.authenticate(header));
+    } catch (StatusRuntimeException e) {
+      refuse(exchange, e);
+      return;
+    }
+    chain.doFilter(exchange);
+  }
+
+  /** Sends the error in the format of Taskey's gateway. */
+  private static void refuse(HttpExchange exchange, StatusRuntimeException refusal)
+      throws IOException {
+    boolean isUnauthenticated = refusal.getStatus().getCode() == Status.Code.UNAUTHENTICATED;
+    int code = isUnauthenticated ? 401 : 503;
+    JsonArray details = new JsonArray();
+    for (Any detail : StatusProto.fromThrowable(refusal).getDetailsList()) {
+      if (detail.is(ErrorInfo.class)) {
+        details.add(json(detail));
+      }
+    }
+    JsonObject error = new JsonObject();
+    error.addProperty("code", code);
+    error.addProperty("status", refusal.getStatus().getCode().name());
+    error.addProperty("message", refusal.getStatus().getDescription());
+    error.add("details", details);
+    JsonObject body = new JsonObject();
+    body.add("error", error);
+    byte[] bytes = body.toString().getBytes(StandardCharsets.UTF_8);
+    exchange.getResponseHeaders().set("Content-Type", "application/json");
+    exchange
+        .getResponseHeaders()
+        .set(
+            isUnauthenticated ? "WWW-Authenticate" : "Retry-After",
+            isUnauthenticated ? "Bearer" : "1");
+    exchange.sendResponseHeaders(code, bytes.length);
+    try (var output = exchange.getResponseBody()) {
+      output.write(bytes);
+    }
+  }
+
+  private static JsonObject json(Any detail) throws InvalidProtocolBufferException {
+    ErrorInfo info = detail.unpack(ErrorInfo.class);
+    JsonObject json = new JsonObject();
+    json.addProperty("@type", detail.getTypeUrl());
+    json.addProperty("reason", info.getReason());
+    json.addProperty("domain", info.getDomain());
+    return json;
+  }
+}

@@ -1,0 +1,53 @@
+package dev.taskey.verifier;
+
+import com.google.protobuf.Any;
+import com.google.protobuf.Duration;
+import com.google.rpc.Code;
+import com.google.rpc.ErrorInfo;
+import com.google.rpc.RetryInfo;
+import com.google.rpc.Status;
+import io.grpc.StatusRuntimeException;
+import io.grpc.protobuf.StatusProto;
+
+/** The errors of verifiers: the same as those of Taskey's own services. */
+final class Errors {
+  private Errors() {}
+
+  static StatusRuntimeException missing() {
+    return unauthenticated(
+        "TOKEN_MISSING", "an access token is required: authorization: Bearer <token>");
+  }
+
+  static StatusRuntimeException invalid() {
+    return unauthenticated("TOKEN_INVALID", "the access token is not valid");
+  }
+
+  static StatusRuntimeException expired() {
+    return unauthenticated("TOKEN_EXPIRED", "the access token has expired");
+  }
+
+  static StatusRuntimeException revoked() {
+    return unauthenticated("TOKEN_REVOKED", "the session of the access token has ended");
+  }
+
+  static StatusRuntimeException notReady() {
+    var retry = RetryInfo.newBuilder().setRetryDelay(Duration.newBuilder().setSeconds(1));
+    String message = "revocations are not received at the moment, so no token is accepted";
+    var status =
+        status(Code.UNAVAILABLE, "VERIFIER_NOT_READY", message).addDetails(Any.pack(retry.build()));
+    return StatusProto.toStatusRuntimeException(status.build());
+  }
+
+  private static StatusRuntimeException unauthenticated(String reason, String message) {
+    return StatusProto.toStatusRuntimeException(
+        status(Code.UNAUTHENTICATED, reason, message).build());
+  }
+
+  private static Status.Builder status(Code code, String reason, String message) {
+    var info = ErrorInfo.newBuilder().setReason(reason).setDomain("taskey").build();
+    return Status.newBuilder()
+        .setCode(code.getNumber())
+        .setMessage(message)
+        .addDetails(Any.pack(info));
+  }
+}
