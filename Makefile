@@ -75,8 +75,8 @@ test-api: ## Start `taskey` and test its HTTP API against /openapi.json, for abo
 	@.ci/stage build cargo build --locked --workspace --bins
 	@.ci/stage api .ci/test-api
 
-# A rolling upgrade from the programs of the previous release, which are built in target/previous: about 10 minutes on two
-# cores the first time, and half a minute later.
+# A rolling upgrade from the programs of the previous release, which are built in target/previous. On two busy cores, it took
+# 10 minutes the first time, when only the dependencies were compiled, and half a minute later.
 UPGRADE := package(taskey) & test(/^upgrade::/)
 
 .PHONY: test-upgrade

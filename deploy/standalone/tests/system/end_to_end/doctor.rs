@@ -3,7 +3,11 @@
 use std::process::{Command, Output};
 
 use serde_json::Value;
-use service_kit::testing::TestDatabase;
+use service_kit::testing::{
+    TestDatabase,
+    certificates::{Authority, Validity},
+    folder,
+};
 
 use super::processes::{Process, Taskey, program};
 use crate::shim::Shim;
@@ -57,7 +61,7 @@ async fn doctor_checks_both_services_while_the_program_runs() {
 
 #[test]
 fn doctor_before_the_first_start_finds_nothing_wrong_and_creates_nothing() {
-    let folder = service_kit::testing::folder();
+    let folder = folder();
     let data = folder.path().join("data");
     let (findings, succeeded) = diagnose("taskey", &["--data-dir".to_owned(), data.display().to_string()], &[]);
     assert!(succeeded && names(&findings, "failed").is_empty() && !data.exists(), "{findings:#?}");
@@ -132,4 +136,20 @@ async fn service_that_does_not_serve_is_reported_by_the_gateway() {
             assert_eq!((names(&findings, "failed"), succeeded), (vec!["task_service"], false), "{findings:#?}");
         })
         .await;
+}
+
+#[test]
+fn expired_certificate_for_other_services_is_reported_by_the_gateway() {
+    let (folder, authority) = (folder(), Authority::new("authority"));
+    let ca = authority.write(folder.path(), "ca");
+    for (validity, level) in [(Validity::Current, "ok"), (Validity::Expired, "failed")] {
+        let [certificate, key] = authority.issue_for(&["gateway"], validity).write(folder.path(), "gateway");
+        let files =
+            [("--upstream-ca-file", &ca), ("--upstream-cert-file", &certificate), ("--upstream-key-file", &key)];
+        let flags: Vec<_> = files.iter().map(|(flag, path)| format!("{flag}={}", path.display())).collect();
+        let (findings, _) = diagnose("gateway", &flags, &[]);
+        assert!(names(&findings, level).contains(&"upstream_tls_expiry"), "{findings:#?}");
+        assert!(names(&findings, "ok").contains(&"upstream_tls"), "{findings:#?}");
+        assert!(names(&findings, "ok").contains(&"upstream_tls_authorities"), "{findings:#?}");
+    }
 }
