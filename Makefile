@@ -101,6 +101,7 @@ test-deploy: tools ## Test images, charts, units, proxies and failovers with the
 	@.ci/stage helm deploy/tests/helm
 	@.ci/stage systemd deploy/tests/systemd
 	@.ci/stage compose deploy/tests/compose
+	@.ci/stage 'envoy jwt_authn' deploy/tests/envoy-jwt
 	@.ci/stage deployment .ci/with-postgres cargo nextest run --locked --package taskey --test-threads 4 -E '$(DEPLOYMENT)' \
 		--success-output immediate
 	@.ci/stage image deploy/tests/image
