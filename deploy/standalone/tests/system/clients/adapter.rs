@@ -11,6 +11,7 @@ use std::{
     },
 };
 
+use futures::future::BoxFuture;
 use serde_json::{Map, Value, json};
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
@@ -21,12 +22,13 @@ use tokio::{
 /// The requests without an answer, or `None` after the adapter has exited.
 type Pending = Arc<Mutex<Option<HashMap<u64, oneshot::Sender<Value>>>>>;
 
-/// A running adapter. Dropping it kills the program.
-pub struct Adapter {
-    requests: mpsc::UnboundedSender<String>,
-    pending: Pending,
-    next_id: AtomicU64,
-    _program: Child,
+/// Handles the requests of an adapter that runs in this process.
+type Handler = Box<dyn Fn(Map<String, Value>) -> BoxFuture<'static, Value> + Send + Sync>;
+
+/// A running adapter. Dropping it kills its program.
+pub enum Adapter {
+    Program { requests: mpsc::UnboundedSender<String>, pending: Pending, next_id: AtomicU64, _program: Box<Child> },
+    InProcess(Handler),
 }
 
 /// A request that the adapter has received.
@@ -56,20 +58,35 @@ impl Adapter {
         let pending: Pending = Arc::new(Mutex::new(Some(HashMap::new())));
         tokio::spawn(write_requests(queue, input));
         tokio::spawn(read_answers(output, Arc::clone(&pending)));
-        Self { requests, pending, next_id: AtomicU64::new(1), _program: program }
+        Self::Program { requests, pending, next_id: AtomicU64::new(1), _program: Box::new(program) }
+    }
+
+    pub fn in_process(
+        handle: impl Fn(Map<String, Value>) -> BoxFuture<'static, Value> + Send + Sync + 'static,
+    ) -> Self {
+        Self::InProcess(Box::new(handle))
     }
 
     /// Sends a request, which has an `op` and its parameters.
     pub fn send(&self, mut request: Map<String, Value>) -> Request {
-        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let (sender, answer) = oneshot::channel();
-        if let Some(pending) = self.pending.lock().expect("not poisoned").as_mut() {
-            pending.insert(id, sender);
-            request.insert("id".to_owned(), json!(id));
-            // If the adapter has exited, `pending` is cleared, which drops the sender.
-            _ = self.requests.send(Value::Object(request).to_string());
+        match self {
+            Self::Program { requests, pending, next_id, .. } => {
+                let id = next_id.fetch_add(1, Ordering::Relaxed);
+                if let Some(pending) = pending.lock().expect("not poisoned").as_mut() {
+                    pending.insert(id, sender);
+                    request.insert("id".to_owned(), json!(id));
+                    // If the adapter has exited, `pending` is cleared, which drops the sender.
+                    _ = requests.send(Value::Object(request).to_string());
+                }
+                Request { id, answer }
+            }
+            Self::InProcess(handle) => {
+                let answering = handle(request);
+                tokio::spawn(async move { sender.send(answering.await) });
+                Request { id: 0, answer }
+            }
         }
-        Request { id, answer }
     }
 }
 

@@ -63,6 +63,8 @@ impl Runner {
             "list" => json!(vec![parameters.value("item").clone(); parameters.parse("count")?]),
             "distinct" => json!(distinct(&parameters.parse::<Vec<_>>("items")?, parameters.text("member")?)),
             "claims" => decode(parameters.text("token")?)?,
+            "log_in" => verifiers::log_in_at(parameters.text("address")?).await?,
+            "log_out" => verifiers::log_out_at(parameters.text("address")?, parameters.text("refresh_token")?).await?,
             "sign" => json!(self.world.read().await.sign(parameters.value("claims"))),
             "grpc" => return Ok(get_task(parameters.text("address")?, parameters.value("token")).await),
             "http" => {
@@ -171,7 +173,8 @@ pub async fn get_task(address: &str, token: &Value) -> Value {
     }
 }
 
-fn error(status: &Status) -> Value {
+/// Returns an error in the form of an adapter, with its domain.
+pub fn error(status: &Status) -> Value {
     let details = status.get_error_details();
     let info = details.error_info();
     json!({

@@ -2,8 +2,9 @@
 
 use std::{
     collections::HashMap,
+    mem,
     net::SocketAddr,
-    sync::{Arc, Mutex},
+    sync::{Arc, LazyLock, Mutex},
     time::Duration,
 };
 
@@ -26,7 +27,12 @@ use taskey_proto::auth::v1::{
     WatchRevocationsResponse,
     watch_revocations_response::{Event, Heartbeat, SnapshotChunk},
 };
-use tokio::{net::TcpListener, sync::mpsc, task::AbortHandle, time::interval};
+use tokio::{
+    net::TcpListener,
+    sync::mpsc,
+    task::{AbortHandle, JoinSet},
+    time::interval,
+};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
@@ -95,6 +101,8 @@ pub fn code_name(code: Code) -> String {
 #[derive(Default)]
 struct Method {
     answers: Vec<Answer>,
+    /// The index of the next answer.
+    position: usize,
     calls: usize,
     /// The open streams.
     streams: Vec<mpsc::Sender<Frame<Bytes>>>,
@@ -115,13 +123,17 @@ impl Fake {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("the socket is bound");
         let methods = Methods::default();
-        let running = tokio::spawn(serve(listener, Arc::clone(&methods))).abort_handle();
+        let handled = Arc::clone(&methods);
+        let running =
+            tokio::spawn(serve(listener, move |request| answer(request, Arc::clone(&handled)))).abort_handle();
         Self { address, methods, running }
     }
 
     /// Sets the answers of a method. The last one repeats.
     pub fn script(&self, method: &str, answers: Vec<Answer>) {
-        self.methods.lock().expect("not poisoned").entry(path(method)).or_default().answers = answers;
+        let mut methods = self.methods.lock().expect("not poisoned");
+        let method = methods.entry(path(method)).or_default();
+        (method.answers, method.position) = (answers, 0);
     }
 
     /// Returns the number of calls of a method.
@@ -143,10 +155,15 @@ impl Fake {
         }
     }
 
-    /// Ends all open streams of a method with an error.
+    /// Ends all open streams of a method with an error. Later ones get the next answer.
     pub async fn end(&self, method: &str, error: &Value) {
         let error = Error::deserialize(error).expect("an error");
-        let streams = self.methods.lock().expect("not poisoned").entry(path(method)).or_default().streams.split_off(0);
+        let streams = {
+            let mut methods = self.methods.lock().expect("not poisoned");
+            let method = methods.entry(path(method)).or_default();
+            method.position += 1;
+            mem::take(&mut method.streams)
+        };
         for stream in streams {
             _ = stream.send(trailers(&error.status())).await;
         }
@@ -163,39 +180,52 @@ fn path(method: &str) -> String {
     format!("/{method}")
 }
 
-async fn serve(listener: TcpListener, methods: Methods) {
+/// Serves HTTP/2 until it is aborted.
+pub async fn serve<F, R>(listener: TcpListener, handle: F)
+where
+    F: Fn(Request<Incoming>) -> R + Clone + Send + 'static,
+    R: Future<Output = Result<Response<Body>, hyper::Error>> + Send + 'static,
+{
+    let mut connections = JoinSet::new();
     loop {
         let Ok((stream, _)) = listener.accept().await else { continue };
-        let methods = Arc::clone(&methods);
-        let service = service_fn(move |request| answer(request, Arc::clone(&methods)));
-        tokio::spawn(async move {
+        let service = service_fn(handle.clone());
+        connections.spawn(async move {
             // The client may close the connection at any time.
             _ = Builder::new(TokioExecutor::new()).http2_only().serve_connection(TokioIo::new(stream), service).await;
         });
     }
 }
 
-type Body = http_body_util::combinators::BoxBody<Bytes, std::convert::Infallible>;
+pub type Body = http_body_util::combinators::BoxBody<Bytes, std::convert::Infallible>;
+
+/// Returns a gRPC response with these frames.
+pub fn respond(mut frames: mpsc::Receiver<Frame<Bytes>>) -> Response<Body> {
+    let frames = futures::stream::poll_fn(move |context| frames.poll_recv(context).map(|frame| frame.map(Ok)));
+    let mut response = Response::new(BodyExt::boxed(StreamBody::new(frames)));
+    response.headers_mut().insert(CONTENT_TYPE, "application/grpc".parse().expect("a header"));
+    response
+}
 
 async fn answer(request: Request<Incoming>, methods: Methods) -> Result<Response<Body>, hyper::Error> {
     let path = request.uri().path().to_owned();
     request.into_body().collect().await?;
-    let (sender, mut receiver) = mpsc::channel(64);
+    let (sender, receiver) = mpsc::channel(64);
     let answer = {
         let mut methods = methods.lock().expect("not poisoned");
         let method = methods.entry(path.clone()).or_default();
-        let answer = method.answers.get(method.calls).or(method.answers.last()).cloned();
+        let answer = method.answers.get(method.position).or(method.answers.last()).cloned();
         method.calls += 1;
+        // A client on a busy machine may open a stream more than once, so that only `end` leads to the next answer.
         if answer.as_ref().is_some_and(|answer| answer.open) {
             method.streams.push(sender.clone());
+        } else {
+            method.position += 1;
         }
         answer
     };
     tokio::spawn(send_answer(path[1..].to_owned(), answer, sender));
-    let frames = futures::stream::poll_fn(move |context| receiver.poll_recv(context).map(|frame| frame.map(Ok)));
-    let mut response = Response::new(BodyExt::boxed(StreamBody::new(frames)));
-    response.headers_mut().insert(CONTENT_TYPE, "application/grpc".parse().expect("a header"));
-    Ok(response)
+    Ok(respond(receiver))
 }
 
 async fn send_answer(method: String, answer: Option<Answer>, sender: mpsc::Sender<Frame<Bytes>>) {
@@ -254,20 +284,22 @@ async fn send_heartbeats(method: &str, last: Option<&Value>, sender: &mpsc::Send
 
 /// Encodes a response of a method from its JSON format.
 fn encode(method: &str, message: &Value) -> Vec<u8> {
-    let pool = DescriptorPool::decode(taskey_proto::FILE_DESCRIPTOR_SET).expect("the descriptors are valid");
+    static POOL: LazyLock<DescriptorPool> =
+        LazyLock::new(|| DescriptorPool::decode(taskey_proto::FILE_DESCRIPTOR_SET).expect("the descriptors are valid"));
     let (service, name) = method.split_once('/').expect("a service and a method");
-    let service = pool.get_service_by_name(service).expect("a service of the contract");
+    let service = POOL.get_service_by_name(service).expect("a service of the contract");
     let descriptor = service.methods().find(|method| method.name() == name).expect("a method of the contract");
     DynamicMessage::deserialize(descriptor.output(), message).expect("a response of the method").encode_to_vec()
 }
 
 /// Returns a message of the gRPC protocol, without compression.
-fn frame(message: &[u8]) -> Bytes {
+pub fn frame(message: &[u8]) -> Bytes {
     let length = u32::try_from(message.len()).expect("a short message").to_be_bytes();
     [&[0], &length[..], message].concat().into()
 }
 
-fn trailers(status: &Status) -> Frame<Bytes> {
+/// Returns the end of a gRPC response.
+pub fn trailers(status: &Status) -> Frame<Bytes> {
     let mut headers = HeaderMap::new();
     status.add_header(&mut headers).expect("valid headers");
     Frame::trailers(headers)

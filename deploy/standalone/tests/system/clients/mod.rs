@@ -19,6 +19,7 @@ mod drive;
 mod expect;
 mod fake;
 mod quick_start;
+mod reference;
 mod runner;
 mod scenario;
 mod table;
@@ -34,6 +35,9 @@ const CONCURRENT_SCENARIOS: usize = 4;
 
 /// Selects scenarios by a part of their names, to repeat those that have failed.
 const ONLY: &str = "TASKEY_TEST_SCENARIO";
+
+/// The results of scenarios, by name.
+type Cells = BTreeMap<String, Cell>;
 
 /// Returns the folder `clients`.
 fn folder() -> PathBuf {
@@ -55,27 +59,43 @@ async fn check(language: &'static str) {
     let log = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("adapter-{language}.log"));
     let adapter = Arc::new(Adapter::start(&client.join("adapter"), &log));
     let scenarios = Scenarios::read();
-    let only = env::var(ONLY).unwrap_or_default();
     let all = [&scenarios.clients[..], &scenarios.verifiers].concat();
-    let selected = all.into_iter().filter(|scenario| scenario.name.contains(&only));
-    let run = async |scenario: Scenario| {
-        let (cell, measured) = runner::run(Arc::clone(&adapter), &scenario).await;
-        report(language, &scenario.name, &cell);
-        (scenario.name, cell, measured)
-    };
-    let results: Vec<_> = stream::iter(selected).map(run).buffer_unordered(CONCURRENT_SCENARIOS).collect().await;
-    let measured: Vec<Duration> = results.iter().flat_map(|(_, _, measured)| measured).copied().collect();
-    let cells: BTreeMap<_, _> = results.into_iter().map(|(name, cell, _)| (name, cell)).collect();
-    let failed: Vec<_> =
-        cells.iter().filter(|(_, cell)| matches!(cell, Cell::Failed(_))).map(|(name, _)| name).collect();
+    let (cells, measured) = run(language, adapter, all).await;
+    let failed = failures(&cells);
     assert!(
         failed.is_empty(),
         "scenarios that fail in {language}: {failed:?}; the log of its adapter: {}",
         log.display()
     );
-    if only.is_empty() {
+    if only().is_empty() {
         table::update(&scenarios, language, &cells, &measured);
     }
+}
+
+/// Returns a part of the names of the scenarios to run.
+fn only() -> String {
+    env::var(ONLY).unwrap_or_default()
+}
+
+/// Runs scenarios, and returns their results and the durations that they have measured.
+async fn run(language: &str, adapter: Arc<Adapter>, all: Vec<Scenario>) -> (Cells, Vec<Duration>) {
+    let only = only();
+    let selected = all.into_iter().filter(|scenario| scenario.name.contains(&only));
+    let (alone, others): (Vec<_>, Vec<_>) = selected.partition(|scenario| scenario.alone);
+    let run = async |scenario: Scenario| {
+        let (cell, measured) = runner::run(Arc::clone(&adapter), &scenario).await;
+        report(language, &scenario.name, &cell);
+        (scenario.name, cell, measured)
+    };
+    let mut results: Vec<_> = stream::iter(alone).then(run).collect().await;
+    results.extend(stream::iter(others).map(run).buffer_unordered(CONCURRENT_SCENARIOS).collect::<Vec<_>>().await);
+    let measured = results.iter().flat_map(|(_, _, measured)| measured).copied().collect();
+    (results.into_iter().map(|(name, cell, _)| (name, cell)).collect(), measured)
+}
+
+/// Returns the names of the scenarios that have failed.
+fn failures(cells: &Cells) -> Vec<&String> {
+    cells.iter().filter(|(_, cell)| matches!(cell, Cell::Failed(_))).map(|(name, _)| name).collect()
 }
 
 /// Reports the result of a scenario while the others run.
@@ -108,6 +128,13 @@ async fn java() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn cpp() {
     check("cpp").await;
+}
+
+/// The scenarios expect nothing of other verifiers that this one does not do.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn verifier_of_service_kit() {
+    let (cells, _) = run("service-kit", Arc::new(reference::adapter()), Scenarios::read().verifiers).await;
+    assert!(failures(&cells).is_empty(), "scenarios that fail: {:?}", failures(&cells));
 }
 
 /// A client that no test runs would have no column in the table.

@@ -35,6 +35,9 @@ pub struct Scenario {
     pub name: String,
     /// What the scenario shows, for the table.
     pub summary: String,
+    /// Runs without others, because it measures time or takes much of it.
+    #[serde(default)]
+    pub alone: bool,
     #[serde(default)]
     pub server: Server,
     pub steps: Vec<Step>,

@@ -4,6 +4,7 @@ use std::{fs, sync::Arc, time::Duration};
 
 use futures::{StreamExt, stream};
 use serde_json::{Map, Value, json};
+use taskey_proto::auth::v1::TokenPair;
 use tokio::time::{Instant, sleep};
 
 use super::{
@@ -22,6 +23,9 @@ const CONCURRENT_VECTORS: usize = 16;
 
 /// How many differences are reported.
 const MAX_DIFFERENCES: usize = 5;
+
+/// The user of the scenarios of verifiers.
+const EMAIL: &str = "ann@example.com";
 
 /// A revoked token may be accepted this long after the logout.
 const LOGOUT_LIMIT: Duration = Duration::from_secs(1);
@@ -58,14 +62,31 @@ pub async fn check_vectors(runner: &Runner) -> Result<Value, Ended> {
     Err(Ended::Failed(format!("{} of {} tokens are judged wrongly:\n  {first}", differences.len(), vectors.len())))
 }
 
+/// Logs in the user of a scenario, who is signed up first if necessary, and returns the tokens.
+pub async fn log_in_at(address: &str) -> Result<Value, String> {
+    let auth = channel(address.parse().map_err(|_| "not an address")?);
+    // The user may exist already.
+    _ = sign_up(&auth, EMAIL).await;
+    let pair = log_in(&auth, EMAIL).await.map_err(|status| format!("{status:?}"))?;
+    Ok(json!({"access_token": pair.access_token, "refresh_token": pair.refresh_token}))
+}
+
+/// Ends the session of a refresh token.
+pub async fn log_out_at(address: &str, refresh_token: &str) -> Result<Value, String> {
+    let auth = channel(address.parse().map_err(|_| "not an address")?);
+    let pair = TokenPair { refresh_token: refresh_token.to_owned(), ..TokenPair::default() };
+    log_out(&auth, &pair).await.map_err(|status| format!("{status:?}"))?;
+    Ok(json!({}))
+}
+
 /// Logs out in many rounds, and measures how long the server of a verifier accepts the token after each.
 pub async fn measure_logouts(runner: &Arc<Runner>, parameters: &Parameters<'_>) -> Result<Value, String> {
     let (auth, server) = (parameters.text("auth")?, parameters.text("address")?);
     let auth = channel(auth.parse().map_err(|_| "`auth` is not an address")?);
     let describe = |status: tonic::Status| format!("{status:?}");
-    sign_up(&auth, "logouts@example.com").await.map_err(describe)?;
+    sign_up(&auth, EMAIL).await.map_err(describe)?;
     for round in 0..parameters.number("rounds")? {
-        let pair = log_in(&auth, "logouts@example.com").await.map_err(describe)?;
+        let pair = log_in(&auth, EMAIL).await.map_err(describe)?;
         let token = json!(pair.access_token);
         let accepted = get_task(server, &token).await;
         if let Some(difference) = difference(&json!({"error": null}), Some(&accepted)) {

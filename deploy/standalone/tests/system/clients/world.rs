@@ -78,6 +78,8 @@ impl World {
         command.arg("--data-dir").arg(self.path("data")).arg("--key-file").arg(self.path("keys.json"));
         command.args(LISTENERS.map(|name| format!("--{name}-listen=127.0.0.1:0")));
         command.args(["--password-memory-kib", "8", "--password-passes", "1", "--log", "warn"]);
+        // The machine may be busy with other tests.
+        command.args(["--request-timeout", "10s", "--database-timeout", "10s"]);
         if !self.server.flags.iter().any(|flag| flag.starts_with("--rate-limits")) {
             command.args(["--rate-limits", "off"]);
         }

@@ -147,6 +147,7 @@ impl Drop for Proxy {
 fn bind(address: SocketAddr) -> io::Result<TcpSocket> {
     let socket = TcpSocket::new_v4()?;
     socket.set_reuseaddr(true)?;
+    socket.set_reuseport(true)?;
     socket.bind(address)?;
     Ok(socket)
 }
@@ -166,9 +167,10 @@ async fn run(link: Arc<Link>, address: SocketAddr, mut socket: TcpSocket) {
             _ = mode.wait_for(|mode| *mode == Mode::Cut) => {}
             _ = upstream.changed() => {}
         }
+        // Bound before the listener is closed, so that no other socket can get the port.
+        socket = bind(address).expect("the port can be shared");
         drop(listener);
         connections.shutdown().await;
-        socket = bind(address).expect("the port is still free");
         link.is_listening.send_replace(false);
     }
 }
