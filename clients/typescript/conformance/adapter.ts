@@ -15,7 +15,7 @@ import { file_taskey_auth_v1_auth_service } from "../src/gen/taskey/auth/v1/auth
 import { file_taskey_auth_v1_token_service } from "../src/gen/taskey/auth/v1/token_service_pb.js";
 import { file_taskey_task_v1_task_list_service } from "../src/gen/taskey/task/v1/task_list_service_pb.js";
 import { file_taskey_task_v1_task_service, TaskChangeSchema } from "../src/gen/taskey/task/v1/task_service_pb.js";
-import { connect, paginate, TaskeyError, type Taskey, type WatchEvent } from "../src/node.js";
+import { connect, paginate, type Taskey, type WatchEvent } from "../src/node.js";
 import { errorToJson } from "./error.js";
 import { verifierOperations } from "./verifiers.js";
 
@@ -157,7 +157,6 @@ async function handle(line: string): Promise<void> {
     if (operation === undefined) throw new Error(`there is no operation ${op}`);
     answer = { id, ok: await operation(parameters, abort.signal) };
   } catch (error) {
-    if (!(error instanceof TaskeyError)) process.stderr.write(`${op}: ${(error as Error).stack ?? String(error)}\n`);
     answer = { id, error: errorToJson(error) };
   }
   requests.delete(id);

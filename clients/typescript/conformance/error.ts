@@ -1,3 +1,4 @@
+import { ConnectError } from "@connectrpc/connect";
 import { Code, TaskeyError } from "../src/node.js";
 import type { JsonObject } from "@bufbuild/protobuf";
 
@@ -9,7 +10,9 @@ export function codeName(code: Code): string {
 
 /** Converts an error to the form of the protocol. */
 export function errorToJson(cause: unknown): JsonObject {
-  const error = TaskeyError.from(cause);
+  // Anything else is a mistake of the driver or of the adapter.
+  const isCall = cause instanceof ConnectError;
+  const error = TaskeyError.from(isCall ? cause : new ConnectError(String(cause), Code.FailedPrecondition));
   return {
     code: codeName(error.code),
     reason: error.reason,

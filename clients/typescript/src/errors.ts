@@ -30,9 +30,9 @@ export class TaskeyError extends ConnectError {
     if (cause instanceof TaskeyError) return cause;
     const error = ConnectError.from(cause);
     if (typeof signal === "object" && signal.aborted) return new TaskeyError(error, Code.Canceled);
-    // Errors from the server contain the trailer `grpc-status`.
-    const isLocal = !error.metadata.has("grpc-status") && CONNECTION_CODES.includes(error.code);
-    return new TaskeyError(error, isLocal ? Code.Unavailable : error.code);
+    // Errors from the server, or from a proxy in front of it, have one of these.
+    const isLocal = !error.metadata.has("grpc-status") && error.details.length === 0;
+    return new TaskeyError(error, isLocal && CONNECTION_CODES.includes(error.code) ? Code.Unavailable : error.code);
   }
 
   /** Overrides the check of `ConnectError`, which accepts every class with the same members. */

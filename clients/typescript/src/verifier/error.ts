@@ -1,0 +1,87 @@
+import { create, toJson, type JsonObject } from "@bufbuild/protobuf";
+import { AnySchema, anyPack, type Any } from "@bufbuild/protobuf/wkt";
+import { createRegistry } from "@bufbuild/protobuf";
+import { Code, ConnectError } from "@connectrpc/connect";
+import { ErrorInfoSchema, RetryInfoSchema } from "../gen/google/rpc/error_details_pb.js";
+
+const registry = createRegistry(ErrorInfoSchema, RetryInfoSchema);
+
+/** Why a token is refused. */
+export type Reason = "TOKEN_MISSING" | "TOKEN_INVALID" | "TOKEN_EXPIRED" | "TOKEN_REVOKED" | "VERIFIER_NOT_READY";
+
+/** The refusal of a token. */
+export class TokenError extends Error {
+  private constructor(
+    readonly reason: Reason,
+    message: string,
+    /** Whether the key of the token is unknown. It may be a new one that has not been received yet. */
+    readonly isKeyUnknown = false,
+  ) {
+    super(message);
+    this.name = "TokenError";
+  }
+
+  static missing(): TokenError {
+    return new TokenError("TOKEN_MISSING", "an access token is required: authorization: Bearer <token>");
+  }
+
+  static invalid(): TokenError {
+    return new TokenError("TOKEN_INVALID", "the access token is not valid");
+  }
+
+  static keyUnknown(): TokenError {
+    return new TokenError("TOKEN_INVALID", "the access token is not valid", true);
+  }
+
+  static expired(): TokenError {
+    return new TokenError("TOKEN_EXPIRED", "the access token has expired");
+  }
+
+  static revoked(): TokenError {
+    return new TokenError("TOKEN_REVOKED", "the session of the access token has ended");
+  }
+
+  /** Clients discard their tokens after UNAUTHENTICATED, so this is UNAVAILABLE. */
+  static notReady(): TokenError {
+    const message = "revocations are not received at the moment, so no token is accepted";
+    return new TokenError("VERIFIER_NOT_READY", message);
+  }
+
+  /** After this delay in seconds, a retry can succeed. */
+  get retryAfter(): number | undefined {
+    return this.reason === "VERIFIER_NOT_READY" ? 1 : undefined;
+  }
+
+  /** Returns the error of a gRPC call. */
+  toConnectError(): ConnectError {
+    const code = this.retryAfter === undefined ? Code.Unauthenticated : Code.Unavailable;
+    const error = new ConnectError(this.message, code);
+    error.details = this.#details().map(({ typeUrl, value }) => ({ type: typeUrl.replace(/^.*\//, ""), value }));
+    if (this.retryAfter !== undefined) error.metadata.set("grpc-retry-pushback-ms", String(this.retryAfter * 1000));
+    return error;
+  }
+
+  /** Returns the status, the headers and the body of an HTTP response, in the format of Taskey's gateway. */
+  toHttp(): { status: number; headers: Record<string, string>; body: JsonObject } {
+    const details = this.#details().map((detail) => toJson(AnySchema, detail, { registry }));
+    const [code, status] = this.retryAfter === undefined ? [401, "UNAUTHENTICATED"] : [503, "UNAVAILABLE"];
+    return {
+      status: code,
+      headers:
+        this.retryAfter === undefined
+          ? { "www-authenticate": 'Bearer error="invalid_token"' }
+          : { "retry-after": String(this.retryAfter) },
+      body: { error: { code, status, message: this.message, details } },
+    };
+  }
+
+  #details(): Any[] {
+    const info = create(ErrorInfoSchema, { reason: this.reason, domain: "taskey" });
+    const details = [anyPack(ErrorInfoSchema, info)];
+    if (this.retryAfter !== undefined) {
+      const retry = create(RetryInfoSchema, { retryDelay: { seconds: BigInt(this.retryAfter) } });
+      details.push(anyPack(RetryInfoSchema, retry));
+    }
+    return details;
+  }
+}

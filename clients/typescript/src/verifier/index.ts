@@ -1,0 +1,7 @@
+export { callerKey, verifierInterceptor } from "./connect.js";
+export { TokenError, type Reason } from "./error.js";
+export { callerOf, verifierMiddleware } from "./express.js";
+export { importKeys, type KeySet } from "./keys.js";
+export type { State } from "./revocations.js";
+export { verifyToken, type Claims, type Names } from "./token.js";
+export { Verifier, type VerifierOptions } from "./verifier.js";
