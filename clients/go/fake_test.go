@@ -33,7 +33,9 @@ func (fake) GetTask(_ context.Context, request *taskv1.GetTaskRequest) (*taskv1.
 	return &taskv1.Task{Id: request.GetId()}, nil
 }
 
-func (fake) WatchTasks(request *taskv1.WatchTasksRequest, stream grpc.ServerStreamingServer[taskv1.WatchTasksResponse]) error {
+func (fake) WatchTasks(
+	request *taskv1.WatchTasksRequest, stream grpc.ServerStreamingServer[taskv1.WatchTasksResponse],
+) error {
 	if request.GetSyncToken() != "" {
 		return failure(codes.OutOfRange, "SYNC_TOKEN_EXPIRED", 0)
 	}
@@ -104,7 +106,11 @@ func (a *authority) issue(template *x509.Certificate) (string, string) {
 	}
 	folder := a.t.TempDir()
 	certFile, keyFile := filepath.Join(folder, "certificate.pem"), filepath.Join(folder, "key.pem")
-	for file, block := range map[string]*pem.Block{certFile: {Type: "CERTIFICATE", Bytes: der}, keyFile: {Type: "PRIVATE KEY", Bytes: keyDER}} {
+	blocks := map[string]*pem.Block{
+		certFile: {Type: "CERTIFICATE", Bytes: der},
+		keyFile:  {Type: "PRIVATE KEY", Bytes: keyDER},
+	}
+	for file, block := range blocks {
 		if err := os.WriteFile(file, pem.EncodeToMemory(block), 0o600); err != nil {
 			a.t.Fatal(err)
 		}
@@ -128,6 +134,7 @@ func TestTLSWithFiles(t *testing.T) {
 	}
 	config := &tls.Config{Certificates: []tls.Certificate{certificate}}
 	mutual := &tls.Config{Certificates: config.Certificates, ClientCAs: pool, ClientAuth: tls.RequireAndVerifyClientCert}
+	clientFiles := taskey.TLS{CAFile: ours.file, CertFile: clientCert, KeyFile: clientKey}
 	address := startFake(t, grpc.Creds(credentials.NewTLS(config)))
 	mutualAddress := startFake(t, grpc.Creds(credentials.NewTLS(mutual)))
 	for _, test := range []struct {
@@ -137,7 +144,7 @@ func TestTLSWithFiles(t *testing.T) {
 	}{
 		{"trusted server", address, taskey.TLS{CAFile: ours.file}, codes.OK},
 		{"untrusted server", address, taskey.TLS{CAFile: others.file}, codes.Unavailable},
-		{"client certificate", mutualAddress, taskey.TLS{CAFile: ours.file, CertFile: clientCert, KeyFile: clientKey}, codes.OK},
+		{"client certificate", mutualAddress, clientFiles, codes.OK},
 		{"no client certificate", mutualAddress, taskey.TLS{CAFile: ours.file}, codes.Unavailable},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -40,11 +40,13 @@ func (c *Client) interceptUnary(
 	}
 	request, isSafe := withRequestID(request.(proto.Message))
 	isSafe = isSafe || optionsOf(method).GetIdempotencyLevel() == descriptorpb.MethodOptions_NO_SIDE_EFFECTS
+	var trailer metadata.MD
+	options = append(slices.Clone(options), grpc.Trailer(&trailer))
 	for attempt, mayRenew := 1, c.session.isRenewable(); ; attempt++ {
+		trailer = nil
 		authenticated, token, err := c.authenticate(ctx, method)
-		var trailer metadata.MD
 		if err == nil {
-			err = invoke(authenticated, method, request, response, conn, append(slices.Clone(options), grpc.Trailer(&trailer))...)
+			err = invoke(authenticated, method, request, response, conn, options...)
 		}
 		if err == nil {
 			return nil

@@ -72,7 +72,8 @@ func TestWatchBeginsWithAFullSynchronization(t *testing.T) {
 	watch.cancel()
 	assertReason(t, <-watch.errors, codes.Canceled, "")
 	create(t, client, "third")
-	if event = startWatch(t, client, event.SyncToken).expect("third", 5*time.Second); event.Reset || len(event.Changes) != 1 {
+	event = startWatch(t, client, event.SyncToken).expect("third", 5*time.Second)
+	if event.Reset || len(event.Changes) != 1 {
 		t.Fatalf("%+v", event)
 	}
 }

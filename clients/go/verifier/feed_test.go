@@ -57,7 +57,9 @@ func (f *feed) AcknowledgeRevocations(
 func (f *feed) snapshot(epoch string, sequence int64, issuedBefore *timestamppb.Timestamp, sessions ...string) {
 	chunk := &authv1.WatchRevocationsResponse_SnapshotChunk{RevokedSessionIds: sessions}
 	end := &authv1.WatchRevocationsResponse_SnapshotEnd{IssuedBefore: issuedBefore}
-	f.messages <- &authv1.WatchRevocationsResponse{Event: &authv1.WatchRevocationsResponse_SnapshotChunk_{SnapshotChunk: chunk}}
+	f.messages <- &authv1.WatchRevocationsResponse{
+		Epoch: epoch, Event: &authv1.WatchRevocationsResponse_SnapshotChunk_{SnapshotChunk: chunk},
+	}
 	f.messages <- &authv1.WatchRevocationsResponse{
 		Epoch: epoch, Sequence: sequence, Event: &authv1.WatchRevocationsResponse_SnapshotEnd_{SnapshotEnd: end},
 	}

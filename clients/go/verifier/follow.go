@@ -32,7 +32,7 @@ const (
 
 var (
 	errSilent      = errors.New("no heartbeat in time")
-	errUnexpected  = errors.New("the feed does not consist of one snapshot, followed by updates")
+	errUnexpected  = errors.New("the feed does not consist of one snapshot of session ids, followed by updates")
 	errSharedKey   = errors.New("auth-service signs with a shared key, so this verifier needs a key file")
 	errStreamEnded = errors.New("the stream has reached its maximum age")
 )
@@ -88,8 +88,7 @@ func (v *Verifier) follow(ctx context.Context) error {
 	// Acknowledgements must not delay the next message. Only the latest is sent.
 	acknowledgements := make(chan *authv1.AcknowledgeRevocationsRequest, 1)
 	go v.acknowledge(ctx, server, acknowledgements)
-	var snapshot []uuid.UUID
-	isSnapshot := true
+	snapshot := &snapshot{}
 	for {
 		message, err := feed.Recv()
 		if cause := context.Cause(ctx); cause != nil {
@@ -100,55 +99,71 @@ func (v *Verifier) follow(ctx context.Context) error {
 		}
 		silence.Reset(heartbeatLimit)
 		v.observe(message)
-		isApplied := false
-		switch event := message.GetEvent().(type) {
-		case *authv1.WatchRevocationsResponse_SnapshotChunk_:
-			sessions, err := parseSessions(event.SnapshotChunk.GetRevokedSessionIds())
-			if err != nil || !isSnapshot {
-				return errUnexpected
-			}
-			snapshot = append(snapshot, sessions...)
-		case *authv1.WatchRevocationsResponse_SnapshotEnd_:
-			if !isSnapshot {
-				return errUnexpected
-			}
-			if keys := event.SnapshotEnd.GetKeys(); keys != nil {
-				if err := v.receiveKeys(keys); err != nil {
-					return err
-				}
-			}
-			var issuedBefore time.Time
-			if event.SnapshotEnd.GetIssuedBefore() != nil {
-				issuedBefore = event.SnapshotEnd.GetIssuedBefore().AsTime()
-			}
-			v.revocations.addSnapshot(snapshot, issuedBefore)
-			isSnapshot, snapshot, isApplied = false, nil, true
-		case *authv1.WatchRevocationsResponse_Update_:
-			sessions, err := parseSessions(event.Update.GetRevokedSessionIds())
-			if err != nil || isSnapshot {
-				return errUnexpected
-			}
-			v.revocations.add(sessions)
-			isApplied = true
-		case *authv1.WatchRevocationsResponse_Heartbeat_:
-			if isSnapshot {
-				return errUnexpected
-			}
-			v.revocations.add(nil)
-		case *authv1.WatchRevocationsResponse_Keys:
-			// A replica that cannot read its revocations also sends keys, so they are not a heartbeat.
-			if err := v.receiveKeys(event.Keys); err != nil {
-				return err
-			}
+		hasSessions, err := v.apply(message, snapshot)
+		if err != nil {
+			return err
 		}
-		if isApplied {
+		if hasSessions {
 			select {
 			case <-acknowledgements:
 			default:
 			}
-			acknowledgements <- &authv1.AcknowledgeRevocationsRequest{WatchId: message.GetWatchId(), Sequence: message.GetSequence()}
+			acknowledgements <- &authv1.AcknowledgeRevocationsRequest{
+				WatchId: message.GetWatchId(), Sequence: message.GetSequence(),
+			}
 		}
 	}
+}
+
+// snapshot is the snapshot with which a stream begins.
+type snapshot struct {
+	sessions   []uuid.UUID
+	isComplete bool
+}
+
+// apply updates the revocations and the keys. It reports whether sessions were revoked, or a snapshot was completed.
+func (v *Verifier) apply(message *authv1.WatchRevocationsResponse, snapshot *snapshot) (bool, error) {
+	switch event := message.GetEvent().(type) {
+	case *authv1.WatchRevocationsResponse_SnapshotChunk_:
+		sessions, err := parseSessions(event.SnapshotChunk.GetRevokedSessionIds())
+		if err != nil || snapshot.isComplete {
+			return false, errUnexpected
+		}
+		snapshot.sessions = append(snapshot.sessions, sessions...)
+	case *authv1.WatchRevocationsResponse_SnapshotEnd_:
+		if snapshot.isComplete {
+			return false, errUnexpected
+		}
+		if keys := event.SnapshotEnd.GetKeys(); keys != nil {
+			if err := v.receiveKeys(keys); err != nil {
+				return false, err
+			}
+		}
+		var issuedBefore time.Time
+		if limit := event.SnapshotEnd.GetIssuedBefore(); limit != nil {
+			issuedBefore = limit.AsTime()
+		}
+		v.revocations.addSnapshot(snapshot.sessions, issuedBefore)
+		snapshot.sessions, snapshot.isComplete = nil, true
+		return true, nil
+	case *authv1.WatchRevocationsResponse_Update_:
+		sessions, err := parseSessions(event.Update.GetRevokedSessionIds())
+		if err != nil || !snapshot.isComplete {
+			return false, errUnexpected
+		}
+		v.revocations.add(sessions)
+		return true, nil
+	case *authv1.WatchRevocationsResponse_Heartbeat_:
+		if !snapshot.isComplete {
+			return false, errUnexpected
+		}
+		v.revocations.add(nil)
+	case *authv1.WatchRevocationsResponse_Keys:
+		// A replica that cannot read its revocations also sends keys, so they are not a heartbeat.
+		return false, v.receiveKeys(event.Keys)
+	}
+	// A newer server may send events that this version does not know.
+	return false, nil
 }
 
 // acknowledge confirms updates that have taken effect. Failures are only logged, because the stream shows whether the

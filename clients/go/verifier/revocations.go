@@ -125,8 +125,8 @@ func (r *revocations) updates() <-chan struct{} {
 }
 
 // addSnapshot adds the sessions of a snapshot. Others remain until none of their tokens can be valid, because the
-// database of auth-service may have lost them. A snapshot is not a heartbeat, because a replica of auth-service that has
-// lost its database may send an old one.
+// database of auth-service may have lost them. A snapshot is not a heartbeat, because a replica of auth-service that
+// cannot read its database may send an old one.
 func (r *revocations) addSnapshot(sessions []uuid.UUID, issuedBefore time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -154,8 +154,8 @@ func (r *revocations) add(sessions []uuid.UUID) {
 	r.updated = make(chan struct{})
 }
 
-// insert adds sessions, and limits their number. If there are too many, the older half is replaced by a time after which
-// none of their tokens was issued, so no revocation is lost.
+// insert adds sessions, and limits their number. If there are too many, the older half is replaced by a time after
+// which none of their tokens was issued, so no revocation is lost.
 func (r *revocations) insert(sessions []uuid.UUID) {
 	now := r.now()
 	for _, session := range sessions {

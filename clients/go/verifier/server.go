@@ -23,7 +23,9 @@ func FromContext(ctx context.Context) *Claims {
 }
 
 // Unary is a [grpc.UnaryServerInterceptor] that authenticates callers.
-func (v *Verifier) Unary(ctx context.Context, request any, _ *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
+func (v *Verifier) Unary(
+	ctx context.Context, request any, _ *grpc.UnaryServerInfo, handle grpc.UnaryHandler,
+) (any, error) {
 	ctx, _, err := v.authenticateCaller(ctx)
 	if err != nil {
 		return nil, err
@@ -34,7 +36,9 @@ func (v *Verifier) Unary(ctx context.Context, request any, _ *grpc.UnaryServerIn
 // Stream is a [grpc.StreamServerInterceptor] that authenticates callers. When the token of the caller becomes invalid,
 // the context of the stream ends, messages can no longer be sent or received, and the stream fails with the reason as
 // soon as its handler returns.
-func (v *Verifier) Stream(server any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, handle grpc.StreamHandler) error {
+func (v *Verifier) Stream(
+	server any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, handle grpc.StreamHandler,
+) error {
 	ctx, claims, err := v.authenticateCaller(stream.Context())
 	if err != nil {
 		return err

@@ -115,7 +115,9 @@ func parseClaims(payload []byte, issuer, audience string, now time.Time) (*Claim
 	if iss == nil || aud == nil || id == nil || user == nil || session == nil || iat == nil || exp == nil || roles == nil {
 		return nil, ErrInvalid
 	}
-	claims := &Claims{ID: *id, UserID: *user, SessionID: *session, IssuedAt: time.Unix(*iat, 0), ExpiresAt: time.Unix(*exp, 0)}
+	claims := &Claims{
+		ID: *id, UserID: *user, SessionID: *session, IssuedAt: time.Unix(*iat, 0), ExpiresAt: time.Unix(*exp, 0),
+	}
 	for _, role := range *roles {
 		// The standard library replaces surrogates that are not paired.
 		if role == nil || strings.ContainsRune(*role, utf8.RuneError) {

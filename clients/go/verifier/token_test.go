@@ -89,7 +89,8 @@ func TestValidTokensOfBothAlgorithmsAreAccepted(t *testing.T) {
 	if len(parsed.Roles) != 1 || parsed.Roles[0] != "admin" || parsed.ExpiresAt.Unix() != now+290 {
 		t.Fatal(parsed)
 	}
-	message := encode([]byte(members{"alg": "EdDSA", "kid": "pair", "typ": "at+jwt"}.text())) + "." + encode([]byte(expected.text()))
+	pair := header().with("alg", "EdDSA").with("kid", "pair")
+	message := encode([]byte(pair.text())) + "." + encode([]byte(expected.text()))
 	if _, err = verify(t, message+"."+encode(ed25519.Sign(private, []byte(message)))); err != nil {
 		t.Fatal(err)
 	}

@@ -27,7 +27,8 @@ import (
 // Maximum size of a message of the feed. A snapshot is split into many messages.
 const maxMessageBytes = 16 << 20
 
-// Config configures a [Verifier]. Address is required, and a credential: KeyFile, ServiceToken, or a certificate in TLS.
+// Config configures a [Verifier]. Address is required, and a credential: KeyFile, ServiceToken, or a certificate in
+// TLS.
 type Config struct {
 	// Address is the host and port of auth-service or of the gateway.
 	Address string
@@ -117,9 +118,9 @@ func (v *Verifier) Close() { v.stop() }
 // State returns how fresh the revocations are. A service is ready while its verifier accepts tokens.
 func (v *Verifier) State() State { return v.revocations.State() }
 
-// Verify returns the claims of an access token. The error is a gRPC status with the reason: UNAUTHENTICATED if the token
-// is not valid, or UNAVAILABLE / VERIFIER_NOT_READY if revocations are not received, because clients discard their
-// tokens after UNAUTHENTICATED.
+// Verify returns the claims of an access token. The error is a gRPC status with the reason: UNAUTHENTICATED if the
+// token is not valid, or UNAVAILABLE / VERIFIER_NOT_READY if revocations are not received, because clients discard
+// their tokens after UNAUTHENTICATED.
 func (v *Verifier) Verify(token string) (*Claims, error) {
 	state, keys := v.State(), v.keys.Load()
 	if !state.AcceptsTokens() || keys == nil {
@@ -159,12 +160,14 @@ func (v *Verifier) check(claims *Claims) error {
 
 // The errors have the reasons and messages of Taskey's own services.
 var (
-	errTokenMissing = newError(codes.Unauthenticated, "TOKEN_MISSING", "an access token is required: authorization: Bearer <token>")
+	errTokenMissing = newError(codes.Unauthenticated, "TOKEN_MISSING",
+		"an access token is required: authorization: Bearer <token>")
 	errTokenInvalid = newError(codes.Unauthenticated, "TOKEN_INVALID", "the access token is not valid")
 	errTokenExpired = newError(codes.Unauthenticated, "TOKEN_EXPIRED", "the access token has expired")
 	errTokenRevoked = newError(codes.Unauthenticated, "TOKEN_REVOKED", "the session of the access token has ended")
 	errNotReady     = newError(codes.Unavailable, "VERIFIER_NOT_READY",
-		"revocations are not received at the moment, so no token is accepted", &errdetails.RetryInfo{RetryDelay: durationpb.New(time.Second)})
+		"revocations are not received at the moment, so no token is accepted",
+		&errdetails.RetryInfo{RetryDelay: durationpb.New(time.Second)})
 )
 
 func newError(code codes.Code, reason, message string, details ...protoadapt.MessageV1) error {

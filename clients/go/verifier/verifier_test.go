@@ -102,11 +102,13 @@ func TestLogoutWaitsForTheAcknowledgement(t *testing.T) {
 	server := testserver.Start(t)
 	client, _ := login(t, server)
 	tokens := follow(t, withSharedKey(server))
-	pair, err := client.Auth.Login(t.Context(), &authv1.LoginRequest{Email: strings.ToLower(t.Name()) + "@example.org", Password: password})
+	email := strings.ToLower(t.Name()) + "@example.org"
+	pair, err := client.Auth.Login(t.Context(), &authv1.LoginRequest{Email: email, Password: password})
 	if err != nil {
 		t.Fatal(err)
 	}
-	response, err := client.Auth.Logout(t.Context(), &authv1.LogoutRequest{RefreshToken: pair.GetRefreshToken(), WaitForVerifiers: true})
+	logout := &authv1.LogoutRequest{RefreshToken: pair.GetRefreshToken(), WaitForVerifiers: true}
+	response, err := client.Auth.Logout(t.Context(), logout)
 	if err != nil || response.GetAcknowledgedVerifiers() < 1 {
 		t.Fatal(response, err)
 	}
@@ -201,7 +203,9 @@ func (tasks) GetTask(ctx context.Context, _ *taskv1.GetTaskRequest) (*taskv1.Tas
 	return &taskv1.Task{Id: verifier.FromContext(ctx).UserID.String()}, nil
 }
 
-func (tasks) WatchTasks(_ *taskv1.WatchTasksRequest, stream grpc.ServerStreamingServer[taskv1.WatchTasksResponse]) error {
+func (tasks) WatchTasks(
+	_ *taskv1.WatchTasksRequest, stream grpc.ServerStreamingServer[taskv1.WatchTasksResponse],
+) error {
 	if err := stream.Send(&taskv1.WatchTasksResponse{}); err != nil {
 		return err
 	}
@@ -266,9 +270,10 @@ func TestMiddlewareAuthenticatesCallers(t *testing.T) {
 	config := withSharedKey(server)
 	config.MaxStaleness = 3 * time.Second
 	tokens := follow(t, config)
-	service := httptest.NewServer(tokens.Middleware(http.HandlerFunc(func(writer http.ResponseWriter, request *http.Request) {
+	handler := http.HandlerFunc(func(writer http.ResponseWriter, request *http.Request) {
 		_ = json.NewEncoder(writer).Encode(verifier.FromContext(request.Context()).UserID)
-	})))
+	})
+	service := httptest.NewServer(tokens.Middleware(handler))
 	t.Cleanup(service.Close)
 	get := func(authorization string) (int, string) {
 		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, service.URL, nil)

@@ -9,11 +9,10 @@ import (
 	"os"
 	"time"
 
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
-
-	"google.golang.org/genproto/googleapis/rpc/errdetails"
 
 	taskv1 "taskey.dev/taskey/gen/taskey/task/v1"
 	"taskey.dev/taskey/verifier"
@@ -34,7 +33,8 @@ func verifyVector(request *request) (object, error) {
 	if errors.Is(err, verifier.ErrExpired) {
 		reason = "TOKEN_EXPIRED"
 	}
-	failure, detailErr := status.New(codes.Unauthenticated, err.Error()).WithDetails(&errdetails.ErrorInfo{Reason: reason, Domain: "taskey"})
+	info := &errdetails.ErrorInfo{Reason: reason, Domain: "taskey"}
+	failure, detailErr := status.New(codes.Unauthenticated, err.Error()).WithDetails(info)
 	if detailErr != nil {
 		return nil, detailErr
 	}
@@ -71,7 +71,9 @@ func (a *adapter) openVerifier(request *request) (object, error) {
 	servers := &verifierServers{
 		verifier: verifier,
 		grpc:     grpc.NewServer(grpc.UnaryInterceptor(verifier.Unary), grpc.StreamInterceptor(verifier.Stream)),
-		http:     &http.Server{Handler: verifier.Middleware(http.HandlerFunc(writeSubject)), ReadHeaderTimeout: 10 * time.Second},
+		http: &http.Server{
+			Handler: verifier.Middleware(http.HandlerFunc(writeSubject)), ReadHeaderTimeout: 10 * time.Second,
+		},
 	}
 	taskv1.RegisterTaskServiceServer(servers.grpc, tasks{})
 	result := object{}
