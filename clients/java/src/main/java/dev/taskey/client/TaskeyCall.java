@@ -13,6 +13,7 @@ import io.grpc.MethodDescriptor;
 import io.grpc.Status;
 import io.grpc.StatusRuntimeException;
 import io.grpc.protobuf.ProtoMethodDescriptorSupplier;
+import java.io.IOException;
 import java.time.Duration;
 import java.util.UUID;
 import java.util.concurrent.CompletableFuture;
@@ -240,7 +241,15 @@ final class TaskeyCall<Q, R> extends ClientCall<Q, R> {
     }
 
     @Override
-    public void onClose(Status status, Metadata trailers) {
+    public void onClose(Status received, Metadata trailers) {
+      Status status = received;
+      if (status.getCode() == Status.Code.UNKNOWN && status.getCause() instanceof IOException) {
+        // Netty reports UNKNOWN if the connection was closed before the request was sent.
+        status =
+            Status.UNAVAILABLE
+                .withDescription(status.getDescription())
+                .withCause(status.getCause());
+      }
       Duration delay = status.isOk() ? null : retryDelay(status, trailers, token);
       if (delay != null) {
         // Otherwise, a channel that has failed to connect would wait longer than the call.
