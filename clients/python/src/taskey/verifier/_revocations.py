@@ -92,8 +92,9 @@ class Revocations:
         Other sessions remain, because the database of the peer may have lost them. A snapshot is not a heartbeat,
         because a peer that has lost the connection to its database may send an old one.
         """
+        numbers = _as_numbers(session_ids)
         with self._lock:
-            now = self._insert(session_ids)
+            now = self._insert(numbers)
             if issued_before is not None:
                 self._issued_before = max(self._issued_before, issued_before)
             self._has_snapshot = True
@@ -101,8 +102,9 @@ class Revocations:
 
     def add(self, session_ids: Iterable[str] = ()) -> None:
         """Adds revoked sessions, if any. Each call is also a heartbeat. Heartbeats count only after a snapshot."""
+        numbers = _as_numbers(session_ids)
         with self._lock:
-            now = self._insert(session_ids)
+            now = self._insert(numbers)
             if self._has_snapshot:
                 self._last_heartbeat = now
             if now - self._pruned_at > PRUNE_INTERVAL:
@@ -110,9 +112,9 @@ class Revocations:
                 self._pruned_at = now
             self._collapse(now)
 
-    def _insert(self, session_ids: Iterable[str]) -> float:
+    def _insert(self, numbers: list[int]) -> float:
         now = time.monotonic()
-        self._sessions.update((_as_number(normalize_id(session)), now) for session in session_ids)
+        self._sessions.update(dict.fromkeys(numbers, now))
         return now
 
     def _collapse(self, now: float) -> None:
@@ -124,6 +126,11 @@ class Revocations:
         self._sessions = {id: at for id, at in self._sessions.items() if at > last_removed}
         self._issued_before = max(self._issued_before, time.time() - (now - last_removed) + LEEWAY)
         logger.warning("too many revoked sessions; older tokens are treated as expired")
+
+
+def _as_numbers(session_ids: Iterable[str]) -> list[int]:
+    """Parses the ids before the lock is taken, because this takes seconds for a million of them."""
+    return [_as_number(normalize_id(session_id)) for session_id in session_ids]
 
 
 def _as_number(session_id: str) -> int:
