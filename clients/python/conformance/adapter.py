@@ -12,6 +12,7 @@ from typing import Any
 import grpc
 from google.protobuf import descriptor_pool, json_format, message_factory
 from google.protobuf.message import Message
+from verifiers import VerifierOperations
 
 import taskey
 
@@ -163,6 +164,7 @@ class Adapter:
             "logout": clients.logout,
             "close": clients.close,
             "cancel": self._cancel,
+            **VerifierOperations().operations,
         }
         self._running: dict[int, asyncio.Task[None]] = {}
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import queue
+import threading
 from collections import defaultdict, deque
 from collections.abc import Iterator
 from concurrent import futures
@@ -33,18 +35,39 @@ class RefusalError(Exception):
             self.trailers.append(("grpc-retry-pushback-ms", pushback))
 
 
+class Feed:
+    """An answer that is a stream: messages, and then one message again and again, until it is ended."""
+
+    def __init__(self, *messages: Message, heartbeat: Message) -> None:
+        self.messages: queue.SimpleQueue[Message] = queue.SimpleQueue()
+        for message in messages:
+            self.messages.put(message)
+        self.heartbeat = heartbeat
+        self.ended = threading.Event()
+
+    def __iter__(self) -> Iterator[Message]:
+        while not self.ended.is_set():
+            try:
+                yield self.messages.get(timeout=0.2)
+            except queue.Empty:
+                yield self.heartbeat
+
+
+Answer = Message | RefusalError | Feed | bytes
+
+
 class FakeServer(grpc.GenericRpcHandler):
     """Returns the answers of a script. The last answer of a method is repeated."""
 
     def __init__(self) -> None:
-        self.script: dict[str, deque[Message | RefusalError | bytes]] = defaultdict(deque)
+        self.script: dict[str, deque[Answer]] = defaultdict(deque)
         self.requests: dict[str, list[Any]] = defaultdict(list)
         self.tokens: dict[str, list[str]] = defaultdict(list)
         self._server = grpc.server(futures.ThreadPoolExecutor(16), handlers=[self])
         self.address = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
         self._server.start()
 
-    def answer(self, method: str, *answers: Message | RefusalError | bytes) -> None:
+    def answer(self, method: str, *answers: Answer) -> None:
         """Adds answers of a method, such as `GetTask`."""
         self.script[method].extend(answers)
 
@@ -70,7 +93,8 @@ class FakeServer(grpc.GenericRpcHandler):
             return answer
 
         def stream(request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
-            yield handle(request, context)
+            answer = handle(request, context)
+            yield from answer if isinstance(answer, Feed) else [answer]
 
         def serialize(answer: Message | bytes) -> bytes:
             return answer if isinstance(answer, bytes) else answer.SerializeToString()

@@ -22,17 +22,17 @@ class FieldViolation:
 class TaskeyError(Exception):
     """A call that failed."""
 
-    def __init__(self, code: grpc.StatusCode, message: str) -> None:
+    def __init__(self, code: grpc.StatusCode, message: str, reason: str = "", retry_after: float | None = None) -> None:
         super().__init__(code, message)
         self.code = code
         """The status code."""
         self.message = message
         """A message for developers. It can change, so programs use `reason`."""
-        self.reason = ""
+        self.reason = reason
         """The name of an `ErrorReason` without its prefix. Empty if the error does not come from a server of Taskey."""
         self.violations: tuple[FieldViolation, ...] = ()
         """The invalid fields of the request."""
-        self.retry_after: float | None = None
+        self.retry_after = retry_after
         """After how many seconds a retry can succeed, if the server sent this."""
         self.request_id = ""
         """The id under which the server logs the call."""

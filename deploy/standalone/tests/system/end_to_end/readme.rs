@@ -141,6 +141,13 @@ async fn curl_tour_prints_the_documented_output() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn commands_for_scripts_print_the_documented_output() {
+    if tools_are_installed(&["grpcurl", "curl", "jq"]) {
+        tour(&[(OPERATORS_MANUAL, "For scripts")]).await;
+    }
+}
+
 fn free_ports() -> [u16; 3] {
     let free = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").expect("a free port"));
     free.map(|listener| listener.local_addr().expect("an address").port())
