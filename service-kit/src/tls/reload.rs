@@ -68,6 +68,10 @@ impl<T: Send + Sync + 'static> Reloaded<T> {
         let (digest, built) = source.read().await;
         let built = Arc::new(built?);
         source.report_expiry(&built);
+        // Exported before the first reload, so that alerts see the first error.
+        for result in ["success", "error"] {
+            source.count_reloads(result, 0);
+        }
         let (sender, current) = watch::channel(built);
         let hangups = signal(SignalKind::hangup())?;
         let follower = tokio::spawn(async move { source.follow(digest, sender, hangups).await });
@@ -127,7 +131,7 @@ impl<T: Send + Sync + 'static> Source<T> {
     /// Replaces the configuration, unless the new one is unusable.
     fn apply(&self, built: anyhow::Result<Built<T>>, sender: &watch::Sender<Arc<Built<T>>>) {
         let result = if built.is_ok() { "success" } else { "error" };
-        metrics::counter!("taskey_tls_reloads_total", "side" => self.side, "result" => result).increment(1);
+        self.count_reloads(result, 1);
         match built {
             Ok(built) => {
                 tracing::info!(side = self.side, "the files of TLS have changed; new connections use them");
@@ -140,6 +144,10 @@ impl<T: Send + Sync + 'static> Source<T> {
                 "the files of TLS are unusable; the previous ones remain in use"
             ),
         }
+    }
+
+    fn count_reloads(&self, result: &'static str, count: u64) {
+        metrics::counter!("taskey_tls_reloads_total", "side" => self.side, "result" => result).increment(count);
     }
 
     /// Publishes when the certificate expires, and warns if that is soon.
