@@ -11,7 +11,7 @@ use std::{
 
 use hyper::Method;
 use serde_json::Value;
-use service_kit::testing::{TestDatabase, folder, report_skipped};
+use service_kit::testing::{TestDatabase, certificates::Authority, folder, report_skipped};
 use taskey_proto::auth::v1::{LoginRequest, auth_service_client::AuthServiceClient};
 use tokio::{
     io::AsyncWriteExt,
@@ -19,8 +19,11 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::{get, send, start_taskey};
-use crate::process::{PASSWORD, Process};
+use super::{get, send, start_taskey, traces::collector::Collector};
+use crate::{
+    faults::programs::command,
+    process::{PASSWORD, Process},
+};
 
 /// How long Prometheus may take to start and to scrape several times, on a machine that is busy with other tests.
 const SCRAPE_LIMIT: Duration = Duration::from_secs(60);
@@ -86,6 +89,12 @@ fn every_alert_has_a_runbook_and_a_test() {
         }
         assert!(tests.contains(name), "{name} has no test");
     }
+}
+
+/// Starts `taskey` so that it refuses logins and sends traces.
+async fn start_limited(database: &TestDatabase, collector: &Collector) -> Process {
+    let flags = ["--rate-limits", "on", "--login-rate", "1+1/h", "--otlp-endpoint"];
+    start_taskey(database, &[&flags[..], &[&collector.url()]].concat()).await
 }
 
 /// Checks the metrics with `promtool check metrics`.
@@ -177,9 +186,9 @@ async fn prometheus_has_data_for_every_panel_of_the_dashboard() {
     // Some panels show only SQLite, and others only PostgreSQL.
     let Some(postgres) = TestDatabase::postgres().await else { return };
     let (folder, databases) = (folder(), [TestDatabase::sqlite(), postgres]);
-    let mut programs = Vec::new();
+    let (mut programs, collector) = (Vec::new(), Collector::start().await);
     for database in &databases {
-        let taskey = start_taskey(database, &["--rate-limits", "on", "--login-rate", "1+1/h"]).await;
+        let taskey = start_limited(database, &collector).await;
         make_calls(&taskey).await;
         assert_metrics_are_valid(taskey.address("ops")).await;
         programs.push(taskey);
@@ -207,15 +216,27 @@ async fn prometheus_has_data_for_every_panel_of_the_dashboard() {
     assert!(firing.is_empty(), "{firing:?}");
 }
 
+/// Returns the metrics of a program that has a certificate.
+async fn metrics_with_tls() -> String {
+    let database = TestDatabase::sqlite();
+    let path = |name: &str| database.folder().join(name).display().to_string();
+    _ = Authority::new("an authority").issue(&["localhost"]).write(database.folder(), "server");
+    let (certificate, key) = (path("server.crt"), path("server.key"));
+    let flags = ["--ops-listen", "127.0.0.1:0", "--tls-cert-file", &certificate, "--tls-key-file", &key];
+    let auth = Process::spawn(&mut command("auth-service", &database, &flags), &["auth", "ops"]);
+    get(auth.address("ops"), "/metrics").await.1
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn alerts_and_dashboard_use_only_metrics_that_exist() {
     let Some(postgres) = TestDatabase::postgres().await else { return };
-    let mut scraped = String::new();
+    let (mut scraped, collector) = (String::new(), Collector::start().await);
     for database in [TestDatabase::sqlite(), postgres] {
-        let taskey = start_taskey(&database, &["--rate-limits", "on", "--login-rate", "1+1/h"]).await;
+        let taskey = start_limited(&database, &collector).await;
         make_calls(&taskey).await;
         scraped += &get(taskey.address("ops"), "/metrics").await.1;
     }
+    scraped += &metrics_with_tls().await;
     let files = read("alerts.yml") + &read("dashboard.json");
     let is_name = |c: char| c.is_ascii_lowercase() || c == '_';
     for name in files.split(|c| !is_name(c)) {
