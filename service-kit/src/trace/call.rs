@@ -108,6 +108,28 @@ impl CallSpan {
         Self { span, is_client: true, has_ended: false }
     }
 
+    /// Starts the span of a call to a service that no other call has caused, as the first one of a trace, and adds the
+    /// trace context to its metadata.
+    pub fn background<M>(service: &str, method: &str, request: &mut tonic::Request<M>) -> Self {
+        if !is_enabled() {
+            return Self::default();
+        }
+        let span = Span::root(|| Rpc::new(service, method).span(SpanKind::Client), None, false);
+        if let Some(context) = span.context() {
+            inject(&context, request.metadata_mut().as_mut());
+        }
+        Self { span, is_client: true, has_ended: false }
+    }
+
+    /// Ends the span with the outcome of the call.
+    ///
+    /// # Errors
+    /// That of the call.
+    pub fn observe<T>(mut self, outcome: Result<T, Status>) -> Result<T, Status> {
+        self.end(outcome.as_ref().err().map_or(Code::Ok, Status::code));
+        outcome
+    }
+
     /// Returns the context in which the span is the current one.
     #[must_use]
     pub fn context(&self) -> Option<SpanParent> {
@@ -178,8 +200,7 @@ fn is_error(code: Code, is_client: bool) -> bool {
 }
 
 /// The body of a response whose end is that of a span.
-#[derive(Debug)]
-pub struct TracedBody {
+struct TracedBody {
     body: Body,
     span: CallSpan,
 }

@@ -20,7 +20,7 @@ mod span;
 pub use opentelemetry::Context;
 
 pub use args::{TraceArgs, Traces};
-pub use call::{CallSpan, Rpc, ServicePeers, TracedBody};
+pub use call::{CallSpan, Rpc, ServicePeers};
 pub(crate) use database::{commit, statement, wait_for_connection};
 pub use http::HttpSpan;
 pub(crate) use span::enter;

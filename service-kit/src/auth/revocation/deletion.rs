@@ -5,13 +5,13 @@ use std::{convert::Infallible, fmt, future::pending, time::Duration};
 
 use anyhow::Context;
 use taskey_proto::auth::v1::{
-    ListDeletedUsersRequest, ListDeletedUsersResponse, token_service_client::TokenServiceClient,
+    ListDeletedUsersRequest, ListDeletedUsersResponse, token_service_client::TokenServiceClient, token_service_server,
 };
 use tokio::sync::watch;
 use tonic::transport::Channel;
 use uuid::Uuid;
 
-use crate::{auth::credential::Credential, id, page, random, status};
+use crate::{auth::credential::Credential, id, page, random, status, trace::CallSpan};
 
 /// The delay between attempts doubles from the minimum to the maximum, with jitter.
 const MIN_BACKOFF: Duration = Duration::from_millis(100);
@@ -70,8 +70,10 @@ async fn catch_up(
     let mut sequence = ledger.sequence().await.context("cannot read the ledger of deleted accounts")?;
     while sequence != last {
         let page_size = i32::try_from(page::MAX_SIZE)?;
-        let request = credential.sign(ListDeletedUsersRequest { after: sequence, page_size }).await?;
-        let response = client.list_deleted_users(request).await.map_err(|status| status::summary(&status))?;
+        let mut request = credential.sign(ListDeletedUsersRequest { after: sequence, page_size }).await?;
+        let span = CallSpan::background(token_service_server::SERVICE_NAME, "ListDeletedUsers", &mut request);
+        let response = span.observe(client.list_deleted_users(request).await);
+        let response = response.map_err(|status| status::summary(&status))?;
         let ListDeletedUsersResponse { user_ids, sequence: page_sequence } = response.into_inner();
         if user_ids.is_empty() {
             break;

@@ -6,6 +6,7 @@ use anyhow::{Context, bail};
 use taskey_proto::auth::v1::{
     AcknowledgeRevocationsRequest, WatchRevocationsRequest, WatchRevocationsResponse,
     token_service_client::TokenServiceClient,
+    token_service_server,
     watch_revocations_response::{Event, SnapshotEnd},
 };
 use tokio::{
@@ -28,6 +29,7 @@ use crate::{
     clock::Timestamp,
     id, random, status,
     tls::Dialer,
+    trace::CallSpan,
 };
 
 /// How long connecting and the first response may take. Together with the longest delay between attempts, 1.5 times
@@ -142,8 +144,9 @@ impl Follower {
     ) -> anyhow::Result<(TokenServiceClient<Channel>, Streaming<WatchRevocationsResponse>)> {
         let channel: Channel = peer.connect_with_connector(self.dialer.clone()).await?;
         let mut client = TokenServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
-        let request = self.credential.sign(WatchRevocationsRequest {}).await?;
-        let feed = client.watch_revocations(request).await.map_err(|status| {
+        let mut request = self.credential.sign(WatchRevocationsRequest {}).await?;
+        let span = CallSpan::background(token_service_server::SERVICE_NAME, "WatchRevocations", &mut request);
+        let feed = span.observe(client.watch_revocations(request).await).map_err(|status| {
             // If the clocks differ, the peer may refuse the token, so that no message of the feed shows its time.
             if let Some(date) = status.metadata().get("date").and_then(parse_date) {
                 self.view.monitor.observe_clock(date);

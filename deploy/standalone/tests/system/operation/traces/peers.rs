@@ -2,6 +2,7 @@
 
 use std::process::Command;
 
+use opentelemetry_proto::tonic::trace::v1::{Span, span::SpanKind};
 use service_kit::testing::TestDatabase;
 use taskey_proto::auth::v1::{GetMeRequest, account_service_client::AccountServiceClient};
 use tonic::Request;
@@ -10,7 +11,7 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use super::{
     SPAN_ID, TRACE_ID,
     collector::{Collector, hex},
-    traceparent,
+    start, traceparent,
 };
 use crate::{
     faults::programs::command,
@@ -55,4 +56,19 @@ async fn trace_of_a_service_with_a_valid_token_is_continued() {
         assert_eq!(hex(&span.parent_span_id) == SPAN_ID, is_trusted, "{name}");
         assert_eq!(span.links.len(), usize::from(!is_trusted), "{name}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn call_of_a_verifier_that_signs_its_own_token_is_linked() {
+    let (database, collector) = (TestDatabase::sqlite(), Collector::start().await);
+    let mut taskey = start(&database, &collector, &[]).await;
+    let is_call = |span: &Span| span.name == "taskey.auth.v1.TokenService/WatchRevocations";
+    let sent = collector.wait_for("call", |span| is_call(span) && span.kind() == SpanKind::Client).await;
+    // The span of the service ends with the stream.
+    taskey.signal("TERM");
+    assert_eq!(taskey.wait_for_exit().await, Some(0));
+    let spans = collector.spans();
+    let received = spans.iter().find(|span| is_call(span) && span.kind() == SpanKind::Server).expect("a span");
+    assert_ne!(received.trace_id, sent.trace_id);
+    assert_eq!(received.links.iter().map(|link| &link.span_id).collect::<Vec<_>>(), [&sent.span_id]);
 }
