@@ -21,7 +21,7 @@ import taskey
 from taskey.auth.v1.auth_service_pb2 import SignUpRequest
 
 REPOSITORY = Path(__file__).resolve().parents[3]
-TASKEY = os.environ.get("TASKEY_PROGRAM") or str(REPOSITORY / "target/debug/taskey")
+TASKEY = os.environ.get("TASKEY_BIN") or str(REPOSITORY / "target/debug/taskey")
 PASSWORD = "correct horse battery staple"
 
 
