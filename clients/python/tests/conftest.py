@@ -94,8 +94,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(scope="session")
 def short_lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server whose access tokens live for 1 s, and are accepted for another 5 s."""
-    with Server(tmp_path_factory.mktemp("taskey"), "--access-token-ttl", "1s") as running:
+    """A server whose access tokens live for 3 s, and are accepted for another 5 s."""
+    with Server(tmp_path_factory.mktemp("taskey"), "--access-token-ttl", "3s") as running:
         yield running
 
 

@@ -152,7 +152,7 @@ def test_superseded_refresh_token_is_not_sent_again(new_client: type[AnyClient])
 def test_session_survives_a_lost_refresh(short_lived: Server, new_client: type[AnyClient]) -> None:
     with Proxy(short_lived.address) as proxy, new_client(proxy.address, short_lived.sign_up()) as client:
         old = client.access_token()
-        time.sleep(1.1)
+        time.sleep(3.1)
         proxy.is_losing_responses = True
         with ThreadPoolExecutor() as pool:
             token = pool.submit(client.access_token)
