@@ -21,7 +21,7 @@ import taskey
 from taskey.auth.v1.auth_service_pb2 import SignUpRequest
 
 REPOSITORY = Path(__file__).resolve().parents[3]
-TASKEY = os.environ.get("TASKEY_PROGRAM") or str(REPOSITORY / "target/debug/taskey")
+TASKEY = os.environ.get("TASKEY_BIN") or str(REPOSITORY / "target/debug/taskey")
 PASSWORD = "correct horse battery staple"
 
 
@@ -94,8 +94,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(scope="session")
 def short_lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server whose access tokens live for 1 s, and are accepted for another 5 s."""
-    with Server(tmp_path_factory.mktemp("taskey"), "--access-token-ttl", "1s") as running:
+    """A server whose access tokens live for 3 s, and are accepted for another 5 s."""
+    with Server(tmp_path_factory.mktemp("taskey"), "--access-token-ttl", "3s") as running:
         yield running
 
 

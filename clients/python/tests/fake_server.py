@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections import defaultdict, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent import futures
 from typing import Any, Self
 
@@ -53,7 +53,7 @@ class Feed:
                 yield self.heartbeat
 
 
-Answer = Message | RefusalError | Feed | bytes
+Answer = Message | RefusalError | Feed | bytes | Callable[[], Message]
 
 
 class FakeServer(grpc.GenericRpcHandler):
@@ -87,6 +87,8 @@ class FakeServer(grpc.GenericRpcHandler):
             ]
             answers = self.script[method.name]
             answer = answers.popleft() if len(answers) > 1 else answers[0]
+            if callable(answer):
+                return answer()
             if isinstance(answer, RefusalError):
                 context.set_trailing_metadata(tuple(answer.trailers))
                 context.abort(answer.code, "refused")

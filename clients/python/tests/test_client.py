@@ -87,7 +87,7 @@ def test_password_is_not_in_the_representation() -> None:
 
 def test_iterators_return_all_items_of_all_pages(server: Server, new_client: type[AnyClient]) -> None:
     with new_client(server.address, server.sign_up()) as client:
-        create = tasks.CreateTaskRequest(task=Task(title="A task", notes="note " * 400))
+        create = tasks.CreateTaskRequest(task=Task(title="A task", notes="note " * 100))
         writes = [tasks.BatchWriteTasksRequest.Write(create=create) for _ in range(100)]
         for _ in range(3):
             client.call("tasks", "BatchWriteTasks", tasks.BatchWriteTasksRequest(writes=writes))

@@ -30,21 +30,25 @@ GET = ("tasks", "GetTask", tasks.GetTaskRequest(id=UUID))
 CREATE = ("tasks", "CreateTask", tasks.CreateTaskRequest(task=Task(title="Once")))
 
 
-def pair(number: int, lifetime: float = 300, session: float = 600) -> TokenPair:
-    """Returns the tokens of a scripted login or refresh."""
-    tokens = TokenPair(access_token=f"access-{number}", refresh_token=f"refresh-{number}")
-    tokens.access_expire_time.FromNanoseconds(int((time.time() + lifetime) * 1e9))
-    tokens.refresh_expire_time.FromNanoseconds(int((time.time() + session) * 1e9))
-    return tokens
+def pair(number: int, lifetime: float = 300, session: float = 600) -> Callable[[], TokenPair]:
+    """Returns a scripted answer to a login or a refresh. Its lifetimes begin when it is sent."""
+
+    def create() -> TokenPair:
+        tokens = TokenPair(access_token=f"access-{number}", refresh_token=f"refresh-{number}")
+        tokens.access_expire_time.FromNanoseconds(int((time.time() + lifetime) * 1e9))
+        tokens.refresh_expire_time.FromNanoseconds(int((time.time() + session) * 1e9))
+        return tokens
+
+    return create
 
 
 def test_concurrent_calls_share_one_refresh(new_client: type[AnyClient]) -> None:
     with FakeServer() as fake, new_client(fake.address, PASSWORD) as client:
-        fake.answer("Login", pair(1, lifetime=0.1))
+        fake.answer("Login", pair(1, lifetime=0.5))
         fake.answer("Refresh", pair(2))
         fake.answer("GetMe", User(email="ann@example.com"))
         client.access_token()
-        time.sleep(0.2)
+        time.sleep(0.6)
         with ThreadPoolExecutor(50) as pool:
             calls = [pool.submit(client.call, "account", "GetMe", GetMeRequest()) for _ in range(50)]
             assert all(call.result().email for call in calls)
@@ -112,11 +116,11 @@ def test_nothing_is_repeated_after_token_revoked(server: Server, new_client: typ
 @pytest.mark.parametrize("reason", ["REFRESH_TOKEN_REUSED", "REFRESH_TOKEN_INVALID"])
 def test_revoked_session_is_reported_and_not_renewed(new_client: type[AnyClient], reason: str) -> None:
     with FakeServer() as fake, new_client(fake.address, PASSWORD) as client:
-        fake.answer("Login", pair(1, lifetime=0.05))
+        fake.answer("Login", pair(1, lifetime=0.5))
         fake.answer("Refresh", RefusalError(grpc.StatusCode.UNAUTHENTICATED, reason))
         fake.answer("Logout", LogoutResponse())
         client.access_token()
-        time.sleep(0.1)
+        time.sleep(0.6)
         for _ in range(2):
             assert failure(client.access_token).reason == reason
         assert (len(fake.requests["Login"]), len(fake.requests["Refresh"])) == (1, 1)
@@ -127,19 +131,19 @@ def test_revoked_session_is_reported_and_not_renewed(new_client: type[AnyClient]
 
 def test_expired_session_is_renewed_by_a_login(new_client: type[AnyClient]) -> None:
     with FakeServer() as fake, new_client(fake.address, PASSWORD) as client:
-        fake.answer("Login", pair(1, lifetime=0.05, session=0.05), pair(2))
+        fake.answer("Login", pair(1, lifetime=0.5, session=0.5), pair(2))
         fake.answer("Refresh", RefusalError(grpc.StatusCode.UNAUTHENTICATED, "REFRESH_TOKEN_INVALID"))
         client.access_token()
-        time.sleep(0.1)
+        time.sleep(0.6)
         assert client.access_token() == "access-2"
 
 
 def test_superseded_refresh_token_is_not_sent_again(new_client: type[AnyClient]) -> None:
     with FakeServer() as fake, new_client(fake.address, PASSWORD) as client:
-        fake.answer("Login", pair(1, lifetime=0.05))
+        fake.answer("Login", pair(1, lifetime=0.5))
         fake.answer("Refresh", RefusalError(grpc.StatusCode.ABORTED, "REFRESH_TOKEN_SUPERSEDED"))
         client.access_token()
-        time.sleep(0.1)
+        time.sleep(0.6)
         for _ in range(2):
             assert failure(client.access_token).reason == "REFRESH_TOKEN_SUPERSEDED"
         assert len(fake.requests["Refresh"]) == 1
@@ -148,7 +152,7 @@ def test_superseded_refresh_token_is_not_sent_again(new_client: type[AnyClient])
 def test_session_survives_a_lost_refresh(short_lived: Server, new_client: type[AnyClient]) -> None:
     with Proxy(short_lived.address) as proxy, new_client(proxy.address, short_lived.sign_up()) as client:
         old = client.access_token()
-        time.sleep(1.1)
+        time.sleep(3.1)
         proxy.is_losing_responses = True
         with ThreadPoolExecutor() as pool:
             token = pool.submit(client.access_token)

@@ -112,6 +112,7 @@ class Feed:
     def _apply(self, stub: TokenServiceStub, messages: queue.SimpleQueue[Message | grpc.RpcError | None]) -> None:
         """Applies the messages of a stream. The snapshot takes effect when it is complete."""
         snapshot: list[str] | None = []
+        pending: Message | None = None
         timeout = FIRST_MESSAGE_TIMEOUT
         while (message := self._next(messages, timeout)) is not None:
             timeout = HEARTBEAT_LIMIT
@@ -127,17 +128,19 @@ class Feed:
                 issued_before = end.issued_before.ToNanoseconds() / 1e9 if end.HasField("issued_before") else None
                 self._revocations.add_snapshot(snapshot, issued_before)
                 snapshot = None
-                self._acknowledge(stub, message)
+                pending = message
             elif event == "update" and snapshot is None:
                 self._revocations.add(message.update.revoked_session_ids)
-                # Of several updates, the last one acknowledges all.
-                if messages.empty():
-                    self._acknowledge(stub, message)
+                pending = message
             elif event == "heartbeat" and snapshot is None:
                 self._keys.reload()
                 self._revocations.add()
             elif event is not None:
                 raise ValueError("the feed does not consist of one snapshot and then updates")
+            # Of several updates, the last one acknowledges all.
+            if pending and messages.empty():
+                self._acknowledge(stub, pending)
+                pending = None
 
     def _next(self, messages: queue.SimpleQueue[Message | grpc.RpcError | None], timeout: float) -> Message | None:
         """Returns the next message. Fails if the peer sends nothing for too long, even if its connection is open."""
