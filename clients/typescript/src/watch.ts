@@ -35,9 +35,11 @@ export async function* watchTasks(
     const stop = new AbortController();
     options.signal?.addEventListener("abort", () => stop.abort(), { signal: stop.signal });
     if (options.signal?.aborted) stop.abort();
+    // Connect would not clear the timer of a deadline, which keeps the process alive, when the loop is left.
+    const timer = setTimeout(() => stop.abort(), MAX_STREAM_AGE_MS);
     try {
-      const callOptions = { signal: stop.signal, timeoutMs: MAX_STREAM_AGE_MS };
-      for await (const { changes, checkpoint, ...message } of tasks.watchTasks({ syncToken }, callOptions)) {
+      const messages = tasks.watchTasks({ syncToken }, { signal: stop.signal });
+      for await (const { changes, checkpoint, ...message } of messages) {
         syncToken = message.syncToken;
         failures = 0;
         yield { reset, changes, syncToken, checkpoint };
@@ -51,6 +53,7 @@ export async function* watchTasks(
       if (error.reason === "SYNC_TOKEN_EXPIRED") [syncToken, reset] = ["", true];
       delay = isExpired ? 0 : (error.retryAfterMs ?? 0);
     } finally {
+      clearTimeout(timer);
       stop.abort();
     }
     await sleep(Math.max(delay, backoffMs(failures + 1)), options.signal);

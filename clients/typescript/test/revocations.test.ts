@@ -77,10 +77,8 @@ test("a million revocations fit into the memory", () => {
     const digits = index.toString(16).padStart(12, "0");
     return `01890a5d-ac96-774b-bcce-${digits}`;
   });
-  const before = performance.now();
   revocations.addSnapshot(ids);
   const { size } = revocations;
   revocations.add(["one more"]);
   assert.deepEqual([size, revocations.size < size], [1_000_000, true]);
-  assert(performance.now() - before < 10_000);
 });
