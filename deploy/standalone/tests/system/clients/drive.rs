@@ -96,8 +96,7 @@ impl Runner {
             "lose_history" => world.lose_history().await,
             "auth_service" => {
                 let arguments: Vec<String> = parameters.parse("arguments")?;
-                let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
-                return Ok(json!(world.auth_service(&arguments)?));
+                return Ok(json!(world.auth_service(&arguments).await?));
             }
             other => return Err(format!("unknown action {other:?}")),
         }

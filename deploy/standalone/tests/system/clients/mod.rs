@@ -83,9 +83,13 @@ async fn run(language: &str, adapter: Arc<Adapter>, all: Vec<Scenario>) -> (Cell
     let selected = all.into_iter().filter(|scenario| scenario.name.contains(&only));
     let (alone, others): (Vec<_>, Vec<_>) = selected.partition(|scenario| scenario.alone);
     let run = async |scenario: Scenario| {
-        let (cell, measured) = runner::run(Arc::clone(&adapter), &scenario).await;
-        report(language, &scenario.name, &cell);
-        (scenario.name, cell, measured)
+        let name = scenario.name.clone();
+        // A task of its own, so that scenarios do not delay each other.
+        let running = tokio::spawn(runner::run(Arc::clone(&adapter), scenario));
+        let (cell, measured) =
+            running.await.unwrap_or_else(|error| (Cell::Failed(format!("the driver failed: {error}")), Vec::new()));
+        report(language, &name, &cell);
+        (name, cell, measured)
     };
     let mut results: Vec<_> = stream::iter(alone).then(run).collect().await;
     results.extend(stream::iter(others).map(run).buffer_unordered(CONCURRENT_SCENARIOS).collect::<Vec<_>>().await);

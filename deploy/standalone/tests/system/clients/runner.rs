@@ -77,11 +77,11 @@ pub struct Runner {
 }
 
 /// Runs a scenario, and returns its result and the durations that it has measured.
-pub async fn run(adapter: Arc<Adapter>, scenario: &Scenario) -> (Cell, Vec<Duration>) {
+pub async fn run(adapter: Arc<Adapter>, scenario: Scenario) -> (Cell, Vec<Duration>) {
     let world = World::start(&scenario.server).await;
     let variables = Mutex::new(Variables(world.variables()));
     let (background, measured) = (Mutex::default(), Mutex::default());
-    let prefix = format!("{}/", scenario.name);
+    let prefix = format!("{}-", scenario.name);
     let runner = Arc::new(Runner { prefix, adapter, world: RwLock::new(world), variables, background, measured });
     let cell = match runner.run_all(&scenario.steps).await {
         Ok(()) => Cell::Passed,
@@ -157,6 +157,7 @@ impl Runner {
         let is_event = action.get("op") == Some(&json!("next"));
         let mut events = Events::default();
         let mut last = "there was no earlier one".to_owned();
+        let started = Instant::now();
         loop {
             let answer = timeout_at(deadline, self.execute(action.clone())).await;
             let answer = answer.map_err(|_| format!("there is no answer in time; {last}"))??;
@@ -184,7 +185,7 @@ impl Runner {
             if !is_event || !answer["error"].is_null() {
                 sleep(PAUSE).await;
             }
-            last = format!("the last one was {}", shorten(&answer));
+            last = format!("the last one, after {:.1?}, was {}", started.elapsed(), shorten(&answer));
         }
     }
 

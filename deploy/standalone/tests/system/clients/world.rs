@@ -12,7 +12,7 @@ use service_kit::{
 };
 use task_service::{config::DatabaseArgs, recovery};
 use tempfile::TempDir;
-use tokio::task::{block_in_place, spawn_blocking};
+use tokio::task::spawn_blocking;
 use tonic_health::pb::health_check_response::ServingStatus;
 
 use super::{
@@ -149,11 +149,11 @@ impl World {
     }
 
     /// Runs a command of auth-service on the data of `taskey`, and returns its output.
-    pub fn auth_service(&self, arguments: &[&str]) -> Result<String, String> {
-        let mut command = Command::new(program("auth-service"));
+    pub async fn auth_service(&self, arguments: &[String]) -> Result<String, String> {
+        let mut command = tokio::process::Command::new(program("auth-service"));
         let url = format!("sqlite:{}", self.path("data/auth.db").display());
         command.args(arguments).env("TASKEY_DATABASE_URL", url).env("TASKEY_KEY_FILE", self.path("keys.json"));
-        let output = block_in_place(|| command.output()).expect("the program starts");
+        let output = command.output().await.expect("the program starts");
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
         if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
     }

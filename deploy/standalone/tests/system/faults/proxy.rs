@@ -154,7 +154,7 @@ fn bind(address: SocketAddr) -> io::Result<TcpSocket> {
 
 /// Runs the proxy. While it refuses connections, the socket is bound but does not listen, which keeps the port.
 async fn run(link: Arc<Link>, address: SocketAddr, mut socket: TcpSocket) {
-    let (mut mode, mut upstream) = (link.mode.subscribe(), link.upstream.subscribe());
+    let mut mode = link.mode.subscribe();
     loop {
         if mode.wait_for(|mode| *mode != Mode::Cut).await.is_err() {
             return;
@@ -165,7 +165,6 @@ async fn run(link: Arc<Link>, address: SocketAddr, mut socket: TcpSocket) {
         tokio::select! {
             () = accept(&link, &listener, &mut connections) => {}
             _ = mode.wait_for(|mode| *mode == Mode::Cut) => {}
-            _ = upstream.changed() => {}
         }
         // Bound before the listener is closed, so that no other socket can get the port.
         socket = bind(address).expect("the port can be shared");
@@ -189,11 +188,20 @@ async fn accept(link: &Arc<Link>, listener: &TcpListener, connections: &mut Join
 }
 
 impl Link {
+    /// Serves a connection until it ends, or the target changes.
     async fn serve(&self, client: TcpStream) -> io::Result<()> {
+        let mut upstream = self.upstream.subscribe();
+        let target = upstream.borrow().clone();
+        tokio::select! {
+            served = self.serve_from(target, client) => served,
+            _ = upstream.changed() => Ok(()),
+        }
+    }
+
+    async fn serve_from(&self, target: Upstream, client: TcpStream) -> io::Result<()> {
         self.wait_until_forwarding(Direction::ToServer).await;
         client.set_nodelay(true)?;
-        let upstream = self.upstream.borrow().clone();
-        match upstream {
+        match target {
             Upstream::Tcp(address) => {
                 let server = TcpStream::connect(address).await?;
                 server.set_nodelay(true)?;
