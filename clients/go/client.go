@@ -83,8 +83,6 @@ func New(config Config) (*Client, error) {
 		grpc.WithDefaultServiceConfig(serviceConfig),
 		// The interceptor retries calls instead, because gRPC retries no writes, and ignores google.rpc.RetryInfo.
 		grpc.WithDisableRetry(),
-		// While one service behind the gateway is unavailable, the gateway is not healthy, but calls to others succeed.
-		grpc.WithDisableHealthCheck(),
 		grpc.WithChainUnaryInterceptor(client.interceptUnary),
 		grpc.WithChainStreamInterceptor(client.interceptStream),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessageBytes)),

@@ -25,14 +25,14 @@ const RETRIES: RetryPolicy = RetryPolicy {
 const RETRY_THROTTLING: RetryThrottling =
     RetryThrottling { max_tokens: retry::MAX_TOKENS, token_ratio: retry::TOKEN_RATIO };
 
-/// The service config.
+/// The service config. It has no `healthCheckConfig`: the gateway is not healthy while one of the services behind it is not,
+/// and clients would then not even call the others.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ServiceConfig {
     load_balancing_config: [LoadBalancing; 1],
     method_config: Vec<MethodConfig>,
     retry_throttling: RetryThrottling,
-    health_check_config: HealthCheck,
 }
 
 #[derive(Debug, Serialize)]
@@ -88,13 +88,6 @@ struct RetryThrottling {
     token_ratio: f64,
 }
 
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct HealthCheck {
-    /// The empty name is that of the whole server.
-    service_name: &'static str,
-}
-
 impl ServiceConfig {
     /// Creates the service config of the services in a pool.
     #[must_use]
@@ -116,7 +109,6 @@ impl ServiceConfig {
             load_balancing_config: [LoadBalancing { round_robin: RoundRobin {} }],
             method_config: method_config.into_iter().filter(|config| !config.name.is_empty()).collect(),
             retry_throttling: RETRY_THROTTLING,
-            health_check_config: HealthCheck { service_name: "" },
         }
     }
 }

@@ -39,7 +39,7 @@ TRANSIENT = {
 }
 CHANNEL_OPTIONS = [
     # `Calls` applies the rest: gRPC would ignore RetryInfo, not retry writes, and reduce longer deadlines to 10 s.
-    ("grpc.service_config", json.dumps({key: CONFIG[key] for key in ("loadBalancingConfig", "healthCheckConfig")})),
+    ("grpc.service_config", json.dumps({"loadBalancingConfig": CONFIG["loadBalancingConfig"]})),
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 10_000),
     # Other pings, for which keepalive waits, would time out after 60 s.
