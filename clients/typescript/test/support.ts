@@ -9,7 +9,8 @@ import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { connect, type Credentials, type Taskey } from "../src/node.js";
 
-const PROGRAM = process.env.TASKEY ?? fileURLToPath(new URL("../../../../target/debug/taskey", import.meta.url));
+const PROGRAM =
+  process.env.TASKEY_PROGRAM ?? fileURLToPath(new URL("../../../../target/debug/taskey", import.meta.url));
 
 export const PASSWORD = "correct horse battery staple";
 
@@ -29,7 +30,7 @@ export class TestServer {
 
   /** Starts the process, again at the same addresses. */
   async start(): Promise<void> {
-    assert(existsSync(PROGRAM), `${PROGRAM} is missing: run \`cargo build\`, or set TASKEY`);
+    assert(existsSync(PROGRAM), `${PROGRAM} is missing: run \`cargo build\`, or set TASKEY_PROGRAM`);
     const listen = ["auth", "task", "gateway"].flatMap((name) => [
       `--${name}-listen`,
       this.addresses.get(name) ?? "127.0.0.1:0",
