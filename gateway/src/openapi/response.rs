@@ -188,10 +188,13 @@ pub fn error_response(http_code: u16, errors: &[DocumentedError]) -> Value {
 #[must_use]
 pub fn error_schemas(pool: &DescriptorPool) -> Vec<(&'static str, Value)> {
     let reason_enum = pool.get_enum_by_name("taskey.errors.v1.ErrorReason");
-    let comment = reason_enum.map(|reason| comment::leading(&reason.parent_file(), reason.path())).unwrap_or_default();
-    let numbers = 1..;
-    let reasons = numbers.map_while(|number| ErrorReason::try_from(number).ok()).map(reason_name);
-    let reasons = with_description(json!({"type": "string", "enum": reasons.collect::<Vec<_>>()}), &comment);
+    let comment =
+        reason_enum.as_ref().map(|reason| comment::leading(&reason.parent_file(), reason.path())).unwrap_or_default();
+    // In the order of their numbers, some of which are not used. Zero is no reason.
+    let numbers = reason_enum.iter().flat_map(|reason| reason.values().map(|value| value.number()).collect::<Vec<_>>());
+    let reasons = numbers.filter_map(|number| ErrorReason::try_from(number).ok());
+    let reasons: Vec<_> = reasons.filter(|reason| *reason != ErrorReason::Unspecified).map(reason_name).collect();
+    let reasons = with_description(json!({"type": "string", "enum": reasons}), &comment);
     let mut schemas = vec![("Error", error_schema()), ("ErrorReason", reasons.into())];
     schemas.extend(detail_schemas());
     schemas

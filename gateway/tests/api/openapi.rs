@@ -53,6 +53,15 @@ fn the_committed_copy_is_up_to_date() {
 }
 
 #[test]
+fn all_reasons_are_listed() {
+    let pool = contract_pool();
+    let reasons = pool.get_enum_by_name("taskey.errors.v1.ErrorReason").unwrap();
+    let names = reasons.values().filter(|reason| reason.number() != 0);
+    let names: Vec<_> = names.map(|reason| reason.name().trim_start_matches("ERROR_REASON_").to_owned()).collect();
+    assert_eq!(openapi_document(&pool)["components"]["schemas"]["ErrorReason"]["enum"], json!(names));
+}
+
+#[test]
 fn document_is_valid() {
     match Command::new("openapi-spec-validator").arg(COPY).output() {
         Err(_) => report_skipped("a test with openapi-spec-validator", "there is none; `make tools` installs it"),
