@@ -36,7 +36,7 @@ pub fn steps(file: &str, section: &str) -> Vec<Step> {
         let (language, text) = block.split_once('\n').expect("a block has lines");
         match language {
             "sh" => steps.push(Step { commands: text.to_owned(), output: None }),
-            "text" | "json" => steps.last_mut().expect("output follows a command").output = Some(text.to_owned()),
+            "" | "text" | "json" => steps.last_mut().expect("output follows a command").output = Some(text.to_owned()),
             // Sources and configurations.
             _ => {}
         }

@@ -151,21 +151,28 @@ async fn scraper_that_never_reads_is_disconnected() {
     let process = start("taskey", &database, &["auth", "task", "gateway"], &short);
     let ops = process.address("ops");
     wait_for_readiness(ops, StatusCode::OK).await;
-    let [_, memory] = process.memory_kib();
-    let mut scrapers = Vec::new();
-    for _ in 0..3 {
-        scrapers.push(scrape_without_reading(ops).await);
-    }
-    // Others are served meanwhile.
-    assert_eq!(get(ops, "/livez").await.0, StatusCode::OK);
-    let disconnected = async {
-        while connections(ops).await != "1" {
-            sleep(PAUSE).await;
+    let until_disconnected = async || {
+        let mut scrapers = Vec::new();
+        for _ in 0..3 {
+            scrapers.push(scrape_without_reading(ops).await);
         }
+        // Others are served meanwhile.
+        assert_eq!(get(ops, "/livez").await.0, StatusCode::OK);
+        let disconnected = async {
+            while connections(ops).await != "1" {
+                sleep(PAUSE).await;
+            }
+        };
+        timeout(START_LIMIT, disconnected).await.expect("the scrapers are disconnected");
     };
-    timeout(START_LIMIT, disconnected).await.expect("the scrapers are disconnected");
+    until_disconnected().await;
+    let [peak_of_one, _] = process.memory_kib();
+    for _ in 0..3 {
+        until_disconnected().await;
+    }
+    // Nothing remains of them.
     let [peak, _] = process.memory_kib();
-    assert!(peak < memory + 64 * 1024, "{memory} KiB, at most {peak} KiB");
+    assert!(peak < peak_of_one + 32 * 1024, "{peak_of_one} KiB, then {peak} KiB");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
