@@ -89,7 +89,8 @@ test-upgrade: tools ## Run the programs of the previous release beside the new o
 
 # The tests of `deploy/` with the programs that its configurations are for: Envoy, nginx, HAProxy, Caddy, Patroni, buildah,
 # Helm and systemd. On two cores, they take 6 minutes with programs that are compiled already. The images contain release
-# programs; the other stages use those of the tests. The first run also compiles Helm, for 3 minutes.
+# programs, whose compilation takes 25 minutes of CPU time; the other stages use those of the tests. The first run also
+# compiles Helm, for 3 minutes.
 DEPLOYMENT := package(taskey) & test(/^deployment::/)
 
 .PHONY: test-deploy
