@@ -30,6 +30,14 @@ impl Timestamp {
         Self(seconds.saturating_mul(1_000_000))
     }
 
+    /// Parses the value of the HTTP header `date`, which has a resolution of one second (RFC 9110, section 6.6.1).
+    /// Returns `None` if it is invalid, or before 1970.
+    #[must_use]
+    pub fn parse_http_date(text: &str) -> Option<Self> {
+        let since_epoch = httpdate::parse_http_date(text).ok()?.duration_since(UNIX_EPOCH).ok()?;
+        i64::try_from(since_epoch.as_micros()).ok().map(Self)
+    }
+
     /// Returns the microseconds since the Unix epoch.
     #[must_use]
     pub const fn as_micros(self) -> i64 {

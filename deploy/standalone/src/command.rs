@@ -9,6 +9,8 @@ use service_kit::{
     server::ops::healthcheck::HealthcheckArgs,
 };
 
+use crate::token::TokenCommand;
+
 /// The commands of the program.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
@@ -47,6 +49,10 @@ pub enum Command {
     },
     /// Ask the running program, at its address for health checks, whether it is ready. The exit code is 1 if it is not
     Healthcheck(HealthcheckArgs),
+    /// Log in as a user, and print access tokens for scripts. Calls the gateway of any installation; the settings of the
+    /// server have no effect
+    #[command(subcommand)]
+    Token(Box<TokenCommand>),
 }
 
 /// The options of `copy`.

@@ -26,6 +26,7 @@ mod doctor;
 mod hint;
 mod listen;
 mod maintenance;
+mod token;
 
 use config::{Cli, Configs};
 use data_dir::DataDir;

@@ -16,6 +16,7 @@ use crate::{
     config::{Cli, Configs},
     data_dir::DataDir,
     doctor::diagnose,
+    token,
 };
 
 /// Runs a command.
@@ -50,6 +51,7 @@ pub async fn run(command: Command, cli: Cli) -> anyhow::Result<()> {
             begin_epoch(&configs).await
         }
         Command::Healthcheck(healthcheck) => healthcheck.run().await,
+        Command::Token(command) => token::run(*command, &Clock::system()).await,
         Command::Doctor { doctor } => doctor.report(&diagnose(&cli, &configs, &Clock::system()).await),
     }
 }

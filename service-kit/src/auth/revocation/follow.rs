@@ -15,7 +15,6 @@ use tokio::{
 };
 use tonic::{
     Streaming,
-    metadata::{Ascii, MetadataValue},
     transport::{Channel, Endpoint},
 };
 use uuid::Uuid;
@@ -148,7 +147,9 @@ impl Follower {
         let span = CallSpan::background(token_service_server::SERVICE_NAME, "WatchRevocations", &mut request);
         let feed = span.observe(client.watch_revocations(request).await).map_err(|status| {
             // If the clocks differ, the peer may refuse the token, so that no message of the feed shows its time.
-            if let Some(date) = status.metadata().get("date").and_then(parse_date) {
+            if let Some(date) =
+                status.metadata().get("date").and_then(|date| Timestamp::parse_http_date(date.to_str().ok()?))
+            {
                 self.view.monitor.observe_clock(date);
             }
             status::summary(&status)
@@ -227,13 +228,6 @@ impl Follower {
         }
         std::future::pending().await
     }
-}
-
-/// Parses the time in the header `date`, which has a resolution of one second.
-fn parse_date(value: &MetadataValue<Ascii>) -> Option<Timestamp> {
-    let date = httpdate::parse_http_date(value.to_str().ok()?).ok()?;
-    let since_epoch = date.duration_since(std::time::UNIX_EPOCH).ok()?;
-    Some(Timestamp::from_micros(i64::try_from(since_epoch.as_micros()).ok()?))
 }
 
 fn acknowledge_request(message: &WatchRevocationsResponse) -> AcknowledgeRevocationsRequest {

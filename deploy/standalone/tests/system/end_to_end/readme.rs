@@ -92,6 +92,8 @@ pub fn run_with(folder: &Path, steps: &[Step], replacements: &[(&str, &str)]) ->
     let path = format!("{programs}:{}:/usr/sbin", env::var("PATH").unwrap_or_default());
     let mut bash = Command::new("bash");
     bash.args(["-c", &script]).current_dir(folder).env("PATH", path).stdin(Stdio::null());
+    // `taskey token` stores tokens in the configuration directory.
+    bash.env("XDG_CONFIG_HOME", folder.join("config"));
     bash.status().expect("there is a bash");
     let output = |number| fs::read_to_string(folder.join(format!("{number}.out"))).expect("each step has run");
     (0..steps.len()).map(output).collect()

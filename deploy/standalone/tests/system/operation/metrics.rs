@@ -37,13 +37,14 @@ async fn series(ops: SocketAddr) -> BTreeSet<String> {
 }
 
 /// Returns the value of a time series, or 0 if there is none.
-async fn value(ops: SocketAddr, series: &str) -> f64 {
+pub async fn value(ops: SocketAddr, series: &str) -> f64 {
     let samples = samples(ops).await;
     let value = samples.iter().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
     value.map_or(0.0, |value| value.parse().expect("a number"))
 }
 
-async fn wait_for_value(ops: SocketAddr, series: &str, expected: f64) {
+/// Waits until a time series has this value.
+pub async fn wait_for_value(ops: SocketAddr, series: &str, expected: f64) {
     let reached = async {
         while (value(ops, series).await - expected).abs() > f64::EPSILON {
             sleep(PAUSE).await;

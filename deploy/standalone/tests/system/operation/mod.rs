@@ -19,6 +19,7 @@ mod metrics;
 mod monitoring;
 mod ops_listener;
 mod service_manager;
+mod tokens;
 pub mod traces;
 
 /// Sends a request without a body, and returns the status code and the body of the response.

@@ -32,6 +32,7 @@ use crate::process::{PASSWORD, Process, program};
 
 mod ports;
 mod reload;
+mod tokens;
 mod traces;
 
 /// How long a line may take until it is in the log.

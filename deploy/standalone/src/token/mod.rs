@@ -1,0 +1,103 @@
+//! The command `token`: keeps the tokens of a user for scripts that call Taskey with curl or grpcurl.
+//!
+//! # Layout
+//! - `args`: the options. `prompt`: asks for the password. `store`: the file with the tokens, and its lock. `client`: calls
+//!   of auth-service.
+
+use std::io::{self, Write};
+
+use anyhow::Context;
+use service_kit::clock::Clock;
+use tokio::task::spawn_blocking;
+
+mod args;
+mod client;
+mod prompt;
+mod store;
+
+pub use args::TokenCommand;
+use args::{InstallationArgs, LoginArgs};
+use client::AuthClient;
+use store::{StoredSession, TokenStore};
+
+/// Runs a command.
+///
+/// # Errors
+/// If the command fails; the message is for the user.
+pub async fn run(command: TokenCommand, clock: &Clock) -> anyhow::Result<()> {
+    match command {
+        TokenCommand::Login(arguments) => log_in(arguments, clock).await,
+        TokenCommand::Print(installation) => print(&installation, clock).await,
+        TokenCommand::Logout(installation) => log_out(&installation, clock).await,
+    }
+}
+
+async fn log_in(arguments: LoginArgs, clock: &Clock) -> anyhow::Result<()> {
+    let LoginArgs { email, password_stdin, installation } = arguments;
+    let (store, name) = (TokenStore::new(&installation)?, installation.name());
+    let client = AuthClient::open(&installation, clock).await?;
+    // An unusable file is reported before the user types a password.
+    store.read()?;
+    let credentials = spawn_blocking(move || prompt::credentials(email, password_stdin)).await??;
+    let path = store.path().to_owned();
+    let store = store.lock().await?;
+    let replaced = store.read()?;
+    let session = client.log_in(&credentials).await.with_context(|| format!("cannot log in to {name}"))?;
+    store.write(&session)?;
+    if let Some(replaced) = replaced {
+        // If this fails, the session ends when its refresh token expires.
+        _ = client.log_out(&replaced.refresh_token).await;
+    }
+    Ok(writeln!(io::stdout(), "logged in as {}; the tokens are in {}", credentials.email, path.display())?)
+}
+
+async fn print(installation: &InstallationArgs, clock: &Clock) -> anyhow::Result<()> {
+    let store = TokenStore::new(installation)?;
+    let stored = store.read()?.with_context(|| not_logged_in(installation))?;
+    let session = if stored.is_valid(clock.now()) { stored } else { refresh(installation, store, clock).await? };
+    Ok(writeln!(io::stdout(), "{}", *session.access_token)?)
+}
+
+/// Refreshes the stored tokens, unless another process has just done so.
+async fn refresh(installation: &InstallationArgs, store: TokenStore, clock: &Clock) -> anyhow::Result<StoredSession> {
+    let client = AuthClient::open(installation, clock).await?;
+    let store = store.lock().await?;
+    let stored = store.read()?.with_context(|| not_logged_in(installation))?;
+    if stored.is_valid(clock.now()) {
+        return Ok(stored);
+    }
+    match client.refresh(&stored.refresh_token).await {
+        Ok(session) => {
+            store.write(&session)?;
+            Ok(session)
+        }
+        Err(error) if error.ends_session() => {
+            store.delete()?;
+            Err(error).with_context(|| format!("the session has ended: {}", how_to_log_in(installation)))
+        }
+        Err(error) => Err(error).with_context(|| format!("cannot refresh the token at {}", installation.name())),
+    }
+}
+
+async fn log_out(installation: &InstallationArgs, clock: &Clock) -> anyhow::Result<()> {
+    let (store, name) = (TokenStore::new(installation)?, installation.name());
+    if store.read()?.is_none() {
+        return Ok(writeln!(io::stdout(), "not logged in to {name}")?);
+    }
+    let client = AuthClient::open(installation, clock).await?;
+    let store = store.lock().await?;
+    if let Some(stored) = store.read()? {
+        let logged_out = client.log_out(&stored.refresh_token).await;
+        logged_out.with_context(|| format!("cannot log out of {name}, and the tokens were kept: try again later"))?;
+        store.delete()?;
+    }
+    Ok(writeln!(io::stdout(), "logged out of {name}")?)
+}
+
+fn not_logged_in(installation: &InstallationArgs) -> String {
+    format!("not logged in to {}: {}", installation.name(), how_to_log_in(installation))
+}
+
+fn how_to_log_in(installation: &InstallationArgs) -> String {
+    format!("log in with `taskey token login --url {}`", installation.name())
+}
