@@ -27,9 +27,12 @@ async fn check(language: &str) {
     let variables = world.variables();
     let address = variables["gateway"].as_str().expect("an address");
     let commands = first_block(&manual).expect("the manual begins with shell commands").replace(ADDRESS, address);
-    let empty = folder();
+    // Tools derive the name of a package from that of the folder.
+    let parent = folder();
+    let empty = parent.path().join("quick-start");
+    fs::create_dir(&empty).expect("created");
     let mut shell = Command::new("bash");
-    shell.args(["-euo", "pipefail", "-c", &commands]).current_dir(empty.path()).stdin(Stdio::null()).kill_on_drop(true);
+    shell.args(["-euo", "pipefail", "-c", &commands]).current_dir(&empty).stdin(Stdio::null()).kill_on_drop(true);
     shell.env("TASKEY", super::folder().join("..").canonicalize().expect("the folder exists"));
     let output = timeout(LIMIT, shell.output()).await.expect("a call is made in time").expect("bash is installed");
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();

@@ -31,10 +31,11 @@ pub fn contains(language: &str) -> bool {
 /// # Panics
 /// If they differ, or a scenario has no result.
 pub fn update(scenarios: &Scenarios, language: &'static str, results: &BTreeMap<String, Cell>, measured: &[Duration]) {
-    if env::var_os(RENEW_MEASUREMENTS).is_some() && !measured.is_empty() {
+    if env::var_os(RENEW_MEASUREMENTS).is_some() {
         let mut rows = parse(part(&read(), "measurements"));
         for (name, percentile) in [("p50", 50), ("p99", 99)] {
-            rows.entry(name.to_owned()).or_default().insert(language, format_duration(measured, percentile));
+            let text = if measured.is_empty() { "n/a".to_owned() } else { format_duration(measured, percentile) };
+            rows.entry(name.to_owned()).or_default().insert(language, text);
         }
         let names = ["p50", "p99"].map(|name| (name.to_owned(), format!("{name} of 100 logouts")));
         replace("measurements", &render("Time from the logout to the refusal", &names, &rows));
