@@ -16,6 +16,7 @@ mod postgres_tls;
 mod revocation;
 mod searches;
 mod server;
+mod shutdown;
 mod sqlite_log;
 mod support;
 mod tls;

@@ -1,4 +1,4 @@
-//! The gRPC server: errors, limits, deadlines, health and shutdown.
+//! The gRPC server: errors, limits, deadlines and health.
 
 use std::{future::Future, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
 
@@ -22,13 +22,7 @@ use taskey_proto::auth::v1::{
     token_service_server::{TokenService, TokenServiceServer},
 };
 use taskey_proto::errors::v1::ErrorReason;
-use tokio::{
-    io::AsyncReadExt,
-    net::TcpStream,
-    sync::{Notify, watch},
-    task::JoinHandle,
-    time::timeout,
-};
+use tokio::{io::AsyncReadExt, net::TcpStream, sync::watch, task::JoinHandle, time::timeout};
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Request, Response, Status, transport::Channel};
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
@@ -80,7 +74,7 @@ pub struct Server {
     pub channel: Channel,
     ready: watch::Sender<bool>,
     pub shutdown: CancellationToken,
-    running: JoinHandle<anyhow::Result<()>>,
+    pub running: JoinHandle<anyhow::Result<()>>,
 }
 
 impl Server {
@@ -106,7 +100,7 @@ impl Server {
         Self { address, channel, ready, shutdown, running }
     }
 
-    async fn call(&self) -> Result<JwkSet, Status> {
+    pub async fn call(&self) -> Result<JwkSet, Status> {
         TokenServiceClient::new(self.channel.clone()).get_jwks(GetJwksRequest {}).await.map(Response::into_inner)
     }
 }
@@ -242,7 +236,7 @@ async fn unsupported_or_absent_content_type_is_refused() {
     }
 }
 
-async fn connect_http2(
+pub async fn connect_http2(
     address: SocketAddr,
 ) -> (hyper::client::conn::http2::SendRequest<String>, impl Future<Output = Result<(), hyper::Error>> + Send + 'static)
 {
@@ -293,71 +287,6 @@ async fn health_of_each_service_follows_readiness() {
 }
 
 #[tokio::test]
-async fn call_in_progress_is_completed_during_shutdown() {
-    let (started, finish) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-    let (handler_started, handler_finish) = (Arc::clone(&started), Arc::clone(&finish));
-    let server = Server::start(&[], move || {
-        let (started, finish) = (Arc::clone(&handler_started), Arc::clone(&handler_finish));
-        async move {
-            started.notify_one();
-            finish.notified().await;
-            empty().await
-        }
-    })
-    .await;
-    let mut client = TokenServiceClient::new(server.channel.clone());
-    let call = tokio::spawn(async move { client.get_jwks(GetJwksRequest {}).await });
-    started.notified().await;
-    server.shutdown.cancel();
-    // The listener closes before the calls have ended.
-    let listener_closed = async { while TcpStream::connect(server.address).await.is_ok() {} };
-    timeout(Duration::from_secs(5), listener_closed).await.expect("new connections are refused");
-    finish.notify_one();
-    call.await.expect("no panic").expect("the call succeeds");
-    server.running.await.expect("no panic").expect("no error");
-}
-
-#[tokio::test]
-async fn call_in_progress_is_completed_on_an_old_connection() {
-    let (started, finish) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-    let (handler_started, handler_finish) = (Arc::clone(&started), Arc::clone(&finish));
-    let server = Server::start(&["--max-connection-age", "100ms"], move || {
-        let (started, finish) = (Arc::clone(&handler_started), Arc::clone(&handler_finish));
-        async move {
-            started.notify_one();
-            finish.notified().await;
-            empty().await
-        }
-    })
-    .await;
-    let (mut client, connection) = connect_http2(server.address).await;
-    tokio::spawn(connection);
-    let request = http::Request::post(GET_JWKS).header("content-type", "application/grpc");
-    let call = client.send_request(request.body("\0\0\0\0\0".to_owned()).expect("a request"));
-    started.notified().await;
-    // After GOAWAY, the connection accepts no further calls.
-    let goaway_received = async {
-        while client.ready().await.is_ok() {
-            tokio::task::yield_now().await;
-        }
-    };
-    timeout(Duration::from_secs(5), goaway_received).await.expect("GOAWAY is received");
-    finish.notify_one();
-    assert_eq!(call.await.expect("a response").status(), 200);
-}
-
-#[tokio::test]
-async fn stream_ends_after_the_grace_period_of_an_old_connection() {
-    let flags = ["--max-connection-age", "100ms", "--max-connection-age-grace", "100ms"];
-    let server = Server::start(&flags, empty).await;
-    let mut client = TokenServiceClient::new(server.channel.clone());
-    let mut feed = client.watch_revocations(WatchRevocationsRequest {}).await.expect("open").into_inner();
-    let ended = timeout(Duration::from_secs(5), feed.message()).await.expect("ends in time");
-    assert_refused!(ended, Unavailable, "SHUTTING_DOWN");
-    server.call().await.expect("the client opens another connection");
-}
-
-#[tokio::test]
 async fn error_with_a_retry_delay_has_a_pushback_for_clients_of_grpc() {
     let error = |delay| {
         let error = ApiError::new(Code::Unavailable, ErrorReason::StoreUnavailable, "not now");
@@ -369,33 +298,6 @@ async fn error_with_a_retry_delay_has_a_pushback_for_clients_of_grpc() {
         assert_eq!(status.metadata().get("grpc-retry-pushback-ms").expect("a pushback"), pushback);
         assert_eq!(status.get_error_details().retry_info().expect("a delay").retry_delay, Some(delay));
     }
-}
-
-#[tokio::test]
-async fn streams_end_at_shutdown_with_a_reason() {
-    let server = Server::start(&["--drain-timeout", "60s"], empty).await;
-    let mut client = TokenServiceClient::new(server.channel.clone());
-    let mut feed = client.watch_revocations(WatchRevocationsRequest {}).await.expect("open").into_inner();
-    server.shutdown.cancel();
-    let status = loop {
-        match feed.message().await {
-            Ok(message) => assert!(message.is_some(), "the stream ended without a status"),
-            Err(status) => break status,
-        }
-    };
-    assert_refused!(Err::<(), _>(status), Unavailable, "SHUTTING_DOWN");
-    timeout(Duration::from_secs(5), server.running).await.expect("ends").expect("no panic").expect("no error");
-}
-
-#[tokio::test]
-async fn open_calls_and_connections_are_closed_after_the_drain_timeout() {
-    let server = Server::start(&["--drain-timeout", "100ms", "--request-timeout", "60s"], never).await;
-    let mut client = TokenServiceClient::new(server.channel.clone());
-    let call = tokio::spawn(async move { client.get_jwks(GetJwksRequest {}).await });
-    let idle_connection = TcpStream::connect(server.address).await.expect("connected");
-    server.shutdown.cancel();
-    timeout(Duration::from_secs(5), server.running).await.expect("ends").expect("no panic").expect("no error");
-    drop((call, idle_connection));
 }
 
 #[tokio::test]
