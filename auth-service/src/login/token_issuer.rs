@@ -45,15 +45,22 @@ impl TokenIssuer {
         let keys = self.keys.current().ok_or_else(|| ApiError::internal("there is no signing key"))?;
         let access_token = token::sign(&keys, &self.token_args, &claims).map_err(ApiError::internal)?;
         let refresh_token = RefreshToken { session_id: session.id, generation: session.generation };
+        // The claim `exp` has whole seconds.
+        let access_expires_at = Timestamp::from_seconds(claims.expires_at.as_seconds());
+        let lifetime = |expires_at: Timestamp| {
+            let seconds = expires_at.since(now).as_secs();
+            prost_types::Duration { seconds: seconds.try_into().unwrap_or(i64::MAX), nanos: 0 }
+        };
         Ok(TokenPair {
             access_token,
             refresh_token: self.refresh_keys.issue(refresh_token),
             token_type: "Bearer".to_owned(),
-            // The claim `exp` has whole seconds.
-            access_expire_time: Some(Timestamp::from_seconds(claims.expires_at.as_seconds()).into()),
+            access_expire_time: Some(access_expires_at.into()),
             refresh_expire_time: Some(session.expires_at.into()),
             session_id: session.id.to_string(),
             user: Some(user.into()),
+            access_lifetime: Some(lifetime(access_expires_at)),
+            refresh_lifetime: Some(lifetime(session.expires_at)),
         })
     }
 }

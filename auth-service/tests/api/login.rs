@@ -32,6 +32,8 @@ async fn login_returns_a_token_pair(database: TestDatabase) {
     assert_eq!(server.get_me(&pair.access_token).await.expect("the token is valid"), user);
     let (access, refresh) = pair.access_expire_time.zip(pair.refresh_expire_time).expect("both expiry times are set");
     assert_eq!(refresh.seconds - access.seconds, 7 * 86_400 - 300);
+    assert!((299..=300).contains(&pair.access_lifetime.expect("set").seconds));
+    assert_eq!(pair.refresh_lifetime.expect("set").seconds, 7 * 86_400);
     server.stop().await;
 }
 

@@ -132,6 +132,8 @@ async fn a_session_expires_after_its_maximum_lifetime_even_if_refreshed(database
     server.manual_clock.advance(240 * SECOND);
     pair = server.refresh(&pair.refresh_token).await.expect("refreshed");
     assert_eq!(pair.access_expire_time.expect("set").seconds, login_time + 30 * 86_400);
+    assert!((59..=60).contains(&pair.access_lifetime.expect("set").seconds));
+    assert!((59..=60).contains(&pair.refresh_lifetime.expect("set").seconds));
     server.manual_clock.advance(61 * SECOND);
     assert_refused!(server.refresh(&pair.refresh_token).await, Unauthenticated, "REFRESH_TOKEN_INVALID");
     server.stop().await;
