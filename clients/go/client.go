@@ -67,8 +67,9 @@ type Client struct {
 	Tasks     taskv1.TaskServiceClient
 	TaskLists taskv1.TaskListServiceClient
 
-	conn    *grpc.ClientConn
-	session *session
+	conn     *grpc.ClientConn
+	session  *session
+	throttle throttle
 }
 
 // New creates a client. It connects on the first call.
@@ -77,7 +78,7 @@ func New(config Config) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	client := &Client{}
+	client := &Client{throttle: throttle{tokens: maxTokens}}
 	options := append([]grpc.DialOption{
 		grpc.WithTransportCredentials(transport),
 		grpc.WithDefaultServiceConfig(serviceConfig),

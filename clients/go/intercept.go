@@ -5,12 +5,14 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
@@ -26,6 +28,9 @@ const (
 	maxAttempts = 3
 	minBackoff  = 100 * time.Millisecond
 	maxBackoff  = time.Second
+	// The retry throttling, as in the service config.
+	maxTokens  = 10
+	tokenRatio = 0.1
 )
 
 // interceptUnary authenticates a call, retries it if that is safe, and converts its error.
@@ -47,6 +52,7 @@ func (c *Client) interceptUnary(
 		authenticated, token, err := c.authenticate(ctx, method)
 		if err == nil {
 			err = invoke(authenticated, method, request, response, conn, options...)
+			c.throttle.record(status.Code(err))
 		}
 		if err == nil {
 			return nil
@@ -60,7 +66,8 @@ func (c *Client) interceptUnary(
 		}
 		delay, isRetryable := retryDelay(failure, trailer, attempt)
 		deadline, _ := ctx.Deadline()
-		if !isSafe || !isRetryable || attempt == maxAttempts || time.Until(deadline) <= delay || !sleep(ctx, delay) {
+		isPermitted := isSafe && isRetryable && attempt < maxAttempts && c.throttle.permitsRetry()
+		if !isPermitted || time.Until(deadline) <= delay || !sleep(ctx, delay) {
 			return failure
 		}
 	}
@@ -145,4 +152,29 @@ func sleep(ctx context.Context, delay time.Duration) bool {
 	case <-ctx.Done():
 		return false
 	}
+}
+
+// throttle limits retries while most calls fail, as gRFC A6 describes.
+type throttle struct {
+	mu     sync.Mutex
+	tokens float64
+}
+
+// record counts the outcome of an attempt.
+func (t *throttle) record(code codes.Code) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	switch code {
+	case codes.OK:
+		t.tokens = min(t.tokens+tokenRatio, maxTokens)
+	case codes.Unavailable:
+		t.tokens = max(t.tokens-1, 0)
+	}
+}
+
+// permitsRetry reports whether calls can be retried.
+func (t *throttle) permitsRetry() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.tokens > maxTokens/2
 }

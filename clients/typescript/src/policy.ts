@@ -9,6 +9,7 @@ interface MethodConfig {
   retryPolicy?: { maxAttempts: number; initialBackoff: string; maxBackoff: string; backoffMultiplier: number };
 }
 const METHODS: MethodConfig[] = config.methodConfig;
+const THROTTLING = config.retryThrottling;
 
 /** The retry policy of writes with a `request_id`, and of the delays between streams: that of the reads. */
 const POLICY = METHODS.flatMap((entry) => entry.retryPolicy ?? [])[0]!;
@@ -38,6 +39,24 @@ export function retryDelayMs(error: TaskeyError, attempt: number, policy = POLIC
   const hint = pushback === null ? error.retryAfterMs : Number(pushback);
   if (error.code === Code.Unavailable) return hint ?? backoffMs(attempt, policy);
   return error.code === Code.ResourceExhausted && error.retryAfterMs !== undefined ? hint : undefined;
+}
+
+/** Limits retries while most calls fail, as gRFC A6 describes. */
+export class RetryThrottle {
+  #tokens = THROTTLING.maxTokens;
+
+  /** Reports whether calls can be retried. */
+  get permitsRetry(): boolean {
+    return this.#tokens > THROTTLING.maxTokens / 2;
+  }
+
+  recordSuccess(): void {
+    this.#tokens = Math.min(this.#tokens + THROTTLING.tokenRatio, THROTTLING.maxTokens);
+  }
+
+  recordError(code: Code): void {
+    if (code === Code.Unavailable) this.#tokens = Math.max(this.#tokens - 1, 0);
+  }
 }
 
 /** Waits for a promise until the signal is aborted or the timeout, unless it is 0, has passed. */

@@ -3,11 +3,13 @@ import { reflect } from "@bufbuild/protobuf/reflect";
 import type { Transport } from "@connectrpc/connect";
 import { TaskeyError } from "./errors.js";
 import { scope } from "./gen/taskey/options/v1/options_pb.js";
-import { methodConfig, retryDelayMs, sleep, toMs, wait } from "./policy.js";
+import { methodConfig, retryDelayMs, RetryThrottle, sleep, toMs, wait } from "./policy.js";
 import type { Session } from "./session.js";
 
 /** Adds deadlines, tokens, request ids, retries and typed errors to a transport. */
 export function createTaskeyTransport(inner: Transport, session?: Session): Transport {
+  const throttle = new RetryThrottle();
+
   /** Returns the access token, unless the method is public, and the headers that contain it. */
   async function authorize(method: DescMethod, header?: HeadersInit, signal?: AbortSignal, timeoutMs?: number) {
     const headers = new Headers(header);
@@ -34,15 +36,19 @@ export function createTaskeyTransport(inner: Transport, session?: Session): Tran
       for (let attempt = 1; ; attempt++) {
         const { headers, token } = await authorize(method, header, signal, timeLeft());
         try {
-          return await inner.unary(method, signal, timeLeft(), headers, message, contextValues);
+          const response = await inner.unary(method, signal, timeLeft(), headers, message, contextValues);
+          throttle.recordSuccess();
+          return response;
         } catch (cause) {
           const error = TaskeyError.from(cause, signal);
+          throttle.recordError(error.code);
           if (!isRenewed && isRenewable(error, token)) {
             isRenewed = true;
             attempt--;
             continue;
           }
-          const delay = isRetryable ? retryDelayMs(error, attempt, config.retryPolicy) : undefined;
+          const delay =
+            isRetryable && throttle.permitsRetry ? retryDelayMs(error, attempt, config.retryPolicy) : undefined;
           if (delay === undefined || Date.now() + delay >= deadline) throw error;
           await sleep(delay, signal);
         }

@@ -26,8 +26,8 @@ function failure(code: Code, reason: string, retryMs?: number, pushback?: string
   return error;
 }
 
-/** Returns a client of a server that returns these errors, and then succeeds, and the requests that it received. */
-function failing(...errors: ConnectError[]) {
+/** Returns a client of a server that returns these results, and then succeeds, and the requests that it received. */
+function failing(...errors: (ConnectError | undefined)[]) {
   const requestIds: string[] = [];
   const fail = () => {
     const error = errors.shift();
@@ -72,6 +72,23 @@ test("other calls and other errors are not repeated", async () => {
     await assert.rejects(read.taskey.tasks.getTask({}), (error) => error instanceof TaskeyError && error.code === code);
     assert.equal(read.requestIds.length, 1, error.message);
   }
+});
+
+test("retries stop while most calls fail, and resume after enough calls have succeeded", async () => {
+  const results = [...Array<true>(13).fill(true), ...Array<false>(61).fill(false), true];
+  const overload = () => failure(Code.Unavailable, "OVERLOADED", 1);
+  const { taskey, requestIds } = failing(...results.map((fails) => (fails ? overload() : undefined)));
+  const attempts = [];
+  for (let call = 0; call < 10; call++) {
+    const before = requestIds.length;
+    await assert.rejects(taskey.tasks.getTask({}), /OVERLOADED/);
+    attempts.push(requestIds.length - before);
+  }
+  // There are 10 tokens at first. Each failed attempt costs one, and more than 5 must be left for a retry.
+  assert.deepEqual(attempts, [3, 2, 1, 1, 1, 1, 1, 1, 1, 1]);
+  for (let call = 0; call < 61; call++) await taskey.tasks.getTask({});
+  await taskey.tasks.getTask({});
+  assert.equal(requestIds.length, 13 + 61 + 2);
 });
 
 test("RetryInfo and pushback set the delay, if it fits into the deadline", async () => {

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { createHmac, createPrivateKey, createPublicKey, sign } from "node:crypto";
 import { before, test } from "node:test";
+import { Point } from "@noble/ed25519";
 import { importKeys, TokenError, verifyToken, type KeySet } from "../src/verifier/index.js";
 
 const NOW = 1_800_000_000;
@@ -273,5 +274,34 @@ test("unusable key sets are refused", async () => {
   ];
   for (const set of [...sets, ...changes.map(([key, change]) => ({ keys: [{ ...key, ...change }] }))]) {
     await assert.rejects(importKeys(set, NOW * 1000), JSON.stringify(set));
+  }
+});
+
+test("public keys outside of the subgroup of prime order are refused", async () => {
+  const importPoint = (x: Uint8Array) => {
+    const key = { kty: "OKP", crv: "Ed25519", kid: "pair", x: Buffer.from(x).toString("base64url") };
+    return importKeys({ keys: [key] }, NOW * 1000);
+  };
+  await importPoint(Point.BASE.toBytes());
+  const smallOrder = [
+    "0100000000000000000000000000000000000000000000000000000000000000",
+    "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+    "0000000000000000000000000000000000000000000000000000000000000000",
+    "0000000000000000000000000000000000000000000000000000000000000080",
+    "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
+    "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc85",
+    "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
+    "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac03fa",
+  ];
+  const notOnTheCurve = "0200000000000000000000000000000000000000000000000000000000000000";
+  const notCanonical = [
+    "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+    "edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+    "0100000000000000000000000000000000000000000000000000000000000080",
+    "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff",
+  ];
+  const mixedOrder = Point.BASE.add(Point.fromHex(smallOrder[4]!)).toHex();
+  for (const hexadecimal of [...smallOrder, notOnTheCurve, ...notCanonical, mixedOrder, "00"]) {
+    await assert.rejects(importPoint(Buffer.from(hexadecimal, "hex")), /not a valid Ed25519 public key/, hexadecimal);
   }
 });

@@ -1,3 +1,4 @@
+import { Point } from "@noble/ed25519";
 import { importJWK, type CryptoKey, type JWK } from "jose";
 
 /** The key of access tokens. Its algorithm is fixed, so that a token cannot choose another (RFC 8725, section 3.1). */
@@ -44,7 +45,21 @@ async function importKey(jwk: JWK): Promise<Key> {
   if (jwk.kty !== "OKP" || jwk.crv !== "Ed25519" || !jwk.x) {
     throw new Error('a key must have kty "oct", or kty "OKP" and crv "Ed25519"');
   }
+  if (!isSafePoint(jwk.x)) throw new Error("x is not a valid Ed25519 public key");
   const publicJwk = { kty: "OKP", crv: "Ed25519", x: jwk.x };
   const signing = jwk.d === undefined ? undefined : await importJWK({ ...publicJwk, d: jwk.d }, algorithm);
   return { id, algorithm, verifying: await importJWK(publicJwk, algorithm), signing };
+}
+
+/**
+ * Rejects public keys that are invalid, and those for which signatures can be forged without the private key: the point
+ * must be on the curve, canonically encoded, not of small order, and in the prime-order subgroup.
+ */
+function isSafePoint(x: string): boolean {
+  try {
+    const point = Point.fromBytes(Buffer.from(x, "base64url"));
+    return !point.isSmallOrder() && point.isTorsionFree();
+  } catch {
+    return false;
+  }
 }
