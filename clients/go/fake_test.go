@@ -44,12 +44,18 @@ func (fake) WatchTasks(
 
 func startFake(t *testing.T, options ...grpc.ServerOption) string {
 	t.Helper()
+	server := grpc.NewServer(options...)
+	taskv1.RegisterTaskServiceServer(server, fake{})
+	return serve(t, server)
+}
+
+// serve runs a server until the end of the test, and returns its address.
+func serve(t *testing.T, server *grpc.Server) string {
+	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := grpc.NewServer(options...)
-	taskv1.RegisterTaskServiceServer(server, fake{})
 	go func() { _ = server.Serve(listener) }()
 	t.Cleanup(server.Stop)
 	return listener.Addr().String()

@@ -7,6 +7,8 @@ import (
 
 	"golang.org/x/sync/singleflight"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	authv1 "taskey.dev/taskey/gen/taskey/auth/v1"
 )
@@ -16,8 +18,6 @@ const (
 	refreshWindow = 50 * time.Second
 	// How long one attempt to refresh may take.
 	refreshTimeout = 5 * time.Second
-	// Maximum lifetime of access tokens.
-	maxLifetime = 15 * time.Minute
 )
 
 // session has the tokens of a login, or a token that is never refreshed.
@@ -32,8 +32,8 @@ type session struct {
 
 	mu     sync.Mutex
 	tokens *authv1.TokenPair
-	// When the access token is refreshed ahead of its expiry, and when it expires, by the local clock.
-	refreshAt, expiresAt time.Time
+	// When the access token is refreshed ahead of its expiry, and when it and the session expire.
+	refreshAt, expiresAt, sessionExpiresAt time.Time
 }
 
 func newSession(auth authv1.AuthServiceClient, config Config) *session {
@@ -97,12 +97,24 @@ func (s *session) replace(old, tokens *authv1.TokenPair) {
 		return
 	}
 	now := time.Now()
-	lifetime := tokens.GetAccessExpireTime().AsTime().Sub(now)
-	if lifetime <= 0 {
-		// The local clock is wrong. The server reports when the token has expired.
-		lifetime = maxLifetime
-	}
+	lifetime := remaining(tokens.GetAccessLifetime(), tokens.GetAccessExpireTime())
 	s.tokens, s.refreshAt, s.expiresAt = tokens, now.Add(lifetime*4/5), now.Add(lifetime)
+	s.sessionExpiresAt = now.Add(remaining(tokens.GetRefreshLifetime(), tokens.GetRefreshExpireTime()))
+}
+
+// remaining returns how long a token is still valid. Older servers send only when it expires, by their clock.
+func remaining(lifetime *durationpb.Duration, expireTime *timestamppb.Timestamp) time.Duration {
+	if lifetime != nil {
+		return lifetime.AsDuration()
+	}
+	return time.Until(expireTime.AsTime())
+}
+
+// hasExpired reports whether the session has expired.
+func (s *session) hasExpired() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !time.Now().Before(s.sessionExpiresAt)
 }
 
 // renew replaces an access token and returns the new one.
@@ -140,7 +152,7 @@ func (s *session) refreshOrLogin(old *authv1.TokenPair) (*authv1.TokenPair, erro
 			}
 			return nil, err
 		}
-		hasExpired := failure.Reason == "REFRESH_TOKEN_INVALID" && time.Now().After(old.GetRefreshExpireTime().AsTime())
+		hasExpired := failure.Reason == "REFRESH_TOKEN_INVALID" && s.hasExpired()
 		if !hasExpired && failure.Reason != "REFRESH_TOKEN_SUPERSEDED" {
 			return nil, err
 		}

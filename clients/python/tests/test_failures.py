@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import grpc
 import pytest
@@ -30,13 +31,21 @@ GET = ("tasks", "GetTask", tasks.GetTaskRequest(id=UUID))
 CREATE = ("tasks", "CreateTask", tasks.CreateTaskRequest(task=Task(title="Once")))
 
 
-def pair(number: int, lifetime: float = 300, session: float = 600) -> Callable[[], TokenPair]:
-    """Returns a scripted answer to a login or a refresh. Its lifetimes begin when it is sent."""
+def pair(
+    number: int, lifetime: float = 300, session: float = 600, *, clock_error: float = 0, is_older: bool = False
+) -> Callable[[], TokenPair]:
+    """Returns a scripted answer to a login or a refresh. Its lifetimes begin when it is sent.
+
+    The clock of the server differs by `clock_error` seconds. Older servers send no lifetimes.
+    """
 
     def create() -> TokenPair:
-        tokens = TokenPair(access_token=f"access-{number}", refresh_token=f"refresh-{number}")
-        tokens.access_expire_time.FromNanoseconds(int((time.time() + lifetime) * 1e9))
-        tokens.refresh_expire_time.FromNanoseconds(int((time.time() + session) * 1e9))
+        tokens, now = TokenPair(access_token=f"access-{number}", refresh_token=f"refresh-{number}"), time.time()
+        tokens.access_expire_time.FromNanoseconds(int((now + clock_error + lifetime) * 1e9))
+        tokens.refresh_expire_time.FromNanoseconds(int((now + clock_error + session) * 1e9))
+        if not is_older:
+            tokens.access_lifetime.FromNanoseconds(int(lifetime * 1e9))
+            tokens.refresh_lifetime.FromNanoseconds(int(session * 1e9))
         return tokens
 
     return create
@@ -129,13 +138,19 @@ def test_revoked_session_is_reported_and_not_renewed(new_client: type[AnyClient]
         assert len(fake.requests["Login"]) == 2
 
 
-def test_expired_session_is_renewed_by_a_login(new_client: type[AnyClient]) -> None:
+@pytest.mark.parametrize(
+    "server", [{"clock_error": -3600}, {"clock_error": 3600}, {"is_older": True}], ids=["behind", "ahead", "older"]
+)
+def test_tokens_are_renewed_by_their_lifetimes(new_client: type[AnyClient], server: dict[str, Any]) -> None:
     with FakeServer() as fake, new_client(fake.address, PASSWORD) as client:
-        fake.answer("Login", pair(1, lifetime=0.5, session=0.5), pair(2))
-        fake.answer("Refresh", RefusalError(grpc.StatusCode.UNAUTHENTICATED, "REFRESH_TOKEN_INVALID"))
-        client.access_token()
+        fake.answer("Login", pair(1, 0.5, **server), pair(3, **server))
+        fake.answer("Refresh", pair(2, 0.5, 0.5, **server), RefusalError(EXPIRED.code, "REFRESH_TOKEN_INVALID"))
+        assert [client.access_token() for _ in range(2)] == ["access-1"] * 2
         time.sleep(0.6)
         assert client.access_token() == "access-2"
+        # Now the session has expired as well.
+        time.sleep(0.6)
+        assert [client.access_token() for _ in range(2)] == ["access-3"] * 2
 
 
 def test_superseded_refresh_token_is_not_sent_again(new_client: type[AnyClient]) -> None:

@@ -1,5 +1,4 @@
-import { base64Decode } from "@bufbuild/protobuf/wire";
-import { timestampMs } from "@bufbuild/protobuf/wkt";
+import { durationMs, timestampMs, type Duration, type Timestamp } from "@bufbuild/protobuf/wkt";
 import { Code, createClient, type Client, type Transport } from "@connectrpc/connect";
 import { TaskeyError } from "./errors.js";
 import { AuthService, type TokenPair } from "./gen/taskey/auth/v1/auth_service_pb.js";
@@ -83,14 +82,17 @@ export class Session {
     }
   }
 
-  /** Derives the lifetimes from the claims, so that the clock of this machine need not be correct. */
   #store(pair: TokenPair, sentAt: number): string {
-    const payload = new TextDecoder().decode(base64Decode(pair.accessToken.split(".")[1] ?? ""));
-    const { iat, exp } = JSON.parse(payload) as { iat: number; exp: number };
-    this.#refreshAt = sentAt + (exp - iat) * 1000 * REFRESH_AT;
-    this.#expiresAt = sentAt + (exp - iat) * 1000;
-    this.#sessionExpiresAt = sentAt + (pair.refreshExpireTime ? timestampMs(pair.refreshExpireTime) - iat * 1000 : 0);
+    const lifetime = lifetimeMs(pair.accessLifetime, pair.accessExpireTime);
+    this.#refreshAt = sentAt + lifetime * REFRESH_AT;
+    this.#expiresAt = sentAt + lifetime;
+    this.#sessionExpiresAt = sentAt + lifetimeMs(pair.refreshLifetime, pair.refreshExpireTime);
     this.#pair = pair;
     return pair.accessToken;
   }
+}
+
+/** Returns for how long a token is still valid. Older servers send only when it expires, by their clock. */
+function lifetimeMs(lifetime?: Duration, expireTime?: Timestamp): number {
+  return lifetime ? durationMs(lifetime) : expireTime ? timestampMs(expireTime) - Date.now() : 0;
 }

@@ -4,13 +4,14 @@ import { once } from "node:events";
 import { createServer, type Http2Session } from "node:http2";
 import type { AddressInfo } from "node:net";
 import { test } from "node:test";
-import { create } from "@bufbuild/protobuf";
+import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { WireType } from "@bufbuild/protobuf/wire";
+import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { Code, ConnectError, createRouterTransport, type ConnectRouter } from "@connectrpc/connect";
 import { connectNodeAdapter } from "@connectrpc/connect-node";
 import { createTaskey } from "../src/client.js";
 import { ErrorInfoSchema, RetryInfoSchema } from "../src/gen/google/rpc/error_details_pb.js";
-import { AuthService } from "../src/gen/taskey/auth/v1/auth_service_pb.js";
+import { AuthService, TokenPairSchema } from "../src/gen/taskey/auth/v1/auth_service_pb.js";
 import { TaskSchema } from "../src/gen/taskey/task/v1/task_pb.js";
 import { TaskService } from "../src/gen/taskey/task/v1/task_service_pb.js";
 import { connect, TaskeyError } from "../src/node.js";
@@ -146,7 +147,6 @@ test("a watch resumes after GOAWAY, and starts again when its sync token has exp
 });
 
 test("a superseded refresh token is tried again later, and a reused one ends the session", async () => {
-  const claims = Buffer.from(JSON.stringify({ iat: 1, exp: 1 })).toString("base64url");
   const outcomes = [
     failure(Code.Aborted, "REFRESH_TOKEN_SUPERSEDED"),
     undefined,
@@ -155,9 +155,10 @@ test("a superseded refresh token is tried again later, and a reused one ends the
   const refreshTokens: string[] = [];
   let logins = 0;
   const pair = (refreshToken: string) => ({
-    accessToken: `e30.${claims}.`,
+    accessToken: "expired",
     refreshToken,
-    refreshExpireTime: { seconds: 1000n },
+    accessLifetime: {},
+    refreshLifetime: { seconds: 1000n },
   });
   const transport = createRouterTransport(({ service }) => {
     service(AuthService, {
@@ -181,6 +182,46 @@ test("a superseded refresh token is tried again later, and a reused one ends the
     );
   }
   assert.deepEqual([refreshTokens, logins], [["first", "first", "second"], 1]);
+});
+
+/** Returns how often a client logs in and refreshes during two calls, if each token pair has these members. */
+async function renewals(pair: MessageInitShape<typeof TokenPairSchema>) {
+  const count = { logins: 0, refreshes: 0 };
+  const transport = createRouterTransport(({ service }) => {
+    service(AuthService, {
+      login: () => (count.logins++, { ...pair, accessToken: "token" }),
+      refresh: () => (count.refreshes++, { ...pair, accessToken: "token" }),
+    });
+    service(TaskService, { getTask: () => ({}) });
+  });
+  const taskey = createTaskey(transport, { email: "ann@example.org", password: PASSWORD });
+  await taskey.tasks.getTask({});
+  await taskey.tasks.getTask({});
+  return count;
+}
+
+test("tokens are renewed by their lifetimes, although the clock is wrong", async () => {
+  const lifetimes = (access: bigint, refresh: bigint) => ({
+    accessLifetime: { seconds: access },
+    refreshLifetime: { seconds: refresh },
+  });
+  const [past, future] = [-3_600_000, 3_600_000].map((offset) => timestampFromMs(Date.now() + offset));
+  for (const expireTime of [past, future]) {
+    const times = { accessExpireTime: expireTime, refreshExpireTime: expireTime };
+    assert.deepEqual(await renewals({ ...times, ...lifetimes(300n, 600n) }), { logins: 1, refreshes: 0 });
+    assert.deepEqual(await renewals({ ...times, ...lifetimes(0n, 600n) }), { logins: 1, refreshes: 1 });
+    assert.deepEqual(await renewals({ ...times, ...lifetimes(0n, 0n) }), { logins: 2, refreshes: 0 });
+  }
+  // An older server sends no lifetimes.
+  assert.deepEqual(await renewals({ accessExpireTime: future!, refreshExpireTime: future! }), {
+    logins: 1,
+    refreshes: 0,
+  });
+  assert.deepEqual(await renewals({ accessExpireTime: past!, refreshExpireTime: future! }), {
+    logins: 1,
+    refreshes: 1,
+  });
+  assert.deepEqual(await renewals({ accessExpireTime: past!, refreshExpireTime: past! }), { logins: 2, refreshes: 0 });
 });
 
 async function startServer(routes: (router: ConnectRouter) => unknown) {

@@ -7,7 +7,6 @@ its end at the first step.
 
 from __future__ import annotations
 
-import math
 import random
 import threading
 import time
@@ -71,7 +70,7 @@ class Session:
         # Protects the fields below; never held while waiting.
         self._lock = threading.Lock()
         self._pair: auth.TokenPair | None = None
-        self._refresh_at = self._expires_at = 0.0
+        self._refresh_at = self._expires_at = self._session_expires_at = 0.0
         self._renewal: Any = None
         self._ended: TaskeyError | None = None
 
@@ -133,12 +132,12 @@ class Session:
                 if error.code in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.ABORTED):
                     self._ended = error
             raise
-        now, lifetime = time.monotonic(), pair.access_expire_time.ToNanoseconds() / 1e9 - time.time()
-        # If the clock of this machine is ahead, only the server notices that a token has expired.
-        lifetime = lifetime if lifetime > 0 else math.inf
+        now = time.monotonic()
+        lifetime, session_lifetime = _lifetimes(pair)
         with self._lock:
             self._renewal, self._pair = None, pair
             self._refresh_at, self._expires_at = now + REFRESH_AT * lifetime, now + lifetime
+            self._session_expires_at = now + session_lifetime
         return pair.access_token
 
     async def _log_in(self) -> auth.TokenPair:
@@ -158,8 +157,7 @@ class Session:
                 newer: auth.TokenPair = await self._io.call_auth("Refresh", request, REFRESH_TIMEOUT)
                 return newer
             except TaskeyError as error:
-                has_expired = pair.refresh_expire_time.ToNanoseconds() / 1e9 <= time.time()
-                if error.reason == "REFRESH_TOKEN_INVALID" and has_expired:
+                if error.reason == "REFRESH_TOKEN_INVALID" and time.monotonic() >= self._session_expires_at:
                     break
                 # An error without a reason does not come from the server.
                 is_lost = not error.reason or error.code is grpc.StatusCode.UNAVAILABLE
@@ -167,3 +165,12 @@ class Session:
                     raise
             await self._io.sleep(random.uniform(0, 0.2 * 2**attempt))
         return await self._log_in()
+
+
+def _lifetimes(pair: auth.TokenPair) -> tuple[float, float]:
+    """Returns for how many seconds the access token and the session are still valid."""
+    if pair.HasField("access_lifetime"):
+        return pair.access_lifetime.ToTimedelta().total_seconds(), pair.refresh_lifetime.ToTimedelta().total_seconds()
+    # Older servers send only when they expire, by the clock of the server.
+    now = time.time()
+    return pair.access_expire_time.ToNanoseconds() / 1e9 - now, pair.refresh_expire_time.ToNanoseconds() / 1e9 - now
