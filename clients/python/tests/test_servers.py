@@ -7,6 +7,7 @@ import json
 import time
 import urllib.error
 import urllib.request
+import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent import futures
 from contextlib import AbstractContextManager, contextmanager
@@ -125,21 +126,26 @@ def test_interceptor(server: Server, verifier: Verifier, start_server: Any) -> N
         assert stub.GetTask(tasks.GetTaskRequest(), metadata=metadata).id == user
         stub.ListTasks(tasks.ListTasksRequest())
 
-        def refusal(*headers: str) -> TaskeyError:
+        def refusal(*headers: str, request_id: str = "") -> TaskeyError:
             with pytest.raises(grpc.RpcError) as raised:
-                stub.GetTask(tasks.GetTaskRequest(), metadata=tuple(("authorization", header) for header in headers))
+                sent = [*(("authorization", header) for header in headers), ("x-request-id", request_id)]
+                stub.GetTask(tasks.GetTaskRequest(), metadata=tuple(sent))
             return TaskeyError.from_rpc(raised.value)
 
         missing = refusal()
         assert (missing.code, missing.reason) == (grpc.StatusCode.UNAUTHENTICATED, "TOKEN_MISSING")
+        assert refusal(request_id="call-1").request_id == "call-1"
+        for unusable in ("", "two words", "x" * 129):
+            assert uuid.UUID(refusal(request_id=unusable).request_id)
         for headers in (["Bearer x"], ["Basic x"], ["Bearer"], [f"Bearer {token}", f"Bearer {token}"]):
             assert refusal(*headers).reason == "TOKEN_INVALID"
-        stream = stub.WatchTasks(tasks.WatchTasksRequest(), metadata=metadata)
+        stream = stub.WatchTasks(tasks.WatchTasksRequest(), metadata=(*metadata, ("x-request-id", "watch")))
         assert next(stream).sync_token == user
         client.log_out()
         with pytest.raises(grpc.RpcError) as raised:
             list(stream)
-        assert TaskeyError.from_rpc(raised.value).reason == "TOKEN_REVOKED"
+        revoked = TaskeyError.from_rpc(raised.value)
+        assert (revoked.reason, revoked.request_id) == ("TOKEN_REVOKED", "watch")
         with pytest.raises(grpc.RpcError) as raised:
             list(stub.WatchTasks(tasks.WatchTasksRequest(), metadata=metadata))
         assert TaskeyError.from_rpc(raised.value).reason == "TOKEN_REVOKED"
@@ -192,7 +198,12 @@ def test_asgi_middleware(server: Server, verifier: Verifier) -> None:
         code, body, headers = get(url)
         assert (code, headers["www-authenticate"], body["error"]["status"]) == (401, "Bearer", "UNAUTHENTICATED")
         details = {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "TOKEN_MISSING", "domain": "taskey"}
-        assert body["error"]["details"] == [details]
+        info = {
+            "@type": "type.googleapis.com/google.rpc.RequestInfo",
+            "requestId": body["error"]["details"][1]["requestId"],
+        }
+        assert body["error"]["details"] == [details, info]
+        assert uuid.UUID(info["requestId"])
         client.log_out(wait_for_verifiers=True)
         code, body, headers = get(url, f"Bearer {token}")
         assert (code, headers["www-authenticate"]) == (401, 'Bearer error="invalid_token"')
@@ -203,7 +214,7 @@ def test_asgi_middleware_of_a_cold_verifier(server: Server) -> None:
     with new_verifier(server, "127.0.0.1:1") as cold, http_server(cold) as url:
         code, body, headers = get(url, "Bearer x")
         assert (code, headers["retry-after"], body["error"]["status"]) == (503, "1", "UNAVAILABLE")
-        assert [detail.get("reason") for detail in body["error"]["details"]] == ["VERIFIER_NOT_READY", None]
+        assert [detail.get("reason") for detail in body["error"]["details"]] == ["VERIFIER_NOT_READY", None, None]
 
 
 def test_web_socket_is_closed_and_other_protocols_pass(verifier: Verifier) -> None:

@@ -51,6 +51,6 @@ async def _refuse(error: TaskeyError, scope: Scope, send: Send) -> None:
     if scope["type"] == "websocket":
         await send({"type": "websocket.close", "code": 1008, "reason": error.reason})
         return
-    code, body, headers = as_http(error)
+    code, body, headers = as_http(error, scope["headers"])
     await send({"type": "http.response.start", "status": code, "headers": headers})
     await send({"type": "http.response.body", "body": json.dumps(body).encode()})

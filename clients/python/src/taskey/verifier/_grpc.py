@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Container, Iterator
 from typing import Any
 
@@ -18,28 +19,45 @@ from taskey.verifier._verifier import Verifier
 Behaviour = Callable[[Any, Any], Any]
 
 
-def _authenticate(verifier: Verifier, details: grpc.HandlerCallDetails) -> Claims:
-    metadata = details.invocation_metadata or ()
-    return verifier.authenticate([value for key, value in metadata if key == "authorization"])
-
-
-def _replace(
-    handler: Any, wrap_unary: Callable[[Behaviour], Behaviour], wrap_stream: Callable[[Behaviour], Behaviour]
-) -> Any:
+def _replace(handler: Any, wrap: Callable[[Behaviour], Behaviour]) -> Any:
     """Returns a handler whose behaviour is wrapped."""
     kind = f"{'stream' if handler.request_streaming else 'unary'}_{'stream' if handler.response_streaming else 'unary'}"
-    wrap = wrap_stream if handler.response_streaming else wrap_unary
     create = getattr(grpc, f"{kind}_rpc_method_handler")
     return create(wrap(getattr(handler, kind)), handler.request_deserializer, handler.response_serializer)
 
 
-class _Interceptor:
+class _Interceptor(ABC):
     """What both interceptors have in common."""
 
     def __init__(self, verifier: Verifier, public: Container[str] = ()) -> None:
         """Creates the interceptor. Methods in `public`, such as `/grpc.health.v1.Health/Check`, need no token."""
         self._verifier = verifier
         self._public = public
+
+    def _authenticated(self, handler: Any, details: grpc.HandlerCallDetails) -> Any:
+        """Returns the handler of a call, after a check of its access token."""
+        if handler is None or details.method in self._public:
+            return handler
+        metadata = details.invocation_metadata or ()
+        try:
+            claims = self._verifier.authenticate([value for key, value in metadata if key == "authorization"])
+        except TaskeyError as error:
+            refuse = self._refuser(error)
+            return _replace(handler, lambda _: refuse)
+        wrap = self._wrap_stream if handler.response_streaming else self._wrap_unary
+        return _replace(handler, lambda behaviour: wrap(behaviour, claims))
+
+    @abstractmethod
+    def _refuser(self, error: TaskeyError) -> Behaviour:
+        """Returns a handler that fails."""
+
+    @abstractmethod
+    def _wrap_unary(self, behaviour: Behaviour, claims: Claims) -> Behaviour:
+        """Returns a handler that sets the claims of the caller."""
+
+    @abstractmethod
+    def _wrap_stream(self, behaviour: Behaviour, claims: Claims) -> Behaviour:
+        """Returns a handler that sets the claims of the caller, and whose stream ends with the token."""
 
 
 class ServerInterceptor(_Interceptor, grpc.ServerInterceptor):
@@ -49,46 +67,36 @@ class ServerInterceptor(_Interceptor, grpc.ServerInterceptor):
     """
 
     def intercept_service(self, continuation: Callable[[Any], Any], handler_call_details: Any) -> Any:
-        handler = continuation(handler_call_details)
-        if handler is None or handler_call_details.method in self._public:
-            return handler
-        try:
-            claims = _authenticate(self._verifier, handler_call_details)
-        except TaskeyError as error:
-            refused = error
-            return _replace(handler, lambda _: _refuser(refused), lambda _: _refuser(refused))
+        return self._authenticated(continuation(handler_call_details), handler_call_details)
 
-        def wrap_unary(behaviour: Behaviour) -> Behaviour:
-            def handle(request: Any, context: grpc.ServicerContext) -> Any:
-                reset = current.set(claims)
+    def _refuser(self, error: TaskeyError) -> Behaviour:
+        def refuse(_request: Any, context: grpc.ServicerContext) -> Any:
+            context.set_trailing_metadata(as_trailers(error, context.invocation_metadata()))
+            context.abort(error.code, error.message)
+
+        return refuse
+
+    def _wrap_unary(self, behaviour: Behaviour, claims: Claims) -> Behaviour:
+        def handle(request: Any, context: grpc.ServicerContext) -> Any:
+            reset = current.set(claims)
+            try:
+                return behaviour(request, context)
+            finally:
+                current.reset(reset)
+
+        return handle
+
+    def _wrap_stream(self, behaviour: Behaviour, claims: Claims) -> Behaviour:
+        def handle(request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
+            current.set(claims)
+            for message in behaviour(request, context):
                 try:
-                    return behaviour(request, context)
-                finally:
-                    current.reset(reset)
+                    self._verifier.check_still_valid(claims)
+                except TaskeyError as error:
+                    self._refuser(error)(request, context)
+                yield message
 
-            return handle
-
-        def wrap_stream(behaviour: Behaviour) -> Behaviour:
-            def handle(request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
-                current.set(claims)
-                for message in behaviour(request, context):
-                    try:
-                        self._verifier.check_still_valid(claims)
-                    except TaskeyError as error:
-                        _refuser(error)(request, context)
-                    yield message
-
-            return handle
-
-        return _replace(handler, wrap_unary, wrap_stream)
-
-
-def _refuser(error: TaskeyError) -> Behaviour:
-    def refuse(_request: Any, context: grpc.ServicerContext) -> Any:
-        context.set_trailing_metadata(as_trailers(error))
-        context.abort(error.code, error.message)
-
-    return refuse
+        return handle
 
 
 class AioServerInterceptor(_Interceptor, grpc.aio.ServerInterceptor):
@@ -99,54 +107,44 @@ class AioServerInterceptor(_Interceptor, grpc.aio.ServerInterceptor):
     """
 
     async def intercept_service(self, continuation: Callable[[Any], Awaitable[Any]], handler_call_details: Any) -> Any:
-        handler = await continuation(handler_call_details)
-        if handler is None or handler_call_details.method in self._public:
-            return handler
-        try:
-            claims = _authenticate(self._verifier, handler_call_details)
-        except TaskeyError as error:
-            refused = error
+        return self._authenticated(await continuation(handler_call_details), handler_call_details)
 
-            async def refuse(_request: Any, context: Any) -> None:
-                await _abort(context, refused)
+    def _refuser(self, error: TaskeyError) -> Behaviour:
+        async def refuse(_request: Any, context: Any) -> None:
+            trailers = as_trailers(error, context.invocation_metadata())
+            await context.abort(error.code, error.message, trailers)
 
-            return _replace(handler, lambda _: refuse, lambda _: refuse)
+        return refuse
 
-        def wrap_unary(behaviour: Behaviour) -> Behaviour:
-            async def handle(request: Any, context: Any) -> Any:
-                current.set(claims)
-                response = behaviour(request, context)
-                return await response if inspect.isawaitable(response) else response
+    def _wrap_unary(self, behaviour: Behaviour, claims: Claims) -> Behaviour:
+        async def handle(request: Any, context: Any) -> Any:
+            current.set(claims)
+            response = behaviour(request, context)
+            return await response if inspect.isawaitable(response) else response
 
-            return handle
+        return handle
 
-        def wrap_stream(behaviour: Behaviour) -> Behaviour:
-            async def write(request: Any, context: Any) -> None:
-                current.set(claims)
-                writing = asyncio.ensure_future(behaviour(request, context))
-                try:
-                    while not (await asyncio.wait({writing}, timeout=1))[0]:
-                        await self._end_if_invalid(claims, context)
-                    await writing
-                finally:
-                    writing.cancel()
+    def _wrap_stream(self, behaviour: Behaviour, claims: Claims) -> Behaviour:
+        async def end_if_invalid(request: Any, context: Any) -> None:
+            try:
+                self._verifier.check_still_valid(claims)
+            except TaskeyError as error:
+                await self._refuser(error)(request, context)
 
-            async def handle(request: Any, context: Any) -> AsyncIterator[Any]:
-                current.set(claims)
-                async for message in behaviour(request, context):
-                    await self._end_if_invalid(claims, context)
-                    yield message
+        async def write(request: Any, context: Any) -> None:
+            current.set(claims)
+            writing = asyncio.ensure_future(behaviour(request, context))
+            try:
+                while not (await asyncio.wait({writing}, timeout=1))[0]:
+                    await end_if_invalid(request, context)
+                await writing
+            finally:
+                writing.cancel()
 
-            return write if inspect.iscoroutinefunction(behaviour) else handle
+        async def handle(request: Any, context: Any) -> AsyncIterator[Any]:
+            current.set(claims)
+            async for message in behaviour(request, context):
+                await end_if_invalid(request, context)
+                yield message
 
-        return _replace(handler, wrap_unary, wrap_stream)
-
-    async def _end_if_invalid(self, claims: Claims, context: Any) -> None:
-        try:
-            self._verifier.check_still_valid(claims)
-        except TaskeyError as error:
-            await _abort(context, error)
-
-
-async def _abort(context: Any, error: TaskeyError) -> None:
-    await context.abort(error.code, error.message, as_trailers(error))
+        return write if inspect.iscoroutinefunction(behaviour) else handle

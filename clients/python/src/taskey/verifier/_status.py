@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import math
+import re
+import uuid
+from collections.abc import Iterable
 from typing import Any
 
 from google.protobuf import any_pb2, duration_pb2, json_format
+from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 
 from taskey._errors import TaskeyError
@@ -13,9 +17,22 @@ from taskey._errors import TaskeyError
 HTTP_CODES = {"UNAUTHENTICATED": 401, "UNAVAILABLE": 503}
 
 
-def as_status(error: TaskeyError) -> status_pb2.Status:
-    """Returns the status with `ErrorInfo` and, if set, `RetryInfo`."""
-    details = [error_details_pb2.ErrorInfo(reason=error.reason, domain="taskey")]
+Headers = Iterable[tuple[str | bytes, str | bytes]]
+
+
+def _request_id(headers: Headers) -> str:
+    """Returns the id that the caller has sent, if it is printable ASCII and not too long, or else a new one."""
+    for name, value in headers:
+        if name in ("x-request-id", b"x-request-id"):
+            text = value.decode("latin-1") if isinstance(value, bytes) else value
+            return text if re.fullmatch("[!-~]{1,128}", text) else str(uuid.uuid4())
+    return str(uuid.uuid4())
+
+
+def _as_status(error: TaskeyError, headers: Headers) -> status_pb2.Status:
+    """Returns the status with `ErrorInfo`, `RequestInfo` and, if set, `RetryInfo`."""
+    details: list[Message] = [error_details_pb2.ErrorInfo(reason=error.reason, domain="taskey")]
+    details.append(error_details_pb2.RequestInfo(request_id=_request_id(headers)))
     if error.retry_after is not None:
         delay = duration_pb2.Duration(seconds=math.ceil(error.retry_after))
         details.append(error_details_pb2.RetryInfo(retry_delay=delay))
@@ -26,18 +43,19 @@ def as_status(error: TaskeyError) -> status_pb2.Status:
     return status
 
 
-def as_trailers(error: TaskeyError) -> tuple[tuple[str, str | bytes], ...]:
-    """Returns the trailing metadata of a refused call."""
-    trailers: list[tuple[str, str | bytes]] = [("grpc-status-details-bin", as_status(error).SerializeToString())]
+def as_trailers(error: TaskeyError, headers: Headers) -> tuple[tuple[str, str | bytes], ...]:
+    """Returns the trailing metadata of a refused call with these headers."""
+    status = _as_status(error, headers)
+    trailers: list[tuple[str, str | bytes]] = [("grpc-status-details-bin", status.SerializeToString())]
     if error.retry_after is not None:
         trailers.append(("grpc-retry-pushback-ms", str(math.ceil(error.retry_after * 1000))))
     return tuple(trailers)
 
 
-def as_http(error: TaskeyError) -> tuple[int, dict[str, Any], list[tuple[bytes, bytes]]]:
-    """Returns the status code, the body and the headers of a refused HTTP request."""
+def as_http(error: TaskeyError, request: Headers) -> tuple[int, dict[str, Any], list[tuple[bytes, bytes]]]:
+    """Returns the status code, the body and the headers of a refused HTTP request with these headers."""
     code = HTTP_CODES[error.code.name]
-    details = [json_format.MessageToDict(detail) for detail in as_status(error).details]
+    details = [json_format.MessageToDict(detail) for detail in _as_status(error, request).details]
     body = {"error": {"code": code, "status": error.code.name, "message": error.message, "details": details}}
     headers = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]
     if code == 401:
