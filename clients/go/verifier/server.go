@@ -4,9 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"regexp"
 	"time"
 
+	"github.com/google/uuid"
 	"google.golang.org/genproto/googleapis/rpc/code"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
@@ -55,13 +58,9 @@ func (v *Verifier) Stream(
 
 func (v *Verifier) authenticateCaller(ctx context.Context) (context.Context, *Claims, error) {
 	headers, _ := metadata.FromIncomingContext(ctx)
-	token, err := bearer(headers.Get("authorization"))
+	claims, err := v.verifyHeader(headers.Get("authorization"))
 	if err != nil {
-		return nil, nil, err
-	}
-	claims, err := v.Verify(token)
-	if err != nil {
-		return nil, nil, err
+		return nil, nil, withRequestID(err, headers.Get(requestID))
 	}
 	return context.WithValue(ctx, contextKey{}, claims), claims, nil
 }
@@ -71,7 +70,8 @@ func (v *Verifier) cancelWhenInvalid(ctx context.Context, claims *Claims, cancel
 	for {
 		updated := v.revocations.updates()
 		if err := v.check(claims); err != nil {
-			cancel(err)
+			headers, _ := metadata.FromIncomingContext(ctx)
+			cancel(withRequestID(err, headers.Get(requestID)))
 			return
 		}
 		select {
@@ -81,6 +81,24 @@ func (v *Verifier) cancelWhenInvalid(ctx context.Context, claims *Claims, cancel
 			return
 		}
 	}
+}
+
+// requestID is the header with the id of a call.
+const requestID = "x-request-id"
+
+var usableRequestID = regexp.MustCompile("^[!-~]{1,128}$")
+
+// withRequestID adds the id of the call to an error: that of the caller, if it is usable, or else a new one.
+func withRequestID(err error, values []string) error {
+	id := uuid.NewString()
+	if len(values) > 0 && usableRequestID.MatchString(values[0]) {
+		id = values[0]
+	}
+	result, detailsErr := status.Convert(err).WithDetails(&errdetails.RequestInfo{RequestId: id})
+	if detailsErr != nil {
+		return err
+	}
+	return result.Err()
 }
 
 // guardedStream is a stream that ends with its context.
@@ -108,13 +126,9 @@ func (s *guardedStream) RecvMsg(message any) error {
 // Middleware authenticates callers of an HTTP server. Errors have the format of Taskey's gateway.
 func (v *Verifier) Middleware(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(writer http.ResponseWriter, request *http.Request) {
-		token, err := bearer(request.Header.Values("Authorization"))
-		var claims *Claims
-		if err == nil {
-			claims, err = v.Verify(token)
-		}
+		claims, err := v.verifyHeader(request.Header.Values("Authorization"))
 		if err != nil {
-			writeError(writer, status.Convert(err))
+			writeError(writer, status.Convert(withRequestID(err, request.Header.Values(requestID))))
 			return
 		}
 		next.ServeHTTP(writer, request.WithContext(context.WithValue(request.Context(), contextKey{}, claims)))

@@ -179,14 +179,14 @@ func newError(code codes.Code, reason, message string, details ...protoadapt.Mes
 	return result.Err()
 }
 
-// bearer returns the token in the values of the authorization header (RFC 6750, section 2.1).
-func bearer(values []string) (string, error) {
+// verifyHeader verifies the token in the values of the authorization header (RFC 6750, section 2.1).
+func (v *Verifier) verifyHeader(values []string) (*Claims, error) {
 	if len(values) == 0 {
-		return "", errTokenMissing
+		return nil, errTokenMissing
 	}
 	scheme, token, _ := strings.Cut(values[0], " ")
 	if len(values) > 1 || !strings.EqualFold(scheme, "bearer") {
-		return "", errTokenInvalid
+		return nil, errTokenInvalid
 	}
-	return token, nil
+	return v.Verify(token)
 }

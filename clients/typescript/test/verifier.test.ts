@@ -72,21 +72,29 @@ test("a gRPC server and an Express server refuse revoked tokens", async () => {
   assert.deepEqual(await (await get({ authorization: `bearer ${token}` })).json(), { sub: id });
   await taskey.logout();
   await until(async () => (await reasonOf(verifier.verify(token))) === "TOKEN_REVOKED");
-  const error: unknown = await client.tasks.getTask({ id: "x" }).catch((error: unknown) => error);
+  const call = client.tasks.getTask({ id: "x" }, { headers: { "x-request-id": "call" } });
+  const error: unknown = await call.catch((error: unknown) => error);
   assert(error instanceof TaskeyError);
-  assert.deepEqual([error.code, error.reason], [Code.Unauthenticated, "TOKEN_REVOKED"]);
-  const refused = await get({ authorization: `Bearer ${token}` });
+  assert.deepEqual([error.code, error.reason, error.requestId], [Code.Unauthenticated, "TOKEN_REVOKED", "call"]);
+  const refused = await get({ authorization: `Bearer ${token}`, "x-request-id": "request" });
   assert.deepEqual([refused.status, refused.headers.get("www-authenticate")], [401, 'Bearer error="invalid_token"']);
   assert.deepEqual(await refused.json(), {
     error: {
       code: 401,
       status: "UNAUTHENTICATED",
       message: "the session of the access token has ended",
-      details: [{ "@type": "type.googleapis.com/google.rpc.ErrorInfo", reason: "TOKEN_REVOKED", domain: "taskey" }],
+      details: [
+        { "@type": "type.googleapis.com/google.rpc.ErrorInfo", reason: "TOKEN_REVOKED", domain: "taskey" },
+        { "@type": "type.googleapis.com/google.rpc.RequestInfo", requestId: "request" },
+      ],
     },
   });
-  const reason = async (headers: HeadersInit) =>
-    ((await (await get(headers)).json()) as { error: { details: { reason: string }[] } }).error.details[0]!.reason;
+  const reason = async (headers: Record<string, string>) => {
+    const response = await get({ ...headers, "x-request-id": "two words" });
+    const { error } = (await response.json()) as { error: { details: [{ reason: string }, { requestId: string }] } };
+    assert.match(error.details[1].requestId, /^[0-9a-f-]{36}$/);
+    return error.details[0].reason;
+  };
   assert.equal(await reason({}), "TOKEN_MISSING");
   assert.equal(await reason({ authorization: `Basic ${token}` }), "TOKEN_INVALID");
   assert.equal(await reason({ authorization: token }), "TOKEN_INVALID");

@@ -9,20 +9,28 @@ export const callerKey = createContextKey<Claims | undefined>(undefined, { descr
 /** Returns an interceptor for Connect servers that requires a valid access token. Streams end with their token. */
 export function verifierInterceptor(verifier: Verifier): Interceptor {
   return (next) => async (request) => {
+    const requestId = request.header.get("x-request-id");
     const claims = await verifier.authenticate(request.header.get("authorization")).catch((error: unknown) => {
-      throw error instanceof TokenError ? error.toConnectError() : error;
+      throw error instanceof TokenError ? error.toConnectError(requestId) : error;
     });
     request.contextValues.set(callerKey, claims);
     const response = await next(request);
-    return response.stream ? { ...response, message: whileValid(verifier, claims, response.message) } : response;
+    return response.stream
+      ? { ...response, message: whileValid(verifier, claims, requestId, response.message) }
+      : response;
   };
 }
 
 /** Passes messages on until the token is no longer valid, and then throws the reason. */
-async function* whileValid<T>(verifier: Verifier, claims: Claims, messages: AsyncIterable<T>): AsyncGenerator<T> {
+async function* whileValid<T>(
+  verifier: Verifier,
+  claims: Claims,
+  requestId: string | null,
+  messages: AsyncIterable<T>,
+): AsyncGenerator<T> {
   let stop = () => {};
   const invalid = new Promise<never>((_, reject) => {
-    stop = verifier.watch(claims, (error) => reject(error.toConnectError()));
+    stop = verifier.watch(claims, (error) => reject(error.toConnectError(requestId)));
   });
   invalid.catch(() => undefined);
   const iterator = messages[Symbol.asyncIterator]();

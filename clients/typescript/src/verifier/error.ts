@@ -2,9 +2,9 @@ import { create, toJson, type JsonObject } from "@bufbuild/protobuf";
 import { AnySchema, anyPack, type Any } from "@bufbuild/protobuf/wkt";
 import { createRegistry } from "@bufbuild/protobuf";
 import { Code, ConnectError } from "@connectrpc/connect";
-import { ErrorInfoSchema, RetryInfoSchema } from "../gen/google/rpc/error_details_pb.js";
+import { ErrorInfoSchema, RequestInfoSchema, RetryInfoSchema } from "../gen/google/rpc/error_details_pb.js";
 
-const registry = createRegistry(ErrorInfoSchema, RetryInfoSchema);
+const registry = createRegistry(ErrorInfoSchema, RequestInfoSchema, RetryInfoSchema);
 
 /** Why a token is refused. */
 export type Reason = "TOKEN_MISSING" | "TOKEN_INVALID" | "TOKEN_EXPIRED" | "TOKEN_REVOKED" | "VERIFIER_NOT_READY";
@@ -52,18 +52,24 @@ export class TokenError extends Error {
     return this.reason === "VERIFIER_NOT_READY" ? 1 : undefined;
   }
 
-  /** Returns the error of a gRPC call. */
-  toConnectError(): ConnectError {
+  /** Returns the error of a gRPC call with this `x-request-id`. */
+  toConnectError(requestId?: string | null): ConnectError {
     const code = this.retryAfter === undefined ? Code.Unauthenticated : Code.Unavailable;
     const error = new ConnectError(this.message, code);
-    error.details = this.#details().map(({ typeUrl, value }) => ({ type: typeUrl.replace(/^.*\//, ""), value }));
+    error.details = this.#details(requestId).map(({ typeUrl, value }) => ({
+      type: typeUrl.replace(/^.*\//, ""),
+      value,
+    }));
     if (this.retryAfter !== undefined) error.metadata.set("grpc-retry-pushback-ms", String(this.retryAfter * 1000));
     return error;
   }
 
-  /** Returns the status, the headers and the body of an HTTP response, in the format of Taskey's gateway. */
-  toHttp(): { status: number; headers: Record<string, string>; body: JsonObject } {
-    const details = this.#details().map((detail) => toJson(AnySchema, detail, { registry }));
+  /**
+   * Returns the status, the headers and the body of the response to an HTTP request with this `x-request-id`, in the format
+   * of Taskey's gateway.
+   */
+  toHttp(requestId?: string): { status: number; headers: Record<string, string>; body: JsonObject } {
+    const details = this.#details(requestId).map((detail) => toJson(AnySchema, detail, { registry }));
     const [code, status] = this.retryAfter === undefined ? [401, "UNAUTHENTICATED"] : [503, "UNAVAILABLE"];
     return {
       status: code,
@@ -75,9 +81,12 @@ export class TokenError extends Error {
     };
   }
 
-  #details(): Any[] {
+  #details(fromCaller?: string | null): Any[] {
     const info = create(ErrorInfoSchema, { reason: this.reason, domain: "taskey" });
-    const details = [anyPack(ErrorInfoSchema, info)];
+    // An id of the caller must be printable ASCII and not too long.
+    const requestId = fromCaller && /^[!-~]{1,128}$/.test(fromCaller) ? fromCaller : crypto.randomUUID();
+    const request = create(RequestInfoSchema, { requestId });
+    const details = [anyPack(ErrorInfoSchema, info), anyPack(RequestInfoSchema, request)];
     if (this.retryAfter !== undefined) {
       const retry = create(RetryInfoSchema, { retryDelay: { seconds: BigInt(this.retryAfter) } });
       details.push(anyPack(RetryInfoSchema, retry));

@@ -27,7 +27,7 @@ export function verifierMiddleware(verifier: Verifier) {
           next(error);
           return;
         }
-        const { status, headers, body } = error.toHttp();
+        const { status, headers, body } = error.toHttp(request.headersDistinct["x-request-id"]?.[0]);
         response.writeHead(status, { "content-type": "application/json", ...headers }).end(JSON.stringify(body));
       },
     );
