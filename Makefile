@@ -143,13 +143,13 @@ fuzz: ## Fuzz the parsers, each fuzz target for FUZZ_SECONDS (default: 60)
 # The PostgreSQL server and the services run on the first core; the load generator pins itself to the last one.
 .PHONY: bench
 bench: export TASKEY_TEST_FSYNC := on
-bench: ## Measure the capacity of task-service on SQLite and PostgreSQL; ARGS="--help" lists the settings
-	@.ci/stage build cargo build --release --locked --package bench --package auth-service --package task-service
+bench: ## Measure the capacity of taskey on SQLite and PostgreSQL; ARGS="--help" lists the settings
+	@.ci/stage build cargo build --release --locked --package bench --package taskey
 	@.ci/stage bench taskset -c 0 .ci/with-postgres target/release/bench run $(ARGS)
 
 .PHONY: bench-large
 bench-large: ## Measure listing for a user with 10,000 of a million tasks; ARGS="--help" lists the settings
-	@.ci/stage build cargo build --release --locked --package bench --package auth-service --package task-service
+	@.ci/stage build cargo build --release --locked --package bench --package taskey
 	@.ci/stage bench .ci/with-postgres target/release/bench large $(ARGS)
 
 .PHONY: all-tools

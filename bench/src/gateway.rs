@@ -21,7 +21,7 @@ use crate::{
     client::{Call, Connection, encode_frame},
     load::histogram,
     machine::{Cores, MeasuredProcesses},
-    target::{Database, Environment, Process, retry},
+    target::{Environment, Process, retry},
 };
 
 /// Measures sequential calls, alternately with and without the gateway
@@ -61,8 +61,9 @@ impl Gateway {
     pub(crate) async fn run(self) -> anyhow::Result<()> {
         fs::create_dir_all(&self.folder)?;
         let environment = Environment::new(&self.folder, Cores::find()?)?;
-        let service = environment.task_service(&Database::sqlite(&environment).url)?;
-        let gateway = environment.gateway(&service)?;
+        let auth = environment.auth_service()?;
+        let service = environment.task_service(&auth)?;
+        let gateway = environment.gateway(&auth, &service)?;
         let mut caller = Caller::new(&environment, &service, &gateway).await?;
         let task = retry(async || caller.grpc(&caller.direct, CREATE, &create_request()).await).await?.id;
         let mut latencies: Vec<Histogram<u64>> = KINDS.iter().map(|_| histogram()).collect();
@@ -99,14 +100,14 @@ impl Gateway {
         for _ in 0..self.calls {
             caller.call(kind, task).await?;
         }
-        let time = processes.cpu_time().saturating_sub(before).as_secs_f64() * 1e6;
+        let time = (processes.cpu_time() - before).service.as_secs_f64() * 1e6;
         Ok(time / f64::from(u32::try_from(self.calls)?))
     }
 }
 
 impl Caller {
     async fn new(environment: &Environment, service: &Process, gateway: &Process) -> anyhow::Result<Self> {
-        let stream = TcpStream::connect(gateway.address).await?;
+        let stream = TcpStream::connect(gateway.address("gateway")).await?;
         stream.set_nodelay(true)?;
         let (http, connection) = http1::handshake(TokioIo::new(stream)).await?;
         tokio::spawn(async move {
@@ -114,7 +115,7 @@ impl Caller {
             _ = connection.await;
         });
         let (direct, via_gateway) =
-            (Connection::open(service.address).await?, Connection::open(gateway.address).await?);
+            (Connection::open(service.address("task")).await?, Connection::open(gateway.address("gateway")).await?);
         Ok(Self { direct, via_gateway, http, authorization: environment.new_user()?.1 })
     }
 

@@ -122,11 +122,11 @@ impl Large {
     }
 
     async fn measure(&self, environment: &Environment, database: &Database) -> anyhow::Result<()> {
-        let process = environment.task_service(&database.url)?;
+        let process = environment.taskey(database)?;
         let (owner, authorization) = environment.new_user()?;
-        let connection = Connection::open(process.address).await?;
+        let connection = Connection::open(process.address("task")).await?;
         retry(async || fetch_page(&connection, &authorization, ListTasksRequest::default()).await).await?;
-        self.fill(&database.url, owner).await.context("cannot fill the database")?;
+        self.fill(&database.task_url(), owner).await.context("cannot fill the database")?;
         for ListQuery { name, filter, order_by, page } in list_queries(owner, self.tasks) {
             let mut request = ListTasksRequest {
                 page_size: 50,

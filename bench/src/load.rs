@@ -1,6 +1,7 @@
 //! Two kinds of load: a closed loop, as fast as the server responds, and an open loop at a constant rate.
 
 use std::{
+    cell::RefCell,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -13,20 +14,24 @@ use tokio::{
 };
 
 use crate::{
-    machine::MeasuredProcesses,
+    machine::{CpuTime, MeasuredProcesses},
     scenario::{Scenario, Worker},
+    workload::Client,
 };
 
 /// The precision of timers. Shorter waits poll the clock.
 const TIMER_PRECISION: Duration = Duration::from_millis(3);
 
 /// The result of a closed loop.
-#[derive(Clone, Copy, Debug)]
 pub(crate) struct Outcome {
     /// Responses per second.
     pub(crate) rate: f64,
-    /// CPU time of the service and its database per response.
-    pub(crate) cpu: Duration,
+    /// The number of responses with an error, which are not counted in the rate.
+    pub(crate) failed: u32,
+    /// CPU time per response.
+    pub(crate) cpu: CpuTime,
+    /// Latencies in microseconds.
+    pub(crate) latencies: Histogram<u64>,
 }
 
 /// Returns an empty histogram of microseconds, up to a minute, with three significant digits.
@@ -38,27 +43,28 @@ fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// Runs a closed loop: each connection sends the next call as soon as it has the response. A warm-up of a tenth of
-/// `time` is not counted.
-pub(crate) async fn closed_loop(
-    workers: &mut [Worker],
-    scenario: Scenario,
+/// Runs a closed loop: each caller makes the next call as soon as it has the response. `call` returns whether the call
+/// has succeeded. A warm-up of a tenth of `time` is not counted.
+pub(crate) async fn closed_loop<C>(
+    callers: &mut [C],
+    call: impl AsyncFn(&mut C) -> anyhow::Result<bool>,
     time: Duration,
     processes: &MeasuredProcesses,
 ) -> anyhow::Result<Outcome> {
     let begin = Instant::now() + time / 10;
     let end = begin + time;
-    let call_repeatedly = async |worker: &mut Worker| {
-        let mut responses = 0_u32;
+    let latencies = RefCell::new(histogram());
+    let call_repeatedly = async |caller: &mut C| {
+        let (mut succeeded, mut failed) = (0_u32, 0_u32);
         loop {
             let start = Instant::now();
             if start >= end {
-                return anyhow::Ok(responses);
+                return anyhow::Ok((succeeded, failed));
             }
-            let call = worker.next(scenario);
-            worker.connection.call(call).await?;
+            let has_succeeded = call(caller).await?;
             if start >= begin {
-                responses += 1;
+                latencies.borrow_mut().saturating_record(micros(start.elapsed()));
+                *(if has_succeeded { &mut succeeded } else { &mut failed }) += 1;
             }
         }
     };
@@ -66,14 +72,37 @@ pub(crate) async fn closed_loop(
         sleep_until(begin).await;
         let before = processes.cpu_time();
         sleep_until(end).await;
-        anyhow::Ok(processes.cpu_time().saturating_sub(before))
+        anyhow::Ok(processes.cpu_time() - before)
     };
-    let calling = async { try_join_all(workers.iter_mut().map(call_repeatedly)).await };
+    let calling = async { try_join_all(callers.iter_mut().map(call_repeatedly)).await };
     let (counts, cpu_time) = futures::future::try_join(calling, measuring).await?;
-    let responses: u32 = counts.into_iter().sum();
-    let cpu = cpu_time / responses.max(1);
-    let rate = f64::from(responses) / time.as_secs_f64();
-    Ok(Outcome { rate, cpu })
+    let (succeeded, failed) = counts.into_iter().fold((0, 0), |sum, count| (sum.0 + count.0, sum.1 + count.1));
+    let rate = f64::from(succeeded) / time.as_secs_f64();
+    Ok(Outcome { rate, failed, cpu: cpu_time / (succeeded + failed).max(1), latencies: latencies.into_inner() })
+}
+
+/// As [`closed_loop`], for a scenario over gRPC.
+pub(crate) async fn closed_grpc_loop(
+    workers: &mut [Worker],
+    scenario: Scenario,
+    time: Duration,
+    processes: &MeasuredProcesses,
+) -> anyhow::Result<Outcome> {
+    let call = async |worker: &mut Worker| {
+        let call = worker.next(scenario);
+        worker.connection.call(call).await.map(|_| true)
+    };
+    closed_loop(workers, call, time, processes).await
+}
+
+/// As [`closed_loop`], for a call over REST.
+pub(crate) async fn closed_rest_loop(
+    clients: &mut [Client],
+    call: usize,
+    time: Duration,
+    processes: &MeasuredProcesses,
+) -> anyhow::Result<Outcome> {
+    closed_loop(clients, async |client: &mut Client| client.call(call).await, time, processes).await
 }
 
 /// Runs an open loop: sends calls at `rate`, and measures each latency from the instant when the call was due. A stall

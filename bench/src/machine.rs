@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    ops::{Div, Sub},
     process::{self, Command, Stdio},
     time::Duration,
 };
@@ -55,15 +56,15 @@ pub(crate) struct MeasuredProcesses {
 
 impl MeasuredProcesses {
     /// Returns the CPU time that they have used so far.
-    pub(crate) fn cpu_time(&self) -> Duration {
-        let mut ticks = Stat::read(self.service).map_or(0, |stat| stat.ticks);
-        if let Some(postmaster) = self.postmaster {
+    pub(crate) fn cpu_time(&self) -> CpuTime {
+        let time = |ticks| Duration::from_secs(ticks) / TICKS_PER_SECOND;
+        let service = Stat::read(self.service).map_or(0, |stat| stat.ticks);
+        let database = self.postmaster.map_or(0, |postmaster| {
             let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
             let ids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-            ticks +=
-                ids.filter_map(Stat::read).filter(|stat| stat.parent == postmaster).map(|stat| stat.ticks).sum::<u64>();
-        }
-        Duration::from_secs(ticks) / TICKS_PER_SECOND
+            ids.filter_map(Stat::read).filter(|stat| stat.parent == postmaster).map(|stat| stat.ticks).sum()
+        });
+        CpuTime { service: time(service), database: time(database) }
     }
 
     /// Returns the memory of the service in MiB: the current and the peak value.
@@ -74,6 +75,39 @@ impl MeasuredProcesses {
         };
         let mebibytes = |name| kibibytes(name).map(|value: f64| value / 1024.0);
         Some((mebibytes("VmRSS:")?, mebibytes("VmHWM:")?))
+    }
+}
+
+/// The CPU time of a service, and of all processes of its PostgreSQL server.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct CpuTime {
+    pub(crate) service: Duration,
+    pub(crate) database: Duration,
+}
+
+impl CpuTime {
+    pub(crate) fn total(self) -> Duration {
+        self.service + self.database
+    }
+}
+
+impl Sub for CpuTime {
+    type Output = Self;
+
+    fn sub(self, earlier: Self) -> Self {
+        Self {
+            service: self.service.saturating_sub(earlier.service),
+            // The time of a process that has ended is lost.
+            database: self.database.saturating_sub(earlier.database),
+        }
+    }
+}
+
+impl Div<u32> for CpuTime {
+    type Output = Self;
+
+    fn div(self, count: u32) -> Self {
+        Self { service: self.service / count, database: self.database / count }
     }
 }
 

@@ -1,4 +1,4 @@
-//! The program `bench`: load tests of task-service, and the overhead of the gateway. See `make bench`.
+//! The program `bench`: load tests of taskey, and of other servers over REST. See `make bench`.
 
 use std::{
     io::{self, Write},
@@ -8,19 +8,21 @@ use std::{
 use clap::{Parser, Subcommand};
 
 mod client;
+mod compare;
 mod echo;
 mod gateway;
 mod large;
 mod load;
 mod machine;
-mod plot;
 mod report;
+mod rest;
 mod run;
 mod scenario;
 mod target;
 mod watch;
+mod workload;
 
-/// Load tests of task-service and the gateway
+/// Load tests of taskey, and of other servers over REST
 #[derive(Parser)]
 #[command(name = "bench")]
 struct Cli {
@@ -30,8 +32,10 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Measures task-service in every scenario, and compares it with the baseline
+    /// Measures taskey in every scenario, and compares it with the baseline
     Run(run::Run),
+    /// Measures the same calls over REST on several running servers
+    Compare(compare::Compare),
     /// Measures the lists of one user with many tasks, in a database with many users
     Large(large::Large),
     /// Measures sequential calls, alternately with and without the gateway
@@ -45,6 +49,7 @@ enum Command {
 async fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Run(run) => run.run().await,
+        Command::Compare(compare) => compare.run().await,
         Command::Large(large) => large.run().await,
         Command::Gateway(gateway) => gateway.run().await,
         Command::Echo(echo) => echo.serve().await,

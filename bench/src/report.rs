@@ -1,55 +1,86 @@
-//! The results, as a table.
+//! Tables in Markdown, and the statistics in their cells.
 
 use std::{fmt, time::Duration};
 
 use hdrhistogram::Histogram;
 
-use crate::{load::Outcome, scenario::Scenario};
-
-/// The results of a scenario on an engine: the best of several rounds.
-pub(crate) struct Row {
-    pub(crate) scenario: Scenario,
-    pub(crate) engine: &'static str,
-    /// The closed loop; `None` for a watch.
-    pub(crate) closed: Option<Outcome>,
-    /// The rate and the latencies of the open loop.
-    pub(crate) open: Option<(f64, Histogram<u64>)>,
+/// A table in Markdown.
+pub(crate) struct Table {
+    /// The header and the rows.
+    rows: Vec<Vec<String>>,
 }
 
-impl Row {
-    pub(crate) fn new(scenario: Scenario, engine: &'static str) -> Self {
-        Self { scenario, engine, closed: None, open: None }
+impl Table {
+    pub(crate) fn new(header: &[&str]) -> Self {
+        Self { rows: vec![header.iter().map(ToString::to_string).collect()] }
     }
 
-    /// Adds the result of a closed loop. The fastest is kept.
-    pub(crate) fn add_closed(&mut self, outcome: Outcome) {
-        if self.closed.as_ref().is_none_or(|best| best.rate < outcome.rate) {
-            self.closed = Some(outcome);
+    pub(crate) fn add(&mut self, row: impl IntoIterator<Item = String>) {
+        self.rows.push(row.into_iter().collect());
+    }
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let columns = self.rows[0].len();
+        let width = |column: usize| self.rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+        let widths: Vec<usize> = (0..columns).map(width).collect();
+        for (number, row) in self.rows.iter().enumerate() {
+            for (cell, width) in row.iter().zip(&widths) {
+                write!(f, "| {cell:<width$} ")?;
+            }
+            writeln!(f, "|")?;
+            if number == 0 {
+                for width in &widths {
+                    write!(f, "| {:-<width$} ", "")?;
+                }
+                writeln!(f, "|")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The values of several rounds. Displays the median and the range.
+#[derive(Default)]
+pub(crate) struct Samples(Vec<f64>);
+
+impl Samples {
+    pub(crate) fn add(&mut self, value: f64) {
+        let index = self.0.partition_point(|other| *other < value);
+        self.0.insert(index, value);
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Returns the median, or zero if there are no values.
+    pub(crate) fn median(&self) -> f64 {
+        let (len, middle) = (self.0.len(), self.0.len() / 2);
+        match self.0.get(middle) {
+            None => 0.0,
+            Some(upper) if len.is_multiple_of(2) => f64::midpoint(self.0[middle - 1], *upper),
+            Some(median) => *median,
         }
     }
+}
 
-    /// Adds the latencies of an open loop. Those with the lowest p99 are kept.
-    pub(crate) fn add_open(&mut self, rate: f64, latencies: Histogram<u64>) {
-        let p99 = |latencies: &Histogram<u64>| latencies.value_at_quantile(0.99);
-        if self.open.as_ref().is_none_or(|(_, best)| p99(&latencies) < p99(best)) {
-            self.open = Some((rate, latencies));
-        }
+impl FromIterator<f64> for Samples {
+    fn from_iter<I: IntoIterator<Item = f64>>(values: I) -> Self {
+        let mut samples = Self::default();
+        values.into_iter().for_each(|value| samples.add(value));
+        samples
     }
 }
 
-/// The memory of a service at the end and at its peak, in MiB.
-pub(crate) struct Memory {
-    pub(crate) engine: &'static str,
-    pub(crate) now: f64,
-    pub(crate) peak: f64,
-}
-
-/// The results of all scenarios.
-pub(crate) struct Report {
-    pub(crate) rows: Vec<Row>,
-    pub(crate) memory: Vec<Memory>,
-    pub(crate) connections: usize,
-    pub(crate) rounds: usize,
+impl fmt::Display for Samples {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Some(min), Some(max)) = (self.0.first(), self.0.last()) else { return Ok(()) };
+        let digits = usize::from(self.median() < 100.0);
+        write!(f, "{:.digits$}", self.median())?;
+        if self.0.len() > 1 { write!(f, " ({min:.digits$} to {max:.digits$})") } else { Ok(()) }
+    }
 }
 
 /// Microseconds that are displayed as milliseconds.
@@ -62,48 +93,9 @@ impl fmt::Display for Millis {
     }
 }
 
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { rows, memory, connections, rounds } = self;
-        let echo = rows.iter().find(|row| row.scenario == Scenario::Echo).and_then(|row| row.closed.as_ref());
-        writeln!(f, "rate, % of echo, CPU: closed loop, {connections} connections, the best of {rounds} rounds")?;
-        writeln!(
-            f,
-            "p50 to max, in ms: open loop at a constant rate, from when a call was due (watch: from the response to"
-        )?;
-        writeln!(f, "a write until a subscriber has the change), of the round with the lowest p99")?;
-        write!(
-            f,
-            "{:<12} {:<10} {:>8} {:>7} {:>8} {:>7} ",
-            "scenario", "engine", "rate /s", "% echo", "CPU µs", "% echo"
-        )?;
-        writeln!(f, "{:>8} {:>8} {:>8} {:>8} {:>8} {:>8}", "at /s", "p50", "p90", "p99", "p99.9", "max")?;
-        for row in rows {
-            write!(f, "{:<12} {:<10} ", row.scenario.name(), row.engine)?;
-            match &row.closed {
-                Some(Outcome { rate, cpu }) => {
-                    let share = echo.map_or(100.0, |echo| 100.0 * rate / echo.rate);
-                    let cpu_share = echo.map_or(100.0, |echo| 100.0 * micros(echo.cpu) / micros(*cpu));
-                    write!(f, "{rate:>8.0} {share:>7.1} {:>8.0} {cpu_share:>7.1} ", micros(*cpu))?;
-                }
-                None => write!(f, "{:>8} {:>7} {:>8} {:>7} ", "", "", "", "")?,
-            }
-            if let Some((rate, latencies)) = &row.open {
-                write!(f, "{rate:>8.0}")?;
-                for quantile in [0.5, 0.9, 0.99, 0.999] {
-                    write!(f, " {:>8}", Millis(latencies.value_at_quantile(quantile)))?;
-                }
-                write!(f, " {:>8}", Millis(latencies.max()))?;
-            }
-            writeln!(f)?;
-        }
-        for Memory { engine, now, peak } in memory {
-            writeln!(f, "memory of task-service on {engine}: {now:.1} MiB at the end, {peak:.1} MiB at the peak")?;
-        }
-        Ok(())
-    }
-}
-
-fn micros(duration: Duration) -> f64 {
-    duration.as_secs_f64() * 1e6
+/// Returns quantiles of latencies in milliseconds. Each is the median of the rounds.
+pub(crate) fn quantiles(rounds: &[&Histogram<u64>], quantiles: &[f64]) -> Vec<String> {
+    let millis = |micros| Duration::from_micros(micros).as_secs_f64() * 1e3;
+    let value = |quantile| rounds.iter().map(|round| millis(round.value_at_quantile(quantile))).collect::<Samples>();
+    quantiles.iter().map(|quantile| format!("{:.2}", value(*quantile).median())).collect()
 }

@@ -16,6 +16,7 @@ use crate::{
     client::{Call, Connection, encode_frame},
     echo,
     target::{Environment, retry},
+    workload::Variables,
 };
 
 /// A kind of load.
@@ -38,6 +39,11 @@ pub(crate) enum Scenario {
 }
 
 impl Scenario {
+    /// Reports whether the load consists of unary calls to taskey.
+    pub(crate) fn is_unary(self) -> bool {
+        !matches!(self, Self::Echo | Self::Watch)
+    }
+
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Echo => "echo",
@@ -57,6 +63,17 @@ impl Scenario {
 pub(crate) struct User {
     pub(crate) authorization: HeaderValue,
     pub(crate) tasks: Vec<String>,
+}
+
+impl User {
+    /// Returns the variables of a workload for each task.
+    pub(crate) fn variables(&self) -> impl Iterator<Item = Variables> {
+        let token =
+            self.authorization.to_str().ok().and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
+        self.tasks
+            .iter()
+            .map(move |id| Variables::from([("token".to_owned(), token.to_owned()), ("id".to_owned(), id.clone())]))
+    }
 }
 
 /// A connection, and the users who call over it.

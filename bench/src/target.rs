@@ -1,6 +1,7 @@
 //! The programs under load, which are started with databases of their own.
 
 use std::{
+    collections::HashMap,
     env, fs,
     io::{BufRead, BufReader},
     net::SocketAddr,
@@ -10,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use service_kit::{
     auth::{
         claims::{self, AccessClaims},
@@ -38,28 +39,34 @@ pub(crate) fn token_args() -> TokenArgs {
 /// A running program, killed when it is dropped.
 pub(crate) struct Process {
     child: Child,
-    pub(crate) address: SocketAddr,
+    /// The names and the addresses of its servers.
+    addresses: HashMap<String, SocketAddr>,
 }
 
 impl Process {
-    /// Starts a program and waits until it listens.
-    fn start(command: &mut Command) -> anyhow::Result<Self> {
+    /// Starts a program, and waits until its servers listen. Its log is written to `log`.
+    fn start(command: &mut Command, servers: &[&str], log: &Path) -> anyhow::Result<Self> {
         let program = command.get_program().display().to_string();
-        let mut child = command.stdout(Stdio::piped()).spawn().with_context(|| format!("cannot start {program}"))?;
-        let output = BufReader::new(child.stdout.take().context("the output is piped")?);
-        let mut lines = output.lines();
-        let address = lines.by_ref().map_while(Result::ok).find_map(|line| {
-            let mut words = line.split(' ');
-            (words.next()? == "listening").then(|| words.nth(1)?.parse().ok()).flatten()
-        });
-        let Some(address) = address else {
-            _ = child.kill();
-            _ = child.wait();
-            anyhow::bail!("{program} ended before it listened");
-        };
+        command.stdout(Stdio::piped()).stderr(fs::File::create(log)?);
+        let mut child = command.spawn().with_context(|| format!("cannot start {program}"))?;
+        let mut lines = BufReader::new(child.stdout.take().context("the output is piped")?).lines();
+        let mut process = Self { child, addresses: HashMap::new() };
+        while !servers.iter().all(|server| process.addresses.contains_key(*server)) {
+            let Some(line) = lines.by_ref().map_while(Result::ok).next() else {
+                bail!("{program} ended before it listened: {}", fs::read_to_string(log)?.trim());
+            };
+            if let ["listening", name, address] = line.split(' ').collect::<Vec<_>>()[..] {
+                process.addresses.insert(name.to_owned(), address.parse()?);
+            }
+        }
         // The rest of the output is discarded, so that the program never blocks on a full pipe.
         thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
-        Ok(Self { child, address })
+        Ok(process)
+    }
+
+    /// Returns the address of a server.
+    pub(crate) fn address(&self, server: &str) -> SocketAddr {
+        self.addresses[server]
     }
 
     pub(crate) fn id(&self) -> u32 {
@@ -75,53 +82,75 @@ impl Drop for Process {
     }
 }
 
-/// The folder, the keys, auth-service and the baseline server that all databases share.
+/// The folder and the keys that all programs share.
 pub(crate) struct Environment {
     cores: Cores,
     programs: PathBuf,
     keys: KeySet,
     clock: Clock,
-    auth: Process,
-    pub(crate) echo: Process,
-    /// The last field, because the processes must end before the folder is deleted.
+    /// The last field, so that the folder is deleted at the end.
     pub(crate) folder: Folder,
 }
 
 impl Environment {
-    /// Creates the folder in `parent`, and starts the shared programs, which are in the directory of this program.
+    /// Creates the folder in `parent`. The programs are in the directory of this program.
     pub(crate) fn new(parent: &Path, cores: Cores) -> anyhow::Result<Self> {
-        let bench = env::current_exe()?;
-        let programs = bench.parent().context("a program is in a folder")?.to_owned();
+        let programs = env::current_exe()?.parent().context("a program is in a folder")?.to_owned();
         let (folder, clock) = (Folder::new(parent)?, Clock::system());
         let key_file = folder.0.join("keys.json");
         rotation::generate(NewKey::Hs256, &key_file)?;
         let keys = KeySet::read(&key_file, clock.now())?;
-        let mut auth = Command::new(programs.join("auth-service"));
-        auth.args(["--listen", "127.0.0.1:0", "--log", "error", "--key-file"]).arg(&key_file);
-        auth.args(["--database-url", &sqlite_url(&folder.0, "auth")]);
-        let auth = Process::start(&mut auth)?;
-        let mut echo = Command::new(bench);
-        echo.args(["echo", "--key-file"]).arg(&key_file);
-        let echo = machine::on_service_core(cores, || Process::start(&mut echo))?;
-        Ok(Self { cores, programs, keys, clock, auth, echo, folder })
+        Ok(Self { cores, programs, keys, clock, folder })
     }
 
-    /// Starts task-service on a database.
-    pub(crate) fn task_service(&self, database_url: &str) -> anyhow::Result<Process> {
-        let mut task = Command::new(self.programs.join("task-service"));
-        task.args(["--listen", "127.0.0.1:0", "--log", "error", "--rate-limits", "off", "--max-tasks", "1000000"]);
-        task.args(["--auth-url", &format!("http://{}", self.auth.address), "--database-url", database_url]);
-        task.arg("--key-file").arg(self.folder.0.join("keys.json"));
-        machine::on_service_core(self.cores, || Process::start(&mut task))
+    /// Starts the baseline server.
+    pub(crate) fn echo(&self) -> anyhow::Result<Process> {
+        self.start("bench", &["echo", "--key-file", &self.key_file()], &["echo"])
     }
 
-    /// Starts the gateway in front of a task-service.
-    pub(crate) fn gateway(&self, service: &Process) -> anyhow::Result<Process> {
-        let mut gateway = Command::new(self.programs.join("gateway"));
-        gateway.args(["--listen", "127.0.0.1:0", "--log", "error"]);
-        gateway.args(["--auth-url", &format!("http://{}", self.auth.address)]);
-        gateway.args(["--task-url", &format!("http://{}", service.address)]);
-        machine::on_service_core(self.cores, || Process::start(&mut gateway))
+    /// Starts all services in one process, at default settings except for the limits that the load would exceed.
+    pub(crate) fn taskey(&self, database: &Database) -> anyhow::Result<Process> {
+        let data_dir = self.folder.0.join(database.engine).display().to_string();
+        let listen = ["--auth-listen", "--task-listen", "--gateway-listen"].map(|flag| [flag, "127.0.0.1:0"]);
+        let mut arguments = listen.concat();
+        arguments.extend(["--rate-limits", "off", "--max-tasks", "1000000", "--data-dir", &data_dir]);
+        let key_file = self.key_file();
+        arguments.extend(["--database-url", &database.url, "--key-file", &key_file]);
+        self.start("taskey", &arguments, &["auth", "task", "gateway"])
+    }
+
+    /// Starts auth-service on a SQLite database.
+    pub(crate) fn auth_service(&self) -> anyhow::Result<Process> {
+        let arguments = ["--database-url", &sqlite_url(&self.folder.0, "auth"), "--key-file", &self.key_file()];
+        self.start("auth-service", &[&["--listen", "127.0.0.1:0"], &arguments[..]].concat(), &["auth"])
+    }
+
+    /// Starts task-service on a SQLite database.
+    pub(crate) fn task_service(&self, auth: &Process) -> anyhow::Result<Process> {
+        let auth_url = format!("http://{}", auth.address("auth"));
+        let (database_url, key_file) = (sqlite_url(&self.folder.0, "task"), self.key_file());
+        let mut arguments = vec!["--listen", "127.0.0.1:0", "--rate-limits", "off", "--max-tasks", "1000000"];
+        arguments.extend(["--auth-url", &auth_url, "--database-url", &database_url, "--key-file", &key_file]);
+        self.start("task-service", &arguments, &["task"])
+    }
+
+    /// Starts the gateway in front of two services.
+    pub(crate) fn gateway(&self, auth: &Process, task: &Process) -> anyhow::Result<Process> {
+        let (auth, task) = (auth.address("auth"), task.address("task"));
+        let (auth_url, task_url) = (format!("http://{auth}"), format!("http://{task}"));
+        let arguments = ["--listen", "127.0.0.1:0", "--auth-url", &auth_url, "--task-url", &task_url];
+        self.start("gateway", &arguments, &["gateway"])
+    }
+
+    /// Starts a program on the core of the services.
+    fn start(&self, program: &str, arguments: &[&str], servers: &[&str]) -> anyhow::Result<Process> {
+        let mut command = Command::new(self.programs.join(program));
+        let log = self.folder.0.join(program).with_extension("log");
+        machine::on_service_core(self.cores, || Process::start(command.args(arguments), servers, &log))
+    }
+
+    fn key_file(&self) -> String {
+        self.folder.0.join("keys.json").display().to_string()
     }
 
     /// Creates a user id, and an `authorization` header for the calls of that user.
@@ -170,7 +199,7 @@ pub(crate) struct Database {
 
 impl Database {
     pub(crate) fn sqlite(environment: &Environment) -> Self {
-        let url = sqlite_url(&environment.folder.0, "task");
+        let url = sqlite_url(&environment.folder.0, "taskey");
         Self { engine: "SQLite", url, server_and_name: None, postmaster: None }
     }
 
@@ -188,6 +217,11 @@ impl Database {
         let base = base.rsplit_once('/').context("a URL has a path")?.0;
         let url = format!("{base}/{name}?{parameters}");
         Ok(Self { engine: "PostgreSQL", url, server_and_name: Some((server.to_owned(), name)), postmaster })
+    }
+
+    /// Returns the URL of the database of task-service.
+    pub(crate) fn task_url(&self) -> String {
+        self.url.strip_suffix(".db").map_or_else(|| self.url.clone(), |path| format!("{path}-task.db"))
     }
 
     /// Returns the processes whose CPU time is measured when this service is under load.
