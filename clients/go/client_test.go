@@ -77,6 +77,36 @@ func open(t *testing.T, config taskey.Config, calls *calls) *taskey.Client {
 	return client
 }
 
+// start starts a server, and creates a client with an account.
+func start(t *testing.T, calls *calls, arguments ...string) (*testserver.Server, *taskey.Client) {
+	t.Helper()
+	server := testserver.Start(t, arguments...)
+	return server, open(t, taskey.Config{Address: server.Gateway, Password: password}, calls)
+}
+
+// startBehindProxy starts a server and a proxy in front of it, and creates a client of the proxy with an account.
+func startBehindProxy(t *testing.T) (*testserver.Server, *testserver.Proxy, *taskey.Client) {
+	t.Helper()
+	server := testserver.Start(t)
+	proxy := testserver.StartProxy(t, server.Gateway)
+	return server, proxy, open(t, taskey.Config{Address: proxy.Address, Password: password}, nil)
+}
+
+// openWithToken creates a client with the access token of another one, without its proxy.
+func openWithToken(t *testing.T, server *testserver.Server, owner *taskey.Client) *taskey.Client {
+	t.Helper()
+	return open(t, taskey.Config{Address: server.Gateway, Token: token(t, owner)}, nil)
+}
+
+func token(t *testing.T, client *taskey.Client) string {
+	t.Helper()
+	token, err := client.Token(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return token
+}
+
 func create(t *testing.T, client *taskey.Client, title string) *taskv1.Task {
 	t.Helper()
 	task, err := client.Tasks.CreateTask(t.Context(), &taskv1.CreateTaskRequest{Task: &taskv1.Task{Title: title}})
@@ -113,18 +143,13 @@ func assertReason(t *testing.T, err error, code codes.Code, reason string) *task
 
 func TestStoryFromSignUpToRefusedToken(t *testing.T) {
 	t.Parallel()
-	server := testserver.Start(t)
-	client := open(t, taskey.Config{Address: server.Gateway, Password: password}, nil)
+	server, client := start(t, nil)
 	task := create(t, client, "Buy milk")
 	task, err := client.Tasks.CompleteTask(t.Context(), &taskv1.CompleteTaskRequest{Id: task.GetId()})
 	if err != nil || task.GetState() != taskv1.Task_STATE_COMPLETED {
 		t.Fatal(task, err)
 	}
-	token, err := client.Token(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	other := open(t, taskey.Config{Address: server.Gateway, Token: token}, nil)
+	other := openWithToken(t, server, client)
 	if tasks := list(t, other, 0); len(tasks) != 1 {
 		t.Fatal(tasks)
 	}
@@ -146,9 +171,8 @@ func TestStoryFromSignUpToRefusedToken(t *testing.T) {
 
 func TestConcurrentCallsWithAnExpiredTokenShareOneRefresh(t *testing.T) {
 	t.Parallel()
-	server := testserver.Start(t, "--access-token-ttl", "2s")
 	var calls calls
-	client := open(t, taskey.Config{Address: server.Gateway, Password: password}, &calls)
+	_, client := start(t, &calls, "--access-token-ttl", "2s")
 	create(t, client, "Buy milk")
 	time.Sleep(2500 * time.Millisecond)
 	var group sync.WaitGroup
@@ -167,9 +191,8 @@ func TestConcurrentCallsWithAnExpiredTokenShareOneRefresh(t *testing.T) {
 
 func TestTokenIsRefreshedAheadOfItsExpiry(t *testing.T) {
 	t.Parallel()
-	server := testserver.Start(t, "--access-token-ttl", "10s")
 	var calls calls
-	client := open(t, taskey.Config{Address: server.Gateway, Password: password}, &calls)
+	_, client := start(t, &calls, "--access-token-ttl", "10s")
 	first, _ := client.Token(t.Context())
 	time.Sleep(8200 * time.Millisecond)
 	if token, err := client.Token(t.Context()); err != nil || token != first {
@@ -186,14 +209,13 @@ func TestTokenIsRefreshedAheadOfItsExpiry(t *testing.T) {
 
 func TestLostResponsesOfRefreshKeepTheSession(t *testing.T) {
 	t.Parallel()
-	server := testserver.Start(t, "--access-token-ttl", "1s")
 	calls := calls{after: func(method string, count int, err error) error {
 		if method == authv1.AuthService_Refresh_FullMethodName && count <= 3 {
 			return status.Error(codes.Unavailable, "the response was lost")
 		}
 		return err
 	}}
-	client := open(t, taskey.Config{Address: server.Gateway, Password: password}, &calls)
+	_, client := start(t, &calls, "--access-token-ttl", "1s")
 	for range 3 {
 		create(t, client, "Buy milk")
 		time.Sleep(1100 * time.Millisecond)
@@ -205,7 +227,6 @@ func TestLostResponsesOfRefreshKeepTheSession(t *testing.T) {
 
 func TestTokenThatTheServerRefusesAsExpiredIsRefreshedOnce(t *testing.T) {
 	t.Parallel()
-	server := testserver.Start(t)
 	isRefused := func(count int) bool { return count == 1 || count >= 3 }
 	calls := calls{after: func(method string, count int, err error) error {
 		if method == authv1.AccountService_GetMe_FullMethodName && isRefused(count) {
@@ -213,7 +234,7 @@ func TestTokenThatTheServerRefusesAsExpiredIsRefreshedOnce(t *testing.T) {
 		}
 		return err
 	}}
-	client := open(t, taskey.Config{Address: server.Gateway, Password: password}, &calls)
+	_, client := start(t, &calls)
 	if _, err := client.Account.GetMe(t.Context(), &authv1.GetMeRequest{}); err != nil {
 		t.Fatal(err)
 	}
@@ -229,9 +250,8 @@ func TestTokenThatTheServerRefusesAsExpiredIsRefreshedOnce(t *testing.T) {
 
 func TestRevokedSessionIsReportedAndNotRenewed(t *testing.T) {
 	t.Parallel()
-	server := testserver.Start(t, "--access-token-ttl", "1s")
 	var calls calls
-	client := open(t, taskey.Config{Address: server.Gateway, Password: password}, &calls)
+	_, client := start(t, &calls, "--access-token-ttl", "1s")
 	create(t, client, "Buy milk")
 	if _, err := client.Account.RevokeAllSessions(t.Context(), &authv1.RevokeAllSessionsRequest{}); err != nil {
 		t.Fatal(err)
@@ -254,9 +274,8 @@ func TestRevokedSessionIsReportedAndNotRenewed(t *testing.T) {
 
 func TestExpiredSessionIsRenewedWithThePassword(t *testing.T) {
 	t.Parallel()
-	server := testserver.Start(t, "--access-token-ttl", "1s", "--refresh-idle-ttl", "2s")
 	var calls calls
-	client := open(t, taskey.Config{Address: server.Gateway, Password: password}, &calls)
+	_, client := start(t, &calls, "--access-token-ttl", "1s", "--refresh-idle-ttl", "2s")
 	create(t, client, "Buy milk")
 	time.Sleep(2500 * time.Millisecond)
 	create(t, client, "Buy bread")

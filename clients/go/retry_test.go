@@ -34,14 +34,13 @@ func failure(code codes.Code, reason string, retryAfter time.Duration) error {
 
 func TestLostResponseOfAWriteCreatesOneTask(t *testing.T) {
 	t.Parallel()
-	server := testserver.Start(t)
 	calls := calls{after: func(method string, count int, err error) error {
 		if method == taskv1.TaskService_CreateTask_FullMethodName && count <= 2 {
 			return status.Error(codes.Unavailable, "the response was lost")
 		}
 		return err
 	}}
-	client := open(t, taskey.Config{Address: server.Gateway, Password: password}, &calls)
+	_, client := start(t, &calls)
 	request := &taskv1.CreateTaskRequest{Task: &taskv1.Task{Title: "Buy milk"}}
 	for range 2 {
 		if _, err := client.Tasks.CreateTask(t.Context(), request); err != nil {
@@ -58,8 +57,8 @@ func TestLostResponseOfAWriteCreatesOneTask(t *testing.T) {
 
 func TestRetriesFollowTheContract(t *testing.T) {
 	t.Parallel()
-	server := testserver.Start(t)
-	accessToken := token(t, open(t, taskey.Config{Address: server.Gateway, Password: password}, nil))
+	server, owner := start(t, nil)
+	accessToken := token(t, owner)
 	read := func(client *taskey.Client) error {
 		_, err := client.Tasks.ListTasks(t.Context(), &taskv1.ListTasksRequest{})
 		return err
@@ -104,9 +103,7 @@ func TestRetriesFollowTheContract(t *testing.T) {
 
 func TestCutConnectionIsReplaced(t *testing.T) {
 	t.Parallel()
-	server := testserver.Start(t)
-	proxy := testserver.StartProxy(t, server.Gateway)
-	client := open(t, taskey.Config{Address: proxy.Address, Password: password}, nil)
+	_, proxy, client := startBehindProxy(t)
 	for range 5 {
 		create(t, client, "Buy milk")
 		proxy.Cut()
@@ -118,9 +115,7 @@ func TestCutConnectionIsReplaced(t *testing.T) {
 
 func TestHalfOpenConnectionIsReplaced(t *testing.T) {
 	t.Parallel()
-	server := testserver.Start(t)
-	proxy := testserver.StartProxy(t, server.Gateway)
-	client := open(t, taskey.Config{Address: proxy.Address, Password: password}, nil)
+	_, proxy, client := startBehindProxy(t)
 	create(t, client, "Buy milk")
 	proxy.Stall()
 	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
@@ -138,9 +133,7 @@ func TestHalfOpenConnectionIsReplaced(t *testing.T) {
 
 func TestDeadlineAndCancellation(t *testing.T) {
 	t.Parallel()
-	server := testserver.Start(t)
-	proxy := testserver.StartProxy(t, server.Gateway)
-	client := open(t, taskey.Config{Address: proxy.Address, Password: password}, nil)
+	_, proxy, client := startBehindProxy(t)
 	create(t, client, "Buy milk")
 	proxy.Stall()
 	started := time.Now()
@@ -159,8 +152,7 @@ func TestDeadlineAndCancellation(t *testing.T) {
 
 func TestErrorsHaveAllDetails(t *testing.T) {
 	t.Parallel()
-	server := testserver.Start(t)
-	client := open(t, taskey.Config{Address: server.Gateway, Password: password}, nil)
+	_, client := start(t, nil)
 	_, err := client.Tasks.CreateTask(t.Context(), &taskv1.CreateTaskRequest{Task: &taskv1.Task{}})
 	failure := assertReason(t, err, codes.InvalidArgument, "VALIDATION_FAILED")
 	if len(failure.Violations) != 1 || failure.Violations[0].GetField() != "task.title" || failure.RequestID == "" {
@@ -173,8 +165,7 @@ func TestErrorsHaveAllDetails(t *testing.T) {
 
 func TestListReadsAllPages(t *testing.T) {
 	t.Parallel()
-	server := testserver.Start(t)
-	client := open(t, taskey.Config{Address: server.Gateway, Password: password}, nil)
+	_, client := start(t, nil)
 	batch := &taskv1.BatchWriteTasksRequest{}
 	for range 100 {
 		write := &taskv1.CreateTaskRequest{Task: &taskv1.Task{Title: "Buy milk"}}

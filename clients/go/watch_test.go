@@ -8,7 +8,6 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"taskey.dev/taskey"
-	"taskey.dev/taskey/internal/testserver"
 )
 
 // watch is a watch in the background.
@@ -57,8 +56,7 @@ func (w *watch) expect(title string, timeout time.Duration) *taskey.Event {
 
 func TestWatchBeginsWithAFullSynchronization(t *testing.T) {
 	t.Parallel()
-	server := testserver.Start(t)
-	client := open(t, taskey.Config{Address: server.Gateway, Password: password}, nil)
+	_, client := start(t, nil)
 	create(t, client, "first")
 	watch := startWatch(t, client, "")
 	event := watch.expect("first", 5*time.Second)
@@ -80,9 +78,7 @@ func TestWatchBeginsWithAFullSynchronization(t *testing.T) {
 
 func TestWatchResumes(t *testing.T) {
 	t.Parallel()
-	server := testserver.Start(t)
-	proxy := testserver.StartProxy(t, server.Gateway)
-	client := open(t, taskey.Config{Address: proxy.Address, Password: password}, nil)
+	server, proxy, client := startBehindProxy(t)
 	watch := startWatch(t, client, "")
 	create(t, client, "start")
 	watch.expect("start", 5*time.Second)
@@ -96,7 +92,7 @@ func TestWatchResumes(t *testing.T) {
 		{"crash with downtime", func() { server.Kill(); time.Sleep(3 * time.Second); server.Run() }},
 	} {
 		test.interrupt()
-		other := open(t, taskey.Config{Address: server.Gateway, Token: token(t, client)}, nil)
+		other := openWithToken(t, server, client)
 		create(t, other, test.title)
 		if event := watch.expect(test.title, 10*time.Second); event.Reset || len(event.Changes) != 1 {
 			t.Fatalf("%s: %+v", test.title, event)
@@ -104,20 +100,9 @@ func TestWatchResumes(t *testing.T) {
 	}
 }
 
-// token returns the access token, even if the server has just restarted.
-func token(t *testing.T, client *taskey.Client) string {
-	t.Helper()
-	token, err := client.Token(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return token
-}
-
 func TestWatchSurvivesTheExpiryOfItsToken(t *testing.T) {
 	t.Parallel()
-	server := testserver.Start(t, "--access-token-ttl", "1s")
-	client := open(t, taskey.Config{Address: server.Gateway, Password: password}, nil)
+	server, client := start(t, nil, "--access-token-ttl", "1s")
 	watch := startWatch(t, client, "")
 	for range 3 {
 		time.Sleep(4 * time.Second)
@@ -126,7 +111,7 @@ func TestWatchSurvivesTheExpiryOfItsToken(t *testing.T) {
 			t.Fatalf("%+v", event)
 		}
 	}
-	static := open(t, taskey.Config{Address: server.Gateway, Token: token(t, client)}, nil)
+	static := openWithToken(t, server, client)
 	for _, err := range static.Watch(t.Context(), "") {
 		if err != nil {
 			assertReason(t, err, codes.Unauthenticated, "TOKEN_EXPIRED")
@@ -136,22 +121,19 @@ func TestWatchSurvivesTheExpiryOfItsToken(t *testing.T) {
 
 func TestWatchOfAStalledConnectionIsResumed(t *testing.T) {
 	t.Parallel()
-	server := testserver.Start(t)
-	proxy := testserver.StartProxy(t, server.Gateway)
-	client := open(t, taskey.Config{Address: proxy.Address, Password: password}, nil)
+	server, proxy, client := startBehindProxy(t)
 	create(t, client, "start")
 	watch := startWatch(t, client, "")
 	watch.expect("start", 5*time.Second)
 	proxy.Stall()
-	other := open(t, taskey.Config{Address: server.Gateway, Token: token(t, client)}, nil)
+	other := openWithToken(t, server, client)
 	create(t, other, "Buy milk")
 	watch.expect("Buy milk", 40*time.Second)
 }
 
 func TestWatchReportsErrorsThatAnotherStreamWouldRepeat(t *testing.T) {
 	t.Parallel()
-	server := testserver.Start(t)
-	client := open(t, taskey.Config{Address: server.Gateway, Password: password}, nil)
+	_, client := start(t, nil)
 	for _, err := range client.Watch(t.Context(), "invalid") {
 		assertReason(t, err, codes.InvalidArgument, "SYNC_TOKEN_INVALID")
 	}
