@@ -64,8 +64,8 @@ final class Session {
     }
     long now = System.nanoTime();
     if (renewal == null && (tokens == null || now - refreshTime >= 0)) {
-      renewal = new CompletableFuture<>();
       executor.execute(this::renew);
+      renewal = new CompletableFuture<>();
     }
     boolean isUsable = tokens != null && now - accessEnd < 0;
     return isUsable ? CompletableFuture.completedFuture(tokens.getAccessToken()) : renewal;
