@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <random>
+#include <set>
 
 #include "session.h"
 #include "taskey/client.h"
@@ -17,19 +18,13 @@ constexpr milliseconds kMaxBackoff{5000};
 constexpr std::chrono::seconds kTokenTimeout{10};
 
 bool IsTransient(const Error& error) {
-  switch (error.code) {
-    case grpc::StatusCode::UNAVAILABLE:
-    case grpc::StatusCode::INTERNAL:
-    case grpc::StatusCode::UNKNOWN:
-    case grpc::StatusCode::CANCELLED:
-    case grpc::StatusCode::ABORTED:
-    case grpc::StatusCode::DEADLINE_EXCEEDED:
-      return true;
-    case grpc::StatusCode::RESOURCE_EXHAUSTED:
-      return error.retry_after || error.reason == "OVERLOADED";
-    default:
-      return false;
-  }
+  static const std::set<grpc::StatusCode> codes = {
+      grpc::StatusCode::UNAVAILABLE, grpc::StatusCode::INTERNAL,
+      grpc::StatusCode::UNKNOWN,     grpc::StatusCode::CANCELLED,
+      grpc::StatusCode::ABORTED,     grpc::StatusCode::DEADLINE_EXCEEDED};
+  bool is_limited = error.code == grpc::StatusCode::RESOURCE_EXHAUSTED &&
+                    (error.retry_after || error.reason == "OVERLOADED");
+  return is_limited || codes.contains(error.code);
 }
 
 }  // namespace
@@ -69,28 +64,14 @@ TaskWatch::Event TaskWatch::Next() {
   }
 }
 
-void TaskWatch::Stop() {
-  stop_.request_stop();
-  std::lock_guard lock(mutex_);
-  if (context_) {
-    context_->TryCancel();
-  }
-}
-
 void TaskWatch::Open() {
-  auto deadline = internal::Clock::now() + kTokenTimeout;
+  auto deadline = std::chrono::system_clock::now() + kTokenTimeout;
   token_ = client_->session_->Token(deadline, stop_.get_token());
-  auto context = std::make_unique<grpc::ClientContext>();
+  context_ = std::make_unique<grpc::ClientContext>();
   if (!token_.empty()) {
-    context->AddMetadata("authorization", "Bearer " + token_);
+    context_->AddMetadata("authorization", "Bearer " + token_);
   }
-  {
-    std::lock_guard lock(mutex_);
-    context_ = std::move(context);
-    if (stop_.stop_requested()) {
-      context_->TryCancel();
-    }
-  }
+  cancel_.emplace(stop_.get_token(), [context = context_.get()] { context->TryCancel(); });
   task::v1::WatchTasksRequest request;
   request.set_sync_token(sync_token_);
   stream_ = task::v1::TaskService::NewStub(client_->channel_)->WatchTasks(context_.get(), request);
@@ -99,8 +80,7 @@ void TaskWatch::Open() {
 grpc::Status TaskWatch::Close() {
   grpc::Status status = stream_ ? stream_->Finish() : grpc::Status::OK;
   stream_.reset();
-  std::lock_guard lock(mutex_);
-  context_.reset();
+  cancel_.reset();
   return status;
 }
 
@@ -110,17 +90,17 @@ void TaskWatch::Recover(const Error& error) {
   } else if (error.reason == "SYNC_TOKEN_EXPIRED" && !sync_token_.empty()) {
     sync_token_.clear();
     reset_ = true;
-  } else if (error.reason == "TOKEN_EXPIRED" && !token_.empty()) {
-    // A second refusal in a row shows that the token cannot be replaced.
-    if (!client_->session_->Replace(token_) || backoff_.count() > 0) {
-      throw error;
-    }
-    ResumeLater(milliseconds(0));
-  } else if (IsTransient(error)) {
+  } else if (IsTransient(error) || IsReplaced(error)) {
     ResumeLater(error.retry_after.value_or(milliseconds(0)));
   } else {
     throw error;
   }
+}
+
+/// Replaces an expired token. A second refusal in a row shows that the token cannot be replaced.
+bool TaskWatch::IsReplaced(const Error& error) {
+  return error.reason == "TOKEN_EXPIRED" && client_->session_->Replace(token_) &&
+         backoff_.count() == 0;
 }
 
 void TaskWatch::ResumeLater(milliseconds at_least) {

@@ -19,6 +19,9 @@ namespace {
 using google::protobuf::Message;
 using google::protobuf::Struct;
 using google::protobuf::Value;
+using taskey::task::v1::ListTasksRequest;
+using taskey::task::v1::ListTasksResponse;
+using taskey::task::v1::TaskService;
 namespace json = google::protobuf::util;
 
 /// The operation is not supported by this language.
@@ -187,7 +190,7 @@ class Adapter {
       out["response"] = ToValue(*response);
     } else if (operation == "list") {
       auto [message, response] = Messages(text("method"), in.at("request"));
-      out["items"] = List(*clients_.Get(text("client")), *message, response.get());
+      out["items"] = List(*clients_.Get(text("client")), *message);
     } else if (operation == "watch") {
       auto client = clients_.Get(text("client"));
       watches_.Put(text("watch"), std::make_shared<taskey::TaskWatch>(*client, text("sync_token")));
@@ -219,20 +222,15 @@ class Adapter {
     return result;
   }
 
-  static Value List(taskey::Client& client, const Message& request, Message* page) {
+  /// The scenarios have lists of tasks only.
+  static Value List(taskey::Client& client, const Message& message) {
+    ListTasksRequest request;
+    request.CopyFrom(message);
     Value items;
     items.mutable_list_value();
-    taskey::PageReader reader(client, request);
-    while (reader.Next(page)) {
-      const auto* descriptor = page->GetDescriptor();
-      for (int i = 0; i < descriptor->field_count(); ++i) {
-        const auto* field = descriptor->field(i);
-        for (int j = 0; field->is_repeated() && j < page->GetReflection()->FieldSize(*page, field);
-             ++j) {
-          *items.mutable_list_value()->add_values() =
-              ToValue(page->GetReflection()->GetRepeatedMessage(*page, field, j));
-        }
-      }
+    for (const auto& task :
+         client.List(&TaskService::Stub::ListTasks, request, &ListTasksResponse::tasks)) {
+      *items.mutable_list_value()->add_values() = ToValue(task);
     }
     return items;
   }

@@ -87,7 +87,7 @@ class ClientTest : public testing::Test {
   void GetMe() { client_.Call(&AccountService::Stub::GetMe, taskey::auth::v1::GetMeRequest()); }
 
   // Expired tokens are accepted for another 5 s.
-  Server server_{{"--access-token-ttl=2s"}};
+  Server server_{{"--access-token-ttl=3s"}};
   Proxy proxy_{server_.port()};
   taskey::Client client_{WithPassword(proxy_.address())};
 };
@@ -128,9 +128,20 @@ TEST_F(ClientTest, ListReturnsTheItemsOfAllPages) {
   EXPECT_EQ(ids.size(), 7U);
 }
 
+TEST_F(ClientTest, BatchCreatesAndDeletesTasks) {
+  Task old = client_.Call(&TaskService::Stub::CreateTask, Create("Old"));
+  taskey::task::v1::BatchWriteTasksRequest batch;
+  *batch.add_writes()->mutable_create() = Create("New");
+  batch.add_writes()->mutable_delete_()->set_id(old.id());
+  client_.Call(&TaskService::Stub::BatchWriteTasks, batch);
+  auto response = client_.Call(&TaskService::Stub::ListTasks, ListTasksRequest());
+  ASSERT_EQ(response.tasks_size(), 1);
+  EXPECT_EQ(response.tasks(0).title(), "New");
+}
+
 TEST_F(ClientTest, ConcurrentCallsWithAnExpiredTokenShareOneRefresh) {
   std::string first = client_.AccessToken();
-  std::this_thread::sleep_for(7500ms);
+  std::this_thread::sleep_for(8500ms);
   std::atomic<int> failures = 0;
   std::vector<std::string> tokens(50);
   {
@@ -155,7 +166,7 @@ TEST_F(ClientTest, ConcurrentCallsWithAnExpiredTokenShareOneRefresh) {
 TEST_F(ClientTest, LostResponseOfARefreshDoesNotEndTheSession) {
   std::string first = client_.AccessToken();
   for (int i = 0; i < 3; ++i) {
-    std::this_thread::sleep_for(2100ms);
+    std::this_thread::sleep_for(3100ms);
     proxy_.LoseNextResponse();
     GetMe();
   }

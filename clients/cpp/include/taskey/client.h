@@ -17,8 +17,9 @@
 namespace taskey {
 
 namespace internal {
+class Caller;
 class Session;
-}
+}  // namespace internal
 
 /// Settings of a client.
 struct ClientOptions {
@@ -71,12 +72,12 @@ class Client {
   /// Returns a range of the items of all pages, such as
   /// `client.List(&TaskService::Stub::ListTasks, request, &ListTasksResponse::tasks)`.
   template <class Stub, class Request, class Response, class Item>
-  Pages<Response, Item> List(grpc::Status (Stub::*)(grpc::ClientContext*, const Request&,
-                                                    Response*),
-                             const Request& request,
-                             const google::protobuf::RepeatedPtrField<Item>& (Response::*items)()
-                                 const) {
-    return {PageReader(*this, request), items};
+  Pages<Request, Response, Item> List(
+      grpc::Status (Stub::*)(grpc::ClientContext*, const Request&, Response*),
+      const Request& request,
+      const google::protobuf::RepeatedPtrField<Item>& (Response::*items)() const) {
+    auto read = [this](const Request& page, Response* response) { Call(page, response); };
+    return {read, request, items};
   }
 
   /// Watches the user's tasks from a sync token, or from the beginning if it is empty. The client
@@ -96,6 +97,7 @@ class Client {
   friend class TaskWatch;
 
   std::shared_ptr<grpc::Channel> channel_;
+  std::unique_ptr<internal::Caller> caller_;
   std::unique_ptr<internal::Session> session_;
 };
 

@@ -1,35 +1,19 @@
 #pragma once
 
-#include <google/protobuf/message.h>
 #include <google/protobuf/repeated_field.h>
 
+#include <functional>
 #include <iterator>
-#include <memory>
 #include <utility>
 
 namespace taskey {
 
-class Client;
-
-/// Reads the pages of a list one after the other.
-class PageReader {
- public:
-  PageReader(Client& client, const google::protobuf::Message& request);
-
-  /// Reads the next page. Returns false if there is none.
-  bool Next(google::protobuf::Message* response);
-
- private:
-  Client* client_;
-  std::unique_ptr<google::protobuf::Message> request_;
-  bool has_next_ = true;
-};
-
-/// The items of all pages of a list, as an input range.
-template <class Response, class Item>
+/// The items of all pages of a list, as an input range. Each page is requested when it is reached.
+template <class Request, class Response, class Item>
 class Pages {
  public:
   using Items = const google::protobuf::RepeatedPtrField<Item>& (Response::*)() const;
+  using Read = std::function<void(const Request&, Response*)>;
 
   class Iterator {
    public:
@@ -37,7 +21,7 @@ class Pages {
     using difference_type = std::ptrdiff_t;
 
     explicit Iterator(Pages* pages) : pages_(pages) { SkipEmptyPages(); }
-    const Item& operator*() const { return (pages_->page_.*pages_->items_)().Get(index_); }
+    const Item& operator*() const { return pages_->items().Get(index_); }
     const Item* operator->() const { return &**this; }
     Iterator& operator++() {
       ++index_;
@@ -49,12 +33,9 @@ class Pages {
 
    private:
     void SkipEmptyPages() {
-      while (index_ >= (pages_->page_.*pages_->items_)().size()) {
+      while (pages_ != nullptr && index_ == pages_->items().size()) {
         index_ = 0;
-        if (!pages_->reader_.Next(&pages_->page_)) {
-          pages_ = nullptr;
-          return;
-        }
+        pages_ = pages_->ReadNext() ? pages_ : nullptr;
       }
     }
 
@@ -62,15 +43,30 @@ class Pages {
     int index_ = 0;
   };
 
-  Pages(PageReader reader, Items items) : reader_(std::move(reader)), items_(items) {}
+  Pages(Read read, Request request, Items items)
+      : read_(std::move(read)), request_(std::move(request)), items_(items) {}
 
   /// Reads the first page. Call it once.
   Iterator begin() { return Iterator(this); }
   std::default_sentinel_t end() const { return {}; }
 
  private:
-  PageReader reader_;
+  const google::protobuf::RepeatedPtrField<Item>& items() const { return (page_.*items_)(); }
+  bool ReadNext() {
+    if (!has_next_) {
+      return false;
+    }
+    page_.Clear();
+    read_(request_, &page_);
+    has_next_ = !page_.next_page_token().empty();
+    request_.set_page_token(page_.next_page_token());
+    return true;
+  }
+
+  Read read_;
+  Request request_;
   Items items_;
+  bool has_next_ = true;
   Response page_;
 };
 

@@ -3,8 +3,9 @@
 #include <grpcpp/grpcpp.h>
 
 #include <chrono>
+#include <functional>
 #include <memory>
-#include <mutex>
+#include <optional>
 #include <stop_token>
 #include <string>
 #include <vector>
@@ -39,12 +40,13 @@ class TaskWatch {
   Event Next();
 
   /// Ends the watch, also while another thread waits for the next event.
-  void Stop();
+  void Stop() { stop_.request_stop(); }
 
  private:
   void Open();
   grpc::Status Close();
   void Recover(const Error& error);
+  bool IsReplaced(const Error& error);
   void ResumeLater(std::chrono::milliseconds at_least);
 
   Client* client_;
@@ -53,9 +55,9 @@ class TaskWatch {
   std::chrono::milliseconds backoff_{0};
   std::string token_;
   std::stop_source stop_;
-  std::mutex mutex_;
   std::unique_ptr<grpc::ClientContext> context_;
   std::unique_ptr<grpc::ClientReader<task::v1::WatchTasksResponse>> stream_;
+  std::optional<std::stop_callback<std::function<void()>>> cancel_;
 };
 
 }  // namespace taskey

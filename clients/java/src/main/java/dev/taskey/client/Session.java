@@ -1,24 +1,20 @@
 package dev.taskey.client;
 
-import com.google.gson.JsonParser;
+import com.google.protobuf.Timestamp;
 import dev.taskey.auth.v1.AuthServiceGrpc;
 import dev.taskey.auth.v1.AuthServiceGrpc.AuthServiceBlockingStub;
 import dev.taskey.auth.v1.LoginRequest;
 import dev.taskey.auth.v1.LogoutRequest;
 import dev.taskey.auth.v1.RefreshRequest;
 import dev.taskey.auth.v1.TokenPair;
-import io.grpc.ManagedChannel;
+import io.grpc.Channel;
 import io.grpc.Status;
 import io.grpc.StatusRuntimeException;
-import io.grpc.stub.MetadataUtils;
-import java.nio.charset.StandardCharsets;
 import java.time.Duration;
-import java.util.Base64;
-import java.util.Set;
+import java.time.Instant;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.Executor;
 import java.util.concurrent.TimeUnit;
-import java.util.function.Supplier;
 
 /** Provides access tokens: logs in, and refreshes the session, one call at a time. */
 final class Session {
@@ -30,33 +26,28 @@ final class Session {
     }
   }
 
-  /** The tokens, and when they expire, in terms of {@link System#nanoTime}. */
-  private record Tokens(
-      String access, String refresh, long refreshAt, long accessEnd, long sessionEnd) {}
+  /**
+   * The time in which a half-open connection is noticed, so that the response of a lost refresh is
+   * received on another, and less than the 60 s for which the server repeats it.
+   */
+  private static final Duration TIMEOUT = Duration.ofSeconds(30);
 
-  /** After these codes, the response may have been lost, or another attempt may succeed. */
-  private static final Set<Status.Code> TRANSIENT =
-      Set.of(
-          Status.Code.UNAVAILABLE,
-          Status.Code.DEADLINE_EXCEEDED,
-          Status.Code.CANCELLED,
-          Status.Code.INTERNAL,
-          Status.Code.UNKNOWN,
-          Status.Code.RESOURCE_EXHAUSTED);
+  private static final Duration DELAY_AFTER_FAILURE = Duration.ofSeconds(1);
 
-  private static final int ATTEMPTS = 5;
-  private static final Duration ATTEMPT_TIMEOUT = Duration.ofSeconds(5);
-  private static final Duration MAX_DELAY = Duration.ofSeconds(5);
-
-  private final ManagedChannel channel;
+  private final AuthServiceBlockingStub stub;
   private final Credentials credentials;
   private final Executor executor;
-  private Tokens tokens;
+  private TokenPair tokens;
+  // In terms of System.nanoTime, from before the call that returned the tokens.
+  private long refreshTime;
+  private long accessEnd;
+  private long sessionEnd;
   private CompletableFuture<String> renewal;
   private StatusRuntimeException ended;
 
-  Session(ManagedChannel channel, Credentials credentials, Executor executor) {
-    this.channel = channel;
+  /** The channel retries calls. The executor runs one task at a time. */
+  Session(Channel channel, Credentials credentials, Executor executor) {
+    stub = AuthServiceGrpc.newBlockingStub(channel).withOption(CallInterceptor.IS_REPEATABLE, true);
     this.credentials = credentials;
     this.executor = executor;
   }
@@ -72,20 +63,20 @@ final class Session {
       return CompletableFuture.failedFuture(ended);
     }
     long now = System.nanoTime();
-    if ((tokens == null || now - tokens.refreshAt >= 0) && renewal == null) {
-      renewal = CompletableFuture.supplyAsync(this::renew, executor);
+    if (renewal == null && (tokens == null || now - refreshTime >= 0)) {
+      executor.execute(this::renew);
+      renewal = new CompletableFuture<>();
     }
-    boolean usable = tokens != null && now - tokens.accessEnd < 0;
-    return usable ? CompletableFuture.completedFuture(tokens.access) : renewal;
+    boolean isUsable = tokens != null && now - accessEnd < 0;
+    return isUsable ? CompletableFuture.completedFuture(tokens.getAccessToken()) : renewal;
   }
 
   /**
    * Replaces a token that the server refused as expired. Returns whether there can be another one.
    */
   synchronized boolean replace(String refused) {
-    if (tokens != null && tokens.access.equals(refused)) {
-      long now = System.nanoTime();
-      tokens = new Tokens(refused, tokens.refresh, now, now, tokens.sessionEnd);
+    if (tokens != null && tokens.getAccessToken().equals(refused)) {
+      refreshTime = accessEnd = System.nanoTime();
     }
     return credentials.password() != null;
   }
@@ -99,73 +90,84 @@ final class Session {
     if (running != null) {
       running.exceptionally(failure -> null).join();
     }
-    Tokens last;
+    TokenPair last;
     synchronized (this) {
       last = tokens;
       tokens = null;
       ended = null;
     }
+    var request = LogoutRequest.newBuilder();
     if (last != null) {
-      var request = LogoutRequest.newBuilder().setRefreshToken(last.refresh).build();
-      attempt(() -> stub().logout(request));
+      stub().logout(request.setRefreshToken(last.getRefreshToken()).build());
     } else if (credentials.bearer() != null) {
-      var headers =
-          MetadataUtils.newAttachHeadersInterceptor(TaskeyCall.authorization(credentials.bearer()));
-      attempt(() -> stub().withInterceptors(headers).logout(LogoutRequest.getDefaultInstance()));
+      stub().withCallCredentials(new TokenCredentials(this)).logout(request.build());
     }
   }
 
-  private String renew() {
-    Tokens old;
+  private void renew() {
+    TokenPair old;
+    CompletableFuture<String> result;
     synchronized (this) {
       old = tokens;
+      result = renewal;
     }
+    long started = System.nanoTime();
     try {
-      Tokens renewed = old == null ? login() : refresh(old);
-      synchronized (this) {
-        tokens = renewed;
-        renewal = null;
-      }
-      return renewed.access;
+      TokenPair renewed = old == null ? login() : refresh(old);
+      accept(renewed, started);
+      result.complete(renewed.getAccessToken());
     } catch (StatusRuntimeException e) {
-      synchronized (this) {
-        renewal = null;
-        // Another attempt with these credentials would fail in the same way, or end the session of
-        // somebody else.
-        boolean isFinal =
-            e.getStatus().getCode() == Status.Code.UNAUTHENTICATED
-                || e.getStatus().getCode() == Status.Code.ABORTED;
-        ended = isFinal ? e : null;
-        if (tokens != null && !isFinal) {
-          long later = System.nanoTime() + TimeUnit.SECONDS.toNanos(1);
-          tokens =
-              new Tokens(tokens.access, tokens.refresh, later, tokens.accessEnd, tokens.sessionEnd);
-        }
-      }
-      throw e;
+      fail(e);
+      result.completeExceptionally(e);
     }
   }
 
-  private Tokens login() {
+  private synchronized void accept(TokenPair renewed, long started) {
+    long access = nanos(renewed.getAccessLifetime(), renewed.getAccessExpireTime());
+    long session = nanos(renewed.getRefreshLifetime(), renewed.getRefreshExpireTime());
+    tokens = renewed;
+    refreshTime = started + access / 10 * 8;
+    accessEnd = started + access;
+    sessionEnd = started + session;
+    renewal = null;
+  }
+
+  /**
+   * Uses the expire time, and thus the clock of this machine, if an older server sent no lifetime.
+   */
+  private static long nanos(com.google.protobuf.Duration lifetime, Timestamp expireTime) {
+    return TimeUnit.SECONDS.toNanos(
+        lifetime.getSeconds() > 0
+            ? lifetime.getSeconds()
+            : expireTime.getSeconds() - Instant.now().getEpochSecond());
+  }
+
+  private synchronized void fail(StatusRuntimeException failure) {
+    // Another attempt with these credentials would fail in the same way, or end the session of
+    // somebody else.
+    Status.Code code = failure.getStatus().getCode();
+    ended = code == Status.Code.UNAUTHENTICATED || code == Status.Code.ABORTED ? failure : null;
+    refreshTime = System.nanoTime() + DELAY_AFTER_FAILURE.toNanos();
+    renewal = null;
+  }
+
+  private TokenPair login() {
     var request =
-        LoginRequest.newBuilder()
-            .setEmail(credentials.email())
-            .setPassword(credentials.password())
-            .build();
-    return attempt(() -> tokens(System.nanoTime(), stub().login(request)));
+        LoginRequest.newBuilder().setEmail(credentials.email()).setPassword(credentials.password());
+    return stub().login(request.build());
   }
 
   /**
    * Sends the same refresh token until there is a response: the server repeats a response that was
    * lost.
    */
-  private Tokens refresh(Tokens old) {
-    var request = RefreshRequest.newBuilder().setRefreshToken(old.refresh).build();
+  private TokenPair refresh(TokenPair old) {
     try {
-      return attempt(() -> tokens(System.nanoTime(), stub().refresh(request)));
+      var request = RefreshRequest.newBuilder().setRefreshToken(old.getRefreshToken());
+      return stub().refresh(request.build());
     } catch (StatusRuntimeException e) {
-      boolean expired = System.nanoTime() - old.sessionEnd >= 0;
-      if (expired && TaskeyError.from(e).reason().equals("REFRESH_TOKEN_INVALID")) {
+      boolean hasExpired = System.nanoTime() - sessionEnd >= 0;
+      if (hasExpired && TaskeyError.from(e).reason().equals("REFRESH_TOKEN_INVALID")) {
         return login();
       }
       throw e;
@@ -173,61 +175,6 @@ final class Session {
   }
 
   private AuthServiceBlockingStub stub() {
-    return AuthServiceGrpc.newBlockingStub(channel)
-        .withDeadlineAfter(ATTEMPT_TIMEOUT.toMillis(), TimeUnit.MILLISECONDS);
-  }
-
-  private <T> T attempt(Supplier<T> call) {
-    for (int attempts = 1; ; attempts++) {
-      try {
-        return call.get();
-      } catch (StatusRuntimeException e) {
-        TaskeyError error = TaskeyError.from(e);
-        Duration delay =
-            error.retryAfter().orElse(ServiceConfig.INSTANCE.writes().backoff(attempts));
-        boolean waits =
-            error.code() != Status.Code.RESOURCE_EXHAUSTED || error.retryAfter().isPresent();
-        if (attempts == ATTEMPTS
-            || !TRANSIENT.contains(error.code())
-            || !waits
-            || delay.compareTo(MAX_DELAY) > 0) {
-          throw e;
-        }
-        if (error.code() == Status.Code.DEADLINE_EXCEEDED) {
-          // The connection may be half-open, so the next attempt uses a new one.
-          channel.enterIdle();
-        }
-        sleep(delay);
-        channel.resetConnectBackoff();
-      }
-    }
-  }
-
-  private static void sleep(Duration delay) {
-    try {
-      Thread.sleep(delay.toMillis());
-    } catch (InterruptedException e) {
-      Thread.currentThread().interrupt();
-      throw Status.CANCELLED.withDescription("the client was closed").asRuntimeException();
-    }
-  }
-
-  /**
-   * Measures the lifetimes by the clock of the server and from before the call, because clocks may
-   * differ.
-   */
-  private static Tokens tokens(long started, TokenPair pair) {
-    String payload = pair.getAccessToken().split("\\.")[1];
-    String json = new String(Base64.getUrlDecoder().decode(payload), StandardCharsets.UTF_8);
-    long issued = JsonParser.parseString(json).getAsJsonObject().get("iat").getAsLong();
-    long access = TimeUnit.SECONDS.toNanos(pair.getAccessExpireTime().getSeconds() - issued);
-    long session = TimeUnit.SECONDS.toNanos(pair.getRefreshExpireTime().getSeconds() - issued);
-    long refreshAt = started + access / 10 * 8;
-    return new Tokens(
-        pair.getAccessToken(),
-        pair.getRefreshToken(),
-        refreshAt,
-        started + access,
-        started + session);
+    return stub.withDeadlineAfter(TIMEOUT);
   }
 }

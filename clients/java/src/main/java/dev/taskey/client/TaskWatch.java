@@ -1,11 +1,12 @@
 package dev.taskey.client;
 
 import dev.taskey.task.v1.TaskChange;
-import dev.taskey.task.v1.TaskServiceGrpc.TaskServiceBlockingStub;
+import dev.taskey.task.v1.TaskServiceGrpc;
 import dev.taskey.task.v1.WatchTasksRequest;
 import dev.taskey.task.v1.WatchTasksResponse;
 import io.grpc.Context;
 import io.grpc.Context.CancellableContext;
+import io.grpc.ManagedChannel;
 import io.grpc.Status;
 import io.grpc.StatusRuntimeException;
 import java.time.Duration;
@@ -33,24 +34,25 @@ public final class TaskWatch implements Iterator<TaskWatch.Event>, AutoCloseable
   public record Event(
       boolean reset, List<TaskChange> changes, String syncToken, boolean checkpoint) {}
 
-  private static final Duration MIN_BACKOFF = Duration.ofMillis(100);
-  private static final Duration MAX_BACKOFF = Duration.ofSeconds(5);
+  private static final long MIN_BACKOFF_MS = 100;
+  private static final long MAX_BACKOFF_MS = 5000;
 
-  private final TaskServiceBlockingStub stub;
-  private final Runnable reconnect;
-  private final Context parent = Context.current();
-  private final CountDownLatch closed = new CountDownLatch(1);
+  private final ManagedChannel channel;
+  private final Session session;
+  private final CancellableContext context = Context.current().withCancellation();
+  private final CountDownLatch cancelled = new CountDownLatch(1);
   private String syncToken;
   private boolean reset;
-  private Duration backoff = Duration.ZERO;
-  private CancellableContext context;
+  private long backoffMs;
+  private TokenCredentials token;
   private Iterator<WatchTasksResponse> stream;
 
-  TaskWatch(TaskServiceBlockingStub stub, String syncToken, Runnable reconnect) {
-    this.stub = stub;
+  TaskWatch(ManagedChannel channel, Session session, String syncToken) {
+    this.channel = channel;
+    this.session = session;
     this.syncToken = syncToken;
     this.reset = syncToken.isEmpty();
-    this.reconnect = reconnect;
+    context.addListener(ended -> cancelled.countDown(), Runnable::run);
   }
 
   /** Returns true: a watch ends only by {@link #close} or an error. */
@@ -78,48 +80,37 @@ public final class TaskWatch implements Iterator<TaskWatch.Event>, AutoCloseable
 
   @Override
   public void close() {
-    closed.countDown();
-    cancel();
+    context.cancel(null);
   }
 
   private void open() {
-    CancellableContext opened = parent.withCancellation();
-    synchronized (this) {
-      context = opened;
-    }
-    if (closed.getCount() == 0) {
-      cancel();
-    }
+    token = new TokenCredentials(session);
+    var stub = TaskServiceGrpc.newBlockingStub(channel).withCallCredentials(token);
     var request = WatchTasksRequest.newBuilder().setSyncToken(syncToken).build();
-    opened.run(() -> stream = stub.watchTasks(request));
-  }
-
-  private synchronized void cancel() {
-    if (context != null) {
-      context.cancel(null);
-    }
+    context.run(() -> stream = stub.watchTasks(request));
   }
 
   private Event event(WatchTasksResponse message) {
     boolean isReset = reset;
     reset = false;
     syncToken = message.getSyncToken();
-    backoff = Duration.ZERO;
+    backoffMs = 0;
     return new Event(isReset, message.getChangesList(), syncToken, message.getCheckpoint());
   }
 
   private void recover(StatusRuntimeException failure) {
     TaskeyError error = TaskeyError.from(failure);
-    // A second refusal in a row shows that the token cannot be replaced.
-    boolean isExpired = error.reason().equals("TOKEN_EXPIRED") && backoff.isZero();
     boolean isTransient =
         switch (error.code()) {
           case UNAVAILABLE, INTERNAL, UNKNOWN, CANCELLED, ABORTED, DEADLINE_EXCEEDED -> true;
           case RESOURCE_EXHAUSTED ->
               error.retryAfter().isPresent() || error.reason().equals("OVERLOADED");
-          default -> isExpired;
+          // A second refusal in a row shows that the token cannot be replaced.
+          case UNAUTHENTICATED ->
+              error.reason().equals("TOKEN_EXPIRED") && token.replace() && backoffMs == 0;
+          default -> false;
         };
-    if (closed.getCount() == 0 || parent.isCancelled()) {
+    if (context.isCancelled()) {
       throw failure;
     } else if (error.reason().equals("SYNC_TOKEN_EXPIRED") && !syncToken.isEmpty()) {
       syncToken = "";
@@ -134,19 +125,17 @@ public final class TaskWatch implements Iterator<TaskWatch.Event>, AutoCloseable
 
   private void resumeLater(Duration atLeast) {
     stream = null;
-    cancel();
-    Duration wait = backoff.compareTo(atLeast) > 0 ? backoff : atLeast;
-    long millis = Math.round(wait.toMillis() * ThreadLocalRandom.current().nextDouble(1, 1.5));
-    Duration doubled = backoff.isZero() ? MIN_BACKOFF : backoff.multipliedBy(2);
-    backoff = doubled.compareTo(MAX_BACKOFF) > 0 ? MAX_BACKOFF : doubled;
+    long delay = Math.max(backoffMs, atLeast.toMillis());
+    long millis = Math.round(delay * ThreadLocalRandom.current().nextDouble(1, 1.5));
+    backoffMs = Math.min(Math.max(2 * backoffMs, MIN_BACKOFF_MS), MAX_BACKOFF_MS);
     try {
-      if (closed.await(millis, TimeUnit.MILLISECONDS)) {
+      if (cancelled.await(millis, TimeUnit.MILLISECONDS)) {
         throw Status.CANCELLED.withDescription("the watch was closed").asRuntimeException();
       }
     } catch (InterruptedException e) {
       Thread.currentThread().interrupt();
       throw Status.CANCELLED.withCause(e).asRuntimeException();
     }
-    reconnect.run();
+    channel.resetConnectBackoff();
   }
 }

@@ -2,22 +2,18 @@ package dev.taskey.client;
 
 import com.google.protobuf.Descriptors.FieldDescriptor;
 import com.google.protobuf.Message;
-import dev.taskey.task.v1.TaskServiceGrpc;
-import io.grpc.CallOptions;
 import io.grpc.Channel;
-import io.grpc.ClientCall;
-import io.grpc.ClientInterceptor;
 import io.grpc.ClientInterceptors;
 import io.grpc.Grpc;
 import io.grpc.InsecureChannelCredentials;
 import io.grpc.ManagedChannel;
-import io.grpc.MethodDescriptor;
 import io.grpc.TlsChannelCredentials;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.concurrent.CompletableFuture;
-import java.util.concurrent.ScheduledThreadPoolExecutor;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
 import java.util.concurrent.TimeUnit;
 import java.util.function.Function;
 import java.util.stream.Stream;
@@ -25,41 +21,29 @@ import java.util.stream.Stream;
 /** A connection to Taskey. Create stubs of all services with {@link #channel}. Thread-safe. */
 public final class TaskeyClient implements AutoCloseable {
   private final ManagedChannel transport;
-  private final Session session;
   private final Channel channel;
-  private final ScheduledThreadPoolExecutor scheduler;
+  private final Session session;
+  private final ExecutorService renewals =
+      Executors.newSingleThreadExecutor(
+          task -> {
+            Thread thread = new Thread(task, "taskey-session");
+            thread.setDaemon(true);
+            return thread;
+          });
 
   private TaskeyClient(Builder builder) throws IOException {
-    // One thread for refreshes, and one for retries.
-    scheduler =
-        new ScheduledThreadPoolExecutor(
-            2,
-            task -> {
-              Thread thread = new Thread(task, "taskey-client");
-              thread.setDaemon(true);
-              return thread;
-            });
-    scheduler.setRemoveOnCancelPolicy(true);
     var credentials = builder.plaintext ? InsecureChannelCredentials.create() : builder.tls.build();
     transport =
         Grpc.newChannelBuilder(builder.address, credentials)
-            .defaultServiceConfig(ServiceConfig.INSTANCE.forChannel())
+            .defaultLoadBalancingPolicy("round_robin")
             .disableServiceConfigLookUp()
             .keepAliveTime(20, TimeUnit.SECONDS)
             .keepAliveTimeout(5, TimeUnit.SECONDS)
             .userAgent("taskey-java")
             .build();
-    session = new Session(transport, builder.credentials, scheduler);
-    channel =
-        ClientInterceptors.intercept(
-            transport,
-            new ClientInterceptor() {
-              @Override
-              public <Q, R> ClientCall<Q, R> interceptCall(
-                  MethodDescriptor<Q, R> method, CallOptions options, Channel next) {
-                return new TaskeyCall<>(method, options, transport, session, scheduler);
-              }
-            });
+    var interceptor = new CallInterceptor(transport, builder.credentials, renewals);
+    channel = ClientInterceptors.intercept(transport, interceptor);
+    session = interceptor.session();
   }
 
   /** Creates a client of the gateway at an address, such as {@code tasks.example.org:443}. */
@@ -113,8 +97,7 @@ public final class TaskeyClient implements AutoCloseable {
 
   /** Watches the user's tasks from a sync token, or from the beginning if it is empty. */
   public TaskWatch watchTasks(String syncToken) {
-    return new TaskWatch(
-        TaskServiceGrpc.newBlockingStub(channel), syncToken, transport::resetConnectBackoff);
+    return new TaskWatch(transport, session, syncToken);
   }
 
   /**
@@ -123,7 +106,7 @@ public final class TaskeyClient implements AutoCloseable {
   @Override
   public void close() {
     transport.shutdownNow();
-    scheduler.shutdownNow();
+    renewals.shutdownNow();
   }
 
   /**

@@ -8,6 +8,7 @@ import com.google.rpc.RequestInfo;
 import com.google.rpc.RetryInfo;
 import io.grpc.Metadata;
 import io.grpc.Status;
+import io.grpc.StatusRuntimeException;
 import io.grpc.protobuf.StatusProto;
 import java.time.Duration;
 import java.util.List;
@@ -38,6 +39,10 @@ public record TaskeyError(
    * Returns the details of an exception of a stub; its code is UNKNOWN if it is not from a call.
    */
   public static TaskeyError from(Throwable failure) {
+    if (failure.getCause() instanceof StatusRuntimeException cause) {
+      // The call got no access token, because the login or the refresh has failed.
+      return from(cause);
+    }
     return from(Status.fromThrowable(failure), Status.trailersFromThrowable(failure));
   }
 

@@ -5,6 +5,8 @@ import com.google.gson.JsonObject;
 import com.google.protobuf.Any;
 import com.google.protobuf.InvalidProtocolBufferException;
 import com.google.rpc.ErrorInfo;
+import com.google.rpc.RequestInfo;
+import com.google.rpc.RetryInfo;
 import com.sun.net.httpserver.Filter;
 import com.sun.net.httpserver.HttpExchange;
 import io.grpc.Status;
@@ -40,7 +42,8 @@ public final class AuthFilter extends Filter {
       String header = values.isEmpty() ? null : values.size() == 1 ? values.get(0) : "";
       exchange.setAttribute(CALLER, verifier.authenticate(header));
     } catch (StatusRuntimeException e) {
-      refuse(exchange, e);
+      String requestId = exchange.getRequestHeaders().getFirst("X-Request-Id");
+      refuse(exchange, Errors.withRequestId(e, requestId));
       return;
     }
     chain.doFilter(exchange);
@@ -53,7 +56,7 @@ public final class AuthFilter extends Filter {
     int code = isUnauthenticated ? 401 : 503;
     JsonArray details = new JsonArray();
     for (Any detail : StatusProto.fromThrowable(refusal).getDetailsList()) {
-      if (detail.is(ErrorInfo.class)) {
+      if (!detail.is(RetryInfo.class)) {
         details.add(json(detail));
       }
     }
@@ -78,11 +81,15 @@ public final class AuthFilter extends Filter {
   }
 
   private static JsonObject json(Any detail) throws InvalidProtocolBufferException {
-    ErrorInfo info = detail.unpack(ErrorInfo.class);
     JsonObject json = new JsonObject();
     json.addProperty("@type", detail.getTypeUrl());
-    json.addProperty("reason", info.getReason());
-    json.addProperty("domain", info.getDomain());
+    if (detail.is(ErrorInfo.class)) {
+      ErrorInfo info = detail.unpack(ErrorInfo.class);
+      json.addProperty("reason", info.getReason());
+      json.addProperty("domain", info.getDomain());
+    } else {
+      json.addProperty("requestId", detail.unpack(RequestInfo.class).getRequestId());
+    }
     return json;
   }
 }

@@ -23,6 +23,8 @@ public final class AuthInterceptor implements ServerInterceptor {
 
   private static final Metadata.Key<String> AUTHORIZATION =
       Metadata.Key.of("authorization", Metadata.ASCII_STRING_MARSHALLER);
+  private static final Metadata.Key<String> REQUEST_ID =
+      Metadata.Key.of("x-request-id", Metadata.ASCII_STRING_MARSHALLER);
 
   private final Verifier verifier;
 
@@ -34,14 +36,16 @@ public final class AuthInterceptor implements ServerInterceptor {
   @Override
   public <Q, R> ServerCall.Listener<Q> interceptCall(
       ServerCall<Q, R> call, Metadata headers, ServerCallHandler<Q, R> next) {
+    String requestId = headers.get(REQUEST_ID);
     try {
       AccessClaims claims = verifier.authenticate(authorization(headers));
       Context context = Context.current().withValue(CALLER, claims);
       boolean isStream = !call.getMethodDescriptor().getType().serverSendsOneMessage();
       return Contexts.interceptCall(
-          context, isStream ? new StreamCall<>(call, claims) : call, headers, next);
+          context, isStream ? new StreamCall<>(call, claims, requestId) : call, headers, next);
     } catch (StatusRuntimeException e) {
-      call.close(e.getStatus(), e.getTrailers());
+      StatusRuntimeException refusal = Errors.withRequestId(e, requestId);
+      call.close(refusal.getStatus(), refusal.getTrailers());
       return new ServerCall.Listener<>() {};
     }
   }
@@ -60,12 +64,14 @@ public final class AuthInterceptor implements ServerInterceptor {
   /** A stream that is closed when its token becomes invalid. */
   private final class StreamCall<Q, R> extends SimpleForwardingServerCall<Q, R> {
     private final AccessClaims claims;
+    private final String requestId;
     private final ScheduledFuture<?> check;
     private boolean isClosed;
 
-    StreamCall(ServerCall<Q, R> call, AccessClaims claims) {
+    StreamCall(ServerCall<Q, R> call, AccessClaims claims, String requestId) {
       super(call);
       this.claims = claims;
+      this.requestId = requestId;
       check =
           verifier.scheduler().scheduleWithFixedDelay(this::check, 500, 500, TimeUnit.MILLISECONDS);
     }
@@ -78,7 +84,8 @@ public final class AuthInterceptor implements ServerInterceptor {
       try {
         verifier.checkStillValid(claims);
       } catch (StatusRuntimeException e) {
-        close(e.getStatus(), e.getTrailers());
+        StatusRuntimeException refusal = Errors.withRequestId(e, requestId);
+        close(refusal.getStatus(), refusal.getTrailers());
       }
     }
 

@@ -4,10 +4,12 @@ import com.google.protobuf.Any;
 import com.google.protobuf.Duration;
 import com.google.rpc.Code;
 import com.google.rpc.ErrorInfo;
+import com.google.rpc.RequestInfo;
 import com.google.rpc.RetryInfo;
 import com.google.rpc.Status;
 import io.grpc.StatusRuntimeException;
 import io.grpc.protobuf.StatusProto;
+import java.util.UUID;
 
 /** The errors of verifiers: the same as those of Taskey's own services. */
 final class Errors {
@@ -35,6 +37,14 @@ final class Errors {
     String message = "revocations are not received at the moment, so no token is accepted";
     var status =
         status(Code.UNAVAILABLE, "VERIFIER_NOT_READY", message).addDetails(Any.pack(retry.build()));
+    return StatusProto.toStatusRuntimeException(status.build());
+  }
+
+  /** Adds the id of the call: that of the caller, if it is usable, or else a new one. */
+  static StatusRuntimeException withRequestId(StatusRuntimeException error, String id) {
+    boolean isUsable = id != null && id.matches("[!-~]{1,128}");
+    var info = RequestInfo.newBuilder().setRequestId(isUsable ? id : UUID.randomUUID().toString());
+    var status = StatusProto.fromThrowable(error).toBuilder().addDetails(Any.pack(info.build()));
     return StatusProto.toStatusRuntimeException(status.build());
   }
 

@@ -128,10 +128,13 @@ final class Keys {
     }
     if (jwk instanceof OctetSequenceKey secret && secret.toByteArray().length >= MIN_SECRET_BYTES) {
       return key(jwk, JWSAlgorithm.HS256, new MACVerifier(secret));
-    } else if (jwk instanceof OctetKeyPair pair && pair.getCurve().equals(Curve.Ed25519)) {
+    } else if (jwk instanceof OctetKeyPair pair
+        && pair.getCurve().equals(Curve.Ed25519)
+        && Ed25519.isValidPublicKey(pair.getDecodedX())) {
       return key(jwk, JWSAlgorithm.EdDSA, new Ed25519Verifier(pair.toPublicJWK()));
     }
-    throw new JOSEException("only HS256 with at least 32 bytes and Ed25519 are supported");
+    throw new JOSEException(
+        "only HS256 with at least 32 bytes, and Ed25519 with a safe point are supported");
   }
 
   private static Key key(JWK jwk, JWSAlgorithm algorithm, JWSVerifier verifier)

@@ -1,6 +1,7 @@
 package dev.taskey.verifier;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
@@ -15,11 +16,14 @@ import dev.taskey.task.v1.Task;
 import dev.taskey.task.v1.TaskServiceGrpc;
 import dev.taskey.task.v1.WatchTasksRequest;
 import dev.taskey.task.v1.WatchTasksResponse;
+import io.grpc.ClientInterceptor;
 import io.grpc.Grpc;
 import io.grpc.InsecureChannelCredentials;
 import io.grpc.InsecureServerCredentials;
 import io.grpc.ManagedChannel;
+import io.grpc.Metadata;
 import io.grpc.StatusRuntimeException;
+import io.grpc.stub.MetadataUtils;
 import io.grpc.stub.StreamObserver;
 import java.net.http.HttpClient;
 import java.net.http.HttpRequest;
@@ -166,10 +170,45 @@ class VerifierTest {
 
         var stream =
             TaskServiceGrpc.newBlockingStub(caller.channel())
+                .withInterceptors(requestId("watch"))
                 .watchTasks(WatchTasksRequest.getDefaultInstance());
         stream.next();
         client.logout();
-        assertEquals("TOKEN_REVOKED", refusal(stream::next));
+        var end = assertThrows(StatusRuntimeException.class, stream::next);
+        assertEquals("TOKEN_REVOKED", TaskeyError.from(end).reason());
+        assertEquals("watch", TaskeyError.from(end).requestId());
+      } finally {
+        grpc.shutdownNow();
+      }
+    }
+  }
+
+  private static ClientInterceptor requestId(String id) {
+    Metadata headers = new Metadata();
+    headers.put(Metadata.Key.of("x-request-id", Metadata.ASCII_STRING_MARSHALLER), id);
+    return MetadataUtils.newAttachHeadersInterceptor(headers);
+  }
+
+  @Test
+  void refusals_have_the_id_of_the_caller_if_it_is_usable() throws Exception {
+    try (Verifier verifier = verifier().build()) {
+      var grpc =
+          Grpc.newServerBuilderForPort(0, InsecureServerCredentials.create())
+              .intercept(new AuthInterceptor(verifier))
+              .addService(new Service())
+              .build()
+              .start();
+      String address = "localhost:" + grpc.getPort();
+      try (var guest = TaskeyClient.builder(address).plaintext().build()) {
+        var tasks = TaskServiceGrpc.newBlockingStub(guest.channel());
+        var request = GetTaskRequest.getDefaultInstance();
+        for (String id : List.of("call", "two words")) {
+          var stub = tasks.withInterceptors(requestId(id));
+          var refusal = assertThrows(StatusRuntimeException.class, () -> stub.getTask(request));
+          String returned = TaskeyError.from(refusal).requestId();
+          assertEquals(id.equals("call"), returned.equals(id));
+          assertFalse(returned.isEmpty());
+        }
       } finally {
         grpc.shutdownNow();
       }
@@ -193,11 +232,13 @@ class VerifierTest {
               .build();
       var sender = HttpClient.newHttpClient();
       assertEquals(204, sender.send(request, BodyHandlers.discarding()).statusCode());
-      var refused = sender.send(HttpRequest.newBuilder(uri).build(), BodyHandlers.ofString());
+      var guest = HttpRequest.newBuilder(uri).header("x-request-id", "call").build();
+      var refused = sender.send(guest, BodyHandlers.ofString());
       assertEquals(401, refused.statusCode());
       assertTrue(
           refused.body().contains("\"reason\":\"TOKEN_MISSING\",\"domain\":\"taskey\""),
           refused.body());
+      assertTrue(refused.body().contains("\"requestId\":\"call\""), refused.body());
     } finally {
       http.stop(0);
     }
