@@ -63,7 +63,7 @@ mod watch;
 use config::{Config, TaskArgs};
 use jobs::{account_cleanup::AccountCleanup, purge};
 use service::{App, lists::Lists, tasks::Tasks};
-use store::owner_queue::OwnerQueue;
+use store::{owner_queue::OwnerQueue, read_groups::TaskReads, write_groups::TaskWrites};
 use watch::{Watches, sync_page::ChangeReader};
 
 /// The migrations, which both engines share.
@@ -174,6 +174,8 @@ impl Server {
         let watches = Arc::new(Watches::new(db.clone(), page_tokens.epoch().clone()));
         let app = Arc::new(App {
             db: db.clone(),
+            reads: TaskReads::new(db.clone()),
+            writes: TaskWrites::new(db.clone()),
             searches: Searches::new(db.clone(), clock.clone(), rate_limits),
             owner_queue,
             clock: clock.clone(),

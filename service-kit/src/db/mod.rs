@@ -28,7 +28,7 @@
 //!   closures receive. `error`: database errors.
 //! - `query`, `row`: statements with their arguments, and the rows that they return.
 //! - `sqlite`, `postgres`: how calls are executed. `call`: the kind and the state of a call.
-//! - `search`: reads with a filter, and their limits.
+//! - `search`: reads with a filter, and their limits. `groups`: concurrent calls that are executed together.
 //! - `sqlite::files`: copies and locks SQLite files, for backups. `copy`: copies SQLite files to PostgreSQL.
 //! - `args`: settings. `url`: database URLs. `migrate`: the check of existing tables. `migrate_command`: the command
 //!   `migrate`.
@@ -44,6 +44,7 @@ mod conn;
 mod copy;
 mod diagnosis;
 mod error;
+mod groups;
 mod lifecycle;
 mod migrate;
 mod migrate_command;
@@ -59,6 +60,7 @@ pub use call::ReadKind;
 pub use conn::{Conn, Engine};
 pub use copy::{CopiedTable, ServiceCopy, copy_to_postgres};
 pub use error::Error;
+pub use groups::{ExecuteGroup, GroupKind, GroupOutcomes, Groups};
 pub use migrate::{Migrate, PendingMigration, TableStatus};
 pub use migrate_command::{MigrateCommand, ServiceDatabase};
 use postgres::Postgres;

@@ -123,6 +123,12 @@ pub enum Value {
     Bytes(Option<Vec<u8>>),
     /// `uuid`; in SQLite a blob of 16 bytes.
     Uuid(Option<Uuid>),
+    /// `bigint[]`. Only PostgreSQL has arrays.
+    IntArray(Vec<Option<i64>>),
+    /// `text[]`.
+    TextArray(Vec<Option<String>>),
+    /// `uuid[]`.
+    UuidArray(Vec<Option<Uuid>>),
 }
 
 impl Value {
@@ -131,7 +137,41 @@ impl Value {
         match self {
             Self::Text(text) => text.as_ref().map_or(0, String::len),
             Self::Bytes(bytes) => bytes.as_ref().map_or(0, Vec::len),
-            Self::Bool(_) | Self::Int(_) | Self::Uuid(_) => 0,
+            Self::TextArray(texts) => texts.iter().flatten().map(String::len).sum(),
+            Self::Bool(_) | Self::Int(_) | Self::Uuid(_) | Self::IntArray(_) | Self::UuidArray(_) => 0,
+        }
+    }
+
+    /// Transposes rows of equal types into an array for each column, for `unnest`. There are arrays of integers, texts and
+    /// UUIDs only. There must be at least one row.
+    #[must_use]
+    pub fn arrays(rows: Vec<Vec<Self>>) -> Vec<Self> {
+        let mut rows = rows.into_iter();
+        let first = rows.next().unwrap_or_default();
+        let mut columns: Vec<Self> = first.into_iter().map(Self::into_array).collect();
+        for row in rows {
+            for (column, value) in columns.iter_mut().zip(row) {
+                column.push(value);
+            }
+        }
+        columns
+    }
+
+    fn into_array(self) -> Self {
+        match self {
+            Self::Int(value) => Self::IntArray(vec![value]),
+            Self::Text(value) => Self::TextArray(vec![value]),
+            Self::Uuid(value) => Self::UuidArray(vec![value]),
+            other => other,
+        }
+    }
+
+    fn push(&mut self, value: Self) {
+        match (self, value) {
+            (Self::IntArray(values), Self::Int(value)) => values.push(value),
+            (Self::TextArray(values), Self::Text(value)) => values.push(value),
+            (Self::UuidArray(values), Self::Uuid(value)) => values.push(value),
+            (array, value) => unreachable!("{array:?} has no element {value:?}"),
         }
     }
 }
@@ -145,6 +185,9 @@ impl fmt::Debug for Value {
             Self::Text(_) => "Text",
             Self::Bytes(_) => "Bytes",
             Self::Uuid(_) => "Uuid",
+            Self::IntArray(_) => "IntArray",
+            Self::TextArray(_) => "TextArray",
+            Self::UuidArray(_) => "UuidArray",
         })
     }
 }

@@ -5,6 +5,7 @@ mod budgets;
 mod connection;
 mod database;
 mod deletion;
+mod groups;
 mod health;
 mod hostile_token;
 mod keys;

@@ -10,7 +10,7 @@ use super::{
 };
 
 /// A write to a task.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Write {
     Create(NewTask),
     Update(TaskUpdate),
@@ -36,7 +36,7 @@ impl Write {
 }
 
 /// A task to create.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct NewTask {
     /// The id that the client has chosen.
     pub(crate) id: Option<Uuid>,
@@ -67,7 +67,7 @@ impl<T> Change<T> {
 }
 
 /// An update of a task. Fields that are `None` are not changed.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct TaskUpdate {
     pub(crate) target: Target,
     pub(crate) title: Option<Title>,
@@ -93,7 +93,7 @@ impl TaskUpdate {
 }
 
 /// A move of a task.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Move {
     pub(crate) target: Target,
     pub(crate) list_id: Option<Uuid>,

@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use crate::{
     error::row_rate_limited,
-    store::{owner_queue::OwnerQueue, transaction::Outcome},
+    store::{owner_queue::OwnerQueue, read_groups::TaskReads, transaction::Outcome, write_groups::TaskWrites},
     watch::{Watches, sync_page::ChangeReader},
 };
 
@@ -30,6 +30,8 @@ const REPLAYED: &str = "idempotent-replayed";
 /// The state that both services share.
 pub(crate) struct App {
     pub(crate) db: Db,
+    pub(crate) reads: TaskReads,
+    pub(crate) writes: TaskWrites,
     pub(crate) searches: Searches,
     pub(crate) owner_queue: OwnerQueue,
     pub(crate) clock: Clock,

@@ -19,11 +19,7 @@ use crate::{
     page,
     request::{self, batch, write, write::WriteOptions},
     response,
-    store::{
-        mutations::{self, Mutation},
-        storage_limits, tasks,
-        transaction::Outcome,
-    },
+    store::{mutations::Mutation, storage_limits, tasks, transaction::Outcome},
     watch::{stream, sync_page::SyncPage},
 };
 
@@ -43,7 +39,7 @@ impl TaskService for Tasks {
     async fn get_task(&self, request: Request<GetTaskRequest>) -> Result<Response<Task>, Status> {
         let owner = Caller::from_request(&request)?.user_id();
         let target = request::target("id", &request.into_inner().id, "")?;
-        let row = tasks::get(&self.0.db, owner, self.0.clock.now(), target.id).await?;
+        let row = self.0.reads.get(owner, self.0.clock.now(), target.id).await?;
         Ok(Response::new(response::task(row, self.0.page_tokens.epoch().get())))
     }
 
@@ -166,7 +162,7 @@ impl Tasks {
         prefixes: Vec<String>,
         message: fn(&[Option<TaskRow>], Epoch) -> M,
     ) -> Result<Response<M>, Status> {
-        let App { db, owner_queue, clock, watches, page_tokens, purge_after, max_tasks, .. } = &*self.0;
+        let App { owner_queue, clock, watches, page_tokens, purge_after, max_tasks, .. } = &*self.0;
         let (now, epoch) = (clock.now(), page_tokens.epoch().get());
         let mutation = Mutation {
             owner,
@@ -178,9 +174,9 @@ impl Tasks {
             new_ids: writes.iter().map(|_| clock.new_id()).collect(),
             writes,
             prefixes,
-            encode: Box::new(move |rows| message(rows, epoch).encode_to_vec()),
+            encode: Arc::new(move |rows| message(rows, epoch).encode_to_vec()),
         };
-        let outcome = match mutations::execute(db, owner_queue, mutation).await? {
+        let outcome = match self.0.writes.execute(owner_queue, mutation).await? {
             Outcome::Done(rows) => Outcome::Done(message(&rows, epoch)),
             Outcome::Replayed(bytes) => Outcome::Replayed(bytes),
         };

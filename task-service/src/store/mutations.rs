@@ -1,7 +1,10 @@
 //! Mutations of an owner's tasks. Each is one transaction: it increments the owner's counter, reads the tasks that it
 //! needs, applies the writes in the model, and stores the changed tasks and, if the request has an id, the response.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::{
+    collections::{BTreeSet, HashMap, HashSet},
+    sync::Arc,
+};
 
 use service_kit::{
     clock::Timestamp,
@@ -53,9 +56,10 @@ pub(crate) async fn notify(db: &Db, payload: String) -> Result<(), db::Error> {
 /// The task of each write, as it is after the write, or `None` if the task is missing and the write allows that.
 pub(crate) type Rows = Vec<Option<TaskRow>>;
 
-type Encode = Box<dyn FnOnce(&[Option<TaskRow>]) -> Vec<u8> + Send>;
+type Encode = Arc<dyn Fn(&[Option<TaskRow>]) -> Vec<u8> + Send + Sync>;
 
 /// Writes of an owner, of which either all take effect or none.
+#[derive(Clone)]
 pub(crate) struct Mutation {
     pub(crate) owner: Uuid,
     pub(crate) now: Timestamp,
@@ -119,7 +123,7 @@ pub(super) async fn execute_within(conn: &mut Conn, mutation: Mutation) -> Resul
 }
 
 /// Applies the writes one after the other. An error has the path of the write that failed.
-fn apply(
+pub(super) fn apply(
     working_set: &mut WorkingSet,
     writes: Vec<Write>,
     prefixes: &[String],
@@ -171,7 +175,7 @@ async fn store_changes(conn: &mut Conn, working_set: &WorkingSet) -> Result<(), 
 }
 
 /// Splits tasks into groups that are written by one statement each.
-fn split_by_size(tasks: Vec<&TaskRow>) -> Vec<Vec<&TaskRow>> {
+pub(super) fn split_by_size(tasks: Vec<&TaskRow>) -> Vec<Vec<&TaskRow>> {
     let (mut groups, mut bytes): (Vec<Vec<_>>, _) = (Vec::new(), 0);
     for task in tasks {
         let size = task.title.len() + task.notes.len();

@@ -44,12 +44,24 @@ impl OwnerQueue {
         E: From<db::Error> + Send + 'static,
         F: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<T, E>> + Send + 'static,
     {
-        let row_rate_limit = Arc::clone(&self.row_rate_limit);
-        let work = charging(owner, row_rate_limit, work);
-        let turn = match db.engine() {
-            Engine::Sqlite => return db.write(work).await,
-            Engine::Postgres => self.acquire(owner).await?,
-        };
+        match db.engine() {
+            Engine::Sqlite => db.write(charging(owner, self.row_rate_limit(), work)).await,
+            Engine::Postgres => self.write_in_turn(db, owner, self.acquire(owner).await?, work).await,
+        }
+    }
+
+    /// Executes a transaction of an owner whose turn has come. `turn` is dropped at its end.
+    ///
+    /// # Errors
+    /// Those of [`Db::write`].
+    pub(super) async fn write_in_turn<T, E, F, H>(&self, db: &Db, owner: Uuid, turn: H, work: F) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<db::Error> + Send + 'static,
+        F: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<T, E>> + Send + 'static,
+        H: Send + 'static,
+    {
+        let work = charging(owner, self.row_rate_limit(), work);
         let outcome = db.write(|conn| {
             Box::pin(async move {
                 match work(conn).await {
@@ -61,8 +73,16 @@ impl OwnerQueue {
         outcome.await.map(|done| done.value).map_err(|failed| failed.value)
     }
 
+    /// Returns the limit of the rows that each owner writes.
+    pub(super) fn row_rate_limit(&self) -> Arc<RateLimit> {
+        Arc::clone(&self.row_rate_limit)
+    }
+
     /// Waits for the turn of a write.
-    async fn acquire(&self, owner: Uuid) -> Result<Turn, db::Error> {
+    ///
+    /// # Errors
+    /// [`db::Error::Timeout`] if it does not come in time.
+    pub(super) async fn acquire(&self, owner: Uuid) -> Result<Turn, db::Error> {
         let _span = trace::step("wait for other writes of the account");
         timeout(self.limit, self.turns.acquire(owner)).await.map_err(|_| db::Error::Timeout)
     }
@@ -91,18 +111,18 @@ where
 
 /// A result of a transaction. The database layer returns it after the commit or the rollback, so that the turn lasts
 /// until then.
-struct WithTurn<T> {
+struct WithTurn<T, H> {
     value: T,
-    _turn: Option<Turn>,
+    _turn: Option<H>,
 }
 
-impl<T> WithTurn<T> {
-    fn new(value: T, turn: Turn) -> Self {
+impl<T, H> WithTurn<T, H> {
+    fn new(value: T, turn: H) -> Self {
         Self { value, _turn: Some(turn) }
     }
 }
 
-impl<E: From<db::Error>> From<db::Error> for WithTurn<E> {
+impl<E: From<db::Error>, H> From<db::Error> for WithTurn<E, H> {
     fn from(error: db::Error) -> Self {
         Self { value: error.into(), _turn: None }
     }

@@ -2,7 +2,7 @@
 
 use service_kit::{
     args,
-    db::{Column, Engine, Error, FromColumn, FromRow, QueryBuilder, Row, Value},
+    db::{Column, Engine, Error, FromColumn, FromRow, QueryBuilder, Row, Sql, Value},
 };
 
 use crate::model::{
@@ -122,11 +122,32 @@ fn store_columns(table: &str, tasks: &[&TaskRow], overwrites: bool, has: impl Fn
     let mut insert = QueryBuilder::new(format!("insert into {table} ({})", columns.join(", ")));
     insert.push_values(rows);
     if overwrites {
-        let columns = columns.iter().filter(|column| !IMMUTABLE_COLUMNS.contains(column));
-        let assignments: Vec<_> = columns.map(|column| format!("{column} = excluded.{column}")).collect();
-        insert.push(format_args!(" on conflict (owner_id, id) do update set {}", assignments.join(", ")));
+        insert.push(overwrite(&columns));
     }
     insert
+}
+
+/// Returns the end of an insert that replaces the mutable ones of these columns in existing rows.
+fn overwrite(columns: &[&str]) -> String {
+    let columns = columns.iter().filter(|column| !IMMUTABLE_COLUMNS.contains(column));
+    let assignments: Vec<_> = columns.map(|column| format!("{column} = excluded.{column}")).collect();
+    format!(" on conflict (owner_id, id) do update set {}", assignments.join(", "))
+}
+
+/// Like [`store_tasks`], with an array for each column, so that the text does not depend on the number of tasks and the
+/// statement can be cached. Only for `PostgreSQL`.
+pub(crate) fn store_tasks_by_arrays(tasks: &[&TaskRow], overwrites: bool) -> (Sql, Vec<Value>) {
+    let columns: Vec<_> = TASK_COLUMNS.split(", ").chain(["search"]).collect();
+    let mut insert = QueryBuilder::new(format!("insert into tasks ({}) select * from unnest(", columns.join(", ")));
+    let rows = tasks.iter().map(|task| task_values(task).into_iter().map(|(_, value)| value).collect());
+    for (index, array) in Value::arrays(rows.collect()).into_iter().enumerate() {
+        insert.push(if index == 0 { "" } else { ", " }).push_bind(array);
+    }
+    insert.push(")");
+    if overwrites {
+        insert.push(overwrite(&columns));
+    }
+    insert.build_with_cache(true)
 }
 
 /// The columns of a [`Relative`], in the order in which they are read.

@@ -4,7 +4,7 @@
 use service_kit::{
     args,
     clock::Timestamp,
-    db::{Conn, Error, QueryBuilder},
+    db::{Conn, Error, QueryBuilder, Value},
 };
 use uuid::Uuid;
 
@@ -103,10 +103,31 @@ pub(super) async fn make_room_for_response(conn: &mut Conn, owner: Uuid, length:
     const COUNT: &str = "
         update owners set response_bytes = response_bytes + $2 where owner_id = $1 returning response_bytes";
     const DELETE: &str = "delete from requests where owner_id = $1 and position < $2";
-    let bytes = i64::try_from(length).unwrap_or(MAX_RESPONSE_BYTES).saturating_add(RESPONSE_OVERHEAD);
+    let bytes = response_size(length);
     let end: i64 = conn.fetch_one(COUNT, args![owner, bytes]).await?;
     if end > MAX_RESPONSE_BYTES {
         conn.execute(DELETE, args![owner, end - MAX_RESPONSE_BYTES]).await?;
     }
     Ok(end - bytes)
+}
+
+/// Returns what a stored response with a text of this length occupies.
+pub(super) fn response_size(length: usize) -> i64 {
+    i64::try_from(length).unwrap_or(MAX_RESPONSE_BYTES).saturating_add(RESPONSE_OVERHEAD)
+}
+
+/// Deletes the oldest responses of owners, each with the size of all of its responses so far. Only for PostgreSQL.
+///
+/// # Errors
+/// Those of the database.
+pub(super) async fn delete_oldest_responses(
+    conn: &mut Conn,
+    owners: impl Iterator<Item = (Uuid, i64)>,
+) -> Result<(), Error> {
+    const DELETE: &str = "
+        delete from requests using unnest($1::uuid[], $2::bigint[]) excess (owner, first)
+        where owner_id = owner and position < first";
+    let excess = owners.filter(|(_, size)| *size > MAX_RESPONSE_BYTES);
+    let excess: Vec<_> = excess.map(|(owner, size)| args![owner, size - MAX_RESPONSE_BYTES]).collect();
+    if excess.is_empty() { Ok(()) } else { conn.execute(DELETE, Value::arrays(excess)).await.map(drop) }
 }

@@ -64,7 +64,7 @@ fn mutation(owner: Uuid, now: Timestamp, writes: Vec<Write>, new_ids: Vec<Uuid>)
         writes,
         prefixes: Vec::new(),
         new_ids,
-        encode: Box::new(|_| Vec::new()),
+        encode: Arc::new(|_| Vec::new()),
     }
 }
 

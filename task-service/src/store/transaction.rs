@@ -6,13 +6,16 @@ use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use service_kit::{
     args,
     clock::Timestamp,
-    db::{self, Conn},
+    db::{self, Conn, Value},
     status::ApiError,
 };
 use uuid::Uuid;
 
 use super::storage_limits::make_room_for_response;
-use crate::{error::request_id_reused, request::write::WriteOptions};
+use crate::{
+    error::request_id_reused,
+    request::write::{RequestId, WriteOptions},
+};
 
 /// How long responses to requests with an id are stored, unless newer ones of the owner take their place.
 pub(crate) const RETENTION: Duration = Duration::from_secs(24 * 3600);
@@ -127,8 +130,18 @@ pub(super) async fn check_request<T>(
 ) -> Result<(), NotCommitted<T>> {
     const SELECT: &str = "select hash, answer from requests where owner_id = $1 and id = $2 and create_time > $3";
     let Some(request) = &options.request else { return Ok(()) };
-    let found: Option<(String, String)> =
-        conn.fetch_optional(SELECT, args![owner, request.id, now - RETENTION]).await?;
+    let found: Option<StoredResponse> = conn.fetch_optional(SELECT, args![owner, request.id, now - RETENTION]).await?;
+    replay(request, found)
+}
+
+/// The stored hash of a request, and the encoded response to it.
+pub(super) type StoredResponse = (String, String);
+
+/// Checks what is stored for a request id.
+///
+/// # Errors
+/// [`NotCommitted::Replayed`] and REQUEST_ID_REUSED.
+pub(super) fn replay<T>(request: &RequestId, found: Option<StoredResponse>) -> Result<(), NotCommitted<T>> {
     match found {
         None => Ok(()),
         Some((hash, _)) if hash != request.hash => Err(request_id_reused().into()),
@@ -155,9 +168,38 @@ pub(super) async fn store_response(
         on conflict (owner_id, id) do update set hash = excluded.hash, answer = excluded.answer,
             create_time = excluded.create_time, position = excluded.position";
     if let Some(request) = options.request {
-        let response = BASE64_URL_SAFE_NO_PAD.encode(response());
+        let response = encode_response(&response());
         let position = make_room_for_response(conn, owner, response.len()).await?;
-        conn.execute(INSERT, args![owner, request.id, request.hash, response, now, position]).await?;
+        conn.execute(INSERT, response_values(owner, &request, response, now, position)).await?;
     }
     Ok(())
+}
+
+/// Stores responses of several owners. Only for PostgreSQL.
+///
+/// # Errors
+/// Those of the database.
+pub(super) async fn store_responses(conn: &mut Conn, responses: Vec<Vec<Value>>) -> Result<(), db::Error> {
+    const INSERT: &str = "
+        insert into requests (owner_id, id, hash, answer, create_time, position)
+        select * from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::bigint[], $6::bigint[])
+        on conflict (owner_id, id) do update set hash = excluded.hash, answer = excluded.answer,
+            create_time = excluded.create_time, position = excluded.position";
+    conn.execute(INSERT, Value::arrays(responses)).await.map(drop)
+}
+
+/// Encodes a response as it is stored.
+pub(super) fn encode_response(response: &[u8]) -> String {
+    BASE64_URL_SAFE_NO_PAD.encode(response)
+}
+
+/// Returns the columns of a stored response.
+pub(super) fn response_values(
+    owner: Uuid,
+    request: &RequestId,
+    response: String,
+    now: Timestamp,
+    position: i64,
+) -> Vec<Value> {
+    args![owner, request.id, &request.hash, response, now, position]
 }

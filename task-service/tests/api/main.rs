@@ -14,6 +14,7 @@ mod differential;
 mod feed;
 mod fields;
 mod follow;
+mod groups;
 mod history;
 mod isolation;
 mod list_deletion;

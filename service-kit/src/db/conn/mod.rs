@@ -40,9 +40,6 @@ pub struct Conn {
     written_bytes: u64,
 }
 
-/// Written rows count once for each of these many bytes.
-const BYTES_PER_ROW: u64 = 4096;
-
 #[derive(Debug)]
 pub(super) enum Kind {
     Postgres(PgConn),
@@ -51,6 +48,9 @@ pub(super) enum Kind {
 }
 
 impl Conn {
+    /// Written rows count once for each of these many bytes.
+    pub const BYTES_PER_ROW: u64 = 4096;
+
     pub(super) fn new(kind: Kind) -> Self {
         Self { kind, statements: 0, written_rows: 0, written_bytes: 0 }
     }
@@ -74,7 +74,7 @@ impl Conn {
     /// 4 KiB of the arguments count as one more row. Rows that were rolled back count as well.
     #[must_use]
     pub fn written_rows(&self) -> u64 {
-        self.written_rows + self.written_bytes / BYTES_PER_ROW
+        self.written_rows + self.written_bytes / Self::BYTES_PER_ROW
     }
 
     /// Fails if a statement of this transaction has failed although the closure returned no error: PostgreSQL would

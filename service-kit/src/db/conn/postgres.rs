@@ -97,6 +97,9 @@ fn arguments(values: Vec<Value>) -> Result<PgArguments, Error> {
             Value::Text(value) => arguments.add(value),
             Value::Bytes(value) => arguments.add(value),
             Value::Uuid(value) => arguments.add(value),
+            Value::IntArray(values) => arguments.add(values),
+            Value::TextArray(values) => arguments.add(values),
+            Value::UuidArray(values) => arguments.add(values),
         };
         added.map_err(|error| Error::Postgres(sqlx::Error::Encode(error)))?;
     }

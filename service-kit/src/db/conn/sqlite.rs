@@ -218,6 +218,9 @@ impl ToSql for Value {
             Self::Text(value) => value.as_ref().map(|text| ValueRef::Text(text.as_bytes())),
             Self::Bytes(value) => value.as_ref().map(|bytes| ValueRef::Blob(bytes)),
             Self::Uuid(value) => value.as_ref().map(|id| ValueRef::Blob(id.as_bytes())),
+            Self::IntArray(_) | Self::TextArray(_) | Self::UuidArray(_) => {
+                return Err(rusqlite::Error::ToSqlConversionFailure("SQLite has no arrays".into()));
+            }
         };
         Ok(ToSqlOutput::Borrowed(value.unwrap_or(ValueRef::Null)))
     }

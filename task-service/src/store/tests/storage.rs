@@ -118,7 +118,7 @@ async fn stored_responses_are_bounded(database: TestDatabase) {
         let request = Some(RequestId { id: Uuid::from_u128(number), hash: String::new() });
         let options = WriteOptions { request, validate_only: false };
         // A megabyte, and a third more in base64.
-        let encode = Box::new(|_: &[Option<TaskRow>]| vec![0; 1 << 20]);
+        let encode = Arc::new(|_: &[Option<TaskRow>]| vec![0; 1 << 20]);
         let mutation = Mutation { options, encode, ..mutation(owner, now, vec![create(id)], vec![id]) };
         matches!(mutations::execute(&db, &queue, mutation).await, Ok(Outcome::Replayed(_)))
     };
