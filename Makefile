@@ -49,6 +49,7 @@ test: all-tools check-quickly ## Install the tools, and run all checks and tests
 	@.ci/stage test .ci/with-postgres cargo nextest run --locked --workspace --run-ignored all \
 		--test-threads $$(($$(nproc) * 3 / 2)) -E 'not ($(FAULTS) or $(DEPLOYMENT) or $(UPGRADE) or $(CLIENTS))'
 	@TASKEY_TEST_ROUNDS=100 $(RUN_FAULTS) -E '$(FAULTS) - test(/^faults::soak::/)'
+	@.ci/test-clients
 
 # The fault tests run for many rounds, and report their measurements. `make test` runs fewer rounds, and no soak.
 FAULTS := package(taskey) & test(/^faults::/)
