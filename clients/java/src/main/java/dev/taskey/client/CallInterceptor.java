@@ -23,7 +23,6 @@ import java.util.Optional;
 import java.util.UUID;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.Executor;
-import java.util.concurrent.ForkJoinPool;
 import java.util.concurrent.TimeUnit;
 
 /**
@@ -40,12 +39,14 @@ final class CallInterceptor implements ClientInterceptor {
   private static final Duration TIMEOUT = Duration.ofSeconds(10);
 
   private final ManagedChannel channel;
+  private final Executor executor;
   private final RetryPolicy policy = new RetryPolicy();
   private final Session session;
 
   /** The session makes its own calls through this interceptor. */
   CallInterceptor(ManagedChannel channel, Session.Credentials credentials, Executor executor) {
     this.channel = channel;
+    this.executor = executor;
     session = new Session(ClientInterceptors.intercept(channel, this), credentials, executor);
   }
 
@@ -68,6 +69,7 @@ final class CallInterceptor implements ClientInterceptor {
     private final MethodDescriptor<Q, R> method;
     private final CallOptions options;
     private final Context context = Context.current();
+    private final Executor callbacks;
     private final Deadline deadline;
     private final boolean needsToken;
     private boolean isRepeatable;
@@ -81,6 +83,7 @@ final class CallInterceptor implements ClientInterceptor {
 
     UnaryCall(MethodDescriptor<Q, R> method, CallOptions options) {
       this.method = method;
+      callbacks = options.getExecutor() == null ? executor : options.getExecutor();
       var schema = (ProtoMethodDescriptorSupplier) method.getSchemaDescriptor();
       var contract = schema.getMethodDescriptor().getOptions();
       isRepeatable =
@@ -129,9 +132,8 @@ final class CallInterceptor implements ClientInterceptor {
       if (attempt != null) {
         attempt.cancel(reason, cause);
       }
-      Executor own = options.getExecutor();
       Status status = Status.CANCELLED.withDescription(reason).withCause(cause);
-      (own == null ? ForkJoinPool.commonPool() : own).execute(() -> close(status, new Metadata()));
+      callbacks.execute(() -> close(status, new Metadata()));
     }
 
     private synchronized void attempt() {
@@ -171,7 +173,6 @@ final class CallInterceptor implements ClientInterceptor {
       if (error.reason().equals("TOKEN_EXPIRED") && token != null) {
         boolean isReplaced = token.replace() && !hasReplacedToken;
         hasReplacedToken = true;
-        attempts -= isReplaced ? 1 : 0;
         return isReplaced ? Optional.of(Duration.ZERO) : Optional.empty();
       }
       return policy
@@ -216,7 +217,8 @@ final class CallInterceptor implements ClientInterceptor {
         if (delay.isPresent()) {
           // Otherwise, a channel that has failed to connect would wait longer than the call.
           channel.resetConnectBackoff();
-          CompletableFuture.delayedExecutor(delay.get().toMillis(), TimeUnit.MILLISECONDS)
+          CompletableFuture.delayedExecutor(
+                  delay.get().toMillis(), TimeUnit.MILLISECONDS, callbacks)
               .execute(UnaryCall.this::attempt);
           return;
         }

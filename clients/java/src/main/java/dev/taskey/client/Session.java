@@ -45,7 +45,7 @@ final class Session {
   private CompletableFuture<String> renewal;
   private StatusRuntimeException ended;
 
-  /** The channel retries calls. The executor runs one task at a time. */
+  /** The channel retries calls. */
   Session(Channel channel, Credentials credentials, Executor executor) {
     stub = AuthServiceGrpc.newBlockingStub(channel).withOption(CallInterceptor.IS_REPEATABLE, true);
     this.credentials = credentials;

@@ -12,7 +12,6 @@ import java.io.IOException;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.concurrent.CompletableFuture;
-import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.TimeUnit;
 import java.util.function.Function;
@@ -23,13 +22,6 @@ public final class TaskeyClient implements AutoCloseable {
   private final ManagedChannel transport;
   private final Channel channel;
   private final Session session;
-  private final ExecutorService renewals =
-      Executors.newSingleThreadExecutor(
-          task -> {
-            Thread thread = new Thread(task, "taskey-session");
-            thread.setDaemon(true);
-            return thread;
-          });
 
   private TaskeyClient(Builder builder) throws IOException {
     var credentials = builder.plaintext ? InsecureChannelCredentials.create() : builder.tls.build();
@@ -41,7 +33,15 @@ public final class TaskeyClient implements AutoCloseable {
             .keepAliveTimeout(5, TimeUnit.SECONDS)
             .userAgent("taskey-java")
             .build();
-    var interceptor = new CallInterceptor(transport, builder.credentials, renewals);
+    // Its threads end when they are idle. The JDK's common pool could be full of waiting callers.
+    var executor =
+        Executors.newCachedThreadPool(
+            task -> {
+              Thread thread = new Thread(task, "taskey-client");
+              thread.setDaemon(true);
+              return thread;
+            });
+    var interceptor = new CallInterceptor(transport, builder.credentials, executor);
     channel = ClientInterceptors.intercept(transport, interceptor);
     session = interceptor.session();
   }
@@ -106,7 +106,6 @@ public final class TaskeyClient implements AutoCloseable {
   @Override
   public void close() {
     transport.shutdownNow();
-    renewals.shutdownNow();
   }
 
   /**
