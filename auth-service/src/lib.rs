@@ -212,6 +212,7 @@ impl Server {
                 secrets::follow(&app.db, &secret_args, &app.issuer.refresh_keys, &app.issuer.keys),
                 app.issuer.refresh_keys.follow(),
                 purge::run(&app.db, &app.clock),
+                app.passwords.hashing.free_idle_memory(),
                 app.issuer.keys.follow(),
                 app.service_tokens.run(),
                 metrics::sample(|| app.record_metrics()),

@@ -7,7 +7,8 @@ use service_kit::{clock::Clock, db::Db, ops::config::OnOff, status::ApiError};
 use uuid::Uuid;
 
 use super::{
-    hashing::{Comparison, Hashing},
+    hasher::Comparison,
+    hashing::Hashing,
     in_progress::{InProgress, Permit},
 };
 use crate::{

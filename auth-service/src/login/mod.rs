@@ -2,6 +2,7 @@
 
 pub mod address_limits;
 pub mod attempts;
+pub mod hasher;
 pub mod hashing;
 pub mod in_progress;
 pub mod sessions;

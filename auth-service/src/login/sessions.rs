@@ -9,7 +9,7 @@ use service_kit::{
 };
 use taskey_proto::auth::v1::TokenPair;
 
-use super::{attempts::PasswordAttempts, hashing::Comparison, token_issuer::TokenIssuer};
+use super::{attempts::PasswordAttempts, hasher::Comparison, token_issuer::TokenIssuer};
 use crate::{
     config::SessionArgs,
     error,

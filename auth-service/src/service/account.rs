@@ -17,7 +17,7 @@ use crate::{
     app::App,
     caller::ActiveCaller,
     error,
-    login::{address_limits::RateLimitedAction, hashing::Comparison},
+    login::{address_limits::RateLimitedAction, hasher::Comparison},
     model::{
         audit::{Actor, Event, Kind},
         password::Password,
