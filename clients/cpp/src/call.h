@@ -41,8 +41,6 @@ class Caller {
   void Call(const google::protobuf::Message& request, google::protobuf::Message* response,
             const CallSettings& settings);
 
-  const std::shared_ptr<grpc::Channel>& channel() const { return channel_; }
-
  private:
   std::optional<std::chrono::milliseconds> RetryDelay(const Error& error,
                                                       const grpc::ClientContext& context,

@@ -2,6 +2,7 @@
 
 #include <google/protobuf/repeated_field.h>
 
+#include <cstddef>
 #include <functional>
 #include <iterator>
 #include <utility>
