@@ -1,8 +1,9 @@
 //! Connections to the services behind the gateway, and calls of any of their methods.
 
-use std::{error::Error, iter, sync::Arc, time::Duration};
+use std::{error::Error, iter, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
-use http::{HeaderMap, HeaderValue, Request, Response, Uri, uri::PathAndQuery};
+use futures::FutureExt;
+use http::{HeaderMap, HeaderValue, Request, Response, uri::PathAndQuery};
 use prost_reflect::{DynamicMessage, MessageDescriptor};
 use service_kit::{
     auth::credential::ServiceToken, network::ProxyArgs, server::call::panic_text, status::ApiError, trace,
@@ -15,12 +16,13 @@ use tracing::Instrument;
 
 use crate::{
     body::MESSAGE_PREFIX_BYTES,
-    connections::{ConnectionArgs, Connections, Lease},
+    connection::ConnectionArgs,
+    connections::{Connections, Lease},
     conversion::convert,
     dynamic_codec::{DynamicCodec, RawResponseCodec},
     exchange::Exchange,
     quota::{Client, Permit, Quota},
-    replica::Replica,
+    replica::{Address, Replica},
     retry::Repeat,
 };
 
@@ -82,11 +84,11 @@ impl Backend {
     pub fn new(
         name: &'static str,
         package: &'static str,
-        origins: impl IntoIterator<Item = Uri>,
+        addresses: impl IntoIterator<Item = impl Into<Address>>,
         args: &ConnectionArgs,
         bytes: &Arc<Quota>,
     ) -> Self {
-        let replicas: Vec<_> = origins.into_iter().map(|origin| Arc::new(Replica::new(origin))).collect();
+        let replicas: Vec<_> = addresses.into_iter().map(|address| Arc::new(Replica::new(address))).collect();
         Self {
             name,
             package,
@@ -124,7 +126,7 @@ impl Backend {
         let mut grpc = Grpc::new(exchange).max_decoding_message_size(usize::MAX);
         let rpc = rpc.clone();
         let call = async move { grpc.unary(with_timeout(request, deadline), rpc, RawResponseCodec).await };
-        let (metadata, bytes, mut extensions) = self.run_to_end(call, deadline).await?.into_parts();
+        let (metadata, bytes, mut extensions) = self.run(call, deadline).await?.into_parts();
         let Some(permit) = extensions.remove() else {
             return Err(ApiError::internal("a call without a permit").into());
         };
@@ -150,7 +152,7 @@ impl Backend {
         request.extensions_mut().insert(Repeat::IfUnprocessed);
         let (rpc, codec) = (rpc.clone(), DynamicCodec { output: output.clone() });
         let call = async move { grpc.server_streaming(request, rpc, codec).await };
-        self.run_to_end(call, deadline).await.map(tonic::Response::into_inner)
+        self.run(call, deadline).await.map(tonic::Response::into_inner)
     }
 
     fn grpc(&self, lease: Lease) -> Grpc<Lease> {
@@ -170,7 +172,7 @@ impl Backend {
         deadline: Instant,
     ) -> Result<Response<Body>, Status> {
         let mut exchange = self.exchange(Client::from_extensions(request.extensions()), is_read, permit)?;
-        self.run_to_end(exchange.call(request), deadline).await
+        self.run(exchange.call(request), deadline).await
     }
 
     fn exchange(&self, client: Client, is_read: bool, permit: Permit) -> Result<Exchange, ApiError> {
@@ -186,28 +188,45 @@ impl Backend {
     pub async fn forward_stream(&self, request: Request<Body>, deadline: Instant) -> Result<Response<Body>, Status> {
         let mut lease = self.streams.acquire(Client::from_extensions(request.extensions()))?;
         let call = async move { lease.call(request).await.map_err(Status::from_error) };
-        self.run_to_end(call, deadline).await
+        self.run(call, deadline).await
     }
 
-    /// Runs a call in a task of its own, which also ends if the client disconnects. A cancelled call would reset its
-    /// stream, and a server closes a connection on which many streams are reset before it has seen them (RFC 9113,
-    /// section 10.5), with the calls of all other clients.
-    async fn run_to_end<T: Send + 'static>(
+    /// Runs a call until its deadline.
+    async fn run<T: Send + 'static>(
         &self,
         call: impl Future<Output = Result<T, Status>> + Send + 'static,
         deadline: Instant,
     ) -> Result<T, Status> {
-        let call = trace::in_context(trace::current(), timeout_at(deadline + DRAIN_TIMEOUT, call)).in_current_span();
-        let status = match timeout_at(deadline, tokio::spawn(call)).await {
-            Ok(Ok(Ok(Ok(response)))) => return Ok(response),
-            Ok(Ok(Ok(Err(status)))) => status,
-            Ok(Ok(Err(_))) | Err(_) => deadline_exceeded().into(),
-            Ok(Err(error)) => match error.try_into_panic() {
-                Ok(panic) => ApiError::internal(panic_text(&*panic)).into(),
-                Err(error) => ApiError::internal(error).into(),
-            },
-        };
-        Err(ensure_reason(self.name, status, deadline))
+        let is_in_process = self.replicas.iter().all(|replica| matches!(replica.address(), Address::InProcess(_)));
+        let result = if is_in_process { run_in_place(call, deadline).await } else { run_to_end(call, deadline).await };
+        result.map_err(|status| ensure_reason(self.name, status, deadline))
+    }
+}
+
+/// Runs a call that ends if the client disconnects.
+async fn run_in_place<T>(call: impl Future<Output = Result<T, Status>>, deadline: Instant) -> Result<T, Status> {
+    match timeout_at(deadline, AssertUnwindSafe(call).catch_unwind()).await {
+        Ok(Ok(result)) => result,
+        Ok(Err(panic)) => Err(ApiError::internal(panic_text(&*panic)).into()),
+        Err(_) => Err(deadline_exceeded().into()),
+    }
+}
+
+/// Runs a call in a task of its own, which also ends if the client disconnects. A cancelled call would reset its stream,
+/// and a server closes a connection on which many streams are reset before it has seen them (RFC 9113, section 10.5),
+/// with the calls of all other clients.
+async fn run_to_end<T: Send + 'static>(
+    call: impl Future<Output = Result<T, Status>> + Send + 'static,
+    deadline: Instant,
+) -> Result<T, Status> {
+    let call = trace::in_context(trace::current(), timeout_at(deadline + DRAIN_TIMEOUT, call)).in_current_span();
+    match timeout_at(deadline, tokio::spawn(call)).await {
+        Ok(Ok(Ok(result))) => result,
+        Ok(Ok(Err(_))) | Err(_) => Err(deadline_exceeded().into()),
+        Ok(Err(error)) => match error.try_into_panic() {
+            Ok(panic) => Err(ApiError::internal(panic_text(&*panic)).into()),
+            Err(error) => Err(ApiError::internal(error).into()),
+        },
     }
 }
 

@@ -6,12 +6,15 @@ use clap::Args;
 use service_kit::{
     auth::credential::ServiceTokenArgs,
     ops::config::{LimitArgs, endpoint, message_size},
-    server::health::HealthReport,
+    server::{health::HealthReport, in_process::InProcessChannel},
     tls::{TlsArgs, UpstreamTlsArgs},
 };
 use tonic::transport::Endpoint;
 
-use crate::http::{cors::Origin, public_url::PublicUrl, request::JsonLimits};
+use crate::{
+    http::{cors::Origin, public_url::PublicUrl, request::JsonLimits},
+    replica::Address,
+};
 
 /// The configuration of the gateway.
 #[derive(Args, Clone, Debug)]
@@ -43,6 +46,10 @@ pub struct Config {
     #[command(flatten)]
     pub json: JsonArgs,
 
+    /// The services, if they run in this process. Their URLs are then not used.
+    #[arg(skip)]
+    pub in_process: Option<InProcessServices>,
+
     /// The health of the server, for the listener for operators.
     #[arg(skip)]
     pub health: HealthReport,
@@ -58,6 +65,26 @@ pub struct Config {
     /// Limits of the server.
     #[command(flatten)]
     pub limits: LimitArgs,
+}
+
+/// Channels to the services behind the gateway.
+#[derive(Clone, Debug, Default)]
+pub struct InProcessServices {
+    /// auth-service.
+    pub auth: InProcessChannel,
+    /// task-service.
+    pub task: InProcessChannel,
+}
+
+impl Config {
+    /// Returns the replicas of auth-service, and those of task-service.
+    pub(crate) fn replicas(&self) -> [Vec<Address>; 2] {
+        let Some(InProcessServices { auth, task }) = &self.in_process else {
+            return [&self.auth_url, &self.task_url]
+                .map(|urls| urls.iter().map(|endpoint| endpoint.uri().clone().into()).collect());
+        };
+        [auth, task].map(|channel| vec![channel.clone().into()])
+    }
 }
 
 /// Settings for browsers.

@@ -9,11 +9,7 @@ use std::{
 
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
-use hyper_util::{
-    client::legacy,
-    rt::{TokioExecutor, TokioTimer},
-};
-use service_kit::{ops::config::LimitArgs, status::ApiError, tls::Dialer, trace::CallSpan};
+use service_kit::{status::ApiError, trace::CallSpan};
 use tokio::time::sleep;
 use tonic::{Code, body::Body};
 use tower::{BoxError, Service};
@@ -21,6 +17,7 @@ use tower::{BoxError, Service};
 use crate::{
     balancer::Balancer,
     body,
+    connection::{Connection, ConnectionArgs, STREAM_WINDOW_BYTES, SendError, UNARY_WINDOW_BYTES},
     quota::{Client, LimitName, Permit, Quota},
     replica::Replica,
     retry::{Repeat, RetryThrottle},
@@ -35,57 +32,6 @@ const MAX_CALLS: usize = 128;
 
 /// One client may use this fraction of all calls or streams.
 const CLIENT_FRACTION: usize = 2;
-
-/// The window of a connection. It is never exhausted: unary responses are read as they arrive, and the windows of
-/// [`MAX_CALLS`] streams together are smaller. h2 (0.4.20) closes a connection with many small unread frames; it permits
-/// more of them if this window is larger.
-const CONNECTION_WINDOW_BYTES: u32 = 256 * 1024 * 1024;
-
-/// The window of a unary call, so that most responses need no round trip.
-const UNARY_WINDOW_BYTES: u32 = 256 * 1024;
-
-/// The window of a stream: the maximum of what is stored for a client that does not read. Even if all streams of a
-/// connection are filled with messages without fields, h2 does not close it.
-const STREAM_WINDOW_BYTES: u32 = 16 * 1024;
-
-/// How many cancelled streams h2 remembers, whose frames can still arrive.
-const MAX_CANCELLED_STREAMS: usize = 1024;
-
-/// An HTTP/2 connection that is opened by the first call and reopened when it breaks.
-pub type Connection = legacy::Client<Dialer, Body>;
-
-/// How connections are opened.
-#[derive(Clone, Debug)]
-pub struct ConnectionArgs {
-    /// Opens the sockets.
-    pub dialer: Dialer,
-    /// The limits of the gateway.
-    pub limits: LimitArgs,
-}
-
-/// Creates a connection for health checks.
-#[must_use]
-pub fn for_health_checks(args: &ConnectionArgs) -> Connection {
-    connection(args, STREAM_WINDOW_BYTES)
-}
-
-/// Creates a connection. Keep-alive pings detect that it is broken.
-fn connection(ConnectionArgs { dialer, limits }: &ConnectionArgs, stream_window_bytes: u32) -> Connection {
-    legacy::Client::builder(TokioExecutor::new())
-        .http2_only(true)
-        .timer(TokioTimer::new())
-        .pool_timer(TokioTimer::new())
-        .pool_idle_timeout(None)
-        .http2_initial_stream_window_size(stream_window_bytes)
-        .http2_initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-        .http2_keep_alive_interval(limits.keepalive_interval)
-        .http2_keep_alive_timeout(limits.keepalive_timeout)
-        .http2_keep_alive_while_idle(true)
-        .http2_max_concurrent_reset_streams(MAX_CANCELLED_STREAMS)
-        // h2 counts frames of streams that it has forgotten, and closes the connection after 1024 of them.
-        .http2_max_local_error_reset_streams(None)
-        .build(dialer.clone())
-}
 
 /// Several connections to each replica of a service. Each call is made to the replica with the fewest calls of those that
 /// serve, on its connection with the fewest calls.
@@ -122,9 +68,10 @@ impl Connections {
         // The services have the same limit as the gateway, unless they are configured differently.
         let max_per_connection = usize::try_from(args.limits.max_streams).unwrap_or(usize::MAX).min(MAX_CALLS);
         let max_calls = replicas.len() * count * max_per_connection;
-        let connections = || (0..count).map(|_| connection(args, stream_window_bytes)).collect();
+        let connections =
+            |replica: &Replica| (0..count).map(|_| Connection::new(args, replica, stream_window_bytes)).collect();
         Arc::new(Self {
-            replicas: replicas.iter().map(|replica| (Arc::clone(replica), connections())).collect(),
+            replicas: replicas.iter().map(|replica| (Arc::clone(replica), connections(replica))).collect(),
             calls: Mutex::new(Balancer::new(replicas.len(), count)),
             quota: Quota::new(name, max_calls, (max_calls / CLIENT_FRACTION).max(1)),
             retries: RetryThrottle::default(),
@@ -176,19 +123,20 @@ impl Drop for Slot {
 }
 
 impl Slot {
-    /// Sends a request once, whatever the origin in its URI. If the replica cannot be reached, it gets no calls until a
-    /// health check finds it serving.
-    async fn send(&self, mut request: Request<Body>) -> Result<Response<Body>, legacy::Error> {
+    fn connection(&self) -> &Connection {
         let (replica, connection) = self.index;
-        let (replica, connections) = &self.connections.replicas[replica];
-        *request.uri_mut() = replica.uri(request.uri());
+        &self.connections.replicas[replica].1[connection]
+    }
+
+    /// Sends a request once. If the replica cannot be reached, it gets no calls until a health check finds it serving.
+    async fn send(&self, mut request: Request<Body>) -> Result<Response<Body>, SendError> {
         let mut span = CallSpan::client(&mut request);
-        match connections[connection].request(request).await {
-            Ok(response) => Ok(span.until_end_of(response.map(Body::new))),
+        match self.connection().send(request).await {
+            Ok(response) => Ok(span.until_end_of(response)),
             Err(error) => {
                 span.end(Code::Unavailable);
                 if error.is_connect() {
-                    replica.set_serving(false);
+                    self.connections.replicas[self.index.0].0.set_serving(false);
                 }
                 Err(error)
             }
@@ -238,7 +186,9 @@ impl Service<Request<Body>> for Lease {
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let lease = self.clone();
         Box::pin(async move {
-            let (response, slot) = match request.extensions().get().copied() {
+            // A call within the process is neither refused nor lost.
+            let may_repeat = matches!(lease.0.slot.connection(), Connection::Network(_));
+            let (response, slot) = match request.extensions().get().copied().filter(|_| may_repeat) {
                 Some(repeat) => lease.send_repeatedly(request, repeat).await?,
                 None => (lease.0.slot.send(request).await?, None),
             };
@@ -250,6 +200,7 @@ impl Service<Request<Body>> for Lease {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::connection::CONNECTION_WINDOW_BYTES;
 
     #[test]
     fn unread_streams_of_a_connection_are_smaller_than_its_window_and_its_frame_budget() {

@@ -12,7 +12,7 @@ use tonic::{Code, Status};
 use crate::{
     backend::Backend,
     codec::{json::Json, message, write::MessageJson},
-    connections::ConnectionArgs,
+    connection::ConnectionArgs,
     http::request::{Format, Input, JsonLimits, to_message},
     quota::Quota,
     routing::{

@@ -14,7 +14,7 @@
 //! - [`routing`]: routes a method and a path to an RPC.
 //! - [`codec`]: converts JSON, parameters and paths to messages, and messages to JSON.
 //! - [`backend`]: calls the services behind the gateway. [`exchange`]: unary calls. [`connections`]: connections to the
-//!   services. [`balancer`]: the choice of one. [`replica`]: their replicas. [`retry`]: requests that are sent again.
+//!   services. [`connection`]: one of them. [`balancer`]: the choice of one. [`replica`]: their replicas. [`retry`]: requests that are sent again.
 //!   [`dynamic_codec`]: their messages. [`conversion`]: where large messages are converted. [`body`]: bodies that are read
 //!   to the end. [`quota`]: limits for each client. [`route_metrics`]: metrics of requests.
 
@@ -29,7 +29,7 @@ use service_kit::{
     auth::credential::ServiceToken,
     clock::Clock,
     ops::shutdown::Shutdown,
-    server::connection::{self, Listener, Protocol},
+    server::connection::{Listener, Protocol, serve},
     trace,
 };
 use tonic::{body::Body, transport::Endpoint};
@@ -40,6 +40,7 @@ pub mod balancer;
 pub mod body;
 pub mod codec;
 pub mod config;
+pub mod connection;
 pub mod connections;
 pub mod conversion;
 pub mod doctor;
@@ -66,7 +67,7 @@ pub mod transcode;
 pub use config::Config;
 
 use backend::{Backend, Forwarding};
-use connections::ConnectionArgs;
+use connection::ConnectionArgs;
 use quota::Quota;
 use service::{Gateway, Settings};
 use session::{cookie::CookieSettings, cookie_mode::CookieMode};
@@ -80,6 +81,7 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 /// If the service token or the files of TLS cannot be read, or the contract is invalid.
 pub async fn run(config: Config, listener: impl Into<Listener>, shutdown: impl Into<Shutdown>) -> anyhow::Result<()> {
     let (limits, shutdown) = (&config.limits, shutdown.into());
+    let [auth, task] = config.replicas();
     let is_local = config.service_token.service_token.is_some() && trace::is_enabled();
     let token = config.service_token.open().await?;
     let proxies = limits.proxies.clone();
@@ -88,12 +90,11 @@ pub async fn run(config: Config, listener: impl Into<Listener>, shutdown: impl I
     let urls = config.auth_url.iter().chain(&config.task_url).map(Endpoint::uri);
     let dialer = config.upstream.open(urls, &Clock::system()).await?;
     let args = ConnectionArgs { dialer, limits: limits.clone() };
-    let backend = |name, package, replicas: &[Endpoint]| {
-        Backend::new(name, package, replicas.iter().map(|replica| replica.uri().clone()), &args, &bytes)
-    };
     // task-service does not use client addresses, so it gets no service token, except one that only this process has.
-    let (auth, task) =
-        (backend("auth", "taskey.auth", &config.auth_url), backend("task", "taskey.task", &config.task_url));
+    let (auth, task) = (
+        Backend::new("auth", "taskey.auth", auth, &args, &bytes),
+        Backend::new("task", "taskey.task", task, &args, &bytes),
+    );
     let peer_token = forwarding.token.as_ref().filter(|_| is_local).map(ServiceToken::header);
     let backends = [Backend { forwarding: Some(Arc::clone(&forwarding)), ..auth }, Backend { peer_token, ..task }];
     let cookies = CookieSettings {
@@ -124,7 +125,7 @@ pub async fn run(config: Config, listener: impl Into<Listener>, shutdown: impl I
     });
     let service = ServiceBuilder::new().option_layer(http::cors::layer(&config.browsers.cors_origins)).service(service);
     let protocol = Protocol::Http1And2(http::error::rejected_request);
-    let server = connection::serve("gateway", listener.into(), protocol, limits, service, shutdown.started);
+    let server = serve("gateway", listener.into(), protocol, limits, service, shutdown.started);
     let follow_token = async {
         match &forwarding.token {
             Some(token) => token.follow().await,

@@ -12,8 +12,9 @@ use std::{
 };
 
 use h2::Reason;
-use hyper_util::client::legacy;
 use service_kit::random;
+
+use crate::connection::SendError;
 
 /// How often a request is sent at most.
 pub const MAX_ATTEMPTS: u32 = 3;
@@ -60,7 +61,7 @@ impl RetryThrottle {
     /// Returns the delay before a failed request is sent again, or `None` if it must not be. `attempts` is how often it
     /// was sent.
     #[must_use]
-    pub fn delay(&self, error: &legacy::Error, repeat: Repeat, attempts: u32) -> Option<Duration> {
+    pub fn delay(&self, error: &SendError, repeat: Repeat, attempts: u32) -> Option<Duration> {
         if attempts >= MAX_ATTEMPTS {
             return None;
         }
@@ -84,7 +85,7 @@ impl RetryThrottle {
 }
 
 /// Reports whether the service has refused a request without processing it.
-fn was_refused(error: &legacy::Error) -> bool {
+fn was_refused(error: &SendError) -> bool {
     let causes = iter::successors(error.source(), |&cause| cause.source());
     causes.filter_map(|cause| cause.downcast_ref::<h2::Error>()).any(|error| {
         let is_goaway = error.is_go_away() && error.reason() == Some(Reason::NO_ERROR);

@@ -26,7 +26,7 @@ use tracing::{Instrument, field};
 use crate::{
     backend::Backend,
     body::Whole,
-    connections::{self, ConnectionArgs},
+    connection::{Connection, ConnectionArgs},
     http::{
         error::HttpError,
         headers, negotiation,
@@ -110,7 +110,7 @@ impl Gateway {
     /// Polls the health of the services behind the gateway. Never ends.
     pub fn poll_health(&self, args: ConnectionArgs) -> impl Future<Output = ()> + use<> {
         let health = self.0.health.clone();
-        async move { health.poll(|| connections::for_health_checks(&args)).await }
+        async move { health.poll(|replica| Connection::for_health_checks(&args, replica)).await }
     }
 
     /// Reports the health of the gateway to `report`. Never ends.

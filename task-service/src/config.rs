@@ -4,14 +4,14 @@ use std::{net::SocketAddr, time::Duration};
 
 use clap::Args;
 use service_kit::{
-    auth::{call_limit::CallRateArgs, claims, credential::VerifierArgs},
+    auth::{call_limit::CallRateArgs, claims, credential::VerifierArgs, revocation::peer::Peer},
     db::{DatabaseUrl, Db, Migrate, MigrateArgs, PoolArgs, ServiceDatabase, schema_name},
     ops::{
         config::{LimitArgs, OnOff, TokenArgs, duration, endpoint},
         secret_file::Key,
     },
     rate_limit::Rate,
-    server::health::HealthReport,
+    server::{health::HealthReport, in_process::InProcessChannel},
     tls::{TlsArgs, UpstreamTlsArgs},
 };
 use tonic::transport::Endpoint;
@@ -59,6 +59,10 @@ pub struct Config {
     #[arg(skip)]
     pub gateway: Option<Key>,
 
+    /// auth-service, if it runs in this process. Its URL is then not used.
+    #[arg(skip)]
+    pub auth: Option<InProcessChannel>,
+
     /// TLS of the server.
     #[command(flatten)]
     pub tls: TlsArgs,
@@ -78,6 +82,16 @@ pub struct Config {
     /// The rate limit of calls.
     #[command(flatten)]
     pub call_rate: CallRateArgs,
+}
+
+impl Config {
+    /// Returns the servers that send revocations.
+    pub(crate) fn peers(&self) -> Vec<Peer> {
+        match &self.auth {
+            Some(channel) => vec![Peer::InProcess(channel.clone())],
+            None => self.auth_url.iter().cloned().map(Peer::from).collect(),
+        }
+    }
 }
 
 /// The database and its connections.

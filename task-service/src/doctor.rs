@@ -53,6 +53,6 @@ async fn check_feed(config: &Config, clock: &Clock) -> Vec<Finding> {
         }
     };
     let view = Arc::new(RevocationView::new(config.tasks.revocation_max_staleness, clock.clone()));
-    let peers = config.auth_url.clone();
+    let peers = config.peers();
     Follower { view, keys, deleted_users: None, credential, peers, dialer }.check().await
 }

@@ -125,6 +125,7 @@ impl Server {
         let (keys, credential) = config.verifier.open(&config.tokens, &clock).await?;
         let db = config.database.open(config.migrations.migrate).await?;
         let key = store::page_token_key(&db, &random::bytes()).await.context("cannot read the page token key")?;
+        let peers = config.peers();
         let epoch = store::epoch::open(&db, random::id()).await.context("cannot read the epoch of the database")?;
         let view = Arc::new(RevocationView::new(config.tasks.revocation_max_staleness, clock.clone()));
         let row_rate_limit = Arc::new(RateLimit::new(config.tasks.row_rate, clock.clone()));
@@ -135,7 +136,7 @@ impl Server {
             .with_call_limit(call_limit);
         Ok(Self {
             authenticator,
-            follower: Follower { view, keys, deleted_users, credential, peers: config.auth_url, dialer },
+            follower: Follower { view, keys, deleted_users, credential, peers, dialer },
             account_cleanup,
             owner_queue: OwnerQueue::new(config.database.pool.database_timeout, Arc::clone(&row_rate_limit)),
             row_rate_limit,

@@ -7,7 +7,7 @@ use std::{
 
 use auth_service::config::{DatabaseArgs, PasswordArgs, RateArgs, SecretArgs, SessionArgs};
 use clap::Parser;
-use gateway::config::{BrowserArgs, JsonArgs};
+use gateway::config::{BrowserArgs, InProcessServices, JsonArgs};
 use service_kit::{
     auth::{
         call_limit::CallRateArgs,
@@ -155,14 +155,14 @@ impl Cli {
         self.key_file.clone().unwrap_or_else(|| self.data_dir.join("keys.json"))
     }
 
-    /// Splits the settings into those of each service, which reach each other at these addresses. TLS is not among them,
-    /// because the listeners are already bound.
-    pub fn into_configs(self, auth: SocketAddr, task: SocketAddr, gateway: SocketAddr) -> Configs {
+    /// Splits the settings into those of each service, which call each other over `channels`. The settings of listeners are
+    /// not among them, except for commands, because the listeners are already bound.
+    pub fn into_configs(self, channels: InProcessServices) -> Configs {
         // The gateway and the services share this process, so a random token suffices.
         let service_token = Some(Key::random());
         Configs {
             auth: auth_service::config::Config {
-                listen: auth,
+                listen: self.auth_listen,
                 database: DatabaseArgs {
                     database_url: self.database("auth"),
                     schema: self.auth_schema.clone(),
@@ -184,19 +184,20 @@ impl Cli {
                 call_rate: self.call_rate,
             },
             task: task_service::config::Config {
-                listen: task,
+                listen: self.task_listen,
                 database: task_service::config::DatabaseArgs {
                     database_url: self.database("task"),
                     schema: self.task_schema.clone(),
                     pool: self.pool.clone(),
                 },
                 migrations: self.migrations,
-                auth_url: vec![endpoint(auth)],
+                auth_url: Vec::new(),
                 verifier: VerifierArgs { key_file: Some(self.key_file()), service_token_file: None },
                 tokens: self.tokens,
                 tasks: self.tasks,
                 gateway: service_token.clone(),
                 health: HealthReport::default(),
+                auth: Some(channels.auth.clone()),
                 tls: TlsArgs::default(),
                 upstream: UpstreamTlsArgs::default(),
                 limits: self.limits.clone(),
@@ -204,9 +205,10 @@ impl Cli {
                 call_rate: self.call_rate,
             },
             gateway: gateway::config::Config {
-                listen: gateway,
-                auth_url: vec![endpoint(auth)],
-                task_url: vec![endpoint(task)],
+                listen: self.gateway_listen,
+                auth_url: Vec::new(),
+                task_url: Vec::new(),
+                in_process: Some(channels),
                 service_token: ServiceTokenArgs { service_token_file: None, service_token },
                 browsers: self.browsers,
                 json: self.json,
@@ -220,8 +222,7 @@ impl Cli {
 
     /// Splits the settings into those of each service, for commands, which do not listen.
     pub fn into_command_configs(self) -> Configs {
-        let (auth, task, gateway) = (self.auth_listen, self.task_listen, self.gateway_listen);
-        self.into_configs(auth, task, gateway)
+        self.into_configs(InProcessServices::default())
     }
 
     fn database(&self, service: &str) -> DatabaseUrl {

@@ -2,9 +2,8 @@
 
 use std::{io, net::SocketAddr};
 
-use service_kit::ops::output;
+use service_kit::{ops::output, server::health::HealthReport};
 use tokio_util::sync::CancellationToken;
-use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
 use crate::{config::endpoint, listen::Listeners};
 
@@ -13,8 +12,8 @@ pub struct Hint {
     auth: SocketAddr,
     gateway: SocketAddr,
     uses_tls: bool,
-    /// Where the services are reached from this process.
-    internal: [SocketAddr; 2],
+    /// The services that must serve first.
+    services: [HealthReport; 2],
 }
 
 impl Hint {
@@ -22,20 +21,19 @@ impl Hint {
     ///
     /// # Errors
     /// If the system does not know an address.
-    pub fn new(Listeners { auth, task, gateway }: &Listeners) -> io::Result<Self> {
-        Ok(Self {
-            auth: auth.listener.local_addr()?,
-            gateway: gateway.local_addr()?,
-            uses_tls: gateway.uses_tls(),
-            internal: [auth.internal_address, task.internal_address],
-        })
+    pub fn new(Listeners { auth, gateway, .. }: &Listeners, services: [HealthReport; 2]) -> io::Result<Self> {
+        let (auth, uses_tls) = (auth.local_addr()?, gateway.uses_tls());
+        Ok(Self { auth, gateway: gateway.local_addr()?, uses_tls, services })
     }
 
     /// Prints a command for curl and one for grpcurl once the services are ready.
     pub async fn print_when_ready(&self, shutdown: &CancellationToken) {
-        let [auth, task] = self.internal;
-        let ready = async { wait_until_serving(auth).await.and(wait_until_serving(task).await) };
-        if let Some(Ok(())) = shutdown.run_until_cancelled(ready).await {
+        let ready = async {
+            for service in &self.services {
+                service.serving().await;
+            }
+        };
+        if let Some(()) = shutdown.run_until_cancelled(ready).await {
             output::print(self.text());
         }
     }
@@ -58,16 +56,4 @@ impl Hint {
              grpcurl {grpcurl} -d '{credentials}' {auth} taskey.auth.v1.AuthService/Login\n"
         )
     }
-}
-
-/// Waits until the health service of a service reports `SERVING`.
-async fn wait_until_serving(service: SocketAddr) -> anyhow::Result<()> {
-    let mut health = HealthClient::new(endpoint(service).connect().await?);
-    let mut statuses = health.watch(HealthCheckRequest::default()).await?.into_inner();
-    while let Some(status) = statuses.message().await? {
-        if status.status() == ServingStatus::Serving {
-            return Ok(());
-        }
-    }
-    anyhow::bail!("the service ended before it was ready")
 }

@@ -2,6 +2,7 @@
 
 use std::{process::ExitCode, time::Duration};
 
+use gateway::config::InProcessServices;
 use mimalloc::MiMalloc;
 use service_kit::{
     auth::keys::KeySet,
@@ -61,12 +62,12 @@ async fn serve(cli: Cli) -> anyhow::Result<()> {
     let ops = OpsServer::bind(cli.ops, &cli.limits, build, &mut sockets).await?;
     let traces = Traces::start(cli.traces.clone(), &build, &clock).await?;
     let tls = cli.tls.open(&clock).await?;
-    let listeners = Listeners::bind(&cli, tls.as_ref(), &mut sockets).await?;
+    let channels = InProcessServices::default();
+    let listeners = Listeners::bind(&cli, tls.as_ref(), &channels, &mut sockets).await?;
     sockets.finish()?;
     let (data_dir, key_file, may_create_keys) = (cli.data_dir.clone(), cli.key_file(), cli.key_file.is_none());
     let drain_timeout = cli.limits.drain_timeout;
-    let [auth, task, gateway] = listeners.internal_addresses()?;
-    let configs = cli.into_configs(auth, task, gateway);
+    let configs = cli.into_configs(channels);
     let health = [
         ("auth", configs.auth.health.clone()),
         ("task", configs.task.health.clone()),
@@ -96,7 +97,8 @@ async fn run(
     shutdown: &Shutdown,
     drain_timeout: Duration,
 ) -> anyhow::Result<()> {
-    let hint = Hint::new(&listeners)?;
+    let services = [configs.auth.health.clone(), configs.task.health.clone()];
+    let hint = Hint::new(&listeners, services)?;
     let Listeners { auth, task, gateway } = listeners;
     let clock = Clock::system();
     let opened = shutdown
@@ -112,8 +114,8 @@ async fn run(
     let services = Shutdown { started: CancellationToken::new(), ..shutdown.clone() };
     let servers = async {
         let (auth, task, gateway, ()) = tokio::join!(
-            then_shut_down(auth_service.serve(auth.listener, services.clone()), shutdown),
-            then_shut_down(task_service.serve(task.listener, services.clone()), shutdown),
+            then_shut_down(auth_service.serve(auth, services.clone()), shutdown),
+            then_shut_down(task_service.serve(task, services.clone()), shutdown),
             then_shut_down(gateway::run(configs.gateway, gateway, shutdown.clone()), &services),
             hint.print_when_ready(&shutdown.announced),
         );

@@ -24,7 +24,7 @@ use tonic_health::pb::{
 
 use crate::{
     backend::{self, Backend},
-    connections::Connection,
+    connection::Connection,
     http::{error::HttpError, response},
     replica::Replica,
 };
@@ -81,14 +81,13 @@ impl Health {
     }
 
     /// Polls each replica on a connection that `connect` creates. Never ends.
-    pub async fn poll(&self, connect: impl Fn() -> Connection) {
-        let replicas =
-            self.0.backends.iter().flat_map(|(backend, services)| {
-                let connect = &connect;
-                backend.replicas.iter().enumerate().map(move |(number, replica)| {
-                    self.poll_replica((backend.name, number), replica, services, connect())
-                })
-            });
+    pub async fn poll(&self, connect: impl Fn(&Replica) -> Connection) {
+        let replicas = self.0.backends.iter().flat_map(|(backend, services)| {
+            let connect = &connect;
+            backend.replicas.iter().enumerate().map(move |(number, replica)| {
+                self.poll_replica((backend.name, number), replica, services, connect(replica))
+            })
+        });
         join_all(replicas).await;
     }
 
@@ -100,7 +99,7 @@ impl Health {
         connection: Connection,
     ) {
         loop {
-            let statuses = check(replica, services, &connection).await;
+            let statuses = check(services, &connection).await;
             let serves = statuses.get("") == Some(&ServingStatus::Serving);
             replica.set_serving(serves);
             self.0.polled.send_if_modified(|polled| polled.insert(key, statuses.clone()).as_ref() != Some(&statuses));
@@ -173,9 +172,9 @@ fn serves(polled: &Polled, backend: &str) -> bool {
 }
 
 /// Returns the statuses of services of a replica, without those that it does not know.
-async fn check(replica: &Replica, services: &[String], connection: &Connection) -> BTreeMap<String, ServingStatus> {
+async fn check(services: &[String], connection: &Connection) -> BTreeMap<String, ServingStatus> {
     let checks = services.iter().map(|service| async move {
-        let mut client = HealthClient::with_origin(connection.clone(), replica.origin().clone());
+        let mut client = HealthClient::new(connection.clone());
         let response = client.check(HealthCheckRequest { service: service.clone() });
         let status = match timeout(CHECK_TIMEOUT, response).await {
             Ok(Ok(response)) => response.into_inner().status(),

@@ -20,6 +20,7 @@ mod grpc_web;
 mod hostile;
 mod hosts;
 mod idempotency;
+mod in_process;
 mod isolation;
 mod masks;
 mod openapi;

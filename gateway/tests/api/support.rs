@@ -12,13 +12,13 @@ use clap::Parser;
 use gateway::{
     Config,
     backend::{Backend, Forwarding},
-    connections::ConnectionArgs,
+    connection::ConnectionArgs,
     http::request::JsonLimits,
     quota::Quota,
     service::{Gateway, Settings},
     session::{cookie::CookieSettings, cookie_mode::CookieMode},
 };
-use http::{HeaderMap, Method, Request, Response};
+use http::{HeaderMap, Method, Request, Response, Uri};
 use http_body_util::{BodyExt, Full};
 use prost_reflect::DescriptorPool;
 use serde_json::Value;
@@ -65,7 +65,7 @@ pub(crate) fn backend_at(url: &str, forwarding: Option<Forwarding>) -> Backend {
     Backend {
         forwarding: forwarding.map(Arc::new),
         max_response_bytes: 100_000,
-        ..Backend::new("test", "test", [url.parse().unwrap()], &connection_args(), &Quota::of_bytes())
+        ..Backend::new("test", "test", [url.parse::<Uri>().unwrap()], &connection_args(), &Quota::of_bytes())
     }
 }
 

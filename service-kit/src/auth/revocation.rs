@@ -20,6 +20,7 @@ mod check;
 pub mod deletion;
 pub mod follow;
 mod monitor;
+pub mod peer;
 
 /// After this time without a heartbeat, revocations may have been missed.
 pub const HEARTBEAT_LIMIT: Duration = Duration::from_secs(3);

@@ -67,6 +67,13 @@ impl HealthReport {
         self.statuses.borrow().get("") == Some(&ServingStatus::Serving)
     }
 
+    /// Waits until the server serves.
+    pub async fn serving(&self) {
+        let is_serving = |statuses: &Statuses| statuses.get("") == Some(&ServingStatus::Serving);
+        // The sender exists as long as `self`.
+        _ = self.subscribe().wait_for(is_serving).await;
+    }
+
     /// Returns a receiver of the health of the services.
     #[must_use]
     pub fn subscribe(&self) -> watch::Receiver<Statuses> {

@@ -24,6 +24,7 @@ pub mod connection_state;
 mod descriptors;
 mod error_details;
 pub mod health;
+pub mod in_process;
 pub mod ops;
 pub mod reflection;
 pub mod request_id;

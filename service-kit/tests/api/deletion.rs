@@ -209,7 +209,7 @@ impl Fixture {
             keys: Arc::new(KeySource::feed()),
             deleted_users: store.map(|store| Arc::clone(store) as Arc<_>),
             credential: Credential::TokenFile(token),
-            peers: vec![Endpoint::from_shared(format!("http://{address}")).expect("a URL")],
+            peers: vec![Endpoint::from_shared(format!("http://{address}")).expect("a URL").into()],
             dialer: Dialer::plaintext(),
         };
         let running = [tokio::spawn(serving), tokio::spawn(async move { follower.run().await })];

@@ -8,6 +8,7 @@ mod deletion;
 mod groups;
 mod health;
 mod hostile_token;
+mod in_process;
 mod keys;
 mod migrations;
 mod no_io;

@@ -10,6 +10,7 @@ use service_kit::{
     server::{
         GrpcServer,
         connection::{self, Listener},
+        in_process::InProcessChannel,
     },
     status::ApiError,
     testing::{call_raw, listen},
@@ -72,6 +73,8 @@ impl TokenService for Stub {
 pub struct Server {
     pub address: SocketAddr,
     pub channel: Channel,
+    /// Calls the server without a socket.
+    pub in_process: InProcessChannel,
     ready: watch::Sender<bool>,
     pub shutdown: CancellationToken,
     pub running: JoinHandle<anyhow::Result<()>>,
@@ -88,7 +91,8 @@ impl Server {
             limits: LimitArgs,
         }
         let limits = Cli::parse_from([""].iter().chain(flags)).limits;
-        let listener = listen(&limits, None).await;
+        let in_process = InProcessChannel::default();
+        let listener = listen(&limits, None).await.with_in_process(in_process.clone());
         let address = listener.local_addr().expect("an address");
         let service = TokenServiceServer::new(Stub(Arc::new(move || Box::pin(handler()))));
         let service = service.max_decoding_message_size(limits.max_request_bytes);
@@ -97,7 +101,7 @@ impl Server {
         let shutdown = CancellationToken::new();
         let running = tokio::spawn(server.serve(listener, is_ready, shutdown.clone()));
         let channel = Channel::from_shared(format!("http://{address}")).expect("a URL").connect_lazy();
-        Self { address, channel, ready, shutdown, running }
+        Self { address, channel, in_process, ready, shutdown, running }
     }
 
     pub async fn call(&self) -> Result<JwkSet, Status> {

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use anyhow::Context;
 use tokio::time::timeout;
-use tonic::transport::{self, Endpoint};
+use tonic::transport;
 
-use super::follow::Follower;
+use super::{follow::Follower, peer::Peer};
 use crate::{auth::claims, ops::doctor::Finding};
 
 /// How long connecting and receiving all revocations may take.
@@ -22,25 +22,24 @@ impl Follower {
         findings
     }
 
-    async fn check_peer(&self, peer: &Endpoint) -> Finding {
-        let url = peer.uri();
+    async fn check_peer(&self, peer: &Peer) -> Finding {
         let snapshot = timeout(LIMIT, self.read_snapshot(peer)).await.context("no snapshot in time");
         // With a wrong clock, the peer may also refuse the token.
         if !*self.view.clock_in_sync().borrow() {
             let limit = claims::LEEWAY.as_secs();
-            let message = format!("the clock of {url} differs from that of this machine by more than {limit} s");
+            let message = format!("the clock of {peer} differs from that of this machine by more than {limit} s");
             return Finding::failed("feed", message, "timedatectl set-ntp true, on both machines");
         }
         match snapshot.and_then(|snapshot| snapshot) {
-            Ok(sessions) => Finding::ok("feed", format!("{url} sends revocations; revoked sessions: {sessions}")),
+            Ok(sessions) => Finding::ok("feed", format!("{peer} sends revocations; revoked sessions: {sessions}")),
             Err(error) => {
                 let is_unreachable = error.downcast_ref::<transport::Error>().is_some();
                 let fix = if is_unreachable {
-                    format!("start auth-service at {url}, or correct --auth-url or the --upstream files")
+                    format!("start auth-service at {peer}, or correct --auth-url or the --upstream files")
                 } else {
                     "auth-service tokens issue-service NAME --scope tokens.verify, for --service-token-file".to_owned()
                 };
-                Finding::from_error("feed", &error.context(url.to_string()), fix)
+                Finding::from_error("feed", &error.context(peer.to_string()), fix)
             }
         }
     }

@@ -8,9 +8,9 @@ use taskey_proto::auth::v1::{
     ListDeletedUsersRequest, ListDeletedUsersResponse, token_service_client::TokenServiceClient, token_service_server,
 };
 use tokio::sync::watch;
-use tonic::transport::Channel;
 use uuid::Uuid;
 
+use super::peer::PeerChannel;
 use crate::{auth::credential::Credential, id, page, random, status, trace::CallSpan};
 
 /// The delay between attempts doubles from the minimum to the maximum, with jitter.
@@ -34,7 +34,7 @@ pub trait DeletedUsers: fmt::Debug + Send + Sync {
 /// contains all deletions up to `last`. Failures are retried; of several in a row, only the first is logged.
 pub(super) async fn follow(
     ledger: &dyn DeletedUsers,
-    mut client: TokenServiceClient<Channel>,
+    mut client: TokenServiceClient<PeerChannel>,
     credential: &Credential,
     mut last: watch::Receiver<i64>,
 ) -> Infallible {
@@ -60,7 +60,7 @@ pub(super) async fn follow(
 /// Passes all accounts up to the sequence number `last` to the ledger, page by page.
 async fn catch_up(
     ledger: &dyn DeletedUsers,
-    client: &mut TokenServiceClient<Channel>,
+    client: &mut TokenServiceClient<PeerChannel>,
     credential: &Credential,
     last: i64,
 ) -> anyhow::Result<()> {

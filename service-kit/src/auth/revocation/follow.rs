@@ -13,15 +13,13 @@ use tokio::{
     sync::watch,
     time::{Instant, timeout},
 };
-use tonic::{
-    Streaming,
-    transport::{Channel, Endpoint},
-};
+use tonic::Streaming;
 use uuid::Uuid;
 
 use super::{
     HEARTBEAT_LIMIT, RevocationView,
     deletion::{self, DeletedUsers},
+    peer::{Peer, PeerChannel},
 };
 use crate::{
     auth::{claims, credential::Credential, key_source::KeySource},
@@ -62,8 +60,8 @@ pub struct Follower {
     /// Authenticates this service to the peers.
     pub credential: Credential,
     /// The replicas of auth-service; at least one.
-    pub peers: Vec<Endpoint>,
-    /// Opens the connections to them.
+    pub peers: Vec<Peer>,
+    /// Opens the connections to those that are called over the network.
     pub dialer: Dialer,
 }
 
@@ -89,7 +87,7 @@ impl Follower {
             };
             // Of several failures in a row, only the first is logged. `report` logs the recovery.
             if !is_failure_logged {
-                tracing::warn!(peer = %peer.uri(), error = format!("{error:#}"), "the feed of revocations failed");
+                tracing::warn!(%peer, error = format!("{error:#}"), "the feed of revocations failed");
                 is_failure_logged = true;
             }
             tokio::time::sleep(random::jitter(backoff)).await;
@@ -99,12 +97,12 @@ impl Follower {
     }
 
     /// Follows one peer to the end of its stream, and acknowledges its updates.
-    async fn follow(&self, peer: &Endpoint) -> anyhow::Result<()> {
+    async fn follow(&self, peer: &Peer) -> anyhow::Result<()> {
         let connecting = timeout(CONNECT_TIMEOUT, self.open(peer)).await;
         let (client, mut feed) = connecting.context("no response in time")??;
         let Some((sessions, end, acknowledgement)) = self.receive_snapshot(&mut feed).await? else { return Ok(()) };
         self.view.add_snapshot(sessions, end.issued_before.map(Timestamp::from));
-        tracing::debug!(peer = %peer.uri(), "following the feed of revocations");
+        tracing::debug!(%peer, "following the feed of revocations");
         let (deletion_sender, deletion_receiver) = watch::channel(end.last_deletion_sequence);
         let (acknowledgement_sender, mut acknowledgement_receiver) = watch::channel(acknowledgement);
         // The snapshot is acknowledged as well.
@@ -139,9 +137,9 @@ impl Follower {
 
     async fn open(
         &self,
-        peer: &Endpoint,
-    ) -> anyhow::Result<(TokenServiceClient<Channel>, Streaming<WatchRevocationsResponse>)> {
-        let channel: Channel = peer.connect_with_connector(self.dialer.clone()).await?;
+        peer: &Peer,
+    ) -> anyhow::Result<(TokenServiceClient<PeerChannel>, Streaming<WatchRevocationsResponse>)> {
+        let channel = peer.connect(&self.dialer).await?;
         let mut client = TokenServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
         let mut request = self.credential.sign(WatchRevocationsRequest {}).await?;
         let span = CallSpan::background(token_service_server::SERVICE_NAME, "WatchRevocations", &mut request);
@@ -158,7 +156,7 @@ impl Follower {
     }
 
     /// Receives the snapshot of a peer, and disconnects. Returns the number of its sessions.
-    pub(super) async fn read_snapshot(&self, peer: &Endpoint) -> anyhow::Result<usize> {
+    pub(super) async fn read_snapshot(&self, peer: &Peer) -> anyhow::Result<usize> {
         let connecting = timeout(CONNECT_TIMEOUT, self.open(peer)).await;
         let (_client, mut feed) = connecting.context("no response in time")??;
         let snapshot = self.receive_snapshot(&mut feed).await?;
@@ -166,7 +164,11 @@ impl Follower {
     }
 
     /// Keeps the ledger of deleted accounts up to date, if there is one.
-    async fn follow_deletions(&self, client: TokenServiceClient<Channel>, last: watch::Receiver<i64>) -> Infallible {
+    async fn follow_deletions(
+        &self,
+        client: TokenServiceClient<PeerChannel>,
+        last: watch::Receiver<i64>,
+    ) -> Infallible {
         match &self.deleted_users {
             Some(ledger) => deletion::follow(ledger.as_ref(), client, &self.credential, last).await,
             None => std::future::pending().await,
@@ -213,7 +215,7 @@ impl Follower {
     /// peer is alive.
     async fn acknowledge(
         &self,
-        mut client: TokenServiceClient<Channel>,
+        mut client: TokenServiceClient<PeerChannel>,
         mut acknowledgements: watch::Receiver<AcknowledgeRevocationsRequest>,
     ) -> anyhow::Result<()> {
         while acknowledgements.changed().await.is_ok() {

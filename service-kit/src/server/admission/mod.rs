@@ -18,9 +18,9 @@ use std::{
 };
 
 use http::{Request, Response};
-use hyper::body::{Body as HttpBody, Incoming};
+use hyper::body::{Body as HttpBody, Bytes};
 use tonic::body::Body;
-use tower::Service;
+use tower::{BoxError, Service};
 
 use crate::{
     network::{Client, rate_limit_key},
@@ -49,13 +49,15 @@ impl<S> Admission<S> {
 }
 
 /// Returns the client for which a request counts.
-fn client(request: &Request<Incoming>) -> IpAddr {
+fn client<B>(request: &Request<B>) -> IpAddr {
     let client = request.extensions().get::<Client>();
     rate_limit_key(client.map_or(Ipv4Addr::UNSPECIFIED.into(), |client| client.address))
 }
 
-impl<S> Service<Request<Incoming>> for Admission<S>
+impl<S, B> Service<Request<B>> for Admission<S>
 where
+    B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<BoxError>,
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
     S::Future: Send + 'static,
 {
@@ -67,7 +69,7 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request<Incoming>) -> Self::Future {
+    fn call(&mut self, request: Request<B>) -> Self::Future {
         let client = client(&request);
         let admitted = self.budgets.admit(client, request.body().is_end_stream());
         let started = StartOnDrop(admitted.as_ref().ok().cloned());

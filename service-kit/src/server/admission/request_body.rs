@@ -7,10 +7,11 @@ use std::{
     time::Duration,
 };
 
-use hyper::body::{Body as HttpBody, Bytes, Frame, Incoming, SizeHint};
+use hyper::body::{Body as HttpBody, Bytes, Frame, SizeHint};
 use taskey_proto::errors::v1::ErrorReason;
 use tokio::time::{Sleep, sleep};
 use tonic::{Code, Status};
+use tower::BoxError;
 
 use super::call::Call;
 use crate::status::ApiError;
@@ -19,8 +20,8 @@ use crate::status::ApiError;
 const STALL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A request body that ends with an error if it exceeds a budget or stalls.
-pub(super) struct RequestBody {
-    body: Incoming,
+pub(super) struct RequestBody<B> {
+    body: B,
     state: State,
     /// Set while no frame has arrived.
     stall: Option<Pin<Box<Sleep>>>,
@@ -34,8 +35,8 @@ enum State {
     Ended,
 }
 
-impl RequestBody {
-    pub(super) fn new(body: Incoming, admitted: Result<Call, Status>) -> Self {
+impl<B: HttpBody> RequestBody<B> {
+    pub(super) fn new(body: B, admitted: Result<Call, Status>) -> Self {
         let state = admitted.map_or_else(State::Refused, State::Admitted);
         Self { body, state, stall: None }
     }
@@ -67,7 +68,9 @@ impl RequestBody {
         self.end();
         Poll::Ready(Some(Err(error)))
     }
+}
 
+impl<B> RequestBody<B> {
     fn end(&mut self) {
         if let State::Admitted(call) = std::mem::replace(&mut self.state, State::Ended) {
             call.end_request();
@@ -75,7 +78,11 @@ impl RequestBody {
     }
 }
 
-impl HttpBody for RequestBody {
+impl<B> HttpBody for RequestBody<B>
+where
+    B: HttpBody<Data = Bytes> + Unpin,
+    B::Error: Into<BoxError>,
+{
     type Data = Bytes;
     type Error = Status;
 
@@ -97,7 +104,7 @@ impl HttpBody for RequestBody {
                 Ok(()) => Poll::Ready(frame.map(Ok)),
                 Err(error) => this.fail(error),
             },
-            Err(error) => this.fail(Status::from_error(Box::new(error))),
+            Err(error) => this.fail(Status::from_error(error.into())),
         }
     }
 
@@ -110,7 +117,7 @@ impl HttpBody for RequestBody {
     }
 }
 
-impl Drop for RequestBody {
+impl<B> Drop for RequestBody<B> {
     fn drop(&mut self) {
         self.end();
     }

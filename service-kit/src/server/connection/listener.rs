@@ -7,6 +7,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::{
     ops::{config::LimitArgs, service_manager::PassedSockets},
+    server::in_process::InProcessChannel,
     tls::ServerTls,
 };
 
@@ -15,14 +16,14 @@ use crate::{
 pub struct Listener {
     socket: TcpListener,
     tls: Option<ServerTls>,
-    /// For callers in this process, which need no TLS.
-    internal: Option<TcpListener>,
+    /// For callers in this process.
+    in_process: Option<InProcessChannel>,
 }
 
 /// A listener for plaintext, wherever it listens.
 impl From<TcpListener> for Listener {
     fn from(socket: TcpListener) -> Self {
-        Self { socket, tls: None, internal: None }
+        Self { socket, tls: None, in_process: None }
     }
 }
 
@@ -51,14 +52,18 @@ pub async fn bind(
         Some(socket) => socket,
         None => TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?,
     };
-    Ok(Listener { socket, tls, internal: None })
+    Ok(Listener { socket, tls, in_process: None })
 }
 
 impl Listener {
-    /// Accepts plaintext on another socket as well, for callers in this process. It must be bound to a loopback address.
+    /// Serves calls of this process as well, which need neither a socket nor TLS.
     #[must_use]
-    pub fn with_internal(self, socket: TcpListener) -> Self {
-        Self { internal: Some(socket), ..self }
+    pub fn with_in_process(self, channel: InProcessChannel) -> Self {
+        Self { in_process: Some(channel), ..self }
+    }
+
+    pub(super) fn in_process(&self) -> Option<&InProcessChannel> {
+        self.in_process.as_ref()
     }
 
     /// Reports whether clients must use TLS.
@@ -77,18 +82,8 @@ impl Listener {
 
     /// Accepts the next connection. Returns it with the address of its client and its TLS.
     pub(super) async fn accept(&self) -> io::Result<(TcpStream, SocketAddr, Option<ServerTls>)> {
-        let internal = async {
-            match &self.internal {
-                Some(internal) => internal.accept().await,
-                None => std::future::pending().await,
-            }
-        };
-        let (accepted, tls) = tokio::select! {
-            accepted = self.socket.accept() => (accepted, self.tls.as_ref()),
-            accepted = internal => (accepted, None),
-        };
-        let (stream, peer) = accepted?;
-        Ok((stream, peer, tls.cloned()))
+        let (stream, peer) = self.socket.accept().await?;
+        Ok((stream, peer, self.tls.clone()))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Accepts connections, limits their number, their idle time and their concurrent calls, and drains them.
 
-use std::{convert::Infallible, pin::Pin, sync::Arc, time::Duration};
+use std::{convert::Infallible, future::poll_fn, net::IpAddr, pin::Pin, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use http::{Request, Response};
@@ -15,7 +15,12 @@ use tokio_util::sync::CancellationToken;
 use tonic::{body::Body, transport::server::TcpConnectInfo};
 use tower::Service;
 
-use super::{admission::Admission, connection_state::ConnectionState, unread::StreamExecutor};
+use super::{
+    admission::Admission,
+    connection_state::ConnectionState,
+    in_process::{self, InProcessServer},
+    unread::StreamExecutor,
+};
 use crate::{
     ops::{config::LimitArgs, output},
     tls::{FailureLog, TlsInfo},
@@ -79,6 +84,10 @@ where
     output::print(format!("listening {name} {address}"));
     let server = Arc::new(Server::new(protocol, limits));
     let service = Admission::new(service, limits, protocol.clients());
+    let in_process = listener.in_process().map(|channel| {
+        let (server, service) = (Arc::clone(&server), service.clone());
+        channel.open(move |request| server.respond(service.clone(), request, Some(in_process::PEER.ip())))
+    });
     let metrics = ConnectionMetrics::new(name);
     let mut connections = JoinSet::new();
     let mut failing = false;
@@ -132,15 +141,20 @@ where
     }
     drop(listener);
     tracing::info!(name, "draining");
-    drain(connections, limits.drain_timeout).await;
+    drain(connections, in_process, limits.drain_timeout).await;
     Ok(())
 }
 
-/// Waits for the calls in progress of every connection, and aborts the rest after `limit`: a connection whose peer has
-/// vanished would never end by itself.
-async fn drain(mut connections: JoinSet<()>, limit: Duration) {
-    let ended = async { while connections.join_next().await.is_some() {} };
-    if timeout(limit, ended).await.is_err() {
+/// Waits for the calls in progress of every connection and of this process. After `limit`, aborts those of connections: a
+/// connection whose peer has vanished would never end by itself.
+async fn drain(mut connections: JoinSet<()>, in_process: Option<InProcessServer>, limit: Duration) {
+    let connections_end = async { while connections.join_next().await.is_some() {} };
+    let in_process_end = async {
+        if let Some(in_process) = in_process {
+            in_process.drain().await;
+        }
+    };
+    if timeout(limit, async { tokio::join!(connections_end, in_process_end) }).await.is_err() {
         tracing::warn!("calls were still in progress at the end of the drain timeout and were aborted");
     }
 }
@@ -190,8 +204,30 @@ impl Server {
         }
     }
 
-    async fn serve_connection<S>(
+    /// Returns the response of the service to a request, if it is admitted.
+    fn respond<S, B>(
         &self,
+        mut service: S,
+        mut request: Request<B>,
+        peer: Option<IpAddr>,
+    ) -> impl Future<Output = Response<Body>> + use<S, B>
+    where
+        S: Service<Request<B>, Response = Response<Body>, Error = Infallible>,
+    {
+        let admitted = self.gate.admit(&mut request, peer);
+        async move {
+            let slot = match admitted {
+                Ok(slot) => slot,
+                Err(response) => return *response,
+            };
+            let Ok(()) = poll_fn(|cx| service.poll_ready(cx)).await;
+            let Ok(response) = service.call(request).await;
+            hold_until_end(response, slot)
+        }
+    }
+
+    async fn serve_connection<S>(
+        self: Arc<Self>,
         stream: impl Stream,
         is_http1: bool,
         info: TcpConnectInfo,
@@ -203,8 +239,8 @@ impl Server {
         S::Future: Send,
     {
         let peer = info.remote_addr;
-        let (gate, state) = (Arc::clone(&self.gate), ConnectionState::new(&shutdown));
-        let request_state = state.clone();
+        let state = ConnectionState::new(&shutdown);
+        let (server, request_state) = (Arc::clone(&self), state.clone());
         let service = tower::service_fn(move |mut request: Request<Incoming>| {
             let state = request_state.clone();
             request.extensions_mut().insert(info.clone());
@@ -212,17 +248,8 @@ impl Server {
             if let Some(tls) = &tls {
                 request.extensions_mut().insert(tls.clone());
             }
-            let admitted = gate.admit(&mut request, info.remote_addr.map(|peer| peer.ip()));
-            let mut service = service.clone();
-            async move {
-                let slot = match admitted {
-                    Ok(slot) => slot,
-                    Err(response) => return Ok::<_, Infallible>(*response),
-                };
-                std::future::poll_fn(|cx| service.poll_ready(cx)).await?;
-                let response = state.finish_response(is_http1, service.call(request).await?);
-                Ok(hold_until_end(response, slot))
-            }
+            let response = server.respond(service.clone(), request, info.remote_addr.map(|peer| peer.ip()));
+            async move { Ok::<_, Infallible>(state.finish_response(is_http1, response.await)) }
         });
         let connection = self.builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
         let graceful_shutdown = |connection: Pin<&mut _>| auto::Connection::graceful_shutdown(connection);

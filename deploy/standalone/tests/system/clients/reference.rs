@@ -35,7 +35,7 @@ use tokio::{
     sync::mpsc,
     task::{JoinSet, block_in_place},
 };
-use tonic::{Status, metadata::MetadataMap};
+use tonic::{Status, metadata::MetadataMap, transport::Endpoint};
 
 use super::{
     adapter::Adapter,
@@ -148,13 +148,13 @@ async fn start(args: TokenArgs, request: &Map<String, Value>) -> (Verifier, Sock
     let max_staleness = request.get("max_staleness_ms").and_then(Value::as_u64);
     let max_staleness = max_staleness.map_or(MAX_STALENESS, Duration::from_millis);
     let view = Arc::new(RevocationView::new(max_staleness, clock.clone()));
-    let peer = format!("http://{}", text("address").expect("an address")).parse().expect("a URL");
+    let peer: Endpoint = format!("http://{}", text("address").expect("an address")).parse().expect("a URL");
     let follower = Follower {
         view: Arc::clone(&view),
         keys: Arc::clone(&keys),
         deleted_users: None,
         credential,
-        peers: vec![peer],
+        peers: vec![peer.into()],
         dialer: Dialer::plaintext(),
     };
     let authenticator = Authenticator::new(keys, args, Arc::clone(&view), clock);

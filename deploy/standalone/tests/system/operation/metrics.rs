@@ -117,7 +117,10 @@ async fn database_feed_and_connections_are_measured() {
         }
         wait_for_value(ops, "taskey_feed_verifiers", 1.0).await;
         wait_for_value(ops, r#"taskey_ready{server="gateway"}"#, 1.0).await;
+        let client = taskey.channel("auth");
+        sign_up(&client, "bob@example.com").await.expect("signed up");
         assert!(value(ops, r#"taskey_connections{listener="auth"}"#).await >= 1.0);
+        drop(client);
         assert!(!token.is_empty());
         let series = series(ops).await;
         let expected = if database.url().starts_with("postgres") {
