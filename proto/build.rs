@@ -28,6 +28,10 @@ const SECRET_MESSAGES: [&str; 8] = [
     ".taskey.auth.v1.DeleteMeRequest",
 ];
 
+/// The messages that servers encode themselves.
+const ENCODED_MESSAGES: [(&str, &str); 1] =
+    [(".taskey.task.v1.ListTasksResponse", "crate::encoded::Encoded<crate::task::v1::ListTasksResponse>")];
+
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=taskey");
     println!("cargo::rerun-if-changed=google");
@@ -44,6 +48,24 @@ fn main() -> Result<(), Box<dyn Error>> {
     messages.extern_path(".google.rpc", "::tonic_types::pb").skip_debug(SECRET_MESSAGES).enable_type_names();
     tonic_prost_build::configure()
         .codec_path("crate::codec::LimitedCodec")
+        .build_server(false)
         .compile_fds_with_config(compiler.file_descriptor_set(), messages)?;
+
+    // The messages exist already. Servers are generated separately, because some of their responses have other types.
+    let server_folder = out.join("servers");
+    fs::create_dir_all(&server_folder)?;
+    let mut servers = prost_build::Config::new();
+    servers.extern_path(".google", "::tonic_types::pb");
+    for package in ["auth", "errors", "options", "task"] {
+        servers.extern_path(format!(".taskey.{package}.v1"), format!("crate::{package}::v1"));
+    }
+    for (message, path) in ENCODED_MESSAGES {
+        servers.extern_path(message, path);
+    }
+    tonic_prost_build::configure()
+        .codec_path("crate::codec::LimitedCodec")
+        .build_client(false)
+        .out_dir(server_folder)
+        .compile_fds_with_config(compiler.file_descriptor_set(), servers)?;
     Ok(())
 }

@@ -1,14 +1,18 @@
 //! The codec of all calls: that of prost, with a limit for requests.
 
+use std::marker::PhantomData;
+
 use prost::{
     Message, Name,
     encoding::{DecodeContext, decode_key, skip_field},
 };
 use tonic::{
     Status,
-    codec::{BufferSettings, Codec, DecodeBuf, Decoder},
+    codec::{BufferSettings, Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
 };
-use tonic_prost::{ProstCodec, ProstDecoder, ProstEncoder};
+use tonic_prost::ProstDecoder;
+
+use crate::encoded::Encode;
 
 /// Maximum number of fields of a request. Each element of a repeated field counts as one. An empty element has two
 /// bytes, but prost stores it as a structure of hundreds of bytes, so that a request would need more than a hundred times
@@ -17,30 +21,44 @@ const MAX_REQUEST_FIELDS: usize = 1000;
 
 /// Encodes `T` and decodes `U`.
 #[derive(Debug)]
-pub struct LimitedCodec<T, U>(ProstCodec<T, U>);
+pub struct LimitedCodec<T, U>(PhantomData<fn(T) -> U>);
 
 impl<T, U> Default for LimitedCodec<T, U> {
     fn default() -> Self {
-        Self(ProstCodec::default())
+        Self(PhantomData)
     }
 }
 
 impl<T, U> Codec for LimitedCodec<T, U>
 where
-    T: Message + Send + 'static,
+    T: Encode,
     U: Message + Name + Default + Send + 'static,
 {
     type Encode = T;
     type Decode = U;
-    type Encoder = ProstEncoder<T>;
+    type Encoder = MessageEncoder<T>;
     type Decoder = LimitedDecoder<U>;
 
     fn encoder(&mut self) -> Self::Encoder {
-        self.0.encoder()
+        MessageEncoder(PhantomData)
     }
 
     fn decoder(&mut self) -> Self::Decoder {
-        LimitedDecoder(self.0.decoder())
+        LimitedDecoder(ProstDecoder::default())
+    }
+}
+
+/// The encoder of [`LimitedCodec`].
+#[derive(Debug)]
+pub struct MessageEncoder<T>(PhantomData<fn(T)>);
+
+impl<T: Encode> Encoder for MessageEncoder<T> {
+    type Item = T;
+    type Error = Status;
+
+    fn encode(&mut self, message: T, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        message.encode(buffer);
+        Ok(())
     }
 }
 

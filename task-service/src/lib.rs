@@ -7,8 +7,8 @@
 //! - `service`: one method per RPC: parse, execute, respond.
 //! - `watch`: streams of changes.
 //! - `jobs`: the purge of deleted tasks, and the cleanup of deleted accounts, with their SQL.
-//! - `page`: pages of `ListTasks`.
 //! - `store`: the SQL of calls, with the owner in every `where`.
+//! - `page`: pages of `ListTasks`.
 //! - `request`: parses messages into types that cannot be invalid. `response`: converts rows to messages.
 //! - `model`: the types of tasks, lists, filters and orders, and the logic of writes, without I/O.
 //! - `error`: the errors of this service.

@@ -24,27 +24,27 @@ pub(crate) mod write;
 use filter::Filter;
 use order::{Cursor, OrderBy, SortFields};
 
-/// A row of the table of tasks.
+/// A row of the table of tasks. Its texts are of type `T`, which is `&str` where they are not copied from the database.
 #[derive(Clone, Debug)]
-pub(crate) struct TaskRow {
+pub(crate) struct TaskRow<T = String> {
     pub(crate) owner_id: Uuid,
     pub(crate) id: Uuid,
     pub(crate) list_id: Uuid,
     /// The task that it is a subtask of.
     pub(crate) parent_id: Option<Uuid>,
-    pub(crate) title: String,
-    pub(crate) notes: String,
+    pub(crate) title: T,
+    pub(crate) notes: T,
     pub(crate) priority: i32,
     /// Never set together with the due time.
-    pub(crate) due_date: Option<String>,
+    pub(crate) due_date: Option<T>,
     pub(crate) due_time: Option<Timestamp>,
     /// The instant by which the task is due, from the due date or the due time.
     pub(crate) due_at: Option<Timestamp>,
     /// Empty if not set.
-    pub(crate) time_zone: String,
+    pub(crate) time_zone: T,
     /// In the format of [`Labels`].
-    pub(crate) labels: String,
-    pub(crate) rank: String,
+    pub(crate) labels: T,
+    pub(crate) rank: T,
     pub(crate) create_time: Timestamp,
     pub(crate) update_time: Timestamp,
     /// Set if the task is completed.
@@ -58,16 +58,16 @@ pub(crate) struct TaskRow {
     pub(crate) change: i64,
 }
 
-impl<'a> From<&'a TaskRow> for SortFields<'a> {
-    fn from(row: &'a TaskRow) -> Self {
+impl<'a, T: AsRef<str>> From<&'a TaskRow<T>> for SortFields<'a> {
+    fn from(row: &'a TaskRow<T>) -> Self {
         Self {
             id: row.id,
-            title: &row.title,
+            title: row.title.as_ref(),
             create_time: row.create_time,
             update_time: row.update_time,
             due_at: row.due_at,
             priority: row.priority.into(),
-            rank: &row.rank,
+            rank: row.rank.as_ref(),
         }
     }
 }
@@ -168,6 +168,9 @@ impl ListQuery {
     /// # Errors
     /// PAGE_TOKEN_INVALID if the token was not issued to this caller for this query.
     pub(crate) fn after(&self, tokens: &PageTokens, owner: Uuid) -> Result<Option<Cursor>, ApiError> {
+        if self.page_token.is_empty() {
+            return Ok(None);
+        }
         let cursor = tokens.open(owner, &self.arguments(), &self.page_token)?;
         cursor.map(|cursor| self.order.decode(&cursor).ok_or_else(page::invalid)).transpose()
     }

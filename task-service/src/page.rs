@@ -1,41 +1,86 @@
 //! Pages of `ListTasks`.
 
-use prost::Message;
-use service_kit::page::PageTokens;
-use taskey_proto::task::v1::ListTasksResponse;
+use std::ops::ControlFlow;
+
+use service_kit::{epoch::Epoch, page::PageTokens};
+use taskey_proto::{encoded::Encoded, task::v1::ListTasksResponse};
 use uuid::Uuid;
 
 use crate::{
-    model::{ListQuery, TaskRow},
-    response,
+    model::{ListQuery, TaskRow, order::OrderBy},
+    response::{encode_task, put_field},
 };
 
-/// Returns a page of `rows`, which has one row more than the page size if there is a next page. The page ends early
-/// rather than exceed `max_bytes`.
-pub(crate) fn fill(
-    tokens: &PageTokens,
-    owner: Uuid,
-    max_bytes: usize,
-    query: &ListQuery,
-    rows: Vec<TaskRow>,
-) -> ListTasksResponse {
-    let mut page = ListTasksResponse::default();
-    let (epoch, mut room, mut last) = (tokens.epoch().get(), max_bytes, Vec::new());
-    for row in rows {
-        let cursor = query.order.cursor(&row).encode();
-        let task = response::task(row, epoch);
-        let bytes = field_bytes(task.encoded_len());
-        let is_full = page.tasks.len() == query.page_size || bytes + field_bytes(PageTokens::length(&cursor)) > room;
-        // A page has at least one task, so that clients make progress.
-        if is_full && !page.tasks.is_empty() {
-            page.next_page_token = tokens.seal(owner, &query.arguments(), &last);
-            break;
+/// The field numbers of [`ListTasksResponse`].
+const TASKS: u32 = 1;
+const NEXT_PAGE_TOKEN: u32 = 2;
+
+/// Encodes a page task by task.
+#[derive(Clone, Debug)]
+pub(crate) struct PageEncoder {
+    order: OrderBy,
+    page_size: usize,
+    /// The epoch in which the tasks are read.
+    epoch: Epoch,
+    response: Vec<u8>,
+    count: usize,
+    /// The number of bytes by which the response can grow.
+    room: usize,
+    /// The cursor of the last task of the page.
+    last: Vec<u8>,
+    has_more: bool,
+    /// The encoded task, and its cursor, before they are added. Fields, so that their memory is used for all tasks.
+    task: Vec<u8>,
+    cursor: Vec<u8>,
+}
+
+impl PageEncoder {
+    /// Creates an empty page, which ends early rather than exceed `max_bytes`.
+    pub(crate) fn new(query: &ListQuery, epoch: Epoch, max_bytes: usize) -> Self {
+        Self {
+            order: query.order.clone(),
+            page_size: query.page_size,
+            epoch,
+            response: Vec::new(),
+            count: 0,
+            room: max_bytes,
+            last: Vec::new(),
+            has_more: false,
+            task: Vec::new(),
+            cursor: Vec::new(),
         }
-        room = room.saturating_sub(bytes);
-        last = cursor;
-        page.tasks.push(task);
     }
-    page
+
+    /// Adds a task, or returns `Break` if the page is full. A page has at least one task, so that clients make progress.
+    pub(crate) fn push(&mut self, row: &TaskRow<&str>) -> ControlFlow<()> {
+        self.has_more = self.count == self.page_size;
+        if self.has_more {
+            return ControlFlow::Break(());
+        }
+        self.task.clear();
+        encode_task(row, self.epoch, &mut self.task);
+        self.cursor.clear();
+        self.order.encode_cursor(row, &mut self.cursor);
+        let bytes = field_bytes(self.task.len());
+        self.has_more = self.count > 0 && bytes + field_bytes(PageTokens::length(&self.cursor)) > self.room;
+        if self.has_more {
+            return ControlFlow::Break(());
+        }
+        put_field(TASKS, &self.task, &mut self.response);
+        self.room = self.room.saturating_sub(bytes);
+        self.count += 1;
+        std::mem::swap(&mut self.last, &mut self.cursor);
+        ControlFlow::Continue(())
+    }
+
+    /// Returns the page of an owner, with the token of the next page if there is one.
+    pub(crate) fn finish(mut self, tokens: &PageTokens, owner: Uuid, query: &ListQuery) -> Encoded<ListTasksResponse> {
+        if self.has_more {
+            let token = tokens.seal_in(self.epoch, owner, &query.arguments(), &self.last);
+            put_field(NEXT_PAGE_TOKEN, token.as_bytes(), &mut self.response);
+        }
+        Encoded::new(self.response)
+    }
 }
 
 /// Returns the encoded size of a field whose value has this length, including the length prefix and the tag, which is

@@ -1,13 +1,18 @@
 //! Converts rows to messages.
 
-use service_kit::epoch::Epoch;
+use prost::{
+    bytes::BufMut,
+    encoding::{WireType, encode_key, encode_varint, int32, message},
+};
+use service_kit::{clock::Timestamp, epoch::Epoch};
 use taskey_proto::task::v1::{Task, TaskList, task::State};
+use uuid::Uuid;
 
 use crate::model::{TaskRow, field::Labels, list::ListRow};
 
 /// Returns the task of a row, with an etag of this epoch.
 pub(crate) fn task(row: TaskRow, epoch: Epoch) -> Task {
-    let state = if row.complete_time.is_some() { State::Completed } else { State::Open };
+    let state = state(&row);
     Task {
         id: row.id.to_string(),
         title: row.title,
@@ -26,9 +31,66 @@ pub(crate) fn task(row: TaskRow, epoch: Epoch) -> Task {
         list_id: row.list_id.to_string(),
         parent_id: row.parent_id.map(|id| id.to_string()).unwrap_or_default(),
         time_zone: row.time_zone,
-        labels: Labels::parse_stored(&row.labels),
+        labels: Labels::split_stored(&row.labels).map(str::to_owned).collect(),
         rank: row.rank,
     }
+}
+
+/// Appends the encoding of the task that [`task`] returns, without building it.
+pub(crate) fn encode_task(row: &TaskRow<&str>, epoch: Epoch, bytes: &mut Vec<u8>) {
+    put_id(1, Some(row.id), bytes);
+    put_text(2, row.title, bytes);
+    put_text(3, row.notes, bytes);
+    int32::encode(4, &state(row).into(), bytes);
+    if row.priority != 0 {
+        int32::encode(5, &row.priority, bytes);
+    }
+    put_text(6, row.due_date.unwrap_or_default(), bytes);
+    put_time(7, row.due_time, bytes);
+    put_id(8, Some(row.owner_id), bytes);
+    put_time(9, Some(row.create_time), bytes);
+    put_time(10, Some(row.update_time), bytes);
+    put_time(11, row.complete_time, bytes);
+    put_time(12, row.delete_time, bytes);
+    put_time(13, row.purge_time, bytes);
+    put_text(14, &row.revision.etag(epoch), bytes);
+    put_id(15, Some(row.list_id), bytes);
+    put_id(16, row.parent_id, bytes);
+    put_text(17, row.time_zone, bytes);
+    for label in Labels::split_stored(row.labels) {
+        put_text(18, label, bytes);
+    }
+    put_text(19, row.rank, bytes);
+}
+
+/// Appends a field with a length: a text, bytes, or a message.
+pub(crate) fn put_field(number: u32, value: &[u8], bytes: &mut Vec<u8>) {
+    encode_key(number, WireType::LengthDelimited, bytes);
+    encode_varint(value.len() as u64, bytes);
+    bytes.put_slice(value);
+}
+
+/// Appends a text. An empty text is the default, which is not encoded.
+fn put_text(number: u32, text: &str, bytes: &mut Vec<u8>) {
+    if !text.is_empty() {
+        put_field(number, text.as_bytes(), bytes);
+    }
+}
+
+fn put_id(number: u32, id: Option<Uuid>, bytes: &mut Vec<u8>) {
+    if let Some(id) = id {
+        put_text(number, id.hyphenated().encode_lower(&mut Uuid::encode_buffer()), bytes);
+    }
+}
+
+fn put_time(number: u32, time: Option<Timestamp>, bytes: &mut Vec<u8>) {
+    if let Some(time) = time {
+        message::encode(number, &prost_types::Timestamp::from(time), bytes);
+    }
+}
+
+fn state<T>(row: &TaskRow<T>) -> State {
+    if row.complete_time.is_some() { State::Completed } else { State::Open }
 }
 
 /// Returns the list of a row, with an etag of this epoch.
@@ -41,5 +103,95 @@ pub(crate) fn task_list(row: ListRow, epoch: Epoch) -> TaskList {
         create_time: Some(row.create_time.into()),
         update_time: Some(row.update_time.into()),
         etag: row.revision.etag(epoch),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prost::Message;
+
+    use super::*;
+    use crate::model::Revision;
+
+    const TIME: Option<Timestamp> = Some(Timestamp::from_micros(1_234_567_890_123_456));
+
+    /// Returns a task without optional values.
+    fn minimal() -> TaskRow<&'static str> {
+        let time = Timestamp::from_seconds(1_800_000_000);
+        TaskRow {
+            owner_id: Uuid::from_u128(1),
+            id: Uuid::from_u128(2),
+            list_id: Uuid::from_u128(3),
+            parent_id: None,
+            title: "Buy milk",
+            notes: "",
+            priority: 0,
+            due_date: None,
+            due_time: None,
+            due_at: None,
+            time_zone: "",
+            labels: "",
+            rank: "51",
+            create_time: time,
+            update_time: time,
+            complete_time: None,
+            delete_time: None,
+            purge_time: None,
+            revision: Revision::FIRST,
+            change: 1,
+        }
+    }
+
+    fn to_owned(row: &TaskRow<&str>) -> TaskRow {
+        TaskRow {
+            owner_id: row.owner_id,
+            id: row.id,
+            list_id: row.list_id,
+            parent_id: row.parent_id,
+            title: row.title.to_owned(),
+            notes: row.notes.to_owned(),
+            priority: row.priority,
+            due_date: row.due_date.map(str::to_owned),
+            due_time: row.due_time,
+            due_at: row.due_at,
+            time_zone: row.time_zone.to_owned(),
+            labels: row.labels.to_owned(),
+            rank: row.rank.to_owned(),
+            create_time: row.create_time,
+            update_time: row.update_time,
+            complete_time: row.complete_time,
+            delete_time: row.delete_time,
+            purge_time: row.purge_time,
+            revision: row.revision,
+            change: row.change,
+        }
+    }
+
+    #[test]
+    fn encoded_task_has_the_bytes_of_the_built_task() {
+        let epoch = Epoch::from(Uuid::from_u128(0xe));
+        let notes = "long ".repeat(800);
+        // All values but the due date, which excludes a due time.
+        let full = TaskRow {
+            parent_id: Some(Uuid::from_u128(4)),
+            notes: notes.as_str(),
+            priority: 3,
+            due_time: TIME,
+            due_at: TIME,
+            time_zone: "Europe/Berlin",
+            labels: "\nhome\nweek 7\n",
+            complete_time: TIME,
+            delete_time: TIME,
+            purge_time: TIME,
+            revision: Revision(i64::MAX),
+            ..minimal()
+        };
+        let early = Some(Timestamp::from_micros(-1));
+        let dated = TaskRow { due_date: Some("2030-05-01"), due_at: TIME, complete_time: early, ..minimal() };
+        for row in [minimal(), full, dated] {
+            let mut bytes = Vec::new();
+            encode_task(&row, epoch, &mut bytes);
+            assert_eq!(bytes, task(to_owned(&row), epoch).encode_to_vec(), "{row:?}");
+        }
     }
 }

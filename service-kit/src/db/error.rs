@@ -96,6 +96,11 @@ impl Error {
         matches!(self, Self::Sqlite { code, .. } if code & 0xff == ffi::SQLITE_CONSTRAINT)
     }
 
+    /// Reports whether SQLite stopped a statement, because its call was cancelled or its time limit had passed.
+    pub(super) fn is_interrupted(&self) -> bool {
+        matches!(self, Self::Sqlite { code, .. } if code & 0xff == ffi::SQLITE_INTERRUPT)
+    }
+
     /// Reports whether no response was received, so that the outcome on the server is unknown.
     pub(super) fn is_connection_lost(&self) -> bool {
         matches!(self, Self::Postgres(sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_)))

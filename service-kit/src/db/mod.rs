@@ -136,6 +136,23 @@ impl Db {
         }
     }
 
+    /// Executes read-only statements that are expected to visit few rows, about as many as a page has. On SQLite, they are
+    /// executed like a [point read](ReadKind::Point), and a second time as a [scan](ReadKind::Scan) if they take longer
+    /// than expected.
+    ///
+    /// # Errors
+    /// If `work` or the database returns an error.
+    pub async fn read_short<T, F>(&self, work: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<T, Error>> + Clone + Send + 'static,
+    {
+        match &self.0 {
+            Inner::Sqlite(db) => db.read_short(work).await,
+            Inner::Postgres(db) => db.read(work).await,
+        }
+    }
+
     /// Executes statements in one transaction, which takes no effect if `work` returns an error. On SQLite, concurrent
     /// writes share a commit.
     ///

@@ -38,13 +38,34 @@ impl<'r> Row<'r> {
     /// [`Error::Decode`] if there is no further column or its value is of another type.
     #[expect(clippy::should_implement_trait, reason = "columns differ in type, so a row cannot be an iterator")]
     pub fn next<T: FromColumn>(&mut self) -> Result<T, Error> {
+        self.next_column().and_then(T::from_column)
+    }
+
+    /// Reads the next column, a text, without copying it.
+    ///
+    /// # Errors
+    /// [`Error::Decode`] if there is no further column or its value is not a text.
+    pub fn next_text(&mut self) -> Result<&'r str, Error> {
+        self.next_column()?.text()
+    }
+
+    /// Like [`next_text`](Self::next_text), for a column that can be null.
+    ///
+    /// # Errors
+    /// As [`next_text`](Self::next_text).
+    pub fn next_optional_text(&mut self) -> Result<Option<&'r str>, Error> {
+        let column = self.next_column()?;
+        if column.is_null() { Ok(None) } else { column.text().map(Some) }
+    }
+
+    fn next_column(&mut self) -> Result<Column<'r>, Error> {
         let index = self.next;
         self.next += 1;
         let value = match self.source {
             Source::Sqlite(row) => Encoded::Sqlite(row.get_ref(index)?),
             Source::Postgres(row) => Encoded::Postgres(row.try_get_raw(index)?),
         };
-        T::from_column(Column { index, value })
+        Ok(Column { index, value })
     }
 }
 
@@ -68,8 +89,12 @@ impl<'r> Column<'r> {
         }
     }
 
+    fn text(self) -> Result<&'r str, Error> {
+        self.decode(|value| value.as_str())
+    }
+
     /// Decodes the value with the decoder of the engine.
-    fn decode<T>(self, from_sqlite: fn(ValueRef<'_>) -> FromSqlResult<T>) -> Result<T, Error>
+    fn decode<T>(self, from_sqlite: fn(ValueRef<'r>) -> FromSqlResult<T>) -> Result<T, Error>
     where
         T: sqlx::Decode<'r, Postgres> + sqlx::Type<Postgres>,
     {

@@ -5,7 +5,7 @@
 //! searches of this process, and starts again. So quick searches do not wait behind long ones, and other reads always
 //! find a connection. The time that the searches of an account take is limited as well.
 
-use std::{future::pending, sync::Arc, time::Duration};
+use std::{future::pending, ops::ControlFlow, sync::Arc, time::Duration};
 
 use taskey_proto::errors::v1::ErrorReason;
 use tokio::{
@@ -14,7 +14,7 @@ use tokio::{
 };
 use uuid::Uuid;
 
-use super::{Db, Error, FromRow, ReadKind, Sql, Value};
+use super::{Db, Error, FromRow, ReadKind, Row, Sql, Value};
 use crate::{
     clock::Clock,
     ops::config::OnOff,
@@ -106,11 +106,27 @@ impl Searches {
     /// # Errors
     /// If the search exceeds its budget, too many searches are waiting, those of the account have taken too long, or the
     /// database returns an error.
-    pub async fn fetch_all<R: FromRow + Send + 'static>(
+    pub async fn fetch_all<R: FromRow + Clone + Send + 'static>(
         &self,
         account: Uuid,
-        (sql, args): (Sql, Vec<Value>),
+        select: (Sql, Vec<Value>),
     ) -> Result<Vec<R>, SearchError> {
+        let push = |rows: &mut Vec<R>, row: &mut Row<'_>| {
+            rows.push(R::from_row(row)?);
+            Ok(ControlFlow::Continue(()))
+        };
+        self.fold(account, select, Vec::new(), push).await
+    }
+
+    /// Calls `add` with `value` and each row that a statement finds, until it returns `Break`. Returns the value.
+    ///
+    /// # Errors
+    /// As [`fetch_all`](Self::fetch_all), or if `add` returns an error.
+    pub async fn fold<T, F>(&self, account: Uuid, select: (Sql, Vec<Value>), value: T, add: F) -> Result<T, SearchError>
+    where
+        T: Clone + Send + 'static,
+        F: FnMut(&mut T, &mut Row<'_>) -> Result<ControlFlow<()>, Error> + Clone + Send + 'static,
+    {
         if self.turns.count(account) >= MAX_SEARCHES {
             return Err(SearchError::Overloaded);
         }
@@ -118,14 +134,14 @@ impl Searches {
         let turn = timeout_at(deadline, self.turns.acquire(account)).await.map_err(|_| SearchError::Overloaded)?;
         self.await_time(account, deadline).await?;
         let turn = Arc::new(turn);
-        let quick = self.attempt(account, ReadKind::Scan, QUICK_BUDGET, (sql.clone(), args.clone()), Arc::clone(&turn));
-        if let Some(rows) = quick.await? {
-            return Ok(rows);
+        let search = Search { account, select, value, add };
+        if let Some(value) = self.attempt(ReadKind::Scan, QUICK_BUDGET, search.clone(), Arc::clone(&turn)).await? {
+            return Ok(value);
         }
         let slot = timeout_at(deadline, Arc::clone(&self.slots).acquire_owned()).await;
         let slot = slot.map_err(|_| SearchError::Overloaded)?.map_err(|_| Error::Closed)?;
-        let rows = self.attempt(account, ReadKind::LongSearch, self.budget, (sql, args), (turn, slot)).await?;
-        rows.ok_or(SearchError::TooExpensive)
+        let value = self.attempt(ReadKind::LongSearch, self.budget, search, (turn, slot)).await?;
+        value.ok_or(SearchError::TooExpensive)
     }
 
     /// Waits until the searches of the account have not taken too long.
@@ -141,27 +157,31 @@ impl Searches {
         Ok(())
     }
 
-    /// Executes a statement. Returns `None` if it takes longer than the budget, and stops it. `permits` are held until it
+    /// Executes a search. Returns `None` if it takes longer than the budget, and stops it. `permits` are held until it
     /// has stopped.
-    async fn attempt<R: FromRow + Send + 'static>(
+    async fn attempt<T, F>(
         &self,
-        account: Uuid,
         kind: ReadKind,
         budget: Duration,
-        (sql, args): (Sql, Vec<Value>),
+        search: Search<T, F>,
         permits: impl Send + 'static,
-    ) -> Result<Option<Vec<R>>, Error> {
+    ) -> Result<Option<T>, Error>
+    where
+        T: Send + 'static,
+        F: FnMut(&mut T, &mut Row<'_>) -> Result<ControlFlow<()>, Error> + Send + 'static,
+    {
         let (start, started) = oneshot::channel();
         let time_limit = self.time_limit.clone();
         let read = self.db.read(kind, move |conn| {
             Box::pin(async move {
+                let Search { account, select: (sql, args), value, add } = search;
                 let usage = TimeUsage { time_limit, account, begun: Instant::now() };
                 // The caller may be gone.
                 _ = start.send(());
-                let rows = conn.fetch_all(sql, args).await;
+                let value = conn.fold(sql, args, value, add).await;
                 drop(usage);
                 drop(permits);
-                rows
+                value
             })
         });
         // Waiting for a connection does not count.
@@ -173,10 +193,19 @@ impl Searches {
         };
         tokio::select! {
             biased;
-            rows = read => rows.map(Some),
+            value = read => value.map(Some),
             () = exceeded => Ok(None),
         }
     }
+}
+
+/// The account and the parameters of [`Searches::fold`].
+#[derive(Clone)]
+struct Search<T, F> {
+    account: Uuid,
+    select: (Sql, Vec<Value>),
+    value: T,
+    add: F,
 }
 
 /// Charges an account with the time from `begun` until this is dropped, which is when a statement has ended or stopped.

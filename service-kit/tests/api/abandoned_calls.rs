@@ -167,6 +167,38 @@ async fn endless_sqlite_scan_is_interrupted_at_its_deadline() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn endless_sqlite_point_read_is_interrupted_at_its_deadline() {
+    let database = TestDatabase::sqlite();
+    let db = open(&database, &pool(1, Duration::from_millis(200))).await;
+    for _ in 0..3 {
+        let error = db.fetch_optional::<i64>(ENDLESS_QUERY, args![]).await.expect_err("it is interrupted");
+        assert!(matches!(error, Error::Timeout | Error::Sqlite { code: 9, .. }), "{error}");
+    }
+    let read = db.fetch_optional::<i64>("select 1", args![]).await;
+    assert_eq!(read.expect("the only connection for point reads is free again"), Some(1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn short_read_of_sqlite_that_takes_long_becomes_a_scan() {
+    let database = TestDatabase::sqlite();
+    let db = open(&database, &pool(1, Duration::from_secs(60))).await;
+    let scanning = tokio::spawn({
+        let db = db.clone();
+        async move { db.fetch_all::<i64>(ENDLESS_QUERY, args![]).await }
+    });
+    let count_to = async |limit: i64| {
+        let count =
+            "with recursive n (i) as (select 1 union all select i + 1 from n where i < $1) select max(i) from n";
+        db.read_short(move |conn| Box::pin(conn.fetch_one::<i64>(count, args![limit]))).await
+    };
+    assert_eq!(count_to(3).await.expect("it does not wait behind the scan"), 3);
+    let waiting = timeout(Duration::from_millis(200), count_to(1_000_000)).await;
+    assert!(waiting.is_err(), "it waits for the only scan thread");
+    scanning.abort();
+    assert_eq!(count_to(1_000_000).await.expect("the scan thread is free"), 1_000_000);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn endless_sqlite_write_is_interrupted_without_effect() {
     let database = TestDatabase::sqlite();
     let db = open(&database, &pool(1, Duration::from_millis(200))).await;

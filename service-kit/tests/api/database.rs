@@ -379,6 +379,8 @@ async fn closing_a_database_file_removes_its_log() {
         db.fetch_optional("select id from items where id = $1", args![1_i64]).await.expect("read");
     assert_eq!(by_key, Some(1));
     db.close().await;
+    let closed = db.fetch_optional::<i64>("select 1", args![]).await;
+    assert!(matches!(closed, Err(Error::Closed)), "{closed:?}");
     let files: Vec<_> = fingerprint(database.folder()).into_iter().map(|(name, ..)| name).collect();
     assert_eq!(files, ["test.db"]);
 }

@@ -113,9 +113,9 @@ impl Labels {
         format!("{SEPARATOR}{first}{SEPARATOR}{}", rest.collect::<String>())
     }
 
-    /// Parses the stored form.
-    pub(crate) fn parse_stored(text: &str) -> Vec<String> {
-        text.split(SEPARATOR).filter(|label| !label.is_empty()).map(str::to_owned).collect()
+    /// Returns the labels of a stored form.
+    pub(crate) fn split_stored(text: &str) -> impl Iterator<Item = &str> {
+        text.split(SEPARATOR).filter(|label| !label.is_empty())
     }
 }
 

@@ -128,21 +128,29 @@ impl OrderBy {
         sql.push("))".repeat(expressions.len()));
     }
 
-    /// Returns the cursor of a task.
-    pub(crate) fn cursor<'a>(&self, task: impl Into<SortFields<'a>>) -> Cursor {
+    /// Appends the encoded cursor of a task: the values of the columns, then the id as 16 bytes. A number has 8 bytes,
+    /// big-endian; a text ends with a NUL, which no title and no rank contains.
+    pub(crate) fn encode_cursor<'a>(&self, task: impl Into<SortFields<'a>>, bytes: &mut Vec<u8>) {
         let task = task.into();
-        let columns = self.0.iter().map(|(column, direction)| match column {
-            Column::Title => Value::Text(task.title.to_owned()),
-            Column::CreateTime => Value::Int(task.create_time.as_micros()),
-            Column::UpdateTime => Value::Int(task.update_time.as_micros()),
-            Column::DueTime => Value::Int(task.due_at.map_or(direction.missing_due_at(), Timestamp::as_micros)),
-            Column::Priority => Value::Int(task.priority),
-            Column::Rank => Value::Text(task.rank.to_owned()),
-        });
-        Cursor(columns.chain([Value::Id(task.id)]).collect())
+        for (column, direction) in &self.0 {
+            let number = match column {
+                Column::Title | Column::Rank => {
+                    let text = if *column == Column::Title { task.title } else { task.rank };
+                    bytes.extend_from_slice(text.as_bytes());
+                    bytes.push(0);
+                    continue;
+                }
+                Column::CreateTime => task.create_time.as_micros(),
+                Column::UpdateTime => task.update_time.as_micros(),
+                Column::DueTime => task.due_at.map_or(direction.missing_due_at(), Timestamp::as_micros),
+                Column::Priority => task.priority,
+            };
+            bytes.extend_from_slice(&number.to_be_bytes());
+        }
+        bytes.extend_from_slice(task.id.as_bytes());
     }
 
-    /// Decodes the result of [`Cursor::encode`] for a cursor of this order. For a cursor of another order, the result
+    /// Decodes the result of [`encode_cursor`](Self::encode_cursor) of this order. For a cursor of another order, the result
     /// is wrong or `None`.
     pub(crate) fn decode(&self, mut bytes: &[u8]) -> Option<Cursor> {
         let mut values = Vec::with_capacity(self.0.len() + 1);
@@ -188,18 +196,12 @@ impl fmt::Display for OrderBy {
 }
 
 impl Cursor {
-    /// Concatenates the values: a number as 8 bytes, big-endian; a text with a NUL after it, which no title and no rank
-    /// contains; the id as 16 bytes.
-    pub(crate) fn encode(&self) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        for value in &self.0 {
-            match value {
-                Value::Int(number) => bytes.extend(number.to_be_bytes()),
-                Value::Text(text) => bytes.extend(text.bytes().chain([0])),
-                Value::Id(id) => bytes.extend(id.as_bytes()),
-            }
+    /// Returns the id of the task.
+    pub(crate) fn id(&self) -> Uuid {
+        match self.0.last() {
+            Some(Value::Id(id)) => *id,
+            _ => unreachable!("a cursor ends with an id"),
         }
-        bytes
     }
 }
 

@@ -4,11 +4,14 @@ use std::sync::Arc;
 
 use prost::Message;
 use service_kit::{auth::interceptor::Caller, epoch::Epoch};
-use taskey_proto::task::v1::{
-    BatchWriteTasksRequest, BatchWriteTasksResponse, CompleteTaskRequest, CreateTaskRequest, DeleteTaskRequest,
-    GetTaskRequest, ListTaskChangesRequest, ListTaskChangesResponse, ListTasksRequest, ListTasksResponse,
-    MoveTaskRequest, ReopenTaskRequest, Task, UndeleteTaskRequest, UpdateTaskRequest, WatchTasksRequest,
-    task_service_server::TaskService,
+use taskey_proto::{
+    encoded::Encoded,
+    task::v1::{
+        BatchWriteTasksRequest, BatchWriteTasksResponse, CompleteTaskRequest, CreateTaskRequest, DeleteTaskRequest,
+        GetTaskRequest, ListTaskChangesRequest, ListTaskChangesResponse, ListTasksRequest, ListTasksResponse,
+        MoveTaskRequest, ReopenTaskRequest, Task, UndeleteTaskRequest, UpdateTaskRequest, WatchTasksRequest,
+        task_service_server::TaskService,
+    },
 };
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
@@ -16,7 +19,7 @@ use uuid::Uuid;
 use super::{App, respond};
 use crate::{
     model::{TaskRow, sync::SyncPoint, write::Write},
-    page,
+    page::PageEncoder,
     request::{self, batch, write, write::WriteOptions},
     response,
     store::{mutations::Mutation, storage_limits, tasks, transaction::Outcome},
@@ -43,13 +46,17 @@ impl TaskService for Tasks {
         Ok(Response::new(response::task(row, self.0.page_tokens.epoch().get())))
     }
 
-    async fn list_tasks(&self, request: Request<ListTasksRequest>) -> Result<Response<ListTasksResponse>, Status> {
+    async fn list_tasks(
+        &self,
+        request: Request<ListTasksRequest>,
+    ) -> Result<Response<Encoded<ListTasksResponse>>, Status> {
         let owner = Caller::from_request(&request)?.user_id();
         let query = request::list_query(request.into_inner())?;
         let App { db, searches, clock, page_tokens, max_response_bytes, .. } = &*self.0;
         let after = query.after(page_tokens, owner)?;
-        let rows = tasks::list(db, searches, owner, clock.now(), &query, after).await?;
-        Ok(Response::new(page::fill(page_tokens, owner, *max_response_bytes, &query, rows)))
+        let page = PageEncoder::new(&query, page_tokens.epoch().get(), *max_response_bytes);
+        let page = tasks::list(db, searches, owner, clock.now(), &query, after, page).await?;
+        Ok(Response::new(page.finish(page_tokens, owner, &query)))
     }
 
     async fn update_task(&self, request: Request<UpdateTaskRequest>) -> Result<Response<Task>, Status> {

@@ -40,22 +40,34 @@ pub(crate) fn tasks_with_texts(engine: Engine) -> &'static str {
 }
 
 impl FromRow for TaskRow {
-    /// Reads [`TASK_COLUMNS`].
     fn from_row(row: &mut Row<'_>) -> Result<Self, Error> {
+        Self::read(row)
+    }
+}
+
+impl<T> TaskRow<T> {
+    /// Reads [`TASK_COLUMNS`].
+    ///
+    /// # Errors
+    /// [`Error::Decode`] if a column is missing or is of another type.
+    pub(crate) fn read<'r>(row: &mut Row<'r>) -> Result<Self, Error>
+    where
+        T: From<&'r str>,
+    {
         Ok(Self {
             owner_id: row.next()?,
             id: row.next()?,
             list_id: row.next()?,
             parent_id: row.next()?,
-            title: row.next()?,
-            notes: row.next()?,
+            title: row.next_text()?.into(),
+            notes: row.next_text()?.into(),
             priority: i32::try_from(row.next::<i64>()?).map_err(|error| Error::Decode(format!("priority: {error}")))?,
-            due_date: row.next()?,
+            due_date: row.next_optional_text()?.map(Into::into),
             due_time: row.next()?,
             due_at: row.next()?,
-            time_zone: row.next()?,
-            labels: row.next()?,
-            rank: row.next()?,
+            time_zone: row.next_text()?.into(),
+            labels: row.next_text()?.into(),
+            rank: row.next_text()?.into(),
             create_time: row.next()?,
             update_time: row.next()?,
             complete_time: row.next()?,

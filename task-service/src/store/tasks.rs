@@ -1,11 +1,12 @@
 //! Reads of tasks. From its purge time on, a task is missing, even if it has not been purged yet.
 
-use std::sync::LazyLock;
+use std::{ops::ControlFlow, sync::LazyLock};
 
 use service_kit::{
     args,
     clock::Timestamp,
-    db::{Db, Engine, QueryBuilder, Searches},
+    db::{self, Db, Engine, QueryBuilder, ReadKind, Row, Searches, Value},
+    page,
     status::ApiError,
 };
 use uuid::Uuid;
@@ -18,7 +19,11 @@ use crate::{
         filter::{SearchColumn, is_covered_by_index, push_filter, reads_long_texts, searches_text},
         order::Cursor,
     },
+    page::PageEncoder,
 };
+
+/// Pages that are not larger are read like a single task.
+const MAX_SHORT_PAGE: usize = page::DEFAULT_SIZE;
 
 /// Returns a task, active or deleted.
 ///
@@ -41,7 +46,7 @@ fn select_one(engine: Engine) -> String {
     )
 }
 
-/// Returns the tasks of a page that begins after a cursor, and one more if there is a next page.
+/// Adds the tasks after a cursor to a page, until it is full.
 ///
 /// # Errors
 /// FILTER_TOO_EXPENSIVE, OVERLOADED, and those of the database.
@@ -52,19 +57,67 @@ pub(crate) async fn list(
     now: Timestamp,
     query: &ListQuery,
     after: Option<Cursor>,
-) -> Result<Vec<TaskRow>, ApiError> {
-    let page = Page { engine: db.engine(), owner, now, query, after };
-    // Statements with a filter are too varied to be cached.
-    let (sql, values) = page.select().build_with_cache(query.filter.is_empty());
-    Ok(if query.is_search() {
-        searches.fetch_all(owner, (sql, values)).await?
+    page: PageEncoder,
+) -> Result<PageEncoder, ApiError> {
+    if query.is_search() {
+        let search = Search { engine: db.engine(), owner, now, query, after };
+        // Statements with a filter are too varied to be cached.
+        let select = search.select().build_with_cache(query.filter.is_empty());
+        return Ok(searches.fold(owner, select, page, push_row).await?);
+    }
+    let (select, args) = select_newest(db.engine(), owner, now, query, after.as_ref().map(Cursor::id));
+    Ok(if query.page_size <= MAX_SHORT_PAGE {
+        db.read_short(move |conn| Box::pin(conn.fold(select, args, page, push_row))).await?
     } else {
-        db.fetch_all(sql, values).await?
+        db.read(ReadKind::Scan, move |conn| Box::pin(conn.fold(select, args, page, push_row))).await?
     })
 }
 
-/// A page of `ListTasks`.
-struct Page<'a> {
+fn push_row(page: &mut PageEncoder, row: &mut Row<'_>) -> Result<ControlFlow<()>, db::Error> {
+    Ok(page.push(&TaskRow::read(row)?))
+}
+
+/// Returns the statement for a page in the default order, without a filter. Its text is built only once.
+fn select_newest(
+    engine: Engine,
+    owner: Uuid,
+    now: Timestamp,
+    query: &ListQuery,
+    after: Option<Uuid>,
+) -> (&'static str, Vec<Value>) {
+    /// The statements for the first page and for later pages.
+    fn texts(engine: Engine) -> [String; 2] {
+        ["", "and id < $5"].map(|is_after| {
+            format!(
+                "select {TASK_COLUMNS} from {} where owner_id = $1 and (delete_time is null or $2 and purge_time > $3)
+                {is_after} order by id desc limit $4",
+                tasks_with_texts(engine)
+            )
+        })
+    }
+    static SQLITE: LazyLock<[String; 2]> = LazyLock::new(|| texts(Engine::Sqlite));
+    static POSTGRES: LazyLock<[String; 2]> = LazyLock::new(|| texts(Engine::Postgres));
+    let [first, later] = match engine {
+        Engine::Sqlite => &*SQLITE,
+        Engine::Postgres => &*POSTGRES,
+    };
+    let mut args = args![owner, query.show_deleted, now, limit(query)];
+    match after {
+        None => (first, args),
+        Some(after) => {
+            args.push(after.into());
+            (later, args)
+        }
+    }
+}
+
+/// Returns the number of rows to read: one more than the page size, which shows whether there is a next page.
+fn limit(query: &ListQuery) -> i64 {
+    i64::try_from(query.page_size).unwrap_or(i64::MAX).saturating_add(1)
+}
+
+/// A page of `ListTasks` that may have a filter or an order.
+struct Search<'a> {
     engine: Engine,
     owner: Uuid,
     now: Timestamp,
@@ -82,7 +135,7 @@ enum Part {
     LongTexts,
 }
 
-impl Page<'_> {
+impl Search<'_> {
     fn select(&self) -> QueryBuilder {
         let ListQuery { order, filter, .. } = self.query;
         let mut sql = QueryBuilder::new(format!("select {TASK_COLUMNS} from {} where ", tasks_with_texts(self.engine)));
@@ -140,10 +193,8 @@ impl Page<'_> {
         self.push_order_and_limit(sql);
     }
 
-    /// Appends the order, and the limit: one more than the page size, which shows whether there is a next page.
     fn push_order_and_limit(&self, sql: &mut QueryBuilder) {
         self.query.order.push_order(sql, self.engine);
-        let limit = i64::try_from(self.query.page_size).unwrap_or(i64::MAX).saturating_add(1);
-        sql.push(" limit ").push_bind(limit);
+        sql.push(" limit ").push_bind(limit(self.query));
     }
 }

@@ -1,6 +1,8 @@
 //! A connection of either engine, on which statements are executed one after the other.
 
-use super::{Error, Sql, Value, row::FromRow};
+use std::ops::ControlFlow;
+
+use super::{Error, FromRow, Row, Sql, Value};
 use crate::trace;
 
 pub(super) mod postgres;
@@ -119,14 +121,38 @@ impl Conn {
     ///
     /// # Errors
     /// If the database returns an error, or a row cannot be decoded.
-    pub async fn fetch_all<R: FromRow>(&mut self, sql: impl Into<Sql>, args: Vec<Value>) -> Result<Vec<R>, Error> {
+    pub async fn fetch_all<R: FromRow + Send>(
+        &mut self,
+        sql: impl Into<Sql>,
+        args: Vec<Value>,
+    ) -> Result<Vec<R>, Error> {
+        let push = |rows: &mut Vec<R>, row: &mut Row<'_>| {
+            rows.push(R::from_row(row)?);
+            Ok(ControlFlow::Continue(()))
+        };
+        self.fold(sql, args, Vec::new(), push).await
+    }
+
+    /// Calls `add` with `value` and each row, until it returns `Break`. Returns the value.
+    ///
+    /// # Errors
+    /// If the database or `add` returns an error.
+    pub async fn fold<T>(
+        &mut self,
+        sql: impl Into<Sql>,
+        args: Vec<Value>,
+        mut value: T,
+        mut add: impl FnMut(&mut T, &mut Row<'_>) -> Result<ControlFlow<()>, Error>,
+    ) -> Result<T, Error> {
         self.statements += 1;
         let sql = sql.into();
         let span = trace::statement(self.engine().name(), &sql.text);
+        let visit = |row: &mut Row<'_>| add(&mut value, row);
         span.observe(match &mut self.kind {
-            Kind::Sqlite(conn) => conn.fetch(&sql, &args, usize::MAX),
-            Kind::Postgres(conn) => conn.fetch_all(sql, args).await,
-        })
+            Kind::Sqlite(conn) => conn.for_each_row(&sql, &args, visit),
+            Kind::Postgres(conn) => conn.for_each_row(sql, args, visit).await,
+        })?;
+        Ok(value)
     }
 
     /// Returns the first row, if there is one.
@@ -142,7 +168,7 @@ impl Conn {
         let sql = sql.into();
         let span = trace::statement(self.engine().name(), &sql.text);
         span.observe(match &mut self.kind {
-            Kind::Sqlite(conn) => conn.fetch(&sql, &args, 1).map(|mut rows| rows.pop()),
+            Kind::Sqlite(conn) => conn.fetch_optional(&sql, &args),
             Kind::Postgres(conn) => conn.fetch_optional(sql, args).await,
         })
     }

@@ -1,5 +1,7 @@
 //! A connection to a PostgreSQL server.
 
+use std::ops::ControlFlow;
+
 use sqlx::{
     Arguments, AssertSqlSafe, Connection, Executor, PgConnection, SqlSafeStr, SqlStr,
     postgres::{PgArguments, PgQueryResult},
@@ -45,15 +47,25 @@ impl PgConn {
         self.record(outcome)
     }
 
-    pub(in crate::db) async fn fetch_all<R: FromRow>(&mut self, sql: Sql, args: Vec<Value>) -> Result<Vec<R>, Error> {
+    /// Calls `visit` with each row, until it returns `Break` or an error.
+    pub(in crate::db) async fn for_each_row(
+        &mut self,
+        sql: Sql,
+        args: Vec<Value>,
+        mut visit: impl FnMut(&mut Row<'_>) -> Result<ControlFlow<()>, Error>,
+    ) -> Result<(), Error> {
         let outcome = async {
             let is_cached = sql.is_cached;
             let query = sqlx::query_with(text(sql), arguments(args)?).persistent(is_cached);
             Ok(query.fetch_all(&mut self.connection).await?)
         };
         let rows = outcome.await;
-        let rows = self.record(rows)?;
-        rows.iter().map(|row| R::from_row(&mut Row::from_postgres(row))).collect()
+        for row in &self.record(rows)? {
+            if visit(&mut Row::from_postgres(row))?.is_break() {
+                break;
+            }
+        }
+        Ok(())
     }
 
     pub(in crate::db) async fn fetch_optional<R: FromRow>(

@@ -4,6 +4,7 @@
 
 use std::{
     fmt::Write as _,
+    ops::ControlFlow,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -144,23 +145,33 @@ impl SqliteConn {
         self.record(outcome)
     }
 
-    /// Returns at most `limit` rows.
-    pub(in crate::db) fn fetch<R: FromRow>(
+    /// Calls `visit` with each row, until it returns `Break` or an error.
+    pub(in crate::db) fn for_each_row(
         &mut self,
         sql: &Sql,
         args: &[Value],
-        limit: usize,
-    ) -> Result<Vec<R>, Error> {
+        mut visit: impl FnMut(&mut Row<'_>) -> Result<ControlFlow<()>, Error>,
+    ) -> Result<(), Error> {
         let outcome = run(&self.connection, sql, args, |statement| {
-            let (mut found, mut rows) = (Vec::new(), statement.raw_query());
-            while found.len() < limit
-                && let Some(row) = rows.next()?
-            {
-                found.push(R::from_row(&mut Row::from_sqlite(row))?);
+            let mut rows = statement.raw_query();
+            while let Some(row) = rows.next()? {
+                if visit(&mut Row::from_sqlite(row))?.is_break() {
+                    break;
+                }
             }
-            Ok(found)
+            Ok(())
         });
         self.record(outcome)
+    }
+
+    /// Returns the first row, if there is one.
+    pub(in crate::db) fn fetch_optional<R: FromRow>(&mut self, sql: &Sql, args: &[Value]) -> Result<Option<R>, Error> {
+        let mut found = None;
+        self.for_each_row(sql, args, |row| {
+            found = Some(R::from_row(row)?);
+            Ok(ControlFlow::Break(()))
+        })?;
+        Ok(found)
     }
 
     fn record<T>(&mut self, outcome: Result<T, Error>) -> Result<T, Error> {

@@ -1,14 +1,13 @@
-//! SQLite: threads that read, and one thread that writes. Concurrent writes share a commit.
+//! SQLite: connections for point reads, threads that scan, and one thread that writes. Concurrent writes share a commit.
 
 use std::{
-    panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
     sync::{Arc, OnceLock},
     thread,
     time::Duration,
 };
 
-use futures::{FutureExt, future::BoxFuture};
+use futures::future::BoxFuture;
 use metrics::Histogram;
 use sqlx::migrate::Migrator;
 use tokio::{
@@ -21,11 +20,13 @@ use super::{PoolArgs, conn::sqlite::OpenOptions};
 use crate::{ops::as_gauge, trace};
 
 pub(super) mod files;
+mod in_place;
 mod reads;
 pub(super) mod setup;
 mod writes;
 
-use reads::{Read, ReadJob, execute_point_reads, start_threads};
+use in_place::InPlaceReaders;
+use reads::{Read, ReadJob, execute, start_threads};
 pub(super) use writes::WriteKind;
 use writes::{Executed, Job, Write, commit_in_batches};
 
@@ -36,13 +37,14 @@ const CACHE_SIZE: &str = "-4000";
 /// Capacity of each queue. When a queue is full, further callers wait until their deadline.
 const QUEUE_SIZE: usize = 1024;
 
-/// The error of a closure that panicked.
-const PANIC: Error = Error::Bug("the closure of a database call panicked");
+/// How long a read may block a thread of the async runtime before it is executed as a scan.
+const SHORT_READ_LIMIT: Duration = Duration::from_micros(500);
 
 /// The queues of the threads that use a file. The threads end when the last clone is dropped.
 #[derive(Clone, Debug)]
 pub(super) struct Sqlite {
-    points: mpsc::Sender<ReadJob>,
+    /// The connections for reads that callers execute themselves. The revocation feed has none, and uses its queue.
+    in_place: Option<Arc<InPlaceReaders>>,
     scans: mpsc::Sender<ReadJob>,
     /// The queue of the revocation feed, so that its reads do not wait behind those of calls.
     feed: mpsc::Sender<ReadJob>,
@@ -69,10 +71,9 @@ impl Sqlite {
         _ = setup::prepare(path, migrations, migrate, limit).await?;
         let options = OpenOptions::new(path, limit).pragma("cache_size", CACHE_SIZE);
         let reading = options.clone().pragma("query_only", "on");
-        let (points, queue) = mpsc::channel(QUEUE_SIZE);
-        tokio::spawn(execute_point_reads(reading.clone(), queue));
-        let (scans, queue) = mpsc::channel(QUEUE_SIZE);
         let scan_threads = args.database_connections.min(cores());
+        let in_place = Some(Arc::new(InPlaceReaders::new(reading.clone(), scan_threads)));
+        let (scans, queue) = mpsc::channel(QUEUE_SIZE);
         start_threads("scan", scan_threads, &reading, queue)?;
         let (long_searches, queue) = mpsc::channel(QUEUE_SIZE);
         // Half of the cores remain for other calls.
@@ -87,7 +88,7 @@ impl Sqlite {
         thread::Builder::new()
             .name("sqlite-writer".to_owned())
             .spawn(move || commit_in_batches(&writing, limit, queue, &recorded_size))?;
-        Ok(Self { points, scans, feed, scan_threads, long_searches, search_threads, writes, commit_size, limit })
+        Ok(Self { in_place, scans, feed, scan_threads, long_searches, search_threads, writes, commit_size, limit })
     }
 
     /// Sets the metrics of the queues.
@@ -96,9 +97,8 @@ impl Sqlite {
             metrics::gauge!("taskey_database_waiting_calls", "service" => service, "queue" => queue)
                 .set(as_gauge(count));
         };
-        for (name, queue) in
-            [("points", &self.points), ("scans", &self.scans), ("searches", &self.long_searches), ("feed", &self.feed)]
-        {
+        waiting("points", self.in_place.as_ref().map_or(0, |readers| readers.waiting()));
+        for (name, queue) in [("scans", &self.scans), ("searches", &self.long_searches), ("feed", &self.feed)] {
             waiting(name, queue.max_capacity() - queue.capacity());
         }
         waiting("writes", self.writes.max_capacity() - self.writes.capacity());
@@ -116,11 +116,40 @@ impl Sqlite {
 
     /// Returns a handle for the revocation feed, whose reads do not wait behind others.
     pub(super) fn for_feed(&self) -> Self {
-        Self { points: self.feed.clone(), scans: self.feed.clone(), ..self.clone() }
+        Self { in_place: None, scans: self.feed.clone(), ..self.clone() }
     }
 
     /// Executes a read. It is stopped at its deadline, and when the future is dropped.
     pub(super) async fn read<T, F>(&self, kind: ReadKind, work: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<T, Error>> + Send + 'static,
+    {
+        match (&self.in_place, kind) {
+            (Some(readers), ReadKind::Point) => readers.read(self.limit, self.limit, work).await,
+            (_, ReadKind::LongSearch) => self.read_in_queue(&self.long_searches, work).await,
+            _ => self.read_in_queue(&self.scans, work).await,
+        }
+    }
+
+    /// Executes a read that is expected to be short like a point read. If it takes longer than [`SHORT_READ_LIMIT`], it
+    /// is stopped, and executed again as a scan.
+    pub(super) async fn read_short<T, F>(&self, work: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<T, Error>> + Clone + Send + 'static,
+    {
+        if let Some(readers) = &self.in_place {
+            let read = readers.read(self.limit, SHORT_READ_LIMIT, work.clone()).await;
+            if !read.as_ref().is_err_and(Error::is_interrupted) {
+                return read;
+            }
+        }
+        self.read(ReadKind::Scan, work).await
+    }
+
+    /// Executes a read on a thread.
+    async fn read_in_queue<T, F>(&self, queue: &mpsc::Sender<ReadJob>, work: F) -> Result<T, Error>
     where
         T: Send + 'static,
         F: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<T, Error>> + Send + 'static,
@@ -136,11 +165,6 @@ impl Sqlite {
             // The caller may be gone.
             _ = sender.send(result);
         });
-        let queue = match kind {
-            ReadKind::Point => &self.points,
-            ReadKind::Scan => &self.scans,
-            ReadKind::LongSearch => &self.long_searches,
-        };
         let executed = async {
             queue.send(ReadJob::Read(Read { call: caller.call(), run })).await.map_err(|_| Error::Closed)?;
             receiver.await.unwrap_or(Err(Error::Closed))
@@ -194,22 +218,15 @@ impl Sqlite {
         _ = receiver.await;
         let scans = (0..self.scan_threads).map(|_| &self.scans);
         let searches = (0..self.search_threads).map(|_| &self.long_searches);
-        for queue in scans.chain(searches).chain([&self.points, &self.feed]) {
+        for queue in scans.chain(searches).chain([&self.feed]) {
             let (sender, receiver) = oneshot::channel();
             _ = queue.send(ReadJob::Close(sender)).await;
             _ = receiver.await;
         }
+        if let Some(readers) = &self.in_place {
+            readers.close().await;
+        }
     }
-}
-
-/// Runs the closure of a caller. On SQLite, its future never waits.
-fn execute<T, E, F>(conn: &mut Conn, work: F) -> Result<T, E>
-where
-    E: From<Error>,
-    F: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<T, E>>,
-{
-    let run = || work(conn).now_or_never().expect("closures await only the methods of the connection");
-    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| Err(PANIC.into()))
 }
 
 fn cores() -> u32 {

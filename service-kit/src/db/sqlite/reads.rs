@@ -1,15 +1,14 @@
-//! Reads. Point reads are executed in a task of the async runtime, and scans on separate threads, so that a point read
-//! does not wait behind a scan. The reads of the revocation feed have a thread of their own.
+//! Reads on threads, so that a point read does not wait behind a scan. The reads of the revocation feed have a thread of
+//! their own.
 
 use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Mutex, PoisonError},
     thread,
 };
 
-use tokio::{
-    sync::{mpsc, oneshot},
-    task::yield_now,
-};
+use futures::{FutureExt, future::BoxFuture};
+use tokio::sync::{mpsc, oneshot};
 
 use crate::db::{
     Error,
@@ -18,8 +17,8 @@ use crate::db::{
     conn::{Conn, Kind},
 };
 
-/// Maximum number of point reads in a transaction. Other tasks of the runtime thread wait for all of them.
-const MAX_BATCH: usize = 32;
+/// The error of a closure that panicked.
+const PANIC: Error = Error::Bug("the closure of a database call panicked");
 
 /// A job for a reader.
 pub(super) enum ReadJob {
@@ -42,34 +41,44 @@ pub(super) fn as_run(run: impl FnOnce(Result<&mut Conn, Error>) + Send + 'static
     Box::new(run)
 }
 
+/// Runs the closure of a caller. On SQLite, its future never waits.
+pub(super) fn execute<T, E, F>(conn: &mut Conn, work: F) -> Result<T, E>
+where
+    E: From<Error>,
+    F: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<T, E>>,
+{
+    let run = || work(conn).now_or_never().expect("closures await only the methods of the connection");
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| Err(PANIC.into()))
+}
+
 /// A connection that is opened on demand.
-struct Reader {
+#[derive(Debug)]
+pub(super) struct Reader {
     options: OpenOptions,
     conn: Option<Conn>,
 }
 
 impl Reader {
-    fn new(options: OpenOptions) -> Self {
+    pub(super) fn new(options: OpenOptions) -> Self {
         Self { options, conn: None }
     }
 
-    /// Executes a read unless it was abandoned. Drops the connection if the read has failed fatally.
-    fn execute(&mut self, read: Read) {
-        if !read.call.start() {
-            return;
-        }
+    /// Calls `run` with the connection, whose statements are stopped when `call` is cancelled. Drops the connection if a
+    /// statement has failed fatally.
+    pub(super) fn execute<T>(&mut self, call: Arc<Call>, run: impl FnOnce(Result<&mut Conn, Error>) -> T) -> T {
         let mut conn = match self.conn.take().map_or_else(|| open(&self.options), Ok) {
             Ok(conn) => conn,
-            Err(error) => return (read.run)(Err(error)),
+            Err(error) => return run(Err(error)),
         };
-        sqlite(&mut conn).set_current(Some(Arc::clone(&read.call)));
-        (read.run)(Ok(&mut conn));
+        sqlite(&mut conn).set_current(Some(call));
+        let result = run(Ok(&mut conn));
         sqlite(&mut conn).set_current(None);
         let is_usable = match sqlite(&mut conn).take_failure() {
             None | Some(Failure::Recoverable) => true,
             Some(Failure::Fatal { breaks_connection, .. }) => !breaks_connection,
         };
         self.conn = Some(conn).filter(|_| is_usable);
+        result
     }
 
     /// Closes the connection. Closing the last connection to a file deletes its write-ahead log.
@@ -77,17 +86,6 @@ impl Reader {
         drop(self.conn);
         // The caller may be gone.
         _ = closed.send(());
-    }
-
-    /// Begins or ends a transaction, and reports whether that succeeded. Does nothing if the connection is not open,
-    /// because reads do not need a transaction.
-    fn control(&mut self, sql: &'static str) -> bool {
-        let Some(conn) = &mut self.conn else { return false };
-        let succeeded = sqlite(conn).control(sql).is_ok();
-        if !succeeded {
-            self.conn = None;
-        }
-        succeeded
     }
 }
 
@@ -102,37 +100,6 @@ fn sqlite(conn: &mut Conn) -> &mut SqliteConn {
     match &mut conn.kind {
         Kind::Sqlite(conn) => conn,
         Kind::Postgres(_) => unreachable!("a SQLite reader has a SQLite connection"),
-    }
-}
-
-/// Executes point reads until the queue is closed. They take less than 10 µs each, because the few pages that they
-/// read are mostly in memory; waking a thread would take longer. Reads that are queued at the same time share a
-/// transaction, because acquiring its locks takes as long as a read.
-pub(super) async fn execute_point_reads(options: OpenOptions, mut queue: mpsc::Receiver<ReadJob>) {
-    let mut reader = Reader::new(options);
-    while let Some(job) = queue.recv().await {
-        // Lets other callers that are ready to run add their reads to the batch.
-        yield_now().await;
-        let mut batch = vec![job];
-        while batch.len() < MAX_BATCH
-            && let Ok(job) = queue.try_recv()
-        {
-            batch.push(job);
-        }
-        let is_in_transaction = batch.len() > 1 && reader.control("begin");
-        let mut closing = None;
-        for job in batch {
-            match job {
-                ReadJob::Read(read) => reader.execute(read),
-                ReadJob::Close(closed) => closing = Some(closed),
-            }
-        }
-        if is_in_transaction {
-            reader.control("commit");
-        }
-        if let Some(closed) = closing {
-            return reader.close(closed);
-        }
     }
 }
 
@@ -153,7 +120,9 @@ pub(super) fn start_threads(
         let execute_reads = move || {
             while let Some(job) = next() {
                 match job {
-                    ReadJob::Read(read) => reader.execute(read),
+                    // An abandoned read is skipped.
+                    ReadJob::Read(read) if !read.call.start() => {}
+                    ReadJob::Read(read) => reader.execute(read.call, read.run),
                     ReadJob::Close(closed) => return reader.close(closed),
                 }
             }
