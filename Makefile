@@ -153,6 +153,11 @@ bench-large: ## Measure listing for a user with 10,000 of a million tasks; ARGS=
 	@.ci/stage build cargo build --release --locked --package bench --package taskey
 	@.ci/stage bench .ci/with-postgres target/release/bench large $(ARGS)
 
+.PHONY: bench-scale
+bench-scale: ## Measure the cost of calls against the size of the data; ARGS="--help" lists the settings
+	@.ci/stage build cargo build --release --locked --package bench --package taskey --package auth-service --package task-service
+	@.ci/stage bench taskset -c 0 .ci/with-postgres target/release/bench scale $(ARGS)
+
 .PHONY: all-tools
 all-tools:
 	@.ci/stage tools .ci/install-tools all

@@ -21,7 +21,7 @@ use crate::{
     client::{Call, Connection, encode_frame},
     load::histogram,
     machine::{Cores, MeasuredProcesses},
-    target::{Environment, Process, retry},
+    target::{Database, Environment, Process, retry},
 };
 
 /// Measures sequential calls, alternately with and without the gateway
@@ -61,7 +61,7 @@ impl Gateway {
     pub(crate) async fn run(self) -> anyhow::Result<()> {
         fs::create_dir_all(&self.folder)?;
         let environment = Environment::new(&self.folder, Cores::find()?)?;
-        let auth = environment.auth_service()?;
+        let auth = environment.auth_service(&Database::sqlite(&environment).auth_tables())?;
         let service = environment.task_service(&auth)?;
         let gateway = environment.gateway(&auth, &service)?;
         let mut caller = Caller::new(&environment, &service, &gateway).await?;

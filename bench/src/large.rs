@@ -10,13 +10,13 @@ use anyhow::Context;
 use hdrhistogram::Histogram;
 use http::HeaderValue;
 use prost::Message;
-use sqlx::{AssertSqlSafe, ConnectOptions, Connection as _, Executor, PgConnection, sqlite::SqliteConnectOptions};
 use taskey_proto::task::v1::{ListTasksRequest, ListTasksResponse};
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::{
     client::{Call, Connection, encode_frame},
+    fill,
     load::histogram,
     machine::Cores,
     report::Millis,
@@ -122,11 +122,13 @@ impl Large {
     }
 
     async fn measure(&self, environment: &Environment, database: &Database) -> anyhow::Result<()> {
-        let process = environment.taskey(database)?;
-        let (owner, authorization) = environment.new_user()?;
+        let process = environment.taskey(database, &[])?;
+        let owner = fill::owner(0);
+        let authorization = environment.authorize(owner, owner)?;
         let connection = Connection::open(process.address("task")).await?;
         retry(async || fetch_page(&connection, &authorization, ListTasksRequest::default()).await).await?;
-        self.fill(&database.task_url(), owner).await.context("cannot fill the database")?;
+        let filling = database.task_tables().fill_tasks(self.users, self.tasks, self.sitting).await;
+        filling.context("cannot fill the database")?;
         for ListQuery { name, filter, order_by, page } in list_queries(owner, self.tasks) {
             let mut request = ListTasksRequest {
                 page_size: 50,
@@ -150,59 +152,6 @@ impl Large {
             writeln!(io::stdout())?;
         }
         Ok(())
-    }
-
-    /// Inserts the tasks into the tables, because creating them through the service would take hours.
-    async fn fill(&self, url: &str, owner: Uuid) -> anyhow::Result<()> {
-        if let Some(path) = url.strip_prefix("sqlite:") {
-            let options = SqliteConnectOptions::new().filename(path).pragma("cache_size", "-400000");
-            let mut connection = options.pragma("synchronous", "off").connect().await?;
-            let id = |number: &str| format!("unhex(printf('018bcfe5680070008000%012x', {number}))");
-            let fill = self.fill_sql(&format!("x'{}'", owner.simple()), id);
-            // SQLite has the long texts in a table of their own.
-            let split = format!(
-                "alter table tasks add column notes text; alter table tasks add column search text; {fill}
-                insert into task_texts (owner_id, id, notes, search) select owner_id, id, notes, search from tasks;
-                alter table tasks drop column notes; alter table tasks drop column search;"
-            );
-            connection.execute(AssertSqlSafe(split)).await?;
-            return Ok(connection.close().await?);
-        }
-        let mut connection = PgConnection::connect(url).await?;
-        let id = |number: &str| format!("('018bcfe5-6800-7000-8000-' || lpad(to_hex({number}), 12, '0'))::uuid");
-        let fill = format!("set search_path to task; {}", self.fill_sql(&format!("'{owner}'::uuid"), id));
-        connection.execute(AssertSqlSafe(fill)).await?;
-        connection.execute("vacuum analyze").await?;
-        Ok(connection.close().await?)
-    }
-
-    /// Returns SQL that inserts the tasks of all users, who take turns. The first user is the measured one.
-    fn fill_sql(&self, owner: &str, id: impl Fn(&str) -> String) -> String {
-        let (users, tasks, sitting) = (self.users, self.tasks, self.sitting);
-        let (number, other) = (id("n"), id("1000000000 + whose"));
-        format!(
-            "with recursive numbers (n) as (select cast(0 as bigint) union all select n + 1 from numbers where n < {users} * {tasks} - 1)
-            insert into tasks (owner_id, id, list_id, priority, due_time, due_at, time_zone, create_time, update_time,
-                complete_time, revision, change, rank, title, labels, notes, search)
-            select owner, {number}, owner, k % 4, due, due, '', n, n, case when k % 5 = 0 then n end, 1, k + 1,
-                '6' || substr(cast(10000000000000 + k as text), 2) || '0005', title, '\nhome\nweek-' || (k % 52) || '\n',
-                notes, lower(title || '\n' || notes)
-            from (
-                select n, k, case when whose = 0 then {owner} else {other} end as owner,
-                    case when k % 3 = 0 then 1790000000000000 + k * 1000000 end as due,
-                    'Ring the plumber about tap ' || k as title,
-                    'The one in the kitchen drips again. Ask what a new one costs.' as notes
-                from (
-                    select n, n / {sitting} % {users} as whose,
-                        n / ({sitting} * {users}) * {sitting} + n % {sitting} as k
-                    from numbers
-                ) numbered
-            ) made;
-            insert into owners (owner_id, last_change, forgotten, live_tasks, live_lists)
-            select owner_id, max(change), 0, count(*), 1 from tasks group by owner_id;
-            insert into task_lists (owner_id, id, title, create_time, update_time, revision)
-            select owner_id, owner_id, 'Tasks', 0, 0, 1 from owners;"
-        )
     }
 }
 

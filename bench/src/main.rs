@@ -10,6 +10,7 @@ use clap::{Parser, Subcommand};
 mod client;
 mod compare;
 mod echo;
+mod fill;
 mod gateway;
 mod large;
 mod load;
@@ -17,6 +18,7 @@ mod machine;
 mod report;
 mod rest;
 mod run;
+mod scale;
 mod scenario;
 mod target;
 mod watch;
@@ -36,6 +38,8 @@ enum Command {
     Run(run::Run),
     /// Measures the same calls over REST on several running servers
     Compare(compare::Compare),
+    /// Measures the cost of calls against the size of the data
+    Scale(scale::Scale),
     /// Measures the lists of one user with many tasks, in a database with many users
     Large(large::Large),
     /// Measures sequential calls, alternately with and without the gateway
@@ -50,6 +54,7 @@ async fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Run(run) => run.run().await,
         Command::Compare(compare) => compare.run().await,
+        Command::Scale(scale) => scale.run().await,
         Command::Large(large) => large.run().await,
         Command::Gateway(gateway) => gateway.run().await,
         Command::Echo(echo) => echo.serve().await,

@@ -70,7 +70,7 @@ struct BenchTarget {
 
 impl BenchTarget {
     async fn start(environment: &Environment, database: Database, size: Size) -> anyhow::Result<Self> {
-        let process = environment.taskey(&database)?;
+        let process = environment.taskey(&database, &[])?;
         let measured = database.measured_processes(&process);
         let idle_memory = measured.memory().map_or(0.0, |(now, _)| now);
         let workers = Worker::create_all(environment, process.address("task"), size, true).await?;
@@ -206,7 +206,7 @@ until a subscriber has the change)\n"
             let (subscribers, rate) = if self.quick { (32, 100.0) } else { (1000, 50.0) };
             for target in targets {
                 let mut row = Row::new(Scenario::Watch.name(), "gRPC", target.database.engine);
-                row.open.push((rate, watch::measure(&target.workers, subscribers, self.time * 2, rate).await?));
+                row.open.push((rate, watch::measure(&target.workers, subscribers, self.time * 2, rate, || ()).await?));
                 rows.push(row);
             }
         }

@@ -114,9 +114,13 @@ impl Worker {
                 };
                 users.push(User { authorization, tasks });
             }
-            workers.push(Self { connection, users, turn: 0, toggles: 0 });
+            workers.push(Self::new(connection, users));
         }
         Ok(workers)
+    }
+
+    pub(crate) fn new(connection: Connection, users: Vec<User>) -> Self {
+        Self { connection, users, turn: 0, toggles: 0 }
     }
 
     /// Returns the next call.

@@ -21,12 +21,16 @@ use service_kit::{
     },
     clock::Clock,
     ops::config::TokenArgs,
+    random,
 };
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
-use crate::machine::{self, Cores, MeasuredProcesses};
+use crate::{
+    fill::Tables,
+    machine::{self, Cores, MeasuredProcesses},
+};
 
 /// The maximum time until a program serves requests.
 const START_LIMIT: Duration = Duration::from_secs(60);
@@ -108,20 +112,22 @@ impl Environment {
         self.start("bench", &["echo", "--key-file", &self.key_file()], &["echo"])
     }
 
-    /// Starts all services in one process, at default settings except for the limits that the load would exceed.
-    pub(crate) fn taskey(&self, database: &Database) -> anyhow::Result<Process> {
+    /// Starts all services in one process, at default settings except for the limits that the load would exceed, and for
+    /// `further` ones.
+    pub(crate) fn taskey(&self, database: &Database, further: &[&str]) -> anyhow::Result<Process> {
         let data_dir = self.folder.0.join(database.engine).display().to_string();
         let listen = ["--auth-listen", "--task-listen", "--gateway-listen"].map(|flag| [flag, "127.0.0.1:0"]);
         let mut arguments = listen.concat();
         arguments.extend(["--rate-limits", "off", "--max-tasks", "1000000", "--data-dir", &data_dir]);
         let key_file = self.key_file();
         arguments.extend(["--database-url", &database.url, "--key-file", &key_file]);
+        arguments.extend(further);
         self.start("taskey", &arguments, &["auth", "task", "gateway"])
     }
 
-    /// Starts auth-service on a SQLite database.
-    pub(crate) fn auth_service(&self) -> anyhow::Result<Process> {
-        let arguments = ["--database-url", &sqlite_url(&self.folder.0, "auth"), "--key-file", &self.key_file()];
+    /// Starts auth-service with these tables.
+    pub(crate) fn auth_service(&self, tables: &Tables) -> anyhow::Result<Process> {
+        let arguments = ["--database-url", &tables.url, "--key-file", &self.key_file()];
         self.start("auth-service", &[&["--listen", "127.0.0.1:0"], &arguments[..]].concat(), &["auth"])
     }
 
@@ -155,13 +161,17 @@ impl Environment {
 
     /// Creates a user id, and an `authorization` header for the calls of that user.
     pub(crate) fn new_user(&self) -> anyhow::Result<(Uuid, http::HeaderValue)> {
+        let id = self.clock.new_id();
+        Ok((id, self.authorize(id, self.clock.new_id())?))
+    }
+
+    /// Returns an `authorization` header for a session of a user.
+    pub(crate) fn authorize(&self, user_id: Uuid, session_id: Uuid) -> anyhow::Result<http::HeaderValue> {
         let (id, now) = (self.clock.new_id(), self.clock.now());
         let expires_at = now + claims::MAX_LIFETIME;
-        let session_id = self.clock.new_id();
-        let claims =
-            AccessClaims { id: session_id, user_id: id, session_id, roles: Vec::new(), issued_at: now, expires_at };
+        let claims = AccessClaims { id, user_id, session_id, roles: Vec::new(), issued_at: now, expires_at };
         let token = token::sign(&self.keys, &token_args(), &claims)?;
-        Ok((id, format!("Bearer {token}").parse()?))
+        Ok(format!("Bearer {token}").parse()?)
     }
 }
 
@@ -170,7 +180,7 @@ pub(crate) struct Folder(pub(crate) PathBuf);
 
 impl Folder {
     fn new(parent: &Path) -> anyhow::Result<Self> {
-        let folder = parent.join(std::process::id().to_string());
+        let folder = parent.join(random::id().to_string());
         fs::create_dir(&folder)?;
         Ok(Self(folder))
     }
@@ -219,9 +229,19 @@ impl Database {
         Ok(Self { engine: "PostgreSQL", url, server_and_name: Some((server.to_owned(), name)), postmaster })
     }
 
-    /// Returns the URL of the database of task-service.
-    pub(crate) fn task_url(&self) -> String {
-        self.url.strip_suffix(".db").map_or_else(|| self.url.clone(), |path| format!("{path}-task.db"))
+    /// Returns the tables of task-service, which `taskey` has created.
+    pub(crate) fn task_tables(&self) -> Tables {
+        Tables { url: self.service_url("task"), schema: "task" }
+    }
+
+    /// Returns the tables of auth-service, which `taskey` has created.
+    pub(crate) fn auth_tables(&self) -> Tables {
+        Tables { url: self.service_url("auth"), schema: "auth" }
+    }
+
+    /// Returns the URL of the database of a service, of which `taskey` has one each on SQLite.
+    fn service_url(&self, service: &str) -> String {
+        self.url.strip_suffix(".db").map_or_else(|| self.url.clone(), |path| format!("{path}-{service}.db"))
     }
 
     /// Returns the processes whose CPU time is measured when this service is under load.

@@ -36,12 +36,13 @@ struct Timings {
 
 /// Starts `subscribers` watches, writes at `rate`, and returns the delays between the response to a write and the
 /// arrival of the change at each subscriber. The delay is zero if the change arrived first. Fails unless every
-/// subscriber receives every change.
+/// subscriber receives every change. Calls `on_ready` once all watches have received their initial tasks.
 pub(crate) async fn measure(
     workers: &[Worker],
     subscribers: usize,
     time: Duration,
     rate: f64,
+    on_ready: impl FnOnce(),
 ) -> anyhow::Result<Histogram<u64>> {
     let users: Vec<(&Worker, &User)> =
         workers.iter().flat_map(|worker| worker.users.iter().map(move |user| (worker, user))).collect();
@@ -67,6 +68,7 @@ pub(crate) async fn measure(
         }
     }
 
+    on_ready();
     let (start, mut writes) = (Instant::now(), JoinSet::new());
     for number in 0_u32.. {
         let offset = Duration::from_secs_f64(f64::from(number) / rate);

@@ -38,6 +38,20 @@ fn quick_run_measures_every_scenario() {
     assert_eq!(file_count, 0, "the databases are deleted");
 }
 
+#[test]
+fn scale_measures_each_size() {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("scale");
+    let small = ["scale", "--divide", "1000", "--time", "50ms", "--folder", &folder.display().to_string()];
+    let run = bench(&small);
+    let (tables, errors) = (String::from_utf8_lossy(&run.stdout), String::from_utf8_lossy(&run.stderr));
+    assert!(run.status.success(), "{errors}");
+    let engines = 1 + usize::from(env::var_os("TASKEY_TEST_POSTGRES").is_some());
+    // 100 tasks, one and 100 accounts, no and 1,000 revoked sessions, and 25 watches.
+    for (size, expected_count) in [("100", 2 * engines), ("1", engines), ("0", engines), ("1000", engines), ("25", 1)] {
+        assert_eq!(count_rows(&tables, size), expected_count, "{size}: {tables}");
+    }
+}
+
 /// A running `taskey`, killed when it is dropped.
 struct Taskey(Child);
 
