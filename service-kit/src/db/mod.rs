@@ -170,6 +170,24 @@ impl Db {
         }
     }
 
+    /// Like [`write`](Self::write), but faster on SQLite. For closures that check everything before they write, so that
+    /// only the first statement that writes may fail. If a later one fails nevertheless, the writes of others that share
+    /// the commit are rolled back as well, with [`Error::NotCommitted`].
+    ///
+    /// # Errors
+    /// If the database returns an error, and those of the closure.
+    pub async fn write_after_checks<T, E, F>(&self, work: F) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<Error> + Send + 'static,
+        F: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<T, E>> + Send + 'static,
+    {
+        match &self.0 {
+            Inner::Sqlite(db) => db.write(WriteKind::AfterChecks, work).await,
+            Inner::Postgres(db) => db.write(work).await,
+        }
+    }
+
     /// Returns the row that a statement finds by its key, if there is one. Executed as a [point read](ReadKind::Point).
     ///
     /// # Errors

@@ -2,6 +2,7 @@
 
 mod abandoned_calls;
 mod budgets;
+mod checked_writes;
 mod connection;
 mod database;
 mod deletion;

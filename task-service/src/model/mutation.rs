@@ -1,7 +1,7 @@
 //! Applies writes to the tasks of an owner, in memory. The store locks the owner against other writes, reads the tasks
 //! that the writes need, and stores the changed tasks afterwards.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use service_kit::{clock::Timestamp, status::ApiError};
 use uuid::Uuid;
@@ -55,16 +55,23 @@ pub(crate) struct WorkingSet {
     /// For each [container](Scope::container_id), the ranks and ids of the tasks near those beside which others are
     /// moved.
     pub(crate) ranks: HashMap<Uuid, BTreeMap<String, Uuid>>,
-    /// The changed tasks that the writes name, including created ones.
-    pub(crate) changed: BTreeSet<Uuid>,
-    /// The created tasks.
-    pub(crate) created: HashSet<Uuid>,
+    /// The changed tasks that the writes name, each as it was before the mutation, or `None` if the mutation has created
+    /// it.
+    pub(crate) changed: BTreeMap<Uuid, Option<TaskRow>>,
     /// The ids that clients have chosen for new tasks, but that belong to other tasks or lists of the owner.
     pub(crate) taken: HashSet<Uuid>,
     /// The change in the number of active tasks.
     pub(crate) active_delta: i64,
     /// The maximum of `active_delta`, which follows from the limit of active tasks.
     pub(crate) max_active_delta: i64,
+}
+
+/// A task before and after a mutation.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ChangedTask<'a> {
+    /// `None` if the mutation has created the task.
+    pub(crate) before: Option<&'a TaskRow>,
+    pub(crate) after: &'a TaskRow,
 }
 
 /// The error of a write and, if a field is invalid, the path of the field within the write and a description.
@@ -103,8 +110,13 @@ impl WorkingSet {
     }
 
     /// Returns the changed tasks that the writes name, including created ones.
-    pub(crate) fn changes(&self) -> impl Iterator<Item = &TaskRow> {
-        self.changed.iter().filter_map(|id| self.tree.task(*id))
+    pub(crate) fn changed_tasks(&self) -> impl Iterator<Item = ChangedTask<'_>> {
+        let with_after = |(id, before): (&Uuid, _)| Some(ChangedTask { before, after: self.tree.task(*id)? });
+        self.changed.iter().map(|(id, before)| (id, before.as_ref())).filter_map(with_after)
+    }
+
+    fn is_created(&self, id: Uuid) -> bool {
+        matches!(self.changed.get(&id), Some(None))
     }
 
     /// Returns an active task, if its etag matches.
@@ -120,7 +132,10 @@ impl WorkingSet {
     /// Changes a task, and increments its revision.
     fn change(&mut self, id: Uuid, change: impl FnOnce(&mut TaskRow)) {
         let MutationContext { now, sequence, .. } = self.context;
-        let is_changed = self.tree.change_task(id, |task| {
+        let Some(before) = self.tree.task(id) else { return };
+        // Only the first change in a mutation replaces a row of the database.
+        self.changed.entry(id).or_insert_with(|| Some(before.clone()));
+        self.tree.change_task(id, |task| {
             change(task);
             task.revision = task.revision.next();
             // Once per mutation, because nobody sees a task between two writes of a mutation.
@@ -131,9 +146,6 @@ impl WorkingSet {
             task.due_at = due_at(task.due_date.as_deref(), task.due_time, &task.time_zone);
             task.change = sequence.0;
         });
-        if is_changed {
-            self.changed.insert(id);
-        }
     }
 
     /// Changes a task or a relative, except its parent.
@@ -150,7 +162,7 @@ impl WorkingSet {
     fn create(&mut self, index: usize, task: NewTask, new_id: Uuid) -> Result<Uuid, WriteError> {
         let MutationContext { owner, now, sequence, .. } = self.context;
         let id = task.id.unwrap_or(new_id);
-        if self.taken.contains(&id) || self.created.contains(&id) {
+        if self.taken.contains(&id) || self.is_created(id) {
             return Err((task_id_taken(), Some(("task_id", "is the id of another task or list of the caller"))));
         }
         let scope = self.scope_for(task.list_id, task.parent_id, ["task.list_id", "task.parent_id"])?;
@@ -179,8 +191,7 @@ impl WorkingSet {
         };
         self.ranks.entry(scope.container_id()).or_default().insert(row.rank.clone(), id);
         self.tree.insert(row);
-        self.changed.insert(id);
-        self.created.insert(id);
+        self.changed.insert(id, None);
         self.active_delta += 1;
         Ok(id)
     }

@@ -1,8 +1,9 @@
-//! Mutations of an owner's tasks. Each is one transaction: it increments the owner's counter, reads the tasks that it
-//! needs, applies the writes in the model, and stores the changed tasks and, if the request has an id, the response.
+//! Mutations of an owner's tasks. Each is one transaction: it reads the owner's counter and the tasks that it needs,
+//! applies the writes in the model, and stores the changed tasks, the counter and, if the request has an id, the
+//! response.
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet},
+    collections::{BTreeMap, HashMap},
     sync::Arc,
 };
 
@@ -19,7 +20,9 @@ use super::{
     read_set::{ReadSet, read_lists, read_ranks, read_taken, read_tasks},
     rows::store_tasks,
     storage_limits::{Excess, purge_excess},
-    transaction::{NotCommitted, Outcome, add_active_tasks, check_request, lock_owner, outcome, store_response},
+    transaction::{
+        NotCommitted, Outcome, add_active_tasks, begin_mutation, check_request, count_mutation, outcome, store_response,
+    },
 };
 use crate::{
     model::{
@@ -39,7 +42,7 @@ const MAX_ROWS: usize = 500;
 /// `PostgreSQL`, other calls need the thread.
 const MAX_TEXT_BYTES: usize = 8 * 1024;
 
-/// Maximum number of ids in a statement. SQLite parses arguments in quadratic time: 10,000 take a second.
+/// Maximum number of ids in a statement: engines limit the number of arguments.
 const MAX_IDS: usize = 1000;
 
 /// The channel on which replicas are notified of mutations.
@@ -83,7 +86,7 @@ pub(crate) struct Mutation {
 /// The error of the first write that fails, with its path; QUOTA_EXCEEDED; REQUEST_ID_REUSED; those of the database.
 pub(crate) async fn execute(db: &Db, queue: &OwnerQueue, mutation: Mutation) -> Result<Outcome<Rows>, ApiError> {
     let owner = mutation.owner;
-    outcome(queue.write(db, owner, |conn| Box::pin(execute_within(conn, mutation))).await)
+    outcome(queue.write_after_checks(db, owner, |conn| Box::pin(execute_within(conn, mutation))).await)
 }
 
 /// Executes a mutation within a transaction.
@@ -94,7 +97,7 @@ pub(super) async fn execute_within(conn: &mut Conn, mutation: Mutation) -> Resul
     let Mutation { owner, now, purge_time, max_tasks, max_deleted, options, mut writes, prefixes, new_ids, encode } =
         mutation;
     let read_set = ReadSet::from_writes(owner, &writes);
-    let counter = lock_owner(conn, owner, read_set.create_count, now).await?;
+    let counter = begin_mutation(conn, owner, read_set.create_count, now).await?;
     check_request(conn, owner, now, &options).await?;
     epoch::check_etags(conn, writes.iter_mut().filter_map(Write::target_mut).collect()).await?;
 
@@ -105,20 +108,22 @@ pub(super) async fn execute_within(conn: &mut Conn, mutation: Mutation) -> Resul
     let context = MutationContext { owner, now, purge_time, sequence: SequenceNumber(counter.sequence) };
     // `active_tasks` already includes the tasks to create.
     let max_active_delta = max_tasks - (counter.active_tasks - read_set.create_count);
-    let (changed, created) = (BTreeSet::new(), HashSet::new());
     let mut working_set =
-        WorkingSet { context, tree, lists, ranks, changed, created, taken, active_delta: 0, max_active_delta };
+        WorkingSet { context, tree, lists, ranks, changed: BTreeMap::new(), taken, active_delta: 0, max_active_delta };
     let rows = apply(&mut working_set, writes, &prefixes, &new_ids)?;
 
     if options.validate_only || (working_set.changed.is_empty() && options.request.is_none()) {
         return Err(NotCommitted::NothingToCommit(rows));
     }
+    // From here on, only bugs fail, see `Db::write_after_checks`.
+    let response = options.request.as_ref().map(|_| encode(&rows)).unwrap_or_default();
     store_changes(conn, &working_set).await?;
+    count_mutation(conn, owner, read_set.create_count, now, counter).await?;
     let excess =
         Excess { tasks: counter.task_rows - max_tasks - max_deleted, tombstones: counter.tombstones - max_deleted };
     purge_excess(conn, owner, now, counter.sequence, excess).await?;
     add_active_tasks(conn, owner, working_set.active_delta - read_set.create_count).await?;
-    store_response(conn, owner, now, options, || encode(&rows)).await?;
+    store_response(conn, owner, now, options, || response).await?;
     Ok(rows)
 }
 
@@ -157,28 +162,23 @@ pub(super) fn apply(
 
 /// Writes the changed tasks, including created ones.
 async fn store_changes(conn: &mut Conn, working_set: &WorkingSet) -> Result<(), db::Error> {
-    let (created, updated): (Vec<&TaskRow>, Vec<&TaskRow>) =
-        working_set.changes().partition(|task| working_set.created.contains(&task.id));
-    for (tasks, overwrites) in [(created, false), (updated, true)] {
-        for tasks in split_by_size(tasks) {
-            let (store, store_texts) = store_tasks(conn.engine(), &tasks, overwrites);
-            // Most mutations write one row, so their statement is worth caching.
-            let (sql, values) = store.build_with_cache(tasks.len() == 1);
-            conn.execute(sql, values).await?;
-            if let Some(store_texts) = store_texts {
-                let (sql, values) = store_texts.build_with_cache(tasks.len() == 1);
-                conn.execute_for_counted_rows(sql, values).await?;
-            }
+    let (created, updated): (Vec<_>, Vec<_>) = working_set.changed_tasks().partition(|task| task.before.is_none());
+    for tasks in [created, updated].into_iter().flat_map(|tasks| split_by_size(tasks, |task| task.after)) {
+        for (index, (sql, values)) in store_tasks(conn.engine(), &tasks).into_iter().enumerate() {
+            match index {
+                0 => conn.execute(sql, values).await?,
+                _ => conn.execute_for_counted_rows(sql, values).await?,
+            };
         }
     }
     store_relatives(conn, working_set).await
 }
 
 /// Splits tasks into groups that are written by one statement each.
-pub(super) fn split_by_size(tasks: Vec<&TaskRow>) -> Vec<Vec<&TaskRow>> {
+pub(super) fn split_by_size<'t, T>(tasks: Vec<T>, row: impl Fn(&T) -> &'t TaskRow) -> Vec<Vec<T>> {
     let (mut groups, mut bytes): (Vec<Vec<_>>, _) = (Vec::new(), 0);
     for task in tasks {
-        let size = task.title.len() + task.notes.len();
+        let size = row(&task).title.len() + row(&task).notes.len();
         match groups.last_mut() {
             Some(group) if group.len() < MAX_ROWS && bytes + size <= MAX_TEXT_BYTES => group.push(task),
             _ => {

@@ -78,6 +78,23 @@ impl OwnerQueue {
         Arc::clone(&self.row_rate_limit)
     }
 
+    /// Like [`write`](Self::write), for a transaction that checks everything before it writes, see
+    /// [`Db::write_after_checks`].
+    ///
+    /// # Errors
+    /// Those of [`write`](Self::write).
+    pub(crate) async fn write_after_checks<T, E, F>(&self, db: &Db, owner: Uuid, work: F) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<db::Error> + Send + 'static,
+        F: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<T, E>> + Send + 'static,
+    {
+        match db.engine() {
+            Engine::Sqlite => db.write_after_checks(charging(owner, self.row_rate_limit(), work)).await,
+            Engine::Postgres => self.write(db, owner, work).await,
+        }
+    }
+
     /// Waits for the turn of a write.
     ///
     /// # Errors

@@ -1,15 +1,14 @@
 //! The columns of tasks and lists. A new column of tasks is added here, to [`TaskRow`] and by a migration.
 
-use service_kit::{
-    args,
-    db::{Column, Engine, Error, FromColumn, FromRow, QueryBuilder, Row, Sql, Value},
-};
+use std::sync::LazyLock;
+
+use service_kit::db::{Column, Engine, Error, FromColumn, FromRow, QueryBuilder, Row, Sql, Value};
 
 use crate::model::{
     Revision, TaskRow,
     filter::search_text,
     list::ListRow,
-    mutation::{Node, Relative},
+    mutation::{ChangedTask, Node, Relative},
 };
 
 /// The columns of a [`TaskRow`], in the order in which they are read. SQLite has `notes` in another table, see
@@ -17,12 +16,38 @@ use crate::model::{
 pub(crate) const TASK_COLUMNS: &str = "owner_id, id, list_id, parent_id, title, notes, priority, due_date, due_time, \
     due_at, time_zone, labels, rank, create_time, update_time, complete_time, delete_time, purge_time, revision, change";
 
-const IMMUTABLE_COLUMNS: [&str; 3] = ["owner_id", "id", "create_time"];
+/// A column of tasks, and how to get its value.
+type TaskColumn = (&'static str, fn(&TaskRow) -> Value);
+
+/// The key of tasks.
+const KEY_COLUMNS: [TaskColumn; 2] = [("owner_id", |task| task.owner_id.into()), ("id", |task| task.id.into())];
+
+/// The other columns of tasks, except their long texts.
+const COLUMNS: [TaskColumn; 17] = [
+    ("list_id", |task| task.list_id.into()),
+    ("parent_id", |task| task.parent_id.into()),
+    ("title", |task| (&task.title).into()),
+    ("priority", |task| i64::from(task.priority).into()),
+    ("due_date", |task| task.due_date.clone().into()),
+    ("due_time", |task| task.due_time.into()),
+    ("due_at", |task| task.due_at.into()),
+    ("time_zone", |task| (&task.time_zone).into()),
+    ("labels", |task| (&task.labels).into()),
+    ("rank", |task| (&task.rank).into()),
+    ("create_time", |task| task.create_time.into()),
+    ("update_time", |task| task.update_time.into()),
+    ("complete_time", |task| task.complete_time.into()),
+    ("delete_time", |task| task.delete_time.into()),
+    ("purge_time", |task| task.purge_time.into()),
+    ("revision", |task| task.revision.into()),
+    ("change", |task| task.change.into()),
+];
 
 /// The long texts of a task.
-const TEXT_COLUMNS: [&str; 2] = ["notes", "search"];
+const TEXT_COLUMNS: [TaskColumn; 2] =
+    [("notes", |task| (&task.notes).into()), ("search", |task| search_text(&task.title, &task.notes).into())];
 
-/// Returns the table that has [`TEXT_COLUMNS`]. SQLite writes a row as a whole, so it has them in a table of their own.
+/// Returns the table that has the long texts. SQLite writes a row as a whole, so it has them in a table of their own.
 pub(crate) fn text_table(engine: Engine) -> &'static str {
     match engine {
         Engine::Sqlite => "task_texts",
@@ -79,85 +104,109 @@ impl<T> TaskRow<T> {
     }
 }
 
-/// Returns the values of [`TASK_COLUMNS`], and of `search`.
-fn task_values(task: &TaskRow) -> Vec<(&'static str, Value)> {
-    let values = args![
-        task.owner_id,
-        task.id,
-        task.list_id,
-        task.parent_id,
-        &task.title,
-        &task.notes,
-        i64::from(task.priority),
-        task.due_date.clone(),
-        task.due_time,
-        task.due_at,
-        &task.time_zone,
-        &task.labels,
-        &task.rank,
-        task.create_time,
-        task.update_time,
-        task.complete_time,
-        task.delete_time,
-        task.purge_time,
-        task.revision,
-        task.change,
-        search_text(&task.title, &task.notes),
-    ];
-    TASK_COLUMNS.split(", ").chain(["search"]).zip(values).collect()
+/// A table with columns of tasks.
+struct Table {
+    name: &'static str,
+    /// The columns besides the key.
+    columns: Vec<TaskColumn>,
+    /// The statement that inserts one task.
+    insert_one: String,
 }
 
-/// Returns the statement that inserts tasks or, if `overwrites`, replaces all columns of existing ones, except immutable
-/// ones; and the statement for their texts, if these are in another table. There must be at least one task.
-pub(crate) fn store_tasks(
-    engine: Engine,
-    tasks: &[&TaskRow],
-    overwrites: bool,
-) -> (QueryBuilder, Option<QueryBuilder>) {
-    let is_text = |column: &str| TEXT_COLUMNS.contains(&column);
-    let is_key = |column: &str| ["owner_id", "id"].contains(&column);
+impl Table {
+    fn new(name: &'static str, columns: &[TaskColumn]) -> Self {
+        let mut table = Self { name, columns: columns.to_vec(), insert_one: String::new() };
+        let count = KEY_COLUMNS.len() + columns.len();
+        let arguments: Vec<_> = (1..=count).map(|number| format!("${number}")).collect();
+        table.insert_one = format!("{} values ({})", table.insert_into(), arguments.join(", "));
+        table
+    }
+
+    fn all_columns(&self) -> impl Iterator<Item = &TaskColumn> {
+        KEY_COLUMNS.iter().chain(&self.columns)
+    }
+
+    fn insert_into(&self) -> String {
+        let names: Vec<_> = self.all_columns().map(|(name, _)| *name).collect();
+        format!("insert into {} ({})", self.name, names.join(", "))
+    }
+
+    /// Returns the end of an insert that replaces all columns of existing rows that can change.
+    fn overwrite(&self) -> String {
+        let names = self.columns.iter().map(|(name, _)| *name).filter(|name| *name != "create_time");
+        let assignments: Vec<_> = names.map(|name| format!("{name} = excluded.{name}")).collect();
+        format!(" on conflict (owner_id, id) do update set {}", assignments.join(", "))
+    }
+
+    fn values(&self, task: &TaskRow) -> Vec<Value> {
+        self.all_columns().map(|(_, value)| value(task)).collect()
+    }
+
+    /// Returns the statement that writes the columns that differ, if there are any. SQLite writes to each index whose
+    /// columns a statement sets, even if their values stay the same.
+    fn update(&self, before: &TaskRow, after: &TaskRow) -> Option<(Sql, Vec<Value>)> {
+        let texts_differ = before.title != after.title || before.notes != after.notes;
+        let mut update = QueryBuilder::new(format!("update {}", self.name));
+        let mut separator = " set ";
+        for (name, value) in &self.columns {
+            // Folding texts takes longer than comparing them.
+            let differs = if *name == "search" { texts_differ } else { value(before) != value(after) };
+            if differs {
+                update.push(separator).push(name).push(" = ").push_bind(value(after));
+                separator = ", ";
+            }
+        }
+        update.push(" where owner_id = ").push_bind(after.owner_id).push(" and id = ").push_bind(after.id);
+        // Most requests change one of a few sets of columns.
+        (separator == ", ").then(|| update.build_with_cache(true))
+    }
+
+    /// Returns the statement that inserts tasks or, if they are not new, replaces all columns that can change.
+    fn store(&self, tasks: &[ChangedTask<'_>]) -> (Sql, Vec<Value>) {
+        let mut insert = QueryBuilder::new(self.insert_into());
+        insert.push_values(tasks.iter().map(|task| self.values(task.after)));
+        if tasks.iter().any(|task| task.before.is_some()) {
+            insert.push(self.overwrite());
+        }
+        // Most mutations write one row, so their statement is worth caching.
+        insert.build_with_cache(tasks.len() == 1)
+    }
+}
+
+/// Returns the tables that have the columns of tasks, first the one with their keys.
+fn tables(engine: Engine) -> &'static [Table] {
+    static SQLITE: LazyLock<[Table; 2]> =
+        LazyLock::new(|| [Table::new("tasks", &COLUMNS), Table::new(text_table(Engine::Sqlite), &TEXT_COLUMNS)]);
+    static POSTGRES: LazyLock<[Table; 1]> =
+        LazyLock::new(|| [Table::new("tasks", &[&COLUMNS[..], &TEXT_COLUMNS].concat())]);
     match engine {
-        Engine::Sqlite => (
-            store_columns("tasks", tasks, overwrites, |column| !is_text(column)),
-            Some(store_columns("task_texts", tasks, overwrites, |column| is_text(column) || is_key(column))),
-        ),
-        Engine::Postgres => (store_columns("tasks", tasks, overwrites, |_| true), None),
+        Engine::Sqlite => &*SQLITE,
+        Engine::Postgres => &*POSTGRES,
     }
 }
 
-fn store_columns(table: &str, tasks: &[&TaskRow], overwrites: bool, has: impl Fn(&str) -> bool) -> QueryBuilder {
-    let columns: Vec<_> = TASK_COLUMNS.split(", ").chain(["search"]).filter(|column| has(column)).collect();
-    let rows = tasks.iter().map(|task| {
-        let values = task_values(task).into_iter().filter(|(column, _)| has(column));
-        values.map(|(_, value)| value).collect()
-    });
-    let mut insert = QueryBuilder::new(format!("insert into {table} ({})", columns.join(", ")));
-    insert.push_values(rows);
-    if overwrites {
-        insert.push(overwrite(&columns));
-    }
-    insert
-}
-
-/// Returns the end of an insert that replaces the mutable ones of these columns in existing rows.
-fn overwrite(columns: &[&str]) -> String {
-    let columns = columns.iter().filter(|column| !IMMUTABLE_COLUMNS.contains(column));
-    let assignments: Vec<_> = columns.map(|column| format!("{column} = excluded.{column}")).collect();
-    format!(" on conflict (owner_id, id) do update set {}", assignments.join(", "))
+/// Returns the statements that store tasks, which must all be new or all exist. Only the first one writes to `tasks`.
+pub(crate) fn store_tasks(engine: Engine, tasks: &[ChangedTask<'_>]) -> Vec<(Sql, Vec<Value>)> {
+    let statement = |table: &'static Table| match (engine, tasks) {
+        (_, [ChangedTask { before: None, after }]) => Some((table.insert_one.as_str().into(), table.values(after))),
+        (Engine::Sqlite, [ChangedTask { before: Some(before), after }]) => table.update(before, after),
+        _ => Some(table.store(tasks)),
+    };
+    tables(engine).iter().filter_map(statement).collect()
 }
 
 /// Like [`store_tasks`], with an array for each column, so that the text does not depend on the number of tasks and the
 /// statement can be cached. Only for `PostgreSQL`.
 pub(crate) fn store_tasks_by_arrays(tasks: &[&TaskRow], overwrites: bool) -> (Sql, Vec<Value>) {
-    let columns: Vec<_> = TASK_COLUMNS.split(", ").chain(["search"]).collect();
-    let mut insert = QueryBuilder::new(format!("insert into tasks ({}) select * from unnest(", columns.join(", ")));
-    let rows = tasks.iter().map(|task| task_values(task).into_iter().map(|(_, value)| value).collect());
+    let table = &tables(Engine::Postgres)[0];
+    let mut insert = QueryBuilder::new(format!("{} select * from unnest(", table.insert_into()));
+    let rows = tasks.iter().map(|task| table.values(task));
     for (index, array) in Value::arrays(rows.collect()).into_iter().enumerate() {
         insert.push(if index == 0 { "" } else { ", " }).push_bind(array);
     }
     insert.push(")");
     if overwrites {
-        insert.push(overwrite(&columns));
+        insert.push(table.overwrite());
     }
     insert.build_with_cache(true)
 }

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use service_kit::{
     args,
     clock::Timestamp,
-    db::{self, Conn, Value},
+    db::{self, Conn, Engine, Value},
     status::ApiError,
 };
 use uuid::Uuid;
@@ -104,6 +104,55 @@ pub(super) async fn lock_owner(
         conn.execute(DEFAULT_LIST, args![owner, now]).await?;
     }
     Ok(OwnerCounter { sequence, active_tasks, task_rows, tombstones })
+}
+
+/// Begins a mutation, and returns the counter of the owner with the mutation. Only PostgreSQL stores it now, to lock the
+/// owner. SQLite has a single writer, so that nothing needs to be rolled back if a check fails.
+///
+/// # Errors
+/// Those of the database.
+pub(super) async fn begin_mutation(
+    conn: &mut Conn,
+    owner: Uuid,
+    create_count: i64,
+    now: Timestamp,
+) -> Result<OwnerCounter, db::Error> {
+    const SELECT: &str = "select last_change, live_tasks, task_rows, tombstones from owners where owner_id = $1";
+    if conn.engine() == Engine::Postgres {
+        return lock_owner(conn, owner, create_count, now).await;
+    }
+    let stored: Option<(i64, i64, i64, i64)> = conn.fetch_optional(SELECT, args![owner]).await?;
+    let (last_change, active_tasks, task_rows, tombstones) = stored.unwrap_or_default();
+    Ok(OwnerCounter {
+        sequence: last_change + 1,
+        active_tasks: active_tasks + create_count,
+        task_rows: task_rows + create_count,
+        tombstones,
+    })
+}
+
+/// Stores the counter of the owner with the mutation, unless [`begin_mutation`] has done so.
+///
+/// # Errors
+/// Those of the database.
+pub(super) async fn count_mutation(
+    conn: &mut Conn,
+    owner: Uuid,
+    create_count: i64,
+    now: Timestamp,
+    counter: OwnerCounter,
+) -> Result<(), db::Error> {
+    const UPDATE: &str = "
+        update owners set last_change = $2, live_tasks = $3, task_rows = $4 where owner_id = $1";
+    let OwnerCounter { sequence, active_tasks, task_rows, .. } = counter;
+    match (conn.engine(), sequence) {
+        (Engine::Postgres, _) => Ok(()),
+        (Engine::Sqlite, 1) => lock_owner(conn, owner, create_count, now).await.map(drop),
+        (Engine::Sqlite, _) => {
+            let values = args![owner, sequence, active_tasks, task_rows];
+            conn.execute_for_counted_rows(UPDATE, values).await.map(drop)
+        }
+    }
 }
 
 /// Changes the number of active tasks of an owner.

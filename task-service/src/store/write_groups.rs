@@ -117,7 +117,7 @@ async fn store(conn: &mut Conn, diffs: Vec<Diff>) -> Result<(), db::Error> {
     conn.execute(COUNT, Value::arrays(counts.collect())).await?;
     for overwrites in [false, true] {
         let tasks = diffs.iter().filter(|diff| diff.is_created != overwrites).filter_map(|diff| diff.task.as_ref());
-        for tasks in split_by_size(tasks.collect()) {
+        for tasks in split_by_size(tasks.collect(), |task| *task) {
             let (sql, values) = store_tasks_by_arrays(&tasks, overwrites);
             conn.execute(sql, values).await?;
         }

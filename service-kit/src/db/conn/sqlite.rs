@@ -125,6 +125,12 @@ impl SqliteConn {
         Ok(self.connection.prepare_cached(sql)?.execute([]).map(drop)?)
     }
 
+    /// Returns how many rows have been changed since the connection was opened. Rows that were rolled back count as well,
+    /// except those of statements that failed.
+    pub(in crate::db) fn total_changes(&self) -> u64 {
+        self.connection.total_changes()
+    }
+
     /// Copies the write-ahead log into the file, and truncates the log. Waits for the reads that use the log, and leaves it
     /// as it is if they take long, for example those of a backup: writes wait meanwhile.
     pub(in crate::db) fn truncate_log(&mut self) -> Result<(), Error> {
@@ -198,24 +204,23 @@ fn run<T>(
     args: &[Value],
     work: impl FnOnce(&mut Statement<'_>) -> Result<T, Error>,
 ) -> Result<T, Error> {
+    // SQLite finds `?2` by its number, but `$2` by its name, among those of all other arguments.
+    let text = sql.text.replace('$', "?");
     let (mut cached, mut uncached): (CachedStatement<'_>, Statement<'_>);
     let statement = if sql.is_cached {
-        cached = connection.prepare_cached(&sql.text)?;
+        cached = connection.prepare_cached(&text)?;
         &mut *cached
     } else {
-        uncached = connection.prepare(&sql.text)?;
+        uncached = connection.prepare(&text)?;
         &mut uncached
     };
     bind(statement, args)?;
     work(statement)
 }
 
-/// Binds arguments by number: the third to `$3`, wherever that first appears in the text.
 fn bind(statement: &mut Statement<'_>, args: &[Value]) -> Result<(), Error> {
     for index in 1..=statement.parameter_count() {
-        let number = statement.parameter_name(index).and_then(|name| name.strip_prefix('$')?.parse::<usize>().ok());
-        let value = number.and_then(|number| args.get(number.checked_sub(1)?));
-        let value = value.ok_or(rusqlite::Error::InvalidParameterCount(index, args.len()))?;
+        let value = args.get(index - 1).ok_or(rusqlite::Error::InvalidParameterCount(index, args.len()))?;
         statement.raw_bind_parameter(index, value)?;
     }
     Ok(())

@@ -4,6 +4,7 @@ use std::{
     fs,
     path::PathBuf,
     sync::{Arc, OnceLock},
+    thread,
     time::Duration,
 };
 
@@ -35,13 +36,20 @@ const MAX_BATCH: usize = 256;
 /// reads from it, and with many long reads there may be none.
 const MAX_LOG_BYTES: u64 = 64 * 1024 * 1024;
 
-/// Whether a write needs a savepoint to be atomic.
+/// How long a batch waits for more writes if the previous one had several. Their callers have just received the
+/// responses, and often write again at once: without this, every other batch would have a single write.
+const GATHER_LIMIT: Duration = Duration::from_micros(100);
+
+/// How a write is atomic. A savepoint takes as long as two statements, because SQLite copies all pages that change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::db) enum WriteKind {
-    /// One statement.
+    /// One statement, which needs no savepoint.
     Statement,
-    /// Several statements.
+    /// Several statements, which are rolled back to a savepoint if one of them fails.
     Transaction,
+    /// Several statements, the first of which that writes comes after all checks and may fail. If a later one fails, the
+    /// whole batch is rolled back.
+    AfterChecks,
 }
 
 /// A job for the writer.
@@ -87,7 +95,10 @@ pub(super) fn commit_in_batches(
 ) {
     let (mut writer, mut jobs, mut closing) = (None, Vec::with_capacity(MAX_BATCH), Vec::new());
     let mut log = WriteAheadLog { path: options.log_path(), limit: MAX_LOG_BYTES };
+    let mut batch_size = 1;
     while closing.is_empty() && queue.blocking_recv_many(&mut jobs, MAX_BATCH) > 0 {
+        gather(&mut queue, &mut jobs, batch_size);
+        batch_size = jobs.len();
         let mut batch = Vec::with_capacity(jobs.len());
         for job in jobs.drain(..) {
             match job {
@@ -115,6 +126,20 @@ pub(super) fn commit_in_batches(
     for closed in closing {
         // The caller may be gone.
         _ = closed.send(());
+    }
+}
+
+/// Waits until as many jobs are queued as in the previous batch, at most for [`GATHER_LIMIT`].
+fn gather(queue: &mut mpsc::Receiver<Job>, jobs: &mut Vec<Job>, previous: usize) {
+    let end = Instant::now() + GATHER_LIMIT;
+    while jobs.len() < previous && Instant::now() < end {
+        // Sleeping would take at least 50 µs.
+        thread::yield_now();
+        while jobs.len() < MAX_BATCH
+            && let Ok(job) = queue.try_recv()
+        {
+            jobs.push(job);
+        }
     }
 }
 
@@ -178,8 +203,8 @@ fn commit(
 /// # Errors
 /// If the whole transaction fails.
 fn execute(conn: &mut Conn, write: Write, executed: &mut Vec<Acknowledge>) -> Result<(), Error> {
-    let has_savepoint = write.kind == WriteKind::Transaction;
-    if has_savepoint {
+    let (kind, changes) = (write.kind, sqlite(conn).total_changes());
+    if kind == WriteKind::Transaction {
         sqlite(conn).control("savepoint write")?;
     }
     let Executed { succeeded, acknowledge } = (write.run)(conn);
@@ -187,13 +212,18 @@ fn execute(conn: &mut Conn, write: Write, executed: &mut Vec<Acknowledge>) -> Re
     if let Some(Failure::Fatal { reason, .. }) = sqlite(conn).take_failure() {
         return Err(Error::NotCommitted(reason));
     }
-    if has_savepoint {
-        if !succeeded {
-            sqlite(conn).control("rollback to write")?;
+    match kind {
+        WriteKind::Transaction => {
+            if !succeeded {
+                sqlite(conn).control("rollback to write")?;
+            }
+            sqlite(conn).control("release write")
         }
-        sqlite(conn).control("release write")?;
+        WriteKind::AfterChecks if !succeeded && sqlite(conn).total_changes() > changes => {
+            Err(Error::NotCommitted("a write failed after it had changed rows".to_owned()))
+        }
+        WriteKind::AfterChecks | WriteKind::Statement => Ok(()),
     }
-    Ok(())
 }
 
 fn sqlite(conn: &mut Conn) -> &mut SqliteConn {

@@ -119,9 +119,9 @@ impl TaskTree {
         self.tasks.insert(task.id, task);
     }
 
-    /// Changes a task that a write names, and returns whether there is one.
-    pub(crate) fn change_task(&mut self, id: Uuid, change: impl FnOnce(&mut TaskRow)) -> bool {
-        let Some(task) = self.tasks.get_mut(&id) else { return false };
+    /// Changes a task that a write names, if there is one.
+    pub(crate) fn change_task(&mut self, id: Uuid, change: impl FnOnce(&mut TaskRow)) {
+        let Some(task) = self.tasks.get_mut(&id) else { return };
         let old_parent = task.parent_id;
         change(task);
         if task.parent_id != old_parent {
@@ -132,7 +132,6 @@ impl TaskTree {
                 self.children.entry(parent).or_default().insert(id);
             }
         }
-        true
     }
 
     /// Changes a relative, except its parent, and returns whether there is one.

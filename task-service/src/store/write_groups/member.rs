@@ -1,6 +1,6 @@
 //! The writes of a group: reads the rows that they need, and decides what they change.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use service_kit::{
     args,
@@ -190,8 +190,7 @@ impl Member<'_> {
             tree: TaskTree::new(task.map(|task| (task.id, task)).into_iter().collect(), Vec::new()),
             lists,
             ranks: HashMap::new(),
-            changed: BTreeSet::new(),
-            created: HashSet::new(),
+            changed: BTreeMap::new(),
             taken: HashSet::new(),
             active_delta: 0,
             max_active_delta: max_tasks - counter.active_tasks,
@@ -208,7 +207,7 @@ impl Member<'_> {
             let size = response_size(text.len());
             NewResponse { values: response_values(*owner, request, text, *now, begin), size, end: begin + size }
         });
-        let task = working_set.changes().next().cloned();
+        let task = working_set.changed_tasks().next().map(|task| task.after.clone());
         let (is_created, active_delta) = (created > 0, working_set.active_delta);
         Some(Ok((rows, Diff { owner: *owner, task, is_created, active_delta, response })))
     }
