@@ -7,7 +7,9 @@
 
 use std::{
     collections::VecDeque,
+    pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use futures::future::BoxFuture;
@@ -16,9 +18,13 @@ use tokio::{runtime::Handle, sync::oneshot, time::timeout};
 use super::{Conn, Db, Error, ReadKind};
 use crate::trace;
 
-/// Maximum number of groups, and of calls that are executed alone, at the same time. With more, groups are smaller. With
-/// one, all calls would wait for a group whose connection does not respond.
-const SLOTS: usize = 2;
+/// Number of groups, and of calls that are executed alone, at the same time. With two, groups are smaller, and a write
+/// took a fifth more CPU time.
+const SLOTS: usize = 1;
+
+/// How long a group, or a call that is executed alone, occupies a slot. One that takes longer continues without a slot, so
+/// that others do not wait for a locked row, a slow disk or a connection that does not respond.
+const MAX_OCCUPATION: Duration = Duration::from_millis(10);
 
 /// Maximum number of calls in a group, so that a group takes milliseconds.
 const MAX_SIZE: usize = 32;
@@ -84,7 +90,19 @@ enum Entry<V, E> {
     Waiting(u64, oneshot::Receiver<Response<V, E>>),
 }
 
-/// One of the [`SLOTS`], until it is dropped.
+/// Removes a call from the queue if its caller is dropped.
+struct Withdrawal<'g, T, V, E> {
+    shared: &'g Shared<T, V, E>,
+    ticket: u64,
+}
+
+impl<T, V, E> Drop for Withdrawal<'_, T, V, E> {
+    fn drop(&mut self) {
+        self.shared.withdraw(self.ticket);
+    }
+}
+
+/// A slot, until it is dropped.
 struct Slot(Option<Arc<dyn SlotOwner>>);
 
 trait SlotOwner: Send + Sync {
@@ -122,9 +140,10 @@ where
         F: Future<Output = Result<V, E>>,
     {
         let (ticket, mut response) = match self.0.enter(&call) {
-            Entry::Alone(_slot) => return alone(call).await,
+            Entry::Alone(slot) => return in_slot(slot, alone(call)).await,
             Entry::Waiting(ticket, response) => (ticket, response),
         };
+        let _withdrawal = Withdrawal { shared: &self.0, ticket };
         let span = trace::step("wait for a group");
         // As long as a call waits for a connection.
         let received = match timeout(self.0.db.time_limit(), &mut response).await {
@@ -135,7 +154,7 @@ where
         drop(span);
         match received {
             Ok(Response::Done(outcome)) => outcome,
-            Ok(Response::Alone(_slot)) => alone(call).await,
+            Ok(Response::Alone(slot)) => in_slot(Some(slot), alone(call)).await,
             Err(_) => alone(call).await,
         }
     }
@@ -163,18 +182,11 @@ where
         Entry::Waiting(ticket, response)
     }
 
-    /// Removes a call from the queue. Returns `false` if its group has begun.
-    fn withdraw(&self, ticket: u64) -> bool {
-        let waiting = &mut self.lock().waiting;
-        let position = waiting.iter().position(|waiting| waiting.ticket == ticket);
-        position.and_then(|position| waiting.remove(position)).is_some()
-    }
-
     /// Removes the calls of the next group from the queue.
     fn take_group(&self) -> Vec<Waiting<T, V, E>> {
         let waiting = &mut self.lock().waiting;
         let count = waiting.len().min(MAX_SIZE);
-        waiting.drain(..count).filter(Waiting::has_caller).collect()
+        waiting.drain(..count).collect()
     }
 
     /// Executes the next group. Its calls leave the queue when there is a connection.
@@ -207,6 +219,16 @@ where
             (None, _) => drop(self.take_group()),
         }
     }
+}
+
+impl<T, V, E> Shared<T, V, E> {
+    /// Removes a call from the queue. Returns `false` if its group has begun.
+    fn withdraw(&self, ticket: u64) -> bool {
+        let waiting = &mut self.lock().waiting;
+        // Tickets increase.
+        let position = waiting.binary_search_by_key(&ticket, |waiting| waiting.ticket).ok();
+        position.and_then(|position| waiting.remove(position)).is_some()
+    }
 
     // Held for a few steps, never across an await.
     fn lock(&self) -> MutexGuard<'_, State<T, V, E>> {
@@ -222,7 +244,6 @@ where
 {
     fn reuse_slot(self: Arc<Self>) {
         let mut state = self.lock();
-        while state.waiting.pop_front_if(|waiting| !waiting.has_caller()).is_some() {}
         let without_group = state.waiting.len().saturating_sub(state.beginning * MAX_SIZE);
         let only = if state.waiting.len() == 1 && without_group == 1 { state.waiting.pop_front() } else { None };
         // Without a runtime, the program is exiting.
@@ -236,20 +257,13 @@ where
             // If its caller has just been dropped, so is the slot.
             _ = only.respond.send(Response::Alone(Slot(Some(self))));
         } else if let Some(runtime) = runtime {
-            runtime.spawn(async move {
-                let slot = Slot(Some(Arc::clone(&self) as Arc<_>));
-                self.run_group().await;
-                drop(slot);
-            });
+            let slot = Slot(Some(Arc::clone(&self) as Arc<_>));
+            runtime.spawn(in_slot(Some(slot), self.run_group()));
         }
     }
 }
 
 impl<T, V, E> Waiting<T, V, E> {
-    fn has_caller(&self) -> bool {
-        !self.respond.is_closed()
-    }
-
     /// Returns the outcome of the call to its caller, or lets it be executed alone.
     fn finish(self, outcome: Option<Result<V, E>>) {
         if let Some(outcome) = outcome {
@@ -257,6 +271,16 @@ impl<T, V, E> Waiting<T, V, E> {
             _ = self.respond.send(Response::Done(outcome));
         }
     }
+}
+
+/// Executes work in a slot, which becomes free at the end of the work or after [`MAX_OCCUPATION`].
+async fn in_slot<F: Future>(slot: Option<Slot>, work: F) -> F::Output {
+    let mut work = pin!(work);
+    if let Ok(output) = timeout(MAX_OCCUPATION, &mut work).await {
+        return output;
+    }
+    drop(slot);
+    work.await
 }
 
 /// Returns the closure that executes a group. It moves the calls to `begun`, where they remain if it is dropped.
