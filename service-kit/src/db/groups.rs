@@ -189,6 +189,17 @@ where
         waiting.drain(..count).collect()
     }
 
+    /// Executes calls that still wait if the slot is free. A group that waited for a connection for longer than
+    /// [`MAX_OCCUPATION`] does so without a slot.
+    fn use_free_slot(self: &Arc<Self>) {
+        let mut state = self.lock();
+        if state.free_slots > 0 && !state.waiting.is_empty() {
+            state.free_slots -= 1;
+            drop(state);
+            drop(Slot(Some(Arc::clone(self) as Arc<_>)));
+        }
+    }
+
     /// Executes the next group. Its calls leave the queue when there is a connection.
     async fn run_group(self: Arc<Self>) {
         let begun = Arc::new(Mutex::new(None));
@@ -200,6 +211,7 @@ where
         let group = begun.lock().unwrap_or_else(PoisonError::into_inner).take();
         if group.is_none() {
             self.lock().beginning -= 1;
+            self.use_free_slot();
         }
         match (group, outcome) {
             (Some(group), Ok(outcomes)) => {
@@ -296,6 +308,7 @@ where
     move |conn| {
         let group = shared.take_group();
         shared.lock().beginning -= 1;
+        shared.use_free_slot();
         let calls = group.iter().map(|waiting| waiting.call.clone()).collect();
         *begun.lock().unwrap_or_else(PoisonError::into_inner) = Some(group);
         (shared.execute)(conn, calls)

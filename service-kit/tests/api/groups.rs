@@ -1,6 +1,10 @@
 //! Calls that are executed in groups: which calls a group has, and that none of them suffers from another.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, mpsc},
+    time::Duration,
+};
 
 use futures::{
     FutureExt,
@@ -12,7 +16,7 @@ use service_kit::{
     on_each_database,
     testing::TestDatabase,
 };
-use tokio::sync::Semaphore;
+use tokio::{sync::Semaphore, time::sleep};
 
 use crate::abandoned_calls::{ids, insert, open, pool};
 
@@ -25,6 +29,7 @@ on_each_database! {
     calls_abandoned_while_they_wait_are_not_executed,
     a_call_whose_group_does_not_begin_in_time_is_not_executed,
     a_slow_call_does_not_hold_up_others,
+    calls_beyond_a_group_that_waits_for_a_connection_are_executed,
 }
 
 const LIMIT: Duration = Duration::from_secs(10);
@@ -172,4 +177,35 @@ async fn a_slow_call_does_not_hold_up_others(database: TestDatabase) {
     let (_, ids) = occupied.release(Vec::new()).await;
     assert_eq!(ids, (GROUPED + 1..=GROUPED + 9).collect::<Vec<_>>());
     slow.await.expect("no panic").expect("it was released");
+}
+
+async fn calls_beyond_a_group_that_waits_for_a_connection_are_executed(database: TestDatabase) {
+    let mut occupied = Occupied::new(&database, LIMIT).await;
+    let calls = occupied.calls(1..=33);
+    let (release, released) = mpsc::channel::<()>();
+    let released = Arc::new(Mutex::new(released));
+    // All connections are in use.
+    let busy = join_all((0..4).map(|_| {
+        let (db, released) = (occupied.db.clone(), Arc::clone(&released));
+        tokio::spawn(async move {
+            let work = db.write(move |_| {
+                Box::pin(async move {
+                    tokio::task::block_in_place(|| _ = released.lock().map(|released| released.recv()));
+                    Ok::<_, Error>(())
+                })
+            });
+            work.await
+        })
+    }));
+    sleep(Duration::from_millis(50)).await;
+    occupied.released.add_permits(1);
+    occupied.occupying.take().expect("it is occupied").await.expect("it was released");
+    // Longer than a group occupies a slot.
+    sleep(Duration::from_millis(50)).await;
+    drop(release);
+    let (outcomes, busy) = tokio::join!(join_all(calls), busy);
+    assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
+    assert!(busy.iter().all(Result::is_ok), "{busy:?}");
+    let (_, ids) = occupied.release(Vec::new()).await;
+    assert_eq!(ids.len(), 33);
 }
