@@ -5,20 +5,13 @@ use std::fmt;
 pub mod codec;
 pub mod encoded;
 
-/// Includes the server of a package, which is generated separately from its messages and clients. A macro because
-/// `include!` requires a literal.
-macro_rules! include_server {
-    ($package:literal) => {
-        include!(concat!(env!("OUT_DIR"), "/servers/", $package, ".rs"));
-    };
-}
-
 /// `taskey.auth.v1`: accounts, sessions, tokens.
 pub mod auth {
     /// Version 1.
     pub mod v1 {
         tonic::include_proto!("taskey.auth.v1");
-        include_server!("taskey.auth.v1");
+        // Generated separately from the messages and clients.
+        tonic::include_proto!("servers/taskey.auth.v1");
     }
 }
 
@@ -35,7 +28,8 @@ pub mod task {
     /// Version 1.
     pub mod v1 {
         tonic::include_proto!("taskey.task.v1");
-        include_server!("taskey.task.v1");
+        // Generated separately from the messages and clients.
+        tonic::include_proto!("servers/taskey.task.v1");
     }
 }
 

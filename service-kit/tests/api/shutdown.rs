@@ -9,11 +9,11 @@ use tokio::{net::TcpStream, sync::Notify, time::timeout};
 
 use crate::server::{GET_JWKS, Server, connect_http2, empty, never};
 
-#[tokio::test]
-async fn call_in_progress_is_completed_during_shutdown() {
+/// Starts a server whose calls notify that they have started, and end when they are told to.
+async fn start_with_long_call(flags: &[&str]) -> (Server, Arc<Notify>, Arc<Notify>) {
     let (started, finish) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let (handler_started, handler_finish) = (Arc::clone(&started), Arc::clone(&finish));
-    let server = Server::start(&[], move || {
+    let server = Server::start(flags, move || {
         let (started, finish) = (Arc::clone(&handler_started), Arc::clone(&handler_finish));
         async move {
             started.notify_one();
@@ -22,6 +22,12 @@ async fn call_in_progress_is_completed_during_shutdown() {
         }
     })
     .await;
+    (server, started, finish)
+}
+
+#[tokio::test]
+async fn call_in_progress_is_completed_during_shutdown() {
+    let (server, started, finish) = start_with_long_call(&[]).await;
     let mut client = TokenServiceClient::new(server.channel.clone());
     let call = tokio::spawn(async move { client.get_jwks(GetJwksRequest {}).await });
     started.notified().await;
@@ -63,17 +69,7 @@ async fn open_calls_and_connections_are_closed_after_the_drain_timeout() {
 
 #[tokio::test]
 async fn call_in_progress_is_completed_on_an_old_connection() {
-    let (started, finish) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-    let (handler_started, handler_finish) = (Arc::clone(&started), Arc::clone(&finish));
-    let server = Server::start(&["--max-connection-age", "100ms"], move || {
-        let (started, finish) = (Arc::clone(&handler_started), Arc::clone(&handler_finish));
-        async move {
-            started.notify_one();
-            finish.notified().await;
-            empty().await
-        }
-    })
-    .await;
+    let (server, started, finish) = start_with_long_call(&["--max-connection-age", "100ms"]).await;
     let (mut client, connection) = connect_http2(server.address).await;
     tokio::spawn(connection);
     let request = http::Request::post(GET_JWKS).header("content-type", "application/grpc");

@@ -25,6 +25,7 @@ import io.grpc.Metadata;
 import io.grpc.StatusRuntimeException;
 import io.grpc.stub.MetadataUtils;
 import io.grpc.stub.StreamObserver;
+import java.io.IOException;
 import java.net.http.HttpClient;
 import java.net.http.HttpRequest;
 import java.net.http.HttpResponse.BodyHandlers;
@@ -146,12 +147,7 @@ class VerifierTest {
   void interceptor_refuses_calls_and_ends_streams() throws Exception {
     try (Verifier verifier = verifier().build();
         TaskeyClient client = logIn()) {
-      var grpc =
-          Grpc.newServerBuilderForPort(0, InsecureServerCredentials.create())
-              .intercept(new AuthInterceptor(verifier))
-              .addService(new Service())
-              .build()
-              .start();
+      var grpc = startService(verifier);
       await(Duration.ofSeconds(5), () -> verifier.state() == Verifier.State.FRESH);
       String token = client.accessToken().get();
       String address = "localhost:" + grpc.getPort();
@@ -183,6 +179,14 @@ class VerifierTest {
     }
   }
 
+  private static io.grpc.Server startService(Verifier verifier) throws IOException {
+    return Grpc.newServerBuilderForPort(0, InsecureServerCredentials.create())
+        .intercept(new AuthInterceptor(verifier))
+        .addService(new Service())
+        .build()
+        .start();
+  }
+
   private static ClientInterceptor requestId(String id) {
     Metadata headers = new Metadata();
     headers.put(Metadata.Key.of("x-request-id", Metadata.ASCII_STRING_MARSHALLER), id);
@@ -192,12 +196,7 @@ class VerifierTest {
   @Test
   void refusals_have_the_id_of_the_caller_if_it_is_usable() throws Exception {
     try (Verifier verifier = verifier().build()) {
-      var grpc =
-          Grpc.newServerBuilderForPort(0, InsecureServerCredentials.create())
-              .intercept(new AuthInterceptor(verifier))
-              .addService(new Service())
-              .build()
-              .start();
+      var grpc = startService(verifier);
       String address = "localhost:" + grpc.getPort();
       try (var guest = TaskeyClient.builder(address).plaintext().build()) {
         var tasks = TaskServiceGrpc.newBlockingStub(guest.channel());
