@@ -4,14 +4,17 @@ use std::{thread::available_parallelism, time::Duration};
 
 use futures::future::join_all;
 use taskey_proto::auth::v1::{LoginRequest, TokenPair, auth_service_client::AuthServiceClient};
-use tokio::{task::JoinSet, time::Instant};
+use tokio::{
+    task::JoinSet,
+    time::{Instant, timeout},
+};
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Request, Response, Status, transport::Channel};
 
 use super::{
     cluster::{Cluster, ClusterConfig, DEFAULT_HASH_FLAGS, ONE_EACH},
     report::{LOAD_ALLOWANCE, report_percentiles, report_value},
-    users::{list, log_in, reason, refresh, retry_delay, sign_up_and_log_in},
+    users::{CALL_TIMEOUT, list, log_in_with_retries, reason, refresh, retry_delay, sign_up_and_log_in},
 };
 use crate::process::PASSWORD;
 
@@ -159,7 +162,8 @@ async fn cancelled_logins_respect_the_memory_bound() {
             assert!(expected.contains(&status.code()), "{status:?}");
         }
     }
-    // The permits of the cancelled logins are free again.
-    log_in(&auth, "bob@example.com").await.expect("logged in");
+    // The permits of the cancelled logins become free again, once the service has received the cancellations.
+    let login = log_in_with_retries(auth, "bob@example.com".to_owned());
+    timeout(CALL_TIMEOUT, login).await.expect("the permits are free again");
     assert_memory_is_bounded(&cluster, before);
 }

@@ -13,7 +13,7 @@ use tonic::transport::Channel;
 use super::{
     cluster::{Cluster, DEFAULT_HASH_FLAGS, ONE_EACH},
     report::{LOAD_ALLOWANCE, median, report_percentiles, report_value, rounds},
-    users::{RETRY_PAUSE, create, list, log_in, reason, retry_delay, sign_up, sign_up_and_log_in, try_password},
+    users::{RETRY_PAUSE, create, list, log_in_with_retries, sign_up, sign_up_and_log_in, try_password},
 };
 
 /// Two users log in per round.
@@ -41,16 +41,6 @@ async fn read(task: &Channel, access_token: &str, stopped: &CancellationToken) -
         sleep(RETRY_PAUSE).await;
     }
     took
-}
-
-/// Logs in, and retries after the delay in the error. Returns the number of errors.
-async fn log_in_with_retries(auth: Channel, email: String) -> usize {
-    for errors in 0.. {
-        let Err(status) = log_in(&auth, &email).await else { return errors };
-        assert_eq!(reason(&status), "OVERLOADED", "{status:?}");
-        sleep(retry_delay(&status).expect("an overload error has a delay")).await;
-    }
-    unreachable!("the login is retried")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

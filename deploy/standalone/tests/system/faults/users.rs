@@ -39,6 +39,16 @@ pub async fn log_in(auth: &Channel, email: &str) -> Result<TokenPair, Status> {
     try_password(auth, email, PASSWORD).await
 }
 
+/// Logs in, and retries after the delay in the error. Returns the number of errors.
+pub async fn log_in_with_retries(auth: Channel, email: String) -> usize {
+    for errors in 0.. {
+        let Err(status) = log_in(&auth, &email).await else { return errors };
+        assert_eq!(reason(&status), "OVERLOADED", "{status:?}");
+        sleep(retry_delay(&status).expect("an overload error has a delay")).await;
+    }
+    unreachable!("the login is retried")
+}
+
 pub async fn try_password(auth: &Channel, email: &str, password: &str) -> Result<TokenPair, Status> {
     let (email, password) = (email.to_owned(), password.to_owned());
     let request = LoginRequest { email, password, ..LoginRequest::default() };
