@@ -23,12 +23,13 @@ use super::{
 };
 use crate::{
     ops::{config::LimitArgs, output},
-    tls::{FailureLog, TlsInfo},
+    tls::FailureLog,
 };
 
 mod bare_lf;
 mod connection_metrics;
 mod error_body;
+mod flush;
 mod gate;
 mod host;
 mod lifetime;
@@ -40,10 +41,11 @@ mod slots;
 
 use connection_metrics::ConnectionMetrics;
 pub use error_body::{Explain, Rejection};
+use flush::FlushedConnection;
 use gate::{Gate, hold_until_end};
 use lifetime::Lifetime;
 pub use listener::{Listener, bind};
-use opening::{OpenError, open};
+use opening::{OpenError, Opened, open};
 pub use preface::Protocol;
 use preface::{Stream, TimeLimits};
 use slots::Slots;
@@ -128,9 +130,7 @@ where
                 () = shutdown.cancelled() => return,
             };
             match opened {
-                Ok((stream, is_http1, tls)) => {
-                    server.serve_connection(stream, is_http1, info, tls, service, shutdown).await;
-                }
+                Ok(opened) => server.serve_connection(opened, info, service, shutdown).await,
                 Err(OpenError::Tls(failure)) => server.tls_failures.report(name, peer, &failure),
                 Err(OpenError::Preface(error)) => {
                     tracing::debug!(%peer, %error, "closed a connection without a valid preface");
@@ -228,16 +228,15 @@ impl Server {
 
     async fn serve_connection<S>(
         self: Arc<Self>,
-        stream: impl Stream,
-        is_http1: bool,
+        opened: Opened<impl Stream>,
         info: TcpConnectInfo,
-        tls: Option<TlsInfo>,
         service: S,
         shutdown: CancellationToken,
     ) where
         S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
         S::Future: Send,
     {
+        let Opened { stream, flusher, is_http1, tls } = opened;
         let peer = info.remote_addr;
         let state = ConnectionState::new(&shutdown);
         let (server, request_state) = (Arc::clone(&self), state.clone());
@@ -252,8 +251,11 @@ impl Server {
             async move { Ok::<_, Infallible>(state.finish_response(is_http1, response.await)) }
         });
         let connection = self.builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
-        let graceful_shutdown = |connection: Pin<&mut _>| auto::Connection::graceful_shutdown(connection);
-        match self.lifetime.run(connection.into_owned(), graceful_shutdown, is_http1, state, shutdown).await {
+        let connection = FlushedConnection::new(connection.into_owned(), flusher);
+        let graceful_shutdown = |mut connection: Pin<&mut FlushedConnection<_>>| {
+            auto::Connection::graceful_shutdown(connection.connection());
+        };
+        match self.lifetime.run(connection, graceful_shutdown, is_http1, state, shutdown).await {
             Some(Ok(())) => {}
             Some(Err(error)) => tracing::debug!(?peer, error, "a connection ended with an error"),
             None => tracing::debug!(?peer, "closed an old connection with calls in progress"),

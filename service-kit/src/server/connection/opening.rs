@@ -11,6 +11,7 @@ use tokio_util::either::Either;
 
 use super::{
     error_body::{Rejection, closing_response},
+    flush::Flusher,
     preface::{self, Protocol, Stream, TimeLimits, read_first},
 };
 use crate::tls::{Failure, ServerTls, TlsInfo};
@@ -29,7 +30,16 @@ pub(super) enum OpenError {
     Preface(io::Error),
 }
 
-/// Opens a connection within the time for handshakes. Returns it, whether its protocol is HTTP/1, and its TLS.
+/// A connection after its handshakes.
+pub(super) struct Opened<S> {
+    pub(super) stream: S,
+    /// The flushes of the stream.
+    pub(super) flusher: Flusher,
+    pub(super) is_http1: bool,
+    pub(super) tls: Option<TlsInfo>,
+}
+
+/// Opens a connection within the time for handshakes.
 ///
 /// # Errors
 /// If the time is over, the client disconnects, its TLS fails, or it uses another protocol. The connection is closed then.
@@ -38,7 +48,7 @@ pub(super) async fn open(
     tls: Option<&ServerTls>,
     protocol: Protocol,
     limits: TimeLimits,
-) -> Result<(impl Stream, bool, Option<TlsInfo>), OpenError> {
+) -> Result<Opened<impl Stream>, OpenError> {
     let opened = timeout(limits.handshake, async {
         let (mut reader, mut writer, info) = match tls {
             None => {
@@ -60,8 +70,9 @@ pub(super) async fn open(
     });
     let opened = opened.await.unwrap_or_else(|_| Err(OpenError::Preface(io::ErrorKind::TimedOut.into())));
     let (first, reader, writer, info) = opened?;
-    let (stream, is_http1) = preface::stream(first, (reader, writer), protocol, limits).map_err(OpenError::Preface)?;
-    Ok((stream, is_http1, info))
+    let (stream, flusher, is_http1) =
+        preface::stream(first, (reader, writer), protocol, limits).map_err(OpenError::Preface)?;
+    Ok(Opened { stream, flusher, is_http1, tls: info })
 }
 
 type TlsStream = tokio_rustls::server::TlsStream<TcpStream>;

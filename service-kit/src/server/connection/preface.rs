@@ -8,6 +8,7 @@ use tokio_io_timeout::TimeoutWriter;
 use super::{
     bare_lf::BareLfFilter,
     error_body::{ErrorBodyWriter, Explain},
+    flush::{Flusher, defer_flushes},
     linger::LingeringConnection,
 };
 use crate::tls::HANDSHAKE_RECORD;
@@ -15,7 +16,7 @@ use crate::tls::HANDSHAKE_RECORD;
 /// The connection preface of HTTP/2 clients (RFC 9113, section 3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// Size of the write buffer, which merges the writes before a flush. Most HTTP/2 frames are no larger.
+/// Size of the write buffer, which merges the writes of a connection until its task waits. Most responses are no larger.
 const WRITE_BUFFER_BYTES: usize = 16 * 1024;
 
 /// The protocols that a listener accepts.
@@ -84,7 +85,8 @@ pub(super) async fn read_first(reader: &mut (impl AsyncRead + Unpin)) -> io::Res
 }
 
 /// Creates the stream of a connection with these first bytes. A write that makes no progress ends the connection, so
-/// that clients that read nothing do not keep it open. Returns the stream, and whether its protocol is HTTP/1.
+/// that clients that read nothing do not keep it open. Returns the stream, its flushes, and whether its protocol is
+/// HTTP/1.
 ///
 /// # Errors
 /// If the client uses a protocol that the listener does not accept.
@@ -93,7 +95,7 @@ pub(super) fn stream<R, W>(
     (reader, writer): (R, W),
     protocol: Protocol,
     limits: TimeLimits,
-) -> io::Result<(impl Stream + use<R, W>, bool)>
+) -> io::Result<(impl Stream + use<R, W>, Flusher, bool)>
 where
     R: AsyncRead + Unpin + Send + 'static,
     W: AsyncWrite + Send + 'static,
@@ -105,9 +107,10 @@ where
     };
     let mut writer = TimeoutWriter::new(writer);
     writer.set_timeout(Some(limits.stall));
-    let writer = BufWriter::with_capacity(WRITE_BUFFER_BYTES, Box::pin(writer));
+    let (writer, flusher) = defer_flushes(BufWriter::with_capacity(WRITE_BUFFER_BYTES, Box::pin(writer)));
     let is_http1 = explain.is_some();
     let reader = io::Cursor::new(first.bytes).chain(reader);
     let reader = BareLfFilter::new(reader, is_http1, limits.handshake);
-    Ok((LingeringConnection::new(reader, ErrorBodyWriter::new(writer, explain), is_http1), is_http1))
+    let stream = LingeringConnection::new(reader, ErrorBodyWriter::new(writer, explain), is_http1);
+    Ok((stream, flusher, is_http1))
 }
