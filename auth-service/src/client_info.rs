@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use service_kit::{
-    auth::credential::SERVICE_TOKEN_HEADER,
+    auth::{credential::SERVICE_TOKEN_HEADER, scope::Scope},
     clock::Clock,
     network::{FORWARDED_USER_AGENT, ProxyArgs},
     status::ApiError,
@@ -17,7 +17,7 @@ use crate::{
     model::{
         audit::{Actor, Event, Kind},
         client_info::ClientInfo,
-        service_token::{Scope, ServiceTokenHash},
+        service_token::{self, ServiceTokenHash},
         text,
     },
     service_tokens::ServiceTokens,
@@ -93,7 +93,7 @@ impl ClientInfoResolver {
     /// Reports whether a service token is valid.
     async fn may_forward(&self, token: &ServiceTokenHash) -> Result<bool, ApiError> {
         match self.service_tokens.scopes(token).await? {
-            Some(scopes) => scopes.require(Scope::ClientsForward).map(|()| true),
+            Some(scopes) => service_token::require_scope(scopes, Scope::ClientsForward).map(|()| true),
             None => Ok(false),
         }
     }

@@ -23,6 +23,7 @@ use service_kit::{
         call_limit::CallLimit,
         interceptor::Authenticator,
         key_source::{KeySource, Purpose},
+        protected::Protected,
         revocation::follow,
     },
     clock::Clock,
@@ -37,7 +38,6 @@ use taskey_proto::auth::v1::{
     auth_service_server::AuthServiceServer, token_service_server::TokenServiceServer,
 };
 use tokio::sync::watch;
-use tonic::service::interceptor::InterceptedService;
 
 mod app;
 mod bench;
@@ -200,8 +200,8 @@ impl Server {
             .with_health(health)
             .with_service_peers(Some(Arc::clone(&app.service_tokens) as _))
             .with(auth)
-            .with(InterceptedService::new(account, app.authenticator.clone()))
-            .with(InterceptedService::new(admin, app.authenticator.clone()))
+            .with(Protected::new(account, app.authenticator.clone())?)
+            .with(Protected::new(admin, app.authenticator.clone())?)
             .with(token)
             .serve(listener, is_ready, shutdown);
         let background_tasks = async {

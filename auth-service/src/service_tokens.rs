@@ -15,6 +15,7 @@ use http::{HeaderMap, header};
 use service_kit::{
     auth::{
         credential::{SERVICE_TOKEN_HEADER, service_token},
+        scope::{Scope, Scopes},
         token::TokenError,
     },
     clock::Clock,
@@ -34,7 +35,7 @@ use tonic::Code;
 use crate::{
     model::{
         service_certificate::CertificateName,
-        service_token::{Scope, Scopes, ServiceTokenHash},
+        service_token::{self, ServiceTokenHash},
     },
     store::service_tokens::{self, Credential, CredentialKind},
 };
@@ -124,10 +125,10 @@ impl ServiceTokens {
         if self.gateway_token.as_ref() == Some(token) {
             return Ok(Some(Scopes::from_iter([Scope::ClientsForward])));
         }
-        let recent = self.recent().and_then(|recent| recent.tokens.get(token).cloned());
+        let recent = self.recent().and_then(|recent| recent.tokens.get(token).copied());
         match recent {
             Some(scopes) => Ok(Some(scopes)),
-            None => Ok(self.reload().await?.tokens.get(token).cloned()),
+            None => Ok(self.reload().await?.tokens.get(token).copied()),
         }
     }
 
@@ -144,7 +145,7 @@ impl ServiceTokens {
         };
         let mut missing = None;
         for name in peer.names() {
-            match credentials.certificates.get(name).map(|scopes| scopes.require(scope)) {
+            match credentials.certificates.get(name).map(|scopes| service_token::require_scope(*scopes, scope)) {
                 Some(Ok(())) => return Ok(Some(CertificateName(name.clone()))),
                 Some(Err(error)) => missing = Some(error),
                 None => {}
@@ -158,7 +159,7 @@ impl ServiceTokens {
     /// # Errors
     /// TOKEN_INVALID, SCOPE_MISSING, or STORE_UNAVAILABLE if the tokens cannot be read.
     pub async fn require_scope(&self, token: &ServiceTokenHash, scope: Scope) -> Result<(), ApiError> {
-        self.scopes(token).await?.ok_or(TokenError::Invalid)?.require(scope)
+        service_token::require_scope(self.scopes(token).await?.ok_or(TokenError::Invalid)?, scope)
     }
 
     /// Returns the tokens and certificates as of a query that starts after this call.

@@ -6,6 +6,7 @@ use service_kit::{
     auth::{
         credential::ROLE_VERIFIER,
         interceptor::{Caller, bearer},
+        scope::Scope,
         token::TokenError,
     },
     network::{FORWARDED_FOR, FORWARDED_USER_AGENT},
@@ -14,11 +15,7 @@ use service_kit::{
 };
 use tonic::{Request, metadata::MetadataMap};
 
-use crate::{
-    app::App,
-    model::service_token::{Scope, ServiceTokenHash},
-    store::service_tokens::CredentialKind,
-};
+use crate::{app::App, model::service_token::ServiceTokenHash, store::service_tokens::CredentialKind};
 
 /// How often the service token or the certificate of an open stream is checked.
 const POLL_INTERVAL: Duration = Duration::from_secs(2);
@@ -45,8 +42,9 @@ impl App {
         {
             return Ok(Verifier::Service(CredentialKind::Certificate(san)));
         }
-        let Some(hash) = ServiceTokenHash::from_token(bearer(headers)?) else {
-            let caller = self.authenticator.authenticate(headers)?;
+        let Some(hash) = ServiceTokenHash::from_token(bearer(headers.as_ref())?) else {
+            let caller = self.authenticator.authenticate(headers.as_ref())?;
+            caller.require_scope(Scope::TokensVerify)?;
             caller.require_role(ROLE_VERIFIER)?;
             return Ok(Verifier::Caller(caller));
         };

@@ -59,7 +59,13 @@ impl Echo {
         });
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         writeln!(io::stdout(), "listening echo {}", listener.local_addr()?)?;
-        let service = InterceptedService::new(Service, Authenticator::new(keys, token_args(), view, clock));
+        let authenticator = Authenticator::new(keys, token_args(), view, clock);
+        let authenticate = move |mut request: Request<()>| -> Result<_, Status> {
+            let caller = authenticator.authenticate(request.metadata().as_ref())?;
+            request.extensions_mut().insert(caller);
+            Ok(request)
+        };
+        let service = InterceptedService::new(Service, authenticate);
         let incoming = TcpListenerStream::new(listener);
         Ok(Server::builder().tcp_nodelay(true).add_service(service).serve_with_incoming(incoming).await?)
     }

@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use divan::{Bencher, black_box};
+use http::HeaderMap;
 use service_kit::{
     auth::{
         claims::{self, AccessClaims},
@@ -17,7 +18,6 @@ use service_kit::{
     ops::config::TokenArgs,
     testing,
 };
-use tonic::metadata::MetadataMap;
 use uuid::Uuid;
 
 fn main() {
@@ -51,12 +51,20 @@ impl Fixture {
         Self { clock, keys, authenticator, _folder: folder }
     }
 
-    fn headers(&self) -> MetadataMap {
+    fn headers(&self) -> HeaderMap {
         let (id, now): (Uuid, _) = (self.clock.new_id(), self.clock.now());
         let expires_at = now + claims::MAX_LIFETIME;
-        let claims = AccessClaims { id, user_id: id, session_id: id, roles: Vec::new(), issued_at: now, expires_at };
+        let claims = AccessClaims {
+            id,
+            user_id: id,
+            session_id: id,
+            roles: Vec::new(),
+            scopes: None,
+            issued_at: now,
+            expires_at,
+        };
         let token = token::sign(&self.keys, &token_args(), &claims).expect("signed");
-        let mut headers = MetadataMap::new();
+        let mut headers = HeaderMap::new();
         headers.insert("authorization", format!("Bearer {token}").parse().expect("ASCII"));
         headers
     }

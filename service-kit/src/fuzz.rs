@@ -1,7 +1,7 @@
 //! Properties that must hold for every input. The fuzz targets in `fuzz/` search for counterexamples; the tests run the
 //! inputs of their corpora.
 
-use std::sync::LazyLock;
+use std::{collections::HashSet, sync::LazyLock};
 
 use aws_lc_rs::{hmac, signature::Ed25519KeyPair};
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD as BASE64};
@@ -12,6 +12,7 @@ use crate::{
     auth::{
         claims::{AccessClaims, LEEWAY, MAX_LIFETIME},
         keys::KeySet,
+        scope::Scopes,
         token::{self, MAX_TOKEN_BYTES},
     },
     clock::Timestamp,
@@ -93,12 +94,24 @@ fn check_token(token: &str) {
         user_id: id("sub"),
         session_id: id("sid"),
         roles: serde_json::from_value(claims["roles"].clone()).expect("a list of strings"),
+        scopes: claims.get("scope").map(known_scopes),
         issued_at: Timestamp::from_seconds(issued),
         expires_at: Timestamp::from_seconds(expires),
     };
     assert_eq!(verified, expected);
+    if verified.scopes.is_some_and(Scopes::is_empty) {
+        return;
+    }
     let reissued = token::sign(&KEY_SET, &token_args(), &verified).expect("signed");
     assert!(reissued.len() > MAX_TOKEN_BYTES || verify(&reissued).as_ref() == Some(&verified), "{reissued}");
+}
+
+/// Returns the scopes in a claim that this version knows. No scope may be in the claim twice.
+fn known_scopes(claim: &Value) -> Scopes {
+    let names: Vec<_> = claim.as_str().expect("a string").split(' ').collect();
+    assert_eq!(names.iter().collect::<HashSet<_>>().len(), names.len());
+    assert!(!names.contains(&""));
+    names.into_iter().filter_map(|name| name.parse().ok()).collect()
 }
 
 /// Decodes a part of a token, and checks that its base64 encoding is canonical.
@@ -141,6 +154,7 @@ fn sign_and_verify(keys: &KeySet) {
         user_id: Uuid::from_u128(1),
         session_id: Uuid::from_u128(2),
         roles: Vec::new(),
+        scopes: None,
         issued_at: now,
         expires_at: now + MAX_LIFETIME,
     };

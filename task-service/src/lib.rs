@@ -21,6 +21,7 @@ use service_kit::{
         call_limit::CallLimit,
         credential::LocalGateway,
         interceptor::Authenticator,
+        protected::Protected,
         revocation::{
             RevocationView,
             follow::{Follower, report},
@@ -42,7 +43,7 @@ use service_kit::{
 use sqlx::migrate::Migrator;
 use taskey_proto::task::v1::{task_list_service_server::TaskListServiceServer, task_service_server::TaskServiceServer};
 use tokio::sync::watch::channel as watch_channel;
-use tonic::{service::interceptor::InterceptedService, transport::Endpoint};
+use tonic::transport::Endpoint;
 
 pub mod command;
 pub mod config;
@@ -208,8 +209,8 @@ impl Server {
             .with_health(health)
             .with_service_peers(gateway.map(|gateway| Arc::new(gateway) as _))
             .with_condition("clock", follower.view.clock_in_sync())
-            .with(InterceptedService::new(task_service, authenticator.clone()))
-            .with(InterceptedService::new(list_service, authenticator))
+            .with(Protected::new(task_service, authenticator.clone())?)
+            .with(Protected::new(list_service, authenticator)?)
             .serve(listener, is_ready, shutdown);
         let background = async {
             tokio::join!(

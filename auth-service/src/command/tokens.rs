@@ -3,7 +3,10 @@
 use std::io::{self, Write};
 
 use clap::Subcommand;
-use service_kit::clock::Clock;
+use service_kit::{
+    auth::scope::{Scope, Scopes},
+    clock::Clock,
+};
 
 use super::event::tool_event;
 use crate::{
@@ -11,7 +14,7 @@ use crate::{
     model::{
         audit::Kind,
         service_certificate::CertificateName,
-        service_token::{self, MAX_TOKENS, Scope, Scopes, ServiceName},
+        service_token::{self, MAX_TOKENS, SERVICE_SCOPES, ServiceName},
     },
     store::service_tokens::{self, Credential, CredentialKind, Inserted, NewServiceCertificate, NewServiceToken},
 };
@@ -33,7 +36,7 @@ pub enum TokensCommand {
         /// What the service may do; can be repeated. tokens.verify: introspect tokens and receive revocations.
         /// clients.forward: call on behalf of clients, as the gateway does, and say what their addresses are [default:
         /// all scopes]
-        #[arg(long = "scope", value_name = "SCOPE")]
+        #[arg(long = "scope", value_name = "SCOPE", value_parser = service_token::parse_scope)]
         scopes: Vec<Scope>,
 
         /// The database.
@@ -77,7 +80,7 @@ impl TokensCommand {
 async fn issue_token(database: &DatabaseArgs, name: ServiceName, scopes: Vec<Scope>) -> anyhow::Result<()> {
     let (db, clock) = (database.open_for_tool().await?, Clock::system());
     let scopes: Scopes =
-        if scopes.is_empty() { Scope::ALL.into_iter().collect() } else { scopes.into_iter().collect() };
+        if scopes.is_empty() { SERVICE_SCOPES.into_iter().collect() } else { scopes.into_iter().collect() };
     let event = tool_event(&clock, Kind::ServiceTokenIssued).with_detail("service", &name);
     let event = event.with_detail("scopes", &scopes);
     let (token, hash) = service_token::generate();

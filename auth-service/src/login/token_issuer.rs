@@ -39,6 +39,7 @@ impl TokenIssuer {
             user_id: user.id,
             session_id: session.id,
             roles: user.roles(),
+            scopes: None,
             issued_at: now,
             expires_at: (now + self.access_token_ttl).min(session.expires_at),
         };

@@ -1,16 +1,18 @@
 //! Service tokens: opaque strings, of which the database stores only the hash.
 
-use std::{collections::BTreeSet, fmt, str::FromStr};
+use std::{fmt, str::FromStr};
 
 use aws_lc_rs::digest;
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use service_kit::{
-    auth::credential::{SERVICE_TOKEN_PREFIX, service_token},
+    auth::{
+        credential::{SERVICE_TOKEN_PREFIX, service_token},
+        interceptor::scope_missing,
+        scope::{Scope, Scopes},
+    },
     ops::secret_file::Key,
     status::ApiError,
 };
-use taskey_proto::errors::v1::ErrorReason;
-use tonic::Code;
 use zeroize::Zeroizing;
 
 /// The hash of a service token.
@@ -47,75 +49,30 @@ impl ServiceTokenHash {
     }
 }
 
-/// What a service token permits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Scope {
-    /// To verify tokens: introspection and the feed of revocations.
-    TokensVerify,
-    /// To call on behalf of clients, whose addresses are forwarded.
-    ClientsForward,
+/// The scopes that a service token can have.
+pub const SERVICE_SCOPES: [Scope; 2] = [Scope::TokensVerify, Scope::ClientsForward];
+
+/// Parses a scope of a service token.
+///
+/// # Errors
+/// If service tokens cannot have the scope.
+pub fn parse_scope(text: &str) -> Result<Scope, &'static str> {
+    let scope = text.parse().ok().filter(|scope| SERVICE_SCOPES.contains(scope));
+    scope.ok_or("must be tokens.verify or clients.forward")
 }
 
-impl Scope {
-    /// All scopes.
-    pub const ALL: [Self; 2] = [Self::TokensVerify, Self::ClientsForward];
+/// Parses scopes as they are stored, separated by spaces. Unknown scopes are ignored.
+#[must_use]
+pub fn scopes_from_stored(text: &str) -> Scopes {
+    text.split_whitespace().filter_map(|scope| parse_scope(scope).ok()).collect()
 }
 
-impl fmt::Display for Scope {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::TokensVerify => "tokens.verify",
-            Self::ClientsForward => "clients.forward",
-        })
-    }
-}
-
-impl FromStr for Scope {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let scope = Self::ALL.into_iter().find(|scope| scope.to_string() == text);
-        scope.ok_or("must be tokens.verify or clients.forward")
-    }
-}
-
-/// The scopes of a service token.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Scopes(BTreeSet<Scope>);
-
-impl FromIterator<Scope> for Scopes {
-    fn from_iter<T: IntoIterator<Item = Scope>>(scopes: T) -> Self {
-        Self(scopes.into_iter().collect())
-    }
-}
-
-impl Scopes {
-    /// Parses scopes as they are stored, separated by spaces. Unknown scopes are ignored.
-    #[must_use]
-    pub fn from_stored(text: &str) -> Self {
-        text.split_whitespace().filter_map(|scope| scope.parse().ok()).collect()
-    }
-
-    /// Checks that `scope` is one of the scopes.
-    ///
-    /// # Errors
-    /// PERMISSION_DENIED / SCOPE_MISSING.
-    pub fn require(&self, scope: Scope) -> Result<(), ApiError> {
-        if self.0.contains(&scope) {
-            return Ok(());
-        }
-        let message = format!("the service token does not have the scope `{scope}`");
-        let error = ApiError::new(Code::PermissionDenied, ErrorReason::ScopeMissing, message);
-        Err(error.metadata("required", scope))
-    }
-}
-
-impl fmt::Display for Scopes {
-    /// Writes the scopes as they are stored.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names: Vec<_> = self.0.iter().map(ToString::to_string).collect();
-        f.write_str(&names.join(" "))
-    }
+/// Checks that a service token with these scopes has the scope `required`.
+///
+/// # Errors
+/// PERMISSION_DENIED / SCOPE_MISSING.
+pub fn require_scope(scopes: Scopes, required: Scope) -> Result<(), ApiError> {
+    if scopes.contains(required) { Ok(()) } else { Err(scope_missing("service token", required)) }
 }
 
 /// The name of a service.
@@ -143,7 +100,7 @@ impl fmt::Display for ServiceName {
 
 #[cfg(test)]
 mod tests {
-    use super::{Scope, Scopes, ServiceName, ServiceTokenHash, generate};
+    use super::*;
 
     #[test]
     fn hash_identifies_a_token() {
@@ -165,13 +122,14 @@ mod tests {
     }
 
     #[test]
-    fn scopes_have_one_stored_form() {
-        let scopes = Scopes::from_stored("clients.forward tokens.verify");
-        assert_eq!(scopes, Scope::ALL.into_iter().collect());
-        assert_eq!(Scopes::from_stored(&scopes.to_string()), scopes);
-        let verify = Scopes::from_stored("tokens.verify");
-        assert!(verify.require(Scope::TokensVerify).is_ok() && verify.require(Scope::ClientsForward).is_err());
-        assert_eq!(Scopes::from_stored(""), Scopes::default());
+    fn only_scopes_of_services_are_accepted() {
+        let scopes = scopes_from_stored("clients.forward tokens.verify");
+        assert_eq!(scopes, SERVICE_SCOPES.into_iter().collect());
+        assert_eq!(scopes_from_stored(&scopes.to_string()), scopes);
+        let verify = scopes_from_stored("tokens.verify tasks.read");
+        assert!(require_scope(verify, Scope::TokensVerify).is_ok());
+        assert!(require_scope(verify, Scope::ClientsForward).is_err() && !verify.contains(Scope::TasksRead));
+        assert!(scopes_from_stored("").is_empty());
     }
 
     #[test]

@@ -64,7 +64,7 @@ impl pb::auth_service_server::AuthService for AuthService {
     }
 
     async fn logout(&self, request: Request<LogoutRequest>) -> Result<Response<LogoutResponse>, Status> {
-        let access_token_session = self.app.authenticator.session_id(request.metadata());
+        let access_token_session = self.app.authenticator.session_id(request.metadata().as_ref());
         let event = self.app.clients.event(Kind::Logout, Actor::Owner, None, &request).await?;
         let LogoutRequest { refresh_token, wait_for_verifiers } = request.into_inner();
         let token = request::refresh_token(refresh_token)?.map(Zeroizing::new);

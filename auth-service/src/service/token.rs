@@ -120,6 +120,7 @@ impl TokenService {
             iat: seconds(claims.issued_at.as_seconds()),
             exp: seconds(claims.expires_at.as_seconds()),
             roles: claims.roles,
+            scope: claims.scopes.map(|scopes| scopes.to_string()),
             token_type: Some("Bearer".to_owned()),
         }
     }

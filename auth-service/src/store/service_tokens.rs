@@ -2,6 +2,7 @@
 
 use service_kit::{
     args,
+    auth::scope::Scopes,
     clock::Timestamp,
     db::{Db, Error, FromRow, ReadKind, Row},
 };
@@ -11,7 +12,7 @@ use super::audit;
 use crate::model::{
     audit::Event,
     service_certificate::CertificateName,
-    service_token::{MAX_TOKENS, Scopes, ServiceName, ServiceTokenHash},
+    service_token::{MAX_TOKENS, ServiceName, ServiceTokenHash, scopes_from_stored},
 };
 
 /// The account of events that belong to no account.
@@ -70,7 +71,7 @@ impl FromRow for Credential {
             None => CredentialKind::Certificate(CertificateName(san.unwrap_or_default())),
         };
         let scopes: String = row.next()?;
-        Ok(Self { name, kind, scopes: Scopes::from_stored(&scopes), create_time: row.next()? })
+        Ok(Self { name, kind, scopes: scopes_from_stored(&scopes), create_time: row.next()? })
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use service_kit::{
     assert_refused,
-    auth::{claims::AccessClaims, keys::KeySet, token},
+    auth::{claims::AccessClaims, keys::KeySet, scope::Scopes, token},
     on_each_database,
     ops::config::TokenArgs,
     testing::{TestDatabase, call_raw},
@@ -22,7 +22,7 @@ on_each_database! {
     a_forged_role_makes_an_introspected_token_inactive,
 }
 
-const ADMIN_RPCS: [&str; 8] = [
+pub const ADMIN_RPCS: [&str; 8] = [
     "GetUser",
     "ListUsers",
     "DisableUser",
@@ -33,7 +33,7 @@ const ADMIN_RPCS: [&str; 8] = [
     "ListAuditEvents",
 ];
 
-const ACCOUNT_RPCS: [&str; 9] = [
+pub const ACCOUNT_RPCS: [&str; 9] = [
     "GetMe",
     "UpdateMe",
     "ChangePassword",
@@ -45,23 +45,34 @@ const ACCOUNT_RPCS: [&str; 9] = [
     "RevokeAllSessions",
 ];
 
-fn id(text: &str) -> Uuid {
+pub fn id(text: &str) -> Uuid {
     text.parse().expect("a UUID")
 }
 
 /// Signs a token with the shared key.
 fn forge(server: &Server, user_id: Uuid, session_id: Uuid, roles: &[&str]) -> String {
+    forge_with_scopes(server, user_id, session_id, roles, None)
+}
+
+/// Signs a token that permits only what its scopes permit.
+pub fn forge_with_scopes(
+    server: &Server,
+    user_id: Uuid,
+    session_id: Uuid,
+    roles: &[&str],
+    scopes: Option<Scopes>,
+) -> String {
     let (id, issued_at) = (server.clock.new_id(), server.clock.now());
     let roles = roles.iter().map(ToString::to_string).collect();
     let expires_at = issued_at + Duration::from_secs(300);
-    let claims = AccessClaims { id, user_id, session_id, roles, issued_at, expires_at };
+    let claims = AccessClaims { id, user_id, session_id, roles, scopes, issued_at, expires_at };
     let keys = KeySet::read(&server.database.key_file(), issued_at).expect("a key file");
     let token_args = TokenArgs { issuer: "taskey".to_owned(), audience: "taskey".to_owned() };
     token::sign(&keys, &token_args, &claims).expect("signed")
 }
 
 /// Calls an RPC with an empty request.
-async fn call(server: &Server, service: &str, rpc: &str, token: &str) -> Result<Vec<u8>, Status> {
+pub async fn call(server: &Server, service: &str, rpc: &str, token: &str) -> Result<Vec<u8>, Status> {
     let request: Request<Vec<u8>> = bearer(token, Vec::new());
     call_raw(&server.channel, &format!("/taskey.auth.v1.{service}/{rpc}"), request).await
 }
@@ -104,7 +115,7 @@ async fn a_forged_session_or_account_is_refused_by_every_rpc(database: TestDatab
 }
 
 /// Signs up an administrator, and logs in.
-async fn sign_up_admin(server: &Server) -> TokenPair {
+pub async fn sign_up_admin(server: &Server) -> TokenPair {
     server.sign_up("admin@example.com").await.expect("signed up");
     execute(&server.database, "update users set roles = 'admin'").await;
     server.login("admin@example.com", PASSWORD).await.expect("logged in")

@@ -28,6 +28,7 @@ mod purge;
 mod refresh;
 mod refresh_model;
 mod refresh_secrets;
+mod scopes;
 mod secrets;
 mod service_certificates;
 mod service_tokens;

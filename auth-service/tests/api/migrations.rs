@@ -62,7 +62,7 @@ async fn migrations_keep_existing_sessions(database: TestDatabase) {
     let token = |session_id| {
         let (issued_at, roles) = (server.clock.now(), vec![]);
         let expires_at = issued_at + std::time::Duration::from_secs(300);
-        let claims = AccessClaims { id: ACTIVE, user_id: USER, session_id, roles, issued_at, expires_at };
+        let claims = AccessClaims { id: ACTIVE, user_id: USER, session_id, roles, scopes: None, issued_at, expires_at };
         token::sign(&keys, &token_args, &claims).expect("signed")
     };
     let mut account = server.account();

@@ -1,4 +1,4 @@
-//! The options of `taskey.options.v1`: which RPCs are public, which errors they return, and the limits of fields.
+//! The options of `taskey.options.v1`: the scopes that RPCs require, the errors that they return, and the limits of fields.
 
 use anyhow::bail;
 use prost_reflect::{
@@ -18,8 +18,13 @@ const PUBLIC: &str = "public";
 /// Reports whether an RPC can be called without an access token.
 #[must_use]
 pub fn is_public(method: &MethodDescriptor) -> bool {
-    let scope = option(&method.options(), "scope");
-    scope.is_some_and(|scope| scope.as_str() == Some(PUBLIC))
+    scope(method).as_deref() == Some(PUBLIC)
+}
+
+/// Returns the scope that an RPC requires, or `public`.
+#[must_use]
+pub fn scope(method: &MethodDescriptor) -> Option<String> {
+    option(&method.options(), "scope")?.as_str().map(str::to_owned)
 }
 
 /// Returns the errors of an RPC, each as `CODE / REASON`, without the errors common to its service.

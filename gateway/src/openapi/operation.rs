@@ -24,16 +24,18 @@ pub fn describe(binding: &Binding, schemas: &mut Schemas) -> anyhow::Result<Valu
     let comment = comment::leading(&service.parent_file(), method.path());
     let errors = contract::errors(method)?;
     let authentication = binding.authentication(&errors);
+    let scope = contract::scope(method).filter(|_| authentication == Authentication::Required);
     let mut operation = json!({
         "operationId": operation_id(binding),
         "tags": [service.name()],
         "parameters": parameters(binding, schemas),
         "responses": response::responses(binding, errors, authentication, schemas),
-        "security": security(authentication),
+        "security": security(authentication, scope.as_deref()),
     });
     if !comment.is_empty() {
         operation["summary"] = json!(comment::summary(&comment));
-        operation["description"] = json!(comment::without_errors(&comment));
+        let scope = scope.map(|scope| format!("\n\nRequires the scope `{scope}`.")).unwrap_or_default();
+        operation["description"] = json!(comment::without_errors(&comment) + &scope);
     }
     if let Some(body) = request_body(binding, schemas) {
         operation["requestBody"] = body;
@@ -48,11 +50,13 @@ fn operation_id(binding: &Binding) -> String {
     if binding.index == 0 { name } else { format!("{name}_{}", binding.index + 1) }
 }
 
-fn security(authentication: Authentication) -> Value {
+/// Returns the alternative ways to authenticate, each with the scope that the token must have.
+fn security(authentication: Authentication, scope: Option<&str>) -> Value {
+    let scopes: Vec<_> = scope.into_iter().collect();
     match authentication {
         Authentication::None => json!([]),
-        Authentication::Optional => json!([{}, {"bearer": []}, {"cookie": []}]),
-        Authentication::Required => json!([{"bearer": []}, {"cookie": []}]),
+        Authentication::Optional => json!([{}, {"bearer": scopes}, {"cookie": scopes}]),
+        Authentication::Required => json!([{"bearer": scopes}, {"cookie": scopes}]),
     }
 }
 

@@ -2,11 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use gateway::openapi::{
-    comment,
-    contract::{self, Limits, common_error_options, error_options},
+use gateway::{
+    openapi::{
+        comment,
+        contract::{self, Limits, common_error_options, error_options},
+    },
+    routing::binding::has_no_side_effects,
 };
 use prost_reflect::{FieldDescriptor, MessageDescriptor};
+use service_kit::auth::scope::Scope;
 
 use crate::openapi::contract_pool;
 
@@ -64,6 +68,30 @@ fn common_error_options_match_the_comments_of_services() {
             None => errors_in(common),
         };
         assert_eq!(options, documented, "{}", service.full_name());
+    }
+}
+
+#[test]
+fn every_rpc_has_a_scope() {
+    for method in contract_pool().services().flat_map(|service| service.methods().collect::<Vec<_>>()) {
+        let name = method.full_name();
+        let text = contract::scope(&method).unwrap_or_else(|| panic!("{name} has no scope"));
+        if text == "public" {
+            continue;
+        }
+        let scope: Scope = text.parse().unwrap_or_else(|error| panic!("{name}: {text} {error}"));
+        let (service, reads) = (method.parent_service(), has_no_side_effects(&method));
+        let expected = match (service.name(), reads) {
+            ("TaskService" | "TaskListService", true) => Scope::TasksRead,
+            ("TaskService" | "TaskListService", false) => Scope::TasksWrite,
+            ("AccountService", true) => Scope::AccountRead,
+            ("AccountService", false) => Scope::AccountWrite,
+            ("AdminService", true) => Scope::AdminRead,
+            ("AdminService", false) => Scope::AdminWrite,
+            ("TokenService", _) => Scope::TokensVerify,
+            (other, _) => panic!("{other} has no scopes in this test"),
+        };
+        assert_eq!(scope, expected, "{name}");
     }
 }
 

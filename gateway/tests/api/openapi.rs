@@ -161,6 +161,22 @@ fn only_public_operations_need_no_token() {
     assert_eq!(paths_with_security(optional), ["/v1/auth/logout".to_owned()].into());
 }
 
+#[test]
+fn operations_document_the_scope_of_their_rpc() {
+    for (path, verb, scope) in [
+        ("/v1/tasks", "get", "tasks.read"),
+        ("/v1/tasks/{id}", "delete", "tasks.write"),
+        ("/v1/me", "patch", "account.write"),
+        ("/v1/admin/users", "get", "admin.read"),
+        ("/v1/auth/introspect", "post", "tokens.verify"),
+    ] {
+        let operation = operation(path, verb);
+        assert_eq!(operation["security"], json!([{"bearer": [scope]}, {"cookie": [scope]}]), "{verb} {path}");
+        let description = operation["description"].as_str().unwrap();
+        assert!(description.ends_with(&format!("Requires the scope `{scope}`.")), "{description}");
+    }
+}
+
 fn reasons(operation: &Value, code: &str) -> BTreeSet<String> {
     let reasons = operation["responses"][code]["x-error-reasons"].as_array().cloned().unwrap_or_default();
     reasons.iter().map(|reason| reason.as_str().unwrap().to_owned()).collect()

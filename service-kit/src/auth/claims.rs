@@ -7,6 +7,7 @@ use quick_cache::sync::Cache;
 use serde::{Deserialize, Deserializer, Serialize};
 use uuid::Uuid;
 
+use super::scope::Scopes;
 use crate::{
     clock::{MAX_CLOCK_SKEW, Timestamp},
     id,
@@ -30,6 +31,8 @@ pub struct AccessClaims {
     pub session_id: Uuid,
     /// The roles of the user: `roles`.
     pub roles: Vec<String>,
+    /// What the token permits: `scope`. `None` if it permits all that the roles do.
+    pub scopes: Option<Scopes>,
     /// When it was issued: `iat`.
     pub issued_at: Timestamp,
     /// When it expires: `exp`.
@@ -70,11 +73,13 @@ pub(super) struct Payload {
     #[serde(skip_serializing_if = "Option::is_none", default, deserialize_with = "deserialize_non_null")]
     nbf: Option<i64>,
     roles: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none", default, deserialize_with = "deserialize_non_null")]
+    scope: Option<String>,
 }
 
 /// Deserializes a claim that is present. Rejects `null`, which is not the same as an absent claim.
-fn deserialize_non_null<'de, D: Deserializer<'de>>(claim: D) -> Result<Option<i64>, D::Error> {
-    i64::deserialize(claim).map(Some)
+fn deserialize_non_null<'de, D: Deserializer<'de>, T: Deserialize<'de>>(claim: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(claim).map(Some)
 }
 
 impl Payload {
@@ -90,20 +95,26 @@ impl Payload {
             exp: claims.expires_at.as_seconds(),
             nbf: None,
             roles: claims.roles.clone(),
+            scope: claims.scopes.map(|scopes| scopes.to_string()),
         }
     }
 
-    /// Parses the ids and checks the lifetime. The other checks depend on the time and on the verifier.
+    /// Parses the ids and the scopes, and checks the lifetime. The other checks depend on the time and on the verifier.
     pub(super) fn into_signed_claims(self) -> Option<SignedClaims> {
         let lifetime = self.exp.checked_sub(self.iat)?;
         if lifetime <= 0 || Duration::from_secs(lifetime.unsigned_abs()) > MAX_LIFETIME {
             return None;
         }
+        let scopes = match self.scope {
+            Some(scope) => Some(Scopes::from_claim(&scope)?),
+            None => None,
+        };
         let claims = AccessClaims {
             id: id::parse(&self.jti)?,
             user_id: id::parse(&self.sub)?,
             session_id: id::parse(&self.sid)?,
             roles: self.roles,
+            scopes,
             issued_at: Timestamp::from_seconds(self.iat),
             expires_at: Timestamp::from_seconds(self.exp),
         };

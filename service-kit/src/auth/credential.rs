@@ -21,6 +21,7 @@ use crate::{
     auth::{
         claims::{self, AccessClaims},
         key_source::{KeySource, POLL_INTERVAL, Purpose},
+        scope::Scope,
         token,
     },
     clock::Clock,
@@ -113,6 +114,7 @@ fn mint(keys: &KeySource, token_args: &TokenArgs, clock: &Clock) -> anyhow::Resu
         user_id: clock.new_id(),
         session_id: clock.new_id(),
         roles: vec![ROLE_VERIFIER.to_owned()],
+        scopes: Some([Scope::TokensVerify].into_iter().collect()),
         issued_at: now,
         expires_at: now + claims::MAX_LIFETIME,
     };

@@ -1,5 +1,5 @@
-//! The interceptor of protected services. It verifies the signature and the claims of the access token and looks up its
-//! session in memory, without I/O.
+//! Authenticates the callers of protected services. Verifies the signature and the claims of the access token and looks up
+//! its session in memory, without I/O.
 
 use std::{
     sync::{
@@ -9,9 +9,10 @@ use std::{
     time::Duration,
 };
 
+use http::{HeaderMap, header::AUTHORIZATION};
 use taskey_proto::errors::v1::ErrorReason;
 use tokio::time::timeout;
-use tonic::{Code, Request, Status, metadata::MetadataMap, service::Interceptor};
+use tonic::{Code, Request};
 use uuid::Uuid;
 
 use crate::{
@@ -20,6 +21,7 @@ use crate::{
         claims::AccessClaims,
         key_source::KeySource,
         revocation::{Freshness, RevocationView, Verdict},
+        scope::Scope,
         token::{self, TokenError},
     },
     clock::Clock,
@@ -41,9 +43,9 @@ impl Caller {
     /// Returns the caller that the interceptor has authenticated.
     ///
     /// # Errors
-    /// INTERNAL if the service has no interceptor.
+    /// INTERNAL if the service is not [protected](super::protected::Protected).
     pub fn from_request<T>(request: &Request<T>) -> Result<&Self, ApiError> {
-        request.extensions().get().ok_or_else(|| ApiError::internal("a protected service has no interceptor"))
+        request.extensions().get().ok_or_else(|| ApiError::internal("the service is not protected"))
     }
 
     /// Returns the id of the user.
@@ -69,9 +71,27 @@ impl Caller {
         let message = format!("requires the `{role}` role");
         Err(ApiError::new(Code::PermissionDenied, ErrorReason::PermissionDenied, message))
     }
+
+    /// Checks that the token of the caller has a scope. Tokens without the claim `scope` have all scopes.
+    ///
+    /// # Errors
+    /// PERMISSION_DENIED / SCOPE_MISSING if it does not.
+    pub fn require_scope(&self, scope: Scope) -> Result<(), ApiError> {
+        if self.0.scopes.is_none_or(|granted| granted.contains(scope)) {
+            return Ok(());
+        }
+        Err(scope_missing("access token", scope))
+    }
 }
 
-/// Authenticates callers by their access tokens. Implements tonic's [`Interceptor`].
+/// Returns the error of a call whose `token` lacks a scope.
+#[must_use]
+pub fn scope_missing(token: &str, scope: Scope) -> ApiError {
+    let message = format!("the {token} does not have the scope `{scope}`");
+    ApiError::new(Code::PermissionDenied, ErrorReason::ScopeMissing, message).metadata("required", scope)
+}
+
+/// Authenticates callers by their access tokens.
 #[derive(Clone, Debug)]
 pub struct Authenticator {
     keys: Arc<KeySource>,
@@ -109,8 +129,19 @@ impl Authenticator {
     /// # Errors
     /// UNAUTHENTICATED with the reason. UNAVAILABLE / VERIFIER_NOT_READY while keys or revocations are not received,
     /// because clients discard their tokens after UNAUTHENTICATED.
-    pub fn authenticate(&self, headers: &MetadataMap) -> Result<Caller, ApiError> {
+    pub fn authenticate(&self, headers: &HeaderMap) -> Result<Caller, ApiError> {
         self.verify(bearer(headers)?).map(Caller)
+    }
+
+    /// Authenticates the caller of an RPC that requires a scope, and counts the call.
+    ///
+    /// # Errors
+    /// As [`Self::authenticate`], RATE_LIMITED, or SCOPE_MISSING.
+    pub(super) fn authorize(&self, headers: &HeaderMap, required: Option<Scope>) -> Result<Caller, ApiError> {
+        let caller = self.authenticate(headers)?;
+        self.call_limit.check(caller.user_id())?;
+        required.map_or(Ok(()), |scope| caller.require_scope(scope))?;
+        Ok(caller)
     }
 
     /// Verifies a token and returns its claims.
@@ -185,7 +216,7 @@ impl Authenticator {
     ///
     /// # Errors
     /// UNAUTHENTICATED / TOKEN_MISSING or TOKEN_INVALID, or UNAVAILABLE / VERIFIER_NOT_READY while there are no keys.
-    pub fn session_id(&self, headers: &MetadataMap) -> Result<Uuid, ApiError> {
+    pub fn session_id(&self, headers: &HeaderMap) -> Result<Uuid, ApiError> {
         let keys = self.keys.current().ok_or_else(not_ready)?;
         Ok(token::verify_expired(&keys, &self.token_args, bearer(headers)?, self.clock.now())?.session_id)
     }
@@ -196,22 +227,13 @@ fn not_ready() -> ApiError {
     ApiError::new(Code::Unavailable, ErrorReason::VerifierNotReady, message).retry_after(Duration::from_secs(1))
 }
 
-impl Interceptor for Authenticator {
-    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        let caller = self.authenticate(request.metadata())?;
-        self.call_limit.check(caller.user_id())?;
-        request.extensions_mut().insert(caller);
-        Ok(request)
-    }
-}
-
 /// Returns the token in the `authorization` header (RFC 6750, section 2.1). The scheme is case-insensitive (RFC 9110,
 /// section 11.1).
 ///
 /// # Errors
 /// UNAUTHENTICATED / TOKEN_MISSING if there is no header, TOKEN_INVALID if there are several or it has another scheme.
-pub fn bearer(headers: &MetadataMap) -> Result<&str, ApiError> {
-    let mut values = headers.get_all("authorization").iter();
+pub fn bearer(headers: &HeaderMap) -> Result<&str, ApiError> {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
     let Some(value) = values.next() else {
         return Err(ApiError::new(
             Code::Unauthenticated,

@@ -8,6 +8,8 @@ pub mod interceptor;
 mod jwk;
 pub mod key_source;
 pub mod keys;
+pub mod protected;
 pub mod revocation;
 pub mod rotation;
+pub mod scope;
 pub mod token;

@@ -35,8 +35,9 @@ struct Header<'a> {
 /// Signs an access token.
 ///
 /// # Errors
-/// If there is no signing key.
+/// If there is no signing key, or the token would permit nothing.
 pub fn sign(keys: &KeySet, args: &TokenArgs, claims: &AccessClaims) -> anyhow::Result<String> {
+    anyhow::ensure!(claims.scopes.is_none_or(|scopes| !scopes.is_empty()), "a token must have at least one scope");
     let (key, signing) = keys.signing().context("the first key is a public key, which cannot sign")?;
     let mut header = jsonwebtoken::Header::new(key.algorithm);
     header.typ = Some(TOKEN_TYPE.to_owned());

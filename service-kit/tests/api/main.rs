@@ -17,6 +17,7 @@ mod postgres_poolers;
 mod postgres_sessions;
 mod postgres_tls;
 mod revocation;
+mod scopes;
 mod searches;
 mod server;
 mod shutdown;

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, fs::File, sync::Arc, thread, time::Duration};
 
+use http::HeaderMap;
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
 use service_kit::{
     auth::{
@@ -16,7 +17,6 @@ use service_kit::{
     ops::config::TokenArgs,
     testing,
 };
-use tonic::metadata::MetadataMap;
 
 /// The system calls for memory, locks and the end of a thread. None opens a file or socket, or reads the time.
 const ALLOWED_SYSTEM_CALLS: [i64; 11] = [
@@ -56,9 +56,10 @@ fn verify_without_system_calls(kind: NewKey) {
     let headers = |session_id| {
         let (id, now) = (clock.new_id(), clock.now());
         let expires_at = now + claims::MAX_LIFETIME;
-        let claims = AccessClaims { id, user_id: id, session_id, roles: Vec::new(), issued_at: now, expires_at };
+        let claims =
+            AccessClaims { id, user_id: id, session_id, roles: Vec::new(), scopes: None, issued_at: now, expires_at };
         let token = token::sign(&keys.current().expect("keys"), &token_args(), &claims).expect("signed");
-        let mut headers = MetadataMap::new();
+        let mut headers = HeaderMap::new();
         headers.insert("authorization", format!("Bearer {token}").parse().expect("ASCII"));
         headers
     };
@@ -67,7 +68,7 @@ fn verify_without_system_calls(kind: NewKey) {
     view.add_snapshot([revoked], None);
     view.add([]);
     let valid: Vec<_> = (0..500).map(|_| headers(active)).collect();
-    let invalid = [headers(revoked), MetadataMap::new()];
+    let invalid = [headers(revoked), HeaderMap::new()];
     let authenticator = Authenticator::new(Arc::clone(&keys), token_args(), view, clock);
 
     let refused = thread::spawn(move || {

@@ -28,7 +28,15 @@ fn view(max_staleness: Duration) -> RevocationView {
 fn claims(session_id: Uuid) -> AccessClaims {
     let (clock, id) = (Clock::system(), Uuid::nil());
     let now = clock.now();
-    AccessClaims { id, user_id: id, session_id, roles: Vec::new(), issued_at: now, expires_at: now + 300 * SECOND }
+    AccessClaims {
+        id,
+        user_id: id,
+        session_id,
+        roles: Vec::new(),
+        scopes: None,
+        issued_at: now,
+        expires_at: now + 300 * SECOND,
+    }
 }
 
 fn check(view: &RevocationView, session_id: Uuid) -> Verdict {

@@ -9,6 +9,7 @@ use service_kit::{
     auth::{
         claims::AccessClaims,
         keys::KeySet,
+        scope::Scope,
         token::{self, MAX_TOKEN_BYTES, TokenError},
     },
     clock::Timestamp,
@@ -20,14 +21,14 @@ use taskey_proto::errors::v1::ErrorReason;
 use uuid::Uuid;
 
 const SECRET: &[u8; 32] = b"thirty-two bytes to sign a token";
-const NOW: i64 = 1_800_000_000;
+pub(crate) const NOW: i64 = 1_800_000_000;
 
-fn token_args() -> TokenArgs {
+pub(crate) fn token_args() -> TokenArgs {
     TokenArgs { issuer: "taskey".to_owned(), audience: "taskey".to_owned() }
 }
 
 /// Returns a set of two keys. `first` signs.
-fn keys() -> KeySet {
+pub(crate) fn keys() -> KeySet {
     let folder = testing::folder();
     let file = folder.path().join("keys.json");
     let key = |kid: &str, secret: &[u8]| json!({"kty": "oct", "kid": kid, "k": BASE64.encode(secret)});
@@ -37,11 +38,11 @@ fn keys() -> KeySet {
     KeySet::read(&file, Timestamp::from_seconds(NOW)).expect("a key set")
 }
 
-fn header() -> Value {
+pub(crate) fn header() -> Value {
     json!({"alg": "HS256", "kid": "first", "typ": "at+jwt"})
 }
 
-fn claims() -> Value {
+pub(crate) fn claims() -> Value {
     json!({
         "iss": "taskey", "aud": "taskey", "iat": NOW - 10, "exp": NOW + 290, "roles": [],
         "sub": "01890a5d-ac96-774b-bcce-b302099a8057", "sid": "01890a5d-ac96-774b-bcce-b302099a8058",
@@ -55,11 +56,11 @@ fn sign(message: &str, secret: &[u8]) -> String {
 }
 
 /// Returns a token with a valid signature over any header and payload.
-fn forge(header: &str, claims: &str) -> String {
+pub(crate) fn forge(header: &str, claims: &str) -> String {
     sign(&format!("{}.{}", BASE64.encode(header), BASE64.encode(claims)), SECRET)
 }
 
-fn verify(token: &str) -> Result<AccessClaims, TokenError> {
+pub(crate) fn verify(token: &str) -> Result<AccessClaims, TokenError> {
     token::verify(&keys(), &token_args(), token, Timestamp::from_seconds(NOW))
 }
 
@@ -75,7 +76,7 @@ fn assert_invalid(token: &str) {
 }
 
 /// Returns the object with one member replaced, as JSON. A `null` is not removed.
-fn with(mut object: Value, member: &str, value: Value) -> String {
+pub(crate) fn with(mut object: Value, member: &str, value: Value) -> String {
     object[member] = value;
     object.to_string()
 }
@@ -93,6 +94,7 @@ fn signed_token_is_accepted_and_returns_its_claims() {
         user_id: Uuid::from_u128(1),
         session_id: Uuid::from_u128(2),
         roles: vec!["admin".to_owned()],
+        scopes: Some([Scope::TasksRead, Scope::AccountRead].into_iter().collect()),
         issued_at: now,
         expires_at: Timestamp::from_seconds(NOW + 300),
     };

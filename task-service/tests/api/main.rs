@@ -27,6 +27,7 @@ mod purged;
 mod quota;
 mod requests;
 mod retries;
+mod scopes;
 mod server;
 mod soak;
 mod start_up;

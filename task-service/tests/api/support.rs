@@ -176,6 +176,7 @@ impl Bearer {
             user_id: self.user_id,
             session_id: self.session_id,
             roles: Vec::new(),
+            scopes: None,
             issued_at: now,
             expires_at: now + Duration::from_secs(300),
         };

@@ -70,14 +70,14 @@ pub(crate) async fn call_every_rpc(channel: &Channel, headers: &[&str]) -> Vec<(
 }
 
 /// Signs tokens with arbitrary headers and claims.
-struct TokenForger {
+pub(crate) struct TokenForger {
     kid: String,
     key: hmac::Key,
     now: i64,
 }
 
 impl TokenForger {
-    fn new(service: &Service, database: &TestDatabase) -> Self {
+    pub(crate) fn new(service: &Service, database: &TestDatabase) -> Self {
         let text = fs::read_to_string(database.key_file()).expect("the key file exists");
         let set: Value = serde_json::from_str(&text).expect("the key file is JSON");
         let member = |name: &str| set["keys"][0][name].as_str().expect("a string").to_owned();
@@ -89,11 +89,11 @@ impl TokenForger {
         }
     }
 
-    fn header(&self) -> Value {
+    pub(crate) fn header(&self) -> Value {
         json!({ "alg": "HS256", "kid": self.kid, "typ": "at+jwt" })
     }
 
-    fn claims(&self) -> Value {
+    pub(crate) fn claims(&self) -> Value {
         json!({
             "iss": "taskey",
             "aud": "taskey",
@@ -106,7 +106,7 @@ impl TokenForger {
         })
     }
 
-    fn bearer(&self, header: &Value, claims: &Value) -> String {
+    pub(crate) fn bearer(&self, header: &Value, claims: &Value) -> String {
         signed(&self.key, header, claims)
     }
 

@@ -35,7 +35,7 @@ use tokio::{
     sync::mpsc,
     task::{JoinSet, block_in_place},
 };
-use tonic::{Status, metadata::MetadataMap, transport::Endpoint};
+use tonic::{Status, transport::Endpoint};
 
 use super::{
     adapter::Adapter,
@@ -172,7 +172,7 @@ async fn get_task(authenticator: Authenticator, request: Request<Incoming>) -> R
     let (head, body) = request.into_parts();
     body.collect().await?;
     let (sender, receiver) = mpsc::channel::<Frame<Bytes>>(2);
-    let status = match authenticator.authenticate(&MetadataMap::from_headers(head.headers)) {
+    let status = match authenticator.authenticate(&head.headers) {
         Ok(caller) => {
             let task = Task { id: caller.user_id().to_string(), ..Task::default() };
             _ = sender.send(Frame::data(frame(&task.encode_to_vec()))).await;

@@ -49,6 +49,7 @@ impl TaskCounter {
             user_id: owner.id.parse().expect("a UUID"),
             session_id: self.clock.new_id(),
             roles: vec![],
+            scopes: None,
             issued_at: now,
             expires_at: now + Duration::from_secs(60),
         };

@@ -1,0 +1,142 @@
+//! Protects a service: authenticates the caller of each RPC and checks the scope that the contract requires for it.
+
+use std::{
+    collections::HashMap,
+    convert::Infallible,
+    future::{Ready, ready},
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use anyhow::{Context as _, bail};
+use futures::future::Either;
+use http::{Request, Response};
+use prost::Message;
+use taskey_proto::FILE_DESCRIPTOR_SET;
+use tonic::{Status, body::Body, server::NamedService};
+use tower::Service;
+
+use super::{interceptor::Authenticator, scope::Scope};
+
+/// The descriptor of a contract, with only the fields that contain the scopes. The types of `prost_types` omit custom
+/// options.
+#[derive(Clone, PartialEq, Message)]
+struct Contract {
+    #[prost(message, repeated, tag = "1")]
+    files: Vec<ContractFile>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct ContractFile {
+    #[prost(string, tag = "2")]
+    package: String,
+    #[prost(message, repeated, tag = "6")]
+    services: Vec<ContractService>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct ContractService {
+    #[prost(string, tag = "1")]
+    name: String,
+    #[prost(message, repeated, tag = "2")]
+    methods: Vec<ContractMethod>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct ContractMethod {
+    #[prost(string, tag = "1")]
+    name: String,
+    #[prost(message, optional, tag = "4")]
+    options: Option<ContractMethodOptions>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct ContractMethodOptions {
+    /// `taskey.options.v1.scope`.
+    #[prost(string, tag = "50101")]
+    scope: String,
+}
+
+/// The scopes that the RPCs of a service require, by path: `/package.Service/Method`.
+#[derive(Clone, Debug)]
+struct MethodScopes(Arc<HashMap<String, Scope>>);
+
+impl MethodScopes {
+    /// Reads the scopes from an encoded `google.protobuf.FileDescriptorSet`.
+    fn from_descriptors(service_name: &str, descriptors: &[u8]) -> anyhow::Result<Self> {
+        let mut scopes = HashMap::new();
+        for file in Contract::decode(descriptors).context("invalid descriptors")?.files {
+            for service in &file.services {
+                let name = format!("{}.{}", file.package, service.name);
+                for method in service.methods.iter().filter(|_| name == service_name) {
+                    let path = format!("/{name}/{}", method.name);
+                    let scope = method.options.as_ref().map(|options| &options.scope[..]).unwrap_or_default();
+                    let scope = scope.parse().with_context(|| format!("{path}: the scope {scope:?}"))?;
+                    scopes.insert(path, scope);
+                }
+            }
+        }
+        if scopes.is_empty() {
+            bail!("the descriptors contain no RPC of {service_name}");
+        }
+        Ok(Self(Arc::new(scopes)))
+    }
+}
+
+/// A service whose RPCs all require an access token with their scope. Handlers obtain the caller from
+/// [`Caller::from_request`](super::interceptor::Caller::from_request).
+#[derive(Clone, Debug)]
+pub struct Protected<S> {
+    inner: S,
+    authenticator: Authenticator,
+    scopes: MethodScopes,
+}
+
+impl<S: NamedService> Protected<S> {
+    /// Protects a service of Taskey's contract.
+    ///
+    /// # Errors
+    /// If the contract does not contain the service.
+    pub fn new(service: S, authenticator: Authenticator) -> anyhow::Result<Self> {
+        Self::with_descriptors(service, authenticator, FILE_DESCRIPTOR_SET)
+    }
+
+    /// Protects a service of another contract, an encoded `google.protobuf.FileDescriptorSet`. It sets the option
+    /// `taskey.options.v1.scope` of each RPC.
+    ///
+    /// # Errors
+    /// If the contract does not contain the service, or an RPC does not require a known scope.
+    pub fn with_descriptors(service: S, authenticator: Authenticator, descriptors: &[u8]) -> anyhow::Result<Self> {
+        let scopes = MethodScopes::from_descriptors(S::NAME, descriptors)?;
+        Ok(Self { inner: service, authenticator, scopes })
+    }
+}
+
+impl<S: NamedService> NamedService for Protected<S> {
+    const NAME: &'static str = S::NAME;
+}
+
+impl<S> Service<Request<Body>> for Protected<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Either<S::Future, Ready<Result<Response<Body>, Infallible>>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        // The service responds with UNIMPLEMENTED to a method that it does not have, if the token is valid.
+        let required = self.scopes.0.get(request.uri().path()).copied();
+        match self.authenticator.authorize(request.headers(), required) {
+            Ok(caller) => {
+                request.extensions_mut().insert(caller);
+                Either::Left(self.inner.call(request))
+            }
+            Err(error) => Either::Right(ready(Ok(Status::from(error).into_http()))),
+        }
+    }
+}
