@@ -1,5 +1,5 @@
-//! Authenticates the callers of protected services. Verifies the signature and the claims of the access token and looks up
-//! its session in memory, without I/O.
+//! The interceptor of protected services. It verifies the signature and the claims of the access token, looks up its
+//! session in memory, and checks the scope, without I/O.
 
 use std::{
     sync::{
@@ -12,7 +12,7 @@ use std::{
 use http::{HeaderMap, header::AUTHORIZATION};
 use taskey_proto::errors::v1::ErrorReason;
 use tokio::time::timeout;
-use tonic::{Code, Request};
+use tonic::{Code, Request, Status, service::Interceptor};
 use uuid::Uuid;
 
 use crate::{
@@ -91,7 +91,12 @@ pub fn scope_missing(token: &str, scope: Scope) -> ApiError {
     ApiError::new(Code::PermissionDenied, ErrorReason::ScopeMissing, message).metadata("required", scope)
 }
 
-/// Authenticates callers by their access tokens.
+/// The scope that an RPC requires, as an extension of its request. A method that does not exist requires none: tonic
+/// responds with UNIMPLEMENTED.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RequiredScope(pub(super) Option<Scope>);
+
+/// Authenticates callers by their access tokens. Implements tonic's [`Interceptor`].
 #[derive(Clone, Debug)]
 pub struct Authenticator {
     keys: Arc<KeySource>,
@@ -131,17 +136,6 @@ impl Authenticator {
     /// because clients discard their tokens after UNAUTHENTICATED.
     pub fn authenticate(&self, headers: &HeaderMap) -> Result<Caller, ApiError> {
         self.verify(bearer(headers)?).map(Caller)
-    }
-
-    /// Authenticates the caller of an RPC that requires a scope, and counts the call.
-    ///
-    /// # Errors
-    /// As [`Self::authenticate`], RATE_LIMITED, or SCOPE_MISSING.
-    pub(super) fn authorize(&self, headers: &HeaderMap, required: Option<Scope>) -> Result<Caller, ApiError> {
-        let caller = self.authenticate(headers)?;
-        self.call_limit.check(caller.user_id())?;
-        required.map_or(Ok(()), |scope| caller.require_scope(scope))?;
-        Ok(caller)
     }
 
     /// Verifies a token and returns its claims.
@@ -225,6 +219,21 @@ impl Authenticator {
 fn not_ready() -> ApiError {
     let message = "revocations are not received at the moment, so no token is accepted";
     ApiError::new(Code::Unavailable, ErrorReason::VerifierNotReady, message).retry_after(Duration::from_secs(1))
+}
+
+impl Interceptor for Authenticator {
+    /// Authenticates the caller of an RPC, counts the call, and checks the scope that [`Protected`] has looked up.
+    ///
+    /// [`Protected`]: super::protected::Protected
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        let caller = self.authenticate(request.metadata().as_ref())?;
+        self.call_limit.check(caller.user_id())?;
+        let required = request.extensions().get().copied();
+        let RequiredScope(required) = required.ok_or_else(|| ApiError::internal("the service is not protected"))?;
+        required.map_or(Ok(()), |scope| caller.require_scope(scope))?;
+        request.extensions_mut().insert(caller);
+        Ok(request)
+    }
 }
 
 /// Returns the token in the `authorization` header (RFC 6750, section 2.1). The scheme is case-insensitive (RFC 9110,

@@ -2,21 +2,21 @@
 
 use std::{
     collections::HashMap,
-    convert::Infallible,
-    future::{Ready, ready},
     sync::Arc,
     task::{Context, Poll},
 };
 
 use anyhow::{Context as _, bail};
-use futures::future::Either;
-use http::{Request, Response};
+use http::Request;
 use prost::Message;
 use taskey_proto::FILE_DESCRIPTOR_SET;
-use tonic::{Status, body::Body, server::NamedService};
+use tonic::{body::Body, server::NamedService, service::interceptor::InterceptedService};
 use tower::Service;
 
-use super::{interceptor::Authenticator, scope::Scope};
+use super::{
+    interceptor::{Authenticator, RequiredScope},
+    scope::Scope,
+};
 
 /// The descriptor of a contract, with only the fields that contain the scopes. The types of `prost_types` omit custom
 /// options.
@@ -83,12 +83,12 @@ impl MethodScopes {
     }
 }
 
-/// A service whose RPCs all require an access token with their scope. Handlers obtain the caller from
+/// A service whose RPCs all require an access token with their scope. tonic's interceptors do not see the path of a call, so
+/// this passes them the scope as an extension of the request. Handlers obtain the caller from
 /// [`Caller::from_request`](super::interceptor::Caller::from_request).
 #[derive(Clone, Debug)]
 pub struct Protected<S> {
-    inner: S,
-    authenticator: Authenticator,
+    inner: InterceptedService<S, Authenticator>,
     scopes: MethodScopes,
 }
 
@@ -108,7 +108,7 @@ impl<S: NamedService> Protected<S> {
     /// If the contract does not contain the service, or an RPC does not require a known scope.
     pub fn with_descriptors(service: S, authenticator: Authenticator, descriptors: &[u8]) -> anyhow::Result<Self> {
         let scopes = MethodScopes::from_descriptors(S::NAME, descriptors)?;
-        Ok(Self { inner: service, authenticator, scopes })
+        Ok(Self { inner: InterceptedService::new(service, authenticator), scopes })
     }
 }
 
@@ -118,25 +118,19 @@ impl<S: NamedService> NamedService for Protected<S> {
 
 impl<S> Service<Request<Body>> for Protected<S>
 where
-    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+    InterceptedService<S, Authenticator>: Service<Request<Body>>,
 {
-    type Response = Response<Body>;
-    type Error = Infallible;
-    type Future = Either<S::Future, Ready<Result<Response<Body>, Infallible>>>;
+    type Response = <InterceptedService<S, Authenticator> as Service<Request<Body>>>::Response;
+    type Error = <InterceptedService<S, Authenticator> as Service<Request<Body>>>::Error;
+    type Future = <InterceptedService<S, Authenticator> as Service<Request<Body>>>::Future;
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.inner.poll_ready(cx)
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        // The service responds with UNIMPLEMENTED to a method that it does not have, if the token is valid.
-        let required = self.scopes.0.get(request.uri().path()).copied();
-        match self.authenticator.authorize(request.headers(), required) {
-            Ok(caller) => {
-                request.extensions_mut().insert(caller);
-                Either::Left(self.inner.call(request))
-            }
-            Err(error) => Either::Right(ready(Ok(Status::from(error).into_http()))),
-        }
+        let required = RequiredScope(self.scopes.0.get(request.uri().path()).copied());
+        request.extensions_mut().insert(required);
+        self.inner.call(request)
     }
 }
