@@ -7,7 +7,8 @@ use mimalloc::MiMalloc;
 use service_kit::{
     clock::Clock,
     ops::{
-        build_info::BuildInfo, command_line, doctor::DoctorArgs, service_manager::PassedSockets, shutdown, telemetry,
+        build_info::BuildInfo, command_line, doctor::DoctorArgs, runtime, service_manager::PassedSockets, shutdown,
+        telemetry,
     },
     server::{
         connection,
@@ -54,8 +55,11 @@ enum Command {
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 
-#[tokio::main]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
+    runtime::run(program())
+}
+
+async fn program() -> ExitCode {
     match command_line::parse() {
         Ok(Cli { command: Some(Command::Healthcheck(healthcheck)), .. }) => {
             shutdown::exit_code(healthcheck.run().await)

@@ -8,7 +8,7 @@ use service_kit::{
     clock::Clock,
     ops::{
         build_info::BuildInfo,
-        command_line,
+        command_line, runtime,
         service_manager::PassedSockets,
         shutdown,
         telemetry::{self, TelemetryArgs},
@@ -46,8 +46,11 @@ struct Cli {
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 
-#[tokio::main]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
+    runtime::run(program())
+}
+
+async fn program() -> ExitCode {
     match command_line::parse::<Cli>() {
         Ok(Cli { command: Some(command), .. }) => shutdown::exit_code(command.run().await),
         Ok(cli) => shutdown::exit_code(serve(cli).await),

@@ -10,6 +10,7 @@ use service_kit::{
     ops::{
         build_info::BuildInfo,
         command_line::parse,
+        runtime,
         service_manager::PassedSockets,
         shutdown::{self, Shutdown},
         telemetry,
@@ -39,8 +40,11 @@ use listen::Listeners;
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 
-#[tokio::main]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
+    runtime::run(program())
+}
+
+async fn program() -> ExitCode {
     match parse::<Cli>() {
         Ok(mut cli) => shutdown::exit_code(match cli.command.take() {
             Some(command) => maintenance::run(command, cli).await,

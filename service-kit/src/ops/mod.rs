@@ -10,6 +10,7 @@ pub mod log_limit;
 mod log_writer;
 pub mod metrics;
 pub mod output;
+pub mod runtime;
 pub mod secret_file;
 pub mod service_manager;
 pub mod shutdown;
