@@ -2,9 +2,10 @@
 
 use std::{error::Error, iter, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use futures::FutureExt;
 use http::{HeaderMap, HeaderValue, Request, Response, uri::PathAndQuery};
-use prost_reflect::{DynamicMessage, MessageDescriptor};
+use prost_reflect::DynamicMessage;
 use service_kit::{
     auth::credential::ServiceToken, network::ProxyArgs, server::call::panic_text, status::ApiError, trace,
 };
@@ -18,10 +19,9 @@ use crate::{
     body::MESSAGE_PREFIX_BYTES,
     connection::ConnectionArgs,
     connections::{Connections, Lease},
-    conversion::convert,
-    dynamic_codec::{DynamicCodec, RawResponseCodec},
     exchange::Exchange,
     quota::{Client, Permit, Quota},
+    raw_codec::RawResponseCodec,
     replica::{Address, Replica},
     retry::Repeat,
 };
@@ -72,8 +72,8 @@ pub struct Backend {
 pub struct UnaryResponse {
     /// Its metadata.
     pub metadata: MetadataMap,
-    /// Its message.
-    pub message: DynamicMessage,
+    /// Its encoded message.
+    pub message: Bytes,
     /// Its bytes, which count as in use.
     pub permit: Arc<Permit>,
 }
@@ -116,7 +116,6 @@ impl Backend {
     pub async fn call(
         &self,
         rpc: &PathAndQuery,
-        output: &MessageDescriptor,
         request: tonic::Request<DynamicMessage>,
         is_read: bool,
         client: Client,
@@ -126,13 +125,11 @@ impl Backend {
         let mut grpc = Grpc::new(exchange).max_decoding_message_size(usize::MAX);
         let rpc = rpc.clone();
         let call = async move { grpc.unary(with_timeout(request, deadline), rpc, RawResponseCodec).await };
-        let (metadata, bytes, mut extensions) = self.run(call, deadline).await?.into_parts();
+        let (metadata, message, mut extensions) = self.run(call, deadline).await?.into_parts();
         let Some(permit) = extensions.remove() else {
             return Err(ApiError::internal("a call without a permit").into());
         };
-        let output = output.clone();
-        let message = convert(bytes.len(), || DynamicMessage::decode(output, bytes)).await?;
-        Ok(UnaryResponse { metadata, message: message.map_err(ApiError::internal)?, permit })
+        Ok(UnaryResponse { metadata, message, permit })
     }
 
     /// Calls a server-streaming RPC. The deadline applies until the stream starts.
@@ -142,16 +139,15 @@ impl Backend {
     pub async fn stream(
         &self,
         rpc: &PathAndQuery,
-        output: &MessageDescriptor,
         request: tonic::Request<DynamicMessage>,
         client: Client,
         deadline: Instant,
-    ) -> Result<Streaming<DynamicMessage>, Status> {
+    ) -> Result<Streaming<Bytes>, Status> {
         let mut grpc = self.grpc(self.streams.acquire(client)?);
         let mut request = with_timeout(request, deadline);
         request.extensions_mut().insert(Repeat::IfUnprocessed);
-        let (rpc, codec) = (rpc.clone(), DynamicCodec { output: output.clone() });
-        let call = async move { grpc.server_streaming(request, rpc, codec).await };
+        let rpc = rpc.clone();
+        let call = async move { grpc.server_streaming(request, rpc, RawResponseCodec).await };
         self.run(call, deadline).await.map(tonic::Response::into_inner)
     }
 

@@ -1,6 +1,8 @@
 //! Properties that must hold for every input. The fuzz targets in `fuzz/` search for inputs that violate them; the
 //! tests check the inputs in the corpora.
 
+use std::sync::Arc;
+
 use clap::Parser;
 use http::{Method, Uri};
 use prost::Message;
@@ -11,7 +13,7 @@ use tonic::{Code, Status};
 
 use crate::{
     backend::Backend,
-    codec::{json::Json, message, write::MessageJson},
+    codec::{json::Json, message, reference::MessageJson, types::Types, write::MessageWriter},
     connection::ConnectionArgs,
     http::request::{Format, Input, JsonLimits, to_message},
     quota::Quota,
@@ -41,6 +43,7 @@ struct Flags {
 #[derive(Debug)]
 pub struct Transcoder {
     pool: DescriptorPool,
+    types: Arc<Types>,
     router: Router<Route>,
 }
 
@@ -55,7 +58,7 @@ impl Transcoder {
             Backend::new(package, package, [Uri::from_static("http://[::1]:1")], &args, &Quota::of_bytes())
         });
         let router = binding::compile(&pool, &backends).expect("the bindings are valid");
-        Self { pool, router }
+        Self { types: Types::new(&pool), pool, router }
     }
 
     /// Interprets bytes as a request: method, space, path and query, line feed, body. If the request is valid, its
@@ -86,15 +89,23 @@ impl Transcoder {
         }
     }
 
-    /// Interprets bytes as a response of a backend: the name of a message, line feed, the message. If it can be
-    /// serialized to JSON and that can be parsed, serializing it again must return the same JSON.
+    /// Interprets bytes as a response of a backend: the name of a message, line feed, the message. Its JSON must be that
+    /// of the decoded message. If it can be parsed, serializing it again must return the same JSON.
     pub fn response(&self, data: &[u8]) {
         let mut parts = data.splitn(2, |byte| *byte == b'\n');
         let (name, encoded) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
         let descriptor = std::str::from_utf8(name).ok().and_then(|name| self.pool.get_message_by_name(name));
         let Some(descriptor) = &descriptor else { return };
-        let Ok(message) = DynamicMessage::decode(descriptor.clone(), encoded) else { return };
-        let Some(json) = to_json(&message) else { return };
+        let writer = MessageWriter::new(&self.types, descriptor, None).expect("all types are prepared");
+        let json = writer.to_json(encoded).ok().map(|json| String::from_utf8(json).expect("JSON is UTF-8"));
+        let message = DynamicMessage::decode(descriptor.clone(), encoded).ok();
+        let expected = message.as_ref().and_then(to_json);
+        if let Some(message) = &message {
+            assert_eq!(writer.to_json(&message.encode_to_vec()).is_ok(), expected.is_some());
+        }
+        // Malformed messages may be decoded: prost-reflect accepts maps of any wire type.
+        let Some(json) = json else { return };
+        assert_eq!(Some(&json), expected.as_ref());
         // JSON that is nested too deeply can be serialized but not parsed.
         let Ok(parsed) = parse_json(descriptor, &json) else { return };
         let again = to_json(&parsed).expect("an equal message has been serialized before");

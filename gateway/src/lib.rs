@@ -15,7 +15,7 @@
 //! - [`codec`]: converts JSON, parameters and paths to messages, and messages to JSON.
 //! - [`backend`]: calls the services behind the gateway. [`exchange`]: unary calls. [`connections`]: connections to the
 //!   services. [`connection`]: one of them. [`balancer`]: the choice of one. [`replica`]: their replicas. [`retry`]: requests that are sent again.
-//!   [`dynamic_codec`]: their messages. [`conversion`]: where large messages are converted. [`body`]: bodies that are read
+//!   [`raw_codec`]: their messages. [`conversion`]: where large messages are converted. [`body`]: bodies that are read
 //!   to the end. [`quota`]: limits for each client. [`route_metrics`]: metrics of requests.
 
 use std::{
@@ -44,7 +44,6 @@ pub mod connection;
 pub mod connections;
 pub mod conversion;
 pub mod doctor;
-pub mod dynamic_codec;
 pub mod exchange;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
@@ -52,6 +51,7 @@ pub mod http;
 pub mod openapi;
 pub mod passthrough;
 pub mod quota;
+pub mod raw_codec;
 pub mod replica;
 pub mod retry;
 pub mod route_metrics;

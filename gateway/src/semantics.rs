@@ -10,11 +10,10 @@ use tonic::{Code, Status, body::Body, metadata::MetadataMap};
 use tonic_types::StatusExt;
 
 use crate::{
+    codec::wire,
     http::error::HttpError,
-    routing::binding::{BodyRule, Route},
+    routing::binding::{BodyRule, Route, etag_field},
 };
-
-const ETAG_FIELD: &str = "etag";
 
 /// Matches any version.
 const ANY_VERSION: &str = "*";
@@ -57,11 +56,6 @@ fn set_tag(message: &mut DynamicMessage, field: &FieldDescriptor, tag: &str) -> 
     Ok(())
 }
 
-/// Returns the field of a message that contains its entity tag.
-pub(crate) fn etag_field(message: &MessageDescriptor) -> Option<FieldDescriptor> {
-    message.get_field_by_name(ETAG_FIELD).filter(|field| field.kind() == Kind::String && !field.is_list())
-}
-
 /// Converts the error of a call. An etag mismatch is 412 if the tag was in `If-Match`, otherwise 409.
 #[must_use]
 pub fn to_http_error(status: Status, headers: &HeaderMap) -> HttpError {
@@ -72,11 +66,11 @@ pub fn to_http_error(status: Status, headers: &HeaderMap) -> HttpError {
     if is_mismatch && has_if_match { error.with_status_code(StatusCode::PRECONDITION_FAILED) } else { error }
 }
 
-/// Returns the entity tag of a response message, if it is a resource.
+/// Returns the entity tag of an encoded response message, if it is a resource.
 #[must_use]
-pub fn response_etag(message: &DynamicMessage) -> Option<HeaderValue> {
-    let tag = message.get_field(&etag_field(&message.descriptor())?).as_str()?.to_owned();
-    HeaderValue::from_str(&tag).ok().filter(|tag| !tag.is_empty())
+pub fn response_etag(route: &Route, message: &[u8]) -> Option<HeaderValue> {
+    let tag = wire::string_field(message, route.etag?)?;
+    HeaderValue::from_str(tag).ok().filter(|tag| !tag.is_empty())
 }
 
 /// Reports whether `If-None-Match` contains the tag, by weak comparison (RFC 9110, section 13.1.2). The client then

@@ -7,7 +7,7 @@ use futures::{StreamExt, stream};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, header};
 use http_body_util::StreamBody;
 use hyper::body::Frame;
-use prost_reflect::{DescriptorPool, DynamicMessage, FieldDescriptor, Value};
+use prost_reflect::{DescriptorPool, DynamicMessage, Value};
 use service_kit::{server::request_id::RequestId, status::ApiError};
 use taskey_proto::errors::v1::ErrorReason;
 use tokio::time::{Instant, timeout};
@@ -16,6 +16,7 @@ use tonic::{Code, Status, Streaming, body::Body};
 
 use crate::{
     backend,
+    codec::{wire, write::MessageWriter},
     http::{error::HttpError, negotiation::Framing, response},
     quota::Permit,
     routing::binding::Route,
@@ -57,20 +58,14 @@ pub struct Context {
 
 /// Creates a response that forwards messages as they arrive. The call is cancelled when the client disconnects.
 #[must_use]
-pub fn respond(
-    route: &Route,
-    messages: Streaming<DynamicMessage>,
-    framing: Framing,
-    context: Context,
-) -> Response<Body> {
-    let resume = route.resume.as_ref().map(|(_, field)| field.clone());
+pub fn respond(route: &Route, messages: Streaming<Bytes>, framing: Framing, context: Context) -> Response<Body> {
+    let resume = route.resume.as_ref().map(|(_, field)| *field);
     let retry_pending = framing == Framing::Events;
-    let response_body = route.response_body.clone();
     let source = TranscodedStream {
         messages,
         framing,
         resume,
-        response_body,
+        writer: route.writer.clone(),
         backend: route.backend.name,
         context,
         retry_pending,
@@ -88,10 +83,11 @@ pub fn respond(
 
 /// A stream of messages from a backend, transcoded for a client.
 struct TranscodedStream {
-    messages: Streaming<DynamicMessage>,
+    messages: Streaming<Bytes>,
     framing: Framing,
-    resume: Option<FieldDescriptor>,
-    response_body: Option<FieldDescriptor>,
+    /// The number of the field with the id of an event.
+    resume: Option<u32>,
+    writer: MessageWriter,
     backend: &'static str,
     context: Context,
     /// Whether [`RETRY`] must still be sent.
@@ -111,7 +107,7 @@ impl TranscodedStream {
                 () = end.cancelled() => return Some((self.error_frame(&shutting_down().into()), false)),
             };
             return match message {
-                Ok(Some(Ok(message))) => Some(self.message_frame(&message)),
+                Ok(Some(Ok(message))) => Some(self.message_frame(message).await),
                 Ok(Some(Err(status))) => Some((self.error_frame(&self.to_http_error(status)), false)),
                 Ok(None) => None,
                 Err(_) if self.framing == Framing::Events => Some((Bytes::from_static(b": keep-alive\n\n"), true)),
@@ -120,14 +116,13 @@ impl TranscodedStream {
         }
     }
 
-    fn message_frame(&mut self, message: &DynamicMessage) -> (Bytes, bool) {
+    async fn message_frame(&mut self, message: Bytes) -> (Bytes, bool) {
         // The client has read the previous message.
         self.context.permit.clear();
-        let json = response::to_json(message, self.response_body.as_ref());
+        let json = response::to_json(&self.writer, message.clone()).await;
         match json.and_then(|json| self.context.permit.grow(json.len()).map(|()| json)) {
             Ok(json) => {
-                let id = self.resume.as_ref().map(|field| message.get_field(field));
-                let id = id.as_ref().and_then(|id| id.as_str()).filter(|id| !id.is_empty());
+                let id = self.resume.and_then(|field| wire::string_field(&message, field)).filter(|id| !id.is_empty());
                 (frame(self.framing, None, id, &json), true)
             }
             Err(error) => (self.error_frame(&error.into()), false),

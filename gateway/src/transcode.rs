@@ -1,7 +1,7 @@
 //! Transcodes HTTP/JSON requests to RPC calls: request message, call, and response.
 
 use bytes::Bytes;
-use http::{Method, Request, Response, request};
+use http::{Method, Request, Response, StatusCode, request};
 use hyper::body::Body as HttpBody;
 use prost_reflect::{DescriptorPool, DynamicMessage};
 use service_kit::server::{connection_state::ConnectionState, request_id::RequestId};
@@ -129,33 +129,30 @@ impl Transcoder {
         cookie_auth: &mut CookieAuth,
     ) -> Result<Response<Body>, HttpError> {
         let Call { request, route, id, deadline, message, metadata } = call;
-        let Route { backend, rpc, output, .. } = route;
+        let Route { backend, rpc, .. } = route;
         let (message, client) = (backend::new_request(message, metadata), Client::from_extensions(&request.extensions));
         if let Some(framing) = framing {
             let permit = backend.bytes.acquire(client, 0)?;
-            let messages = backend.stream(rpc, output, message, client, deadline).await?;
+            let messages = backend.stream(rpc, message, client, deadline).await?;
             let end = ConnectionState::end_of_streams(&request.extensions, &self.shutdown);
             let context = stream::Context { pool: self.pool.clone(), id: id.clone(), end, permit };
             return Ok(stream::respond(route, messages, framing, context));
         }
-        let response = backend.call(rpc, output, message, route.is_read, client, deadline).await;
+        let response = backend.call(rpc, message, route.is_read, client, deadline).await;
         let response = response.map_err(|status| semantics::to_http_error(status, &request.headers))?;
-        let UnaryResponse { metadata, mut message, permit } = response;
-        self.cookies.strip_tokens(cookie_auth, &mut message)?;
-        let mut response = respond(request, route, message, permit.amount()).await?;
+        // The bytes of the message count as in use until it is written.
+        let UnaryResponse { metadata, message, permit: _permit } = response;
+        let message = self.cookies.strip_tokens(cookie_auth, message)?;
+        let mut response = respond(request, route, message).await?;
         semantics::mark_replayed(&metadata, response.headers_mut());
         Ok(response)
     }
 }
 
-/// Creates the response for a message: 304 if the client has this version already, or 204 if it prefers no body.
-async fn respond(
-    request: &request::Parts,
-    route: &Route,
-    message: DynamicMessage,
-    bytes: usize,
-) -> Result<Response<Body>, HttpError> {
-    let tag = semantics::response_etag(&message);
+/// Creates the response for an encoded message: 304 if the client has this version already, or 204 if it prefers no body.
+async fn respond(request: &request::Parts, route: &Route, message: Bytes) -> Result<Response<Body>, HttpError> {
+    let tag = semantics::response_etag(route, &message);
+    let json = response::to_json(&route.writer, message).await?;
     let is_read = [Method::GET, Method::HEAD].contains(&request.method);
     let is_unmodified =
         is_read && tag.as_ref().is_some_and(|tag| semantics::matches_if_none_match(&request.headers, tag));
@@ -164,7 +161,7 @@ async fn respond(
     } else if semantics::prefers_minimal(request, route) {
         semantics::minimal_response()
     } else {
-        response::from_message(route, message, bytes).await?
+        response::json(StatusCode::OK, json)
     };
     if let Some(tag) = tag {
         response.headers_mut().insert(http::header::ETAG, tag);

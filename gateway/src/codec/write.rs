@@ -1,157 +1,308 @@
-//! Serializes messages to proto3 JSON. Only unset fields with presence are omitted. All other fields are written even
-//! if they have their default values, so that clients see every field.
-//!
-//! prost-reflect serializes most well-known types, but not all of them correctly: a wrapped NaN becomes `null`, and
-//! an empty `Any` an error. Map entries are sorted by key, so that responses are deterministic.
+//! Writes encoded messages as proto3 JSON. Only unset fields with presence are omitted. All other fields are written
+//! even if they have their default values, so that clients see every field. Map entries are sorted by key, so that
+//! responses are deterministic.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{ops::Range, sync::Arc};
 
-use base64::{display::Base64Display, prelude::BASE64_STANDARD};
-use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MapKey, ReflectMessage, SerializeOptions, Value};
-use serde::ser::{Error, Serialize, SerializeMap, Serializer};
+use prost::Message;
+use prost_reflect::{DynamicMessage, FieldDescriptor, MessageDescriptor, SerializeOptions};
 
-use crate::codec::well_known;
+use crate::codec::{
+    json_buffer::{JsonBuffer, WriteError, WriteResult},
+    map_key::MapKey,
+    record::{self, Record, Records},
+    types::{Field, Kind, Label, Mapping, MessageIndex, MessageType, Types},
+    wire::{MAX_DEPTH, Malformed, WireValue, read_value},
+};
 
-/// The JSON of a message.
-#[derive(Clone, Copy, Debug)]
-pub struct MessageJson<'a>(pub &'a DynamicMessage);
+/// Writes messages of one type, or only one field of them.
+#[derive(Clone, Debug)]
+pub struct MessageWriter {
+    types: Arc<Types>,
+    message: MessageIndex,
+    /// The position of the only field that is written.
+    field: Option<usize>,
+}
 
-impl Serialize for MessageJson<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let descriptor = self.0.descriptor();
-        if descriptor.full_name() == well_known::ANY {
-            return serialize_any(self.0, serializer);
+impl MessageWriter {
+    /// Creates a writer for a message type, or for one field of it. Returns `None` if `types` does not contain it.
+    #[must_use]
+    pub fn new(types: &Arc<Types>, descriptor: &MessageDescriptor, field: Option<&FieldDescriptor>) -> Option<Self> {
+        let message = types.find(descriptor.full_name())?;
+        let field = match field {
+            Some(field) => Some(types.get(message).position(field.number(), 0)?),
+            None => None,
+        };
+        Some(Self { types: Arc::clone(types), message, field })
+    }
+
+    /// Writes a message. A field that is not set is `null` if it is the only one that is written.
+    ///
+    /// # Errors
+    /// If the bytes are malformed, if messages are nested too deeply, or if JSON cannot represent a value, for example
+    /// a timestamp out of range.
+    pub fn to_json(&self, bytes: &[u8]) -> Result<Vec<u8>, WriteError> {
+        let json = JsonBuffer(Vec::with_capacity(2 * bytes.len() + MIN_CAPACITY));
+        let mut writer = Writer { types: &self.types, json, depth: MAX_DEPTH };
+        match self.field {
+            Some(field) => writer.write_field_of(self.types.get(self.message), field, bytes, &mut Vec::new())?,
+            None => writer.write_message(self.message, bytes, &mut Vec::new())?,
         }
-        if well_known::is_wrapper(&descriptor) {
-            let field = descriptor.get_field(1).expect("a wrapper has one field");
-            return ValueJson { value: &self.0.get_field(&field), kind: &field.kind() }.serialize(serializer);
-        }
-        if well_known::is_well_known(&descriptor) {
-            return self.0.serialize_with_options(serializer, &SerializeOptions::new());
-        }
-        let mut map = serializer.serialize_map(None)?;
-        serialize_fields(self.0, &mut map)?;
-        map.end()
+        Ok(writer.json.0)
     }
 }
 
-/// The JSON of a field of a message; `null` if the field is not set.
-#[derive(Clone, Copy, Debug)]
-pub struct FieldJson<'a>(pub &'a DynamicMessage, pub &'a FieldDescriptor);
+/// Enough for the names of the fields of most messages.
+const MIN_CAPACITY: usize = 256;
 
-impl FieldJson<'_> {
-    fn is_absent(&self) -> bool {
-        self.1.supports_presence() && !self.0.has_field(self.1)
-    }
+struct Writer<'t> {
+    types: &'t Types,
+    json: JsonBuffer,
+    /// How much deeper messages may be nested.
+    depth: usize,
 }
 
-impl Serialize for FieldJson<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        if self.is_absent() {
-            return serializer.serialize_none();
-        }
-        ValueJson { value: &self.0.get_field(self.1), kind: &self.1.kind() }.serialize(serializer)
-    }
-}
-
-fn serialize_fields<M: SerializeMap>(message: &DynamicMessage, map: &mut M) -> Result<(), M::Error> {
-    for field in message.descriptor().fields() {
-        let json = FieldJson(message, &field);
-        if !json.is_absent() {
-            map.serialize_entry(field.json_name(), &json)?;
-        }
-    }
-    Ok(())
-}
-
-/// Serializes the message in an `Any` with its type. An empty `Any` is an empty object.
-fn serialize_any<S: Serializer>(any: &DynamicMessage, serializer: S) -> Result<S::Ok, S::Error> {
-    let pool = any.descriptor().parent_pool().clone();
-    let any: prost_types::Any = any.transcode_to().map_err(S::Error::custom)?;
-    let mut map = serializer.serialize_map(None)?;
-    if any == prost_types::Any::default() {
-        return map.end();
-    }
-    let inner = any.type_url.rsplit_once('/').and_then(|(_, name)| pool.get_message_by_name(name));
-    let inner = inner.ok_or_else(|| S::Error::custom("the type of an Any is unknown"))?;
-    let message = DynamicMessage::decode(inner.clone(), &*any.value).map_err(S::Error::custom)?;
-    map.serialize_entry("@type", &any.type_url)?;
-    if well_known::is_well_known(&inner) {
-        map.serialize_entry("value", &MessageJson(&message))?;
-    } else {
-        serialize_fields(&message, &mut map)?;
-    }
-    map.end()
-}
-
-/// The value of a field, or of an element of a list or map.
-#[derive(Clone, Copy)]
-struct ValueJson<'a> {
-    value: &'a Value,
-    kind: &'a Kind,
-}
-
-impl Serialize for ValueJson<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self.value {
-            Value::Bool(value) => serializer.serialize_bool(*value),
-            Value::I32(value) => serializer.serialize_i32(*value),
-            Value::U32(value) => serializer.serialize_u32(*value),
-            // Most JSON parsers read numbers as doubles, which cannot represent all 64-bit integers.
-            Value::I64(value) => serializer.collect_str(value),
-            Value::U64(value) => serializer.collect_str(value),
-            Value::F32(value) if value.is_finite() => serializer.serialize_f32(*value),
-            Value::F32(value) => serializer.serialize_str(non_finite_name((*value).into())),
-            Value::F64(value) if value.is_finite() => serializer.serialize_f64(*value),
-            Value::F64(value) => serializer.serialize_str(non_finite_name(*value)),
-            Value::String(value) => serializer.serialize_str(value),
-            Value::Bytes(value) => serializer.collect_str(&Base64Display::new(value, &BASE64_STANDARD)),
-            Value::EnumNumber(number) => serialize_enum(*number, self.kind, serializer),
-            Value::Message(message) => MessageJson(message).serialize(serializer),
-            Value::List(values) => serializer.collect_seq(values.iter().map(|value| ValueJson { value, ..*self })),
-            Value::Map(values) => serialize_map(values, self.kind, serializer),
+impl<'t> Writer<'t> {
+    fn write_message<'a>(&mut self, index: MessageIndex, bytes: &'a [u8], records: &mut Records<'a>) -> WriteResult {
+        let message = self.types.get(index);
+        match &message.mapping {
+            Mapping::Object => {
+                self.json.push_text(b"{");
+                self.write_fields(message, bytes, records)?;
+                self.json.push_text(b"}");
+                Ok(())
+            }
+            Mapping::FirstField => self.write_field_of(message, 0, bytes, records),
+            Mapping::Value => self.write_value_message(message, bytes, records),
+            Mapping::Any => self.write_any(bytes),
+            Mapping::Timestamp => self.json.push_timestamp(bytes),
+            Mapping::ProstReflect(descriptor) => {
+                let message = DynamicMessage::decode(descriptor.clone(), bytes).map_err(Malformed::from)?;
+                let serializer = &mut serde_json::Serializer::new(&mut self.json.0);
+                message
+                    .serialize_with_options(serializer, &SerializeOptions::new())
+                    .map_err(WriteError::unrepresentable)
+            }
         }
     }
-}
 
-fn non_finite_name(value: f64) -> &'static str {
-    match value {
-        f64::INFINITY => "Infinity",
-        f64::NEG_INFINITY => "-Infinity",
-        _ => "NaN",
+    /// Writes the fields of a message, separated by commas.
+    fn write_fields<'a>(
+        &mut self,
+        message: &'t MessageType,
+        bytes: &'a [u8],
+        records: &mut Records<'a>,
+    ) -> WriteResult {
+        let mut rest = self.read(message, bytes, records)?;
+        let start = rest.start;
+        for (position, field) in message.fields.iter().enumerate() {
+            let run = record::run(records, rest.clone(), position);
+            rest.start = run.end;
+            if !run.is_empty() || !field.has_presence {
+                self.json.separate(b'{');
+                self.json.push_text(&field.name);
+                self.write_field(field, run, records)?;
+            }
+        }
+        records.truncate(start);
+        Ok(())
     }
-}
 
-/// Serializes an enum value as its name, or as its number if the name is unknown.
-fn serialize_enum<S: Serializer>(number: i32, kind: &Kind, serializer: S) -> Result<S::Ok, S::Error> {
-    match kind {
-        Kind::Enum(descriptor) if descriptor.full_name() == well_known::NULL_VALUE => serializer.serialize_none(),
-        Kind::Enum(descriptor) => match descriptor.get_value(number) {
-            Some(value) => serializer.serialize_str(value.name()),
-            None => serializer.serialize_i32(number),
-        },
-        _ => serializer.serialize_i32(number),
+    /// Appends the fields of a message to `records`. Returns their range.
+    fn read<'a>(
+        &mut self,
+        message: &'t MessageType,
+        bytes: &'a [u8],
+        records: &mut Records<'a>,
+    ) -> Result<Range<usize>, WriteError> {
+        let start = records.len();
+        let cleared = record::read(message, bytes, self.depth, records)?;
+        let end = records.len();
+        for record in cleared {
+            records.push(record);
+            self.check(&message.fields[record.field], end..end + 1, records)?;
+            records.truncate(end);
+        }
+        Ok(start..end)
     }
-}
 
-fn serialize_map<S: Serializer>(
-    values: &HashMap<MapKey, Value>,
-    kind: &Kind,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    let entry = kind.as_message().expect("a map field is of a message type");
-    let kind = entry.map_entry_value_field().kind();
-    let sorted: BTreeMap<_, _> = values.iter().collect();
-    serializer.collect_map(sorted.into_iter().map(|(key, value)| (key_text(key), ValueJson { value, kind: &kind })))
-}
+    /// Writes only one field of a message.
+    fn write_field_of<'a>(
+        &mut self,
+        message: &'t MessageType,
+        only: usize,
+        bytes: &'a [u8],
+        records: &mut Records<'a>,
+    ) -> WriteResult {
+        let mut rest = self.read(message, bytes, records)?;
+        let start = rest.start;
+        for (position, field) in message.fields.iter().enumerate() {
+            let run = record::run(records, rest.clone(), position);
+            rest.start = run.end;
+            if position != only {
+                self.check(field, run, records)?;
+            } else if run.is_empty() && field.has_presence {
+                self.json.push_text(b"null");
+            } else {
+                self.write_field(field, run, records)?;
+            }
+        }
+        records.truncate(start);
+        Ok(())
+    }
 
-fn key_text(key: &MapKey) -> String {
-    match key {
-        MapKey::Bool(key) => key.to_string(),
-        MapKey::I32(key) => key.to_string(),
-        MapKey::I64(key) => key.to_string(),
-        MapKey::U32(key) => key.to_string(),
-        MapKey::U64(key) => key.to_string(),
-        MapKey::String(key) => key.clone(),
+    /// Writes a `google.protobuf.Value`.
+    fn write_value_message<'a>(
+        &mut self,
+        message: &'t MessageType,
+        bytes: &'a [u8],
+        records: &mut Records<'a>,
+    ) -> WriteResult {
+        let range = self.read(message, bytes, records)?;
+        match records[range.clone()].first() {
+            // All of its fields are in one oneof, so only one is left.
+            Some(Record { field, .. }) => self.write_field(&message.fields[*field], range.clone(), records)?,
+            None => self.json.push_text(b"null"),
+        }
+        records.truncate(range.start);
+        Ok(())
+    }
+
+    /// Writes the message in an `Any` with its type. An empty `Any` is an empty object.
+    fn write_any(&mut self, bytes: &[u8]) -> WriteResult {
+        let any = prost_types::Any::decode(bytes).map_err(Malformed::from)?;
+        if any == prost_types::Any::default() {
+            self.json.push_text(b"{}");
+            return Ok(());
+        }
+        let index = any.type_url.rsplit_once('/').and_then(|(_, name)| self.types.find(name));
+        let index = index.ok_or_else(|| WriteError::unrepresentable("the type of an Any is unknown"))?;
+        self.json.push_text(b"{\"@type\":");
+        self.json.push_json(&any.type_url);
+        let message = self.types.get(index);
+        self.nested(|writer| {
+            if message.is_well_known {
+                writer.json.push_text(b",\"value\":");
+                writer.write_message(index, &any.value, &mut Vec::new())
+            } else {
+                writer.write_fields(message, &any.value, &mut Vec::new())
+            }
+        })?;
+        self.json.push_text(b"}");
+        Ok(())
+    }
+
+    /// Writes a field whose records are in `run`.
+    fn write_field<'a>(&mut self, field: &'t Field, run: Range<usize>, records: &mut Records<'a>) -> WriteResult {
+        if run.is_empty() {
+            self.json.push_text(&field.default);
+            return Ok(());
+        }
+        match field.label {
+            Label::Singular => self.write_singular(field, run, records),
+            Label::List => self.write_list(field, run, records),
+            Label::Map => self.write_map(field, run, records),
+        }
+    }
+
+    /// Checks a field that is not written. Values that JSON cannot represent are accepted.
+    fn check<'a>(&mut self, field: &'t Field, run: Range<usize>, records: &mut Records<'a>) -> WriteResult {
+        let length = self.json.0.len();
+        let result = self.write_field(field, run, records);
+        self.json.0.truncate(length);
+        match result {
+            Err(WriteError::Unrepresentable(_)) => Ok(()),
+            result => result,
+        }
+    }
+
+    /// Writes the last of the values, or the message that they are merged to.
+    fn write_singular<'a>(&mut self, field: &'t Field, run: Range<usize>, records: &mut Records<'a>) -> WriteResult {
+        let last = run.end - 1;
+        let is_message = matches!(field.kind, Kind::Message(_) | Kind::Group(_));
+        if is_message && run.len() > 1 {
+            let merged = record::merge(&field.kind, &records[run], self.depth)?;
+            let value = match field.kind {
+                Kind::Group(_) => WireValue::Group(&merged),
+                _ => WireValue::Bytes(&merged),
+            };
+            return self.write_value(&field.kind, value, &mut Vec::new());
+        }
+        for earlier in run.start..last {
+            self.check(field, earlier..earlier + 1, records)?;
+        }
+        self.write_value(&field.kind, records[last].value, records)
+    }
+
+    fn write_list<'a>(&mut self, field: &'t Field, run: Range<usize>, records: &mut Records<'a>) -> WriteResult {
+        self.json.push_text(b"[");
+        for position in run {
+            match (records[position].value, field.kind.packed_wire_type()) {
+                (WireValue::Bytes(mut packed), Some(wire_type)) => {
+                    while !packed.is_empty() {
+                        self.json.separate(b'[');
+                        self.write_value(&field.kind, read_value(&mut packed, wire_type)?, records)?;
+                    }
+                }
+                (value, _) => {
+                    self.json.separate(b'[');
+                    self.write_value(&field.kind, value, records)?;
+                }
+            }
+        }
+        self.json.push_text(b"]");
+        Ok(())
+    }
+
+    /// Writes a map. If a key is repeated, its last value counts.
+    fn write_map<'a>(&mut self, field: &'t Field, run: Range<usize>, records: &mut Records<'a>) -> WriteResult {
+        let Kind::Message(entry) = field.kind else { return Err(Malformed.into()) };
+        let [key_field, value_field] = &self.types.get(entry).fields[..] else { return Err(Malformed.into()) };
+        let start = records.len();
+        let mut entries = Vec::with_capacity(run.len());
+        for position in run {
+            let WireValue::Bytes(bytes) = records[position].value else { return Err(Malformed.into()) };
+            let range = self.read(self.types.get(entry), bytes, records)?;
+            let keys = record::run(records, range.clone(), 0);
+            let values = keys.end..range.end;
+            entries.push((MapKey::last(&key_field.kind, &records[keys])?, values));
+        }
+        entries.sort_by_key(|(key, _)| *key);
+        self.json.push_text(b"{");
+        for (index, (key, values)) in entries.iter().enumerate() {
+            if entries.get(index + 1).is_some_and(|(next, _)| next == key) {
+                self.check(value_field, values.clone(), records)?;
+                continue;
+            }
+            self.json.separate(b'{');
+            key.write(&mut self.json);
+            self.json.push_text(b":");
+            match value_field.kind {
+                Kind::Message(_) if values.is_empty() => {
+                    self.write_value(&value_field.kind, WireValue::Bytes(&[]), records)?;
+                }
+                _ => self.write_field(value_field, values.clone(), records)?,
+            }
+        }
+        self.json.push_text(b"}");
+        records.truncate(start);
+        Ok(())
+    }
+
+    fn write_value<'a>(&mut self, kind: &'t Kind, value: WireValue<'a>, records: &mut Records<'a>) -> WriteResult {
+        match (kind, value) {
+            (Kind::Message(message), WireValue::Bytes(bytes)) | (Kind::Group(message), WireValue::Group(bytes)) => {
+                self.nested(|writer| writer.write_message(*message, bytes, records))
+            }
+            (kind, value) => self.json.push_scalar(kind, value),
+        }
+    }
+
+    /// Writes a message inside another.
+    fn nested(&mut self, write: impl FnOnce(&mut Self) -> WriteResult) -> WriteResult {
+        self.depth = self.depth.checked_sub(1).ok_or(Malformed)?;
+        let result = write(self);
+        self.depth += 1;
+        result
     }
 }

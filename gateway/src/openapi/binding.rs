@@ -95,12 +95,12 @@ impl Binding {
     pub fn accepts_if_match(&self) -> bool {
         let is_in_body = match &self.body {
             BodyRule::Field(field) if !field.is_list() => match field.kind() {
-                Kind::Message(message) => semantics::etag_field(&message).is_some() && !creates_resource(self.verb),
+                Kind::Message(message) => binding::etag_field(&message).is_some() && !creates_resource(self.verb),
                 _ => false,
             },
             _ => false,
         };
-        is_in_body || semantics::etag_field(&self.method.input()).is_some()
+        is_in_body || binding::etag_field(&self.method.input()).is_some()
     }
 
     /// Reports whether a client can ask for a response without a body.

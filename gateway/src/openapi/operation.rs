@@ -11,7 +11,6 @@ use super::{
 use crate::{
     codec::well_known,
     routing::binding::{self, BodyRule},
-    semantics,
 };
 
 /// Returns the Operation Object of a binding.
@@ -175,7 +174,7 @@ fn header_names(binding: &Binding) -> Vec<&'static str> {
     if binding.accepts_if_match() {
         headers.push(components::IF_MATCH);
     }
-    if binding.verb == "get" && semantics::etag_field(&binding.method.output()).is_some() {
+    if binding.verb == "get" && binding::etag_field(&binding.method.output()).is_some() {
         headers.push(components::IF_NONE_MATCH);
     }
     if binding.can_omit_response_body() {

@@ -16,7 +16,7 @@ use super::{
     schema::{Purpose, Schemas, reference},
     value::with_description,
 };
-use crate::{routing::binding::BodyRule, semantics};
+use crate::routing::binding::{self, BodyRule};
 
 const NDJSON: &str = "application/x-ndjson";
 const EVENTS: &str = "text/event-stream";
@@ -30,7 +30,7 @@ pub fn responses(
 ) -> Value {
     let mut responses = Map::new();
     responses.insert("200".to_owned(), success_response(binding, schemas));
-    let has_etag = semantics::etag_field(&binding.method.output()).is_some();
+    let has_etag = binding::etag_field(&binding.method.output()).is_some();
     if has_etag && binding.verb == "get" {
         let headers = json!({
             "ETag": components::header("ETag"),
@@ -55,7 +55,7 @@ fn success_response(binding: &Binding, schemas: &mut Schemas) -> Value {
         None => schemas.message(&output, Purpose::Response),
     };
     let mut headers = json!({components::REQUEST_ID: components::header(components::REQUEST_ID)});
-    if binding.response_body.is_none() && semantics::etag_field(&output).is_some() {
+    if binding.response_body.is_none() && binding::etag_field(&output).is_some() {
         headers["ETag"] = components::header("ETag");
     }
     if binding.method.input().get_field_by_name("request_id").is_some() {

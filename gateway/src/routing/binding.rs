@@ -11,7 +11,7 @@ use prost_reflect::{
 
 use crate::{
     backend::Backend,
-    codec::parameter::FieldPath,
+    codec::{parameter::FieldPath, types::Types, write::MessageWriter},
     route_metrics::RouteMetrics,
     routing::{
         router::{MethodPattern, Router},
@@ -42,15 +42,19 @@ pub struct Route {
     pub accepts_form: bool,
     /// The field of the response message that is the body of the HTTP response; `None` for the whole message.
     pub response_body: Option<FieldDescriptor>,
+    /// Writes the body of the HTTP response.
+    pub writer: MessageWriter,
+    /// The number of the field of the response message that contains its entity tag.
+    pub etag: Option<u32>,
     /// The `update_mask` field, if the route is a PATCH whose mask can be derived from the body.
     pub mask: Option<FieldDescriptor>,
     /// Whether the RPC has no side effects.
     pub is_read: bool,
     /// Whether the RPC returns a stream.
     pub is_server_streaming: bool,
-    /// The fields with which a stream is resumed: the field of the request, and the field of each message in the
-    /// stream that contains its next value.
-    pub resume: Option<(FieldDescriptor, FieldDescriptor)>,
+    /// The fields with which a stream is resumed: the field of the request, and the number of the field that contains
+    /// its next value in each message of the stream.
+    pub resume: Option<(FieldDescriptor, u32)>,
     /// The metrics of the binding.
     pub metrics: Arc<RouteMetrics>,
 }
@@ -85,6 +89,7 @@ pub enum BodyRule {
 /// If a binding is invalid, two bindings have the same method and path, or no backend serves the package of an RPC.
 pub fn compile(pool: &DescriptorPool, backends: &[Backend]) -> anyhow::Result<Router<Route>> {
     let mut router = Router::default();
+    let types = Types::new(pool);
     for service in pool.services() {
         for method in service.methods() {
             if method.is_client_streaming() {
@@ -94,7 +99,8 @@ pub fn compile(pool: &DescriptorPool, backends: &[Backend]) -> anyhow::Result<Ro
             for rule in rules(&method).with_context(|| format!("the http option of {name}"))? {
                 let backend = backends.iter().find(|backend| backend.serves(service.full_name()));
                 let backend = backend.with_context(|| format!("no backend serves {name}"))?;
-                bind(&mut router, &method, backend, &rule).with_context(|| format!("the http option of {name}"))?;
+                bind(&mut router, &types, &method, backend, &rule)
+                    .with_context(|| format!("the http option of {name}"))?;
             }
         }
     }
@@ -126,6 +132,7 @@ fn additional_bindings(rule: &DynamicMessage) -> anyhow::Result<Vec<DynamicMessa
 
 fn bind(
     router: &mut Router<Route>,
+    types: &Arc<Types>,
     method: &MethodDescriptor,
     backend: &Backend,
     rule: &DynamicMessage,
@@ -141,16 +148,20 @@ fn bind(
     });
     let resume = string_field(&input, RESUME_FIELD)
         .zip(string_field(&output, RESUME_FIELD))
-        .filter(|_| method.is_server_streaming());
+        .filter(|_| method.is_server_streaming())
+        .map(|(request, response)| (request, response.number()));
+    let writer = MessageWriter::new(types, &output, response_body.as_ref()).context("the response type is unknown")?;
     let route = Route {
         rpc: format!("/{}/{}", method.parent_service().full_name(), method.name()).parse()?,
         backend: backend.clone(),
         variables: variables(&template, &input)?,
+        etag: etag_field(&output).map(|field| field.number()),
         input,
         output,
         accepts_form: accepts_form(method, &body),
         body,
         response_body,
+        writer,
         mask,
         is_read: has_no_side_effects(method),
         is_server_streaming: method.is_server_streaming(),
@@ -192,6 +203,11 @@ pub(crate) fn accepts_form(method: &MethodDescriptor, body: &BodyRule) -> bool {
 pub fn has_no_side_effects(method: &MethodDescriptor) -> bool {
     let level = method.method_descriptor_proto().options.as_ref().map(MethodOptions::idempotency_level);
     level == Some(IdempotencyLevel::NoSideEffects)
+}
+
+/// Returns the field of a message that contains its entity tag.
+pub(crate) fn etag_field(message: &MessageDescriptor) -> Option<FieldDescriptor> {
+    string_field(message, "etag")
 }
 
 fn string_field(message: &MessageDescriptor, name: &str) -> Option<FieldDescriptor> {

@@ -9,13 +9,14 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use futures::{
     FutureExt,
     future::{BoxFuture, Shared},
 };
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header, request};
 use prost::Message;
-use prost_reflect::{DynamicMessage, Value};
+use prost_reflect::Value;
 use service_kit::{clock::Clock, status::ApiError};
 use taskey_proto::{
     auth::v1::{RefreshRequest, TokenPair, auth_service_client::AuthServiceClient},
@@ -207,18 +208,17 @@ impl CookieMode {
         self.refreshes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Moves the tokens from the response of a login to cookies, if the login requested that.
+    /// Moves the tokens from the encoded response of a login to cookies, if the login requested that.
     ///
     /// # Errors
     /// If the response is not a pair of tokens.
-    pub fn strip_tokens(&self, cookie_auth: &mut CookieAuth, response: &mut DynamicMessage) -> Result<(), ApiError> {
-        let CookieAuth::Login(cookies, set_cookie) = cookie_auth else { return Ok(()) };
-        let pair = TokenPair::decode(&response.encode_to_vec()[..]).map_err(ApiError::internal)?;
-        for field in ["access_token", "refresh_token"] {
-            response.clear_field_by_name(field);
-        }
+    pub fn strip_tokens(&self, cookie_auth: &mut CookieAuth, response: Bytes) -> Result<Bytes, ApiError> {
+        let CookieAuth::Login(cookies, set_cookie) = cookie_auth else { return Ok(response) };
+        let mut pair = TokenPair::decode(response).map_err(ApiError::internal)?;
         *set_cookie = cookies.store(&pair, self.clock.now().into()).to_vec();
-        Ok(())
+        pair.access_token.clear();
+        pair.refresh_token.clear();
+        Ok(pair.encode_to_vec().into())
     }
 }
 

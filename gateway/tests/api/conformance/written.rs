@@ -112,3 +112,26 @@ async fn unknown_field_is_omitted() {
     let response = Transcoder::start_with(Reply::Message(unknown)).await.get("/v1/query").await.ok();
     assert_eq!(response, Transcoder::start().await.get("/v1/query").await.ok());
 }
+
+#[tokio::test]
+async fn fields_are_written_in_the_order_of_their_numbers() {
+    // Fields 31, 14, 31 and 5, then 3 twice.
+    let encoded = b"\xfa\x01\x01a\x72\x01s\xfa\x01\x01b\x28\x07\x18\x01\x18\x02".to_vec();
+    let response = Transcoder::start_with(Reply::Message(encoded)).await.get("/v1/query").await;
+    let expected = response_with(vec![
+        ("texts", Value::List(["a", "b"].map(|text| Value::String(text.to_owned())).into())),
+        ("a_string", Value::String("s".to_owned())),
+        ("a_uint32", Value::U32(7)),
+        ("an_int32", Value::I32(2)),
+    ]);
+    assert_eq!(response.text, expected.await.text);
+}
+
+#[tokio::test]
+async fn malformed_message_is_internal() {
+    // The value of `an_int32` is missing, is a string, or is in a message that is overwritten in its oneof.
+    for encoded in [&b"\x18"[..], b"\x1a\x01x", b"\xfa\x03\x03\x1a\x01x\xf0\x03\x01"] {
+        let transcoder = Transcoder::start_with(Reply::Message(encoded.to_vec())).await;
+        transcoder.get("/v1/query").await.assert_refused(500, "INTERNAL", "INTERNAL", &[]);
+    }
+}
