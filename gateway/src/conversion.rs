@@ -9,7 +9,7 @@ use tokio::{sync::Semaphore, task::spawn_blocking};
 /// millisecond.
 const MAX_INLINE_BYTES: usize = 64 * 1024;
 
-/// Limits the memory of concurrent conversions: a message may need ten times the memory of its encoding.
+/// Limits the memory of concurrent conversions: the JSON of a message may be much larger than its encoding.
 static PERMITS: LazyLock<Semaphore> = LazyLock::new(|| Semaphore::new(available_parallelism().map_or(1, usize::from)));
 
 /// Converts a message of this size. A large one is converted on another thread, so that it does not delay other requests.

@@ -1,9 +1,8 @@
-//! A buffer of JSON text, and the JSON of scalars and times.
+//! A buffer of JSON text, and the JSON of scalars.
 
-use std::{fmt::Display, io::Write, ops::RangeInclusive};
+use std::{fmt::Display, io::Write};
 
 use base64::{display::Base64Display, prelude::BASE64_STANDARD};
-use prost::Message;
 use serde::Serialize;
 use thiserror::Error;
 
@@ -38,9 +37,6 @@ impl WriteError {
 /// JSON text.
 #[derive(Debug)]
 pub struct JsonBuffer(pub Vec<u8>);
-
-/// The times from year 1 to 9999, in seconds since 1970.
-const TIMESTAMP_SECONDS: RangeInclusive<i64> = -62_135_596_800..=253_402_300_799;
 
 impl JsonBuffer {
     /// Appends JSON text.
@@ -104,19 +100,6 @@ impl JsonBuffer {
             _ if must_be_finite => return Err(WriteError::unrepresentable("a Value is not finite")),
             value => self.push_quoted(non_finite_name(value)),
         }
-        Ok(())
-    }
-
-    /// Appends an encoded `google.protobuf.Timestamp`.
-    ///
-    /// # Errors
-    /// If it is malformed or out of range.
-    pub fn push_timestamp(&mut self, bytes: &[u8]) -> WriteResult {
-        let timestamp = prost_types::Timestamp::decode(bytes).map_err(Malformed::from)?;
-        if !TIMESTAMP_SECONDS.contains(&timestamp.seconds) {
-            return Err(WriteError::unrepresentable("a timestamp is out of range"));
-        }
-        self.push_quoted(timestamp);
         Ok(())
     }
 }

@@ -14,6 +14,7 @@ mod record;
 #[cfg(any(test, fuzzing))]
 pub mod reference;
 pub mod scalar;
+mod timestamp;
 pub mod types;
 pub mod violation;
 pub mod well_known;

@@ -11,6 +11,7 @@ use crate::codec::{
     json_buffer::{JsonBuffer, WriteError, WriteResult},
     map_key::MapKey,
     record::{self, Record, Records},
+    timestamp,
     types::{Field, Kind, Label, Mapping, MessageIndex, MessageType, Types},
     wire::{MAX_DEPTH, Malformed, WireValue, read_value},
 };
@@ -75,7 +76,7 @@ impl<'t> Writer<'t> {
             Mapping::FirstField => self.write_field_of(message, 0, bytes, records),
             Mapping::Value => self.write_value_message(message, bytes, records),
             Mapping::Any => self.write_any(bytes),
-            Mapping::Timestamp => self.json.push_timestamp(bytes),
+            Mapping::Timestamp => timestamp::write(&mut self.json, bytes),
             Mapping::ProstReflect(descriptor) => {
                 let message = DynamicMessage::decode(descriptor.clone(), bytes).map_err(Malformed::from)?;
                 let serializer = &mut serde_json::Serializer::new(&mut self.json.0);
