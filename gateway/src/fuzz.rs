@@ -13,7 +13,7 @@ use tonic::{Code, Status};
 
 use crate::{
     backend::Backend,
-    codec::{json::Json, message, reference::MessageJson, types::Types, write::MessageWriter},
+    codec::{json::Json, message, message_writer::MessageWriter, reference::MessageJson, types::Types},
     connection::ConnectionArgs,
     http::request::{Format, Input, JsonLimits, to_message},
     quota::Quota,

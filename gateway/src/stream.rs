@@ -16,7 +16,7 @@ use tonic::{Code, Status, Streaming, body::Body};
 
 use crate::{
     backend,
-    codec::{wire, write::MessageWriter},
+    codec::{message_writer::MessageWriter, wire},
     http::{error::HttpError, negotiation::Framing, response},
     quota::Permit,
     routing::binding::Route,

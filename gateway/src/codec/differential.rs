@@ -17,9 +17,9 @@ use prost::encoding::{WireType, encode_key, encode_varint};
 use prost_reflect::{DescriptorPool, DynamicMessage, FieldDescriptor, Kind, MessageDescriptor};
 
 use crate::codec::{
+    message_writer::MessageWriter,
     reference::{FieldJson, MessageJson},
     types::Types,
-    write::MessageWriter,
 };
 
 /// The contract, and messages with all kinds of fields.

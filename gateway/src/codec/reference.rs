@@ -1,4 +1,4 @@
-//! The JSON of decoded messages, with which tests and fuzz targets compare the JSON of [`crate::codec::write`].
+//! The JSON of decoded messages, with which tests and fuzz targets compare the JSON of [`crate::codec::message_writer`].
 //!
 //! prost-reflect serializes most well-known types, but not all of them correctly: a wrapped NaN becomes `null`, and
 //! an empty `Any` an error. Map entries are sorted by key, so that responses are deterministic.

@@ -2,10 +2,10 @@
 //! even if they have their default values, so that clients see every field. Map entries are sorted by key, so that
 //! responses are deterministic.
 
-use std::{ops::Range, sync::Arc};
+use std::ops::Range;
 
 use prost::Message;
-use prost_reflect::{DynamicMessage, FieldDescriptor, MessageDescriptor, SerializeOptions};
+use prost_reflect::{DynamicMessage, SerializeOptions};
 
 use crate::codec::{
     json_buffer::{JsonBuffer, WriteError, WriteResult},
@@ -16,55 +16,41 @@ use crate::codec::{
     wire::{MAX_DEPTH, Malformed, WireValue, read_value},
 };
 
-/// Writes messages of one type, or only one field of them.
-#[derive(Clone, Debug)]
-pub struct MessageWriter {
-    types: Arc<Types>,
-    message: MessageIndex,
-    /// The position of the only field that is written.
-    field: Option<usize>,
-}
+/// The result of writing a part of a message. What JSON cannot represent is noted in [`Writer::unrepresentable`].
+type Written = Result<(), Malformed>;
 
-impl MessageWriter {
-    /// Creates a writer for a message type, or for one field of it. Returns `None` if `types` does not contain it.
-    #[must_use]
-    pub fn new(types: &Arc<Types>, descriptor: &MessageDescriptor, field: Option<&FieldDescriptor>) -> Option<Self> {
-        let message = types.find(descriptor.full_name())?;
-        let field = match field {
-            Some(field) => Some(types.get(message).position(field.number(), 0)?),
-            None => None,
-        };
-        Some(Self { types: Arc::clone(types), message, field })
-    }
-
-    /// Writes a message. A field that is not set is `null` if it is the only one that is written.
-    ///
-    /// # Errors
-    /// If the bytes are malformed, if messages are nested too deeply, or if JSON cannot represent a value, for example
-    /// a timestamp out of range.
-    pub fn to_json(&self, bytes: &[u8]) -> Result<Vec<u8>, WriteError> {
-        let json = JsonBuffer(Vec::with_capacity(2 * bytes.len() + MIN_CAPACITY));
-        let mut writer = Writer { types: &self.types, json, depth: MAX_DEPTH };
-        match self.field {
-            Some(field) => writer.write_field_of(self.types.get(self.message), field, bytes, &mut Vec::new())?,
-            None => writer.write_message(self.message, bytes, &mut Vec::new())?,
-        }
-        Ok(writer.json.0)
-    }
-}
-
-/// Enough for the names of the fields of most messages.
-const MIN_CAPACITY: usize = 256;
-
-struct Writer<'t> {
+/// Writes one message.
+pub struct Writer<'t> {
     types: &'t Types,
     json: JsonBuffer,
     /// How much deeper messages may be nested.
     depth: usize,
+    /// Why JSON cannot represent the message. The rest is still written, because it may be malformed.
+    unrepresentable: Option<String>,
 }
 
 impl<'t> Writer<'t> {
-    fn write_message<'a>(&mut self, index: MessageIndex, bytes: &'a [u8], records: &mut Records<'a>) -> WriteResult {
+    /// Creates a writer with an empty buffer of this capacity.
+    pub fn new(types: &'t Types, capacity: usize) -> Self {
+        Self { types, json: JsonBuffer(Vec::with_capacity(capacity)), depth: MAX_DEPTH, unrepresentable: None }
+    }
+
+    /// Returns the JSON.
+    ///
+    /// # Errors
+    /// If JSON cannot represent the message.
+    pub fn finish(self) -> Result<Vec<u8>, WriteError> {
+        match self.unrepresentable {
+            Some(cause) => Err(WriteError::Unrepresentable(cause)),
+            None => Ok(self.json.0),
+        }
+    }
+
+    /// Writes a message.
+    ///
+    /// # Errors
+    /// If it is malformed.
+    pub fn write_message<'a>(&mut self, index: MessageIndex, bytes: &'a [u8], records: &mut Records<'a>) -> Written {
         let message = self.types.get(index);
         match &message.mapping {
             Mapping::Object => {
@@ -76,24 +62,21 @@ impl<'t> Writer<'t> {
             Mapping::FirstField => self.write_field_of(message, 0, bytes, records),
             Mapping::Value => self.write_value_message(message, bytes, records),
             Mapping::Any => self.write_any(bytes),
-            Mapping::Timestamp => timestamp::write(&mut self.json, bytes),
+            Mapping::Timestamp => {
+                let result = timestamp::write(&mut self.json, bytes);
+                self.note(result)
+            }
             Mapping::ProstReflect(descriptor) => {
                 let message = DynamicMessage::decode(descriptor.clone(), bytes).map_err(Malformed::from)?;
                 let serializer = &mut serde_json::Serializer::new(&mut self.json.0);
-                message
-                    .serialize_with_options(serializer, &SerializeOptions::new())
-                    .map_err(WriteError::unrepresentable)
+                let result = message.serialize_with_options(serializer, &SerializeOptions::new());
+                self.note(result.map_err(WriteError::unrepresentable))
             }
         }
     }
 
     /// Writes the fields of a message, separated by commas.
-    fn write_fields<'a>(
-        &mut self,
-        message: &'t MessageType,
-        bytes: &'a [u8],
-        records: &mut Records<'a>,
-    ) -> WriteResult {
+    fn write_fields<'a>(&mut self, message: &'t MessageType, bytes: &'a [u8], records: &mut Records<'a>) -> Written {
         let mut rest = self.read(message, bytes, records)?;
         let start = rest.start;
         for (position, field) in message.fields.iter().enumerate() {
@@ -115,7 +98,7 @@ impl<'t> Writer<'t> {
         message: &'t MessageType,
         bytes: &'a [u8],
         records: &mut Records<'a>,
-    ) -> Result<Range<usize>, WriteError> {
+    ) -> Result<Range<usize>, Malformed> {
         let start = records.len();
         let cleared = record::read(message, bytes, self.depth, records)?;
         let end = records.len();
@@ -127,14 +110,17 @@ impl<'t> Writer<'t> {
         Ok(start..end)
     }
 
-    /// Writes only one field of a message.
-    fn write_field_of<'a>(
+    /// Writes only one field of a message, or `null` if it is absent.
+    ///
+    /// # Errors
+    /// If the message is malformed.
+    pub fn write_field_of<'a>(
         &mut self,
         message: &'t MessageType,
         only: usize,
         bytes: &'a [u8],
         records: &mut Records<'a>,
-    ) -> WriteResult {
+    ) -> Written {
         let mut rest = self.read(message, bytes, records)?;
         let start = rest.start;
         for (position, field) in message.fields.iter().enumerate() {
@@ -158,7 +144,7 @@ impl<'t> Writer<'t> {
         message: &'t MessageType,
         bytes: &'a [u8],
         records: &mut Records<'a>,
-    ) -> WriteResult {
+    ) -> Written {
         let range = self.read(message, bytes, records)?;
         match records[range.clone()].first() {
             // All of its fields are in one oneof, so only one is left.
@@ -170,31 +156,34 @@ impl<'t> Writer<'t> {
     }
 
     /// Writes the message in an `Any` with its type. An empty `Any` is an empty object.
-    fn write_any(&mut self, bytes: &[u8]) -> WriteResult {
+    fn write_any(&mut self, bytes: &[u8]) -> Written {
         let any = prost_types::Any::decode(bytes).map_err(Malformed::from)?;
         if any == prost_types::Any::default() {
             self.json.push_text(b"{}");
             return Ok(());
         }
         let index = any.type_url.rsplit_once('/').and_then(|(_, name)| self.types.find(name));
-        let index = index.ok_or_else(|| WriteError::unrepresentable("the type of an Any is unknown"))?;
+        let Some(index) = index else {
+            return self.note(Err(WriteError::unrepresentable("the type of an Any is unknown")));
+        };
         self.json.push_text(b"{\"@type\":");
         self.json.push_json(&any.type_url);
         let message = self.types.get(index);
-        self.nested(|writer| {
+        let written = self.nested(|writer| {
             if message.is_well_known {
                 writer.json.push_text(b",\"value\":");
                 writer.write_message(index, &any.value, &mut Vec::new())
             } else {
                 writer.write_fields(message, &any.value, &mut Vec::new())
             }
-        })?;
+        });
         self.json.push_text(b"}");
-        Ok(())
+        // An `Any` is malformed only if its own fields are.
+        self.note(written.map_err(WriteError::unrepresentable))
     }
 
     /// Writes a field whose records are in `run`.
-    fn write_field<'a>(&mut self, field: &'t Field, run: Range<usize>, records: &mut Records<'a>) -> WriteResult {
+    fn write_field<'a>(&mut self, field: &'t Field, run: Range<usize>, records: &mut Records<'a>) -> Written {
         if run.is_empty() {
             self.json.push_text(&field.default);
             return Ok(());
@@ -207,18 +196,28 @@ impl<'t> Writer<'t> {
     }
 
     /// Checks a field that is not written. Values that JSON cannot represent are accepted.
-    fn check<'a>(&mut self, field: &'t Field, run: Range<usize>, records: &mut Records<'a>) -> WriteResult {
-        let length = self.json.0.len();
+    fn check<'a>(&mut self, field: &'t Field, run: Range<usize>, records: &mut Records<'a>) -> Written {
+        let (length, unrepresentable) = (self.json.0.len(), self.unrepresentable.take());
         let result = self.write_field(field, run, records);
         self.json.0.truncate(length);
+        self.unrepresentable = unrepresentable;
+        result
+    }
+
+    /// Notes that JSON cannot represent a value.
+    fn note(&mut self, result: WriteResult) -> Written {
         match result {
-            Err(WriteError::Unrepresentable(_)) => Ok(()),
-            result => result,
+            Ok(()) => Ok(()),
+            Err(WriteError::Malformed(error)) => Err(error),
+            Err(WriteError::Unrepresentable(cause)) => {
+                self.unrepresentable.get_or_insert(cause);
+                Ok(())
+            }
         }
     }
 
     /// Writes the last of the values, or the message that they are merged to.
-    fn write_singular<'a>(&mut self, field: &'t Field, run: Range<usize>, records: &mut Records<'a>) -> WriteResult {
+    fn write_singular<'a>(&mut self, field: &'t Field, run: Range<usize>, records: &mut Records<'a>) -> Written {
         let last = run.end - 1;
         let is_message = matches!(field.kind, Kind::Message(_) | Kind::Group(_));
         if is_message && run.len() > 1 {
@@ -235,7 +234,7 @@ impl<'t> Writer<'t> {
         self.write_value(&field.kind, records[last].value, records)
     }
 
-    fn write_list<'a>(&mut self, field: &'t Field, run: Range<usize>, records: &mut Records<'a>) -> WriteResult {
+    fn write_list<'a>(&mut self, field: &'t Field, run: Range<usize>, records: &mut Records<'a>) -> Written {
         self.json.push_text(b"[");
         for position in run {
             match (records[position].value, field.kind.packed_wire_type()) {
@@ -256,13 +255,13 @@ impl<'t> Writer<'t> {
     }
 
     /// Writes a map. If a key is repeated, its last value counts.
-    fn write_map<'a>(&mut self, field: &'t Field, run: Range<usize>, records: &mut Records<'a>) -> WriteResult {
-        let Kind::Message(entry) = field.kind else { return Err(Malformed.into()) };
-        let [key_field, value_field] = &self.types.get(entry).fields[..] else { return Err(Malformed.into()) };
+    fn write_map<'a>(&mut self, field: &'t Field, run: Range<usize>, records: &mut Records<'a>) -> Written {
+        let Kind::Message(entry) = field.kind else { return Err(Malformed) };
+        let [key_field, value_field] = &self.types.get(entry).fields[..] else { return Err(Malformed) };
         let start = records.len();
         let mut entries = Vec::with_capacity(run.len());
         for position in run {
-            let WireValue::Bytes(bytes) = records[position].value else { return Err(Malformed.into()) };
+            let WireValue::Bytes(bytes) = records[position].value else { return Err(Malformed) };
             let range = self.read(self.types.get(entry), bytes, records)?;
             let keys = record::run(records, range.clone(), 0);
             let values = keys.end..range.end;
@@ -290,17 +289,20 @@ impl<'t> Writer<'t> {
         Ok(())
     }
 
-    fn write_value<'a>(&mut self, kind: &'t Kind, value: WireValue<'a>, records: &mut Records<'a>) -> WriteResult {
+    fn write_value<'a>(&mut self, kind: &'t Kind, value: WireValue<'a>, records: &mut Records<'a>) -> Written {
         match (kind, value) {
             (Kind::Message(message), WireValue::Bytes(bytes)) | (Kind::Group(message), WireValue::Group(bytes)) => {
                 self.nested(|writer| writer.write_message(*message, bytes, records))
             }
-            (kind, value) => self.json.push_scalar(kind, value),
+            (kind, value) => {
+                let result = self.json.push_scalar(kind, value);
+                self.note(result)
+            }
         }
     }
 
     /// Writes a message inside another.
-    fn nested(&mut self, write: impl FnOnce(&mut Self) -> WriteResult) -> WriteResult {
+    fn nested(&mut self, write: impl FnOnce(&mut Self) -> Written) -> Written {
         self.depth = self.depth.checked_sub(1).ok_or(Malformed)?;
         let result = write(self);
         self.depth += 1;

@@ -6,7 +6,7 @@ use http_body_util::Full;
 use service_kit::status::ApiError;
 use tonic::body::Body;
 
-use crate::{codec::write::MessageWriter, conversion::convert};
+use crate::{codec::message_writer::MessageWriter, conversion::convert};
 
 /// Writes an encoded response message as JSON.
 ///

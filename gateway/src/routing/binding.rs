@@ -11,7 +11,7 @@ use prost_reflect::{
 
 use crate::{
     backend::Backend,
-    codec::{parameter::FieldPath, types::Types, write::MessageWriter},
+    codec::{message_writer::MessageWriter, parameter::FieldPath, types::Types},
     route_metrics::RouteMetrics,
     routing::{
         router::{MethodPattern, Router},

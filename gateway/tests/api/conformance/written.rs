@@ -127,10 +127,23 @@ async fn fields_are_written_in_the_order_of_their_numbers() {
     assert_eq!(response.text, expected.await.text);
 }
 
+/// A `choice_item` whose time is out of range, followed by a `choice_number`, which clears it.
+const CLEARED_TIME: [u8; 19] = *b"\xfa\x03\x0d\x82\x05\x0a\x08\xff\xff\xff\xff\xff\xff\xff\xff\x7f\xf0\x03\x01";
+
+#[tokio::test]
+async fn cleared_value_that_json_cannot_represent_is_omitted() {
+    let response = Transcoder::start_with(Reply::Message(CLEARED_TIME.to_vec())).await.get("/v1/query").await.ok();
+    assert_eq!((response.get("choiceItem"), &response["choiceNumber"]), (None, &json!(1)));
+}
+
 #[tokio::test]
 async fn malformed_message_is_internal() {
-    // The value of `an_int32` is missing, is a string, or is in a message that is overwritten in its oneof.
-    for encoded in [&b"\x18"[..], b"\x1a\x01x", b"\xfa\x03\x03\x1a\x01x\xf0\x03\x01"] {
+    // After the time that is out of range, `an_empty` is an integer.
+    let mut cleared = CLEARED_TIME.to_vec();
+    cleared[2] += 3;
+    cleared.splice(16..16, *b"\xb8\x05\x01");
+    // The value of `an_int32` is missing, is a string, or is in a message that is cleared by another field.
+    for encoded in [&b"\x18"[..], b"\x1a\x01x", b"\xfa\x03\x03\x1a\x01x\xf0\x03\x01", &cleared] {
         let transcoder = Transcoder::start_with(Reply::Message(encoded.to_vec())).await;
         transcoder.get("/v1/query").await.assert_refused(500, "INTERNAL", "INTERNAL", &[]);
     }
