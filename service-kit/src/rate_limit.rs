@@ -1,12 +1,13 @@
 //! Rate limits: a burst, then a number of actions per unit of time.
 
 use std::{
+    array,
     convert::Infallible,
     fmt,
     hash::{BuildHasher, Hash, RandomState},
     num::NonZeroU32,
     str::FromStr,
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
@@ -79,7 +80,7 @@ impl Rate {
 
 /// Limits the actions of each key, such as an address.
 ///
-/// The number of counters is fixed, so memory does not grow with the number of keys, and no counter has to be removed.
+/// The number of counters is fixed, so memory is bounded for any number of keys, and no counter has to be removed.
 /// A key is mapped to a counter by a hash with a random seed, which clients cannot predict. Two keys can share a
 /// counter, which matters only if both are near the limit.
 #[derive(Debug)]
@@ -99,12 +100,16 @@ const MAX_CHARGE: u64 = 1_000_000;
 /// The number of counters, of eight bytes each.
 const COUNTERS: usize = 1 << 18;
 
+/// The number of counters that are allocated together, when the first of them is used. Most servers have far fewer
+/// clients than counters.
+const BLOCK_SIZE: usize = 64;
+
 impl RateLimit {
     /// Creates a limit that has counted no actions.
     #[must_use]
     pub fn new(rate: Rate, clock: Clock) -> Self {
         let clock = MonotonicClock(clock);
-        let states = Counters((0..COUNTERS).map(|_| InMemoryState::default()).collect());
+        let states = Counters((0..COUNTERS / BLOCK_SIZE).map(|_| OnceLock::new()).collect());
         let (quota, start) = (rate.quota(), clock::Clock::now(&clock));
         let counters = RateLimiter::new(quota, states.clone(), clock.clone());
         Self { counters, states, quota, clock, start, hasher: RandomState::new() }
@@ -158,7 +163,9 @@ impl RateLimit {
 }
 
 #[derive(Clone, Debug)]
-struct Counters(Arc<[InMemoryState]>);
+struct Counters(Arc<[OnceLock<Block>]>);
+
+type Block = Box<[InMemoryState; BLOCK_SIZE]>;
 
 impl StateStore for Counters {
     type Key = usize;
@@ -167,7 +174,8 @@ impl StateStore for Counters {
     where
         F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
     {
-        self.0[*counter].measure_and_replace(&NotKeyed::NonKey, f)
+        let block = self.0[counter / BLOCK_SIZE].get_or_init(|| Box::new(array::from_fn(|_| InMemoryState::default())));
+        block[counter % BLOCK_SIZE].measure_and_replace(&NotKeyed::NonKey, f)
     }
 }
 
@@ -243,5 +251,19 @@ mod tests {
         let allowed = (0..1000).filter(|number| limit.check(number).is_ok()).count();
         // Some keys may share a counter: on average two of a thousand.
         assert!(allowed > 950, "{allowed}");
+    }
+
+    #[test]
+    fn counters_are_allocated_in_blocks_when_they_are_used() {
+        let limit = RateLimit::new(rate("1+1/h"), testing::clock().0);
+        let allocated_blocks = || limit.states.0.iter().filter(|block| block.get().is_some()).count();
+        assert_eq!(allocated_blocks(), 0);
+        assert_eq!((limit.check(&"ann"), allocated_blocks()), (Ok(()), 1));
+        assert!(limit.check(&"ann").is_err());
+        assert_eq!(allocated_blocks(), 1);
+        for number in 0..200_000 {
+            _ = limit.check(&number);
+        }
+        assert_eq!(allocated_blocks(), COUNTERS / BLOCK_SIZE, "no further key allocates memory");
     }
 }
