@@ -68,12 +68,23 @@ impl Hasher {
     pub(super) fn hash(&self, password: &[u8]) -> Result<String, Error> {
         let salt = Salt::new(&random::bytes::<RECOMMENDED_SALT_LEN>())?;
         let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, self.policy.clone());
+        self.to_phc(salt, self.compute(&argon2, password, &salt, Params::DEFAULT_OUTPUT_LEN)?)
+    }
+
+    /// Returns a PHC string that no password matches, because its hash is random. A comparison takes as long as with
+    /// another hash of the policy.
+    pub(super) fn dummy_hash(&self) -> Result<String, Error> {
+        let salt = Salt::new(&random::bytes::<RECOMMENDED_SALT_LEN>())?;
+        self.to_phc(salt, Output::new(&random::bytes::<{ Params::DEFAULT_OUTPUT_LEN }>())?)
+    }
+
+    fn to_phc(&self, salt: Salt, hash: Output) -> Result<String, Error> {
         let hash = PasswordHash {
             algorithm: Algorithm::Argon2id.ident(),
             version: Some(Version::V0x13.into()),
             params: ParamsString::try_from(&self.policy)?,
             salt: Some(salt),
-            hash: Some(self.compute(&argon2, password, &salt, Params::DEFAULT_OUTPUT_LEN)?),
+            hash: Some(hash),
         };
         Ok(hash.to_string())
     }
@@ -179,6 +190,16 @@ mod tests {
             }
         }
         assert_eq!(buffers(&hasher), [64]);
+    }
+
+    #[test]
+    fn dummy_hash_costs_as_much_as_the_hash_of_a_password_and_matches_none() {
+        let hasher = Hasher::new(params(64, 2));
+        let (dummy_hash, hash) = (hasher.dummy_hash().expect("random"), hasher.hash(PASSWORD).expect("hashed"));
+        let prefix = |hash: &str| hash.rsplitn(3, '$').last().map(str::to_owned);
+        assert_eq!((dummy_hash.len(), prefix(&dummy_hash)), (hash.len(), prefix(&hash)));
+        assert_ne!(dummy_hash, hasher.dummy_hash().expect("random"));
+        assert_eq!(hasher.compare(PASSWORD, &dummy_hash), Ok(Comparison::Different));
     }
 
     #[test]

@@ -6,7 +6,6 @@ use argon2::Params;
 use service_kit::{
     budget::{Budget, Share},
     ops::as_gauge,
-    random,
     status::ApiError,
     trace,
     turns::{Turn, TurnQueue},
@@ -44,7 +43,7 @@ pub struct Hashing {
     /// A client may only have as many hashes waiting for `running` as may run, so that those of another client do not
     /// wait behind all of them.
     turns: TurnQueue<IpAddr>,
-    /// The hash of a random password. Passwords of unknown accounts are compared with it, to take the same time.
+    /// A random hash. Passwords of unknown accounts are compared with it, to take the same time.
     dummy_hash: Arc<str>,
 }
 
@@ -59,12 +58,10 @@ impl Hashing {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let running = args.password_concurrency.map_or(cores.saturating_sub(1).max(1), usize::from);
         let queued = running * (MAX_QUEUED_PER_RUNNING + 1);
-        // Another hasher, so that its memory is freed.
-        let dummy_hash = Hasher::new(params.clone())
-            .hash(&random::bytes::<32>())
-            .map_err(|error| anyhow::anyhow!("cannot compute a password hash: {error}"))?;
+        let hasher = Hasher::new(params);
+        let dummy_hash = hasher.dummy_hash().map_err(|error| anyhow::anyhow!("cannot create a dummy hash: {error}"))?;
         Ok(Self {
-            hasher: Hasher::new(params),
+            hasher,
             running: Arc::new(Semaphore::new(running)),
             max_running: running,
             queue: Budget::new(queued, queued / CLIENT_FRACTION),
