@@ -5,8 +5,8 @@ use std::sync::Arc;
 use service_kit::status::ApiError;
 use taskey_proto::auth::v1::{
     self as pb, DisableUserRequest, EnableUserRequest, GetUserRequest, ListAuditEventsRequest, ListAuditEventsResponse,
-    ListUsersRequest, ListUsersResponse, RevokeUserSessionsRequest, RevokeUserSessionsResponse, SetUserRolesRequest,
-    UnlockUserRequest,
+    ListUserSessionsRequest, ListUserSessionsResponse, ListUsersRequest, ListUsersResponse, RevokeUserSessionsRequest,
+    RevokeUserSessionsResponse, SetUserRolesRequest, UnlockUserRequest,
 };
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
@@ -21,11 +21,12 @@ use crate::{
         login_throttle::address_key,
         user::User,
     },
+    response,
     roles::set_roles,
     store::{
         accounts, audit, login_attempts,
         revocations::{RevocationReason, SessionSelector},
-        users,
+        sessions, users,
     },
 };
 
@@ -43,7 +44,7 @@ impl pb::admin_service_server::AdminService for AdminService {
         let (admin, event) = self.read_event("GetUser", &request).await?;
         let user_id = request::id("user_id", &request.get_ref().user_id)?;
         let user = self.user(user_id).await?;
-        self.record_read(admin, event.with_detail("user_id", &user_id)).await?;
+        self.record_read(&admin, event.with_detail("user_id", &user_id)).await?;
         Ok(Response::new(user.into()))
     }
 
@@ -52,10 +53,10 @@ impl pb::admin_service_server::AdminService for AdminService {
         let recorded_filter: String = request.get_ref().filter.chars().take(MAX_RECORDED_FILTER).collect();
         let UserQuery { size, filter, arguments, page_token } = UserQuery::parse(request.into_inner())?;
         let tokens = &self.app.page_tokens;
-        let before = tokens.open_id(admin, &arguments, &page_token)?;
-        let rows = users::list(&self.app.db, &self.app.searches, admin, &filter, before, size + 1).await?;
-        self.record_read(admin, event.with_detail("filter", &recorded_filter)).await?;
-        let (users, next_page_token) = tokens.paginate(admin, &arguments, rows, size, |user| user.id);
+        let before = tokens.open_id(admin.user.id, &arguments, &page_token)?;
+        let rows = users::list(&self.app.db, &self.app.searches, admin.user.id, &filter, before, size + 1).await?;
+        self.record_read(&admin, event.with_detail("filter", &recorded_filter)).await?;
+        let (users, next_page_token) = tokens.paginate(admin.user.id, &arguments, rows, size, |user| user.id);
         let users = users.into_iter().map(Into::into).collect();
         Ok(Response::new(ListUsersResponse { users, next_page_token }))
     }
@@ -106,6 +107,20 @@ impl pb::admin_service_server::AdminService for AdminService {
         Ok(Response::new(RevokeUserSessionsResponse { revoked_count }))
     }
 
+    async fn list_user_sessions(
+        &self,
+        request: Request<ListUserSessionsRequest>,
+    ) -> Result<Response<ListUserSessionsResponse>, Status> {
+        let (admin, event) = self.read_event("ListUserSessions", &request).await?;
+        let user_id = request::id("user_id", &request.get_ref().user_id)?;
+        self.user(user_id).await?;
+        let sessions = sessions::list_active(&self.app.db, self.app.clock.now(), user_id).await;
+        let sessions = sessions.map_err(ApiError::from)?.into_iter();
+        self.record_read(&admin, event.with_detail("user_id", &user_id)).await?;
+        let sessions = sessions.map(|session| response::session(session, admin.session_id)).collect();
+        Ok(Response::new(ListUserSessionsResponse { sessions }))
+    }
+
     async fn list_audit_events(
         &self,
         request: Request<ListAuditEventsRequest>,
@@ -113,13 +128,13 @@ impl pb::admin_service_server::AdminService for AdminService {
         let (admin, mut event) = self.read_event("ListAuditEvents", &request).await?;
         let EventQuery { size, mut selection, arguments, page_token } = EventQuery::parse(request.into_inner())?;
         let tokens = &self.app.page_tokens;
-        selection.before = tokens.open_id(admin, &arguments, &page_token)?;
+        selection.before = tokens.open_id(admin.user.id, &arguments, &page_token)?;
         let rows = audit::list(&self.app.db, selection, size + 1).await.map_err(ApiError::from)?;
         if let Some(user_id) = selection.user_id {
             event = event.with_detail("user_id", &user_id);
         }
-        self.record_read(admin, event).await?;
-        let (events, next_page_token) = tokens.paginate(admin, &arguments, rows, size, |event| event.id);
+        self.record_read(&admin, event).await?;
+        let (events, next_page_token) = tokens.paginate(admin.user.id, &arguments, rows, size, |event| event.id);
         let events = events.into_iter().map(Into::into).collect();
         Ok(Response::new(ListAuditEventsResponse { events, next_page_token }))
     }
@@ -132,15 +147,15 @@ impl AdminService {
     }
 
     /// Returns the administrator who makes a call that reads, and the event of the call.
-    async fn read_event<T: Sync>(&self, rpc: &str, request: &Request<T>) -> Result<(Uuid, Event), ApiError> {
-        let ActiveCaller { user, session_id } = self.app.admin(request).await?;
-        let event = self.app.clients.event(Kind::AdminRead, Actor::Owner, Some(session_id), request).await?;
-        Ok((user.id, event.with_detail("rpc", &rpc)))
+    async fn read_event<T: Sync>(&self, rpc: &str, request: &Request<T>) -> Result<(ActiveCaller, Event), ApiError> {
+        let admin = self.app.admin(request).await?;
+        let event = self.app.clients.event(Kind::AdminRead, Actor::Owner, Some(admin.session_id), request).await?;
+        Ok((admin, event.with_detail("rpc", &rpc)))
     }
 
     /// Adds the event of a read to the account of the administrator, before the response is sent.
-    async fn record_read(&self, admin: Uuid, event: Event) -> Result<(), ApiError> {
-        Ok(audit::add(&self.app.db, self.app.clock.now(), admin, event).await?)
+    async fn record_read(&self, admin: &ActiveCaller, event: Event) -> Result<(), ApiError> {
+        Ok(audit::add(&self.app.db, self.app.clock.now(), admin.user.id, event).await?)
     }
 
     async fn user(&self, user_id: Uuid) -> Result<User, ApiError> {

@@ -1,15 +1,16 @@
 //! Administrators, and the RPCs with which they manage other accounts.
 
-use std::process::Command;
+use std::{process::Command, time::Duration};
 
 use service_kit::{assert_refused, on_each_database, testing::TestDatabase};
 use taskey_proto::auth::v1::{
-    AuditEvent, DisableUserRequest, EnableUserRequest, GetUserRequest, ListAuditEventsRequest, ListUsersRequest,
-    RevokeUserSessionsRequest, SetUserRolesRequest, TokenPair, UnlockUserRequest, User,
+    AuditEvent, DisableUserRequest, EnableUserRequest, GetUserRequest, ListAuditEventsRequest, ListUserSessionsRequest,
+    ListUsersRequest, RevokeUserSessionsRequest, Session, SetUserRolesRequest, TokenPair, UnlockUserRequest, User,
     admin_service_client::AdminServiceClient, audit_event::Kind,
 };
 use tokio::task::JoinSet;
 use tonic::{Response, Status, transport::Channel};
+use uuid::Uuid;
 
 use crate::support::{self, PASSWORD, Server, bearer};
 
@@ -21,6 +22,7 @@ on_each_database! {
     the_last_administrator_cannot_be_disabled_or_demoted,
     only_one_of_two_administrators_demoting_each_other_succeeds,
     accounts_can_be_paged_and_filtered,
+    an_administrator_can_list_the_active_sessions_of_an_account,
     an_administrator_can_revoke_all_sessions_of_an_account,
     a_concurrent_logout_and_disable_do_not_deadlock,
     errors_of_invalid_requests_name_the_fields,
@@ -118,6 +120,7 @@ async fn admin_rpcs_require_the_admin_role(database: TestDatabase) {
         client.enable_user(bearer(token, EnableUserRequest { user_id: user_id.clone() })).await.err(),
         client.unlock_user(bearer(token, UnlockUserRequest { user_id: user_id.clone() })).await.err(),
         client.set_user_roles(bearer(token, SetUserRolesRequest::default())).await.err(),
+        client.list_user_sessions(bearer(token, ListUserSessionsRequest { user_id: user_id.clone() })).await.err(),
         client.revoke_user_sessions(bearer(token, RevokeUserSessionsRequest { user_id })).await.err(),
         client.list_audit_events(bearer(token, ListAuditEventsRequest::default())).await.err(),
     ];
@@ -232,6 +235,30 @@ async fn accounts_can_be_paged_and_filtered(database: TestDatabase) {
     );
     let other = self::admin(&server, "zoe@example.com").await;
     assert_refused!(list_users(&server, &other, next).await, InvalidArgument, "PAGE_TOKEN_INVALID", "page_token");
+    server.stop().await;
+}
+
+async fn an_administrator_can_list_the_active_sessions_of_an_account(database: TestDatabase) {
+    let server = Server::start(database).await;
+    let (admin, bob) = (admin(&server, "admin@example.com").await, server.sign_up_and_login("bob@example.com").await);
+    server.manual_clock.advance(Duration::from_secs(1));
+    let second = server.login("bob@example.com", PASSWORD).await.expect("logged in");
+    let list = async |user_id: String| {
+        let request = bearer(&admin.access_token, ListUserSessionsRequest { user_id });
+        client(&server).list_user_sessions(request).await.map(|response| response.into_inner().sessions)
+    };
+    let seconds = |session: &Session| session.create_time.as_ref().expect("always set").seconds;
+    let sessions = list(user_id(&bob)).await.expect("listed");
+    assert!(sessions.len() == 2 && seconds(&sessions[0]) > seconds(&sessions[1]), "{sessions:?}");
+    assert!(sessions.iter().all(|session| !session.current && session.expire_time.is_some()), "{sessions:?}");
+
+    server.logout(&second.refresh_token).await.expect("logged out");
+    assert_eq!(list(user_id(&bob)).await.expect("listed"), sessions[1..]);
+    let own = list(user_id(&admin)).await.expect("listed");
+    assert!(own.len() == 1 && own[0].current, "{own:?}");
+    let unknown = Uuid::from_u128(1).to_string();
+    assert_refused!(list(unknown).await, NotFound, "USER_NOT_FOUND");
+    assert_refused!(list("bob".to_owned()).await, InvalidArgument, "VALIDATION_FAILED", "user_id");
     server.stop().await;
 }
 

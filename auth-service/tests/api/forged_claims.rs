@@ -22,13 +22,14 @@ on_each_database! {
     a_forged_role_makes_an_introspected_token_inactive,
 }
 
-pub const ADMIN_RPCS: [&str; 8] = [
+pub const ADMIN_RPCS: [&str; 9] = [
     "GetUser",
     "ListUsers",
     "DisableUser",
     "EnableUser",
     "UnlockUser",
     "SetUserRoles",
+    "ListUserSessions",
     "RevokeUserSessions",
     "ListAuditEvents",
 ];

@@ -9,7 +9,7 @@ use service_kit::{
     server::ops::healthcheck::HealthcheckArgs,
 };
 
-use crate::token::TokenCommand;
+use crate::{token::TokenCommand, users::UsersCommand};
 
 /// The commands of the program.
 #[derive(Clone, Debug, Subcommand)]
@@ -53,6 +53,10 @@ pub enum Command {
     /// server have no effect
     #[command(subcommand)]
     Token(Box<TokenCommand>),
+    /// Administer accounts, as an administrator who has logged in with `token login`. Calls the gateway of any
+    /// installation; the settings of the server have no effect
+    #[command(subcommand)]
+    Users(Box<UsersCommand>),
 }
 
 /// The options of `copy`.

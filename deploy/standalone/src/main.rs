@@ -29,6 +29,7 @@ mod hint;
 mod listen;
 mod maintenance;
 mod token;
+mod users;
 
 use config::{Cli, Configs};
 use data_dir::DataDir;

@@ -16,7 +16,7 @@ use crate::{
     config::{Cli, Configs},
     data_dir::DataDir,
     doctor::diagnose,
-    token,
+    token, users,
 };
 
 /// Runs a command.
@@ -52,6 +52,7 @@ pub async fn run(command: Command, cli: Cli) -> anyhow::Result<()> {
         }
         Command::Healthcheck(healthcheck) => healthcheck.run().await,
         Command::Token(command) => token::run(*command, &Clock::system()).await,
+        Command::Users(command) => users::run(*command, &Clock::system()).await,
         Command::Doctor { doctor } => doctor.report(&diagnose(&cli, &configs, &Clock::system()).await),
     }
 }

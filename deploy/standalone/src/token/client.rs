@@ -108,7 +108,7 @@ impl AuthClient {
             password: password.to_string(),
             session_label: SESSION_LABEL.to_owned(),
         };
-        let log_in = async |mut client: AuthServiceClient<_>| client.login(request).await;
+        let log_in = async |channel| AuthServiceClient::new(channel).login(request).await;
         self.session(self.attempt(log_in).await?, start)
     }
 
@@ -118,8 +118,8 @@ impl AuthClient {
     /// If the server refuses the token, or does not respond.
     pub async fn refresh(&self, refresh_token: &str) -> Result<StoredSession, CallError> {
         let start = self.clock.now();
-        let refresh = async |mut client: AuthServiceClient<_>| {
-            client.refresh(RefreshRequest { refresh_token: refresh_token.to_owned() }).await
+        let refresh = async |channel| {
+            AuthServiceClient::new(channel).refresh(RefreshRequest { refresh_token: refresh_token.to_owned() }).await
         };
         self.session(self.repeat(refresh).await?, start)
     }
@@ -129,17 +129,20 @@ impl AuthClient {
     /// # Errors
     /// If the server does not respond.
     pub async fn log_out(&self, refresh_token: &str) -> Result<(), CallError> {
-        let log_out = async |mut client: AuthServiceClient<_>| {
+        let log_out = async |channel| {
             let refresh_token = refresh_token.to_owned();
-            client.logout(LogoutRequest { refresh_token, ..LogoutRequest::default() }).await
+            AuthServiceClient::new(channel).logout(LogoutRequest { refresh_token, ..LogoutRequest::default() }).await
         };
         self.repeat(log_out).await.map(|_| ())
     }
 
     /// Sends a call again while this can help.
-    async fn repeat<T>(
+    ///
+    /// # Errors
+    /// If the server returns an error, or does not respond.
+    pub async fn repeat<T>(
         &self,
-        call: impl AsyncFn(AuthServiceClient<Channel>) -> Result<Response<T>, Status>,
+        call: impl AsyncFn(Channel) -> Result<Response<T>, Status>,
     ) -> Result<Response<T>, CallError> {
         let mut attempts = 1;
         loop {
@@ -154,12 +157,12 @@ impl AuthClient {
     /// Sends a call over a new connection, because an open one may be broken.
     async fn attempt<T>(
         &self,
-        call: impl AsyncFnOnce(AuthServiceClient<Channel>) -> Result<Response<T>, Status>,
+        call: impl AsyncFnOnce(Channel) -> Result<Response<T>, Status>,
     ) -> Result<Response<T>, CallError> {
         let respond = async {
             let channel = self.endpoint.connect_with_connector(self.dialer.clone()).await;
             let channel = channel.map_err(|error| CallError::NoResponse(error.into()))?;
-            Ok(call(AuthServiceClient::new(channel)).await?)
+            Ok(call(channel).await?)
         };
         timeout(ATTEMPT_LIMIT, respond).await.unwrap_or_else(|_| {
             Err(CallError::NoResponse(anyhow::anyhow!("no response within {} s", ATTEMPT_LIMIT.as_secs())))

@@ -9,15 +9,16 @@ use std::io::{self, Write};
 use anyhow::Context;
 use service_kit::clock::Clock;
 use tokio::task::spawn_blocking;
+use zeroize::Zeroizing;
 
 mod args;
 mod client;
 mod prompt;
 mod store;
 
-pub use args::TokenCommand;
-use args::{InstallationArgs, LoginArgs};
-use client::AuthClient;
+use args::LoginArgs;
+pub use args::{InstallationArgs, TokenCommand};
+pub use client::AuthClient;
 use store::{StoredSession, TokenStore};
 
 /// Runs a command.
@@ -52,10 +53,18 @@ async fn log_in(arguments: LoginArgs, clock: &Clock) -> anyhow::Result<()> {
 }
 
 async fn print(installation: &InstallationArgs, clock: &Clock) -> anyhow::Result<()> {
+    Ok(writeln!(io::stdout(), "{}", *access_token(installation, clock).await?)?)
+}
+
+/// Returns an access token of the user who is logged in. Refreshes the stored one if necessary.
+///
+/// # Errors
+/// If nobody is logged in, the session has ended, or the server does not respond.
+pub async fn access_token(installation: &InstallationArgs, clock: &Clock) -> anyhow::Result<Zeroizing<String>> {
     let store = TokenStore::new(installation)?;
     let stored = store.read()?.with_context(|| not_logged_in(installation))?;
     let session = if stored.is_valid(clock.now()) { stored } else { refresh(installation, store, clock).await? };
-    Ok(writeln!(io::stdout(), "{}", *session.access_token)?)
+    Ok(session.access_token)
 }
 
 /// Refreshes the stored tokens, unless another process has just done so.

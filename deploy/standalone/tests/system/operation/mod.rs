@@ -21,6 +21,7 @@ mod ops_listener;
 mod service_manager;
 mod tokens;
 pub mod traces;
+mod users;
 
 /// Sends a request without a body, and returns the status code and the body of the response.
 async fn send(address: SocketAddr, method: Method, path: &str) -> (StatusCode, String) {

@@ -21,7 +21,7 @@ use crate::{
 };
 
 mod terminal;
-mod user;
+pub mod user;
 
 use user::{EMAIL, LOGIN, User, read, text};
 

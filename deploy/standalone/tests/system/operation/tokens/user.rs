@@ -31,8 +31,12 @@ impl User {
     }
 
     pub fn command(&self, arguments: &[&str]) -> Command {
+        self.subcommand("token", arguments)
+    }
+
+    fn subcommand(&self, name: &str, arguments: &[&str]) -> Command {
         let mut command = Command::new(program("taskey"));
-        command.arg("token").args(arguments).env("TASKEY_URL", &self.url).env("XDG_CONFIG_HOME", self.folder.path());
+        command.arg(name).args(arguments).env("TASKEY_URL", &self.url).env("XDG_CONFIG_HOME", self.folder.path());
         command.envs(self.environment.clone()).kill_on_drop(true);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
@@ -44,6 +48,11 @@ impl User {
         // The program may end without reading its input.
         _ = child.stdin.take().expect("piped").write_all(input.as_bytes()).await;
         child.wait_with_output().await.expect("the program ends")
+    }
+
+    /// Runs `taskey users`.
+    pub async fn administer(&self, arguments: &[&str]) -> Output {
+        self.subcommand("users", arguments).output().await.expect("the program runs")
     }
 
     pub async fn log_in(&self) {
