@@ -4,10 +4,11 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 /// The files of the contract. `google/rpc/error_details.proto` is among them so that reflection can serve it, and
 /// grpcurl print error details in clear.
-const FILES: [&str; 9] = [
+const FILES: [&str; 10] = [
     "taskey/auth/v1/account_service.proto",
     "taskey/auth/v1/admin_service.proto",
     "taskey/auth/v1/auth_service.proto",
+    "taskey/auth/v1/personal_access_token_service.proto",
     "taskey/auth/v1/token_service.proto",
     "taskey/errors/v1/error_reason.proto",
     "taskey/options/v1/options.proto",
@@ -17,7 +18,7 @@ const FILES: [&str; 9] = [
 ];
 
 /// Messages that hold a password or a token: their `Debug` is written by hand, in `lib.rs`.
-const SECRET_MESSAGES: [&str; 8] = [
+const SECRET_MESSAGES: [&str; 10] = [
     ".taskey.auth.v1.SignUpRequest",
     ".taskey.auth.v1.LoginRequest",
     ".taskey.auth.v1.RefreshRequest",
@@ -26,6 +27,8 @@ const SECRET_MESSAGES: [&str; 8] = [
     ".taskey.auth.v1.IntrospectRequest",
     ".taskey.auth.v1.ChangePasswordRequest",
     ".taskey.auth.v1.DeleteMeRequest",
+    ".taskey.auth.v1.PersonalAccessToken",
+    ".taskey.auth.v1.ExchangePersonalAccessTokenRequest",
 ];
 
 /// The messages that servers encode themselves.

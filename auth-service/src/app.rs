@@ -13,6 +13,7 @@ use crate::{
     client_info::ClientInfoResolver,
     feed::FeedHandle,
     login::{address_limits::AddressLimits, attempts::PasswordAttempts, sessions::Sessions, token_issuer::TokenIssuer},
+    personal_access_tokens::TokenExchange,
     service_tokens::ServiceTokens,
 };
 
@@ -24,12 +25,14 @@ pub struct App {
     pub(crate) clock: Clock,
     /// Authenticates callers.
     pub(crate) authenticator: Authenticator,
+    /// Exchanges personal access tokens.
+    pub(crate) token_exchange: Arc<TokenExchange>,
     /// The rate limit of calls of callers that the interceptor does not see.
     pub(crate) call_limit: CallLimit,
     /// The tokens of services.
     pub(crate) service_tokens: Arc<ServiceTokens>,
     /// Determines the clients of calls.
-    pub(crate) clients: ClientInfoResolver,
+    pub(crate) clients: Arc<ClientInfoResolver>,
     /// The rate limits of each address for logins, sign-ups and refreshes.
     pub(crate) address_limits: AddressLimits,
     pub(crate) passwords: Arc<PasswordAttempts>,

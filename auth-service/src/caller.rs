@@ -2,7 +2,7 @@
 //! and its roles are not taken from the token.
 
 use service_kit::{
-    auth::{claims::LEEWAY, interceptor::Caller},
+    auth::{claims::LEEWAY, interceptor::Caller, scope::Scopes},
     status::ApiError,
 };
 use taskey_proto::errors::v1::ErrorReason;
@@ -26,6 +26,8 @@ pub struct ActiveCaller {
     pub user: User,
     /// The session.
     pub session_id: Uuid,
+    /// What the token of the caller permits, or `None` if it permits all that the roles do.
+    pub scopes: Option<Scopes>,
 }
 
 impl App {
@@ -36,8 +38,23 @@ impl App {
     pub async fn caller<T: Sync>(&self, request: &Request<T>) -> Result<ActiveCaller, ApiError> {
         let caller = Caller::from_request(request)?;
         let (user_id, session_id) = (caller.user_id(), caller.session_id());
-        let user = users::by_active_session(&self.db, self.clock.now() - LEEWAY, user_id, session_id).await?;
-        Ok(ActiveCaller { user: user.ok_or_else(error::token_revoked)?, session_id })
+        // The leeway is for the clocks of other machines, which do not issue personal access tokens.
+        let is_personal = caller.has_personal_access_token();
+        let valid_at = if is_personal { self.clock.now() } else { self.clock.now() - LEEWAY };
+        let user = users::by_active_session(&self.db, valid_at, user_id, session_id, is_personal).await?;
+        Ok(ActiveCaller { user: user.ok_or_else(error::token_revoked)?, session_id, scopes: caller.scopes() })
+    }
+
+    /// Returns the caller, who must not have a personal access token, because these cannot create or change credentials.
+    ///
+    /// # Errors
+    /// As [`caller`](Self::caller), or PERMISSION_DENIED.
+    pub async fn interactive_caller<T: Sync>(&self, request: &Request<T>) -> Result<ActiveCaller, ApiError> {
+        if Caller::from_request(request)?.has_personal_access_token() {
+            let message = "personal access tokens cannot create or change credentials; log in instead";
+            return Err(ApiError::new(Code::PermissionDenied, ErrorReason::PermissionDenied, message));
+        }
+        self.caller(request).await
     }
 
     /// Returns the caller, who must be an administrator. The token must contain the role as well, because new roles take

@@ -1,16 +1,18 @@
 //! Determines the client of a call.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
+use futures::future::BoxFuture;
+use http::{Extensions, HeaderMap, header::USER_AGENT};
 use service_kit::{
-    auth::{credential::SERVICE_TOKEN_HEADER, scope::Scope},
+    auth::{credential::SERVICE_TOKEN_HEADER, personal_access_token::ClientAddresses, scope::Scope},
     clock::Clock,
     network::{FORWARDED_USER_AGENT, ProxyArgs},
     status::ApiError,
     tls::TlsInfo,
 };
 use taskey_proto::errors::v1::ErrorReason;
-use tonic::{Request, metadata::MetadataMap};
+use tonic::{Request, transport::server::TcpConnectInfo};
 use uuid::Uuid;
 
 use crate::{
@@ -45,22 +47,26 @@ impl ClientInfoResolver {
     /// # Errors
     /// SCOPE_MISSING if the service token does not permit this, or STORE_UNAVAILABLE if it cannot be checked.
     pub async fn resolve<T: Sync>(&self, request: &Request<T>) -> Result<ClientInfo, ApiError> {
-        let metadata = request.metadata();
-        let Some(peer) = request.remote_addr().map(|peer| peer.ip()) else {
-            return Ok(ClientInfo { address: None, user_agent: user_agent(metadata, false) });
+        self.resolve_call(request.extensions(), request.metadata().as_ref()).await
+    }
+
+    async fn resolve_call(&self, extensions: &Extensions, headers: &HeaderMap) -> Result<ClientInfo, ApiError> {
+        let peer = extensions.get::<TcpConnectInfo>().and_then(TcpConnectInfo::remote_addr);
+        let Some(peer) = peer.map(|peer| peer.ip()) else {
+            return Ok(ClientInfo { address: None, user_agent: user_agent(headers, false) });
         };
-        let token = metadata.get(SERVICE_TOKEN_HEADER).and_then(|token| token.to_str().ok());
+        let token = headers.get(SERVICE_TOKEN_HEADER).and_then(|token| token.to_str().ok());
         let token = token.and_then(ServiceTokenHash::from_token);
         let is_service = match token {
             Some(token) if self.may_forward(&token).await? => true,
-            _ => self.certificate_may_forward(request).await?,
+            _ => self.certificate_may_forward(extensions).await?,
         };
         let client = if is_service {
-            self.proxies.client_of_trusted_peer(peer, metadata.as_ref())
+            self.proxies.client_of_trusted_peer(peer, headers)
         } else {
-            self.proxies.client(peer, metadata.as_ref())
+            self.proxies.client(peer, headers)
         };
-        let user_agent = user_agent(metadata, is_service || self.proxies.trusts(peer));
+        let user_agent = user_agent(headers, is_service || self.proxies.trusts(peer));
         Ok(ClientInfo { address: Some(client.address), user_agent })
     }
 
@@ -80,8 +86,8 @@ impl ClientInfoResolver {
 
     /// Reports whether the caller has the certificate of a service that may forward the addresses of clients. The
     /// certificates of other services give no rights here, and do no harm.
-    async fn certificate_may_forward<T>(&self, request: &Request<T>) -> Result<bool, ApiError> {
-        let Some(peer) = request.extensions().get::<TlsInfo>().and_then(|tls| tls.peer.clone()) else {
+    async fn certificate_may_forward(&self, extensions: &Extensions) -> Result<bool, ApiError> {
+        let Some(peer) = extensions.get::<TlsInfo>().and_then(|tls| tls.peer.clone()) else {
             return Ok(false);
         };
         match self.service_tokens.certificate(&peer, Scope::ClientsForward).await {
@@ -99,10 +105,20 @@ impl ClientInfoResolver {
     }
 }
 
+impl ClientAddresses for ClientInfoResolver {
+    fn address<'a>(
+        &'a self,
+        extensions: &'a Extensions,
+        headers: &'a HeaderMap,
+    ) -> BoxFuture<'a, Result<Option<IpAddr>, ApiError>> {
+        Box::pin(async move { Ok(self.resolve_call(extensions, headers).await?.address) })
+    }
+}
+
 /// Returns the user agent of the client. A trusted gateway sends it in a header of its own, which may be empty, because
 /// `user-agent` is that of the gateway. Bytes that are not UTF-8 are replaced.
-fn user_agent(metadata: &MetadataMap, is_trusted_peer: bool) -> String {
-    let forwarded = metadata.get(FORWARDED_USER_AGENT.as_str()).filter(|_| is_trusted_peer);
-    let value = forwarded.or_else(|| metadata.get("user-agent")).map_or(&b""[..], |value| value.as_bytes());
+fn user_agent(headers: &HeaderMap, is_trusted_peer: bool) -> String {
+    let forwarded = headers.get(FORWARDED_USER_AGENT).filter(|_| is_trusted_peer);
+    let value = forwarded.or_else(|| headers.get(USER_AGENT)).map_or(&b""[..], |value| value.as_bytes());
     text::sanitize_user_agent(&String::from_utf8_lossy(value))
 }

@@ -6,6 +6,8 @@ use service_kit::status::ApiError;
 use taskey_proto::errors::v1::ErrorReason;
 use tonic::Code;
 
+use crate::model::personal_access_token::MAX_TOKENS;
+
 /// Returns the error for a failed login, which is the same for a wrong password, an unknown and a disabled account.
 pub fn credentials_invalid() -> ApiError {
     ApiError::new(Code::Unauthenticated, ErrorReason::CredentialsInvalid, "the email or the password is wrong")
@@ -74,6 +76,18 @@ pub fn refresh_token_superseded() -> ApiError {
 /// Returns the error for an id that is not an active session of the caller.
 pub fn session_not_found() -> ApiError {
     ApiError::new(Code::NotFound, ErrorReason::SessionNotFound, "the session does not exist")
+}
+
+/// Returns the error for an id that is not an active personal access token of the caller.
+pub fn personal_access_token_not_found() -> ApiError {
+    let message = "the personal access token does not exist";
+    ApiError::new(Code::NotFound, ErrorReason::PersonalAccessTokenNotFound, message)
+}
+
+/// Returns the error for an account that has reached its limit of personal access tokens.
+pub fn too_many_personal_access_tokens() -> ApiError {
+    let message = format!("the account has reached its limit of {MAX_TOKENS} personal access tokens");
+    ApiError::limit_exceeded("personal_access_tokens", ErrorReason::QuotaExceeded, message)
 }
 
 /// Returns the error for a change that would leave no administrator.

@@ -9,6 +9,7 @@
 //! - `roles`: changes the roles of an account.
 //! - `login`: passwords, sessions and their tokens. `client_info`: determines the client of a call. `service_tokens`:
 //!   the service tokens in memory.
+//! - `personal_access_tokens`: exchanges personal access tokens for their claims.
 //! - `feed`: the feed of revocations. `purge`: deletes expired rows.
 //! - `refresh_secrets`: the secrets of refresh tokens, and their rotation. `secrets`: checks that the secrets belong to the database. [`config`]: the settings.
 //! - `store`: every SQL statement.
@@ -23,6 +24,7 @@ use service_kit::{
         call_limit::CallLimit,
         interceptor::Authenticator,
         key_source::{KeySource, Purpose},
+        personal_access_token::cache::PersonalAccessTokens,
         protected::Protected,
         revocation::follow,
     },
@@ -35,7 +37,8 @@ use service_kit::{
 use sqlx::migrate::Migrator;
 use taskey_proto::auth::v1::{
     account_service_server::AccountServiceServer, admin_service_server::AdminServiceServer,
-    auth_service_server::AuthServiceServer, token_service_server::TokenServiceServer,
+    auth_service_server::AuthServiceServer, personal_access_token_service_server::PersonalAccessTokenServiceServer,
+    token_service_server::TokenServiceServer,
 };
 use tokio::sync::watch;
 
@@ -52,6 +55,7 @@ mod feed;
 pub mod fuzz;
 mod login;
 mod model;
+mod personal_access_tokens;
 mod purge;
 pub mod recovery;
 mod refresh_secrets;
@@ -71,8 +75,12 @@ use login::{
     address_limits::AddressLimits, attempts::PasswordAttempts, hashing::Hashing, sessions::Sessions,
     token_issuer::TokenIssuer,
 };
+use personal_access_tokens::TokenExchange;
 use refresh_secrets::{RefreshKeySource, SecretFile};
-use service::{account::AccountService, admin::AdminService, auth::AuthService, token::TokenService};
+use service::{
+    account::AccountService, admin::AdminService, auth::AuthService, personal_access_token::PersonalAccessTokenService,
+    token::TokenService,
+};
 use service_tokens::ServiceTokens;
 use store::installation;
 
@@ -136,8 +144,6 @@ impl Server {
         let feed = Feed::open(db.for_feed(), &clock).await?;
         let rate_limits = config.rates.rate_limits;
         let call_limit = CallLimit::new(config.call_rate, rate_limits, clock.clone());
-        let authenticator = Authenticator::new(Arc::clone(&keys), config.tokens.clone(), feed.view(), clock.clone())
-            .with_call_limit(call_limit.clone());
         let page_tokens = PageTokens::new(&page_token_key, feed.epoch());
         let passwords = Arc::new(PasswordAttempts::new(db.clone(), clock.clone(), hashing, rate_limits));
         let issuer = Arc::new(TokenIssuer {
@@ -156,9 +162,19 @@ impl Server {
             args: config.sessions,
         };
         let service_tokens = Arc::new(ServiceTokens::new(db.clone(), clock.clone(), config.gateway.as_ref()));
+        let clients =
+            ClientInfoResolver::new(clock.clone(), config.limits.proxies.clone(), Arc::clone(&service_tokens));
+        let (clients, token_exchange) = (Arc::new(clients), Arc::new(TokenExchange::new(db.clone(), clock.clone())));
+        let personal_access_tokens =
+            PersonalAccessTokens::new(Arc::clone(&token_exchange) as _, Arc::clone(&clients) as _, clock.clone());
+        let (keys, token_args) = (Arc::clone(&issuer.keys), issuer.token_args.clone());
+        let authenticator = Authenticator::new(keys, token_args, feed.view(), clock.clone())
+            .with_call_limit(call_limit.clone())
+            .with_personal_access_tokens(Arc::new(personal_access_tokens));
         let app = App {
             searches: Searches::new(db.clone(), clock.clone(), rate_limits),
-            clients: ClientInfoResolver::new(clock.clone(), config.limits.proxies.clone(), Arc::clone(&service_tokens)),
+            clients,
+            token_exchange,
             service_tokens,
             address_limits: AddressLimits::new(&config.rates, &clock),
             password_min_length: config.passwords.password_min_length.into(),
@@ -191,6 +207,10 @@ impl Server {
         let admin = AdminServiceServer::new(AdminService { app: Arc::clone(&app) })
             .max_decoding_message_size(max_in)
             .max_encoding_message_size(max_out);
+        let personal_access_token =
+            PersonalAccessTokenServiceServer::new(PersonalAccessTokenService { app: Arc::clone(&app) })
+                .max_decoding_message_size(max_in)
+                .max_encoding_message_size(max_out);
         let token = TokenServiceServer::new(TokenService { app: Arc::clone(&app) })
             .max_decoding_message_size(max_in)
             .max_encoding_message_size(max_out);
@@ -202,6 +222,7 @@ impl Server {
             .with(auth)
             .with(Protected::new(account, app.authenticator.clone())?)
             .with(Protected::new(admin, app.authenticator.clone())?)
+            .with(Protected::new(personal_access_token, app.authenticator.clone())?)
             .with(token)
             .serve(listener, is_ready, shutdown);
         let background_tasks = async {

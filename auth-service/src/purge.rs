@@ -28,6 +28,7 @@ pub async fn run(db: &Db, clock: &Clock) {
     loop {
         let now = clock.now();
         purge_all("sessions", || purge::sessions(db, now - SESSION_RETENTION)).await;
+        purge_all("personal access tokens", || purge::personal_access_tokens(db, now)).await;
         purge_all("audit events", || purge::audit_events(db, now - EVENT_RETENTION)).await;
         purge_all("failed logins of unknown users", || {
             purge::failed_logins_unknown_user(db, now - UNKNOWN_USER_RETENTION)

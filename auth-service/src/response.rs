@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 
+use service_kit::{auth::personal_access_token::Exchanged, clock::Timestamp};
 use taskey_proto::auth::v1::{self as pb, audit_event};
 use uuid::Uuid;
 
-use crate::model::{audit::StoredEvent, session::Session, user::User};
+use crate::model::{audit::StoredEvent, personal_access_token::StoredToken, session::Session, user::User};
 
 impl From<User> for pb::User {
     fn from(user: User) -> Self {
@@ -55,6 +56,39 @@ impl From<StoredEvent> for pb::AuditEvent {
             user_agent: event.user_agent,
             create_time: Some(event.created_at.into()),
             details,
+        }
+    }
+}
+
+/// Converts the claims of a personal access token, which a verifier may remember from `now`.
+#[must_use]
+pub fn exchanged(exchanged: Exchanged, now: Timestamp) -> pb::ExchangePersonalAccessTokenResponse {
+    let Exchanged { claims, networks, valid_for } = exchanged;
+    pb::ExchangePersonalAccessTokenResponse {
+        sub: claims.user_id.to_string(),
+        sid: claims.session_id.to_string(),
+        jti: claims.id.to_string(),
+        roles: claims.roles,
+        scope: claims.scopes.unwrap_or_default().to_string(),
+        networks: networks.iter().map(ToString::to_string).collect(),
+        expire_time: Some((now + valid_for).into()),
+        token_expire_time: Some(claims.expires_at.into()),
+    }
+}
+
+/// Without the secret.
+impl From<StoredToken> for pb::PersonalAccessToken {
+    fn from(token: StoredToken) -> Self {
+        Self {
+            id: token.id.to_string(),
+            label: token.label,
+            scopes: token.scopes.iter().map(|scope| scope.to_string()).collect(),
+            expire_time: Some(token.expires_at.into()),
+            networks: token.networks.iter().map(ToString::to_string).collect(),
+            create_time: Some(token.created_at.into()),
+            last_use_date: token.last_use.date(),
+            last_use_address: token.last_use.address,
+            secret: String::new(),
         }
     }
 }

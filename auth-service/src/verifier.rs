@@ -43,7 +43,7 @@ impl App {
             return Ok(Verifier::Service(CredentialKind::Certificate(san)));
         }
         let Some(hash) = ServiceTokenHash::from_token(bearer(headers.as_ref())?) else {
-            let caller = self.authenticator.authenticate(headers.as_ref())?;
+            let caller = self.authenticator.authenticate_any(request.extensions(), headers.as_ref()).await?;
             caller.require_scope(Scope::TokensVerify)?;
             caller.require_role(ROLE_VERIFIER)?;
             return Ok(Verifier::Caller(caller));

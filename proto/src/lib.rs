@@ -57,5 +57,7 @@ debug_without_fields!(
     TokenPair,
     IntrospectRequest,
     ChangePasswordRequest,
-    DeleteMeRequest
+    DeleteMeRequest,
+    PersonalAccessToken,
+    ExchangePersonalAccessTokenRequest,
 );

@@ -1,21 +1,27 @@
 //! Measures the verification of tokens: `cargo bench -p service-kit`.
 
-use std::{sync::Arc, time::Duration};
+use std::{future::ready, net::IpAddr, sync::Arc, time::Duration};
 
 use divan::{Bencher, black_box};
-use http::HeaderMap;
+use futures::{FutureExt, future::BoxFuture};
+use http::{Extensions, HeaderMap};
 use service_kit::{
     auth::{
         claims::{self, AccessClaims},
         interceptor::Authenticator,
         key_source::{KeySource, Purpose},
         keys::KeySet,
+        personal_access_token::{
+            ClientAddresses, Exchange, Exchanged, MAX_AGE, PersonalAccessToken, cache::PersonalAccessTokens,
+        },
         revocation::RevocationView,
         rotation::{self, NewKey},
+        scope::Scope,
         token,
     },
     clock::Clock,
     ops::config::TokenArgs,
+    status::ApiError,
     testing,
 };
 use uuid::Uuid;
@@ -76,6 +82,43 @@ fn repeated_token(bencher: Bencher, kind: NewKey) {
     let fixture = Fixture::new(kind);
     let headers = fixture.headers();
     bencher.bench(|| fixture.authenticator.authenticate(black_box(&headers)).expect("accepted"));
+}
+
+/// Exchanges any token for the same claims, and knows no client.
+#[derive(Debug)]
+struct Stub(AccessClaims);
+
+impl Exchange for Stub {
+    fn exchange<'a>(&'a self, _: &'a str, _: Option<IpAddr>) -> BoxFuture<'a, Result<Option<Exchanged>, ApiError>> {
+        let exchanged = Exchanged { claims: self.0.clone(), networks: Vec::new(), valid_for: MAX_AGE };
+        Box::pin(ready(Ok(Some(exchanged))))
+    }
+}
+
+impl ClientAddresses for Stub {
+    fn address<'a>(&'a self, _: &'a Extensions, _: &'a HeaderMap) -> BoxFuture<'a, Result<Option<IpAddr>, ApiError>> {
+        Box::pin(ready(Ok(None)))
+    }
+}
+
+/// Verifies the same personal access token again and again. Only the first call exchanges it.
+#[divan::bench]
+fn repeated_personal_access_token(bencher: Bencher) {
+    let fixture = Fixture::new(NewKey::Hs256);
+    let (id, now) = (fixture.clock.new_id(), fixture.clock.now());
+    let (roles, scopes, expires_at) = (Vec::new(), Some([Scope::TasksRead].into_iter().collect()), now + MAX_AGE);
+    let stub =
+        Arc::new(Stub(AccessClaims { id, user_id: id, session_id: id, roles, scopes, issued_at: now, expires_at }));
+    let tokens = PersonalAccessTokens::new(Arc::clone(&stub) as _, stub, fixture.clock.clone());
+    let authenticator = fixture.authenticator.clone().with_personal_access_tokens(Arc::new(tokens));
+    let mut headers = HeaderMap::new();
+    let (secret, _) = PersonalAccessToken::generate(id);
+    headers.insert("authorization", format!("Bearer {}", *secret).parse().expect("ASCII"));
+    let extensions = Extensions::new();
+    bencher.bench(|| {
+        let authenticated = authenticator.authenticate_any(&extensions, black_box(&headers));
+        authenticated.now_or_never().expect("no I/O").expect("accepted")
+    });
 }
 
 /// Verifies a new token each time.

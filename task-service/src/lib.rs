@@ -21,6 +21,10 @@ use service_kit::{
         call_limit::CallLimit,
         credential::LocalGateway,
         interceptor::Authenticator,
+        personal_access_token::{
+            cache::PersonalAccessTokens,
+            remote::{ProxiedClients, RemoteExchange},
+        },
         protected::Protected,
         revocation::{
             RevocationView,
@@ -39,6 +43,7 @@ use service_kit::{
     random,
     rate_limit::RateLimit,
     server::{GrpcServer, connection::Listener, health::HealthReport},
+    trace::ServicePeers,
 };
 use sqlx::migrate::Migrator;
 use taskey_proto::task::v1::{task_list_service_server::TaskListServiceServer, task_service_server::TaskServiceServer};
@@ -113,7 +118,7 @@ pub struct Server {
     limits: LimitArgs,
     health: HealthReport,
     /// The gateway, if it runs in this process.
-    gateway: Option<LocalGateway>,
+    gateway: Option<Arc<dyn ServicePeers>>,
 }
 
 impl Server {
@@ -133,8 +138,13 @@ impl Server {
         let account_cleanup = Arc::new(AccountCleanup::new(db.clone(), clock.clone()));
         let deleted_users = Some(Arc::clone(&account_cleanup) as Arc<_>);
         let call_limit = CallLimit::new(config.call_rate, config.rate_limits, clock.clone());
+        let gateway = config.gateway.map(|key| Arc::new(LocalGateway::new(key)) as Arc<dyn ServicePeers>);
+        let exchange = RemoteExchange::new(credential.clone(), &peers, &dialer, clock.clone());
+        let clients = ProxiedClients::new(config.limits.proxies.clone(), gateway.clone());
+        let personal_access_tokens = PersonalAccessTokens::new(Arc::new(exchange), Arc::new(clients), clock.clone());
         let authenticator = Authenticator::new(Arc::clone(&keys), config.tokens, Arc::clone(&view), clock.clone())
-            .with_call_limit(call_limit);
+            .with_call_limit(call_limit)
+            .with_personal_access_tokens(Arc::new(personal_access_tokens));
         Ok(Self {
             authenticator,
             follower: Follower { view, keys, deleted_users, credential, peers, dialer },
@@ -146,7 +156,7 @@ impl Server {
             rate_limits: config.rate_limits,
             limits: config.limits,
             health: config.health,
-            gateway: config.gateway.map(LocalGateway::new),
+            gateway,
             db,
             clock,
         })
@@ -207,7 +217,7 @@ impl Server {
         let (healthy, is_healthy) = watch_channel(true);
         let server = GrpcServer::new("task", limits, REQUEST_TIMEOUT)
             .with_health(health)
-            .with_service_peers(gateway.map(|gateway| Arc::new(gateway) as _))
+            .with_service_peers(gateway)
             .with_condition("clock", follower.view.clock_in_sync())
             .with(Protected::new(task_service, authenticator.clone())?)
             .with(Protected::new(list_service, authenticator)?)

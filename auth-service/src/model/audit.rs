@@ -54,11 +54,19 @@ pub enum Kind {
     AdminRead,
     /// The counters of wrong passwords were reset.
     UserUnlocked,
+    /// A personal access token was created.
+    PersonalAccessTokenCreated,
+    /// The label or the networks of a personal access token were changed.
+    PersonalAccessTokenUpdated,
+    /// The secret of a personal access token was replaced.
+    PersonalAccessTokenRotated,
+    /// A personal access token was deleted.
+    PersonalAccessTokenDeleted,
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 20] = [
         Self::SignUp,
         Self::Login,
         Self::LoginFailed,
@@ -75,6 +83,10 @@ impl Kind {
         Self::ServiceTokensRevoked,
         Self::AdminRead,
         Self::UserUnlocked,
+        Self::PersonalAccessTokenCreated,
+        Self::PersonalAccessTokenUpdated,
+        Self::PersonalAccessTokenRotated,
+        Self::PersonalAccessTokenDeleted,
     ];
 
     /// Returns the name that is stored, which is that of the API.
@@ -97,6 +109,10 @@ impl Kind {
             Self::ServiceTokensRevoked => "KIND_SERVICE_TOKENS_REVOKED",
             Self::AdminRead => "KIND_ADMIN_READ",
             Self::UserUnlocked => "KIND_USER_UNLOCKED",
+            Self::PersonalAccessTokenCreated => "KIND_PERSONAL_ACCESS_TOKEN_CREATED",
+            Self::PersonalAccessTokenUpdated => "KIND_PERSONAL_ACCESS_TOKEN_UPDATED",
+            Self::PersonalAccessTokenRotated => "KIND_PERSONAL_ACCESS_TOKEN_ROTATED",
+            Self::PersonalAccessTokenDeleted => "KIND_PERSONAL_ACCESS_TOKEN_DELETED",
         }
     }
 

@@ -5,6 +5,7 @@ pub mod client_info;
 pub mod email;
 pub mod login_throttle;
 pub mod password;
+pub mod personal_access_token;
 pub mod refresh_token;
 pub mod role;
 pub mod service_certificate;

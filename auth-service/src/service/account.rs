@@ -60,7 +60,7 @@ impl pb::account_service_server::AccountService for AccountService {
         &self,
         request: Request<ChangePasswordRequest>,
     ) -> Result<Response<ChangePasswordResponse>, Status> {
-        let ActiveCaller { user, session_id } = self.app.caller(&request).await?;
+        let ActiveCaller { user, session_id, .. } = self.app.interactive_caller(&request).await?;
         let session_id = Some(session_id);
         let event = self.app.clients.event(Kind::PasswordChanged, Actor::Owner, session_id, &request).await?;
         let ChangePasswordRequest { current_password, new_password } = request.into_inner();
@@ -79,7 +79,7 @@ impl pb::account_service_server::AccountService for AccountService {
     }
 
     async fn delete_me(&self, request: Request<DeleteMeRequest>) -> Result<Response<DeleteMeResponse>, Status> {
-        let ActiveCaller { user, session_id } = self.app.caller(&request).await?;
+        let ActiveCaller { user, session_id, .. } = self.app.caller(&request).await?;
         let event = self.app.clients.event(Kind::AccountDeleted, Actor::Owner, Some(session_id), &request).await?;
         let current = request::current_password(request.into_inner().current_password)?;
         let verified_version = self.verify_current_password(&user, current, &event).await?;

@@ -4,14 +4,17 @@ use std::{pin::Pin, sync::Arc, time::Duration};
 
 use futures::{Stream, StreamExt, TryStreamExt, stream};
 use service_kit::{
-    auth::claims::{AccessClaims, LEEWAY},
+    auth::{
+        claims::{AccessClaims, LEEWAY},
+        personal_access_token::Exchange,
+    },
     status::ApiError,
 };
 use taskey_proto::{
     auth::v1::{
-        self as pb, AcknowledgeRevocationsRequest, AcknowledgeRevocationsResponse, GetJwksRequest, IntrospectRequest,
-        IntrospectResponse, JwkSet, ListDeletedUsersRequest, ListDeletedUsersResponse, WatchRevocationsRequest,
-        WatchRevocationsResponse,
+        self as pb, AcknowledgeRevocationsRequest, AcknowledgeRevocationsResponse, ExchangePersonalAccessTokenRequest,
+        ExchangePersonalAccessTokenResponse, GetJwksRequest, IntrospectRequest, IntrospectResponse, JwkSet,
+        ListDeletedUsersRequest, ListDeletedUsersResponse, WatchRevocationsRequest, WatchRevocationsResponse,
         watch_revocations_response::{Event, Heartbeat, SnapshotChunk, SnapshotEnd, Update},
     },
     errors::v1::ErrorReason,
@@ -21,10 +24,12 @@ use tokio_stream::wrappers::{BroadcastStream, WatchStream};
 use tonic::{Code, Request, Response, Status};
 use uuid::Uuid;
 
-use super::request;
+use super::{personal_access_token_request::exchange, request};
 use crate::{
     app::App,
+    error,
     feed::{FeedUpdate, Snapshot},
+    response,
     store::{deletions, feed::FeedPosition, users},
     verifier::Verifier,
 };
@@ -77,6 +82,17 @@ impl pb::token_service_server::TokenService for TokenService {
         Ok(Response::new(AcknowledgeRevocationsResponse {}))
     }
 
+    async fn exchange_personal_access_token(
+        &self,
+        request: Request<ExchangePersonalAccessTokenRequest>,
+    ) -> Result<Response<ExchangePersonalAccessTokenResponse>, Status> {
+        self.app.authenticate_verifier(&request).await?;
+        let (token, client) = exchange(request.into_inner())?;
+        let exchanged = self.app.token_exchange.exchange(&token, client).await?;
+        let exchanged = exchanged.ok_or_else(error::personal_access_token_not_found)?;
+        Ok(Response::new(response::exchanged(exchanged, self.app.clock.now())))
+    }
+
     async fn list_deleted_users(
         &self,
         request: Request<ListDeletedUsersRequest>,
@@ -100,7 +116,7 @@ impl TokenService {
     /// revocations of this replica may be half a second old, and every holder of a shared key can sign any claim.
     async fn check_session(&self, claims: AccessClaims) -> Result<Option<AccessClaims>, ApiError> {
         let App { db, clock, .. } = &*self.app;
-        let user = users::by_active_session(db, clock.now() - LEEWAY, claims.user_id, claims.session_id).await?;
+        let user = users::by_active_session(db, clock.now() - LEEWAY, claims.user_id, claims.session_id, false).await?;
         let is_active = user.is_some_and(|user| {
             let roles = user.roles();
             claims.roles.iter().all(|role| roles.contains(role))

@@ -9,7 +9,7 @@ use service_kit::{
 use uuid::Uuid;
 
 use super::{
-    audit, deletions, login_attempts,
+    audit, deletions, login_attempts, personal_access_tokens,
     revocations::{RevocationReason, SessionSelector, revoke_within},
 };
 use crate::model::{
@@ -172,6 +172,7 @@ pub async fn delete(
                 // Runs before the revocation, because the rows of sessions must be locked before that of the feed.
                 conn.execute(SCRUB_SESSIONS, args![user.id]).await?;
                 revoke_all(conn, now, user.id, None).await?;
+                personal_access_tokens::delete_all_within(conn, user.id).await?;
                 deletions::insert(conn, user.id).await?;
                 login_attempts::delete_within(conn, &login_throttle::address_key(&user.email)).await?;
                 audit::insert(conn, now, user.id, &event).await?;

@@ -23,6 +23,22 @@ pub async fn sessions(db: &Db, expired_before: Timestamp) -> Result<i64, Error> 
     db.execute(DELETE, args![expired_before, BATCH]).await.map(u64::cast_signed)
 }
 
+/// Deletes a batch of the personal access tokens whose sessions were deleted or have ended, and returns how many it
+/// deleted.
+///
+/// # Errors
+/// If the database fails.
+pub async fn personal_access_tokens(db: &Db, now: Timestamp) -> Result<i64, Error> {
+    const DELETE: &str = "
+        delete from personal_access_tokens where id in (
+            select id from personal_access_tokens tokens
+            where not exists (
+                select 1 from sessions
+                where sessions.id = tokens.session_id and revoked_at is null and sessions.expires_at > $1)
+            limit $2)";
+    db.execute(DELETE, args![now, BATCH]).await.map(u64::cast_signed)
+}
+
 /// Deletes a batch of the audit events before `happened_before`, and returns how many it deleted.
 ///
 /// # Errors

@@ -29,7 +29,7 @@ pub enum SessionSelector {
         /// The session to keep.
         except: Option<Uuid>,
     },
-    /// The oldest sessions of this user, so that at most 20 remain.
+    /// The oldest sessions of this user, so that at most 20 remain. Those of personal access tokens do not count.
     Surplus {
         /// The user.
         user_id: Uuid,
@@ -95,7 +95,7 @@ const SURPLUS: Statements = Statements {
         update sessions set revoked_at = $1, reused = $4
         where revoked_at is null and id in (
             select id from sessions where user_id = $2 and $3 is null and revoked_at is null
-                and expires_at > $1 order by id desc limit 1000000 offset 20)
+                and expires_at > $1 and not personal_access_token order by id desc limit 1000000 offset 20)
         returning user_id, expires_at",
     assign_sequence: "
         update sessions set revocation = $1

@@ -149,7 +149,7 @@ pub async fn by_id(db: &Db, id: Uuid) -> Result<Option<Session>, Error> {
     db.fetch_optional(SELECT, args![id]).await
 }
 
-/// Returns the active sessions of a user, newest first.
+/// Returns the active sessions of a user, newest first, without those of personal access tokens.
 ///
 /// # Errors
 /// If the database fails.
@@ -157,6 +157,7 @@ pub async fn list_active(db: &Db, now: Timestamp, user_id: Uuid) -> Result<Vec<S
     const SELECT: &str = "
         select id, user_id, label, user_agent, ip_address, generation, created_at, rotated_at, previous_rotated_at,
             expires_at, revoked_at, reused
-        from sessions where user_id = $1 and revoked_at is null and expires_at > $2 order by id desc";
+        from sessions
+        where user_id = $1 and revoked_at is null and expires_at > $2 and not personal_access_token order by id desc";
     db.fetch_all(SELECT, args![user_id, now]).await
 }

@@ -100,8 +100,8 @@ pub async fn by_id(db: &Db, id: Uuid) -> Result<Option<User>, Error> {
     db.fetch_optional(SELECT, args![id]).await
 }
 
-/// Returns the account of a session. Returns `None` if the session has ended before `valid_at`, or the account is
-/// disabled or deleted.
+/// Returns the account of a session. Returns `None` if the session has ended before `valid_at`, does or does not belong to
+/// a personal access token, contrary to `personal_access_token`, or the account is disabled or deleted.
 ///
 /// # Errors
 /// If the database fails.
@@ -110,13 +110,14 @@ pub async fn by_active_session(
     valid_at: Timestamp,
     user_id: Uuid,
     session_id: Uuid,
+    personal_access_token: bool,
 ) -> Result<Option<User>, Error> {
     const SELECT: &str = "
         select users.id, email, display_name, email_verified, roles, disabled, users.created_at, updated_at
         from sessions join users on users.id = sessions.user_id
         where sessions.id = $1 and sessions.user_id = $2 and revoked_at is null and expires_at > $3
-            and not disabled";
-    db.fetch_optional(SELECT, args![session_id, user_id, valid_at]).await
+            and not disabled and personal_access_token = $4";
+    db.fetch_optional(SELECT, args![session_id, user_id, valid_at, personal_access_token]).await
 }
 
 /// Changes the display name of an account. Returns `None` if the account does not exist.

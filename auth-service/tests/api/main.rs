@@ -24,6 +24,8 @@ mod migrations;
 mod new_epoch;
 mod older_tables;
 mod password_queue;
+mod personal_access_token_limits;
+mod personal_access_tokens;
 mod purge;
 mod refresh;
 mod refresh_model;

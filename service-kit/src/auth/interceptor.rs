@@ -9,17 +9,19 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderMap, header::AUTHORIZATION};
+use http::{Extensions, HeaderMap, header::AUTHORIZATION};
 use taskey_proto::errors::v1::ErrorReason;
 use tokio::time::timeout;
 use tonic::{Code, Request, Status, service::Interceptor};
 use uuid::Uuid;
 
+pub use super::caller::{Caller, scope_missing};
 use crate::{
     auth::{
         call_limit::CallLimit,
         claims::AccessClaims,
         key_source::KeySource,
+        personal_access_token::cache::{Accepted, PersonalAccessTokens},
         revocation::{Freshness, RevocationView, Verdict},
         scope::Scope,
         token::{self, TokenError},
@@ -35,66 +37,14 @@ const POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// A token that was issued in the future is logged at most once per this interval.
 const FUTURE_TOKEN_LOG_INTERVAL: Duration = Duration::from_secs(10);
 
-/// The authenticated caller. It can only be created from a verified token.
-#[derive(Clone, Debug)]
-pub struct Caller(AccessClaims);
-
-impl Caller {
-    /// Returns the caller that the interceptor has authenticated.
-    ///
-    /// # Errors
-    /// INTERNAL if the service is not [protected](super::protected::Protected).
-    pub fn from_request<T>(request: &Request<T>) -> Result<&Self, ApiError> {
-        request.extensions().get().ok_or_else(|| ApiError::internal("the service is not protected"))
-    }
-
-    /// Returns the id of the user.
-    #[must_use]
-    pub fn user_id(&self) -> Uuid {
-        self.0.user_id
-    }
-
-    /// Returns the id of the session.
-    #[must_use]
-    pub fn session_id(&self) -> Uuid {
-        self.0.session_id
-    }
-
-    /// Checks that the caller has a role.
-    ///
-    /// # Errors
-    /// PERMISSION_DENIED if the caller does not have the role.
-    pub fn require_role(&self, role: &str) -> Result<(), ApiError> {
-        if self.0.roles.iter().any(|granted| granted == role) {
-            return Ok(());
-        }
-        let message = format!("requires the `{role}` role");
-        Err(ApiError::new(Code::PermissionDenied, ErrorReason::PermissionDenied, message))
-    }
-
-    /// Checks that the token of the caller has a scope. Tokens without the claim `scope` have all scopes.
-    ///
-    /// # Errors
-    /// PERMISSION_DENIED / SCOPE_MISSING if it does not.
-    pub fn require_scope(&self, scope: Scope) -> Result<(), ApiError> {
-        if self.0.scopes.is_none_or(|granted| granted.contains(scope)) {
-            return Ok(());
-        }
-        Err(scope_missing("access token", scope))
-    }
-}
-
-/// Returns the error of a call whose `token` lacks a scope.
-#[must_use]
-pub fn scope_missing(token: &str, scope: Scope) -> ApiError {
-    let message = format!("the {token} does not have the scope `{scope}`");
-    ApiError::new(Code::PermissionDenied, ErrorReason::ScopeMissing, message).metadata("required", scope)
-}
-
 /// The scope that an RPC requires, as an extension of its request. A method that does not exist requires none: tonic
 /// responds with UNIMPLEMENTED.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RequiredScope(pub(super) Option<Scope>);
+
+/// The caller with a personal access token, or why it is refused, as an extension of the request.
+#[derive(Clone, Debug)]
+pub(super) struct PersonalCaller(pub(super) Result<Caller, ApiError>);
 
 /// Authenticates callers by their access tokens. Implements tonic's [`Interceptor`].
 #[derive(Clone, Debug)]
@@ -106,6 +56,8 @@ pub struct Authenticator {
     /// When a token from the future was last logged, as the uptime of the clock in seconds, plus one.
     future_token_logged_at: Arc<AtomicU64>,
     call_limit: CallLimit,
+    /// Verifies personal access tokens, if they are accepted.
+    personal_access_tokens: Option<Arc<PersonalAccessTokens>>,
 }
 
 impl Authenticator {
@@ -120,6 +72,7 @@ impl Authenticator {
             clock,
             future_token_logged_at: Arc::default(),
             call_limit: CallLimit::default(),
+            personal_access_tokens: None,
         }
     }
 
@@ -129,13 +82,72 @@ impl Authenticator {
         Self { call_limit, ..self }
     }
 
-    /// Authenticates the caller by the headers of a call.
+    /// Accepts personal access tokens as well.
+    #[must_use]
+    pub fn with_personal_access_tokens(self, tokens: Arc<PersonalAccessTokens>) -> Self {
+        Self { personal_access_tokens: Some(tokens), ..self }
+    }
+
+    /// Authenticates the caller by the headers of a call, which must contain an access token.
     ///
     /// # Errors
     /// UNAUTHENTICATED with the reason. UNAVAILABLE / VERIFIER_NOT_READY while keys or revocations are not received,
     /// because clients discard their tokens after UNAUTHENTICATED.
     pub fn authenticate(&self, headers: &HeaderMap) -> Result<Caller, ApiError> {
-        self.verify(bearer(headers)?).map(Caller)
+        self.verify(bearer(headers)?).map(|claims| Caller { claims, has_personal_access_token: false })
+    }
+
+    /// Reports whether a call has a personal access token, valid or not, and such tokens are accepted.
+    pub(super) fn has_personal_access_token(&self, headers: &HeaderMap) -> bool {
+        self.personal_access_token(headers).is_some()
+    }
+
+    /// Returns the caller with a personal access token. Returns `None` if [`Self::exchange`] has to check the token.
+    pub(super) fn remembered_caller(&self, headers: &HeaderMap) -> Option<Caller> {
+        let (tokens, token) = self.personal_access_token(headers)?;
+        let accepted = tokens.get(token).filter(|accepted| accepted.permits_all_networks())?;
+        self.accept(&accepted).ok()
+    }
+
+    /// Authenticates the caller by a personal access token, which is exchanged unless it is remembered.
+    ///
+    /// # Errors
+    /// As [`Self::authenticate`], RATE_LIMITED, or OVERLOADED.
+    pub(super) async fn exchange(&self, extensions: &Extensions, headers: &HeaderMap) -> Result<Caller, ApiError> {
+        let Some((tokens, token)) = self.personal_access_token(headers) else { return self.authenticate(headers) };
+        if !self.revocations.freshness().accepts_tokens() {
+            return Err(not_ready());
+        }
+        let client = tokens.client_address(extensions, headers).await?;
+        let is_current = |accepted: &Accepted| self.check_still_valid(accepted.claims()).is_ok();
+        let accepted = match tokens.get(token).filter(|accepted| is_current(accepted)) {
+            Some(accepted) => accepted,
+            None => tokens.exchange(token, client, is_current).await?,
+        };
+        if accepted.permits(client) { self.accept(&accepted) } else { Err(TokenError::Invalid.into()) }
+    }
+
+    /// Authenticates the caller by an access token or a personal access token.
+    ///
+    /// # Errors
+    /// As [`Self::authenticate`] and [`Self::exchange`].
+    pub async fn authenticate_any(&self, extensions: &Extensions, headers: &HeaderMap) -> Result<Caller, ApiError> {
+        match self.remembered_caller(headers) {
+            Some(caller) => Ok(caller),
+            None => self.exchange(extensions, headers).await,
+        }
+    }
+
+    /// Returns the personal access token in the headers, if there is one and such tokens are accepted.
+    fn personal_access_token<'h>(&self, headers: &'h HeaderMap) -> Option<(&PersonalAccessTokens, &'h str)> {
+        let token = bearer(headers).ok().filter(|token| PersonalAccessTokens::is_one(token))?;
+        Some((self.personal_access_tokens.as_deref()?, token))
+    }
+
+    /// Returns the caller with a personal access token, if its session is active.
+    fn accept(&self, accepted: &Accepted) -> Result<Caller, ApiError> {
+        self.check_still_valid(accepted.claims())?;
+        Ok(Caller { claims: accepted.claims().clone(), has_personal_access_token: true })
     }
 
     /// Verifies a token and returns its claims.
@@ -198,7 +210,7 @@ impl Authenticator {
     pub async fn wait_until_invalid(&self, caller: &Caller) -> ApiError {
         let mut updates = self.revocations.subscribe();
         loop {
-            if let Err(error) = self.check_still_valid(&caller.0) {
+            if let Err(error) = self.check_still_valid(&caller.claims) {
                 return error;
             }
             // An update and a timeout are handled alike.
@@ -222,11 +234,15 @@ fn not_ready() -> ApiError {
 }
 
 impl Interceptor for Authenticator {
-    /// Authenticates the caller of an RPC, counts the call, and checks the scope that [`Protected`] has looked up.
+    /// Authenticates the caller of an RPC, unless [`Protected`] has done so by a personal access token. Counts the call, and
+    /// checks the scope that [`Protected`] has looked up.
     ///
     /// [`Protected`]: super::protected::Protected
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        let caller = self.authenticate(request.metadata().as_ref())?;
+        let caller = match request.extensions_mut().remove() {
+            Some(PersonalCaller(caller)) => caller?,
+            None => self.authenticate(request.metadata().as_ref())?,
+        };
         self.call_limit.check(caller.user_id())?;
         let required = request.extensions().get().copied();
         let RequiredScope(required) = required.ok_or_else(|| ApiError::internal("the service is not protected"))?;

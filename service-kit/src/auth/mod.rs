@@ -1,6 +1,7 @@
 //! Authentication: access tokens, the keys that sign them, and revoked sessions.
 
 pub mod call_limit;
+mod caller;
 pub mod check;
 pub mod claims;
 pub mod credential;
@@ -8,6 +9,7 @@ pub mod interceptor;
 mod jwk;
 pub mod key_source;
 pub mod keys;
+pub mod personal_access_token;
 pub mod protected;
 pub mod revocation;
 pub mod rotation;

@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
+use futures::future::{BoxFuture, Either};
 use http::Request;
 use prost::Message;
 use taskey_proto::FILE_DESCRIPTOR_SET;
@@ -14,7 +15,7 @@ use tonic::{body::Body, server::NamedService, service::interceptor::InterceptedS
 use tower::Service;
 
 use super::{
-    interceptor::{Authenticator, RequiredScope},
+    interceptor::{Authenticator, PersonalCaller, RequiredScope},
     scope::Scope,
 };
 
@@ -83,12 +84,14 @@ impl MethodScopes {
     }
 }
 
-/// A service whose RPCs all require an access token with their scope. tonic's interceptors do not see the path of a call, so
-/// this passes them the scope as an extension of the request. Handlers obtain the caller from
+/// A service whose RPCs all require a token with their scope. tonic's interceptors do not see the path of a call, so this
+/// passes them the scope as an extension of the request, and the caller with a personal access token, which may have to be
+/// exchanged first. Handlers obtain the caller from
 /// [`Caller::from_request`](super::interceptor::Caller::from_request).
 #[derive(Clone, Debug)]
 pub struct Protected<S> {
-    inner: InterceptedService<S, Authenticator>,
+    inner: Intercepted<S>,
+    authenticator: Authenticator,
     scopes: MethodScopes,
 }
 
@@ -108,7 +111,7 @@ impl<S: NamedService> Protected<S> {
     /// If the contract does not contain the service, or an RPC does not require a known scope.
     pub fn with_descriptors(service: S, authenticator: Authenticator, descriptors: &[u8]) -> anyhow::Result<Self> {
         let scopes = MethodScopes::from_descriptors(S::NAME, descriptors)?;
-        Ok(Self { inner: InterceptedService::new(service, authenticator), scopes })
+        Ok(Self { inner: InterceptedService::new(service, authenticator.clone()), authenticator, scopes })
     }
 }
 
@@ -116,13 +119,20 @@ impl<S: NamedService> NamedService for Protected<S> {
     const NAME: &'static str = S::NAME;
 }
 
+/// A service behind the interceptor.
+type Intercepted<S> = InterceptedService<S, Authenticator>;
+
+/// What it responds.
+type Outcome<S> = Result<<S as Service<Request<Body>>>::Response, <S as Service<Request<Body>>>::Error>;
+
 impl<S> Service<Request<Body>> for Protected<S>
 where
-    InterceptedService<S, Authenticator>: Service<Request<Body>>,
+    Intercepted<S>: Service<Request<Body>, Future: Send> + Clone + Send + 'static,
 {
-    type Response = <InterceptedService<S, Authenticator> as Service<Request<Body>>>::Response;
-    type Error = <InterceptedService<S, Authenticator> as Service<Request<Body>>>::Error;
-    type Future = <InterceptedService<S, Authenticator> as Service<Request<Body>>>::Future;
+    type Response = <Intercepted<S> as Service<Request<Body>>>::Response;
+    type Error = <Intercepted<S> as Service<Request<Body>>>::Error;
+    type Future =
+        Either<<Intercepted<S> as Service<Request<Body>>>::Future, BoxFuture<'static, Outcome<Intercepted<S>>>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.inner.poll_ready(cx)
@@ -131,6 +141,27 @@ where
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         let required = RequiredScope(self.scopes.0.get(request.uri().path()).copied());
         request.extensions_mut().insert(required);
-        self.inner.call(request)
+        if self.authenticator.has_personal_access_token(request.headers()) {
+            let Some(caller) = self.authenticator.remembered_caller(request.headers()) else {
+                // `poll_ready` has prepared this instance, not its clone.
+                let clone = self.inner.clone();
+                let inner = std::mem::replace(&mut self.inner, clone);
+                return Either::Right(Box::pin(call_after_exchange(inner, self.authenticator.clone(), request)));
+            };
+            request.extensions_mut().insert(PersonalCaller(Ok(caller)));
+        }
+        Either::Left(self.inner.call(request))
     }
+}
+
+/// Exchanges the personal access token in the request, and passes the caller to the interceptor.
+async fn call_after_exchange<S: Service<Request<Body>>>(
+    mut inner: S,
+    authenticator: Authenticator,
+    request: Request<Body>,
+) -> Outcome<S> {
+    let (mut head, body) = request.into_parts();
+    let caller = authenticator.exchange(&head.extensions, &head.headers).await;
+    head.extensions.insert(PersonalCaller(caller));
+    inner.call(Request::from_parts(head, body)).await
 }

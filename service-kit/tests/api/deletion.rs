@@ -22,9 +22,9 @@ use service_kit::{
     tls::Dialer,
 };
 use taskey_proto::auth::v1::{
-    AcknowledgeRevocationsRequest, AcknowledgeRevocationsResponse, GetJwksRequest, IntrospectRequest,
-    IntrospectResponse, JwkSet, ListDeletedUsersRequest, ListDeletedUsersResponse, WatchRevocationsRequest,
-    WatchRevocationsResponse,
+    AcknowledgeRevocationsRequest, AcknowledgeRevocationsResponse, ExchangePersonalAccessTokenRequest,
+    ExchangePersonalAccessTokenResponse, GetJwksRequest, IntrospectRequest, IntrospectResponse, JwkSet,
+    ListDeletedUsersRequest, ListDeletedUsersResponse, WatchRevocationsRequest, WatchRevocationsResponse,
     token_service_server::{TokenService, TokenServiceServer},
     watch_revocations_response::{Event, SnapshotEnd, Update},
 };
@@ -89,6 +89,13 @@ impl TokenService for Peer {
             Some((Ok(message), (state, ticks, false)))
         });
         Ok(Response::new(messages.boxed()))
+    }
+
+    async fn exchange_personal_access_token(
+        &self,
+        _: Request<ExchangePersonalAccessTokenRequest>,
+    ) -> Result<Response<ExchangePersonalAccessTokenResponse>, Status> {
+        Err(Status::not_found("there are no tokens"))
     }
 
     async fn list_deleted_users(

@@ -16,9 +16,9 @@ use service_kit::{
     testing::{call_raw, listen},
 };
 use taskey_proto::auth::v1::{
-    AcknowledgeRevocationsRequest, AcknowledgeRevocationsResponse, GetJwksRequest, IntrospectRequest,
-    IntrospectResponse, JwkSet, ListDeletedUsersRequest, ListDeletedUsersResponse, WatchRevocationsRequest,
-    WatchRevocationsResponse,
+    AcknowledgeRevocationsRequest, AcknowledgeRevocationsResponse, ExchangePersonalAccessTokenRequest,
+    ExchangePersonalAccessTokenResponse, GetJwksRequest, IntrospectRequest, IntrospectResponse, JwkSet,
+    ListDeletedUsersRequest, ListDeletedUsersResponse, WatchRevocationsRequest, WatchRevocationsResponse,
     token_service_client::TokenServiceClient,
     token_service_server::{TokenService, TokenServiceServer},
 };
@@ -51,6 +51,13 @@ impl TokenService for Stub {
         _: Request<AcknowledgeRevocationsRequest>,
     ) -> Result<Response<AcknowledgeRevocationsResponse>, Status> {
         Ok(Response::new(AcknowledgeRevocationsResponse {}))
+    }
+
+    async fn exchange_personal_access_token(
+        &self,
+        _: Request<ExchangePersonalAccessTokenRequest>,
+    ) -> Result<Response<ExchangePersonalAccessTokenResponse>, Status> {
+        Err(Status::not_found("there are no tokens"))
     }
 
     async fn list_deleted_users(

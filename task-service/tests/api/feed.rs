@@ -1,7 +1,7 @@
 //! A fake auth-service with only a revocation feed, which the test controls.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     net::SocketAddr,
     sync::{Arc, Mutex},
     time::Duration,
@@ -13,9 +13,9 @@ use service_kit::{
     ops::config::TokenArgs,
 };
 use taskey_proto::auth::v1::{
-    AcknowledgeRevocationsRequest, AcknowledgeRevocationsResponse, GetJwksRequest, IntrospectRequest,
-    IntrospectResponse, JwkSet, ListDeletedUsersRequest, ListDeletedUsersResponse, WatchRevocationsRequest,
-    WatchRevocationsResponse,
+    AcknowledgeRevocationsRequest, AcknowledgeRevocationsResponse, ExchangePersonalAccessTokenRequest,
+    ExchangePersonalAccessTokenResponse, GetJwksRequest, IntrospectRequest, IntrospectResponse, JwkSet,
+    ListDeletedUsersRequest, ListDeletedUsersResponse, WatchRevocationsRequest, WatchRevocationsResponse,
     token_service_server::{TokenService, TokenServiceServer},
     watch_revocations_response::{Event, SnapshotChunk, SnapshotEnd, Update},
 };
@@ -37,7 +37,14 @@ pub(crate) struct Feed {
     pub(crate) address: SocketAddr,
     state: watch::Sender<FeedState>,
     requested_cursors: Arc<Mutex<Vec<i64>>>,
+    personal_access_tokens: Arc<Mutex<PersonalAccessTokens>>,
     _server: DropGuard,
+}
+
+#[derive(Default)]
+struct PersonalAccessTokens {
+    claims: HashMap<String, ExchangePersonalAccessTokenResponse>,
+    exchanges: usize,
 }
 
 #[derive(Clone)]
@@ -55,13 +62,14 @@ impl Feed {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("there is a free port");
         let address = listener.local_addr().expect("the listener has an address");
         let state = watch::Sender::new(FeedState { is_sending, revoked: HashSet::new(), deleted: Vec::new() });
-        let requested_cursors = Arc::default();
+        let (requested_cursors, personal_access_tokens) = (Arc::default(), Arc::default());
         let service = TokenServiceServer::new(FakeAuth {
             keys,
             token_args,
             clock,
             state: state.subscribe(),
             requested_cursors: Arc::clone(&requested_cursors),
+            personal_access_tokens: Arc::clone(&personal_access_tokens),
         });
         let shutdown = CancellationToken::new();
         let cancelled = shutdown.clone().cancelled_owned();
@@ -72,7 +80,7 @@ impl Feed {
                 () = cancelled => {}
             }
         });
-        Self { address, state, requested_cursors, _server: shutdown.drop_guard() }
+        Self { address, state, requested_cursors, personal_access_tokens, _server: shutdown.drop_guard() }
     }
 
     /// Starts or stops sending.
@@ -92,6 +100,20 @@ impl Feed {
         self.state.send_modify(|state| state.deleted.extend(users));
     }
 
+    /// Sets the claims of a personal access token, or makes it unknown.
+    pub(crate) fn set_claims(&self, token: &str, claims: Option<ExchangePersonalAccessTokenResponse>) {
+        let all = &mut self.personal_access_tokens.lock().expect("no panic").claims;
+        match claims {
+            Some(claims) => all.insert(token.to_owned(), claims),
+            None => all.remove(token),
+        };
+    }
+
+    /// Returns how many tokens were exchanged.
+    pub(crate) fn exchanges(&self) -> usize {
+        self.personal_access_tokens.lock().expect("no panic").exchanges
+    }
+
     /// Returns the `after` of every `ListDeletedUsers` request.
     pub(crate) fn requested_cursors(&self) -> Vec<i64> {
         self.requested_cursors.lock().expect("no panic").clone()
@@ -104,6 +126,7 @@ struct FakeAuth {
     clock: Clock,
     state: watch::Receiver<FeedState>,
     requested_cursors: Arc<Mutex<Vec<i64>>>,
+    personal_access_tokens: Arc<Mutex<PersonalAccessTokens>>,
 }
 
 #[tonic::async_trait]
@@ -123,6 +146,16 @@ impl TokenService for FakeAuth {
         _request: Request<AcknowledgeRevocationsRequest>,
     ) -> Result<Response<AcknowledgeRevocationsResponse>, Status> {
         Ok(Response::new(AcknowledgeRevocationsResponse {}))
+    }
+
+    async fn exchange_personal_access_token(
+        &self,
+        request: Request<ExchangePersonalAccessTokenRequest>,
+    ) -> Result<Response<ExchangePersonalAccessTokenResponse>, Status> {
+        let mut tokens = self.personal_access_tokens.lock().expect("no panic");
+        tokens.exchanges += 1;
+        let claims = tokens.claims.get(&request.into_inner().token).cloned();
+        claims.map(Response::new).ok_or_else(|| Status::not_found("no token"))
     }
 
     async fn list_deleted_users(

@@ -22,6 +22,7 @@ mod lists;
 mod moves;
 mod order;
 mod pages;
+mod personal_access_tokens;
 mod proxy;
 mod purged;
 mod quota;

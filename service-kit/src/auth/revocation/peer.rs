@@ -41,6 +41,14 @@ impl fmt::Display for Peer {
 }
 
 impl Peer {
+    /// Returns a channel that connects when it is first used.
+    pub(in crate::auth) fn connect_lazily(&self, dialer: &Dialer) -> PeerChannel {
+        match self {
+            Self::Network(endpoint) => PeerChannel::Network(endpoint.connect_with_connector_lazy(dialer.clone())),
+            Self::InProcess(channel) => PeerChannel::InProcess(channel.clone()),
+        }
+    }
+
     pub(super) async fn connect(&self, dialer: &Dialer) -> Result<PeerChannel, transport::Error> {
         Ok(match self {
             Self::Network(endpoint) => PeerChannel::Network(endpoint.connect_with_connector(dialer.clone()).await?),
@@ -51,7 +59,7 @@ impl Peer {
 
 /// A channel to a peer.
 #[derive(Clone, Debug)]
-pub(super) enum PeerChannel {
+pub(in crate::auth) enum PeerChannel {
     Network(Channel),
     InProcess(InProcessChannel),
 }
