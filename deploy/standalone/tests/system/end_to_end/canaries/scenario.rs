@@ -6,9 +6,9 @@ use prost_reflect::prost::Message;
 use service_kit::{assert_refused, random};
 use taskey_proto::{
     auth::v1::{
-        ChangePasswordRequest, ChangePasswordResponse, IntrospectRequest, IntrospectResponse, LoginRequest,
-        RefreshRequest, SignUpRequest, TokenPair, User, WatchRevocationsRequest,
-        token_service_client::TokenServiceClient,
+        ChangePasswordRequest, ChangePasswordResponse, CreatePersonalAccessTokenRequest, GetMeRequest,
+        IntrospectRequest, IntrospectResponse, LoginRequest, PersonalAccessToken, RefreshRequest, SignUpRequest,
+        TokenPair, User, WatchRevocationsRequest, token_service_client::TokenServiceClient,
     },
     task::v1::{CreateTaskListRequest, CreateTaskRequest, Task, TaskList},
 };
@@ -25,6 +25,8 @@ pub const LIST_TASKS: &str = "/taskey.task.v1.TaskService/ListTasks";
 pub const CHANGE_PASSWORD: &str = "/taskey.auth.v1.AccountService/ChangePassword";
 const INTROSPECT: &str = "/taskey.auth.v1.TokenService/Introspect";
 const CREATE_LIST: &str = "/taskey.task.v1.TaskListService/CreateTaskList";
+const CREATE_TOKEN: &str = "/taskey.auth.v1.PersonalAccessTokenService/CreatePersonalAccessToken";
+const GET_ME: &str = "/taskey.auth.v1.AccountService/GetMe";
 const CREATE_TASK: &str = "/taskey.task.v1.TaskService/CreateTask";
 pub const JSON: &str = "content-type: application/json";
 
@@ -187,9 +189,16 @@ impl Scenario {
                 let task_list = Some(TaskList { title: "Shopping".to_owned(), ..TaskList::default() });
                 let request = CreateTaskListRequest { task_list, ..CreateTaskListRequest::default() };
                 let list: TaskList = self.call(CREATE_LIST, &request, &session.access_token).await.expect("created");
+                let is_personal = rpc.path.contains("PersonalAccessTokenService");
+                let personal_id =
+                    if is_personal { self.create_token(&session.access_token).await } else { String::new() };
                 let new = format!("new.{over_http}@example.com");
                 let texts = |field: &str| {
                     let text = match field {
+                        "id" if is_personal => &personal_id,
+                        "label" => "Backup",
+                        "scopes" if rpc.path.contains("/Create") => "tasks.read",
+                        "networks" => "192.0.2.0/24",
                         "id" if rpc.path.contains("TaskService") => &task.id,
                         "id" if rpc.path.contains("TaskListService") => &list.id,
                         "title" => "Buy more milk",
@@ -218,10 +227,20 @@ impl Scenario {
                     self.recorder.grpc(&rpc.path, rpc.message(&texts), &headers).await.is_ok()
                 };
                 // Most RPCs of TokenService need a service token.
-                let expected = !rpc.path.contains("TokenService") || rpc.path.ends_with("GetJwks");
+                let expected = !rpc.path.contains(".TokenService/") || rpc.path.ends_with("GetJwks");
                 assert_eq!(succeeded, expected, "{}, over HTTP: {over_http}", rpc.path);
             }
         }
+    }
+
+    /// Creates a personal access token, uses it, and returns its id.
+    async fn create_token(&mut self, access_token: &str) -> String {
+        let (label, scopes) = ("Export".to_owned(), vec!["account.read".to_owned()]);
+        let request = CreatePersonalAccessTokenRequest { label, scopes, ..Default::default() };
+        let token: PersonalAccessToken = self.call(CREATE_TOKEN, &request, access_token).await.expect("created");
+        self.secrets.add("a personal access token", token.secret.as_bytes());
+        let _: User = self.call(GET_ME, &GetMeRequest {}, &token.secret).await.expect("permitted");
+        token.id
     }
 
     /// Makes the calls of a service.
