@@ -13,6 +13,7 @@ use crate::{
     client_info::ClientInfoResolver,
     feed::FeedHandle,
     login::{address_limits::AddressLimits, attempts::PasswordAttempts, sessions::Sessions, token_issuer::TokenIssuer},
+    mail::Mailer,
     service_tokens::ServiceTokens,
 };
 
@@ -41,6 +42,8 @@ pub struct App {
     pub(crate) feed: FeedHandle,
     /// Creates and opens page tokens.
     pub(crate) page_tokens: PageTokens,
+    /// Creates mails, and sends those in the outbox.
+    pub(crate) mailer: Mailer,
 }
 
 impl App {

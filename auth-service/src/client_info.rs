@@ -104,5 +104,5 @@ impl ClientInfoResolver {
 fn user_agent(metadata: &MetadataMap, is_trusted_peer: bool) -> String {
     let forwarded = metadata.get(FORWARDED_USER_AGENT.as_str()).filter(|_| is_trusted_peer);
     let value = forwarded.or_else(|| metadata.get("user-agent")).map_or(&b""[..], |value| value.as_bytes());
-    text::sanitize_user_agent(&String::from_utf8_lossy(value))
+    text::sanitize(&String::from_utf8_lossy(value))
 }

@@ -7,6 +7,7 @@
 //! - `service`: one method per RPC. `caller`, `verifier`: authenticate users and verifiers. `app`: the state that the
 //!   services share.
 //! - `roles`: changes the roles of an account.
+//! - `mail`: mails to users.
 //! - `login`: passwords, sessions and their tokens. `client_info`: determines the client of a call. `service_tokens`:
 //!   the service tokens in memory.
 //! - `feed`: the feed of revocations. `purge`: deletes expired rows.
@@ -51,6 +52,7 @@ mod feed;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod login;
+mod mail;
 mod model;
 mod purge;
 pub mod recovery;
@@ -71,6 +73,7 @@ use login::{
     address_limits::AddressLimits, attempts::PasswordAttempts, hashing::Hashing, sessions::Sessions,
     token_issuer::TokenIssuer,
 };
+use mail::Mailer;
 use refresh_secrets::{RefreshKeySource, SecretFile};
 use service::{account::AccountService, admin::AdminService, auth::AuthService, token::TokenService};
 use service_tokens::ServiceTokens;
@@ -133,6 +136,7 @@ impl Server {
         }
         let derived_key = refresh_keys.current().first().page_token_key();
         let page_token_key = installation::page_token_key(&db, &derived_key).await?;
+        let mailer = Mailer::open(&config, &db, &clock)?;
         let feed = Feed::open(db.for_feed(), &clock).await?;
         let rate_limits = config.rates.rate_limits;
         let call_limit = CallLimit::new(config.call_rate, rate_limits, clock.clone());
@@ -171,6 +175,7 @@ impl Server {
             issuer,
             feed,
             page_tokens,
+            mailer,
         };
         Ok(Self { app: Arc::new(app), secrets: config.secrets, limits: config.limits, health: config.health })
     }
@@ -215,6 +220,7 @@ impl Server {
                 app.passwords.hashing.free_idle_memory(),
                 app.issuer.keys.follow(),
                 app.service_tokens.run(),
+                app.mailer.run(),
                 metrics::sample(|| app.record_metrics()),
             )
         };

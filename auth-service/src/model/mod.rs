@@ -4,6 +4,8 @@ pub mod audit;
 pub mod client_info;
 pub mod email;
 pub mod login_throttle;
+pub mod mail;
+pub mod mail_transport;
 pub mod password;
 pub mod refresh_token;
 pub mod role;

@@ -20,6 +20,7 @@ use crate::{
     login::{address_limits::RateLimitedAction, hasher::Comparison},
     model::{
         audit::{Actor, Event, Kind},
+        mail::Template,
         password::Password,
         user::{Credentials, User},
     },
@@ -67,12 +68,14 @@ impl pb::account_service_server::AccountService for AccountService {
         let current = request::current_password(current_password)?;
         let verified_version = self.verify_current_password(&user, current, &event).await?;
         let new = request::new_password(new_password, &user, self.app.password_min_length)?;
-        let App { db, clock, feed, passwords, .. } = &*self.app;
+        let App { db, clock, feed, passwords, mailer, .. } = &*self.app;
         let permit = passwords.hashing.acquire(event.client.rate_limit_key()).await?;
         let new = passwords.hashing.hash(permit, new).await?;
+        let records = (event.clone(), mailer.notice(Template::PasswordChanged, &user, &event));
         let changed =
-            accounts::change_password(db, clock.now(), user.id, verified_version, new, session_id, event).await;
+            accounts::change_password(db, clock.now(), user.id, verified_version, new, session_id, records).await;
         feed.wake();
+        mailer.wake();
         // If the password was changed concurrently, the verified one is no longer current.
         changed.map_err(ApiError::from)?.ok_or_else(error::current_password_wrong)?;
         Ok(Response::new(ChangePasswordResponse {}))

@@ -9,12 +9,13 @@ use service_kit::{
 use uuid::Uuid;
 
 use super::{
-    audit, deletions, login_attempts,
+    audit, deletions, login_attempts, mails,
     revocations::{RevocationReason, SessionSelector, revoke_within},
 };
 use crate::model::{
     audit::Event,
     login_throttle,
+    mail::NewMail,
     role::{Role, Roles},
     user::User,
 };
@@ -23,8 +24,8 @@ use crate::model::{
 /// transactions that revoke sessions, which lock rows in another order. The number is arbitrary.
 const ADMINS_LOCK: i64 = 0x0061_646d_696e_7301;
 
-/// Sets the password hash of an account, and revokes its sessions except `except`. Returns `None` if the password was
-/// changed after `verified_version` was read.
+/// Sets the password hash of an account, revokes its sessions except `except`, and stores the notice about it. Returns
+/// `None` if the password was changed after `verified_version` was read.
 ///
 /// # Errors
 /// If the database fails.
@@ -35,7 +36,7 @@ pub async fn change_password(
     verified_version: i64,
     new_hash: String,
     except: Option<Uuid>,
-    event: Event,
+    (event, notice): (Event, Option<NewMail>),
 ) -> Result<Option<User>, Error> {
     const UPDATE: &str = "
         update users set password_hash = $3, password_version = password_version + 1,
@@ -49,6 +50,7 @@ pub async fn change_password(
             if let Some(user) = &user {
                 revoke_all(conn, now, user.id, except).await?;
                 audit::insert(conn, now, user.id, &event).await?;
+                mails::insert_notice_within(conn, now, notice.as_ref()).await?;
             }
             Ok(user)
         })
@@ -173,6 +175,7 @@ pub async fn delete(
                 conn.execute(SCRUB_SESSIONS, args![user.id]).await?;
                 revoke_all(conn, now, user.id, None).await?;
                 deletions::insert(conn, user.id).await?;
+                mails::delete_within(conn, user.id).await?;
                 login_attempts::delete_within(conn, &login_throttle::address_key(&user.email)).await?;
                 audit::insert(conn, now, user.id, &event).await?;
             }

@@ -1,0 +1,156 @@
+//! The words of mails. Plain text and HTML are written from the same paragraphs.
+//!
+//! Mails contain no text that others can choose, such as the name of a user or of a program, because a stranger could
+//! send any text in a genuine mail by it.
+
+use std::fmt::Write;
+
+use service_kit::{clock::Timestamp, public_url::PublicUrl};
+
+use crate::model::mail::{Mail, Template};
+
+/// The detail with the IP address of the client that caused a mail.
+pub const IP_ADDRESS: &str = "ip_address";
+
+/// Maximum length of the lines of plain text, except those with a URL.
+const LINE_LENGTH: usize = 72;
+
+/// A mail, before it is formatted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Letter {
+    /// The subject.
+    pub subject: String,
+    /// The paragraphs.
+    pub paragraphs: Vec<Paragraph>,
+}
+
+/// A paragraph.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Paragraph {
+    /// Sentences.
+    Text(String),
+    /// A link, which is shown as its URL.
+    Link(String),
+}
+
+impl Letter {
+    /// Writes the words of a mail.
+    #[must_use]
+    pub fn new(mail: &Mail, template: Template, public_url: &PublicUrl) -> Self {
+        let (address, cause) = (&mail.recipient, cause(mail));
+        let page = public_url.without_slash();
+        let text = |text: String| Paragraph::Text(text);
+        match template {
+            Template::PasswordChanged => Self {
+                subject: "Your password was changed".to_owned(),
+                paragraphs: vec![
+                    text(format!("The password of your Taskey account {address} was changed {cause}.")),
+                    text("All other sessions of the account have ended.".to_owned()),
+                    text(
+                        "If you did not change it, somebody else can use your account. Log in and change the password, \
+                         or, if you cannot log in, reset it:"
+                            .to_owned(),
+                    ),
+                    Paragraph::Link(page),
+                ],
+            },
+        }
+    }
+
+    /// Returns the mail as plain text.
+    #[must_use]
+    pub fn plain_text(&self) -> String {
+        let paragraphs = self.paragraphs.iter().map(|paragraph| match paragraph {
+            Paragraph::Text(text) => wrap(text),
+            Paragraph::Link(url) => url.clone(),
+        });
+        paragraphs.collect::<Vec<_>>().join("\n\n") + "\n"
+    }
+
+    /// Returns the mail as HTML without images, scripts or other remote content.
+    #[must_use]
+    pub fn html(&self) -> String {
+        let mut html = format!(
+            "<!doctype html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\"><title>{}</title></head>\n\
+             <body style=\"font-family: sans-serif; max-width: 36em\">\n",
+            escape(&self.subject)
+        );
+        for paragraph in &self.paragraphs {
+            // Writing to a string cannot fail.
+            _ = match paragraph {
+                Paragraph::Text(text) => writeln!(html, "<p>{}</p>", escape(text)),
+                Paragraph::Link(url) => writeln!(html, "<p><a href=\"{0}\">{0}</a></p>", escape(url)),
+            };
+        }
+        html + "</body>\n</html>\n"
+    }
+}
+
+/// Returns when and from where a mail was caused.
+fn cause(mail: &Mail) -> String {
+    let at = format_time(mail.created_at);
+    match mail.details.get(IP_ADDRESS).filter(|address| !address.is_empty()) {
+        Some(address) => format!("on {at}, from the IP address {address}"),
+        None => format!("on {at}"),
+    }
+}
+
+/// Returns a time as `2026-11-29 at 18:30 UTC`.
+fn format_time(at: Timestamp) -> String {
+    let text = at.to_string();
+    let (date, time) = text.split_once('T').unwrap_or((&text, ""));
+    format!("{date} at {} UTC", time.get(..5).unwrap_or(time))
+}
+
+/// Breaks lines between words.
+fn wrap(text: &str) -> String {
+    let mut wrapped = String::new();
+    let mut length = 0;
+    for word in text.split(' ') {
+        let word_length = word.chars().count();
+        if length > 0 && length + 1 + word_length > LINE_LENGTH {
+            wrapped.push('\n');
+            length = 0;
+        } else if length > 0 {
+            wrapped.push(' ');
+            length += 1;
+        }
+        wrapped.push_str(word);
+        length += word_length;
+    }
+    wrapped
+}
+
+/// Escapes text for HTML, in elements and in attributes.
+fn escape(text: &str) -> String {
+    let mut escaped = String::new();
+    for character in text.chars() {
+        match character {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '"' => escaped.push_str("&quot;"),
+            '\'' => escaped.push_str("&#39;"),
+            _ => escaped.push(character),
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{escape, wrap};
+
+    #[test]
+    fn lines_break_between_words() {
+        let text = ["word"; 30].join(" ");
+        let wrapped = wrap(&text);
+        assert_eq!(wrapped.replace('\n', " "), text);
+        assert!(wrapped.lines().all(|line| line.len() <= 72 && line.len() > 60 || line == "word word"), "{wrapped}");
+    }
+
+    #[test]
+    fn html_is_escaped() {
+        assert_eq!(escape("<a href='x'>&\""), "&lt;a href=&#39;x&#39;&gt;&amp;&quot;");
+    }
+}
