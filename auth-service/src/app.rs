@@ -10,6 +10,7 @@ use service_kit::{
 };
 
 use crate::{
+    actions::Actions,
     client_info::ClientInfoResolver,
     feed::FeedHandle,
     login::{address_limits::AddressLimits, attempts::PasswordAttempts, sessions::Sessions, token_issuer::TokenIssuer},
@@ -43,7 +44,9 @@ pub struct App {
     /// Creates and opens page tokens.
     pub(crate) page_tokens: PageTokens,
     /// Creates mails, and sends those in the outbox.
-    pub(crate) mailer: Mailer,
+    pub(crate) mailer: Arc<Mailer>,
+    /// Does what the links and codes in mails are for.
+    pub(crate) actions: Actions,
 }
 
 impl App {

@@ -6,6 +6,8 @@ use service_kit::status::ApiError;
 use taskey_proto::errors::v1::ErrorReason;
 use tonic::Code;
 
+use crate::model::mail::LIMIT_PERIOD;
+
 /// Returns the error for a failed login, which is the same for a wrong password, an unknown and a disabled account.
 pub fn credentials_invalid() -> ApiError {
     ApiError::new(Code::Unauthenticated, ErrorReason::CredentialsInvalid, "the email or the password is wrong")
@@ -86,6 +88,36 @@ pub fn last_admin() -> ApiError {
 pub fn filter_invalid(problem: &str) -> ApiError {
     ApiError::new(Code::InvalidArgument, ErrorReason::FilterInvalid, format!("filter: {problem}"))
         .field("filter", problem)
+}
+
+/// Returns the error for the token of a mailed link that is not valid, or no longer.
+pub fn action_token_invalid() -> ApiError {
+    let message = "the link was already used, has expired, or is not valid; request a new mail";
+    ApiError::new(Code::InvalidArgument, ErrorReason::ActionTokenInvalid, message).field("token", "is not valid")
+}
+
+/// Returns the error for a mailed code that is not valid, or no longer. The error is the same for an address without an
+/// account.
+pub fn code_invalid() -> ApiError {
+    let message = "the code is wrong, was already used, or has expired";
+    ApiError::new(Code::Unauthenticated, ErrorReason::CodeInvalid, message)
+}
+
+/// Returns the error for a request that needs mails, which the server does not send.
+pub fn mail_disabled() -> ApiError {
+    ApiError::new(Code::FailedPrecondition, ErrorReason::MailDisabled, "the server sends no mails")
+}
+
+/// Returns the error for an account that has requested too many mails.
+pub fn too_many_mails() -> ApiError {
+    let message = "the account has requested too many mails; try again in an hour";
+    ApiError::limit_exceeded("requested_mails", ErrorReason::RateLimited, message).retry_after(LIMIT_PERIOD)
+}
+
+/// Returns the error for a mail that cannot be stored because too many wait to be sent.
+pub fn outbox_full() -> ApiError {
+    let message = "too many mails wait to be sent";
+    ApiError::limit_exceeded("pending_mails", ErrorReason::Overloaded, message).retry_after(Duration::from_secs(60))
 }
 
 /// Returns the error for an account that does not exist. It may be the deleted account of the access token.

@@ -7,7 +7,7 @@
 //! - `service`: one method per RPC. `caller`, `verifier`: authenticate users and verifiers. `app`: the state that the
 //!   services share.
 //! - `roles`: changes the roles of an account.
-//! - `mail`: mails to users.
+//! - `actions`: what the links and codes in mails do. `mail`: mails to users.
 //! - `login`: passwords, sessions and their tokens. `client_info`: determines the client of a call. `service_tokens`:
 //!   the service tokens in memory.
 //! - `feed`: the feed of revocations. `purge`: deletes expired rows.
@@ -40,6 +40,7 @@ use taskey_proto::auth::v1::{
 };
 use tokio::sync::watch;
 
+mod actions;
 mod app;
 mod bench;
 mod caller;
@@ -65,6 +66,7 @@ mod service_tokens;
 mod store;
 mod verifier;
 
+use actions::Actions;
 use app::App;
 use client_info::ClientInfoResolver;
 use config::{Config, SecretArgs};
@@ -130,13 +132,12 @@ impl Server {
         let hashing = Hashing::new(&config.passwords)?;
         let db = config.database.open(config.migrations.migrate).await?;
         let refresh_secrets = secrets::refresh_secrets(&db, args).await?;
-        let refresh_keys = RefreshKeySource::new(args.refresh_secret_file(), &refresh_secrets);
+        let refresh_keys = Arc::new(RefreshKeySource::new(args.refresh_secret_file(), &refresh_secrets));
         if let Some(keys) = keys.current() {
             secrets::check(&db, args, &refresh_keys.current(), &keys).await?;
         }
         let derived_key = refresh_keys.current().first().page_token_key();
         let page_token_key = installation::page_token_key(&db, &derived_key).await?;
-        let mailer = Mailer::open(&config, &db, &clock)?;
         let feed = Feed::open(db.for_feed(), &clock).await?;
         let rate_limits = config.rates.rate_limits;
         let call_limit = CallLimit::new(config.call_rate, rate_limits, clock.clone());
@@ -147,10 +148,21 @@ impl Server {
         let issuer = Arc::new(TokenIssuer {
             clock: clock.clone(),
             keys,
-            token_args: config.tokens,
+            token_args: config.tokens.clone(),
             access_token_ttl: config.sessions.access_token_ttl,
             refresh_keys,
         });
+        let mailer = Arc::new(Mailer::open(&config, &db, &clock, &issuer.refresh_keys)?);
+        let password_min_length = config.passwords.password_min_length.into();
+        let actions = Actions {
+            db: db.clone(),
+            clock: clock.clone(),
+            feed: feed.clone(),
+            passwords: Arc::clone(&passwords),
+            issuer: Arc::clone(&issuer),
+            mailer: Arc::clone(&mailer),
+            password_min_length,
+        };
         let sessions = Sessions {
             db: db.clone(),
             clock: clock.clone(),
@@ -165,7 +177,7 @@ impl Server {
             clients: ClientInfoResolver::new(clock.clone(), config.limits.proxies.clone(), Arc::clone(&service_tokens)),
             service_tokens,
             address_limits: AddressLimits::new(&config.rates, &clock),
-            password_min_length: config.passwords.password_min_length.into(),
+            password_min_length,
             db,
             clock,
             authenticator,
@@ -176,6 +188,7 @@ impl Server {
             feed,
             page_tokens,
             mailer,
+            actions,
         };
         Ok(Self { app: Arc::new(app), secrets: config.secrets, limits: config.limits, health: config.health })
     }

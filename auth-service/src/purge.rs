@@ -36,7 +36,7 @@ pub async fn run(db: &Db, clock: &Clock) {
             purge::failed_logins_unknown_user(db, now - UNKNOWN_USER_RETENTION)
         })
         .await;
-        purge_all("mails", || mails::purge(db, now - MAIL_RETENTION, purge::BATCH)).await;
+        purge_all("mails", || mails::purge(db, now, now - MAIL_RETENTION, purge::BATCH)).await;
         purge_all("password attempt counters", || login_attempts::purge(db, now, purge::BATCH)).await;
         // The jitter keeps replicas that started together from purging at the same time.
         tokio::time::sleep(random::jitter(PURGE_INTERVAL)).await;

@@ -75,7 +75,7 @@ impl Sessions {
             audited?;
             return Err(error::credentials_invalid());
         };
-        let Credentials { user, password_hash, password_version } = credentials;
+        let Credentials { user, password_hash, password_version, .. } = credentials;
         let now = clock.now();
         let session = NewSession {
             id: clock.new_id(),

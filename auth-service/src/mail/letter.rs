@@ -7,10 +7,10 @@ use std::fmt::Write;
 
 use service_kit::{clock::Timestamp, public_url::PublicUrl};
 
-use crate::model::mail::{Mail, Template};
-
-/// The detail with the IP address of the client that caused a mail.
-pub const IP_ADDRESS: &str = "ip_address";
+use crate::model::{
+    action_token::ActionSecrets,
+    mail::{IP_ADDRESS, Mail, Template},
+};
 
 /// Maximum length of the lines of plain text, except those with a URL.
 const LINE_LENGTH: usize = 72;
@@ -31,30 +31,66 @@ pub enum Paragraph {
     Text(String),
     /// A link, which is shown as its URL.
     Link(String),
+    /// A code to type.
+    Code(String),
 }
 
 impl Letter {
-    /// Writes the words of a mail.
+    /// Writes the words of a mail, with its secrets. The links open the page, which acts only when the user presses a
+    /// button: mail scanners follow links. The token is in the fragment, which browsers do not send to the server.
     #[must_use]
-    pub fn new(mail: &Mail, template: Template, public_url: &PublicUrl) -> Self {
-        let (address, cause) = (&mail.recipient, cause(mail));
-        let page = public_url.without_slash();
-        let text = |text: String| Paragraph::Text(text);
+    pub fn new(mail: &Mail, template: Template, secrets: Option<&ActionSecrets>, public_url: &PublicUrl) -> Self {
+        let (address, cause, page) = (&mail.recipient, cause(mail), public_url.without_slash());
+        let (token, code) = secrets.map_or(("", ""), |secrets| (&secrets.token, &secrets.code));
+        let link = |view: &str| Paragraph::Link(format!("{page}/#{view}={token}"));
+        let code = Paragraph::Code(code.to_owned());
         match template {
-            Template::PasswordChanged => Self {
-                subject: "Your password was changed".to_owned(),
-                paragraphs: vec![
+            Template::PasswordChanged => Self::with(
+                "Your password was changed",
+                [
                     text(format!("The password of your Taskey account {address} was changed {cause}.")),
-                    text("All other sessions of the account have ended.".to_owned()),
+                    text("All other sessions of the account have ended."),
                     text(
                         "If you did not change it, somebody else can use your account. Log in and change the password, \
-                         or, if you cannot log in, reset it:"
-                            .to_owned(),
+                         or, if you cannot log in, reset it:",
                     ),
                     Paragraph::Link(page),
                 ],
-            },
+            ),
+            Template::VerifyEmail => Self::with(
+                "Confirm your email address",
+                [
+                    text(format!(
+                        "Somebody who uses {address} for an account at Taskey has requested this mail {cause}. If it \
+                         was you, confirm that the address is yours:"
+                    )),
+                    link("verifyEmail"),
+                    text("Or enter this code:"),
+                    code,
+                    text("Both are valid for 24 hours. If it was not you, ignore this mail."),
+                ],
+            ),
+            Template::ResetPassword => Self::with(
+                "Reset your password",
+                [
+                    text(format!(
+                        "Somebody has requested to reset the password of your Taskey account {address} {cause}. If it \
+                         was you, choose a new password:"
+                    )),
+                    link("resetPassword"),
+                    text("Or enter this code:"),
+                    code,
+                    text(
+                        "Both are valid for one hour. Never pass the code on: Taskey does not ask for it by telephone or \
+                         mail. If it was not you, ignore this mail; your password has not changed.",
+                    ),
+                ],
+            ),
         }
+    }
+
+    fn with(subject: &str, paragraphs: impl Into<Vec<Paragraph>>) -> Self {
+        Self { subject: subject.to_owned(), paragraphs: paragraphs.into() }
     }
 
     /// Returns the mail as plain text.
@@ -63,6 +99,7 @@ impl Letter {
         let paragraphs = self.paragraphs.iter().map(|paragraph| match paragraph {
             Paragraph::Text(text) => wrap(text),
             Paragraph::Link(url) => url.clone(),
+            Paragraph::Code(code) => format!("    {code}"),
         });
         paragraphs.collect::<Vec<_>>().join("\n\n") + "\n"
     }
@@ -80,10 +117,17 @@ impl Letter {
             _ = match paragraph {
                 Paragraph::Text(text) => writeln!(html, "<p>{}</p>", escape(text)),
                 Paragraph::Link(url) => writeln!(html, "<p><a href=\"{0}\">{0}</a></p>", escape(url)),
+                Paragraph::Code(code) => {
+                    writeln!(html, "<p style=\"font-size: 1.5em\"><strong>{}</strong></p>", escape(code))
+                }
             };
         }
         html + "</body>\n</html>\n"
     }
+}
+
+fn text(text: impl Into<String>) -> Paragraph {
+    Paragraph::Text(text.into())
 }
 
 /// Returns when and from where a mail was caused.

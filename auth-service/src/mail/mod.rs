@@ -25,11 +25,12 @@ use transport::Transport;
 use crate::{
     config::Config,
     model::{
-        audit::Event,
-        mail::{NewMail, Template},
+        client_info::ClientInfo,
+        mail::{IP_ADDRESS, NewMail, Template},
         mail_transport::TransportSetting,
-        user::User,
+        user::{Credentials, User},
     },
+    refresh_secrets::RefreshKeySource,
 };
 
 /// Creates mails, and sends those in the outbox.
@@ -46,7 +47,7 @@ impl Mailer {
     ///
     /// # Errors
     /// If a required setting is missing, or a file is unusable.
-    pub fn open(config: &Config, db: &Db, clock: &Clock) -> anyhow::Result<Self> {
+    pub fn open(config: &Config, db: &Db, clock: &Clock, keys: &Arc<RefreshKeySource>) -> anyhow::Result<Self> {
         let stored = Arc::new(Notify::new());
         let args = &config.mail;
         let sender = match &args.mail {
@@ -56,18 +57,34 @@ impl Mailer {
                 let from = args.mail_from.as_ref().context("--mail needs --mail-from, the address of the sender")?;
                 let transport = Transport::open(setting, args)?;
                 let composer = Composer::new(from, public_url)?;
-                Some(Sender::new(db.clone(), clock.clone(), transport, composer, Arc::clone(&stored)))
+                Some(Sender {
+                    db: db.clone(),
+                    clock: clock.clone(),
+                    transport,
+                    composer,
+                    keys: Arc::clone(keys),
+                    stored: Arc::clone(&stored),
+                })
             }
         };
         Ok(Self { clock: clock.clone(), stored, sender })
     }
 
-    /// Creates a notice to the owner of an account about an event. Returns `None` if mails are off.
+    /// Creates a notice to the owner of an account about what a client has done. Returns `None` if mails are off.
     #[must_use]
-    pub fn notice(&self, template: Template, user: &User, event: &Event) -> Option<NewMail> {
+    pub fn notice(&self, template: Template, user: &User, client: &ClientInfo) -> Option<NewMail> {
         self.sender.as_ref()?;
-        let mail = NewMail::new(self.clock.new_id(), template, user);
-        Some(mail.with_detail(letter::IP_ADDRESS, event.client.ip_address()))
+        let mail = NewMail::notice(self.clock.new_id(), template, user);
+        Some(mail.with_detail(IP_ADDRESS, client.ip_address()))
+    }
+
+    /// Creates a mail with a link that changes an account, for a client that has requested it. Returns `None` if mails are
+    /// off.
+    #[must_use]
+    pub fn action(&self, template: Template, account: &Credentials, client: &ClientInfo) -> Option<NewMail> {
+        self.sender.as_ref()?;
+        let mail = NewMail::action(self.clock.new_id(), template, account);
+        Some(mail.with_detail(IP_ADDRESS, client.ip_address()))
     }
 
     /// Wakes the sender. Call it after mails were stored.

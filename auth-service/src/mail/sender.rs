@@ -10,10 +10,14 @@ use service_kit::{
 };
 use tokio::{sync::Notify, time::sleep};
 
-use super::{delivery::DeliveryError, message::Composer, transport::Transport};
+use super::{delivery::DeliveryError, letter::Letter, message::Composer, transport::Transport};
 use crate::{
-    model::mail::{AttemptOutcome, Mail, Template},
-    store::mails,
+    model::{
+        action_token::Action,
+        mail::{AttemptOutcome, Mail, Template, account_state},
+    },
+    refresh_secrets::RefreshKeySource,
+    store::{mail_actions, mails},
 };
 
 /// How often the outbox is read. Mails of this server are sent at once.
@@ -37,20 +41,17 @@ const LEASE_MARGIN: Duration = Duration::from_secs(30);
 /// Sends mails. Of several servers, one sends a mail. If a server crashes while it does, another one sends the mail
 /// again.
 pub struct Sender {
-    db: Db,
-    clock: Clock,
-    transport: Transport,
-    composer: Composer,
-    stored: Arc<Notify>,
+    pub(super) db: Db,
+    pub(super) clock: Clock,
+    pub(super) transport: Transport,
+    pub(super) composer: Composer,
+    /// The keys of the tokens in mails.
+    pub(super) keys: Arc<RefreshKeySource>,
+    /// Wakes the sender.
+    pub(super) stored: Arc<Notify>,
 }
 
 impl Sender {
-    /// Creates a sender, which `stored` wakes.
-    #[must_use]
-    pub fn new(db: Db, clock: Clock, transport: Transport, composer: Composer, stored: Arc<Notify>) -> Self {
-        Self { db, clock, transport, composer, stored }
-    }
-
     /// Sends mails for as long as it is awaited.
     pub async fn run(&self) {
         tokio::join!(self.send(), self.count());
@@ -89,6 +90,10 @@ impl Sender {
     /// Sends a batch of the mails that are due, and returns how many there were.
     async fn send_due(&self) -> Result<usize, Error> {
         let now = self.clock.now();
+        // Most of the time, there is none, and a read costs less than a write.
+        if !mails::has_due(&self.db, now).await? {
+            return Ok(0);
+        }
         let lease_end = now + self.transport.timeout() * ROUNDS + LEASE_MARGIN;
         let claimed = mails::claim(&self.db, now, lease_end, BATCH).await?;
         let count = claimed.len();
@@ -97,8 +102,12 @@ impl Sender {
     }
 
     async fn attempt(&self, mail: Mail) {
-        let outcome = match self.deliver(&mail).await {
-            Ok(()) => AttemptOutcome::Sent,
+        let outcome = match self.letter(&mail).await {
+            Ok(Some(letter)) => match self.deliver(&mail, letter).await {
+                Ok(()) => AttemptOutcome::Sent,
+                Err(error) => self.after_error(&mail, error),
+            },
+            Ok(None) => AttemptOutcome::Obsolete,
             Err(error) => self.after_error(&mail, error),
         };
         metrics::counter!("taskey_mail_attempts_total", "outcome" => outcome.name()).increment(1);
@@ -111,6 +120,8 @@ impl Sender {
             AttemptOutcome::Failed { error } => {
                 tracing::error!(%mail_id, %user_id, attempt, error, "cannot send a mail");
             }
+            // Also mails that were requested for an address without an account.
+            AttemptOutcome::Obsolete => tracing::debug!(%mail_id, "a mail is no longer needed"),
         }
         if let Err(error) = mails::record_outcome(&self.db, &mail, &outcome).await {
             // The mail is sent again at the end of the lease.
@@ -118,10 +129,29 @@ impl Sender {
         }
     }
 
-    async fn deliver(&self, mail: &Mail) -> Result<(), DeliveryError> {
+    /// Writes a mail. Returns `None` if its link is no longer valid.
+    async fn letter(&self, mail: &Mail) -> Result<Option<Letter>, DeliveryError> {
         let template =
             mail.template.ok_or_else(|| DeliveryError::temporary(&"only newer servers know its template"))?;
-        let message = self.composer.compose(mail, template).map_err(|error| DeliveryError::new(&error, true))?;
+        if self.clock.now() >= mail.created_at + template.lifetime() {
+            return Err(DeliveryError::new(&"it was not sent in time", true));
+        }
+        if mail.account_state.is_empty() {
+            return Ok(Some(self.composer.write(mail, template, None)));
+        }
+        let stored = mail_actions::by_mail_id(&self.db, mail.id).await;
+        let account = stored.map_err(|error| DeliveryError::temporary(&error))?.map(|stored| stored.account);
+        let current = account.filter(|account| !account.user.disabled).map(|account| account_state(template, &account));
+        if current.as_ref() != Some(&mail.account_state) {
+            return Ok(None);
+        }
+        let action = Action { mail_id: mail.id, template, account_state: mail.account_state.clone() };
+        let secrets = action.secrets(&self.keys.current());
+        Ok(Some(self.composer.write(mail, template, Some(&secrets))))
+    }
+
+    async fn deliver(&self, mail: &Mail, letter: Letter) -> Result<(), DeliveryError> {
+        let message = self.composer.compose(mail, &letter).map_err(|error| DeliveryError::new(&error, true))?;
         self.transport.deliver(mail.id, message).await
     }
 

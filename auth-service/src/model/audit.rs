@@ -54,11 +54,15 @@ pub enum Kind {
     AdminRead,
     /// The counters of wrong passwords were reset.
     UserUnlocked,
+    /// The email address was verified with a mail.
+    EmailVerified,
+    /// The password was reset with a mail.
+    PasswordReset,
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::SignUp,
         Self::Login,
         Self::LoginFailed,
@@ -75,6 +79,8 @@ impl Kind {
         Self::ServiceTokensRevoked,
         Self::AdminRead,
         Self::UserUnlocked,
+        Self::EmailVerified,
+        Self::PasswordReset,
     ];
 
     /// Returns the name that is stored, which is that of the API.
@@ -97,6 +103,8 @@ impl Kind {
             Self::ServiceTokensRevoked => "KIND_SERVICE_TOKENS_REVOKED",
             Self::AdminRead => "KIND_ADMIN_READ",
             Self::UserUnlocked => "KIND_USER_UNLOCKED",
+            Self::EmailVerified => "KIND_EMAIL_VERIFIED",
+            Self::PasswordReset => "KIND_PASSWORD_RESET",
         }
     }
 

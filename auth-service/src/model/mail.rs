@@ -2,10 +2,12 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use aws_lc_rs::digest;
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use service_kit::clock::Timestamp;
 use uuid::Uuid;
 
-use super::user::User;
+use super::user::{Credentials, User};
 
 /// Maximum number of mails of an account in [`LIMIT_PERIOD`] that were requested, and maximum number of notices.
 pub const MAX_MAILS: i64 = 10;
@@ -22,22 +24,40 @@ const FIRST_DELAY: Duration = Duration::from_secs(30);
 /// Maximum delay between two attempts.
 const MAX_DELAY: Duration = Duration::from_secs(3600);
 
+/// The details of a mail by name, without secrets.
+pub type Details = BTreeMap<String, String>;
+
+/// The detail with the IP address of the client that caused a mail.
+pub const IP_ADDRESS: &str = "ip_address";
+
+/// Parses details as they are stored.
+#[must_use]
+pub fn parse_details(json: &str) -> Details {
+    serde_json::from_str(json).unwrap_or_default()
+}
+
 /// What a mail is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Template {
     /// The password was changed.
     PasswordChanged,
+    /// The address can be verified.
+    VerifyEmail,
+    /// The password can be reset.
+    ResetPassword,
 }
 
 impl Template {
     /// All templates.
-    pub const ALL: [Self; 1] = [Self::PasswordChanged];
+    pub const ALL: [Self; 3] = [Self::PasswordChanged, Self::VerifyEmail, Self::ResetPassword];
 
     /// Returns the name that is stored.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::PasswordChanged => "PASSWORD_CHANGED",
+            Self::VerifyEmail => "VERIFY_EMAIL",
+            Self::ResetPassword => "RESET_PASSWORD",
         }
     }
 
@@ -47,11 +67,12 @@ impl Template {
         Self::ALL.into_iter().find(|template| template.name() == name)
     }
 
-    /// Returns how long a mail is useful. Until then, the server tries to send it.
+    /// Returns how long a mail is useful: its link is valid, or a notice is news. Until then, the server tries to send it.
     #[must_use]
     pub fn lifetime(self) -> Duration {
         match self {
-            Self::PasswordChanged => Duration::from_secs(24 * 3600),
+            Self::PasswordChanged | Self::VerifyEmail => Duration::from_secs(24 * 3600),
+            Self::ResetPassword => Duration::from_secs(3600),
         }
     }
 
@@ -60,6 +81,7 @@ impl Template {
     pub fn is_requested(self) -> bool {
         match self {
             Self::PasswordChanged => false,
+            Self::VerifyEmail | Self::ResetPassword => true,
         }
     }
 }
@@ -75,15 +97,25 @@ pub struct NewMail {
     pub template: Template,
     /// The address.
     pub recipient: String,
-    /// What the text contains besides the address, by name.
-    pub details: BTreeMap<String, String>,
+    /// What the text contains besides the address.
+    pub details: Details,
+    /// A digest of what the link in the mail changes. Empty if there is no link.
+    pub account_state: String,
 }
 
 impl NewMail {
-    /// Creates a mail to the address of an account.
+    /// Creates a mail without a link to the address of an account.
     #[must_use]
-    pub fn new(id: Uuid, template: Template, user: &User) -> Self {
-        Self { id, user_id: user.id, template, recipient: user.email.clone(), details: BTreeMap::new() }
+    pub fn notice(id: Uuid, template: Template, user: &User) -> Self {
+        let (recipient, account_state) = (user.email.clone(), String::new());
+        Self { id, user_id: user.id, template, recipient, details: Details::new(), account_state }
+    }
+
+    /// Creates a mail with a link that changes an account, to its address.
+    #[must_use]
+    pub fn action(id: Uuid, template: Template, account: &Credentials) -> Self {
+        let account_state = account_state(template, account);
+        Self { account_state, ..Self::notice(id, template, &account.user) }
     }
 
     /// Adds a detail.
@@ -105,8 +137,10 @@ pub struct Mail {
     pub template: Option<Template>,
     /// The address.
     pub recipient: String,
-    /// What the text contains besides the address, by name.
-    pub details: BTreeMap<String, String>,
+    /// What the text contains besides the address.
+    pub details: Details,
+    /// A digest of what the link in the mail changed when the mail was stored. Empty if there is no link.
+    pub account_state: String,
     /// The number of this attempt, from 1.
     pub attempt: i64,
     /// When the mail was stored.
@@ -139,6 +173,8 @@ pub enum AttemptOutcome {
         /// What went wrong.
         error: String,
     },
+    /// The mail will not be sent, because its link is no longer valid.
+    Obsolete,
 }
 
 impl AttemptOutcome {
@@ -149,8 +185,28 @@ impl AttemptOutcome {
             Self::Sent => "sent",
             Self::Retry { .. } => "retry",
             Self::Failed { .. } => "failed",
+            Self::Obsolete => "obsolete",
         }
     }
+}
+
+/// Returns a digest of what the link of a template changes in an account. Empty if the template has no link that changes
+/// anything.
+#[must_use]
+pub fn account_state(template: Template, account: &Credentials) -> String {
+    let Credentials { user, password_version, email_version, .. } = account;
+    let (password, email) = (password_version.to_string(), email_version.to_string());
+    let fields: &[&str] = match template {
+        Template::PasswordChanged => return String::new(),
+        Template::VerifyEmail => &[&user.email, &email, if user.email_verified { "verified" } else { "unverified" }],
+        Template::ResetPassword => &[&user.email, &email, &password],
+    };
+    let mut context = digest::Context::new(&digest::SHA256);
+    for field in fields {
+        context.update(&field.len().to_be_bytes());
+        context.update(field.as_bytes());
+    }
+    BASE64_URL_SAFE_NO_PAD.encode(context.finish())
 }
 
 #[cfg(test)]
@@ -165,7 +221,8 @@ mod tests {
                 user_id: Uuid::nil(),
                 template: None,
                 recipient: String::new(),
-                details: BTreeMap::new(),
+                details: Details::new(),
+                account_state: String::new(),
                 attempt,
                 created_at: Timestamp::from_seconds(0),
             };

@@ -1,5 +1,6 @@
 //! The domain model: values that are valid by construction, and the rows of accounts, sessions and audit events.
 
+pub mod action_token;
 pub mod audit;
 pub mod client_info;
 pub mod email;

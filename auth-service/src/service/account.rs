@@ -6,8 +6,9 @@ use service_kit::status::ApiError;
 use taskey_proto::auth::v1::{
     self as pb, ChangePasswordRequest, ChangePasswordResponse, DeleteMeRequest, DeleteMeResponse, GetMeRequest,
     ListMySecurityEventsRequest, ListMySecurityEventsResponse, ListSessionsRequest, ListSessionsResponse,
-    RevokeAllSessionsRequest, RevokeAllSessionsResponse, RevokeOtherSessionsRequest, RevokeOtherSessionsResponse,
-    RevokeSessionRequest, RevokeSessionResponse, UpdateMeRequest,
+    RequestEmailVerificationRequest, RequestEmailVerificationResponse, RevokeAllSessionsRequest,
+    RevokeAllSessionsResponse, RevokeOtherSessionsRequest, RevokeOtherSessionsResponse, RevokeSessionRequest,
+    RevokeSessionResponse, UpdateMeRequest,
 };
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
@@ -71,7 +72,7 @@ impl pb::account_service_server::AccountService for AccountService {
         let App { db, clock, feed, passwords, mailer, .. } = &*self.app;
         let permit = passwords.hashing.acquire(event.client.rate_limit_key()).await?;
         let new = passwords.hashing.hash(permit, new).await?;
-        let records = (event.clone(), mailer.notice(Template::PasswordChanged, &user, &event));
+        let records = (event.clone(), mailer.notice(Template::PasswordChanged, &user, &event.client));
         let changed =
             accounts::change_password(db, clock.now(), user.id, verified_version, new, session_id, records).await;
         feed.wake();
@@ -79,6 +80,18 @@ impl pb::account_service_server::AccountService for AccountService {
         // If the password was changed concurrently, the verified one is no longer current.
         changed.map_err(ApiError::from)?.ok_or_else(error::current_password_wrong)?;
         Ok(Response::new(ChangePasswordResponse {}))
+    }
+
+    async fn request_email_verification(
+        &self,
+        request: Request<RequestEmailVerificationRequest>,
+    ) -> Result<Response<RequestEmailVerificationResponse>, Status> {
+        let user_id = self.app.caller(&request).await?.user.id;
+        let client = self.app.clients.resolve(&request).await?;
+        let account = users::credentials_by_id(&self.app.db, user_id).await.map_err(ApiError::from)?;
+        let account = account.ok_or_else(error::user_not_found)?;
+        self.app.actions.request_verification(&account, &client).await?;
+        Ok(Response::new(RequestEmailVerificationResponse {}))
     }
 
     async fn delete_me(&self, request: Request<DeleteMeRequest>) -> Result<Response<DeleteMeResponse>, Status> {

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use service_kit::status::ApiError;
 use taskey_proto::auth::v1::{
-    self as pb, LoginRequest, LogoutRequest, LogoutResponse, RefreshRequest, SignUpRequest, TokenPair,
+    self as pb, LoginRequest, LogoutRequest, LogoutResponse, RefreshRequest, RequestPasswordResetRequest,
+    RequestPasswordResetResponse, ResetPasswordRequest, ResetPasswordResponse, SignUpRequest, TokenPair,
+    VerifyEmailRequest, VerifyEmailResponse,
 };
 use tonic::{Request, Response, Status};
 use zeroize::Zeroizing;
@@ -14,7 +16,10 @@ use crate::{
     app::App,
     error,
     login::address_limits::RateLimitedAction,
-    model::audit::{Actor, Event, Kind},
+    model::{
+        audit::{Actor, Event, Kind},
+        mail::Template,
+    },
     store::{
         revocations::{RevocationReason, SessionSelector},
         users::{self, NewUser},
@@ -41,8 +46,10 @@ impl pb::auth_service_server::AuthService for AuthService {
         }
         let password_hash = passwords.hashing.hash(permit, password).await?;
         let user = NewUser { id: clock.new_id(), email, display_name, password_hash };
-        let user = users::insert(db, clock.now(), user, event).await.map_err(ApiError::from)?;
+        let mail = self.app.mailer.action(Template::VerifyEmail, &user.credentials(clock.now()), &event.client);
+        let user = users::insert(db, clock.now(), user, (event, mail)).await.map_err(ApiError::from)?;
         let user = user.ok_or_else(error::email_taken)?;
+        self.app.mailer.wake();
         tracing::info!(user_id = %user.id, "signed up");
         Ok(Response::new(user.into()))
     }
@@ -61,6 +68,42 @@ impl pb::auth_service_server::AuthService for AuthService {
         self.app.address_limits.check(RateLimitedAction::Refresh, &client)?;
         let token = self.app.issuer.refresh_keys.open(&token).ok_or_else(error::refresh_token_invalid)?;
         Ok(Response::new(self.app.sessions.refresh(token, client).await?))
+    }
+
+    async fn verify_email(
+        &self,
+        request: Request<VerifyEmailRequest>,
+    ) -> Result<Response<VerifyEmailResponse>, Status> {
+        let event = self.app.clients.event(Kind::EmailVerified, Actor::Owner, None, &request).await?;
+        let VerifyEmailRequest { token, email, code } = request.into_inner();
+        let proof = request::proof(token, &email, &code)?;
+        self.app.address_limits.check(RateLimitedAction::Login, &event.client)?;
+        self.app.actions.verify_email(proof, event).await?;
+        Ok(Response::new(VerifyEmailResponse {}))
+    }
+
+    async fn request_password_reset(
+        &self,
+        request: Request<RequestPasswordResetRequest>,
+    ) -> Result<Response<RequestPasswordResetResponse>, Status> {
+        let client = self.app.clients.resolve(&request).await?;
+        let email = request::email(&request.get_ref().email)?;
+        self.app.address_limits.check(RateLimitedAction::Login, &client)?;
+        self.app.actions.request_password_reset(email, &client).await?;
+        Ok(Response::new(RequestPasswordResetResponse {}))
+    }
+
+    async fn reset_password(
+        &self,
+        request: Request<ResetPasswordRequest>,
+    ) -> Result<Response<ResetPasswordResponse>, Status> {
+        let event = self.app.clients.event(Kind::PasswordReset, Actor::Owner, None, &request).await?;
+        let ResetPasswordRequest { token, email, code, new_password } = request.into_inner();
+        let new_password = Zeroizing::new(new_password);
+        let proof = request::proof(token, &email, &code)?;
+        self.app.address_limits.check(RateLimitedAction::Login, &event.client)?;
+        self.app.actions.reset_password(proof, new_password, event).await?;
+        Ok(Response::new(ResetPasswordResponse {}))
     }
 
     async fn logout(&self, request: Request<LogoutRequest>) -> Result<Response<LogoutResponse>, Status> {

@@ -9,9 +9,11 @@ use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use crate::{
+    actions::Proof,
     error,
     login::sessions::Login,
     model::{
+        action_token::{Code, UnverifiedToken},
         audit::Kind,
         email::Email,
         password::{Password, Rules},
@@ -179,6 +181,39 @@ pub fn login(request: pb::LoginRequest) -> Result<Login, ApiError> {
     let label = violations.check("session_label", text::parse_name(request.session_label));
     let parsed = email.zip(password).zip(label);
     violations.finish(parsed.map(|((email, password), label)| Login { email, password, label }))
+}
+
+/// Parses an email address.
+///
+/// # Errors
+/// VALIDATION_FAILED with the rule that it violates.
+pub fn email(text: &str) -> Result<Email, ApiError> {
+    let mut violations = Violations::default();
+    let email = violations.check("email", Email::parse(text));
+    violations.finish(email)
+}
+
+/// Parses what proves that the caller has received a mail: a token, or an email address and a code.
+///
+/// # Errors
+/// VALIDATION_FAILED with the invalid fields; ACTION_TOKEN_INVALID if the token is malformed.
+pub fn proof(token: String, email: &str, code: &str) -> Result<Proof, ApiError> {
+    let token = Zeroizing::new(token);
+    let mut violations = Violations::default();
+    match (token.is_empty(), email.is_empty() && code.is_empty()) {
+        (true, false) => {
+            let email = violations.check("email", Email::parse(email));
+            let code = violations.check("code", Code::parse(code));
+            violations.finish(email.zip(code).map(|(email, code)| Proof::Code { email, code }))
+        }
+        (false, true) => UnverifiedToken::parse(&token).map(Proof::Token).ok_or_else(error::action_token_invalid),
+        (is_empty, _) => {
+            let violation =
+                if is_empty { "must be set, or email and code" } else { "must not be set with email or code" };
+            violations.add("token", violation);
+            violations.finish(None)
+        }
+    }
 }
 
 /// Returns the refresh token of a request, or `None` if it is empty.

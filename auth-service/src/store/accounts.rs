@@ -17,7 +17,7 @@ use crate::model::{
     login_throttle,
     mail::NewMail,
     role::{Role, Roles},
-    user::User,
+    user::{Credentials, User},
 };
 
 /// Advisory lock that serializes transactions that could remove the last administrator. Row locks could deadlock with
@@ -50,9 +50,43 @@ pub async fn change_password(
             if let Some(user) = &user {
                 revoke_all(conn, now, user.id, except).await?;
                 audit::insert(conn, now, user.id, &event).await?;
-                mails::insert_notice_within(conn, now, notice.as_ref()).await?;
+                mails::insert_optional_within(conn, now, notice.as_ref()).await?;
             }
             Ok(user)
+        })
+    })
+    .await
+}
+
+/// Sets the password hash of an account whose owner has forgotten the password, revokes its sessions, resets the counters
+/// of wrong passwords, and stores the notice about it. The address is then verified. Returns false if the account was
+/// changed after it was read.
+///
+/// # Errors
+/// If the database fails.
+pub async fn reset_password(
+    db: &Db,
+    now: Timestamp,
+    account: Credentials,
+    new_hash: String,
+    (event, notice): (Event, Option<NewMail>),
+) -> Result<bool, Error> {
+    const UPDATE: &str = "
+        update users set password_hash = $4, password_version = password_version + 1, email_verified = true,
+            updated_at = case when updated_at >= $5 then updated_at + 1 else $5 end
+        where id = $1 and password_version = $2 and email_version = $3 and not disabled";
+    let Credentials { user, password_version, email_version, .. } = account;
+    db.write(move |conn| {
+        Box::pin(async move {
+            let values = args![user.id, password_version, email_version, new_hash, now];
+            if conn.execute(UPDATE, values).await? == 0 {
+                return Ok(false);
+            }
+            login_attempts::reset_within(conn, &login_throttle::address_key(&user.email)).await?;
+            revoke_all(conn, now, user.id, None).await?;
+            audit::insert(conn, now, user.id, &event).await?;
+            mails::insert_optional_within(conn, now, notice.as_ref()).await?;
+            Ok(true)
         })
     })
     .await

@@ -120,24 +120,29 @@ async fn add_network_within(conn: &mut Conn, now: Timestamp, key: &ThrottleKey) 
 /// # Errors
 /// If the database fails.
 pub async fn unlock(db: &Db, now: Timestamp, user_id: Uuid, address: String, event: Event) -> Result<(), Error> {
-    // The row that logins lock first is also locked first here, so that they cannot deadlock.
-    const RESET_OTHER_NETWORKS: &str = "
-        update guesses set failures = 0, failed_at = 0 where address = $1 and network = $2 and failures > 0";
-    const RESET_KNOWN_NETWORKS: &str = "
-        update guesses set failures = 0, failed_at = 0 where address = $1 and network <> $2 and failures > 0";
     db.write(move |conn| {
         Box::pin(async move {
-            let mut reset = 0;
-            for sql in [RESET_OTHER_NETWORKS, RESET_KNOWN_NETWORKS] {
-                reset += conn.execute(sql, args![&address, OTHER_NETWORKS]).await?;
-            }
-            if reset > 0 {
+            if reset_within(conn, &address).await? > 0 {
                 audit::insert(conn, now, user_id, &event).await?;
             }
             Ok(())
         })
     })
     .await
+}
+
+/// Resets the counters of an account within a transaction, and returns how many counted a wrong password.
+///
+/// # Errors
+/// If the database fails.
+pub async fn reset_within(conn: &mut Conn, address: &str) -> Result<u64, Error> {
+    // The row that logins lock first is also locked first here, so that they cannot deadlock.
+    const RESET_OTHER_NETWORKS: &str = "
+        update guesses set failures = 0, failed_at = 0 where address = $1 and network = $2 and failures > 0";
+    const RESET_KNOWN_NETWORKS: &str = "
+        update guesses set failures = 0, failed_at = 0 where address = $1 and network <> $2 and failures > 0";
+    let others = conn.execute(RESET_OTHER_NETWORKS, args![address, OTHER_NETWORKS]).await?;
+    Ok(others + conn.execute(RESET_KNOWN_NETWORKS, args![address, OTHER_NETWORKS]).await?)
 }
 
 /// Deletes the counters and the known networks of a deleted account, within the transaction that deletes it.

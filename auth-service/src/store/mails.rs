@@ -7,17 +7,20 @@ use service_kit::{
 };
 use uuid::Uuid;
 
-use crate::model::mail::{AttemptOutcome, LIMIT_PERIOD, MAX_MAILS, MAX_PENDING, Mail, NewMail, Template};
+use crate::model::mail::{
+    AttemptOutcome, LIMIT_PERIOD, MAX_MAILS, MAX_PENDING, Mail, NewMail, Template, parse_details,
+};
 
 impl FromRow for Mail {
-    /// Reads `id, user_id, template, recipient, details, attempts, created_at`.
+    /// Reads `id, user_id, template, recipient, details, account_state, attempts, created_at`.
     fn from_row(row: &mut Row<'_>) -> Result<Self, Error> {
         Ok(Self {
             id: row.next()?,
             user_id: row.next()?,
             template: Template::from_name(row.next_text()?),
             recipient: row.next()?,
-            details: serde_json::from_str(row.next_text()?).unwrap_or_default(),
+            details: parse_details(row.next_text()?),
+            account_state: row.next()?,
             attempt: row.next()?,
             created_at: row.next()?,
         })
@@ -35,6 +38,14 @@ pub enum Stored {
     OutboxFull,
 }
 
+/// Stores a mail that is its own cause.
+///
+/// # Errors
+/// If the database fails.
+pub async fn insert(db: &Db, now: Timestamp, mail: NewMail) -> Result<Stored, Error> {
+    db.write(move |conn| Box::pin(async move { insert_within(conn, now, &mail).await })).await
+}
+
 /// Stores a mail within the transaction of its cause.
 ///
 /// # Errors
@@ -43,7 +54,7 @@ pub async fn insert_within(conn: &mut Conn, now: Timestamp, mail: &NewMail) -> R
     const INSERT: &str = "
         insert into mails (id, user_id, template, recipient, details, account_state, is_requested, state, attempts,
             next_attempt_at, last_error, created_at)
-        values ($1, $2, $3, $4, $5, '', $6, 'pending', 0, $7, '', $7)";
+        values ($1, $2, $3, $4, $5, $6, $7, 'pending', 0, $8, '', $8)";
     if !is_below_limit(conn, now, mail).await? {
         return Ok(Stored::TooManyOfAccount);
     }
@@ -56,6 +67,7 @@ pub async fn insert_within(conn: &mut Conn, now: Timestamp, mail: &NewMail) -> R
         mail.template.name(),
         &mail.recipient,
         serde_json::to_string(&mail.details).expect("a map of strings can be serialized"),
+        &mail.account_state,
         mail.template.is_requested(),
         now,
     ];
@@ -63,16 +75,16 @@ pub async fn insert_within(conn: &mut Conn, now: Timestamp, mail: &NewMail) -> R
     Ok(Stored::Yes)
 }
 
-/// Stores a notice, if there is one, within the transaction of its cause. The cause does not fail if the notice cannot be
-/// stored because there are too many mails.
+/// Stores a mail, if there is one, within the transaction of its cause. The cause does not fail if the mail cannot be stored
+/// because there are too many.
 ///
 /// # Errors
 /// If the database fails.
-pub async fn insert_notice_within(conn: &mut Conn, now: Timestamp, notice: Option<&NewMail>) -> Result<(), Error> {
-    let Some(notice) = notice else { return Ok(()) };
-    match insert_within(conn, now, notice).await? {
+pub async fn insert_optional_within(conn: &mut Conn, now: Timestamp, mail: Option<&NewMail>) -> Result<(), Error> {
+    let Some(mail) = mail else { return Ok(()) };
+    match insert_within(conn, now, mail).await? {
         Stored::Yes => {}
-        stored => tracing::warn!(user_id = %notice.user_id, ?stored, "dropped a notice"),
+        stored => tracing::warn!(user_id = %mail.user_id, ?stored, "dropped a mail"),
     }
     Ok(())
 }
@@ -103,6 +115,16 @@ fn account_lock(user_id: Uuid) -> i64 {
     random.cast_signed()
 }
 
+/// Reports whether a mail is due.
+///
+/// # Errors
+/// If the database fails.
+pub async fn has_due(db: &Db, now: Timestamp) -> Result<bool, Error> {
+    const SELECT: &str = "select id from mails where state = 'pending' and next_attempt_at <= $1 limit 1";
+    let due: Option<Uuid> = db.fetch_optional(SELECT, args![now]).await?;
+    Ok(due.is_some())
+}
+
 /// Begins an attempt to send each of at most `limit` mails that are due. No other server begins one before `lease_end`.
 ///
 /// # Errors
@@ -115,7 +137,7 @@ pub async fn claim(db: &Db, now: Timestamp, lease_end: Timestamp, limit: usize) 
                 select id from mails where state = 'pending' and next_attempt_at <= $1
                 order by next_attempt_at limit $3)
             and state = 'pending' and next_attempt_at <= $1
-        returning id, user_id, template, recipient, details, attempts, created_at";
+        returning id, user_id, template, recipient, details, account_state, attempts, created_at";
     let values = args![now, lease_end, i64::try_from(limit).unwrap_or(i64::MAX)];
     db.write(move |conn| Box::pin(async move { conn.fetch_all(UPDATE, values).await })).await
 }
@@ -132,6 +154,7 @@ pub async fn record_outcome(db: &Db, mail: &Mail, outcome: &AttemptOutcome) -> R
         AttemptOutcome::Sent => ("sent", "", None),
         AttemptOutcome::Retry { at, error } => ("pending", &error[..], Some(*at)),
         AttemptOutcome::Failed { error } => ("failed", &error[..], None),
+        AttemptOutcome::Obsolete => ("obsolete", "", None),
     };
     db.execute(UPDATE, args![mail.id, mail.attempt, state, error, next_attempt_at]).await.map(drop)
 }
@@ -153,12 +176,14 @@ pub async fn delete_within(conn: &mut Conn, user_id: Uuid) -> Result<(), Error> 
     conn.execute("delete from mails where user_id = $1", args![user_id]).await.map(drop)
 }
 
-/// Deletes a batch of the mails that were stored before `stored_before`, and returns how many it deleted.
+/// Deletes a batch of the mails that were stored before `stored_before`, and of those that were not sent and no longer count
+/// against the limit of an account. Returns how many it deleted.
 ///
 /// # Errors
 /// If the database fails.
-pub async fn purge(db: &Db, stored_before: Timestamp, limit: i64) -> Result<i64, Error> {
+pub async fn purge(db: &Db, now: Timestamp, stored_before: Timestamp, limit: i64) -> Result<i64, Error> {
     const DELETE: &str = "
-        delete from mails where id in (select id from mails where created_at < $1 limit $2)";
-    db.execute(DELETE, args![stored_before, limit]).await.map(u64::cast_signed)
+        delete from mails where id in (
+            select id from mails where created_at < $1 or (created_at < $2 and state = 'obsolete') limit $3)";
+    db.execute(DELETE, args![stored_before, now - LIMIT_PERIOD, limit]).await.map(u64::cast_signed)
 }

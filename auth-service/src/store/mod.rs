@@ -7,6 +7,7 @@ pub mod epoch;
 pub mod feed;
 pub mod installation;
 pub mod login_attempts;
+pub mod mail_actions;
 pub mod mails;
 pub mod purge;
 pub mod revocations;

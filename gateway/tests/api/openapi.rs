@@ -152,7 +152,10 @@ fn only_public_operations_need_no_token() {
         "/openapi.json",
         "/readyz",
         "/service_config.json",
+        "/v1/auth/email:verify",
         "/v1/auth/login",
+        "/v1/auth/password:requestReset",
+        "/v1/auth/password:reset",
         "/v1/auth/refresh",
         "/v1/auth/signup",
     ];

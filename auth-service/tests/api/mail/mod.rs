@@ -1,5 +1,7 @@
 //! Mails: the outbox, and the transports.
 
+mod actions;
+mod enumeration;
 mod outbox;
 mod smtp;
 
@@ -10,7 +12,7 @@ use taskey_proto::auth::v1::{ChangePasswordRequest, TokenPair};
 use tokio::time::{sleep, timeout};
 use tonic::Status;
 
-use crate::support::{PASSWORD, Server, bearer, query_string};
+use crate::support::{Server, bearer, query_string};
 
 pub const NEW_PASSWORD: &str = "a stapled battery of horses";
 
@@ -56,11 +58,29 @@ impl Mailbox {
     }
 }
 
+/// Returns the token in the link of a mail to this view of the page.
+pub fn token_in(mail: &str, view: &str) -> String {
+    let link = format!("https://tasks.example.org/#{view}=");
+    let token = mail.lines().find_map(|line| line.strip_prefix(&link));
+    token.unwrap_or_else(|| panic!("no {view} in {mail}")).to_owned()
+}
+
+/// Returns the code in a mail, with its space.
+pub fn code_in(mail: &str) -> String {
+    let code = mail.lines().find_map(|line| line.strip_prefix("    "));
+    code.unwrap_or_else(|| panic!("no code in {mail}")).to_owned()
+}
+
 /// Starts a server that writes its mails to a directory.
 pub async fn start(database: TestDatabase) -> (Server, Mailbox) {
+    start_with(database, &[]).await
+}
+
+/// Starts a server with these flags that writes its mails to a directory.
+pub async fn start_with(database: TestDatabase, flags: &[&str]) -> (Server, Mailbox) {
     let mailbox = Mailbox::new(&database);
     let setting = mailbox.setting();
-    let server = Server::start_with(database, &[&FLAGS[..], &["--mail", &setting]].concat()).await;
+    let server = Server::start_with(database, &[&FLAGS[..], &["--mail", &setting], flags].concat()).await;
     (server, mailbox)
 }
 
@@ -90,8 +110,7 @@ pub async fn change_password(server: &Server, pair: &TokenPair, current: &str, n
     server.account().change_password(bearer(&pair.access_token, request)).await.map(|_| ())
 }
 
-/// Signs up a user and changes the password, which causes a mail.
+/// Signs up a user, which causes a mail.
 pub async fn cause_mail(server: &Server, email: &str) {
-    let pair = server.sign_up_and_login(email).await;
-    change_password(server, &pair, PASSWORD, NEW_PASSWORD).await.expect("changed");
+    server.sign_up(email).await.expect("signed up");
 }

@@ -122,7 +122,7 @@ async fn mail_is_sent_over_starttls_with_a_password_which_can_be_replaced() {
     assert_eq!(mail["recipients"], serde_json::json!(["ann@example.com"]));
     assert_eq!((mail["user"].as_str(), mail["tls"].as_bool()), (Some(USER), Some(true)));
     let content = mail["content"].as_str().expect("text");
-    assert!(content.contains("Subject: Your password was changed"), "{content}");
+    assert!(content.contains("Subject: Confirm your email address"), "{content}");
     await_state(&server.database, "sent", 2).await;
     server.stop().await;
 }

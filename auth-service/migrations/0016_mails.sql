@@ -31,4 +31,4 @@ create index mails_by_next_attempt on mails (next_attempt_at) where state = 'pen
 -- The number of changes of the email address. Links of earlier mails are then no longer valid.
 alter table users add column email_version bigint not null default 0;
 
-insert into compatible_migrations (version) values (15);
+insert into compatible_migrations (version) values (16);
