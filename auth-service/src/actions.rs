@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use service_kit::{clock::Clock, db::Db, status::ApiError};
+use service_kit::{clock::Clock, db::Db, ops::secret_file::Key, status::ApiError};
 use zeroize::Zeroizing;
 
 use crate::{
@@ -15,12 +15,13 @@ use crate::{
         audit::{Event, unknown_user_id},
         client_info::ClientInfo,
         email::Email,
-        mail::{Template, account_state},
+        mail::{Details, NEW_EMAIL, NewMail, OLD_EMAIL, Template, account_state},
         password::{Password, Rules},
         user::Credentials,
     },
     store::{
         accounts,
+        email_changes::{self, EmailChange},
         mail_actions::{self, MailedAction},
         mails::{self, Stored},
         users,
@@ -72,13 +73,7 @@ impl Actions {
         if account.user.email_verified {
             return Ok(());
         }
-        let stored = mails::insert(&self.db, self.clock.now(), mail).await?;
-        self.mailer.wake();
-        match stored {
-            Stored::Yes => Ok(()),
-            Stored::TooManyOfAccount => Err(error::too_many_mails()),
-            Stored::OutboxFull => Err(error::outbox_full()),
-        }
+        self.store(mail).await
     }
 
     /// Stores a mail with which the owner of an address can reset the password of the account. Without an account, stores
@@ -133,6 +128,69 @@ impl Actions {
         if reset? { Ok(()) } else { Err(proof.rejection()) }
     }
 
+    /// Stores a mail to a new address with which the caller can change the address of an account to it.
+    ///
+    /// # Errors
+    /// MAIL_DISABLED, RATE_LIMITED or OVERLOADED.
+    pub async fn request_email_change(
+        &self,
+        account: &Credentials,
+        new_email: &Email,
+        client: &ClientInfo,
+    ) -> Result<(), ApiError> {
+        let details = Details::from([(NEW_EMAIL.to_owned(), new_email.as_str().to_owned())]);
+        let mail = self.mailer.action_with(Template::ConfirmEmailChange, account, client, details);
+        self.store(mail.ok_or_else(error::mail_disabled)?).await
+    }
+
+    /// Changes the address of an account to a new one, which is then verified.
+    ///
+    /// # Errors
+    /// ACTION_TOKEN_INVALID, CODE_INVALID, EMAIL_TAKEN or RATE_LIMITED.
+    pub async fn confirm_email_change(&self, proof: Proof, event: Event) -> Result<(), ApiError> {
+        let MailedAction { account, details, .. } =
+            self.accept(Template::ConfirmEmailChange, &proof, &event.client).await?;
+        let new_email = details.get(NEW_EMAIL).cloned().unwrap_or_default();
+        let changed = account.with_email(new_email.clone());
+        let details = Details::from([(OLD_EMAIL.to_owned(), account.user.email.clone())]);
+        let notice = self.mailer.action_with(Template::EmailChanged, &changed, &event.client, details);
+        let now = self.clock.now();
+        let outcome = email_changes::change(&self.db, now, account, new_email, (event, notice)).await?;
+        self.mailer.wake();
+        finish(outcome, &proof)
+    }
+
+    /// Restores the earlier address of an account, ends all sessions, and stores a mail with which its owner can choose a
+    /// new password. The current one becomes invalid, because the client that changed the address knew it.
+    ///
+    /// # Errors
+    /// ACTION_TOKEN_INVALID, EMAIL_TAKEN or OVERLOADED.
+    pub async fn undo_email_change(&self, proof: Proof, event: Event) -> Result<(), ApiError> {
+        let MailedAction { account, details, .. } = self.accept(Template::EmailChanged, &proof, &event.client).await?;
+        let old_email = details.get(OLD_EMAIL).cloned().unwrap_or_default();
+        let unknown_password = Password::existing(Key::random().encode().to_string()).map_err(ApiError::internal)?;
+        let permit = self.passwords.hashing.acquire(event.client.rate_limit_key()).await?;
+        let hash = self.passwords.hashing.hash(permit, unknown_password).await?;
+        let restored =
+            Credentials { password_version: account.password_version + 1, ..account.with_email(old_email.clone()) };
+        let mail = self.mailer.action(Template::ResetPassword, &restored, &event.client);
+        let undone = email_changes::undo(&self.db, self.clock.now(), account, (old_email, hash), (event, mail)).await;
+        self.feed.wake();
+        self.mailer.wake();
+        finish(undone?, &proof)
+    }
+
+    /// Stores a requested mail.
+    async fn store(&self, mail: NewMail) -> Result<(), ApiError> {
+        let stored = mails::insert(&self.db, self.clock.now(), mail).await?;
+        self.mailer.wake();
+        match stored {
+            Stored::Yes => Ok(()),
+            Stored::TooManyOfAccount => Err(error::too_many_mails()),
+            Stored::OutboxFull => Err(error::outbox_full()),
+        }
+    }
+
     /// Returns the mail that a proof belongs to.
     async fn accept(&self, template: Template, proof: &Proof, client: &ClientInfo) -> Result<MailedAction, ApiError> {
         match proof {
@@ -175,8 +233,16 @@ impl Actions {
         let is_valid = found.template == Some(template)
             && self.clock.now() < found.created_at + template.lifetime()
             && !found.account.user.disabled;
-        let account_state = account_state(template, &found.account);
+        let account_state = account_state(template, &found.account, &found.details);
         let action = Action { mail_id: found.mail_id, template, account_state };
         is_valid.then_some((found, action))
+    }
+}
+
+fn finish(outcome: EmailChange, proof: &Proof) -> Result<(), ApiError> {
+    match outcome {
+        EmailChange::Changed => Ok(()),
+        EmailChange::Stale => Err(proof.rejection()),
+        EmailChange::Taken => Err(error::email_taken()),
     }
 }

@@ -278,6 +278,11 @@ pub struct MailArgs {
     /// Maximum time for the transport to accept a mail. After that, the server tries again later
     #[arg(long, env = "TASKEY_MAIL_TIMEOUT", default_value = "30s", value_name = "DURATION", value_parser = mail_timeout)]
     pub mail_timeout: Duration,
+
+    /// Refuse logins to accounts whose email address is not verified. Sign-ups then do not reveal whether an address has an
+    /// account. Sessions that exist already continue
+    #[arg(long, env = "TASKEY_REQUIRE_VERIFIED_EMAIL")]
+    pub require_verified_email: bool,
 }
 
 fn mail_timeout(text: &str) -> Result<Duration, String> {

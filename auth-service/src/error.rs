@@ -108,6 +108,17 @@ pub fn mail_disabled() -> ApiError {
     ApiError::new(Code::FailedPrecondition, ErrorReason::MailDisabled, "the server sends no mails")
 }
 
+/// Returns the error for a login to an account whose address is not verified.
+pub fn email_unverified() -> ApiError {
+    let message = "the email address of the account is not verified; follow the link in the mail that was sent to it";
+    ApiError::new(Code::FailedPrecondition, ErrorReason::EmailUnverified, message)
+}
+
+/// Returns the error for an id that is not a mail that was not sent.
+pub fn mail_not_found() -> ApiError {
+    ApiError::new(Code::NotFound, ErrorReason::MailNotFound, "there is no mail with this id that was not sent")
+}
+
 /// Returns the error for an account that has requested too many mails.
 pub fn too_many_mails() -> ApiError {
     let message = "the account has requested too many mails; try again in an hour";

@@ -170,6 +170,8 @@ impl Server {
             passwords: Arc::clone(&passwords),
             issuer: Arc::clone(&issuer),
             args: config.sessions,
+            mailer: Arc::clone(&mailer),
+            requires_verified_email: config.mail.require_verified_email,
         };
         let service_tokens = Arc::new(ServiceTokens::new(db.clone(), clock.clone(), config.gateway.as_ref()));
         let app = App {

@@ -40,52 +40,18 @@ impl Letter {
     /// button: mail scanners follow links. The token is in the fragment, which browsers do not send to the server.
     #[must_use]
     pub fn new(mail: &Mail, template: Template, secrets: Option<&ActionSecrets>, public_url: &PublicUrl) -> Self {
-        let (address, cause, page) = (&mail.recipient, cause(mail), public_url.without_slash());
         let (token, code) = secrets.map_or(("", ""), |secrets| (&secrets.token, &secrets.code));
-        let link = |view: &str| Paragraph::Link(format!("{page}/#{view}={token}"));
-        let code = Paragraph::Code(code.to_owned());
+        let page = public_url.without_slash();
+        let words = Words { address: &mail.recipient, cause: cause(mail), page, token, code };
         match template {
-            Template::PasswordChanged => Self::with(
-                "Your password was changed",
-                [
-                    text(format!("The password of your Taskey account {address} was changed {cause}.")),
-                    text("All other sessions of the account have ended."),
-                    text(
-                        "If you did not change it, somebody else can use your account. Log in and change the password, \
-                         or, if you cannot log in, reset it:",
-                    ),
-                    Paragraph::Link(page),
-                ],
-            ),
-            Template::VerifyEmail => Self::with(
-                "Confirm your email address",
-                [
-                    text(format!(
-                        "Somebody who uses {address} for an account at Taskey has requested this mail {cause}. If it \
-                         was you, confirm that the address is yours:"
-                    )),
-                    link("verifyEmail"),
-                    text("Or enter this code:"),
-                    code,
-                    text("Both are valid for 24 hours. If it was not you, ignore this mail."),
-                ],
-            ),
-            Template::ResetPassword => Self::with(
-                "Reset your password",
-                [
-                    text(format!(
-                        "Somebody has requested to reset the password of your Taskey account {address} {cause}. If it \
-                         was you, choose a new password:"
-                    )),
-                    link("resetPassword"),
-                    text("Or enter this code:"),
-                    code,
-                    text(
-                        "Both are valid for one hour. Never pass the code on: Taskey does not ask for it by telephone or \
-                         mail. If it was not you, ignore this mail; your password has not changed.",
-                    ),
-                ],
-            ),
+            Template::PasswordChanged => words.password_changed(),
+            Template::EmailChanged => words.email_changed(),
+            Template::NewDevice => words.new_device(),
+            Template::RefreshReused => words.refresh_reused(),
+            Template::AccountExists => words.account_exists(),
+            Template::ConfirmEmailChange => words.confirm_email_change(),
+            Template::VerifyEmail => words.verify_email(),
+            Template::ResetPassword => words.reset_password(),
         }
     }
 
@@ -123,6 +89,159 @@ impl Letter {
             };
         }
         html + "</body>\n</html>\n"
+    }
+}
+
+/// What the words of a mail contain.
+struct Words<'a> {
+    address: &'a str,
+    /// When and from where the mail was caused.
+    cause: String,
+    /// The URL of the page.
+    page: String,
+    token: &'a str,
+    code: &'a str,
+}
+
+impl Words<'_> {
+    /// Returns a link with the token to a view of the page.
+    fn link(&self, view: &str) -> Paragraph {
+        Paragraph::Link(format!("{}/#{view}={}", self.page, self.token))
+    }
+
+    fn code(&self) -> Paragraph {
+        Paragraph::Code(self.code.to_owned())
+    }
+
+    fn password_changed(&self) -> Letter {
+        let Self { address, cause, .. } = self;
+        Letter::with(
+            "Your password was changed",
+            [
+                text(format!("The password of your Taskey account {address} was changed {cause}.")),
+                text("All other sessions of the account have ended."),
+                text(
+                    "If you did not change it, somebody else can use your account. Log in and change the password, \
+                 or, if you cannot log in, reset it:",
+                ),
+                Paragraph::Link(self.page.clone()),
+            ],
+        )
+    }
+
+    fn email_changed(&self) -> Letter {
+        let Self { address, cause, .. } = self;
+        Letter::with(
+            "Your email address was changed",
+            [
+                text(format!(
+                    "The email address of your Taskey account was {address}, and was changed to another one {cause}."
+                )),
+                text(
+                    "If you did not change it, restore your address. This logs out all devices and makes the \
+                 password invalid. You then get a mail with which to choose a new one:",
+                ),
+                self.link("undoEmailChange"),
+                text("The link is valid for 7 days, until the address is changed again."),
+            ],
+        )
+    }
+
+    fn new_device(&self) -> Letter {
+        let Self { address, cause, .. } = self;
+        Letter::with(
+            "New login to your account",
+            [
+                text(format!("Somebody has logged in to your Taskey account {address} {cause}.")),
+                text(
+                    "The account was not used from there in the last 30 days. If it was not you, log out the device, \
+                 and change the password:",
+                ),
+                Paragraph::Link(format!("{}/#account", self.page)),
+            ],
+        )
+    }
+
+    fn refresh_reused(&self) -> Letter {
+        let Self { address, cause, .. } = self;
+        Letter::with(
+            "A device was logged out for safety",
+            [
+                text(format!("A token of your Taskey account {address} was used twice {cause}.")),
+                text(
+                    "Somebody may have copied it, so the session has ended. Log in again on the device that was \
+                 logged out. If you do not know why this happened, change the password as well:",
+                ),
+                Paragraph::Link(format!("{}/#account", self.page)),
+            ],
+        )
+    }
+
+    fn account_exists(&self) -> Letter {
+        let Self { address, cause, .. } = self;
+        Letter::with(
+            "You already have an account",
+            [
+                text(format!("Somebody has tried to create a Taskey account for {address} {cause}.")),
+                text("You already have one. If it was you, log in. If you have forgotten the password, reset it:"),
+                Paragraph::Link(format!("{}/#forgotPassword", self.page)),
+                text("If it was not you, ignore this mail."),
+            ],
+        )
+    }
+
+    fn confirm_email_change(&self) -> Letter {
+        let Self { address, cause, .. } = self;
+        Letter::with(
+            "Confirm your new email address",
+            [
+                text(format!(
+                    "Somebody has requested to use {address} for an account at Taskey {cause}. If it was you, confirm \
+                 the change:"
+                )),
+                self.link("confirmEmailChange"),
+                text("Or enter this code:"),
+                self.code(),
+                text("Both are valid for 24 hours. If it was not you, ignore this mail."),
+            ],
+        )
+    }
+
+    fn verify_email(&self) -> Letter {
+        let Self { address, cause, .. } = self;
+        Letter::with(
+            "Confirm your email address",
+            [
+                text(format!(
+                    "Somebody who uses {address} for an account at Taskey has requested this mail {cause}. If it \
+                 was you, confirm that the address is yours:"
+                )),
+                self.link("verifyEmail"),
+                text("Or enter this code:"),
+                self.code(),
+                text("Both are valid for 24 hours. If it was not you, ignore this mail."),
+            ],
+        )
+    }
+
+    fn reset_password(&self) -> Letter {
+        let Self { address, cause, .. } = self;
+        Letter::with(
+            "Reset your password",
+            [
+                text(format!(
+                    "Somebody has requested to reset the password of your Taskey account {address} {cause}. If it \
+                 was you, choose a new password:"
+                )),
+                self.link("resetPassword"),
+                text("Or enter this code:"),
+                self.code(),
+                text(
+                    "Both are valid for one hour. Never pass the code on: Taskey does not ask for it by telephone or \
+                 mail. If it was not you, ignore this mail; your password has not changed.",
+                ),
+            ],
+        )
     }
 }
 

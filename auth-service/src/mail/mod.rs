@@ -26,7 +26,7 @@ use crate::{
     config::Config,
     model::{
         client_info::ClientInfo,
-        mail::{IP_ADDRESS, NewMail, Template},
+        mail::{Details, IP_ADDRESS, NewMail, Template},
         mail_transport::TransportSetting,
         user::{Credentials, User},
     },
@@ -51,7 +51,10 @@ impl Mailer {
         let stored = Arc::new(Notify::new());
         let args = &config.mail;
         let sender = match &args.mail {
-            TransportSetting::Off => None,
+            TransportSetting::Off => {
+                anyhow::ensure!(!args.require_verified_email, "--require-verified-email needs --mail");
+                None
+            }
             setting => {
                 let public_url = config.public_url.clone().context("--mail needs --public-url, for links")?;
                 let from = args.mail_from.as_ref().context("--mail needs --mail-from, the address of the sender")?;
@@ -82,9 +85,27 @@ impl Mailer {
     /// off.
     #[must_use]
     pub fn action(&self, template: Template, account: &Credentials, client: &ClientInfo) -> Option<NewMail> {
+        self.action_with(template, account, client, Details::new())
+    }
+
+    /// Creates a mail as [`action`](Self::action), with further details.
+    #[must_use]
+    pub fn action_with(
+        &self,
+        template: Template,
+        account: &Credentials,
+        client: &ClientInfo,
+        details: Details,
+    ) -> Option<NewMail> {
         self.sender.as_ref()?;
-        let mail = NewMail::action(self.clock.new_id(), template, account);
+        let mail = NewMail::action(self.clock.new_id(), template, account, details);
         Some(mail.with_detail(IP_ADDRESS, client.ip_address()))
+    }
+
+    /// Reports whether mails are sent.
+    #[must_use]
+    pub fn is_on(&self) -> bool {
+        self.sender.is_some()
     }
 
     /// Wakes the sender. Call it after mails were stored.

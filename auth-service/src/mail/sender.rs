@@ -133,15 +133,17 @@ impl Sender {
     async fn letter(&self, mail: &Mail) -> Result<Option<Letter>, DeliveryError> {
         let template =
             mail.template.ok_or_else(|| DeliveryError::temporary(&"only newer servers know its template"))?;
-        if self.clock.now() >= mail.created_at + template.lifetime() {
-            return Err(DeliveryError::new(&"it was not sent in time", true));
-        }
         if mail.account_state.is_empty() {
             return Ok(Some(self.composer.write(mail, template, None)));
         }
+        if self.clock.now() >= mail.created_at + template.lifetime() {
+            return Err(DeliveryError::new(&"it was not sent before its link expired", true));
+        }
         let stored = mail_actions::by_mail_id(&self.db, mail.id).await;
         let account = stored.map_err(|error| DeliveryError::temporary(&error))?.map(|stored| stored.account);
-        let current = account.filter(|account| !account.user.disabled).map(|account| account_state(template, &account));
+        let current = account
+            .filter(|account| !account.user.disabled)
+            .map(|account| account_state(template, &account, &mail.details));
         if current.as_ref() != Some(&mail.account_state) {
             return Ok(None);
         }

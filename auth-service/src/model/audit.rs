@@ -58,11 +58,17 @@ pub enum Kind {
     EmailVerified,
     /// The password was reset with a mail.
     PasswordReset,
+    /// The email address was changed.
+    EmailChanged,
+    /// The change of the email address was undone.
+    EmailChangeUndone,
+    /// A mail is sent again.
+    MailRetried,
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 21] = [
         Self::SignUp,
         Self::Login,
         Self::LoginFailed,
@@ -81,6 +87,9 @@ impl Kind {
         Self::UserUnlocked,
         Self::EmailVerified,
         Self::PasswordReset,
+        Self::EmailChanged,
+        Self::EmailChangeUndone,
+        Self::MailRetried,
     ];
 
     /// Returns the name that is stored, which is that of the API.
@@ -105,6 +114,9 @@ impl Kind {
             Self::UserUnlocked => "KIND_USER_UNLOCKED",
             Self::EmailVerified => "KIND_EMAIL_VERIFIED",
             Self::PasswordReset => "KIND_PASSWORD_RESET",
+            Self::EmailChanged => "KIND_EMAIL_CHANGED",
+            Self::EmailChangeUndone => "KIND_EMAIL_CHANGE_UNDONE",
+            Self::MailRetried => "KIND_MAIL_RETRIED",
         }
     }
 

@@ -30,6 +30,12 @@ pub type Details = BTreeMap<String, String>;
 /// The detail with the IP address of the client that caused a mail.
 pub const IP_ADDRESS: &str = "ip_address";
 
+/// The detail with the address that replaces that of the account.
+pub const NEW_EMAIL: &str = "new_email";
+
+/// The detail with the address that was replaced.
+pub const OLD_EMAIL: &str = "old_email";
+
 /// Parses details as they are stored.
 #[must_use]
 pub fn parse_details(json: &str) -> Details {
@@ -45,11 +51,30 @@ pub enum Template {
     VerifyEmail,
     /// The password can be reset.
     ResetPassword,
+    /// The address can be changed to that of the mail.
+    ConfirmEmailChange,
+    /// The address was changed, and that of the mail can be restored.
+    EmailChanged,
+    /// Somebody has logged in from another network than before.
+    NewDevice,
+    /// A refresh token was used twice, and its session has ended.
+    RefreshReused,
+    /// Somebody has tried to sign up with the address of an account.
+    AccountExists,
 }
 
 impl Template {
     /// All templates.
-    pub const ALL: [Self; 3] = [Self::PasswordChanged, Self::VerifyEmail, Self::ResetPassword];
+    pub const ALL: [Self; 8] = [
+        Self::PasswordChanged,
+        Self::VerifyEmail,
+        Self::ResetPassword,
+        Self::ConfirmEmailChange,
+        Self::EmailChanged,
+        Self::NewDevice,
+        Self::RefreshReused,
+        Self::AccountExists,
+    ];
 
     /// Returns the name that is stored.
     #[must_use]
@@ -58,6 +83,11 @@ impl Template {
             Self::PasswordChanged => "PASSWORD_CHANGED",
             Self::VerifyEmail => "VERIFY_EMAIL",
             Self::ResetPassword => "RESET_PASSWORD",
+            Self::ConfirmEmailChange => "CONFIRM_EMAIL_CHANGE",
+            Self::EmailChanged => "EMAIL_CHANGED",
+            Self::NewDevice => "NEW_DEVICE",
+            Self::RefreshReused => "REFRESH_REUSED",
+            Self::AccountExists => "ACCOUNT_EXISTS",
         }
     }
 
@@ -71,17 +101,23 @@ impl Template {
     #[must_use]
     pub fn lifetime(self) -> Duration {
         match self {
-            Self::PasswordChanged | Self::VerifyEmail => Duration::from_secs(24 * 3600),
             Self::ResetPassword => Duration::from_secs(3600),
+            Self::EmailChanged => Duration::from_secs(7 * 24 * 3600),
+            Self::PasswordChanged
+            | Self::VerifyEmail
+            | Self::ConfirmEmailChange
+            | Self::NewDevice
+            | Self::RefreshReused
+            | Self::AccountExists => Duration::from_secs(24 * 3600),
         }
     }
 
-    /// Reports whether a caller requests the mail. All others inform about a change.
+    /// Reports whether anyone can cause the mail. All others inform the owner of an account about what was done with it.
     #[must_use]
     pub fn is_requested(self) -> bool {
         match self {
-            Self::PasswordChanged => false,
-            Self::VerifyEmail | Self::ResetPassword => true,
+            Self::PasswordChanged | Self::EmailChanged | Self::NewDevice | Self::RefreshReused => false,
+            Self::VerifyEmail | Self::ResetPassword | Self::ConfirmEmailChange | Self::AccountExists => true,
         }
     }
 }
@@ -111,11 +147,14 @@ impl NewMail {
         Self { id, user_id: user.id, template, recipient, details: Details::new(), account_state }
     }
 
-    /// Creates a mail with a link that changes an account, to its address.
+    /// Creates a mail with a link that changes an account: to the address in the details, if there is one, or to that of
+    /// the account.
     #[must_use]
-    pub fn action(id: Uuid, template: Template, account: &Credentials) -> Self {
-        let account_state = account_state(template, account);
-        Self { account_state, ..Self::notice(id, template, &account.user) }
+    pub fn action(id: Uuid, template: Template, account: &Credentials, details: Details) -> Self {
+        let account_state = account_state(template, account, &details);
+        let recipient =
+            details.get(NEW_EMAIL).or_else(|| details.get(OLD_EMAIL)).unwrap_or(&account.user.email).clone();
+        Self { recipient, details, account_state, ..Self::notice(id, template, &account.user) }
     }
 
     /// Adds a detail.
@@ -193,13 +232,18 @@ impl AttemptOutcome {
 /// Returns a digest of what the link of a template changes in an account. Empty if the template has no link that changes
 /// anything.
 #[must_use]
-pub fn account_state(template: Template, account: &Credentials) -> String {
+pub fn account_state(template: Template, account: &Credentials, details: &Details) -> String {
     let Credentials { user, password_version, email_version, .. } = account;
     let (password, email) = (password_version.to_string(), email_version.to_string());
+    let detail = |name: &str| details.get(name).map_or("", String::as_str);
     let fields: &[&str] = match template {
-        Template::PasswordChanged => return String::new(),
+        Template::PasswordChanged | Template::NewDevice | Template::RefreshReused | Template::AccountExists => {
+            return String::new();
+        }
         Template::VerifyEmail => &[&user.email, &email, if user.email_verified { "verified" } else { "unverified" }],
         Template::ResetPassword => &[&user.email, &email, &password],
+        Template::ConfirmEmailChange => &[&user.email, &email, &password, detail(NEW_EMAIL)],
+        Template::EmailChanged => &[&user.email, &email, detail(OLD_EMAIL)],
     };
     let mut context = digest::Context::new(&digest::SHA256);
     for field in fields {

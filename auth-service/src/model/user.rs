@@ -40,6 +40,13 @@ pub struct Credentials {
 }
 
 impl Credentials {
+    /// Returns the account with another, verified address.
+    #[must_use]
+    pub fn with_email(&self, email: String) -> Self {
+        let user = User { email, email_verified: true, ..self.user.clone() };
+        Self { user, email_version: self.email_version + 1, ..self.clone() }
+    }
+
     /// Returns what stands for the account of an address that has none. Nobody can log in to it, and no mail is sent.
     #[must_use]
     pub fn unknown(email: &Email, now: Timestamp) -> Self {

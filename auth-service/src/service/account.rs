@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use service_kit::status::ApiError;
 use taskey_proto::auth::v1::{
-    self as pb, ChangePasswordRequest, ChangePasswordResponse, DeleteMeRequest, DeleteMeResponse, GetMeRequest,
-    ListMySecurityEventsRequest, ListMySecurityEventsResponse, ListSessionsRequest, ListSessionsResponse,
-    RequestEmailVerificationRequest, RequestEmailVerificationResponse, RevokeAllSessionsRequest,
-    RevokeAllSessionsResponse, RevokeOtherSessionsRequest, RevokeOtherSessionsResponse, RevokeSessionRequest,
-    RevokeSessionResponse, UpdateMeRequest,
+    self as pb, ChangeEmailRequest, ChangeEmailResponse, ChangePasswordRequest, ChangePasswordResponse,
+    DeleteMeRequest, DeleteMeResponse, GetMeRequest, ListMySecurityEventsRequest, ListMySecurityEventsResponse,
+    ListSessionsRequest, ListSessionsResponse, RequestEmailVerificationRequest, RequestEmailVerificationResponse,
+    RevokeAllSessionsRequest, RevokeAllSessionsResponse, RevokeOtherSessionsRequest, RevokeOtherSessionsResponse,
+    RevokeSessionRequest, RevokeSessionResponse, UpdateMeRequest,
 };
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
@@ -92,6 +92,25 @@ impl pb::account_service_server::AccountService for AccountService {
         let account = account.ok_or_else(error::user_not_found)?;
         self.app.actions.request_verification(&account, &client).await?;
         Ok(Response::new(RequestEmailVerificationResponse {}))
+    }
+
+    async fn change_email(
+        &self,
+        request: Request<ChangeEmailRequest>,
+    ) -> Result<Response<ChangeEmailResponse>, Status> {
+        let ActiveCaller { user, session_id } = self.app.caller(&request).await?;
+        let event = self.app.clients.event(Kind::EmailChanged, Actor::Owner, Some(session_id), &request).await?;
+        let (new_email, current) = request::change_email(request.into_inner(), &user.email)?;
+        if !self.app.mailer.is_on() {
+            return Err(error::mail_disabled().into());
+        }
+        let verified_version = self.verify_current_password(&user, current, &event).await?;
+        let account = users::credentials_by_id(&self.app.db, user.id).await.map_err(ApiError::from)?;
+        let account = account.filter(|account| account.password_version == verified_version);
+        // If the password was changed concurrently, the verified one is no longer current.
+        let account = account.ok_or_else(error::current_password_wrong)?;
+        self.app.actions.request_email_change(&account, &new_email, &event.client).await?;
+        Ok(Response::new(ChangeEmailResponse {}))
     }
 
     async fn delete_me(&self, request: Request<DeleteMeRequest>) -> Result<Response<DeleteMeResponse>, Status> {

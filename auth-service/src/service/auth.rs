@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use service_kit::status::ApiError;
 use taskey_proto::auth::v1::{
-    self as pb, LoginRequest, LogoutRequest, LogoutResponse, RefreshRequest, RequestPasswordResetRequest,
-    RequestPasswordResetResponse, ResetPasswordRequest, ResetPasswordResponse, SignUpRequest, TokenPair,
+    self as pb, ConfirmEmailChangeRequest, ConfirmEmailChangeResponse, LoginRequest, LogoutRequest, LogoutResponse,
+    RefreshRequest, RequestPasswordResetRequest, RequestPasswordResetResponse, ResetPasswordRequest,
+    ResetPasswordResponse, SignUpRequest, TokenPair, UndoEmailChangeRequest, UndoEmailChangeResponse,
     VerifyEmailRequest, VerifyEmailResponse,
 };
 use tonic::{Request, Response, Status};
@@ -19,6 +20,7 @@ use crate::{
     model::{
         audit::{Actor, Event, Kind},
         mail::Template,
+        user::User,
     },
     store::{
         revocations::{RevocationReason, SessionSelector},
@@ -35,21 +37,20 @@ pub struct AuthService {
 impl pb::auth_service_server::AuthService for AuthService {
     async fn sign_up(&self, request: Request<SignUpRequest>) -> Result<Response<pb::User>, Status> {
         let event = self.app.clients.event(Kind::SignUp, Actor::Owner, None, &request).await?;
-        let App { db, clock, passwords, password_min_length, .. } = &*self.app;
+        let App { db, clock, passwords, sessions, mailer, password_min_length, .. } = &*self.app;
         let SignUp { email, password, display_name } = SignUp::parse(request.into_inner(), *password_min_length)?;
         self.app.address_limits.check(RateLimitedAction::SignUp, &event.client)?;
         // Avoids most hashes of concurrent sign-ups with the same address: when they leave the queue, one of them has
         // usually created the account. The unique constraint decides about the others.
         let permit = passwords.hashing.acquire(event.client.rate_limit_key()).await?;
-        if users::credentials_by_email(db, &email).await.map_err(ApiError::from)?.is_some() {
+        let is_taken = users::credentials_by_email(db, &email).await.map_err(ApiError::from)?.is_some();
+        if is_taken && !sessions.requires_verified_email {
             return Err(error::email_taken().into());
         }
         let password_hash = passwords.hashing.hash(permit, password).await?;
         let user = NewUser { id: clock.new_id(), email, display_name, password_hash };
-        let mail = self.app.mailer.action(Template::VerifyEmail, &user.credentials(clock.now()), &event.client);
-        let user = users::insert(db, clock.now(), user, (event, mail)).await.map_err(ApiError::from)?;
-        let user = user.ok_or_else(error::email_taken)?;
-        self.app.mailer.wake();
+        let user = self.create(user, event).await?;
+        mailer.wake();
         tracing::info!(user_id = %user.id, "signed up");
         Ok(Response::new(user.into()))
     }
@@ -80,6 +81,29 @@ impl pb::auth_service_server::AuthService for AuthService {
         self.app.address_limits.check(RateLimitedAction::Login, &event.client)?;
         self.app.actions.verify_email(proof, event).await?;
         Ok(Response::new(VerifyEmailResponse {}))
+    }
+
+    async fn confirm_email_change(
+        &self,
+        request: Request<ConfirmEmailChangeRequest>,
+    ) -> Result<Response<ConfirmEmailChangeResponse>, Status> {
+        let event = self.app.clients.event(Kind::EmailChanged, Actor::Owner, None, &request).await?;
+        let ConfirmEmailChangeRequest { token, email, code } = request.into_inner();
+        let proof = request::proof(token, &email, &code)?;
+        self.app.address_limits.check(RateLimitedAction::Login, &event.client)?;
+        self.app.actions.confirm_email_change(proof, event).await?;
+        Ok(Response::new(ConfirmEmailChangeResponse {}))
+    }
+
+    async fn undo_email_change(
+        &self,
+        request: Request<UndoEmailChangeRequest>,
+    ) -> Result<Response<UndoEmailChangeResponse>, Status> {
+        let event = self.app.clients.event(Kind::EmailChangeUndone, Actor::Owner, None, &request).await?;
+        let proof = request::action_token(request.into_inner().token)?;
+        self.app.address_limits.check(RateLimitedAction::Login, &event.client)?;
+        self.app.actions.undo_email_change(proof, event).await?;
+        Ok(Response::new(UndoEmailChangeResponse {}))
     }
 
     async fn request_password_reset(
@@ -130,5 +154,22 @@ impl pb::auth_service_server::AuthService for AuthService {
             0
         };
         Ok(Response::new(LogoutResponse { acknowledged_verifiers: i32::try_from(acknowledged).unwrap_or(i32::MAX) }))
+    }
+}
+
+impl AuthService {
+    /// Creates an account, and stores the mail that verifies its address. If the address has an account already, and the
+    /// server requires verified addresses, stores a mail to its owner instead, and returns an account that does not exist.
+    async fn create(&self, user: NewUser, event: Event) -> Result<User, ApiError> {
+        let App { db, clock, sessions, mailer, .. } = &*self.app;
+        let now = clock.now();
+        let account = user.credentials(now);
+        let mail = mailer.action(Template::VerifyEmail, &account, &event.client);
+        if sessions.requires_verified_email {
+            let notice = mailer.notice(Template::AccountExists, &account.user, &event.client);
+            let created = users::insert_or_notify(db, now, user, event, [mail, notice]).await?;
+            return Ok(created.unwrap_or(account.user));
+        }
+        users::insert(db, now, user, (event, mail)).await?.ok_or_else(error::email_taken)
     }
 }

@@ -8,7 +8,11 @@ use service_kit::{
 use uuid::Uuid;
 
 use super::audit;
-use crate::model::{audit::Event, mail::Template, user::Credentials};
+use crate::model::{
+    audit::Event,
+    mail::{Details, Template, parse_details},
+    user::Credentials,
+};
 
 /// A mail, and its account as it is now.
 #[derive(Clone)]
@@ -17,6 +21,8 @@ pub struct MailedAction {
     pub mail_id: Uuid,
     /// What the mail is about. `None` if only newer servers have this template.
     pub template: Option<Template>,
+    /// The details of the mail.
+    pub details: Details,
     /// When the mail was stored.
     pub created_at: Timestamp,
     /// The account.
@@ -24,11 +30,12 @@ pub struct MailedAction {
 }
 
 impl FromRow for MailedAction {
-    /// Reads `mails.id, template, mails.created_at` and the columns of [`Credentials`].
+    /// Reads `mails.id, template, details, mails.created_at` and the columns of [`Credentials`].
     fn from_row(row: &mut Row<'_>) -> Result<Self, Error> {
         Ok(Self {
             mail_id: row.next()?,
             template: Template::from_name(row.next_text()?),
+            details: parse_details(row.next_text()?),
             created_at: row.next()?,
             account: Credentials::from_row(row)?,
         })
@@ -41,7 +48,7 @@ impl FromRow for MailedAction {
 /// If the database fails.
 pub async fn by_mail_id(db: &Db, mail_id: Uuid) -> Result<Option<MailedAction>, Error> {
     const SELECT: &str = "
-        select mails.id, template, mails.created_at, users.id, email, display_name, email_verified, roles,
+        select mails.id, template, details, mails.created_at, users.id, email, display_name, email_verified, roles,
             disabled, users.created_at, updated_at, password_hash, password_version, email_version
         from mails join users on users.id = mails.user_id
         where mails.id = $1";
@@ -54,7 +61,7 @@ pub async fn by_mail_id(db: &Db, mail_id: Uuid) -> Result<Option<MailedAction>, 
 /// If the database fails.
 pub async fn latest(db: &Db, user_id: Uuid, template: Template) -> Result<Option<MailedAction>, Error> {
     const SELECT: &str = "
-        select mails.id, template, mails.created_at, users.id, email, display_name, email_verified, roles,
+        select mails.id, template, details, mails.created_at, users.id, email, display_name, email_verified, roles,
             disabled, users.created_at, updated_at, password_hash, password_version, email_version
         from mails join users on users.id = mails.user_id
         where mails.user_id = $1 and template = $2

@@ -93,11 +93,22 @@ pub async fn insert_optional_within(conn: &mut Conn, now: Timestamp, mail: Optio
 async fn is_below_limit(conn: &mut Conn, now: Timestamp, mail: &NewMail) -> Result<bool, Error> {
     const COUNT: &str = "
         select count(*) from (
-            select created_at from mails where user_id = $1 and is_requested = $2 order by id desc limit $3) latest
-        where created_at > $4";
+            select created_at from mails
+            where user_id = $1 and is_requested = $2 and (template = $3) = $4 order by id desc limit $5) latest
+        where created_at > $6";
     // Serializes the transactions that count the mails of an account.
     conn.advisory_lock(account_lock(mail.user_id)).await?;
-    let values = args![mail.user_id, mail.template.is_requested(), MAX_MAILS, now - LIMIT_PERIOD];
+    // Strangers who sign up with an address must not prevent its owner from requesting mails.
+    let account_exists = Template::AccountExists;
+    let is_about_sign_up = mail.template == account_exists;
+    let values = args![
+        mail.user_id,
+        mail.template.is_requested(),
+        account_exists.name(),
+        is_about_sign_up,
+        MAX_MAILS,
+        now - LIMIT_PERIOD
+    ];
     let recent: i64 = conn.fetch_one(COUNT, values).await?;
     Ok(recent < MAX_MAILS)
 }

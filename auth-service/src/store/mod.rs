@@ -3,11 +3,13 @@
 pub mod accounts;
 pub mod audit;
 pub mod deletions;
+pub mod email_changes;
 pub mod epoch;
 pub mod feed;
 pub mod installation;
 pub mod login_attempts;
 pub mod mail_actions;
+pub mod mail_records;
 pub mod mails;
 pub mod purge;
 pub mod revocations;

@@ -3,7 +3,7 @@
 use service_kit::{
     args,
     clock::Timestamp,
-    db::{Db, Error, FromRow, QueryBuilder, Row, Searches},
+    db::{Conn, Db, Error, FromRow, QueryBuilder, Row, Searches},
     status::ApiError,
 };
 use uuid::Uuid;
@@ -86,17 +86,9 @@ pub async fn insert(
     new: NewUser,
     (event, mail): (Event, Option<NewMail>),
 ) -> Result<Option<User>, Error> {
-    const INSERT: &str = "
-        insert into users (id, email, display_name, password_hash, email_verified, roles, disabled, created_at,
-            updated_at)
-        values ($1, $2, $3, $4, false, '', false, $5, $5)
-        on conflict (email) do nothing
-        returning id, email, display_name, email_verified, roles, disabled, created_at, updated_at";
     db.write(move |conn| {
         Box::pin(async move {
-            let NewUser { id, email, display_name, password_hash } = new;
-            let values = args![id, email.as_str(), display_name, password_hash, now];
-            let user: Option<User> = conn.fetch_optional(INSERT, values).await?;
+            let user = insert_within(conn, now, new).await?;
             if let Some(user) = &user {
                 audit::insert(conn, now, user.id, &event).await?;
                 mails::insert_optional_within(conn, now, mail.as_ref()).await?;
@@ -105,6 +97,48 @@ pub async fn insert(
         })
     })
     .await
+}
+
+/// Creates an account as [`insert`], or stores a mail to the owner of the address. Takes equally long in both cases.
+///
+/// # Errors
+/// If the database fails.
+pub async fn insert_or_notify(
+    db: &Db,
+    now: Timestamp,
+    new: NewUser,
+    event: Event,
+    [mail, notice]: [Option<NewMail>; 2],
+) -> Result<Option<User>, Error> {
+    const SELECT: &str = "select id from users where email = $1";
+    db.write(move |conn| {
+        Box::pin(async move {
+            let email = new.email.clone();
+            let user = insert_within(conn, now, new).await?;
+            if let Some(user) = &user {
+                audit::insert(conn, now, user.id, &event).await?;
+                mails::insert_optional_within(conn, now, mail.as_ref()).await?;
+            } else {
+                let user_id = conn.fetch_one(SELECT, args![email.as_str()]).await?;
+                audit::insert_unknown(conn, now, user_id, &event).await?;
+                let notice = notice.map(|notice| NewMail { user_id, ..notice });
+                mails::insert_optional_within(conn, now, notice.as_ref()).await?;
+            }
+            Ok(user)
+        })
+    })
+    .await
+}
+
+async fn insert_within(conn: &mut Conn, now: Timestamp, new: NewUser) -> Result<Option<User>, Error> {
+    const INSERT: &str = "
+        insert into users (id, email, display_name, password_hash, email_verified, roles, disabled, created_at,
+            updated_at)
+        values ($1, $2, $3, $4, false, '', false, $5, $5)
+        on conflict (email) do nothing
+        returning id, email, display_name, email_verified, roles, disabled, created_at, updated_at";
+    let NewUser { id, email, display_name, password_hash } = new;
+    conn.fetch_optional(INSERT, args![id, email.as_str(), display_name, password_hash, now]).await
 }
 
 /// Returns the account of an email address and its password hash.

@@ -11,6 +11,20 @@ const ACTIONS = {
     path: "/v1/auth/email:verify",
     done: "Your email address is confirmed.",
   },
+  confirmEmailChange: {
+    heading: "Confirm your new email address",
+    fields: [],
+    hasToken: true,
+    path: "/v1/auth/email:confirmChange",
+    done: "Your email address has been changed.",
+  },
+  undoEmailChange: {
+    heading: "Restore your email address",
+    fields: [],
+    hasToken: true,
+    path: "/v1/auth/email:undoChange",
+    done: "Your email address is restored. A mail with which to choose a new password is on its way.",
+  },
   forgotPassword: {
     heading: "Reset your password",
     fields: ["email"],

@@ -1,4 +1,4 @@
-//! The duration of a request for a mail does not reveal whether an address has an account.
+//! The duration of a request for a mail, or of a sign-up, does not reveal whether an address has an account.
 
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use crate::{
 
 on_each_database! {
     requests_for_known_and_unknown_addresses_take_equally_long,
+    sign_ups_with_known_and_unknown_addresses_take_equally_long,
 }
 
 /// The number of accounts.
@@ -28,16 +29,37 @@ const ATTEMPTS: usize = 4;
 /// A statistic farther from zero than this is significant: chance alone reaches it once in three million cases.
 const SIGNIFICANCE_THRESHOLD: f64 = 5.0;
 
-async fn request(server: &Server, email: String) -> f64 {
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Call {
+    RequestPasswordReset,
+    SignUp,
+}
+
+/// Makes a call for an address, and returns its duration in seconds.
+async fn measure(server: &Server, call: Call, email: String) -> f64 {
     let start = Instant::now();
-    let requested = server.auth().request_password_reset(RequestPasswordResetRequest { email }).await;
+    let succeeded = match call {
+        Call::SignUp => server.sign_up(&email).await.map(|_| ()),
+        Call::RequestPasswordReset => {
+            let request = RequestPasswordResetRequest { email };
+            server.auth().request_password_reset(request).await.map(|_| ())
+        }
+    };
     let duration = start.elapsed();
-    requested.expect("requested");
+    succeeded.expect("the response is the same for all addresses");
     duration.as_secs_f64()
 }
 
 async fn requests_for_known_and_unknown_addresses_take_equally_long(database: TestDatabase) {
-    let flags = ["--password-memory-kib", "8", "--password-passes", "1"];
+    assert_indistinguishable(database, Call::RequestPasswordReset).await;
+}
+
+async fn sign_ups_with_known_and_unknown_addresses_take_equally_long(database: TestDatabase) {
+    assert_indistinguishable(database, Call::SignUp).await;
+}
+
+async fn assert_indistinguishable(database: TestDatabase, call: Call) {
+    let flags = ["--password-memory-kib", "8", "--password-passes", "1", "--require-verified-email"];
     let (server, _) = start_with(database, &flags).await;
     for number in 0..ACCOUNTS {
         server.sign_up(&format!("on{number}@example.com")).await.expect("signed up");
@@ -50,14 +72,15 @@ async fn requests_for_known_and_unknown_addresses_take_equally_long(database: Te
                 // Below the limit of each account.
                 server.manual_clock.advance(Duration::from_secs(3600));
             }
-            let emails = [format!("on{number}@example.com"), format!("no{number}@example.com")];
-            let [on, no] = emails;
-            if random::bytes::<1>()[0] % 2 == 0 {
-                known.push(request(&server, on).await);
-                unknown.push(request(&server, no).await);
+            // A sign-up makes an address known.
+            let unused = if call == Call::SignUp { known.len() } else { number };
+            let (on, no) = (format!("on{number}@example.com"), format!("no{unused}@example.com"));
+            if random::bytes::<1>()[0].is_multiple_of(2) {
+                known.push(measure(&server, call, on).await);
+                unknown.push(measure(&server, call, no).await);
             } else {
-                unknown.push(request(&server, no).await);
-                known.push(request(&server, on).await);
+                unknown.push(measure(&server, call, no).await);
+                known.push(measure(&server, call, on).await);
             }
         }
         let statistic = signed_rank_statistic(&known, &unknown);

@@ -1,9 +1,13 @@
 //! Mails: the outbox, and the transports.
 
 mod actions;
+mod administrators;
+mod email_change;
 mod enumeration;
+mod notices;
 mod outbox;
 mod smtp;
+mod verified_only;
 
 use std::{fs, path::PathBuf, time::Duration};
 

@@ -26,12 +26,12 @@ on_each_database! {
 }
 
 /// A program that appends a line for each mail to the file `sent`, unless there is a file `broken`.
-struct Program {
+pub struct Program {
     folder: PathBuf,
 }
 
 impl Program {
-    fn new(database: &TestDatabase) -> Self {
+    pub fn new(database: &TestDatabase) -> Self {
         let folder = database.folder().to_owned();
         let program = folder.join("sendmail");
         let script = "#!/bin/sh\ncd \"$(dirname \"$0\")\"\ncat >\"mail.$$\"\necho >>tried\n[ ! -e broken ] || exit 75\n\
@@ -45,7 +45,8 @@ impl Program {
         format!("command:{}/sendmail -i -t", self.folder.display())
     }
 
-    fn set_broken(&self, is_broken: bool) {
+    /// Lets the program fail, or succeed again.
+    pub fn set_broken(&self, is_broken: bool) {
         let file = self.folder.join("broken");
         if is_broken { fs::write(file, "").expect("written") } else { fs::remove_file(file).expect("removed") }
     }
@@ -54,12 +55,13 @@ impl Program {
         fs::read_to_string(self.folder.join(file)).map_or(0, |text| text.lines().count())
     }
 
-    async fn start(&self, database: TestDatabase) -> Server {
+    /// Starts a server that sends its mails by the program.
+    pub async fn start(&self, database: TestDatabase) -> Server {
         Server::start_with(database, &[&FLAGS[..], &["--mail", &self.setting()]].concat()).await
     }
 
     /// Waits until the program was started this often, and the server has recorded the first outcome.
-    async fn await_attempts(&self, database: &TestDatabase, attempts: usize) {
+    pub async fn await_attempts(&self, database: &TestDatabase, attempts: usize) {
         await_that(&format!("attempt {attempts}"), || self.count_lines("tried") >= attempts).await;
         await_value(database, "select cast(count(*) as text) from mails where last_error = ''", "0").await;
     }
@@ -216,10 +218,8 @@ async fn a_full_outbox_does_not_prevent_password_changes(database: TestDatabase)
     let server = program.start(database).await;
     cause_mail(&server, "ann@example.com").await;
     program.await_attempts(&server.database, 1).await;
-    let ids = match server.database.url().starts_with("sqlite:") {
-        true => "randomblob(16)",
-        false => "gen_random_uuid()",
-    };
+    let is_sqlite = server.database.url().starts_with("sqlite:");
+    let ids = if is_sqlite { "randomblob(16)" } else { "gen_random_uuid()" };
     execute(
         &server.database,
         format!(

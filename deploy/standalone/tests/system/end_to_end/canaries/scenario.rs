@@ -27,7 +27,15 @@ const INTROSPECT: &str = "/taskey.auth.v1.TokenService/Introspect";
 const CREATE_LIST: &str = "/taskey.task.v1.TaskListService/CreateTaskList";
 const CREATE_TASK: &str = "/taskey.task.v1.TaskService/CreateTask";
 /// The RPCs that fail because the programs of the test send no mails.
-const NEED_MAIL: [&str; 4] = ["/RequestEmailVerification", "/VerifyEmail", "/RequestPasswordReset", "/ResetPassword"];
+const NEED_MAIL: [&str; 7] = [
+    "/RequestEmailVerification",
+    "/VerifyEmail",
+    "/ConfirmEmailChange",
+    "/UndoEmailChange",
+    "/RequestPasswordReset",
+    "/ResetPassword",
+    "/RetryMail",
+];
 pub const JSON: &str = "content-type: application/json";
 
 /// The email address of the first user.
