@@ -10,9 +10,11 @@ use service_kit::{
 };
 
 use crate::{
+    actions::Actions,
     client_info::ClientInfoResolver,
     feed::FeedHandle,
     login::{address_limits::AddressLimits, attempts::PasswordAttempts, sessions::Sessions, token_issuer::TokenIssuer},
+    mail::Mailer,
     personal_access_tokens::TokenExchange,
     service_tokens::ServiceTokens,
 };
@@ -44,6 +46,10 @@ pub struct App {
     pub(crate) feed: FeedHandle,
     /// Creates and opens page tokens.
     pub(crate) page_tokens: PageTokens,
+    /// Creates mails, and sends those in the outbox.
+    pub(crate) mailer: Arc<Mailer>,
+    /// Does what the links and codes in mails are for.
+    pub(crate) actions: Actions,
 }
 
 impl App {

@@ -120,5 +120,5 @@ impl ClientAddresses for ClientInfoResolver {
 fn user_agent(headers: &HeaderMap, is_trusted_peer: bool) -> String {
     let forwarded = headers.get(FORWARDED_USER_AGENT).filter(|_| is_trusted_peer);
     let value = forwarded.or_else(|| headers.get(USER_AGENT)).map_or(&b""[..], |value| value.as_bytes());
-    text::sanitize_user_agent(&String::from_utf8_lossy(value))
+    text::sanitize(&String::from_utf8_lossy(value))
 }

@@ -7,15 +7,19 @@ use service_kit::{
     auth::{call_limit::CallRateArgs, claims, key_source::MAX_RELOAD_DELAY as KEYS_RELOAD_DELAY},
     db::{DatabaseUrl, Db, Migrate, MigrateArgs, PoolArgs, ServiceDatabase, schema_name},
     ops::{
-        config::{KeyArgs, LimitArgs, OnOff, TokenArgs, duration},
+        config::{KeyArgs, LimitArgs, OnOff, TokenArgs, duration, time_limit},
         secret_file::Key,
     },
+    public_url::PublicUrl,
     rate_limit::Rate,
     server::health::HealthReport,
     tls::TlsArgs,
 };
 
-use crate::MIGRATIONS;
+use crate::{
+    MIGRATIONS,
+    model::{email::Email, mail_transport::TransportSetting},
+};
 
 /// All settings.
 #[derive(Args, Clone, Debug)]
@@ -51,6 +55,15 @@ pub struct Config {
     /// The rules for passwords, and the cost of their hashes.
     #[command(flatten)]
     pub passwords: PasswordArgs,
+
+    /// The mails to users.
+    #[command(flatten)]
+    pub mail: MailArgs,
+
+    /// URL under which browsers reach the gateway, such as `https://tasks.example.org`, for the links in mails. Required
+    /// with --mail
+    #[arg(long, env = "TASKEY_PUBLIC_URL", value_name = "URL", help_heading = "Mail")]
+    pub public_url: Option<PublicUrl>,
 
     /// The health of the server, for the listener for operators.
     #[arg(skip)]
@@ -235,6 +248,52 @@ pub(crate) fn publish_duration(text: &str) -> Result<Duration, String> {
         }
         period => Ok(period),
     }
+}
+
+/// The mails to users.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Mail")]
+pub struct MailArgs {
+    /// How mails are sent. `smtp://USER@HOST:PORT`: by SMTP with STARTTLS, by default to port 587; without a
+    /// user, a server on this machine may do without TLS. `smtps://USER@HOST:PORT`: by SMTP over TLS, by default to port 465.
+    /// `command:PROGRAM ARGUMENT...`: by a program that reads the mail from standard input, such as
+    /// `command:/usr/sbin/sendmail -i -t`. `file:FOLDER`: as files in a directory, for development. `off`: not at all
+    #[arg(long, env = "TASKEY_MAIL", default_value = "off", value_name = "TRANSPORT")]
+    pub mail: TransportSetting,
+
+    /// Address of the sender of mails, such as `tasks@example.org`. Required with --mail
+    #[arg(long, env = "TASKEY_MAIL_FROM", value_name = "ADDRESS", value_parser = mail_sender)]
+    pub mail_from: Option<Email>,
+
+    /// File with the password for the SMTP server; must have mode 0600, or 0440 if root owns it. Read again for each
+    /// connection
+    #[arg(long, env = "TASKEY_MAIL_PASSWORD_FILE", value_name = "FILE")]
+    pub mail_password_file: Option<PathBuf>,
+
+    /// File with the certificates of the authorities that issue the certificate of the SMTP server (PEM). Read again for
+    /// each connection [default: the authorities that Mozilla trusts]
+    #[arg(long, env = "TASKEY_MAIL_CA_FILE", value_name = "FILE")]
+    pub mail_ca_file: Option<PathBuf>,
+
+    /// Maximum time for the transport to accept a mail. After that, the server tries again later
+    #[arg(long, env = "TASKEY_MAIL_TIMEOUT", default_value = "30s", value_name = "DURATION", value_parser = mail_timeout)]
+    pub mail_timeout: Duration,
+
+    /// Refuse logins to accounts whose email address is not verified. Sign-ups then do not reveal whether an address has an
+    /// account. Sessions that exist already continue
+    #[arg(long, env = "TASKEY_REQUIRE_VERIFIED_EMAIL")]
+    pub require_verified_email: bool,
+}
+
+fn mail_timeout(text: &str) -> Result<Duration, String> {
+    match time_limit(text)? {
+        timeout if timeout > Duration::from_secs(600) => Err("at most 10m".to_owned()),
+        timeout => Ok(timeout),
+    }
+}
+
+fn mail_sender(text: &str) -> Result<Email, String> {
+    Email::parse(text).map_err(|violation| format!("the address {violation}"))
 }
 
 /// The rate limits of addresses.

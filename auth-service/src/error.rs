@@ -6,6 +6,7 @@ use service_kit::status::ApiError;
 use taskey_proto::errors::v1::ErrorReason;
 use tonic::Code;
 
+use crate::model::mail::LIMIT_PERIOD;
 use crate::model::personal_access_token::MAX_TOKENS;
 
 /// Returns the error for a failed login, which is the same for a wrong password, an unknown and a disabled account.
@@ -100,6 +101,47 @@ pub fn last_admin() -> ApiError {
 pub fn filter_invalid(problem: &str) -> ApiError {
     ApiError::new(Code::InvalidArgument, ErrorReason::FilterInvalid, format!("filter: {problem}"))
         .field("filter", problem)
+}
+
+/// Returns the error for the token of a mailed link that is not valid, or no longer.
+pub fn action_token_invalid() -> ApiError {
+    let message = "the link was already used, has expired, or is not valid; request a new mail";
+    ApiError::new(Code::InvalidArgument, ErrorReason::ActionTokenInvalid, message).field("token", "is not valid")
+}
+
+/// Returns the error for a mailed code that is not valid, or no longer. The error is the same for an address without an
+/// account.
+pub fn code_invalid() -> ApiError {
+    let message = "the code is wrong, was already used, or has expired";
+    ApiError::new(Code::Unauthenticated, ErrorReason::CodeInvalid, message)
+}
+
+/// Returns the error for a request that needs mails, which the server does not send.
+pub fn mail_disabled() -> ApiError {
+    ApiError::new(Code::FailedPrecondition, ErrorReason::MailDisabled, "the server sends no mails")
+}
+
+/// Returns the error for a login to an account whose address is not verified.
+pub fn email_unverified() -> ApiError {
+    let message = "the email address of the account is not verified; follow the link in the mail that was sent to it";
+    ApiError::new(Code::FailedPrecondition, ErrorReason::EmailUnverified, message)
+}
+
+/// Returns the error for an id that is not a mail that was not sent.
+pub fn mail_not_found() -> ApiError {
+    ApiError::new(Code::NotFound, ErrorReason::MailNotFound, "there is no mail with this id that was not sent")
+}
+
+/// Returns the error for an account that has requested too many mails.
+pub fn too_many_mails() -> ApiError {
+    let message = "the account has requested too many mails; try again in an hour";
+    ApiError::limit_exceeded("requested_mails", ErrorReason::RateLimited, message).retry_after(LIMIT_PERIOD)
+}
+
+/// Returns the error for a mail that cannot be stored because too many wait to be sent.
+pub fn outbox_full() -> ApiError {
+    let message = "too many mails wait to be sent";
+    ApiError::limit_exceeded("pending_mails", ErrorReason::Overloaded, message).retry_after(Duration::from_secs(60))
 }
 
 /// Returns the error for an account that does not exist. It may be the deleted account of the access token.

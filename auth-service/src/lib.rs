@@ -7,6 +7,7 @@
 //! - `service`: one method per RPC. `caller`, `verifier`: authenticate users and verifiers. `app`: the state that the
 //!   services share.
 //! - `roles`: changes the roles of an account.
+//! - `actions`: what the links and codes in mails do. `mail`: mails to users.
 //! - `login`: passwords, sessions and their tokens. `client_info`: determines the client of a call. `service_tokens`:
 //!   the service tokens in memory.
 //! - `personal_access_tokens`: exchanges personal access tokens for their claims.
@@ -42,6 +43,7 @@ use taskey_proto::auth::v1::{
 };
 use tokio::sync::watch;
 
+mod actions;
 mod app;
 mod bench;
 mod caller;
@@ -54,6 +56,7 @@ mod feed;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod login;
+mod mail;
 mod model;
 mod personal_access_tokens;
 mod purge;
@@ -67,6 +70,7 @@ mod service_tokens;
 mod store;
 mod verifier;
 
+use actions::Actions;
 use app::App;
 use client_info::ClientInfoResolver;
 use config::{Config, SecretArgs};
@@ -75,6 +79,7 @@ use login::{
     address_limits::AddressLimits, attempts::PasswordAttempts, hashing::Hashing, sessions::Sessions,
     token_issuer::TokenIssuer,
 };
+use mail::Mailer;
 use personal_access_tokens::TokenExchange;
 use refresh_secrets::{RefreshKeySource, SecretFile};
 use service::{
@@ -135,7 +140,7 @@ impl Server {
         let hashing = Hashing::new(&config.passwords)?;
         let db = config.database.open(config.migrations.migrate).await?;
         let refresh_secrets = secrets::refresh_secrets(&db, args).await?;
-        let refresh_keys = RefreshKeySource::new(args.refresh_secret_file(), &refresh_secrets);
+        let refresh_keys = Arc::new(RefreshKeySource::new(args.refresh_secret_file(), &refresh_secrets));
         if let Some(keys) = keys.current() {
             secrets::check(&db, args, &refresh_keys.current(), &keys).await?;
         }
@@ -149,10 +154,21 @@ impl Server {
         let issuer = Arc::new(TokenIssuer {
             clock: clock.clone(),
             keys,
-            token_args: config.tokens,
+            token_args: config.tokens.clone(),
             access_token_ttl: config.sessions.access_token_ttl,
             refresh_keys,
         });
+        let mailer = Arc::new(Mailer::open(&config, &db, &clock, &issuer.refresh_keys)?);
+        let password_min_length = config.passwords.password_min_length.into();
+        let actions = Actions {
+            db: db.clone(),
+            clock: clock.clone(),
+            feed: feed.clone(),
+            passwords: Arc::clone(&passwords),
+            issuer: Arc::clone(&issuer),
+            mailer: Arc::clone(&mailer),
+            password_min_length,
+        };
         let sessions = Sessions {
             db: db.clone(),
             clock: clock.clone(),
@@ -160,6 +176,8 @@ impl Server {
             passwords: Arc::clone(&passwords),
             issuer: Arc::clone(&issuer),
             args: config.sessions,
+            mailer: Arc::clone(&mailer),
+            requires_verified_email: config.mail.require_verified_email,
         };
         let service_tokens = Arc::new(ServiceTokens::new(db.clone(), clock.clone(), config.gateway.as_ref()));
         let clients =
@@ -177,7 +195,7 @@ impl Server {
             token_exchange,
             service_tokens,
             address_limits: AddressLimits::new(&config.rates, &clock),
-            password_min_length: config.passwords.password_min_length.into(),
+            password_min_length,
             db,
             clock,
             authenticator,
@@ -187,6 +205,8 @@ impl Server {
             issuer,
             feed,
             page_tokens,
+            mailer,
+            actions,
         };
         Ok(Self { app: Arc::new(app), secrets: config.secrets, limits: config.limits, health: config.health })
     }
@@ -236,6 +256,7 @@ impl Server {
                 app.passwords.hashing.free_idle_memory(),
                 app.issuer.keys.follow(),
                 app.service_tokens.run(),
+                app.mailer.run(),
                 metrics::sample(|| app.record_metrics()),
             )
         };

@@ -8,7 +8,7 @@ use service_kit::{
     random,
 };
 
-use crate::store::{login_attempts, purge};
+use crate::store::{login_attempts, mails, purge};
 
 /// How often rows are purged.
 const PURGE_INTERVAL: Duration = Duration::from_secs(3600);
@@ -19,6 +19,9 @@ const SESSION_RETENTION: Duration = Duration::from_secs(24 * 3600);
 
 /// How long events of the audit log are kept.
 const EVENT_RETENTION: Duration = Duration::from_secs(400 * 24 * 3600);
+
+/// How long mails are kept.
+const MAIL_RETENTION: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// How long failed logins without an account are kept. They are never read, and rows of past minutes are not updated.
 const UNKNOWN_USER_RETENTION: Duration = Duration::from_secs(60);
@@ -34,6 +37,7 @@ pub async fn run(db: &Db, clock: &Clock) {
             purge::failed_logins_unknown_user(db, now - UNKNOWN_USER_RETENTION)
         })
         .await;
+        purge_all("mails", || mails::purge(db, now, now - MAIL_RETENTION, purge::BATCH)).await;
         purge_all("password attempt counters", || login_attempts::purge(db, now, purge::BATCH)).await;
         // The jitter keeps replicas that started together from purging at the same time.
         tokio::time::sleep(random::jitter(PURGE_INTERVAL)).await;

@@ -6,7 +6,10 @@ use service_kit::{auth::personal_access_token::Exchanged, clock::Timestamp};
 use taskey_proto::auth::v1::{self as pb, audit_event};
 use uuid::Uuid;
 
-use crate::model::{audit::StoredEvent, personal_access_token::StoredToken, session::Session, user::User};
+use crate::{
+    model::{audit::StoredEvent, personal_access_token::StoredToken, session::Session, user::User},
+    store::mail_records::MailRecord,
+};
 
 impl From<User> for pb::User {
     fn from(user: User) -> Self {
@@ -35,6 +38,23 @@ pub fn session(session: Session, current: Uuid) -> pb::Session {
         create_time: Some(session.created_at.into()),
         last_used_time: Some(session.rotated_at.into()),
         expire_time: Some(session.expires_at.into()),
+    }
+}
+
+/// Converts a mail.
+#[must_use]
+pub fn mail(mail: MailRecord) -> pb::Mail {
+    let state = pb::mail::State::from_str_name(&format!("STATE_{}", mail.state.to_uppercase())).unwrap_or_default();
+    pb::Mail {
+        id: mail.id.to_string(),
+        user_id: mail.user_id.to_string(),
+        template: mail.template,
+        recipient: mail.recipient,
+        state: state.into(),
+        attempts: i32::try_from(mail.attempts).unwrap_or(i32::MAX),
+        last_error: mail.last_error,
+        create_time: Some(mail.created_at.into()),
+        next_attempt_time: (state == pb::mail::State::Pending).then(|| mail.next_attempt_at.into()),
     }
 }
 

@@ -6,13 +6,14 @@ use clap::Args;
 use service_kit::{
     auth::credential::ServiceTokenArgs,
     ops::config::{LimitArgs, endpoint, message_size},
+    public_url::PublicUrl,
     server::{health::HealthReport, in_process::InProcessChannel},
     tls::{TlsArgs, UpstreamTlsArgs},
 };
 use tonic::transport::Endpoint;
 
 use crate::{
-    http::{cors::Origin, public_url::PublicUrl, request::JsonLimits},
+    http::{cors::Origin, request::JsonLimits},
     replica::Address,
 };
 

@@ -8,6 +8,7 @@
 //! - [`ops`]: settings, logs, secret files, shutdown. [`trace`]: traces.
 //! - [`status`]: errors. [`page`]: pagination. [`filter`]: list filters. [`epoch`]: the history of a database.
 //! - [`rate_limit`]: rate limits. [`budget`]: limits of what is in use. [`turns`]: calls that wait for each other. [`network`]: client addresses.
+//! - [`public_url`]: the URL of the gateway, which cookies and mails contain.
 //! - [`clock`], [`random`], [`id`]: time, random numbers and resource ids.
 
 pub mod auth;
@@ -22,6 +23,7 @@ pub mod id;
 pub mod network;
 pub mod ops;
 pub mod page;
+pub mod public_url;
 pub mod random;
 pub mod rate_limit;
 pub mod server;

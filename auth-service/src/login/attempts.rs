@@ -66,8 +66,17 @@ impl PasswordAttempts {
         password: Password,
         stored_hash: Option<String>,
     ) -> Result<(Comparison, PermittedAttempt), ApiError> {
-        let attempt = self.admit(ThrottleKey::new(email, client.address)).await?;
+        let attempt = self.permit(email, client).await?;
         Ok((self.hashing.compare(client.rate_limit_key(), password, stored_hash).await?, attempt))
+    }
+
+    /// Permits an attempt with another secret than the password, such as a mailed code, which counts like a password. The
+    /// caller must record the outcome before it drops the attempt.
+    ///
+    /// # Errors
+    /// RATE_LIMITED if too many attempts failed or are in progress.
+    pub async fn permit(&self, email: &str, client: &ClientInfo) -> Result<PermittedAttempt, ApiError> {
+        self.admit(ThrottleKey::new(email, client.address)).await
     }
 
     /// Counts a wrong password.

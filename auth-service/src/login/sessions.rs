@@ -14,11 +14,13 @@ use crate::{
     config::SessionArgs,
     error,
     feed::FeedHandle,
+    mail::Mailer,
     model::{
         audit::{Actor, Event, Kind},
         client_info::ClientInfo,
         email::Email,
         login_throttle::lock_duration,
+        mail::{NewMail, Template},
         password::Password,
         refresh_token::RefreshToken,
         session::{Replay, Session},
@@ -26,6 +28,8 @@ use crate::{
     },
     store::{
         audit,
+        login_attempts::Attempt,
+        mails,
         revocations::{self, RevocationReason, RevokedSession, SessionSelector},
         sessions::{self, NewSession, NewSessionOutcome},
         users,
@@ -47,6 +51,9 @@ pub struct Sessions {
     pub(crate) passwords: Arc<PasswordAttempts>,
     pub(crate) issuer: Arc<TokenIssuer>,
     pub(crate) args: SessionArgs,
+    pub(crate) mailer: Arc<Mailer>,
+    /// Whether accounts whose address is not verified cannot log in.
+    pub(crate) requires_verified_email: bool,
 }
 
 impl Sessions {
@@ -75,8 +82,14 @@ impl Sessions {
             audited?;
             return Err(error::credentials_invalid());
         };
-        let Credentials { user, password_hash, password_version } = credentials;
+        if self.requires_verified_email && !credentials.user.email_verified {
+            self.passwords.record_success(&attempt).await?;
+            return self.refuse_unverified(&credentials, &client).await;
+        }
+        let Credentials { user, password_hash, password_version, .. } = credentials;
         let now = clock.now();
+        let is_known = attempt.attempt.as_ref().is_none_or(Attempt::is_from_known_network);
+        let notice = if is_known { None } else { self.mailer.notice(Template::NewDevice, &user, &client) };
         let session = NewSession {
             id: clock.new_id(),
             user_id: user.id,
@@ -87,6 +100,7 @@ impl Sessions {
             ends_at: now + args.refresh_max_ttl,
             password_version,
             attempt: attempt.attempt.clone(),
+            notice,
         };
         let event = event(Kind::Login, Actor::Owner, Some(session.id));
         let insert = sessions::insert(db, now, session, event);
@@ -97,6 +111,7 @@ impl Sessions {
             NewSessionOutcome::AccountChanged => return Err(error::credentials_invalid()),
             NewSessionOutcome::Throttled => return Err(error::too_many_wrong_passwords(lock_duration(now))),
         };
+        self.mailer.wake();
         tracing::info!(user_id = %user.id, session_id = %session.id, surplus, "logged in");
         if surplus > 0 {
             // The oldest sessions were revoked.
@@ -132,12 +147,25 @@ impl Sessions {
             Replay::KnownTheft => Err(error::refresh_token_reused()),
             Replay::Ended => Err(error::refresh_token_invalid()),
             Replay::Theft => {
+                let user = users::by_id(&self.db, session.user_id).await?;
+                let notice = user.and_then(|user| self.mailer.notice(Template::RefreshReused, &user, &client));
                 let event = Event::new(&self.clock, Kind::RefreshReused, Actor::Unknown, Some(session.id), client);
-                self.revoke(SessionSelector::Session(session.id), RevocationReason::TokenReused, event).await?;
+                let selector = SessionSelector::Session(session.id);
+                self.revoke_with(selector, RevocationReason::TokenReused, (event, notice)).await?;
+                self.mailer.wake();
                 tracing::warn!(user_id = %session.user_id, session_id = %session.id, "a refresh token was reused");
                 Err(error::refresh_token_reused())
             }
         }
+    }
+
+    /// Sends a mail with which the address of an account can be verified, and returns the error.
+    async fn refuse_unverified(&self, account: &Credentials, client: &ClientInfo) -> Result<TokenPair, ApiError> {
+        if let Some(mail) = self.mailer.action(Template::VerifyEmail, account, client) {
+            mails::insert(&self.db, self.clock.now(), mail).await?;
+            self.mailer.wake();
+        }
+        Err(error::email_unverified())
     }
 
     /// Revokes sessions, notifies the feed, and returns the revoked sessions.
@@ -150,7 +178,16 @@ impl Sessions {
         reason: RevocationReason,
         event: Event,
     ) -> Result<Vec<RevokedSession>, ApiError> {
-        let revoked = revocations::revoke(&self.db, self.clock.now(), selector, reason, event).await?;
+        self.revoke_with(selector, reason, (event, None)).await
+    }
+
+    async fn revoke_with(
+        &self,
+        selector: SessionSelector,
+        reason: RevocationReason,
+        records: (Event, Option<NewMail>),
+    ) -> Result<Vec<RevokedSession>, ApiError> {
+        let revoked = revocations::revoke(&self.db, self.clock.now(), selector, reason, records).await?;
         self.feed.wake();
         Ok(revoked)
     }

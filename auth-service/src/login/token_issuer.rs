@@ -24,7 +24,7 @@ pub struct TokenIssuer {
     pub(crate) token_args: TokenArgs,
     pub(crate) access_token_ttl: Duration,
     /// The keys of refresh tokens.
-    pub(crate) refresh_keys: RefreshKeySource,
+    pub(crate) refresh_keys: Arc<RefreshKeySource>,
 }
 
 impl TokenIssuer {

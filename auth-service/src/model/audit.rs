@@ -62,11 +62,21 @@ pub enum Kind {
     PersonalAccessTokenRotated,
     /// A personal access token was deleted.
     PersonalAccessTokenDeleted,
+    /// The email address was verified with a mail.
+    EmailVerified,
+    /// The password was reset with a mail.
+    PasswordReset,
+    /// The email address was changed.
+    EmailChanged,
+    /// The change of the email address was undone.
+    EmailChangeUndone,
+    /// A mail is sent again.
+    MailRetried,
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 25] = [
         Self::SignUp,
         Self::Login,
         Self::LoginFailed,
@@ -87,6 +97,11 @@ impl Kind {
         Self::PersonalAccessTokenUpdated,
         Self::PersonalAccessTokenRotated,
         Self::PersonalAccessTokenDeleted,
+        Self::EmailVerified,
+        Self::PasswordReset,
+        Self::EmailChanged,
+        Self::EmailChangeUndone,
+        Self::MailRetried,
     ];
 
     /// Returns the name that is stored, which is that of the API.
@@ -113,6 +128,11 @@ impl Kind {
             Self::PersonalAccessTokenUpdated => "KIND_PERSONAL_ACCESS_TOKEN_UPDATED",
             Self::PersonalAccessTokenRotated => "KIND_PERSONAL_ACCESS_TOKEN_ROTATED",
             Self::PersonalAccessTokenDeleted => "KIND_PERSONAL_ACCESS_TOKEN_DELETED",
+            Self::EmailVerified => "KIND_EMAIL_VERIFIED",
+            Self::PasswordReset => "KIND_PASSWORD_RESET",
+            Self::EmailChanged => "KIND_EMAIL_CHANGED",
+            Self::EmailChangeUndone => "KIND_EMAIL_CHANGE_UNDONE",
+            Self::MailRetried => "KIND_MAIL_RETRIED",
         }
     }
 

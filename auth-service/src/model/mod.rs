@@ -1,9 +1,12 @@
 //! The domain model: values that are valid by construction, and the rows of accounts, sessions and audit events.
 
+pub mod action_token;
 pub mod audit;
 pub mod client_info;
 pub mod email;
 pub mod login_throttle;
+pub mod mail;
+pub mod mail_transport;
 pub mod password;
 pub mod personal_access_token;
 pub mod refresh_token;

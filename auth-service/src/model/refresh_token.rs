@@ -39,6 +39,12 @@ impl RefreshKeys {
         &self.0[1..]
     }
 
+    /// Returns all keys.
+    #[must_use]
+    pub fn all(&self) -> &[RefreshKey] {
+        &self.0
+    }
+
     /// Returns the ids of the keys.
     #[must_use]
     pub fn ids(&self) -> Vec<String> {
@@ -78,6 +84,13 @@ impl RefreshKey {
     #[must_use]
     pub fn page_token_key(&self) -> [u8; TAG_BYTES] {
         let tag = hmac::sign(&self.0, b"taskey page tokens");
+        tag.as_ref().try_into().expect("an HMAC-SHA256 tag has 32 bytes")
+    }
+
+    /// Returns the key of the tokens and codes in mails: the MAC of another constant message.
+    #[must_use]
+    pub fn action_key(&self) -> [u8; TAG_BYTES] {
+        let tag = hmac::sign(&self.0, b"taskey action tokens");
         tag.as_ref().try_into().expect("an HMAC-SHA256 tag has 32 bytes")
     }
 

@@ -3,8 +3,8 @@
 /// Maximum number of code points of a display name or label.
 const MAX_CODE_POINTS: usize = 100;
 
-/// Maximum number of code points of a stored user agent.
-const MAX_USER_AGENT_CODE_POINTS: usize = 256;
+/// Maximum number of code points of text of other programs.
+const MAX_FOREIGN_CODE_POINTS: usize = 256;
 
 /// Parses the name of a person or a session, which may be empty.
 ///
@@ -20,8 +20,9 @@ pub fn parse_name(text: String) -> Result<String, &'static str> {
     Ok(text)
 }
 
-/// Truncates a user agent and removes control characters. It is not an input of the user, so it is not rejected.
+/// Truncates text of another program, such as a user agent, and removes control characters. It is not an input of the user,
+/// so it is not rejected.
 #[must_use]
-pub fn sanitize_user_agent(text: &str) -> String {
-    text.chars().filter(|character| !character.is_control()).take(MAX_USER_AGENT_CODE_POINTS).collect()
+pub fn sanitize(text: &str) -> String {
+    text.chars().filter(|character| !character.is_control()).take(MAX_FOREIGN_CODE_POINTS).collect()
 }

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use service_kit::status::ApiError;
 use taskey_proto::auth::v1::{
-    self as pb, ChangePasswordRequest, ChangePasswordResponse, DeleteMeRequest, DeleteMeResponse, GetMeRequest,
-    ListMySecurityEventsRequest, ListMySecurityEventsResponse, ListSessionsRequest, ListSessionsResponse,
+    self as pb, ChangeEmailRequest, ChangeEmailResponse, ChangePasswordRequest, ChangePasswordResponse,
+    DeleteMeRequest, DeleteMeResponse, GetMeRequest, ListMySecurityEventsRequest, ListMySecurityEventsResponse,
+    ListSessionsRequest, ListSessionsResponse, RequestEmailVerificationRequest, RequestEmailVerificationResponse,
     RevokeAllSessionsRequest, RevokeAllSessionsResponse, RevokeOtherSessionsRequest, RevokeOtherSessionsResponse,
     RevokeSessionRequest, RevokeSessionResponse, UpdateMeRequest,
 };
@@ -20,6 +21,7 @@ use crate::{
     login::{address_limits::RateLimitedAction, hasher::Comparison},
     model::{
         audit::{Actor, Event, Kind},
+        mail::Template,
         password::Password,
         user::{Credentials, User},
     },
@@ -67,15 +69,48 @@ impl pb::account_service_server::AccountService for AccountService {
         let current = request::current_password(current_password)?;
         let verified_version = self.verify_current_password(&user, current, &event).await?;
         let new = request::new_password(new_password, &user, self.app.password_min_length)?;
-        let App { db, clock, feed, passwords, .. } = &*self.app;
+        let App { db, clock, feed, passwords, mailer, .. } = &*self.app;
         let permit = passwords.hashing.acquire(event.client.rate_limit_key()).await?;
         let new = passwords.hashing.hash(permit, new).await?;
+        let records = (event.clone(), mailer.notice(Template::PasswordChanged, &user, &event.client));
         let changed =
-            accounts::change_password(db, clock.now(), user.id, verified_version, new, session_id, event).await;
+            accounts::change_password(db, clock.now(), user.id, verified_version, new, session_id, records).await;
         feed.wake();
+        mailer.wake();
         // If the password was changed concurrently, the verified one is no longer current.
         changed.map_err(ApiError::from)?.ok_or_else(error::current_password_wrong)?;
         Ok(Response::new(ChangePasswordResponse {}))
+    }
+
+    async fn request_email_verification(
+        &self,
+        request: Request<RequestEmailVerificationRequest>,
+    ) -> Result<Response<RequestEmailVerificationResponse>, Status> {
+        let user_id = self.app.caller(&request).await?.user.id;
+        let client = self.app.clients.resolve(&request).await?;
+        let account = users::credentials_by_id(&self.app.db, user_id).await.map_err(ApiError::from)?;
+        let account = account.ok_or_else(error::user_not_found)?;
+        self.app.actions.request_verification(&account, &client).await?;
+        Ok(Response::new(RequestEmailVerificationResponse {}))
+    }
+
+    async fn change_email(
+        &self,
+        request: Request<ChangeEmailRequest>,
+    ) -> Result<Response<ChangeEmailResponse>, Status> {
+        let ActiveCaller { user, session_id, .. } = self.app.interactive_caller(&request).await?;
+        let event = self.app.clients.event(Kind::EmailChanged, Actor::Owner, Some(session_id), &request).await?;
+        let (new_email, current) = request::change_email(request.into_inner(), &user.email)?;
+        if !self.app.mailer.is_on() {
+            return Err(error::mail_disabled().into());
+        }
+        let verified_version = self.verify_current_password(&user, current, &event).await?;
+        let account = users::credentials_by_id(&self.app.db, user.id).await.map_err(ApiError::from)?;
+        let account = account.filter(|account| account.password_version == verified_version);
+        // If the password was changed concurrently, the verified one is no longer current.
+        let account = account.ok_or_else(error::current_password_wrong)?;
+        self.app.actions.request_email_change(&account, &new_email, &event.client).await?;
+        Ok(Response::new(ChangeEmailResponse {}))
     }
 
     async fn delete_me(&self, request: Request<DeleteMeRequest>) -> Result<Response<DeleteMeResponse>, Status> {

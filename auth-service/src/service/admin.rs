@@ -5,8 +5,9 @@ use std::sync::Arc;
 use service_kit::status::ApiError;
 use taskey_proto::auth::v1::{
     self as pb, DisableUserRequest, EnableUserRequest, GetUserRequest, ListAuditEventsRequest, ListAuditEventsResponse,
-    ListUserSessionsRequest, ListUserSessionsResponse, ListUsersRequest, ListUsersResponse, RevokeUserSessionsRequest,
-    RevokeUserSessionsResponse, SetUserRolesRequest, UnlockUserRequest,
+    ListMailRequest, ListMailResponse, ListUserSessionsRequest, ListUserSessionsResponse, ListUsersRequest,
+    ListUsersResponse, RetryMailRequest, RevokeUserSessionsRequest, RevokeUserSessionsResponse, SetUserRolesRequest,
+    UnlockUserRequest,
 };
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
@@ -24,7 +25,7 @@ use crate::{
     response,
     roles::set_roles,
     store::{
-        accounts, audit, login_attempts,
+        accounts, audit, login_attempts, mail_records,
         revocations::{RevocationReason, SessionSelector},
         sessions, users,
     },
@@ -137,6 +138,29 @@ impl pb::admin_service_server::AdminService for AdminService {
         let (events, next_page_token) = tokens.paginate(admin.user.id, &arguments, rows, size, |event| event.id);
         let events = events.into_iter().map(Into::into).collect();
         Ok(Response::new(ListAuditEventsResponse { events, next_page_token }))
+    }
+
+    async fn list_mail(&self, request: Request<ListMailRequest>) -> Result<Response<ListMailResponse>, Status> {
+        let (admin, event) = self.read_event("ListMail", &request).await?;
+        let ListMailRequest { page_size, page_token, state } = request.into_inner();
+        let (size, tokens) = (request::page_size(page_size)?, &self.app.page_tokens);
+        let (filter, arguments) = (request::mail_state(state)?, format!("mails:{state}").into_bytes());
+        let before = tokens.open_id(admin.user.id, &arguments, &page_token)?;
+        let rows = mail_records::list(&self.app.db, filter, before, size + 1).await.map_err(ApiError::from)?;
+        self.record_read(&admin, event).await?;
+        let (mails, next_page_token) = tokens.paginate(admin.user.id, &arguments, rows, size, |mail| mail.id);
+        let mails = mails.into_iter().map(response::mail).collect();
+        Ok(Response::new(ListMailResponse { mails, next_page_token }))
+    }
+
+    async fn retry_mail(&self, request: Request<RetryMailRequest>) -> Result<Response<pb::Mail>, Status> {
+        let event = self.event(Kind::MailRetried, &request).await?;
+        let mail_id = request::id("mail_id", &request.get_ref().mail_id)?;
+        let App { db, clock, mailer, .. } = &*self.app;
+        let event = event.with_detail("mail_id", &mail_id);
+        let mail = mail_records::retry(db, clock.now(), mail_id, event).await.map_err(ApiError::from)?;
+        mailer.wake();
+        Ok(Response::new(response::mail(mail.ok_or_else(error::mail_not_found)?)))
     }
 }
 

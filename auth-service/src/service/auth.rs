@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use service_kit::status::ApiError;
 use taskey_proto::auth::v1::{
-    self as pb, LoginRequest, LogoutRequest, LogoutResponse, RefreshRequest, SignUpRequest, TokenPair,
+    self as pb, ConfirmEmailChangeRequest, ConfirmEmailChangeResponse, LoginRequest, LogoutRequest, LogoutResponse,
+    RefreshRequest, RequestPasswordResetRequest, RequestPasswordResetResponse, ResetPasswordRequest,
+    ResetPasswordResponse, SignUpRequest, TokenPair, UndoEmailChangeRequest, UndoEmailChangeResponse,
+    VerifyEmailRequest, VerifyEmailResponse,
 };
 use tonic::{Request, Response, Status};
 use zeroize::Zeroizing;
@@ -14,7 +17,11 @@ use crate::{
     app::App,
     error,
     login::address_limits::RateLimitedAction,
-    model::audit::{Actor, Event, Kind},
+    model::{
+        audit::{Actor, Event, Kind},
+        mail::Template,
+        user::User,
+    },
     store::{
         revocations::{RevocationReason, SessionSelector},
         users::{self, NewUser},
@@ -30,19 +37,20 @@ pub struct AuthService {
 impl pb::auth_service_server::AuthService for AuthService {
     async fn sign_up(&self, request: Request<SignUpRequest>) -> Result<Response<pb::User>, Status> {
         let event = self.app.clients.event(Kind::SignUp, Actor::Owner, None, &request).await?;
-        let App { db, clock, passwords, password_min_length, .. } = &*self.app;
+        let App { db, clock, passwords, sessions, mailer, password_min_length, .. } = &*self.app;
         let SignUp { email, password, display_name } = SignUp::parse(request.into_inner(), *password_min_length)?;
         self.app.address_limits.check(RateLimitedAction::SignUp, &event.client)?;
         // Avoids most hashes of concurrent sign-ups with the same address: when they leave the queue, one of them has
         // usually created the account. The unique constraint decides about the others.
         let permit = passwords.hashing.acquire(event.client.rate_limit_key()).await?;
-        if users::credentials_by_email(db, &email).await.map_err(ApiError::from)?.is_some() {
+        let is_taken = users::credentials_by_email(db, &email).await.map_err(ApiError::from)?.is_some();
+        if is_taken && !sessions.requires_verified_email {
             return Err(error::email_taken().into());
         }
         let password_hash = passwords.hashing.hash(permit, password).await?;
         let user = NewUser { id: clock.new_id(), email, display_name, password_hash };
-        let user = users::insert(db, clock.now(), user, event).await.map_err(ApiError::from)?;
-        let user = user.ok_or_else(error::email_taken)?;
+        let user = self.create(user, event).await?;
+        mailer.wake();
         tracing::info!(user_id = %user.id, "signed up");
         Ok(Response::new(user.into()))
     }
@@ -61,6 +69,65 @@ impl pb::auth_service_server::AuthService for AuthService {
         self.app.address_limits.check(RateLimitedAction::Refresh, &client)?;
         let token = self.app.issuer.refresh_keys.open(&token).ok_or_else(error::refresh_token_invalid)?;
         Ok(Response::new(self.app.sessions.refresh(token, client).await?))
+    }
+
+    async fn verify_email(
+        &self,
+        request: Request<VerifyEmailRequest>,
+    ) -> Result<Response<VerifyEmailResponse>, Status> {
+        let event = self.app.clients.event(Kind::EmailVerified, Actor::Owner, None, &request).await?;
+        let VerifyEmailRequest { token, email, code } = request.into_inner();
+        let proof = request::proof(token, &email, &code)?;
+        self.app.address_limits.check(RateLimitedAction::Login, &event.client)?;
+        self.app.actions.verify_email(proof, event).await?;
+        Ok(Response::new(VerifyEmailResponse {}))
+    }
+
+    async fn confirm_email_change(
+        &self,
+        request: Request<ConfirmEmailChangeRequest>,
+    ) -> Result<Response<ConfirmEmailChangeResponse>, Status> {
+        let event = self.app.clients.event(Kind::EmailChanged, Actor::Owner, None, &request).await?;
+        let ConfirmEmailChangeRequest { token, email, code } = request.into_inner();
+        let proof = request::proof(token, &email, &code)?;
+        self.app.address_limits.check(RateLimitedAction::Login, &event.client)?;
+        self.app.actions.confirm_email_change(proof, event).await?;
+        Ok(Response::new(ConfirmEmailChangeResponse {}))
+    }
+
+    async fn undo_email_change(
+        &self,
+        request: Request<UndoEmailChangeRequest>,
+    ) -> Result<Response<UndoEmailChangeResponse>, Status> {
+        let event = self.app.clients.event(Kind::EmailChangeUndone, Actor::Owner, None, &request).await?;
+        let proof = request::action_token(request.into_inner().token)?;
+        self.app.address_limits.check(RateLimitedAction::Login, &event.client)?;
+        self.app.actions.undo_email_change(proof, event).await?;
+        Ok(Response::new(UndoEmailChangeResponse {}))
+    }
+
+    async fn request_password_reset(
+        &self,
+        request: Request<RequestPasswordResetRequest>,
+    ) -> Result<Response<RequestPasswordResetResponse>, Status> {
+        let client = self.app.clients.resolve(&request).await?;
+        let email = request::email(&request.get_ref().email)?;
+        self.app.address_limits.check(RateLimitedAction::Login, &client)?;
+        self.app.actions.request_password_reset(email, &client).await?;
+        Ok(Response::new(RequestPasswordResetResponse {}))
+    }
+
+    async fn reset_password(
+        &self,
+        request: Request<ResetPasswordRequest>,
+    ) -> Result<Response<ResetPasswordResponse>, Status> {
+        let event = self.app.clients.event(Kind::PasswordReset, Actor::Owner, None, &request).await?;
+        let ResetPasswordRequest { token, email, code, new_password } = request.into_inner();
+        let new_password = Zeroizing::new(new_password);
+        let proof = request::proof(token, &email, &code)?;
+        self.app.address_limits.check(RateLimitedAction::Login, &event.client)?;
+        self.app.actions.reset_password(proof, new_password, event).await?;
+        Ok(Response::new(ResetPasswordResponse {}))
     }
 
     async fn logout(&self, request: Request<LogoutRequest>) -> Result<Response<LogoutResponse>, Status> {
@@ -87,5 +154,22 @@ impl pb::auth_service_server::AuthService for AuthService {
             0
         };
         Ok(Response::new(LogoutResponse { acknowledged_verifiers: i32::try_from(acknowledged).unwrap_or(i32::MAX) }))
+    }
+}
+
+impl AuthService {
+    /// Creates an account, and stores the mail that verifies its address. If the address has an account already, and the
+    /// server requires verified addresses, stores a mail to its owner instead, and returns an account that does not exist.
+    async fn create(&self, user: NewUser, event: Event) -> Result<User, ApiError> {
+        let App { db, clock, sessions, mailer, .. } = &*self.app;
+        let now = clock.now();
+        let account = user.credentials(now);
+        let mail = mailer.action(Template::VerifyEmail, &account, &event.client);
+        if sessions.requires_verified_email {
+            let notice = mailer.notice(Template::AccountExists, &account.user, &event.client);
+            let created = users::insert_or_notify(db, now, user, event, [mail, notice]).await?;
+            return Ok(created.unwrap_or(account.user));
+        }
+        users::insert(db, now, user, (event, mail)).await?.ok_or_else(error::email_taken)
     }
 }

@@ -4,14 +4,16 @@ use service_kit::{
     id, page,
     status::{ApiError, Violations},
 };
-use taskey_proto::auth::v1::{self as pb, audit_event};
+use taskey_proto::auth::v1::{self as pb, audit_event, mail};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use crate::{
+    actions::Proof,
     error,
     login::sessions::Login,
     model::{
+        action_token::{Code, UnverifiedToken},
         audit::Kind,
         email::Email,
         password::{Password, Rules},
@@ -179,6 +181,77 @@ pub fn login(request: pb::LoginRequest) -> Result<Login, ApiError> {
     let label = violations.check("session_label", text::parse_name(request.session_label));
     let parsed = email.zip(password).zip(label);
     violations.finish(parsed.map(|((email, password), label)| Login { email, password, label }))
+}
+
+/// Parses an email address.
+///
+/// # Errors
+/// VALIDATION_FAILED with the rule that it violates.
+pub fn email(text: &str) -> Result<Email, ApiError> {
+    let mut violations = Violations::default();
+    let email = violations.check("email", Email::parse(text));
+    violations.finish(email)
+}
+
+/// Parses a new email address, and the current password of a signed-in caller with another address.
+///
+/// # Errors
+/// VALIDATION_FAILED with the invalid fields.
+pub fn change_email(request: pb::ChangeEmailRequest, current: &str) -> Result<(Email, Password), ApiError> {
+    let mut violations = Violations::default();
+    let email = violations.check("new_email", Email::parse(&request.new_email));
+    if email.as_ref().is_some_and(|email| email.as_str() == current) {
+        violations.add("new_email", "is already the address of the account");
+    }
+    let password = violations.check("current_password", Password::existing(request.current_password));
+    violations.finish(email.zip(password))
+}
+
+/// Parses the token of a mailed link.
+///
+/// # Errors
+/// ACTION_TOKEN_INVALID if it is malformed.
+pub fn action_token(token: String) -> Result<Proof, ApiError> {
+    let token = Zeroizing::new(token);
+    UnverifiedToken::parse(&token).map(Proof::Token).ok_or_else(error::action_token_invalid)
+}
+
+/// Parses the state of mails to list. Returns `None` for any state.
+///
+/// # Errors
+/// VALIDATION_FAILED if it is unknown.
+pub fn mail_state(state: i32) -> Result<Option<&'static str>, ApiError> {
+    let mut violations = Violations::default();
+    let state = violations.check("state", mail::State::try_from(state).map_err(|_| "is unknown"));
+    violations.finish(state.map(|state| match state {
+        mail::State::Unspecified => None,
+        mail::State::Pending => Some("pending"),
+        mail::State::Sent => Some("sent"),
+        mail::State::Failed => Some("failed"),
+        mail::State::Obsolete => Some("obsolete"),
+    }))
+}
+
+/// Parses what proves that the caller has received a mail: a token, or an email address and a code.
+///
+/// # Errors
+/// VALIDATION_FAILED with the invalid fields; ACTION_TOKEN_INVALID if the token is malformed.
+pub fn proof(token: String, email: &str, code: &str) -> Result<Proof, ApiError> {
+    let mut violations = Violations::default();
+    match (token.is_empty(), email.is_empty() && code.is_empty()) {
+        (true, false) => {
+            let email = violations.check("email", Email::parse(email));
+            let code = violations.check("code", Code::parse(code));
+            violations.finish(email.zip(code).map(|(email, code)| Proof::Code { email, code }))
+        }
+        (false, true) => action_token(token),
+        (is_empty, _) => {
+            let violation =
+                if is_empty { "must be set, or email and code" } else { "must not be set with email or code" };
+            violations.add("token", violation);
+            violations.finish(None)
+        }
+    }
 }
 
 /// Returns the refresh token of a request, or `None` if it is empty.

@@ -9,22 +9,23 @@ use service_kit::{
 use uuid::Uuid;
 
 use super::{
-    audit, deletions, login_attempts, personal_access_tokens,
+    audit, deletions, login_attempts, mails, personal_access_tokens,
     revocations::{RevocationReason, SessionSelector, revoke_within},
 };
 use crate::model::{
     audit::Event,
     login_throttle,
+    mail::NewMail,
     role::{Role, Roles},
-    user::User,
+    user::{Credentials, User},
 };
 
 /// Advisory lock that serializes transactions that could remove the last administrator. Row locks could deadlock with
 /// transactions that revoke sessions, which lock rows in another order. The number is arbitrary.
 const ADMINS_LOCK: i64 = 0x0061_646d_696e_7301;
 
-/// Sets the password hash of an account, and revokes its sessions except `except`. Returns `None` if the password was
-/// changed after `verified_version` was read.
+/// Sets the password hash of an account, revokes its sessions except `except`, and stores the notice about it. Returns
+/// `None` if the password was changed after `verified_version` was read.
 ///
 /// # Errors
 /// If the database fails.
@@ -35,7 +36,7 @@ pub async fn change_password(
     verified_version: i64,
     new_hash: String,
     except: Option<Uuid>,
-    event: Event,
+    (event, notice): (Event, Option<NewMail>),
 ) -> Result<Option<User>, Error> {
     const UPDATE: &str = "
         update users set password_hash = $3, password_version = password_version + 1,
@@ -49,8 +50,43 @@ pub async fn change_password(
             if let Some(user) = &user {
                 revoke_all(conn, now, user.id, except).await?;
                 audit::insert(conn, now, user.id, &event).await?;
+                mails::insert_optional_within(conn, now, notice.as_ref()).await?;
             }
             Ok(user)
+        })
+    })
+    .await
+}
+
+/// Sets the password hash of an account whose owner has forgotten the password, revokes its sessions, resets the counters
+/// of wrong passwords, and stores the notice about it. The address is then verified. Returns false if the account was
+/// changed after it was read.
+///
+/// # Errors
+/// If the database fails.
+pub async fn reset_password(
+    db: &Db,
+    now: Timestamp,
+    account: Credentials,
+    new_hash: String,
+    (event, notice): (Event, Option<NewMail>),
+) -> Result<bool, Error> {
+    const UPDATE: &str = "
+        update users set password_hash = $4, password_version = password_version + 1, email_verified = true,
+            updated_at = case when updated_at >= $5 then updated_at + 1 else $5 end
+        where id = $1 and password_version = $2 and email_version = $3 and not disabled";
+    let Credentials { user, password_version, email_version, .. } = account;
+    db.write(move |conn| {
+        Box::pin(async move {
+            let values = args![user.id, password_version, email_version, new_hash, now];
+            if conn.execute(UPDATE, values).await? == 0 {
+                return Ok(false);
+            }
+            login_attempts::reset_within(conn, &login_throttle::address_key(&user.email)).await?;
+            revoke_all(conn, now, user.id, None).await?;
+            audit::insert(conn, now, user.id, &event).await?;
+            mails::insert_optional_within(conn, now, notice.as_ref()).await?;
+            Ok(true)
         })
     })
     .await
@@ -174,6 +210,7 @@ pub async fn delete(
                 revoke_all(conn, now, user.id, None).await?;
                 personal_access_tokens::delete_all_within(conn, user.id).await?;
                 deletions::insert(conn, user.id).await?;
+                mails::delete_within(conn, user.id).await?;
                 login_attempts::delete_within(conn, &login_throttle::address_key(&user.email)).await?;
                 audit::insert(conn, now, user.id, &event).await?;
             }

@@ -53,6 +53,38 @@ pub async fn insert(conn: &mut Conn, now: Timestamp, user_id: Uuid, event: &Even
     conn.execute(INSERT, values).await.map(drop)
 }
 
+/// Reports whether the log contains a login of an account.
+///
+/// # Errors
+/// If the database fails.
+pub async fn has_logged_in_within(conn: &mut Conn, user_id: Uuid) -> Result<bool, Error> {
+    const SELECT: &str = "select id from audit_events where user_id = $1 and kind = $2 limit 1";
+    let login: Option<Uuid> = conn.fetch_optional(SELECT, args![user_id, Kind::Login.name()]).await?;
+    Ok(login.is_some())
+}
+
+/// Adds an event of an address without an account within a transaction, to the table of failed logins, so that it takes as
+/// long as [`insert`]. It is never read.
+///
+/// # Errors
+/// If the database fails.
+pub async fn insert_unknown(conn: &mut Conn, now: Timestamp, user_id: Uuid, event: &Event) -> Result<(), Error> {
+    const INSERT: &str = "
+        insert into failures_of_nobody (id, kind, user_id, actor_id, session_id, ip_address, user_agent, details,
+            created_at, minute, occurrences)
+        values ($1, $2, $3, null, null, $4, $5, $6, $7, null, 1)";
+    let values = args![
+        event.id,
+        event.kind.name(),
+        user_id,
+        event.client.ip_address(),
+        &event.client.user_agent,
+        event.details_json(),
+        now,
+    ];
+    conn.execute(INSERT, values).await.map(drop)
+}
+
 /// Adds an event that records no change.
 ///
 /// # Errors

@@ -37,6 +37,14 @@ pub struct Attempt {
     pub counter: ThrottleKey,
 }
 
+impl Attempt {
+    /// Reports whether the account was used from the network of the client recently.
+    #[must_use]
+    pub fn is_from_known_network(&self) -> bool {
+        self.key == self.counter
+    }
+}
+
 /// Returns the counters of a network and of the other networks, as far as they exist.
 ///
 /// # Errors
@@ -120,24 +128,38 @@ async fn add_network_within(conn: &mut Conn, now: Timestamp, key: &ThrottleKey) 
 /// # Errors
 /// If the database fails.
 pub async fn unlock(db: &Db, now: Timestamp, user_id: Uuid, address: String, event: Event) -> Result<(), Error> {
-    // The row that logins lock first is also locked first here, so that they cannot deadlock.
-    const RESET_OTHER_NETWORKS: &str = "
-        update guesses set failures = 0, failed_at = 0 where address = $1 and network = $2 and failures > 0";
-    const RESET_KNOWN_NETWORKS: &str = "
-        update guesses set failures = 0, failed_at = 0 where address = $1 and network <> $2 and failures > 0";
     db.write(move |conn| {
         Box::pin(async move {
-            let mut reset = 0;
-            for sql in [RESET_OTHER_NETWORKS, RESET_KNOWN_NETWORKS] {
-                reset += conn.execute(sql, args![&address, OTHER_NETWORKS]).await?;
-            }
-            if reset > 0 {
+            if reset_within(conn, &address).await? > 0 {
                 audit::insert(conn, now, user_id, &event).await?;
             }
             Ok(())
         })
     })
     .await
+}
+
+/// Resets the counters of an account within a transaction, and returns how many counted a wrong password.
+///
+/// # Errors
+/// If the database fails.
+pub async fn reset_within(conn: &mut Conn, address: &str) -> Result<u64, Error> {
+    // The row that logins lock first is also locked first here, so that they cannot deadlock.
+    const RESET_OTHER_NETWORKS: &str = "
+        update guesses set failures = 0, failed_at = 0 where address = $1 and network = $2 and failures > 0";
+    const RESET_KNOWN_NETWORKS: &str = "
+        update guesses set failures = 0, failed_at = 0 where address = $1 and network <> $2 and failures > 0";
+    let others = conn.execute(RESET_OTHER_NETWORKS, args![address, OTHER_NETWORKS]).await?;
+    Ok(others + conn.execute(RESET_KNOWN_NETWORKS, args![address, OTHER_NETWORKS]).await?)
+}
+
+/// Moves the counters and the known networks of an account to its new address, within the transaction that changes it.
+///
+/// # Errors
+/// If the database fails.
+pub async fn move_within(conn: &mut Conn, old: &str, new: &str) -> Result<(), Error> {
+    delete_within(conn, new).await?;
+    conn.execute("update guesses set address = $2 where address = $1", args![old, new]).await.map(drop)
 }
 
 /// Deletes the counters and the known networks of a deleted account, within the transaction that deletes it.

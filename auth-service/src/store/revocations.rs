@@ -7,8 +7,8 @@ use service_kit::{
 };
 use uuid::Uuid;
 
-use super::{audit, feed};
-use crate::model::audit::Event;
+use super::{audit, feed, mails};
+use crate::model::{audit::Event, mail::NewMail};
 
 /// Selects the sessions to revoke.
 #[derive(Clone, Copy, Debug)]
@@ -114,7 +114,7 @@ impl SessionSelector {
     }
 }
 
-/// Revokes sessions and returns them. Adds an event to the audit log if it revoked any.
+/// Revokes sessions and returns them. If it revoked any, adds an event to the audit log, and stores the notice about it.
 ///
 /// # Errors
 /// If the database fails.
@@ -123,7 +123,7 @@ pub async fn revoke(
     now: Timestamp,
     selector: SessionSelector,
     reason: RevocationReason,
-    event: Event,
+    (event, notice): (Event, Option<NewMail>),
 ) -> Result<Vec<RevokedSession>, Error> {
     db.write(move |conn| {
         Box::pin(async move {
@@ -131,6 +131,7 @@ pub async fn revoke(
             // A logout specifies only the session, so the user of the event comes from the revoked row.
             if let Some(session) = revoked.first() {
                 audit::insert(conn, now, session.user_id, &event).await?;
+                mails::insert_optional_within(conn, now, notice.as_ref()).await?;
             } else if let SessionSelector::Session(session_id) = selector
                 && !exists(conn, session_id).await?
             {

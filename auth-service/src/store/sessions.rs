@@ -10,9 +10,10 @@ use uuid::Uuid;
 use super::{
     audit,
     login_attempts::{self, Attempt},
+    mails,
     revocations::{RevocationReason, SessionSelector, revoke_within},
 };
-use crate::model::{audit::Event, refresh_token::RefreshToken, session::Session};
+use crate::model::{audit::Event, mail::NewMail, refresh_token::RefreshToken, session::Session};
 
 impl FromRow for Session {
     /// Reads `id, user_id, label, user_agent, ip_address, generation, created_at, rotated_at, previous_rotated_at,
@@ -56,6 +57,8 @@ pub struct NewSession {
     pub password_version: i64,
     /// The password attempt, if attempts are throttled.
     pub attempt: Option<Attempt>,
+    /// The notice about the login, which is not stored for the first one of an account.
+    pub notice: Option<NewMail>,
 }
 
 /// The outcome of a login with a correct password.
@@ -94,12 +97,15 @@ pub async fn insert(db: &Db, now: Timestamp, new: NewSession, event: Event) -> R
             {
                 return Ok(NewSessionOutcome::Throttled);
             }
-            let user_id = new.user_id;
+            let (user_id, notice) = (new.user_id, new.notice.clone());
             let Some(session) = conn.fetch_optional::<Session>(INSERT, new.into_values(now)).await? else {
                 return Ok(NewSessionOutcome::AccountChanged);
             };
             let surplus = SessionSelector::Surplus { user_id };
             let revoked = revoke_within(conn, now, surplus, RevocationReason::Requested).await?;
+            if notice.is_some() && audit::has_logged_in_within(conn, user_id).await? {
+                mails::insert_optional_within(conn, now, notice.as_ref()).await?;
+            }
             audit::insert(conn, now, user_id, &event).await?;
             Ok(NewSessionOutcome::Created(session, revoked.len()))
         })

@@ -3,15 +3,16 @@
 use service_kit::{
     args,
     clock::Timestamp,
-    db::{Db, Error, FromRow, QueryBuilder, Row, Searches},
+    db::{Conn, Db, Error, FromRow, QueryBuilder, Row, Searches},
     status::ApiError,
 };
 use uuid::Uuid;
 
-use super::audit;
+use super::{audit, mails};
 use crate::model::{
     audit::Event,
     email::Email,
+    mail::NewMail,
     user::{Credentials, User},
     user_filter::{UserCondition, UserFilter},
 };
@@ -33,9 +34,14 @@ impl FromRow for User {
 }
 
 impl FromRow for Credentials {
-    /// Reads the columns of a [`User`], `password_hash` and `password_version`.
+    /// Reads the columns of a [`User`], `password_hash`, `password_version` and `email_version`.
     fn from_row(row: &mut Row<'_>) -> Result<Self, Error> {
-        Ok(Self { user: User::from_row(row)?, password_hash: row.next()?, password_version: row.next()? })
+        Ok(Self {
+            user: User::from_row(row)?,
+            password_hash: row.next()?,
+            password_version: row.next()?,
+            email_version: row.next()?,
+        })
     }
 }
 
@@ -52,29 +58,87 @@ pub struct NewUser {
     pub password_hash: String,
 }
 
-/// Creates an account. Returns `None` if the email address already has one.
+impl NewUser {
+    /// Returns the account as it will be.
+    #[must_use]
+    pub fn credentials(&self, now: Timestamp) -> Credentials {
+        let user = User {
+            id: self.id,
+            email: self.email.as_str().to_owned(),
+            display_name: self.display_name.clone(),
+            email_verified: false,
+            roles: String::new(),
+            disabled: false,
+            created_at: now,
+            updated_at: now,
+        };
+        Credentials { user, password_hash: self.password_hash.clone(), password_version: 0, email_version: 0 }
+    }
+}
+
+/// Creates an account, and stores the mail to its address. Returns `None` if the email address already has an account.
 ///
 /// # Errors
 /// If the database fails.
-pub async fn insert(db: &Db, now: Timestamp, new: NewUser, event: Event) -> Result<Option<User>, Error> {
+pub async fn insert(
+    db: &Db,
+    now: Timestamp,
+    new: NewUser,
+    (event, mail): (Event, Option<NewMail>),
+) -> Result<Option<User>, Error> {
+    db.write(move |conn| {
+        Box::pin(async move {
+            let user = insert_within(conn, now, new).await?;
+            if let Some(user) = &user {
+                audit::insert(conn, now, user.id, &event).await?;
+                mails::insert_optional_within(conn, now, mail.as_ref()).await?;
+            }
+            Ok(user)
+        })
+    })
+    .await
+}
+
+/// Creates an account as [`insert`], or stores a mail to the owner of the address. Takes equally long in both cases.
+///
+/// # Errors
+/// If the database fails.
+pub async fn insert_or_notify(
+    db: &Db,
+    now: Timestamp,
+    new: NewUser,
+    event: Event,
+    [mail, notice]: [Option<NewMail>; 2],
+) -> Result<Option<User>, Error> {
+    const SELECT: &str = "select id from users where email = $1";
+    db.write(move |conn| {
+        Box::pin(async move {
+            let email = new.email.clone();
+            let user = insert_within(conn, now, new).await?;
+            if let Some(user) = &user {
+                audit::insert(conn, now, user.id, &event).await?;
+                mails::insert_optional_within(conn, now, mail.as_ref()).await?;
+            } else {
+                let user_id = conn.fetch_one(SELECT, args![email.as_str()]).await?;
+                audit::insert_unknown(conn, now, user_id, &event).await?;
+                let notice = notice.map(|notice| NewMail { user_id, ..notice });
+                mails::insert_optional_within(conn, now, notice.as_ref()).await?;
+            }
+            Ok(user)
+        })
+    })
+    .await
+}
+
+async fn insert_within(conn: &mut Conn, now: Timestamp, new: NewUser) -> Result<Option<User>, Error> {
     const INSERT: &str = "
         insert into users (id, email, display_name, password_hash, email_verified, roles, disabled, created_at,
             updated_at)
         values ($1, $2, $3, $4, false, '', false, $5, $5)
         on conflict (email) do nothing
         returning id, email, display_name, email_verified, roles, disabled, created_at, updated_at";
-    db.write(move |conn| {
-        Box::pin(async move {
-            let NewUser { id, email, display_name, password_hash } = new;
-            let values = args![id, email.as_str(), display_name, password_hash, now];
-            let user: Option<User> = conn.fetch_optional(INSERT, values).await?;
-            if let Some(user) = &user {
-                audit::insert(conn, now, user.id, &event).await?;
-            }
-            Ok(user)
-        })
-    })
-    .await
+    let NewUser { id, email, display_name, password_hash } = new;
+    conn.fetch_optional(INSERT, args![id, email.as_str(), display_name, password_hash, now]).await
 }
 
 /// Returns the account of an email address and its password hash.
@@ -84,7 +148,7 @@ pub async fn insert(db: &Db, now: Timestamp, new: NewUser, event: Event) -> Resu
 pub async fn credentials_by_email(db: &Db, email: &Email) -> Result<Option<Credentials>, Error> {
     const SELECT: &str = "
         select id, email, display_name, email_verified, roles, disabled, created_at, updated_at, password_hash,
-            password_version
+            password_version, email_version
         from users where email = $1";
     db.fetch_optional(SELECT, args![email.as_str()]).await
 }
@@ -139,7 +203,7 @@ pub async fn rename(db: &Db, now: Timestamp, id: Uuid, display_name: String) -> 
 pub async fn credentials_by_id(db: &Db, id: Uuid) -> Result<Option<Credentials>, Error> {
     const SELECT: &str = "
         select id, email, display_name, email_verified, roles, disabled, created_at, updated_at, password_hash,
-            password_version
+            password_version, email_version
         from users where id = $1";
     db.fetch_optional(SELECT, args![id]).await
 }

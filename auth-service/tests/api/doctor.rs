@@ -85,7 +85,8 @@ async fn missing_migration_is_reported_with_the_command_that_applies_it(database
     let report = diagnose(&database, &[]);
     let [level, message, fix] = report.finding("database");
     assert_eq!((level, fix, report.succeeded), ("warning", "auth-service migrate", true));
-    assert!(message.contains("lack: 3, beginning with 0013"), "{message}");
+    let missing = sqlx::migrate!().iter().filter(|migration| migration.version > 12).count();
+    assert!(message.contains(&format!("lack: {missing}, beginning with 0013")), "{message}");
     // This server would not start.
     let report = diagnose(&database, &["--migrate", "check"]);
     assert_eq!((report.finding("database")[0], report.succeeded), ("failed", false));

@@ -18,6 +18,7 @@ mod login;
 mod login_throttle;
 mod logout;
 mod lost_history;
+mod mail;
 mod many_revocations;
 mod migrate;
 mod migrations;

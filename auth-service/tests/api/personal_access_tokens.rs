@@ -9,7 +9,7 @@ use service_kit::{
     testing::{TestDatabase, call_raw},
 };
 use taskey_proto::auth::v1::{
-    ChangePasswordRequest, CreatePersonalAccessTokenRequest, DeletePersonalAccessTokenRequest,
+    ChangeEmailRequest, ChangePasswordRequest, CreatePersonalAccessTokenRequest, DeletePersonalAccessTokenRequest,
     ExchangePersonalAccessTokenRequest, GetPersonalAccessTokenRequest, ListMySecurityEventsRequest,
     ListPersonalAccessTokensRequest, ListSessionsRequest, PersonalAccessToken, RotatePersonalAccessTokenRequest,
     UpdateMeRequest, User, personal_access_token_service_client::PersonalAccessTokenServiceClient,
@@ -124,7 +124,10 @@ async fn a_token_cannot_create_tokens_or_change_credentials(database: TestDataba
         ChangePasswordRequest { current_password: PASSWORD.into(), new_password: "another long password".into() };
     let outcome = server.account().change_password(bearer(&token.secret, change)).await;
     assert_refused!(outcome, PermissionDenied, "PERMISSION_DENIED");
-    server.login("ann@example.com", PASSWORD).await.expect("the password is unchanged");
+    let change = ChangeEmailRequest { new_email: "bob@example.com".into(), current_password: PASSWORD.into() };
+    let outcome = server.account().change_email(bearer(&token.secret, change)).await;
+    assert_refused!(outcome, PermissionDenied, "PERMISSION_DENIED");
+    server.login("ann@example.com", PASSWORD).await.expect("address and password are unchanged");
     server.stop().await;
 }
 

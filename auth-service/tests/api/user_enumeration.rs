@@ -114,7 +114,7 @@ async fn measure(server: &Server, rounds: usize, durations: &mut Durations) {
 
 /// Returns the statistic of Wilcoxon's signed-rank test of pairs, as a standard normal variable. If two kinds take
 /// equally long, the difference within a round is as likely to be positive as negative, even on a noisy machine.
-fn signed_rank_statistic(left: &[f64], right: &[f64]) -> f64 {
+pub fn signed_rank_statistic(left: &[f64], right: &[f64]) -> f64 {
     let mut differences: Vec<_> = left.iter().zip(right).map(|(left, right)| left - right).collect();
     differences.sort_by(|left, right| left.abs().total_cmp(&right.abs()));
     let (mut sum, mut squares, mut rank) = (0.0, 0.0, 0.0);
@@ -126,7 +126,8 @@ fn signed_rank_statistic(left: &[f64], right: &[f64]) -> f64 {
     sum / f64::sqrt(squares)
 }
 
-fn median(durations: &[f64]) -> f64 {
+/// Returns the median.
+pub fn median(durations: &[f64]) -> f64 {
     let mut durations = durations.to_vec();
     durations.sort_by(f64::total_cmp);
     durations[durations.len() / 2]

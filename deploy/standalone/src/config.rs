@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use auth_service::config::{DatabaseArgs, PasswordArgs, RateArgs, SecretArgs, SessionArgs};
+use auth_service::config::{DatabaseArgs, MailArgs, PasswordArgs, RateArgs, SecretArgs, SessionArgs};
 use clap::Parser;
 use gateway::config::{BrowserArgs, InProcessServices, JsonArgs};
 use service_kit::{
@@ -89,6 +89,10 @@ pub struct Cli {
     /// Password rules and hashing costs.
     #[command(flatten)]
     pub passwords: PasswordArgs,
+
+    /// Mails to users.
+    #[command(flatten)]
+    pub mail: MailArgs,
 
     /// Rate limits.
     #[command(flatten)]
@@ -178,6 +182,8 @@ impl Cli {
                 tokens: self.tokens.clone(),
                 sessions: self.sessions.clone(),
                 passwords: self.passwords.clone(),
+                mail: self.mail.clone(),
+                public_url: self.browsers.public_url.clone(),
                 tls: TlsArgs::default(),
                 limits: self.limits.clone(),
                 rates: self.rates.clone(),

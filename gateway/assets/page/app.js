@@ -1,5 +1,6 @@
 // The entry point: finds out who is logged in, and selects the view.
 import { accountView } from "./account.js";
+import { actionView, linkedAction } from "./action.js";
 import { call, explain, sessionEvents } from "./api.js";
 import { element, fromTemplate } from "./dom.js";
 import { initNewListForm, showLists } from "./lists.js";
@@ -10,22 +11,27 @@ import { store } from "./store.js";
 import { listView } from "./tasks.js";
 import { startWatch, stopWatch } from "./watch.js";
 
-let user, frame, view, focusesHeading;
+let user, frame, view, focusesHeading, showsAction;
 
 sessionEvents.addEventListener("end", () => clearSession("You have been logged out."));
 store.addEventListener("change", show);
 addEventListener("hashchange", () => {
+  if (linkedAction() || showsAction) return start();
   if (frame) frame.search.value = "";
   show();
   view?.heading.focus();
 });
 start();
 
-async function start() {
+async function start(note = "") {
+  const action = linkedAction();
+  showsAction = Boolean(action);
+  if (action) return showAction(action);
   try {
     showApp(await call("GET", "/v1/me"));
+    if (note) showToast(note);
   } catch (error) {
-    if (error.code === 401) return showLogin("");
+    if (error.code === 401) return showLogin(note);
     setRoot(element("main", { class: "centered" }, element("p", { class: "card" }, explain(error))));
     setTimeout(start, Math.max(error.retryAfter, 2) * 1000);
   }
@@ -33,6 +39,20 @@ async function start() {
 
 function setRoot(root) {
   document.getElementById("view").replaceChildren(root);
+}
+
+/** Shows the view of a link in a mail. Afterwards, the token is not in the history of the browser. */
+function showAction(action) {
+  view?.dispose?.();
+  user = frame = view = undefined;
+  stopWatch();
+  const parts = actionView(action, (note) => {
+    history.replaceState(null, "", ".");
+    start(note);
+  });
+  document.title = `${action.heading} – Taskey`;
+  setRoot(parts.root);
+  parts.heading.focus();
 }
 
 function showLogin(note) {

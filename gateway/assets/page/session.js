@@ -22,6 +22,7 @@ export function loginView(note, onLogin) {
     parts.password.autocomplete = autocomplete;
     const isSignUp = mode === "signUp";
     parts.nameField.hidden = parts.passwordRule.hidden = !isSignUp;
+    parts.forgotten.hidden = isSignUp;
     if (isSignUp) parts.password.setAttribute("aria-describedby", "password-rule");
     else parts.password.removeAttribute("aria-describedby");
   };

@@ -5,6 +5,5 @@ pub mod cors;
 pub mod error;
 pub mod headers;
 pub mod negotiation;
-pub mod public_url;
 pub mod request;
 pub mod response;

@@ -4,10 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use ::cookie::{Cookie, SameSite};
 use http::{Extensions, HeaderMap, HeaderValue, header, request};
-use service_kit::network::ProxyArgs;
+use service_kit::{network::ProxyArgs, public_url::PublicUrl};
 use taskey_proto::auth::v1::TokenPair;
 
-use crate::http::{headers, public_url::PublicUrl};
+use crate::http::headers;
 
 const ACCESS_COOKIE: &str = "taskey_access";
 const REFRESH_COOKIE: &str = "taskey_refresh";

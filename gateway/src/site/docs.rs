@@ -5,9 +5,9 @@ use std::collections::HashMap;
 
 use http::header;
 use prost_reflect::DescriptorPool;
+use service_kit::public_url::PublicUrl;
 
 use crate::{
-    http::public_url::PublicUrl,
     openapi::Document,
     service_config::ServiceConfig,
     site::asset::{Asset, CSS, HTML, SCRIPT},

@@ -33,12 +33,13 @@ macro_rules! files {
     };
 }
 
-const FILES: [(&str, &str, &[u8]); 22] = files! {
+const FILES: [(&str, &str, &[u8]); 23] = files! {
     "index.html": HTML,
     "icon.svg": SVG,
     "base.css": CSS,
     "views.css": CSS,
     "account.js": SCRIPT,
+    "action.js": SCRIPT,
     "api.js": SCRIPT,
     "app.js": SCRIPT,
     "connection.js": SCRIPT,

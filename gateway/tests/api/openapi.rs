@@ -152,7 +152,12 @@ fn only_public_operations_need_no_token() {
         "/openapi.json",
         "/readyz",
         "/service_config.json",
+        "/v1/auth/email:confirmChange",
+        "/v1/auth/email:undoChange",
+        "/v1/auth/email:verify",
         "/v1/auth/login",
+        "/v1/auth/password:requestReset",
+        "/v1/auth/password:reset",
         "/v1/auth/refresh",
         "/v1/auth/signup",
     ];

@@ -25,6 +25,10 @@ async function checkViews(device, options) {
   };
   await page.getByRole("heading", { name: "Log in" }).waitFor();
   await check("login");
+  await page.getByRole("link", { name: "Forgot your password?" }).click();
+  await page.getByRole("heading", { name: "Reset your password" }).waitFor();
+  await check("forgot-password");
+  await page.getByRole("link", { name: "Back to Taskey" }).click();
   await page.getByRole("button", { name: "Create an account" }).click();
   await check("signup");
   await page.getByRole("button", { name: "Log in" }).click();

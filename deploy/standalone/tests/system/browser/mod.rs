@@ -70,10 +70,16 @@ async fn run_script(script: &str, flags: &[&str]) {
 
 /// Runs a script with the URL of the page, and asserts that it succeeds.
 async fn assert_succeeds(script: &str, url: &str) {
+    assert_succeeds_with_mails(script, url, Path::new("")).await;
+}
+
+/// Runs a script with the URL of the page and the folder of the mails, and asserts that it succeeds.
+async fn assert_succeeds_with_mails(script: &str, url: &str, mails: &Path) {
     let output = tokio::process::Command::new("node")
         .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/system/browser").join(script))
         .env("TASKEY_URL", url)
         .env("TASKEY_TARGET", build_folder())
+        .env("MAILS", mails)
         .kill_on_drop(true)
         .output()
         .await
@@ -129,6 +135,22 @@ async fn outage_is_shown_until_the_service_is_back() {
 #[tokio::test]
 async fn account_page_logs_out_devices_changes_passwords_and_deletes_the_account() {
     run_script("account.mjs", &[]).await;
+}
+
+#[tokio::test]
+async fn links_in_mails_confirm_an_address_and_reset_a_forgotten_password() {
+    if let Some(reason) = missing_tool() {
+        return report_skipped("a test in a browser", reason);
+    }
+    let _guard = BROWSER.lock().await;
+    let (folder, mails, address) = (testing::folder(), testing::folder(), free_address());
+    let url = format!("https://{HOST}:{}{PATH}", address.port());
+    let mail = format!("file:{}", mails.path().display());
+    let flags =
+        ["--public-url", &url, "--trusted-proxies", "127.0.0.1", "--mail", &mail, "--mail-from", "tasks@example.org"];
+    let taskey = start(folder.path(), &flags).await;
+    let _nginx = Proxy::nginx_under(PATH, folder.path(), address, taskey.address("gateway")).await;
+    assert_succeeds_with_mails("mail.mjs", &format!("{url}/"), mails.path()).await;
 }
 
 #[tokio::test]

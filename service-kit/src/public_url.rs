@@ -1,4 +1,4 @@
-//! The URL under which clients reach the gateway.
+//! The URL under which browsers reach the gateway.
 
 use std::str::FromStr;
 

@@ -1,0 +1,110 @@
+//! Changes of the email addresses of accounts, which mails confirm.
+
+use service_kit::{
+    args,
+    clock::Timestamp,
+    db::{Conn, Db, Error},
+};
+use uuid::Uuid;
+
+use super::{
+    audit, login_attempts, mails,
+    revocations::{RevocationReason, SessionSelector, revoke_within},
+};
+use crate::model::{audit::Event, login_throttle::address_key, mail::NewMail, user::Credentials};
+
+/// The outcome of a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EmailChange {
+    /// The address was changed.
+    Changed,
+    /// The account was changed after it was read.
+    Stale,
+    /// Another account has the address.
+    Taken,
+}
+
+/// What is stored together with a change: the event, and the mail about it.
+pub type Records = (Event, Option<NewMail>);
+
+/// Changes the address of an account, which is then verified.
+///
+/// # Errors
+/// If the database fails.
+pub async fn change(
+    db: &Db,
+    now: Timestamp,
+    account: Credentials,
+    email: String,
+    records: Records,
+) -> Result<EmailChange, Error> {
+    const UPDATE: &str = "
+        update users set email = $4, email_verified = true, email_version = email_version + 1,
+            updated_at = case when updated_at >= $5 then updated_at + 1 else $5 end
+        where id = $1 and email_version = $2 and password_version = $3 and not disabled
+            and not exists (select 1 from users others where others.email = $4)";
+    let changed = db.write(move |conn| {
+        Box::pin(async move {
+            let values = args![account.user.id, account.email_version, account.password_version, &email, now];
+            if conn.execute(UPDATE, values).await? == 0 {
+                return refusal(conn, &email).await;
+            }
+            login_attempts::move_within(conn, &address_key(&account.user.email), &address_key(&email)).await?;
+            record(conn, now, account.user.id, records).await
+        })
+    });
+    or_taken(changed.await)
+}
+
+/// Restores the address of an account, which is then verified. Replaces the password hash, and revokes all sessions.
+///
+/// # Errors
+/// If the database fails.
+pub async fn undo(
+    db: &Db,
+    now: Timestamp,
+    account: Credentials,
+    (email, password_hash): (String, String),
+    records: Records,
+) -> Result<EmailChange, Error> {
+    const UPDATE: &str = "
+        update users set email = $3, email_verified = true, email_version = email_version + 1,
+            password_hash = $4, password_version = password_version + 1,
+            updated_at = case when updated_at >= $5 then updated_at + 1 else $5 end
+        where id = $1 and email_version = $2 and not disabled
+            and not exists (select 1 from users others where others.email = $3)";
+    let undone = db.write(move |conn| {
+        Box::pin(async move {
+            let user_id = account.user.id;
+            let values = args![user_id, account.email_version, &email, password_hash, now];
+            if conn.execute(UPDATE, values).await? == 0 {
+                return refusal(conn, &email).await;
+            }
+            login_attempts::move_within(conn, &address_key(&account.user.email), &address_key(&email)).await?;
+            let selector = SessionSelector::AllOfUser { user_id, except: None };
+            revoke_within(conn, now, selector, RevocationReason::Requested).await?;
+            record(conn, now, user_id, records).await
+        })
+    });
+    or_taken(undone.await)
+}
+
+async fn record(conn: &mut Conn, now: Timestamp, user_id: Uuid, (event, mail): Records) -> Result<EmailChange, Error> {
+    audit::insert(conn, now, user_id, &event).await?;
+    mails::insert_optional_within(conn, now, mail.as_ref()).await?;
+    Ok(EmailChange::Changed)
+}
+
+/// Returns why no row was updated.
+async fn refusal(conn: &mut Conn, email: &str) -> Result<EmailChange, Error> {
+    let owner: Option<Uuid> = conn.fetch_optional("select id from users where email = $1", args![email]).await?;
+    Ok(if owner.is_some() { EmailChange::Taken } else { EmailChange::Stale })
+}
+
+/// The unique constraint decides if an account was created with the address at the same time.
+fn or_taken(changed: Result<EmailChange, Error>) -> Result<EmailChange, Error> {
+    match changed {
+        Err(error) if error.is_unique_violation() => Ok(EmailChange::Taken),
+        changed => changed,
+    }
+}

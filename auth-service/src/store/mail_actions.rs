@@ -1,0 +1,92 @@
+//! The mails with links and codes, and the accounts that these change.
+
+use service_kit::{
+    args,
+    clock::Timestamp,
+    db::{Db, Error, FromRow, Row},
+};
+use uuid::Uuid;
+
+use super::audit;
+use crate::model::{
+    audit::Event,
+    mail::{Details, Template, parse_details},
+    user::Credentials,
+};
+
+/// A mail, and its account as it is now.
+#[derive(Clone)]
+pub struct MailedAction {
+    /// The mail.
+    pub mail_id: Uuid,
+    /// What the mail is about. `None` if only newer servers have this template.
+    pub template: Option<Template>,
+    /// The details of the mail.
+    pub details: Details,
+    /// When the mail was stored.
+    pub created_at: Timestamp,
+    /// The account.
+    pub account: Credentials,
+}
+
+impl FromRow for MailedAction {
+    /// Reads `mails.id, template, details, mails.created_at` and the columns of [`Credentials`].
+    fn from_row(row: &mut Row<'_>) -> Result<Self, Error> {
+        Ok(Self {
+            mail_id: row.next()?,
+            template: Template::from_name(row.next_text()?),
+            details: parse_details(row.next_text()?),
+            created_at: row.next()?,
+            account: Credentials::from_row(row)?,
+        })
+    }
+}
+
+/// Returns the mail with an id.
+///
+/// # Errors
+/// If the database fails.
+pub async fn by_mail_id(db: &Db, mail_id: Uuid) -> Result<Option<MailedAction>, Error> {
+    const SELECT: &str = "
+        select mails.id, template, details, mails.created_at, users.id, email, display_name, email_verified, roles,
+            disabled, users.created_at, updated_at, password_hash, password_version, email_version
+        from mails join users on users.id = mails.user_id
+        where mails.id = $1";
+    db.fetch_optional(SELECT, args![mail_id]).await
+}
+
+/// Returns the latest mail of an account with this template.
+///
+/// # Errors
+/// If the database fails.
+pub async fn latest(db: &Db, user_id: Uuid, template: Template) -> Result<Option<MailedAction>, Error> {
+    const SELECT: &str = "
+        select mails.id, template, details, mails.created_at, users.id, email, display_name, email_verified, roles,
+            disabled, users.created_at, updated_at, password_hash, password_version, email_version
+        from mails join users on users.id = mails.user_id
+        where mails.user_id = $1 and template = $2
+        order by mails.id desc limit 1";
+    db.fetch_optional(SELECT, args![user_id, template.name()]).await
+}
+
+/// Marks the address of an account as verified. Returns false if the account was changed after it was read.
+///
+/// # Errors
+/// If the database fails.
+pub async fn verify_email(db: &Db, now: Timestamp, account: Credentials, event: Event) -> Result<bool, Error> {
+    const UPDATE: &str = "
+        update users set email_verified = true,
+            updated_at = case when updated_at >= $3 then updated_at + 1 else $3 end
+        where id = $1 and email_version = $2 and not email_verified and not disabled";
+    db.write(move |conn| {
+        Box::pin(async move {
+            let user_id = account.user.id;
+            let verified = conn.execute(UPDATE, args![user_id, account.email_version, now]).await? > 0;
+            if verified {
+                audit::insert(conn, now, user_id, &event).await?;
+            }
+            Ok(verified)
+        })
+    })
+    .await
+}

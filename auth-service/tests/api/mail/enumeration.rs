@@ -1,0 +1,97 @@
+//! The duration of a request for a mail, or of a sign-up, does not reveal whether an address has an account.
+
+use std::time::Duration;
+
+use service_kit::{on_each_database, random, testing::TestDatabase};
+use taskey_proto::auth::v1::RequestPasswordResetRequest;
+use tokio::time::Instant;
+
+use super::start_with;
+use crate::{
+    support::Server,
+    user_enumeration::{median, signed_rank_statistic},
+};
+
+on_each_database! {
+    requests_for_known_and_unknown_addresses_take_equally_long,
+    sign_ups_with_known_and_unknown_addresses_take_equally_long,
+}
+
+/// The number of accounts.
+const ACCOUNTS: usize = 30;
+
+/// The number of requests of each kind in the first attempt. Each further attempt adds twice as many as the one before.
+const ROUNDS: usize = 150;
+
+/// The test fails when this many attempts have found a difference, or too much noise to detect one.
+const ATTEMPTS: usize = 4;
+
+/// A statistic farther from zero than this is significant: chance alone reaches it once in three million cases.
+const SIGNIFICANCE_THRESHOLD: f64 = 5.0;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Call {
+    RequestPasswordReset,
+    SignUp,
+}
+
+/// Makes a call for an address, and returns its duration in seconds.
+async fn measure(server: &Server, call: Call, email: String) -> f64 {
+    let start = Instant::now();
+    let succeeded = match call {
+        Call::SignUp => server.sign_up(&email).await.map(|_| ()),
+        Call::RequestPasswordReset => {
+            let request = RequestPasswordResetRequest { email };
+            server.auth().request_password_reset(request).await.map(|_| ())
+        }
+    };
+    let duration = start.elapsed();
+    succeeded.expect("the response is the same for all addresses");
+    duration.as_secs_f64()
+}
+
+async fn requests_for_known_and_unknown_addresses_take_equally_long(database: TestDatabase) {
+    assert_indistinguishable(database, Call::RequestPasswordReset).await;
+}
+
+async fn sign_ups_with_known_and_unknown_addresses_take_equally_long(database: TestDatabase) {
+    assert_indistinguishable(database, Call::SignUp).await;
+}
+
+async fn assert_indistinguishable(database: TestDatabase, call: Call) {
+    let flags = ["--password-memory-kib", "8", "--password-passes", "1", "--require-verified-email"];
+    let (server, _) = start_with(database, &flags).await;
+    for number in 0..ACCOUNTS {
+        server.sign_up(&format!("on{number}@example.com")).await.expect("signed up");
+    }
+    let (mut known, mut unknown, mut reports) = (Vec::new(), Vec::new(), Vec::new());
+    for attempt in 0..ATTEMPTS {
+        for round in 0..ROUNDS << attempt {
+            let number = round % ACCOUNTS;
+            if number == 0 {
+                // Below the limit of each account.
+                server.manual_clock.advance(Duration::from_secs(3600));
+            }
+            // A sign-up makes an address known.
+            let unused = if call == Call::SignUp { known.len() } else { number };
+            let (on, no) = (format!("on{number}@example.com"), format!("no{unused}@example.com"));
+            if random::bytes::<1>()[0].is_multiple_of(2) {
+                known.push(measure(&server, call, on).await);
+                unknown.push(measure(&server, call, no).await);
+            } else {
+                unknown.push(measure(&server, call, no).await);
+                known.push(measure(&server, call, on).await);
+            }
+        }
+        let statistic = signed_rank_statistic(&known, &unknown);
+        let slower: Vec<_> = known.iter().map(|duration| duration + median(&known) / 3.0).collect();
+        let detects_leaks = signed_rank_statistic(&slower, &unknown) > SIGNIFICANCE_THRESHOLD;
+        let medians = [median(&known) * 1e3, median(&unknown) * 1e3];
+        reports.push(format!("statistic {statistic:.1}, medians {medians:.2?} ms, detects leaks: {detects_leaks}"));
+        if detects_leaks && statistic.abs() < SIGNIFICANCE_THRESHOLD {
+            server.stop().await;
+            return;
+        }
+    }
+    panic!("the durations differ, or the noise hides differences: {reports:#?}");
+}
