@@ -34,8 +34,13 @@ const AUTH_FLAGS: [&str; 10] = [
 ];
 
 /// Calls whose responses contain secrets by design.
-const RESPONSES_WITH_SECRETS: [&str; 4] =
-    ["/taskey.auth.v1.AuthService/Login", "/taskey.auth.v1.AuthService/Refresh", "/v1/auth/login", "/v1/auth/refresh"];
+const RESPONSES_WITH_SECRETS: [&str; 5] = [
+    "/taskey.auth.v1.PersonalAccessTokenService/CreatePersonalAccessToken",
+    "/taskey.auth.v1.AuthService/Login",
+    "/taskey.auth.v1.AuthService/Refresh",
+    "/v1/auth/login",
+    "/v1/auth/refresh",
+];
 
 /// The prefix of the names of logs.
 const LOG_PREFIX: &str = "log-of-";
