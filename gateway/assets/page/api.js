@@ -95,6 +95,7 @@ async function send(method, path, headers, body) {
 }
 
 const TEXT_BY_REASON = {
+  ACTION_TOKEN_INVALID: "This link was already used, or has expired. Request a new mail.",
   CREDENTIALS_INVALID: "The email address or the password is incorrect.",
   EMAIL_TAKEN: "An account with this email address already exists. Log in instead.",
   ETAG_MISMATCH: "This was changed elsewhere in the meantime. Try again to overwrite that change.",

@@ -56,5 +56,5 @@ await runInBrowser(async () => {
   // Used links explain themselves.
   await page.goto(verification);
   await page.getByRole("button", { name: "Confirm your email address" }).click();
-  await waitForText(page, "The link was already used, has expired, or is not valid; request a new mail.");
+  await waitForText(page, "This link was already used, or has expired. Request a new mail.");
 });
