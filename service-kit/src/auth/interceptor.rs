@@ -130,7 +130,7 @@ impl Authenticator {
     /// Authenticates the caller by an access token or a personal access token.
     ///
     /// # Errors
-    /// As [`Self::authenticate`] and [`Self::exchange`].
+    /// As [`Self::authenticate`], RATE_LIMITED, or OVERLOADED.
     pub async fn authenticate_any(&self, extensions: &Extensions, headers: &HeaderMap) -> Result<Caller, ApiError> {
         match self.remembered_caller(headers) {
             Some(caller) => Ok(caller),
