@@ -27,6 +27,11 @@ const PROGRAM_ERRORS: [&str; 8] = ["0A", "21", "22", "23", "42", "2F", "38", "P0
 /// Codes in those classes that an administrator can fix: missing privileges, tables and other objects.
 const FIXABLE: [&str; 3] = ["42501", "42P01", "42704"];
 
+/// Primary codes of SQLite after which only the statement has failed: a constraint, invalid SQL (which includes a table
+/// that does not exist), and invalid arguments.
+const SQLITE_STATEMENT_ERRORS: [i32; 5] =
+    [ffi::SQLITE_CONSTRAINT, ffi::SQLITE_ERROR, ffi::SQLITE_MISMATCH, ffi::SQLITE_RANGE, ffi::SQLITE_TOOBIG];
+
 /// Why a call of the database failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -90,10 +95,14 @@ impl Error {
         }
     }
 
-    /// Reports whether a SQLite statement violated a constraint, which does not affect the rest of its transaction.
-    /// After any other error, such as a full disk, SQLite may have rolled the whole transaction back.
-    pub(super) fn is_constraint_violation(&self) -> bool {
-        matches!(self, Self::Sqlite { code, .. } if code & 0xff == ffi::SQLITE_CONSTRAINT)
+    /// Reports whether only the SQLite statement has failed, at a constraint or because it cannot be executed, so that
+    /// the rest of its transaction is not affected. After any other error, such as a full disk, SQLite may have rolled
+    /// the whole transaction back.
+    pub(super) fn affects_only_statement(&self) -> bool {
+        match self {
+            Self::Sqlite { code, .. } => SQLITE_STATEMENT_ERRORS.contains(&(code & 0xff)),
+            _ => true,
+        }
     }
 
     /// Reports whether SQLite stopped a statement, because its call was cancelled or its time limit had passed.
@@ -129,15 +138,7 @@ impl Error {
         match self {
             Self::Timeout | Self::NotCommitted(_) | Self::OutcomeUnknown(_) | Self::Closed | Self::Session(_) => true,
             Self::Decode(_) | Self::RowNotFound | Self::Bug(_) => false,
-            Self::Sqlite { code, .. } => ![
-                ffi::SQLITE_ERROR,
-                ffi::SQLITE_CONSTRAINT,
-                ffi::SQLITE_MISMATCH,
-                ffi::SQLITE_MISUSE,
-                ffi::SQLITE_RANGE,
-                ffi::SQLITE_TOOBIG,
-            ]
-            .contains(&(code & 0xff)),
+            Self::Sqlite { code, .. } => code & 0xff != ffi::SQLITE_MISUSE && !self.affects_only_statement(),
             Self::Postgres(sqlx::Error::Database(_)) => {
                 let state = self.sqlstate();
                 FIXABLE.contains(&state) || !PROGRAM_ERRORS.iter().any(|class| state.starts_with(class))

@@ -19,6 +19,7 @@ on_each_database! {
     checked_writes_all_take_effect,
     failed_check_affects_no_other_write,
     first_statement_that_fails_affects_no_other_write,
+    statement_that_cannot_be_executed_affects_no_other_write,
     write_that_fails_after_a_change_has_no_effect,
 }
 
@@ -95,6 +96,19 @@ async fn first_statement_that_fails_affects_no_other_write(database: TestDatabas
     let db = open(&database).await;
     let (outcome, inserted) = insert_beside(&db, insert(db.clone(), 0, vec![1, 2])).await;
     assert!(outcome.expect_err("1 exists").is_unique_violation());
+    assert_eq!((inserted.len(), ids(&db).await), (51, inserted));
+}
+
+async fn statement_that_cannot_be_executed_affects_no_other_write(database: TestDatabase) {
+    let db = open(&database).await;
+    let insert_badly = db.write(|conn| {
+        Box::pin(async move {
+            conn.execute("insert into items (id) values (2)", args![]).await?;
+            conn.execute("insert into missing_table (id) values (1)", args![]).await.map(drop)
+        })
+    });
+    let (outcome, inserted) = insert_beside(&db, insert_badly).await;
+    outcome.expect_err("the table does not exist");
     assert_eq!((inserted.len(), ids(&db).await), (51, inserted));
 }
 

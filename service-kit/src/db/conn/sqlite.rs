@@ -182,8 +182,7 @@ impl SqliteConn {
 
     fn record<T>(&mut self, outcome: Result<T, Error>) -> Result<T, Error> {
         if let (Err(error), None) = (&outcome, &self.failure) {
-            let is_recoverable = error.is_constraint_violation() || !matches!(error, Error::Sqlite { .. });
-            self.failure = Some(if is_recoverable {
+            self.failure = Some(if error.affects_only_statement() {
                 Failure::Recoverable
             } else {
                 Failure::Fatal { reason: error.to_string(), breaks_connection: error.breaks_connection() }
