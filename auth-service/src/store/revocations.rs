@@ -63,6 +63,8 @@ impl FromRow for RevokedSession {
 
 /// The statements for one kind of selector. Both use the arguments `$2` and `$3`, even where `$3` is always null. The
 /// kinds do not share statements, because SQLite would not use their indexes if a condition contained `$2 is null or`.
+/// The condition `revocation is null`, which all sessions that are not revoked meet, selects the partial index
+/// `sessions_to_revoke`, without which each login would read all sessions of its user that were revoked lately.
 struct Statements {
     /// Revokes the sessions at the time `$1`, and stores whether a token was reused (`$4`).
     revoke: &'static str,
@@ -83,7 +85,7 @@ const SINGLE: Statements = Statements {
 const ALL_OF_USER: Statements = Statements {
     revoke: "
         update sessions set revoked_at = $1, reused = $4
-        where revoked_at is null and user_id = $2 and ($3 is null or id <> $3)
+        where revoked_at is null and revocation is null and user_id = $2 and ($3 is null or id <> $3)
         returning user_id, expires_at",
     assign_sequence: "
         update sessions set revocation = $1
@@ -94,7 +96,7 @@ const SURPLUS: Statements = Statements {
     revoke: "
         update sessions set revoked_at = $1, reused = $4
         where revoked_at is null and id in (
-            select id from sessions where user_id = $2 and $3 is null and revoked_at is null
+            select id from sessions where user_id = $2 and $3 is null and revoked_at is null and revocation is null
                 and expires_at > $1 and not personal_access_token order by id desc limit 1000000 offset 20)
         returning user_id, expires_at",
     assign_sequence: "

@@ -164,6 +164,8 @@ pub async fn list_active(db: &Db, now: Timestamp, user_id: Uuid) -> Result<Vec<S
         select id, user_id, label, user_agent, ip_address, generation, created_at, rotated_at, previous_rotated_at,
             expires_at, revoked_at, reused
         from sessions
-        where user_id = $1 and revoked_at is null and expires_at > $2 and not personal_access_token order by id desc";
+        where user_id = $1 and revoked_at is null and revocation is null and expires_at > $2
+            and not personal_access_token
+        order by id desc";
     db.fetch_all(SELECT, args![user_id, now]).await
 }

@@ -96,6 +96,7 @@ fn released_migrations_are_not_edited() {
             (14, "bd80e0498b1d24663707aec8623c576b"),
             (15, "bc4458f712d849e084da15b351985466"),
             (16, "427d1fb9bbf218d1120a5cac600d309e"),
+            (20, "62792c22fbde93ba291715cd60f86a73"),
         ],
     );
 }
