@@ -5,15 +5,15 @@ use std::sync::Arc;
 use service_kit::status::ApiError;
 use taskey_proto::auth::v1::{
     self as pb, ChangeEmailRequest, ChangeEmailResponse, ChangePasswordRequest, ChangePasswordResponse,
-    DeleteMeRequest, DeleteMeResponse, GetMeRequest, ListMySecurityEventsRequest, ListMySecurityEventsResponse,
-    ListSessionsRequest, ListSessionsResponse, RequestEmailVerificationRequest, RequestEmailVerificationResponse,
-    RevokeAllSessionsRequest, RevokeAllSessionsResponse, RevokeOtherSessionsRequest, RevokeOtherSessionsResponse,
-    RevokeSessionRequest, RevokeSessionResponse, UpdateMeRequest,
+    DeleteMeRequest, DeleteMeResponse, ExportMeRequest, ExportMeResponse, GetMeRequest, ListMySecurityEventsRequest,
+    ListMySecurityEventsResponse, ListSessionsRequest, ListSessionsResponse, RequestEmailVerificationRequest,
+    RequestEmailVerificationResponse, RevokeAllSessionsRequest, RevokeAllSessionsResponse, RevokeOtherSessionsRequest,
+    RevokeOtherSessionsResponse, RevokeSessionRequest, RevokeSessionResponse, UpdateMeRequest,
 };
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
-use super::request;
+use super::{export, request};
 use crate::{
     app::App,
     caller::ActiveCaller,
@@ -185,6 +185,11 @@ impl pb::account_service_server::AccountService for AccountService {
         let selector = SessionSelector::AllOfUser { user_id: caller.user.id, except: None };
         let revoked_count = self.revoke(&request, &caller, selector).await?;
         Ok(Response::new(RevokeAllSessionsResponse { revoked_count }))
+    }
+
+    async fn export_me(&self, request: Request<ExportMeRequest>) -> Result<Response<ExportMeResponse>, Status> {
+        let caller = self.app.caller(&request).await?;
+        Ok(Response::new(export::page(&self.app, caller, request.into_inner()).await?))
     }
 }
 

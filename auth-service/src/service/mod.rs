@@ -3,6 +3,7 @@
 pub mod account;
 pub mod admin;
 pub mod auth;
+pub mod export;
 pub mod personal_access_token;
 pub mod personal_access_token_request;
 pub mod request;

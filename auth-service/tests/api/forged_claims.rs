@@ -34,11 +34,12 @@ pub const ADMIN_RPCS: [&str; 9] = [
     "ListAuditEvents",
 ];
 
-pub const ACCOUNT_RPCS: [&str; 9] = [
+pub const ACCOUNT_RPCS: [&str; 10] = [
     "GetMe",
     "UpdateMe",
     "ChangePassword",
     "DeleteMe",
+    "ExportMe",
     "ListMySecurityEvents",
     "ListSessions",
     "RevokeSession",

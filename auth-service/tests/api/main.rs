@@ -8,6 +8,7 @@ mod client_info;
 mod deleted_users;
 mod deletion;
 mod doctor;
+mod export;
 mod feed;
 mod forged_claims;
 mod hash_cost;

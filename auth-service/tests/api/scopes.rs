@@ -24,7 +24,7 @@ on_each_database! {
 
 /// Returns the scope that an RPC requires.
 fn required_scope(service: &str, rpc: &str) -> Scope {
-    match (service, rpc.starts_with("Get") || rpc.starts_with("List")) {
+    match (service, ["Get", "List", "Export"].iter().any(|verb| rpc.starts_with(verb))) {
         ("AccountService", true) => Scope::AccountRead,
         ("AccountService", false) => Scope::AccountWrite,
         (_, true) => Scope::AdminRead,

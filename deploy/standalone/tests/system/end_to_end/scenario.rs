@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use serde_json::json;
 use service_kit::{
     assert_refused, on_each_database,
     testing::{TestDatabase, report_skipped},
@@ -14,6 +15,7 @@ on_each_database! {
     scenario_over_grpc_in_one_process,
     scenario_over_grpc_with_three_processes,
     scenario_over_http_with_curl,
+    account_is_exported_over_http,
     task_of_another_user_is_indistinguishable_from_a_missing_one,
 }
 
@@ -88,6 +90,26 @@ async fn scenario_over_http_with_curl(database: TestDatabase) {
     };
     let (status, body) = tokio::time::timeout(Duration::from_secs(1), refused).await.expect("refused within a second");
     assert!(status == 401 && body.contains("TOKEN_REVOKED"), "{status} {body}");
+}
+
+async fn account_is_exported_over_http(database: TestDatabase) {
+    let taskey = Taskey::start(&database).await;
+    let pair = taskey.sign_up_and_log_in("ann@example.com").await;
+    let bearer = format!("authorization: Bearer {}", pair.access_token);
+    let (status, body) = curl(&taskey, "/v1/me:export?pageSize=1", &["-H", &bearer]).await;
+    assert_eq!(status, 200, "{body}");
+    let first: serde_json::Value = serde_json::from_str(&body).expect("JSON");
+    assert_eq!(
+        (&first["user"]["email"], &first["sessions"][0]["id"]),
+        (&json!("ann@example.com"), &json!(pair.session_id))
+    );
+    let next_page = format!("/v1/me:export?pageSize=1&pageToken={}", first["nextPageToken"].as_str().expect("a token"));
+    let (status, body) = curl(&taskey, &next_page, &["-H", &bearer]).await;
+    assert_eq!(status, 200, "{body}");
+    let last: serde_json::Value = serde_json::from_str(&body).expect("JSON");
+    let kinds = [&first, &last].map(|page| page["events"][0]["kind"].clone());
+    assert_eq!((kinds, &last["nextPageToken"]), ([json!("KIND_LOGIN"), json!("KIND_SIGN_UP")], &json!("")));
+    assert_eq!(curl(&taskey, "/v1/me:export", &[]).await.0, 401);
 }
 
 async fn task_of_another_user_is_indistinguishable_from_a_missing_one(database: TestDatabase) {
