@@ -1,16 +1,20 @@
-// The account view: sessions, password change and account deletion.
+// The account view: the email address, sessions, password change and account deletion.
 import { call, explain } from "./api.js";
 import { formatInstant } from "./dates.js";
 import { fromTemplate } from "./dom.js";
-import { onSubmit } from "./form.js";
+import { initEmailForm, showEmail } from "./email.js";
+import { onPress, onSubmit } from "./form.js";
+import { entry } from "./layout.js";
 import { announce, showToast } from "./notice.js";
 
 /** Creates the account view. `logOut` ends this session; `clearSession` clears the page after the session has ended. */
 export function accountView(user, { logOut, clearSession }) {
   const parts = fromTemplate("account-view");
-  parts.userInfo.textContent = [user.displayName, user.email].filter(Boolean).join(" · ");
-  parts.email.value = user.email;
 
+  const showUser = (current) => {
+    parts.userInfo.textContent = [current.displayName, current.email].filter(Boolean).join(" · ");
+    showEmail(parts, current);
+  };
   const loadSessions = async () => {
     try {
       const { sessions } = await call("GET", "/v1/me/sessions");
@@ -30,44 +34,47 @@ export function accountView(user, { logOut, clearSession }) {
     if (session.current) return logOut();
     try {
       await call("DELETE", `/v1/me/sessions/${session.id}`);
-      await showDone("That device is logged out.");
     } catch (error) {
-      if (error.reason === "SESSION_NOT_FOUND") return loadSessions();
-      showToast(explain(error));
+      if (error.reason !== "SESSION_NOT_FOUND") throw error;
     }
+    await showDone("That device is logged out.");
   };
-  parts.others.addEventListener("click", async () => {
-    try {
-      await call("POST", "/v1/me/sessions:revokeOthers", { body: {} });
-      await showDone("All other devices are logged out.");
-    } catch (error) {
-      showToast(explain(error));
-    }
+  onPress(parts.others, async () => {
+    await call("POST", "/v1/me/sessions:revokeOthers", { body: {} });
+    await showDone("All other devices are logged out.");
   });
   onSubmit(parts.passwordForm, async ({ currentPassword, newPassword }) => {
     await call("POST", "/v1/me:changePassword", { body: { currentPassword, newPassword } });
-    parts.passwordForm.reset();
-    parts.email.value = user.email;
+    for (const name of ["currentPassword", "newPassword"]) parts.passwordForm.elements[name].value = "";
     await showDone("Password changed. All other devices are logged out.");
   });
   onSubmit(parts.deleteForm, async ({ currentPassword }) => {
     await call("POST", "/v1/me:delete", { body: { currentPassword } });
     clearSession("Your account has been deleted.");
   });
+  initEmailForm(parts);
+  showUser(user);
+  // The address may have been confirmed or changed since the page was loaded. Errors are those of the sessions, too.
+  call("GET", "/v1/me").then(showUser, () => {});
   loadSessions().then(() => announce("Your account"));
   return { root: parts.root, heading: parts.heading, update: () => {}, title: () => "Your account" };
 }
 
-function sessionItem(session, endSession) {
-  const parts = fromTemplate("session-item");
-  const name = session.label || "Unnamed device";
-  parts.label.textContent = name;
-  parts.badge.hidden = !session.current;
-  const used = session.current ? "" : `last used ${formatInstant(session.lastUsedTime ?? session.createTime)}`;
-  const since = `since ${formatInstant(session.createTime)}`;
-  parts.details.textContent = [session.ipAddress, since, used].filter(Boolean).join(" · ");
-  parts.end.textContent = session.current ? "Log out this device" : "Log out";
-  if (!session.current) parts.end.setAttribute("aria-label", `Log out ${name}, ${since}`);
-  parts.end.addEventListener("click", () => endSession(session));
-  return parts.root;
+/** Creates the item of a session. Without `endSession`, it has no button. */
+export function sessionItem(session, endSession) {
+  const { label, current, ipAddress, createTime, lastUsedTime } = session;
+  const name = label || "Unnamed device";
+  const used = current ? "" : `last used ${formatInstant(lastUsedTime ?? createTime)}`;
+  const since = `since ${formatInstant(createTime)}`;
+  const action = {
+    label: current ? "Log out this device" : "Log out",
+    name: current ? "" : `Log out ${name}, ${since}`,
+    run: () => endSession(session),
+  };
+  return entry({
+    title: name,
+    badges: current ? ["this device"] : [],
+    details: [[ipAddress, since, used].filter(Boolean).join(" · ")],
+    actions: endSession ? [action] : [],
+  });
 }

@@ -103,7 +103,9 @@ const TEXT_BY_REASON = {
   LIST_NOT_FOUND: "This list no longer exists.",
   DEFAULT_LIST: "The default list cannot be deleted.",
   QUOTA_EXCEEDED: "You have reached the limit. Delete some items first.",
-  LAST_ADMIN: "You are the last administrator, so this account cannot be deleted.",
+  LAST_ADMIN: "This is the account of the last administrator, so it can neither be deleted nor disabled.",
+  MAIL_DISABLED: "This server sends no mails.",
+  USER_NOT_FOUND: "This account does not exist.",
 };
 
 /** Returns the text that describes an error to the user. */

@@ -1,11 +1,11 @@
 // The entry point: finds out who is logged in, and selects the view.
-import { accountView } from "./account.js";
 import { actionView, linkedAction } from "./action.js";
 import { call, explain, sessionEvents } from "./api.js";
 import { element, fromTemplate } from "./dom.js";
 import { initNewListForm, showLists } from "./lists.js";
 import { announce, hideToast, showToast } from "./notice.js";
 import { searchView } from "./search.js";
+import { linkedSection, sectionView } from "./sections.js";
 import { logOut, loginView } from "./session.js";
 import { store } from "./store.js";
 import { listView } from "./tasks.js";
@@ -121,10 +121,11 @@ function showSidebar(isShown) {
 function show() {
   if (!frame || !store.lists.length) return;
   const query = frame.search.value.trim();
-  const viewId = query ? "search" : location.hash === "#account" ? "account" : selectedList().id;
+  const section = query ? undefined : linkedSection();
+  const viewId = query ? "search" : section?.id ?? selectedList().id;
   if (viewId !== view?.id) {
     view?.dispose?.();
-    view = createView(viewId);
+    view = createView(viewId, section);
     view.id = viewId;
     frame.main.replaceChildren(view.root);
     showSidebar(false);
@@ -132,7 +133,7 @@ function show() {
   if (query && query !== view.query) view.search((view.query = query));
   else view.update();
   showLists(frame.lists, viewId);
-  if (viewId === "account") frame.account.setAttribute("aria-current", "page");
+  if (section) frame.account.setAttribute("aria-current", "page");
   else frame.account.removeAttribute("aria-current");
   document.title = `${view.title()} – Taskey`;
   // After a login, the focus was in the login form, which has been removed.
@@ -140,10 +141,9 @@ function show() {
   focusesHeading = false;
 }
 
-function createView(id) {
+function createView(id, section) {
   if (id === "search") return searchView();
-  if (id === "account") return accountView(user, { logOut: handleLogout, clearSession });
-  return listView(id);
+  return section ? sectionView(section, user, { logOut: handleLogout, clearSession }) : listView(id);
 }
 
 /** Returns the list in the URL, or else the default list. */

@@ -36,3 +36,8 @@ function dayText(days, day) {
 export function formatInstant(time) {
   return new Date(time).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" });
 }
+
+/** Formats a day, such as 2026-11-30. */
+export function formatDay(day) {
+  return new Date(`${day}T12:00`).toLocaleDateString(undefined, { dateStyle: "medium" });
+}

@@ -29,14 +29,18 @@ export function arrange(parent, children) {
   if (focused !== document.activeElement && focused?.isConnected) focused.focus({ preventScroll: true });
 }
 
-/** Shows a dialog. When it is closed or cancelled, it is removed and the focus returns to where it was. */
+/**
+ * Shows a dialog. When it is closed or cancelled, it is removed, and the focus returns to where it was, or to the
+ * heading of the view.
+ */
 export function showDialog({ root, cancel }) {
   const previousFocus = document.activeElement;
   document.body.append(root);
   cancel.addEventListener("click", () => root.close());
   root.addEventListener("close", () => {
     root.remove();
-    if (previousFocus?.isConnected) previousFocus.focus();
+    const heading = document.querySelector("#view h1");
+    if (!document.querySelector("dialog")) (previousFocus?.isConnected ? previousFocus : heading)?.focus();
   });
   root.showModal();
 }

@@ -1,5 +1,6 @@
-// What all forms do: check their fields, submit once at a time, and show errors beside the fields.
+// What all forms do: check their fields, submit once at a time, and show errors beside the fields. Buttons likewise.
 import { explain } from "./api.js";
+import { showToast } from "./notice.js";
 
 /** Calls `send` with the fields of a form when it is submitted. Shows errors that `send` throws in the form. */
 export function onSubmit(form, send) {
@@ -26,6 +27,21 @@ export function onSubmit(form, send) {
   });
 }
 
+/** Calls `run` when a button is pressed, once at a time. Shows errors that `run` throws as a toast. */
+export function onPress(button, run) {
+  button.addEventListener("click", async () => {
+    if (button.ariaDisabled) return;
+    button.ariaDisabled = "true";
+    try {
+      await run();
+    } catch (error) {
+      showToast(explain(error));
+    } finally {
+      button.ariaDisabled = null;
+    }
+  });
+}
+
 function showError(errorText, field, message) {
   if (errorText) errorText.textContent = message;
   if (!field) return;
@@ -37,5 +53,6 @@ function showError(errorText, field, message) {
 function rejectedField(form, error) {
   const path = error.fields?.[0]?.field ?? (error.reason === "PASSWORD_REJECTED" ? "newPassword" : "");
   const name = path.split(".").at(-1).replace(/_(\w)/g, (_, letter) => letter.toUpperCase()).replace(/\[.*/, "");
-  return name && form.elements[name];
+  const field = name && form.elements[name];
+  return field instanceof RadioNodeList ? field[0] : field;
 }

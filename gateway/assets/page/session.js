@@ -39,7 +39,7 @@ export function loginView(note, onLogin) {
       mode = "logIn";
       show();
     }
-    const body = { email, password, sessionLabel: deviceName() };
+    const body = { email, password, sessionLabel: deviceName(navigator.userAgent) || "Browser" };
     const { user } = await call("POST", "/v1/auth/login?cookie=true", { body });
     onLogin(user);
   });
@@ -52,12 +52,11 @@ export function logOut() {
   return call("POST", "/v1/auth/logout", { body: { waitForVerifiers: true } });
 }
 
-/** Returns the label of this session in the list of sessions. */
-function deviceName() {
-  const agent = navigator.userAgent;
+/** Returns the browser and the system in a `user-agent` header, or an empty string if it is not that of a browser. */
+export function deviceName(agent) {
   const browsers = [["Edg/", "Edge"], ["Firefox/", "Firefox"], ["Chrome/", "Chrome"], ["Safari/", "Safari"]];
   const systems = ["Android", "iPhone", "iPad", "Windows", "Mac OS", "Linux"];
-  const browser = browsers.find(([token]) => agent.includes(token))?.[1] ?? "Browser";
-  const system = systems.find((name) => agent.includes(name));
-  return system ? `${browser} on ${system === "Mac OS" ? "macOS" : system}` : browser;
+  const browser = browsers.find(([token]) => agent.includes(token))?.[1];
+  const system = systems.find((name) => agent.includes(name))?.replace("Mac OS", "macOS");
+  return [browser, browser && system].filter(Boolean).join(" on ");
 }

@@ -33,7 +33,7 @@ macro_rules! files {
     };
 }
 
-const FILES: [(&str, &str, &[u8]); 23] = files! {
+const FILES: [(&str, &str, &[u8]); 31] = files! {
     "index.html": HTML,
     "icon.svg": SVG,
     "base.css": CSS,
@@ -44,18 +44,26 @@ const FILES: [(&str, &str, &[u8]); 23] = files! {
     "app.js": SCRIPT,
     "connection.js": SCRIPT,
     "dates.js": SCRIPT,
+    "dialogs.js": SCRIPT,
     "dom.js": SCRIPT,
     "drag.js": SCRIPT,
     "editor.js": SCRIPT,
+    "email.js": SCRIPT,
+    "events.js": SCRIPT,
     "form.js": SCRIPT,
+    "layout.js": SCRIPT,
     "lists.js": SCRIPT,
     "move.js": SCRIPT,
     "notice.js": SCRIPT,
+    "paging.js": SCRIPT,
     "row.js": SCRIPT,
+    "scopes.js": SCRIPT,
     "search.js": SCRIPT,
+    "sections.js": SCRIPT,
     "session.js": SCRIPT,
     "store.js": SCRIPT,
     "tasks.js": SCRIPT,
+    "tokens.js": SCRIPT,
     "watch.js": SCRIPT,
 };
 

@@ -10,7 +10,7 @@ await runInBrowser(async () => {
   await logIn(third, "ann@example.com");
 
   await first.getByRole("link", { name: "Ann" }).click();
-  await first.locator(".sessions li").nth(2).waitFor();
+  await first.locator(".entries li").nth(2).waitFor();
   await first.getByRole("button", { name: /^Log out Chrome/ }).first().click();
   await waitForLoginView(third);
   await first.getByRole("button", { name: "Log out all other devices" }).click();

@@ -1,12 +1,13 @@
 // Checks each view with axe, in the light and dark colour schemes and on a phone, and saves a screenshot of each.
 import {
-  addTask, axe, editTask, openPage, row, runInBrowser, saveForm, signUp, takeScreenshot, waitForTask, waitForText,
+  addTask, axe, editTask, entry, openAccount, openPage, row, runInBrowser, saveForm, signUp, takeScreenshot,
+  waitForTask, waitForText,
 } from "./support.mjs";
 
 const DEVICES = {
   light: { colorScheme: "light", viewport: { width: 1100, height: 760 } },
   dark: { colorScheme: "dark", viewport: { width: 1100, height: 760 } },
-  phone: { colorScheme: "light", viewport: { width: 390, height: 780 }, hasTouch: true, isMobile: true },
+  phone: { colorScheme: "light", viewport: { width: 360, height: 740 }, hasTouch: true, isMobile: true },
 };
 
 await runInBrowser(async () => {
@@ -52,12 +53,38 @@ async function checkViews(device, options) {
   await page.getByLabel("Search all tasks").fill("an");
   await waitForTask(page, "Book a van");
   await check("search");
-  await page.getByRole("link", { name: "Ann" }).click();
-  await page.locator(".sessions li").first().waitFor();
-  await check("account");
+  await checkAccount(page, check);
   await page.context().setOffline(true);
   await waitForText(page, "You are offline.");
   await check("offline");
+}
+
+async function checkAccount(page, check) {
+  await openAccount(page, "Ann");
+  await page.locator(".entries li").first().waitFor();
+  await page.getByText("Change the email address").click();
+  await check("account");
+  await openAccount(page, "Ann", "Access tokens");
+  await page.getByLabel("Label").fill("Backup script");
+  await page.getByLabel("tasks.read").check();
+  await page.getByLabel("account.read").check();
+  await page.getByLabel("Networks").fill("192.0.2.0/24");
+  await page.getByRole("button", { name: "Create token" }).click();
+  await page.getByRole("dialog").getByRole("button", { name: "Done" }).waitFor();
+  await check("token-secret");
+  await page.getByRole("dialog").getByRole("button", { name: "Done" }).click();
+  await entry(page, "Backup script").waitFor();
+  await page.evaluate(() => scrollTo(0, 0));
+  await check("tokens");
+  await entry(page, "Backup script").getByRole("button", { name: "Edit" }).click();
+  await check("token-editor");
+  await page.getByRole("dialog").getByRole("button", { name: "Cancel" }).click();
+  await entry(page, "Backup script").getByRole("button", { name: "Delete" }).click();
+  await check("token-deletion");
+  await page.getByRole("dialog").getByRole("button", { name: "Cancel" }).click();
+  await openAccount(page, "Ann", "Security events");
+  await entry(page, "The account was created").waitFor();
+  await check("events");
 }
 
 async function addTestData(page) {

@@ -138,6 +138,16 @@ async fn account_page_logs_out_devices_changes_passwords_and_deletes_the_account
 }
 
 #[tokio::test]
+async fn access_tokens_are_created_used_edited_rotated_and_deleted() {
+    run_script("tokens.mjs", &[]).await;
+}
+
+#[tokio::test]
+async fn security_events_are_sentences_in_pages() {
+    run_script("events.mjs", &[]).await;
+}
+
+#[tokio::test]
 async fn links_in_mails_confirm_an_address_and_reset_a_forgotten_password() {
     if let Some(reason) = missing_tool() {
         return report_skipped("a test in a browser", reason);

@@ -1,6 +1,7 @@
 // Starts the browser, opens pages, and performs and checks the actions of a user.
 import { existsSync, mkdirSync } from "node:fs";
 import { createRequire } from "node:module";
+import { setTimeout } from "node:timers/promises";
 
 const { TASKEY_URL, TASKEY_TARGET, PATH } = process.env;
 const tools = createRequire(`${TASKEY_TARGET}/tools/browser/node_modules/`);
@@ -115,6 +116,26 @@ export async function editTask(page, title, fields) {
 
 export async function saveForm(form) {
   await form.getByRole("button", { name: "Save" }).click();
+}
+
+/** Opens a view of the account, for example “Access tokens”. `name` is that of the user. */
+export async function openAccount(page, name, section = "Account") {
+  await page.locator(".account-link").getByText(name, { exact: true }).click();
+  await page.getByRole("navigation").getByRole("link", { name: section, exact: true }).click();
+}
+
+/** Returns the item of a list of the account with this title. */
+export function entry(page, title) {
+  return page.locator(".entries li").filter({ has: page.locator("strong").getByText(title, { exact: true }) });
+}
+
+/** Waits until a condition is met, for at most 10 seconds. */
+export async function waitFor(description, condition) {
+  for (let attempt = 0; attempt < 100; attempt++) {
+    if (await condition()) return;
+    await setTimeout(100);
+  }
+  throw new Error(`never: ${description}`);
 }
 
 export async function takeScreenshot(page, name) {

@@ -1,0 +1,75 @@
+// Security events: each as a sentence, and the view of those of the own account.
+import { formatInstant } from "./dates.js";
+import { element } from "./dom.js";
+import { createPage, entry, readableName } from "./layout.js";
+import { announce } from "./notice.js";
+import { pagedList } from "./paging.js";
+import { deviceName } from "./session.js";
+
+const ATTEMPTS = {
+  KIND_PASSWORD_CHANGED: "change the password",
+  KIND_EMAIL_CHANGED: "change the email address",
+  KIND_ACCOUNT_DELETED: "delete the account",
+};
+
+const SENTENCES = {
+  KIND_SIGN_UP: "The account was created",
+  KIND_LOGIN: "A device logged in",
+  KIND_LOGIN_FAILED: ({ occurrences }) => (occurrences ? `${occurrences} logins failed` : "A login failed"),
+  KIND_LOGOUT: "A device logged out",
+  KIND_REFRESH_REUSED: "A session was copied, perhaps by a thief, so it was ended",
+  KIND_PASSWORD_CHANGED: "The password was changed, and all other devices were logged out",
+  KIND_ACCOUNT_DELETED: "The account was deleted",
+  KIND_USER_DISABLED: "The account was disabled",
+  KIND_USER_ENABLED: "The account was enabled",
+  KIND_ROLES_CHANGED: ({ roles }) => (roles ? `The roles were changed to: ${roles}` : "All roles were removed"),
+  KIND_SESSIONS_REVOKED: "Devices were logged out",
+  KIND_CURRENT_PASSWORD_WRONG: ({ attempted }) =>
+    `A wrong password was sent to ${ATTEMPTS[attempted] ?? "change the account"}`,
+  KIND_SERVICE_TOKEN_ISSUED: ({ service }) => `A token was issued to the service ${service}`,
+  KIND_SERVICE_TOKENS_REVOKED: ({ service }) => `The tokens of the service ${service} were revoked`,
+  KIND_ADMIN_READ: ({ rpc, user_id: id, filter }) =>
+    `An administrator called ${[rpc, id && `for the account ${id}`, filter && `with ${filter}`].filter(Boolean).join(" ")}`,
+  KIND_USER_UNLOCKED: "The count of wrong passwords was reset",
+  KIND_PERSONAL_ACCESS_TOKEN_CREATED: ({ scopes }) => `An access token was created: ${scopes}`,
+  KIND_PERSONAL_ACCESS_TOKEN_UPDATED: "An access token was edited",
+  KIND_PERSONAL_ACCESS_TOKEN_ROTATED: "An access token got a new secret",
+  KIND_PERSONAL_ACCESS_TOKEN_DELETED: "An access token was deleted",
+  KIND_EMAIL_VERIFIED: "The email address was confirmed",
+  KIND_PASSWORD_RESET: "The password was reset by mail, and all devices were logged out",
+  KIND_EMAIL_CHANGED: "The email address was changed",
+  KIND_EMAIL_CHANGE_UNDONE: "The earlier email address was restored, and all devices were logged out",
+  KIND_MAIL_RETRIED: "A mail was sent again",
+};
+
+/** The names of the kinds of events, for a selection. */
+export const KIND_NAMES = Object.fromEntries(Object.keys(SENTENCES).map((kind) => [kind, readableName(kind, "KIND_")]));
+
+/** Creates the item of an event, with further details. */
+export function eventItem({ kind, details, actorId, userId, ipAddress, userAgent, createTime }, moreDetails = []) {
+  // Newer servers have further kinds.
+  const sentence = SENTENCES[kind] ?? readableName(kind, "KIND_");
+  const isByAdmin = Boolean(actorId && userId && actorId !== userId);
+  return entry({
+    title: typeof sentence === "function" ? sentence(details) : sentence,
+    badges: isByAdmin ? ["by an administrator"] : [],
+    details: [
+      [formatInstant(createTime), ipAddress, deviceName(userAgent) || userAgent].filter(Boolean).join(" · "),
+      ...moreDetails,
+    ],
+  });
+}
+
+/** Creates the view of the security events of the own account. */
+export function eventsView() {
+  const events = pagedList({
+    label: "Security events",
+    path: "/v1/me/securityEvents",
+    field: "events",
+    emptyText: "Nothing has happened yet.",
+    toItem: (event) => eventItem(event),
+  });
+  events.load().then(() => announce("Security events"));
+  const note = "What happened to your account in the last 400 days. If it was not you, change your password.";
+  return createPage("Security events", element("p", { class: "muted" }, note), events.root);
+}

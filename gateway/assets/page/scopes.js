@@ -1,0 +1,20 @@
+// The scopes of personal access tokens: what each permits, and the form fields in which they are selected.
+import { element } from "./dom.js";
+
+const SCOPES = [
+  { name: "tasks.read", text: "Read your tasks and lists" },
+  { name: "tasks.write", text: "Create, change and delete your tasks and lists" },
+  { name: "account.read", text: "Read your account, where you are logged in, and your security events" },
+  { name: "account.write", text: "Change your name and log out devices, but not change passwords or tokens" },
+  { name: "admin.read", text: "Read all accounts and the audit log", role: "admin" },
+  { name: "admin.write", text: "Disable, enable and log out all accounts, and change their roles", role: "admin" },
+  { name: "tokens.verify", text: "Verify the tokens of all users", role: "verifier" },
+];
+
+/** Returns a checkbox for each scope that an account with these roles can give to a token. */
+export function scopeFields(roles) {
+  return SCOPES.filter(({ role }) => !role || roles.includes(role)).map(({ name, text }) => {
+    const checkbox = element("input", { type: "checkbox", name: "scopes", value: name });
+    return element("label", { class: "choice" }, checkbox, element("span", {}, element("code", {}, name), `: ${text}`));
+  });
+}
