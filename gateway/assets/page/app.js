@@ -121,7 +121,7 @@ function showSidebar(isShown) {
 function show() {
   if (!frame || !store.lists.length) return;
   const query = frame.search.value.trim();
-  const section = query ? undefined : linkedSection();
+  const section = query ? undefined : linkedSection(user);
   const viewId = query ? "search" : section?.id ?? selectedList().id;
   if (viewId !== view?.id) {
     view?.dispose?.();

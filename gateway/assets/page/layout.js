@@ -22,7 +22,8 @@ export function entry({ title, badges = [], details = [], actions = [] }) {
   return item;
 }
 
-function actionButton({ label, name, run }) {
+/** Creates a button that runs an action. */
+export function actionButton({ label, name, run }) {
   const button = element("button", { type: "button" }, label);
   if (name) button.setAttribute("aria-label", name);
   onPress(button, run);

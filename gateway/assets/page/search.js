@@ -10,11 +10,15 @@ const UPDATE_DELAY_MS = 1000;
 
 /** Converts a query to a filter: each word must be in the title, in the notes or a label; `#word` is a label. */
 export function toFilter(query) {
-  const quoted = (text) => `"${text.replace(/["\\]/g, "\\$&")}"`;
   const terms = query.trim().split(/\s+/).slice(0, 20).map((word) =>
     /^#./.test(word) ? `labels:${quoted(word.slice(1))}` : `(${quoted(word)} OR labels:${quoted(word)})`,
   );
   return terms.join(" AND ");
+}
+
+/** Quotes a text in a filter. */
+export function quoted(text) {
+  return `"${text.replace(/["\\]/g, "\\$&")}"`;
 }
 
 /** Creates the view of the search results. */

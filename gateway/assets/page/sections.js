@@ -1,33 +1,48 @@
 // The views besides the lists and the search: those of the own account, and those of administrators.
 import { accountView } from "./account.js";
+import { auditView } from "./audit.js";
 import { element } from "./dom.js";
 import { eventsView } from "./events.js";
+import { mailView } from "./mail.js";
 import { tokensView } from "./tokens.js";
+import { usersView } from "./users.js";
 
 const ACCOUNT_SECTIONS = {
   account: { name: "Account", create: accountView },
   tokens: { name: "Access tokens", create: tokensView },
   events: { name: "Security events", create: eventsView },
 };
+const ADMIN_SECTIONS = {
+  users: { name: "Users", create: usersView },
+  audit: { name: "Audit log", create: auditView },
+  mail: { name: "Mail", create: mailView },
+};
 
-/** Returns the section in the URL, if there is one, for example `#account`. */
-export function linkedSection() {
-  const name = location.hash.slice(1);
-  return Object.hasOwn(ACCOUNT_SECTIONS, name) ? { name, id: name } : undefined;
+/** Returns the section in the URL, if the user has one of this name: `#account`, or `#users=ID` with an argument. */
+export function linkedSection(user) {
+  const [, name, argument = ""] = /^#(\w+)(?:=([\w-]+))?$/.exec(location.hash) ?? [];
+  const sections = isAdmin(user) ? { ...ACCOUNT_SECTIONS, ...ADMIN_SECTIONS } : ACCOUNT_SECTIONS;
+  return Object.hasOwn(sections, name) ? { ...sections[name], argument, id: location.hash } : undefined;
 }
 
 /** Creates the view of a section, with links to the others. `session` has the functions that end the session. */
-export function sectionView({ name }, user, session) {
-  const view = ACCOUNT_SECTIONS[name].create(user, session);
-  view.root.prepend(navigation("Account", ACCOUNT_SECTIONS, name));
+export function sectionView({ create, argument }, user, session) {
+  const view = create(user, session, argument);
+  const links = element("div", { class: "sections" }, navigation("Account", ACCOUNT_SECTIONS));
+  if (isAdmin(user)) links.append(navigation("Administration", ADMIN_SECTIONS));
+  view.root.prepend(links);
   return view;
 }
 
-function navigation(label, sections, current) {
+function isAdmin(user) {
+  return user.roles.includes("admin");
+}
+
+function navigation(label, sections) {
   const items = Object.entries(sections).map(([id, { name }]) => {
     const link = element("a", { href: `#${id}` }, name);
-    if (id === current) link.setAttribute("aria-current", "page");
+    if (location.hash === `#${id}`) link.setAttribute("aria-current", "page");
     return element("li", {}, link);
   });
-  return element("nav", { class: "sections", "aria-label": label }, element("ul", {}, ...items));
+  return element("nav", { "aria-label": label }, element("ul", {}, ...items));
 }

@@ -33,7 +33,7 @@ macro_rules! files {
     };
 }
 
-const FILES: [(&str, &str, &[u8]); 31] = files! {
+const FILES: [(&str, &str, &[u8]); 34] = files! {
     "index.html": HTML,
     "icon.svg": SVG,
     "base.css": CSS,
@@ -42,6 +42,7 @@ const FILES: [(&str, &str, &[u8]); 31] = files! {
     "action.js": SCRIPT,
     "api.js": SCRIPT,
     "app.js": SCRIPT,
+    "audit.js": SCRIPT,
     "connection.js": SCRIPT,
     "dates.js": SCRIPT,
     "dialogs.js": SCRIPT,
@@ -53,6 +54,7 @@ const FILES: [(&str, &str, &[u8]); 31] = files! {
     "form.js": SCRIPT,
     "layout.js": SCRIPT,
     "lists.js": SCRIPT,
+    "mail.js": SCRIPT,
     "move.js": SCRIPT,
     "notice.js": SCRIPT,
     "paging.js": SCRIPT,
@@ -64,6 +66,7 @@ const FILES: [(&str, &str, &[u8]); 31] = files! {
     "store.js": SCRIPT,
     "tasks.js": SCRIPT,
     "tokens.js": SCRIPT,
+    "users.js": SCRIPT,
     "watch.js": SCRIPT,
 };
 

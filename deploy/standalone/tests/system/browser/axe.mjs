@@ -1,14 +1,8 @@
 // Checks each view with axe, in the light and dark colour schemes and on a phone, and saves a screenshot of each.
 import {
-  addTask, axe, editTask, entry, openAccount, openPage, row, runInBrowser, saveForm, signUp, takeScreenshot,
-  waitForTask, waitForText,
+  addTask, axe, editTask, entry, openAccount, openPage, row, runInBrowser, saveForm, signUp, waitForTask, waitForText,
 } from "./support.mjs";
-
-const DEVICES = {
-  light: { colorScheme: "light", viewport: { width: 1100, height: 760 } },
-  dark: { colorScheme: "dark", viewport: { width: 1100, height: 760 } },
-  phone: { colorScheme: "light", viewport: { width: 360, height: 740 }, hasTouch: true, isMobile: true },
-};
+import { DEVICES, viewChecker } from "./views.mjs";
 
 await runInBrowser(async () => {
   for (const [device, options] of Object.entries(DEVICES)) await checkViews(device, options);
@@ -16,14 +10,7 @@ await runInBrowser(async () => {
 
 async function checkViews(device, options) {
   const page = await openPage({ ...options, scripts: [axe] });
-  const check = async (view) => {
-    await takeScreenshot(page, `${view}-${device}`);
-    const { violations } = await page.evaluate(() => globalThis.axe.run(document));
-    const findings = violations.map(({ id, nodes }) => [id, nodes.map((node) => [node.html, node.failureSummary])]);
-    if (findings.length) throw new Error(`${view}, ${device}: ${JSON.stringify(findings, null, 1)}`);
-    const overflow = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
-    if (overflow > 0) throw new Error(`${view}, ${device}: ${overflow} px too wide`);
-  };
+  const check = viewChecker(page, device);
   await page.getByRole("heading", { name: "Log in" }).waitFor();
   await check("login");
   await page.getByRole("link", { name: "Forgot your password?" }).click();

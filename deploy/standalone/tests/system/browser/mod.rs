@@ -2,6 +2,7 @@
 //! address of its own `taskey`.
 
 use std::{
+    ffi::OsStr,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -70,16 +71,16 @@ async fn run_script(script: &str, flags: &[&str]) {
 
 /// Runs a script with the URL of the page, and asserts that it succeeds.
 async fn assert_succeeds(script: &str, url: &str) {
-    assert_succeeds_with_mails(script, url, Path::new("")).await;
+    assert_succeeds_with(script, url, []).await;
 }
 
-/// Runs a script with the URL of the page and the folder of the mails, and asserts that it succeeds.
-async fn assert_succeeds_with_mails(script: &str, url: &str, mails: &Path) {
+/// Runs a script with the URL of the page and further variables, and asserts that it succeeds.
+async fn assert_succeeds_with<const N: usize>(script: &str, url: &str, variables: [(&str, &OsStr); N]) {
     let output = tokio::process::Command::new("node")
         .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/system/browser").join(script))
         .env("TASKEY_URL", url)
         .env("TASKEY_TARGET", build_folder())
-        .env("MAILS", mails)
+        .envs(variables)
         .kill_on_drop(true)
         .output()
         .await
@@ -160,7 +161,27 @@ async fn links_in_mails_confirm_an_address_and_reset_a_forgotten_password() {
         ["--public-url", &url, "--trusted-proxies", "127.0.0.1", "--mail", &mail, "--mail-from", "tasks@example.org"];
     let taskey = start(folder.path(), &flags).await;
     let _nginx = Proxy::nginx_under(PATH, folder.path(), address, taskey.address("gateway")).await;
-    assert_succeeds_with_mails("mail.mjs", &format!("{url}/"), mails.path()).await;
+    assert_succeeds_with("mail.mjs", &format!("{url}/"), [("MAILS", mails.path().as_os_str())]).await;
+}
+
+#[tokio::test]
+async fn administrators_manage_accounts_and_mails() {
+    if let Some(reason) = missing_tool() {
+        return report_skipped("a test in a browser", reason);
+    }
+    let _guard = BROWSER.lock().await;
+    let (folder, mail_port) = (testing::folder(), free_address().port().to_string());
+    let mail = format!("smtp://127.0.0.1:{mail_port}");
+    let flags = ["--public-url", "https://tasks.example.org", "--mail", &mail, "--mail-from", "tasks@example.org"];
+    let taskey = start(folder.path(), &flags).await;
+    let database = format!("sqlite:{}", folder.path().join("data/auth.db").display());
+    let variables = [
+        ("AUTH_SERVICE", program("auth-service").as_os_str()),
+        ("DATABASE_URL", OsStr::new(&database)),
+        ("MAIL_PORT", OsStr::new(&mail_port)),
+    ];
+    let url = format!("http://localhost:{}", taskey.address("gateway").port());
+    assert_succeeds_with("admin.mjs", &url, variables).await;
 }
 
 #[tokio::test]
