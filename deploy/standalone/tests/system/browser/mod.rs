@@ -175,8 +175,9 @@ async fn administrators_manage_accounts_and_mails() {
     let flags = ["--public-url", "https://tasks.example.org", "--mail", &mail, "--mail-from", "tasks@example.org"];
     let taskey = start(folder.path(), &flags).await;
     let database = format!("sqlite:{}", folder.path().join("data/auth.db").display());
+    let auth_service = program("auth-service");
     let variables = [
-        ("AUTH_SERVICE", program("auth-service").as_os_str()),
+        ("AUTH_SERVICE", auth_service.as_os_str()),
         ("DATABASE_URL", OsStr::new(&database)),
         ("MAIL_PORT", OsStr::new(&mail_port)),
     ];

@@ -121,7 +121,9 @@ export async function saveForm(form) {
 /** Opens a view of the account, for example “Access tokens”. `name` is that of the user. */
 export async function openAccount(page, name, section = "Account") {
   await page.locator(".account-link").getByText(name, { exact: true }).click();
-  await page.getByRole("navigation").getByRole("link", { name: section, exact: true }).click();
+  const link = page.getByRole("navigation").getByRole("link", { name: section, exact: true });
+  await link.click();
+  await link.and(page.locator("[aria-current=page]")).waitFor();
 }
 
 /** Returns the item of a list of the account with this title. */
