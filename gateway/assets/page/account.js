@@ -1,8 +1,9 @@
-// The account view: the email address, sessions, password change and account deletion.
+// The account view: the email address, sessions, password change, export and account deletion.
 import { call, explain } from "./api.js";
 import { formatInstant } from "./dates.js";
 import { fromTemplate } from "./dom.js";
 import { initEmailForm, showEmail } from "./email.js";
+import { initExport } from "./export.js";
 import { onPress, onSubmit } from "./form.js";
 import { entry } from "./layout.js";
 import { announce, showToast } from "./notice.js";
@@ -53,6 +54,7 @@ export function accountView(user, { logOut, clearSession }) {
     clearSession("Your account has been deleted.");
   });
   initEmailForm(parts);
+  initExport(parts.exportButton);
   showUser(user);
   // The address may have been confirmed or changed since the page was loaded. Errors are those of the sessions, too.
   call("GET", "/v1/me").then(showUser, () => {});

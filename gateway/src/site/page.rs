@@ -33,7 +33,7 @@ macro_rules! files {
     };
 }
 
-const FILES: [(&str, &str, &[u8]); 34] = files! {
+const FILES: [(&str, &str, &[u8]); 35] = files! {
     "index.html": HTML,
     "icon.svg": SVG,
     "base.css": CSS,
@@ -51,6 +51,7 @@ const FILES: [(&str, &str, &[u8]); 34] = files! {
     "editor.js": SCRIPT,
     "email.js": SCRIPT,
     "events.js": SCRIPT,
+    "export.js": SCRIPT,
     "form.js": SCRIPT,
     "layout.js": SCRIPT,
     "lists.js": SCRIPT,

@@ -149,6 +149,11 @@ async fn security_events_are_sentences_in_pages() {
 }
 
 #[tokio::test]
+async fn export_of_the_account_is_saved_as_a_file() {
+    run_script("export.mjs", &[]).await;
+}
+
+#[tokio::test]
 async fn links_in_mails_confirm_an_address_and_reset_a_forgotten_password() {
     if let Some(reason) = missing_tool() {
         return report_skipped("a test in a browser", reason);
