@@ -43,8 +43,8 @@ type Config struct {
 	Email, Password string
 	// SessionLabel is the name of the session in the list of the user's sessions.
 	SessionLabel string
-	// Token is sent with each call as it is, instead of the tokens of a session: an access token, or another bearer
-	// token.
+	// Token is sent with each call as it is, instead of the tokens of a session, and never refreshed: a personal access
+	// token, or an access token.
 	Token string
 	// DialOptions are added to the options of the connection.
 	DialOptions []grpc.DialOption
@@ -61,11 +61,13 @@ type TLS struct {
 
 // Client calls the services of Taskey. It is safe for concurrent use.
 type Client struct {
-	Auth      authv1.AuthServiceClient
-	Account   authv1.AccountServiceClient
-	Admin     authv1.AdminServiceClient
-	Tasks     taskv1.TaskServiceClient
-	TaskLists taskv1.TaskListServiceClient
+	Auth    authv1.AuthServiceClient
+	Account authv1.AccountServiceClient
+	Admin   authv1.AdminServiceClient
+	// PersonalAccessTokens manages the tokens of the user's programs.
+	PersonalAccessTokens authv1.PersonalAccessTokenServiceClient
+	Tasks                taskv1.TaskServiceClient
+	TaskLists            taskv1.TaskListServiceClient
 
 	conn     *grpc.ClientConn
 	session  *session
@@ -101,6 +103,7 @@ func New(config Config) (*Client, error) {
 	client.Auth = authv1.NewAuthServiceClient(client.conn)
 	client.Account = authv1.NewAccountServiceClient(client.conn)
 	client.Admin = authv1.NewAdminServiceClient(client.conn)
+	client.PersonalAccessTokens = authv1.NewPersonalAccessTokenServiceClient(client.conn)
 	client.Tasks = taskv1.NewTaskServiceClient(client.conn)
 	client.TaskLists = taskv1.NewTaskListServiceClient(client.conn)
 	client.session = newSession(client.Auth, config)

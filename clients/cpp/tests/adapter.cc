@@ -72,6 +72,7 @@ Struct ToStruct(const char* code, const std::string& reason, const std::string& 
   fields["code"] = ToValue(code);
   fields["reason"] = ToValue(reason);
   fields["message"] = ToValue(message);
+  fields["metadata"].mutable_struct_value();
   fields["violations"].mutable_list_value();
   fields["retry_after_ms"].set_null_value(google::protobuf::NULL_VALUE);
   fields["request_id"] = ToValue("");
@@ -81,6 +82,9 @@ Struct ToStruct(const char* code, const std::string& reason, const std::string& 
 Struct ToStruct(const taskey::Error& failure) {
   Struct error = ToStruct(CodeName(failure.code), failure.reason, failure.what());
   auto& fields = *error.mutable_fields();
+  for (const auto& [name, value] : failure.metadata) {
+    (*fields["metadata"].mutable_struct_value()->mutable_fields())[name] = ToValue(value);
+  }
   for (const auto& violation : failure.violations) {
     auto& entry = *fields["violations"]
                        .mutable_list_value()

@@ -19,5 +19,5 @@ func main() {
 	hello := func(writer http.ResponseWriter, request *http.Request) {
 		fmt.Fprintln(writer, "Hello", verifier.FromContext(request.Context()).UserID)
 	}
-	log.Fatal(http.ListenAndServe("127.0.0.1:8081", tokens.Middleware(http.HandlerFunc(hello))))
+	log.Fatal(http.ListenAndServe("127.0.0.1:8081", tokens.Middleware("account.read", http.HandlerFunc(hello))))
 }

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/encoding/protojson"
 )
@@ -25,24 +26,25 @@ func FromContext(ctx context.Context) *Claims {
 	return claims
 }
 
-// Unary is a [grpc.UnaryServerInterceptor] that authenticates callers.
+// Unary is a [grpc.UnaryServerInterceptor] that authenticates callers, and checks that their tokens have the scope of the
+// method.
 func (v *Verifier) Unary(
-	ctx context.Context, request any, _ *grpc.UnaryServerInfo, handle grpc.UnaryHandler,
+	ctx context.Context, request any, info *grpc.UnaryServerInfo, handle grpc.UnaryHandler,
 ) (any, error) {
-	ctx, _, err := v.authenticateCaller(ctx)
+	ctx, _, err := v.authenticateCaller(ctx, info.FullMethod)
 	if err != nil {
 		return nil, err
 	}
 	return handle(ctx, request)
 }
 
-// Stream is a [grpc.StreamServerInterceptor] that authenticates callers. When the token of the caller becomes invalid,
-// the context of the stream ends, messages can no longer be sent or received, and the stream fails with the reason as
+// Stream is a [grpc.StreamServerInterceptor] that authenticates callers, as Unary. When the token of the caller becomes
+// invalid, the context of the stream ends, messages can no longer be sent or received, and the stream fails with the reason as
 // soon as its handler returns.
 func (v *Verifier) Stream(
-	server any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, handle grpc.StreamHandler,
+	server any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handle grpc.StreamHandler,
 ) error {
-	ctx, claims, err := v.authenticateCaller(stream.Context())
+	ctx, claims, err := v.authenticateCaller(stream.Context(), info.FullMethod)
 	if err != nil {
 		return err
 	}
@@ -56,9 +58,16 @@ func (v *Verifier) Stream(
 	return err
 }
 
-func (v *Verifier) authenticateCaller(ctx context.Context) (context.Context, *Claims, error) {
+func (v *Verifier) authenticateCaller(ctx context.Context, method string) (context.Context, *Claims, error) {
 	headers, _ := metadata.FromIncomingContext(ctx)
-	claims, err := v.verifyHeader(headers.Get("authorization"))
+	address := ""
+	if client, isKnown := peer.FromContext(ctx); isKnown {
+		address = client.Addr.String()
+	}
+	claims, err := v.authenticateHeader(ctx, headers.Get("authorization"), v.clientAddress(address, headers.Get))
+	if err == nil {
+		err = v.authorizeMethod(claims, method)
+	}
 	if err != nil {
 		return nil, nil, withRequestID(err, headers.Get(requestID))
 	}
@@ -123,25 +132,36 @@ func (s *guardedStream) RecvMsg(message any) error {
 	return context.Cause(s.ctx)
 }
 
-// Middleware authenticates callers of an HTTP server. Errors have the format of Taskey's gateway.
-func (v *Verifier) Middleware(next http.Handler) http.Handler {
+// Middleware authenticates callers of an HTTP server. Their tokens must have the scope, such as tasks.read; with an empty
+// scope, tokens with scopes are refused. Errors have the format of Taskey's gateway.
+func (v *Verifier) Middleware(scope string, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(writer http.ResponseWriter, request *http.Request) {
-		claims, err := v.verifyHeader(request.Header.Values("Authorization"))
+		client := v.clientAddress(request.RemoteAddr, request.Header.Values)
+		claims, err := v.authenticateHeader(request.Context(), request.Header.Values("Authorization"), client)
+		if err == nil && scope == "" && claims.Scopes != nil {
+			err = errScopeUnknown
+		} else if err == nil {
+			err = claims.RequireScope(scope)
+		}
 		if err != nil {
-			writeError(writer, status.Convert(withRequestID(err, request.Header.Values(requestID))))
+			writeError(writer, status.Convert(withRequestID(err, request.Header.Values(requestID))), scope)
 			return
 		}
 		next.ServeHTTP(writer, request.WithContext(context.WithValue(request.Context(), contextKey{}, claims)))
 	})
 }
 
-func writeError(writer http.ResponseWriter, failure *status.Status) {
+func writeError(writer http.ResponseWriter, failure *status.Status, scope string) {
 	httpCode := http.StatusUnauthorized
-	if failure.Code() == codes.Unavailable {
+	switch failure.Code() {
+	case codes.Unauthenticated:
+		writer.Header().Set("WWW-Authenticate", `Bearer error="invalid_token"`)
+	case codes.PermissionDenied:
+		httpCode = http.StatusForbidden
+		writer.Header().Set("WWW-Authenticate", `Bearer error="insufficient_scope", scope="`+scope+`"`)
+	default:
 		httpCode = http.StatusServiceUnavailable
 		writer.Header().Set("Retry-After", "1")
-	} else {
-		writer.Header().Set("WWW-Authenticate", `Bearer error="invalid_token"`)
 	}
 	details := []json.RawMessage{}
 	for _, detail := range failure.Proto().GetDetails() {

@@ -113,7 +113,7 @@ func TestMiddlewareAuthenticatesCallers(t *testing.T) {
 	handler := http.HandlerFunc(func(writer http.ResponseWriter, request *http.Request) {
 		_ = json.NewEncoder(writer).Encode(verifier.FromContext(request.Context()).UserID)
 	})
-	service := httptest.NewServer(tokens.Middleware(handler))
+	service := httptest.NewServer(tokens.Middleware("tasks.read", handler))
 	t.Cleanup(service.Close)
 	get := func(authorization string) (int, string) {
 		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, service.URL, nil)

@@ -19,6 +19,8 @@ const (
 	maxLifetime = 15 * time.Minute
 	// Tolerated difference between the clocks of two machines.
 	leeway = 5 * time.Second
+	// Maximum number of services that act for a user one after another.
+	maxActors = 3
 	// The `typ` of access tokens (RFC 9068, section 2.1), so that other kinds of JWT are refused.
 	tokenType = "at+jwt"
 )
@@ -45,10 +47,29 @@ type Claims struct {
 	SessionID uuid.UUID
 	// Roles are the roles of the user: roles.
 	Roles []string
+	// Scopes are what the token permits: scope. If nil, it permits all that the roles do. See Permits and RequireScope.
+	Scopes []string
+	// AuthenticationMethods are how the user logged in: amr (RFC 8176), such as pwd and otp. Nil if unknown.
+	AuthenticationMethods []string
+	// AuthenticatedAt is when the user last proved who they are: auth_time. The zero time if unknown.
+	AuthenticatedAt time.Time
+	// Actor is the service that acts for the user: act (RFC 8693). Nil if the user acts.
+	Actor *Actor
+	// PersonalAccessToken reports whether the token is a personal access token, which has no iat and jti of a JWT: ID is
+	// the id of the token, and IssuedAt when it was exchanged.
+	PersonalAccessToken bool
 	// IssuedAt is when the token was issued: iat.
 	IssuedAt time.Time
 	// ExpiresAt is when the token expires: exp. It is accepted for 5 s longer, because clocks differ.
 	ExpiresAt time.Time
+}
+
+// Actor is a service that acts for the user of a token (RFC 8693, section 4.1).
+type Actor struct {
+	// Subject is the id of the service: sub.
+	Subject uuid.UUID
+	// Actor is the service for which this one acts in turn, or nil.
+	Actor *Actor
 }
 
 func (c *Claims) hasExpired(now time.Time) bool { return !c.ExpiresAt.Add(leeway).After(now) }
@@ -118,12 +139,11 @@ func parseClaims(payload []byte, issuer, audience string, now time.Time) (*Claim
 	claims := &Claims{
 		ID: *id, UserID: *user, SessionID: *session, IssuedAt: time.Unix(*iat, 0), ExpiresAt: time.Unix(*exp, 0),
 	}
-	for _, role := range *roles {
-		// The standard library replaces surrogates that are not paired.
-		if role == nil || strings.ContainsRune(*role, utf8.RuneError) {
-			return nil, ErrInvalid
-		}
-		claims.Roles = append(claims.Roles, *role)
+	if claims.Roles, err = checkStrings(*roles); err != nil {
+		return nil, err
+	}
+	if err := claims.parseOptional(members); err != nil {
+		return nil, err
 	}
 	validFrom := *iat
 	if text, isPresent := members["nbf"]; isPresent {
@@ -145,6 +165,74 @@ func parseClaims(payload []byte, issuer, audience string, now time.Time) (*Claim
 		return nil, ErrExpired
 	}
 	return claims, nil
+}
+
+// parseOptional parses the claims that not all tokens have.
+func (c *Claims) parseOptional(members map[string]json.RawMessage) error {
+	if text, isPresent := members["scope"]; isPresent {
+		scope := parse[string](text)
+		if scope == nil {
+			return ErrInvalid
+		}
+		var err error
+		if c.Scopes, err = parseScopes(*scope); err != nil {
+			return ErrInvalid
+		}
+	}
+	if text, isPresent := members["amr"]; isPresent {
+		methods := parse[[]*string](text)
+		if methods == nil {
+			return ErrInvalid
+		}
+		var err error
+		if c.AuthenticationMethods, err = checkStrings(*methods); err != nil {
+			return err
+		}
+	}
+	if text, isPresent := members["auth_time"]; isPresent {
+		seconds := parse[int64](text)
+		if seconds == nil || *seconds > c.IssuedAt.Unix() {
+			return ErrInvalid
+		}
+		c.AuthenticatedAt = time.Unix(*seconds, 0)
+	}
+	if text, isPresent := members["act"]; isPresent {
+		var err error
+		if c.Actor, err = parseActor(text, maxActors); err != nil {
+			return ErrInvalid
+		}
+	}
+	return nil
+}
+
+// parseActor parses the claim act.
+func parseActor(text json.RawMessage, maximum int) (*Actor, error) {
+	members, err := parseObject(text)
+	if err != nil {
+		return nil, err
+	}
+	subject := parseID(members["sub"])
+	if subject == nil || maximum == 0 {
+		return nil, ErrInvalid
+	}
+	actor := &Actor{Subject: *subject}
+	if inner, isPresent := members["act"]; isPresent {
+		actor.Actor, err = parseActor(inner, maximum-1)
+	}
+	return actor, err
+}
+
+// checkStrings returns the elements of a list of strings.
+func checkStrings(list []*string) ([]string, error) {
+	var strs []string
+	for _, element := range list {
+		// The standard library replaces surrogates that are not paired.
+		if element == nil || strings.ContainsRune(*element, utf8.RuneError) {
+			return nil, ErrInvalid
+		}
+		strs = append(strs, *element)
+	}
+	return strs, nil
 }
 
 // parseObject parses a JSON object more strictly than the standard library: member names are case-sensitive and unique,

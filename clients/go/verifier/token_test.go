@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -211,6 +212,44 @@ func TestSharedVectorsHaveTheExpectedResults(t *testing.T) {
 			}
 		case err == nil || (vector.Reason == "TOKEN_EXPIRED") != errors.Is(err, ErrExpired):
 			t.Error(vector.Name, err)
+		}
+	}
+}
+
+func TestOptionalClaimsAreReturned(t *testing.T) {
+	reports, mails := uuid.New(), uuid.New()
+	act := members{"sub": reports, "act": members{"sub": mails}}
+	payload := claims().with("scope", "tasks.read x").with("amr", []string{"pwd", "otp"}).with("auth_time", now-60).with("act", act)
+	parsed, err := verify(t, signed(header().text(), payload.text()))
+	if err != nil || !parsed.Permits("tasks.read") || !parsed.Permits("x") || parsed.Permits("tasks.write") {
+		t.Fatal(parsed, err)
+	}
+	if !slices.Equal(parsed.AuthenticationMethods, []string{"pwd", "otp"}) || parsed.AuthenticatedAt.Unix() != now-60 {
+		t.Fatal(parsed)
+	}
+	if parsed.Actor.Subject != reports || parsed.Actor.Actor.Subject != mails || parsed.Actor.Actor.Actor != nil {
+		t.Fatal(parsed.Actor)
+	}
+	parsed, err = verify(t, signed(header().text(), claims().text()))
+	if err != nil || !parsed.Permits("tasks.write") || parsed.Actor != nil || !parsed.AuthenticatedAt.IsZero() {
+		t.Fatal(parsed, err)
+	}
+}
+
+func TestOptionalClaimsOfAnotherTypeAreInvalid(t *testing.T) {
+	id := uuid.NewString()
+	var nested any = members{"sub": id}
+	for range 3 {
+		nested = members{"sub": id, "act": nested}
+	}
+	for name, values := range map[string][]any{
+		"scope":     {nil, "", " ", "tasks.read ", "tasks.read  x", "x x", "a\"b", "naïve", 1, []string{"tasks.read"}},
+		"amr":       {nil, "pwd", []any{1}, []any{nil}, members{}},
+		"auth_time": {nil, "1", 1.5, []int{1}, now},
+		"act":       {nil, "x", members{}, members{"sub": nil}, members{"sub": "x"}, members{"sub": id, "act": "x"}, nested, []any{}},
+	} {
+		for _, value := range values {
+			assertInvalid(t, signed(header().text(), claims().with(name, value).text()))
 		}
 	}
 }

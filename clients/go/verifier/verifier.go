@@ -9,6 +9,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -17,11 +19,13 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/protoadapt"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"taskey.dev/taskey"
+	authv1 "taskey.dev/taskey/gen/taskey/auth/v1"
 )
 
 // Maximum size of a message of the feed. A snapshot is split into many messages.
@@ -44,6 +48,12 @@ type Config struct {
 	// ServiceToken authenticates this verifier: a token of `auth-service tokens issue-service --scope tokens.verify`. By
 	// default, the verifier signs a token with the first key of KeyFile.
 	ServiceToken string
+	// Scopes are the scopes that methods require, such as /example.v1.Reports/List. Methods that are not listed require
+	// the scope of the option taskey.options.v1.scope in their contract.
+	Scopes map[string]string
+	// ClientAddress returns the address of the client of a call: the peer, or what a trusted proxy has written into the
+	// headers of the call. Personal access tokens can be limited to networks. By default, it is the peer.
+	ClientAddress func(peer netip.Addr, header func(name string) []string) netip.Addr
 	// MaxStaleness is how long tokens are accepted while no revocations can be received: at most 15 min. Values below 3 s
 	// have the effect of 3 s. The default is 30 s.
 	MaxStaleness time.Duration
@@ -57,6 +67,9 @@ type Verifier struct {
 	log         *slog.Logger
 	options     []grpc.DialOption
 	revocations *revocations
+	personal    *personalTokens
+	// The connection for exchanges of personal access tokens.
+	conn *grpc.ClientConn
 	// nil until the first keys are received.
 	keys atomic.Pointer[Keys]
 	stop context.CancelFunc
@@ -103,6 +116,12 @@ func New(config Config) (*Verifier, error) {
 			MinConnectTimeout: connectTimeout,
 		}),
 	}
+	// Closes connections whose peer has disappeared. Feeds have heartbeats for this.
+	alive := grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 20 * time.Second, Timeout: 5 * time.Second})
+	if verifier.conn, err = grpc.NewClient(config.Address, append(slices.Clone(verifier.options), alive)...); err != nil {
+		return nil, fmt.Errorf("verifier: %w", err)
+	}
+	verifier.personal = newPersonalTokens(verifier.exchange, time.Now)
 	ctx, stop := context.WithCancel(context.Background())
 	verifier.stop = stop
 	go verifier.run(ctx)
@@ -113,12 +132,47 @@ func New(config Config) (*Verifier, error) {
 }
 
 // Close stops following the revocations. Tokens are accepted until the maximum staleness.
-func (v *Verifier) Close() { v.stop() }
+func (v *Verifier) Close() {
+	v.stop()
+	_ = v.conn.Close()
+}
 
 // State returns how fresh the revocations are. A service is ready while its verifier accepts tokens.
 func (v *Verifier) State() State { return v.revocations.State() }
 
-// Verify returns the claims of an access token. The error is a gRPC status with the reason: UNAUTHENTICATED if the
+// Authenticate returns the claims of an access token, or of a personal access token, which a client at this address has
+// sent. The address is not valid if it is unknown; tokens that are limited to networks are then refused. The first call
+// with a personal access token exchanges it at auth-service. The errors are those of Verify.
+func (v *Verifier) Authenticate(ctx context.Context, token string, client netip.Addr) (*Claims, error) {
+	if !isPersonal(token) {
+		return v.Verify(token)
+	}
+	if !v.State().AcceptsTokens() {
+		return nil, errNotReady
+	}
+	isCurrent := func(claims *Claims) bool { return v.check(claims) == nil }
+	claims, err := v.personal.verify(ctx, token, client, isCurrent)
+	if err != nil {
+		return nil, err
+	}
+	if err := v.check(claims); err != nil {
+		return nil, err
+	}
+	return claims, nil
+}
+
+// exchange exchanges a personal access token.
+func (v *Verifier) exchange(
+	ctx context.Context, request *authv1.ExchangePersonalAccessTokenRequest,
+) (*authv1.ExchangePersonalAccessTokenResponse, error) {
+	ctx, err := v.authenticate(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return authv1.NewTokenServiceClient(v.conn).ExchangePersonalAccessToken(ctx, request, grpc.WaitForReady(true))
+}
+
+// Verify returns the claims of an access token, without I/O. The error is a gRPC status with the reason: UNAUTHENTICATED if the
 // token is not valid, or UNAVAILABLE / VERIFIER_NOT_READY if revocations are not received, because clients discard
 // their tokens after UNAUTHENTICATED.
 func (v *Verifier) Verify(token string) (*Claims, error) {
@@ -168,6 +222,10 @@ var (
 	errNotReady     = newError(codes.Unavailable, "VERIFIER_NOT_READY",
 		"revocations are not received at the moment, so no token is accepted",
 		&errdetails.RetryInfo{RetryDelay: durationpb.New(time.Second)})
+	errNoExchange = newError(codes.Unavailable, "VERIFIER_NOT_READY",
+		"personal access tokens cannot be verified at the moment",
+		&errdetails.RetryInfo{RetryDelay: durationpb.New(time.Second)})
+	errScopeUnknown = newError(codes.PermissionDenied, "SCOPE_MISSING", "tokens with scopes are not accepted here")
 )
 
 func newError(code codes.Code, reason, message string, details ...protoadapt.MessageV1) error {
@@ -179,8 +237,8 @@ func newError(code codes.Code, reason, message string, details ...protoadapt.Mes
 	return result.Err()
 }
 
-// verifyHeader verifies the token in the values of the authorization header (RFC 6750, section 2.1).
-func (v *Verifier) verifyHeader(values []string) (*Claims, error) {
+// authenticateHeader authenticates a client by the values of the authorization header (RFC 6750, section 2.1).
+func (v *Verifier) authenticateHeader(ctx context.Context, values []string, client netip.Addr) (*Claims, error) {
 	if len(values) == 0 {
 		return nil, errTokenMissing
 	}
@@ -188,5 +246,15 @@ func (v *Verifier) verifyHeader(values []string) (*Claims, error) {
 	if len(values) > 1 || !strings.EqualFold(scheme, "bearer") {
 		return nil, errTokenInvalid
 	}
-	return v.Verify(token)
+	return v.Authenticate(ctx, token, client)
+}
+
+// clientAddress returns the address of a client, given the address and port of its peer.
+func (v *Verifier) clientAddress(peer string, header func(name string) []string) netip.Addr {
+	// The address of an unknown network, such as a Unix socket, is not valid.
+	parsed, _ := netip.ParseAddrPort(peer)
+	if v.config.ClientAddress == nil {
+		return parsed.Addr()
+	}
+	return v.config.ClientAddress(parsed.Addr(), header)
 }

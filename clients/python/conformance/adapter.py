@@ -26,6 +26,7 @@ def find_stub(client: taskey.AsyncClient, method: str) -> tuple[Any, type[Messag
         "taskey.auth.v1.AuthService": client.auth,
         "taskey.auth.v1.AccountService": client.account,
         "taskey.auth.v1.AdminService": client.admin,
+        "taskey.auth.v1.PersonalAccessTokenService": client.personal_access_tokens,
         "taskey.auth.v1.TokenService": client.tokens,
         "taskey.task.v1.TaskService": client.tasks,
         "taskey.task.v1.TaskListService": client.task_lists,
@@ -44,6 +45,7 @@ def error_as_json(error: BaseException) -> Parameters:
         "code": error.code.name,
         "reason": error.reason,
         "message": error.message,
+        "metadata": error.metadata,
         "violations": [
             {"field": violation.field, "description": violation.description} for violation in error.violations
         ],

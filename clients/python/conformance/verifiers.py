@@ -15,9 +15,18 @@ import uvicorn
 
 from taskey.task.v1.task_pb2 import Task
 from taskey.task.v1.task_service_pb2_grpc import TaskServiceServicer, add_TaskServiceServicer_to_server
-from taskey.verifier import AioServerInterceptor, AsgiMiddleware, KeySet, Verifier, caller, verify_token
+from taskey.verifier import AioServerInterceptor, AsgiMiddleware, Claims, KeySet, Verifier, caller, verify_token
 
 Parameters = dict[str, Any]
+
+
+def as_json(claims: Claims) -> Parameters:
+    """Returns the claims under their names in the token."""
+    members = {name: value for name, value in asdict(claims).items() if value is not None}
+    del members["is_personal_access_token"]
+    if "scopes" in members:
+        members["scope"] = " ".join(members.pop("scopes"))
+    return members
 
 
 class TaskService(TaskServiceServicer):
@@ -71,7 +80,7 @@ class VerifierOperations:
         """Verifies a token at a given time."""
         names = ("issuer", "audience", "token", "now")
         keys = KeySet.from_jwks(parameters["keys"], parameters["now"])
-        return {"claims": asdict(verify_token(keys, *(parameters[name] for name in names)))}
+        return {"claims": as_json(verify_token(keys, *(parameters[name] for name in names)))}
 
     async def verifier(self, parameters: Parameters) -> Parameters:
         """Creates a verifier and servers behind it."""
@@ -92,7 +101,8 @@ class VerifierOperations:
         add_TaskServiceServicer_to_server(TaskService(), server)  # type: ignore[abstract]
         port = server.add_insecure_port("127.0.0.1:0")
         await server.start()
-        config = uvicorn.Config(AsgiMiddleware(application, verifier), port=0, log_level="warning", lifespan="off")
+        protected = AsgiMiddleware(application, verifier, required_scope="tasks.read")
+        config = uvicorn.Config(protected, port=0, log_level="warning", lifespan="off")
         http = uvicorn.Server(config)
         task = asyncio.create_task(http.serve())
         while not http.started:  # noqa: ASYNC110 (uvicorn has no event for this)
@@ -103,7 +113,9 @@ class VerifierOperations:
 
     async def verify(self, parameters: Parameters) -> Parameters:
         """Verifies a token."""
-        return {"claims": asdict(self._servers[parameters["verifier"]].verifier.verify(parameters["token"]))}
+        verifier = self._servers[parameters["verifier"]].verifier
+        claims = await verifier.authenticate_async(parameters["token"], parameters.get("client_address"))
+        return {"claims": as_json(claims)}
 
     async def state(self, parameters: Parameters) -> Parameters:
         """Returns how fresh the revocations are."""

@@ -13,7 +13,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from taskey import TaskeyError
-from taskey.verifier import Claims, KeySet, verify_token
+from taskey.verifier import Actor, Claims, KeySet, verify_token
 from taskey.verifier._ed25519 import is_valid_public_key
 
 NOW = 1_800_000_000
@@ -167,3 +167,33 @@ def test_public_keys_must_be_in_the_subgroup_of_prime_order() -> None:
         "0200000000000000000000000000000000000000000000000000000000000000",
     ):
         assert not is_valid_public_key(bytes.fromhex(hexadecimal))
+
+
+def nested_actors(count: int) -> dict[str, Any]:
+    """Returns the claim `act` of services that act for each other."""
+    return {"sub": UUID} | ({"act": nested_actors(count - 1)} if count > 1 else {})
+
+
+def test_optional_claims_are_returned() -> None:
+    act = {"sub": UUID, "act": {"sub": UUID}}
+    optional = {"scope": "tasks.read x", "amr": ["pwd", "otp"], "auth_time": NOW - 60, "act": act}
+    found = verify(token(claims=CLAIMS | optional))
+    assert (found.scopes, found.amr, found.auth_time) == (("tasks.read", "x"), ("pwd", "otp"), NOW - 60)
+    assert found.act == Actor(UUID, Actor(UUID))
+    assert found.permits("x") and not found.permits("tasks.write")
+    plain = verify(token())
+    assert plain.permits("tasks.write") and (plain.amr, plain.auth_time, plain.act) == (None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("scope", [None, "", " ", "tasks.read ", "tasks.read  x", "x x", 'a"b', "a\\b", "naïve", 1, ["tasks.read"]]),
+        ("amr", [None, "pwd", [1], [None], {}]),
+        ("auth_time", [None, "1", 1.5, True, [1], NOW]),
+        ("act", [None, "x", {}, {"sub": None}, {"sub": "x"}, {"sub": UUID, "act": "x"}, nested_actors(4), []]),
+    ],
+)
+def test_optional_claims_of_another_type_are_invalid(name: str, values: list[Any]) -> None:
+    for value in values:
+        assert reason(token(claims=CLAIMS | {name: value})) == "TOKEN_INVALID"

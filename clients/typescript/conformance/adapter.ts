@@ -12,6 +12,7 @@ import {
 import { file_taskey_auth_v1_account_service } from "../src/gen/taskey/auth/v1/account_service_pb.js";
 import { file_taskey_auth_v1_admin_service } from "../src/gen/taskey/auth/v1/admin_service_pb.js";
 import { file_taskey_auth_v1_auth_service } from "../src/gen/taskey/auth/v1/auth_service_pb.js";
+import { file_taskey_auth_v1_personal_access_token_service } from "../src/gen/taskey/auth/v1/personal_access_token_service_pb.js";
 import { file_taskey_auth_v1_token_service } from "../src/gen/taskey/auth/v1/token_service_pb.js";
 import { file_taskey_task_v1_task_list_service } from "../src/gen/taskey/task/v1/task_list_service_pb.js";
 import { file_taskey_task_v1_task_service, TaskChangeSchema } from "../src/gen/taskey/task/v1/task_service_pb.js";
@@ -32,6 +33,7 @@ const services = createRegistry(
   file_taskey_auth_v1_account_service,
   file_taskey_auth_v1_admin_service,
   file_taskey_auth_v1_auth_service,
+  file_taskey_auth_v1_personal_access_token_service,
   file_taskey_auth_v1_token_service,
   file_taskey_task_v1_task_list_service,
   file_taskey_task_v1_task_service,

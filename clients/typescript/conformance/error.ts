@@ -17,6 +17,7 @@ export function errorToJson(cause: unknown): JsonObject {
     code: codeName(error.code),
     reason: error.reason,
     message: error.rawMessage,
+    metadata: error.reasonMetadata,
     violations: error.violations.map(({ field, description }) => ({ field, description })),
     retry_after_ms: error.retryAfterMs ?? null,
     request_id: error.requestId,

@@ -7,8 +7,10 @@ import { TaskService } from "../src/gen/taskey/task/v1/task_service_pb.js";
 import {
   callerKey,
   callerOf,
+  clientAddressContext,
   importKeys,
   TokenError,
+  type Claims,
   Verifier,
   verifierInterceptor,
   verifierMiddleware,
@@ -29,6 +31,7 @@ export function startGrpcServer(verifier: Verifier): Promise<[Server, string]> {
     routes: (router) =>
       router.rpc(TaskService.method.getTask, (_, context) => ({ id: context.values.get(callerKey)?.sub ?? "" })),
     interceptors: [verifierInterceptor(verifier)],
+    contextValues: clientAddressContext,
   });
   return listen(createServer(handler));
 }
@@ -36,7 +39,7 @@ export function startGrpcServer(verifier: Verifier): Promise<[Server, string]> {
 /** Starts an Express server behind the verifier. It answers any GET with the `sub` of the caller. */
 export function startHttpServer(verifier: Verifier): Promise<[Server, string]> {
   const app = express();
-  app.use(verifierMiddleware(verifier));
+  app.use(verifierMiddleware(verifier, "tasks.read"));
   app.get(/.*/, (request, response) => void response.json({ sub: callerOf(request).sub }));
   return new Promise((resolve) => {
     const server = app.listen(0, "127.0.0.1", () => resolve([server, addressOf(server)]));
@@ -55,6 +58,12 @@ function running(parameters: Parameters): Running {
   const running = verifiers.get(parameters.verifier as string);
   if (running === undefined) throw new Error(`there is no verifier ${String(parameters.verifier)}`);
   return running;
+}
+
+/** Returns the claims under their names in the token. */
+function toJson({ scopes, ...claims }: Claims): JsonObject {
+  const members = claims as unknown as JsonObject;
+  return scopes === undefined ? members : { ...members, scope: scopes.join(" ") };
 }
 
 /** Converts the refusal of a token to the error of a call. */
@@ -76,7 +85,7 @@ export const verifierOperations: Record<string, Operation> = {
     };
     const keySet = await importKeys(keys, now * 1000);
     const claims = await asCall(verifyToken(keySet, { issuer, audience }, token, now * 1000));
-    return { claims: claims as unknown as JsonObject };
+    return { claims: toJson(claims) };
   },
 
   async verifier(parameters) {
@@ -98,8 +107,9 @@ export const verifierOperations: Record<string, Operation> = {
   },
 
   async verify(parameters) {
-    const claims = await asCall(running(parameters).verifier.verify(parameters.token as string));
-    return { claims: claims as unknown as JsonObject };
+    const { verifier } = running(parameters);
+    const address = parameters.client_address as string | undefined;
+    return { claims: toJson(await asCall(verifier.verify(parameters.token as string, address))) };
   },
 
   state(parameters) {

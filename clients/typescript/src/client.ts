@@ -2,6 +2,7 @@ import { createClient, type Transport } from "@connectrpc/connect";
 import { AccountService } from "./gen/taskey/auth/v1/account_service_pb.js";
 import { AdminService } from "./gen/taskey/auth/v1/admin_service_pb.js";
 import { AuthService } from "./gen/taskey/auth/v1/auth_service_pb.js";
+import { PersonalAccessTokenService } from "./gen/taskey/auth/v1/personal_access_token_service_pb.js";
 import { TokenService } from "./gen/taskey/auth/v1/token_service_pb.js";
 import { TaskListService } from "./gen/taskey/task/v1/task_list_service_pb.js";
 import { TaskService } from "./gen/taskey/task/v1/task_service_pb.js";
@@ -27,6 +28,7 @@ export function createTaskey(transport: Transport, credentials?: Credentials, cl
     auth: createClient(AuthService, authenticated),
     account: createClient(AccountService, authenticated),
     admin: createClient(AdminService, authenticated),
+    personalAccessTokens: createClient(PersonalAccessTokenService, authenticated),
     tokens: createClient(TokenService, authenticated),
     tasks,
     taskLists: createClient(TaskListService, authenticated),

@@ -8,6 +8,8 @@ const CONNECTION_CODES = [Code.Canceled, Code.Aborted, Code.Internal, Code.Unkno
 export class TaskeyError extends ConnectError {
   /** The `google.rpc.ErrorInfo.reason`, such as `TASK_NOT_FOUND`. Empty if the error does not come from the server. */
   readonly reason: string;
+  /** Further values that belong to the reason, such as `required` of SCOPE_MISSING. */
+  readonly reasonMetadata: Record<string, string>;
   /** The invalid fields of the request. */
   readonly violations: rpc.BadRequest_FieldViolation[];
   /** After this delay, a retry can succeed. */
@@ -18,7 +20,9 @@ export class TaskeyError extends ConnectError {
   private constructor(error: ConnectError, code: Code) {
     super(error.rawMessage, code, error.metadata, undefined, error.cause ?? error);
     this.details = error.details;
-    this.reason = error.findDetails(rpc.ErrorInfoSchema)[0]?.reason ?? "";
+    const info = error.findDetails(rpc.ErrorInfoSchema)[0];
+    this.reason = info?.reason ?? "";
+    this.reasonMetadata = info?.metadata ?? {};
     this.violations = error.findDetails(rpc.BadRequestSchema).flatMap((detail) => detail.fieldViolations);
     const delay = error.findDetails(rpc.RetryInfoSchema)[0]?.retryDelay;
     this.retryAfterMs = delay && Number(delay.seconds) * 1000 + Math.ceil(delay.nanos / 1e6);

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { createHmac, createPrivateKey, createPublicKey, sign } from "node:crypto";
 import { before, test } from "node:test";
 import { Point } from "@noble/ed25519";
-import { importKeys, TokenError, verifyToken, type KeySet } from "../src/verifier/index.js";
+import { importKeys, requireScope, TokenError, verifyToken, type KeySet } from "../src/verifier/index.js";
 
 const NOW = 1_800_000_000;
 const SECRET = Buffer.from("thirty-two bytes to sign a token");
@@ -62,7 +62,7 @@ test("valid tokens are accepted", async () => {
   const claims = await verifyToken(keys, NAMES, signed(HEADER, CLAIMS), NOW * 1000);
   assert.deepEqual(claims, CLAIMS);
   assert.equal(await reasonOf(pairSigned(message(PAIR_HEADER, CLAIMS))), "");
-  const unknown = { ...CLAIMS, scope: "a b", act: { sub: ["x", { sid: 1 }] }, nbf: NOW + 5, roles: ["admin"] };
+  const unknown = { ...CLAIMS, more: "a b", other: { sub: ["x", { sid: 1 }] }, nbf: NOW + 5, roles: ["admin"] };
   assert.equal(await reasonOf(signed(HEADER, unknown)), "");
   assert.equal(await reasonOf(signed(HEADER, `${JSON.stringify(CLAIMS)} \n`)), "");
   const twice = JSON.stringify(CLAIMS).replace("}", ',"x":1,"x":2}');
@@ -304,4 +304,31 @@ test("public keys outside of the subgroup of prime order are refused", async () 
   for (const hexadecimal of [...smallOrder, notOnTheCurve, ...notCanonical, mixedOrder, "00"]) {
     await assert.rejects(importPoint(Buffer.from(hexadecimal, "hex")), /not a valid Ed25519 public key/, hexadecimal);
   }
+});
+
+test("optional claims are returned", async () => {
+  const act = { sub: CLAIMS.sub, act: { sub: CLAIMS.sid } };
+  const optional = { amr: ["pwd", "otp"], auth_time: NOW - 60, act };
+  const token = signed(HEADER, { ...CLAIMS, ...optional, scope: "tasks.read x" });
+  const claims = await verifyToken(keys, NAMES, token, NOW * 1000);
+  assert.deepEqual(claims, { ...CLAIMS, ...optional, scopes: ["tasks.read", "x"] });
+  requireScope(claims, "x");
+  assert.throws(() => requireScope(claims, "tasks.write"), { reason: "SCOPE_MISSING", requiredScope: "tasks.write" });
+  assert.throws(() => requireScope(claims), { reason: "SCOPE_MISSING" });
+  requireScope(await verifyToken(keys, NAMES, signed(HEADER, CLAIMS), NOW * 1000), "tasks.write");
+});
+
+test("optional claims of another type are refused", async () => {
+  const { sub } = CLAIMS;
+  const values = {
+    scope: [null, "", " ", "tasks.read ", "tasks.read  x", "x x", 'a"b', "a\\b", "naïve", 1, ["tasks.read"]],
+    amr: [null, "pwd", [1], [null], {}],
+    auth_time: [null, "1", 1.5, [1], NOW],
+    act: [null, "x", {}, { sub: null }, { sub: "x" }, { sub, act: "x" }, []],
+  };
+  for (const [name, invalid] of Object.entries(values)) {
+    await assertRefused(invalid.map((value) => signed(HEADER, { ...CLAIMS, [name]: value })));
+  }
+  const act = { sub, act: { sub, act: { sub, act: { sub } } } };
+  await assertRefused([signed(HEADER, { ...CLAIMS, act })]);
 });

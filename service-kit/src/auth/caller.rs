@@ -26,6 +26,12 @@ impl Caller {
         request.extensions().get().ok_or_else(|| ApiError::internal("the service is not protected"))
     }
 
+    /// Returns the claims of the token.
+    #[must_use]
+    pub fn claims(&self) -> &AccessClaims {
+        &self.claims
+    }
+
     /// Returns the id of the user.
     #[must_use]
     pub fn user_id(&self) -> Uuid {

@@ -46,6 +46,7 @@ type request struct {
 	Audience       string          `json:"audience"`
 	Now            int64           `json:"now"`
 	Token          string          `json:"token"`
+	ClientAddress  string          `json:"client_address"`
 	ServiceToken   string          `json:"service_token"`
 	MaxStalenessMS int64           `json:"max_staleness_ms"`
 }
@@ -140,7 +141,7 @@ func (a *adapter) execute(ctx context.Context, request *request) (object, error)
 		if err != nil {
 			return nil, err
 		}
-		return a.useVerifier(servers, request)
+		return a.useVerifier(ctx, servers, request)
 	}
 	return nil, fmt.Errorf("unknown operation %q", request.Op)
 }
@@ -158,7 +159,7 @@ func describe(err error) object {
 	}
 	return object{
 		"code": code.Code(failure.Code).String(), "reason": failure.Reason, "message": failure.Message,
-		"violations": violations, "retry_after_ms": retryAfter, "request_id": failure.RequestID,
+		"metadata": failure.Metadata, "violations": violations, "retry_after_ms": retryAfter, "request_id": failure.RequestID,
 	}
 }
 

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
+	"strings"
 	"time"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
@@ -46,10 +48,31 @@ func describeClaims(claims *verifier.Claims) object {
 	if roles == nil {
 		roles = []string{}
 	}
-	return object{
+	described := object{
 		"jti": claims.ID, "sub": claims.UserID, "sid": claims.SessionID, "roles": roles,
 		"iat": claims.IssuedAt.Unix(), "exp": claims.ExpiresAt.Unix(),
 	}
+	if claims.Scopes != nil {
+		described["scope"] = strings.Join(claims.Scopes, " ")
+	}
+	if claims.AuthenticationMethods != nil {
+		described["amr"] = claims.AuthenticationMethods
+	}
+	if !claims.AuthenticatedAt.IsZero() {
+		described["auth_time"] = claims.AuthenticatedAt.Unix()
+	}
+	if claims.Actor != nil {
+		described["act"] = describeActor(claims.Actor)
+	}
+	return described
+}
+
+func describeActor(actor *verifier.Actor) object {
+	described := object{"sub": actor.Subject}
+	if actor.Actor != nil {
+		described["act"] = describeActor(actor.Actor)
+	}
+	return described
 }
 
 // verifierServers are servers behind a verifier.
@@ -72,7 +95,7 @@ func (a *adapter) openVerifier(request *request) (object, error) {
 		verifier: verifier,
 		grpc:     grpc.NewServer(grpc.UnaryInterceptor(verifier.Unary), grpc.StreamInterceptor(verifier.Stream)),
 		http: &http.Server{
-			Handler: verifier.Middleware(http.HandlerFunc(writeSubject)), ReadHeaderTimeout: 10 * time.Second,
+			Handler: verifier.Middleware("tasks.read", http.HandlerFunc(writeSubject)), ReadHeaderTimeout: 10 * time.Second,
 		},
 	}
 	taskv1.RegisterTaskServiceServer(servers.grpc, tasks{})
@@ -93,10 +116,12 @@ func (a *adapter) openVerifier(request *request) (object, error) {
 	return result, nil
 }
 
-func (a *adapter) useVerifier(servers *verifierServers, request *request) (object, error) {
+func (a *adapter) useVerifier(ctx context.Context, servers *verifierServers, request *request) (object, error) {
 	switch request.Op {
 	case "verify":
-		claims, err := servers.verifier.Verify(request.Token)
+		// An absent address is not valid.
+		client, _ := netip.ParseAddr(request.ClientAddress)
+		claims, err := servers.verifier.Authenticate(ctx, request.Token, client)
 		if err != nil {
 			return nil, err
 		}

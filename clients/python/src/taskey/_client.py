@@ -16,6 +16,7 @@ from taskey._session import Metadata, Password, Session
 from taskey.auth.v1.account_service_pb2_grpc import AccountServiceStub
 from taskey.auth.v1.admin_service_pb2_grpc import AdminServiceStub
 from taskey.auth.v1.auth_service_pb2_grpc import AuthServiceStub
+from taskey.auth.v1.personal_access_token_service_pb2_grpc import PersonalAccessTokenServiceStub
 from taskey.auth.v1.token_service_pb2_grpc import TokenServiceStub
 from taskey.task.v1.task_list_service_pb2_grpc import TaskListServiceStub
 from taskey.task.v1.task_service_pb2_grpc import TaskServiceStub
@@ -112,8 +113,8 @@ class Interceptor(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClientInterc
 class Client:
     """A client of Taskey. All threads can use it at the same time.
 
-    `auth`, `account`, `admin`, `tokens`, `tasks` and `task_lists` are the generated stubs of the services. Their calls
-    raise `TaskeyError`. Calls without `timeout` have a deadline of 10 s.
+    `auth`, `account`, `admin`, `personal_access_tokens`, `tokens`, `tasks` and `task_lists` are the generated stubs of
+    the services. Their calls raise `TaskeyError`. Calls without `timeout` have a deadline of 10 s.
     """
 
     def __init__(self, address: str, credentials: Password | str | None = None, *, tls: TLS | None = TLS()) -> None:
@@ -135,6 +136,7 @@ class Client:
         self.auth = io.auth = AuthServiceStub(channel)
         self.account = AccountServiceStub(channel)
         self.admin = AdminServiceStub(channel)
+        self.personal_access_tokens = PersonalAccessTokenServiceStub(channel)
         self.tokens = TokenServiceStub(channel)
         self.tasks = TaskServiceStub(channel)
         self.task_lists = TaskListServiceStub(channel)

@@ -30,6 +30,8 @@ class TaskeyError(Exception):
         """A message for developers. It can change, so programs use `reason`."""
         self.reason = reason
         """The name of an `ErrorReason` without its prefix. Empty if the error does not come from a server of Taskey."""
+        self.metadata: dict[str, str] = {}
+        """Further values that belong to the reason, such as `required` of SCOPE_MISSING."""
         self.violations: tuple[FieldViolation, ...] = ()
         """The invalid fields of the request."""
         self.retry_after = retry_after
@@ -59,7 +61,7 @@ class TaskeyError(Exception):
         retry, bad_request = error_details_pb2.RetryInfo(), error_details_pb2.BadRequest()
         for detail in status.details:
             if detail.Unpack(info):
-                self.reason = info.reason
+                self.reason, self.metadata = info.reason, dict(info.metadata)
             elif detail.Unpack(request):
                 self.request_id = request.request_id
             elif detail.Unpack(retry):

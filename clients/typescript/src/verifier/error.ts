@@ -7,7 +7,15 @@ import { ErrorInfoSchema, RequestInfoSchema, RetryInfoSchema } from "../gen/goog
 const registry = createRegistry(ErrorInfoSchema, RequestInfoSchema, RetryInfoSchema);
 
 /** Why a token is refused. */
-export type Reason = "TOKEN_MISSING" | "TOKEN_INVALID" | "TOKEN_EXPIRED" | "TOKEN_REVOKED" | "VERIFIER_NOT_READY";
+export type Reason =
+  "TOKEN_MISSING" | "TOKEN_INVALID" | "TOKEN_EXPIRED" | "TOKEN_REVOKED" | "SCOPE_MISSING" | "VERIFIER_NOT_READY";
+
+/** The codes of gRPC and HTTP, and the name of the former. */
+const CODES = {
+  unauthenticated: [Code.Unauthenticated, 401, "UNAUTHENTICATED"],
+  permissionDenied: [Code.PermissionDenied, 403, "PERMISSION_DENIED"],
+  unavailable: [Code.Unavailable, 503, "UNAVAILABLE"],
+} as const;
 
 /** The refusal of a token. */
 export class TokenError extends Error {
@@ -16,6 +24,8 @@ export class TokenError extends Error {
     message: string,
     /** Whether the key of the token is unknown. It may be a new one that has not been received yet. */
     readonly isKeyUnknown = false,
+    /** The scope that the token does not have, if its name is known. */
+    readonly requiredScope?: string,
   ) {
     super(message);
     this.name = "TokenError";
@@ -47,6 +57,23 @@ export class TokenError extends Error {
     return new TokenError("VERIFIER_NOT_READY", message);
   }
 
+  /** Personal access tokens cannot be exchanged at the moment. */
+  static noExchange(): TokenError {
+    return new TokenError("VERIFIER_NOT_READY", "personal access tokens cannot be verified at the moment");
+  }
+
+  /** Without the name of a scope, tokens with scopes are refused. */
+  static scopeMissing(scope?: string): TokenError {
+    const missing = `the access token does not have the scope \`${scope}\``;
+    const message = scope === undefined ? "tokens with scopes are not accepted here" : missing;
+    return new TokenError("SCOPE_MISSING", message, false, scope);
+  }
+
+  get #codes() {
+    if (this.reason === "SCOPE_MISSING") return CODES.permissionDenied;
+    return this.reason === "VERIFIER_NOT_READY" ? CODES.unavailable : CODES.unauthenticated;
+  }
+
   /** After this delay in seconds, a retry can succeed. */
   get retryAfter(): number | undefined {
     return this.reason === "VERIFIER_NOT_READY" ? 1 : undefined;
@@ -54,8 +81,7 @@ export class TokenError extends Error {
 
   /** Returns the error of a gRPC call with this `x-request-id`. */
   toConnectError(requestId?: string | null): ConnectError {
-    const code = this.retryAfter === undefined ? Code.Unauthenticated : Code.Unavailable;
-    const error = new ConnectError(this.message, code);
+    const error = new ConnectError(this.message, this.#codes[0]);
     error.details = this.#details(requestId).map(({ typeUrl, value }) => ({
       type: typeUrl.replace(/^.*\//, ""),
       value,
@@ -70,19 +96,23 @@ export class TokenError extends Error {
    */
   toHttp(requestId?: string): { status: number; headers: Record<string, string>; body: JsonObject } {
     const details = this.#details(requestId).map((detail) => toJson(AnySchema, detail, { registry }));
-    const [code, status] = this.retryAfter === undefined ? [401, "UNAUTHENTICATED"] : [503, "UNAVAILABLE"];
+    const [, code, status] = this.#codes;
+    const challenges = {
+      401: { "www-authenticate": 'Bearer error="invalid_token"' },
+      403: { "www-authenticate": `Bearer error="insufficient_scope", scope="${this.requiredScope ?? ""}"` },
+      503: { "retry-after": String(this.retryAfter) },
+    };
     return {
       status: code,
-      headers:
-        this.retryAfter === undefined
-          ? { "www-authenticate": 'Bearer error="invalid_token"' }
-          : { "retry-after": String(this.retryAfter) },
+      headers: challenges[code],
       body: { error: { code, status, message: this.message, details } },
     };
   }
 
   #details(fromCaller?: string | null): Any[] {
-    const info = create(ErrorInfoSchema, { reason: this.reason, domain: "taskey" });
+    const metadata: Record<string, string> = {};
+    if (this.requiredScope !== undefined) metadata.required = this.requiredScope;
+    const info = create(ErrorInfoSchema, { reason: this.reason, domain: "taskey", metadata });
     // An id of the caller must be printable ASCII and not too long.
     const requestId = fromCaller && /^[!-~]{1,128}$/.test(fromCaller) ? fromCaller : crypto.randomUUID();
     const request = create(RequestInfoSchema, { requestId });

@@ -1,6 +1,6 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { TokenError } from "./error.js";
-import type { Claims } from "./token.js";
+import { requireScope, type Claims } from "./token.js";
 import type { Verifier } from "./verifier.js";
 
 const callers = new WeakMap<IncomingMessage, Claims>();
@@ -12,12 +12,25 @@ export function callerOf(request: IncomingMessage): Claims {
   return claims;
 }
 
-/** Returns a middleware for Express that requires a valid access token. Errors have the format of Taskey's gateway. */
-export function verifierMiddleware(verifier: Verifier) {
-  return (request: IncomingMessage, response: ServerResponse, next: (error?: unknown) => void): void => {
+/**
+ * Returns a middleware for Express that requires a valid token with a scope, such as `tasks.read`. Without a scope, tokens
+ * with scopes are refused. Errors have the format of Taskey's gateway. Behind a proxy, set `trust proxy` of Express, so
+ * that the addresses of clients are known.
+ */
+export function verifierMiddleware(verifier: Verifier, requiredScope?: string) {
+  return (
+    request: IncomingMessage & { ip?: string },
+    response: ServerResponse,
+    next: (error?: unknown) => void,
+  ): void => {
     // `headers` contains only the first of several values.
     const values = request.headersDistinct.authorization ?? [];
-    verifier.authenticate(values.length > 1 ? "" : values[0]).then(
+    const address = request.ip ?? request.socket.remoteAddress;
+    const authenticated = verifier.authenticate(values.length > 1 ? "" : values[0], address).then((claims) => {
+      requireScope(claims, requiredScope);
+      return claims;
+    });
+    authenticated.then(
       (claims) => {
         callers.set(request, claims);
         next();

@@ -16,6 +16,34 @@ export interface Claims {
   iat: number;
   exp: number;
   roles: string[];
+  /** What the token permits: the claim `scope`. Without it, the token permits all that the roles do. */
+  scopes?: string[];
+  /** How the user logged in (RFC 8176), such as `pwd` and `otp`. */
+  amr?: string[];
+  /** When the user last proved who they are, in seconds since the Unix epoch. */
+  auth_time?: number;
+  /** The service that acts for the user. */
+  act?: Actor;
+  /** Whether the token is a personal access token: `jti` is its id, and `iat` is when it was exchanged. */
+  isPersonalAccessToken?: boolean;
+}
+
+/** A service that acts for the user of a token (RFC 8693, section 4.1). */
+export interface Actor {
+  /** The id of the service. */
+  sub: string;
+  /** The service for which this one acts in turn. */
+  act?: Actor;
+}
+
+/**
+ * Checks that a token has a scope, such as `tasks.read`. Without a name, tokens with scopes are refused.
+ *
+ * @throws TokenError with the reason SCOPE_MISSING.
+ */
+export function requireScope(claims: Claims, scope?: string): void {
+  if (claims.scopes === undefined || (scope !== undefined && claims.scopes.includes(scope))) return;
+  throw TokenError.scopeMissing(scope);
 }
 
 /** The issuer and the audience that tokens must have. */
@@ -28,12 +56,17 @@ export interface Names {
 export const LEEWAY_MS = 5_000;
 /** Maximum lifetime of access tokens. */
 export const MAX_LIFETIME_MS = 15 * 60_000;
+/** Maximum number of services that act for a user one after another. */
+const MAX_ACTORS = 3;
 /** Longer tokens are refused before they are decoded. */
 const MAX_TOKEN_BYTES = 4096;
 
 const HEADER = ["alg", "kid", "typ"];
-const CLAIMS = ["iss", "aud", "sub", "sid", "jti", "iat", "exp", "nbf", "roles"];
-const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
+const ACTOR = ["sub", "act"];
+const OPTIONAL_CLAIMS = ["scope", "amr", "auth_time", "act"];
+const CLAIMS = ["iss", "aud", "sub", "sid", "jti", "iat", "exp", "nbf", "roles", ...OPTIONAL_CLAIMS];
+const SCOPES = /^[!#-[\]-~]+( [!#-[\]-~]+)*$/;
+export const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
 
 /**
  * Verifies the format, the signature and every claim of an access token. Does not check whether its session was revoked.
@@ -86,9 +119,8 @@ function parseClaims(payload: Uint8Array): { claims: Claims; notBefore: number }
   const { values } = parseObject(payload, CLAIMS);
   const [iat, exp] = [parseInteger(values.get("iat")), parseInteger(values.get("exp"))];
   if (exp <= iat || (exp - iat) * 1000 > MAX_LIFETIME_MS) throw new Error("the lifetime is invalid");
-  const roles = JSON.parse(values.get("roles") ?? "null") as unknown;
-  const isRole = (role: unknown) => typeof role === "string" && role.isWellFormed();
-  if (!Array.isArray(roles) || !roles.every(isRole)) throw new Error("roles must be a list of strings");
+  const optional = parseOptional(values);
+  if (optional.auth_time !== undefined && optional.auth_time > iat) throw new Error("the time is in the future");
   const notBefore = values.has("nbf") ? Math.max(iat, parseInteger(values.get("nbf"))) : iat;
   const claims = {
     iss: parseString(values.get("iss")),
@@ -98,9 +130,41 @@ function parseClaims(payload: Uint8Array): { claims: Claims; notBefore: number }
     jti: parseId(values.get("jti")),
     iat,
     exp,
-    roles: roles as string[],
+    roles: parseStrings(values.get("roles")),
+    ...optional,
   };
   return { claims, notBefore };
+}
+
+/** Parses the claims that not all tokens have. */
+function parseOptional(values: Map<string, string>): Pick<Claims, "scopes" | "amr" | "auth_time" | "act"> {
+  return {
+    ...(values.has("scope") && { scopes: parseScopes(parseString(values.get("scope"))) }),
+    ...(values.has("amr") && { amr: parseStrings(values.get("amr")) }),
+    ...(values.has("auth_time") && { auth_time: parseInteger(values.get("auth_time")) }),
+    ...(values.has("act") && { act: parseActor(values.get("act")!) }),
+  };
+}
+
+/** Parses names that are separated by single spaces, none of them twice (RFC 6749, section 3.3). */
+export function parseScopes(text: string): string[] {
+  const scopes = text.split(" ");
+  if (!SCOPES.test(text) || new Set(scopes).size < scopes.length) throw new Error("not a list of scopes");
+  return scopes;
+}
+
+function parseActor(json: string, maximum = MAX_ACTORS): Actor {
+  if (maximum === 0) throw new Error("too many services act for the user");
+  const { values } = parseObject(Buffer.from(json), ACTOR);
+  const sub = parseId(values.get("sub"));
+  return values.has("act") ? { sub, act: parseActor(values.get("act")!, maximum - 1) } : { sub };
+}
+
+function parseStrings(json = "null"): string[] {
+  const list = JSON.parse(json) as unknown;
+  const isString = (element: unknown) => typeof element === "string" && element.isWellFormed();
+  if (!Array.isArray(list) || !list.every(isString)) throw new Error("not a list of strings");
+  return list as string[];
 }
 
 function parseId(json?: string): string {

@@ -1,11 +1,13 @@
 import { randomUUID } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { readFile, stat } from "node:fs/promises";
+import type { SecureClientSessionOptions } from "node:http2";
 import { SignJWT } from "jose";
 import type { JwkSet } from "../gen/taskey/auth/v1/token_service_pb.js";
 import { TokenError } from "./error.js";
 import { followFeed } from "./feed.js";
 import { importKeys, type KeySet } from "./keys.js";
+import { PERSONAL_PREFIX, PersonalTokens, remoteExchange } from "./personal.js";
 import { HEARTBEAT_LIMIT_MS, Revocations, type State } from "./revocations.js";
 import { hasExpired, MAX_LIFETIME_MS, verifyToken, type Claims } from "./token.js";
 
@@ -40,12 +42,19 @@ export class Verifier {
   readonly #names: { issuer: string; audience: string };
   readonly #revocations: Revocations;
   readonly #stop = new AbortController();
+  readonly #personal: PersonalTokens;
   #keys: KeySet | undefined;
 
-  private constructor(readonly options: VerifierOptions) {
+  private constructor(
+    readonly options: VerifierOptions,
+    tls: SecureClientSessionOptions,
+  ) {
     const { issuer = "taskey", audience = "taskey", maxStalenessMs = 30_000 } = options;
     this.#names = { issuer, audience };
     this.#revocations = new Revocations(Math.min(Math.max(maxStalenessMs, HEARTBEAT_LIMIT_MS), MAX_LIFETIME_MS));
+    const { exchange, close } = remoteExchange(options.url, tls, () => this.#credential());
+    this.#personal = new PersonalTokens(exchange, this.#names);
+    this.#stop.signal.addEventListener("abort", close);
   }
 
   /**
@@ -55,16 +64,17 @@ export class Verifier {
    * @throws if a file is unusable.
    */
   static async start(options: VerifierOptions): Promise<Verifier> {
-    const verifier = new Verifier(options);
     const { url, keyFile, caFile, certFile, tlsKeyFile, onError = () => undefined } = options;
+    const read = (file?: string) => (file === undefined ? undefined : readFileSync(file));
+    const tls = { ca: read(caFile), cert: read(certFile), key: read(tlsKeyFile) };
+    const verifier = new Verifier(options, tls);
     if (keyFile !== undefined) {
       verifier.#keys = await readKeys(keyFile);
       verifier.#followKeyFile(keyFile, onError);
     }
-    const read = (file?: string) => (file === undefined ? undefined : readFileSync(file));
     const feed = {
       url,
-      tls: { ca: read(caFile), cert: read(certFile), key: read(tlsKeyFile) },
+      tls,
       revocations: verifier.#revocations,
       credential: () => verifier.#credential(),
       onKeys: (keys: JwkSet) => verifier.#receiveKeys(keys),
@@ -80,31 +90,49 @@ export class Verifier {
   }
 
   /**
-   * Verifies an access token and returns its claims.
+   * Verifies an access token, or a personal access token that a client at this address has sent, and returns its claims.
+   * The first call with a personal access token exchanges it at auth-service. If the address is unknown, tokens that are
+   * limited to networks are refused.
    *
    * @throws TokenError
    */
-  async verify(token: string): Promise<Claims> {
+  async verify(token: string, clientAddress?: string): Promise<Claims> {
     const { state } = this;
-    if (this.#keys === undefined || state === "COLD" || state === "EXPIRED") throw TokenError.notReady();
-    const claims = await verifyToken(this.#keys, this.#names, token).catch((error: unknown) => {
-      // New keys are received with the revocations, so they may be missing too.
-      throw error instanceof TokenError && error.isKeyUnknown && state !== "FRESH" ? TokenError.notReady() : error;
-    });
+    if (state === "COLD" || state === "EXPIRED") throw TokenError.notReady();
+    const claims = token.startsWith(PERSONAL_PREFIX)
+      ? await this.#personal.verify(token, clientAddress, (claims) => this.#isCurrent(claims))
+      : await this.#verifyAccessToken(token, state);
     this.checkStillValid(claims);
     return claims;
   }
 
+  async #verifyAccessToken(token: string, state: State): Promise<Claims> {
+    if (this.#keys === undefined) throw TokenError.notReady();
+    return verifyToken(this.#keys, this.#names, token).catch((error: unknown) => {
+      // New keys are received with the revocations, so they may be missing too.
+      throw error instanceof TokenError && error.isKeyUnknown && state !== "FRESH" ? TokenError.notReady() : error;
+    });
+  }
+
+  #isCurrent(claims: Claims): boolean {
+    try {
+      this.checkStillValid(claims);
+      return true;
+    } catch {
+      return false;
+    }
+  }
+
   /**
-   * Verifies the access token in the value of an `authorization` header (RFC 6750, section 2.1).
+   * Verifies the token in the value of an `authorization` header (RFC 6750, section 2.1).
    *
    * @throws TokenError
    */
-  async authenticate(authorization: string | null | undefined): Promise<Claims> {
+  async authenticate(authorization: string | null | undefined, clientAddress?: string): Promise<Claims> {
     if (authorization == null) throw TokenError.missing();
     const space = authorization.indexOf(" ");
     if (authorization.slice(0, Math.max(space, 0)).toLowerCase() !== "bearer") throw TokenError.invalid();
-    return this.verify(authorization.slice(space + 1));
+    return this.verify(authorization.slice(space + 1), clientAddress);
   }
 
   /**

@@ -117,6 +117,19 @@ pub(super) fn roles_must_be_a_list_of_strings() {
 }
 
 #[test]
+pub(super) fn scope_that_is_not_a_list_of_names_is_refused() {
+    for valid in ["tasks.read", "tasks.read tasks.write"] {
+        assert_accepted(&signed(&message(header(), with(claims(), "scope", json!(valid)))));
+    }
+    for scope in [" ", "tasks.read ", " tasks.read", "tasks.read  tasks.write", "x x", "a\"b", "a\\b", "na\u{ef}ve"] {
+        assert_claim_refused("scope", json!(scope));
+    }
+    for value in [json!(null), json!(""), json!(1), json!(true), json!({}), json!(["tasks.read"])] {
+        assert_claim_refused("scope", value);
+    }
+}
+
+#[test]
 pub(super) fn duplicate_claim_is_refused_in_either_order() {
     let text = claims().to_string();
     let inner = &text[1..text.len() - 1];

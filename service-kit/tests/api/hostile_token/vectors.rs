@@ -20,7 +20,7 @@ const MAX_REFUSED: usize = 32;
 const MAX_BYTES: usize = 6000;
 
 /// The tests, by name, whose tokens are written.
-const TESTS: [(&str, fn()); 34] = [
+const TESTS: [(&str, fn()); 35] = [
     ("valid", super::valid_tokens_are_accepted),
     ("times_at_their_limits", claims::times_are_accepted_up_to_their_limits),
     ("expired", claims::expiry_is_reported_only_for_otherwise_valid_tokens),
@@ -29,6 +29,7 @@ const TESTS: [(&str, fn()); 34] = [
     ("issuer_or_audience", claims::issuer_or_audience_that_differs_slightly_is_refused),
     ("id_format", claims::id_in_another_format_is_refused),
     ("roles", claims::roles_must_be_a_list_of_strings),
+    ("scope", claims::scope_that_is_not_a_list_of_names_is_refused),
     ("duplicate_claim", claims::duplicate_claim_is_refused_in_either_order),
     ("payload_not_an_object", claims::payload_that_is_not_a_json_object_is_refused),
     ("payload_not_utf8", claims::a_payload_that_is_not_utf8_is_refused),
@@ -67,18 +68,27 @@ pub(super) fn record(token: &str, result: &Result<AccessClaims, Status>) {
     RECORDED.with_borrow_mut(|recorded| {
         let Some(recorded) = recorded else { return };
         let verdict = match result {
-            Ok(claims) => json!({"claims": {
-                "sub": claims.user_id.to_string(),
-                "sid": claims.session_id.to_string(),
-                "jti": claims.id.to_string(),
-                "roles": claims.roles,
-                "iat": claims.issued_at.as_seconds(),
-                "exp": claims.expires_at.as_seconds(),
-            }}),
+            Ok(claims) => json!({"claims": to_json(claims)}),
             Err(status) => json!({"reason": testing::refusal(status).1}),
         };
         recorded.push((token.to_owned(), verdict));
     });
+}
+
+/// Returns the claims under their names in the token.
+fn to_json(claims: &AccessClaims) -> Value {
+    let mut json = json!({
+        "sub": claims.user_id.to_string(),
+        "sid": claims.session_id.to_string(),
+        "jti": claims.id.to_string(),
+        "roles": claims.roles,
+        "iat": claims.issued_at.as_seconds(),
+        "exp": claims.expires_at.as_seconds(),
+    });
+    if let Some(scopes) = claims.scopes {
+        json["scope"] = json!(scopes.to_string());
+    }
+    json
 }
 
 /// Runs a test, and returns its tokens with their verdicts.

@@ -10,10 +10,11 @@ from taskey.verifier._context import caller
 from taskey.verifier._grpc import AioServerInterceptor, ServerInterceptor
 from taskey.verifier._keys import KeySet
 from taskey.verifier._revocations import State
-from taskey.verifier._token import Claims, verify_token
+from taskey.verifier._token import Actor, Claims, verify_token
 from taskey.verifier._verifier import Verifier
 
 __all__ = [
+    "Actor",
     "AioServerInterceptor",
     "AsgiMiddleware",
     "Claims",

@@ -14,7 +14,7 @@ from google.rpc import error_details_pb2, status_pb2
 
 from taskey._errors import TaskeyError
 
-HTTP_CODES = {"UNAUTHENTICATED": 401, "UNAVAILABLE": 503}
+HTTP_CODES = {"UNAUTHENTICATED": 401, "PERMISSION_DENIED": 403, "UNAVAILABLE": 503}
 
 
 Headers = Iterable[tuple[str | bytes, str | bytes]]
@@ -31,7 +31,8 @@ def _request_id(headers: Headers) -> str:
 
 def _as_status(error: TaskeyError, headers: Headers) -> status_pb2.Status:
     """Returns the status with `ErrorInfo`, `RequestInfo` and, if set, `RetryInfo`."""
-    details: list[Message] = [error_details_pb2.ErrorInfo(reason=error.reason, domain="taskey")]
+    info = error_details_pb2.ErrorInfo(reason=error.reason, domain="taskey", metadata=error.metadata)
+    details: list[Message] = [info]
     details.append(error_details_pb2.RequestInfo(request_id=_request_id(headers)))
     if error.retry_after is not None:
         delay = duration_pb2.Duration(seconds=math.ceil(error.retry_after))
@@ -61,6 +62,9 @@ def as_http(error: TaskeyError, request: Headers) -> tuple[int, dict[str, Any], 
     if code == 401:
         value = b"Bearer" if error.reason == "TOKEN_MISSING" else b'Bearer error="invalid_token"'
         headers.append((b"www-authenticate", value))
+    if code == 403:
+        scope = error.metadata.get("required", "")
+        headers.append((b"www-authenticate", f'Bearer error="insufficient_scope", scope="{scope}"'.encode()))
     if error.retry_after is not None:
         headers.append((b"retry-after", str(math.ceil(error.retry_after)).encode()))
     return code, body, headers

@@ -6,6 +6,7 @@ import json
 import re
 import time
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,14 +21,27 @@ MAX_LIFETIME = 15 * 60
 """Maximum lifetime of access tokens, in seconds."""
 LEEWAY = 5
 """Tolerated difference between the clocks of two machines, in seconds."""
+MAX_ACTORS = 3
+"""Maximum number of services that act for a user one after another."""
 TOKEN_TYPE = "at+jwt"
 INVALID_MESSAGE = "the access token is not valid"
 
 _COMPACT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 _UUID = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
-# An access token has two: of its claims and of its roles. The parser of Python would exceed its stack.
+_SCOPES = re.compile(r"[!#-\[\]-~]+( [!#-\[\]-~]+)*")
+# An access token has few: of its claims and of their lists. The parser of Python would exceed its stack.
 _MAX_BRACKETS = 64
 _JWS = jwt.PyJWS(algorithms=["HS256", "EdDSA"])
+
+
+@dataclass(frozen=True)
+class Actor:
+    """A service that acts for the user of a token (RFC 8693, section 4.1)."""
+
+    sub: str
+    """The id of the service."""
+    act: Actor | None = None
+    """The service for which this one acts in turn."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +60,34 @@ class Claims:
     """When the token expires, in seconds since the Unix epoch."""
     roles: tuple[str, ...]
     """The roles of the user."""
+    scopes: tuple[str, ...] | None = None
+    """What the token permits: the claim `scope`. Without it, the token permits all that the roles do."""
+    amr: tuple[str, ...] | None = None
+    """How the user logged in (RFC 8176), such as `pwd` and `otp`."""
+    auth_time: int | None = None
+    """When the user last proved who they are, in seconds since the Unix epoch."""
+    act: Actor | None = None
+    """The service that acts for the user."""
+    is_personal_access_token: bool = False
+    """Whether the token is a personal access token: `jti` is its id, and `iat` is when it was exchanged."""
+
+    def permits(self, scope: str) -> bool:
+        """Reports whether the token has a scope, such as `tasks.read`."""
+        return self.scopes is None or scope in self.scopes
+
+    def require_scope(self, scope: str) -> None:
+        """Checks that the token has a scope. With an empty scope, tokens with scopes are refused.
+
+        Raises:
+            TaskeyError: PERMISSION_DENIED / SCOPE_MISSING.
+        """
+        if self.scopes is None or (scope and scope in self.scopes):
+            return
+        missing = f"the access token does not have the scope `{scope}`"
+        message = missing if scope else "tokens with scopes are not accepted here"
+        error = TaskeyError(grpc.StatusCode.PERMISSION_DENIED, message, "SCOPE_MISSING")
+        error.metadata = {"required": scope} if scope else {}
+        raise error
 
     def has_expired(self, now: float) -> bool:
         """Reports whether the token has expired, allowing for `LEEWAY`."""
@@ -106,11 +148,35 @@ def _check_claims(claims: dict[str, Any], issuer: str, audience: str, now: float
         raise ValueError("another issuer or audience")
     if not 0 < exp - iat <= MAX_LIFETIME or valid_from > int(now + LEEWAY):
         raise ValueError("not valid at this time")
-    if not isinstance(roles, list) or not all(isinstance(role, str) for role in roles):
-        raise ValueError("roles must be a list of strings")
-    "".join(roles).encode()  # Refuses unpaired surrogates.
     sub, sid, jti = (normalize_id(claims.get(name)) for name in ("sub", "sid", "jti"))
-    return Claims(sub, sid, jti, iat, exp, tuple(roles))
+    optional = {name: parse(claims[name]) for name, parse in _OPTIONAL.items() if name in claims}
+    scopes = optional.pop("scope", None)
+    if optional.get("auth_time", iat) > iat:
+        raise ValueError("authenticated after the token was issued")
+    return Claims(sub, sid, jti, iat, exp, _strings(roles), scopes, **optional)
+
+
+def parse_scopes(value: object) -> tuple[str, ...]:
+    """Parses names that are separated by single spaces, none of them twice (RFC 6749, section 3.3)."""
+    if not isinstance(value, str) or not _SCOPES.fullmatch(value):
+        raise ValueError("not a list of scopes")
+    scopes = tuple(value.split(" "))
+    if len(set(scopes)) < len(scopes):
+        raise ValueError("duplicate scopes")
+    return scopes
+
+
+def _strings(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(element, str) for element in value):
+        raise ValueError("not a list of strings")
+    "".join(value).encode()  # Refuses unpaired surrogates.
+    return tuple(value)
+
+
+def _actor(value: object, maximum: int = MAX_ACTORS) -> Actor:
+    if not isinstance(value, dict) or maximum == 0:
+        raise ValueError("not an actor")
+    return Actor(normalize_id(value.get("sub")), _actor(value["act"], maximum - 1) if "act" in value else None)
 
 
 def _integer(value: object) -> int:
@@ -118,6 +184,15 @@ def _integer(value: object) -> int:
     if type(value) is not int or not -(2**63) <= value < 2**63:
         raise ValueError("not an integer")
     return value
+
+
+# The claims that not all tokens have.
+_OPTIONAL: dict[str, Callable[[object], Any]] = {
+    "scope": parse_scopes,
+    "amr": _strings,
+    "auth_time": _integer,
+    "act": _actor,
+}
 
 
 def normalize_id(value: object) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Self
 
@@ -14,8 +16,29 @@ from taskey._errors import TaskeyError
 from taskey._session import Metadata, bearer
 from taskey.verifier._feed import Feed
 from taskey.verifier._keys import KeySource
+from taskey.verifier._personal import MAX_EXCHANGES, PREFIX, PersonalTokens, RemoteExchange
 from taskey.verifier._revocations import Revocations, State, not_ready
+from taskey.verifier._status import Headers
 from taskey.verifier._token import Claims, UnknownKeyError, expired_token, invalid_token, sign_token, verify_token
+
+ClientAddress = Callable[[str | None, Headers], str | None]
+
+
+def bearer_token(headers: Headers) -> str:
+    """Returns the token in the header `authorization` (RFC 6750, section 2.1).
+
+    Raises:
+        TaskeyError: UNAUTHENTICATED / TOKEN_MISSING or TOKEN_INVALID.
+    """
+    values = [value for name, value in headers if name in ("authorization", b"authorization")]
+    if not values:
+        message = "an access token is required: authorization: Bearer <token>"
+        raise TaskeyError(grpc.StatusCode.UNAUTHENTICATED, message, "TOKEN_MISSING")
+    value = values[0].decode("latin-1") if isinstance(values[0], bytes) else values[0]
+    scheme, _, token = value.partition(" ")
+    if len(values) > 1 or scheme.lower() != "bearer":
+        raise invalid_token()
+    return token
 
 
 class Verifier:
@@ -34,6 +57,7 @@ class Verifier:
         issuer: str = "taskey",
         audience: str = "taskey",
         max_staleness: float = 30.0,
+        client_address: ClientAddress = lambda peer, _: peer,
     ) -> None:
         """Creates a verifier and starts to follow auth-service.
 
@@ -46,6 +70,9 @@ class Verifier:
             issuer: The issuer of access tokens.
             audience: The audience of access tokens.
             max_staleness: How many seconds tokens are accepted while no revocations are received; 3 to 900.
+            client_address: Returns the address of the client of a call, given that of the peer, or `None`, and the
+                headers: behind a proxy, what the proxy has written into a header. Personal access tokens can be limited
+                to networks.
 
         Raises:
             OSError: A file cannot be read.
@@ -59,6 +86,11 @@ class Verifier:
         self._revocations = Revocations(max_staleness)
         self._authorize()
         peers = [addresses] if isinstance(addresses, str) else addresses
+        self._client_address = client_address
+        self._exchange = RemoteExchange(peers, tls, self._authorize)
+        self._personal_tokens = PersonalTokens(self._exchange)
+        # For asyncio, whose own threads must not wait for exchanges.
+        self._executor = ThreadPoolExecutor(MAX_EXCHANGES, "taskey-exchange")
         self._feed = Feed(peers, tls, self._authorize, self._keys, self._revocations)
         self._feed.start()
 
@@ -68,7 +100,7 @@ class Verifier:
         return self._revocations.state
 
     def verify(self, token: str) -> Claims:
-        """Verifies a token and returns its claims.
+        """Verifies an access token without I/O, and returns its claims.
 
         Raises:
             TaskeyError: UNAUTHENTICATED with the reason, or UNAVAILABLE / VERIFIER_NOT_READY while keys or revocations
@@ -97,24 +129,55 @@ class Verifier:
             raise expired_token()
         self._revocations.check(claims)
 
-    def authenticate(self, headers: Sequence[str | bytes]) -> Claims:
-        """Verifies the token in the values of the header `authorization` (RFC 6750, section 2.1).
+    def authenticate(self, token: str, client: str | None = None) -> Claims:
+        """Verifies an access token, or a personal access token that a client at an address has sent.
+
+        The first call with a personal access token waits for its exchange at auth-service. If the address is unknown,
+        tokens that are limited to networks are refused.
 
         Raises:
-            TaskeyError: As `verify`, or UNAUTHENTICATED / TOKEN_MISSING.
+            TaskeyError: As `verify`.
         """
-        if not headers:
-            message = "an access token is required: authorization: Bearer <token>"
-            raise TaskeyError(grpc.StatusCode.UNAUTHENTICATED, message, "TOKEN_MISSING")
-        value = headers[0].decode("latin-1") if isinstance(headers[0], bytes) else headers[0]
-        scheme, _, token = value.partition(" ")
-        if len(headers) > 1 or scheme.lower() != "bearer":
-            raise invalid_token()
-        return self.verify(token)
+        claims = self._remembered(token, client)
+        return claims or self._checked(self._personal_tokens.exchange(token, client))
+
+    async def authenticate_async(self, token: str, client: str | None = None) -> Claims:
+        """As `authenticate`, without blocking the event loop."""
+        claims = self._remembered(token, client)
+        if claims is None:
+            loop = asyncio.get_running_loop()
+            exchange = self._personal_tokens.exchange
+            claims = self._checked(await loop.run_in_executor(self._executor, exchange, token, client))
+        return claims
+
+    def _remembered(self, token: str, client: str | None) -> Claims | None:
+        """Returns the claims of a token, or `None` if it has to be exchanged."""
+        if not token.startswith(PREFIX):
+            return self.verify(token)
+        if not self.state.accepts_tokens:
+            raise not_ready()
+        return self._personal_tokens.remembered(token, client, self._is_current)
+
+    def _is_current(self, claims: Claims) -> bool:
+        try:
+            self.check_still_valid(claims)
+        except TaskeyError:
+            return False
+        return True
+
+    def _checked(self, claims: Claims) -> Claims:
+        self.check_still_valid(claims)
+        return claims
+
+    def client_address(self, peer: str | None, headers: Headers) -> str | None:
+        """Returns the address of the client of a call, given that of the peer."""
+        return self._client_address(peer, headers)
 
     def close(self) -> None:
         """Ends the connection to auth-service. From then on, tokens are accepted only until the maximum staleness."""
         self._feed.close()
+        self._executor.shutdown(wait=False)
+        self._exchange.close()
 
     def __enter__(self) -> Self:
         return self

@@ -42,7 +42,7 @@ impl Parameters<'_> {
         self.0.get(name).unwrap_or(&Value::Null)
     }
 
-    fn parse<T: DeserializeOwned>(&self, name: &str) -> Result<T, String> {
+    pub fn parse<T: DeserializeOwned>(&self, name: &str) -> Result<T, String> {
         T::deserialize(self.value(name)).map_err(|error| format!("the parameter {name:?}: {error}"))
     }
 }
@@ -65,6 +65,8 @@ impl Runner {
             "claims" => decode(parameters.text("token")?)?,
             "log_in" => verifiers::log_in_at(parameters.text("address")?).await?,
             "log_out" => verifiers::log_out_at(parameters.text("address")?, parameters.text("refresh_token")?).await?,
+            "personal_access_token" => verifiers::create_personal_access_token(&parameters).await?,
+            "delete_personal_access_token" => verifiers::delete_personal_access_token(&parameters).await?,
             "sign" => json!(self.world.read().await.sign(parameters.value("claims"))),
             "grpc" => return Ok(get_task(parameters.text("address")?, parameters.value("token")).await),
             "http" => {
@@ -181,6 +183,7 @@ pub fn error(status: &Status) -> Value {
         "message": status.message(),
         "reason": info.map(|info| info.reason.clone()),
         "domain": info.map(|info| info.domain.clone()),
+        "metadata": info.map(|info| info.metadata.clone()),
     })
 }
 

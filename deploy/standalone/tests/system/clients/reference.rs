@@ -2,14 +2,20 @@
 
 use std::{
     collections::HashMap,
-    net::SocketAddr,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
     time::Duration,
 };
 
+use futures::future::BoxFuture;
 use http_body_util::BodyExt;
-use hyper::{Request, Response, body::Bytes, body::Frame, body::Incoming};
+use hyper::{
+    HeaderMap, Request, Response,
+    body::{Bytes, Frame, Incoming},
+    header::AUTHORIZATION,
+    http::Extensions,
+};
 use prost::Message;
 use serde_json::{Map, Value, json};
 use service_kit::{
@@ -19,7 +25,9 @@ use service_kit::{
         interceptor::Authenticator,
         key_source::{KeySource, Purpose},
         keys::KeySet,
+        personal_access_token::{ClientAddresses, cache::PersonalAccessTokens, remote::RemoteExchange},
         revocation::{Freshness, RevocationView, follow::Follower},
+        scope::Scope,
         token,
     },
     clock::{Clock, Timestamp},
@@ -85,8 +93,12 @@ async fn execute(verifiers: &Verifiers, request: &Map<String, Value>) -> Result<
             Ok(json!({"grpc": address.to_string(), "http": null}))
         }
         "verify" => {
-            let claims = verifier().authenticator.verify(&text("token")).map_err(Status::from)?;
-            Ok(json!({"claims": to_json(&claims)}))
+            let mut headers = HeaderMap::new();
+            let authorization = format!("Bearer {}", text("token"));
+            headers.insert(AUTHORIZATION, authorization.parse().expect("a token is ASCII"));
+            let verifier = verifier();
+            let caller = verifier.authenticator.authenticate_any(&Extensions::new(), &headers).await;
+            Ok(json!({"claims": to_json(caller.map_err(Status::from)?.claims())}))
         }
         "state" => {
             let state = match verifier().view.freshness() {
@@ -122,7 +134,18 @@ fn to_json(claims: &AccessClaims) -> Value {
         "roles": claims.roles,
         "iat": claims.issued_at.as_seconds(),
         "exp": claims.expires_at.as_seconds(),
+        "scope": claims.scopes.map(|scopes| scopes.to_string()),
     })
+}
+
+/// All clients of the scenarios are on this machine.
+#[derive(Debug)]
+struct LocalClients;
+
+impl ClientAddresses for LocalClients {
+    fn address<'a>(&'a self, _: &'a Extensions, _: &'a HeaderMap) -> BoxFuture<'a, Result<Option<IpAddr>, ApiError>> {
+        Box::pin(async { Ok(Some(Ipv4Addr::LOCALHOST.into())) })
+    }
 }
 
 /// Writes a file that nobody else may read.
@@ -149,15 +172,19 @@ async fn start(args: TokenArgs, request: &Map<String, Value>) -> (Verifier, Sock
     let max_staleness = max_staleness.map_or(MAX_STALENESS, Duration::from_millis);
     let view = Arc::new(RevocationView::new(max_staleness, clock.clone()));
     let peer: Endpoint = format!("http://{}", text("address").expect("an address")).parse().expect("a URL");
+    let peers = vec![peer.into()];
+    let exchange = RemoteExchange::new(credential.clone(), &peers, &Dialer::plaintext(), clock.clone());
+    let tokens = PersonalAccessTokens::new(Arc::new(exchange), Arc::new(LocalClients), clock.clone());
     let follower = Follower {
         view: Arc::clone(&view),
         keys: Arc::clone(&keys),
         deleted_users: None,
         credential,
-        peers: vec![peer.into()],
+        peers,
         dialer: Dialer::plaintext(),
     };
     let authenticator = Authenticator::new(keys, args, Arc::clone(&view), clock);
+    let authenticator = authenticator.with_personal_access_tokens(Arc::new(tokens));
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("the socket is bound");
     let mut running = JoinSet::new();
@@ -172,7 +199,9 @@ async fn get_task(authenticator: Authenticator, request: Request<Incoming>) -> R
     let (head, body) = request.into_parts();
     body.collect().await?;
     let (sender, receiver) = mpsc::channel::<Frame<Bytes>>(2);
-    let status = match authenticator.authenticate(&head.headers) {
+    let authenticated = authenticator.authenticate_any(&head.extensions, &head.headers).await;
+    let permitted = authenticated.and_then(|caller| caller.require_scope(Scope::TasksRead).map(|()| caller));
+    let status = match permitted {
         Ok(caller) => {
             let task = Task { id: caller.user_id().to_string(), ..Task::default() };
             _ = sender.send(Frame::data(frame(&task.encode_to_vec()))).await;

@@ -4,8 +4,12 @@ use std::{fs, sync::Arc, time::Duration};
 
 use futures::{StreamExt, stream};
 use serde_json::{Map, Value, json};
-use taskey_proto::auth::v1::TokenPair;
+use taskey_proto::auth::v1::{
+    CreatePersonalAccessTokenRequest, DeletePersonalAccessTokenRequest, TokenPair,
+    personal_access_token_service_client::PersonalAccessTokenServiceClient,
+};
 use tokio::time::{Instant, sleep};
+use tonic::transport::Channel;
 
 use super::{
     drive::{Parameters, get_task},
@@ -15,7 +19,7 @@ use super::{
 };
 use crate::{
     faults::users::{log_in, log_out, sign_up},
-    process::channel,
+    process::{bearer, channel},
 };
 
 /// How many tokens an adapter verifies at the same time.
@@ -69,6 +73,35 @@ pub async fn log_in_at(address: &str) -> Result<Value, String> {
     _ = sign_up(&auth, EMAIL).await;
     let pair = log_in(&auth, EMAIL).await.map_err(|status| format!("{status:?}"))?;
     Ok(json!({"access_token": pair.access_token, "refresh_token": pair.refresh_token}))
+}
+
+/// Creates a personal access token for the user of a scenario, who is signed up first if necessary.
+pub async fn create_personal_access_token(parameters: &Parameters<'_>) -> Result<Value, String> {
+    let (address, scopes) = (parameters.text("address")?, parameters.parse("scopes")?);
+    let networks = parameters.parse::<Option<_>>("networks")?.unwrap_or_default();
+    let request =
+        CreatePersonalAccessTokenRequest { label: "scenario".to_owned(), scopes, networks, ..Default::default() };
+    let (mut tokens, access_token) = personal_access_tokens(address).await?;
+    let created = tokens.create_personal_access_token(bearer(&access_token, request)).await;
+    let created = created.map_err(|status| format!("{status:?}"))?.into_inner();
+    Ok(json!({"id": created.id, "secret": created.secret}))
+}
+
+/// Deletes a personal access token of the user of a scenario.
+pub async fn delete_personal_access_token(parameters: &Parameters<'_>) -> Result<Value, String> {
+    let request = DeletePersonalAccessTokenRequest { id: parameters.text("id")?.to_owned() };
+    let (mut tokens, access_token) = personal_access_tokens(parameters.text("address")?).await?;
+    let deleted = tokens.delete_personal_access_token(bearer(&access_token, request)).await;
+    deleted.map_err(|status| format!("{status:?}"))?;
+    Ok(json!({}))
+}
+
+/// Returns a client of the service, and an access token of the user of a scenario.
+async fn personal_access_tokens(address: &str) -> Result<(PersonalAccessTokenServiceClient<Channel>, String), String> {
+    let tokens = log_in_at(address).await?;
+    let service =
+        PersonalAccessTokenServiceClient::new(channel(address.parse().map_err(|_| "`address` is not an address")?));
+    Ok((service, tokens["access_token"].as_str().unwrap_or_default().to_owned()))
 }
 
 /// Ends the session of a refresh token.

@@ -1,19 +1,28 @@
 package dev.taskey.verifier;
 
 import java.util.List;
+import java.util.Optional;
+import java.util.OptionalLong;
 import java.util.UUID;
 
 /**
- * The claims of a verified access token.
+ * The claims of a verified access token, or of a personal access token.
  *
  * @param issuer the claim {@code iss}
  * @param audience the claim {@code aud}
  * @param userId the claim {@code sub}
  * @param sessionId the claim {@code sid}
- * @param tokenId the claim {@code jti}
- * @param issuedAt the claim {@code iat}, in seconds since the Unix epoch
+ * @param tokenId the claim {@code jti}, or the id of a personal access token
+ * @param issuedAt the claim {@code iat}, in seconds since the Unix epoch; for a personal access
+ *     token, when it was exchanged
  * @param expiresAt the claim {@code exp}, in seconds since the Unix epoch
  * @param roles the roles of the user
+ * @param scopes what the token permits; without it, all that the roles do
+ * @param authenticationMethods how the user logged in (RFC 8176), such as {@code pwd} and {@code
+ *     otp}; empty if unknown
+ * @param authenticatedAt when the user last proved who they are, in seconds since the Unix epoch
+ * @param actor the service that acts for the user
+ * @param isPersonalAccessToken whether the token is a personal access token
  */
 public record AccessClaims(
     String issuer,
@@ -23,4 +32,23 @@ public record AccessClaims(
     UUID tokenId,
     long issuedAt,
     long expiresAt,
-    List<String> roles) {}
+    List<String> roles,
+    Optional<List<String>> scopes,
+    List<String> authenticationMethods,
+    OptionalLong authenticatedAt,
+    Optional<Actor> actor,
+    boolean isPersonalAccessToken) {
+
+  /**
+   * A service that acts for the user of a token (RFC 8693, section 4.1).
+   *
+   * @param subject the id of the service
+   * @param actor the service for which this one acts in turn
+   */
+  public record Actor(UUID subject, Optional<Actor> actor) {}
+
+  /** Returns whether the token has a scope, such as {@code tasks.read}. */
+  public boolean permits(String scope) {
+    return scopes.isEmpty() || scopes.get().contains(scope);
+  }
+}

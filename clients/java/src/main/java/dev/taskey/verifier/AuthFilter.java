@@ -9,10 +9,10 @@ import com.google.rpc.RequestInfo;
 import com.google.rpc.RetryInfo;
 import com.sun.net.httpserver.Filter;
 import com.sun.net.httpserver.HttpExchange;
-import io.grpc.Status;
 import io.grpc.StatusRuntimeException;
 import io.grpc.protobuf.StatusProto;
 import java.io.IOException;
+import java.net.InetAddress;
 import java.nio.charset.StandardCharsets;
 import java.util.List;
 
@@ -24,10 +24,17 @@ public final class AuthFilter extends Filter {
   public static final String CALLER = "taskey.caller";
 
   private final Verifier verifier;
+  private final String scope;
 
-  /** Creates a filter that refuses the tokens that the verifier refuses. */
+  /** Creates a filter that refuses the tokens that the verifier refuses, and all with scopes. */
   public AuthFilter(Verifier verifier) {
+    this(verifier, "");
+  }
+
+  /** Creates a filter that also refuses tokens without a scope, such as {@code tasks.read}. */
+  public AuthFilter(Verifier verifier, String scope) {
     this.verifier = verifier;
+    this.scope = scope;
   }
 
   @Override
@@ -40,7 +47,12 @@ public final class AuthFilter extends Filter {
     try {
       List<String> values = exchange.getRequestHeaders().getOrDefault("Authorization", List.of());
       String header = values.isEmpty() ? null : values.size() == 1 ? values.get(0) : "";
-      exchange.setAttribute(CALLER, verifier.authenticate(header));
+      InetAddress client =
+          verifier.clientAddress(
+              exchange.getRemoteAddress(), name -> exchange.getRequestHeaders().getFirst(name));
+      AccessClaims claims = verifier.authenticate(header, client);
+      Verifier.requireScope(claims, scope);
+      exchange.setAttribute(CALLER, claims);
     } catch (StatusRuntimeException e) {
       String requestId = exchange.getRequestHeaders().getFirst("X-Request-Id");
       refuse(exchange, Errors.withRequestId(e, requestId));
@@ -50,10 +62,13 @@ public final class AuthFilter extends Filter {
   }
 
   /** Sends the error in the format of Taskey's gateway. */
-  private static void refuse(HttpExchange exchange, StatusRuntimeException refusal)
-      throws IOException {
-    boolean isUnauthenticated = refusal.getStatus().getCode() == Status.Code.UNAUTHENTICATED;
-    int code = isUnauthenticated ? 401 : 503;
+  private void refuse(HttpExchange exchange, StatusRuntimeException refusal) throws IOException {
+    int code =
+        switch (refusal.getStatus().getCode()) {
+          case UNAUTHENTICATED -> 401;
+          case PERMISSION_DENIED -> 403;
+          default -> 503;
+        };
     JsonArray details = new JsonArray();
     for (Any detail : StatusProto.fromThrowable(refusal).getDetailsList()) {
       if (!detail.is(RetryInfo.class)) {
@@ -69,11 +84,16 @@ public final class AuthFilter extends Filter {
     body.add("error", error);
     byte[] bytes = body.toString().getBytes(StandardCharsets.UTF_8);
     exchange.getResponseHeaders().set("Content-Type", "application/json");
-    exchange
-        .getResponseHeaders()
-        .set(
-            isUnauthenticated ? "WWW-Authenticate" : "Retry-After",
-            isUnauthenticated ? "Bearer" : "1");
+    switch (code) {
+      case 401 -> exchange.getResponseHeaders().set("WWW-Authenticate", "Bearer");
+      case 403 ->
+          exchange
+              .getResponseHeaders()
+              .set(
+                  "WWW-Authenticate",
+                  "Bearer error=\"insufficient_scope\", scope=\"" + scope + "\"");
+      default -> exchange.getResponseHeaders().set("Retry-After", "1");
+    }
     exchange.sendResponseHeaders(code, bytes.length);
     try (var output = exchange.getResponseBody()) {
       output.write(bytes);
@@ -87,6 +107,9 @@ public final class AuthFilter extends Filter {
       ErrorInfo info = detail.unpack(ErrorInfo.class);
       json.addProperty("reason", info.getReason());
       json.addProperty("domain", info.getDomain());
+      JsonObject metadata = new JsonObject();
+      info.getMetadataMap().forEach(metadata::addProperty);
+      json.add("metadata", metadata);
     } else {
       json.addProperty("requestId", detail.unpack(RequestInfo.class).getRequestId());
     }

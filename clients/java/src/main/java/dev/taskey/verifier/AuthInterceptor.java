@@ -1,21 +1,28 @@
 package dev.taskey.verifier;
 
+import dev.taskey.options.v1.OptionsProto;
 import io.grpc.Context;
 import io.grpc.Contexts;
 import io.grpc.ForwardingServerCall.SimpleForwardingServerCall;
+import io.grpc.Grpc;
 import io.grpc.Metadata;
+import io.grpc.MethodDescriptor;
 import io.grpc.ServerCall;
 import io.grpc.ServerCallHandler;
 import io.grpc.ServerInterceptor;
 import io.grpc.Status;
 import io.grpc.StatusRuntimeException;
+import io.grpc.protobuf.ProtoMethodDescriptorSupplier;
+import java.net.InetAddress;
 import java.util.Iterator;
+import java.util.Map;
 import java.util.concurrent.ScheduledFuture;
 import java.util.concurrent.TimeUnit;
 
 /**
- * Authenticates the calls of a gRPC server by their access tokens. Streams end with the token that
- * opened them.
+ * Authenticates the calls of a gRPC server by their tokens, which must have the scope of the
+ * method. Streams end with the token that opened them. The first call with a personal access token
+ * waits for its exchange, so the executor of the server must permit blocking.
  */
 public final class AuthInterceptor implements ServerInterceptor {
   /** The claims of the caller's token. */
@@ -27,10 +34,25 @@ public final class AuthInterceptor implements ServerInterceptor {
       Metadata.Key.of("x-request-id", Metadata.ASCII_STRING_MARSHALLER);
 
   private final Verifier verifier;
+  private final Map<String, String> scopes;
 
-  /** Creates an interceptor that refuses the tokens that the verifier refuses. */
+  /**
+   * Creates an interceptor that refuses the tokens that the verifier refuses, and those without the
+   * scope of the option {@code taskey.options.v1.scope} of a method. If a method does not have the
+   * option, tokens with scopes are refused.
+   */
   public AuthInterceptor(Verifier verifier) {
+    this(verifier, Map.of());
+  }
+
+  /**
+   * Creates an interceptor for methods that do not have the option.
+   *
+   * @param scopes the scopes of methods, such as {@code example.v1.Reports/List}
+   */
+  public AuthInterceptor(Verifier verifier, Map<String, String> scopes) {
     this.verifier = verifier;
+    this.scopes = Map.copyOf(scopes);
   }
 
   @Override
@@ -38,7 +60,15 @@ public final class AuthInterceptor implements ServerInterceptor {
       ServerCall<Q, R> call, Metadata headers, ServerCallHandler<Q, R> next) {
     String requestId = headers.get(REQUEST_ID);
     try {
-      AccessClaims claims = verifier.authenticate(authorization(headers));
+      InetAddress client =
+          verifier.clientAddress(
+              call.getAttributes().get(Grpc.TRANSPORT_ATTR_REMOTE_ADDR),
+              name -> headers.get(Metadata.Key.of(name, Metadata.ASCII_STRING_MARSHALLER)));
+      AccessClaims claims = verifier.authenticate(authorization(headers), client);
+      String scope = requiredScope(call.getMethodDescriptor());
+      if (!scope.equals("public")) {
+        Verifier.requireScope(claims, scope);
+      }
       Context context = Context.current().withValue(CALLER, claims);
       boolean isStream = !call.getMethodDescriptor().getType().serverSendsOneMessage();
       return Contexts.interceptCall(
@@ -48,6 +78,17 @@ public final class AuthInterceptor implements ServerInterceptor {
       call.close(refusal.getStatus(), refusal.getTrailers());
       return new ServerCall.Listener<>() {};
     }
+  }
+
+  /** Returns the scope of a method, or an empty string if it is not known. */
+  private String requiredScope(MethodDescriptor<?, ?> method) {
+    String scope = scopes.get(method.getFullMethodName());
+    if (scope != null) {
+      return scope;
+    }
+    return method.getSchemaDescriptor() instanceof ProtoMethodDescriptorSupplier schema
+        ? schema.getMethodDescriptor().getOptions().getExtension(OptionsProto.scope)
+        : "";
   }
 
   private static String authorization(Metadata headers) {

@@ -33,8 +33,27 @@ final class Errors {
   }
 
   static StatusRuntimeException notReady() {
+    return unavailable("revocations are not received at the moment, so no token is accepted");
+  }
+
+  static StatusRuntimeException noExchange() {
+    return unavailable("personal access tokens cannot be verified at the moment");
+  }
+
+  /** The error of a token without a scope; an empty scope is one that is not known. */
+  static StatusRuntimeException scopeMissing(String scope) {
+    var info = ErrorInfo.newBuilder().setReason("SCOPE_MISSING").setDomain("taskey");
+    String message = "tokens with scopes are not accepted here";
+    if (!scope.isEmpty()) {
+      info.putMetadata("required", scope);
+      message = "the access token does not have the scope `" + scope + "`";
+    }
+    return StatusProto.toStatusRuntimeException(
+        status(Code.PERMISSION_DENIED, info.build(), message).build());
+  }
+
+  private static StatusRuntimeException unavailable(String message) {
     var retry = RetryInfo.newBuilder().setRetryDelay(Duration.newBuilder().setSeconds(1));
-    String message = "revocations are not received at the moment, so no token is accepted";
     var status =
         status(Code.UNAVAILABLE, "VERIFIER_NOT_READY", message).addDetails(Any.pack(retry.build()));
     return StatusProto.toStatusRuntimeException(status.build());
@@ -54,7 +73,11 @@ final class Errors {
   }
 
   private static Status.Builder status(Code code, String reason, String message) {
-    var info = ErrorInfo.newBuilder().setReason(reason).setDomain("taskey").build();
+    return status(
+        code, ErrorInfo.newBuilder().setReason(reason).setDomain("taskey").build(), message);
+  }
+
+  private static Status.Builder status(Code code, ErrorInfo info, String message) {
     return Status.newBuilder()
         .setCode(code.getNumber())
         .setMessage(message)

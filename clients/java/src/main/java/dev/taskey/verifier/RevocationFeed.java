@@ -6,6 +6,7 @@ import dev.taskey.auth.v1.JwkSet;
 import dev.taskey.auth.v1.TokenServiceGrpc;
 import dev.taskey.auth.v1.WatchRevocationsRequest;
 import dev.taskey.auth.v1.WatchRevocationsResponse;
+import io.grpc.ClientInterceptor;
 import io.grpc.ManagedChannel;
 import io.grpc.Metadata;
 import io.grpc.stub.ClientCallStreamObserver;
@@ -96,11 +97,16 @@ final class RevocationFeed {
   }
 
   private TokenServiceGrpc.TokenServiceStub stub() throws Exception {
-    Metadata headers = new Metadata();
-    headers.put(AUTHORIZATION, "Bearer " + credential.call());
     return TokenServiceGrpc.newStub(channel)
-        .withInterceptors(MetadataUtils.newAttachHeadersInterceptor(headers))
+        .withInterceptors(authorization(credential.call()))
         .withMaxInboundMessageSize(16 * 1024 * 1024);
+  }
+
+  /** Returns an interceptor that authenticates calls with a token. */
+  static ClientInterceptor authorization(String token) {
+    Metadata headers = new Metadata();
+    headers.put(AUTHORIZATION, "Bearer " + token);
+    return MetadataUtils.newAttachHeadersInterceptor(headers);
   }
 
   private void retry(Throwable cause) {

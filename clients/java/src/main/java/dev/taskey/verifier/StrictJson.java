@@ -19,6 +19,8 @@ import java.util.Set;
  * encodings.
  */
 final class StrictJson {
+  private static final Set<String> ACTOR = Set.of("sub", "act");
+
   private StrictJson() {}
 
   /** Decodes base64url without padding; each value has one encoding. */
@@ -35,9 +37,9 @@ final class StrictJson {
   }
 
   /**
-   * Returns the members of an object: strings, lists of strings, integers as {@link Long}. Of
-   * others than {@code names}, only the syntax is checked, if {@code ignoresOthers}; else they are
-   * refused.
+   * Returns the members of an object: strings, lists of strings, integers as {@link Long}, and
+   * objects with the members of the claim {@code act}. Of others than {@code names}, only the
+   * syntax is checked, if {@code ignoresOthers}; else they are refused.
    */
   static Map<String, Object> parse(byte[] json, Set<String> names, boolean ignoresOthers)
       throws IOException {
@@ -45,27 +47,33 @@ final class StrictJson {
     if (!text.startsWith("{")) {
       throw new IOException("not an object");
     }
-    Map<String, Object> members = new HashMap<>();
     try (JsonReader reader = new JsonReader(new StringReader(text))) {
       reader.setStrictness(Strictness.STRICT);
-      reader.beginObject();
-      while (reader.hasNext()) {
-        String name = reader.nextName();
-        if (names.contains(name)) {
-          if (members.put(name, value(reader)) != null) {
-            throw new IOException("a member is duplicated");
-          }
-        } else if (ignoresOthers) {
-          reader.skipValue();
-        } else {
-          throw new IOException("a member is unknown");
-        }
-      }
-      reader.endObject();
+      Map<String, Object> members = object(reader, names, ignoresOthers);
       if (reader.peek() != JsonToken.END_DOCUMENT) {
         throw new IOException("text follows the object");
       }
+      return members;
     }
+  }
+
+  private static Map<String, Object> object(
+      JsonReader reader, Set<String> names, boolean ignoresOthers) throws IOException {
+    Map<String, Object> members = new HashMap<>();
+    reader.beginObject();
+    while (reader.hasNext()) {
+      String name = reader.nextName();
+      if (names.contains(name)) {
+        if (members.put(name, value(reader)) != null) {
+          throw new IOException("a member is duplicated");
+        }
+      } else if (ignoresOthers) {
+        reader.skipValue();
+      } else {
+        throw new IOException("a member is unknown");
+      }
+    }
+    reader.endObject();
     return members;
   }
 
@@ -74,6 +82,8 @@ final class StrictJson {
       case STRING -> reader.nextString();
       case NUMBER -> integer(reader.nextString());
       case BEGIN_ARRAY -> strings(reader);
+      // The maximum length of tokens limits the nesting.
+      case BEGIN_OBJECT -> object(reader, ACTOR, true);
       default -> throw new IOException("a member has another type");
     };
   }

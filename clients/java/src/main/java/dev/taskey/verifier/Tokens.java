@@ -6,6 +6,8 @@ import java.nio.charset.StandardCharsets;
 import java.time.Instant;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
+import java.util.OptionalLong;
 import java.util.Set;
 import java.util.UUID;
 
@@ -18,9 +20,27 @@ final class Tokens {
   static final long MAX_LIFETIME = 15 * 60;
 
   private static final int MAX_LENGTH = 4096;
+
+  /** Maximum number of services that act for a user one after another. */
+  private static final int MAX_ACTORS = 3;
+
   private static final Set<String> HEADER = Set.of("alg", "kid", "typ");
   private static final Set<String> CLAIMS =
-      Set.of("iss", "aud", "sub", "sid", "jti", "iat", "exp", "nbf", "roles");
+      Set.of(
+          "iss",
+          "aud",
+          "sub",
+          "sid",
+          "jti",
+          "iat",
+          "exp",
+          "nbf",
+          "roles",
+          "scope",
+          "amr",
+          "auth_time",
+          "act");
+  private static final String SCOPE = "[!#-\\[\\]-~]+";
 
   private final String issuer;
   private final String audience;
@@ -84,8 +104,6 @@ final class Tokens {
         issued < expires
             && issued >= expires - MAX_LIFETIME
             && expires >= Long.MIN_VALUE + MAX_LIFETIME);
-    check(payload.get("roles") instanceof List<?>);
-    List<String> roles = ((List<?>) payload.get("roles")).stream().map(String.class::cast).toList();
     AccessClaims claims =
         new AccessClaims(
             string(payload, "iss"),
@@ -95,12 +113,48 @@ final class Tokens {
             id(payload, "jti"),
             issued,
             expires,
-            roles);
+            strings(payload, "roles"),
+            payload.containsKey("scope")
+                ? Optional.of(scopes(string(payload, "scope")))
+                : Optional.empty(),
+            payload.containsKey("amr") ? strings(payload, "amr") : List.of(),
+            payload.containsKey("auth_time")
+                ? OptionalLong.of(integer(payload, "auth_time"))
+                : OptionalLong.empty(),
+            actor(payload, MAX_ACTORS),
+            false);
     check(claims.issuer().equals(issuer) && claims.audience().equals(audience));
     long validFrom =
         payload.containsKey("nbf") ? Math.max(issued, integer(payload, "nbf")) : issued;
+    check(claims.authenticatedAt().orElse(issued) <= issued);
     check(validFrom <= now.getEpochSecond() + LEEWAY);
     return claims;
+  }
+
+  /**
+   * Parses names that are separated by single spaces, none of them twice (RFC 6749, section 3.3).
+   */
+  private static List<String> scopes(String text) throws IOException {
+    List<String> scopes = List.of(text.split(" ", -1));
+    check(scopes.stream().allMatch(scope -> scope.matches(SCOPE)));
+    check(Set.copyOf(scopes).size() == scopes.size());
+    return scopes;
+  }
+
+  private static Optional<AccessClaims.Actor> actor(Map<String, Object> members, int maximum)
+      throws IOException {
+    if (!members.containsKey("act")) {
+      return Optional.empty();
+    }
+    check(members.get("act") instanceof Map<?, ?> && maximum > 0);
+    @SuppressWarnings("unchecked")
+    Map<String, Object> actor = (Map<String, Object>) members.get("act");
+    return Optional.of(new AccessClaims.Actor(id(actor, "sub"), actor(actor, maximum - 1)));
+  }
+
+  private static List<String> strings(Map<String, Object> members, String name) throws IOException {
+    check(members.get(name) instanceof List<?>);
+    return ((List<?>) members.get(name)).stream().map(String.class::cast).toList();
   }
 
   private static void check(boolean condition) throws IOException {

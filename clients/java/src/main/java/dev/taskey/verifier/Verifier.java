@@ -1,19 +1,28 @@
 package dev.taskey.verifier;
 
 import com.nimbusds.jwt.JWTClaimsSet;
+import dev.taskey.auth.v1.ExchangePersonalAccessTokenRequest;
+import dev.taskey.auth.v1.ExchangePersonalAccessTokenResponse;
 import dev.taskey.auth.v1.JwkSet;
+import dev.taskey.auth.v1.TokenServiceGrpc;
 import io.grpc.ManagedChannel;
+import io.grpc.Status;
 import io.grpc.StatusRuntimeException;
 import java.io.IOException;
+import java.net.InetAddress;
+import java.net.InetSocketAddress;
+import java.net.SocketAddress;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.time.Instant;
 import java.util.Date;
 import java.util.List;
+import java.util.Optional;
 import java.util.UUID;
 import java.util.concurrent.ScheduledThreadPoolExecutor;
 import java.util.concurrent.TimeUnit;
+import java.util.function.UnaryOperator;
 import java.util.logging.Level;
 import java.util.logging.Logger;
 
@@ -46,6 +55,7 @@ public final class Verifier implements AutoCloseable {
   private final RevocationView view;
   private final RevocationFeed feed;
   private final ScheduledThreadPoolExecutor scheduler;
+  private final PersonalTokens personalTokens;
   private final UUID ownId = UUID.randomUUID();
   private volatile Keys keys;
 
@@ -53,6 +63,8 @@ public final class Verifier implements AutoCloseable {
     settings = builder;
     tokens = new Tokens(builder.issuer, builder.audience);
     view = new RevocationView(builder.maxStaleness);
+    personalTokens =
+        new PersonalTokens(this::exchange, builder.issuer, builder.audience, System::nanoTime);
     scheduler =
         new ScheduledThreadPoolExecutor(
             1,
@@ -81,7 +93,7 @@ public final class Verifier implements AutoCloseable {
   }
 
   /**
-   * Returns the claims of an access token.
+   * Returns the claims of an access token, without I/O.
    *
    * @throws StatusRuntimeException UNAUTHENTICATED with the reason TOKEN_INVALID, TOKEN_EXPIRED or
    *     TOKEN_REVOKED; or UNAVAILABLE / VERIFIER_NOT_READY while revocations are not received
@@ -103,14 +115,80 @@ public final class Verifier implements AutoCloseable {
     return claims;
   }
 
-  /** Verifies the value of an {@code authorization} header, or null if there is none. */
-  public AccessClaims authenticate(String authorization) {
+  /**
+   * Returns the claims of an access token, or of a personal access token that a client has sent.
+   * The first call with a personal access token waits for its exchange at auth-service.
+   *
+   * @param client the address of the client; if it is null, tokens that are limited to networks are
+   *     refused
+   * @throws StatusRuntimeException as {@link #verify}
+   */
+  public AccessClaims verify(String token, InetAddress client) {
+    if (!token.startsWith(PersonalTokens.PREFIX)) {
+      return verify(token);
+    } else if (!view.state().acceptsTokens()) {
+      throw Errors.notReady();
+    }
+    AccessClaims claims = personalTokens.verify(token, client, this::isCurrent);
+    checkStillValid(claims);
+    return claims;
+  }
+
+  /**
+   * Verifies the value of an {@code authorization} header, or null if there is none, from a client
+   * at this address, which is null if it is unknown.
+   */
+  public AccessClaims authenticate(String authorization, InetAddress client) {
     if (authorization == null) {
       throw Errors.missing();
     } else if (!authorization.regionMatches(true, 0, "Bearer ", 0, 7)) {
       throw Errors.invalid();
     }
-    return verify(authorization.substring(7));
+    return verify(authorization.substring(7), client);
+  }
+
+  /**
+   * Throws PERMISSION_DENIED / SCOPE_MISSING unless a token has a scope, such as {@code
+   * tasks.read}. With an empty scope, tokens with scopes are refused.
+   */
+  public static void requireScope(AccessClaims claims, String scope) {
+    boolean isPermitted = claims.scopes().isEmpty() || claims.scopes().get().contains(scope);
+    if (!isPermitted) {
+      throw Errors.scopeMissing(scope);
+    }
+  }
+
+  private boolean isCurrent(AccessClaims claims) {
+    try {
+      checkStillValid(claims);
+      return true;
+    } catch (StatusRuntimeException e) {
+      return false;
+    }
+  }
+
+  /** Returns the address of the client of a call. */
+  InetAddress clientAddress(SocketAddress peer, UnaryOperator<String> header) {
+    InetAddress address = peer instanceof InetSocketAddress socket ? socket.getAddress() : null;
+    return settings.clientAddress.resolve(address, header);
+  }
+
+  private Optional<ExchangePersonalAccessTokenResponse> exchange(String token, String client) {
+    var request =
+        ExchangePersonalAccessTokenRequest.newBuilder().setToken(token).setClientAddress(client);
+    try {
+      return Optional.of(
+          TokenServiceGrpc.newBlockingStub(settings.channel)
+              .withInterceptors(RevocationFeed.authorization(credential()))
+              .withDeadlineAfter(PersonalTokens.EXCHANGE_TIMEOUT.toMillis(), TimeUnit.MILLISECONDS)
+              .withWaitForReady()
+              .exchangePersonalAccessToken(request.build()));
+    } catch (Exception e) {
+      if (Status.fromThrowable(e).getCode() == Status.Code.NOT_FOUND) {
+        return Optional.empty();
+      }
+      throw Errors.noExchange();
+    }
   }
 
   /** Throws if a token that was verified before is not valid any more. */
@@ -180,6 +258,7 @@ public final class Verifier implements AutoCloseable {
     private Path keyFile;
     private String serviceToken;
     private Duration maxStaleness = Duration.ofSeconds(30);
+    private ClientAddress clientAddress = (peer, header) -> peer;
 
     private Builder(ManagedChannel channel) {
       this.channel = channel;
@@ -218,6 +297,15 @@ public final class Verifier implements AutoCloseable {
      */
     public Builder maxStaleness(Duration duration) {
       maxStaleness = duration;
+      return this;
+    }
+
+    /**
+     * Determines the addresses of clients; by default, those of the peers. Behind a proxy, use the
+     * header that it writes.
+     */
+    public Builder clientAddress(ClientAddress clientAddress) {
+      this.clientAddress = clientAddress;
       return this;
     }
 

@@ -105,6 +105,7 @@ public final class Adapter {
             .<com.google.gson.JsonElement>map(
                 delay -> new com.google.gson.JsonPrimitive(delay.toMillis()))
             .orElse(JsonNull.INSTANCE));
+    json.add("metadata", new Gson().toJsonTree(error.metadata()));
     json.addProperty("request_id", error.requestId());
     return json;
   }

@@ -9,6 +9,7 @@ import com.google.protobuf.util.JsonFormat;
 import dev.taskey.auth.v1.AccountServiceGrpc;
 import dev.taskey.auth.v1.AdminServiceGrpc;
 import dev.taskey.auth.v1.AuthServiceGrpc;
+import dev.taskey.auth.v1.PersonalAccessTokenServiceGrpc;
 import dev.taskey.auth.v1.TokenServiceGrpc;
 import dev.taskey.client.TaskWatch;
 import dev.taskey.client.TaskeyClient;
@@ -146,6 +147,7 @@ final class ClientOperations {
             AuthServiceGrpc.getServiceDescriptor(),
             AccountServiceGrpc.getServiceDescriptor(),
             AdminServiceGrpc.getServiceDescriptor(),
+            PersonalAccessTokenServiceGrpc.getServiceDescriptor(),
             TokenServiceGrpc.getServiceDescriptor(),
             TaskServiceGrpc.getServiceDescriptor(),
             TaskListServiceGrpc.getServiceDescriptor());

@@ -55,7 +55,15 @@ final class VerifierOperations {
         result.addProperty("http", "127.0.0.1:" + running.http.getAddress().getPort());
       }
       case "verify" ->
-          result.add("claims", claims(verifier(request).verify(text(request, "token"))));
+          result.add(
+              "claims",
+              claims(
+                  verifier(request)
+                      .verify(
+                          text(request, "token"),
+                          request.has("client_address")
+                              ? InetAddress.getByName(text(request, "client_address"))
+                              : null)));
       case "state" -> result.addProperty("state", verifier(request).state().name());
       case "close_verifier" -> {
         Running running = verifiers.remove(text(request, "verifier"));
@@ -110,7 +118,7 @@ final class VerifierOperations {
               exchange.close();
             })
         .getFilters()
-        .add(new AuthFilter(verifier));
+        .add(new AuthFilter(verifier, "tasks.read"));
     http.start();
     return new Running(channel, verifier, grpc, http);
   }
@@ -125,6 +133,17 @@ final class VerifierOperations {
     json.addProperty("iat", claims.issuedAt());
     json.addProperty("exp", claims.expiresAt());
     json.add("roles", new Gson().toJsonTree(claims.roles()));
+    claims.scopes().ifPresent(scopes -> json.addProperty("scope", String.join(" ", scopes)));
+    json.add("amr", new Gson().toJsonTree(claims.authenticationMethods()));
+    claims.authenticatedAt().ifPresent(time -> json.addProperty("auth_time", time));
+    claims.actor().ifPresent(actor -> json.add("act", actor(actor)));
+    return json;
+  }
+
+  private static JsonObject actor(AccessClaims.Actor actor) {
+    JsonObject json = new JsonObject();
+    json.addProperty("sub", actor.subject().toString());
+    actor.actor().ifPresent(inner -> json.add("act", actor(inner)));
     return json;
   }
 

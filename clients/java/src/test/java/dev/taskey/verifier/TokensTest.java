@@ -3,6 +3,7 @@ package dev.taskey.verifier;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 
+import com.google.gson.Gson;
 import com.google.gson.JsonArray;
 import com.google.gson.JsonNull;
 import com.google.gson.JsonObject;
@@ -14,6 +15,9 @@ import java.nio.charset.StandardCharsets;
 import java.time.Instant;
 import java.util.Base64;
 import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import java.util.OptionalLong;
 import java.util.UUID;
 import javax.crypto.Mac;
 import javax.crypto.spec.SecretKeySpec;
@@ -204,5 +208,59 @@ class TokensTest {
     JsonObject notBefore = claims();
     notBefore.addProperty("nbf", NOW + 6);
     assertRefused(signed(HEADER, notBefore.toString()));
+  }
+
+  /** Returns the claim act of services that act for each other. */
+  private static JsonObject actors(int count) {
+    JsonObject actor = new JsonObject();
+    actor.addProperty("sub", SESSION);
+    if (count > 1) {
+      actor.add("act", actors(count - 1));
+    }
+    return actor;
+  }
+
+  @Test
+  void optional_claims_are_returned() throws Exception {
+    JsonObject claims = claims();
+    claims.addProperty("scope", "tasks.read x");
+    claims.add("amr", JsonParser.parseString("[\"pwd\",\"otp\"]"));
+    claims.addProperty("auth_time", NOW - 60);
+    claims.add("act", actors(2));
+    AccessClaims found = verify(signed(HEADER, claims.toString()));
+    assertEquals(Optional.of(List.of("tasks.read", "x")), found.scopes());
+    assertEquals(List.of("pwd", "otp"), found.authenticationMethods());
+    assertEquals(OptionalLong.of(NOW - 60), found.authenticatedAt());
+    UUID id = UUID.fromString(SESSION);
+    var inner = new AccessClaims.Actor(id, Optional.empty());
+    assertEquals(Optional.of(new AccessClaims.Actor(id, Optional.of(inner))), found.actor());
+    var refusal =
+        assertThrows(
+            StatusRuntimeException.class, () -> Verifier.requireScope(found, "tasks.write"));
+    assertEquals(Map.of("required", "tasks.write"), TaskeyError.from(refusal).metadata());
+    Verifier.requireScope(found, "x");
+    Verifier.requireScope(verify(signed(HEADER, claims().toString())), "tasks.write");
+  }
+
+  @Test
+  void optional_claim_of_another_type_is_refused() throws Exception {
+    var values =
+        Map.of(
+            "scope",
+            "[null,\"\",\" \",\"a \",\"a  b\",\"x x\",\"a\\\"b\",\"a\\\\b\",\"\u00ef\",1,[\"a\"]]",
+            "amr",
+            "[null,\"pwd\",[1],[null],{}]",
+            "auth_time",
+            "[null,\"1\",1.5,[1]," + NOW + "]",
+            "act",
+            "[null,\"a\",{},{\"sub\":null},{\"sub\":\"a\"},[]," + actors(4) + "]");
+    for (var entry : values.entrySet()) {
+      for (var value : JsonParser.parseString(entry.getValue()).getAsJsonArray()) {
+        JsonObject with = claims();
+        with.add(entry.getKey(), value);
+        assertRefused(
+            signed(HEADER, new Gson().newBuilder().serializeNulls().create().toJson(with)));
+      }
+    }
   }
 }

@@ -32,6 +32,8 @@ import java.net.http.HttpResponse.BodyHandlers;
 import java.time.Duration;
 import java.time.Instant;
 import java.util.List;
+import java.util.Optional;
+import java.util.OptionalLong;
 import java.util.UUID;
 import java.util.function.BooleanSupplier;
 import org.junit.jupiter.api.AfterEach;
@@ -250,9 +252,26 @@ class VerifierTest {
     view.add(java.util.stream.Stream.generate(UUID::randomUUID).limit(1_000_001).toList());
     long now = Instant.now().getEpochSecond();
     var user = UUID.randomUUID();
-    AccessClaims old = new AccessClaims("", "", user, user, user, now, now + 300, List.of());
+    AccessClaims old = claims(user, now);
     assertEquals("TOKEN_EXPIRED", refusal(() -> view.check(old)));
-    view.check(new AccessClaims("", "", user, user, user, now + 10, now + 300, List.of()));
+    view.check(claims(user, now + 10));
+  }
+
+  private static AccessClaims claims(UUID id, long issuedAt) {
+    return new AccessClaims(
+        "",
+        "",
+        id,
+        id,
+        id,
+        issuedAt,
+        issuedAt + 300,
+        List.of(),
+        Optional.empty(),
+        List.of(),
+        OptionalLong.empty(),
+        Optional.empty(),
+        false);
   }
 
   private static final class Service extends TaskServiceGrpc.TaskServiceImplBase {
