@@ -4,10 +4,11 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 /// The files of the contract. `google/rpc/error_details.proto` is among them so that reflection can serve it, and
 /// grpcurl print error details in clear.
-const FILES: [&str; 10] = [
+const FILES: [&str; 11] = [
     "taskey/auth/v1/account_service.proto",
     "taskey/auth/v1/admin_service.proto",
     "taskey/auth/v1/auth_service.proto",
+    "taskey/auth/v1/factor_service.proto",
     "taskey/auth/v1/personal_access_token_service.proto",
     "taskey/auth/v1/token_service.proto",
     "taskey/errors/v1/error_reason.proto",
@@ -18,7 +19,7 @@ const FILES: [&str; 10] = [
 ];
 
 /// Messages that hold a password or a token: their `Debug` is written by hand, in `lib.rs`.
-const SECRET_MESSAGES: [&str; 10] = [
+const SECRET_MESSAGES: [&str; 18] = [
     ".taskey.auth.v1.SignUpRequest",
     ".taskey.auth.v1.LoginRequest",
     ".taskey.auth.v1.RefreshRequest",
@@ -29,6 +30,14 @@ const SECRET_MESSAGES: [&str; 10] = [
     ".taskey.auth.v1.DeleteMeRequest",
     ".taskey.auth.v1.PersonalAccessToken",
     ".taskey.auth.v1.ExchangePersonalAccessTokenRequest",
+    ".taskey.auth.v1.CompleteLoginRequest",
+    ".taskey.auth.v1.LoginChallenge",
+    ".taskey.auth.v1.ReauthenticateRequest",
+    ".taskey.auth.v1.ReauthenticateResponse",
+    ".taskey.auth.v1.CreateTotpResponse",
+    ".taskey.auth.v1.ConfirmTotpRequest",
+    ".taskey.auth.v1.ConfirmTotpResponse",
+    ".taskey.auth.v1.RegenerateRecoveryCodesResponse",
 ];
 
 /// The messages that servers encode themselves.

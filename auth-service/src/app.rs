@@ -1,6 +1,6 @@
 //! The state that the services of this process share.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use service_kit::{
     auth::{call_limit::CallLimit, interceptor::Authenticator},
@@ -12,6 +12,7 @@ use service_kit::{
 use crate::{
     actions::Actions,
     client_info::ClientInfoResolver,
+    factors::Factors,
     feed::FeedHandle,
     login::{address_limits::AddressLimits, attempts::PasswordAttempts, sessions::Sessions, token_issuer::TokenIssuer},
     mail::Mailer,
@@ -50,6 +51,10 @@ pub struct App {
     pub(crate) mailer: Arc<Mailer>,
     /// Does what the links and codes in mails are for.
     pub(crate) actions: Actions,
+    /// Changes second factors.
+    pub(crate) factors: Factors,
+    /// The maximum time since a user has proved a factor, for calls that require this.
+    pub(crate) step_up_max_age: Duration,
 }
 
 impl App {

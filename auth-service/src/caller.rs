@@ -2,7 +2,8 @@
 //! and its roles are not taken from the token.
 
 use service_kit::{
-    auth::{claims::LEEWAY, interceptor::Caller, scope::Scopes},
+    auth::{caller::step_up_required, claims::LEEWAY, interceptor::Caller, scope::Scopes},
+    clock::Timestamp,
     status::ApiError,
 };
 use taskey_proto::errors::v1::ErrorReason;
@@ -16,7 +17,7 @@ use crate::{
         role::{Role, Roles},
         user::User,
     },
-    store::users,
+    store::users::{self, SessionUser},
 };
 
 /// A caller whose session is active and whose account is enabled.
@@ -26,6 +27,8 @@ pub struct ActiveCaller {
     pub user: User,
     /// The session.
     pub session_id: Uuid,
+    /// When the user last proved a factor in the session.
+    pub authenticated_at: Timestamp,
     /// What the token of the caller permits, or `None` if it permits all that the roles do.
     pub scopes: Option<Scopes>,
 }
@@ -41,8 +44,9 @@ impl App {
         // The leeway is for the clocks of other machines, which do not issue personal access tokens.
         let is_personal = caller.has_personal_access_token();
         let valid_at = if is_personal { self.clock.now() } else { self.clock.now() - LEEWAY };
-        let user = users::by_active_session(&self.db, valid_at, user_id, session_id, is_personal).await?;
-        Ok(ActiveCaller { user: user.ok_or_else(error::token_revoked)?, session_id, scopes: caller.scopes() })
+        let found = users::by_active_session(&self.db, valid_at, user_id, session_id, is_personal).await?;
+        let SessionUser { user, authenticated_at } = found.ok_or_else(error::token_revoked)?;
+        Ok(ActiveCaller { user, session_id, authenticated_at, scopes: caller.scopes() })
     }
 
     /// Returns the caller, who must not have a personal access token, because these cannot create or change credentials.
@@ -57,19 +61,40 @@ impl App {
         self.caller(request).await
     }
 
-    /// Returns the caller, who must be an administrator. The token must contain the role as well, because new roles take
+    /// Returns the caller, who must not have a personal access token, and must have proved a factor recently. The time is that
+    /// in the database, so it also applies to access tokens from before that.
+    ///
+    /// # Errors
+    /// As [`interactive_caller`](Self::interactive_caller), or STEP_UP_REQUIRED.
+    pub async fn fresh_caller<T: Sync>(&self, request: &Request<T>) -> Result<ActiveCaller, ApiError> {
+        let caller = self.interactive_caller(request).await?;
+        self.require_fresh(&caller)?;
+        Ok(caller)
+    }
+
+    fn require_fresh(&self, caller: &ActiveCaller) -> Result<(), ApiError> {
+        let max_age = self.step_up_max_age;
+        let is_fresh = self.clock.now().since(caller.authenticated_at) <= max_age;
+        if is_fresh { Ok(()) } else { Err(step_up_required(max_age)) }
+    }
+
+    /// Returns the caller, who must be an administrator. Without a personal access token, the caller must have proved a factor
+    /// recently. The token must contain the role as well, because new roles take
     /// effect at the next refresh.
     ///
     /// # Errors
-    /// As [`caller`](Self::caller), or PERMISSION_DENIED.
+    /// As [`caller`](Self::caller), PERMISSION_DENIED or STEP_UP_REQUIRED.
     pub async fn admin<T: Sync>(&self, request: &Request<T>) -> Result<ActiveCaller, ApiError> {
         let caller = self.caller(request).await?;
         let role = Role::Admin;
         Caller::from_request(request)?.require_role(&role.to_string())?;
-        if Roles::from_stored(&caller.user.roles).contains(role) {
-            return Ok(caller);
+        if !Roles::from_stored(&caller.user.roles).contains(role) {
+            let message = format!("the account does not have the `{role}` role");
+            return Err(ApiError::new(Code::PermissionDenied, ErrorReason::PermissionDenied, message));
         }
-        let message = format!("the account does not have the `{role}` role");
-        Err(ApiError::new(Code::PermissionDenied, ErrorReason::PermissionDenied, message))
+        if !Caller::from_request(request)?.has_personal_access_token() {
+            self.require_fresh(&caller)?;
+        }
+        Ok(caller)
     }
 }

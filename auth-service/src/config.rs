@@ -202,6 +202,11 @@ pub struct SessionArgs {
     /// How long a refresh with a used refresh token returns the same new token, in case the response was lost
     #[arg(long, env = "TASKEY_REFRESH_GRACE", default_value = "60s", value_name = "DURATION", value_parser = duration)]
     pub refresh_grace: Duration,
+
+    /// How long after a login, or a further proof of the password or of a second factor, a session can change credentials,
+    /// such as second factors and personal access tokens, and administer accounts
+    #[arg(long, env = "TASKEY_STEP_UP_MAX_AGE", default_value = "10m", value_name = "DURATION", value_parser = ttl)]
+    pub step_up_max_age: Duration,
 }
 
 /// The rules for passwords, and the cost of their hashes.

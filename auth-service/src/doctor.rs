@@ -53,7 +53,7 @@ pub async fn diagnose_service(config: &Config, program: &str, clock: &Clock) -> 
 
 /// Checks that the lifetimes do not contradict each other.
 fn check_sessions(sessions: &SessionArgs) -> Finding {
-    let SessionArgs { access_token_ttl, refresh_idle_ttl, refresh_max_ttl, refresh_grace } = sessions;
+    let SessionArgs { access_token_ttl, refresh_idle_ttl, refresh_max_ttl, refresh_grace, .. } = sessions;
     if refresh_idle_ttl > refresh_max_ttl {
         let message = "--refresh-idle-ttl is longer than --refresh-max-ttl, so that it has no effect";
         Finding::warning("sessions", message, "--refresh-idle-ttl with at most the value of --refresh-max-ttl")

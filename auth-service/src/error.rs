@@ -6,6 +6,7 @@ use service_kit::status::ApiError;
 use taskey_proto::errors::v1::ErrorReason;
 use tonic::Code;
 
+use crate::model::factor::MAX_FACTORS;
 use crate::model::mail::LIMIT_PERIOD;
 use crate::model::personal_access_token::MAX_TOKENS;
 
@@ -109,11 +110,37 @@ pub fn action_token_invalid() -> ApiError {
     ApiError::new(Code::InvalidArgument, ErrorReason::ActionTokenInvalid, message).field("token", "is not valid")
 }
 
-/// Returns the error for a mailed code that is not valid, or no longer. The error is the same for an address without an
+/// Returns the error for a mailed code, or that of a second factor, that is not valid, or no longer. The error is the same for an address without an
 /// account.
 pub fn code_invalid() -> ApiError {
     let message = "the code is wrong, was already used, or has expired";
     ApiError::new(Code::Unauthenticated, ErrorReason::CodeInvalid, message)
+}
+
+/// Returns the error for a wrong code in a call of a signed-in user, whose access token remains valid.
+pub fn code_wrong() -> ApiError {
+    ApiError::new(
+        Code::PermissionDenied,
+        ErrorReason::CodeInvalid,
+        "the code is wrong, was already used, or has expired",
+    )
+}
+
+/// Returns the error for the challenge of a login that cannot be completed, or not again.
+pub fn challenge_invalid() -> ApiError {
+    let message = "the login was already completed, or has expired; log in again";
+    ApiError::new(Code::Unauthenticated, ErrorReason::ChallengeInvalid, message)
+}
+
+/// Returns the error for an id that is not a factor of the caller.
+pub fn factor_not_found() -> ApiError {
+    ApiError::new(Code::NotFound, ErrorReason::FactorNotFound, "the factor does not exist")
+}
+
+/// Returns the error for an account that has reached its limit of factors.
+pub fn too_many_factors() -> ApiError {
+    let message = format!("the account has reached its limit of {MAX_FACTORS} factors");
+    ApiError::limit_exceeded("factors", ErrorReason::QuotaExceeded, message)
 }
 
 /// Returns the error for a request that needs mails, which the server does not send.

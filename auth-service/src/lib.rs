@@ -7,6 +7,7 @@
 //! - `service`: one method per RPC. `caller`, `verifier`: authenticate users and verifiers. `app`: the state that the
 //!   services share.
 //! - `roles`: changes the roles of an account.
+//! - `factors`: second factors. `factor_keys`: encrypts their secrets with the current key. `qr_code`: QR codes as SVG.
 //! - `actions`: what the links and codes in mails do. `mail`: mails to users.
 //! - `login`: passwords, sessions and their tokens. `client_info`: determines the client of a call. `service_tokens`:
 //!   the service tokens in memory.
@@ -38,8 +39,8 @@ use service_kit::{
 use sqlx::migrate::Migrator;
 use taskey_proto::auth::v1::{
     account_service_server::AccountServiceServer, admin_service_server::AdminServiceServer,
-    auth_service_server::AuthServiceServer, personal_access_token_service_server::PersonalAccessTokenServiceServer,
-    token_service_server::TokenServiceServer,
+    auth_service_server::AuthServiceServer, factor_service_server::FactorServiceServer,
+    personal_access_token_service_server::PersonalAccessTokenServiceServer, token_service_server::TokenServiceServer,
 };
 use tokio::sync::watch;
 
@@ -52,6 +53,8 @@ pub mod command;
 pub mod config;
 pub mod doctor;
 mod error;
+mod factor_keys;
+mod factors;
 mod feed;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
@@ -60,6 +63,7 @@ mod mail;
 mod model;
 mod personal_access_tokens;
 mod purge;
+mod qr_code;
 pub mod recovery;
 mod refresh_secrets;
 mod response;
@@ -74,6 +78,7 @@ use actions::Actions;
 use app::App;
 use client_info::ClientInfoResolver;
 use config::{Config, SecretArgs};
+use factors::Factors;
 use feed::Feed;
 use login::{
     address_limits::AddressLimits, attempts::PasswordAttempts, hashing::Hashing, sessions::Sessions,
@@ -83,8 +88,8 @@ use mail::Mailer;
 use personal_access_tokens::TokenExchange;
 use refresh_secrets::{RefreshKeySource, SecretFile};
 use service::{
-    account::AccountService, admin::AdminService, auth::AuthService, personal_access_token::PersonalAccessTokenService,
-    token::TokenService,
+    account::AccountService, admin::AdminService, auth::AuthService, factor::FactorService,
+    personal_access_token::PersonalAccessTokenService, token::TokenService,
 };
 use service_tokens::ServiceTokens;
 use store::installation;
@@ -169,6 +174,14 @@ impl Server {
             mailer: Arc::clone(&mailer),
             password_min_length,
         };
+        let factors = Factors {
+            db: db.clone(),
+            clock: clock.clone(),
+            passwords: Arc::clone(&passwords),
+            issuer: Arc::clone(&issuer),
+            mailer: Arc::clone(&mailer),
+        };
+        let step_up_max_age = config.sessions.step_up_max_age;
         let sessions = Sessions {
             db: db.clone(),
             clock: clock.clone(),
@@ -207,6 +220,8 @@ impl Server {
             page_tokens,
             mailer,
             actions,
+            factors,
+            step_up_max_age,
         };
         Ok(Self { app: Arc::new(app), secrets: config.secrets, limits: config.limits, health: config.health })
     }
@@ -227,6 +242,9 @@ impl Server {
         let admin = AdminServiceServer::new(AdminService { app: Arc::clone(&app) })
             .max_decoding_message_size(max_in)
             .max_encoding_message_size(max_out);
+        let factor = FactorServiceServer::new(FactorService { app: Arc::clone(&app) })
+            .max_decoding_message_size(max_in)
+            .max_encoding_message_size(max_out);
         let personal_access_token =
             PersonalAccessTokenServiceServer::new(PersonalAccessTokenService { app: Arc::clone(&app) })
                 .max_decoding_message_size(max_in)
@@ -242,6 +260,7 @@ impl Server {
             .with(auth)
             .with(Protected::new(account, app.authenticator.clone())?)
             .with(Protected::new(admin, app.authenticator.clone())?)
+            .with(Protected::new(factor, app.authenticator.clone())?)
             .with(Protected::new(personal_access_token, app.authenticator.clone())?)
             .with(token)
             .serve(listener, is_ready, shutdown);
@@ -252,6 +271,7 @@ impl Server {
                 app.db.watch_health(healthy),
                 secrets::follow(&app.db, &secret_args, &app.issuer.refresh_keys, &app.issuer.keys),
                 app.issuer.refresh_keys.follow(),
+                factor_keys::follow(&app.db, &app.clock, &app.issuer.refresh_keys),
                 purge::run(&app.db, &app.clock),
                 app.passwords.hashing.free_idle_memory(),
                 app.issuer.keys.follow(),

@@ -48,6 +48,7 @@ impl TokenExchange {
             session_id: token.session_id,
             roles,
             scopes: Some(token.scopes),
+            authentication: None,
             issued_at: now,
             expires_at: token.expires_at,
         };

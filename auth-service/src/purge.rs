@@ -8,7 +8,7 @@ use service_kit::{
     random,
 };
 
-use crate::store::{login_attempts, mails, purge};
+use crate::store::{factor_keys, login_attempts, login_challenges, mails, purge};
 
 /// How often rows are purged.
 const PURGE_INTERVAL: Duration = Duration::from_secs(3600);
@@ -22,6 +22,9 @@ const EVENT_RETENTION: Duration = Duration::from_secs(400 * 24 * 3600);
 
 /// How long mails are kept.
 const MAIL_RETENTION: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// How long completed challenges are kept after they have expired, in case clocks differ.
+const CHALLENGE_RETENTION: Duration = Duration::from_secs(60);
 
 /// How long failed logins without an account are kept. They are never read, and rows of past minutes are not updated.
 const UNKNOWN_USER_RETENTION: Duration = Duration::from_secs(60);
@@ -39,6 +42,8 @@ pub async fn run(db: &Db, clock: &Clock) {
         .await;
         purge_all("mails", || mails::purge(db, now, now - MAIL_RETENTION, purge::BATCH)).await;
         purge_all("password attempt counters", || login_attempts::purge(db, now, purge::BATCH)).await;
+        purge_all("unconfirmed factors", || factor_keys::purge_unconfirmed(db, now, purge::BATCH)).await;
+        purge_all("completed logins", || login_challenges::purge(db, now - CHALLENGE_RETENTION, purge::BATCH)).await;
         // The jitter keeps replicas that started together from purging at the same time.
         tokio::time::sleep(random::jitter(PURGE_INTERVAL)).await;
     }

@@ -169,8 +169,16 @@ impl Environment {
     pub(crate) fn authorize(&self, user_id: Uuid, session_id: Uuid) -> anyhow::Result<http::HeaderValue> {
         let (id, now) = (self.clock.new_id(), self.clock.now());
         let expires_at = now + claims::MAX_LIFETIME;
-        let claims =
-            AccessClaims { id, user_id, session_id, roles: Vec::new(), scopes: None, issued_at: now, expires_at };
+        let claims = AccessClaims {
+            id,
+            user_id,
+            session_id,
+            roles: Vec::new(),
+            scopes: None,
+            authentication: None,
+            issued_at: now,
+            expires_at,
+        };
         let token = token::sign(&self.keys, &token_args(), &claims)?;
         Ok(format!("Bearer {token}").parse()?)
     }

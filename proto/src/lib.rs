@@ -60,4 +60,19 @@ debug_without_fields!(
     DeleteMeRequest,
     PersonalAccessToken,
     ExchangePersonalAccessTokenRequest,
+    CompleteLoginRequest,
+    LoginChallenge,
+    ReauthenticateRequest,
+    ReauthenticateResponse,
+    CreateTotpResponse,
+    ConfirmTotpRequest,
+    ConfirmTotpResponse,
+    RegenerateRecoveryCodesResponse,
 );
+
+/// It is defined within a message without a derived `Debug`, so it has none, either.
+impl fmt::Debug for auth::v1::login_challenge::Method {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str_name())
+    }
+}

@@ -66,6 +66,7 @@ impl Fixture {
             session_id: id,
             roles: Vec::new(),
             scopes: None,
+            authentication: None,
             issued_at: now,
             expires_at,
         };
@@ -107,8 +108,16 @@ fn repeated_personal_access_token(bencher: Bencher) {
     let fixture = Fixture::new(NewKey::Hs256);
     let (id, now) = (fixture.clock.new_id(), fixture.clock.now());
     let (roles, scopes, expires_at) = (Vec::new(), Some([Scope::TasksRead].into_iter().collect()), now + MAX_AGE);
-    let stub =
-        Arc::new(Stub(AccessClaims { id, user_id: id, session_id: id, roles, scopes, issued_at: now, expires_at }));
+    let stub = Arc::new(Stub(AccessClaims {
+        id,
+        user_id: id,
+        session_id: id,
+        roles,
+        scopes,
+        authentication: None,
+        issued_at: now,
+        expires_at,
+    }));
     let tokens = PersonalAccessTokens::new(Arc::clone(&stub) as _, stub, fixture.clock.clone());
     let authenticator = fixture.authenticator.clone().with_personal_access_tokens(Arc::new(tokens));
     let mut headers = HeaderMap::new();

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use crate::{
     auth::{
+        authentication::{AuthMethods, Authentication},
         claims::{AccessClaims, LEEWAY, MAX_LIFETIME},
         keys::KeySet,
         scope::Scopes,
@@ -95,6 +96,7 @@ fn check_token(token: &str) {
         session_id: id("sid"),
         roles: serde_json::from_value(claims["roles"].clone()).expect("a list of strings"),
         scopes: claims.get("scope").map(known_scopes),
+        authentication: claims.get("auth_time").map(|time| authentication(time, claims.get("amr"))),
         issued_at: Timestamp::from_seconds(issued),
         expires_at: Timestamp::from_seconds(expires),
     };
@@ -112,6 +114,14 @@ fn known_scopes(claim: &Value) -> Scopes {
     assert_eq!(names.iter().collect::<HashSet<_>>().len(), names.len());
     assert!(!names.contains(&""));
     names.into_iter().filter_map(|name| name.parse().ok()).collect()
+}
+
+/// Returns the claims `auth_time` and `amr`, with the methods that this version knows.
+fn authentication(time: &Value, methods: Option<&Value>) -> Authentication {
+    let methods: Vec<String> =
+        methods.map(|methods| serde_json::from_value(methods.clone()).expect("a list of strings")).unwrap_or_default();
+    let methods = AuthMethods::from_names(methods.iter().map(String::as_str));
+    Authentication { methods, time: Timestamp::from_seconds(time.as_i64().expect("a whole number")) }
 }
 
 /// Decodes a part of a token, and checks that its base64 encoding is canonical.
@@ -155,6 +165,7 @@ fn sign_and_verify(keys: &KeySet) {
         session_id: Uuid::from_u128(2),
         roles: Vec::new(),
         scopes: None,
+        authentication: None,
         issued_at: now,
         expires_at: now + MAX_LIFETIME,
     };

@@ -32,8 +32,8 @@ pub struct ApiError {
     reason: ErrorReason,
     message: Cow<'static, str>,
     violations: Vec<FieldViolation>,
-    /// Boxed, because few errors have metadata and all are moved.
-    metadata: Option<Box<(&'static str, String)>>,
+    /// A slice, because it is smaller than a vector, and all errors are moved.
+    metadata: Box<[(&'static str, String)]>,
     retry_after: Option<Duration>,
 }
 
@@ -41,7 +41,7 @@ impl ApiError {
     /// Creates an error with a message for people, which must not contain secrets or internal causes.
     pub fn new(code: Code, reason: ErrorReason, message: impl Into<Cow<'static, str>>) -> Self {
         let message = message.into();
-        Self { code, reason, message, violations: Vec::new(), metadata: None, retry_after: None }
+        Self { code, reason, message, violations: Vec::new(), metadata: Box::default(), retry_after: None }
     }
 
     /// Creates the error of a call that exceeds a limit of rate or load, and counts the call in the metrics by the name of
@@ -70,10 +70,11 @@ impl ApiError {
         self
     }
 
-    /// Sets the metadata of the reason (`ErrorInfo.metadata`).
+    /// Adds metadata of the reason (`ErrorInfo.metadata`).
     #[must_use]
     pub fn metadata(mut self, key: &'static str, value: impl Display) -> Self {
-        self.metadata = Some(Box::new((key, value.to_string())));
+        let entry = (key, value.to_string());
+        self.metadata = self.metadata.into_iter().chain([entry]).collect();
         self
     }
 
@@ -92,7 +93,8 @@ impl ApiError {
 
 impl From<ApiError> for Status {
     fn from(error: ApiError) -> Self {
-        let metadata = HashMap::from_iter(error.metadata.map(|entry| (entry.0.to_owned(), entry.1)));
+        let metadata =
+            error.metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect::<HashMap<_, _>>();
         let mut details = ErrorDetails::with_error_info(reason_name(error.reason), ERROR_DOMAIN, metadata);
         if !error.violations.is_empty() {
             details.set_bad_request(error.violations);

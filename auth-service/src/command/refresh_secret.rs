@@ -12,7 +12,7 @@ use service_kit::clock::Clock;
 use crate::{
     config::{DatabaseArgs, SecretArgs, publish_duration},
     refresh_secrets::{self, SecretFile, SecretInfo},
-    store::installation,
+    store::{factor_keys, installation},
 };
 
 /// Commands for the secrets of refresh tokens.
@@ -69,7 +69,13 @@ impl RefreshSecretCommand {
             Self::Remove { id, database, secrets } => {
                 let db = database.open_existing().await?;
                 let stored = installation::refresh_fingerprint(&db).await;
+                let sealed = factor_keys::count_sealed_with(&db, &id).await;
                 db.close().await;
+                anyhow::ensure!(
+                    sealed? == 0,
+                    "secrets of second factors are still encrypted with {id}; start a server, which encrypts them with the \
+                     current secret within seconds"
+                );
                 refresh_secrets::remove(&secrets.refresh_secret_file(), &id, stored?.as_deref())
             }
         }

@@ -5,5 +5,8 @@ pub mod attempts;
 pub mod hasher;
 pub mod hashing;
 pub mod in_progress;
+pub mod password_login;
+pub mod reauthentication;
+pub mod second_factor;
 pub mod sessions;
 pub mod token_issuer;

@@ -49,6 +49,7 @@ impl Letter {
             Template::NewDevice => words.new_device(),
             Template::RefreshReused => words.refresh_reused(),
             Template::AccountExists => words.account_exists(),
+            Template::FactorChanged => words.factor_changed(),
             Template::ConfirmEmailChange => words.confirm_email_change(),
             Template::VerifyEmail => words.verify_email(),
             Template::ResetPassword => words.reset_password(),
@@ -125,6 +126,22 @@ impl Words<'_> {
                  or, if you cannot log in, reset it:",
                 ),
                 Paragraph::Link(self.page.clone()),
+            ],
+        )
+    }
+
+    fn factor_changed(&self) -> Letter {
+        let Self { address, cause, .. } = self;
+        Letter::with(
+            "The second factors of your account were changed",
+            [
+                text(format!("The second factors of your Taskey account {address} were changed {cause}.")),
+                text(
+                    "A factor was added or deleted, or the recovery codes were replaced. If it was neither you nor an \
+                 administrator whom you have asked, somebody else can use your account. Check your factors, and change \
+                 the password:",
+                ),
+                Paragraph::Link(format!("{}/#account", self.page)),
             ],
         )
     }

@@ -72,11 +72,25 @@ pub enum Kind {
     EmailChangeUndone,
     /// A mail is sent again.
     MailRetried,
+    /// A second factor was added.
+    FactorAdded,
+    /// The label of a second factor was changed.
+    FactorUpdated,
+    /// A second factor was deleted.
+    FactorDeleted,
+    /// The recovery codes were replaced.
+    RecoveryCodesRegenerated,
+    /// The password or a second factor was proved again.
+    Reauthenticated,
+    /// The code of a second factor in a request of the owner was wrong.
+    FactorCodeWrong,
+    /// An administrator deleted all second factors.
+    UserFactorsDeleted,
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 32] = [
         Self::SignUp,
         Self::Login,
         Self::LoginFailed,
@@ -102,6 +116,13 @@ impl Kind {
         Self::EmailChanged,
         Self::EmailChangeUndone,
         Self::MailRetried,
+        Self::FactorAdded,
+        Self::FactorUpdated,
+        Self::FactorDeleted,
+        Self::RecoveryCodesRegenerated,
+        Self::Reauthenticated,
+        Self::FactorCodeWrong,
+        Self::UserFactorsDeleted,
     ];
 
     /// Returns the name that is stored, which is that of the API.
@@ -133,6 +154,13 @@ impl Kind {
             Self::EmailChanged => "KIND_EMAIL_CHANGED",
             Self::EmailChangeUndone => "KIND_EMAIL_CHANGE_UNDONE",
             Self::MailRetried => "KIND_MAIL_RETRIED",
+            Self::FactorAdded => "KIND_FACTOR_ADDED",
+            Self::FactorUpdated => "KIND_FACTOR_UPDATED",
+            Self::FactorDeleted => "KIND_FACTOR_DELETED",
+            Self::RecoveryCodesRegenerated => "KIND_RECOVERY_CODES_REGENERATED",
+            Self::Reauthenticated => "KIND_REAUTHENTICATED",
+            Self::FactorCodeWrong => "KIND_FACTOR_CODE_WRONG",
+            Self::UserFactorsDeleted => "KIND_USER_FACTORS_DELETED",
         }
     }
 

@@ -61,11 +61,13 @@ pub enum Template {
     RefreshReused,
     /// Somebody has tried to sign up with the address of an account.
     AccountExists,
+    /// A second factor was added or deleted, or the recovery codes were replaced.
+    FactorChanged,
 }
 
 impl Template {
     /// All templates.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::PasswordChanged,
         Self::VerifyEmail,
         Self::ResetPassword,
@@ -74,6 +76,7 @@ impl Template {
         Self::NewDevice,
         Self::RefreshReused,
         Self::AccountExists,
+        Self::FactorChanged,
     ];
 
     /// Returns the name that is stored.
@@ -88,6 +91,7 @@ impl Template {
             Self::NewDevice => "NEW_DEVICE",
             Self::RefreshReused => "REFRESH_REUSED",
             Self::AccountExists => "ACCOUNT_EXISTS",
+            Self::FactorChanged => "FACTOR_CHANGED",
         }
     }
 
@@ -108,7 +112,8 @@ impl Template {
             | Self::ConfirmEmailChange
             | Self::NewDevice
             | Self::RefreshReused
-            | Self::AccountExists => Duration::from_secs(24 * 3600),
+            | Self::AccountExists
+            | Self::FactorChanged => Duration::from_secs(24 * 3600),
         }
     }
 
@@ -116,7 +121,11 @@ impl Template {
     #[must_use]
     pub fn is_requested(self) -> bool {
         match self {
-            Self::PasswordChanged | Self::EmailChanged | Self::NewDevice | Self::RefreshReused => false,
+            Self::PasswordChanged
+            | Self::EmailChanged
+            | Self::NewDevice
+            | Self::RefreshReused
+            | Self::FactorChanged => false,
             Self::VerifyEmail | Self::ResetPassword | Self::ConfirmEmailChange | Self::AccountExists => true,
         }
     }
@@ -237,7 +246,11 @@ pub fn account_state(template: Template, account: &Credentials, details: &Detail
     let (password, email) = (password_version.to_string(), email_version.to_string());
     let detail = |name: &str| details.get(name).map_or("", String::as_str);
     let fields: &[&str] = match template {
-        Template::PasswordChanged | Template::NewDevice | Template::RefreshReused | Template::AccountExists => {
+        Template::PasswordChanged
+        | Template::NewDevice
+        | Template::RefreshReused
+        | Template::AccountExists
+        | Template::FactorChanged => {
             return String::new();
         }
         Template::VerifyEmail => &[&user.email, &email, if user.email_verified { "verified" } else { "unverified" }],

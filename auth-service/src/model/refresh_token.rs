@@ -94,6 +94,13 @@ impl RefreshKey {
         tag.as_ref().try_into().expect("an HMAC-SHA256 tag has 32 bytes")
     }
 
+    /// Returns the key that encrypts secrets of a purpose: the MAC of another constant message.
+    #[must_use]
+    pub fn sealing_key(&self, purpose: &str) -> [u8; TAG_BYTES] {
+        let tag = hmac::sign(&self.0, format!("taskey sealed {purpose}").as_bytes());
+        tag.as_ref().try_into().expect("an HMAC-SHA256 tag has 32 bytes")
+    }
+
     /// Returns a fingerprint that identifies this key without revealing it: the MAC of another constant message.
     #[must_use]
     pub fn fingerprint(&self) -> String {

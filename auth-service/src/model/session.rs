@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use service_kit::clock::Timestamp;
+use service_kit::{auth::authentication::Authentication, clock::Timestamp};
 use uuid::Uuid;
 
 /// A refresh token that is reused within this time after its successor was used is a delayed call, not theft.
@@ -35,6 +35,8 @@ pub struct Session {
     pub revoked_at: Option<Timestamp>,
     /// Whether the session was revoked because a refresh token was reused.
     pub reused: bool,
+    /// How and when the user has proved their identity.
+    pub authentication: Authentication,
 }
 
 /// Why a refresh token could not be rotated.

@@ -6,14 +6,19 @@ use service_kit::status::ApiError;
 use taskey_proto::auth::v1::{
     self as pb, ChangeEmailRequest, ChangeEmailResponse, ChangePasswordRequest, ChangePasswordResponse,
     DeleteMeRequest, DeleteMeResponse, ExportMeRequest, ExportMeResponse, GetMeRequest, ListMySecurityEventsRequest,
-    ListMySecurityEventsResponse, ListSessionsRequest, ListSessionsResponse, RequestEmailVerificationRequest,
-    RequestEmailVerificationResponse, RevokeAllSessionsRequest, RevokeAllSessionsResponse, RevokeOtherSessionsRequest,
-    RevokeOtherSessionsResponse, RevokeSessionRequest, RevokeSessionResponse, UpdateMeRequest,
+    ListMySecurityEventsResponse, ListSessionsRequest, ListSessionsResponse, ReauthenticateRequest,
+    ReauthenticateResponse, RequestEmailVerificationRequest, RequestEmailVerificationResponse,
+    RevokeAllSessionsRequest, RevokeAllSessionsResponse, RevokeOtherSessionsRequest, RevokeOtherSessionsResponse,
+    RevokeSessionRequest, RevokeSessionResponse, UpdateMeRequest,
 };
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
-use super::{export, request};
+use super::{
+    export,
+    factor_request::{IdentityProof, identity_proof},
+    request,
+};
 use crate::{
     app::App,
     caller::ActiveCaller,
@@ -126,6 +131,26 @@ impl pb::account_service_server::AccountService for AccountService {
         }
         tracing::info!(user_id = %user.id, "an account was deleted");
         Ok(Response::new(DeleteMeResponse {}))
+    }
+
+    async fn reauthenticate(
+        &self,
+        request: Request<ReauthenticateRequest>,
+    ) -> Result<Response<ReauthenticateResponse>, Status> {
+        let ActiveCaller { user, session_id, .. } = self.app.interactive_caller(&request).await?;
+        let event = self.app.clients.event(Kind::Reauthenticated, Actor::Owner, Some(session_id), &request).await?;
+        let App { sessions, address_limits, .. } = &*self.app;
+        let response = match identity_proof(request.into_inner())? {
+            IdentityProof::Password(password) => {
+                self.verify_current_password(&user, password, &event).await?;
+                sessions.reauthenticate(user, session_id, event).await?
+            }
+            IdentityProof::Factor(factor) => {
+                address_limits.check(RateLimitedAction::Login, &event.client)?;
+                sessions.reauthenticate_with_factor(user, session_id, factor, event).await?
+            }
+        };
+        Ok(Response::new(response))
     }
 
     async fn list_my_security_events(

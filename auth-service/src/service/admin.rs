@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use service_kit::status::ApiError;
 use taskey_proto::auth::v1::{
-    self as pb, DisableUserRequest, EnableUserRequest, GetUserRequest, ListAuditEventsRequest, ListAuditEventsResponse,
-    ListMailRequest, ListMailResponse, ListUserSessionsRequest, ListUserSessionsResponse, ListUsersRequest,
-    ListUsersResponse, RetryMailRequest, RevokeUserSessionsRequest, RevokeUserSessionsResponse, SetUserRolesRequest,
-    UnlockUserRequest,
+    self as pb, DeleteUserFactorsRequest, DeleteUserFactorsResponse, DisableUserRequest, EnableUserRequest,
+    GetUserRequest, ListAuditEventsRequest, ListAuditEventsResponse, ListMailRequest, ListMailResponse,
+    ListUserSessionsRequest, ListUserSessionsResponse, ListUsersRequest, ListUsersResponse, RetryMailRequest,
+    RevokeUserSessionsRequest, RevokeUserSessionsResponse, SetUserRolesRequest, UnlockUserRequest,
 };
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
@@ -82,6 +82,17 @@ impl pb::admin_service_server::AdminService for AdminService {
         let address = address_key(&user.email);
         login_attempts::unlock(db, clock.now(), user_id, address, event).await.map_err(ApiError::from)?;
         Ok(Response::new(user.into()))
+    }
+
+    async fn delete_user_factors(
+        &self,
+        request: Request<DeleteUserFactorsRequest>,
+    ) -> Result<Response<DeleteUserFactorsResponse>, Status> {
+        let event = self.event(Kind::UserFactorsDeleted, &request).await?;
+        let user_id = request::id("user_id", &request.get_ref().user_id)?;
+        let deleted = self.app.factors.delete_all(user_id, event).await?;
+        let deleted_count = i32::try_from(deleted).unwrap_or(i32::MAX);
+        Ok(Response::new(DeleteUserFactorsResponse { deleted_count }))
     }
 
     async fn set_user_roles(&self, request: Request<SetUserRolesRequest>) -> Result<Response<pb::User>, Status> {

@@ -4,21 +4,25 @@ use std::sync::Arc;
 
 use service_kit::status::ApiError;
 use taskey_proto::auth::v1::{
-    self as pb, ConfirmEmailChangeRequest, ConfirmEmailChangeResponse, LoginRequest, LogoutRequest, LogoutResponse,
-    RefreshRequest, RequestPasswordResetRequest, RequestPasswordResetResponse, ResetPasswordRequest,
-    ResetPasswordResponse, SignUpRequest, TokenPair, UndoEmailChangeRequest, UndoEmailChangeResponse,
-    VerifyEmailRequest, VerifyEmailResponse,
+    self as pb, CompleteLoginRequest, ConfirmEmailChangeRequest, ConfirmEmailChangeResponse, LoginRequest,
+    LogoutRequest, LogoutResponse, RefreshRequest, RequestPasswordResetRequest, RequestPasswordResetResponse,
+    ResetPasswordRequest, ResetPasswordResponse, SignUpRequest, TokenPair, UndoEmailChangeRequest,
+    UndoEmailChangeResponse, VerifyEmailRequest, VerifyEmailResponse,
 };
 use tonic::{Request, Response, Status};
 use zeroize::Zeroizing;
 
-use super::request::{self, SignUp};
+use super::{
+    factor_request::completion,
+    request::{self, SignUp},
+};
 use crate::{
     app::App,
     error,
     login::address_limits::RateLimitedAction,
     model::{
         audit::{Actor, Event, Kind},
+        login_challenge::LoginChallenge,
         mail::Template,
         user::User,
     },
@@ -60,6 +64,15 @@ impl pb::auth_service_server::AuthService for AuthService {
         let login = request::login(request.into_inner())?;
         self.app.address_limits.check(RateLimitedAction::Login, &client)?;
         Ok(Response::new(self.app.sessions.begin(login, client).await?))
+    }
+
+    async fn complete_login(&self, request: Request<CompleteLoginRequest>) -> Result<Response<TokenPair>, Status> {
+        let App { clock, clients, issuer, address_limits, sessions, .. } = &*self.app;
+        let client = clients.resolve(&request).await?;
+        let open = |token: &str| LoginChallenge::open(&issuer.refresh_keys.current(), token, clock.now());
+        let (challenge, factor) = completion(request.into_inner(), open)?;
+        address_limits.check(RateLimitedAction::Login, &client)?;
+        Ok(Response::new(sessions.complete(challenge, factor, client).await?))
     }
 
     async fn refresh(&self, request: Request<RefreshRequest>) -> Result<Response<TokenPair>, Status> {

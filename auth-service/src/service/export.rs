@@ -10,7 +10,7 @@ use crate::{
     response,
     store::{
         audit::{self, Selection},
-        personal_access_tokens, sessions,
+        factors, personal_access_tokens, sessions,
     },
 };
 
@@ -37,9 +37,11 @@ pub async fn page(app: &App, caller: ActiveCaller, request: ExportMeRequest) -> 
     }
     let sessions = sessions::list_active(db, clock.now(), user_id).await?.into_iter();
     let tokens = personal_access_tokens::list(db, clock.now(), user_id).await?.into_iter();
+    let factors = factors::list(db, user_id).await?.into_iter();
     Ok(ExportMeResponse {
         sessions: sessions.map(|session| response::session(session, caller.session_id)).collect(),
         personal_access_tokens: tokens.map(Into::into).collect(),
+        factors: factors.map(Into::into).collect(),
         user: Some(caller.user.into()),
         ..page
     })

@@ -4,6 +4,8 @@ pub mod account;
 pub mod admin;
 pub mod auth;
 pub mod export;
+pub mod factor;
+pub mod factor_request;
 pub mod personal_access_token;
 pub mod personal_access_token_request;
 pub mod request;

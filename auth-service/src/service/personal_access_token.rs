@@ -38,7 +38,7 @@ impl pb::personal_access_token_service_server::PersonalAccessTokenService for Pe
         request: Request<CreatePersonalAccessTokenRequest>,
     ) -> Result<Response<pb::PersonalAccessToken>, Status> {
         let App { db, clock, .. } = &*self.app;
-        let caller = self.app.interactive_caller(&request).await?;
+        let caller = self.app.fresh_caller(&request).await?;
         let event = self.event(Kind::PersonalAccessTokenCreated, &caller, &request).await?;
         let ids = (clock.new_id(), clock.new_id());
         let new = new_token(request.into_inner(), &caller, clock.now(), ids)?;
@@ -73,7 +73,7 @@ impl pb::personal_access_token_service_server::PersonalAccessTokenService for Pe
         &self,
         request: Request<UpdatePersonalAccessTokenRequest>,
     ) -> Result<Response<pb::PersonalAccessToken>, Status> {
-        let caller = self.app.interactive_caller(&request).await?;
+        let caller = self.app.fresh_caller(&request).await?;
         let event = self.event(Kind::PersonalAccessTokenUpdated, &caller, &request).await?;
         let TokenUpdate { id, label, networks } = TokenUpdate::parse(request.into_inner())?;
         let change = Change::Update { label, networks };
@@ -84,7 +84,7 @@ impl pb::personal_access_token_service_server::PersonalAccessTokenService for Pe
         &self,
         request: Request<RotatePersonalAccessTokenRequest>,
     ) -> Result<Response<pb::PersonalAccessToken>, Status> {
-        let caller = self.app.interactive_caller(&request).await?;
+        let caller = self.app.fresh_caller(&request).await?;
         let event = self.event(Kind::PersonalAccessTokenRotated, &caller, &request).await?;
         let id = request::id("id", &request.get_ref().id)?;
         let (secret, hashed) = PersonalAccessToken::generate(id);
@@ -96,7 +96,7 @@ impl pb::personal_access_token_service_server::PersonalAccessTokenService for Pe
         &self,
         request: Request<DeletePersonalAccessTokenRequest>,
     ) -> Result<Response<DeletePersonalAccessTokenResponse>, Status> {
-        let caller = self.app.interactive_caller(&request).await?;
+        let caller = self.app.fresh_caller(&request).await?;
         let event = self.event(Kind::PersonalAccessTokenDeleted, &caller, &request).await?;
         let id = request::id("id", &request.get_ref().id)?;
         self.change(caller.user.id, id, Change::Delete, event).await?;

@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 use crate::{
     actions::Proof,
     error,
-    login::sessions::Login,
+    login::password_login::Login,
     model::{
         action_token::{Code, UnverifiedToken},
         audit::Kind,
@@ -19,6 +19,7 @@ use crate::{
         password::{Password, Rules},
         role::{Role, Roles},
         text,
+        totp::TotpCode,
         user::User,
         user_filter::UserFilter,
     },
@@ -179,8 +180,10 @@ pub fn login(request: pb::LoginRequest) -> Result<Login, ApiError> {
     let email = violations.check("email", Email::parse(&request.email));
     let password = violations.check("password", Password::existing(request.password));
     let label = violations.check("session_label", text::parse_name(request.session_label));
+    let totp_code = Some(request.totp_code).filter(|code| !code.is_empty());
+    let totp_code = totp_code.and_then(|code| violations.check("totp_code", TotpCode::parse(&code)));
     let parsed = email.zip(password).zip(label);
-    violations.finish(parsed.map(|((email, password), label)| Login { email, password, label }))
+    violations.finish(parsed.map(|((email, password), label)| Login { email, password, label, totp_code }))
 }
 
 /// Parses an email address.

@@ -30,7 +30,11 @@ use crate::{
     error,
     feed::{FeedUpdate, Snapshot},
     response,
-    store::{deletions, feed::FeedPosition, users},
+    store::{
+        deletions,
+        feed::FeedPosition,
+        users::{self, SessionUser},
+    },
     verifier::Verifier,
 };
 
@@ -117,7 +121,7 @@ impl TokenService {
     async fn check_session(&self, claims: AccessClaims) -> Result<Option<AccessClaims>, ApiError> {
         let App { db, clock, .. } = &*self.app;
         let user = users::by_active_session(db, clock.now() - LEEWAY, claims.user_id, claims.session_id, false).await?;
-        let is_active = user.is_some_and(|user| {
+        let is_active = user.is_some_and(|SessionUser { user, .. }| {
             let roles = user.roles();
             claims.roles.iter().all(|role| roles.contains(role))
         });
@@ -137,6 +141,8 @@ impl TokenService {
             exp: seconds(claims.expires_at.as_seconds()),
             roles: claims.roles,
             scope: claims.scopes.map(|scopes| scopes.to_string()),
+            amr: claims.authentication.map(|authentication| authentication.methods.names()).unwrap_or_default(),
+            auth_time: claims.authentication.and_then(|authentication| seconds(authentication.time.as_seconds())),
             token_type: Some("Bearer".to_owned()),
         }
     }

@@ -2,22 +2,27 @@
 
 use service_kit::{
     args,
+    auth::authentication::{AuthMethods, Authentication},
     clock::Timestamp,
     db::{Db, Engine, Error, FromRow, Row, Value},
 };
 use uuid::Uuid;
 
 use super::{
-    audit,
+    audit, factors,
     login_attempts::{self, Attempt},
-    mails,
+    login_challenges, mails,
     revocations::{RevocationReason, SessionSelector, revoke_within},
+    rollback::{self, Rollback},
 };
-use crate::model::{audit::Event, mail::NewMail, refresh_token::RefreshToken, session::Session};
+use crate::model::{
+    audit::Event, factor::FactorUse, login_challenge::LoginChallenge, mail::NewMail, refresh_token::RefreshToken,
+    session::Session,
+};
 
 impl FromRow for Session {
     /// Reads `id, user_id, label, user_agent, ip_address, generation, created_at, rotated_at, previous_rotated_at,
-    /// expires_at, revoked_at, reused`.
+    /// expires_at, revoked_at, reused, amr` and when the user has proved their identity.
     fn from_row(row: &mut Row<'_>) -> Result<Self, Error> {
         Ok(Self {
             id: row.next()?,
@@ -32,6 +37,10 @@ impl FromRow for Session {
             expires_at: row.next()?,
             revoked_at: row.next()?,
             reused: row.next()?,
+            authentication: Authentication {
+                methods: AuthMethods::from_names(row.next_text()?.split(' ')),
+                time: row.next()?,
+            },
         })
     }
 }
@@ -53,10 +62,16 @@ pub struct NewSession {
     pub expires_at: Timestamp,
     /// When the session expires even if it is refreshed.
     pub ends_at: Timestamp,
+    /// How the user has proved their identity, now.
+    pub methods: AuthMethods,
     /// The version of the password that was verified.
     pub password_version: i64,
     /// The password attempt, if attempts are throttled.
     pub attempt: Option<Attempt>,
+    /// The second factor, if the account has one.
+    pub factor: Option<FactorUse>,
+    /// The challenge that the login completes, if there was one.
+    pub challenge: Option<LoginChallenge>,
     /// The notice about the login, which is not stored for the first one of an account.
     pub notice: Option<NewMail>,
 }
@@ -70,9 +85,14 @@ pub enum NewSessionOutcome {
     AccountChanged,
     /// The counter of wrong passwords has reached its limit since the attempt was permitted.
     Throttled,
+    /// The challenge was completed before.
+    ChallengeCompleted,
+    /// The second factor was used before.
+    FactorUsed,
 }
 
-/// Creates a session, and records the correct password. If the user now has too many sessions, revokes the oldest ones.
+/// Creates a session, and records the correct password. Uses the second factor and completes the challenge, if there are
+/// any. If the user now has too many sessions, revokes the oldest ones.
 ///
 /// # Errors
 /// If the database fails.
@@ -82,12 +102,12 @@ pub async fn insert(db: &Db, now: Timestamp, new: NewSession, event: Event) -> R
     const LOCK_ACCOUNT: &str = "select 1 from users where id = $1 for share";
     const INSERT: &str = "
         insert into sessions (id, user_id, label, user_agent, ip_address, generation, created_at, rotated_at,
-            previous_rotated_at, expires_at, ends_at, revoked_at, reused, revocation)
-        select $1, id, $3, $4, $5, 0, $6, $6, $6, $7, $8, null, false, null
+            previous_rotated_at, expires_at, ends_at, revoked_at, reused, revocation, amr, authenticated_at)
+        select $1, id, $3, $4, $5, 0, $6, $6, $6, $7, $8, null, false, null, $10, $6
         from users where id = $2 and password_version = $9 and not disabled
         returning id, user_id, label, user_agent, ip_address, generation, created_at, rotated_at, previous_rotated_at,
-            expires_at, revoked_at, reused";
-    db.write(move |conn| {
+            expires_at, revoked_at, reused, amr, coalesce(authenticated_at, created_at)";
+    rollback::write(db, move |conn| {
         Box::pin(async move {
             if conn.engine() == Engine::Postgres {
                 conn.execute(LOCK_ACCOUNT, args![new.user_id]).await?;
@@ -98,8 +118,18 @@ pub async fn insert(db: &Db, now: Timestamp, new: NewSession, event: Event) -> R
                 return Ok(NewSessionOutcome::Throttled);
             }
             let (user_id, notice) = (new.user_id, new.notice.clone());
+            if let Some(challenge) = &new.challenge
+                && !login_challenges::complete_within(conn, challenge).await?
+            {
+                return Err(Rollback::Outcome(NewSessionOutcome::ChallengeCompleted));
+            }
+            if let Some(factor) = &new.factor
+                && !factors::use_within(conn, now, user_id, factor).await?
+            {
+                return Err(Rollback::Outcome(NewSessionOutcome::FactorUsed));
+            }
             let Some(session) = conn.fetch_optional::<Session>(INSERT, new.into_values(now)).await? else {
-                return Ok(NewSessionOutcome::AccountChanged);
+                return Err(Rollback::Outcome(NewSessionOutcome::AccountChanged));
             };
             let surplus = SessionSelector::Surplus { user_id };
             let revoked = revoke_within(conn, now, surplus, RevocationReason::Requested).await?;
@@ -116,8 +146,10 @@ pub async fn insert(db: &Db, now: Timestamp, new: NewSession, event: Event) -> R
 impl NewSession {
     /// Returns the arguments of the statement that inserts the session.
     fn into_values(self, now: Timestamp) -> Vec<Value> {
-        let Self { id, user_id, label, user_agent, ip_address, expires_at, ends_at, password_version, .. } = self;
-        args![id, user_id, label, user_agent, ip_address, now, expires_at, ends_at, password_version]
+        let Self { id, user_id, label, user_agent, ip_address, expires_at, ends_at, password_version, methods, .. } =
+            self;
+        let amr = methods.to_string();
+        args![id, user_id, label, user_agent, ip_address, now, expires_at, ends_at, password_version, amr]
     }
 }
 
@@ -139,7 +171,7 @@ pub async fn rotate(
         where id = $1 and generation = $2 and revoked_at is null and expires_at > $3
             and exists (select 1 from users where users.id = sessions.user_id and not users.disabled)
         returning id, user_id, label, user_agent, ip_address, generation, created_at, rotated_at, previous_rotated_at,
-            expires_at, revoked_at, reused";
+            expires_at, revoked_at, reused, amr, coalesce(authenticated_at, created_at)";
     db.execute_returning(UPDATE, args![token.session_id, token.generation, now, expires_at]).await
 }
 
@@ -150,7 +182,7 @@ pub async fn rotate(
 pub async fn by_id(db: &Db, id: Uuid) -> Result<Option<Session>, Error> {
     const SELECT: &str = "
         select id, user_id, label, user_agent, ip_address, generation, created_at, rotated_at, previous_rotated_at,
-            expires_at, revoked_at, reused
+            expires_at, revoked_at, reused, amr, coalesce(authenticated_at, created_at)
         from sessions where id = $1";
     db.fetch_optional(SELECT, args![id]).await
 }
@@ -162,7 +194,7 @@ pub async fn by_id(db: &Db, id: Uuid) -> Result<Option<Session>, Error> {
 pub async fn list_active(db: &Db, now: Timestamp, user_id: Uuid) -> Result<Vec<Session>, Error> {
     const SELECT: &str = "
         select id, user_id, label, user_agent, ip_address, generation, created_at, rotated_at, previous_rotated_at,
-            expires_at, revoked_at, reused
+            expires_at, revoked_at, reused, amr, coalesce(authenticated_at, created_at)
         from sessions
         where user_id = $1 and revoked_at is null and revocation is null and expires_at > $2
             and not personal_access_token

@@ -164,6 +164,22 @@ pub async fn by_id(db: &Db, id: Uuid) -> Result<Option<User>, Error> {
     db.fetch_optional(SELECT, args![id]).await
 }
 
+/// The account of an active session.
+#[derive(Clone, Debug)]
+pub struct SessionUser {
+    /// The account.
+    pub user: User,
+    /// When the user last proved a factor in the session.
+    pub authenticated_at: Timestamp,
+}
+
+impl FromRow for SessionUser {
+    /// Reads the columns of a [`User`], and when the user last proved a factor.
+    fn from_row(row: &mut Row<'_>) -> Result<Self, Error> {
+        Ok(Self { user: User::from_row(row)?, authenticated_at: row.next()? })
+    }
+}
+
 /// Returns the account of a session. Returns `None` if the session has ended before `valid_at`, does or does not belong to
 /// a personal access token, contrary to `personal_access_token`, or the account is disabled or deleted.
 ///
@@ -175,9 +191,10 @@ pub async fn by_active_session(
     user_id: Uuid,
     session_id: Uuid,
     personal_access_token: bool,
-) -> Result<Option<User>, Error> {
+) -> Result<Option<SessionUser>, Error> {
     const SELECT: &str = "
-        select users.id, email, display_name, email_verified, roles, disabled, users.created_at, updated_at
+        select users.id, email, display_name, email_verified, roles, disabled, users.created_at, updated_at,
+            coalesce(authenticated_at, sessions.created_at)
         from sessions join users on users.id = sessions.user_id
         where sessions.id = $1 and sessions.user_id = $2 and revoked_at is null and expires_at > $3
             and not disabled and personal_access_token = $4";

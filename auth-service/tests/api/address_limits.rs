@@ -46,7 +46,7 @@ impl Client<'_> {
 
     async fn login(&self, email: &str, password: &str) -> Result<TokenPair, Status> {
         let (email, password) = (email.to_owned(), password.to_owned());
-        let request = self.request(LoginRequest { email, password, session_label: String::new() });
+        let request = self.request(LoginRequest { email, password, ..LoginRequest::default() });
         self.server.auth().login(request).await.map(tonic::Response::into_inner)
     }
 

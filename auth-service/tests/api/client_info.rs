@@ -22,7 +22,7 @@ const TRUSTED_LOOPBACK: [&str; 2] = ["--trusted-proxies", "127.0.0.1"];
 
 async fn log_in(server: &Server, forwarded_for: &[u8], token: Option<&str>) -> Result<TokenPair, Status> {
     let (email, password) = ("ann@example.com".to_owned(), PASSWORD.to_owned());
-    let mut request = Request::new(LoginRequest { email, password, session_label: String::new() });
+    let mut request = Request::new(LoginRequest { email, password, ..LoginRequest::default() });
     let value = |bytes: &[u8]| AsciiMetadataValue::try_from(bytes).expect("a header value");
     request.metadata_mut().insert("x-forwarded-for", value(forwarded_for));
     request.metadata_mut().insert("x-forwarded-user-agent", value(b"B\xc3\xbccher/1 \xfc"));

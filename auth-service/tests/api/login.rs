@@ -48,7 +48,7 @@ async fn wrong_password_unknown_account_and_disabled_account_return_the_same_err
         [("ann@example.com", "wrong horse"), ("nobody@example.com", PASSWORD), ("off@example.com", PASSWORD)]
     {
         let mut request =
-            Request::new(LoginRequest { email: email.into(), password: password.into(), session_label: String::new() });
+            Request::new(LoginRequest { email: email.into(), password: password.into(), ..LoginRequest::default() });
         request.metadata_mut().insert("x-request-id", "the-same".parse().expect("ASCII"));
         let status = server.auth().login(request).await.expect_err("refused");
         assert_eq!(refusal(&status), (Code::Unauthenticated, "CREDENTIALS_INVALID".to_owned(), vec![]));
@@ -66,8 +66,12 @@ async fn errors_of_invalid_logins_name_the_field(database: TestDatabase) {
     assert_refused!(server.login("ann", PASSWORD).await, InvalidArgument, "VALIDATION_FAILED", "email");
     assert_refused!(server.login("a@x.io", "").await, InvalidArgument, "VALIDATION_FAILED", "password");
     assert_refused!(server.login("a@x.io", &long).await, InvalidArgument, "VALIDATION_FAILED", "password");
-    let invalid_label =
-        LoginRequest { email: "a@x.io".to_owned(), password: PASSWORD.to_owned(), session_label: "a\nb".to_owned() };
+    let invalid_label = LoginRequest {
+        email: "a@x.io".to_owned(),
+        password: PASSWORD.to_owned(),
+        session_label: "a\nb".to_owned(),
+        ..LoginRequest::default()
+    };
     assert_refused!(server.auth().login(invalid_label).await, InvalidArgument, "VALIDATION_FAILED", "session_label");
     server.stop().await;
 }
@@ -168,6 +172,7 @@ async fn the_forwarded_client_address_is_used_only_with_a_service_token(database
             email: "ann@example.com".to_owned(),
             password: PASSWORD.to_owned(),
             session_label: token.unwrap_or_default().chars().take(20).collect(),
+            ..LoginRequest::default()
         });
         request.metadata_mut().insert("x-forwarded-for", "203.0.113.7".parse().expect("ASCII"));
         request.metadata_mut().insert("x-forwarded-user-agent", "Browser/1".parse().expect("ASCII"));

@@ -89,7 +89,7 @@ async fn few_of_many_concurrent_guesses_are_tried_and_existing_sessions_keep_wor
     for number in 0..200 {
         let mut client = server.auth();
         let (email, password) = ("ann@example.com".to_owned(), format!("wrong one {number}"));
-        let request = LoginRequest { email, password, session_label: String::new() };
+        let request = LoginRequest { email, password, ..LoginRequest::default() };
         guesses
             .spawn(async move { reason_and_delay(&client.login(Request::new(request)).await.expect_err("refused")).0 });
     }
@@ -129,7 +129,7 @@ async fn replicas_share_the_count_of_failed_logins(database: TestDatabase) {
     let other = support::start_replica_with(&server, server.clock.clone(), &FLAGS).await;
     assert_eq!(try_login(&server, "ann@example.com", "a wrong one").await, invalid_credentials());
     let (email, password) = ("ann@example.com".to_owned(), PASSWORD.to_owned());
-    let request = LoginRequest { email, password, session_label: String::new() };
+    let request = LoginRequest { email, password, ..LoginRequest::default() };
     assert_refused!(other.auth().login(request).await, ResourceExhausted, "RATE_LIMITED");
     other.stop().await;
     server.stop().await;

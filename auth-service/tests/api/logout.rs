@@ -123,6 +123,7 @@ async fn sessions_are_listed_with_the_current_one_marked(database: TestDatabase)
         email: "ann@example.com".to_owned(),
         password: PASSWORD.to_owned(),
         session_label: "Ann's phone".to_owned(),
+        ..LoginRequest::default()
     };
     let phone = server.auth().login(login).await.expect("logged in").into_inner();
     let sessions = server.account().list_sessions(bearer(&phone.access_token, ListSessionsRequest {})).await;

@@ -62,7 +62,16 @@ async fn migrations_keep_existing_sessions(database: TestDatabase) {
     let token = |session_id| {
         let (issued_at, roles) = (server.clock.now(), vec![]);
         let expires_at = issued_at + std::time::Duration::from_secs(300);
-        let claims = AccessClaims { id: ACTIVE, user_id: USER, session_id, roles, scopes: None, issued_at, expires_at };
+        let claims = AccessClaims {
+            id: ACTIVE,
+            user_id: USER,
+            session_id,
+            roles,
+            scopes: None,
+            authentication: None,
+            issued_at,
+            expires_at,
+        };
         token::sign(&keys, &token_args, &claims).expect("signed")
     };
     let mut account = server.account();
@@ -96,6 +105,7 @@ fn released_migrations_are_not_edited() {
             (14, "bd80e0498b1d24663707aec8623c576b"),
             (15, "bc4458f712d849e084da15b351985466"),
             (16, "427d1fb9bbf218d1120a5cac600d309e"),
+            (17, "51f37927e3d9361693bda27172d4216f"),
             (20, "62792c22fbde93ba291715cd60f86a73"),
         ],
     );

@@ -22,14 +22,14 @@ fn run(database: &TestDatabase, arguments: &[&str]) -> (bool, String, String) {
 }
 
 /// Returns the ids of the secrets.
-fn ids(database: &TestDatabase) -> Vec<String> {
+pub fn ids(database: &TestDatabase) -> Vec<String> {
     let (succeeded, listed, error) = run(database, &["list"]);
     assert!(succeeded, "{error}");
     listed.lines().map(|line| line.split(' ').next().expect("an id").to_owned()).collect()
 }
 
 /// Rotates beside a running server.
-async fn rotate(server: Server) -> Server {
+pub async fn rotate(server: Server) -> Server {
     let rotated = spawn_blocking(move || {
         let outcome = run(&server.database, &["rotate", "--publish-for", "5s"]);
         (server, outcome)
@@ -39,15 +39,16 @@ async fn rotate(server: Server) -> Server {
     server
 }
 
-/// Waits until the server has stored that it uses the new secret, and returns the outcome of the removal.
-async fn remove(server: &Server, id: &str) {
+/// Removes a secret when the server has stored that it uses the new one, and has encrypted the secrets of factors with it.
+pub async fn remove(server: &Server, id: &str) {
     let removed = async {
         loop {
             let (succeeded, _, error) = run(&server.database, &["remove", id]);
             if succeeded {
                 return;
             }
-            assert!(error.contains("no server has used the new secret yet"), "{error}");
+            let expected = ["no server has used the new secret yet", "secrets of second factors are still encrypted"];
+            assert!(expected.iter().any(|expected| error.contains(expected)), "{error}");
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     };

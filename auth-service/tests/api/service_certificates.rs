@@ -121,7 +121,7 @@ async fn a_certificate_with_the_scope_may_forward_client_addresses(database: Tes
     mesh.server.sign_up("ann@example.com").await.expect("signed up");
     for (name, address) in [(GATEWAY, "203.0.113.7"), (BILLING, "127.0.0.1"), ("other", "127.0.0.1")] {
         let (email, password) = ("ann@example.com".to_owned(), PASSWORD.to_owned());
-        let mut request = Request::new(LoginRequest { email, password, session_label: String::new() });
+        let mut request = Request::new(LoginRequest { email, password, ..LoginRequest::default() });
         request.metadata_mut().insert("x-forwarded-for", "203.0.113.7".parse().expect("ASCII"));
         let mut client = AuthServiceClient::new(mesh.client(name).await);
         let token = client.login(request).await.expect("logged in").into_inner().access_token;

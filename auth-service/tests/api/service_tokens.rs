@@ -34,7 +34,7 @@ async fn introspect(server: &Server, credential: &str) -> Result<IntrospectRespo
 
 async fn login_for_client(server: &Server, service_token: &str) -> Result<TokenPair, Status> {
     let (email, password) = ("ann@example.com".to_owned(), PASSWORD.to_owned());
-    let mut request = Request::new(LoginRequest { email, password, session_label: String::new() });
+    let mut request = Request::new(LoginRequest { email, password, ..LoginRequest::default() });
     request.metadata_mut().insert("x-taskey-service-token", service_token.parse().expect("ASCII"));
     request.metadata_mut().insert("x-forwarded-for", "203.0.113.7".parse().expect("ASCII"));
     server.auth().login(request).await.map(Response::into_inner)

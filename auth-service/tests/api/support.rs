@@ -87,7 +87,7 @@ impl Server {
     }
 
     pub async fn login(&self, email: &str, password: &str) -> Result<TokenPair, Status> {
-        let request = LoginRequest { email: email.into(), password: password.into(), session_label: String::new() };
+        let request = LoginRequest { email: email.into(), password: password.into(), ..LoginRequest::default() };
         self.auth().login(request).await.map(tonic::Response::into_inner)
     }
 
@@ -149,7 +149,7 @@ fn config(database: &TestDatabase, flags: &[&str]) -> Config {
 
 /// A second replica, on the database of the first.
 pub struct Replica {
-    channel: Channel,
+    pub channel: Channel,
     shutdown: CancellationToken,
     join_handle: JoinHandle<anyhow::Result<()>>,
 }

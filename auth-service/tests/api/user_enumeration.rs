@@ -41,16 +41,22 @@ const SIGNIFICANCE_THRESHOLD: f64 = 5.0;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
     WrongPassword,
+    /// Of an account with a second factor.
+    WrongPasswordWithFactor,
     UnknownAccount,
     /// With the right password.
     DisabledAccount,
     /// The control: it is refused before anything is hashed, so the test must detect a difference from the others.
     InvalidAddress,
 }
-use Kind::{DisabledAccount, InvalidAddress, UnknownAccount, WrongPassword};
+use Kind::{DisabledAccount, InvalidAddress, UnknownAccount, WrongPassword, WrongPasswordWithFactor};
 
-const INDISTINGUISHABLE: [(Kind, Kind); 3] =
-    [(WrongPassword, UnknownAccount), (WrongPassword, DisabledAccount), (UnknownAccount, DisabledAccount)];
+const INDISTINGUISHABLE: [(Kind, Kind); 4] = [
+    (WrongPassword, UnknownAccount),
+    (WrongPassword, DisabledAccount),
+    (UnknownAccount, DisabledAccount),
+    (WrongPassword, WrongPasswordWithFactor),
+];
 
 /// The duration of each login in seconds, by kind. Durations with the same index belong to the same round.
 type Durations = BTreeMap<Kind, Vec<f64>>;
@@ -58,13 +64,20 @@ type Durations = BTreeMap<Kind, Vec<f64>>;
 /// A response as the client sees it, without its date.
 type Response = (Code, String, Vec<u8>, Vec<String>);
 
+/// Gives accounts a second factor.
+const ADD_FACTORS: &str = "
+    insert into factors (id, user_id, label, sealed_secret, sealed_with, created_at, confirmed_at, last_step)
+    select id, id, '', '', '', 1, 1, 0 from users where email like 'factor%'";
+
 async fn start(database: TestDatabase, flags: &[&str]) -> Server {
     let server = Server::start_with(database, flags).await;
     for number in 0..ACCOUNTS {
         server.sign_up(&format!("on{number}@example.com")).await.expect("signed up");
         server.sign_up(&format!("off{number}@example.com")).await.expect("signed up");
+        server.sign_up(&format!("factor{number}@example.com")).await.expect("signed up");
     }
     support::execute(&server.database, "update users set disabled = true where email like 'off%'").await;
+    support::execute(&server.database, ADD_FACTORS).await;
     server
 }
 
@@ -79,6 +92,7 @@ fn response(status: &Status) -> Response {
 async fn refused_login(server: &Server, kind: Kind, number: usize) -> (Response, Duration) {
     let (email, password) = match kind {
         WrongPassword => (format!("on{number}@example.com"), "wrong horse battery staple"),
+        WrongPasswordWithFactor => (format!("factor{number}@example.com"), "wrong horse battery staple"),
         UnknownAccount => (format!("no{number}@example.com"), PASSWORD),
         DisabledAccount => (format!("off{number}@example.com"), PASSWORD),
         InvalidAddress => (format!("no{number}.example.com"), PASSWORD),
@@ -97,8 +111,8 @@ async fn refused_login(server: &Server, kind: Kind, number: usize) -> (Response,
 async fn measure(server: &Server, rounds: usize, durations: &mut Durations) {
     let mut first = None;
     for round in 0..rounds {
-        let mut kinds =
-            [WrongPassword, UnknownAccount, DisabledAccount, InvalidAddress].map(|kind| (random::bytes::<8>(), kind));
+        let mut kinds = [WrongPassword, WrongPasswordWithFactor, UnknownAccount, DisabledAccount, InvalidAddress]
+            .map(|kind| (random::bytes::<8>(), kind));
         kinds.sort_unstable();
         for (_, kind) in kinds {
             let (response, duration) = refused_login(server, kind, round % ACCOUNTS).await;

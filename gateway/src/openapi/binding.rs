@@ -111,11 +111,11 @@ impl Binding {
         method.is_some_and(|method| semantics::may_be_minimal(&method, &output, self.response_body.as_ref()))
     }
 
-    /// Reports whether this is the login RPC, which can return its tokens in cookies.
+    /// Reports whether this is an RPC that logs in, which can return its tokens in cookies.
     #[must_use]
     pub fn is_login(&self) -> bool {
-        cookie_mode::LOGIN.strip_prefix('/').and_then(|login| login.split_once('/'))
-            == Some((self.method.parent_service().full_name(), self.method.name()))
+        let path = format!("/{}/{}", self.method.parent_service().full_name(), self.method.name());
+        cookie_mode::LOGINS.contains(&path.as_str())
     }
 
     /// Returns whether callers authenticate.

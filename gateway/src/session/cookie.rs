@@ -101,14 +101,21 @@ impl TokenCookies {
     /// Returns the `set-cookie` headers that store a pair of tokens until they expire.
     #[must_use]
     pub fn store(&self, pair: &TokenPair, now: prost_types::Timestamp) -> [HeaderValue; 2] {
-        let lifetime = |expire_time: Option<prost_types::Timestamp>| {
-            let seconds = expire_time.map_or(0, |time| time.seconds.saturating_sub(now.seconds));
-            Duration::from_secs(seconds.max(0).cast_unsigned())
-        };
         [
-            self.header(ACCESS_COOKIE, &pair.access_token, lifetime(pair.access_expire_time)),
-            self.header(REFRESH_COOKIE, &pair.refresh_token, lifetime(pair.refresh_expire_time)),
+            self.store_access(&pair.access_token, pair.access_expire_time, now),
+            self.header(REFRESH_COOKIE, &pair.refresh_token, lifetime(pair.refresh_expire_time, now)),
         ]
+    }
+
+    /// Returns the `set-cookie` header that stores an access token until it expires.
+    #[must_use]
+    pub fn store_access(
+        &self,
+        access_token: &str,
+        expire_time: Option<prost_types::Timestamp>,
+        now: prost_types::Timestamp,
+    ) -> HeaderValue {
+        self.header(ACCESS_COOKIE, access_token, lifetime(expire_time, now))
     }
 
     /// Returns the `set-cookie` headers that delete the tokens.
@@ -128,4 +135,9 @@ impl TokenCookies {
         header.set_sensitive(true);
         header
     }
+}
+
+fn lifetime(expire_time: Option<prost_types::Timestamp>, now: prost_types::Timestamp) -> Duration {
+    let seconds = expire_time.map_or(0, |time| time.seconds.saturating_sub(now.seconds));
+    Duration::from_secs(seconds.max(0).cast_unsigned())
 }

@@ -19,7 +19,7 @@ use prost::Message;
 use prost_reflect::Value;
 use service_kit::{clock::Clock, status::ApiError};
 use taskey_proto::{
-    auth::v1::{RefreshRequest, TokenPair, auth_service_client::AuthServiceClient},
+    auth::v1::{ReauthenticateResponse, RefreshRequest, TokenPair, auth_service_client::AuthServiceClient},
     errors::v1::ErrorReason,
 };
 use tokio::time::{sleep, timeout};
@@ -36,8 +36,11 @@ use crate::{
     },
 };
 
-/// The RPC whose tokens can be stored in cookies.
-pub(crate) const LOGIN: &str = "/taskey.auth.v1.AuthService/Login";
+/// The RPCs whose tokens can be stored in cookies.
+pub(crate) const LOGINS: [&str; 2] = ["/taskey.auth.v1.AuthService/Login", "/taskey.auth.v1.AuthService/CompleteLogin"];
+
+/// The RPC that returns another access token of a session.
+const REAUTHENTICATE: &str = "/taskey.auth.v1.AccountService/Reauthenticate";
 const LOGOUT: &str = "/taskey.auth.v1.AuthService/Logout";
 
 /// The prefix of the RPCs of AuthService. They need no access token, so they never use cookies, except for logout.
@@ -122,7 +125,7 @@ impl CookieMode {
     ) -> Result<CookieAuth, HttpError> {
         let cookies = TokenCookies::for_request(request, &self.settings);
         let rpc = route.rpc.as_str();
-        let cookie_auth = if rpc == LOGIN {
+        let cookie_auth = if LOGINS.contains(&rpc) {
             if remove_cookie_parameter(query) { CookieAuth::Login(cookies, Vec::new()) } else { CookieAuth::None }
         } else if request.headers.contains_key(header::AUTHORIZATION)
             || (rpc.starts_with(AUTH_SERVICE) && rpc != LOGOUT)
@@ -208,17 +211,42 @@ impl CookieMode {
         self.refreshes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Moves the tokens from the encoded response of a login to cookies, if the login requested that.
+    /// Moves the tokens from an encoded response to cookies: those of a login that requested it, and the access token of a
+    /// session that uses cookies.
     ///
     /// # Errors
-    /// If the response is not a pair of tokens.
-    pub fn strip_tokens(&self, cookie_auth: &mut CookieAuth, response: Bytes) -> Result<Bytes, ApiError> {
-        let CookieAuth::Login(cookies, set_cookie) = cookie_auth else { return Ok(response) };
-        let mut pair = TokenPair::decode(response).map_err(ApiError::internal)?;
-        *set_cookie = cookies.store(&pair, self.clock.now().into()).to_vec();
-        pair.access_token.clear();
-        pair.refresh_token.clear();
-        Ok(pair.encode_to_vec().into())
+    /// If the response does not have the type of the RPC.
+    pub fn strip_tokens(
+        &self,
+        cookie_auth: &mut CookieAuth,
+        route: &Route,
+        response: Bytes,
+    ) -> Result<Bytes, ApiError> {
+        let now = self.clock.now().into();
+        match cookie_auth {
+            CookieAuth::Login(cookies, set_cookie) => {
+                let mut pair = TokenPair::decode(response).map_err(ApiError::internal)?;
+                // The response to a password may be a challenge, without tokens.
+                if !pair.access_token.is_empty() {
+                    *set_cookie = cookies.store(&pair, now).to_vec();
+                }
+                pair.access_token.clear();
+                pair.refresh_token.clear();
+                Ok(pair.encode_to_vec().into())
+            }
+            CookieAuth::Session(session) if route.rpc.as_str() == REAUTHENTICATE => {
+                let mut renewed = ReauthenticateResponse::decode(response).map_err(ApiError::internal)?;
+                let access = session.cookies.store_access(&renewed.access_token, renewed.access_expire_time, now);
+                // If the tokens were refreshed before the call, the first cookie has the access token of the refresh.
+                match session.set_cookie.first_mut() {
+                    Some(first) => *first = access,
+                    None => session.set_cookie.push(access),
+                }
+                renewed.access_token.clear();
+                Ok(renewed.encode_to_vec().into())
+            }
+            _ => Ok(response),
+        }
     }
 }
 

@@ -84,8 +84,8 @@ fn every_rpc_has_a_scope() {
         let expected = match (service.name(), reads) {
             ("TaskService" | "TaskListService", true) => Scope::TasksRead,
             ("TaskService" | "TaskListService", false) => Scope::TasksWrite,
-            ("AccountService" | "PersonalAccessTokenService", true) => Scope::AccountRead,
-            ("AccountService" | "PersonalAccessTokenService", false) => Scope::AccountWrite,
+            ("AccountService" | "FactorService" | "PersonalAccessTokenService", true) => Scope::AccountRead,
+            ("AccountService" | "FactorService" | "PersonalAccessTokenService", false) => Scope::AccountWrite,
             ("AdminService", true) => Scope::AdminRead,
             ("AdminService", false) => Scope::AdminWrite,
             ("TokenService", _) => Scope::TokensVerify,

@@ -6,7 +6,7 @@ use taskey_proto::auth::v1::LogoutRequest;
 
 use crate::{
     program::with_header,
-    site::{LOGIN, LOGOUT, Site},
+    site::{LOGIN, LOGOUT, Site, USER_WITH_FACTOR},
     support::TestResponse,
 };
 
@@ -45,6 +45,34 @@ async fn login_returns_tokens_in_cookies_and_not_in_the_body() {
         let max_age = cookie.max_age().unwrap().whole_seconds();
         assert!((lifetime - 20..=lifetime).contains(&max_age), "{max_age}");
     }
+}
+
+#[tokio::test]
+async fn challenge_of_a_login_changes_no_cookies() {
+    let site = Site::start(&[]).await;
+    let body = format!(r#"{{"email": "{USER_WITH_FACTOR}"}}"#);
+    let request = site.program.request(Method::POST, "/v1/auth/login?cookie=true", &body);
+    let response = site.program.send(with_header(request, "sec-fetch-site", "same-origin")).await;
+    assert_eq!((response.ok()["challenge"]["token"].as_str(), response.cookies().len()), (Some("challenge"), 0));
+    let completed = login(&site, "/v1/auth/login:complete?cookie=true").await;
+    assert_eq!((completed.ok()["accessToken"].as_str(), completed.cookies().len()), (Some(""), 2));
+}
+
+#[tokio::test]
+async fn new_access_token_of_a_session_replaces_the_cookie() {
+    let site = Site::start(&[]).await;
+    for (cookies, count) in [("taskey_access=a; taskey_refresh=r", 1), ("taskey_refresh=refresh-good", 2)] {
+        let request = site.request(Method::POST, "/v1/me:reauthenticate", cookies);
+        let response = site.program.send(request).await;
+        assert_eq!(response.ok()["accessToken"].as_str(), Some(""), "no script sees the token");
+        let cookies = response.cookies();
+        let names: Vec<_> = cookies.iter().map(|cookie| format!("{}={}", cookie.name(), cookie.value())).collect();
+        let expected = ["taskey_access=access-renewed", "taskey_refresh=refresh-new"];
+        assert_eq!(names, expected[..count]);
+    }
+    let request = with_header(site.request(Method::POST, "/v1/me:reauthenticate", ""), "authorization", "Bearer a");
+    let response = site.program.send(request).await;
+    assert_eq!((response.ok()["accessToken"].as_str(), response.cookies().len()), (Some("access-renewed"), 0));
 }
 
 #[tokio::test]

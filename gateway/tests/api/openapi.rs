@@ -156,6 +156,7 @@ fn only_public_operations_need_no_token() {
         "/v1/auth/email:undoChange",
         "/v1/auth/email:verify",
         "/v1/auth/login",
+        "/v1/auth/login:complete",
         "/v1/auth/password:requestReset",
         "/v1/auth/password:reset",
         "/v1/auth/refresh",
@@ -205,7 +206,7 @@ fn documented_errors_match_the_options() {
     assert_reasons(&create, "503", &["VERIFIER_NOT_READY", "STORE_UNAVAILABLE", "BACKEND_UNAVAILABLE"]);
     assert_eq!(create["responses"]["503"]["headers"]["Retry-After"]["$ref"], "#/components/headers/Retry-After");
     let login = operation("/v1/auth/login", "post");
-    assert_reasons(&login, "401", &["CREDENTIALS_INVALID"]);
+    assert_reasons(&login, "401", &["CREDENTIALS_INVALID", "CODE_INVALID"]);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use service_kit::{
     status::ApiError,
 };
 use taskey_proto::{
-    auth::v1::{LogoutResponse, RefreshRequest, TokenPair},
+    auth::v1::{LoginChallenge, LoginRequest, LogoutResponse, ReauthenticateResponse, RefreshRequest, TokenPair},
     errors::v1::ErrorReason,
     task::v1::Task,
 };
@@ -23,6 +23,12 @@ use crate::{
 };
 
 pub(crate) const LOGIN: &str = "/taskey.auth.v1.AuthService/Login";
+const COMPLETE_LOGIN: &str = "/taskey.auth.v1.AuthService/CompleteLogin";
+const REAUTHENTICATE: &str = "/taskey.auth.v1.AccountService/Reauthenticate";
+
+/// The user whose account has a second factor.
+pub(crate) const USER_WITH_FACTOR: &str = "factor@example.com";
+
 pub(crate) const REFRESH: &str = "/taskey.auth.v1.AuthService/Refresh";
 pub(crate) const LOGOUT: &str = "/taskey.auth.v1.AuthService/Logout";
 
@@ -91,10 +97,22 @@ pub(crate) fn token_pair(access_token: &str, refresh_token: &str) -> TokenPair {
     }
 }
 
+fn challenge() -> TokenPair {
+    let challenge = LoginChallenge { token: "challenge".to_owned(), ..LoginChallenge::default() };
+    TokenPair { challenge: Some(challenge), ..TokenPair::default() }
+}
+
+fn renewed_token() -> ReauthenticateResponse {
+    let TokenPair { access_token, access_expire_time, .. } = token_pair("access-renewed", "");
+    ReauthenticateResponse { access_token, access_expire_time, ..ReauthenticateResponse::default() }
+}
+
 /// Returns the reply of auth-service to a call.
 pub(crate) fn auth_reply(call: &Call) -> Reply {
     match &call.rpc[..] {
-        LOGIN => Reply::message(&token_pair("access-first", "refresh-first")),
+        LOGIN if call.message::<LoginRequest>().email == USER_WITH_FACTOR => Reply::message(&challenge()),
+        REAUTHENTICATE => Reply::message(&renewed_token()),
+        LOGIN | COMPLETE_LOGIN => Reply::message(&token_pair("access-first", "refresh-first")),
         LOGOUT => Reply::message(&LogoutResponse::default()),
         REFRESH => match &call.message::<RefreshRequest>().refresh_token[..] {
             "refresh-good" => Reply::message(&token_pair("access-new", "refresh-new")),

@@ -1,14 +1,17 @@
 //! The authenticated caller of an RPC, and what the token of the caller permits.
 
+use std::time::Duration;
+
 use taskey_proto::errors::v1::ErrorReason;
 use tonic::{Code, Request};
 use uuid::Uuid;
 
 use super::{
-    claims::AccessClaims,
+    authentication::Authentication,
+    claims::{AccessClaims, LEEWAY},
     scope::{Scope, Scopes},
 };
-use crate::status::ApiError;
+use crate::{clock::Timestamp, status::ApiError};
 
 /// The authenticated caller. It can only be created from a verified token.
 #[derive(Clone, Debug)]
@@ -50,6 +53,12 @@ impl Caller {
         self.claims.scopes
     }
 
+    /// Returns how and when the user has proved their identity. `None` if the caller is a program.
+    #[must_use]
+    pub fn authentication(&self) -> Option<Authentication> {
+        self.claims.authentication
+    }
+
     /// Returns the id of the session.
     #[must_use]
     pub fn session_id(&self) -> Uuid {
@@ -78,6 +87,28 @@ impl Caller {
         }
         Err(scope_missing("access token", scope))
     }
+
+    /// Checks that the user has proved the password or a second factor at most `max_age` ago, allowing for [`LEEWAY`]. The
+    /// tokens of programs, which have scopes and no time of authentication, are exempt.
+    ///
+    /// # Errors
+    /// PERMISSION_DENIED / STEP_UP_REQUIRED if not. The client can then call `AccountService.Reauthenticate`.
+    pub fn require_fresh(&self, now: Timestamp, max_age: Duration) -> Result<(), ApiError> {
+        let is_fresh = match self.claims.authentication {
+            Some(Authentication { time, .. }) => now.since(time) <= max_age + LEEWAY,
+            None => self.claims.scopes.is_some(),
+        };
+        if is_fresh { Ok(()) } else { Err(step_up_required(max_age)) }
+    }
+}
+
+/// Returns the error of a call that requires that the user has proved a factor at most `max_age` ago (RFC 9470, section 3).
+#[must_use]
+pub fn step_up_required(max_age: Duration) -> ApiError {
+    let message = "prove the password or a second factor again, then repeat the call";
+    ApiError::new(Code::PermissionDenied, ErrorReason::StepUpRequired, message)
+        .metadata("required", "reauthentication")
+        .metadata("max_age", max_age.as_secs())
 }
 
 /// Returns the error of a call whose `token` lacks a scope.
@@ -85,4 +116,47 @@ impl Caller {
 pub fn scope_missing(token: &str, scope: Scope) -> ApiError {
     let message = format!("the {token} does not have the scope `{scope}`");
     ApiError::new(Code::PermissionDenied, ErrorReason::ScopeMissing, message).metadata("required", scope)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::{authentication::AuthMethods, scope::Scopes};
+
+    const MAX_AGE: Duration = Duration::from_secs(600);
+
+    fn require_fresh(authenticated: Option<i64>, scopes: Option<Scopes>) -> Result<(), ErrorReason> {
+        let now = Timestamp::from_seconds(10_000);
+        let authentication = authenticated
+            .map(|seconds| Authentication { methods: AuthMethods::default(), time: Timestamp::from_seconds(seconds) });
+        let id = Uuid::nil();
+        let claims = AccessClaims {
+            id,
+            user_id: id,
+            session_id: id,
+            roles: Vec::new(),
+            scopes,
+            authentication,
+            issued_at: now,
+            expires_at: now,
+        };
+        let caller = Caller { claims, has_personal_access_token: false };
+        caller.require_fresh(now, MAX_AGE).map_err(|error| error.reason())
+    }
+
+    #[test]
+    fn users_must_have_proved_a_factor_recently() {
+        for (authenticated, is_fresh) in [(10_000, true), (9_400, true), (9_395, true), (9_394, false), (10_005, true)]
+        {
+            let expected = if is_fresh { Ok(()) } else { Err(ErrorReason::StepUpRequired) };
+            assert_eq!(require_fresh(Some(authenticated), None), expected, "{authenticated}");
+            assert_eq!(require_fresh(Some(authenticated), Some(Scopes::default())), expected, "{authenticated}");
+        }
+    }
+
+    #[test]
+    fn programs_are_exempt_but_tokens_without_scopes_are_not() {
+        assert_eq!(require_fresh(None, Some(Scopes::default())), Ok(()));
+        assert_eq!(require_fresh(None, None), Err(ErrorReason::StepUpRequired));
+    }
 }

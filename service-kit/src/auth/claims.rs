@@ -7,7 +7,10 @@ use quick_cache::sync::Cache;
 use serde::{Deserialize, Deserializer, Serialize};
 use uuid::Uuid;
 
-use super::scope::Scopes;
+use super::{
+    authentication::{AuthMethods, Authentication},
+    scope::Scopes,
+};
 use crate::{
     clock::{MAX_CLOCK_SKEW, Timestamp},
     id,
@@ -33,6 +36,8 @@ pub struct AccessClaims {
     pub roles: Vec<String>,
     /// What the token permits: `scope`. `None` if it permits all that the roles do.
     pub scopes: Option<Scopes>,
+    /// How and when the user has proved their identity: `amr` and `auth_time`. `None` for the tokens of programs.
+    pub authentication: Option<Authentication>,
     /// When it was issued: `iat`.
     pub issued_at: Timestamp,
     /// When it expires: `exp`.
@@ -75,6 +80,10 @@ pub(super) struct Payload {
     roles: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none", default, deserialize_with = "deserialize_non_null")]
     scope: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none", default, deserialize_with = "deserialize_non_null")]
+    amr: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none", default, deserialize_with = "deserialize_non_null")]
+    auth_time: Option<i64>,
 }
 
 /// Deserializes a claim that is present. Rejects `null`, which is not the same as an absent claim.
@@ -96,25 +105,33 @@ impl Payload {
             nbf: None,
             roles: claims.roles.clone(),
             scope: claims.scopes.map(|scopes| scopes.to_string()),
+            amr: claims.authentication.map(|authentication| authentication.methods.names()),
+            auth_time: claims.authentication.map(|authentication| authentication.time.as_seconds()),
         }
     }
 
-    /// Parses the ids and the scopes, and checks the lifetime. The other checks depend on the time and on the verifier.
+    /// Parses the ids and the scopes, and checks the lifetime and `auth_time`. The other checks depend on the time and on the verifier.
     pub(super) fn into_signed_claims(self) -> Option<SignedClaims> {
         let lifetime = self.exp.checked_sub(self.iat)?;
         if lifetime <= 0 || Duration::from_secs(lifetime.unsigned_abs()) > MAX_LIFETIME {
+            return None;
+        }
+        if self.auth_time.is_some_and(|time| time > self.iat) {
             return None;
         }
         let scopes = match self.scope {
             Some(scope) => Some(Scopes::from_claim(&scope)?),
             None => None,
         };
+        let methods = AuthMethods::from_names(self.amr.iter().flatten().map(String::as_str));
+        let authentication = self.auth_time.map(|time| Authentication { methods, time: Timestamp::from_seconds(time) });
         let claims = AccessClaims {
             id: id::parse(&self.jti)?,
             user_id: id::parse(&self.sub)?,
             session_id: id::parse(&self.sid)?,
             roles: self.roles,
             scopes,
+            authentication,
             issued_at: Timestamp::from_seconds(self.iat),
             expires_at: Timestamp::from_seconds(self.exp),
         };

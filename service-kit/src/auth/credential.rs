@@ -115,6 +115,7 @@ fn mint(keys: &KeySource, token_args: &TokenArgs, clock: &Clock) -> anyhow::Resu
         session_id: clock.new_id(),
         roles: vec![ROLE_VERIFIER.to_owned()],
         scopes: Some([Scope::TokensVerify].into_iter().collect()),
+        authentication: None,
         issued_at: now,
         expires_at: now + claims::MAX_LIFETIME,
     };

@@ -1,7 +1,8 @@
 //! Authentication: access tokens, the keys that sign them, and revoked sessions.
 
+pub mod authentication;
 pub mod call_limit;
-mod caller;
+pub mod caller;
 pub mod check;
 pub mod claims;
 pub mod credential;

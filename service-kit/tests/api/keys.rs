@@ -75,8 +75,16 @@ fn token_args() -> TokenArgs {
 fn sign(keys: &KeySet, now: Timestamp) -> String {
     let id = Clock::system().new_id();
     let expires_at = now + claims::MAX_LIFETIME;
-    let claims =
-        AccessClaims { id, user_id: id, session_id: id, roles: Vec::new(), scopes: None, issued_at: now, expires_at };
+    let claims = AccessClaims {
+        id,
+        user_id: id,
+        session_id: id,
+        roles: Vec::new(),
+        scopes: None,
+        authentication: None,
+        issued_at: now,
+        expires_at,
+    };
     token::sign(keys, &token_args(), &claims).expect("the key signs")
 }
 

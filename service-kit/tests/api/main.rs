@@ -1,6 +1,7 @@
 //! Tests of the public API of service-kit.
 
 mod abandoned_calls;
+mod authentication;
 mod budgets;
 mod checked_writes;
 mod connection;

@@ -56,8 +56,16 @@ fn verify_without_system_calls(kind: NewKey) {
     let headers = |session_id| {
         let (id, now) = (clock.new_id(), clock.now());
         let expires_at = now + claims::MAX_LIFETIME;
-        let claims =
-            AccessClaims { id, user_id: id, session_id, roles: Vec::new(), scopes: None, issued_at: now, expires_at };
+        let claims = AccessClaims {
+            id,
+            user_id: id,
+            session_id,
+            roles: Vec::new(),
+            scopes: None,
+            authentication: None,
+            issued_at: now,
+            expires_at,
+        };
         let token = token::sign(&keys.current().expect("keys"), &token_args(), &claims).expect("signed");
         let mut headers = HeaderMap::new();
         headers.insert("authorization", format!("Bearer {token}").parse().expect("ASCII"));

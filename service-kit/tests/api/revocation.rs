@@ -34,6 +34,7 @@ fn claims(session_id: Uuid) -> AccessClaims {
         session_id,
         roles: Vec::new(),
         scopes: None,
+        authentication: None,
         issued_at: now,
         expires_at: now + 300 * SECOND,
     }

@@ -41,7 +41,16 @@ fn token_that_permits_nothing_is_not_issued() {
     let now = Timestamp::from_seconds(NOW);
     let id = Uuid::from_u128(1);
     let (roles, scopes, expires_at) = (Vec::new(), Some(Scopes::default()), Timestamp::from_seconds(NOW + 300));
-    let claims = AccessClaims { id, user_id: id, session_id: id, roles, scopes, issued_at: now, expires_at };
+    let claims = AccessClaims {
+        id,
+        user_id: id,
+        session_id: id,
+        roles,
+        scopes,
+        authentication: None,
+        issued_at: now,
+        expires_at,
+    };
     assert!(token::sign(&keys(), &token_args(), &claims).is_err());
 }
 

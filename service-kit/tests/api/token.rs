@@ -7,6 +7,7 @@ use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD as BASE64};
 use serde_json::{Value, json};
 use service_kit::{
     auth::{
+        authentication::{AuthMethods, Authentication},
         claims::AccessClaims,
         keys::KeySet,
         scope::Scope,
@@ -95,6 +96,10 @@ fn signed_token_is_accepted_and_returns_its_claims() {
         session_id: Uuid::from_u128(2),
         roles: vec!["admin".to_owned()],
         scopes: Some([Scope::TasksRead, Scope::AccountRead].into_iter().collect()),
+        authentication: Some(Authentication {
+            methods: AuthMethods::from_names(["pwd", "otp", "mfa"]),
+            time: Timestamp::from_seconds(NOW - 60),
+        }),
         issued_at: now,
         expires_at: Timestamp::from_seconds(NOW + 300),
     };

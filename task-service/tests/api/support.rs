@@ -177,6 +177,7 @@ impl Bearer {
             session_id: self.session_id,
             roles: Vec::new(),
             scopes: None,
+            authentication: None,
             issued_at: now,
             expires_at: now + Duration::from_secs(300),
         };

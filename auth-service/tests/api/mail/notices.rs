@@ -18,7 +18,7 @@ const EMAIL: &str = "ann@example.com";
 
 async fn log_in_from(server: &Server, address: &str) -> TokenPair {
     let (email, password) = (EMAIL.to_owned(), PASSWORD.to_owned());
-    let mut request = Request::new(LoginRequest { email, password, session_label: String::new() });
+    let mut request = Request::new(LoginRequest { email, password, ..LoginRequest::default() });
     request.metadata_mut().insert("x-forwarded-for", address.parse().expect("ASCII"));
     server.auth().login(request).await.expect("logged in").into_inner()
 }

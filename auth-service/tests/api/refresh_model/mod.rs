@@ -208,7 +208,7 @@ impl Case {
 
     async fn log_in(&mut self) {
         let (email, session_label) = (self.email.clone(), String::new());
-        let request = LoginRequest { email, password: PASSWORD.to_owned(), session_label };
+        let request = LoginRequest { email, password: PASSWORD.to_owned(), session_label, ..LoginRequest::default() };
         let pair = self.replicas[self.logins.len() % 2].login(request).await.expect("logged in").into_inner();
         self.logins.push(Login {
             tokens: vec![pair.refresh_token],

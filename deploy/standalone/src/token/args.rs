@@ -35,6 +35,10 @@ pub struct LoginArgs {
     #[arg(long, requires = "email")]
     pub password_stdin: bool,
 
+    /// Code of an authenticator app, or a recovery code, if the account has a second factor [default: asked for]
+    #[arg(long, value_name = "CODE")]
+    pub code: Option<String>,
+
     /// The installation.
     #[command(flatten)]
     pub installation: InstallationArgs,

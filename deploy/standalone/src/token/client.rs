@@ -8,7 +8,10 @@ use service_kit::{
     tls::Dialer,
 };
 use taskey_proto::{
-    auth::v1::{LoginRequest, LogoutRequest, RefreshRequest, TokenPair, auth_service_client::AuthServiceClient},
+    auth::v1::{
+        CompleteLoginRequest, LoginRequest, LogoutRequest, RefreshRequest, TokenPair,
+        auth_service_client::AuthServiceClient, complete_login_request::Factor,
+    },
     errors::v1::ErrorReason,
 };
 use tokio::time::{sleep, timeout};
@@ -40,6 +43,14 @@ pub struct AuthClient {
     endpoint: Endpoint,
     dialer: Dialer,
     clock: Clock,
+}
+
+/// The outcome of a login with a password.
+pub enum Login {
+    /// The session.
+    Complete(StoredSession),
+    /// The account has a second factor. Contains the token of the challenge.
+    Challenge(String),
 }
 
 /// Why a call has failed.
@@ -80,6 +91,11 @@ impl CallError {
         }
     }
 
+    /// Reports whether the user has to prove the password again before the call is repeated.
+    pub fn requires_step_up(&self) -> bool {
+        matches!(self, Self::Refused { reason, .. } if reason == reason_name(ErrorReason::StepUpRequired))
+    }
+
     /// Reports whether the session of a refresh token does not exist any more.
     pub fn ends_session(&self) -> bool {
         let ends = [ErrorReason::RefreshTokenInvalid, ErrorReason::RefreshTokenReused].map(reason_name);
@@ -97,19 +113,39 @@ impl AuthClient {
         Ok(Self { url: installation.name(), endpoint: installation.url.clone(), dialer, clock: clock.clone() })
     }
 
-    /// Logs in. The call is sent once, because each login creates a session.
+    /// Logs in, or returns the token of a challenge if the account has a second factor. The call is sent once, because each
+    /// login creates a session.
     ///
     /// # Errors
     /// If the server refuses the credentials, or does not respond.
-    pub async fn log_in(&self, Credentials { email, password }: &Credentials) -> Result<StoredSession, CallError> {
+    pub async fn log_in(&self, Credentials { email, password }: &Credentials) -> Result<Login, CallError> {
         let start = self.clock.now();
         let request = LoginRequest {
             email: email.clone(),
             password: password.to_string(),
             session_label: SESSION_LABEL.to_owned(),
+            ..LoginRequest::default()
         };
         let log_in = async |channel| AuthServiceClient::new(channel).login(request).await;
-        self.session(self.attempt(log_in).await?, start)
+        let response = self.attempt(log_in).await?;
+        match &response.get_ref().challenge {
+            Some(challenge) => Ok(Login::Challenge(challenge.token.clone())),
+            None => self.session(response, start).map(Login::Complete),
+        }
+    }
+
+    /// Completes a login with a code of an authenticator app, or with a recovery code. The call is sent once, because a code
+    /// is valid once.
+    ///
+    /// # Errors
+    /// If the server refuses the code, or does not respond.
+    pub async fn complete_login(&self, challenge_token: String, code: &str) -> Result<StoredSession, CallError> {
+        let start = self.clock.now();
+        let is_totp = code.chars().all(|character| character.is_ascii_digit() || character == ' ');
+        let factor = if is_totp { Factor::TotpCode(code.to_owned()) } else { Factor::RecoveryCode(code.to_owned()) };
+        let request = CompleteLoginRequest { challenge_token, factor: Some(factor) };
+        let complete = async |channel| AuthServiceClient::new(channel).complete_login(request).await;
+        self.session(self.attempt(complete).await?, start)
     }
 
     /// Exchanges a refresh token. If the response is lost, the same token is sent again.

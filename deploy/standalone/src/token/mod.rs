@@ -19,6 +19,8 @@ mod store;
 use args::LoginArgs;
 pub use args::{InstallationArgs, TokenCommand};
 pub use client::AuthClient;
+use client::Login;
+pub use prompt::password as prompt_password;
 use store::{StoredSession, TokenStore};
 
 /// Runs a command.
@@ -34,7 +36,7 @@ pub async fn run(command: TokenCommand, clock: &Clock) -> anyhow::Result<()> {
 }
 
 async fn log_in(arguments: LoginArgs, clock: &Clock) -> anyhow::Result<()> {
-    let LoginArgs { email, password_stdin, installation } = arguments;
+    let LoginArgs { email, password_stdin, code, installation } = arguments;
     let (store, name) = (TokenStore::new(&installation)?, installation.name());
     let client = AuthClient::open(&installation, clock).await?;
     // An unusable file is reported before the user types a password.
@@ -43,7 +45,15 @@ async fn log_in(arguments: LoginArgs, clock: &Clock) -> anyhow::Result<()> {
     let path = store.path().to_owned();
     let store = store.lock().await?;
     let replaced = store.read()?;
-    let session = client.log_in(&credentials).await.with_context(|| format!("cannot log in to {name}"))?;
+    let session = match client.log_in(&credentials).await {
+        Ok(Login::Complete(session)) => Ok(session),
+        Ok(Login::Challenge(challenge)) => {
+            let code = spawn_blocking(move || code.map_or_else(prompt::code, Ok)).await??;
+            client.complete_login(challenge, &code).await
+        }
+        Err(error) => Err(error),
+    };
+    let session = session.with_context(|| format!("cannot log in to {name}"))?;
     store.write(&session)?;
     if let Some(replaced) = replaced {
         // If this fails, the session ends when its refresh token expires.

@@ -27,7 +27,8 @@ pub struct Credentials {
 pub fn credentials(email: Option<String>, password_stdin: bool) -> anyhow::Result<Credentials> {
     let email = match email {
         Some(email) => email,
-        None => ask_email().context("cannot ask for the email address: use --email where there is no terminal")?,
+        None => ask("Email address: ")
+            .context("cannot ask for the email address: use --email where there is no terminal")?,
     };
     let password = if password_stdin {
         read_line(io::stdin().lock()).context("cannot read the password from the standard input")?
@@ -38,9 +39,27 @@ pub fn credentials(email: Option<String>, password_stdin: bool) -> anyhow::Resul
     Ok(Credentials { email, password })
 }
 
-fn ask_email() -> anyhow::Result<String> {
+/// Asks for the code of a second factor.
+///
+/// # Errors
+/// If there is no terminal, or the line is invalid.
+pub fn code() -> anyhow::Result<String> {
+    let code = ask("Code of your authenticator app, or a recovery code: ");
+    code.context("the account has a second factor: use --code where there is no terminal")
+}
+
+/// Asks for the password, for a call that requires it.
+///
+/// # Errors
+/// If there is no terminal.
+pub fn password() -> anyhow::Result<Zeroizing<String>> {
+    let password = rpassword::prompt_password("Password: ").map(Zeroizing::new);
+    password.context("this requires a recent login: use `taskey token login` first where there is no terminal")
+}
+
+fn ask(question: &str) -> anyhow::Result<String> {
     let mut terminal = OpenOptions::new().read(true).write(true).open("/dev/tty")?;
-    write!(terminal, "Email address: ")?;
+    write!(terminal, "{question}")?;
     Ok(read_line(terminal)?.to_string())
 }
 

@@ -2,12 +2,20 @@
 
 use anyhow::Context;
 use service_kit::clock::Clock;
-use taskey_proto::auth::v1::{ListUsersRequest, User, admin_service_client::AdminServiceClient};
-use tonic::{Request, Response, Status, transport::Channel};
+use taskey_proto::auth::v1::{
+    ListUsersRequest, ReauthenticateRequest, User, account_service_client::AccountServiceClient,
+    admin_service_client::AdminServiceClient, reauthenticate_request::Proof,
+};
+use tokio::task::spawn_blocking;
+use tonic::{
+    Request, Response, Status,
+    metadata::{Ascii, MetadataValue},
+    transport::Channel,
+};
 use zeroize::Zeroizing;
 
 use super::args::{Account, AccountArgs};
-use crate::token::{AuthClient, InstallationArgs, access_token};
+use crate::token::{AuthClient, InstallationArgs, access_token, prompt_password};
 
 /// The client of a call.
 pub type Client = AdminServiceClient<Channel>;
@@ -52,14 +60,34 @@ impl Admin {
         message: M,
         rpc: impl AsyncFn(Client, Request<M>) -> Result<Response<T>, Status>,
     ) -> anyhow::Result<T> {
-        let authorization = format!("Bearer {}", *self.access_token).parse().context("the stored token is no token")?;
+        let authorization: MetadataValue<Ascii> =
+            format!("Bearer {}", *self.access_token).parse().context("the stored token is no token")?;
         let call = async |channel| {
             let mut request = Request::new(message.clone());
             request.metadata_mut().insert("authorization", Clone::clone(&authorization));
             rpc(AdminServiceClient::new(channel), request).await
         };
-        let response = self.client.repeat(call).await;
+        let response = match self.client.repeat(&call).await {
+            Err(error) if error.requires_step_up() => {
+                self.prove_password(&authorization).await?;
+                self.client.repeat(&call).await
+            }
+            outcome => outcome,
+        };
         Ok(response.with_context(|| format!("the call of {} failed", self.installation))?.into_inner())
+    }
+
+    /// Asks for the password, and proves it to the server. The stored access token then permits the calls.
+    async fn prove_password(&self, authorization: &MetadataValue<Ascii>) -> anyhow::Result<()> {
+        let password = spawn_blocking(prompt_password).await??;
+        let call = async |channel| {
+            let proof = Some(Proof::CurrentPassword(password.to_string()));
+            let mut request = Request::new(ReauthenticateRequest { proof });
+            request.metadata_mut().insert("authorization", authorization.clone());
+            AccountServiceClient::new(channel).reauthenticate(request).await
+        };
+        let proved = self.client.repeat(call).await;
+        proved.with_context(|| format!("the call of {} failed", self.installation)).map(drop)
     }
 
     /// Returns the account with an email address. Other addresses may begin with it.

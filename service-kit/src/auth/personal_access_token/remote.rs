@@ -100,6 +100,7 @@ fn parse_claims(response: &ExchangePersonalAccessTokenResponse, now: Timestamp) 
         session_id: id::parse(&response.sid)?,
         roles: response.roles.clone(),
         scopes: Some(Scopes::from_claim(&response.scope)?),
+        authentication: None,
         issued_at: now,
         expires_at: response.token_expire_time?.into(),
     })

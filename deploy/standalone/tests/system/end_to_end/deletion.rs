@@ -50,6 +50,7 @@ impl TaskCounter {
             session_id: self.clock.new_id(),
             roles: vec![],
             scopes: None,
+            authentication: None,
             issued_at: now,
             expires_at: now + Duration::from_secs(60),
         };

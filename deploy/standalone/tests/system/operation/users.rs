@@ -3,11 +3,15 @@
 use std::process::Output;
 
 use service_kit::testing::TestDatabase;
-use taskey_proto::auth::v1::TokenPair;
+use taskey_proto::auth::v1::{ListUsersRequest, TokenPair, admin_service_client::AdminServiceClient};
+use tokio::task::yield_now;
 
 use super::{
     start_taskey,
-    tokens::user::{EMAIL, User, text},
+    tokens::{
+        terminal::run_with_password,
+        user::{EMAIL, User, text},
+    },
 };
 use crate::{
     end_to_end::processes::Taskey,
@@ -15,7 +19,7 @@ use crate::{
         report::LOAD_ALLOWANCE,
         users::{log_in, reason, sign_up, sign_up_and_log_in, try_password, wait_until_refused},
     },
-    process::Process,
+    process::{Process, bearer},
 };
 
 const BOB: &str = "bob@example.com";
@@ -96,6 +100,22 @@ async fn account_with_many_wrong_passwords_is_unlocked() {
     assert_eq!(reason(&log_in(&auth, BOB).await.expect_err("locked")), "RATE_LIMITED");
     lines(&admin, &["unlock", BOB]).await;
     log_in(&auth, BOB).await.expect("logged in");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_password_is_asked_for_when_the_login_is_too_old() {
+    let (_database, taskey, admin, _) = start(&["--step-up-max-age", "3s"]).await;
+    let token = admin.print().await;
+    let list = async || {
+        let mut client = AdminServiceClient::new(taskey.channel("auth"));
+        client.list_users(bearer(&token, ListUsersRequest::default())).await
+    };
+    while list().await.is_ok() {
+        yield_now().await;
+    }
+    assert_eq!(reason(&list().await.expect_err("too old")), "STEP_UP_REQUIRED");
+    let (succeeded, shown) = run_with_password(&admin, "users list");
+    assert!(succeeded && shown.contains("Password: ") && shown.contains(BOB), "{shown}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

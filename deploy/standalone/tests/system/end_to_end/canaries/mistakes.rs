@@ -146,6 +146,7 @@ impl Scenario {
                 email: eve.email.clone(),
                 password: eve.password.clone(),
                 session_label: format!("hers{line}"),
+                ..LoginRequest::default()
             };
             self.recorder.grpc(SIGN_UP, new.encode_to_vec(), &[]).await.expect_err("refused");
             self.recorder.grpc(LOGIN, login.encode_to_vec(), &[]).await.expect_err("refused");

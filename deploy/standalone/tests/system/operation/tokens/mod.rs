@@ -20,7 +20,7 @@ use crate::{
     shim::Shim,
 };
 
-mod terminal;
+pub mod terminal;
 pub mod user;
 
 use user::{EMAIL, LOGIN, User, read, text};

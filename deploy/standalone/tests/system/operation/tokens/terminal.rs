@@ -9,7 +9,7 @@ use std::{
 
 use service_kit::testing::TestDatabase;
 
-use super::{EMAIL, start_with_user};
+use super::{EMAIL, start_with_user, user::User};
 use crate::process::{PASSWORD, program};
 
 const PAUSE: Duration = Duration::from_millis(10);
@@ -20,15 +20,14 @@ fn echoes(terminal: &str) -> bool {
     !String::from_utf8_lossy(&settings.stdout).split_whitespace().any(|setting| setting == "-echo")
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn password_is_typed_without_being_shown() {
-    let database = TestDatabase::sqlite();
-    let (_taskey, user) = start_with_user(&database).await;
-    let login = format!("tty; {} token login --email {EMAIL}", program("taskey").display());
-    let mut command = Command::new("script");
-    command.args(["--quiet", "--return", "--command", &login, "/dev/null"]).env("TASKEY_URL", &user.url);
-    command.env("XDG_CONFIG_HOME", user.folder.path()).stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut child = command.spawn().expect("`script` is installed");
+/// Runs a command of `taskey` on a terminal, and types the password when it is asked for. Returns whether the command
+/// succeeded, and what the terminal has shown.
+pub fn run_with_password(user: &User, arguments: &str) -> (bool, String) {
+    let command = format!("tty; {} {arguments}", program("taskey").display());
+    let mut terminal = Command::new("script");
+    terminal.args(["--quiet", "--return", "--command", &command, "/dev/null"]).env("TASKEY_URL", &user.url);
+    terminal.env("XDG_CONFIG_HOME", user.folder.path()).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = terminal.spawn().expect("`script` is installed");
     let (mut keyboard, screen) = (child.stdin.take().expect("piped"), child.stdout.take().expect("piped"));
     let (mut screen, mut terminal) = (BufReader::new(screen), String::new());
     screen.read_line(&mut terminal).expect("the name of the terminal");
@@ -39,6 +38,14 @@ async fn password_is_typed_without_being_shown() {
     writeln!(keyboard, "{PASSWORD}").expect("the terminal is open");
     let mut shown = String::new();
     screen.read_to_string(&mut shown).expect("UTF-8");
-    assert!(child.wait().expect("a child").success() && shown.contains("logged in as"), "{shown}");
+    (child.wait().expect("a child").success(), shown)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn password_is_typed_without_being_shown() {
+    let database = TestDatabase::sqlite();
+    let (_taskey, user) = start_with_user(&database).await;
+    let (succeeded, shown) = run_with_password(&user, &format!("token login --email {EMAIL}"));
+    assert!(succeeded && shown.contains("logged in as"), "{shown}");
     assert!(shown.contains("Password: ") && !shown.contains(PASSWORD), "{shown}");
 }

@@ -61,7 +61,7 @@ impl Account {
     /// Starts another session from the address of the attacker, with the longest label.
     pub async fn log_in(&self, target: &Target) -> Result<TokenPair, Status> {
         let (email, password, session_label) = (self.email.clone(), PASSWORD.to_owned(), odd_text(100));
-        let request = LoginRequest { email, password, session_label };
+        let request = LoginRequest { email, password, session_label, ..LoginRequest::default() };
         AuthServiceClient::new(target.auth()).login(request).await.map(Response::into_inner)
     }
 }

@@ -1,0 +1,155 @@
+//! Second factors.
+
+use service_kit::{
+    args,
+    clock::Timestamp,
+    db::{Conn, Db, Error},
+};
+use uuid::Uuid;
+
+use super::{
+    audit,
+    factor_accounts::{count_within, lock_account},
+    mails, recovery_codes, totp,
+};
+use crate::model::{
+    audit::Event,
+    factor::{AvailableFactors, Factor, FactorUse},
+    mail::NewMail,
+};
+
+/// Returns the factors with which a login to an account can be completed.
+///
+/// # Errors
+/// If the database fails.
+pub async fn available(db: &Db, user_id: Uuid) -> Result<AvailableFactors, Error> {
+    const SELECT: &str = "
+        select (select count(*) from factors where user_id = $1 and confirmed_at is not null),
+            (select count(*) from recovery_codes where user_id = $1 and used_at is null)";
+    let counts = db.fetch_optional(SELECT, args![user_id]).await?;
+    let (totp, recovery_codes) = counts.unwrap_or_default();
+    Ok(AvailableFactors { totp, recovery_codes })
+}
+
+/// Returns the factors of an account, newest first.
+///
+/// # Errors
+/// If the database fails.
+pub async fn list(db: &Db, user_id: Uuid) -> Result<Vec<Factor>, Error> {
+    const SELECT: &str = "
+        select id, label, created_at, last_used_at from factors
+        where user_id = $1 and confirmed_at is not null order by id desc";
+    db.fetch_all(SELECT, args![user_id]).await
+}
+
+/// Returns a factor of an account.
+///
+/// # Errors
+/// If the database fails.
+pub async fn get(db: &Db, (user_id, id): (Uuid, Uuid)) -> Result<Option<Factor>, Error> {
+    const SELECT: &str = "
+        select id, label, created_at, last_used_at from factors
+        where id = $1 and user_id = $2 and confirmed_at is not null";
+    db.fetch_optional(SELECT, args![id, user_id]).await
+}
+
+/// Changes the label of a factor. Returns `None` if the account has no such factor.
+///
+/// # Errors
+/// If the database fails.
+pub async fn rename(
+    db: &Db,
+    now: Timestamp,
+    (user_id, id): (Uuid, Uuid),
+    label: String,
+    event: Event,
+) -> Result<Option<Factor>, Error> {
+    const UPDATE: &str = "
+        update factors set label = $3 where id = $1 and user_id = $2 and confirmed_at is not null
+        returning id, label, created_at, last_used_at";
+    db.write(move |conn| {
+        Box::pin(async move {
+            let factor: Option<Factor> = conn.fetch_optional(UPDATE, args![id, user_id, label]).await?;
+            if factor.is_some() {
+                audit::insert(conn, now, user_id, &event).await?;
+            }
+            Ok(factor)
+        })
+    })
+    .await
+}
+
+/// Deletes a factor, and the recovery codes with the last one. Stores the notice about it. Returns false if the account has
+/// no such factor.
+///
+/// # Errors
+/// If the database fails.
+pub async fn delete(
+    db: &Db,
+    now: Timestamp,
+    (user_id, id): (Uuid, Uuid),
+    (event, notice): (Event, Option<NewMail>),
+) -> Result<bool, Error> {
+    const DELETE: &str = "delete from factors where id = $1 and user_id = $2 and confirmed_at is not null";
+    db.write(move |conn| {
+        Box::pin(async move {
+            lock_account(conn, user_id).await?;
+            if conn.execute(DELETE, args![id, user_id]).await? == 0 {
+                return Ok(false);
+            }
+            if count_within(conn, user_id).await? == 0 {
+                recovery_codes::delete_all_within(conn, user_id).await?;
+            }
+            audit::insert(conn, now, user_id, &event).await?;
+            mails::insert_optional_within(conn, now, notice.as_ref()).await?;
+            Ok(true)
+        })
+    })
+    .await
+}
+
+/// Deletes all factors and recovery codes of an account, and stores the notice about it. Returns how many factors there
+/// were.
+///
+/// # Errors
+/// If the database fails.
+pub async fn delete_all(
+    db: &Db,
+    now: Timestamp,
+    user_id: Uuid,
+    (event, notice): (Event, Option<NewMail>),
+) -> Result<i64, Error> {
+    db.write(move |conn| {
+        Box::pin(async move {
+            lock_account(conn, user_id).await?;
+            let count = count_within(conn, user_id).await?;
+            delete_all_within(conn, user_id).await?;
+            if count > 0 {
+                audit::insert(conn, now, user_id, &event).await?;
+                mails::insert_optional_within(conn, now, notice.as_ref()).await?;
+            }
+            Ok(count)
+        })
+    })
+    .await
+}
+
+/// Deletes all factors and recovery codes of an account within a transaction.
+///
+/// # Errors
+/// If the database fails.
+pub async fn delete_all_within(conn: &mut Conn, user_id: Uuid) -> Result<(), Error> {
+    recovery_codes::delete_all_within(conn, user_id).await?;
+    conn.execute("delete from factors where user_id = $1", args![user_id]).await.map(drop)
+}
+
+/// Uses a factor within a transaction. Returns false if it was used before, or does not exist.
+///
+/// # Errors
+/// If the database fails.
+pub async fn use_within(conn: &mut Conn, now: Timestamp, user_id: Uuid, used: &FactorUse) -> Result<bool, Error> {
+    match used {
+        FactorUse::Totp { factor_id, step } => totp::use_within(conn, now, user_id, (*factor_id, *step)).await,
+        FactorUse::RecoveryCode(hash) => recovery_codes::use_within(conn, now, user_id, hash).await,
+    }
+}
