@@ -32,6 +32,12 @@ export class UserError extends Error {}
 /** Dispatches `end` when the session has ended. */
 export const sessionEvents = new EventTarget();
 
+/** Asks the user for the password when a call requires a recent proof, and resolves to whether there is one. */
+export const stepUp = { prove: async () => false };
+
+/** Reasons of errors of logins with code 401. All others mean that the session has ended. */
+const LOGIN_REASONS = ["CREDENTIALS_INVALID", "CODE_INVALID", "CHALLENGE_INVALID"];
+
 const MAX_ATTEMPTS = 3;
 const TIMEOUT_MS = 15_000;
 /** Paths whose writes accept an idempotency key, which makes retries safe. */
@@ -52,6 +58,7 @@ export async function call(method, path, { body, etag } = {}) {
     try {
       return await send(method, path, headers, body);
     } catch (error) {
+      if (error.reason === "STEP_UP_REQUIRED" && (await stepUp.prove())) return send(method, path, headers, body);
       if (!error.isTransient || !retriesLeft || !navigator.onLine) throw error;
       await new Promise((resolve) => setTimeout(resolve, Math.min(error.retryAfter || 1, 5) * 1000));
     }
@@ -90,12 +97,14 @@ async function send(method, path, headers, body) {
   }
   const error = new ApiError(response.status, json.error, Number(response.headers.get("retry-after")) || 0);
   report(error.isOutage ? "unavailable" : "ok");
-  if (error.code === 401 && error.reason !== "CREDENTIALS_INVALID") sessionEvents.dispatchEvent(new Event("end"));
+  if (error.code === 401 && !LOGIN_REASONS.includes(error.reason)) sessionEvents.dispatchEvent(new Event("end"));
   throw error;
 }
 
 const TEXT_BY_REASON = {
   ACTION_TOKEN_INVALID: "This link was already used, or has expired. Request a new mail.",
+  CHALLENGE_INVALID: "The login has expired. Log in again.",
+  CODE_INVALID: "The code is wrong, or was already used.",
   CREDENTIALS_INVALID: "The email address or the password is incorrect.",
   EMAIL_TAKEN: "An account with this email address already exists. Log in instead.",
   ETAG_MISMATCH: "This was changed elsewhere in the meantime. Try again to overwrite that change.",
@@ -106,6 +115,7 @@ const TEXT_BY_REASON = {
   LAST_ADMIN: "This is the account of the last administrator, so it can neither be deleted nor disabled.",
   MAIL_DISABLED: "This server sends no mails.",
   USER_NOT_FOUND: "This account does not exist.",
+  STEP_UP_REQUIRED: "Not done, because this requires your password.",
 };
 
 /** Returns the text that describes an error to the user. */
@@ -119,7 +129,7 @@ export function explain(error) {
   if (!navigator.onLine) return "You are offline, so this could not be saved.";
   if (error.code === 0) return "The server cannot be reached." + retryHint;
   if (error.isTransient) return "The service is down at the moment." + retryHint;
-  if (error.code === 401 && !error.reason.startsWith("CREDENTIALS")) return "You have been logged out.";
+  if (error.code === 401 && !LOGIN_REASONS.includes(error.reason)) return "You have been logged out.";
   if (error.code === 403 && error.reason === "CREDENTIALS_INVALID") return "That is not your current password.";
   if (error.code === 429 && error.reason !== "QUOTA_EXCEEDED") return "Too many attempts." + retryHint;
   const text = TEXT_BY_REASON[error.reason] ?? error.fields[0]?.description ?? error.message;

@@ -7,6 +7,7 @@ import { announce, hideToast, showToast } from "./notice.js";
 import { searchView } from "./search.js";
 import { linkedSection, sectionView } from "./sections.js";
 import { logOut, loginView } from "./session.js";
+import "./step-up.js";
 import { store } from "./store.js";
 import { listView } from "./tasks.js";
 import { startWatch, stopWatch } from "./watch.js";

@@ -40,6 +40,13 @@ const SENTENCES = {
   KIND_EMAIL_CHANGED: "The email address was changed",
   KIND_EMAIL_CHANGE_UNDONE: "The earlier email address was restored, and all devices were logged out",
   KIND_MAIL_RETRIED: "A mail was sent again",
+  KIND_FACTOR_ADDED: "A second factor was added",
+  KIND_FACTOR_UPDATED: "A second factor got another name",
+  KIND_FACTOR_DELETED: "A second factor was deleted",
+  KIND_RECOVERY_CODES_REGENERATED: "The recovery codes were replaced",
+  KIND_REAUTHENTICATED: "The password or a code was entered again",
+  KIND_FACTOR_CODE_WRONG: "A wrong code of a second factor was entered",
+  KIND_USER_FACTORS_DELETED: "All second factors were deleted",
 };
 
 /** The names of the kinds of events, for a selection. */

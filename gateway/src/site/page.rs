@@ -33,7 +33,7 @@ macro_rules! files {
     };
 }
 
-const FILES: [(&str, &str, &[u8]); 35] = files! {
+const FILES: [(&str, &str, &[u8]); 36] = files! {
     "index.html": HTML,
     "icon.svg": SVG,
     "base.css": CSS,
@@ -64,6 +64,7 @@ const FILES: [(&str, &str, &[u8]); 35] = files! {
     "search.js": SCRIPT,
     "sections.js": SCRIPT,
     "session.js": SCRIPT,
+    "step-up.js": SCRIPT,
     "store.js": SCRIPT,
     "tasks.js": SCRIPT,
     "tokens.js": SCRIPT,
