@@ -58,6 +58,40 @@ impl Json {
     }
 }
 
+/// A value that fits no field: not even a value of any type may have duplicate keys.
+const FITS_NO_FIELD: &[u8] = br#"[{"":0,"":0}]"#;
+
+/// Replaces the numbers that are too large for a double, which the parser refuses, by a value that fits no field, so that
+/// the violation has the path of the field. Returns `None` if the text contains no such number outside of strings.
+#[must_use]
+pub fn replace_too_large_numbers(text: &[u8]) -> Option<Vec<u8>> {
+    let (mut replaced, mut rest, mut is_string, mut found) = (Vec::with_capacity(text.len()), text, false, false);
+    while let Some(&byte) = rest.first() {
+        let is_number = |byte: &u8| byte.is_ascii_digit() || matches!(byte, b'-' | b'+' | b'.' | b'e' | b'E');
+        let length = match byte {
+            b'\\' if is_string => rest.len().min(2),
+            b'-' | b'0'..=b'9' if !is_string => rest.iter().take_while(|byte| is_number(byte)).count(),
+            _ => 1,
+        };
+        is_string ^= byte == b'"';
+        let (token, remaining) = rest.split_at(length);
+        let is_too_large = length > 1 && !is_string && is_too_large(token);
+        replaced.extend_from_slice(if is_too_large { FITS_NO_FIELD } else { token });
+        (rest, found) = (remaining, found || is_too_large);
+    }
+    found.then_some(replaced)
+}
+
+/// Reports whether a token is a number in the grammar of JSON that is too large for a double.
+fn is_too_large(token: &[u8]) -> bool {
+    let is_infinite = std::str::from_utf8(token).is_ok_and(|text| text.parse().is_ok_and(f64::is_infinite));
+    // The parser checks the grammar first.
+    is_infinite && serde_json::from_slice::<f64>(token).is_err_and(|error| error.to_string().starts_with(OUT_OF_RANGE))
+}
+
+/// The beginning of the message of the parser, which has no other way to tell this error.
+const OUT_OF_RANGE: &str = "number out of range";
+
 /// The description of the violation for a duplicate key.
 pub const DUPLICATED: &str = "is duplicated";
 
@@ -147,6 +181,25 @@ mod tests {
     fn to_value_refuses_duplicate_keys() {
         let violation = parse(r#"{"a":[{"b":1,"b":2}]}"#).to_value(9).expect_err("the key is duplicated");
         assert_eq!((violation.path.as_str(), &*violation.description), ("a[0].b", DUPLICATED));
+    }
+
+    #[test]
+    fn too_large_numbers_are_replaced_outside_of_strings() {
+        let replaced = |text: &str| {
+            let replaced = replace_too_large_numbers(text.as_bytes());
+            replaced.map(|text| String::from_utf8(text).expect("UTF-8").replace(r#"[{"":0,"":0}]"#, "N"))
+        };
+        for (text, expected) in [
+            ("1e999", "N"),
+            (r#"{"a":-1e999,"b":[1,2E+400]}"#, r#"{"a":N,"b":[1,N]}"#),
+            (r#"{"1e999":"\"1e999","b":1e999}"#, r#"{"1e999":"\"1e999","b":N}"#),
+        ] {
+            assert_eq!(replaced(text).as_deref(), Some(expected), "{text}");
+        }
+        assert_eq!(replaced(&"9".repeat(400)).as_deref(), Some("N"));
+        for text in ["", "1e308", "01e999", "1.e999", "1e999.5", "1e9999e", r#""1e999""#, r#""\\"#, "\"", "-"] {
+            assert_eq!(replaced(text), None, "{text}");
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::{
     backend,
     body::{Incomplete, read_to_end},
     codec::{
-        json::Json,
+        json::{self, Json},
         mask, message,
         parameter::{self, FieldPath},
         violation::FieldViolation,
@@ -217,7 +217,11 @@ fn parse_body(route: &Route, body: &[u8], limits: JsonLimits) -> Result<Option<J
     if matches!(route.body, BodyRule::None) {
         return Err(malformed("this method does not accept a body"));
     }
-    serde_json::from_slice(body).map(Some).map_err(|error| {
+    let parsed = serde_json::from_slice(body).or_else(|error| {
+        let replaced = json::replace_too_large_numbers(body);
+        replaced.and_then(|body| serde_json::from_slice(&body).ok()).ok_or(error)
+    });
+    parsed.map(Some).map_err(|error| {
         // The parser's messages may quote the body, so they are not returned. Its depth limit is above `max_depth`.
         let (line, column) = (error.line(), error.column());
         let depth = limits.max_depth;

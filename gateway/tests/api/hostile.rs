@@ -190,7 +190,6 @@ async fn body_that_is_not_json_in_utf8_is_malformed() {
         b"\xef\xbb\xbf{}".to_vec(),
         b"{\"title\":\"\xc0\xaf\"}".to_vec(),
         b"{\"title\":\"\xed\xa0\x80\"}".to_vec(),
-        b"{\"dueTime\":1e999}".to_vec(),
         vec![b'['; 10_000],
         b"{\"task\":".repeat(5_000),
         vec![0; 100],

@@ -168,7 +168,6 @@ async fn invalid_json_is_malformed() {
         "{\"anInt32\":0x1}",
         "{\"aDouble\":NaN}",
         "{\"aDouble\":-Infinity}",
-        "{\"aDouble\":1e999}",
         "{\"aBool\":True}",
         "{\"aString\":\"\t\"}",
         "\u{feff}{}",

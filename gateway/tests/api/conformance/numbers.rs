@@ -124,3 +124,22 @@ async fn nan_and_infinity_are_strings() {
         assert_rejected(field, path, &["\"nan\"", "\"inf\"", "\"+Infinity\"", "\"infinity\"", "\"-NaN\""]).await;
     }
 }
+
+#[tokio::test]
+async fn number_beyond_the_range_of_doubles_is_reported_with_its_field() {
+    let digits = "9".repeat(400);
+    let texts = ["1e999", "-1e999", "1.5E+400", digits.as_str()];
+    for (field, path) in [
+        ("aDouble", "a_double"),
+        ("aFloat", "a_float"),
+        ("anInt32", "an_int32"),
+        ("anInt64", "an_int64"),
+        ("aBool", "a_bool"),
+        ("aString", "a_string"),
+        ("aDoubleValue", "a_double_value"),
+        ("choiceItem", "choice_item"),
+    ] {
+        assert_rejected(field, path, &texts).await;
+    }
+    assert_rejected("numbers", "numbers[1]", &["[1,1e999]"]).await;
+}
