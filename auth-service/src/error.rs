@@ -110,20 +110,11 @@ pub fn action_token_invalid() -> ApiError {
     ApiError::new(Code::InvalidArgument, ErrorReason::ActionTokenInvalid, message).field("token", "is not valid")
 }
 
-/// Returns the error for a mailed code, or that of a second factor, that is not valid, or no longer. The error is the same for an address without an
-/// account.
+/// Returns the error for a mailed code, or that of a second factor, that is not valid, or no longer. The error is the same
+/// for an address without an account.
 pub fn code_invalid() -> ApiError {
     let message = "the code is wrong, was already used, or has expired";
     ApiError::new(Code::Unauthenticated, ErrorReason::CodeInvalid, message)
-}
-
-/// Returns the error for a wrong code in a call of a signed-in user, whose access token remains valid.
-pub fn code_wrong() -> ApiError {
-    ApiError::new(
-        Code::PermissionDenied,
-        ErrorReason::CodeInvalid,
-        "the code is wrong, was already used, or has expired",
-    )
 }
 
 /// Returns the error for the challenge of a login that cannot be completed, or not again.

@@ -92,6 +92,6 @@ impl Sessions {
         let (recorded, audited) = tokio::join!(passwords.record_failure(attempt), audit);
         recorded?;
         audited?;
-        Ok(error::code_wrong())
+        Ok(error::code_invalid())
     }
 }

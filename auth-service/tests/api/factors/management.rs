@@ -104,7 +104,7 @@ async fn wrong_codes_do_not_confirm(database: TestDatabase) {
     let wrong = wrong_code(&server, &created.secret);
     // The access token remains valid, so the code is not UNAUTHENTICATED.
     let outcome = confirm_totp(&server, &access, &created.factor_id, &wrong).await;
-    assert_refused!(outcome, PermissionDenied, "CODE_INVALID");
+    assert_refused!(outcome, Unauthenticated, "CODE_INVALID");
     for (id, code, field) in [("x", "123456", "factor_id"), (&created.factor_id[..], "12345", "code")] {
         let outcome = confirm_totp(&server, &access, id, code).await;
         assert_refused!(outcome, InvalidArgument, "VALIDATION_FAILED", field);

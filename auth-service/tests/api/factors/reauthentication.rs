@@ -82,9 +82,9 @@ async fn wrong_proofs_are_refused_and_recorded(database: TestDatabase) {
     let outcome = reauthenticate(&server, access, password("wrong horse battery staple")).await;
     assert_refused!(outcome, PermissionDenied, "CREDENTIALS_INVALID", "current_password");
     let outcome = reauthenticate(&server, access, totp(&wrong_code(&server, &ann.secret))).await;
-    assert_refused!(outcome, PermissionDenied, "CODE_INVALID");
+    assert_refused!(outcome, Unauthenticated, "CODE_INVALID");
     let unknown = recovery("AAAA-AAAA-AAAA-AAAA");
-    assert_refused!(reauthenticate(&server, access, unknown).await, PermissionDenied, "CODE_INVALID");
+    assert_refused!(reauthenticate(&server, access, unknown).await, Unauthenticated, "CODE_INVALID");
     for (proof, field) in [
         (None, "current_password"),
         (Some(password("")), "current_password"),
@@ -108,7 +108,7 @@ async fn a_code_is_good_once(database: TestDatabase) {
     let access = &ann.pair.access_token;
     for proof in [totp(&code(&server, &ann.secret)), recovery(&ann.recovery_codes[0])] {
         reauthenticate(&server, access, proof.clone()).await.expect("proved");
-        assert_refused!(reauthenticate(&server, access, proof).await, PermissionDenied, "CODE_INVALID");
+        assert_refused!(reauthenticate(&server, access, proof).await, Unauthenticated, "CODE_INVALID");
     }
     server.stop().await;
 }
@@ -119,7 +119,7 @@ async fn wrong_codes_delay_further_proofs(database: TestDatabase) {
     let ann = enroll(&server, "ann@example.com").await;
     let access = &ann.pair.access_token;
     let wrong = totp(&wrong_code(&server, &ann.secret));
-    assert_refused!(reauthenticate(&server, access, wrong).await, PermissionDenied, "CODE_INVALID");
+    assert_refused!(reauthenticate(&server, access, wrong).await, Unauthenticated, "CODE_INVALID");
     for proof in [password(PASSWORD), totp(&code(&server, &ann.secret))] {
         assert_refused!(reauthenticate(&server, access, proof).await, ResourceExhausted, "RATE_LIMITED");
     }
