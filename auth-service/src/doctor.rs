@@ -14,6 +14,7 @@ use service_kit::{
 
 use crate::{
     config::{Config, PasswordArgs, SessionArgs},
+    mail::check::check_mail,
     refresh_secrets::{SecretFile, SecretInfo},
 };
 
@@ -48,6 +49,7 @@ pub async fn diagnose_service(config: &Config, program: &str, clock: &Clock) -> 
     findings.extend(database.diagnose(program, config.migrations.migrate, clock).await);
     let secret_file = config.secrets.refresh_secret_file();
     findings.push(check_refresh_secret(&secret_file, config.sessions.refresh_idle_ttl, clock));
+    findings.push(check_mail(&config.mail).await);
     findings
 }
 

@@ -3,6 +3,7 @@
 //! - this file: the handle of the other modules.
 //! - `sender`: sends the mails in the outbox. `transport`: delivers a mail. `smtp`: delivers it by SMTP. `delivery`: the
 //!   errors of both.
+//! - `check`: the check of the command `doctor`.
 //! - `message`: a mail in the Internet Message Format. `letter`: its words.
 
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use anyhow::Context;
 use service_kit::{clock::Clock, db::Db};
 use tokio::sync::Notify;
 
+pub mod check;
 mod delivery;
 mod letter;
 mod message;

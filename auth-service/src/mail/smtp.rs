@@ -45,11 +45,26 @@ impl Smtp {
     /// # Errors
     /// If the server did not accept it.
     pub async fn deliver(&self, message: Message) -> Result<(), DeliveryError> {
-        let transport = self.clone();
-        let transport = tokio::task::spawn_blocking(move || transport.transport()).await;
+        self.open_transport().await?.send(message).await.map(drop).map_err(|error| explain(&error))
+    }
+
+    /// Connects, begins TLS and authenticates, as for a mail, but sends none.
+    ///
+    /// # Errors
+    /// If the server is not reachable, or refuses the client.
+    pub async fn check(&self) -> Result<(), DeliveryError> {
+        match self.open_transport().await?.test_connection().await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(DeliveryError::temporary(&"the server closed the connection")),
+            Err(error) => Err(explain(&error)),
+        }
+    }
+
+    async fn open_transport(&self) -> Result<AsyncSmtpTransport<Tokio1Executor>, DeliveryError> {
+        let smtp = self.clone();
+        let transport = tokio::task::spawn_blocking(move || smtp.transport()).await;
         let transport = transport.map_err(|error| DeliveryError::temporary(&error))?;
-        let transport = transport.map_err(|error| DeliveryError::temporary(&format!("{error:#}")))?;
-        transport.send(message).await.map(drop).map_err(|error| explain(&error))
+        transport.map_err(|error| DeliveryError::temporary(&format!("{error:#}")))
     }
 
     /// Reads the files again, because they may have been replaced.

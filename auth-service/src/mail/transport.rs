@@ -73,6 +73,16 @@ impl Transport {
         let late = |_| Err(DeliveryError::temporary(&format!("not accepted within {:?}", self.timeout)));
         delivered.unwrap_or_else(late)
     }
+
+    /// Checks that the SMTP server accepts connections and authenticates this client. Other transports are not checked.
+    ///
+    /// # Errors
+    /// If the server does not.
+    pub async fn check(&self) -> Result<(), DeliveryError> {
+        let TransportKind::Smtp(smtp) = &self.kind else { return Ok(()) };
+        let checked = timeout(self.timeout, smtp.check()).await;
+        checked.unwrap_or_else(|_| Err(DeliveryError::temporary(&format!("no response within {:?}", self.timeout))))
+    }
 }
 
 /// Runs a program with the mail as its standard input. It is killed if this future is dropped.

@@ -27,14 +27,14 @@ on_each_database! {
 }
 
 /// The report of `doctor --json`.
-struct Report {
-    succeeded: bool,
+pub struct Report {
+    pub succeeded: bool,
     findings: Vec<serde_json::Value>,
 }
 
 impl Report {
     /// Returns the level, the message and the fix of a finding.
-    fn finding(&self, name: &str) -> [&str; 3] {
+    pub fn finding(&self, name: &str) -> [&str; 3] {
         let finding = self.findings.iter().find(|finding| finding["name"] == name);
         let finding = finding.unwrap_or_else(|| panic!("{name} was not checked: {:#?}", self.findings));
         ["level", "message", "fix"].map(|key| finding[key].as_str().unwrap_or_default())
@@ -48,7 +48,7 @@ impl Report {
 }
 
 /// Runs `doctor --json` with these flags.
-fn diagnose(database: &TestDatabase, flags: &[&str]) -> Report {
+pub fn diagnose(database: &TestDatabase, flags: &[&str]) -> Report {
     let keys = database.key_file().display().to_string();
     let (succeeded, report, _) = run_program(database, &[&["doctor", "--json", "--key-file", &keys], flags].concat());
     let mut report: serde_json::Value = serde_json::from_str(&report).expect("JSON");
@@ -74,7 +74,7 @@ async fn doctor_finds_nothing_wrong_while_the_server_runs(database: TestDatabase
     for name in ["listener", "trusted_proxies", "sessions", "passwords", "rate_limits", "database", "integrity"] {
         assert_eq!(report.finding(name)[0], "ok", "{name}");
     }
-    for name in ["key_file", "key_age", "refresh_secret"] {
+    for name in ["key_file", "key_age", "refresh_secret", "mail"] {
         assert_eq!(report.finding(name)[0], "ok", "{name}");
     }
     server.stop().await;

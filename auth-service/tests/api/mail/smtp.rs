@@ -25,7 +25,10 @@ use tokio::{
 };
 
 use super::{FLAGS, PAUSE, TIME_LIMIT, await_that, cause_mail};
-use crate::support::{Server, query_string};
+use crate::{
+    doctor::diagnose,
+    support::{Server, query_string},
+};
 
 const USER: &str = "taskey@example.org";
 const SMTP_PASSWORD: &str = "a password for SMTP";
@@ -267,4 +270,50 @@ async fn local_server_without_tls_is_accepted() {
     cause_mail(&server, "ann@example.com").await;
     await_state(&server.database, "sent", 1).await;
     server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn doctor_authenticates_to_the_server_and_sends_no_mail() {
+    let database = TestDatabase::sqlite();
+    let Some(mut smtp) = SmtpServer::start(&database).await else { return };
+    let password_file = write_password(&database, SMTP_PASSWORD);
+    let other_ca = Authority::new("another authority").write(database.folder(), "other-ca").display().to_string();
+    let (mail, ca_file) = (format!("smtp://{USER}@127.0.0.1:{}", smtp.port), smtp.ca_file.display().to_string());
+    let check = |mail: &str, ca_file: &str| {
+        let flags = ["--mail", mail, "--mail-password-file", &password_file, "--mail-ca-file", ca_file];
+        diagnose(&database, &flags)
+    };
+    let report = check(&mail, &ca_file);
+    assert_eq!(report.finding("mail"), ["ok", &format!("127.0.0.1:{} accepts this client", smtp.port), ""]);
+
+    for (mail, ca_file, expected) in
+        [(&mail, &other_ca, "certificate"), (&format!("smtp://{USER}@127.0.0.1:1"), &ca_file, "refused")]
+    {
+        let report = check(mail, ca_file);
+        let [level, message, fix] = report.finding("mail");
+        assert!(level == "failed" && message.contains(expected) && !report.succeeded, "{message}");
+        assert!(fix.contains("--mail-ca-file"), "{fix}");
+    }
+    write_password(&database, "a wrong password");
+    let report = check(&mail, &ca_file);
+    let [level, message, _] = report.finding("mail");
+    assert!(level == "failed" && message.contains("535"), "{message}");
+    let mails = timeout(PAUSE, smtp.next_mail()).await;
+    assert!(mails.is_err(), "a mail was sent: {mails:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn doctor_reports_servers_without_tls_or_a_response() {
+    let database = TestDatabase::sqlite();
+    let password_file = write_password(&database, SMTP_PASSWORD);
+    for (behaviour, expected) in
+        [(Behaviour::WithoutTls, "STARTTLS"), (Behaviour::Silent, "no mail can be sent: no response within 2s")]
+    {
+        let (port, _) = start_misbehaving(behaviour).await;
+        let mail = format!("smtp://{USER}@127.0.0.1:{port}");
+        let flags = ["--mail", &mail, "--mail-password-file", &password_file, "--mail-timeout", "2s"];
+        let report = diagnose(&database, &flags);
+        let [level, message, _] = report.finding("mail");
+        assert!(level == "failed" && message.contains(expected), "{message}");
+    }
 }
