@@ -5,6 +5,7 @@ mod cancelled;
 mod clock_skew;
 pub mod cluster;
 mod database_link;
+mod deleted_tokens;
 mod disk;
 mod errors;
 mod feed;
