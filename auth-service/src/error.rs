@@ -15,6 +15,14 @@ pub fn credentials_invalid() -> ApiError {
     ApiError::new(Code::Unauthenticated, ErrorReason::CredentialsInvalid, "the email or the password is wrong")
 }
 
+/// Returns the error for a failed login to a server that requires verified addresses. It is also that of the correct
+/// password of a new account.
+pub fn credentials_invalid_or_unverified() -> ApiError {
+    let message = "the email or the password is wrong, or the address is not verified yet; follow the link in the mail, or \
+                   reset the password";
+    ApiError::new(Code::Unauthenticated, ErrorReason::CredentialsInvalid, message)
+}
+
 /// Returns the error for an email address with too many wrong passwords, whether or not it has an account.
 pub fn too_many_wrong_passwords(wait: Duration) -> ApiError {
     let message = "too many wrong passwords; try again later";

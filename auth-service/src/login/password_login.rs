@@ -7,7 +7,7 @@ use super::{hasher::Comparison, second_factor::VerifiedLogin, sessions::Sessions
 use crate::{
     error,
     model::{
-        audit::{Actor, Event, Kind},
+        audit::{Actor, Event, Kind, unknown_user_id},
         client_info::ClientInfo,
         email::Email,
         factor::SecondFactor,
@@ -16,7 +16,7 @@ use crate::{
         totp::TotpCode,
         user::Credentials,
     },
-    store::{audit, factors, mails, users},
+    store::{audit, factors, mails, sessions, users},
 };
 
 /// A validated login request.
@@ -41,9 +41,11 @@ impl Sessions {
         // unknown accounts, so the response time would reveal it.
         let credentials = credentials.filter(|found| !found.user.disabled);
         let stored_hash = credentials.as_ref().map(|found| found.password_hash.clone());
+        let is_unverified = self.is_unverified_sign_up(&login.email, credentials.as_ref()).await?;
         let compared = self.passwords.compare(login.email.as_str(), &client, login.password, stored_hash);
         let (comparison, attempt) = compared.await?;
-        let Some(credentials) = credentials.filter(|_| comparison != Comparison::Different) else {
+        let is_refused = comparison == Comparison::Different || is_unverified;
+        let Some(credentials) = credentials.filter(|_| !is_refused) else {
             // Failed logins of unknown accounts are stored, too. Otherwise the response time would reveal which exist.
             let failed = Event::new(clock, Kind::LoginFailed, Actor::Unknown, None, client);
             let audit = audit::failed_login(db, clock.now(), login.email, has_account, failed);
@@ -51,7 +53,7 @@ impl Sessions {
             let (recorded, audited) = tokio::join!(self.passwords.record_failure(&attempt), audit);
             recorded?;
             audited?;
-            return Err(error::credentials_invalid());
+            return Err(self.credentials_invalid());
         };
         if self.requires_verified_email && !credentials.user.email_verified {
             self.passwords.record_success(&attempt).await?;
@@ -69,6 +71,27 @@ impl Sessions {
         };
         // The writes run concurrently, to share a commit.
         tokio::join!(start, rehash).0
+    }
+
+    /// Reports whether an account was created by a sign-up, but its address was never verified, although the server requires
+    /// this. A login to it is refused like one with a wrong password. Otherwise, those who sign up with an address, and then
+    /// log in with the same password, would learn whether the address had an account before. Accounts that have a session
+    /// are from before the server required verified addresses. The query is the same for unknown addresses.
+    async fn is_unverified_sign_up(&self, email: &Email, account: Option<&Credentials>) -> Result<bool, ApiError> {
+        if !self.requires_verified_email {
+            return Ok(false);
+        }
+        let user_id = account.map_or_else(|| unknown_user_id(email), |account| account.user.id);
+        let has_session = sessions::exists(&self.db, user_id).await?;
+        Ok(account.is_some_and(|account| !account.user.email_verified) && !has_session)
+    }
+
+    fn credentials_invalid(&self) -> ApiError {
+        if self.requires_verified_email {
+            error::credentials_invalid_or_unverified()
+        } else {
+            error::credentials_invalid()
+        }
     }
 
     /// Sends a mail with which the address of an account can be verified, and returns the error.

@@ -187,6 +187,16 @@ pub async fn by_id(db: &Db, id: Uuid) -> Result<Option<Session>, Error> {
     db.fetch_optional(SELECT, args![id]).await
 }
 
+/// Reports whether a user has a session, active or not, that was not removed yet.
+///
+/// # Errors
+/// If the database fails.
+pub async fn exists(db: &Db, user_id: Uuid) -> Result<bool, Error> {
+    const SELECT: &str = "select id from sessions where user_id = $1 limit 1";
+    let session: Option<Uuid> = db.fetch_optional(SELECT, args![user_id]).await?;
+    Ok(session.is_some())
+}
+
 /// Returns the active sessions of a user, newest first, without those of personal access tokens.
 ///
 /// # Errors

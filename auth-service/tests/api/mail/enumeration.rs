@@ -1,20 +1,24 @@
-//! The duration of a request for a mail, or of a sign-up, does not reveal whether an address has an account.
+//! The duration of a request for a mail, of a sign-up, or of a login after it, does not reveal whether an address has an account.
 
 use std::time::Duration;
 
-use service_kit::{on_each_database, random, testing::TestDatabase};
-use taskey_proto::auth::v1::RequestPasswordResetRequest;
+use service_kit::{
+    on_each_database, random,
+    testing::{TestDatabase, refusal},
+};
+use taskey_proto::auth::v1::{RequestPasswordResetRequest, SignUpRequest};
 use tokio::time::Instant;
 
-use super::start_with;
+use super::{NEW_PASSWORD, start_with};
 use crate::{
-    support::Server,
+    support::{Server, execute},
     user_enumeration::{median, signed_rank_statistic},
 };
 
 on_each_database! {
     requests_for_known_and_unknown_addresses_take_equally_long,
     sign_ups_with_known_and_unknown_addresses_take_equally_long,
+    logins_after_sign_ups_with_known_and_unknown_addresses_take_equally_long,
 }
 
 /// The number of accounts.
@@ -33,12 +37,22 @@ const SIGNIFICANCE_THRESHOLD: f64 = 5.0;
 enum Call {
     RequestPasswordReset,
     SignUp,
+    /// A login with the password of a sign-up, which is not measured.
+    LoginAfterSignUp,
 }
 
 /// Makes a call for an address, and returns its duration in seconds.
 async fn measure(server: &Server, call: Call, email: String) -> f64 {
+    if call == Call::LoginAfterSignUp {
+        let request = SignUpRequest { email: email.clone(), password: NEW_PASSWORD.to_owned(), ..Default::default() };
+        server.auth().sign_up(request).await.expect("the response is the same for all addresses");
+    }
     let start = Instant::now();
     let succeeded = match call {
+        Call::LoginAfterSignUp => {
+            let status = server.login(&email, NEW_PASSWORD).await.expect_err("refused");
+            if refusal(&status).1 == "CREDENTIALS_INVALID" { Ok(()) } else { Err(status) }
+        }
         Call::SignUp => server.sign_up(&email).await.map(|_| ()),
         Call::RequestPasswordReset => {
             let request = RequestPasswordResetRequest { email };
@@ -58,12 +72,17 @@ async fn sign_ups_with_known_and_unknown_addresses_take_equally_long(database: T
     assert_indistinguishable(database, Call::SignUp).await;
 }
 
+async fn logins_after_sign_ups_with_known_and_unknown_addresses_take_equally_long(database: TestDatabase) {
+    assert_indistinguishable(database, Call::LoginAfterSignUp).await;
+}
+
 async fn assert_indistinguishable(database: TestDatabase, call: Call) {
     let flags = ["--password-memory-kib", "8", "--password-passes", "1", "--require-verified-email"];
     let (server, _) = start_with(database, &flags).await;
     for number in 0..ACCOUNTS {
         server.sign_up(&format!("on{number}@example.com")).await.expect("signed up");
     }
+    execute(&server.database, "update users set email_verified = true").await;
     let (mut known, mut unknown, mut reports) = (Vec::new(), Vec::new(), Vec::new());
     for attempt in 0..ATTEMPTS {
         for round in 0..ROUNDS << attempt {
@@ -73,7 +92,7 @@ async fn assert_indistinguishable(database: TestDatabase, call: Call) {
                 server.manual_clock.advance(Duration::from_secs(3600));
             }
             // A sign-up makes an address known.
-            let unused = if call == Call::SignUp { known.len() } else { number };
+            let unused = if call == Call::RequestPasswordReset { number } else { known.len() };
             let (on, no) = (format!("on{number}@example.com"), format!("no{unused}@example.com"));
             if random::bytes::<1>()[0].is_multiple_of(2) {
                 known.push(measure(&server, call, on).await);
