@@ -75,7 +75,9 @@ impl pb::personal_access_token_service_server::PersonalAccessTokenService for Pe
     ) -> Result<Response<pb::PersonalAccessToken>, Status> {
         let caller = self.app.fresh_caller(&request).await?;
         let event = self.event(Kind::PersonalAccessTokenUpdated, &caller, &request).await?;
-        let TokenUpdate { id, label, networks } = TokenUpdate::parse(request.into_inner())?;
+        let update = TokenUpdate::parse(request.into_inner())?;
+        update.check_repeated(&self.find(caller.user.id, update.id).await?.into())?;
+        let TokenUpdate { id, label, networks, .. } = update;
         let change = Change::Update { label, networks };
         Ok(Response::new(self.change(caller.user.id, id, change, event).await?.into()))
     }

@@ -122,12 +122,18 @@ fn parse_networks(path: &str, texts: &[String], violations: &mut Violations) -> 
     networks
 }
 
+/// The fields that cannot be updated. A PATCH with the whole token of a GET has them in its mask.
+const READ_ONLY: [&str; 7] =
+    ["id", "scopes", "expire_time", "create_time", "last_use_date", "last_use_address", "secret"];
+
 /// The new values of a token. `None` if they do not change.
 #[derive(Debug)]
 pub struct TokenUpdate {
     pub(super) id: Uuid,
     pub(super) label: Option<String>,
     pub(super) networks: Option<Vec<IpNet>>,
+    /// The fields in the mask that cannot be updated, and the token of the request.
+    pub(super) repeated: (Vec<&'static str>, pb::PersonalAccessToken),
 }
 
 impl TokenUpdate {
@@ -142,24 +148,53 @@ impl TokenUpdate {
             return violations.finish(None);
         };
         let mask = request.update_mask.unwrap_or_default();
-        let names = ["label", "networks", "*"];
-        if let Some(path) = mask.paths.iter().find(|path| !names.contains(&path.as_str())) {
+        let is_known = |path: &str| ["label", "networks", "*"].contains(&path) || READ_ONLY.contains(&path);
+        if let Some(path) = mask.paths.iter().find(|path| !is_known(path)) {
             // Truncated to keep the message short. No name of a field is longer.
-            let path: String = path.chars().take(50).collect();
-            let message = format!("{path:?} cannot be changed; the mask can contain label, networks or *");
-            violations.add("update_mask", message);
+            violations.add("update_mask", cannot_be_changed(&path.chars().take(50).collect::<String>()));
         }
-        let is_updated = |name: &str, is_set: bool| {
-            mask.paths.iter().any(|path| path == name || path == "*") || (mask.paths.is_empty() && is_set)
-        };
+        let is_in_mask = |name: &str| mask.paths.iter().any(|path| path == name);
+        let is_updated =
+            |name: &str, is_set: bool| is_in_mask(name) || is_in_mask("*") || (mask.paths.is_empty() && is_set);
         let id = violations.check("personal_access_token.id", id::parse(&token.id).ok_or("must be a UUID"));
         let label = is_updated("label", !token.label.is_empty())
-            .then(|| violations.check("personal_access_token.label", parse_label(token.label)))
+            .then(|| violations.check("personal_access_token.label", parse_label(token.label.clone())))
             .flatten();
         let networks = is_updated("networks", !token.networks.is_empty())
             .then(|| parse_networks("personal_access_token.networks", &token.networks, &mut violations));
-        violations.finish(id.map(|id| Self { id, label, networks }))
+        let repeated = (READ_ONLY.into_iter().filter(|name| is_in_mask(name)).collect(), token);
+        violations.finish(id.map(|id| Self { id, label, networks, repeated }))
     }
+
+    /// Checks that the fields in the mask that cannot be updated repeat the current values. Those of the last use may
+    /// have changed since the client has read them.
+    ///
+    /// # Errors
+    /// VALIDATION_FAILED with the fields that have other values.
+    pub fn check_repeated(&self, current: &pb::PersonalAccessToken) -> Result<(), ApiError> {
+        let (names, token) = &self.repeated;
+        let mut violations = Violations::default();
+        for name in names {
+            let (is_current, is_set) = match *name {
+                "scopes" => (token.scopes == current.scopes, !token.scopes.is_empty()),
+                "expire_time" => (token.expire_time == current.expire_time, token.expire_time.is_some()),
+                "create_time" => (token.create_time == current.create_time, token.create_time.is_some()),
+                "secret" => (token.secret == current.secret, true),
+                _ => (true, true),
+            };
+            match (is_current, is_set) {
+                (true, _) => {}
+                (false, true) => violations.add(format!("personal_access_token.{name}"), "cannot be changed"),
+                (false, false) => violations.add("update_mask", cannot_be_changed(name)),
+            }
+        }
+        violations.finish(Some(()))
+    }
+}
+
+/// Returns the description of the violation for a path of a mask.
+fn cannot_be_changed(path: &str) -> String {
+    format!("{path:?} cannot be changed; the mask can contain label, networks or *")
 }
 
 /// Parses a token to exchange, and the address of the client.

@@ -11,6 +11,7 @@ use service_kit::{
 };
 use taskey_proto::auth::v1::{CreatePersonalAccessTokenRequest, PersonalAccessToken, UpdatePersonalAccessTokenRequest};
 use tokio::time::Instant;
+use tonic::Code;
 
 use crate::{
     personal_access_tokens::{DAY, await_acceptance, client, create, created, delete, list, with_scopes},
@@ -21,6 +22,7 @@ on_each_database! {
     invalid_requests_are_refused,
     an_account_has_at_most_fifty_tokens_beside_its_sessions,
     a_token_is_refused_outside_its_networks,
+    an_update_cannot_change_other_fields,
     unknown_tokens_are_limited_and_do_not_affect_others,
 }
 
@@ -111,6 +113,35 @@ async fn a_token_is_refused_outside_its_networks(database: TestDatabase) {
     update(&["198.51.100.0/24"]).await;
     server.await_refusal(&token.secret).await;
     assert!(updated_at.elapsed() < Duration::from_secs(1));
+    server.stop().await;
+}
+
+async fn an_update_cannot_change_other_fields(database: TestDatabase) {
+    let server = Server::start(database).await;
+    let access = server.sign_up_and_login("ann@example.com").await.access_token;
+    let secret = created(&server, &access, &["tasks.read"]).await.secret;
+    let [token] = &list(&server, &access).await[..] else { panic!("one token") };
+    let update = async |token: PersonalAccessToken, paths: &[&str]| {
+        let paths = paths.iter().map(|path| (*path).to_owned()).collect();
+        let update_mask = Some(prost_types::FieldMask { paths });
+        let request = UpdatePersonalAccessTokenRequest { personal_access_token: Some(token), update_mask };
+        client(&server).update_personal_access_token(bearer(&access, request)).await.map(tonic::Response::into_inner)
+    };
+    let all = ["label", "scopes", "expire_time", "networks", "create_time", "last_use_date", "secret"];
+    let renamed = PersonalAccessToken { label: "nightly".to_owned(), ..token.clone() };
+    assert_eq!(update(renamed.clone(), &all).await.expect("the other values are the current ones"), renamed);
+    let only_id = PersonalAccessToken { id: token.id.clone(), ..Default::default() };
+    for path in ["scopes", "expire_time", "create_time", "session_id"] {
+        assert_refused!(update(only_id.clone(), &[path]).await, InvalidArgument, "VALIDATION_FAILED", "update_mask");
+    }
+    let other = PersonalAccessToken { scopes: vec!["tasks.write".to_owned()], secret, ..token.clone() };
+    let fields = ["personal_access_token.scopes", "personal_access_token.secret"];
+    let status = update(other, &["scopes", "secret"]).await.expect_err("refused");
+    assert_eq!(
+        refusal(&status),
+        (Code::InvalidArgument, "VALIDATION_FAILED".to_owned(), fields.map(str::to_owned).to_vec())
+    );
+    assert_eq!(list(&server, &access).await, [renamed]);
     server.stop().await;
 }
 

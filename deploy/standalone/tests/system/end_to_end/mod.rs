@@ -9,6 +9,7 @@ mod every_rpc;
 mod faults;
 mod keys;
 mod limits;
+mod personal_access_tokens;
 pub mod processes;
 mod production;
 mod program;
