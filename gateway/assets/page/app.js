@@ -96,7 +96,10 @@ function clearSession(note) {
   store.clear();
   hideToast();
   announce("");
-  for (const dialog of document.querySelectorAll("dialog")) dialog.remove();
+  for (const dialog of document.querySelectorAll("dialog")) {
+    dialog.close();
+    dialog.remove();
+  }
   history.replaceState(null, "", ".");
   showLogin(note);
 }

@@ -3,12 +3,14 @@ import { accountView } from "./account.js";
 import { auditView } from "./audit.js";
 import { element } from "./dom.js";
 import { eventsView } from "./events.js";
+import { factorsView } from "./factors.js";
 import { mailView } from "./mail.js";
 import { tokensView } from "./tokens.js";
 import { usersView } from "./users.js";
 
 const ACCOUNT_SECTIONS = {
   account: { name: "Account", create: accountView },
+  factors: { name: "Two-factor login", create: factorsView },
   tokens: { name: "Access tokens", create: tokensView },
   events: { name: "Security events", create: eventsView },
 };

@@ -1,5 +1,6 @@
 // Signup, login and logout, and the view for users who are not logged in.
 import { call } from "./api.js";
+import { challengeForm } from "./challenge.js";
 import { fromTemplate } from "./dom.js";
 import { onSubmit } from "./form.js";
 
@@ -40,9 +41,22 @@ export function loginView(note, onLogin) {
       show();
     }
     const body = { email, password, sessionLabel: deviceName(navigator.userAgent) || "Browser" };
-    const { user } = await call("POST", "/v1/auth/login?cookie=true", { body });
-    onLogin(user);
+    const { user, challenge } = await call("POST", "/v1/auth/login?cookie=true", { body });
+    if (challenge) showChallenge(challenge);
+    else onLogin(user);
   });
+  const showChallenge = (challenge) => {
+    const { root, heading, back } = challengeForm(challenge, onLogin, () => showPassword("The login has expired."));
+    back.addEventListener("click", () => showPassword(""));
+    parts.password.value = "";
+    form.replaceWith(root);
+    heading.focus();
+  };
+  const showPassword = (newNote) => {
+    parts.root.replaceChildren(form);
+    parts.note.textContent = newNote;
+    parts.password.focus();
+  };
   show();
   return parts.root;
 }

@@ -1,5 +1,6 @@
-// The dialog that asks for the password when a call requires a recent proof of it.
+// The dialog that asks for the password or a code when a call requires a recent proof of the user's identity.
 import { call, stepUp } from "./api.js";
+import { FIELDS, showField } from "./code.js";
 import { fromTemplate, showDialog } from "./dom.js";
 import { onSubmit } from "./form.js";
 
@@ -8,13 +9,14 @@ let open;
 /** Concurrent calls share the dialog. */
 stepUp.prove = () => (open ??= ask().finally(() => (open = undefined)));
 
-/** Resolves to whether the user has entered the password. */
+/** Resolves to whether the user has entered the password or a code. */
 function ask() {
   const parts = fromTemplate("step-up-dialog");
   return new Promise((resolve) => {
     let isProved = false;
-    onSubmit(parts.form, async ({ currentPassword }) => {
-      await call("POST", "/v1/me:reauthenticate", { body: { currentPassword } });
+    showField(parts, [FIELDS.currentPassword, FIELDS.totpCode, FIELDS.recoveryCode]);
+    onSubmit(parts.form, async (body) => {
+      await call("POST", "/v1/me:reauthenticate", { body });
       isProved = true;
       parts.root.close();
     });

@@ -1,8 +1,8 @@
 // The view of personal access tokens: create, list, edit, rotate and delete.
 import { UserError, call, explain } from "./api.js";
 import { dayOf, formatDay, formatInstant } from "./dates.js";
-import { confirmAction, showSecret } from "./dialogs.js";
-import { fromTemplate, showDialog } from "./dom.js";
+import { confirmAction, editLabel, showSecret } from "./dialogs.js";
+import { fromTemplate } from "./dom.js";
 import { onSubmit } from "./form.js";
 import { entry } from "./layout.js";
 import { announce, showToast } from "./notice.js";
@@ -64,17 +64,11 @@ function lastUse({ lastUseDate, lastUseAddress }) {
 }
 
 function editToken({ id, label, networks }, load) {
-  const parts = fromTemplate("token-dialog");
-  const form = parts.root.querySelector("form");
-  form.elements.label.value = label;
-  form.elements.networks.value = networks.join("\n");
-  onSubmit(form, async (fields) => {
+  const save = async (fields) => {
     await call("PATCH", `${PATH}/${id}`, { body: { label: fields.label, networks: networksIn(fields.networks) } });
     await load();
-    parts.root.close();
-    announce("Saved.");
-  });
-  showDialog(parts);
+  };
+  editLabel({ heading: `Edit “${label}”`, label, networks, save });
 }
 
 function rotateToken({ id, label }) {

@@ -56,7 +56,7 @@ function userView(id) {
       const user = await call("GET", path);
       view.heading.textContent = user.email;
       facts.replaceChildren(...userFacts(user));
-      actions.replaceChildren(...userActions(user, apply));
+      actions.replaceChildren(...userActions(user, { apply, deleteFactors }));
       const { sessions: active } = await call("GET", `${path}/sessions`);
       sessions.replaceChildren(...active.map((session) => sessionItem(session)));
       empty.textContent = active.length ? "" : "Nowhere.";
@@ -65,11 +65,18 @@ function userView(id) {
       errorText.textContent = explain(error);
     }
   };
-  const apply = async (verb, note) => {
-    await call("POST", `${path}:${verb}`, { body: {} });
+  const showDone = async (note) => {
     await load();
     showToast(note);
     view.heading.focus();
+  };
+  const apply = async (verb, note) => {
+    await call("POST", `${path}:${verb}`, { body: {} });
+    await showDone(note);
+  };
+  const deleteFactors = async () => {
+    await call("DELETE", `${path}/factors`);
+    await showDone("The second factors of the user are deleted.");
   };
   load().then(() => announce(view.heading.textContent));
   return { ...view, title: () => view.heading.textContent };
@@ -88,7 +95,7 @@ function userFacts({ id, displayName, emailVerified, roles, disabled, createTime
 }
 
 /** Returns the buttons that change an account. `apply` calls the method with this verb and shows a note. */
-function userActions({ id, email, disabled }, apply) {
+function userActions({ id, email, disabled }, { apply, deleteFactors }) {
   const askToDisable = () => confirmAction({
     heading: `Disable ${email}?`,
     text: "All devices of the user are logged out, and the user cannot log in until you enable the account.",
@@ -101,11 +108,18 @@ function userActions({ id, email, disabled }, apply) {
     label: "Log out everywhere",
     run: () => apply("revokeSessions", "All devices of the user are logged out."),
   });
+  const askToDeleteFactors = () => confirmAction({
+    heading: `Delete the second factors of ${email}?`,
+    text: "Logins then need only the password. Make sure that the request comes from the user.",
+    label: "Delete second factors",
+    run: deleteFactors,
+  });
   const enable = { label: "Enable", run: () => apply("enable", "The account is enabled.") };
   return [
     actionButton(disabled ? enable : { label: "Disable", run: askToDisable }),
     actionButton({ label: "Unlock", run: () => apply("unlock", "The count of wrong passwords is reset.") }),
     actionButton({ label: "Log out everywhere", run: askToLogOut }),
+    actionButton({ label: "Delete second factors", run: askToDeleteFactors }),
     element("a", { href: `#audit=${id}` }, "Audit log of this account"),
   ];
 }

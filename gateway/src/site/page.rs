@@ -5,8 +5,8 @@ use http::{HeaderName, header};
 use crate::site::asset::{Asset, CSS, HTML, SCRIPT, SVG};
 
 /// The page loads resources of this origin only, and never interprets text as markup or code: a task title with
-/// markup is shown literally.
-const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
+/// markup is shown literally. `data:` images are needed for the QR codes of authenticator apps.
+const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
      connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'; \
      require-trusted-types-for 'script'; trusted-types 'none'";
 
@@ -33,7 +33,7 @@ macro_rules! files {
     };
 }
 
-const FILES: [(&str, &str, &[u8]); 36] = files! {
+const FILES: [(&str, &str, &[u8]); 39] = files! {
     "index.html": HTML,
     "icon.svg": SVG,
     "base.css": CSS,
@@ -43,6 +43,8 @@ const FILES: [(&str, &str, &[u8]); 36] = files! {
     "api.js": SCRIPT,
     "app.js": SCRIPT,
     "audit.js": SCRIPT,
+    "challenge.js": SCRIPT,
+    "code.js": SCRIPT,
     "connection.js": SCRIPT,
     "dates.js": SCRIPT,
     "dialogs.js": SCRIPT,
@@ -52,6 +54,7 @@ const FILES: [(&str, &str, &[u8]); 36] = files! {
     "email.js": SCRIPT,
     "events.js": SCRIPT,
     "export.js": SCRIPT,
+    "factors.js": SCRIPT,
     "form.js": SCRIPT,
     "layout.js": SCRIPT,
     "lists.js": SCRIPT,

@@ -74,6 +74,9 @@ async function changeAccount(page, user) {
   await logIn(user, "bob@example.com");
   await press("Unlock");
   await waitForText(page, "The count of wrong passwords is reset.");
+  await press("Delete second factors");
+  await page.getByRole("dialog").getByRole("button", { name: "Delete second factors" }).click();
+  await waitForText(page, "The second factors of the user are deleted.");
   await press("Log out everywhere");
   await page.getByRole("dialog").getByRole("button", { name: "Log out everywhere" }).click();
   await waitForLoginView(user);

@@ -149,6 +149,16 @@ async fn security_events_are_sentences_in_pages() {
 }
 
 #[tokio::test]
+async fn second_factors_are_added_used_renamed_and_deleted() {
+    run_script("factors.mjs", &[]).await;
+}
+
+#[tokio::test]
+async fn change_of_credentials_long_after_the_login_asks_for_the_password() {
+    run_script("step-up.mjs", &["--step-up-max-age", "5s"]).await;
+}
+
+#[tokio::test]
 async fn export_of_the_account_is_saved_as_a_file() {
     run_script("export.mjs", &[]).await;
 }

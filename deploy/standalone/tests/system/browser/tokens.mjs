@@ -25,7 +25,7 @@ await runInBrowser(async () => {
   await waitForRefusal(secret);
 
   await entry(page, "Backup script").getByRole("button", { name: "Edit" }).click();
-  await page.getByRole("dialog").getByLabel("Label").fill("Nightly backup");
+  await page.getByRole("dialog").getByLabel("Name").fill("Nightly backup");
   await page.getByRole("dialog").getByLabel("Networks").fill("");
   await submit(page, "Save");
   await entry(page, "Nightly backup").waitFor();
