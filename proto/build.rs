@@ -4,11 +4,12 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 /// The files of the contract. `google/rpc/error_details.proto` is among them so that reflection can serve it, and
 /// grpcurl print error details in clear.
-const FILES: [&str; 11] = [
+const FILES: [&str; 12] = [
     "taskey/auth/v1/account_service.proto",
     "taskey/auth/v1/admin_service.proto",
     "taskey/auth/v1/auth_service.proto",
     "taskey/auth/v1/factor_service.proto",
+    "taskey/auth/v1/oauth_service.proto",
     "taskey/auth/v1/personal_access_token_service.proto",
     "taskey/auth/v1/token_service.proto",
     "taskey/errors/v1/error_reason.proto",
@@ -19,7 +20,7 @@ const FILES: [&str; 11] = [
 ];
 
 /// Messages that hold a password or a token: their `Debug` is written by hand, in `lib.rs`.
-const SECRET_MESSAGES: [&str; 18] = [
+const SECRET_MESSAGES: [&str; 22] = [
     ".taskey.auth.v1.SignUpRequest",
     ".taskey.auth.v1.LoginRequest",
     ".taskey.auth.v1.RefreshRequest",
@@ -38,6 +39,10 @@ const SECRET_MESSAGES: [&str; 18] = [
     ".taskey.auth.v1.ConfirmTotpRequest",
     ".taskey.auth.v1.ConfirmTotpResponse",
     ".taskey.auth.v1.RegenerateRecoveryCodesResponse",
+    ".taskey.auth.v1.ServiceAccount",
+    ".taskey.auth.v1.IssueTokenRequest",
+    ".taskey.auth.v1.IssueTokenResponse",
+    ".taskey.auth.v1.RevokeTokenRequest",
 ];
 
 /// The messages that servers encode themselves.

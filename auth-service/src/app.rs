@@ -16,6 +16,7 @@ use crate::{
     feed::FeedHandle,
     login::{address_limits::AddressLimits, attempts::PasswordAttempts, sessions::Sessions, token_issuer::TokenIssuer},
     mail::Mailer,
+    oauth::grants::OAuth,
     personal_access_tokens::TokenExchange,
     service_tokens::ServiceTokens,
 };
@@ -55,6 +56,8 @@ pub struct App {
     pub(crate) factors: Factors,
     /// The maximum time since a user has proved a factor, for calls that require this.
     pub(crate) step_up_max_age: Duration,
+    /// Authenticates the clients of OAuth 2.0, and issues their tokens.
+    pub(crate) oauth: OAuth,
 }
 
 impl App {

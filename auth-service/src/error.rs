@@ -9,6 +9,7 @@ use tonic::Code;
 use crate::model::factor::MAX_FACTORS;
 use crate::model::mail::LIMIT_PERIOD;
 use crate::model::personal_access_token::MAX_TOKENS;
+use crate::model::service_account::MAX_ACCOUNTS;
 
 /// Returns the error for a failed login, which is the same for a wrong password, an unknown and a disabled account.
 pub fn credentials_invalid() -> ApiError {
@@ -98,6 +99,76 @@ pub fn personal_access_token_not_found() -> ApiError {
 pub fn too_many_personal_access_tokens() -> ApiError {
     let message = format!("the account has reached its limit of {MAX_TOKENS} personal access tokens");
     ApiError::limit_exceeded("personal_access_tokens", ErrorReason::QuotaExceeded, message)
+}
+
+/// Returns the error for an id that is not a service account.
+pub fn service_account_not_found() -> ApiError {
+    let message = "the service account does not exist, or has no secret";
+    ApiError::new(Code::NotFound, ErrorReason::ServiceAccountNotFound, message)
+}
+
+/// Returns the error for another service account with the same certificate.
+pub fn certificate_name_taken() -> ApiError {
+    let message = "another service account has this certificate name";
+    ApiError::new(Code::AlreadyExists, ErrorReason::CertificateNameTaken, message)
+        .field("certificate_name", "belongs to another service account")
+}
+
+/// Returns the error when there are too many service accounts.
+pub fn too_many_service_accounts() -> ApiError {
+    let message = format!("there are {MAX_ACCOUNTS} service accounts; delete those that are not used");
+    ApiError::limit_exceeded("service_accounts", ErrorReason::QuotaExceeded, message)
+}
+
+/// Adds the `error` of OAuth 2.0 to an error.
+pub fn oauth(error: ApiError, name: &'static str) -> ApiError {
+    error.metadata("error", name)
+}
+
+/// Returns the error for an invalid parameter of OAuth 2.0.
+pub fn request_invalid(field: &'static str, violation: &'static str) -> ApiError {
+    let message = format!("{field}: {violation}");
+    let error = ApiError::new(Code::InvalidArgument, ErrorReason::ValidationFailed, message).field(field, violation);
+    oauth(error, "invalid_request")
+}
+
+/// Returns the error for a client that is unknown, or has not authenticated.
+pub fn client_invalid() -> ApiError {
+    let message = "the client is unknown, or did not authenticate correctly";
+    oauth(ApiError::new(Code::Unauthenticated, ErrorReason::ClientInvalid, message), "invalid_client")
+}
+
+/// Returns the error for a refresh token that is not valid.
+pub fn grant_invalid() -> ApiError {
+    let message = "the refresh token is not valid, or was used before";
+    oauth(ApiError::new(Code::InvalidArgument, ErrorReason::GrantInvalid, message), "invalid_grant")
+}
+
+/// Returns the error for scopes that cannot be granted.
+pub fn scope_invalid(message: &'static str) -> ApiError {
+    oauth(ApiError::new(Code::InvalidArgument, ErrorReason::ScopeInvalid, message), "invalid_scope")
+}
+
+/// Returns the error for an unknown grant type.
+pub fn grant_type_unsupported() -> ApiError {
+    let message = "the server does not support this `grant_type`";
+    oauth(ApiError::new(Code::InvalidArgument, ErrorReason::GrantTypeUnsupported, message), "unsupported_grant_type")
+}
+
+/// Returns the error for a token that cannot be exchanged (RFC 8693, section 2.2.2).
+pub fn subject_token_invalid(violation: &'static str) -> ApiError {
+    request_invalid("subject_token", violation)
+}
+
+/// Returns the error for a valid token that cannot be revoked (RFC 7009, section 2.2.1).
+pub fn token_not_revocable(violation: &'static str) -> ApiError {
+    oauth(request_invalid("token", violation), "unsupported_token_type")
+}
+
+/// Returns the error for a service account that has requested too many tokens.
+pub fn too_many_client_tokens(wait: Duration) -> ApiError {
+    let message = "too many tokens for this service account; use each until it expires";
+    ApiError::limit_exceeded("client_tokens", ErrorReason::RateLimited, message).retry_after(wait)
 }
 
 /// Returns the error for a change that would leave no administrator.

@@ -9,6 +9,7 @@
 //! - `roles`: changes the roles of an account.
 //! - `factors`: second factors. `factor_keys`: encrypts their secrets with the current key. `qr_code`: QR codes as SVG.
 //! - `actions`: what the links and codes in mails do. `mail`: mails to users.
+//! - `oauth`: service accounts as the clients of OAuth 2.0, and their tokens.
 //! - `login`: passwords, sessions and their tokens. `client_info`: determines the client of a call. `service_tokens`:
 //!   the service tokens in memory.
 //! - `personal_access_tokens`: exchanges personal access tokens for their claims.
@@ -40,7 +41,8 @@ use sqlx::migrate::Migrator;
 use taskey_proto::auth::v1::{
     account_service_server::AccountServiceServer, admin_service_server::AdminServiceServer,
     auth_service_server::AuthServiceServer, factor_service_server::FactorServiceServer,
-    personal_access_token_service_server::PersonalAccessTokenServiceServer, token_service_server::TokenServiceServer,
+    o_auth_service_server::OAuthServiceServer, personal_access_token_service_server::PersonalAccessTokenServiceServer,
+    token_service_server::TokenServiceServer,
 };
 use tokio::sync::watch;
 
@@ -61,6 +63,7 @@ pub mod fuzz;
 mod login;
 mod mail;
 mod model;
+mod oauth;
 mod personal_access_tokens;
 mod purge;
 mod qr_code;
@@ -85,10 +88,11 @@ use login::{
     token_issuer::TokenIssuer,
 };
 use mail::Mailer;
+use oauth::grants::{OAuth, RecordedExchanges, TokenLimit};
 use personal_access_tokens::TokenExchange;
 use refresh_secrets::{RefreshKeySource, SecretFile};
 use service::{
-    account::AccountService, admin::AdminService, auth::AuthService, factor::FactorService,
+    account::AccountService, admin::AdminService, auth::AuthService, factor::FactorService, oauth::OAuthService,
     personal_access_token::PersonalAccessTokenService, token::TokenService,
 };
 use service_tokens::ServiceTokens;
@@ -202,6 +206,16 @@ impl Server {
         let authenticator = Authenticator::new(keys, token_args, feed.view(), clock.clone())
             .with_call_limit(call_limit.clone())
             .with_personal_access_tokens(Arc::new(personal_access_tokens));
+        let oauth = OAuth {
+            db: db.clone(),
+            clock: clock.clone(),
+            authenticator: authenticator.clone(),
+            issuer: Arc::clone(&issuer),
+            passwords: Arc::clone(&passwords),
+            call_limit: call_limit.clone(),
+            token_limit: TokenLimit::new(rate_limits, &clock),
+            recorded_exchanges: RecordedExchanges::default(),
+        };
         let app = App {
             searches: Searches::new(db.clone(), clock.clone(), rate_limits),
             clients,
@@ -222,6 +236,7 @@ impl Server {
             actions,
             factors,
             step_up_max_age,
+            oauth,
         };
         Ok(Self { app: Arc::new(app), secrets: config.secrets, limits: config.limits, health: config.health })
     }
@@ -249,6 +264,9 @@ impl Server {
             PersonalAccessTokenServiceServer::new(PersonalAccessTokenService { app: Arc::clone(&app) })
                 .max_decoding_message_size(max_in)
                 .max_encoding_message_size(max_out);
+        let oauth = OAuthServiceServer::new(OAuthService { app: Arc::clone(&app) })
+            .max_decoding_message_size(max_in)
+            .max_encoding_message_size(max_out);
         let token = TokenServiceServer::new(TokenService { app: Arc::clone(&app) })
             .max_decoding_message_size(max_in)
             .max_encoding_message_size(max_out);
@@ -263,6 +281,7 @@ impl Server {
             .with(Protected::new(factor, app.authenticator.clone())?)
             .with(Protected::new(personal_access_token, app.authenticator.clone())?)
             .with(token)
+            .with(oauth)
             .serve(listener, is_ready, shutdown);
         let background_tasks = async {
             tokio::join!(

@@ -51,6 +51,7 @@ impl TokenExchange {
             authentication: None,
             issued_at: now,
             expires_at: token.expires_at,
+            actors: Vec::new(),
         };
         Ok(Some(Exchanged { claims, networks: token.networks, valid_for: MAX_AGE.min(token.expires_at.since(now)) }))
     }

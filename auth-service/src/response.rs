@@ -7,7 +7,10 @@ use taskey_proto::auth::v1::{self as pb, audit_event};
 use uuid::Uuid;
 
 use crate::{
-    model::{audit::StoredEvent, factor::Factor, personal_access_token::StoredToken, session::Session, user::User},
+    model::{
+        audit::StoredEvent, factor::Factor, personal_access_token::StoredToken, service_account::ServiceAccount,
+        session::Session, user::User,
+    },
     store::mail_records::MailRecord,
 };
 
@@ -93,6 +96,23 @@ pub fn exchanged(exchanged: Exchanged, now: Timestamp) -> pb::ExchangePersonalAc
         networks: networks.iter().map(ToString::to_string).collect(),
         expire_time: Some((now + valid_for).into()),
         token_expire_time: Some(claims.expires_at.into()),
+    }
+}
+
+/// Without the secret.
+impl From<ServiceAccount> for pb::ServiceAccount {
+    fn from(account: ServiceAccount) -> Self {
+        Self {
+            id: account.id.to_string(),
+            label: account.label,
+            scopes: account.scopes.iter().map(|scope| scope.to_string()).collect(),
+            certificate_name: account.certificate_name.map(|name| name.to_string()).unwrap_or_default(),
+            create_time: Some(account.created_at.into()),
+            previous_secret_expire_time: account.previous_expires_at.map(Into::into),
+            last_use_date: account.last_use.date(),
+            last_use_address: account.last_use.address,
+            secret: String::new(),
+        }
     }
 }
 

@@ -69,7 +69,8 @@ impl App {
 
 /// Returns the certificate of a caller that has no token and makes the call for itself. A gateway forwards calls of clients
 /// over its own connections, and its certificate must not give these clients its rights.
-fn certificate<T>(request: &Request<T>) -> Option<&PeerCertificate> {
+#[must_use]
+pub fn certificate<T>(request: &Request<T>) -> Option<&PeerCertificate> {
     let has = |metadata: &MetadataMap, name: &str| metadata.contains_key(name);
     let headers = request.metadata();
     let is_forwarded = [FORWARDED_FOR.as_str(), FORWARDED_USER_AGENT.as_str()].iter().any(|name| has(headers, name));

@@ -178,6 +178,7 @@ impl Environment {
             authentication: None,
             issued_at: now,
             expires_at,
+            actors: Vec::new(),
         };
         let token = token::sign(&self.keys, &token_args(), &claims)?;
         Ok(format!("Bearer {token}").parse()?)

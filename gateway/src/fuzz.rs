@@ -18,7 +18,7 @@ use crate::{
     http::request::{Format, Input, JsonLimits, to_message},
     quota::Quota,
     routing::{
-        binding::{self, Route},
+        binding::{self, Forms, Route},
         router::{MethodPattern, Router},
         template::{Segment, Template},
     },
@@ -73,7 +73,11 @@ impl Transcoder {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let Ok(matched) = self.router.find(&method, path) else { return };
         // A body that is not a JSON object is a form if the route accepts forms.
-        let format = if matched.target.accepts_form && !body.starts_with(b"{") { Format::Form } else { Format::Json };
+        let format = if matched.target.forms == Forms::Accepted && !body.starts_with(b"{") {
+            Format::Form
+        } else {
+            Format::Json
+        };
         match to_message(matched.target, Input { segments: &matched.segments, query, body, format }, LIMITS) {
             Ok(message) => {
                 let encoded = message.encode_to_vec();

@@ -40,6 +40,7 @@ use crate::{
     site::{
         asset::Asset,
         health::{self, Health},
+        oauth_metadata,
     },
     transcode::Transcoder,
 };
@@ -102,7 +103,7 @@ impl Gateway {
         let limits = Limits { timeout, max_message_bytes, bytes: Arc::clone(&bytes) };
         let started = shutdown.started.clone();
         let passthrough = Passthrough::new(pool.clone(), backends, health.clone(), limits, started.clone())?;
-        let fixed_routes = FixedRoutes::new(&pool, assets.keys().copied().chain(HEALTH_PATHS));
+        let fixed_routes = FixedRoutes::new(&pool, assets.keys().copied().chain(BUILTIN_PATHS));
         let transcoder = Transcoder { pool, router, cookies, json, shutdown: started };
         Ok(Self(Arc::new(Inner { fixed_routes, transcoder, passthrough, assets, health, timeout, shutdown, bytes })))
     }
@@ -223,6 +224,10 @@ impl Inner {
             "/healthz" => Ok(health::serving()),
             "/readyz" if self.shutdown.announced.is_cancelled() => Err(health::shutting_down().into()),
             "/readyz" => self.health.ready().await,
+            oauth_metadata::PATH => {
+                let settings = &self.transcoder.cookies.settings;
+                Ok(oauth_metadata::metadata(settings, request.uri(), request.headers(), request.extensions()))
+            }
             path if self.is_builtin(path) => Ok(self.assets[path].response(request.headers())),
             _ => {
                 let deadline = Instant::now() + headers::timeout(request.headers(), self.timeout)?;
@@ -233,7 +238,7 @@ impl Inner {
 
     /// Reports whether the gateway serves the path itself, instead of an RPC.
     fn is_builtin(&self, path: &str) -> bool {
-        HEALTH_PATHS.contains(&path) || self.assets.contains_key(path)
+        BUILTIN_PATHS.contains(&path) || self.assets.contains_key(path)
     }
 }
 
@@ -247,7 +252,8 @@ fn is_chunked<B>(request: &Request<B>) -> bool {
 /// A browser that has received it over TLS uses TLS for this host for a year (RFC 6797).
 const TRANSPORT_SECURITY: HeaderValue = HeaderValue::from_static("max-age=31536000");
 
-const HEALTH_PATHS: [&str; 2] = ["/healthz", "/readyz"];
+/// What the gateway serves itself, besides files.
+const BUILTIN_PATHS: [&str; 3] = ["/healthz", "/readyz", oauth_metadata::PATH];
 
 const READ_METHODS: [Method; 2] = [Method::GET, Method::HEAD];
 

@@ -17,13 +17,14 @@ use crate::{
         error::HttpError,
         headers,
         negotiation::{self, Framing},
+        oauth,
         request::{Format, Input, JsonLimits, body_format, read_body, to_message},
         response,
     },
     quota::{Client, Permit},
     route_metrics::RouteMetrics,
     routing::{
-        binding::{BodyRule, Route},
+        binding::{BodyRule, Forms, Route},
         router::{Match, Router},
     },
     semantics,
@@ -69,6 +70,10 @@ impl Transcoder {
         let route = matched.target;
         *metrics = &route.metrics;
         Span::current().record("rpc", route.rpc.as_str());
+        if route.forms == Forms::OAuth {
+            let response = self.handle_oauth(&request, route, body, id, deadline, permit).await;
+            return Ok(response.unwrap_or_else(|error| oauth::error_response(error, &self.pool, id)));
+        }
         let framing = negotiation::framing(&request.headers, route.is_server_streaming)?;
         let mut query = request.uri.query().unwrap_or_default().to_owned();
         let mut cookie_auth = self.cookies.cookie_auth(&request, route, &mut query)?;
@@ -82,6 +87,29 @@ impl Transcoder {
             Ok(response) => Ok(cookie_auth.apply_to_response(route, response)),
             Err(error) => Err(cookie_auth.apply_to_error(error)),
         }
+    }
+
+    /// Handles a request to an endpoint of OAuth 2.0. Such requests use no cookies.
+    async fn handle_oauth<B>(
+        &self,
+        request: &request::Parts,
+        route: &Route,
+        body: B,
+        id: &RequestId,
+        deadline: Instant,
+        permit: &mut Permit,
+    ) -> Result<Response<Body>, HttpError>
+    where
+        B: HttpBody<Data = Bytes>,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let body = read_body(body, self.json, permit, deadline).await?;
+        let message = oauth::to_message(request, route, &body)?;
+        let mut metadata = headers::metadata(request, id, &route.backend);
+        metadata.remove(http::header::AUTHORIZATION);
+        let call = Call { request, route, id, deadline, message, metadata };
+        let response = timeout_at(deadline, self.call(call, None, &mut CookieAuth::None)).await;
+        response.unwrap_or_else(|_| Err(backend::deadline_exceeded().into()))
     }
 
     /// Calls the service with the access token from the cookies. If it has expired, renews it and retries once.

@@ -68,6 +68,10 @@ debug_without_fields!(
     ConfirmTotpRequest,
     ConfirmTotpResponse,
     RegenerateRecoveryCodesResponse,
+    ServiceAccount,
+    IssueTokenRequest,
+    IssueTokenResponse,
+    RevokeTokenRequest,
 );
 
 /// It is defined within a message without a derived `Debug`, so it has none, either.

@@ -69,6 +69,7 @@ impl Fixture {
             authentication: None,
             issued_at: now,
             expires_at,
+            actors: Vec::new(),
         };
         let token = token::sign(&self.keys, &token_args(), &claims).expect("signed");
         let mut headers = HeaderMap::new();
@@ -117,6 +118,7 @@ fn repeated_personal_access_token(bencher: Bencher) {
         authentication: None,
         issued_at: now,
         expires_at,
+        actors: Vec::new(),
     }));
     let tokens = PersonalAccessTokens::new(Arc::clone(&stub) as _, stub, fixture.clock.clone());
     let authenticator = fixture.authenticator.clone().with_personal_access_tokens(Arc::new(tokens));

@@ -99,6 +99,7 @@ fn check_token(token: &str) {
         authentication: claims.get("auth_time").map(|time| authentication(time, claims.get("amr"))),
         issued_at: Timestamp::from_seconds(issued),
         expires_at: Timestamp::from_seconds(expires),
+        actors: actors(claims.get("act")),
     };
     assert_eq!(verified, expected);
     if verified.scopes.is_some_and(Scopes::is_empty) {
@@ -106,6 +107,17 @@ fn check_token(token: &str) {
     }
     let reissued = token::sign(&KEY_SET, &token_args(), &verified).expect("signed");
     assert!(reissued.len() > MAX_TOKEN_BYTES || verify(&reissued).as_ref() == Some(&verified), "{reissued}");
+}
+
+/// Returns the actors in a claim, the last one first.
+fn actors(claim: Option<&Value>) -> Vec<Uuid> {
+    let mut next = claim;
+    let actors = std::iter::from_fn(|| {
+        let actor = next?;
+        next = actor.get("act");
+        Some(actor)
+    });
+    actors.map(|actor| actor["sub"].as_str().and_then(|id| Uuid::try_parse(id).ok()).expect("a UUID")).collect()
 }
 
 /// Returns the scopes in a claim that this version knows. No scope may be in the claim twice.
@@ -168,6 +180,7 @@ fn sign_and_verify(keys: &KeySet) {
         authentication: None,
         issued_at: now,
         expires_at: now + MAX_LIFETIME,
+        actors: Vec::new(),
     };
     let token = token::sign(keys, &token_args(), &claims).expect("the first key signs");
     assert_eq!(token::verify(keys, &token_args(), &token, now), Ok(claims));

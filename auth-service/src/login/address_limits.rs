@@ -22,6 +22,8 @@ pub struct AddressLimits {
     login: RateLimit,
     sign_up: RateLimit,
     refresh: RateLimit,
+    /// Failed authentications of OAuth 2.0 clients, at the rate of logins.
+    client_failures: RateLimit,
 }
 
 impl AddressLimits {
@@ -34,6 +36,7 @@ impl AddressLimits {
             login: limit(args.login_rate),
             sign_up: limit(args.sign_up_rate),
             refresh: limit(args.refresh_rate),
+            client_failures: limit(args.login_rate),
         }
     }
 
@@ -51,5 +54,22 @@ impl AddressLimits {
             return Ok(());
         }
         limit.check(&client.rate_limit_key()).map_err(|wait| error::too_many_calls(name, wait))
+    }
+
+    /// Checks that a client is below the limit of failed authentications of OAuth 2.0 clients.
+    ///
+    /// # Errors
+    /// RATE_LIMITED if the limit is reached.
+    pub fn check_client_failures(&self, client: &ClientInfo) -> Result<(), ApiError> {
+        if !self.is_enforced {
+            return Ok(());
+        }
+        let checked = self.client_failures.check_charges(&client.rate_limit_key());
+        checked.map_err(|wait| error::too_many_calls("client_failures", wait))
+    }
+
+    /// Counts a failed authentication of an OAuth 2.0 client.
+    pub fn count_client_failure(&self, client: &ClientInfo) {
+        self.client_failures.charge(&client.rate_limit_key(), 1);
     }
 }

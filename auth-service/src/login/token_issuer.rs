@@ -31,6 +31,15 @@ pub struct TokenIssuer {
 }
 
 impl TokenIssuer {
+    /// Signs an access token.
+    ///
+    /// # Errors
+    /// INTERNAL if there is no signing key.
+    pub fn sign(&self, claims: &AccessClaims) -> Result<String, ApiError> {
+        let keys = self.keys.current().ok_or_else(|| ApiError::internal("there is no signing key"))?;
+        token::sign(&keys, &self.token_args, claims).map_err(ApiError::internal)
+    }
+
     /// Issues the tokens of a session that was just started or refreshed. The access token contains the current roles
     /// of the user, and expires no later than the session.
     ///
@@ -85,9 +94,9 @@ impl TokenIssuer {
             authentication: Some(Authentication { methods, time: time.min(now) }),
             issued_at: now,
             expires_at: (now + self.access_token_ttl).min(session.expires_at),
+            actors: Vec::new(),
         };
-        let keys = self.keys.current().ok_or_else(|| ApiError::internal("there is no signing key"))?;
-        let access_token = token::sign(&keys, &self.token_args, &claims).map_err(ApiError::internal)?;
+        let access_token = self.sign(&claims)?;
         // The claim `exp` has whole seconds.
         Ok((access_token, Timestamp::from_seconds(claims.expires_at.as_seconds())))
     }

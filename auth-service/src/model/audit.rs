@@ -17,6 +17,8 @@ pub enum Actor {
     Unknown,
     /// An administrator.
     Admin(Uuid),
+    /// A service account.
+    Service(Uuid),
 }
 
 /// The kind of an event.
@@ -86,11 +88,19 @@ pub enum Kind {
     FactorCodeWrong,
     /// An administrator deleted all second factors.
     UserFactorsDeleted,
+    /// A service account was created.
+    ServiceAccountCreated,
+    /// The secret of a service account was replaced.
+    ServiceAccountSecretRotated,
+    /// A service account was deleted.
+    ServiceAccountDeleted,
+    /// A service account exchanged an access token of the account.
+    TokenExchanged,
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 36] = [
         Self::SignUp,
         Self::Login,
         Self::LoginFailed,
@@ -123,6 +133,10 @@ impl Kind {
         Self::Reauthenticated,
         Self::FactorCodeWrong,
         Self::UserFactorsDeleted,
+        Self::ServiceAccountCreated,
+        Self::ServiceAccountSecretRotated,
+        Self::ServiceAccountDeleted,
+        Self::TokenExchanged,
     ];
 
     /// Returns the name that is stored, which is that of the API.
@@ -161,6 +175,10 @@ impl Kind {
             Self::Reauthenticated => "KIND_REAUTHENTICATED",
             Self::FactorCodeWrong => "KIND_FACTOR_CODE_WRONG",
             Self::UserFactorsDeleted => "KIND_USER_FACTORS_DELETED",
+            Self::ServiceAccountCreated => "KIND_SERVICE_ACCOUNT_CREATED",
+            Self::ServiceAccountSecretRotated => "KIND_SERVICE_ACCOUNT_SECRET_ROTATED",
+            Self::ServiceAccountDeleted => "KIND_SERVICE_ACCOUNT_DELETED",
+            Self::TokenExchanged => "KIND_TOKEN_EXCHANGED",
         }
     }
 
@@ -208,7 +226,7 @@ impl Event {
         match self.actor {
             Actor::Owner => Some(user_id),
             Actor::Unknown => None,
-            Actor::Admin(id) => Some(id),
+            Actor::Admin(id) | Actor::Service(id) => Some(id),
         }
     }
 

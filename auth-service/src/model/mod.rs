@@ -16,6 +16,7 @@ pub mod recovery_code;
 pub mod refresh_token;
 pub mod role;
 pub mod sealed;
+pub mod service_account;
 pub mod service_certificate;
 pub mod service_token;
 pub mod session;

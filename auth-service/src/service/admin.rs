@@ -4,15 +4,20 @@ use std::sync::Arc;
 
 use service_kit::status::ApiError;
 use taskey_proto::auth::v1::{
-    self as pb, DeleteUserFactorsRequest, DeleteUserFactorsResponse, DisableUserRequest, EnableUserRequest,
-    GetUserRequest, ListAuditEventsRequest, ListAuditEventsResponse, ListMailRequest, ListMailResponse,
-    ListUserSessionsRequest, ListUserSessionsResponse, ListUsersRequest, ListUsersResponse, RetryMailRequest,
-    RevokeUserSessionsRequest, RevokeUserSessionsResponse, SetUserRolesRequest, UnlockUserRequest,
+    self as pb, CreateServiceAccountRequest, DeleteServiceAccountRequest, DeleteServiceAccountResponse,
+    DeleteUserFactorsRequest, DeleteUserFactorsResponse, DisableUserRequest, EnableUserRequest, GetUserRequest,
+    ListAuditEventsRequest, ListAuditEventsResponse, ListMailRequest, ListMailResponse, ListServiceAccountsRequest,
+    ListServiceAccountsResponse, ListUserSessionsRequest, ListUserSessionsResponse, ListUsersRequest,
+    ListUsersResponse, RetryMailRequest, RevokeUserSessionsRequest, RevokeUserSessionsResponse,
+    RotateServiceAccountSecretRequest, SetUserRolesRequest, UnlockUserRequest,
 };
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
-use super::request::{self, EventQuery, UserQuery};
+use super::{
+    request::{self, EventQuery, UserQuery},
+    service_account_request::{new_account, rotation},
+};
 use crate::{
     app::App,
     caller::ActiveCaller,
@@ -20,6 +25,7 @@ use crate::{
     model::{
         audit::{Actor, Event, Kind},
         login_throttle::address_key,
+        service_account::SecretHash,
         user::User,
     },
     response,
@@ -27,6 +33,7 @@ use crate::{
     store::{
         accounts, audit, login_attempts, mail_records,
         revocations::{RevocationReason, SessionSelector},
+        service_accounts::{self, Inserted},
         sessions, users,
     },
 };
@@ -172,6 +179,71 @@ impl pb::admin_service_server::AdminService for AdminService {
         let mail = mail_records::retry(db, clock.now(), mail_id, event).await.map_err(ApiError::from)?;
         mailer.wake();
         Ok(Response::new(response::mail(mail.ok_or_else(error::mail_not_found)?)))
+    }
+
+    async fn create_service_account(
+        &self,
+        request: Request<CreateServiceAccountRequest>,
+    ) -> Result<Response<pb::ServiceAccount>, Status> {
+        let event = self.event(Kind::ServiceAccountCreated, &request).await?;
+        let App { db, clock, .. } = &*self.app;
+        let (new, secret) = new_account(request.into_inner(), clock.new_id())?;
+        let event = event.with_detail("label", &new.label).with_detail("scopes", &new.scopes);
+        let inserted = service_accounts::insert(db, clock.now(), new, event).await;
+        match inserted.map_err(ApiError::from)? {
+            Inserted::Yes(created) => {
+                Ok(Response::new(pb::ServiceAccount { secret: secret.to_string(), ..created.into() }))
+            }
+            Inserted::TooMany => Err(error::too_many_service_accounts().into()),
+            Inserted::CertificateNameTaken => Err(error::certificate_name_taken().into()),
+        }
+    }
+
+    async fn list_service_accounts(
+        &self,
+        request: Request<ListServiceAccountsRequest>,
+    ) -> Result<Response<ListServiceAccountsResponse>, Status> {
+        let (admin, event) = self.read_event("ListServiceAccounts", &request).await?;
+        let ListServiceAccountsRequest { page_size, page_token } = request.into_inner();
+        let (size, tokens) = (request::page_size(page_size)?, &self.app.page_tokens);
+        let before = tokens.open_id(admin.user.id, b"service_accounts", &page_token)?;
+        let rows = service_accounts::list(&self.app.db, before, size + 1).await.map_err(ApiError::from)?;
+        self.record_read(&admin, event).await?;
+        let (accounts, next_page_token) =
+            tokens.paginate(admin.user.id, b"service_accounts", rows, size, |account| account.id);
+        let service_accounts = accounts.into_iter().map(Into::into).collect();
+        Ok(Response::new(ListServiceAccountsResponse { service_accounts, next_page_token }))
+    }
+
+    async fn rotate_service_account_secret(
+        &self,
+        request: Request<RotateServiceAccountSecretRequest>,
+    ) -> Result<Response<pb::ServiceAccount>, Status> {
+        let event = self.event(Kind::ServiceAccountSecretRotated, &request).await?;
+        let App { db, clock, feed, .. } = &*self.app;
+        let (id, overlap) = rotation(request.get_ref())?;
+        let (secret, hash) = SecretHash::generate();
+        let expires_at = overlap.map(|overlap| clock.now() + overlap);
+        let rotated = service_accounts::rotate(db, clock.now(), id, hash, expires_at, event).await;
+        // Sessions may have been revoked.
+        feed.wake();
+        let rotated = rotated.map_err(ApiError::from)?.ok_or_else(error::service_account_not_found)?;
+        Ok(Response::new(pb::ServiceAccount { secret: secret.to_string(), ..rotated.into() }))
+    }
+
+    async fn delete_service_account(
+        &self,
+        request: Request<DeleteServiceAccountRequest>,
+    ) -> Result<Response<DeleteServiceAccountResponse>, Status> {
+        let event = self.event(Kind::ServiceAccountDeleted, &request).await?;
+        let App { db, clock, feed, .. } = &*self.app;
+        let id = request::id("id", &request.get_ref().id)?;
+        let is_deleted = service_accounts::delete(db, clock.now(), id, event).await.map_err(ApiError::from)?;
+        feed.wake();
+        if is_deleted {
+            return Ok(Response::new(DeleteServiceAccountResponse {}));
+        }
+        Err(error::service_account_not_found().into())
     }
 }
 

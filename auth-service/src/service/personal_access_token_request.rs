@@ -52,7 +52,11 @@ pub fn new_token(
     violations.finish(parsed)
 }
 
-fn parse_label(label: String) -> Result<String, &'static str> {
+/// Parses the name of a credential, which must not be empty.
+///
+/// # Errors
+/// If it is empty, too long, or has control characters.
+pub fn parse_label(label: String) -> Result<String, &'static str> {
     if label.is_empty() {
         return Err("must be 1 to 100 characters long");
     }

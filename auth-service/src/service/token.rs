@@ -12,9 +12,10 @@ use service_kit::{
 };
 use taskey_proto::{
     auth::v1::{
-        self as pb, AcknowledgeRevocationsRequest, AcknowledgeRevocationsResponse, ExchangePersonalAccessTokenRequest,
-        ExchangePersonalAccessTokenResponse, GetJwksRequest, IntrospectRequest, IntrospectResponse, JwkSet,
-        ListDeletedUsersRequest, ListDeletedUsersResponse, WatchRevocationsRequest, WatchRevocationsResponse,
+        self as pb, AcknowledgeRevocationsRequest, AcknowledgeRevocationsResponse, Actor,
+        ExchangePersonalAccessTokenRequest, ExchangePersonalAccessTokenResponse, GetJwksRequest, IntrospectRequest,
+        IntrospectResponse, JwkSet, ListDeletedUsersRequest, ListDeletedUsersResponse, WatchRevocationsRequest,
+        WatchRevocationsResponse,
         watch_revocations_response::{Event, Heartbeat, SnapshotChunk, SnapshotEnd, Update},
     },
     errors::v1::ErrorReason,
@@ -29,10 +30,12 @@ use crate::{
     app::App,
     error,
     feed::{FeedUpdate, Snapshot},
+    model::service_account::roles,
     response,
     store::{
         deletions,
         feed::FeedPosition,
+        service_accounts,
         users::{self, SessionUser},
     },
     verifier::Verifier,
@@ -120,11 +123,13 @@ impl TokenService {
     /// revocations of this replica may be half a second old, and every holder of a shared key can sign any claim.
     async fn check_session(&self, claims: AccessClaims) -> Result<Option<AccessClaims>, ApiError> {
         let App { db, clock, .. } = &*self.app;
-        let user = users::by_active_session(db, clock.now() - LEEWAY, claims.user_id, claims.session_id, false).await?;
-        let is_active = user.is_some_and(|SessionUser { user, .. }| {
-            let roles = user.roles();
-            claims.roles.iter().all(|role| roles.contains(role))
-        });
+        let (valid_at, id) = (clock.now() - LEEWAY, claims.user_id);
+        let user = users::by_active_session(db, valid_at, id, claims.session_id, false).await?;
+        let roles = match user {
+            Some(SessionUser { user, .. }) => Some(user.roles()),
+            None => service_accounts::by_active_session(db, valid_at, id, claims.session_id).await?.map(roles),
+        };
+        let is_active = roles.is_some_and(|roles| claims.roles.iter().all(|role| roles.contains(role)));
         Ok(is_active.then_some(claims))
     }
 
@@ -143,6 +148,7 @@ impl TokenService {
             scope: claims.scopes.map(|scopes| scopes.to_string()),
             amr: claims.authentication.map(|authentication| authentication.methods.names()).unwrap_or_default(),
             auth_time: claims.authentication.and_then(|authentication| seconds(authentication.time.as_seconds())),
+            act: claims.actors.first().map(|actor| Actor { sub: actor.to_string() }),
             token_type: Some("Bearer".to_owned()),
         }
     }

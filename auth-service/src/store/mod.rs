@@ -21,6 +21,7 @@ pub mod reauthentication;
 pub mod recovery_codes;
 pub mod revocations;
 pub mod rollback;
+pub mod service_accounts;
 pub mod service_tokens;
 pub mod sessions;
 pub mod totp;

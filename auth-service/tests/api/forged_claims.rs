@@ -67,7 +67,17 @@ pub fn forge_with_scopes(
     let (id, issued_at) = (server.clock.new_id(), server.clock.now());
     let roles = roles.iter().map(ToString::to_string).collect();
     let expires_at = issued_at + Duration::from_secs(300);
-    let claims = AccessClaims { id, user_id, session_id, roles, scopes, authentication: None, issued_at, expires_at };
+    let claims = AccessClaims {
+        id,
+        user_id,
+        session_id,
+        roles,
+        scopes,
+        authentication: None,
+        issued_at,
+        expires_at,
+        actors: vec![],
+    };
     let keys = KeySet::read(&server.database.key_file(), issued_at).expect("a key file");
     let token_args = TokenArgs { issuer: "taskey".to_owned(), audience: "taskey".to_owned() };
     token::sign(&keys, &token_args, &claims).expect("signed")

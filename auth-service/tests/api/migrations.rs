@@ -71,6 +71,7 @@ async fn migrations_keep_existing_sessions(database: TestDatabase) {
             authentication: None,
             issued_at,
             expires_at,
+            actors: Vec::new(),
         };
         token::sign(&keys, &token_args, &claims).expect("signed")
     };
@@ -106,6 +107,7 @@ fn released_migrations_are_not_edited() {
             (15, "bc4458f712d849e084da15b351985466"),
             (16, "427d1fb9bbf218d1120a5cac600d309e"),
             (17, "51f37927e3d9361693bda27172d4216f"),
+            (18, "2866ef5dbd5f2a546da7a94ca3de68ff"),
             (20, "62792c22fbde93ba291715cd60f86a73"),
         ],
     );

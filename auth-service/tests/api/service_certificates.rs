@@ -10,8 +10,9 @@ use service_kit::{
     tls::UpstreamTlsArgs,
 };
 use taskey_proto::auth::v1::{
-    IntrospectRequest, IntrospectResponse, ListSessionsRequest, LoginRequest, WatchRevocationsRequest,
-    auth_service_client::AuthServiceClient, token_service_client::TokenServiceClient,
+    CreateServiceAccountRequest, IntrospectRequest, IntrospectResponse, ListSessionsRequest, LoginRequest,
+    WatchRevocationsRequest, auth_service_client::AuthServiceClient, o_auth_service_client::OAuthServiceClient,
+    token_service_client::TokenServiceClient,
 };
 use tokio::time::timeout;
 use tonic::{
@@ -19,7 +20,12 @@ use tonic::{
     transport::{Channel, Endpoint, Uri},
 };
 
-use crate::support::{PASSWORD, Server, bearer, run_program};
+use crate::{
+    forged_claims::sign_up_admin,
+    oauth::request_of,
+    service_accounts,
+    support::{PASSWORD, Server, bearer, run_program},
+};
 
 on_each_database! {
     a_certificate_with_the_scope_may_verify_tokens_without_a_token,
@@ -28,6 +34,7 @@ on_each_database! {
     revoking_a_service_ends_the_streams_of_its_certificate,
     services_are_listed,
     a_certificate_belongs_to_one_service,
+    a_service_account_authenticates_with_its_certificate,
 }
 
 const BILLING: &str = "spiffe://example.org/billing";
@@ -99,6 +106,33 @@ async fn a_certificate_with_the_scope_may_verify_tokens_without_a_token(database
     assert_refused!(introspect(&gateway, &[]).await, PermissionDenied, "SCOPE_MISSING");
     let other = mesh.client("spiffe://example.org/Billing").await;
     assert_refused!(introspect(&other, &[]).await, Unauthenticated, "TOKEN_MISSING");
+    mesh.server.stop().await;
+}
+
+async fn a_service_account_authenticates_with_its_certificate(database: TestDatabase) {
+    let mesh = Mesh::start(database).await;
+    let admin = sign_up_admin(&mesh.server).await.access_token;
+    let request = CreateServiceAccountRequest {
+        label: "billing".to_owned(),
+        scopes: vec!["tasks.read".to_owned()],
+        certificate_name: BILLING.to_owned(),
+    };
+    let account = service_accounts::create(&mesh.server, &admin, request).await.expect("created");
+    let issue = async |channel: &Channel, forwarded: bool| {
+        let mut request = Request::new(request_of(&account, "client_credentials", ""));
+        if forwarded {
+            request.metadata_mut().insert("x-forwarded-for", "203.0.113.7".parse().expect("ASCII"));
+        }
+        OAuthServiceClient::new(channel.clone()).issue_token(request).await.map(tonic::Response::into_inner)
+    };
+    let billing = mesh.client(BILLING).await;
+    let issued = issue(&billing, false).await.expect("issued");
+    assert_eq!(issued.scope.as_deref(), Some("tasks.read"));
+    assert_refused!(issue(&billing, true).await, Unauthenticated, "CLIENT_INVALID");
+    let other = mesh.client("spiffe://example.org/other").await;
+    assert_refused!(issue(&other, false).await, Unauthenticated, "CLIENT_INVALID");
+    let rotated = service_accounts::rotate(&mesh.server, &admin, &account.id, None).await;
+    assert_refused!(rotated, NotFound, "SERVICE_ACCOUNT_NOT_FOUND");
     mesh.server.stop().await;
 }
 

@@ -113,6 +113,12 @@ impl HttpError {
         self
     }
 
+    /// Returns the status.
+    #[must_use]
+    pub fn status(&self) -> &Status {
+        &self.status
+    }
+
     /// Reports whether the call failed with `UNAUTHENTICATED`.
     #[must_use]
     pub fn is_unauthenticated(&self) -> bool {

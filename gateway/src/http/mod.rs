@@ -5,5 +5,6 @@ pub mod cors;
 pub mod error;
 pub mod headers;
 pub mod negotiation;
+pub mod oauth;
 pub mod request;
 pub mod response;

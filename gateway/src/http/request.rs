@@ -21,7 +21,7 @@ use crate::{
     },
     http::error::HttpError,
     quota::Permit,
-    routing::binding::{BodyRule, PathVariable, Route},
+    routing::binding::{BodyRule, Forms, PathVariable, Route},
 };
 
 /// Maximum length of the path and query. RFC 9110, section 4.1, recommends at least 8000 octets.
@@ -130,7 +130,7 @@ pub fn body_format(headers: &HeaderMap, route: &Route) -> Result<Format, HttpErr
     match types[..] {
         [] => return Ok(Format::Json),
         [only] if only.to_str().is_ok_and(is_json) => return Ok(Format::Json),
-        [only] if route.accepts_form && only.to_str().is_ok_and(is_form) => return Ok(Format::Form),
+        [only] if route.forms == Forms::Accepted && only.to_str().is_ok_and(is_form) => return Ok(Format::Form),
         _ => {}
     }
     let error = malformed("the body must be JSON in UTF-8: send content-type: application/json");
@@ -141,7 +141,9 @@ fn is_json(content_type: &str) -> bool {
     has_utf8_media_type("application/json", content_type)
 }
 
-fn is_form(content_type: &str) -> bool {
+/// Reports whether a content type is that of forms.
+#[must_use]
+pub fn is_form(content_type: &str) -> bool {
     has_utf8_media_type("application/x-www-form-urlencoded", content_type)
 }
 

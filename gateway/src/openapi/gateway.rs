@@ -29,9 +29,33 @@ pub fn operations() -> Vec<(&'static str, Value)> {
     vec![
         ("/healthz", operation("Healthz", "Reports that the gateway is running", &serving)),
         ("/readyz", ready),
+        ("/.well-known/oauth-authorization-server", oauth_metadata()),
         ("/openapi.json", file("OpenApi", "Returns this document")),
         ("/service_config.json", file("ServiceConfig", "Returns the service config for clients over gRPC")),
     ]
+}
+
+fn oauth_metadata() -> Value {
+    let url = json!({"type": "string", "format": "uri"});
+    let names = json!({"type": "array", "items": {"type": "string"}});
+    let metadata = json!({
+        "type": "object",
+        "required": ["issuer", "response_types_supported"],
+        "properties": {
+            "issuer": url,
+            "token_endpoint": url,
+            "token_endpoint_auth_methods_supported": names,
+            "revocation_endpoint": url,
+            "revocation_endpoint_auth_methods_supported": names,
+            "introspection_endpoint": url,
+            "jwks_uri": url,
+            "grant_types_supported": names,
+            "response_types_supported": names,
+            "scopes_supported": names,
+            "service_documentation": url,
+        },
+    });
+    operation("OAuthMetadata", "Returns the endpoints of OAuth 2.0 and what they support (RFC 8414)", &metadata)
 }
 
 /// Returns the operation of a JSON file with an entity tag.

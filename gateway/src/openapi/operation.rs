@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     codec::well_known,
-    routing::binding::{self, BodyRule},
+    routing::binding::{self, BodyRule, Forms},
 };
 
 /// Returns the Operation Object of a binding.
@@ -59,6 +59,8 @@ fn security(authentication: Authentication, scope: Option<&str>) -> Value {
     }
 }
 
+const FORM: &str = "application/x-www-form-urlencoded";
+
 fn request_body(binding: &Binding, schemas: &mut Schemas) -> Option<Value> {
     let input = binding.method.input();
     let (schema, required) = match &binding.body {
@@ -81,10 +83,11 @@ fn request_body(binding: &Binding, schemas: &mut Schemas) -> Option<Value> {
     if let Some(example) = example::request(binding.method.full_name()) {
         json["example"] = example;
     }
-    let mut content = json!({"application/json": json});
-    if binding::accepts_form(&binding.method, &binding.body) {
-        content["application/x-www-form-urlencoded"] = json!({"schema": schema});
-    }
+    let content = match binding::forms(&binding.method, &binding.body) {
+        Forms::Refused => json!({"application/json": json}),
+        Forms::Accepted => json!({"application/json": json, FORM: {"schema": schema}}),
+        Forms::OAuth => json!({FORM: json}),
+    };
     Some(json!({"required": required, "content": content}))
 }
 

@@ -42,10 +42,24 @@ pub fn responses(
     if binding.can_omit_response_body() {
         responses.insert("204".to_owned(), without_body(&responses["200"]));
     }
-    for (http_code, errors) in group_by_http_code(binding, errors, authentication) {
-        responses.insert(http_code.to_string(), error_response(http_code, &errors));
+    let errors = group_by_http_code(binding, errors, authentication);
+    for (http_code, errors) in if binding::is_oauth(&binding.method) { oauth_errors(errors) } else { errors } {
+        let mut response = error_response(http_code, &errors);
+        if binding::is_oauth(&binding.method) {
+            response["content"]["application/json"]["schema"] = reference("OAuthError");
+        }
+        responses.insert(http_code.to_string(), response);
     }
     responses.into()
+}
+
+/// Moves the errors of an endpoint of OAuth 2.0 to the HTTP codes of RFC 6749, section 5.2.
+fn oauth_errors(mut errors: BTreeMap<u16, Vec<DocumentedError>>) -> BTreeMap<u16, Vec<DocumentedError>> {
+    let forbidden = errors.remove(&403).unwrap_or_default();
+    errors.entry(400).or_default().extend(forbidden);
+    // The endpoints respond with JSON whatever the client accepts, and with 400 to bodies that are no form.
+    errors.retain(|http_code, _| ![406, 415].contains(http_code));
+    errors
 }
 
 fn success_response(binding: &Binding, schemas: &mut Schemas) -> Value {
@@ -195,7 +209,8 @@ pub fn error_schemas(pool: &DescriptorPool) -> Vec<(&'static str, Value)> {
     let reasons = numbers.filter_map(|number| ErrorReason::try_from(number).ok());
     let reasons: Vec<_> = reasons.filter(|reason| *reason != ErrorReason::Unspecified).map(reason_name).collect();
     let reasons = with_description(json!({"type": "string", "enum": reasons}), &comment);
-    let mut schemas = vec![("Error", error_schema()), ("ErrorReason", reasons.into())];
+    let mut schemas =
+        vec![("Error", error_schema()), ("OAuthError", oauth_error_schema()), ("ErrorReason", reasons.into())];
     schemas.extend(detail_schemas());
     schemas
 }
@@ -216,6 +231,18 @@ fn error_schema() -> Value {
                 "details": {"type": "array", "items": reference("ErrorDetail")},
             },
         }},
+    })
+}
+
+fn oauth_error_schema() -> Value {
+    json!({
+        "description": "An error of OAuth 2.0 (RFC 6749, section 5.2).",
+        "type": "object",
+        "required": ["error"],
+        "properties": {
+            "error": {"type": "string", "description": "The error, such as `invalid_client`."},
+            "error_description": {"type": "string", "description": "A message for developers."},
+        },
     })
 }
 

@@ -37,9 +37,8 @@ pub struct Route {
     pub variables: Vec<PathVariable>,
     /// The part of the request message that the body contains.
     pub body: BodyRule,
-    /// Whether the body may be a form, as in OAuth (RFC 7662, section 2.1). Only for RPCs without side effects:
-    /// browsers send forms to other origins without a CORS preflight.
-    pub accepts_form: bool,
+    /// Whether the body may be a form.
+    pub forms: Forms,
     /// The field of the response message that is the body of the HTTP response; `None` for the whole message.
     pub response_body: Option<FieldDescriptor>,
     /// Writes the body of the HTTP response.
@@ -57,6 +56,19 @@ pub struct Route {
     pub resume: Option<(FieldDescriptor, u32)>,
     /// The metrics of the binding.
     pub metrics: Arc<RouteMetrics>,
+}
+
+/// Whether the body of a request may be a form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Forms {
+    /// It must be JSON.
+    Refused,
+    /// It may be either, as in OAuth (RFC 7662, section 2.1). Only for RPCs without side effects: browsers send forms to other
+    /// origins without a CORS preflight.
+    Accepted,
+    /// It must be a form, because the RPC is an endpoint of OAuth 2.0. Such endpoints may have side effects: they do not use
+    /// cookies, so other origins cannot do harm.
+    OAuth,
 }
 
 /// The name of the string field with which a stream is resumed, in the request and in the messages of the stream.
@@ -158,7 +170,7 @@ fn bind(
         etag: etag_field(&output).map(|field| field.number()),
         input,
         output,
-        accepts_form: accepts_form(method, &body),
+        forms: forms(method, &body),
         body,
         response_body,
         writer,
@@ -193,9 +205,15 @@ pub(crate) fn response_body(
     })
 }
 
-/// Reports whether the body may be a form; see [`Route::accepts_form`].
-pub(crate) fn accepts_form(method: &MethodDescriptor, body: &BodyRule) -> bool {
-    matches!(body, BodyRule::Whole) && has_no_side_effects(method)
+/// Returns whether the body of an RPC may be a form.
+pub(crate) fn forms(method: &MethodDescriptor, body: &BodyRule) -> Forms {
+    if is_oauth(method) {
+        Forms::OAuth
+    } else if matches!(body, BodyRule::Whole) && has_no_side_effects(method) {
+        Forms::Accepted
+    } else {
+        Forms::Refused
+    }
 }
 
 /// Reports whether an RPC has no side effects, according to its `idempotency_level`.
@@ -203,6 +221,14 @@ pub(crate) fn accepts_form(method: &MethodDescriptor, body: &BodyRule) -> bool {
 pub fn has_no_side_effects(method: &MethodDescriptor) -> bool {
     let level = method.method_descriptor_proto().options.as_ref().map(MethodOptions::idempotency_level);
     level == Some(IdempotencyLevel::NoSideEffects)
+}
+
+/// The service whose RPCs are endpoints of OAuth 2.0.
+const OAUTH_SERVICE: &str = "taskey.auth.v1.OAuthService";
+
+/// Reports whether an RPC is an endpoint of OAuth 2.0.
+pub(crate) fn is_oauth(method: &MethodDescriptor) -> bool {
+    method.parent_service().full_name() == OAUTH_SERVICE
 }
 
 /// Returns the field of a message that contains its entity tag.

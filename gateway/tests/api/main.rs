@@ -23,6 +23,7 @@ mod idempotency;
 mod in_process;
 mod isolation;
 mod masks;
+mod oauth;
 mod openapi;
 mod openapi_schemas;
 mod page;

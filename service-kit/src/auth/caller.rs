@@ -59,6 +59,12 @@ impl Caller {
         self.claims.authentication
     }
 
+    /// Returns the service that acts on behalf of the user (RFC 8693, section 4.1), or `None` if the user acts.
+    #[must_use]
+    pub fn actor(&self) -> Option<Uuid> {
+        self.claims.actors.first().copied()
+    }
+
     /// Returns the id of the session.
     #[must_use]
     pub fn session_id(&self) -> Uuid {

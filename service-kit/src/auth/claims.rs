@@ -5,6 +5,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use aws_lc_rs::digest;
 use quick_cache::sync::Cache;
 use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::{
@@ -19,6 +20,9 @@ use crate::{
 
 /// Maximum lifetime of access tokens.
 pub const MAX_LIFETIME: Duration = Duration::from_secs(15 * 60);
+
+/// Maximum number of services that act on behalf of a user one after another.
+pub const MAX_ACTORS: usize = 3;
 
 /// Tolerated difference between the clocks of two machines.
 pub const LEEWAY: Duration = MAX_CLOCK_SKEW;
@@ -42,6 +46,8 @@ pub struct AccessClaims {
     pub issued_at: Timestamp,
     /// When it expires: `exp`.
     pub expires_at: Timestamp,
+    /// The services that act on behalf of the user: `act`, the current one first. Empty if the user acts.
+    pub actors: Vec<Uuid>,
 }
 
 impl AccessClaims {
@@ -84,6 +90,30 @@ pub(super) struct Payload {
     amr: Option<Vec<String>>,
     #[serde(skip_serializing_if = "Option::is_none", default, deserialize_with = "deserialize_non_null")]
     auth_time: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none", default, deserialize_with = "deserialize_non_null")]
+    act: Option<Map<String, Value>>,
+}
+
+/// Creates the claim `act` (RFC 8693, section 4.1) of actors, the current one first.
+fn to_act(actors: &[Uuid]) -> Option<Map<String, Value>> {
+    actors.iter().rev().fold(None, |act, id| {
+        let sub = ("sub".to_owned(), Value::from(id.to_string()));
+        Some([sub].into_iter().chain(act.map(|act| ("act".to_owned(), Value::Object(act)))).collect())
+    })
+}
+
+/// Parses the actors in the claim `act`. Returns `None` if it is invalid, or contains too many.
+fn from_act(act: Option<&Map<String, Value>>) -> Option<Vec<Uuid>> {
+    let (mut actors, mut next) = (Vec::new(), act);
+    while let Some(actor) = next {
+        let id = id::parse(actor.get("sub")?.as_str()?);
+        actors.push(id.filter(|_| actors.len() < MAX_ACTORS)?);
+        next = match actor.get("act") {
+            Some(act) => Some(act.as_object()?),
+            None => None,
+        };
+    }
+    Some(actors)
 }
 
 /// Deserializes a claim that is present. Rejects `null`, which is not the same as an absent claim.
@@ -107,10 +137,12 @@ impl Payload {
             scope: claims.scopes.map(|scopes| scopes.to_string()),
             amr: claims.authentication.map(|authentication| authentication.methods.names()),
             auth_time: claims.authentication.map(|authentication| authentication.time.as_seconds()),
+            act: to_act(&claims.actors),
         }
     }
 
-    /// Parses the ids and the scopes, and checks the lifetime and `auth_time`. The other checks depend on the time and on the verifier.
+    /// Parses the ids, the scopes and the actors, and checks the lifetime and `auth_time`. The other checks depend on the
+    /// time and on the verifier.
     pub(super) fn into_signed_claims(self) -> Option<SignedClaims> {
         let lifetime = self.exp.checked_sub(self.iat)?;
         if lifetime <= 0 || Duration::from_secs(lifetime.unsigned_abs()) > MAX_LIFETIME {
@@ -134,6 +166,7 @@ impl Payload {
             authentication,
             issued_at: Timestamp::from_seconds(self.iat),
             expires_at: Timestamp::from_seconds(self.exp),
+            actors: from_act(self.act.as_ref())?,
         };
         Some(SignedClaims { claims, issuer: self.iss, audience: self.aud, not_before: self.nbf })
     }

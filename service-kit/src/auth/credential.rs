@@ -118,6 +118,7 @@ fn mint(keys: &KeySource, token_args: &TokenArgs, clock: &Clock) -> anyhow::Resu
         authentication: None,
         issued_at: now,
         expires_at: now + claims::MAX_LIFETIME,
+        actors: Vec::new(),
     };
     token::sign(keys.current().context("there is no signing key yet")?.as_ref(), token_args, &claims)
 }

@@ -218,6 +218,15 @@ impl Authenticator {
         }
     }
 
+    /// Returns the claims of a token, even if it has expired or its session was revoked.
+    ///
+    /// # Errors
+    /// UNAUTHENTICATED / TOKEN_INVALID, or UNAVAILABLE / VERIFIER_NOT_READY while there are no keys.
+    pub fn verify_expired(&self, token: &str) -> Result<AccessClaims, ApiError> {
+        let keys = self.keys.current().ok_or_else(not_ready)?;
+        Ok(token::verify_expired(&keys, &self.token_args, token, self.clock.now())?)
+    }
+
     /// Returns the session of the access token of a call, even if the token has expired or the session was revoked.
     ///
     /// # Errors

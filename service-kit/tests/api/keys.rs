@@ -84,6 +84,7 @@ fn sign(keys: &KeySet, now: Timestamp) -> String {
         authentication: None,
         issued_at: now,
         expires_at,
+        actors: Vec::new(),
     };
     token::sign(keys, &token_args(), &claims).expect("the key signs")
 }

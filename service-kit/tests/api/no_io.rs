@@ -65,6 +65,7 @@ fn verify_without_system_calls(kind: NewKey) {
             authentication: None,
             issued_at: now,
             expires_at,
+            actors: Vec::new(),
         };
         let token = token::sign(&keys.current().expect("keys"), &token_args(), &claims).expect("signed");
         let mut headers = HeaderMap::new();

@@ -37,6 +37,7 @@ fn claims(session_id: Uuid) -> AccessClaims {
         authentication: None,
         issued_at: now,
         expires_at: now + 300 * SECOND,
+        actors: Vec::new(),
     }
 }
 

@@ -50,6 +50,7 @@ fn token_that_permits_nothing_is_not_issued() {
         authentication: None,
         issued_at: now,
         expires_at,
+        actors: Vec::new(),
     };
     assert!(token::sign(&keys(), &token_args(), &claims).is_err());
 }

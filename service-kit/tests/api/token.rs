@@ -102,6 +102,7 @@ fn signed_token_is_accepted_and_returns_its_claims() {
         }),
         issued_at: now,
         expires_at: Timestamp::from_seconds(NOW + 300),
+        actors: vec![Uuid::from_u128(5), Uuid::from_u128(4)],
     };
     let token = token::sign(&keys(), &token_args(), &claims).expect("signed");
     assert_eq!(verify(&token), Ok(claims));
@@ -132,6 +133,29 @@ fn absent_or_mistyped_claim_is_refused() {
         assert_invalid(&forge(&header().to_string(), &with(claims(), "nbf", value)));
     }
     assert_accepted(&forge(&header().to_string(), &with(claims(), "nbf", json!(NOW + 5))));
+}
+
+#[test]
+fn actors_are_parsed_and_their_number_is_limited() {
+    let nested = |ids: &[u128]| {
+        let actor = |act: Option<Value>, id: &u128| {
+            let sub = json!({"sub": Uuid::from_u128(*id).to_string(), "iss": "ignored"});
+            Some(match act {
+                Some(act) => serde_json::from_str(&with(sub, "act", act)).expect("JSON"),
+                None => sub,
+            })
+        };
+        let act = ids.iter().rev().fold(None, actor).expect("an actor");
+        verify(&forge(&header().to_string(), &with(claims(), "act", act)))
+    };
+    assert!(verify(&forge(&header().to_string(), &claims().to_string())).expect("valid").actors.is_empty());
+    assert_eq!(nested(&[5]).expect("valid").actors, [Uuid::from_u128(5)]);
+    assert_eq!(nested(&[5, 4, 3]).expect("valid").actors, [5, 4, 3].map(Uuid::from_u128));
+    assert_eq!(nested(&[5, 4, 3, 2]), Err(TokenError::Invalid));
+    let id = Uuid::from_u128(5).to_string();
+    for act in [json!(null), json!("x"), json!({}), json!({"sub": "x"}), json!({"sub": id, "act": null}), json!([id])] {
+        assert_invalid(&forge(&header().to_string(), &with(claims(), "act", act)));
+    }
 }
 
 #[test]

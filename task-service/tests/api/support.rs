@@ -180,6 +180,7 @@ impl Bearer {
             authentication: None,
             issued_at: now,
             expires_at: now + Duration::from_secs(300),
+            actors: Vec::new(),
         };
         let token = token::sign(&self.keys, &token_args(), &claims).expect("the key signs");
         format!("Bearer {token}")

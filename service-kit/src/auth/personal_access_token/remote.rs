@@ -103,6 +103,7 @@ fn parse_claims(response: &ExchangePersonalAccessTokenResponse, now: Timestamp) 
         authentication: None,
         issued_at: now,
         expires_at: response.token_expire_time?.into(),
+        actors: Vec::new(),
     })
 }
 

@@ -53,6 +53,7 @@ impl TaskCounter {
             authentication: None,
             issued_at: now,
             expires_at: now + Duration::from_secs(60),
+            actors: vec![],
         };
         let token_args = TokenArgs { issuer: "taskey".to_owned(), audience: "taskey".to_owned() };
         let token = token::sign(&self.keys, &token_args, &claims).expect("signed");

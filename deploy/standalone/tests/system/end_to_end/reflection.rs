@@ -15,7 +15,7 @@ use tonic_reflection::pb::{
 
 use super::processes::Taskey;
 
-const AUTH: [&str; 9] = [
+const AUTH: [&str; 10] = [
     "grpc.health.v1.Health",
     "grpc.reflection.v1.ServerReflection",
     "grpc.reflection.v1alpha.ServerReflection",
@@ -23,6 +23,7 @@ const AUTH: [&str; 9] = [
     "taskey.auth.v1.AdminService",
     "taskey.auth.v1.AuthService",
     "taskey.auth.v1.FactorService",
+    "taskey.auth.v1.OAuthService",
     "taskey.auth.v1.PersonalAccessTokenService",
     "taskey.auth.v1.TokenService",
 ];

@@ -34,7 +34,8 @@ const AUTH_FLAGS: [&str; 10] = [
 ];
 
 /// Calls whose responses contain secrets by design.
-const RESPONSES_WITH_SECRETS: [&str; 5] = [
+const RESPONSES_WITH_SECRETS: [&str; 6] = [
+    "/taskey.auth.v1.AdminService/CreateServiceAccount",
     "/taskey.auth.v1.PersonalAccessTokenService/CreatePersonalAccessToken",
     "/taskey.auth.v1.AuthService/Login",
     "/taskey.auth.v1.AuthService/Refresh",

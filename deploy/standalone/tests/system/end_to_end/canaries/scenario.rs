@@ -6,9 +6,10 @@ use prost_reflect::prost::Message;
 use service_kit::{assert_refused, random};
 use taskey_proto::{
     auth::v1::{
-        ChangePasswordRequest, ChangePasswordResponse, CreatePersonalAccessTokenRequest, GetMeRequest,
-        IntrospectRequest, IntrospectResponse, LoginRequest, PersonalAccessToken, RefreshRequest, SignUpRequest,
-        TokenPair, User, WatchRevocationsRequest, token_service_client::TokenServiceClient,
+        ChangePasswordRequest, ChangePasswordResponse, CreatePersonalAccessTokenRequest, CreateServiceAccountRequest,
+        GetMeRequest, IntrospectRequest, IntrospectResponse, LoginRequest, PersonalAccessToken, RefreshRequest,
+        ServiceAccount, SignUpRequest, TokenPair, User, WatchRevocationsRequest,
+        token_service_client::TokenServiceClient,
     },
     task::v1::{CreateTaskListRequest, CreateTaskRequest, Task, TaskList},
 };
@@ -26,6 +27,7 @@ pub const CHANGE_PASSWORD: &str = "/taskey.auth.v1.AccountService/ChangePassword
 const INTROSPECT: &str = "/taskey.auth.v1.TokenService/Introspect";
 const CREATE_LIST: &str = "/taskey.task.v1.TaskListService/CreateTaskList";
 const CREATE_TOKEN: &str = "/taskey.auth.v1.PersonalAccessTokenService/CreatePersonalAccessToken";
+const CREATE_SERVICE_ACCOUNT: &str = "/taskey.auth.v1.AdminService/CreateServiceAccount";
 const GET_ME: &str = "/taskey.auth.v1.AccountService/GetMe";
 const CREATE_TASK: &str = "/taskey.task.v1.TaskService/CreateTask";
 /// The RPCs that fail because the programs of the test send no mails.
@@ -205,10 +207,18 @@ impl Scenario {
                 let is_personal = rpc.path.contains("PersonalAccessTokenService");
                 let personal_id =
                     if is_personal { self.create_token(&session.access_token).await } else { String::new() };
+                let is_service_account = rpc.path.contains("ServiceAccount");
+                let service_account_id = if is_service_account {
+                    self.create_service_account(&session.access_token).await
+                } else {
+                    String::new()
+                };
                 let new = format!("new.{over_http}@example.com");
                 let texts = |field: &str| {
                     let text = match field {
                         "id" if is_personal => &personal_id,
+                        "id" if is_service_account => &service_account_id,
+                        "grant_type" => "refresh_token",
                         "label" => "Backup",
                         "scopes" if rpc.path.contains("/Create") => "tasks.read",
                         "networks" => "192.0.2.0/24",
@@ -239,10 +249,12 @@ impl Scenario {
                     let headers = [("authorization", &authorization[..])];
                     self.recorder.grpc(&rpc.path, rpc.message(&texts), &headers).await.is_ok()
                 };
-                // Most RPCs of TokenService need a service token.
+                // Most RPCs of TokenService need a service token, and the endpoints of OAuth 2.0 accept only forms over HTTP.
                 let mut impossible = NEED_MAIL.iter().chain(&NEED_FACTOR);
                 let is_possible = !impossible.any(|name| rpc.path.ends_with(name));
-                let expected = is_possible && (!rpc.path.contains(".TokenService/") || rpc.path.ends_with("GetJwks"));
+                let needs_form = over_http && rpc.path.contains(".OAuthService/");
+                let needs_service = rpc.path.contains(".TokenService/") && !rpc.path.ends_with("GetJwks");
+                let expected = is_possible && !needs_form && !needs_service;
                 assert_eq!(succeeded, expected, "{}, over HTTP: {over_http}", rpc.path);
             }
         }
@@ -256,6 +268,16 @@ impl Scenario {
         self.secrets.add("a personal access token", token.secret.as_bytes());
         let _: User = self.call(GET_ME, &GetMeRequest {}, &token.secret).await.expect("permitted");
         token.id
+    }
+
+    /// Creates a service account, and returns its id.
+    async fn create_service_account(&mut self, access_token: &str) -> String {
+        let (label, scopes) = ("billing".to_owned(), vec!["tasks.read".to_owned()]);
+        let request = CreateServiceAccountRequest { label, scopes, ..Default::default() };
+        let account: ServiceAccount = self.call(CREATE_SERVICE_ACCOUNT, &request, access_token).await.expect("created");
+        let random = account.secret.strip_prefix("taskey_client_").expect("a secret");
+        self.secrets.add_encoded("the secret of a service account", random);
+        account.id
     }
 
     /// Makes the calls of a service.

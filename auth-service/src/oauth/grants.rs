@@ -1,0 +1,145 @@
+//! What the grants of OAuth 2.0 share: their dependencies and limits, the scopes in requests, and responses.
+
+use std::sync::Arc;
+
+use quick_cache::sync::Cache;
+use service_kit::{
+    auth::{
+        call_limit::CallLimit,
+        claims::AccessClaims,
+        interceptor::Authenticator,
+        scope::{Scope, Scopes},
+    },
+    clock::{Clock, Timestamp},
+    db::Db,
+    ops::config::OnOff,
+    rate_limit::{Rate, RateLimit},
+    status::ApiError,
+};
+use taskey_proto::auth::v1::{IssueTokenResponse, TokenPair};
+use uuid::Uuid;
+
+use crate::{
+    error,
+    login::{attempts::PasswordAttempts, token_issuer::TokenIssuer},
+};
+
+/// The tokens that a service account may request for itself. Each has a session, which is stored for a day.
+const TOKEN_RATE: &str = "120+120/m";
+
+/// Maximum number of exchanges that are remembered as recorded in the audit log. Others are recorded again.
+const MAX_RECORDED_EXCHANGES: usize = 16_384;
+
+/// Authenticates clients, and issues tokens to them.
+pub struct OAuth {
+    pub(crate) db: Db,
+    pub(crate) clock: Clock,
+    /// Verifies the tokens that are exchanged.
+    pub(crate) authenticator: Authenticator,
+    /// Signs the tokens.
+    pub(crate) issuer: Arc<TokenIssuer>,
+    /// Throttles wrong secrets.
+    pub(crate) passwords: Arc<PasswordAttempts>,
+    /// Limits the exchanges of each service account.
+    pub(crate) call_limit: CallLimit,
+    /// Limits the tokens of each service account.
+    pub(crate) token_limit: TokenLimit,
+    /// The exchanges that were recorded in the audit log.
+    pub(crate) recorded_exchanges: RecordedExchanges,
+}
+
+/// The limit of the tokens that a service account gets for itself, unless limits are off.
+pub struct TokenLimit(Option<RateLimit>);
+
+impl TokenLimit {
+    /// Creates the limit with all counters at zero.
+    #[must_use]
+    pub fn new(rate_limits: OnOff, clock: &Clock) -> Self {
+        let rate: Rate = TOKEN_RATE.parse().expect("a valid rate");
+        Self((rate_limits == OnOff::On).then(|| RateLimit::new(rate, clock.clone())))
+    }
+
+    pub(super) fn check(&self, account_id: Uuid) -> Result<(), ApiError> {
+        let checked = self.0.as_ref().map_or(Ok(()), |limit| limit.check(&account_id));
+        checked.map_err(error::too_many_client_tokens)
+    }
+}
+
+/// When exchanges were last recorded in the audit log, by session and service account.
+pub struct RecordedExchanges(pub(super) Cache<(Uuid, Uuid), Timestamp>);
+
+impl Default for RecordedExchanges {
+    fn default() -> Self {
+        Self(Cache::new(MAX_RECORDED_EXCHANGES))
+    }
+}
+
+impl OAuth {
+    /// Signs a token, and returns it with its lifetime and scopes.
+    pub(super) fn response(&self, claims: &AccessClaims) -> Result<IssueTokenResponse, ApiError> {
+        Ok(IssueTokenResponse {
+            access_token: self.issuer.sign(claims)?,
+            token_type: "Bearer".to_owned(),
+            expires_in: u32::try_from(claims.expires_at.as_seconds() - claims.issued_at.as_seconds()).unwrap_or(0),
+            refresh_token: None,
+            scope: claims.scopes.map(|scopes| scopes.to_string()),
+            issued_token_type: None,
+        })
+    }
+}
+
+/// Converts the tokens of a user who has refreshed a session.
+#[must_use]
+pub fn refreshed(pair: TokenPair) -> IssueTokenResponse {
+    let lifetime = pair.access_lifetime.map_or(0, |lifetime| lifetime.seconds);
+    IssueTokenResponse {
+        access_token: pair.access_token,
+        token_type: pair.token_type,
+        expires_in: u32::try_from(lifetime).unwrap_or(0),
+        refresh_token: Some(pair.refresh_token),
+        scope: None,
+        issued_token_type: None,
+    }
+}
+
+/// Parses the scopes in a request, which must be among those that are permitted. If it contains none, all of these are
+/// requested.
+pub(super) fn requested_scopes(text: &str, permitted: Scopes) -> Result<Scopes, ApiError> {
+    let mut requested = Vec::new();
+    for name in text.split(' ').filter(|_| !text.is_empty()) {
+        let scope: Scope = name.parse().map_err(|_| error::scope_invalid("`scope` contains an unknown scope"))?;
+        if requested.contains(&scope) {
+            return Err(error::scope_invalid("`scope` contains a scope twice"));
+        }
+        if !permitted.contains(scope) {
+            return Err(error::scope_invalid("`scope` contains a scope that is not permitted"));
+        }
+        requested.push(scope);
+    }
+    let scopes = if text.is_empty() { permitted } else { requested.into_iter().collect() };
+    if scopes.is_empty() { Err(error::scope_invalid("no scope is permitted")) } else { Ok(scopes) }
+}
+
+#[cfg(test)]
+mod tests {
+    use service_kit::auth::scope::Scope;
+    use taskey_proto::errors::v1::ErrorReason;
+
+    use super::*;
+
+    #[test]
+    fn requested_scopes_must_be_permitted() {
+        let permitted: Scopes = [Scope::TasksRead, Scope::TasksWrite].into_iter().collect();
+        let read: Scopes = [Scope::TasksRead].into_iter().collect();
+        assert_eq!(requested_scopes("", permitted).ok(), Some(permitted));
+        assert_eq!(requested_scopes("tasks.write tasks.read", permitted).ok(), Some(permitted));
+        assert_eq!(requested_scopes("tasks.read", permitted).ok(), Some(read));
+        for invalid in
+            ["tasks.read  tasks.write", " ", "tasks.read tasks.read", "admin.read", "x", "public", "TASKS.READ"]
+        {
+            let error = requested_scopes(invalid, permitted).expect_err(invalid);
+            assert_eq!(error.reason(), ErrorReason::ScopeInvalid, "{invalid:?}");
+        }
+        assert!(requested_scopes("", Scopes::default()).is_err());
+    }
+}

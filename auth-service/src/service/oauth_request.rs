@@ -1,0 +1,96 @@
+//! Parses the requests of `OAuthService`.
+
+use service_kit::{auth::personal_access_token, status::ApiError};
+use taskey_proto::auth::v1 as pb;
+use zeroize::Zeroizing;
+
+use crate::{
+    error,
+    oauth::{client::ClientCredentials, exchange::ACCESS_TOKEN_TYPE},
+};
+
+/// The other name of the type of access tokens, which are JWTs.
+const JWT_TYPE: &str = "urn:ietf:params:oauth:token-type:jwt";
+
+/// An upper bound on the length of tokens.
+const MAX_TOKEN_BYTES: usize = 4096;
+
+/// A request for a token.
+pub enum Grant {
+    /// A service account calls for itself.
+    Client { client: ClientCredentials, scope: String },
+    /// A user refreshes a session.
+    Refresh(String),
+    /// A service account calls on behalf of a user.
+    Exchange { client: ClientCredentials, subject_token: Zeroizing<String>, scope: String },
+}
+
+impl Grant {
+    /// Parses the request. `audience` is that of access tokens.
+    ///
+    /// # Errors
+    /// GRANT_TYPE_UNSUPPORTED, SCOPE_INVALID, or VALIDATION_FAILED with the invalid field.
+    pub fn parse(request: pb::IssueTokenRequest, audience: &str) -> Result<Self, ApiError> {
+        for (name, value) in [("audience", &request.audience), ("resource", &request.resource)] {
+            if !value.is_empty() && value != audience {
+                return Err(error::oauth(
+                    error::request_invalid(name, "is not an audience of this server"),
+                    "invalid_target",
+                ));
+            }
+        }
+        let client = ClientCredentials { id: request.client_id, secret: Zeroizing::new(request.client_secret) };
+        match &request.grant_type[..] {
+            "" => Err(error::request_invalid("grant_type", "must be set")),
+            "client_credentials" => Ok(Self::Client { client, scope: request.scope }),
+            "refresh_token" if !request.scope.is_empty() => {
+                Err(error::scope_invalid("`scope` is not accepted with this grant type"))
+            }
+            "refresh_token" => Ok(Self::Refresh(request.refresh_token)),
+            "urn:ietf:params:oauth:grant-type:token-exchange" => {
+                let is_type = |text: &str| [ACCESS_TOKEN_TYPE, JWT_TYPE].contains(&text);
+                let field = if !is_type(&request.subject_token_type) {
+                    ("subject_token_type", "must be urn:ietf:params:oauth:token-type:access_token")
+                } else if !request.requested_token_type.is_empty() && !is_type(&request.requested_token_type) {
+                    ("requested_token_type", "must be urn:ietf:params:oauth:token-type:access_token")
+                } else if !request.actor_token.is_empty() || !request.actor_token_type.is_empty() {
+                    ("actor_token", "is not accepted; the actor is the client")
+                } else if request.subject_token.is_empty() {
+                    ("subject_token", "must be set")
+                } else if request.subject_token.starts_with(personal_access_token::PREFIX) {
+                    ("subject_token", "must not be a personal access token")
+                } else {
+                    let subject_token = Zeroizing::new(request.subject_token);
+                    return Ok(Self::Exchange { client, subject_token, scope: request.scope });
+                };
+                Err(error::request_invalid(field.0, field.1))
+            }
+            _ => Err(error::grant_type_unsupported()),
+        }
+    }
+}
+
+/// A request to revoke a token.
+pub struct Revocation {
+    pub(super) token: Zeroizing<String>,
+    /// The client, whose id and secret may be empty.
+    pub(super) client: ClientCredentials,
+}
+
+impl Revocation {
+    /// Parses the request.
+    ///
+    /// # Errors
+    /// VALIDATION_FAILED with the invalid field.
+    pub fn parse(request: pb::RevokeTokenRequest) -> Result<Self, ApiError> {
+        let token = Zeroizing::new(request.token);
+        let client = ClientCredentials { id: request.client_id, secret: Zeroizing::new(request.client_secret) };
+        if token.is_empty() || token.len() > MAX_TOKEN_BYTES {
+            return Err(error::request_invalid("token", "must be 1 to 4096 bytes long"));
+        }
+        if token.starts_with(personal_access_token::PREFIX) {
+            return Err(error::token_not_revocable("a personal access token is deleted by its owner"));
+        }
+        Ok(Self { token, client })
+    }
+}
