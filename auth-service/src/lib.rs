@@ -18,6 +18,7 @@
 //! - `store`: every SQL statement.
 //! - `response`: rows turned into messages.
 //! - `model`: the domain types, such as email addresses, passwords and sessions.
+//! - [`webauthn`]: verifies the responses of passkeys.
 //! - `error`: the errors of the API.
 
 use std::{sync::Arc, time::Duration};
@@ -76,6 +77,7 @@ mod service;
 mod service_tokens;
 mod store;
 mod verifier;
+pub mod webauthn;
 
 use actions::Actions;
 use app::App;

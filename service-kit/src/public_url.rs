@@ -8,6 +8,7 @@ use url::Url;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PublicUrl {
     origin: String,
+    domain: Option<String>,
     path: String,
 }
 
@@ -16,6 +17,12 @@ impl PublicUrl {
     #[must_use]
     pub fn origin(&self) -> &str {
         &self.origin
+    }
+
+    /// Returns the domain name of the host, in lower case. `None` if the host is an IP address.
+    #[must_use]
+    pub fn domain(&self) -> Option<&str> {
+        self.domain.as_deref()
     }
 
     /// Returns the path prefix without a slash at its end, or `/` if there is none.
@@ -52,7 +59,8 @@ impl FromStr for PublicUrl {
         if url.path().contains([';', ',']) {
             return Err("the path of the URL must not contain semicolons or commas");
         }
-        Ok(Self { origin: url.origin().ascii_serialization(), path: url.path().trim_end_matches('/').to_owned() })
+        let (domain, path) = (url.domain().map(str::to_owned), url.path().trim_end_matches('/').to_owned());
+        Ok(Self { origin: url.origin().ascii_serialization(), domain, path })
     }
 }
 
