@@ -20,7 +20,7 @@ const FILES: [&str; 12] = [
 ];
 
 /// Messages that hold a password or a token: their `Debug` is written by hand, in `lib.rs`.
-const SECRET_MESSAGES: [&str; 22] = [
+const SECRET_MESSAGES: [&str; 24] = [
     ".taskey.auth.v1.SignUpRequest",
     ".taskey.auth.v1.LoginRequest",
     ".taskey.auth.v1.RefreshRequest",
@@ -43,6 +43,8 @@ const SECRET_MESSAGES: [&str; 22] = [
     ".taskey.auth.v1.IssueTokenRequest",
     ".taskey.auth.v1.IssueTokenResponse",
     ".taskey.auth.v1.RevokeTokenRequest",
+    ".taskey.auth.v1.FinishPasskeyLoginRequest",
+    ".taskey.auth.v1.FinishPasskeyResponse",
 ];
 
 /// The messages that servers encode themselves.

@@ -17,6 +17,7 @@ use crate::{
     login::{address_limits::AddressLimits, attempts::PasswordAttempts, sessions::Sessions, token_issuer::TokenIssuer},
     mail::Mailer,
     oauth::grants::OAuth,
+    passkeys::PasskeyRegistrations,
     personal_access_tokens::TokenExchange,
     service_tokens::ServiceTokens,
 };
@@ -54,6 +55,8 @@ pub struct App {
     pub(crate) actions: Actions,
     /// Changes second factors.
     pub(crate) factors: Factors,
+    /// Registers passkeys.
+    pub(crate) passkeys: PasskeyRegistrations,
     /// The maximum time since a user has proved a factor, for calls that require this.
     pub(crate) step_up_max_age: Duration,
     /// Authenticates the clients of OAuth 2.0, and issues their tokens.

@@ -8,6 +8,7 @@ use service_kit::{
         key_source::Purpose,
     },
     clock::Clock,
+    db::Migrate,
     ops::doctor::{Finding, files::modify_time, in_days},
     server::check::{check_listener, check_proxies, check_rate_limits},
 };
@@ -16,6 +17,8 @@ use crate::{
     config::{Config, PasswordArgs, SessionArgs},
     mail::check::check_mail,
     refresh_secrets::{SecretFile, SecretInfo},
+    store::passkeys,
+    webauthn::relying_party::RelyingParty,
 };
 
 /// The least memory and the least product of memory and passes that OWASP recommends for argon2id, in KiB.
@@ -47,6 +50,7 @@ pub async fn diagnose_service(config: &Config, program: &str, clock: &Clock) -> 
     ];
     let database = config.database.service_database();
     findings.extend(database.diagnose(program, config.migrations.migrate, clock).await);
+    findings.extend(check_passkeys(config).await);
     let secret_file = config.secrets.refresh_secret_file();
     findings.push(check_refresh_secret(&secret_file, config.sessions.refresh_idle_ttl, clock));
     findings.push(check_mail(&config.mail).await);
@@ -80,6 +84,22 @@ fn check_passwords(passwords: &PasswordArgs) -> Finding {
         return Finding::warning("passwords", message, format!("--password-min-length {MIN_PASSWORD_LENGTH}"));
     }
     Finding::ok("passwords", format!("hashes use {memory} KiB and {passes} passes"))
+}
+
+/// Checks that passkeys can be used under `--public-url`. Returns `None` if there are none, or the database cannot be read,
+/// which the checks of the database report.
+async fn check_passkeys(config: &Config) -> Option<Finding> {
+    let db = config.database.open_existing_with(Migrate::Never).await.ok()?;
+    let stored = passkeys::site(&db).await;
+    db.close().await;
+    let stored = stored.ok()??;
+    let site = config.public_url.as_ref().and_then(RelyingParty::new);
+    Some(if site.is_some_and(|site| site.id() == stored) {
+        Finding::ok("passkeys", format!("passkeys belong to {stored}"))
+    } else {
+        let message = format!("passkeys belong to {stored}, and cannot be used under another domain name");
+        Finding::warning("passkeys", message, format!("--public-url https://{stored}"))
+    })
 }
 
 /// Checks the file with the secrets of refresh tokens.

@@ -10,6 +10,7 @@ use crate::model::factor::MAX_FACTORS;
 use crate::model::mail::LIMIT_PERIOD;
 use crate::model::personal_access_token::MAX_TOKENS;
 use crate::model::service_account::MAX_ACCOUNTS;
+use crate::webauthn::rejection::Rejection;
 
 /// Returns the error for a failed login, which is the same for a wrong password, an unknown and a disabled account.
 pub fn credentials_invalid() -> ApiError {
@@ -211,6 +212,34 @@ pub fn factor_not_found() -> ApiError {
 pub fn too_many_factors() -> ApiError {
     let message = format!("the account has reached its limit of {MAX_FACTORS} factors");
     ApiError::limit_exceeded("factors", ErrorReason::QuotaExceeded, message)
+}
+
+/// Returns the error for a login with a passkey whose response is refused.
+pub fn passkey_invalid(rejection: Rejection) -> ApiError {
+    ApiError::new(Code::Unauthenticated, ErrorReason::PasskeyInvalid, rejection.to_string())
+}
+
+/// Returns the error for the registration of a passkey whose response is refused.
+pub fn passkey_refused(rejection: Rejection) -> ApiError {
+    ApiError::new(Code::InvalidArgument, ErrorReason::PasskeyInvalid, rejection.to_string())
+        .field("response", rejection.to_string())
+}
+
+/// Returns the error for a passkey that is registered already.
+pub fn passkey_exists() -> ApiError {
+    ApiError::new(Code::AlreadyExists, ErrorReason::PasskeyExists, "the passkey is registered already")
+}
+
+/// Returns the error for a server without a site to which passkeys could belong.
+pub fn passkeys_disabled() -> ApiError {
+    let message = "passkeys need --public-url with a domain name and https, or with localhost";
+    ApiError::new(Code::FailedPrecondition, ErrorReason::PasskeysDisabled, message)
+}
+
+/// Returns the error for a server whose passkeys belong to another domain name.
+pub fn passkeys_of_other_site() -> ApiError {
+    let message = "the passkeys of this server belong to another domain name than that of --public-url";
+    ApiError::new(Code::FailedPrecondition, ErrorReason::PasskeysDisabled, message)
 }
 
 /// Returns the error for a request that needs mails, which the server does not send.

@@ -7,7 +7,7 @@
 //! - `service`: one method per RPC. `caller`, `verifier`: authenticate users and verifiers. `app`: the state that the
 //!   services share.
 //! - `roles`: changes the roles of an account.
-//! - `factors`: second factors. `factor_keys`: encrypts their secrets with the current key. `qr_code`: QR codes as SVG.
+//! - `passkeys`: registers passkeys. `factors`: second factors. `factor_keys`: encrypts their secrets with the current key. `qr_code`: QR codes as SVG.
 //! - `actions`: what the links and codes in mails do. `mail`: mails to users.
 //! - `oauth`: service accounts as the clients of OAuth 2.0, and their tokens.
 //! - `login`: passwords, sessions and their tokens. `client_info`: determines the client of a call. `service_tokens`:
@@ -18,7 +18,7 @@
 //! - `store`: every SQL statement.
 //! - `response`: rows turned into messages.
 //! - `model`: the domain types, such as email addresses, passwords and sessions.
-//! - [`webauthn`]: verifies the responses of passkeys.
+//! - `webauthn`: verifies the responses of passkeys.
 //! - `error`: the errors of the API.
 
 use std::{sync::Arc, time::Duration};
@@ -65,6 +65,7 @@ mod login;
 mod mail;
 mod model;
 mod oauth;
+mod passkeys;
 mod personal_access_tokens;
 mod purge;
 mod qr_code;
@@ -77,7 +78,7 @@ mod service;
 mod service_tokens;
 mod store;
 mod verifier;
-pub mod webauthn;
+mod webauthn;
 
 use actions::Actions;
 use app::App;
@@ -86,11 +87,12 @@ use config::{Config, SecretArgs};
 use factors::Factors;
 use feed::Feed;
 use login::{
-    address_limits::AddressLimits, attempts::PasswordAttempts, hashing::Hashing, sessions::Sessions,
-    token_issuer::TokenIssuer,
+    address_limits::AddressLimits, attempts::PasswordAttempts, hashing::Hashing, passkeys::Passkeys,
+    sessions::Sessions, token_issuer::TokenIssuer,
 };
 use mail::Mailer;
 use oauth::grants::{OAuth, RecordedExchanges, TokenLimit};
+use passkeys::PasskeyRegistrations;
 use personal_access_tokens::TokenExchange;
 use refresh_secrets::{RefreshKeySource, SecretFile};
 use service::{
@@ -99,6 +101,7 @@ use service::{
 };
 use service_tokens::ServiceTokens;
 use store::installation;
+use webauthn::relying_party::RelyingParty;
 
 /// Default timeout of calls.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
@@ -187,6 +190,13 @@ impl Server {
             issuer: Arc::clone(&issuer),
             mailer: Arc::clone(&mailer),
         };
+        let passkeys = Arc::new(Passkeys {
+            db: db.clone(),
+            clock: clock.clone(),
+            issuer: Arc::clone(&issuer),
+            site: config.public_url.as_ref().and_then(RelyingParty::new),
+        });
+        let registrations = PasskeyRegistrations { passkeys: Arc::clone(&passkeys), mailer: Arc::clone(&mailer) };
         let step_up_max_age = config.sessions.step_up_max_age;
         let sessions = Sessions {
             db: db.clone(),
@@ -194,6 +204,7 @@ impl Server {
             feed: feed.clone(),
             passwords: Arc::clone(&passwords),
             issuer: Arc::clone(&issuer),
+            passkeys,
             args: config.sessions,
             mailer: Arc::clone(&mailer),
             requires_verified_email: config.mail.require_verified_email,
@@ -237,6 +248,7 @@ impl Server {
             mailer,
             actions,
             factors,
+            passkeys: registrations,
             step_up_max_age,
             oauth,
         };

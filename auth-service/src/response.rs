@@ -8,8 +8,12 @@ use uuid::Uuid;
 
 use crate::{
     model::{
-        audit::StoredEvent, factor::Factor, personal_access_token::StoredToken, service_account::ServiceAccount,
-        session::Session, user::User,
+        audit::StoredEvent,
+        factor::{Factor, FactorType},
+        personal_access_token::StoredToken,
+        service_account::ServiceAccount,
+        session::Session,
+        user::User,
     },
     store::mail_records::MailRecord,
 };
@@ -137,7 +141,10 @@ impl From<Factor> for pb::Factor {
     fn from(factor: Factor) -> Self {
         Self {
             id: factor.id.to_string(),
-            r#type: pb::factor::Type::Totp.into(),
+            r#type: match factor.kind {
+                FactorType::Totp => pb::factor::Type::Totp.into(),
+                FactorType::Passkey => pb::factor::Type::Passkey.into(),
+            },
             label: factor.label,
             create_time: Some(factor.created_at.into()),
             last_use_time: factor.last_used_at.map(Into::into),

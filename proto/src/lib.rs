@@ -72,6 +72,8 @@ debug_without_fields!(
     IssueTokenRequest,
     IssueTokenResponse,
     RevokeTokenRequest,
+    FinishPasskeyLoginRequest,
+    FinishPasskeyResponse,
 );
 
 /// It is defined within a message without a derived `Debug`, so it has none, either.

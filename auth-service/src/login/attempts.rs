@@ -42,7 +42,17 @@ pub struct PasswordAttempts {
 pub struct PermittedAttempt {
     /// `None` if attempts are not throttled.
     pub(crate) attempt: Option<Attempt>,
+    /// Whether the account was used from the network of the client recently; also true if that is not recorded.
+    pub(crate) is_from_known_network: bool,
     _permit: Option<Permit>,
+}
+
+impl PermittedAttempt {
+    /// Returns an attempt that is neither throttled nor counted.
+    #[must_use]
+    pub fn unthrottled(is_from_known_network: bool) -> Self {
+        Self { attempt: None, is_from_known_network, _permit: None }
+    }
 }
 
 impl PasswordAttempts {
@@ -114,6 +124,19 @@ impl PasswordAttempts {
         }
     }
 
+    /// Reports whether an account was used from the network of a client recently; true if that is not recorded.
+    ///
+    /// # Errors
+    /// STORE_UNAVAILABLE.
+    pub async fn is_known_network(&self, email: &str, client: Option<IpAddr>) -> Result<bool, ApiError> {
+        if self.rate_limits == OnOff::Off {
+            return Ok(true);
+        }
+        let key = ThrottleKey::new(email, client);
+        let (counter, _) = key.counter(login_attempts::counters(&self.db, &key).await?, self.clock.now());
+        Ok(counter == key)
+    }
+
     /// Stores the new hash of a correct password, if there is one. Errors are only logged, because the old hash remains
     /// valid.
     pub async fn rehash(&self, user_id: Uuid, old_hash: String, comparison: Comparison) {
@@ -126,13 +149,15 @@ impl PasswordAttempts {
 
     async fn admit(&self, key: ThrottleKey) -> Result<PermittedAttempt, ApiError> {
         if self.rate_limits == OnOff::Off {
-            return Ok(PermittedAttempt { attempt: None, _permit: None });
+            return Ok(PermittedAttempt::unthrottled(true));
         }
         let permit = self.in_progress.acquire(&self.check_throttle(&key).await?).await?;
         // Since the first check, other attempts may have failed, or made the network known. A permit is returned after the
         // outcome is recorded, so that no more attempts than permits pass this check before the first failure is seen.
         let counter = self.check_throttle(&key).await?;
-        Ok(PermittedAttempt { attempt: Some(Attempt { key, counter }), _permit: Some(permit) })
+        let attempt = Attempt { key, counter };
+        let is_from_known_network = attempt.is_from_known_network();
+        Ok(PermittedAttempt { attempt: Some(attempt), is_from_known_network, _permit: Some(permit) })
     }
 
     /// Returns the counter of an attempt if it is permitted now.

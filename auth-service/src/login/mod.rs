@@ -5,6 +5,8 @@ pub mod attempts;
 pub mod hasher;
 pub mod hashing;
 pub mod in_progress;
+pub mod passkey_login;
+pub mod passkeys;
 pub mod password_login;
 pub mod reauthentication;
 pub mod second_factor;

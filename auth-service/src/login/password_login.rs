@@ -1,6 +1,9 @@
 //! Logins with a password.
 
-use service_kit::status::ApiError;
+use service_kit::{
+    auth::authentication::{AuthMethod, AuthMethods},
+    status::ApiError,
+};
 use taskey_proto::auth::v1::TokenPair;
 
 use super::{hasher::Comparison, second_factor::VerifiedLogin, sessions::Sessions};
@@ -61,11 +64,12 @@ impl Sessions {
         }
         let available = factors::available(db, credentials.user.id).await?;
         let rehash = self.passwords.rehash(credentials.user.id, credentials.password_hash.clone(), comparison);
-        let verified = VerifiedLogin { credentials, label: login.label, client, attempt };
+        let methods = AuthMethods::default().with(AuthMethod::Password);
+        let verified = VerifiedLogin { credentials, methods, label: login.label, client, attempt };
         let start = async {
             match login.totp_code.filter(|_| available.is_required()) {
                 Some(code) => self.start_with_factor(verified, SecondFactor::TotpCode(code), None).await,
-                None if available.is_required() => Ok(self.challenge(verified, available)),
+                None if available.is_required() => self.challenge(verified, available).await,
                 None => self.start(verified, None, None).await,
             }
         };
@@ -95,7 +99,11 @@ impl Sessions {
     }
 
     /// Sends a mail with which the address of an account can be verified, and returns the error.
-    async fn refuse_unverified(&self, account: &Credentials, client: &ClientInfo) -> Result<TokenPair, ApiError> {
+    pub(super) async fn refuse_unverified(
+        &self,
+        account: &Credentials,
+        client: &ClientInfo,
+    ) -> Result<TokenPair, ApiError> {
         if let Some(mail) = self.mailer.action(Template::VerifyEmail, account, client) {
             mails::insert(&self.db, self.clock.now(), mail).await?;
             self.mailer.wake();

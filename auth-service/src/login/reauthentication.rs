@@ -4,7 +4,7 @@ use service_kit::status::ApiError;
 use taskey_proto::auth::v1::ReauthenticateResponse;
 use uuid::Uuid;
 
-use super::{attempts::PermittedAttempt, second_factor::find_use, sessions::Sessions};
+use super::{attempts::PermittedAttempt, sessions::Sessions};
 use crate::{
     error,
     model::{
@@ -45,9 +45,9 @@ impl Sessions {
         factor: SecondFactor,
         event: Event,
     ) -> Result<ReauthenticateResponse, ApiError> {
-        let (keys, now, user_id) = (self.issuer.refresh_keys.current(), self.clock.now(), user.id);
+        let (now, user_id) = (self.clock.now(), user.id);
         let attempt = self.passwords.permit(&user.email, &event.client).await?;
-        if let Some(used) = find_use(&self.db, &keys, now, user_id, factor).await? {
+        if let Some(used) = self.find_use(now, user_id, factor, &event.client).await? {
             let proof = Proof::Factor(used, attempt.attempt.clone());
             if let Some(response) = self.record_proof(user, session_id, proof, event.clone()).await? {
                 return Ok(response);

@@ -3,7 +3,6 @@
 use service_kit::{
     auth::authentication::{AuthMethod, AuthMethods},
     clock::Timestamp,
-    db::Db,
     status::ApiError,
 };
 use taskey_proto::auth::v1::{LoginChallenge as Challenge, TokenPair, login_challenge::Method};
@@ -20,60 +19,82 @@ use crate::{
         login_challenge::{LIFETIME, LoginChallenge},
         login_throttle::lock_duration,
         mail::Template,
-        refresh_token::RefreshKeys,
+        passkey_challenge::Use,
         user::Credentials,
     },
     store::{
         audit,
-        login_attempts::Attempt,
         sessions::{self, NewSession, NewSessionOutcome},
         totp, users,
     },
+    webauthn::rejection::Rejection,
 };
 
-/// A login whose password is correct.
+/// A login whose password is correct, or that needs none.
 pub(super) struct VerifiedLogin {
     pub(super) credentials: Credentials,
+    /// What the user has proved, besides the second factor.
+    pub(super) methods: AuthMethods,
     /// The name of the session.
     pub(super) label: String,
     pub(super) client: ClientInfo,
     pub(super) attempt: PermittedAttempt,
 }
 
-/// Returns the use of a factor of an account with what its user has entered, if it is correct. The use may have happened
-/// before; the update that records it decides.
-///
-/// # Errors
-/// STORE_UNAVAILABLE.
-pub async fn find_use(
-    db: &Db,
-    keys: &RefreshKeys,
-    now: Timestamp,
-    user_id: Uuid,
-    factor: SecondFactor,
-) -> Result<Option<FactorUse>, ApiError> {
-    Ok(match factor {
-        SecondFactor::TotpCode(code) => {
-            let secrets = totp::secrets(db, user_id).await?;
-            secrets.iter().find_map(|secret| secret.accept(keys, &code, now))
-        }
-        SecondFactor::RecoveryCode(hash) => Some(FactorUse::RecoveryCode(hash)),
-    })
-}
-
 impl Sessions {
+    /// Returns the use of a factor of an account with what its user has entered, if it is correct. The use may have happened
+    /// before; the update that records it decides.
+    ///
+    /// # Errors
+    /// PASSKEY_INVALID.
+    pub(super) async fn find_use(
+        &self,
+        now: Timestamp,
+        user_id: Uuid,
+        factor: SecondFactor,
+        client: &ClientInfo,
+    ) -> Result<Option<FactorUse>, ApiError> {
+        Ok(match factor {
+            SecondFactor::TotpCode(code) => {
+                let (secrets, keys) = (totp::secrets(&self.db, user_id).await?, self.issuer.refresh_keys.current());
+                secrets.iter().find_map(|secret| secret.accept(&keys, &code, now))
+            }
+            SecondFactor::RecoveryCode(hash) => Some(FactorUse::RecoveryCode(hash)),
+            SecondFactor::Passkey(response) => {
+                Some(self.passkeys.verify(&response, Use::SecondFactor(user_id), client).await?.1)
+            }
+        })
+    }
+
     /// Returns the challenge of a login. The correct password is not recorded: otherwise a client that knows it could reset
     /// the counter of wrong codes, and guess codes without limit.
-    pub(super) fn challenge(&self, login: VerifiedLogin, available: AvailableFactors) -> TokenPair {
+    pub(super) async fn challenge(
+        &self,
+        login: VerifiedLogin,
+        available: AvailableFactors,
+    ) -> Result<TokenPair, ApiError> {
         let VerifiedLogin { credentials, label, .. } = login;
         let (id, expires_at) = (self.clock.new_id(), self.clock.now() + LIFETIME);
         let (user_id, password_version) = (credentials.user.id, credentials.password_version);
         let challenge = LoginChallenge { id, user_id, password_version, expires_at, label };
-        let methods = [(Method::Totp, available.totp), (Method::RecoveryCode, available.recovery_codes)];
-        let methods = methods.into_iter().filter(|(_, count)| *count > 0).map(|(method, _)| method.into());
+        let passkey_options = match available.passkeys {
+            0 => None,
+            _ => self.passkeys.second_factor_options(user_id).await?,
+        };
+        let methods = [
+            (Method::Totp, available.totp > 0),
+            (Method::RecoveryCode, available.recovery_codes > 0),
+            (Method::Passkey, passkey_options.is_some()),
+        ];
+        let methods = methods.into_iter().filter(|(_, is_available)| *is_available).map(|(method, _)| method.into());
         let token = challenge.seal(&self.issuer.refresh_keys.current());
-        let challenge = Challenge { token, methods: methods.collect(), expire_time: Some(expires_at.into()) };
-        TokenPair { challenge: Some(challenge), ..TokenPair::default() }
+        let challenge = Challenge {
+            token,
+            methods: methods.collect(),
+            expire_time: Some(expires_at.into()),
+            passkey_options: passkey_options.unwrap_or_default(),
+        };
+        Ok(TokenPair { challenge: Some(challenge), ..TokenPair::default() })
     }
 
     /// Completes a challenge with a second factor, and starts a session.
@@ -91,7 +112,8 @@ impl Sessions {
             |account: &Credentials| !account.user.disabled && account.password_version == challenge.password_version;
         let credentials = credentials.filter(is_current).ok_or_else(error::challenge_invalid)?;
         let attempt = self.passwords.permit(&credentials.user.email, &client).await?;
-        let login = VerifiedLogin { credentials, label: challenge.label.clone(), client, attempt };
+        let methods = AuthMethods::default().with(AuthMethod::Password);
+        let login = VerifiedLogin { credentials, methods, label: challenge.label.clone(), client, attempt };
         self.start_with_factor(login, factor, Some(challenge)).await
     }
 
@@ -102,8 +124,8 @@ impl Sessions {
         factor: SecondFactor,
         challenge: Option<LoginChallenge>,
     ) -> Result<TokenPair, ApiError> {
-        let (keys, now) = (self.issuer.refresh_keys.current(), self.clock.now());
-        match find_use(&self.db, &keys, now, login.credentials.user.id, factor).await? {
+        let (now, user_id) = (self.clock.now(), login.credentials.user.id);
+        match self.find_use(now, user_id, factor, &login.client).await? {
             Some(used) => self.start(login, Some(used), challenge).await,
             None => Err(self.refuse_code(&login).await?),
         }
@@ -116,10 +138,16 @@ impl Sessions {
         factor: Option<FactorUse>,
         challenge: Option<LoginChallenge>,
     ) -> Result<TokenPair, ApiError> {
-        let now = self.clock.now();
+        let (now, is_passkey) = (self.clock.now(), matches!(factor, Some(FactorUse::Passkey(_))));
         let (session, event) = self.new_session(&login, factor, challenge, now);
         let (session, surplus) = match sessions::insert(&self.db, now, session, event).await? {
             NewSessionOutcome::Created(session, surplus) => (session, surplus),
+            NewSessionOutcome::AccountChanged if is_passkey => {
+                return Err(error::passkey_invalid(Rejection::WrongCredential));
+            }
+            NewSessionOutcome::FactorUsed if is_passkey => {
+                return Err(error::passkey_invalid(Rejection::WrongChallenge));
+            }
             NewSessionOutcome::AccountChanged => return Err(error::credentials_invalid()),
             NewSessionOutcome::Throttled => return Err(error::too_many_wrong_passwords(lock_duration(now))),
             NewSessionOutcome::ChallengeCompleted => return Err(error::challenge_invalid()),
@@ -142,15 +170,14 @@ impl Sessions {
         challenge: Option<LoginChallenge>,
         now: Timestamp,
     ) -> (NewSession, Event) {
-        let VerifiedLogin { credentials, label, client, attempt } = login;
-        let is_known = attempt.attempt.as_ref().is_none_or(Attempt::is_from_known_network);
+        let VerifiedLogin { credentials, methods, label, client, attempt } = login;
+        let is_known = attempt.is_from_known_network;
         let notice = if is_known { None } else { self.mailer.notice(Template::NewDevice, &credentials.user, client) };
         let id = self.clock.new_id();
         let event = Event::new(&self.clock, Kind::Login, Actor::Owner, Some(id), client.clone());
-        let password = AuthMethods::default().with(AuthMethod::Password);
         let (methods, event) = match &factor {
-            Some(factor) => (password.with(AuthMethod::OneTimePassword), event.with_detail("factor", &factor.method())),
-            None => (password, event),
+            Some(factor) => (factor.add_to(*methods), event.with_detail("factor", &factor.method())),
+            None => (*methods, event),
         };
         let session = NewSession {
             id,

@@ -9,7 +9,7 @@ use service_kit::{
 };
 use taskey_proto::auth::v1::TokenPair;
 
-use super::{attempts::PasswordAttempts, token_issuer::TokenIssuer};
+use super::{attempts::PasswordAttempts, passkeys::Passkeys, token_issuer::TokenIssuer};
 use crate::{
     config::SessionArgs,
     error,
@@ -35,6 +35,7 @@ pub struct Sessions {
     pub(crate) feed: FeedHandle,
     pub(crate) passwords: Arc<PasswordAttempts>,
     pub(crate) issuer: Arc<TokenIssuer>,
+    pub(crate) passkeys: Arc<Passkeys>,
     pub(crate) args: SessionArgs,
     pub(crate) mailer: Arc<Mailer>,
     /// Whether accounts whose address is not verified cannot log in.

@@ -88,6 +88,8 @@ pub enum Kind {
     FactorCodeWrong,
     /// An administrator deleted all second factors.
     UserFactorsDeleted,
+    /// The signature counter of a passkey did not increase, so there may be a copy of it.
+    PasskeyCloneSuspected,
     /// A service account was created.
     ServiceAccountCreated,
     /// The secret of a service account was replaced.
@@ -100,7 +102,7 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 36] = [
+    pub const ALL: [Self; 37] = [
         Self::SignUp,
         Self::Login,
         Self::LoginFailed,
@@ -133,6 +135,7 @@ impl Kind {
         Self::Reauthenticated,
         Self::FactorCodeWrong,
         Self::UserFactorsDeleted,
+        Self::PasskeyCloneSuspected,
         Self::ServiceAccountCreated,
         Self::ServiceAccountSecretRotated,
         Self::ServiceAccountDeleted,
@@ -175,6 +178,7 @@ impl Kind {
             Self::Reauthenticated => "KIND_REAUTHENTICATED",
             Self::FactorCodeWrong => "KIND_FACTOR_CODE_WRONG",
             Self::UserFactorsDeleted => "KIND_USER_FACTORS_DELETED",
+            Self::PasskeyCloneSuspected => "KIND_PASSKEY_CLONE_SUSPECTED",
             Self::ServiceAccountCreated => "KIND_SERVICE_ACCOUNT_CREATED",
             Self::ServiceAccountSecretRotated => "KIND_SERVICE_ACCOUNT_SECRET_ROTATED",
             Self::ServiceAccountDeleted => "KIND_SERVICE_ACCOUNT_DELETED",

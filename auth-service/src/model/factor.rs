@@ -2,15 +2,20 @@
 
 use std::time::Duration;
 
-use service_kit::clock::Timestamp;
+use service_kit::{
+    auth::authentication::{AuthMethod, AuthMethods},
+    clock::Timestamp,
+};
 use uuid::Uuid;
 
 use super::{
+    passkey::PasskeyUse,
     recovery_code::RecoveryCodeHash,
     refresh_token::RefreshKeys,
     sealed::{self, Purpose},
     totp::{TotpCode, TotpSecret},
 };
+use crate::webauthn::response::Assertion;
 
 /// Maximum number of factors of an account.
 pub const MAX_FACTORS: i64 = 10;
@@ -18,11 +23,41 @@ pub const MAX_FACTORS: i64 = 10;
 /// How long the secret of an authenticator app can be confirmed.
 pub const CONFIRMATION_PERIOD: Duration = Duration::from_secs(600);
 
+/// The type of a factor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FactorType {
+    /// An authenticator app.
+    Totp,
+    /// A passkey.
+    Passkey,
+}
+
+impl FactorType {
+    const ALL: [Self; 2] = [Self::Totp, Self::Passkey];
+
+    /// Returns the name of the type, as in the API.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Totp => "TOTP",
+            Self::Passkey => "PASSKEY",
+        }
+    }
+
+    /// Returns the type with a name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|factor_type| factor_type.name() == name)
+    }
+}
+
 /// A factor as it is listed, without its secret.
 #[derive(Clone, Debug)]
 pub struct Factor {
     /// The primary key.
     pub id: Uuid,
+    /// The type.
+    pub kind: FactorType,
     /// The name that the user gave to it.
     pub label: String,
     /// When it was created.
@@ -78,13 +113,15 @@ fn context(factor_id: Uuid, user_id: Uuid) -> Vec<u8> {
     [factor_id.as_bytes().as_slice(), user_id.as_bytes()].concat()
 }
 
-/// What a user enters as second factor.
+/// What a user enters, or an authenticator signs, as second factor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SecondFactor {
     /// A code of an authenticator app.
     TotpCode(TotpCode),
     /// A recovery code.
     RecoveryCode(RecoveryCodeHash),
+    /// The response of a passkey.
+    Passkey(Assertion),
 }
 
 /// The use of a factor. Each is possible once: a conditional update decides.
@@ -99,6 +136,8 @@ pub enum FactorUse {
     },
     /// A recovery code.
     RecoveryCode(RecoveryCodeHash),
+    /// The signature of a passkey.
+    Passkey(PasskeyUse),
 }
 
 impl FactorUse {
@@ -106,9 +145,23 @@ impl FactorUse {
     #[must_use]
     pub fn method(&self) -> &'static str {
         match self {
-            Self::Totp { .. } => "TOTP",
+            Self::Totp { .. } => FactorType::Totp.name(),
             Self::RecoveryCode(_) => "RECOVERY_CODE",
+            Self::Passkey(_) => FactorType::Passkey.name(),
         }
+    }
+
+    /// Adds the methods that this use proves to those that were proved before. Without an attestation, it is not known where
+    /// the key of a passkey is: it counts as one in software if it may be copied to other devices. An authenticator that
+    /// verifies its user has a second factor of its own.
+    #[must_use]
+    pub fn add_to(&self, methods: AuthMethods) -> AuthMethods {
+        let Self::Passkey(PasskeyUse { verified, .. }) = self else {
+            return methods.with(AuthMethod::OneTimePassword);
+        };
+        let key = if verified.backup_eligible { AuthMethod::SoftwareKey } else { AuthMethod::HardwareKey };
+        let methods = methods.with(key);
+        if verified.user_verified { methods.with(AuthMethod::MultipleFactors) } else { methods }
     }
 }
 
@@ -117,6 +170,8 @@ impl FactorUse {
 pub struct AvailableFactors {
     /// The number of authenticator apps.
     pub totp: i64,
+    /// The number of passkeys.
+    pub passkeys: i64,
     /// The number of unused recovery codes.
     pub recovery_codes: i64,
 }
@@ -125,6 +180,6 @@ impl AvailableFactors {
     /// Reports whether a login needs a second factor.
     #[must_use]
     pub fn is_required(self) -> bool {
-        self.totp > 0
+        self.totp > 0 || self.passkeys > 0
     }
 }

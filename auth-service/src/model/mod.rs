@@ -10,6 +10,8 @@ pub mod login_challenge;
 pub mod login_throttle;
 pub mod mail;
 pub mod mail_transport;
+pub mod passkey;
+pub mod passkey_challenge;
 pub mod password;
 pub mod personal_access_token;
 pub mod recovery_code;

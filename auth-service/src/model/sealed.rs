@@ -14,6 +14,8 @@ pub enum Purpose {
     TotpSecret,
     /// The challenge of a login.
     LoginChallenge,
+    /// The challenge of a passkey.
+    PasskeyChallenge,
 }
 
 impl Purpose {
@@ -21,6 +23,7 @@ impl Purpose {
         match self {
             Self::TotpSecret => "totp secrets",
             Self::LoginChallenge => "login challenges",
+            Self::PasskeyChallenge => "passkey challenges",
         }
     }
 }

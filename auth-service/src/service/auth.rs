@@ -4,16 +4,16 @@ use std::sync::Arc;
 
 use service_kit::status::ApiError;
 use taskey_proto::auth::v1::{
-    self as pb, CompleteLoginRequest, ConfirmEmailChangeRequest, ConfirmEmailChangeResponse, LoginRequest,
-    LogoutRequest, LogoutResponse, RefreshRequest, RequestPasswordResetRequest, RequestPasswordResetResponse,
-    ResetPasswordRequest, ResetPasswordResponse, SignUpRequest, TokenPair, UndoEmailChangeRequest,
-    UndoEmailChangeResponse, VerifyEmailRequest, VerifyEmailResponse,
+    self as pb, BeginPasskeyLoginRequest, BeginPasskeyLoginResponse, CompleteLoginRequest, ConfirmEmailChangeRequest,
+    ConfirmEmailChangeResponse, FinishPasskeyLoginRequest, LoginRequest, LogoutRequest, LogoutResponse, RefreshRequest,
+    RequestPasswordResetRequest, RequestPasswordResetResponse, ResetPasswordRequest, ResetPasswordResponse,
+    SignUpRequest, TokenPair, UndoEmailChangeRequest, UndoEmailChangeResponse, VerifyEmailRequest, VerifyEmailResponse,
 };
 use tonic::{Request, Response, Status};
 use zeroize::Zeroizing;
 
 use super::{
-    factor_request::completion,
+    factor_request::{completion, passkey_login},
     request::{self, SignUp},
 };
 use crate::{
@@ -73,6 +73,23 @@ impl pb::auth_service_server::AuthService for AuthService {
         let (challenge, factor) = completion(request.into_inner(), open)?;
         address_limits.check(RateLimitedAction::Login, &client)?;
         Ok(Response::new(sessions.complete(challenge, factor, client).await?))
+    }
+
+    async fn begin_passkey_login(
+        &self,
+        _: Request<BeginPasskeyLoginRequest>,
+    ) -> Result<Response<BeginPasskeyLoginResponse>, Status> {
+        Ok(Response::new(BeginPasskeyLoginResponse { options: self.app.sessions.passkeys.login_options()? }))
+    }
+
+    async fn finish_passkey_login(
+        &self,
+        request: Request<FinishPasskeyLoginRequest>,
+    ) -> Result<Response<TokenPair>, Status> {
+        let client = self.app.clients.resolve(&request).await?;
+        let (response, label) = passkey_login(request.into_inner())?;
+        self.app.address_limits.check(RateLimitedAction::Login, &client)?;
+        Ok(Response::new(self.app.sessions.begin_with_passkey(&response, label, client).await?))
     }
 
     async fn refresh(&self, request: Request<RefreshRequest>) -> Result<Response<TokenPair>, Status> {

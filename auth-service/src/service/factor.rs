@@ -4,14 +4,15 @@ use std::sync::Arc;
 
 use service_kit::status::ApiError;
 use taskey_proto::auth::v1::{
-    self as pb, ConfirmTotpRequest, ConfirmTotpResponse, CreateTotpRequest, CreateTotpResponse, DeleteFactorRequest,
-    DeleteFactorResponse, ListFactorsRequest, ListFactorsResponse, RegenerateRecoveryCodesRequest,
-    RegenerateRecoveryCodesResponse, UpdateFactorRequest,
+    self as pb, BeginPasskeyRequest, BeginPasskeyResponse, ConfirmTotpRequest, ConfirmTotpResponse, CreateTotpRequest,
+    CreateTotpResponse, DeleteFactorRequest, DeleteFactorResponse, FinishPasskeyRequest, FinishPasskeyResponse,
+    ListFactorsRequest, ListFactorsResponse, RegenerateRecoveryCodesRequest, RegenerateRecoveryCodesResponse,
+    UpdateFactorRequest,
 };
 use tonic::{Request, Response, Status};
 
 use super::{
-    factor_request::{FactorUpdate, confirmation, label},
+    factor_request::{FactorUpdate, confirmation, label, passkey_registration},
     request,
 };
 use crate::{
@@ -96,6 +97,24 @@ impl pb::factor_service_server::FactorService for FactorService {
         let (caller, event) = self.event(Kind::RecoveryCodesRegenerated, &request).await?;
         let recovery_codes = self.app.factors.regenerate_recovery_codes(&caller.user, event).await?;
         Ok(Response::new(RegenerateRecoveryCodesResponse { recovery_codes }))
+    }
+
+    async fn begin_passkey(
+        &self,
+        request: Request<BeginPasskeyRequest>,
+    ) -> Result<Response<BeginPasskeyResponse>, Status> {
+        let user = self.app.fresh_caller(&request).await?.user;
+        Ok(Response::new(BeginPasskeyResponse { options: self.app.passkeys.begin(&user).await? }))
+    }
+
+    async fn finish_passkey(
+        &self,
+        request: Request<FinishPasskeyRequest>,
+    ) -> Result<Response<FinishPasskeyResponse>, Status> {
+        let (caller, event) = self.event(Kind::FactorAdded, &request).await?;
+        let (response, label) = passkey_registration(request.into_inner())?;
+        let (factor, recovery_codes) = self.app.passkeys.finish(&caller.user, &response, label, event).await?;
+        Ok(Response::new(FinishPasskeyResponse { factor: Some(factor.into()), recovery_codes }))
     }
 }
 

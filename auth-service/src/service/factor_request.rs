@@ -19,6 +19,7 @@ use crate::{
         text,
         totp::TotpCode,
     },
+    webauthn::response::{Assertion, Registration},
 };
 
 /// Parses the label of a new factor.
@@ -40,6 +41,28 @@ pub fn confirmation(request: &pb::ConfirmTotpRequest) -> Result<(Uuid, TotpCode)
     let id = violations.check("factor_id", id::parse(&request.factor_id).ok_or("must be a UUID"));
     let code = violations.check("code", TotpCode::parse(&request.code));
     violations.finish(id.zip(code))
+}
+
+/// Parses the registration of a passkey, and its label.
+///
+/// # Errors
+/// VALIDATION_FAILED if the label is invalid; PASSKEY_INVALID if the response is malformed.
+pub fn passkey_registration(request: pb::FinishPasskeyRequest) -> Result<(Registration, String), ApiError> {
+    let mut violations = Violations::default();
+    let label = violations.check("label", text::parse_name(request.label));
+    let label = violations.finish(label)?;
+    Ok((Registration::parse(&request.response).map_err(error::passkey_refused)?, label))
+}
+
+/// Parses a login with a passkey, and the label of its session.
+///
+/// # Errors
+/// VALIDATION_FAILED if the label is invalid; PASSKEY_INVALID if the response is malformed.
+pub fn passkey_login(request: pb::FinishPasskeyLoginRequest) -> Result<(Assertion, String), ApiError> {
+    let mut violations = Violations::default();
+    let label = violations.check("session_label", text::parse_name(request.session_label));
+    let label = violations.finish(label)?;
+    Ok((Assertion::parse(&request.response).map_err(error::passkey_invalid)?, label))
 }
 
 /// The new label of a factor. `None` if it does not change.
@@ -77,7 +100,7 @@ impl FactorUpdate {
 /// Parses the completion of a login. `open` decrypts the token of the challenge.
 ///
 /// # Errors
-/// VALIDATION_FAILED with the invalid fields; CHALLENGE_INVALID if the token is not valid, or no longer.
+/// VALIDATION_FAILED with the invalid fields; PASSKEY_INVALID; CHALLENGE_INVALID if the token is not valid, or no longer.
 pub fn completion(
     request: pb::CompleteLoginRequest,
     open: impl FnOnce(&str) -> Option<LoginChallenge>,
@@ -90,8 +113,11 @@ pub fn completion(
     let factor = match request.factor {
         Some(LoginFactor::TotpCode(code)) => totp_code(&code, &mut violations),
         Some(LoginFactor::RecoveryCode(code)) => recovery_code(&code, &mut violations),
+        Some(LoginFactor::PasskeyResponse(response)) => {
+            Some(SecondFactor::Passkey(Assertion::parse(&response).map_err(error::passkey_invalid)?))
+        }
         None => {
-            violations.add("totp_code", "must be set, or recovery_code");
+            violations.add("totp_code", "must be set, or recovery_code, or passkey_response");
             None
         }
     };

@@ -9,7 +9,7 @@ use service_kit::{
 use uuid::Uuid;
 
 use super::{
-    audit, deletions, factors, login_attempts, mails, personal_access_tokens,
+    audit, deletions, factors, login_attempts, mails, passkeys, personal_access_tokens,
     revocations::{RevocationReason, SessionSelector, revoke_within},
 };
 use crate::model::{
@@ -210,6 +210,7 @@ pub async fn delete(
                 revoke_all(conn, now, user.id, None).await?;
                 personal_access_tokens::delete_all_within(conn, user.id).await?;
                 factors::delete_all_within(conn, user.id).await?;
+                passkeys::delete_user_handle_within(conn, user.id).await?;
                 deletions::insert(conn, user.id).await?;
                 mails::delete_within(conn, user.id).await?;
                 login_attempts::delete_within(conn, &login_throttle::address_key(&user.email)).await?;

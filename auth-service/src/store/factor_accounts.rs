@@ -6,12 +6,18 @@ use service_kit::{
 };
 use uuid::Uuid;
 
-use crate::model::factor::Factor;
+use crate::model::factor::{Factor, FactorType};
 
 impl FromRow for Factor {
-    /// Reads `id, label, created_at, last_used_at`.
+    /// Reads `id`, the name of the type, `label, created_at, last_used_at`.
     fn from_row(row: &mut Row<'_>) -> Result<Self, Error> {
-        Ok(Self { id: row.next()?, label: row.next()?, created_at: row.next()?, last_used_at: row.next()? })
+        Ok(Self {
+            id: row.next()?,
+            kind: FactorType::from_name(row.next_text()?).ok_or(Error::RowNotFound)?,
+            label: row.next()?,
+            created_at: row.next()?,
+            last_used_at: row.next()?,
+        })
     }
 }
 
@@ -32,6 +38,8 @@ pub async fn lock_account(conn: &mut Conn, user_id: Uuid) -> Result<(), Error> {
 /// # Errors
 /// If the database fails.
 pub async fn count_within(conn: &mut Conn, user_id: Uuid) -> Result<i64, Error> {
-    const COUNT: &str = "select count(*) from factors where user_id = $1 and confirmed_at is not null";
+    const COUNT: &str = "
+        select (select count(*) from factors where user_id = $1 and confirmed_at is not null)
+            + (select count(*) from passkeys where user_id = $1)";
     conn.fetch_one(COUNT, args![user_id]).await
 }

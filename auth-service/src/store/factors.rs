@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::{
     audit,
     factor_accounts::{count_within, lock_account},
-    mails, recovery_codes, totp,
+    mails, passkeys, recovery_codes, totp,
 };
 use crate::model::{
     audit::Event,
@@ -25,10 +25,11 @@ use crate::model::{
 pub async fn available(db: &Db, user_id: Uuid) -> Result<AvailableFactors, Error> {
     const SELECT: &str = "
         select (select count(*) from factors where user_id = $1 and confirmed_at is not null),
+            (select count(*) from passkeys where user_id = $1),
             (select count(*) from recovery_codes where user_id = $1 and used_at is null)";
     let counts = db.fetch_optional(SELECT, args![user_id]).await?;
-    let (totp, recovery_codes) = counts.unwrap_or_default();
-    Ok(AvailableFactors { totp, recovery_codes })
+    let (totp, passkeys, recovery_codes) = counts.unwrap_or_default();
+    Ok(AvailableFactors { totp, passkeys, recovery_codes })
 }
 
 /// Returns the factors of an account, newest first.
@@ -37,8 +38,11 @@ pub async fn available(db: &Db, user_id: Uuid) -> Result<AvailableFactors, Error
 /// If the database fails.
 pub async fn list(db: &Db, user_id: Uuid) -> Result<Vec<Factor>, Error> {
     const SELECT: &str = "
-        select id, label, created_at, last_used_at from factors
-        where user_id = $1 and confirmed_at is not null order by id desc";
+        select id, 'TOTP', label, created_at, last_used_at from factors
+        where user_id = $1 and confirmed_at is not null
+        union all
+        select id, 'PASSKEY', label, created_at, last_used_at from passkeys where user_id = $1
+        order by id desc";
     db.fetch_all(SELECT, args![user_id]).await
 }
 
@@ -48,8 +52,10 @@ pub async fn list(db: &Db, user_id: Uuid) -> Result<Vec<Factor>, Error> {
 /// If the database fails.
 pub async fn get(db: &Db, (user_id, id): (Uuid, Uuid)) -> Result<Option<Factor>, Error> {
     const SELECT: &str = "
-        select id, label, created_at, last_used_at from factors
-        where id = $1 and user_id = $2 and confirmed_at is not null";
+        select id, 'TOTP', label, created_at, last_used_at from factors
+        where id = $1 and user_id = $2 and confirmed_at is not null
+        union all
+        select id, 'PASSKEY', label, created_at, last_used_at from passkeys where id = $1 and user_id = $2";
     db.fetch_optional(SELECT, args![id, user_id]).await
 }
 
@@ -66,10 +72,14 @@ pub async fn rename(
 ) -> Result<Option<Factor>, Error> {
     const UPDATE: &str = "
         update factors set label = $3 where id = $1 and user_id = $2 and confirmed_at is not null
-        returning id, label, created_at, last_used_at";
+        returning id, 'TOTP', label, created_at, last_used_at";
     db.write(move |conn| {
         Box::pin(async move {
-            let factor: Option<Factor> = conn.fetch_optional(UPDATE, args![id, user_id, label]).await?;
+            let factor: Option<Factor> = conn.fetch_optional(UPDATE, args![id, user_id, label.clone()]).await?;
+            let factor = match factor {
+                Some(factor) => Some(factor),
+                None => passkeys::rename_within(conn, (user_id, id), label).await?,
+            };
             if factor.is_some() {
                 audit::insert(conn, now, user_id, &event).await?;
             }
@@ -94,7 +104,8 @@ pub async fn delete(
     db.write(move |conn| {
         Box::pin(async move {
             lock_account(conn, user_id).await?;
-            if conn.execute(DELETE, args![id, user_id]).await? == 0 {
+            let is_totp = conn.execute(DELETE, args![id, user_id]).await? > 0;
+            if !is_totp && !passkeys::delete_within(conn, (user_id, id)).await? {
                 return Ok(false);
             }
             if count_within(conn, user_id).await? == 0 {
@@ -140,6 +151,7 @@ pub async fn delete_all(
 /// If the database fails.
 pub async fn delete_all_within(conn: &mut Conn, user_id: Uuid) -> Result<(), Error> {
     recovery_codes::delete_all_within(conn, user_id).await?;
+    passkeys::delete_all_within(conn, user_id).await?;
     conn.execute("delete from factors where user_id = $1", args![user_id]).await.map(drop)
 }
 
@@ -151,5 +163,6 @@ pub async fn use_within(conn: &mut Conn, now: Timestamp, user_id: Uuid, used: &F
     match used {
         FactorUse::Totp { factor_id, step } => totp::use_within(conn, now, user_id, (*factor_id, *step)).await,
         FactorUse::RecoveryCode(hash) => recovery_codes::use_within(conn, now, user_id, hash).await,
+        FactorUse::Passkey(used) => passkeys::use_within(conn, now, user_id, used).await,
     }
 }

@@ -1,21 +1,21 @@
-//! The challenges of logins that were completed. Challenges that are open are not stored.
+//! The challenges of logins that were completed, and those that passkeys have signed. Challenges that are open are not stored.
 
 use service_kit::{
     args,
     clock::Timestamp,
     db::{Conn, Db, Error},
 };
+use uuid::Uuid;
 
-use crate::model::login_challenge::LoginChallenge;
-
-/// Completes a challenge within the transaction that starts its session. Returns false if it was completed before.
+/// Completes a challenge within the transaction that starts its session, or stores a new passkey. Returns false if it was
+/// completed before.
 ///
 /// # Errors
 /// If the database fails.
-pub async fn complete_within(conn: &mut Conn, challenge: &LoginChallenge) -> Result<bool, Error> {
+pub async fn complete_within(conn: &mut Conn, id: Uuid, expires_at: Timestamp) -> Result<bool, Error> {
     const INSERT: &str =
         "insert into completed_challenges (id, expires_at) values ($1, $2) on conflict (id) do nothing";
-    Ok(conn.execute(INSERT, args![challenge.id, challenge.expires_at]).await? > 0)
+    Ok(conn.execute(INSERT, args![id, expires_at]).await? > 0)
 }
 
 /// Deletes a batch of the challenges that have expired, and returns how many it deleted.

@@ -15,6 +15,8 @@ pub mod login_challenges;
 pub mod mail_actions;
 pub mod mail_records;
 pub mod mails;
+pub mod passkey_registration;
+pub mod passkeys;
 pub mod personal_access_tokens;
 pub mod purge;
 pub mod reauthentication;

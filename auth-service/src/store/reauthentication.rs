@@ -58,23 +58,23 @@ pub async fn record(
         Box::pin(async move {
             // Changes of the account lock it before the session and the counters.
             factor_accounts::lock_account(conn, user_id).await?;
-            let method = match &proof {
-                Proof::Password => AuthMethod::Password,
-                Proof::Factor(used, attempt) => {
-                    if let Some(attempt) = attempt
-                        && !login_attempts::record_success_within(conn, now, attempt).await?
-                    {
-                        return Ok(Reauthentication::Throttled);
-                    }
-                    if !factors::use_within(conn, now, user_id, used).await? {
-                        return Err(Rollback::Outcome(Reauthentication::CodeUsed));
-                    }
-                    AuthMethod::OneTimePassword
+            if let Proof::Factor(used, attempt) = &proof {
+                if let Some(attempt) = attempt
+                    && !login_attempts::record_success_within(conn, now, attempt).await?
+                {
+                    return Ok(Reauthentication::Throttled);
                 }
-            };
+                if !factors::use_within(conn, now, user_id, used).await? {
+                    return Err(Rollback::Outcome(Reauthentication::CodeUsed));
+                }
+            }
             let updated: Option<Session> = conn.fetch_optional(UPDATE_TIME, args![session_id, user_id, now]).await?;
             let Some(mut session) = updated else { return Err(Rollback::Outcome(Reauthentication::SessionEnded)) };
-            session.authentication.methods = session.authentication.methods.with(method);
+            let methods = session.authentication.methods;
+            session.authentication.methods = match &proof {
+                Proof::Password => methods.with(AuthMethod::Password),
+                Proof::Factor(used, _) => used.add_to(methods),
+            };
             conn.execute(UPDATE_METHODS, args![session_id, session.authentication.methods.to_string()]).await?;
             audit::insert(conn, now, user_id, &event).await?;
             Ok(Reauthentication::Done(session))

@@ -119,7 +119,7 @@ pub async fn insert(db: &Db, now: Timestamp, new: NewSession, event: Event) -> R
             }
             let (user_id, notice) = (new.user_id, new.notice.clone());
             if let Some(challenge) = &new.challenge
-                && !login_challenges::complete_within(conn, challenge).await?
+                && !login_challenges::complete_within(conn, challenge.id, challenge.expires_at).await?
             {
                 return Err(Rollback::Outcome(NewSessionOutcome::ChallengeCompleted));
             }

@@ -131,7 +131,7 @@ pub async fn confirm(
     const UPDATE: &str = "
         update factors set confirmed_at = $4, last_step = $3
         where id = $1 and user_id = $2 and confirmed_at is null and created_at > $5 and last_step < $3
-        returning id, label, created_at, last_used_at";
+        returning id, 'TOTP', label, created_at, last_used_at";
     rollback::write(db, move |conn| {
         Box::pin(async move {
             let ConfirmationRecords { recovery_codes, attempt, event, notice } = records;

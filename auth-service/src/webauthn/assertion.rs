@@ -58,7 +58,7 @@ impl Counter {
 
 /// What a valid response proves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Verified {
+pub struct Verification {
     /// The new signature counter.
     pub sign_count: u32,
     /// How the counter has changed.
@@ -79,7 +79,7 @@ pub fn verify(
     response: &Assertion,
     expected: Expected<'_>,
     stored: StoredCredential<'_>,
-) -> Result<Verified, Rejection> {
+) -> Result<Verification, Rejection> {
     let Expected { relying_party, challenge, is_passwordless } = expected;
     response.client_data()?.check(Ceremony::Assertion, challenge, relying_party)?;
     let is_owner = response.user_handle().map_or(!is_passwordless, |handle| handle == stored.user_handle);
@@ -91,7 +91,7 @@ pub fn verify(
     let client_data_hash = digest(&SHA256, response.client_data_json());
     let signed = [response.authenticator_data(), client_data_hash.as_ref()].concat();
     PublicKey::parse(stored.public_key)?.verify(&signed, response.signature())?;
-    Ok(Verified {
+    Ok(Verification {
         sign_count: data.sign_count,
         counter: Counter::compare(stored.sign_count, data.sign_count),
         user_verified: data.is_user_verified(),

@@ -29,6 +29,8 @@ pub enum Rejection {
     WrongCredential,
     /// The signature does not belong to the key and the data.
     WrongSignature,
+    /// The signature counter is not larger than before, so there is probably a copy of the passkey.
+    CounterWentBack,
 }
 
 impl fmt::Display for Rejection {
@@ -46,6 +48,7 @@ impl fmt::Display for Rejection {
             Self::UnsupportedAttestation => "the attestation must be `none`, or a self attestation",
             Self::WrongCredential => "the passkey is not registered for this account",
             Self::WrongSignature => "the signature is wrong",
+            Self::CounterWentBack => "the signature counter went back, so the passkey may have been copied",
         };
         formatter.write_str(message)
     }

@@ -4,7 +4,7 @@ use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use serde_json::Value;
 
 use super::{
-    assertion::{self, Expected, StoredCredential, Verified},
+    assertion::{self, Expected, StoredCredential, Verification},
     registration::{self, NewCredential},
     rejection::Rejection,
     relying_party::RelyingParty,
@@ -44,7 +44,7 @@ fn register(vectors: &Value, case: &Value) -> Result<NewCredential, Rejection> {
     registration::verify(&response, text(&vectors["challenge"]), &relying_party(vectors))
 }
 
-fn log_in(vectors: &Value, case: &Value) -> Result<Verified, Rejection> {
+fn log_in(vectors: &Value, case: &Value) -> Result<Verification, Rejection> {
     let response = Assertion::parse(&case["response"].to_string())?;
     let expected = Expected {
         relying_party: &relying_party(vectors),

@@ -28,6 +28,7 @@ mod migrations;
 mod new_epoch;
 mod oauth;
 mod older_tables;
+mod passkeys;
 mod password_queue;
 mod personal_access_token_limits;
 mod personal_access_tokens;

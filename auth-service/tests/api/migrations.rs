@@ -108,6 +108,7 @@ fn released_migrations_are_not_edited() {
             (16, "427d1fb9bbf218d1120a5cac600d309e"),
             (17, "51f37927e3d9361693bda27172d4216f"),
             (18, "2866ef5dbd5f2a546da7a94ca3de68ff"),
+            (19, "4a434a7b15517bb78809cf9c0cef503b"),
             (20, "62792c22fbde93ba291715cd60f86a73"),
         ],
     );

@@ -37,7 +37,11 @@ use crate::{
 };
 
 /// The RPCs whose tokens can be stored in cookies.
-pub(crate) const LOGINS: [&str; 2] = ["/taskey.auth.v1.AuthService/Login", "/taskey.auth.v1.AuthService/CompleteLogin"];
+pub(crate) const LOGINS: [&str; 3] = [
+    "/taskey.auth.v1.AuthService/Login",
+    "/taskey.auth.v1.AuthService/CompleteLogin",
+    "/taskey.auth.v1.AuthService/FinishPasskeyLogin",
+];
 
 /// The RPC that returns another access token of a session.
 const REAUTHENTICATE: &str = "/taskey.auth.v1.AccountService/Reauthenticate";

@@ -12,7 +12,7 @@ use super::{
 };
 
 /// Fields whose texts are stored and returned by design.
-const STORED_FIELDS: [&str; 4] = ["title", "notes", "display_name", "session_label"];
+const STORED_FIELDS: [&str; 5] = ["title", "notes", "display_name", "session_label", "label"];
 
 /// Headers that contain a secret or are read by some program.
 const HEADERS: [&str; 10] = [

@@ -43,6 +43,8 @@ const NEED_MAIL: [&str; 7] = [
 /// The RPCs that fail because the accounts of the test have no second factor.
 const NEED_FACTOR: [&str; 5] =
     ["/CompleteLogin", "/ConfirmTotp", "/UpdateFactor", "/DeleteFactor", "/RegenerateRecoveryCodes"];
+/// The RPCs that fail because the programs of the test have no URL to which passkeys could belong.
+const NEED_SITE: [&str; 4] = ["/BeginPasskey", "/FinishPasskey", "/BeginPasskeyLogin", "/FinishPasskeyLogin"];
 pub const JSON: &str = "content-type: application/json";
 
 /// The email address of the first user.
@@ -250,7 +252,7 @@ impl Scenario {
                     self.recorder.grpc(&rpc.path, rpc.message(&texts), &headers).await.is_ok()
                 };
                 // Most RPCs of TokenService need a service token, and the endpoints of OAuth 2.0 accept only forms over HTTP.
-                let mut impossible = NEED_MAIL.iter().chain(&NEED_FACTOR);
+                let mut impossible = NEED_MAIL.iter().chain(&NEED_FACTOR).chain(&NEED_SITE);
                 let is_possible = !impossible.any(|name| rpc.path.ends_with(name));
                 let needs_form = over_http && rpc.path.contains(".OAuthService/");
                 let needs_service = rpc.path.contains(".TokenService/") && !rpc.path.ends_with("GetJwks");
