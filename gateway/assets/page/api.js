@@ -36,7 +36,7 @@ export const sessionEvents = new EventTarget();
 export const stepUp = { prove: async () => false };
 
 /** Reasons of errors of logins with code 401. All others mean that the session has ended. */
-const LOGIN_REASONS = ["CREDENTIALS_INVALID", "CODE_INVALID", "CHALLENGE_INVALID"];
+const LOGIN_REASONS = ["CREDENTIALS_INVALID", "CODE_INVALID", "CHALLENGE_INVALID", "PASSKEY_INVALID"];
 
 const MAX_ATTEMPTS = 3;
 const TIMEOUT_MS = 15_000;
@@ -115,6 +115,7 @@ const TEXT_BY_REASON = {
   LAST_ADMIN: "This is the account of the last administrator, so it can neither be deleted nor disabled.",
   MAIL_DISABLED: "This server sends no mails.",
   USER_NOT_FOUND: "This account does not exist.",
+  PASSKEYS_DISABLED: "This server permits no passkeys.",
   STEP_UP_REQUIRED: "Not done, because this requires your password.",
 };
 

@@ -47,6 +47,7 @@ const SENTENCES = {
   KIND_REAUTHENTICATED: "The password or a code was entered again",
   KIND_FACTOR_CODE_WRONG: "A wrong code of a second factor was entered",
   KIND_USER_FACTORS_DELETED: "All second factors were deleted",
+  KIND_PASSKEY_CLONE_SUSPECTED: "A passkey was used that may have been copied",
 };
 
 /** The names of the kinds of events, for a selection. */

@@ -1,4 +1,4 @@
-// The view of second factors: authenticator apps and recovery codes.
+// The view of second factors: authenticator apps, passkeys and recovery codes.
 import { call, explain } from "./api.js";
 import { formatInstant } from "./dates.js";
 import { confirmAction, editLabel, showRecoveryCodes } from "./dialogs.js";
@@ -6,6 +6,7 @@ import { fromTemplate, showDialog } from "./dom.js";
 import { onPress, onSubmit } from "./form.js";
 import { entry, readableName } from "./layout.js";
 import { announce, showToast } from "./notice.js";
+import { hasPasskeys, passkeyForm } from "./passkeys.js";
 
 const PATH = "/v1/me/factors";
 const TYPE_NAMES = { TYPE_TOTP: "Authenticator app", TYPE_PASSKEY: "Passkey" };
@@ -30,6 +31,7 @@ export function factorsView() {
     parts.form.reset();
     showTotp(created, load);
   });
+  if (hasPasskeys()) parts.root.append(...passkeyForm(load));
   onPress(parts.newCodes, () => askForNewCodes(load));
   load().then(() => announce("Two-factor login"));
   return { root: parts.root, heading: parts.heading, update: () => {}, title: () => "Two-factor login" };

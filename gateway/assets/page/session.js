@@ -2,7 +2,8 @@
 import { call } from "./api.js";
 import { challengeForm } from "./challenge.js";
 import { fromTemplate } from "./dom.js";
-import { onSubmit } from "./form.js";
+import { onPress, onSubmit } from "./form.js";
+import { hasPasskeys, logInWithPasskey } from "./passkeys.js";
 
 const TEXTS = {
   logIn: { heading: "Log in", question: "New here?", other: "Create an account", autocomplete: "current-password" },
@@ -24,6 +25,7 @@ export function loginView(note, onLogin) {
     const isSignUp = mode === "signUp";
     parts.nameField.hidden = parts.passwordRule.hidden = !isSignUp;
     parts.forgotten.hidden = isSignUp;
+    parts.passkey.hidden = isSignUp || !hasPasskeys();
     if (isSignUp) parts.password.setAttribute("aria-describedby", "password-rule");
     else parts.password.removeAttribute("aria-describedby");
   };
@@ -40,7 +42,7 @@ export function loginView(note, onLogin) {
       mode = "logIn";
       show();
     }
-    const body = { email, password, sessionLabel: deviceName(navigator.userAgent) || "Browser" };
+    const body = { email, password, sessionLabel: sessionLabel() };
     const { user, challenge } = await call("POST", "/v1/auth/login?cookie=true", { body });
     if (challenge) showChallenge(challenge);
     else onLogin(user);
@@ -57,6 +59,7 @@ export function loginView(note, onLogin) {
     parts.note.textContent = newNote;
     parts.password.focus();
   };
+  onPress(parts.passkeyButton, async () => onLogin(await logInWithPasskey(sessionLabel())));
   show();
   return parts.root;
 }
@@ -64,6 +67,11 @@ export function loginView(note, onLogin) {
 /** Ends the session. Resolves when all services reject its tokens. */
 export function logOut() {
   return call("POST", "/v1/auth/logout", { body: { waitForVerifiers: true } });
+}
+
+/** Returns the name of a new session. */
+function sessionLabel() {
+  return deviceName(navigator.userAgent) || "Browser";
 }
 
 /** Returns the browser and the system in a `user-agent` header, or an empty string if it is not that of a browser. */

@@ -33,7 +33,7 @@ macro_rules! files {
     };
 }
 
-const FILES: [(&str, &str, &[u8]); 39] = files! {
+const FILES: [(&str, &str, &[u8]); 40] = files! {
     "index.html": HTML,
     "icon.svg": SVG,
     "base.css": CSS,
@@ -62,6 +62,7 @@ const FILES: [(&str, &str, &[u8]); 39] = files! {
     "move.js": SCRIPT,
     "notice.js": SCRIPT,
     "paging.js": SCRIPT,
+    "passkeys.js": SCRIPT,
     "row.js": SCRIPT,
     "scopes.js": SCRIPT,
     "search.js": SCRIPT,

@@ -45,10 +45,15 @@ fn missing_tool() -> Option<&'static str> {
 
 /// Starts `taskey` with this folder and waits until it serves.
 async fn start(folder: &Path, flags: &[&str]) -> Process {
+    start_at("127.0.0.1:0", folder, flags).await
+}
+
+/// Starts `taskey` as [`start`], with this address of the page.
+async fn start_at(gateway: &str, folder: &Path, flags: &[&str]) -> Process {
     let listeners = ["auth", "task", "gateway"];
     let mut command = Command::new(program("taskey"));
-    for name in listeners {
-        command.arg(format!("--{name}-listen")).arg("127.0.0.1:0");
+    for (name, address) in listeners.into_iter().zip(["127.0.0.1:0", "127.0.0.1:0", gateway]) {
+        command.arg(format!("--{name}-listen")).arg(address);
     }
     command.arg("--data-dir").arg(folder.join("data")).args(["--log", "warn", "--rate-limits", "off"]).args(flags);
     let taskey = Process::spawn(&mut command, &listeners);
@@ -211,6 +216,18 @@ async fn page_works_under_a_path_behind_nginx() {
     let taskey = start(folder.path(), &["--public-url", &url, "--trusted-proxies", "127.0.0.1"]).await;
     let _nginx = Proxy::nginx_under(PATH, folder.path(), address, taskey.address("gateway")).await;
     assert_succeeds("path.mjs", &format!("{url}/")).await;
+}
+
+#[tokio::test]
+async fn passkey_replaces_or_completes_a_password() {
+    if let Some(reason) = missing_tool() {
+        return report_skipped("a test in a browser", reason);
+    }
+    let _guard = BROWSER.lock().await;
+    let (folder, address) = (testing::folder(), free_address());
+    let url = format!("http://localhost:{}", address.port());
+    let _taskey = start_at(&address.to_string(), folder.path(), &["--public-url", &url]).await;
+    assert_succeeds("passkeys.mjs", &url).await;
 }
 
 #[tokio::test]
