@@ -96,7 +96,7 @@ fn check_token(token: &str) {
         session_id: id("sid"),
         roles: serde_json::from_value(claims["roles"].clone()).expect("a list of strings"),
         scopes: claims.get("scope").map(known_scopes),
-        authentication: claims.get("auth_time").map(|time| authentication(time, claims.get("amr"))),
+        authentication: claims.get("auth_time").map(|time| authentication(time, issued, claims.get("amr"))),
         issued_at: Timestamp::from_seconds(issued),
         expires_at: Timestamp::from_seconds(expires),
         actors: actors(claims.get("act")),
@@ -129,11 +129,12 @@ fn known_scopes(claim: &Value) -> Scopes {
 }
 
 /// Returns the claims `auth_time` and `amr`, with the methods that this version knows.
-fn authentication(time: &Value, methods: Option<&Value>) -> Authentication {
+fn authentication(time: &Value, issued: i64, methods: Option<&Value>) -> Authentication {
     let methods: Vec<String> =
         methods.map(|methods| serde_json::from_value(methods.clone()).expect("a list of strings")).unwrap_or_default();
     let methods = AuthMethods::from_names(methods.iter().map(String::as_str));
-    Authentication { methods, time: Timestamp::from_seconds(time.as_i64().expect("a whole number")) }
+    let time = time.as_i64().expect("a whole number").min(issued);
+    Authentication { methods, time: Timestamp::from_seconds(time) }
 }
 
 /// Decodes a part of a token, and checks that its base64 encoding is canonical.

@@ -141,14 +141,11 @@ impl Payload {
         }
     }
 
-    /// Parses the ids, the scopes and the actors, and checks the lifetime and `auth_time`. The other checks depend on the
-    /// time and on the verifier.
+    /// Parses the ids, the scopes and the actors, and checks the lifetime. The other checks depend on the time and on the
+    /// verifier.
     pub(super) fn into_signed_claims(self) -> Option<SignedClaims> {
         let lifetime = self.exp.checked_sub(self.iat)?;
         if lifetime <= 0 || Duration::from_secs(lifetime.unsigned_abs()) > MAX_LIFETIME {
-            return None;
-        }
-        if self.auth_time.is_some_and(|time| time > self.iat) {
             return None;
         }
         let scopes = match self.scope {
@@ -156,7 +153,9 @@ impl Payload {
             None => None,
         };
         let methods = AuthMethods::from_names(self.amr.iter().flatten().map(String::as_str));
-        let authentication = self.auth_time.map(|time| Authentication { methods, time: Timestamp::from_seconds(time) });
+        // No factor can have been proved after the token was issued.
+        let authentication_time = self.auth_time.map(|time| Timestamp::from_seconds(time.min(self.iat)));
+        let authentication = authentication_time.map(|time| Authentication { methods, time });
         let claims = AccessClaims {
             id: id::parse(&self.jti)?,
             user_id: id::parse(&self.sub)?,
