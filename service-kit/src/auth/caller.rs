@@ -145,6 +145,7 @@ mod tests {
             authentication,
             issued_at: now,
             expires_at: now,
+            actors: Vec::new(),
         };
         let caller = Caller { claims, has_personal_access_token: false };
         caller.require_fresh(now, MAX_AGE).map_err(|error| error.reason())
