@@ -125,11 +125,22 @@ impl HttpError {
         self.status.code() == Code::Unauthenticated
     }
 
+    /// Reports whether the call failed because its tokens are not valid. A wrong second factor leaves them valid.
+    #[must_use]
+    pub fn refuses_tokens(&self) -> bool {
+        let has_reason = |reason| self.has_reason(reason);
+        self.is_unauthenticated()
+            && ![ErrorReason::CodeInvalid, ErrorReason::PasskeyInvalid].into_iter().any(has_reason)
+    }
+
     /// Reports whether the call failed because the access token has expired.
     #[must_use]
     pub fn is_token_expired(&self) -> bool {
-        let info = self.status.get_details_error_info();
-        self.is_unauthenticated() && info.is_some_and(|info| info.reason == reason_name(ErrorReason::TokenExpired))
+        self.is_unauthenticated() && self.has_reason(ErrorReason::TokenExpired)
+    }
+
+    fn has_reason(&self, reason: ErrorReason) -> bool {
+        self.status.get_details_error_info().is_some_and(|info| info.reason == reason_name(reason))
     }
 
     /// Creates the response. Details whose types are in `pool` are written as JSON.

@@ -280,8 +280,7 @@ impl CookieAuth {
     #[must_use]
     pub fn apply_to_error(self, error: HttpError) -> HttpError {
         let Self::Session(session) = self else { return error };
-        let set_cookie =
-            if error.is_unauthenticated() { session.cookies.delete().to_vec() } else { session.set_cookie };
+        let set_cookie = if error.refuses_tokens() { session.cookies.delete().to_vec() } else { session.set_cookie };
         set_cookie.into_iter().fold(error, HttpError::with_cookie)
     }
 }

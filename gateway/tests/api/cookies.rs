@@ -76,6 +76,16 @@ async fn new_access_token_of_a_session_replaces_the_cookie() {
 }
 
 #[tokio::test]
+async fn wrong_code_of_a_session_keeps_the_cookies() {
+    let site = Site::start(&[]).await;
+    let request = site.program.request(Method::POST, "/v1/me:reauthenticate", r#"{"totpCode": "123456"}"#);
+    let request = with_header(request, "sec-fetch-site", "same-origin");
+    let response = site.program.send(with_header(request, "cookie", "taskey_access=a; taskey_refresh=r")).await;
+    response.assert_refused(401, "UNAUTHENTICATED", "CODE_INVALID", &[]);
+    assert!(response.cookies().is_empty(), "the session continues");
+}
+
+#[tokio::test]
 async fn login_without_cookie_mode_returns_tokens_in_the_body() {
     let site = Site::start(&[]).await;
     let response = login(&site, "/v1/auth/login").await;

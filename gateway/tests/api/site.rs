@@ -10,7 +10,10 @@ use service_kit::{
     status::ApiError,
 };
 use taskey_proto::{
-    auth::v1::{LoginChallenge, LoginRequest, LogoutResponse, ReauthenticateResponse, RefreshRequest, TokenPair},
+    auth::v1::{
+        LoginChallenge, LoginRequest, LogoutResponse, ReauthenticateRequest, ReauthenticateResponse, RefreshRequest,
+        TokenPair,
+    },
     errors::v1::ErrorReason,
     task::v1::Task,
 };
@@ -111,6 +114,9 @@ fn renewed_token() -> ReauthenticateResponse {
 pub(crate) fn auth_reply(call: &Call) -> Reply {
     match &call.rpc[..] {
         LOGIN if call.message::<LoginRequest>().email == USER_WITH_FACTOR => Reply::message(&challenge()),
+        REAUTHENTICATE if call.message::<ReauthenticateRequest>().proof.is_some() => {
+            error_reply(Code::Unauthenticated, ErrorReason::CodeInvalid)
+        }
         REAUTHENTICATE => Reply::message(&renewed_token()),
         LOGIN | COMPLETE_LOGIN => Reply::message(&token_pair("access-first", "refresh-first")),
         LOGOUT => Reply::message(&LogoutResponse::default()),
