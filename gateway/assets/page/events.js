@@ -28,8 +28,10 @@ const SENTENCES = {
     `A wrong password was sent to ${ATTEMPTS[attempted] ?? "change the account"}`,
   KIND_SERVICE_TOKEN_ISSUED: ({ service }) => `A token was issued to the service ${service}`,
   KIND_SERVICE_TOKENS_REVOKED: ({ service }) => `The tokens of the service ${service} were revoked`,
-  KIND_ADMIN_READ: ({ rpc, user_id: id, filter }) =>
-    `An administrator called ${[rpc, id && `for the account ${id}`, filter && `with ${filter}`].filter(Boolean).join(" ")}`,
+  KIND_ADMIN_READ: ({ rpc, user_id: id, filter }) => {
+    const words = [rpc, id && `for the account ${id}`, filter && `with ${filter}`];
+    return `An administrator called ${words.filter(Boolean).join(" ")}`;
+  },
   KIND_USER_UNLOCKED: "The count of wrong passwords was reset",
   KIND_PERSONAL_ACCESS_TOKEN_CREATED: ({ scopes }) => `An access token was created: ${scopes}`,
   KIND_PERSONAL_ACCESS_TOKEN_UPDATED: "An access token was edited",
@@ -48,6 +50,10 @@ const SENTENCES = {
   KIND_FACTOR_CODE_WRONG: "A wrong code of a second factor was entered",
   KIND_USER_FACTORS_DELETED: "All second factors were deleted",
   KIND_PASSKEY_CLONE_SUSPECTED: "A passkey was used that may have been copied",
+  KIND_SERVICE_ACCOUNT_CREATED: ({ label, scopes }) => `The service account ${label} was created: ${scopes}`,
+  KIND_SERVICE_ACCOUNT_SECRET_ROTATED: ({ label }) => `The service account ${label} got a new secret`,
+  KIND_SERVICE_ACCOUNT_DELETED: ({ label }) => `The service account ${label} was deleted`,
+  KIND_TOKEN_EXCHANGED: ({ scopes }) => `A service got a token to act for the account: ${scopes}`,
 };
 
 /** The names of the kinds of events, for a selection. */
@@ -57,10 +63,11 @@ export const KIND_NAMES = Object.fromEntries(Object.keys(SENTENCES).map((kind) =
 export function eventItem({ kind, details, actorId, userId, ipAddress, userAgent, createTime }, moreDetails = []) {
   // Newer servers have further kinds.
   const sentence = SENTENCES[kind] ?? readableName(kind, "KIND_");
-  const isByAdmin = Boolean(actorId && userId && actorId !== userId);
+  const isByOther = Boolean(actorId && userId && actorId !== userId);
+  const actor = kind === "KIND_TOKEN_EXCHANGED" ? "by a service" : "by an administrator";
   return entry({
     title: typeof sentence === "function" ? sentence(details) : sentence,
-    badges: isByAdmin ? ["by an administrator"] : [],
+    badges: isByOther ? [actor] : [],
     details: [
       [formatInstant(createTime), ipAddress, deviceName(userAgent) || userAgent].filter(Boolean).join(" · "),
       ...moreDetails,

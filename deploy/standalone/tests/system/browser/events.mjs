@@ -15,7 +15,8 @@ await runInBrowser(async () => {
   await waitForText(page, "That is not your current password.");
 
   await openAccount(page, "Ann", "Security events");
-  await entry(page, "A wrong password was sent to change the password").getByText(/127\.0\.0\.1 · Chrome on Linux/).waitFor();
+  const wrongPassword = entry(page, "A wrong password was sent to change the password");
+  await wrongPassword.getByText(/127\.0\.0\.1 · Chrome on Linux/).waitFor();
   await entry(page, "An access token was created: tasks.read tasks.write").first().waitFor();
   const items = page.locator(".entries li");
   if ((await items.count()) !== 20) throw new Error(`${await items.count()} events on the first page`);
@@ -29,12 +30,15 @@ await runInBrowser(async () => {
   await page.getByRole("button", { name: "Show more" }).waitFor({ state: "hidden" });
 
   await page.route("**/v1/me/securityEvents?*", (route) => {
-    const event = { kind: "KIND_MOON_PHASE_CHANGED", details: {}, userAgent: "curl/8", createTime: "2026-11-30T00:00:00Z" };
-    return route.fulfill({ json: { events: [event], nextPageToken: "" } });
+    const common = { details: {}, userAgent: "curl/8", createTime: "2026-11-30T00:00:00Z" };
+    const exchange = { kind: "KIND_TOKEN_EXCHANGED", details: { scopes: "tasks.read" }, userId: "1", actorId: "2" };
+    const events = [{ ...common, kind: "KIND_MOON_PHASE_CHANGED" }, { ...common, ...exchange }];
+    return route.fulfill({ json: { events, nextPageToken: "" } });
   });
   await openAccount(page, "Ann");
   await openAccount(page, "Ann", "Security events");
   await entry(page, "Moon phase changed").getByText("curl/8").waitFor();
+  await entry(page, "A service got a token to act for the account: tasks.read").getByText("by a service").waitFor();
 
   await page.route("**/v1/me/securityEvents?*", (route) => route.fulfill({ status: 500, json: {} }));
   await openAccount(page, "Ann");
