@@ -33,7 +33,7 @@ use service_kit::{
         revocation::follow,
     },
     clock::Clock,
-    db::Searches,
+    db::{Db, Searches},
     ops::{config::LimitArgs, metrics, shutdown::Shutdown},
     page::PageTokens,
     server::{GrpcServer, connection::Listener, health::HealthReport},
@@ -85,7 +85,7 @@ use app::App;
 use client_info::ClientInfoResolver;
 use config::{Config, SecretArgs};
 use factors::Factors;
-use feed::Feed;
+use feed::{Feed, FeedHandle};
 use login::{
     address_limits::AddressLimits, attempts::PasswordAttempts, hashing::Hashing, passkeys::Passkeys,
     sessions::Sessions, token_issuer::TokenIssuer,
@@ -133,6 +133,17 @@ pub async fn inspect(config: &Config) -> anyhow::Result<()> {
     config.database.service_database().check(config.migrations.migrate).await
 }
 
+/// What the parts of the service share.
+struct Opened {
+    clock: Clock,
+    db: Db,
+    keys: Arc<KeySource>,
+    refresh_keys: Arc<RefreshKeySource>,
+    hashing: Hashing,
+    feed: FeedHandle,
+    page_tokens: PageTokens,
+}
+
 /// The opened service, before it serves.
 pub struct Server {
     app: Arc<App>,
@@ -161,9 +172,15 @@ impl Server {
         let derived_key = refresh_keys.current().first().page_token_key();
         let page_token_key = installation::page_token_key(&db, &derived_key).await?;
         let feed = Feed::open(db.for_feed(), &clock).await?;
+        let page_tokens = PageTokens::new(&page_token_key, feed.epoch());
+        Self::assemble(config, Opened { clock, db, keys, refresh_keys, hashing, feed, page_tokens })
+    }
+
+    /// Creates the parts of the service.
+    fn assemble(config: Config, opened: Opened) -> anyhow::Result<Self> {
+        let Opened { clock, db, keys, refresh_keys, hashing, feed, page_tokens } = opened;
         let rate_limits = config.rates.rate_limits;
         let call_limit = CallLimit::new(config.call_rate, rate_limits, clock.clone());
-        let page_tokens = PageTokens::new(&page_token_key, feed.epoch());
         let passwords = Arc::new(PasswordAttempts::new(db.clone(), clock.clone(), hashing, rate_limits));
         let issuer = Arc::new(TokenIssuer {
             clock: clock.clone(),
