@@ -26,6 +26,9 @@ const MAIL_RETENTION: Duration = Duration::from_secs(30 * 24 * 3600);
 /// How long completed challenges are kept after they have expired, in case clocks differ.
 const CHALLENGE_RETENTION: Duration = Duration::from_secs(60);
 
+/// How long service tokens are listed after they have expired.
+const SERVICE_TOKEN_RETENTION: Duration = Duration::from_secs(30 * 24 * 3600);
+
 /// How long failed logins without an account are kept. They are never read, and rows of past minutes are not updated.
 const UNKNOWN_USER_RETENTION: Duration = Duration::from_secs(60);
 
@@ -35,6 +38,7 @@ pub async fn run(db: &Db, clock: &Clock) {
         let now = clock.now();
         purge_all("sessions", || purge::sessions(db, now - SESSION_RETENTION)).await;
         purge_all("personal access tokens", || purge::personal_access_tokens(db, now)).await;
+        purge_all("service tokens", || purge::service_tokens(db, now - SERVICE_TOKEN_RETENTION)).await;
         purge_all("audit events", || purge::audit_events(db, now - EVENT_RETENTION)).await;
         purge_all("failed logins of unknown users", || {
             purge::failed_logins_unknown_user(db, now - UNKNOWN_USER_RETENTION)

@@ -12,13 +12,14 @@ use std::{
 
 use futures::future::BoxFuture;
 use http::{HeaderMap, header};
+use quick_cache::sync::Cache;
 use service_kit::{
     auth::{
         credential::{SERVICE_TOKEN_HEADER, service_token},
         scope::{Scope, Scopes},
         token::TokenError,
     },
-    clock::Clock,
+    clock::{Clock, Timestamp},
     db::Db,
     ops::secret_file::Key,
     status::ApiError,
@@ -27,13 +28,14 @@ use service_kit::{
 };
 use taskey_proto::errors::v1::ErrorReason;
 use tokio::{
-    sync::{Notify, watch},
+    sync::{Mutex, Notify, mpsc, watch},
     time::{Instant, sleep_until, timeout},
 };
 use tonic::Code;
 
 use crate::{
     model::{
+        login_throttle::day,
         service_certificate::CertificateName,
         service_token::{self, ServiceTokenHash},
     },
@@ -52,6 +54,12 @@ const LOAD_TIMEOUT: Duration = Duration::from_secs(3);
 /// When to call again after the tokens could not be read.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
 
+/// Maximum number of uses that wait to be stored. Others are stored later that day, or by another replica.
+const MAX_PENDING_USES: usize = 64;
+
+/// Maximum number of tokens and certificates whose use is remembered as stored. The database holds at most 1000.
+const MAX_RECORDED: usize = 2048;
+
 /// The service tokens, and the certificates. [`run`](Self::run) reads all of them from the database when a call needs
 /// them, but rarely: the database holds at most 1000. A token that was issued a moment ago is therefore accepted, and any number of calls with
 /// unknown tokens causes at most five queries per second.
@@ -65,22 +73,42 @@ pub struct ServiceTokens {
     started: AtomicU64,
     demand: Notify,
     loaded: watch::Sender<Loaded>,
+    /// The days on which uses were last stored by this replica.
+    recorded_days: Cache<CredentialKind, i64>,
+    /// The uses to store.
+    uses: mpsc::Sender<(CredentialKind, i64)>,
+    pending_uses: Mutex<mpsc::Receiver<(CredentialKind, i64)>>,
 }
 
 /// The tokens and the certificates of services, with what they permit.
 #[derive(Debug, Default)]
 pub struct Credentials {
-    tokens: HashMap<ServiceTokenHash, Scopes>,
-    certificates: HashMap<String, Scopes>,
+    tokens: HashMap<ServiceTokenHash, Permission>,
+    certificates: HashMap<String, Permission>,
+}
+
+/// What a token or a certificate permits, and until when.
+#[derive(Clone, Copy, Debug)]
+struct Permission {
+    scopes: Scopes,
+    expires_at: Option<Timestamp>,
+    last_used_day: Option<i64>,
+}
+
+impl Permission {
+    fn is_valid(&self, now: Timestamp) -> bool {
+        self.expires_at.is_none_or(|expires_at| now < expires_at)
+    }
 }
 
 impl FromIterator<Credential> for Credentials {
     fn from_iter<T: IntoIterator<Item = Credential>>(all: T) -> Self {
         let mut credentials = Self::default();
-        for Credential { kind, scopes, .. } in all {
+        for Credential { kind, scopes, expires_at, last_used_day, .. } in all {
+            let permission = Permission { scopes, expires_at, last_used_day };
             match kind {
-                CredentialKind::Token(hash) => _ = credentials.tokens.insert(hash, scopes),
-                CredentialKind::Certificate(san) => _ = credentials.certificates.insert(san.0, scopes),
+                CredentialKind::Token(hash) => _ = credentials.tokens.insert(hash, permission),
+                CredentialKind::Certificate(san) => _ = credentials.certificates.insert(san.0, permission),
             }
         }
         credentials
@@ -90,11 +118,12 @@ impl FromIterator<Credential> for Credentials {
 impl Credentials {
     /// Reports whether a token or a certificate is valid.
     #[must_use]
-    pub fn contains(&self, kind: &CredentialKind) -> bool {
-        match kind {
-            CredentialKind::Token(hash) => self.tokens.contains_key(hash),
-            CredentialKind::Certificate(san) => self.certificates.contains_key(&san.0),
-        }
+    pub fn contains(&self, kind: &CredentialKind, now: Timestamp) -> bool {
+        let permission = match kind {
+            CredentialKind::Token(hash) => self.tokens.get(hash),
+            CredentialKind::Certificate(san) => self.certificates.get(&san.0),
+        };
+        permission.is_some_and(|permission| permission.is_valid(now))
     }
 }
 
@@ -114,7 +143,18 @@ impl ServiceTokens {
         let gateway_token = gateway.and_then(|key| ServiceTokenHash::from_token(&service_token(key)));
         let loaded = Loaded { number: 0, at: Duration::ZERO, credentials: Ok(Arc::default()) };
         let (demand, loaded) = (Notify::new(), watch::Sender::new(loaded));
-        Self { db, clock, gateway_token, started: AtomicU64::new(0), demand, loaded }
+        let (uses, pending_uses) = mpsc::channel(MAX_PENDING_USES);
+        Self {
+            db,
+            clock,
+            gateway_token,
+            started: AtomicU64::new(0),
+            demand,
+            loaded,
+            recorded_days: Cache::new(MAX_RECORDED),
+            uses,
+            pending_uses: Mutex::new(pending_uses),
+        }
     }
 
     /// Returns the scopes of a token, or `None` if it is not valid.
@@ -126,9 +166,26 @@ impl ServiceTokens {
             return Ok(Some(Scopes::from_iter([Scope::ClientsForward])));
         }
         let recent = self.recent().and_then(|recent| recent.tokens.get(token).copied());
-        match recent {
-            Some(scopes) => Ok(Some(scopes)),
-            None => Ok(self.reload().await?.tokens.get(token).copied()),
+        let permission = match recent {
+            Some(permission) => Some(permission),
+            None => self.reload().await?.tokens.get(token).copied(),
+        };
+        let permission = permission.filter(|permission| permission.is_valid(self.clock.now()));
+        if let Some(permission) = permission {
+            self.note_use(permission, || CredentialKind::Token(token.clone()));
+        }
+        Ok(permission.map(|permission| permission.scopes))
+    }
+
+    /// Has the use of a token or a certificate stored, unless one was stored today.
+    fn note_use(&self, permission: Permission, kind: impl Fn() -> CredentialKind) {
+        let today = day(self.clock.now());
+        if permission.last_used_day >= Some(today) {
+            return;
+        }
+        let kind = kind();
+        if self.recorded_days.get(&kind) != Some(today) && self.uses.try_send((kind.clone(), today)).is_ok() {
+            self.recorded_days.insert(kind, today);
         }
     }
 
@@ -145,10 +202,14 @@ impl ServiceTokens {
         };
         let mut missing = None;
         for name in peer.names() {
-            match credentials.certificates.get(name).map(|scopes| service_token::require_scope(*scopes, scope)) {
-                Some(Ok(())) => return Ok(Some(CertificateName(name.clone()))),
-                Some(Err(error)) => missing = Some(error),
-                None => {}
+            let Some(permission) = credentials.certificates.get(name) else { continue };
+            match service_token::require_scope(permission.scopes, scope) {
+                Ok(()) => {
+                    let name = CertificateName(name.clone());
+                    self.note_use(*permission, || CredentialKind::Certificate(name.clone()));
+                    return Ok(Some(name));
+                }
+                Err(error) => missing = Some(error),
             }
         }
         missing.map_or(Ok(None), Err)
@@ -178,8 +239,21 @@ impl ServiceTokens {
         Err(error.retry_after(RETRY_DELAY))
     }
 
-    /// Reads them on demand, for as long as it is awaited.
+    /// Reads them on demand, and stores their uses, for as long as it is awaited.
     pub async fn run(&self) {
+        tokio::join!(self.load_on_demand(), self.record_uses());
+    }
+
+    async fn record_uses(&self) {
+        let mut pending = self.pending_uses.lock().await;
+        while let Some((kind, day)) = pending.recv().await {
+            if let Err(error) = service_tokens::record_use(&self.db, kind, day).await {
+                tracing::warn!(%error, "cannot store the last use of a service token");
+            }
+        }
+    }
+
+    async fn load_on_demand(&self) {
         let mut earliest = Instant::now();
         loop {
             self.demand.notified().await;

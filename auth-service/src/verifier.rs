@@ -59,7 +59,12 @@ impl App {
             Verifier::Service(kind) => loop {
                 tokio::time::sleep(POLL_INTERVAL).await;
                 // Errors are ignored: while the database cannot be read, the stream receives no revocations anyway.
-                if self.service_tokens.reload().await.is_ok_and(|credentials| !credentials.contains(&kind)) {
+                if self
+                    .service_tokens
+                    .reload()
+                    .await
+                    .is_ok_and(|credentials| !credentials.contains(&kind, self.clock.now()))
+                {
                     return TokenError::Invalid.into();
                 }
             },

@@ -1,11 +1,15 @@
 //! The commands for the tokens and the certificates of services.
 
-use std::io::{self, Write};
+use std::{
+    io::{self, Write},
+    time::Duration,
+};
 
 use clap::Subcommand;
 use service_kit::{
     auth::scope::{Scope, Scopes},
     clock::Clock,
+    ops::config,
 };
 
 use super::event::tool_event;
@@ -13,6 +17,7 @@ use crate::{
     config::DatabaseArgs,
     model::{
         audit::Kind,
+        personal_access_token::LastUse,
         service_certificate::CertificateName,
         service_token::{self, MAX_TOKENS, SERVICE_SCOPES, ServiceName},
     },
@@ -22,8 +27,7 @@ use crate::{
 /// Commands for service tokens.
 #[derive(Debug, Subcommand)]
 pub enum TokensCommand {
-    /// Create a service token and print it. Only its hash is stored. It is valid until it is revoked. A service can
-    /// have several tokens
+    /// Create a service token and print it. Only its hash is stored. A service can have several tokens
     IssueService {
         /// Name of the service
         name: ServiceName,
@@ -39,11 +43,16 @@ pub enum TokensCommand {
         #[arg(long = "scope", value_name = "SCOPE", value_parser = service_token::parse_scope)]
         scopes: Vec<Scope>,
 
+        /// How long the token is valid, for example 90d [default: until it is revoked]
+        #[arg(long, value_name = "DURATION", value_parser = config::age, conflicts_with = "san")]
+        expires_in: Option<Duration>,
+
         /// The database.
         #[command(flatten)]
         database: DatabaseArgs,
     },
-    /// List the services: name, `token` or the name in its certificate, scopes, and when it was added
+    /// List the services: name, `token` or the name in its certificate, scopes, when it was added, when it expires, and the
+    /// day on which it was last used (UTC)
     ListServices {
         /// The database.
         #[command(flatten)]
@@ -67,8 +76,10 @@ impl TokensCommand {
     /// If the command fails; the message is for the user.
     pub async fn run(self) -> anyhow::Result<()> {
         match self {
-            Self::IssueService { name, san: None, scopes, database } => issue_token(&database, name, scopes).await,
-            Self::IssueService { name, san: Some(san), scopes, database } => {
+            Self::IssueService { name, san: None, scopes, expires_in, database } => {
+                issue_token(&database, name, scopes, expires_in).await
+            }
+            Self::IssueService { name, san: Some(san), scopes, database, .. } => {
                 accept_certificate(&database, name, san, scopes).await
             }
             Self::ListServices { database } => list(&database).await,
@@ -77,14 +88,24 @@ impl TokensCommand {
     }
 }
 
-async fn issue_token(database: &DatabaseArgs, name: ServiceName, scopes: Vec<Scope>) -> anyhow::Result<()> {
+async fn issue_token(
+    database: &DatabaseArgs,
+    name: ServiceName,
+    scopes: Vec<Scope>,
+    expires_in: Option<Duration>,
+) -> anyhow::Result<()> {
     let (db, clock) = (database.open_for_tool().await?, Clock::system());
     let scopes: Scopes =
         if scopes.is_empty() { SERVICE_SCOPES.into_iter().collect() } else { scopes.into_iter().collect() };
     let event = tool_event(&clock, Kind::ServiceTokenIssued).with_detail("service", &name);
-    let event = event.with_detail("scopes", &scopes);
+    let mut event = event.with_detail("scopes", &scopes);
     let (token, hash) = service_token::generate();
-    let inserted = service_tokens::insert(&db, clock.now(), NewServiceToken { hash, name, scopes }, event).await;
+    let expires_at = expires_in.map(|lifetime| clock.now() + lifetime);
+    if let Some(expires_at) = expires_at {
+        event = event.with_detail("expire_time", &expires_at);
+    }
+    let new = NewServiceToken { hash, name, scopes, expires_at };
+    let inserted = service_tokens::insert(&db, clock.now(), new, event).await;
     db.close().await;
     anyhow::ensure!(inserted?, "{}", too_many());
     Ok(writeln!(io::stdout(), "{}", *token)?)
@@ -119,13 +140,17 @@ async fn list(database: &DatabaseArgs) -> anyhow::Result<()> {
     let all = service_tokens::list(&db).await;
     db.close().await;
     let mut output = io::stdout().lock();
-    for Credential { name, kind, scopes, create_time } in all? {
+    for Credential { name, kind, scopes, create_time, expires_at, last_used_day } in all? {
         let kind = match kind {
             CredentialKind::Token(_) => "token".to_owned(),
             CredentialKind::Certificate(san) => san.to_string(),
         };
         let create_time = prost_types::Timestamp::from(create_time);
-        writeln!(output, "{name}\t{kind}\t{scopes}\t{create_time}")?;
+        let never = || "never".to_owned();
+        let expire_time = expires_at.map_or_else(never, |at| prost_types::Timestamp::from(at).to_string());
+        let last_use = LastUse { day: last_used_day, address: String::new() };
+        let last_use = last_used_day.map_or_else(never, |_| last_use.date());
+        writeln!(output, "{name}\t{kind}\t{scopes}\t{create_time}\t{expire_time}\t{last_use}")?;
     }
     Ok(())
 }

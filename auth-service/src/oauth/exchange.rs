@@ -67,6 +67,8 @@ impl OAuth {
             id: self.clock.new_id(),
             roles: Vec::new(),
             scopes: Some(requested_scopes(scope, delegated_scopes(account.scopes, subject.scopes))?),
+            // The service has proved no factor of the user.
+            authentication: None,
             issued_at: now,
             expires_at: subject.expires_at.min(now + self.issuer.access_token_ttl),
             actors: std::iter::once(account.id).chain(subject.actors).collect(),

@@ -39,6 +39,16 @@ pub async fn personal_access_tokens(db: &Db, now: Timestamp) -> Result<i64, Erro
     db.execute(DELETE, args![now, BATCH]).await.map(u64::cast_signed)
 }
 
+/// Deletes a batch of the service tokens that expired before `expired_before`, and returns how many it deleted.
+///
+/// # Errors
+/// If the database fails.
+pub async fn service_tokens(db: &Db, expired_before: Timestamp) -> Result<i64, Error> {
+    const DELETE: &str = "
+        delete from service_tokens where hash in (select hash from service_tokens where expires_at < $1 limit $2)";
+    db.execute(DELETE, args![expired_before, BATCH]).await.map(u64::cast_signed)
+}
+
 /// Deletes a batch of the audit events before `happened_before`, and returns how many it deleted.
 ///
 /// # Errors

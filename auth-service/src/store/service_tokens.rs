@@ -27,6 +27,8 @@ pub struct NewServiceToken {
     pub name: ServiceName,
     /// What the token permits.
     pub scopes: Scopes,
+    /// When the token expires, if it does.
+    pub expires_at: Option<Timestamp>,
 }
 
 /// A new certificate.
@@ -51,10 +53,14 @@ pub struct Credential {
     pub scopes: Scopes,
     /// When it was added.
     pub create_time: Timestamp,
+    /// When it expires, if it does.
+    pub expires_at: Option<Timestamp>,
+    /// The day of its last use since the Unix epoch, if it was used.
+    pub last_used_day: Option<i64>,
 }
 
 /// What identifies a service.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum CredentialKind {
     /// A token.
     Token(ServiceTokenHash),
@@ -63,7 +69,7 @@ pub enum CredentialKind {
 }
 
 impl FromRow for Credential {
-    /// Reads `name, hash, san, scopes, created_at`, of which `hash` or `san` is null.
+    /// Reads `name, hash, san, scopes, created_at, expires_at, last_used_day`, of which `hash` or `san` is null.
     fn from_row(row: &mut Row<'_>) -> Result<Self, Error> {
         let (name, hash, san) = (row.next()?, row.next::<Option<String>>()?, row.next::<Option<String>>()?);
         let kind = match hash {
@@ -71,7 +77,14 @@ impl FromRow for Credential {
             None => CredentialKind::Certificate(CertificateName(san.unwrap_or_default())),
         };
         let scopes: String = row.next()?;
-        Ok(Self { name, kind, scopes: scopes_from_stored(&scopes), create_time: row.next()? })
+        Ok(Self {
+            name,
+            kind,
+            scopes: scopes_from_stored(&scopes),
+            create_time: row.next()?,
+            expires_at: row.next()?,
+            last_used_day: row.next()?,
+        })
     }
 }
 
@@ -81,13 +94,13 @@ impl FromRow for Credential {
 /// If the database fails.
 pub async fn insert(db: &Db, now: Timestamp, new: NewServiceToken, event: Event) -> Result<bool, Error> {
     const INSERT: &str = "
-        insert into service_tokens (hash, name, scopes, created_at)
-        select $1, $2, $3, $4
+        insert into service_tokens (hash, name, scopes, created_at, expires_at)
+        select $1, $2, $3, $4, $6
         where (select count(*) from service_tokens) + (select count(*) from service_certificates) < $5";
     db.write(move |conn| {
         Box::pin(async move {
-            let NewServiceToken { hash, name, scopes } = new;
-            let values = args![hash.0, name.0, scopes.to_string(), now, MAX_TOKENS];
+            let NewServiceToken { hash, name, scopes, expires_at } = new;
+            let values = args![hash.0, name.0, scopes.to_string(), now, MAX_TOKENS, expires_at];
             let is_inserted = conn.execute(INSERT, values).await? > 0;
             if is_inserted {
                 audit::insert(conn, now, NO_USER, &event).await?;
@@ -165,10 +178,24 @@ pub async fn remove(db: &Db, now: Timestamp, name: ServiceName, event: Event) ->
 /// If the database fails.
 pub async fn list(db: &Db) -> Result<Vec<Credential>, Error> {
     const SELECT: &str = "
-        select name, hash, null as san, scopes, created_at from service_tokens
+        select name, hash, null as san, scopes, created_at, expires_at, last_used_day from service_tokens
         union all
-        select name, null, san, scopes, created_at from service_certificates
+        select name, null, san, scopes, created_at, null, last_used_day from service_certificates
         order by name, created_at";
     // Not a scan: there are few of them, and callers wait for them.
     db.read(ReadKind::Point, |conn| Box::pin(async move { conn.fetch_all(SELECT, args![]).await })).await
+}
+
+/// Stores the day of the last use of a token or a certificate.
+///
+/// # Errors
+/// If the database fails.
+pub async fn record_use(db: &Db, kind: CredentialKind, day: i64) -> Result<(), Error> {
+    const TOKEN: &str = "update service_tokens set last_used_day = $2 where hash = $1";
+    const CERTIFICATE: &str = "update service_certificates set last_used_day = $2 where san = $1";
+    let (update, key) = match kind {
+        CredentialKind::Token(hash) => (TOKEN, hash.0),
+        CredentialKind::Certificate(san) => (CERTIFICATE, san.0),
+    };
+    db.execute(update, args![key, day]).await.map(drop)
 }

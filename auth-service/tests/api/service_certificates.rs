@@ -189,7 +189,17 @@ async fn services_are_listed(database: TestDatabase) {
     let rows: Vec<Vec<_>> = listed.lines().map(|line| line.split('\t').collect()).collect();
     assert_eq!(rows[0][..3], ["billing", BILLING, "tokens.verify"]);
     assert_eq!(rows[1][..3], ["gateway", "token", "clients.forward"]);
-    assert!(rows.iter().all(|row| row.len() == 4 && row[3].ends_with('Z')), "{listed}");
+    assert!(rows.iter().all(|row| row.len() == 6 && row[3].ends_with('Z')), "{listed}");
+    assert!(rows.iter().all(|row| row[4..] == ["never", "never"]), "{listed}");
+    introspect(&mesh.client(BILLING).await, &[]).await.expect("introspected");
+    let today = mesh.server.clock.now().to_string();
+    let is_stored = || mesh.tokens(&["list-services"]).lines().next().is_some_and(|line| line.ends_with(&today[..10]));
+    let stored = async {
+        while !is_stored() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(Duration::from_secs(10), stored).await.expect("the last use is stored");
     mesh.server.stop().await;
 }
 

@@ -10,6 +10,7 @@ use service_kit::{
 };
 use taskey_proto::auth::v1::{
     IntrospectRequest, IntrospectResponse, LoginRequest, LogoutRequest, RefreshRequest, TokenPair,
+    WatchRevocationsRequest,
 };
 use tokio::{task::JoinSet, time::Instant};
 use tonic::{Request, Response, Status};
@@ -25,6 +26,8 @@ on_each_database! {
     calls_with_unknown_tokens_share_few_queries_and_a_new_token_is_accepted_meanwhile,
     a_token_grants_only_its_scopes,
     a_token_that_was_issued_before_scopes_existed_grants_all,
+    a_token_expires,
+    the_last_use_of_a_token_is_stored_once_a_day,
 }
 
 async fn introspect(server: &Server, credential: &str) -> Result<IntrospectResponse, Status> {
@@ -156,6 +159,40 @@ async fn a_token_grants_only_its_scopes(database: TestDatabase) {
     let (succeeded, output, error) =
         run_program(&server.database, &["tokens", "issue-service", "billing", "--scope", "tasks.write"]);
     assert!(!succeeded && output.is_empty() && error.contains("must be tokens.verify or clients.forward"), "{error}");
+    server.stop().await;
+}
+
+async fn a_token_expires(database: TestDatabase) {
+    let server = Server::start(database).await;
+    let token = issue(&server.database, &["billing", "--expires-in", "1h", "--scope", "tokens.verify"]);
+    introspect(&server, &token).await.expect("introspected");
+    server.manual_clock.advance(Duration::from_secs(3599));
+    introspect(&server, &token).await.expect("introspected");
+    let request = bearer(&token, WatchRevocationsRequest {});
+    let mut watch = server.token().watch_revocations(request).await.expect("accepted").into_inner();
+    // The clock of the command may be up to a minute ahead of that of the server, which stands still.
+    server.manual_clock.advance(Duration::from_secs(61));
+    assert_refused!(introspect(&server, &token).await, Unauthenticated, "TOKEN_INVALID");
+    let ended = async { while watch.message().await.is_ok() {} };
+    tokio::time::timeout(Duration::from_secs(10), ended).await.expect("its streams end");
+    let (succeeded, _, error) = run_program(&server.database, &["tokens", "issue-service", "x", "--expires-in", "0s"]);
+    assert!(!succeeded && error.contains("at least 1ms"), "{error}");
+    server.stop().await;
+}
+
+async fn the_last_use_of_a_token_is_stored_once_a_day(database: TestDatabase) {
+    let server = Server::start(database).await;
+    let token = issue(&server.database, &["billing"]);
+    let stored = "select coalesce(cast(last_used_day as text), 'never') from service_tokens";
+    assert_eq!(query_string(&server.database, stored).await, "never");
+    for _ in 0..2 {
+        introspect(&server, &token).await.expect("introspected");
+        let today = server.clock.now().as_seconds().div_euclid(86_400).to_string();
+        while query_string(&server.database, stored).await != today {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        server.manual_clock.advance(Duration::from_secs(86_400));
+    }
     server.stop().await;
 }
 

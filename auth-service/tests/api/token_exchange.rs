@@ -90,6 +90,7 @@ async fn a_service_gets_a_token_for_a_user(database: TestDatabase) {
     assert_eq!((exchanged.user_id, exchanged.session_id), (original.user_id, original.session_id));
     assert_eq!(exchanged.actors, [id(&account.id)]);
     assert!(exchanged.id != original.id && exchanged.roles.is_empty());
+    assert!(original.authentication.is_some() && exchanged.authentication.is_none());
     let introspected = introspect(&server, &issued.access_token).await;
     assert!(introspected.active && introspected.act.expect("an actor").sub == account.id);
     assert_refused!(server.get_me(&issued.access_token).await, PermissionDenied, "SCOPE_MISSING");
