@@ -158,6 +158,8 @@ fn only_public_operations_need_no_token() {
         "/v1/auth/email:verify",
         "/v1/auth/login",
         "/v1/auth/login:complete",
+        "/v1/auth/passkey:begin",
+        "/v1/auth/passkey:finish",
         "/v1/auth/password:requestReset",
         "/v1/auth/password:reset",
         "/v1/auth/refresh",
