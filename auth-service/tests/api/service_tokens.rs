@@ -126,8 +126,8 @@ async fn calls_with_unknown_tokens_share_few_queries_and_a_new_token_is_accepted
         let scans = "select cast(seq_scan + coalesce(idx_scan, 0) as text) from pg_stat_user_tables
             where relname = 'service_tokens'";
         let scans: u128 = query_string(&server.database, scans).await.parse().expect("a number");
-        // Issuing a token scans the table, too.
-        assert!(scans <= max_queries + 4, "{scans} queries for {CALLS} calls");
+        // Issuing the token, storing its use and the purge at the start scan the table, too.
+        assert!(scans <= max_queries + 8, "{scans} queries for {CALLS} calls");
     }
     server.stop().await;
 }

@@ -1,10 +1,11 @@
-// The devices on which the views are checked, and the check of one view.
+// The devices on which the views are checked, and the check of one view. Without motion, because a button that has just
+// been enabled does not have its colours yet.
 import { takeScreenshot } from "./support.mjs";
 
 export const DEVICES = {
-  light: { colorScheme: "light", viewport: { width: 1100, height: 760 } },
-  dark: { colorScheme: "dark", viewport: { width: 1100, height: 760 } },
-  phone: { colorScheme: "light", viewport: { width: 360, height: 740 }, hasTouch: true, isMobile: true },
+  light: { reducedMotion: "reduce", colorScheme: "light", viewport: { width: 1100, height: 760 } },
+  dark: { reducedMotion: "reduce", colorScheme: "dark", viewport: { width: 1100, height: 760 } },
+  phone: { reducedMotion: "reduce", colorScheme: "light", viewport: { width: 360, height: 740 }, hasTouch: true, isMobile: true },
 };
 
 /** Returns a function that saves a screenshot of a view of the page, and fails if axe finds something. */
