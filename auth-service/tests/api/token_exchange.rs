@@ -169,7 +169,7 @@ async fn at_most_three_services_act_one_after_another_and_none_twice(database: T
         token = exchange(&server, service, &token, "").await.expect("exchanged").access_token;
         actors.insert(0, id(&service.id));
         assert_eq!(claims(&server, &token).actors, actors);
-        // A loop, whoever is in between.
+        // A loop, also with another service account between the two.
         let outcome = exchange(&server, &services[0], &token, "").await;
         assert_error(outcome, "VALIDATION_FAILED", "invalid_request");
     }
