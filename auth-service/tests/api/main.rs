@@ -33,6 +33,7 @@ mod password_queue;
 mod personal_access_token_limits;
 mod personal_access_tokens;
 mod purge;
+mod random_cases;
 mod refresh;
 mod refresh_model;
 mod refresh_secrets;

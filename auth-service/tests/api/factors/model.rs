@@ -7,23 +7,20 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use proptest::{
-    prelude::*,
-    test_runner::{Config, TestCaseError, TestError, TestRunner},
-};
+use proptest::{prelude::*, test_runner::TestCaseError};
 use service_kit::{
     on_each_database,
     testing::{TestDatabase, refusal},
 };
 use taskey_proto::auth::v1::{CompleteLoginRequest, auth_service_client::AuthServiceClient};
-use tokio::{
-    runtime::Handle,
-    task::{JoinSet, block_in_place},
-};
+use tokio::task::JoinSet;
 use tonic::transport::Channel;
 
 use super::{Enrolled, STEP, challenge, code_at, enroll, recovery, totp};
-use crate::support::{self, Replica, Server};
+use crate::{
+    random_cases,
+    support::{self, Replica, Server},
+};
 
 on_each_database! {
     factors_and_challenges_behave_like_their_model,
@@ -38,16 +35,7 @@ const RECOVERY_CODES: usize = 3;
 async fn factors_and_challenges_behave_like_their_model(database: TestDatabase) {
     let first = Server::start_with(database, &FLAGS).await;
     let second = support::start_replica_with(&first, first.clock.clone(), &FLAGS).await;
-    let config = Config { cases: CASES, failure_persistence: None, max_shrink_iters: 200, ..Config::default() };
-    let outcome = block_in_place(|| {
-        let case = |operations| Handle::current().block_on(Case::run(&first, &second, operations));
-        TestRunner::new(config).run(&operations(), case)
-    });
-    match outcome {
-        Ok(()) => {}
-        Err(TestError::Fail(reason, operations)) => panic!("{reason}\nafter {operations:?}"),
-        Err(TestError::Abort(reason)) => panic!("{reason}"),
-    }
+    random_cases::assert_all_succeed(CASES, &operations(), |operations| Case::run(&first, &second, operations));
     second.stop().await;
     first.stop().await;
 }

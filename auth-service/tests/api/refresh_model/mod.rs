@@ -15,24 +15,21 @@
 
 use std::{iter::zip, time::Duration};
 
-use proptest::{
-    prelude::*,
-    test_runner::{Config, TestCaseError, TestError, TestRunner},
-};
+use proptest::{prelude::*, test_runner::TestCaseError};
 use service_kit::{
     on_each_database,
     testing::{TestDatabase, refusal},
 };
 use taskey_proto::auth::v1::{LoginRequest, LogoutRequest, RefreshRequest, auth_service_client::AuthServiceClient};
-use tokio::{
-    runtime::Handle,
-    task::{JoinSet, block_in_place},
-};
+use tokio::task::JoinSet;
 use tonic::{Code, Status, transport::Channel};
 
 mod session;
 
-use crate::support::{self, PASSWORD, Replica, Server};
+use crate::{
+    random_cases,
+    support::{self, PASSWORD, Replica, Server},
+};
 use session::{CallResult, GRACE_PERIOD, IDLE_TIMEOUT, SUPERSEDED_WINDOW, Session, Step, TICK};
 
 on_each_database! {
@@ -46,16 +43,7 @@ const CASES: u32 = 48;
 async fn refresh_tokens_behave_like_their_model(database: TestDatabase) {
     let first = Server::start_with(database, &FLAGS).await;
     let second = support::start_replica_with(&first, first.clock.clone(), &FLAGS).await;
-    let config = Config { cases: CASES, failure_persistence: None, max_shrink_iters: 400, ..Config::default() };
-    let outcome = block_in_place(|| {
-        let case = |operations| Handle::current().block_on(Case::run(&first, &second, operations));
-        TestRunner::new(config).run(&operations(), case)
-    });
-    match outcome {
-        Ok(()) => {}
-        Err(TestError::Fail(reason, operations)) => panic!("{reason}\nafter {operations:?}"),
-        Err(TestError::Abort(reason)) => panic!("{reason}"),
-    }
+    random_cases::assert_all_succeed(CASES, &operations(), |operations| Case::run(&first, &second, operations));
     second.stop().await;
     first.stop().await;
 }
