@@ -14,7 +14,8 @@ pub(crate) fn due_at(date: Option<&str>, time: Option<Timestamp>, zone: &str) ->
     let date: Option<Date> = date.and_then(|date| date.parse().ok());
     let Some(date) = date else { return time };
     let zone = jiff::tz::db().get(zone).unwrap_or(TimeZone::UTC);
-    let day_end = date.tomorrow().and_then(|next| next.to_zoned(zone)).and_then(|midnight| midnight.start_of_day());
+    let day_end =
+        date.tomorrow().and_then(|next| next.to_zoned_datetime(zone)).and_then(|midnight| midnight.start_of_day());
     Some(day_end.map_or(NEVER, |instant| Timestamp::from_micros(instant.timestamp().as_microsecond())))
 }
 
