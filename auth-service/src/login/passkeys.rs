@@ -73,8 +73,27 @@ impl Passkeys {
     /// STORE_UNAVAILABLE.
     pub async fn second_factor_options(&self, user_id: Uuid) -> Result<Option<String>, ApiError> {
         let Some(site) = &self.site else { return Ok(None) };
+        self.options_for_account(site, user_id, Use::SecondFactor(user_id)).await
+    }
+
+    /// Returns the options with which the user of a session proves their identity again.
+    ///
+    /// # Errors
+    /// PASSKEYS_DISABLED, or FACTOR_NOT_FOUND if the account has no passkeys.
+    pub async fn reauthentication_options(&self, user_id: Uuid, session_id: Uuid) -> Result<String, ApiError> {
+        let challenge_use = Use::Reauthentication { user_id, session_id };
+        let options = self.options_for_account(self.site()?, user_id, challenge_use).await?;
+        options.ok_or_else(error::factor_not_found)
+    }
+
+    async fn options_for_account(
+        &self,
+        site: &RelyingParty,
+        user_id: Uuid,
+        challenge_use: Use,
+    ) -> Result<Option<String>, ApiError> {
         let credentials = passkeys::descriptors(&self.db, user_id).await?;
-        let challenge = self.challenge(Use::SecondFactor(user_id));
+        let challenge = self.challenge(challenge_use);
         let has_passkeys = !credentials.is_empty();
         Ok(has_passkeys.then(|| options::request(site, &challenge, LIFETIME, &credentials)))
     }
@@ -93,10 +112,7 @@ impl Passkeys {
         let opened = self.open_challenge(challenge_use, client_data.challenge());
         let challenge = opened.map_err(error::passkey_invalid)?;
         let passkey = passkeys::by_credential(&self.db, response.id()).await?;
-        let is_owner = |passkey: &Passkey| match challenge_use {
-            Use::SecondFactor(user_id) | Use::Registration(user_id) => passkey.user_id == user_id,
-            Use::Login => true,
-        };
+        let is_owner = |passkey: &Passkey| challenge_use.user_id().is_none_or(|user_id| passkey.user_id == user_id);
         let passkey = passkey.filter(is_owner).ok_or_else(|| error::passkey_invalid(Rejection::WrongCredential))?;
         let is_passwordless = challenge_use == Use::Login;
         let expected = Expected { relying_party: site, challenge: client_data.challenge(), is_passwordless };

@@ -11,12 +11,14 @@ use crate::{
         audit::{Event, Kind},
         factor::SecondFactor,
         login_throttle::lock_duration,
+        passkey_challenge::Use,
         user::User,
     },
     store::{
         audit,
         reauthentication::{self, Proof, Reauthentication},
     },
+    webauthn::rejection::Rejection,
 };
 
 impl Sessions {
@@ -37,7 +39,7 @@ impl Sessions {
     /// Checks a second factor, uses it, and returns a new access token.
     ///
     /// # Errors
-    /// CODE_INVALID, RATE_LIMITED, or TOKEN_REVOKED if the session has ended.
+    /// CODE_INVALID, PASSKEY_INVALID, RATE_LIMITED, or TOKEN_REVOKED if the session has ended.
     pub async fn reauthenticate_with_factor(
         &self,
         user: User,
@@ -47,16 +49,21 @@ impl Sessions {
     ) -> Result<ReauthenticateResponse, ApiError> {
         let (now, user_id) = (self.clock.now(), user.id);
         let attempt = self.passwords.permit(&user.email, &event.client).await?;
-        if let Some(used) = self.find_use(now, user_id, factor, &event.client).await? {
+        let is_passkey = matches!(factor, SecondFactor::Passkey(_));
+        let passkey_use = Use::Reauthentication { user_id, session_id };
+        if let Some(used) = self.find_use(now, user_id, (factor, passkey_use), &event.client).await? {
             let proof = Proof::Factor(used, attempt.attempt.clone());
             if let Some(response) = self.record_proof(user, session_id, proof, event.clone()).await? {
                 return Ok(response);
+            }
+            if is_passkey {
+                return Err(error::passkey_invalid(Rejection::WrongChallenge));
             }
         }
         Err(self.refuse_code_of_owner(user_id, &attempt, &event).await?)
     }
 
-    /// Returns `None` if the code was used before.
+    /// Returns `None` if the code, or the challenge of the passkey, was used before.
     async fn record_proof(
         &self,
         user: User,

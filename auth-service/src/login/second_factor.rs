@@ -42,8 +42,8 @@ pub(super) struct VerifiedLogin {
 }
 
 impl Sessions {
-    /// Returns the use of a factor of an account with what its user has entered, if it is correct. The use may have happened
-    /// before; the update that records it decides.
+    /// Returns the use of a factor of an account with what its user has entered, if it is correct. `passkey_use` is what the
+    /// challenge of a passkey must be for. The use may have happened before; the update that records it decides.
     ///
     /// # Errors
     /// PASSKEY_INVALID.
@@ -51,7 +51,7 @@ impl Sessions {
         &self,
         now: Timestamp,
         user_id: Uuid,
-        factor: SecondFactor,
+        (factor, passkey_use): (SecondFactor, Use),
         client: &ClientInfo,
     ) -> Result<Option<FactorUse>, ApiError> {
         Ok(match factor {
@@ -60,9 +60,7 @@ impl Sessions {
                 secrets.iter().find_map(|secret| secret.accept(&keys, &code, now))
             }
             SecondFactor::RecoveryCode(hash) => Some(FactorUse::RecoveryCode(hash)),
-            SecondFactor::Passkey(response) => {
-                Some(self.passkeys.verify(&response, Use::SecondFactor(user_id), client).await?.1)
-            }
+            SecondFactor::Passkey(response) => Some(self.passkeys.verify(&response, passkey_use, client).await?.1),
         })
     }
 
@@ -125,7 +123,7 @@ impl Sessions {
         challenge: Option<LoginChallenge>,
     ) -> Result<TokenPair, ApiError> {
         let (now, user_id) = (self.clock.now(), login.credentials.user.id);
-        match self.find_use(now, user_id, factor, &login.client).await? {
+        match self.find_use(now, user_id, (factor, Use::SecondFactor(user_id)), &login.client).await? {
             Some(used) => self.start(login, Some(used), challenge).await,
             None => Err(self.refuse_code(&login).await?),
         }

@@ -23,17 +23,37 @@ pub enum Use {
     Login,
     /// Completing a login to an account.
     SecondFactor(Uuid),
+    /// Proving the identity of a user again.
+    Reauthentication {
+        /// The account.
+        user_id: Uuid,
+        /// The session.
+        session_id: Uuid,
+    },
 }
 
 impl Use {
+    /// Returns the account to which the passkey must belong. `None` if any account is accepted.
+    #[must_use]
+    pub fn user_id(self) -> Option<Uuid> {
+        match self {
+            Self::Login => None,
+            Self::Registration(user_id) | Self::SecondFactor(user_id) | Self::Reauthentication { user_id, .. } => {
+                Some(user_id)
+            }
+        }
+    }
+
     /// Returns what a sealed challenge is bound to.
     fn context(self) -> Vec<u8> {
-        let (name, user_id) = match self {
-            Self::Registration(user_id) => (b"registration ".as_slice(), user_id),
-            Self::Login => (b"login ".as_slice(), Uuid::nil()),
-            Self::SecondFactor(user_id) => (b"second factor ".as_slice(), user_id),
+        let (name, session_id) = match self {
+            Self::Registration(_) => (b"registration ".as_slice(), None),
+            Self::Login => (b"login ".as_slice(), None),
+            Self::SecondFactor(_) => (b"second factor ".as_slice(), None),
+            Self::Reauthentication { session_id, .. } => (b"reauthentication ".as_slice(), Some(session_id)),
         };
-        [name, user_id.as_bytes()].concat()
+        let user_id = self.user_id().unwrap_or(Uuid::nil());
+        [name, user_id.as_bytes(), session_id.as_ref().map_or(&[][..], |id| id.as_bytes())].concat()
     }
 }
 
@@ -87,6 +107,9 @@ mod tests {
             Use::Login,
             Use::SecondFactor(ann),
             Use::SecondFactor(ben),
+            Use::Reauthentication { user_id: ann, session_id: ann },
+            Use::Reauthentication { user_id: ann, session_id: ben },
+            Use::Reauthentication { user_id: ben, session_id: ann },
         ];
         for challenge_use in uses {
             let challenge = PasskeyChallenge::new(now);

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use service_kit::status::ApiError;
 use taskey_proto::auth::v1::{
-    self as pb, ChangeEmailRequest, ChangeEmailResponse, ChangePasswordRequest, ChangePasswordResponse,
-    DeleteMeRequest, DeleteMeResponse, ExportMeRequest, ExportMeResponse, GetMeRequest, ListMySecurityEventsRequest,
-    ListMySecurityEventsResponse, ListSessionsRequest, ListSessionsResponse, ReauthenticateRequest,
-    ReauthenticateResponse, RequestEmailVerificationRequest, RequestEmailVerificationResponse,
-    RevokeAllSessionsRequest, RevokeAllSessionsResponse, RevokeOtherSessionsRequest, RevokeOtherSessionsResponse,
-    RevokeSessionRequest, RevokeSessionResponse, UpdateMeRequest,
+    self as pb, BeginPasskeyReauthenticationRequest, BeginPasskeyReauthenticationResponse, ChangeEmailRequest,
+    ChangeEmailResponse, ChangePasswordRequest, ChangePasswordResponse, DeleteMeRequest, DeleteMeResponse,
+    ExportMeRequest, ExportMeResponse, GetMeRequest, ListMySecurityEventsRequest, ListMySecurityEventsResponse,
+    ListSessionsRequest, ListSessionsResponse, ReauthenticateRequest, ReauthenticateResponse,
+    RequestEmailVerificationRequest, RequestEmailVerificationResponse, RevokeAllSessionsRequest,
+    RevokeAllSessionsResponse, RevokeOtherSessionsRequest, RevokeOtherSessionsResponse, RevokeSessionRequest,
+    RevokeSessionResponse, UpdateMeRequest,
 };
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
@@ -151,6 +152,15 @@ impl pb::account_service_server::AccountService for AccountService {
             }
         };
         Ok(Response::new(response))
+    }
+
+    async fn begin_passkey_reauthentication(
+        &self,
+        request: Request<BeginPasskeyReauthenticationRequest>,
+    ) -> Result<Response<BeginPasskeyReauthenticationResponse>, Status> {
+        let ActiveCaller { user, session_id, .. } = self.app.interactive_caller(&request).await?;
+        let options = self.app.sessions.passkeys.reauthentication_options(user.id, session_id).await?;
+        Ok(Response::new(BeginPasskeyReauthenticationResponse { options }))
     }
 
     async fn list_my_security_events(

@@ -113,9 +113,7 @@ pub fn completion(
     let factor = match request.factor {
         Some(LoginFactor::TotpCode(code)) => totp_code(&code, &mut violations),
         Some(LoginFactor::RecoveryCode(code)) => recovery_code(&code, &mut violations),
-        Some(LoginFactor::PasskeyResponse(response)) => {
-            Some(SecondFactor::Passkey(Assertion::parse(&response).map_err(error::passkey_invalid)?))
-        }
+        Some(LoginFactor::PasskeyResponse(response)) => Some(passkey_response(&response)?),
         None => {
             violations.add("totp_code", "must be set, or recovery_code, or passkey_response");
             None
@@ -137,7 +135,7 @@ pub enum IdentityProof {
 /// Parses what a signed-in user proves.
 ///
 /// # Errors
-/// VALIDATION_FAILED with the invalid field.
+/// VALIDATION_FAILED with the invalid field; PASSKEY_INVALID if the response of a passkey is malformed.
 pub fn identity_proof(request: pb::ReauthenticateRequest) -> Result<IdentityProof, ApiError> {
     let mut violations = Violations::default();
     let proof = match request.proof {
@@ -146,8 +144,9 @@ pub fn identity_proof(request: pb::ReauthenticateRequest) -> Result<IdentityProo
         }
         Some(RequestedProof::TotpCode(code)) => totp_code(&code, &mut violations).map(IdentityProof::Factor),
         Some(RequestedProof::RecoveryCode(code)) => recovery_code(&code, &mut violations).map(IdentityProof::Factor),
+        Some(RequestedProof::PasskeyResponse(response)) => Some(IdentityProof::Factor(passkey_response(&response)?)),
         None => {
-            violations.add("current_password", "must be set, or totp_code, or recovery_code");
+            violations.add("current_password", "must be set, or totp_code, or recovery_code, or passkey_response");
             None
         }
     };
@@ -160,4 +159,8 @@ fn totp_code(code: &str, violations: &mut Violations) -> Option<SecondFactor> {
 
 fn recovery_code(code: &str, violations: &mut Violations) -> Option<SecondFactor> {
     violations.check("recovery_code", RecoveryCodeHash::parse(code)).map(SecondFactor::RecoveryCode)
+}
+
+fn passkey_response(response: &str) -> Result<SecondFactor, ApiError> {
+    Ok(SecondFactor::Passkey(Assertion::parse(response).map_err(error::passkey_invalid)?))
 }

@@ -2,6 +2,7 @@
 
 mod authenticator;
 mod counter;
+mod reauthentication;
 mod registration;
 mod second_factor;
 mod support;
@@ -107,5 +108,7 @@ async fn disabled_server_refuses_passkeys(database: TestDatabase) {
     assert_refused!(options, FailedPrecondition, "PASSKEYS_DISABLED");
     let added = add_passkey(&server, &pair.access_token, &mut Authenticator::new()).await;
     assert_refused!(added, FailedPrecondition, "PASSKEYS_DISABLED");
+    let options = support::reauthentication_options(&server, &pair.access_token).await;
+    assert_refused!(options, FailedPrecondition, "PASSKEYS_DISABLED");
     server.stop().await;
 }

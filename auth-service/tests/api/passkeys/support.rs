@@ -3,8 +3,8 @@
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use service_kit::testing::TestDatabase;
 use taskey_proto::auth::v1::{
-    BeginPasskeyLoginRequest, BeginPasskeyRequest, FinishPasskeyLoginRequest, FinishPasskeyRequest,
-    FinishPasskeyResponse, LoginChallenge, TokenPair, factor_service_client::FactorServiceClient,
+    BeginPasskeyLoginRequest, BeginPasskeyReauthenticationRequest, BeginPasskeyRequest, FinishPasskeyLoginRequest,
+    FinishPasskeyRequest, FinishPasskeyResponse, LoginChallenge, TokenPair, factor_service_client::FactorServiceClient,
 };
 use tonic::{Response, Status, transport::Channel};
 
@@ -51,6 +51,11 @@ pub async fn finish_registration(
 
 pub async fn login_options(server: &Server) -> String {
     server.auth().begin_passkey_login(BeginPasskeyLoginRequest {}).await.expect("options").into_inner().options
+}
+
+pub async fn reauthentication_options(server: &Server, access_token: &str) -> Result<String, Status> {
+    let request = bearer(access_token, BeginPasskeyReauthenticationRequest {});
+    Ok(server.account().begin_passkey_reauthentication(request).await?.into_inner().options)
 }
 
 pub async fn log_in(server: &Server, device: &mut Authenticator) -> Result<TokenPair, Status> {

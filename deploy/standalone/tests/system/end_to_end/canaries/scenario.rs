@@ -44,7 +44,8 @@ const NEED_MAIL: [&str; 7] = [
 const NEED_FACTOR: [&str; 5] =
     ["/CompleteLogin", "/ConfirmTotp", "/UpdateFactor", "/DeleteFactor", "/RegenerateRecoveryCodes"];
 /// The RPCs that fail because the programs of the test have no URL to which passkeys could belong.
-const NEED_SITE: [&str; 4] = ["/BeginPasskey", "/FinishPasskey", "/BeginPasskeyLogin", "/FinishPasskeyLogin"];
+const NEED_SITE: [&str; 5] =
+    ["/BeginPasskey", "/FinishPasskey", "/BeginPasskeyLogin", "/FinishPasskeyLogin", "/BeginPasskeyReauthentication"];
 pub const JSON: &str = "content-type: application/json";
 
 /// The email address of the first user.
