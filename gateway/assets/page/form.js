@@ -27,15 +27,15 @@ export function onSubmit(form, send) {
   });
 }
 
-/** Calls `run` when a button is pressed, once at a time. Shows errors that `run` throws as a toast. */
-export function onPress(button, run) {
+/** Calls `run` when a button is pressed, once at a time. Shows errors that `run` throws, by default as a toast. */
+export function onPress(button, run, show = showToast) {
   button.addEventListener("click", async () => {
     if (button.ariaDisabled) return;
     button.ariaDisabled = "true";
     try {
       await run();
     } catch (error) {
-      showToast(explain(error));
+      show(explain(error));
     } finally {
       button.ariaDisabled = null;
     }

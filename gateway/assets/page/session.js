@@ -1,9 +1,10 @@
 // Signup, login and logout, and the view for users who are not logged in.
-import { call } from "./api.js";
+import { call, explain } from "./api.js";
 import { challengeForm } from "./challenge.js";
 import { fromTemplate } from "./dom.js";
 import { onPress, onSubmit } from "./form.js";
-import { hasPasskeys, logInWithPasskey } from "./passkeys.js";
+import { showToast } from "./notice.js";
+import { hasPasskeys, logInWithOfferedPasskey, logInWithPasskey, stopOffer } from "./passkeys.js";
 
 const TEXTS = {
   logIn: { heading: "Log in", question: "New here?", other: "Create an account", autocomplete: "current-password" },
@@ -28,6 +29,8 @@ export function loginView(note, onLogin) {
     parts.passkey.hidden = isSignUp || !hasPasskeys();
     if (isSignUp) parts.password.setAttribute("aria-describedby", "password-rule");
     else parts.password.removeAttribute("aria-describedby");
+    if (isSignUp) stopOffer();
+    else offerPasskeys();
   };
   parts.switchMode.addEventListener("click", () => {
     mode = mode === "logIn" ? "signUp" : "logIn";
@@ -42,6 +45,7 @@ export function loginView(note, onLogin) {
       mode = "logIn";
       show();
     }
+    stopOffer();
     const body = { email, password, sessionLabel: sessionLabel() };
     const { user, challenge } = await call("POST", "/v1/auth/login?cookie=true", { body });
     if (challenge) showChallenge(challenge);
@@ -58,6 +62,11 @@ export function loginView(note, onLogin) {
     parts.root.replaceChildren(form);
     parts.note.textContent = newNote;
     parts.password.focus();
+    offerPasskeys();
+  };
+  const offerPasskeys = () => {
+    const login = logInWithOfferedPasskey(sessionLabel());
+    login.then((user) => user && onLogin(user), (error) => showToast(explain(error)));
   };
   onPress(parts.passkeyButton, async () => onLogin(await logInWithPasskey(sessionLabel())));
   show();

@@ -218,16 +218,32 @@ async fn page_works_under_a_path_behind_nginx() {
     assert_succeeds("path.mjs", &format!("{url}/")).await;
 }
 
-#[tokio::test]
-async fn passkey_replaces_or_completes_a_password() {
+/// Runs a script against a new `taskey` whose passkeys belong to the URL of the page.
+async fn run_passkey_script(script: &str, flags: &[&str]) {
     if let Some(reason) = missing_tool() {
         return report_skipped("a test in a browser", reason);
     }
     let _guard = BROWSER.lock().await;
     let (folder, address) = (testing::folder(), free_address());
     let url = format!("http://localhost:{}", address.port());
-    let _taskey = start_at(&address.to_string(), folder.path(), &["--public-url", &url]).await;
-    assert_succeeds("passkeys.mjs", &url).await;
+    let flags = [&["--public-url", &url], flags].concat();
+    let _taskey = start_at(&address.to_string(), folder.path(), &flags).await;
+    assert_succeeds(script, &url).await;
+}
+
+#[tokio::test]
+async fn passkey_replaces_or_completes_a_password() {
+    run_passkey_script("passkeys.mjs", &[]).await;
+}
+
+#[tokio::test]
+async fn login_form_offers_passkeys_until_the_password_is_sent() {
+    run_passkey_script("passkey-autofill.mjs", &[]).await;
+}
+
+#[tokio::test]
+async fn change_of_credentials_long_after_the_login_accepts_a_passkey() {
+    run_passkey_script("passkey-step-up.mjs", &["--step-up-max-age", "5s"]).await;
 }
 
 #[tokio::test]
