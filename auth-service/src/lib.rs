@@ -211,6 +211,7 @@ impl Server {
             db: db.clone(),
             clock: clock.clone(),
             issuer: Arc::clone(&issuer),
+            mailer: Arc::clone(&mailer),
             site: config.public_url.as_ref().and_then(RelyingParty::new),
         });
         let registrations = PasskeyRegistrations { passkeys: Arc::clone(&passkeys), mailer: Arc::clone(&mailer) };

@@ -8,14 +8,16 @@ use uuid::Uuid;
 use super::token_issuer::TokenIssuer;
 use crate::{
     error,
+    mail::Mailer,
     model::{
         audit::{Actor, Event, Kind},
         client_info::ClientInfo,
         factor::FactorUse,
+        mail::Template,
         passkey::{Passkey, PasskeyUse},
         passkey_challenge::{LIFETIME, PasskeyChallenge, Use},
     },
-    store::{audit, passkeys},
+    store::{passkeys, users},
     webauthn::{
         assertion::{self, Counter, Expected, StoredCredential, Verification},
         options,
@@ -30,6 +32,7 @@ pub struct Passkeys {
     pub(crate) db: Db,
     pub(crate) clock: Clock,
     pub(crate) issuer: Arc<TokenIssuer>,
+    pub(crate) mailer: Arc<Mailer>,
     /// The site of the passkeys. `None` if `--public-url` is not set, or browsers permit no passkeys there.
     pub(crate) site: Option<RelyingParty>,
 }
@@ -119,18 +122,18 @@ impl Passkeys {
         let Passkey { id, user_id, user_handle, public_key, sign_count } = &passkey;
         let stored = StoredCredential { id: response.id(), public_key, user_handle, sign_count: *sign_count };
         let verified = assertion::verify(response, expected, stored).map_err(error::passkey_invalid)?;
-        self.check_counter(&passkey, verified, client).await?;
+        self.check_counter(&passkey, (challenge, verified), client).await?;
         Ok((*user_id, FactorUse::Passkey(PasskeyUse { passkey_id: *id, challenge, verified })))
     }
 
-    /// Adds an event to the audit log if the signature counter is not larger than before, which a copy of the passkey can
-    /// cause. W3C WebAuthn (section 7.2, step 22) lets the site decide what follows: a counter that went back is refused;
+    /// Adds an event to the audit log and informs the owner if the signature counter is not larger than before, which a copy
+    /// of the passkey can cause. W3C WebAuthn (section 7.2, step 22) lets the site decide what follows: a counter that went back is refused;
     /// one that has become zero is accepted, because the user may have moved the passkey to an authenticator that does not
     /// count.
     async fn check_counter(
         &self,
         passkey: &Passkey,
-        verified: Verification,
+        (challenge, verified): (PasskeyChallenge, Verification),
         client: &ClientInfo,
     ) -> Result<(), ApiError> {
         if verified.counter == Counter::Consistent {
@@ -142,8 +145,15 @@ impl Passkeys {
             .with_detail("stored_counter", &passkey.sign_count)
             .with_detail("received_counter", &verified.sign_count)
             .with_detail("accepted", &is_accepted);
-        audit::add(&self.db, self.clock.now(), passkey.user_id, event).await?;
-        tracing::warn!(user_id = %passkey.user_id, passkey_id = %passkey.id, is_accepted, "a passkey may have been copied");
+        let (now, user_id) = (self.clock.now(), passkey.user_id);
+        let user = users::by_id(&self.db, user_id).await?;
+        let notice = user.and_then(|user| self.mailer.notice(Template::PasskeyCloneSuspected, &user, client));
+        let refused = (!is_accepted).then_some(challenge);
+        if !passkeys::record_suspicion(&self.db, now, user_id, refused, (event, notice)).await? {
+            return Err(error::passkey_invalid(Rejection::WrongChallenge));
+        }
+        self.mailer.wake();
+        tracing::warn!(%user_id, passkey_id = %passkey.id, is_accepted, "a passkey may have been copied");
         if is_accepted { Ok(()) } else { Err(error::passkey_invalid(Rejection::CounterWentBack)) }
     }
 }

@@ -50,6 +50,7 @@ impl Letter {
             Template::RefreshReused => words.refresh_reused(),
             Template::AccountExists => words.account_exists(),
             Template::FactorChanged => words.factor_changed(),
+            Template::PasskeyCloneSuspected => words.passkey_clone_suspected(),
             Template::ConfirmEmailChange => words.confirm_email_change(),
             Template::VerifyEmail => words.verify_email(),
             Template::ResetPassword => words.reset_password(),
@@ -142,6 +143,22 @@ impl Words<'_> {
                  the password:",
                 ),
                 Paragraph::Link(format!("{}/#account", self.page)),
+            ],
+        )
+    }
+
+    fn passkey_clone_suspected(&self) -> Letter {
+        let Self { address, cause, .. } = self;
+        Letter::with(
+            "A passkey of your account may have been copied",
+            [
+                text(format!("A passkey of your Taskey account {address} was used {cause}.")),
+                text(
+                    "A passkey counts its uses, and this time the number had not increased, so somebody may have copied \
+                 it. If you have not moved it to another device yourself, delete it, add a new one, and log out the \
+                 devices that you do not know:",
+                ),
+                Paragraph::Link(format!("{}/#factors", self.page)),
             ],
         )
     }

@@ -63,11 +63,13 @@ pub enum Template {
     AccountExists,
     /// A second factor was added or deleted, or the recovery codes were replaced.
     FactorChanged,
+    /// A passkey was used that may have been copied.
+    PasskeyCloneSuspected,
 }
 
 impl Template {
     /// All templates.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::PasswordChanged,
         Self::VerifyEmail,
         Self::ResetPassword,
@@ -77,6 +79,7 @@ impl Template {
         Self::RefreshReused,
         Self::AccountExists,
         Self::FactorChanged,
+        Self::PasskeyCloneSuspected,
     ];
 
     /// Returns the name that is stored.
@@ -92,6 +95,7 @@ impl Template {
             Self::RefreshReused => "REFRESH_REUSED",
             Self::AccountExists => "ACCOUNT_EXISTS",
             Self::FactorChanged => "FACTOR_CHANGED",
+            Self::PasskeyCloneSuspected => "PASSKEY_CLONE_SUSPECTED",
         }
     }
 
@@ -113,7 +117,8 @@ impl Template {
             | Self::NewDevice
             | Self::RefreshReused
             | Self::AccountExists
-            | Self::FactorChanged => Duration::from_secs(24 * 3600),
+            | Self::FactorChanged
+            | Self::PasskeyCloneSuspected => Duration::from_secs(24 * 3600),
         }
     }
 
@@ -125,7 +130,8 @@ impl Template {
             | Self::EmailChanged
             | Self::NewDevice
             | Self::RefreshReused
-            | Self::FactorChanged => false,
+            | Self::FactorChanged
+            | Self::PasskeyCloneSuspected => false,
             Self::VerifyEmail | Self::ResetPassword | Self::ConfirmEmailChange | Self::AccountExists => true,
         }
     }
@@ -250,7 +256,8 @@ pub fn account_state(template: Template, account: &Credentials, details: &Detail
         | Template::NewDevice
         | Template::RefreshReused
         | Template::AccountExists
-        | Template::FactorChanged => {
+        | Template::FactorChanged
+        | Template::PasskeyCloneSuspected => {
             return String::new();
         }
         Template::VerifyEmail => &[&user.email, &email, if user.email_verified { "verified" } else { "unverified" }],

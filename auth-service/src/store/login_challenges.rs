@@ -7,8 +7,8 @@ use service_kit::{
 };
 use uuid::Uuid;
 
-/// Completes a challenge within the transaction that starts its session, or stores a new passkey. Returns false if it was
-/// completed before.
+/// Completes a challenge within the transaction that starts its session, stores a new passkey, or refuses a suspected copy of
+/// a passkey. Returns false if it was completed before.
 ///
 /// # Errors
 /// If the database fails.

@@ -8,11 +8,14 @@ use service_kit::{
 };
 use uuid::Uuid;
 
-use super::login_challenges;
+use super::{audit, login_challenges, mails};
 use crate::{
     model::{
+        audit::Event,
         factor::Factor,
+        mail::NewMail,
         passkey::{Passkey, PasskeyUse},
+        passkey_challenge::PasskeyChallenge,
     },
     webauthn::options::Descriptor,
 };
@@ -99,6 +102,34 @@ pub async fn use_within(conn: &mut Conn, now: Timestamp, user_id: Uuid, used: &P
     let (eligible, backed_up) = (verified.backup_eligible, verified.backed_up);
     let values = args![*passkey_id, user_id, i64::from(verified.sign_count), eligible, backed_up, now];
     Ok(conn.execute(UPDATE, values).await? > 0)
+}
+
+/// Records that a passkey may have been copied, and stores the notice about it. `refused` is the challenge if the response
+/// to it is refused; it is used by this. Records nothing and returns false if it was used before: then the response was only
+/// sent again.
+///
+/// # Errors
+/// If the database fails.
+pub async fn record_suspicion(
+    db: &Db,
+    now: Timestamp,
+    user_id: Uuid,
+    refused: Option<PasskeyChallenge>,
+    (event, notice): (Event, Option<NewMail>),
+) -> Result<bool, Error> {
+    db.write(move |conn| {
+        Box::pin(async move {
+            if let Some(challenge) = refused
+                && !login_challenges::complete_within(conn, challenge.id, challenge.expires_at).await?
+            {
+                return Ok(false);
+            }
+            audit::insert(conn, now, user_id, &event).await?;
+            mails::insert_optional_within(conn, now, notice.as_ref()).await?;
+            Ok(true)
+        })
+    })
+    .await
 }
 
 /// Changes the label of a passkey within a transaction. Returns `None` if the account has no such passkey.
