@@ -10,6 +10,7 @@ const ATTEMPTS = {
   KIND_PASSWORD_CHANGED: "change the password",
   KIND_EMAIL_CHANGED: "change the email address",
   KIND_ACCOUNT_DELETED: "delete the account",
+  KIND_REAUTHENTICATED: "prove the identity again",
 };
 
 const SENTENCES = {
@@ -46,7 +47,7 @@ const SENTENCES = {
   KIND_FACTOR_UPDATED: "A second factor got another name",
   KIND_FACTOR_DELETED: "A second factor was deleted",
   KIND_RECOVERY_CODES_REGENERATED: "The recovery codes were replaced",
-  KIND_REAUTHENTICATED: "The password or a code was entered again",
+  KIND_REAUTHENTICATED: "The password, a code or a passkey was used to prove the identity again",
   KIND_FACTOR_CODE_WRONG: "A wrong code of a second factor was entered",
   KIND_USER_FACTORS_DELETED: "All second factors were deleted",
   KIND_PASSKEY_CLONE_SUSPECTED: "A passkey was used that may have been copied",

@@ -9,7 +9,10 @@ use std::{
 
 use http::Method;
 
-use crate::program::{Program, UNREACHABLE, with_header};
+use crate::{
+    openapi::contract_pool,
+    program::{Program, UNREACHABLE, with_header},
+};
 
 /// Starts a gateway without services, which the page does not need.
 async fn start() -> Program {
@@ -45,6 +48,18 @@ async fn page_files_have_their_content_type() {
         };
         let response = program.get(&path).await;
         assert_eq!((response.header("content-type"), response.header("x-content-type-options")), (expected, "nosniff"));
+    }
+}
+
+#[test]
+fn every_kind_of_security_event_has_a_sentence() {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/page/events.js");
+    let script = fs::read_to_string(script).unwrap();
+    let sentences = script.split_once("const SENTENCES = {\n").unwrap().1.split_once("\n};").unwrap().0;
+    let kinds = contract_pool().get_enum_by_name("taskey.auth.v1.AuditEvent.Kind").unwrap();
+    for kind in kinds.values().filter(|kind| kind.number() != 0) {
+        let entry = format!("  {}: ", kind.name());
+        assert!(sentences.lines().any(|line| line.starts_with(&entry)), "{} has no sentence", kind.name());
     }
 }
 

@@ -13,7 +13,11 @@ use tonic::Status;
 use super::{STEP, challenge, code, code_at, complete, enroll, recovery, totp, wrong_code};
 use crate::{
     authentication::claims,
-    mail::{self, NEW_PASSWORD, change_password, token_in},
+    mail::{
+        self, Mailbox, NEW_PASSWORD,
+        actions::{request_reset, reset_with_token},
+        change_password, token_in,
+    },
     support::{PASSWORD, Server, bearer, execute},
 };
 
@@ -29,6 +33,7 @@ on_each_database! {
     invalid_requests_name_the_field,
     wrong_codes_count_as_wrong_passwords_and_a_correct_password_does_not_reset_them,
     a_password_reset_does_not_remove_factors,
+    a_password_reset_resets_the_count_of_wrong_codes,
 }
 
 /// How wrong passwords are limited, without a limit for the address of the test.
@@ -224,21 +229,39 @@ async fn wrong_codes_count_as_wrong_passwords_and_a_correct_password_does_not_re
 async fn a_password_reset_does_not_remove_factors(database: TestDatabase) {
     let (server, mailbox) = mail::start(database).await;
     let ann = enroll(&server, "ann@example.com").await;
-    let mails = mailbox.read("ann@example.com").len();
-    let request = taskey_proto::auth::v1::RequestPasswordResetRequest { email: "ann@example.com".to_owned() };
-    server.auth().request_password_reset(request).await.expect("requested");
-    mail::await_that("a mail", || mailbox.read("ann@example.com").iter().any(|mail| mail.contains("#resetPassword=")))
-        .await;
-    assert!(mails >= 1);
-    let mail = mailbox.read("ann@example.com").into_iter().find(|mail| mail.contains("#resetPassword="));
-    let reset = taskey_proto::auth::v1::ResetPasswordRequest {
-        token: token_in(&mail.expect("a mail"), "resetPassword"),
-        new_password: NEW_PASSWORD.to_owned(),
-        ..Default::default()
-    };
-    server.auth().reset_password(reset).await.expect("reset");
+    reset_password(&server, &mailbox, "ann@example.com").await;
     let login = server.login("ann@example.com", NEW_PASSWORD).await.expect("the password is correct");
     let token = login.challenge.expect("a challenge").token;
     complete(&server, &token, totp(&code(&server, &ann.secret))).await.expect("logged in");
     server.stop().await;
+}
+
+async fn a_password_reset_resets_the_count_of_wrong_codes(database: TestDatabase) {
+    let (server, mailbox) = mail::start_with(database, THROTTLED).await;
+    let ann = enroll(&server, "ann@example.com").await;
+    let wrong = wrong_code(&server, &ann.secret);
+    for _ in 0..3 {
+        let token = challenge(&server, "ann@example.com").await.token;
+        assert_refused!(complete(&server, &token, totp(&wrong)).await, Unauthenticated, "CODE_INVALID");
+        server.manual_clock.advance(Duration::from_secs(3));
+    }
+    let token = challenge(&server, "ann@example.com").await.token;
+    assert_refused!(complete(&server, &token, totp(&wrong)).await, Unauthenticated, "CODE_INVALID");
+    assert_refused!(complete(&server, &token, totp(&wrong)).await, ResourceExhausted, "RATE_LIMITED");
+    reset_password(&server, &mailbox, "ann@example.com").await;
+    let login = server.login("ann@example.com", NEW_PASSWORD).await.expect("not delayed");
+    let token = login.challenge.expect("a challenge").token;
+    assert_refused!(complete(&server, &token, totp(&wrong)).await, Unauthenticated, "CODE_INVALID");
+    // The delay is that after the first wrong code again.
+    server.manual_clock.advance(Duration::from_secs(1));
+    complete(&server, &token, totp(&code(&server, &ann.secret))).await.expect("logged in");
+    server.stop().await;
+}
+
+/// Resets the password of an account with the link in a mail, which follows those that the account has received.
+async fn reset_password(server: &Server, mailbox: &Mailbox, email: &str) {
+    request_reset(server, email).await.expect("requested");
+    // Earlier mails are about the address and the new factor.
+    let token = token_in(&mailbox.await_mail(email, 3).await, "resetPassword");
+    reset_with_token(server, &token).await.expect("reset");
 }

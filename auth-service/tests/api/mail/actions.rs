@@ -35,7 +35,7 @@ on_each_database! {
 
 const EMAIL: &str = "ann@example.com";
 
-async fn request_reset(server: &Server, email: &str) -> Result<(), Status> {
+pub async fn request_reset(server: &Server, email: &str) -> Result<(), Status> {
     let request = RequestPasswordResetRequest { email: email.to_owned() };
     server.auth().request_password_reset(request).await.map(|_| ())
 }
@@ -45,7 +45,7 @@ async fn reset(server: &Server, request: ResetPasswordRequest) -> Result<(), Sta
     server.auth().reset_password(ResetPasswordRequest { new_password, ..request }).await.map(|_| ())
 }
 
-async fn reset_with_token(server: &Server, token: &str) -> Result<(), Status> {
+pub async fn reset_with_token(server: &Server, token: &str) -> Result<(), Status> {
     reset(server, ResetPasswordRequest { token: token.to_owned(), ..ResetPasswordRequest::default() }).await
 }
 

@@ -1,6 +1,6 @@
 //! Mails: the outbox, and the transports.
 
-mod actions;
+pub mod actions;
 mod administrators;
 mod email_change;
 mod enumeration;
