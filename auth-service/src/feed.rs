@@ -130,7 +130,7 @@ impl FeedHandle {
         metrics::gauge!("taskey_feed_verifiers").set(as_gauge(self.state().watchers.len()));
     }
 
-    /// Makes the feed read the database now, after a revocation or a deletion.
+    /// Makes the feed read the database now, after a revocation or a deletion, or for a new watcher.
     pub fn wake(&self) {
         self.0.wake.notify_one();
     }
@@ -143,7 +143,7 @@ impl FeedHandle {
 
     /// Registers a watcher for as long as the guard exists. Returns a snapshot and a receiver of later updates. A
     /// session may be in both. Returns `None` while this replica may lack revocations: its verifiers would accept
-    /// revoked tokens.
+    /// revoked tokens. Wakes the feed: the first heartbeat, before which a verifier accepts no token, follows at once.
     #[must_use]
     pub fn watch(&self, id: Uuid) -> Option<(Snapshot, broadcast::Receiver<FeedUpdate>, WatchGuard)> {
         let feed = &*self.0;
@@ -158,6 +158,7 @@ impl FeedHandle {
             state.watchers.insert(id, watch::Sender::new(0));
             (feed.updates.subscribe(), state.position)
         };
+        self.wake();
         let guard = WatchGuard { id, feed: self.clone() };
         // After the position: a session is in the view before the position is updated.
         let (revoked, issued_before) = feed.view.snapshot();

@@ -32,6 +32,7 @@ on_each_database! {
     a_logout_can_wait_until_the_verifiers_have_acknowledged,
     every_message_has_the_epoch_of_the_database_and_a_sequence_number,
     the_feed_sends_a_heartbeat_every_second,
+    the_first_heartbeat_follows_the_snapshot_at_once,
     the_feed_requires_the_verifier_role,
     a_slow_watcher_is_disconnected_without_affecting_others,
     new_public_keys_are_sent_on_the_feed,
@@ -176,6 +177,22 @@ async fn every_message_has_the_epoch_of_the_database_and_a_sequence_number(datab
     let chunk = next(&mut watch(&server).await).await;
     let revoked = SnapshotChunk { revoked_session_ids: vec![pair.session_id] };
     assert_eq!((chunk.sequence, chunk.epoch, chunk.event), (1, end.epoch, Some(Event::SnapshotChunk(revoked))));
+    server.stop().await;
+}
+
+/// If watchers waited for the next regular heartbeat, that would take 250 ms on average.
+async fn the_first_heartbeat_follows_the_snapshot_at_once(database: TestDatabase) {
+    let server = Server::start(database).await;
+    let mut delays = Vec::new();
+    for _ in 0..15 {
+        let mut feed = watch(&server).await;
+        snapshot(&mut feed).await;
+        let start = Instant::now();
+        assert_eq!(next_event(&mut feed).await, Event::Heartbeat(Heartbeat {}));
+        delays.push(start.elapsed());
+    }
+    delays.sort();
+    assert!(delays[7] < Duration::from_millis(100), "{delays:?}");
     server.stop().await;
 }
 
