@@ -27,3 +27,16 @@ where
         Err(TestError::Abort(reason)) => panic!("{reason}"),
     }
 }
+
+/// Returns the state of a model after concurrent calls, in an order that explains their results. `None` if no order does.
+/// `apply` reports whether a call can have its result, and applies it.
+pub fn explain<M: Clone, S: Copy>(model: &M, calls: &[S], apply: &impl Fn(&mut M, S) -> bool) -> Option<M> {
+    if calls.is_empty() {
+        return Some(model.clone());
+    }
+    (0..calls.len()).find_map(|index| {
+        let mut next = model.clone();
+        let rest: Vec<_> = [&calls[..index], &calls[index + 1..]].concat();
+        apply(&mut next, calls[index]).then(|| explain(&next, &rest, apply)).flatten()
+    })
+}

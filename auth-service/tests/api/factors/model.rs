@@ -129,19 +129,6 @@ impl Model {
         }
         true
     }
-
-    /// Returns the state after the calls in an order that explains their results.
-    fn explain(&self, steps: &[(Step, Outcome)]) -> Option<Self> {
-        if steps.is_empty() {
-            return Some(self.clone());
-        }
-        (0..steps.len()).find_map(|index| {
-            let mut model = self.clone();
-            let (step, outcome) = steps[index];
-            let rest: Vec<_> = [&steps[..index], &steps[index + 1..]].concat();
-            model.apply(step, outcome).then(|| model.explain(&rest)).flatten()
-        })
-    }
 }
 
 /// A running case. Each case has its own user.
@@ -217,7 +204,9 @@ impl<'s> Case<'s> {
             results.push((steps[index], outcome));
         }
         self.log.push(format!("{results:?}"));
-        let explained = self.model.explain(&results);
+        let explained = random_cases::explain(&self.model, &results, &|model: &mut Model, (step, outcome)| {
+            model.apply(step, outcome)
+        });
         prop_assert!(explained.is_some(), "{:?} does not explain:\n{}", self.model, self.log.join("\n"));
         self.model = explained.unwrap_or_else(|| self.model.clone());
         Ok(())

@@ -1,4 +1,4 @@
-//! The duration of a request for a mail, of a sign-up, or of a login after it, does not reveal whether an address has an account.
+//! The duration of a request for a mail, of a wrong code in one, of a sign-up, or of a login after it, does not reveal whether an address has an account.
 
 use std::time::Duration;
 
@@ -6,10 +6,10 @@ use service_kit::{
     on_each_database, random,
     testing::{TestDatabase, refusal},
 };
-use taskey_proto::auth::v1::{RequestPasswordResetRequest, SignUpRequest};
+use taskey_proto::auth::v1::{ResetPasswordRequest, SignUpRequest};
 use tokio::time::Instant;
 
-use super::{NEW_PASSWORD, start_with};
+use super::{NEW_PASSWORD, actions::request_reset, start_with};
 use crate::{
     support::{Server, execute},
     user_enumeration::{median, signed_rank_statistic},
@@ -19,6 +19,7 @@ on_each_database! {
     requests_for_known_and_unknown_addresses_take_equally_long,
     sign_ups_with_known_and_unknown_addresses_take_equally_long,
     logins_after_sign_ups_with_known_and_unknown_addresses_take_equally_long,
+    wrong_codes_for_known_and_unknown_addresses_take_equally_long,
 }
 
 /// The number of accounts.
@@ -39,6 +40,8 @@ enum Call {
     SignUp,
     /// A login with the password of a sign-up, which is not measured.
     LoginAfterSignUp,
+    /// A reset with a wrong code, although the account has received a mail.
+    ResetWithWrongCode,
 }
 
 /// Makes a call for an address, and returns its duration in seconds.
@@ -49,15 +52,18 @@ async fn measure(server: &Server, call: Call, email: String) -> f64 {
     }
     let start = Instant::now();
     let succeeded = match call {
+        Call::ResetWithWrongCode => {
+            let (code, new_password) = ("12345678".to_owned(), NEW_PASSWORD.to_owned());
+            let request = ResetPasswordRequest { email, code, new_password, ..Default::default() };
+            let status = server.auth().reset_password(request).await.expect_err("refused");
+            if refusal(&status).1 == "CODE_INVALID" { Ok(()) } else { Err(status) }
+        }
         Call::LoginAfterSignUp => {
             let status = server.login(&email, NEW_PASSWORD).await.expect_err("refused");
             if refusal(&status).1 == "CREDENTIALS_INVALID" { Ok(()) } else { Err(status) }
         }
         Call::SignUp => server.sign_up(&email).await.map(|_| ()),
-        Call::RequestPasswordReset => {
-            let request = RequestPasswordResetRequest { email };
-            server.auth().request_password_reset(request).await.map(|_| ())
-        }
+        Call::RequestPasswordReset => request_reset(server, &email).await,
     };
     let duration = start.elapsed();
     succeeded.expect("the response is the same for all addresses");
@@ -76,13 +82,23 @@ async fn logins_after_sign_ups_with_known_and_unknown_addresses_take_equally_lon
     assert_indistinguishable(database, Call::LoginAfterSignUp).await;
 }
 
+async fn wrong_codes_for_known_and_unknown_addresses_take_equally_long(database: TestDatabase) {
+    assert_indistinguishable(database, Call::ResetWithWrongCode).await;
+}
+
 async fn assert_indistinguishable(database: TestDatabase, call: Call) {
     let flags = ["--password-memory-kib", "8", "--password-passes", "1", "--require-verified-email"];
-    let (server, _) = start_with(database, &flags).await;
+    // Wrong codes are counted.
+    let rates = ["--login-rate", "1000000+1/s", "--sign-up-rate", "1000000+1/s"];
+    let counts_failures = call == Call::ResetWithWrongCode;
+    let (server, _) = start_with(database, &[&flags[..], if counts_failures { &rates } else { &[] }].concat()).await;
     for number in 0..ACCOUNTS {
         server.sign_up(&format!("on{number}@example.com")).await.expect("signed up");
     }
     execute(&server.database, "update users set email_verified = true").await;
+    for number in 0..if counts_failures { ACCOUNTS } else { 0 } {
+        request_reset(&server, &format!("on{number}@example.com")).await.expect("requested");
+    }
     let (mut known, mut unknown, mut reports) = (Vec::new(), Vec::new(), Vec::new());
     for attempt in 0..ATTEMPTS {
         for round in 0..ROUNDS << attempt {

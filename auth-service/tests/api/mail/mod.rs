@@ -4,6 +4,7 @@ pub mod actions;
 mod administrators;
 mod email_change;
 mod enumeration;
+mod model;
 mod notices;
 mod outbox;
 mod smtp;

@@ -7,9 +7,11 @@ use std::{
     time::Duration,
 };
 
-use service_kit::{on_each_database, testing::TestDatabase};
+use service_kit::{assert_refused, on_each_database, testing::TestDatabase};
 
-use super::{FLAGS, Mailbox, NEW_PASSWORD, await_that, await_value, cause_mail, change_password, start};
+use super::{
+    FLAGS, Mailbox, NEW_PASSWORD, actions::request_reset, await_that, await_value, cause_mail, change_password, start,
+};
 use crate::support::{PASSWORD, Server, execute, query_string, run_program, start_replica_with};
 
 on_each_database! {
@@ -234,6 +236,8 @@ async fn a_full_outbox_does_not_prevent_password_changes(database: TestDatabase)
     cause_mail(&server, "bob@example.com").await;
     let count = "select cast(count(*) as text) from mails where recipient = 'bob@example.com'";
     assert_eq!(query_string(&server.database, count).await, "0");
+    let requested = request_reset(&server, "ann@example.com").await;
+    assert_refused!(requested, ResourceExhausted, "OVERLOADED");
     server.stop().await;
 }
 

@@ -2,6 +2,7 @@
 
 mod authenticator;
 mod counter;
+mod model;
 mod reauthentication;
 mod registration;
 mod second_factor;

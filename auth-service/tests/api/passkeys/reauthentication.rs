@@ -23,6 +23,7 @@ use crate::{
 
 on_each_database! {
     passkey_renews_the_time_of_authentication,
+    refused_responses_do_not_count_as_wrong_passwords,
     responses_for_anything_else_are_refused,
     challenge_is_good_once_on_two_replicas,
     accounts_without_a_passkey_get_no_challenge,
@@ -50,17 +51,32 @@ async fn passkey_renews_the_time_of_authentication(database: TestDatabase) {
     add_passkey(&server, access, &mut device).await.expect("added");
     server.manual_clock.advance(Duration::from_secs(60));
     let response = device.get(&reauthentication_options(&server, access).await.expect("options"));
-    let renewed = reauthenticate(&server, access, response.clone()).await.expect("proved");
+    let renewed = reauthenticate(&server, access, response).await.expect("proved");
     let claims = claims(&renewed.access_token);
     assert_eq!(claims["auth_time"], json!(server.clock.now().as_seconds()));
     assert_eq!(claims["amr"], json!(["pwd", "hwk", "mfa"]));
     server.get_me(&renewed.access_token).await.expect("accepted");
 
-    let repeated = reauthenticate(&server, access, response).await;
-    assert_refused!(repeated, Unauthenticated, "PASSKEY_INVALID");
-    // Signatures cannot be guessed, so a refused one does not count as a wrong password.
-    let proof = Proof::CurrentPassword(PASSWORD.to_owned());
-    prove(&server, access, proof).await.expect("not delayed");
+    server.stop().await;
+}
+
+/// Signatures cannot be guessed.
+async fn refused_responses_do_not_count_as_wrong_passwords(database: TestDatabase) {
+    let throttled = ["--login-rate", "1000000+1/s", "--sign-up-rate", "1000000+1/s"];
+    let server = Server::start_with(database, &[&FLAGS[..], &throttled].concat()).await;
+    let access = server.sign_up_and_login("ann@example.com").await.access_token;
+    let mut device = Authenticator::new();
+    add_passkey(&server, &access, &mut device).await.expect("added");
+    let response = device.get(&reauthentication_options(&server, &access).await.expect("options"));
+    reauthenticate(&server, &access, response.clone()).await.expect("proved");
+    for refused in [response, device.get(&login_options(&server).await)] {
+        assert_refused!(reauthenticate(&server, &access, refused).await, Unauthenticated, "PASSKEY_INVALID");
+    }
+    prove(&server, &access, Proof::CurrentPassword(PASSWORD.to_owned())).await.expect("not delayed");
+    let wrong = prove(&server, &access, Proof::CurrentPassword("a wrong password".to_owned())).await;
+    assert_refused!(wrong, PermissionDenied, "CREDENTIALS_INVALID", "current_password");
+    let delayed = prove(&server, &access, Proof::CurrentPassword(PASSWORD.to_owned())).await;
+    assert_refused!(delayed, ResourceExhausted, "RATE_LIMITED");
     server.stop().await;
 }
 
