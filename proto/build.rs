@@ -4,10 +4,11 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 /// The files of the contract. `google/rpc/error_details.proto` is among them so that reflection can serve it, and
 /// grpcurl print error details in clear.
-const FILES: [&str; 12] = [
+const FILES: [&str; 13] = [
     "taskey/auth/v1/account_service.proto",
     "taskey/auth/v1/admin_service.proto",
     "taskey/auth/v1/auth_service.proto",
+    "taskey/auth/v1/device_authorization_service.proto",
     "taskey/auth/v1/factor_service.proto",
     "taskey/auth/v1/oauth_service.proto",
     "taskey/auth/v1/personal_access_token_service.proto",
@@ -20,7 +21,7 @@ const FILES: [&str; 12] = [
 ];
 
 /// Messages that hold a password or a token: their `Debug` is written by hand, in `lib.rs`.
-const SECRET_MESSAGES: [&str; 24] = [
+const SECRET_MESSAGES: [&str; 25] = [
     ".taskey.auth.v1.SignUpRequest",
     ".taskey.auth.v1.LoginRequest",
     ".taskey.auth.v1.RefreshRequest",
@@ -45,6 +46,7 @@ const SECRET_MESSAGES: [&str; 24] = [
     ".taskey.auth.v1.RevokeTokenRequest",
     ".taskey.auth.v1.FinishPasskeyLoginRequest",
     ".taskey.auth.v1.FinishPasskeyResponse",
+    ".taskey.auth.v1.AuthorizeDeviceResponse",
 ];
 
 /// The messages that servers encode themselves.

@@ -45,7 +45,8 @@ impl App {
         let is_personal = caller.has_personal_access_token();
         let valid_at = if is_personal { self.clock.now() } else { self.clock.now() - LEEWAY };
         let found = users::by_active_session(&self.db, valid_at, user_id, session_id, is_personal).await?;
-        let SessionUser { user, authenticated_at } = found.ok_or_else(error::token_revoked)?;
+        let found = found.filter(|found| found.permits(caller.scopes()));
+        let SessionUser { user, authenticated_at, .. } = found.ok_or_else(error::token_revoked)?;
         Ok(ActiveCaller { user, session_id, authenticated_at, scopes: caller.scopes() })
     }
 

@@ -12,6 +12,8 @@ use crate::model::personal_access_token::MAX_TOKENS;
 use crate::model::service_account::MAX_ACCOUNTS;
 use crate::webauthn::rejection::Rejection;
 
+pub mod device;
+
 /// Returns the error for a failed login, which is the same for a wrong password, an unknown and a disabled account.
 pub fn credentials_invalid() -> ApiError {
     ApiError::new(Code::Unauthenticated, ErrorReason::CredentialsInvalid, "the email or the password is wrong")
@@ -139,9 +141,8 @@ pub fn client_invalid() -> ApiError {
     oauth(ApiError::new(Code::Unauthenticated, ErrorReason::ClientInvalid, message), "invalid_client")
 }
 
-/// Returns the error for a refresh token that is not valid.
-pub fn grant_invalid() -> ApiError {
-    let message = "the refresh token is not valid, or was used before";
+/// Returns the error for a refresh token or a device code that is not valid.
+pub fn grant_invalid(message: &'static str) -> ApiError {
     oauth(ApiError::new(Code::InvalidArgument, ErrorReason::GrantInvalid, message), "invalid_grant")
 }
 

@@ -9,7 +9,7 @@
 //! - `roles`: changes the roles of an account.
 //! - `passkeys`: registers passkeys. `factors`: second factors. `factor_keys`: encrypts their secrets with the current key. `qr_code`: QR codes as SVG.
 //! - `actions`: what the links and codes in mails do. `mail`: mails to users.
-//! - `oauth`: service accounts as the clients of OAuth 2.0, and their tokens.
+//! - `oauth`: service accounts and devices as the clients of OAuth 2.0, and their tokens.
 //! - `login`: passwords, sessions and their tokens. `client_info`: determines the client of a call. `service_tokens`:
 //!   the service tokens in memory.
 //! - `personal_access_tokens`: exchanges personal access tokens for their claims.
@@ -41,9 +41,9 @@ use service_kit::{
 use sqlx::migrate::Migrator;
 use taskey_proto::auth::v1::{
     account_service_server::AccountServiceServer, admin_service_server::AdminServiceServer,
-    auth_service_server::AuthServiceServer, factor_service_server::FactorServiceServer,
-    o_auth_service_server::OAuthServiceServer, personal_access_token_service_server::PersonalAccessTokenServiceServer,
-    token_service_server::TokenServiceServer,
+    auth_service_server::AuthServiceServer, device_authorization_service_server::DeviceAuthorizationServiceServer,
+    factor_service_server::FactorServiceServer, o_auth_service_server::OAuthServiceServer,
+    personal_access_token_service_server::PersonalAccessTokenServiceServer, token_service_server::TokenServiceServer,
 };
 use tokio::sync::watch;
 
@@ -91,13 +91,13 @@ use login::{
     sessions::Sessions, token_issuer::TokenIssuer,
 };
 use mail::Mailer;
-use oauth::grants::{OAuth, RecordedExchanges, TokenLimit};
+use oauth::grants::{AccountLimit, OAuth, RecordedExchanges};
 use passkeys::PasskeyRegistrations;
 use personal_access_tokens::TokenExchange;
 use refresh_secrets::{RefreshKeySource, SecretFile};
 use service::{
-    account::AccountService, admin::AdminService, auth::AuthService, factor::FactorService, oauth::OAuthService,
-    personal_access_token::PersonalAccessTokenService, token::TokenService,
+    account::AccountService, admin::AdminService, auth::AuthService, device_authorization::DeviceAuthorizationService,
+    factor::FactorService, oauth::OAuthService, personal_access_token::PersonalAccessTokenService, token::TokenService,
 };
 use service_tokens::ServiceTokens;
 use store::installation;
@@ -244,8 +244,10 @@ impl Server {
             issuer: Arc::clone(&issuer),
             passwords: Arc::clone(&passwords),
             call_limit: call_limit.clone(),
-            token_limit: TokenLimit::new(rate_limits, &clock),
+            token_limit: AccountLimit::client_tokens(rate_limits, &clock),
+            user_code_limit: AccountLimit::user_codes(rate_limits, &clock),
             recorded_exchanges: RecordedExchanges::default(),
+            public_url: config.public_url,
         };
         let app = App {
             searches: Searches::new(db.clone(), clock.clone(), rate_limits),
@@ -289,6 +291,10 @@ impl Server {
         let admin = AdminServiceServer::new(AdminService { app: Arc::clone(&app) })
             .max_decoding_message_size(max_in)
             .max_encoding_message_size(max_out);
+        let device_authorization =
+            DeviceAuthorizationServiceServer::new(DeviceAuthorizationService { app: Arc::clone(&app) })
+                .max_decoding_message_size(max_in)
+                .max_encoding_message_size(max_out);
         let factor = FactorServiceServer::new(FactorService { app: Arc::clone(&app) })
             .max_decoding_message_size(max_in)
             .max_encoding_message_size(max_out);
@@ -310,6 +316,7 @@ impl Server {
             .with(auth)
             .with(Protected::new(account, app.authenticator.clone())?)
             .with(Protected::new(admin, app.authenticator.clone())?)
+            .with(Protected::new(device_authorization, app.authenticator.clone())?)
             .with(Protected::new(factor, app.authenticator.clone())?)
             .with(Protected::new(personal_access_token, app.authenticator.clone())?)
             .with(token)

@@ -8,7 +8,7 @@ use service_kit::{
     random,
 };
 
-use crate::store::{factor_keys, login_attempts, login_challenges, mails, purge};
+use crate::store::{device_authorizations, factor_keys, login_attempts, login_challenges, mails, purge};
 
 /// How often rows are purged.
 const PURGE_INTERVAL: Duration = Duration::from_secs(3600);
@@ -25,6 +25,9 @@ const MAIL_RETENTION: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// How long completed challenges are kept after they have expired, in case clocks differ.
 const CHALLENGE_RETENTION: Duration = Duration::from_secs(60);
+
+/// How long requests of devices are kept after they have expired, in case clocks differ.
+const DEVICE_RETENTION: Duration = Duration::from_secs(60);
 
 /// How long service tokens are listed after they have expired.
 const SERVICE_TOKEN_RETENTION: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -48,6 +51,8 @@ pub async fn run(db: &Db, clock: &Clock) {
         purge_all("password attempt counters", || login_attempts::purge(db, now, purge::BATCH)).await;
         purge_all("unconfirmed factors", || factor_keys::purge_unconfirmed(db, now, purge::BATCH)).await;
         purge_all("completed logins", || login_challenges::purge(db, now - CHALLENGE_RETENTION, purge::BATCH)).await;
+        purge_all("device authorizations", || device_authorizations::purge(db, now - DEVICE_RETENTION, purge::BATCH))
+            .await;
         // The jitter keeps replicas that started together from purging at the same time.
         tokio::time::sleep(random::jitter(PURGE_INTERVAL)).await;
     }

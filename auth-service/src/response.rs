@@ -9,6 +9,7 @@ use uuid::Uuid;
 use crate::{
     model::{
         audit::StoredEvent,
+        device_authorization::DeviceAuthorization,
         factor::{Factor, FactorType},
         personal_access_token::StoredToken,
         service_account::ServiceAccount,
@@ -100,6 +101,20 @@ pub fn exchanged(exchanged: Exchanged, now: Timestamp) -> pb::ExchangePersonalAc
         networks: networks.iter().map(ToString::to_string).collect(),
         expire_time: Some((now + valid_for).into()),
         token_expire_time: Some(claims.expires_at.into()),
+    }
+}
+
+impl From<DeviceAuthorization> for pb::DeviceAuthorization {
+    fn from(device: DeviceAuthorization) -> Self {
+        Self {
+            user_code: device.user_code.with_hyphen(),
+            client_id: device.client_id,
+            scopes: device.scopes.unwrap_or_default().iter().map(|scope| scope.to_string()).collect(),
+            ip_address: device.ip_address,
+            user_agent: device.user_agent,
+            create_time: Some(device.created_at.into()),
+            expire_time: Some(device.expires_at.into()),
+        }
     }
 }
 

@@ -1,4 +1,5 @@
-"""Tests the endpoints of OAuth 2.0 with Authlib: metadata, client credentials, token exchange, refresh and revocation."""
+"""Tests the endpoints of OAuth 2.0 with Authlib: metadata, client credentials, token exchange, devices, refresh and
+revocation."""
 
 import os
 import subprocess
@@ -15,6 +16,7 @@ os.environ["AUTHLIB_INSECURE_TRANSPORT"] = "1"
 URL = os.environ["TASKEY_URL"]
 PASSWORD = "correct horse battery staple"
 EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
+DEVICE = "urn:ietf:params:oauth:grant-type:device_code"
 ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token"
 
 
@@ -50,6 +52,25 @@ def error_of(action) -> str:
     except OAuthError as error:
         return error.error
     raise AssertionError("the call succeeded")
+
+
+def connect_device(metadata: dict) -> None:
+    """A user allows a device, which has polled before."""
+    user = log_in(sign_up())
+    form = {"client_id": "Authlib", "scope": "account.read"}
+    codes = requests.post(metadata["device_authorization_endpoint"], data=form, timeout=10).json()
+    device = OAuth2Session("Authlib", token_endpoint_auth_method="none")
+
+    def poll() -> dict:
+        return device.fetch_token(metadata["token_endpoint"], grant_type=DEVICE, device_code=codes["device_code"])
+
+    assert (error_of(poll), error_of(poll)) == ("authorization_pending", "slow_down")
+    path = f"/v1/me/deviceAuthorizations/{codes['user_code']}:approve"
+    call("POST", path, user["accessToken"], {}).raise_for_status()
+    token = poll()
+    assert token["scope"] == "account.read", token
+    assert device.get(f"{URL}/v1/me", timeout=10).status_code == 200
+    assert error_of(poll) == "invalid_grant"
 
 
 def main() -> None:
@@ -99,6 +120,7 @@ def main() -> None:
         error = error_of(lambda: wrong.fetch_token(endpoint, grant_type="client_credentials"))
         assert error == "invalid_client", error
 
+    connect_device(metadata)
     pair = log_in(sign_up())
     public = OAuth2Session(None, token_endpoint_auth_method="none")
     refreshed = public.refresh_token(metadata["token_endpoint"], pair["refreshToken"])

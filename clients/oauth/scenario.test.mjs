@@ -1,4 +1,4 @@
-/** Tests the endpoints of OAuth 2.0 with openid-client: metadata, client credentials, token exchange, refresh and revocation. */
+/** Tests the endpoints of OAuth 2.0 with openid-client: metadata, client credentials, token exchange, devices, refresh, revocation. */
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { test } from "node:test";
@@ -72,6 +72,26 @@ for (const [name, method] of [
     await assert.rejects(oauth.clientCredentialsGrant(wrong), (error) => error.status === 401);
   });
 }
+
+test("a device gets a session after a user has allowed it", async () => {
+  const user = await logIn(await signUp());
+  const config = await discover("openid-client", oauth.None());
+  const decide = async ({ user_code: code }, action) =>
+    jsonOf(await call("POST", `/v1/me/deviceAuthorizations/${code}:${action}`, user.accessToken, {}));
+  const device = await oauth.initiateDeviceAuthorization(config, { scope: "tasks.read account.read" });
+  assert.equal(device.verification_uri, `${url}/device`);
+  await decide(device, "approve");
+  const issued = await oauth.pollDeviceAuthorizationGrant(config, device);
+  assert.equal(issued.scope, "tasks.read account.read");
+  assert.equal((await call("GET", "/v1/me", issued.access_token)).status, 200);
+  assert.equal((await call("PATCH", "/v1/me", issued.access_token, { displayName: "x" })).status, 403);
+  const refreshed = await oauth.refreshTokenGrant(config, issued.refresh_token);
+  assert.equal(refreshed.scope, "tasks.read account.read");
+
+  const refused = await oauth.initiateDeviceAuthorization(config, {});
+  await decide(refused, "deny");
+  await assert.rejects(oauth.pollDeviceAuthorizationGrant(config, refused), { error: "access_denied" });
+});
 
 test("a user refreshes a session and revokes it", async () => {
   const pair = await logIn(await signUp());

@@ -170,7 +170,11 @@ impl Transcoder {
         let response = response.map_err(|status| semantics::to_http_error(status, &request.headers))?;
         // The bytes of the message count as in use until it is written.
         let UnaryResponse { metadata, message, permit: _permit } = response;
-        let message = self.cookies.strip_tokens(cookie_auth, route, message)?;
+        let mut message = self.cookies.strip_tokens(cookie_auth, route, message)?;
+        if oauth::returns_addresses(route) {
+            let gateway = self.cookies.settings.gateway_url(&request.uri, &request.headers, &request.extensions);
+            message = oauth::with_addresses(message, &gateway)?;
+        }
         let mut response = respond(request, route, message).await?;
         semantics::mark_replayed(&metadata, response.headers_mut());
         Ok(response)

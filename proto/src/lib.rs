@@ -74,6 +74,7 @@ debug_without_fields!(
     RevokeTokenRequest,
     FinishPasskeyLoginRequest,
     FinishPasskeyResponse,
+    AuthorizeDeviceResponse,
 );
 
 /// It is defined within a message without a derived `Debug`, so it has none, either.

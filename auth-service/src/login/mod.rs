@@ -2,6 +2,7 @@
 
 pub mod address_limits;
 pub mod attempts;
+pub mod device_login;
 pub mod hasher;
 pub mod hashing;
 pub mod in_progress;

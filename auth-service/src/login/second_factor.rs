@@ -1,7 +1,7 @@
 //! Logins with a second factor.
 
 use service_kit::{
-    auth::authentication::{AuthMethod, AuthMethods},
+    auth::authentication::{AuthMethod, AuthMethods, Authentication},
     clock::Timestamp,
     status::ApiError,
 };
@@ -148,7 +148,9 @@ impl Sessions {
             }
             NewSessionOutcome::AccountChanged => return Err(error::credentials_invalid()),
             NewSessionOutcome::Throttled => return Err(error::too_many_wrong_passwords(lock_duration(now))),
-            NewSessionOutcome::ChallengeCompleted => return Err(error::challenge_invalid()),
+            NewSessionOutcome::ChallengeCompleted | NewSessionOutcome::PermissionUsed => {
+                return Err(error::challenge_invalid());
+            }
             NewSessionOutcome::FactorUsed => return Err(self.refuse_code(&login).await?),
         };
         self.mailer.wake();
@@ -185,11 +187,13 @@ impl Sessions {
             ip_address: client.ip_address(),
             expires_at: now + self.args.refresh_idle_ttl.min(self.args.refresh_max_ttl),
             ends_at: now + self.args.refresh_max_ttl,
-            methods,
+            authentication: Authentication { methods, time: now },
+            scopes: None,
             password_version: credentials.password_version,
             attempt: attempt.attempt.clone(),
             factor,
             challenge,
+            device_authorization: None,
             notice,
         };
         (session, event)

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use service_kit::{
+    auth::scope::Scopes,
     clock::{Clock, Timestamp},
     db::Db,
     status::ApiError,
@@ -28,6 +29,9 @@ use crate::{
     },
 };
 
+/// The tokens of a session, and the scopes of the access token, or `None` if it permits all that the roles of the user do.
+pub type UserTokens = (TokenPair, Option<Scopes>);
+
 /// The sessions of all users.
 pub struct Sessions {
     pub(crate) db: Db,
@@ -47,7 +51,7 @@ impl Sessions {
     ///
     /// # Errors
     /// REFRESH_TOKEN_INVALID, REFRESH_TOKEN_SUPERSEDED or REFRESH_TOKEN_REUSED.
-    pub async fn refresh(&self, token: RefreshToken, client: ClientInfo) -> Result<TokenPair, ApiError> {
+    pub async fn refresh(&self, token: RefreshToken, client: ClientInfo) -> Result<UserTokens, ApiError> {
         let Self { db, clock, args, .. } = self;
         let (now, address) = (clock.now(), client.address);
         let rotated = sessions::rotate(db, now, token, now + args.refresh_idle_ttl).await?;
@@ -56,7 +60,7 @@ impl Sessions {
         let user = users::by_id(db, session.user_id).await?.filter(|user| !user.disabled);
         let user = user.ok_or_else(error::refresh_token_invalid)?;
         self.passwords.record_use(&user.email, address).await;
-        self.issuer.token_pair(user, &session, now)
+        Ok((self.issuer.token_pair(user, &session, now)?, session.scopes))
     }
 
     /// Handles a token that could not be rotated. Returns its session if the client may receive the same successor

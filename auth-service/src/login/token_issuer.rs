@@ -90,7 +90,7 @@ impl TokenIssuer {
             user_id: user.id,
             session_id: session.id,
             roles: user.roles(),
-            scopes: None,
+            scopes: session.scopes,
             authentication: Some(Authentication { methods, time: time.min(now) }),
             issued_at: now,
             expires_at: (now + self.access_token_ttl).min(session.expires_at),

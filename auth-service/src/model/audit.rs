@@ -98,11 +98,15 @@ pub enum Kind {
     ServiceAccountDeleted,
     /// A service account exchanged an access token of the account.
     TokenExchanged,
+    /// A device was permitted to start a session.
+    DeviceApproved,
+    /// A device was refused a session.
+    DeviceDenied,
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 37] = [
+    pub const ALL: [Self; 39] = [
         Self::SignUp,
         Self::Login,
         Self::LoginFailed,
@@ -140,6 +144,8 @@ impl Kind {
         Self::ServiceAccountSecretRotated,
         Self::ServiceAccountDeleted,
         Self::TokenExchanged,
+        Self::DeviceApproved,
+        Self::DeviceDenied,
     ];
 
     /// Returns the name that is stored, which is that of the API.
@@ -183,6 +189,8 @@ impl Kind {
             Self::ServiceAccountSecretRotated => "KIND_SERVICE_ACCOUNT_SECRET_ROTATED",
             Self::ServiceAccountDeleted => "KIND_SERVICE_ACCOUNT_DELETED",
             Self::TokenExchanged => "KIND_TOKEN_EXCHANGED",
+            Self::DeviceApproved => "KIND_DEVICE_APPROVED",
+            Self::DeviceDenied => "KIND_DEVICE_DENIED",
         }
     }
 

@@ -4,6 +4,7 @@ pub mod action_token;
 pub mod audit;
 pub mod base32;
 pub mod client_info;
+pub mod device_authorization;
 pub mod email;
 pub mod factor;
 pub mod login_challenge;

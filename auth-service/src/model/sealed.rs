@@ -16,6 +16,8 @@ pub enum Purpose {
     LoginChallenge,
     /// The challenge of a passkey.
     PasskeyChallenge,
+    /// The code with which a device polls.
+    DeviceCode,
 }
 
 impl Purpose {
@@ -24,6 +26,7 @@ impl Purpose {
             Self::TotpSecret => "totp secrets",
             Self::LoginChallenge => "login challenges",
             Self::PasskeyChallenge => "passkey challenges",
+            Self::DeviceCode => "device codes",
         }
     }
 }

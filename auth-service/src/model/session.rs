@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use service_kit::{auth::authentication::Authentication, clock::Timestamp};
+use service_kit::{
+    auth::{authentication::Authentication, scope::Scopes},
+    clock::Timestamp,
+};
 use uuid::Uuid;
 
 /// A refresh token that is reused within this time after its successor was used is a delayed call, not theft.
@@ -37,6 +40,8 @@ pub struct Session {
     pub reused: bool,
     /// How and when the user has proved their identity.
     pub authentication: Authentication,
+    /// What the access tokens permit, or `None` if they permit all that the roles of the user do.
+    pub scopes: Option<Scopes>,
 }
 
 /// Why a refresh token could not be rotated.

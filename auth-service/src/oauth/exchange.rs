@@ -90,7 +90,7 @@ impl OAuth {
         let now = self.clock.now();
         let user = users::by_active_session(&self.db, now, claims.user_id, claims.session_id, false).await?;
         // No leeway: the new token would have no lifetime.
-        if user.is_none() || claims.expires_at <= now {
+        if !user.is_some_and(|user| user.permits(claims.scopes)) || claims.expires_at <= now {
             return Err(invalid());
         }
         Ok(claims)

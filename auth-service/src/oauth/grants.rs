@@ -1,6 +1,6 @@
 //! What the grants of OAuth 2.0 share: their dependencies and limits, the scopes in requests, and responses.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use quick_cache::sync::Cache;
 use service_kit::{
@@ -13,19 +13,23 @@ use service_kit::{
     clock::{Clock, Timestamp},
     db::Db,
     ops::config::OnOff,
+    public_url::PublicUrl,
     rate_limit::{Rate, RateLimit},
     status::ApiError,
 };
-use taskey_proto::auth::v1::{IssueTokenResponse, TokenPair};
+use taskey_proto::auth::v1::IssueTokenResponse;
 use uuid::Uuid;
 
 use crate::{
     error,
-    login::{attempts::PasswordAttempts, token_issuer::TokenIssuer},
+    login::{attempts::PasswordAttempts, sessions::UserTokens, token_issuer::TokenIssuer},
 };
 
 /// The tokens that a service account may request for itself. Each has a session, which is stored for a day.
 const TOKEN_RATE: &str = "120+120/m";
+
+/// The codes of devices that a user may send, so that nobody can guess one of the 2.56e10, of which at most 10,000 are valid.
+const USER_CODE_RATE: &str = "10+10/m";
 
 /// Maximum number of exchanges that are remembered as recorded in the audit log. Others are recorded again.
 const MAX_RECORDED_EXCHANGES: usize = 16_384;
@@ -43,25 +47,46 @@ pub struct OAuth {
     /// Limits the exchanges of each service account.
     pub(crate) call_limit: CallLimit,
     /// Limits the tokens of each service account.
-    pub(crate) token_limit: TokenLimit,
+    pub(crate) token_limit: AccountLimit,
+    /// Limits the codes of devices that each user sends.
+    pub(crate) user_code_limit: AccountLimit,
     /// The exchanges that were recorded in the audit log.
     pub(crate) recorded_exchanges: RecordedExchanges,
+    /// The URL of the gateway, if it is configured.
+    pub(crate) public_url: Option<PublicUrl>,
 }
 
-/// The limit of the tokens that a service account gets for itself, unless limits are off.
-pub struct TokenLimit(Option<RateLimit>);
+/// A limit of each account, unless limits are off.
+pub struct AccountLimit {
+    limit: Option<RateLimit>,
+    error: fn(Duration) -> ApiError,
+}
 
-impl TokenLimit {
-    /// Creates the limit with all counters at zero.
+impl AccountLimit {
+    /// Creates the limit of the tokens that service accounts get for themselves.
     #[must_use]
-    pub fn new(rate_limits: OnOff, clock: &Clock) -> Self {
-        let rate: Rate = TOKEN_RATE.parse().expect("a valid rate");
-        Self((rate_limits == OnOff::On).then(|| RateLimit::new(rate, clock.clone())))
+    pub fn client_tokens(rate_limits: OnOff, clock: &Clock) -> Self {
+        Self::new(TOKEN_RATE, (rate_limits, clock), error::too_many_client_tokens)
     }
 
-    pub(super) fn check(&self, account_id: Uuid) -> Result<(), ApiError> {
-        let checked = self.0.as_ref().map_or(Ok(()), |limit| limit.check(&account_id));
-        checked.map_err(error::too_many_client_tokens)
+    /// Creates the limit of the codes of devices that users send.
+    #[must_use]
+    pub fn user_codes(rate_limits: OnOff, clock: &Clock) -> Self {
+        Self::new(USER_CODE_RATE, (rate_limits, clock), error::device::too_many_user_codes)
+    }
+
+    fn new(rate: &str, (rate_limits, clock): (OnOff, &Clock), error: fn(Duration) -> ApiError) -> Self {
+        let rate: Rate = rate.parse().expect("a valid rate");
+        let limit = (rate_limits == OnOff::On).then(|| RateLimit::new(rate, clock.clone()));
+        Self { limit, error }
+    }
+
+    /// Counts an action of an account.
+    ///
+    /// # Errors
+    /// RATE_LIMITED if the limit is reached.
+    pub fn check(&self, account_id: Uuid) -> Result<(), ApiError> {
+        self.limit.as_ref().map_or(Ok(()), |limit| limit.check(&account_id)).map_err(self.error)
     }
 }
 
@@ -88,16 +113,16 @@ impl OAuth {
     }
 }
 
-/// Converts the tokens of a user who has refreshed a session.
+/// Converts the tokens of a session of a user.
 #[must_use]
-pub fn refreshed(pair: TokenPair) -> IssueTokenResponse {
+pub fn user_tokens((pair, scopes): UserTokens) -> IssueTokenResponse {
     let lifetime = pair.access_lifetime.map_or(0, |lifetime| lifetime.seconds);
     IssueTokenResponse {
         access_token: pair.access_token,
         token_type: pair.token_type,
         expires_in: u32::try_from(lifetime).unwrap_or(0),
         refresh_token: Some(pair.refresh_token),
-        scope: None,
+        scope: scopes.map(|scopes| scopes.to_string()),
         issued_token_type: None,
     }
 }

@@ -1,6 +1,7 @@
-//! OAuth 2.0 for service accounts: authentication of clients, and the tokens that they get.
+//! OAuth 2.0: authentication of clients, and the tokens of service accounts and devices.
 
 pub mod client;
 pub mod client_token;
+pub mod device;
 pub mod exchange;
 pub mod grants;

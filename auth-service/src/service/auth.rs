@@ -98,7 +98,7 @@ impl pb::auth_service_server::AuthService for AuthService {
         let token = token.ok_or_else(request::missing_refresh_token)?;
         self.app.address_limits.check(RateLimitedAction::Refresh, &client)?;
         let token = self.app.issuer.refresh_keys.open(&token).ok_or_else(error::refresh_token_invalid)?;
-        Ok(Response::new(self.app.sessions.refresh(token, client).await?))
+        Ok(Response::new(self.app.sessions.refresh(token, client).await?.0))
     }
 
     async fn verify_email(

@@ -3,6 +3,7 @@
 pub mod account;
 pub mod admin;
 pub mod auth;
+pub mod device_authorization;
 pub mod export;
 pub mod factor;
 pub mod factor_request;

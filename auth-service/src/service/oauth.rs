@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use service_kit::status::ApiError;
 use taskey_proto::{
-    auth::v1::{self as pb, IssueTokenRequest, IssueTokenResponse, RevokeTokenRequest, RevokeTokenResponse},
+    auth::v1::{
+        self as pb, AuthorizeDeviceRequest, AuthorizeDeviceResponse, IssueTokenRequest, IssueTokenResponse,
+        RevokeTokenRequest, RevokeTokenResponse,
+    },
     errors::v1::ErrorReason,
 };
 use tonic::{Code, Request, Response, Status};
@@ -12,7 +15,7 @@ use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use super::{
-    oauth_request::{Grant, Revocation},
+    oauth_request::{Grant, Revocation, parse_client_id},
     request,
 };
 use crate::{
@@ -25,7 +28,8 @@ use crate::{
     },
     oauth::{
         client::{Client, ClientCredentials, Origin},
-        grants::refreshed,
+        device::DevicePoll,
+        grants::user_tokens,
     },
     store::revocations::{RevocationReason, SessionSelector},
     verifier,
@@ -45,6 +49,7 @@ impl pb::o_auth_service_server::OAuthService for OAuthService {
             Grant::Client { client, scope } => {
                 oauth.client_token(&self.authenticate(&client, &origin).await?, &scope).await?
             }
+            Grant::Device(poll) => self.poll(&poll, origin.client).await?,
             Grant::Refresh(token) => self.refresh(token, origin.client).await?,
             Grant::Exchange { client, subject_token, scope } => {
                 let client = self.authenticate(&client, &origin).await?;
@@ -52,6 +57,18 @@ impl pb::o_auth_service_server::OAuthService for OAuthService {
             }
         };
         Ok(Response::new(response))
+    }
+
+    async fn authorize_device(
+        &self,
+        request: Request<AuthorizeDeviceRequest>,
+    ) -> Result<Response<AuthorizeDeviceResponse>, Status> {
+        let App { oauth, address_limits, clients, .. } = &*self.app;
+        let client = clients.resolve(&request).await?;
+        let AuthorizeDeviceRequest { client_id, scope } = request.into_inner();
+        let client_id = parse_client_id(client_id)?;
+        address_limits.check(RateLimitedAction::Login, &client)?;
+        Ok(Response::new(oauth.authorize_device(client_id, &scope, &client).await?))
     }
 
     async fn revoke_token(
@@ -98,10 +115,20 @@ impl OAuthService {
             Ok(token) => sessions.refresh(token, client).await,
             Err(error) => Err(error),
         };
-        outcome.map(refreshed).map_err(|error| {
+        outcome.map(user_tokens).map_err(|error| {
             let is_invalid = [Code::Unauthenticated, Code::Aborted].contains(&error.code());
-            if is_invalid { error::grant_invalid() } else { error }
+            let message = "the refresh token is not valid, or was used before";
+            if is_invalid { error::grant_invalid(message) } else { error }
         })
+    }
+
+    /// Returns the tokens of a device, if a user has permitted it. Polls count like refreshes.
+    async fn poll(&self, poll: &DevicePoll, client: ClientInfo) -> Result<IssueTokenResponse, ApiError> {
+        let App { address_limits, oauth, sessions, .. } = &*self.app;
+        let checked = address_limits.check(RateLimitedAction::Refresh, &client);
+        checked.map_err(|error| error::oauth(error, "slow_down"))?;
+        let approved = oauth.poll(poll).await?;
+        sessions.start_on_device(approved, client).await.map(user_tokens)
     }
 
     /// Returns the session of a token, or `None` if the token is not valid.

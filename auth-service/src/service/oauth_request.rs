@@ -6,7 +6,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     error,
-    oauth::{client::ClientCredentials, exchange::ACCESS_TOKEN_TYPE},
+    oauth::{client::ClientCredentials, device::DevicePoll, exchange::ACCESS_TOKEN_TYPE},
 };
 
 /// The other name of the type of access tokens, which are JWTs.
@@ -15,10 +15,15 @@ const JWT_TYPE: &str = "urn:ietf:params:oauth:token-type:jwt";
 /// An upper bound on the length of tokens.
 const MAX_TOKEN_BYTES: usize = 4096;
 
+/// Maximum length of the name of a public client.
+const MAX_CLIENT_ID_BYTES: usize = 100;
+
 /// A request for a token.
 pub enum Grant {
     /// A service account calls for itself.
     Client { client: ClientCredentials, scope: String },
+    /// A device polls.
+    Device(DevicePoll),
     /// A user refreshes a session.
     Refresh(String),
     /// A service account calls on behalf of a user.
@@ -47,6 +52,13 @@ impl Grant {
                 Err(error::scope_invalid("`scope` is not accepted with this grant type"))
             }
             "refresh_token" => Ok(Self::Refresh(request.refresh_token)),
+            "urn:ietf:params:oauth:grant-type:device_code" => {
+                let client_id = parse_client_id(client.id)?;
+                if request.device_code.is_empty() || request.device_code.len() > MAX_TOKEN_BYTES {
+                    return Err(error::request_invalid("device_code", "must be 1 to 4096 bytes long"));
+                }
+                Ok(Self::Device(DevicePoll { client_id, code: Zeroizing::new(request.device_code) }))
+            }
             "urn:ietf:params:oauth:grant-type:token-exchange" => {
                 let is_type = |text: &str| [ACCESS_TOKEN_TYPE, JWT_TYPE].contains(&text);
                 let field = if !is_type(&request.subject_token_type) {
@@ -68,6 +80,19 @@ impl Grant {
             _ => Err(error::grant_type_unsupported()),
         }
     }
+}
+
+/// Parses the name of a public client, which becomes the label of a session: VSCHARs of RFC 6749, appendix A.1.
+///
+/// # Errors
+/// VALIDATION_FAILED if it is empty, too long, or has other characters.
+pub fn parse_client_id(id: String) -> Result<String, ApiError> {
+    let is_valid =
+        (1..=MAX_CLIENT_ID_BYTES).contains(&id.len()) && id.bytes().all(|byte| (0x20..=0x7e).contains(&byte));
+    if !is_valid {
+        return Err(error::request_invalid("client_id", "must be 1 to 100 characters of printable ASCII"));
+    }
+    Ok(id)
 }
 
 /// A request to revoke a token.

@@ -3,6 +3,7 @@
 pub mod accounts;
 pub mod audit;
 pub mod deletions;
+pub mod device_authorizations;
 pub mod email_changes;
 pub mod epoch;
 pub mod factor_accounts;

@@ -52,7 +52,7 @@ pub async fn record(
         update sessions set authenticated_at = $3
         where id = $1 and user_id = $2 and revoked_at is null and expires_at > $3
         returning id, user_id, label, user_agent, ip_address, generation, created_at, rotated_at, previous_rotated_at,
-            expires_at, revoked_at, reused, amr, coalesce(authenticated_at, created_at)";
+            expires_at, revoked_at, reused, amr, coalesce(authenticated_at, created_at), scope";
     const UPDATE_METHODS: &str = "update sessions set amr = $2 where id = $1";
     rollback::write(db, move |conn| {
         Box::pin(async move {

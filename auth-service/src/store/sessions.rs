@@ -2,27 +2,30 @@
 
 use service_kit::{
     args,
-    auth::authentication::{AuthMethods, Authentication},
+    auth::{
+        authentication::{AuthMethods, Authentication},
+        scope::Scopes,
+    },
     clock::Timestamp,
     db::{Db, Engine, Error, FromRow, Row, Value},
 };
 use uuid::Uuid;
 
 use super::{
-    audit, factors,
+    audit, device_authorizations, factors,
     login_attempts::{self, Attempt},
     login_challenges, mails,
     revocations::{RevocationReason, SessionSelector, revoke_within},
     rollback::{self, Rollback},
 };
 use crate::model::{
-    audit::Event, factor::FactorUse, login_challenge::LoginChallenge, mail::NewMail, refresh_token::RefreshToken,
-    session::Session,
+    audit::Event, factor::FactorUse, login_challenge::LoginChallenge, mail::NewMail,
+    personal_access_token::scopes_from_stored, refresh_token::RefreshToken, session::Session,
 };
 
 impl FromRow for Session {
     /// Reads `id, user_id, label, user_agent, ip_address, generation, created_at, rotated_at, previous_rotated_at,
-    /// expires_at, revoked_at, reused, amr` and when the user has proved their identity.
+    /// expires_at, revoked_at, reused, amr`, when the user has proved their identity, and `scope`.
     fn from_row(row: &mut Row<'_>) -> Result<Self, Error> {
         Ok(Self {
             id: row.next()?,
@@ -41,6 +44,7 @@ impl FromRow for Session {
                 methods: AuthMethods::from_names(row.next_text()?.split(' ')),
                 time: row.next()?,
             },
+            scopes: row.next::<Option<String>>()?.map(|scopes| scopes_from_stored(&scopes)),
         })
     }
 }
@@ -62,8 +66,10 @@ pub struct NewSession {
     pub expires_at: Timestamp,
     /// When the session expires even if it is refreshed.
     pub ends_at: Timestamp,
-    /// How the user has proved their identity, now.
-    pub methods: AuthMethods,
+    /// How and when the user has proved their identity.
+    pub authentication: Authentication,
+    /// What the access tokens permit, if they are limited.
+    pub scopes: Option<Scopes>,
     /// The version of the password that was verified.
     pub password_version: i64,
     /// The password attempt, if attempts are throttled.
@@ -72,6 +78,8 @@ pub struct NewSession {
     pub factor: Option<FactorUse>,
     /// The challenge that the login completes, if there was one.
     pub challenge: Option<LoginChallenge>,
+    /// The request of a device that the session fulfils.
+    pub device_authorization: Option<Uuid>,
     /// The notice about the login, which is not stored for the first one of an account.
     pub notice: Option<NewMail>,
 }
@@ -89,10 +97,12 @@ pub enum NewSessionOutcome {
     ChallengeCompleted,
     /// The second factor was used before.
     FactorUsed,
+    /// The device has its session already, or the session in which the user has permitted it has ended.
+    PermissionUsed,
 }
 
-/// Creates a session, and records the correct password. Uses the second factor and completes the challenge, if there are
-/// any. If the user now has too many sessions, revokes the oldest ones.
+/// Creates a session, and records the correct password. Uses the second factor and the permission of a device, and completes
+/// the challenge, if there are any. If the user now has too many sessions, revokes the oldest ones.
 ///
 /// # Errors
 /// If the database fails.
@@ -102,11 +112,11 @@ pub async fn insert(db: &Db, now: Timestamp, new: NewSession, event: Event) -> R
     const LOCK_ACCOUNT: &str = "select 1 from users where id = $1 for share";
     const INSERT: &str = "
         insert into sessions (id, user_id, label, user_agent, ip_address, generation, created_at, rotated_at,
-            previous_rotated_at, expires_at, ends_at, revoked_at, reused, revocation, amr, authenticated_at)
-        select $1, id, $3, $4, $5, 0, $6, $6, $6, $7, $8, null, false, null, $10, $6
+            previous_rotated_at, expires_at, ends_at, revoked_at, reused, revocation, amr, authenticated_at, scope)
+        select $1, id, $3, $4, $5, 0, $6, $6, $6, $7, $8, null, false, null, $10, $11, $12
         from users where id = $2 and password_version = $9 and not disabled
         returning id, user_id, label, user_agent, ip_address, generation, created_at, rotated_at, previous_rotated_at,
-            expires_at, revoked_at, reused, amr, coalesce(authenticated_at, created_at)";
+            expires_at, revoked_at, reused, amr, coalesce(authenticated_at, created_at), scope";
     rollback::write(db, move |conn| {
         Box::pin(async move {
             if conn.engine() == Engine::Postgres {
@@ -128,6 +138,11 @@ pub async fn insert(db: &Db, now: Timestamp, new: NewSession, event: Event) -> R
             {
                 return Err(Rollback::Outcome(NewSessionOutcome::FactorUsed));
             }
+            if let Some(id) = new.device_authorization
+                && !device_authorizations::redeem_within(conn, now, id).await?
+            {
+                return Err(Rollback::Outcome(NewSessionOutcome::PermissionUsed));
+            }
             let Some(session) = conn.fetch_optional::<Session>(INSERT, new.into_values(now)).await? else {
                 return Err(Rollback::Outcome(NewSessionOutcome::AccountChanged));
             };
@@ -146,10 +161,10 @@ pub async fn insert(db: &Db, now: Timestamp, new: NewSession, event: Event) -> R
 impl NewSession {
     /// Returns the arguments of the statement that inserts the session.
     fn into_values(self, now: Timestamp) -> Vec<Value> {
-        let Self { id, user_id, label, user_agent, ip_address, expires_at, ends_at, password_version, methods, .. } =
-            self;
-        let amr = methods.to_string();
-        args![id, user_id, label, user_agent, ip_address, now, expires_at, ends_at, password_version, amr]
+        let Self { id, user_id, label, user_agent, ip_address, expires_at, ends_at, password_version, .. } = self;
+        let Authentication { methods, time } = self.authentication;
+        let (amr, scope) = (methods.to_string(), self.scopes.map(|scopes| scopes.to_string()));
+        args![id, user_id, label, user_agent, ip_address, now, expires_at, ends_at, password_version, amr, time, scope]
     }
 }
 
@@ -171,7 +186,7 @@ pub async fn rotate(
         where id = $1 and generation = $2 and revoked_at is null and expires_at > $3
             and exists (select 1 from users where users.id = sessions.user_id and not users.disabled)
         returning id, user_id, label, user_agent, ip_address, generation, created_at, rotated_at, previous_rotated_at,
-            expires_at, revoked_at, reused, amr, coalesce(authenticated_at, created_at)";
+            expires_at, revoked_at, reused, amr, coalesce(authenticated_at, created_at), scope";
     db.execute_returning(UPDATE, args![token.session_id, token.generation, now, expires_at]).await
 }
 
@@ -182,7 +197,7 @@ pub async fn rotate(
 pub async fn by_id(db: &Db, id: Uuid) -> Result<Option<Session>, Error> {
     const SELECT: &str = "
         select id, user_id, label, user_agent, ip_address, generation, created_at, rotated_at, previous_rotated_at,
-            expires_at, revoked_at, reused, amr, coalesce(authenticated_at, created_at)
+            expires_at, revoked_at, reused, amr, coalesce(authenticated_at, created_at), scope
         from sessions where id = $1";
     db.fetch_optional(SELECT, args![id]).await
 }
@@ -204,7 +219,7 @@ pub async fn exists(db: &Db, user_id: Uuid) -> Result<bool, Error> {
 pub async fn list_active(db: &Db, now: Timestamp, user_id: Uuid) -> Result<Vec<Session>, Error> {
     const SELECT: &str = "
         select id, user_id, label, user_agent, ip_address, generation, created_at, rotated_at, previous_rotated_at,
-            expires_at, revoked_at, reused, amr, coalesce(authenticated_at, created_at)
+            expires_at, revoked_at, reused, amr, coalesce(authenticated_at, created_at), scope
         from sessions
         where user_id = $1 and revoked_at is null and revocation is null and expires_at > $2
             and not personal_access_token

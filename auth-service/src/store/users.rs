@@ -2,6 +2,7 @@
 
 use service_kit::{
     args,
+    auth::scope::Scopes,
     clock::Timestamp,
     db::{Conn, Db, Error, FromRow, QueryBuilder, Row, Searches},
     status::ApiError,
@@ -13,6 +14,7 @@ use crate::model::{
     audit::Event,
     email::Email,
     mail::NewMail,
+    personal_access_token::scopes_from_stored,
     user::{Credentials, User},
     user_filter::{UserCondition, UserFilter},
 };
@@ -171,12 +173,24 @@ pub struct SessionUser {
     pub user: User,
     /// When the user last proved a factor in the session.
     pub authenticated_at: Timestamp,
+    /// What the access tokens of the session permit, if they are limited.
+    pub scopes: Option<Scopes>,
+}
+
+impl SessionUser {
+    /// Reports whether an access token of the session can have these scopes. Holders of a shared key could sign others.
+    #[must_use]
+    pub fn permits(&self, scopes: Option<Scopes>) -> bool {
+        let is_subset = |all: Scopes| scopes.is_some_and(|scopes| scopes.iter().all(|scope| all.contains(scope)));
+        self.scopes.is_none_or(is_subset)
+    }
 }
 
 impl FromRow for SessionUser {
-    /// Reads the columns of a [`User`], and when the user last proved a factor.
+    /// Reads the columns of a [`User`], when the user last proved a factor, and `scope`.
     fn from_row(row: &mut Row<'_>) -> Result<Self, Error> {
-        Ok(Self { user: User::from_row(row)?, authenticated_at: row.next()? })
+        let (user, authenticated_at, scopes) = (User::from_row(row)?, row.next()?, row.next::<Option<String>>()?);
+        Ok(Self { user, authenticated_at, scopes: scopes.map(|scopes| scopes_from_stored(&scopes)) })
     }
 }
 
@@ -194,7 +208,7 @@ pub async fn by_active_session(
 ) -> Result<Option<SessionUser>, Error> {
     const SELECT: &str = "
         select users.id, email, display_name, email_verified, roles, disabled, users.created_at, updated_at,
-            coalesce(authenticated_at, sessions.created_at)
+            coalesce(authenticated_at, sessions.created_at), scope
         from sessions join users on users.id = sessions.user_id
         where sessions.id = $1 and sessions.user_id = $2 and revoked_at is null and expires_at > $3
             and not disabled and personal_access_token = $4";

@@ -8,6 +8,7 @@ mod authentication;
 mod client_info;
 mod deleted_users;
 mod deletion;
+mod devices;
 mod doctor;
 mod export;
 mod factors;

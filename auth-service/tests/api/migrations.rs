@@ -111,6 +111,7 @@ fn released_migrations_are_not_edited() {
             (19, "4a434a7b15517bb78809cf9c0cef503b"),
             (20, "62792c22fbde93ba291715cd60f86a73"),
             (21, "d172678e79bbcb89539fe6384c8411d5"),
+            (22, "9aca77d94ad37b1961e91c1ce5b59628"),
         ],
     );
 }

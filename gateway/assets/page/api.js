@@ -116,6 +116,7 @@ const TEXT_BY_REASON = {
   MAIL_DISABLED: "This server sends no mails.",
   USER_NOT_FOUND: "This account does not exist.",
   PASSKEYS_DISABLED: "This server permits no passkeys.",
+  USER_CODE_INVALID: "No device waits with this code. Check the code, or begin again on the device.",
   STEP_UP_REQUIRED: "Not done, because this requires your password.",
 };
 

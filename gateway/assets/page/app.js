@@ -1,6 +1,7 @@
 // The entry point: finds out who is logged in, and selects the view.
 import { actionView, linkedAction } from "./action.js";
 import { call, explain, sessionEvents } from "./api.js";
+import { deviceView, isDevicePage } from "./device.js";
 import { element, fromTemplate } from "./dom.js";
 import { initNewListForm, showLists } from "./lists.js";
 import { announce, hideToast, showToast } from "./notice.js";
@@ -29,10 +30,10 @@ async function start(note = "") {
   showsAction = Boolean(action);
   if (action) return showAction(action);
   try {
-    showApp(await call("GET", "/v1/me"));
+    enter(await call("GET", "/v1/me"));
     if (note) showToast(note);
   } catch (error) {
-    if (error.code === 401) return showLogin(note);
+    if (error.code === 401) return showLogin(note || (isDevicePage() ? "Log in to connect a device." : ""));
     setRoot(element("main", { class: "centered" }, element("p", { class: "card" }, explain(error))));
     setTimeout(start, Math.max(error.retryAfter, 2) * 1000);
   }
@@ -60,10 +61,20 @@ function showLogin(note) {
   document.title = "Log in – Taskey";
   const root = loginView(note, (loggedInUser) => {
     focusesHeading = true;
-    showApp(loggedInUser);
+    enter(loggedInUser);
   });
   setRoot(root);
   root.querySelector("[name=email]").focus();
+}
+
+/** Shows the view for a code of a device at its own path, and else the app. */
+function enter(loggedInUser) {
+  if (!isDevicePage()) return showApp(loggedInUser);
+  user = loggedInUser;
+  const parts = deviceView(user);
+  document.title = "Connect a device – Taskey";
+  setRoot(parts.root);
+  parts.code.focus();
 }
 
 function showApp(loggedInUser) {

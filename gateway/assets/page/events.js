@@ -55,6 +55,8 @@ const SENTENCES = {
   KIND_SERVICE_ACCOUNT_SECRET_ROTATED: ({ label }) => `The service account ${label} got a new secret`,
   KIND_SERVICE_ACCOUNT_DELETED: ({ label }) => `The service account ${label} was deleted`,
   KIND_TOKEN_EXCHANGED: ({ scopes }) => `A service got a token to act for the account: ${scopes}`,
+  KIND_DEVICE_APPROVED: ({ client_id: id, device_address: address }) => `The device ${id} at ${address} was allowed to log in`,
+  KIND_DEVICE_DENIED: ({ client_id: id, device_address: address }) => `The device ${id} at ${address} was refused`,
 };
 
 /** The names of the kinds of events, for a selection. */

@@ -11,6 +11,9 @@ const SCOPES = [
   { name: "tokens.verify", text: "Verify the tokens of all users", role: "verifier" },
 ];
 
+/** Returns what a scope permits. */
+export const scopeText = (name) => SCOPES.find((scope) => scope.name === name)?.text ?? name;
+
 /** Returns a checkbox for each scope that an account with these roles can give to a token. */
 export function scopeFields(roles) {
   return SCOPES.filter(({ role }) => !role || roles.includes(role)).map(({ name, text }) => {

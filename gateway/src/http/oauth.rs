@@ -2,23 +2,31 @@
 //! RFC 6749, section 5.2.
 
 use base64::{Engine, prelude::BASE64_STANDARD};
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header, request};
 use http_body_util::Full;
+use prost::Message;
 use prost_reflect::{DescriptorPool, DynamicMessage, ReflectMessage, Value};
 use serde_json::json;
 use service_kit::{
     server::request_id::RequestId,
     status::{ApiError, reason_name},
 };
-use taskey_proto::errors::v1::ErrorReason;
+use taskey_proto::{auth::v1::AuthorizeDeviceResponse, errors::v1::ErrorReason};
 use tonic::{Code, Status, body::Body};
 use tonic_types::StatusExt;
 
 use crate::{
     codec::percent,
     http::{error::HttpError, request::is_form},
-    routing::binding::Route,
+    routing::binding::{Forms, Route},
 };
+
+/// The RPC whose response contains addresses of the gateway.
+const AUTHORIZE_DEVICE: &str = "/taskey.auth.v1.OAuthService/AuthorizeDevice";
+
+/// The `error` of a device that polls too often.
+const SLOW_DOWN: &str = "slow_down";
 
 /// The challenge to clients that did not authenticate.
 const CHALLENGE: HeaderValue = HeaderValue::from_static("Basic realm=\"taskey\", charset=\"UTF-8\"");
@@ -41,6 +49,9 @@ pub fn to_message(request: &request::Parts, route: &Route, form: &[u8]) -> Resul
         set_parameter(&mut message, &decode(name)?, decode(value)?)?;
     }
     if let Some((id, secret)) = basic_credentials(&request.headers)? {
+        if message.descriptor().get_field_by_name("client_secret").is_none() {
+            return Err(malformed("the clients of this endpoint do not authenticate: send client_id in the form"));
+        }
         let has_secret = message.get_field_by_name("client_secret").is_some_and(|value| value.as_str() != Some(""));
         let other_id = message.get_field_by_name("client_id").filter(|value| value.as_str() != Some(""));
         if has_secret || other_id.is_some_and(|other| other.as_str() != Some(&id)) {
@@ -94,15 +105,38 @@ fn malformed(message: &'static str) -> ApiError {
     ApiError::new(Code::InvalidArgument, ErrorReason::MalformedRequest, message)
 }
 
+/// Reports whether the response of an RPC contains addresses of the gateway.
+#[must_use]
+pub fn returns_addresses(route: &Route) -> bool {
+    route.forms == Forms::OAuth && route.rpc.as_str() == AUTHORIZE_DEVICE
+}
+
+/// Makes the addresses in the response to a device absolute. A service that does not know the URL of the gateway returns
+/// paths.
+///
+/// # Errors
+/// If the response cannot be decoded.
+pub fn with_addresses(response: Bytes, gateway: &str) -> Result<Bytes, ApiError> {
+    let mut response = AuthorizeDeviceResponse::decode(response).map_err(ApiError::internal)?;
+    for uri in [&mut response.verification_uri, &mut response.verification_uri_complete] {
+        if uri.starts_with('/') {
+            uri.insert_str(0, gateway);
+        }
+    }
+    Ok(response.encode_to_vec().into())
+}
+
 /// Creates the response to a request that failed.
 #[must_use]
 pub fn error_response(error: HttpError, pool: &DescriptorPool, id: &RequestId) -> Response<Body> {
-    let body = json!({"error": error_name(error.status()), "error_description": description(error.status())});
+    let name = error_name(error.status());
+    let body = json!({"error": name, "error_description": description(error.status())});
     let mut response = error.into_response(pool, id);
     *response.body_mut() = Body::new(Full::new(body.to_string().into()));
     match response.status() {
-        // Clients that lack a right are told so in the body.
+        // The body says that the client lacks a right, or that the device polls too often (RFC 8628, section 3.5).
         StatusCode::FORBIDDEN => *response.status_mut() = StatusCode::BAD_REQUEST,
+        StatusCode::TOO_MANY_REQUESTS if name == SLOW_DOWN => *response.status_mut() = StatusCode::BAD_REQUEST,
         StatusCode::UNAUTHORIZED => _ = response.headers_mut().insert(header::WWW_AUTHENTICATE, CHALLENGE),
         _ => {}
     }

@@ -45,6 +45,7 @@ fn oauth_metadata() -> Value {
             "issuer": url,
             "token_endpoint": url,
             "token_endpoint_auth_methods_supported": names,
+            "device_authorization_endpoint": url,
             "revocation_endpoint": url,
             "revocation_endpoint_auth_methods_supported": names,
             "introspection_endpoint": url,

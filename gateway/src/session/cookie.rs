@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use ::cookie::{Cookie, SameSite};
-use http::{Extensions, HeaderMap, HeaderValue, header, request};
+use http::{Extensions, HeaderMap, HeaderValue, Uri, header, request};
 use service_kit::{network::ProxyArgs, public_url::PublicUrl};
 use taskey_proto::auth::v1::TokenPair;
 
@@ -54,6 +54,18 @@ impl CookieSettings {
     pub fn is_secure(&self, extensions: &Extensions, headers: &HeaderMap) -> bool {
         let is_https = self.public_url.as_ref().is_some_and(|url| url.is_https());
         self.always_secure || is_https || headers::uses_tls(extensions, headers, &self.proxies)
+    }
+
+    /// Returns the public URL without a slash at its end, or else the address to which a request was sent.
+    #[must_use]
+    pub fn gateway_url(&self, uri: &Uri, headers: &HeaderMap, extensions: &Extensions) -> String {
+        if let Some(url) = &self.public_url {
+            return url.without_slash();
+        }
+        let scheme = if self.is_secure(extensions, headers) { "https" } else { "http" };
+        let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+        // The connection has checked that there is exactly one host.
+        format!("{scheme}://{}", uri.authority().map_or(host.unwrap_or_default(), |authority| authority.as_str()))
     }
 }
 

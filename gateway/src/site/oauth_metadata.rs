@@ -1,6 +1,6 @@
 //! The metadata of the authorization server (RFC 8414): the endpoints of OAuth 2.0, and what they support.
 
-use http::{Extensions, HeaderMap, Response, StatusCode, Uri, header};
+use http::{Extensions, HeaderMap, Response, StatusCode, Uri};
 use serde_json::json;
 use service_kit::auth::scope::Scope;
 use tonic::body::Body;
@@ -13,26 +13,23 @@ pub const PATH: &str = "/.well-known/oauth-authorization-server";
 /// Returns the metadata. The issuer is the public URL, or else the address to which the request was sent.
 #[must_use]
 pub fn metadata(settings: &CookieSettings, uri: &Uri, headers: &HeaderMap, extensions: &Extensions) -> Response<Body> {
-    let issuer = settings.public_url.as_ref().map_or_else(
-        || {
-            let scheme = if settings.is_secure(extensions, headers) { "https" } else { "http" };
-            let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
-            // The connection has checked that there is exactly one host.
-            format!("{scheme}://{}", uri.authority().map_or(host.unwrap_or_default(), |authority| authority.as_str()))
-        },
-        |url| url.without_slash(),
-    );
+    let issuer = settings.gateway_url(uri, headers, extensions);
     let clients = ["client_secret_basic", "client_secret_post"];
     let document = json!({
         "issuer": issuer,
         "token_endpoint": format!("{issuer}/v1/oauth2/token"),
         "token_endpoint_auth_methods_supported": clients,
+        "device_authorization_endpoint": format!("{issuer}/v1/oauth2/device_authorization"),
         "revocation_endpoint": format!("{issuer}/v1/oauth2/revoke"),
         "revocation_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post", "none"],
         "introspection_endpoint": format!("{issuer}/v1/auth/introspect"),
         "jwks_uri": format!("{issuer}/.well-known/jwks.json"),
-        "grant_types_supported":
-            ["client_credentials", "refresh_token", "urn:ietf:params:oauth:grant-type:token-exchange"],
+        "grant_types_supported": [
+            "client_credentials",
+            "refresh_token",
+            "urn:ietf:params:oauth:grant-type:token-exchange",
+            "urn:ietf:params:oauth:grant-type:device_code",
+        ],
         // Required, and empty: there is no authorization endpoint.
         "response_types_supported": [],
         "scopes_supported": Scope::ALL.map(Scope::name),

@@ -33,7 +33,7 @@ macro_rules! files {
     };
 }
 
-const FILES: [(&str, &str, &[u8]); 40] = files! {
+const FILES: [(&str, &str, &[u8]); 41] = files! {
     "index.html": HTML,
     "icon.svg": SVG,
     "base.css": CSS,
@@ -47,6 +47,7 @@ const FILES: [(&str, &str, &[u8]); 40] = files! {
     "code.js": SCRIPT,
     "connection.js": SCRIPT,
     "dates.js": SCRIPT,
+    "device.js": SCRIPT,
     "dialogs.js": SCRIPT,
     "dom.js": SCRIPT,
     "drag.js": SCRIPT,
@@ -76,9 +77,13 @@ const FILES: [(&str, &str, &[u8]); 40] = files! {
     "watch.js": SCRIPT,
 };
 
+/// The path at which the page shows the view for codes of devices (RFC 8628).
+const DEVICE_PATH: &str = "/device";
+
 /// Returns the files by path.
 pub fn assets() -> impl Iterator<Item = (&'static str, Asset)> {
-    FILES.into_iter().map(|(path, content_type, bytes)| {
+    let (_, content_type, page) = FILES[0];
+    FILES.into_iter().chain([(DEVICE_PATH, content_type, page)]).map(|(path, content_type, bytes)| {
         let asset = Asset::new(content_type, bytes);
         (path, HEADERS.into_iter().fold(asset, |asset, (name, value)| asset.with_header(name, value)))
     })

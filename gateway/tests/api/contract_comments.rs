@@ -84,8 +84,16 @@ fn every_rpc_has_a_scope() {
         let expected = match (service.name(), reads) {
             ("TaskService" | "TaskListService", true) => Scope::TasksRead,
             ("TaskService" | "TaskListService", false) => Scope::TasksWrite,
-            ("AccountService" | "FactorService" | "PersonalAccessTokenService", true) => Scope::AccountRead,
-            ("AccountService" | "FactorService" | "PersonalAccessTokenService", false) => Scope::AccountWrite,
+            (
+                "AccountService" | "DeviceAuthorizationService" | "FactorService" | "PersonalAccessTokenService",
+                is_read,
+            ) => {
+                if is_read {
+                    Scope::AccountRead
+                } else {
+                    Scope::AccountWrite
+                }
+            }
             ("AdminService", true) => Scope::AdminRead,
             ("AdminService", false) => Scope::AdminWrite,
             ("TokenService", _) => Scope::TokensVerify,

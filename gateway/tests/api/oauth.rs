@@ -9,7 +9,10 @@ use http_body_util::Full;
 use serde_json::{Value, json};
 use service_kit::status::ApiError;
 use taskey_proto::{
-    auth::v1::{IssueTokenRequest, IssueTokenResponse, RevokeTokenRequest, RevokeTokenResponse},
+    auth::v1::{
+        AuthorizeDeviceRequest, AuthorizeDeviceResponse, IssueTokenRequest, IssueTokenResponse, RevokeTokenRequest,
+        RevokeTokenResponse,
+    },
     errors::v1::ErrorReason,
 };
 use tonic::Code;
@@ -21,6 +24,7 @@ use crate::{
 
 const FORM: &str = "application/x-www-form-urlencoded";
 const TOKEN: &str = "/v1/oauth2/token";
+const DEVICE_AUTHORIZATION: &str = "/v1/oauth2/device_authorization";
 
 /// A gateway in front of an auth-service that issues a token.
 async fn start() -> (FakeBackend, Program) {
@@ -139,6 +143,13 @@ async fn errors_of_the_service_have_the_names_of_oauth() {
         (error(invalid, ErrorReason::ValidationFailed), 400, "invalid_request"),
         (error(Code::PermissionDenied, ErrorReason::ScopeMissing), 400, "unauthorized_client"),
         (error(Code::ResourceExhausted, ErrorReason::RateLimited).retry_after(wait), 429, "temporarily_unavailable"),
+        (named(Code::ResourceExhausted, ErrorReason::RateLimited, "slow_down"), 400, "slow_down"),
+        (named(Code::PermissionDenied, ErrorReason::AuthorizationDenied, "access_denied"), 400, "access_denied"),
+        (
+            named(Code::FailedPrecondition, ErrorReason::AuthorizationPending, "authorization_pending"),
+            400,
+            "authorization_pending",
+        ),
         (error(Code::Unavailable, ErrorReason::StoreUnavailable), 503, "temporarily_unavailable"),
         (error(Code::Internal, ErrorReason::Internal), 500, "server_error"),
     ] {
@@ -149,6 +160,49 @@ async fn errors_of_the_service_have_the_names_of_oauth() {
             assert_eq!(response.header("retry-after"), "2");
         }
     }
+}
+
+/// Returns the addresses in the response to a device, if the service returns these.
+async fn addresses(flags: &[&str], page: &str) -> (String, Value) {
+    let backend = FakeBackend::start(Reply::message(&AuthorizeDeviceResponse {
+        device_code: "d".to_owned(),
+        user_code: "WDJB-MJHT".to_owned(),
+        verification_uri: page.to_owned(),
+        verification_uri_complete: format!("{page}#WDJB-MJHT"),
+        expires_in: 600,
+        interval: 5,
+    }))
+    .await;
+    let url = backend.url();
+    let program = Program::start(config(&[&["--auth-url", &url, "--task-url", UNREACHABLE], flags].concat())).await;
+    let response = program.send(form(&program, DEVICE_AUTHORIZATION, "client_id=taskey&scope=tasks.read")).await;
+    let call = backend.call();
+    let expected = AuthorizeDeviceRequest { client_id: "taskey".to_owned(), scope: "tasks.read".to_owned() };
+    assert_eq!((call.rpc.as_str(), call.message()), ("/taskey.auth.v1.OAuthService/AuthorizeDevice", expected));
+    let mut response = response.ok();
+    let addresses = json!([response["verification_uri"].take(), response["verification_uri_complete"].take()]);
+    assert_eq!((&response["device_code"], &response["user_code"]), (&json!("d"), &json!("WDJB-MJHT")));
+    assert_eq!((&response["expires_in"], &response["interval"]), (&json!(600), &json!(5)));
+    (format!("http://{}", program.address), addresses)
+}
+
+#[tokio::test]
+async fn devices_get_the_address_of_the_page() {
+    let (gateway, found) = addresses(&[], "/device").await;
+    assert_eq!(found, json!([format!("{gateway}/device"), format!("{gateway}/device#WDJB-MJHT")]));
+    let expected = json!(["https://example.org/tasks/device", "https://example.org/tasks/device#WDJB-MJHT"]);
+    let (_, found) = addresses(&["--public-url", "https://example.org/tasks/"], "/device").await;
+    assert_eq!(found, expected);
+    let (_, found) = addresses(&[], "https://example.org/tasks/device").await;
+    assert_eq!(found, expected, "the service knows the URL");
+}
+
+#[tokio::test]
+async fn a_device_that_authenticates_is_refused() {
+    let (backend, program) = start().await;
+    let request = basic(form(&program, DEVICE_AUTHORIZATION, "scope=tasks.read"), "billing:x");
+    assert_error(&program.send(request).await, 400, "invalid_request");
+    assert!(!backend.was_called());
 }
 
 #[tokio::test]
@@ -168,6 +222,7 @@ async fn metadata_contains_the_endpoints() {
     assert_eq!(metadata["issuer"], json!(issuer));
     assert_eq!(metadata["token_endpoint"], json!(format!("{issuer}{TOKEN}")));
     assert_eq!(metadata["response_types_supported"], json!([]));
+    assert_eq!(metadata["device_authorization_endpoint"], json!(format!("{issuer}{DEVICE_AUTHORIZATION}")));
     let flags = ["--auth-url", UNREACHABLE, "--task-url", UNREACHABLE, "--public-url", "https://example.org/tasks/"];
     let program = Program::start(config(&flags)).await;
     let metadata = program.get(path).await.ok();

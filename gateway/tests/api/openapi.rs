@@ -164,6 +164,7 @@ fn only_public_operations_need_no_token() {
         "/v1/auth/password:reset",
         "/v1/auth/refresh",
         "/v1/auth/signup",
+        "/v1/oauth2/device_authorization",
         "/v1/oauth2/revoke",
         "/v1/oauth2/token",
     ];

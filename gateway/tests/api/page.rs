@@ -37,6 +37,16 @@ async fn page_files_are_served_unchanged() {
 }
 
 #[tokio::test]
+async fn page_is_also_at_the_address_for_devices() {
+    let program = start().await;
+    let (page, device) = (program.get("/").await, program.get("/device").await);
+    assert_eq!((device.code, &device.text), (200, &page.text));
+    for header in ["content-type", "content-security-policy", "referrer-policy", "etag"] {
+        assert_eq!(device.header(header), page.header(header), "{header}");
+    }
+}
+
+#[tokio::test]
 async fn page_files_have_their_content_type() {
     let program = start().await;
     for (path, _) in files() {

@@ -5,8 +5,8 @@ mod keys;
 mod login;
 mod management;
 mod model;
-mod reauthentication;
-mod single_use;
+pub mod reauthentication;
+pub mod single_use;
 mod step_up;
 mod tools;
 

@@ -27,19 +27,19 @@ const CALLS: usize = 20;
 /// Cheap hashes, so that none waits too long.
 const FLAGS: [&str; 2] = ["--password-memory-kib=8", "--password-passes=1"];
 
-async fn start(database: TestDatabase) -> (Server, Replica) {
+pub async fn start(database: TestDatabase) -> (Server, Replica) {
     let server = Server::start_with(database, &FLAGS).await;
     let replica = support::start_replica_with(&server, server.clock.clone(), &FLAGS).await;
     (server, replica)
 }
 
-async fn stop(server: Server, replica: Replica) {
+pub async fn stop(server: Server, replica: Replica) {
     replica.stop().await;
     server.stop().await;
 }
 
 /// Makes the calls concurrently, half of them on each replica. One must succeed, and the others fail for this reason.
-async fn assert_one_succeeds<T: Send + 'static, F>(expected: &[&str], call: impl Fn(usize) -> F)
+pub async fn assert_one_succeeds<T: Send + 'static, F>(expected: &[&str], call: impl Fn(usize) -> F)
 where
     F: Future<Output = Result<T, Status>> + Send + 'static,
 {

@@ -26,7 +26,7 @@ on_each_database! {
     personal_access_tokens_administer_without_a_proof,
 }
 
-const CREDENTIAL_RPCS: [(&str, &[&str]); 2] = [
+const CREDENTIAL_RPCS: [(&str, &[&str]); 3] = [
     (
         "PersonalAccessTokenService",
         &[
@@ -36,6 +36,7 @@ const CREDENTIAL_RPCS: [(&str, &[&str]); 2] = [
             "DeletePersonalAccessToken",
         ],
     ),
+    ("DeviceAuthorizationService", &["ApproveDeviceAuthorization"]),
     ("FactorService", &["CreateTotp", "ConfirmTotp", "UpdateFactor", "DeleteFactor", "RegenerateRecoveryCodes"]),
 ];
 

@@ -31,6 +31,15 @@ pub struct LoginArgs {
     #[arg(long)]
     pub email: Option<String>,
 
+    /// Log in without a password here: prints the address of a page and a code, and waits until you allow the login on that
+    /// page, in a browser on this or another machine
+    #[arg(long, conflicts_with_all = ["email", "password_stdin", "code"])]
+    pub device: bool,
+
+    /// Scopes of the session, separated by spaces, such as "tasks.read tasks.write" [default: all that your roles permit]
+    #[arg(long, value_name = "SCOPES", requires = "device")]
+    pub scope: Option<String>,
+
     /// Read the password from the first line of the standard input
     #[arg(long, requires = "email")]
     pub password_stdin: bool,

@@ -9,8 +9,9 @@ use service_kit::{
 };
 use taskey_proto::{
     auth::v1::{
-        CompleteLoginRequest, LoginRequest, LogoutRequest, RefreshRequest, TokenPair,
-        auth_service_client::AuthServiceClient, complete_login_request::Factor,
+        AuthorizeDeviceRequest, AuthorizeDeviceResponse, CompleteLoginRequest, IssueTokenRequest, LoginRequest,
+        LogoutRequest, RefreshRequest, TokenPair, auth_service_client::AuthServiceClient,
+        complete_login_request::Factor, o_auth_service_client::OAuthServiceClient,
     },
     errors::v1::ErrorReason,
 };
@@ -36,6 +37,9 @@ const RETRY_PAUSE: Duration = Duration::from_millis(500);
 
 /// By this name, the user recognizes the session among others.
 const SESSION_LABEL: &str = "taskey token";
+
+/// The grant type of devices (RFC 8628).
+const DEVICE_GRANT: &str = "urn:ietf:params:oauth:grant-type:device_code";
 
 /// A client of an installation.
 pub struct AuthClient {
@@ -84,22 +88,26 @@ impl From<Status> for CallError {
 
 impl CallError {
     /// Reports whether the same call can succeed later.
-    fn is_transient(&self) -> bool {
+    pub fn is_transient(&self) -> bool {
         match self {
             Self::Refused { code, .. } => matches!(code, Code::Unavailable | Code::DeadlineExceeded),
             Self::NoResponse(_) => true,
         }
     }
 
+    /// Reports whether the server has returned this reason.
+    pub fn is(&self, expected: ErrorReason) -> bool {
+        matches!(self, Self::Refused { reason, .. } if reason == reason_name(expected))
+    }
+
     /// Reports whether the user has to prove the password again before the call is repeated.
     pub fn requires_step_up(&self) -> bool {
-        matches!(self, Self::Refused { reason, .. } if reason == reason_name(ErrorReason::StepUpRequired))
+        self.is(ErrorReason::StepUpRequired)
     }
 
     /// Reports whether the session of a refresh token does not exist any more.
     pub fn ends_session(&self) -> bool {
-        let ends = [ErrorReason::RefreshTokenInvalid, ErrorReason::RefreshTokenReused].map(reason_name);
-        matches!(self, Self::Refused { reason, .. } if ends.contains(&reason.as_str()))
+        self.is(ErrorReason::RefreshTokenInvalid) || self.is(ErrorReason::RefreshTokenReused)
     }
 }
 
@@ -146,6 +154,50 @@ impl AuthClient {
         let request = CompleteLoginRequest { challenge_token, factor: Some(factor) };
         let complete = async |channel| AuthServiceClient::new(channel).complete_login(request).await;
         self.session(self.attempt(complete).await?, start)
+    }
+
+    /// Returns the codes with which a user permits this device to start a session with these scopes.
+    ///
+    /// # Errors
+    /// If the server returns an error, or does not respond.
+    pub async fn authorize_device(&self, scope: &str) -> Result<AuthorizeDeviceResponse, CallError> {
+        let authorize = async |channel| {
+            let (client_id, scope) = (SESSION_LABEL.to_owned(), scope.to_owned());
+            OAuthServiceClient::new(channel).authorize_device(AuthorizeDeviceRequest { client_id, scope }).await
+        };
+        Ok(self.repeat(authorize).await?.into_inner())
+    }
+
+    /// Polls with a device code. The call is sent once, because the code is good for one session.
+    ///
+    /// # Errors
+    /// If the user has not agreed, or the server does not respond.
+    pub async fn poll_device(&self, device_code: &str) -> Result<StoredSession, CallError> {
+        let start = self.clock.now();
+        let request = IssueTokenRequest {
+            grant_type: DEVICE_GRANT.to_owned(),
+            client_id: SESSION_LABEL.to_owned(),
+            device_code: device_code.to_owned(),
+            ..IssueTokenRequest::default()
+        };
+        let poll = async |channel| OAuthServiceClient::new(channel).issue_token(request).await;
+        let issued = self.attempt(poll).await?.into_inner();
+        let Some(refresh_token) = issued.refresh_token.filter(|_| !issued.access_token.is_empty()) else {
+            return Err(no_tokens());
+        };
+        Ok(StoredSession {
+            url: self.url.clone(),
+            access_token: Zeroizing::new(issued.access_token),
+            access_expire_time: (start + Duration::from_secs(issued.expires_in.into())).as_seconds(),
+            refresh_token: Zeroizing::new(refresh_token),
+        })
+    }
+
+    /// Revokes the session that was stored before a login. If this fails, the session ends when its refresh token expires.
+    pub async fn log_out_replaced(&self, replaced: Option<StoredSession>) {
+        if let Some(replaced) = replaced {
+            _ = self.log_out(&replaced.refresh_token).await;
+        }
     }
 
     /// Exchanges a refresh token. If the response is lost, the same token is sent again.
@@ -212,7 +264,7 @@ impl AuthClient {
         let pair = response.into_inner();
         let has_tokens = !pair.access_token.is_empty() && !pair.refresh_token.is_empty();
         let Some(expire_time) = pair.access_expire_time.filter(|_| has_tokens) else {
-            return Err(CallError::NoResponse(anyhow::anyhow!("the response contains no tokens")));
+            return Err(no_tokens());
         };
         // The date is rounded down to a second.
         let server_time = date.map_or(start, |date| date + Duration::from_secs(1));
@@ -223,4 +275,8 @@ impl AuthClient {
             refresh_token: Zeroizing::new(pair.refresh_token),
         })
     }
+}
+
+fn no_tokens() -> CallError {
+    CallError::NoResponse(anyhow::anyhow!("the response contains no tokens"))
 }

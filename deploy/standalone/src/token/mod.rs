@@ -2,7 +2,7 @@
 //!
 //! # Layout
 //! - `args`: the options. `prompt`: asks for the password. `store`: the file with the tokens, and its lock. `client`: calls
-//!   of auth-service.
+//!   of auth-service. `device`: the login in a browser.
 
 use std::io::{self, Write};
 
@@ -13,6 +13,7 @@ use zeroize::Zeroizing;
 
 mod args;
 mod client;
+mod device;
 mod prompt;
 mod store;
 
@@ -36,11 +37,14 @@ pub async fn run(command: TokenCommand, clock: &Clock) -> anyhow::Result<()> {
 }
 
 async fn log_in(arguments: LoginArgs, clock: &Clock) -> anyhow::Result<()> {
-    let LoginArgs { email, password_stdin, code, installation } = arguments;
+    let LoginArgs { email, device, scope, password_stdin, code, installation } = arguments;
     let (store, name) = (TokenStore::new(&installation)?, installation.name());
     let client = AuthClient::open(&installation, clock).await?;
     // An unusable file is reported before the user types a password.
     store.read()?;
+    if device {
+        return device::log_in(&client, store, &name, scope.unwrap_or_default()).await;
+    }
     let credentials = spawn_blocking(move || prompt::credentials(email, password_stdin)).await??;
     let path = store.path().to_owned();
     let store = store.lock().await?;
@@ -55,10 +59,7 @@ async fn log_in(arguments: LoginArgs, clock: &Clock) -> anyhow::Result<()> {
     };
     let session = session.with_context(|| format!("cannot log in to {name}"))?;
     store.write(&session)?;
-    if let Some(replaced) = replaced {
-        // If this fails, the session ends when its refresh token expires.
-        _ = client.log_out(&replaced.refresh_token).await;
-    }
+    client.log_out_replaced(replaced).await;
     Ok(writeln!(io::stdout(), "logged in as {}; the tokens are in {}", credentials.email, path.display())?)
 }
 

@@ -164,6 +164,11 @@ async fn change_of_credentials_long_after_the_login_asks_for_the_password() {
 }
 
 #[tokio::test]
+async fn devices_are_allowed_and_refused_by_their_codes() {
+    run_script("device.mjs", &["--step-up-max-age", "5s"]).await;
+}
+
+#[tokio::test]
 async fn export_of_the_account_is_saved_as_a_file() {
     run_script("export.mjs", &[]).await;
 }

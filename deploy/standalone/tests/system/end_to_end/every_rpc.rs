@@ -89,7 +89,7 @@ pub fn claims_of(token: &str) -> Value {
 #[test]
 fn contract_has_protected_and_open_rpcs() {
     assert!(protected().len() >= 15);
-    assert_eq!(methods().len() - protected().len(), 15);
+    assert_eq!(methods().len() - protected().len(), 16);
 }
 
 #[tokio::test(flavor = "multi_thread")]

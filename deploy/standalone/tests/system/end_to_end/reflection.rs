@@ -15,13 +15,14 @@ use tonic_reflection::pb::{
 
 use super::processes::Taskey;
 
-const AUTH: [&str; 10] = [
+const AUTH: [&str; 11] = [
     "grpc.health.v1.Health",
     "grpc.reflection.v1.ServerReflection",
     "grpc.reflection.v1alpha.ServerReflection",
     "taskey.auth.v1.AccountService",
     "taskey.auth.v1.AdminService",
     "taskey.auth.v1.AuthService",
+    "taskey.auth.v1.DeviceAuthorizationService",
     "taskey.auth.v1.FactorService",
     "taskey.auth.v1.OAuthService",
     "taskey.auth.v1.PersonalAccessTokenService",

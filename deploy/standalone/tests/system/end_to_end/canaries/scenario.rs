@@ -6,10 +6,10 @@ use prost_reflect::prost::Message;
 use service_kit::{assert_refused, random};
 use taskey_proto::{
     auth::v1::{
-        ChangePasswordRequest, ChangePasswordResponse, CreatePersonalAccessTokenRequest, CreateServiceAccountRequest,
-        GetMeRequest, IntrospectRequest, IntrospectResponse, LoginRequest, PersonalAccessToken, RefreshRequest,
-        ServiceAccount, SignUpRequest, TokenPair, User, WatchRevocationsRequest,
-        token_service_client::TokenServiceClient,
+        AuthorizeDeviceRequest, AuthorizeDeviceResponse, ChangePasswordRequest, ChangePasswordResponse,
+        CreatePersonalAccessTokenRequest, CreateServiceAccountRequest, GetMeRequest, IntrospectRequest,
+        IntrospectResponse, LoginRequest, PersonalAccessToken, RefreshRequest, ServiceAccount, SignUpRequest,
+        TokenPair, User, WatchRevocationsRequest, token_service_client::TokenServiceClient,
     },
     task::v1::{CreateTaskListRequest, CreateTaskRequest, Task, TaskList},
 };
@@ -28,6 +28,7 @@ const INTROSPECT: &str = "/taskey.auth.v1.TokenService/Introspect";
 const CREATE_LIST: &str = "/taskey.task.v1.TaskListService/CreateTaskList";
 const CREATE_TOKEN: &str = "/taskey.auth.v1.PersonalAccessTokenService/CreatePersonalAccessToken";
 const CREATE_SERVICE_ACCOUNT: &str = "/taskey.auth.v1.AdminService/CreateServiceAccount";
+const AUTHORIZE_DEVICE: &str = "/taskey.auth.v1.OAuthService/AuthorizeDevice";
 const GET_ME: &str = "/taskey.auth.v1.AccountService/GetMe";
 const CREATE_TASK: &str = "/taskey.task.v1.TaskService/CreateTask";
 /// The RPCs that fail because the programs of the test send no mails.
@@ -216,12 +217,16 @@ impl Scenario {
                 } else {
                     String::new()
                 };
+                let is_device = rpc.path.contains("DeviceAuthorizationService");
+                let user_code = if is_device { self.request_device_codes().await } else { String::new() };
                 let new = format!("new.{over_http}@example.com");
                 let texts = |field: &str| {
                     let text = match field {
                         "id" if is_personal => &personal_id,
                         "id" if is_service_account => &service_account_id,
                         "grant_type" => "refresh_token",
+                        "client_id" => "taskey",
+                        "user_code" => &user_code,
                         "label" => "Backup",
                         "scopes" if rpc.path.contains("/Create") => "tasks.read",
                         "networks" => "192.0.2.0/24",
@@ -281,6 +286,14 @@ impl Scenario {
         let random = account.secret.strip_prefix("taskey_client_").expect("a secret");
         self.secrets.add_encoded("the secret of a service account", random);
         account.id
+    }
+
+    /// Asks for the codes of a device, and returns the user code.
+    async fn request_device_codes(&mut self) -> String {
+        let request = AuthorizeDeviceRequest { client_id: "taskey".to_owned(), scope: String::new() };
+        let codes: AuthorizeDeviceResponse = self.call(AUTHORIZE_DEVICE, &request, "").await.expect("codes");
+        self.secrets.add_encoded("a device code", &codes.device_code);
+        codes.user_code
     }
 
     /// Makes the calls of a service.

@@ -20,6 +20,7 @@ use crate::{
     shim::Shim,
 };
 
+mod device;
 pub mod terminal;
 pub mod user;
 
@@ -209,6 +210,8 @@ async fn usage_errors_exit_with_2() {
     let user = User::of(SocketAddr::from(([127, 0, 0, 1], 1)));
     user.fail(&["login", "--password-stdin"], PASSWORD, 2).await;
     user.fail(&["login", "--password", PASSWORD], "", 2).await;
+    user.fail(&["login", "--device", "--email", EMAIL], "", 2).await;
+    user.fail(&["login", "--scope", "tasks.read"], "", 2).await;
     let error = user.fail(&["print", "--url", "http://ann:secret@localhost"], "", 2).await;
     assert!(!error.contains("secret"), "{error}");
 }
