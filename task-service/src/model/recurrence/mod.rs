@@ -1,0 +1,25 @@
+//! Recurrence rules (RFC 5545, section 3.3.10) with `SKIP` (RFC 7529), without I/O.
+//!
+//! Occurrences are computed from the anchor, the first due date of a series, and never from the previous occurrence: a
+//! monthly rule that is anchored on January 31 recurs on the last day of each month forever. Dates are civil; the time
+//! zone is applied to each of them at the end.
+//!
+//! Where RFC 5545 leaves a choice:
+//! - A rule without `SKIP` has `SKIP=BACKWARD`: a day that a month does not have is replaced by the last day of that
+//!   month.
+//! - The anchor occurs only if it matches the rule.
+//! - With `BYWEEKNO`, years are the years of weeks (ISO 8601 with `WKST`), so that no week is torn. Without `BYDAY`, the
+//!   weekday is that of the anchor.
+//! - A search ends after [`expand::MAX_DAYS_EXAMINED`] days.
+
+mod dates;
+mod expand;
+mod parse;
+mod rule;
+mod text;
+mod zone;
+
+pub(crate) use rule::Rule;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,55 @@
+//! The occurrences of a rule, as instants in a time zone.
+
+use std::collections::BTreeSet;
+
+use jiff::{Timestamp, ToSpan, civil::DateTime, tz::TimeZone};
+
+use super::{
+    expand::Occurrences,
+    rule::{End, Rule},
+};
+
+impl Rule {
+    /// Returns the instants of the occurrences from the anchor, in order and without duplicates. A time that a clock
+    /// change skips moves later by the length of the gap; of a time that is repeated, the first one counts.
+    pub(crate) fn instants(&self, anchor: DateTime, zone: TimeZone) -> impl Iterator<Item = Timestamp> {
+        let (last_civil, last) = match self.end {
+            // No time zone is further from UTC.
+            End::Utc(time) => (time.checked_add(26.hours()).ok(), TimeZone::UTC.to_timestamp(time).ok()),
+            _ => (None, None),
+        };
+        let civil = match last_civil {
+            Some(_) => Occurrences::new(self, anchor, last_civil),
+            None => self.occurrences(anchor),
+        };
+        Instants { civil, zone, latest: None, pending: BTreeSet::new() }
+            .take_while(move |instant| last.is_none_or(|last| *instant <= last))
+    }
+}
+
+struct Instants {
+    civil: Occurrences,
+    zone: TimeZone,
+    /// The latest instant that was not skipped by a clock change. All that were not read yet are later.
+    latest: Option<Timestamp>,
+    /// The instants that were read and not returned: those of skipped times, and `latest`.
+    pending: BTreeSet<Timestamp>,
+}
+
+impl Iterator for Instants {
+    type Item = Timestamp;
+
+    fn next(&mut self) -> Option<Timestamp> {
+        while self.pending.first().is_none_or(|first| self.latest.is_none_or(|latest| *first > latest)) {
+            let Some(time) = self.civil.next() else { break };
+            let ambiguous = self.zone.to_ambiguous_timestamp(time);
+            let is_skipped = matches!(ambiguous.offset(), jiff::tz::AmbiguousOffset::Gap { .. });
+            let Ok(instant) = ambiguous.compatible() else { break };
+            self.pending.insert(instant);
+            if !is_skipped {
+                self.latest = Some(instant);
+            }
+        }
+        self.pending.pop_first()
+    }
+}
