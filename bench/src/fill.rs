@@ -79,8 +79,8 @@ impl Tables {
             ) made;
             insert into owners (owner_id, last_change, forgotten, live_tasks, live_lists)
             select owner_id, max(change), 0, count(*), 1 from tasks group by owner_id;
-            insert into task_lists (owner_id, id, title, create_time, update_time, revision)
-            select owner_id, owner_id, 'Tasks', 0, 0, 1 from owners;"
+            insert into task_lists (owner_id, id, title, create_time, update_time, revision, change)
+            select owner_id, owner_id, 'Tasks', 0, 0, 1, 1 from owners;"
         )
     }
 }

@@ -13,16 +13,18 @@ import (
 type Event struct {
 	// Reset reports whether a full synchronization begins. Empty the local copy before applying the changes.
 	Reset bool
-	// Changes are in the order in which they happened.
+	// Changes are the changes to tasks, in the order in which they happened.
 	Changes []*taskv1.TaskChange
+	// ListChanges are the changes to lists, in the order in which they happened.
+	ListChanges []*taskv1.TaskListChange
 	// SyncToken continues the watch after these changes, also in another process.
 	SyncToken string
 	// Checkpoint reports whether all changes so far have been received.
 	Checkpoint bool
 }
 
-// Watch returns the changes to the user's tasks after a sync token, and then later changes as they happen. An empty
-// token begins with all tasks. The watch resumes by itself when its connection or its access token is lost, and begins
+// Watch returns the changes to the user's tasks and lists after a sync token, and then later changes as they happen. An
+// empty token begins with all tasks and lists. The watch resumes by itself when its connection or its access token is lost, and begins
 // again if its sync token has expired. It ends with an error when the context ends, or if resuming cannot help.
 func (c *Client) Watch(ctx context.Context, syncToken string) iter.Seq2[*Event, error] {
 	return func(yield func(*Event, error) bool) {
@@ -38,7 +40,11 @@ func (c *Client) Watch(ctx context.Context, syncToken string) iter.Seq2[*Event, 
 					break
 				}
 				syncToken, attempt = message.GetSyncToken(), 0
-				if !yield(&Event{isReset, message.GetChanges(), syncToken, message.GetCheckpoint()}, nil) {
+				event := &Event{
+					Reset: isReset, Changes: message.GetChanges(), ListChanges: message.GetListChanges(),
+					SyncToken: syncToken, Checkpoint: message.GetCheckpoint(),
+				}
+				if !yield(event, nil) {
 					return
 				}
 				isReset = false

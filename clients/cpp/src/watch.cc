@@ -47,6 +47,7 @@ TaskWatch::Event TaskWatch::Next() {
       if (stream_->Read(&message)) {
         Event event{std::exchange(reset_, false),
                     {message.changes().begin(), message.changes().end()},
+                    {message.list_changes().begin(), message.list_changes().end()},
                     message.sync_token(),
                     message.checkpoint()};
         sync_token_ = message.sync_token();

@@ -204,6 +204,10 @@ class Adapter {
       for (const auto& change : event.changes) {
         *changes.add_values() = ToValue(change);
       }
+      auto& list_changes = *out["list_changes"].mutable_list_value();
+      for (const auto& change : event.list_changes) {
+        *list_changes.add_values() = ToValue(change);
+      }
       out["reset"].set_bool_value(event.reset);
       out["sync_token"] = ToValue(event.sync_token);
       out["checkpoint"].set_bool_value(event.checkpoint);

@@ -122,10 +122,10 @@ class ClientOperations:
     async def next(self, parameters: Parameters) -> Parameters:
         """Waits for the next event of a watch."""
         event = await self._watches[parameters["watch"]].next()
-        changes = [json_format.MessageToDict(change) for change in event.changes]
         return {
             "reset": event.reset,
-            "changes": changes,
+            "changes": [json_format.MessageToDict(change) for change in event.changes],
+            "list_changes": [json_format.MessageToDict(change) for change in event.list_changes],
             "sync_token": event.sync_token,
             "checkpoint": event.checkpoint,
         }

@@ -15,7 +15,11 @@ import { file_taskey_auth_v1_auth_service } from "../src/gen/taskey/auth/v1/auth
 import { file_taskey_auth_v1_personal_access_token_service } from "../src/gen/taskey/auth/v1/personal_access_token_service_pb.js";
 import { file_taskey_auth_v1_token_service } from "../src/gen/taskey/auth/v1/token_service_pb.js";
 import { file_taskey_task_v1_task_list_service } from "../src/gen/taskey/task/v1/task_list_service_pb.js";
-import { file_taskey_task_v1_task_service, TaskChangeSchema } from "../src/gen/taskey/task/v1/task_service_pb.js";
+import {
+  file_taskey_task_v1_task_service,
+  TaskChangeSchema,
+  TaskListChangeSchema,
+} from "../src/gen/taskey/task/v1/task_service_pb.js";
 import { connect, paginate, type Taskey, type WatchEvent } from "../src/node.js";
 import { errorToJson } from "./error.js";
 import { verifierOperations } from "./verifiers.js";
@@ -92,6 +96,7 @@ const operations: Record<string, Operation> = {
     return {
       reset: value.reset,
       changes: value.changes.map((change) => toJson(TaskChangeSchema, change)),
+      list_changes: value.listChanges.map((change) => toJson(TaskListChangeSchema, change)),
       sync_token: value.syncToken,
       checkpoint: value.checkpoint,
     };

@@ -1,6 +1,6 @@
 import { Code, type Client } from "@connectrpc/connect";
 import { TaskeyError } from "./errors.js";
-import type { TaskChange, TaskService } from "./gen/taskey/task/v1/task_service_pb.js";
+import type { TaskChange, TaskListChange, TaskService } from "./gen/taskey/task/v1/task_service_pb.js";
 import { backoffMs, sleep } from "./policy.js";
 
 /** How long a stream is used: browsers have no other way to notice a half-open connection. */
@@ -12,7 +12,10 @@ const FINAL = [Code.InvalidArgument, Code.NotFound, Code.PermissionDenied, Code.
 export interface WatchEvent {
   /** Whether a full synchronization begins. Empty the local copy before you apply the changes. */
   reset: boolean;
+  /** The changes to tasks, in the order in which they happened. */
   changes: TaskChange[];
+  /** The changes to lists, in the order in which they happened. */
+  listChanges: TaskListChange[];
   /** Store it together with the changes: a new watch continues after them. */
   syncToken: string;
   /** Whether all changes so far have been received. */
@@ -20,7 +23,7 @@ export interface WatchEvent {
 }
 
 /**
- * Watches the tasks, and resumes when the stream or the connection breaks, the token expires or the server restarts.
+ * Watches the tasks and lists, and resumes when the stream or the connection breaks, the token expires or the server restarts.
  * If the sync token has expired, a full synchronization begins with an event whose `reset` is true.
  */
 export async function* watchTasks(
@@ -39,10 +42,10 @@ export async function* watchTasks(
     const timer = setTimeout(() => stop.abort(), MAX_STREAM_AGE_MS);
     try {
       const messages = tasks.watchTasks({ syncToken }, { signal: stop.signal });
-      for await (const { changes, checkpoint, ...message } of messages) {
+      for await (const { changes, listChanges, checkpoint, ...message } of messages) {
         syncToken = message.syncToken;
         failures = 0;
-        yield { reset, changes, syncToken, checkpoint };
+        yield { reset, changes, listChanges, syncToken, checkpoint };
         reset = false;
       }
     } catch (cause) {

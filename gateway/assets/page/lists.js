@@ -4,7 +4,6 @@ import { arrange, fillLists, fromTemplate, showDialog } from "./dom.js";
 import { onSubmit } from "./form.js";
 import { announce, showToast } from "./notice.js";
 import { store } from "./store.js";
-import { pullLists } from "./watch.js";
 
 /** Shows the lists in an element and marks the current one. */
 export function showLists(container, current) {
@@ -31,7 +30,7 @@ export function initNewListForm(form) {
     try {
       const list = await call("POST", "/v1/lists", { body: { title } });
       form.reset();
-      await pullLists();
+      store.putList(list);
       location.hash = `list=${list.id}`;
     } catch (error) {
       showToast(explain(error));
@@ -44,20 +43,18 @@ export function renameList(list) {
   const parts = fromTemplate("rename-dialog");
   parts.title.value = list.title;
   onSubmit(parts.root.querySelector("form"), async ({ title }) => {
-    await call("PATCH", `/v1/lists/${list.id}`, { body: { title }, etag: list.etag }).catch(reloadOnConflict);
-    await pullLists();
+    store.putList(
+      await call("PATCH", `/v1/lists/${list.id}`, { body: { title }, etag: list.etag }).catch(reloadOnConflict),
+    );
     parts.root.close();
     announce("Renamed.");
   });
   showDialog(parts);
   parts.title.select();
 
-  /** Loads the lists again after a conflict, so that the next attempt has the new etag. */
+  /** Loads the list again after a conflict, so that the next attempt has the new etag. */
   async function reloadOnConflict(error) {
-    if (error.code === 412) {
-      await pullLists();
-      list = store.list(list.id) ?? list;
-    }
+    if (error.code === 412) store.putList((list = await call("GET", `/v1/lists/${list.id}`)));
     throw error;
   }
 }
@@ -73,7 +70,7 @@ export function deleteList(list) {
   onSubmit(parts.root.querySelector("form"), async ({ taskAction, target }) => {
     const query = hasTasks && taskAction === "move" ? `?move_tasks_to=${target}` : "";
     await call("DELETE", `/v1/lists/${list.id}${query}`);
-    await pullLists();
+    store.removeList(list.id);
     parts.root.close();
     location.hash = "";
     announce(`Deleted ${list.title}.`);

@@ -9,26 +9,42 @@ class Store extends EventTarget {
   #childrenByParent;
   #isNotified = true;
 
-  /** Stores a task, unless a later version is stored: responses and events can arrive out of order. */
+  /** Stores a task, unless a later version is stored. */
   put(task) {
-    const stored = this.#tasks.get(task.id);
-    if (stored && (stored.etag === task.etag || sortable(stored.updateTime) > sortable(task.updateTime))) return;
-    this.#tasks.set(task.id, task);
+    this.#put(this.#tasks, task);
+  }
+
+  /** Stores a list, unless a later version is stored. */
+  putList(list) {
+    this.#put(this.#lists, list);
+  }
+
+  /** Responses and events can arrive out of order. */
+  #put(items, item) {
+    const stored = items.get(item.id);
+    if (stored && (stored.etag === item.etag || sortable(stored.updateTime) > sortable(item.updateTime))) return;
+    items.set(item.id, item);
     this.#notify();
   }
 
-  /** Applies changes from the server. */
-  apply(changes) {
+  removeList(id) {
+    this.#remove(this.#lists, id);
+  }
+
+  #remove(items, id) {
+    if (items.delete(id)) this.#notify();
+  }
+
+  /** Applies changes to lists and tasks from the server. */
+  apply({ listChanges, changes }) {
+    for (const { id, taskList, removed } of listChanges) {
+      if (removed) this.removeList(id);
+      else if (taskList) this.putList(taskList);
+    }
     for (const { id, task, removed } of changes) {
-      if (removed) this.#tasks.delete(id);
+      if (removed) this.#remove(this.#tasks, id);
       else if (task) this.put(task);
     }
-    if (changes.some((change) => change.removed)) this.#notify();
-  }
-
-  set lists(lists) {
-    this.#lists = new Map(lists.map((list) => [list.id, list]));
-    this.#notify();
   }
 
   /** The default list first, then the others from the oldest to the newest: ids sort by creation time. */
@@ -86,19 +102,10 @@ class Store extends EventTarget {
     return counts;
   }
 
-  /** Reports whether a task belongs to a list that has not been loaded. */
-  get hasUnknownLists() {
-    return [...this.#tasks.values()].some((task) => !task.deleteTime && !this.#lists.has(task.listId));
-  }
-
-  clearTasks() {
-    this.#tasks.clear();
-    this.#notify();
-  }
-
   clear() {
     this.#lists.clear();
-    this.clearTasks();
+    this.#tasks.clear();
+    this.#notify();
   }
 
   /** Dispatches `change` in a microtask, once for all changes that are made synchronously. */

@@ -1,4 +1,4 @@
-// Keeps the store in sync with the server: loads the lists and tasks, then follows the stream of changes.
+// Keeps the store in sync with the server: loads the lists and tasks as changes, then follows the stream of changes.
 import { call, relative } from "./api.js";
 import { report, reportStream } from "./connection.js";
 import { store } from "./store.js";
@@ -49,15 +49,14 @@ async function sync() {
     if (userId !== startUserId) return;
     // Another user has logged in through another window; all windows share the cookies.
     if (user.id !== userId) return location.reload();
-    await pullLists();
-    await pullTasks();
+    await pullChanges();
     if (userId && !document.hidden) openStream();
   } catch (error) {
     if (error.code === 401 || userId !== startUserId) return;
     if (error.reason?.startsWith("SYNC_TOKEN")) {
       // The server no longer has all changes since the token, so load everything again.
       syncToken = "";
-      store.clearTasks();
+      store.clear();
       return sync();
     }
     scheduleRetry((error.retryAfter ?? 0) * 1000);
@@ -71,24 +70,12 @@ function scheduleRetry(minDelay = 0) {
   retryDelay = Math.min(retryDelay * 2, MAX_RETRY_DELAY_MS);
 }
 
-/** Loads all lists. There is no stream of changes to lists. */
-export async function pullLists() {
-  const lists = [];
-  let pageToken = "";
-  do {
-    const response = await call("GET", `/v1/lists?page_size=500&page_token=${encodeURIComponent(pageToken)}`);
-    lists.push(...response.taskLists);
-    pageToken = response.nextPageToken;
-  } while (pageToken);
-  if (userId) store.lists = lists;
-}
-
-async function pullTasks() {
+async function pullChanges() {
   let response;
   do {
     response = await call("GET", `/v1/tasks:changes?page_size=500&sync_token=${encodeURIComponent(syncToken)}`);
     if (!userId) return;
-    store.apply(response.changes);
+    store.apply(response);
     syncToken = response.nextSyncToken;
   } while (response.hasMore);
 }
@@ -105,11 +92,9 @@ function openStream() {
   opened.addEventListener("error", (event) => stream === opened && handleStreamError(event.data));
 }
 
-/** Applies a message. Messages without changes arrive every few seconds; the lists are loaded again with them. */
 function applyMessage(message) {
-  store.apply(message.changes);
+  store.apply(message);
   syncToken = message.syncToken || syncToken;
-  if (!message.changes.length || store.hasUnknownLists) pullLists().catch(() => {});
 }
 
 /**

@@ -28,6 +28,7 @@ pub(crate) async fn run(db: &Db, clock: &Clock) {
         run_batches("deleted tasks", || sweep::purge(db, now, BATCH)).await;
         run_batches("tombstones", || sweep::delete_tombstones(db, now - TOMBSTONE_RETENTION, BATCH)).await;
         run_batches("stored responses", || sweep::delete_responses(db, now - RETENTION, BATCH)).await;
+        run_batches("lists that older programs have created", || sweep::add_lists_to_feed(db, BATCH)).await;
         run_batches("tasks without a search text", || sweep::backfill(db, BATCH)).await;
     }
 }
@@ -58,18 +59,38 @@ async fn run_batches<F: Future<Output = Result<u64, db::Error>>>(what: &str, bat
 #[cfg(test)]
 mod tests {
     use futures::future::join_all;
-    use service_kit::{on_each_database, testing::TestDatabase};
+    use service_kit::{args, on_each_database, testing::TestDatabase};
 
     use super::*;
     use crate::{
-        model::{Target, write::Write},
+        model::{Target, sync::SyncPoint, write::Write},
         store::{
-            tasks,
+            changes, tasks,
             tests::{create_with_id, execute_at, open, storage::count_rows},
         },
     };
 
-    on_each_database!(exactly_the_due_tasks_are_purged);
+    on_each_database!(exactly_the_due_tasks_are_purged, lists_of_older_programs_are_added_to_the_feed);
+
+    async fn lists_of_older_programs_are_added_to_the_feed(database: TestDatabase) {
+        const INSERT: &str = "
+            insert into task_lists (owner_id, id, title, create_time, update_time, revision)
+            values ($1, $2, 'Work', 1, 1, 1)";
+        let (db, clock) = (open(&database).await, Clock::system());
+        let (owner, list, now) = (clock.new_id(), clock.new_id(), clock.now());
+        create_with_id(&db, owner, clock.new_id()).await.expect("the task is created");
+        let read = async |since| changes::list_after(&db, owner, now, since, 10).await.expect("a page");
+        let before = read(None).await;
+        let since = SyncPoint::end(before.since.epoch, before.last);
+        db.execute(INSERT, args![owner, list]).await.expect("the list is created");
+        assert!(read(None).await.changes.iter().any(|change| change.id() == list), "a client that starts receives it");
+        assert!(read(Some(since)).await.changes.is_empty());
+
+        let add = async || run_batches("", || sweep::add_lists_to_feed(&db, BATCH)).await;
+        assert_eq!((add().await, add().await), (1, 0));
+        assert_eq!(read(Some(since)).await.changes.iter().map(changes::Change::id).collect::<Vec<_>>(), [list]);
+        db.close().await;
+    }
 
     async fn exactly_the_due_tasks_are_purged(database: TestDatabase) {
         // Two full batches, and one more.

@@ -58,11 +58,7 @@ async fn purge_within(conn: &mut Conn, now: Timestamp, limit: i64) -> Result<u64
     if due.is_empty() {
         return Ok(0);
     }
-    let mut owners: Vec<Uuid> = due.iter().map(|(owner, _)| *owner).collect();
-    owners.dedup();
-    let mut increment = QueryBuilder::new("update owners set last_change = last_change + 1 where owner_id in ");
-    increment.push_ids(owners);
-    execute(conn, increment).await?;
+    begin_mutations(conn, due.iter().map(|(owner, _)| *owner).collect()).await?;
     // A task that was undeleted meanwhile is no longer due.
     let mut tombstones = QueryBuilder::new(ADD_TOMBSTONES);
     tombstones.push_bind(now).push(" from tasks task join owners owner on owner.owner_id = task.owner_id");
@@ -157,6 +153,39 @@ async fn delete_responses_within(conn: &mut Conn, before: Timestamp, limit: i64)
     push_pairs(&mut delete, &old);
     execute(conn, delete).await?;
     Ok(old.len() as u64)
+}
+
+/// Adds at most `limit` lists to the change feed that were created by a program from before lists were in it, and returns
+/// their number. The lists of an owner are one mutation.
+///
+/// # Errors
+/// Those of the database.
+pub(crate) async fn add_lists_to_feed(db: &Db, limit: i64) -> Result<u64, Error> {
+    sweep(db, move |conn| Box::pin(add_lists_to_feed_within(conn, limit))).await
+}
+
+async fn add_lists_to_feed_within(conn: &mut Conn, limit: i64) -> Result<u64, Error> {
+    const MISSING: &str = "select owner_id, id from task_lists where change = 0 order by owner_id, id limit $1";
+    let missing: Vec<(Uuid, Uuid)> = conn.fetch_all(MISSING, args![limit]).await?;
+    if missing.is_empty() {
+        return Ok(0);
+    }
+    begin_mutations(conn, missing.iter().map(|(owner, _)| *owner).collect()).await?;
+    let mut add = QueryBuilder::new(
+        "update task_lists set change = (select last_change from owners where owners.owner_id = task_lists.owner_id)
+        where change = 0 and (owner_id, id) in ",
+    );
+    push_pairs(&mut add, &missing);
+    execute(conn, add).await?;
+    Ok(missing.len() as u64)
+}
+
+/// Begins a mutation of each of these owners.
+async fn begin_mutations(conn: &mut Conn, mut owners: Vec<Uuid>) -> Result<(), Error> {
+    owners.dedup();
+    let mut increment = QueryBuilder::new("update owners set last_change = last_change + 1 where owner_id in ");
+    increment.push_ids(owners);
+    execute(conn, increment).await.map(drop)
 }
 
 /// A task from before the column `search` existed.

@@ -14,6 +14,8 @@ pub(crate) struct ListRow {
     pub(crate) create_time: Timestamp,
     pub(crate) update_time: Timestamp,
     pub(crate) revision: Revision,
+    /// The sequence number, among the mutations of the owner, of the last one that changed the list.
+    pub(crate) change: i64,
 }
 
 impl ListRow {

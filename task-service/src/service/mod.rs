@@ -17,8 +17,15 @@ use uuid::Uuid;
 
 use crate::{
     error::row_rate_limited,
-    store::{owner_queue::OwnerQueue, read_groups::TaskReads, transaction::Outcome, write_groups::TaskWrites},
-    watch::{Watches, sync_page::ChangeReader},
+    model::sync::SyncPoint,
+    store::{
+        lists::create_default, owner_queue::OwnerQueue, read_groups::TaskReads, transaction::Outcome,
+        write_groups::TaskWrites,
+    },
+    watch::{
+        Watches,
+        sync_page::{ChangeReader, SyncPage},
+    },
 };
 
 pub(crate) mod lists;
@@ -62,6 +69,25 @@ impl App {
             self.row_rate_limit.check_charges(&owner).map_err(row_rate_limited)?;
         }
         Ok(owner)
+    }
+
+    /// Returns up to `size` changes of an owner since a sync point, or since the beginning. An owner who has written
+    /// nothing yet gets the default list, so that it is among them.
+    ///
+    /// # Errors
+    /// SYNC_TOKEN_EXPIRED, and those of the database.
+    pub(crate) async fn changes_since(
+        &self,
+        owner: Uuid,
+        since: Option<SyncPoint>,
+        size: usize,
+    ) -> Result<SyncPage, ApiError> {
+        let page = self.changes.page(owner, since, size).await?;
+        if since.is_some() || page.point.change > 0 {
+            return Ok(page);
+        }
+        create_default(&self.db, &self.owner_queue, owner, self.clock.now()).await?;
+        self.changes.page(owner, None, size).await
     }
 }
 

@@ -126,8 +126,8 @@ impl TaskService for Tasks {
         let ListTaskChangesRequest { sync_token, page_size } = request.into_inner();
         let size = request::page_size(page_size)?;
         let since = SyncPoint::open(&self.0.page_tokens, owner, &sync_token)?;
-        let SyncPage { changes, token, has_more, .. } = self.0.changes.page(owner, since, size).await?;
-        Ok(Response::new(ListTaskChangesResponse { changes, next_sync_token: token, has_more }))
+        let SyncPage { changes, list_changes, token, has_more, .. } = self.0.changes_since(owner, since, size).await?;
+        Ok(Response::new(ListTaskChangesResponse { changes, list_changes, next_sync_token: token, has_more }))
     }
 
     type WatchTasksStream = stream::Messages;
@@ -141,7 +141,7 @@ impl TaskService for Tasks {
         let since = SyncPoint::open(&self.0.page_tokens, owner, &request.into_inner().sync_token)?;
         let watch = self.0.watches.watch(owner)?;
         // Reads the first page here, so that its errors are returned before the stream starts.
-        let first = self.0.changes.page(owner, since, stream::PAGE_SIZE).await?;
+        let first = self.0.changes_since(owner, since, stream::PAGE_SIZE).await?;
         let app = Arc::clone(&self.0);
         let session_end = async move { app.authenticator.wait_until_invalid(&caller).await };
         Ok(Response::new(stream::watch(self.0.changes.clone(), watch, first, session_end)))

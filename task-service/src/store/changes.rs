@@ -1,4 +1,4 @@
-//! The change feed: the changes of an owner's tasks, in the order of the mutations.
+//! The change feed: the changes of an owner's tasks and lists, in the order of the mutations.
 
 use service_kit::{
     args,
@@ -10,36 +10,39 @@ use service_kit::{
 use uuid::Uuid;
 
 use super::rows::{TASK_COLUMNS, tasks_with_texts};
-use crate::model::{TaskRow, sync::SyncPoint};
+use crate::model::{TaskRow, list::ListRow, sync::SyncPoint};
 
-/// A change of a task.
+/// A change of a task or a list.
 #[derive(Debug)]
 pub(crate) enum Change {
     /// The task in its current state, which may be deleted.
-    Updated(Box<TaskRow>),
-    /// The task has been removed permanently.
+    Task(Box<TaskRow>),
+    List(ListRow),
+    /// The task or list has been removed permanently.
     Removed(Tombstone),
 }
 
-/// The record of a permanently removed task.
+/// The record of a permanently removed task, or of a deleted list.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Tombstone {
     pub(crate) id: Uuid,
-    /// The sequence number of the mutation that removed the task.
+    /// The sequence number of the mutation that removed the task or list.
     pub(crate) change: i64,
+    pub(crate) is_list: bool,
 }
 
 impl FromRow for Tombstone {
-    /// Reads `id, change`.
+    /// Reads `id, change, is_list`.
     fn from_row(row: &mut Row<'_>) -> Result<Self, Error> {
-        Ok(Self { id: row.next()?, change: row.next()? })
+        Ok(Self { id: row.next()?, change: row.next()?, is_list: row.next()? })
     }
 }
 
 impl Change {
     pub(crate) fn id(&self) -> Uuid {
         match self {
-            Self::Updated(task) => task.id,
+            Self::Task(task) => task.id,
+            Self::List(list) => list.id,
             Self::Removed(tombstone) => tombstone.id,
         }
     }
@@ -47,7 +50,8 @@ impl Change {
     /// Returns the sequence number of the mutation that made the change.
     pub(crate) fn sequence(&self) -> i64 {
         match self {
-            Self::Updated(task) => task.change,
+            Self::Task(task) => task.change,
+            Self::List(list) => list.change,
             Self::Removed(tombstone) => tombstone.change,
         }
     }
@@ -72,6 +76,7 @@ struct ChangeRows {
     /// The last mutation with a deleted tombstone.
     forgotten: i64,
     tasks: Vec<TaskRow>,
+    lists: Vec<ListRow>,
     tombstones: Vec<Tombstone>,
 }
 
@@ -91,30 +96,36 @@ pub(crate) async fn list_after(
     let since = found.since.check(found.epoch, found.forgotten, found.last)?;
     let tasks = found.tasks.into_iter().map(|task| {
         let is_removed = task.purge_time.is_some_and(|purge_time| purge_time <= now);
-        let tombstone = Tombstone { id: task.id, change: task.change };
-        if is_removed { Change::Removed(tombstone) } else { Change::Updated(Box::new(task)) }
+        let tombstone = Tombstone { id: task.id, change: task.change, is_list: false };
+        if is_removed { Change::Removed(tombstone) } else { Change::Task(Box::new(task)) }
     });
-    let mut changes: Vec<_> = tasks.chain(found.tombstones.into_iter().map(Change::Removed)).collect();
+    let others = found.lists.into_iter().map(Change::List).chain(found.tombstones.into_iter().map(Change::Removed));
+    let mut changes: Vec<_> = tasks.chain(others).collect();
     changes.sort_unstable_by_key(|change| (change.sequence(), change.id()));
     changes.truncate(limit);
     Ok(ChangePage { since, changes, last: found.last })
 }
 
 /// Reads one table after the other. Mutations between the reads are later than `last` and belong to the next page: a
-/// task that they change is missing here, and is returned then. Tombstones may be deleted between the reads, so
+/// task or list that they change is missing here, and is returned then. Tombstones may be deleted between the reads, so
 /// `forgotten` is read last.
 async fn find_after(conn: &mut Conn, owner: Uuid, since: Option<SyncPoint>, limit: usize) -> Result<ChangeRows, Error> {
     const LAST: &str = "
         select epoch, last_change from database_epoch left join owners on owner_id = $1 where id = 1";
+    const LISTS: &str = "
+        select owner_id, id, title, create_time, update_time, revision, change from task_lists
+        where owner_id = $1 and (change, id) > ($2, $3) and change <= $4 order by change, id limit $5";
     const REMOVED: &str = "
-        select id, change from removed_tasks
+        select id, change, is_list from removed_tasks
         where owner_id = $1 and (change, id) > ($2, $3) and change <= $4 and change > $6
         order by change, id limit $5";
     const FORGOTTEN: &str = "select forgotten from owners where owner_id = $1";
     let (epoch, last): (Uuid, Option<i64>) = conn.fetch_one(LAST, args![owner]).await?;
     let (epoch, last) = (Epoch::from(epoch), last.unwrap_or_default());
-    let since = since.unwrap_or(SyncPoint { epoch, change: 0, id: Uuid::max(), base: last });
-    let mut found = ChangeRows { epoch, since, last, forgotten: 0, tasks: Vec::new(), tombstones: Vec::new() };
+    // Lists that are not in the feed yet have the sequence number 0.
+    let since = since.unwrap_or(SyncPoint { epoch, change: 0, id: Uuid::nil(), base: last });
+    let (tasks, lists, tombstones) = (Vec::new(), Vec::new(), Vec::new());
+    let mut found = ChangeRows { epoch, since, last, forgotten: 0, tasks, lists, tombstones };
     // Most polls find no new mutation, and need not read more.
     if since.change < last || since.id < Uuid::max() {
         let table = tasks_with_texts(conn.engine());
@@ -126,6 +137,7 @@ async fn find_after(conn: &mut Conn, owner: Uuid, since: Option<SyncPoint>, limi
         let values = args![owner, since.change, since.id, last, limit];
         let (tasks, _) = QueryBuilder::new(tasks).build_with_cache(true);
         found.tasks = conn.fetch_all(tasks, values.clone()).await?;
+        found.lists = conn.fetch_all(LISTS, values.clone()).await?;
         found.tombstones = conn.fetch_all(REMOVED, [values, args![since.base]].concat()).await?;
         found.forgotten = conn.fetch_optional(FORGOTTEN, args![owner]).await?.unwrap_or_default();
     }

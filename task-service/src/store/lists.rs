@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::{
     epoch,
     owner_queue::OwnerQueue,
+    storage_limits::{Excess, MAX_DELETED_TASKS, purge_excess},
     transaction::{
         NotCommitted, Outcome, OwnerCounter, add_active_tasks, check_request, lock_owner, outcome, store_response,
     },
@@ -29,7 +30,8 @@ use crate::{
 };
 
 const SELECT: &str = "
-    select owner_id, id, title, create_time, update_time, revision from task_lists where owner_id = $1 and id = $2";
+    select owner_id, id, title, create_time, update_time, revision, change from task_lists
+    where owner_id = $1 and id = $2";
 
 /// Returns a list.
 ///
@@ -53,7 +55,10 @@ pub(crate) async fn get(
 }
 
 /// Creates the default list of an owner who has written nothing yet.
-async fn create_default(db: &Db, queue: &OwnerQueue, owner: Uuid, now: Timestamp) -> Result<(), db::Error> {
+///
+/// # Errors
+/// Those of the database.
+pub(crate) async fn create_default(db: &Db, queue: &OwnerQueue, owner: Uuid, now: Timestamp) -> Result<(), db::Error> {
     queue.write(db, owner, move |conn| Box::pin(async move { lock_owner(conn, owner, 0, now).await.map(drop) })).await
 }
 
@@ -70,7 +75,7 @@ pub(crate) async fn list(
     limit: usize,
 ) -> Result<Vec<ListRow>, db::Error> {
     const LIST: &str = "
-        select owner_id, id, title, create_time, update_time, revision from task_lists
+        select owner_id, id, title, create_time, update_time, revision, change from task_lists
         where owner_id = $1 and ($2 is null or id < $2) order by id desc limit $3";
     let values = args![owner, after, i64::try_from(limit).unwrap_or(i64::MAX)];
     let lists: Vec<ListRow> = db.fetch_all(LIST, values.clone()).await?;
@@ -105,16 +110,15 @@ pub(crate) async fn create(
     max_lists: i64,
 ) -> Result<Outcome<ListRow>, ApiError> {
     const INSERT: &str = "
-        insert into task_lists (owner_id, id, title, create_time, update_time, revision)
-        values ($1, $2, $3, $4, $4, $5)";
+        insert into task_lists (owner_id, id, title, create_time, update_time, revision, change)
+        values ($1, $2, $3, $4, $4, $5, $6)";
     let (owner, now) = (write.owner, write.now);
     let written = queue.write(db, owner, move |conn| {
         Box::pin(async move {
-            begin(conn, &write).await?;
-            let title = title.into_text();
-            let row =
-                ListRow { owner_id: owner, id, title, create_time: now, update_time: now, revision: Revision::FIRST };
-            conn.execute(INSERT, args![owner, row.id, &row.title, now, row.revision]).await?;
+            let change = begin(conn, &write).await?.sequence;
+            let (title, revision) = (title.into_text(), Revision::FIRST);
+            let row = ListRow { owner_id: owner, id, title, create_time: now, update_time: now, revision, change };
+            conn.execute(INSERT, args![owner, row.id, &row.title, now, row.revision, change]).await?;
             if add_lists(conn, owner, 1).await? > max_lists {
                 return Err(quota_exceeded("the account has reached its limit of lists").into());
             }
@@ -136,11 +140,12 @@ pub(crate) async fn update(
     title: Option<Title>,
 ) -> Result<Outcome<ListRow>, ApiError> {
     const UPDATE: &str = "
-        update task_lists set title = $3, update_time = $4, revision = revision + 1 where owner_id = $1 and id = $2";
+        update task_lists set title = $3, update_time = $4, revision = revision + 1, change = $5
+        where owner_id = $1 and id = $2";
     let (owner, now) = (write.owner, write.now);
     let written = queue.write(db, owner, move |conn| {
         Box::pin(async move {
-            begin(conn, &write).await?;
+            let change = begin(conn, &write).await?.sequence;
             let mut row = find(conn, owner, target.id).await?;
             check_etag(conn, target, &row).await?;
             let Some(title) = title else {
@@ -154,7 +159,7 @@ pub(crate) async fn update(
             };
             row.title = title.into_text();
             (row.update_time, row.revision) = (later(now, row.update_time), row.revision.next());
-            conn.execute(UPDATE, args![owner, target.id, &row.title, row.update_time]).await?;
+            conn.execute(UPDATE, args![owner, target.id, &row.title, row.update_time, change]).await?;
             finish(conn, write, row).await
         })
     });
@@ -173,11 +178,11 @@ pub(crate) async fn delete(
     move_tasks_to: Option<Uuid>,
     purge_time: Timestamp,
 ) -> Result<Outcome<ListRow>, ApiError> {
-    const DELETE: &str = "delete from task_lists where owner_id = $1 and id = $2";
     let (owner, now) = (write.owner, write.now);
     let written = queue.write(db, owner, move |conn| {
         Box::pin(async move {
-            let sequence = begin(conn, &write).await?;
+            let counter = begin(conn, &write).await?;
+            let sequence = counter.sequence;
             let row = find(conn, owner, target.id).await?;
             if row.is_default() {
                 return Err(default_list_not_deletable().into());
@@ -187,7 +192,7 @@ pub(crate) async fn delete(
                 Some(to) => move_tasks(conn, owner, now, sequence, target.id, to).await?,
                 None => delete_tasks(conn, owner, now, sequence, target.id, purge_time).await?,
             }
-            conn.execute(DELETE, args![owner, target.id]).await?;
+            remove(conn, owner, now, counter, target.id).await?;
             add_lists(conn, owner, -1).await?;
             finish(conn, write, row).await
         })
@@ -195,11 +200,11 @@ pub(crate) async fn delete(
     outcome(written.await)
 }
 
-/// Begins a write, and returns its sequence number among those of the owner.
-async fn begin(conn: &mut Conn, write: &ListWrite) -> Result<i64, NotCommitted<ListRow>> {
-    let OwnerCounter { sequence, .. } = lock_owner(conn, write.owner, 0, write.now).await?;
+/// Begins a write, and returns the counter of the owner.
+async fn begin(conn: &mut Conn, write: &ListWrite) -> Result<OwnerCounter, NotCommitted<ListRow>> {
+    let counter = lock_owner(conn, write.owner, 0, write.now).await?;
     check_request(conn, write.owner, write.now, &write.options).await?;
-    Ok(sequence)
+    Ok(counter)
 }
 
 /// Ends a write: stores its response, or rolls back if the write is a dry run.
@@ -210,6 +215,25 @@ async fn finish(conn: &mut Conn, write: ListWrite, row: ListRow) -> Result<ListR
     }
     store_response(conn, owner, now, options, || encode(&row, epoch)).await?;
     Ok(row)
+}
+
+/// Replaces a list by its tombstone. If there are too many tombstones, the oldest are deleted.
+async fn remove(
+    conn: &mut Conn,
+    owner: Uuid,
+    now: Timestamp,
+    counter: OwnerCounter,
+    id: Uuid,
+) -> Result<(), db::Error> {
+    const DELETE: &str = "delete from task_lists where owner_id = $1 and id = $2";
+    const TOMBSTONE: &str = "
+        insert into removed_tasks (owner_id, id, change, remove_time, is_list) values ($1, $2, $3, $4, true)";
+    const COUNT: &str = "update owners set tombstones = tombstones + 1 where owner_id = $1";
+    conn.execute(DELETE, args![owner, id]).await?;
+    conn.execute(TOMBSTONE, args![owner, id, counter.sequence, now]).await?;
+    conn.execute(COUNT, args![owner]).await?;
+    let excess = Excess { tasks: 0, tombstones: counter.tombstones + 1 - MAX_DELETED_TASKS };
+    purge_excess(conn, owner, now, counter.sequence, excess).await
 }
 
 /// Moves the tasks of a list after those of another, in the same order: the new rank of a task is a rank after all

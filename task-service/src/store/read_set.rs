@@ -120,8 +120,8 @@ async fn read_relatives(conn: &mut Conn, owner: Uuid, now: Timestamp, set: &Read
     conn.fetch_all(sql, values).await
 }
 
-/// Returns the chosen ids that tasks and lists of the owner have. The id of a purged task is taken as long as clients may
-/// still have to learn that it was purged. The id of the owner is that of the default list.
+/// Returns the chosen ids that tasks and lists of the owner have. The id of a purged task or a deleted list is taken as
+/// long as clients may still have to learn that it was removed. The id of the owner is that of the default list.
 pub(super) async fn read_taken(conn: &mut Conn, owner: Uuid, chosen: &[Uuid]) -> Result<HashSet<Uuid>, Error> {
     let mut taken: HashSet<Uuid> = chosen.iter().copied().filter(|id| *id == owner).collect();
     if chosen.is_empty() {

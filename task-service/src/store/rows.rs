@@ -225,7 +225,7 @@ impl FromRow for Relative {
 }
 
 impl FromRow for ListRow {
-    /// Reads `owner_id, id, title, create_time, update_time, revision`.
+    /// Reads `owner_id, id, title, create_time, update_time, revision, change`.
     fn from_row(row: &mut Row<'_>) -> Result<Self, Error> {
         Ok(Self {
             owner_id: row.next()?,
@@ -234,6 +234,7 @@ impl FromRow for ListRow {
             create_time: row.next()?,
             update_time: row.next()?,
             revision: row.next()?,
+            change: row.next()?,
         })
     }
 }

@@ -14,6 +14,7 @@ use service_kit::{
     status::ApiError,
     testing::{TestDatabase, assert_unchanged},
 };
+use sqlx::migrate::Migrator;
 use taskey_proto::{
     errors::v1::ErrorReason,
     task::v1::{CreateTaskRequest, Task},
@@ -37,6 +38,7 @@ use crate::{
     },
 };
 
+mod lists;
 mod statements;
 pub(crate) mod storage;
 
@@ -44,9 +46,13 @@ on_each_database!(a_write_that_violates_a_constraint_fails_alone, replicas_share
 
 /// Opens the database of a service that has just started.
 pub(crate) async fn open(database: &TestDatabase) -> Db {
+    open_with(database, &MIGRATIONS).await
+}
+
+pub(crate) async fn open_with(database: &TestDatabase, migrations: &Migrator) -> Db {
     let args =
         PoolArgs { database_connections: 10, database_timeout: Duration::from_secs(10), database_direct_url: None };
-    let db = Db::open(&database.parsed_url(), "task", &MIGRATIONS, Migrate::Always, &args).await;
+    let db = Db::open(&database.parsed_url(), "task", migrations, Migrate::Always, &args).await;
     let db = db.expect("a test database opens");
     epoch::open(&db, random::id()).await.expect("there is an epoch");
     db
@@ -148,6 +154,7 @@ fn migrations_that_have_landed_are_never_edited() {
             (5, "37f47d943eb4b5a754370620e4c6b3aa"),
             (6, "f9f781801b9392978bc6465081289ddd"),
             (7, "da3b42a879fb6dfd37ed316007ff8bf4"),
+            (8, "3ee5e5549a801d2ff7627ecfdfde188f"),
         ],
     );
 }

@@ -97,8 +97,8 @@ pub(super) async fn lock_owner(
             task_rows = owners.task_rows + excluded.task_rows
         returning last_change, live_tasks, task_rows, tombstones";
     const DEFAULT_LIST: &str = "
-        insert into task_lists (owner_id, id, title, create_time, update_time, revision)
-        values ($1, $1, 'Tasks', $2, $2, 1) on conflict (owner_id, id) do nothing";
+        insert into task_lists (owner_id, id, title, create_time, update_time, revision, change)
+        values ($1, $1, 'Tasks', $2, $2, 1, 1) on conflict (owner_id, id) do nothing";
     let (sequence, active_tasks, task_rows, tombstones) = conn.fetch_one(LOCK, args![owner, create_count]).await?;
     if sequence == 1 {
         conn.execute(DEFAULT_LIST, args![owner, now]).await?;

@@ -1,4 +1,4 @@
-//! Wakes watchers when the tasks of an owner change.
+//! Wakes watchers when the tasks or lists of an owner change.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -236,7 +236,7 @@ impl Watch {
         self.owner
     }
 
-    /// Waits until the tasks of the owner may have changed since the last call.
+    /// Waits until the tasks or lists of the owner may have changed since the last call.
     pub(crate) async fn changed(&mut self) {
         // The sender exists as long as there is a watcher.
         _ = self.last_change.changed().await;

@@ -63,9 +63,9 @@ async fn send_changes(
     // The first message is sent even if there are no changes.
     let mut next_checkpoint = Instant::now();
     loop {
-        let SyncPage { changes, token, point, has_more } = page;
-        if !changes.is_empty() || next_checkpoint <= Instant::now() {
-            let message = WatchTasksResponse { changes, sync_token: token, checkpoint: !has_more };
+        let SyncPage { changes, list_changes, token, point, has_more } = page;
+        if !changes.is_empty() || !list_changes.is_empty() || next_checkpoint <= Instant::now() {
+            let message = WatchTasksResponse { changes, list_changes, sync_token: token, checkpoint: !has_more };
             if messages.send_timeout(message, SEND_TIMEOUT).await.is_err() {
                 let text = "changes were read too slowly; resume the stream with the last token";
                 let error = ApiError::new(Code::ResourceExhausted, ErrorReason::Overloaded, text);

@@ -2,7 +2,7 @@
 
 use prost::Message;
 use service_kit::{clock::Clock, db::Db, epoch::Epoch, page::PageTokens, status::ApiError};
-use taskey_proto::task::v1::TaskChange;
+use taskey_proto::task::v1::{TaskChange, TaskListChange};
 use uuid::Uuid;
 
 use crate::{
@@ -36,6 +36,7 @@ impl ChangeReader {
 /// Changes that are sent together.
 pub(crate) struct SyncPage {
     pub(crate) changes: Vec<TaskChange>,
+    pub(crate) list_changes: Vec<TaskListChange>,
     /// The sync token for `point`.
     pub(crate) token: String,
     /// The point after the changes.
@@ -48,31 +49,42 @@ pub(crate) struct SyncPage {
 /// rather than exceed `max_bytes`.
 fn sync_page(tokens: &PageTokens, owner: Uuid, max_bytes: usize, size: usize, read: ChangePage) -> SyncPage {
     let ChangePage { since, changes, last } = read;
-    let mut page = Vec::new();
+    let (mut tasks, mut lists) = (Vec::new(), Vec::new());
     let (mut point, mut has_more) = (SyncPoint::end(since.epoch, last), false);
     // The 2 bytes are the field `has_more` or `checkpoint`.
     let mut room = max_bytes.saturating_sub(field_bytes(point.seal(tokens, owner).len()) + 2);
     let mut reached = since;
     for change in changes {
         let change_point = SyncPoint { change: change.sequence(), id: change.id(), ..since };
-        let change = to_message(change, since.epoch);
-        let bytes = field_bytes(change.encoded_len());
+        let (task, list) = to_messages(change, since.epoch);
+        let length = task.as_ref().map_or(0, Message::encoded_len) + list.as_ref().map_or(0, Message::encoded_len);
+        let bytes = field_bytes(length);
+        let count = tasks.len() + lists.len();
         // A page has at least one change, so that clients make progress.
-        if page.len() == size || (bytes > room && !page.is_empty()) {
+        if count == size || (bytes > room && count > 0) {
             (point, has_more) = (reached, true);
             break;
         }
         room = room.saturating_sub(bytes);
         reached = change_point;
-        page.push(change);
+        tasks.extend(task);
+        lists.extend(list);
     }
-    SyncPage { changes: page, token: point.seal(tokens, owner), point, has_more }
+    SyncPage { changes: tasks, list_changes: lists, token: point.seal(tokens, owner), point, has_more }
 }
 
-fn to_message(change: Change, epoch: Epoch) -> TaskChange {
+/// Returns the change of a task or of a list.
+fn to_messages(change: Change, epoch: Epoch) -> (Option<TaskChange>, Option<TaskListChange>) {
     let id = change.id().to_string();
     match change {
-        Change::Updated(task) => TaskChange { id, task: Some(response::task(*task, epoch)), removed: false },
-        Change::Removed(_) => TaskChange { id, task: None, removed: true },
+        Change::Task(task) => (Some(TaskChange { id, task: Some(response::task(*task, epoch)), removed: false }), None),
+        Change::List(list) => {
+            let task_list = Some(response::task_list(list, epoch));
+            (None, Some(TaskListChange { id, task_list, removed: false }))
+        }
+        Change::Removed(tombstone) if tombstone.is_list => {
+            (None, Some(TaskListChange { id, task_list: None, removed: true }))
+        }
+        Change::Removed(_) => (Some(TaskChange { id, task: None, removed: true }), None),
     }
 }

@@ -4,6 +4,7 @@ use prost::Message;
 use service_kit::{assert_refused, on_each_database, testing::TestDatabase};
 use taskey_proto::task::v1::{
     BatchWriteTasksRequest, CreateTaskRequest, DeleteTaskListRequest, ListTasksRequest, MoveTaskRequest, Task,
+    TaskListChange,
     batch_write_tasks_request::{Write, write::Write as Kind},
     task_list_service_client::TaskListServiceClient,
 };
@@ -46,7 +47,9 @@ async fn without_a_token_all_tasks_are_returned(database: TestDatabase) {
     let service = Service::start(&database).await;
     let (ann, bob) = (service.user(), service.user());
     let page = ann.changes("", 0).await.expect("a page");
-    assert_eq!((page.changes.len(), page.has_more), (0, false));
+    let default = ann.get_list(&ann.id.to_string()).await.expect("it exists");
+    let expected = TaskListChange { id: default.id.clone(), task_list: Some(default), removed: false };
+    assert_eq!((page.changes.len(), page.list_changes, page.has_more), (0, vec![expected], false));
     let task = ann.make("Buy milk").await;
     bob.make("Buy oats").await;
     let returned = ann.changes("", 0).await.expect("a page").changes;
@@ -74,15 +77,18 @@ async fn changes_are_in_the_order_in_which_they_happened(database: TestDatabase)
 async fn pages_of_any_size_contain_every_change_once(database: TestDatabase) {
     let service = Service::start(&database).await;
     let ann = service.user();
-    let mut ids = make(&ann, 4).await;
+    let mut ids = vec![ann.get_list(&ann.id.to_string()).await.expect("the default list").id];
+    ids.extend(make(&ann, 4).await);
     // A page may also end between the changes of one batch.
     let batch = BatchWriteTasksRequest { writes: vec![create("Buy oats"); 5], ..BatchWriteTasksRequest::default() };
     let batch = ann.client.clone().batch_write_tasks(batch).await.expect("a batch").into_inner();
     ids.extend(batch.tasks.into_iter().map(|task| task.id));
-    for page_size in [1, 2, 3, 8, 9, 10] {
+    for page_size in [1_i32, 2, 3, 9, 10, 11] {
         let (mut returned, mut token) = (Vec::new(), String::new());
         loop {
             let page = ann.changes(&token, page_size).await.expect("a page");
+            assert!(page.changes.len() + page.list_changes.len() <= page_size.unsigned_abs() as usize);
+            returned.extend(page.list_changes.into_iter().map(|change| change.id));
             returned.extend(page.changes.into_iter().map(|change| change.id));
             token = page.next_sync_token;
             assert_eq!(page.has_more, returned.len() < ids.len(), "{page_size}: {}", returned.len());
@@ -116,7 +122,7 @@ async fn changes_between_pages_are_returned_on_later_pages(database: TestDatabas
     let mut copy = LocalCopy::default();
     for index in 0..6 {
         let page = ann.changes(&copy.token, 2).await.expect("a page");
-        copy.apply(page.changes, page.next_sync_token);
+        copy.apply_page(page);
         // Change a task that was already returned, delete one that was not, and create one.
         ann.complete(&ids[index], "").await.expect("a completion");
         ann.delete(&ids[11 - index], "").await.expect("a deletion");
@@ -172,7 +178,7 @@ async fn forged_or_foreign_sync_token_is_refused(database: TestDatabase) {
     let service = Service::start(&database).await;
     let (ann, bob) = (service.user(), service.user());
     make(&ann, 3).await;
-    let valid = ann.changes("", 2).await.expect("a page").next_sync_token;
+    let valid = ann.changes("", 3).await.expect("a page").next_sync_token;
     let query = ListTasksRequest { page_size: 2, ..ListTasksRequest::default() };
     let page_token = ann.list(query.clone()).await.expect("a page").next_page_token;
     let mut wrong: Vec<String> = (0..valid.len())
@@ -211,14 +217,14 @@ async fn a_negative_page_size_of_changes_is_refused(database: TestDatabase) {
 async fn page_has_fifty_changes_by_default_and_five_hundred_at_most(database: TestDatabase) {
     let service = Service::start(&database).await;
     let ann = service.user();
-    for count in [100, 100, 100, 100, 100, 1] {
+    for count in [100, 100, 100, 100, 100] {
         let writes = vec![create("Buy milk"); count];
         let batch = BatchWriteTasksRequest { writes, ..BatchWriteTasksRequest::default() };
         ann.client.clone().batch_write_tasks(batch).await.expect("a batch");
     }
     for (page_size, expected) in [(0, 50), (499, 499), (500, 500), (501, 500), (i32::MAX, 500)] {
         let page = ann.changes("", page_size).await.expect("a page");
-        assert_eq!((page.changes.len(), page.has_more), (expected, true));
+        assert_eq!((page.changes.len() + page.list_changes.len(), page.has_more), (expected, true));
     }
 }
 
@@ -227,7 +233,7 @@ async fn sync_token_is_valid_at_every_replica_and_after_a_restart(database: Test
     let replica = service.start_replica(&database, &[]).await;
     let ann = service.user();
     make(&ann, 3).await;
-    let token = ann.changes("", 2).await.expect("a page").next_sync_token;
+    let token = ann.changes("", 3).await.expect("a page").next_sync_token;
     let expected = ann.changes(&token, 0).await.expect("a page");
     assert_eq!(ann.connected_to(&replica).changes(&token, 0).await.expect("a page"), expected);
     replica.stop().await;

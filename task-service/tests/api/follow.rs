@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use taskey_proto::task::v1::{
-    ListTaskChangesRequest, ListTaskChangesResponse, ListTasksRequest, Task, TaskChange, WatchTasksRequest,
-    WatchTasksResponse,
+    ListTaskChangesRequest, ListTaskChangesResponse, ListTasksRequest, Task, TaskChange, TaskList, TaskListChange,
+    WatchTasksRequest, WatchTasksResponse,
 };
 use tokio::time::timeout;
 use tonic::{Request, Status, Streaming};
@@ -52,6 +52,13 @@ impl User {
         self.clock().new_id().to_string()
     }
 
+    /// Returns all lists by id, as `ListTaskLists` returns them.
+    pub(crate) async fn all_lists(&self) -> BTreeMap<String, TaskList> {
+        let page = self.list_lists(500, "").await.expect("a page");
+        assert_eq!(page.next_page_token, "");
+        page.task_lists.into_iter().map(|list| (list.id.clone(), list)).collect()
+    }
+
     /// Returns all tasks by id, as `ListTasks` returns them, including the deleted ones.
     pub(crate) async fn all_tasks(&self) -> BTreeMap<String, Task> {
         let mut tasks = BTreeMap::new();
@@ -80,28 +87,34 @@ pub(crate) async fn end(watch: &mut Watch) -> Result<(), Status> {
     }
 }
 
-/// The tasks of a user as a client rebuilds them from changes.
+/// The tasks and lists of a user as a client rebuilds them from changes.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct LocalCopy {
     pub(crate) tasks: BTreeMap<String, Task>,
+    pub(crate) lists: BTreeMap<String, TaskList>,
     /// The sync token for the next request.
     pub(crate) token: String,
 }
 
 impl LocalCopy {
-    /// Applies changes.
-    pub(crate) fn apply(&mut self, changes: Vec<TaskChange>, token: String) {
+    /// Applies a page of changes.
+    pub(crate) fn apply_page(&mut self, page: ListTaskChangesResponse) {
+        self.apply(page.changes, page.list_changes, page.next_sync_token);
+    }
+
+    /// Applies a message of a stream.
+    pub(crate) fn apply_message(&mut self, message: WatchTasksResponse) {
+        self.apply(message.changes, message.list_changes, message.sync_token);
+    }
+
+    fn apply(&mut self, changes: Vec<TaskChange>, list_changes: Vec<TaskListChange>, token: String) {
+        for TaskListChange { id, task_list, removed } in list_changes {
+            assert!(task_list.as_ref().is_none_or(|list| list.id == id));
+            apply_change(&mut self.lists, id, task_list, removed);
+        }
         for TaskChange { id, task, removed } in changes {
-            assert_eq!(task.is_none(), removed, "a change has either a task or `removed`");
-            match task {
-                Some(task) => {
-                    assert_eq!(task.id, id);
-                    self.tasks.insert(id, task);
-                }
-                None => {
-                    self.tasks.remove(&id);
-                }
-            }
+            assert!(task.as_ref().is_none_or(|task| task.id == id));
+            apply_change(&mut self.tasks, id, task, removed);
         }
         self.token = token;
     }
@@ -110,8 +123,9 @@ impl LocalCopy {
     pub(crate) async fn pull(&mut self, user: &User, page_size: i32) -> Result<(), Status> {
         loop {
             let page = user.changes(&self.token, page_size).await?;
-            self.apply(page.changes, page.next_sync_token);
-            if !page.has_more {
+            let has_more = page.has_more;
+            self.apply_page(page);
+            if !has_more {
                 return Ok(());
             }
         }
@@ -120,8 +134,9 @@ impl LocalCopy {
     /// Applies the next message of a stream and reports whether it was a checkpoint.
     pub(crate) async fn receive(&mut self, watch: &mut Watch) -> Result<bool, Status> {
         let message = next(watch).await?;
-        self.apply(message.changes, message.sync_token);
-        Ok(message.checkpoint)
+        let is_checkpoint = message.checkpoint;
+        self.apply_message(message);
+        Ok(is_checkpoint)
     }
 
     /// Applies messages until this copy equals `tasks`.
@@ -130,4 +145,12 @@ impl LocalCopy {
             self.receive(watch).await.expect("the watch continues");
         }
     }
+}
+
+fn apply_change<T>(copy: &mut BTreeMap<String, T>, id: String, current: Option<T>, removed: bool) {
+    assert_eq!(current.is_none(), removed, "a change has either a task or list, or `removed`");
+    match current {
+        Some(current) => copy.insert(id, current),
+        None => copy.remove(&id),
+    };
 }

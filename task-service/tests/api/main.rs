@@ -17,6 +17,7 @@ mod follow;
 mod groups;
 mod history;
 mod isolation;
+mod list_changes;
 mod list_deletion;
 mod lists;
 mod moves;

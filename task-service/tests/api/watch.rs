@@ -141,14 +141,15 @@ async fn many_missed_changes_arrive_in_several_messages(database: TestDatabase) 
     let mut copy = LocalCopy::default();
     loop {
         let message = next(&mut watch).await.expect("a message");
-        sizes.push(message.changes.len());
-        copy.apply(message.changes, message.sync_token);
-        if message.checkpoint {
+        sizes.push(message.changes.len() + message.list_changes.len());
+        let is_checkpoint = message.checkpoint;
+        copy.apply_message(message);
+        if is_checkpoint {
             break;
         }
     }
-    assert_eq!(sizes, [25, 25, 10]);
-    assert_eq!(copy.tasks, ann.all_tasks().await);
+    assert_eq!(sizes, [25, 25, 11], "the tasks, and the default list");
+    assert_eq!((copy.tasks, copy.lists), (ann.all_tasks().await, ann.all_lists().await));
 }
 
 async fn watch_resumes_without_loss_or_repetition(database: TestDatabase) {
@@ -164,7 +165,7 @@ async fn watch_resumes_without_loss_or_repetition(database: TestDatabase) {
             for task in message.changes.iter().filter_map(|change| change.task.clone()) {
                 assert!(seen.insert((task.id, task.etag)), "no version of a task is reported twice");
             }
-            copy.apply(message.changes, message.sync_token);
+            copy.apply_message(message);
             ann.make("Buy oats").await;
         }
     }
@@ -177,12 +178,12 @@ async fn watches_and_pulls_accept_each_others_tokens(database: TestDatabase) {
     let ann = service.user();
     make(&ann, 5).await;
     let mut copy = LocalCopy::default();
-    let page = ann.changes("", 2).await.expect("a page");
-    copy.apply(page.changes, page.next_sync_token);
+    // The default list and two tasks.
+    copy.apply_page(ann.changes("", 3).await.expect("a page"));
     let mut watch = ann.watch(&copy.token).await.expect("a watch");
     let message = next(&mut watch).await.expect("a message");
     assert_eq!(message.changes.len(), 3);
-    copy.apply(message.changes, message.sync_token);
+    copy.apply_message(message);
     let task = ann.make("Buy oats").await;
     assert_eq!(ann.changed_ids(&copy.token).await.0, [task.id]);
 }

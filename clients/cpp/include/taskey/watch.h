@@ -17,14 +17,16 @@ namespace taskey {
 
 class Client;
 
-/// The changes to the user's tasks, as they happen. It resumes after interruptions.
+/// The changes to the user's tasks and lists, as they happen. It resumes after interruptions.
 class TaskWatch {
  public:
   struct Event {
     /// Whether a full synchronization begins: empty the local copy before applying the changes.
     bool reset = false;
-    /// The changes, in the order in which they happened.
+    /// The changes to tasks, in the order in which they happened.
     std::vector<task::v1::TaskChange> changes;
+    /// The changes to lists, in the order in which they happened.
+    std::vector<task::v1::TaskListChange> list_changes;
     /// The token with which a later watch continues after this event.
     std::string sync_token;
     /// Whether all changes so far have been received.

@@ -195,15 +195,28 @@ func (w *watch) stop() {
 }
 
 func describeEvent(event *taskey.Event) (object, error) {
-	changes := []json.RawMessage{}
-	for _, change := range event.Changes {
+	changes, err := describeChanges(event.Changes)
+	if err != nil {
+		return nil, err
+	}
+	listChanges, err := describeChanges(event.ListChanges)
+	if err != nil {
+		return nil, err
+	}
+	return object{
+		"reset": event.Reset, "changes": changes, "list_changes": listChanges, "sync_token": event.SyncToken,
+		"checkpoint": event.Checkpoint,
+	}, nil
+}
+
+func describeChanges[M proto.Message](changes []M) ([]json.RawMessage, error) {
+	described := []json.RawMessage{}
+	for _, change := range changes {
 		text, err := toJSON(change)
 		if err != nil {
 			return nil, err
 		}
-		changes = append(changes, text)
+		described = append(described, text)
 	}
-	return object{
-		"reset": event.Reset, "changes": changes, "sync_token": event.SyncToken, "checkpoint": event.Checkpoint,
-	}, nil
+	return described, nil
 }

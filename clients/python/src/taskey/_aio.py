@@ -140,7 +140,7 @@ class AsyncClient:
         return self._calls.pages(method, request)
 
     def watch(self, sync_token: str = "") -> AsyncGenerator[WatchEvent]:
-        """Watches the changes to all tasks, like `taskey.Client.watch`. Cancelling the task ends the watch."""
+        """Watches the changes to tasks and lists, like `taskey.Client.watch`. Cancelling the task ends the watch."""
         return self._calls.watch(sync_token, self._open, asyncio.sleep)
 
     async def _open(self, request: Any, metadata: Metadata) -> AsyncIterator[Any]:

@@ -77,7 +77,9 @@ class WatchEvent:
     """An event of a watch."""
 
     changes: Sequence[tasks.TaskChange]
-    """The changes, in the order in which they happened."""
+    """The changes to tasks, in the order in which they happened."""
+    list_changes: Sequence[tasks.TaskListChange]
+    """The changes to lists, in the order in which they happened."""
     sync_token: str
     """The token with which another watch continues after these changes."""
     checkpoint: bool
@@ -193,7 +195,8 @@ class Calls:
                 async with aclosing(open_stream(request, bearer(token))) as stream:
                     async for message in stream:
                         sync_token, failures, rejected = message.sync_token, 0, None
-                        yield WatchEvent(message.changes, sync_token, message.checkpoint, reset)
+                        changes, list_changes = message.changes, message.list_changes
+                        yield WatchEvent(changes, list_changes, sync_token, message.checkpoint, reset)
                         reset = False
             except TaskeyError as error:
                 if error.reason == "SYNC_TOKEN_EXPIRED" and sync_token:

@@ -161,7 +161,7 @@ class Client:
         return iterate(self._calls.pages(send, request))
 
     def watch(self, sync_token: str = "") -> Watch:
-        """Watches the changes to all tasks: first those since the sync token, then later changes as they happen.
+        """Watches the changes to tasks and lists: first those since the sync token, then later changes as they happen.
 
         The watch continues after failures. It ends with an error only if calling again cannot help, such as when the
         session was revoked.

@@ -33,7 +33,7 @@ pub(super) enum Outcome {
 pub(super) struct Engine {
     user: User,
     lists: TaskListServiceClient<Channel>,
-    /// The tasks, rebuilt from the changes.
+    /// The tasks and lists, rebuilt from the changes.
     pub(super) copy: LocalCopy,
     pub(super) task_ids: Vec<String>,
     pub(super) list_ids: Vec<String>,
@@ -190,6 +190,16 @@ impl Engine {
             }
             request.page_token = page.next_page_token;
         }
+    }
+
+    /// Returns all lists by number, in the order of creation, as the changes have reported them.
+    pub(super) fn lists(&self) -> Vec<TaskList> {
+        let lists = self.list_ids.iter().filter_map(|id| self.copy.lists.get(id));
+        let without_epoch = |mut list: TaskList| {
+            remove_epoch(&mut list.etag);
+            list
+        };
+        lists.map(|list| without_epoch(self.list(list.clone()))).collect()
     }
 
     /// Pulls the changes in pages of this size and returns all existing tasks by number. Drops tasks past their purge

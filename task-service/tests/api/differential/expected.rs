@@ -119,8 +119,7 @@ impl ModelEngine {
                 (Ok(Outcome::Tasks(numbers.into_iter().map(|number| self.task(number)).collect())), true)
             }
             Call::ListLists(_) => {
-                let lists = self.model.lists.iter().enumerate().filter(|(_, list)| list.exists);
-                let mut lists: Vec<_> = lists.map(|(number, _)| self.list(number)).collect();
+                let mut lists = self.lists();
                 // Newest first. The default list has the id of the user, which is older.
                 lists.reverse();
                 (Ok(Outcome::Lists(lists)), true)
@@ -177,6 +176,12 @@ impl ModelEngine {
         }
         (list.title, list.version) = (title, list.version + 1);
         Ok(Outcome::Lists(vec![self.list(id)]))
+    }
+
+    /// Returns all existing lists in the order of creation.
+    pub(super) fn lists(&self) -> Vec<PbList> {
+        let lists = self.model.lists.iter().enumerate().filter(|(_, list)| list.exists);
+        lists.map(|(number, _)| self.list(number)).collect()
     }
 
     /// Returns all existing tasks in the order of creation.

@@ -72,12 +72,16 @@ async fn run_sequence(services: &[Service], calls: Vec<Call>) -> Result<(), Test
             outcomes.push(engine.execute(&call).await);
         }
         let page_size = i32::try_from(index % 5 + 1).expect("small");
-        let mut tasks = Vec::new();
+        let (mut tasks, mut lists) = (Vec::new(), Vec::new());
         for engine in &mut engines {
             tasks.push(engine.tasks(services[0].clock.now(), page_size).await);
+            lists.push(engine.lists());
         }
-        if outcomes.iter().any(|outcome| *outcome != outcomes[0]) || tasks.iter().any(|all| *all != tasks[0]) {
-            return fail(format!("the engines differ after {call:?}:\n{outcomes:#?}\n{tasks:#?}"));
+        if outcomes.iter().any(|outcome| *outcome != outcomes[0])
+            || tasks.iter().any(|all| *all != tasks[0])
+            || lists.iter().any(|all| *all != lists[0])
+        {
+            return fail(format!("the engines differ after {call:?}:\n{outcomes:#?}\n{tasks:#?}\n{lists:#?}"));
         }
         let expected = model.execute(&call, services[0].clock.now(), &tasks[0]);
         let outcome = without_unmodeled_fields(&outcomes[0]);
@@ -87,6 +91,10 @@ async fn run_sequence(services: &[Service], calls: Vec<Call>) -> Result<(), Test
         }
         if all != Outcome::Tasks(model.tasks()) {
             return fail(format!("after {call:?} the model has {:#?}\nand the engines {all:#?}", model.tasks()));
+        }
+        let lists = without_unmodeled_fields(&Outcome::Lists(lists.swap_remove(0)));
+        if lists != Outcome::Lists(model.lists()) {
+            return fail(format!("after {call:?} the model has {:#?}\nand the engines {lists:#?}", model.lists()));
         }
         if let Some(siblings) = model.misordered_siblings(&tasks[0]) {
             return fail(format!("after {call:?} the siblings should be {siblings}:\n{tasks:#?}"));

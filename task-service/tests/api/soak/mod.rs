@@ -144,7 +144,7 @@ async fn pull(user: &User, final_tasks: FinalTasks) -> LocalCopy {
         while final_tasks.borrow().as_ref().is_none_or(|tasks| *tasks != copy.tasks) {
             let size = i32::try_from(any(1..=20)).expect("small");
             match user.changes(&copy.token, size).await {
-                Ok(page) => copy.apply(page.changes, page.next_sync_token),
+                Ok(page) => copy.apply_page(page),
                 Err(status) => assert!(is_expected(&status), "{status:?}"),
             }
         }

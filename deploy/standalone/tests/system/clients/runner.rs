@@ -241,6 +241,7 @@ impl Runner {
 #[derive(Default)]
 struct Events {
     changes: Vec<Value>,
+    list_changes: Vec<Value>,
     reset: bool,
 }
 
@@ -248,9 +249,12 @@ impl Events {
     /// Returns the event with all changes so far, and with `reset` if an event had it.
     fn add(&mut self, mut answer: Value) -> Value {
         if let Some(event) = answer.get_mut("ok") {
-            self.changes.extend(event["changes"].as_array().into_iter().flatten().cloned());
+            for (name, joined) in [("changes", &mut self.changes), ("list_changes", &mut self.list_changes)] {
+                joined.extend(event[name].as_array().into_iter().flatten().cloned());
+                event[name] = json!(joined);
+            }
             self.reset |= event["reset"] == true;
-            (event["changes"], event["reset"]) = (json!(self.changes), json!(self.reset));
+            event["reset"] = json!(self.reset);
         }
         answer
     }

@@ -1,6 +1,7 @@
 package dev.taskey.client;
 
 import dev.taskey.task.v1.TaskChange;
+import dev.taskey.task.v1.TaskListChange;
 import dev.taskey.task.v1.TaskServiceGrpc;
 import dev.taskey.task.v1.WatchTasksRequest;
 import dev.taskey.task.v1.WatchTasksResponse;
@@ -17,9 +18,9 @@ import java.util.concurrent.ThreadLocalRandom;
 import java.util.concurrent.TimeUnit;
 
 /**
- * The changes to the user's tasks, as they happen. {@link #next} waits for the next event, and
- * resumes the stream after interruptions. It throws a {@link StatusRuntimeException} if the watch
- * cannot continue. Only {@link #close} may be called by another thread.
+ * The changes to the user's tasks and lists, as they happen. {@link #next} waits for the next
+ * event, and resumes the stream after interruptions. It throws a {@link StatusRuntimeException} if
+ * the watch cannot continue. Only {@link #close} may be called by another thread.
  */
 public final class TaskWatch implements Iterator<TaskWatch.Event>, AutoCloseable {
   /**
@@ -27,12 +28,17 @@ public final class TaskWatch implements Iterator<TaskWatch.Event>, AutoCloseable
    *
    * @param reset whether a full synchronization begins: empty the local copy before applying the
    *     changes
-   * @param changes the changes, in the order in which they happened
+   * @param changes the changes to tasks, in the order in which they happened
+   * @param listChanges the changes to lists, in the order in which they happened
    * @param syncToken the token with which a later watch continues after this event
    * @param checkpoint whether all changes so far have been received
    */
   public record Event(
-      boolean reset, List<TaskChange> changes, String syncToken, boolean checkpoint) {}
+      boolean reset,
+      List<TaskChange> changes,
+      List<TaskListChange> listChanges,
+      String syncToken,
+      boolean checkpoint) {}
 
   private static final long MIN_BACKOFF_MS = 100;
   private static final long MAX_BACKOFF_MS = 5000;
@@ -95,7 +101,12 @@ public final class TaskWatch implements Iterator<TaskWatch.Event>, AutoCloseable
     reset = false;
     syncToken = message.getSyncToken();
     backoffMs = 0;
-    return new Event(isReset, message.getChangesList(), syncToken, message.getCheckpoint());
+    return new Event(
+        isReset,
+        message.getChangesList(),
+        message.getListChangesList(),
+        syncToken,
+        message.getCheckpoint());
   }
 
   private void recover(StatusRuntimeException failure) {

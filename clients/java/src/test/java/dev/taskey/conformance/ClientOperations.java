@@ -46,12 +46,9 @@ final class ClientOperations {
                   .watchTasks(request.has("sync_token") ? text(request, "sync_token") : ""));
       case "next" -> {
         TaskWatch.Event event = watches.get(text(request, "watch")).next();
-        JsonArray changes = new JsonArray();
-        for (Message change : event.changes()) {
-          changes.add(json(change));
-        }
         result.addProperty("reset", event.reset());
-        result.add("changes", changes);
+        result.add("changes", json(event.changes()));
+        result.add("list_changes", json(event.listChanges()));
         result.addProperty("sync_token", event.syncToken());
         result.addProperty("checkpoint", event.checkpoint());
       }
@@ -96,7 +93,6 @@ final class ClientOperations {
 
   @SuppressWarnings("unchecked")
   private JsonArray list(JsonObject request) throws Exception {
-    JsonArray items = new JsonArray();
     var pages =
         client(request)
             .list(
@@ -109,10 +105,7 @@ final class ClientOperations {
                           .findFirst();
                   return (List<Message>) page.getField(field.orElseThrow());
                 });
-    for (Message item : (Iterable<Message>) pages::iterator) {
-      items.add(json(item));
-    }
-    return items;
+    return json((Iterable<Message>) pages::iterator);
   }
 
   private TaskeyClient client(JsonObject request) {
@@ -133,6 +126,14 @@ final class ClientOperations {
 
   static JsonElement json(Message message) throws Exception {
     return JsonParser.parseString(JsonFormat.printer().print(message));
+  }
+
+  private static JsonArray json(Iterable<? extends Message> messages) throws Exception {
+    JsonArray array = new JsonArray();
+    for (Message message : messages) {
+      array.add(json(message));
+    }
+    return array;
   }
 
   static String text(JsonObject request, String member) {
