@@ -62,12 +62,13 @@ impl Tables {
             "with recursive numbers (n) as (
                 select cast(0 as bigint) union all select n + 1 from numbers where n < {count} - 1)
             insert into tasks (owner_id, id, list_id, priority, due_time, due_at, time_zone, create_time, update_time,
-                complete_time, revision, change, rank, title, labels, notes, search)
+                complete_time, revision, change, rank, title, labels, label_keys, notes,
+                search)
             select owner, {number}, owner, k % 4, due, due, '', n, n, case when k % 5 = 0 then n end, 1, k + 1,
-                '6' || substr(cast(10000000000000 + k as text), 2) || '0005', title, '\nhome\nweek-' || (k % 52) || '\n',
+                '6' || substr(cast(10000000000000 + k as text), 2) || '0005', title, labels, labels,
                 notes, lower(title || '\n' || notes)
             from (
-                select n, k, {owner} as owner,
+                select n, k, {owner} as owner, '\nhome\nweek-' || (k % 52) || '\n' as labels,
                     case when k % 3 = 0 then 1790000000000000 + k * 1000000 end as due,
                     'Ring the plumber about tap ' || k as title,
                     'The one in the kitchen drips again. Ask what a new one costs.' as notes

@@ -14,6 +14,7 @@ use uuid::Uuid;
 pub(crate) mod due;
 pub(crate) mod field;
 pub(crate) mod filter;
+pub(crate) mod fold;
 pub(crate) mod list;
 pub(crate) mod mutation;
 pub(crate) mod order;

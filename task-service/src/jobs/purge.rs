@@ -7,7 +7,7 @@ use service_kit::{
     db::{self, Db},
 };
 
-use super::sweep;
+use super::{backfill, sweep};
 use crate::store::transaction::RETENTION;
 
 /// How often tasks are purged. Callers cannot read a task after its purge time, even if it has not been purged yet.
@@ -28,8 +28,9 @@ pub(crate) async fn run(db: &Db, clock: &Clock) {
         run_batches("deleted tasks", || sweep::purge(db, now, BATCH)).await;
         run_batches("tombstones", || sweep::delete_tombstones(db, now - TOMBSTONE_RETENTION, BATCH)).await;
         run_batches("stored responses", || sweep::delete_responses(db, now - RETENTION, BATCH)).await;
-        run_batches("lists that older programs have created", || sweep::add_lists_to_feed(db, BATCH)).await;
-        run_batches("tasks without a search text", || sweep::backfill(db, BATCH)).await;
+        run_batches("lists that older programs have created", || backfill::add_lists_to_feed(db, BATCH)).await;
+        run_batches("tasks without a search text", || backfill::fold_texts(db, BATCH)).await;
+        run_batches("tasks without the keys of their labels", || backfill::fold_labels(db, BATCH)).await;
     }
 }
 
@@ -86,7 +87,7 @@ mod tests {
         assert!(read(None).await.changes.iter().any(|change| change.id() == list), "a client that starts receives it");
         assert!(read(Some(since)).await.changes.is_empty());
 
-        let add = async || run_batches("", || sweep::add_lists_to_feed(&db, BATCH)).await;
+        let add = async || run_batches("", || backfill::add_lists_to_feed(&db, BATCH)).await;
         assert_eq!((add().await, add().await), (1, 0));
         assert_eq!(read(Some(since)).await.changes.iter().map(changes::Change::id).collect::<Vec<_>>(), [list]);
         db.close().await;

@@ -6,14 +6,9 @@ use futures::future::BoxFuture;
 use service_kit::{
     args,
     clock::Timestamp,
-    db::{Conn, Db, Engine, Error, FromRow, QueryBuilder, Row},
+    db::{Conn, Db, Error, QueryBuilder},
 };
 use uuid::Uuid;
-
-use crate::{
-    model::{due::due_at, filter::search_text},
-    store::rows::text_table,
-};
 
 /// The key of the advisory lock of these writes. Without the lock, two of them could lock the same rows in different
 /// orders and deadlock. Also, if another replica deleted rows of a batch, the batch would not be full, and would seem
@@ -155,98 +150,15 @@ async fn delete_responses_within(conn: &mut Conn, before: Timestamp, limit: i64)
     Ok(old.len() as u64)
 }
 
-/// Adds at most `limit` lists to the change feed that were created by a program from before lists were in it, and returns
-/// their number. The lists of an owner are one mutation.
-///
-/// # Errors
-/// Those of the database.
-pub(crate) async fn add_lists_to_feed(db: &Db, limit: i64) -> Result<u64, Error> {
-    sweep(db, move |conn| Box::pin(add_lists_to_feed_within(conn, limit))).await
-}
-
-async fn add_lists_to_feed_within(conn: &mut Conn, limit: i64) -> Result<u64, Error> {
-    const MISSING: &str = "select owner_id, id from task_lists where change = 0 order by owner_id, id limit $1";
-    let missing: Vec<(Uuid, Uuid)> = conn.fetch_all(MISSING, args![limit]).await?;
-    if missing.is_empty() {
-        return Ok(0);
-    }
-    begin_mutations(conn, missing.iter().map(|(owner, _)| *owner).collect()).await?;
-    let mut add = QueryBuilder::new(
-        "update task_lists set change = (select last_change from owners where owners.owner_id = task_lists.owner_id)
-        where change = 0 and (owner_id, id) in ",
-    );
-    push_pairs(&mut add, &missing);
-    execute(conn, add).await?;
-    Ok(missing.len() as u64)
-}
-
 /// Begins a mutation of each of these owners.
-async fn begin_mutations(conn: &mut Conn, mut owners: Vec<Uuid>) -> Result<(), Error> {
+pub(super) async fn begin_mutations(conn: &mut Conn, mut owners: Vec<Uuid>) -> Result<(), Error> {
     owners.dedup();
     let mut increment = QueryBuilder::new("update owners set last_change = last_change + 1 where owner_id in ");
     increment.push_ids(owners);
     execute(conn, increment).await.map(drop)
 }
 
-/// A task from before the column `search` existed.
-struct IncompleteTask {
-    owner_id: Uuid,
-    id: Uuid,
-    title: String,
-    notes: String,
-    due_date: Option<String>,
-    due_time: Option<Timestamp>,
-}
-
-impl FromRow for IncompleteTask {
-    /// Reads `owner_id, id, title, notes, due_date, due_time`.
-    fn from_row(row: &mut Row<'_>) -> Result<Self, Error> {
-        Ok(Self {
-            owner_id: row.next()?,
-            id: row.next()?,
-            title: row.next()?,
-            notes: row.next()?,
-            due_date: row.next()?,
-            due_time: row.next()?,
-        })
-    }
-}
-
-/// Fills the columns `search` and `due_at` of at most `limit` tasks from before these columns existed, and returns the
-/// number of tasks.
-///
-/// # Errors
-/// Those of the database.
-pub(crate) async fn backfill(db: &Db, limit: i64) -> Result<u64, Error> {
-    sweep(db, move |conn| Box::pin(backfill_within(conn, limit))).await
-}
-
-async fn backfill_within(conn: &mut Conn, limit: i64) -> Result<u64, Error> {
-    const SET_DUE_AT: &str = "update tasks set due_at = $3 where owner_id = $1 and id = $2";
-    let mut old = QueryBuilder::new("select owner_id, id, title, notes, due_date, due_time from ");
-    old.push(match conn.engine() {
-        // An index finds these rows among the texts.
-        Engine::Sqlite => "task_texts cross join tasks using (owner_id, id)",
-        Engine::Postgres => "tasks",
-    });
-    old.push(" where search = '' order by owner_id, id limit ").push_bind(limit);
-    let (sql, values) = old.build();
-    let old: Vec<IncompleteTask> = conn.fetch_all(sql, values).await?;
-    lock_owners(conn, old.iter().map(|task| task.owner_id)).await?;
-    for task in &old {
-        let mut update = QueryBuilder::new(format!("update {} set search = ", text_table(conn.engine())));
-        update.push_bind(search_text(&task.title, &task.notes));
-        update.push(" where owner_id = ").push_bind(task.owner_id).push(" and id = ").push_bind(task.id);
-        update.push(" and search = ''");
-        if execute(conn, update).await? > 0 {
-            let due_at = due_at(task.due_date.as_deref(), task.due_time, "");
-            conn.execute(SET_DUE_AT, args![task.owner_id, task.id, due_at]).await?;
-        }
-    }
-    Ok(old.len() as u64)
-}
-
-fn push_pairs(builder: &mut QueryBuilder, pairs: &[(Uuid, Uuid)]) {
+pub(super) fn push_pairs(builder: &mut QueryBuilder, pairs: &[(Uuid, Uuid)]) {
     builder.push_id_pairs(pairs.iter().copied());
 }
 

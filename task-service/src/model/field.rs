@@ -5,6 +5,8 @@ use jiff::civil::Date;
 use service_kit::{clock::Timestamp, id};
 use uuid::Uuid;
 
+use super::fold::fold;
+
 const MAX_TITLE_CHARS: usize = 200;
 const MAX_NOTES_CHARS: usize = 4000;
 const MAX_LABELS: usize = 20;
@@ -72,7 +74,8 @@ impl Notes {
     }
 }
 
-/// The labels of a task, in the order of the request.
+/// The labels of a task, in the order of the request. Labels that differ only in case or in their Unicode encoding are
+/// the same label, of which each task has its own form.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Labels(Vec<String>);
 
@@ -86,7 +89,8 @@ impl TryFrom<Vec<String>> for Labels {
         if labels.len() > MAX_LABELS {
             return Err("must be at most 20 labels");
         }
-        for (index, label) in labels.iter().enumerate() {
+        let mut keys = Vec::with_capacity(labels.len());
+        for label in &labels {
             if label.chars().all(char::is_whitespace) {
                 return Err("must not be empty or white space only");
             }
@@ -96,9 +100,11 @@ impl TryFrom<Vec<String>> for Labels {
             if label.contains(char::is_control) {
                 return Err("must not contain control characters");
             }
-            if labels[..index].contains(label) {
-                return Err("must not contain duplicates");
+            let key = fold(label);
+            if keys.contains(&key) {
+                return Err("must not contain duplicates, not even with another case");
             }
+            keys.push(key);
         }
         Ok(Self(labels))
     }
@@ -111,6 +117,12 @@ impl Labels {
         let Some(first) = self.0.first() else { return String::new() };
         let rest = self.0[1..].iter().map(|label| format!("{label}{SEPARATOR}"));
         format!("{SEPARATOR}{first}{SEPARATOR}{}", rest.collect::<String>())
+    }
+
+    /// Returns the keys of labels in a stored form, by which labels are compared.
+    pub(crate) fn keys(stored: &str) -> String {
+        // Nothing is folded into a separator, or together with one.
+        fold(stored)
     }
 
     /// Returns the labels of a stored form.

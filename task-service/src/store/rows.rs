@@ -6,7 +6,8 @@ use service_kit::db::{Column, Engine, Error, FromColumn, FromRow, QueryBuilder, 
 
 use crate::model::{
     Revision, TaskRow,
-    filter::search_text,
+    field::Labels,
+    fold::search_text,
     list::ListRow,
     mutation::{ChangedTask, Node, Relative},
 };
@@ -23,7 +24,7 @@ type TaskColumn = (&'static str, fn(&TaskRow) -> Value);
 const KEY_COLUMNS: [TaskColumn; 2] = [("owner_id", |task| task.owner_id.into()), ("id", |task| task.id.into())];
 
 /// The other columns of tasks, except their long texts.
-const COLUMNS: [TaskColumn; 17] = [
+const COLUMNS: [TaskColumn; 18] = [
     ("list_id", |task| task.list_id.into()),
     ("parent_id", |task| task.parent_id.into()),
     ("title", |task| (&task.title).into()),
@@ -33,6 +34,7 @@ const COLUMNS: [TaskColumn; 17] = [
     ("due_at", |task| task.due_at.into()),
     ("time_zone", |task| (&task.time_zone).into()),
     ("labels", |task| (&task.labels).into()),
+    ("label_keys", |task| Labels::keys(&task.labels).into()),
     ("rank", |task| (&task.rank).into()),
     ("create_time", |task| task.create_time.into()),
     ("update_time", |task| task.update_time.into()),
@@ -150,7 +152,11 @@ impl Table {
         let mut separator = " set ";
         for (name, value) in &self.columns {
             // Folding texts takes longer than comparing them.
-            let differs = if *name == "search" { texts_differ } else { value(before) != value(after) };
+            let differs = match *name {
+                "search" => texts_differ,
+                "label_keys" => before.labels != after.labels,
+                _ => value(before) != value(after),
+            };
             if differs {
                 update.push(separator).push(name).push(" = ").push_bind(value(after));
                 separator = ", ";

@@ -154,7 +154,7 @@ fn migrations_that_have_landed_are_never_edited() {
             (5, "37f47d943eb4b5a754370620e4c6b3aa"),
             (6, "f9f781801b9392978bc6465081289ddd"),
             (7, "da3b42a879fb6dfd37ed316007ff8bf4"),
-            (8, "3ee5e5549a801d2ff7627ecfdfde188f"),
+            (8, "99d93b9d5d15c2399d8fc9781f5bc758"),
         ],
     );
 }

@@ -11,6 +11,8 @@ on_each_database!(
     invalid_time_zones_are_refused,
     labels_keep_their_order,
     invalid_labels_are_refused,
+    labels_are_found_in_any_case_and_encoding,
+    dotted_and_dotless_i_are_found_alike,
     labels_and_time_zone_are_updated_like_other_fields,
     due_date_ends_in_the_time_zone_of_the_task,
     changing_the_time_zone_moves_the_end_of_the_due_date,
@@ -83,13 +85,59 @@ async fn labels_keep_their_order(database: TestDatabase) {
     for labels in [
         vec![],
         vec!["home"],
-        vec!["b", "a", "B", "é", "e\u{301}"],
+        vec!["b", "a", "B\u{301}", "É"],
         vec![" padded ", "two words", "a\u{2028}b", "%_'\"\\", "日本語", "null"],
         twenty_labels.iter().map(String::as_str).collect(),
     ] {
         let created = ann.create(labelled(labels.clone())).await.expect("the task is created");
         assert_eq!(created.labels, labels);
         assert_eq!(ann.get(&created.id).await.expect("it exists"), created);
+    }
+}
+
+/// Returns the titles of the tasks that a filter finds, in order.
+async fn find(user: &User, filter: &str) -> Vec<String> {
+    let (filter, order_by) = (filter.to_owned(), "title".to_owned());
+    let request = ListTasksRequest { filter, order_by, ..ListTasksRequest::default() };
+    user.list(request).await.expect("a page").tasks.into_iter().map(|task| task.title).collect()
+}
+
+async fn labels_are_found_in_any_case_and_encoding(database: TestDatabase) {
+    let service = Service::start(&database).await;
+    let ann = service.user();
+    for (title, label) in [("1", "Home"), ("2", "home"), ("3", "Café"), ("4", "homework")] {
+        let task = ann.create(Task { title: title.to_owned(), ..labelled(["x", label]) }).await.expect("a task");
+        assert_eq!(task.labels, ["x", label], "each task keeps the form that was sent");
+    }
+    for (label, expected) in [
+        ("home", &["1", "2"][..]),
+        ("HOME", &["1", "2"]),
+        ("\"CAFE\u{301}\"", &["3"]),
+        ("café", &["3"]),
+        ("cafe", &[]),
+        ("hom", &[]),
+        ("X", &["1", "2", "3", "4"]),
+    ] {
+        assert_eq!(find(&ann, &format!("labels:{label}")).await, expected, "{label}");
+    }
+    let updated = Task { id: ann.list_all(0, false).await[0].clone(), ..labelled(["HOME"]) };
+    assert_eq!(ann.update(updated, &["labels"]).await.expect("an update").labels, ["HOME"]);
+    assert_eq!(find(&ann, "labels:home").await, ["1", "2", "4"]);
+    assert_eq!(find(&ann, "labels:homework").await, [""; 0]);
+}
+
+async fn dotted_and_dotless_i_are_found_alike(database: TestDatabase) {
+    let service = Service::start(&database).await;
+    let ann = service.user();
+    let titles = ["IZMIR", "izmir", "ızmır", "İZMİR"];
+    for title in titles {
+        ann.make(title).await;
+    }
+    ann.create(Task { notes: "İzmir'e git".to_owned(), ..labelled(["İzmir"]) }).await.expect("a task");
+    for word in titles.into_iter().chain(["i\u{307}zmi\u{307}r"]) {
+        assert_eq!(find(&ann, &format!("\"{word}\"")).await.len(), 5, "{word}");
+        assert_eq!(find(&ann, &format!("title:\"{word}\"")).await.len(), 4, "{word}");
+        assert_eq!(find(&ann, &format!("labels:\"{word}\"")).await.len(), 1, "{word}");
     }
 }
 
@@ -108,6 +156,9 @@ async fn invalid_labels_are_refused(database: TestDatabase) {
         vec!["\t"],
         vec!["a\u{85}"],
         vec!["home", "work", "home"],
+        vec!["home", "work", "Home"],
+        vec!["É", "e\u{301}"],
+        vec!["İş", "iş"],
         vec![&too_long],
         too_many.iter().map(String::as_str).collect(),
         vec!["a"; 20_000],

@@ -97,7 +97,7 @@ pub(crate) enum Condition {
     Priority(Comparison, Priority),
     DueDate(Comparison, Date),
     Time(TimeField, Comparison, FilterTime),
-    /// The task has this label, which contains no control characters.
+    /// The task has a label that equals this folded text, which contains no control characters.
     Label(String),
     /// The field is set and not empty.
     IsSet(Field),

@@ -5,13 +5,11 @@
 //! so that `!=` is the opposite of `=` for them.
 
 mod condition;
-mod fold;
 mod index;
 mod restriction;
 mod sql;
 
 use condition::Condition;
-pub(crate) use fold::search_text;
 pub(crate) use index::{is_covered_by_index, reads_long_texts, searches_text};
 pub(crate) use sql::{SearchColumn, Value, bytewise, push_filter};
 

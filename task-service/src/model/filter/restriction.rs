@@ -6,11 +6,11 @@ use service_kit::{
     id,
 };
 
-use super::{
-    condition::{Condition, EPOCH, Equality, FIELDS, Field, FilterTime, IdField, PRIORITY_PREFIX, TextField},
+use super::condition::{Condition, EPOCH, Equality, FIELDS, Field, FilterTime, IdField, PRIORITY_PREFIX, TextField};
+use crate::model::{
+    field::{self, Priority},
     fold::fold,
 };
-use crate::model::field::{self, Priority};
 
 impl service_kit::filter::Condition for Condition {
     type Field = Field;
@@ -96,7 +96,7 @@ fn label(text: &str) -> Result<Condition, &'static str> {
     if text.is_empty() || text.contains(char::is_control) {
         return Err("must not be empty or contain control characters");
     }
-    Ok(Condition::Label(text.to_owned()))
+    Ok(Condition::Label(fold(text)))
 }
 
 fn id_condition(field: IdField, equality: Equality, text: &str) -> Result<Condition, &'static str> {

@@ -124,7 +124,7 @@ impl Writer<'_> {
                     TimeField::Create | TimeField::Update => self.push_comparison(column, comparison.operator(), value),
                 }
             }
-            Condition::Label(label) => self.push_contains("labels", &format!("\n{label}\n")),
+            Condition::Label(label) => self.push_contains("label_keys", &format!("\n{label}\n")),
             Condition::IsSet(field) => self.push_is_set(*field),
         }
     }

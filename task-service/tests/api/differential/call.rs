@@ -123,8 +123,9 @@ fn fields() -> BoxedStrategy<Fields> {
     let time = prop_oneof![4 => Just(None), 1 => (1_796_000_000..1_797_000_000_i64).prop_map(Some)];
     let zone = prop_oneof![20 => select(vec!["", "Asia/Tokyo"]), 1 => Just("Nowhere")];
     let labels = prop_oneof![
-        10 => prop::sample::subsequence(vec!["home", "Home", "ä"], 0..=3),
-        1 => select(vec![vec!["a", "a"], vec![" "]]),
+        10 => prop::sample::subsequence(vec!["home", "work", "ä"], 0..=3),
+        10 => prop::sample::subsequence(vec!["Home", "hom", "Ä"], 0..=3),
+        1 => select(vec![vec!["a", "a"], vec![" "], vec!["home", "Home"]]),
     ];
     (title, notes, priority, date, time, zone, labels)
         .prop_map(|(title, notes, priority, date, time, zone, labels)| Fields {

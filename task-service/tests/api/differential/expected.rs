@@ -268,7 +268,7 @@ fn is_valid_title(fields: &Fields) -> bool {
 }
 
 fn are_other_fields_valid(fields: &Fields, is_written: impl Fn(&str) -> bool) -> bool {
-    let labels_are_valid = fields.labels != ["a", "a"] && fields.labels != [" "];
+    let labels_are_valid = ![&["a", "a"][..], &[" "], &["home", "Home"]].contains(&&fields.labels[..]);
     (!is_written("priority") || fields.priority <= 3)
         && (!is_written("due_date") || !["2026-02-30", "soon"].contains(&fields.date))
         && (!is_written("time_zone") || fields.zone != "Nowhere")

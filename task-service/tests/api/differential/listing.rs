@@ -142,7 +142,7 @@ impl Filter {
             Self::Priority(operator, priority) => compare(&task.priority, operator, priority),
             Self::Title(operator, text) => compare(task.title, operator, *text),
             Self::Word(word) => [task.title, task.notes].iter().any(|text| fold(text).contains(&fold(word))),
-            Self::Label(label) => task.labels.contains(label),
+            Self::Label(label) => task.labels.iter().any(|one| one.to_lowercase() == label.to_lowercase()),
             Self::DueTime(operator, seconds) => {
                 task.due_at().is_some_and(|due| compare(&due, operator, &(seconds * 1_000_000)))
             }

@@ -9,10 +9,10 @@ use super::{
     super::{
         Filter,
         condition::{Condition, Equality, Field, IdField, TextField, TimeField},
-        fold::fold,
     },
     row::Row,
 };
+use crate::model::fold::fold;
 
 /// Reports whether a filter matches a task.
 pub(super) fn matches(filter: &Filter, row: &Row, now: Timestamp) -> bool {
@@ -52,7 +52,7 @@ fn condition(filter: &Condition, row: &Row, now: Timestamp) -> bool {
         Condition::Time(field, comparison, instant) => {
             time(*field, row).is_some_and(|time| compare(*comparison, &time, &instant.resolve(now)))
         }
-        Condition::Label(label) => row.labels.contains(label),
+        Condition::Label(label) => row.labels.iter().any(|one| fold(one) == *label),
         Condition::IsSet(field) => is_set(*field, row),
     }
 }

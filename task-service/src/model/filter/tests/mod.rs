@@ -61,7 +61,7 @@ fn words_and_strings_without_a_field_are_searched() {
         ("title", r#""title""#),
         ("now", r#""now""#),
         ("2026-11-30 a-b x_y 1.5 a/b .", r#""2026-11-30" AND "a-b" AND "x_y" AND "1.5" AND "a/b" AND ".""#),
-        ("Ä o\u{308} ΣΑΣ 買う 🛒 İ", "\"ä\" AND \"ö\" AND \"σασ\" AND \"買う\" AND \"🛒\" AND \"i\u{307}\""),
+        ("Ä o\u{308} ΣΑΣ 買う 🛒 İ", "\"ä\" AND \"ö\" AND \"σασ\" AND \"買う\" AND \"🛒\" AND \"i\""),
         (r#""say \"hi\"" 'it\'s' "he's" '"' "\\""#, r#""say \"hi\"" AND "it's" AND "he's" AND "\"" AND "\\""#),
         ("\"a\nb\u{1}\" 'title:x AND (' \"\"", "\"a\nb\u{1}\" AND \"title:x and (\" AND \"\""),
     ]);
@@ -93,7 +93,7 @@ fn every_field_supports_its_comparisons() {
         ("due_time > 1969-12-31T23:59:59.999999Z", r#"due_time > "1969-12-31T23:59:59.999999Z""#),
         ("due_time > 9999-12-31T23:59:59.999999Z", r#"due_time > "9999-12-31T23:59:59.999999Z""#),
         ("due_time > 0001-01-01T00:00:00Z", r#"due_time > "0001-01-01T00:00:00Z""#),
-        ("labels:home -labels:'At Work' labels:*", r#"labels:"home" AND NOT labels:"At Work" AND labels:*"#),
+        ("labels:home -labels:'At Work' labels:*", r#"labels:"home" AND NOT labels:"at work" AND labels:*"#),
         ("id:* list_id:* title:* state:* priority:*", "id:* AND list_id:* AND title:* AND state:* AND priority:*"),
         ("due_time:* create_time:* time_zone:*", "due_time:* AND create_time:* AND time_zone:*"),
         ("complete_time : * update_time:*", "complete_time:* AND update_time:*"),

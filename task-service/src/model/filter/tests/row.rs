@@ -18,8 +18,10 @@ use service_kit::{
 use tokio::task::block_in_place;
 use uuid::Uuid;
 
-use super::super::fold::fold;
-use crate::{MIGRATIONS, model::order::SortFields};
+use crate::{
+    MIGRATIONS,
+    model::{fold::fold, order::SortFields},
+};
 
 /// 2026-11-30T10:00:00Z.
 pub(crate) const NOW: Timestamp = Timestamp::from_seconds(1_796_032_800);
@@ -129,7 +131,7 @@ pub(crate) async fn open(database: &TestDatabase) -> Db {
     const CREATE: &str = "create table listed (
         id uuid not null primary key, list_id uuid not null, parent_id uuid, title text not null, notes text not null,
         search text not null, priority bigint not null, due_date text, due_at bigint, time_zone text not null,
-        labels text not null, rank text not null, create_time bigint not null, update_time bigint not null,
+        labels text not null, label_keys text not null, rank text not null, create_time bigint not null, update_time bigint not null,
         complete_time bigint)";
     let args =
         PoolArgs { database_connections: 2, database_timeout: Duration::from_secs(10), database_direct_url: None };
@@ -142,8 +144,8 @@ pub(crate) async fn open(database: &TestDatabase) -> Db {
 /// Puts these rows in the place of those that are there.
 pub(crate) async fn fill(db: &Db, rows: Vec<Row>) {
     const INSERT: &str = "insert into listed (id, list_id, parent_id, title, notes, search, priority, due_date, due_at,
-            time_zone, labels, rank, create_time, update_time, complete_time)
-        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)";
+            time_zone, labels, label_keys, rank, create_time, update_time, complete_time)
+        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)";
     let filled = db.write(|conn| {
         Box::pin(async move {
             conn.execute("delete from listed", args![]).await?;
@@ -158,6 +160,7 @@ pub(crate) async fn fill(db: &Db, rows: Vec<Row>) {
 
 fn values(row: &Row) -> Vec<Value> {
     let labels = row.labels.iter().fold(String::new(), |labels, label| format!("{labels}\n{label}"));
+    let labels = if labels.is_empty() { labels } else { format!("{labels}\n") };
     args![
         row.id,
         row.list_id,
@@ -169,7 +172,8 @@ fn values(row: &Row) -> Vec<Value> {
         row.due_date,
         row.due_at,
         row.time_zone,
-        if labels.is_empty() { labels } else { format!("{labels}\n") },
+        &labels,
+        fold(&labels),
         &row.rank,
         row.create_time,
         row.update_time,
