@@ -1,7 +1,7 @@
 // One task: its row, and its subtasks below it.
 import { call, explain } from "./api.js";
 import { due } from "./dates.js";
-import { arrange, element, fromTemplate } from "./dom.js";
+import { arrange, element, fromTemplate, showDialog } from "./dom.js";
 import { makeDraggable } from "./drag.js";
 import { openEditor } from "./editor.js";
 import { onSubmit } from "./form.js";
@@ -39,7 +39,7 @@ class Row {
     const { root, handle, check, body, add, remove } = this.parts;
     root.dataset.id = id;
     body.addEventListener("click", () => openEditor(this.parts, store.task(id)));
-    check.addEventListener("change", () => this.#complete(check.checked));
+    check.addEventListener("change", () => this.#setDone(check.checked));
     remove.addEventListener("click", () => this.#remove());
     add.addEventListener("click", () => this.#openSubtaskForm());
     handle.addEventListener("keydown", (event) => moveByKey(id, event.key) && event.preventDefault());
@@ -82,9 +82,23 @@ class Row {
     return details;
   }
 
-  async #complete(done) {
+  /** Completes or reopens the task. If it has open subtasks, asks whether to complete them too. */
+  #setDone(done) {
+    const open = done ? store.openSubtasks(store.task(this.id)) : [];
+    if (!open.length) return this.#complete(done, {});
+    const parts = fromTemplate("complete-dialog");
+    parts.heading.textContent = `Complete “${store.task(this.id).title}”?`;
+    parts.question.textContent = open.length === 1 ? "One of its subtasks is open." : `${open.length} of its subtasks are open.`;
+    parts.root.addEventListener("close", () => {
+      if (parts.root.returnValue) this.#complete(true, { includeSubtasks: parts.root.returnValue === "all" });
+      else this.parts.check.checked = false;
+    });
+    showDialog(parts);
+  }
+
+  async #complete(done, body) {
     try {
-      const task = await call("POST", `/v1/tasks/${this.id}:${done ? "complete" : "reopen"}`, { body: {} });
+      const task = await call("POST", `/v1/tasks/${this.id}:${done ? "complete" : "reopen"}`, { body });
       announce(`${task.title}: ${done ? "completed" : "reopened"}.`);
       store.put(task);
     } catch (error) {

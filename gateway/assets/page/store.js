@@ -81,6 +81,12 @@ class Store extends EventTarget {
     return groups;
   }
 
+  /** Returns the open subtasks of a task, at all levels. */
+  openSubtasks(task) {
+    const children = this.children(task.listId, task.id);
+    return children.flatMap((child) => [...(isOpen(child) ? [child] : []), ...this.openSubtasks(child)]);
+  }
+
   /** Returns the number of ancestors of a task. */
   depth(task) {
     const parent = this.#tasks.get(task.parentId);

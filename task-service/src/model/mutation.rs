@@ -99,7 +99,7 @@ impl WorkingSet {
                 None => return Ok(None),
             },
             Write::Undelete(target) => self.undelete(index, target)?,
-            Write::Complete(target) => self.set_completed(target, true)?,
+            Write::Complete { target, include_subtasks } => self.complete(target, include_subtasks)?,
             Write::Reopen(target) => self.set_completed(target, false)?,
             Write::Move(task_move) => self.move_task(index, &task_move)?,
         };
@@ -113,6 +113,11 @@ impl WorkingSet {
     pub(crate) fn changed_tasks(&self) -> impl Iterator<Item = ChangedTask<'_>> {
         let with_after = |(id, before): (&Uuid, _)| Some(ChangedTask { before, after: self.tree.task(*id)? });
         self.changed.iter().map(|(id, before)| (id, before.as_ref())).filter_map(with_after)
+    }
+
+    /// Reports whether any task has changed.
+    pub(crate) fn has_changes(&self) -> bool {
+        !self.changed.is_empty() || self.tree.changed_relatives().next().is_some()
     }
 
     fn is_created(&self, id: Uuid) -> bool {
@@ -154,7 +159,8 @@ impl WorkingSet {
             self.change(id, |task| {
                 let mut node = Node::from_task(task);
                 change(&mut node);
-                (task.list_id, task.delete_time, task.purge_time) = (node.list_id, node.delete_time, node.purge_time);
+                (task.list_id, task.complete_time) = (node.list_id, node.complete_time);
+                (task.delete_time, task.purge_time) = (node.delete_time, node.purge_time);
             });
         }
     }
@@ -210,6 +216,18 @@ impl WorkingSet {
             self.change(target.id, |task| task.complete_time = completed.then_some(now));
         }
         Ok(target.id)
+    }
+
+    fn complete(&mut self, target: Target, include_subtasks: bool) -> Result<Uuid, WriteError> {
+        let (id, now) = (self.set_completed(target, true)?, self.context.now);
+        if include_subtasks {
+            let is_open = |id: &Uuid| self.tree.node(*id).is_some_and(Node::is_open);
+            let descendants = self.tree.descendants(id).into_iter().map(|(id, _)| id);
+            for id in descendants.filter(is_open).collect::<Vec<_>>() {
+                self.change_node(id, |node| node.complete_time = Some(now));
+            }
+        }
+        Ok(id)
     }
 
     fn delete(&mut self, target: Target, allow_missing: bool) -> Result<Option<Uuid>, WriteError> {

@@ -16,7 +16,7 @@ pub(crate) enum Write {
     Update(TaskUpdate),
     Delete { target: Target, allow_missing: bool },
     Undelete(Target),
-    Complete(Target),
+    Complete { target: Target, include_subtasks: bool },
     Reopen(Target),
     Move(Move),
 }
@@ -28,9 +28,10 @@ impl Write {
             Self::Create(_) => None,
             Self::Update(update) => Some(&mut update.target),
             Self::Move(task_move) => Some(&mut task_move.target),
-            Self::Delete { target, .. } | Self::Undelete(target) | Self::Complete(target) | Self::Reopen(target) => {
-                Some(target)
-            }
+            Self::Delete { target, .. }
+            | Self::Complete { target, .. }
+            | Self::Undelete(target)
+            | Self::Reopen(target) => Some(target),
         }
     }
 }

@@ -6,7 +6,7 @@ use taskey_proto::task::v1::{
     batch_write_tasks_request::{Write as PbWrite, write::Write as PbKind},
 };
 
-use super::write::{RequestValidator, create, delete, move_task, update};
+use super::write::{RequestValidator, complete, create, delete, move_task, update};
 use crate::model::write::Write;
 
 /// Maximum number of writes in a batch.
@@ -65,7 +65,7 @@ fn parse_write(kind: PbKind, validator: &mut RequestValidator<'_>) -> Option<Wri
         PbKind::Create(request) => create(request, validator),
         PbKind::Update(request) => update(request, validator),
         PbKind::Delete(request) => delete(&request, validator),
-        PbKind::Complete(request) => validator.target("id", &request.id, &request.etag).map(Write::Complete),
+        PbKind::Complete(request) => complete(&request, validator),
         PbKind::Reopen(request) => validator.target("id", &request.id, &request.etag).map(Write::Reopen),
         PbKind::Move(request) => move_task(&request, validator),
     }

@@ -9,7 +9,7 @@ use service_kit::{
     status::{ApiError, Violations},
 };
 use taskey_proto::task::v1::{
-    CreateTaskRequest, DeleteTaskRequest, MoveTaskRequest, Task, UpdateTaskRequest,
+    CompleteTaskRequest, CreateTaskRequest, DeleteTaskRequest, MoveTaskRequest, Task, UpdateTaskRequest,
     move_task_request::Position as PbPosition,
 };
 use uuid::Uuid;
@@ -201,6 +201,12 @@ fn updated_fields(paths: &[String], task: &Task) -> Result<Vec<&'static str>, St
 pub(crate) fn delete(request: &DeleteTaskRequest, validator: &mut RequestValidator<'_>) -> Option<Write> {
     let target = validator.target("id", &request.id, &request.etag)?;
     Some(Write::Delete { target, allow_missing: request.allow_missing })
+}
+
+/// Parses a completion.
+pub(crate) fn complete(request: &CompleteTaskRequest, validator: &mut RequestValidator<'_>) -> Option<Write> {
+    let target = validator.target("id", &request.id, &request.etag)?;
+    Some(Write::Complete { target, include_subtasks: request.include_subtasks })
 }
 
 /// Parses a move.

@@ -87,7 +87,7 @@ impl TaskService for Tasks {
         let owner = self.0.writer(&request)?;
         let request = request.into_inner();
         let options = WriteOptions::parse("CompleteTask", &request, &request.request_id, request.validate_only)?;
-        let writes = write::parse(|validator| validator.target("id", &request.id, &request.etag).map(Write::Complete))?;
+        let writes = write::parse(|validator| write::complete(&request, validator))?;
         self.write(owner, options, writes, Vec::new(), single_response).await
     }
 

@@ -112,7 +112,7 @@ pub(super) async fn execute_within(conn: &mut Conn, mutation: Mutation) -> Resul
         WorkingSet { context, tree, lists, ranks, changed: BTreeMap::new(), taken, active_delta: 0, max_active_delta };
     let rows = apply(&mut working_set, writes, &prefixes, &new_ids)?;
 
-    if options.validate_only || (working_set.changed.is_empty() && options.request.is_none()) {
+    if options.validate_only || (!working_set.has_changes() && options.request.is_none()) {
         return Err(NotCommitted::NothingToCommit(rows));
     }
     // From here on, only bugs fail, see `Db::write_after_checks`.
@@ -196,13 +196,14 @@ async fn store_relatives(conn: &mut Conn, working_set: &WorkingSet) -> Result<()
     let MutationContext { owner, now, sequence, .. } = working_set.context;
     let mut changes: HashMap<_, Vec<Uuid>> = HashMap::new();
     for Relative { id, node, changes: count } in working_set.tree.changed_relatives() {
-        let key = (node.list_id, node.delete_time, node.purge_time, *count);
+        let key = (node.list_id, node.complete_time, node.delete_time, node.purge_time, *count);
         changes.entry(key).or_default().push(*id);
     }
-    for ((list_id, delete_time, purge_time, count), ids) in changes {
+    for ((list_id, complete_time, delete_time, purge_time, count), ids) in changes {
         for ids in ids.chunks(MAX_IDS) {
             let mut update = QueryBuilder::new("update tasks set list_id = ");
-            update.push_bind(list_id).push(", delete_time = ").push_bind(delete_time);
+            update.push_bind(list_id).push(", complete_time = ").push_bind(complete_time);
+            update.push(", delete_time = ").push_bind(delete_time);
             update.push(", purge_time = ").push_bind(purge_time).push(", change = ").push_bind(sequence.0);
             // As in `later`, update times never decrease.
             update.push(", update_time = case when update_time >= ").push_bind(now);

@@ -52,8 +52,10 @@ impl ReadSet {
                     set.lists.extend(task.list_id);
                 }
                 Write::Update(update) => set.with_ancestors.push(update.target.id),
-                Write::Complete(target) | Write::Reopen(target) => set.with_ancestors.push(target.id),
-                Write::Delete { target, .. } => {
+                Write::Complete { target, include_subtasks: false } | Write::Reopen(target) => {
+                    set.with_ancestors.push(target.id);
+                }
+                Write::Complete { target, include_subtasks: true } | Write::Delete { target, .. } => {
                     set.reads_relatives = true;
                     set.with_descendants.push(target.id);
                 }

@@ -218,14 +218,20 @@ pub(crate) fn store_tasks_by_arrays(tasks: &[&TaskRow], overwrites: bool) -> (Sq
 }
 
 /// The columns of a [`Relative`], in the order in which they are read.
-pub(crate) const RELATIVE_COLUMNS: [&str; 5] = ["id", "list_id", "parent_id", "delete_time", "purge_time"];
+pub(crate) const RELATIVE_COLUMNS: [&str; 6] =
+    ["id", "list_id", "parent_id", "complete_time", "delete_time", "purge_time"];
 
 impl FromRow for Relative {
     /// Reads [`RELATIVE_COLUMNS`].
     fn from_row(row: &mut Row<'_>) -> Result<Self, Error> {
         let id = row.next()?;
-        let node =
-            Node { list_id: row.next()?, parent_id: row.next()?, delete_time: row.next()?, purge_time: row.next()? };
+        let node = Node {
+            list_id: row.next()?,
+            parent_id: row.next()?,
+            complete_time: row.next()?,
+            delete_time: row.next()?,
+            purge_time: row.next()?,
+        };
         Ok(Self { id, node, changes: 0 })
     }
 }

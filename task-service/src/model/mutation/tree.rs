@@ -7,11 +7,13 @@ use uuid::Uuid;
 
 use crate::model::TaskRow;
 
-/// What moves, deletions and undeletions change in a task and its descendants.
+/// What moves, completions, deletions and undeletions change in a task and its descendants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Node {
     pub(crate) list_id: Uuid,
     pub(crate) parent_id: Option<Uuid>,
+    /// Set if the task is completed.
+    pub(crate) complete_time: Option<Timestamp>,
     /// Set if the task is deleted.
     pub(crate) delete_time: Option<Timestamp>,
     /// Set if and only if `delete_time` is set.
@@ -20,12 +22,17 @@ pub(crate) struct Node {
 
 impl Node {
     pub(crate) fn from_task(task: &TaskRow) -> Self {
-        let TaskRow { list_id, parent_id, delete_time, purge_time, .. } = *task;
-        Self { list_id, parent_id, delete_time, purge_time }
+        let TaskRow { list_id, parent_id, complete_time, delete_time, purge_time, .. } = *task;
+        Self { list_id, parent_id, complete_time, delete_time, purge_time }
     }
 
     pub(crate) fn is_active(self) -> bool {
         self.delete_time.is_none()
+    }
+
+    /// Reports whether the task is neither deleted nor completed.
+    pub(crate) fn is_open(self) -> bool {
+        self.is_active() && self.complete_time.is_none()
     }
 }
 

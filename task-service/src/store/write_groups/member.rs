@@ -199,7 +199,7 @@ impl Member<'_> {
             Ok(rows) => rows,
             Err(error) => return Some(Err(error.into())),
         };
-        if working_set.changed.is_empty() && request.is_none() {
+        if !working_set.has_changes() && request.is_none() {
             return Some(Err(NotCommitted::NothingToCommit(rows)));
         }
         let response = request.map(|request| {

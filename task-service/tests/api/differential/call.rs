@@ -60,7 +60,8 @@ pub(super) enum Write {
     Update(Number, Etag, Fields, Mask),
     /// With `allow_missing`.
     Delete(Number, Etag, bool),
-    Complete(Number, Etag),
+    /// With `include_subtasks`.
+    Complete(Number, Etag, bool),
     Reopen(Number, Etag),
     Move {
         id: Number,
@@ -187,7 +188,7 @@ fn write() -> BoxedStrategy<Write> {
         1 => (fields(), list(), task()).prop_map(|(fields, list, parent)| Write::Create(fields, Some(list), Some(parent))),
         3 => (task(), etag(), fields(), mask()).prop_map(|(id, etag, fields, mask)| Write::Update(id, etag, fields, mask)),
         2 => (task(), etag(), any::<bool>()).prop_map(|(id, etag, missing)| Write::Delete(id, etag, missing)),
-        2 => (task(), etag()).prop_map(|(id, etag)| Write::Complete(id, etag)),
+        2 => (task(), etag(), any::<bool>()).prop_map(|(id, etag, subtasks)| Write::Complete(id, etag, subtasks)),
         1 => (task(), etag()).prop_map(|(id, etag)| Write::Reopen(id, etag)),
         6 => to.prop_map(|(id, etag, list, parent, placement)| Write::Move { id, etag, list, parent, placement }),
     ]

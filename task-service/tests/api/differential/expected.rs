@@ -65,7 +65,7 @@ impl ModelEngine {
             Write::Create(fields, into, parent) => Write::Create(fields, into.map(list), parent.map(task)),
             Write::Update(id, etag, fields, mask) => Write::Update(task(id), etag, fields, mask),
             Write::Delete(id, etag, missing) => Write::Delete(task(id), etag, missing),
-            Write::Complete(id, etag) => Write::Complete(task(id), etag),
+            Write::Complete(id, etag, subtasks) => Write::Complete(task(id), etag, subtasks),
             Write::Reopen(id, etag) => Write::Reopen(task(id), etag),
             Write::Move { id, etag, list: into, parent, placement } => {
                 let into = into.map(list);

@@ -154,10 +154,19 @@ impl Model {
                 Ok(Some(*id))
             }
             Write::Delete(id, etag, allow_missing) => self.delete(*id, *etag, *allow_missing, before),
-            Write::Complete(id, etag) | Write::Reopen(id, etag) => {
-                let (task, complete) = (self.find_active(*id, *etag, before)?, matches!(write, Write::Complete(..)));
-                if task.complete_time.is_some() != complete {
-                    self.touch(*id).complete_time = complete.then_some(self.now);
+            Write::Complete(id, etag, include_subtasks) => {
+                self.find_active(*id, *etag, before)?;
+                let subtasks = if *include_subtasks { self.subtasks(*id) } else { Vec::new() };
+                for number in [vec![*id], subtasks].concat() {
+                    if self.is_active(number) && self.tasks[number].complete_time.is_none() {
+                        self.touch(number).complete_time = Some(self.now);
+                    }
+                }
+                Ok(Some(*id))
+            }
+            Write::Reopen(id, etag) => {
+                if self.find_active(*id, *etag, before)?.complete_time.is_some() {
+                    self.touch(*id).complete_time = None;
                 }
                 Ok(Some(*id))
             }

@@ -40,9 +40,10 @@ impl Engine {
                 let allow_missing = *allow_missing;
                 Kind::Delete(DeleteTaskRequest { id, etag, allow_missing, ..DeleteTaskRequest::default() })
             }
-            Write::Complete(id, etag) => {
+            Write::Complete(id, etag, include_subtasks) => {
                 let (id, etag) = self.target(*id, *etag);
-                Kind::Complete(CompleteTaskRequest { id, etag, ..CompleteTaskRequest::default() })
+                let include_subtasks = *include_subtasks;
+                Kind::Complete(CompleteTaskRequest { id, etag, include_subtasks, ..CompleteTaskRequest::default() })
             }
             Write::Reopen(id, etag) => {
                 let (id, etag) = self.target(*id, *etag);

@@ -109,6 +109,11 @@ async fn lists_are_created_renamed_and_deleted_with_or_without_their_tasks() {
 }
 
 #[tokio::test]
+async fn completing_a_task_offers_its_subtasks() {
+    run_script("subtasks.mjs", &[]).await;
+}
+
+#[tokio::test]
 async fn conflicting_change_is_not_overwritten_silently() {
     run_script("conflict.mjs", &[]).await;
 }
