@@ -157,7 +157,9 @@ fn frame(framing: Framing, event: Option<&str>, id: Option<&str>, json: &[u8]) -
     bytes.freeze()
 }
 
-fn shutting_down() -> ApiError {
+/// Returns the error of a stream whose server or connection is closed.
+#[must_use]
+pub fn shutting_down() -> ApiError {
     let message = "the server is closing the connection; open the stream again";
     ApiError::new(Code::Unavailable, ErrorReason::ShuttingDown, message).retry_after(Duration::from_secs(1))
 }

@@ -12,6 +12,7 @@ use tracing::Span;
 
 use crate::{
     backend::{self, UnaryResponse},
+    file,
     http::{
         call::Call,
         error::HttpError,
@@ -74,7 +75,11 @@ impl Transcoder {
             let response = self.handle_oauth(&request, route, body, id, deadline, permit).await;
             return Ok(response.unwrap_or_else(|error| oauth::error_response(error, &self.pool, id)));
         }
-        let framing = negotiation::framing(&request.headers, route.is_server_streaming)?;
+        let framing = match route.file {
+            // The format of a file is chosen by a field of the request.
+            Some(_) => None,
+            None => negotiation::framing(&request.headers, route.is_server_streaming)?,
+        };
         let mut query = request.uri.query().unwrap_or_default().to_owned();
         let mut cookie_auth = self.cookies.cookie_auth(&request, route, &mut query)?;
         let body = read_body(body, self.json, permit, deadline).await?;
@@ -159,12 +164,15 @@ impl Transcoder {
         let Call { request, route, id, deadline, message, metadata } = call;
         let Route { backend, rpc, .. } = route;
         let (message, client) = (backend::new_request(message, metadata), Client::from_extensions(&request.extensions));
-        if let Some(framing) = framing {
+        if route.is_server_streaming {
             let permit = backend.bytes.acquire(client, 0)?;
             let messages = backend.stream(rpc, message, client, deadline).await?;
             let end = ConnectionState::end_of_streams(&request.extensions, &self.shutdown);
             let context = stream::Context { pool: self.pool.clone(), id: id.clone(), end, permit };
-            return Ok(stream::respond(route, messages, framing, context));
+            return match route.file {
+                Some(fields) => file::respond(route, fields, messages, context).await,
+                None => Ok(stream::respond(route, messages, framing.unwrap_or(Framing::Lines), context)),
+            };
         }
         let response = backend.call(rpc, message, route.is_read, client, deadline).await;
         let response = response.map_err(|status| semantics::to_http_error(status, &request.headers))?;

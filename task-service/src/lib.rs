@@ -5,6 +5,7 @@
 //! - [`command`]: the subcommands. [`doctor`]: checks settings, files and the database. [`recovery`]: prepares restored
 //!   databases. [`config`]: the settings.
 //! - `service`: one method per RPC: parse, execute, respond.
+//! - `transfer`: files with tasks.
 //! - `watch`: streams of changes.
 //! - `jobs`: the purge of deleted tasks, and the cleanup of deleted accounts, with their SQL.
 //! - `store`: the SQL of calls, with the owner in every `where`.
@@ -64,12 +65,14 @@ mod request;
 mod response;
 mod service;
 mod store;
+mod transfer;
 mod watch;
 
 use config::{Config, TaskArgs};
 use jobs::{account_cleanup::AccountCleanup, purge};
 use service::{App, lists::Lists, tasks::Tasks};
 use store::{owner_queue::OwnerQueue, read_groups::TaskReads, write_groups::TaskWrites};
+use transfer::limit::TransferLimit;
 use watch::{Watches, sync_page::ChangeReader};
 
 /// The migrations, which both engines share.
@@ -77,6 +80,9 @@ static MIGRATIONS: Migrator = sqlx::migrate!();
 
 /// Default timeout of calls.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Maximum number of exports at a time. Each needs up to 5 MB.
+const MAX_EXPORTS: usize = 16;
 
 /// Opens the service, and serves until `shutdown`.
 ///
@@ -206,6 +212,7 @@ impl Server {
             max_tasks: tasks.max_tasks,
             max_lists: tasks.max_lists,
             max_response_bytes: max_out,
+            exports: TransferLimit::new("exports", MAX_EXPORTS),
         });
         let task_service = TaskServiceServer::new(Tasks(Arc::clone(&app)))
             .max_decoding_message_size(max_in)

@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 pub(crate) mod due;
 pub(crate) mod field;
+pub(crate) mod file;
 pub(crate) mod filter;
 pub(crate) mod fold;
 pub(crate) mod list;

@@ -1,5 +1,6 @@
 //! The wire format of Protocol Buffers.
 
+use bytes::Bytes;
 use prost::{
     DecodeError,
     encoding::{WireType, decode_key, decode_varint},
@@ -87,7 +88,18 @@ fn read_group<'a>(bytes: &mut &'a [u8], number: u32, depth: usize) -> Result<&'a
 
 /// Returns the value of a string field. Returns `None` if it is not set, or if the bytes are malformed.
 #[must_use]
-pub fn string_field(mut bytes: &[u8], number: u32) -> Option<&str> {
+pub fn string_field(bytes: &[u8], number: u32) -> Option<&str> {
+    std::str::from_utf8(last_value(bytes, number)?).ok()
+}
+
+/// Returns the value of a field of bytes. Returns `None` if it is not set, or if the message is malformed.
+#[must_use]
+pub fn bytes_field(message: &Bytes, number: u32) -> Option<Bytes> {
+    last_value(message, number).map(|value| message.slice_ref(value))
+}
+
+/// Returns the last value of a field that is a string or bytes.
+fn last_value(mut bytes: &[u8], number: u32) -> Option<&[u8]> {
     let mut last = None;
     while let Some((other, value)) = next_field(&mut bytes, MAX_DEPTH).ok()? {
         match value {
@@ -95,7 +107,7 @@ pub fn string_field(mut bytes: &[u8], number: u32) -> Option<&str> {
             _ => {}
         }
     }
-    std::str::from_utf8(last?).ok()
+    last
 }
 
 /// Maximum nesting depth of messages and groups. The limit of prost, so that the gateway accepts what services accept.

@@ -111,6 +111,12 @@ impl Binding {
         method.is_some_and(|method| semantics::may_be_minimal(&method, &output, self.response_body.as_ref()))
     }
 
+    /// Reports whether the response is a file.
+    #[must_use]
+    pub fn returns_file(&self) -> bool {
+        binding::file_fields(&self.method, self.response_body.as_ref()).is_some()
+    }
+
     /// Reports whether this is an RPC that logs in, which can return its tokens in cookies.
     #[must_use]
     pub fn is_login(&self) -> bool {

@@ -21,6 +21,9 @@ use crate::routing::binding::{self, BodyRule};
 const NDJSON: &str = "application/x-ndjson";
 const EVENTS: &str = "text/event-stream";
 
+/// Any media type.
+const FILE: &str = "*/*";
+
 /// Returns all responses of an operation, by HTTP code.
 pub fn responses(
     binding: &Binding,
@@ -75,7 +78,9 @@ fn success_response(binding: &Binding, schemas: &mut Schemas) -> Value {
     if binding.method.input().get_field_by_name("request_id").is_some() {
         headers[components::IDEMPOTENT_REPLAYED] = components::header(components::IDEMPOTENT_REPLAYED);
     }
-    let content = if binding.method.is_server_streaming() {
+    let content = if binding.returns_file() {
+        json!({FILE: {"schema": {"type": "string", "description": "The file, whose media type depends on the format."}}})
+    } else if binding.method.is_server_streaming() {
         let line = with_description(schema, "Each line is one message.");
         let events = "With `Accept: text/event-stream`: events whose `data` is one message as JSON.";
         json!({NDJSON: {"schema": line}, EVENTS: {"schema": {"type": "string", "description": events}}})
@@ -129,10 +134,10 @@ type HttpError = (u16, Code, ErrorReason, &'static str);
 /// Returns the errors of the gateway whose HTTP code is not that of their status code.
 fn http_errors(binding: &Binding) -> Vec<HttpError> {
     let malformed = (Code::InvalidArgument, ErrorReason::MalformedRequest);
-    let mut errors = vec![
-        (406, malformed.0, malformed.1, NOT_ACCEPTABLE),
-        (408, Code::DeadlineExceeded, ErrorReason::DeadlineExceeded, REQUEST_TIMEOUT),
-    ];
+    let mut errors = vec![(408, Code::DeadlineExceeded, ErrorReason::DeadlineExceeded, REQUEST_TIMEOUT)];
+    if !binding.returns_file() {
+        errors.push((406, malformed.0, malformed.1, NOT_ACCEPTABLE));
+    }
     errors.extend(HEAD_ERRORS);
     if !matches!(binding.body, BodyRule::None) {
         errors.push((415, malformed.0, malformed.1, UNSUPPORTED_MEDIA_TYPE));

@@ -54,6 +54,8 @@ pub struct Route {
     /// The fields with which a stream is resumed: the field of the request, and the number of the field that contains
     /// its next value in each message of the stream.
     pub resume: Option<(FieldDescriptor, u32)>,
+    /// The fields of the parts of a file, if the RPC returns one.
+    pub file: Option<FileFields>,
     /// The metrics of the binding.
     pub metrics: Arc<RouteMetrics>,
 }
@@ -69,6 +71,17 @@ pub enum Forms {
     /// It must be a form, because the RPC is an endpoint of OAuth 2.0. Such endpoints may have side effects: they do not use
     /// cookies, so other origins cannot do harm.
     OAuth,
+}
+
+/// The numbers of the fields in the messages of a stream that is a file.
+#[derive(Clone, Copy, Debug)]
+pub struct FileFields {
+    /// The next bytes of the file.
+    pub content: u32,
+    /// The media type, in the first message.
+    pub content_type: u32,
+    /// The name of the file, in the first message.
+    pub file_name: u32,
 }
 
 /// The name of the string field with which a stream is resumed, in the request and in the messages of the stream.
@@ -163,6 +176,7 @@ fn bind(
         .filter(|_| method.is_server_streaming())
         .map(|(request, response)| (request, response.number()));
     let writer = MessageWriter::new(types, &output, response_body.as_ref()).context("the response type is unknown")?;
+    let file = file_fields(method, response_body.as_ref());
     let route = Route {
         rpc: format!("/{}/{}", method.parent_service().full_name(), method.name()).parse()?,
         backend: backend.clone(),
@@ -178,6 +192,7 @@ fn bind(
         is_read: has_no_side_effects(method),
         is_server_streaming: method.is_server_streaming(),
         resume,
+        file,
         metrics: RouteMetrics::new(http_method.name(), &path),
     };
     router.bind(http_method, &template, route).with_context(|| format!("the path {path}"))
@@ -203,6 +218,13 @@ pub(crate) fn response_body(
         "" => None,
         name => Some(output.get_field_by_name(name).with_context(|| format!("no field {name} for response_body"))?),
     })
+}
+
+/// Returns the fields of the parts of a file, if the RPC returns one: a stream whose response body is bytes.
+pub(crate) fn file_fields(method: &MethodDescriptor, response_body: Option<&FieldDescriptor>) -> Option<FileFields> {
+    let content = response_body.filter(|field| method.is_server_streaming() && field.kind() == Kind::Bytes)?.number();
+    let field = |name| string_field(&method.output(), name).map(|field| field.number());
+    Some(FileFields { content, content_type: field("content_type")?, file_name: field("file_name")? })
 }
 
 /// Returns whether the body of an RPC may be a form.

@@ -14,6 +14,7 @@ mod cors;
 mod docs;
 mod errors;
 mod fake_backend;
+mod files;
 mod forms;
 mod forwarding;
 mod grpc_web;

@@ -4,13 +4,14 @@ use service_kit::{
     page,
     status::{ApiError, Violations},
 };
-use taskey_proto::task::v1::ListTasksRequest;
+use taskey_proto::task::v1::{FileFormat, ListTasksRequest};
 
 use crate::{
     error::{filter_invalid, order_by_invalid},
     model::{
         ListQuery, Target,
         field::{self, FieldError},
+        file::ExportFormat,
         filter::Filter,
         order::OrderBy,
     },
@@ -32,6 +33,16 @@ pub(crate) fn list_query(request: ListTasksRequest) -> Result<ListQuery, ApiErro
     let order = OrderBy::parse(&request.order_by).map_err(|error| order_by_invalid(&error))?;
     let ListTasksRequest { page_token, show_deleted, .. } = request;
     Ok(ListQuery { page_size, page_token, show_deleted, filter, order })
+}
+
+/// Parses the format of an export.
+///
+/// # Errors
+/// VALIDATION_FAILED if it is not set, or only a format of imports.
+pub(crate) fn export_format(format: FileFormat) -> Result<ExportFormat, ApiError> {
+    let mut violations = Violations::default();
+    let format = violations.check("format", ExportFormat::try_from(format));
+    violations.finish(format)
 }
 
 /// Parses the size of a page.

@@ -22,6 +22,7 @@ use crate::{
         lists::create_default, owner_queue::OwnerQueue, read_groups::TaskReads, transaction::Outcome,
         write_groups::TaskWrites,
     },
+    transfer::limit::TransferLimit,
     watch::{
         Watches,
         sync_page::{ChangeReader, SyncPage},
@@ -56,6 +57,8 @@ pub(crate) struct App {
     pub(crate) max_lists: u32,
     /// Maximum size of a response. Pages end early rather than exceed it.
     pub(crate) max_response_bytes: usize,
+    /// The exports that are being sent.
+    pub(crate) exports: TransferLimit,
 }
 
 impl App {

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use prost::Message;
-use service_kit::{auth::interceptor::Caller, epoch::Epoch};
+use service_kit::{auth::interceptor::Caller, epoch::Epoch, status::ApiError};
 use taskey_proto::{
     encoded::Encoded,
     task::v1::{
         BatchWriteTasksRequest, BatchWriteTasksResponse, CompleteTaskRequest, CreateTaskRequest, DeleteTaskRequest,
-        GetTaskRequest, ListTaskChangesRequest, ListTaskChangesResponse, ListTasksRequest, ListTasksResponse,
-        MoveTaskRequest, ReopenTaskRequest, Task, UndeleteTaskRequest, UpdateTaskRequest, WatchTasksRequest,
-        task_service_server::TaskService,
+        ExportTasksRequest, ExportTasksResponse, GetTaskRequest, ListTaskChangesRequest, ListTaskChangesResponse,
+        ListTasksRequest, ListTasksResponse, MoveTaskRequest, ReopenTaskRequest, Task, UndeleteTaskRequest,
+        UpdateTaskRequest, WatchTasksRequest, WatchTasksResponse, task_service_server::TaskService,
     },
 };
 use tonic::{Request, Response, Status};
@@ -22,7 +22,8 @@ use crate::{
     page::PageEncoder,
     request::{self, batch, write, write::WriteOptions},
     response,
-    store::{mutations::Mutation, storage_limits, tasks, transaction::Outcome},
+    store::{lists, mutations::Mutation, storage_limits, tasks, transaction::Outcome},
+    transfer::export::Export,
     watch::{stream, sync_page::SyncPage},
 };
 
@@ -130,7 +131,7 @@ impl TaskService for Tasks {
         Ok(Response::new(ListTaskChangesResponse { changes, list_changes, next_sync_token: token, has_more }))
     }
 
-    type WatchTasksStream = stream::Messages;
+    type WatchTasksStream = stream::Messages<WatchTasksResponse>;
 
     async fn watch_tasks(
         &self,
@@ -142,9 +143,23 @@ impl TaskService for Tasks {
         let watch = self.0.watches.watch(owner)?;
         // Reads the first page here, so that its errors are returned before the stream starts.
         let first = self.0.changes_since(owner, since, stream::PAGE_SIZE).await?;
-        let app = Arc::clone(&self.0);
-        let session_end = async move { app.authenticator.wait_until_invalid(&caller).await };
-        Ok(Response::new(stream::watch(self.0.changes.clone(), watch, first, session_end)))
+        Ok(Response::new(stream::watch(self.0.changes.clone(), watch, first, self.session_end(caller))))
+    }
+
+    type ExportTasksStream = stream::Messages<ExportTasksResponse>;
+
+    async fn export_tasks(
+        &self,
+        request: Request<ExportTasksRequest>,
+    ) -> Result<Response<Self::ExportTasksStream>, Status> {
+        let caller = Caller::from_request(&request)?.clone();
+        let owner = caller.user_id();
+        let format = request::export_format(request.get_ref().format())?;
+        let App { db, owner_queue, clock, page_tokens, exports, .. } = &*self.0;
+        let permit = exports.acquire(owner).await?;
+        let default_list = lists::get(db, owner_queue, owner, clock.now(), owner).await?;
+        let export = Export { db: db.clone(), epoch: page_tokens.epoch().get(), default_list, format, permit };
+        Ok(Response::new(stream::from_task(|messages| export.send(messages), self.session_end(caller))))
     }
 }
 
@@ -160,6 +175,12 @@ fn batch_response(rows: &[Option<TaskRow>], epoch: Epoch) -> BatchWriteTasksResp
 }
 
 impl Tasks {
+    /// Returns a future that ends with an error when the session of the caller does.
+    fn session_end(&self, caller: Caller) -> impl Future<Output = ApiError> + Send + 'static {
+        let app = Arc::clone(&self.0);
+        async move { app.authenticator.wait_until_invalid(&caller).await }
+    }
+
     /// Executes the writes of a request. Returns the response, or the one that was stored for the request id.
     async fn write<M: Message + Default + 'static>(
         &self,

@@ -11,6 +11,7 @@ mod concurrency;
 mod create;
 mod delete;
 mod differential;
+mod export;
 mod feed;
 mod fields;
 mod follow;

@@ -1,0 +1,26 @@
+//! The formats of files with tasks.
+
+use taskey_proto::task::v1::FileFormat;
+
+use super::field::FieldError;
+
+/// A format of exports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ExportFormat {
+    JsonLines,
+    Csv,
+    ICalendar,
+}
+
+impl TryFrom<FileFormat> for ExportFormat {
+    type Error = FieldError;
+
+    fn try_from(format: FileFormat) -> Result<Self, FieldError> {
+        match format {
+            FileFormat::Jsonl => Ok(Self::JsonLines),
+            FileFormat::Csv => Ok(Self::Csv),
+            FileFormat::Icalendar => Ok(Self::ICalendar),
+            FileFormat::Unspecified => Err("must be a format of exports: JSONL, CSV or ICALENDAR"),
+        }
+    }
+}
