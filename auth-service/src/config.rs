@@ -18,7 +18,7 @@ use service_kit::{
 
 use crate::{
     MIGRATIONS,
-    model::{email::Email, mail_transport::TransportSetting},
+    model::{audience::Audience, email::Email, mail_transport::TransportSetting},
 };
 
 /// All settings.
@@ -47,6 +47,10 @@ pub struct Config {
     /// The issuer and the audience of access tokens.
     #[command(flatten)]
     pub tokens: TokenArgs,
+
+    /// The audiences of exchanged tokens.
+    #[command(flatten)]
+    pub exchange: ExchangeArgs,
 
     /// The lifetimes of sessions and tokens.
     #[command(flatten)]
@@ -105,6 +109,16 @@ impl SecretArgs {
     pub fn refresh_secret_file(&self) -> PathBuf {
         self.secret_file.clone().unwrap_or_else(|| self.keys.key_file.with_file_name("refresh.secret"))
     }
+}
+
+/// The audiences that a token exchange can request.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Tokens")]
+pub struct ExchangeArgs {
+    /// Audience that a service can request when it exchanges the access token of a user (RFC 8693), besides --audience. Only
+    /// services with this --audience accept the new token. Repeatable, at most 16
+    #[arg(long = "exchange-audience", env = "TASKEY_EXCHANGE_AUDIENCE", value_name = "NAME", value_delimiter = ',')]
+    pub exchange_audiences: Vec<Audience>,
 }
 
 /// The database and its connections.

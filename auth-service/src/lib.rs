@@ -91,7 +91,10 @@ use login::{
     sessions::Sessions, token_issuer::TokenIssuer,
 };
 use mail::Mailer;
-use oauth::grants::{AccountLimit, OAuth, RecordedExchanges};
+use oauth::{
+    audiences::Audiences,
+    grants::{AccountLimit, OAuth, RecordedExchanges},
+};
 use passkeys::PasskeyRegistrations;
 use personal_access_tokens::TokenExchange;
 use refresh_secrets::{RefreshKeySource, SecretFile};
@@ -142,6 +145,7 @@ struct Opened {
     hashing: Hashing,
     feed: FeedHandle,
     page_tokens: PageTokens,
+    audiences: Audiences,
 }
 
 /// The opened service, before it serves.
@@ -163,6 +167,7 @@ impl Server {
         let keys = Arc::new(KeySource::file(&args.keys.key_file, Purpose::Sign, clock.clone())?);
         SecretFile::read(&args.refresh_secret_file())?;
         let hashing = Hashing::new(&config.passwords)?;
+        let audiences = Audiences::new(&config.tokens, &config.exchange)?;
         let db = config.database.open(config.migrations.migrate).await?;
         let refresh_secrets = secrets::refresh_secrets(&db, args).await?;
         let refresh_keys = Arc::new(RefreshKeySource::new(args.refresh_secret_file(), &refresh_secrets));
@@ -173,12 +178,12 @@ impl Server {
         let page_token_key = installation::page_token_key(&db, &derived_key).await?;
         let feed = Feed::open(db.for_feed(), &clock).await?;
         let page_tokens = PageTokens::new(&page_token_key, feed.epoch());
-        Self::assemble(config, Opened { clock, db, keys, refresh_keys, hashing, feed, page_tokens })
+        Self::assemble(config, Opened { clock, db, keys, refresh_keys, hashing, feed, page_tokens, audiences })
     }
 
     /// Creates the parts of the service.
     fn assemble(config: Config, opened: Opened) -> anyhow::Result<Self> {
-        let Opened { clock, db, keys, refresh_keys, hashing, feed, page_tokens } = opened;
+        let Opened { clock, db, keys, refresh_keys, hashing, feed, page_tokens, audiences } = opened;
         let rate_limits = config.rates.rate_limits;
         let call_limit = CallLimit::new(config.call_rate, rate_limits, clock.clone());
         let passwords = Arc::new(PasswordAttempts::new(db.clone(), clock.clone(), hashing, rate_limits));
@@ -240,7 +245,8 @@ impl Server {
         let oauth = OAuth {
             db: db.clone(),
             clock: clock.clone(),
-            authenticator: authenticator.clone(),
+            authenticator: authenticator.clone().with_audiences(audiences.further()),
+            audiences,
             issuer: Arc::clone(&issuer),
             passwords: Arc::clone(&passwords),
             call_limit: call_limit.clone(),

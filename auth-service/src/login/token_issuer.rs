@@ -31,13 +31,14 @@ pub struct TokenIssuer {
 }
 
 impl TokenIssuer {
-    /// Signs an access token.
+    /// Signs an access token for this audience.
     ///
     /// # Errors
     /// INTERNAL if there is no signing key.
-    pub fn sign(&self, claims: &AccessClaims) -> Result<String, ApiError> {
+    pub fn sign(&self, claims: &AccessClaims, audience: &str) -> Result<String, ApiError> {
         let keys = self.keys.current().ok_or_else(|| ApiError::internal("there is no signing key"))?;
-        token::sign(&keys, &self.token_args, claims).map_err(ApiError::internal)
+        let token_args = TokenArgs { issuer: self.token_args.issuer.clone(), audience: audience.to_owned() };
+        token::sign(&keys, &token_args, claims).map_err(ApiError::internal)
     }
 
     /// Issues the tokens of a session that was just started or refreshed. The access token contains the current roles
@@ -96,7 +97,7 @@ impl TokenIssuer {
             expires_at: (now + self.access_token_ttl).min(session.expires_at),
             actors: Vec::new(),
         };
-        let access_token = self.sign(&claims)?;
+        let access_token = self.sign(&claims, &self.token_args.audience)?;
         // The claim `exp` has whole seconds.
         Ok((access_token, Timestamp::from_seconds(claims.expires_at.as_seconds())))
     }

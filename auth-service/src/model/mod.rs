@@ -1,6 +1,7 @@
 //! The domain model: values that are valid by construction, and the rows of accounts, sessions and audit events.
 
 pub mod action_token;
+pub mod audience;
 pub mod audit;
 pub mod base32;
 pub mod client_info;

@@ -35,6 +35,6 @@ impl OAuth {
         if !service_accounts::insert_session(&self.db, now, session_id, account.id, secret, expires_at).await? {
             return Err(error::client_invalid());
         }
-        self.response(&claims)
+        self.response(&claims, self.audiences.own())
     }
 }

@@ -14,6 +14,7 @@ use service_kit::{
 use taskey_proto::auth::v1::IssueTokenResponse;
 use tonic::Code;
 use uuid::Uuid;
+use zeroize::Zeroizing;
 
 use super::{
     client::Client,
@@ -37,17 +38,26 @@ const DELEGATED_SCOPES: [Scope; 2] = [Scope::TasksRead, Scope::TasksWrite];
 /// The exchanges of a service account in a session are recorded in the audit log at most once in this time.
 const RECORDING_INTERVAL: Duration = Duration::from_secs(3600);
 
+/// A request to exchange a token.
+pub struct ExchangeRequest {
+    /// The access token of the user.
+    pub subject_token: Zeroizing<String>,
+    /// The requested scopes, separated by spaces, or empty.
+    pub scope: String,
+    /// The audience of the new token.
+    pub audience: String,
+}
+
 impl OAuth {
     /// Exchanges the access token of a user for one that permits at most as much, contains the client as the actor, has the
-    /// same session, and expires no later.
+    /// same session and the requested audience, and expires no later.
     ///
     /// # Errors
     /// SCOPE_MISSING, VALIDATION_FAILED if the token cannot be exchanged, SCOPE_INVALID, or RATE_LIMITED.
     pub async fn exchange(
         &self,
         client: &Client,
-        subject_token: &str,
-        scope: &str,
+        request: &ExchangeRequest,
         info: ClientInfo,
     ) -> Result<IssueTokenResponse, ApiError> {
         let account = &client.account;
@@ -55,7 +65,7 @@ impl OAuth {
             return Err(scope_missing("service account", Scope::ClientsForward));
         }
         self.call_limit.check(account.id)?;
-        let subject = self.verify_subject(subject_token).await?;
+        let subject = self.verify_subject(&request.subject_token).await?;
         if subject.actors.contains(&account.id) {
             return Err(error::subject_token_invalid("this service account acts for the user already"));
         }
@@ -66,7 +76,7 @@ impl OAuth {
         let claims = AccessClaims {
             id: self.clock.new_id(),
             roles: Vec::new(),
-            scopes: Some(requested_scopes(scope, delegated_scopes(account.scopes, subject.scopes))?),
+            scopes: Some(requested_scopes(&request.scope, delegated_scopes(account.scopes, subject.scopes))?),
             // The service has proved no factor of the user.
             authentication: None,
             issued_at: now,
@@ -74,8 +84,8 @@ impl OAuth {
             actors: std::iter::once(account.id).chain(subject.actors).collect(),
             ..subject
         };
-        self.record_exchange(&claims, info).await?;
-        let response = self.response(&claims)?;
+        self.record_exchange(&claims, &request.audience, info).await?;
+        let response = self.response(&claims, &request.audience)?;
         Ok(IssueTokenResponse { issued_token_type: Some(ACCESS_TOKEN_TYPE.to_owned()), ..response })
     }
 
@@ -97,7 +107,7 @@ impl OAuth {
     }
 
     /// Adds an exchange to the audit log of the user, unless one of the same session and service account was added recently.
-    async fn record_exchange(&self, claims: &AccessClaims, info: ClientInfo) -> Result<(), ApiError> {
+    async fn record_exchange(&self, claims: &AccessClaims, audience: &str, info: ClientInfo) -> Result<(), ApiError> {
         let (now, actor) = (claims.issued_at, claims.actors[0]);
         let actors = claims.actors.iter().map(Uuid::to_string).collect::<Vec<_>>().join(" ");
         tracing::debug!(user_id = %claims.user_id, session_id = %claims.session_id, actors, "exchanged a token");
@@ -107,6 +117,7 @@ impl OAuth {
         }
         let event = Event::new(&self.clock, Kind::TokenExchanged, Actor::Service(actor), Some(claims.session_id), info);
         let event = event.with_detail("actors", &actors).with_detail("scopes", &claims.scopes.unwrap_or_default());
+        let event = event.with_detail("audience", &audience);
         audit::add(&self.db, now, claims.user_id, event).await?;
         self.recorded_exchanges.0.insert(key, now);
         Ok(())

@@ -20,6 +20,7 @@ use service_kit::{
 use taskey_proto::auth::v1::IssueTokenResponse;
 use uuid::Uuid;
 
+use super::audiences::Audiences;
 use crate::{
     error,
     login::{attempts::PasswordAttempts, sessions::UserTokens, token_issuer::TokenIssuer},
@@ -38,8 +39,10 @@ const MAX_RECORDED_EXCHANGES: usize = 16_384;
 pub struct OAuth {
     pub(crate) db: Db,
     pub(crate) clock: Clock,
-    /// Verifies the tokens that are exchanged.
+    /// Verifies tokens of all audiences, for example those that are exchanged.
     pub(crate) authenticator: Authenticator,
+    /// The audiences of the tokens.
+    pub(crate) audiences: Audiences,
     /// Signs the tokens.
     pub(crate) issuer: Arc<TokenIssuer>,
     /// Throttles wrong secrets.
@@ -101,9 +104,9 @@ impl Default for RecordedExchanges {
 
 impl OAuth {
     /// Signs a token, and returns it with its lifetime and scopes.
-    pub(super) fn response(&self, claims: &AccessClaims) -> Result<IssueTokenResponse, ApiError> {
+    pub(super) fn response(&self, claims: &AccessClaims, audience: &str) -> Result<IssueTokenResponse, ApiError> {
         Ok(IssueTokenResponse {
-            access_token: self.issuer.sign(claims)?,
+            access_token: self.issuer.sign(claims, audience)?,
             token_type: "Bearer".to_owned(),
             expires_in: u32::try_from(claims.expires_at.as_seconds() - claims.issued_at.as_seconds()).unwrap_or(0),
             refresh_token: None,

@@ -43,17 +43,17 @@ pub struct OAuthService {
 #[tonic::async_trait]
 impl pb::o_auth_service_server::OAuthService for OAuthService {
     async fn issue_token(&self, request: Request<IssueTokenRequest>) -> Result<Response<IssueTokenResponse>, Status> {
-        let App { oauth, issuer, .. } = &*self.app;
+        let oauth = &self.app.oauth;
         let origin = self.origin(&request).await?;
-        let response = match Grant::parse(request.into_inner(), &issuer.token_args.audience)? {
+        let response = match Grant::parse(request.into_inner(), &oauth.audiences)? {
             Grant::Client { client, scope } => {
                 oauth.client_token(&self.authenticate(&client, &origin).await?, &scope).await?
             }
             Grant::Device(poll) => self.poll(&poll, origin.client).await?,
             Grant::Refresh(token) => self.refresh(token, origin.client).await?,
-            Grant::Exchange { client, subject_token, scope } => {
+            Grant::Exchange { client, request } => {
                 let client = self.authenticate(&client, &origin).await?;
-                oauth.exchange(&client, &subject_token, &scope, origin.client).await?
+                oauth.exchange(&client, &request, origin.client).await?
             }
         };
         Ok(Response::new(response))
@@ -133,7 +133,7 @@ impl OAuthService {
 
     /// Returns the session of a token, or `None` if the token is not valid.
     async fn session_to_revoke(&self, revocation: Revocation, origin: &Origin) -> Result<Option<Uuid>, ApiError> {
-        let App { authenticator, oauth, issuer, .. } = &*self.app;
+        let App { oauth, issuer, .. } = &*self.app;
         // The clients of users send an id that the server does not know, and do not authenticate.
         let authenticates = !revocation.client.secret.is_empty() || origin.certificate.is_some();
         let client = match Some(&revocation.client).filter(|_| authenticates) {
@@ -143,7 +143,7 @@ impl OAuthService {
         if let Some(token) = issuer.refresh_keys.open(&revocation.token) {
             return Ok(Some(token.session_id));
         }
-        let claims = match authenticator.verify_expired(&revocation.token) {
+        let claims = match oauth.authenticator.verify_expired(&revocation.token) {
             Err(error) if error.code() == Code::Unauthenticated => return Ok(None),
             claims => claims?,
         };

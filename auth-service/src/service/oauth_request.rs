@@ -6,8 +6,16 @@ use zeroize::Zeroizing;
 
 use crate::{
     error,
-    oauth::{client::ClientCredentials, device::DevicePoll, exchange::ACCESS_TOKEN_TYPE},
+    oauth::{
+        audiences::Audiences,
+        client::ClientCredentials,
+        device::DevicePoll,
+        exchange::{ACCESS_TOKEN_TYPE, ExchangeRequest},
+    },
 };
+
+/// The grant type of token exchanges (RFC 8693, section 2.1).
+const TOKEN_EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 
 /// The other name of the type of access tokens, which are JWTs.
 const JWT_TYPE: &str = "urn:ietf:params:oauth:token-type:jwt";
@@ -27,23 +35,17 @@ pub enum Grant {
     /// A user refreshes a session.
     Refresh(String),
     /// A service account calls on behalf of a user.
-    Exchange { client: ClientCredentials, subject_token: Zeroizing<String>, scope: String },
+    Exchange { client: ClientCredentials, request: ExchangeRequest },
 }
 
 impl Grant {
-    /// Parses the request. `audience` is that of access tokens.
+    /// Parses the request.
     ///
     /// # Errors
     /// GRANT_TYPE_UNSUPPORTED, SCOPE_INVALID, or VALIDATION_FAILED with the invalid field.
-    pub fn parse(request: pb::IssueTokenRequest, audience: &str) -> Result<Self, ApiError> {
-        for (name, value) in [("audience", &request.audience), ("resource", &request.resource)] {
-            if !value.is_empty() && value != audience {
-                return Err(error::oauth(
-                    error::request_invalid(name, "is not an audience of this server"),
-                    "invalid_target",
-                ));
-            }
-        }
+    pub fn parse(request: pb::IssueTokenRequest, audiences: &Audiences) -> Result<Self, ApiError> {
+        let is_exchange = request.grant_type == TOKEN_EXCHANGE;
+        let audience = audiences.requested(&request.audience, &request.resource, is_exchange)?.to_owned();
         let client = ClientCredentials { id: request.client_id, secret: Zeroizing::new(request.client_secret) };
         match &request.grant_type[..] {
             "" => Err(error::request_invalid("grant_type", "must be set")),
@@ -59,7 +61,7 @@ impl Grant {
                 }
                 Ok(Self::Device(DevicePoll { client_id, code: Zeroizing::new(request.device_code) }))
             }
-            "urn:ietf:params:oauth:grant-type:token-exchange" => {
+            TOKEN_EXCHANGE => {
                 let is_type = |text: &str| [ACCESS_TOKEN_TYPE, JWT_TYPE].contains(&text);
                 let field = if !is_type(&request.subject_token_type) {
                     ("subject_token_type", "must be urn:ietf:params:oauth:token-type:access_token")
@@ -73,7 +75,8 @@ impl Grant {
                     ("subject_token", "must not be a personal access token")
                 } else {
                     let subject_token = Zeroizing::new(request.subject_token);
-                    return Ok(Self::Exchange { client, subject_token, scope: request.scope });
+                    let request = ExchangeRequest { subject_token, scope: request.scope, audience };
+                    return Ok(Self::Exchange { client, request });
                 };
                 Err(error::request_invalid(field.0, field.1))
             }

@@ -60,13 +60,19 @@ impl pb::token_service_server::TokenService for TokenService {
 
     async fn introspect(&self, request: Request<IntrospectRequest>) -> Result<Response<IntrospectResponse>, Status> {
         self.app.authenticate_verifier(&request).await?;
+        let audience = request.get_ref().audience.clone();
         let token = request::introspection_token(request.into_inner())?;
-        let claims = match self.app.authenticator.verify(&token) {
-            Ok(claims) => self.check_session(claims).await?,
+        let oauth = &self.app.oauth;
+        let expected = if audience.is_empty() { oauth.audiences.own() } else { &audience };
+        let claims = match oauth.authenticator.verify_with_audience(&token) {
+            Ok((claims, audience)) if audience == expected => self.check_session(claims).await?,
+            Ok(_) => None,
             Err(error) if error.code() == Code::Unauthenticated => None,
             Err(error) => return Err(error.into()),
         };
-        Ok(Response::new(claims.map_or_else(IntrospectResponse::default, |claims| self.introspection(claims))))
+        Ok(Response::new(
+            claims.map_or_else(IntrospectResponse::default, |claims| self.introspection(claims, expected)),
+        ))
     }
 
     type WatchRevocationsStream = RevocationStream;
@@ -133,7 +139,7 @@ impl TokenService {
         Ok(is_active.then_some(claims))
     }
 
-    fn introspection(&self, claims: AccessClaims) -> IntrospectResponse {
+    fn introspection(&self, claims: AccessClaims, audience: &str) -> IntrospectResponse {
         let seconds = |seconds: i64| u32::try_from(seconds).ok();
         IntrospectResponse {
             active: true,
@@ -141,7 +147,7 @@ impl TokenService {
             sid: Some(claims.session_id.to_string()),
             jti: Some(claims.id.to_string()),
             iss: Some(self.app.issuer.token_args.issuer.clone()),
-            aud: Some(self.app.issuer.token_args.audience.clone()),
+            aud: Some(audience.to_owned()),
             iat: seconds(claims.issued_at.as_seconds()),
             exp: seconds(claims.expires_at.as_seconds()),
             roles: claims.roles,

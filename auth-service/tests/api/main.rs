@@ -10,6 +10,7 @@ mod deleted_users;
 mod deletion;
 mod devices;
 mod doctor;
+mod exchange_audiences;
 mod export;
 mod factors;
 mod feed;

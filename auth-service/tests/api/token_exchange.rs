@@ -42,9 +42,9 @@ const EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
 
 /// The scopes of services that act on behalf of users.
-const FORWARDING: [&str; 3] = ["tasks.read", "tasks.write", "clients.forward"];
+pub const FORWARDING: [&str; 3] = ["tasks.read", "tasks.write", "clients.forward"];
 
-fn exchange_request(account: &ServiceAccount, subject_token: &str, scope: &str) -> IssueTokenRequest {
+pub fn exchange_request(account: &ServiceAccount, subject_token: &str, scope: &str) -> IssueTokenRequest {
     IssueTokenRequest {
         subject_token: subject_token.to_owned(),
         subject_token_type: ACCESS_TOKEN.to_owned(),
@@ -73,8 +73,14 @@ async fn start(database: TestDatabase) -> (Server, TokenPair, ServiceAccount, St
 
 /// Returns the claims of a token, which the server has signed.
 fn claims(server: &Server, token: &str) -> AccessClaims {
+    claims_for(server, token, "taskey")
+}
+
+/// Returns the claims of a token for this audience.
+pub fn claims_for(server: &Server, token: &str, audience: &str) -> AccessClaims {
     let keys = KeySet::read(&server.database.key_file(), server.clock.now()).expect("a key file");
-    token::verify(&keys, &token_args("taskey"), token, server.clock.now()).expect("a valid token")
+    let args = TokenArgs { audience: audience.to_owned(), ..token_args("taskey") };
+    token::verify(&keys, &args, token, server.clock.now()).expect("a valid token")
 }
 
 fn token_args(issuer: &str) -> TokenArgs {

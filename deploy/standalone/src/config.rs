@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use auth_service::config::{DatabaseArgs, MailArgs, PasswordArgs, RateArgs, SecretArgs, SessionArgs};
+use auth_service::config::{DatabaseArgs, ExchangeArgs, MailArgs, PasswordArgs, RateArgs, SecretArgs, SessionArgs};
 use clap::Parser;
 use gateway::config::{BrowserArgs, InProcessServices, JsonArgs};
 use service_kit::{
@@ -81,6 +81,10 @@ pub struct Cli {
     /// Issuer and audience of access tokens.
     #[command(flatten)]
     pub tokens: TokenArgs,
+
+    /// Audiences of exchanged tokens.
+    #[command(flatten)]
+    pub exchange: ExchangeArgs,
 
     /// Lifetimes of sessions and tokens.
     #[command(flatten)]
@@ -180,6 +184,7 @@ impl Cli {
                 gateway: service_token.clone(),
                 health: HealthReport::default(),
                 tokens: self.tokens.clone(),
+                exchange: self.exchange.clone(),
                 sessions: self.sessions.clone(),
                 passwords: self.passwords.clone(),
                 mail: self.mail.clone(),

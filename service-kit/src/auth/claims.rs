@@ -1,6 +1,6 @@
 //! The claims of access tokens in the profile of RFC 9068, and a cache of verified claims.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, slice, sync::Arc, time::Duration};
 
 use aws_lc_rs::digest;
 use quick_cache::sync::Cache;
@@ -55,6 +55,21 @@ impl AccessClaims {
     #[must_use]
     pub fn has_expired(&self, now: Timestamp) -> bool {
         self.expires_at + LEEWAY <= now
+    }
+}
+
+/// The issuer of the tokens that are accepted, and their audiences. A token has one of these.
+#[derive(Clone, Copy, Debug)]
+pub struct ExpectedNames<'a> {
+    /// The claim `iss`.
+    pub issuer: &'a str,
+    /// The claim `aud`.
+    pub audiences: &'a [String],
+}
+
+impl<'a> From<&'a TokenArgs> for ExpectedNames<'a> {
+    fn from(args: &'a TokenArgs) -> Self {
+        Self { issuer: &args.issuer, audiences: slice::from_ref(&args.audience) }
     }
 }
 
@@ -182,19 +197,23 @@ pub(super) struct SignedClaims {
 }
 
 impl SignedClaims {
-    /// Returns the claims if the token has the expected issuer and audience, and its `iat` and `nbf` have passed.
+    /// Returns the claims and the audience if the token has the expected issuer and an expected audience, and its `iat` and
+    /// `nbf` have passed.
     ///
     /// # Errors
     /// [`TokenError::NotYetValid`] if only the times are wrong, else [`TokenError::Invalid`].
-    pub(super) fn check(&self, expected: &TokenArgs, now: Timestamp) -> Result<&AccessClaims, TokenError> {
-        if self.issuer != expected.issuer || self.audience != expected.audience {
-            return Err(TokenError::Invalid);
-        }
+    pub(super) fn check<'a>(
+        &self,
+        expected: ExpectedNames<'a>,
+        now: Timestamp,
+    ) -> Result<(&AccessClaims, &'a str), TokenError> {
+        let audience = expected.audiences.iter().find(|audience| **audience == self.audience);
+        let audience = audience.filter(|_| self.issuer == expected.issuer).ok_or(TokenError::Invalid)?;
         let valid_from = self.claims.issued_at.as_seconds().max(self.not_before.unwrap_or(i64::MIN));
         if valid_from > (now + LEEWAY).as_seconds() {
             return Err(TokenError::NotYetValid(Timestamp::from_seconds(valid_from).since(now)));
         }
-        Ok(&self.claims)
+        Ok((&self.claims, audience))
     }
 }
 

@@ -24,7 +24,7 @@ use crate::{
         personal_access_token::cache::{Accepted, PersonalAccessTokens},
         revocation::{Freshness, RevocationView, Verdict},
         scope::Scope,
-        token::{self, TokenError},
+        token::{self, ExpectedNames, TokenError},
     },
     clock::Clock,
     ops::config::TokenArgs,
@@ -50,7 +50,8 @@ pub(super) struct PersonalCaller(pub(super) Result<Caller, ApiError>);
 #[derive(Clone, Debug)]
 pub struct Authenticator {
     keys: Arc<KeySource>,
-    token_args: TokenArgs,
+    issuer: Arc<str>,
+    audiences: Arc<[String]>,
     revocations: Arc<RevocationView>,
     clock: Clock,
     /// When a token from the future was last logged, as the uptime of the clock in seconds, plus one.
@@ -67,7 +68,8 @@ impl Authenticator {
     pub fn new(keys: Arc<KeySource>, token_args: TokenArgs, revocations: Arc<RevocationView>, clock: Clock) -> Self {
         Self {
             keys,
-            token_args,
+            issuer: token_args.issuer.into(),
+            audiences: [token_args.audience].into(),
             revocations,
             clock,
             future_token_logged_at: Arc::default(),
@@ -80,6 +82,17 @@ impl Authenticator {
     #[must_use]
     pub fn with_call_limit(self, call_limit: CallLimit) -> Self {
         Self { call_limit, ..self }
+    }
+
+    /// Accepts tokens for these audiences as well.
+    #[must_use]
+    pub fn with_audiences(self, further: &[String]) -> Self {
+        Self { audiences: [&self.audiences, further].concat().into(), ..self }
+    }
+
+    /// Returns the names that a token must have.
+    fn expected_names(&self) -> ExpectedNames<'_> {
+        ExpectedNames { issuer: &self.issuer, audiences: &self.audiences }
     }
 
     /// Accepts personal access tokens as well.
@@ -155,9 +168,18 @@ impl Authenticator {
     /// # Errors
     /// As [`Self::authenticate`].
     pub fn verify(&self, token: &str) -> Result<AccessClaims, ApiError> {
+        self.verify_with_audience(token).map(|(claims, _)| claims)
+    }
+
+    /// Verifies a token and returns its claims and its audience.
+    ///
+    /// # Errors
+    /// As [`Self::authenticate`].
+    pub fn verify_with_audience(&self, token: &str) -> Result<(AccessClaims, &str), ApiError> {
         let freshness = self.revocations.freshness();
         let keys = self.keys.current().filter(|_| freshness.accepts_tokens()).ok_or_else(not_ready)?;
-        let claims = token::verify(&keys, &self.token_args, token, self.clock.now()).map_err(|error| match error {
+        let (names, now) = (self.expected_names(), self.clock.now());
+        let verified = token::verify_with_audience(&keys, names, token, now).map_err(|error| match error {
             // New keys are received with the revocations, so they may be missing too.
             TokenError::KeyUnknown if freshness != Freshness::Fresh => not_ready(),
             TokenError::NotYetValid(by) => {
@@ -166,8 +188,8 @@ impl Authenticator {
             }
             error => error.into(),
         })?;
-        self.check_still_valid(&claims)?;
-        Ok(claims)
+        self.check_still_valid(&verified.0)?;
+        Ok(verified)
     }
 
     /// Counts a token that was issued in the future, and logs it unless another one was logged recently.
@@ -224,7 +246,7 @@ impl Authenticator {
     /// UNAUTHENTICATED / TOKEN_INVALID, or UNAVAILABLE / VERIFIER_NOT_READY while there are no keys.
     pub fn verify_expired(&self, token: &str) -> Result<AccessClaims, ApiError> {
         let keys = self.keys.current().ok_or_else(not_ready)?;
-        Ok(token::verify_expired(&keys, &self.token_args, token, self.clock.now())?)
+        Ok(token::verify_expired(&keys, self.expected_names(), token, self.clock.now())?.0)
     }
 
     /// Returns the session of the access token of a call, even if the token has expired or the session was revoked.
@@ -232,8 +254,7 @@ impl Authenticator {
     /// # Errors
     /// UNAUTHENTICATED / TOKEN_MISSING or TOKEN_INVALID, or UNAVAILABLE / VERIFIER_NOT_READY while there are no keys.
     pub fn session_id(&self, headers: &HeaderMap) -> Result<Uuid, ApiError> {
-        let keys = self.keys.current().ok_or_else(not_ready)?;
-        Ok(token::verify_expired(&keys, &self.token_args, bearer(headers)?, self.clock.now())?.session_id)
+        Ok(self.verify_expired(bearer(headers)?)?.session_id)
     }
 }
 

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use taskey_proto::errors::v1::ErrorReason;
 use tonic::Code;
 
-pub use super::claims::TokenError;
+pub use super::claims::{ExpectedNames, TokenError};
 use super::{
     claims::{AccessClaims, Payload, SignedClaims, TokenHash},
     keys::{Key, KeySet},
@@ -64,34 +64,53 @@ impl From<TokenError> for ApiError {
 /// # Errors
 /// [`TokenError::Expired`] or [`TokenError::NotYetValid`] if the token is otherwise valid, [`TokenError::KeyUnknown`] if
 /// its key is unknown, else [`TokenError::Invalid`].
-pub fn verify(keys: &KeySet, args: &TokenArgs, token: &str, now: Timestamp) -> Result<AccessClaims, TokenError> {
-    let claims = verify_expired(keys, args, token, now)?;
-    if claims.has_expired(now) { Err(TokenError::Expired) } else { Ok(claims) }
-}
-
-/// Like [`verify`], but accepts expired tokens, to identify their session.
-///
-/// # Errors
-/// [`TokenError::Invalid`], [`TokenError::NotYetValid`] or [`TokenError::KeyUnknown`].
-pub fn verify_expired(
+pub fn verify<'a>(
     keys: &KeySet,
-    args: &TokenArgs,
+    expected: impl Into<ExpectedNames<'a>>,
     token: &str,
     now: Timestamp,
 ) -> Result<AccessClaims, TokenError> {
+    verify_with_audience(keys, expected.into(), token, now).map(|(claims, _)| claims)
+}
+
+/// Like [`verify`], and returns the audience of the token, too.
+///
+/// # Errors
+/// As [`verify`].
+pub fn verify_with_audience<'a>(
+    keys: &KeySet,
+    expected: ExpectedNames<'a>,
+    token: &str,
+    now: Timestamp,
+) -> Result<(AccessClaims, &'a str), TokenError> {
+    let verified = verify_expired(keys, expected, token, now)?;
+    if verified.0.has_expired(now) { Err(TokenError::Expired) } else { Ok(verified) }
+}
+
+/// Like [`verify_with_audience`], but accepts expired tokens, to identify their session.
+///
+/// # Errors
+/// [`TokenError::Invalid`], [`TokenError::NotYetValid`] or [`TokenError::KeyUnknown`].
+pub fn verify_expired<'a>(
+    keys: &KeySet,
+    expected: ExpectedNames<'a>,
+    token: &str,
+    now: Timestamp,
+) -> Result<(AccessClaims, &'a str), TokenError> {
     if token.len() > MAX_TOKEN_BYTES {
         return Err(TokenError::Invalid);
     }
     let hash = TokenHash::new(token);
     if let Some(signed) = keys.verified.get(&hash) {
-        return signed.check(args, now).cloned();
+        let (claims, audience) = signed.check(expected, now)?;
+        return Ok((claims.clone(), audience));
     }
     let signed = parse_signed(keys, token)?;
-    let claims = signed.check(args, now)?.clone();
-    // Cached only after the check, so that the issuer and the audience of an entry are the expected ones, which limits
-    // its size.
+    let (claims, audience) = signed.check(expected, now)?;
+    let claims = claims.clone();
+    // Cached only after the check, so that the issuer and the audience of an entry are expected ones, which limits its size.
     keys.verified.insert(hash, Arc::new(signed));
-    Ok(claims)
+    Ok((claims, audience))
 }
 
 /// Verifies the signature of a token and parses its claims.

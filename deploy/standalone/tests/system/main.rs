@@ -8,6 +8,7 @@ mod faults;
 mod operation;
 mod process;
 mod recovery;
+mod services;
 mod shim;
 mod tls;
 mod upgrade;

@@ -67,6 +67,7 @@ impl Runner {
             "log_out" => verifiers::log_out_at(parameters.text("address")?, parameters.text("refresh_token")?).await?,
             "personal_access_token" => verifiers::create_personal_access_token(&parameters).await?,
             "delete_personal_access_token" => verifiers::delete_personal_access_token(&parameters).await?,
+            "exchange_token" => verifiers::exchange_token(self, &parameters).await?,
             "sign" => json!(self.world.read().await.sign(parameters.value("claims"))),
             "grpc" => return Ok(get_task(parameters.text("address")?, parameters.value("token")).await),
             "http" => {

@@ -135,6 +135,10 @@ fn to_json(claims: &AccessClaims) -> Value {
         "iat": claims.issued_at.as_seconds(),
         "exp": claims.expires_at.as_seconds(),
         "scope": claims.scopes.map(|scopes| scopes.to_string()),
+        "act": claims.actors.iter().rev().fold(Value::Null, |act, actor| match act {
+            Value::Null => json!({"sub": actor.to_string()}),
+            act => json!({"sub": actor.to_string(), "act": act}),
+        }),
     })
 }
 

@@ -9,7 +9,7 @@ use taskey_proto::auth::v1::{
     personal_access_token_service_client::PersonalAccessTokenServiceClient,
 };
 use tokio::time::{Instant, sleep};
-use tonic::transport::Channel;
+use tonic::{Status, transport::Channel};
 
 use super::{
     drive::{Parameters, get_task},
@@ -20,6 +20,7 @@ use super::{
 use crate::{
     faults::users::{log_in, log_out, sign_up},
     process::{bearer, channel},
+    services::{create_service_account, exchange},
 };
 
 /// How many tokens an adapter verifies at the same time.
@@ -30,6 +31,9 @@ const MAX_DIFFERENCES: usize = 5;
 
 /// The user of the scenarios of verifiers.
 const EMAIL: &str = "ann@example.com";
+
+/// The administrator of the scenarios of verifiers.
+const ADMIN: &str = "admin@example.com";
 
 /// A revoked token may be accepted this long after the logout.
 const LOGOUT_LIMIT: Duration = Duration::from_secs(1);
@@ -104,6 +108,22 @@ async fn personal_access_tokens(address: &str) -> Result<(PersonalAccessTokenSer
     Ok((service, tokens["access_token"].as_str().unwrap_or_default().to_owned()))
 }
 
+/// Exchanges the access token of a user, as a service account that an administrator has just created. Returns the new token
+/// and the id of the service account.
+pub async fn exchange_token(runner: &Runner, parameters: &Parameters<'_>) -> Result<Value, String> {
+    let describe = |status: Status| format!("{status:?}");
+    let server = channel(parameters.text("address")?.parse().map_err(|_| "`address` is not an address")?);
+    // The administrator may exist already.
+    _ = sign_up(&server, ADMIN).await;
+    let command = ["users", "set-role", ADMIN, "admin"].map(str::to_owned);
+    runner.world.read().await.auth_service(&command).await?;
+    let admin = log_in(&server, ADMIN).await.map_err(describe)?.access_token;
+    let account = create_service_account(&server, &admin).await.map_err(describe)?;
+    let [token, scope, audience] = ["token", "scope", "audience"].map(|name| parameters.text(name));
+    let token = exchange(&server, &account, token?, scope?, audience?).await.map_err(describe)?;
+    Ok(json!({"access_token": token, "actor": account.id}))
+}
+
 /// Ends the session of a refresh token.
 pub async fn log_out_at(address: &str, refresh_token: &str) -> Result<Value, String> {
     let auth = channel(address.parse().map_err(|_| "not an address")?);
@@ -116,7 +136,7 @@ pub async fn log_out_at(address: &str, refresh_token: &str) -> Result<Value, Str
 pub async fn measure_logouts(runner: &Arc<Runner>, parameters: &Parameters<'_>) -> Result<Value, String> {
     let (auth, server) = (parameters.text("auth")?, parameters.text("address")?);
     let auth = channel(auth.parse().map_err(|_| "`auth` is not an address")?);
-    let describe = |status: tonic::Status| format!("{status:?}");
+    let describe = |status: Status| format!("{status:?}");
     sign_up(&auth, EMAIL).await.map_err(describe)?;
     for round in 0..parameters.number("rounds")? {
         let pair = log_in(&auth, EMAIL).await.map_err(describe)?;
