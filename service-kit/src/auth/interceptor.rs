@@ -13,6 +13,7 @@ use http::{Extensions, HeaderMap, header::AUTHORIZATION};
 use taskey_proto::errors::v1::ErrorReason;
 use tokio::time::timeout;
 use tonic::{Code, Request, Status, service::Interceptor};
+use tracing::field::display;
 use uuid::Uuid;
 
 pub use super::caller::{Caller, scope_missing};
@@ -258,6 +259,15 @@ impl Authenticator {
     }
 }
 
+/// Adds the service that acts on behalf of a user, and this user, to the log lines of the call.
+fn log_actor(caller: &Caller) {
+    if let Some(actor) = caller.actor() {
+        let span = tracing::Span::current();
+        span.record("user_id", display(caller.user_id()));
+        span.record("actor_id", display(actor));
+    }
+}
+
 fn not_ready() -> ApiError {
     let message = "revocations are not received at the moment, so no token is accepted";
     ApiError::new(Code::Unavailable, ErrorReason::VerifierNotReady, message).retry_after(Duration::from_secs(1))
@@ -273,6 +283,7 @@ impl Interceptor for Authenticator {
             Some(PersonalCaller(caller)) => caller?,
             None => self.authenticate(request.metadata().as_ref())?,
         };
+        log_actor(&caller);
         self.call_limit.check(caller.user_id())?;
         let required = request.extensions().get().copied();
         let RequiredScope(required) = required.ok_or_else(|| ApiError::internal("the service is not protected"))?;

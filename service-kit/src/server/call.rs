@@ -103,7 +103,15 @@ where
         let inner = std::mem::replace(&mut self.inner, clone);
         let id = RequestId::from_headers(request.headers());
         let rpc = loggable_path(request.uri().path());
-        let span = tracing::info_span!("call", request_id = id.as_str(), rpc, trace_id = field::Empty);
+        // The interceptor sets `user_id` and `actor_id`, if a service acts on behalf of a user.
+        let span = tracing::info_span!(
+            "call",
+            request_id = id.as_str(),
+            rpc,
+            trace_id = field::Empty,
+            user_id = field::Empty,
+            actor_id = field::Empty,
+        );
         let CallLayer { timeout, max_header_bytes, shutdown, metrics, peers } = self.layer.clone();
         let mut record = metrics.start(request.uri().path());
         let end_of_streams = ConnectionState::end_of_streams(request.extensions(), &shutdown);
