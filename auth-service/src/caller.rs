@@ -2,7 +2,12 @@
 //! and its roles are not taken from the token.
 
 use service_kit::{
-    auth::{caller::step_up_required, claims::LEEWAY, interceptor::Caller, scope::Scopes},
+    auth::{
+        caller::step_up_required,
+        claims::LEEWAY,
+        interceptor::{Caller, scope_missing},
+        scope::{Scope, Scopes},
+    },
     clock::Timestamp,
     status::ApiError,
 };
@@ -14,10 +19,15 @@ use crate::{
     app::App,
     error,
     model::{
+        audit::Actor,
         role::{Role, Roles},
+        service_account::roles,
         user::User,
     },
-    store::users::{self, SessionUser},
+    store::{
+        service_accounts,
+        users::{self, SessionUser},
+    },
 };
 
 /// A caller whose session is active and whose account is enabled.
@@ -33,6 +43,41 @@ pub struct ActiveCaller {
     pub scopes: Option<Scopes>,
 }
 
+/// An administrator: a user, or a service account that may administer.
+#[derive(Clone, Debug)]
+pub struct Administrator {
+    /// The account.
+    pub id: Uuid,
+    /// The session.
+    pub session_id: Uuid,
+    /// Whether it is a service account.
+    is_service: bool,
+    /// Whether it is a program: a service account, or the bearer of a personal access token.
+    is_program: bool,
+}
+
+impl Administrator {
+    /// Returns who causes the events of other accounts.
+    #[must_use]
+    pub fn actor(&self) -> Actor {
+        if self.is_service { Actor::Service(self.id) } else { Actor::Admin(self.id) }
+    }
+
+    /// Checks that the administrator has logged in. Programs cannot create or change credentials.
+    ///
+    /// # Errors
+    /// PERMISSION_DENIED.
+    pub fn require_login(&self) -> Result<(), ApiError> {
+        if self.is_program { Err(program_refused("programs")) } else { Ok(()) }
+    }
+}
+
+/// Returns the error for `programs` that change credentials.
+fn program_refused(programs: &str) -> ApiError {
+    let message = format!("{programs} cannot create or change credentials; log in instead");
+    ApiError::new(Code::PermissionDenied, ErrorReason::PermissionDenied, message)
+}
+
 impl App {
     /// Returns the caller that the interceptor has authenticated, as stored in the database.
     ///
@@ -40,14 +85,23 @@ impl App {
     /// TOKEN_REVOKED if the session has ended, or the account is disabled or deleted.
     pub async fn caller<T: Sync>(&self, request: &Request<T>) -> Result<ActiveCaller, ApiError> {
         let caller = Caller::from_request(request)?;
-        let (user_id, session_id) = (caller.user_id(), caller.session_id());
+        self.active_user(caller).await?.ok_or_else(error::token_revoked)
+    }
+
+    /// Returns the caller, or `None` if the session has ended, or belongs to no enabled account of a user.
+    async fn active_user(&self, caller: &Caller) -> Result<Option<ActiveCaller>, ApiError> {
+        let (user_id, session_id, scopes) = (caller.user_id(), caller.session_id(), caller.scopes());
         // The leeway is for the clocks of other machines, which do not issue personal access tokens.
         let is_personal = caller.has_personal_access_token();
         let valid_at = if is_personal { self.clock.now() } else { self.clock.now() - LEEWAY };
         let found = users::by_active_session(&self.db, valid_at, user_id, session_id, is_personal).await?;
-        let found = found.filter(|found| found.permits(caller.scopes()));
-        let SessionUser { user, authenticated_at, .. } = found.ok_or_else(error::token_revoked)?;
-        Ok(ActiveCaller { user, session_id, authenticated_at, scopes: caller.scopes() })
+        let found = found.filter(|found| found.permits(scopes));
+        Ok(found.map(|SessionUser { user, authenticated_at, .. }| ActiveCaller {
+            user,
+            session_id,
+            authenticated_at,
+            scopes,
+        }))
     }
 
     /// Returns the caller, who must not have a personal access token, because these cannot create or change credentials.
@@ -56,8 +110,7 @@ impl App {
     /// As [`caller`](Self::caller), or PERMISSION_DENIED.
     pub async fn interactive_caller<T: Sync>(&self, request: &Request<T>) -> Result<ActiveCaller, ApiError> {
         if Caller::from_request(request)?.has_personal_access_token() {
-            let message = "personal access tokens cannot create or change credentials; log in instead";
-            return Err(ApiError::new(Code::PermissionDenied, ErrorReason::PermissionDenied, message));
+            return Err(program_refused("personal access tokens"));
         }
         self.caller(request).await
     }
@@ -79,23 +132,37 @@ impl App {
         if is_fresh { Ok(()) } else { Err(step_up_required(max_age)) }
     }
 
-    /// Returns the caller, who must be an administrator. Without a personal access token, the caller must have proved a factor
-    /// recently. The token must contain the role as well, because new roles take
-    /// effect at the next refresh.
+    /// Returns the caller, who must be an administrator. A user without a personal access token must have proved a factor
+    /// recently. The token must contain the role as well, because new roles take effect at the next refresh. A service account
+    /// must have the scope that the RPC requires.
     ///
     /// # Errors
-    /// As [`caller`](Self::caller), PERMISSION_DENIED or STEP_UP_REQUIRED.
-    pub async fn admin<T: Sync>(&self, request: &Request<T>) -> Result<ActiveCaller, ApiError> {
-        let caller = self.caller(request).await?;
-        let role = Role::Admin;
-        Caller::from_request(request)?.require_role(&role.to_string())?;
-        if !Roles::from_stored(&caller.user.roles).contains(role) {
+    /// As [`caller`](Self::caller), PERMISSION_DENIED, STEP_UP_REQUIRED or SCOPE_MISSING.
+    pub async fn admin<T: Sync>(&self, request: &Request<T>, scope: Scope) -> Result<Administrator, ApiError> {
+        let caller = Caller::from_request(request)?;
+        let Some(active) = self.active_user(caller).await? else { return self.admin_service(caller, scope).await };
+        let (role, is_program) = (Role::Admin, caller.has_personal_access_token());
+        caller.require_role(&role.to_string())?;
+        if !Roles::from_stored(&active.user.roles).contains(role) {
             let message = format!("the account does not have the `{role}` role");
             return Err(ApiError::new(Code::PermissionDenied, ErrorReason::PermissionDenied, message));
         }
-        if !Caller::from_request(request)?.has_personal_access_token() {
-            self.require_fresh(&caller)?;
+        if !is_program {
+            self.require_fresh(&active)?;
         }
-        Ok(caller)
+        Ok(Administrator { id: active.user.id, session_id: active.session_id, is_service: false, is_program })
+    }
+
+    /// Returns the service account that makes a call. Its scopes are those in the database, as the roles of users are.
+    async fn admin_service(&self, caller: &Caller, scope: Scope) -> Result<Administrator, ApiError> {
+        let (id, session_id, valid_at) = (caller.user_id(), caller.session_id(), self.clock.now() - LEEWAY);
+        let scopes = service_accounts::by_active_session(&self.db, valid_at, id, session_id).await?;
+        let scopes = scopes.ok_or_else(error::token_revoked)?;
+        let role = Role::Admin.to_string();
+        caller.require_role(&role)?;
+        if !roles(scopes).contains(&role) || !scopes.contains(scope) {
+            return Err(scope_missing("service account", scope));
+        }
+        Ok(Administrator { id, session_id, is_service: true, is_program: true })
     }
 }

@@ -15,7 +15,7 @@ use service_kit::{
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use super::{personal_access_token::LastUse, service_certificate::CertificateName};
+use super::{personal_access_token::LastUse, role::Role, service_certificate::CertificateName};
 
 /// Maximum number of service accounts.
 pub const MAX_ACCOUNTS: i64 = 1000;
@@ -26,10 +26,15 @@ pub const MAX_OVERLAP: Duration = Duration::from_secs(7 * 86_400);
 /// The prefix of secrets, so that secret scanners find leaked ones.
 const PREFIX: &str = "taskey_client_";
 
-/// The scopes that a service account can have. It has no account that `account.read` could read, and cannot administer
-/// others.
-pub const PERMITTED_SCOPES: [Scope; 4] =
-    [Scope::TasksRead, Scope::TasksWrite, Scope::TokensVerify, Scope::ClientsForward];
+/// The scopes that a service account can have. It is no user, so there is nothing that `account.read` could read.
+pub const PERMITTED_SCOPES: [Scope; 6] = [
+    Scope::TasksRead,
+    Scope::TasksWrite,
+    Scope::AdminRead,
+    Scope::AdminWrite,
+    Scope::TokensVerify,
+    Scope::ClientsForward,
+];
 
 /// A service account, without its secret.
 #[derive(Clone, Debug)]
@@ -100,7 +105,10 @@ impl StoredClient {
 /// Returns the roles in the access tokens of a service account with these scopes.
 #[must_use]
 pub fn roles(scopes: Scopes) -> Vec<String> {
-    if scopes.contains(Scope::TokensVerify) { vec![ROLE_VERIFIER.to_owned()] } else { Vec::new() }
+    let can_administer = scopes.contains(Scope::AdminRead) || scopes.contains(Scope::AdminWrite);
+    let admin = can_administer.then(|| Role::Admin.to_string());
+    let verifier = scopes.contains(Scope::TokensVerify).then(|| ROLE_VERIFIER.to_owned());
+    admin.into_iter().chain(verifier).collect()
 }
 
 #[cfg(test)]
@@ -139,8 +147,10 @@ mod tests {
     }
 
     #[test]
-    fn only_verifiers_have_a_role() {
+    fn verifiers_and_administrators_have_roles() {
         assert_eq!(roles([Scope::TokensVerify].into_iter().collect()), ["verifier"]);
+        assert_eq!(roles([Scope::AdminRead].into_iter().collect()), ["admin"]);
+        assert_eq!(roles([Scope::AdminWrite, Scope::TokensVerify].into_iter().collect()), ["admin", "verifier"]);
         assert!(roles([Scope::ClientsForward, Scope::TasksWrite].into_iter().collect()).is_empty());
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use service_kit::status::ApiError;
+use service_kit::{auth::scope::Scope, status::ApiError};
 use taskey_proto::auth::v1::{
     self as pb, CreateServiceAccountRequest, DeleteServiceAccountRequest, DeleteServiceAccountResponse,
     DeleteUserFactorsRequest, DeleteUserFactorsResponse, DisableUserRequest, EnableUserRequest, GetUserRequest,
@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     app::App,
-    caller::ActiveCaller,
+    caller::Administrator,
     error,
     model::{
         audit::{Actor, Event, Kind},
@@ -40,6 +40,11 @@ use crate::{
 
 /// Maximum length of a filter in the audit log, in characters.
 const MAX_RECORDED_FILTER: usize = 256;
+
+/// The changes that programs can make, which have a personal access token or are service accounts. All others change
+/// credentials, or what their owners may do.
+const CHANGES_OF_PROGRAMS: [Kind; 5] =
+    [Kind::UserDisabled, Kind::UserEnabled, Kind::UserUnlocked, Kind::SessionsRevoked, Kind::MailRetried];
 
 /// The implementation of the service.
 pub struct AdminService {
@@ -61,10 +66,10 @@ impl pb::admin_service_server::AdminService for AdminService {
         let recorded_filter: String = request.get_ref().filter.chars().take(MAX_RECORDED_FILTER).collect();
         let UserQuery { size, filter, arguments, page_token } = UserQuery::parse(request.into_inner())?;
         let tokens = &self.app.page_tokens;
-        let before = tokens.open_id(admin.user.id, &arguments, &page_token)?;
-        let rows = users::list(&self.app.db, &self.app.searches, admin.user.id, &filter, before, size + 1).await?;
+        let before = tokens.open_id(admin.id, &arguments, &page_token)?;
+        let rows = users::list(&self.app.db, &self.app.searches, admin.id, &filter, before, size + 1).await?;
         self.record_read(&admin, event.with_detail("filter", &recorded_filter)).await?;
-        let (users, next_page_token) = tokens.paginate(admin.user.id, &arguments, rows, size, |user| user.id);
+        let (users, next_page_token) = tokens.paginate(admin.id, &arguments, rows, size, |user| user.id);
         let users = users.into_iter().map(Into::into).collect();
         Ok(Response::new(ListUsersResponse { users, next_page_token }))
     }
@@ -147,13 +152,13 @@ impl pb::admin_service_server::AdminService for AdminService {
         let (admin, mut event) = self.read_event("ListAuditEvents", &request).await?;
         let EventQuery { size, mut selection, arguments, page_token } = EventQuery::parse(request.into_inner())?;
         let tokens = &self.app.page_tokens;
-        selection.before = tokens.open_id(admin.user.id, &arguments, &page_token)?;
+        selection.before = tokens.open_id(admin.id, &arguments, &page_token)?;
         let rows = audit::list(&self.app.db, selection, size + 1).await.map_err(ApiError::from)?;
         if let Some(user_id) = selection.user_id {
             event = event.with_detail("user_id", &user_id);
         }
         self.record_read(&admin, event).await?;
-        let (events, next_page_token) = tokens.paginate(admin.user.id, &arguments, rows, size, |event| event.id);
+        let (events, next_page_token) = tokens.paginate(admin.id, &arguments, rows, size, |event| event.id);
         let events = events.into_iter().map(Into::into).collect();
         Ok(Response::new(ListAuditEventsResponse { events, next_page_token }))
     }
@@ -163,10 +168,10 @@ impl pb::admin_service_server::AdminService for AdminService {
         let ListMailRequest { page_size, page_token, state } = request.into_inner();
         let (size, tokens) = (request::page_size(page_size)?, &self.app.page_tokens);
         let (filter, arguments) = (request::mail_state(state)?, format!("mails:{state}").into_bytes());
-        let before = tokens.open_id(admin.user.id, &arguments, &page_token)?;
+        let before = tokens.open_id(admin.id, &arguments, &page_token)?;
         let rows = mail_records::list(&self.app.db, filter, before, size + 1).await.map_err(ApiError::from)?;
         self.record_read(&admin, event).await?;
-        let (mails, next_page_token) = tokens.paginate(admin.user.id, &arguments, rows, size, |mail| mail.id);
+        let (mails, next_page_token) = tokens.paginate(admin.id, &arguments, rows, size, |mail| mail.id);
         let mails = mails.into_iter().map(response::mail).collect();
         Ok(Response::new(ListMailResponse { mails, next_page_token }))
     }
@@ -206,11 +211,11 @@ impl pb::admin_service_server::AdminService for AdminService {
         let (admin, event) = self.read_event("ListServiceAccounts", &request).await?;
         let ListServiceAccountsRequest { page_size, page_token } = request.into_inner();
         let (size, tokens) = (request::page_size(page_size)?, &self.app.page_tokens);
-        let before = tokens.open_id(admin.user.id, b"service_accounts", &page_token)?;
+        let before = tokens.open_id(admin.id, b"service_accounts", &page_token)?;
         let rows = service_accounts::list(&self.app.db, before, size + 1).await.map_err(ApiError::from)?;
         self.record_read(&admin, event).await?;
         let (accounts, next_page_token) =
-            tokens.paginate(admin.user.id, b"service_accounts", rows, size, |account| account.id);
+            tokens.paginate(admin.id, b"service_accounts", rows, size, |account| account.id);
         let service_accounts = accounts.into_iter().map(Into::into).collect();
         Ok(Response::new(ListServiceAccountsResponse { service_accounts, next_page_token }))
     }
@@ -248,21 +253,25 @@ impl pb::admin_service_server::AdminService for AdminService {
 }
 
 impl AdminService {
+    /// Returns the event of a call that changes something, whose caller may do so.
     async fn event<T: Sync>(&self, kind: Kind, request: &Request<T>) -> Result<Event, ApiError> {
-        let admin = self.app.admin(request).await?;
-        self.app.clients.event(kind, Actor::Admin(admin.user.id), None, request).await
+        let admin = self.app.admin(request, Scope::AdminWrite).await?;
+        if !CHANGES_OF_PROGRAMS.contains(&kind) {
+            admin.require_login()?;
+        }
+        self.app.clients.event(kind, admin.actor(), None, request).await
     }
 
     /// Returns the administrator who makes a call that reads, and the event of the call.
-    async fn read_event<T: Sync>(&self, rpc: &str, request: &Request<T>) -> Result<(ActiveCaller, Event), ApiError> {
-        let admin = self.app.admin(request).await?;
+    async fn read_event<T: Sync>(&self, rpc: &str, request: &Request<T>) -> Result<(Administrator, Event), ApiError> {
+        let admin = self.app.admin(request, Scope::AdminRead).await?;
         let event = self.app.clients.event(Kind::AdminRead, Actor::Owner, Some(admin.session_id), request).await?;
         Ok((admin, event.with_detail("rpc", &rpc)))
     }
 
     /// Adds the event of a read to the account of the administrator, before the response is sent.
-    async fn record_read(&self, admin: &ActiveCaller, event: Event) -> Result<(), ApiError> {
-        Ok(audit::add(&self.app.db, self.app.clock.now(), admin.user.id, event).await?)
+    async fn record_read(&self, admin: &Administrator, event: Event) -> Result<(), ApiError> {
+        Ok(audit::add(&self.app.db, self.app.clock.now(), admin.id, event).await?)
     }
 
     async fn user(&self, user_id: Uuid) -> Result<User, ApiError> {

@@ -42,6 +42,7 @@ mod refresh_secrets;
 mod scopes;
 mod secrets;
 mod service_accounts;
+mod service_administrators;
 mod service_certificates;
 mod service_tokens;
 mod sign_up;

@@ -128,7 +128,7 @@ async fn invalid_service_accounts_are_refused(database: TestDatabase) {
         (with_scopes(&[]), "scopes"),
         (with_scopes(&["x"]), "scopes[0]"),
         (with_scopes(&["tasks.read", "tasks.read"]), "scopes[1]"),
-        (with_scopes(&["tasks.read", "admin.read"]), "scopes[1]"),
+        (with_scopes(&["tasks.read", "account.write"]), "scopes[1]"),
         (with_scopes(&["account.read"]), "scopes[0]"),
         (with_scopes(&["tasks.read"; 9]), "scopes"),
         (
