@@ -3,14 +3,18 @@ import { fromTemplate, showDialog } from "./dom.js";
 import { onPress, onSubmit } from "./form.js";
 import { announce } from "./notice.js";
 
-/** Asks whether to do something. If so, runs it, closes the dialog, and passes the result to `onDone`. */
-export function confirmAction({ heading, text, label, run, onDone = () => {} }) {
+/**
+ * Asks whether to do something. If so, runs it with the fields in `content`, closes the dialog, and passes the result to
+ * `onDone`.
+ */
+export function confirmAction({ heading, text, label, content, run, onDone = () => {} }) {
   const parts = fromTemplate("confirm-dialog");
   parts.heading.textContent = heading;
   parts.text.textContent = text;
   parts.submit.textContent = label;
-  onSubmit(parts.root.querySelector("form"), async () => {
-    const result = await run();
+  if (content) parts.text.after(content);
+  onSubmit(parts.root.querySelector("form"), async (fields) => {
+    const result = await run(fields);
     parts.root.close();
     onDone(result);
   });

@@ -5,6 +5,7 @@ import { element } from "./dom.js";
 import { eventsView } from "./events.js";
 import { factorsView } from "./factors.js";
 import { mailView } from "./mail.js";
+import { serviceAccountsView } from "./service-accounts.js";
 import { tokensView } from "./tokens.js";
 import { usersView } from "./users.js";
 
@@ -18,6 +19,7 @@ const ADMIN_SECTIONS = {
   users: { name: "Users", create: usersView },
   audit: { name: "Audit log", create: auditView },
   mail: { name: "Mail", create: mailView },
+  services: { name: "Service accounts", create: serviceAccountsView },
 };
 
 /** Returns the section in the URL, if the user has one of this name: `#account`, or `#users=ID` with an argument. */

@@ -33,7 +33,7 @@ macro_rules! files {
     };
 }
 
-const FILES: [(&str, &str, &[u8]); 41] = files! {
+const FILES: [(&str, &str, &[u8]); 42] = files! {
     "index.html": HTML,
     "icon.svg": SVG,
     "base.css": CSS,
@@ -68,6 +68,7 @@ const FILES: [(&str, &str, &[u8]); 41] = files! {
     "scopes.js": SCRIPT,
     "search.js": SCRIPT,
     "sections.js": SCRIPT,
+    "service-accounts.js": SCRIPT,
     "session.js": SCRIPT,
     "step-up.js": SCRIPT,
     "store.js": SCRIPT,

@@ -1,5 +1,5 @@
-// An administrator searches, disables, enables, unlocks and logs out accounts, reads the audit log, and sends failed
-// mails again. Names of users and their programs are shown as text.
+// An administrator searches, disables, enables, unlocks and logs out accounts, reads the audit log, sends failed mails
+// again, and manages service accounts. Names of users and their programs are shown as text.
 import { execFileSync } from "node:child_process";
 import {
   axe, entry, logIn, openAccount, openPage, runInBrowser, signUp, waitFor, waitForLoginView, waitForText, PASSWORD,
@@ -29,6 +29,7 @@ await runInBrowser(async () => {
   await changeAccount(page, bob);
   await readAuditLog(page);
   await sendMailsAgain(page, mailServer);
+  await manageServiceAccounts(page);
   for (const [device, options] of Object.entries(DEVICES)) await checkViews(device, options);
 });
 
@@ -134,6 +135,83 @@ async function checkViews(device, options) {
   await openAccount(page, "Root", "Mail");
   await entry(page, "root@example.com").first().waitFor();
   await check("admin-mail");
+  await openAccount(page, "Root", "Service accounts");
+  await page.getByLabel("Label").fill(`Billing ${device}`);
+  await page.getByLabel("tasks.read").check();
+  await page.getByRole("button", { name: "Create service account" }).click();
+  await page.getByRole("dialog").getByRole("button", { name: "Copy" }).waitFor();
+  await check("admin-service-secret");
+  await page.getByRole("dialog").getByRole("button", { name: "Done" }).click();
+  await entry(page, `Billing ${device}`).waitFor();
+  await check("admin-services");
+  await entry(page, `Billing ${device}`).getByRole("button", { name: "Rotate" }).click();
+  await check("admin-service-rotate");
+}
+
+/** Creates a service account, uses its secrets, and deletes it. */
+async function manageServiceAccounts(page) {
+  await openAccount(page, "Root", "Service accounts");
+  await waitForText(page, "There are no service accounts.");
+  const press = (name) => page.getByRole("button", { name, exact: true }).click();
+  await page.getByLabel("Label").fill(MARKUP);
+  await press("Create service account");
+  await waitForText(page, "Select at least one scope.");
+  await page.getByLabel("tasks.read").check();
+  await page.getByLabel("admin.read").check();
+  await page.getByLabel("Name in a certificate").fill("not a name");
+  await press("Create service account");
+  await page.locator("[name=certificateName][aria-invalid]").waitFor();
+  await page.getByLabel("Name in a certificate").fill("");
+  await press("Create service account");
+  const first = await readSecret(page);
+  const account = entry(page, MARKUP);
+  await account.getByText("tasks.read · admin.read").waitFor();
+  const id = (await account.getByText(/^Id /).textContent()).slice(3);
+  if ((await statusOfToken(id, first)) !== 200) throw new Error("the secret is refused");
+
+  await account.getByRole("button", { name: "Rotate" }).click();
+  await page.getByLabel("The old secret").selectOption({ label: "stays valid for an hour" });
+  await press("Rotate secret");
+  const second = await readSecret(page);
+  await account.getByText("the old secret is valid until").waitFor();
+  await account.getByRole("button", { name: "Rotate" }).click();
+  await press("Rotate secret");
+  const third = await readSecret(page);
+  const statuses = await Promise.all([first, second, third].map((secret) => statusOfToken(id, secret)));
+  if (statuses.join() !== "401,401,200") throw new Error(`the secrets after two rotations: ${statuses}`);
+
+  await page.getByLabel("Label").fill("With a certificate");
+  await page.getByLabel("tokens.verify").check();
+  await page.getByLabel("Name in a certificate").fill("Verifier.example.org");
+  await press("Create service account");
+  await entry(page, "With a certificate").getByText("with a certificate for verifier.example.org").waitFor();
+  if (await entry(page, "With a certificate").getByRole("button", { name: "Rotate" }).count()) {
+    throw new Error("a certificate can be rotated");
+  }
+  for (const item of [entry(page, "With a certificate"), account]) {
+    await item.getByRole("button", { name: "Delete" }).click();
+    await press("Delete service account");
+    await item.waitFor({ state: "detached" });
+  }
+  await waitForText(page, "There are no service accounts.");
+  if ((await statusOfToken(id, third)) !== 401) throw new Error("a deleted service account gets a token");
+  await assertNoMarkup(page);
+}
+
+/** Returns the secret that the dialog shows, and closes it. */
+async function readSecret(page) {
+  const dialog = page.getByRole("dialog");
+  const secret = await dialog.getByLabel("Secret", { exact: true }).inputValue();
+  if (!/^taskey_client_[\w-]{43}$/.test(secret)) throw new Error(`not a secret: ${secret}`);
+  await dialog.getByRole("button", { name: "Done" }).click();
+  await dialog.waitFor({ state: "detached" });
+  return secret;
+}
+
+/** Requests an access token with client credentials, and returns the status. */
+async function statusOfToken(id, secret) {
+  const body = new URLSearchParams({ grant_type: "client_credentials", client_id: id, client_secret: secret });
+  return (await fetch(`${TASKEY_URL}/v1/oauth2/token`, { method: "POST", body })).status;
 }
 
 async function assertNoMarkup(page) {

@@ -195,7 +195,7 @@ async fn links_in_mails_confirm_an_address_and_reset_a_forgotten_password() {
 }
 
 #[tokio::test]
-async fn administrators_manage_accounts_and_mails() {
+async fn administrators_manage_accounts_mails_and_services() {
     if let Some(reason) = missing_tool() {
         return report_skipped("a test in a browser", reason);
     }
