@@ -9,9 +9,9 @@
 //! - `watch`: streams of changes.
 //! - `jobs`: the purge of deleted tasks, and the cleanup of deleted accounts, with their SQL.
 //! - `store`: the SQL of calls, with the owner in every `where`.
-//! - `page`: pages of `ListTasks`.
+//! - `page`: pages of `ListTasks` and `ListTaskHistory`.
 //! - `request`: parses messages into types that cannot be invalid. `response`: converts rows to messages.
-//! - `model`: the types of tasks, lists, filters and orders, and the logic of writes, without I/O.
+//! - `model`: the types of tasks, lists, histories, filters and orders, and the logic of writes, without I/O.
 //! - `error`: the errors of this service.
 
 use std::{sync::Arc, time::Duration};

@@ -16,6 +16,7 @@ pub(crate) mod field;
 pub(crate) mod file;
 pub(crate) mod filter;
 pub(crate) mod fold;
+pub(crate) mod history;
 pub(crate) mod list;
 pub(crate) mod mutation;
 pub(crate) mod order;

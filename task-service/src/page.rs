@@ -1,14 +1,22 @@
-//! Pages of `ListTasks`.
+//! Pages of `ListTasks` and `ListTaskHistory`.
 
 use std::ops::ControlFlow;
 
+use prost::Message;
 use service_kit::{epoch::Epoch, page::PageTokens};
-use taskey_proto::{encoded::Encoded, task::v1::ListTasksResponse};
+use taskey_proto::{
+    encoded::Encoded,
+    task::v1::{ListTaskHistoryResponse, ListTasksResponse},
+};
 use uuid::Uuid;
 
 use crate::{
-    model::{ListQuery, TaskRow, order::OrderBy},
-    response::{encode_task, put_field},
+    model::{
+        ListQuery, TaskRow,
+        history::{HistoryEntry, HistoryQuery},
+        order::OrderBy,
+    },
+    response::{encode_task, history_entry, put_field},
 };
 
 /// The field numbers of [`ListTasksResponse`].
@@ -81,6 +89,32 @@ impl PageEncoder {
         }
         Encoded::new(self.response)
     }
+}
+
+/// Returns a page of a history, which ends early rather than exceed `max_bytes`. If there is a next page, `entries`
+/// contains at least one entry of it.
+pub(crate) fn history_page(
+    tokens: &PageTokens,
+    owner: Uuid,
+    query: &HistoryQuery,
+    entries: Vec<HistoryEntry>,
+    max_bytes: usize,
+) -> ListTaskHistoryResponse {
+    let (mut page, mut room, mut last) = (ListTaskHistoryResponse::default(), max_bytes, Vec::new());
+    for entry in entries {
+        let cursor = entry.position.cursor();
+        let message = history_entry(entry);
+        let bytes = field_bytes(message.encoded_len());
+        let is_too_large = bytes + field_bytes(PageTokens::length(&cursor)) > room;
+        if page.entries.len() == query.page_size || (is_too_large && !page.entries.is_empty()) {
+            page.next_page_token = tokens.seal(owner, &query.arguments(), &last);
+            break;
+        }
+        page.entries.push(message);
+        room = room.saturating_sub(bytes);
+        last = cursor;
+    }
+    page
 }
 
 /// Returns the encoded size of a field whose value has this length, including the length prefix and the tag, which is

@@ -5,10 +5,10 @@ use prost::{
     encoding::{WireType, encode_key, encode_varint, int32, message},
 };
 use service_kit::{clock::Timestamp, epoch::Epoch};
-use taskey_proto::task::v1::{Task, TaskList, task::State};
+use taskey_proto::task::v1::{Task, TaskHistoryEntry, TaskList, task::State};
 use uuid::Uuid;
 
-use crate::model::{TaskRow, field::Labels, list::ListRow};
+use crate::model::{TaskRow, field::Labels, history::HistoryEntry, list::ListRow};
 
 /// Returns the task of a row, with an etag of this epoch.
 pub(crate) fn task(row: TaskRow, epoch: Epoch) -> Task {
@@ -103,6 +103,19 @@ pub(crate) fn task_list(row: ListRow, epoch: Epoch) -> TaskList {
         create_time: Some(row.create_time.into()),
         update_time: Some(row.update_time.into()),
         etag: row.revision.etag(epoch),
+    }
+}
+
+/// Returns an entry of a task history.
+pub(crate) fn history_entry(entry: HistoryEntry) -> TaskHistoryEntry {
+    let HistoryEntry { position, change_time, actor_id, session_id, old_value, new_value } = entry;
+    TaskHistoryEntry {
+        change_time: Some(change_time.into()),
+        actor_id: actor_id.map(|id| id.to_string()).unwrap_or_default(),
+        session_id: session_id.map(|id| id.to_string()).unwrap_or_default(),
+        field: position.field,
+        old_value,
+        new_value,
     }
 }
 

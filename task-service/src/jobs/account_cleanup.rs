@@ -168,8 +168,8 @@ mod tests {
         AccountCleanup::new(db.clone(), clock.clone()).receive(vec![owner, owner], 7).await.expect("received");
         let cleanup = AccountCleanup::new(db.clone(), clock);
         assert_eq!(cleanup.sequence().await.expect("a sequence number"), 7);
-        // The task, its list and the counter.
-        assert_eq!(cleanup.sweep().await.expect("a sweep"), 3);
+        // The task, the entry of its history, its list and the counter.
+        assert_eq!(cleanup.sweep().await.expect("a sweep"), 4);
         db.close().await;
     }
 

@@ -7,7 +7,7 @@ use service_kit::{
     db::{self, Db},
 };
 
-use super::{backfill, sweep};
+use super::{backfill, history, sweep};
 use crate::store::transaction::RETENTION;
 
 /// How often tasks are purged. Callers cannot read a task after its purge time, even if it has not been purged yet.
@@ -27,6 +27,7 @@ pub(crate) async fn run(db: &Db, clock: &Clock) {
         let now = clock.now();
         run_batches("deleted tasks", || sweep::purge(db, now, BATCH)).await;
         run_batches("tombstones", || sweep::delete_tombstones(db, now - TOMBSTONE_RETENTION, BATCH)).await;
+        run_batches("entries of task histories", || history::delete_expired(db, now, BATCH)).await;
         run_batches("stored responses", || sweep::delete_responses(db, now - RETENTION, BATCH)).await;
         run_batches("lists that older programs have created", || backfill::add_lists_to_feed(db, BATCH)).await;
         run_batches("tasks without a search text", || backfill::fold_texts(db, BATCH)).await;

@@ -61,7 +61,9 @@ pub(crate) async fn due_owners(db: &Db, now: Timestamp, limit: i64) -> Result<Ve
 
 /// The statements that delete at most `$2` rows of an owner (`$1`), for one table each. The counter is deleted last,
 /// because every write creates it before other rows.
-const DELETE_OWNED: [&str; 5] = [
+const DELETE_OWNED: [&str; 6] = [
+    "delete from task_history where owner_id = $1 and (change, task_id, field) in (
+        select change, task_id, field from task_history where owner_id = $1 order by change, task_id, field limit $2)",
     "delete from tasks where owner_id = $1 and id in (select id from tasks where owner_id = $1 order by id limit $2)",
     "delete from task_lists where owner_id = $1 and id in (
         select id from task_lists where owner_id = $1 order by id limit $2)",

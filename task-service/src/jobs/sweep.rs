@@ -10,6 +10,8 @@ use service_kit::{
 };
 use uuid::Uuid;
 
+use crate::store::history;
+
 /// The key of the advisory lock of these writes. Without the lock, two of them could lock the same rows in different
 /// orders and deadlock. Also, if another replica deleted rows of a batch, the batch would not be full, and would seem
 /// to be the last one. The number is arbitrary.
@@ -31,15 +33,22 @@ where
 }
 
 /// Purges at most `limit` tasks after their purge time, and returns their number. The purge is a mutation of each
-/// owner, so that it is in the change feed, and blocks the owner's other mutations until the commit.
+/// owner, so that it is in the change feed, and blocks the owner's other mutations until the commit. The history of the
+/// tasks, which may be long, is deleted before in transactions of its own.
 ///
 /// # Errors
 /// Those of the database.
 pub(crate) async fn purge(db: &Db, now: Timestamp, limit: i64) -> Result<u64, Error> {
-    sweep(db, move |conn| Box::pin(purge_within(conn, now, limit))).await
+    loop {
+        if let Some(purged) = sweep(db, move |conn| Box::pin(purge_within(conn, now, limit))).await? {
+            return Ok(purged);
+        }
+    }
 }
 
-async fn purge_within(conn: &mut Conn, now: Timestamp, limit: i64) -> Result<u64, Error> {
+/// Deletes at most `limit` entries of the history of the due tasks and, if these were the last ones, purges the tasks.
+/// Returns the number of purged tasks, or `None` if there are more entries.
+async fn purge_within(conn: &mut Conn, now: Timestamp, limit: i64) -> Result<Option<u64>, Error> {
     const DUE: &str = "
         select owner_id, id from tasks where purge_time <= $1 order by purge_time, owner_id, id limit $2";
     const ADD_TOMBSTONES: &str = "
@@ -51,9 +60,14 @@ async fn purge_within(conn: &mut Conn, now: Timestamp, limit: i64) -> Result<u64
         update owners set task_rows = task_rows - $2, tombstones = tombstones + $2 where owner_id = $1";
     let due: Vec<(Uuid, Uuid)> = conn.fetch_all(DUE, args![now, limit]).await?;
     if due.is_empty() {
-        return Ok(0);
+        return Ok(Some(0));
     }
-    begin_mutations(conn, due.iter().map(|(owner, _)| *owner).collect()).await?;
+    let owners: Vec<Uuid> = due.iter().map(|(owner, _)| *owner).collect();
+    lock_owners(conn, owners.iter().copied()).await?;
+    if history::delete_of_due_tasks(conn, now, limit).await? == limit.unsigned_abs() {
+        return Ok(None);
+    }
+    begin_mutations(conn, owners).await?;
     // A task that was undeleted meanwhile is no longer due.
     let mut tombstones = QueryBuilder::new(ADD_TOMBSTONES);
     tombstones.push_bind(now).push(" from tasks task join owners owner on owner.owner_id = task.owner_id");
@@ -71,7 +85,7 @@ async fn purge_within(conn: &mut Conn, now: Timestamp, limit: i64) -> Result<u64
     for (owner, count) in count_per_owner(purged.iter().copied()) {
         conn.execute(COUNT, args![owner, count]).await?;
     }
-    Ok(purged.len() as u64)
+    Ok(Some(purged.len() as u64))
 }
 
 fn count_per_owner(owners: impl Iterator<Item = Uuid>) -> BTreeMap<Uuid, i64> {

@@ -35,10 +35,19 @@ impl Scope {
     }
 }
 
+/// Who makes a mutation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Actor {
+    /// The user, or the service that acts on behalf of the user. `None` if the server makes it by itself.
+    pub(crate) id: Option<Uuid>,
+    pub(crate) session_id: Option<Uuid>,
+}
+
 /// What the writes of a mutation have in common.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct MutationContext {
     pub(crate) owner: Uuid,
+    pub(crate) actor: Actor,
     pub(crate) now: Timestamp,
     /// When the tasks that this mutation deletes are purged.
     pub(crate) purge_time: Timestamp,

@@ -4,7 +4,7 @@ use service_kit::{
     page,
     status::{ApiError, Violations},
 };
-use taskey_proto::task::v1::{FileFormat, ListTasksRequest};
+use taskey_proto::task::v1::{FileFormat, ListTaskHistoryRequest, ListTasksRequest};
 
 use crate::{
     error::{filter_invalid, order_by_invalid},
@@ -13,6 +13,7 @@ use crate::{
         field::{self, FieldError},
         file::ExportFormat,
         filter::Filter,
+        history::HistoryQuery,
         order::OrderBy,
     },
 };
@@ -43,6 +44,19 @@ pub(crate) fn export_format(format: FileFormat) -> Result<ExportFormat, ApiError
     let mut violations = Violations::default();
     let format = violations.check("format", ExportFormat::try_from(format));
     violations.finish(format)
+}
+
+/// Parses the parameters of `ListTaskHistory`.
+///
+/// # Errors
+/// VALIDATION_FAILED if the id is not a UUID or the page size is negative.
+pub(crate) fn history_query(request: ListTaskHistoryRequest) -> Result<HistoryQuery, ApiError> {
+    let mut violations = Violations::default();
+    let task_id = violations.check("id", field::id(&request.id));
+    let page_size = violations.check("page_size", page::size(request.page_size));
+    let page_token = request.page_token;
+    let query = task_id.zip(page_size).map(|(task_id, page_size)| HistoryQuery { task_id, page_size, page_token });
+    violations.finish(query)
 }
 
 /// Parses the size of a page.

@@ -11,7 +11,7 @@ use taskey_proto::task::v1::{
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
-use super::{App, respond};
+use super::{App, Writer, respond};
 use crate::{
     model::list::ListRow,
     request::{self, write::WriteOptions},
@@ -31,14 +31,14 @@ pub(crate) struct Lists(pub(crate) Arc<App>);
 #[tonic::async_trait]
 impl TaskListService for Lists {
     async fn create_task_list(&self, request: Request<CreateTaskListRequest>) -> Result<Response<TaskList>, Status> {
-        let owner = self.0.writer(&request)?;
+        let writer = self.0.writer(&request)?;
         let request = request.into_inner();
         let options = WriteOptions::parse("CreateTaskList", &request, &request.request_id, request.validate_only)?;
         let title = request::list::create(request)?;
         let App { db, owner_queue, clock, max_lists, .. } = &*self.0;
         let (id, max_lists) = (clock.new_id(), (*max_lists).into());
-        let outcome = lists::create(db, owner_queue, self.list_write(owner, options), id, title, max_lists).await?;
-        self.notify_and_respond(owner, outcome)
+        let outcome = lists::create(db, owner_queue, self.list_write(writer, options), id, title, max_lists).await?;
+        self.notify_and_respond(writer.owner, outcome)
     }
 
     async fn get_task_list(&self, request: Request<GetTaskListRequest>) -> Result<Response<TaskList>, Status> {
@@ -65,25 +65,25 @@ impl TaskListService for Lists {
     }
 
     async fn update_task_list(&self, request: Request<UpdateTaskListRequest>) -> Result<Response<TaskList>, Status> {
-        let owner = self.0.writer(&request)?;
+        let writer = self.0.writer(&request)?;
         let request = request.into_inner();
         let options = WriteOptions::parse("UpdateTaskList", &request, &request.request_id, request.validate_only)?;
         let (target, title) = request::list::update(request)?;
         let App { db, owner_queue, .. } = &*self.0;
-        let outcome = lists::update(db, owner_queue, self.list_write(owner, options), target, title).await?;
-        self.notify_and_respond(owner, outcome)
+        let outcome = lists::update(db, owner_queue, self.list_write(writer, options), target, title).await?;
+        self.notify_and_respond(writer.owner, outcome)
     }
 
     async fn delete_task_list(&self, request: Request<DeleteTaskListRequest>) -> Result<Response<TaskList>, Status> {
-        let owner = self.0.writer(&request)?;
+        let writer = self.0.writer(&request)?;
         let request = request.into_inner();
         let options = WriteOptions::parse("DeleteTaskList", &request, &request.request_id, request.validate_only)?;
         let (target, move_tasks_to) = request::list::delete(&request)?;
         let App { db, owner_queue, purge_after, .. } = &*self.0;
-        let write = self.list_write(owner, options);
+        let write = self.list_write(writer, options);
         let purge_time = write.now + *purge_after;
         let outcome = lists::delete(db, owner_queue, write, target, move_tasks_to, purge_time).await?;
-        self.notify_and_respond(owner, outcome)
+        self.notify_and_respond(writer.owner, outcome)
     }
 }
 
@@ -92,10 +92,11 @@ impl Lists {
         response::task_list(row, self.0.page_tokens.epoch().get())
     }
 
-    fn list_write(&self, owner: Uuid, options: WriteOptions) -> ListWrite {
+    fn list_write(&self, writer: Writer, options: WriteOptions) -> ListWrite {
         let epoch = self.0.page_tokens.epoch().get();
         let encode = |row: &ListRow, epoch| response::task_list(row.clone(), epoch).encode_to_vec();
-        ListWrite { owner, now: self.0.clock.now(), options, epoch, encode }
+        let Writer { owner, actor } = writer;
+        ListWrite { owner, actor, now: self.0.clock.now(), options, epoch, encode }
     }
 
     fn notify_and_respond(&self, owner: Uuid, outcome: Outcome<ListRow>) -> Result<Response<TaskList>, Status> {

@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use crate::{
     error::row_rate_limited,
-    model::sync::SyncPoint,
+    model::{mutation::Actor, sync::SyncPoint},
     store::{
         lists::create_default, owner_queue::OwnerQueue, read_groups::TaskReads, transaction::Outcome,
         write_groups::TaskWrites,
@@ -62,16 +62,18 @@ pub(crate) struct App {
 }
 
 impl App {
-    /// Returns the account of a caller who writes, which must not have written too many rows.
+    /// Returns the caller who writes, whose account must not have written too many rows.
     ///
     /// # Errors
     /// RATE_LIMITED if the limit of rows is exceeded.
-    pub(crate) fn writer<T>(&self, request: &Request<T>) -> Result<Uuid, ApiError> {
-        let owner = Caller::from_request(request)?.user_id();
+    pub(crate) fn writer<T>(&self, request: &Request<T>) -> Result<Writer, ApiError> {
+        let caller = Caller::from_request(request)?;
+        let owner = caller.user_id();
         if self.rate_limits == OnOff::On {
             self.row_rate_limit.check_charges(&owner).map_err(row_rate_limited)?;
         }
-        Ok(owner)
+        let id = caller.actor().unwrap_or(owner);
+        Ok(Writer { owner, actor: Actor { id: Some(id), session_id: Some(caller.session_id()) } })
     }
 
     /// Returns up to `size` changes of an owner since a sync point, or since the beginning. An owner who has written
@@ -92,6 +94,13 @@ impl App {
         create_default(&self.db, &self.owner_queue, owner, self.clock.now()).await?;
         self.changes.page(owner, None, size).await
     }
+}
+
+/// A caller who writes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Writer {
+    pub(crate) owner: Uuid,
+    pub(crate) actor: Actor,
 }
 
 /// Returns the response to a write, marked if it is replayed.

@@ -9,20 +9,20 @@ use taskey_proto::{
     task::v1::{
         BatchWriteTasksRequest, BatchWriteTasksResponse, CompleteTaskRequest, CreateTaskRequest, DeleteTaskRequest,
         ExportTasksRequest, ExportTasksResponse, GetTaskRequest, ListTaskChangesRequest, ListTaskChangesResponse,
-        ListTasksRequest, ListTasksResponse, MoveTaskRequest, ReopenTaskRequest, Task, UndeleteTaskRequest,
-        UpdateTaskRequest, WatchTasksRequest, WatchTasksResponse, task_service_server::TaskService,
+        ListTaskHistoryRequest, ListTaskHistoryResponse, ListTasksRequest, ListTasksResponse, MoveTaskRequest,
+        ReopenTaskRequest, Task, UndeleteTaskRequest, UpdateTaskRequest, WatchTasksRequest, WatchTasksResponse,
+        task_service_server::TaskService,
     },
 };
 use tonic::{Request, Response, Status};
-use uuid::Uuid;
 
-use super::{App, respond};
+use super::{App, Writer, respond};
 use crate::{
     model::{TaskRow, sync::SyncPoint, write::Write},
-    page::PageEncoder,
+    page::{PageEncoder, history_page},
     request::{self, batch, write, write::WriteOptions},
     response,
-    store::{lists, mutations::Mutation, storage_limits, tasks, transaction::Outcome},
+    store::{history::pages, lists, mutations::Mutation, storage_limits, tasks, transaction::Outcome},
     transfer::export::Export,
     watch::{stream, sync_page::SyncPage},
 };
@@ -33,11 +33,11 @@ pub(crate) struct Tasks(pub(crate) Arc<App>);
 #[tonic::async_trait]
 impl TaskService for Tasks {
     async fn create_task(&self, request: Request<CreateTaskRequest>) -> Result<Response<Task>, Status> {
-        let owner = self.0.writer(&request)?;
+        let writer = self.0.writer(&request)?;
         let request = request.into_inner();
         let options = WriteOptions::parse("CreateTask", &request, &request.request_id, request.validate_only)?;
         let writes = write::parse(|validator| write::create(request, validator))?;
-        self.write(owner, options, writes, Vec::new(), single_response).await
+        self.write(writer, options, writes, Vec::new(), single_response).await
     }
 
     async fn get_task(&self, request: Request<GetTaskRequest>) -> Result<Response<Task>, Status> {
@@ -61,62 +61,62 @@ impl TaskService for Tasks {
     }
 
     async fn update_task(&self, request: Request<UpdateTaskRequest>) -> Result<Response<Task>, Status> {
-        let owner = self.0.writer(&request)?;
+        let writer = self.0.writer(&request)?;
         let request = request.into_inner();
         let options = WriteOptions::parse("UpdateTask", &request, &request.request_id, request.validate_only)?;
         let writes = write::parse(|validator| write::update(request, validator))?;
-        self.write(owner, options, writes, Vec::new(), single_response).await
+        self.write(writer, options, writes, Vec::new(), single_response).await
     }
 
     async fn delete_task(&self, request: Request<DeleteTaskRequest>) -> Result<Response<Task>, Status> {
-        let owner = self.0.writer(&request)?;
+        let writer = self.0.writer(&request)?;
         let request = request.into_inner();
         let options = WriteOptions::parse("DeleteTask", &request, &request.request_id, request.validate_only)?;
         let writes = write::parse(|validator| write::delete(&request, validator))?;
-        self.write(owner, options, writes, Vec::new(), single_response).await
+        self.write(writer, options, writes, Vec::new(), single_response).await
     }
 
     async fn undelete_task(&self, request: Request<UndeleteTaskRequest>) -> Result<Response<Task>, Status> {
-        let owner = self.0.writer(&request)?;
+        let writer = self.0.writer(&request)?;
         let request = request.into_inner();
         let options = WriteOptions::parse("UndeleteTask", &request, &request.request_id, request.validate_only)?;
         let writes = write::parse(|validator| validator.target("id", &request.id, &request.etag).map(Write::Undelete))?;
-        self.write(owner, options, writes, Vec::new(), single_response).await
+        self.write(writer, options, writes, Vec::new(), single_response).await
     }
 
     async fn complete_task(&self, request: Request<CompleteTaskRequest>) -> Result<Response<Task>, Status> {
-        let owner = self.0.writer(&request)?;
+        let writer = self.0.writer(&request)?;
         let request = request.into_inner();
         let options = WriteOptions::parse("CompleteTask", &request, &request.request_id, request.validate_only)?;
         let writes = write::parse(|validator| write::complete(&request, validator))?;
-        self.write(owner, options, writes, Vec::new(), single_response).await
+        self.write(writer, options, writes, Vec::new(), single_response).await
     }
 
     async fn reopen_task(&self, request: Request<ReopenTaskRequest>) -> Result<Response<Task>, Status> {
-        let owner = self.0.writer(&request)?;
+        let writer = self.0.writer(&request)?;
         let request = request.into_inner();
         let options = WriteOptions::parse("ReopenTask", &request, &request.request_id, request.validate_only)?;
         let writes = write::parse(|validator| validator.target("id", &request.id, &request.etag).map(Write::Reopen))?;
-        self.write(owner, options, writes, Vec::new(), single_response).await
+        self.write(writer, options, writes, Vec::new(), single_response).await
     }
 
     async fn move_task(&self, request: Request<MoveTaskRequest>) -> Result<Response<Task>, Status> {
-        let owner = self.0.writer(&request)?;
+        let writer = self.0.writer(&request)?;
         let request = request.into_inner();
         let options = WriteOptions::parse("MoveTask", &request, &request.request_id, request.validate_only)?;
         let writes = write::parse(|validator| write::move_task(&request, validator))?;
-        self.write(owner, options, writes, Vec::new(), single_response).await
+        self.write(writer, options, writes, Vec::new(), single_response).await
     }
 
     async fn batch_write_tasks(
         &self,
         request: Request<BatchWriteTasksRequest>,
     ) -> Result<Response<BatchWriteTasksResponse>, Status> {
-        let owner = self.0.writer(&request)?;
+        let writer = self.0.writer(&request)?;
         let request = request.into_inner();
         let options = WriteOptions::parse("BatchWriteTasks", &request, &request.request_id, request.validate_only)?;
         let (writes, prefixes) = batch::parse(request)?;
-        self.write(owner, options, writes, prefixes, batch_response).await
+        self.write(writer, options, writes, prefixes, batch_response).await
     }
 
     async fn list_task_changes(
@@ -161,6 +161,18 @@ impl TaskService for Tasks {
         let export = Export { db: db.clone(), epoch: page_tokens.epoch().get(), default_list, format, permit };
         Ok(Response::new(stream::from_task(|messages| export.send(messages), self.session_end(caller))))
     }
+
+    async fn list_task_history(
+        &self,
+        request: Request<ListTaskHistoryRequest>,
+    ) -> Result<Response<ListTaskHistoryResponse>, Status> {
+        let owner = Caller::from_request(&request)?.user_id();
+        let query = request::history_query(request.into_inner())?;
+        let App { db, clock, page_tokens, max_response_bytes, .. } = &*self.0;
+        let after = query.after(page_tokens, owner)?;
+        let entries = pages::list(db, owner, clock.now(), query.task_id, after, query.page_size + 1).await?;
+        Ok(Response::new(history_page(page_tokens, owner, &query, entries, *max_response_bytes)))
+    }
 }
 
 /// Returns the response to a single write: its task, or an empty one if the task is missing.
@@ -184,7 +196,7 @@ impl Tasks {
     /// Executes the writes of a request. Returns the response, or the one that was stored for the request id.
     async fn write<M: Message + Default + 'static>(
         &self,
-        owner: Uuid,
+        writer: Writer,
         options: WriteOptions,
         writes: Vec<Write>,
         prefixes: Vec<String>,
@@ -192,8 +204,10 @@ impl Tasks {
     ) -> Result<Response<M>, Status> {
         let App { owner_queue, clock, watches, page_tokens, purge_after, max_tasks, .. } = &*self.0;
         let (now, epoch) = (clock.now(), page_tokens.epoch().get());
+        let Writer { owner, actor } = writer;
         let mutation = Mutation {
             owner,
+            actor,
             now,
             purge_time: now + *purge_after,
             max_tasks: (*max_tasks).into(),

@@ -11,10 +11,11 @@ use uuid::Uuid;
 
 use super::{
     epoch,
+    history::{EntryContext, enforce_limits, store_for_list},
     owner_queue::OwnerQueue,
     storage_limits::{Excess, MAX_DELETED_TASKS, purge_excess},
     transaction::{
-        NotCommitted, Outcome, OwnerCounter, add_active_tasks, check_request, lock_owner, outcome, store_response,
+        CounterChange, NotCommitted, Outcome, change_counter, check_request, lock_owner, outcome, store_response,
     },
 };
 use crate::{
@@ -22,8 +23,10 @@ use crate::{
     model::{
         Revision, Target,
         field::Title,
+        history::FieldChange,
         later,
         list::ListRow,
+        mutation::Actor,
         rank::{self, SequenceNumber},
     },
     request::write::WriteOptions,
@@ -89,6 +92,7 @@ pub(crate) async fn list(
 /// The owner, the time and the options of a write to a list.
 pub(crate) struct ListWrite {
     pub(crate) owner: Uuid,
+    pub(crate) actor: Actor,
     pub(crate) now: Timestamp,
     pub(crate) options: WriteOptions,
     /// The epoch of the etag in the response.
@@ -178,19 +182,21 @@ pub(crate) async fn delete(
     move_tasks_to: Option<Uuid>,
     purge_time: Timestamp,
 ) -> Result<Outcome<ListRow>, ApiError> {
-    let (owner, now) = (write.owner, write.now);
+    let owner = write.owner;
     let written = queue.write(db, owner, move |conn| {
         Box::pin(async move {
             let counter = begin(conn, &write).await?;
-            let sequence = counter.sequence;
+            let ListWrite { actor, now, .. } = write;
+            let context =
+                EntryContext { owner, now, actor, sequence: counter.sequence, position: counter.history_bytes };
             let row = find(conn, owner, target.id).await?;
             if row.is_default() {
                 return Err(default_list_not_deletable().into());
             }
             check_etag(conn, target, &row).await?;
             match move_tasks_to {
-                Some(to) => move_tasks(conn, owner, now, sequence, target.id, to).await?,
-                None => delete_tasks(conn, owner, now, sequence, target.id, purge_time).await?,
+                Some(to) => move_tasks(conn, context, target.id, to).await?,
+                None => delete_tasks(conn, context, target.id, purge_time).await?,
             }
             remove(conn, owner, now, counter, target.id).await?;
             add_lists(conn, owner, -1).await?;
@@ -209,7 +215,7 @@ async fn begin(conn: &mut Conn, write: &ListWrite) -> Result<OwnerCounter, NotCo
 
 /// Ends a write: stores its response, or rolls back if the write is a dry run.
 async fn finish(conn: &mut Conn, write: ListWrite, row: ListRow) -> Result<ListRow, NotCommitted<ListRow>> {
-    let ListWrite { owner, now, options, epoch, encode } = write;
+    let ListWrite { owner, now, options, epoch, encode, .. } = write;
     if options.validate_only {
         return Err(NotCommitted::NothingToCommit(row));
     }
@@ -238,14 +244,7 @@ async fn remove(
 
 /// Moves the tasks of a list after those of another, in the same order: the new rank of a task is a rank after all
 /// others, followed by the number of the task in the old order, and a 5, because a rank must not end with a zero.
-async fn move_tasks(
-    conn: &mut Conn,
-    owner: Uuid,
-    now: Timestamp,
-    sequence: i64,
-    from: Uuid,
-    to: Uuid,
-) -> Result<(), NotCommitted<ListRow>> {
+async fn move_tasks(conn: &mut Conn, context: EntryContext, from: Uuid, to: Uuid) -> Result<(), NotCommitted<ListRow>> {
     const UPDATE: &str = "
         update tasks set list_id = $3, rank = $4 || substr(cast(10000000000 + sorted.number as text), 2) || '5',
             change = $5, revision = revision + 1,
@@ -255,19 +254,20 @@ async fn move_tasks(
             from tasks where owner_id = $1 and list_id = $2
         ) sorted
         where owner_id = $1 and id = sorted.task_id";
+    let EntryContext { owner, now, sequence, .. } = context;
     if conn.fetch_optional::<ListRow>(SELECT, args![owner, to]).await?.is_none() {
         return Err(list_not_found().field("move_tasks_to", "is not a list of the caller").into());
     }
+    let history_bytes = store_for_list(conn, context, FieldChange::list(from, to), from, false).await?;
     let last_rank = rank::last(SequenceNumber(sequence), 0);
     conn.execute(UPDATE, args![owner, from, to, last_rank, sequence, now]).await?;
+    count(conn, context, CounterChange { active_tasks: 0, history_bytes }).await?;
     Ok(())
 }
 
 async fn delete_tasks(
     conn: &mut Conn,
-    owner: Uuid,
-    now: Timestamp,
-    sequence: i64,
+    context: EntryContext,
     list: Uuid,
     purge_time: Timestamp,
 ) -> Result<(), db::Error> {
@@ -275,8 +275,17 @@ async fn delete_tasks(
         update tasks set delete_time = $3, purge_time = $4, change = $5, revision = revision + 1,
             update_time = case when update_time >= $3 then update_time + 1 else $3 end
         where owner_id = $1 and list_id = $2 and delete_time is null";
+    let EntryContext { owner, now, sequence, .. } = context;
+    let history_bytes = store_for_list(conn, context, FieldChange::deletion(None, Some(now)), list, true).await?;
     let deleted = conn.execute(UPDATE, args![owner, list, now, purge_time, sequence]).await?;
-    add_active_tasks(conn, owner, -deleted.cast_signed()).await
+    count(conn, context, CounterChange { active_tasks: -deleted.cast_signed(), history_bytes }).await
+}
+
+/// Counts deleted tasks and entries of task histories.
+async fn count(conn: &mut Conn, context: EntryContext, change: CounterChange) -> Result<(), db::Error> {
+    let EntryContext { owner, now, position, .. } = context;
+    change_counter(conn, owner, change).await?;
+    enforce_limits(conn, owner, now, position, change.history_bytes).await
 }
 
 async fn find(conn: &mut Conn, owner: Uuid, id: Uuid) -> Result<ListRow, NotCommitted<ListRow>> {

@@ -15,6 +15,7 @@ use service_kit::{args, db::Db};
 pub(crate) mod changes;
 pub(crate) mod epoch;
 pub(crate) mod export;
+pub(crate) mod history;
 pub(crate) mod lists;
 pub(crate) mod mutations;
 pub(crate) mod owner_queue;

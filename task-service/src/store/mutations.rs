@@ -15,19 +15,19 @@ use service_kit::{
 use uuid::Uuid;
 
 use super::{
-    epoch,
+    epoch, history,
     owner_queue::OwnerQueue,
     read_set::{ReadSet, read_lists, read_ranks, read_taken, read_tasks},
-    rows::store_tasks,
+    rows::{MAX_IDS, store_tasks},
     storage_limits::{Excess, purge_excess},
     transaction::{
-        NotCommitted, Outcome, add_active_tasks, begin_mutation, check_request, count_mutation, outcome, store_response,
+        CounterChange, NotCommitted, Outcome, begin_mutation, check_request, count_mutation, outcome, store_response,
     },
 };
 use crate::{
     model::{
         TaskRow,
-        mutation::{MutationContext, Relative, WorkingSet},
+        mutation::{Actor, MutationContext, Relative, WorkingSet},
         rank::SequenceNumber,
         write::Write,
     },
@@ -41,9 +41,6 @@ const MAX_ROWS: usize = 500;
 /// occupies the thread until the statement is executed, and some characters become 18 when they are folded. On
 /// `PostgreSQL`, other calls need the thread.
 const MAX_TEXT_BYTES: usize = 8 * 1024;
-
-/// Maximum number of ids in a statement: engines limit the number of arguments.
-const MAX_IDS: usize = 1000;
 
 /// The channel on which replicas are notified of mutations.
 pub(crate) const CHANNEL: &str = "taskey_tasks";
@@ -65,6 +62,7 @@ type Encode = Arc<dyn Fn(&[Option<TaskRow>]) -> Vec<u8> + Send + Sync>;
 #[derive(Clone)]
 pub(crate) struct Mutation {
     pub(crate) owner: Uuid,
+    pub(crate) actor: Actor,
     pub(crate) now: Timestamp,
     pub(crate) purge_time: Timestamp,
     pub(crate) max_tasks: i64,
@@ -94,8 +92,19 @@ pub(crate) async fn execute(db: &Db, queue: &OwnerQueue, mutation: Mutation) -> 
 /// # Errors
 /// If the transaction must be rolled back: it failed, was executed before, is a dry run, or changes nothing.
 pub(super) async fn execute_within(conn: &mut Conn, mutation: Mutation) -> Result<Rows, NotCommitted<Rows>> {
-    let Mutation { owner, now, purge_time, max_tasks, max_deleted, options, mut writes, prefixes, new_ids, encode } =
-        mutation;
+    let Mutation {
+        owner,
+        actor,
+        now,
+        purge_time,
+        max_tasks,
+        max_deleted,
+        options,
+        mut writes,
+        prefixes,
+        new_ids,
+        encode,
+    } = mutation;
     let read_set = ReadSet::from_writes(owner, &writes);
     let counter = begin_mutation(conn, owner, read_set.create_count, now).await?;
     check_request(conn, owner, now, &options).await?;
@@ -105,7 +114,7 @@ pub(super) async fn execute_within(conn: &mut Conn, mutation: Mutation) -> Resul
     let lists = read_lists(conn, owner, &read_set, &tree).await?;
     let ranks = read_ranks(conn, owner, &read_set, &tree, &lists).await?;
     let taken = read_taken(conn, owner, &read_set.chosen).await?;
-    let context = MutationContext { owner, now, purge_time, sequence: SequenceNumber(counter.sequence) };
+    let context = MutationContext { owner, actor, now, purge_time, sequence: SequenceNumber(counter.sequence) };
     // `active_tasks` already includes the tasks to create.
     let max_active_delta = max_tasks - (counter.active_tasks - read_set.create_count);
     let mut working_set =
@@ -118,11 +127,14 @@ pub(super) async fn execute_within(conn: &mut Conn, mutation: Mutation) -> Resul
     // From here on, only bugs fail, see `Db::write_after_checks`.
     let response = options.request.as_ref().map(|_| encode(&rows)).unwrap_or_default();
     store_changes(conn, &working_set).await?;
-    count_mutation(conn, owner, read_set.create_count, now, counter).await?;
+    let position = counter.history_bytes;
+    let history_bytes = history::store(conn, &working_set, position).await?;
+    let change = CounterChange { active_tasks: working_set.active_delta - read_set.create_count, history_bytes };
+    count_mutation(conn, owner, read_set.create_count, now, counter, change).await?;
+    history::enforce_limits(conn, owner, now, position, history_bytes).await?;
     let excess =
         Excess { tasks: counter.task_rows - max_tasks - max_deleted, tombstones: counter.tombstones - max_deleted };
     purge_excess(conn, owner, now, counter.sequence, excess).await?;
-    add_active_tasks(conn, owner, working_set.active_delta - read_set.create_count).await?;
     store_response(conn, owner, now, options, || response).await?;
     Ok(rows)
 }
@@ -195,7 +207,7 @@ pub(super) fn split_by_size<'t, T>(tasks: Vec<T>, row: impl Fn(&T) -> &'t TaskRo
 async fn store_relatives(conn: &mut Conn, working_set: &WorkingSet) -> Result<(), db::Error> {
     let MutationContext { owner, now, sequence, .. } = working_set.context;
     let mut changes: HashMap<_, Vec<Uuid>> = HashMap::new();
-    for Relative { id, node, changes: count } in working_set.tree.changed_relatives() {
+    for Relative { id, node, changes: count, .. } in working_set.tree.changed_relatives() {
         let key = (node.list_id, node.complete_time, node.delete_time, node.purge_time, *count);
         changes.entry(key).or_default().push(*id);
     }

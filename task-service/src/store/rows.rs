@@ -12,6 +12,9 @@ use crate::model::{
     mutation::{ChangedTask, Node, Relative},
 };
 
+/// Maximum number of ids in a statement: engines limit the number of arguments.
+pub(super) const MAX_IDS: usize = 1000;
+
 /// The columns of a [`TaskRow`], in the order in which they are read. SQLite has `notes` in another table, see
 /// [`tasks_with_texts`].
 pub(crate) const TASK_COLUMNS: &str = "owner_id, id, list_id, parent_id, title, notes, priority, due_date, due_time, \
@@ -232,7 +235,7 @@ impl FromRow for Relative {
             delete_time: row.next()?,
             purge_time: row.next()?,
         };
-        Ok(Self { id, node, changes: 0 })
+        Ok(Self { id, before: node, node, changes: 0 })
     }
 }
 

@@ -8,12 +8,17 @@ use service_kit::{
 };
 use uuid::Uuid;
 
+use super::history;
+
 /// Maximum number of deleted tasks of an account, if it has the maximum number of active tasks. They are purged early
 /// beyond that. The same limit applies to the tombstones of purged tasks.
 pub(crate) const MAX_DELETED_TASKS: i64 = 10_000;
 
 /// Maximum number of tasks that a write purges: more than a batch creates, so that an account gets below its limit.
 const MAX_PURGED: i64 = 200;
+
+/// Maximum number of entries of task histories that a write deletes before it purges the tasks.
+const MAX_PURGED_ENTRIES: i64 = 10 * MAX_PURGED;
 
 /// Maximum number of tombstones that a write deletes: more than it creates.
 const MAX_FORGOTTEN: i64 = 2 * MAX_PURGED;
@@ -61,12 +66,17 @@ pub(super) async fn purge_excess(
     Ok(())
 }
 
-/// Purges at most `limit` deleted tasks, and returns their number. The caller holds the lock of the owner.
+/// Purges at most `limit` deleted tasks, and returns their number, which is 0 if their history is too long to be deleted
+/// at once. The caller holds the lock of the owner.
 async fn purge_oldest(conn: &mut Conn, owner: Uuid, now: Timestamp, sequence: i64, limit: i64) -> Result<i64, Error> {
     const OLDEST: &str = "
         select id from tasks where owner_id = $1 and purge_time is not null order by purge_time, id limit $2";
     let ids: Vec<Uuid> = conn.fetch_all(OLDEST, args![owner, limit]).await?;
     if ids.is_empty() {
+        return Ok(0);
+    }
+    if history::delete_of_tasks(conn, owner, &ids, MAX_PURGED_ENTRIES).await? == MAX_PURGED_ENTRIES.unsigned_abs() {
+        // The next write continues.
         return Ok(0);
     }
     let mut tombstones = QueryBuilder::new("insert into removed_tasks (owner_id, id, change, remove_time)");

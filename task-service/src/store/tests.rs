@@ -31,7 +31,7 @@ use super::{
 };
 use crate::{
     MIGRATIONS,
-    model::{TaskRow, write::Write},
+    model::{TaskRow, mutation::Actor, write::Write},
     request::{
         write::WriteOptions,
         write::{self, RequestValidator},
@@ -62,6 +62,7 @@ pub(crate) async fn open_with(database: &TestDatabase, migrations: &Migrator) ->
 fn mutation(owner: Uuid, now: Timestamp, writes: Vec<Write>, new_ids: Vec<Uuid>) -> Mutation {
     Mutation {
         owner,
+        actor: Actor::default(),
         now,
         purge_time: now + Duration::from_secs(3600),
         max_tasks: 10_000,
@@ -155,6 +156,7 @@ fn migrations_that_have_landed_are_never_edited() {
             (6, "f9f781801b9392978bc6465081289ddd"),
             (7, "da3b42a879fb6dfd37ed316007ff8bf4"),
             (8, "99d93b9d5d15c2399d8fc9781f5bc758"),
+            (9, "ece8557b38ea53f5c33624d33f723f87"),
         ],
     );
 }

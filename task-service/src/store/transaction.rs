@@ -6,7 +6,7 @@ use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use service_kit::{
     args,
     clock::Timestamp,
-    db::{self, Conn, Engine, Value},
+    db::{self, Conn, Engine, FromRow, Row, Value},
     status::ApiError,
 };
 use uuid::Uuid;
@@ -66,7 +66,7 @@ pub(super) fn outcome<T>(result: Result<T, NotCommitted<T>>) -> Result<Outcome<T
 }
 
 /// The counter of an owner.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct OwnerCounter {
     /// The sequence number of this write among those of the owner.
     pub(super) sequence: i64,
@@ -76,6 +76,28 @@ pub(super) struct OwnerCounter {
     pub(super) task_rows: i64,
     /// The number of tombstones.
     pub(super) tombstones: i64,
+    /// The size of all entries of task histories that have been stored before this write.
+    pub(super) history_bytes: i64,
+}
+
+impl FromRow for OwnerCounter {
+    /// Reads `last_change, live_tasks, task_rows, tombstones, history_bytes`.
+    fn from_row(row: &mut Row<'_>) -> Result<Self, db::Error> {
+        Ok(Self {
+            sequence: row.next()?,
+            active_tasks: row.next()?,
+            task_rows: row.next()?,
+            tombstones: row.next()?,
+            history_bytes: row.next()?,
+        })
+    }
+}
+
+/// By how much a write changes the counter of its owner, besides the tasks that it creates.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct CounterChange {
+    pub(super) active_tasks: i64,
+    pub(super) history_bytes: i64,
 }
 
 /// Increments the sequence number of the owner, which blocks other writes of the owner until the commit, and counts the
@@ -95,15 +117,15 @@ pub(super) async fn lock_owner(
         on conflict (owner_id) do update set
             last_change = owners.last_change + 1, live_tasks = owners.live_tasks + excluded.live_tasks,
             task_rows = owners.task_rows + excluded.task_rows
-        returning last_change, live_tasks, task_rows, tombstones";
+        returning last_change, live_tasks, task_rows, tombstones, history_bytes";
     const DEFAULT_LIST: &str = "
         insert into task_lists (owner_id, id, title, create_time, update_time, revision, change)
         values ($1, $1, 'Tasks', $2, $2, 1, 1) on conflict (owner_id, id) do nothing";
-    let (sequence, active_tasks, task_rows, tombstones) = conn.fetch_one(LOCK, args![owner, create_count]).await?;
-    if sequence == 1 {
+    let counter: OwnerCounter = conn.fetch_one(LOCK, args![owner, create_count]).await?;
+    if counter.sequence == 1 {
         conn.execute(DEFAULT_LIST, args![owner, now]).await?;
     }
-    Ok(OwnerCounter { sequence, active_tasks, task_rows, tombstones })
+    Ok(counter)
 }
 
 /// Begins a mutation, and returns the counter of the owner with the mutation. Only PostgreSQL stores it now, to lock the
@@ -117,21 +139,21 @@ pub(super) async fn begin_mutation(
     create_count: i64,
     now: Timestamp,
 ) -> Result<OwnerCounter, db::Error> {
-    const SELECT: &str = "select last_change, live_tasks, task_rows, tombstones from owners where owner_id = $1";
+    const SELECT: &str = "
+        select last_change, live_tasks, task_rows, tombstones, history_bytes from owners where owner_id = $1";
     if conn.engine() == Engine::Postgres {
         return lock_owner(conn, owner, create_count, now).await;
     }
-    let stored: Option<(i64, i64, i64, i64)> = conn.fetch_optional(SELECT, args![owner]).await?;
-    let (last_change, active_tasks, task_rows, tombstones) = stored.unwrap_or_default();
+    let stored: OwnerCounter = conn.fetch_optional(SELECT, args![owner]).await?.unwrap_or_default();
     Ok(OwnerCounter {
-        sequence: last_change + 1,
-        active_tasks: active_tasks + create_count,
-        task_rows: task_rows + create_count,
-        tombstones,
+        sequence: stored.sequence + 1,
+        active_tasks: stored.active_tasks + create_count,
+        task_rows: stored.task_rows + create_count,
+        ..stored
     })
 }
 
-/// Stores the counter of the owner with the mutation, unless [`begin_mutation`] has done so.
+/// Stores the counter of the owner with the mutation, as far as [`begin_mutation`] has not done so.
 ///
 /// # Errors
 /// Those of the database.
@@ -141,28 +163,36 @@ pub(super) async fn count_mutation(
     create_count: i64,
     now: Timestamp,
     counter: OwnerCounter,
+    change: CounterChange,
 ) -> Result<(), db::Error> {
     const UPDATE: &str = "
-        update owners set last_change = $2, live_tasks = $3, task_rows = $4 where owner_id = $1";
-    let OwnerCounter { sequence, active_tasks, task_rows, .. } = counter;
+        update owners set last_change = $2, live_tasks = $3, task_rows = $4, history_bytes = $5 where owner_id = $1";
+    let OwnerCounter { sequence, active_tasks, task_rows, history_bytes, .. } = counter;
     match (conn.engine(), sequence) {
-        (Engine::Postgres, _) => Ok(()),
-        (Engine::Sqlite, 1) => lock_owner(conn, owner, create_count, now).await.map(drop),
+        (Engine::Postgres, _) => change_counter(conn, owner, change).await,
+        (Engine::Sqlite, 1) => {
+            lock_owner(conn, owner, create_count, now).await?;
+            change_counter(conn, owner, change).await
+        }
         (Engine::Sqlite, _) => {
-            let values = args![owner, sequence, active_tasks, task_rows];
+            let (active_tasks, history_bytes) =
+                (active_tasks + change.active_tasks, history_bytes + change.history_bytes);
+            let values = args![owner, sequence, active_tasks, task_rows, history_bytes];
             conn.execute_for_counted_rows(UPDATE, values).await.map(drop)
         }
     }
 }
 
-/// Changes the number of active tasks of an owner.
+/// Changes the counter of an owner.
 ///
 /// # Errors
 /// Those of the database.
-pub(super) async fn add_active_tasks(conn: &mut Conn, owner: Uuid, difference: i64) -> Result<(), db::Error> {
-    const UPDATE: &str = "update owners set live_tasks = live_tasks + $2 where owner_id = $1";
-    if difference != 0 {
-        conn.execute(UPDATE, args![owner, difference]).await?;
+pub(super) async fn change_counter(conn: &mut Conn, owner: Uuid, change: CounterChange) -> Result<(), db::Error> {
+    const UPDATE: &str = "
+        update owners set live_tasks = live_tasks + $2, history_bytes = history_bytes + $3 where owner_id = $1";
+    let CounterChange { active_tasks, history_bytes } = change;
+    if active_tasks != 0 || history_bytes != 0 {
+        conn.execute_for_counted_rows(UPDATE, args![owner, active_tasks, history_bytes]).await?;
     }
     Ok(())
 }

@@ -13,6 +13,7 @@ use service_kit::{
 };
 
 use super::{
+    history,
     mutations::{self, Mutation, Rows, split_by_size},
     owner_queue::OwnerQueue,
     rows::store_tasks_by_arrays,
@@ -102,18 +103,20 @@ fn execute_group(
 }
 
 /// Writes the changes of the members.
-async fn store(conn: &mut Conn, diffs: Vec<Diff>) -> Result<(), db::Error> {
+async fn store(conn: &mut Conn, mut diffs: Vec<Diff>) -> Result<(), db::Error> {
     const COUNT: &str = "
         update owners set last_change = last_change + 1, live_tasks = live_tasks + added,
-            task_rows = task_rows + created, response_bytes = response_bytes + stored
-        from unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::bigint[]) written (owner, added, created, stored)
+            task_rows = task_rows + created, history_bytes = history_bytes + entries,
+            response_bytes = response_bytes + stored
+        from unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[])
+            written (owner, added, created, entries, stored)
         where owner_id = owner";
     if diffs.is_empty() {
         return Ok(());
     }
     let counts = diffs.iter().map(|diff| {
         let stored = diff.response.as_ref().map_or(0, |response| response.size);
-        args![diff.owner, diff.active_delta, i64::from(diff.is_created), stored]
+        args![diff.owner, diff.active_delta, i64::from(diff.is_created), diff.history.bytes, stored]
     });
     conn.execute(COUNT, Value::arrays(counts.collect())).await?;
     for overwrites in [false, true] {
@@ -123,6 +126,7 @@ async fn store(conn: &mut Conn, diffs: Vec<Diff>) -> Result<(), db::Error> {
             conn.execute(sql, values).await?;
         }
     }
+    history::insert(conn, diffs.iter_mut().flat_map(|diff| diff.history.rows.drain(..)).collect()).await?;
     let responses: Vec<_> =
         diffs.into_iter().filter_map(|diff| diff.response.map(|response| (diff.owner, response))).collect();
     if responses.is_empty() {

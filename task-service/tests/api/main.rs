@@ -37,6 +37,7 @@ mod start_up;
 mod state;
 mod subtasks;
 mod support;
+mod task_history;
 mod token;
 mod update;
 mod watch;

@@ -10,9 +10,9 @@ use serde_json::{Value, json};
 use service_kit::{assert_refused, on_each_database, testing::TestDatabase};
 use taskey_proto::task::v1::{
     BatchWriteTasksRequest, CompleteTaskRequest, CreateTaskListRequest, CreateTaskRequest, DeleteTaskListRequest,
-    DeleteTaskRequest, GetTaskListRequest, GetTaskRequest, ListTaskChangesRequest, ListTaskListsRequest,
-    ListTasksRequest, MoveTaskRequest, ReopenTaskRequest, UndeleteTaskRequest, UpdateTaskListRequest,
-    UpdateTaskRequest, WatchTasksRequest, task_list_service_client::TaskListServiceClient,
+    DeleteTaskRequest, GetTaskListRequest, GetTaskRequest, ListTaskChangesRequest, ListTaskHistoryRequest,
+    ListTaskListsRequest, ListTasksRequest, MoveTaskRequest, ReopenTaskRequest, UndeleteTaskRequest,
+    UpdateTaskListRequest, UpdateTaskRequest, WatchTasksRequest, task_list_service_client::TaskListServiceClient,
     task_service_client::TaskServiceClient,
 };
 use tokio::time::{Instant, timeout};
@@ -65,6 +65,7 @@ pub(crate) async fn call_every_rpc(channel: &Channel, headers: &[&str]) -> Vec<(
         "BatchWriteTasks": batch_write_tasks(BatchWriteTasksRequest),
         "ListTaskChanges": list_task_changes(ListTaskChangesRequest),
         "WatchTasks": watch_tasks(WatchTasksRequest),
+        "ListTaskHistory": list_task_history(ListTaskHistoryRequest),
     );
     [lists, tasks].concat()
 }

@@ -40,6 +40,8 @@ impl Node {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Relative {
     pub(crate) id: Uuid,
+    /// What it was before the mutation.
+    pub(crate) before: Node,
     pub(crate) node: Node,
     /// How often this mutation has changed it.
     pub(crate) changes: i64,

@@ -17,6 +17,7 @@ use crate::{
     },
     store::{
         epoch,
+        history::{Entries, EntryContext},
         mutations::{Mutation, Rows, apply},
         read_groups::fetch_tasks,
         storage_limits::response_size,
@@ -40,6 +41,7 @@ pub(super) struct Diff {
     pub(super) task: Option<TaskRow>,
     pub(super) is_created: bool,
     pub(super) active_delta: i64,
+    pub(super) history: Entries,
     pub(super) response: Option<NewResponse>,
 }
 
@@ -82,6 +84,7 @@ struct Counter {
     active_tasks: i64,
     task_rows: i64,
     tombstones: i64,
+    history_bytes: i64,
     response_bytes: i64,
 }
 
@@ -91,8 +94,8 @@ impl FromRow for OwnerRow {
     fn from_row(row: &mut Row<'_>) -> Result<Self, db::Error> {
         let owner = row.next()?;
         let (last_change, active_tasks, task_rows) = (row.next()?, row.next()?, row.next()?);
-        let (tombstones, response_bytes) = (row.next()?, row.next()?);
-        Ok(Self(owner, Counter { last_change, active_tasks, task_rows, tombstones, response_bytes }))
+        let (tombstones, history_bytes, response_bytes) = (row.next()?, row.next()?, row.next()?);
+        Ok(Self(owner, Counter { last_change, active_tasks, task_rows, tombstones, history_bytes, response_bytes }))
     }
 }
 
@@ -100,7 +103,7 @@ impl FromRow for OwnerRow {
 /// groups of two replicas do not deadlock.
 async fn lock_owners(conn: &mut Conn, owners: impl Iterator<Item = Uuid>) -> Result<HashMap<Uuid, Counter>, db::Error> {
     const LOCK: &str = "
-        select owner_id, last_change, live_tasks, task_rows, tombstones, response_bytes
+        select owner_id, last_change, live_tasks, task_rows, tombstones, history_bytes, response_bytes
         from owners where owner_id = any ($1) for no key update skip locked";
     let rows: Vec<OwnerRow> = conn.fetch_all(LOCK, Value::arrays(owners.map(|owner| args![owner]).collect())).await?;
     Ok(rows.into_iter().map(|OwnerRow(owner, counter)| (owner, counter)).collect())
@@ -170,7 +173,7 @@ async fn read_lists(conn: &mut Conn, members: &mut [&mut Member<'_>]) -> Result<
 
 impl Member<'_> {
     /// Applies the write. Returns `None` if it must be executed alone, because it also removes rows of an account at its
-    /// limits.
+    /// limits, or is the first with an entry in the history of a task.
     pub(super) fn decide(self) -> Option<Result<(Rows, Diff), NotCommitted<Rows>>> {
         let Self { mutation, write, counter, response, task, lists } = self;
         let created = i64::from(matches!(write, Write::Create(_)));
@@ -183,10 +186,10 @@ impl Member<'_> {
         if let Some(Err(not_committed)) = request.map(|request| replay(request, response)) {
             return Some(Err(not_committed));
         }
-        let Mutation { owner, now, purge_time, max_tasks, prefixes, new_ids, .. } = mutation;
+        let Mutation { owner, actor, now, purge_time, max_tasks, prefixes, new_ids, .. } = mutation;
         let sequence = SequenceNumber(counter.last_change + 1);
         let mut working_set = WorkingSet {
-            context: MutationContext { owner: *owner, now: *now, purge_time: *purge_time, sequence },
+            context: MutationContext { owner: *owner, actor: *actor, now: *now, purge_time: *purge_time, sequence },
             tree: TaskTree::new(task.map(|task| (task.id, task)).into_iter().collect(), Vec::new()),
             lists,
             ranks: HashMap::new(),
@@ -202,6 +205,11 @@ impl Member<'_> {
         if !working_set.has_changes() && request.is_none() {
             return Some(Err(NotCommitted::NothingToCommit(rows)));
         }
+        let position = counter.history_bytes;
+        let history = Entries::new(EntryContext::new(working_set.context, position), working_set.changed_tasks());
+        if !history.is_addition(position) {
+            return None;
+        }
         let response = request.map(|request| {
             let (text, begin) = (encode_response(&(mutation.encode)(&rows)), counter.response_bytes);
             let size = response_size(text.len());
@@ -209,7 +217,7 @@ impl Member<'_> {
         });
         let task = working_set.changed_tasks().next().map(|task| task.after.clone());
         let (is_created, active_delta) = (created > 0, working_set.active_delta);
-        Some(Ok((rows, Diff { owner: *owner, task, is_created, active_delta, response })))
+        Some(Ok((rows, Diff { owner: *owner, task, is_created, active_delta, history, response })))
     }
 }
 
@@ -219,6 +227,6 @@ impl Diff {
         let rows = u64::from(self.task.is_some()) + u64::from(self.response.is_some());
         let texts = self.task.as_ref().map_or(0, |task| 2 * (task.title.len() + task.notes.len()) + task.labels.len());
         let response = self.response.as_ref().map_or(0, |response| response.size);
-        rows + (texts as u64 + response.unsigned_abs()) / Conn::BYTES_PER_ROW
+        rows + (texts as u64 + (self.history.value_bytes + response).unsigned_abs()) / Conn::BYTES_PER_ROW
     }
 }
