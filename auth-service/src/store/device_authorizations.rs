@@ -181,19 +181,19 @@ pub async fn decide(
 /// # Errors
 /// If the database fails.
 pub async fn poll(db: &Db, now: Timestamp, id: Uuid, client_id: String) -> Result<Poll, Error> {
+    // Concurrent polls are counted one after another. SQLite does not need the lock: it has a single writer.
+    const LOCK: &str = "select 1 from device_authorizations where id = $1 for update";
     const SELECT: &str = "
         select state, interval_seconds, polled_at, user_id, password_version, amr, authenticated_at,
             user_code, client_id, scope, user_agent, ip_address, created_at, expires_at
         from device_authorizations where id = $1 and client_id = $2";
-    const SELECT_FOR_UPDATE: &str = "
-        select state, interval_seconds, polled_at, user_id, password_version, amr, authenticated_at,
-            user_code, client_id, scope, user_agent, ip_address, created_at, expires_at
-        from device_authorizations where id = $1 and client_id = $2 for update";
     const UPDATE: &str = "update device_authorizations set polled_at = $2, interval_seconds = $3 where id = $1";
     db.write(move |conn| {
         Box::pin(async move {
-            let select = if conn.engine() == Engine::Postgres { SELECT_FOR_UPDATE } else { SELECT };
-            let Some(polled) = conn.fetch_optional::<Polled>(select, args![id, client_id]).await? else {
+            if conn.engine() == Engine::Postgres {
+                conn.execute(LOCK, args![id]).await?;
+            }
+            let Some(polled) = conn.fetch_optional::<Polled>(SELECT, args![id, client_id]).await? else {
                 return Ok(Poll::Unknown);
             };
             match (&polled.state[..], polled.permission) {

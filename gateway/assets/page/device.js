@@ -44,7 +44,7 @@ function decisionForm(device, user, onDone) {
     element("p", {}, "A device asks to be logged in as ", element("strong", {}, user.email), "."),
     list(
       ["Code", userCode],
-      ["Name, not verified", clientId],
+      ["Name", `${clientId} (not verified)`],
       ["Asked from", ipAddress || "an unknown address"],
       ["Program", userAgent || "unknown"],
       ["Asked", formatInstant(createTime)],
@@ -52,7 +52,7 @@ function decisionForm(device, user, onDone) {
     element("h2", {}, "It could"),
     permissions(scopes),
     element("p", { class: "note" }, "Allow it only if you have just started this yourself, and the device shows this code. " +
-      "Nobody else needs your permission: who asks you to enter a code wants your account."),
+      "Refuse it if somebody has sent you the code: they would use your account."),
     element("p", { class: "error", role: "alert" }),
     element("p", { class: "actions" }, element("button", { class: "primary" }, "Allow"), " ", refuse),
   );

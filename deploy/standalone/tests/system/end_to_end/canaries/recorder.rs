@@ -34,9 +34,10 @@ const AUTH_FLAGS: [&str; 10] = [
 ];
 
 /// Calls whose responses contain secrets by design.
-const RESPONSES_WITH_SECRETS: [&str; 6] = [
+const RESPONSES_WITH_SECRETS: [&str; 7] = [
     "/taskey.auth.v1.AdminService/CreateServiceAccount",
     "/taskey.auth.v1.PersonalAccessTokenService/CreatePersonalAccessToken",
+    "/taskey.auth.v1.OAuthService/AuthorizeDevice",
     "/taskey.auth.v1.AuthService/Login",
     "/taskey.auth.v1.AuthService/Refresh",
     "/v1/auth/login",
