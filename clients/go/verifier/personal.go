@@ -74,6 +74,7 @@ type exchangeFunc func(
 type personalTokens struct {
 	exchange exchangeFunc
 	now      func() time.Time
+	limit    *exchangeLimit
 	// Calls with the same token wait for one exchange.
 	exchanges singleflight.Group
 	permits   chan struct{}
@@ -86,7 +87,7 @@ type personalTokens struct {
 
 func newPersonalTokens(exchange exchangeFunc, now func() time.Time) *personalTokens {
 	return &personalTokens{
-		exchange: exchange, now: now, permits: make(chan struct{}, maxExchanges),
+		exchange: exchange, now: now, limit: newExchangeLimit(now), permits: make(chan struct{}, maxExchanges),
 		accepted: make(map[tokenHash]*personalToken), rejected: make(map[tokenHash]time.Time),
 	}
 }
@@ -134,6 +135,9 @@ func (p *personalTokens) find(hash tokenHash) (*personalToken, bool) {
 
 // renew exchanges a token and remembers the result.
 func (p *personalTokens) renew(hash tokenHash, token string, client netip.Addr) (*personalToken, error) {
+	if err := p.limit.check(client); err != nil {
+		return nil, err
+	}
 	// The exchange continues if the call that needs it is cancelled, because others may wait for it.
 	ctx, cancel := context.WithTimeout(context.Background(), exchangeTimeout)
 	defer cancel()

@@ -190,8 +190,10 @@ func TestExchangeThatFailsIsUnavailableAndNotRemembered(t *testing.T) {
 
 func TestNumberOfRememberedTokensIsLimited(t *testing.T) {
 	server, tokens, _ := newExchanges()
+	client := netip.MustParseAddr("10.0.0.0")
 	verify := func() error {
-		_, err := tokens.verify(t.Context(), personalText(uuid.New()), local, isCurrent)
+		client = client.Next()
+		_, err := tokens.verify(t.Context(), personalText(uuid.New()), client, isCurrent)
 		return err
 	}
 	for range maxPersonal + 10 {
@@ -207,5 +209,35 @@ func TestNumberOfRememberedTokensIsLimited(t *testing.T) {
 	}
 	if len(tokens.accepted) != maxPersonal || len(tokens.rejected) != maxRejected {
 		t.Fatal(len(tokens.accepted), len(tokens.rejected))
+	}
+}
+
+func TestUnknownTokensOfAClientCauseFewExchanges(t *testing.T) {
+	server, tokens, _ := newExchanges()
+	known := personalText(uuid.New())
+	if _, err := tokens.verify(t.Context(), known, local, isCurrent); err != nil {
+		t.Fatal(err)
+	}
+	server.err = status.Error(codes.NotFound, "unknown")
+	for index := range 200 {
+		_, err := tokens.verify(t.Context(), personalText(uuid.New()), local, isCurrent)
+		expected := codes.Unauthenticated
+		if index >= exchangeBurst-1 {
+			expected = codes.ResourceExhausted
+		}
+		if status.Code(err) != expected {
+			t.Fatal(index, err)
+		}
+	}
+	if count := server.count.Load(); count != exchangeBurst {
+		t.Fatal(count)
+	}
+	// Neither its other tokens nor other clients are affected.
+	if _, err := tokens.verify(t.Context(), known, local, isCurrent); err != nil {
+		t.Fatal(err)
+	}
+	other := netip.MustParseAddr("192.0.2.1")
+	if _, err := tokens.verify(t.Context(), personalText(uuid.New()), other, isCurrent); !errors.Is(err, errTokenInvalid) {
+		t.Fatal(err)
 	}
 }

@@ -159,6 +159,10 @@ func writeError(writer http.ResponseWriter, failure *status.Status, scope string
 	case codes.PermissionDenied:
 		httpCode = http.StatusForbidden
 		writer.Header().Set("WWW-Authenticate", `Bearer error="insufficient_scope", scope="`+scope+`"`)
+	case codes.ResourceExhausted:
+		httpCode = http.StatusTooManyRequests
+		// The delay is less than a second.
+		writer.Header().Set("Retry-After", "1")
 	default:
 		httpCode = http.StatusServiceUnavailable
 		writer.Header().Set("Retry-After", "1")

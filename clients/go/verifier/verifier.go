@@ -228,6 +228,12 @@ var (
 	errScopeUnknown = newError(codes.PermissionDenied, "SCOPE_MISSING", "tokens with scopes are not accepted here")
 )
 
+// tooManyExchanges is the error of a client that has sent too many unknown personal access tokens.
+func tooManyExchanges(wait time.Duration) error {
+	return newError(codes.ResourceExhausted, "RATE_LIMITED", "too many unknown personal access tokens from this address",
+		&errdetails.RetryInfo{RetryDelay: durationpb.New(wait)})
+}
+
 func newError(code codes.Code, reason, message string, details ...protoadapt.MessageV1) error {
 	details = append([]protoadapt.MessageV1{&errdetails.ErrorInfo{Reason: reason, Domain: "taskey"}}, details...)
 	result, err := status.New(code, message).WithDetails(details...)

@@ -115,6 +115,8 @@ class VerifierOperations:
         """Verifies a token."""
         verifier = self._servers[parameters["verifier"]].verifier
         claims = await verifier.authenticate_async(parameters["token"], parameters.get("client_address"))
+        if "max_age_s" in parameters:
+            claims.require_fresh(parameters["max_age_s"])
         return {"claims": as_json(claims)}
 
     async def state(self, parameters: Parameters) -> Parameters:

@@ -165,6 +165,18 @@ def test_the_number_of_remembered_tokens_is_limited(monkeypatch: pytest.MonkeyPa
     assert len(server.tokens._rejected) == 10
 
 
+def test_unknown_tokens_of_a_client_cause_few_exchanges() -> None:
+    server, known = Exchanges(), new_token()
+    server.verify(known, "192.0.2.1")
+    server.response = None
+    reasons = [failure(lambda: server.verify(new_token(), "192.0.2.1")).reason for _ in range(200)]
+    assert reasons == ["TOKEN_INVALID"] * 99 + ["RATE_LIMITED"] * 101
+    assert server.count == 100
+    # Neither its other tokens nor other clients are affected.
+    server.verify(known, "192.0.2.1")
+    assert failure(lambda: server.verify(new_token(), "192.0.2.2")).reason == "TOKEN_INVALID"
+
+
 @pytest.fixture(scope="module")
 def verifier(server: Server) -> Iterator[Verifier]:
     """A verifier that is ready."""

@@ -197,3 +197,18 @@ def test_optional_claims_are_returned() -> None:
 def test_optional_claims_of_another_type_are_invalid(name: str, values: list[Any]) -> None:
     for value in values:
         assert reason(token(claims=CLAIMS | {name: value})) == "TOKEN_INVALID"
+
+
+def test_users_must_have_proved_a_factor_recently() -> None:
+    def require(auth_time: int | None, scopes: tuple[str, ...] | None = None) -> None:
+        claims = Claims(UUID, UUID, UUID, NOW, NOW + 300, roles=(), scopes=scopes, auth_time=auth_time)
+        claims.require_fresh(600, NOW)
+
+    require(NOW)
+    require(NOW - 605)
+    require(None, ("tasks.read",))
+    for auth_time, scopes in [(NOW - 606, None), (NOW - 606, ("tasks.read",)), (None, None)]:
+        with pytest.raises(TaskeyError) as raised:
+            require(auth_time, scopes)
+        assert raised.value.reason == "STEP_UP_REQUIRED"
+        assert raised.value.metadata == {"required": "reauthentication", "max_age": "600"}

@@ -9,6 +9,7 @@ import {
   callerOf,
   clientAddressContext,
   importKeys,
+  requireFresh,
   TokenError,
   type Claims,
   Verifier,
@@ -109,7 +110,13 @@ export const verifierOperations: Record<string, Operation> = {
   async verify(parameters) {
     const { verifier } = running(parameters);
     const address = parameters.client_address as string | undefined;
-    return { claims: toJson(await asCall(verifier.verify(parameters.token as string, address))) };
+    const maxAge = parameters.max_age_s as number | undefined;
+    const verify = async () => {
+      const claims = await verifier.verify(parameters.token as string, address);
+      if (maxAge !== undefined) requireFresh(claims, maxAge);
+      return claims;
+    };
+    return { claims: toJson(await asCall(verify())) };
   },
 
   state(parameters) {

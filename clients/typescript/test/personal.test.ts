@@ -114,3 +114,18 @@ test("the number of remembered tokens is limited", async () => {
   await Promise.all(Array.from({ length: 50 }, () => assert.rejects(verify(newToken()))));
   assert.deepEqual(tokens.sizes, [20, 10]);
 });
+
+test("unknown tokens of a client cause few exchanges", async () => {
+  const { server, verify } = exchanges();
+  const known = newToken();
+  await verify(known, "192.0.2.1");
+  server.isValid = false;
+  for (let index = 0; index < 200; index++) {
+    const reason = index < 99 ? "TOKEN_INVALID" : "RATE_LIMITED";
+    await assert.rejects(verify(newToken(), "192.0.2.1"), { reason });
+  }
+  assert.equal(server.count, 100);
+  // Neither its other tokens nor other clients are affected.
+  await verify(known, "192.0.2.1");
+  await assert.rejects(verify(newToken(), "192.0.2.2"), { reason: "TOKEN_INVALID" });
+});

@@ -47,6 +47,7 @@ type request struct {
 	Now            int64           `json:"now"`
 	Token          string          `json:"token"`
 	ClientAddress  string          `json:"client_address"`
+	MaxAgeS        int64           `json:"max_age_s"`
 	ServiceToken   string          `json:"service_token"`
 	MaxStalenessMS int64           `json:"max_staleness_ms"`
 }

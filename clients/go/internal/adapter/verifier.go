@@ -122,6 +122,9 @@ func (a *adapter) useVerifier(ctx context.Context, servers *verifierServers, req
 		// An absent address is not valid.
 		client, _ := netip.ParseAddr(request.ClientAddress)
 		claims, err := servers.verifier.Authenticate(ctx, request.Token, client)
+		if err == nil && request.MaxAgeS != 0 {
+			err = claims.RequireFresh(time.Duration(request.MaxAgeS) * time.Second)
+		}
 		if err != nil {
 			return nil, err
 		}

@@ -1,5 +1,5 @@
 import { create, toJson, type JsonObject } from "@bufbuild/protobuf";
-import { AnySchema, anyPack, type Any } from "@bufbuild/protobuf/wkt";
+import { AnySchema, anyPack, durationFromMs, type Any } from "@bufbuild/protobuf/wkt";
 import { createRegistry } from "@bufbuild/protobuf";
 import { Code, ConnectError } from "@connectrpc/connect";
 import { ErrorInfoSchema, RequestInfoSchema, RetryInfoSchema } from "../gen/google/rpc/error_details_pb.js";
@@ -8,12 +8,20 @@ const registry = createRegistry(ErrorInfoSchema, RequestInfoSchema, RetryInfoSch
 
 /** Why a token is refused. */
 export type Reason =
-  "TOKEN_MISSING" | "TOKEN_INVALID" | "TOKEN_EXPIRED" | "TOKEN_REVOKED" | "SCOPE_MISSING" | "VERIFIER_NOT_READY";
+  | "TOKEN_MISSING"
+  | "TOKEN_INVALID"
+  | "TOKEN_EXPIRED"
+  | "TOKEN_REVOKED"
+  | "SCOPE_MISSING"
+  | "STEP_UP_REQUIRED"
+  | "RATE_LIMITED"
+  | "VERIFIER_NOT_READY";
 
 /** The codes of gRPC and HTTP, and the name of the former. */
 const CODES = {
   unauthenticated: [Code.Unauthenticated, 401, "UNAUTHENTICATED"],
   permissionDenied: [Code.PermissionDenied, 403, "PERMISSION_DENIED"],
+  resourceExhausted: [Code.ResourceExhausted, 429, "RESOURCE_EXHAUSTED"],
   unavailable: [Code.Unavailable, 503, "UNAVAILABLE"],
 } as const;
 
@@ -26,6 +34,10 @@ export class TokenError extends Error {
     readonly isKeyUnknown = false,
     /** The scope that the token does not have, if its name is known. */
     readonly requiredScope?: string,
+    /** How many seconds ago the user may have proved who they are at most, if that was too long ago. */
+    readonly maxAge?: number,
+    /** After this delay in seconds, a retry can succeed. */
+    readonly retryAfter?: number,
   ) {
     super(message);
     this.name = "TokenError";
@@ -53,13 +65,28 @@ export class TokenError extends Error {
 
   /** Clients discard their tokens after UNAUTHENTICATED, so this is UNAVAILABLE. */
   static notReady(): TokenError {
-    const message = "revocations are not received at the moment, so no token is accepted";
-    return new TokenError("VERIFIER_NOT_READY", message);
+    return TokenError.#unavailable("revocations are not received at the moment, so no token is accepted");
   }
 
   /** Personal access tokens cannot be exchanged at the moment. */
   static noExchange(): TokenError {
-    return new TokenError("VERIFIER_NOT_READY", "personal access tokens cannot be verified at the moment");
+    return TokenError.#unavailable("personal access tokens cannot be verified at the moment");
+  }
+
+  static #unavailable(message: string): TokenError {
+    return new TokenError("VERIFIER_NOT_READY", message, false, undefined, undefined, 1);
+  }
+
+  /** A client has sent too many unknown personal access tokens, and has to wait for so many seconds. */
+  static rateLimited(seconds: number): TokenError {
+    const message = "too many unknown personal access tokens from this address";
+    return new TokenError("RATE_LIMITED", message, false, undefined, undefined, seconds);
+  }
+
+  /** The user has to prove the password or a second factor again. */
+  static stepUpRequired(maxAge: number): TokenError {
+    const message = "prove the password or a second factor again, then repeat the call";
+    return new TokenError("STEP_UP_REQUIRED", message, false, undefined, maxAge);
   }
 
   /** Without the name of a scope, tokens with scopes are refused. */
@@ -70,13 +97,23 @@ export class TokenError extends Error {
   }
 
   get #codes() {
-    if (this.reason === "SCOPE_MISSING") return CODES.permissionDenied;
-    return this.reason === "VERIFIER_NOT_READY" ? CODES.unavailable : CODES.unauthenticated;
+    switch (this.reason) {
+      case "SCOPE_MISSING":
+      case "STEP_UP_REQUIRED":
+        return CODES.permissionDenied;
+      case "RATE_LIMITED":
+        return CODES.resourceExhausted;
+      case "VERIFIER_NOT_READY":
+        return CODES.unavailable;
+      default:
+        return CODES.unauthenticated;
+    }
   }
 
-  /** After this delay in seconds, a retry can succeed. */
-  get retryAfter(): number | undefined {
-    return this.reason === "VERIFIER_NOT_READY" ? 1 : undefined;
+  /** What a client needs to be permitted (RFC 6750, section 3, and RFC 9470, section 3). */
+  get #challenge(): string {
+    if (this.maxAge === undefined) return `Bearer error="insufficient_scope", scope="${this.requiredScope ?? ""}"`;
+    return `Bearer error="insufficient_user_authentication", max_age="${this.maxAge}"`;
   }
 
   /** Returns the error of a gRPC call with this `x-request-id`. */
@@ -86,7 +123,8 @@ export class TokenError extends Error {
       type: typeUrl.replace(/^.*\//, ""),
       value,
     }));
-    if (this.retryAfter !== undefined) error.metadata.set("grpc-retry-pushback-ms", String(this.retryAfter * 1000));
+    if (this.retryAfter !== undefined)
+      error.metadata.set("grpc-retry-pushback-ms", String(Math.ceil(this.retryAfter * 1000)));
     return error;
   }
 
@@ -97,10 +135,12 @@ export class TokenError extends Error {
   toHttp(requestId?: string): { status: number; headers: Record<string, string>; body: JsonObject } {
     const details = this.#details(requestId).map((detail) => toJson(AnySchema, detail, { registry }));
     const [, code, status] = this.#codes;
+    const retry = { "retry-after": String(Math.ceil(this.retryAfter ?? 0)) };
     const challenges = {
       401: { "www-authenticate": 'Bearer error="invalid_token"' },
-      403: { "www-authenticate": `Bearer error="insufficient_scope", scope="${this.requiredScope ?? ""}"` },
-      503: { "retry-after": String(this.retryAfter) },
+      403: { "www-authenticate": this.#challenge },
+      429: retry,
+      503: retry,
     };
     return {
       status: code,
@@ -112,13 +152,15 @@ export class TokenError extends Error {
   #details(fromCaller?: string | null): Any[] {
     const metadata: Record<string, string> = {};
     if (this.requiredScope !== undefined) metadata.required = this.requiredScope;
+    if (this.maxAge !== undefined)
+      Object.assign(metadata, { required: "reauthentication", max_age: String(this.maxAge) });
     const info = create(ErrorInfoSchema, { reason: this.reason, domain: "taskey", metadata });
     // An id of the caller must be printable ASCII and not too long.
     const requestId = fromCaller && /^[!-~]{1,128}$/.test(fromCaller) ? fromCaller : crypto.randomUUID();
     const request = create(RequestInfoSchema, { requestId });
     const details = [anyPack(ErrorInfoSchema, info), anyPack(RequestInfoSchema, request)];
     if (this.retryAfter !== undefined) {
-      const retry = create(RetryInfoSchema, { retryDelay: { seconds: BigInt(this.retryAfter) } });
+      const retry = create(RetryInfoSchema, { retryDelay: durationFromMs(Math.ceil(this.retryAfter * 1000)) });
       details.push(anyPack(RetryInfoSchema, retry));
     }
     return details;

@@ -6,6 +6,7 @@ import { createGrpcTransport, Http2SessionManager } from "@connectrpc/connect-no
 import type { SecureClientSessionOptions } from "node:http2";
 import { TokenService, type ExchangePersonalAccessTokenResponse } from "../gen/taskey/auth/v1/token_service_pb.js";
 import { TokenError } from "./error.js";
+import { ExchangeLimit } from "./rate-limit.js";
 import { parseScopes, UUID, type Claims, type Names } from "./token.js";
 
 /** The prefix of personal access tokens, which distinguishes them from access tokens. */
@@ -43,6 +44,7 @@ export class PersonalTokens {
   readonly #rejected = new Map<string, number>();
   readonly #exchanging = new Map<string, Promise<Exchanged>>();
   readonly #waiting: (() => void)[] = [];
+  readonly #limit = new ExchangeLimit(() => this.now());
   #running = 0;
 
   constructor(
@@ -86,6 +88,7 @@ export class PersonalTokens {
   }
 
   async #renew(hash: string, token: string, client: string): Promise<Exchanged> {
+    this.#limit.check(client);
     const response = await this.#whenPermitted(() => this.exchange(token, client));
     if (response === undefined) {
       this.#accepted.delete(hash);

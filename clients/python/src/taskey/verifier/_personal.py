@@ -20,6 +20,7 @@ from taskey._errors import TaskeyError
 from taskey._session import Metadata
 from taskey.auth.v1 import token_service_pb2 as pb
 from taskey.auth.v1.token_service_pb2_grpc import TokenServiceStub
+from taskey.verifier._rate_limit import ExchangeLimit
 from taskey.verifier._token import Claims, invalid_token, normalize_id, parse_scopes
 
 PREFIX = "taskey_pat_"
@@ -83,6 +84,7 @@ class PersonalTokens:
     def __init__(self, exchange: Exchange, now: Callable[[], float] = time.monotonic) -> None:
         self._exchange = exchange
         self._now = now
+        self._limit = ExchangeLimit(now)
         self._permits = threading.BoundedSemaphore(MAX_EXCHANGES)
         self._lock = threading.Lock()
         self._accepted: dict[bytes, Exchanged] = {}
@@ -111,7 +113,7 @@ class PersonalTokens:
         """Exchanges a token for its claims, and remembers them. Calls with the same token wait for one exchange.
 
         Raises:
-            TaskeyError: TOKEN_INVALID or VERIFIER_NOT_READY.
+            TaskeyError: TOKEN_INVALID, VERIFIER_NOT_READY, or RATE_LIMITED.
         """
         hash = _hash(token)
         with self._lock:
@@ -130,6 +132,7 @@ class PersonalTokens:
         return _permitted(exchanging.result(), client)
 
     def _renew(self, hash: bytes, token: str, client: str | None) -> Exchanged:
+        self._limit.check(client)
         if not self._permits.acquire(timeout=EXCHANGE_TIMEOUT):
             raise unavailable()
         try:

@@ -14,7 +14,7 @@ from google.rpc import error_details_pb2, status_pb2
 
 from taskey._errors import TaskeyError
 
-HTTP_CODES = {"UNAUTHENTICATED": 401, "PERMISSION_DENIED": 403, "UNAVAILABLE": 503}
+HTTP_CODES = {"UNAUTHENTICATED": 401, "PERMISSION_DENIED": 403, "RESOURCE_EXHAUSTED": 429, "UNAVAILABLE": 503}
 
 
 Headers = Iterable[tuple[str | bytes, str | bytes]]
@@ -35,7 +35,8 @@ def _as_status(error: TaskeyError, headers: Headers) -> status_pb2.Status:
     details: list[Message] = [info]
     details.append(error_details_pb2.RequestInfo(request_id=_request_id(headers)))
     if error.retry_after is not None:
-        delay = duration_pb2.Duration(seconds=math.ceil(error.retry_after))
+        delay = duration_pb2.Duration()
+        delay.FromMilliseconds(math.ceil(error.retry_after * 1000))
         details.append(error_details_pb2.RetryInfo(retry_delay=delay))
     status = status_pb2.Status(code=error.code.value[0], message=error.message)
     for detail in details:
@@ -53,6 +54,13 @@ def as_trailers(error: TaskeyError, headers: Headers) -> tuple[tuple[str, str | 
     return tuple(trailers)
 
 
+def _challenge(error: TaskeyError) -> str:
+    """Returns what a client needs to be permitted (RFC 6750, section 3, and RFC 9470, section 3)."""
+    if error.reason == "STEP_UP_REQUIRED":
+        return f'Bearer error="insufficient_user_authentication", max_age="{error.metadata["max_age"]}"'
+    return f'Bearer error="insufficient_scope", scope="{error.metadata.get("required", "")}"'
+
+
 def as_http(error: TaskeyError, request: Headers) -> tuple[int, dict[str, Any], list[tuple[bytes, bytes]]]:
     """Returns the status code, the body and the headers of a refused HTTP request with these headers."""
     code = HTTP_CODES[error.code.name]
@@ -63,8 +71,7 @@ def as_http(error: TaskeyError, request: Headers) -> tuple[int, dict[str, Any], 
         value = b"Bearer" if error.reason == "TOKEN_MISSING" else b'Bearer error="invalid_token"'
         headers.append((b"www-authenticate", value))
     if code == 403:
-        scope = error.metadata.get("required", "")
-        headers.append((b"www-authenticate", f'Bearer error="insufficient_scope", scope="{scope}"'.encode()))
+        headers.append((b"www-authenticate", _challenge(error).encode()))
     if error.retry_after is not None:
         headers.append((b"retry-after", str(math.ceil(error.retry_after)).encode()))
     return code, body, headers

@@ -89,6 +89,24 @@ class Claims:
         error.metadata = {"required": scope} if scope else {}
         raise error
 
+    def require_fresh(self, max_age: int, now: float | None = None) -> None:
+        """Checks that the user has proved the password or a second factor at most `max_age` seconds ago.
+
+        The tokens of programs, which have scopes and no `auth_time`, are exempt. After this error, the client of the
+        user calls `AccountService.Reauthenticate`, and repeats the call with the new token.
+
+        Raises:
+            TaskeyError: PERMISSION_DENIED / STEP_UP_REQUIRED.
+        """
+        now = time.time() if now is None else now
+        is_fresh = self.scopes is not None if self.auth_time is None else now - self.auth_time <= max_age + LEEWAY
+        if is_fresh:
+            return
+        message = "prove the password or a second factor again, then repeat the call"
+        error = TaskeyError(grpc.StatusCode.PERMISSION_DENIED, message, "STEP_UP_REQUIRED")
+        error.metadata = {"required": "reauthentication", "max_age": str(max_age)}
+        raise error
+
     def has_expired(self, now: float) -> bool:
         """Reports whether the token has expired, allowing for `LEEWAY`."""
         return self.exp + LEEWAY <= now

@@ -66,6 +66,8 @@ impl Runner {
             "log_in" => verifiers::log_in_at(parameters.text("address")?).await?,
             "log_out" => verifiers::log_out_at(parameters.text("address")?, parameters.text("refresh_token")?).await?,
             "personal_access_token" => verifiers::create_personal_access_token(&parameters).await?,
+            "unknown_token" => json!(verifiers::unknown_token()),
+            "unknown_tokens" => verifiers::call_with_unknown_tokens(&parameters).await?,
             "delete_personal_access_token" => verifiers::delete_personal_access_token(&parameters).await?,
             "exchange_token" => verifiers::exchange_token(self, &parameters).await?,
             "sign" => json!(self.world.read().await.sign(parameters.value("claims"))),

@@ -97,8 +97,16 @@ async fn execute(verifiers: &Verifiers, request: &Map<String, Value>) -> Result<
             let authorization = format!("Bearer {}", text("token"));
             headers.insert(AUTHORIZATION, authorization.parse().expect("a token is ASCII"));
             let verifier = verifier();
-            let caller = verifier.authenticator.authenticate_any(&Extensions::new(), &headers).await;
-            Ok(json!({"claims": to_json(caller.map_err(Status::from)?.claims())}))
+            let mut extensions = Extensions::new();
+            if let Ok(address) = text("client_address").parse::<IpAddr>() {
+                extensions.insert(address);
+            }
+            let caller = verifier.authenticator.authenticate_any(&extensions, &headers).await.map_err(Status::from)?;
+            if let Some(max_age) = request.get("max_age_s").and_then(Value::as_u64) {
+                let (now, max_age) = (Clock::system().now(), Duration::from_secs(max_age));
+                caller.require_fresh(now, max_age).map_err(Status::from)?;
+            }
+            Ok(json!({"claims": to_json(caller.claims())}))
         }
         "state" => {
             let state = match verifier().view.freshness() {
@@ -135,6 +143,8 @@ fn to_json(claims: &AccessClaims) -> Value {
         "iat": claims.issued_at.as_seconds(),
         "exp": claims.expires_at.as_seconds(),
         "scope": claims.scopes.map(|scopes| scopes.to_string()),
+        "amr": claims.authentication.map(|authentication| authentication.methods.names()),
+        "auth_time": claims.authentication.map(|authentication| authentication.time.as_seconds()),
         "act": claims.actors.iter().rev().fold(Value::Null, |act, actor| match act {
             Value::Null => json!({"sub": actor.to_string()}),
             act => json!({"sub": actor.to_string(), "act": act}),
@@ -142,13 +152,18 @@ fn to_json(claims: &AccessClaims) -> Value {
     })
 }
 
-/// All clients of the scenarios are on this machine.
+/// All clients of the scenarios are on this machine, unless a step has another address.
 #[derive(Debug)]
 struct LocalClients;
 
 impl ClientAddresses for LocalClients {
-    fn address<'a>(&'a self, _: &'a Extensions, _: &'a HeaderMap) -> BoxFuture<'a, Result<Option<IpAddr>, ApiError>> {
-        Box::pin(async { Ok(Some(Ipv4Addr::LOCALHOST.into())) })
+    fn address<'a>(
+        &'a self,
+        extensions: &'a Extensions,
+        _: &'a HeaderMap,
+    ) -> BoxFuture<'a, Result<Option<IpAddr>, ApiError>> {
+        let address = extensions.get().copied();
+        Box::pin(async move { Ok(Some(address.unwrap_or(Ipv4Addr::LOCALHOST.into()))) })
     }
 }
 

@@ -1,9 +1,10 @@
 //! The parts of the verifiers' scenarios that are not single steps.
 
-use std::{fs, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fs, sync::Arc, time::Duration};
 
 use futures::{StreamExt, stream};
 use serde_json::{Map, Value, json};
+use service_kit::{auth::personal_access_token::PersonalAccessToken, clock::Clock};
 use taskey_proto::auth::v1::{
     CreatePersonalAccessTokenRequest, DeletePersonalAccessTokenRequest, TokenPair,
     personal_access_token_service_client::PersonalAccessTokenServiceClient,
@@ -24,7 +25,7 @@ use crate::{
 };
 
 /// How many tokens an adapter verifies at the same time.
-const CONCURRENT_VECTORS: usize = 16;
+const CONCURRENT_CALLS: usize = 16;
 
 /// How many differences are reported.
 const MAX_DIFFERENCES: usize = 5;
@@ -58,7 +59,7 @@ pub async fn check_vectors(runner: &Runner) -> Result<Value, Ended> {
         let difference = difference(&expected, Some(&answer));
         (answer, difference.map(|difference| format!("{}: {difference}", vector["name"])))
     };
-    let results: Vec<_> = stream::iter(vectors).map(verify).buffer_unordered(CONCURRENT_VECTORS).collect().await;
+    let results: Vec<_> = stream::iter(vectors).map(verify).buffer_unordered(CONCURRENT_CALLS).collect().await;
     if results.iter().any(|(answer, _)| answer["error"]["code"] == "UNSUPPORTED") {
         return Err(Ended::NotAvailable);
     }
@@ -98,6 +99,24 @@ pub async fn delete_personal_access_token(parameters: &Parameters<'_>) -> Result
     let deleted = tokens.delete_personal_access_token(bearer(&access_token, request)).await;
     deleted.map_err(|status| format!("{status:?}"))?;
     Ok(json!({}))
+}
+
+/// Returns a personal access token with a valid format that does not exist.
+pub fn unknown_token() -> String {
+    PersonalAccessToken::generate(Clock::system().new_id()).0.to_string()
+}
+
+/// Calls the server of a verifier with many tokens that do not exist, and counts the codes and the reasons of the errors.
+pub async fn call_with_unknown_tokens(parameters: &Parameters<'_>) -> Result<Value, String> {
+    let (address, count) = (parameters.text("address")?, parameters.number("count")?);
+    let call = async |_| get_task(address, &json!(unknown_token())).await;
+    let mut answers = stream::iter(0..count).map(call).buffer_unordered(CONCURRENT_CALLS);
+    let mut counts = BTreeMap::<_, u64>::new();
+    while let Some(answer) = answers.next().await {
+        let text = |name: &str| answer["error"][name].as_str().unwrap_or_default().to_owned();
+        *counts.entry(format!("{} {}", text("code"), text("reason"))).or_default() += 1;
+    }
+    Ok(json!(counts))
 }
 
 /// Returns a client of the service, and an access token of the user of a scenario.

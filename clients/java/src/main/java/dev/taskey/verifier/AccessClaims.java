@@ -1,5 +1,8 @@
 package dev.taskey.verifier;
 
+import io.grpc.StatusRuntimeException;
+import java.time.Duration;
+import java.time.Instant;
 import java.util.List;
 import java.util.Optional;
 import java.util.OptionalLong;
@@ -46,6 +49,29 @@ public record AccessClaims(
    * @param actor the service for which this one acts in turn
    */
   public record Actor(UUID subject, Optional<Actor> actor) {}
+
+  /**
+   * Checks that the user has proved the password or a second factor at most this long ago. The
+   * tokens of programs, which have scopes and no time, are exempt. After this error, the client of
+   * the user calls {@code AccountService.Reauthenticate}, and repeats the call with the new token.
+   *
+   * @throws StatusRuntimeException PERMISSION_DENIED / STEP_UP_REQUIRED, which a handler passes to
+   *     {@code StreamObserver.onError}
+   */
+  public void requireFresh(Duration maxAge) {
+    requireFresh(maxAge, Instant.now());
+  }
+
+  void requireFresh(Duration maxAge, Instant now) {
+    boolean isFresh = scopes.isPresent();
+    if (authenticatedAt.isPresent()) {
+      Instant oldest = now.minus(maxAge).minusSeconds(Tokens.LEEWAY);
+      isFresh = !Instant.ofEpochSecond(authenticatedAt.getAsLong()).isBefore(oldest);
+    }
+    if (!isFresh) {
+      throw Errors.stepUpRequired(maxAge);
+    }
+  }
 
   /** Returns whether the token has a scope, such as {@code tasks.read}. */
   public boolean permits(String scope) {

@@ -67,6 +67,7 @@ public final class AuthFilter extends Filter {
         switch (refusal.getStatus().getCode()) {
           case UNAUTHENTICATED -> 401;
           case PERMISSION_DENIED -> 403;
+          case RESOURCE_EXHAUSTED -> 429;
           default -> 503;
         };
     JsonArray details = new JsonArray();

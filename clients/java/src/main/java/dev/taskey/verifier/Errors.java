@@ -52,6 +52,29 @@ final class Errors {
         status(Code.PERMISSION_DENIED, info.build(), message).build());
   }
 
+  /** The error of a client that has sent too many unknown personal access tokens. */
+  static StatusRuntimeException tooManyExchanges(java.time.Duration wait) {
+    var delay = Duration.newBuilder().setSeconds(wait.getSeconds()).setNanos(wait.getNano());
+    var retry = RetryInfo.newBuilder().setRetryDelay(delay).build();
+    var message = "too many unknown personal access tokens from this address";
+    var status =
+        status(Code.RESOURCE_EXHAUSTED, "RATE_LIMITED", message).addDetails(Any.pack(retry));
+    return StatusProto.toStatusRuntimeException(status.build());
+  }
+
+  /** The error of a call whose user must prove the password or a second factor again. */
+  static StatusRuntimeException stepUpRequired(java.time.Duration maxAge) {
+    var info =
+        ErrorInfo.newBuilder()
+            .setReason("STEP_UP_REQUIRED")
+            .setDomain("taskey")
+            .putMetadata("required", "reauthentication")
+            .putMetadata("max_age", Long.toString(maxAge.toSeconds()));
+    String message = "prove the password or a second factor again, then repeat the call";
+    return StatusProto.toStatusRuntimeException(
+        status(Code.PERMISSION_DENIED, info.build(), message).build());
+  }
+
   private static StatusRuntimeException unavailable(String message) {
     var retry = RetryInfo.newBuilder().setRetryDelay(Duration.newBuilder().setSeconds(1));
     var status =

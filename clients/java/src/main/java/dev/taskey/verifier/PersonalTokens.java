@@ -72,6 +72,7 @@ final class PersonalTokens {
   private final String issuer;
   private final String audience;
   private final LongSupplier clock;
+  private final ExchangeLimit limit;
   private final Semaphore permits = new Semaphore(MAX_EXCHANGES);
   private final Map<String, Exchanged> accepted = limited(MAX_ACCEPTED);
   private final Map<String, Long> rejected = limited(MAX_REJECTED);
@@ -82,6 +83,7 @@ final class PersonalTokens {
     this.issuer = issuer;
     this.audience = audience;
     this.clock = clock;
+    this.limit = new ExchangeLimit(clock);
   }
 
   /**
@@ -95,7 +97,7 @@ final class PersonalTokens {
     String hash = hash(token);
     Exchanged found = remembered(hash);
     if (found == null || !isCurrent.test(found.claims)) {
-      found = exchangeOnce(hash, token, client == null ? "" : client.getHostAddress());
+      found = exchangeOnce(hash, token, client);
     }
     if (!found.permits(client)) {
       throw Errors.invalid();
@@ -122,7 +124,7 @@ final class PersonalTokens {
   }
 
   /** Exchanges a token. Calls with the same token wait for one exchange. */
-  private Exchanged exchangeOnce(String hash, String token, String client) {
+  private Exchanged exchangeOnce(String hash, String token, InetAddress client) {
     CompletableFuture<Exchanged> own = new CompletableFuture<>();
     CompletableFuture<Exchanged> first = exchanging.putIfAbsent(hash, own);
     if (first == null) {
@@ -143,7 +145,9 @@ final class PersonalTokens {
     }
   }
 
-  private Exchanged exchange(String hash, String token, String client) throws UnknownHostException {
+  private Exchanged exchange(String hash, String token, InetAddress client)
+      throws UnknownHostException {
+    limit.check(client);
     Optional<ExchangePersonalAccessTokenResponse> response;
     try {
       if (!permits.tryAcquire(EXCHANGE_TIMEOUT.toMillis(), TimeUnit.MILLISECONDS)) {
@@ -154,7 +158,7 @@ final class PersonalTokens {
       throw Errors.noExchange();
     }
     try {
-      response = server.exchange(token, client);
+      response = server.exchange(token, client == null ? "" : client.getHostAddress());
     } finally {
       permits.release();
     }

@@ -54,16 +54,17 @@ final class VerifierOperations {
         result.addProperty("grpc", "127.0.0.1:" + running.grpc.getPort());
         result.addProperty("http", "127.0.0.1:" + running.http.getAddress().getPort());
       }
-      case "verify" ->
-          result.add(
-              "claims",
-              claims(
-                  verifier(request)
-                      .verify(
-                          text(request, "token"),
-                          request.has("client_address")
-                              ? InetAddress.getByName(text(request, "client_address"))
-                              : null)));
+      case "verify" -> {
+        boolean hasAddress = request.has("client_address");
+        String address = hasAddress ? text(request, "client_address") : null;
+        AccessClaims claims =
+            verifier(request)
+                .verify(text(request, "token"), hasAddress ? InetAddress.getByName(address) : null);
+        if (request.has("max_age_s")) {
+          claims.requireFresh(Duration.ofSeconds(request.get("max_age_s").getAsLong()));
+        }
+        result.add("claims", claims(claims));
+      }
       case "state" -> result.addProperty("state", verifier(request).state().name());
       case "close_verifier" -> {
         Running running = verifiers.remove(text(request, "verifier"));

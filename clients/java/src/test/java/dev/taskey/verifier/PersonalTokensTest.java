@@ -190,13 +190,33 @@ class PersonalTokensTest {
 
   @Test
   void number_of_remembered_tokens_is_limited() {
+    long interval = Duration.ofMillis(200).toNanos();
+    // The limit of exchanges permits one in each interval.
     for (int token = 0; token < PersonalTokens.MAX_ACCEPTED + 10; token++) {
+      clock += interval;
       verify(newToken());
     }
     isValid = false;
     for (int token = 0; token < PersonalTokens.MAX_REJECTED + 10; token++) {
+      clock += interval;
       assertRefused("TOKEN_INVALID", () -> verify(newToken()));
     }
     assertEquals(List.of(PersonalTokens.MAX_ACCEPTED, PersonalTokens.MAX_REJECTED), tokens.sizes());
+  }
+
+  @Test
+  void unknown_tokens_of_a_client_cause_few_exchanges() throws Exception {
+    String known = newToken();
+    verify(known);
+    isValid = false;
+    for (int token = 0; token < 200; token++) {
+      String reason = token < ExchangeLimit.BURST - 1 ? "TOKEN_INVALID" : "RATE_LIMITED";
+      assertRefused(reason, () -> verify(newToken()));
+    }
+    assertEquals(ExchangeLimit.BURST, count.get());
+    // Neither its other tokens nor other clients are affected.
+    verify(known);
+    InetAddress other = InetAddress.getByName("192.0.2.1");
+    assertRefused("TOKEN_INVALID", () -> tokens.verify(newToken(), other, claims -> true));
   }
 }

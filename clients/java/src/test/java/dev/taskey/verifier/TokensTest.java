@@ -1,7 +1,9 @@
 package dev.taskey.verifier;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import com.google.gson.Gson;
 import com.google.gson.JsonArray;
@@ -12,6 +14,7 @@ import com.google.gson.JsonPrimitive;
 import dev.taskey.client.TaskeyError;
 import io.grpc.StatusRuntimeException;
 import java.nio.charset.StandardCharsets;
+import java.time.Duration;
 import java.time.Instant;
 import java.util.Base64;
 import java.util.List;
@@ -240,6 +243,37 @@ class TokensTest {
     assertEquals(Map.of("required", "tasks.write"), TaskeyError.from(refusal).metadata());
     Verifier.requireScope(found, "x");
     Verifier.requireScope(verify(signed(HEADER, claims().toString())), "tasks.write");
+  }
+
+  @Test
+  void users_must_have_proved_a_factor_recently() throws Exception {
+    assertTrue(isFresh(NOW, false));
+    assertTrue(isFresh(NOW - 605, true));
+    assertTrue(isFresh(null, true));
+    assertFalse(isFresh(NOW - 606, false));
+    assertFalse(isFresh(NOW - 606, true));
+    assertFalse(isFresh(null, false));
+  }
+
+  /** Reports whether a user has proved a factor at most 10 minutes before {@code NOW}. */
+  private static boolean isFresh(Long authTime, boolean hasScope) throws Exception {
+    JsonObject claims = claims();
+    if (authTime != null) {
+      claims.addProperty("auth_time", Math.min(authTime, NOW - 10));
+    }
+    if (hasScope) {
+      claims.addProperty("scope", "tasks.read");
+    }
+    AccessClaims found = verify(signed(HEADER, claims.toString()));
+    try {
+      found.requireFresh(Duration.ofMinutes(10), Instant.ofEpochSecond(NOW));
+      return true;
+    } catch (StatusRuntimeException e) {
+      TaskeyError error = TaskeyError.from(e);
+      assertEquals("STEP_UP_REQUIRED", error.reason());
+      assertEquals(Map.of("required", "reauthentication", "max_age", "600"), error.metadata());
+      return false;
+    }
   }
 
   @Test
