@@ -1,10 +1,12 @@
 """An SMTP server for tests, with STARTTLS and AUTH. Prints its port, and each mail that it accepts, as lines of JSON.
+Stores the mails in FOLDER, if there is one.
 
-Usage: smtp_server.py CERTIFICATE KEY USER PASSWORD
+Usage: smtp_server.py CERTIFICATE KEY USER PASSWORD [FOLDER]
 """
 
 import asyncio
 import json
+import pathlib
 import ssl
 import sys
 
@@ -12,7 +14,11 @@ from aiosmtpd.smtp import SMTP, AuthResult
 
 
 class Printer:
-    """Prints the mails."""
+    """Prints the mails, and stores them as files in their order."""
+
+    def __init__(self, folder):
+        self.folder = folder and pathlib.Path(folder)
+        self.count = 0
 
     async def handle_DATA(self, server, session, envelope):
         mail = {
@@ -22,11 +28,15 @@ class Printer:
             "tls": session.ssl is not None,
             "content": envelope.content.decode(),
         }
+        if self.folder:
+            self.count += 1
+            (self.folder / f"{self.count:04}.eml").write_bytes(envelope.content)
         print(json.dumps(mail), flush=True)
         return "250 OK"
 
 
-async def main(certificate, key, user, password):
+async def main(certificate, key, user, password, folder=None):
+    printer = Printer(folder)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(certificate, key)
 
@@ -36,7 +46,7 @@ async def main(certificate, key, user, password):
 
     def protocol():
         return SMTP(
-            Printer(),
+            printer,
             tls_context=context,
             require_starttls=True,
             auth_required=True,

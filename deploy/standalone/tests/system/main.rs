@@ -5,6 +5,7 @@ mod clients;
 mod deployment;
 mod end_to_end;
 mod faults;
+mod mail_server;
 mod operation;
 mod process;
 mod recovery;

@@ -120,3 +120,17 @@ pub fn bearer<T>(access_token: &str, message: T) -> Request<T> {
     request.metadata_mut().insert("authorization", value);
     request
 }
+
+/// Calls a URL with `curl` and returns the HTTP status and the body.
+pub async fn curl(url: &str, arguments: &[&str]) -> (u16, String) {
+    let output = tokio::process::Command::new("curl")
+        .args(["--silent", "--show-error", "--write-out", "\n%{http_code}", url])
+        .args(arguments)
+        .output()
+        .await
+        .expect("curl is installed");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let output = String::from_utf8(output.stdout).expect("UTF-8");
+    let (body, status) = output.rsplit_once('\n').expect("a status follows the body");
+    (status.parse().expect("a status"), body.to_owned())
+}

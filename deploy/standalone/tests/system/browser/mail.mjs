@@ -1,5 +1,5 @@
-// Confirming and changing an address, and resetting a forgotten password, with links in mails, which are files in the
-// folder MAILS.
+// Confirming and changing an address, and resetting a forgotten password, with links in mails. An SMTP server stores the mails
+// as files in the folder MAILS.
 import { readdirSync, readFileSync } from "node:fs";
 import {
   logIn, openAccount, openPage, runInBrowser, signUp, takeScreenshot, waitFor, waitForLoginView, waitForTaskView,

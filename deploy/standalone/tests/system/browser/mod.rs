@@ -16,6 +16,7 @@ use crate::{
         proxy::{HOST, Proxy},
         template::free_address,
     },
+    mail_server::MailServer,
     process::{Process, channel, program, wait_for_health},
 };
 
@@ -184,14 +185,14 @@ async fn links_in_mails_confirm_an_address_and_reset_a_forgotten_password() {
         return report_skipped("a test in a browser", reason);
     }
     let _guard = BROWSER.lock().await;
-    let (folder, mails, address) = (testing::folder(), testing::folder(), free_address());
+    let (folder, address) = (testing::folder(), free_address());
+    let Some(mail_server) = MailServer::start(folder.path()).await else { return };
     let url = format!("https://{HOST}:{}{PATH}", address.port());
-    let mail = format!("file:{}", mails.path().display());
-    let flags =
-        ["--public-url", &url, "--trusted-proxies", "127.0.0.1", "--mail", &mail, "--mail-from", "tasks@example.org"];
+    let flags = ["--public-url", &url, "--trusted-proxies", "127.0.0.1"].into_iter();
+    let flags: Vec<_> = flags.chain(mail_server.flags.iter().map(String::as_str)).collect();
     let taskey = start(folder.path(), &flags).await;
     let _nginx = Proxy::nginx_under(PATH, folder.path(), address, taskey.address("gateway")).await;
-    assert_succeeds_with("mail.mjs", &format!("{url}/"), [("MAILS", mails.path().as_os_str())]).await;
+    assert_succeeds_with("mail.mjs", &format!("{url}/"), [("MAILS", mail_server.mails.as_os_str())]).await;
 }
 
 #[tokio::test]

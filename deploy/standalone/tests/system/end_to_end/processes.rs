@@ -13,8 +13,8 @@ use taskey_proto::{
 use tonic::{Status, transport::Channel};
 use tonic_health::pb::health_check_response::ServingStatus;
 
+use crate::process::{self, channel, wait_for_health};
 pub use crate::process::{PASSWORD, Process, bearer, program};
-use crate::process::{channel, wait_for_health};
 
 impl Process {
     /// Starts a program and waits until it has printed an address for each of these listeners. All calls of a test come
@@ -228,14 +228,5 @@ pub async fn wait_until_serving(channel: Channel) {
 /// Calls the gateway with `curl` and returns the HTTP status and the body.
 pub async fn curl(taskey: &Taskey, path: &str, arguments: &[&str]) -> (u16, String) {
     let url = format!("http://{}{path}", taskey.process("gateway").address("gateway"));
-    let output = tokio::process::Command::new("curl")
-        .args(["--silent", "--show-error", "--write-out", "\n%{http_code}", &url])
-        .args(arguments)
-        .output()
-        .await
-        .expect("curl is installed");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let output = String::from_utf8(output.stdout).expect("UTF-8");
-    let (body, status) = output.rsplit_once('\n').expect("a status follows the body");
-    (status.parse().expect("a status"), body.to_owned())
+    process::curl(&url, arguments).await
 }

@@ -14,6 +14,7 @@ use crate::{
 };
 
 mod connections;
+mod forgotten_password;
 mod log;
 mod metrics;
 mod monitoring;
