@@ -121,7 +121,7 @@ impl Words<'_> {
             "Your password was changed",
             [
                 text(format!("The password of your Taskey account {address} was changed {cause}.")),
-                text("All other sessions of the account have ended."),
+                text("All other devices were logged out."),
                 text(
                     "If you did not change it, somebody else can use your account. Log in and change the password, \
                  or, if you cannot log in, reset it:",
@@ -142,7 +142,7 @@ impl Words<'_> {
                  administrator whom you have asked, somebody else can use your account. Check your factors, and change \
                  the password:",
                 ),
-                Paragraph::Link(format!("{}/#account", self.page)),
+                Paragraph::Link(format!("{}/#factors", self.page)),
             ],
         )
     }
@@ -201,10 +201,12 @@ impl Words<'_> {
         Letter::with(
             "A device was logged out for safety",
             [
-                text(format!("A token of your Taskey account {address} was used twice {cause}.")),
+                text(format!(
+                    "A login of your Taskey account {address} seems to have been used by two devices {cause}."
+                )),
                 text(
-                    "Somebody may have copied it, so the session has ended. Log in again on the device that was \
-                 logged out. If you do not know why this happened, change the password as well:",
+                    "Somebody may have copied it, so this login has ended. Log in again on the device that was logged \
+                 out. If you have not restored a backup of that device, change the password as well:",
                 ),
                 Paragraph::Link(format!("{}/#account", self.page)),
             ],
@@ -271,7 +273,7 @@ impl Words<'_> {
                 text("Or enter this code:"),
                 self.code(),
                 text(
-                    "Both are valid for one hour. Never pass the code on: Taskey does not ask for it by telephone or \
+                    "Both are valid for one hour. A new password logs out all devices. Never pass the code on: Taskey does not ask for it by telephone or \
                  mail. If it was not you, ignore this mail; your password has not changed.",
                 ),
             ],
