@@ -4,7 +4,7 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 /// The files of the contract. `google/rpc/error_details.proto` is among them so that reflection can serve it, and
 /// grpcurl print error details in clear.
-const FILES: [&str; 13] = [
+const FILES: [&str; 14] = [
     "taskey/auth/v1/account_service.proto",
     "taskey/auth/v1/admin_service.proto",
     "taskey/auth/v1/auth_service.proto",
@@ -17,11 +17,12 @@ const FILES: [&str; 13] = [
     "taskey/options/v1/options.proto",
     "taskey/task/v1/task_list_service.proto",
     "taskey/task/v1/task_service.proto",
+    "taskey/task/v1/webhook_service.proto",
     "google/rpc/error_details.proto",
 ];
 
 /// Messages that hold a password or a token: their `Debug` is written by hand, in `lib.rs`.
-const SECRET_MESSAGES: [&str; 25] = [
+const SECRET_MESSAGES: [&str; 26] = [
     ".taskey.auth.v1.SignUpRequest",
     ".taskey.auth.v1.LoginRequest",
     ".taskey.auth.v1.RefreshRequest",
@@ -47,6 +48,7 @@ const SECRET_MESSAGES: [&str; 25] = [
     ".taskey.auth.v1.FinishPasskeyLoginRequest",
     ".taskey.auth.v1.FinishPasskeyResponse",
     ".taskey.auth.v1.AuthorizeDeviceResponse",
+    ".taskey.task.v1.Webhook",
 ];
 
 /// The messages that servers encode themselves.

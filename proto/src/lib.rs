@@ -83,3 +83,15 @@ impl fmt::Debug for auth::v1::login_challenge::Method {
         f.write_str(self.as_str_name())
     }
 }
+
+impl fmt::Debug for task::v1::Webhook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Webhook").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for task::v1::webhook::State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str_name())
+    }
+}

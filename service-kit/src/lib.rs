@@ -9,6 +9,7 @@
 //! - [`status`]: errors. [`page`]: pagination. [`filter`]: list filters. [`epoch`]: the history of a database.
 //! - [`rate_limit`]: rate limits. [`budget`]: limits of what is in use. [`turns`]: calls that wait for each other. [`network`]: client addresses.
 //! - [`public_url`]: the URL of the gateway, which cookies and mails contain.
+//! - [`sealing`]: encrypted secrets.
 //! - [`clock`], [`random`], [`id`]: time, random numbers and resource ids.
 
 pub mod auth;
@@ -26,6 +27,7 @@ pub mod page;
 pub mod public_url;
 pub mod random;
 pub mod rate_limit;
+pub mod sealing;
 pub mod server;
 pub mod status;
 #[cfg(feature = "testing")]

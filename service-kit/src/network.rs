@@ -9,6 +9,8 @@ use clap::Args;
 use http::{HeaderMap, HeaderName};
 use ipnet::IpNet;
 
+pub mod destination;
+
 /// The header in which each proxy appends the address of its client.
 pub const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 

@@ -1,16 +1,18 @@
 //! The settings of task-service. Each is a flag and an environment variable; its doc comment is its help text.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::Args;
 use service_kit::{
     auth::{call_limit::CallRateArgs, claims, credential::VerifierArgs, revocation::peer::Peer},
     db::{DatabaseUrl, Db, Migrate, MigrateArgs, PoolArgs, ServiceDatabase, schema_name},
+    network::destination::{AllowedDestination, Destinations, Resolver},
     ops::{
         config::{LimitArgs, OnOff, TokenArgs, duration, endpoint},
         secret_file::Key,
     },
     rate_limit::Rate,
+    sealing::SealingKeys,
     server::{health::HealthReport, in_process::InProcessChannel},
     tls::{TlsArgs, UpstreamTlsArgs},
 };
@@ -85,6 +87,27 @@ pub struct Config {
 }
 
 impl Config {
+    /// Reads the keys of the secrets of webhooks. Without a setting, there are none if the folder of the key file cannot be
+    /// written, so that services with read-only secrets start.
+    ///
+    /// # Errors
+    /// If the file is unusable.
+    pub(crate) fn webhook_keys(&self) -> anyhow::Result<Option<SealingKeys>> {
+        let Some(file) = self.webhook_key_file() else { return Ok(None) };
+        let opened = SealingKeys::open_file(&file);
+        if self.tasks.webhooks.webhook_key_file.is_some() || file.exists() {
+            return opened.map(Some);
+        }
+        Ok(opened.inspect_err(warn_about_missing_key).ok())
+    }
+
+    /// Returns the path of the file with the keys of the secrets of webhooks, which need not exist.
+    #[must_use]
+    pub fn webhook_key_file(&self) -> Option<PathBuf> {
+        let default = || self.verifier.key_file.as_ref().map(|file| file.with_file_name("webhook.key"));
+        self.tasks.webhooks.webhook_key_file.clone().or_else(default)
+    }
+
     /// Returns the servers that send revocations.
     pub(crate) fn peers(&self) -> Vec<Peer> {
         match &self.auth {
@@ -92,6 +115,10 @@ impl Config {
             None => self.auth_url.iter().cloned().map(Peer::from).collect(),
         }
     }
+}
+
+fn warn_about_missing_key(error: &anyhow::Error) {
+    tracing::warn!(error = format!("{error:#}"), "webhooks are disabled: --webhook-key-file is not set");
 }
 
 /// The database and its connections.
@@ -171,6 +198,41 @@ pub struct TaskArgs {
     /// How long deleted tasks can be undeleted before they are purged
     #[arg(long, env = "TASKEY_PURGE_AFTER", default_value = "30d", value_name = "DURATION", value_parser = duration)]
     pub purge_after: Duration,
+
+    /// Webhooks.
+    #[command(flatten)]
+    pub webhooks: WebhookArgs,
+}
+
+/// The settings of webhooks.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Webhooks")]
+pub struct WebhookArgs {
+    /// File with the keys that encrypt the secrets of webhooks, which all replicas share: 32 bytes in base64url per line.
+    /// The first one encrypts [default: webhook.key beside the key file; created on first start]
+    #[arg(long, env = "TASKEY_WEBHOOK_KEY_FILE", value_name = "FILE")]
+    pub webhook_key_file: Option<PathBuf>,
+
+    /// Network, address or host name to which webhooks may be sent even if it is not public, also over http. Can be
+    /// repeated
+    #[arg(long, env = "TASKEY_WEBHOOK_ALLOW", value_name = "CIDR|HOST", value_delimiter = ',')]
+    pub webhook_allow: Vec<AllowedDestination>,
+
+    /// File with the certificates of the authorities that issue certificates for receivers of webhooks (PEM) [default:
+    /// those that the system trusts]
+    #[arg(long, env = "TASKEY_WEBHOOK_CA_FILE", value_name = "FILE")]
+    pub webhook_ca_file: Option<PathBuf>,
+
+    /// Resolves the hosts of receivers.
+    #[arg(skip)]
+    pub resolver: Resolver,
+}
+
+impl WebhookArgs {
+    /// Returns the servers to which webhooks may be sent.
+    pub(crate) fn destinations(&self) -> Destinations {
+        Destinations::new(self.webhook_allow.clone(), self.resolver.clone())
+    }
 }
 
 /// Parses a staleness. Beyond the maximum lifetime of tokens, revocations would have no effect.

@@ -59,10 +59,10 @@ pub(crate) fn sync_token_expired() -> ApiError {
     ApiError::new(Code::OutOfRange, ErrorReason::SyncTokenExpired, message).field("sync_token", message)
 }
 
-/// Returns the error for an invalid filter.
-pub(crate) fn filter_invalid(problem: &str) -> ApiError {
-    let message = format!("filter: {problem}");
-    ApiError::new(Code::InvalidArgument, ErrorReason::FilterInvalid, message).field("filter", problem)
+/// Returns the error for an invalid filter. `path` is its path in the request.
+pub(crate) fn filter_invalid(path: &'static str, problem: &str) -> ApiError {
+    let message = format!("{path}: {problem}");
+    ApiError::new(Code::InvalidArgument, ErrorReason::FilterInvalid, message).field(path, problem)
 }
 
 /// Returns the error for an invalid order.
@@ -75,4 +75,27 @@ pub(crate) fn order_by_invalid(problem: &str) -> ApiError {
 pub(crate) fn row_rate_limited(wait: Duration) -> ApiError {
     let message = "too many tasks and lists written in a short time";
     ApiError::limit_exceeded("row_rate", ErrorReason::RateLimited, message).retry_after(wait)
+}
+
+/// Returns the error for a webhook that does not exist or belongs to another user. Callers cannot distinguish the two.
+pub(crate) fn webhook_not_found() -> ApiError {
+    ApiError::new(Code::NotFound, ErrorReason::WebhookNotFound, "the webhook does not exist")
+}
+
+/// Returns the error for a new webhook whose sync token was not issued to the caller.
+pub(crate) fn webhook_sync_token_invalid() -> ApiError {
+    let message = "the sync token was not issued to this caller";
+    ApiError::new(Code::InvalidArgument, ErrorReason::SyncTokenInvalid, message).field("webhook.sync_token", message)
+}
+
+/// Returns the error for a server that cannot encrypt or decrypt the secrets of webhooks.
+pub(crate) fn webhooks_disabled() -> ApiError {
+    let message = "the server has no key for the secrets of webhooks; ask its operator to set --webhook-key-file";
+    ApiError::new(Code::FailedPrecondition, ErrorReason::WebhooksDisabled, message)
+}
+
+/// Returns the error for a caller that tests webhooks too often.
+pub(crate) fn webhook_tests_rate_limited(wait: Duration) -> ApiError {
+    let message = "too many tests of webhooks in a short time";
+    ApiError::limit_exceeded("webhook_test", ErrorReason::RateLimited, message).retry_after(wait)
 }

@@ -6,7 +6,8 @@
 //!   databases. [`config`]: the settings.
 //! - `service`: one method per RPC: parse, execute, respond.
 //! - `transfer`: files with tasks.
-//! - `watch`: streams of changes.
+//! - `webhooks`: sends changes to the receivers of webhooks.
+//! - `watch`: streams of changes, and notifications of changes.
 //! - `jobs`: the purge of deleted tasks, and the cleanup of deleted accounts, with their SQL.
 //! - `store`: the SQL of calls, with the owner in every `where`.
 //! - `page`: pages of `ListTasks` and `ListTaskHistory`.
@@ -47,7 +48,10 @@ use service_kit::{
     trace::ServicePeers,
 };
 use sqlx::migrate::Migrator;
-use taskey_proto::task::v1::{task_list_service_server::TaskListServiceServer, task_service_server::TaskServiceServer};
+use taskey_proto::task::v1::{
+    task_list_service_server::TaskListServiceServer, task_service_server::TaskServiceServer,
+    webhook_service_server::WebhookServiceServer,
+};
 use tokio::sync::watch::channel as watch_channel;
 use tonic::transport::Endpoint;
 
@@ -67,13 +71,15 @@ mod service;
 mod store;
 mod transfer;
 mod watch;
+mod webhooks;
 
 use config::{Config, TaskArgs};
 use jobs::{account_cleanup::AccountCleanup, purge};
-use service::{App, lists::Lists, tasks::Tasks};
+use service::{App, lists::Lists, tasks::Tasks, webhooks::Webhooks};
 use store::{owner_queue::OwnerQueue, read_groups::TaskReads, write_groups::TaskWrites};
 use transfer::limit::TransferLimit;
 use watch::{Watches, sync_page::ChangeReader};
+use webhooks::{dispatcher::Dispatcher, sender::Sender};
 
 /// The migrations, which both engines share.
 static MIGRATIONS: Migrator = sqlx::migrate!();
@@ -83,6 +89,9 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Maximum number of exports at a time. Each needs up to 5 MB.
 const MAX_EXPORTS: usize = 16;
+
+/// The rate limit of tests of webhooks per user: each sends a request to a server that the user names.
+const WEBHOOK_TEST_RATE: &str = "10+10/m";
 
 /// Opens the service, and serves until `shutdown`.
 ///
@@ -125,6 +134,7 @@ pub struct Server {
     health: HealthReport,
     /// The gateway, if it runs in this process.
     gateway: Option<Arc<dyn ServicePeers>>,
+    webhook_sender: Arc<Sender>,
 }
 
 impl Server {
@@ -136,6 +146,8 @@ impl Server {
         let dialer = config.upstream.open(config.auth_url.iter().map(Endpoint::uri), &clock).await?;
         let (keys, credential) = config.verifier.open(&config.tokens, &clock).await?;
         let db = config.database.open(config.migrations.migrate).await?;
+        let webhook_keys = config.webhook_keys()?;
+        let webhook_sender = Arc::new(Sender::new(webhook_keys, &config.tasks.webhooks, clock.clone()));
         let key = store::page_token_key(&db, &random::bytes()).await.context("cannot read the page token key")?;
         let peers = config.peers();
         let epoch = store::epoch::open(&db, random::id()).await.context("cannot read the epoch of the database")?;
@@ -163,6 +175,7 @@ impl Server {
             limits: config.limits,
             health: config.health,
             gateway,
+            webhook_sender,
             db,
             clock,
         })
@@ -187,9 +200,12 @@ impl Server {
             tasks,
             rate_limits,
             page_tokens,
+            webhook_sender,
         } = self;
         let (max_in, max_out) = (limits.max_request_bytes, limits.max_response_bytes);
         let watches = Arc::new(Watches::new(db.clone(), page_tokens.epoch().clone()));
+        let changes =
+            ChangeReader { db: db.clone(), clock: clock.clone(), tokens: page_tokens.clone(), max_bytes: max_out };
         let app = Arc::new(App {
             db: db.clone(),
             reads: TaskReads::new(db.clone()),
@@ -198,12 +214,7 @@ impl Server {
             owner_queue,
             clock: clock.clone(),
             authenticator: authenticator.clone(),
-            changes: ChangeReader {
-                db: db.clone(),
-                clock: clock.clone(),
-                tokens: page_tokens.clone(),
-                max_bytes: max_out,
-            },
+            changes: changes.clone(),
             page_tokens,
             watches: Arc::clone(&watches),
             row_rate_limit,
@@ -217,8 +228,20 @@ impl Server {
         let task_service = TaskServiceServer::new(Tasks(Arc::clone(&app)))
             .max_decoding_message_size(max_in)
             .max_encoding_message_size(max_out);
-        let list_service =
-            TaskListServiceServer::new(Lists(app)).max_decoding_message_size(max_in).max_encoding_message_size(max_out);
+        let list_service = TaskListServiceServer::new(Lists(Arc::clone(&app)))
+            .max_decoding_message_size(max_in)
+            .max_encoding_message_size(max_out);
+        let tests = RateLimit::new(WEBHOOK_TEST_RATE.parse().expect("a rate"), clock.clone());
+        let webhook_service = WebhookServiceServer::new(Webhooks { app, sender: Arc::clone(&webhook_sender), tests })
+            .max_decoding_message_size(max_in)
+            .max_encoding_message_size(max_out);
+        let dispatcher = Arc::new(Dispatcher {
+            db: db.clone(),
+            clock: clock.clone(),
+            watches: Arc::clone(&watches),
+            changes,
+            sender: webhook_sender,
+        });
 
         let (ready, is_ready) = watch_channel(false);
         let (healthy, is_healthy) = watch_channel(true);
@@ -227,7 +250,8 @@ impl Server {
             .with_service_peers(gateway)
             .with_condition("clock", follower.view.clock_in_sync())
             .with(Protected::new(task_service, authenticator.clone())?)
-            .with(Protected::new(list_service, authenticator)?)
+            .with(Protected::new(list_service, authenticator.clone())?)
+            .with(Protected::new(webhook_service, authenticator)?)
             .serve(listener, is_ready, shutdown);
         let background = async {
             tokio::join!(
@@ -237,6 +261,7 @@ impl Server {
                 purge::run(&db, &clock),
                 account_cleanup.run(),
                 watches.run(),
+                dispatcher.run(),
                 follower.keys.follow(),
                 metrics::sample(|| {
                     db.record_metrics("task");

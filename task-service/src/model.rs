@@ -24,6 +24,7 @@ pub(crate) mod rank;
 #[cfg_attr(not(test), expect(dead_code, unused_imports, reason = "the RPCs that use it follow"))]
 pub(crate) mod recurrence;
 pub(crate) mod sync;
+pub(crate) mod webhook;
 pub(crate) mod write;
 
 use filter::Filter;

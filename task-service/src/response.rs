@@ -5,10 +5,16 @@ use prost::{
     encoding::{WireType, encode_key, encode_varint, int32, message},
 };
 use service_kit::{clock::Timestamp, epoch::Epoch};
-use taskey_proto::task::v1::{Task, TaskHistoryEntry, TaskList, task::State};
+use taskey_proto::task::v1::{Task, TaskHistoryEntry, TaskList, Webhook, WebhookAttempt, task::State, webhook};
 use uuid::Uuid;
 
-use crate::model::{TaskRow, field::Labels, history::HistoryEntry, list::ListRow};
+use crate::model::{
+    TaskRow,
+    field::Labels,
+    history::HistoryEntry,
+    list::ListRow,
+    webhook::{Attempt, WebhookRow},
+};
 
 /// Returns the task of a row, with an etag of this epoch.
 pub(crate) fn task(row: TaskRow, epoch: Epoch) -> Task {
@@ -116,6 +122,34 @@ pub(crate) fn history_entry(entry: HistoryEntry) -> TaskHistoryEntry {
         field: position.field,
         old_value,
         new_value,
+    }
+}
+
+/// Returns the webhook of a row, with an etag of this epoch and without its secret.
+pub(crate) fn webhook(row: WebhookRow, epoch: Epoch) -> Webhook {
+    let state = if row.pause_time.is_some() { webhook::State::Paused } else { webhook::State::Active };
+    Webhook {
+        id: row.id.to_string(),
+        url: row.url,
+        filter: row.filter,
+        state: state.into(),
+        sync_token: row.sync_token,
+        failing_since_time: row.failing_since.map(Into::into),
+        create_time: Some(row.create_time.into()),
+        update_time: Some(row.update_time.into()),
+        etag: row.revision.etag(epoch),
+        secret: String::new(),
+    }
+}
+
+/// Returns an attempt as a message.
+pub(crate) fn webhook_attempt(attempt: Attempt) -> WebhookAttempt {
+    WebhookAttempt {
+        attempt_time: Some(attempt.time.into()),
+        http_status: attempt.http_status.map(Into::into).unwrap_or_default(),
+        latency: prost_types::Duration::try_from(attempt.latency).ok(),
+        error: attempt.error,
+        message_id: attempt.message_id,
     }
 }
 

@@ -1,4 +1,5 @@
 include(CMakeFindDependencyMacro)
 find_dependency(gRPC CONFIG)
 find_dependency(Protobuf)
+find_dependency(OpenSSL)
 include("${CMAKE_CURRENT_LIST_DIR}/taskey-client-targets.cmake")

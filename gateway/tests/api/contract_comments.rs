@@ -82,8 +82,8 @@ fn every_rpc_has_a_scope() {
         let scope: Scope = text.parse().unwrap_or_else(|error| panic!("{name}: {text} {error}"));
         let (service, reads) = (method.parent_service(), has_no_side_effects(&method));
         let expected = match (service.name(), reads) {
-            ("TaskService" | "TaskListService", true) => Scope::TasksRead,
-            ("TaskService" | "TaskListService", false) => Scope::TasksWrite,
+            ("TaskService" | "TaskListService" | "WebhookService", true) => Scope::TasksRead,
+            ("TaskService" | "TaskListService" | "WebhookService", false) => Scope::TasksWrite,
             (
                 "AccountService" | "DeviceAuthorizationService" | "FactorService" | "PersonalAccessTokenService",
                 is_read,

@@ -121,7 +121,7 @@ impl UpstreamTlsArgs {
         }
         let build = {
             let clock = clock.clone();
-            move |files: &_| client::build(files, &clock)
+            move |files: &_| client::build(files, &clock, b"h2")
         };
         Ok(Dialer::new(Reloaded::open("upstream", self.paths(), clock, build).await?))
     }

@@ -58,7 +58,7 @@ impl UpstreamTlsArgs {
             usage,
             now: clock.now(),
         };
-        side.check(|files| client::build(files, clock).map(drop))
+        side.check(|files| client::build(files, clock, b"h2").map(drop))
     }
 }
 

@@ -11,11 +11,11 @@ use super::{
 };
 use crate::clock::Clock;
 
-/// Builds the configuration from the files.
+/// Builds the configuration from the files. `protocol` is the name of the protocol over TLS (ALPN).
 ///
 /// # Errors
 /// If a file has invalid content, or the key is not that of the certificate.
-pub(super) fn build(files: &Files, clock: &Clock) -> anyhow::Result<Built<Arc<ClientConfig>>> {
+pub(super) fn build(files: &Files, clock: &Clock, protocol: &[u8]) -> anyhow::Result<Built<Arc<ClientConfig>>> {
     let builder = ClientConfig::builder_with_details(provider(), time(clock))
         .with_protocol_versions(&VERSIONS)?
         .with_root_certificates(files.authorities()?);
@@ -26,6 +26,6 @@ pub(super) fn build(files: &Files, clock: &Clock) -> anyhow::Result<Built<Arc<Cl
         }
         None => (builder.with_no_client_auth(), None),
     };
-    config.alpn_protocols = vec![b"h2".to_vec()];
+    config.alpn_protocols = vec![protocol.to_vec()];
     Ok(Built { config: Arc::new(config), expire_time })
 }

@@ -4,6 +4,7 @@
 //! # Layout
 //! - `args`: the settings. `files`: reads the files. `reload`: notices that they change. `provider`: cryptography.
 //! - `server`, `client`: the configurations of rustls. `dialer`: opens connections to other services.
+//!   `web`: TLS to the servers of users.
 //! - `certificate`: the names and the validity of certificates. `failure`: why a handshake has failed. `check`: checks the
 //!   files.
 
@@ -17,6 +18,7 @@ mod files;
 mod provider;
 mod reload;
 mod server;
+mod web;
 
 pub use args::{TlsArgs, UpstreamTlsArgs};
 pub use certificate::{PeerCertificate, TlsInfo};
@@ -24,3 +26,4 @@ pub use dialer::Dialer;
 pub(crate) use failure::{Failure, FailureLog};
 pub(crate) use server::HANDSHAKE_RECORD;
 pub use server::{ClientAuth, ServerTls};
+pub use web::WebTls;

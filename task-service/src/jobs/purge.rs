@@ -8,7 +8,10 @@ use service_kit::{
 };
 
 use super::{backfill, history, sweep};
-use crate::store::transaction::RETENTION;
+use crate::{
+    model::webhook::ATTEMPT_RETENTION,
+    store::{transaction::RETENTION, webhook_queue::delete_attempts},
+};
 
 /// How often tasks are purged. Callers cannot read a task after its purge time, even if it has not been purged yet.
 const PURGE_INTERVAL: Duration = Duration::from_secs(3600);
@@ -32,6 +35,7 @@ pub(crate) async fn run(db: &Db, clock: &Clock) {
         run_batches("lists that older programs have created", || backfill::add_lists_to_feed(db, BATCH)).await;
         run_batches("tasks without a search text", || backfill::fold_texts(db, BATCH)).await;
         run_batches("tasks without the keys of their labels", || backfill::fold_labels(db, BATCH)).await;
+        run_batches("webhook attempts", || delete_attempts(db, now - ATTEMPT_RETENTION, BATCH)).await;
     }
 }
 

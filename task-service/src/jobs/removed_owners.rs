@@ -61,7 +61,7 @@ pub(crate) async fn due_owners(db: &Db, now: Timestamp, limit: i64) -> Result<Ve
 
 /// The statements that delete at most `$2` rows of an owner (`$1`), for one table each. The counter is deleted last,
 /// because every write creates it before other rows.
-const DELETE_OWNED: [&str; 6] = [
+const DELETE_OWNED: [&str; 8] = [
     "delete from task_history where owner_id = $1 and (change, task_id, field) in (
         select change, task_id, field from task_history where owner_id = $1 order by change, task_id, field limit $2)",
     "delete from tasks where owner_id = $1 and id in (select id from tasks where owner_id = $1 order by id limit $2)",
@@ -71,6 +71,10 @@ const DELETE_OWNED: [&str; 6] = [
         select id from removed_tasks where owner_id = $1 order by id limit $2)",
     "delete from requests where owner_id = $1 and id in (
         select id from requests where owner_id = $1 order by id limit $2)",
+    "delete from webhook_attempts where owner_id = $1 and (webhook_id, number) in (
+        select webhook_id, number from webhook_attempts where owner_id = $1 order by webhook_id, number limit $2)",
+    "delete from webhooks where owner_id = $1 and id in (
+        select id from webhooks where owner_id = $1 order by id limit $2)",
     "delete from owners where owner_id = $1 and $2 > 0",
 ];
 

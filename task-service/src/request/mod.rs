@@ -20,6 +20,7 @@ use crate::{
 
 pub(crate) mod batch;
 pub(crate) mod list;
+pub(crate) mod webhook;
 pub(crate) mod write;
 
 const MISSING: FieldError = "must be set";
@@ -30,7 +31,7 @@ const MISSING: FieldError = "must be set";
 /// VALIDATION_FAILED, FILTER_INVALID, or ORDER_BY_INVALID.
 pub(crate) fn list_query(request: ListTasksRequest) -> Result<ListQuery, ApiError> {
     let page_size = page_size(request.page_size)?;
-    let filter = Filter::parse(&request.filter).map_err(|error| filter_invalid(&error.to_string()))?;
+    let filter = Filter::parse(&request.filter).map_err(|error| filter_invalid("filter", &error.to_string()))?;
     let order = OrderBy::parse(&request.order_by).map_err(|error| order_by_invalid(&error))?;
     let ListTasksRequest { page_token, show_deleted, .. } = request;
     Ok(ListQuery { page_size, page_token, show_deleted, filter, order })

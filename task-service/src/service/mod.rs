@@ -31,6 +31,7 @@ use crate::{
 
 pub(crate) mod lists;
 pub(crate) mod tasks;
+pub(crate) mod webhooks;
 
 /// The metadata key that marks a replayed response (AIP-155).
 const REPLAYED: &str = "idempotent-replayed";

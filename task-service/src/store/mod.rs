@@ -4,7 +4,8 @@
 //! - `rows`: the columns of tasks and lists.
 //! - `tasks`, `changes`: reads of tasks and of the change feed. `read_groups`: reads of single tasks in groups.
 //! - `mutations`: writes to tasks. `lists`: reads of lists and writes to them. Each write is one transaction.
-//!   `write_groups`: small writes of several owners in one transaction.
+//!   `write_groups`: small writes of several owners in one transaction. `webhooks`: reads of webhooks and writes of their
+//!   owners. `webhook_queue`: the webhooks with changes to send.
 //! - `transaction`: the common steps of writes. `storage_limits`: removes the oldest rows of accounts at their limits. `read_set`: the rows that a mutation reads. `owner_queue`: the queue in
 //!   which writes of an owner wait. `epoch`: the history of the database, on which tokens and etags depend.
 
@@ -25,6 +26,8 @@ pub(crate) mod rows;
 pub(crate) mod storage_limits;
 pub(crate) mod tasks;
 pub(crate) mod transaction;
+pub(crate) mod webhook_queue;
+pub(crate) mod webhooks;
 pub(crate) mod write_groups;
 
 /// Returns the page token key, which all replicas share. If none is stored yet, stores `fresh`.

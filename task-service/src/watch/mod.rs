@@ -21,11 +21,13 @@ use crate::{
     store::{changes, epoch, mutations},
 };
 
-mod notification;
+pub(crate) mod notification;
 pub(crate) mod stream;
 pub(crate) mod sync_page;
+pub(crate) mod webhook_owners;
 
 use notification::{ChangedOwners, PendingChanges};
+use webhook_owners::WebhookOwners;
 
 /// Maximum number of watches of a user at one replica.
 const MAX_WATCHES: usize = 8;
@@ -55,6 +57,7 @@ pub(crate) struct Watches {
     remote_changes: PendingChanges,
     /// The owners with changes by this replica, of which the others have not been notified.
     local_changes: PendingChanges,
+    webhook_owners: WebhookOwners,
 }
 
 #[derive(Debug)]
@@ -67,8 +70,20 @@ struct WatchedOwner {
 
 impl Watches {
     pub(crate) fn new(db: Db, epoch: CurrentEpoch) -> Self {
-        let (remote_changes, local_changes) = (PendingChanges::default(), PendingChanges::default());
-        Self { db, epoch, replica: random::id(), owners: Mutex::default(), remote_changes, local_changes }
+        Self {
+            db,
+            epoch,
+            replica: random::id(),
+            owners: Mutex::default(),
+            remote_changes: PendingChanges::default(),
+            local_changes: PendingChanges::default(),
+            webhook_owners: WebhookOwners::default(),
+        }
+    }
+
+    /// Returns the owners with webhooks.
+    pub(crate) fn webhook_owners(&self) -> &WebhookOwners {
+        &self.webhook_owners
     }
 
     /// Starts to watch an owner.
@@ -96,11 +111,12 @@ impl Watches {
         metrics::gauge!("taskey_watches").set(as_gauge(watches));
     }
 
-    /// Notifies the watchers of an owner, at this replica and others, of a change.
+    /// Notifies the watchers and the webhooks of an owner, at this replica and others, of a change.
     pub(crate) fn notify(&self, owner: Uuid) {
         if let Some(watched) = self.owners().get(&owner) {
             watched.last_change.send_modify(|_| {});
         }
+        self.webhook_owners.notify(owner);
         if self.db.engine() == Engine::Postgres {
             self.local_changes.add(owner);
         }
@@ -127,11 +143,17 @@ impl Watches {
         match payload.and_then(ChangedOwners::parse) {
             Some((replica, _)) if replica == self.replica => {}
             Some((_, ChangedOwners::Named(changed))) => {
+                for owner in &changed {
+                    self.webhook_owners.notify(*owner);
+                }
                 let owners = self.owners();
                 let watched = changed.into_iter().filter(|owner| owners.contains_key(owner));
                 watched.for_each(|owner| self.remote_changes.add(owner));
             }
-            Some((_, ChangedOwners::All)) | None => self.remote_changes.add_all(),
+            Some((_, ChangedOwners::All)) | None => {
+                self.remote_changes.add_all();
+                self.webhook_owners.notify_all();
+            }
         }
     }
 

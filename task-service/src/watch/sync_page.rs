@@ -31,6 +31,27 @@ impl ChangeReader {
         let changes = changes::list_after(&self.db, owner, self.clock.now(), since, size + 1).await?;
         Ok(sync_page(&self.tokens, owner, self.max_bytes, size, changes))
     }
+
+    /// Like [`page`](Self::page), without the changes after `end`, which is the point after the page even if fewer changes
+    /// are left before it. There may be more changes after the page.
+    ///
+    /// # Errors
+    /// SYNC_TOKEN_EXPIRED, and those of the database.
+    pub(crate) async fn page_until(
+        &self,
+        owner: Uuid,
+        since: Option<SyncPoint>,
+        end: SyncPoint,
+        size: usize,
+    ) -> Result<SyncPage, ApiError> {
+        let mut changes = changes::list_after(&self.db, owner, self.clock.now(), since, size + 1).await?;
+        changes.changes.retain(|change| (change.sequence(), change.id()) <= (end.change, end.id));
+        let page = sync_page(&self.tokens, owner, self.max_bytes, size, changes);
+        if page.has_more {
+            return Ok(page);
+        }
+        Ok(SyncPage { token: end.seal(&self.tokens, owner), point: end, has_more: true, ..page })
+    }
 }
 
 /// Changes that are sent together.

@@ -18,7 +18,7 @@ on_each_database!(
 );
 
 /// Begins a new epoch, as the restoration of a backup does.
-async fn begin_epoch(database: &TestDatabase) {
+pub(crate) async fn begin_epoch(database: &TestDatabase) {
     let db = open_database(&database.parsed_url()).await;
     db.execute("update database_epoch set epoch = $1", args![random::id()]).await.expect("an update");
     db.close().await;

@@ -43,3 +43,4 @@ mod update;
 mod watch;
 mod watch_ends;
 mod watch_time;
+mod webhooks;

@@ -13,7 +13,7 @@ use task_service::config::Config;
 use taskey_proto::task::v1::{
     CompleteTaskRequest, CreateTaskRequest, DeleteTaskRequest, GetTaskRequest, ListTasksRequest, ListTasksResponse,
     ReopenTaskRequest, Task, UndeleteTaskRequest, UpdateTaskRequest, task_list_service_client::TaskListServiceClient,
-    task_service_client::TaskServiceClient,
+    task_service_client::TaskServiceClient, webhook_service_client::WebhookServiceClient,
 };
 use tokio::{net::TcpListener, task::JoinHandle, time::timeout};
 use tokio_util::sync::CancellationToken;
@@ -62,16 +62,32 @@ impl Service {
 
     /// Starts a service with additional flags and waits until it serves.
     pub(crate) async fn start_with(database: &TestDatabase, flags: &[&str]) -> Self {
-        let service = Self::launch(database, flags, clock(), true).await;
+        let service = Self::launch(database, flags, clock(), true, |_| {}).await;
+        service.wait_for_status(ServingStatus::Serving).await;
+        service
+    }
+
+    /// Starts a service with changed settings and waits until it serves.
+    pub(crate) async fn start_adjusted(
+        database: &TestDatabase,
+        flags: &[&str],
+        adjust: impl FnOnce(&mut Config),
+    ) -> Self {
+        let service = Self::launch(database, flags, clock(), true, adjust).await;
         service.wait_for_status(ServingStatus::Serving).await;
         service
     }
 
     /// Stops the service and starts it again with the same clock.
     pub(crate) async fn restart(self, database: &TestDatabase) -> Self {
+        self.restart_with(database, &[]).await
+    }
+
+    /// Like [`restart`](Self::restart), with additional flags.
+    pub(crate) async fn restart_with(self, database: &TestDatabase, flags: &[&str]) -> Self {
         let time = (self.clock.clone(), self.manual_clock.clone());
         self.stop().await;
-        let service = Self::launch(database, &[], time, true).await;
+        let service = Self::launch(database, flags, time, true, |_| {}).await;
         service.wait_for_status(ServingStatus::Serving).await;
         service
     }
@@ -79,14 +95,14 @@ impl Service {
     /// Starts another replica with the same clock. Like every service, it purges on start.
     pub(crate) async fn start_replica(&self, database: &TestDatabase, flags: &[&str]) -> Self {
         let time = (self.clock.clone(), self.manual_clock.clone());
-        let replica = Self::launch(database, flags, time, true).await;
+        let replica = Self::launch(database, flags, time, true, |_| {}).await;
         replica.wait_for_status(ServingStatus::Serving).await;
         replica
     }
 
     /// Starts a service whose feed does not send anything yet.
     pub(crate) async fn start_cold(database: &TestDatabase) -> Self {
-        Self::launch(database, &["--revocation-max-staleness", "0s"], clock(), false).await
+        Self::launch(database, &["--revocation-max-staleness", "0s"], clock(), false, |_| {}).await
     }
 
     async fn launch(
@@ -94,6 +110,7 @@ impl Service {
         flags: &[&str],
         time: (Clock, ManualClock),
         feed_is_sending: bool,
+        adjust: impl FnOnce(&mut Config),
     ) -> Self {
         let (clock, manual_clock) = time;
         let key_file = database.key_file();
@@ -104,7 +121,8 @@ impl Service {
             ["task-service", "--database-url", database.url(), "--key-file", &key_file, "--auth-url", &auth_url];
         // The clock does not advance by itself, so rate limits would never recover.
         let rate_limits = if flags.contains(&"--rate-limits") { &[][..] } else { &["--rate-limits", "off"] };
-        let config = Cli::parse_from(common_flags.iter().chain(rate_limits).chain(flags)).config;
+        let mut config = Cli::parse_from(common_flags.iter().chain(rate_limits).chain(flags)).config;
+        adjust(&mut config);
 
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("there is a free port");
         let address = listener.local_addr().expect("the listener has an address");
@@ -144,7 +162,8 @@ impl Service {
         let bearer = Bearer { keys: Arc::clone(&self.keys), clock: self.clock.clone(), user_id, session_id };
         let client = TaskServiceClient::with_interceptor(self.channel.clone(), bearer.clone());
         let lists = TaskListServiceClient::with_interceptor(self.channel.clone(), bearer.clone());
-        User { id: user_id, session_id, bearer, client, lists }
+        let webhooks = WebhookServiceClient::with_interceptor(self.channel.clone(), bearer.clone());
+        User { id: user_id, session_id, bearer, client, lists, webhooks }
     }
 }
 
@@ -202,6 +221,7 @@ pub(crate) struct User {
     bearer: Bearer,
     pub(crate) client: TaskServiceClient<InterceptedService<Channel, Bearer>>,
     pub(crate) lists: TaskListServiceClient<InterceptedService<Channel, Bearer>>,
+    pub(crate) webhooks: WebhookServiceClient<InterceptedService<Channel, Bearer>>,
 }
 
 type RpcResult<T> = Result<T, Status>;

@@ -9,11 +9,13 @@ use prost_types::FileDescriptorSet;
 use serde_json::{Value, json};
 use service_kit::{assert_refused, on_each_database, testing::TestDatabase};
 use taskey_proto::task::v1::{
-    BatchWriteTasksRequest, CompleteTaskRequest, CreateTaskListRequest, CreateTaskRequest, DeleteTaskListRequest,
-    DeleteTaskRequest, GetTaskListRequest, GetTaskRequest, ListTaskChangesRequest, ListTaskHistoryRequest,
-    ListTaskListsRequest, ListTasksRequest, MoveTaskRequest, ReopenTaskRequest, UndeleteTaskRequest,
-    UpdateTaskListRequest, UpdateTaskRequest, WatchTasksRequest, task_list_service_client::TaskListServiceClient,
-    task_service_client::TaskServiceClient,
+    BatchWriteTasksRequest, CompleteTaskRequest, CreateTaskListRequest, CreateTaskRequest, CreateWebhookRequest,
+    DeleteTaskListRequest, DeleteTaskRequest, DeleteWebhookRequest, GetTaskListRequest, GetTaskRequest,
+    GetWebhookRequest, ListTaskChangesRequest, ListTaskHistoryRequest, ListTaskListsRequest, ListTasksRequest,
+    ListWebhookAttemptsRequest, ListWebhooksRequest, MoveTaskRequest, RedeliverWebhookRequest, ReopenTaskRequest,
+    RotateWebhookSecretRequest, TestWebhookRequest, UndeleteTaskRequest, UpdateTaskListRequest, UpdateTaskRequest,
+    UpdateWebhookRequest, WatchTasksRequest, task_list_service_client::TaskListServiceClient,
+    task_service_client::TaskServiceClient, webhook_service_client::WebhookServiceClient,
 };
 use tokio::time::{Instant, timeout};
 use tonic::{Request, Status, transport::Channel};
@@ -67,7 +69,19 @@ pub(crate) async fn call_every_rpc(channel: &Channel, headers: &[&str]) -> Vec<(
         "WatchTasks": watch_tasks(WatchTasksRequest),
         "ListTaskHistory": list_task_history(ListTaskHistoryRequest),
     );
-    [lists, tasks].concat()
+    let webhooks = call!(
+        WebhookServiceClient,
+        "CreateWebhook": create_webhook(CreateWebhookRequest),
+        "GetWebhook": get_webhook(GetWebhookRequest),
+        "ListWebhooks": list_webhooks(ListWebhooksRequest),
+        "UpdateWebhook": update_webhook(UpdateWebhookRequest),
+        "DeleteWebhook": delete_webhook(DeleteWebhookRequest),
+        "TestWebhook": test_webhook(TestWebhookRequest),
+        "RotateWebhookSecret": rotate_webhook_secret(RotateWebhookSecretRequest),
+        "RedeliverWebhook": redeliver_webhook(RedeliverWebhookRequest),
+        "ListWebhookAttempts": list_webhook_attempts(ListWebhookAttemptsRequest),
+    );
+    [lists, tasks, webhooks].concat()
 }
 
 /// Signs tokens with arbitrary headers and claims.
@@ -213,13 +227,15 @@ async fn invalid_tokens_are_refused_on_every_rpc(database: TestDatabase) {
     // The unmodified token is valid.
     for (rpc, outcome) in call_every_rpc(&service.channel, &[&valid]).await {
         let field = match rpc {
-            "ListTasks" | "ListTaskLists" | "ListTaskChanges" | "WatchTasks" => {
+            "ListTasks" | "ListTaskLists" | "ListTaskChanges" | "WatchTasks" | "ListWebhooks" => {
                 outcome.expect("an empty request is valid");
                 continue;
             }
             "CreateTask" | "UpdateTask" => "task",
             "CreateTaskList" | "UpdateTaskList" => "task_list",
             "BatchWriteTasks" => "writes",
+            "CreateWebhook" | "UpdateWebhook" => "webhook",
+            "ListWebhookAttempts" => "webhook_id",
             _ => "id",
         };
         assert_refused!(outcome, InvalidArgument, "VALIDATION_FAILED", field);

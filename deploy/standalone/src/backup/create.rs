@@ -15,7 +15,7 @@ use service_kit::{
 use tempfile::TempDir;
 
 use super::{
-    AUTH_DATABASE, KEYS, REFRESH_SECRET, TASK_DATABASE,
+    AUTH_DATABASE, KEYS, REFRESH_SECRET, TASK_DATABASE, WEBHOOK_KEY,
     archive::{ArchiveWriter, folder_of},
     database_files,
 };
@@ -75,8 +75,11 @@ async fn append_databases(archive: &mut ArchiveWriter, configs: &Configs, folder
 
 fn append_keys(archive: &mut ArchiveWriter, configs: &Configs) -> anyhow::Result<()> {
     let secrets = &configs.auth.secrets;
-    for (name, path) in [(KEYS, &secrets.keys.key_file), (REFRESH_SECRET, &secrets.refresh_secret_file())] {
-        let content = secret_file::read(path)?;
+    let mut files = vec![(KEYS, secrets.keys.key_file.clone()), (REFRESH_SECRET, secrets.refresh_secret_file())];
+    // An earlier version did not create it.
+    files.extend(configs.task.webhook_key_file().filter(|path| path.exists()).map(|path| (WEBHOOK_KEY, path)));
+    for (name, path) in files {
+        let content = secret_file::read(&path)?;
         archive.append(name, content.len() as u64, content.as_bytes(), None, None)?;
     }
     Ok(())

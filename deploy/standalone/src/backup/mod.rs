@@ -23,6 +23,7 @@ const AUTH_DATABASE: &str = "auth.db";
 const TASK_DATABASE: &str = "task.db";
 const KEYS: &str = "keys.json";
 const REFRESH_SECRET: &str = "refresh.secret";
+const WEBHOOK_KEY: &str = "webhook.key";
 
 /// Returns the database files of auth-service and task-service.
 ///

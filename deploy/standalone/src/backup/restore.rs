@@ -17,7 +17,9 @@ use service_kit::{
     db::{DatabaseUrl, ExclusiveFile},
 };
 
-use super::{AUTH_DATABASE, KEYS, REFRESH_SECRET, TASK_DATABASE, archive, database_files, manifest::Manifest};
+use super::{
+    AUTH_DATABASE, KEYS, REFRESH_SECRET, TASK_DATABASE, WEBHOOK_KEY, archive, database_files, manifest::Manifest,
+};
 use crate::config::Configs;
 
 /// The marker in the data directory while files are replaced.
@@ -103,6 +105,7 @@ fn targets(configs: &Configs, manifest: &Manifest) -> anyhow::Result<Vec<Target>
         Target::new(KEYS, &secrets.keys.key_file),
         Target::new(REFRESH_SECRET, &secrets.refresh_secret_file()),
     ];
+    targets.extend(configs.task.webhook_key_file().map(|path| Target::new(WEBHOOK_KEY, &path)));
     targets.retain(|target| manifest.contains(target.name));
     ensure!(targets.len() == manifest.files.len(), "the backup contains files of a newer version of Taskey");
     Ok(targets)

@@ -1,0 +1,2 @@
+/** Verifies the messages of webhooks. */
+package dev.taskey.webhook;

@@ -1,0 +1,257 @@
+//! The queue of webhooks with changes to send. Replicas claim webhooks for a short time (a lease), so that one of them
+//! sends the messages of a webhook.
+
+use service_kit::{
+    args,
+    clock::Timestamp,
+    db::{Conn, Db, Error, QueryBuilder, ReadKind},
+};
+use uuid::Uuid;
+
+use super::{
+    rows::tasks_with_texts,
+    webhooks::{COLUMNS, NumberedAttempt},
+};
+use crate::model::{
+    filter::{Filter, SearchColumn, push_filter},
+    sync::SyncPoint,
+    webhook::{Attempt, LEASE, MAX_ATTEMPTS, WebhookRow},
+};
+
+/// The key of the advisory lock of statements that lock several webhooks. Without it, two of them could lock the same rows
+/// in different orders and deadlock. The number is arbitrary.
+const QUEUE_LOCK: i64 = 0x0074_6173_6b77_6801;
+
+/// Returns at most `limit` owners with webhooks after `after`, in the order of their ids.
+///
+/// # Errors
+/// Those of the database.
+pub(crate) async fn owners_after(db: &Db, after: Uuid, limit: i64) -> Result<Vec<Uuid>, Error> {
+    const SELECT: &str = "select distinct owner_id from webhooks where owner_id > $1 order by owner_id limit $2";
+    db.fetch_all(SELECT, args![after, limit]).await
+}
+
+/// Makes the webhooks of owners due, unless they are already, or their next attempt is later.
+///
+/// # Errors
+/// Those of the database.
+pub(crate) async fn mark_due(db: &Db, now: Timestamp, owners: Vec<Uuid>) -> Result<(), Error> {
+    db.write(move |conn| {
+        Box::pin(async move {
+            conn.advisory_lock(QUEUE_LOCK).await?;
+            let mut update = QueryBuilder::new("update webhooks set due_time = ");
+            update
+                .push_bind(now)
+                .push(" where due_time is null and pause_time is null and owner_id in ")
+                .push_ids(owners);
+            let (sql, values) = update.build();
+            conn.execute(sql, values).await.map(drop)
+        })
+    })
+    .await
+}
+
+/// Makes at most `limit` webhooks due whose owners have changes that were not sent, and returns their number.
+///
+/// # Errors
+/// Those of the database.
+pub(crate) async fn mark_behind(db: &Db, now: Timestamp, limit: i64) -> Result<u64, Error> {
+    const UPDATE: &str = "
+        update webhooks set due_time = $1 where due_time is null and pause_time is null and (owner_id, id) in (
+            select webhook.owner_id, webhook.id from webhooks webhook
+            join owners owner on owner.owner_id = webhook.owner_id
+            where webhook.due_time is null and webhook.pause_time is null and webhook.position <> owner.last_change
+            limit $2)";
+    db.write(move |conn| {
+        Box::pin(async move {
+            conn.advisory_lock(QUEUE_LOCK).await?;
+            conn.execute(UPDATE, args![now, limit]).await
+        })
+    })
+    .await
+}
+
+/// Claims at most `limit` webhooks that are due, until [`LEASE`] has passed.
+///
+/// # Errors
+/// Those of the database.
+pub(crate) async fn claim(db: &Db, now: Timestamp, lease: Uuid, limit: i64) -> Result<Vec<WebhookRow>, Error> {
+    const DUE: &str = "select owner_id from webhooks where due_time <= $1 limit 1";
+    // Most calls find nothing, and need not write.
+    if db.fetch_optional::<Uuid>(DUE, args![now]).await?.is_none() {
+        return Ok(Vec::new());
+    }
+    db.write(move |conn| Box::pin(claim_within(conn, now, lease, limit))).await
+}
+
+async fn claim_within(conn: &mut Conn, now: Timestamp, lease: Uuid, limit: i64) -> Result<Vec<WebhookRow>, Error> {
+    conn.advisory_lock(QUEUE_LOCK).await?;
+    let update = format!(
+        "update webhooks set lease = $1, due_time = $2 where due_time <= $3 and (owner_id, id) in (
+            select owner_id, id from webhooks where due_time <= $3 order by due_time limit $4) returning {COLUMNS}"
+    );
+    let (update, _) = QueryBuilder::new(update).build_with_cache(true);
+    conn.fetch_all(update, args![lease, now + LEASE, now, limit]).await
+}
+
+/// What happens to a claimed webhook next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// The replica continues with the next message.
+    Continue,
+    /// All changes were sent, or the webhook is paused.
+    Idle,
+    /// The next attempt is at this time.
+    RetryAt(Timestamp),
+}
+
+/// Stores the state of a claimed webhook, and an attempt. Returns whether the claim was still valid. Otherwise, nothing
+/// is stored.
+///
+/// # Errors
+/// Those of the database.
+pub(crate) async fn save(
+    db: &Db,
+    now: Timestamp,
+    lease: Uuid,
+    webhook: &WebhookRow,
+    next: Next,
+    attempt: Option<Attempt>,
+) -> Result<bool, Error> {
+    const UPDATE: &str = "
+        update webhooks set update_time = $4, revision = $5, pause_time = $6, position = $7, sync_token = $8,
+            message_end = $9, failures = $10, failing_since = $11, due_time = $12, lease = $13, attempts = attempts + $14
+        where owner_id = $1 and id = $2 and lease = $3 returning attempts";
+    let (due_time, next_lease) = match next {
+        Next::Continue => (Some(now + LEASE), Some(lease)),
+        Next::Idle => (None, None),
+        Next::RetryAt(time) => (Some(time), None),
+    };
+    let (owner, id) = (webhook.owner_id, webhook.id);
+    let values = args![
+        owner,
+        id,
+        lease,
+        webhook.update_time,
+        webhook.revision,
+        webhook.pause_time,
+        webhook.position,
+        &webhook.sync_token,
+        webhook.message_end.clone(),
+        webhook.failures,
+        webhook.failing_since,
+        due_time,
+        next_lease,
+        i64::from(attempt.is_some())
+    ];
+    db.write(move |conn| {
+        Box::pin(async move {
+            let Some(number) = conn.fetch_optional::<i64>(UPDATE, values).await? else { return Ok(false) };
+            if let Some(attempt) = attempt {
+                insert_attempt(conn, owner, id, NumberedAttempt { number, attempt }).await?;
+            }
+            Ok(true)
+        })
+    })
+    .await
+}
+
+/// Stores an attempt outside of the order of messages, unless the webhook has been deleted.
+///
+/// # Errors
+/// Those of the database.
+pub(crate) async fn add_attempt(db: &Db, owner: Uuid, id: Uuid, attempt: Attempt) -> Result<(), Error> {
+    const COUNT: &str =
+        "update webhooks set attempts = attempts + 1 where owner_id = $1 and id = $2 returning attempts";
+    db.write(move |conn| {
+        Box::pin(async move {
+            match conn.fetch_optional::<i64>(COUNT, args![owner, id]).await? {
+                Some(number) => insert_attempt(conn, owner, id, NumberedAttempt { number, attempt }).await,
+                None => Ok(()),
+            }
+        })
+    })
+    .await
+}
+
+async fn insert_attempt(conn: &mut Conn, owner: Uuid, id: Uuid, numbered: NumberedAttempt) -> Result<(), Error> {
+    const INSERT: &str = "
+        insert into webhook_attempts (owner_id, webhook_id, number, attempt_time, http_status, latency, message_id, error)
+        values ($1, $2, $3, $4, $5, $6, $7, $8)";
+    const FORGET: &str = "delete from webhook_attempts where owner_id = $1 and webhook_id = $2 and number <= $3";
+    let NumberedAttempt { number, attempt } = numbered;
+    let latency = i64::try_from(attempt.latency.as_micros()).unwrap_or(i64::MAX);
+    let values = args![
+        owner,
+        id,
+        number,
+        attempt.time,
+        attempt.http_status.map(i64::from),
+        latency,
+        attempt.message_id,
+        attempt.error
+    ];
+    conn.execute(INSERT, values).await?;
+    conn.execute(FORGET, args![owner, id, number - MAX_ATTEMPTS]).await.map(drop)
+}
+
+/// Reports whether the owner has changes after the position of a webhook.
+///
+/// # Errors
+/// Those of the database.
+pub(crate) async fn is_behind(db: &Db, webhook: &WebhookRow) -> Result<bool, Error> {
+    const SELECT: &str = "select last_change from owners where owner_id = $1";
+    let last: Option<i64> = db.fetch_optional(SELECT, args![webhook.owner_id]).await?;
+    Ok(last.is_some_and(|last| last != webhook.position))
+}
+
+/// Returns those of the tasks of an owner that match a filter. Those that were purged are not among them.
+///
+/// # Errors
+/// Those of the database.
+pub(crate) async fn matching(
+    db: &Db,
+    owner: Uuid,
+    now: Timestamp,
+    filter: &Filter,
+    ids: Vec<Uuid>,
+) -> Result<Vec<Uuid>, Error> {
+    let engine = db.engine();
+    let mut select = QueryBuilder::new(format!("select id from {} where owner_id = ", tasks_with_texts(engine)));
+    select.push_bind(owner).push(" and id in ").push_ids(ids).push(" and (");
+    push_filter(&mut select, filter, engine, now, SearchColumn::Full);
+    select.push(")");
+    let (sql, values) = select.build();
+    db.read(ReadKind::Scan, |conn| Box::pin(async move { conn.fetch_all(sql, values).await })).await
+}
+
+/// Returns the fields of tasks that have changed after a point, up to a mutation, in the order of their names. The name is
+/// empty if the mutation has created the task.
+///
+/// # Errors
+/// Those of the database.
+pub(crate) async fn changed_fields(
+    db: &Db,
+    owner: Uuid,
+    since: SyncPoint,
+    last: i64,
+    ids: Vec<Uuid>,
+) -> Result<Vec<(Uuid, String)>, Error> {
+    let mut select = QueryBuilder::new("select distinct task_id, field from task_history where owner_id = ");
+    select.push_bind(owner).push(" and (change, task_id) > (").push_bind(since.change).push(", ");
+    select.push_bind(since.id).push(") and change <= ").push_bind(last).push(" and task_id in ").push_ids(ids);
+    select.push(" order by task_id, field");
+    let (sql, values) = select.build();
+    db.fetch_all(sql, values).await
+}
+
+/// Deletes at most `limit` attempts from before an instant, and returns their number.
+///
+/// # Errors
+/// Those of the database.
+pub(crate) async fn delete_attempts(db: &Db, before: Timestamp, limit: i64) -> Result<u64, Error> {
+    const DELETE: &str = "
+        delete from webhook_attempts where (owner_id, webhook_id, number) in (
+            select owner_id, webhook_id, number from webhook_attempts where attempt_time < $1 limit $2)";
+    db.execute(DELETE, args![before, limit]).await
+}

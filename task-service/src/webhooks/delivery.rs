@@ -1,0 +1,163 @@
+//! The messages of one webhook, one after the other.
+
+use std::time::Duration;
+
+use service_kit::{clock::Clock, db::Db, random, status::ApiError};
+use taskey_proto::{
+    errors::v1::ErrorReason,
+    task::v1::{TaskChange, WatchTasksResponse},
+};
+use uuid::Uuid;
+
+use super::{
+    message::{self, ChangedFields},
+    sender::{ATTEMPT_TIMEOUT, Sender},
+};
+use crate::{
+    model::{
+        filter::Filter,
+        sync::SyncPoint,
+        webhook::{Attempt, WebhookRow},
+    },
+    store::webhook_queue::{self, Next},
+    watch::{
+        stream::PAGE_SIZE,
+        sync_page::{ChangeReader, SyncPage},
+    },
+};
+
+/// How long to wait if this replica does not have the key of the secret. Another one may have it.
+const KEY_RETRY_DELAY: Duration = Duration::from_secs(60);
+
+/// A webhook that this replica has claimed.
+pub(super) struct Delivery<'a> {
+    pub(super) db: &'a Db,
+    pub(super) clock: &'a Clock,
+    pub(super) changes: &'a ChangeReader,
+    pub(super) sender: &'a Sender,
+    pub(super) webhook: WebhookRow,
+    pub(super) lease: Uuid,
+}
+
+impl Delivery<'_> {
+    /// Sends all messages. Reports whether there may be more changes already.
+    ///
+    /// # Errors
+    /// Those of the database. The lease then expires, and a replica continues.
+    pub(super) async fn run(mut self) -> Result<bool, ApiError> {
+        loop {
+            let (next, is_claimed) = self.send_next().await?;
+            match next {
+                Next::Continue if is_claimed => {}
+                Next::Idle if is_claimed && self.webhook.pause_time.is_none() => {
+                    // A mutation during the lease did not make the webhook due.
+                    return Ok(webhook_queue::is_behind(self.db, &self.webhook).await?);
+                }
+                _ => return Ok(false),
+            }
+        }
+    }
+
+    /// Sends the next message, if there is one. Returns what happens next, and whether the claim is still valid.
+    async fn send_next(&mut self) -> Result<(Next, bool), ApiError> {
+        let page = self.next_page().await?;
+        let (position, token, has_more) = (page.point.change, page.token.clone(), page.has_more);
+        let attempt = match self.send(page).await {
+            Err(error) if error.reason() == ErrorReason::WebhooksDisabled => {
+                tracing::error!(webhook_id = %self.webhook.id, "the key of the secret of a webhook is missing");
+                return self.save(Next::RetryAt(self.clock.now() + KEY_RETRY_DELAY), None).await;
+            }
+            attempt => attempt?,
+        };
+        let next = match &attempt {
+            Some(attempt) if !attempt.has_succeeded() => self.fail(attempt.http_status, token),
+            _ => {
+                self.webhook.advance(position, token);
+                if attempt.is_some() {
+                    self.webhook.succeed();
+                }
+                if has_more { Next::Continue } else { Next::Idle }
+            }
+        };
+        self.save(next, attempt).await
+    }
+
+    fn fail(&mut self, http_status: Option<u16>, message_end: String) -> Next {
+        let now = self.clock.now();
+        let delay = self.webhook.fail(now, http_status, message_end);
+        if self.webhook.pause_time.is_none() {
+            return Next::RetryAt(now + random::jitter(delay));
+        }
+        tracing::warn!(webhook_id = %self.webhook.id, owner_id = %self.webhook.owner_id, "a webhook was paused");
+        Next::Idle
+    }
+
+    async fn save(&self, next: Next, attempt: Option<Attempt>) -> Result<(Next, bool), ApiError> {
+        let is_claimed =
+            webhook_queue::save(self.db, self.clock.now(), self.lease, &self.webhook, next, attempt).await?;
+        Ok((next, is_claimed))
+    }
+
+    /// Returns the changes of the next message: those of the message that has failed, or those after the position. After
+    /// the position has expired, it starts with all tasks.
+    async fn next_page(&mut self) -> Result<SyncPage, ApiError> {
+        let (owner, tokens) = (self.webhook.owner_id, &self.changes.tokens);
+        let open = |token: &str| SyncPoint::open(tokens, owner, token).ok().flatten();
+        let since = open(&self.webhook.sync_token);
+        let page = match self.webhook.message_end.as_deref().and_then(open) {
+            Some(end) => self.changes.page_until(owner, since, end, PAGE_SIZE).await,
+            None => self.changes.page(owner, since, PAGE_SIZE).await,
+        };
+        let mut page = match page {
+            Err(error) if error.reason() == ErrorReason::SyncTokenExpired => {
+                tracing::warn!(webhook_id = %self.webhook.id, "the position of a webhook has expired; it starts again");
+                self.changes.page(owner, None, PAGE_SIZE).await?
+            }
+            page => page?,
+        };
+        self.apply_filter(&mut page).await?;
+        Ok(page)
+    }
+
+    /// Removes the changes of tasks that do not match the filter. Lists and purged tasks cannot be compared with it.
+    async fn apply_filter(&self, page: &mut SyncPage) -> Result<(), ApiError> {
+        let filter = Filter::parse(&self.webhook.filter).map_err(|error| ApiError::internal(error.to_string()))?;
+        if filter.is_empty() || page.changes.is_empty() {
+            return Ok(());
+        }
+        let (owner, now) = (self.webhook.owner_id, self.clock.now());
+        let ids = page.changes.iter().filter_map(|change| change.id.parse().ok()).collect();
+        let matching = webhook_queue::matching(self.db, owner, now, &filter, ids).await?;
+        page.changes.retain(|change| change.removed || matching.iter().any(|id| id.to_string() == change.id));
+        Ok(())
+    }
+
+    /// Returns the fields of tasks that have changed from the position up to a mutation. There are none of tasks that were
+    /// created since, and none if the webhook starts with all tasks.
+    async fn changed_fields(&self, changes: &[TaskChange], last: i64) -> Result<ChangedFields, ApiError> {
+        let owner = self.webhook.owner_id;
+        let since = SyncPoint::open(&self.changes.tokens, owner, &self.webhook.sync_token).ok().flatten();
+        let Some(since) = since else { return Ok(ChangedFields::new()) };
+        let ids = changes.iter().filter_map(|change| change.id.parse().ok()).collect();
+        let mut fields = ChangedFields::new();
+        for (task, field) in webhook_queue::changed_fields(self.db, owner, since, last, ids).await? {
+            fields.entry(task).or_default().push(field);
+        }
+        // The creation of a task has no name.
+        fields.retain(|_, names| names.iter().all(|name| !name.is_empty()));
+        Ok(fields)
+    }
+
+    /// Sends a page. Without changes there is nothing to send.
+    async fn send(&self, page: SyncPage) -> Result<Option<Attempt>, ApiError> {
+        let SyncPage { changes, list_changes, token, point, has_more } = page;
+        if changes.is_empty() && list_changes.is_empty() {
+            return Ok(None);
+        }
+        let id = message::id(&self.webhook, &token);
+        let changed_fields = self.changed_fields(&changes, point.change).await?;
+        let content = WatchTasksResponse { changes, list_changes, sync_token: token, checkpoint: !has_more };
+        let body = message::to_json(&content, &changed_fields)?;
+        self.sender.send(&self.webhook, id, body, ATTEMPT_TIMEOUT).await.map(Some)
+    }
+}

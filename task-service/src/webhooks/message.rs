@@ -1,0 +1,80 @@
+//! The messages of webhooks.
+
+use std::{collections::BTreeMap, sync::LazyLock};
+
+use aws_lc_rs::digest::{Context, SHA256};
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor, SerializeOptions};
+use serde_json::{Value, json, value::Serializer};
+use service_kit::status::ApiError;
+use taskey_proto::task::v1::WatchTasksResponse;
+use uuid::Uuid;
+
+use crate::model::webhook::WebhookRow;
+
+/// The number of bytes of the hash in an id.
+const ID_BYTES: usize = 16;
+
+static DESCRIPTOR: LazyLock<MessageDescriptor> = LazyLock::new(|| {
+    let pool = DescriptorPool::decode(taskey_proto::FILE_DESCRIPTOR_SET).expect("the contract is valid");
+    pool.get_message_by_name("taskey.task.v1.WatchTasksResponse").expect("the contract has this message")
+});
+
+/// Returns the id of the message of a webhook that ends at the point with this sync token. It only depends on what the
+/// message contains, so that replicas need not store it: it is the same when the message is sent again, and another one
+/// after the owner has moved the position.
+pub(super) fn id(webhook: &WebhookRow, end: &str) -> String {
+    let mut context = Context::new(&SHA256);
+    for part in [webhook.id.as_bytes(), &webhook.generation.to_be_bytes()[..]] {
+        context.update(part);
+    }
+    // A NUL separates the tokens, which do not contain it.
+    for token in [&webhook.sync_token, end] {
+        context.update(token.as_bytes());
+        context.update(&[0]);
+    }
+    format!("msg_{}", BASE64_URL_SAFE_NO_PAD.encode(&context.finish().as_ref()[..ID_BYTES]))
+}
+
+/// The names of the fields of each task that have changed since the position of the webhook.
+pub(crate) type ChangedFields = BTreeMap<Uuid, Vec<String>>;
+
+/// Returns the JSON of a message, which is that of the gateway: fields with default values are included. Each change of a
+/// task also has `changedFields`.
+///
+/// # Errors
+/// INTERNAL if the contract is inconsistent.
+pub(crate) fn to_json(message: &WatchTasksResponse, changed_fields: &ChangedFields) -> Result<Vec<u8>, ApiError> {
+    let mut dynamic = DynamicMessage::new(DESCRIPTOR.clone());
+    dynamic.transcode_from(message).map_err(ApiError::internal)?;
+    let options = SerializeOptions::new().skip_default_fields(false);
+    let mut value = dynamic.serialize_with_options(Serializer, &options).map_err(ApiError::internal)?;
+    for change in value["changes"].as_array_mut().into_iter().flatten() {
+        let id: Option<Uuid> = change["id"].as_str().and_then(|id| id.parse().ok());
+        change["changedFields"] = json!(id.and_then(|id| changed_fields.get(&id)).unwrap_or(&Vec::new()));
+    }
+    serde_json::to_vec(&value).map_err(ApiError::internal)
+}
+
+#[cfg(test)]
+mod tests {
+    use taskey_proto::task::v1::TaskChange;
+
+    use super::*;
+
+    #[test]
+    fn json_contains_default_values_and_changed_fields() {
+        let id = Uuid::from_u128(1);
+        let change = TaskChange { id: id.to_string(), task: None, removed: true };
+        let message = WatchTasksResponse {
+            changes: vec![change],
+            sync_token: "token".to_owned(),
+            ..WatchTasksResponse::default()
+        };
+        let changed_fields = BTreeMap::from([(id, vec!["title".to_owned()])]);
+        let json: Value = serde_json::from_slice(&to_json(&message, &changed_fields).expect("valid")).expect("JSON");
+        let change = json!({ "id": id.to_string(), "removed": true, "changedFields": ["title"] });
+        let expected = json!({ "changes": [change], "listChanges": [], "syncToken": "token", "checkpoint": false });
+        assert_eq!(json, expected);
+    }
+}

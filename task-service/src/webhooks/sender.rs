@@ -1,0 +1,134 @@
+//! Attempts to send messages, with the signatures of Standard Webhooks.
+
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use metrics::counter;
+use service_kit::{
+    clock::{Clock, Timestamp},
+    network::destination::Forbidden,
+    sealing::SealingKeys,
+    status::ApiError,
+};
+use tokio::time::{Instant, timeout};
+use url::Url;
+use uuid::Uuid;
+
+use super::http::HttpClient;
+use crate::{
+    config::WebhookArgs,
+    error::webhooks_disabled,
+    model::webhook::{Attempt, WebhookRow, secret::Secret},
+};
+
+/// Maximum time of an attempt, from resolving the host to the head of the answer.
+pub(super) const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// The same for a test, which must end before the deadline of the call.
+pub(crate) const TEST_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Maximum time to resolve the host of a new URL.
+const RESOLVE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Sends messages to receivers.
+pub(crate) struct Sender {
+    /// The keys of the secrets, if the server has any.
+    keys: Option<SealingKeys>,
+    http: HttpClient,
+    clock: Clock,
+}
+
+impl Sender {
+    pub(crate) fn new(keys: Option<SealingKeys>, args: &WebhookArgs, clock: Clock) -> Self {
+        Self { keys, http: HttpClient::new(args.destinations(), args.webhook_ca_file.clone(), clock.clone()), clock }
+    }
+
+    /// Checks that messages may be sent to a URL.
+    ///
+    /// # Errors
+    /// If its host cannot be resolved, or has a forbidden address.
+    pub(crate) async fn check_url(&self, url: &Url) -> Result<(), Forbidden> {
+        let resolved = timeout(RESOLVE_TIMEOUT, self.http.destinations().resolve(url)).await;
+        resolved.unwrap_or(Err(Forbidden::Unresolved)).map(drop)
+    }
+
+    /// Encrypts the secret of a webhook.
+    ///
+    /// # Errors
+    /// WEBHOOKS_DISABLED if the server has no key.
+    pub(crate) fn seal(&self, owner: Uuid, id: Uuid, secret: &Secret) -> Result<String, ApiError> {
+        let keys = self.keys.as_ref().ok_or_else(webhooks_disabled)?;
+        Ok(keys.seal(&context(owner, id), secret.as_bytes()))
+    }
+
+    /// Sends a message once.
+    ///
+    /// # Errors
+    /// WEBHOOKS_DISABLED if the server does not have the key of the secret. A failure of the receiver is no error.
+    pub(crate) async fn send(
+        &self,
+        webhook: &WebhookRow,
+        message_id: String,
+        body: Vec<u8>,
+        limit: Duration,
+    ) -> Result<Attempt, ApiError> {
+        let (time, start) = (self.clock.now(), Instant::now());
+        let headers = self.headers(webhook, &message_id, time, &body)?;
+        let outcome = match Url::parse(&webhook.url) {
+            Ok(url) => self.http.post(&url, headers, body.into(), limit).await,
+            Err(error) => Err(error.to_string()),
+        };
+        let http_status = outcome.as_ref().ok().map(StatusCode::as_u16);
+        let error = outcome.map_or_else(|error| error, describe);
+        let result = if error.is_empty() { "success" } else { "failure" };
+        counter!("taskey_webhook_attempts_total", "result" => result).increment(1);
+        // With the precision with which it is stored.
+        let latency = Duration::from_micros(u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX));
+        Ok(Attempt { time, http_status, latency, message_id, error })
+    }
+
+    /// Returns the headers of an attempt. During a rotation, there are the signatures of both secrets.
+    fn headers(
+        &self,
+        webhook: &WebhookRow,
+        message_id: &str,
+        time: Timestamp,
+        body: &[u8],
+    ) -> Result<HeaderMap, ApiError> {
+        let keys = self.keys.as_ref().ok_or_else(webhooks_disabled)?;
+        let secrets = &webhook.secrets;
+        let has_previous = secrets.previous_until.is_some_and(|until| time < until);
+        let previous = secrets.previous.as_ref().filter(|_| has_previous);
+        let mut signatures = Vec::new();
+        for sealed in [&secrets.current].into_iter().chain(previous) {
+            let bytes = keys.open(&context(webhook.owner_id, webhook.id), sealed).ok_or_else(webhooks_disabled)?;
+            signatures.push(Secret::from_bytes(bytes).sign(message_id, time, body));
+        }
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("webhook-id", message_id.to_owned()),
+            ("webhook-timestamp", time.as_seconds().to_string()),
+            ("webhook-signature", signatures.join(" ")),
+        ] {
+            let value = HeaderValue::try_from(value).map_err(ApiError::internal)?;
+            headers.insert(HeaderName::from_static(name), value);
+        }
+        Ok(headers)
+    }
+}
+
+/// Returns the context of a sealed secret, so that it cannot be opened for another webhook.
+fn context(owner: Uuid, id: Uuid) -> Vec<u8> {
+    [b"webhook secret", &owner.as_bytes()[..], id.as_bytes()].concat()
+}
+
+/// Describes why an answer is a failure. Empty for a success.
+fn describe(status: StatusCode) -> String {
+    if status.is_success() {
+        String::new()
+    } else if status.is_redirection() {
+        format!("the receiver answered with status {}; redirects are not followed", status.as_u16())
+    } else {
+        format!("the receiver answered with status {}", status.as_u16())
+    }
+}

@@ -1,0 +1,88 @@
+//! Webhooks, with real receivers.
+
+use service_kit::testing::TestDatabase;
+use taskey_proto::task::v1::{
+    CreateWebhookRequest, GetWebhookRequest, ListWebhookAttemptsRequest, RedeliverWebhookRequest, TestWebhookRequest,
+    UpdateWebhookRequest, Webhook, WebhookAttempt, webhook::State,
+};
+use tokio::{task::yield_now, time::timeout};
+use tonic::Status;
+
+use crate::support::{Service, User, WAIT_TIMEOUT};
+
+mod delivery;
+mod destinations;
+mod management;
+mod pauses;
+mod receiver;
+mod replicas;
+mod rotation;
+
+/// The flags with which receivers of tests are permitted.
+const ALLOW_LOOPBACK: [&str; 2] = ["--webhook-allow", "127.0.0.0/8"];
+
+/// Starts a service that sends webhooks to this machine.
+async fn start(database: &TestDatabase) -> Service {
+    Service::start_with(database, &ALLOW_LOOPBACK).await
+}
+
+fn to(url: &str) -> Webhook {
+    Webhook { url: url.to_owned(), ..Webhook::default() }
+}
+
+impl User {
+    async fn create_webhook(&self, webhook: Webhook) -> Result<Webhook, Status> {
+        let request = CreateWebhookRequest { webhook: Some(webhook) };
+        Ok(self.webhooks.clone().create_webhook(request).await?.into_inner())
+    }
+
+    async fn get_webhook(&self, id: &str) -> Result<Webhook, Status> {
+        Ok(self.webhooks.clone().get_webhook(GetWebhookRequest { id: id.to_owned() }).await?.into_inner())
+    }
+
+    async fn update_webhook(&self, webhook: Webhook, mask: &[&str]) -> Result<Webhook, Status> {
+        let paths = mask.iter().map(|path| (*path).to_owned()).collect();
+        let update_mask = Some(prost_types::FieldMask { paths });
+        let request = UpdateWebhookRequest { webhook: Some(webhook), update_mask };
+        Ok(self.webhooks.clone().update_webhook(request).await?.into_inner())
+    }
+
+    async fn test_webhook(&self, id: &str) -> Result<WebhookAttempt, Status> {
+        Ok(self.webhooks.clone().test_webhook(TestWebhookRequest { id: id.to_owned() }).await?.into_inner())
+    }
+
+    async fn redeliver(&self, id: &str, sync_token: &str) -> Result<Webhook, Status> {
+        let request = RedeliverWebhookRequest { id: id.to_owned(), sync_token: sync_token.to_owned() };
+        Ok(self.webhooks.clone().redeliver_webhook(request).await?.into_inner())
+    }
+
+    /// Returns the attempts of a webhook, newest first.
+    async fn attempts(&self, id: &str) -> Vec<WebhookAttempt> {
+        let request = ListWebhookAttemptsRequest { webhook_id: id.to_owned(), ..ListWebhookAttemptsRequest::default() };
+        self.webhooks.clone().list_webhook_attempts(request).await.expect("a page").into_inner().attempts
+    }
+
+    /// Waits until a webhook satisfies a condition.
+    async fn webhook_when(&self, id: &str, condition: impl Fn(&Webhook) -> bool) -> Webhook {
+        let reached = async {
+            loop {
+                let webhook = self.get_webhook(id).await.expect("it exists");
+                if condition(&webhook) {
+                    return webhook;
+                }
+                yield_now().await;
+            }
+        };
+        timeout(WAIT_TIMEOUT, reached).await.expect("the webhook changes in time")
+    }
+
+    /// Waits until an attempt has failed after the last success.
+    async fn failing_webhook(&self, id: &str) -> Webhook {
+        self.webhook_when(id, |webhook| webhook.failing_since_time.is_some()).await
+    }
+
+    /// Waits until a webhook is paused.
+    async fn paused_webhook(&self, id: &str) -> Webhook {
+        self.webhook_when(id, |webhook| webhook.state() == State::Paused).await
+    }
+}
