@@ -80,7 +80,7 @@ fn path_fields_are_not_in_the_body() {
     assert_eq!(body["required"], false);
     assert_eq!(body["content"]["application/json"]["schema"]["$ref"], "#/components/schemas/CompleteTaskBody");
     let properties = schemas["CompleteTaskBody"]["properties"].as_object().unwrap();
-    assert_eq!(properties.keys().collect::<Vec<_>>(), ["etag", "requestId", "validateOnly"]);
+    assert_eq!(properties.keys().collect::<Vec<_>>(), ["etag", "includeSubtasks", "requestId", "validateOnly"]);
 }
 
 #[test]

@@ -48,7 +48,7 @@ pub(crate) struct Webhooks {
 #[tonic::async_trait]
 impl WebhookService for Webhooks {
     async fn create_webhook(&self, request: Request<CreateWebhookRequest>) -> Result<Response<Webhook>, Status> {
-        let owner = self.app.writer(&request)?;
+        let owner = self.app.writer(&request)?.owner;
         let App { db, owner_queue, clock, page_tokens, .. } = &*self.app;
         let new = request::webhook::create(request.into_inner())?;
         let since = SyncPoint::open(page_tokens, owner, &new.sync_token).map_err(|_| webhook_sync_token_invalid())?;
@@ -95,7 +95,7 @@ impl WebhookService for Webhooks {
     }
 
     async fn update_webhook(&self, request: Request<UpdateWebhookRequest>) -> Result<Response<Webhook>, Status> {
-        let owner = self.app.writer(&request)?;
+        let owner = self.app.writer(&request)?.owner;
         let update = request::webhook::update(request.into_inner())?;
         let current = webhooks::get(&self.app.db, owner, update.target.id).await?;
         update.check_repeated(&self.message(current))?;
@@ -108,7 +108,7 @@ impl WebhookService for Webhooks {
     }
 
     async fn delete_webhook(&self, request: Request<DeleteWebhookRequest>) -> Result<Response<Webhook>, Status> {
-        let owner = self.app.writer(&request)?;
+        let owner = self.app.writer(&request)?.owner;
         let DeleteWebhookRequest { id, etag } = request.into_inner();
         let target = request::target("id", &id, &etag)?;
         let App { db, owner_queue, .. } = &*self.app;
@@ -116,7 +116,7 @@ impl WebhookService for Webhooks {
     }
 
     async fn test_webhook(&self, request: Request<TestWebhookRequest>) -> Result<Response<WebhookAttempt>, Status> {
-        let owner = self.app.writer(&request)?;
+        let owner = self.app.writer(&request)?.owner;
         let App { db, rate_limits, .. } = &*self.app;
         let id = request::target("id", &request.into_inner().id, "")?.id;
         if *rate_limits == OnOff::On {
@@ -136,7 +136,7 @@ impl WebhookService for Webhooks {
         &self,
         request: Request<RotateWebhookSecretRequest>,
     ) -> Result<Response<Webhook>, Status> {
-        let owner = self.app.writer(&request)?;
+        let owner = self.app.writer(&request)?.owner;
         let target = request::target("id", &request.into_inner().id, "")?;
         let secret = Secret::new(random::bytes());
         let sealed_secret = self.sender.seal(owner, target.id, &secret)?;
@@ -145,7 +145,7 @@ impl WebhookService for Webhooks {
     }
 
     async fn redeliver_webhook(&self, request: Request<RedeliverWebhookRequest>) -> Result<Response<Webhook>, Status> {
-        let owner = self.app.writer(&request)?;
+        let owner = self.app.writer(&request)?.owner;
         let RedeliverWebhookRequest { id, sync_token } = request.into_inner();
         let target = request::target("id", &id, "")?;
         let since = SyncPoint::open(&self.app.page_tokens, owner, &sync_token)?;

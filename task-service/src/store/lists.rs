@@ -15,7 +15,8 @@ use super::{
     owner_queue::OwnerQueue,
     storage_limits::{Excess, MAX_DELETED_TASKS, purge_excess},
     transaction::{
-        CounterChange, NotCommitted, Outcome, change_counter, check_request, lock_owner, outcome, store_response,
+        CounterChange, NotCommitted, Outcome, OwnerCounter, change_counter, check_request, lock_owner, outcome,
+        store_response,
     },
 };
 use crate::{

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::LazyLock};
 use aws_lc_rs::digest::{Context, SHA256};
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor, SerializeOptions};
-use serde_json::{Value, json, value::Serializer};
+use serde_json::{json, value::Serializer};
 use service_kit::status::ApiError;
 use taskey_proto::task::v1::WatchTasksResponse;
 use uuid::Uuid;
@@ -58,6 +58,7 @@ pub(crate) fn to_json(message: &WatchTasksResponse, changed_fields: &ChangedFiel
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
     use taskey_proto::task::v1::TaskChange;
 
     use super::*;

@@ -44,7 +44,7 @@ async fn create_and_delete(db: &Db, queue: &OwnerQueue) {
     let (id, now) = (Clock::system().new_id(), Clock::system().now());
     let write = || {
         let options = WriteOptions { request: None, validate_only: false };
-        ListWrite { owner: OWNER, now, options, epoch, encode: |_, _| Vec::new() }
+        ListWrite { owner: OWNER, actor: Actor::default(), now, options, epoch, encode: |_, _| Vec::new() }
     };
     let task_list = Some(TaskList { title: "Work".to_owned(), ..TaskList::default() });
     let request = CreateTaskListRequest { task_list, ..CreateTaskListRequest::default() };

@@ -129,7 +129,7 @@ async fn an_outage_loses_no_change(database: TestDatabase) {
     assert_eq!(receiver.next().await.titles(), ["Task 0"]);
     let failed_again = async {
         while ann.attempts(&webhook.id).await.len() < 2 {
-            yield_now().await
+            yield_now().await;
         }
     };
     timeout(WAIT_TIMEOUT, failed_again).await.expect("the attempt is stored");

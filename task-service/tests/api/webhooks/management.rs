@@ -178,7 +178,7 @@ async fn lists_have_pages(database: TestDatabase) {
         request.page_token = page.next_page_token;
     }
     assert_eq!(request.page_token, "");
-    request.page_token = "other".to_owned();
+    "other".clone_into(&mut request.page_token);
     let refused = client.list_webhook_attempts(request).await;
     assert_refused!(refused, InvalidArgument, "PAGE_TOKEN_INVALID", "page_token");
     service.stop().await;

@@ -163,11 +163,12 @@ async fn accept(
         connections.spawn(async move {
             match tls {
                 None => serve(stream, answer, received).await,
-                Some(tls) => match tls.accept(stream).await {
-                    Ok(stream) => serve(stream, answer, received).await,
-                    // The sender refuses the certificate.
-                    Err(_) => {}
-                },
+                Some(tls) => {
+                    // Otherwise, the sender has refused the certificate.
+                    if let Ok(stream) = tls.accept(stream).await {
+                        serve(stream, answer, received).await;
+                    }
+                }
             }
         });
     }
