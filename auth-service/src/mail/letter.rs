@@ -77,7 +77,7 @@ impl Letter {
     pub fn html(&self) -> String {
         let mut html = format!(
             "<!doctype html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\"><title>{}</title></head>\n\
-             <body style=\"font-family: sans-serif; max-width: 36em\">\n",
+             <body style=\"font-family: sans-serif; max-width: 36em; overflow-wrap: anywhere\">\n",
             escape(&self.subject)
         );
         for paragraph in &self.paragraphs {
