@@ -126,6 +126,14 @@ test-clients: ## Test the clients of all languages, for about 10 minutes; LANGUA
 	@.ci/stage build cargo nextest run --locked --package taskey --no-run
 	@.ci/test-clients $(LANGUAGES)
 
+# The engine of recurrence rules against an independent algorithm, and that against three other implementations. It takes 5
+# minutes of CPU time.
+.PHONY: test-recurrence
+test-recurrence: tools ## Compare RULES (default: 100000) random recurrence rules with dateutil, rrule-go and libical, for 5 minutes
+	@.ci/stage 'other implementations' task-service/tests/recurrence/run $(RULES)
+	@TASKEY_TEST_RECURRENCE_VECTORS=$(CURDIR)/target/recurrence/vectors.tsv .ci/stage engine \
+		cargo nextest run --locked --package task-service --lib -E 'test(recurrence::tests::vectors)'
+
 .PHONY: bench-gateway
 bench-gateway: ## Measure the overhead of the gateway per call; ARGS="--help" lists the settings
 	@.ci/stage build cargo build --release --locked --package bench --package auth-service --package task-service --package gateway

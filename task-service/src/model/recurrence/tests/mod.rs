@@ -2,6 +2,7 @@ mod examples;
 mod parser;
 mod properties;
 mod texts;
+mod vectors;
 mod zones;
 
 use jiff::civil::DateTime;
