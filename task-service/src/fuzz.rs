@@ -7,7 +7,7 @@ use service_kit::{
 };
 use uuid::Uuid;
 
-use crate::model::filter::Filter;
+use crate::model::{filter::Filter, recurrence::Rule};
 
 const OWNER: Uuid = Uuid::from_u128(1);
 
@@ -64,6 +64,26 @@ pub fn filter(data: &[u8]) {
     }
 }
 
+/// Checks that the canonical form of a recurrence rule parses to an equal rule, that its occurrences increase from the
+/// anchor, and that it has a text. The error of an invalid rule has a column within the text or at its end.
+pub fn recurrence(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    match Rule::parse(text) {
+        Ok(rule) => {
+            let anchor = jiff::civil::date(2027, 1, 31).at(9, 0, 0, 0);
+            assert_eq!(Rule::parse_unbounded(&rule.to_string()).as_ref(), Ok(&rule), "{rule}");
+            let occurrences: Vec<_> = rule.occurrences(anchor).take(20).collect();
+            assert!(occurrences.first().is_none_or(|first| *first >= anchor), "{rule}");
+            assert!(occurrences.is_sorted_by(|a, b| a < b), "{rule} {occurrences:?}");
+            assert!(rule.text(anchor).starts_with("every "), "{rule}");
+        }
+        Err(error) => {
+            assert!((1..=text.chars().count() + 1).contains(&error.column), "{error}");
+            assert!(error.description.len() < 300, "{error}");
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use service_kit::testing::run_corpus;
@@ -76,5 +96,10 @@ mod tests {
     #[test]
     fn filter_corpus_passes() {
         run_corpus(concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus/filter"), super::filter);
+    }
+
+    #[test]
+    fn recurrence_corpus_passes() {
+        run_corpus(concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus/recurrence"), super::recurrence);
     }
 }

@@ -21,7 +21,6 @@ pub(crate) mod list;
 pub(crate) mod mutation;
 pub(crate) mod order;
 pub(crate) mod rank;
-#[cfg_attr(not(test), expect(dead_code, unused_imports, reason = "the RPCs that use it follow"))]
 pub(crate) mod recurrence;
 pub(crate) mod sync;
 pub(crate) mod webhook;

@@ -20,6 +20,7 @@ use crate::{
 
 pub(crate) mod batch;
 pub(crate) mod list;
+pub(crate) mod recurrence;
 pub(crate) mod webhook;
 pub(crate) mod write;
 

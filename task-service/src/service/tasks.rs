@@ -10,8 +10,8 @@ use taskey_proto::{
         BatchWriteTasksRequest, BatchWriteTasksResponse, CompleteTaskRequest, CreateTaskRequest, DeleteTaskRequest,
         ExportTasksRequest, ExportTasksResponse, GetTaskRequest, ListTaskChangesRequest, ListTaskChangesResponse,
         ListTaskHistoryRequest, ListTaskHistoryResponse, ListTasksRequest, ListTasksResponse, MoveTaskRequest,
-        ReopenTaskRequest, Task, UndeleteTaskRequest, UpdateTaskRequest, WatchTasksRequest, WatchTasksResponse,
-        task_service_server::TaskService,
+        PreviewOccurrencesRequest, PreviewOccurrencesResponse, ReopenTaskRequest, Task, UndeleteTaskRequest,
+        UpdateTaskRequest, WatchTasksRequest, WatchTasksResponse, task_service_server::TaskService,
     },
 };
 use tonic::{Request, Response, Status};
@@ -20,7 +20,7 @@ use super::{App, Writer, respond};
 use crate::{
     model::{TaskRow, sync::SyncPoint, write::Write},
     page::{PageEncoder, history_page},
-    request::{self, batch, write, write::WriteOptions},
+    request::{self, batch, recurrence, write, write::WriteOptions},
     response,
     store::{history::pages, lists, mutations::Mutation, storage_limits, tasks, transaction::Outcome},
     transfer::export::Export,
@@ -172,6 +172,13 @@ impl TaskService for Tasks {
         let after = query.after(page_tokens, owner)?;
         let entries = pages::list(db, owner, clock.now(), query.task_id, after, query.page_size + 1).await?;
         Ok(Response::new(history_page(page_tokens, owner, &query, entries, *max_response_bytes)))
+    }
+
+    async fn preview_occurrences(
+        &self,
+        request: Request<PreviewOccurrencesRequest>,
+    ) -> Result<Response<PreviewOccurrencesResponse>, Status> {
+        Ok(Response::new(recurrence::preview(request.into_inner())?.response()?))
     }
 }
 

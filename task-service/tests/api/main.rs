@@ -28,6 +28,7 @@ mod personal_access_tokens;
 mod proxy;
 mod purged;
 mod quota;
+mod recurrence;
 mod requests;
 mod retries;
 mod scopes;

@@ -10,12 +10,13 @@ use serde_json::{Value, json};
 use service_kit::{assert_refused, on_each_database, testing::TestDatabase};
 use taskey_proto::task::v1::{
     BatchWriteTasksRequest, CompleteTaskRequest, CreateTaskListRequest, CreateTaskRequest, CreateWebhookRequest,
-    DeleteTaskListRequest, DeleteTaskRequest, DeleteWebhookRequest, GetTaskListRequest, GetTaskRequest,
-    GetWebhookRequest, ListTaskChangesRequest, ListTaskHistoryRequest, ListTaskListsRequest, ListTasksRequest,
-    ListWebhookAttemptsRequest, ListWebhooksRequest, MoveTaskRequest, RedeliverWebhookRequest, ReopenTaskRequest,
-    RotateWebhookSecretRequest, TestWebhookRequest, UndeleteTaskRequest, UpdateTaskListRequest, UpdateTaskRequest,
-    UpdateWebhookRequest, WatchTasksRequest, task_list_service_client::TaskListServiceClient,
-    task_service_client::TaskServiceClient, webhook_service_client::WebhookServiceClient,
+    DeleteTaskListRequest, DeleteTaskRequest, DeleteWebhookRequest, ExportTasksRequest, GetTaskListRequest,
+    GetTaskRequest, GetWebhookRequest, ListTaskChangesRequest, ListTaskHistoryRequest, ListTaskListsRequest,
+    ListTasksRequest, ListWebhookAttemptsRequest, ListWebhooksRequest, MoveTaskRequest, PreviewOccurrencesRequest,
+    RedeliverWebhookRequest, ReopenTaskRequest, RotateWebhookSecretRequest, TestWebhookRequest, UndeleteTaskRequest,
+    UpdateTaskListRequest, UpdateTaskRequest, UpdateWebhookRequest, WatchTasksRequest,
+    task_list_service_client::TaskListServiceClient, task_service_client::TaskServiceClient,
+    webhook_service_client::WebhookServiceClient,
 };
 use tokio::time::{Instant, timeout};
 use tonic::{Request, Status, transport::Channel};
@@ -67,7 +68,9 @@ pub(crate) async fn call_every_rpc(channel: &Channel, headers: &[&str]) -> Vec<(
         "BatchWriteTasks": batch_write_tasks(BatchWriteTasksRequest),
         "ListTaskChanges": list_task_changes(ListTaskChangesRequest),
         "WatchTasks": watch_tasks(WatchTasksRequest),
+        "ExportTasks": export_tasks(ExportTasksRequest),
         "ListTaskHistory": list_task_history(ListTaskHistoryRequest),
+        "PreviewOccurrences": preview_occurrences(PreviewOccurrencesRequest),
     );
     let webhooks = call!(
         WebhookServiceClient,
@@ -236,6 +239,11 @@ async fn invalid_tokens_are_refused_on_every_rpc(database: TestDatabase) {
             "BatchWriteTasks" => "writes",
             "CreateWebhook" | "UpdateWebhook" => "webhook",
             "ListWebhookAttempts" => "webhook_id",
+            "ExportTasks" => "format",
+            "PreviewOccurrences" => {
+                assert_refused!(outcome, InvalidArgument, "VALIDATION_FAILED", "rrule", "start_date");
+                continue;
+            }
             _ => "id",
         };
         assert_refused!(outcome, InvalidArgument, "VALIDATION_FAILED", field);

@@ -10,7 +10,7 @@
 //! - The anchor occurs only if it matches the rule.
 //! - With `BYWEEKNO`, years are the years of weeks (ISO 8601 with `WKST`), so that no week is torn. Without `BYDAY`, the
 //!   weekday is that of the anchor.
-//! - A search ends after [`expand::MAX_DAYS_EXAMINED`] days.
+//! - A search ends after [`MAX_DAYS_EXAMINED`] days.
 
 mod dates;
 mod expand;
@@ -19,6 +19,7 @@ mod rule;
 mod text;
 mod zone;
 
+pub(crate) use expand::MAX_DAYS_EXAMINED;
 pub(crate) use rule::Rule;
 
 #[cfg(test)]

@@ -74,10 +74,11 @@ impl Rule {
         let hours = or_anchor(&self.by_hour, anchor.hour());
         let minutes = or_anchor(&self.by_minute, anchor.minute());
         let seconds = or_anchor(&self.by_second, anchor.second());
+        let fraction = anchor.subsec_nanosecond();
         let mut times = Vec::with_capacity(hours.len() * minutes.len() * seconds.len());
         for hour in hours {
             for &minute in &minutes {
-                times.extend(seconds.iter().filter_map(|&second| time(hour, minute, second)));
+                times.extend(seconds.iter().filter_map(|&second| time(hour, minute, second, fraction)));
             }
         }
         times
@@ -93,8 +94,8 @@ impl Rule {
     }
 }
 
-fn time(hour: i16, minute: i16, second: i16) -> Option<Time> {
-    Time::new(hour.try_into().ok()?, minute.try_into().ok()?, second.try_into().ok()?, 0).ok()
+fn time(hour: i16, minute: i16, second: i16, nanosecond: i32) -> Option<Time> {
+    Time::new(hour.try_into().ok()?, minute.try_into().ok()?, second.try_into().ok()?, nanosecond).ok()
 }
 
 /// The length of a period.

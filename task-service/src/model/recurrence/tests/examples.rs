@@ -157,5 +157,5 @@ fn a_rule_without_occurrences_ends_within_the_bound() {
     // Monday, February 29, once in 28 years, or in 40 years around 2100.
     let rare = "FREQ=DAILY;BYMONTH=2;BYMONTHDAY=29;BYDAY=MO";
     assert_eq!(dates(rare, "2052-01-01", 3), "2072-02-29 2112-02-29 2140-02-29");
-    const { assert!(MAX_DAYS_EXAMINED > 146_097 + 366) };
+    const { assert!(MAX_DAYS_EXAMINED > 40 * 366) };
 }

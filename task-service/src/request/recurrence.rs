@@ -1,0 +1,99 @@
+//! Parses recurrence rules and the day or time from which they count.
+
+use jiff::{
+    civil::{Date, DateTime, Time},
+    tz::TimeZone,
+};
+use service_kit::{
+    clock::Timestamp,
+    page,
+    status::{ApiError, Violations},
+};
+use taskey_proto::task::v1::{PreviewOccurrencesRequest, PreviewOccurrencesResponse};
+
+use super::MISSING;
+use crate::model::{
+    field::{self, FieldError},
+    recurrence::{MAX_DAYS_EXAMINED, Rule},
+};
+
+const DEFAULT_PREVIEW_SIZE: i32 = 10;
+const MAX_PREVIEW_SIZE: usize = 100;
+
+/// The parameters of `PreviewOccurrences`.
+pub(crate) struct Preview {
+    rule: Rule,
+    anchor: Anchor,
+    size: usize,
+}
+
+/// The day or time from which a rule counts.
+enum Anchor {
+    Date(Date),
+    Time(DateTime, TimeZone),
+}
+
+/// Parses the parameters of `PreviewOccurrences`.
+///
+/// # Errors
+/// VALIDATION_FAILED
+pub(crate) fn preview(request: PreviewOccurrencesRequest) -> Result<Preview, ApiError> {
+    let mut violations = Violations::default();
+    let rule = violations.check("rrule", Rule::parse(&request.rrule));
+    let zone = violations.check("time_zone", field::time_zone(request.time_zone));
+    let date = violations.check("start_date", field::due_date(&request.start_date));
+    let time = violations.check("start_time", field::due_time(request.start_time));
+    let size = if request.page_size == 0 { DEFAULT_PREVIEW_SIZE } else { request.page_size };
+    let size = violations.check("page_size", page::size(size)).map(|size| size.min(MAX_PREVIEW_SIZE));
+    let anchor = match (date, time, zone) {
+        (Some(date), Some(time), Some(zone)) => violations.check("start_date", anchor(date, time, &zone)),
+        _ => None,
+    };
+    if let (Some(rule), Some(Anchor::Date(_))) = (&rule, &anchor)
+        && rule.selects_times()
+    {
+        violations.add("rrule", "BYHOUR, BYMINUTE and BYSECOND require start_time");
+    }
+    let parsed = rule.zip(anchor).zip(size).map(|((rule, anchor), size)| Preview { rule, anchor, size });
+    violations.finish(parsed)
+}
+
+fn anchor(date: Option<Date>, time: Option<Timestamp>, zone: &str) -> Result<Anchor, FieldError> {
+    match (date, time) {
+        (Some(date), None) => Ok(Anchor::Date(date)),
+        (None, Some(time)) => {
+            let zone = jiff::tz::db().get(zone).unwrap_or(TimeZone::UTC);
+            let time = jiff::Timestamp::from_microsecond(time.as_micros()).map_err(|_| "must be before year 9999")?;
+            Ok(Anchor::Time(zone.to_datetime(time), zone))
+        }
+        (Some(_), Some(_)) => Err("must not be set together with start_time"),
+        (None, None) => Err(MISSING),
+    }
+}
+
+impl Preview {
+    /// Returns the first occurrences.
+    ///
+    /// # Errors
+    /// VALIDATION_FAILED if there are none.
+    pub(crate) fn response(&self) -> Result<PreviewOccurrencesResponse, ApiError> {
+        let mut response = PreviewOccurrencesResponse::default();
+        match &self.anchor {
+            Anchor::Date(date) => {
+                response.dates = self.rule.dates(*date).take(self.size).map(|date| date.to_string()).collect();
+                response.recurrence_text = self.rule.text(date.to_datetime(Time::midnight()));
+            }
+            Anchor::Time(time, zone) => {
+                let instants = self.rule.instants(*time, zone.clone()).take(self.size);
+                let micros = instants.map(|instant| Timestamp::from_micros(instant.as_microsecond()));
+                response.times = micros.map(Into::into).collect();
+                response.recurrence_text = self.rule.text(*time);
+            }
+        }
+        let mut violations = Violations::default();
+        if response.dates.is_empty() && response.times.is_empty() {
+            violations.add("rrule", format!("must match one of the {MAX_DAYS_EXAMINED} days that are examined"));
+        }
+        violations.finish(Some(response))
+    }
+}
