@@ -1,5 +1,7 @@
 //! Changes of the cost of password hashes. The stored ones are replaced at the next login.
 
+use std::time::Duration;
+
 use service_kit::{
     assert_refused, on_each_database,
     testing::{TestDatabase, refusal},
@@ -62,6 +64,8 @@ async fn a_password_change_succeeds_while_the_hash_is_replaced(database: TestDat
     changed.expect("changed");
     if let Err(status) = logged_in {
         assert_eq!(refusal(&status).1, "CREDENTIALS_INVALID", "the password was changed first");
+        // A wrong password delays the next attempt.
+        server.manual_clock.advance(Duration::from_secs(1));
     }
     server.login("ann@example.com", "a stapled battery of horses").await.expect("logged in");
     server.stop().await;

@@ -99,8 +99,8 @@ fn watch_response(sync_token: &str) -> WatchTasksResponse {
     WatchTasksResponse { sync_token: sync_token.to_owned(), ..WatchTasksResponse::default() }
 }
 
-const FIRST: &str = r#"{"changes":[],"syncToken":"one","checkpoint":false}"#;
-const SECOND: &str = r#"{"changes":[],"syncToken":"two","checkpoint":false}"#;
+const FIRST: &str = r#"{"changes":[],"syncToken":"one","checkpoint":false,"listChanges":[]}"#;
+const SECOND: &str = r#"{"changes":[],"syncToken":"two","checkpoint":false,"listChanges":[]}"#;
 
 /// Asserts the code, status, reason and request id of the error that ended a stream.
 #[track_caller]
