@@ -21,7 +21,7 @@ pub(crate) async fn lists_after(
     limit: usize,
 ) -> Result<Vec<ListRow>, Error> {
     const LISTS: &str = "
-        select owner_id, id, title, create_time, update_time, revision from task_lists
+        select owner_id, id, title, create_time, update_time, revision, change from task_lists
         where owner_id = $1 and id <> $1 and ($2 is null or id > $2) order by id limit $3";
     db.fetch_all(LISTS, args![owner, after, i64::try_from(limit).unwrap_or(i64::MAX)]).await
 }

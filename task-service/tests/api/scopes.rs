@@ -18,7 +18,7 @@ on_each_database!(a_token_permits_only_the_rpcs_of_its_scopes, a_token_with_an_i
 
 /// Returns the scope that an RPC requires.
 fn scope_of(rpc: &str) -> &'static str {
-    let reads = ["Get", "List", "Watch"].iter().any(|verb| rpc.starts_with(verb));
+    let reads = ["Get", "List", "Watch", "Export", "Preview"].iter().any(|verb| rpc.starts_with(verb));
     if reads { "tasks.read" } else { "tasks.write" }
 }
 
