@@ -4,7 +4,7 @@ import rules
 
 EQUAL = "equal"
 UNEXPLAINED = "unexplained"
-WEEK_53 = "the first days of some years are in week 53 instead of 52"
+TURN_OF_THE_YEAR = "days at the turn of the year are in another week than by ISO 8601"
 
 # An interpretation that makes the naive algorithm return exactly what the other implementation returns.
 INTERPRETATIONS = [
@@ -45,4 +45,5 @@ def classify(name, parts, anchor, ours, theirs):
             return explanation
     if name == "libical":
         return next(by_parts(parts), UNEXPLAINED)
-    return WEEK_53 if {53, -53} & set(parts.get("BYWEEKNO", [])) else UNEXPLAINED
+    has_last_weeks = {52, 53, -52, -53} & set(parts.get("BYWEEKNO", []))
+    return TURN_OF_THE_YEAR if has_last_weeks else UNEXPLAINED
