@@ -130,6 +130,7 @@ test-clients: ## Test the clients of all languages, for about 10 minutes; LANGUA
 # minutes of CPU time.
 .PHONY: test-recurrence
 test-recurrence: tools ## Compare RULES (default: 100000) random recurrence rules with dateutil, rrule-go and libical, for 5 minutes
+	@.ci/install-tools recurrence
 	@.ci/stage 'other implementations' task-service/tests/recurrence/run $(RULES)
 	@TASKEY_TEST_RECURRENCE_VECTORS=$(CURDIR)/target/recurrence/vectors.tsv .ci/stage engine \
 		cargo nextest run --locked --package task-service --lib -E 'test(recurrence::tests::vectors)'
