@@ -21,8 +21,8 @@ use crate::routing::binding::{self, BodyRule};
 const NDJSON: &str = "application/x-ndjson";
 const EVENTS: &str = "text/event-stream";
 
-/// Any media type.
-const FILE: &str = "*/*";
+/// The media types of files. Generators of clients do not understand `*/*`.
+const FILES: [&str; 3] = ["text/csv", "text/calendar", NDJSON];
 
 /// Returns all responses of an operation, by HTTP code.
 pub fn responses(
@@ -79,7 +79,8 @@ fn success_response(binding: &Binding, schemas: &mut Schemas) -> Value {
         headers[components::IDEMPOTENT_REPLAYED] = components::header(components::IDEMPOTENT_REPLAYED);
     }
     let content = if binding.returns_file() {
-        json!({FILE: {"schema": {"type": "string", "description": "The file, whose media type depends on the format."}}})
+        let file = json!({"schema": {"type": "string", "description": "The file in this format."}});
+        FILES.into_iter().map(|media_type| (media_type.to_owned(), file.clone())).collect::<Map<_, _>>().into()
     } else if binding.method.is_server_streaming() {
         let line = with_description(schema, "Each line is one message.");
         let events = "With `Accept: text/event-stream`: events whose `data` is one message as JSON.";
