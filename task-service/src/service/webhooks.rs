@@ -161,8 +161,8 @@ impl WebhookService for Webhooks {
         let owner = Caller::from_request(&request)?.user_id();
         let App { db, page_tokens, clock, .. } = &*self.app;
         let ListWebhookAttemptsRequest { webhook_id, page_size, page_token } = request.into_inner();
-        let id = request::target("webhook_id", &webhook_id, "")?.id;
         let size = request::page_size(page_size)?;
+        let id = request::target("webhook_id", &webhook_id, "")?.id;
         let arguments = [b"webhook attempts", &id.as_bytes()[..]].concat();
         let after = page_tokens.open(owner, &arguments, &page_token)?.map(|cursor| number(&cursor)).transpose()?;
         webhooks::get(db, owner, id).await?;

@@ -156,6 +156,16 @@ pub(crate) async fn save(
     .await
 }
 
+/// Makes a claimed webhook due, if the claim is still valid, so that its delivery starts again.
+///
+/// # Errors
+/// Those of the database.
+pub(crate) async fn release(db: &Db, now: Timestamp, owner: Uuid, id: Uuid, lease: Uuid) -> Result<(), Error> {
+    const UPDATE: &str = "
+        update webhooks set due_time = $4, lease = null where owner_id = $1 and id = $2 and lease = $3";
+    db.execute(UPDATE, args![owner, id, lease, now]).await.map(drop)
+}
+
 /// Stores an attempt outside of the order of messages, unless the webhook has been deleted.
 ///
 /// # Errors

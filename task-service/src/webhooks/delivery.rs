@@ -43,7 +43,7 @@ impl Delivery<'_> {
     /// Sends all messages. Reports whether there may be more changes already.
     ///
     /// # Errors
-    /// Those of the database. The lease then expires, and a replica continues.
+    /// Those of the database. The delivery then has to start again.
     pub(super) async fn run(mut self) -> Result<bool, ApiError> {
         loop {
             let (next, is_claimed) = self.send_next().await?;

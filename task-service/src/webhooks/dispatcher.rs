@@ -122,7 +122,10 @@ impl Dispatcher {
             Ok(true) => self.watches.webhook_owners().notify(owner),
             Ok(false) => {}
             Err(error) => {
-                tracing::warn!(webhook_id = %id, reason = ?error.reason(), "a delivery ended; its lease expires");
+                tracing::warn!(webhook_id = %id, reason = ?error.reason(), "a delivery ended; it starts again");
+                sleep(RETRY_DELAY).await;
+                // If this fails too, the claim expires.
+                _ = webhook_queue::release(db, clock.now(), owner, id, lease).await;
             }
         }
     }

@@ -33,13 +33,17 @@ const AUTH_FLAGS: [&str; 10] = [
     "1000000+1/s",
 ];
 
+/// Webhooks can name receivers on this machine.
+const TASK_FLAGS: [&str; 2] = ["--webhook-allow", "127.0.0.1"];
+
 /// Calls whose responses contain secrets by design.
-const RESPONSES_WITH_SECRETS: [&str; 7] = [
+const RESPONSES_WITH_SECRETS: [&str; 8] = [
     "/taskey.auth.v1.AdminService/CreateServiceAccount",
     "/taskey.auth.v1.PersonalAccessTokenService/CreatePersonalAccessToken",
     "/taskey.auth.v1.OAuthService/AuthorizeDevice",
     "/taskey.auth.v1.AuthService/Login",
     "/taskey.auth.v1.AuthService/Refresh",
+    "/taskey.task.v1.WebhookService/CreateWebhook",
     "/v1/auth/login",
     "/v1/auth/refresh",
 ];
@@ -79,12 +83,13 @@ impl Recorder {
             let auth = AUTH_FLAGS.map(str::to_owned);
             recorder.launch("auth-service", &[&auth[..], &auth_url, &keys].concat(), &["auth"]);
             let auth = ["--auth-url".to_owned(), recorder.base_url("auth")];
-            recorder.launch("task-service", &[&auth[..], &task_url, &keys].concat(), &["task"]);
+            let task = TASK_FLAGS.map(str::to_owned);
+            recorder.launch("task-service", &[&auth[..], &task_url, &keys, &task].concat(), &["task"]);
             let task = ["--task-url".to_owned(), recorder.base_url("task")];
             let token = ["--service-token-file".to_owned(), recorder.path("gateway.token")];
             recorder.launch("gateway", &[auth, task, token].concat(), &["gateway"]);
         } else {
-            let mut flags = AUTH_FLAGS.map(str::to_owned).to_vec();
+            let mut flags = [&AUTH_FLAGS[..], &TASK_FLAGS].concat().into_iter().map(str::to_owned).collect::<Vec<_>>();
             flags.extend(["--data-dir".to_owned(), data.display().to_string()]);
             if recorder.is_on_postgres() {
                 flags.extend(["--database-url".to_owned(), recorder.database.url().to_owned()]);

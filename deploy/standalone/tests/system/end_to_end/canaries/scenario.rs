@@ -11,7 +11,9 @@ use taskey_proto::{
         IntrospectResponse, LoginRequest, PersonalAccessToken, RefreshRequest, ServiceAccount, SignUpRequest,
         TokenPair, User, WatchRevocationsRequest, token_service_client::TokenServiceClient,
     },
-    task::v1::{CreateTaskListRequest, CreateTaskRequest, Task, TaskList},
+    task::v1::{
+        CreateTaskListRequest, CreateTaskRequest, CreateWebhookRequest, DeleteWebhookRequest, Task, TaskList, Webhook,
+    },
 };
 use tokio::time::timeout;
 use tonic::Status;
@@ -31,6 +33,10 @@ const CREATE_SERVICE_ACCOUNT: &str = "/taskey.auth.v1.AdminService/CreateService
 const AUTHORIZE_DEVICE: &str = "/taskey.auth.v1.OAuthService/AuthorizeDevice";
 const GET_ME: &str = "/taskey.auth.v1.AccountService/GetMe";
 const CREATE_TASK: &str = "/taskey.task.v1.TaskService/CreateTask";
+const CREATE_WEBHOOK: &str = "/taskey.task.v1.WebhookService/CreateWebhook";
+const DELETE_WEBHOOK: &str = "/taskey.task.v1.WebhookService/DeleteWebhook";
+/// The receiver of webhooks, which refuses connections.
+const RECEIVER: &str = "http://127.0.0.1:9/";
 /// The RPCs that fail because the programs of the test send no mails.
 const NEED_MAIL: [&str; 7] = [
     "/RequestEmailVerification",
@@ -219,6 +225,9 @@ impl Scenario {
                 };
                 let is_device = rpc.path.contains("DeviceAuthorizationService");
                 let user_code = if is_device { self.request_device_codes().await } else { String::new() };
+                let is_webhook = rpc.path.contains("WebhookService");
+                let webhook_id =
+                    if is_webhook { self.create_webhook(&session.access_token).await } else { String::new() };
                 let new = format!("new.{over_http}@example.com");
                 let texts = |field: &str| {
                     let text = match field {
@@ -230,6 +239,10 @@ impl Scenario {
                         "label" => "Backup",
                         "scopes" if rpc.path.contains("/Create") => "tasks.read",
                         "networks" => "192.0.2.0/24",
+                        "id" | "webhook_id" if is_webhook => &webhook_id,
+                        "url" => RECEIVER,
+                        "rrule" => "FREQ=DAILY",
+                        "start_date" => "2026-11-30",
                         "id" if rpc.path.contains("TaskService") => &task.id,
                         "id" if rpc.path.contains("TaskListService") => &list.id,
                         "title" => "Buy more milk",
@@ -237,7 +250,7 @@ impl Scenario {
                         "user_id" => &bob_id,
                         "session_id" => &other_session.session_id,
                         "roles" if rpc.path.ends_with("SetUserRoles") => "verifier",
-                        "filter" if rpc.path.contains("TaskService") => "milk",
+                        "filter" if is_webhook || rpc.path.contains("TaskService") => "milk",
                         "filter" => "role:admin",
                         "email" if rpc.path == SIGN_UP => &new,
                         "password" => &bob.password,
@@ -264,6 +277,11 @@ impl Scenario {
                 let needs_service = rpc.path.contains(".TokenService/") && !rpc.path.ends_with("GetJwks");
                 let expected = is_possible && !needs_form && !needs_service;
                 assert_eq!(succeeded, expected, "{}, over HTTP: {over_http}", rpc.path);
+                if is_webhook {
+                    // An account has few webhooks. The RPC may have deleted this one.
+                    let request = DeleteWebhookRequest { id: webhook_id, ..DeleteWebhookRequest::default() };
+                    _ = self.call::<Webhook>(DELETE_WEBHOOK, &request, &session.access_token).await;
+                }
             }
         }
     }
@@ -286,6 +304,15 @@ impl Scenario {
         let random = account.secret.strip_prefix("taskey_client_").expect("a secret");
         self.secrets.add_encoded("the secret of a service account", random);
         account.id
+    }
+
+    /// Creates a webhook, and returns its id.
+    async fn create_webhook(&mut self, access_token: &str) -> String {
+        let webhook = Some(Webhook { url: RECEIVER.to_owned(), ..Webhook::default() });
+        let request = CreateWebhookRequest { webhook };
+        let webhook: Webhook = self.call(CREATE_WEBHOOK, &request, access_token).await.expect("created");
+        self.secrets.add("the secret of a webhook", webhook.secret.as_bytes());
+        webhook.id
     }
 
     /// Asks for the codes of a device, and returns the user code.
