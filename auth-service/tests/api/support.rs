@@ -159,6 +159,13 @@ pub async fn start_replica(server: &Server) -> Replica {
     start_replica_with(server, clock().0, &[]).await
 }
 
+/// Starts two replicas with these flags, which share a database and a clock.
+pub async fn start_two(database: TestDatabase, flags: &[&str]) -> (Server, Replica) {
+    let server = Server::start_with(database, flags).await;
+    let replica = start_replica_with(&server, server.clock.clone(), flags).await;
+    (server, replica)
+}
+
 /// Starts a second replica with these flags and this clock, which may be that of the first.
 pub async fn start_replica_with(server: &Server, clock: Clock, flags: &[&str]) -> Replica {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");

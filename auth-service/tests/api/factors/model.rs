@@ -33,8 +33,7 @@ const CHALLENGE_LIFETIME: Duration = Duration::from_secs(300);
 const RECOVERY_CODES: usize = 3;
 
 async fn factors_and_challenges_behave_like_their_model(database: TestDatabase) {
-    let first = Server::start_with(database, &FLAGS).await;
-    let second = support::start_replica_with(&first, first.clock.clone(), &FLAGS).await;
+    let (first, second) = support::start_two(database, &FLAGS).await;
     random_cases::assert_all_succeed(CASES, &operations(), |operations| Case::run(&first, &second, operations));
     second.stop().await;
     first.stop().await;

@@ -28,9 +28,7 @@ const CALLS: usize = 20;
 const FLAGS: [&str; 2] = ["--password-memory-kib=8", "--password-passes=1"];
 
 pub async fn start(database: TestDatabase) -> (Server, Replica) {
-    let server = Server::start_with(database, &FLAGS).await;
-    let replica = support::start_replica_with(&server, server.clock.clone(), &FLAGS).await;
-    (server, replica)
+    support::start_two(database, &FLAGS).await
 }
 
 pub async fn stop(server: Server, replica: Replica) {

@@ -41,8 +41,7 @@ const FLAGS: [&str; 3] = ["--password-memory-kib=8", "--password-passes=1", "--r
 const CASES: u32 = 48;
 
 async fn refresh_tokens_behave_like_their_model(database: TestDatabase) {
-    let first = Server::start_with(database, &FLAGS).await;
-    let second = support::start_replica_with(&first, first.clock.clone(), &FLAGS).await;
+    let (first, second) = support::start_two(database, &FLAGS).await;
     random_cases::assert_all_succeed(CASES, &operations(), |operations| Case::run(&first, &second, operations));
     second.stop().await;
     first.stop().await;
