@@ -19,7 +19,9 @@ async fn two_replicas_send_each_message_once_and_in_order(database: TestDatabase
     let (first, receiver) = (start(&database).await, Receiver::start().await);
     let second = first.start_replica(&database, &ALLOW_LOOPBACK).await;
     let ann = first.user();
-    let elsewhere = ann.connected_to(&second);
+    // SQLite: one replica makes all changes, because replicas on one file do not notify each other.
+    let is_notified = !database.url().starts_with("sqlite");
+    let elsewhere = ann.connected_to(if is_notified { &second } else { &first });
     ann.create_webhook(to(&receiver.url())).await.expect("created");
     let mut titles = Vec::new();
     for number in 0..40 {
