@@ -92,7 +92,8 @@ impl Preview {
         }
         let mut violations = Violations::default();
         if response.dates.is_empty() && response.times.is_empty() {
-            violations.add("rrule", format!("must match one of the {MAX_DAYS_EXAMINED} days that are examined"));
+            violations
+                .add("rrule", format!("must match one of the {MAX_DAYS_EXAMINED} days and times that are examined"));
         }
         violations.finish(Some(response))
     }

@@ -48,9 +48,11 @@ impl Periods {
     }
 
     /// Appends the dates of the period that starts with `start`, in no order and perhaps repeated. Days that a month or
-    /// year does not have may be replaced by a day just before or after the period. Returns the number of days examined.
+    /// year does not have may be replaced by a day just before or after the period. Returns the number of days examined,
+    /// which is at least 1.
     pub(super) fn push_dates(&self, start: Date, dates: &mut Vec<Date>) -> usize {
         let rule = &self.rule;
+        let mut examined = 1;
         match rule.frequency {
             Frequency::Daily => {
                 let is_match = self.is_in_months(start) && (rule.by_month_day.is_empty() || self.is_month_day(start));
@@ -59,10 +61,10 @@ impl Periods {
             Frequency::Weekly => dates.extend(days_from(start, 7).filter(|date| self.is_in_months(*date))),
             Frequency::Monthly if !self.is_in_months(start) => {}
             Frequency::Monthly => self.push_month(start, dates),
-            Frequency::Yearly if rule.by_week_number.is_empty() => self.push_year(start.year(), dates),
-            Frequency::Yearly => self.push_weeks(start, dates),
+            Frequency::Yearly if rule.by_week_number.is_empty() => examined += self.push_year(start.year(), dates),
+            Frequency::Yearly => examined += self.push_weeks(start, dates),
         }
-        let examined = dates.len().max(1);
+        examined += dates.len();
         dates.retain(|date| self.is_weekday(*date));
         examined
     }
@@ -76,27 +78,31 @@ impl Periods {
         }
     }
 
-    fn push_year(&self, year: i16, dates: &mut Vec<Date>) {
-        let Ok(first) = Date::new(year, 1, 1) else { return };
+    /// Appends the dates of a year. Returns the number of days examined in order to find them.
+    fn push_year(&self, year: i16, dates: &mut Vec<Date>) -> usize {
+        let Ok(first) = Date::new(year, 1, 1) else { return 0 };
         let year_day = |&day: &i16| ordinal_day(first, first.last_of_year(), day, self.rule.skip());
-        let year_days: Vec<_> = self.rule.by_year_day.iter().filter_map(year_day).collect();
+        let mut year_days: Vec<_> = self.rule.by_year_day.iter().filter_map(year_day).collect();
+        year_days.sort_unstable();
         let mut month_days = Vec::new();
         for month in (1..=12).filter_map(|month| Date::new(year, month, 1).ok()) {
             if self.is_in_months(month) {
                 self.push_month(month, &mut month_days);
             }
         }
+        let examined = month_days.len() + year_days.len();
         match (self.rule.by_year_day.is_empty(), self.rule.by_month_day.is_empty()) {
             (true, _) => dates.append(&mut month_days),
             (false, true) => dates.extend(year_days.into_iter().filter(|date| self.is_in_months(*date))),
-            (false, false) => dates.extend(month_days.into_iter().filter(|date| year_days.contains(date))),
+            (false, false) => dates.extend(month_days.into_iter().filter(|date| year_days.binary_search(date).is_ok())),
         }
+        examined
     }
 
-    /// Appends the dates of a year of weeks.
-    fn push_weeks(&self, start: Date, dates: &mut Vec<Date>) {
+    /// Appends the dates of a year of weeks. Returns the number of days examined in order to find them.
+    fn push_weeks(&self, start: Date, dates: &mut Vec<Date>) -> usize {
         // The first week has at least four days of the calendar year.
-        let Some(year) = add_days(start, 3).map(Date::year) else { return };
+        let Some(year) = add_days(start, 3).map(Date::year) else { return 0 };
         let next = year.checked_add(1).and_then(|year| self.start_of_week_year(year));
         let weeks = next.map_or(52, |next| days_between(start, next) / 7);
         for &number in &self.rule.by_week_number {
@@ -109,13 +115,17 @@ impl Periods {
             }
         }
         if self.rule.by_month_day.is_empty() && self.rule.by_year_day.is_empty() {
-            return dates.retain(|date| self.is_in_months(*date));
+            let examined = dates.len();
+            dates.retain(|date| self.is_in_months(*date));
+            return examined;
         }
-        let mut selected = Vec::new();
+        let (mut selected, mut examined) = (Vec::new(), dates.len());
         for year in year.saturating_sub(1)..=year.saturating_add(1) {
-            self.push_year(year, &mut selected);
+            examined += self.push_year(year, &mut selected);
         }
-        dates.retain(|date| selected.contains(date));
+        selected.sort_unstable();
+        dates.retain(|date| selected.binary_search(date).is_ok());
+        examined
     }
 
     fn is_in_months(&self, date: Date) -> bool {

@@ -9,9 +9,9 @@ use super::{
     rule::{End, Rule},
 };
 
-/// A search ends after it has examined this number of days, or days that a period cannot have: 136 years. The longest
-/// gap in a rule without an interval has 40 years (February 29 on a given weekday, around 2100).
-pub(crate) const MAX_DAYS_EXAMINED: usize = 50_000;
+/// A search ends after it has examined this number of days and times, which takes a few milliseconds. The longest gap in
+/// a rule without an interval has 40 years (February 29 on a given weekday, around 2100).
+pub(crate) const MAX_DAYS_EXAMINED: usize = 100_000;
 
 /// The anchor is in period 0. A day that the period before it does not have can be replaced by the anchor.
 const FIRST_PERIOD: i64 = -1;
@@ -97,10 +97,11 @@ impl Occurrences {
             return None;
         }
         self.dates.clear();
-        self.budget = self.budget.saturating_sub(self.periods.push_dates(start, &mut self.dates));
+        let examined = self.periods.push_dates(start, &mut self.dates);
         self.dates.sort_unstable();
         self.dates.dedup();
         self.push_occurrences();
+        self.budget = self.budget.saturating_sub(examined + self.dates.len() * self.times.len());
         self.index += 1;
         // The next period has no occurrence before the day before it.
         let next = self.periods.start(self.index).and_then(|next| next.yesterday().ok());

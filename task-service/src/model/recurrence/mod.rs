@@ -10,7 +10,7 @@
 //! - The anchor occurs only if it matches the rule.
 //! - With `BYWEEKNO`, years are the years of weeks (ISO 8601 with `WKST`), so that no week is torn. Without `BYDAY`, the
 //!   weekday is that of the anchor.
-//! - A search ends after [`MAX_DAYS_EXAMINED`] days.
+//! - A search ends after [`MAX_DAYS_EXAMINED`] days and times.
 
 mod dates;
 mod expand;

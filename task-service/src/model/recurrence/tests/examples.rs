@@ -140,6 +140,11 @@ fn the_calendar_ends_with_the_year_9999() {
     assert_eq!(dates("FREQ=YEARLY;INTERVAL=1000;BYWEEKNO=52", "9999-12-30", 9), "9999-12-30");
 }
 
+/// Returns the numbers from 1 to `last`.
+fn list(last: i16) -> String {
+    (1..=last).map(|number| number.to_string()).collect::<Vec<_>>().join(",")
+}
+
 #[test]
 fn a_rule_without_occurrences_ends_within_the_bound() {
     let never = [
@@ -150,6 +155,8 @@ fn a_rule_without_occurrences_ends_within_the_bound() {
         "FREQ=MONTHLY;BYDAY=6MO",
         "FREQ=WEEKLY;BYDAY=MO;BYSETPOS=-2",
         "FREQ=YEARLY;BYWEEKNO=53;BYMONTH=6",
+        // Many days are examined for each year.
+        &format!("FREQ=YEARLY;BYWEEKNO={};BYMONTHDAY={};BYYEARDAY={};BYMONTH=12", list(53), list(31), list(40)),
     ];
     for text in never {
         assert_eq!(rule(text).occurrences(time("2026-01-01T00:00")).next(), None, "{text}");
