@@ -15,11 +15,12 @@ pub struct Email(String);
 
 impl Email {
     /// Parses an address in the syntax of `<input type=email>` in the HTML standard, with an international domain in
-    /// Unicode or ASCII.
+    /// Unicode or ASCII. Blanks around it are ignored, as that element does.
     ///
     /// # Errors
     /// If the address is invalid; the message names the rule.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
+        let text = text.trim();
         if text.is_empty() {
             return Err("must not be empty");
         }
@@ -67,6 +68,13 @@ mod tests {
     }
 
     #[test]
+    fn blanks_around_an_address_are_ignored() {
+        for text in [" a@x.io", "a@x.io ", "\t a@x.io\r\n", "\u{a0}a@x.io\u{3000}"] {
+            assert_eq!(canonical(text), "a@x.io");
+        }
+    }
+
+    #[test]
     fn unicode_and_ascii_domains_have_the_same_canonical_form() {
         assert_eq!(canonical("a@BÜCHER.example"), "a@xn--bcher-kva.example");
         assert_eq!(canonical("a@xn--bcher-kva.example"), "a@xn--bcher-kva.example");
@@ -101,8 +109,11 @@ mod tests {
         let long_domain = format!("a@{}.io", "b.".repeat(130));
         for text in [
             "",
+            " ",
             "a",
             "@x.io",
+            "a @x.io",
+            "a@ x.io",
             "a@",
             "a b@x.io",
             "a@x..io",

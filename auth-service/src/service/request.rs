@@ -43,7 +43,7 @@ impl SignUp {
     /// VALIDATION_FAILED with the invalid fields; PASSWORD_REJECTED if only the password is invalid.
     pub fn parse(request: pb::SignUpRequest, min_length: usize) -> Result<Self, ApiError> {
         let mut violations = Violations::default();
-        let rules = Rules { min_length, email: &request.email, display_name: &request.display_name };
+        let rules = Rules { min_length, email: request.email.trim(), display_name: &request.display_name };
         let password = Password::new(request.password, rules);
         let email = violations.check("email", Email::parse(&request.email));
         let display_name = violations.check("display_name", text::parse_name(request.display_name));

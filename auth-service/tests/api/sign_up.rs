@@ -9,6 +9,7 @@ use crate::support::{PASSWORD, Server};
 on_each_database! {
     sign_up_returns_the_account_with_a_canonical_email_address,
     email_addresses_are_unique_ignoring_case,
+    blanks_around_an_email_address_are_ignored,
     concurrent_sign_ups_create_one_account,
     every_invalid_field_is_named,
     a_new_password_that_breaks_a_rule_is_rejected,
@@ -38,6 +39,21 @@ async fn email_addresses_are_unique_ignoring_case(database: TestDatabase) {
     server.stop().await;
 }
 
+async fn blanks_around_an_email_address_are_ignored(database: TestDatabase) {
+    let server = Server::start(database).await;
+    let user = server.sign_up(" ann@example.com\t").await.expect("signed up");
+    assert_eq!(user.email, "ann@example.com");
+    for email in ["ann@example.com", "ann@example.com ", "\u{a0}ANN@example.com\n"] {
+        server.login(email, PASSWORD).await.expect("logged in");
+        assert_refused!(server.sign_up(email).await, AlreadyExists, "EMAIL_TAKEN", "email");
+    }
+    assert_refused!(server.sign_up("ann @example.com").await, InvalidArgument, "VALIDATION_FAILED", "email");
+    let email = " the.long.address@example.com ";
+    let outcome = sign_up(&server, email, email.trim(), "").await;
+    assert_refused!(outcome, InvalidArgument, "PASSWORD_REJECTED", "password");
+    server.stop().await;
+}
+
 async fn concurrent_sign_ups_create_one_account(database: TestDatabase) {
     // Cheap hashes and a long timeout, so that no sign-up is refused because the machine is busy. One client may have a
     // quarter of the queue for each hash that may run.
@@ -63,7 +79,7 @@ async fn concurrent_sign_ups_create_one_account(database: TestDatabase) {
 async fn every_invalid_field_is_named(database: TestDatabase) {
     let server = Server::start(database).await;
     let long = "ß".repeat(101);
-    for email in ["", "ann", "ann@", "@example.com", "ann\0@example.com", "ann@exa mple.com", "ann@example.com\n"] {
+    for email in ["", "ann", "ann@", "@example.com", "ann\0@example.com", "ann@exa mple.com", "ann@exa\nmple.com"] {
         let outcome = sign_up(&server, email, PASSWORD, "Ann").await;
         assert_refused!(outcome, InvalidArgument, "VALIDATION_FAILED", "email");
     }
