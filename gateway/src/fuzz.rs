@@ -79,7 +79,7 @@ impl Transcoder {
             Format::Json
         };
         match to_message(matched.target, Input { segments: &matched.segments, query, body, format }, LIMITS) {
-            Ok(message) => {
+            Ok((message, _)) => {
                 let encoded = message.encode_to_vec();
                 let decoded = DynamicMessage::decode(message.descriptor(), &encoded[..])
                     .expect("an encoded message can be decoded");

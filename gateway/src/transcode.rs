@@ -4,7 +4,10 @@ use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, request};
 use hyper::body::Body as HttpBody;
 use prost_reflect::{DescriptorPool, DynamicMessage};
-use service_kit::server::{connection_state::ConnectionState, request_id::RequestId};
+use service_kit::{
+    server::{connection_state::ConnectionState, request_id::RequestId},
+    update_mask,
+};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
@@ -83,8 +86,11 @@ impl Transcoder {
         let mut query = request.uri.query().unwrap_or_default().to_owned();
         let mut cookie_auth = self.cookies.cookie_auth(&request, route, &mut query)?;
         let body = read_body(body, self.json, permit, deadline).await?;
-        let message = self.to_message(&request, &matched, &query, &body)?;
-        let metadata = headers::metadata(&request, id, &route.backend);
+        let (message, has_derived_mask) = self.to_message(&request, &matched, &query, &body)?;
+        let mut metadata = headers::metadata(&request, id, &route.backend);
+        if has_derived_mask {
+            update_mask::mark_derived(&mut metadata);
+        }
         let call = Call { request: &request, route, id, deadline, message, metadata };
         // The calls enforce the deadline, too, but a refresh of the tokens has a timeout of its own.
         let response = timeout_at(deadline, self.call_with_cookies(&mut cookie_auth, call, framing)).await;
@@ -135,23 +141,24 @@ impl Transcoder {
         }
     }
 
-    /// Builds the request message from the path, query, body and headers.
+    /// Builds the request message from the path, query, body and headers. Returns it, and whether its field mask is derived
+    /// from the body.
     fn to_message(
         &self,
         request: &request::Parts,
         matched: &Match<'_, '_, Route>,
         query: &str,
         body: &[u8],
-    ) -> Result<DynamicMessage, HttpError> {
+    ) -> Result<(DynamicMessage, bool), HttpError> {
         let route = matched.target;
         let has_body = !body.is_empty() && !matches!(route.body, BodyRule::None);
         let format = if has_body { body_format(&request.headers, route)? } else { Format::Json };
         let input = Input { segments: &matched.segments, query, body, format };
-        let mut message = to_message(route, input, self.json)?;
+        let (mut message, has_derived_mask) = to_message(route, input, self.json)?;
         semantics::set_if_match(route, &request.headers, &mut message)?;
         semantics::set_request_id(route, &request.headers, &mut message)?;
         stream::set_last_event_id(route, &request.headers, &mut message);
-        Ok(message)
+        Ok((message, has_derived_mask))
     }
 
     /// Makes the call. `framing` is the framing of the stream, if the RPC returns one.

@@ -8,6 +8,7 @@
 //! - [`ops`]: settings, logs, secret files, shutdown. [`trace`]: traces.
 //! - [`status`]: errors. [`page`]: pagination. [`filter`]: list filters. [`epoch`]: the history of a database.
 //! - [`rate_limit`]: rate limits. [`budget`]: limits of what is in use. [`turns`]: calls that wait for each other. [`network`]: client addresses.
+//! - [`update_mask`]: updates that send back a whole resource.
 //! - [`public_url`]: the URL of the gateway, which cookies and mails contain.
 //! - [`sealing`]: encrypted secrets.
 //! - [`clock`], [`random`], [`id`]: time, random numbers and resource ids.
@@ -35,3 +36,4 @@ pub mod testing;
 pub mod tls;
 pub mod trace;
 pub mod turns;
+pub mod update_mask;

@@ -57,7 +57,11 @@ impl pb::account_service_server::AccountService for AccountService {
     async fn update_me(&self, request: Request<UpdateMeRequest>) -> Result<Response<pb::User>, Status> {
         let App { db, clock, .. } = &*self.app;
         let caller = self.app.caller(&request).await?;
-        let user = match request::new_display_name(request.into_inner())? {
+        let (metadata, _, mut request) = request.into_parts();
+        let repeated = request::split_off_repeated(&metadata, &mut request);
+        let name = request::new_display_name(request)?;
+        repeated.check(&pb::User::from(caller.user.clone()))?;
+        let user = match name {
             Some(name) => users::rename(db, clock.now(), caller.user.id, name).await.map_err(ApiError::from)?,
             None => Some(caller.user),
         };

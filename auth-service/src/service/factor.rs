@@ -70,8 +70,13 @@ impl pb::factor_service_server::FactorService for FactorService {
     async fn update_factor(&self, request: Request<UpdateFactorRequest>) -> Result<Response<pb::Factor>, Status> {
         let App { db, clock, .. } = &*self.app;
         let (caller, event) = self.event(Kind::FactorUpdated, &request).await?;
-        let FactorUpdate { id, label } = FactorUpdate::parse(request.into_inner())?;
+        let (metadata, _, request) = request.into_parts();
+        let FactorUpdate { id, label, repeated } = FactorUpdate::parse(&metadata, request)?;
         let ids = (caller.user.id, id);
+        if !repeated.is_empty() {
+            let current = factors::get(db, ids).await.map_err(ApiError::from)?.ok_or_else(error::factor_not_found)?;
+            repeated.check(&pb::Factor::from(current))?;
+        }
         let updated = match label {
             Some(label) => factors::rename(db, clock.now(), ids, label, event.with_detail("factor_id", &id)).await,
             None => factors::get(db, ids).await,

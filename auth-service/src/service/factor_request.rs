@@ -1,12 +1,16 @@
 //! Parses and validates requests about second factors.
 
+use std::sync::LazyLock;
+
 use service_kit::{
     id,
     status::{ApiError, Violations},
+    update_mask::{ReadOnlyFields, RepeatedFields},
 };
 use taskey_proto::auth::v1::{
     self as pb, complete_login_request::Factor as LoginFactor, reauthenticate_request::Proof as RequestedProof,
 };
+use tonic::metadata::MetadataMap;
 use uuid::Uuid;
 
 use crate::{
@@ -70,6 +74,8 @@ pub fn passkey_login(request: pb::FinishPasskeyLoginRequest) -> Result<(Assertio
 pub struct FactorUpdate {
     pub(super) id: Uuid,
     pub(super) label: Option<String>,
+    /// The fields that must repeat the current values.
+    pub(super) repeated: RepeatedFields,
 }
 
 impl FactorUpdate {
@@ -77,7 +83,10 @@ impl FactorUpdate {
     ///
     /// # Errors
     /// VALIDATION_FAILED with the invalid fields.
-    pub fn parse(request: pb::UpdateFactorRequest) -> Result<Self, ApiError> {
+    pub fn parse(metadata: &MetadataMap, mut request: pb::UpdateFactorRequest) -> Result<Self, ApiError> {
+        static READ_ONLY: LazyLock<ReadOnlyFields> =
+            LazyLock::new(|| ReadOnlyFields::of("taskey.auth.v1.Factor", "factor"));
+        let repeated = READ_ONLY.split_off(metadata, request.update_mask.as_mut(), request.factor.as_ref());
         let mut violations = Violations::default();
         let Some(factor) = request.factor else {
             violations.add("factor", "must be set");
@@ -92,7 +101,7 @@ impl FactorUpdate {
         let is_changed = !mask.paths.is_empty() || !factor.label.is_empty();
         let id = violations.check("factor.id", id::parse(&factor.id).ok_or("must be a UUID"));
         let label = violations.check("factor.label", text::parse_name(factor.label));
-        let update = id.zip(label).map(|(id, label)| Self { id, label: is_changed.then_some(label) });
+        let update = id.zip(label).map(|(id, label)| Self { id, label: is_changed.then_some(label), repeated });
         violations.finish(update)
     }
 }

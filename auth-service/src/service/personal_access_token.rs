@@ -75,9 +75,11 @@ impl pb::personal_access_token_service_server::PersonalAccessTokenService for Pe
     ) -> Result<Response<pb::PersonalAccessToken>, Status> {
         let caller = self.app.fresh_caller(&request).await?;
         let event = self.event(Kind::PersonalAccessTokenUpdated, &caller, &request).await?;
-        let update = TokenUpdate::parse(request.into_inner())?;
-        update.check_repeated(&self.find(caller.user.id, update.id).await?.into())?;
-        let TokenUpdate { id, label, networks, .. } = update;
+        let (metadata, _, request) = request.into_parts();
+        let TokenUpdate { id, label, networks, repeated } = TokenUpdate::parse(&metadata, request)?;
+        if !repeated.is_empty() {
+            repeated.check(&pb::PersonalAccessToken::from(self.find(caller.user.id, id).await?))?;
+        }
         let change = Change::Update { label, networks };
         Ok(Response::new(self.change(caller.user.id, id, change, event).await?.into()))
     }

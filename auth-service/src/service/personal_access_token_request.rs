@@ -1,6 +1,6 @@
 //! Parses the requests of `PersonalAccessTokenService`, and of the exchange of tokens.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::LazyLock};
 
 use ipnet::IpNet;
 use service_kit::{
@@ -8,8 +8,10 @@ use service_kit::{
     clock::Timestamp,
     id,
     status::{ApiError, Violations},
+    update_mask::{ReadOnlyFields, RepeatedFields},
 };
 use taskey_proto::auth::v1::{self as pb};
+use tonic::metadata::MetadataMap;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
@@ -126,18 +128,14 @@ fn parse_networks(path: &str, texts: &[String], violations: &mut Violations) -> 
     networks
 }
 
-/// The fields that cannot be updated. A PATCH with the whole token of a GET has them in its mask.
-const READ_ONLY: [&str; 7] =
-    ["id", "scopes", "expire_time", "create_time", "last_use_date", "last_use_address", "secret"];
-
 /// The new values of a token. `None` if they do not change.
 #[derive(Debug)]
 pub struct TokenUpdate {
     pub(super) id: Uuid,
     pub(super) label: Option<String>,
     pub(super) networks: Option<Vec<IpNet>>,
-    /// The fields in the mask that cannot be updated, and the token of the request.
-    pub(super) repeated: (Vec<&'static str>, pb::PersonalAccessToken),
+    /// The fields that must repeat the current values.
+    pub(super) repeated: RepeatedFields,
 }
 
 impl TokenUpdate {
@@ -145,14 +143,17 @@ impl TokenUpdate {
     ///
     /// # Errors
     /// VALIDATION_FAILED with the invalid fields.
-    pub fn parse(request: pb::UpdatePersonalAccessTokenRequest) -> Result<Self, ApiError> {
+    pub fn parse(metadata: &MetadataMap, request: pb::UpdatePersonalAccessTokenRequest) -> Result<Self, ApiError> {
+        static READ_ONLY: LazyLock<ReadOnlyFields> =
+            LazyLock::new(|| ReadOnlyFields::of("taskey.auth.v1.PersonalAccessToken", "personal_access_token"));
         let mut violations = Violations::default();
         let Some(token) = request.personal_access_token else {
             violations.add("personal_access_token", "must be set");
             return violations.finish(None);
         };
-        let mask = request.update_mask.unwrap_or_default();
-        let is_known = |path: &str| ["label", "networks", "*"].contains(&path) || READ_ONLY.contains(&path);
+        let mut mask = request.update_mask.unwrap_or_default();
+        let repeated = READ_ONLY.split_off(metadata, Some(&mut mask), Some(&token));
+        let is_known = |path: &str| ["label", "networks", "*"].contains(&path);
         if let Some(path) = mask.paths.iter().find(|path| !is_known(path)) {
             // Truncated to keep the message short. No name of a field is longer.
             violations.add("update_mask", cannot_be_changed(&path.chars().take(50).collect::<String>()));
@@ -162,37 +163,11 @@ impl TokenUpdate {
             |name: &str, is_set: bool| is_in_mask(name) || is_in_mask("*") || (mask.paths.is_empty() && is_set);
         let id = violations.check("personal_access_token.id", id::parse(&token.id).ok_or("must be a UUID"));
         let label = is_updated("label", !token.label.is_empty())
-            .then(|| violations.check("personal_access_token.label", parse_label(token.label.clone())))
+            .then(|| violations.check("personal_access_token.label", parse_label(token.label)))
             .flatten();
         let networks = is_updated("networks", !token.networks.is_empty())
             .then(|| parse_networks("personal_access_token.networks", &token.networks, &mut violations));
-        let repeated = (READ_ONLY.into_iter().filter(|name| is_in_mask(name)).collect(), token);
         violations.finish(id.map(|id| Self { id, label, networks, repeated }))
-    }
-
-    /// Checks that the fields in the mask that cannot be updated repeat the current values. Those of the last use may
-    /// have changed since the client has read them.
-    ///
-    /// # Errors
-    /// VALIDATION_FAILED with the fields that have other values.
-    pub fn check_repeated(&self, current: &pb::PersonalAccessToken) -> Result<(), ApiError> {
-        let (names, token) = &self.repeated;
-        let mut violations = Violations::default();
-        for name in names {
-            let (is_current, is_set) = match *name {
-                "scopes" => (token.scopes == current.scopes, !token.scopes.is_empty()),
-                "expire_time" => (token.expire_time == current.expire_time, token.expire_time.is_some()),
-                "create_time" => (token.create_time == current.create_time, token.create_time.is_some()),
-                "secret" => (token.secret == current.secret, true),
-                _ => (true, true),
-            };
-            match (is_current, is_set) {
-                (true, _) => {}
-                (false, true) => violations.add(format!("personal_access_token.{name}"), "cannot be changed"),
-                (false, false) => violations.add("update_mask", cannot_be_changed(name)),
-            }
-        }
-        violations.finish(Some(()))
     }
 }
 

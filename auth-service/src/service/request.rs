@@ -1,10 +1,14 @@
 //! Parses and validates requests.
 
+use std::sync::LazyLock;
+
 use service_kit::{
     id, page,
     status::{ApiError, Violations},
+    update_mask::{ReadOnlyFields, RepeatedFields},
 };
 use taskey_proto::auth::v1::{self as pb, audit_event, mail};
+use tonic::metadata::MetadataMap;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
@@ -309,6 +313,12 @@ pub fn new_display_name(request: pb::UpdateMeRequest) -> Result<Option<String>, 
     let is_changed = is_in_mask || (mask.paths.is_empty() && !user.display_name.is_empty());
     let name = violations.check("user.display_name", text::parse_name(user.display_name));
     violations.finish(name.map(|name| is_changed.then_some(name)))
+}
+
+/// Takes the fields from an update that only repeat the current values, see [`service_kit::update_mask`].
+pub fn split_off_repeated(metadata: &MetadataMap, request: &mut pb::UpdateMeRequest) -> RepeatedFields {
+    static READ_ONLY: LazyLock<ReadOnlyFields> = LazyLock::new(|| ReadOnlyFields::of("taskey.auth.v1.User", "user"));
+    READ_ONLY.split_off(metadata, request.update_mask.as_mut(), request.user.as_ref())
 }
 
 /// Parses the id in a field.

@@ -9,6 +9,7 @@ use service_kit::{
     server::request_id::{REQUEST_ID, RequestId},
     status::ApiError,
     tls::TlsInfo,
+    update_mask::DERIVED_MASK,
 };
 use tonic::transport::server::TcpConnectInfo;
 
@@ -51,10 +52,11 @@ pub fn metadata(request: &request::Parts, id: &RequestId, backend: &Backend) -> 
 }
 
 /// Headers that clients may not set, or that concern their connection to the gateway only.
-const DROPPED_HEADERS: [HeaderName; 8] = [
+const DROPPED_HEADERS: [HeaderName; 9] = [
     HeaderName::from_static(SERVICE_TOKEN_HEADER),
     FORWARDED_FOR,
     FORWARDED_USER_AGENT,
+    DERIVED_MASK,
     header::HOST,
     header::CONNECTION,
     header::CONTENT_LENGTH,

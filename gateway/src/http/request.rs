@@ -156,12 +156,12 @@ fn has_utf8_media_type(expected: &str, content_type: &str) -> bool {
         })
 }
 
-/// Builds the request message.
+/// Builds the request message. Returns it, and whether its field mask is derived from the body.
 ///
 /// # Errors
 /// `MALFORMED_REQUEST` if the body is not JSON, or if the method does not accept a body. `VALIDATION_FAILED` with the
 /// field that is invalid, or that has different values in the path and the body.
-pub fn to_message(route: &Route, input: Input<'_>, limits: JsonLimits) -> Result<DynamicMessage, ApiError> {
+pub fn to_message(route: &Route, input: Input<'_>, limits: JsonLimits) -> Result<(DynamicMessage, bool), ApiError> {
     let body = if input.format == Format::Json { parse_body(route, input.body, limits)? } else { None };
     let mut message = match (&route.body, &body) {
         _ if input.format == Format::Form => message_from_form(route, input.body, limits)?,
@@ -177,13 +177,11 @@ pub fn to_message(route: &Route, input: Input<'_>, limits: JsonLimits) -> Result
     }
     let query_fields =
         parameter::read_query(&mut message, input.query, limits.max_depth, |path| query_violation(route, path))?;
-    if !query_fields.contains("update_mask") {
-        derive_mask(&mut message, route, body.as_ref());
-    }
+    let has_derived_mask = !query_fields.contains("update_mask") && derive_mask(&mut message, route, body.as_ref());
     for variable in &route.variables {
         set_variable(&mut message, variable, input.segments)?;
     }
-    Ok(message)
+    Ok((message, has_derived_mask))
 }
 
 /// Sets a field to the value of its path variable. A different value in the body is refused, since it would identify
@@ -245,19 +243,21 @@ fn query_violation(route: &Route, path: &FieldPath) -> Option<&'static str> {
 
 /// Sets the field mask of a PATCH to the keys of its body, except for the etag and the fields in the path, which only
 /// identify the resource and its version. If no keys remain, the mask stays unset: the service then updates the
-/// fields that are set, and none are set.
-fn derive_mask(message: &mut DynamicMessage, route: &Route, body: Option<&Json>) {
-    let (Some(mask), BodyRule::Field(field), Some(json)) = (&route.mask, &route.body, body) else { return };
+/// fields that are set, and none are set. Returns whether it is set.
+fn derive_mask(message: &mut DynamicMessage, route: &Route, body: Option<&Json>) -> bool {
+    let (Some(mask), BodyRule::Field(field), Some(json)) = (&route.mask, &route.body, body) else { return false };
     let (field_kind, mask_kind) = (field.kind(), mask.kind());
-    let (Some(resource), Some(mask_type)) = (field_kind.as_message(), mask_kind.as_message()) else { return };
+    let (Some(resource), Some(mask_type)) = (field_kind.as_message(), mask_kind.as_message()) else { return false };
     let mut paths = mask::paths(resource, json);
     paths.retain(|path| {
         let full = format!("{}.{path}", field.name());
         path != "etag" && route.variables.iter().all(|variable| variable.field.name() != full)
     });
-    if !paths.is_empty() {
+    let is_derived = !paths.is_empty();
+    if is_derived {
         message.set_field(mask, Value::Message(well_known::field_mask(mask_type, paths)));
     }
+    is_derived
 }
 
 fn malformed(message: impl Into<std::borrow::Cow<'static, str>>) -> ApiError {

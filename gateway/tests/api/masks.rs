@@ -5,12 +5,15 @@ use serde_json::Value;
 
 use crate::support::{TestGateway, request};
 
-/// Returns the mask that the backend receives for a PATCH of a thing.
+/// Returns the mask that the backend receives for a PATCH of a thing. It is marked as derived, unless the query contains it.
 async fn mask(query: &str, body: &str) -> Value {
     let gateway = TestGateway::start().await;
     let response = gateway.patch(&format!("/v1/things/a{query}"), body).await.ok();
     assert_eq!(response["thing"]["text"], "a");
-    response["updateMask"].clone()
+    let mask = response["updateMask"].clone();
+    let is_derived = gateway.backend.call().metadata.contains_key("taskey-derived-mask");
+    assert_eq!(is_derived, query.is_empty() && !mask.is_null());
+    mask
 }
 
 #[tokio::test]

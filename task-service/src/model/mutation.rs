@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use service_kit::{clock::Timestamp, status::ApiError};
+use service_kit::{clock::Timestamp, status::ApiError, update_mask::CANNOT_BE_CHANGED};
 use uuid::Uuid;
 
 use super::{
@@ -212,7 +212,11 @@ impl WorkingSet {
     }
 
     fn update(&mut self, update: TaskUpdate) -> Result<Uuid, WriteError> {
-        let id = self.active_task(update.target)?.id;
+        let task = self.active_task(update.target)?;
+        if let Some(path) = update.repeated.first_difference(task) {
+            return Err(invalid_field(path, CANNOT_BE_CHANGED));
+        }
+        let id = task.id;
         if update.has_changes() {
             self.change(id, |task| apply_update(task, update));
         }

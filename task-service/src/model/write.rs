@@ -1,11 +1,13 @@
 //! Parsed writes to tasks.
 
+use std::{fmt, sync::Arc};
+
 use jiff::civil::Date;
 use service_kit::clock::Timestamp;
 use uuid::Uuid;
 
 use super::{
-    Target,
+    Target, TaskRow,
     field::{Labels, Notes, Priority, Title},
 };
 
@@ -67,6 +69,29 @@ impl<T> Change<T> {
     }
 }
 
+/// The path of the first field of an update that differs from that of a task, although an update cannot change it.
+type FirstDifference = dyn Fn(&TaskRow) -> Option<&'static str> + Send + Sync;
+
+/// Checks the fields that an update repeats because it cannot change them.
+#[derive(Clone, Default)]
+pub(crate) struct RepeatedFields(Option<Arc<FirstDifference>>);
+
+impl RepeatedFields {
+    pub(crate) fn new(first_difference: impl Fn(&TaskRow) -> Option<&'static str> + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(first_difference)))
+    }
+
+    pub(crate) fn first_difference(&self, task: &TaskRow) -> Option<&'static str> {
+        self.0.as_ref().and_then(|first_difference| first_difference(task))
+    }
+}
+
+impl fmt::Debug for RepeatedFields {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("RepeatedFields").field(&self.0.is_some()).finish()
+    }
+}
+
 /// An update of a task. Fields that are `None` are not changed.
 #[derive(Clone, Debug)]
 pub(crate) struct TaskUpdate {
@@ -79,6 +104,7 @@ pub(crate) struct TaskUpdate {
     pub(crate) due_time: Change<Timestamp>,
     pub(crate) time_zone: Option<String>,
     pub(crate) labels: Option<Labels>,
+    pub(crate) repeated: RepeatedFields,
 }
 
 impl TaskUpdate {

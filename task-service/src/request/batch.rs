@@ -7,7 +7,7 @@ use taskey_proto::task::v1::{
 };
 
 use super::write::{RequestValidator, complete, create, delete, move_task, update};
-use crate::model::write::Write;
+use crate::model::write::{RepeatedFields, Write};
 
 /// Maximum number of writes in a batch.
 const MAX_WRITES: usize = 100;
@@ -63,7 +63,7 @@ fn kind_name(kind: &PbKind) -> &'static str {
 fn parse_write(kind: PbKind, validator: &mut RequestValidator<'_>) -> Option<Write> {
     match kind {
         PbKind::Create(request) => create(request, validator),
-        PbKind::Update(request) => update(request, validator),
+        PbKind::Update(request) => update(request, RepeatedFields::default(), validator),
         PbKind::Delete(request) => delete(&request, validator),
         PbKind::Complete(request) => complete(&request, validator),
         PbKind::Reopen(request) => validator.target("id", &request.id, &request.etag).map(Write::Reopen),

@@ -1,7 +1,13 @@
 //! Parses writes to lists.
 
-use service_kit::status::{ApiError, Violations};
+use std::sync::LazyLock;
+
+use service_kit::{
+    status::{ApiError, Violations},
+    update_mask::{ReadOnlyFields, RepeatedFields},
+};
 use taskey_proto::task::v1::{CreateTaskListRequest, DeleteTaskListRequest, UpdateTaskListRequest};
+use tonic::metadata::MetadataMap;
 use uuid::Uuid;
 
 use super::MISSING;
@@ -16,6 +22,14 @@ pub(crate) fn create(request: CreateTaskListRequest) -> Result<Title, ApiError> 
     let list = violations.check("task_list", request.task_list.ok_or(MISSING));
     let title = list.and_then(|list| violations.check("task_list.title", Title::try_from(list.title)));
     violations.finish(title)
+}
+
+/// Takes the fields from an update that only repeat the current values, see [`service_kit::update_mask`].
+pub(crate) fn split_off_repeated(metadata: &MetadataMap, request: &mut UpdateTaskListRequest) -> RepeatedFields {
+    static READ_ONLY: LazyLock<ReadOnlyFields> =
+        LazyLock::new(|| ReadOnlyFields::of("taskey.task.v1.TaskList", "task_list"));
+    let UpdateTaskListRequest { task_list, update_mask, .. } = request;
+    READ_ONLY.split_off(metadata, update_mask.as_mut(), task_list.as_ref())
 }
 
 /// Parses an update. Returns the list, and the new title if the title changes.

@@ -1,7 +1,13 @@
 //! Parses webhooks.
 
-use service_kit::status::{ApiError, Violations};
-use taskey_proto::task::v1::{CreateWebhookRequest, UpdateWebhookRequest, Webhook, webhook::State};
+use std::sync::LazyLock;
+
+use service_kit::{
+    status::{ApiError, Violations},
+    update_mask::{ReadOnlyFields, RepeatedFields},
+};
+use taskey_proto::task::v1::{CreateWebhookRequest, UpdateWebhookRequest, webhook::State};
+use tonic::metadata::MetadataMap;
 use url::Url;
 
 use super::MISSING;
@@ -19,9 +25,6 @@ const MAX_URL_CHARS: usize = 2000;
 /// The fields that an update can change.
 const UPDATABLE: [&str; 3] = ["url", "filter", "state"];
 
-/// The fields that an update cannot change. A PATCH with the whole webhook of a GET has them in its mask.
-const READ_ONLY: [&str; 7] = ["id", "sync_token", "failing_since_time", "create_time", "update_time", "etag", "secret"];
-
 /// A webhook to create.
 pub(crate) struct NewWebhook {
     pub(crate) url: Url,
@@ -37,8 +40,8 @@ pub(crate) struct WebhookUpdate {
     pub(crate) url: Option<Url>,
     pub(crate) filter: Option<String>,
     pub(crate) is_paused: Option<bool>,
-    /// The creation time and the secret of the request, if the mask has them.
-    repeated: Webhook,
+    /// The fields that must repeat the current values.
+    pub(crate) repeated: RepeatedFields,
 }
 
 /// Parses a creation.
@@ -61,13 +64,16 @@ pub(crate) fn create(request: CreateWebhookRequest) -> Result<NewWebhook, ApiErr
 ///
 /// # Errors
 /// VALIDATION_FAILED with the invalid fields, or FILTER_INVALID.
-pub(crate) fn update(request: UpdateWebhookRequest) -> Result<WebhookUpdate, ApiError> {
+pub(crate) fn update(metadata: &MetadataMap, mut request: UpdateWebhookRequest) -> Result<WebhookUpdate, ApiError> {
+    static READ_ONLY: LazyLock<ReadOnlyFields> =
+        LazyLock::new(|| ReadOnlyFields::of("taskey.task.v1.Webhook", "webhook"));
+    let repeated = READ_ONLY.split_off(metadata, request.update_mask.as_mut(), request.webhook.as_ref());
     let mut violations = Violations::default();
     let Some(webhook) = violations.check("webhook", request.webhook.ok_or(MISSING)) else {
         return violations.finish(None);
     };
     let paths = request.update_mask.unwrap_or_default().paths;
-    let is_known = |path: &str| path == "*" || UPDATABLE.contains(&path) || READ_ONLY.contains(&path);
+    let is_known = |path: &str| path == "*" || UPDATABLE.contains(&path);
     if let Some(path) = paths.iter().find(|path| !is_known(path)) {
         // Truncated, because the path may be long. No field name is longer than this.
         let path: String = path.chars().take(50).collect();
@@ -84,29 +90,7 @@ pub(crate) fn update(request: UpdateWebhookRequest) -> Result<WebhookUpdate, Api
     let target = violations.finish(id.map(|id| Target::new(id, &webhook.etag)))?;
     let filter = is_updated("filter", !webhook.filter.is_empty()).then(|| webhook.filter.clone());
     filter.as_deref().map_or(Ok(()), check_filter)?;
-    let repeated = Webhook {
-        create_time: webhook.create_time.filter(|_| is_in_mask("create_time")),
-        secret: if is_in_mask("secret") { webhook.secret } else { String::new() },
-        ..Webhook::default()
-    };
     Ok(WebhookUpdate { target, url: url.flatten(), filter, is_paused, repeated })
-}
-
-impl WebhookUpdate {
-    /// Checks that the fields that cannot be updated repeat the current values.
-    ///
-    /// # Errors
-    /// VALIDATION_FAILED with the fields that have other values.
-    pub(crate) fn check_repeated(&self, current: &Webhook) -> Result<(), ApiError> {
-        let mut violations = Violations::default();
-        if self.repeated.create_time.is_some() && self.repeated.create_time != current.create_time {
-            violations.add("webhook.create_time", "cannot be changed");
-        }
-        if !self.repeated.secret.is_empty() {
-            violations.add("webhook.secret", "cannot be changed; RotateWebhookSecret replaces it");
-        }
-        violations.finish(Some(()))
-    }
 }
 
 /// Parses the URL of a receiver. Whether its host is permitted is known when it is resolved.

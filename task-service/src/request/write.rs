@@ -1,24 +1,32 @@
 //! Parses writes to tasks, and the options of all writes.
 
+use std::sync::LazyLock;
+
 use aws_lc_rs::digest::{Context, SHA256};
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use jiff::civil::Date;
 use prost::Message;
 use service_kit::{
     clock::Timestamp,
+    epoch::Epoch,
     status::{ApiError, Violations},
+    update_mask::ReadOnlyFields,
 };
 use taskey_proto::task::v1::{
     CompleteTaskRequest, CreateTaskRequest, DeleteTaskRequest, MoveTaskRequest, Task, UpdateTaskRequest,
     move_task_request::Position as PbPosition,
 };
+use tonic::metadata::MetadataMap;
 use uuid::Uuid;
 
 use super::MISSING;
-use crate::model::{
-    Target,
-    field::{self, Labels, Notes, Priority, Title},
-    write::{Change, Move, NewTask, Position, TaskUpdate, Write},
+use crate::{
+    model::{
+        Target,
+        field::{self, Labels, Notes, Priority, Title},
+        write::{Change, Move, NewTask, Position, RepeatedFields, TaskUpdate, Write},
+    },
+    response,
 };
 
 /// The options of a write.
@@ -133,8 +141,25 @@ pub(crate) fn create(request: CreateTaskRequest, validator: &mut RequestValidato
     }))
 }
 
+/// Takes the fields from an update that only repeat the current values, see [`service_kit::update_mask`].
+pub(crate) fn split_off_repeated(metadata: &MetadataMap, request: &mut UpdateTaskRequest) -> RepeatedFields {
+    static READ_ONLY: LazyLock<ReadOnlyFields> = LazyLock::new(|| ReadOnlyFields::of("taskey.task.v1.Task", "task"));
+    let UpdateTaskRequest { task, update_mask, .. } = request;
+    let repeated = READ_ONLY.split_off(metadata, update_mask.as_mut(), task.as_ref());
+    if repeated.is_empty() {
+        return RepeatedFields::default();
+    }
+    // The etag is not among the fields, so its epoch does not matter.
+    let epoch = Epoch::from(Uuid::nil());
+    RepeatedFields::new(move |row| repeated.first_difference(&response::task(row.clone(), epoch)))
+}
+
 /// Parses an update. Fields that the mask does not name are ignored.
-pub(crate) fn update(request: UpdateTaskRequest, validator: &mut RequestValidator<'_>) -> Option<Write> {
+pub(crate) fn update(
+    request: UpdateTaskRequest,
+    repeated: RepeatedFields,
+    validator: &mut RequestValidator<'_>,
+) -> Option<Write> {
     let task = validator.check("task", request.task.ok_or(MISSING))?;
     let paths = request.update_mask.unwrap_or_default().paths;
     let fields = validator.check("update_mask", updated_fields(&paths, &task)).unwrap_or_default();
@@ -162,6 +187,7 @@ pub(crate) fn update(request: UpdateTaskRequest, validator: &mut RequestValidato
         due_time,
         time_zone: time_zone.flatten(),
         labels: labels.flatten(),
+        repeated,
     }))
 }
 

@@ -66,11 +66,13 @@ impl TaskListService for Lists {
 
     async fn update_task_list(&self, request: Request<UpdateTaskListRequest>) -> Result<Response<TaskList>, Status> {
         let writer = self.0.writer(&request)?;
-        let request = request.into_inner();
+        let (metadata, _, mut request) = request.into_parts();
         let options = WriteOptions::parse("UpdateTaskList", &request, &request.request_id, request.validate_only)?;
+        let repeated = request::list::split_off_repeated(&metadata, &mut request);
         let (target, title) = request::list::update(request)?;
         let App { db, owner_queue, .. } = &*self.0;
-        let outcome = lists::update(db, owner_queue, self.list_write(writer, options), target, title).await?;
+        let write = self.list_write(writer, options);
+        let outcome = lists::update(db, owner_queue, write, target, title, repeated).await?;
         self.notify_and_respond(writer.owner, outcome)
     }
 

@@ -62,9 +62,10 @@ impl TaskService for Tasks {
 
     async fn update_task(&self, request: Request<UpdateTaskRequest>) -> Result<Response<Task>, Status> {
         let writer = self.0.writer(&request)?;
-        let request = request.into_inner();
+        let (metadata, _, mut request) = request.into_parts();
         let options = WriteOptions::parse("UpdateTask", &request, &request.request_id, request.validate_only)?;
-        let writes = write::parse(|validator| write::update(request, validator))?;
+        let repeated = write::split_off_repeated(&metadata, &mut request);
+        let writes = write::parse(|validator| write::update(request, repeated, validator))?;
         self.write(writer, options, writes, Vec::new(), single_response).await
     }
 

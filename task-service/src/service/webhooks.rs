@@ -96,9 +96,10 @@ impl WebhookService for Webhooks {
 
     async fn update_webhook(&self, request: Request<UpdateWebhookRequest>) -> Result<Response<Webhook>, Status> {
         let owner = self.app.writer(&request)?.owner;
-        let update = request::webhook::update(request.into_inner())?;
+        let (metadata, _, request) = request.into_parts();
+        let update = request::webhook::update(&metadata, request)?;
         let current = webhooks::get(&self.app.db, owner, update.target.id).await?;
-        update.check_repeated(&self.message(current))?;
+        update.repeated.check(&self.message(current))?;
         if let Some(url) = &update.url {
             self.check_url(url).await?;
         }

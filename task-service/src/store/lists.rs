@@ -6,6 +6,7 @@ use service_kit::{
     db::{self, Conn, Db},
     epoch::Epoch,
     status::ApiError,
+    update_mask::RepeatedFields,
 };
 use uuid::Uuid;
 
@@ -31,6 +32,7 @@ use crate::{
         rank::{self, SequenceNumber},
     },
     request::write::WriteOptions,
+    response,
 };
 
 const SELECT: &str = "
@@ -136,13 +138,14 @@ pub(crate) async fn create(
 /// Changes the title of a list. Without a title nothing changes.
 ///
 /// # Errors
-/// LIST_NOT_FOUND, ETAG_MISMATCH, REQUEST_ID_REUSED, and those of the database.
+/// LIST_NOT_FOUND, ETAG_MISMATCH, VALIDATION_FAILED if a repeated field differs, REQUEST_ID_REUSED, and those of the database.
 pub(crate) async fn update(
     db: &Db,
     queue: &OwnerQueue,
     write: ListWrite,
     target: Target,
     title: Option<Title>,
+    repeated: RepeatedFields,
 ) -> Result<Outcome<ListRow>, ApiError> {
     const UPDATE: &str = "
         update task_lists set title = $3, update_time = $4, revision = revision + 1, change = $5
@@ -153,6 +156,7 @@ pub(crate) async fn update(
             let change = begin(conn, &write).await?.sequence;
             let mut row = find(conn, owner, target.id).await?;
             check_etag(conn, target, &row).await?;
+            repeated.check(&response::task_list(row.clone(), write.epoch))?;
             let Some(title) = title else {
                 // Unless the response must be stored, there is nothing to commit.
                 let stores_response = write.options.request.is_some();

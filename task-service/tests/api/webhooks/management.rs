@@ -81,9 +81,9 @@ async fn a_webhook_is_updated_like_other_resources(database: TestDatabase) {
     let created = ann.create_webhook(to(URL)).await.expect("created");
     let read = ann.get_webhook(&created.id).await.expect("it exists");
     // The whole object of a GET, with one change.
-    let all = ["id", "url", "filter", "state", "sync_token", "create_time", "update_time", "etag"];
-    let changed = Webhook { filter: "state = OPEN".to_owned(), ..read.clone() };
-    let updated = ann.update_webhook(changed, &all).await.expect("updated");
+    let all = ["url", "filter", "state", "sync_token", "failing_since_time", "create_time", "update_time"];
+    let changed = Webhook { filter: "state = OPEN".to_owned(), sync_token: "earlier".to_owned(), ..read.clone() };
+    let updated = ann.patch_webhook(changed, &all).await.expect("updated");
     assert_eq!(updated.filter, "state = OPEN");
     assert_ne!(updated.etag, read.etag);
     let stale = ann.update_webhook(read.clone(), &["url"]).await;
@@ -94,13 +94,15 @@ async fn a_webhook_is_updated_like_other_resources(database: TestDatabase) {
         create_time: updated.update_time.map(|time| prost_types::Timestamp { seconds: 1, ..time }),
         ..updated.clone()
     };
-    let refused = ann.update_webhook(moved, &["create_time"]).await;
+    let refused = ann.patch_webhook(moved, &["create_time"]).await;
     assert_refused!(refused, InvalidArgument, "VALIDATION_FAILED", "webhook.create_time");
     let other = Webhook { secret: "whsec_AAAA".to_owned(), ..updated.clone() };
-    let refused = ann.update_webhook(other, &["secret"]).await;
+    let refused = ann.patch_webhook(other, &["secret"]).await;
     assert_refused!(refused, InvalidArgument, "VALIDATION_FAILED", "webhook.secret");
-    let refused = ann.update_webhook(updated, &["owner_id"]).await;
-    assert_refused!(refused, InvalidArgument, "VALIDATION_FAILED", "update_mask");
+    for path in ["owner_id", "id", "create_time", "secret", "etag"] {
+        let refused = ann.update_webhook(updated.clone(), &[path]).await;
+        assert_refused!(refused, InvalidArgument, "VALIDATION_FAILED", "update_mask");
+    }
     service.stop().await;
 }
 

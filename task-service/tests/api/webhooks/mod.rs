@@ -6,7 +6,7 @@ use taskey_proto::task::v1::{
     UpdateWebhookRequest, Webhook, WebhookAttempt, webhook::State,
 };
 use tokio::{task::yield_now, time::timeout};
-use tonic::Status;
+use tonic::{Request, Status};
 
 use crate::support::{Service, User, WAIT_TIMEOUT};
 
@@ -30,6 +30,11 @@ fn to(url: &str) -> Webhook {
     Webhook { url: url.to_owned(), ..Webhook::default() }
 }
 
+fn webhook_update(webhook: Webhook, mask: &[&str]) -> UpdateWebhookRequest {
+    let paths = mask.iter().map(|path| (*path).to_owned()).collect();
+    UpdateWebhookRequest { webhook: Some(webhook), update_mask: Some(prost_types::FieldMask { paths }) }
+}
+
 impl User {
     async fn create_webhook(&self, webhook: Webhook) -> Result<Webhook, Status> {
         let request = CreateWebhookRequest { webhook: Some(webhook) };
@@ -41,9 +46,14 @@ impl User {
     }
 
     async fn update_webhook(&self, webhook: Webhook, mask: &[&str]) -> Result<Webhook, Status> {
-        let paths = mask.iter().map(|path| (*path).to_owned()).collect();
-        let update_mask = Some(prost_types::FieldMask { paths });
-        let request = UpdateWebhookRequest { webhook: Some(webhook), update_mask };
+        let request = Request::new(webhook_update(webhook, mask));
+        Ok(self.webhooks.clone().update_webhook(request).await?.into_inner())
+    }
+
+    /// Updates a webhook with a mask that the gateway has derived from the body of a PATCH.
+    async fn patch_webhook(&self, webhook: Webhook, mask: &[&str]) -> Result<Webhook, Status> {
+        let mut request = Request::new(webhook_update(webhook, mask));
+        request.metadata_mut().insert("taskey-derived-mask", "true".parse().expect("a value"));
         Ok(self.webhooks.clone().update_webhook(request).await?.into_inner())
     }
 

@@ -18,3 +18,4 @@ pub mod readme;
 mod reflection;
 mod replicas;
 mod scenario;
+mod whole_resources;
