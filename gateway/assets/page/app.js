@@ -1,8 +1,10 @@
 // The entry point: finds out who is logged in, and selects the view.
 import { actionView, linkedAction } from "./action.js";
 import { call, explain, sessionEvents } from "./api.js";
+import { watchDay } from "./dates.js";
 import { deviceView, isDevicePage } from "./device.js";
 import { element, fromTemplate } from "./dom.js";
+import { discardEditors, keepEditors } from "./editor.js";
 import { initNewListForm, showLists } from "./lists.js";
 import { announce, hideToast, showToast } from "./notice.js";
 import { searchView } from "./search.js";
@@ -17,9 +19,11 @@ let user, frame, view, focusesHeading, showsAction;
 
 sessionEvents.addEventListener("end", () => clearSession("You have been logged out."));
 store.addEventListener("change", show);
+watchDay(show);
 addEventListener("hashchange", () => {
   if (linkedAction() || showsAction) return start();
   if (frame) frame.search.value = "";
+  discardEditors();
   show();
   view?.heading.focus();
 });
@@ -80,6 +84,7 @@ function enter(loggedInUser) {
 function showApp(loggedInUser) {
   // A late response may have filled the store with data of another user.
   store.clear();
+  discardEditors();
   user = loggedInUser;
   frame = fromTemplate("app-view");
   frame.account.textContent = user.displayName || user.email;
@@ -101,6 +106,7 @@ function showApp(loggedInUser) {
 /** Removes everything that the session has shown, and shows the login view with a note. */
 function clearSession(note) {
   if (!user) return;
+  discardEditors();
   view?.dispose?.();
   user = frame = view = undefined;
   stopWatch();
@@ -135,6 +141,7 @@ function showSidebar(isShown) {
 /** Shows the view that the search field or the URL selects. */
 function show() {
   if (!frame || !store.lists.length) return;
+  const focused = document.activeElement;
   const query = frame.search.value.trim();
   const section = query ? undefined : linkedSection(user);
   const viewId = query ? "search" : section?.id ?? selectedList().id;
@@ -147,6 +154,7 @@ function show() {
   }
   if (query && query !== view.query) view.search((view.query = query));
   else view.update();
+  keepEditors(view, focused);
   showLists(frame.lists, viewId);
   if (section) frame.account.setAttribute("aria-current", "page");
   else frame.account.removeAttribute("aria-current");

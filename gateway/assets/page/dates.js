@@ -8,6 +8,27 @@ export function dayOf(instant) {
   return [String(year).padStart(4, "0"), ...[month, day].map((part) => String(part).padStart(2, "0"))].join("-");
 }
 
+/** Calls `onChange` when another day has begun. Timers stop while the device sleeps, so it also checks when the page is shown. */
+export function watchDay(onChange) {
+  let day = dayOf(new Date()), timer;
+  const check = () => {
+    clearTimeout(timer);
+    const now = new Date();
+    const midnight = new Date(now.getFullYear(), now.getMonth(), now.getDate() + 1);
+    timer = setTimeout(check, midnight - now + 1000);
+    if (day === dayOf(now)) return;
+    day = dayOf(now);
+    onChange();
+  };
+  document.addEventListener("visibilitychange", check);
+  check();
+}
+
+/** Returns the time zone of the browser. */
+export function timeZone() {
+  return Intl.DateTimeFormat().resolvedOptions().timeZone ?? "";
+}
+
 /** Returns when a task is due, as text and whether it is late, or `undefined` if it has no due date. */
 export function due(task) {
   const day = dueDay(task);

@@ -1,10 +1,35 @@
 // Edits a task in place. Sends only the changed fields, with the etag, so that a concurrent change is not overwritten.
 import { UserError, call } from "./api.js";
-import { dueDay } from "./dates.js";
+import { dueDay, timeZone } from "./dates.js";
 import { fillLists, fromTemplate } from "./dom.js";
 import { onSubmit } from "./form.js";
 import { announce } from "./notice.js";
 import { store } from "./store.js";
+
+/** The forms of the open editors. */
+const editors = new Set();
+
+/**
+ * Keeps editors visible whose tasks have been moved, completed or deleted elsewhere: those whose rows are gone are moved to
+ * the top of the view. `focused` had the focus before the change.
+ */
+export function keepEditors(view, focused) {
+  for (const form of editors) {
+    if (!form.isConnected) {
+      form.querySelector(".error").textContent = "This task was moved or deleted elsewhere while you were editing it.";
+      view.root.prepend(form);
+    }
+    const group = form.closest("details");
+    if (group) group.open = true;
+    if (form.contains(focused) && document.activeElement !== focused) focused.focus();
+  }
+}
+
+/** Closes all editors without saving. */
+export function discardEditors() {
+  for (const form of editors) form.remove();
+  editors.clear();
+}
 
 /** Opens the editor of a task, which replaces its row. */
 export function openEditor({ root, row, body }, task) {
@@ -14,6 +39,7 @@ export function openEditor({ root, row, body }, task) {
   fillLists(lists, store.lists, task.listId);
   listField.hidden = store.lists.length < 2;
   const close = () => {
+    editors.delete(form);
     form.remove();
     row.hidden = false;
     body.setAttribute("aria-expanded", "false");
@@ -38,6 +64,7 @@ export function openEditor({ root, row, body }, task) {
     close();
     announce("Saved.");
   });
+  editors.add(form);
   row.hidden = true;
   row.after(form);
   body.setAttribute("aria-expanded", "true");
@@ -45,8 +72,18 @@ export function openEditor({ root, row, body }, task) {
 }
 
 async function save(task, changes, listId, etag) {
-  if (Object.keys(changes).length) store.put(await call("PATCH", `/v1/tasks/${task.id}`, { body: changes, etag }));
+  if (Object.keys(changes).length) store.put(await update(task.id, changes, etag));
   if (listId !== task.listId) store.put(await call("POST", `/v1/tasks/${task.id}:move`, { body: { listId } }));
+}
+
+/** Updates a task. If the server does not know the time zone of the browser, a due date ends in UTC. */
+async function update(id, body, etag) {
+  try {
+    return await call("PATCH", `/v1/tasks/${id}`, { body, etag });
+  } catch (error) {
+    if (!body.timeZone || !error.fields?.some(({ field }) => field.endsWith("time_zone"))) throw error;
+    return call("PATCH", `/v1/tasks/${id}`, { body: { ...body, timeZone: "" }, etag });
+  }
 }
 
 function conflictError(latest) {
@@ -71,7 +108,7 @@ function changedFields(initial, fields) {
   if ("dueDate" in body) {
     body.dueDate ||= null;
     // The due day ends in the user's time zone. It replaces a due time, for which this form has no field.
-    body.timeZone = body.dueDate ? Intl.DateTimeFormat().resolvedOptions().timeZone : "";
+    body.timeZone = body.dueDate ? timeZone() : "";
     if (!body.dueDate) body.dueTime = null;
   }
   return body;

@@ -1,6 +1,6 @@
 // One task: its row, and its subtasks below it.
 import { call, explain } from "./api.js";
-import { due } from "./dates.js";
+import { dayOf, due } from "./dates.js";
 import { arrange, element, fromTemplate, showDialog } from "./dom.js";
 import { makeDraggable } from "./drag.js";
 import { openEditor } from "./editor.js";
@@ -48,8 +48,9 @@ class Row {
 
   update(task) {
     const { root, add, subtasks } = this.parts;
-    if (this.task !== task || this.rows.isFlat) this.#write(task);
-    this.task = task;
+    const today = dayOf(new Date());
+    if (this.task !== task || this.today !== today || this.rows.isFlat) this.#write(task);
+    Object.assign(this, { task, today });
     add.hidden = this.rows.isFlat || store.depth(task) >= MAX_DEPTH;
     arrange(subtasks, this.rows.isFlat ? [] : this.rows.render(store.children(task.listId, task.id)));
     subtasks.hidden = !subtasks.childElementCount;

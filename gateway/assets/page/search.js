@@ -7,6 +7,7 @@ import { store } from "./store.js";
 
 const INPUT_DELAY_MS = 250;
 const UPDATE_DELAY_MS = 1000;
+const MAX_RESULTS = 100;
 
 /** Converts a query to a filter: each word must be in the title, in the notes or a label; `#word` is a label. */
 export function toFilter(query) {
@@ -26,7 +27,8 @@ export function searchView() {
   const heading = element("h1", { tabindex: "-1" }, "Search");
   const list = element("ul", { class: "tasks", "aria-label": "Search results" });
   const empty = element("p", { class: "empty" });
-  const root = element("section", { class: "page" }, element("div", { class: "page-head" }, heading), list, empty);
+  const more = element("p", { class: "muted", hidden: "" }, `There are more. These are the newest ${MAX_RESULTS}; add a word to find others.`);
+  const root = element("section", { class: "page" }, element("div", { class: "page-head" }, heading), list, more, empty);
   const rows = new Rows({ isFlat: true });
   let foundIds = [], currentQuery = "", timer;
 
@@ -36,14 +38,17 @@ export function searchView() {
   const runSearch = async () => {
     const query = currentQuery;
     try {
-      const { tasks } = await call("GET", `/v1/tasks?page_size=100&filter=${encodeURIComponent(toFilter(query))}`);
+      const filter = encodeURIComponent(toFilter(query));
+      const { tasks, nextPageToken } = await call("GET", `/v1/tasks?page_size=${MAX_RESULTS}&filter=${filter}`);
       if (query !== currentQuery) return;
       for (const task of tasks) store.put(task);
       const ids = tasks.map((task) => task.id);
       const isChanged = ids.join() !== foundIds.join();
       foundIds = ids;
       empty.textContent = tasks.length ? "" : "Nothing was found.";
-      if (isChanged || !tasks.length) announce(tasks.length === 1 ? "1 task found." : `${tasks.length} tasks found.`);
+      more.hidden = !nextPageToken;
+      const count = nextPageToken ? `More than ${tasks.length}` : tasks.length;
+      if (isChanged || !tasks.length) announce(tasks.length === 1 ? "1 task found." : `${count} tasks found.`);
       show();
     } catch (error) {
       showToast(explain(error));

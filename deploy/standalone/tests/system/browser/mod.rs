@@ -115,6 +115,16 @@ async fn completing_a_task_offers_its_subtasks() {
 }
 
 #[tokio::test]
+async fn open_editor_survives_changes_from_elsewhere() {
+    run_script("editor.mjs", &[]).await;
+}
+
+#[tokio::test]
+async fn narrow_windows_unknown_time_zones_midnight_and_long_results_are_handled() {
+    run_script("limits.mjs", &[]).await;
+}
+
+#[tokio::test]
 async fn conflicting_change_is_not_overwritten_silently() {
     run_script("conflict.mjs", &[]).await;
 }
