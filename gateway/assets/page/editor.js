@@ -3,6 +3,7 @@ import { UserError, call } from "./api.js";
 import { dueDay, timeZone } from "./dates.js";
 import { fillLists, fromTemplate } from "./dom.js";
 import { onSubmit } from "./form.js";
+import { showHistory } from "./history.js";
 import { announce } from "./notice.js";
 import { store } from "./store.js";
 
@@ -33,7 +34,7 @@ export function discardEditors() {
 
 /** Opens the editor of a task, which replaces its row. */
 export function openEditor({ root, row, body }, task) {
-  const { root: form, title, cancel, lists, listField } = fromTemplate("task-editor");
+  const { root: form, title, cancel, lists, listField, history } = fromTemplate("task-editor");
   const initial = formValues(task);
   for (const [name, value] of Object.entries(initial)) form.elements[name].value = value;
   fillLists(lists, store.lists, task.listId);
@@ -46,6 +47,7 @@ export function openEditor({ root, row, body }, task) {
     if (document.activeElement === document.body) body.focus();
   };
   cancel.addEventListener("click", close);
+  history.addEventListener("click", () => showHistory(task));
   form.addEventListener("keydown", (event) => {
     if (event.key === "Escape") close();
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) form.requestSubmit();

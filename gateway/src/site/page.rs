@@ -33,7 +33,7 @@ macro_rules! files {
     };
 }
 
-const FILES: [(&str, &str, &[u8]); 42] = files! {
+const FILES: [(&str, &str, &[u8]); 43] = files! {
     "index.html": HTML,
     "icon.svg": SVG,
     "base.css": CSS,
@@ -57,6 +57,7 @@ const FILES: [(&str, &str, &[u8]); 42] = files! {
     "export.js": SCRIPT,
     "factors.js": SCRIPT,
     "form.js": SCRIPT,
+    "history.js": SCRIPT,
     "layout.js": SCRIPT,
     "lists.js": SCRIPT,
     "mail.js": SCRIPT,

@@ -27,6 +27,10 @@ async function checkViews(device, options) {
   await check("tasks");
   const form = await editTask(page, "Book a van", {});
   await check("editor");
+  await form.getByRole("button", { name: "History" }).click();
+  await entry(page, "Created").waitFor();
+  await check("history");
+  await page.getByRole("dialog").getByRole("button", { name: "Close" }).click();
   await form.getByRole("button", { name: "Cancel" }).click();
   await showSidebar(page);
   await check("lists");

@@ -1,6 +1,6 @@
 // Tasks are added, edited, completed, split into subtasks, deleted and searched; two devices show the same.
 import {
-  addTask, editTask, logIn, openPage, row, runInBrowser, saveForm, signUp, waitForNoTask, waitForTask, waitForText,
+  addTask, editTask, entry, logIn, openPage, row, runInBrowser, saveForm, signUp, waitForNoTask, waitForTask, waitForText,
 } from "./support.mjs";
 
 await runInBrowser(async () => {
@@ -20,6 +20,8 @@ await runInBrowser(async () => {
   for (const text of ["About the van", "due Wed", "high priority", "#phone", "#van"]) {
     await row(first, "Call Bob back").getByText(text).waitFor();
   }
+
+  await expectHistory(first, "Call Bob back");
 
   await row(first, "Buy milk").getByLabel("Completed: Buy milk").check();
   await waitForText(second, "Completed (1)");
@@ -45,3 +47,21 @@ await runInBrowser(async () => {
   await first.keyboard.press("Escape");
   await waitForTask(first, "Buy milk");
 });
+
+/** Opens the history of a task by keyboard, and expects the changes that were made in another window. */
+async function expectHistory(page, title) {
+  const button = (await editTask(page, title, {})).getByRole("button", { name: "History" });
+  await button.press("Enter");
+  const dialog = page.getByRole("dialog", { name: `History of “${title}”` });
+  const sentences = [
+    "Created", "Title changed from “Call Bob” to “Call Bob back”", "Notes set to “About the van”", "Due date set to 1 May 2030",
+    "Time zone set to Europe/Berlin", "Priority set to High", "Labels set to #phone #van",
+  ];
+  for (const sentence of sentences) await entry(page, sentence).waitFor();
+  await entry(page, "Created").getByText("· you · this device").waitFor();
+  await entry(page, "Priority set to High").getByText(/ · you · Chrome on/).waitFor();
+  await page.keyboard.press("Escape");
+  await dialog.waitFor({ state: "detached" });
+  if (!(await button.evaluate((element) => element === document.activeElement))) throw new Error("the focus is lost");
+  await page.locator(".editor").getByRole("button", { name: "Cancel" }).click();
+}
