@@ -135,6 +135,12 @@ test-recurrence: tools ## Compare RULES (default: 100000) random recurrence rule
 	@TASKEY_TEST_RECURRENCE_VECTORS=$(CURDIR)/target/recurrence/vectors.tsv .ci/stage engine \
 		cargo nextest run --locked --package task-service --lib -E 'test(recurrence::tests::vectors)'
 
+# Imports of 100 MB. They take 2 minutes of CPU time.
+.PHONY: test-import
+test-import: tools ## Import files of 100 MB, and measure the memory
+	@TASKEY_TEST_LARGE_FILES=1 .ci/stage import .ci/with-postgres \
+		cargo nextest run --locked --package task-service -E 'test(import::large::)'
+
 .PHONY: bench-gateway
 bench-gateway: ## Measure the overhead of the gateway per call; ARGS="--help" lists the settings
 	@.ci/stage build cargo build --release --locked --package bench --package auth-service --package task-service --package gateway

@@ -3,7 +3,7 @@
 use std::{error::Error, iter, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use futures::FutureExt;
+use futures::{FutureExt, Stream};
 use http::{HeaderMap, HeaderValue, Request, Response, uri::PathAndQuery};
 use prost_reflect::DynamicMessage;
 use service_kit::{
@@ -148,6 +148,31 @@ impl Backend {
         request.extensions_mut().insert(Repeat::IfUnprocessed);
         let rpc = rpc.clone();
         let call = async move { grpc.server_streaming(request, rpc, RawResponseCodec).await };
+        self.run(call, deadline).await.map(tonic::Response::into_inner)
+    }
+
+    /// Calls a client-streaming RPC, and returns its response message. The call ends early with the status of `failure`, if
+    /// there is one.
+    ///
+    /// # Errors
+    /// Those of [`call`](Self::call), and the failure.
+    pub async fn upload(
+        &self,
+        rpc: &PathAndQuery,
+        messages: tonic::Request<impl Stream<Item = DynamicMessage> + Send + 'static>,
+        failure: impl Future<Output = Status> + Send + 'static,
+        client: Client,
+        deadline: Instant,
+    ) -> Result<Bytes, Status> {
+        let mut grpc = self.grpc(self.streams.acquire(client)?);
+        let messages = with_timeout(messages, deadline);
+        let rpc = rpc.clone();
+        let call = async move {
+            tokio::select! {
+                response = grpc.client_streaming(messages, rpc, RawResponseCodec) => response,
+                status = failure => Err(status),
+            }
+        };
         self.run(call, deadline).await.map(tonic::Response::into_inner)
     }
 

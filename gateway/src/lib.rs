@@ -5,7 +5,8 @@
 //! A request passes through these modules from top to bottom. Each module imports only modules below it.
 //! - [`config`]: the settings. [`doctor`]: checks them.
 //! - [`service`]: handles every request. [`transcode`]: calls RPCs for HTTP/JSON requests. [`passthrough`]: forwards
-//!   gRPC and gRPC-Web requests. [`mod@file`]: responses that are files. [`stream`]: streaming responses.
+//!   gRPC and gRPC-Web requests. [`upload`]: request bodies that are files. [`mod@file`]: responses that are files.
+//!   [`stream`]: streaming responses.
 //! - [`site`]: the web page, the documentation, and health checks.
 //! - [`openapi`]: the OpenAPI document. [`service_config`]: the service config for clients over gRPC.
 //! - [`session`]: access and refresh tokens in cookies.
@@ -64,6 +65,7 @@ pub mod session;
 pub mod site;
 pub mod stream;
 pub mod transcode;
+pub mod upload;
 
 pub use config::Config;
 

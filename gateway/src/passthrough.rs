@@ -10,7 +10,7 @@ use prost_reflect::{DescriptorPool, MethodDescriptor};
 use service_kit::{
     server::{
         body,
-        call::{CallLayer, CallService, caller_timeout, panic_text},
+        call::{CallLayer, CallService, UPLOAD_TIMEOUT, caller_timeout, panic_text},
         call_metrics::CallMetrics,
         connection_state::ConnectionState,
         reflection::add_reflection,
@@ -200,7 +200,11 @@ impl Passthrough {
         request: Request<Body>,
         id: &RequestId,
     ) -> Result<Response<Body>, Status> {
-        let timeout = caller_timeout(request.headers()).unwrap_or(self.limits.timeout).min(self.limits.timeout);
+        let limit = match kind {
+            Kind::ClientStreaming => UPLOAD_TIMEOUT.max(self.limits.timeout),
+            Kind::Unary { .. } | Kind::ServerStreaming => self.limits.timeout,
+        };
+        let timeout = caller_timeout(request.headers()).unwrap_or(limit).min(limit);
         let deadline = Instant::now() + timeout;
         let (mut parts, body) = request.into_parts();
         let mut permit = self.limits.bytes.acquire(Client::from_extensions(&parts.extensions), 0)?;

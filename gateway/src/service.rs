@@ -185,7 +185,7 @@ impl Inner {
         route: &mut &'a RouteMetrics,
     ) -> Response<Body>
     where
-        B: HttpBody<Data = Bytes>,
+        B: HttpBody<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let is_read = READ_METHODS.contains(request.method());
@@ -210,7 +210,7 @@ impl Inner {
         route: &mut &'a RouteMetrics,
     ) -> Result<Response<Body>, HttpError>
     where
-        B: HttpBody<Data = Bytes>,
+        B: HttpBody<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         check_target(request.uri())?;

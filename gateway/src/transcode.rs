@@ -3,9 +3,9 @@
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, request};
 use hyper::body::Body as HttpBody;
-use prost_reflect::{DescriptorPool, DynamicMessage};
+use prost_reflect::{DescriptorPool, DynamicMessage, FieldDescriptor};
 use service_kit::{
-    server::{connection_state::ConnectionState, request_id::RequestId},
+    server::{call::UPLOAD_TIMEOUT, connection_state::ConnectionState, request_id::RequestId},
     update_mask,
 };
 use tokio::time::{Instant, timeout_at};
@@ -22,7 +22,7 @@ use crate::{
         headers,
         negotiation::{self, Framing},
         oauth,
-        request::{Format, Input, JsonLimits, body_format, read_body, to_message},
+        request::{Format, Input, JsonLimits, body_format, check_encoding, read_body, to_message},
         response,
     },
     quota::{Client, Permit},
@@ -33,7 +33,7 @@ use crate::{
     },
     semantics,
     session::cookie_mode::{CookieAuth, CookieMode},
-    stream,
+    stream, upload,
 };
 
 /// Transcodes HTTP/JSON requests to calls, according to the bindings of the RPCs.
@@ -66,7 +66,7 @@ impl Transcoder {
         metrics: &mut &'a RouteMetrics,
     ) -> Result<Response<Body>, HttpError>
     where
-        B: HttpBody<Data = Bytes>,
+        B: HttpBody<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let (request, body) = request.into_parts();
@@ -85,15 +85,23 @@ impl Transcoder {
         };
         let mut query = request.uri.query().unwrap_or_default().to_owned();
         let mut cookie_auth = self.cookies.cookie_auth(&request, route, &mut query)?;
-        let body = read_body(body, self.json, permit, deadline).await?;
-        let (message, has_derived_mask) = self.to_message(&request, &matched, &query, &body)?;
         let mut metadata = headers::metadata(&request, id, &route.backend);
-        if has_derived_mask {
-            update_mask::mark_derived(&mut metadata);
-        }
-        let call = Call { request: &request, route, id, deadline, message, metadata };
-        // The calls enforce the deadline, too, but a refresh of the tokens has a timeout of its own.
-        let response = timeout_at(deadline, self.call_with_cookies(&mut cookie_auth, call, framing)).await;
+        let response = if let Some(content) = &route.upload {
+            check_encoding(&request.headers)?;
+            let deadline = Instant::now() + headers::timeout(&request.headers, UPLOAD_TIMEOUT)?;
+            let (message, _) = self.to_message(&request, &matched, &query, &[])?;
+            let call = Call { request: &request, route, id, deadline, message, metadata };
+            timeout_at(deadline, self.upload(&mut cookie_auth, call, content, body, permit)).await
+        } else {
+            let body = read_body(body, self.json, permit, deadline).await?;
+            let (message, has_derived_mask) = self.to_message(&request, &matched, &query, &body)?;
+            if has_derived_mask {
+                update_mask::mark_derived(&mut metadata);
+            }
+            let call = Call { request: &request, route, id, deadline, message, metadata };
+            // The calls enforce the deadline, too, but a refresh of the tokens has a timeout of its own.
+            timeout_at(deadline, self.call_with_cookies(&mut cookie_auth, call, framing)).await
+        };
         match response.unwrap_or_else(|_| Err(backend::deadline_exceeded().into())) {
             Ok(response) => Ok(cookie_auth.apply_to_response(route, response)),
             Err(error) => Err(cookie_auth.apply_to_error(error)),
@@ -139,6 +147,26 @@ impl Transcoder {
             }
             (result, _) => result,
         }
+    }
+
+    /// Calls an RPC that receives a file, with the access token from the cookies. The call cannot be retried, because the
+    /// body is sent as it arrives.
+    async fn upload<B>(
+        &self,
+        cookie_auth: &mut CookieAuth,
+        mut call: Call<'_>,
+        content: &FieldDescriptor,
+        body: B,
+        permit: &mut Permit,
+    ) -> Result<Response<Body>, HttpError>
+    where
+        B: HttpBody<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        self.cookies.apply(cookie_auth, &mut call).await?;
+        let (request, route) = (call.request, call.route);
+        let message = upload::send(call, content, body, permit).await?;
+        respond(request, route, message).await
     }
 
     /// Builds the request message from the path, query, body and headers. Returns it, and whether its field mask is derived

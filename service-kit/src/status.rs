@@ -140,6 +140,11 @@ impl Violations {
         value.map_err(|error| self.add(path, error.to_string())).ok()
     }
 
+    /// Returns the path and the description of each invalid field.
+    pub fn into_pairs(self) -> impl Iterator<Item = (String, String)> {
+        self.0.into_iter().map(|violation| (violation.field, violation.description))
+    }
+
     /// Returns the parsed request if no field is invalid.
     ///
     /// # Errors

@@ -2,12 +2,16 @@
 //! corpora.
 
 use service_kit::{
+    clock::Timestamp,
     epoch::{CurrentEpoch, Epoch},
     page::PageTokens,
 };
 use uuid::Uuid;
 
-use crate::model::{filter::Filter, recurrence::Rule};
+use crate::{
+    model::{file::ImportFormat, filter::Filter, mutation::MAX_LEVELS, recurrence::Rule},
+    transfer::import::{entry::Entry, plan::Plan, read},
+};
 
 const OWNER: Uuid = Uuid::from_u128(1);
 
@@ -84,6 +88,33 @@ pub fn recurrence(data: &[u8]) {
     }
 }
 
+/// Checks that a file, whose format the first byte selects, can be read, and that each task of a file without errors can be
+/// created.
+pub fn import(data: &[u8]) {
+    const FORMATS: [ImportFormat; 7] = [
+        ImportFormat::JsonLines,
+        ImportFormat::Csv,
+        ImportFormat::ICalendar,
+        ImportFormat::TodoistCsv,
+        ImportFormat::TodoistBackup,
+        ImportFormat::GoogleTakeout,
+        ImportFormat::MicrosoftTodo,
+    ];
+    let Some((selector, file)) = data.split_first() else { return };
+    let Ok(entries) = read::entries(file, FORMATS[usize::from(*selector) % FORMATS.len()]) else { return };
+    let mut plan = Plan::default();
+    plan.add(entries.clone());
+    plan.resolve_parents();
+    if plan.report.check().is_err() {
+        return;
+    }
+    let tasks = entries.into_iter().filter_map(|entry| if let Entry::Task(task) = entry { Some(*task) } else { None });
+    for (index, task) in tasks.enumerate() {
+        assert!((1..=MAX_LEVELS).contains(&plan.rows[index].depth), "{task:?}");
+        assert!(plan.new_task(index, task.clone(), None, Timestamp::from_seconds(0)).is_some(), "{task:?}");
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use service_kit::testing::run_corpus;
@@ -91,6 +122,11 @@ mod tests {
     #[test]
     fn page_token_corpus_passes() {
         run_corpus(concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus/page_token"), super::page_token);
+    }
+
+    #[test]
+    fn import_corpus_passes() {
+        run_corpus(concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus/import"), super::import);
     }
 
     #[test]

@@ -93,6 +93,9 @@ const MAX_EXPORTS: usize = 16;
 /// The rate limit of tests of webhooks per user: each sends a request to a server that the user names.
 const WEBHOOK_TEST_RATE: &str = "10+10/m";
 
+/// Maximum number of imports at a time. Each needs up to 100 MiB in the folder for temporary files, and a few MB of memory.
+const MAX_IMPORTS: usize = 4;
+
 /// Opens the service, and serves until `shutdown`.
 ///
 /// # Errors
@@ -224,6 +227,7 @@ impl Server {
             max_lists: tasks.max_lists,
             max_response_bytes: max_out,
             exports: TransferLimit::new("exports", MAX_EXPORTS),
+            imports: TransferLimit::new("imports", MAX_IMPORTS),
         });
         let task_service = TaskServiceServer::new(Tasks(Arc::clone(&app)))
             .max_decoding_message_size(max_in)

@@ -61,6 +61,8 @@ pub(crate) struct TaskRow<T = String> {
     pub(crate) revision: Revision,
     /// The sequence number, among the mutations of the owner, of the last one that changed the task.
     pub(crate) change: i64,
+    /// Identifies the task in the file from which it was imported.
+    pub(crate) source_id: Option<T>,
 }
 
 impl<'a, T: AsRef<str>> From<&'a TaskRow<T>> for SortFields<'a> {

@@ -39,6 +39,7 @@ pub(crate) fn task(row: TaskRow, epoch: Epoch) -> Task {
         time_zone: row.time_zone,
         labels: Labels::split_stored(&row.labels).map(str::to_owned).collect(),
         rank: row.rank,
+        source_id: row.source_id.unwrap_or_default(),
     }
 }
 
@@ -67,6 +68,7 @@ pub(crate) fn encode_task(row: &TaskRow<&str>, epoch: Epoch, bytes: &mut Vec<u8>
         put_text(18, label, bytes);
     }
     put_text(19, row.rank, bytes);
+    put_text(26, row.source_id.unwrap_or_default(), bytes);
 }
 
 /// Appends a field with a length: a text, bytes, or a message.
@@ -186,6 +188,7 @@ mod tests {
             purge_time: None,
             revision: Revision::FIRST,
             change: 1,
+            source_id: None,
         }
     }
 
@@ -211,6 +214,7 @@ mod tests {
             purge_time: row.purge_time,
             revision: row.revision,
             change: row.change,
+            source_id: row.source_id.map(str::to_owned),
         }
     }
 
@@ -231,6 +235,7 @@ mod tests {
             delete_time: TIME,
             purge_time: TIME,
             revision: Revision(i64::MAX),
+            source_id: Some("google:MTIz"),
             ..minimal()
         };
         let early = Some(Timestamp::from_micros(-1));

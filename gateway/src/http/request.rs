@@ -109,11 +109,11 @@ pub fn check_target(target: &Uri) -> Result<(), HttpError> {
     Err(HttpError::from(error).with_status_code(StatusCode::URI_TOO_LONG))
 }
 
-/// Returns the format of the body, which is JSON if the request has no content type.
+/// Checks that the body is not compressed.
 ///
 /// # Errors
-/// 415 if the route does not accept the content type, or if the body is compressed.
-pub fn body_format(headers: &HeaderMap, route: &Route) -> Result<Format, HttpError> {
+/// 415 if it is.
+pub fn check_encoding(headers: &HeaderMap) -> Result<(), HttpError> {
     if headers
         .get_all(header::CONTENT_ENCODING)
         .iter()
@@ -126,6 +126,15 @@ pub fn body_format(headers: &HeaderMap, route: &Route) -> Result<Format, HttpErr
             .with_status_code(StatusCode::UNSUPPORTED_MEDIA_TYPE)
             .with_header(header::ACCEPT_ENCODING, identity));
     }
+    Ok(())
+}
+
+/// Returns the format of the body, which is JSON if the request has no content type.
+///
+/// # Errors
+/// 415 if the route does not accept the content type, or if the body is compressed.
+pub fn body_format(headers: &HeaderMap, route: &Route) -> Result<Format, HttpError> {
+    check_encoding(headers)?;
     let types: Vec<_> = headers.get_all(header::CONTENT_TYPE).iter().collect();
     match types[..] {
         [] => return Ok(Format::Json),

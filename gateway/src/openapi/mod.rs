@@ -13,7 +13,7 @@ use prost_reflect::{DescriptorPool, ServiceDescriptor};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::routing::binding::rules;
+use crate::routing::binding::{is_representable, rules};
 
 pub mod binding;
 pub mod comment;
@@ -94,9 +94,12 @@ impl Document {
         paths: &mut Paths,
     ) -> anyhow::Result<()> {
         let mut has_binding = false;
-        for method in service.methods().filter(|method| !method.is_client_streaming()) {
+        for method in service.methods() {
             let name = method.full_name();
             for (index, rule) in rules(&method).with_context(|| name.to_owned())?.iter().enumerate() {
+                if !is_representable(&method, rule) {
+                    continue;
+                }
                 let binding = Binding::from_rule(&method, rule, index, paths).with_context(|| name.to_owned())?;
                 let Some(binding) = binding else { continue };
                 has_binding = true;

@@ -79,6 +79,10 @@ fn request_body(binding: &Binding, schemas: &mut Schemas) -> Option<Value> {
             (schemas.field(field, purpose), schema::has_behavior(field, Behavior::Required))
         }
     };
+    if binding::upload_field(&binding.method, &binding.body).is_some() {
+        let file = json!({"type": "string", "format": "binary", "description": "The file, of any media type."});
+        return Some(json!({"required": true, "content": {"application/octet-stream": {"schema": file}}}));
+    }
     let mut json = json!({"schema": schema});
     if let Some(example) = example::request(binding.method.full_name()) {
         json["example"] = example;

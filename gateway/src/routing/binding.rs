@@ -54,6 +54,8 @@ pub struct Route {
     /// The fields with which a stream is resumed: the field of the request, and the number of the field that contains
     /// its next value in each message of the stream.
     pub resume: Option<(FieldDescriptor, u32)>,
+    /// The field of the requests that contains a part of the body, if the RPC receives a file.
+    pub upload: Option<FieldDescriptor>,
     /// The fields of the parts of a file, if the RPC returns one.
     pub file: Option<FileFields>,
     /// The metrics of the binding.
@@ -108,7 +110,7 @@ pub enum BodyRule {
 }
 
 /// Builds the router for every RPC in `pool` that has a binding. Client-streaming RPCs are skipped, since HTTP/JSON
-/// cannot represent them.
+/// cannot represent them, except those that receive a file.
 ///
 /// # Errors
 /// If a binding is invalid, two bindings have the same method and path, or no backend serves the package of an RPC.
@@ -117,11 +119,11 @@ pub fn compile(pool: &DescriptorPool, backends: &[Backend]) -> anyhow::Result<Ro
     let types = Types::new(pool);
     for service in pool.services() {
         for method in service.methods() {
-            if method.is_client_streaming() {
-                continue;
-            }
             let name = method.full_name();
             for rule in rules(&method).with_context(|| format!("the http option of {name}"))? {
+                if !is_representable(&method, &rule) {
+                    continue;
+                }
                 let backend = backends.iter().find(|backend| backend.serves(service.full_name()));
                 let backend = backend.with_context(|| format!("no backend serves {name}"))?;
                 bind(&mut router, &types, &method, backend, &rule)
@@ -177,6 +179,7 @@ fn bind(
         .map(|(request, response)| (request, response.number()));
     let writer = MessageWriter::new(types, &output, response_body.as_ref()).context("the response type is unknown")?;
     let file = file_fields(method, response_body.as_ref());
+    let upload = upload_field(method, &body).cloned();
     let route = Route {
         rpc: format!("/{}/{}", method.parent_service().full_name(), method.name()).parse()?,
         backend: backend.clone(),
@@ -192,6 +195,7 @@ fn bind(
         is_read: has_no_side_effects(method),
         is_server_streaming: method.is_server_streaming(),
         resume,
+        upload,
         file,
         metrics: RouteMetrics::new(http_method.name(), &path),
     };
@@ -218,6 +222,21 @@ pub(crate) fn response_body(
         "" => None,
         name => Some(output.get_field_by_name(name).with_context(|| format!("no field {name} for response_body"))?),
     })
+}
+
+/// Reports whether HTTP can represent an RPC by this rule.
+pub(crate) fn is_representable(method: &MethodDescriptor, rule: &DynamicMessage) -> bool {
+    let is_upload = || body(rule, &method.input()).is_ok_and(|body| upload_field(method, &body).is_some());
+    !method.is_client_streaming() || is_upload()
+}
+
+/// Returns the field with the parts of a file, if the RPC receives one: a stream of requests whose body is bytes.
+pub(crate) fn upload_field<'b>(method: &MethodDescriptor, body: &'b BodyRule) -> Option<&'b FieldDescriptor> {
+    let is_upload = method.is_client_streaming() && !method.is_server_streaming();
+    match body {
+        BodyRule::Field(field) if is_upload && field.kind() == Kind::Bytes => Some(field),
+        _ => None,
+    }
 }
 
 /// Returns the fields of the parts of a file, if the RPC returns one: a stream whose response body is bytes.

@@ -112,6 +112,17 @@ impl Call {
     pub(crate) fn message<M: Message + Default>(&self) -> M {
         M::decode(&self.body[5..]).unwrap()
     }
+
+    /// Returns the messages of a stream of requests.
+    pub(crate) fn messages<M: Message + Default>(&self) -> Vec<M> {
+        let (mut rest, mut messages) = (&self.body[..], Vec::new());
+        while let Some((&[_, length @ ..], after)) = rest.split_first_chunk::<5>() {
+            let (message, after) = after.split_at(u32::from_be_bytes(length) as usize);
+            messages.push(M::decode(message).unwrap());
+            rest = after;
+        }
+        messages
+    }
 }
 
 pub(crate) struct FakeBackend {

@@ -42,3 +42,4 @@ mod slow;
 mod streams;
 mod support;
 mod tls;
+mod uploads;

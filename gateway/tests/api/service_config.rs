@@ -68,7 +68,8 @@ fn every_rpc_has_a_timeout_unless_it_is_a_stream() {
     for service in contract_pool().services() {
         for method in service.methods() {
             let has_timeout = !method_config(service.full_name(), method.name())["timeout"].is_null();
-            assert_eq!(has_timeout, !method.is_server_streaming(), "{}", method.full_name());
+            let is_stream = method.is_client_streaming() || method.is_server_streaming();
+            assert_eq!(has_timeout, !is_stream, "{}", method.full_name());
         }
     }
 }

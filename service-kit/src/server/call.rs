@@ -34,6 +34,9 @@ use crate::{
 
 const GRPC_TIMEOUT: &str = "grpc-timeout";
 
+/// Maximum time of a call whose requests are a stream, such as a large file. A stream that stalls ends earlier.
+pub const UPLOAD_TIMEOUT: Duration = Duration::from_secs(15 * 60);
+
 /// Maximum length of a path in the log.
 const MAX_LOGGED_PATH_BYTES: usize = 128;
 
@@ -115,6 +118,7 @@ where
         let CallLayer { timeout, max_header_bytes, shutdown, metrics, peers } = self.layer.clone();
         let mut record = metrics.start(request.uri().path());
         let end_of_streams = ConnectionState::end_of_streams(request.extensions(), &shutdown);
+        let timeout = if record.receives_stream() { timeout.max(UPLOAD_TIMEOUT) } else { timeout };
         let limit = caller_timeout(request.headers()).map_or(timeout, |requested| requested.min(timeout));
         request.extensions_mut().insert(id.clone());
         let response = async move {

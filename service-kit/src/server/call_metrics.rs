@@ -160,6 +160,11 @@ impl CallRecord {
         self.call.as_ref().and_then(|(_, method)| method.rpc.as_ref())
     }
 
+    /// Reports whether the requests of the call are a stream.
+    pub(super) fn receives_stream(&self) -> bool {
+        self.call.as_ref().is_some_and(|(_, method)| method.labels[0].value() == "client_stream")
+    }
+
     /// Sets the span of the call.
     pub(super) fn set_span(&mut self, span: CallSpan) {
         self.span = span;

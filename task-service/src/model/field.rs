@@ -7,10 +7,11 @@ use uuid::Uuid;
 
 use super::fold::fold;
 
-const MAX_TITLE_CHARS: usize = 200;
-const MAX_NOTES_CHARS: usize = 4000;
-const MAX_LABELS: usize = 20;
-const MAX_LABEL_CHARS: usize = 50;
+pub(crate) const MAX_TITLE_CHARS: usize = 200;
+pub(crate) const MAX_NOTES_CHARS: usize = 4000;
+pub(crate) const MAX_LABELS: usize = 20;
+pub(crate) const MAX_LABEL_CHARS: usize = 50;
+pub(crate) const MAX_SOURCE_ID_CHARS: usize = 255;
 
 /// The bounds of `google.protobuf.Timestamp`: 0001-01-01T00:00:00Z and 9999-12-31T23:59:59Z.
 const MIN_SECONDS: i64 = -62_135_596_800;

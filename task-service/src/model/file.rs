@@ -12,6 +12,18 @@ pub(crate) enum ExportFormat {
     ICalendar,
 }
 
+/// A format of imports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ImportFormat {
+    JsonLines,
+    Csv,
+    ICalendar,
+    TodoistCsv,
+    TodoistBackup,
+    GoogleTakeout,
+    MicrosoftTodo,
+}
+
 impl TryFrom<FileFormat> for ExportFormat {
     type Error = FieldError;
 
@@ -20,7 +32,24 @@ impl TryFrom<FileFormat> for ExportFormat {
             FileFormat::Jsonl => Ok(Self::JsonLines),
             FileFormat::Csv => Ok(Self::Csv),
             FileFormat::Icalendar => Ok(Self::ICalendar),
-            FileFormat::Unspecified => Err("must be a format of exports: JSONL, CSV or ICALENDAR"),
+            _ => Err("must be a format of exports: JSONL, CSV or ICALENDAR"),
+        }
+    }
+}
+
+impl TryFrom<FileFormat> for ImportFormat {
+    type Error = FieldError;
+
+    fn try_from(format: FileFormat) -> Result<Self, FieldError> {
+        match format {
+            FileFormat::Jsonl => Ok(Self::JsonLines),
+            FileFormat::Csv => Ok(Self::Csv),
+            FileFormat::Icalendar => Ok(Self::ICalendar),
+            FileFormat::TodoistCsv => Ok(Self::TodoistCsv),
+            FileFormat::TodoistBackup => Ok(Self::TodoistBackup),
+            FileFormat::GoogleTakeout => Ok(Self::GoogleTakeout),
+            FileFormat::MicrosoftTodo => Ok(Self::MicrosoftTodo),
+            FileFormat::Unspecified => Err("must be set in the first message"),
         }
     }
 }

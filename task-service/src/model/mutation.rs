@@ -11,13 +11,14 @@ use super::{
     due::due_at,
     later,
     rank::{self, SequenceNumber},
-    write::{Change, NewTask, TaskUpdate, Write},
+    write::{Change, Imported, NewTask, TaskUpdate, Write},
 };
 use crate::error::{etag_mismatch, list_not_found, quota_exceeded, task_id_taken, task_not_found, validation_failed};
 
 mod location;
 mod tree;
 
+pub(crate) use location::MAX_LEVELS;
 pub(crate) use tree::{Node, Relative, TaskTree};
 
 /// The location that siblings share: their list, and their parent unless they are at the top level of the list.
@@ -69,6 +70,8 @@ pub(crate) struct WorkingSet {
     pub(crate) changed: BTreeMap<Uuid, Option<TaskRow>>,
     /// The ids that clients have chosen for new tasks, but that belong to other tasks or lists of the owner.
     pub(crate) taken: HashSet<Uuid>,
+    /// The source ids of tasks to import that other tasks of the owner have.
+    pub(crate) taken_sources: HashSet<String>,
     /// The change in the number of active tasks.
     pub(crate) active_delta: i64,
     /// The maximum of `active_delta`, which follows from the limit of active tasks.
@@ -180,8 +183,15 @@ impl WorkingSet {
         if self.taken.contains(&id) || self.is_created(id) {
             return Err((task_id_taken(), Some(("task_id", "is the id of another task or list of the caller"))));
         }
+        let imported = task.imported.as_deref();
+        let source_id = imported.and_then(|imported| imported.source_id.clone());
+        if source_id.as_ref().is_some_and(|source_id| self.taken_sources.contains(source_id)) {
+            return Err((task_id_taken(), Some(("task.source_id", "is the source id of another task of the caller"))));
+        }
         let scope = self.scope_for(task.list_id, task.parent_id, ["task.list_id", "task.parent_id"])?;
         let due_date = task.due_date.map(|date| date.to_string());
+        // Two rows of one mutation may have the same one.
+        self.taken_sources.extend(source_id.clone());
         let row = TaskRow {
             owner_id: owner,
             id,
@@ -195,14 +205,18 @@ impl WorkingSet {
             due_time: task.due_time,
             time_zone: task.time_zone,
             labels: task.labels.to_stored(),
-            rank: rank::last(sequence, index),
-            create_time: now,
+            rank: match imported {
+                Some(Imported { first, row, .. }) => rank::imported(first.unwrap_or(sequence), *row),
+                None => rank::last(sequence, index),
+            },
+            create_time: imported.and_then(|imported| imported.create_time).unwrap_or(now),
             update_time: now,
-            complete_time: None,
+            complete_time: imported.and_then(|imported| imported.complete_time),
             delete_time: None,
             purge_time: None,
             revision: Revision::FIRST,
             change: sequence.0,
+            source_id,
         };
         self.ranks.entry(scope.container_id()).or_default().insert(row.rank.clone(), id);
         self.tree.insert(row);

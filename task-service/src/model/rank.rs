@@ -17,6 +17,11 @@ pub(crate) fn last(sequence: SequenceNumber, write_index: usize) -> String {
     format!("6{:0SEQUENCE_DIGITS$}{:03}5", sequence.0 % SEQUENCE_MODULUS, write_index % 1000)
 }
 
+/// Returns a key after all keys of mutations before the first one of an import, in the order of the rows of its file.
+pub(crate) fn imported(first: SequenceNumber, row: u32) -> String {
+    format!("6{:0SEQUENCE_DIGITS$}000{row:010}5", first.0 % SEQUENCE_MODULUS)
+}
+
 /// Returns a key before all keys of earlier mutations, and before those of earlier writes of this mutation.
 pub(crate) fn first(sequence: SequenceNumber, write_index: usize) -> String {
     let sequence = SEQUENCE_MODULUS - 1 - sequence.0 % SEQUENCE_MODULUS;

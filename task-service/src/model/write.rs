@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::{
     Target, TaskRow,
     field::{Labels, Notes, Priority, Title},
+    rank::SequenceNumber,
 };
 
 /// A write to a task.
@@ -53,6 +54,23 @@ pub(crate) struct NewTask {
     pub(crate) labels: Labels,
     pub(crate) list_id: Option<Uuid>,
     pub(crate) parent_id: Option<Uuid>,
+    /// What only imports set.
+    pub(crate) imported: Option<Box<Imported>>,
+}
+
+/// What imports set in addition.
+#[derive(Clone, Debug)]
+pub(crate) struct Imported {
+    /// No other task of the owner has it.
+    pub(crate) source_id: Option<String>,
+    /// The time of the import if it is not set.
+    pub(crate) create_time: Option<Timestamp>,
+    /// Set if the task is completed.
+    pub(crate) complete_time: Option<Timestamp>,
+    /// The sequence number of the first mutation of the import, unless this is the first.
+    pub(crate) first: Option<SequenceNumber>,
+    /// The index of the row in the file, which determines the rank.
+    pub(crate) row: u32,
 }
 
 /// A change of an optional field.

@@ -138,6 +138,7 @@ pub(crate) fn create(request: CreateTaskRequest, validator: &mut RequestValidato
         labels: labels?,
         list_id: list_id?,
         parent_id: parent_id?,
+        imported: None,
     }))
 }
 

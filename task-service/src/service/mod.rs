@@ -17,9 +17,15 @@ use uuid::Uuid;
 
 use crate::{
     error::row_rate_limited,
-    model::{mutation::Actor, sync::SyncPoint},
+    model::{mutation::Actor, sync::SyncPoint, write::Write},
+    request::write::WriteOptions,
     store::{
-        lists::create_default, owner_queue::OwnerQueue, read_groups::TaskReads, transaction::Outcome,
+        lists::create_default,
+        mutations::{Encode, Mutation},
+        owner_queue::OwnerQueue,
+        read_groups::TaskReads,
+        storage_limits,
+        transaction::Outcome,
         write_groups::TaskWrites,
     },
     transfer::limit::TransferLimit,
@@ -29,6 +35,7 @@ use crate::{
     },
 };
 
+mod import;
 pub(crate) mod lists;
 pub(crate) mod tasks;
 pub(crate) mod webhooks;
@@ -58,8 +65,9 @@ pub(crate) struct App {
     pub(crate) max_lists: u32,
     /// Maximum size of a response. Pages end early rather than exceed it.
     pub(crate) max_response_bytes: usize,
-    /// The exports that are being sent.
+    /// The exports that are being sent, and the imports.
     pub(crate) exports: TransferLimit,
+    pub(crate) imports: TransferLimit,
 }
 
 impl App {
@@ -70,11 +78,43 @@ impl App {
     pub(crate) fn writer<T>(&self, request: &Request<T>) -> Result<Writer, ApiError> {
         let caller = Caller::from_request(request)?;
         let owner = caller.user_id();
-        if self.rate_limits == OnOff::On {
-            self.row_rate_limit.check_charges(&owner).map_err(row_rate_limited)?;
+        if let Some(delay) = self.row_delay(owner) {
+            return Err(row_rate_limited(delay));
         }
         let id = caller.actor().unwrap_or(owner);
         Ok(Writer { owner, actor: Actor { id: Some(id), session_id: Some(caller.session_id()) } })
+    }
+
+    /// Returns how long the account must wait before it writes again, if it has written too many rows.
+    pub(crate) fn row_delay(&self, owner: Uuid) -> Option<Duration> {
+        let is_limited = self.rate_limits == OnOff::On;
+        is_limited.then(|| self.row_rate_limit.check_charges(&owner).err()).flatten()
+    }
+
+    /// Returns a mutation of these writes.
+    pub(crate) fn mutation(
+        &self,
+        writer: Writer,
+        options: WriteOptions,
+        writes: Vec<Write>,
+        prefixes: Vec<String>,
+        encode: Encode,
+    ) -> Mutation {
+        let Writer { owner, actor } = writer;
+        let now = self.clock.now();
+        Mutation {
+            owner,
+            actor,
+            now,
+            purge_time: now + self.purge_after,
+            max_tasks: self.max_tasks.into(),
+            max_deleted: storage_limits::MAX_DELETED_TASKS,
+            options,
+            new_ids: writes.iter().map(|_| self.clock.new_id()).collect(),
+            writes,
+            prefixes,
+            encode,
+        }
     }
 
     /// Returns up to `size` changes of an owner since a sync point, or since the beginning. An owner who has written

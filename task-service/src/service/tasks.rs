@@ -8,21 +8,26 @@ use taskey_proto::{
     encoded::Encoded,
     task::v1::{
         BatchWriteTasksRequest, BatchWriteTasksResponse, CompleteTaskRequest, CreateTaskRequest, DeleteTaskRequest,
-        ExportTasksRequest, ExportTasksResponse, GetTaskRequest, ListTaskChangesRequest, ListTaskChangesResponse,
-        ListTaskHistoryRequest, ListTaskHistoryResponse, ListTasksRequest, ListTasksResponse, MoveTaskRequest,
-        PreviewOccurrencesRequest, PreviewOccurrencesResponse, ReopenTaskRequest, Task, UndeleteTaskRequest,
-        UpdateTaskRequest, WatchTasksRequest, WatchTasksResponse, task_service_server::TaskService,
+        ExportTasksRequest, ExportTasksResponse, GetTaskRequest, ImportTasksRequest, ImportTasksResponse,
+        ListTaskChangesRequest, ListTaskChangesResponse, ListTaskHistoryRequest, ListTaskHistoryResponse,
+        ListTasksRequest, ListTasksResponse, MoveTaskRequest, PreviewOccurrencesRequest, PreviewOccurrencesResponse,
+        ReopenTaskRequest, Task, UndeleteTaskRequest, UpdateTaskRequest, WatchTasksRequest, WatchTasksResponse,
+        task_service_server::TaskService,
     },
 };
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
-use super::{App, Writer, respond};
+use super::{
+    App, Writer,
+    import::{self, Import},
+    respond,
+};
 use crate::{
     model::{TaskRow, sync::SyncPoint, write::Write},
     page::{PageEncoder, history_page},
     request::{self, batch, recurrence, write, write::WriteOptions},
     response,
-    store::{history::pages, lists, mutations::Mutation, storage_limits, tasks, transaction::Outcome},
+    store::{history::pages, lists, tasks, transaction::Outcome},
     transfer::export::Export,
     watch::{stream, sync_page::SyncPage},
 };
@@ -147,6 +152,21 @@ impl TaskService for Tasks {
         Ok(Response::new(stream::watch(self.0.changes.clone(), watch, first, self.session_end(caller))))
     }
 
+    async fn import_tasks(
+        &self,
+        request: Request<Streaming<ImportTasksRequest>>,
+    ) -> Result<Response<ImportTasksResponse>, Status> {
+        let writer = self.0.writer(&request)?;
+        let caller = Caller::from_request(&request)?.clone();
+        let _permit = self.0.imports.acquire(writer.owner).await?;
+        let upload = import::receive(request.into_inner()).await?;
+        let import = Import { app: &self.0, writer, upload };
+        tokio::select! {
+            imported = import.run() => Ok(Response::new(imported?)),
+            error = self.session_end(caller) => Err(error.into()),
+        }
+    }
+
     type ExportTasksStream = stream::Messages<ExportTasksResponse>;
 
     async fn export_tasks(
@@ -210,22 +230,10 @@ impl Tasks {
         prefixes: Vec<String>,
         message: fn(&[Option<TaskRow>], Epoch) -> M,
     ) -> Result<Response<M>, Status> {
-        let App { owner_queue, clock, watches, page_tokens, purge_after, max_tasks, .. } = &*self.0;
-        let (now, epoch) = (clock.now(), page_tokens.epoch().get());
-        let Writer { owner, actor } = writer;
-        let mutation = Mutation {
-            owner,
-            actor,
-            now,
-            purge_time: now + *purge_after,
-            max_tasks: (*max_tasks).into(),
-            max_deleted: storage_limits::MAX_DELETED_TASKS,
-            options,
-            new_ids: writes.iter().map(|_| clock.new_id()).collect(),
-            writes,
-            prefixes,
-            encode: Arc::new(move |rows| message(rows, epoch).encode_to_vec()),
-        };
+        let App { owner_queue, watches, page_tokens, .. } = &*self.0;
+        let (owner, epoch) = (writer.owner, page_tokens.epoch().get());
+        let encode = Arc::new(move |rows: &[Option<TaskRow>]| message(rows, epoch).encode_to_vec());
+        let mutation = self.0.mutation(writer, options, writes, prefixes, encode);
         let outcome = match self.0.writes.execute(owner_queue, mutation).await? {
             Outcome::Done(rows) => Outcome::Done(message(&rows, epoch)),
             Outcome::Replayed(bytes) => Outcome::Replayed(bytes),

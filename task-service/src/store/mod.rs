@@ -17,6 +17,7 @@ pub(crate) mod changes;
 pub(crate) mod epoch;
 pub(crate) mod export;
 pub(crate) mod history;
+pub(crate) mod import;
 pub(crate) mod lists;
 pub(crate) mod mutations;
 pub(crate) mod owner_queue;

@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use super::{
     epoch, history,
+    import::find_sources,
     owner_queue::OwnerQueue,
     read_set::{ReadSet, read_lists, read_ranks, read_taken, read_tasks},
     rows::{MAX_IDS, store_tasks},
@@ -56,7 +57,8 @@ pub(crate) async fn notify(db: &Db, payload: String) -> Result<(), db::Error> {
 /// The task of each write, as it is after the write, or `None` if the task is missing and the write allows that.
 pub(crate) type Rows = Vec<Option<TaskRow>>;
 
-type Encode = Arc<dyn Fn(&[Option<TaskRow>]) -> Vec<u8> + Send + Sync>;
+/// Encodes the response to a mutation.
+pub(crate) type Encode = Arc<dyn Fn(&[Option<TaskRow>]) -> Vec<u8> + Send + Sync>;
 
 /// Writes of an owner, of which either all take effect or none.
 #[derive(Clone)]
@@ -114,11 +116,21 @@ pub(super) async fn execute_within(conn: &mut Conn, mutation: Mutation) -> Resul
     let lists = read_lists(conn, owner, &read_set, &tree).await?;
     let ranks = read_ranks(conn, owner, &read_set, &tree, &lists).await?;
     let taken = read_taken(conn, owner, &read_set.chosen).await?;
+    let taken_sources = find_sources(conn, owner, &read_set.sources).await?.into_keys().collect();
     let context = MutationContext { owner, actor, now, purge_time, sequence: SequenceNumber(counter.sequence) };
     // `active_tasks` already includes the tasks to create.
     let max_active_delta = max_tasks - (counter.active_tasks - read_set.create_count);
-    let mut working_set =
-        WorkingSet { context, tree, lists, ranks, changed: BTreeMap::new(), taken, active_delta: 0, max_active_delta };
+    let mut working_set = WorkingSet {
+        context,
+        tree,
+        lists,
+        ranks,
+        changed: BTreeMap::new(),
+        taken,
+        taken_sources,
+        active_delta: 0,
+        max_active_delta,
+    };
     let rows = apply(&mut working_set, writes, &prefixes, &new_ids)?;
 
     if options.validate_only || (!working_set.has_changes() && options.request.is_none()) {

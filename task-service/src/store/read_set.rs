@@ -30,6 +30,8 @@ pub(super) struct ReadSet {
     pub(super) anchors: Vec<Uuid>,
     /// The ids that clients have chosen for new tasks.
     pub(super) chosen: Vec<Uuid>,
+    /// The source ids of tasks to import.
+    pub(super) sources: Vec<String>,
     /// The number of tasks to create.
     pub(super) create_count: i64,
     /// Whether there is a single write, so that no other write of the mutation precedes it.
@@ -47,6 +49,7 @@ impl ReadSet {
                 Write::Create(task) => {
                     set.create_count += 1;
                     set.chosen.extend(task.id);
+                    set.sources.extend(task.imported.as_ref().and_then(|imported| imported.source_id.clone()));
                     set.reads_relatives |= task.parent_id.is_some();
                     set.with_ancestors.extend(task.parent_id);
                     set.lists.extend(task.list_id);

@@ -9,7 +9,7 @@ use taskey_proto::task::v1::{Task, TaskList};
 use super::fields::FIELDS;
 
 /// The column with the title of the list, after those of the fields.
-const LIST: &str = "list";
+pub(crate) const LIST: &str = "list";
 
 /// The characters with which a formula begins in a spreadsheet (OWASP, "CSV Injection"), and the one that marks text.
 const FORMULA_STARTS: [char; 8] = ['=', '+', '-', '@', '\t', '\r', '\n', GUARD];
@@ -43,9 +43,14 @@ fn to_text(value: Value) -> String {
     }
 }
 
-/// Marks a text that a spreadsheet would take for a formula.
+/// Marks a text that a spreadsheet would take for a formula. [`unguard`] returns the original.
 fn guard(text: &str) -> Cow<'_, str> {
     if text.starts_with(FORMULA_STARTS) { format!("{GUARD}{text}").into() } else { text.into() }
+}
+
+/// Returns a text without the mark of [`guard`].
+pub(crate) fn unguard(text: &str) -> &str {
+    text.strip_prefix(GUARD).filter(|rest| rest.starts_with(FORMULA_STARTS)).unwrap_or(text)
 }
 
 fn write_record(fields: impl Iterator<Item = String>, terminator: Terminator, file: &mut Vec<u8>) {
@@ -68,9 +73,17 @@ mod tests {
     fn formulas_are_marked_as_text() {
         for formula in ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "'=1", "'"] {
             assert!(guard(formula).starts_with('\''), "{formula:?}");
-            assert_eq!(&guard(formula)[1..], formula);
+            assert_eq!(unguard(&guard(formula)), formula);
         }
         assert_eq!(record(&["=cmd|' /C calc'!A0", "1=1", "", "it's"]), "'=cmd|' /C calc'!A0,1=1,,it's\r\n");
+    }
+
+    #[test]
+    fn apostrophes_before_other_texts_are_no_marks() {
+        for text in ["'tis", "'", "''", "", "a'=1"] {
+            assert_eq!(unguard(&guard(text)), text);
+        }
+        assert_eq!(unguard("'tis"), "'tis");
     }
 
     #[test]

@@ -1,11 +1,14 @@
 //! The fields of tasks in JSON Lines and CSV. A new field of `Task` is one entry of [`FIELDS`] or of [`OMITTED`].
 
-use jiff::{SignedDuration, civil::DateTime};
+use jiff::{SignedDuration, Timestamp, civil::DateTime, tz::TimeZone};
 use serde_json::Value;
+use service_kit::clock;
 use taskey_proto::task::v1::{
     Task,
     task::{Priority, State},
 };
+
+use crate::model::field::FieldError;
 
 /// A field in files.
 #[derive(Clone, Copy)]
@@ -14,32 +17,81 @@ pub(crate) struct Field {
     pub(crate) name: &'static str,
     /// The name in JSON.
     pub(crate) json_name: &'static str,
+    /// Whether the value is a list.
+    pub(crate) is_list: bool,
     /// Returns the value in JSON, or null if it is the default.
     pub(crate) get: fn(&Task) -> Value,
+    /// Sets the field to a value in JSON.
+    pub(crate) set: fn(&mut Task, Value) -> Result<(), FieldError>,
 }
 
 /// The fields in files, in their order.
-pub(crate) const FIELDS: [Field; 13] = [
-    field("id", "id", |task| text(&task.id)),
+pub(crate) const FIELDS: [Field; 14] = [
+    field("id", "id", |task| text(&task.id), |task, value| set_text(&mut task.id, value)),
     // Files name the default list by an empty id, because its id is that of the owner.
-    field("list_id", "listId", |task| if task.list_id == task.owner_id { Value::Null } else { text(&task.list_id) }),
-    field("parent_id", "parentId", |task| text(&task.parent_id)),
-    field("title", "title", |task| text(&task.title)),
-    field("notes", "notes", |task| text(&task.notes)),
-    field("state", "state", |task| match task.state() {
-        State::Completed => State::Completed.as_str_name().into(),
-        _ => Value::Null,
-    }),
-    field("priority", "priority", |task| match task.priority() {
-        Priority::Unspecified => Value::Null,
-        priority => priority.as_str_name().into(),
-    }),
-    field("due_date", "dueDate", |task| text(&task.due_date)),
-    field("due_time", "dueTime", |task| time(task.due_time)),
-    field("time_zone", "timeZone", |task| text(&task.time_zone)),
-    field("labels", "labels", |task| texts(&task.labels)),
-    field("create_time", "createTime", |task| time(task.create_time)),
-    field("complete_time", "completeTime", |task| time(task.complete_time)),
+    field(
+        "list_id",
+        "listId",
+        |task| if task.list_id == task.owner_id { Value::Null } else { text(&task.list_id) },
+        |task, value| set_text(&mut task.list_id, value),
+    ),
+    field("parent_id", "parentId", |task| text(&task.parent_id), |task, value| set_text(&mut task.parent_id, value)),
+    field("title", "title", |task| text(&task.title), |task, value| set_text(&mut task.title, value)),
+    field("notes", "notes", |task| text(&task.notes), |task, value| set_text(&mut task.notes, value)),
+    field(
+        "state",
+        "state",
+        |task| match task.state() {
+            State::Completed => State::Completed.as_str_name().into(),
+            _ => Value::Null,
+        },
+        |task, value| {
+            task.state = named(&value, "STATE_", State::from_str_name).ok_or("must be OPEN or COMPLETED")?.into();
+            Ok(())
+        },
+    ),
+    field(
+        "priority",
+        "priority",
+        |task| match task.priority() {
+            Priority::Unspecified => Value::Null,
+            priority => priority.as_str_name().into(),
+        },
+        |task, value| {
+            let priority = named(&value, "PRIORITY_", Priority::from_str_name);
+            task.priority = priority.ok_or("must be LOW, MEDIUM or HIGH")?.into();
+            Ok(())
+        },
+    ),
+    field("due_date", "dueDate", |task| text(&task.due_date), |task, value| set_text(&mut task.due_date, value)),
+    field("due_time", "dueTime", |task| time(task.due_time), |task, value| set_time(&mut task.due_time, &value)),
+    field("time_zone", "timeZone", |task| text(&task.time_zone), |task, value| set_text(&mut task.time_zone, value)),
+    Field {
+        is_list: true,
+        ..field(
+            "labels",
+            "labels",
+            |task| texts(&task.labels),
+            |task, value| {
+                let texts = value.as_array().map(|texts| texts.iter().filter_map(Value::as_str).map(str::to_owned));
+                task.labels = texts.ok_or("must be a list of texts")?.collect();
+                Ok(())
+            },
+        )
+    },
+    field(
+        "create_time",
+        "createTime",
+        |task| time(task.create_time),
+        |task, value| set_time(&mut task.create_time, &value),
+    ),
+    field(
+        "complete_time",
+        "completeTime",
+        |task| time(task.complete_time),
+        |task, value| set_time(&mut task.complete_time, &value),
+    ),
+    field("source_id", "sourceId", |task| text(&task.source_id), |task, value| set_text(&mut task.source_id, value)),
 ];
 
 /// The fields that are not in files, because they belong to one copy of the task: its owner, its versions, its deletion,
@@ -47,8 +99,33 @@ pub(crate) const FIELDS: [Field; 13] = [
 #[cfg(test)]
 const OMITTED: [&str; 6] = ["owner_id", "update_time", "delete_time", "purge_time", "etag", "rank"];
 
-const fn field(name: &'static str, json_name: &'static str, get: fn(&Task) -> Value) -> Field {
-    Field { name, json_name, get }
+const fn field(
+    name: &'static str,
+    json_name: &'static str,
+    get: fn(&Task) -> Value,
+    set: fn(&mut Task, Value) -> Result<(), FieldError>,
+) -> Field {
+    Field { name, json_name, is_list: false, get, set }
+}
+
+/// Returns the enum value with a name, with or without its prefix.
+fn named<E>(value: &Value, prefix: &str, from_name: fn(&str) -> Option<E>) -> Option<E> {
+    let name = value.as_str()?;
+    from_name(&format!("{prefix}{}", name.trim_start_matches(prefix)))
+}
+
+fn set_text(field: &mut String, value: Value) -> Result<(), FieldError> {
+    match value {
+        Value::String(text) => *field = text,
+        _ => return Err("must be a text"),
+    }
+    Ok(())
+}
+
+fn set_time(field: &mut Option<prost_types::Timestamp>, value: &Value) -> Result<(), FieldError> {
+    let time = value.as_str().and_then(parse_time);
+    *field = Some(time.ok_or("must be a time such as 2026-11-30T08:00:00Z")?);
+    Ok(())
 }
 
 fn text(text: &str) -> Value {
@@ -71,12 +148,34 @@ pub(crate) fn format_time(time: prost_types::Timestamp) -> String {
     format!("{}Z", EPOCH.saturating_add(SignedDuration::new(time.seconds, time.nanos)))
 }
 
+/// Parses a time as in RFC 3339. Digits beyond microseconds are dropped.
+pub(crate) fn parse_time(text: &str) -> Option<prost_types::Timestamp> {
+    let instant = match text.strip_suffix('Z') {
+        // The instants of jiff end before the year 9999 does.
+        Some(local) => local.parse().ok()?,
+        None => TimeZone::UTC.to_datetime(text.parse::<Timestamp>().ok()?),
+    };
+    Some(to_timestamp(instant))
+}
+
+/// Converts a time in UTC. Digits beyond microseconds are dropped.
+pub(crate) fn to_timestamp(utc: DateTime) -> prost_types::Timestamp {
+    let micros = utc.duration_since(EPOCH).as_micros();
+    clock::Timestamp::from_micros(i64::try_from(micros).unwrap_or_default()).into()
+}
+
+/// Returns the instant of a local time in a zone of the IANA database. Skipped times are later, repeated ones the earlier.
+pub(crate) fn instant(local: DateTime, zone: &str) -> Option<prost_types::Timestamp> {
+    let instant = TimeZone::get(zone).ok()?.to_ambiguous_timestamp(local).compatible().ok()?;
+    Some(to_timestamp(TimeZone::UTC.to_datetime(instant)))
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
 
     use prost::Message;
-    use prost_types::{FileDescriptorSet, Timestamp};
+    use prost_types::FileDescriptorSet;
 
     use super::*;
 
@@ -88,7 +187,20 @@ mod tests {
             (1_800_000_000, 123_456_000, "2027-01-15T08:00:00.123456Z"),
             (253_402_300_799, 999_999_000, "9999-12-31T23:59:59.999999Z"),
         ] {
-            assert_eq!(format_time(Timestamp { seconds, nanos }), text);
+            let time = prost_types::Timestamp { seconds, nanos };
+            assert_eq!((&format_time(time)[..], parse_time(text)), (text, Some(time)));
+        }
+    }
+
+    #[test]
+    fn times_of_other_products_are_parsed() {
+        let expected = Some(prost_types::Timestamp { seconds: 1_800_000_000, nanos: 123_456_000 });
+        for text in ["2027-01-15T08:00:00.1234567Z", "2027-01-15T09:00:00.123456+01:00", "2027-01-15 08:00:00.123456Z"]
+        {
+            assert_eq!(parse_time(text), expected, "{text}");
+        }
+        for text in ["", "Z", "2027-01-15", "tomorrow", "2027-13-15T08:00:00Z", "2027-01-15T08:00:00"] {
+            assert_eq!(parse_time(text), None, "{text}");
         }
     }
 

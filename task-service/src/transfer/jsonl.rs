@@ -5,6 +5,9 @@ use taskey_proto::task::v1::{Task, TaskList};
 
 use super::fields::FIELDS;
 
+/// The version of the format.
+pub(crate) const VERSION: u64 = 1;
+
 /// The first line.
 pub(crate) const HEADER: &[u8] = b"{\"format\":\"taskey\",\"version\":1}\n";
 

@@ -1,9 +1,10 @@
-//! Files with tasks: exports, and the formats.
+//! Files with tasks: exports, imports, and the formats.
 
 pub(crate) mod csv;
 pub(crate) mod export;
 pub(crate) mod fields;
 pub(crate) mod format;
 pub(crate) mod icalendar;
+pub(crate) mod import;
 pub(crate) mod jsonl;
 pub(crate) mod limit;

@@ -66,6 +66,7 @@ async fn output_only_fields_are_ignored(database: TestDatabase) {
         purge_time: absurd,
         etag: "\"77\"".to_owned(),
         rank: "5".to_owned(),
+        source_id: "google:1".to_owned(),
         ..titled("Buy milk")
     };
     let created = ann.create(sent).await.expect("the task is created");

@@ -17,6 +17,7 @@ mod fields;
 mod follow;
 mod groups;
 mod history;
+mod import;
 mod isolation;
 mod list_changes;
 mod list_deletion;

@@ -4,6 +4,7 @@ use std::fs;
 
 use aws_lc_rs::hmac;
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use futures::stream;
 use prost::Message;
 use prost_types::FileDescriptorSet;
 use serde_json::{Value, json};
@@ -11,11 +12,11 @@ use service_kit::{assert_refused, on_each_database, testing::TestDatabase};
 use taskey_proto::task::v1::{
     BatchWriteTasksRequest, CompleteTaskRequest, CreateTaskListRequest, CreateTaskRequest, CreateWebhookRequest,
     DeleteTaskListRequest, DeleteTaskRequest, DeleteWebhookRequest, ExportTasksRequest, GetTaskListRequest,
-    GetTaskRequest, GetWebhookRequest, ListTaskChangesRequest, ListTaskHistoryRequest, ListTaskListsRequest,
-    ListTasksRequest, ListWebhookAttemptsRequest, ListWebhooksRequest, MoveTaskRequest, PreviewOccurrencesRequest,
-    RedeliverWebhookRequest, ReopenTaskRequest, RotateWebhookSecretRequest, TestWebhookRequest, UndeleteTaskRequest,
-    UpdateTaskListRequest, UpdateTaskRequest, UpdateWebhookRequest, WatchTasksRequest,
-    task_list_service_client::TaskListServiceClient, task_service_client::TaskServiceClient,
+    GetTaskRequest, GetWebhookRequest, ImportTasksRequest, ListTaskChangesRequest, ListTaskHistoryRequest,
+    ListTaskListsRequest, ListTasksRequest, ListWebhookAttemptsRequest, ListWebhooksRequest, MoveTaskRequest,
+    PreviewOccurrencesRequest, RedeliverWebhookRequest, ReopenTaskRequest, RotateWebhookSecretRequest,
+    TestWebhookRequest, UndeleteTaskRequest, UpdateTaskListRequest, UpdateTaskRequest, UpdateWebhookRequest,
+    WatchTasksRequest, task_list_service_client::TaskListServiceClient, task_service_client::TaskServiceClient,
     webhook_service_client::WebhookServiceClient,
 };
 use tokio::time::{Instant, timeout};
@@ -84,7 +85,9 @@ pub(crate) async fn call_every_rpc(channel: &Channel, headers: &[&str]) -> Vec<(
         "RedeliverWebhook": redeliver_webhook(RedeliverWebhookRequest),
         "ListWebhookAttempts": list_webhook_attempts(ListWebhookAttemptsRequest),
     );
-    [lists, tasks, webhooks].concat()
+    let message = stream::iter([ImportTasksRequest::default()]);
+    let import = TaskServiceClient::new(channel.clone()).import_tasks(with(message, headers)).await.map(drop);
+    [lists, tasks, vec![("ImportTasks", import)], webhooks].concat()
 }
 
 /// Signs tokens with arbitrary headers and claims.
@@ -207,11 +210,15 @@ fn signed(key: &hmac::Key, header: &Value, claims: &Value) -> String {
 fn every_rpc_is_called() {
     let set = FileDescriptorSet::decode(taskey_proto::FILE_DESCRIPTOR_SET).expect("the descriptors are valid");
     let services = set.file.iter().filter(|file| file.package() == "taskey.task.v1").flat_map(|file| &file.service);
-    let rpcs: Vec<_> = services.flat_map(|service| &service.method).map(|method| method.name().to_owned()).collect();
+    let mut rpcs: Vec<_> =
+        services.flat_map(|service| &service.method).map(|method| method.name().to_owned()).collect();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let nowhere = async { Channel::from_static("http://127.0.0.1:1").connect_lazy() };
     let called = runtime.block_on(async { call_every_rpc(&nowhere.await, &[]).await });
-    assert_eq!(called.into_iter().map(|(rpc, _)| rpc).collect::<Vec<_>>(), rpcs);
+    let mut called: Vec<_> = called.into_iter().map(|(rpc, _)| rpc).collect();
+    called.sort_unstable();
+    rpcs.sort_unstable();
+    assert_eq!(called, rpcs);
 }
 
 async fn invalid_tokens_are_refused_on_every_rpc(database: TestDatabase) {
@@ -239,7 +246,7 @@ async fn invalid_tokens_are_refused_on_every_rpc(database: TestDatabase) {
             "BatchWriteTasks" => "writes",
             "CreateWebhook" | "UpdateWebhook" => "webhook",
             "ListWebhookAttempts" => "webhook_id",
-            "ExportTasks" => "format",
+            "ExportTasks" | "ImportTasks" => "format",
             "PreviewOccurrences" => {
                 assert_refused!(outcome, InvalidArgument, "VALIDATION_FAILED", "rrule", "start_date");
                 continue;

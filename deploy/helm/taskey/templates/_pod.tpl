@@ -73,6 +73,10 @@ readinessProbe:
   mountPath: {{ .path }}
   readOnly: true
 {{- end }}
+{{- if eq .component "task" }}
+- name: imports
+  mountPath: /data
+{{- end }}
 {{- end -}}
 
 {{- define "taskey.volumes" -}}
@@ -85,6 +89,11 @@ readinessProbe:
       {{- range .items }}
       - {key: {{ . }}, path: {{ . }}}
       {{- end }}
+{{- end }}
+{{- if eq .component "task" }}
+# At most four imports at a time, of up to 100 MiB each.
+- name: imports
+  emptyDir: {sizeLimit: 512Mi}
 {{- end }}
 {{- end -}}
 

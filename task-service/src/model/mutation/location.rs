@@ -11,7 +11,7 @@ use crate::model::{
 };
 
 /// Maximum number of levels of tasks and subtasks.
-const MAX_LEVELS: usize = 5;
+pub(crate) const MAX_LEVELS: usize = 5;
 
 impl WorkingSet {
     /// Returns the scope for an optional list and an optional parent. An error has the path of the list or of the

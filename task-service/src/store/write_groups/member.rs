@@ -195,6 +195,7 @@ impl Member<'_> {
             ranks: HashMap::new(),
             changed: BTreeMap::new(),
             taken: HashSet::new(),
+            taken_sources: HashSet::new(),
             active_delta: 0,
             max_active_delta: max_tasks - counter.active_tasks,
         };

@@ -1,5 +1,7 @@
 //! Calls to any RPC, over gRPC and over HTTP, with arbitrary texts.
 
+use std::borrow::Cow;
+
 use prost_reflect::{DynamicMessage, Kind, MessageDescriptor, MethodDescriptor, Value, prost::Message};
 
 /// An RPC with its HTTP binding.
@@ -20,7 +22,7 @@ pub struct Http {
 }
 
 impl Rpc {
-    /// Returns all unary RPCs of the contract.
+    /// Returns all RPCs of the contract with one response.
     pub fn all() -> Vec<Self> {
         let methods = crate::end_to_end::every_rpc::methods();
         methods.iter().filter(|method| !method.is_server_streaming()).map(Self::new).collect()
@@ -73,31 +75,33 @@ impl Rpc {
             rest = after;
         }
         path += rest;
-        let body = match self.body.as_str() {
-            "" => {
-                let query: Vec<_> = message
-                    .fields()
-                    .filter_map(|(field, value)| {
-                        let value = match value {
-                            Value::String(text) => percent_encode(text),
-                            Value::EnumNumber(number) => number.to_string(),
-                            _ => return None,
-                        };
-                        Some(format!("{}={value}", field.json_name()))
-                    })
-                    .collect();
-                path += if query.is_empty() { "" } else { "?" };
-                path += &query.join("&");
-                String::new()
+        let field = message.get_field_by_name(&self.body).map(Cow::into_owned);
+        let body = match (self.body.as_str(), field) {
+            ("*", _) => serde_json::to_vec(&message).expect("JSON"),
+            (_, Some(Value::Message(field))) => serde_json::to_vec(&field).expect("JSON"),
+            (_, file) => {
+                path += &query(&message);
+                file.as_ref().and_then(Value::as_bytes).map(|file| file.to_vec()).unwrap_or_default()
             }
-            "*" => serde_json::to_string(&message).expect("JSON"),
-            field => serde_json::to_string(
-                message.get_field_by_name(field).expect("a field").as_message().expect("a message"),
-            )
-            .expect("JSON"),
         };
-        Http { verb: self.verb.clone(), path, body: body.into_bytes() }
+        Http { verb: self.verb.clone(), path, body }
     }
+}
+
+/// Returns the query with the texts and enum values of a message.
+fn query(message: &DynamicMessage) -> String {
+    let parameters: Vec<_> = message
+        .fields()
+        .filter_map(|(field, value)| {
+            let value = match value {
+                Value::String(text) => percent_encode(text),
+                Value::EnumNumber(number) => number.to_string(),
+                _ => return None,
+            };
+            Some(format!("{}={value}", field.json_name()))
+        })
+        .collect();
+    if parameters.is_empty() { String::new() } else { format!("?{}", parameters.join("&")) }
 }
 
 fn fill(descriptor: &MessageDescriptor, texts: &dyn Fn(&str) -> Option<String>) -> DynamicMessage {
@@ -105,6 +109,8 @@ fn fill(descriptor: &MessageDescriptor, texts: &dyn Fn(&str) -> Option<String>) 
     for field in descriptor.fields() {
         let value = match field.kind() {
             Kind::String => texts(field.name()).map(Value::String),
+            Kind::Bytes => texts(field.name()).map(|text| Value::Bytes(text.into())),
+            Kind::Enum(_) => texts(field.name()).and_then(|number| number.parse().ok()).map(Value::EnumNumber),
             Kind::Message(inner) if inner.full_name().starts_with("taskey.") => {
                 Some(Value::Message(fill(&inner, texts)))
             }

@@ -35,6 +35,9 @@ const GET_ME: &str = "/taskey.auth.v1.AccountService/GetMe";
 const CREATE_TASK: &str = "/taskey.task.v1.TaskService/CreateTask";
 const CREATE_WEBHOOK: &str = "/taskey.task.v1.WebhookService/CreateWebhook";
 const DELETE_WEBHOOK: &str = "/taskey.task.v1.WebhookService/DeleteWebhook";
+/// A file with a task, in the JSON Lines of Taskey.
+const FILE: &str = "{\"format\":\"taskey\",\"version\":1}\n{\"task\":{\"id\":\"1\",\"title\":\"Buy milk\"}}\n\
+    {\"end\":{\"tasks\":1}}\n";
 /// The receiver of webhooks, which refuses connections.
 const RECEIVER: &str = "http://127.0.0.1:9/";
 /// The RPCs that fail because the programs of the test send no mails.
@@ -241,6 +244,8 @@ impl Scenario {
                         "networks" => "192.0.2.0/24",
                         "id" | "webhook_id" if is_webhook => &webhook_id,
                         "url" => RECEIVER,
+                        "format" if rpc.path.ends_with("/ImportTasks") => "1",
+                        "content" => FILE,
                         "rrule" => "FREQ=DAILY",
                         "start_date" => "2026-11-30",
                         "id" if rpc.path.contains("TaskService") => &task.id,

@@ -1,0 +1,69 @@
+//! The tasks of Google Takeout, `Tasks.json`: task lists and tasks as in the Google Tasks API.
+
+use serde_json::{Map, Value};
+use taskey_proto::task::v1::task::State;
+
+use super::{
+    entry::{Entry, FileTask, Issue},
+    json_lists::Structure,
+    sink::{ReadError, Sink},
+};
+use crate::transfer::fields::parse_time;
+
+/// The structure of the document.
+pub(crate) const STRUCTURE: Structure =
+    Structure { lists: "items", id: "id", title: "title", tasks: "items", is_default: |_, _| false, push };
+
+/// The fields that belong to one copy of the task, or follow from others.
+const OF_ONE_COPY: [&str; 8] =
+    ["kind", "etag", "updated", "selfLink", "webViewLink", "position", "task_type", "hidden"];
+
+/// Adds a task.
+fn push(row: u32, list: Option<&str>, fields: Map<String, Value>, sink: &mut Sink) -> Result<(), ReadError> {
+    let mut file_task = FileTask { row, list: list.map(str::to_owned), ..FileTask::default() };
+    let mut bytes = 0;
+    for (name, value) in fields {
+        let text = value.as_str().unwrap_or_default();
+        bytes += text.len();
+        let task = &mut file_task.task;
+        match name.as_str() {
+            "id" => file_task.set_source("google", text.to_owned()),
+            "parent" => file_task.parent = Some(text.to_owned()).filter(|parent| !parent.is_empty()),
+            "title" => text.clone_into(&mut task.title),
+            "notes" => text.clone_into(&mut task.notes),
+            "status" if text == "completed" => task.state = State::Completed.into(),
+            "status" => {}
+            // Only the date is meaningful: the API discards the time of the day.
+            "due" => text.get(..10).unwrap_or_default().clone_into(&mut task.due_date),
+            "completed" => task.complete_time = parse_time(text),
+            "created" => task.create_time = parse_time(text),
+            "deleted" if value == true => {
+                return sink
+                    .push(Entry::Loss(Issue::new(row, "deleted", "tasks that are deleted are not imported")), 0);
+            }
+            name if OF_ONE_COPY.contains(&name) || is_empty(&value) => {}
+            name => sink.push(Entry::Loss(Issue::new(row, name, "is not imported")), 0)?,
+        }
+    }
+    finish(file_task, bytes, sink)
+}
+
+/// Reports whether a value says nothing.
+pub(crate) fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => true,
+        Value::String(text) => text.is_empty(),
+        Value::Array(values) => values.is_empty(),
+        Value::Object(fields) => fields.is_empty(),
+        Value::Bool(true) | Value::Number(_) => false,
+    }
+}
+
+/// Adds a task, unless it has no id.
+pub(crate) fn finish(file_task: FileTask, bytes: usize, sink: &mut Sink) -> Result<(), ReadError> {
+    let entry = match file_task {
+        FileTask { row, key, .. } if key.is_empty() => Entry::Error(Issue::new(row, "id", "must be set")),
+        file_task => Entry::Task(Box::new(file_task)),
+    };
+    sink.push(entry, bytes)
+}

@@ -1,0 +1,255 @@
+//! Reads iCalendar (RFC 5545): each VTODO is a task.
+
+use std::io::BufRead;
+
+use taskey_proto::task::v1::{
+    Task,
+    task::{Priority, State},
+};
+
+use super::{
+    entry::{Entry, FileList, FileTask, Issue},
+    keys::Keys,
+    property::{Due, Property, due, texts, time, unescape},
+    sink::{MAX_ROW_BYTES, ReadError, Sink, read_line},
+};
+
+/// The properties whose values belong to one copy of the task.
+const OF_ONE_COPY: [&str; 3] = ["DTSTAMP", "LAST-MODIFIED", "SEQUENCE"];
+
+/// Reads a file.
+///
+/// # Errors
+/// If it is not a calendar, or ends early.
+pub(crate) fn read(text: &mut impl BufRead, sink: &mut Sink) -> Result<(), ReadError> {
+    let mut lines = Lines { text, row: 0, count: 0, next: None };
+    let mut calendar = Calendar::default();
+    while let Some(line) = lines.next()? {
+        let row = lines.row;
+        let line = String::from_utf8(line).map_err(|_| ReadError::invalid(row, "must be UTF-8"))?;
+        if line.is_empty() {
+            continue;
+        }
+        let Some(property) = Property::parse(&line) else {
+            return Err(ReadError::invalid(row, "is not a property of iCalendar"));
+        };
+        calendar.read(row, &property, line.len(), sink)?;
+    }
+    match (calendar.components.is_empty(), calendar.has_begun) {
+        (true, true) => Ok(()),
+        (false, _) => Err(ReadError::invalid(lines.row + 1, "the file ends early: a component has no end")),
+        (true, false) => Err(ReadError::invalid(1, "the file must begin with BEGIN:VCALENDAR")),
+    }
+}
+
+/// What has been read of a calendar.
+#[derive(Default)]
+struct Calendar {
+    has_begun: bool,
+    /// The components that have begun, from the outermost.
+    components: Vec<String>,
+    /// The name of the calendar, as a list.
+    name: Option<String>,
+    task: FileTask,
+    /// Whether the component is an occurrence of a recurring task that differs from the others.
+    is_occurrence: bool,
+    bytes: usize,
+    keys: Keys,
+}
+
+impl Calendar {
+    fn read(&mut self, row: u32, property: &Property<'_>, bytes: usize, sink: &mut Sink) -> Result<(), ReadError> {
+        self.bytes += bytes;
+        if self.bytes > MAX_ROW_BYTES {
+            return Err(ReadError::invalid(row, "a task must not be longer than 256 KiB"));
+        }
+        let value = property.value;
+        match &*property.name {
+            "BEGIN" => self.begin(row, &value.to_ascii_uppercase(), sink),
+            "END" => self.end(row, &value.to_ascii_uppercase(), sink),
+            _ if self.components.is_empty() => Err(ReadError::invalid(row, "the file must begin with BEGIN:VCALENDAR")),
+            "X-WR-CALNAME" if self.components.len() == 1 => {
+                self.bytes = 0;
+                self.set_list(unescape(value), unescape(value), sink)
+            }
+            name if self.is_in_task() => self.set(row, name, property, sink),
+            _ => {
+                // What belongs to a task counts, whatever it is.
+                if self.components.iter().all(|component| component != "VTODO") {
+                    self.bytes = 0;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Reports whether the property belongs to a task, and not to a component of it.
+    fn is_in_task(&self) -> bool {
+        self.components.last().is_some_and(|component| component == "VTODO")
+    }
+
+    fn begin(&mut self, row: u32, component: &str, sink: &mut Sink) -> Result<(), ReadError> {
+        match (self.components.len(), component) {
+            (0, "VCALENDAR") => (self.has_begun, self.name) = (true, None),
+            (0, _) => return Err(ReadError::invalid(row, "the file must begin with BEGIN:VCALENDAR")),
+            (1, "VTODO") => {
+                self.task = FileTask { row, list: self.name.clone(), ..FileTask::default() };
+                self.is_occurrence = false;
+            }
+            (1, "VTIMEZONE") => {}
+            (1, _) => loss(row, component, "is not a task, and is not imported", sink)?,
+            (2, _) if self.is_in_task() => loss(row, component, "is not imported", sink)?,
+            (2..=8, _) => {}
+            _ => return Err(ReadError::invalid(row, "components are nested too deeply")),
+        }
+        self.components.push(component.to_owned());
+        Ok(())
+    }
+
+    fn end(&mut self, row: u32, component: &str, sink: &mut Sink) -> Result<(), ReadError> {
+        if self.components.pop().as_deref() != Some(component) {
+            return Err(ReadError::invalid(row, "ends another component than the one that has begun"));
+        }
+        let bytes = std::mem::take(&mut self.bytes);
+        if self.components.len() != 1 || component != "VTODO" {
+            return Ok(());
+        }
+        let mut task = std::mem::take(&mut self.task);
+        if self.is_occurrence {
+            return loss(task.row, "", "is a changed occurrence of a recurring task, and is not imported", sink);
+        }
+        if task.key.is_empty() {
+            let Task { title, notes, .. } = &task.task;
+            let key = self.keys.next([title.as_str(), notes].into_iter());
+            task.set_source("icalendar", key);
+        }
+        if task.task.complete_time.is_some() {
+            task.task.state = State::Completed.into();
+        }
+        sink.push(Entry::Task(Box::new(task)), bytes)
+    }
+
+    /// Sets the list of the following tasks, or of the current one.
+    fn set_list(&mut self, key: String, title: String, sink: &mut Sink) -> Result<(), ReadError> {
+        if title.is_empty() {
+            return Ok(());
+        }
+        let list = if self.is_in_task() { &mut self.task.list } else { &mut self.name };
+        *list = Some(key.clone());
+        sink.push(Entry::List(FileList { key, title }), 0)
+    }
+
+    /// Sets a field of the current task.
+    fn set(&mut self, row: u32, name: &str, property: &Property<'_>, sink: &mut Sink) -> Result<(), ReadError> {
+        let (value, file_task) = (property.value, &mut self.task);
+        let task = &mut file_task.task;
+        match name {
+            "UID" => file_task.set_source("icalendar", unescape(value)),
+            "SUMMARY" => task.title = unescape(value),
+            "DESCRIPTION" => task.notes = unescape(value),
+            "CATEGORIES" => task.labels.extend(texts(value)),
+            "RELATED-TO" if property.parameter("RELTYPE").is_none_or(|kind| kind.eq_ignore_ascii_case("PARENT")) => {
+                file_task.parent = Some(unescape(value));
+            }
+            "RECURRENCE-ID" => self.is_occurrence = true,
+            "X-TASKEY-TIME-ZONE" => task.time_zone = unescape(value),
+            "X-TASKEY-LIST-ID" => file_task.list = Some(unescape(value)),
+            "X-TASKEY-LIST" => {
+                if let Some(key) = file_task.list.clone() {
+                    return self.set_list(key, unescape(value), sink);
+                }
+            }
+            "CREATED" => match time(property) {
+                Some(time) => task.create_time = Some(time),
+                None => return loss(row, name, "is not a time in UTC, and is not imported", sink),
+            },
+            "COMPLETED" => match time(property) {
+                Some(time) => task.complete_time = Some(time),
+                None => return loss(row, name, "is not a time in UTC, and is not imported", sink),
+            },
+            "DUE" => match due(property) {
+                Some(Due::Date(date)) => task.due_date = date,
+                Some(Due::Time(time, zone)) => {
+                    task.due_time = Some(time);
+                    if let Some(zone) = zone {
+                        task.time_zone = zone;
+                    }
+                }
+                Some(Due::DateOfFloatingTime(date)) => {
+                    task.due_date = date;
+                    return loss(row, name, "has no time zone; only its date is imported", sink);
+                }
+                None => {
+                    return loss(row, name, "is not a date or a time of a known time zone, and is not imported", sink);
+                }
+            },
+            "PRIORITY" => {
+                task.priority = match value.trim() {
+                    "1" | "2" | "3" | "4" => Priority::High,
+                    "5" => Priority::Medium,
+                    "6" | "7" | "8" | "9" => Priority::Low,
+                    _ => Priority::Unspecified,
+                }
+                .into();
+            }
+            "STATUS" => match value.to_ascii_uppercase().as_str() {
+                "NEEDS-ACTION" => {}
+                "COMPLETED" => task.state = State::Completed.into(),
+                "CANCELLED" => {
+                    task.state = State::Completed.into();
+                    return loss(row, name, "is CANCELLED; the task is imported as completed", sink);
+                }
+                _ => return loss(row, name, "is not imported; the task is open", sink),
+            },
+            "PERCENT-COMPLETE" if ["0", "100"].contains(&value) => {}
+            name if OF_ONE_COPY.contains(&name) => {}
+            name => return loss(row, name, "is not imported", sink),
+        }
+        Ok(())
+    }
+}
+
+fn loss(row: u32, name: &str, description: &str, sink: &mut Sink) -> Result<(), ReadError> {
+    sink.push(Entry::Loss(Issue::new(row, name, description)), 0)
+}
+
+/// The lines of a file, unfolded (section 3.1).
+struct Lines<'a, T> {
+    text: &'a mut T,
+    /// The number of the first line of the last result.
+    row: u32,
+    /// The number of lines that were read.
+    count: u32,
+    /// The line after the last result.
+    next: Option<Vec<u8>>,
+}
+
+impl<T: BufRead> Lines<'_, T> {
+    /// Returns the next line.
+    fn next(&mut self) -> Result<Option<Vec<u8>>, ReadError> {
+        if self.count == 0 {
+            self.next = self.read()?;
+        }
+        let Some(mut line) = self.next.take() else { return Ok(None) };
+        self.row = self.count;
+        loop {
+            match self.read()? {
+                Some(next) if matches!(next.first(), Some(b' ' | b'\t')) => line.extend_from_slice(&next[1..]),
+                next => {
+                    self.next = next;
+                    return Ok(Some(line));
+                }
+            }
+            if line.len() > MAX_ROW_BYTES {
+                return Err(ReadError::invalid(self.row, "must not be longer than 256 KiB"));
+            }
+        }
+    }
+
+    fn read(&mut self) -> Result<Option<Vec<u8>>, ReadError> {
+        let mut line = Vec::new();
+        let is_read = read_line(self.text, self.count + 1, &mut line)?;
+        self.count += u32::from(is_read);
+        Ok(is_read.then_some(line))
+    }
+}

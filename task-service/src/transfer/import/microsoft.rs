@@ -1,0 +1,100 @@
+//! The lists of Microsoft To Do, as Microsoft Graph returns them: `GET /me/todo/lists?$expand=tasks`, where each task can
+//! have its `checklistItems`.
+
+use serde_json::{Map, Value};
+use taskey_proto::task::v1::{
+    Task,
+    task::{Priority, State},
+};
+
+use super::{
+    entry::{Entry, FileTask, Issue},
+    google::{finish, is_empty},
+    json_lists::Structure,
+    sink::{ReadError, Sink},
+};
+use crate::transfer::fields::{instant, parse_time};
+
+/// The structure of the document.
+pub(crate) const STRUCTURE: Structure =
+    Structure { lists: "value", id: "id", title: "displayName", tasks: "tasks", is_default, push };
+
+/// The default list of a user has this name, whatever its title.
+fn is_default(key: &str, value: &Value) -> bool {
+    key == "wellknownListName" && value == "defaultList"
+}
+
+/// The fields that belong to one copy of the task, or follow from others.
+const OF_ONE_COPY: [&str; 5] =
+    ["@odata.etag", "lastModifiedDateTime", "bodyLastModifiedDateTime", "hasAttachments", "isReminderOn"];
+
+/// Adds a task and the items of its checklist, which become subtasks.
+fn push(row: u32, list: Option<&str>, fields: Map<String, Value>, sink: &mut Sink) -> Result<(), ReadError> {
+    let mut file_task = FileTask { row, list: list.map(str::to_owned), ..FileTask::default() };
+    let (mut bytes, mut items) = (0, Vec::new());
+    for (name, value) in fields {
+        let text = value.as_str().unwrap_or_default();
+        bytes += text.len();
+        let task = &mut file_task.task;
+        match name.as_str() {
+            "id" => file_task.set_source("microsoft", text.to_owned()),
+            "title" => text.clone_into(&mut task.title),
+            "body" => {
+                let content = value["content"].as_str().unwrap_or_default();
+                bytes += content.len();
+                content.clone_into(&mut task.notes);
+                if value["contentType"] == "html" && !content.is_empty() {
+                    file_task.losses.push(("body", "is HTML, and is imported as it is"));
+                }
+            }
+            "status" if text == "completed" => task.state = State::Completed.into(),
+            "status" if ["inProgress", "waitingOnOthers", "deferred"].contains(&text) => {
+                file_task.losses.push(("status", "is not imported; the task is open"));
+            }
+            "importance" if text == "high" => task.priority = Priority::High.into(),
+            "importance" if text == "low" => task.priority = Priority::Low.into(),
+            "status" | "importance" => {}
+            "createdDateTime" => task.create_time = parse_time(text),
+            "completedDateTime" => task.complete_time = zoned_time(&value),
+            // The time of the day is always midnight in the time zone of the user.
+            "dueDateTime" => {
+                let date = value["dateTime"].as_str().and_then(|text| text.get(..10)).unwrap_or_default();
+                date.clone_into(&mut task.due_date);
+            }
+            "categories" => {
+                let categories = value.as_array().into_iter().flatten().filter_map(Value::as_str);
+                task.labels = categories.map(str::to_owned).collect();
+            }
+            "checklistItems" => {
+                if let Value::Array(values) = value {
+                    items = values;
+                }
+            }
+            name if OF_ONE_COPY.contains(&name) || name.contains("@odata") || is_empty(&value) => {}
+            name => sink.push(Entry::Loss(Issue::new(row, name, "is not imported")), 0)?,
+        }
+    }
+    let (list, parent) = (file_task.list.clone(), file_task.key.clone());
+    finish(file_task, bytes, sink)?;
+    for item in items {
+        let text = |name: &str| item[name].as_str().unwrap_or_default();
+        let state = if item["isChecked"] == true { State::Completed } else { State::Open };
+        let task = Task {
+            title: text("displayName").to_owned(),
+            state: state.into(),
+            create_time: parse_time(text("createdDateTime")),
+            complete_time: parse_time(text("checkedDateTime")),
+            ..Task::default()
+        };
+        let mut subtask =
+            FileTask { row, list: list.clone(), parent: Some(parent.clone()), task, ..FileTask::default() };
+        subtask.set_source("microsoft", text("id").to_owned());
+        finish(subtask, text("displayName").len(), sink)?;
+    }
+    Ok(())
+}
+
+/// Returns the instant of a `dateTimeTimeZone`, if its zone is one of the IANA database.
+fn zoned_time(value: &Value) -> Option<prost_types::Timestamp> {
+    instant(value["dateTime"].as_str()?.parse().ok()?, value["timeZone"].as_str()?)
+}

@@ -1,0 +1,233 @@
+//! Files that cannot be imported. Nothing of them is.
+
+use std::io::Write;
+
+use flate2::{Compression, write::DeflateEncoder};
+use futures::stream;
+use service_kit::{assert_refused, on_each_database, testing::TestDatabase};
+use taskey_proto::task::v1::{FileFormat, ImportTasksRequest};
+use tonic::Code;
+use tonic_types::StatusExt;
+
+use super::{invalid_fields, jsonl, task_line};
+use crate::support::{Service, User};
+
+on_each_database!(
+    files_that_are_cut_off_are_refused,
+    files_in_utf_16_are_refused,
+    invalid_rows_are_named,
+    cycles_of_parents_are_refused,
+    duplicate_ids_are_refused,
+    only_some_of_many_errors_are_described,
+    files_of_another_format_are_refused,
+    rows_that_are_too_long_are_refused,
+    archives_that_expand_too_much_are_refused,
+    damaged_archives_are_refused,
+    format_is_required,
+);
+
+impl User {
+    /// Asserts that a file is refused, and that the account remains empty.
+    async fn assert_not_imported(&self, format: FileFormat, file: &[u8]) -> Vec<String> {
+        let refused = self.import_with(format, file, false).await.expect_err("it is refused");
+        let reason = refused.get_details_error_info().map(|info| info.reason).unwrap_or_default();
+        assert_eq!((refused.code(), &reason[..]), (Code::InvalidArgument, "IMPORT_INVALID"), "{refused:?}");
+        assert!(self.titles().await.is_empty());
+        invalid_fields(&refused)
+    }
+}
+
+async fn files_that_are_cut_off_are_refused(database: TestDatabase) {
+    let service = Service::start(&database).await;
+    let (ann, bob) = (service.user(), service.user());
+    ann.make("one").await;
+    ann.make("two").await;
+    for format in [FileFormat::Jsonl, FileFormat::Icalendar] {
+        let file = ann.export(format).await;
+        for length in (0..file.trim_end().len()).step_by(7) {
+            bob.assert_not_imported(format, &file.as_bytes()[..length]).await;
+        }
+    }
+    let file = ann.export(FileFormat::Csv).await;
+    let half = file.len() - 30;
+    bob.assert_not_imported(FileFormat::Csv, &file.as_bytes()[..half]).await;
+    bob.assert_not_imported(FileFormat::Csv, file.trim_end().as_bytes()).await;
+    for (format, file) in [
+        (FileFormat::GoogleTakeout, &include_bytes!("../../files/google_takeout.json")[..]),
+        (FileFormat::MicrosoftTodo, include_bytes!("../../files/microsoft_todo.json")),
+        (FileFormat::TodoistBackup, include_bytes!("../../files/todoist_backup.zip")),
+    ] {
+        bob.assert_not_imported(format, &file[..file.len() / 2]).await;
+    }
+}
+
+async fn files_in_utf_16_are_refused(database: TestDatabase) {
+    let service = Service::start(&database).await;
+    let ann = service.user();
+    let text = "title\r\nBuy milk\r\n".encode_utf16();
+    let little: Vec<u8> = [0xfeff].into_iter().chain(text.clone()).flat_map(u16::to_le_bytes).collect();
+    let big: Vec<u8> = [0xfeff].into_iter().chain(text).flat_map(u16::to_be_bytes).collect();
+    for file in [little, big] {
+        for format in [FileFormat::Csv, FileFormat::Jsonl, FileFormat::Icalendar, FileFormat::TodoistCsv] {
+            assert_eq!(ann.assert_not_imported(format, &file).await, ["rows[1]"]);
+        }
+    }
+    // Files in UTF-8 may begin with a byte order mark.
+    ann.import(FileFormat::Csv, "\u{feff}title\r\nBuy milk\r\n").await;
+    assert_eq!(ann.titles().await, ["Buy milk"]);
+}
+
+async fn invalid_rows_are_named(database: TestDatabase) {
+    let service = Service::start(&database).await;
+    let ann = service.user();
+    let file = jsonl(&[
+        task_line("a", "", "one"),
+        r#"{"task":{"id":"b","title":"two","dueDate":"30.11.2026"}}"#.to_owned(),
+        "not JSON".to_owned(),
+        r#"{"task":{"id":"c","title":"three","priority":"URGENT"}}"#.to_owned(),
+        r#"{"task":{"id":"d","title":"four","dueDate":"2026-11-30","dueTime":"2026-11-30T08:00:00Z"}}"#.to_owned(),
+        r#"{"task":{"title":"no id"}}"#.to_owned(),
+    ]);
+    let fields = ann.assert_not_imported(FileFormat::Jsonl, file.as_bytes()).await;
+    assert_eq!(
+        fields,
+        ["rows[3].due_date", "rows[4]", "rows[5].priority", "rows[6].due_date", "rows[6].due_time", "rows[7].id"]
+    );
+    let fields = ann.assert_not_imported(FileFormat::Csv, b"title,due_date\nA,2026-11-30\nB,soon\nC\n").await;
+    assert_eq!(fields, ["rows[4]"]);
+    let fields = ann.assert_not_imported(FileFormat::Csv, b"title,due_date\nA,2026-11-30\nB,soon\n").await;
+    assert_eq!(fields, ["rows[3].due_date"]);
+}
+
+async fn cycles_of_parents_are_refused(database: TestDatabase) {
+    let service = Service::start(&database).await;
+    let ann = service.user();
+    for lines in [
+        vec![task_line("a", "a", "one")],
+        vec![task_line("a", "b", "one"), task_line("b", "a", "two")],
+        vec![task_line("x", "c", "0"), task_line("a", "b", "1"), task_line("b", "c", "2"), task_line("c", "a", "3")],
+    ] {
+        let fields = ann.assert_not_imported(FileFormat::Jsonl, jsonl(&lines).as_bytes()).await;
+        assert!(fields.len() == 1 && fields[0].ends_with("].parent_id"), "{fields:?}");
+    }
+}
+
+async fn duplicate_ids_are_refused(database: TestDatabase) {
+    let service = Service::start(&database).await;
+    let ann = service.user();
+    let file = jsonl(&[task_line("a", "", "one"), task_line("a", "", "two")]);
+    assert_eq!(ann.assert_not_imported(FileFormat::Jsonl, file.as_bytes()).await, ["rows[3].id"]);
+    let id = "0198c0de-0000-7000-8000-00000000000A";
+    let file = jsonl(&[task_line(id, "", "one"), task_line(&id.to_lowercase(), "", "two")]);
+    assert_eq!(ann.assert_not_imported(FileFormat::Jsonl, file.as_bytes()).await, ["rows[3].id"]);
+    let line = |id: &str| serde_json::json!({"task": {"id": id, "title": "x", "sourceId": "a"}}).to_string();
+    for other in ["a", "b", id] {
+        let file = jsonl(&[line("c"), task_line("d", "", "x"), line(other)]);
+        let fields = ann.assert_not_imported(FileFormat::Jsonl, file.as_bytes()).await;
+        assert_eq!(fields, ["rows[4].source_id"]);
+    }
+    let file = jsonl(&[task_line("a", "", "x"), line("b")]);
+    assert_eq!(ann.assert_not_imported(FileFormat::Jsonl, file.as_bytes()).await, ["rows[3].source_id"]);
+}
+
+async fn only_some_of_many_errors_are_described(database: TestDatabase) {
+    let service = Service::start(&database).await;
+    let ann = service.user();
+    let pair = |n: u32| {
+        [task_line(&format!("{n}a"), &format!("{n}b"), "x"), task_line(&format!("{n}b"), &format!("{n}a"), "x")]
+    };
+    let file = jsonl(&(0..2500).flat_map(pair).collect::<Vec<_>>());
+    let refused = ann.import_with(FileFormat::Jsonl, file.as_bytes(), true).await.expect_err("it has cycles");
+    assert_eq!((refused.message(), invalid_fields(&refused).len()), ("the file has 2500 errors", 25));
+}
+
+async fn files_of_another_format_are_refused(database: TestDatabase) {
+    let service = Service::start(&database).await;
+    let ann = service.user();
+    let formats = [
+        FileFormat::Jsonl,
+        FileFormat::Csv,
+        FileFormat::Icalendar,
+        FileFormat::TodoistCsv,
+        FileFormat::TodoistBackup,
+        FileFormat::GoogleTakeout,
+        FileFormat::MicrosoftTodo,
+    ];
+    for format in formats {
+        for file in [&b""[..], b"\0\xff\x80", b"<html></html>\n", b"{}\n", b"null\n", b"\"\n", b"[[]]\n"] {
+            ann.assert_not_imported(format, file).await;
+        }
+    }
+}
+
+async fn rows_that_are_too_long_are_refused(database: TestDatabase) {
+    let service = Service::start(&database).await;
+    let ann = service.user();
+    let long = "x".repeat(300_000);
+    for (format, file) in [
+        (FileFormat::Jsonl, jsonl(&[task_line("a", "", &long)])),
+        (FileFormat::Csv, format!("title\n{long}\n")),
+        (FileFormat::Icalendar, format!("BEGIN:VCALENDAR\nBEGIN:VTODO\nSUMMARY:{long}\nEND:VTODO\nEND:VCALENDAR\n")),
+        (FileFormat::GoogleTakeout, format!(r#"{{"items":[{{"id":"l","items":[{{"id":"a","title":"{long}"}}]}}]}}"#)),
+    ] {
+        ann.assert_not_imported(format, file.as_bytes()).await;
+    }
+}
+
+/// Returns a zip archive of one file with these contents, and a method of compression.
+fn archive(name: &str, contents: &[u8], method: u16) -> Vec<u8> {
+    let (name_length, size) =
+        (u16::try_from(name.len()).expect("short"), u32::try_from(contents.len()).expect("short"));
+    let sizes = [size.to_le_bytes(), size.to_le_bytes()].concat();
+    let common =
+        [&20u16.to_le_bytes()[..], &[0; 2], &method.to_le_bytes(), &[0; 8], &sizes, &name_length.to_le_bytes()];
+    let common = common.concat();
+    let local = [b"PK\x03\x04", &common[..], &[0; 2], name.as_bytes(), contents].concat();
+    let entry = [b"PK\x01\x02", &[20, 0][..], &common, &[0; 16], name.as_bytes()].concat();
+    let (entry_size, offset) = (u32::try_from(entry.len()).expect("short"), u32::try_from(local.len()).expect("short"));
+    let end = [b"PK\x05\x06", &[0; 4][..], &[1, 0, 1, 0], &entry_size.to_le_bytes(), &offset.to_le_bytes(), &[0; 2]];
+    [local, entry, end.concat()].concat()
+}
+
+async fn archives_that_expand_too_much_are_refused(database: TestDatabase) {
+    let service = Service::start(&database).await;
+    let ann = service.user();
+    // 105 MiB of records without a type. Each is compressed alike, because it repeats the one before.
+    let record = [b",,", &b"x".repeat(200_000)[..], b"\n"].concat();
+    let mut encoder = DeflateEncoder::new(b"".to_vec(), Compression::best());
+    encoder.write_all(b"TYPE,CONTENT,INDENT\n").expect("written to memory");
+    let ends = [0; 3].map(|_| {
+        encoder.write_all(&record).and_then(|()| encoder.flush()).expect("written to memory");
+        encoder.get_ref().len()
+    });
+    let bytes = encoder.get_ref().clone();
+    let repeated = bytes[ends[1]..ends[2]].repeat(550);
+    let bomb = archive("bomb.csv", &[bytes, repeated].concat(), 8);
+    assert!(bomb.len() < 1024 * 1024);
+    ann.assert_not_imported(FileFormat::TodoistBackup, &bomb).await;
+}
+
+async fn damaged_archives_are_refused(database: TestDatabase) {
+    let service = Service::start(&database).await;
+    let ann = service.user();
+    let project = b"TYPE,CONTENT,INDENT\ntask,one,1\n";
+    for file in [
+        archive("a.csv", b"\xff\xff\xff\xff", 8),
+        archive("a.txt", project, 0),
+        archive("a.csv", project, 12),
+        archive("a.csv", project, 0)[..60].to_vec(),
+    ] {
+        ann.assert_not_imported(FileFormat::TodoistBackup, &file).await;
+    }
+    ann.import_with(FileFormat::TodoistBackup, &archive("a.csv", project, 0), false).await.expect("it is imported");
+    assert_eq!(ann.titles().await, ["one"]);
+}
+
+async fn format_is_required(database: TestDatabase) {
+    let service = Service::start(&database).await;
+    let ann = service.user();
+    let refused = ann.import_with(FileFormat::Unspecified, b"", false).await;
+    assert_refused!(refused, InvalidArgument, "VALIDATION_FAILED", "format");
+    let empty = ann.client.clone().import_tasks(stream::iter(Vec::<ImportTasksRequest>::new())).await;
+    assert_refused!(empty, InvalidArgument, "VALIDATION_FAILED", "format");
+}

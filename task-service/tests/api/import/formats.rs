@@ -1,0 +1,190 @@
+//! Files in the formats of other products. They are written by hand, as the products document their formats.
+
+use service_kit::{on_each_database, testing::TestDatabase};
+use taskey_proto::task::v1::{
+    FileFormat, ImportTasksResponse, Task,
+    task::{Priority, State},
+};
+
+use super::{counts, issues};
+use crate::support::{Service, User};
+
+on_each_database!(
+    project_of_todoist_is_imported,
+    backup_of_todoist_is_imported,
+    takeout_of_google_is_imported,
+    lists_of_microsoft_to_do_are_imported,
+    reminders_of_apple_are_imported,
+    csv_of_a_spreadsheet_is_imported,
+    formulas_in_csv_lose_their_mark,
+);
+
+/// Imports a file twice. The second time, nothing changes.
+async fn import_twice(user: &User, format: FileFormat, file: &[u8]) -> ImportTasksResponse {
+    let dry = user.import_with(format, file, true).await.expect("a report");
+    let first = user.import_with(format, file, false).await.expect("the file is imported");
+    assert_eq!(dry, first);
+    let exported = user.export(FileFormat::Jsonl).await;
+    let second = user.import_with(format, file, false).await.expect("the file is imported");
+    assert_eq!(counts(&second), [0, first.created_task_count, 0]);
+    assert_eq!(user.export(FileFormat::Jsonl).await, exported);
+    first
+}
+
+fn time(text: &str) -> prost_types::Timestamp {
+    let instant: jiff::Timestamp = text.parse().expect("a time");
+    prost_types::Timestamp { seconds: instant.as_second(), nanos: instant.subsec_nanosecond() }
+}
+
+/// Returns the title of the list of a task.
+async fn list_title(user: &User, task: &Task) -> String {
+    user.get_list(&task.list_id).await.expect("it exists").title
+}
+
+async fn project_of_todoist_is_imported(database: TestDatabase) {
+    let service = Service::start(&database).await;
+    let ann = service.user();
+    let response = import_twice(&ann, FileFormat::TodoistCsv, include_bytes!("../../files/todoist.csv")).await;
+    assert_eq!(counts(&response), [4, 0, 0]);
+    let mut found = issues(&response);
+    found.sort_unstable();
+    assert_eq!(
+        found,
+        [
+            (7, "TYPE", "sections are not imported; their tasks are"),
+            (8, "DURATION", "is not imported"),
+            (8, "RESPONSIBLE", "is not imported"),
+            (9, "DATE", "is not a date such as 2026-11-30; it is kept in the notes"),
+            (9, "DEADLINE", "is kept in the notes"),
+        ]
+    );
+    let milk = ann.titled("Buy milk").await;
+    assert_eq!(
+        (&milk.notes[..], milk.priority(), &milk.due_date[..]),
+        ("Two bottles, please", Priority::High, "2026-12-01")
+    );
+    assert_eq!(milk.labels, ["shop", "urgent"]);
+    let oat = ann.titled("Oat milk").await;
+    assert_eq!(
+        (&oat.parent_id, &oat.notes[..], oat.priority()),
+        (&milk.id, "The one in the blue bottle", Priority::Unspecified)
+    );
+    let bank = ann.titled("Call the bank").await;
+    assert_eq!((bank.due_time, &bank.time_zone[..]), (Some(time("2026-12-02T13:30:00Z")), "Europe/Berlin"));
+    assert_eq!((bank.priority(), &bank.parent_id[..]), (Priority::Medium, ""));
+    let plants = ann.titled("Water the plants").await;
+    assert_eq!((&plants.notes[..], plants.priority()), ("Date: every monday\n\nDeadline: 2026-12-31", Priority::Low));
+    assert!(plants.source_id.starts_with("todoist:"));
+}
+
+async fn backup_of_todoist_is_imported(database: TestDatabase) {
+    let service = Service::start(&database).await;
+    let ann = service.user();
+    let response =
+        import_twice(&ann, FileFormat::TodoistBackup, include_bytes!("../../files/todoist_backup.zip")).await;
+    assert_eq!((counts(&response), response.issue_count), ([5, 0, 2], 5));
+    assert_eq!(list_title(&ann, &ann.titled("Oat milk").await).await, "Errands");
+    assert_eq!(list_title(&ann, &ann.titled("Book a van").await).await, "Moving");
+}
+
+async fn takeout_of_google_is_imported(database: TestDatabase) {
+    let service = Service::start(&database).await;
+    let ann = service.user();
+    let response =
+        import_twice(&ann, FileFormat::GoogleTakeout, include_bytes!("../../files/google_takeout.json")).await;
+    assert_eq!(counts(&response), [3, 0, 2]);
+    assert_eq!(
+        issues(&response),
+        [(2, "links", "is not imported"), (4, "deleted", "tasks that are deleted are not imported"),]
+    );
+    let milk = ann.titled("Buy milk").await;
+    assert_eq!(
+        (&milk.notes[..], &milk.due_date[..], &milk.source_id[..]),
+        ("Two bottles", "2026-12-01", "google:VGFzazE")
+    );
+    assert_eq!(
+        (milk.create_time, list_title(&ann, &milk).await),
+        (Some(time("2026-11-28T07:00:00Z")), "Errands".to_owned())
+    );
+    assert_eq!(ann.titled("Oat milk").await.parent_id, milk.id);
+    let bank = ann.titled("Call the bank").await;
+    assert_eq!((bank.state(), bank.complete_time), (State::Completed, Some(time("2026-11-29T09:00:00Z"))));
+    assert_eq!(bank.create_time, Some(time("2026-11-27T08:00:00Z")));
+}
+
+async fn lists_of_microsoft_to_do_are_imported(database: TestDatabase) {
+    let service = Service::start(&database).await;
+    let ann = service.user();
+    let response =
+        import_twice(&ann, FileFormat::MicrosoftTodo, include_bytes!("../../files/microsoft_todo.json")).await;
+    assert_eq!(counts(&response), [5, 0, 1]);
+    let mut found = issues(&response);
+    found.sort_unstable();
+    assert_eq!(found, [(2, "recurrence", "is not imported"), (2, "reminderDateTime", "is not imported")]);
+    let bank = ann.titled("Call the bank").await;
+    assert_eq!(
+        (list_title(&ann, &bank).await, bank.create_time),
+        ("Tasks".to_owned(), Some(time("2026-11-27T08:00:00Z")))
+    );
+    let milk = ann.titled("Buy milk").await;
+    assert_eq!(list_title(&ann, &milk).await, "Errands");
+    assert_eq!((&milk.notes[..], milk.priority(), &milk.due_date[..]), ("Two bottles", Priority::High, "2026-12-01"));
+    assert_eq!(
+        (milk.create_time, &milk.labels[..]),
+        (Some(time("2026-11-28T07:00:00.123456Z")), &["Red category".to_owned()][..])
+    );
+    let oat = ann.titled("Oat milk").await;
+    assert_eq!(
+        (&oat.parent_id, oat.state(), oat.complete_time),
+        (&milk.id, State::Completed, Some(time("2026-11-29T10:00:00Z")))
+    );
+    assert_eq!(ann.titled("Cow milk").await.state(), State::Open);
+    let van = ann.titled("Book a van").await;
+    assert_eq!((van.priority(), van.complete_time), (Priority::Low, Some(time("2026-11-29T00:00:00Z"))));
+}
+
+async fn reminders_of_apple_are_imported(database: TestDatabase) {
+    let service = Service::start(&database).await;
+    let ann = service.user();
+    let response = import_twice(&ann, FileFormat::Icalendar, include_bytes!("../../files/reminders.ics")).await;
+    assert_eq!(counts(&response), [3, 0, 1]);
+    let found: Vec<_> = issues(&response).into_iter().map(|(_, field, text)| (field, text)).collect();
+    let occurrence = "is a changed occurrence of a recurring task, and is not imported";
+    assert_eq!(found, [("VALARM", "is not imported"), ("RRULE", "is not imported"), ("", occurrence)]);
+    let milk = ann.titled("Buy milk, two bottles").await;
+    assert_eq!(milk.notes, "From the shop at the corner\nnot the other one, which is closed on Mondays");
+    assert_eq!((milk.due_time, &milk.time_zone[..]), (Some(time("2026-12-01T17:00:00Z")), "Europe/Berlin"));
+    assert_eq!((milk.priority(), milk.labels.clone()), (Priority::High, vec!["shop".to_owned(), "a, b".to_owned()]));
+    assert_eq!(
+        (list_title(&ann, &milk).await, milk.create_time),
+        ("Errands".to_owned(), Some(time("2026-11-28T07:00:00Z")))
+    );
+    let oat = ann.titled("Oat milk").await;
+    assert_eq!((&oat.parent_id, oat.complete_time), (&milk.id, Some(time("2026-11-29T10:15:00Z"))));
+    let plants = ann.titled("Water the plants").await;
+    assert_eq!((&plants.due_date[..], &plants.source_id[..]), ("2026-12-07", "icalendar:plants"));
+}
+
+async fn csv_of_a_spreadsheet_is_imported(database: TestDatabase) {
+    let service = Service::start(&database).await;
+    let ann = service.user();
+    let file = "due_date,title,labels,list,owner,state\r\n2026-12-01,Buy milk,\"shop,\"\"a, b\"\"\",Errands,Ann,\r\n,Buy milk,,,Ann,COMPLETED\r\n\
+                ,Buy milk,,,Ann,COMPLETED\r\n";
+    let response = import_twice(&ann, FileFormat::Csv, file.as_bytes()).await;
+    assert_eq!(counts(&response), [3, 0, 1]);
+    assert_eq!(issues(&response)[0], (1, "owner", "is not a column of tasks, and is not imported"));
+    let tasks = ann.list(taskey_proto::task::v1::ListTasksRequest::default()).await.expect("a page").tasks;
+    let milk = tasks.iter().find(|task| !task.due_date.is_empty()).expect("it is imported");
+    assert_eq!(
+        (list_title(&ann, milk).await, &milk.labels[..]),
+        ("Errands".to_owned(), &["shop".to_owned(), "a, b".to_owned()][..])
+    );
+    assert_eq!(tasks.iter().filter(|task| task.state() == State::Completed).count(), 2);
+}
+
+async fn formulas_in_csv_lose_their_mark(database: TestDatabase) {
+    let service = Service::start(&database).await;
+    let ann = service.user();
+    ann.import(FileFormat::Csv, "title\n'=1+1\n''quoted'\n'tis\n=2+2\n").await;
+    assert_eq!(ann.titles().await, ["=1+1", "'quoted'", "'tis", "=2+2"]);
+}
