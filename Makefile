@@ -126,10 +126,10 @@ test-clients: ## Test the clients of all languages, for about 10 minutes; LANGUA
 	@.ci/stage build cargo nextest run --locked --package taskey --no-run
 	@.ci/test-clients $(LANGUAGES)
 
-# The engine of recurrence rules against an independent algorithm, and that against three other implementations. It takes 5
+# The engine of recurrence rules against an independent algorithm, and that against three other implementations. It takes 20
 # minutes of CPU time.
 .PHONY: test-recurrence
-test-recurrence: tools ## Compare RULES (default: 100000) random recurrence rules with dateutil, rrule-go and libical, for 5 minutes
+test-recurrence: tools ## Compare RULES (default: 100000) random recurrence rules with dateutil, rrule-go and libical, for 20 minutes
 	@.ci/install-tools recurrence
 	@.ci/stage 'other implementations' task-service/tests/recurrence/run $(RULES)
 	@TASKEY_TEST_RECURRENCE_VECTORS=$(CURDIR)/target/recurrence/vectors.tsv .ci/stage engine \
