@@ -99,3 +99,8 @@ pub(crate) fn webhook_tests_rate_limited(wait: Duration) -> ApiError {
     let message = "too many tests of webhooks in a short time";
     ApiError::limit_exceeded("webhook_test", ErrorReason::RateLimited, message).retry_after(wait)
 }
+
+/// Returns the error for a task without an occurrence that could be skipped or stopped.
+pub(crate) fn task_not_recurring(message: &'static str) -> ApiError {
+    ApiError::new(Code::FailedPrecondition, ErrorReason::TaskNotRecurring, message)
+}

@@ -63,6 +63,15 @@ pub(crate) struct TaskRow<T = String> {
     pub(crate) change: i64,
     /// Identifies the task in the file from which it was imported.
     pub(crate) source_id: Option<T>,
+    /// The stored form of the [`Occurrence`](recurrence::Occurrence) that the task is, if it recurs.
+    pub(crate) recurrence: Option<T>,
+}
+
+impl<T> TaskRow<T> {
+    /// Returns the id of the parent or, at the top level, of the list.
+    pub(crate) fn container_id(&self) -> Uuid {
+        self.parent_id.unwrap_or(self.list_id)
+    }
 }
 
 impl<'a, T: AsRef<str>> From<&'a TaskRow<T>> for SortFields<'a> {

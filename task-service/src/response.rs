@@ -5,7 +5,10 @@ use prost::{
     encoding::{WireType, encode_key, encode_varint, int32, message},
 };
 use service_kit::{clock::Timestamp, epoch::Epoch};
-use taskey_proto::task::v1::{Task, TaskHistoryEntry, TaskList, Webhook, WebhookAttempt, task::State, webhook};
+use taskey_proto::task::v1::{
+    Recurrence as PbRecurrence, Task, TaskHistoryEntry, TaskList, Webhook, WebhookAttempt, recurrence as pb_recurrence,
+    task::State, webhook,
+};
 use uuid::Uuid;
 
 use crate::model::{
@@ -13,12 +16,15 @@ use crate::model::{
     field::Labels,
     history::HistoryEntry,
     list::ListRow,
+    recurrence::{Occurrence, Recurrence},
     webhook::{Attempt, WebhookRow},
 };
 
 /// Returns the task of a row, with an etag of this epoch.
 pub(crate) fn task(row: TaskRow, epoch: Epoch) -> Task {
     let state = state(&row);
+    let occurrence = row.occurrence();
+    let series = |value: fn(&Occurrence) -> String| occurrence.as_ref().map(value).unwrap_or_default();
     Task {
         id: row.id.to_string(),
         title: row.title,
@@ -39,8 +45,20 @@ pub(crate) fn task(row: TaskRow, epoch: Epoch) -> Task {
         time_zone: row.time_zone,
         labels: Labels::split_stored(&row.labels).map(str::to_owned).collect(),
         rank: row.rank,
+        recurrence: occurrence.as_ref().map(|occurrence| recurrence(&occurrence.schedule.recurrence)),
+        recurrence_text: series(Occurrence::text),
+        series_id: series(|occurrence| occurrence.series_id.to_string()),
+        occurrence_date: series(|occurrence| occurrence.schedule.slot.date().to_string()),
+        next_task_id: series(|occurrence| occurrence.next_task_id.map(|id| id.to_string()).unwrap_or_default()),
         source_id: row.source_id.unwrap_or_default(),
     }
+}
+
+/// Returns how a task recurs.
+fn recurrence(recurrence: &Recurrence) -> PbRecurrence {
+    let basis = pb_recurrence::Basis::from_str_name(recurrence.basis.name()).unwrap_or_default();
+    let catch_up = pb_recurrence::CatchUp::from_str_name(recurrence.catch_up.name()).unwrap_or_default();
+    PbRecurrence { rrule: recurrence.rule.to_string(), basis: basis.into(), catch_up: catch_up.into() }
 }
 
 /// Appends the encoding of the task that [`task`] returns, without building it.
@@ -68,6 +86,13 @@ pub(crate) fn encode_task(row: &TaskRow<&str>, epoch: Epoch, bytes: &mut Vec<u8>
         put_text(18, label, bytes);
     }
     put_text(19, row.rank, bytes);
+    if let Some(occurrence) = row.occurrence() {
+        message::encode(20, &recurrence(&occurrence.schedule.recurrence), bytes);
+        put_text(21, &occurrence.text(), bytes);
+        put_id(22, Some(occurrence.series_id), bytes);
+        put_text(23, &occurrence.schedule.slot.date().to_string(), bytes);
+        put_id(24, occurrence.next_task_id, bytes);
+    }
     put_text(26, row.source_id.unwrap_or_default(), bytes);
 }
 
@@ -160,7 +185,10 @@ mod tests {
     use prost::Message;
 
     use super::*;
-    use crate::model::Revision;
+    use crate::model::{
+        Revision,
+        recurrence::{Basis, CatchUp, Rule},
+    };
 
     const TIME: Option<Timestamp> = Some(Timestamp::from_micros(1_234_567_890_123_456));
 
@@ -188,6 +216,7 @@ mod tests {
             purge_time: None,
             revision: Revision::FIRST,
             change: 1,
+            recurrence: None,
             source_id: None,
         }
     }
@@ -214,6 +243,7 @@ mod tests {
             purge_time: row.purge_time,
             revision: row.revision,
             change: row.change,
+            recurrence: row.recurrence.map(str::to_owned),
             source_id: row.source_id.map(str::to_owned),
         }
     }
@@ -240,7 +270,14 @@ mod tests {
         };
         let early = Some(Timestamp::from_micros(-1));
         let dated = TaskRow { due_date: Some("2030-05-01"), due_at: TIME, complete_time: early, ..minimal() };
-        for row in [minimal(), full, dated] {
+        let rule = Rule::parse("FREQ=MONTHLY;COUNT=9").expect("a rule");
+        let recurrence = Recurrence { rule, basis: Basis::Completion, catch_up: CatchUp::Each };
+        let due = to_owned(&dated).slot().expect("a due date");
+        let first = Occurrence::first(Uuid::from_u128(5), recurrence, due);
+        let last = Occurrence { next_task_id: Some(Uuid::from_u128(6)), ..first.clone() }.to_stored();
+        let first = first.to_stored();
+        let occurrences = [&first, &last].map(|stored| TaskRow { recurrence: Some(stored.as_str()), ..dated.clone() });
+        for row in [minimal(), full, dated].into_iter().chain(occurrences) {
             let mut bytes = Vec::new();
             encode_task(&row, epoch, &mut bytes);
             assert_eq!(bytes, task(to_owned(&row), epoch).encode_to_vec(), "{row:?}");

@@ -13,6 +13,7 @@ use super::{
     TaskRow,
     field::{Labels, Priority},
     mutation::{ChangedTask, Node},
+    recurrence::{Occurrence, Recurrence},
 };
 
 /// Maximum number of characters of a stored value. A longer one is cut, and ends with `…`.
@@ -22,7 +23,7 @@ const MAX_VALUE_CHARS: usize = 1000;
 type RecordedField = (&'static str, fn(&TaskRow) -> Cow<'_, str>);
 
 /// The recorded fields. All others follow from these, or change with every update.
-const FIELDS: [RecordedField; 12] = [
+const FIELDS: [RecordedField; 16] = [
     ("title", |task| task.title.as_str().into()),
     ("notes", |task| task.notes.as_str().into()),
     ("priority", |task| priority_value(task.priority)),
@@ -35,6 +36,10 @@ const FIELDS: [RecordedField; 12] = [
     ("rank", |task| task.rank.as_str().into()),
     (COMPLETE_TIME, |task| time_value(task.complete_time)),
     (DELETE_TIME, |task| time_value(task.delete_time)),
+    ("recurrence", |task| series_value(task, |occurrence| recurrence_value(&occurrence.schedule.recurrence))),
+    ("series_id", |task| series_value(task, |occurrence| occurrence.series_id.to_string())),
+    ("occurrence_date", |task| series_value(task, |occurrence| occurrence.schedule.slot.date().to_string())),
+    ("next_task_id", |task| series_value(task, |occurrence| id_value(occurrence.next_task_id).into_owned())),
 ];
 
 const LIST_ID: &str = "list_id";
@@ -112,6 +117,16 @@ fn labels_value(stored: &str) -> Cow<'_, str> {
         return "".into();
     }
     Labels::split_stored(stored).collect::<serde_json::Value>().to_string().into()
+}
+
+fn series_value(task: &TaskRow, value: impl FnOnce(Occurrence) -> String) -> Cow<'_, str> {
+    task.occurrence().map(value).unwrap_or_default().into()
+}
+
+fn recurrence_value(recurrence: &Recurrence) -> String {
+    let Recurrence { rule, basis, catch_up } = recurrence;
+    // A rule contains no character that JSON would escape.
+    format!(r#"{{"rrule":"{rule}","basis":"{}","catchUp":"{}"}}"#, basis.name(), catch_up.name())
 }
 
 /// An entry of the history of a task.

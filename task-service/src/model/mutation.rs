@@ -16,6 +16,7 @@ use super::{
 use crate::error::{etag_mismatch, list_not_found, quota_exceeded, task_id_taken, task_not_found, validation_failed};
 
 mod location;
+mod occurrences;
 mod tree;
 
 pub(crate) use location::MAX_LEVELS;
@@ -76,6 +77,8 @@ pub(crate) struct WorkingSet {
     pub(crate) active_delta: i64,
     /// The maximum of `active_delta`, which follows from the limit of active tasks.
     pub(crate) max_active_delta: i64,
+    /// The number of tasks that were created as next occurrences, with their subtasks.
+    pub(crate) next_tasks: usize,
 }
 
 /// A task before and after a mutation.
@@ -105,15 +108,17 @@ impl WorkingSet {
         let delta_before = self.active_delta;
         let id = match write {
             Write::Create(task) => self.create(index, task, new_id)?,
-            Write::Update(update) => self.update(update)?,
+            Write::Update(update) => self.update(update, new_id)?,
             Write::Delete { target, allow_missing } => match self.delete(target, allow_missing)? {
                 Some(id) => id,
                 None => return Ok(None),
             },
             Write::Undelete(target) => self.undelete(index, target)?,
-            Write::Complete { target, include_subtasks } => self.complete(target, include_subtasks)?,
-            Write::Reopen(target) => self.set_completed(target, false)?,
+            Write::Complete { target, include_subtasks } => self.complete(target, include_subtasks, new_id)?,
+            Write::Reopen(target) => self.reopen(target)?,
             Write::Move(task_move) => self.move_task(index, &task_move)?,
+            Write::SkipOccurrence(target) => self.skip_occurrence(target)?,
+            Write::StopRecurrence(target) => self.stop_recurrence(target)?,
         };
         if self.active_delta > delta_before && self.active_delta > self.max_active_delta {
             return Err((quota_exceeded("the account has reached its limit of active tasks"), None));
@@ -192,7 +197,7 @@ impl WorkingSet {
         let due_date = task.due_date.map(|date| date.to_string());
         // Two rows of one mutation may have the same one.
         self.taken_sources.extend(source_id.clone());
-        let row = TaskRow {
+        let mut row = TaskRow {
             owner_id: owner,
             id,
             list_id: scope.list_id,
@@ -200,7 +205,7 @@ impl WorkingSet {
             title: task.title.into_text(),
             notes: task.notes.into_text(),
             priority: task.priority.into(),
-            due_at: due_at(due_date.as_deref(), task.due_time, &task.time_zone),
+            due_at: None,
             due_date,
             due_time: task.due_time,
             time_zone: task.time_zone,
@@ -217,44 +222,43 @@ impl WorkingSet {
             revision: Revision::FIRST,
             change: sequence.0,
             source_id,
+            recurrence: None,
         };
-        self.ranks.entry(scope.container_id()).or_default().insert(row.rank.clone(), id);
-        self.tree.insert(row);
-        self.changed.insert(id, None);
-        self.active_delta += 1;
+        row.recurrence = task.recurrence.and_then(|recurrence| occurrences::first(&row, recurrence, new_id));
+        self.insert(row);
         Ok(id)
     }
 
-    fn update(&mut self, update: TaskUpdate) -> Result<Uuid, WriteError> {
+    /// Adds a new task.
+    fn insert(&mut self, mut row: TaskRow) {
+        row.due_at = due_at(row.due_date.as_deref(), row.due_time, &row.time_zone);
+        self.ranks.entry(row.container_id()).or_default().insert(row.rank.clone(), row.id);
+        self.changed.insert(row.id, None);
+        self.tree.insert(row);
+        self.active_delta += 1;
+    }
+
+    fn update(&mut self, update: TaskUpdate, series_id: Uuid) -> Result<Uuid, WriteError> {
         let task = self.active_task(update.target)?;
         if let Some(path) = update.repeated.first_difference(task) {
             return Err(invalid_field(path, CANNOT_BE_CHANGED));
         }
         let id = task.id;
         if update.has_changes() {
-            self.change(id, |task| apply_update(task, update));
+            let recurrence = occurrences::updated(task, &update, series_id)?;
+            self.change(id, |task| {
+                apply_update(task, update);
+                task.recurrence = recurrence;
+            });
         }
         Ok(id)
     }
 
-    fn set_completed(&mut self, target: Target, completed: bool) -> Result<Uuid, WriteError> {
-        let (now, is_completed) = (self.context.now, self.active_task(target)?.complete_time.is_some());
-        if is_completed != completed {
-            self.change(target.id, |task| task.complete_time = completed.then_some(now));
+    fn reopen(&mut self, target: Target) -> Result<Uuid, WriteError> {
+        if self.active_task(target)?.complete_time.is_some() {
+            self.change(target.id, |task| task.complete_time = None);
         }
         Ok(target.id)
-    }
-
-    fn complete(&mut self, target: Target, include_subtasks: bool) -> Result<Uuid, WriteError> {
-        let (id, now) = (self.set_completed(target, true)?, self.context.now);
-        if include_subtasks {
-            let is_open = |id: &Uuid| self.tree.node(*id).is_some_and(Node::is_open);
-            let descendants = self.tree.descendants(id).into_iter().map(|(id, _)| id);
-            for id in descendants.filter(is_open).collect::<Vec<_>>() {
-                self.change_node(id, |node| node.complete_time = Some(now));
-            }
-        }
-        Ok(id)
     }
 
     fn delete(&mut self, target: Target, allow_missing: bool) -> Result<Option<Uuid>, WriteError> {

@@ -10,6 +10,7 @@ use super::{
     Target, TaskRow,
     field::{Labels, Notes, Priority, Title},
     rank::SequenceNumber,
+    recurrence::Recurrence,
 };
 
 /// A write to a task.
@@ -22,6 +23,8 @@ pub(crate) enum Write {
     Complete { target: Target, include_subtasks: bool },
     Reopen(Target),
     Move(Move),
+    SkipOccurrence(Target),
+    StopRecurrence(Target),
 }
 
 impl Write {
@@ -34,7 +37,9 @@ impl Write {
             Self::Delete { target, .. }
             | Self::Complete { target, .. }
             | Self::Undelete(target)
-            | Self::Reopen(target) => Some(target),
+            | Self::Reopen(target)
+            | Self::SkipOccurrence(target)
+            | Self::StopRecurrence(target) => Some(target),
         }
     }
 }
@@ -54,6 +59,7 @@ pub(crate) struct NewTask {
     pub(crate) labels: Labels,
     pub(crate) list_id: Option<Uuid>,
     pub(crate) parent_id: Option<Uuid>,
+    pub(crate) recurrence: Option<Recurrence>,
     /// What only imports set.
     pub(crate) imported: Option<Box<Imported>>,
 }
@@ -123,6 +129,17 @@ pub(crate) struct TaskUpdate {
     pub(crate) time_zone: Option<String>,
     pub(crate) labels: Option<Labels>,
     pub(crate) repeated: RepeatedFields,
+    pub(crate) recurrence: Change<Recurrence>,
+    pub(crate) scope: UpdateScope,
+}
+
+/// The occurrences of a recurring task to which an update applies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum UpdateScope {
+    /// To this one if it changes when the task is due, otherwise also to the following ones.
+    Unspecified,
+    This,
+    Following,
 }
 
 impl TaskUpdate {
@@ -134,6 +151,7 @@ impl TaskUpdate {
             || !matches!((self.due_date, self.due_time), (Change::Keep, Change::Keep))
             || self.time_zone.is_some()
             || self.labels.is_some()
+            || !matches!(self.recurrence, Change::Keep)
     }
 }
 

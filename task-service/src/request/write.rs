@@ -13,18 +13,19 @@ use service_kit::{
     update_mask::ReadOnlyFields,
 };
 use taskey_proto::task::v1::{
-    CompleteTaskRequest, CreateTaskRequest, DeleteTaskRequest, MoveTaskRequest, Task, UpdateTaskRequest,
-    move_task_request::Position as PbPosition,
+    CompleteTaskRequest, CreateTaskRequest, DeleteTaskRequest, MoveTaskRequest, Recurrence as PbRecurrence, Task,
+    UpdateTaskRequest, move_task_request::Position as PbPosition, update_task_request::Scope,
 };
 use tonic::metadata::MetadataMap;
 use uuid::Uuid;
 
-use super::MISSING;
+use super::{MISSING, recurrence};
 use crate::{
     model::{
         Target,
-        field::{self, Labels, Notes, Priority, Title},
-        write::{Change, Move, NewTask, Position, RepeatedFields, TaskUpdate, Write},
+        field::{self, FieldError, Labels, Notes, Priority, Title},
+        recurrence::{REQUIRES_DUE, Recurrence, Slot},
+        write::{Change, Move, NewTask, Position, RepeatedFields, TaskUpdate, UpdateScope, Write},
     },
     response,
 };
@@ -74,7 +75,8 @@ fn hash(method: &str, request: &impl Message) -> String {
 }
 
 /// The fields that an update can change: all except those that the server sets, and the list, parent and rank.
-const UPDATABLE: [&str; 7] = ["title", "notes", "priority", "due_date", "due_time", "time_zone", "labels"];
+const UPDATABLE: [&str; 8] =
+    ["title", "notes", "priority", "due_date", "due_time", "time_zone", "labels", "recurrence"];
 
 /// Adds the violations of a write to those of the request. Their paths begin with `prefix`, which is empty outside of a
 /// batch.
@@ -90,6 +92,11 @@ impl RequestValidator<'_> {
 
     pub(crate) fn add(&mut self, path: &str, description: &str) {
         self.violations.add(format!("{}{path}", self.prefix), description);
+    }
+
+    fn recurrence(&mut self, message: &PbRecurrence) -> Option<Recurrence> {
+        let parsed = recurrence::recurrence(message);
+        parsed.map_err(|invalid| invalid.iter().for_each(|(path, description)| self.add(path, description))).ok()
     }
 
     pub(crate) fn target(&mut self, path: &str, id: &str, etag: &str) -> Option<Target> {
@@ -123,9 +130,16 @@ pub(crate) fn create(request: CreateTaskRequest, validator: &mut RequestValidato
     let labels = validator.check("task.labels", Labels::try_from(task.labels));
     let list_id = validator.check("task.list_id", field::optional_id(&task.list_id));
     let parent_id = validator.check("task.parent_id", field::optional_id(&task.parent_id));
-    let (due_date, due_time) = (due_date?, due_time?);
+    let recurrence = task.recurrence.and_then(|recurrence| validator.recurrence(&recurrence));
+    let (due_date, due_time, time_zone) = (due_date?, due_time?, time_zone?);
     if due_date.is_some() && due_time.is_some() {
         add_both_due_violations(validator);
+    }
+    if let Some(recurrence) = &recurrence {
+        match Slot::from_due(due_date, due_time, &time_zone) {
+            Some(slot) => _ = validator.check("task.recurrence.rrule", recurrence.check(slot, &time_zone)),
+            None => validator.add("task.recurrence", REQUIRES_DUE),
+        }
     }
     Some(Write::Create(NewTask {
         id: id?,
@@ -134,10 +148,11 @@ pub(crate) fn create(request: CreateTaskRequest, validator: &mut RequestValidato
         priority: priority?,
         due_date,
         due_time,
-        time_zone: time_zone?,
+        time_zone,
         labels: labels?,
         list_id: list_id?,
         parent_id: parent_id?,
+        recurrence,
         imported: None,
     }))
 }
@@ -177,6 +192,13 @@ pub(crate) fn update(
     let time_zone =
         is_updated("time_zone").then(|| validator.check("task.time_zone", field::time_zone(task.time_zone)));
     let labels = is_updated("labels").then(|| validator.check("task.labels", Labels::try_from(task.labels)));
+    let recurrence = match task.recurrence.filter(|_| is_updated("recurrence")) {
+        // An invalid one is not cleared, because its violation prevents the update.
+        Some(recurrence) => Change::from_option(validator.recurrence(&recurrence)),
+        None if is_updated("recurrence") => Change::Clear,
+        None => Change::Keep,
+    };
+    let scope = validator.check("scope", update_scope(request.scope, &recurrence));
     let (due_date, due_time) = resolve_due(validator, due_date, due_time);
     // Invalid fields are `None` here. Their violations prevent the update from being executed.
     Some(Write::Update(TaskUpdate {
@@ -189,7 +211,21 @@ pub(crate) fn update(
         time_zone: time_zone.flatten(),
         labels: labels.flatten(),
         repeated,
+        recurrence,
+        scope: scope?,
     }))
+}
+
+fn update_scope(scope: i32, recurrence: &Change<Recurrence>) -> Result<UpdateScope, FieldError> {
+    match Scope::try_from(scope) {
+        Ok(Scope::Unspecified) => Ok(UpdateScope::Unspecified),
+        Ok(Scope::This) if *recurrence != Change::Keep => {
+            Err("must not be SCOPE_THIS if recurrence is updated, which also applies to the following occurrences")
+        }
+        Ok(Scope::This) => Ok(UpdateScope::This),
+        Ok(Scope::Following) => Ok(UpdateScope::Following),
+        Err(_) => Err("is not a known scope"),
+    }
 }
 
 /// Returns the fields that an update changes: those that the mask names or, without a mask, those that are set
@@ -205,6 +241,7 @@ fn updated_fields(paths: &[String], task: &Task) -> Result<Vec<&'static str>, St
             task.due_time.is_some(),
             !task.time_zone.is_empty(),
             !task.labels.is_empty(),
+            task.recurrence.is_some(),
         ];
         return Ok(UPDATABLE.into_iter().zip(are_set).filter_map(|(field, is_set)| is_set.then_some(field)).collect());
     }

@@ -11,8 +11,8 @@ use taskey_proto::{
         ExportTasksRequest, ExportTasksResponse, GetTaskRequest, ImportTasksRequest, ImportTasksResponse,
         ListTaskChangesRequest, ListTaskChangesResponse, ListTaskHistoryRequest, ListTaskHistoryResponse,
         ListTasksRequest, ListTasksResponse, MoveTaskRequest, PreviewOccurrencesRequest, PreviewOccurrencesResponse,
-        ReopenTaskRequest, Task, UndeleteTaskRequest, UpdateTaskRequest, WatchTasksRequest, WatchTasksResponse,
-        task_service_server::TaskService,
+        ReopenTaskRequest, SkipOccurrenceRequest, StopRecurrenceRequest, Task, UndeleteTaskRequest, UpdateTaskRequest,
+        WatchTasksRequest, WatchTasksResponse, task_service_server::TaskService,
     },
 };
 use tonic::{Request, Response, Status, Streaming};
@@ -200,6 +200,22 @@ impl TaskService for Tasks {
         request: Request<PreviewOccurrencesRequest>,
     ) -> Result<Response<PreviewOccurrencesResponse>, Status> {
         Ok(Response::new(recurrence::preview(request.into_inner())?.response()?))
+    }
+
+    async fn skip_occurrence(&self, request: Request<SkipOccurrenceRequest>) -> Result<Response<Task>, Status> {
+        let writer = self.0.writer(&request)?;
+        let request = request.into_inner();
+        let options = WriteOptions::parse("SkipOccurrence", &request, &request.request_id, request.validate_only)?;
+        let target = request::target("id", &request.id, &request.etag)?;
+        self.write(writer, options, vec![Write::SkipOccurrence(target)], Vec::new(), single_response).await
+    }
+
+    async fn stop_recurrence(&self, request: Request<StopRecurrenceRequest>) -> Result<Response<Task>, Status> {
+        let writer = self.0.writer(&request)?;
+        let request = request.into_inner();
+        let options = WriteOptions::parse("StopRecurrence", &request, &request.request_id, request.validate_only)?;
+        let target = request::target("id", &request.id, &request.etag)?;
+        self.write(writer, options, vec![Write::StopRecurrence(target)], Vec::new(), single_response).await
     }
 }
 

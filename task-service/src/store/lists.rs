@@ -266,7 +266,7 @@ async fn move_tasks(conn: &mut Conn, context: EntryContext, from: Uuid, to: Uuid
     let history_bytes = store_for_list(conn, context, FieldChange::list(from, to), from, false).await?;
     let last_rank = rank::last(SequenceNumber(sequence), 0);
     conn.execute(UPDATE, args![owner, from, to, last_rank, sequence, now]).await?;
-    count(conn, context, CounterChange { active_tasks: 0, history_bytes }).await?;
+    count(conn, context, CounterChange { active_tasks: 0, task_rows: 0, history_bytes }).await?;
     Ok(())
 }
 
@@ -283,7 +283,7 @@ async fn delete_tasks(
     let EntryContext { owner, now, sequence, .. } = context;
     let history_bytes = store_for_list(conn, context, FieldChange::deletion(None, Some(now)), list, true).await?;
     let deleted = conn.execute(UPDATE, args![owner, list, now, purge_time, sequence]).await?;
-    count(conn, context, CounterChange { active_tasks: -deleted.cast_signed(), history_bytes }).await
+    count(conn, context, CounterChange { active_tasks: -deleted.cast_signed(), task_rows: 0, history_bytes }).await
 }
 
 /// Counts deleted tasks and entries of task histories.

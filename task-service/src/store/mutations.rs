@@ -130,6 +130,7 @@ pub(super) async fn execute_within(conn: &mut Conn, mutation: Mutation) -> Resul
         taken_sources,
         active_delta: 0,
         max_active_delta,
+        next_tasks: 0,
     };
     let rows = apply(&mut working_set, writes, &prefixes, &new_ids)?;
 
@@ -141,11 +142,15 @@ pub(super) async fn execute_within(conn: &mut Conn, mutation: Mutation) -> Resul
     store_changes(conn, &working_set).await?;
     let position = counter.history_bytes;
     let history_bytes = history::store(conn, &working_set, position).await?;
-    let change = CounterChange { active_tasks: working_set.active_delta - read_set.create_count, history_bytes };
+    let task_rows = i64::try_from(working_set.next_tasks).unwrap_or(i64::MAX);
+    let active_tasks = working_set.active_delta - read_set.create_count;
+    let change = CounterChange { active_tasks, task_rows, history_bytes };
     count_mutation(conn, owner, read_set.create_count, now, counter, change).await?;
     history::enforce_limits(conn, owner, now, position, history_bytes).await?;
-    let excess =
-        Excess { tasks: counter.task_rows - max_tasks - max_deleted, tombstones: counter.tombstones - max_deleted };
+    let excess = Excess {
+        tasks: counter.task_rows + task_rows - max_tasks - max_deleted,
+        tombstones: counter.tombstones - max_deleted,
+    };
     purge_excess(conn, owner, now, counter.sequence, excess).await?;
     store_response(conn, owner, now, options, || response).await?;
     Ok(rows)

@@ -13,8 +13,10 @@ use super::rows::{RELATIVE_COLUMNS, TASK_COLUMNS, tasks_with_texts};
 use crate::model::{
     TaskRow,
     mutation::{Relative, Scope, TaskTree},
-    write::Write,
+    write::{Change, Write},
 };
+
+mod renewed;
 
 /// The rows to read for a mutation.
 #[derive(Default)]
@@ -38,6 +40,12 @@ pub(super) struct ReadSet {
     pub(super) is_single: bool,
     /// Whether any write needs ancestors or descendants.
     pub(super) reads_relatives: bool,
+    /// Tasks to complete. If they recur, their subtasks are copied.
+    pub(super) completed: Vec<Uuid>,
+    /// Whether subtasks are completed as well, which may recur.
+    pub(super) completes_subtasks: bool,
+    /// Tasks that an earlier write may make recurring.
+    pub(super) made_recurring: Vec<Uuid>,
 }
 
 impl ReadSet {
@@ -50,15 +58,25 @@ impl ReadSet {
                     set.create_count += 1;
                     set.chosen.extend(task.id);
                     set.sources.extend(task.imported.as_ref().and_then(|imported| imported.source_id.clone()));
+                    set.made_recurring.extend(task.id.filter(|_| task.recurrence.is_some()));
                     set.reads_relatives |= task.parent_id.is_some();
                     set.with_ancestors.extend(task.parent_id);
                     set.lists.extend(task.list_id);
                 }
-                Write::Update(update) => set.with_ancestors.push(update.target.id),
-                Write::Complete { target, include_subtasks: false } | Write::Reopen(target) => {
+                Write::Update(update) => {
+                    set.with_ancestors.push(update.target.id);
+                    set.made_recurring.extend(matches!(update.recurrence, Change::Set(_)).then_some(update.target.id));
+                }
+                Write::Complete { target, include_subtasks } => {
+                    set.completed.push(target.id);
+                    set.completes_subtasks |= include_subtasks;
+                    set.reads_relatives |= include_subtasks;
+                    if *include_subtasks { &mut set.with_descendants } else { &mut set.with_ancestors }.push(target.id);
+                }
+                Write::Reopen(target) | Write::SkipOccurrence(target) | Write::StopRecurrence(target) => {
                     set.with_ancestors.push(target.id);
                 }
-                Write::Complete { target, include_subtasks: true } | Write::Delete { target, .. } => {
+                Write::Delete { target, .. } => {
                     set.reads_relatives = true;
                     set.with_descendants.push(target.id);
                 }
@@ -97,7 +115,9 @@ pub(super) async fn read_tasks(conn: &mut Conn, owner: Uuid, now: Timestamp, set
     let (sql, values) = select.build_with_cache(ids().count() == 1);
     let tasks: Vec<TaskRow> = conn.fetch_all(sql, values).await?;
     let relatives = if set.reads_relatives { read_relatives(conn, owner, now, set).await? } else { Vec::new() };
-    Ok(TaskTree::new(tasks.into_iter().map(|task| (task.id, task)).collect(), relatives))
+    let mut tasks: HashMap<_, _> = tasks.into_iter().map(|task| (task.id, task)).collect();
+    let relatives = renewed::read(conn, owner, now, set, &mut tasks, relatives).await?;
+    Ok(TaskTree::new(tasks, relatives))
 }
 
 /// Reads the locations of the tasks that the writes name, of their ancestors and of their descendants.

@@ -17,7 +17,7 @@ use service_kit::{
 use sqlx::migrate::Migrator;
 use taskey_proto::{
     errors::v1::ErrorReason,
-    task::v1::{CreateTaskRequest, Task},
+    task::v1::{CreateTaskRequest, Recurrence, Task},
 };
 use uuid::Uuid;
 
@@ -42,7 +42,11 @@ mod lists;
 mod statements;
 pub(crate) mod storage;
 
-on_each_database!(a_write_that_violates_a_constraint_fails_alone, replicas_share_the_page_token_key);
+on_each_database!(
+    a_write_that_violates_a_constraint_fails_alone,
+    an_occurrence_of_a_series_exists_once,
+    replicas_share_the_page_token_key,
+);
 
 /// Opens the database of a service that has just started.
 pub(crate) async fn open(database: &TestDatabase) -> Db {
@@ -108,7 +112,10 @@ pub(crate) async fn create_with_id(db: &Db, owner: Uuid, id: Uuid) -> Result<Tas
 /// Returns the creation of a task, whose title contains its id.
 pub(crate) fn create(id: Uuid) -> Write {
     let task = Task { title: id.to_string(), ..Task::default() };
-    let request = CreateTaskRequest { task: Some(task), ..CreateTaskRequest::default() };
+    parse(CreateTaskRequest { task: Some(task), ..CreateTaskRequest::default() })
+}
+
+fn parse(request: CreateTaskRequest) -> Write {
     let mut writes = write::parse(|validator: &mut RequestValidator<'_>| write::create(request, validator))
         .expect("the task is valid");
     writes.remove(0)
@@ -130,6 +137,24 @@ async fn a_write_that_violates_a_constraint_fails_alone(database: TestDatabase) 
         }
         get(&db, owner, clock.now(), *id).await.expect("the task exists");
     }
+    db.close().await;
+}
+
+async fn an_occurrence_of_a_series_exists_once(database: TestDatabase) {
+    let (db, clock) = (open(&database).await, Clock::system());
+    let (owner, series) = (clock.new_id(), clock.new_id());
+    let recurring = |id: Uuid| {
+        let recurrence = Some(Recurrence { rrule: "FREQ=DAILY".to_owned(), ..Recurrence::default() });
+        let (title, due_date) = (id.to_string(), "2090-01-31".to_owned());
+        let task = Some(Task { title, due_date, recurrence, ..Task::default() });
+        parse(CreateTaskRequest { task, task_id: id.to_string(), ..CreateTaskRequest::default() })
+    };
+    let (first, second) = (clock.new_id(), clock.new_id());
+    // The series of a new task has the id that the server has chosen.
+    execute_at(&db, owner, clock.now(), recurring(first), series).await.expect("the first occurrence");
+    let refused = execute_at(&db, owner, clock.now(), recurring(second), series).await;
+    assert_eq!(refused.map(|task| task.id).map_err(|error| error.reason()), Err(ErrorReason::Internal));
+    execute_at(&db, clock.new_id(), clock.now(), recurring(second), series).await.expect("of another owner");
     db.close().await;
 }
 
@@ -157,6 +182,7 @@ fn migrations_that_have_landed_are_never_edited() {
             (7, "da3b42a879fb6dfd37ed316007ff8bf4"),
             (8, "99d93b9d5d15c2399d8fc9781f5bc758"),
             (9, "ece8557b38ea53f5c33624d33f723f87"),
+            (10, "98232045789995b74f7ee51b245a43e9"),
             (12, "1e8d43a673a3b5065c1d973c28921092"),
             (13, "d8a8e6da9a8486cf6299f17f32a0e6a5"),
         ],

@@ -97,6 +97,7 @@ impl FromRow for OwnerCounter {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct CounterChange {
     pub(super) active_tasks: i64,
+    pub(super) task_rows: i64,
     pub(super) history_bytes: i64,
 }
 
@@ -175,9 +176,8 @@ pub(super) async fn count_mutation(
             change_counter(conn, owner, change).await
         }
         (Engine::Sqlite, _) => {
-            let (active_tasks, history_bytes) =
-                (active_tasks + change.active_tasks, history_bytes + change.history_bytes);
-            let values = args![owner, sequence, active_tasks, task_rows, history_bytes];
+            let (active_tasks, task_rows) = (active_tasks + change.active_tasks, task_rows + change.task_rows);
+            let values = args![owner, sequence, active_tasks, task_rows, history_bytes + change.history_bytes];
             conn.execute_for_counted_rows(UPDATE, values).await.map(drop)
         }
     }
@@ -189,10 +189,11 @@ pub(super) async fn count_mutation(
 /// Those of the database.
 pub(super) async fn change_counter(conn: &mut Conn, owner: Uuid, change: CounterChange) -> Result<(), db::Error> {
     const UPDATE: &str = "
-        update owners set live_tasks = live_tasks + $2, history_bytes = history_bytes + $3 where owner_id = $1";
-    let CounterChange { active_tasks, history_bytes } = change;
-    if active_tasks != 0 || history_bytes != 0 {
-        conn.execute_for_counted_rows(UPDATE, args![owner, active_tasks, history_bytes]).await?;
+        update owners set live_tasks = live_tasks + $2, history_bytes = history_bytes + $3, task_rows = task_rows + $4
+        where owner_id = $1";
+    let CounterChange { active_tasks, task_rows, history_bytes } = change;
+    if active_tasks != 0 || history_bytes != 0 || task_rows != 0 {
+        conn.execute_for_counted_rows(UPDATE, args![owner, active_tasks, history_bytes, task_rows]).await?;
     }
     Ok(())
 }

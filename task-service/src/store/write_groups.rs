@@ -72,7 +72,7 @@ fn is_small(mutation: &Mutation) -> bool {
     let [write] = &mutation.writes[..] else { return false };
     let is_small = match write {
         Write::Create(task) => task.parent_id.is_none() && task.id.is_none(),
-        Write::Update(_) | Write::Reopen(_) => true,
+        Write::Update(_) | Write::Reopen(_) | Write::SkipOccurrence(_) | Write::StopRecurrence(_) => true,
         Write::Complete { include_subtasks, .. } => !include_subtasks,
         Write::Delete { .. } | Write::Undelete(_) | Write::Move(_) => false,
     };

@@ -1,10 +1,11 @@
 //! The fields of tasks in JSON Lines and CSV. A new field of `Task` is one entry of [`FIELDS`] or of [`OMITTED`].
 
 use jiff::{SignedDuration, Timestamp, civil::DateTime, tz::TimeZone};
-use serde_json::Value;
+use serde_json::{Value, json};
 use service_kit::clock;
 use taskey_proto::task::v1::{
-    Task,
+    Recurrence, Task,
+    recurrence::{Basis, CatchUp},
     task::{Priority, State},
 };
 
@@ -26,7 +27,7 @@ pub(crate) struct Field {
 }
 
 /// The fields in files, in their order.
-pub(crate) const FIELDS: [Field; 14] = [
+pub(crate) const FIELDS: [Field; 15] = [
     field("id", "id", |task| text(&task.id), |task, value| set_text(&mut task.id, value)),
     // Files name the default list by an empty id, because its id is that of the owner.
     field(
@@ -92,12 +93,41 @@ pub(crate) const FIELDS: [Field; 14] = [
         |task, value| set_time(&mut task.complete_time, &value),
     ),
     field("source_id", "sourceId", |task| text(&task.source_id), |task, value| set_text(&mut task.source_id, value)),
+    field(
+        "recurrence",
+        "recurrence",
+        |task| match continuing_recurrence(task) {
+            Some(recurrence) => json!({
+                "rrule": recurrence.rrule,
+                "basis": recurrence.basis().as_str_name(),
+                "catchUp": recurrence.catch_up().as_str_name(),
+            }),
+            None => Value::Null,
+        },
+        set_recurrence,
+    ),
 ];
 
+/// Returns how a task recurs, unless the next occurrence exists already: that one recurs further.
+pub(crate) fn continuing_recurrence(task: &Task) -> Option<&Recurrence> {
+    task.recurrence.as_ref().filter(|_| task.next_task_id.is_empty())
+}
+
 /// The fields that are not in files, because they belong to one copy of the task: its owner, its versions, its deletion,
-/// and its rank, which the order of the tasks replaces.
+/// its series, and its rank, which the order of the tasks replaces.
 #[cfg(test)]
-const OMITTED: [&str; 6] = ["owner_id", "update_time", "delete_time", "purge_time", "etag", "rank"];
+const OMITTED: [&str; 10] = [
+    "owner_id",
+    "update_time",
+    "delete_time",
+    "purge_time",
+    "etag",
+    "rank",
+    "recurrence_text",
+    "series_id",
+    "occurrence_date",
+    "next_task_id",
+];
 
 const fn field(
     name: &'static str,
@@ -120,6 +150,29 @@ fn set_text(field: &mut String, value: Value) -> Result<(), FieldError> {
         _ => return Err("must be a text"),
     }
     Ok(())
+}
+
+fn set_recurrence(task: &mut Task, value: Value) -> Result<(), FieldError> {
+    let object = match value {
+        // In CSV, the object is a text.
+        Value::String(text) => serde_json::from_str(&text).unwrap_or_default(),
+        value => value,
+    };
+    task.recurrence = Some(parse_recurrence(&object).ok_or("must be an object with rrule, basis and catchUp")?);
+    Ok(())
+}
+
+fn parse_recurrence(value: &Value) -> Option<Recurrence> {
+    let mut recurrence = Recurrence::default();
+    for (name, value) in value.as_object()? {
+        match name.as_str() {
+            "rrule" => value.as_str()?.clone_into(&mut recurrence.rrule),
+            "basis" => recurrence.basis = named(value, "BASIS_", Basis::from_str_name)?.into(),
+            "catchUp" => recurrence.catch_up = named(value, "CATCH_UP_", CatchUp::from_str_name)?.into(),
+            _ => return None,
+        }
+    }
+    Some(recurrence)
 }
 
 fn set_time(field: &mut Option<prost_types::Timestamp>, value: &Value) -> Result<(), FieldError> {

@@ -6,7 +6,7 @@ use taskey_proto::task::v1::{
     task::{Priority, State},
 };
 
-use super::fields::format_time;
+use super::fields::{continuing_recurrence, format_time};
 
 /// Maximum length of a line in bytes, without its line break. Longer ones are folded (section 3.1).
 const MAX_LINE_BYTES: usize = 75;
@@ -48,6 +48,11 @@ pub(crate) fn write_task(task: &Task, list: &TaskList, file: &mut Vec<u8>) {
     property("RELATED-TO", &escape(&task.parent_id));
     property("STATUS", if is_completed { "COMPLETED" } else { "NEEDS-ACTION" });
     property("COMPLETED", &date_time(task.complete_time));
+    if let Some(recurrence) = continuing_recurrence(task) {
+        property("RRULE", &recurrence.rrule);
+        property("X-TASKEY-BASIS", recurrence.basis().as_str_name());
+        property("X-TASKEY-CATCH-UP", recurrence.catch_up().as_str_name());
+    }
     property("X-TASKEY-TIME-ZONE", &escape(&task.time_zone));
     property("X-TASKEY-LIST-ID", if list.is_default { "" } else { &list.id });
     property("X-TASKEY-LIST", &escape(&list.title));

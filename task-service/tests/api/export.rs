@@ -3,7 +3,7 @@
 use prost_types::Timestamp;
 use service_kit::{assert_refused, on_each_database, testing::TestDatabase};
 use taskey_proto::task::v1::{
-    ExportTasksRequest, ExportTasksResponse, FileFormat, Task, move_task_request::Position, task::Priority,
+    ExportTasksRequest, ExportTasksResponse, FileFormat, Recurrence, Task, move_task_request::Position, task::Priority,
 };
 use tonic::{Status, Streaming};
 
@@ -21,6 +21,7 @@ on_each_database!(
     large_export_is_sent_in_parts,
     deleted_tasks_and_those_of_others_are_not_exported,
     account_without_tasks_has_a_file_with_the_default_list,
+    open_occurrence_is_exported_with_its_recurrence,
     format_that_cannot_be_exported_is_refused,
     account_exports_one_file_at_a_time,
 );
@@ -111,9 +112,9 @@ async fn csv_has_a_record_for_each_task(database: TestDatabase) {
     let (id, created) = (&task.id, json_time(task.create_time));
     let expected = format!(
         "id,list_id,parent_id,title,notes,state,priority,due_date,due_time,time_zone,labels,create_time,\
-         complete_time,source_id,list\r\n\
+         complete_time,source_id,recurrence,list\r\n\
          {id},,,Buy milk,\"one\ntwo; \"\"three\"\", four\",,PRIORITY_HIGH,,2027-01-15T08:00:00.123456Z,Europe/Berlin,\
-         \"home,\"\"a, b\"\"\",{created},,,Tasks\r\n"
+         \"home,\"\"a, b\"\"\",{created},,,,Tasks\r\n"
     );
     assert_eq!(ann.export(FileFormat::Csv).await, expected);
 }
@@ -210,6 +211,34 @@ async fn account_without_tasks_has_a_file_with_the_default_list(database: TestDa
     ];
     assert_eq!(lines, expected);
     assert_eq!(service.user().export(FileFormat::Csv).await.lines().count(), 1);
+}
+
+async fn open_occurrence_is_exported_with_its_recurrence(database: TestDatabase) {
+    let service = Service::start(&database).await;
+    let ann = service.user();
+    let recurrence = Some(Recurrence { rrule: "FREQ=MONTHLY;BYDAY=2TU".to_owned(), ..Recurrence::default() });
+    let task = Task { due_date: "2090-01-31".to_owned(), recurrence, ..titled("Pay the rent") };
+    let task = ann.create(task).await.expect("the task is created");
+    let next = ann.complete(&task.id, "").await.expect("a completion").next_task_id;
+    let expected = serde_json::json!({
+        "rrule": "FREQ=MONTHLY;BYDAY=2TU", "basis": "BASIS_DUE", "catchUp": "CATCH_UP_SKIP",
+    });
+
+    let lines = ann.export(FileFormat::Jsonl).await;
+    let lines = lines.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON"));
+    let tasks: Vec<_> = lines.map(|mut line| line["task"].take()).filter(|task| !task.is_null()).collect();
+    assert_eq!((&tasks[0]["id"], &tasks[0]["recurrence"]), (&next.into(), &expected));
+    assert_eq!(tasks[1].get("recurrence"), None, "the next occurrence exists");
+
+    let csv = ann.export(FileFormat::Csv).await;
+    let mut reader = csv::Reader::from_reader(csv.as_bytes());
+    let cells: Vec<_> = reader.records().map(|record| record.expect("a record")[14].to_owned()).collect();
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&cells[0]).expect("JSON"), expected);
+    assert_eq!(cells[1], "");
+
+    let calendar = ann.export(FileFormat::Icalendar).await;
+    let lines = "RRULE:FREQ=MONTHLY;BYDAY=2TU\r\nX-TASKEY-BASIS:BASIS_DUE\r\nX-TASKEY-CATCH-UP:CATCH_UP_SKIP\r\n";
+    assert_eq!(calendar.matches(lines).count(), 1, "{calendar}");
 }
 
 async fn format_that_cannot_be_exported_is_refused(database: TestDatabase) {

@@ -23,6 +23,7 @@ mod list_changes;
 mod list_deletion;
 mod lists;
 mod moves;
+mod occurrences;
 mod order;
 mod pages;
 mod personal_access_tokens;

@@ -15,9 +15,9 @@ use taskey_proto::task::v1::{
     GetTaskRequest, GetWebhookRequest, ImportTasksRequest, ListTaskChangesRequest, ListTaskHistoryRequest,
     ListTaskListsRequest, ListTasksRequest, ListWebhookAttemptsRequest, ListWebhooksRequest, MoveTaskRequest,
     PreviewOccurrencesRequest, RedeliverWebhookRequest, ReopenTaskRequest, RotateWebhookSecretRequest,
-    TestWebhookRequest, UndeleteTaskRequest, UpdateTaskListRequest, UpdateTaskRequest, UpdateWebhookRequest,
-    WatchTasksRequest, task_list_service_client::TaskListServiceClient, task_service_client::TaskServiceClient,
-    webhook_service_client::WebhookServiceClient,
+    SkipOccurrenceRequest, StopRecurrenceRequest, TestWebhookRequest, UndeleteTaskRequest, UpdateTaskListRequest,
+    UpdateTaskRequest, UpdateWebhookRequest, WatchTasksRequest, task_list_service_client::TaskListServiceClient,
+    task_service_client::TaskServiceClient, webhook_service_client::WebhookServiceClient,
 };
 use tokio::time::{Instant, timeout};
 use tonic::{Request, Status, transport::Channel};
@@ -72,6 +72,8 @@ pub(crate) async fn call_every_rpc(channel: &Channel, headers: &[&str]) -> Vec<(
         "ExportTasks": export_tasks(ExportTasksRequest),
         "ListTaskHistory": list_task_history(ListTaskHistoryRequest),
         "PreviewOccurrences": preview_occurrences(PreviewOccurrencesRequest),
+        "SkipOccurrence": skip_occurrence(SkipOccurrenceRequest),
+        "StopRecurrence": stop_recurrence(StopRecurrenceRequest),
     );
     let webhooks = call!(
         WebhookServiceClient,

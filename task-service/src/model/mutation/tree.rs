@@ -120,6 +120,14 @@ impl TaskTree {
         descendants.split_off(1)
     }
 
+    /// Returns the active subtasks of a task, by id.
+    pub(crate) fn active_children(&self, id: Uuid) -> Vec<Uuid> {
+        let children = self.children.get(&id).into_iter().flatten().copied();
+        let mut active: Vec<_> = children.filter(|child| self.active(*child).is_some()).collect();
+        active.sort_unstable();
+        active
+    }
+
     /// Adds a task.
     pub(crate) fn insert(&mut self, task: TaskRow) {
         if let Some(parent) = task.parent_id {

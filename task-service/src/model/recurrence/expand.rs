@@ -23,7 +23,6 @@ impl Rule {
     }
 
     /// Returns the first occurrence after `time` of the series with this anchor.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the completion of recurring tasks will use it"))]
     pub(crate) fn next_after(&self, anchor: DateTime, time: DateTime) -> Option<DateTime> {
         let mut occurrences = self.occurrences(anchor);
         occurrences.skip_periods_before(time.date());
@@ -33,6 +32,12 @@ impl Rule {
     /// Returns the dates from the anchor, in order.
     pub(crate) fn dates(&self, anchor: Date) -> impl Iterator<Item = Date> {
         self.occurrences(anchor.to_datetime(Time::midnight())).map(DateTime::date)
+    }
+
+    /// Returns the first date after `after` of the series with this anchor.
+    pub(super) fn next_date(&self, anchor: Date, after: Date) -> Option<Date> {
+        let midnight = |date: Date| date.to_datetime(Time::midnight());
+        self.next_after(midnight(anchor), midnight(after)).map(DateTime::date)
     }
 
     fn last_time(&self) -> Option<DateTime> {
@@ -73,7 +78,7 @@ impl Occurrences {
             times: rule.times(anchor.time()),
             set_positions: rule.by_set_position.clone(),
             last_time,
-            remaining: if let End::Count(count) = rule.end { Some(count) } else { None },
+            remaining: rule.count(),
             has_ended: false,
             index: FIRST_PERIOD,
             budget: MAX_DAYS_EXAMINED,

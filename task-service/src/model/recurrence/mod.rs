@@ -12,15 +12,25 @@
 //!   weekday is that of the anchor.
 //! - A search ends after [`MAX_DAYS_EXAMINED`] days and times.
 
+use super::field::FieldError;
+
+/// What is wrong with a recurrence without a due date or due time.
+pub(crate) const REQUIRES_DUE: FieldError = "requires a due date or a due time";
+
 mod dates;
 mod expand;
 mod parse;
 mod rule;
+mod series;
+mod slot;
 mod text;
 mod zone;
 
 pub(crate) use expand::MAX_DAYS_EXAMINED;
+pub(crate) use parse::MAX_BYTES;
 pub(crate) use rule::Rule;
+pub(crate) use series::{Basis, CatchUp, Ending, Occurrence, Originals, Recurrence};
+pub(crate) use slot::Slot;
 
 #[cfg(test)]
 mod tests;

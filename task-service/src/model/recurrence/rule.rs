@@ -3,9 +3,11 @@
 use std::fmt::{self, Display, Formatter};
 
 use jiff::civil::{Date, DateTime, Time, Weekday};
+use serde::{Deserialize, Serialize};
 
 /// A valid recurrence rule. Its `Display` is the canonical form, from which it can be parsed again.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(try_from = "String", into = "String")]
 pub(crate) struct Rule {
     pub(super) frequency: Frequency,
     /// At least 1.
@@ -87,6 +89,16 @@ impl Rule {
     /// Reports whether the rule selects times of day, which a series of dates does not have.
     pub(crate) fn selects_times(&self) -> bool {
         !(self.by_hour.is_empty() && self.by_minute.is_empty() && self.by_second.is_empty())
+    }
+
+    /// Returns the number of occurrences, if the rule limits it.
+    pub(crate) fn count(&self) -> Option<u32> {
+        if let End::Count(count) = self.end { Some(count) } else { None }
+    }
+
+    /// Returns the rule without a limit of the number of occurrences.
+    pub(super) fn without_count(&self) -> Self {
+        Self { end: self.count().map_or(self.end, |_| End::Never), ..self.clone() }
     }
 
     pub(super) fn skip(&self) -> Skip {
@@ -214,6 +226,20 @@ impl Display for Rule {
             write!(f, ";WKST={}", weekday_name(self.week_start))?;
         }
         self.skip.map_or(Ok(()), |skip| write!(f, ";SKIP={}", skip.name()))
+    }
+}
+
+impl From<Rule> for String {
+    fn from(rule: Rule) -> Self {
+        rule.to_string()
+    }
+}
+
+impl TryFrom<String> for Rule {
+    type Error = RuleError;
+
+    fn try_from(text: String) -> Result<Self, RuleError> {
+        Self::parse_unbounded(&text)
     }
 }
 

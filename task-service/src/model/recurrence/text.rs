@@ -30,6 +30,11 @@ impl Rule {
         Text { rule: self.with_days_of(anchor.date()), times: self.selects_times().then(|| self.times(anchor.time())) }
             .to_string()
     }
+
+    /// Returns the rule in plain English, without the days that it takes from an anchor.
+    pub(crate) fn text_without_anchor(&self, anchor: DateTime) -> String {
+        Text { rule: self.clone(), times: self.selects_times().then(|| self.times(anchor.time())) }.to_string()
+    }
 }
 
 struct Text {

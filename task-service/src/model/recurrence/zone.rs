@@ -2,7 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use jiff::{Timestamp, ToSpan, civil::DateTime, tz::TimeZone};
+use jiff::{
+    Timestamp, ToSpan,
+    civil::{Date, DateTime},
+    tz::TimeZone,
+};
 
 use super::{
     expand::Occurrences,
@@ -13,15 +17,35 @@ impl Rule {
     /// Returns the instants of the occurrences from the anchor, in order and without duplicates. A time that a clock
     /// change skips moves later by the length of the gap; of a time that is repeated, the first one counts.
     pub(crate) fn instants(&self, anchor: DateTime, zone: TimeZone) -> impl Iterator<Item = Timestamp> {
+        self.instants_from(anchor, zone, None)
+    }
+
+    /// Returns the first instant after `after` of the series with this anchor.
+    pub(super) fn instant_after(&self, anchor: DateTime, zone: &TimeZone, after: Timestamp) -> Option<Timestamp> {
+        // No clock change skips more than a day.
+        let start = zone.to_datetime(after).date().checked_sub(2.days()).ok();
+        self.instants_from(anchor, zone.clone(), start).find(|instant| *instant > after)
+    }
+
+    /// Returns the instants of the periods that end on or after `start`, unless the rule counts all.
+    fn instants_from(
+        &self,
+        anchor: DateTime,
+        zone: TimeZone,
+        start: Option<Date>,
+    ) -> impl Iterator<Item = Timestamp> + use<> {
         let (last_civil, last) = match self.end {
             // No time zone is further from UTC.
             End::Utc(time) => (time.checked_add(26.hours()).ok(), TimeZone::UTC.to_timestamp(time).ok()),
             _ => (None, None),
         };
-        let civil = match last_civil {
+        let mut civil = match last_civil {
             Some(_) => Occurrences::new(self, anchor, last_civil),
             None => self.occurrences(anchor),
         };
+        if let Some(start) = start {
+            civil.skip_periods_before(start);
+        }
         Instants { civil, zone, latest: None, pending: BTreeSet::new() }
             .take_while(move |instant| last.is_none_or(|last| *instant <= last))
     }

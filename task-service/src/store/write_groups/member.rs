@@ -173,13 +173,15 @@ async fn read_lists(conn: &mut Conn, members: &mut [&mut Member<'_>]) -> Result<
 
 impl Member<'_> {
     /// Applies the write. Returns `None` if it must be executed alone, because it also removes rows of an account at its
-    /// limits, or is the first with an entry in the history of a task.
+    /// limits, is the first with an entry in the history of a task, or completes a recurring task.
     pub(super) fn decide(self) -> Option<Result<(Rows, Diff), NotCommitted<Rows>>> {
         let Self { mutation, write, counter, response, task, lists } = self;
         let created = i64::from(matches!(write, Write::Create(_)));
         let is_at_limit = counter.task_rows + created > mutation.max_tasks + mutation.max_deleted
             || counter.tombstones > mutation.max_deleted;
-        if is_at_limit {
+        let recurs =
+            matches!(write, Write::Complete { .. }) && task.as_ref().is_some_and(|task| task.recurrence.is_some());
+        if is_at_limit || recurs {
             return None;
         }
         let request = mutation.options.request.as_ref();
@@ -198,6 +200,7 @@ impl Member<'_> {
             taken_sources: HashSet::new(),
             active_delta: 0,
             max_active_delta: max_tasks - counter.active_tasks,
+            next_tasks: 0,
         };
         let rows = match apply(&mut working_set, vec![write], prefixes, new_ids) {
             Ok(rows) => rows,

@@ -3,7 +3,8 @@
 use std::io::BufRead;
 
 use taskey_proto::task::v1::{
-    Task,
+    CreateTaskRequest, Task,
+    recurrence::{Basis, CatchUp},
     task::{Priority, State},
 };
 
@@ -13,6 +14,8 @@ use super::{
     property::{Due, Property, due, texts, time, unescape},
     sink::{MAX_ROW_BYTES, ReadError, Sink, read_line},
 };
+
+use crate::request::write;
 
 /// The properties whose values belong to one copy of the task.
 const OF_ONE_COPY: [&str; 3] = ["DTSTAMP", "LAST-MODIFIED", "SEQUENCE"];
@@ -51,6 +54,8 @@ struct Calendar {
     /// The name of the calendar, as a list.
     name: Option<String>,
     task: FileTask,
+    /// The row of the recurrence rule.
+    rule_row: Option<u32>,
     /// Whether the component is an occurrence of a recurring task that differs from the others.
     is_occurrence: bool,
     bytes: usize,
@@ -94,7 +99,7 @@ impl Calendar {
             (0, _) => return Err(ReadError::invalid(row, "the file must begin with BEGIN:VCALENDAR")),
             (1, "VTODO") => {
                 self.task = FileTask { row, list: self.name.clone(), ..FileTask::default() };
-                self.is_occurrence = false;
+                (self.is_occurrence, self.rule_row) = (false, None);
             }
             (1, "VTIMEZONE") => {}
             (1, _) => loss(row, component, "is not a task, and is not imported", sink)?,
@@ -126,6 +131,10 @@ impl Calendar {
         if task.task.complete_time.is_some() {
             task.task.state = State::Completed.into();
         }
+        if let Some(row) = self.rule_row.take().filter(|_| !is_valid_recurrence(&task.task)) {
+            task.task.recurrence = None;
+            loss(row, "RRULE", "is not a rule for this due date, and is not imported", sink)?;
+        }
         sink.push(Entry::Task(Box::new(task)), bytes)
     }
 
@@ -152,6 +161,21 @@ impl Calendar {
                 file_task.parent = Some(unescape(value));
             }
             "RECURRENCE-ID" => self.is_occurrence = true,
+            "RRULE" if self.rule_row.is_some() => {
+                return loss(row, name, "is the second rule, and is not imported", sink);
+            }
+            "RRULE" => {
+                self.rule_row = Some(row);
+                value.clone_into(&mut task.recurrence.get_or_insert_default().rrule);
+            }
+            "X-TASKEY-BASIS" => {
+                let basis = Basis::from_str_name(value).unwrap_or_default();
+                task.recurrence.get_or_insert_default().basis = basis.into();
+            }
+            "X-TASKEY-CATCH-UP" => {
+                let catch_up = CatchUp::from_str_name(value).unwrap_or_default();
+                task.recurrence.get_or_insert_default().catch_up = catch_up.into();
+            }
             "X-TASKEY-TIME-ZONE" => task.time_zone = unescape(value),
             "X-TASKEY-LIST-ID" => file_task.list = Some(unescape(value)),
             "X-TASKEY-LIST" => {
@@ -207,6 +231,15 @@ impl Calendar {
         }
         Ok(())
     }
+}
+
+/// Reports whether a task could recur like this.
+fn is_valid_recurrence(task: &Task) -> bool {
+    let Task { due_date, time_zone, .. } = task.clone();
+    let (due_time, recurrence) = (task.due_time, task.recurrence.clone());
+    let task = Task { title: "-".to_owned(), due_date, due_time, time_zone, recurrence, ..Task::default() };
+    let request = CreateTaskRequest { task: Some(task), ..CreateTaskRequest::default() };
+    write::parse(|validator| write::create(request, validator)).is_ok()
 }
 
 fn loss(row: u32, name: &str, description: &str, sink: &mut Sink) -> Result<(), ReadError> {

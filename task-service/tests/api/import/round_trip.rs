@@ -10,7 +10,10 @@ use proptest::{
 };
 use prost_types::Timestamp;
 use service_kit::{on_each_database, testing::TestDatabase};
-use taskey_proto::task::v1::{FileFormat, Task};
+use taskey_proto::task::v1::{
+    FileFormat, Recurrence, Task,
+    recurrence::{Basis, CatchUp},
+};
 
 use super::counts;
 use crate::support::Service;
@@ -40,11 +43,13 @@ fn task() -> impl Strategy<Value = Case> {
             labels.dedup();
             let state = i32::from(is_completed);
             let time_zone = zone.to_owned();
-            (
-                Task { title, notes, due_date, due_time, priority, labels, time_zone, state, ..Task::default() },
-                parent,
-                list,
-            )
+            let recurrence = (!is_completed && due_date == "0001-01-01").then(|| Recurrence {
+                rrule: "FREQ=WEEKLY;BYDAY=MO,FR;COUNT=9".to_owned(),
+                basis: Basis::Completion.into(),
+                catch_up: CatchUp::Each.into(),
+            });
+            let dated = Task { due_date, due_time, time_zone, recurrence, ..Task::default() };
+            (Task { title, notes, priority, labels, state, ..dated }, parent, list)
         },
     )
 }

@@ -1,6 +1,7 @@
 mod examples;
 mod parser;
 mod properties;
+mod series;
 mod texts;
 mod vectors;
 mod zones;

@@ -12,7 +12,8 @@ use taskey_proto::{
         TokenPair, User, WatchRevocationsRequest, token_service_client::TokenServiceClient,
     },
     task::v1::{
-        CreateTaskListRequest, CreateTaskRequest, CreateWebhookRequest, DeleteWebhookRequest, Task, TaskList, Webhook,
+        CreateTaskListRequest, CreateTaskRequest, CreateWebhookRequest, DeleteWebhookRequest, Recurrence, Task,
+        TaskList, Webhook,
     },
 };
 use tokio::time::timeout;
@@ -205,7 +206,9 @@ impl Scenario {
                 // Some RPCs end sessions.
                 let session = self.log_in(&ann.email, &ann.password).await.expect("logged in");
                 let other_session = self.log_in(&ann.email, &ann.password).await.expect("logged in");
-                let task = Some(Task { title: "Buy milk".to_owned(), ..Task::default() });
+                let recurrence = Some(Recurrence { rrule: "FREQ=DAILY".to_owned(), ..Recurrence::default() });
+                let (title, due_date) = ("Buy milk".to_owned(), "2090-01-31".to_owned());
+                let task = Some(Task { title, due_date, recurrence, ..Task::default() });
                 let task: Task = self
                     .call(
                         CREATE_TASK,
@@ -247,7 +250,7 @@ impl Scenario {
                         "format" if rpc.path.ends_with("/ImportTasks") => "1",
                         "content" => FILE,
                         "rrule" => "FREQ=DAILY",
-                        "start_date" => "2026-11-30",
+                        "start_date" | "due_date" => "2026-11-30",
                         "id" if rpc.path.contains("TaskService") => &task.id,
                         "id" if rpc.path.contains("TaskListService") => &list.id,
                         "title" => "Buy more milk",

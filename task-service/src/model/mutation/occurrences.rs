@@ -1,0 +1,235 @@
+//! Recurring tasks: the next occurrence, which the completion of a task creates, and updates of a series.
+
+use service_kit::status::ApiError;
+use uuid::Uuid;
+
+use super::{Node, WorkingSet, WriteError, apply_update, invalid_field};
+use crate::{
+    error::{quota_exceeded, task_not_recurring},
+    model::{
+        Revision, Target, TaskRow, rank,
+        recurrence::{Ending, Occurrence, Originals, REQUIRES_DUE, Recurrence},
+        write::{Change, TaskUpdate, UpdateScope},
+    },
+};
+
+/// Maximum number of tasks that a mutation creates as next occurrences, with their subtasks. Together with the tasks that
+/// a batch creates, these are not more than a mutation purges of an account at its limit.
+const MAX_NEXT_TASKS: usize = 100;
+
+/// The ranks of completed occurrences follow those of the tasks that the writes of a batch create.
+const FIRST_RANK_INDEX: usize = 100;
+
+impl WorkingSet {
+    /// Completes a task and, if `include_subtasks`, its open descendants. `new_id` is an unused id.
+    pub(super) fn complete(
+        &mut self,
+        target: Target,
+        include_subtasks: bool,
+        new_id: Uuid,
+    ) -> Result<Uuid, WriteError> {
+        let is_open = self.active_task(target)?.complete_time.is_none();
+        if include_subtasks {
+            let is_open = |id: &Uuid| self.tree.node(*id).is_some_and(Node::is_open);
+            let open: Vec<_> = self.tree.descendants(target.id).into_iter().map(|(id, _)| id).filter(is_open).collect();
+            // From the bottom, so that the next occurrence of a subtask exists when that of its parent is created.
+            for id in open.into_iter().rev() {
+                self.complete_one(id, new_id)?;
+            }
+        }
+        if is_open {
+            self.complete_one(target.id, new_id)?;
+        }
+        Ok(target.id)
+    }
+
+    /// Completes an open task, and creates its next occurrence if there is one.
+    fn complete_one(&mut self, id: Uuid, new_id: Uuid) -> Result<(), WriteError> {
+        let now = self.context.now;
+        let next = self.tree.task(id).and_then(|task| {
+            let occurrence = task.occurrence().filter(|occurrence| occurrence.next_task_id.is_none())?;
+            let next = occurrence.next(series_zone(task, &occurrence), now, Ending::Completed)?;
+            Some((task.clone(), occurrence, next))
+        });
+        self.change_node(id, |node| node.complete_time = Some(now));
+        let Some((task, occurrence, next)) = next else { return Ok(()) };
+        let next_id = self.next_id(new_id)?;
+        let days = i64::from((next.schedule.slot.date() - occurrence.schedule.slot.date()).get_days());
+        let mut copy = self.copy(&task, next_id);
+        follow(&mut copy, &occurrence.schedule.originals, &next);
+        // The next occurrence takes over the position, so that ranks do not grow with the length of a series.
+        let last_rank = rank::last(self.context.sequence, FIRST_RANK_INDEX + self.next_tasks);
+        let occurrence = Occurrence { next_task_id: Some(next_id), ..occurrence };
+        self.tree
+            .change_task(id, |task| (task.rank, task.recurrence) = (last_rank.clone(), Some(occurrence.to_stored())));
+        self.ranks.entry(copy.container_id()).or_default().insert(last_rank, id);
+        self.insert(copy);
+        self.renew_subtasks(id, next_id, days, new_id)
+    }
+
+    /// Copies the active subtasks of a task to its next occurrence, which is this number of days later. Subtasks that recur
+    /// themselves are moved.
+    fn renew_subtasks(&mut self, from: Uuid, to: Uuid, days: i64, new_id: Uuid) -> Result<(), WriteError> {
+        let mut parents = vec![(from, to)];
+        while let Some((from, to)) = parents.pop() {
+            for child in self.tree.active_children(from) {
+                // Too many subtasks are not read.
+                let task = self.tree.task(child).cloned().ok_or_else(too_many)?;
+                match task.occurrence() {
+                    None => {
+                        let id = self.next_id(new_id)?;
+                        let mut copy = TaskRow { parent_id: Some(to), ..self.copy(&task, id) };
+                        copy.shift_due(days);
+                        self.insert(copy);
+                        parents.push((child, id));
+                    }
+                    Some(occurrence) if occurrence.next_task_id.is_none() && task.complete_time.is_none() => {
+                        self.ranks.entry(to).or_default().insert(task.rank, child);
+                        self.change(child, |task| task.parent_id = Some(to));
+                    }
+                    Some(_) => {}
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the id of another task that a completion creates. The ids of a mutation differ in their last bits.
+    fn next_id(&mut self, new_id: Uuid) -> Result<Uuid, WriteError> {
+        if self.next_tasks == MAX_NEXT_TASKS {
+            return Err(too_many());
+        }
+        self.next_tasks += 1;
+        Ok(Uuid::from_u128(new_id.as_u128() ^ self.next_tasks as u128))
+    }
+
+    /// Returns an open copy of a task.
+    fn copy(&self, task: &TaskRow, id: Uuid) -> TaskRow {
+        let (now, change) = (self.context.now, self.context.sequence.0);
+        TaskRow {
+            id,
+            create_time: now,
+            update_time: now,
+            complete_time: None,
+            revision: Revision::FIRST,
+            change,
+            // Only one task has it.
+            source_id: None,
+            ..task.clone()
+        }
+    }
+
+    /// Makes a task the next occurrence of its series.
+    pub(super) fn skip_occurrence(&mut self, target: Target) -> Result<Uuid, WriteError> {
+        let task = self.active_task(target)?;
+        let Some(occurrence) = task.occurrence() else {
+            return Err((task_not_recurring("the task does not recur"), None));
+        };
+        if let Some(next) = occurrence.next_task_id {
+            return Err((superseded(next), None));
+        }
+        if task.complete_time.is_some() {
+            return Err((task_not_recurring("the task is completed; reopen it first"), None));
+        }
+        let next = occurrence.next(series_zone(task, &occurrence), self.context.now, Ending::Skipped);
+        let next = next.ok_or_else(|| {
+            (task_not_recurring("the rule has ended with this occurrence; complete or delete the task"), None)
+        })?;
+        self.change(target.id, |task| follow(task, &occurrence.schedule.originals, &next));
+        Ok(target.id)
+    }
+
+    /// Removes the recurrence of a task.
+    pub(super) fn stop_recurrence(&mut self, target: Target) -> Result<Uuid, WriteError> {
+        match self.active_task(target)?.occurrence().map(|occurrence| occurrence.next_task_id) {
+            None => {}
+            Some(Some(next)) => return Err((superseded(next), None)),
+            Some(None) => self.change(target.id, |task| task.recurrence = None),
+        }
+        Ok(target.id)
+    }
+}
+
+/// Sets what distinguishes an occurrence from the one before it.
+fn follow(task: &mut TaskRow, originals: &Originals, next: &Occurrence) {
+    let Originals { title, notes, priority, time_zone, labels } = originals.clone();
+    task.title = title.unwrap_or_else(|| std::mem::take(&mut task.title));
+    task.notes = notes.unwrap_or_else(|| std::mem::take(&mut task.notes));
+    task.priority = priority.unwrap_or(task.priority);
+    task.time_zone = time_zone.unwrap_or_else(|| std::mem::take(&mut task.time_zone));
+    task.labels = labels.unwrap_or_else(|| std::mem::take(&mut task.labels));
+    task.set_due(next.schedule.slot);
+    task.recurrence = Some(next.to_stored());
+}
+
+fn series_zone<'t>(task: &'t TaskRow, occurrence: &'t Occurrence) -> &'t str {
+    occurrence.schedule.originals.time_zone.as_ref().unwrap_or(&task.time_zone)
+}
+
+fn superseded(next: Uuid) -> ApiError {
+    task_not_recurring("the next occurrence exists already").metadata("next_task_id", next)
+}
+
+fn too_many() -> WriteError {
+    (quota_exceeded("a call creates at most 100 tasks as next occurrences and their subtasks"), None)
+}
+
+/// Returns the stored recurrence of a task that begins a series, whose recurrence is checked.
+pub(super) fn first(task: &TaskRow, recurrence: Recurrence, series_id: Uuid) -> Option<String> {
+    Some(Occurrence::first(series_id, recurrence, task.slot()?).to_stored())
+}
+
+/// Returns the stored recurrence of a task after an update. A new series has the id `series_id`.
+pub(super) fn updated(before: &TaskRow, update: &TaskUpdate, series_id: Uuid) -> Result<Option<String>, WriteError> {
+    let recurrence = match (&update.recurrence, &before.recurrence) {
+        (Change::Clear, _) | (Change::Keep, None) => return Ok(None),
+        (Change::Set(recurrence), _) => Some(recurrence),
+        (Change::Keep, Some(_)) => None,
+    };
+    let mut after = before.clone();
+    apply_update(&mut after, update.clone());
+    let occurrence = before.occurrence();
+    let changed = recurrence.filter(|recurrence| {
+        occurrence.as_ref().is_none_or(|occurrence| occurrence.schedule.recurrence != **recurrence)
+    });
+    if occurrence.as_ref().is_some_and(|occurrence| occurrence.next_task_id.is_some()) {
+        let error = invalid_field("task.recurrence", "must not change after the next occurrence was created");
+        return if changed.is_some() { Err(error) } else { Ok(before.recurrence.clone()) };
+    }
+    let slot = after.slot().ok_or_else(|| invalid_field("task.recurrence", REQUIRES_DUE))?;
+    let moves_due = (&before.due_date, before.due_time) != (&after.due_date, after.due_time);
+    let is_restarted = changed.is_some() || (moves_due && update.scope == UpdateScope::Following);
+    let Some(mut occurrence) = occurrence else {
+        let Some(recurrence) = changed else { return Ok(None) };
+        recurrence.check(slot, &after.time_zone).map_err(invalid_rule)?;
+        return Ok(first(&after, recurrence.clone(), series_id));
+    };
+    record_originals(&mut occurrence.schedule.originals, before, update);
+    if is_restarted {
+        let recurrence = changed.unwrap_or(&occurrence.schedule.recurrence).clone();
+        recurrence.check(slot, &after.time_zone).map_err(invalid_rule)?;
+        occurrence = occurrence.restart(recurrence, slot);
+    }
+    Ok(Some(occurrence.to_stored()))
+}
+
+/// Keeps the values that an update replaces for this occurrence only.
+fn record_originals(originals: &mut Originals, before: &TaskRow, update: &TaskUpdate) {
+    fn record<T>(original: &mut Option<T>, is_updated: bool, scope: UpdateScope, before: impl FnOnce() -> T) {
+        match scope {
+            _ if !is_updated => {}
+            UpdateScope::This => *original = original.take().or_else(|| Some(before())),
+            UpdateScope::Unspecified | UpdateScope::Following => *original = None,
+        }
+    }
+    let Originals { title, notes, priority, time_zone, labels } = originals;
+    record(title, update.title.is_some(), update.scope, || before.title.clone());
+    record(notes, update.notes.is_some(), update.scope, || before.notes.clone());
+    record(priority, update.priority.is_some(), update.scope, || before.priority);
+    record(time_zone, update.time_zone.is_some(), update.scope, || before.time_zone.clone());
+    record(labels, update.labels.is_some(), update.scope, || before.labels.clone());
+}
+
+fn invalid_rule(description: &'static str) -> WriteError {
+    invalid_field("task.recurrence.rrule", description)
+}

@@ -1,0 +1,144 @@
+//! Updates of one occurrence, or of the following ones too.
+
+use service_kit::{assert_refused, on_each_database, testing::TestDatabase};
+use taskey_proto::task::v1::{Task, UpdateTaskRequest, task::Priority, update_task_request::Scope};
+
+use super::{recurring, rule};
+use crate::support::{Service, titled};
+
+on_each_database!(
+    moved_occurrence_does_not_move_the_following_ones,
+    following_occurrences_move_with_the_new_anchor,
+    texts_apply_to_the_following_occurrences_by_default,
+    texts_of_one_occurrence_do_not_apply_to_the_following_ones,
+    time_zone_of_one_occurrence_does_not_apply_to_the_following_ones,
+    skip_restores_what_was_changed_for_the_skipped_occurrence,
+    scope_must_fit_the_recurrence,
+);
+
+fn due(id: &str, due_date: &str) -> Task {
+    Task { id: id.to_owned(), due_date: due_date.to_owned(), ..Task::default() }
+}
+
+async fn moved_occurrence_does_not_move_the_following_ones(database: TestDatabase) {
+    let service = Service::start(&database).await;
+    let ann = service.user();
+    let mut task = ann.make_recurring("2090-01-02", "FREQ=WEEKLY").await;
+    for (scope, moved, next) in [
+        (Scope::Unspecified, "2090-01-04", "2090-01-09"),
+        (Scope::This, "2090-01-20", "2090-01-16"),
+        (Scope::This, "2090-01-10", "2090-01-23"),
+    ] {
+        let by_rule = task.occurrence_date.clone();
+        let updated = ann.update_in(scope, due(&task.id, moved)).await.expect("an update");
+        assert_eq!((&updated.due_date[..], updated.occurrence_date), (moved, by_rule));
+        task = ann.advance(&task).await;
+        assert_eq!((&task.due_date[..], &task.occurrence_date[..]), (next, next));
+    }
+    // A time for one occurrence, and days for the following ones.
+    let timed = Task { due_time: Some("2090-01-25T10:00:00Z".parse().expect("a time")), ..due(&task.id, "") };
+    assert_eq!(ann.update_in(Scope::This, timed).await.expect("an update").due_date, "");
+    let next = ann.advance(&task).await;
+    assert_eq!((&next.due_date[..], next.due_time), ("2090-01-30", None));
+}
+
+async fn following_occurrences_move_with_the_new_anchor(database: TestDatabase) {
+    let service = Service::start(&database).await;
+    let ann = service.user();
+    let task = ann.make_recurring("2090-01-02", "FREQ=WEEKLY").await;
+    let updated = ann.update_in(Scope::Following, due(&task.id, "2090-01-04")).await.expect("an update");
+    assert_eq!((&updated.occurrence_date[..], &updated.series_id), ("2090-01-04", &task.series_id));
+    assert_eq!(updated.recurrence_text, "every week on Wednesday");
+    let next = ann.advance(&updated).await;
+    assert_eq!(next.due_date, "2090-01-11");
+    // The same due date again does not set another anchor.
+    let monthly = ann.make_recurring("2090-01-31", "FREQ=MONTHLY").await;
+    let february = ann.advance(&monthly).await;
+    ann.update_in(Scope::Following, due(&february.id, "2090-02-28")).await.expect("an update");
+    assert_eq!(ann.advance(&february).await.due_date, "2090-03-31");
+}
+
+async fn texts_apply_to_the_following_occurrences_by_default(database: TestDatabase) {
+    let service = Service::start(&database).await;
+    let ann = service.user();
+    for scope in [Scope::Unspecified, Scope::Following] {
+        let task = ann.make_recurring("2090-01-02", "FREQ=WEEKLY").await;
+        let renamed = Task { id: task.id.clone(), notes: "twice".to_owned(), ..titled("Water the lawn") };
+        ann.update_in(scope, renamed).await.expect("an update");
+        let next = ann.advance(&task).await;
+        assert_eq!((&next.title[..], &next.notes[..]), ("Water the lawn", "twice"));
+    }
+}
+
+async fn texts_of_one_occurrence_do_not_apply_to_the_following_ones(database: TestDatabase) {
+    let service = Service::start(&database).await;
+    let ann = service.user();
+    let labels = vec!["garden".to_owned()];
+    let task = Task { labels: labels.clone(), notes: "usual".to_owned(), ..recurring("2090-01-02", "FREQ=WEEKLY") };
+    let task = ann.create(task).await.expect("the task is created");
+    for title in ["Ask Bob", "Ask Eve"] {
+        let only_now = Task {
+            id: task.id.clone(),
+            notes: "on holiday".to_owned(),
+            priority: Priority::High.into(),
+            labels: vec!["away".to_owned()],
+            ..titled(title)
+        };
+        assert_eq!(ann.update_in(Scope::This, only_now).await.expect("an update").title, title);
+    }
+    let lasting = Task { id: task.id.clone(), notes: "two cans".to_owned(), ..Task::default() };
+    ann.update_in(Scope::Following, lasting).await.expect("an update");
+    let next = ann.advance(&task).await;
+    assert_eq!((&next.title, &next.notes[..]), (&task.title, "two cans"));
+    assert_eq!((next.priority(), &next.labels), (Priority::Unspecified, &labels));
+    assert_eq!(ann.get(&task.id).await.expect("it exists").title, "Ask Eve");
+    assert_eq!(ann.advance(&next).await.title, task.title);
+}
+
+async fn time_zone_of_one_occurrence_does_not_apply_to_the_following_ones(database: TestDatabase) {
+    let service = Service::start(&database).await;
+    let ann = service.user();
+    let time = |text: &str| Some(text.parse().expect("a time"));
+    let in_zone = |zone: &str, task: &Task| Task { time_zone: zone.to_owned(), ..due(&task.id, "") };
+    let task = Task {
+        due_time: time("2090-01-02T08:00:00Z"),
+        time_zone: "Europe/Berlin".to_owned(),
+        recurrence: Some(rule("FREQ=DAILY")),
+        ..titled("Call")
+    };
+    let task = ann.create(task).await.expect("the task is created");
+    ann.update_in(Scope::This, in_zone("Asia/Tokyo", &task)).await.expect("an update");
+    let next = ann.advance(&task).await;
+    assert_eq!((next.due_time, &next.time_zone[..]), (time("2090-01-03T08:00:00Z"), "Europe/Berlin"));
+    // At 9:00 in the new zone from then on.
+    ann.update_in(Scope::Following, in_zone("Asia/Tokyo", &next)).await.expect("an update");
+    let next = ann.advance(&next).await;
+    assert_eq!((next.due_time, &next.time_zone[..]), (time("2090-01-04T00:00:00Z"), "Asia/Tokyo"));
+}
+
+async fn skip_restores_what_was_changed_for_the_skipped_occurrence(database: TestDatabase) {
+    let service = Service::start(&database).await;
+    let ann = service.user();
+    let task = ann.make_recurring("2090-01-02", "FREQ=WEEKLY").await;
+    let only_now = Task { title: "Ask Bob".to_owned(), ..due(&task.id, "2090-01-03") };
+    ann.update_in(Scope::This, only_now).await.expect("an update");
+    let skipped = ann.skip(&task.id).await.expect("a skip");
+    assert_eq!((&skipped.title, &skipped.due_date[..]), (&task.title, "2090-01-09"));
+}
+
+async fn scope_must_fit_the_recurrence(database: TestDatabase) {
+    let service = Service::start(&database).await;
+    let ann = service.user();
+    let task = ann.make_recurring("2090-01-02", "FREQ=WEEKLY").await;
+    let changed = Task { id: task.id.clone(), recurrence: Some(rule("FREQ=DAILY")), ..Task::default() };
+    let refused = ann.update_in(Scope::This, changed).await;
+    assert_refused!(refused, InvalidArgument, "VALIDATION_FAILED", "scope");
+    let unknown = Task { id: task.id.clone(), ..titled("Water the lawn") };
+    let unknown = UpdateTaskRequest { task: Some(unknown), scope: 9, ..UpdateTaskRequest::default() };
+    let refused = ann.client.clone().update_task(unknown).await;
+    assert_refused!(refused, InvalidArgument, "VALIDATION_FAILED", "scope");
+    // A task that does not recur has no following occurrences.
+    let plain = ann.make("Buy milk").await;
+    let renamed = Task { id: plain.id.clone(), ..titled("Buy oats") };
+    assert_eq!(ann.update_in(Scope::This, renamed).await.expect("an update").title, "Buy oats");
+}
