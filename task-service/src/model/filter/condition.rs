@@ -35,6 +35,8 @@ pub(crate) enum IdField {
     List,
     /// Not set for tasks at the top level.
     Parent,
+    /// Not set for tasks that do not recur.
+    Series,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -54,7 +56,7 @@ pub(crate) enum TimeField {
 }
 
 /// The fields by name, in the order of the documentation.
-pub(super) const FIELDS: [(&str, Field); 14] = [
+pub(super) const FIELDS: [(&str, Field); 15] = [
     ("id", Field::Id(IdField::Id)),
     ("list_id", Field::Id(IdField::List)),
     ("parent_id", Field::Id(IdField::Parent)),
@@ -69,6 +71,7 @@ pub(super) const FIELDS: [(&str, Field); 14] = [
     ("update_time", Field::Time(TimeField::Update)),
     ("complete_time", Field::Time(TimeField::Complete)),
     ("labels", Field::Labels),
+    ("series_id", Field::Id(IdField::Series)),
 ];
 
 impl Field {

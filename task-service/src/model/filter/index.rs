@@ -33,7 +33,7 @@ impl Condition {
             Self::Word(_) | Self::Completed(_) | Self::Priority(..) | Self::Time(..) => true,
             Self::Contains(field, _) => *field != TextField::TimeZone,
             Self::Text(field, ..) => *field == TextField::Title,
-            Self::Id(field, ..) => *field != IdField::Parent,
+            Self::Id(field, ..) => matches!(field, IdField::Id | IdField::List),
             Self::IsSet(field) => matches!(
                 field,
                 Field::Id(IdField::Id | IdField::List)

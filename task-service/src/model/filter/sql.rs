@@ -11,6 +11,9 @@ use super::{
     condition::{Condition, Field, IdField, TextField, TimeField},
 };
 
+/// The id of the series in the stored form of an occurrence.
+const SERIES_ID: &str = "substr(recurrence, 1, 32)";
+
 /// A bound value.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Value {
@@ -102,6 +105,11 @@ impl Writer<'_> {
             Condition::Id(IdField::Parent, equality, id) => {
                 self.push_nullable_comparison("parent_id", !equality.is_equal(), equality.operator(), Value::Id(*id));
             }
+            // The stored form of an occurrence begins with the series.
+            Condition::Id(IdField::Series, equality, id) => {
+                let id = Value::Text(id.simple().to_string());
+                self.push_nullable_comparison(SERIES_ID, !equality.is_equal(), equality.operator(), id);
+            }
             Condition::Id(field, equality, id) => {
                 self.push_comparison(column(Field::Id(*field)), equality.operator(), Value::Id(*id));
             }
@@ -131,9 +139,9 @@ impl Writer<'_> {
 
     fn push_is_set(&mut self, field: Field) {
         match field {
-            Field::Id(IdField::Parent) | Field::DueDate | Field::Time(TimeField::Due | TimeField::Complete) => {
-                self.push_is_null(column(field), false);
-            }
+            Field::Id(IdField::Parent | IdField::Series)
+            | Field::DueDate
+            | Field::Time(TimeField::Due | TimeField::Complete) => self.push_is_null(column(field), false),
             Field::Text(_) | Field::Labels => {
                 self.sql.push(format_args!("{} != ''", column(field)));
             }
@@ -184,6 +192,7 @@ impl Writer<'_> {
 fn column(field: Field) -> &'static str {
     match field {
         Field::Time(TimeField::Due) => "due_at",
+        Field::Id(IdField::Series) => SERIES_ID,
         field => field.name(),
     }
 }

@@ -2,7 +2,7 @@
 
 use service_kit::{assert_refused, on_each_database, testing::TestDatabase};
 use taskey_proto::task::v1::{
-    CompleteTaskRequest, CreateTaskRequest, Task,
+    CompleteTaskRequest, CreateTaskRequest, ListTasksRequest, Task,
     batch_write_tasks_request::write::Write as Kind,
     recurrence::{Basis, CatchUp},
     task::{Priority, State},
@@ -24,6 +24,7 @@ on_each_database!(
     occurrences_are_completed_in_batches,
     quota_applies_to_the_next_occurrence,
     many_occurrences_of_one_series_keep_their_position,
+    filter_selects_the_occurrences_of_a_series,
 );
 
 async fn completion_keeps_the_occurrence_and_creates_the_next_one(database: TestDatabase) {
@@ -178,4 +179,29 @@ async fn many_occurrences_of_one_series_keep_their_position(database: TestDataba
     }
     let ranks: Vec<_> = ann.tasks_by_rank(false).await.into_iter().map(|task| task.rank).collect();
     assert!(ranks.len() == 32 && ranks.is_sorted_by(|one, other| one < other), "{ranks:?}");
+}
+
+async fn filter_selects_the_occurrences_of_a_series(database: TestDatabase) {
+    let service = Service::start(&database).await;
+    let ann = service.user();
+    let task = ann.make_recurring("2090-01-31", "FREQ=DAILY").await;
+    let next = ann.advance(&task).await;
+    let other = ann.make_recurring("2090-01-31", "FREQ=DAILY").await;
+    let plain = ann.make("Buy milk").await;
+    let series_id = &task.series_id;
+    for (filter, expected) in [
+        (format!("series_id = {series_id}"), vec![&next, &task]),
+        (format!("series_id = {series_id} state = OPEN"), vec![&next]),
+        (format!("series_id != {series_id}"), vec![&plain, &other]),
+        ("series_id:*".to_owned(), vec![&other, &next, &task]),
+        ("NOT series_id:*".to_owned(), vec![&plain]),
+    ] {
+        let request = ListTasksRequest { filter: filter.clone(), ..ListTasksRequest::default() };
+        let mut found: Vec<_> =
+            ann.list(request).await.expect("a page").tasks.into_iter().map(|task| task.id).collect();
+        let mut expected: Vec<_> = expected.into_iter().map(|task| task.id.clone()).collect();
+        found.sort_unstable();
+        expected.sort_unstable();
+        assert_eq!(found, expected, "{filter}");
+    }
 }

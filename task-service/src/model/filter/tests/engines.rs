@@ -62,6 +62,7 @@ fn row(number: u128, title: &str) -> Row {
         create_time: NOW,
         update_time: NOW,
         complete_time: None,
+        series_id: None,
     }
 }
 

@@ -38,6 +38,7 @@ fn condition(filter: &Condition, row: &Row, now: Timestamp) -> bool {
                 IdField::Id => row.id == *id,
                 IdField::List => row.list_id == *id,
                 IdField::Parent => row.parent_id == Some(*id),
+                IdField::Series => row.series_id == Some(*id),
             };
             is_it == (*equality == Equality::Equal)
         }
@@ -61,6 +62,7 @@ fn is_set(field: Field, row: &Row) -> bool {
     match field {
         Field::Id(IdField::Id | IdField::List) | Field::State => true,
         Field::Id(IdField::Parent) => row.parent_id.is_some(),
+        Field::Id(IdField::Series) => row.series_id.is_some(),
         Field::Text(field) => !text(field, row).is_empty(),
         Field::Priority => row.priority != 0,
         Field::DueDate => row.due_date.is_some(),

@@ -156,7 +156,7 @@ fn an_invalid_value_is_reported_with_what_would_be_valid() {
     const ALL: &str = "supports =, !=, <, <=, >, >= and :*";
     const LABEL: &str = "labels must not be empty or contain control characters";
     let fields = "unknown field; the fields are id, list_id, parent_id, title, notes, state, priority, due_date, \
-                  due_time, time_zone, create_time, update_time, complete_time, labels";
+                  due_time, time_zone, create_time, update_time, complete_time, labels, series_id";
     check_invalid(&[
         ("a owner_id = 1", 3, fields),
         ("Title:x", 1, fields),

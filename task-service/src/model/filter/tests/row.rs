@@ -53,6 +53,7 @@ pub(crate) struct Row {
     pub(crate) create_time: Timestamp,
     pub(crate) update_time: Timestamp,
     pub(crate) complete_time: Option<Timestamp>,
+    pub(crate) series_id: Option<Uuid>,
 }
 
 impl Row {
@@ -102,8 +103,16 @@ fn row() -> impl Strategy<Value = Row> {
     let notes = vec(prop_oneof![text(), Just("\n".to_owned())], 0..3).prop_map(|parts| parts.concat());
     let texts = (text(), notes, vec(select(&PIECES[..]).prop_map(str::to_owned), 0..3), "[0-9]{1,3}");
     let times = (instant(), instant(), option::of(instant()));
-    (id(), option::of(id()), texts, 0_i64..=3, due, select(&TIME_ZONES[..]), times).prop_map(
-        |(list_id, parent_id, (title, notes, labels, rank), priority, (due_date, due_at), time_zone, times)| {
+    (id(), (option::of(id()), option::of(id())), texts, 0_i64..=3, due, select(&TIME_ZONES[..]), times).prop_map(
+        |(
+            list_id,
+            (parent_id, series_id),
+            (title, notes, labels, rank),
+            priority,
+            (due_date, due_at),
+            time_zone,
+            times,
+        )| {
             let (create_time, update_time, complete_time) = times;
             let id = Uuid::nil();
             Row {
@@ -121,6 +130,7 @@ fn row() -> impl Strategy<Value = Row> {
                 create_time,
                 update_time,
                 complete_time,
+                series_id,
             }
         },
     )
@@ -132,7 +142,7 @@ pub(crate) async fn open(database: &TestDatabase) -> Db {
         id uuid not null primary key, list_id uuid not null, parent_id uuid, title text not null, notes text not null,
         search text not null, priority bigint not null, due_date text, due_at bigint, time_zone text not null,
         labels text not null, label_keys text not null, rank text not null, create_time bigint not null, update_time bigint not null,
-        complete_time bigint)";
+        complete_time bigint, recurrence text)";
     let args =
         PoolArgs { database_connections: 2, database_timeout: Duration::from_secs(10), database_direct_url: None };
     let db = Db::open(&database.parsed_url(), "task", &MIGRATIONS, Migrate::Always, &args).await;
@@ -144,8 +154,8 @@ pub(crate) async fn open(database: &TestDatabase) -> Db {
 /// Puts these rows in the place of those that are there.
 pub(crate) async fn fill(db: &Db, rows: Vec<Row>) {
     const INSERT: &str = "insert into listed (id, list_id, parent_id, title, notes, search, priority, due_date, due_at,
-            time_zone, labels, label_keys, rank, create_time, update_time, complete_time)
-        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)";
+            time_zone, labels, label_keys, rank, create_time, update_time, complete_time, recurrence)
+        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)";
     let filled = db.write(|conn| {
         Box::pin(async move {
             conn.execute("delete from listed", args![]).await?;
@@ -178,6 +188,7 @@ fn values(row: &Row) -> Vec<Value> {
         row.create_time,
         row.update_time,
         row.complete_time,
+        row.series_id.map(|id| format!("{}0000000001", id.simple())),
     ]
 }
 

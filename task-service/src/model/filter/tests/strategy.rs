@@ -35,7 +35,8 @@ fn condition() -> BoxedStrategy<String> {
         (Just("title"), ordered(), quoted(text())).prop_map(triple),
         (select(vec!["notes", "time_zone"]), equality(), quoted(text())).prop_map(triple),
         (select(vec!["time_zone=", "time_zone!=", "time_zone:"]), select(zones.to_vec())).prop_map(pair),
-        (select(vec!["id", "list_id", "parent_id"]), equality(), id().prop_map(|id| id.to_string())).prop_map(triple),
+        (select(vec!["id", "list_id", "parent_id", "series_id"]), equality(), id().prop_map(|id| id.to_string()))
+            .prop_map(triple),
         (Just("parent_id"), equality(), Just("''".to_owned())).prop_map(triple),
         (Just("state"), equality(), select(states.map(str::to_owned).to_vec())).prop_map(triple),
         (Just("priority"), ordered(), select(priorities.map(str::to_owned).to_vec())).prop_map(triple),
