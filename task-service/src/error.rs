@@ -94,6 +94,16 @@ pub(crate) fn webhooks_disabled() -> ApiError {
     ApiError::new(Code::FailedPrecondition, ErrorReason::WebhooksDisabled, message)
 }
 
+/// Returns the error for a reminder that the task does not have.
+pub(crate) fn reminder_not_found() -> ApiError {
+    ApiError::new(Code::NotFound, ErrorReason::ReminderNotFound, "the task has no reminder with this id")
+}
+
+/// Returns the error for an acknowledgement of a reminder that has not fired.
+pub(crate) fn reminder_not_fired() -> ApiError {
+    ApiError::new(Code::FailedPrecondition, ErrorReason::ReminderNotFired, "the reminder has not fired")
+}
+
 /// Returns the error for a caller that tests webhooks too often.
 pub(crate) fn webhook_tests_rate_limited(wait: Duration) -> ApiError {
     let message = "too many tests of webhooks in a short time";

@@ -6,6 +6,7 @@
 //!   databases. [`config`]: the settings.
 //! - `service`: one method per RPC: parse, execute, respond.
 //! - `transfer`: files with tasks.
+//! - `reminders`: fires reminders.
 //! - `webhooks`: sends changes to the receivers of webhooks.
 //! - `watch`: streams of changes, and notifications of changes.
 //! - `jobs`: the purge of deleted tasks, and the cleanup of deleted accounts, with their SQL.
@@ -65,6 +66,7 @@ mod jobs;
 mod model;
 mod page;
 pub mod recovery;
+mod reminders;
 mod request;
 mod response;
 mod service;
@@ -75,6 +77,7 @@ mod webhooks;
 
 use config::{Config, TaskArgs};
 use jobs::{account_cleanup::AccountCleanup, purge};
+use reminders::Reminders;
 use service::{App, lists::Lists, tasks::Tasks, webhooks::Webhooks};
 use store::{owner_queue::OwnerQueue, read_groups::TaskReads, write_groups::TaskWrites};
 use transfer::limit::TransferLimit;
@@ -209,6 +212,7 @@ impl Server {
         let watches = Arc::new(Watches::new(db.clone(), page_tokens.epoch().clone()));
         let changes =
             ChangeReader { db: db.clone(), clock: clock.clone(), tokens: page_tokens.clone(), max_bytes: max_out };
+        let reminders = Arc::new(Reminders::new(db.clone(), clock.clone(), Arc::clone(&watches)));
         let app = Arc::new(App {
             db: db.clone(),
             reads: TaskReads::new(db.clone()),
@@ -220,6 +224,7 @@ impl Server {
             changes: changes.clone(),
             page_tokens,
             watches: Arc::clone(&watches),
+            reminders: Arc::clone(&reminders),
             row_rate_limit,
             rate_limits,
             purge_after: tasks.purge_after,
@@ -266,6 +271,7 @@ impl Server {
                 account_cleanup.run(),
                 watches.run(),
                 dispatcher.run(),
+                reminders.run(),
                 follower.keys.follow(),
                 metrics::sample(|| {
                     db.record_metrics("task");

@@ -22,6 +22,7 @@ pub(crate) mod mutation;
 pub(crate) mod order;
 pub(crate) mod rank;
 pub(crate) mod recurrence;
+pub(crate) mod reminder;
 pub(crate) mod sync;
 pub(crate) mod webhook;
 pub(crate) mod write;
@@ -65,12 +66,23 @@ pub(crate) struct TaskRow<T = String> {
     pub(crate) source_id: Option<T>,
     /// The stored form of the [`Occurrence`](recurrence::Occurrence) that the task is, if it recurs.
     pub(crate) recurrence: Option<T>,
+    /// In the format of [`reminder`]. Empty if there are none.
+    pub(crate) reminders: T,
+    /// When the next reminder fires, if the task is neither completed nor deleted.
+    pub(crate) next_reminder: Option<Timestamp>,
 }
 
 impl<T> TaskRow<T> {
     /// Returns the id of the parent or, at the top level, of the list.
     pub(crate) fn container_id(&self) -> Uuid {
         self.parent_id.unwrap_or(self.list_id)
+    }
+}
+
+impl TaskRow {
+    /// Returns when the next reminder fires.
+    pub(crate) fn pending_reminder(&self) -> Option<Timestamp> {
+        self.next_reminder.filter(|_| self.complete_time.is_none() && self.delete_time.is_none())
     }
 }
 

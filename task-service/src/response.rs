@@ -6,8 +6,8 @@ use prost::{
 };
 use service_kit::{clock::Timestamp, epoch::Epoch};
 use taskey_proto::task::v1::{
-    Recurrence as PbRecurrence, Task, TaskHistoryEntry, TaskList, Webhook, WebhookAttempt, recurrence as pb_recurrence,
-    task::State, webhook,
+    Recurrence as PbRecurrence, Reminder, Task, TaskHistoryEntry, TaskList, Webhook, WebhookAttempt,
+    recurrence as pb_recurrence, reminder::Time, task::State, webhook,
 };
 use uuid::Uuid;
 
@@ -17,6 +17,7 @@ use crate::model::{
     history::HistoryEntry,
     list::ListRow,
     recurrence::{Occurrence, Recurrence},
+    reminder::{self, Schedule},
     webhook::{Attempt, WebhookRow},
 };
 
@@ -51,6 +52,22 @@ pub(crate) fn task(row: TaskRow, epoch: Epoch) -> Task {
         occurrence_date: series(|occurrence| occurrence.schedule.slot.date().to_string()),
         next_task_id: series(|occurrence| occurrence.next_task_id.map(|id| id.to_string()).unwrap_or_default()),
         source_id: row.source_id.unwrap_or_default(),
+        reminders: reminder::parse(&row.reminders).map(pb_reminder).collect(),
+    }
+}
+
+/// Returns a reminder as a message.
+fn pb_reminder(reminder: reminder::Reminder) -> Reminder {
+    Reminder {
+        id: reminder.id.to_string(),
+        time: Some(match reminder.schedule {
+            Schedule::At(time) => Time::RemindTime(time.into()),
+            Schedule::BeforeDue(seconds) => Time::BeforeDue(prost_types::Duration { seconds, nanos: 0 }),
+        }),
+        snooze_time: reminder.snooze_time.map(Into::into),
+        fire_time: reminder.fire_time.map(Into::into),
+        late: reminder.is_late,
+        acknowledge_time: reminder.acknowledge_time.map(Into::into),
     }
 }
 
@@ -92,6 +109,9 @@ pub(crate) fn encode_task(row: &TaskRow<&str>, epoch: Epoch, bytes: &mut Vec<u8>
         put_id(22, Some(occurrence.series_id), bytes);
         put_text(23, &occurrence.schedule.slot.date().to_string(), bytes);
         put_id(24, occurrence.next_task_id, bytes);
+    }
+    for reminder in reminder::parse(row.reminders) {
+        message::encode(25, &pb_reminder(reminder), bytes);
     }
     put_text(26, row.source_id.unwrap_or_default(), bytes);
 }
@@ -218,6 +238,8 @@ mod tests {
             change: 1,
             recurrence: None,
             source_id: None,
+            reminders: "",
+            next_reminder: None,
         }
     }
 
@@ -245,6 +267,8 @@ mod tests {
             change: row.change,
             recurrence: row.recurrence.map(str::to_owned),
             source_id: row.source_id.map(str::to_owned),
+            reminders: row.reminders.to_owned(),
+            next_reminder: row.next_reminder,
         }
     }
 
@@ -266,6 +290,7 @@ mod tests {
             purge_time: TIME,
             revision: Revision(i64::MAX),
             source_id: Some("google:MTIz"),
+            reminders: "00000000-0000-0000-0000-000000000005 @1 2 - -\n00000000-0000-0000-0000-000000000006 <3 - 4 5 late\n",
             ..minimal()
         };
         let early = Some(Timestamp::from_micros(-1));

@@ -14,6 +14,7 @@ use super::{
     field::{Labels, Priority},
     mutation::{ChangedTask, Node},
     recurrence::{Occurrence, Recurrence},
+    reminder::{self, Schedule},
 };
 
 /// Maximum number of characters of a stored value. A longer one is cut, and ends with `…`.
@@ -23,7 +24,7 @@ const MAX_VALUE_CHARS: usize = 1000;
 type RecordedField = (&'static str, fn(&TaskRow) -> Cow<'_, str>);
 
 /// The recorded fields. All others follow from these, or change with every update.
-const FIELDS: [RecordedField; 16] = [
+const FIELDS: [RecordedField; 17] = [
     ("title", |task| task.title.as_str().into()),
     ("notes", |task| task.notes.as_str().into()),
     ("priority", |task| priority_value(task.priority)),
@@ -40,6 +41,7 @@ const FIELDS: [RecordedField; 16] = [
     ("series_id", |task| series_value(task, |occurrence| occurrence.series_id.to_string())),
     ("occurrence_date", |task| series_value(task, |occurrence| occurrence.schedule.slot.date().to_string())),
     ("next_task_id", |task| series_value(task, |occurrence| id_value(occurrence.next_task_id).into_owned())),
+    ("reminders", |task| reminders_value(&task.reminders)),
 ];
 
 const LIST_ID: &str = "list_id";
@@ -127,6 +129,26 @@ fn recurrence_value(recurrence: &Recurrence) -> String {
     let Recurrence { rule, basis, catch_up } = recurrence;
     // A rule contains no character that JSON would escape.
     format!(r#"{{"rrule":"{rule}","basis":"{}","catchUp":"{}"}}"#, basis.name(), catch_up.name())
+}
+
+/// Returns what users have set of the reminders, without their firings.
+fn reminders_value(stored: &str) -> Cow<'_, str> {
+    if stored.is_empty() {
+        return "".into();
+    }
+    let values = reminder::parse(stored).map(|reminder| {
+        let mut value = match reminder.schedule {
+            Schedule::At(time) => serde_json::json!({"remindTime": time_value(Some(time))}),
+            Schedule::BeforeDue(seconds) => serde_json::json!({"beforeDue": format!("{seconds}s")}),
+        };
+        for (name, time) in [("snoozeTime", reminder.snooze_time), ("acknowledgeTime", reminder.acknowledge_time)] {
+            if time.is_some() {
+                value[name] = time_value(time).into();
+            }
+        }
+        value
+    });
+    values.collect::<serde_json::Value>().to_string().into()
 }
 
 /// An entry of the history of a task.

@@ -11,12 +11,14 @@ use super::{
     due::due_at,
     later,
     rank::{self, SequenceNumber},
+    reminder::{self, Due, reschedule},
     write::{Change, Imported, NewTask, TaskUpdate, Write},
 };
 use crate::error::{etag_mismatch, list_not_found, quota_exceeded, task_id_taken, task_not_found, validation_failed};
 
 mod location;
 mod occurrences;
+mod reminders;
 mod tree;
 
 pub(crate) use location::MAX_LEVELS;
@@ -119,6 +121,8 @@ impl WorkingSet {
             Write::Move(task_move) => self.move_task(index, &task_move)?,
             Write::SkipOccurrence(target) => self.skip_occurrence(target)?,
             Write::StopRecurrence(target) => self.stop_recurrence(target)?,
+            Write::Snooze { target, reminder_id, time } => self.snooze(target, reminder_id, time)?,
+            Write::Acknowledge { target, reminder_id } => self.acknowledge(target, reminder_id)?,
         };
         if self.active_delta > delta_before && self.active_delta > self.max_active_delta {
             return Err((quota_exceeded("the account has reached its limit of active tasks"), None));
@@ -158,6 +162,7 @@ impl WorkingSet {
         // Only the first change in a mutation replaces a row of the database.
         self.changed.entry(id).or_insert_with(|| Some(before.clone()));
         self.tree.change_task(id, |task| {
+            let due_before = Due::for_reminders(task);
             change(task);
             task.revision = task.revision.next();
             // Once per mutation, because nobody sees a task between two writes of a mutation.
@@ -166,6 +171,7 @@ impl WorkingSet {
             }
             // Tasks from before this column existed have none until the backfill.
             task.due_at = due_at(task.due_date.as_deref(), task.due_time, &task.time_zone);
+            reschedule(task, due_before.as_ref(), now);
             task.change = sequence.0;
         });
     }
@@ -223,6 +229,8 @@ impl WorkingSet {
             change: sequence.0,
             source_id,
             recurrence: None,
+            reminders: reminder::replace("", &task.reminders, new_id, imported.is_some()),
+            next_reminder: None,
         };
         row.recurrence = task.recurrence.and_then(|recurrence| occurrences::first(&row, recurrence, new_id));
         self.insert(row);
@@ -232,22 +240,23 @@ impl WorkingSet {
     /// Adds a new task.
     fn insert(&mut self, mut row: TaskRow) {
         row.due_at = due_at(row.due_date.as_deref(), row.due_time, &row.time_zone);
+        reschedule(&mut row, None, self.context.now);
         self.ranks.entry(row.container_id()).or_default().insert(row.rank.clone(), row.id);
         self.changed.insert(row.id, None);
         self.tree.insert(row);
         self.active_delta += 1;
     }
 
-    fn update(&mut self, update: TaskUpdate, series_id: Uuid) -> Result<Uuid, WriteError> {
+    fn update(&mut self, update: TaskUpdate, new_id: Uuid) -> Result<Uuid, WriteError> {
         let task = self.active_task(update.target)?;
         if let Some(path) = update.repeated.first_difference(task) {
             return Err(invalid_field(path, CANNOT_BE_CHANGED));
         }
         let id = task.id;
         if update.has_changes() {
-            let recurrence = occurrences::updated(task, &update, series_id)?;
+            let recurrence = occurrences::updated(task, &update, new_id)?;
             self.change(id, |task| {
-                apply_update(task, update);
+                apply_update(task, update, new_id);
                 task.recurrence = recurrence;
             });
         }
@@ -322,7 +331,7 @@ fn check_target(task: Option<&TaskRow>, target: Target) -> Result<&TaskRow, Writ
     Ok(task)
 }
 
-fn apply_update(task: &mut TaskRow, update: TaskUpdate) {
+fn apply_update(task: &mut TaskRow, update: TaskUpdate, new_id: Uuid) {
     if let Some(title) = update.title {
         task.title = title.into_text();
     }
@@ -347,5 +356,8 @@ fn apply_update(task: &mut TaskRow, update: TaskUpdate) {
     }
     if let Some(labels) = update.labels {
         task.labels = labels.to_stored();
+    }
+    if let Some(reminders) = update.reminders {
+        task.reminders = reminder::replace(&task.reminders, &reminders, new_id, false);
     }
 }

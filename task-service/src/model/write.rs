@@ -11,6 +11,7 @@ use super::{
     field::{Labels, Notes, Priority, Title},
     rank::SequenceNumber,
     recurrence::Recurrence,
+    reminder::NewReminder,
 };
 
 /// A write to a task.
@@ -25,6 +26,8 @@ pub(crate) enum Write {
     Move(Move),
     SkipOccurrence(Target),
     StopRecurrence(Target),
+    Snooze { target: Target, reminder_id: Uuid, time: Timestamp },
+    Acknowledge { target: Target, reminder_id: Uuid },
 }
 
 impl Write {
@@ -36,6 +39,8 @@ impl Write {
             Self::Move(task_move) => Some(&mut task_move.target),
             Self::Delete { target, .. }
             | Self::Complete { target, .. }
+            | Self::Snooze { target, .. }
+            | Self::Acknowledge { target, .. }
             | Self::Undelete(target)
             | Self::Reopen(target)
             | Self::SkipOccurrence(target)
@@ -60,6 +65,7 @@ pub(crate) struct NewTask {
     pub(crate) list_id: Option<Uuid>,
     pub(crate) parent_id: Option<Uuid>,
     pub(crate) recurrence: Option<Recurrence>,
+    pub(crate) reminders: Vec<NewReminder>,
     /// What only imports set.
     pub(crate) imported: Option<Box<Imported>>,
 }
@@ -131,6 +137,7 @@ pub(crate) struct TaskUpdate {
     pub(crate) repeated: RepeatedFields,
     pub(crate) recurrence: Change<Recurrence>,
     pub(crate) scope: UpdateScope,
+    pub(crate) reminders: Option<Vec<NewReminder>>,
 }
 
 /// The occurrences of a recurring task to which an update applies.
@@ -152,6 +159,7 @@ impl TaskUpdate {
             || self.time_zone.is_some()
             || self.labels.is_some()
             || !matches!(self.recurrence, Change::Keep)
+            || self.reminders.is_some()
     }
 }
 

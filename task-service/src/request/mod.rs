@@ -21,6 +21,7 @@ use crate::{
 pub(crate) mod batch;
 pub(crate) mod list;
 pub(crate) mod recurrence;
+pub(crate) mod reminder;
 pub(crate) mod webhook;
 pub(crate) mod write;
 

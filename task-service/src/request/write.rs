@@ -13,18 +13,20 @@ use service_kit::{
     update_mask::ReadOnlyFields,
 };
 use taskey_proto::task::v1::{
-    CompleteTaskRequest, CreateTaskRequest, DeleteTaskRequest, MoveTaskRequest, Recurrence as PbRecurrence, Task,
-    UpdateTaskRequest, move_task_request::Position as PbPosition, update_task_request::Scope,
+    AcknowledgeReminderRequest, CompleteTaskRequest, CreateTaskRequest, DeleteTaskRequest, MoveTaskRequest,
+    Recurrence as PbRecurrence, Reminder, SnoozeReminderRequest, Task, UpdateTaskRequest,
+    move_task_request::Position as PbPosition, update_task_request::Scope,
 };
 use tonic::metadata::MetadataMap;
 use uuid::Uuid;
 
-use super::{MISSING, recurrence};
+use super::{MISSING, recurrence, reminder};
 use crate::{
     model::{
         Target,
         field::{self, FieldError, Labels, Notes, Priority, Title},
         recurrence::{REQUIRES_DUE, Recurrence, Slot},
+        reminder::NewReminder,
         write::{Change, Move, NewTask, Position, RepeatedFields, TaskUpdate, UpdateScope, Write},
     },
     response,
@@ -75,8 +77,8 @@ fn hash(method: &str, request: &impl Message) -> String {
 }
 
 /// The fields that an update can change: all except those that the server sets, and the list, parent and rank.
-const UPDATABLE: [&str; 8] =
-    ["title", "notes", "priority", "due_date", "due_time", "time_zone", "labels", "recurrence"];
+const UPDATABLE: [&str; 9] =
+    ["title", "notes", "priority", "due_date", "due_time", "time_zone", "labels", "recurrence", "reminders"];
 
 /// Adds the violations of a write to those of the request. Their paths begin with `prefix`, which is empty outside of a
 /// batch.
@@ -97,6 +99,10 @@ impl RequestValidator<'_> {
     fn recurrence(&mut self, message: &PbRecurrence) -> Option<Recurrence> {
         let parsed = recurrence::recurrence(message);
         parsed.map_err(|invalid| invalid.iter().for_each(|(path, description)| self.add(path, description))).ok()
+    }
+
+    fn reminders(&mut self, reminders: &[Reminder]) -> Option<Vec<NewReminder>> {
+        reminder::parse(&format!("{}task.reminders", self.prefix), reminders, self.violations)
     }
 
     pub(crate) fn target(&mut self, path: &str, id: &str, etag: &str) -> Option<Target> {
@@ -130,6 +136,7 @@ pub(crate) fn create(request: CreateTaskRequest, validator: &mut RequestValidato
     let labels = validator.check("task.labels", Labels::try_from(task.labels));
     let list_id = validator.check("task.list_id", field::optional_id(&task.list_id));
     let parent_id = validator.check("task.parent_id", field::optional_id(&task.parent_id));
+    let reminders = validator.reminders(&task.reminders);
     let recurrence = task.recurrence.and_then(|recurrence| validator.recurrence(&recurrence));
     let (due_date, due_time, time_zone) = (due_date?, due_time?, time_zone?);
     if due_date.is_some() && due_time.is_some() {
@@ -153,6 +160,7 @@ pub(crate) fn create(request: CreateTaskRequest, validator: &mut RequestValidato
         list_id: list_id?,
         parent_id: parent_id?,
         recurrence,
+        reminders: reminders?,
         imported: None,
     }))
 }
@@ -199,6 +207,7 @@ pub(crate) fn update(
         None => Change::Keep,
     };
     let scope = validator.check("scope", update_scope(request.scope, &recurrence));
+    let reminders = is_updated("reminders").then(|| validator.reminders(&task.reminders));
     let (due_date, due_time) = resolve_due(validator, due_date, due_time);
     // Invalid fields are `None` here. Their violations prevent the update from being executed.
     Some(Write::Update(TaskUpdate {
@@ -210,6 +219,7 @@ pub(crate) fn update(
         due_time,
         time_zone: time_zone.flatten(),
         labels: labels.flatten(),
+        reminders: reminders.flatten(),
         repeated,
         recurrence,
         scope: scope?,
@@ -242,6 +252,7 @@ fn updated_fields(paths: &[String], task: &Task) -> Result<Vec<&'static str>, St
             !task.time_zone.is_empty(),
             !task.labels.is_empty(),
             task.recurrence.is_some(),
+            !task.reminders.is_empty(),
         ];
         return Ok(UPDATABLE.into_iter().zip(are_set).filter_map(|(field, is_set)| is_set.then_some(field)).collect());
     }
@@ -285,6 +296,22 @@ pub(crate) fn move_task(request: &MoveTaskRequest, validator: &mut RequestValida
         Some(PbPosition::First(false) | PbPosition::Last(_)) | None => Some(Position::Last),
     };
     Some(Write::Move(Move { target: target?, list_id: list_id?, parent_id: parent_id?, position: position? }))
+}
+
+/// Parses a snooze.
+pub(crate) fn snooze(request: &SnoozeReminderRequest, validator: &mut RequestValidator<'_>) -> Option<Write> {
+    let target = validator.target("task_id", &request.task_id, &request.etag);
+    let reminder_id = validator.check("reminder_id", field::id(&request.reminder_id));
+    let time = field::due_time(request.remind_time).and_then(|time| time.ok_or(MISSING));
+    let time = validator.check("remind_time", time);
+    Some(Write::Snooze { target: target?, reminder_id: reminder_id?, time: time? })
+}
+
+/// Parses an acknowledgement.
+pub(crate) fn acknowledge(request: &AcknowledgeReminderRequest, validator: &mut RequestValidator<'_>) -> Option<Write> {
+    let target = validator.target("task_id", &request.task_id, &request.etag);
+    let reminder_id = validator.check("reminder_id", field::id(&request.reminder_id));
+    Some(Write::Acknowledge { target: target?, reminder_id: reminder_id? })
 }
 
 /// Clears the due date if the due time is set, and vice versa. Setting both is a violation.

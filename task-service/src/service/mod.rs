@@ -18,6 +18,7 @@ use uuid::Uuid;
 use crate::{
     error::row_rate_limited,
     model::{mutation::Actor, sync::SyncPoint, write::Write},
+    reminders::Reminders,
     request::write::WriteOptions,
     store::{
         lists::create_default,
@@ -54,6 +55,7 @@ pub(crate) struct App {
     pub(crate) authenticator: Authenticator,
     pub(crate) page_tokens: PageTokens,
     pub(crate) watches: Arc<Watches>,
+    pub(crate) reminders: Arc<Reminders>,
     pub(crate) changes: ChangeReader,
     /// The rate limit of rows written per user.
     pub(crate) row_rate_limit: Arc<RateLimit>,

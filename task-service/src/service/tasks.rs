@@ -7,12 +7,13 @@ use service_kit::{auth::interceptor::Caller, epoch::Epoch, status::ApiError};
 use taskey_proto::{
     encoded::Encoded,
     task::v1::{
-        BatchWriteTasksRequest, BatchWriteTasksResponse, CompleteTaskRequest, CreateTaskRequest, DeleteTaskRequest,
-        ExportTasksRequest, ExportTasksResponse, GetTaskRequest, ImportTasksRequest, ImportTasksResponse,
-        ListTaskChangesRequest, ListTaskChangesResponse, ListTaskHistoryRequest, ListTaskHistoryResponse,
-        ListTasksRequest, ListTasksResponse, MoveTaskRequest, PreviewOccurrencesRequest, PreviewOccurrencesResponse,
-        ReopenTaskRequest, SkipOccurrenceRequest, StopRecurrenceRequest, Task, UndeleteTaskRequest, UpdateTaskRequest,
-        WatchTasksRequest, WatchTasksResponse, task_service_server::TaskService,
+        AcknowledgeReminderRequest, BatchWriteTasksRequest, BatchWriteTasksResponse, CompleteTaskRequest,
+        CreateTaskRequest, DeleteTaskRequest, ExportTasksRequest, ExportTasksResponse, GetTaskRequest,
+        ImportTasksRequest, ImportTasksResponse, ListTaskChangesRequest, ListTaskChangesResponse,
+        ListTaskHistoryRequest, ListTaskHistoryResponse, ListTasksRequest, ListTasksResponse, MoveTaskRequest,
+        PreviewOccurrencesRequest, PreviewOccurrencesResponse, ReopenTaskRequest, SkipOccurrenceRequest,
+        SnoozeReminderRequest, StopRecurrenceRequest, Task, UndeleteTaskRequest, UpdateTaskRequest, WatchTasksRequest,
+        WatchTasksResponse, task_service_server::TaskService,
     },
 };
 use tonic::{Request, Response, Status, Streaming};
@@ -217,6 +218,25 @@ impl TaskService for Tasks {
         let target = request::target("id", &request.id, &request.etag)?;
         self.write(writer, options, vec![Write::StopRecurrence(target)], Vec::new(), single_response).await
     }
+
+    async fn snooze_reminder(&self, request: Request<SnoozeReminderRequest>) -> Result<Response<Task>, Status> {
+        let writer = self.0.writer(&request)?;
+        let request = request.into_inner();
+        let options = WriteOptions::parse("SnoozeReminder", &request, &request.request_id, request.validate_only)?;
+        let writes = write::parse(|validator| write::snooze(&request, validator))?;
+        self.write(writer, options, writes, Vec::new(), single_response).await
+    }
+
+    async fn acknowledge_reminder(
+        &self,
+        request: Request<AcknowledgeReminderRequest>,
+    ) -> Result<Response<Task>, Status> {
+        let writer = self.0.writer(&request)?;
+        let request = request.into_inner();
+        let options = WriteOptions::parse("AcknowledgeReminder", &request, &request.request_id, request.validate_only)?;
+        let writes = write::parse(|validator| write::acknowledge(&request, validator))?;
+        self.write(writer, options, writes, Vec::new(), single_response).await
+    }
 }
 
 /// Returns the response to a single write: its task, or an empty one if the task is missing.
@@ -251,7 +271,13 @@ impl Tasks {
         let encode = Arc::new(move |rows: &[Option<TaskRow>]| message(rows, epoch).encode_to_vec());
         let mutation = self.0.mutation(writer, options, writes, prefixes, encode);
         let outcome = match self.0.writes.execute(owner_queue, mutation).await? {
-            Outcome::Done(rows) => Outcome::Done(message(&rows, epoch)),
+            Outcome::Done(rows) => {
+                let next = rows.iter().flatten().filter_map(TaskRow::pending_reminder).min();
+                if let Some(time) = next {
+                    self.0.reminders.schedule(time);
+                }
+                Outcome::Done(message(&rows, epoch))
+            }
             Outcome::Replayed(bytes) => Outcome::Replayed(bytes),
         };
         watches.notify(owner);

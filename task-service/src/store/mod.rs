@@ -5,7 +5,7 @@
 //! - `tasks`, `changes`: reads of tasks and of the change feed. `read_groups`: reads of single tasks in groups.
 //! - `mutations`: writes to tasks. `lists`: reads of lists and writes to them. Each write is one transaction.
 //!   `write_groups`: small writes of several owners in one transaction. `webhooks`: reads of webhooks and writes of their
-//!   owners. `webhook_queue`: the webhooks with changes to send.
+//!   owners. `webhook_queue`: the webhooks with changes to send. `reminder_queue`: the reminders that are due.
 //! - `transaction`: the common steps of writes. `storage_limits`: removes the oldest rows of accounts at their limits. `read_set`: the rows that a mutation reads. `owner_queue`: the queue in
 //!   which writes of an owner wait. `epoch`: the history of the database, on which tokens and etags depend.
 
@@ -23,6 +23,7 @@ pub(crate) mod mutations;
 pub(crate) mod owner_queue;
 pub(crate) mod read_groups;
 mod read_set;
+pub(crate) mod reminder_queue;
 pub(crate) mod rows;
 pub(crate) mod storage_limits;
 pub(crate) mod tasks;

@@ -19,6 +19,7 @@ use super::{
     import::find_sources,
     owner_queue::OwnerQueue,
     read_set::{ReadSet, read_lists, read_ranks, read_taken, read_tasks},
+    reminder_queue,
     rows::{MAX_IDS, store_tasks},
     storage_limits::{Excess, purge_excess},
     transaction::{
@@ -146,6 +147,9 @@ pub(super) async fn execute_within(conn: &mut Conn, mutation: Mutation) -> Resul
     let active_tasks = working_set.active_delta - read_set.create_count;
     let change = CounterChange { active_tasks, task_rows, history_bytes };
     count_mutation(conn, owner, read_set.create_count, now, counter, change).await?;
+    if reminder_queue::concerns(&working_set) {
+        reminder_queue::schedule(conn, vec![owner]).await?;
+    }
     history::enforce_limits(conn, owner, now, position, history_bytes).await?;
     let excess = Excess {
         tasks: counter.task_rows + task_rows - max_tasks - max_deleted,

@@ -73,7 +73,11 @@ impl ReadSet {
                     set.reads_relatives |= include_subtasks;
                     if *include_subtasks { &mut set.with_descendants } else { &mut set.with_ancestors }.push(target.id);
                 }
-                Write::Reopen(target) | Write::SkipOccurrence(target) | Write::StopRecurrence(target) => {
+                Write::Reopen(target)
+                | Write::SkipOccurrence(target)
+                | Write::StopRecurrence(target)
+                | Write::Snooze { target, .. }
+                | Write::Acknowledge { target, .. } => {
                     set.with_ancestors.push(target.id);
                 }
                 Write::Delete { target, .. } => {

@@ -19,7 +19,7 @@ pub(super) const MAX_IDS: usize = 1000;
 /// [`tasks_with_texts`].
 pub(crate) const TASK_COLUMNS: &str = "owner_id, id, list_id, parent_id, title, notes, priority, due_date, due_time, \
     due_at, time_zone, labels, rank, create_time, update_time, complete_time, delete_time, purge_time, revision, change, \
-    source_id, recurrence";
+    source_id, recurrence, reminders, next_reminder";
 
 /// A column of tasks, and how to get its value.
 type TaskColumn = (&'static str, fn(&TaskRow) -> Value);
@@ -28,7 +28,7 @@ type TaskColumn = (&'static str, fn(&TaskRow) -> Value);
 const KEY_COLUMNS: [TaskColumn; 2] = [("owner_id", |task| task.owner_id.into()), ("id", |task| task.id.into())];
 
 /// The other columns of tasks, except their long texts.
-const COLUMNS: [TaskColumn; 20] = [
+const COLUMNS: [TaskColumn; 22] = [
     ("list_id", |task| task.list_id.into()),
     ("parent_id", |task| task.parent_id.into()),
     ("title", |task| (&task.title).into()),
@@ -49,6 +49,8 @@ const COLUMNS: [TaskColumn; 20] = [
     ("change", |task| task.change.into()),
     ("source_id", |task| task.source_id.clone().into()),
     ("recurrence", |task| task.recurrence.clone().into()),
+    ("reminders", |task| (&task.reminders).into()),
+    ("next_reminder", |task| task.next_reminder.into()),
 ];
 
 /// The long texts of a task.
@@ -110,6 +112,8 @@ impl<T> TaskRow<T> {
             change: row.next()?,
             source_id: row.next_optional_text()?.map(Into::into),
             recurrence: row.next_optional_text()?.map(Into::into),
+            reminders: row.next_text()?.into(),
+            next_reminder: row.next()?,
         })
     }
 }

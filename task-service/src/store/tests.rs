@@ -39,6 +39,7 @@ use crate::{
 };
 
 mod lists;
+mod reminders;
 mod statements;
 pub(crate) mod storage;
 
@@ -183,6 +184,7 @@ fn migrations_that_have_landed_are_never_edited() {
             (8, "99d93b9d5d15c2399d8fc9781f5bc758"),
             (9, "ece8557b38ea53f5c33624d33f723f87"),
             (10, "98232045789995b74f7ee51b245a43e9"),
+            (11, "4d7229ce82fdb7772048c4c106daab7c"),
             (12, "1e8d43a673a3b5065c1d973c28921092"),
             (13, "d8a8e6da9a8486cf6299f17f32a0e6a5"),
         ],

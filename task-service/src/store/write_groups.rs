@@ -16,6 +16,7 @@ use super::{
     history,
     mutations::{self, Mutation, Rows, split_by_size},
     owner_queue::OwnerQueue,
+    reminder_queue,
     rows::store_tasks_by_arrays,
     storage_limits,
     transaction::{Outcome, outcome, store_responses},
@@ -72,7 +73,12 @@ fn is_small(mutation: &Mutation) -> bool {
     let [write] = &mutation.writes[..] else { return false };
     let is_small = match write {
         Write::Create(task) => task.parent_id.is_none() && task.id.is_none(),
-        Write::Update(_) | Write::Reopen(_) | Write::SkipOccurrence(_) | Write::StopRecurrence(_) => true,
+        Write::Update(_)
+        | Write::Reopen(_)
+        | Write::SkipOccurrence(_)
+        | Write::StopRecurrence(_)
+        | Write::Snooze { .. }
+        | Write::Acknowledge { .. } => true,
         Write::Complete { include_subtasks, .. } => !include_subtasks,
         Write::Delete { .. } | Write::Undelete(_) | Write::Move(_) => false,
     };
@@ -125,6 +131,10 @@ async fn store(conn: &mut Conn, mut diffs: Vec<Diff>) -> Result<(), db::Error> {
             let (sql, values) = store_tasks_by_arrays(&tasks, overwrites);
             conn.execute(sql, values).await?;
         }
+    }
+    let rescheduled: Vec<_> = diffs.iter().filter(|diff| diff.reschedules).map(|diff| diff.owner).collect();
+    if !rescheduled.is_empty() {
+        reminder_queue::schedule(conn, rescheduled).await?;
     }
     history::insert(conn, diffs.iter_mut().flat_map(|diff| diff.history.rows.drain(..)).collect()).await?;
     let responses: Vec<_> =

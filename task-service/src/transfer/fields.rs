@@ -4,8 +4,9 @@ use jiff::{SignedDuration, Timestamp, civil::DateTime, tz::TimeZone};
 use serde_json::{Value, json};
 use service_kit::clock;
 use taskey_proto::task::v1::{
-    Recurrence, Task,
+    Recurrence, Reminder, Task,
     recurrence::{Basis, CatchUp},
+    reminder::Time,
     task::{Priority, State},
 };
 
@@ -27,7 +28,7 @@ pub(crate) struct Field {
 }
 
 /// The fields in files, in their order.
-pub(crate) const FIELDS: [Field; 15] = [
+pub(crate) const FIELDS: [Field; 16] = [
     field("id", "id", |task| text(&task.id), |task, value| set_text(&mut task.id, value)),
     // Files name the default list by an empty id, because its id is that of the owner.
     field(
@@ -106,6 +107,10 @@ pub(crate) const FIELDS: [Field; 15] = [
         },
         set_recurrence,
     ),
+    Field {
+        is_list: true,
+        ..field("reminders", "reminders", |task| reminders(&task.reminders), |task, value| set_reminders(task, &value))
+    },
 ];
 
 /// Returns how a task recurs, unless the next occurrence exists already: that one recurs further.
@@ -191,6 +196,63 @@ fn texts(texts: &[String]) -> Value {
 
 fn time(time: Option<prost_types::Timestamp>) -> Value {
     time.map_or(Value::Null, |time| format_time(time).into())
+}
+
+/// Sets the reminders to a list of objects or, in CSV, of their texts.
+fn set_reminders(task: &mut Task, value: &Value) -> Result<(), FieldError> {
+    let values = value.as_array().ok_or("must be a list of reminders")?;
+    task.reminders = values.iter().map(parse_reminder).collect::<Result<_, _>>()?;
+    Ok(())
+}
+
+fn parse_reminder(value: &Value) -> Result<Reminder, FieldError> {
+    let parsed = value.as_str().map(serde_json::from_str).transpose().map_err(|_| "must be JSON objects")?;
+    let fields = parsed.as_ref().unwrap_or(value).as_object().ok_or("must be JSON objects")?;
+    let mut reminder = Reminder::default();
+    for (name, value) in fields {
+        match name.as_str() {
+            "id" => set_text(&mut reminder.id, value.clone())?,
+            "remindTime" => {
+                let mut time = None;
+                set_time(&mut time, value)?;
+                reminder.time = time.map(Time::RemindTime);
+            }
+            "beforeDue" => {
+                let seconds = value.as_str().and_then(|text| text.strip_suffix('s')?.parse().ok());
+                let seconds = seconds.ok_or("must have durations such as 900s")?;
+                reminder.time = Some(Time::BeforeDue(prost_types::Duration { seconds, nanos: 0 }));
+            }
+            "snoozeTime" => set_time(&mut reminder.snooze_time, value)?,
+            "fireTime" => set_time(&mut reminder.fire_time, value)?,
+            "late" => reminder.late = value.as_bool().unwrap_or_default(),
+            "acknowledgeTime" => set_time(&mut reminder.acknowledge_time, value)?,
+            _ => return Err("must have only the fields of reminders"),
+        }
+    }
+    Ok(reminder)
+}
+
+fn reminders(reminders: &[Reminder]) -> Value {
+    if reminders.is_empty() { Value::Null } else { reminders.iter().map(reminder).collect() }
+}
+
+/// Returns a reminder in JSON, without the fields that are not set.
+fn reminder(reminder: &Reminder) -> Value {
+    let (remind_time, before_due) = match &reminder.time {
+        Some(Time::RemindTime(at)) => (time(Some(*at)), Value::Null),
+        Some(Time::BeforeDue(before)) => (Value::Null, format!("{}s", before.seconds).into()),
+        None => (Value::Null, Value::Null),
+    };
+    let fields = [
+        ("id", text(&reminder.id)),
+        ("remindTime", remind_time),
+        ("beforeDue", before_due),
+        ("snoozeTime", time(reminder.snooze_time)),
+        ("fireTime", time(reminder.fire_time)),
+        ("late", if reminder.late { true.into() } else { Value::Null }),
+        ("acknowledgeTime", time(reminder.acknowledge_time)),
+    ];
+    fields.into_iter().filter(|(_, value)| !value.is_null()).map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
 /// 1970-01-01T00:00:00.

@@ -3,6 +3,7 @@
 
 use taskey_proto::task::v1::{
     Task, TaskList,
+    reminder::Time,
     task::{Priority, State},
 };
 
@@ -56,7 +57,27 @@ pub(crate) fn write_task(task: &Task, list: &TaskList, file: &mut Vec<u8>) {
     property("X-TASKEY-TIME-ZONE", &escape(&task.time_zone));
     property("X-TASKEY-LIST-ID", if list.is_default { "" } else { &list.id });
     property("X-TASKEY-LIST", &escape(&list.title));
+    for reminder in &task.reminders {
+        let (trigger, time) = match &reminder.time {
+            Some(Time::BeforeDue(before)) => ("TRIGGER;RELATED=END", duration(-before.seconds)),
+            Some(Time::RemindTime(time)) => ("TRIGGER;VALUE=DATE-TIME", date_time(Some(*time))),
+            None => continue,
+        };
+        property("BEGIN", "VALARM");
+        // RFC 9074 has added these two.
+        property("UID", &reminder.id);
+        property("ACKNOWLEDGED", &date_time(reminder.acknowledge_time));
+        property("ACTION", "DISPLAY");
+        property("DESCRIPTION", &escape(&task.title));
+        property(trigger, &time);
+        property("END", "VALARM");
+    }
     property("END", "VTODO");
+}
+
+/// Returns a duration (section 3.3.6) in seconds.
+fn duration(seconds: i64) -> String {
+    format!("{}PT{}S", if seconds < 0 { "-" } else { "" }, seconds.unsigned_abs())
 }
 
 /// Returns the priority of section 3.8.1.9, where 1 is the highest.

@@ -31,6 +31,7 @@ mod proxy;
 mod purged;
 mod quota;
 mod recurrence;
+mod reminders;
 mod requests;
 mod retries;
 mod scopes;

@@ -92,6 +92,16 @@ impl Service {
         service
     }
 
+    /// Like [`restart`](Self::restart), after some time.
+    pub(crate) async fn restart_after(self, database: &TestDatabase, downtime: Duration) -> Self {
+        let time = (self.clock.clone(), self.manual_clock.clone());
+        self.stop().await;
+        time.1.advance(downtime);
+        let service = Self::launch(database, &[], time, true, |_| {}).await;
+        service.wait_for_status(ServingStatus::Serving).await;
+        service
+    }
+
     /// Starts another replica with the same clock. Like every service, it purges on start.
     pub(crate) async fn start_replica(&self, database: &TestDatabase, flags: &[&str]) -> Self {
         let time = (self.clock.clone(), self.manual_clock.clone());

@@ -59,7 +59,7 @@ impl User {
         Ok(self.client.clone().list_task_history(request).await?.into_inner())
     }
 
-    async fn history(&self, id: &str) -> Vec<TaskHistoryEntry> {
+    pub(crate) async fn history(&self, id: &str) -> Vec<TaskHistoryEntry> {
         self.history_page(id, 500, "").await.expect("a page").entries
     }
 

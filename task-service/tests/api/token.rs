@@ -10,14 +10,15 @@ use prost_types::FileDescriptorSet;
 use serde_json::{Value, json};
 use service_kit::{assert_refused, on_each_database, testing::TestDatabase};
 use taskey_proto::task::v1::{
-    BatchWriteTasksRequest, CompleteTaskRequest, CreateTaskListRequest, CreateTaskRequest, CreateWebhookRequest,
-    DeleteTaskListRequest, DeleteTaskRequest, DeleteWebhookRequest, ExportTasksRequest, GetTaskListRequest,
-    GetTaskRequest, GetWebhookRequest, ImportTasksRequest, ListTaskChangesRequest, ListTaskHistoryRequest,
-    ListTaskListsRequest, ListTasksRequest, ListWebhookAttemptsRequest, ListWebhooksRequest, MoveTaskRequest,
-    PreviewOccurrencesRequest, RedeliverWebhookRequest, ReopenTaskRequest, RotateWebhookSecretRequest,
-    SkipOccurrenceRequest, StopRecurrenceRequest, TestWebhookRequest, UndeleteTaskRequest, UpdateTaskListRequest,
-    UpdateTaskRequest, UpdateWebhookRequest, WatchTasksRequest, task_list_service_client::TaskListServiceClient,
-    task_service_client::TaskServiceClient, webhook_service_client::WebhookServiceClient,
+    AcknowledgeReminderRequest, BatchWriteTasksRequest, CompleteTaskRequest, CreateTaskListRequest, CreateTaskRequest,
+    CreateWebhookRequest, DeleteTaskListRequest, DeleteTaskRequest, DeleteWebhookRequest, ExportTasksRequest,
+    GetTaskListRequest, GetTaskRequest, GetWebhookRequest, ImportTasksRequest, ListTaskChangesRequest,
+    ListTaskHistoryRequest, ListTaskListsRequest, ListTasksRequest, ListWebhookAttemptsRequest, ListWebhooksRequest,
+    MoveTaskRequest, PreviewOccurrencesRequest, RedeliverWebhookRequest, ReopenTaskRequest, RotateWebhookSecretRequest,
+    SkipOccurrenceRequest, SnoozeReminderRequest, StopRecurrenceRequest, TestWebhookRequest, UndeleteTaskRequest,
+    UpdateTaskListRequest, UpdateTaskRequest, UpdateWebhookRequest, WatchTasksRequest,
+    task_list_service_client::TaskListServiceClient, task_service_client::TaskServiceClient,
+    webhook_service_client::WebhookServiceClient,
 };
 use tokio::time::{Instant, timeout};
 use tonic::{Request, Status, transport::Channel};
@@ -74,6 +75,8 @@ pub(crate) async fn call_every_rpc(channel: &Channel, headers: &[&str]) -> Vec<(
         "PreviewOccurrences": preview_occurrences(PreviewOccurrencesRequest),
         "SkipOccurrence": skip_occurrence(SkipOccurrenceRequest),
         "StopRecurrence": stop_recurrence(StopRecurrenceRequest),
+        "SnoozeReminder": snooze_reminder(SnoozeReminderRequest),
+        "AcknowledgeReminder": acknowledge_reminder(AcknowledgeReminderRequest),
     );
     let webhooks = call!(
         WebhookServiceClient,
@@ -251,6 +254,14 @@ async fn invalid_tokens_are_refused_on_every_rpc(database: TestDatabase) {
             "ExportTasks" | "ImportTasks" => "format",
             "PreviewOccurrences" => {
                 assert_refused!(outcome, InvalidArgument, "VALIDATION_FAILED", "rrule", "start_date");
+                continue;
+            }
+            "SnoozeReminder" => {
+                assert_refused!(outcome, InvalidArgument, "VALIDATION_FAILED", "remind_time", "reminder_id", "task_id");
+                continue;
+            }
+            "AcknowledgeReminder" => {
+                assert_refused!(outcome, InvalidArgument, "VALIDATION_FAILED", "reminder_id", "task_id");
                 continue;
             }
             _ => "id",

@@ -9,6 +9,7 @@ use crate::{
     model::{
         Revision, Target, TaskRow, rank,
         recurrence::{Ending, Occurrence, Originals, REQUIRES_DUE, Recurrence},
+        reminder,
         write::{Change, TaskUpdate, UpdateScope},
     },
 };
@@ -115,6 +116,7 @@ impl WorkingSet {
             change,
             // Only one task has it.
             source_id: None,
+            reminders: reminder::renew(&task.reminders),
             ..task.clone()
         }
     }
@@ -187,7 +189,7 @@ pub(super) fn updated(before: &TaskRow, update: &TaskUpdate, series_id: Uuid) ->
         (Change::Keep, Some(_)) => None,
     };
     let mut after = before.clone();
-    apply_update(&mut after, update.clone());
+    apply_update(&mut after, update.clone(), series_id);
     let occurrence = before.occurrence();
     let changed = recurrence.filter(|recurrence| {
         occurrence.as_ref().is_none_or(|occurrence| occurrence.schedule.recurrence != **recurrence)

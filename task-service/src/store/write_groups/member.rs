@@ -20,6 +20,7 @@ use crate::{
         history::{Entries, EntryContext},
         mutations::{Mutation, Rows, apply},
         read_groups::fetch_tasks,
+        reminder_queue,
         storage_limits::response_size,
         transaction::{NotCommitted, RETENTION, StoredResponse, encode_response, replay, response_values},
     },
@@ -41,6 +42,8 @@ pub(super) struct Diff {
     pub(super) task: Option<TaskRow>,
     pub(super) is_created: bool,
     pub(super) active_delta: i64,
+    /// Whether the time of a reminder has changed.
+    pub(super) reschedules: bool,
     pub(super) history: Entries,
     pub(super) response: Option<NewResponse>,
 }
@@ -221,7 +224,8 @@ impl Member<'_> {
         });
         let task = working_set.changed_tasks().next().map(|task| task.after.clone());
         let (is_created, active_delta) = (created > 0, working_set.active_delta);
-        Some(Ok((rows, Diff { owner: *owner, task, is_created, active_delta, history, response })))
+        let reschedules = reminder_queue::concerns(&working_set);
+        Some(Ok((rows, Diff { owner: *owner, task, is_created, active_delta, reschedules, history, response })))
     }
 }
 

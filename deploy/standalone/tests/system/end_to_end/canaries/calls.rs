@@ -111,6 +111,13 @@ fn fill(descriptor: &MessageDescriptor, texts: &dyn Fn(&str) -> Option<String>) 
             Kind::String => texts(field.name()).map(Value::String),
             Kind::Bytes => texts(field.name()).map(|text| Value::Bytes(text.into())),
             Kind::Enum(_) => texts(field.name()).and_then(|number| number.parse().ok()).map(Value::EnumNumber),
+            Kind::Message(inner) if inner.full_name() == "google.protobuf.Timestamp" => {
+                texts(field.name()).map(|text| {
+                    let mut time = DynamicMessage::new(inner);
+                    time.set_field_by_name("seconds", Value::I64(text.parse().expect("seconds")));
+                    Value::Message(time)
+                })
+            }
             Kind::Message(inner) if inner.full_name().starts_with("taskey.") => {
                 Some(Value::Message(fill(&inner, texts)))
             }

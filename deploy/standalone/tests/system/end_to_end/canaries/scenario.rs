@@ -12,8 +12,8 @@ use taskey_proto::{
         TokenPair, User, WatchRevocationsRequest, token_service_client::TokenServiceClient,
     },
     task::v1::{
-        CreateTaskListRequest, CreateTaskRequest, CreateWebhookRequest, DeleteWebhookRequest, Recurrence, Task,
-        TaskList, Webhook,
+        CreateTaskListRequest, CreateTaskRequest, CreateWebhookRequest, DeleteWebhookRequest, GetTaskRequest,
+        Recurrence, Reminder, Task, TaskList, Webhook, reminder,
     },
 };
 use tokio::time::timeout;
@@ -34,11 +34,14 @@ const CREATE_SERVICE_ACCOUNT: &str = "/taskey.auth.v1.AdminService/CreateService
 const AUTHORIZE_DEVICE: &str = "/taskey.auth.v1.OAuthService/AuthorizeDevice";
 const GET_ME: &str = "/taskey.auth.v1.AccountService/GetMe";
 const CREATE_TASK: &str = "/taskey.task.v1.TaskService/CreateTask";
+const GET_TASK: &str = "/taskey.task.v1.TaskService/GetTask";
 const CREATE_WEBHOOK: &str = "/taskey.task.v1.WebhookService/CreateWebhook";
 const DELETE_WEBHOOK: &str = "/taskey.task.v1.WebhookService/DeleteWebhook";
 /// A file with a task, in the JSON Lines of Taskey.
 const FILE: &str = "{\"format\":\"taskey\",\"version\":1}\n{\"task\":{\"id\":\"1\",\"title\":\"Buy milk\"}}\n\
     {\"end\":{\"tasks\":1}}\n";
+/// The time of reminders that do not fire, in seconds.
+const FAR_FUTURE: &str = "4102444800";
 /// The receiver of webhooks, which refuses connections.
 const RECEIVER: &str = "http://127.0.0.1:9/";
 /// The RPCs that fail because the programs of the test send no mails.
@@ -234,6 +237,9 @@ impl Scenario {
                 let is_webhook = rpc.path.contains("WebhookService");
                 let webhook_id =
                     if is_webhook { self.create_webhook(&session.access_token).await } else { String::new() };
+                let is_reminder = rpc.path.ends_with("Reminder");
+                let reminder =
+                    if is_reminder { self.fire_reminder(&session.access_token).await } else { Task::default() };
                 let new = format!("new.{over_http}@example.com");
                 let texts = |field: &str| {
                     let text = match field {
@@ -249,6 +255,9 @@ impl Scenario {
                         "url" => RECEIVER,
                         "format" if rpc.path.ends_with("/ImportTasks") => "1",
                         "content" => FILE,
+                        "task_id" if is_reminder => &reminder.id,
+                        "reminder_id" => &reminder.reminders[0].id,
+                        "remind_time" => FAR_FUTURE,
                         "rrule" => "FREQ=DAILY",
                         "start_date" | "due_date" => "2026-11-30",
                         "id" if rpc.path.contains("TaskService") => &task.id,
@@ -321,6 +330,21 @@ impl Scenario {
         let webhook: Webhook = self.call(CREATE_WEBHOOK, &request, access_token).await.expect("created");
         self.secrets.add("the secret of a webhook", webhook.secret.as_bytes());
         webhook.id
+    }
+
+    /// Creates a task with a reminder, and returns it when the reminder has fired.
+    async fn fire_reminder(&mut self, access_token: &str) -> Task {
+        let time = Some(reminder::Time::RemindTime(prost_types::Timestamp { seconds: 0, nanos: 0 }));
+        let reminders = vec![Reminder { time, ..Reminder::default() }];
+        let task = Some(Task { title: "Buy milk".to_owned(), reminders, ..Task::default() });
+        let request = CreateTaskRequest { task, ..CreateTaskRequest::default() };
+        let mut task: Task = self.call(CREATE_TASK, &request, access_token).await.expect("created");
+        while task.reminders[0].fire_time.is_none() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            let request = GetTaskRequest { id: task.id };
+            task = self.call(GET_TASK, &request, access_token).await.expect("the task exists");
+        }
+        task
     }
 
     /// Asks for the codes of a device, and returns the user code.
