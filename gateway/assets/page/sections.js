@@ -8,12 +8,14 @@ import { mailView } from "./mail.js";
 import { serviceAccountsView } from "./service-accounts.js";
 import { tokensView } from "./tokens.js";
 import { usersView } from "./users.js";
+import { webhooksView } from "./webhooks.js";
 
 const ACCOUNT_SECTIONS = {
   account: { name: "Account", create: accountView },
   factors: { name: "Two-factor login", create: factorsView },
   tokens: { name: "Access tokens", create: tokensView },
   events: { name: "Security events", create: eventsView },
+  webhooks: { name: "Webhooks", create: webhooksView },
 };
 const ADMIN_SECTIONS = {
   users: { name: "Users", create: usersView },

@@ -33,7 +33,7 @@ macro_rules! files {
     };
 }
 
-const FILES: [(&str, &str, &[u8]); 43] = files! {
+const FILES: [(&str, &str, &[u8]); 44] = files! {
     "index.html": HTML,
     "icon.svg": SVG,
     "base.css": CSS,
@@ -77,6 +77,7 @@ const FILES: [(&str, &str, &[u8]); 43] = files! {
     "tokens.js": SCRIPT,
     "users.js": SCRIPT,
     "watch.js": SCRIPT,
+    "webhooks.js": SCRIPT,
 };
 
 /// The path at which the page shows the view for codes of devices (RFC 8628).

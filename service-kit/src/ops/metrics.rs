@@ -30,7 +30,7 @@ enum Kind {
 }
 
 /// All metrics except those of the process, with their descriptions.
-const DESCRIPTIONS: [(Kind, &str, &str); 43] = [
+const DESCRIPTIONS: [(Kind, &str, &str); 44] = [
     (Kind::Counter, "grpc_server_started_total", "Calls that were started"),
     (Kind::Counter, "grpc_server_handled_total", "Calls that have ended, by their status code"),
     (Kind::Histogram, "grpc_server_handling_seconds", "Time from the start of a call to the end of its response"),
@@ -84,6 +84,11 @@ const DESCRIPTIONS: [(Kind, &str, &str); 43] = [
     (Kind::Counter, "taskey_webhook_attempts_total", "Attempts of this server to send a message, by their outcome"),
     (Kind::Counter, "taskey_reminders_fired_total", "Reminders that this server has fired, by whether they were late"),
     (Kind::Gauge, "taskey_reminders_due_accounts", "Accounts whose reminders are due and have not fired, up to 1,000"),
+    (
+        Kind::Counter,
+        "taskey_webhooks_paused_total",
+        "Webhooks that this server has paused, because their receivers failed",
+    ),
     (Kind::Gauge, "taskey_log_queue_bytes", "Size of the log lines that wait to be written"),
     (
         Kind::Counter,

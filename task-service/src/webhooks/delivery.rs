@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use metrics::counter;
 use service_kit::{clock::Clock, db::Db, random, status::ApiError};
 use taskey_proto::{
     errors::v1::ErrorReason,
@@ -89,6 +90,7 @@ impl Delivery<'_> {
             return Next::RetryAt(now + random::jitter(delay));
         }
         tracing::warn!(webhook_id = %self.webhook.id, owner_id = %self.webhook.owner_id, "a webhook was paused");
+        counter!("taskey_webhooks_paused_total").increment(1);
         Next::Idle
     }
 

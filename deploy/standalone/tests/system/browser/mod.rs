@@ -190,6 +190,11 @@ async fn export_of_the_account_is_saved_as_a_file() {
 }
 
 #[tokio::test]
+async fn webhooks_are_managed_in_the_account() {
+    run_script("webhooks.mjs", &["--webhook-allow", "127.0.0.1"]).await;
+}
+
+#[tokio::test]
 async fn links_in_mails_confirm_an_address_and_reset_a_forgotten_password() {
     if let Some(reason) = missing_tool() {
         return report_skipped("a test in a browser", reason);
