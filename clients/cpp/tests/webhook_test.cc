@@ -4,14 +4,17 @@
 #include <google/protobuf/util/json_util.h>
 #include <gtest/gtest.h>
 
+#include <cstdlib>
 #include <fstream>
 #include <sstream>
 
 namespace {
 
 TEST(WebhookTest, MessagesAreVerifiedLikeTheVectors) {
+  // `clients/webhooks` records further messages.
+  const char* recorded = std::getenv("TASKEY_WEBHOOK_VECTORS");
   std::stringstream text;
-  text << std::ifstream("../conformance/webhooks.json").rdbuf();
+  text << std::ifstream(recorded != nullptr ? recorded : "../conformance/webhooks.json").rdbuf();
   google::protobuf::Struct vectors;
   ASSERT_TRUE(google::protobuf::util::JsonStringToMessage(text.str(), &vectors).ok());
   const auto seconds = static_cast<std::int64_t>(vectors.fields().at("now").number_value());

@@ -21,7 +21,10 @@ import org.junit.jupiter.api.function.Executable;
 class WebhookVerifierTest {
   @Test
   void messages_are_verified_like_the_vectors() throws IOException {
-    String text = Files.readString(Path.of("../conformance/webhooks.json"));
+    // `clients/webhooks` records further messages.
+    String recorded = System.getenv("TASKEY_WEBHOOK_VECTORS");
+    String path = recorded == null ? "../conformance/webhooks.json" : recorded;
+    String text = Files.readString(Path.of(path));
     JsonObject vectors = JsonParser.parseString(text).getAsJsonObject();
     Instant now = Instant.ofEpochSecond(vectors.get("now").getAsLong());
     assertFalse(vectors.getAsJsonArray("cases").isEmpty());
