@@ -47,7 +47,7 @@ test: all-tools check-quickly ## Install the tools, and run all checks and tests
 	@.ci/side-by-side '.ci/stage api .ci/test-api' '$(MAKE) check-compiled'
 	@.ci/stage 'doc tests' cargo test --locked --workspace --doc --quiet
 	@.ci/stage test .ci/with-postgres cargo nextest run --locked --workspace --run-ignored all \
-		--test-threads $$(($$(nproc) * 3 / 2)) -E 'not ($(FAULTS) or $(DEPLOYMENT) or $(UPGRADE) or $(CLIENTS))'
+		--test-threads $$(($$(nproc) * 3 / 2)) -E 'not ($(FAULTS) or $(DEPLOYMENT) or $(UPGRADE) or $(CLIENTS) or $(WEBHOOKS))'
 	@TASKEY_TEST_ROUNDS=100 $(RUN_FAULTS) -E '$(FAULTS) - test(/^faults::soak::/)'
 	@.ci/test-clients
 
@@ -87,6 +87,17 @@ test-upgrade: tools ## Run the programs of the previous release beside the new o
 	@.ci/stage 'previous release' .ci/build-previous
 	@TASKEY_TEST_PREVIOUS=$(CURDIR)/target/previous/target/debug .ci/stage upgrade .ci/with-postgres \
 		cargo nextest run --locked --package taskey --success-output immediate -E '$(UPGRADE)'
+
+# Three replicas of task-service, which are killed at random while 10,000 messages of webhooks are pending.
+WEBHOOKS := package(taskey) & test(/^webhooks::/)
+
+.PHONY: test-webhooks
+test-webhooks: export CI := true
+test-webhooks: export TASKEY_TEST_DELIVERIES ?= 10000
+test-webhooks: tools ## Kill replicas while messages of webhooks are pending, until all have arrived
+	@.ci/stage build cargo nextest run --locked --workspace --no-run
+	@.ci/stage webhooks .ci/with-postgres cargo nextest run --profile soak --locked --package taskey \
+		--success-output immediate -E '$(WEBHOOKS)'
 
 # The tests of `deploy/` with the programs that its configurations are for: Envoy, nginx, HAProxy, Caddy, Patroni, buildah,
 # Helm and systemd. On two cores, they take 6 minutes with programs that are compiled already. The images contain release

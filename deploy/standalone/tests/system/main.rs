@@ -13,3 +13,4 @@ mod services;
 mod shim;
 mod tls;
 mod upgrade;
+mod webhooks;
