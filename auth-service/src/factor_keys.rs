@@ -6,6 +6,7 @@ use std::time::Duration;
 use service_kit::{
     clock::Clock,
     db::{Db, Error},
+    sealing::schedule::ResealSchedule,
 };
 use uuid::Uuid;
 
@@ -18,24 +19,19 @@ use crate::{
 /// How often the server checks whether the current key has changed.
 const CHECK_INTERVAL: Duration = Duration::from_secs(2);
 
-/// How often the secrets are read even if the key has not changed: another server may have used the earlier key for longer.
-const READ_INTERVAL: Duration = Duration::from_secs(3600);
-
 /// Maximum number of secrets in one query.
 const BATCH: i64 = 100;
 
 /// Encrypts the secrets of earlier keys for as long as it is awaited.
 pub async fn follow(db: &Db, clock: &Clock, keys: &RefreshKeySource) {
-    let mut last_read: Option<(String, Duration)> = None;
+    let mut schedule = ResealSchedule::default();
     loop {
-        let (keys, uptime) = (keys.current(), clock.uptime());
-        let key_id = keys.first().id();
-        let is_due = last_read.as_ref().is_none_or(|(last_id, at)| *last_id != key_id || *at + READ_INTERVAL <= uptime);
-        if is_due {
-            if let Err(error) = reseal_all(db, &keys).await {
-                tracing::warn!(%error, "cannot encrypt the secrets of factors with the current key");
-            }
-            last_read = Some((key_id, uptime));
+        let keys = keys.current();
+        if schedule.is_due(&keys.first().id(), clock.uptime())
+            && let Err(error) = reseal_all(db, &keys).await
+        {
+            tracing::warn!(%error, "cannot encrypt the secrets of factors with the current key");
+            schedule = ResealSchedule::default();
         }
         tokio::time::sleep(CHECK_INTERVAL).await;
     }

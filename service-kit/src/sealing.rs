@@ -12,6 +12,9 @@ use zeroize::Zeroizing;
 
 use crate::ops::secret_file::{self, Key};
 
+pub mod schedule;
+pub mod source;
+
 /// Maximum number of keys in a file.
 const MAX_KEYS: usize = 8;
 
@@ -48,7 +51,7 @@ fn sealing_key(key: &[u8; 32]) -> RandomizedNonceKey {
 }
 
 /// The keys of a file: the first one seals, and all of them open. A rotation adds a new first line.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct SealingKeys(Vec<(String, Key)>);
 
 impl SealingKeys {
@@ -62,6 +65,14 @@ impl SealingKeys {
         if !path.exists() {
             secret_file::create_key(path)?;
         }
+        Self::read(path)
+    }
+
+    /// Reads a file as [`Self::open_file`], but does not create it.
+    ///
+    /// # Errors
+    /// As [`Self::open_file`], or if the file does not exist.
+    pub fn read(path: &Path) -> anyhow::Result<Self> {
         let text = secret_file::read(path)?;
         Self::parse(&text).with_context(|| format!("{} does not contain sealing keys", path.display()))
     }
@@ -73,13 +84,30 @@ impl SealingKeys {
         Ok(Self(keys.into_iter().map(|key| (id(&key), key)).collect()))
     }
 
+    /// Returns the ids of the keys, which do not reveal them. The first one seals.
+    #[must_use]
+    pub fn ids(&self) -> Vec<&str> {
+        self.0.iter().map(|(id, _)| id.as_str()).collect()
+    }
+
+    /// Returns the id of the key that seals.
+    #[must_use]
+    pub fn first_id(&self) -> &str {
+        let (id, _) = self.first();
+        id
+    }
+
+    fn first(&self) -> &(String, Key) {
+        self.0.first().expect("a file has at least one key")
+    }
+
     /// Seals a secret with the first key. The text begins with the id of the key.
     ///
     /// # Panics
     /// As [`seal`].
     #[must_use]
     pub fn seal(&self, context: &[u8], secret: &[u8]) -> String {
-        let (id, key) = self.0.first().expect("a file has at least one key");
+        let (id, key) = self.first();
         format!("{id}.{}", seal(key_bytes(key), context, secret))
     }
 

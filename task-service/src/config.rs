@@ -12,7 +12,7 @@ use service_kit::{
         secret_file::Key,
     },
     rate_limit::Rate,
-    sealing::SealingKeys,
+    sealing::source::SealingKeySource,
     server::{health::HealthReport, in_process::InProcessChannel},
     tls::{TlsArgs, UpstreamTlsArgs},
 };
@@ -92,9 +92,9 @@ impl Config {
     ///
     /// # Errors
     /// If the file is unusable.
-    pub(crate) fn webhook_keys(&self) -> anyhow::Result<Option<SealingKeys>> {
+    pub(crate) fn webhook_keys(&self) -> anyhow::Result<Option<SealingKeySource>> {
         let Some(file) = self.webhook_key_file() else { return Ok(None) };
-        let opened = SealingKeys::open_file(&file);
+        let opened = SealingKeySource::open(file.clone());
         if self.tasks.webhooks.webhook_key_file.is_some() || file.exists() {
             return opened.map(Some);
         }
@@ -209,7 +209,7 @@ pub struct TaskArgs {
 #[command(next_help_heading = "Webhooks")]
 pub struct WebhookArgs {
     /// File with the keys that encrypt the secrets of webhooks, which all replicas share: 32 bytes in base64url per line.
-    /// The first one encrypts [default: webhook.key beside the key file; created on first start]
+    /// The first one encrypts. The file is read again when it changes [default: webhook.key beside the key file; created on first start]
     #[arg(long, env = "TASKEY_WEBHOOK_KEY_FILE", value_name = "FILE")]
     pub webhook_key_file: Option<PathBuf>,
 

@@ -82,7 +82,7 @@ use service::{App, lists::Lists, tasks::Tasks, webhooks::Webhooks};
 use store::{owner_queue::OwnerQueue, read_groups::TaskReads, write_groups::TaskWrites};
 use transfer::limit::TransferLimit;
 use watch::{Watches, sync_page::ChangeReader};
-use webhooks::{dispatcher::Dispatcher, sender::Sender};
+use webhooks::{dispatcher::Dispatcher, secrets::WebhookSecrets, sender::Sender};
 
 /// The migrations, which both engines share.
 static MIGRATIONS: Migrator = sqlx::migrate!();
@@ -152,8 +152,8 @@ impl Server {
         let dialer = config.upstream.open(config.auth_url.iter().map(Endpoint::uri), &clock).await?;
         let (keys, credential) = config.verifier.open(&config.tokens, &clock).await?;
         let db = config.database.open(config.migrations.migrate).await?;
-        let webhook_keys = config.webhook_keys()?;
-        let webhook_sender = Arc::new(Sender::new(webhook_keys, &config.tasks.webhooks, clock.clone()));
+        let webhook_secrets = WebhookSecrets::new(config.webhook_keys()?);
+        let webhook_sender = Arc::new(Sender::new(webhook_secrets, &config.tasks.webhooks, clock.clone()));
         let key = store::page_token_key(&db, &random::bytes()).await.context("cannot read the page token key")?;
         let peers = config.peers();
         let epoch = store::epoch::open(&db, random::id()).await.context("cannot read the epoch of the database")?;

@@ -34,7 +34,11 @@ pub async fn read_epoch(database: &DatabaseArgs) -> anyhow::Result<Option<Epoch>
     }
 }
 
-async fn open_existing(database: &DatabaseArgs, migrate: Migrate) -> anyhow::Result<Db> {
+/// Opens a database as [`DatabaseArgs::open`], but creates no file.
+///
+/// # Errors
+/// As [`DatabaseArgs::open`], or if the database file does not exist.
+pub(crate) async fn open_existing(database: &DatabaseArgs, migrate: Migrate) -> anyhow::Result<Db> {
     if let DatabaseUrl::Sqlite(path) = &database.database_url {
         anyhow::ensure!(path.exists(), "there is no database {}", path.display());
     }

@@ -3,17 +3,14 @@
 use std::{
     path::PathBuf,
     sync::{Arc, PoisonError, RwLock},
-    time::Duration,
 };
 
 use anyhow::Context;
+use service_kit::ops::file_polling;
 use tokio::task::spawn_blocking;
 
 use super::file::SecretFile;
 use crate::model::refresh_token::{RefreshKeys, RefreshToken};
-
-/// How often the file is checked for changes.
-const POLL_INTERVAL: Duration = Duration::from_secs(2);
 
 /// The keys of refresh tokens. While the file is unusable, the last valid keys remain in use.
 pub struct RefreshKeySource {
@@ -49,17 +46,7 @@ impl RefreshKeySource {
 
     /// Polls the file for as long as it is awaited. Each new error is logged once.
     pub async fn follow(&self) {
-        let mut last_error = None;
-        loop {
-            tokio::time::sleep(POLL_INTERVAL).await;
-            let error = self.reload().await.err().map(|error| format!("{error:#}"));
-            if error != last_error
-                && let Some(error) = &error
-            {
-                tracing::error!(error, "cannot read the refresh secrets; the previous ones remain in use");
-            }
-            last_error = error;
-        }
+        file_polling::poll("refresh secrets", || self.reload()).await;
     }
 
     async fn reload(&self) -> anyhow::Result<()> {

@@ -28,7 +28,7 @@ pub async fn diagnose(cli: &Cli, configs: &Configs, clock: &Clock) -> Vec<Findin
     findings.extend(check_keys(cli, clock));
     let auth = auth_service::doctor::diagnose_service(&configs.auth, "taskey", clock).await;
     findings.extend(auth.into_iter().map(|finding| finding.of_service("auth")));
-    let task = task_service::doctor::diagnose_database(&configs.task, "taskey", clock).await;
+    let task = task_service::doctor::diagnose_service(&configs.task, "taskey", clock).await;
     findings.extend(task.into_iter().map(|finding| finding.of_service("task")));
     findings
 }

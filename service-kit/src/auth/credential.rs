@@ -20,13 +20,14 @@ use zeroize::Zeroizing;
 use crate::{
     auth::{
         claims::{self, AccessClaims},
-        key_source::{KeySource, POLL_INTERVAL, Purpose},
+        key_source::{KeySource, Purpose},
         scope::Scope,
         token,
     },
     clock::Clock,
     ops::{
         config::TokenArgs,
+        file_polling,
         secret_file::{self, Key},
     },
     trace::ServicePeers,
@@ -170,24 +171,12 @@ impl ServiceToken {
     /// remains in use.
     pub async fn follow(&self) {
         let Some(file) = &self.file else { return std::future::pending().await };
-        let mut failing = false;
-        loop {
-            tokio::time::sleep(POLL_INTERVAL).await;
-            match read_token(file).await.and_then(|token| sensitive_header(&token)) {
-                Ok(header) => {
-                    self.header.send_replace(header);
-                    failing = false;
-                }
-                Err(error) if !failing => {
-                    tracing::error!(
-                        error = format!("{error:#}"),
-                        "cannot read the service token; the previous one remains in use"
-                    );
-                    failing = true;
-                }
-                Err(_) => {}
-            }
-        }
+        file_polling::poll("service tokens", || self.reload(file)).await;
+    }
+
+    async fn reload(&self, file: &Path) -> anyhow::Result<()> {
+        self.header.send_replace(sensitive_header(&read_token(file).await?)?);
+        Ok(())
     }
 }
 

@@ -11,10 +11,7 @@ use anyhow::Context;
 use taskey_proto::auth::v1::JwkSet;
 use tokio::{sync::watch, task::spawn_blocking};
 
-use crate::{auth::keys::KeySet, clock::Clock};
-
-/// How often files are checked for changes.
-pub(crate) const POLL_INTERVAL: Duration = Duration::from_secs(2);
+use crate::{auth::keys::KeySet, clock::Clock, ops::file_polling};
 
 /// Maximum time for which a service uses the previous keys after a key file has changed.
 pub const MAX_RELOAD_DELAY: Duration = Duration::from_secs(5);
@@ -109,24 +106,12 @@ impl KeySource {
     /// remain in use, and each new error is logged once.
     pub async fn follow(&self) {
         let Some(file) = &self.file else { return std::future::pending().await };
-        let mut last_error = None;
-        loop {
-            tokio::time::sleep(POLL_INTERVAL).await;
-            let file = file.clone();
-            let read = spawn_blocking(move || file.read()).await.unwrap_or_else(|error| Err(error.into()));
-            match read {
-                Ok(keys) => {
-                    self.replace(keys);
-                    last_error = None;
-                }
-                Err(error) => {
-                    let message = format!("{error:#}");
-                    if last_error.as_ref() != Some(&message) {
-                        tracing::error!(error = message, "cannot read the key file; the previous keys remain in use");
-                        last_error = Some(message);
-                    }
-                }
-            }
-        }
+        file_polling::poll("keys of access tokens", || self.reload(file)).await;
+    }
+
+    async fn reload(&self, file: &KeyFile) -> anyhow::Result<()> {
+        let file = file.clone();
+        self.replace(spawn_blocking(move || file.read()).await??);
+        Ok(())
     }
 }

@@ -6,6 +6,7 @@ pub mod config;
 mod config_command;
 mod config_file;
 pub mod doctor;
+pub mod file_polling;
 pub mod log_limit;
 mod log_writer;
 pub mod metrics;

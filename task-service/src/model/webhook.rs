@@ -65,6 +65,13 @@ pub(crate) struct SealedSecrets {
     pub(crate) previous_until: Option<Timestamp>,
 }
 
+impl SealedSecrets {
+    /// Returns the previous secret if it is used at an instant.
+    pub(crate) fn previous_at(&self, now: Timestamp) -> Option<&str> {
+        self.previous.as_deref().filter(|_| self.previous_until.is_some_and(|until| now < until))
+    }
+}
+
 /// An attempt to send a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Attempt {

@@ -54,7 +54,7 @@ impl WebhookService for Webhooks {
         let since = SyncPoint::open(page_tokens, owner, &new.sync_token).map_err(|_| webhook_sync_token_invalid())?;
         self.check_url(&new.url).await?;
         let (id, secret) = (clock.new_id(), Secret::new(random::bytes()));
-        let sealed_secret = self.sender.seal(owner, id, &secret)?;
+        let sealed_secret = self.sender.secrets().seal(owner, id, &secret)?;
         let (now, url) = (clock.now(), new.url.into());
         let row = NewRow {
             owner_id: owner,
@@ -140,7 +140,7 @@ impl WebhookService for Webhooks {
         let owner = self.app.writer(&request)?.owner;
         let target = request::target("id", &request.into_inner().id, "")?;
         let secret = Secret::new(random::bytes());
-        let sealed_secret = self.sender.seal(owner, target.id, &secret)?;
+        let sealed_secret = self.sender.secrets().seal(owner, target.id, &secret)?;
         let webhook = self.change(owner, target, WebhookChange::Rotate { sealed_secret }).await?;
         Ok(Response::new(Webhook { secret: secret.to_text(), ..webhook }))
     }

@@ -57,9 +57,9 @@ pub(crate) struct Dispatcher {
 }
 
 impl Dispatcher {
-    /// Sends messages for as long as it is awaited.
+    /// Sends messages, and encrypts secrets with the current key, for as long as it is awaited.
     pub(crate) async fn run(self: &Arc<Self>) {
-        tokio::join!(self.dispatch(), self.sweep());
+        tokio::join!(self.dispatch(), self.sweep(), self.sender.secrets().follow(&self.db, &self.clock));
     }
 
     async fn dispatch(self: &Arc<Self>) {

@@ -7,18 +7,15 @@ use metrics::counter;
 use service_kit::{
     clock::{Clock, Timestamp},
     network::destination::Forbidden,
-    sealing::SealingKeys,
     status::ApiError,
 };
 use tokio::time::{Instant, timeout};
 use url::Url;
-use uuid::Uuid;
 
-use super::http::HttpClient;
+use super::{http::HttpClient, secrets::WebhookSecrets};
 use crate::{
     config::WebhookArgs,
-    error::webhooks_disabled,
-    model::webhook::{Attempt, WebhookRow, secret::Secret},
+    model::webhook::{Attempt, WebhookRow},
 };
 
 /// Maximum time of an attempt, from resolving the host to the head of the answer.
@@ -32,15 +29,14 @@ const RESOLVE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Sends messages to receivers.
 pub(crate) struct Sender {
-    /// The keys of the secrets, if the server has any.
-    keys: Option<SealingKeys>,
+    secrets: WebhookSecrets,
     http: HttpClient,
     clock: Clock,
 }
 
 impl Sender {
-    pub(crate) fn new(keys: Option<SealingKeys>, args: &WebhookArgs, clock: Clock) -> Self {
-        Self { keys, http: HttpClient::new(args.destinations(), args.webhook_ca_file.clone(), clock.clone()), clock }
+    pub(crate) fn new(secrets: WebhookSecrets, args: &WebhookArgs, clock: Clock) -> Self {
+        Self { secrets, http: HttpClient::new(args.destinations(), args.webhook_ca_file.clone(), clock.clone()), clock }
     }
 
     /// Checks that messages may be sent to a URL.
@@ -52,13 +48,9 @@ impl Sender {
         resolved.unwrap_or(Err(Forbidden::Unresolved)).map(drop)
     }
 
-    /// Encrypts the secret of a webhook.
-    ///
-    /// # Errors
-    /// WEBHOOKS_DISABLED if the server has no key.
-    pub(crate) fn seal(&self, owner: Uuid, id: Uuid, secret: &Secret) -> Result<String, ApiError> {
-        let keys = self.keys.as_ref().ok_or_else(webhooks_disabled)?;
-        Ok(keys.seal(&context(owner, id), secret.as_bytes()))
+    /// Returns the secrets of webhooks.
+    pub(crate) fn secrets(&self) -> &WebhookSecrets {
+        &self.secrets
     }
 
     /// Sends a message once.
@@ -95,14 +87,11 @@ impl Sender {
         time: Timestamp,
         body: &[u8],
     ) -> Result<HeaderMap, ApiError> {
-        let keys = self.keys.as_ref().ok_or_else(webhooks_disabled)?;
         let secrets = &webhook.secrets;
-        let has_previous = secrets.previous_until.is_some_and(|until| time < until);
-        let previous = secrets.previous.as_ref().filter(|_| has_previous);
         let mut signatures = Vec::new();
-        for sealed in [&secrets.current].into_iter().chain(previous) {
-            let bytes = keys.open(&context(webhook.owner_id, webhook.id), sealed).ok_or_else(webhooks_disabled)?;
-            signatures.push(Secret::from_bytes(bytes).sign(message_id, time, body));
+        for sealed in [secrets.current.as_str()].into_iter().chain(secrets.previous_at(time)) {
+            let secret = self.secrets.open(webhook.owner_id, webhook.id, sealed)?;
+            signatures.push(secret.sign(message_id, time, body));
         }
         let mut headers = HeaderMap::new();
         for (name, value) in [
@@ -115,11 +104,6 @@ impl Sender {
         }
         Ok(headers)
     }
-}
-
-/// Returns the context of a sealed secret, so that it cannot be opened for another webhook.
-fn context(owner: Uuid, id: Uuid) -> Vec<u8> {
-    [b"webhook secret", &owner.as_bytes()[..], id.as_bytes()].concat()
 }
 
 /// Describes why an answer is a failure. Empty for a success.

@@ -1,6 +1,7 @@
 {{/* The directories of mounted secrets. */}}
 {{- define "taskey.keys.path" -}}/run/secrets/taskey/keys{{- end -}}
 {{- define "taskey.tls.path" -}}/run/secrets/taskey/tls{{- end -}}
+{{- define "taskey.webhookKey.path" -}}/run/secrets/taskey/webhook{{- end -}}
 {{- define "taskey.token.path" -}}/run/secrets/taskey/token{{- end -}}
 
 {{/* The flags of all programs. Takes (dict "root" $ "component" NAME). */}}
@@ -59,6 +60,9 @@
 - --service-token-file={{ include "taskey.token.path" . }}/token
 {{- else }}
 - --key-file={{ include "taskey.keys.path" . }}/keys.json
+{{- end }}
+{{- if .Values.secrets.webhookKey }}
+- --webhook-key-file={{ include "taskey.webhookKey.path" . }}/webhook.key
 {{- end }}
 - --migrate=check
 {{- end -}}

@@ -57,6 +57,12 @@ readinessProbe:
   path: {{ include "taskey.token.path" . }}
   items: ["token"]
 {{- end }}
+{{- if and $secrets.webhookKey (eq .component "task") }}
+- name: webhook-key
+  secret: {{ $secrets.webhookKey }}
+  path: {{ include "taskey.webhookKey.path" . }}
+  items: ["webhook.key"]
+{{- end }}
 {{- if $values.tls.enabled }}
 - name: tls
   secret: {{ get $values.tls .component }}

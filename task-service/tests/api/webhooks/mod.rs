@@ -12,6 +12,7 @@ use crate::support::{Service, User, WAIT_TIMEOUT};
 
 mod delivery;
 mod destinations;
+mod keys;
 mod management;
 mod pauses;
 mod receiver;

@@ -1,16 +1,23 @@
 //! The command `doctor` of each program.
 
-use std::process::{Command, Output};
-
-use serde_json::Value;
-use service_kit::testing::{
-    TestDatabase,
-    certificates::{Authority, Validity},
-    folder,
+use std::{
+    fs,
+    process::{Command, Output},
 };
 
+use serde_json::Value;
+use service_kit::{
+    ops::secret_file::{self, Key},
+    testing::{
+        TestDatabase,
+        certificates::{Authority, Validity},
+        folder,
+    },
+};
+use taskey_proto::task::v1::{CreateWebhookRequest, Webhook, webhook_service_client::WebhookServiceClient};
+
 use super::processes::{Process, Taskey, program};
-use crate::shim::Shim;
+use crate::{process::bearer, shim::Shim};
 
 /// Runs `doctor --json` of a program. Returns its findings, and whether it has succeeded.
 fn diagnose(name: &str, flags: &[String], environment: &[(String, String)]) -> (Vec<Value>, bool) {
@@ -51,11 +58,40 @@ async fn doctor_checks_both_services_while_the_program_runs() {
     let (findings, succeeded) = diagnose("taskey", &["--data-dir".to_owned(), data], &[]);
     assert!(succeeded && names(&findings, "failed").is_empty(), "{findings:#?}");
     let names = names(&findings, "ok");
-    for name in ["auth.database", "auth.integrity", "auth.refresh_secret", "task.database", "task.integrity"] {
+    for name in [
+        "auth.database",
+        "auth.integrity",
+        "auth.refresh_secret",
+        "task.database",
+        "task.integrity",
+        "task.webhook_key",
+    ] {
         assert!(names.contains(&name), "{name}: {findings:#?}");
     }
     for name in ["auth.listener", "gateway.listener", "trusted_proxies", "key_file", "key_age", "data_dir"] {
         assert!(names.contains(&name), "{name}: {findings:#?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn missing_and_unneeded_keys_of_webhooks_are_reported() {
+    let database = TestDatabase::sqlite();
+    let taskey = Taskey::start_with(&database, &["--webhook-allow", "127.0.0.1"]).await;
+    let ann = taskey.sign_up_and_log_in("ann@example.com").await;
+    let webhook = Some(Webhook { url: "http://127.0.0.1:9/".to_owned(), ..Webhook::default() });
+    let request = bearer(&ann.access_token, CreateWebhookRequest { webhook });
+    WebhookServiceClient::new(taskey.channel("task")).create_webhook(request).await.expect("created");
+    let data = database.folder().join("data");
+    let file = data.join("webhook.key");
+    let key = fs::read_to_string(&file).expect("the key was created at the start");
+    let other = Key::random().encode().to_string();
+    for (content, level) in [(format!("{key}\n{other}"), "warning"), (other, "failed"), (key, "ok")] {
+        // Nobody may read a part of it.
+        let new = data.join("new");
+        secret_file::create(&new, &content).expect("written");
+        fs::rename(new, &file).expect("replaced");
+        let (findings, _) = diagnose("taskey", &["--data-dir".to_owned(), data.display().to_string()], &[]);
+        assert!(names(&findings, level).contains(&"task.webhook_key"), "{level}: {findings:#?}");
     }
 }
 
