@@ -5,7 +5,7 @@ mod receiver;
 use std::{env, time::Duration};
 
 use futures::future::join_all;
-use service_kit::testing::report_skipped;
+use service_kit::{random, testing::report_skipped};
 use taskey_proto::task::v1::{
     BatchWriteTasksRequest, CreateTaskRequest, CreateWebhookRequest, Task, UpdateWebhookRequest, Webhook,
     batch_write_tasks_request::{Write, write},
@@ -14,13 +14,13 @@ use taskey_proto::task::v1::{
     webhook_service_client::WebhookServiceClient,
 };
 use tokio::time::{Instant, sleep, timeout};
-use tonic::transport::Channel;
+use tonic::{Status, transport::Channel};
 
 use crate::{
     faults::{
         cluster::{Cluster, ClusterConfig, ONE_EACH},
         report::report_value,
-        users::sign_up_and_log_in,
+        users::{RETRY_PAUSE, reason, sign_up_and_log_in},
     },
     process::bearer,
 };
@@ -68,8 +68,13 @@ impl User {
         let webhooks = join_all((0..WEBHOOKS_PER_USER).map(create)).await;
         for first in (0..changes).step_by(BATCH) {
             let writes = (first..changes).take(BATCH).map(create_task).collect();
-            let request = bearer(&token, BatchWriteTasksRequest { writes, ..BatchWriteTasksRequest::default() });
-            TaskServiceClient::new(task.clone()).batch_write_tasks(request).await.expect("written");
+            // A retry with the same id has no further effect.
+            let request_id = random::id().to_string();
+            let request = BatchWriteTasksRequest { writes, request_id, ..BatchWriteTasksRequest::default() };
+            retry(async || {
+                TaskServiceClient::new(task.clone()).batch_write_tasks(bearer(&token, request.clone())).await
+            })
+            .await;
         }
         Self { token, webhooks }
     }
@@ -78,10 +83,24 @@ impl User {
     async fn activate(&self, task: &Channel) {
         let activate = async |webhook: &Webhook| {
             let webhook = Some(Webhook { id: webhook.id.clone(), state: State::Active.into(), ..Webhook::default() });
-            let request = bearer(&self.token, UpdateWebhookRequest { webhook, update_mask: None });
-            WebhookServiceClient::new(task.clone()).update_webhook(request).await.expect("active");
+            let request = UpdateWebhookRequest { webhook, update_mask: None };
+            retry(async || {
+                WebhookServiceClient::new(task.clone()).update_webhook(bearer(&self.token, request.clone())).await
+            })
+            .await;
         };
         join_all(self.webhooks.iter().map(activate)).await;
+    }
+}
+
+/// Calls until the database responds in time, which a busy machine may prevent.
+async fn retry<T>(call: impl AsyncFn() -> Result<T, Status>) -> T {
+    loop {
+        match call().await {
+            Ok(response) => return response,
+            Err(status) => assert_eq!(reason(&status), "STORE_UNAVAILABLE", "{status:?}"),
+        }
+        sleep(RETRY_PAUSE).await;
     }
 }
 
