@@ -10,7 +10,7 @@ use super::{
     Target, TaskRow,
     field::{Labels, Notes, Priority, Title},
     rank::SequenceNumber,
-    recurrence::Recurrence,
+    recurrence::{Recurrence, RecurrenceUpdate},
     reminder::NewReminder,
 };
 
@@ -135,7 +135,7 @@ pub(crate) struct TaskUpdate {
     pub(crate) time_zone: Option<String>,
     pub(crate) labels: Option<Labels>,
     pub(crate) repeated: RepeatedFields,
-    pub(crate) recurrence: Change<Recurrence>,
+    pub(crate) recurrence: Change<RecurrenceUpdate>,
     pub(crate) scope: UpdateScope,
     pub(crate) reminders: Option<Vec<NewReminder>>,
 }

@@ -9,14 +9,12 @@ use service_kit::{
     page,
     status::{ApiError, Violations},
 };
-use taskey_proto::task::v1::{
-    PreviewOccurrencesRequest, PreviewOccurrencesResponse, Recurrence as PbRecurrence, recurrence as pb,
-};
+use taskey_proto::task::v1::{PreviewOccurrencesRequest, PreviewOccurrencesResponse, recurrence as pb};
 
 use super::MISSING;
 use crate::model::{
     field::{self, FieldError},
-    recurrence::{Basis, CatchUp, MAX_BYTES, MAX_DAYS_EXAMINED, Recurrence, Rule},
+    recurrence::{Basis, CatchUp, MAX_BYTES, MAX_DAYS_EXAMINED, Rule},
 };
 
 const DEFAULT_PREVIEW_SIZE: i32 = 10;
@@ -35,36 +33,28 @@ enum Anchor {
     Time(DateTime, TimeZone),
 }
 
-/// The paths of invalid fields, and what is wrong with them.
-type InvalidFields = Vec<(&'static str, String)>;
-
-/// Parses how a task recurs.
-pub(super) fn recurrence(recurrence: &PbRecurrence) -> Result<Recurrence, InvalidFields> {
-    let rule = Rule::parse(&recurrence.rrule).map_err(|error| error.to_string());
-    let rule = rule.and_then(|rule| match rule.to_string().len() {
+/// Parses a rule. Its canonical form is what callers send back.
+pub(super) fn rule(rrule: &str) -> Result<Rule, String> {
+    let rule = Rule::parse(rrule).map_err(|error| error.to_string())?;
+    match rule.to_string().len() {
         ..=MAX_BYTES => Ok(rule),
         _ => Err(format!("must have at most {MAX_BYTES} characters in its canonical form")),
-    });
-    let basis = match pb::Basis::try_from(recurrence.basis) {
+    }
+}
+
+pub(super) fn basis(basis: i32) -> Result<Basis, FieldError> {
+    match pb::Basis::try_from(basis) {
         Ok(pb::Basis::Unspecified | pb::Basis::Due) => Ok(Basis::Due),
         Ok(pb::Basis::Completion) => Ok(Basis::Completion),
-        Err(_) => Err("is not a known basis".to_owned()),
-    };
-    let catch_up = match pb::CatchUp::try_from(recurrence.catch_up) {
+        Err(_) => Err("is not a known basis"),
+    }
+}
+
+pub(super) fn catch_up(catch_up: i32) -> Result<CatchUp, FieldError> {
+    match pb::CatchUp::try_from(catch_up) {
         Ok(pb::CatchUp::Unspecified | pb::CatchUp::Skip) => Ok(CatchUp::Skip),
         Ok(pb::CatchUp::Each) => Ok(CatchUp::Each),
-        Err(_) => Err("is not a known value".to_owned()),
-    };
-    match (rule, basis, catch_up) {
-        (Ok(rule), Ok(basis), Ok(catch_up)) => Ok(Recurrence { rule, basis, catch_up }),
-        (rule, basis, catch_up) => {
-            let errors = [
-                ("task.recurrence.rrule", rule.err()),
-                ("task.recurrence.basis", basis.err()),
-                ("task.recurrence.catch_up", catch_up.err()),
-            ];
-            Err(errors.into_iter().filter_map(|(path, error)| Some((path, error?))).collect())
-        }
+        Err(_) => Err("is not a known value"),
     }
 }
 

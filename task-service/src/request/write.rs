@@ -25,7 +25,7 @@ use crate::{
     model::{
         Target,
         field::{self, FieldError, Labels, Notes, Priority, Title},
-        recurrence::{REQUIRES_DUE, Recurrence, Slot},
+        recurrence::{REQUIRES_DUE, RecurrenceUpdate, Slot},
         reminder::NewReminder,
         write::{Change, Move, NewTask, Position, RepeatedFields, TaskUpdate, UpdateScope, Write},
     },
@@ -80,6 +80,9 @@ fn hash(method: &str, request: &impl Message) -> String {
 const UPDATABLE: [&str; 9] =
     ["title", "notes", "priority", "due_date", "due_time", "time_zone", "labels", "recurrence", "reminders"];
 
+/// The fields of the recurrence, which an update can change one by one.
+const RECURRENCE_FIELDS: [&str; 3] = ["recurrence.rrule", "recurrence.basis", "recurrence.catch_up"];
+
 /// Adds the violations of a write to those of the request. Their paths begin with `prefix`, which is empty outside of a
 /// batch.
 pub(crate) struct RequestValidator<'a> {
@@ -96,9 +99,16 @@ impl RequestValidator<'_> {
         self.violations.add(format!("{}{path}", self.prefix), description);
     }
 
-    fn recurrence(&mut self, message: &PbRecurrence) -> Option<Recurrence> {
-        let parsed = recurrence::recurrence(message);
-        parsed.map_err(|invalid| invalid.iter().for_each(|(path, description)| self.add(path, description))).ok()
+    /// Parses the fields of a recurrence that are set.
+    fn recurrence(&mut self, message: &PbRecurrence, is_set: impl Fn(&str) -> bool) -> RecurrenceUpdate {
+        let PbRecurrence { rrule, basis, catch_up } = message;
+        let [rrule_path, basis_path, catch_up_path] = RECURRENCE_FIELDS;
+        let path = |field: &str| is_set(field).then(|| format!("task.{field}"));
+        RecurrenceUpdate {
+            rule: path(rrule_path).and_then(|path| self.check(&path, recurrence::rule(rrule))),
+            basis: path(basis_path).and_then(|path| self.check(&path, recurrence::basis(*basis))),
+            catch_up: path(catch_up_path).and_then(|path| self.check(&path, recurrence::catch_up(*catch_up))),
+        }
     }
 
     fn reminders(&mut self, reminders: &[Reminder]) -> Option<Vec<NewReminder>> {
@@ -137,7 +147,7 @@ pub(crate) fn create(request: CreateTaskRequest, validator: &mut RequestValidato
     let list_id = validator.check("task.list_id", field::optional_id(&task.list_id));
     let parent_id = validator.check("task.parent_id", field::optional_id(&task.parent_id));
     let reminders = validator.reminders(&task.reminders);
-    let recurrence = task.recurrence.and_then(|recurrence| validator.recurrence(&recurrence));
+    let recurrence = task.recurrence.and_then(|recurrence| validator.recurrence(&recurrence, |_| true).apply(None));
     let (due_date, due_time, time_zone) = (due_date?, due_time?, time_zone?);
     if due_date.is_some() && due_time.is_some() {
         add_both_due_violations(validator);
@@ -200,12 +210,7 @@ pub(crate) fn update(
     let time_zone =
         is_updated("time_zone").then(|| validator.check("task.time_zone", field::time_zone(task.time_zone)));
     let labels = is_updated("labels").then(|| validator.check("task.labels", Labels::try_from(task.labels)));
-    let recurrence = match task.recurrence.filter(|_| is_updated("recurrence")) {
-        // An invalid one is not cleared, because its violation prevents the update.
-        Some(recurrence) => Change::from_option(validator.recurrence(&recurrence)),
-        None if is_updated("recurrence") => Change::Clear,
-        None => Change::Keep,
-    };
+    let recurrence = recurrence_change(task.recurrence, &fields, validator);
     let scope = validator.check("scope", update_scope(request.scope, &recurrence));
     let reminders = is_updated("reminders").then(|| validator.reminders(&task.reminders));
     let (due_date, due_time) = resolve_due(validator, due_date, due_time);
@@ -226,7 +231,24 @@ pub(crate) fn update(
     }))
 }
 
-fn update_scope(scope: i32, recurrence: &Change<Recurrence>) -> Result<UpdateScope, FieldError> {
+/// Returns the change of the recurrence by an update of these fields.
+fn recurrence_change(
+    message: Option<PbRecurrence>,
+    fields: &[&str],
+    validator: &mut RequestValidator<'_>,
+) -> Change<RecurrenceUpdate> {
+    let is_whole = fields.contains(&"recurrence");
+    match message {
+        None if is_whole => Change::Clear,
+        _ if !is_whole && !RECURRENCE_FIELDS.iter().any(|field| fields.contains(field)) => Change::Keep,
+        message => {
+            let is_set = |field: &str| is_whole || fields.contains(&field);
+            Change::Set(validator.recurrence(&message.unwrap_or_default(), is_set))
+        }
+    }
+}
+
+fn update_scope(scope: i32, recurrence: &Change<RecurrenceUpdate>) -> Result<UpdateScope, FieldError> {
     match Scope::try_from(scope) {
         Ok(Scope::Unspecified) => Ok(UpdateScope::Unspecified),
         Ok(Scope::This) if *recurrence != Change::Keep => {
@@ -258,7 +280,7 @@ fn updated_fields(paths: &[String], task: &Task) -> Result<Vec<&'static str>, St
     }
     let mut fields = Vec::new();
     for path in paths {
-        match UPDATABLE.into_iter().find(|field| field == path) {
+        match UPDATABLE.into_iter().chain(RECURRENCE_FIELDS).find(|field| field == path) {
             Some(field) => fields.push(field),
             None if path == "*" => fields.extend(UPDATABLE),
             None => {

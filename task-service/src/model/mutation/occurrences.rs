@@ -191,9 +191,12 @@ pub(super) fn updated(before: &TaskRow, update: &TaskUpdate, series_id: Uuid) ->
     let mut after = before.clone();
     apply_update(&mut after, update.clone(), series_id);
     let occurrence = before.occurrence();
-    let changed = recurrence.filter(|recurrence| {
-        occurrence.as_ref().is_none_or(|occurrence| occurrence.schedule.recurrence != **recurrence)
-    });
+    let current = occurrence.as_ref().map(|occurrence| &occurrence.schedule.recurrence);
+    let changed = match recurrence.map(|recurrence| recurrence.apply(current)) {
+        Some(None) => return Err(invalid_rule("must be set")),
+        Some(Some(recurrence)) => Some(recurrence).filter(|recurrence| Some(recurrence) != current),
+        None => None,
+    };
     if occurrence.as_ref().is_some_and(|occurrence| occurrence.next_task_id.is_some()) {
         let error = invalid_field("task.recurrence", "must not change after the next occurrence was created");
         return if changed.is_some() { Err(error) } else { Ok(before.recurrence.clone()) };
@@ -204,11 +207,11 @@ pub(super) fn updated(before: &TaskRow, update: &TaskUpdate, series_id: Uuid) ->
     let Some(mut occurrence) = occurrence else {
         let Some(recurrence) = changed else { return Ok(None) };
         recurrence.check(slot, &after.time_zone).map_err(invalid_rule)?;
-        return Ok(first(&after, recurrence.clone(), series_id));
+        return Ok(first(&after, recurrence, series_id));
     };
     record_originals(&mut occurrence.schedule.originals, before, update);
     if is_restarted {
-        let recurrence = changed.unwrap_or(&occurrence.schedule.recurrence).clone();
+        let recurrence = changed.unwrap_or_else(|| occurrence.schedule.recurrence.clone());
         recurrence.check(slot, &after.time_zone).map_err(invalid_rule)?;
         occurrence = occurrence.restart(recurrence, slot);
     }

@@ -29,7 +29,7 @@ mod zone;
 pub(crate) use expand::MAX_DAYS_EXAMINED;
 pub(crate) use parse::MAX_BYTES;
 pub(crate) use rule::Rule;
-pub(crate) use series::{Basis, CatchUp, Ending, Occurrence, Originals, Recurrence};
+pub(crate) use series::{Basis, CatchUp, Ending, Occurrence, Originals, Recurrence, RecurrenceUpdate};
 pub(crate) use slot::Slot;
 
 #[cfg(test)]

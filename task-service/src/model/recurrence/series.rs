@@ -36,6 +36,25 @@ impl Recurrence {
     }
 }
 
+/// The fields of a recurrence that an update sets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RecurrenceUpdate {
+    pub(crate) rule: Option<Rule>,
+    pub(crate) basis: Option<Basis>,
+    pub(crate) catch_up: Option<CatchUp>,
+}
+
+impl RecurrenceUpdate {
+    /// Returns the recurrence after the update, or `None` if it has no rule.
+    pub(crate) fn apply(&self, before: Option<&Recurrence>) -> Option<Recurrence> {
+        Some(Recurrence {
+            rule: self.rule.as_ref().or(before.map(|before| &before.rule))?.clone(),
+            basis: self.basis.or(before.map(|before| before.basis)).unwrap_or(Basis::Due),
+            catch_up: self.catch_up.or(before.map(|before| before.catch_up)).unwrap_or(CatchUp::Skip),
+        })
+    }
+}
+
 /// From when the next occurrence is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub(crate) enum Basis {

@@ -19,6 +19,7 @@ on_each_database!(
     invalid_recurrences_are_refused,
     recurrence_requires_a_due_date,
     update_sets_changes_and_clears_the_recurrence,
+    update_can_set_single_fields_of_the_recurrence,
     update_that_repeats_the_recurrence_changes_nothing,
     skipped_occurrence_becomes_the_next_one,
     stopped_recurrence_has_no_next_occurrence,
@@ -105,6 +106,27 @@ async fn update_sets_changes_and_clears_the_recurrence(database: TestDatabase) {
         ann.update(Task { id: next.id.clone(), ..Task::default() }, &["recurrence"]).await.expect("an update");
     assert_eq!((cleared.recurrence, &cleared.series_id[..], &cleared.occurrence_date[..]), (None, "", ""));
     assert_eq!(ann.complete(&next.id, "").await.expect("a completion").next_task_id, "");
+}
+
+async fn update_can_set_single_fields_of_the_recurrence(database: TestDatabase) {
+    let service = Service::start(&database).await;
+    let ann = service.user();
+    let task = ann.make_recurring("2090-01-31", "FREQ=MONTHLY").await;
+    let sent = stored("FREQ=WEEKLY", Basis::Completion, CatchUp::Each);
+    let with = |id: &str| Task { id: id.to_owned(), recurrence: Some(sent.clone()), ..Task::default() };
+    let updated = ann.update(with(&task.id), &["recurrence.catch_up"]).await.expect("an update");
+    assert_eq!(updated.recurrence, Some(stored("FREQ=MONTHLY", Basis::Due, CatchUp::Each)));
+    let updated = ann.update(with(&task.id), &["recurrence.rrule", "recurrence.basis"]).await.expect("an update");
+    assert_eq!((updated.recurrence, updated.series_id), (Some(sent.clone()), task.series_id));
+
+    let dated = Task { due_date: "2090-01-31".to_owned(), ..titled("Buy milk") };
+    let dated = ann.create(dated).await.expect("the task is created");
+    let refused = ann.update(with(&dated.id), &["recurrence.basis"]).await;
+    assert_refused!(refused, InvalidArgument, "VALIDATION_FAILED", "task.recurrence.rrule");
+    let set = ann.update(with(&dated.id), &["recurrence.rrule"]).await.expect("an update");
+    assert_eq!(set.recurrence, Some(stored("FREQ=WEEKLY", Basis::Due, CatchUp::Skip)));
+    let cleared = ann.update(Task { id: dated.id, ..Task::default() }, &["recurrence.rrule"]).await;
+    assert_refused!(cleared, InvalidArgument, "VALIDATION_FAILED", "task.recurrence.rrule");
 }
 
 async fn update_that_repeats_the_recurrence_changes_nothing(database: TestDatabase) {

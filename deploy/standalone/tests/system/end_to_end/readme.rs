@@ -132,6 +132,7 @@ async fn grpcurl_tour_prints_the_documented_output() {
             ("task-service/README.md", "Lists, batches, search and changes"),
             ("gateway/README.md", "Versions, retries, streams and cookies"),
             ("proto/README.md", "Documentation from a running service"),
+            ("task-service/README.md", "Recurring tasks"),
         ];
         tour(&sections).await;
     }
