@@ -112,9 +112,10 @@ fn fill(descriptor: &MessageDescriptor, texts: &dyn Fn(&str) -> Option<String>) 
             Kind::Bytes => texts(field.name()).map(|text| Value::Bytes(text.into())),
             Kind::Enum(_) => texts(field.name()).and_then(|number| number.parse().ok()).map(Value::EnumNumber),
             Kind::Message(inner) if inner.full_name() == "google.protobuf.Timestamp" => {
-                texts(field.name()).map(|text| {
+                // Secrets are in fields of other types only.
+                texts(field.name()).and_then(|seconds| seconds.parse().ok()).map(|seconds| {
                     let mut time = DynamicMessage::new(inner);
-                    time.set_field_by_name("seconds", Value::I64(text.parse().expect("seconds")));
+                    time.set_field_by_name("seconds", Value::I64(seconds));
                     Value::Message(time)
                 })
             }
