@@ -12,8 +12,9 @@ use super::sink::{MAX_ROW_BYTES, ReadError};
 
 /// The records of a file, each of bounded size.
 pub(crate) struct Records<R> {
-    reader: Reader<Bounded<R>>,
+    reader: Reader<Bounded<Quotes<R>>>,
     room: Room,
+    position: Rc<Cell<Position>>,
     /// The number of the last record.
     pub(crate) row: u32,
 }
@@ -21,8 +22,10 @@ pub(crate) struct Records<R> {
 impl<R: Read> Records<R> {
     /// Creates a reader. Unless the file is flexible, all records must have as many fields as the first.
     pub(crate) fn new(text: R, is_flexible: bool) -> Self {
-        let (text, room) = Bounded::new(text);
-        Self { reader: ReaderBuilder::new().has_headers(false).flexible(is_flexible).from_reader(text), room, row: 0 }
+        let position = Rc::new(Cell::new(Position::Start));
+        let (text, room) = Bounded::new(Quotes { text, position: Rc::clone(&position) });
+        let reader = ReaderBuilder::new().has_headers(false).flexible(is_flexible).from_reader(text);
+        Self { reader, room, position, row: 0 }
     }
 
     /// Reads the next record.
@@ -35,6 +38,9 @@ impl<R: Read> Records<R> {
         let mut record = StringRecord::new();
         match self.reader.read_record(&mut record) {
             Ok(true) => Ok(Some(record)),
+            Ok(false) if self.position.get() == Position::Quoted => {
+                Err(ReadError::invalid(self.row - 1, "the file ends early: a quote is not closed"))
+            }
             Ok(false) if b"\r\n".contains(&self.room.0.1.get()) => Ok(None),
             Ok(false) => Err(ReadError::invalid(self.row, "the file ends early: the last record has no line break")),
             Err(error) => Err(match error.into_kind() {
@@ -49,6 +55,43 @@ impl<R: Read> Records<R> {
                 _ => ReadError::invalid(self.row, "is not a CSV record"),
             }),
         }
+    }
+}
+
+/// Where a text ends so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Position {
+    /// Before a field.
+    Start,
+    Unquoted,
+    Quoted,
+    /// After a quote in a quoted field, which ends the field unless another quote follows.
+    Quote,
+}
+
+impl Position {
+    fn after(self, byte: u8) -> Self {
+        match (self, byte) {
+            (Self::Start | Self::Quote, b'"') => Self::Quoted,
+            (Self::Quoted, b'"') => Self::Quote,
+            (Self::Quoted, _) => Self::Quoted,
+            (_, b',' | b'\r' | b'\n') => Self::Start,
+            _ => Self::Unquoted,
+        }
+    }
+}
+
+/// A CSV text. The reader of the library accepts a quoted field that is cut off, and does not report its position.
+struct Quotes<R> {
+    text: R,
+    position: Rc<Cell<Position>>,
+}
+
+impl<R: Read> Read for Quotes<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.text.read(buffer)?;
+        self.position.set(buffer[..count].iter().fold(self.position.get(), |position, byte| position.after(*byte)));
+        Ok(count)
     }
 }
 

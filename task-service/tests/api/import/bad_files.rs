@@ -52,6 +52,10 @@ async fn files_that_are_cut_off_are_refused(database: TestDatabase) {
     let half = file.len() - 30;
     bob.assert_not_imported(FileFormat::Csv, &file.as_bytes()[..half]).await;
     bob.assert_not_imported(FileFormat::Csv, file.trim_end().as_bytes()).await;
+    for (format, start) in [(FileFormat::Csv, "title\n"), (FileFormat::TodoistCsv, "TYPE,INDENT,CONTENT\ntask,1,")] {
+        let within_quotes = format!("{start}\"several\nlines, \"\"quoted\"\"\n");
+        assert_eq!(bob.assert_not_imported(format, within_quotes.as_bytes()).await, ["rows[2]"]);
+    }
     for (format, file) in [
         (FileFormat::GoogleTakeout, &include_bytes!("../../files/google_takeout.json")[..]),
         (FileFormat::MicrosoftTodo, include_bytes!("../../files/microsoft_todo.json")),
