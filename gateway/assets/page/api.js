@@ -41,24 +41,26 @@ const LOGIN_REASONS = ["CREDENTIALS_INVALID", "CODE_INVALID", "CHALLENGE_INVALID
 const MAX_ATTEMPTS = 3;
 const TIMEOUT_MS = 15_000;
 /** Paths whose writes accept an idempotency key, which makes retries safe. */
-const IDEMPOTENT_PATHS = /^\/v1\/(tasks|lists)\b/;
+const IDEMPOTENT_PATHS = /^\/v1\/(tasks(?!:import)|lists)\b/;
 
 /**
  * Calls a method and returns its JSON. Retries transient errors of methods for which this is safe: reads and those
- * with an idempotency key.
+ * with an idempotency key. A `body` that is a file is sent as it is. With `isFile`, returns the response as a file. For
+ * files, `timeoutMs` should be longer.
  */
-export async function call(method, path, { body, etag } = {}) {
-  const headers = { accept: "application/json" };
-  if (body !== undefined) headers["content-type"] = "application/json";
+export async function call(method, path, { body, etag, isFile = false, timeoutMs = TIMEOUT_MS } = {}) {
+  const headers = { accept: isFile ? "*/*" : "application/json" };
+  if (body !== undefined && !(body instanceof Blob)) headers["content-type"] = "application/json";
   if (etag) headers["if-match"] = etag;
   const hasKey = method !== "GET" && IDEMPOTENT_PATHS.test(path);
   if (hasKey) headers["idempotency-key"] = newKey();
   const attempts = method === "GET" || hasKey ? MAX_ATTEMPTS : 1;
+  const options = { isFile, timeoutMs };
   for (let retriesLeft = attempts - 1; ; retriesLeft--) {
     try {
-      return await send(method, path, headers, body);
+      return await send(method, path, headers, body, options);
     } catch (error) {
-      if (error.reason === "STEP_UP_REQUIRED" && (await stepUp.prove())) return send(method, path, headers, body);
+      if (error.reason === "STEP_UP_REQUIRED" && (await stepUp.prove())) return send(method, path, headers, body, options);
       if (!error.isTransient || !retriesLeft || !navigator.onLine) throw error;
       await new Promise((resolve) => setTimeout(resolve, Math.min(error.retryAfter || 1, 5) * 1000));
     }
@@ -77,14 +79,13 @@ function newKey() {
   return hex.replace(/^(.{8})(.{4})(.{4})(.{4})/, "$1-$2-$3-$4-");
 }
 
-async function send(method, path, headers, body) {
-  let response, json;
+async function send(method, path, headers, body, { isFile, timeoutMs }) {
+  let response, content;
   try {
-    const signal = AbortSignal.timeout(TIMEOUT_MS);
-    const text = body === undefined ? undefined : JSON.stringify(body);
-    const options = { method, headers, body: text, signal, credentials: "same-origin", cache: "no-store" };
-    response = await fetch(relative(path), options);
-    json = await response.json();
+    const signal = AbortSignal.timeout(timeoutMs);
+    const data = body === undefined || body instanceof Blob ? body : JSON.stringify(body);
+    response = await fetch(relative(path), { method, headers, body: data, signal, credentials: "same-origin", cache: "no-store" });
+    content = isFile && response.ok ? await response.blob() : await response.json();
   } catch {
     // The gateway always sends JSON; other bodies come from a proxy.
     const error = new ApiError(response && !response.ok ? response.status : 0);
@@ -93,9 +94,9 @@ async function send(method, path, headers, body) {
   }
   if (response.ok) {
     report("ok");
-    return json;
+    return content;
   }
-  const error = new ApiError(response.status, json.error, Number(response.headers.get("retry-after")) || 0);
+  const error = new ApiError(response.status, content.error, Number(response.headers.get("retry-after")) || 0);
   report(error.isOutage ? "unavailable" : "ok");
   if (error.code === 401 && !LOGIN_REASONS.includes(error.reason)) sessionEvents.dispatchEvent(new Event("end"));
   throw error;
@@ -110,6 +111,7 @@ const TEXT_BY_REASON = {
   ETAG_MISMATCH: "This was changed elsewhere in the meantime. Try again to overwrite that change.",
   TASK_NOT_FOUND: "This task no longer exists.",
   LIST_NOT_FOUND: "This list no longer exists.",
+  MESSAGE_TOO_LARGE: "This is too large.",
   DEFAULT_LIST: "The default list cannot be deleted.",
   QUOTA_EXCEEDED: "You have reached the limit. Delete some items first.",
   LAST_ADMIN: "This is the account of the last administrator, so it can neither be deleted nor disabled.",

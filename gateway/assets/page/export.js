@@ -8,7 +8,10 @@ const MAX_PAGES = 1000;
 
 /** Makes a button save what the server stores about the account, except tasks. */
 export function initExport(button) {
-  onPress(button, async () => saveFile("taskey-account.json", JSON.stringify(await loadExport(), null, 2)));
+  onPress(button, async () => {
+    const text = JSON.stringify(await loadExport(), null, 2);
+    saveFile("taskey-account.json", new Blob([text], { type: "application/json" }));
+  });
 }
 
 /** Returns the first page of the export with the events of all pages. */
@@ -24,9 +27,10 @@ async function loadExport() {
   return data;
 }
 
-function saveFile(name, text) {
+/** Makes the browser save a file. */
+export function saveFile(name, content) {
   const link = document.createElement("a");
-  link.href = URL.createObjectURL(new Blob([text], { type: "application/json" }));
+  link.href = URL.createObjectURL(content);
   link.download = name;
   link.click();
   // The browser has begun to save the file.

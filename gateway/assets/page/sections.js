@@ -4,6 +4,7 @@ import { auditView } from "./audit.js";
 import { element } from "./dom.js";
 import { eventsView } from "./events.js";
 import { factorsView } from "./factors.js";
+import { filesView } from "./files.js";
 import { mailView } from "./mail.js";
 import { serviceAccountsView } from "./service-accounts.js";
 import { tokensView } from "./tokens.js";
@@ -14,6 +15,7 @@ const ACCOUNT_SECTIONS = {
   account: { name: "Account", create: accountView },
   factors: { name: "Two-factor login", create: factorsView },
   tokens: { name: "Access tokens", create: tokensView },
+  files: { name: "Import and export", create: filesView },
   events: { name: "Security events", create: eventsView },
   webhooks: { name: "Webhooks", create: webhooksView },
 };

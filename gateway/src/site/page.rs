@@ -33,7 +33,7 @@ macro_rules! files {
     };
 }
 
-const FILES: [(&str, &str, &[u8]); 44] = files! {
+const FILES: [(&str, &str, &[u8]); 45] = files! {
     "index.html": HTML,
     "icon.svg": SVG,
     "base.css": CSS,
@@ -56,6 +56,7 @@ const FILES: [(&str, &str, &[u8]); 44] = files! {
     "events.js": SCRIPT,
     "export.js": SCRIPT,
     "factors.js": SCRIPT,
+    "files.js": SCRIPT,
     "form.js": SCRIPT,
     "history.js": SCRIPT,
     "layout.js": SCRIPT,

@@ -195,6 +195,11 @@ async fn webhooks_are_managed_in_the_account() {
 }
 
 #[tokio::test]
+async fn tasks_are_exported_and_imported_as_files() {
+    run_script("files.mjs", &[]).await;
+}
+
+#[tokio::test]
 async fn links_in_mails_confirm_an_address_and_reset_a_forgotten_password() {
     if let Some(reason) = missing_tool() {
         return report_skipped("a test in a browser", reason);

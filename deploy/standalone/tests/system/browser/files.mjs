@@ -1,0 +1,42 @@
+// Tasks are exported as a file, and imported from files after a report of what they contain.
+import { readFileSync } from "node:fs";
+import {
+  addTask, axe, entry, openAccount, openPage, runInBrowser, signUp, waitForTask, waitForTaskView, waitForText,
+} from "./support.mjs";
+import { DEVICES, viewChecker } from "./views.mjs";
+
+await runInBrowser(async () => {
+  const page = await openPage({ ...DEVICES.phone, acceptDownloads: true, scripts: [axe] });
+  const check = viewChecker(page, "phone");
+  await signUp(page, "ann@example.com", "Ann");
+  await addTask(page, "Buy milk");
+  await openAccount(page, "Ann", "Import and export");
+  const download = page.waitForEvent("download");
+  await page.getByRole("button", { name: "Download my tasks" }).click();
+  const file = await download;
+  if (file.suggestedFilename() !== "taskey-tasks.jsonl") throw new Error(file.suggestedFilename());
+  const lines = readFileSync(await file.path(), "utf8").trim().split("\n").map((line) => JSON.parse(line));
+  if (lines.find(({ task }) => task)?.task.title !== "Buy milk") throw new Error(JSON.stringify(lines));
+
+  await upload(page, "tasks.csv", "title,due_date\nPay the rent,2030-05-01\nCall Bob,tomorrow\n");
+  await waitForText(page, "This file cannot be imported. Nothing was created.");
+  await entry(page, "Row 3, due_date").waitFor();
+  await check("import-invalid");
+
+  await upload(page, "tasks.csv", "title,due_date,colour\nPay the rent,2030-05-01,red\n");
+  await waitForText(page, "The import creates 1 task.");
+  await check("import-report");
+  await page.getByRole("button", { name: "Import", exact: true }).press("Enter");
+  await waitForText(page, "The import has created 1 task.");
+  await upload(page, "tasks.jsonl", readFileSync(await file.path(), "utf8"));
+  await waitForText(page, "The import creates nothing. Already there: 1 task.");
+  await page.goto("./#");
+  await waitForTaskView(page);
+  await waitForTask(page, "Pay the rent");
+});
+
+/** Selects a file, and lets the page check it. */
+async function upload(page, name, text) {
+  await page.getByLabel("File", { exact: true }).setInputFiles({ name, mimeType: "text/plain", buffer: Buffer.from(text) });
+  await page.getByRole("button", { name: "Check the file" }).click();
+}
