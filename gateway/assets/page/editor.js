@@ -5,6 +5,7 @@ import { fillLists, fromTemplate } from "./dom.js";
 import { onSubmit } from "./form.js";
 import { showHistory } from "./history.js";
 import { announce } from "./notice.js";
+import { initOccurrence, initRecurrence } from "./recurrence.js";
 import { store } from "./store.js";
 
 /** The forms of the open editors. */
@@ -34,11 +35,13 @@ export function discardEditors() {
 
 /** Opens the editor of a task, which replaces its row. */
 export function openEditor({ root, row, body }, task) {
-  const { root: form, title, cancel, lists, listField, history } = fromTemplate("task-editor");
+  const parts = fromTemplate("task-editor");
+  const { root: form, title, cancel, lists, listField, history } = parts;
   const initial = formValues(task);
   for (const [name, value] of Object.entries(initial)) form.elements[name].value = value;
   fillLists(lists, store.lists, task.listId);
   listField.hidden = store.lists.length < 2;
+  const changedRecurrence = initRecurrence(form, parts, task);
   const close = () => {
     editors.delete(form);
     form.remove();
@@ -48,6 +51,11 @@ export function openEditor({ root, row, body }, task) {
   };
   cancel.addEventListener("click", close);
   history.addEventListener("click", () => showHistory(task));
+  initOccurrence(parts, task, (updated, text) => {
+    store.put(updated);
+    close();
+    announce(text);
+  });
   form.addEventListener("keydown", (event) => {
     if (event.key === "Escape") close();
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) form.requestSubmit();
@@ -55,7 +63,10 @@ export function openEditor({ root, row, body }, task) {
   let { etag } = task;
   onSubmit(form, async (fields) => {
     try {
-      await save(task, changedFields(initial, fields), fields.listId, etag);
+      const changes = changedFields(initial, fields);
+      const recurrence = changedRecurrence();
+      if (recurrence !== undefined) changes.recurrence = recurrence;
+      await save(task, changes, fields, etag);
     } catch (error) {
       if (error.code !== 412) throw error;
       const latest = await call("GET", `/v1/tasks/${task.id}`);
@@ -73,18 +84,19 @@ export function openEditor({ root, row, body }, task) {
   title.focus();
 }
 
-async function save(task, changes, listId, etag) {
-  if (Object.keys(changes).length) store.put(await update(task.id, changes, etag));
+async function save(task, changes, { listId, scope }, etag) {
+  const query = task.recurrence && !("recurrence" in changes) ? `?scope=${scope}` : "";
+  if (Object.keys(changes).length) store.put(await update(`/v1/tasks/${task.id}${query}`, changes, etag));
   if (listId !== task.listId) store.put(await call("POST", `/v1/tasks/${task.id}:move`, { body: { listId } }));
 }
 
 /** Updates a task. If the server does not know the time zone of the browser, a due date ends in UTC. */
-async function update(id, body, etag) {
+async function update(path, body, etag) {
   try {
-    return await call("PATCH", `/v1/tasks/${id}`, { body, etag });
+    return await call("PATCH", path, { body, etag });
   } catch (error) {
     if (!body.timeZone || !error.fields?.some(({ field }) => field.endsWith("time_zone"))) throw error;
-    return call("PATCH", `/v1/tasks/${id}`, { body: { ...body, timeZone: "" }, etag });
+    return call("PATCH", path, { body: { ...body, timeZone: "" }, etag });
   }
 }
 

@@ -78,6 +78,7 @@ class Row {
     if (when) details.push(element("span", when.late && isOpen(task) ? { class: "late" } : {}, dueText(when, task)));
     const priority = PRIORITIES[task.priority];
     if (priority) details.push(element("span", task.priority === "PRIORITY_HIGH" ? { class: "high" } : {}, priority));
+    if (task.recurrenceText) details.push(element("span", {}, `repeats ${task.recurrenceText}`));
     for (const label of task.labels) details.push(element("span", {}, `#${label}`));
     if (this.rows.isFlat) details.push(element("span", {}, `in ${store.list(task.listId)?.title ?? "another list"}`));
     return details;

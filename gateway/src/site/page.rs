@@ -33,7 +33,7 @@ macro_rules! files {
     };
 }
 
-const FILES: [(&str, &str, &[u8]); 45] = files! {
+const FILES: [(&str, &str, &[u8]); 46] = files! {
     "index.html": HTML,
     "icon.svg": SVG,
     "base.css": CSS,
@@ -66,6 +66,7 @@ const FILES: [(&str, &str, &[u8]); 45] = files! {
     "notice.js": SCRIPT,
     "paging.js": SCRIPT,
     "passkeys.js": SCRIPT,
+    "recurrence.js": SCRIPT,
     "row.js": SCRIPT,
     "scopes.js": SCRIPT,
     "search.js": SCRIPT,

@@ -125,6 +125,11 @@ async fn narrow_windows_unknown_time_zones_midnight_and_long_results_are_handled
 }
 
 #[tokio::test]
+async fn task_recurs_is_skipped_and_stops() {
+    run_script("recurrence.mjs", &[]).await;
+}
+
+#[tokio::test]
 async fn conflicting_change_is_not_overwritten_silently() {
     run_script("conflict.mjs", &[]).await;
 }
