@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use service_kit::{on_each_database, testing::TestDatabase};
-use tokio::{task::yield_now, time::timeout};
+use tokio::time::timeout;
 
-use crate::support::{Service, User, WAIT_TIMEOUT};
+use crate::support::{Service, User, WAIT_TIMEOUT, pause};
 
 on_each_database!(
     all_tasks_of_a_deleted_account_are_removed_and_no_others,
@@ -20,7 +20,7 @@ on_each_database!(
 async fn wait_until_empty(user: &User) {
     let emptied = async {
         while !user.list_all(500, true).await.is_empty() {
-            yield_now().await;
+            pause().await;
         }
     };
     timeout(WAIT_TIMEOUT, emptied).await.expect("the tasks are removed");

@@ -2,13 +2,13 @@
 
 use service_kit::{args, assert_refused, on_each_database, random, testing::TestDatabase};
 use taskey_proto::task::v1::{ListTasksRequest, Task, TaskList};
-use tokio::{task::yield_now, time::timeout};
+use tokio::time::timeout;
 
 use crate::{
     delete::open_database,
     follow::{end, next},
     lists,
-    support::{Service, WAIT_TIMEOUT},
+    support::{Service, WAIT_TIMEOUT, pause},
 };
 
 on_each_database!(
@@ -47,7 +47,7 @@ async fn tokens_and_etags_of_a_lost_history_are_refused(database: TestDatabase) 
     let refused = async {
         // A page token only contains a position, so it is checked against the epoch that was read last.
         while ann.list(next_page.clone()).await.is_ok() {
-            yield_now().await;
+            pause().await;
         }
     };
     timeout(WAIT_TIMEOUT, refused).await.expect("the new epoch is noticed");

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use service_kit::{assert_refused, on_each_database, testing::TestDatabase};
-use tokio::{task::yield_now, time::timeout};
+use tokio::time::timeout;
 
 use crate::{
     delete::{execute, open_database},
     follow::LocalCopy,
-    support::{Service, User, WAIT_TIMEOUT},
+    support::{Service, User, WAIT_TIMEOUT, pause},
 };
 
 on_each_database!(
@@ -29,7 +29,7 @@ async fn wait_for_changes(user: &User, token: &str) -> Vec<(String, bool)> {
             if !page.changes.is_empty() {
                 return page.changes.into_iter().map(|change| (change.id, change.removed)).collect();
             }
-            yield_now().await;
+            pause().await;
         }
     };
     timeout(WAIT_TIMEOUT, changed).await.expect("something changes")

@@ -30,6 +30,11 @@ use crate::feed::Feed;
 /// Limit for everything that a test waits for.
 pub(crate) const WAIT_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Waits before a call is repeated, so that a test does not occupy a core, which the services and other tests need.
+pub(crate) async fn pause() {
+    tokio::time::sleep(Duration::from_millis(10)).await;
+}
+
 #[derive(Parser)]
 struct Cli {
     #[command(flatten)]

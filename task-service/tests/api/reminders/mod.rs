@@ -6,10 +6,10 @@ use service_kit::{clock::Timestamp, testing::refusal};
 use taskey_proto::task::v1::{
     AcknowledgeReminderRequest, Reminder, SnoozeReminderRequest, Task, TaskChange, reminder::Time,
 };
-use tokio::{task::yield_now, time::timeout};
+use tokio::time::timeout;
 use tonic::Status;
 
-use crate::support::{Service, User, WAIT_TIMEOUT, titled};
+use crate::support::{Service, User, WAIT_TIMEOUT, pause, titled};
 
 mod changes;
 mod due;
@@ -72,7 +72,7 @@ impl Feed {
                         return page.changes;
                     }
                 }
-                yield_now().await;
+                pause().await;
             }
         };
         timeout(WAIT_TIMEOUT, read).await.expect("changes arrive in time")
@@ -121,7 +121,7 @@ impl User {
                 {
                     return task;
                 }
-                yield_now().await;
+                pause().await;
             }
         };
         timeout(WAIT_TIMEOUT, fired).await.expect("the reminders fire in time")

@@ -6,12 +6,12 @@ use service_kit::{args, assert_refused, db::Db, on_each_database, testing::TestD
 use taskey_proto::task::v1::{
     Task, UpdateTaskRequest, batch_write_tasks_request::write::Write as Kind, task::Priority,
 };
-use tokio::{task::yield_now, time::timeout};
+use tokio::time::timeout;
 
 use crate::{
     calls::{create, delete},
     delete::{execute, open_database},
-    support::{Service, User, WAIT_TIMEOUT, titled},
+    support::{Service, User, WAIT_TIMEOUT, pause, titled},
 };
 
 on_each_database!(
@@ -33,7 +33,7 @@ async fn count_entries(db: &Db, user: &User) -> i64 {
 async fn wait_for_entries(db: &Db, user: &User, count: i64) {
     let reached = async {
         while count_entries(db, user).await != count {
-            yield_now().await;
+            pause().await;
         }
     };
     timeout(WAIT_TIMEOUT, reached).await.expect("entries are removed");

@@ -8,14 +8,14 @@ use service_kit::{
     testing::{TestDatabase, folder, refusal},
 };
 use taskey_proto::task::v1::RotateWebhookSecretRequest;
-use tokio::{task::yield_now, time::timeout};
+use tokio::time::timeout;
 
 use super::{
     ALLOW_LOOPBACK,
     receiver::{Answer, Receiver},
     to,
 };
-use crate::support::{Service, WAIT_TIMEOUT};
+use crate::support::{Service, WAIT_TIMEOUT, pause};
 
 on_each_database!(secrets_are_encrypted_with_a_new_key_so_that_the_earlier_one_can_be_removed);
 
@@ -50,7 +50,7 @@ async fn secrets_are_encrypted_with_a_new_key_so_that_the_earlier_one_can_be_rem
             // PostgreSQL serves the other tests at the same time, and does not always respond in time.
             let reason = refusal(&status).1;
             assert!(["WEBHOOKS_DISABLED", "STORE_UNAVAILABLE"].contains(&reason.as_str()), "{status:?}");
-            yield_now().await;
+            pause().await;
         }
     };
     receiver.answer_with(Answer::Status(204));

@@ -5,12 +5,12 @@ use taskey_proto::task::v1::{
     DeleteWebhookRequest, ListWebhookAttemptsRequest, ListWebhooksRequest, RotateWebhookSecretRequest, Webhook,
     webhook::State,
 };
-use tokio::{task::yield_now, time::timeout};
+use tokio::time::timeout;
 
 use super::{receiver::Receiver, start, to};
 use crate::{
     delete::open_database,
-    support::{WAIT_TIMEOUT, with_revision},
+    support::{WAIT_TIMEOUT, pause, with_revision},
 };
 
 on_each_database!(
@@ -148,7 +148,7 @@ async fn webhooks_of_deleted_accounts_are_removed(database: TestDatabase) {
     service.feed.delete([ann.id]);
     let removed = async {
         while count_rows(&database).await > 0 {
-            yield_now().await;
+            pause().await;
         }
     };
     timeout(WAIT_TIMEOUT, removed).await.expect("the rows are removed");

@@ -5,10 +5,10 @@ use taskey_proto::task::v1::{
     CreateWebhookRequest, GetWebhookRequest, ListWebhookAttemptsRequest, RedeliverWebhookRequest, TestWebhookRequest,
     UpdateWebhookRequest, Webhook, WebhookAttempt, webhook::State,
 };
-use tokio::{task::yield_now, time::timeout};
+use tokio::time::timeout;
 use tonic::{Request, Status};
 
-use crate::support::{Service, User, WAIT_TIMEOUT};
+use crate::support::{Service, User, WAIT_TIMEOUT, pause};
 
 mod delivery;
 mod destinations;
@@ -83,7 +83,7 @@ impl User {
                     // PostgreSQL serves the other tests at the same time, and does not always respond in time.
                     Err(status) => assert_eq!(refusal(&status).1, "STORE_UNAVAILABLE", "{status:?}"),
                 }
-                yield_now().await;
+                pause().await;
             }
         };
         timeout(WAIT_TIMEOUT, reached).await.expect("the webhook changes in time")
