@@ -70,6 +70,12 @@ pub fn response(rpc: &str) -> Option<Value> {
             "timeZone": "Europe/Berlin",
             "labels": ["home"],
             "rank": "a0",
+            "recurrenceText": "",
+            "seriesId": "",
+            "occurrenceDate": "",
+            "nextTaskId": "",
+            "reminders": [],
+            "sourceId": "",
         }),
         _ => return None,
     })

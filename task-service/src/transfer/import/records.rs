@@ -72,9 +72,8 @@ enum Position {
 impl Position {
     fn after(self, byte: u8) -> Self {
         match (self, byte) {
-            (Self::Start | Self::Quote, b'"') => Self::Quoted,
             (Self::Quoted, b'"') => Self::Quote,
-            (Self::Quoted, _) => Self::Quoted,
+            (Self::Start | Self::Quote, b'"') | (Self::Quoted, _) => Self::Quoted,
             (_, b',' | b'\r' | b'\n') => Self::Start,
             _ => Self::Unquoted,
         }
