@@ -144,7 +144,7 @@ test-recurrence: tools ## Compare RULES (default: 100000) random recurrence rule
 	@.ci/install-tools recurrence
 	@.ci/stage 'other implementations' task-service/tests/recurrence/run $(RULES)
 	@TASKEY_TEST_RECURRENCE_VECTORS=$(CURDIR)/target/recurrence/vectors.tsv .ci/stage engine \
-		cargo nextest run --locked --package task-service --lib -E 'test(recurrence::tests::vectors)'
+		cargo nextest run --profile soak --locked --package task-service --lib -E 'test(recurrence::tests::vectors)'
 
 # Imports of 100 MB. They take 2 minutes of CPU time.
 .PHONY: test-import
