@@ -16,6 +16,7 @@
 pub mod auth;
 pub mod budget;
 pub mod clock;
+mod contract;
 pub mod db;
 pub mod epoch;
 pub mod filter;

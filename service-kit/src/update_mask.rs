@@ -11,7 +11,10 @@ use prost_types::FieldMask;
 use taskey_proto::FILE_DESCRIPTOR_SET;
 use tonic::metadata::MetadataMap;
 
-use crate::status::{ApiError, Violations};
+use crate::{
+    contract::{Contract, ContractField, ContractMessage},
+    status::{ApiError, Violations},
+};
 
 /// The metadata that marks a mask as derived.
 pub const DERIVED_MASK: HeaderName = HeaderName::from_static("taskey-derived-mask");
@@ -26,46 +29,6 @@ const VOLATILE: [&str; 6] =
 /// Marks the mask of a request as derived.
 pub fn mark_derived(headers: &mut HeaderMap) {
     headers.insert(DERIVED_MASK, HeaderValue::from_static("true"));
-}
-
-/// The descriptors of messages, with the behavior of fields. The types of `prost_types` omit custom options.
-#[derive(Clone, PartialEq, Message)]
-struct Contract {
-    #[prost(message, repeated, tag = "1")]
-    files: Vec<ContractFile>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct ContractFile {
-    #[prost(string, tag = "2")]
-    package: String,
-    #[prost(message, repeated, tag = "4")]
-    messages: Vec<ContractMessage>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct ContractMessage {
-    #[prost(string, tag = "1")]
-    name: String,
-    #[prost(message, repeated, tag = "2")]
-    fields: Vec<ContractField>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct ContractField {
-    #[prost(string, tag = "1")]
-    name: String,
-    #[prost(uint32, tag = "3")]
-    number: u32,
-    #[prost(message, optional, tag = "8")]
-    options: Option<ContractFieldOptions>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct ContractFieldOptions {
-    /// `google.api.field_behavior`.
-    #[prost(int32, repeated, tag = "1052")]
-    behavior: Vec<i32>,
 }
 
 /// A field that an update cannot change.

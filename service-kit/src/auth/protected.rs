@@ -18,45 +18,7 @@ use super::{
     interceptor::{Authenticator, PersonalCaller, RequiredScope},
     scope::Scope,
 };
-
-/// The descriptor of a contract, with only the fields that contain the scopes. The types of `prost_types` omit custom
-/// options.
-#[derive(Clone, PartialEq, Message)]
-struct Contract {
-    #[prost(message, repeated, tag = "1")]
-    files: Vec<ContractFile>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct ContractFile {
-    #[prost(string, tag = "2")]
-    package: String,
-    #[prost(message, repeated, tag = "6")]
-    services: Vec<ContractService>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct ContractService {
-    #[prost(string, tag = "1")]
-    name: String,
-    #[prost(message, repeated, tag = "2")]
-    methods: Vec<ContractMethod>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct ContractMethod {
-    #[prost(string, tag = "1")]
-    name: String,
-    #[prost(message, optional, tag = "4")]
-    options: Option<ContractMethodOptions>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct ContractMethodOptions {
-    /// `taskey.options.v1.scope`.
-    #[prost(string, tag = "50101")]
-    scope: String,
-}
+use crate::contract::Contract;
 
 /// The scopes that the RPCs of a service require, by path: `/package.Service/Method`.
 #[derive(Clone, Debug)]
