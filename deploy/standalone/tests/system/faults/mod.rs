@@ -27,6 +27,7 @@ mod postgres;
 pub mod programs;
 pub mod proxy;
 mod refresh;
+mod reminders;
 pub mod report;
 mod reverse_proxy;
 mod servers;

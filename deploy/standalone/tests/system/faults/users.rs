@@ -29,6 +29,17 @@ async fn with_timeout<T>(call: impl Future<Output = Result<Response<T>, Status>>
     timeout(CALL_TIMEOUT, call).await.unwrap_or_else(|_| Err(NO_RESPONSE.clone())).map(Response::into_inner)
 }
 
+/// Calls until the database responds in time, which a busy machine may prevent.
+pub async fn retry<T>(call: impl AsyncFn() -> Result<T, Status>) -> T {
+    loop {
+        match call().await {
+            Ok(response) => return response,
+            Err(status) => assert_eq!(reason(&status), "STORE_UNAVAILABLE", "{status:?}"),
+        }
+        sleep(RETRY_PAUSE).await;
+    }
+}
+
 pub async fn sign_up(auth: &Channel, email: &str) -> Result<User, Status> {
     let (email, password) = (email.to_owned(), PASSWORD.to_owned());
     let request = SignUpRequest { email, password, ..SignUpRequest::default() };

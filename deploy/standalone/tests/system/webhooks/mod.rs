@@ -14,13 +14,13 @@ use taskey_proto::task::v1::{
     webhook_service_client::WebhookServiceClient,
 };
 use tokio::time::{Instant, sleep, timeout};
-use tonic::{Status, transport::Channel};
+use tonic::transport::Channel;
 
 use crate::{
     faults::{
         cluster::{Cluster, ClusterConfig, ONE_EACH},
         report::report_value,
-        users::{RETRY_PAUSE, reason, sign_up_and_log_in},
+        users::{retry, sign_up_and_log_in},
     },
     process::bearer,
 };
@@ -90,17 +90,6 @@ impl User {
             .await;
         };
         join_all(self.webhooks.iter().map(activate)).await;
-    }
-}
-
-/// Calls until the database responds in time, which a busy machine may prevent.
-async fn retry<T>(call: impl AsyncFn() -> Result<T, Status>) -> T {
-    loop {
-        match call().await {
-            Ok(response) => return response,
-            Err(status) => assert_eq!(reason(&status), "STORE_UNAVAILABLE", "{status:?}"),
-        }
-        sleep(RETRY_PAUSE).await;
     }
 }
 
