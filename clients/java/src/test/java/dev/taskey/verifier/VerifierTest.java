@@ -43,6 +43,10 @@ import org.junit.jupiter.api.Test;
 /** The verifier against a real server. */
 class VerifierTest {
   private static final String PASSWORD = "a long enough passphrase";
+
+  /** No server listens on it. */
+  private static final int UNREACHABLE_PORT = 0;
+
   private Server server;
   private Proxy proxy;
   private ManagedChannel channel;
@@ -118,11 +122,13 @@ class VerifierTest {
 
   @Test
   void stale_revocations_are_used_until_the_maximum_staleness() throws Exception {
+    proxy.setTarget(UNREACHABLE_PORT);
     try (TaskeyClient client = logIn();
         Verifier verifier = verifier().maxStaleness(Duration.ofSeconds(5)).build()) {
       String token = client.accessToken().get();
       assertEquals("VERIFIER_NOT_READY", refusal(() -> verifier.verify(token)));
-      await(Duration.ofSeconds(5), () -> verifier.state() == Verifier.State.FRESH);
+      proxy.setTarget(server.port("auth"));
+      await(Duration.ofSeconds(10), () -> verifier.state() == Verifier.State.FRESH);
       server.stop();
       await(Duration.ofSeconds(5), () -> verifier.state() == Verifier.State.STALE);
       verifier.verify(token);
@@ -130,7 +136,7 @@ class VerifierTest {
       assertEquals("VERIFIER_NOT_READY", refusal(() -> verifier.verify(token)));
       server.start();
       proxy.setTarget(server.port("auth"));
-      await(Duration.ofSeconds(5), () -> verifier.state() == Verifier.State.FRESH);
+      await(Duration.ofSeconds(10), () -> verifier.state() == Verifier.State.FRESH);
       verifier.verify(token);
     }
   }
