@@ -7,6 +7,7 @@ import { element, fromTemplate } from "./dom.js";
 import { discardEditors, keepEditors } from "./editor.js";
 import { initNewListForm, showLists } from "./lists.js";
 import { announce, hideToast, showToast } from "./notice.js";
+import { firedReminders } from "./notifications.js";
 import { searchView } from "./search.js";
 import { linkedSection, sectionView } from "./sections.js";
 import { logOut, loginView } from "./session.js";
@@ -15,7 +16,7 @@ import { store } from "./store.js";
 import { listView } from "./tasks.js";
 import { startWatch, stopWatch } from "./watch.js";
 
-let user, frame, view, focusesHeading, showsAction;
+let user, frame, view, reminders, focusesHeading, showsAction;
 
 sessionEvents.addEventListener("end", () => clearSession("You have been logged out."));
 store.addEventListener("change", show);
@@ -50,7 +51,7 @@ function setRoot(root) {
 /** Shows the view of a link in a mail. Afterwards, the token is not in the history of the browser. */
 function showAction(action) {
   view?.dispose?.();
-  user = frame = view = undefined;
+  user = frame = view = reminders = undefined;
   stopWatch();
   const parts = actionView(action, (note) => {
     history.replaceState(null, "", ".");
@@ -108,7 +109,7 @@ function clearSession(note) {
   if (!user) return;
   discardEditors();
   view?.dispose?.();
-  user = frame = view = undefined;
+  user = frame = view = reminders = undefined;
   stopWatch();
   store.clear();
   hideToast();
@@ -149,12 +150,14 @@ function show() {
     view?.dispose?.();
     view = createView(viewId, section);
     view.id = viewId;
-    frame.main.replaceChildren(view.root);
+    reminders ??= firedReminders();
+    frame.main.replaceChildren(reminders.root, view.root);
     showSidebar(false);
   }
   if (query && query !== view.query) view.search((view.query = query));
   else view.update();
   keepEditors(view, focused);
+  reminders.update();
   showLists(frame.lists, viewId);
   if (section) frame.account.setAttribute("aria-current", "page");
   else frame.account.removeAttribute("aria-current");

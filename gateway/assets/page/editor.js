@@ -6,6 +6,7 @@ import { onSubmit } from "./form.js";
 import { showHistory } from "./history.js";
 import { announce } from "./notice.js";
 import { initOccurrence, initRecurrence } from "./recurrence.js";
+import { initReminders } from "./reminders.js";
 import { store } from "./store.js";
 
 /** The forms of the open editors. */
@@ -42,6 +43,7 @@ export function openEditor({ root, row, body }, task) {
   fillLists(lists, store.lists, task.listId);
   listField.hidden = store.lists.length < 2;
   const changedRecurrence = initRecurrence(form, parts, task);
+  const changedReminders = initReminders(form, parts, task);
   const close = () => {
     editors.delete(form);
     form.remove();
@@ -66,6 +68,8 @@ export function openEditor({ root, row, body }, task) {
       const changes = changedFields(initial, fields);
       const recurrence = changedRecurrence();
       if (recurrence !== undefined) changes.recurrence = recurrence;
+      const reminders = changedReminders();
+      if (reminders) changes.reminders = reminders;
       await save(task, changes, fields, etag);
     } catch (error) {
       if (error.code !== 412) throw error;

@@ -9,6 +9,9 @@ class Store extends EventTarget {
   #childrenByParent;
   #isNotified = true;
 
+  /** Whether all tasks have been loaded. */
+  isLoaded = false;
+
   /** Stores a task, unless a later version is stored. */
   put(task) {
     this.#put(this.#tasks, task);
@@ -36,7 +39,7 @@ class Store extends EventTarget {
   }
 
   /** Applies changes to lists and tasks from the server. */
-  apply({ listChanges, changes }) {
+  apply({ listChanges, changes, hasMore }) {
     for (const { id, taskList, removed } of listChanges) {
       if (removed) this.removeList(id);
       else if (taskList) this.putList(taskList);
@@ -45,6 +48,8 @@ class Store extends EventTarget {
       if (removed) this.#remove(this.#tasks, id);
       else if (task) this.put(task);
     }
+    // After the views have been told of the changes.
+    if (!hasMore) queueMicrotask(() => (this.isLoaded = true));
   }
 
   /** The default list first, then the others from the oldest to the newest: ids sort by creation time. */
@@ -61,6 +66,11 @@ class Store extends EventTarget {
   task(id) {
     const task = this.#tasks.get(id);
     return task && !task.deleteTime ? task : undefined;
+  }
+
+  /** All tasks that are not deleted. */
+  get tasks() {
+    return [...this.#tasks.values()].filter((task) => !task.deleteTime);
   }
 
   /** Returns the top-level tasks of a list, or the subtasks of a task, in order. */
@@ -109,6 +119,7 @@ class Store extends EventTarget {
   }
 
   clear() {
+    this.isLoaded = false;
     this.#lists.clear();
     this.#tasks.clear();
     this.#notify();

@@ -1,10 +1,13 @@
 // Keeps the store in sync with the server: loads the lists and tasks as changes, then follows the stream of changes.
 import { call, relative } from "./api.js";
 import { report, reportStream } from "./connection.js";
+import { isNotifying } from "./notifications.js";
 import { store } from "./store.js";
 
 const MIN_RETRY_DELAY_MS = 1000;
 const MAX_RETRY_DELAY_MS = 30_000;
+/** Browsers run timers of hidden windows at most once a minute. */
+const HIDDEN_DELAY_MS = 60_000;
 
 let userId, stream, timer, syncToken = "", retryDelay = MIN_RETRY_DELAY_MS;
 
@@ -31,9 +34,16 @@ addEventListener("offline", () => {
   report("offline");
 });
 document.addEventListener("visibilitychange", () => {
-  if (document.hidden) pause();
-  else if (userId) sync();
+  pause();
+  if (!userId) return;
+  if (document.hidden) syncWhileHidden();
+  else sync();
 });
+
+/** Looks for reminders that have fired, if the user is notified of them. */
+function syncWhileHidden() {
+  if (isNotifying()) timer = setTimeout(sync, HIDDEN_DELAY_MS);
+}
 
 function pause() {
   clearTimeout(timer);
@@ -50,7 +60,8 @@ async function sync() {
     // Another user has logged in through another window; all windows share the cookies.
     if (user.id !== userId) return location.reload();
     await pullChanges();
-    if (userId && !document.hidden) openStream();
+    if (userId && document.hidden) syncWhileHidden();
+    else if (userId) openStream();
   } catch (error) {
     if (error.code === 401 || userId !== startUserId) return;
     if (error.reason?.startsWith("SYNC_TOKEN")) {

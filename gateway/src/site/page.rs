@@ -33,7 +33,7 @@ macro_rules! files {
     };
 }
 
-const FILES: [(&str, &str, &[u8]); 46] = files! {
+const FILES: [(&str, &str, &[u8]); 48] = files! {
     "index.html": HTML,
     "icon.svg": SVG,
     "base.css": CSS,
@@ -64,9 +64,11 @@ const FILES: [(&str, &str, &[u8]); 46] = files! {
     "mail.js": SCRIPT,
     "move.js": SCRIPT,
     "notice.js": SCRIPT,
+    "notifications.js": SCRIPT,
     "paging.js": SCRIPT,
     "passkeys.js": SCRIPT,
     "recurrence.js": SCRIPT,
+    "reminders.js": SCRIPT,
     "row.js": SCRIPT,
     "scopes.js": SCRIPT,
     "search.js": SCRIPT,

@@ -130,6 +130,11 @@ async fn task_recurs_is_skipped_and_stops() {
 }
 
 #[tokio::test]
+async fn reminders_fire_in_all_windows_and_are_snoozed_and_dismissed() {
+    run_script("reminders.mjs", &[]).await;
+}
+
+#[tokio::test]
 async fn conflicting_change_is_not_overwritten_silently() {
     run_script("conflict.mjs", &[]).await;
 }
