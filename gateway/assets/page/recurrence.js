@@ -1,8 +1,9 @@
-// How a task recurs, in its editor: fields for usual rules, a field for every other rule, and what the rule means.
+// How a task recurs, in its editor: fields for usual rules, a field for words and for other rules, and what the rule means.
 import { UserError, call, explain } from "./api.js";
 import { dueDay, formatDay, formatInstant, timeZone } from "./dates.js";
 import { element } from "./dom.js";
 import { onPress } from "./form.js";
+import { ruleOfText } from "./phrases.js";
 
 const WEEKDAYS = ["MO", "TU", "WE", "TH", "FR", "SA", "SU"];
 const UNITS = { DAILY: "days", WEEKLY: "weeks", MONTHLY: "months", YEARLY: "years" };
@@ -28,9 +29,9 @@ export function initRecurrence(form, parts, task) {
 
   const preview = async () => {
     const turn = ++shown;
-    const recurrence = current();
     let text = "";
     try {
+      const recurrence = current();
       if (recurrence?.rrule) text = await describe(recurrence.rrule, elements.dueDate.value, task);
     } catch (error) {
       text = explain(error);
@@ -139,7 +140,7 @@ function recurrenceOf({ elements }) {
 }
 
 function ruleOf(elements, frequency) {
-  if (frequency === "RULE") return elements.rrule.value.trim();
+  if (frequency === "RULE") return ruleOfWords(elements.rrule.value.trim());
   const rule = [`FREQ=${frequency}`];
   if (elements.interval.value !== "1") rule.push(`INTERVAL=${elements.interval.value}`);
   const weekdays = [...elements.weekday].filter((box) => box.checked).map((box) => box.value);
@@ -147,6 +148,13 @@ function ruleOf(elements, frequency) {
   const monthDay = elements.monthDay.value;
   if (frequency === "MONTHLY" && monthDay) rule.push(monthDay === "last" ? "BYMONTHDAY=-1" : `BYDAY=${monthDay}`);
   return rule.join(";");
+}
+
+/** Returns the rule of a text in plain English. Rules are returned as they are; the server checks them. */
+function ruleOfWords(text) {
+  const rule = text.includes("=") ? text : ruleOfText(text);
+  if (!rule) throw new UserError("For example: every 2nd Tuesday, every 3 weeks on Monday and Friday, every 15 March.");
+  return rule;
 }
 
 /** Returns a rule in plain English, and the first dates from the due date. */

@@ -33,7 +33,7 @@ macro_rules! files {
     };
 }
 
-const FILES: [(&str, &str, &[u8]); 48] = files! {
+const FILES: [(&str, &str, &[u8]); 49] = files! {
     "index.html": HTML,
     "icon.svg": SVG,
     "base.css": CSS,
@@ -67,6 +67,7 @@ const FILES: [(&str, &str, &[u8]); 48] = files! {
     "notifications.js": SCRIPT,
     "paging.js": SCRIPT,
     "passkeys.js": SCRIPT,
+    "phrases.js": SCRIPT,
     "recurrence.js": SCRIPT,
     "reminders.js": SCRIPT,
     "row.js": SCRIPT,
