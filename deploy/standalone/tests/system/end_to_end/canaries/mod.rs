@@ -38,6 +38,7 @@ async fn assert_no_secret_leaks(recorder: Recorder) {
     for expected in [scenario::ANN, HASH, CALL, scenario::PLANTED] {
         secrets.add(expected, expected.as_bytes());
     }
+    let finder = secrets.finder();
     // One example of each finding is enough.
     let (mut found, mut expected) = (BTreeMap::new(), BTreeMap::<_, usize>::new());
     for (source, mut content) in recorder.all_output() {
@@ -46,7 +47,7 @@ async fn assert_no_secret_leaks(recorder: Recorder) {
         if is_log {
             content.extend(scenario::PLANTED.as_bytes());
         }
-        for Match { secret, encoding, context } in secrets.find(&content) {
+        for Match { secret, encoding, context } in finder.find(&content) {
             match &secret[..] {
                 scenario::ANN | HASH if is_database => *expected.entry(secret).or_default() += 1,
                 CALL | scenario::PLANTED if is_log => *expected.entry(secret).or_default() += 1,
