@@ -3,24 +3,29 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use service_kit::{clock::Timestamp, status::ApiError, update_mask::CANNOT_BE_CHANGED};
+use service_kit::clock::Timestamp;
 use uuid::Uuid;
 
 use super::{
-    Revision, Target, TaskRow,
+    Target, TaskRow,
     due::due_at,
     later,
-    rank::{self, SequenceNumber},
-    reminder::{self, Due, reschedule},
-    write::{Change, Imported, NewTask, TaskUpdate, Write},
+    rank::SequenceNumber,
+    reminder::{Due, reschedule},
+    write::Write,
 };
-use crate::error::{etag_mismatch, list_not_found, quota_exceeded, task_id_taken, task_not_found, validation_failed};
+use crate::error::{etag_mismatch, quota_exceeded, task_not_found};
 
+mod creation;
+mod deletion;
+mod error;
 mod location;
 mod occurrences;
 mod reminders;
 mod tree;
+mod update;
 
+pub(crate) use error::WriteError;
 pub(crate) use location::MAX_LEVELS;
 pub(crate) use tree::{Node, Relative, TaskTree};
 
@@ -89,18 +94,6 @@ pub(crate) struct ChangedTask<'a> {
     /// `None` if the mutation has created the task.
     pub(crate) before: Option<&'a TaskRow>,
     pub(crate) after: &'a TaskRow,
-}
-
-/// The error of a write and, if a field is invalid, the path of the field within the write and a description.
-pub(crate) type WriteError = (ApiError, Option<(&'static str, &'static str)>);
-
-fn invalid_field(path: &'static str, description: &'static str) -> WriteError {
-    let error = validation_failed(description);
-    (error, Some((path, description)))
-}
-
-fn unknown_list(path: &'static str) -> WriteError {
-    (list_not_found(), Some((path, "is not a list of the caller")))
 }
 
 impl WorkingSet {
@@ -188,137 +181,11 @@ impl WorkingSet {
         }
     }
 
-    fn create(&mut self, index: usize, task: NewTask, new_id: Uuid) -> Result<Uuid, WriteError> {
-        let MutationContext { owner, now, sequence, .. } = self.context;
-        let id = task.id.unwrap_or(new_id);
-        if self.taken.contains(&id) || self.is_created(id) {
-            return Err((task_id_taken(), Some(("task_id", "is the id of another task or list of the caller"))));
-        }
-        let imported = task.imported.as_deref();
-        let source_id = imported.and_then(|imported| imported.source_id.clone());
-        if source_id.as_ref().is_some_and(|source_id| self.taken_sources.contains(source_id)) {
-            return Err((task_id_taken(), Some(("task.source_id", "is the source id of another task of the caller"))));
-        }
-        let scope = self.scope_for(task.list_id, task.parent_id, ["task.list_id", "task.parent_id"])?;
-        let due_date = task.due_date.map(|date| date.to_string());
-        // Two rows of one mutation may have the same one.
-        self.taken_sources.extend(source_id.clone());
-        let mut row = TaskRow {
-            owner_id: owner,
-            id,
-            list_id: scope.list_id,
-            parent_id: scope.parent_id,
-            title: task.title.into_text(),
-            notes: task.notes.into_text(),
-            priority: task.priority.into(),
-            due_at: None,
-            due_date,
-            due_time: task.due_time,
-            time_zone: task.time_zone,
-            labels: task.labels.to_stored(),
-            rank: match imported {
-                Some(Imported { first, row, .. }) => rank::imported(first.unwrap_or(sequence), *row),
-                None => rank::last(sequence, index),
-            },
-            create_time: imported.and_then(|imported| imported.create_time).unwrap_or(now),
-            update_time: now,
-            complete_time: imported.and_then(|imported| imported.complete_time),
-            delete_time: None,
-            purge_time: None,
-            revision: Revision::FIRST,
-            change: sequence.0,
-            source_id,
-            recurrence: None,
-            reminders: reminder::replace("", &task.reminders, new_id, imported.is_some()),
-            next_reminder: None,
-        };
-        row.recurrence = task.recurrence.and_then(|recurrence| occurrences::first(&row, recurrence, new_id));
-        self.insert(row);
-        Ok(id)
-    }
-
-    /// Adds a new task.
-    fn insert(&mut self, mut row: TaskRow) {
-        row.due_at = due_at(row.due_date.as_deref(), row.due_time, &row.time_zone);
-        reschedule(&mut row, None, self.context.now);
-        self.ranks.entry(row.container_id()).or_default().insert(row.rank.clone(), row.id);
-        self.changed.insert(row.id, None);
-        self.tree.insert(row);
-        self.active_delta += 1;
-    }
-
-    fn update(&mut self, update: TaskUpdate, new_id: Uuid) -> Result<Uuid, WriteError> {
-        let task = self.active_task(update.target)?;
-        if let Some(path) = update.repeated.first_difference(task) {
-            return Err(invalid_field(path, CANNOT_BE_CHANGED));
-        }
-        let id = task.id;
-        if update.has_changes() {
-            let recurrence = occurrences::updated(task, &update, new_id)?;
-            self.change(id, |task| {
-                apply_update(task, update, new_id);
-                task.recurrence = recurrence;
-            });
-        }
-        Ok(id)
-    }
-
     fn reopen(&mut self, target: Target) -> Result<Uuid, WriteError> {
         if self.active_task(target)?.complete_time.is_some() {
             self.change(target.id, |task| task.complete_time = None);
         }
         Ok(target.id)
-    }
-
-    fn delete(&mut self, target: Target, allow_missing: bool) -> Result<Option<Uuid>, WriteError> {
-        if allow_missing && !self.is_active(target.id) {
-            return Ok(self.tree.task(target.id).map(|task| task.id));
-        }
-        let MutationContext { now, purge_time, .. } = self.context;
-        self.active_task(target)?;
-        let descendants = self.tree.descendants(target.id).into_iter().map(|(id, _)| id);
-        for id in descendants.chain([target.id]).filter(|id| self.is_active(*id)).collect::<Vec<_>>() {
-            self.change_node(id, |node| (node.delete_time, node.purge_time) = (Some(now), Some(purge_time)));
-            self.active_delta -= 1;
-        }
-        Ok(Some(target.id))
-    }
-
-    fn undelete(&mut self, index: usize, target: Target) -> Result<Uuid, WriteError> {
-        let task = check_target(self.tree.task(target.id), target)?;
-        let Some(delete_time) = task.delete_time else { return Ok(target.id) };
-        let (list_id, parent_id) = (task.list_id, task.parent_id.filter(|id| self.is_active(*id)));
-        let list_id = if self.lists.contains(&list_id) { list_id } else { self.context.owner };
-        let deleted_together =
-            |id: &Uuid| self.tree.node(*id).is_some_and(|node| node.delete_time == Some(delete_time));
-        let descendants = self.tree.descendants(target.id).into_iter().map(|(id, _)| id);
-        let descendants: Vec<_> = descendants.filter(deleted_together).collect();
-        let is_moved = task.list_id != list_id || task.parent_id != parent_id;
-        let last_rank = rank::last(self.context.sequence, index);
-        self.change(target.id, |task| {
-            (task.delete_time, task.purge_time) = (None, None);
-            if is_moved {
-                (task.parent_id, task.rank) = (parent_id, last_rank);
-            }
-        });
-        self.active_delta += 1;
-        for id in descendants {
-            self.change_node(id, |node| (node.delete_time, node.purge_time) = (None, None));
-            self.active_delta += 1;
-        }
-        self.set_list(target.id, list_id);
-        Ok(target.id)
-    }
-
-    /// Moves a task and its descendants to a list.
-    fn set_list(&mut self, id: Uuid, list_id: Uuid) {
-        if self.tree.node(id).is_some_and(|node| node.list_id == list_id) {
-            return;
-        }
-        let descendants = self.tree.descendants(id).into_iter().map(|(id, _)| id);
-        for id in descendants.chain([id]).collect::<Vec<_>>() {
-            self.change_node(id, |node| node.list_id = list_id);
-        }
     }
 }
 
@@ -329,35 +196,4 @@ fn check_target(task: Option<&TaskRow>, target: Target) -> Result<&TaskRow, Writ
         return Err((etag_mismatch(), None));
     }
     Ok(task)
-}
-
-fn apply_update(task: &mut TaskRow, update: TaskUpdate, new_id: Uuid) {
-    if let Some(title) = update.title {
-        task.title = title.into_text();
-    }
-    if let Some(notes) = update.notes {
-        task.notes = notes.into_text();
-    }
-    if let Some(priority) = update.priority {
-        task.priority = priority.into();
-    }
-    match update.due_date {
-        Change::Keep => {}
-        Change::Clear => task.due_date = None,
-        Change::Set(date) => task.due_date = Some(date.to_string()),
-    }
-    match update.due_time {
-        Change::Keep => {}
-        Change::Clear => task.due_time = None,
-        Change::Set(time) => task.due_time = Some(time),
-    }
-    if let Some(time_zone) = update.time_zone {
-        task.time_zone = time_zone;
-    }
-    if let Some(labels) = update.labels {
-        task.labels = labels.to_stored();
-    }
-    if let Some(reminders) = update.reminders {
-        task.reminders = reminder::replace(&task.reminders, &reminders, new_id, false);
-    }
 }

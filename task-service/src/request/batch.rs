@@ -6,7 +6,11 @@ use taskey_proto::task::v1::{
     batch_write_tasks_request::{Write as PbWrite, write::Write as PbKind},
 };
 
-use super::write::{RequestValidator, complete, create, delete, move_task, update};
+use super::{
+    update::update,
+    validator::RequestValidator,
+    write::{complete, create, delete, move_task},
+};
 use crate::model::write::{RepeatedFields, Write};
 
 /// Maximum number of writes in a batch.

@@ -20,8 +20,11 @@ use crate::{
 
 pub(crate) mod batch;
 pub(crate) mod list;
+pub(crate) mod options;
 pub(crate) mod recurrence;
 pub(crate) mod reminder;
+pub(crate) mod update;
+pub(crate) mod validator;
 pub(crate) mod webhook;
 pub(crate) mod write;
 

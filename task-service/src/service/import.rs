@@ -21,7 +21,7 @@ use crate::{
         rank::SequenceNumber,
         write::Write,
     },
-    request::write::WriteOptions,
+    request::options::WriteOptions,
     store::{
         import::{Counts, counts, find_existing},
         lists::{self, ListWrite},

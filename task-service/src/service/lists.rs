@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::{App, Writer, respond};
 use crate::{
     model::list::ListRow,
-    request::{self, write::WriteOptions},
+    request::{self, options::WriteOptions},
     response,
     store::{
         lists::{self, ListWrite},

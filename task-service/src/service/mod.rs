@@ -19,7 +19,7 @@ use crate::{
     error::row_rate_limited,
     model::{mutation::Actor, sync::SyncPoint, write::Write},
     reminders::Reminders,
-    request::write::WriteOptions,
+    request::options::WriteOptions,
     store::{
         lists::create_default,
         mutations::{Encode, Mutation},

@@ -26,7 +26,7 @@ use super::{
 use crate::{
     model::{TaskRow, sync::SyncPoint, write::Write},
     page::{PageEncoder, history_page},
-    request::{self, batch, recurrence, write, write::WriteOptions},
+    request::{self, batch, options::WriteOptions, recurrence, update, write},
     response,
     store::{history::pages, lists, tasks, transaction::Outcome},
     transfer::export::Export,
@@ -70,8 +70,8 @@ impl TaskService for Tasks {
         let writer = self.0.writer(&request)?;
         let (metadata, _, mut request) = request.into_parts();
         let options = WriteOptions::parse("UpdateTask", &request, &request.request_id, request.validate_only)?;
-        let repeated = write::split_off_repeated(&metadata, &mut request);
-        let writes = write::parse(|validator| write::update(request, repeated, validator))?;
+        let repeated = update::split_off_repeated(&metadata, &mut request);
+        let writes = write::parse(|validator| update::update(request, repeated, validator))?;
         self.write(writer, options, writes, Vec::new(), single_response).await
     }
 

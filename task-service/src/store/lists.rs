@@ -31,7 +31,7 @@ use crate::{
         mutation::Actor,
         rank::{self, SequenceNumber},
     },
-    request::write::WriteOptions,
+    request::options::WriteOptions,
     response,
 };
 

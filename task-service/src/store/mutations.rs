@@ -33,7 +33,7 @@ use crate::{
         rank::SequenceNumber,
         write::Write,
     },
-    request::{batch, write::WriteOptions},
+    request::{batch, options::WriteOptions},
 };
 
 /// Maximum number of rows that a statement inserts: engines limit the number of arguments.

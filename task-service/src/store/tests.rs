@@ -32,10 +32,7 @@ use super::{
 use crate::{
     MIGRATIONS,
     model::{TaskRow, mutation::Actor, write::Write},
-    request::{
-        write::WriteOptions,
-        write::{self, RequestValidator},
-    },
+    request::{options::WriteOptions, validator::RequestValidator, write},
 };
 
 mod lists;

@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::storage_limits::make_room_for_response;
 use crate::{
     error::request_id_reused,
-    request::write::{RequestId, WriteOptions},
+    request::options::{RequestId, WriteOptions},
 };
 
 /// How long responses to requests with an id are stored, unless newer ones of the owner take their place.

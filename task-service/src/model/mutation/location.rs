@@ -4,7 +4,10 @@ use std::ops::Bound::{Excluded, Unbounded};
 
 use uuid::Uuid;
 
-use super::{Scope, WorkingSet, WriteError, invalid_field, unknown_list};
+use super::{
+    Scope, WorkingSet,
+    error::{WriteError, invalid_field, unknown_list},
+};
 use crate::model::{
     rank,
     write::{Move, Position},
@@ -68,6 +71,17 @@ impl WorkingSet {
         self.change(id, |task| (task.parent_id, task.rank) = (scope.parent_id, rank));
         self.set_list(id, scope.list_id);
         Ok(id)
+    }
+
+    /// Moves a task and its descendants to a list.
+    pub(super) fn set_list(&mut self, id: Uuid, list_id: Uuid) {
+        if self.tree.node(id).is_some_and(|node| node.list_id == list_id) {
+            return;
+        }
+        let descendants = self.tree.descendants(id).into_iter().map(|(id, _)| id);
+        for id in descendants.chain([id]).collect::<Vec<_>>() {
+            self.change_node(id, |node| node.list_id = list_id);
+        }
     }
 
     /// Returns the scope of an active task.

@@ -1,16 +1,15 @@
-//! Recurring tasks: the next occurrence, which the completion of a task creates, and updates of a series.
+//! Recurring tasks: the next occurrence, which the completion of a task creates.
 
 use service_kit::status::ApiError;
 use uuid::Uuid;
 
-use super::{Node, WorkingSet, WriteError, apply_update, invalid_field};
+use super::{Node, WorkingSet, error::WriteError};
 use crate::{
     error::{quota_exceeded, task_not_recurring},
     model::{
         Revision, Target, TaskRow, rank,
-        recurrence::{Ending, Occurrence, Originals, REQUIRES_DUE, Recurrence},
+        recurrence::{Ending, Occurrence, Originals, Recurrence},
         reminder,
-        write::{Change, TaskUpdate, UpdateScope},
     },
 };
 
@@ -179,62 +178,4 @@ fn too_many() -> WriteError {
 /// Returns the stored recurrence of a task that begins a series, whose recurrence is checked.
 pub(super) fn first(task: &TaskRow, recurrence: Recurrence, series_id: Uuid) -> Option<String> {
     Some(Occurrence::first(series_id, recurrence, task.slot()?).to_stored())
-}
-
-/// Returns the stored recurrence of a task after an update. A new series has the id `series_id`.
-pub(super) fn updated(before: &TaskRow, update: &TaskUpdate, series_id: Uuid) -> Result<Option<String>, WriteError> {
-    let recurrence = match (&update.recurrence, &before.recurrence) {
-        (Change::Clear, _) | (Change::Keep, None) => return Ok(None),
-        (Change::Set(recurrence), _) => Some(recurrence),
-        (Change::Keep, Some(_)) => None,
-    };
-    let mut after = before.clone();
-    apply_update(&mut after, update.clone(), series_id);
-    let occurrence = before.occurrence();
-    let current = occurrence.as_ref().map(|occurrence| &occurrence.schedule.recurrence);
-    let changed = match recurrence.map(|recurrence| recurrence.apply(current)) {
-        Some(None) => return Err(invalid_rule("must be set")),
-        Some(Some(recurrence)) => Some(recurrence).filter(|recurrence| Some(recurrence) != current),
-        None => None,
-    };
-    if occurrence.as_ref().is_some_and(|occurrence| occurrence.next_task_id.is_some()) {
-        let error = invalid_field("task.recurrence", "must not change after the next occurrence was created");
-        return if changed.is_some() { Err(error) } else { Ok(before.recurrence.clone()) };
-    }
-    let slot = after.slot().ok_or_else(|| invalid_field("task.recurrence", REQUIRES_DUE))?;
-    let moves_due = (&before.due_date, before.due_time) != (&after.due_date, after.due_time);
-    let is_restarted = changed.is_some() || (moves_due && update.scope == UpdateScope::Following);
-    let Some(mut occurrence) = occurrence else {
-        let Some(recurrence) = changed else { return Ok(None) };
-        recurrence.check(slot, &after.time_zone).map_err(invalid_rule)?;
-        return Ok(first(&after, recurrence, series_id));
-    };
-    record_originals(&mut occurrence.schedule.originals, before, update);
-    if is_restarted {
-        let recurrence = changed.unwrap_or_else(|| occurrence.schedule.recurrence.clone());
-        recurrence.check(slot, &after.time_zone).map_err(invalid_rule)?;
-        occurrence = occurrence.restart(recurrence, slot);
-    }
-    Ok(Some(occurrence.to_stored()))
-}
-
-/// Keeps the values that an update replaces for this occurrence only.
-fn record_originals(originals: &mut Originals, before: &TaskRow, update: &TaskUpdate) {
-    fn record<T>(original: &mut Option<T>, is_updated: bool, scope: UpdateScope, before: impl FnOnce() -> T) {
-        match scope {
-            _ if !is_updated => {}
-            UpdateScope::This => *original = original.take().or_else(|| Some(before())),
-            UpdateScope::Unspecified | UpdateScope::Following => *original = None,
-        }
-    }
-    let Originals { title, notes, priority, time_zone, labels } = originals;
-    record(title, update.title.is_some(), update.scope, || before.title.clone());
-    record(notes, update.notes.is_some(), update.scope, || before.notes.clone());
-    record(priority, update.priority.is_some(), update.scope, || before.priority);
-    record(time_zone, update.time_zone.is_some(), update.scope, || before.time_zone.clone());
-    record(labels, update.labels.is_some(), update.scope, || before.labels.clone());
-}
-
-fn invalid_rule(description: &'static str) -> WriteError {
-    invalid_field("task.recurrence.rrule", description)
 }

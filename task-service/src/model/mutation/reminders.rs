@@ -3,7 +3,10 @@
 use service_kit::clock::Timestamp;
 use uuid::Uuid;
 
-use super::{WorkingSet, WriteError, invalid_field};
+use super::{
+    WorkingSet,
+    error::{WriteError, invalid_field},
+};
 use crate::{
     error::{reminder_not_fired, reminder_not_found},
     model::{

@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::*;
 use crate::{
     model::{Target, sync::SyncPoint},
-    request::write::RequestId,
+    request::options::RequestId,
     store::{
         changes::{self, Change},
         mutations::execute_within,

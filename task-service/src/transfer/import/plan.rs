@@ -20,7 +20,7 @@ use crate::{
         rank::SequenceNumber,
         write::{Imported, NewTask, Write},
     },
-    request::write::{RequestValidator, create},
+    request::{validator::RequestValidator, write::create},
 };
 
 /// The beginning of the hash of a key.

@@ -1,0 +1,124 @@
+//! Updates fields of tasks, and of the series of recurring ones.
+
+use service_kit::update_mask::CANNOT_BE_CHANGED;
+use uuid::Uuid;
+
+use super::{
+    WorkingSet,
+    error::{WriteError, invalid_field},
+    occurrences,
+};
+use crate::model::{
+    TaskRow,
+    recurrence::{Originals, REQUIRES_DUE},
+    reminder,
+    write::{Change, TaskUpdate, UpdateScope},
+};
+
+impl WorkingSet {
+    pub(super) fn update(&mut self, update: TaskUpdate, new_id: Uuid) -> Result<Uuid, WriteError> {
+        let task = self.active_task(update.target)?;
+        if let Some(path) = update.repeated.first_difference(task) {
+            return Err(invalid_field(path, CANNOT_BE_CHANGED));
+        }
+        let id = task.id;
+        if update.has_changes() {
+            let recurrence = updated_recurrence(task, &update, new_id)?;
+            self.change(id, |task| {
+                apply_update(task, update, new_id);
+                task.recurrence = recurrence;
+            });
+        }
+        Ok(id)
+    }
+}
+
+/// Applies an update to a task, except to its recurrence.
+fn apply_update(task: &mut TaskRow, update: TaskUpdate, new_id: Uuid) {
+    if let Some(title) = update.title {
+        task.title = title.into_text();
+    }
+    if let Some(notes) = update.notes {
+        task.notes = notes.into_text();
+    }
+    if let Some(priority) = update.priority {
+        task.priority = priority.into();
+    }
+    match update.due_date {
+        Change::Keep => {}
+        Change::Clear => task.due_date = None,
+        Change::Set(date) => task.due_date = Some(date.to_string()),
+    }
+    match update.due_time {
+        Change::Keep => {}
+        Change::Clear => task.due_time = None,
+        Change::Set(time) => task.due_time = Some(time),
+    }
+    if let Some(time_zone) = update.time_zone {
+        task.time_zone = time_zone;
+    }
+    if let Some(labels) = update.labels {
+        task.labels = labels.to_stored();
+    }
+    if let Some(reminders) = update.reminders {
+        task.reminders = reminder::replace(&task.reminders, &reminders, new_id, false);
+    }
+}
+
+/// Returns the stored recurrence of a task after an update. A new series has the id `series_id`.
+fn updated_recurrence(before: &TaskRow, update: &TaskUpdate, series_id: Uuid) -> Result<Option<String>, WriteError> {
+    let recurrence = match (&update.recurrence, &before.recurrence) {
+        (Change::Clear, _) | (Change::Keep, None) => return Ok(None),
+        (Change::Set(recurrence), _) => Some(recurrence),
+        (Change::Keep, Some(_)) => None,
+    };
+    let mut after = before.clone();
+    apply_update(&mut after, update.clone(), series_id);
+    let occurrence = before.occurrence();
+    let current = occurrence.as_ref().map(|occurrence| &occurrence.schedule.recurrence);
+    let changed = match recurrence.map(|recurrence| recurrence.apply(current)) {
+        Some(None) => return Err(invalid_rule("must be set")),
+        Some(Some(recurrence)) => Some(recurrence).filter(|recurrence| Some(recurrence) != current),
+        None => None,
+    };
+    if occurrence.as_ref().is_some_and(|occurrence| occurrence.next_task_id.is_some()) {
+        let error = invalid_field("task.recurrence", "must not change after the next occurrence was created");
+        return if changed.is_some() { Err(error) } else { Ok(before.recurrence.clone()) };
+    }
+    let slot = after.slot().ok_or_else(|| invalid_field("task.recurrence", REQUIRES_DUE))?;
+    let moves_due = (&before.due_date, before.due_time) != (&after.due_date, after.due_time);
+    let is_restarted = changed.is_some() || (moves_due && update.scope == UpdateScope::Following);
+    let Some(mut occurrence) = occurrence else {
+        let Some(recurrence) = changed else { return Ok(None) };
+        recurrence.check(slot, &after.time_zone).map_err(invalid_rule)?;
+        return Ok(occurrences::first(&after, recurrence, series_id));
+    };
+    record_originals(&mut occurrence.schedule.originals, before, update);
+    if is_restarted {
+        let recurrence = changed.unwrap_or_else(|| occurrence.schedule.recurrence.clone());
+        recurrence.check(slot, &after.time_zone).map_err(invalid_rule)?;
+        occurrence = occurrence.restart(recurrence, slot);
+    }
+    Ok(Some(occurrence.to_stored()))
+}
+
+/// Keeps the values that an update replaces for this occurrence only.
+fn record_originals(originals: &mut Originals, before: &TaskRow, update: &TaskUpdate) {
+    fn record<T>(original: &mut Option<T>, is_updated: bool, scope: UpdateScope, before: impl FnOnce() -> T) {
+        match scope {
+            _ if !is_updated => {}
+            UpdateScope::This => *original = original.take().or_else(|| Some(before())),
+            UpdateScope::Unspecified | UpdateScope::Following => *original = None,
+        }
+    }
+    let Originals { title, notes, priority, time_zone, labels } = originals;
+    record(title, update.title.is_some(), update.scope, || before.title.clone());
+    record(notes, update.notes.is_some(), update.scope, || before.notes.clone());
+    record(priority, update.priority.is_some(), update.scope, || before.priority);
+    record(time_zone, update.time_zone.is_some(), update.scope, || before.time_zone.clone());
+    record(labels, update.labels.is_some(), update.scope, || before.labels.clone());
+}
+
+fn invalid_rule(description: &'static str) -> WriteError {
+    invalid_field("task.recurrence.rrule", description)
+}
