@@ -273,6 +273,9 @@ impl Decoder for RawCodec {
 }
 
 /// Returns the code, the reason and the invalid fields of an error, in the order of their paths.
+///
+/// # Panics
+/// If the only invalid field is not named in the message.
 #[must_use]
 pub fn refusal(status: &Status) -> (Code, String, Vec<String>) {
     let details = status.get_error_details();
@@ -280,6 +283,9 @@ pub fn refusal(status: &Status) -> (Code, String, Vec<String>) {
     let violations = details.bad_request().map(|bad| bad.field_violations.clone()).unwrap_or_default();
     let mut fields: Vec<_> = violations.into_iter().map(|violation| violation.field).collect();
     fields.sort();
+    if let ("VALIDATION_FAILED", [field]) = (&reason[..], &fields[..]) {
+        assert!(status.message().starts_with(&format!("{field}: ")), "the message does not name the field: {status:?}");
+    }
     (status.code(), reason, fields)
 }
 

@@ -11,9 +11,10 @@ pub(crate) fn task_not_found() -> ApiError {
     ApiError::new(Code::NotFound, ErrorReason::TaskNotFound, "the task does not exist")
 }
 
-/// Returns the error for an invalid field, which the caller adds with [`ApiError::field`].
-pub(crate) fn validation_failed(description: &'static str) -> ApiError {
-    ApiError::new(Code::InvalidArgument, ErrorReason::ValidationFailed, description)
+/// Returns the error for an invalid field, by its path in the request.
+pub(crate) fn validation_failed(path: &str, description: &str) -> ApiError {
+    let message = format!("{path}: {description}");
+    ApiError::new(Code::InvalidArgument, ErrorReason::ValidationFailed, message).field(path, description)
 }
 
 /// Returns the error for a task or list that has changed since the caller read it.

@@ -25,7 +25,7 @@ mod reminders;
 mod tree;
 mod update;
 
-pub(crate) use error::WriteError;
+use error::WriteError;
 pub(crate) use location::MAX_LEVELS;
 pub(crate) use tree::{Node, Relative, TaskTree};
 
@@ -118,7 +118,7 @@ impl WorkingSet {
             Write::Acknowledge { target, reminder_id } => self.acknowledge(target, reminder_id)?,
         };
         if self.active_delta > delta_before && self.active_delta > self.max_active_delta {
-            return Err((quota_exceeded("the account has reached its limit of active tasks"), None));
+            return Err(quota_exceeded("the account has reached its limit of active tasks").into());
         }
         Ok(self.tree.task(id).cloned())
     }
@@ -191,9 +191,9 @@ impl WorkingSet {
 
 /// Returns the task, if it exists and its etag matches.
 fn check_target(task: Option<&TaskRow>, target: Target) -> Result<&TaskRow, WriteError> {
-    let task = task.ok_or_else(|| (task_not_found(), None))?;
+    let task = task.ok_or_else(task_not_found)?;
     if target.revision.is_some_and(|revision| revision != task.revision) {
-        return Err((etag_mismatch(), None));
+        return Err(etag_mismatch().into());
     }
     Ok(task)
 }

@@ -191,8 +191,7 @@ impl Webhooks {
 
     /// Checks that messages may be sent to a URL.
     async fn check_url(&self, url: &Url) -> Result<(), ApiError> {
-        let forbidden = |error: String| validation_failed("webhook.url cannot be used").field("webhook.url", error);
-        self.sender.check_url(url).await.map_err(|error| forbidden(error.to_string()))
+        self.sender.check_url(url).await.map_err(|error| validation_failed("webhook.url", &error.to_string()))
     }
 
     async fn change(&self, owner: Uuid, target: Target, change: WebhookChange) -> Result<Webhook, ApiError> {

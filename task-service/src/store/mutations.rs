@@ -176,16 +176,10 @@ pub(super) fn apply(
         };
         match working_set.apply(index, write, *new_id) {
             Ok(row) => rows.push(row),
-            Err((error, field)) => {
-                let prefix = prefixes.get(index);
-                let field = field.or_else(|| {
-                    prefix.is_some().then_some((id_path, "identifies the task for which the write failed"))
-                });
-                let error = if prefix.is_some() { batch::with_write_index(error, index) } else { error };
-                let prefix = prefix.map(String::as_str).unwrap_or_default();
-                return Err(match field {
-                    Some((path, description)) => error.field(format!("{prefix}{path}"), description),
-                    None => error,
+            Err(error) => {
+                return Err(match prefixes.get(index) {
+                    None => error.into_api_error("", None),
+                    Some(prefix) => batch::with_write_index(error.into_api_error(prefix, Some(id_path)), index),
                 });
             }
         }

@@ -19,12 +19,14 @@ impl WorkingSet {
         let MutationContext { owner, now, sequence, .. } = self.context;
         let id = task.id.unwrap_or(new_id);
         if self.taken.contains(&id) || self.is_created(id) {
-            return Err((task_id_taken(), Some(("task_id", "is the id of another task or list of the caller"))));
+            let field = ("task_id", "is the id of another task or list of the caller");
+            return Err(WriteError::Other(task_id_taken(), Some(field)));
         }
         let imported = task.imported.as_deref();
         let source_id = imported.and_then(|imported| imported.source_id.clone());
         if source_id.as_ref().is_some_and(|source_id| self.taken_sources.contains(source_id)) {
-            return Err((task_id_taken(), Some(("task.source_id", "is the source id of another task of the caller"))));
+            let field = ("task.source_id", "is the source id of another task of the caller");
+            return Err(WriteError::Other(task_id_taken(), Some(field)));
         }
         let scope = self.scope_for(task.list_id, task.parent_id, ["task.list_id", "task.parent_id"])?;
         let due_date = task.due_date.map(|date| date.to_string());

@@ -124,17 +124,17 @@ impl WorkingSet {
     pub(super) fn skip_occurrence(&mut self, target: Target) -> Result<Uuid, WriteError> {
         let task = self.active_task(target)?;
         let Some(occurrence) = task.occurrence() else {
-            return Err((task_not_recurring("the task does not recur"), None));
+            return Err(task_not_recurring("the task does not recur").into());
         };
         if let Some(next) = occurrence.next_task_id {
-            return Err((superseded(next), None));
+            return Err(superseded(next).into());
         }
         if task.complete_time.is_some() {
-            return Err((task_not_recurring("the task is completed; reopen it first"), None));
+            return Err(task_not_recurring("the task is completed; reopen it first").into());
         }
         let next = occurrence.next(series_zone(task, &occurrence), self.context.now, Ending::Skipped);
         let next = next.ok_or_else(|| {
-            (task_not_recurring("the rule has ended with this occurrence; complete or delete the task"), None)
+            task_not_recurring("the rule has ended with this occurrence; complete or delete the task")
         })?;
         self.change(target.id, |task| follow(task, &occurrence.schedule.originals, &next));
         Ok(target.id)
@@ -144,7 +144,7 @@ impl WorkingSet {
     pub(super) fn stop_recurrence(&mut self, target: Target) -> Result<Uuid, WriteError> {
         match self.active_task(target)?.occurrence().map(|occurrence| occurrence.next_task_id) {
             None => {}
-            Some(Some(next)) => return Err((superseded(next), None)),
+            Some(Some(next)) => return Err(superseded(next).into()),
             Some(None) => self.change(target.id, |task| task.recurrence = None),
         }
         Ok(target.id)
@@ -172,7 +172,7 @@ fn superseded(next: Uuid) -> ApiError {
 }
 
 fn too_many() -> WriteError {
-    (quota_exceeded("a call creates at most 100 tasks as next occurrences and their subtasks"), None)
+    quota_exceeded("a call creates at most 100 tasks as next occurrences and their subtasks").into()
 }
 
 /// Returns the stored recurrence of a task that begins a series, whose recurrence is checked.

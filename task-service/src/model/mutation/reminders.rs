@@ -28,7 +28,7 @@ impl WorkingSet {
     pub(super) fn acknowledge(&mut self, target: Target, id: Uuid) -> Result<Uuid, WriteError> {
         let reminder = self.find_reminder(target, id)?;
         if reminder.fire_time.is_none() {
-            return Err((reminder_not_fired(), None));
+            return Err(reminder_not_fired().into());
         }
         let now = self.context.now;
         if reminder.acknowledge_time.is_none() {
@@ -41,7 +41,7 @@ impl WorkingSet {
     fn find_reminder(&self, target: Target, id: Uuid) -> Result<Reminder, WriteError> {
         let task = self.active_task(target)?;
         let found = reminder::parse(&task.reminders).find(|reminder| reminder.id == id);
-        found.ok_or_else(|| (reminder_not_found(), None))
+        found.ok_or_else(|| reminder_not_found().into())
     }
 
     fn change_reminder(&mut self, task: Uuid, id: Uuid, change: impl Fn(&mut Reminder)) {

@@ -125,6 +125,8 @@ async fn a_snoozed_reminder_fires_again(database: TestDatabase) {
     let again = ann.task_after_firings(&created.id, 1).await;
     assert_eq!((again.reminders[0].fire_time, again.reminders[0].snooze_time), (Some(time.into()), None));
     let past = ann.snooze(&again, 0, service.clock.now()).await;
+    let message = past.as_ref().expect_err("the call was not refused").message();
+    assert_eq!(message, "remind_time: must be in the future");
     assert_refused!(past, InvalidArgument, "VALIDATION_FAILED", "remind_time");
 }
 
