@@ -40,7 +40,9 @@ pub(crate) fn parse(request: BatchWriteTasksRequest) -> Result<(Vec<Write>, Vec<
             writes.extend(parse_write(kind, &mut validator));
             prefixes.push(prefix);
         } else {
-            violations.add(format!("writes[{index}]"), "must set create, update, delete, complete, reopen or move");
+            let description =
+                "must set create, update, delete, complete, reopen, move, skip_occurrence or stop_recurrence";
+            violations.add(format!("writes[{index}]"), description);
         }
         first_invalid_index = first_invalid_index.or((!violations.is_empty()).then_some(index));
     }
@@ -61,6 +63,8 @@ fn kind_name(kind: &PbKind) -> &'static str {
         PbKind::Complete(_) => "complete",
         PbKind::Reopen(_) => "reopen",
         PbKind::Move(_) => "move",
+        PbKind::SkipOccurrence(_) => "skip_occurrence",
+        PbKind::StopRecurrence(_) => "stop_recurrence",
     }
 }
 
@@ -72,6 +76,12 @@ fn parse_write(kind: PbKind, validator: &mut RequestValidator<'_>) -> Option<Wri
         PbKind::Complete(request) => complete(&request, validator),
         PbKind::Reopen(request) => validator.target("id", &request.id, &request.etag).map(Write::Reopen),
         PbKind::Move(request) => move_task(&request, validator),
+        PbKind::SkipOccurrence(request) => {
+            validator.target("id", &request.id, &request.etag).map(Write::SkipOccurrence)
+        }
+        PbKind::StopRecurrence(request) => {
+            validator.target("id", &request.id, &request.etag).map(Write::StopRecurrence)
+        }
     }
 }
 
@@ -84,6 +94,8 @@ fn reject_write_options(validator: &mut RequestValidator<'_>, kind: &PbKind) {
         PbKind::Complete(request) => (&request.request_id, request.validate_only),
         PbKind::Reopen(request) => (&request.request_id, request.validate_only),
         PbKind::Move(request) => (&request.request_id, request.validate_only),
+        PbKind::SkipOccurrence(request) => (&request.request_id, request.validate_only),
+        PbKind::StopRecurrence(request) => (&request.request_id, request.validate_only),
     };
     if !request_id.is_empty() {
         validator.add("request_id", "must be set on the batch, not on one of its writes");

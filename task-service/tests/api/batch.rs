@@ -3,7 +3,7 @@
 use service_kit::{assert_refused, on_each_database, testing::TestDatabase};
 use taskey_proto::task::v1::{
     BatchWriteTasksRequest, CompleteTaskRequest, CreateTaskRequest, DeleteTaskRequest, MoveTaskRequest,
-    ReopenTaskRequest, Task, UpdateTaskRequest,
+    ReopenTaskRequest, SkipOccurrenceRequest, StopRecurrenceRequest, Task, UpdateTaskRequest,
     batch_write_tasks_request::{Write, write::Write as Kind},
     move_task_request::Position,
     task::State,
@@ -12,7 +12,7 @@ use tonic::Status;
 use tonic_types::StatusExt;
 
 use crate::{
-    calls::{after, batch, before, complete, create, delete, rename, to, under},
+    calls::{after, batch, before, complete, create, delete, rename, skip, stop, to, under},
     order::make,
     support::{Service, titled, with_revision},
 };
@@ -148,6 +148,8 @@ async fn field_violations_include_the_path_of_the_write(database: TestDatabase) 
         (Some(complete("")), "writes[2].complete.id"),
         (Some(Kind::Reopen(ReopenTaskRequest::default())), "writes[2].reopen.id"),
         (Some(Kind::Move(under(&task.id, "1", LAST))), "writes[2].move.parent_id"),
+        (Some(skip("1")), "writes[2].skip_occurrence.id"),
+        (Some(stop("")), "writes[2].stop_recurrence.id"),
         (None, "writes[2]"),
     ] {
         let mut request = batch([complete(&task.id), complete(&task.id)]);
@@ -199,6 +201,8 @@ async fn failed_write_is_identified(database: TestDatabase) {
     let into = MoveTaskRequest { list_id: missing.clone(), ..to(&task.id, LAST) };
     assert_refused!(failing(Kind::Move(into)).await, NotFound, "LIST_NOT_FOUND", "writes[1].move.list_id");
     let outcome = failing(Kind::Move(to(&task.id, before(&task)))).await;
+    let message = "writes[1].move.before_id: is not an active sibling at the new position";
+    assert_eq!(outcome.as_ref().expect_err("the call was not refused").message(), message);
     assert_refused!(outcome, InvalidArgument, "VALIDATION_FAILED", "writes[1].move.before_id");
     assert_eq!(ann.tasks_by_rank(true).await, [task]);
 }
@@ -240,7 +244,9 @@ async fn writes_have_no_request_id_or_validate_only(database: TestDatabase) {
     let delete = DeleteTaskRequest { id: id.clone(), request_id: request_id(), validate_only, ..Default::default() };
     let complete =
         CompleteTaskRequest { id: id.clone(), request_id: request_id(), validate_only, ..Default::default() };
-    let reopen = ReopenTaskRequest { id: id.clone(), etag, request_id: request_id(), validate_only };
+    let reopen = ReopenTaskRequest { id: id.clone(), etag: etag.clone(), request_id: request_id(), validate_only };
+    let skip = SkipOccurrenceRequest { id: id.clone(), etag: etag.clone(), request_id: request_id(), validate_only };
+    let stop = StopRecurrenceRequest { id: id.clone(), etag, request_id: request_id(), validate_only };
     let to_end = MoveTaskRequest { request_id: request_id(), validate_only, ..to(&id, LAST) };
     assert_refuses_own("create", Kind::Create(create)).await;
     assert_refuses_own("update", Kind::Update(update)).await;
@@ -248,6 +254,8 @@ async fn writes_have_no_request_id_or_validate_only(database: TestDatabase) {
     assert_refuses_own("complete", Kind::Complete(complete)).await;
     assert_refuses_own("reopen", Kind::Reopen(reopen)).await;
     assert_refuses_own("move", Kind::Move(to_end)).await;
+    assert_refuses_own("skip_occurrence", Kind::SkipOccurrence(skip)).await;
+    assert_refuses_own("stop_recurrence", Kind::StopRecurrence(stop)).await;
     assert_eq!(ann.tasks_by_rank(true).await, [task]);
 }
 

@@ -3,7 +3,7 @@
 use taskey_proto::task::v1::{
     BatchWriteTasksRequest, CompleteTaskRequest, CreateTaskListRequest, CreateTaskRequest, DeleteTaskListRequest,
     DeleteTaskRequest, GetTaskListRequest, ListTaskListsRequest, ListTaskListsResponse, ListTasksRequest,
-    MoveTaskRequest, Task, TaskList, UpdateTaskRequest,
+    MoveTaskRequest, SkipOccurrenceRequest, StopRecurrenceRequest, Task, TaskList, UpdateTaskRequest,
     batch_write_tasks_request::{Write, write::Write as Kind},
     move_task_request::Position,
 };
@@ -48,6 +48,14 @@ pub(crate) fn rename(id: &str, title: &str) -> Kind {
 
 pub(crate) fn complete(id: &str) -> Kind {
     Kind::Complete(CompleteTaskRequest { id: id.to_owned(), ..CompleteTaskRequest::default() })
+}
+
+pub(crate) fn skip(id: &str) -> Kind {
+    Kind::SkipOccurrence(SkipOccurrenceRequest { id: id.to_owned(), ..SkipOccurrenceRequest::default() })
+}
+
+pub(crate) fn stop(id: &str) -> Kind {
+    Kind::StopRecurrence(StopRecurrenceRequest { id: id.to_owned(), ..StopRecurrenceRequest::default() })
 }
 
 pub(crate) fn delete(id: &str) -> Kind {

@@ -4,8 +4,8 @@
 use service_kit::{clock::Timestamp, testing::refusal};
 use taskey_proto::task::v1::{
     BatchWriteTasksRequest, CompleteTaskRequest, CreateTaskListRequest, CreateTaskRequest, DeleteTaskListRequest,
-    DeleteTaskRequest, ListTaskListsRequest, ListTasksRequest, MoveTaskRequest, ReopenTaskRequest, Task, TaskList,
-    UpdateTaskListRequest, UpdateTaskRequest,
+    DeleteTaskRequest, ListTaskListsRequest, ListTasksRequest, MoveTaskRequest, ReopenTaskRequest,
+    SkipOccurrenceRequest, StopRecurrenceRequest, Task, TaskList, UpdateTaskListRequest, UpdateTaskRequest,
     batch_write_tasks_request::{Write as PbWrite, write::Write as Kind},
     task_list_service_client::TaskListServiceClient,
 };
@@ -144,6 +144,12 @@ impl Engine {
                 client.reopen_task(ReopenTaskRequest { request_id, validate_only, ..request }).await
             }
             Kind::Move(request) => client.move_task(MoveTaskRequest { request_id, validate_only, ..request }).await,
+            Kind::SkipOccurrence(request) => {
+                client.skip_occurrence(SkipOccurrenceRequest { request_id, validate_only, ..request }).await
+            }
+            Kind::StopRecurrence(request) => {
+                client.stop_recurrence(StopRecurrenceRequest { request_id, validate_only, ..request }).await
+            }
         }
     }
 

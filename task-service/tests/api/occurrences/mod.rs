@@ -10,6 +10,7 @@ use tonic::Status;
 
 use crate::support::{Service, User, titled};
 
+mod batch;
 mod completion;
 mod late;
 mod model;
