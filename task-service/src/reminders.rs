@@ -57,6 +57,8 @@ impl Reminders {
 
     /// Fires reminders for as long as it is awaited.
     pub(crate) async fn run(&self) {
+        // Exported before the first reminder, so that alerts see it.
+        count_fired(0, 0);
         let mut failing = false;
         loop {
             let result = self.fire_due().await;
@@ -83,8 +85,7 @@ impl Reminders {
             }
             gauge!("taskey_reminders_due_accounts").set(as_gauge(count_due(&self.db, now).await?));
             let batch = fire_batch(&self.db, now).await?;
-            counter!("taskey_reminders_fired_total", "late" => "false").increment(batch.on_time);
-            counter!("taskey_reminders_fired_total", "late" => "true").increment(batch.late);
+            count_fired(batch.on_time, batch.late);
             batch.changed.into_iter().for_each(|owner| self.watches.notify(owner));
             if batch.due == 0 {
                 // All owners are locked by mutations or by other replicas.
@@ -92,4 +93,10 @@ impl Reminders {
             }
         }
     }
+}
+
+/// Counts reminders that have fired in time, and those that were late.
+fn count_fired(on_time: u64, late: u64) {
+    counter!("taskey_reminders_fired_total", "late" => "false").increment(on_time);
+    counter!("taskey_reminders_fired_total", "late" => "true").increment(late);
 }

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use metrics::gauge;
+use metrics::{counter, gauge};
 use service_kit::{
     clock::Clock,
     db::{self, Db},
@@ -59,6 +59,8 @@ pub(crate) struct Dispatcher {
 impl Dispatcher {
     /// Sends messages, and encrypts secrets with the current key, for as long as it is awaited.
     pub(crate) async fn run(self: &Arc<Self>) {
+        // Exported before the first pause, so that alerts see it.
+        counter!("taskey_webhooks_paused_total").increment(0);
         tokio::join!(self.dispatch(), self.sweep(), self.sender.secrets().follow(&self.db, &self.clock));
     }
 
