@@ -6,15 +6,23 @@ use service_kit::{
     random,
 };
 
-use crate::{config::DatabaseArgs, store::epoch};
+use crate::{
+    config::DatabaseArgs,
+    store::{epoch, webhook_queue},
+};
 
-/// Begins a new epoch of a restored database: sync tokens, page tokens and etags of the lost history are refused.
+/// Begins a new epoch of a restored database: sync tokens, page tokens and etags of the lost history are refused, and
+/// webhooks start again with all tasks when the server starts, because their receivers may have changes that were lost.
 ///
 /// # Errors
 /// If the database does not exist, its tables are not those of this program, or it fails.
 pub async fn begin_epoch(database: &DatabaseArgs) -> anyhow::Result<()> {
     let db = open_existing(database, Migrate::Never).await?;
-    let begun = epoch::begin(&db, random::id()).await;
+    let begun = async {
+        epoch::begin(&db, random::id()).await?;
+        webhook_queue::mark_all_due(&db).await
+    };
+    let begun = begun.await;
     db.close().await;
     Ok(begun?)
 }

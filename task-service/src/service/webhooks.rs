@@ -126,7 +126,7 @@ impl WebhookService for Webhooks {
         let webhook = webhooks::get(db, owner, id).await?;
         let sync_token = webhook.sync_token.clone();
         let content = WatchTasksResponse { sync_token, checkpoint: true, ..WatchTasksResponse::default() };
-        let body = message::to_json(&content, &ChangedFields::new())?;
+        let body = message::to_json(&content, &ChangedFields::new(), false)?;
         let message_id = format!("msg_{}", random::id().simple());
         let attempt = self.sender.send(&webhook, message_id, body, TEST_TIMEOUT).await?;
         webhook_queue::add_attempt(db, owner, id, attempt.clone()).await.map_err(ApiError::from)?;

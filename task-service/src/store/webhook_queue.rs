@@ -51,6 +51,15 @@ pub(crate) async fn mark_due(db: &Db, now: Timestamp, owners: Vec<Uuid>) -> Resu
     .await
 }
 
+/// Makes all active webhooks due that are not, because the positions of all have expired.
+///
+/// # Errors
+/// Those of the database.
+pub(crate) async fn mark_all_due(db: &Db) -> Result<(), Error> {
+    const UPDATE: &str = "update webhooks set due_time = 0 where due_time is null and pause_time is null";
+    db.execute(UPDATE, args![]).await.map(drop)
+}
+
 /// Makes at most `limit` webhooks due whose owners have changes that were not sent, and returns their number.
 ///
 /// # Errors

@@ -61,9 +61,9 @@ impl Delivery<'_> {
 
     /// Sends the next message, if there is one. Returns what happens next, and whether the claim is still valid.
     async fn send_next(&mut self) -> Result<(Next, bool), ApiError> {
-        let page = self.next_page().await?;
+        let (page, is_reset) = self.next_page().await?;
         let (position, token, has_more) = (page.point.change, page.token.clone(), page.has_more);
-        let attempt = match self.send(page).await {
+        let attempt = match self.send(page, is_reset).await {
             Err(error) if error.reason() == ErrorReason::WebhooksDisabled => {
                 tracing::error!(webhook_id = %self.webhook.id, "the key of the secret of a webhook is missing");
                 return self.save(Next::RetryAt(self.clock.now() + KEY_RETRY_DELAY), None).await;
@@ -101,8 +101,8 @@ impl Delivery<'_> {
     }
 
     /// Returns the changes of the next message: those of the message that has failed, or those after the position. After
-    /// the position has expired, it starts with all tasks.
-    async fn next_page(&mut self) -> Result<SyncPage, ApiError> {
+    /// the position has expired, it starts again with all tasks, and returns true.
+    async fn next_page(&mut self) -> Result<(SyncPage, bool), ApiError> {
         let (owner, tokens) = (self.webhook.owner_id, &self.changes.tokens);
         let open = |token: &str| SyncPoint::open(tokens, owner, token).ok().flatten();
         let since = open(&self.webhook.sync_token);
@@ -110,15 +110,15 @@ impl Delivery<'_> {
             Some(end) => self.changes.page_until(owner, since, end, PAGE_SIZE).await,
             None => self.changes.page(owner, since, PAGE_SIZE).await,
         };
-        let mut page = match page {
+        let (mut page, is_reset) = match page {
             Err(error) if error.reason() == ErrorReason::SyncTokenExpired => {
                 tracing::warn!(webhook_id = %self.webhook.id, "the position of a webhook has expired; it starts again");
-                self.changes.page(owner, None, PAGE_SIZE).await?
+                (self.changes.page(owner, None, PAGE_SIZE).await?, true)
             }
-            page => page?,
+            page => (page?, false),
         };
         self.apply_filter(&mut page).await?;
-        Ok(page)
+        Ok((page, is_reset))
     }
 
     /// Removes the changes of tasks that do not match the filter. Lists and purged tasks cannot be compared with it.
@@ -150,16 +150,16 @@ impl Delivery<'_> {
         Ok(fields)
     }
 
-    /// Sends a page. Without changes there is nothing to send.
-    async fn send(&self, page: SyncPage) -> Result<Option<Attempt>, ApiError> {
+    /// Sends a page. Without changes there is nothing to send, unless the receiver must discard what it has received.
+    async fn send(&self, page: SyncPage, is_reset: bool) -> Result<Option<Attempt>, ApiError> {
         let SyncPage { changes, list_changes, token, point, has_more } = page;
-        if changes.is_empty() && list_changes.is_empty() {
+        if changes.is_empty() && list_changes.is_empty() && !is_reset {
             return Ok(None);
         }
         let id = message::id(&self.webhook, &token);
         let changed_fields = self.changed_fields(&changes, point.change).await?;
         let content = WatchTasksResponse { changes, list_changes, sync_token: token, checkpoint: !has_more };
-        let body = message::to_json(&content, &changed_fields)?;
+        let body = message::to_json(&content, &changed_fields, is_reset)?;
         self.sender.send(&self.webhook, id, body, ATTEMPT_TIMEOUT).await.map(Some)
     }
 }

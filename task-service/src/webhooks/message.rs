@@ -40,11 +40,15 @@ pub(super) fn id(webhook: &WebhookRow, end: &str) -> String {
 pub(crate) type ChangedFields = BTreeMap<Uuid, Vec<String>>;
 
 /// Returns the JSON of a message, which is that of the gateway: fields with default values are included. Each change of a
-/// task also has `changedFields`.
+/// task also has `changedFields`, and the message has `reset`.
 ///
 /// # Errors
 /// INTERNAL if the contract is inconsistent.
-pub(crate) fn to_json(message: &WatchTasksResponse, changed_fields: &ChangedFields) -> Result<Vec<u8>, ApiError> {
+pub(crate) fn to_json(
+    message: &WatchTasksResponse,
+    changed_fields: &ChangedFields,
+    is_reset: bool,
+) -> Result<Vec<u8>, ApiError> {
     let mut dynamic = DynamicMessage::new(DESCRIPTOR.clone());
     dynamic.transcode_from(message).map_err(ApiError::internal)?;
     let options = SerializeOptions::new().skip_default_fields(false);
@@ -53,6 +57,7 @@ pub(crate) fn to_json(message: &WatchTasksResponse, changed_fields: &ChangedFiel
         let id: Option<Uuid> = change["id"].as_str().and_then(|id| id.parse().ok());
         change["changedFields"] = json!(id.and_then(|id| changed_fields.get(&id)).unwrap_or(&Vec::new()));
     }
+    value["reset"] = json!(is_reset);
     serde_json::to_vec(&value).map_err(ApiError::internal)
 }
 
@@ -73,9 +78,16 @@ mod tests {
             ..WatchTasksResponse::default()
         };
         let changed_fields = BTreeMap::from([(id, vec!["title".to_owned()])]);
-        let json: Value = serde_json::from_slice(&to_json(&message, &changed_fields).expect("valid")).expect("JSON");
+        let json: Value =
+            serde_json::from_slice(&to_json(&message, &changed_fields, false).expect("valid")).expect("JSON");
         let change = json!({ "id": id.to_string(), "removed": true, "changedFields": ["title"] });
-        let expected = json!({ "changes": [change], "listChanges": [], "syncToken": "token", "checkpoint": false });
+        let expected = json!({
+            "changes": [change],
+            "listChanges": [],
+            "syncToken": "token",
+            "checkpoint": false,
+            "reset": false,
+        });
         assert_eq!(json, expected);
     }
 }

@@ -67,9 +67,7 @@ impl Service {
 
     /// Starts a service with additional flags and waits until it serves.
     pub(crate) async fn start_with(database: &TestDatabase, flags: &[&str]) -> Self {
-        let service = Self::launch(database, flags, clock(), true, |_| {}).await;
-        service.wait_for_status(ServingStatus::Serving).await;
-        service
+        Self::start_at(database, flags, clock()).await
     }
 
     /// Starts a service with changed settings and waits until it serves.
@@ -92,6 +90,11 @@ impl Service {
     pub(crate) async fn restart_with(self, database: &TestDatabase, flags: &[&str]) -> Self {
         let time = (self.clock.clone(), self.manual_clock.clone());
         self.stop().await;
+        Self::start_at(database, flags, time).await
+    }
+
+    /// Starts a service with additional flags and this clock, and waits until it serves.
+    pub(crate) async fn start_at(database: &TestDatabase, flags: &[&str], time: (Clock, ManualClock)) -> Self {
         let service = Self::launch(database, flags, time, true, |_| {}).await;
         service.wait_for_status(ServingStatus::Serving).await;
         service
@@ -102,17 +105,12 @@ impl Service {
         let time = (self.clock.clone(), self.manual_clock.clone());
         self.stop().await;
         time.1.advance(downtime);
-        let service = Self::launch(database, &[], time, true, |_| {}).await;
-        service.wait_for_status(ServingStatus::Serving).await;
-        service
+        Self::start_at(database, &[], time).await
     }
 
     /// Starts another replica with the same clock. Like every service, it purges on start.
     pub(crate) async fn start_replica(&self, database: &TestDatabase, flags: &[&str]) -> Self {
-        let time = (self.clock.clone(), self.manual_clock.clone());
-        let replica = Self::launch(database, flags, time, true, |_| {}).await;
-        replica.wait_for_status(ServingStatus::Serving).await;
-        replica
+        Self::start_at(database, flags, (self.clock.clone(), self.manual_clock.clone())).await
     }
 
     /// Starts a service whose feed does not send anything yet.

@@ -17,6 +17,7 @@ mod management;
 mod pauses;
 mod receiver;
 mod replicas;
+mod restored;
 mod rotation;
 
 /// The flags with which receivers of tests are permitted.
