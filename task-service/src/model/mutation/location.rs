@@ -13,6 +13,9 @@ use crate::model::{
     write::{Move, Position},
 };
 
+/// The greatest index of a rank in a mutation.
+const LAST_INDEX: usize = 999;
+
 /// Maximum number of levels of tasks and subtasks.
 pub(crate) const MAX_LEVELS: usize = 5;
 
@@ -119,7 +122,13 @@ impl WorkingSet {
             Position::After(anchor) => {
                 let low = rank_of(anchor);
                 let high = ranks.and_then(|ranks| ranks.range((Excluded(low.clone()), Unbounded)).next());
-                high.map_or_else(|| Some(rank::last(sequence, index)), |(high, _)| rank::between(&low, high))
+                match high {
+                    Some((high, _)) => rank::between(&low, high),
+                    None => Some(rank::last(sequence, index))
+                        .filter(|last| *last > low)
+                        // An earlier write of the batch has completed the anchor, which is after all others.
+                        .or_else(|| rank::between(&low, &rank::last(sequence, LAST_INDEX))),
+                }
             }
         };
         let path = position.anchor().map_or("id", |(_, path)| path);

@@ -9,8 +9,8 @@ use tonic_types::StatusExt;
 
 use super::recurring;
 use crate::{
-    calls::{batch, complete, rename, skip, stop},
-    support::{Service, User},
+    calls::{after, batch, complete, rename, skip, stop, to},
+    support::{Service, User, titled},
 };
 
 on_each_database!(
@@ -19,6 +19,7 @@ on_each_database!(
     a_refused_skip_or_stop_rolls_back_the_batch,
     a_repeated_batch_skips_once,
     a_batch_has_the_same_history_as_single_calls,
+    a_batch_can_move_a_task_after_the_occurrence_that_it_has_completed,
 );
 
 async fn a_batch_skips_occurrences_and_stops_recurrences_in_order(database: TestDatabase) {
@@ -114,4 +115,22 @@ async fn a_batch_has_the_same_history_as_single_calls(database: TestDatabase) {
     assert_eq!(changes, all_changes(&ann, &single).await);
     let fields: Vec<_> = changes.iter().map(|[field, ..]| &field[..]).collect();
     assert!(fields.contains(&"due_date") && fields.contains(&"recurrence"), "{fields:?}");
+}
+
+async fn a_batch_can_move_a_task_after_the_occurrence_that_it_has_completed(database: TestDatabase) {
+    let service = Service::start(&database).await;
+    let ann = service.user();
+    let [first, second] = [ann.make("First").await, ann.make("Second").await];
+    let task = ann.make_recurring("2090-01-31", "FREQ=DAILY").await;
+    let writes = [
+        complete(&task.id),
+        Kind::Move(to(&first.id, after(&task))),
+        Kind::Move(to(&second.id, after(&task))),
+        Kind::Create(CreateTaskRequest { task: Some(titled("Third")), ..CreateTaskRequest::default() }),
+    ];
+    ann.batch(writes).await.expect("a batch");
+    let titles = ann.top_level_titles(&ann.id.to_string()).await;
+    assert_eq!(titles, ["Water the plants", "Third", "Water the plants", "Second", "First"]);
+    ann.make("Fourth").await;
+    assert_eq!(ann.top_level_titles(&ann.id.to_string()).await.last().map(String::as_str), Some("Fourth"));
 }
