@@ -40,7 +40,7 @@ pub(super) fn id(webhook: &WebhookRow, end: &str) -> String {
 pub(crate) type ChangedFields = BTreeMap<Uuid, Vec<String>>;
 
 /// Returns the JSON of a message, which is that of the gateway: fields with default values are included. Each change of a
-/// task also has `changedFields`, and the message has `reset`.
+/// task also has `changedFields`, and `reset` is only in a message that has it.
 ///
 /// # Errors
 /// INTERNAL if the contract is inconsistent.
@@ -57,7 +57,9 @@ pub(crate) fn to_json(
         let id: Option<Uuid> = change["id"].as_str().and_then(|id| id.parse().ok());
         change["changedFields"] = json!(id.and_then(|id| changed_fields.get(&id)).unwrap_or(&Vec::new()));
     }
-    value["reset"] = json!(is_reset);
+    if is_reset {
+        value["reset"] = json!(true);
+    }
     serde_json::to_vec(&value).map_err(ApiError::internal)
 }
 
@@ -86,7 +88,6 @@ mod tests {
             "listChanges": [],
             "syncToken": "token",
             "checkpoint": false,
-            "reset": false,
         });
         assert_eq!(json, expected);
     }
