@@ -3,6 +3,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use aws_lc_rs::digest::{SHA256, digest};
+use jiff::Timestamp;
 use service_kit::status::{ApiError, Violations};
 use taskey_proto::{
     errors::v1::ErrorReason,
@@ -77,6 +78,8 @@ pub(super) struct Import<'a> {
     pub(super) app: &'a App,
     pub(super) writer: Writer,
     pub(super) upload: Upload,
+    /// When it has started.
+    pub(super) start: Timestamp,
 }
 
 /// The rows that are about to be created.
@@ -112,7 +115,7 @@ impl Import<'_> {
     }
 
     fn batches(&self) -> Result<mpsc::Receiver<Batch>, ApiError> {
-        Ok(read(self.upload.file.open()?, self.upload.format))
+        Ok(read(self.upload.file.open()?, self.upload.format, self.start))
     }
 
     /// Reads the file, and finds the tasks that exist.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use prost::Message;
 use service_kit::{auth::interceptor::Caller, epoch::Epoch, status::ApiError};
 use taskey_proto::{
@@ -161,7 +162,8 @@ impl TaskService for Tasks {
         let caller = Caller::from_request(&request)?.clone();
         let _permit = self.0.imports.acquire(writer.owner).await?;
         let upload = import::receive(request.into_inner()).await?;
-        let import = Import { app: &self.0, writer, upload };
+        let start = Timestamp::from_microsecond(self.0.clock.now().as_micros()).map_err(ApiError::internal)?;
+        let import = Import { app: &self.0, writer, upload, start };
         tokio::select! {
             imported = import.run() => Ok(Response::new(imported?)),
             error = self.session_end(caller) => Err(error.into()),

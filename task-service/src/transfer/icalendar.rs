@@ -70,6 +70,9 @@ pub(crate) fn write_task(task: &Task, list: &TaskList, file: &mut Vec<u8>) {
         property("ACTION", "DISPLAY");
         property("DESCRIPTION", &escape(&task.title));
         property(trigger, &time);
+        property("X-TASKEY-SNOOZE-TIME", &date_time(reminder.snooze_time));
+        property("X-TASKEY-FIRE-TIME", &date_time(reminder.fire_time));
+        property("X-TASKEY-LATE", if reminder.late { "TRUE" } else { "" });
         property("END", "VALARM");
     }
     property("END", "VTODO");

@@ -35,7 +35,7 @@ impl Rule {
     }
 
     /// Returns the first date after `after` of the series with this anchor.
-    pub(super) fn next_date(&self, anchor: Date, after: Date) -> Option<Date> {
+    pub(crate) fn next_date(&self, anchor: Date, after: Date) -> Option<Date> {
         let midnight = |date: Date| date.to_datetime(Time::midnight());
         self.next_after(midnight(anchor), midnight(after)).map(DateTime::date)
     }

@@ -1,11 +1,16 @@
 //! Makes the values of other products fit the limits of Taskey, and says what is lost.
 
-use taskey_proto::task::v1::Task;
+use jiff::{Timestamp, civil::Date, tz::TimeZone};
+use service_kit::status::Violations;
+use taskey_proto::task::v1::{CreateTaskRequest, Reminder, Task, reminder::Time};
 
 use super::entry::Loss;
-use crate::model::{
-    field::{self, MAX_LABEL_CHARS, MAX_LABELS, MAX_NOTES_CHARS, MAX_TITLE_CHARS},
-    fold::fold,
+use crate::{
+    model::{
+        field::{self, MAX_LABEL_CHARS, MAX_LABELS, MAX_NOTES_CHARS, MAX_TITLE_CHARS},
+        fold::fold,
+    },
+    request::{reminder, write},
 };
 
 /// The title of tasks that have none.
@@ -20,6 +25,48 @@ pub(crate) fn fit(task: &mut Task, losses: &mut Vec<Loss>) {
         task.time_zone.clear();
         losses.push(("time_zone", "is not a time zone of the IANA database, and is not imported"));
     }
+}
+
+/// Reports whether a task can recur as it does.
+pub(crate) fn has_valid_recurrence(task: &Task) -> bool {
+    let Task { due_date, time_zone, .. } = task.clone();
+    let (due_time, recurrence) = (task.due_time, task.recurrence.clone());
+    let task = Task { title: "-".to_owned(), due_date, due_time, time_zone, recurrence, ..Task::default() };
+    let request = CreateTaskRequest { task: Some(task), ..CreateTaskRequest::default() };
+    write::parse(|validator| write::create(request, validator)).is_ok()
+}
+
+/// Reports whether a reminder can be stored.
+pub(crate) fn is_valid_reminder(reminder: &Reminder) -> bool {
+    reminder::parse("", std::slice::from_ref(reminder), &mut Violations::default()).is_some()
+}
+
+/// Makes the reminders of a recurring task relative to its due date: in other products, they follow it, although they are
+/// times. Reports whether all of them do now.
+pub(crate) fn relate_reminders(task: &mut Task) -> bool {
+    let mut reminders = std::mem::take(&mut task.reminders);
+    for reminder in &mut reminders {
+        let Some(Time::RemindTime(time)) = reminder.time else { continue };
+        let Some(seconds) = seconds_before_due(task, time) else { continue };
+        let time = Some(Time::BeforeDue(prost_types::Duration { seconds, nanos: 0 }));
+        let relative = Reminder { time, ..reminder.clone() };
+        if is_valid_reminder(&relative) {
+            *reminder = relative;
+        }
+    }
+    task.reminders = reminders;
+    task.reminders.iter().all(|reminder| matches!(reminder.time, Some(Time::BeforeDue(_))))
+}
+
+/// Returns how long before the due time, or before the start of the due date, an instant is.
+fn seconds_before_due(task: &Task, time: prost_types::Timestamp) -> Option<i64> {
+    if let Some(due_time) = task.due_time {
+        return due_time.seconds.checked_sub(time.seconds);
+    }
+    let date: Date = task.due_date.parse().ok()?;
+    let zone = TimeZone::get(&task.time_zone).unwrap_or(TimeZone::UTC);
+    let local = zone.to_datetime(Timestamp::from_second(time.seconds).ok()?);
+    Some(date.at(0, 0, 0, 0).duration_since(local).as_secs())
 }
 
 fn fit_title(task: &mut Task, losses: &mut Vec<Loss>) {

@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 use taskey_proto::task::v1::task::State;
 
 use super::{
-    entry::{Entry, FileTask, Issue},
+    entry::{Entry, FileTask, Issue, Loss},
     json_lists::Structure,
     sink::{ReadError, Sink},
 };
@@ -27,6 +27,7 @@ fn push(row: u32, list: Option<&str>, fields: Map<String, Value>, sink: &mut Sin
         bytes += text.len();
         let task = &mut file_task.task;
         match name.as_str() {
+            _ if value.is_null() => {}
             "id" => file_task.set_source("google", text.to_owned()),
             "parent" => file_task.parent = Some(text.to_owned()).filter(|parent| !parent.is_empty()),
             "title" => text.clone_into(&mut task.title),
@@ -35,8 +36,10 @@ fn push(row: u32, list: Option<&str>, fields: Map<String, Value>, sink: &mut Sin
             "status" => {}
             // Only the date is meaningful: the API discards the time of the day.
             "due" => text.get(..10).unwrap_or_default().clone_into(&mut task.due_date),
-            "completed" => task.complete_time = parse_time(text),
-            "created" => task.create_time = parse_time(text),
+            "completed" => {
+                task.complete_time = checked_time("completed", parse_time(text), &mut file_task.losses);
+            }
+            "created" => task.create_time = checked_time("created", parse_time(text), &mut file_task.losses),
             "deleted" if value == true => {
                 return sink
                     .push(Entry::Loss(Issue::new(row, "deleted", "tasks that are deleted are not imported")), 0);
@@ -46,6 +49,18 @@ fn push(row: u32, list: Option<&str>, fields: Map<String, Value>, sink: &mut Sin
         }
     }
     finish(file_task, bytes, sink)
+}
+
+/// Returns a time. Adds a loss if there is none.
+pub(crate) fn checked_time(
+    name: &'static str,
+    time: Option<prost_types::Timestamp>,
+    losses: &mut Vec<Loss>,
+) -> Option<prost_types::Timestamp> {
+    if time.is_none() {
+        losses.push((name, "is not a time that is known, and is not imported"));
+    }
+    time
 }
 
 /// Reports whether a value says nothing.

@@ -3,19 +3,20 @@
 use std::io::BufRead;
 
 use taskey_proto::task::v1::{
-    CreateTaskRequest, Task,
+    Task,
     recurrence::{Basis, CatchUp},
     task::{Priority, State},
 };
 
 use super::{
+    alarm::{Alarms, Moment},
     entry::{Entry, FileList, FileTask, Issue},
+    fit::has_valid_recurrence,
     keys::Keys,
+    lines::Lines,
     property::{Due, Property, due, texts, time, unescape},
-    sink::{MAX_ROW_BYTES, ReadError, Sink, read_line},
+    sink::{MAX_ROW_BYTES, ReadError, Sink},
 };
-
-use crate::request::write;
 
 /// The properties whose values belong to one copy of the task.
 const OF_ONE_COPY: [&str; 3] = ["DTSTAMP", "LAST-MODIFIED", "SEQUENCE"];
@@ -25,7 +26,7 @@ const OF_ONE_COPY: [&str; 3] = ["DTSTAMP", "LAST-MODIFIED", "SEQUENCE"];
 /// # Errors
 /// If it is not a calendar, or ends early.
 pub(crate) fn read(text: &mut impl BufRead, sink: &mut Sink) -> Result<(), ReadError> {
-    let mut lines = Lines { text, row: 0, count: 0, next: None };
+    let mut lines = Lines::new(text);
     let mut calendar = Calendar::default();
     while let Some(line) = lines.next()? {
         let row = lines.row;
@@ -54,8 +55,11 @@ struct Calendar {
     /// The name of the calendar, as a list.
     name: Option<String>,
     task: FileTask,
+    alarms: Alarms,
     /// The row of the recurrence rule.
     rule_row: Option<u32>,
+    /// The row of the start.
+    start_row: u32,
     /// Whether the component is an occurrence of a recurring task that differs from the others.
     is_occurrence: bool,
     bytes: usize,
@@ -78,6 +82,10 @@ impl Calendar {
                 self.set_list(unescape(value), unescape(value), sink)
             }
             name if self.is_in_task() => self.set(row, name, property, sink),
+            name if self.is_in_alarm() => match self.alarms.set(row, name, property) {
+                Some(description) => loss(row, name, description, sink),
+                None => Ok(()),
+            },
             _ => {
                 // What belongs to a task counts, whatever it is.
                 if self.components.iter().all(|component| component != "VTODO") {
@@ -93,17 +101,24 @@ impl Calendar {
         self.components.last().is_some_and(|component| component == "VTODO")
     }
 
+    /// Reports whether the property belongs to an alarm of a task.
+    fn is_in_alarm(&self) -> bool {
+        matches!(&self.components[..], [_, task, alarm] if task == "VTODO" && alarm == "VALARM")
+    }
+
     fn begin(&mut self, row: u32, component: &str, sink: &mut Sink) -> Result<(), ReadError> {
         match (self.components.len(), component) {
             (0, "VCALENDAR") => (self.has_begun, self.name) = (true, None),
             (0, _) => return Err(ReadError::invalid(row, "the file must begin with BEGIN:VCALENDAR")),
             (1, "VTODO") => {
                 self.task = FileTask { row, list: self.name.clone(), ..FileTask::default() };
-                (self.is_occurrence, self.rule_row) = (false, None);
+                (self.is_occurrence, self.rule_row, self.alarms) = (false, None, Alarms::default());
             }
             (1, "VTIMEZONE") => {}
             (1, _) => loss(row, component, "is not a task, and is not imported", sink)?,
+            (2, "VALARM") if self.is_in_task() => self.alarms.begin(row),
             (2, _) if self.is_in_task() => loss(row, component, "is not imported", sink)?,
+            (3, _) if self.is_in_alarm() => loss(row, component, "is not imported", sink)?,
             (2..=8, _) => {}
             _ => return Err(ReadError::invalid(row, "components are nested too deeply")),
         }
@@ -115,10 +130,21 @@ impl Calendar {
         if self.components.pop().as_deref() != Some(component) {
             return Err(ReadError::invalid(row, "ends another component than the one that has begun"));
         }
-        let bytes = std::mem::take(&mut self.bytes);
-        if self.components.len() != 1 || component != "VTODO" {
-            return Ok(());
+        match (self.components.len(), component) {
+            (2, "VALARM") if self.is_in_task() => {
+                return match self.alarms.end() {
+                    Some((row, description)) => loss(row, component, description, sink),
+                    None => Ok(()),
+                };
+            }
+            (1, "VTODO") => {}
+            (..=1, _) => {
+                self.bytes = 0;
+                return Ok(());
+            }
+            _ => return Ok(()),
         }
+        let bytes = std::mem::take(&mut self.bytes);
         let mut task = std::mem::take(&mut self.task);
         if self.is_occurrence {
             return loss(task.row, "", "is a changed occurrence of a recurring task, and is not imported", sink);
@@ -131,9 +157,17 @@ impl Calendar {
         if task.task.complete_time.is_some() {
             task.task.state = State::Completed.into();
         }
-        if let Some(row) = self.rule_row.take().filter(|_| !is_valid_recurrence(&task.task)) {
+        if let Some(row) = self.rule_row.take().filter(|_| !has_valid_recurrence(&task.task)) {
             task.task.recurrence = None;
             loss(row, "RRULE", "is not a rule for this due date, and is not imported", sink)?;
+        }
+        let alarms = std::mem::take(&mut self.alarms);
+        // Apple Reminders writes the due date as the start, too.
+        if alarms.start.is_some() && alarms.start != alarms.due {
+            loss(self.start_row, "DTSTART", "is not imported", sink)?;
+        }
+        for (row, name, description) in alarms.finish(&mut task.task) {
+            loss(row, name, description, sink)?;
         }
         sink.push(Entry::Task(Box::new(task)), bytes)
     }
@@ -191,22 +225,29 @@ impl Calendar {
                 Some(time) => task.complete_time = Some(time),
                 None => return loss(row, name, "is not a time in UTC, and is not imported", sink),
             },
-            "DUE" => match due(property) {
-                Some(Due::Date(date)) => task.due_date = date,
-                Some(Due::Time(time, zone)) => {
-                    task.due_time = Some(time);
-                    if let Some(zone) = zone {
-                        task.time_zone = zone;
+            "DTSTART" => match due(property) {
+                Some(start) => (self.start_row, self.alarms.start) = (row, Some(Moment::from(&start))),
+                None => return loss(row, name, "is not imported", sink),
+            },
+            "DUE" => {
+                let Some(due) = due(property) else {
+                    return loss(row, name, "is not a date or a time of a known time zone, and is not imported", sink);
+                };
+                self.alarms.due = Some(Moment::from(&due));
+                match due {
+                    Due::Date(date) => task.due_date = date.to_string(),
+                    Due::Time(time, zone) => {
+                        task.due_time = Some(time);
+                        if let Some(zone) = zone {
+                            task.time_zone = zone;
+                        }
+                    }
+                    Due::FloatingTime(local) => {
+                        task.due_date = local.date().to_string();
+                        return loss(row, name, "has no time zone; only its date is imported", sink);
                     }
                 }
-                Some(Due::DateOfFloatingTime(date)) => {
-                    task.due_date = date;
-                    return loss(row, name, "has no time zone; only its date is imported", sink);
-                }
-                None => {
-                    return loss(row, name, "is not a date or a time of a known time zone, and is not imported", sink);
-                }
-            },
+            }
             "PRIORITY" => {
                 task.priority = match value.trim() {
                     "1" | "2" | "3" | "4" => Priority::High,
@@ -233,56 +274,6 @@ impl Calendar {
     }
 }
 
-/// Reports whether a task could recur like this.
-fn is_valid_recurrence(task: &Task) -> bool {
-    let Task { due_date, time_zone, .. } = task.clone();
-    let (due_time, recurrence) = (task.due_time, task.recurrence.clone());
-    let task = Task { title: "-".to_owned(), due_date, due_time, time_zone, recurrence, ..Task::default() };
-    let request = CreateTaskRequest { task: Some(task), ..CreateTaskRequest::default() };
-    write::parse(|validator| write::create(request, validator)).is_ok()
-}
-
 fn loss(row: u32, name: &str, description: &str, sink: &mut Sink) -> Result<(), ReadError> {
     sink.push(Entry::Loss(Issue::new(row, name, description)), 0)
-}
-
-/// The lines of a file, unfolded (section 3.1).
-struct Lines<'a, T> {
-    text: &'a mut T,
-    /// The number of the first line of the last result.
-    row: u32,
-    /// The number of lines that were read.
-    count: u32,
-    /// The line after the last result.
-    next: Option<Vec<u8>>,
-}
-
-impl<T: BufRead> Lines<'_, T> {
-    /// Returns the next line.
-    fn next(&mut self) -> Result<Option<Vec<u8>>, ReadError> {
-        if self.count == 0 {
-            self.next = self.read()?;
-        }
-        let Some(mut line) = self.next.take() else { return Ok(None) };
-        self.row = self.count;
-        loop {
-            match self.read()? {
-                Some(next) if matches!(next.first(), Some(b' ' | b'\t')) => line.extend_from_slice(&next[1..]),
-                next => {
-                    self.next = next;
-                    return Ok(Some(line));
-                }
-            }
-            if line.len() > MAX_ROW_BYTES {
-                return Err(ReadError::invalid(self.row, "must not be longer than 256 KiB"));
-            }
-        }
-    }
-
-    fn read(&mut self) -> Result<Option<Vec<u8>>, ReadError> {
-        let mut line = Vec::new();
-        let is_read = read_line(self.text, self.count + 1, &mut line)?;
-        self.count += u32::from(is_read);
-        Ok(is_read.then_some(line))
-    }
 }

@@ -9,11 +9,12 @@ use taskey_proto::task::v1::{
 
 use super::{
     entry::{Entry, FileTask, Issue},
-    google::{finish, is_empty},
+    google::{checked_time, finish, is_empty},
+    graph::{set_recurrence, set_reminder, zoned_time},
     json_lists::Structure,
     sink::{ReadError, Sink},
 };
-use crate::transfer::fields::{instant, parse_time};
+use crate::transfer::fields::parse_time;
 
 /// The structure of the document.
 pub(crate) const STRUCTURE: Structure =
@@ -25,13 +26,13 @@ fn is_default(key: &str, value: &Value) -> bool {
 }
 
 /// The fields that belong to one copy of the task, or follow from others.
-const OF_ONE_COPY: [&str; 5] =
-    ["@odata.etag", "lastModifiedDateTime", "bodyLastModifiedDateTime", "hasAttachments", "isReminderOn"];
+const OF_ONE_COPY: [&str; 4] = ["@odata.etag", "lastModifiedDateTime", "bodyLastModifiedDateTime", "hasAttachments"];
 
 /// Adds a task and the items of its checklist, which become subtasks.
 fn push(row: u32, list: Option<&str>, fields: Map<String, Value>, sink: &mut Sink) -> Result<(), ReadError> {
     let mut file_task = FileTask { row, list: list.map(str::to_owned), ..FileTask::default() };
     let (mut bytes, mut items) = (0, Vec::new());
+    let (mut recurrence, mut reminder, mut is_reminder_on) = (Value::Null, Value::Null, false);
     for (name, value) in fields {
         let text = value.as_str().unwrap_or_default();
         bytes += text.len();
@@ -54,8 +55,16 @@ fn push(row: u32, list: Option<&str>, fields: Map<String, Value>, sink: &mut Sin
             "importance" if text == "high" => task.priority = Priority::High.into(),
             "importance" if text == "low" => task.priority = Priority::Low.into(),
             "status" | "importance" => {}
-            "createdDateTime" => task.create_time = parse_time(text),
-            "completedDateTime" => task.complete_time = zoned_time(&value),
+            _ if value.is_null() => {}
+            "createdDateTime" => {
+                task.create_time = checked_time("createdDateTime", parse_time(text), &mut file_task.losses);
+            }
+            "completedDateTime" => {
+                task.complete_time = checked_time("completedDateTime", zoned_time(&value), &mut file_task.losses);
+            }
+            "recurrence" => recurrence = value,
+            "reminderDateTime" => reminder = value,
+            "isReminderOn" => is_reminder_on = value == true,
             // The time of the day is always midnight in the time zone of the user.
             "dueDateTime" => {
                 let date = value["dateTime"].as_str().and_then(|text| text.get(..10)).unwrap_or_default();
@@ -74,6 +83,8 @@ fn push(row: u32, list: Option<&str>, fields: Map<String, Value>, sink: &mut Sin
             name => sink.push(Entry::Loss(Issue::new(row, name, "is not imported")), 0)?,
         }
     }
+    file_task.losses.extend(set_recurrence(&mut file_task.task, &recurrence));
+    file_task.losses.extend(set_reminder(&mut file_task.task, &reminder, is_reminder_on));
     let (list, parent) = (file_task.list.clone(), file_task.key.clone());
     finish(file_task, bytes, sink)?;
     for item in items {
@@ -92,9 +103,4 @@ fn push(row: u32, list: Option<&str>, fields: Map<String, Value>, sink: &mut Sin
         finish(subtask, text("displayName").len(), sink)?;
     }
     Ok(())
-}
-
-/// Returns the instant of a `dateTimeTimeZone`, if its zone is one of the IANA database.
-fn zoned_time(value: &Value) -> Option<prost_types::Timestamp> {
-    instant(value["dateTime"].as_str()?.parse().ok()?, value["timeZone"].as_str()?)
 }

@@ -1,6 +1,9 @@
 //! The properties of iCalendar and the types of their values (RFC 5545, sections 3.1 and 3.3).
 
-use jiff::civil::{Date, DateTime, Time};
+use jiff::{
+    Span, SpanRelativeTo,
+    civil::{Date, DateTime, Time},
+};
 use prost_types::Timestamp;
 
 use crate::transfer::fields::{instant, to_timestamp};
@@ -72,18 +75,18 @@ pub(crate) fn texts(value: &str) -> Vec<String> {
 
 /// When a task is due.
 pub(crate) enum Due {
-    Date(String),
+    Date(Date),
     /// The zone is set if the time is local.
     Time(Timestamp, Option<String>),
-    /// The date of a time whose zone is unknown.
-    DateOfFloatingTime(String),
+    /// A time whose zone is unknown.
+    FloatingTime(DateTime),
 }
 
 /// Parses a date or a time.
 pub(crate) fn due(property: &Property<'_>) -> Option<Due> {
     let value = property.value.trim();
     if let Some(date) = date(value) {
-        return Some(Due::Date(date.to_string()));
+        return Some(Due::Date(date));
     }
     if let Some(time) = time(property) {
         return Some(Due::Time(time, None));
@@ -94,13 +97,21 @@ pub(crate) fn due(property: &Property<'_>) -> Option<Due> {
             let zone = zone.trim_start_matches('/');
             Some(Due::Time(instant(local, zone)?, Some(zone.to_owned())))
         }
-        None => Some(Due::DateOfFloatingTime(local.date().to_string())),
+        None => Some(Due::FloatingTime(local)),
     }
 }
 
 /// Parses a time in UTC.
 pub(crate) fn time(property: &Property<'_>) -> Option<Timestamp> {
     date_time(property.value.trim().strip_suffix('Z')?).map(to_timestamp)
+}
+
+/// Parses a duration in seconds (section 3.3.6). A day has 24 hours.
+pub(crate) fn duration(text: &str) -> Option<i64> {
+    // The parser accepts other formats, too.
+    text.trim_start_matches(['+', '-']).strip_prefix('P')?;
+    let duration: Span = text.parse().ok()?;
+    Some(duration.to_duration(SpanRelativeTo::days_are_24_hours()).ok()?.as_secs())
 }
 
 fn date(text: &str) -> Option<Date> {

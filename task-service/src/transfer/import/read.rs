@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 
+use jiff::Timestamp;
 use tokio::{sync::mpsc, task::spawn_blocking};
 
 use super::{
@@ -11,12 +12,12 @@ use super::{
 };
 use crate::model::file::ImportFormat;
 
-/// Starts to read a file. Dropping the receiver stops it.
-pub(crate) fn read(mut file: Box<dyn File>, format: ImportFormat) -> mpsc::Receiver<Batch> {
+/// Starts to read a file, whose recurring dates without a start begin `now`. Dropping the receiver stops it.
+pub(crate) fn read(mut file: Box<dyn File>, format: ImportFormat, now: Timestamp) -> mpsc::Receiver<Batch> {
     let (batches, received) = mpsc::channel(1);
     spawn_blocking(move || {
         let mut sink = Sink::new(batches);
-        let outcome = parse(&mut *file, format, &mut sink).and_then(|()| sink.flush());
+        let outcome = parse(&mut *file, format, now, &mut sink).and_then(|()| sink.flush());
         if let Err(error) = outcome {
             sink.fail(error);
         }
@@ -30,7 +31,7 @@ pub(crate) fn entries(file: &[u8], format: ImportFormat) -> Result<Vec<super::en
     // No entry is shorter than a byte.
     let (batches, mut received) = mpsc::channel(file.len() + 1);
     let mut sink = Sink::new(batches);
-    parse(&mut std::io::Cursor::new(file), format, &mut sink)?;
+    parse(&mut std::io::Cursor::new(file), format, Timestamp::UNIX_EPOCH, &mut sink)?;
     sink.flush()?;
     drop(sink);
     let mut entries = Vec::new();
@@ -41,9 +42,9 @@ pub(crate) fn entries(file: &[u8], format: ImportFormat) -> Result<Vec<super::en
 }
 
 /// Reads all entries of a file.
-fn parse(file: &mut dyn File, format: ImportFormat, sink: &mut Sink) -> Result<(), ReadError> {
+fn parse(file: &mut dyn File, format: ImportFormat, now: Timestamp, sink: &mut Sink) -> Result<(), ReadError> {
     if format == ImportFormat::TodoistBackup {
-        return todoist::read_backup(file, sink);
+        return todoist::read_backup(file, now, sink);
     }
     let mut text = BufReader::new(file);
     match text.fill_buf()? {
@@ -57,7 +58,7 @@ fn parse(file: &mut dyn File, format: ImportFormat, sink: &mut Sink) -> Result<(
         ImportFormat::JsonLines => jsonl::read(&mut text, sink),
         ImportFormat::Csv => csv::read(text, sink),
         ImportFormat::ICalendar => icalendar::read(&mut text, sink),
-        ImportFormat::TodoistCsv => todoist::read_project(text, sink),
+        ImportFormat::TodoistCsv => todoist::read_project(text, now, sink),
         ImportFormat::GoogleTakeout => json_lists::read(text, &google::STRUCTURE, sink),
         ImportFormat::MicrosoftTodo => json_lists::read(text, &microsoft::STRUCTURE, sink),
         ImportFormat::TodoistBackup => Ok(()),

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, io::Read};
 
 use csv::StringRecord;
-use jiff::civil::{Date, DateTime};
+use jiff::Timestamp;
 use taskey_proto::task::v1::{Task, task::Priority};
 
 use super::{
@@ -11,26 +11,27 @@ use super::{
     keys::Keys,
     records::Records,
     sink::{File, MAX_ROW_BYTES, ReadError, Sink},
+    todoist_date,
     zip::Archive,
 };
-use crate::transfer::fields::instant;
 
 /// The columns whose values are not imported, and what is said about them.
 const NOT_IMPORTED: [(&str, &str); 2] = [("RESPONSIBLE", "is not imported"), ("DURATION", "is not imported")];
 
-/// Reads the file of one project. Its tasks are in the default list, because the file has no name of the project.
+/// Reads the file of one project. Its tasks are in the default list, because the file has no name of the project. Recurring
+/// dates begin `now`.
 ///
 /// # Errors
 /// If it is not such a file.
-pub(crate) fn read_project(text: impl Read, sink: &mut Sink) -> Result<(), ReadError> {
-    Project::new(None, 0).read(text, sink).map(drop)
+pub(crate) fn read_project(text: impl Read, now: Timestamp, sink: &mut Sink) -> Result<(), ReadError> {
+    Project::new(None, 0, now).read(text, sink).map(drop)
 }
 
-/// Reads a backup.
+/// Reads a backup. Recurring dates begin `now`.
 ///
 /// # Errors
 /// If it is not a zip archive with CSV files, or is too large.
-pub(crate) fn read_backup(file: &mut dyn File, sink: &mut Sink) -> Result<(), ReadError> {
+pub(crate) fn read_backup(file: &mut dyn File, now: Timestamp, sink: &mut Sink) -> Result<(), ReadError> {
     let mut archive = Archive::open(file)?;
     let (mut row, mut projects) = (0, 0);
     for index in 0..archive.entries().len() {
@@ -40,7 +41,7 @@ pub(crate) fn read_backup(file: &mut dyn File, sink: &mut Sink) -> Result<(), Re
         let title = title.rsplit('/').next().unwrap_or(title);
         let plain = title.rsplit_once(" [").filter(|(_, id)| id.ends_with(']')).map_or(title, |(plain, _)| plain);
         sink.push(Entry::List(FileList { key: title.to_owned(), title: plain.to_owned() }), 0)?;
-        row = Project::new(Some(title.to_owned()), row).read(archive.read(index)?, sink)?;
+        row = Project::new(Some(title.to_owned()), row, now).read(archive.read(index)?, sink)?;
         projects += 1;
     }
     if projects == 0 { Err(ReadError::invalid(1, "the archive contains no CSV file")) } else { Ok(()) }
@@ -51,6 +52,7 @@ struct Project {
     list: Option<String>,
     /// The number of records before the file.
     rows_before: u32,
+    now: Timestamp,
     columns: HashMap<String, usize>,
     /// The keys of the last task of each level.
     parents: Vec<String>,
@@ -60,8 +62,9 @@ struct Project {
 }
 
 impl Project {
-    fn new(list: Option<String>, rows_before: u32) -> Self {
-        Self { list, rows_before, columns: HashMap::new(), parents: Vec::new(), task: None, keys: Keys::default() }
+    fn new(list: Option<String>, rows_before: u32, now: Timestamp) -> Self {
+        let (columns, parents, keys) = (HashMap::new(), Vec::new(), Keys::default());
+        Self { list, rows_before, now, columns, parents, task: None, keys }
     }
 
     /// Reads the file, and returns the number of its last record.
@@ -125,17 +128,17 @@ impl Project {
         Ok(())
     }
 
-    /// Sets when a task is due. What is not a date, such as `every day`, is kept in the notes.
+    /// Sets when a task is due. What is not a date that is known is kept in the notes.
     fn set_due(&self, file_task: &mut FileTask, record: &StringRecord) {
-        let (text, zone) = (self.value(record, "DATE").trim(), self.value(record, "TIMEZONE").trim());
-        let task = &mut file_task.task;
-        if let Some(date) = parse_date(text) {
-            task.due_date = date.to_string();
-        } else if let Some(time) = parse_time(text, zone) {
-            (task.due_time, task.time_zone) = (Some(time), zone.to_owned());
-        } else if !text.is_empty() {
-            append(&mut task.notes, &format!("Date: {text}"));
-            file_task.losses.push(("DATE", "is not a date such as 2026-11-30; it is kept in the notes"));
+        let value = |column| self.value(record, column).trim();
+        let (text, zone) = (value("DATE"), value("TIMEZONE"));
+        let is_english = matches!(value("DATE_LANG"), "" | "en");
+        // A day is the same in all languages.
+        let is_readable = is_english || text.starts_with(|character: char| character.is_ascii_digit());
+        let due = if is_readable { todoist_date::set_due(&mut file_task.task, text, zone, self.now) } else { None };
+        if due.is_none() && !text.is_empty() {
+            append(&mut file_task.task.notes, &format!("Date: {text}"));
+            file_task.losses.push(("DATE", "is not a date or a recurring date that is known; it is kept in the notes"));
         }
         let deadline = self.value(record, "DEADLINE").trim();
         if !deadline.is_empty() {
@@ -184,16 +187,4 @@ fn split_labels(content: &str) -> (String, Vec<String>) {
     }
     let title = content.split(' ').filter(|word| !is_label(word)).collect::<Vec<_>>().join(" ");
     (title.trim().to_owned(), labels)
-}
-
-fn parse_date(text: &str) -> Option<Date> {
-    text.parse().ok().filter(|date: &Date| date.to_string() == text && date.year() >= 1)
-}
-
-/// Parses a local time such as `2026-11-30 14:00`.
-fn parse_time(text: &str, zone: &str) -> Option<prost_types::Timestamp> {
-    let (date, _) = text.split_once([' ', 'T'])?;
-    parse_date(date)?;
-    let local: DateTime = text.replace(' ', "T").parse().ok()?;
-    instant(local, zone)
 }

@@ -1,8 +1,11 @@
 //! Files in the formats of other products. They are written by hand, as the products document their formats.
 
+use jiff::civil::Weekday;
 use service_kit::{on_each_database, testing::TestDatabase};
 use taskey_proto::task::v1::{
     FileFormat, ImportTasksResponse, Task,
+    recurrence::Basis,
+    reminder::Time,
     task::{Priority, State},
 };
 
@@ -31,9 +34,17 @@ async fn import_twice(user: &User, format: FileFormat, file: &[u8]) -> ImportTas
     first
 }
 
-fn time(text: &str) -> prost_types::Timestamp {
+pub(super) fn time(text: &str) -> prost_types::Timestamp {
     let instant: jiff::Timestamp = text.parse().expect("a time");
     prost_types::Timestamp { seconds: instant.as_second(), nanos: instant.subsec_nanosecond() }
+}
+
+pub(super) fn reminder_times(task: &Task) -> Vec<Time> {
+    task.reminders.iter().map(|reminder| reminder.time.expect("it is set")).collect()
+}
+
+pub(super) fn before_due(seconds: i64) -> Time {
+    Time::BeforeDue(prost_types::Duration { seconds, nanos: 0 })
 }
 
 /// Returns the title of the list of a task.
@@ -45,7 +56,7 @@ async fn project_of_todoist_is_imported(database: TestDatabase) {
     let service = Service::start(&database).await;
     let ann = service.user();
     let response = import_twice(&ann, FileFormat::TodoistCsv, include_bytes!("../../files/todoist.csv")).await;
-    assert_eq!(counts(&response), [4, 0, 0]);
+    assert_eq!(counts(&response), [6, 0, 0]);
     let mut found = issues(&response);
     found.sort_unstable();
     assert_eq!(
@@ -54,8 +65,8 @@ async fn project_of_todoist_is_imported(database: TestDatabase) {
             (7, "TYPE", "sections are not imported; their tasks are"),
             (8, "DURATION", "is not imported"),
             (8, "RESPONSIBLE", "is not imported"),
-            (9, "DATE", "is not a date such as 2026-11-30; it is kept in the notes"),
             (9, "DEADLINE", "is kept in the notes"),
+            (11, "DATE", "is not a date or a recurring date that is known; it is kept in the notes"),
         ]
     );
     let milk = ann.titled("Buy milk").await;
@@ -73,8 +84,22 @@ async fn project_of_todoist_is_imported(database: TestDatabase) {
     assert_eq!((bank.due_time, &bank.time_zone[..]), (Some(time("2026-12-02T13:30:00Z")), "Europe/Berlin"));
     assert_eq!((bank.priority(), &bank.parent_id[..]), (Priority::Medium, ""));
     let plants = ann.titled("Water the plants").await;
-    assert_eq!((&plants.notes[..], plants.priority()), ("Date: every monday\n\nDeadline: 2026-12-31", Priority::Low));
+    assert_eq!((&plants.notes[..], plants.priority()), ("Deadline: 2026-12-31", Priority::Low));
     assert!(plants.source_id.starts_with("todoist:"));
+    assert_eq!(plants.recurrence_text, "every week on Monday");
+    // The clock stands still.
+    let today = jiff::Timestamp::from_microsecond(service.clock.now().as_micros()).expect("a time");
+    let today = jiff::tz::db().get("Europe/Berlin").expect("a time zone").to_datetime(today).date();
+    let due: jiff::civil::Date = plants.due_date.parse().expect("a date");
+    assert_eq!(
+        (due.weekday(), (0..7).contains(&today.until(due).expect("a span").get_days())),
+        (Weekday::Monday, true)
+    );
+    let rent = ann.titled("Pay the rent").await;
+    assert_eq!((rent.due_time, &rent.time_zone[..]), (Some(time("2090-12-01T08:00:00Z")), "Europe/Berlin"));
+    let recurrence = rent.recurrence.expect("it recurs");
+    assert_eq!((&recurrence.rrule[..], recurrence.basis()), ("FREQ=WEEKLY;INTERVAL=2", Basis::Completion));
+    assert_eq!(ann.titled("Müll").await.notes, "Date: jeden Montag");
 }
 
 async fn backup_of_todoist_is_imported(database: TestDatabase) {
@@ -82,7 +107,7 @@ async fn backup_of_todoist_is_imported(database: TestDatabase) {
     let ann = service.user();
     let response =
         import_twice(&ann, FileFormat::TodoistBackup, include_bytes!("../../files/todoist_backup.zip")).await;
-    assert_eq!((counts(&response), response.issue_count), ([5, 0, 2], 5));
+    assert_eq!((counts(&response), response.issue_count), ([7, 0, 2], 5));
     assert_eq!(list_title(&ann, &ann.titled("Oat milk").await).await, "Errands");
     assert_eq!(list_title(&ann, &ann.titled("Book a van").await).await, "Moving");
 }
@@ -95,7 +120,13 @@ async fn takeout_of_google_is_imported(database: TestDatabase) {
     assert_eq!(counts(&response), [3, 0, 2]);
     assert_eq!(
         issues(&response),
-        [(2, "links", "is not imported"), (4, "deleted", "tasks that are deleted are not imported"),]
+        [
+            (2, "links", "is not imported"),
+            // Google does not document these two.
+            (2, "starred", "is not imported"),
+            (2, "task_recurrence_id", "is not imported"),
+            (4, "deleted", "tasks that are deleted are not imported"),
+        ]
     );
     let milk = ann.titled("Buy milk").await;
     assert_eq!(
@@ -117,10 +148,19 @@ async fn lists_of_microsoft_to_do_are_imported(database: TestDatabase) {
     let ann = service.user();
     let response =
         import_twice(&ann, FileFormat::MicrosoftTodo, include_bytes!("../../files/microsoft_todo.json")).await;
-    assert_eq!(counts(&response), [5, 0, 1]);
+    assert_eq!(counts(&response), [7, 0, 1]);
     let mut found = issues(&response);
     found.sort_unstable();
-    assert_eq!(found, [(2, "recurrence", "is not imported"), (2, "reminderDateTime", "is not imported")]);
+    let not_iana = "is not a time of a time zone of the IANA database, and is not imported";
+    assert_eq!(
+        found,
+        [
+            (4, "createdDateTime", "is not a time that is known, and is not imported"),
+            (4, "linkedResources", "is not imported"),
+            (4, "recurrence", "is not a pattern with a due date that is known, and is not imported"),
+            (4, "reminderDateTime", not_iana),
+        ]
+    );
     let bank = ann.titled("Call the bank").await;
     assert_eq!(
         (list_title(&ann, &bank).await, bank.create_time),
@@ -128,7 +168,12 @@ async fn lists_of_microsoft_to_do_are_imported(database: TestDatabase) {
     );
     let milk = ann.titled("Buy milk").await;
     assert_eq!(list_title(&ann, &milk).await, "Errands");
-    assert_eq!((&milk.notes[..], milk.priority(), &milk.due_date[..]), ("Two bottles", Priority::High, "2026-12-01"));
+    assert_eq!((&milk.notes[..], milk.priority(), &milk.due_date[..]), ("Two bottles", Priority::High, "2090-12-01"));
+    // One of the ten occurrences is before the due date.
+    assert_eq!(milk.recurrence.as_ref().expect("it recurs").rrule, "FREQ=WEEKLY;INTERVAL=2;COUNT=9;BYDAY=FR");
+    assert_eq!((reminder_times(&milk), &milk.time_zone[..]), (vec![before_due(-8 * 3600)], "Europe/Berlin"));
+    let landlord = ann.titled("Call the landlord").await;
+    assert_eq!(reminder_times(&landlord), [Time::RemindTime(time("2090-11-30T08:00:00Z"))]);
     assert_eq!(
         (milk.create_time, &milk.labels[..]),
         (Some(time("2026-11-28T07:00:00.123456Z")), &["Red category".to_owned()][..])
@@ -150,10 +195,12 @@ async fn reminders_of_apple_are_imported(database: TestDatabase) {
     assert_eq!(counts(&response), [3, 0, 1]);
     let found: Vec<_> = issues(&response).into_iter().map(|(_, field, text)| (field, text)).collect();
     let occurrence = "is a changed occurrence of a recurring task, and is not imported";
-    assert_eq!(found, [("VALARM", "is not imported"), ("", occurrence)]);
+    let place = ("X-APPLE-PROXIMITY", "is an alarm at a place, which is not imported");
+    assert_eq!(found, [place, ("X-APPLE-STRUCTURED-LOCATION", "is not imported"), ("", occurrence)]);
     let milk = ann.titled("Buy milk, two bottles").await;
     assert_eq!(milk.notes, "From the shop at the corner\nnot the other one, which is closed on Mondays");
-    assert_eq!((milk.due_time, &milk.time_zone[..]), (Some(time("2026-12-01T17:00:00Z")), "Europe/Berlin"));
+    assert_eq!((milk.due_time, &milk.time_zone[..]), (Some(time("2090-12-01T17:00:00Z")), "Europe/Berlin"));
+    assert_eq!(reminder_times(&milk), [Time::RemindTime(time("2090-12-01T16:00:00Z"))]);
     assert_eq!((milk.priority(), milk.labels.clone()), (Priority::High, vec!["shop".to_owned(), "a, b".to_owned()]));
     assert_eq!(
         (list_title(&ann, &milk).await, milk.create_time),
@@ -162,7 +209,8 @@ async fn reminders_of_apple_are_imported(database: TestDatabase) {
     let oat = ann.titled("Oat milk").await;
     assert_eq!((&oat.parent_id, oat.complete_time), (&milk.id, Some(time("2026-11-29T10:15:00Z"))));
     let plants = ann.titled("Water the plants").await;
-    assert_eq!((&plants.due_date[..], &plants.source_id[..]), ("2026-12-07", "icalendar:plants"));
+    assert_eq!((&plants.due_date[..], &plants.source_id[..]), ("2090-12-04", "icalendar:plants"));
+    assert_eq!(reminder_times(&plants), [before_due(-9 * 3600)]);
     assert_eq!(plants.recurrence_text, "every week on Monday");
 }
 

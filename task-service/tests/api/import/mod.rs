@@ -3,11 +3,13 @@
 use futures::stream;
 use service_kit::{assert_refused, on_each_database, testing::TestDatabase};
 use taskey_proto::task::v1::{FileFormat, ImportTasksRequest, ImportTasksResponse, Task};
+use tokio::time::timeout;
 use tonic::Status;
 use tonic_types::StatusExt;
 
-use crate::support::{Service, User, titled};
+use crate::support::{Service, User, WAIT_TIMEOUT, pause, titled};
 
+mod alarms;
 mod bad_files;
 mod formats;
 mod large;
@@ -229,6 +231,12 @@ async fn tasks_that_were_purged_are_imported_with_new_ids(database: TestDatabase
     service.manual_clock.advance(std::time::Duration::from_secs(31 * 24 * 3600));
     let service = service.restart(&database).await;
     let ann = ann.connected_to(&service);
+    let purged = async {
+        while ann.import_with(FileFormat::Jsonl, file.as_bytes(), true).await.is_ok_and(|dry| counts(&dry)[0] == 0) {
+            pause().await;
+        }
+    };
+    timeout(WAIT_TIMEOUT, purged).await.expect("the deleted task is purged");
     assert_eq!(counts(&ann.import(FileFormat::Jsonl, &file).await), [1, 0, 0]);
     let imported = ann.titled("one").await;
     assert!(imported.id != task.id && imported.source_id == task.id);
