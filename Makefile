@@ -140,7 +140,7 @@ test-clients: ## Test the clients of all languages, for about 10 minutes; LANGUA
 # The engine of recurrence rules against an independent algorithm, and that against three other implementations. It takes 20
 # minutes of CPU time.
 .PHONY: test-recurrence
-test-recurrence: tools ## Compare RULES (default: 100000) random recurrence rules with dateutil, rrule-go and libical, for 20 minutes
+test-recurrence: tools ## Compare RULES (default: 100000) random recurrence rules with dateutil, rrule-go and libical, for half an hour
 	@.ci/install-tools recurrence
 	@.ci/stage 'other implementations' task-service/tests/recurrence/run $(RULES)
 	@TASKEY_TEST_RECURRENCE_VECTORS=$(CURDIR)/target/recurrence/vectors.tsv .ci/stage engine \
