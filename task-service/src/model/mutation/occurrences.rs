@@ -163,7 +163,8 @@ fn follow(task: &mut TaskRow, originals: &Originals, next: &Occurrence) {
     task.recurrence = Some(next.to_stored());
 }
 
-fn series_zone<'t>(task: &'t TaskRow, occurrence: &'t Occurrence) -> &'t str {
+/// Returns the time zone of the series, which may differ from that of one occurrence.
+pub(super) fn series_zone<'t>(task: &'t TaskRow, occurrence: &'t Occurrence) -> &'t str {
     occurrence.schedule.originals.time_zone.as_ref().unwrap_or(&task.time_zone)
 }
 

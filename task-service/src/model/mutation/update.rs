@@ -96,7 +96,10 @@ fn updated_recurrence(before: &TaskRow, update: &TaskUpdate, series_id: Uuid) ->
     record_originals(&mut occurrence.schedule.originals, before, update);
     if is_restarted {
         let recurrence = changed.unwrap_or_else(|| occurrence.schedule.recurrence.clone());
-        recurrence.check(slot, &after.time_zone).map_err(invalid_rule)?;
+        // This occurrence may have another time zone than the series.
+        let zone = occurrences::series_zone(&after, &occurrence);
+        let slot = after.slot_in(zone).unwrap_or(slot);
+        recurrence.check(slot, zone).map_err(invalid_rule)?;
         occurrence = occurrence.restart(recurrence, slot);
     }
     Ok(Some(occurrence.to_stored()))

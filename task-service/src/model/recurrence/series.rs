@@ -245,10 +245,15 @@ impl Schedule {
 }
 
 impl TaskRow {
-    /// Returns when the task is due, as its series counts it.
+    /// Returns when the task is due, as a series in its time zone counts it.
     pub(crate) fn slot(&self) -> Option<Slot> {
+        self.slot_in(&self.time_zone)
+    }
+
+    /// Returns when the task is due, as a series in this time zone counts it.
+    pub(crate) fn slot_in(&self, zone: &str) -> Option<Slot> {
         let date = self.due_date.as_ref().and_then(|date| date.parse().ok());
-        Slot::from_due(date, self.due_time, &self.time_zone)
+        Slot::from_due(date, self.due_time, zone)
     }
 
     /// Sets when the task is due.

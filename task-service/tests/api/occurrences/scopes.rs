@@ -12,6 +12,7 @@ on_each_database!(
     texts_apply_to_the_following_occurrences_by_default,
     texts_of_one_occurrence_do_not_apply_to_the_following_ones,
     time_zone_of_one_occurrence_does_not_apply_to_the_following_ones,
+    a_new_anchor_is_in_the_time_zone_of_the_series,
     skip_restores_what_was_changed_for_the_skipped_occurrence,
     scope_must_fit_the_recurrence,
 );
@@ -114,6 +115,28 @@ async fn time_zone_of_one_occurrence_does_not_apply_to_the_following_ones(databa
     ann.update_in(Scope::Following, in_zone("Asia/Tokyo", &next)).await.expect("an update");
     let next = ann.advance(&next).await;
     assert_eq!((next.due_time, &next.time_zone[..]), (time("2090-01-04T00:00:00Z"), "Asia/Tokyo"));
+}
+
+async fn a_new_anchor_is_in_the_time_zone_of_the_series(database: TestDatabase) {
+    let service = Service::start(&database).await;
+    let ann = service.user();
+    let time = |text: &str| Some(text.parse().expect("a time"));
+    let later = Task { due_time: time("2090-01-02T10:00:00Z"), ..Task::default() };
+    let rarer = Task { recurrence: Some(rule("FREQ=DAILY;INTERVAL=2")), ..Task::default() };
+    for (change, next) in [(later, "2090-01-03T10:00:00Z"), (rarer, "2090-01-04T08:00:00Z")] {
+        let task = Task {
+            due_time: time("2090-01-02T08:00:00Z"),
+            time_zone: "Europe/Berlin".to_owned(),
+            recurrence: Some(rule("FREQ=DAILY")),
+            ..titled("Call")
+        };
+        let task = ann.create(task).await.expect("the task is created");
+        let abroad = Task { id: task.id.clone(), time_zone: "Asia/Tokyo".to_owned(), ..Task::default() };
+        ann.update_in(Scope::This, abroad).await.expect("an update");
+        ann.update_in(Scope::Following, Task { id: task.id.clone(), ..change }).await.expect("an update");
+        let occurrence = ann.advance(&task).await;
+        assert_eq!((occurrence.due_time, &occurrence.time_zone[..]), (time(next), "Europe/Berlin"));
+    }
 }
 
 async fn skip_restores_what_was_changed_for_the_skipped_occurrence(database: TestDatabase) {
