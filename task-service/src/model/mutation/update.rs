@@ -67,23 +67,25 @@ fn apply_update(task: &mut TaskRow, update: TaskUpdate, new_id: Uuid) {
 
 /// Returns the stored recurrence of a task after an update. A new series has the id `series_id`.
 fn updated_recurrence(before: &TaskRow, update: &TaskUpdate, series_id: Uuid) -> Result<Option<String>, WriteError> {
+    let occurrence = before.occurrence();
+    let is_superseded = occurrence.as_ref().is_some_and(|occurrence| occurrence.next_task_id.is_some());
+    let late = || invalid_field("task.recurrence", "must not change after the next occurrence was created");
     let recurrence = match (&update.recurrence, &before.recurrence) {
+        (Change::Clear, Some(_)) if is_superseded => return Err(late()),
         (Change::Clear, _) | (Change::Keep, None) => return Ok(None),
         (Change::Set(recurrence), _) => Some(recurrence),
         (Change::Keep, Some(_)) => None,
     };
     let mut after = before.clone();
     apply_update(&mut after, update.clone(), series_id);
-    let occurrence = before.occurrence();
     let current = occurrence.as_ref().map(|occurrence| &occurrence.schedule.recurrence);
     let changed = match recurrence.map(|recurrence| recurrence.apply(current)) {
         Some(None) => return Err(invalid_rule("must be set")),
         Some(Some(recurrence)) => Some(recurrence).filter(|recurrence| Some(recurrence) != current),
         None => None,
     };
-    if occurrence.as_ref().is_some_and(|occurrence| occurrence.next_task_id.is_some()) {
-        let error = invalid_field("task.recurrence", "must not change after the next occurrence was created");
-        return if changed.is_some() { Err(error) } else { Ok(before.recurrence.clone()) };
+    if is_superseded {
+        return if changed.is_some() { Err(late()) } else { Ok(before.recurrence.clone()) };
     }
     let slot = after.slot().ok_or_else(|| invalid_field("task.recurrence", REQUIRES_DUE))?;
     let moves_due = (&before.due_date, before.due_time) != (&after.due_date, after.due_time);

@@ -19,6 +19,7 @@ on_each_database!(
     invalid_recurrences_are_refused,
     recurrence_requires_a_due_date,
     update_sets_changes_and_clears_the_recurrence,
+    recurrence_cannot_be_cleared_after_the_next_occurrence_was_created,
     update_can_set_single_fields_of_the_recurrence,
     update_that_repeats_the_recurrence_changes_nothing,
     skipped_occurrence_becomes_the_next_one,
@@ -106,6 +107,19 @@ async fn update_sets_changes_and_clears_the_recurrence(database: TestDatabase) {
         ann.update(Task { id: next.id.clone(), ..Task::default() }, &["recurrence"]).await.expect("an update");
     assert_eq!((cleared.recurrence, &cleared.series_id[..], &cleared.occurrence_date[..]), (None, "", ""));
     assert_eq!(ann.complete(&next.id, "").await.expect("a completion").next_task_id, "");
+}
+
+async fn recurrence_cannot_be_cleared_after_the_next_occurrence_was_created(database: TestDatabase) {
+    let service = Service::start(&database).await;
+    let ann = service.user();
+    let task = ann.make_recurring("2090-01-31", "FREQ=DAILY").await;
+    let next = ann.advance(&task).await;
+    let cleared = ann.update(Task { id: task.id.clone(), ..Task::default() }, &["recurrence"]).await;
+    assert_refused!(cleared, InvalidArgument, "VALIDATION_FAILED", "task.recurrence");
+    // Otherwise, the reopened occurrence could begin another series.
+    ann.reopen(&task.id, "").await.expect("a reopening");
+    let again = ann.complete(&task.id, "").await.expect("a completion");
+    assert_eq!((again.next_task_id, again.series_id), (next.id, task.series_id));
 }
 
 async fn update_can_set_single_fields_of_the_recurrence(database: TestDatabase) {
