@@ -95,10 +95,15 @@ pub(crate) fn update(metadata: &MetadataMap, mut request: UpdateWebhookRequest) 
 
 /// Parses the URL of a receiver. Whether its host is permitted is known when it is resolved.
 fn url(text: &str) -> Result<Url, FieldError> {
+    const TOO_LONG: FieldError = "must not be longer than 2000 characters, with percent-encoding";
     if text.chars().nth(MAX_URL_CHARS).is_some() {
-        return Err("must not be longer than 2000 characters");
+        return Err(TOO_LONG);
     }
     let url = Url::parse(text).map_err(|_| "must be an https URL with a host")?;
+    // What is stored, and what an update sends back.
+    if url.as_str().len() > MAX_URL_CHARS {
+        return Err(TOO_LONG);
+    }
     if !["https", "http"].contains(&url.scheme()) || !url.has_host() {
         return Err("must be an https URL with a host");
     }

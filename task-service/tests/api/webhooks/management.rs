@@ -19,6 +19,7 @@ on_each_database!(
     webhooks_of_others_do_not_exist,
     a_webhook_is_updated_like_other_resources,
     invalid_webhooks_are_refused,
+    a_url_is_limited_in_the_form_in_which_it_is_returned,
     a_deleted_webhook_leaves_nothing,
     webhooks_of_deleted_accounts_are_removed,
     lists_have_pages,
@@ -121,6 +122,21 @@ async fn invalid_webhooks_are_refused(database: TestDatabase) {
     let foreign = Webhook { sync_token: service.user().current_sync_token().await, ..to(URL) };
     let refused = ann.create_webhook(foreign).await;
     assert_refused!(refused, InvalidArgument, "SYNC_TOKEN_INVALID", "webhook.sync_token");
+    service.stop().await;
+}
+
+async fn a_url_is_limited_in_the_form_in_which_it_is_returned(database: TestDatabase) {
+    let service = start(&database).await;
+    let ann = service.user();
+    // Each letter is returned as six characters.
+    let url = |letters: usize| format!("{URL}{}", "ü".repeat(letters));
+    let refused = ann.create_webhook(to(&url(400))).await;
+    assert_refused!(refused, InvalidArgument, "VALIDATION_FAILED", "webhook.url");
+    let created = ann.create_webhook(to(&url(300))).await.expect("created");
+    let read = ann.get_webhook(&created.id).await.expect("it exists");
+    assert_eq!(read.url.len(), URL.len() + 1800);
+    let updated = ann.patch_webhook(read.clone(), &["url", "filter", "state", "sync_token"]).await;
+    assert_eq!(updated.expect("the whole object of a GET").url, read.url);
     service.stop().await;
 }
 
