@@ -221,6 +221,11 @@ impl ManualClock {
     pub fn advance(&self, by: Duration) {
         self.0.fetch_add(i64::try_from(by.as_micros()).expect("the duration fits into 64 bits"), Ordering::SeqCst);
     }
+
+    /// Sets the clock back, as a time server does if the clock was wrong.
+    pub fn set_back(&self, by: Duration) {
+        self.0.fetch_sub(i64::try_from(by.as_micros()).expect("the duration fits into 64 bits"), Ordering::SeqCst);
+    }
 }
 
 /// Calls any RPC with the bytes of a request message, and returns the bytes of the response message.

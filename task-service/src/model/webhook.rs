@@ -29,6 +29,9 @@ const MAX_FAILURE_TIME: Duration = Duration::from_secs(3 * 86_400);
 const MIN_BACKOFF: Duration = Duration::from_secs(5);
 const MAX_BACKOFF: Duration = Duration::from_secs(3600);
 
+/// No claim and no varied delay is longer.
+pub(crate) const MAX_DELAY: Duration = Duration::from_secs(2 * 3600);
+
 /// The status with which a receiver declines further messages.
 const GONE: u16 = 410;
 

@@ -4,7 +4,7 @@
 use service_kit::{
     args,
     clock::Timestamp,
-    db::{Conn, Db, Error, QueryBuilder, ReadKind},
+    db::{Conn, Db, Error, QueryBuilder, ReadKind, Sql, Value},
 };
 use uuid::Uuid;
 
@@ -15,7 +15,7 @@ use super::{
 use crate::model::{
     filter::{Filter, SearchColumn, push_filter},
     sync::SyncPoint,
-    webhook::{Attempt, LEASE, MAX_ATTEMPTS, WebhookRow},
+    webhook::{Attempt, LEASE, MAX_ATTEMPTS, MAX_DELAY, WebhookRow},
 };
 
 /// The key of the advisory lock of statements that lock several webhooks. Without it, two of them could lock the same rows
@@ -36,19 +36,10 @@ pub(crate) async fn owners_after(db: &Db, after: Uuid, limit: i64) -> Result<Vec
 /// # Errors
 /// Those of the database.
 pub(crate) async fn mark_due(db: &Db, now: Timestamp, owners: Vec<Uuid>) -> Result<(), Error> {
-    db.write(move |conn| {
-        Box::pin(async move {
-            conn.advisory_lock(QUEUE_LOCK).await?;
-            let mut update = QueryBuilder::new("update webhooks set due_time = ");
-            update
-                .push_bind(now)
-                .push(" where due_time is null and pause_time is null and owner_id in ")
-                .push_ids(owners);
-            let (sql, values) = update.build();
-            conn.execute(sql, values).await.map(drop)
-        })
-    })
-    .await
+    let mut update = QueryBuilder::new("update webhooks set due_time = ");
+    update.push_bind(now).push(" where due_time is null and pause_time is null and owner_id in ").push_ids(owners);
+    let (sql, values) = update.build();
+    update_queue(db, sql, values).await.map(drop)
 }
 
 /// Makes all active webhooks due that are not, because the positions of all have expired.
@@ -71,13 +62,31 @@ pub(crate) async fn mark_behind(db: &Db, now: Timestamp, limit: i64) -> Result<u
             join owners owner on owner.owner_id = webhook.owner_id
             where webhook.due_time is null and webhook.pause_time is null and webhook.position <> owner.last_change
             limit $2)";
+    update_queue(db, UPDATE, args![now, limit]).await
+}
+
+/// Updates several webhooks, and returns their number.
+async fn update_queue(db: &Db, sql: impl Into<Sql>, values: Vec<Value>) -> Result<u64, Error> {
+    let sql = sql.into();
     db.write(move |conn| {
         Box::pin(async move {
             conn.advisory_lock(QUEUE_LOCK).await?;
-            conn.execute(UPDATE, args![now, limit]).await
+            conn.execute(sql, values).await
         })
     })
     .await
+}
+
+/// Makes at most `limit` webhooks due whose time is later than any delay, and returns their number. The clock was set back
+/// since, and they would wait until it has reached that time again.
+///
+/// # Errors
+/// Those of the database.
+pub(crate) async fn mark_postponed(db: &Db, now: Timestamp, limit: i64) -> Result<u64, Error> {
+    const UPDATE: &str = "
+        update webhooks set due_time = $1, lease = null where due_time > $2 and (owner_id, id) in (
+            select owner_id, id from webhooks where due_time > $2 limit $3)";
+    update_queue(db, UPDATE, args![now, now + MAX_DELAY, limit]).await
 }
 
 /// Claims at most `limit` webhooks that are due, until [`LEASE`] has passed.

@@ -34,8 +34,8 @@ const BATCH_INTERVAL: Duration = Duration::from_millis(10);
 /// How long to wait after a failure of the database.
 const RETRY_DELAY: Duration = Duration::from_millis(500);
 
-/// How often all webhooks are compared with the changes of their owners: a replica may have stopped before it sent a
-/// notification, and purges send none.
+/// How often all webhooks are compared with the changes of their owners, and with the clock: a replica may have stopped
+/// before it sent a notification, purges send none, and the clock may have been set back.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(600);
 
 /// Maximum number of rows per statement.
@@ -132,11 +132,13 @@ impl Dispatcher {
         }
     }
 
-    /// Reads the owners with webhooks, and makes their webhooks due if they have changes, now and periodically.
+    /// Reads the owners with webhooks, and makes their webhooks due if they have changes or the clock was set back, now and
+    /// periodically.
     async fn sweep(&self) {
         loop {
             let result = async {
                 self.read_owners().await?;
+                self.mark_postponed().await?;
                 self.mark_behind().await
             };
             let delay = match result.await {
@@ -162,6 +164,11 @@ impl Dispatcher {
                 _ => return Ok(()),
             }
         }
+    }
+
+    async fn mark_postponed(&self) -> Result<(), db::Error> {
+        while webhook_queue::mark_postponed(&self.db, self.clock.now(), BATCH).await? == BATCH.unsigned_abs() {}
+        Ok(())
     }
 
     async fn mark_behind(&self) -> Result<(), db::Error> {

@@ -6,6 +6,7 @@ use service_kit::{on_each_database, testing::TestDatabase};
 use taskey_proto::task::v1::{Webhook, webhook::State};
 
 use super::{
+    ALLOW_LOOPBACK,
     receiver::{Answer, Receiver},
     start, to,
 };
@@ -14,6 +15,7 @@ on_each_database!(
     a_webhook_is_paused_after_three_days_and_loses_no_change,
     status_410_pauses_a_webhook_at_once,
     a_paused_webhook_sends_nothing_until_it_is_resumed,
+    a_clock_that_was_fast_does_not_delay_a_webhook,
 );
 
 async fn a_webhook_is_paused_after_three_days_and_loses_no_change(database: TestDatabase) {
@@ -64,5 +66,23 @@ async fn a_paused_webhook_sends_nothing_until_it_is_resumed(database: TestDataba
     assert!(receiver.is_idle().await);
     ann.update_webhook(Webhook { state: State::Active.into(), ..webhook }, &["state"]).await.expect("updated");
     assert_eq!(receiver.titles(1).await, ["Buy milk"]);
+    service.stop().await;
+}
+
+async fn a_clock_that_was_fast_does_not_delay_a_webhook(database: TestDatabase) {
+    const AHEAD: Duration = Duration::from_secs(365 * 86_400);
+    let (service, receiver) = (start(&database).await, Receiver::start().await);
+    let ann = service.user();
+    let webhook = ann.create_webhook(to(&receiver.url())).await.expect("created");
+    service.manual_clock.advance(AHEAD);
+    receiver.answer_with(Answer::Status(500));
+    ann.make("Buy milk").await;
+    ann.failing_webhook(&webhook.id).await;
+    assert_eq!(receiver.next().await.titles(), ["Buy milk"]);
+    // The next attempt is due in a year.
+    receiver.answer_with(Answer::Status(200));
+    service.manual_clock.set_back(AHEAD);
+    let service = service.restart_with(&database, &ALLOW_LOOPBACK).await;
+    assert_eq!(receiver.next().await.titles(), ["Buy milk"]);
     service.stop().await;
 }
