@@ -11,9 +11,14 @@ use std::{
 use ipnet::IpNet;
 use tokio::{sync::Semaphore, task::spawn_blocking};
 use url::{Host, Url};
+use uuid::Uuid;
 
-/// Maximum number of names that are resolved at the same time. Each occupies a thread.
-const MAX_LOOKUPS: usize = 16;
+use crate::turns::TurnQueue;
+
+/// Maximum number of names that are resolved at the same time, in total and for an account. Each occupies a thread until
+/// its name servers have answered or the system gives up, even if nobody waits for it any more.
+const MAX_LOOKUPS: usize = 64;
+const MAX_LOOKUPS_PER_ACCOUNT: usize = 4;
 
 /// IPv4 networks and the IPv6 networks within `2000::/3` that are not public (IANA special-purpose address registries).
 static SPECIAL_NETWORKS: LazyLock<Vec<IpNet>> = LazyLock::new(|| {
@@ -89,21 +94,27 @@ type Resolve = dyn Fn(&str, u16) -> io::Result<Vec<SocketAddr>> + Send + Sync;
 #[derive(Clone)]
 pub struct Resolver {
     resolve: Arc<Resolve>,
+    accounts: TurnQueue,
     lookups: Arc<Semaphore>,
 }
 
 impl Resolver {
     /// Creates a resolver from a function, which may block.
     pub fn from_fn(resolve: impl Fn(&str, u16) -> io::Result<Vec<SocketAddr>> + Send + Sync + 'static) -> Self {
-        Self { resolve: Arc::new(resolve), lookups: Arc::new(Semaphore::new(MAX_LOOKUPS)) }
+        Self {
+            resolve: Arc::new(resolve),
+            accounts: TurnQueue::new(MAX_LOOKUPS_PER_ACCOUNT),
+            lookups: Arc::new(Semaphore::new(MAX_LOOKUPS)),
+        }
     }
 
-    async fn resolve(&self, host: String, port: u16) -> io::Result<Vec<SocketAddr>> {
+    async fn resolve(&self, account: Uuid, host: String, port: u16) -> io::Result<Vec<SocketAddr>> {
         let resolve = Arc::clone(&self.resolve);
+        let turn = self.accounts.acquire(account).await;
         let permit = Arc::clone(&self.lookups).acquire_owned().await.map_err(io::Error::other)?;
-        // The thread continues after a timeout, so it holds the permit.
+        // The thread continues after a timeout, so it holds the turn and the permit.
         let lookup = spawn_blocking(move || {
-            let _permit = permit;
+            let (_turn, _permit) = (turn, permit);
             resolve(&host, port)
         });
         lookup.await.map_err(io::Error::other)?
@@ -165,11 +176,11 @@ impl Destinations {
         Self { allowed, resolver }
     }
 
-    /// Resolves the host of a URL, and checks all of its addresses.
+    /// Resolves the host of a URL that a user of this account has named, and checks all of its addresses.
     ///
     /// # Errors
     /// If the service may not connect to one of them.
-    pub async fn resolve(&self, url: &Url) -> Result<Destination, Forbidden> {
+    pub async fn resolve(&self, account: Uuid, url: &Url) -> Result<Destination, Forbidden> {
         let uses_tls = match url.scheme() {
             "https" => true,
             "http" => false,
@@ -180,7 +191,7 @@ impl Destinations {
             Host::Ipv4(address) => (address.to_string(), vec![SocketAddr::new(address.into(), port)]),
             Host::Ipv6(address) => (address.to_string(), vec![SocketAddr::new(address.into(), port)]),
             Host::Domain(name) => {
-                let addresses = self.resolver.resolve(name.to_owned(), port).await;
+                let addresses = self.resolver.resolve(account, name.to_owned(), port).await;
                 (name.trim_end_matches('.').to_owned(), addresses.map_err(|_| Forbidden::Unresolved)?)
             }
         };
@@ -219,7 +230,7 @@ mod tests {
     }
 
     async fn resolve(destinations: &Destinations, url: &str) -> Result<Destination, Forbidden> {
-        destinations.resolve(&url.parse().expect("a URL")).await
+        destinations.resolve(Uuid::nil(), &url.parse().expect("a URL")).await
     }
 
     #[test]

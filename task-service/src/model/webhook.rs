@@ -19,8 +19,11 @@ pub(crate) const ATTEMPT_RETENTION: Duration = Duration::from_secs(30 * 86_400);
 /// How long the earlier secret is used after a rotation.
 pub(crate) const ROTATION_PERIOD: Duration = Duration::from_secs(86_400);
 
-/// How long a replica may send the messages of a webhook before another one may claim it. Longer than an attempt.
+/// How long a replica may send the messages of a webhook before another one may claim it.
 pub(crate) const LEASE: Duration = Duration::from_secs(30);
+
+/// Until when after its claim a replica may send a request, so that the attempt ends before the lease.
+pub(crate) const SEND_PERIOD: Duration = Duration::from_secs(15);
 
 /// A webhook without success for this long is paused.
 const MAX_FAILURE_TIME: Duration = Duration::from_secs(3 * 86_400);

@@ -30,7 +30,7 @@ use crate::{
     },
     webhooks::{
         message::{self, ChangedFields},
-        sender::{Sender, TEST_TIMEOUT},
+        sender::{Sender, TEST_WINDOW},
     },
 };
 
@@ -52,7 +52,7 @@ impl WebhookService for Webhooks {
         let App { db, owner_queue, clock, page_tokens, .. } = &*self.app;
         let new = request::webhook::create(request.into_inner())?;
         let since = SyncPoint::open(page_tokens, owner, &new.sync_token).map_err(|_| webhook_sync_token_invalid())?;
-        self.check_url(&new.url).await?;
+        self.check_url(owner, &new.url).await?;
         let (id, secret) = (clock.new_id(), Secret::new(random::bytes()));
         let sealed_secret = self.sender.secrets().seal(owner, id, &secret)?;
         let (now, url) = (clock.now(), new.url.into());
@@ -101,7 +101,7 @@ impl WebhookService for Webhooks {
         let current = webhooks::get(&self.app.db, owner, update.target.id).await?;
         update.repeated.check(&self.message(current))?;
         if let Some(url) = &update.url {
-            self.check_url(url).await?;
+            self.check_url(owner, url).await?;
         }
         let request::webhook::WebhookUpdate { target, url, filter, is_paused, .. } = update;
         let change = WebhookChange::Update { url: url.map(Into::into), filter, is_paused };
@@ -128,7 +128,7 @@ impl WebhookService for Webhooks {
         let content = WatchTasksResponse { sync_token, checkpoint: true, ..WatchTasksResponse::default() };
         let body = message::to_json(&content, &ChangedFields::new(), false)?;
         let message_id = format!("msg_{}", random::id().simple());
-        let attempt = self.sender.send(&webhook, message_id, body, TEST_TIMEOUT).await?;
+        let attempt = self.sender.send(&webhook, message_id, body, TEST_WINDOW).await?;
         webhook_queue::add_attempt(db, owner, id, attempt.clone()).await.map_err(ApiError::from)?;
         Ok(Response::new(response::webhook_attempt(attempt)))
     }
@@ -189,9 +189,9 @@ impl Webhooks {
         response::webhook(row, self.app.page_tokens.epoch().get())
     }
 
-    /// Checks that messages may be sent to a URL.
-    async fn check_url(&self, url: &Url) -> Result<(), ApiError> {
-        self.sender.check_url(url).await.map_err(|error| validation_failed("webhook.url", &error.to_string()))
+    /// Checks that messages of an owner may be sent to a URL.
+    async fn check_url(&self, owner: Uuid, url: &Url) -> Result<(), ApiError> {
+        self.sender.check_url(owner, url).await.map_err(|error| validation_failed("webhook.url", &error.to_string()))
     }
 
     async fn change(&self, owner: Uuid, target: Target, change: WebhookChange) -> Result<Webhook, ApiError> {

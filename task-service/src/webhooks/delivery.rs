@@ -3,7 +3,12 @@
 use std::time::Duration;
 
 use metrics::counter;
-use service_kit::{clock::Clock, db::Db, random, status::ApiError};
+use service_kit::{
+    clock::{Clock, Timestamp},
+    db::Db,
+    random,
+    status::ApiError,
+};
 use taskey_proto::{
     errors::v1::ErrorReason,
     task::v1::{TaskChange, WatchTasksResponse},
@@ -11,6 +16,7 @@ use taskey_proto::{
 use uuid::Uuid;
 
 use super::{
+    http::SendWindow,
     message::{self, ChangedFields},
     sender::{ATTEMPT_TIMEOUT, Sender},
 };
@@ -18,7 +24,7 @@ use crate::{
     model::{
         filter::Filter,
         sync::SyncPoint,
-        webhook::{Attempt, WebhookRow},
+        webhook::{Attempt, SEND_PERIOD, WebhookRow},
     },
     store::webhook_queue::{self, Next},
     watch::{
@@ -38,6 +44,8 @@ pub(super) struct Delivery<'a> {
     pub(super) sender: &'a Sender,
     pub(super) webhook: WebhookRow,
     pub(super) lease: Uuid,
+    /// When the replica has claimed the webhook, or has renewed the claim.
+    pub(super) claim_time: Timestamp,
 }
 
 impl Delivery<'_> {
@@ -94,9 +102,10 @@ impl Delivery<'_> {
         Next::Idle
     }
 
-    async fn save(&self, next: Next, attempt: Option<Attempt>) -> Result<(Next, bool), ApiError> {
-        let is_claimed =
-            webhook_queue::save(self.db, self.clock.now(), self.lease, &self.webhook, next, attempt).await?;
+    async fn save(&mut self, next: Next, attempt: Option<Attempt>) -> Result<(Next, bool), ApiError> {
+        let now = self.clock.now();
+        let is_claimed = webhook_queue::save(self.db, now, self.lease, &self.webhook, next, attempt).await?;
+        self.claim_time = now;
         Ok((next, is_claimed))
     }
 
@@ -160,6 +169,8 @@ impl Delivery<'_> {
         let changed_fields = self.changed_fields(&changes, point.change).await?;
         let content = WatchTasksResponse { changes, list_changes, sync_token: token, checkpoint: !has_more };
         let body = message::to_json(&content, &changed_fields, is_reset)?;
-        self.sender.send(&self.webhook, id, body, ATTEMPT_TIMEOUT).await.map(Some)
+        // After the lease, another replica may send this message and later ones.
+        let until = self.claim_time + SEND_PERIOD;
+        self.sender.send(&self.webhook, id, body, SendWindow { timeout: ATTEMPT_TIMEOUT, until }).await.map(Some)
     }
 }

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use metrics::{counter, gauge};
 use service_kit::{
-    clock::Clock,
+    clock::{Clock, Timestamp},
     db::{self, Db},
     ops::as_gauge,
     random,
@@ -104,12 +104,13 @@ impl Dispatcher {
             if limit == 0 {
                 return Ok(());
             }
-            let claimed = webhook_queue::claim(&self.db, self.clock.now(), lease, max_claims).await?;
+            let claim_time = self.clock.now();
+            let claimed = webhook_queue::claim(&self.db, claim_time, lease, max_claims).await?;
             let is_last = claimed.len() < limit;
             for webhook in claimed {
                 self.watches.webhook_owners().remember(webhook.owner_id);
                 let dispatcher = Arc::clone(self);
-                deliveries.spawn(async move { dispatcher.deliver(webhook, lease).await });
+                deliveries.spawn(async move { dispatcher.deliver(webhook, lease, claim_time).await });
             }
             if is_last {
                 return Ok(());
@@ -117,10 +118,10 @@ impl Dispatcher {
         }
     }
 
-    async fn deliver(&self, webhook: WebhookRow, lease: Uuid) {
+    async fn deliver(&self, webhook: WebhookRow, lease: Uuid, claim_time: Timestamp) {
         let Self { db, clock, changes, sender, .. } = self;
         let (owner, id) = (webhook.owner_id, webhook.id);
-        match (Delivery { db, clock, changes, sender, webhook, lease }).run().await {
+        match (Delivery { db, clock, changes, sender, webhook, lease, claim_time }).run().await {
             Ok(true) => self.watches.webhook_owners().notify(owner),
             Ok(false) => {}
             Err(error) => {

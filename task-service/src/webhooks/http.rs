@@ -11,13 +11,14 @@ use hyper::{
 };
 use hyper_util::rt::TokioIo;
 use service_kit::{
-    clock::Clock,
+    clock::{Clock, Timestamp},
     network::destination::{Destination, Destinations},
     tls::WebTls,
 };
 use tokio::{net::TcpStream, sync::OnceCell, time::timeout};
 use tokio_util::task::AbortOnDropHandle;
 use url::Url;
+use uuid::Uuid;
 
 /// Maximum time to connect to one of the addresses of a host.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(4);
@@ -34,6 +35,24 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Maximum length of an error, in characters. Those of servers can be long.
 const MAX_ERROR_CHARS: usize = 200;
+
+/// A request with JSON to a server that a user has named.
+pub(super) struct Post<'a> {
+    pub(super) owner: Uuid,
+    pub(super) url: &'a Url,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Bytes,
+    pub(super) window: SendWindow,
+}
+
+/// When a request may be sent.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SendWindow {
+    /// Maximum time from resolving the host to the head of the answer.
+    pub(crate) timeout: Duration,
+    /// When the request must have been sent.
+    pub(crate) until: Timestamp,
+}
 
 /// Sends requests to servers that users name.
 pub(super) struct HttpClient {
@@ -56,25 +75,22 @@ impl HttpClient {
     /// Sends a POST request with JSON, and returns the status of the answer. Redirects are not followed.
     ///
     /// # Errors
-    /// If there is no answer within `limit`, with a description for the user.
-    pub(super) async fn post(
-        &self,
-        url: &Url,
-        headers: HeaderMap,
-        body: Bytes,
-        limit: Duration,
-    ) -> Result<StatusCode, String> {
-        let answered = timeout(limit, self.exchange(url, headers, body)).await;
+    /// If there is no answer in time, with a description for the user.
+    pub(super) async fn post(&self, post: Post<'_>) -> Result<StatusCode, String> {
+        let limit = post.window.timeout;
+        let answered = timeout(limit, self.exchange(post)).await;
         let status = answered.unwrap_or_else(|_| Err(format!("no answer within {} s", limit.as_secs())));
         status.map_err(|error| error.chars().take(MAX_ERROR_CHARS).collect())
     }
 
-    async fn exchange(&self, url: &Url, headers: HeaderMap, body: Bytes) -> Result<StatusCode, String> {
+    async fn exchange(&self, post: Post<'_>) -> Result<StatusCode, String> {
+        let Post { owner, url, headers, body, window } = post;
         let Destination { host, uses_tls, addresses } =
-            self.destinations.resolve(url).await.map_err(|error| format!("the URL {error}"))?;
+            self.destinations.resolve(owner, url).await.map_err(|error| format!("the URL {error}"))?;
         let request = request(url, headers, body).map_err(|error| error.to_string())?;
         let stream = connect(&addresses).await.map_err(|error| format!("cannot connect: {error}"))?;
         if !uses_tls {
+            self.check(window)?;
             return send(TokioIo::new(stream), request).await;
         }
         let open_tls = || WebTls::open(self.authorities.clone(), &self.clock);
@@ -83,7 +99,14 @@ impl HttpClient {
             "the server cannot use TLS".to_owned()
         })?;
         let stream = tls.connect(stream, &host).await.map_err(|error| format!("TLS: {error}"))?;
+        self.check(window)?;
         send(TokioIo::new(stream), request).await
+    }
+
+    /// Checks that the request may still be sent. The process may have been stopped since the attempt began.
+    fn check(&self, window: SendWindow) -> Result<(), String> {
+        let is_late = self.clock.now() > window.until;
+        if is_late { Err("the server was interrupted before it sent the message".to_owned()) } else { Ok(()) }
     }
 }
 

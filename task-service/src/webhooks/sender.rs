@@ -11,8 +11,12 @@ use service_kit::{
 };
 use tokio::time::{Instant, timeout};
 use url::Url;
+use uuid::Uuid;
 
-use super::{http::HttpClient, secrets::WebhookSecrets};
+use super::{
+    http::{HttpClient, Post, SendWindow},
+    secrets::WebhookSecrets,
+};
 use crate::{
     config::WebhookArgs,
     model::webhook::{Attempt, WebhookRow},
@@ -22,7 +26,11 @@ use crate::{
 pub(super) const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// The same for a test, which must end before the deadline of the call.
-pub(crate) const TEST_TIMEOUT: Duration = Duration::from_secs(2);
+const TEST_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The window of a test, whose order among the messages does not matter.
+pub(crate) const TEST_WINDOW: SendWindow =
+    SendWindow { timeout: TEST_TIMEOUT, until: Timestamp::from_micros(i64::MAX) };
 
 /// Maximum time to resolve the host of a new URL.
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -39,12 +47,12 @@ impl Sender {
         Self { secrets, http: HttpClient::new(args.destinations(), args.webhook_ca_file.clone(), clock.clone()), clock }
     }
 
-    /// Checks that messages may be sent to a URL.
+    /// Checks that messages of an owner may be sent to a URL.
     ///
     /// # Errors
     /// If its host cannot be resolved, or has a forbidden address.
-    pub(crate) async fn check_url(&self, url: &Url) -> Result<(), Forbidden> {
-        let resolved = timeout(RESOLVE_TIMEOUT, self.http.destinations().resolve(url)).await;
+    pub(crate) async fn check_url(&self, owner: Uuid, url: &Url) -> Result<(), Forbidden> {
+        let resolved = timeout(RESOLVE_TIMEOUT, self.http.destinations().resolve(owner, url)).await;
         resolved.unwrap_or(Err(Forbidden::Unresolved)).map(drop)
     }
 
@@ -62,12 +70,15 @@ impl Sender {
         webhook: &WebhookRow,
         message_id: String,
         body: Vec<u8>,
-        limit: Duration,
+        window: SendWindow,
     ) -> Result<Attempt, ApiError> {
         let (time, start) = (self.clock.now(), Instant::now());
         let headers = self.headers(webhook, &message_id, time, &body)?;
         let outcome = match Url::parse(&webhook.url) {
-            Ok(url) => self.http.post(&url, headers, body.into(), limit).await,
+            Ok(url) => {
+                let (owner, url, body) = (webhook.owner_id, &url, body.into());
+                self.http.post(Post { owner, url, headers, body, window }).await
+            }
             Err(error) => Err(error.to_string()),
         };
         let http_status = outcome.as_ref().ok().map(StatusCode::as_u16);

@@ -3,11 +3,13 @@
 use std::{
     net::{IpAddr, SocketAddr},
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
+        mpsc,
     },
 };
 
+use futures::future::join_all;
 use service_kit::{
     assert_refused,
     network::destination::Resolver,
@@ -26,6 +28,7 @@ on_each_database!(
     private_addresses_are_refused_even_behind_a_name,
     a_name_that_resolves_differently_the_second_time_is_not_reached,
     redirects_are_not_followed,
+    names_that_are_not_resolved_do_not_delay_other_accounts,
     receivers_need_a_trusted_certificate,
 );
 
@@ -83,6 +86,29 @@ async fn redirects_are_not_followed(database: TestDatabase) {
     let attempt = &ann.attempts(&webhook.id).await[0];
     assert_eq!(attempt.error, "the receiver answered with status 307; redirects are not followed");
     assert!(target.is_idle().await);
+    service.stop().await;
+}
+
+async fn names_that_are_not_resolved_do_not_delay_other_accounts(database: TestDatabase) {
+    let (end, ended) = mpsc::channel::<()>();
+    let ended = Mutex::new(ended);
+    let resolver = Resolver::from_fn(move |host, port| {
+        if host.ends_with("slow.example") {
+            // An error, when the test ends.
+            _ = ended.lock().expect("not poisoned").recv();
+        }
+        Ok(vec![SocketAddr::new(IpAddr::from([1, 1, 1, 1]), port)])
+    });
+    let adjust = |config: &mut task_service::config::Config| config.tasks.webhooks.resolver = resolver;
+    let service = Service::start_adjusted(&database, &[], adjust).await;
+    let (ann, bob) = (service.user(), service.user());
+    let refused =
+        join_all((0..70).map(async |number| ann.create_webhook(to(&format!("https://{number}.slow.example/"))).await));
+    for refused in refused.await {
+        assert_refused!(refused, InvalidArgument, "VALIDATION_FAILED", "webhook.url");
+    }
+    bob.create_webhook(to("https://fast.example/")).await.expect("the name is resolved");
+    drop(end);
     service.stop().await;
 }
 

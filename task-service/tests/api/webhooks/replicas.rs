@@ -1,18 +1,30 @@
 //! One of several replicas sends the messages of a webhook.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+        mpsc,
+    },
+    time::Duration,
+};
 
-use service_kit::{on_each_database, testing::TestDatabase};
+use service_kit::{network::destination::Resolver, on_each_database, testing::TestDatabase};
+use tokio::{sync::mpsc::unbounded_channel, time::timeout};
 
 use super::{
     ALLOW_LOOPBACK,
     receiver::{Answer, Receiver},
     start, to,
 };
+use crate::support::{Service, WAIT_TIMEOUT};
 
 on_each_database!(
     two_replicas_send_each_message_once_and_in_order,
     another_replica_continues_after_the_lease_of_a_stopped_one,
+    an_interrupted_attempt_sends_no_old_message_after_newer_ones,
 );
 
 async fn two_replicas_send_each_message_once_and_in_order(database: TestDatabase) {
@@ -55,4 +67,35 @@ async fn another_replica_continues_after_the_lease_of_a_stopped_one(database: Te
     assert_eq!(repeated.header("webhook-id"), unanswered.header("webhook-id"));
     assert_eq!(repeated.json(), unanswered.json());
     other.stop().await;
+}
+
+async fn an_interrupted_attempt_sends_no_old_message_after_newer_ones(database: TestDatabase) {
+    let receiver = Receiver::start().await;
+    let (end, ended) = mpsc::channel::<()>();
+    let (begin, mut begun) = unbounded_channel();
+    let (lookups, ended) = (AtomicUsize::new(0), Mutex::new(ended));
+    let resolver = Resolver::from_fn(move |_, port| {
+        // The first lookup is that of the creation. The second one, of the first message, lasts until `end` is dropped.
+        if lookups.fetch_add(1, Ordering::SeqCst) == 1 {
+            begin.send(()).expect("the test waits");
+            _ = ended.lock().expect("not poisoned").recv();
+        }
+        Ok(vec![SocketAddr::new(IpAddr::from([127, 0, 0, 1]), port)])
+    });
+    let adjust = |config: &mut task_service::config::Config| config.tasks.webhooks.resolver = resolver;
+    let service = Service::start_adjusted(&database, &ALLOW_LOOPBACK, adjust).await;
+    let ann = service.user();
+    let webhook = ann.create_webhook(to(&receiver.url_with_host("hooks.example"))).await.expect("created");
+    ann.make("Buy milk").await;
+    timeout(WAIT_TIMEOUT, begun.recv()).await.expect("the attempt begins").expect("the service runs");
+    // The claim expires, and another delivery sends this message and the next one.
+    service.manual_clock.advance(Duration::from_secs(31));
+    assert_eq!(receiver.titles(1).await, ["Buy milk"]);
+    ann.make("Buy tea").await;
+    assert_eq!(receiver.titles(1).await, ["Buy tea"]);
+    drop(end);
+    ann.test_webhook(&webhook.id).await.expect("an attempt");
+    assert!(receiver.next().await.titles().is_empty(), "the message of the test follows");
+    assert!(receiver.is_idle().await);
+    service.stop().await;
 }
