@@ -1,6 +1,9 @@
 //! `ImportTasks`: receives a file, decides what it creates, and creates it.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use jiff::Timestamp;
@@ -95,10 +98,12 @@ impl Import<'_> {
         let counts = counts(&self.app.db, self.writer.owner).await?;
         let lists = self.find_lists(&mut plan, counts.lists).await?;
         self.check_quota(counts, plan.new_rows().count(), lists.len())?;
-        let created_lists = report::count(lists.len());
+        let mut created_lists = report::count(lists.len());
         if !self.upload.validate_only {
             for (id, title) in lists {
-                self.create_list(id, title).await?;
+                if !self.create_list(id, title).await? {
+                    created_lists -= 1;
+                }
             }
             self.create_tasks(&mut plan).await?;
         }
@@ -158,24 +163,31 @@ impl Import<'_> {
 
     /// Sets the ids of the lists of the file, of which the account has `count`. Returns those that must be created.
     async fn find_lists(&self, plan: &mut Plan, count: usize) -> Result<Vec<(Uuid, Title)>, ApiError> {
-        let App { db, owner_queue, clock, .. } = self.app;
+        let App { db, owner_queue, clock, max_lists, .. } = self.app;
         let owner = self.writer.owner;
-        let lists = lists::list(db, owner_queue, owner, clock.now(), None, count).await?;
+        let ids_of = |index: usize| (index, list_ids(owner, &plan.lists[index].key));
+        let needed: Vec<_> = plan.needed_lists().into_iter().map(ids_of).collect();
+        // Before the lists are read: another replica that imports the same file may create some of them meanwhile.
+        let mut taken = HashSet::new();
+        for needed in needed.chunks(MAX_WRITES) {
+            let ids = needed.iter().flat_map(|(_, ids)| ids.iter().copied()).collect();
+            taken.extend(find_existing(db, owner, Vec::new(), ids).await?.taken);
+        }
+        let max_count = count.max(*max_lists as usize);
+        let lists = lists::list(db, owner_queue, owner, clock.now(), None, max_count).await?;
         let titles: HashMap<_, _> = lists.into_iter().map(|list| (list.id, list.title)).collect();
         if plan.default_title.as_ref().is_some_and(|title| titles.get(&owner) != Some(title)) {
             let description = "of the default list differs; the default list keeps its title";
             plan.report.add_loss(Issue::new(0, "title", description));
         }
         let mut created = Vec::new();
-        for index in plan.needed_lists() {
-            let ids = list_ids(owner, &plan.lists[index].key);
+        for (index, ids) in needed {
             let existing = ids.iter().find(|id| titles.contains_key(id) && **id != owner).copied();
             if existing.is_some() {
                 plan.lists[index].id = existing;
                 continue;
             }
             let title = Title::try_from(plan.list_title(index)).map_err(ApiError::internal)?;
-            let taken = find_existing(db, owner, Vec::new(), ids.clone()).await?.taken;
             let id = ids.into_iter().find(|id| !taken.contains(id)).unwrap_or_else(|| clock.new_id());
             created.push((id, title));
             plan.lists[index].id = Some(id);
@@ -196,7 +208,8 @@ impl Import<'_> {
         Ok(())
     }
 
-    async fn create_list(&self, id: Uuid, title: Title) -> Result<(), ApiError> {
+    /// Creates a list. Returns whether it did not exist: another replica may import the same file.
+    async fn create_list(&self, id: Uuid, title: Title) -> Result<bool, ApiError> {
         let App { db, owner_queue, clock, page_tokens, max_lists, .. } = self.app;
         let options = WriteOptions { request: None, validate_only: false };
         let epoch = page_tokens.epoch().get();
@@ -208,7 +221,11 @@ impl Import<'_> {
             epoch,
             encode: |_, _| Vec::new(),
         };
-        lists::create(db, owner_queue, write, id, title, (*max_lists).into()).await.map(drop)
+        match lists::create(db, owner_queue, write, id, title, (*max_lists).into()).await {
+            Ok(_) => Ok(true),
+            Err(error) if error.reason() == ErrorReason::TaskIdTaken => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Reads the file once for each level, so that parents are created before their subtasks.

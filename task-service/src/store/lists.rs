@@ -21,7 +21,7 @@ use super::{
     },
 };
 use crate::{
-    error::{default_list_not_deletable, etag_mismatch, list_not_found, quota_exceeded},
+    error::{default_list_not_deletable, etag_mismatch, list_not_found, quota_exceeded, task_id_taken},
     model::{
         Revision, Target,
         field::Title,
@@ -107,7 +107,7 @@ pub(crate) struct ListWrite {
 /// Creates a list.
 ///
 /// # Errors
-/// QUOTA_EXCEEDED, REQUEST_ID_REUSED, and those of the database.
+/// TASK_ID_TAKEN if the list exists, QUOTA_EXCEEDED, REQUEST_ID_REUSED, and those of the database.
 pub(crate) async fn create(
     db: &Db,
     queue: &OwnerQueue,
@@ -118,14 +118,16 @@ pub(crate) async fn create(
 ) -> Result<Outcome<ListRow>, ApiError> {
     const INSERT: &str = "
         insert into task_lists (owner_id, id, title, create_time, update_time, revision, change)
-        values ($1, $2, $3, $4, $4, $5, $6)";
+        values ($1, $2, $3, $4, $4, $5, $6) on conflict (owner_id, id) do nothing";
     let (owner, now) = (write.owner, write.now);
     let written = queue.write(db, owner, move |conn| {
         Box::pin(async move {
             let change = begin(conn, &write).await?.sequence;
             let (title, revision) = (title.into_text(), Revision::FIRST);
             let row = ListRow { owner_id: owner, id, title, create_time: now, update_time: now, revision, change };
-            conn.execute(INSERT, args![owner, row.id, &row.title, now, row.revision, change]).await?;
+            if conn.execute(INSERT, args![owner, row.id, &row.title, now, row.revision, change]).await? == 0 {
+                return Err(task_id_taken().into());
+            }
             if add_lists(conn, owner, 1).await? > max_lists {
                 return Err(quota_exceeded("the account has reached its limit of lists").into());
             }

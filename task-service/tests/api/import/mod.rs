@@ -13,6 +13,7 @@ mod alarms;
 mod bad_files;
 mod formats;
 mod large;
+mod replicas;
 mod round_trip;
 
 on_each_database!(
