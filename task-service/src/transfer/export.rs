@@ -1,5 +1,7 @@
 //! Exports: reads the lists and tasks of an account page by page, and sends the file in parts.
 
+use std::collections::HashSet;
+
 use service_kit::{db::Db, epoch::Epoch, status::ApiError};
 use taskey_proto::task::v1::{ExportTasksResponse, TaskList};
 use tokio::sync::mpsc;
@@ -37,7 +39,7 @@ impl Export {
     pub(crate) async fn send(self, messages: mpsc::Sender<ExportTasksResponse>) -> Result<(), ApiError> {
         let Self { db, epoch, default_list, format, permit: _permit } = self;
         let owner = default_list.owner_id;
-        let mut file = FileSender { messages, bytes: Vec::new(), format: Some(format), task_count: 0 };
+        let mut file = FileSender { messages, bytes: Vec::new(), format: Some(format), tasks: HashSet::new() };
         format.begin(&mut file.bytes);
         let mut lists = vec![default_list];
         let mut after = None;
@@ -49,7 +51,7 @@ impl Export {
             }
             lists = export::lists_after(&db, owner, after, PAGE_SIZE).await?;
         }
-        format.end(file.task_count, &mut file.bytes);
+        format.end(file.tasks.len(), &mut file.bytes);
         file.send().await
     }
 }
@@ -71,7 +73,10 @@ async fn send_list(
         let Some(last) = tasks.last() else { return Ok(()) };
         after = (last.rank.clone(), last.id);
         for task in tasks {
-            file.task_count += 1;
+            // A task that was moved meanwhile is found again. Imports refuse a file with two tasks of the same id.
+            if !file.tasks.insert(task.id) {
+                continue;
+            }
             format.task(&response::task(task, epoch), list, &mut file.bytes);
             if file.bytes.len() > PART_BYTES {
                 file.send().await?;
@@ -87,7 +92,8 @@ struct FileSender {
     bytes: Vec<u8>,
     /// The format, until the first part has been sent.
     format: Option<ExportFormat>,
-    task_count: usize,
+    /// The tasks of the file.
+    tasks: HashSet<Uuid>,
 }
 
 impl FileSender {

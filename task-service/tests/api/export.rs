@@ -9,6 +9,7 @@ use tonic::{Status, Streaming};
 
 use crate::{
     calls::to,
+    import::{counts, jsonl},
     support::{Service, User, titled},
 };
 
@@ -19,6 +20,7 @@ on_each_database!(
     icalendar_has_a_todo_for_each_task,
     tasks_are_exported_in_the_order_of_their_ranks,
     large_export_is_sent_in_parts,
+    task_that_is_moved_during_an_export_occurs_once,
     deleted_tasks_and_those_of_others_are_not_exported,
     account_without_tasks_has_a_file_with_the_default_list,
     open_occurrence_is_exported_with_its_recurrence,
@@ -45,6 +47,15 @@ impl User {
     pub(crate) async fn export(&self, format: FileFormat) -> String {
         let bytes = self.export_parts(format).await.into_iter().flat_map(|part| part.content).collect();
         String::from_utf8(bytes).expect("a text")
+    }
+
+    /// Creates 4 MB of tasks, which are too much for the buffers of a connection, so that their export waits for its reader.
+    /// Their titles are their numbers from 0. Returns how many there are.
+    async fn make_large_tasks(&self) -> i32 {
+        let notes = "😀".repeat(4000);
+        let task = |n: u32| serde_json::json!({"id": n.to_string(), "title": n.to_string(), "notes": notes});
+        let lines: Vec<_> = (0..250).map(|n| serde_json::json!({"task": task(n)}).to_string()).collect();
+        self.import(FileFormat::Jsonl, &jsonl(&lines)).await.created_task_count
     }
 }
 
@@ -190,6 +201,21 @@ async fn large_export_is_sent_in_parts(database: TestDatabase) {
     assert_eq!(titles(&ann.export(FileFormat::Jsonl).await), expected);
 }
 
+async fn task_that_is_moved_during_an_export_occurs_once(database: TestDatabase) {
+    let service = Service::start(&database).await;
+    let (ann, bob) = (service.user(), service.user());
+    let count = ann.make_large_tasks().await;
+    let first = ann.titled("0").await;
+    let mut parts = ann.start_export(FileFormat::Jsonl).await.expect("the export starts");
+    let mut file = parts.message().await.expect("the export continues").expect("a part").content;
+    ann.move_task(to(&first.id, Position::Last(true))).await.expect("a move");
+    while let Some(part) = parts.message().await.expect("the export continues") {
+        file.extend(part.content);
+    }
+    let imported = bob.import_with(FileFormat::Jsonl, &file, false).await.expect("each task occurs once");
+    assert_eq!(counts(&imported), [count, 0, 0]);
+}
+
 async fn deleted_tasks_and_those_of_others_are_not_exported(database: TestDatabase) {
     let service = Service::start(&database).await;
     let (ann, bob) = (service.user(), service.user());
@@ -252,12 +278,7 @@ async fn format_that_cannot_be_exported_is_refused(database: TestDatabase) {
 async fn account_exports_one_file_at_a_time(database: TestDatabase) {
     let service = Service::start(&database).await;
     let (ann, bob) = (service.user(), service.user());
-    // Too much for the buffers of a connection, so that the export waits for its reader.
-    for number in 0..40 {
-        ann.create(Task { notes: "😀".repeat(4000), ..titled(&number.to_string()) })
-            .await
-            .expect("the task is created");
-    }
+    ann.make_large_tasks().await;
     let mut first = ann.start_export(FileFormat::Jsonl).await.expect("the export starts");
     first.message().await.expect("the export continues").expect("a part");
     assert_refused!(ann.start_export(FileFormat::Jsonl).await, ResourceExhausted, "OVERLOADED");
