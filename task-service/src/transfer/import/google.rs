@@ -1,7 +1,7 @@
 //! The tasks of Google Takeout, `Tasks.json`: task lists and tasks as in the Google Tasks API.
 
 use serde_json::{Map, Value};
-use taskey_proto::task::v1::task::State;
+use taskey_proto::task::v1::{Task, task::State};
 
 use super::{
     entry::{Entry, FileTask, Issue, Loss},
@@ -17,6 +17,9 @@ pub(crate) const STRUCTURE: Structure =
 /// The fields that belong to one copy of the task, or follow from others.
 const OF_ONE_COPY: [&str; 8] =
     ["kind", "etag", "updated", "selfLink", "webViewLink", "position", "task_type", "hidden"];
+
+/// The length of a date such as `2026-11-30`.
+const DATE_BYTES: usize = 10;
 
 /// Adds a task.
 fn push(row: u32, list: Option<&str>, fields: Map<String, Value>, sink: &mut Sink) -> Result<(), ReadError> {
@@ -35,7 +38,7 @@ fn push(row: u32, list: Option<&str>, fields: Map<String, Value>, sink: &mut Sin
             "status" if text == "completed" => task.state = State::Completed.into(),
             "status" => {}
             // Only the date is meaningful: the API discards the time of the day.
-            "due" => text.get(..10).unwrap_or_default().clone_into(&mut task.due_date),
+            "due" => file_task.losses.extend(set_due_date(task, "due", text)),
             "completed" => {
                 task.complete_time = checked_time("completed", parse_time(text), &mut file_task.losses);
             }
@@ -49,6 +52,14 @@ fn push(row: u32, list: Option<&str>, fields: Map<String, Value>, sink: &mut Sin
         }
     }
     finish(file_task, bytes, sink)
+}
+
+/// Sets the due date to that of a time. Returns what is lost.
+pub(crate) fn set_due_date(task: &mut Task, name: &'static str, time: &str) -> Option<Loss> {
+    let (date, rest) = time.split_at_checked(DATE_BYTES).unwrap_or((time, ""));
+    date.clone_into(&mut task.due_date);
+    let is_midnight = rest.chars().all(|character| "T0:.Z".contains(character));
+    (!is_midnight).then_some((name, "has a time of the day or a time zone, and only its date is imported"))
 }
 
 /// Returns a time. Adds a loss if there is none.

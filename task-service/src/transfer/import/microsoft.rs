@@ -9,7 +9,7 @@ use taskey_proto::task::v1::{
 
 use super::{
     entry::{Entry, FileTask, Issue},
-    google::{checked_time, finish, is_empty},
+    google::{checked_time, finish, is_empty, set_due_date},
     graph::{set_recurrence, set_reminder, zoned_time},
     json_lists::Structure,
     sink::{ReadError, Sink},
@@ -65,10 +65,10 @@ fn push(row: u32, list: Option<&str>, fields: Map<String, Value>, sink: &mut Sin
             "recurrence" => recurrence = value,
             "reminderDateTime" => reminder = value,
             "isReminderOn" => is_reminder_on = value == true,
-            // The time of the day is always midnight in the time zone of the user.
+            // The product shows only the date. The time of the day is midnight, at least in the time zone of the user.
             "dueDateTime" => {
-                let date = value["dateTime"].as_str().and_then(|text| text.get(..10)).unwrap_or_default();
-                date.clone_into(&mut task.due_date);
+                let time = value["dateTime"].as_str().unwrap_or_default();
+                file_task.losses.extend(set_due_date(task, "dueDateTime", time));
             }
             "categories" => {
                 let categories = value.as_array().into_iter().flatten().filter_map(Value::as_str);

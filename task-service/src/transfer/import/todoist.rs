@@ -18,6 +18,23 @@ use super::{
 /// The columns whose values are not imported, and what is said about them.
 const NOT_IMPORTED: [(&str, &str); 2] = [("RESPONSIBLE", "is not imported"), ("DURATION", "is not imported")];
 
+/// The other columns.
+const COLUMNS: [&str; 13] = [
+    "TYPE",
+    "CONTENT",
+    "DESCRIPTION",
+    "IS_COLLAPSED",
+    "PRIORITY",
+    "INDENT",
+    "AUTHOR",
+    "DATE",
+    "DATE_LANG",
+    "TIMEZONE",
+    "DURATION_UNIT",
+    "DEADLINE",
+    "DEADLINE_LANG",
+];
+
 /// Reads the file of one project. Its tasks are in the default list, because the file has no name of the project. Recurring
 /// dates begin `now`.
 ///
@@ -54,6 +71,10 @@ struct Project {
     rows_before: u32,
     now: Timestamp,
     columns: HashMap<String, usize>,
+    /// The author of the first task or comment.
+    author: Option<String>,
+    /// Whether there are others.
+    has_authors: bool,
     /// The keys of the last task of each level.
     parents: Vec<String>,
     /// The task whose comments may follow.
@@ -64,7 +85,8 @@ struct Project {
 impl Project {
     fn new(list: Option<String>, rows_before: u32, now: Timestamp) -> Self {
         let (columns, parents, keys) = (HashMap::new(), Vec::new(), Keys::default());
-        Self { list, rows_before, now, columns, parents, task: None, keys }
+        let (author, has_authors) = (None, false);
+        Self { list, rows_before, now, columns, author, has_authors, parents, task: None, keys }
     }
 
     /// Reads the file, and returns the number of its last record.
@@ -77,8 +99,14 @@ impl Project {
             let description = "the first record must contain the columns TYPE, CONTENT and INDENT of Todoist";
             return Err(ReadError::invalid(self.rows_before + 1, description));
         }
+        let is_known = |name: &str| COLUMNS.contains(&name) || NOT_IMPORTED.iter().any(|(known, _)| *known == name);
+        for name in header.iter().filter(|name| !name.is_empty() && !is_known(&name.trim().to_ascii_uppercase())) {
+            let description = "is not a column of Todoist that is known, and is not imported";
+            sink.push(Entry::Loss(Issue::new(self.rows_before + 1, name, description)), 0)?;
+        }
         while let Some(record) = records.next()? {
             let row = self.rows_before + records.row;
+            self.check_author(row, &record, sink)?;
             match self.value(&record, "TYPE").trim() {
                 "task" => self.start_task(row, &record, sink)?,
                 "note" => self.add_comment(row, &record, sink)?,
@@ -87,8 +115,9 @@ impl Project {
                     let description = "sections are not imported; their tasks are";
                     sink.push(Entry::Loss(Issue::new(row, "TYPE", description)), 0)?;
                 }
-                // Empty records separate the tasks; others are settings of the project.
-                _ => {}
+                // Empty records separate the tasks; others are settings of the view.
+                "" | "meta" => {}
+                _ => sink.push(Entry::Loss(Issue::new(row, "TYPE", "is not known; the row is not imported")), 0)?,
             }
         }
         self.finish_task(sink)?;
@@ -97,6 +126,21 @@ impl Project {
 
     fn value<'r>(&self, record: &'r StringRecord, column: &str) -> &'r str {
         self.columns.get(column).and_then(|index| record.get(*index)).unwrap_or_default()
+    }
+
+    /// Reports, once for a project, that several people have written its tasks and comments.
+    fn check_author(&mut self, row: u32, record: &StringRecord, sink: &mut Sink) -> Result<(), ReadError> {
+        let author = self.value(record, "AUTHOR").trim();
+        if author.is_empty() || self.has_authors {
+            return Ok(());
+        }
+        self.has_authors = self.author.as_ref().is_some_and(|first| first != author);
+        if self.has_authors {
+            let description = "is not the same for all tasks and comments, and is not imported";
+            return sink.push(Entry::Loss(Issue::new(row, "AUTHOR", description)), 0);
+        }
+        self.author = Some(author.to_owned());
+        Ok(())
     }
 
     fn start_task(&mut self, row: u32, record: &StringRecord, sink: &mut Sink) -> Result<(), ReadError> {

@@ -14,6 +14,7 @@ use crate::support::{Service, User};
 
 on_each_database!(
     project_of_todoist_is_imported,
+    what_is_lost_of_a_project_of_todoist_is_reported,
     backup_of_todoist_is_imported,
     takeout_of_google_is_imported,
     lists_of_microsoft_to_do_are_imported,
@@ -102,6 +103,23 @@ async fn project_of_todoist_is_imported(database: TestDatabase) {
     assert_eq!(ann.titled("Müll").await.notes, "Date: jeden Montag");
 }
 
+async fn what_is_lost_of_a_project_of_todoist_is_reported(database: TestDatabase) {
+    let service = Service::start(&database).await;
+    let ann = service.user();
+    let file = "TYPE,CONTENT,INDENT,AUTHOR,COLOR\nmeta,view_style=list,,,\ntask,Buy milk,1,Ann (1),red\n\
+                note,Two bottles,,Bob (2),\nnote,Or three,,Cat (3),\nfilter,today,,,\n";
+    let response = import_twice(&ann, FileFormat::TodoistCsv, file.as_bytes()).await;
+    assert_eq!(
+        issues(&response),
+        [
+            (1, "COLOR", "is not a column of Todoist that is known, and is not imported"),
+            (4, "AUTHOR", "is not the same for all tasks and comments, and is not imported"),
+            (6, "TYPE", "is not known; the row is not imported"),
+        ]
+    );
+    assert_eq!(ann.titled("Buy milk").await.notes, "Two bottles\n\nOr three");
+}
+
 async fn backup_of_todoist_is_imported(database: TestDatabase) {
     let service = Service::start(&database).await;
     let ann = service.user();
@@ -155,6 +173,7 @@ async fn lists_of_microsoft_to_do_are_imported(database: TestDatabase) {
     assert_eq!(
         found,
         [
+            (3, "dueDateTime", "has a time of the day or a time zone, and only its date is imported"),
             (4, "createdDateTime", "is not a time that is known, and is not imported"),
             (4, "linkedResources", "is not imported"),
             (4, "recurrence", "is not a pattern with a due date that is known, and is not imported"),
