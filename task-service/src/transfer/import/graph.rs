@@ -8,7 +8,10 @@ use super::{
     entry::Loss,
     fit::{has_valid_recurrence, relate_reminders},
 };
-use crate::{model::recurrence::Rule, transfer::fields::instant};
+use crate::{
+    model::{field::due_time, recurrence::Rule},
+    transfer::fields::instant,
+};
 
 /// The names of days, which begin with those of RFC 5545.
 const DAYS: [&str; 7] = ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"];
@@ -53,9 +56,10 @@ pub(crate) fn set_reminder(task: &mut Task, time: &Value, is_on: bool) -> Option
     }
 }
 
-/// Returns the instant of a `dateTimeTimeZone`, if its zone is one of the IANA database.
+/// Returns the instant of a `dateTimeTimeZone`, if it is in the years 1 to 9999, and its zone is one of the IANA database.
 pub(crate) fn zoned_time(value: &Value) -> Option<prost_types::Timestamp> {
-    instant(value["dateTime"].as_str()?.parse().ok()?, value["timeZone"].as_str()?)
+    let instant = instant(value["dateTime"].as_str()?.parse().ok()?, value["timeZone"].as_str()?);
+    instant.filter(|_| due_time(instant).is_ok())
 }
 
 fn recurring(task: &Task, recurrence: &Value) -> Option<Task> {

@@ -229,6 +229,9 @@ impl Calendar {
                 Some(start) => (self.start_row, self.alarms.start) = (row, Some(Moment::from(&start))),
                 None => return loss(row, name, "is not imported", sink),
             },
+            "DUE" if self.alarms.due.is_some() => {
+                return loss(row, name, "is the second due date, and is not imported", sink);
+            }
             "DUE" => {
                 let Some(due) = due(property) else {
                     return loss(row, name, "is not a date or a time of a known time zone, and is not imported", sink);

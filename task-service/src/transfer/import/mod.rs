@@ -24,3 +24,6 @@ pub(crate) mod todoist;
 pub(crate) mod todoist_date;
 pub(crate) mod todoist_rule;
 pub(crate) mod zip;
+
+#[cfg(test)]
+mod tests;

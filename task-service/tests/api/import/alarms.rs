@@ -121,7 +121,8 @@ async fn what_is_lost_of_alarms_is_reported(database: TestDatabase) {
         &format!("ACTION:DISPLAY\nDESCRIPTION:Reminder\n{at}"),
     ];
     let user = service.user();
-    let (task, response) = import(&user, "DTSTART:20901101T170000Z\nDUE:20901201T170000Z\n", &alarms).await;
+    let dates = "DTSTART:20901101T170000Z\nDUE:20901201T170000Z\nDUE;VALUE=DATE:20901202\n";
+    let (task, response) = import(&user, dates, &alarms).await;
     let mut found: Vec<_> = issues(&response).into_iter().map(|(_, field, text)| (field, text)).collect();
     found.sort_unstable();
     assert_eq!(
@@ -133,6 +134,7 @@ async fn what_is_lost_of_alarms_is_reported(database: TestDatabase) {
             ("ATTENDEE", "is not imported"),
             ("DESCRIPTION", "of the alarm is not imported"),
             ("DTSTART", "is not imported"),
+            ("DUE", "is the second due date, and is not imported"),
             ("DURATION", "is not imported"),
             ("REPEAT", "is not imported"),
             ("TRIGGER", "is not within 366 days before the due date and a day after it"),
