@@ -50,15 +50,15 @@ impl Taskey {
 
     /// Starts `taskey` with additional flags.
     pub async fn start_with(database: &TestDatabase, flags: &[&str]) -> Self {
-        let data = database.folder().join("data").display().to_string();
-        let listen = ["--auth-listen", "--task-listen", "--gateway-listen"].map(|flag| [flag, "127.0.0.1:0"]);
-        let mut arguments: Vec<_> = listen.concat().iter().map(ToString::to_string).collect();
-        arguments.extend(["--data-dir".to_owned(), data]);
-        arguments.extend(flags.iter().map(ToString::to_string));
-        if database.url().starts_with("postgres") {
-            arguments.extend(["--database-url".to_owned(), database.url().to_owned()]);
-        }
-        Self::run(vec![(program("taskey"), arguments, vec!["auth", "task", "gateway"])]).await
+        Self::run(vec![(program("taskey"), standalone_arguments(database, flags), LISTENERS.to_vec())]).await
+    }
+
+    /// Starts `taskey` with environment variables.
+    pub async fn start_in(database: &TestDatabase, environment: &[(String, String)]) -> Self {
+        let mut arguments: Vec<_> = environment.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        arguments.push(program("taskey").display().to_string());
+        arguments.extend(standalone_arguments(database, &[]));
+        Self::run(vec![("env".into(), arguments, LISTENERS.to_vec())]).await
     }
 
     /// Grants a role to a user of [`start`](Self::start) on SQLite.
@@ -209,6 +209,21 @@ impl Taskey {
             page.page_token = response.next_page_token;
         }
     }
+}
+
+/// The listeners of `taskey`.
+const LISTENERS: [&str; 3] = ["auth", "task", "gateway"];
+
+/// Returns the arguments of `taskey`, with a data directory in the folder of the database, and additional flags.
+fn standalone_arguments(database: &TestDatabase, flags: &[&str]) -> Vec<String> {
+    let data = database.folder().join("data").display().to_string();
+    let listen = LISTENERS.map(|name| [format!("--{name}-listen"), "127.0.0.1:0".to_owned()]);
+    let mut arguments = [&listen.concat()[..], &["--data-dir".to_owned(), data]].concat();
+    arguments.extend(flags.iter().map(ToString::to_string));
+    if database.url().starts_with("postgres") {
+        arguments.extend(["--database-url".to_owned(), database.url().to_owned()]);
+    }
+    arguments
 }
 
 /// Replaces the listen flags with the addresses of a running program, for the next start.

@@ -2,6 +2,7 @@
 
 mod backup;
 mod copy;
+mod reminders;
 mod restore;
 
 use std::{
@@ -39,4 +40,47 @@ fn fail(data_dir: &Path, arguments: &[&str], expected: &str) {
     let error = String::from_utf8(output.stderr).expect("UTF-8");
     assert!(!output.status.success(), "{arguments:?} succeeded");
     assert!(error.lines().count() == 1 && error.contains(expected), "{arguments:?}: {error}");
+}
+
+/// A backup of a whole database.
+struct Backup<'d> {
+    database: &'d TestDatabase,
+    file: String,
+}
+
+impl<'d> Backup<'d> {
+    fn new(database: &'d TestDatabase) -> Self {
+        Self { database, file: database.folder().join("file.backup").display().to_string() }
+    }
+
+    /// Creates the backup, with the command for the engine.
+    fn create(&self) {
+        match self.database.url() {
+            url if url.starts_with("postgres") => {
+                run_postgres("pg_dump", &["--format=custom", "--file", &self.file, url]);
+            }
+            _ => _ = succeed(&data_dir(self.database), &["backup", "--out", &self.file]),
+        }
+    }
+
+    /// Restores the backup while the program does not run, and begins a new epoch. Returns the output of that command.
+    fn restore(&self) -> String {
+        let data = data_dir(self.database);
+        match self.database.url() {
+            url if url.starts_with("postgres") => {
+                run_postgres("pg_restore", &["--clean", "--if-exists", "--dbname", url, &self.file]);
+                succeed(&data, &["new-epoch", "--database-url", url])
+            }
+            _ => succeed(&data, &["restore", "--replace", &self.file]),
+        }
+    }
+}
+
+/// Runs a program of PostgreSQL.
+fn run_postgres(program: &str, arguments: &[&str]) {
+    let find = concat!(env!("CARGO_MANIFEST_DIR"), "/../../.ci/with-postgres");
+    let folder = Command::new(find).arg("--find").output().expect("bash is installed").stdout;
+    let folder = String::from_utf8(folder).expect("UTF-8");
+    let ran = Command::new(Path::new(folder.trim()).join(program)).args(arguments).output().expect("it is installed");
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
 }

@@ -1,6 +1,6 @@
 //! The command `restore`, and what it does to tokens.
 
-use std::{fs, path::Path, process::Command};
+use std::{fs, path::Path};
 
 use service_kit::{assert_refused, testing::TestDatabase};
 use taskey_proto::{
@@ -9,7 +9,7 @@ use taskey_proto::{
 };
 use tonic::Status;
 
-use super::{data_dir, fail, succeed};
+use super::{Backup, data_dir, fail, succeed};
 use crate::end_to_end::processes::{Taskey, bearer};
 
 async fn refresh(taskey: &Taskey, pair: &TokenPair) -> Result<(), Status> {
@@ -36,20 +36,22 @@ fn backup(data: &Path, out: &Path) -> String {
 }
 
 /// Loses what happens after a backup, and asserts that no token of that time is accepted.
-async fn assert_lost_history_is_refused(database: &TestDatabase, backup: impl Fn(), restore: impl Fn()) {
+async fn assert_lost_history_is_refused(database: &TestDatabase, output: &str) {
+    let backup = Backup::new(database);
     let taskey = Taskey::start(database).await;
     let ann = taskey.sign_up_and_log_in("ann@example.com").await;
     let revoked_later = taskey.log_in("ann@example.com").await;
     let milk = taskey.create(&ann.access_token, "Buy milk").await.expect("created");
     let sync_token = changes(&taskey, &ann, "").await.expect("listed");
-    backup();
+    backup.create();
     taskey.logout(&revoked_later).await;
     let begun_later = taskey.log_in("ann@example.com").await;
     taskey.create(&ann.access_token, "Lost").await.expect("created");
     changes(&taskey, &ann, &sync_token).await.expect("the token is valid before the restore");
     taskey.stop().await;
 
-    restore();
+    let restored = backup.restore();
+    assert!(restored.ends_with(output), "{restored}");
     let taskey = Taskey::start(database).await;
     for pair in [&ann, &revoked_later, &begun_later] {
         assert_refused!(refresh(&taskey, pair).await, Unauthenticated, "REFRESH_TOKEN_INVALID");
@@ -69,32 +71,13 @@ async fn assert_lost_history_is_refused(database: &TestDatabase, backup: impl Fn
 
 #[tokio::test(flavor = "multi_thread")]
 async fn tokens_of_the_lost_history_are_refused_on_sqlite() {
-    let database = TestDatabase::sqlite();
-    let (data, file) = (data_dir(&database), database.folder().join("file.backup"));
-    let restore = || _ = succeed(&data, &["restore", "--replace", file.to_str().expect("UTF-8")]);
-    assert_lost_history_is_refused(&database, || _ = backup(&data, &file), restore).await;
-}
-
-/// Runs a program of PostgreSQL.
-fn run_postgres(program: &str, arguments: &[&str]) {
-    let find = concat!(env!("CARGO_MANIFEST_DIR"), "/../../.ci/with-postgres");
-    let folder = Command::new(find).arg("--find").output().expect("bash is installed").stdout;
-    let folder = String::from_utf8(folder).expect("UTF-8");
-    let ran = Command::new(Path::new(folder.trim()).join(program)).args(arguments).output().expect("it is installed");
-    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+    assert_lost_history_is_refused(&TestDatabase::sqlite(), "all users have to log in again\n").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn tokens_of_the_lost_history_are_refused_on_postgresql() {
     let Some(database) = TestDatabase::postgres().await else { return };
-    let file = database.folder().join("file.dump").display().to_string();
-    let dump = || run_postgres("pg_dump", &["--format=custom", "--file", &file, database.url()]);
-    let restore = || {
-        run_postgres("pg_restore", &["--clean", "--if-exists", "--dbname", database.url(), &file]);
-        let output = succeed(&data_dir(&database), &["new-epoch", "--database-url", database.url()]);
-        assert_eq!(output, "began a new epoch; sessions revoked: 2\n");
-    };
-    assert_lost_history_is_refused(&database, dump, restore).await;
+    assert_lost_history_is_refused(&database, "began a new epoch; sessions revoked: 2\n").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
