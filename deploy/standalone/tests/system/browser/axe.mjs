@@ -1,8 +1,12 @@
 // Checks each view with axe, in the light and dark colour schemes and on a phone, and saves a screenshot of each.
 import {
-  addTask, axe, editTask, entry, openAccount, openPage, row, runInBrowser, saveForm, signUp, waitForTask, waitForText,
+  addTask, axe, checkFile, editTask, entry, openAccount, openPage, row, runInBrowser, saveForm, signUp, waitForTask,
+  waitForText,
 } from "./support.mjs";
 import { DEVICES, viewChecker } from "./views.mjs";
+
+/** Nothing listens there. */
+const WEBHOOK_URL = "http://127.0.0.1:9/tasks";
 
 await runInBrowser(async () => {
   for (const [device, options] of Object.entries(DEVICES)) await checkViews(device, options);
@@ -31,7 +35,7 @@ async function checkViews(device, options) {
   await entry(page, "Created").waitFor();
   await check("history");
   await page.getByRole("dialog").getByRole("button", { name: "Close" }).click();
-  await form.getByRole("button", { name: "Cancel" }).click();
+  await checkSchedule(page, check, form);
   await showSidebar(page);
   await check("lists");
   await page.locator(".lists a", { hasText: "Move house" }).click();
@@ -45,9 +49,33 @@ async function checkViews(device, options) {
   await waitForTask(page, "Book a van");
   await check("search");
   await checkAccount(page, check);
+  await checkFiles(page, check);
+  await checkWebhooks(page, check);
   await page.context().setOffline(true);
   await waitForText(page, "You are offline.");
   await check("offline");
+}
+
+/** Checks the ways to enter a recurrence, and a reminder, and saves them. */
+async function checkSchedule(page, check, form) {
+  for (const [name, text] of [["Weekly", "Every week"], ["Monthly", "Every month"]]) {
+    await form.getByLabel("Repeats").selectOption(name);
+    await waitForText(page, text);
+    await check(`recurrence-${name.toLowerCase()}`);
+  }
+  await form.getByLabel("Repeats").selectOption("In words or by a rule");
+  await form.locator("[name=rrule]").fill("FREQ=SECONDLY");
+  await waitForText(page, "FREQ must be one of");
+  await check("recurrence-rule");
+  await form.locator("[name=rrule]").fill("FREQ=DAILY");
+  await waitForText(page, "Every day");
+  await form.getByLabel("When to remind me").selectOption("The day before at 9:00");
+  await form.getByRole("button", { name: "Add a reminder" }).click();
+  await form.getByRole("button", { name: "Remove the reminder: The day before at 9:00" }).waitFor();
+  await check("reminder");
+  await saveForm(form);
+  await row(page, "Book a van").getByText("repeats every day").waitFor();
+  await check("recurring");
 }
 
 async function checkAccount(page, check) {
@@ -76,6 +104,37 @@ async function checkAccount(page, check) {
   await openAccount(page, "Ann", "Security events");
   await entry(page, "The account was created").waitFor();
   await check("events");
+}
+
+async function checkFiles(page, check) {
+  await openAccount(page, "Ann", "Import and export");
+  await check("files");
+  await checkFile(page, "tasks.csv", "title,due_date\nPay the rent,2030-05-01\nCall Bob,tomorrow\n");
+  await waitForText(page, "This file cannot be imported. Nothing was created.");
+  await check("import-invalid");
+  await checkFile(page, "tasks.csv", "title,due_date,colour\nPay the rent,2030-05-01,red\n");
+  await waitForText(page, "The import creates 1 task.");
+  await check("import-preview");
+}
+
+async function checkWebhooks(page, check) {
+  await openAccount(page, "Ann", "Webhooks");
+  await page.getByLabel("URL").fill(WEBHOOK_URL);
+  await page.getByRole("button", { name: "Create webhook" }).click();
+  await page.getByRole("dialog").getByRole("button", { name: "Done" }).waitFor();
+  await check("webhook-secret");
+  await page.getByRole("dialog").getByRole("button", { name: "Done" }).click();
+  const press = (name) => entry(page, WEBHOOK_URL).getByRole("button", { name: `${name}: ` }).click();
+  await press("Test");
+  await waitForText(page, "The test failed");
+  await press("Pause");
+  await entry(page, WEBHOOK_URL).getByText("paused", { exact: true }).waitFor();
+  await press("Attempts");
+  await page.getByRole("heading", { name: "Attempts" }).waitFor();
+  await check("webhooks");
+  await press("Delete");
+  await check("webhook-deletion");
+  await page.getByRole("dialog").getByRole("button", { name: "Cancel" }).click();
 }
 
 async function addTestData(page) {

@@ -1,7 +1,7 @@
 // Tasks are exported as a file, and imported from files after a report of what they contain.
 import { readFileSync } from "node:fs";
 import {
-  addTask, axe, entry, openAccount, openPage, runInBrowser, signUp, waitForTask, waitForTaskView, waitForText,
+  addTask, axe, checkFile, entry, openAccount, openPage, runInBrowser, signUp, waitForTask, waitForTaskView, waitForText,
 } from "./support.mjs";
 import { DEVICES, viewChecker } from "./views.mjs";
 
@@ -18,25 +18,19 @@ await runInBrowser(async () => {
   const lines = readFileSync(await file.path(), "utf8").trim().split("\n").map((line) => JSON.parse(line));
   if (lines.find(({ task }) => task)?.task.title !== "Buy milk") throw new Error(JSON.stringify(lines));
 
-  await upload(page, "tasks.csv", "title,due_date\nPay the rent,2030-05-01\nCall Bob,tomorrow\n");
+  await checkFile(page, "tasks.csv", "title,due_date\nPay the rent,2030-05-01\nCall Bob,tomorrow\n");
   await waitForText(page, "This file cannot be imported. Nothing was created.");
   await entry(page, "Row 3, due_date").waitFor();
   await check("import-invalid");
 
-  await upload(page, "tasks.csv", "title,due_date,colour\nPay the rent,2030-05-01,red\n");
+  await checkFile(page, "tasks.csv", "title,due_date,colour\nPay the rent,2030-05-01,red\n");
   await waitForText(page, "The import creates 1 task.");
   await check("import-report");
   await page.getByRole("button", { name: "Import", exact: true }).press("Enter");
   await waitForText(page, "The import has created 1 task.");
-  await upload(page, "tasks.jsonl", readFileSync(await file.path(), "utf8"));
+  await checkFile(page, "tasks.jsonl", readFileSync(await file.path(), "utf8"));
   await waitForText(page, "The import creates nothing. Already there: 1 task.");
   await page.goto("./#");
   await waitForTaskView(page);
   await waitForTask(page, "Pay the rent");
 });
-
-/** Selects a file, and lets the page check it. */
-async function upload(page, name, text) {
-  await page.getByLabel("File", { exact: true }).setInputFiles({ name, mimeType: "text/plain", buffer: Buffer.from(text) });
-  await page.getByRole("button", { name: "Check the file" }).click();
-}

@@ -126,6 +126,12 @@ export async function openAccount(page, name, section = "Account") {
   await link.and(page.locator("[aria-current=page]")).waitFor();
 }
 
+/** Selects a file to import, and lets the page check it. */
+export async function checkFile(page, name, text) {
+  await page.getByLabel("File", { exact: true }).setInputFiles({ name, mimeType: "text/plain", buffer: Buffer.from(text) });
+  await page.getByRole("button", { name: "Check the file" }).click();
+}
+
 /** Returns the item of a list of the account with this title. */
 export function entry(page, title) {
   return page.locator(".entries li").filter({ has: page.locator("strong").getByText(title, { exact: true }) });
