@@ -4,8 +4,12 @@
 use std::sync::LazyLock;
 
 use proptest::{collection::vec, option, prelude::*, sample::select};
+use taskey_proto::task::v1::update_task_request::Scope;
 
-use super::listing::{Listing, listing};
+use super::{
+    listing::{Listing, listing},
+    series::{RULES, Rule},
+};
 
 /// The number of a task or list, in the order of creation.
 pub(super) type Number = usize;
@@ -57,7 +61,7 @@ pub(super) enum Etag {
 pub(super) enum Write {
     /// With the list and the parent.
     Create(Fields, Option<Number>, Option<Number>),
-    Update(Number, Etag, Fields, Mask),
+    Update(Number, Etag, Fields, Mask, Scope),
     /// With `allow_missing`.
     Delete(Number, Etag, bool),
     /// With `include_subtasks`.
@@ -70,6 +74,8 @@ pub(super) enum Write {
         parent: Option<Number>,
         placement: Placement,
     },
+    SkipOccurrence(Number, Etag),
+    StopRecurrence(Number, Etag),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -100,6 +106,7 @@ pub(super) struct Fields {
     pub(super) time: Option<i64>,
     pub(super) zone: &'static str,
     pub(super) labels: Vec<&'static str>,
+    pub(super) rule: Option<Rule>,
 }
 
 const TITLES: [&str; 12] =
@@ -128,15 +135,18 @@ fn fields() -> BoxedStrategy<Fields> {
         10 => prop::sample::subsequence(vec!["Home", "hom", "Ä"], 0..=3),
         1 => select(vec![vec!["a", "a"], vec![" "], vec!["home", "Home"]]),
     ];
-    (title, notes, priority, date, time, zone, labels)
-        .prop_map(|(title, notes, priority, date, time, zone, labels)| Fields {
+    let rule = prop_oneof![2 => Just(None), 1 => select(&RULES[..]).prop_map(Some)];
+    (title, notes, priority, date, time, zone, labels, rule)
+        .prop_map(|(title, notes, priority, date, time, zone, labels, rule)| Fields {
             title,
             notes,
             priority,
-            date,
+            // Most tasks that recur have a due date.
+            date: if rule.is_some() && date.is_empty() && time.is_none() { "2026-12-31" } else { date },
             time,
             zone,
             labels,
+            rule,
         })
         .boxed()
 }
@@ -159,8 +169,16 @@ fn mode() -> impl Strategy<Value = WriteMode> {
     prop_oneof![6 => Just(WriteMode::Once), 2 => Just(WriteMode::Repeated), 1 => Just(WriteMode::DryRun)]
 }
 
+/// The fields that an update can change.
+pub(super) const FIELDS: [&str; 8] =
+    ["title", "notes", "priority", "due_date", "due_time", "time_zone", "labels", "recurrence"];
+
+fn scope() -> impl Strategy<Value = Scope> {
+    prop_oneof![2 => Just(Scope::Unspecified), 1 => Just(Scope::This), 1 => Just(Scope::Following)]
+}
+
 fn mask() -> impl Strategy<Value = Mask> {
-    let all = vec!["title", "notes", "priority", "due_date", "due_time", "time_zone", "labels"];
+    let all = FIELDS.to_vec();
     prop_oneof![
         3 => Just(Mask::None),
         1 => Just(Mask::All),
@@ -186,10 +204,13 @@ fn write() -> BoxedStrategy<Write> {
         7 => (fields(), option::weighted(0.3, list()), option::weighted(0.4, task()))
             .prop_map(|(fields, list, parent)| Write::Create(fields, list.filter(|_| parent.is_none()), parent)),
         1 => (fields(), list(), task()).prop_map(|(fields, list, parent)| Write::Create(fields, Some(list), Some(parent))),
-        3 => (task(), etag(), fields(), mask()).prop_map(|(id, etag, fields, mask)| Write::Update(id, etag, fields, mask)),
+        4 => (task(), etag(), fields(), mask(), scope())
+            .prop_map(|(id, etag, fields, mask, scope)| Write::Update(id, etag, fields, mask, scope)),
         2 => (task(), etag(), any::<bool>()).prop_map(|(id, etag, missing)| Write::Delete(id, etag, missing)),
-        2 => (task(), etag(), any::<bool>()).prop_map(|(id, etag, subtasks)| Write::Complete(id, etag, subtasks)),
+        4 => (task(), etag(), any::<bool>()).prop_map(|(id, etag, subtasks)| Write::Complete(id, etag, subtasks)),
         1 => (task(), etag()).prop_map(|(id, etag)| Write::Reopen(id, etag)),
+        2 => (task(), etag()).prop_map(|(id, etag)| Write::SkipOccurrence(id, etag)),
+        1 => (task(), etag()).prop_map(|(id, etag)| Write::StopRecurrence(id, etag)),
         6 => to.prop_map(|(id, etag, list, parent, placement)| Write::Move { id, etag, list, parent, placement }),
     ]
     .boxed()

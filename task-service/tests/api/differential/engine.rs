@@ -69,18 +69,17 @@ impl Engine {
         match call {
             Call::Single(write, mode) => {
                 let task = self.call_with_mode(*mode, async |id, dry_run| self.write(write, id, dry_run).await).await?;
-                Ok(self.record_tasks(vec![task], &[matches!(write, Write::Create(..)) && *mode != WriteMode::DryRun]))
+                Ok(self.record_tasks(vec![task], std::slice::from_ref(write), *mode))
             }
             Call::Batch(writes, mode) => {
                 let tasks =
                     self.call_with_mode(*mode, async |id, dry_run| self.batch(writes, id, dry_run).await).await?;
-                let is_new = |write: &Write| matches!(write, Write::Create(..)) && *mode != WriteMode::DryRun;
-                Ok(self.record_tasks(tasks, &writes.iter().map(is_new).collect::<Vec<_>>()))
+                Ok(self.record_tasks(tasks, writes, *mode))
             }
             Call::Undelete(id, etag) => {
                 let (id, etag) = self.target(*id, *etag);
                 let task = self.user.undelete(&id, &etag).await?;
-                Ok(self.record_tasks(vec![task], &[false]))
+                Ok(self.record_tasks(vec![task], &[], WriteMode::Once))
             }
             Call::CreateList(title, mode) => {
                 let list =
@@ -218,9 +217,14 @@ impl Engine {
         self.task_ids.iter().filter_map(|id| self.copy.tasks.get(id)).map(|task| self.task(task.clone())).collect()
     }
 
-    fn record_tasks(&mut self, tasks: Vec<Task>, is_new: &[bool]) -> Outcome {
-        let new = tasks.iter().zip(is_new).filter(|(_, is_new)| **is_new).map(|(task, _)| task.id.clone());
-        self.task_ids.extend(new.collect::<Vec<_>>());
+    /// Records the ids of the tasks that these writes have created: new tasks, and the next occurrences of others.
+    fn record_tasks(&mut self, tasks: Vec<Task>, writes: &[Write], mode: WriteMode) -> Outcome {
+        for (task, write) in tasks.iter().zip(writes) {
+            let id = if matches!(write, Write::Create(..)) { &task.id } else { &task.next_task_id };
+            if mode != WriteMode::DryRun && !id.is_empty() && !self.task_ids.contains(id) {
+                self.task_ids.push(id.clone());
+            }
+        }
         Outcome::Tasks(tasks.into_iter().map(|task| self.task(task)).collect())
     }
 
@@ -238,6 +242,8 @@ impl Engine {
             id: number_of(&self.task_ids, &task.id),
             list_id: number_of(&self.list_ids, &task.list_id),
             parent_id: number_of(&self.task_ids, &task.parent_id),
+            next_task_id: number_of(&self.task_ids, &task.next_task_id),
+            series_id: String::new(),
             ..task
         }
     }

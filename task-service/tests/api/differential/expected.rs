@@ -3,28 +3,32 @@
 use std::collections::HashMap;
 
 use service_kit::clock::Timestamp;
-use taskey_proto::task::v1::{Task as PbTask, TaskList as PbList, task::State};
+use taskey_proto::task::v1::{Task as PbTask, TaskList as PbList, task::State, update_task_request::Scope};
 use tonic::Code;
 use uuid::Uuid;
 
 use super::{
-    call::{Call, Etag, Fields, Mask, Number, Placement, Write, WriteMode},
+    call::{Call, Etag, FIELDS, Fields, Mask, Number, Write, WriteMode},
     engine::Outcome,
     listing::Filter,
     model::{List, MAX_LISTS, MAX_TASKS, Model, RETENTION_MICROS, Reason},
+    series::{Rule, Series},
 };
 
-/// A number that no task or list has.
-const UNUSED: Number = 9999;
-
 pub(super) struct ModelEngine {
-    model: Model,
+    pub(super) model: Model,
     owner: Uuid,
 }
 
-/// Returns the outcome without what the model does not predict: ranks, etags, error messages and the times of lists.
+/// Returns the outcome without what the model does not predict: ranks, etags, error messages, the text of recurrences and
+/// the times of lists.
 pub(super) fn without_unmodeled_fields(outcome: &Outcome) -> Outcome {
-    let task = |task: &PbTask| PbTask { rank: String::new(), etag: String::new(), ..task.clone() };
+    let task = |task: &PbTask| PbTask {
+        rank: String::new(),
+        etag: String::new(),
+        recurrence_text: String::new(),
+        ..task.clone()
+    };
     let list = |list: &PbList| PbList {
         etag: String::new(),
         create_time: None,
@@ -43,7 +47,7 @@ fn error(reason: Reason) -> Outcome {
     let code = match reason {
         "TASK_NOT_FOUND" | "LIST_NOT_FOUND" => Code::NotFound,
         "ETAG_MISMATCH" => Code::Aborted,
-        "DEFAULT_LIST" => Code::FailedPrecondition,
+        "DEFAULT_LIST" | "TASK_NOT_RECURRING" => Code::FailedPrecondition,
         "QUOTA_EXCEEDED" => Code::ResourceExhausted,
         _ => Code::InvalidArgument,
     };
@@ -55,42 +59,11 @@ impl ModelEngine {
         Self { model: Model::new(), owner }
     }
 
-    /// Replaces numbers of tasks and lists that do not exist before the call, so that a call cannot refer to what it
-    /// creates itself.
-    pub(super) fn resolve(&self, call: Call) -> Call {
-        let Model { tasks, lists, .. } = &self.model;
-        let task = |number: Number| if number < tasks.len() { number } else { UNUSED };
-        let list = |number: Number| if number < lists.len() { number } else { UNUSED };
-        let write = |write| match write {
-            Write::Create(fields, into, parent) => Write::Create(fields, into.map(list), parent.map(task)),
-            Write::Update(id, etag, fields, mask) => Write::Update(task(id), etag, fields, mask),
-            Write::Delete(id, etag, missing) => Write::Delete(task(id), etag, missing),
-            Write::Complete(id, etag, subtasks) => Write::Complete(task(id), etag, subtasks),
-            Write::Reopen(id, etag) => Write::Reopen(task(id), etag),
-            Write::Move { id, etag, list: into, parent, placement } => {
-                let into = into.map(list);
-                let placement = match placement {
-                    Placement::Before(anchor) => Placement::Before(task(anchor)),
-                    Placement::After(anchor) => Placement::After(task(anchor)),
-                    placement => placement,
-                };
-                Write::Move { id: task(id), etag, list: into, parent: parent.map(task), placement }
-            }
-        };
-        match call {
-            Call::Single(single, mode) => Call::Single(write(single), mode),
-            Call::Batch(writes, mode) => Call::Batch(writes.into_iter().map(write).collect(), mode),
-            Call::Undelete(id, etag) => Call::Undelete(task(id), etag),
-            Call::RenameList(id, etag, title) => Call::RenameList(list(id), etag, title),
-            Call::DeleteList(id, etag, to) => Call::DeleteList(list(id), etag, to.map(list)),
-            call => call,
-        }
-    }
-
     /// Executes a call and returns the expected outcome. Of the engines' tasks, only the ranks are used.
     pub(super) fn execute(&mut self, call: &Call, now: Timestamp, engine_tasks: &[PbTask]) -> Outcome {
         self.model.now = now.as_micros();
         self.model.touched.clear();
+        self.model.completed_last.clear();
         let before = self.model.clone();
         let (outcome, is_committed) = match call {
             Call::Single(write, mode) => {
@@ -143,7 +116,12 @@ impl ModelEngine {
             let task = self.model.write(write, &before)?.map(|number| self.task(number)).unwrap_or_default();
             self.check_quota(&previous)?;
             let is_new = mode == WriteMode::DryRun && matches!(write, Write::Create(..));
-            tasks.push(if is_new { PbTask { id: "new".to_owned(), ..task } } else { task });
+            let mut task = if is_new { PbTask { id: "new".to_owned(), ..task } } else { task };
+            let next: Option<Number> = task.next_task_id.parse().ok();
+            if mode == WriteMode::DryRun && next.is_some_and(|next| next >= before.tasks.len()) {
+                "new".clone_into(&mut task.next_task_id);
+            }
+            tasks.push(task);
         }
         Ok(Outcome::Tasks(tasks))
     }
@@ -202,6 +180,7 @@ impl ModelEngine {
     fn task(&self, number: Number) -> PbTask {
         let time = |micros: i64| Timestamp::from_micros(micros).into();
         let task = &self.model.tasks[number];
+        let next = task.series.as_ref().and_then(|series| series.next);
         let state = if task.complete_time.is_some() { State::Completed } else { State::Open };
         PbTask {
             id: number.to_string(),
@@ -209,7 +188,7 @@ impl ModelEngine {
             notes: task.notes.to_owned(),
             state: state.into(),
             priority: task.priority,
-            due_date: task.date.to_owned(),
+            due_date: task.date.clone(),
             due_time: task.time.map(|seconds| prost_types::Timestamp { seconds, nanos: 0 }),
             owner_id: self.owner.to_string(),
             create_time: Some(time(task.create_time)),
@@ -221,6 +200,9 @@ impl ModelEngine {
             parent_id: task.parent.map(|parent| parent.to_string()).unwrap_or_default(),
             time_zone: task.zone.to_owned(),
             labels: task.labels.iter().map(|label| (*label).to_owned()).collect(),
+            recurrence: task.series.as_ref().map(Series::recurrence),
+            occurrence_date: task.series.as_ref().map(Series::date).unwrap_or_default(),
+            next_task_id: next.map(|next| next.to_string()).unwrap_or_default(),
             ..PbTask::default()
         }
     }
@@ -239,25 +221,26 @@ fn is_valid(write: &Write) -> bool {
                 && are_other_fields_valid(fields, |_| true)
                 && (fields.date.is_empty() || fields.time.is_none())
         }
-        Write::Update(_, _, fields, Mask::None) => {
-            (fields.title.is_empty() || is_valid_title(fields))
+        Write::Update(_, _, fields, Mask::None, scope) => {
+            !(fields.rule.is_some() && *scope == Scope::This)
+                && (fields.title.is_empty() || is_valid_title(fields))
                 && are_other_fields_valid(fields, |_| true)
                 && (fields.date.is_empty() || fields.time.is_none())
         }
-        Write::Update(_, _, fields, mask) => {
-            let valid_paths = ["title", "notes", "priority", "due_date", "due_time", "time_zone", "labels"];
+        Write::Update(_, _, fields, mask, scope) => {
             let is_written = |field: &str| match mask {
                 Mask::Paths(paths) => paths.contains(&field),
                 _ => true,
             };
             let all_paths_are_valid =
-                !matches!(mask, Mask::Paths(paths) if paths.iter().any(|path| !valid_paths.contains(path)));
+                !matches!(mask, Mask::Paths(paths) if paths.iter().any(|path| !FIELDS.contains(path)));
             let has_date_and_time =
                 is_written("due_date") && is_written("due_time") && !fields.date.is_empty() && fields.time.is_some();
             all_paths_are_valid
                 && (!is_written("title") || is_valid_title(fields))
                 && are_other_fields_valid(fields, is_written)
                 && !has_date_and_time
+                && !(is_written("recurrence") && *scope == Scope::This)
         }
         _ => true,
     }
@@ -273,4 +256,5 @@ fn are_other_fields_valid(fields: &Fields, is_written: impl Fn(&str) -> bool) ->
         && (!is_written("due_date") || !["2026-02-30", "soon"].contains(&fields.date))
         && (!is_written("time_zone") || fields.zone != "Nowhere")
         && (!is_written("labels") || labels_are_valid)
+        && (!is_written("recurrence") || fields.rule.is_none_or(Rule::is_valid))
 }

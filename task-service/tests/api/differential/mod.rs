@@ -15,6 +15,8 @@ mod expected;
 mod listing;
 mod model;
 mod moves;
+mod resolve;
+mod series;
 mod wire;
 
 use call::{Call, Wait, calls};

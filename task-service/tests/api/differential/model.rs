@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::call::{Etag, Fields, Mask, Number, Write};
+use super::{
+    call::{Etag, Fields, Number, Write},
+    series::{Series, end_of_day},
+};
 
 pub(super) const MAX_TASKS: usize = 12;
 pub(super) const MAX_LISTS: usize = 4;
@@ -29,7 +32,7 @@ pub(super) struct Task {
     pub(super) notes: &'static str,
     pub(super) priority: i32,
     /// Empty if the task has no due date.
-    pub(super) date: &'static str,
+    pub(super) date: String,
     pub(super) time: Option<i64>,
     pub(super) zone: &'static str,
     pub(super) labels: Vec<&'static str>,
@@ -37,6 +40,8 @@ pub(super) struct Task {
     pub(super) update_time: i64,
     pub(super) complete_time: Option<i64>,
     pub(super) delete_time: Option<i64>,
+    /// Only tasks at the top level without subtasks recur.
+    pub(super) series: Option<Series>,
     /// The number of changes since creation.
     pub(super) version: u64,
 }
@@ -56,14 +61,10 @@ impl Task {
 
     /// Returns the due time, or the end of the due date.
     pub(super) fn due_at(&self) -> Option<i64> {
-        let end = match self.date {
-            "2026-11-30" => 1_796_083_200,
-            "2026-12-31" => 1_798_761_600,
-            "2031-02-28" => 1_930_089_600,
-            _ => return self.time.map(|seconds| seconds * 1_000_000),
-        };
-        let utc_offset = if self.zone.is_empty() { 0 } else { 9 * 3600 };
-        Some((end - utc_offset) * 1_000_000)
+        match &self.date[..] {
+            "" => self.time.map(|seconds| seconds * 1_000_000),
+            date => Some(end_of_day(date, self.zone) * 1_000_000),
+        }
     }
 }
 
@@ -85,6 +86,8 @@ pub(super) struct Model {
     pub(super) now: i64,
     /// The tasks that the current call has created or changed.
     pub(super) touched: BTreeSet<Number>,
+    /// The occurrences that the current call has completed, which are the last of their siblings.
+    pub(super) completed_last: BTreeSet<Number>,
 }
 
 impl Model {
@@ -96,6 +99,7 @@ impl Model {
             sibling_groups: BTreeMap::new(),
             now: 0,
             touched: BTreeSet::new(),
+            completed_last: BTreeSet::new(),
         }
     }
 
@@ -148,10 +152,9 @@ impl Model {
     pub(super) fn write(&mut self, write: &Write, before: &Self) -> Result<Option<Number>, Reason> {
         match write {
             Write::Create(fields, list, parent) => self.create(fields, *list, *parent).map(Some),
-            Write::Update(id, etag, fields, mask) => {
+            Write::Update(id, etag, fields, mask, scope) => {
                 self.find_active(*id, *etag, before)?;
-                self.update(*id, fields, mask);
-                Ok(Some(*id))
+                self.update(*id, fields, mask, *scope).map(|()| Some(*id))
             }
             Write::Delete(id, etag, allow_missing) => self.delete(*id, *etag, *allow_missing, before),
             Write::Complete(id, etag, include_subtasks) => {
@@ -160,6 +163,7 @@ impl Model {
                 for number in [vec![*id], subtasks].concat() {
                     if self.is_active(number) && self.tasks[number].complete_time.is_none() {
                         self.touch(number).complete_time = Some(self.now);
+                        self.create_next(number);
                     }
                 }
                 Ok(Some(*id))
@@ -174,6 +178,14 @@ impl Model {
                 let task = self.find_active(*id, *etag, before)?;
                 self.move_task(*id, &task, *list, *parent, *placement).map(|()| Some(*id))
             }
+            Write::SkipOccurrence(id, etag) => {
+                let task = self.find_active(*id, *etag, before)?;
+                self.skip(*id, &task).map(|()| Some(*id))
+            }
+            Write::StopRecurrence(id, etag) => {
+                let task = self.find_active(*id, *etag, before)?;
+                self.stop(*id, &task).map(|()| Some(*id))
+            }
         }
     }
 
@@ -181,14 +193,14 @@ impl Model {
         let list = self.list_for(list, parent, 1)?;
         let number = self.tasks.len();
         self.touched.insert(number);
-        let Fields { title, notes, priority, date, time, zone, ref labels } = *fields;
+        let Fields { title, notes, priority, date, time, zone, ref labels, rule } = *fields;
         self.tasks.push(Task {
             list,
             parent,
             title,
             notes,
             priority,
-            date,
+            date: date.to_owned(),
             time,
             zone,
             labels: labels.clone(),
@@ -196,52 +208,15 @@ impl Model {
             update_time: self.now,
             complete_time: None,
             delete_time: None,
+            series: None,
             version: 0,
         });
+        if let Some(rule) = rule {
+            let slot = self.tasks[number].slot().ok_or("VALIDATION_FAILED")?;
+            self.tasks[number].series = Some(Series::new(rule, slot));
+        }
         self.insert_last(number, self.tasks[number].sibling_group());
         Ok(number)
-    }
-
-    fn update(&mut self, number: Number, fields: &Fields, mask: &Mask) {
-        let is_set = |field: &str| match (mask, field) {
-            (Mask::All, _) => true,
-            (Mask::Paths(paths), field) => paths.contains(&field),
-            (Mask::None, "title") => !fields.title.is_empty(),
-            (Mask::None, "notes") => !fields.notes.is_empty(),
-            (Mask::None, "priority") => fields.priority != 0,
-            (Mask::None, "due_date") => !fields.date.is_empty(),
-            (Mask::None, "due_time") => fields.time.is_some(),
-            (Mask::None, "time_zone") => !fields.zone.is_empty(),
-            (Mask::None, _) => !fields.labels.is_empty(),
-        };
-        let all = ["title", "notes", "priority", "due_date", "due_time", "time_zone", "labels"];
-        if !all.iter().any(|field| is_set(field)) {
-            return;
-        }
-        let task = self.touch(number);
-        if is_set("title") {
-            task.title = fields.title;
-        }
-        if is_set("notes") {
-            task.notes = fields.notes;
-        }
-        if is_set("priority") {
-            task.priority = fields.priority;
-        }
-        if is_set("due_date") {
-            task.date = fields.date;
-            task.time = task.time.filter(|_| fields.date.is_empty());
-        }
-        if is_set("due_time") {
-            task.time = fields.time;
-            task.date = if fields.time.is_some() { "" } else { task.date };
-        }
-        if is_set("time_zone") {
-            task.zone = fields.zone;
-        }
-        if is_set("labels") {
-            task.labels.clone_from(&fields.labels);
-        }
     }
 
     fn delete(&mut self, id: Number, etag: Etag, allow_missing: bool, before: &Self) -> Result<Option<Number>, Reason> {

@@ -20,17 +20,20 @@ impl Model {
     }
 
     /// Moves a task to this index among these siblings.
-    fn insert_at(&mut self, number: Number, group: SiblingGroup, index: usize) {
+    pub(super) fn insert_at(&mut self, number: Number, group: SiblingGroup, index: usize) {
         for siblings in self.sibling_groups.values_mut() {
             siblings.retain(|sibling| *sibling != number);
         }
+        self.completed_last.remove(&number);
         self.sibling_groups.entry(group).or_default().insert(index, number);
     }
 
+    /// Moves a task to the end of these siblings, before the occurrences that the same call has completed.
     pub(super) fn insert_last(&mut self, number: Number, group: SiblingGroup) {
-        let others =
-            self.sibling_groups.get(&group).into_iter().flatten().filter(|sibling| **sibling != number).count();
-        self.insert_at(number, group, others);
+        let siblings: Vec<_> = self.sibling_groups.get(&group).into_iter().flatten().copied().collect();
+        let others: Vec<_> = siblings.into_iter().filter(|sibling| *sibling != number).collect();
+        let completed = others.iter().rev().take_while(|sibling| self.completed_last.contains(sibling)).count();
+        self.insert_at(number, group, others.len() - completed);
     }
 
     /// Returns the list for a subtree of this height. Fails if the list or the parent is invalid.
@@ -76,12 +79,15 @@ impl Model {
         let siblings: Vec<_> = siblings.collect();
         let index_of = |anchor| siblings.iter().position(|sibling| *sibling == anchor && self.is_active(*sibling));
         let index = match placement {
-            Placement::First => 0,
-            Placement::Last | Placement::Unspecified => siblings.len(),
-            Placement::Before(anchor) => index_of(anchor).ok_or("VALIDATION_FAILED")?,
-            Placement::After(anchor) => 1 + index_of(anchor).ok_or("VALIDATION_FAILED")?,
+            Placement::First => Some(0),
+            Placement::Last | Placement::Unspecified => None,
+            Placement::Before(anchor) => Some(index_of(anchor).ok_or("VALIDATION_FAILED")?),
+            Placement::After(anchor) => Some(1 + index_of(anchor).ok_or("VALIDATION_FAILED")?),
         };
-        self.insert_at(id, group, index);
+        match index {
+            Some(index) => self.insert_at(id, group, index),
+            None => self.insert_last(id, group),
+        }
         self.touch(id).parent = parent;
         for subtask in [vec![id], self.subtasks(id)].concat() {
             if self.tasks[subtask].list != list {

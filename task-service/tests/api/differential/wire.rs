@@ -1,8 +1,9 @@
 //! Converts the writes of a sequence to requests with the ids of one engine.
 
 use taskey_proto::task::v1::{
-    CompleteTaskRequest, CreateTaskRequest, DeleteTaskRequest, MoveTaskRequest, ReopenTaskRequest, Task,
-    UpdateTaskRequest, batch_write_tasks_request::write::Write as Kind, move_task_request::Position,
+    CompleteTaskRequest, CreateTaskRequest, DeleteTaskRequest, MoveTaskRequest, Recurrence, ReopenTaskRequest,
+    SkipOccurrenceRequest, StopRecurrenceRequest, Task, UpdateTaskRequest,
+    batch_write_tasks_request::write::Write as Kind, move_task_request::Position,
 };
 
 use super::{
@@ -24,7 +25,7 @@ impl Engine {
                 let task = Some(Task { list_id, parent_id, ..to_task(fields) });
                 Kind::Create(CreateTaskRequest { task, ..CreateTaskRequest::default() })
             }
-            Write::Update(id, etag, fields, mask) => {
+            Write::Update(id, etag, fields, mask, scope) => {
                 let (id, etag) = self.target(*id, *etag);
                 let paths = match mask {
                     Mask::None => None,
@@ -33,7 +34,8 @@ impl Engine {
                 };
                 let update_mask = paths.map(|paths| prost_types::FieldMask { paths });
                 let task = Some(Task { id, etag, ..to_task(fields) });
-                Kind::Update(UpdateTaskRequest { task, update_mask, ..UpdateTaskRequest::default() })
+                let scope = (*scope).into();
+                Kind::Update(UpdateTaskRequest { task, update_mask, scope, ..UpdateTaskRequest::default() })
             }
             Write::Delete(id, etag, allow_missing) => {
                 let (id, etag) = self.target(*id, *etag);
@@ -61,6 +63,14 @@ impl Engine {
                     Placement::After(anchor) => Some(Position::AfterId(self.task_id(*anchor))),
                 };
                 Kind::Move(MoveTaskRequest { id, etag, list_id, parent_id, position, ..MoveTaskRequest::default() })
+            }
+            Write::SkipOccurrence(id, etag) => {
+                let (id, etag) = self.target(*id, *etag);
+                Kind::SkipOccurrence(SkipOccurrenceRequest { id, etag, ..SkipOccurrenceRequest::default() })
+            }
+            Write::StopRecurrence(id, etag) => {
+                let (id, etag) = self.target(*id, *etag);
+                Kind::StopRecurrence(StopRecurrenceRequest { id, etag, ..StopRecurrenceRequest::default() })
             }
         }
     }
@@ -102,6 +112,7 @@ fn to_task(fields: &Fields) -> Task {
         due_time: fields.time.map(|seconds| prost_types::Timestamp { seconds, nanos: 0 }),
         time_zone: fields.zone.to_owned(),
         labels: fields.labels.iter().map(|label| (*label).to_owned()).collect(),
+        recurrence: fields.rule.map(|rule| Recurrence { rrule: rule.text.to_owned(), ..Recurrence::default() }),
         ..Task::default()
     }
 }
