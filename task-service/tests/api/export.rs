@@ -49,12 +49,12 @@ impl User {
         String::from_utf8(bytes).expect("a text")
     }
 
-    /// Creates 4 MB of tasks, which are too much for the buffers of a connection, so that their export waits for its reader.
+    /// Creates 3 MB of tasks, which are too much for the buffers of a connection, so that their export waits for its reader.
     /// Their titles are their numbers from 0. Returns how many there are.
     async fn make_large_tasks(&self) -> i32 {
         let notes = "😀".repeat(4000);
         let task = |n: u32| serde_json::json!({"id": n.to_string(), "title": n.to_string(), "notes": notes});
-        let lines: Vec<_> = (0..250).map(|n| serde_json::json!({"task": task(n)}).to_string()).collect();
+        let lines: Vec<_> = (0..200).map(|n| serde_json::json!({"task": task(n)}).to_string()).collect();
         self.import(FileFormat::Jsonl, &jsonl(&lines)).await.created_task_count
     }
 }
