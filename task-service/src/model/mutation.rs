@@ -11,6 +11,7 @@ use super::{
     due::due_at,
     later,
     rank::SequenceNumber,
+    recurrence::SearchBudget,
     reminder::{Due, reschedule},
     write::Write,
 };
@@ -86,6 +87,8 @@ pub(crate) struct WorkingSet {
     pub(crate) max_active_delta: i64,
     /// The number of tasks that were created as next occurrences, with their subtasks.
     pub(crate) next_tasks: usize,
+    /// What the searches for occurrences may still examine.
+    pub(crate) searches: SearchBudget,
 }
 
 /// A task before and after a mutation.

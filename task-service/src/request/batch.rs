@@ -11,7 +11,10 @@ use super::{
     validator::RequestValidator,
     write::{complete, create, delete, move_task},
 };
-use crate::model::write::{RepeatedFields, Write};
+use crate::model::{
+    recurrence::SearchBudget,
+    write::{RepeatedFields, Write},
+};
 
 /// Maximum number of writes in a batch.
 const MAX_WRITES: usize = 100;
@@ -32,10 +35,12 @@ pub(crate) fn parse(request: BatchWriteTasksRequest) -> Result<(Vec<Write>, Vec<
         return violations.finish(None);
     }
     let (mut writes, mut prefixes, mut first_invalid_index) = (Vec::new(), Vec::new(), None);
+    let mut searches = SearchBudget::default();
     for (index, PbWrite { write }) in request.writes.into_iter().enumerate() {
         if let Some(kind) = write {
             let prefix = prefix(index, kind_name(&kind));
-            let mut validator = RequestValidator { violations: &mut violations, prefix: &prefix };
+            let mut validator =
+                RequestValidator { violations: &mut violations, prefix: &prefix, searches: &mut searches };
             reject_write_options(&mut validator, &kind);
             writes.extend(parse_write(kind, &mut validator));
             prefixes.push(prefix);

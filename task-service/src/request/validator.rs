@@ -6,7 +6,11 @@ use service_kit::status::Violations;
 use taskey_proto::task::v1::{Recurrence, Reminder};
 
 use super::{recurrence, reminder};
-use crate::model::{Target, field, recurrence::RecurrenceUpdate, reminder::NewReminder};
+use crate::model::{
+    Target, field,
+    recurrence::{RecurrenceUpdate, SearchBudget},
+    reminder::NewReminder,
+};
 
 /// The fields of the recurrence, which an update can change one by one.
 pub(super) const RECURRENCE_FIELDS: [&str; 3] = ["recurrence.rrule", "recurrence.basis", "recurrence.catch_up"];
@@ -16,6 +20,8 @@ pub(super) const RECURRENCE_FIELDS: [&str; 3] = ["recurrence.rrule", "recurrence
 pub(crate) struct RequestValidator<'a> {
     pub(crate) violations: &'a mut Violations,
     pub(crate) prefix: &'a str,
+    /// What the searches for occurrences may still examine.
+    pub(crate) searches: &'a mut SearchBudget,
 }
 
 impl RequestValidator<'_> {

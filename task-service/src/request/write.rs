@@ -9,7 +9,7 @@ use taskey_proto::task::v1::{
 use super::{MISSING, validator::RequestValidator};
 use crate::model::{
     field::{self, Labels, Notes, Priority, Title},
-    recurrence::{REQUIRES_DUE, Slot},
+    recurrence::{REQUIRES_DUE, SearchBudget, Slot},
     write::{Move, NewTask, Position, Write},
 };
 
@@ -21,7 +21,9 @@ pub(crate) fn parse(
     parse_write: impl FnOnce(&mut RequestValidator<'_>) -> Option<Write>,
 ) -> Result<Vec<Write>, ApiError> {
     let mut violations = Violations::default();
-    let write = parse_write(&mut RequestValidator { violations: &mut violations, prefix: "" });
+    let mut searches = SearchBudget::default();
+    let mut validator = RequestValidator { violations: &mut violations, prefix: "", searches: &mut searches };
+    let write = parse_write(&mut validator);
     violations.finish(write.map(|write| vec![write]))
 }
 
@@ -46,7 +48,10 @@ pub(crate) fn create(request: CreateTaskRequest, validator: &mut RequestValidato
     }
     if let Some(recurrence) = &recurrence {
         match Slot::from_due(due_date, due_time, &time_zone) {
-            Some(slot) => _ = validator.check("task.recurrence.rrule", recurrence.check(slot, &time_zone)),
+            Some(slot) => {
+                let checked = recurrence.check(slot, &time_zone, validator.searches);
+                validator.check("task.recurrence.rrule", checked);
+            }
             None => validator.add("task.recurrence", REQUIRES_DUE),
         }
     }

@@ -31,6 +31,7 @@ use crate::{
         TaskRow,
         mutation::{Actor, MutationContext, Relative, WorkingSet},
         rank::SequenceNumber,
+        recurrence::SearchBudget,
         write::Write,
     },
     request::{batch, options::WriteOptions},
@@ -132,6 +133,7 @@ pub(super) async fn execute_within(conn: &mut Conn, mutation: Mutation) -> Resul
         active_delta: 0,
         max_active_delta,
         next_tasks: 0,
+        searches: SearchBudget::default(),
     };
     let rows = apply(&mut working_set, writes, &prefixes, &new_ids)?;
 

@@ -46,11 +46,15 @@ impl WorkingSet {
     /// Completes an open task, and creates its next occurrence if there is one.
     fn complete_one(&mut self, id: Uuid, new_id: Uuid) -> Result<(), WriteError> {
         let now = self.context.now;
+        let searches = &mut self.searches;
         let next = self.tree.task(id).and_then(|task| {
             let occurrence = task.occurrence().filter(|occurrence| occurrence.next_task_id.is_none())?;
-            let next = occurrence.next(series_zone(task, &occurrence), now, Ending::Completed)?;
+            let next = occurrence.next(series_zone(task, &occurrence), now, Ending::Completed, searches)?;
             Some((task.clone(), occurrence, next))
         });
+        if next.is_none() && self.searches.is_exhausted() {
+            return Err(too_many_days());
+        }
         self.change_node(id, |node| node.complete_time = Some(now));
         let Some((task, occurrence, next)) = next else { return Ok(()) };
         let next_id = self.next_id(new_id)?;
@@ -132,7 +136,12 @@ impl WorkingSet {
         if task.complete_time.is_some() {
             return Err(task_not_recurring("the task is completed; reopen it first").into());
         }
-        let next = occurrence.next(series_zone(task, &occurrence), self.context.now, Ending::Skipped);
+        let mut searches = self.searches.clone();
+        let next = occurrence.next(series_zone(task, &occurrence), self.context.now, Ending::Skipped, &mut searches);
+        self.searches = searches;
+        if next.is_none() && self.searches.is_exhausted() {
+            return Err(too_many_days());
+        }
         let next = next.ok_or_else(|| {
             task_not_recurring("the rule has ended with this occurrence; complete or delete the task")
         })?;
@@ -170,6 +179,11 @@ pub(super) fn series_zone<'t>(task: &'t TaskRow, occurrence: &'t Occurrence) -> 
 
 fn superseded(next: Uuid) -> ApiError {
     task_not_recurring("the next occurrence exists already").metadata("next_task_id", next)
+}
+
+fn too_many_days() -> WriteError {
+    quota_exceeded("the rules of the completed and skipped tasks require too many days to be examined in one call")
+        .into()
 }
 
 fn too_many() -> WriteError {

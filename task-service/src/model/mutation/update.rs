@@ -10,7 +10,7 @@ use super::{
 };
 use crate::model::{
     TaskRow,
-    recurrence::{Originals, REQUIRES_DUE},
+    recurrence::{Originals, REQUIRES_DUE, SearchBudget},
     reminder,
     write::{Change, TaskUpdate, UpdateScope},
 };
@@ -23,7 +23,9 @@ impl WorkingSet {
         }
         let id = task.id;
         if update.has_changes() {
-            let recurrence = updated_recurrence(task, &update, new_id)?;
+            let mut searches = self.searches.clone();
+            let recurrence = updated_recurrence(task, &update, new_id, &mut searches)?;
+            self.searches = searches;
             self.change(id, |task| {
                 apply_update(task, update, new_id);
                 task.recurrence = recurrence;
@@ -66,7 +68,12 @@ fn apply_update(task: &mut TaskRow, update: TaskUpdate, new_id: Uuid) {
 }
 
 /// Returns the stored recurrence of a task after an update. A new series has the id `series_id`.
-fn updated_recurrence(before: &TaskRow, update: &TaskUpdate, series_id: Uuid) -> Result<Option<String>, WriteError> {
+fn updated_recurrence(
+    before: &TaskRow,
+    update: &TaskUpdate,
+    series_id: Uuid,
+    searches: &mut SearchBudget,
+) -> Result<Option<String>, WriteError> {
     let occurrence = before.occurrence();
     let is_superseded = occurrence.as_ref().is_some_and(|occurrence| occurrence.next_task_id.is_some());
     let late = || invalid_field("task.recurrence", "must not change after the next occurrence was created");
@@ -92,7 +99,7 @@ fn updated_recurrence(before: &TaskRow, update: &TaskUpdate, series_id: Uuid) ->
     let is_restarted = changed.is_some() || (moves_due && update.scope == UpdateScope::Following);
     let Some(mut occurrence) = occurrence else {
         let Some(recurrence) = changed else { return Ok(None) };
-        recurrence.check(slot, &after.time_zone).map_err(invalid_rule)?;
+        recurrence.check(slot, &after.time_zone, searches).map_err(invalid_rule)?;
         return Ok(occurrences::first(&after, recurrence, series_id));
     };
     record_originals(&mut occurrence.schedule.originals, before, update);
@@ -101,7 +108,7 @@ fn updated_recurrence(before: &TaskRow, update: &TaskUpdate, series_id: Uuid) ->
         // This occurrence may have another time zone than the series.
         let zone = occurrences::series_zone(&after, &occurrence);
         let slot = after.slot_in(zone).unwrap_or(slot);
-        recurrence.check(slot, zone).map_err(invalid_rule)?;
+        recurrence.check(slot, zone, searches).map_err(invalid_rule)?;
         occurrence = occurrence.restart(recurrence, slot);
     }
     Ok(Some(occurrence.to_stored()))

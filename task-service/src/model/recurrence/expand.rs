@@ -13,6 +13,37 @@ use super::{
 /// a rule without an interval has 40 years (February 29 on a given weekday, around 2100).
 pub(crate) const MAX_DAYS_EXAMINED: usize = 100_000;
 
+/// How many days and times several searches may examine together. One search alone does not use it up.
+#[derive(Clone, Debug)]
+pub(crate) struct SearchBudget(usize);
+
+impl Default for SearchBudget {
+    fn default() -> Self {
+        Self(2 * MAX_DAYS_EXAMINED)
+    }
+}
+
+impl SearchBudget {
+    /// Reports whether a search may have ended early.
+    pub(crate) fn is_exhausted(&self) -> bool {
+        self.0 == 0
+    }
+
+    fn for_one_search(&self) -> usize {
+        self.0.min(MAX_DAYS_EXAMINED)
+    }
+
+    /// Limits a search that begins.
+    pub(super) fn limit(&self, occurrences: &mut Occurrences) {
+        occurrences.budget = self.for_one_search();
+    }
+
+    /// Subtracts what a search has examined that this budget has limited.
+    pub(super) fn spend(&mut self, occurrences: &Occurrences) {
+        self.0 -= self.for_one_search() - occurrences.budget;
+    }
+}
+
 /// The anchor is in period 0. A day that the period before it does not have can be replaced by the anchor.
 const FIRST_PERIOD: i64 = -1;
 
@@ -23,10 +54,22 @@ impl Rule {
     }
 
     /// Returns the first occurrence after `time` of the series with this anchor.
-    pub(crate) fn next_after(&self, anchor: DateTime, time: DateTime) -> Option<DateTime> {
+    pub(crate) fn next_after(&self, anchor: DateTime, time: DateTime, searches: &mut SearchBudget) -> Option<DateTime> {
         let mut occurrences = self.occurrences(anchor);
+        searches.limit(&mut occurrences);
         occurrences.skip_periods_before(time.date());
-        occurrences.find(|occurrence| *occurrence > time)
+        let next = occurrences.find(|occurrence| *occurrence > time);
+        searches.spend(&occurrences);
+        next
+    }
+
+    /// Reports whether there is a date from the anchor on.
+    pub(super) fn has_date(&self, anchor: Date, searches: &mut SearchBudget) -> bool {
+        let mut occurrences = self.occurrences(anchor.to_datetime(Time::midnight()));
+        searches.limit(&mut occurrences);
+        let has_date = occurrences.next().is_some();
+        searches.spend(&occurrences);
+        has_date
     }
 
     /// Returns the dates from the anchor, in order.
@@ -35,9 +78,9 @@ impl Rule {
     }
 
     /// Returns the first date after `after` of the series with this anchor.
-    pub(crate) fn next_date(&self, anchor: Date, after: Date) -> Option<Date> {
+    pub(crate) fn next_date(&self, anchor: Date, after: Date, searches: &mut SearchBudget) -> Option<Date> {
         let midnight = |date: Date| date.to_datetime(Time::midnight());
-        self.next_after(midnight(anchor), midnight(after)).map(DateTime::date)
+        self.next_after(midnight(anchor), midnight(after), searches).map(DateTime::date)
     }
 
     fn last_time(&self) -> Option<DateTime> {

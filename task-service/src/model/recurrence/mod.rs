@@ -10,7 +10,7 @@
 //! - The anchor occurs only if it matches the rule.
 //! - With `BYWEEKNO`, years are the years of weeks (ISO 8601 with `WKST`), so that no week is torn. Without `BYDAY`, the
 //!   weekday is that of the anchor.
-//! - A search ends after [`MAX_DAYS_EXAMINED`] days and times.
+//! - A search ends after [`MAX_DAYS_EXAMINED`] days and times. Those of a call have a [`SearchBudget`] together.
 
 use super::field::FieldError;
 
@@ -26,7 +26,7 @@ mod slot;
 mod text;
 mod zone;
 
-pub(crate) use expand::MAX_DAYS_EXAMINED;
+pub(crate) use expand::{MAX_DAYS_EXAMINED, SearchBudget};
 pub(crate) use parse::MAX_BYTES;
 pub(crate) use rule::Rule;
 pub(crate) use series::{Basis, CatchUp, Ending, Occurrence, Originals, Recurrence, RecurrenceUpdate};

@@ -6,10 +6,14 @@ use service_kit::clock::Timestamp;
 use uuid::Uuid;
 
 use super::{
-    Rule,
+    Rule, SearchBudget,
     slot::{Slot, time_zone},
 };
 use crate::model::{TaskRow, field::FieldError};
+
+/// What is wrong with the rules of a call whose searches examine too many days together.
+pub(crate) const TOO_MANY_DAYS: FieldError =
+    "must not require so many days to be examined, together with the other rules of the call";
 
 /// How a task recurs.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -24,15 +28,19 @@ impl Recurrence {
     ///
     /// # Errors
     /// A message to be read after the name of the rule.
-    pub(crate) fn check(&self, anchor: Slot, zone: &str) -> Result<(), FieldError> {
+    pub(crate) fn check(&self, anchor: Slot, zone: &str, searches: &mut SearchBudget) -> Result<(), FieldError> {
         let has_occurrence = match anchor {
             Slot::Date(_) if self.rule.selects_times() => {
                 return Err("must not have BYHOUR, BYMINUTE or BYSECOND without a due time");
             }
-            Slot::Date(date) => self.rule.dates(date).next().is_some(),
-            Slot::Time(time) => self.rule.instants(time, time_zone(zone)).next().is_some(),
+            Slot::Date(date) => self.rule.has_date(date, searches),
+            Slot::Time(time) => self.rule.has_instant(time, time_zone(zone), searches),
         };
-        if has_occurrence { Ok(()) } else { Err("must have an occurrence at the due date or after it") }
+        match (has_occurrence, searches.is_exhausted()) {
+            (true, _) => Ok(()),
+            (false, false) => Err("must have an occurrence at the due date or after it"),
+            (false, true) => Err(TOO_MANY_DAYS),
+        }
     }
 }
 
@@ -156,17 +164,17 @@ impl Occurrence {
 
     /// Returns the occurrence that follows when this one ends, or `None` if the rule has ended. `zone` is the time zone of
     /// the series, or UTC if it is unknown.
-    pub(crate) fn next(&self, zone: &str, now: Timestamp, ending: Ending) -> Option<Self> {
+    pub(crate) fn next(&self, zone: &str, now: Timestamp, ending: Ending, searches: &mut SearchBudget) -> Option<Self> {
         let zone = time_zone(zone);
         let now = jiff::Timestamp::from_microsecond(now.as_micros()).ok()?;
         let slot = match self.schedule.recurrence.basis {
-            Basis::Due => self.schedule.next_by_anchor(&zone, now)?,
+            Basis::Due => self.schedule.next_by_anchor(&zone, now, searches)?,
             Basis::Completion => {
                 let rule = &self.schedule.recurrence.rule;
                 if rule.count().is_some_and(|count| self.number - self.schedule.anchor_number + 1 >= count) {
                     return None;
                 }
-                self.schedule.next_by_day(&zone, now, ending)?
+                self.schedule.next_by_day(&zone, now, ending, searches)?
             }
         };
         let schedule = Schedule { slot, originals: Originals::default(), ..self.schedule.clone() };
@@ -209,7 +217,7 @@ impl Occurrence {
 
 impl Schedule {
     /// Returns the first slot after this one or, with [`CatchUp::Skip`], the first of these that is not overdue.
-    fn next_by_anchor(&self, zone: &TimeZone, now: jiff::Timestamp) -> Option<Slot> {
+    fn next_by_anchor(&self, zone: &TimeZone, now: jiff::Timestamp, searches: &mut SearchBudget) -> Option<Slot> {
         let Recurrence { rule, catch_up, .. } = &self.recurrence;
         let skips = *catch_up == CatchUp::Skip;
         match self.anchor {
@@ -217,28 +225,34 @@ impl Schedule {
                 // A day is overdue when it has ended.
                 let yesterday = zone.to_datetime(now).date().yesterday().ok().filter(|_| skips);
                 let after = yesterday.unwrap_or(Date::MIN).max(self.slot.date());
-                rule.next_date(anchor, after).map(Slot::Date)
+                rule.next_date(anchor, after, searches).map(Slot::Date)
             }
             Slot::Time(anchor) => {
                 let slot = zone.to_timestamp(self.slot.to_civil()).ok()?;
-                let next = rule.instant_after(anchor, zone, if skips { slot.max(now) } else { slot })?;
+                let next = rule.instant_after(anchor, zone, if skips { slot.max(now) } else { slot }, searches)?;
                 Some(Slot::Time(zone.to_datetime(next)))
             }
         }
     }
 
     /// Returns the first slot after the day on which this occurrence ends, counted from this day.
-    fn next_by_day(&self, zone: &TimeZone, now: jiff::Timestamp, ending: Ending) -> Option<Slot> {
+    fn next_by_day(
+        &self,
+        zone: &TimeZone,
+        now: jiff::Timestamp,
+        ending: Ending,
+        searches: &mut SearchBudget,
+    ) -> Option<Slot> {
         let rule = self.recurrence.rule.without_count();
         let slot = zone.to_timestamp(self.slot.to_civil()).ok()?;
         let end = if ending == Ending::Skipped { now.max(slot) } else { now };
         let day = zone.to_datetime(end).date();
         match self.anchor {
-            Slot::Date(_) => rule.next_date(day, day).map(Slot::Date),
+            Slot::Date(_) => rule.next_date(day, day, searches).map(Slot::Date),
             Slot::Time(anchor) => {
                 let anchor = day.to_datetime(anchor.time());
                 let after = zone.to_timestamp(anchor).ok()?.max(end);
-                Some(Slot::Time(zone.to_datetime(rule.instant_after(anchor, zone, after)?)))
+                Some(Slot::Time(zone.to_datetime(rule.instant_after(anchor, zone, after, searches)?)))
             }
         }
     }

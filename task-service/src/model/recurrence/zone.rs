@@ -9,7 +9,7 @@ use jiff::{
 };
 
 use super::{
-    expand::Occurrences,
+    expand::{Occurrences, SearchBudget},
     rule::{End, Rule},
 };
 
@@ -21,19 +21,25 @@ impl Rule {
     }
 
     /// Returns the first instant after `after` of the series with this anchor.
-    pub(super) fn instant_after(&self, anchor: DateTime, zone: &TimeZone, after: Timestamp) -> Option<Timestamp> {
+    pub(super) fn instant_after(
+        &self,
+        anchor: DateTime,
+        zone: &TimeZone,
+        after: Timestamp,
+        searches: &mut SearchBudget,
+    ) -> Option<Timestamp> {
         // No clock change skips more than a day.
         let start = zone.to_datetime(after).date().checked_sub(2.days()).ok();
-        self.instants_from(anchor, zone.clone(), start).find(|instant| *instant > after)
+        find_instant(self.instants_from(anchor, zone.clone(), start), searches, |instant| instant > after)
+    }
+
+    /// Reports whether there is an instant from the anchor on.
+    pub(super) fn has_instant(&self, anchor: DateTime, zone: TimeZone, searches: &mut SearchBudget) -> bool {
+        find_instant(self.instants_from(anchor, zone, None), searches, |_| true).is_some()
     }
 
     /// Returns the instants of the periods that end on or after `start`, unless the rule counts all.
-    fn instants_from(
-        &self,
-        anchor: DateTime,
-        zone: TimeZone,
-        start: Option<Date>,
-    ) -> impl Iterator<Item = Timestamp> + use<> {
+    fn instants_from(&self, anchor: DateTime, zone: TimeZone, start: Option<Date>) -> Instants {
         let (last_civil, last) = match self.end {
             // No time zone is further from UTC.
             End::Utc(time) => (time.checked_add(26.hours()).ok(), TimeZone::UTC.to_timestamp(time).ok()),
@@ -46,14 +52,27 @@ impl Rule {
         if let Some(start) = start {
             civil.skip_periods_before(start);
         }
-        Instants { civil, zone, latest: None, pending: BTreeSet::new() }
-            .take_while(move |instant| last.is_none_or(|last| *instant <= last))
+        Instants { civil, zone, last, latest: None, pending: BTreeSet::new() }
     }
+}
+
+/// Returns the first instant that matches.
+fn find_instant(
+    mut instants: Instants,
+    searches: &mut SearchBudget,
+    is_match: impl Fn(Timestamp) -> bool,
+) -> Option<Timestamp> {
+    searches.limit(&mut instants.civil);
+    let found = instants.find(|instant| is_match(*instant));
+    searches.spend(&instants.civil);
+    found
 }
 
 struct Instants {
     civil: Occurrences,
     zone: TimeZone,
+    /// The end of the rule, if it is an instant.
+    last: Option<Timestamp>,
     /// The latest instant that was not skipped by a clock change. All that were not read yet are later.
     latest: Option<Timestamp>,
     /// The instants that were read and not returned: those of skipped times, and `latest`.
@@ -74,6 +93,6 @@ impl Iterator for Instants {
                 self.latest = Some(instant);
             }
         }
-        self.pending.pop_first()
+        self.pending.pop_first().filter(|instant| self.last.is_none_or(|last| *instant <= last))
     }
 }

@@ -13,6 +13,7 @@ use crate::{
         TaskRow,
         mutation::{MutationContext, TaskTree, WorkingSet},
         rank::SequenceNumber,
+        recurrence::SearchBudget,
         write::Write,
     },
     store::{
@@ -204,6 +205,7 @@ impl Member<'_> {
             active_delta: 0,
             max_active_delta: max_tasks - counter.active_tasks,
             next_tasks: 0,
+            searches: SearchBudget::default(),
         };
         let rows = match apply(&mut working_set, vec![write], prefixes, new_ids) {
             Ok(rows) => rows,

@@ -18,6 +18,7 @@ use crate::{
         field::{self, MAX_SOURCE_ID_CHARS, MAX_TITLE_CHARS},
         mutation::MAX_LEVELS,
         rank::SequenceNumber,
+        recurrence::SearchBudget,
         write::{Imported, NewTask, Write},
     },
     request::{validator::RequestValidator, write::create},
@@ -291,7 +292,7 @@ fn hash(key: &str) -> KeyHash {
 fn parse(task: Task, violations: &mut Violations) -> Option<Write> {
     let task = Task { list_id: String::new(), parent_id: String::new(), ..task };
     let request = CreateTaskRequest { task: Some(task), ..CreateTaskRequest::default() };
-    create(request, &mut RequestValidator { violations, prefix: "" })
+    create(request, &mut RequestValidator { violations, prefix: "", searches: &mut SearchBudget::default() })
 }
 
 /// Returns the invalid fields of a task.

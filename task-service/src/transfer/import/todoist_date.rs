@@ -10,7 +10,10 @@ use jiff::{
 use taskey_proto::task::v1::{Recurrence, Task, recurrence::Basis};
 
 use super::todoist_rule;
-use crate::{model::recurrence::Rule, transfer::fields::instant};
+use crate::{
+    model::recurrence::{Rule, SearchBudget},
+    transfer::fields::instant,
+};
 
 /// Maximum length of a recurring date.
 const MAX_BYTES: usize = 200;
@@ -49,7 +52,7 @@ pub(crate) fn set_due(task: &mut Task, text: &str, zone: &str, now: Timestamp) -
     } else {
         let RecurringDate { rule, basis, time, start } = RecurringDate::parse(text)?;
         let today = TimeZone::get(zone).unwrap_or(TimeZone::UTC).to_datetime(now).date();
-        let first = rule.next_date(start.unwrap_or(today), today.yesterday().ok()?)?;
+        let first = rule.next_date(start.unwrap_or(today), today.yesterday().ok()?, &mut SearchBudget::default())?;
         match time {
             None => task.due_date = first.to_string(),
             Some(time) => {

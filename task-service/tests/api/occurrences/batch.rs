@@ -9,7 +9,7 @@ use tonic_types::StatusExt;
 
 use super::recurring;
 use crate::{
-    calls::{after, batch, complete, rename, skip, stop, to},
+    calls::{after, batch, complete, create, rename, skip, stop, to},
     support::{Service, User, titled},
 };
 
@@ -20,7 +20,11 @@ on_each_database!(
     a_repeated_batch_skips_once,
     a_batch_has_the_same_history_as_single_calls,
     a_batch_can_move_a_task_after_the_occurrence_that_it_has_completed,
+    rules_that_occupy_the_server_for_long_are_refused_in_one_batch,
 );
+
+/// Occurs in 2072, and after 14,608 days in 2112.
+const RARE: &str = "FREQ=DAILY;BYMONTH=2;BYMONTHDAY=29;BYDAY=MO;SKIP=OMIT";
 
 async fn a_batch_skips_occurrences_and_stops_recurrences_in_order(database: TestDatabase) {
     let service = Service::start(&database).await;
@@ -133,4 +137,22 @@ async fn a_batch_can_move_a_task_after_the_occurrence_that_it_has_completed(data
     assert_eq!(titles, ["Water the plants", "Third", "Water the plants", "Second", "First"]);
     ann.make("Fourth").await;
     assert_eq!(ann.top_level_titles(&ann.id.to_string()).await.last().map(String::as_str), Some("Fourth"));
+}
+
+async fn rules_that_occupy_the_server_for_long_are_refused_in_one_batch(database: TestDatabase) {
+    let service = Service::start(&database).await;
+    let ann = service.user();
+    let created = ann.batch((0..14).map(|_| create(recurring("2072-02-29", RARE)))).await.expect("a batch");
+    let ids: Vec<_> = created.iter().map(|task| &task.id[..]).collect();
+    let refused = ann.batch(ids.iter().map(|id| complete(id))).await;
+    assert_refused!(refused, ResourceExhausted, "QUOTA_EXCEEDED", "writes[13].complete.id");
+    let refused = ann.batch(ids.iter().map(|id| skip(id))).await;
+    assert_refused!(refused, ResourceExhausted, "QUOTA_EXCEEDED", "writes[13].skip_occurrence.id");
+    let completed = ann.batch(ids[..13].iter().map(|id| complete(id))).await.expect("a batch");
+    assert_eq!(ann.get(&completed[12].next_task_id).await.expect("an occurrence").due_date, "2112-02-29");
+
+    let field = "writes[13].create.task.recurrence.rrule";
+    let rare = |count| (0..count).map(|_| create(recurring("2072-03-01", RARE)));
+    assert_refused!(ann.batch(rare(14)).await, InvalidArgument, "VALIDATION_FAILED", field);
+    ann.batch(rare(13)).await.expect("a batch");
 }
