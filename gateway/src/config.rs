@@ -114,7 +114,7 @@ pub struct BrowserArgs {
 #[command(next_help_heading = "Limits")]
 pub struct JsonArgs {
     /// Maximum size of a JSON request body
-    #[arg(long, env = "TASKEY_MAX_JSON_BYTES", default_value_t = 64 * 1024, value_name = "BYTES",
+    #[arg(long, env = "TASKEY_MAX_JSON_BYTES", default_value_t = 256 * 1024, value_name = "BYTES",
           value_parser = message_size)]
     pub max_json_bytes: usize,
 

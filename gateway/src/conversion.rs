@@ -7,7 +7,7 @@ use tokio::{sync::Semaphore, task::spawn_blocking};
 
 /// Maximum size of a message that is converted on the thread that handles the request. Its conversion takes less than a
 /// millisecond.
-const MAX_INLINE_BYTES: usize = 64 * 1024;
+pub const MAX_INLINE_BYTES: usize = 64 * 1024;
 
 /// Limits the memory of concurrent conversions: the JSON of a message may be much larger than its encoding.
 static PERMITS: LazyLock<Semaphore> = LazyLock::new(|| Semaphore::new(available_parallelism().map_or(1, usize::from)));

@@ -24,7 +24,7 @@ use crate::{
     },
 };
 
-const LIMITS: JsonLimits = JsonLimits { max_bytes: 64 * 1024, max_depth: 32 };
+const LIMITS: JsonLimits = JsonLimits { max_bytes: 256 * 1024, max_depth: 32 };
 
 /// Maximum depth for parsing serialized JSON, which may be nested deeper than a request: each message may add a list.
 const MAX_OUTPUT_DEPTH: usize = 100;

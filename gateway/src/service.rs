@@ -104,7 +104,7 @@ impl Gateway {
         let started = shutdown.started.clone();
         let passthrough = Passthrough::new(pool.clone(), backends, health.clone(), limits, started.clone())?;
         let fixed_routes = FixedRoutes::new(&pool, assets.keys().copied().chain(BUILTIN_PATHS));
-        let transcoder = Transcoder { pool, router, cookies, json, shutdown: started };
+        let transcoder = Transcoder { pool, router: Arc::new(router), cookies, json, shutdown: started };
         Ok(Self(Arc::new(Inner { fixed_routes, transcoder, passthrough, assets, health, timeout, shutdown, bytes })))
     }
 

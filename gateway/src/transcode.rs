@@ -1,5 +1,7 @@
 //! Transcodes HTTP/JSON requests to RPC calls: request message, call, and response.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, request};
 use hyper::body::Body as HttpBody;
@@ -15,6 +17,7 @@ use tracing::Span;
 
 use crate::{
     backend::{self, UnaryResponse},
+    conversion::{MAX_INLINE_BYTES, convert},
     file,
     http::{
         call::Call,
@@ -42,7 +45,7 @@ pub struct Transcoder {
     /// Contains the types of error details.
     pub pool: DescriptorPool,
     /// Routes by method and path.
-    pub router: Router<Route>,
+    pub router: Arc<Router<Route>>,
     /// Authentication of browsers by cookies.
     pub cookies: CookieMode,
     /// Limits of JSON request bodies.
@@ -89,12 +92,12 @@ impl Transcoder {
         let response = if let Some(content) = &route.upload {
             check_encoding(&request.headers)?;
             let deadline = Instant::now() + headers::timeout(&request.headers, UPLOAD_TIMEOUT)?;
-            let (message, _) = self.to_message(&request, &matched, &query, &[])?;
+            let (message, _) = self.to_message(&request, &matched, &query, &Bytes::new()).await?;
             let call = Call { request: &request, route, id, deadline, message, metadata };
             timeout_at(deadline, self.upload(&mut cookie_auth, call, content, body, permit)).await
         } else {
             let body = read_body(body, self.json, permit, deadline).await?;
-            let (message, has_derived_mask) = self.to_message(&request, &matched, &query, &body)?;
+            let (message, has_derived_mask) = self.to_message(&request, &matched, &query, &body).await?;
             if has_derived_mask {
                 update_mask::mark_derived(&mut metadata);
             }
@@ -171,22 +174,43 @@ impl Transcoder {
 
     /// Builds the request message from the path, query, body and headers. Returns it, and whether its field mask is derived
     /// from the body.
-    fn to_message(
+    async fn to_message(
         &self,
         request: &request::Parts,
         matched: &Match<'_, '_, Route>,
         query: &str,
-        body: &[u8],
+        body: &Bytes,
     ) -> Result<(DynamicMessage, bool), HttpError> {
         let route = matched.target;
         let has_body = !body.is_empty() && !matches!(route.body, BodyRule::None);
         let format = if has_body { body_format(&request.headers, route)? } else { Format::Json };
-        let input = Input { segments: &matched.segments, query, body, format };
-        let (mut message, has_derived_mask) = to_message(route, input, self.json)?;
+        let (mut message, has_derived_mask) = if body.len() <= MAX_INLINE_BYTES {
+            to_message(route, Input { segments: &matched.segments, query, body, format }, self.json)?
+        } else {
+            self.large_to_message(request, query, body, format).await?
+        };
         semantics::set_if_match(route, &request.headers, &mut message)?;
         semantics::set_request_id(route, &request.headers, &mut message)?;
         stream::set_last_event_id(route, &request.headers, &mut message);
         Ok((message, has_derived_mask))
+    }
+
+    /// Builds the request message from a large body on another thread, for which the route is found again.
+    async fn large_to_message(
+        &self,
+        request: &request::Parts,
+        query: &str,
+        body: &Bytes,
+        format: Format,
+    ) -> Result<(DynamicMessage, bool), HttpError> {
+        let (router, method, uri) = (Arc::clone(&self.router), request.method.clone(), request.uri.clone());
+        let (size, query, body, limits) = (body.len(), query.to_owned(), body.clone(), self.json);
+        let conversion = move || {
+            let Match { target, segments } = router.find(&method, uri.path()).map_err(HttpError::from)?;
+            let input = Input { segments: &segments, query: &query, body: &body, format };
+            to_message(target, input, limits).map_err(HttpError::from)
+        };
+        convert(size, conversion).await?
     }
 
     /// Makes the call. `framing` is the framing of the stream, if the RPC returns one.

@@ -29,17 +29,33 @@ async fn connect_stalled(target: &Target) -> TcpStream {
 #[tokio::test]
 async fn body_over_the_limit_is_413_before_it_is_received() {
     let target = Target::start().await;
-    for length in ["65537", "9999999999"] {
+    for length in ["262145", "9999999999"] {
         let head =
             format!("POST /v1/tasks HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: {length}\r\n\r\n");
         // The error is the only response: there is no `100 Continue` before it.
         target.send(head).await.assert_refused(413, "RESOURCE_EXHAUSTED", "MESSAGE_TOO_LARGE", &[]);
     }
-    let chunk = format!("10001\r\n{}\r\n", "x".repeat(0x10001));
+    let chunk = format!("40001\r\n{}\r\n", "x".repeat(0x40001));
     let head = "POST /v1/tasks HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n";
     let response = target.send(format!("{head}{chunk}")).await;
     response.assert_refused(413, "RESOURCE_EXHAUSTED", "MESSAGE_TOO_LARGE", &[]);
     assert!(!target.backend.was_called());
+}
+
+#[tokio::test]
+async fn body_of_256_kib_is_accepted() {
+    let target = Target::start().await;
+    let title = "a".repeat(262_144 - 40);
+    let body = |text: &str| {
+        let json = format!(r#"{{"title":"{title}","notes":{text}}}"#);
+        let spaces = " ".repeat(262_144 - json.len());
+        format!("{json}{spaces}")
+    };
+    target.post("", body("1").as_bytes()).await.assert_invalid_field("task.notes");
+    target.post("", body("x").as_bytes()).await.assert_malformed();
+    assert!(!target.backend.was_called());
+    target.post("", body("null").as_bytes()).await.ok();
+    assert!(target.backend.was_called());
 }
 
 #[tokio::test]

@@ -17,7 +17,7 @@ pub const JSON: [(&str, Attack); 2] = [
 ];
 
 /// The longest body that the gateway reads.
-const MAX_BYTES: usize = 64 * 1024;
+const MAX_BYTES: usize = 256 * 1024;
 
 /// The size of what a compressed body decompresses to. Debug builds are slow to compress it.
 const BOMB_BYTES: usize = if cfg!(debug_assertions) { 2 } else { 64 } * 1024 * 1024;
