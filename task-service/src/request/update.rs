@@ -61,7 +61,7 @@ pub(crate) fn update(
         is_updated("time_zone").then(|| validator.check("task.time_zone", field::time_zone(task.time_zone)));
     let labels = is_updated("labels").then(|| validator.check("task.labels", Labels::try_from(task.labels)));
     let recurrence = recurrence_change(task.recurrence, &fields, validator);
-    let scope = validator.check("scope", update_scope(request.scope, &recurrence));
+    let scope = validator.check("scope", update_scope(request.scope));
     let reminders = is_updated("reminders").then(|| validator.reminders(&task.reminders));
     let (due_date, due_time) = resolve_due(validator, due_date, due_time);
     // Invalid fields are `None` here. Their violations prevent the update from being executed.
@@ -98,12 +98,9 @@ fn recurrence_change(
     }
 }
 
-fn update_scope(scope: i32, recurrence: &Change<RecurrenceUpdate>) -> Result<UpdateScope, FieldError> {
+fn update_scope(scope: i32) -> Result<UpdateScope, FieldError> {
     match Scope::try_from(scope) {
         Ok(Scope::Unspecified) => Ok(UpdateScope::Unspecified),
-        Ok(Scope::This) if *recurrence != Change::Keep => {
-            Err("must not be SCOPE_THIS if recurrence is updated, which also applies to the following occurrences")
-        }
         Ok(Scope::This) => Ok(UpdateScope::This),
         Ok(Scope::Following) => Ok(UpdateScope::Following),
         Err(_) => Err("is not a known scope"),

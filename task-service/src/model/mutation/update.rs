@@ -77,7 +77,12 @@ fn updated_recurrence(
     let occurrence = before.occurrence();
     let is_superseded = occurrence.as_ref().is_some_and(|occurrence| occurrence.next_task_id.is_some());
     let late = || invalid_field("task.recurrence", "must not change after the next occurrence was created");
+    let of_one = || {
+        let text = "must not be SCOPE_THIS if recurrence is updated, which also applies to the following occurrences";
+        invalid_field("scope", text)
+    };
     let recurrence = match (&update.recurrence, &before.recurrence) {
+        (Change::Clear, Some(_)) if update.scope == UpdateScope::This => return Err(of_one()),
         (Change::Clear, Some(_)) if is_superseded => return Err(late()),
         (Change::Clear, _) | (Change::Keep, None) => return Ok(None),
         (Change::Set(recurrence), _) => Some(recurrence),
@@ -91,6 +96,9 @@ fn updated_recurrence(
         Some(Some(recurrence)) => Some(recurrence).filter(|recurrence| Some(recurrence) != current),
         None => None,
     };
+    if changed.is_some() && update.scope == UpdateScope::This {
+        return Err(of_one());
+    }
     if is_superseded {
         return if changed.is_some() { Err(late()) } else { Ok(before.recurrence.clone()) };
     }

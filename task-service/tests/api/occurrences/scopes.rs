@@ -156,6 +156,10 @@ async fn scope_must_fit_the_recurrence(database: TestDatabase) {
     let changed = Task { id: task.id.clone(), recurrence: Some(rule("FREQ=DAILY")), ..Task::default() };
     let refused = ann.update_in(Scope::This, changed).await;
     assert_refused!(refused, InvalidArgument, "VALIDATION_FAILED", "scope");
+    // A whole object that was read contains the recurrence, too.
+    let repeated = Task { title: "Water the lawn".to_owned(), ..task.clone() };
+    let updated = ann.update_in(Scope::This, Task { etag: String::new(), ..repeated }).await.expect("an update");
+    assert_eq!((&updated.title[..], &updated.recurrence), ("Water the lawn", &task.recurrence));
     let unknown = Task { id: task.id.clone(), ..titled("Water the lawn") };
     let unknown = UpdateTaskRequest { task: Some(unknown), scope: 9, ..UpdateTaskRequest::default() };
     let refused = ann.client.clone().update_task(unknown).await;
