@@ -103,7 +103,9 @@ pub fn import(data: &[u8]) {
     let Some((selector, file)) = data.split_first() else { return };
     let Ok(entries) = read::entries(file, FORMATS[usize::from(*selector) % FORMATS.len()]) else { return };
     let mut plan = Plan::default();
-    plan.add(entries.clone());
+    for entry in entries.clone() {
+        plan.add(entry);
+    }
     plan.resolve_parents();
     if plan.report.check().is_err() {
         return;

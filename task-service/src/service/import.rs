@@ -10,9 +10,9 @@ use jiff::Timestamp;
 use service_kit::status::{ApiError, Violations};
 use taskey_proto::{
     errors::v1::ErrorReason,
-    task::v1::{ImportTasksRequest, ImportTasksResponse},
+    task::v1::{ImportTasksRequest, ImportTasksResponse, Task},
 };
-use tokio::{sync::mpsc, time::sleep};
+use tokio::{sync::mpsc, task::yield_now, time::sleep};
 use tonic::{Status as GrpcStatus, Streaming};
 use uuid::{Builder, Uuid, Variant, Version};
 
@@ -130,7 +130,13 @@ impl Import<'_> {
         // Each row exists, or is created within the limit of active tasks.
         let max_rows = 2 * self.app.max_tasks as usize + usize::try_from(MAX_DELETED_TASKS).unwrap_or_default();
         while let Some(batch) = batches.recv().await {
-            let lookups = plan.add(batch?);
+            let mut lookups = Vec::new();
+            for entry in batch? {
+                if let Entry::Task(file_task) = &entry {
+                    yield_if_recurring(&file_task.task).await;
+                }
+                lookups.extend(plan.add(entry));
+            }
             self.find(&mut plan, lookups).await?;
             if plan.rows.len() > max_rows || plan.lists.len() > 2 * self.app.max_lists as usize {
                 return Err(quota_exceeded("the file has more tasks or lists than the account may have"));
@@ -261,8 +267,11 @@ impl Import<'_> {
         for attempt in 1.. {
             let chunk: Vec<_> = chunk.iter().filter(|(index, _)| plan.rows[*index].status == Status::New).collect();
             let now = self.app.clock.now();
-            let new_tasks = chunk.iter().filter_map(|(index, task)| plan.new_task(*index, task.clone(), *first, now));
-            let writes: Vec<_> = new_tasks.map(Write::Create).collect();
+            let mut writes = Vec::new();
+            for (index, file_task) in chunk.iter().copied() {
+                yield_if_recurring(&file_task.task).await;
+                writes.extend(plan.new_task(*index, file_task.clone(), *first, now).map(Write::Create));
+            }
             if writes.is_empty() {
                 return Ok(());
             }
@@ -297,6 +306,14 @@ impl Import<'_> {
             }
             Outcome::Replayed(_) => Err(ApiError::internal("a mutation without a request id was replayed")),
         }
+    }
+}
+
+/// Lets other calls run before the recurrence of a task is checked, because a search for its occurrences can take
+/// milliseconds, and an import has many.
+async fn yield_if_recurring(task: &Task) {
+    if task.recurrence.is_some() {
+        yield_now().await;
     }
 }
 

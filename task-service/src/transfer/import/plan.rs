@@ -91,24 +91,21 @@ pub(crate) struct Lookup {
 }
 
 impl Plan {
-    /// Adds the entries of a batch. Returns how its tasks can be found.
-    pub(crate) fn add(&mut self, entries: Vec<Entry>) -> Vec<Lookup> {
-        let mut lookups = Vec::new();
-        for entry in entries {
-            match entry {
-                Entry::List(list) if list.key.is_empty() => self.default_title = Some(list.title),
-                Entry::List(list) => {
-                    let index = self.list(&list.key);
-                    // One more character than permitted, so that the rest is reported.
-                    let title = || list.title.chars().take(MAX_TITLE_CHARS + 1).collect();
-                    self.lists[index].title.get_or_insert_with(title);
-                }
-                Entry::Task(task) => lookups.push(self.add_task(*task)),
-                Entry::Loss(issue) => self.report.add_loss(issue),
-                Entry::Error(issue) => self.report.add_error(issue),
+    /// Adds an entry. Returns how its task can be found.
+    pub(crate) fn add(&mut self, entry: Entry) -> Option<Lookup> {
+        match entry {
+            Entry::List(list) if list.key.is_empty() => self.default_title = Some(list.title),
+            Entry::List(list) => {
+                let index = self.list(&list.key);
+                // One more character than permitted, so that the rest is reported.
+                let title = || list.title.chars().take(MAX_TITLE_CHARS + 1).collect();
+                self.lists[index].title.get_or_insert_with(title);
             }
+            Entry::Task(task) => return Some(self.add_task(*task)),
+            Entry::Loss(issue) => self.report.add_loss(issue),
+            Entry::Error(issue) => self.report.add_error(issue),
         }
-        lookups
+        None
     }
 
     fn list(&mut self, key: &str) -> usize {

@@ -98,7 +98,9 @@ const ALARM: [&str; 8] = [
 fn is_importable(file: &str, format: ImportFormat) -> bool {
     let Ok(entries) = read::entries(file.as_bytes(), format) else { return false };
     let mut plan = Plan::default();
-    plan.add(entries.clone());
+    for entry in entries.clone() {
+        plan.add(entry);
+    }
     plan.resolve_parents();
     let mut tasks =
         entries.into_iter().filter_map(|entry| if let Entry::Task(task) = entry { Some(*task) } else { None });
