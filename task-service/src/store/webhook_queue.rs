@@ -13,6 +13,7 @@ use super::{
     webhooks::{COLUMNS, NumberedAttempt},
 };
 use crate::model::{
+    Revision,
     filter::{Filter, SearchColumn, push_filter},
     sync::SyncPoint,
     webhook::{Attempt, LEASE, MAX_ATTEMPTS, MAX_DELAY, WebhookRow},
@@ -123,8 +124,8 @@ pub(crate) enum Next {
     RetryAt(Timestamp),
 }
 
-/// Stores the state of a claimed webhook, and an attempt. Returns whether the claim was still valid. Otherwise, nothing
-/// is stored.
+/// Stores the state of a claimed webhook, and an attempt. Returns whether the claim was still valid, and the owner has not
+/// changed the webhook since it had the revision `expected`. Otherwise, nothing is stored.
 ///
 /// # Errors
 /// Those of the database.
@@ -133,13 +134,14 @@ pub(crate) async fn save(
     now: Timestamp,
     lease: Uuid,
     webhook: &WebhookRow,
+    expected: Revision,
     next: Next,
     attempt: Option<Attempt>,
 ) -> Result<bool, Error> {
     const UPDATE: &str = "
         update webhooks set update_time = $4, revision = $5, pause_time = $6, position = $7, sync_token = $8,
             message_end = $9, failures = $10, failing_since = $11, due_time = $12, lease = $13, attempts = attempts + $14
-        where owner_id = $1 and id = $2 and lease = $3 returning attempts";
+        where owner_id = $1 and id = $2 and lease = $3 and revision = $15 returning attempts";
     let (due_time, next_lease) = match next {
         Next::Continue => (Some(now + LEASE), Some(lease)),
         Next::Idle => (None, None),
@@ -160,7 +162,8 @@ pub(crate) async fn save(
         webhook.failing_since,
         due_time,
         next_lease,
-        i64::from(attempt.is_some())
+        i64::from(attempt.is_some()),
+        expected
     ];
     db.write(move |conn| {
         Box::pin(async move {
@@ -174,13 +177,14 @@ pub(crate) async fn save(
     .await
 }
 
-/// Makes a claimed webhook due, if the claim is still valid, so that its delivery starts again.
+/// Ends a claim, if it is still valid, and makes the webhook due unless it is paused, so that its delivery starts again.
 ///
 /// # Errors
 /// Those of the database.
 pub(crate) async fn release(db: &Db, now: Timestamp, owner: Uuid, id: Uuid, lease: Uuid) -> Result<(), Error> {
     const UPDATE: &str = "
-        update webhooks set due_time = $4, lease = null where owner_id = $1 and id = $2 and lease = $3";
+        update webhooks set due_time = case when pause_time is null then cast($4 as bigint) end, lease = null
+        where owner_id = $1 and id = $2 and lease = $3";
     db.execute(UPDATE, args![owner, id, lease, now]).await.map(drop)
 }
 

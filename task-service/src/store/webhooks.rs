@@ -19,7 +19,7 @@ use crate::{
     model::{
         Revision, Target, later,
         sync::SyncPoint,
-        webhook::{Attempt, MAX_WEBHOOKS, ROTATION_PERIOD, SealedSecrets, WebhookRow},
+        webhook::{Attempt, LEASE, MAX_WEBHOOKS, ROTATION_PERIOD, SealedSecrets, WebhookRow},
     },
 };
 
@@ -200,7 +200,10 @@ pub(crate) async fn change(
     const UPDATE: &str = "
         update webhooks set update_time = $3, revision = $4, pause_time = $5, position = $6, sync_token = $7,
             message_end = $8, generation = $9, failures = $10, failing_since = $11, sealed_secret = $12,
-            sealed_previous = $13, previous_until = $14, url = $15, filter = $16, due_time = $17, lease = null
+            sealed_previous = $13, previous_until = $14, url = $15, filter = $16, due_time = case
+                when cast($17 as bigint) is null then null
+                -- An attempt may be in progress. When it ends, its replica releases the claim.
+                when lease is null then $17 else coalesce(due_time, $18) end
         where owner_id = $1 and id = $2";
     queue
         .write(db, owner, move |conn| {
@@ -226,7 +229,8 @@ pub(crate) async fn change(
                     secrets.previous_until,
                     &row.url,
                     &row.filter,
-                    due_time
+                    due_time,
+                    now + LEASE
                 ];
                 conn.execute(UPDATE, values).await?;
                 Ok::<_, ApiError>(webhook)

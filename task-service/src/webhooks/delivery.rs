@@ -22,6 +22,7 @@ use super::{
 };
 use crate::{
     model::{
+        Revision,
         filter::Filter,
         sync::SyncPoint,
         webhook::{Attempt, SEND_PERIOD, WebhookRow},
@@ -43,6 +44,8 @@ pub(super) struct Delivery<'a> {
     pub(super) changes: &'a ChangeReader,
     pub(super) sender: &'a Sender,
     pub(super) webhook: WebhookRow,
+    /// The revision of the stored webhook.
+    pub(super) revision: Revision,
     pub(super) lease: Uuid,
     /// When the replica has claimed the webhook, or has renewed the claim.
     pub(super) claim_time: Timestamp,
@@ -62,7 +65,7 @@ impl Delivery<'_> {
                     // A mutation during the lease did not make the webhook due.
                     return Ok(webhook_queue::is_behind(self.db, &self.webhook).await?);
                 }
-                _ => return Ok(false),
+                _ => return Ok(!is_claimed),
             }
         }
     }
@@ -104,8 +107,13 @@ impl Delivery<'_> {
 
     async fn save(&mut self, next: Next, attempt: Option<Attempt>) -> Result<(Next, bool), ApiError> {
         let now = self.clock.now();
-        let is_claimed = webhook_queue::save(self.db, now, self.lease, &self.webhook, next, attempt).await?;
-        self.claim_time = now;
+        let Self { db, webhook, revision, lease, .. } = self;
+        let is_claimed = webhook_queue::save(db, now, *lease, webhook, *revision, next, attempt).await?;
+        if !is_claimed {
+            // If the owner has changed the webhook, its next delivery waits for this one.
+            webhook_queue::release(db, now, webhook.owner_id, webhook.id, *lease).await?;
+        }
+        (self.claim_time, self.revision) = (now, self.webhook.revision);
         Ok((next, is_claimed))
     }
 

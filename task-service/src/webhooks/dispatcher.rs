@@ -121,7 +121,8 @@ impl Dispatcher {
     async fn deliver(&self, webhook: WebhookRow, lease: Uuid, claim_time: Timestamp) {
         let Self { db, clock, changes, sender, .. } = self;
         let (owner, id) = (webhook.owner_id, webhook.id);
-        match (Delivery { db, clock, changes, sender, webhook, lease, claim_time }).run().await {
+        let revision = webhook.revision;
+        match (Delivery { db, clock, changes, sender, webhook, revision, lease, claim_time }).run().await {
             Ok(true) => self.watches.webhook_owners().notify(owner),
             Ok(false) => {}
             Err(error) => {

@@ -12,7 +12,11 @@ use std::{
 };
 
 use service_kit::{network::destination::Resolver, on_each_database, testing::TestDatabase};
-use tokio::{sync::mpsc::unbounded_channel, time::timeout};
+use taskey_proto::task::v1::RotateWebhookSecretRequest;
+use tokio::{
+    sync::mpsc::{UnboundedReceiver, unbounded_channel},
+    time::timeout,
+};
 
 use super::{
     ALLOW_LOOPBACK,
@@ -25,6 +29,7 @@ on_each_database!(
     two_replicas_send_each_message_once_and_in_order,
     another_replica_continues_after_the_lease_of_a_stopped_one,
     an_interrupted_attempt_sends_no_old_message_after_newer_ones,
+    a_change_of_a_webhook_waits_for_the_attempt_in_progress,
 );
 
 async fn two_replicas_send_each_message_once_and_in_order(database: TestDatabase) {
@@ -69,19 +74,25 @@ async fn another_replica_continues_after_the_lease_of_a_stopped_one(database: Te
     other.stop().await;
 }
 
-async fn an_interrupted_attempt_sends_no_old_message_after_newer_ones(database: TestDatabase) {
-    let receiver = Receiver::start().await;
+/// Returns a resolver whose second lookup lasts until the sender is dropped, and what says that it has begun. The first lookup
+/// is that of the creation, the second one that of the first message.
+fn interrupted_resolver() -> (Resolver, UnboundedReceiver<()>, mpsc::Sender<()>) {
     let (end, ended) = mpsc::channel::<()>();
-    let (begin, mut begun) = unbounded_channel();
+    let (begin, begun) = unbounded_channel();
     let (lookups, ended) = (AtomicUsize::new(0), Mutex::new(ended));
     let resolver = Resolver::from_fn(move |_, port| {
-        // The first lookup is that of the creation. The second one, of the first message, lasts until `end` is dropped.
         if lookups.fetch_add(1, Ordering::SeqCst) == 1 {
             begin.send(()).expect("the test waits");
             _ = ended.lock().expect("not poisoned").recv();
         }
         Ok(vec![SocketAddr::new(IpAddr::from([127, 0, 0, 1]), port)])
     });
+    (resolver, begun, end)
+}
+
+async fn an_interrupted_attempt_sends_no_old_message_after_newer_ones(database: TestDatabase) {
+    let receiver = Receiver::start().await;
+    let (resolver, mut begun, end) = interrupted_resolver();
     let adjust = |config: &mut task_service::config::Config| config.tasks.webhooks.resolver = resolver;
     let service = Service::start_adjusted(&database, &ALLOW_LOOPBACK, adjust).await;
     let ann = service.user();
@@ -96,6 +107,32 @@ async fn an_interrupted_attempt_sends_no_old_message_after_newer_ones(database: 
     drop(end);
     ann.test_webhook(&webhook.id).await.expect("an attempt");
     assert!(receiver.next().await.titles().is_empty(), "the message of the test follows");
+    assert!(receiver.is_idle().await);
+    service.stop().await;
+}
+
+async fn a_change_of_a_webhook_waits_for_the_attempt_in_progress(database: TestDatabase) {
+    let receiver = Receiver::start().await;
+    let (resolver, mut begun, end) = interrupted_resolver();
+    let adjust = |config: &mut task_service::config::Config| config.tasks.webhooks.resolver = resolver;
+    let service = Service::start_adjusted(&database, &ALLOW_LOOPBACK, adjust).await;
+    let ann = service.user();
+    let webhook = ann.create_webhook(to(&receiver.url_with_host("hooks.example"))).await.expect("created");
+    ann.make("Buy milk").await;
+    timeout(WAIT_TIMEOUT, begun.recv()).await.expect("the attempt begins").expect("the service runs");
+    let request = RotateWebhookSecretRequest { id: webhook.id };
+    ann.webhooks.clone().rotate_webhook_secret(request).await.expect("a rotation");
+    ann.make("Buy tea").await;
+    // The message of another account shows that the queue was read since.
+    let (bob, other) = (service.user(), Receiver::start().await);
+    bob.create_webhook(to(&other.url())).await.expect("created");
+    bob.make("Buy rye").await;
+    assert_eq!(other.titles(1).await, ["Buy rye"]);
+    // Otherwise, the attempt would send an old message after newer ones.
+    assert!(receiver.is_idle().await);
+    drop(end);
+    assert_eq!(receiver.titles(1).await, ["Buy milk"]);
+    assert_eq!(receiver.titles(2).await, ["Buy milk", "Buy tea"]);
     assert!(receiver.is_idle().await);
     service.stop().await;
 }
