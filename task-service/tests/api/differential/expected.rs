@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use service_kit::clock::Timestamp;
-use taskey_proto::task::v1::{Task as PbTask, TaskList as PbList, task::State, update_task_request::Scope};
+use taskey_proto::task::v1::{Task as PbTask, TaskList as PbList, task::State};
 use tonic::Code;
 use uuid::Uuid;
 
@@ -221,13 +221,12 @@ fn is_valid(write: &Write) -> bool {
                 && are_other_fields_valid(fields, |_| true)
                 && (fields.date.is_empty() || fields.time.is_none())
         }
-        Write::Update(_, _, fields, Mask::None, scope) => {
-            !(fields.rule.is_some() && *scope == Scope::This)
-                && (fields.title.is_empty() || is_valid_title(fields))
+        Write::Update(_, _, fields, Mask::None, _) => {
+            (fields.title.is_empty() || is_valid_title(fields))
                 && are_other_fields_valid(fields, |_| true)
                 && (fields.date.is_empty() || fields.time.is_none())
         }
-        Write::Update(_, _, fields, mask, scope) => {
+        Write::Update(_, _, fields, mask, _) => {
             let is_written = |field: &str| match mask {
                 Mask::Paths(paths) => paths.contains(&field),
                 _ => true,
@@ -240,7 +239,6 @@ fn is_valid(write: &Write) -> bool {
                 && (!is_written("title") || is_valid_title(fields))
                 && are_other_fields_valid(fields, is_written)
                 && !has_date_and_time
-                && !(is_written("recurrence") && *scope == Scope::This)
         }
         _ => true,
     }

@@ -218,7 +218,9 @@ impl Model {
         if is_set("labels") {
             task.labels.clone_from(&fields.labels);
         }
+        let keeps_series = |series: &Series| scope == Scope::This || series.next.is_some();
         task.series = match (is_set("recurrence"), fields.rule) {
+            (true, None) if before.series.as_ref().is_some_and(keeps_series) => return Err("VALIDATION_FAILED"),
             (true, None) => None,
             (true, Some(rule)) => Some(updated_series(&before, task, Some(rule), scope, is_set)?),
             (false, _) if before.series.is_none() => None,
@@ -252,6 +254,9 @@ fn updated_series(
     is_set: impl Fn(&str) -> bool,
 ) -> Result<Series, Reason> {
     let changed = rule.filter(|rule| before.series.as_ref().is_none_or(|series| series.rule != *rule));
+    if changed.is_some() && scope == Scope::This {
+        return Err("VALIDATION_FAILED");
+    }
     if let Some(series) = before.series.as_ref().filter(|series| series.next.is_some()) {
         return if changed.is_some() { Err("VALIDATION_FAILED") } else { Ok(series.clone()) };
     }
