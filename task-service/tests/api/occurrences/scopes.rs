@@ -96,18 +96,22 @@ async fn texts_of_one_occurrence_do_not_apply_to_the_following_ones(database: Te
     assert_eq!(ann.advance(&next).await.title, task.title);
 }
 
+/// A task that is due at 9:00 in Berlin each day.
+fn daily_in_berlin() -> Task {
+    Task {
+        due_time: Some("2090-01-02T08:00:00Z".parse().expect("a time")),
+        time_zone: "Europe/Berlin".to_owned(),
+        recurrence: Some(rule("FREQ=DAILY")),
+        ..titled("Call")
+    }
+}
+
 async fn time_zone_of_one_occurrence_does_not_apply_to_the_following_ones(database: TestDatabase) {
     let service = Service::start(&database).await;
     let ann = service.user();
     let time = |text: &str| Some(text.parse().expect("a time"));
     let in_zone = |zone: &str, task: &Task| Task { time_zone: zone.to_owned(), ..due(&task.id, "") };
-    let task = Task {
-        due_time: time("2090-01-02T08:00:00Z"),
-        time_zone: "Europe/Berlin".to_owned(),
-        recurrence: Some(rule("FREQ=DAILY")),
-        ..titled("Call")
-    };
-    let task = ann.create(task).await.expect("the task is created");
+    let task = ann.create(daily_in_berlin()).await.expect("the task is created");
     ann.update_in(Scope::This, in_zone("Asia/Tokyo", &task)).await.expect("an update");
     let next = ann.advance(&task).await;
     assert_eq!((next.due_time, &next.time_zone[..]), (time("2090-01-03T08:00:00Z"), "Europe/Berlin"));
@@ -124,13 +128,7 @@ async fn a_new_anchor_is_in_the_time_zone_of_the_series(database: TestDatabase) 
     let later = Task { due_time: time("2090-01-02T10:00:00Z"), ..Task::default() };
     let rarer = Task { recurrence: Some(rule("FREQ=DAILY;INTERVAL=2")), ..Task::default() };
     for (change, next) in [(later, "2090-01-03T10:00:00Z"), (rarer, "2090-01-04T08:00:00Z")] {
-        let task = Task {
-            due_time: time("2090-01-02T08:00:00Z"),
-            time_zone: "Europe/Berlin".to_owned(),
-            recurrence: Some(rule("FREQ=DAILY")),
-            ..titled("Call")
-        };
-        let task = ann.create(task).await.expect("the task is created");
+        let task = ann.create(daily_in_berlin()).await.expect("the task is created");
         let abroad = Task { id: task.id.clone(), time_zone: "Asia/Tokyo".to_owned(), ..Task::default() };
         ann.update_in(Scope::This, abroad).await.expect("an update");
         ann.update_in(Scope::Following, Task { id: task.id.clone(), ..change }).await.expect("an update");

@@ -12,18 +12,15 @@ use std::{
 };
 
 use service_kit::{network::destination::Resolver, on_each_database, testing::TestDatabase};
-use taskey_proto::task::v1::RotateWebhookSecretRequest;
-use tokio::{
-    sync::mpsc::{UnboundedReceiver, unbounded_channel},
-    time::timeout,
-};
+use taskey_proto::task::v1::{RotateWebhookSecretRequest, Webhook};
+use tokio::{sync::mpsc::unbounded_channel, time::timeout};
 
 use super::{
     ALLOW_LOOPBACK,
     receiver::{Answer, Receiver},
     start, to,
 };
-use crate::support::{Service, WAIT_TIMEOUT};
+use crate::support::{Service, User, WAIT_TIMEOUT};
 
 on_each_database!(
     two_replicas_send_each_message_once_and_in_order,
@@ -74,31 +71,41 @@ async fn another_replica_continues_after_the_lease_of_a_stopped_one(database: Te
     other.stop().await;
 }
 
-/// Returns a resolver whose second lookup lasts until the sender is dropped, and what says that it has begun. The first lookup
-/// is that of the creation, the second one that of the first message.
-fn interrupted_resolver() -> (Resolver, UnboundedReceiver<()>, mpsc::Sender<()>) {
-    let (end, ended) = mpsc::channel::<()>();
-    let (begin, begun) = unbounded_channel();
-    let (lookups, ended) = (AtomicUsize::new(0), Mutex::new(ended));
-    let resolver = Resolver::from_fn(move |_, port| {
-        if lookups.fetch_add(1, Ordering::SeqCst) == 1 {
-            begin.send(()).expect("the test waits");
-            _ = ended.lock().expect("not poisoned").recv();
-        }
-        Ok(vec![SocketAddr::new(IpAddr::from([127, 0, 0, 1]), port)])
-    });
-    (resolver, begun, end)
+/// A service whose first attempt to send a message lasts until `end` is dropped.
+struct Interrupted {
+    service: Service,
+    ann: User,
+    webhook: Webhook,
+    end: mpsc::Sender<()>,
+}
+
+impl Interrupted {
+    /// Starts the service, and waits for the attempt, whose message says that Ann has created "Buy milk".
+    async fn start(database: &TestDatabase, receiver: &Receiver) -> Self {
+        let (end, ended) = mpsc::channel::<()>();
+        let (begin, mut begun) = unbounded_channel();
+        let (lookups, ended) = (AtomicUsize::new(0), Mutex::new(ended));
+        let resolver = Resolver::from_fn(move |_, port| {
+            // The first lookup is that of the creation, the second one that of the first message.
+            if lookups.fetch_add(1, Ordering::SeqCst) == 1 {
+                begin.send(()).expect("the test waits");
+                _ = ended.lock().expect("not poisoned").recv();
+            }
+            Ok(vec![SocketAddr::new(IpAddr::from([127, 0, 0, 1]), port)])
+        });
+        let adjust = |config: &mut task_service::config::Config| config.tasks.webhooks.resolver = resolver;
+        let service = Service::start_adjusted(database, &ALLOW_LOOPBACK, adjust).await;
+        let ann = service.user();
+        let webhook = ann.create_webhook(to(&receiver.url_with_host("hooks.example"))).await.expect("created");
+        ann.make("Buy milk").await;
+        timeout(WAIT_TIMEOUT, begun.recv()).await.expect("the attempt begins").expect("the service runs");
+        Self { service, ann, webhook, end }
+    }
 }
 
 async fn an_interrupted_attempt_sends_no_old_message_after_newer_ones(database: TestDatabase) {
     let receiver = Receiver::start().await;
-    let (resolver, mut begun, end) = interrupted_resolver();
-    let adjust = |config: &mut task_service::config::Config| config.tasks.webhooks.resolver = resolver;
-    let service = Service::start_adjusted(&database, &ALLOW_LOOPBACK, adjust).await;
-    let ann = service.user();
-    let webhook = ann.create_webhook(to(&receiver.url_with_host("hooks.example"))).await.expect("created");
-    ann.make("Buy milk").await;
-    timeout(WAIT_TIMEOUT, begun.recv()).await.expect("the attempt begins").expect("the service runs");
+    let Interrupted { service, ann, webhook, end } = Interrupted::start(&database, &receiver).await;
     // The claim expires, and another delivery sends this message and the next one.
     service.manual_clock.advance(Duration::from_secs(31));
     assert_eq!(receiver.titles(1).await, ["Buy milk"]);
@@ -113,13 +120,7 @@ async fn an_interrupted_attempt_sends_no_old_message_after_newer_ones(database: 
 
 async fn a_change_of_a_webhook_waits_for_the_attempt_in_progress(database: TestDatabase) {
     let receiver = Receiver::start().await;
-    let (resolver, mut begun, end) = interrupted_resolver();
-    let adjust = |config: &mut task_service::config::Config| config.tasks.webhooks.resolver = resolver;
-    let service = Service::start_adjusted(&database, &ALLOW_LOOPBACK, adjust).await;
-    let ann = service.user();
-    let webhook = ann.create_webhook(to(&receiver.url_with_host("hooks.example"))).await.expect("created");
-    ann.make("Buy milk").await;
-    timeout(WAIT_TIMEOUT, begun.recv()).await.expect("the attempt begins").expect("the service runs");
+    let Interrupted { service, ann, webhook, end } = Interrupted::start(&database, &receiver).await;
     let request = RotateWebhookSecretRequest { id: webhook.id };
     ann.webhooks.clone().rotate_webhook_secret(request).await.expect("a rotation");
     ann.make("Buy tea").await;
