@@ -184,8 +184,8 @@ impl WebhookChange {
     }
 }
 
-/// Changes a webhook. A replica that sends a message meanwhile loses its claim, so that the message is sent again with the
-/// new values.
+/// Changes a webhook. If a replica sends a message meanwhile, it stores nothing of the attempt and then ends its claim, so
+/// that the message is sent again with the new values, but not before the attempt has ended.
 ///
 /// # Errors
 /// WEBHOOK_NOT_FOUND, ETAG_MISMATCH, and those of the database.
