@@ -39,12 +39,12 @@ export function firedReminders() {
   const update = () => {
     const fired = store.tasks.filter(isOpen).flatMap((task) => (task.reminders ?? []).filter(isFired).map((reminder) => ({ task, reminder })));
     const shown = items;
-    items = new Map(fired.map((firing) => [firingKey(firing), shown.get(firingKey(firing)) ?? reminderItem(firing)]));
+    items = new Map(fired.map((firing) => [itemKey(firing), shown.get(itemKey(firing)) ?? reminderItem(firing)]));
     for (const firing of fired) {
       const key = firingKey(firing);
       if (store.isLoaded && !known.has(key)) notify(firing, key);
+      known.add(key);
     }
-    for (const key of items.keys()) known.add(key);
     arrange(list, [...items.values()]);
     root.hidden = !fired.length;
   };
@@ -53,6 +53,11 @@ export function firedReminders() {
 
 function firingKey({ reminder }) {
   return `${reminder.id} ${reminder.fireTime}`;
+}
+
+/** The item of a firing is created again when the title or the due date of its task changes. */
+function itemKey(firing) {
+  return `${firingKey(firing)} ${reminderText(firing.task)}`;
 }
 
 function reminderItem({ task, reminder }) {

@@ -96,8 +96,10 @@ await runInBrowser(async () => {
   await other.clock.runFor("01:01");
   await fired(other).waitFor();
   await waitFor("a notification of the hidden window", () => other.evaluate(() => window.notifications.join() === "Call Bob: Call Bob"));
-  await page.getByRole("button", { name: "Dismiss the reminder of Call Bob" }).press("Enter");
+  await saveForm(await editTask(page, "Call Bob", { Title: "Call Eve" }));
   await fired(page).waitFor({ state: "detached" });
+  await page.getByRole("button", { name: "Dismiss the reminder of Call Eve" }).press("Enter");
+  await page.getByRole("region", { name: "Reminders" }).waitFor({ state: "hidden" });
   const count = await page.evaluate(() => window.notifications.length);
   if (count !== 2) throw new Error(`${count} notifications instead of 2`);
 });
