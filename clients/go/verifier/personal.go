@@ -100,12 +100,18 @@ func (p *personalTokens) verify(
 		return nil, errTokenInvalid
 	}
 	hash := tokenHash(sha256.Sum256([]byte(token)))
-	found, isRejected := p.find(hash)
-	if isRejected {
-		return nil, errTokenInvalid
+	found, err := p.find(hash, isCurrent)
+	if err != nil {
+		return nil, err
 	}
-	if found == nil || !isCurrent(found.claims) {
-		exchanging := p.exchanges.DoChan(string(hash[:]), func() (any, error) { return p.renew(hash, token, client) })
+	if found == nil {
+		exchanging := p.exchanges.DoChan(string(hash[:]), func() (any, error) {
+			// Another exchange may have ended since.
+			if found, err := p.find(hash, isCurrent); found != nil || err != nil {
+				return found, err
+			}
+			return p.renew(hash, token, client)
+		})
 		select {
 		case result := <-exchanging:
 			if result.Err != nil {
@@ -122,15 +128,19 @@ func (p *personalTokens) verify(
 	return found.claims, nil
 }
 
-// find returns what is remembered of a token: its claims, or that it is not valid.
-func (p *personalTokens) find(hash tokenHash) (*personalToken, bool) {
+// find returns what is remembered of a token: its current claims, or that it is not valid, or nothing.
+func (p *personalTokens) find(hash tokenHash, isCurrent func(*Claims) bool) (*personalToken, error) {
 	p.mu.Lock()
-	defer p.mu.Unlock()
+	found, rejectedUntil := p.accepted[hash], p.rejected[hash]
+	p.mu.Unlock()
 	now := p.now()
-	if found := p.accepted[hash]; found != nil && now.Before(found.until) {
-		return found, false
+	if found != nil && now.Before(found.until) && isCurrent(found.claims) {
+		return found, nil
 	}
-	return nil, now.Before(p.rejected[hash])
+	if now.Before(rejectedUntil) {
+		return nil, errTokenInvalid
+	}
+	return nil, nil
 }
 
 // renew exchanges a token and remembers the result.

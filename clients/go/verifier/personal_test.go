@@ -91,6 +91,29 @@ func TestPersonalTokenThatIsNotCurrentIsExchangedAgain(t *testing.T) {
 	}
 }
 
+func TestCallUsesAnExchangeThatHasEndedSinceItFoundNothing(t *testing.T) {
+	server, tokens, _ := newExchanges()
+	token := personalText(uuid.New())
+	verify := func(isCurrent func(*Claims) bool) {
+		if _, err := tokens.verify(t.Context(), token, local, isCurrent); err != nil {
+			t.Fatal(err)
+		}
+	}
+	verify(isCurrent)
+	isFirst := true
+	verify(func(*Claims) bool {
+		if !isFirst {
+			return true
+		}
+		isFirst = false
+		verify(func(*Claims) bool { return false })
+		return false
+	})
+	if count := server.count.Load(); count != 2 {
+		t.Fatal(count)
+	}
+}
+
 func TestConcurrentCallsShareAnExchange(t *testing.T) {
 	server, _, _ := newExchanges()
 	started, release := make(chan struct{}), make(chan struct{})

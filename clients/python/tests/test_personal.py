@@ -63,7 +63,7 @@ class Exchanges:
     def verify(self, token: str, client: str | None = None, is_current: Any = always) -> Claims:
         """Verifies a token as the verifier does."""
         found = self.tokens.remembered(token, client, is_current)
-        return found or self.tokens.exchange(token, client)
+        return found or self.tokens.exchange(token, client, is_current)
 
 
 def test_a_token_is_exchanged_once_in_five_minutes() -> None:
@@ -82,6 +82,21 @@ def test_a_token_that_is_not_current_is_exchanged_again() -> None:
     for _ in range(3):
         server.verify(token, is_current=lambda _: False)
     assert server.count == 3
+
+
+def test_a_call_uses_an_exchange_that_has_ended_since_it_found_nothing() -> None:
+    server, token = Exchanges(), new_token()
+    server.verify(token)
+    answers = iter([False, True])
+
+    def is_current(_: Claims) -> bool:
+        answer = next(answers)
+        if not answer:
+            server.verify(token, is_current=lambda _: False)
+        return answer
+
+    server.verify(token, is_current=is_current)
+    assert server.count == 2
 
 
 def test_concurrent_calls_share_an_exchange() -> None:

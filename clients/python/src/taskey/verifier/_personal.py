@@ -99,17 +99,10 @@ class PersonalTokens:
         """
         if not has_valid_format(token):
             raise invalid_token()
-        hash = _hash(token)
-        with self._lock:
-            found, rejected_until = self._accepted.get(hash), self._rejected.get(hash, 0.0)
-        now = self._now()
-        if found and now < found.until and is_current(found.claims):
-            return _permitted(found, client)
-        if now < rejected_until:
-            raise invalid_token()
-        return None
+        found = self._find(_hash(token), is_current)
+        return _permitted(found, client) if found else None
 
-    def exchange(self, token: str, client: str | None) -> Claims:
+    def exchange(self, token: str, client: str | None, is_current: Callable[[Claims], bool]) -> Claims:
         """Exchanges a token for its claims, and remembers them. Calls with the same token wait for one exchange.
 
         Raises:
@@ -123,13 +116,25 @@ class PersonalTokens:
                 exchanging = self._exchanging[hash] = Future()
         if is_first:
             try:
-                exchanging.set_result(self._renew(hash, token, client))
+                # Another exchange may have ended since the caller found nothing.
+                found = self._find(hash, is_current)
+                exchanging.set_result(found or self._renew(hash, token, client))
             except Exception as error:
                 exchanging.set_exception(error)
             finally:
                 with self._lock:
                     del self._exchanging[hash]
         return _permitted(exchanging.result(), client)
+
+    def _find(self, hash: bytes, is_current: Callable[[Claims], bool]) -> Exchanged | None:
+        with self._lock:
+            found, rejected_until = self._accepted.get(hash), self._rejected.get(hash, 0.0)
+        now = self._now()
+        if found and now < found.until and is_current(found.claims):
+            return found
+        if now < rejected_until:
+            raise invalid_token()
+        return None
 
     def _renew(self, hash: bytes, token: str, client: str | None) -> Exchanged:
         self._limit.check(client)

@@ -139,15 +139,14 @@ class Verifier:
             TaskeyError: As `verify`.
         """
         claims = self._remembered(token, client)
-        return claims or self._checked(self._personal_tokens.exchange(token, client))
+        return claims or self._claims_by_exchange(token, client)
 
     async def authenticate_async(self, token: str, client: str | None = None) -> Claims:
         """As `authenticate`, without blocking the event loop."""
         claims = self._remembered(token, client)
         if claims is None:
             loop = asyncio.get_running_loop()
-            exchange = self._personal_tokens.exchange
-            claims = self._checked(await loop.run_in_executor(self._executor, exchange, token, client))
+            claims = await loop.run_in_executor(self._executor, self._claims_by_exchange, token, client)
         return claims
 
     def _remembered(self, token: str, client: str | None) -> Claims | None:
@@ -157,6 +156,9 @@ class Verifier:
         if not self.state.accepts_tokens:
             raise not_ready()
         return self._personal_tokens.remembered(token, client, self._is_current)
+
+    def _claims_by_exchange(self, token: str, client: str | None) -> Claims:
+        return self._checked(self._personal_tokens.exchange(token, client, self._is_current))
 
     def _is_current(self, claims: Claims) -> bool:
         try:

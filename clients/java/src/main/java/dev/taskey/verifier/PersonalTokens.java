@@ -95,9 +95,9 @@ final class PersonalTokens {
       throw Errors.invalid();
     }
     String hash = hash(token);
-    Exchanged found = remembered(hash);
-    if (found == null || !isCurrent.test(found.claims)) {
-      found = exchangeOnce(hash, token, client);
+    Exchanged found = remembered(hash, isCurrent);
+    if (found == null) {
+      found = exchangeOnce(hash, token, client, isCurrent);
     }
     if (!found.permits(client)) {
       throw Errors.invalid();
@@ -110,13 +110,18 @@ final class PersonalTokens {
     return List.of(accepted.size(), rejected.size());
   }
 
-  private synchronized Exchanged remembered(String hash) {
+  /** Returns what is remembered of a token, or null if it has to be exchanged. */
+  private Exchanged remembered(String hash, Predicate<AccessClaims> isCurrent) {
+    Exchanged found;
+    Long until;
+    synchronized (this) {
+      found = accepted.get(hash);
+      until = rejected.get(hash);
+    }
     long now = clock.getAsLong();
-    Exchanged found = accepted.get(hash);
-    if (found != null && now - found.until < 0) {
+    if (found != null && now - found.until < 0 && isCurrent.test(found.claims)) {
       return found;
     }
-    Long until = rejected.get(hash);
     if (until != null && now - until < 0) {
       throw Errors.invalid();
     }
@@ -124,12 +129,15 @@ final class PersonalTokens {
   }
 
   /** Exchanges a token. Calls with the same token wait for one exchange. */
-  private Exchanged exchangeOnce(String hash, String token, InetAddress client) {
+  private Exchanged exchangeOnce(
+      String hash, String token, InetAddress client, Predicate<AccessClaims> isCurrent) {
     CompletableFuture<Exchanged> own = new CompletableFuture<>();
     CompletableFuture<Exchanged> first = exchanging.putIfAbsent(hash, own);
     if (first == null) {
       try {
-        own.complete(exchange(hash, token, client));
+        // Another exchange may have ended since the caller found nothing.
+        Exchanged found = remembered(hash, isCurrent);
+        own.complete(found == null ? exchange(hash, token, client) : found);
       } catch (StatusRuntimeException e) {
         own.completeExceptionally(e);
       } catch (RuntimeException | UnknownHostException e) {

@@ -48,7 +48,10 @@ public final class WebhookVerifier {
     String id = header.apply("webhook-id");
     String timestamp = header.apply("webhook-timestamp");
     String signatures = header.apply("webhook-signature");
-    if (id == null || timestamp == null || signatures == null || !timestamp.matches("[0-9]{1,12}")) {
+    if (id == null
+        || timestamp == null
+        || signatures == null
+        || !timestamp.matches("[0-9]{1,12}")) {
       throw new GeneralSecurityException("a header is missing or invalid");
     }
     Duration age = Duration.between(Instant.ofEpochSecond(Long.parseLong(timestamp)), now);

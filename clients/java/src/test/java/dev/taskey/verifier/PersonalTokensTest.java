@@ -20,6 +20,7 @@ import java.util.UUID;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
+import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.zip.CRC32;
 import org.junit.jupiter.api.Test;
@@ -91,6 +92,24 @@ class PersonalTokensTest {
       tokens.verify(token, null, claims -> false);
     }
     assertEquals(3, count.get());
+  }
+
+  @Test
+  void call_uses_an_exchange_that_has_ended_since_it_found_nothing() {
+    String token = newToken();
+    verify(token);
+    AtomicBoolean isFirst = new AtomicBoolean(true);
+    tokens.verify(
+        token,
+        null,
+        claims -> {
+          if (!isFirst.getAndSet(false)) {
+            return true;
+          }
+          tokens.verify(token, null, others -> false);
+          return false;
+        });
+    assertEquals(2, count.get());
   }
 
   @Test
