@@ -7,6 +7,7 @@ use taskey_proto::task::v1::{Recurrence, Reminder, Task, reminder::Time};
 use super::{
     entry::Loss,
     fit::{has_valid_recurrence, relate_reminders},
+    zone::iana_name,
 };
 use crate::{
     model::{field::due_time, recurrence::Rule},
@@ -41,11 +42,11 @@ pub(crate) fn set_reminder(task: &mut Task, time: &Value, is_on: bool) -> Option
     match (time, zoned_time(time)) {
         (Value::Null, _) => None,
         _ if !is_on => Some((NAME, "is switched off, and is not imported")),
-        (_, None) => Some((NAME, "is not a time of a time zone of the IANA database, and is not imported")),
+        (_, None) => Some((NAME, "is not a time of a known time zone, and is not imported")),
         (_, Some(at)) => {
             task.reminders = vec![Reminder { time: Some(Time::RemindTime(at)), ..Reminder::default() }];
             let recurs = task.recurrence.is_some();
-            let zone = time["timeZone"].as_str().unwrap_or_default();
+            let zone = iana_name(time["timeZone"].as_str().unwrap_or_default());
             // The following reminders have the same time of the day in this time zone.
             if recurs && zone != "UTC" {
                 zone.clone_into(&mut task.time_zone);
@@ -56,9 +57,10 @@ pub(crate) fn set_reminder(task: &mut Task, time: &Value, is_on: bool) -> Option
     }
 }
 
-/// Returns the instant of a `dateTimeTimeZone`, if it is in the years 1 to 9999, and its zone is one of the IANA database.
+/// Returns the instant of a `dateTimeTimeZone`, if it is in the years 1 to 9999, and its zone is known.
 pub(crate) fn zoned_time(value: &Value) -> Option<prost_types::Timestamp> {
-    let instant = instant(value["dateTime"].as_str()?.parse().ok()?, value["timeZone"].as_str()?);
+    let zone = iana_name(value["timeZone"].as_str()?);
+    let instant = instant(value["dateTime"].as_str()?.parse().ok()?, zone);
     instant.filter(|_| due_time(instant).is_ok())
 }
 

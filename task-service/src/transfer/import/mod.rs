@@ -24,6 +24,7 @@ pub(crate) mod todoist;
 pub(crate) mod todoist_date;
 pub(crate) mod todoist_rule;
 pub(crate) mod zip;
+pub(crate) mod zone;
 
 #[cfg(test)]
 mod tests;

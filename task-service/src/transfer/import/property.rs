@@ -6,6 +6,7 @@ use jiff::{
 };
 use prost_types::Timestamp;
 
+use super::zone::iana_name;
 use crate::transfer::fields::{instant, to_timestamp};
 
 /// A property.
@@ -94,7 +95,7 @@ pub(crate) fn due(property: &Property<'_>) -> Option<Due> {
     let local = date_time(value)?;
     match property.parameter("TZID") {
         Some(zone) => {
-            let zone = zone.trim_start_matches('/');
+            let zone = iana_name(zone.trim_start_matches('/'));
             Some(Due::Time(instant(local, zone)?, Some(zone.to_owned())))
         }
         None => Some(Due::FloatingTime(local)),
