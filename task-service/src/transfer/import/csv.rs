@@ -56,7 +56,7 @@ pub(crate) fn read(text: impl Read, sink: &mut Sink) -> Result<(), ReadError> {
         };
         sink.push(entry, record.as_slice().len())?;
     }
-    Ok(())
+    records.issue_at_end().map_or(Ok(()), |issue| sink.push(Entry::Loss(issue), 0))
 }
 
 /// Returns the columns, and reports the unknown ones.

@@ -8,7 +8,10 @@ use std::{
 
 use csv::{ErrorKind, Reader, ReaderBuilder, StringRecord};
 
-use super::sink::{MAX_ROW_BYTES, ReadError};
+use super::{
+    entry::Issue,
+    sink::{MAX_ROW_BYTES, ReadError},
+};
 
 /// The records of a file, each of bounded size.
 pub(crate) struct Records<R> {
@@ -17,6 +20,8 @@ pub(crate) struct Records<R> {
     position: Rc<Cell<Position>>,
     /// The number of the last record.
     pub(crate) row: u32,
+    /// The numbers of fields of the first record and of the last.
+    widths: (usize, usize),
 }
 
 impl<R: Read> Records<R> {
@@ -25,7 +30,7 @@ impl<R: Read> Records<R> {
         let position = Rc::new(Cell::new(Position::Start));
         let (text, room) = Bounded::new(Quotes { text, position: Rc::clone(&position) });
         let reader = ReaderBuilder::new().has_headers(false).flexible(is_flexible).from_reader(text);
-        Self { reader, room, position, row: 0 }
+        Self { reader, room, position, row: 0, widths: (0, 0) }
     }
 
     /// Reads the next record.
@@ -34,27 +39,47 @@ impl<R: Read> Records<R> {
     /// If it is too long or malformed, or if the file ends early.
     pub(crate) fn next(&mut self) -> Result<Option<StringRecord>, ReadError> {
         self.room.reset();
-        self.row += 1;
         let mut record = StringRecord::new();
         match self.reader.read_record(&mut record) {
-            Ok(true) => Ok(Some(record)),
-            Ok(false) if self.position.get() == Position::Quoted => {
-                Err(ReadError::invalid(self.row - 1, "the file ends early: a quote is not closed"))
+            Ok(true) => {
+                self.row += 1;
+                let first = if self.row == 1 { record.len() } else { self.widths.0 };
+                self.widths = (first, record.len());
+                Ok(Some(record))
             }
-            Ok(false) if b"\r\n".contains(&self.room.0.1.get()) => Ok(None),
-            Ok(false) => Err(ReadError::invalid(self.row, "the file ends early: the last record has no line break")),
-            Err(error) => Err(match error.into_kind() {
-                ErrorKind::Utf8 { .. } => ReadError::invalid(self.row, "must be UTF-8"),
-                ErrorKind::UnequalLengths { .. } => {
-                    ReadError::invalid(self.row, "must have as many fields as the first record")
-                }
-                ErrorKind::Io(error) if error.kind() == io::ErrorKind::FileTooLarge => {
-                    ReadError::invalid(self.row, "must not be longer than 256 KiB")
-                }
-                ErrorKind::Io(error) => error.into(),
-                _ => ReadError::invalid(self.row, "is not a CSV record"),
-            }),
+            Ok(false) if self.position.get() == Position::Quoted => {
+                Err(ReadError::invalid(self.row, "the file ends early: a quote is not closed"))
+            }
+            Ok(false) if !self.has_last_line_break() && self.widths.1 < self.widths.0 => {
+                Err(ReadError::invalid(self.row, "the file ends early: the last record lacks fields"))
+            }
+            Ok(false) => Ok(None),
+            Err(error) => Err(read_error(error, self.row + 1)),
         }
+    }
+
+    /// Returns what is suspicious about the end of a file that was read. The line break of the last record is optional
+    /// (RFC 4180, section 2), and spreadsheets omit it.
+    pub(crate) fn issue_at_end(&self) -> Option<Issue> {
+        let description = "has no line break, as if the file had been cut off; is it complete?";
+        (!self.has_last_line_break()).then(|| Issue::new(self.row, "", description))
+    }
+
+    fn has_last_line_break(&self) -> bool {
+        b"\r\n".contains(&self.room.0.1.get())
+    }
+}
+
+/// Returns the error of a record.
+fn read_error(error: csv::Error, row: u32) -> ReadError {
+    match error.into_kind() {
+        ErrorKind::Utf8 { .. } => ReadError::invalid(row, "must be UTF-8"),
+        ErrorKind::UnequalLengths { .. } => ReadError::invalid(row, "must have as many fields as the first record"),
+        ErrorKind::Io(error) if error.kind() == io::ErrorKind::FileTooLarge => {
+            ReadError::invalid(row, "must not be longer than 256 KiB")
+        }
+        ErrorKind::Io(error) => error.into(),
+        _ => ReadError::invalid(row, "is not a CSV record"),
     }
 }
 

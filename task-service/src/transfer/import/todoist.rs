@@ -121,6 +121,9 @@ impl Project {
             }
         }
         self.finish_task(sink)?;
+        if let Some(issue) = records.issue_at_end() {
+            sink.push(Entry::Loss(Issue { row: self.rows_before + issue.row, ..issue }), 0)?;
+        }
         Ok(self.rows_before + records.row)
     }
 

@@ -18,8 +18,10 @@ on_each_database!(
     backup_of_todoist_is_imported,
     takeout_of_google_is_imported,
     lists_of_microsoft_to_do_are_imported,
+    time_zones_with_the_names_of_windows_are_known,
     reminders_of_apple_are_imported,
     csv_of_a_spreadsheet_is_imported,
+    last_line_break_of_csv_is_optional,
     formulas_in_csv_lose_their_mark,
 );
 
@@ -169,7 +171,6 @@ async fn lists_of_microsoft_to_do_are_imported(database: TestDatabase) {
     assert_eq!(counts(&response), [7, 0, 1]);
     let mut found = issues(&response);
     found.sort_unstable();
-    let not_iana = "is not a time of a time zone of the IANA database, and is not imported";
     assert_eq!(
         found,
         [
@@ -177,7 +178,6 @@ async fn lists_of_microsoft_to_do_are_imported(database: TestDatabase) {
             (4, "createdDateTime", "is not a time that is known, and is not imported"),
             (4, "linkedResources", "is not imported"),
             (4, "recurrence", "is not a pattern with a due date that is known, and is not imported"),
-            (4, "reminderDateTime", not_iana),
         ]
     );
     let bank = ann.titled("Call the bank").await;
@@ -193,6 +193,9 @@ async fn lists_of_microsoft_to_do_are_imported(database: TestDatabase) {
     assert_eq!((reminder_times(&milk), &milk.time_zone[..]), (vec![before_due(-8 * 3600)], "Europe/Berlin"));
     let landlord = ann.titled("Call the landlord").await;
     assert_eq!(reminder_times(&landlord), [Time::RemindTime(time("2090-11-30T08:00:00Z"))]);
+    // Its time zone has the name that Windows gives it.
+    let cat = ann.titled("Feed the cat").await;
+    assert_eq!(reminder_times(&cat), [Time::RemindTime(time("2090-11-30T07:00:00Z"))]);
     assert_eq!(
         (milk.create_time, &milk.labels[..]),
         (Some(time("2026-11-28T07:00:00.123456Z")), &["Red category".to_owned()][..])
@@ -205,6 +208,33 @@ async fn lists_of_microsoft_to_do_are_imported(database: TestDatabase) {
     assert_eq!(ann.titled("Cow milk").await.state(), State::Open);
     let van = ann.titled("Book a van").await;
     assert_eq!((van.priority(), van.complete_time), (Priority::Low, Some(time("2026-11-29T00:00:00Z"))));
+}
+
+async fn time_zones_with_the_names_of_windows_are_known(database: TestDatabase) {
+    let service = Service::start(&database).await;
+    let ann = service.user();
+    let file = "BEGIN:VCALENDAR\nBEGIN:VTODO\nSUMMARY:New York\nDUE;TZID=Eastern Standard Time:20900701T120000\nEND:VTODO\n\
+                BEGIN:VTODO\nSUMMARY:Mars\nDUE;TZID=Martian Standard Time:20900701T120000\nEND:VTODO\nEND:VCALENDAR\n";
+    let response = import_twice(&ann, FileFormat::Icalendar, file.as_bytes()).await;
+    let unknown = "is not a date or a time of a known time zone, and is not imported";
+    assert_eq!((counts(&response), issues(&response)), ([2, 0, 0], vec![(8, "DUE", unknown)]));
+    let task = ann.titled("New York").await;
+    assert_eq!((task.due_time, &task.time_zone[..]), (Some(time("2090-07-01T16:00:00Z")), "America/New_York"));
+    let task = |title: &str, zone: &str| {
+        format!(
+            r#"{{"id": "{title}", "title": "{title}", "dueDateTime": {{"dateTime": "2090-07-01T00:00:00", "timeZone": "{zone}"}},
+            "isReminderOn": true, "reminderDateTime": {{"dateTime": "2090-07-01T09:00:00", "timeZone": "{zone}"}},
+            "recurrence": {{"pattern": {{"type": "daily", "interval": 1}},
+                "range": {{"type": "noEnd", "startDate": "2090-07-01"}}}}}}"#
+        )
+    };
+    let tasks = [task("Tokyo", "Tokyo Standard Time"), task("Moon", "Lunar Standard Time")].join(",");
+    let file = format!(r#"[{{"id": "l", "displayName": "Errands", "tasks": [{tasks}]}}]"#);
+    let response = import_twice(&ann, FileFormat::MicrosoftTodo, file.as_bytes()).await;
+    let unknown = "is not a time of a known time zone, and is not imported";
+    assert_eq!((counts(&response), issues(&response)), ([2, 0, 1], vec![(2, "reminderDateTime", unknown)]));
+    let task = ann.titled("Tokyo").await;
+    assert_eq!((reminder_times(&task), &task.time_zone[..]), (vec![before_due(-9 * 3600)], "Asia/Tokyo"));
 }
 
 async fn reminders_of_apple_are_imported(database: TestDatabase) {
@@ -248,6 +278,23 @@ async fn csv_of_a_spreadsheet_is_imported(database: TestDatabase) {
         ("Errands".to_owned(), &["shop".to_owned(), "a, b".to_owned()][..])
     );
     assert_eq!(tasks.iter().filter(|task| task.state() == State::Completed).count(), 2);
+}
+
+async fn last_line_break_of_csv_is_optional(database: TestDatabase) {
+    let service = Service::start(&database).await;
+    for (format, file) in [
+        (FileFormat::Csv, "title,notes\nBuy milk,\nCall Bob,\"at noon\""),
+        (FileFormat::TodoistCsv, "TYPE,INDENT,CONTENT\ntask,1,Buy milk\ntask,1,Call Bob"),
+    ] {
+        let ann = service.user();
+        let response = import_twice(&ann, format, file.as_bytes()).await;
+        let issue = (3, "", "has no line break, as if the file had been cut off; is it complete?");
+        assert_eq!((counts(&response), issues(&response)), ([2, 0, 0], vec![issue]));
+        assert_eq!(ann.titles().await, ["Buy milk", "Call Bob"]);
+        // With the line break, it is the same file.
+        let complete = ann.import(format, &format!("{file}\n")).await;
+        assert_eq!((counts(&complete), complete.issue_count), ([0, 2, 0], 0));
+    }
 }
 
 async fn formulas_in_csv_lose_their_mark(database: TestDatabase) {
