@@ -46,6 +46,7 @@ pub fn session(session: Session, current: Uuid) -> pb::Session {
         create_time: Some(session.created_at.into()),
         last_used_time: Some(session.rotated_at.into()),
         expire_time: Some(session.expires_at.into()),
+        scopes: session.scopes.unwrap_or_default().iter().map(|scope| scope.to_string()).collect(),
     }
 }
 

@@ -64,7 +64,7 @@ export function accountView(user, { logOut, clearSession }) {
 
 /** Creates the item of a session. Without `endSession`, it has no button. */
 export function sessionItem(session, endSession) {
-  const { label, current, ipAddress, createTime, lastUsedTime } = session;
+  const { label, current, ipAddress, createTime, lastUsedTime, scopes } = session;
   const name = label || "Unnamed device";
   const used = current ? "" : `last used ${formatInstant(lastUsedTime ?? createTime)}`;
   const since = `since ${formatInstant(createTime)}`;
@@ -76,7 +76,7 @@ export function sessionItem(session, endSession) {
   return entry({
     title: name,
     badges: current ? ["this device"] : [],
-    details: [[ipAddress, since, used].filter(Boolean).join(" · ")],
+    details: [[ipAddress, since, used].filter(Boolean).join(" · "), scopes.length > 0 && `only ${scopes.join(", ")}`],
     actions: endSession ? [action] : [],
   });
 }

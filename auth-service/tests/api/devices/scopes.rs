@@ -5,7 +5,7 @@ use taskey_proto::auth::v1::{
     IssueTokenRequest, IssueTokenResponse, UpdateMeRequest, account_service_client::AccountServiceClient,
 };
 
-use super::{CLIENT, approve, get, poll, request_codes};
+use super::{CLIENT, approve, get, poll, request_codes, sessions};
 use crate::{
     factors::reauthentication::{password, reauthenticate},
     forged_claims::{forge_with_scopes, id},
@@ -51,6 +51,9 @@ async fn the_session_of_a_device_permits_only_its_scopes(database: TestDatabase)
         refresh_token: refreshed.refresh_token,
         ..Default::default()
     };
+    for session in sessions(&server, &refreshed.access_token).await {
+        assert_eq!(session.scopes.join(" "), if session.current { SCOPE } else { "" }, "{session:?}");
+    }
     let again = issue(&server, request).await.expect("refreshed");
     assert_eq!(again.scope.as_deref(), Some(SCOPE));
     assert_only_reads(&server, &again.access_token, SCOPE).await;

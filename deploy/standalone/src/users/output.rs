@@ -36,6 +36,7 @@ pub fn session(session: &Session, as_json: bool) -> String {
             "lastUsedTime": last_used_time,
             "expireTime": time(session.expire_time),
             "current": session.current,
+            "scopes": session.scopes,
         }));
     }
     let (create_time, last_used_time) = (create_time.unwrap_or_default(), last_used_time.unwrap_or_default());

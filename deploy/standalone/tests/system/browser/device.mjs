@@ -81,7 +81,7 @@ await runInBrowser(async () => {
   // The session is listed under the name of the device.
   await page.getByRole("link", { name: "Go to your tasks" }).click();
   await page.locator(".account-link").click();
-  await page.locator(".entries li").filter({ hasText: NAME }).waitFor();
+  await page.locator(".entries li").filter({ hasText: NAME }).filter({ hasText: "only tasks.read, account.read" }).waitFor();
   await page.getByRole("button", { name: "Log out", exact: true }).click();
   await waitForLoginView(page);
 
