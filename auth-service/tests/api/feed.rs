@@ -213,7 +213,7 @@ async fn the_feed_sends_a_heartbeat_every_second(database: TestDatabase) {
 async fn a_replica_that_cannot_read_its_database_sends_no_heartbeats() {
     use sqlx::{Connection, Executor, PgConnection};
     let Some(database) = TestDatabase::postgres().await else { return };
-    let server = Server::start(database).await;
+    let server = Server::start_with(database, &["--database-timeout", "2s"]).await;
     let mut feed = watch(&server).await;
     snapshot(&mut feed).await;
     let mut locker = PgConnection::connect(server.database.url()).await.expect("connected");

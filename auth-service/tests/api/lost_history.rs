@@ -130,7 +130,7 @@ async fn wait_for_health(server: &Server, expected: ServingStatus) {
 async fn a_replica_is_not_serving_until_lost_history_is_restored() {
     use sqlx::{Connection, Executor, PgConnection};
     let Some(database) = TestDatabase::postgres().await else { return };
-    let server = Server::start(database).await;
+    let server = Server::start_with(database, &["--database-timeout", "2s"]).await;
     server.sign_up("ann@example.com").await.expect("signed up");
     let mut feed = watch(&server).await;
     snapshot(&mut feed).await;

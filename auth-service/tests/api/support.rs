@@ -144,7 +144,15 @@ fn config(database: &TestDatabase, flags: &[&str]) -> Config {
     let has_rate_limits = flags.iter().any(|flag| ["--rate-limits", "--login-rate"].contains(flag));
     let rate_limits = if has_rate_limits { &[][..] } else { &["--rate-limits", "off"] };
     let common = ["auth-service", "--database-url", database.url()];
-    Cli::parse_from(common.iter().chain(key_file).chain(rate_limits).chain(flags)).config
+    let time_limits = missing_time_limits(flags);
+    Cli::parse_from(common.iter().chain(key_file).chain(rate_limits).chain(&time_limits).chain(flags)).config
+}
+
+/// Returns the flags of the time limits that are not set. PostgreSQL serves many tests at the same time, so that it does not
+/// always respond within the limits of production.
+fn missing_time_limits(flags: &[&str]) -> Vec<&'static str> {
+    let names = ["--database-timeout", "--request-timeout"];
+    names.into_iter().filter(|name| !flags.contains(name)).flat_map(|name| [name, "15s"]).collect()
 }
 
 /// A second replica, on the database of the first.

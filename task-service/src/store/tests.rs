@@ -53,7 +53,7 @@ pub(crate) async fn open(database: &TestDatabase) -> Db {
 
 pub(crate) async fn open_with(database: &TestDatabase, migrations: &Migrator) -> Db {
     let args =
-        PoolArgs { database_connections: 10, database_timeout: Duration::from_secs(10), database_direct_url: None };
+        PoolArgs { database_connections: 10, database_timeout: Duration::from_secs(60), database_direct_url: None };
     let db = Db::open(&database.parsed_url(), "task", migrations, Migrate::Always, &args).await;
     let db = db.expect("a test database opens");
     epoch::open(&db, random::id()).await.expect("there is an epoch");

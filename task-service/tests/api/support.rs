@@ -134,7 +134,9 @@ impl Service {
             ["task-service", "--database-url", database.url(), "--key-file", &key_file, "--auth-url", &auth_url];
         // The clock does not advance by itself, so rate limits would never recover.
         let rate_limits = if flags.contains(&"--rate-limits") { &[][..] } else { &["--rate-limits", "off"] };
-        let mut config = Cli::parse_from(common_flags.iter().chain(rate_limits).chain(flags)).config;
+        let time_limits = missing_time_limits(flags);
+        let mut config =
+            Cli::parse_from(common_flags.iter().chain(rate_limits).chain(&time_limits).chain(flags)).config;
         adjust(&mut config);
 
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("there is a free port");
@@ -184,6 +186,13 @@ impl Drop for Service {
     fn drop(&mut self) {
         self.shutdown.cancel();
     }
+}
+
+/// Returns the flags of the time limits that are not set. PostgreSQL serves many tests at the same time, so that it does not
+/// always respond within the limits of production.
+fn missing_time_limits(flags: &[&str]) -> Vec<&'static str> {
+    let names = ["--database-timeout", "--request-timeout"];
+    names.into_iter().filter(|name| !flags.contains(name)).flat_map(|name| [name, "15s"]).collect()
 }
 
 /// Returns the issuer and audience of the tests' tokens.

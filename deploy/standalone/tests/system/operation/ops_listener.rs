@@ -165,14 +165,16 @@ async fn scraper_that_never_reads_is_disconnected() {
         };
         timeout(START_LIMIT, disconnected).await.expect("the scrapers are disconnected");
     };
-    until_disconnected().await;
-    let [peak_of_one, _] = process.memory_kib();
-    for _ in 0..3 {
-        until_disconnected().await;
+    let mut peaks = [0; 2];
+    for peak in &mut peaks {
+        for _ in 0..3 {
+            until_disconnected().await;
+        }
+        [*peak, _] = process.memory_kib();
     }
-    // Nothing remains of them.
-    let [peak, _] = process.memory_kib();
-    assert!(peak < peak_of_one + 32 * 1024, "{peak_of_one} KiB, then {peak} KiB");
+    // Nothing remains of them. One round alone varies, because the server writes as much as it can at a time.
+    let [before, after] = peaks;
+    assert!(after < before + 32 * 1024, "{before} KiB, then {after} KiB");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
