@@ -15,7 +15,7 @@ use crate::{
         audit::{Event, unknown_user_id},
         client_info::ClientInfo,
         email::Email,
-        mail::{Details, NEW_EMAIL, NewMail, OLD_EMAIL, Template, account_state},
+        mail::{Details, NEW_EMAIL, NewMail, OLD_EMAIL, Template},
         password::{Password, Rules},
         user::Credentials,
     },
@@ -230,12 +230,12 @@ impl Actions {
 
     /// Returns a mail and what its secrets depend on if its link does what `template` is for, and has not expired.
     fn if_valid(&self, found: MailedAction, template: Template) -> Option<(MailedAction, Action)> {
-        let is_valid = found.template == Some(template)
-            && self.clock.now() < found.created_at + template.lifetime()
-            && !found.account.user.disabled;
-        let account_state = account_state(template, &found.account, &found.details);
+        if found.template != Some(template) || self.clock.now() >= found.created_at + template.lifetime() {
+            return None;
+        }
+        let account_state = found.current_state(template)?;
         let action = Action { mail_id: found.mail_id, template, account_state };
-        is_valid.then_some((found, action))
+        Some((found, action))
     }
 }
 

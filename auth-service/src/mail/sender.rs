@@ -14,7 +14,7 @@ use super::{delivery::DeliveryError, letter::Letter, message::Composer, transpor
 use crate::{
     model::{
         action_token::Action,
-        mail::{AttemptOutcome, Mail, Template, account_state},
+        mail::{AttemptOutcome, Mail, Template},
     },
     refresh_secrets::RefreshKeySource,
     store::{mail_actions, mails},
@@ -140,10 +140,8 @@ impl Sender {
             return Err(DeliveryError::new(&"it was not sent before its link expired", true));
         }
         let stored = mail_actions::by_mail_id(&self.db, mail.id).await;
-        let account = stored.map_err(|error| DeliveryError::temporary(&error))?.map(|stored| stored.account);
-        let current = account
-            .filter(|account| !account.user.disabled)
-            .map(|account| account_state(template, &account, &mail.details));
+        let stored = stored.map_err(|error| DeliveryError::temporary(&error))?;
+        let current = stored.and_then(|stored| stored.current_state(template));
         if current.as_ref() != Some(&mail.account_state) {
             return Ok(None);
         }

@@ -135,6 +135,13 @@ impl Template {
             Self::VerifyEmail | Self::ResetPassword | Self::ConfirmEmailChange | Self::AccountExists => true,
         }
     }
+
+    /// Reports whether a mail makes the link of earlier ones void. A request to change the address replaces the one before,
+    /// whose address may be mistyped. Other mails do not: strangers who request them would take the owner's links away.
+    #[must_use]
+    pub fn replaces_earlier(self) -> bool {
+        self == Self::ConfirmEmailChange
+    }
 }
 
 /// A mail to store in the outbox.

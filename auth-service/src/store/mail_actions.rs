@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::audit;
 use crate::model::{
     audit::Event,
-    mail::{Details, Template, parse_details},
+    mail::{Details, Template, account_state, parse_details},
     user::Credentials,
 };
 
@@ -25,18 +25,33 @@ pub struct MailedAction {
     pub details: Details,
     /// When the mail was stored.
     pub created_at: Timestamp,
+    /// Whether the account has no later mail with this template.
+    pub is_latest: bool,
     /// The account.
     pub account: Credentials,
 }
 
+impl MailedAction {
+    /// Returns the state of the account that the link of the mail depends on, as it is now. Returns `None` if the link is
+    /// void: the account is disabled, or a later mail replaces this one.
+    #[must_use]
+    pub fn current_state(&self, template: Template) -> Option<String> {
+        let is_replaced = template.replaces_earlier() && !self.is_latest;
+        let state = account_state(template, &self.account, &self.details);
+        (!self.account.user.disabled && !is_replaced).then_some(state)
+    }
+}
+
 impl FromRow for MailedAction {
-    /// Reads `mails.id, template, details, mails.created_at` and the columns of [`Credentials`].
+    /// Reads `mails.id, template, details, mails.created_at`, whether it is the latest mail, and the columns of
+    /// [`Credentials`].
     fn from_row(row: &mut Row<'_>) -> Result<Self, Error> {
         Ok(Self {
             mail_id: row.next()?,
             template: Template::from_name(row.next_text()?),
             details: parse_details(row.next_text()?),
             created_at: row.next()?,
+            is_latest: row.next()?,
             account: Credentials::from_row(row)?,
         })
     }
@@ -48,8 +63,12 @@ impl FromRow for MailedAction {
 /// If the database fails.
 pub async fn by_mail_id(db: &Db, mail_id: Uuid) -> Result<Option<MailedAction>, Error> {
     const SELECT: &str = "
-        select mails.id, template, details, mails.created_at, users.id, email, display_name, email_verified, roles,
-            disabled, users.created_at, updated_at, password_hash, password_version, email_version
+        select mails.id, template, details, mails.created_at,
+            not exists (
+                select 1 from mails later
+                where later.user_id = mails.user_id and later.template = mails.template and later.id > mails.id),
+            users.id, email, display_name, email_verified, roles, disabled, users.created_at, updated_at, password_hash,
+            password_version, email_version
         from mails join users on users.id = mails.user_id
         where mails.id = $1";
     db.fetch_optional(SELECT, args![mail_id]).await
@@ -61,7 +80,7 @@ pub async fn by_mail_id(db: &Db, mail_id: Uuid) -> Result<Option<MailedAction>, 
 /// If the database fails.
 pub async fn latest(db: &Db, user_id: Uuid, template: Template) -> Result<Option<MailedAction>, Error> {
     const SELECT: &str = "
-        select mails.id, template, details, mails.created_at, users.id, email, display_name, email_verified, roles,
+        select mails.id, template, details, mails.created_at, true, users.id, email, display_name, email_verified, roles,
             disabled, users.created_at, updated_at, password_hash, password_version, email_version
         from mails join users on users.id = mails.user_id
         where mails.user_id = $1 and template = $2

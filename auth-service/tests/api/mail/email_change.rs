@@ -11,13 +11,15 @@ use taskey_proto::auth::v1::{
 };
 use tonic::Status;
 
-use super::{NEW_PASSWORD, change_password, code_in, start, token_in};
-use crate::support::{PASSWORD, Server, bearer};
+use super::{FLAGS, NEW_PASSWORD, await_value, change_password, code_in, start, token_in};
+use crate::support::{PASSWORD, Server, bearer, execute};
 
 on_each_database! {
     the_address_changes_when_the_new_one_is_confirmed,
     a_code_confirms_the_change,
     a_change_requires_the_current_password_and_another_address,
+    a_later_request_makes_an_earlier_one_invalid,
+    a_replaced_request_is_not_sent,
     the_earlier_address_can_undo_a_change,
     an_undo_is_possible_for_a_week_and_until_the_next_change,
     a_password_change_makes_an_unconfirmed_change_invalid,
@@ -86,6 +88,39 @@ async fn a_change_requires_the_current_password_and_another_address(database: Te
     assert_refused!(same, InvalidArgument, "VALIDATION_FAILED", "new_email");
     let invalid = request_change(&server, &pair, "a@b\r\nBcc: c@d", "").await;
     assert_refused!(invalid, InvalidArgument, "VALIDATION_FAILED", "current_password", "new_email");
+    server.stop().await;
+}
+
+async fn a_later_request_makes_an_earlier_one_invalid(database: TestDatabase) {
+    let (server, mailbox) = start(database).await;
+    let pair = server.sign_up_and_login(OLD).await;
+    request_change(&server, &pair, "mistyped@example.net", PASSWORD).await.expect("requested");
+    let of_stranger = token_in(&mailbox.await_mail("mistyped@example.net", 1).await, "confirmEmailChange");
+    request_change(&server, &pair, NEW, PASSWORD).await.expect("requested");
+    let token = token_in(&mailbox.await_mail(NEW, 1).await, "confirmEmailChange");
+    assert_refused!(confirm(&server, &of_stranger).await, InvalidArgument, "ACTION_TOKEN_INVALID", "token");
+    assert_eq!(server.get_me(&pair.access_token).await.expect("the account").email, OLD);
+    confirm(&server, &token).await.expect("confirmed");
+    assert_eq!(server.get_me(&pair.access_token).await.expect("the account").email, NEW);
+    assert_refused!(confirm(&server, &of_stranger).await, InvalidArgument, "ACTION_TOKEN_INVALID", "token");
+    server.stop().await;
+}
+
+async fn a_replaced_request_is_not_sent(database: TestDatabase) {
+    let flags = [&FLAGS[..], &["--mail", "command:/bin/false"]].concat();
+    let server = Server::start_with(database, &flags).await;
+    let pair = server.sign_up_and_login(OLD).await;
+    request_change(&server, &pair, "mistyped@example.net", PASSWORD).await.expect("requested");
+    let failed = "select cast(count(*) as text) from mails where last_error <> '' and recipient like 'mistyped%'";
+    await_value(&server.database, failed, "1").await;
+    request_change(&server, &pair, NEW, PASSWORD).await.expect("requested");
+    let database = server.stop().await;
+    execute(&database, "update mails set next_attempt_at = 0").await;
+    let (server, mailbox) = start(database).await;
+    mailbox.await_mail(NEW, 1).await;
+    let state = "select state from mails where recipient = 'mistyped@example.net'";
+    await_value(&server.database, state, "obsolete").await;
+    assert!(mailbox.read("mistyped@example.net").is_empty());
     server.stop().await;
 }
 
