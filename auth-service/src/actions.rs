@@ -173,7 +173,7 @@ impl Actions {
         let hash = self.passwords.hashing.hash(permit, unknown_password).await?;
         let restored =
             Credentials { password_version: account.password_version + 1, ..account.with_email(old_email.clone()) };
-        let mail = self.mailer.action(Template::ResetPassword, &restored, &event.client);
+        let mail = self.mailer.action(Template::ResetPassword, &restored, &event.client).map(NewMail::unlimited);
         let undone = email_changes::undo(&self.db, self.clock.now(), account, (old_email, hash), (event, mail)).await;
         self.feed.wake();
         self.mailer.wake();

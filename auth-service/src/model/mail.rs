@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::user::{Credentials, User};
 
-/// Maximum number of mails of an account in [`LIMIT_PERIOD`] that were requested, and maximum number of notices.
+/// Maximum number of mails of an account in [`LIMIT_PERIOD`], for each [`Allowance`].
 pub const MAX_MAILS: i64 = 10;
 
 /// The period in which the mails of an account are limited.
@@ -122,6 +122,21 @@ impl Template {
         }
     }
 
+    /// Returns the mails that are limited together with those of this template.
+    #[must_use]
+    pub fn allowance(self) -> Allowance {
+        match self {
+            Self::EmailChanged => Allowance::Unlimited,
+            Self::AccountExists | Self::ResetPassword => Allowance::Strangers(self),
+            Self::VerifyEmail | Self::ConfirmEmailChange => Allowance::Requested,
+            Self::PasswordChanged
+            | Self::NewDevice
+            | Self::RefreshReused
+            | Self::FactorChanged
+            | Self::PasskeyCloneSuspected => Allowance::Notices,
+        }
+    }
+
     /// Reports whether anyone can cause the mail. All others inform the owner of an account about what was done with it.
     #[must_use]
     pub fn is_requested(self) -> bool {
@@ -144,6 +159,20 @@ impl Template {
     }
 }
 
+/// The mails of an account that are limited together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Allowance {
+    /// Notices.
+    Notices,
+    /// Mails that only those cause who have the password, besides the one of the sign-up.
+    Requested,
+    /// Mails of this template, each of which strangers can cause. They must not prevent the owner from requesting others.
+    Strangers(Template),
+    /// Mails after a change of the address, which has a limit itself, and after the use of a link, which is possible once.
+    /// If one was dropped, the owner could not recover the account.
+    Unlimited,
+}
+
 /// A mail to store in the outbox.
 #[derive(Clone, Debug)]
 pub struct NewMail {
@@ -159,6 +188,8 @@ pub struct NewMail {
     pub details: Details,
     /// A digest of what the link in the mail changes. Empty if there is no link.
     pub account_state: String,
+    /// The mails that it is limited with.
+    pub allowance: Allowance,
 }
 
 impl NewMail {
@@ -166,7 +197,8 @@ impl NewMail {
     #[must_use]
     pub fn notice(id: Uuid, template: Template, user: &User) -> Self {
         let (recipient, account_state) = (user.email.clone(), String::new());
-        Self { id, user_id: user.id, template, recipient, details: Details::new(), account_state }
+        let allowance = template.allowance();
+        Self { id, user_id: user.id, template, recipient, details: Details::new(), account_state, allowance }
     }
 
     /// Creates a mail with a link that changes an account: to the address in the details, if there is one, or to that of
@@ -177,6 +209,12 @@ impl NewMail {
         let recipient =
             details.get(NEW_EMAIL).or_else(|| details.get(OLD_EMAIL)).unwrap_or(&account.user.email).clone();
         Self { recipient, details, account_state, ..Self::notice(id, template, &account.user) }
+    }
+
+    /// Lifts the limit. The caller ensures that there are few.
+    #[must_use]
+    pub fn unlimited(self) -> Self {
+        Self { allowance: Allowance::Unlimited, ..self }
     }
 
     /// Adds a detail.

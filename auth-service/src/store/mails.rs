@@ -8,7 +8,7 @@ use service_kit::{
 use uuid::Uuid;
 
 use crate::model::mail::{
-    AttemptOutcome, LIMIT_PERIOD, MAX_MAILS, MAX_PENDING, Mail, NewMail, Template, parse_details,
+    Allowance, AttemptOutcome, LIMIT_PERIOD, MAX_MAILS, MAX_PENDING, Mail, NewMail, Template, parse_details,
 };
 
 impl FromRow for Mail {
@@ -55,11 +55,13 @@ pub async fn insert_within(conn: &mut Conn, now: Timestamp, mail: &NewMail) -> R
         insert into mails (id, user_id, template, recipient, details, account_state, is_requested, state, attempts,
             next_attempt_at, last_error, created_at)
         values ($1, $2, $3, $4, $5, $6, $7, 'pending', 0, $8, '', $8)";
-    if !is_below_limit(conn, now, mail).await? {
-        return Ok(Stored::TooManyOfAccount);
-    }
-    if is_full(conn).await? {
-        return Ok(Stored::OutboxFull);
+    if mail.allowance != Allowance::Unlimited {
+        if !is_below_limit(conn, now, mail).await? {
+            return Ok(Stored::TooManyOfAccount);
+        }
+        if is_full(conn).await? {
+            return Ok(Stored::OutboxFull);
+        }
     }
     let values = args![
         mail.id,
@@ -91,24 +93,21 @@ pub async fn insert_optional_within(conn: &mut Conn, now: Timestamp, mail: Optio
 
 /// Reports whether the account may have one more mail.
 async fn is_below_limit(conn: &mut Conn, now: Timestamp, mail: &NewMail) -> Result<bool, Error> {
+    // The templates with an allowance of their own are named in the statement. `$3` is one of them, or empty.
     const COUNT: &str = "
         select count(*) from (
             select created_at from mails
-            where user_id = $1 and is_requested = $2 and (template = $3) = $4 order by id desc limit $5) latest
-        where created_at > $6";
+            where user_id = $1 and is_requested = $2
+                and case when template in ('ACCOUNT_EXISTS', 'RESET_PASSWORD', 'EMAIL_CHANGED') then template else '' end = $3
+            order by id desc limit $4) latest
+        where created_at > $5";
     // Serializes the transactions that count the mails of an account.
     conn.advisory_lock(account_lock(mail.user_id)).await?;
-    // Strangers who sign up with an address must not prevent its owner from requesting mails.
-    let account_exists = Template::AccountExists;
-    let is_about_sign_up = mail.template == account_exists;
-    let values = args![
-        mail.user_id,
-        mail.template.is_requested(),
-        account_exists.name(),
-        is_about_sign_up,
-        MAX_MAILS,
-        now - LIMIT_PERIOD
-    ];
+    let own_template = match mail.allowance {
+        Allowance::Strangers(template) => template.name(),
+        Allowance::Notices | Allowance::Requested | Allowance::Unlimited => "",
+    };
+    let values = args![mail.user_id, mail.template.is_requested(), own_template, MAX_MAILS, now - LIMIT_PERIOD];
     let recent: i64 = conn.fetch_one(COUNT, values).await?;
     Ok(recent < MAX_MAILS)
 }

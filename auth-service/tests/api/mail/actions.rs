@@ -12,7 +12,7 @@ use taskey_proto::auth::v1::{
 use tokio::task::JoinSet;
 use tonic::{Code, Status};
 
-use super::{FLAGS, NEW_PASSWORD, change_password, code_in, start, start_with, token_in};
+use super::{FLAGS, NEW_PASSWORD, change_password, code_in, email_change::request_change, start, start_with, token_in};
 use crate::support::{PASSWORD, Server, bearer, execute, start_replica_with};
 
 on_each_database! {
@@ -28,7 +28,7 @@ on_each_database! {
     tokens_are_valid_for_one_purpose_and_account,
     wrong_codes_are_throttled_like_wrong_passwords,
     an_account_gets_at_most_ten_requested_mails_an_hour,
-    requested_mails_do_not_suppress_notices,
+    resets_that_strangers_request_do_not_suppress_other_mails,
     unknown_and_disabled_accounts_get_no_mail_and_the_same_response,
     a_link_that_is_obsolete_before_it_is_sent_is_not_sent,
 }
@@ -267,11 +267,13 @@ async fn wrong_codes_are_throttled_like_wrong_passwords(database: TestDatabase) 
 async fn an_account_gets_at_most_ten_requested_mails_an_hour(database: TestDatabase) {
     let (server, mailbox) = start(database).await;
     let pair = server.sign_up_and_login(EMAIL).await;
-    for _ in 0..11 {
-        request_reset(&server, EMAIL).await.expect("the response does not say that there were too many");
+    for _ in 0..9 {
+        request_verification(&server, &pair.access_token).await.expect("requested");
     }
     mailbox.await_mail(EMAIL, 10).await;
     let refused = request_verification(&server, &pair.access_token).await;
+    assert_refused!(refused, ResourceExhausted, "RATE_LIMITED");
+    let refused = request_change(&server, &pair, "anne@example.com", PASSWORD).await;
     assert_refused!(refused, ResourceExhausted, "RATE_LIMITED");
     server.manual_clock.advance(Duration::from_secs(3600));
     let pair = server.login(EMAIL, PASSWORD).await.expect("logged in");
@@ -280,15 +282,20 @@ async fn an_account_gets_at_most_ten_requested_mails_an_hour(database: TestDatab
     server.stop().await;
 }
 
-async fn requested_mails_do_not_suppress_notices(database: TestDatabase) {
+async fn resets_that_strangers_request_do_not_suppress_other_mails(database: TestDatabase) {
     let (server, mailbox) = start(database).await;
     let pair = server.sign_up_and_login(EMAIL).await;
-    for _ in 0..10 {
-        request_reset(&server, EMAIL).await.expect("requested");
+    for _ in 0..11 {
+        request_reset(&server, EMAIL).await.expect("the response does not say that there were too many");
     }
-    mailbox.await_mail(EMAIL, 10).await;
+    mailbox.await_mail(EMAIL, 11).await;
+    request_verification(&server, &pair.access_token).await.expect("requested");
+    let mail = mailbox.await_mail(EMAIL, 12).await;
+    assert!(mail.contains("\nSubject: Confirm your email address\n"), "{mail}");
+    request_change(&server, &pair, "anne@example.com", PASSWORD).await.expect("requested");
+    mailbox.await_mail("anne@example.com", 1).await;
     change_password(&server, &pair, PASSWORD, NEW_PASSWORD).await.expect("changed");
-    let mail = mailbox.await_mail(EMAIL, 11).await;
+    let mail = mailbox.await_mail(EMAIL, 13).await;
     assert!(mail.contains("\nSubject: Your password was changed\n"), "{mail}");
     server.stop().await;
 }

@@ -30,17 +30,17 @@ on_each_database! {
 const OLD: &str = "ann@example.com";
 const NEW: &str = "anne@example.com";
 
-async fn request_change(server: &Server, pair: &TokenPair, new_email: &str, password: &str) -> Result<(), Status> {
+pub async fn request_change(server: &Server, pair: &TokenPair, new_email: &str, password: &str) -> Result<(), Status> {
     let request = ChangeEmailRequest { new_email: new_email.to_owned(), current_password: password.to_owned() };
     server.account().change_email(bearer(&pair.access_token, request)).await.map(|_| ())
 }
 
-async fn confirm(server: &Server, token: &str) -> Result<(), Status> {
+pub async fn confirm(server: &Server, token: &str) -> Result<(), Status> {
     let request = ConfirmEmailChangeRequest { token: token.to_owned(), ..ConfirmEmailChangeRequest::default() };
     server.auth().confirm_email_change(request).await.map(|_| ())
 }
 
-async fn undo(server: &Server, token: &str) -> Result<(), Status> {
+pub async fn undo(server: &Server, token: &str) -> Result<(), Status> {
     server.auth().undo_email_change(UndoEmailChangeRequest { token: token.to_owned() }).await.map(|_| ())
 }
 

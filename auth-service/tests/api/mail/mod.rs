@@ -3,6 +3,7 @@
 pub mod actions;
 mod administrators;
 mod email_change;
+mod email_recovery;
 mod enumeration;
 mod model;
 mod notices;
