@@ -176,7 +176,7 @@ impl Words<'_> {
                  password invalid. You then get a mail with which to choose a new one:",
                 ),
                 self.link("undoEmailChange"),
-                text("The link is valid for 7 days, until the address is changed again."),
+                text("The link is valid for 7 days, also if the address is changed again."),
             ],
         )
     }

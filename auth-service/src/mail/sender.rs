@@ -133,7 +133,7 @@ impl Sender {
     async fn letter(&self, mail: &Mail) -> Result<Option<Letter>, DeliveryError> {
         let template =
             mail.template.ok_or_else(|| DeliveryError::temporary(&"only newer servers know its template"))?;
-        if mail.account_state.is_empty() {
+        if !template.has_link() {
             return Ok(Some(self.composer.write(mail, template, None)));
         }
         if self.clock.now() >= mail.created_at + template.lifetime() {

@@ -122,6 +122,12 @@ impl Template {
         }
     }
 
+    /// Reports whether a mail has a link that changes the account.
+    #[must_use]
+    pub fn has_link(self) -> bool {
+        matches!(self, Self::VerifyEmail | Self::ResetPassword | Self::ConfirmEmailChange | Self::EmailChanged)
+    }
+
     /// Returns the mails that are limited together with those of this template.
     #[must_use]
     pub fn allowance(self) -> Allowance {

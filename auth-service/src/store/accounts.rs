@@ -9,7 +9,7 @@ use service_kit::{
 use uuid::Uuid;
 
 use super::{
-    audit, deletions, factors, login_attempts, mails, passkeys, personal_access_tokens,
+    audit, deletions, email_changes, factors, login_attempts, mails, passkeys, personal_access_tokens,
     revocations::{RevocationReason, SessionSelector, revoke_within},
 };
 use crate::model::{
@@ -59,8 +59,8 @@ pub async fn change_password(
 }
 
 /// Sets the password hash of an account whose owner has forgotten the password, revokes its sessions, resets the counters
-/// of wrong passwords, and stores the notice about it. The address is then verified. Returns false if the account was
-/// changed after it was read.
+/// of wrong passwords, and stores the notice about it. The address is then verified, and nobody can undo that the account has
+/// it. Returns false if the account was changed after it was read.
 ///
 /// # Errors
 /// If the database fails.
@@ -84,6 +84,7 @@ pub async fn reset_password(
             }
             login_attempts::reset_within(conn, &login_throttle::address_key(&user.email)).await?;
             revoke_all(conn, now, user.id, None).await?;
+            email_changes::void_links_within(conn, user.id, &user.email).await?;
             audit::insert(conn, now, user.id, &event).await?;
             mails::insert_optional_within(conn, now, notice.as_ref()).await?;
             Ok(true)

@@ -47,7 +47,7 @@ pub async fn change(
         Box::pin(async move {
             let values = args![account.user.id, account.email_version, account.password_version, &email, now];
             if conn.execute(UPDATE, values).await? == 0 {
-                return refusal(conn, &email).await;
+                return refusal(conn, account.user.id, &email).await;
             }
             login_attempts::move_within(conn, &address_key(&account.user.email), &address_key(&email)).await?;
             record(conn, now, account.user.id, records).await
@@ -56,7 +56,8 @@ pub async fn change(
     or_taken(changed.await)
 }
 
-/// Restores the address of an account, which is then verified. Replaces the password hash, and revokes all sessions.
+/// Restores the address of an account, which is then verified. Replaces the password hash, and revokes all sessions. Links
+/// that undo this change, or later ones, are void afterwards.
 ///
 /// # Errors
 /// If the database fails.
@@ -72,15 +73,18 @@ pub async fn undo(
             password_hash = $4, password_version = password_version + 1,
             updated_at = case when updated_at >= $5 then updated_at + 1 else $5 end
         where id = $1 and email_version = $2 and not disabled
-            and not exists (select 1 from users others where others.email = $3)";
+            and not exists (select 1 from users others where others.email = $3 and others.id <> $1)";
     let undone = db.write(move |conn| {
         Box::pin(async move {
             let user_id = account.user.id;
             let values = args![user_id, account.email_version, &email, password_hash, now];
             if conn.execute(UPDATE, values).await? == 0 {
-                return refusal(conn, &email).await;
+                return refusal(conn, user_id, &email).await;
             }
-            login_attempts::move_within(conn, &address_key(&account.user.email), &address_key(&email)).await?;
+            if account.user.email != email {
+                login_attempts::move_within(conn, &address_key(&account.user.email), &address_key(&email)).await?;
+            }
+            void_links_within(conn, user_id, &email).await?;
             let selector = SessionSelector::AllOfUser { user_id, except: None };
             revoke_within(conn, now, selector, RevocationReason::Requested).await?;
             record(conn, now, user_id, records).await
@@ -95,9 +99,26 @@ async fn record(conn: &mut Conn, now: Timestamp, user_id: Uuid, (event, mail): R
     Ok(EmailChange::Changed)
 }
 
+/// Makes links void that undo changes of the address, after the owner of `email` has recovered the account: those to this
+/// address, and those to addresses that the account had later. Links to earlier addresses remain valid. Otherwise, a thief
+/// who changes the address twice could undo the second change, to make the owner's link void.
+///
+/// # Errors
+/// If the database fails.
+pub async fn void_links_within(conn: &mut Conn, user_id: Uuid, email: &str) -> Result<(), Error> {
+    const UPDATE: &str = "
+        update mails set account_state = '', state = case when state = 'pending' then 'obsolete' else state end
+        where user_id = $1 and template = 'EMAIL_CHANGED' and account_state <> '' and id >= (
+            select earliest.id from mails earliest
+            where earliest.user_id = $1 and earliest.template = 'EMAIL_CHANGED' and earliest.recipient = $2
+            order by earliest.id limit 1)";
+    conn.execute(UPDATE, args![user_id, email]).await.map(drop)
+}
+
 /// Returns why no row was updated.
-async fn refusal(conn: &mut Conn, email: &str) -> Result<EmailChange, Error> {
-    let owner: Option<Uuid> = conn.fetch_optional("select id from users where email = $1", args![email]).await?;
+async fn refusal(conn: &mut Conn, user_id: Uuid, email: &str) -> Result<EmailChange, Error> {
+    const SELECT: &str = "select id from users where email = $1 and id <> $2";
+    let owner: Option<Uuid> = conn.fetch_optional(SELECT, args![email, user_id]).await?;
     Ok(if owner.is_some() { EmailChange::Taken } else { EmailChange::Stale })
 }
 

@@ -23,6 +23,8 @@ pub struct MailedAction {
     pub template: Option<Template>,
     /// The details of the mail.
     pub details: Details,
+    /// The state of the account when the mail was stored. Empty if the link is void, or there is none.
+    pub account_state: String,
     /// When the mail was stored.
     pub created_at: Timestamp,
     /// Whether the account has no later mail with this template.
@@ -33,23 +35,29 @@ pub struct MailedAction {
 
 impl MailedAction {
     /// Returns the state of the account that the link of the mail depends on, as it is now. Returns `None` if the link is
-    /// void: the account is disabled, or a later mail replaces this one.
+    /// void: the account is disabled, a later mail replaces this one, or a change can no longer be undone.
     #[must_use]
     pub fn current_state(&self, template: Template) -> Option<String> {
         let is_replaced = template.replaces_earlier() && !self.is_latest;
-        let state = account_state(template, &self.account, &self.details);
-        (!self.account.user.disabled && !is_replaced).then_some(state)
+        let state = if template == Template::EmailChanged {
+            // The link remains valid when the address is changed again, until `email_changes` deletes this state.
+            self.account_state.clone()
+        } else {
+            account_state(template, &self.account, &self.details)
+        };
+        (!self.account.user.disabled && !is_replaced && !state.is_empty()).then_some(state)
     }
 }
 
 impl FromRow for MailedAction {
-    /// Reads `mails.id, template, details, mails.created_at`, whether it is the latest mail, and the columns of
-    /// [`Credentials`].
+    /// Reads `mails.id, template, details, account_state, mails.created_at`, whether it is the latest mail, and the columns
+    /// of [`Credentials`].
     fn from_row(row: &mut Row<'_>) -> Result<Self, Error> {
         Ok(Self {
             mail_id: row.next()?,
             template: Template::from_name(row.next_text()?),
             details: parse_details(row.next_text()?),
+            account_state: row.next()?,
             created_at: row.next()?,
             is_latest: row.next()?,
             account: Credentials::from_row(row)?,
@@ -63,7 +71,7 @@ impl FromRow for MailedAction {
 /// If the database fails.
 pub async fn by_mail_id(db: &Db, mail_id: Uuid) -> Result<Option<MailedAction>, Error> {
     const SELECT: &str = "
-        select mails.id, template, details, mails.created_at,
+        select mails.id, template, details, account_state, mails.created_at,
             not exists (
                 select 1 from mails later
                 where later.user_id = mails.user_id and later.template = mails.template and later.id > mails.id),
@@ -80,8 +88,8 @@ pub async fn by_mail_id(db: &Db, mail_id: Uuid) -> Result<Option<MailedAction>, 
 /// If the database fails.
 pub async fn latest(db: &Db, user_id: Uuid, template: Template) -> Result<Option<MailedAction>, Error> {
     const SELECT: &str = "
-        select mails.id, template, details, mails.created_at, true, users.id, email, display_name, email_verified, roles,
-            disabled, users.created_at, updated_at, password_hash, password_version, email_version
+        select mails.id, template, details, account_state, mails.created_at, true, users.id, email, display_name,
+            email_verified, roles, disabled, users.created_at, updated_at, password_hash, password_version, email_version
         from mails join users on users.id = mails.user_id
         where mails.user_id = $1 and template = $2
         order by mails.id desc limit 1";

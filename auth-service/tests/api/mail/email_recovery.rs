@@ -1,24 +1,32 @@
 //! The owner of the earlier address recovers an account from a thief who knows the password and has changed the address.
 
-use service_kit::{on_each_database, testing::TestDatabase};
+use std::time::Duration;
+
+use service_kit::{assert_refused, on_each_database, testing::TestDatabase};
 use taskey_proto::auth::v1::TokenPair;
 
 use super::{
     Mailbox, NEW_PASSWORD,
     actions::{request_reset, reset_with_token},
-    change_password,
+    await_value, change_password,
     email_change::{confirm, request_change, undo},
     start, token_in,
 };
-use crate::support::{PASSWORD, Server};
+use crate::support::{PASSWORD, Server, execute, query_string};
 
 on_each_database! {
     the_undo_link_arrives_after_too_many_notices,
     the_reset_after_an_undo_arrives_after_too_many_requested_resets,
+    each_earlier_address_can_be_restored,
+    a_thief_cannot_undo_a_change_to_keep_the_account,
+    a_password_reset_at_an_earlier_address_makes_later_links_invalid,
+    the_undo_link_is_sent_although_the_address_was_changed_again,
+    an_undo_link_that_became_invalid_is_not_sent,
 }
 
 const OWNER: &str = "ann@example.com";
 const THIEF: &str = "thief@example.net";
+const SECOND: &str = "second@example.net";
 
 /// Changes the address of an account to one that gets its first mail.
 async fn change_address(server: &Server, mailbox: &Mailbox, pair: &TokenPair, new_email: &str) {
@@ -53,5 +61,98 @@ async fn the_reset_after_an_undo_arrives_after_too_many_requested_resets(databas
     let mail = mailbox.await_mail(OWNER, 3).await;
     reset_with_token(&server, &token_in(&mail, "resetPassword")).await.expect("reset");
     server.login(OWNER, NEW_PASSWORD).await.expect("logged in");
+    server.stop().await;
+}
+
+/// Changes the address of an account twice, and returns the tokens that undo this.
+async fn change_address_twice(server: &Server, mailbox: &Mailbox, pair: &TokenPair) -> [String; 2] {
+    change_address(server, mailbox, pair, THIEF).await;
+    let of_owner = token_in(&mailbox.await_mail(OWNER, 2).await, "undoEmailChange");
+    change_address(server, mailbox, pair, SECOND).await;
+    [of_owner, token_in(&mailbox.await_mail(THIEF, 2).await, "undoEmailChange")]
+}
+
+async fn each_earlier_address_can_be_restored(database: TestDatabase) {
+    let (server, mailbox) = start(database).await;
+    let pair = server.sign_up_and_login(OWNER).await;
+    let [of_owner, of_thief] = change_address_twice(&server, &mailbox, &pair).await;
+    undo(&server, &of_owner).await.expect("undone");
+    for token in [&of_owner, &of_thief] {
+        assert_refused!(undo(&server, token).await, InvalidArgument, "ACTION_TOKEN_INVALID", "token");
+    }
+    let mail = mailbox.await_mail(OWNER, 3).await;
+    reset_with_token(&server, &token_in(&mail, "resetPassword")).await.expect("reset");
+    server.login(OWNER, NEW_PASSWORD).await.expect("logged in");
+    server.stop().await;
+}
+
+async fn a_thief_cannot_undo_a_change_to_keep_the_account(database: TestDatabase) {
+    let (server, mailbox) = start(database).await;
+    let pair = server.sign_up_and_login(OWNER).await;
+    let [of_owner, of_thief] = change_address_twice(&server, &mailbox, &pair).await;
+    undo(&server, &of_thief).await.expect("undone");
+    let mail = mailbox.await_mail(THIEF, 3).await;
+    reset_with_token(&server, &token_in(&mail, "resetPassword")).await.expect("reset");
+    undo(&server, &of_owner).await.expect("undone");
+    assert_refused!(server.login(THIEF, NEW_PASSWORD).await, Unauthenticated, "CREDENTIALS_INVALID");
+    let mail = mailbox.await_mail(OWNER, 3).await;
+    reset_with_token(&server, &token_in(&mail, "resetPassword")).await.expect("reset");
+    server.login(OWNER, NEW_PASSWORD).await.expect("logged in");
+    server.stop().await;
+}
+
+async fn a_password_reset_at_an_earlier_address_makes_later_links_invalid(database: TestDatabase) {
+    let (server, mailbox) = start(database).await;
+    let pair = server.sign_up_and_login(OWNER).await;
+    change_address(&server, &mailbox, &pair, THIEF).await;
+    request_change(&server, &pair, OWNER, PASSWORD).await.expect("requested");
+    let mail = mailbox.await_mail(OWNER, 3).await;
+    confirm(&server, &token_in(&mail, "confirmEmailChange")).await.expect("the owner can return");
+    let of_thief = token_in(&mailbox.await_mail(THIEF, 2).await, "undoEmailChange");
+    request_reset(&server, OWNER).await.expect("requested");
+    let mail = mailbox.await_mail(OWNER, 4).await;
+    reset_with_token(&server, &token_in(&mail, "resetPassword")).await.expect("reset");
+    assert_refused!(undo(&server, &of_thief).await, InvalidArgument, "ACTION_TOKEN_INVALID", "token");
+    server.login(OWNER, NEW_PASSWORD).await.expect("logged in");
+    server.stop().await;
+}
+
+/// Changes an address twice while the mails to the owner cannot be sent.
+async fn change_address_without_notice(server: &Server, mailbox: &Mailbox) {
+    let pair = server.sign_up_and_login(OWNER).await;
+    mailbox.await_mail(OWNER, 1).await;
+    let unsent =
+        "update mails set state = 'pending', next_attempt_at = created_at + 600000000 where template = 'EMAIL_CHANGED'";
+    change_address(server, mailbox, &pair, THIEF).await;
+    mailbox.await_mail(OWNER, 2).await;
+    await_value(&server.database, "select state from mails where template = 'EMAIL_CHANGED'", "sent").await;
+    execute(&server.database, unsent).await;
+    change_address(server, mailbox, &pair, SECOND).await;
+    mailbox.await_mail(THIEF, 2).await;
+}
+
+async fn the_undo_link_is_sent_although_the_address_was_changed_again(database: TestDatabase) {
+    let (server, mailbox) = start(database).await;
+    change_address_without_notice(&server, &mailbox).await;
+    mailbox.delete(OWNER);
+    server.manual_clock.advance(Duration::from_secs(600));
+    let mail = mailbox.await_mail(OWNER, 1).await;
+    undo(&server, &token_in(&mail, "undoEmailChange")).await.expect("undone");
+    server.stop().await;
+}
+
+async fn an_undo_link_that_became_invalid_is_not_sent(database: TestDatabase) {
+    let (server, mailbox) = start(database).await;
+    change_address_without_notice(&server, &mailbox).await;
+    let token = token_in(&mailbox.read(OWNER)[1], "undoEmailChange");
+    undo(&server, &token).await.expect("undone");
+    let state = "select state from mails where template = 'EMAIL_CHANGED' and recipient = 'ann@example.com'";
+    assert_eq!(query_string(&server.database, state).await, "obsolete");
+    // An administrator who sends a mail again cannot revive its link.
+    execute(&server.database, "update mails set state = 'pending' where template = 'EMAIL_CHANGED'").await;
+    server.manual_clock.advance(Duration::from_secs(600));
+    let unsent = "select cast(count(*) as text) from mails where template = 'EMAIL_CHANGED' and state <> 'obsolete'";
+    await_value(&server.database, unsent, "0").await;
+    assert_refused!(undo(&server, &token).await, InvalidArgument, "ACTION_TOKEN_INVALID", "token");
     server.stop().await;
 }

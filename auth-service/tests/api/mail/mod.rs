@@ -55,6 +55,16 @@ impl Mailbox {
         mails.filter(|mail| mail.contains(&format!("\nTo: {recipient}\n"))).collect()
     }
 
+    /// Deletes the mails to an address.
+    pub fn delete(&self, recipient: &str) {
+        let to = format!("\r\nTo: {recipient}\r\n");
+        for file in fs::read_dir(&self.0).expect("readable").map(|file| file.expect("readable").path()) {
+            if fs::read_to_string(&file).expect("readable").contains(&to) {
+                fs::remove_file(file).expect("removed");
+            }
+        }
+    }
+
     /// Waits until there are this many mails to an address, and returns the last one.
     pub async fn await_mail(&self, recipient: &str, number: usize) -> String {
         await_that(&format!("mail {number} to {recipient}"), || self.read(recipient).len() >= number).await;
