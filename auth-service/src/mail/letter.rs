@@ -219,7 +219,10 @@ impl Words<'_> {
             "You already have an account",
             [
                 text(format!("Somebody has tried to create a Taskey account for {address} {cause}.")),
-                text("You already have one. If it was you, log in. If you have forgotten the password, reset it:"),
+                text(
+                    "You already have one, or have changed its address less than a week ago. If it was you, log in. If \
+                 you have forgotten the password, reset it:",
+                ),
                 Paragraph::Link(format!("{}/#forgotPassword", self.page)),
                 text("If it was not you, ignore this mail."),
             ],

@@ -27,6 +27,7 @@ use crate::{
         user::User,
     },
     store::{
+        email_changes,
         revocations::{RevocationReason, SessionSelector},
         users::{self, NewUser},
     },
@@ -47,7 +48,7 @@ impl pb::auth_service_server::AuthService for AuthService {
         // Avoids most hashes of concurrent sign-ups with the same address: when they leave the queue, one of them has
         // usually created the account. The unique constraint decides about the others.
         let permit = passwords.hashing.acquire(event.client.rate_limit_key()).await?;
-        let is_taken = users::credentials_by_email(db, &email).await.map_err(ApiError::from)?.is_some();
+        let is_taken = email_changes::is_taken(db, clock.now(), email.as_str()).await.map_err(ApiError::from)?;
         if is_taken && !sessions.requires_verified_email {
             return Err(error::email_taken().into());
         }

@@ -1,5 +1,7 @@
-//! Changes of the email addresses of accounts, which mails confirm.
+//! Changes of the email addresses of accounts, which mails confirm. While a change can be undone, no other account gets the
+//! earlier address.
 
+use aws_lc_rs::digest;
 use service_kit::{
     args,
     clock::Timestamp,
@@ -11,7 +13,12 @@ use super::{
     audit, login_attempts, mails,
     revocations::{RevocationReason, SessionSelector, revoke_within},
 };
-use crate::model::{audit::Event, login_throttle::address_key, mail::NewMail, user::Credentials};
+use crate::model::{
+    audit::Event,
+    login_throttle::address_key,
+    mail::{NewMail, Template},
+    user::Credentials,
+};
 
 /// The outcome of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,7 +27,7 @@ pub enum EmailChange {
     Changed,
     /// The account was changed after it was read.
     Stale,
-    /// Another account has the address.
+    /// Another account has the address, or had it before a change that can be undone.
     Taken,
 }
 
@@ -42,15 +49,21 @@ pub async fn change(
         update users set email = $4, email_verified = true, email_version = email_version + 1,
             updated_at = case when updated_at >= $5 then updated_at + 1 else $5 end
         where id = $1 and email_version = $2 and password_version = $3 and not disabled
-            and not exists (select 1 from users others where others.email = $4)";
+            and not exists (select 1 from users others where others.email = $4)
+            and not exists (
+                select 1 from mails
+                where template = 'EMAIL_CHANGED' and recipient = $4 and user_id <> $1 and account_state <> ''
+                    and mails.created_at > $6)";
     let changed = db.write(move |conn| {
         Box::pin(async move {
-            let values = args![account.user.id, account.email_version, account.password_version, &email, now];
+            let (user_id, undoable) = (account.user.id, undoable_since(now));
+            lock_addresses_within(conn, &[&account.user.email, &email]).await?;
+            let values = args![user_id, account.email_version, account.password_version, &email, now, undoable];
             if conn.execute(UPDATE, values).await? == 0 {
-                return refusal(conn, account.user.id, &email).await;
+                return refusal(conn, now, user_id, &email).await;
             }
             login_attempts::move_within(conn, &address_key(&account.user.email), &address_key(&email)).await?;
-            record(conn, now, account.user.id, records).await
+            record(conn, now, user_id, records).await
         })
     });
     or_taken(changed.await)
@@ -79,7 +92,7 @@ pub async fn undo(
             let user_id = account.user.id;
             let values = args![user_id, account.email_version, &email, password_hash, now];
             if conn.execute(UPDATE, values).await? == 0 {
-                return refusal(conn, user_id, &email).await;
+                return refusal(conn, now, user_id, &email).await;
             }
             if account.user.email != email {
                 login_attempts::move_within(conn, &address_key(&account.user.email), &address_key(&email)).await?;
@@ -116,10 +129,53 @@ pub async fn void_links_within(conn: &mut Conn, user_id: Uuid, email: &str) -> R
 }
 
 /// Returns why no row was updated.
-async fn refusal(conn: &mut Conn, user_id: Uuid, email: &str) -> Result<EmailChange, Error> {
-    const SELECT: &str = "select id from users where email = $1 and id <> $2";
-    let owner: Option<Uuid> = conn.fetch_optional(SELECT, args![email, user_id]).await?;
-    Ok(if owner.is_some() { EmailChange::Taken } else { EmailChange::Stale })
+async fn refusal(conn: &mut Conn, now: Timestamp, user_id: Uuid, email: &str) -> Result<EmailChange, Error> {
+    let owner: Option<Uuid> = conn.fetch_optional(OWNER, args![email, undoable_since(now)]).await?;
+    Ok(if owner.is_some_and(|owner| owner != user_id) { EmailChange::Taken } else { EmailChange::Stale })
+}
+
+/// Returns the account that has the address `$1`, or had it before a change after `$2` that can be undone.
+pub const OWNER: &str = "
+    select id from users where email = $1
+    union all
+    select user_id from mails
+    where template = 'EMAIL_CHANGED' and recipient = $1 and account_state <> '' and mails.created_at > $2
+    limit 1";
+
+/// Returns the time after which a change must have happened so that it can be undone.
+#[must_use]
+pub fn undoable_since(now: Timestamp) -> Timestamp {
+    now - Template::EmailChanged.lifetime()
+}
+
+/// Reports whether an account has an address, or had it before a change that can be undone.
+///
+/// # Errors
+/// If the database fails.
+pub async fn is_taken(db: &Db, now: Timestamp, email: &str) -> Result<bool, Error> {
+    let owner: Option<Uuid> = db.fetch_optional(OWNER, args![email, undoable_since(now)]).await?;
+    Ok(owner.is_some())
+}
+
+/// Serializes the transactions that give an address to an account or take it away. Without this, one that gives it to
+/// another account could wait for the unique constraint, and then not see that the change can be undone.
+///
+/// # Errors
+/// If the database fails.
+pub async fn lock_addresses_within(conn: &mut Conn, emails: &[&str]) -> Result<(), Error> {
+    let mut keys: Vec<_> = emails.iter().map(|email| address_lock(email)).collect();
+    // The order is the same in all transactions, so that they do not deadlock.
+    keys.sort_unstable();
+    for key in keys {
+        conn.advisory_lock(key).await?;
+    }
+    Ok(())
+}
+
+/// Returns the advisory lock of an address. Two addresses may share one, which does no harm.
+fn address_lock(email: &str) -> i64 {
+    let digest = digest::digest(&digest::SHA256, email.as_bytes());
+    i64::from_be_bytes(*digest.as_ref().first_chunk().expect("SHA-256 digests have 32 bytes"))
 }
 
 /// The unique constraint decides if an account was created with the address at the same time.

@@ -9,7 +9,11 @@ use service_kit::{
 };
 use uuid::Uuid;
 
-use super::{audit, mails};
+use super::{
+    audit,
+    email_changes::{OWNER, lock_addresses_within, undoable_since},
+    mails,
+};
 use crate::model::{
     audit::Event,
     email::Email,
@@ -78,7 +82,8 @@ impl NewUser {
     }
 }
 
-/// Creates an account, and stores the mail to its address. Returns `None` if the email address already has an account.
+/// Creates an account, and stores the mail to its address. Returns `None` if an account has the email address, or had it
+/// before a change that can be undone.
 ///
 /// # Errors
 /// If the database fails.
@@ -112,7 +117,6 @@ pub async fn insert_or_notify(
     event: Event,
     [mail, notice]: [Option<NewMail>; 2],
 ) -> Result<Option<User>, Error> {
-    const SELECT: &str = "select id from users where email = $1";
     db.write(move |conn| {
         Box::pin(async move {
             let email = new.email.clone();
@@ -121,7 +125,7 @@ pub async fn insert_or_notify(
                 audit::insert(conn, now, user.id, &event).await?;
                 mails::insert_optional_within(conn, now, mail.as_ref()).await?;
             } else {
-                let user_id = conn.fetch_one(SELECT, args![email.as_str()]).await?;
+                let user_id = conn.fetch_one(OWNER, args![email.as_str(), undoable_since(now)]).await?;
                 audit::insert_unknown(conn, now, user_id, &event).await?;
                 let notice = notice.map(|notice| NewMail { user_id, ..notice });
                 mails::insert_optional_within(conn, now, notice.as_ref()).await?;
@@ -136,11 +140,16 @@ async fn insert_within(conn: &mut Conn, now: Timestamp, new: NewUser) -> Result<
     const INSERT: &str = "
         insert into users (id, email, display_name, password_hash, email_verified, roles, disabled, created_at,
             updated_at)
-        values ($1, $2, $3, $4, false, '', false, $5, $5)
+        select $1, $2, $3, $4, false, '', false, $5, $5
+        where not exists (
+            select 1 from mails
+            where template = 'EMAIL_CHANGED' and recipient = $2 and account_state <> '' and mails.created_at > $6)
         on conflict (email) do nothing
         returning id, email, display_name, email_verified, roles, disabled, created_at, updated_at";
     let NewUser { id, email, display_name, password_hash } = new;
-    conn.fetch_optional(INSERT, args![id, email.as_str(), display_name, password_hash, now]).await
+    lock_addresses_within(conn, &[email.as_str()]).await?;
+    let values = args![id, email.as_str(), display_name, password_hash, now, undoable_since(now)];
+    conn.fetch_optional(INSERT, values).await
 }
 
 /// Returns the account of an email address and its password hash.

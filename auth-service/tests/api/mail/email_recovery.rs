@@ -10,7 +10,7 @@ use super::{
     actions::{request_reset, reset_with_token},
     await_value, change_password,
     email_change::{confirm, request_change, undo},
-    start, token_in,
+    start, start_with, token_in,
 };
 use crate::support::{PASSWORD, Server, execute, query_string};
 
@@ -22,6 +22,10 @@ on_each_database! {
     a_password_reset_at_an_earlier_address_makes_later_links_invalid,
     the_undo_link_is_sent_although_the_address_was_changed_again,
     an_undo_link_that_became_invalid_is_not_sent,
+    nobody_else_gets_an_address_that_can_be_restored,
+    an_address_is_free_when_it_can_no_longer_be_restored,
+    concurrent_sign_ups_do_not_get_the_earlier_address,
+    a_sign_up_does_not_reveal_that_an_address_can_be_restored,
 }
 
 const OWNER: &str = "ann@example.com";
@@ -154,5 +158,67 @@ async fn an_undo_link_that_became_invalid_is_not_sent(database: TestDatabase) {
     let unsent = "select cast(count(*) as text) from mails where template = 'EMAIL_CHANGED' and state <> 'obsolete'";
     await_value(&server.database, unsent, "0").await;
     assert_refused!(undo(&server, &token).await, InvalidArgument, "ACTION_TOKEN_INVALID", "token");
+    server.stop().await;
+}
+
+async fn nobody_else_gets_an_address_that_can_be_restored(database: TestDatabase) {
+    let (server, mailbox) = start(database).await;
+    let [ann, bob] = [OWNER, "bob@example.com"].map(|email| server.sign_up_and_login(email));
+    let (ann, bob) = tokio::join!(ann, bob);
+    change_address(&server, &mailbox, &ann, THIEF).await;
+    let token = token_in(&mailbox.await_mail(OWNER, 2).await, "undoEmailChange");
+    assert_refused!(server.sign_up(OWNER).await, AlreadyExists, "EMAIL_TAKEN", "email");
+    request_change(&server, &bob, OWNER, PASSWORD).await.expect("the same response");
+    let mail = mailbox.await_mail(OWNER, 3).await;
+    let refused = confirm(&server, &token_in(&mail, "confirmEmailChange")).await;
+    assert_refused!(refused, AlreadyExists, "EMAIL_TAKEN", "email");
+    undo(&server, &token).await.expect("undone");
+    server.sign_up(THIEF).await.expect("nobody can restore the address of the thief");
+    server.stop().await;
+}
+
+async fn an_address_is_free_when_it_can_no_longer_be_restored(database: TestDatabase) {
+    let (server, mailbox) = start(database).await;
+    let pair = server.sign_up_and_login(OWNER).await;
+    change_address(&server, &mailbox, &pair, THIEF).await;
+    server.manual_clock.advance(Duration::from_secs(7 * 24 * 3600 - 1));
+    assert_refused!(server.sign_up(OWNER).await, AlreadyExists, "EMAIL_TAKEN", "email");
+    server.manual_clock.advance(Duration::from_secs(1));
+    server.sign_up(OWNER).await.expect("the address is free");
+    server.stop().await;
+}
+
+async fn concurrent_sign_ups_do_not_get_the_earlier_address(database: TestDatabase) {
+    let (server, mailbox) = start(database).await;
+    for number in 0..8 {
+        let (old, new) = (format!("old{number}@example.com"), format!("new{number}@example.com"));
+        let pair = server.sign_up_and_login(&old).await;
+        request_change(&server, &pair, &new, PASSWORD).await.expect("requested");
+        let token = token_in(&mailbox.await_mail(&new, 1).await, "confirmEmailChange");
+        let sign_ups = futures::future::join_all((0..8).map(|_| server.sign_up(&old)));
+        let (confirmed, signed_up) = tokio::join!(confirm(&server, &token), sign_ups);
+        confirmed.expect("confirmed");
+        for refused in signed_up {
+            assert_refused!(refused, AlreadyExists, "EMAIL_TAKEN", "email");
+        }
+    }
+    server.stop().await;
+}
+
+async fn a_sign_up_does_not_reveal_that_an_address_can_be_restored(database: TestDatabase) {
+    let (server, mailbox) = start(database).await;
+    let pair = server.sign_up_and_login(OWNER).await;
+    change_address(&server, &mailbox, &pair, THIEF).await;
+    let token = token_in(&mailbox.await_mail(OWNER, 2).await, "undoEmailChange");
+    let (server, mailbox) = start_with(server.stop().await, &["--require-verified-email"]).await;
+    for email in [OWNER, THIEF, "new@example.com"] {
+        assert_eq!(server.sign_up(email).await.expect("the same response").email, email);
+        assert_refused!(server.login(email, NEW_PASSWORD).await, Unauthenticated, "CREDENTIALS_INVALID");
+    }
+    let mails = [mailbox.await_mail(OWNER, 3).await, mailbox.await_mail(THIEF, 2).await];
+    for mail in mails {
+        assert!(mail.contains("\nSubject: You already have an account\n"), "{mail}");
+    }
+    undo(&server, &token).await.expect("undone");
     server.stop().await;
 }
