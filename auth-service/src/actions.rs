@@ -1,6 +1,6 @@
 //! What the links and the codes in mails do.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use service_kit::{clock::Clock, db::Db, ops::secret_file::Key, status::ApiError};
 use zeroize::Zeroizing;
@@ -21,12 +21,16 @@ use crate::{
     },
     store::{
         accounts,
-        email_changes::{self, EmailChange},
+        email_changes::{self, EmailChange, Undo},
         mail_actions::{self, MailedAction},
         mails::{self, Stored},
         users,
     },
 };
+
+/// An undo of a change of the address deletes factors that are younger than this at the change. Whoever has stolen the
+/// password may have added them.
+const FACTOR_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// What proves that a caller has received a mail.
 pub enum Proof {
@@ -160,21 +164,32 @@ impl Actions {
         finish(outcome, &proof)
     }
 
-    /// Restores the earlier address of an account, ends all sessions, and stores a mail with which its owner can choose a
-    /// new password. The current one becomes invalid, because the client that changed the address knew it.
+    /// Restores the earlier address of an account, ends all sessions, deletes the factors that were added shortly before the
+    /// change or later, and stores a mail with which its owner can choose a new password. The current one becomes invalid,
+    /// because the client that changed the address knew it, and may have added factors.
     ///
     /// # Errors
     /// ACTION_TOKEN_INVALID, EMAIL_TAKEN or OVERLOADED.
     pub async fn undo_email_change(&self, proof: Proof, event: Event) -> Result<(), ApiError> {
-        let MailedAction { account, details, .. } = self.accept(Template::EmailChanged, &proof, &event.client).await?;
-        let old_email = details.get(OLD_EMAIL).cloned().unwrap_or_default();
+        let MailedAction { account, details, created_at, .. } =
+            self.accept(Template::EmailChanged, &proof, &event.client).await?;
+        let email = details.get(OLD_EMAIL).cloned().unwrap_or_default();
         let unknown_password = Password::existing(Key::random().encode().to_string()).map_err(ApiError::internal)?;
         let permit = self.passwords.hashing.acquire(event.client.rate_limit_key()).await?;
-        let hash = self.passwords.hashing.hash(permit, unknown_password).await?;
+        let password_hash = self.passwords.hashing.hash(permit, unknown_password).await?;
         let restored =
-            Credentials { password_version: account.password_version + 1, ..account.with_email(old_email.clone()) };
-        let mail = self.mailer.action(Template::ResetPassword, &restored, &event.client).map(NewMail::unlimited);
-        let undone = email_changes::undo(&self.db, self.clock.now(), account, (old_email, hash), (event, mail)).await;
+            Credentials { password_version: account.password_version + 1, ..account.with_email(email.clone()) };
+        let reset = self.mailer.action(Template::ResetPassword, &restored, &event.client).map(NewMail::unlimited);
+        let notice = self.mailer.notice(Template::FactorChanged, &restored.user, &event.client);
+        let undo = Undo {
+            email,
+            password_hash,
+            factors_since: created_at - FACTOR_AGE,
+            event,
+            reset,
+            factors_changed: notice.map(NewMail::unlimited),
+        };
+        let undone = email_changes::undo(&self.db, &self.clock, account, undo).await;
         self.feed.wake();
         self.mailer.wake();
         finish(undone?, &proof)

@@ -172,8 +172,9 @@ impl Words<'_> {
                     "The email address of your Taskey account was {address}, and was changed to another one {cause}."
                 )),
                 text(
-                    "If you did not change it, restore your address. This logs out all devices and makes the \
-                 password invalid. You then get a mail with which to choose a new one:",
+                    "If you did not change it, restore your address. This logs out all devices, makes the \
+                 password invalid, and deletes the second factors that were added less than 7 days before the change, \
+                 or later. You then get a mail with which to choose a new one:",
                 ),
                 self.link("undoEmailChange"),
                 text("The link is valid for 7 days, also if the address is changed again."),

@@ -63,6 +63,17 @@ pub async fn has_logged_in_within(conn: &mut Conn, user_id: Uuid) -> Result<bool
     Ok(login.is_some())
 }
 
+/// Reports whether the log contains an event of an account and a kind after `since`.
+///
+/// # Errors
+/// If the database fails.
+pub async fn has_happened_within(conn: &mut Conn, user_id: Uuid, kind: Kind, since: Timestamp) -> Result<bool, Error> {
+    const SELECT: &str = "
+        select id from audit_events where user_id = $1 and kind = $2 and created_at > $3 limit 1";
+    let event: Option<Uuid> = conn.fetch_optional(SELECT, args![user_id, kind.name(), since]).await?;
+    Ok(event.is_some())
+}
+
 /// Adds an event of an address without an account within a transaction, to the table of failed logins, so that it takes as
 /// long as [`insert`]. It is never read.
 ///

@@ -4,17 +4,17 @@
 use aws_lc_rs::digest;
 use service_kit::{
     args,
-    clock::Timestamp,
+    clock::{Clock, Timestamp},
     db::{Conn, Db, Error},
 };
 use uuid::Uuid;
 
 use super::{
-    audit, login_attempts, mails,
+    audit, factors, login_attempts, mails,
     revocations::{RevocationReason, SessionSelector, revoke_within},
 };
 use crate::model::{
-    audit::Event,
+    audit::{Actor, Event, Kind},
     login_throttle::address_key,
     mail::{NewMail, Template},
     user::Credentials,
@@ -69,28 +69,40 @@ pub async fn change(
     or_taken(changed.await)
 }
 
-/// Restores the address of an account, which is then verified. Replaces the password hash, and revokes all sessions. Links
-/// that undo this change, or later ones, are void afterwards.
+/// What an undo of a change restores, and what is stored together with it.
+pub struct Undo {
+    /// The earlier address.
+    pub email: String,
+    /// The hash of an unknown password.
+    pub password_hash: String,
+    /// Factors that were added after this time are deleted.
+    pub factors_since: Timestamp,
+    /// The event.
+    pub event: Event,
+    /// The mail with which to choose a new password.
+    pub reset: Option<NewMail>,
+    /// The notice about deleted factors.
+    pub factors_changed: Option<NewMail>,
+}
+
+/// Restores the address of an account, which is then verified. Replaces the password hash, deletes recently added factors, and
+/// revokes all sessions, also those of personal access tokens. Links that undo this change, or later ones, are void
+/// afterwards.
 ///
 /// # Errors
 /// If the database fails.
-pub async fn undo(
-    db: &Db,
-    now: Timestamp,
-    account: Credentials,
-    (email, password_hash): (String, String),
-    records: Records,
-) -> Result<EmailChange, Error> {
+pub async fn undo(db: &Db, clock: &Clock, account: Credentials, undo: Undo) -> Result<EmailChange, Error> {
     const UPDATE: &str = "
         update users set email = $3, email_verified = true, email_version = email_version + 1,
             password_hash = $4, password_version = password_version + 1,
             updated_at = case when updated_at >= $5 then updated_at + 1 else $5 end
         where id = $1 and email_version = $2 and not disabled
             and not exists (select 1 from users others where others.email = $3 and others.id <> $1)";
+    let clock = clock.clone();
     let undone = db.write(move |conn| {
         Box::pin(async move {
-            let user_id = account.user.id;
-            let values = args![user_id, account.email_version, &email, password_hash, now];
+            let (now, user_id, email) = (clock.now(), account.user.id, undo.email.clone());
+            let values = args![user_id, account.email_version, &email, undo.password_hash.clone(), now];
             if conn.execute(UPDATE, values).await? == 0 {
                 return refusal(conn, now, user_id, &email).await;
             }
@@ -100,10 +112,28 @@ pub async fn undo(
             void_links_within(conn, user_id, &email).await?;
             let selector = SessionSelector::AllOfUser { user_id, except: None };
             revoke_within(conn, now, selector, RevocationReason::Requested).await?;
-            record(conn, now, user_id, records).await
+            delete_factors(conn, &clock, user_id, undo).await
         })
     });
     or_taken(undone.await)
+}
+
+/// Deletes the recently added factors of an account whose address was restored, and stores the records of both.
+async fn delete_factors(conn: &mut Conn, clock: &Clock, user_id: Uuid, undo: Undo) -> Result<EmailChange, Error> {
+    let Undo { factors_since, mut event, reset, factors_changed, .. } = undo;
+    let now = clock.now();
+    let deleted = factors::delete_since_within(conn, user_id, factors_since).await?;
+    for id in &deleted.ids {
+        let deletion = Event::new(clock, Kind::FactorDeleted, Actor::Owner, None, event.client.clone());
+        audit::insert(conn, now, user_id, &deletion.with_detail("factor_id", id)).await?;
+    }
+    if deleted.recovery_codes > 0 {
+        event = event.with_detail("deleted_recovery_codes", &deleted.recovery_codes);
+    }
+    if !deleted.ids.is_empty() || deleted.recovery_codes > 0 {
+        mails::insert_optional_within(conn, now, factors_changed.as_ref()).await?;
+    }
+    record(conn, now, user_id, (event, reset)).await
 }
 
 async fn record(conn: &mut Conn, now: Timestamp, user_id: Uuid, (event, mail): Records) -> Result<EmailChange, Error> {

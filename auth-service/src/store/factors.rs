@@ -13,7 +13,7 @@ use super::{
     mails, passkeys, recovery_codes, totp,
 };
 use crate::model::{
-    audit::Event,
+    audit::{Event, Kind},
     factor::{AvailableFactors, Factor, FactorUse},
     mail::NewMail,
 };
@@ -153,6 +153,35 @@ pub async fn delete_all_within(conn: &mut Conn, user_id: Uuid) -> Result<(), Err
     recovery_codes::delete_all_within(conn, user_id).await?;
     passkeys::delete_all_within(conn, user_id).await?;
     conn.execute("delete from factors where user_id = $1", args![user_id]).await.map(drop)
+}
+
+/// What [`delete_since_within`] has deleted.
+#[derive(Clone, Debug)]
+pub struct DeletedFactors {
+    /// The factors.
+    pub ids: Vec<Uuid>,
+    /// The number of recovery codes.
+    pub recovery_codes: u64,
+}
+
+/// Deletes the factors that were added to an account after `since`, and secrets that are not confirmed, within a transaction.
+/// Deletes the recovery codes, if they are newer, or no factor remains. Codes that came with a first factor are as old as
+/// the factor, so they are newer only if they were replaced.
+///
+/// # Errors
+/// If the database fails.
+pub async fn delete_since_within(conn: &mut Conn, user_id: Uuid, since: Timestamp) -> Result<DeletedFactors, Error> {
+    const DELETE_UNCONFIRMED: &str = "delete from factors where user_id = $1 and confirmed_at is null";
+    const DELETE_TOTP: &str = "delete from factors where user_id = $1 and confirmed_at > $2 returning id";
+    const DELETE_PASSKEYS: &str = "delete from passkeys where user_id = $1 and created_at > $2 returning id";
+    lock_account(conn, user_id).await?;
+    conn.execute(DELETE_UNCONFIRMED, args![user_id]).await?;
+    let mut ids: Vec<Uuid> = conn.fetch_all(DELETE_TOTP, args![user_id, since]).await?;
+    ids.extend(conn.fetch_all::<Uuid>(DELETE_PASSKEYS, args![user_id, since]).await?);
+    let are_codes_newer = audit::has_happened_within(conn, user_id, Kind::RecoveryCodesRegenerated, since).await?;
+    let is_obsolete = are_codes_newer || count_within(conn, user_id).await? == 0;
+    let recovery_codes = if is_obsolete { recovery_codes::delete_all_within(conn, user_id).await? } else { 0 };
+    Ok(DeletedFactors { ids, recovery_codes })
 }
 
 /// Uses a factor within a transaction. Returns false if it was used before, or does not exist.

@@ -68,10 +68,10 @@ pub async fn use_within(
     Ok(conn.execute(UPDATE, args![user_id, hash.as_str(), now]).await? > 0)
 }
 
-/// Deletes the codes of an account within a transaction.
+/// Deletes the codes of an account within a transaction, and returns how many there were.
 ///
 /// # Errors
 /// If the database fails.
-pub async fn delete_all_within(conn: &mut Conn, user_id: Uuid) -> Result<(), Error> {
-    conn.execute("delete from recovery_codes where user_id = $1", args![user_id]).await.map(drop)
+pub async fn delete_all_within(conn: &mut Conn, user_id: Uuid) -> Result<u64, Error> {
+    conn.execute("delete from recovery_codes where user_id = $1", args![user_id]).await
 }

@@ -1,6 +1,7 @@
 //! Second factors: authenticator apps and recovery codes, and logins with them.
 
 mod administrators;
+mod email_undo;
 mod keys;
 mod login;
 mod management;

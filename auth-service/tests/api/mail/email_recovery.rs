@@ -12,7 +12,10 @@ use super::{
     email_change::{confirm, request_change, undo},
     start, start_with, token_in,
 };
-use crate::support::{PASSWORD, Server, execute, query_string};
+use crate::{
+    personal_access_tokens::{await_acceptance, created},
+    support::{PASSWORD, Server, execute, query_string},
+};
 
 on_each_database! {
     the_undo_link_arrives_after_too_many_notices,
@@ -26,6 +29,7 @@ on_each_database! {
     an_address_is_free_when_it_can_no_longer_be_restored,
     concurrent_sign_ups_do_not_get_the_earlier_address,
     a_sign_up_does_not_reveal_that_an_address_can_be_restored,
+    an_undo_ends_personal_access_tokens,
 }
 
 const OWNER: &str = "ann@example.com";
@@ -220,5 +224,23 @@ async fn a_sign_up_does_not_reveal_that_an_address_can_be_restored(database: Tes
         assert!(mail.contains("\nSubject: You already have an account\n"), "{mail}");
     }
     undo(&server, &token).await.expect("undone");
+    server.stop().await;
+}
+
+async fn an_undo_ends_personal_access_tokens(database: TestDatabase) {
+    let (server, mailbox) = start(database).await;
+    let pair = server.sign_up_and_login(OWNER).await;
+    let before = created(&server, &pair.access_token, &["account.read"]).await.secret;
+    change_address(&server, &mailbox, &pair, THIEF).await;
+    let after = created(&server, &pair.access_token, &["account.read"]).await.secret;
+    for secret in [&before, &after] {
+        await_acceptance(&server, secret).await;
+    }
+    let token = token_in(&mailbox.await_mail(OWNER, 2).await, "undoEmailChange");
+    undo(&server, &token).await.expect("undone");
+    for secret in [&before, &after] {
+        let refused: Result<(), _> = Err(server.await_refusal(secret).await);
+        assert_refused!(refused, Unauthenticated, "TOKEN_INVALID");
+    }
     server.stop().await;
 }

@@ -2,7 +2,7 @@
 
 pub mod actions;
 mod administrators;
-mod email_change;
+pub mod email_change;
 mod email_recovery;
 mod enumeration;
 mod model;

@@ -2,6 +2,7 @@
 
 mod authenticator;
 mod counter;
+mod email_undo;
 mod model;
 mod reauthentication;
 mod registration;
