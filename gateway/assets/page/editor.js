@@ -89,7 +89,7 @@ export function openEditor({ root, row, body }, task) {
 }
 
 async function save(task, changes, { listId, scope }, etag) {
-  const query = task.recurrence && !("recurrence" in changes) ? `?scope=${scope}` : "";
+  const query = task.recurrence && !task.nextTaskId && !("recurrence" in changes) ? `?scope=${scope}` : "";
   if (Object.keys(changes).length) store.put(await update(`/v1/tasks/${task.id}${query}`, changes, etag));
   if (listId !== task.listId) store.put(await call("POST", `/v1/tasks/${task.id}:move`, { body: { listId } }));
 }

@@ -60,6 +60,8 @@ export function initRecurrence(form, parts, task) {
 /** Makes the buttons work that leave out this occurrence, and that stop the recurrence. `onDone` receives the task. */
 export function initOccurrence({ scopeField, skip, stop }, task, onDone) {
   for (const part of [scopeField, skip, stop]) part.hidden = !task.recurrence;
+  // The following occurrences exist already.
+  if (task.nextTaskId) scopeField.hidden = true;
   const act = (verb, text) => async () => onDone(await call("POST", `/v1/tasks/${task.id}:${verb}`, { body: {} }), text);
   onPress(skip, act("skip", "This date was left out."));
   onPress(stop, act("stopRecurrence", "The task no longer repeats."));

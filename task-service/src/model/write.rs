@@ -47,6 +47,15 @@ impl Write {
             | Self::StopRecurrence(target) => Some(target),
         }
     }
+
+    /// Returns the task whose recurrence the write skips, stops or changes.
+    pub(crate) fn recurrence_target(&self) -> Option<Uuid> {
+        match self {
+            Self::Update(update) if !matches!(update.recurrence, Change::Keep) => Some(update.target.id),
+            Self::SkipOccurrence(target) | Self::StopRecurrence(target) => Some(target.id),
+            _ => None,
+        }
+    }
 }
 
 /// A task to create.

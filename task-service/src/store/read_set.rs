@@ -46,6 +46,8 @@ pub(super) struct ReadSet {
     pub(super) completes_subtasks: bool,
     /// Tasks that an earlier write may make recurring.
     pub(super) made_recurring: Vec<Uuid>,
+    /// Tasks whose recurrence is skipped, stopped or changed, which depends on whether their next occurrence exists.
+    pub(super) rescheduled: Vec<Uuid>,
 }
 
 impl ReadSet {
@@ -53,6 +55,7 @@ impl ReadSet {
         let mut set = Self { is_single: writes.len() == 1, ..Self::default() };
         set.lists.insert(owner);
         for write in writes {
+            set.rescheduled.extend(write.recurrence_target());
             match write {
                 Write::Create(task) => {
                     set.create_count += 1;
@@ -120,8 +123,29 @@ pub(super) async fn read_tasks(conn: &mut Conn, owner: Uuid, now: Timestamp, set
     let tasks: Vec<TaskRow> = conn.fetch_all(sql, values).await?;
     let relatives = if set.reads_relatives { read_relatives(conn, owner, now, set).await? } else { Vec::new() };
     let mut tasks: HashMap<_, _> = tasks.into_iter().map(|task| (task.id, task)).collect();
-    let relatives = renewed::read(conn, owner, now, set, &mut tasks, relatives).await?;
+    let mut relatives = renewed::read(conn, owner, now, set, &mut tasks, relatives).await?;
+    relatives.extend(read_next_occurrences(conn, owner, now, set, &tasks).await?);
     Ok(TaskTree::new(tasks, relatives))
+}
+
+/// Reads the locations of the next occurrences of the tasks whose recurrence is changed. Reads nothing if these have none.
+async fn read_next_occurrences(
+    conn: &mut Conn,
+    owner: Uuid,
+    now: Timestamp,
+    set: &ReadSet,
+    tasks: &HashMap<Uuid, TaskRow>,
+) -> Result<Vec<Relative>, Error> {
+    let next = |id: &Uuid| tasks.get(id)?.occurrence()?.next_task_id;
+    let next: Vec<_> = set.rescheduled.iter().filter_map(next).filter(|id| !tasks.contains_key(id)).collect();
+    if next.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut select = QueryBuilder::new(format!("select {} from tasks", RELATIVE_COLUMNS.join(", ")));
+    select.push(" where owner_id = ").push_bind(owner).push(" and id in ").push_ids(next.iter().copied());
+    select.push(" and (purge_time is null or purge_time > ").push_bind(now).push(")");
+    let (sql, values) = select.build_with_cache(next.len() == 1);
+    conn.fetch_all(sql, values).await
 }
 
 /// Reads the locations of the tasks that the writes name, of their ancestors and of their descendants.

@@ -131,7 +131,7 @@ impl WorkingSet {
             return Err(task_not_recurring("the task does not recur").into());
         };
         if let Some(next) = occurrence.next_task_id {
-            return Err(superseded(next).into());
+            return Err(if self.is_active(next) { superseded(next) } else { next_deleted(next) }.into());
         }
         if task.complete_time.is_some() {
             return Err(task_not_recurring("the task is completed; reopen it first").into());
@@ -151,12 +151,19 @@ impl WorkingSet {
 
     /// Removes the recurrence of a task.
     pub(super) fn stop_recurrence(&mut self, target: Target) -> Result<Uuid, WriteError> {
-        match self.active_task(target)?.occurrence().map(|occurrence| occurrence.next_task_id) {
+        match self.active_task(target)?.occurrence() {
             None => {}
-            Some(Some(next)) => return Err(superseded(next).into()),
-            Some(None) => self.change(target.id, |task| task.recurrence = None),
+            Some(occurrence) => match self.active_next(&occurrence) {
+                Some(next) => return Err(superseded(next).into()),
+                None => self.change(target.id, |task| task.recurrence = None),
+            },
         }
         Ok(target.id)
+    }
+
+    /// Returns the next occurrence, which an earlier completion has created, unless it was deleted.
+    pub(super) fn active_next(&self, occurrence: &Occurrence) -> Option<Uuid> {
+        occurrence.next_task_id.filter(|id| self.is_active(*id))
     }
 }
 
@@ -179,6 +186,14 @@ pub(super) fn series_zone<'t>(task: &'t TaskRow, occurrence: &'t Occurrence) -> 
 
 fn superseded(next: Uuid) -> ApiError {
     task_not_recurring("the next occurrence exists already").metadata("next_task_id", next)
+}
+
+/// No other next occurrence is created, because the deleted one can be restored.
+fn next_deleted(next: Uuid) -> ApiError {
+    task_not_recurring(
+        "the next occurrence was deleted, and no other one is created; stop the recurrence or set a new one",
+    )
+    .metadata("next_task_id", next)
 }
 
 fn too_many_days() -> WriteError {

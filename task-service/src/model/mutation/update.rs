@@ -24,7 +24,8 @@ impl WorkingSet {
         let id = task.id;
         if update.has_changes() {
             let mut searches = self.searches.clone();
-            let recurrence = updated_recurrence(task, &update, new_id, &mut searches)?;
+            let has_next = task.occurrence().is_some_and(|occurrence| self.active_next(&occurrence).is_some());
+            let recurrence = updated_recurrence(task, &update, new_id, has_next, &mut searches)?;
             self.searches = searches;
             self.change(id, |task| {
                 apply_update(task, update, new_id);
@@ -67,23 +68,27 @@ fn apply_update(task: &mut TaskRow, update: TaskUpdate, new_id: Uuid) {
     }
 }
 
-/// Returns the stored recurrence of a task after an update. A new series has the id `series_id`.
+/// Returns the stored recurrence of a task after an update. A new series has the id `series_id`. `has_next` says whether the
+/// next occurrence exists; a task whose next occurrence was deleted can leave its series, which ends there.
 fn updated_recurrence(
     before: &TaskRow,
     update: &TaskUpdate,
     series_id: Uuid,
+    has_next: bool,
     searches: &mut SearchBudget,
 ) -> Result<Option<String>, WriteError> {
     let occurrence = before.occurrence();
-    let is_superseded = occurrence.as_ref().is_some_and(|occurrence| occurrence.next_task_id.is_some());
-    let late = || invalid_field("task.recurrence", "must not change after the next occurrence was created");
+    let late = || {
+        let text = "must not change after the next occurrence was created; change the recurrence of that task";
+        invalid_field("task.recurrence", text)
+    };
     let of_one = || {
         let text = "must not be SCOPE_THIS if recurrence is updated, which also applies to the following occurrences";
         invalid_field("scope", text)
     };
     let recurrence = match (&update.recurrence, &before.recurrence) {
         (Change::Clear, Some(_)) if update.scope == UpdateScope::This => return Err(of_one()),
-        (Change::Clear, Some(_)) if is_superseded => return Err(late()),
+        (Change::Clear, Some(_)) if has_next => return Err(late()),
         (Change::Clear, _) | (Change::Keep, None) => return Ok(None),
         (Change::Set(recurrence), _) => Some(recurrence),
         (Change::Keep, Some(_)) => None,
@@ -99,9 +104,15 @@ fn updated_recurrence(
     if changed.is_some() && update.scope == UpdateScope::This {
         return Err(of_one());
     }
-    if is_superseded {
-        return if changed.is_some() { Err(late()) } else { Ok(before.recurrence.clone()) };
-    }
+    let occurrence = match occurrence {
+        Some(occurrence) if occurrence.next_task_id.is_some() => match changed {
+            None if update.scope == UpdateScope::Following => return Err(no_following()),
+            None => return Ok(before.recurrence.clone()),
+            Some(_) if has_next => return Err(late()),
+            Some(_) => None,
+        },
+        occurrence => occurrence,
+    };
     let slot = after.slot().ok_or_else(|| invalid_field("task.recurrence", REQUIRES_DUE))?;
     let moves_due = (&before.due_date, before.due_time) != (&after.due_date, after.due_time);
     let is_restarted = changed.is_some() || (moves_due && update.scope == UpdateScope::Following);
@@ -137,6 +148,11 @@ fn record_originals(originals: &mut Originals, before: &TaskRow, update: &TaskUp
     record(priority, update.priority.is_some(), update.scope, || before.priority);
     record(time_zone, update.time_zone.is_some(), update.scope, || before.time_zone.clone());
     record(labels, update.labels.is_some(), update.scope, || before.labels.clone());
+}
+
+fn no_following() -> WriteError {
+    let text = "must not be SCOPE_FOLLOWING after the next occurrence was created; update the open occurrence instead";
+    invalid_field("scope", text)
 }
 
 fn invalid_rule(description: &'static str) -> WriteError {

@@ -177,7 +177,8 @@ async fn read_lists(conn: &mut Conn, members: &mut [&mut Member<'_>]) -> Result<
 
 impl Member<'_> {
     /// Applies the write. Returns `None` if it must be executed alone, because it also removes rows of an account at its
-    /// limits, is the first with an entry in the history of a task, or completes a recurring task.
+    /// limits, is the first with an entry in the history of a task, completes a recurring task, or changes the recurrence of
+    /// a task that has a next occurrence.
     pub(super) fn decide(self) -> Option<Result<(Rows, Diff), NotCommitted<Rows>>> {
         let Self { mutation, write, counter, response, task, lists } = self;
         let created = i64::from(matches!(write, Write::Create(_)));
@@ -185,7 +186,8 @@ impl Member<'_> {
             || counter.tombstones > mutation.max_deleted;
         let recurs =
             matches!(write, Write::Complete { .. }) && task.as_ref().is_some_and(|task| task.recurrence.is_some());
-        if is_at_limit || recurs {
+        let has_next = || task.as_ref()?.occurrence()?.next_task_id;
+        if is_at_limit || recurs || (write.recurrence_target().is_some() && has_next().is_some()) {
             return None;
         }
         let request = mutation.options.request.as_ref();

@@ -179,11 +179,15 @@ impl Model {
 
     pub(super) fn stop(&mut self, number: Number, task: &Task) -> Result<(), Reason> {
         let Some(series) = &task.series else { return Ok(()) };
-        if series.next.is_some() {
+        if self.has_active_next(series) {
             return Err("TASK_NOT_RECURRING");
         }
         self.touch(number).series = None;
         Ok(())
+    }
+
+    fn has_active_next(&self, series: &Series) -> bool {
+        series.next.is_some_and(|next| self.is_active(next))
     }
 
     pub(super) fn update(&mut self, number: Number, fields: &Fields, mask: &Mask, scope: Scope) -> Result<(), Reason> {
@@ -192,6 +196,7 @@ impl Model {
             return Ok(());
         }
         let before = self.tasks[number].clone();
+        let has_next = before.series.as_ref().is_some_and(|series| self.has_active_next(series));
         let task = self.touch(number);
         if is_set("title") {
             task.title = fields.title;
@@ -218,13 +223,13 @@ impl Model {
         if is_set("labels") {
             task.labels.clone_from(&fields.labels);
         }
-        let keeps_series = |series: &Series| scope == Scope::This || series.next.is_some();
+        let keeps_series = before.series.is_some() && (scope == Scope::This || has_next);
         task.series = match (is_set("recurrence"), fields.rule) {
-            (true, None) if before.series.as_ref().is_some_and(keeps_series) => return Err("VALIDATION_FAILED"),
+            (true, None) if keeps_series => return Err("VALIDATION_FAILED"),
             (true, None) => None,
-            (true, Some(rule)) => Some(updated_series(&before, task, Some(rule), scope, is_set)?),
+            (true, Some(rule)) => Some(updated_series(&before, task, Some(rule), scope, has_next, is_set)?),
             (false, _) if before.series.is_none() => None,
-            (false, _) => Some(updated_series(&before, task, None, scope, is_set)?),
+            (false, _) => Some(updated_series(&before, task, None, scope, has_next, is_set)?),
         };
         Ok(())
     }
@@ -245,12 +250,14 @@ fn is_updated(fields: &Fields, mask: &Mask, field: &str) -> bool {
     }
 }
 
-/// Returns the series of a task after an update of these fields, which may set a rule.
+/// Returns the series of a task after an update of these fields, which may set a rule. `has_next` says whether the next
+/// occurrence exists and is not deleted.
 fn updated_series(
     before: &Task,
     after: &Task,
     rule: Option<Rule>,
     scope: Scope,
+    has_next: bool,
     is_set: impl Fn(&str) -> bool,
 ) -> Result<Series, Reason> {
     let changed = rule.filter(|rule| before.series.as_ref().is_none_or(|series| series.rule != *rule));
@@ -258,10 +265,15 @@ fn updated_series(
         return Err("VALIDATION_FAILED");
     }
     if let Some(series) = before.series.as_ref().filter(|series| series.next.is_some()) {
-        return if changed.is_some() { Err("VALIDATION_FAILED") } else { Ok(series.clone()) };
+        match changed {
+            Some(_) if has_next => return Err("VALIDATION_FAILED"),
+            Some(_) => {}
+            None if scope == Scope::Following => return Err("VALIDATION_FAILED"),
+            None => return Ok(series.clone()),
+        }
     }
     let slot = after.slot().ok_or("VALIDATION_FAILED")?;
-    let Some(mut series) = before.series.clone() else {
+    let Some(mut series) = before.series.clone().filter(|series| series.next.is_none()) else {
         return Ok(Series::new(changed.expect("the task did not recur"), slot));
     };
     let Originals { title, notes, priority, zone, labels } = &mut series.originals;

@@ -12,6 +12,7 @@ use crate::support::{Service, User, titled};
 
 mod batch;
 mod completion;
+mod deleted;
 mod late;
 mod model;
 mod races;
