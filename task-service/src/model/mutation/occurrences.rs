@@ -167,14 +167,16 @@ impl WorkingSet {
     }
 }
 
-/// Sets what distinguishes an occurrence from the one before it.
+/// Sets what distinguishes an occurrence from the one before it. The reminders that it takes over are relative to its due
+/// date, and have not fired.
 fn follow(task: &mut TaskRow, originals: &Originals, next: &Occurrence) {
-    let Originals { title, notes, priority, time_zone, labels } = originals.clone();
+    let Originals { title, notes, priority, time_zone, labels, reminders } = originals.clone();
     task.title = title.unwrap_or_else(|| std::mem::take(&mut task.title));
     task.notes = notes.unwrap_or_else(|| std::mem::take(&mut task.notes));
     task.priority = priority.unwrap_or(task.priority);
     task.time_zone = time_zone.unwrap_or_else(|| std::mem::take(&mut task.time_zone));
     task.labels = labels.unwrap_or_else(|| std::mem::take(&mut task.labels));
+    task.reminders = reminders.unwrap_or_else(|| reminder::renew(&task.reminders));
     task.set_due(next.schedule.slot);
     task.recurrence = Some(next.to_stored());
 }

@@ -142,12 +142,13 @@ fn record_originals(originals: &mut Originals, before: &TaskRow, update: &TaskUp
             UpdateScope::Unspecified | UpdateScope::Following => *original = None,
         }
     }
-    let Originals { title, notes, priority, time_zone, labels } = originals;
+    let Originals { title, notes, priority, time_zone, labels, reminders } = originals;
     record(title, update.title.is_some(), update.scope, || before.title.clone());
     record(notes, update.notes.is_some(), update.scope, || before.notes.clone());
     record(priority, update.priority.is_some(), update.scope, || before.priority);
     record(time_zone, update.time_zone.is_some(), update.scope, || before.time_zone.clone());
     record(labels, update.labels.is_some(), update.scope, || before.labels.clone());
+    record(reminders, update.reminders.is_some(), update.scope, || reminder::renew(&before.reminders));
 }
 
 fn no_following() -> WriteError {

@@ -143,6 +143,9 @@ pub(crate) struct Originals {
     pub(crate) time_zone: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) labels: Option<String>,
+    /// Only the relative reminders, as the next occurrence has them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) reminders: Option<String>,
 }
 
 /// The number of digits of a series id and of a number in the stored form. The unique index has these.

@@ -14,6 +14,7 @@ use crate::support::{Service, User, WAIT_TIMEOUT, pause, titled};
 mod changes;
 mod due;
 mod firing;
+mod occurrences;
 mod replicas;
 mod requests;
 
