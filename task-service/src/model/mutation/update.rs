@@ -115,21 +115,24 @@ fn updated_recurrence(
     };
     let slot = after.slot().ok_or_else(|| invalid_field("task.recurrence", REQUIRES_DUE))?;
     let moves_due = (&before.due_date, before.due_time) != (&after.due_date, after.due_time);
-    let is_restarted = changed.is_some() || (moves_due && update.scope == UpdateScope::Following);
     let Some(mut occurrence) = occurrence else {
         let Some(recurrence) = changed else { return Ok(None) };
         recurrence.check(slot, &after.time_zone, searches).map_err(invalid_rule)?;
         return Ok(occurrences::first(&after, recurrence, series_id));
     };
+    // This occurrence may have another time zone than the series.
+    let zone_before = occurrences::series_zone(before, &occurrence).to_owned();
     record_originals(&mut occurrence.schedule.originals, before, update);
-    if is_restarted {
-        let recurrence = changed.unwrap_or_else(|| occurrence.schedule.recurrence.clone());
-        // This occurrence may have another time zone than the series.
-        let zone = occurrences::series_zone(&after, &occurrence);
-        let slot = after.slot_in(zone).unwrap_or(slot);
-        recurrence.check(slot, zone, searches).map_err(invalid_rule)?;
-        occurrence = occurrence.restart(recurrence, slot);
+    let zone = occurrences::series_zone(&after, &occurrence).to_owned();
+    occurrence = occurrence.move_to_zone(&zone_before, &zone);
+    let recurrence = changed.unwrap_or_else(|| occurrence.schedule.recurrence.clone());
+    let changes_rule = recurrence.rule != occurrence.schedule.recurrence.rule;
+    if changes_rule || (moves_due && update.scope == UpdateScope::Following) {
+        let slot = after.slot_in(&zone).unwrap_or(slot);
+        recurrence.check(slot, &zone, searches).map_err(invalid_rule)?;
+        occurrence = occurrence.restart(slot);
     }
+    occurrence.schedule.recurrence = recurrence;
     Ok(Some(occurrence.to_stored()))
 }
 

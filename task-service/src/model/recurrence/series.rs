@@ -159,10 +159,20 @@ impl Occurrence {
         Self { series_id, number: 1, next_task_id: None, schedule }
     }
 
-    /// Returns this occurrence with a new anchor and a checked recurrence.
-    pub(crate) fn restart(self, recurrence: Recurrence, slot: Slot) -> Self {
-        let schedule = Schedule { recurrence, anchor: slot, anchor_number: self.number, slot, ..self.schedule };
+    /// Returns this occurrence with a new anchor, from which the recurrence is checked.
+    pub(crate) fn restart(self, slot: Slot) -> Self {
+        let schedule = Schedule { anchor: slot, anchor_number: self.number, slot, ..self.schedule };
         Self { schedule, ..self }
+    }
+
+    /// Returns this occurrence after the time zone of the series has changed. A due time is an instant, so this and the
+    /// following occurrences are at its time of day in the new zone, unless the rule has hours of its own.
+    pub(crate) fn move_to_zone(self, before: &str, after: &str) -> Self {
+        if before == after {
+            return self;
+        }
+        let moved = self.schedule.moved_to_zone(&time_zone(before), &time_zone(after));
+        Self { schedule: moved.unwrap_or(self.schedule), ..self }
     }
 
     /// Returns the occurrence that follows when this one ends, or `None` if the rule has ended. `zone` is the time zone of
@@ -219,6 +229,17 @@ impl Occurrence {
 }
 
 impl Schedule {
+    fn moved_to_zone(&self, before: &TimeZone, after: &TimeZone) -> Option<Self> {
+        let (Slot::Time(anchor), Slot::Time(slot)) = (self.anchor, self.slot) else { return None };
+        if !self.recurrence.rule.by_hour.is_empty() {
+            return None;
+        }
+        let moved = after.to_datetime(before.to_timestamp(slot).ok()?);
+        // Not to its own instant: clock changes between the anchor and this occurrence would count.
+        let anchor = anchor.checked_add(moved.duration_since(slot)).ok()?;
+        Some(Self { anchor: Slot::Time(anchor), slot: Slot::Time(moved), ..self.clone() })
+    }
+
     /// Returns the first slot after this one or, with [`CatchUp::Skip`], the first of these that is not overdue.
     fn next_by_anchor(&self, zone: &TimeZone, now: jiff::Timestamp, searches: &mut SearchBudget) -> Option<Slot> {
         let Recurrence { rule, catch_up, .. } = &self.recurrence;

@@ -94,6 +94,16 @@ impl Series {
         Recurrence { rrule, basis: Basis::Due.into(), catch_up: CatchUp::Skip.into() }
     }
 
+    /// Follows an update of the time zone of the series.
+    fn move_to_zone(&mut self, before: &str, after: &str) {
+        for slot in [&mut self.anchor, &mut self.slot] {
+            if let Slot::Time(time) = slot {
+                // The clocks of these zones do not change.
+                *time = time_zone(after).to_datetime(time_zone(before).to_timestamp(*time).expect("near"));
+            }
+        }
+    }
+
     /// Returns the day of the occurrence by the rule.
     pub(super) fn date(&self) -> String {
         match self.slot {
@@ -276,12 +286,15 @@ fn updated_series(
     let Some(mut series) = before.series.clone().filter(|series| series.next.is_none()) else {
         return Ok(Series::new(changed.expect("the task did not recur"), slot));
     };
+    let zone_before = series.originals.zone.unwrap_or(before.zone);
     let Originals { title, notes, priority, zone, labels } = &mut series.originals;
     record(title, is_set("title"), scope, || before.title);
     record(notes, is_set("notes"), scope, || before.notes);
     record(priority, is_set("priority"), scope, || before.priority);
     record(zone, is_set("time_zone"), scope, || before.zone);
     record(labels, is_set("labels"), scope, || before.labels.clone());
+    let zone = zone.unwrap_or(after.zone);
+    series.move_to_zone(zone_before, zone);
     let is_moved = (&before.date, before.time) != (&after.date, after.time);
     if changed.is_some() || (is_moved && scope == Scope::Following) {
         (series.rule, series.anchor, series.slot) = (changed.unwrap_or(series.rule), slot, slot);

@@ -12,6 +12,8 @@ on_each_database!(
     texts_apply_to_the_following_occurrences_by_default,
     texts_of_one_occurrence_do_not_apply_to_the_following_ones,
     time_zone_of_one_occurrence_does_not_apply_to_the_following_ones,
+    a_new_time_zone_keeps_the_due_times,
+    a_new_time_zone_moves_the_anchor_by_the_time_of_this_occurrence,
     a_new_anchor_is_in_the_time_zone_of_the_series,
     skip_restores_what_was_changed_for_the_skipped_occurrence,
     scope_must_fit_the_recurrence,
@@ -115,10 +117,64 @@ async fn time_zone_of_one_occurrence_does_not_apply_to_the_following_ones(databa
     ann.update_in(Scope::This, in_zone("Asia/Tokyo", &task)).await.expect("an update");
     let next = ann.advance(&task).await;
     assert_eq!((next.due_time, &next.time_zone[..]), (time("2090-01-03T08:00:00Z"), "Europe/Berlin"));
-    // At 9:00 in the new zone from then on.
+    // At 17:00 in the new zone from then on.
     ann.update_in(Scope::Following, in_zone("Asia/Tokyo", &next)).await.expect("an update");
     let next = ann.advance(&next).await;
-    assert_eq!((next.due_time, &next.time_zone[..]), (time("2090-01-04T00:00:00Z"), "Asia/Tokyo"));
+    assert_eq!((next.due_time, &next.time_zone[..]), (time("2090-01-04T08:00:00Z"), "Asia/Tokyo"));
+}
+
+/// Returns a task that is due at a time, and recurs.
+fn timed(due_time: &str, rrule: &str) -> Task {
+    Task { due_time: Some(due_time.parse().expect("a time")), recurrence: Some(rule(rrule)), ..titled("Call") }
+}
+
+async fn a_new_time_zone_keeps_the_due_times(database: TestDatabase) {
+    let service = Service::start(&database).await;
+    let ann = service.user();
+    let time = |text: &str| Some(text.parse().expect("a time"));
+    let zone = "America/New_York";
+    for scope in [Scope::Unspecified, Scope::Following] {
+        for (rrule, due_time, expected) in [
+            ("FREQ=DAILY", "2090-01-02T12:00:00Z", ["2090-01-03T12:00:00Z", "2090-01-04T12:00:00Z"]),
+            // At 9:00 in New York, whose clocks change on March 12, at 2:00.
+            ("FREQ=DAILY", "2090-03-11T14:00:00Z", ["2090-03-12T13:00:00Z", "2090-03-13T13:00:00Z"]),
+            // The last day of the month in New York.
+            ("FREQ=MONTHLY", "2090-04-01T01:00:00Z", ["2090-05-01T01:00:00Z", "2090-06-01T01:00:00Z"]),
+            // Sundays in New York.
+            ("FREQ=WEEKLY", "2090-01-02T01:00:00Z", ["2090-01-09T01:00:00Z", "2090-01-16T01:00:00Z"]),
+            ("FREQ=DAILY;BYHOUR=9", "2090-01-02T09:00:00Z", ["2090-01-03T14:00:00Z", "2090-01-04T14:00:00Z"]),
+        ] {
+            let task = ann.create(timed(due_time, rrule)).await.expect("the task is created");
+            let moved = Task { id: task.id.clone(), time_zone: zone.to_owned(), ..Task::default() };
+            let updated = ann.update_in(scope, moved).await.expect("an update");
+            assert_eq!((updated.due_time, &updated.series_id), (task.due_time, &task.series_id));
+            let next = ann.advance(&updated).await;
+            let skipped = ann.skip(&next.id).await.expect("a skip");
+            assert_eq!([next.due_time, skipped.due_time], expected.map(time), "{rrule} {due_time}");
+        }
+    }
+}
+
+async fn a_new_time_zone_moves_the_anchor_by_the_time_of_this_occurrence(database: TestDatabase) {
+    let service = Service::start(&database).await;
+    let ann = service.user();
+    let time = |text: &str| Some(text.parse().expect("a time"));
+    // At 9:00 in Berlin, on the last day of the month.
+    let january =
+        Task { time_zone: "Europe/Berlin".to_owned(), ..timed("2090-01-31T08:00:00Z", "FREQ=MONTHLY;COUNT=6") };
+    let january = ann.create(january).await.expect("the task is created");
+    let april = ann.advance(&ann.advance(&ann.advance(&january).await).await).await;
+    assert_eq!(april.due_time, time("2090-04-30T07:00:00Z"));
+    // This occurrence is later than the others.
+    let later = Task { due_time: time("2090-04-30T09:00:00Z"), ..due(&april.id, "") };
+    ann.update_in(Scope::This, later).await.expect("an update");
+    let in_tokyo = Task { time_zone: "Asia/Tokyo".to_owned(), ..due(&april.id, "") };
+    ann.update_in(Scope::Unspecified, in_tokyo).await.expect("an update");
+    let may = ann.advance(&april).await;
+    assert_eq!(may.due_time, time("2090-05-31T07:00:00Z"), "16:00 in Tokyo");
+    let june = ann.advance(&may).await;
+    assert_eq!(june.due_time, time("2090-06-30T07:00:00Z"));
+    assert_eq!(ann.complete(&june.id, "").await.expect("a completion").next_task_id, "", "it is the sixth");
 }
 
 async fn a_new_anchor_is_in_the_time_zone_of_the_series(database: TestDatabase) {

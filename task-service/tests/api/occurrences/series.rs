@@ -22,6 +22,7 @@ on_each_database!(
     recurrence_cannot_be_cleared_after_the_next_occurrence_was_created,
     update_can_set_single_fields_of_the_recurrence,
     update_that_repeats_the_recurrence_changes_nothing,
+    basis_and_catch_up_do_not_change_the_anchor,
     skipped_occurrence_becomes_the_next_one,
     stopped_recurrence_has_no_next_occurrence,
     tasks_without_an_occurrence_to_skip_are_refused,
@@ -157,6 +158,36 @@ async fn update_that_repeats_the_recurrence_changes_nothing(database: TestDataba
     let renamed = Task { title: "Renamed".to_owned(), ..completed.clone() };
     let renamed = ann.update(renamed, &["*"]).await.expect("an update");
     assert_eq!((&renamed.title[..], renamed.next_task_id), ("Renamed", completed.next_task_id));
+}
+
+async fn basis_and_catch_up_do_not_change_the_anchor(database: TestDatabase) {
+    let service = Service::start(&database).await;
+    let ann = service.user();
+    for (mask, changes) in [
+        ("recurrence.catch_up", &[stored("", Basis::Due, CatchUp::Each)][..]),
+        ("recurrence.basis", &[stored("", Basis::Completion, CatchUp::Skip), stored("", Basis::Due, CatchUp::Skip)]),
+    ] {
+        let task = ann.make_recurring("2090-01-31", "FREQ=MONTHLY;COUNT=3").await;
+        let february = ann.advance(&task).await;
+        for recurrence in changes {
+            let changed = Task { id: february.id.clone(), recurrence: Some(recurrence.clone()), ..Task::default() };
+            let updated = ann.update(changed, &[mask]).await.expect("an update");
+            let expected = Recurrence { rrule: "FREQ=MONTHLY;COUNT=3".to_owned(), ..recurrence.clone() };
+            assert_eq!(
+                (updated.recurrence, updated.occurrence_date),
+                (Some(expected), february.occurrence_date.clone())
+            );
+        }
+        let march = ann.advance(&february).await;
+        assert_eq!(march.due_date, "2090-03-31", "{mask}");
+        assert_eq!(ann.complete(&march.id, "").await.expect("a completion").next_task_id, "", "it is the third");
+    }
+    // With a new rule, the anchor is the current due date.
+    let february = ann.advance(&ann.make_recurring("2090-01-31", "FREQ=MONTHLY").await).await;
+    let changed =
+        Task { id: february.id.clone(), recurrence: Some(rule("FREQ=MONTHLY;INTERVAL=2")), ..Task::default() };
+    ann.update(changed, &["recurrence"]).await.expect("an update");
+    assert_eq!(ann.advance(&february).await.due_date, "2090-04-28");
 }
 
 async fn skipped_occurrence_becomes_the_next_one(database: TestDatabase) {
