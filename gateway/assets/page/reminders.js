@@ -56,7 +56,9 @@ export function initReminders(form, parts, task) {
   });
   notify.addEventListener("click", () => askForNotifications().then(show));
   show();
-  return () => (JSON.stringify(reminders) === before ? undefined : reminders);
+  // Without the state of the reminders, which may have changed in the meantime and which an update cannot change.
+  const sent = ({ id, remindTime, beforeDue }) => ({ id, remindTime, beforeDue });
+  return () => (JSON.stringify(reminders) === before ? undefined : reminders.map(sent));
 }
 
 /** Returns when a reminder fires, as text. */

@@ -40,7 +40,7 @@ pub(crate) struct NewReminder {
     /// The id of an existing reminder of the task, or one that the client has chosen.
     pub(crate) id: Option<Uuid>,
     pub(crate) schedule: Schedule,
-    /// The other fields, which only imports set.
+    /// The output-only fields. Only imports set them; in updates, they repeat the current values.
     pub(crate) imported: Reminder,
 }
 
@@ -164,6 +164,26 @@ pub(crate) fn replace(stored: &str, wanted: &[NewReminder], new_id: Uuid, is_imp
         kept.copied().unwrap_or_else(|| Reminder::new(id, wanted.schedule))
     });
     to_stored(&reminders.collect::<Vec<_>>())
+}
+
+/// Returns the index of the first reminder of an update that has an output-only field with another value than the current
+/// one, and the name of that field. An update can leave these fields out.
+pub(crate) fn first_changed_output(stored: &str, wanted: &[NewReminder]) -> Option<(usize, &'static str)> {
+    type Output = (&'static str, fn(&Reminder) -> Option<Timestamp>);
+    let times: [Output; 3] = [
+        ("snooze_time", |reminder| reminder.snooze_time),
+        ("fire_time", |reminder| reminder.fire_time),
+        ("acknowledge_time", |reminder| reminder.acknowledge_time),
+    ];
+    let existing: Vec<_> = parse(stored).collect();
+    wanted.iter().enumerate().find_map(|(index, wanted)| {
+        let current = existing.iter().find(|reminder| Some(reminder.id) == wanted.id);
+        let sent = &wanted.imported;
+        let is_changed = |(_, time): &&Output| time(sent).is_some() && time(sent) != current.and_then(time);
+        let changed_time = times.iter().find(is_changed).map(|(name, _)| *name);
+        let is_late_changed = sent.is_late && !current.is_some_and(|current| current.is_late);
+        changed_time.or(is_late_changed.then_some("late")).map(|name| (index, name))
+    })
 }
 
 /// Returns the stored text of the reminders of the next occurrence of a task: the relative ones, which have not fired.

@@ -13,7 +13,8 @@ use crate::model::{
 const MIN_BEFORE_DUE: i64 = -86_399;
 const MAX_BEFORE_DUE: i64 = 366 * 24 * 3600;
 
-/// Parses the reminders of a task at this path. Fields that the server sets are ignored (AIP-203).
+/// Parses the reminders of a task at this path. The fields that the server sets are used by imports, and compared with the
+/// current ones in updates; otherwise, they are ignored (AIP-203).
 pub(crate) fn parse(path: &str, reminders: &[Reminder], violations: &mut Violations) -> Option<Vec<NewReminder>> {
     if reminders.len() > MAX_REMINDERS {
         violations.add(path, "must be at most 5 reminders");
@@ -35,7 +36,7 @@ pub(crate) fn parse(path: &str, reminders: &[Reminder], violations: &mut Violati
     (parsed.len() == reminders.len()).then_some(parsed)
 }
 
-/// Returns the reminder with the fields that only imports set.
+/// Returns the reminder with the fields that the server sets.
 fn imported(reminder: &Reminder, schedule: Schedule) -> model::Reminder {
     model::Reminder {
         id: Uuid::nil(),

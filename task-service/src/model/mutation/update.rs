@@ -21,6 +21,10 @@ impl WorkingSet {
         if let Some(path) = update.repeated.first_difference(task) {
             return Err(invalid_field(path, CANNOT_BE_CHANGED));
         }
+        let reminders = update.reminders.as_deref().unwrap_or_default();
+        if let Some((index, field)) = reminder::first_changed_output(&task.reminders, reminders) {
+            return Err(invalid_field(format!("task.reminders[{index}].{field}"), CANNOT_BE_CHANGED));
+        }
         let id = task.id;
         if update.has_changes() {
             let mut searches = self.searches.clone();

@@ -1,13 +1,16 @@
 //! Changes of reminders by updates, and their history.
 
-use service_kit::{on_each_database, testing::TestDatabase};
-use taskey_proto::task::v1::{FileFormat, Task};
+use service_kit::{assert_refused, on_each_database, testing::TestDatabase};
+use taskey_proto::task::v1::{
+    FileFormat, Reminder, Task, UpdateTaskRequest, batch_write_tasks_request::write::Write as Kind,
+};
 
 use super::{SOON, at, before_due, time, with};
-use crate::support::Service;
+use crate::support::{Service, User};
 
 on_each_database!(
     an_update_keeps_the_reminders_whose_ids_and_times_it_repeats,
+    an_update_cannot_change_the_output_only_fields_of_reminders,
     changes_of_reminders_are_in_the_history,
     exports_contain_reminders,
     imports_keep_reminders_and_do_not_fire_them_again,
@@ -20,7 +23,7 @@ async fn an_update_keeps_the_reminders_whose_ids_and_times_it_repeats(database: 
     let created = ann.create(with(vec![at(now), at(now)])).await.expect("a task");
     let fired = ann.task_after_firings(&created.id, 2).await;
     let [kept, moved] = &fired.reminders[..] else { panic!("{fired:?}") };
-    let later = taskey_proto::task::v1::Reminder { time: at(now + SOON).time, ..moved.clone() };
+    let later = Reminder { time: at(now + SOON).time, ..moved.clone() };
     let update = Task { reminders: vec![before_due(60), later, kept.clone()], ..created.clone() };
     let updated = ann.update(Task { etag: String::new(), ..update }, &["reminders"]).await.expect("updated");
     let ids: Vec<_> = updated.reminders.iter().map(|reminder| &reminder.id).collect();
@@ -30,6 +33,65 @@ async fn an_update_keeps_the_reminders_whose_ids_and_times_it_repeats(database: 
     assert_eq!(updated.reminders[1].fire_time, None, "it has another time");
     let cleared = ann.update(Task { id: created.id, ..Task::default() }, &["reminders"]).await.expect("updated");
     assert_eq!(cleared.reminders, []);
+}
+
+/// Returns an update of the reminders of a task.
+fn update_of(task: &Task, reminders: Vec<Reminder>) -> UpdateTaskRequest {
+    let update_mask = Some(prost_types::FieldMask { paths: vec!["reminders".to_owned()] });
+    let task = Some(Task { id: task.id.clone(), reminders, ..Task::default() });
+    UpdateTaskRequest { task, update_mask, ..UpdateTaskRequest::default() }
+}
+
+/// Returns a task with a reminder that has fired late and was acknowledged, and with a snoozed one.
+async fn make_reminded(service: &Service, user: &User) -> Task {
+    let now = service.clock.now();
+    let task = user.create(with(vec![at(time("2020-05-01T09:00:00Z")), at(now + SOON)])).await.expect("a task");
+    user.task_after_firings(&task.id, 1).await;
+    user.acknowledge(&task, 0).await.expect("acknowledged");
+    user.snooze(&task, 1, now + 2 * SOON).await.expect("snoozed")
+}
+
+async fn an_update_cannot_change_the_output_only_fields_of_reminders(database: TestDatabase) {
+    let service = Service::start(&database).await;
+    let ann = service.user();
+    let task = make_reminded(&service, &ann).await;
+    let [fired, snoozed] = &task.reminders[..] else { panic!("{task:?}") };
+    let other = Some(time("2030-05-01T09:00:00Z").into());
+    assert!(fired.late && fired.acknowledge_time.is_some() && snoozed.snooze_time.is_some(), "{task:?}");
+    for (index, changed, field) in [
+        (0, Reminder { acknowledge_time: other, ..fired.clone() }, "acknowledge_time"),
+        (0, Reminder { fire_time: other, ..fired.clone() }, "fire_time"),
+        (0, Reminder { snooze_time: other, ..fired.clone() }, "snooze_time"),
+        (1, Reminder { snooze_time: other, ..snoozed.clone() }, "snooze_time"),
+        (1, Reminder { late: true, ..snoozed.clone() }, "late"),
+        (1, Reminder { acknowledge_time: other, ..snoozed.clone() }, "acknowledge_time"),
+        // A new reminder has none of these fields.
+        (1, Reminder { fire_time: fired.fire_time, ..before_due(60) }, "fire_time"),
+        (1, Reminder { id: ann.new_id(), late: true, ..before_due(60) }, "late"),
+    ] {
+        let mut reminders = task.reminders.clone();
+        reminders[index] = changed;
+        let path = format!("task.reminders[{index}].{field}");
+        let update = update_of(&task, reminders);
+        let refused = ann.client.clone().update_task(update.clone()).await;
+        assert_refused!(refused, InvalidArgument, "VALIDATION_FAILED", &path);
+        let refused = ann.batch([Kind::Update(update)]).await;
+        assert_refused!(refused, InvalidArgument, "VALIDATION_FAILED", format!("writes[0].update.{path}"));
+    }
+    assert_eq!(ann.get(&task.id).await.expect("it exists"), task);
+
+    // The current values, or none at all, are accepted, in any order.
+    let without_outputs =
+        |reminder: &Reminder| Reminder { id: reminder.id.clone(), time: reminder.time, ..Reminder::default() };
+    for reminders in [
+        vec![snoozed.clone(), fired.clone()],
+        vec![without_outputs(fired), without_outputs(snoozed)],
+        vec![fired.clone(), snoozed.clone()],
+    ] {
+        let expected: Vec<_> = reminders.iter().map(|sent| if sent.id == fired.id { fired } else { snoozed }).collect();
+        let updated = ann.client.clone().update_task(update_of(&task, reminders.clone())).await.expect("updated");
+        assert_eq!(updated.into_inner().reminders.iter().collect::<Vec<_>>(), expected);
+    }
 }
 
 async fn changes_of_reminders_are_in_the_history(database: TestDatabase) {
