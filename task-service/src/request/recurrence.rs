@@ -14,7 +14,7 @@ use taskey_proto::task::v1::{PreviewOccurrencesRequest, PreviewOccurrencesRespon
 use super::MISSING;
 use crate::model::{
     field::{self, FieldError},
-    recurrence::{Basis, CatchUp, MAX_BYTES, MAX_DAYS_EXAMINED, Rule},
+    recurrence::{Basis, CatchUp, MAX_BYTES, MAX_DAYS_EXAMINED, Rule, TOO_LATE},
 };
 
 const DEFAULT_PREVIEW_SIZE: i32 = 10;
@@ -67,7 +67,7 @@ pub(crate) fn preview(request: PreviewOccurrencesRequest) -> Result<Preview, Api
     let rule = violations.check("rrule", Rule::parse(&request.rrule));
     let zone = violations.check("time_zone", field::time_zone(request.time_zone));
     let date = violations.check("start_date", field::due_date(&request.start_date));
-    let time = violations.check("start_time", field::due_time(request.start_time));
+    let time = violations.check("start_time", start_time(request.start_time));
     let size = if request.page_size == 0 { DEFAULT_PREVIEW_SIZE } else { request.page_size };
     let size = violations.check("page_size", page::size(size)).map(|size| size.min(MAX_PREVIEW_SIZE));
     let anchor = match (date, time, zone) {
@@ -83,12 +83,16 @@ pub(crate) fn preview(request: PreviewOccurrencesRequest) -> Result<Preview, Api
     violations.finish(parsed)
 }
 
-fn anchor(date: Option<Date>, time: Option<Timestamp>, zone: &str) -> Result<Anchor, FieldError> {
+fn start_time(time: Option<prost_types::Timestamp>) -> Result<Option<jiff::Timestamp>, FieldError> {
+    let time = field::due_time(time)?.map(|time| jiff::Timestamp::from_microsecond(time.as_micros()));
+    time.transpose().map_err(|_| TOO_LATE)
+}
+
+fn anchor(date: Option<Date>, time: Option<jiff::Timestamp>, zone: &str) -> Result<Anchor, FieldError> {
     match (date, time) {
         (Some(date), None) => Ok(Anchor::Date(date)),
         (None, Some(time)) => {
             let zone = jiff::tz::db().get(zone).unwrap_or(TimeZone::UTC);
-            let time = jiff::Timestamp::from_microsecond(time.as_micros()).map_err(|_| "must be before year 9999")?;
             Ok(Anchor::Time(zone.to_datetime(time), zone))
         }
         (Some(_), Some(_)) => Err("must not be set together with start_time"),
@@ -117,9 +121,21 @@ impl Preview {
         }
         let mut violations = Violations::default();
         if response.dates.is_empty() && response.times.is_empty() {
-            violations
-                .add("rrule", format!("must match one of the {MAX_DAYS_EXAMINED} days and times that are examined"));
+            violations.add("rrule", self.without_occurrence());
         }
         violations.finish(Some(response))
+    }
+
+    /// Returns why the rule has no occurrence.
+    fn without_occurrence(&self) -> String {
+        let ends_before_start = match &self.anchor {
+            Anchor::Date(date) => self.rule.ends_before(date.to_datetime(Time::midnight()), &TimeZone::UTC),
+            Anchor::Time(time, zone) => self.rule.ends_before(*time, zone),
+        };
+        if ends_before_start {
+            "must not have an UNTIL before the start".to_owned()
+        } else {
+            format!("must match one of the {MAX_DAYS_EXAMINED} days and times that are examined")
+        }
     }
 }

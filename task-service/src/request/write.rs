@@ -9,7 +9,7 @@ use taskey_proto::task::v1::{
 use super::{MISSING, validator::RequestValidator};
 use crate::model::{
     field::{self, Labels, Notes, Priority, Title},
-    recurrence::{REQUIRES_DUE, SearchBudget, Slot},
+    recurrence::{SearchBudget, Slot, missing_slot},
     write::{Move, NewTask, Position, Write},
 };
 
@@ -52,7 +52,7 @@ pub(crate) fn create(request: CreateTaskRequest, validator: &mut RequestValidato
                 let checked = recurrence.check(slot, &time_zone, validator.searches);
                 validator.check("task.recurrence.rrule", checked);
             }
-            None => validator.add("task.recurrence", REQUIRES_DUE),
+            None => validator.add("task.recurrence", missing_slot(due_time)),
         }
     }
     Some(Write::Create(NewTask {

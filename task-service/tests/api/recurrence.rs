@@ -14,6 +14,8 @@ on_each_database!(
     page_size_is_10_by_default_and_at_most_100,
     invalid_rules_are_refused_with_the_column,
     rule_without_an_occurrence_is_refused,
+    rule_that_ends_before_the_start_is_refused_with_the_reason,
+    start_at_the_end_of_the_calendar_is_refused,
     start_must_be_either_a_date_or_a_time,
 );
 
@@ -93,10 +95,43 @@ async fn invalid_rules_are_refused_with_the_column(database: TestDatabase) {
 async fn rule_without_an_occurrence_is_refused(database: TestDatabase) {
     let service = Service::start(&database).await;
     let ann = service.user();
-    for rule in ["FREQ=YEARLY;BYMONTH=2;BYMONTHDAY=30;SKIP=OMIT", "FREQ=DAILY;UNTIL=20261129"] {
-        let refused = preview(&ann, from_date(rule, "2026-11-30")).await;
-        assert_refused!(refused, InvalidArgument, "VALIDATION_FAILED", "rrule");
+    let never = from_date("FREQ=YEARLY;BYMONTH=2;BYMONTHDAY=30;SKIP=OMIT", "2026-11-30");
+    // It ends after the start, but Tuesday is later.
+    let none_until = from_date("FREQ=WEEKLY;BYDAY=TU;UNTIL=20261130", "2026-11-30");
+    for request in [never, none_until] {
+        let refused = preview(&ann, request).await.expect_err("there is no occurrence");
+        assert!(refused.message().contains("days and times that are examined"), "{refused:?}");
+        assert_refused!(Err::<(), _>(refused), InvalidArgument, "VALIDATION_FAILED", "rrule");
     }
+}
+
+async fn rule_that_ends_before_the_start_is_refused_with_the_reason(database: TestDatabase) {
+    let service = Service::start(&database).await;
+    let ann = service.user();
+    for request in [
+        from_date("FREQ=DAILY;UNTIL=20261129", "2026-11-30"),
+        from_date("FREQ=DAILY;UNTIL=20261129T235959Z", "2026-11-30"),
+        from_time("FREQ=DAILY;UNTIL=20261129", "2026-11-30T09:00:00Z", ""),
+        from_time("FREQ=DAILY;UNTIL=20261130T085959Z", "2026-11-30T09:00:00Z", "Europe/Berlin"),
+        from_time("FREQ=DAILY;UNTIL=20261130T095959", "2026-11-30T09:00:00Z", "Europe/Berlin"),
+    ] {
+        let refused = preview(&ann, request).await.expect_err("the rule ends before the start");
+        assert!(refused.message().contains("must not have an UNTIL before the start"), "{refused:?}");
+        assert_refused!(Err::<(), _>(refused), InvalidArgument, "VALIDATION_FAILED", "rrule");
+    }
+    for last in ["20261130T090000Z", "20261130T100000", "20261130"] {
+        let request = from_time(&format!("FREQ=DAILY;UNTIL={last}"), "2026-11-30T09:00:00Z", "Europe/Berlin");
+        assert_eq!(preview(&ann, request).await.expect("it ends with the start").times.len(), 1);
+    }
+}
+
+async fn start_at_the_end_of_the_calendar_is_refused(database: TestDatabase) {
+    let service = Service::start(&database).await;
+    let ann = service.user();
+    let refused = preview(&ann, from_time("FREQ=DAILY", "9999-12-31T23:59:59Z", "")).await;
+    assert_refused!(refused, InvalidArgument, "VALIDATION_FAILED", "start_time");
+    let last = from_time("FREQ=DAILY", "9999-12-30T22:00:00Z", "");
+    assert_eq!(preview(&ann, last).await.expect("the rule is valid").times.len(), 1);
 }
 
 async fn start_must_be_either_a_date_or_a_time(database: TestDatabase) {

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::model::{
     TaskRow,
-    recurrence::{Originals, REQUIRES_DUE, SearchBudget},
+    recurrence::{Originals, SearchBudget, missing_slot},
     reminder,
     write::{Change, TaskUpdate, UpdateScope},
 };
@@ -117,7 +117,7 @@ fn updated_recurrence(
         },
         occurrence => occurrence,
     };
-    let slot = after.slot().ok_or_else(|| invalid_field("task.recurrence", REQUIRES_DUE))?;
+    let slot = after.slot().ok_or_else(|| invalid_field("task.recurrence", missing_slot(after.due_time)))?;
     let moves_due = (&before.due_date, before.due_time) != (&after.due_date, after.due_time);
     let Some(mut occurrence) = occurrence else {
         let Some(recurrence) = changed else { return Ok(None) };

@@ -83,7 +83,7 @@ impl Rule {
         self.next_after(midnight(anchor), midnight(after), searches).map(DateTime::date)
     }
 
-    fn last_time(&self) -> Option<DateTime> {
+    pub(super) fn last_time(&self) -> Option<DateTime> {
         match self.end {
             End::Never | End::Count(_) => None,
             End::Date(date) => Some(date.to_datetime(Time::MAX)),

@@ -12,10 +12,20 @@
 //!   weekday is that of the anchor.
 //! - A search ends after [`MAX_DAYS_EXAMINED`] days and times. Those of a call have a [`SearchBudget`] together.
 
+use service_kit::clock::Timestamp;
+
 use super::field::FieldError;
 
-/// What is wrong with a recurrence without a due date or due time.
-pub(crate) const REQUIRES_DUE: FieldError = "requires a due date or a due time";
+/// What is wrong with a due time or start that `jiff` cannot represent in all time zones.
+pub(crate) const TOO_LATE: FieldError = "must be before 9999-12-30T22:00:01Z";
+
+/// Returns what is wrong with a recurrence without a slot, whose task has this due time.
+pub(crate) fn missing_slot(due_time: Option<Timestamp>) -> FieldError {
+    match due_time {
+        None => "requires a due date or a due time",
+        Some(_) => "requires a due time before 9999-12-30T22:00:01Z",
+    }
+}
 
 mod dates;
 mod expand;

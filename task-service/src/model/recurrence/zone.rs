@@ -38,6 +38,17 @@ impl Rule {
         find_instant(self.instants_from(anchor, zone, None), searches, |_| true).is_some()
     }
 
+    /// Reports whether the rule ends before this time. A day is the midnight with which it begins, in UTC.
+    pub(crate) fn ends_before(&self, start: DateTime, zone: &TimeZone) -> bool {
+        match self.end {
+            End::Utc(time) => {
+                let instants = TimeZone::UTC.to_timestamp(time).ok().zip(zone.to_timestamp(start).ok());
+                instants.is_some_and(|(last, start)| last < start)
+            }
+            _ => self.last_time().is_some_and(|last| last < start),
+        }
+    }
+
     /// Returns the instants of the periods that end on or after `start`, unless the rule counts all.
     fn instants_from(&self, anchor: DateTime, zone: TimeZone, start: Option<Date>) -> Instants {
         let (last_civil, last) = match self.end {

@@ -18,6 +18,7 @@ use crate::{
 on_each_database!(
     invalid_recurrences_are_refused,
     recurrence_requires_a_due_date,
+    recurrence_at_the_end_of_the_calendar_is_refused,
     update_sets_changes_and_clears_the_recurrence,
     recurrence_cannot_be_cleared_after_the_next_occurrence_was_created,
     update_can_set_single_fields_of_the_recurrence,
@@ -80,6 +81,24 @@ async fn recurrence_requires_a_due_date(database: TestDatabase) {
     assert_refused!(updated, InvalidArgument, "VALIDATION_FAILED", "task.recurrence");
     let cleared = ann.update(task, &["due_date", "recurrence"]).await.expect("both are cleared");
     assert_eq!((&cleared.due_date[..], cleared.recurrence), ("", None));
+}
+
+async fn recurrence_at_the_end_of_the_calendar_is_refused(database: TestDatabase) {
+    let service = Service::start(&database).await;
+    let ann = service.user();
+    let due_time = Some("9999-12-31T23:59:59Z".parse().expect("a time"));
+    let daily = Task { due_time, ..recurring("", "FREQ=DAILY") };
+    let plain = Task { recurrence: None, ..daily.clone() };
+    let plain = ann.create(plain).await.expect("the task is created");
+    let updated = ann.update(Task { id: plain.id, ..daily.clone() }, &["recurrence"]).await;
+    for outcome in [ann.create(daily).await, updated] {
+        let refused = outcome.expect_err("the due time is too late");
+        assert!(refused.message().contains("requires a due time before 9999-12-30T22:00:01Z"), "{refused:?}");
+        assert_refused!(Err::<Task, _>(refused), InvalidArgument, "VALIDATION_FAILED", "task.recurrence");
+    }
+    let due_time = Some("9999-12-30T22:00:00Z".parse().expect("a time"));
+    let last = Task { due_time, ..recurring("", "FREQ=DAILY") };
+    assert_eq!(ann.create(last).await.expect("the task is created").occurrence_date, "9999-12-30");
 }
 
 async fn update_sets_changes_and_clears_the_recurrence(database: TestDatabase) {
