@@ -92,6 +92,12 @@ pub fn session_not_found() -> ApiError {
     ApiError::new(Code::NotFound, ErrorReason::SessionNotFound, "the session does not exist")
 }
 
+/// Returns the error for a logout with the token of a service that acts on behalf of the user.
+pub fn token_belongs_to_service() -> ApiError {
+    let message = "the access token belongs to a service that acts on behalf of the user, and cannot end the session";
+    ApiError::new(Code::PermissionDenied, ErrorReason::PermissionDenied, message)
+}
+
 /// Returns the error for an id that is not an active personal access token of the caller.
 pub fn personal_access_token_not_found() -> ApiError {
     let message = "the personal access token does not exist";

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use service_kit::status::ApiError;
+use http::HeaderMap;
+use service_kit::{auth::interceptor::bearer, status::ApiError};
 use taskey_proto::auth::v1::{
     self as pb, BeginPasskeyLoginRequest, BeginPasskeyLoginResponse, CompleteLoginRequest, ConfirmEmailChangeRequest,
     ConfirmEmailChangeResponse, FinishPasskeyLoginRequest, LoginRequest, LogoutRequest, LogoutResponse, RefreshRequest,
@@ -10,6 +11,7 @@ use taskey_proto::auth::v1::{
     SignUpRequest, TokenPair, UndoEmailChangeRequest, UndoEmailChangeResponse, VerifyEmailRequest, VerifyEmailResponse,
 };
 use tonic::{Request, Response, Status};
+use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use super::{
@@ -162,7 +164,7 @@ impl pb::auth_service_server::AuthService for AuthService {
     }
 
     async fn logout(&self, request: Request<LogoutRequest>) -> Result<Response<LogoutResponse>, Status> {
-        let access_token_session = self.app.authenticator.session_id(request.metadata().as_ref());
+        let access_token_session = self.access_token_session(request.metadata().as_ref());
         let event = self.app.clients.event(Kind::Logout, Actor::Owner, None, &request).await?;
         let LogoutRequest { refresh_token, wait_for_verifiers } = request.into_inner();
         let token = request::refresh_token(refresh_token)?.map(Zeroizing::new);
@@ -189,6 +191,13 @@ impl pb::auth_service_server::AuthService for AuthService {
 }
 
 impl AuthService {
+    /// Returns the session that the access token of a call can end, even if the token has expired or the session was revoked. A
+    /// token with an actor belongs to a service, which must not end the session of the user.
+    fn access_token_session(&self, headers: &HeaderMap) -> Result<Uuid, ApiError> {
+        let claims = self.app.authenticator.verify_expired(bearer(headers)?)?;
+        if claims.actors.is_empty() { Ok(claims.session_id) } else { Err(error::token_belongs_to_service()) }
+    }
+
     /// Creates an account, and stores the mail that verifies its address. If the address has an account already, and the
     /// server requires verified addresses, stores a mail to its owner instead, and returns an account that does not exist.
     async fn create(&self, user: NewUser, event: Event) -> Result<User, ApiError> {

@@ -14,7 +14,9 @@ use service_kit::{
     ops::config::TokenArgs,
     testing::TestDatabase,
 };
-use taskey_proto::auth::v1::{IssueTokenRequest, IssueTokenResponse, RevokeTokenRequest, ServiceAccount, TokenPair};
+use taskey_proto::auth::v1::{
+    IssueTokenRequest, IssueTokenResponse, LogoutRequest, RevokeTokenRequest, ServiceAccount, TokenPair,
+};
 use tonic::Status;
 use uuid::Uuid;
 
@@ -23,7 +25,7 @@ use crate::{
     oauth::{assert_error, client, client_token, introspect, issue, request_of},
     personal_access_tokens,
     service_accounts::{created, events_of},
-    support::{Server, user_id},
+    support::{Server, bearer, user_id},
 };
 
 on_each_database! {
@@ -35,6 +37,7 @@ on_each_database! {
     only_valid_access_tokens_of_users_are_exchanged,
     only_services_with_the_scope_exchange_tokens,
     a_token_of_an_exchange_cannot_be_revoked_by_the_service,
+    a_token_of_an_exchange_does_not_log_the_user_out,
     exchanges_are_audited_once_per_hour,
 }
 
@@ -250,6 +253,24 @@ async fn a_token_of_an_exchange_cannot_be_revoked_by_the_service(database: TestD
         assert_error(outcome, "VALIDATION_FAILED", "unsupported_token_type");
     }
     server.get_me(&ann.access_token).await.expect("the session is active");
+    server.stop().await;
+}
+
+async fn a_token_of_an_exchange_does_not_log_the_user_out(database: TestDatabase) {
+    let (server, ann, account, _) = start(database).await;
+    let issued = exchange(&server, &account, &ann.access_token, "").await.expect("exchanged").access_token;
+    let logout = async |refresh_token: &str| {
+        let request = LogoutRequest { refresh_token: refresh_token.to_owned(), ..LogoutRequest::default() };
+        server.auth().logout(bearer(&issued, request)).await
+    };
+    assert_refused!(logout("").await, PermissionDenied, "PERMISSION_DENIED");
+    logout("an unknown token").await.expect("an unknown refresh token is no error");
+    server.get_me(&ann.access_token).await.expect("the session is active");
+    server.manual_clock.advance(Duration::from_secs(306));
+    assert_refused!(logout("").await, PermissionDenied, "PERMISSION_DENIED");
+    let refreshed = server.refresh(&ann.refresh_token).await.expect("the session is active");
+    logout(&refreshed.refresh_token).await.expect("the refresh token identifies the session");
+    assert_refused!(server.refresh(&refreshed.refresh_token).await, Unauthenticated, "REFRESH_TOKEN_INVALID");
     server.stop().await;
 }
 

@@ -14,7 +14,6 @@ use taskey_proto::errors::v1::ErrorReason;
 use tokio::time::timeout;
 use tonic::{Code, Request, Status, service::Interceptor};
 use tracing::field::display;
-use uuid::Uuid;
 
 pub use super::caller::{Caller, scope_missing};
 use crate::{
@@ -248,14 +247,6 @@ impl Authenticator {
     pub fn verify_expired(&self, token: &str) -> Result<AccessClaims, ApiError> {
         let keys = self.keys.current().ok_or_else(not_ready)?;
         Ok(token::verify_expired(&keys, self.expected_names(), token, self.clock.now())?.0)
-    }
-
-    /// Returns the session of the access token of a call, even if the token has expired or the session was revoked.
-    ///
-    /// # Errors
-    /// UNAUTHENTICATED / TOKEN_MISSING or TOKEN_INVALID, or UNAVAILABLE / VERIFIER_NOT_READY while there are no keys.
-    pub fn session_id(&self, headers: &HeaderMap) -> Result<Uuid, ApiError> {
-        Ok(self.verify_expired(bearer(headers)?)?.session_id)
     }
 }
 
