@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use service_kit::{
-    auth::{authentication::Authentication, claims::AccessClaims, key_source::KeySource, token},
+    auth::{authentication::Authentication, claims::AccessClaims, key_source::KeySource, scope::Scope, token},
     clock::{Clock, Timestamp},
     ops::config::TokenArgs,
     status::ApiError,
@@ -42,12 +42,13 @@ impl TokenIssuer {
     }
 
     /// Issues the tokens of a session that was just started or refreshed. The access token contains the current roles
-    /// of the user, and expires no later than the session.
+    /// of the user, and expires no later than the session. The pair contains the account if the session can read it.
     ///
     /// # Errors
     /// INTERNAL if there is no signing key.
     pub fn token_pair(&self, user: User, session: &Session, now: Timestamp) -> Result<TokenPair, ApiError> {
         let (access_token, access_expires_at) = self.access_token(&user, session, now)?;
+        let can_read_account = session.scopes.is_none_or(|scopes| scopes.contains(Scope::AccountRead));
         let refresh_token = RefreshToken { session_id: session.id, generation: session.generation };
         Ok(TokenPair {
             access_token,
@@ -56,7 +57,7 @@ impl TokenIssuer {
             access_expire_time: Some(access_expires_at.into()),
             refresh_expire_time: Some(session.expires_at.into()),
             session_id: session.id.to_string(),
-            user: Some(user.into()),
+            user: can_read_account.then(|| user.into()),
             access_lifetime: Some(lifetime(access_expires_at, now)),
             refresh_lifetime: Some(lifetime(session.expires_at, now)),
             challenge: None,

@@ -18,6 +18,7 @@ on_each_database! {
     the_session_of_a_device_permits_only_its_scopes,
     a_forged_scope_is_refused,
     a_device_creates_no_token_beyond_its_scopes,
+    a_refresh_returns_the_account_only_to_devices_that_can_read_it,
 }
 
 /// Returns the tokens of a device with these scopes.
@@ -85,5 +86,18 @@ async fn a_device_creates_no_token_beyond_its_scopes(database: TestDatabase) {
     assert_refused!(outcome, InvalidArgument, "VALIDATION_FAILED", "scopes[0]");
     let renewed = reauthenticate(&server, &issued.access_token, password(PASSWORD)).await.expect("proved");
     assert_eq!(introspect(&server, &renewed.access_token).await.scope.as_deref(), Some("account.write"));
+    server.stop().await;
+}
+
+async fn a_refresh_returns_the_account_only_to_devices_that_can_read_it(database: TestDatabase) {
+    let server = Server::start(database).await;
+    let ann = server.sign_up_and_login("ann@example.com").await;
+    for (scope, can_read) in
+        [("tasks.read", false), ("account.write", false), ("tasks.read account.read", true), ("", true)]
+    {
+        let issued = log_in(&server, &ann.access_token, scope).await;
+        let refreshed = server.refresh(&issued.refresh_token.expect("a refresh token")).await.expect("refreshed");
+        assert_eq!(refreshed.user, ann.user.clone().filter(|_| can_read), "{scope:?}");
+    }
     server.stop().await;
 }
