@@ -31,8 +31,8 @@ pub struct Login {
 }
 
 impl Sessions {
-    /// Checks the password and starts a session. If the account has a second factor and the login contains no code of it,
-    /// returns a challenge instead.
+    /// Checks the password and starts a session. If the account has a second factor, returns a challenge instead, unless one
+    /// is an authenticator app and the login contains a code.
     ///
     /// # Errors
     /// CREDENTIALS_INVALID, CODE_INVALID, RATE_LIMITED, or OVERLOADED.
@@ -67,7 +67,7 @@ impl Sessions {
         let methods = AuthMethods::default().with(AuthMethod::Password);
         let verified = VerifiedLogin { credentials, methods, label: login.label, client, attempt };
         let start = async {
-            match login.totp_code.filter(|_| available.is_required()) {
+            match login.totp_code.filter(|_| available.totp > 0) {
                 Some(code) => self.start_with_factor(verified, SecondFactor::TotpCode(code), None).await,
                 None if available.is_required() => self.challenge(verified, available).await,
                 None => self.start(verified, None, None).await,

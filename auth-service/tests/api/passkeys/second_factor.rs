@@ -2,18 +2,19 @@
 
 use service_kit::{assert_refused, on_each_database, testing::TestDatabase};
 use taskey_proto::auth::v1::{
-    CompleteLoginRequest, TokenPair, complete_login_request::Factor, login_challenge::Method,
+    CompleteLoginRequest, LoginRequest, TokenPair, complete_login_request::Factor, login_challenge::Method,
 };
 use tonic::{Response, Status};
 
 use super::{
     authenticator::Authenticator,
-    support::{add_passkey, finish, login_challenge, login_options, methods, start},
+    support::{FLAGS, add_passkey, finish, login_challenge, login_options, methods, start},
 };
-use crate::support::Server;
+use crate::support::{PASSWORD, Server};
 
 on_each_database! {
     passkey_completes_a_login,
+    code_is_ignored_without_an_authenticator_app,
     responses_for_other_logins_are_refused,
 }
 
@@ -38,6 +39,25 @@ async fn passkey_completes_a_login(database: TestDatabase) {
     assert_refused!(repeated, Unauthenticated, "CHALLENGE_INVALID");
     let next = login_challenge(&server, "ann@example.com").await;
     assert_refused!(complete(&server, &next.token, response).await, Unauthenticated, "PASSKEY_INVALID");
+    server.stop().await;
+}
+
+async fn code_is_ignored_without_an_authenticator_app(database: TestDatabase) {
+    let server = Server::start_with(database, &[&FLAGS[..], &["--login-rate", "1000000+1/s"]].concat()).await;
+    let ann = server.sign_up_and_login("ann@example.com").await;
+    add_passkey(&server, &ann.access_token, &mut Authenticator::new()).await.expect("added");
+    for _ in 0..3 {
+        let request = LoginRequest {
+            email: "ann@example.com".to_owned(),
+            password: PASSWORD.to_owned(),
+            totp_code: "123456".to_owned(),
+            ..LoginRequest::default()
+        };
+        // A code that counted as wrong would delay the next login.
+        let login = server.auth().login(request).await.expect("the password is correct").into_inner();
+        let challenge = login.challenge.expect("a challenge");
+        assert_eq!(challenge.methods().collect::<Vec<_>>(), [Method::RecoveryCode, Method::Passkey]);
+    }
     server.stop().await;
 }
 
