@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use service_kit::status::ApiError;
+use service_kit::{auth::interceptor::Caller, status::ApiError};
 use taskey_proto::auth::v1::{
     self as pb, BeginPasskeyReauthenticationRequest, BeginPasskeyReauthenticationResponse, ChangeEmailRequest,
     ChangeEmailResponse, ChangePasswordRequest, ChangePasswordResponse, DeleteMeRequest, DeleteMeResponse,
@@ -228,7 +228,8 @@ impl pb::account_service_server::AccountService for AccountService {
 
     async fn export_me(&self, request: Request<ExportMeRequest>) -> Result<Response<ExportMeResponse>, Status> {
         let caller = self.app.caller(&request).await?;
-        Ok(Response::new(export::page(&self.app, caller, request.into_inner()).await?))
+        let with_credentials = !Caller::from_request(&request)?.has_personal_access_token();
+        Ok(Response::new(export::page(&self.app, caller, with_credentials, request.into_inner()).await?))
     }
 }
 

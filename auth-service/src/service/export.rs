@@ -17,11 +17,17 @@ use crate::{
 /// The arguments to which the page tokens are bound.
 const ARGUMENTS: &[u8] = b"export";
 
-/// Returns a page of the export of the caller's account.
+/// Returns a page of the export of the caller's account. Without `with_credentials`, it lists neither personal access tokens nor
+/// second factors.
 ///
 /// # Errors
 /// VALIDATION_FAILED or PAGE_TOKEN_INVALID.
-pub async fn page(app: &App, caller: ActiveCaller, request: ExportMeRequest) -> Result<ExportMeResponse, ApiError> {
+pub async fn page(
+    app: &App,
+    caller: ActiveCaller,
+    with_credentials: bool,
+    request: ExportMeRequest,
+) -> Result<ExportMeResponse, ApiError> {
     let App { db, clock, page_tokens, .. } = app;
     let ExportMeRequest { page_size, page_token } = request;
     let size = if page_size == 0 { page::MAX_SIZE } else { request::page_size(page_size)? };
@@ -36,13 +42,19 @@ pub async fn page(app: &App, caller: ActiveCaller, request: ExportMeRequest) -> 
         return Ok(page);
     }
     let sessions = sessions::list_active(db, clock.now(), user_id).await?.into_iter();
+    let page = ExportMeResponse {
+        sessions: sessions.map(|session| response::session(session, caller.session_id)).collect(),
+        user: Some(caller.user.into()),
+        ..page
+    };
+    if !with_credentials {
+        return Ok(page);
+    }
     let tokens = personal_access_tokens::list(db, clock.now(), user_id).await?.into_iter();
     let factors = factors::list(db, user_id).await?.into_iter();
     Ok(ExportMeResponse {
-        sessions: sessions.map(|session| response::session(session, caller.session_id)).collect(),
         personal_access_tokens: tokens.map(Into::into).collect(),
         factors: factors.map(Into::into).collect(),
-        user: Some(caller.user.into()),
         ..page
     })
 }

@@ -14,7 +14,7 @@ on_each_database! {
     the_pages_of_an_export_contain_every_event_once,
     an_export_contains_nothing_of_other_accounts,
     a_page_token_belongs_to_one_caller_and_to_the_export,
-    a_personal_access_token_with_the_scope_can_export,
+    a_personal_access_token_exports_no_credentials,
 }
 
 async fn export(server: &Server, token: &str, page_size: i32, page_token: &str) -> Result<ExportMeResponse, Status> {
@@ -114,12 +114,21 @@ async fn a_page_token_belongs_to_one_caller_and_to_the_export(database: TestData
     server.stop().await;
 }
 
-async fn a_personal_access_token_with_the_scope_can_export(database: TestDatabase) {
+async fn a_personal_access_token_exports_no_credentials(database: TestDatabase) {
     let server = Server::start(database).await;
     let access = server.sign_up_and_login("ann@example.com").await.access_token;
     let reader = created(&server, &access, &["account.read"]).await.secret;
+    crate::factors::add_totp_to(&server, &access).await;
     let exported = export(&server, &reader, 0, "").await.expect("permitted");
-    assert_eq!(exported.personal_access_tokens.len(), 1);
+    assert_eq!(exported.user, Some(server.get_me(&access).await.expect("found")));
+    assert_eq!(
+        (exported.personal_access_tokens.len(), exported.factors.len()),
+        (0, 0),
+        "as in the RPCs that list them"
+    );
+    let with_login = export(&server, &access, 0, "").await.expect("exported");
+    assert_eq!((with_login.personal_access_tokens.len(), with_login.factors.len()), (1, 1));
+    assert_eq!((with_login.events, exported.sessions.len()), (exported.events, 1));
     assert!(exported.sessions.iter().all(|session| !session.current));
     let other = created(&server, &access, &["account.write", "tasks.read"]).await.secret;
     assert_refused!(export(&server, &other, 0, "").await, PermissionDenied, "SCOPE_MISSING");

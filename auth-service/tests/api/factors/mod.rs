@@ -88,6 +88,13 @@ async fn list_factors(server: &Server, access_token: &str) -> ListFactorsRespons
     listed.expect("listed").into_inner()
 }
 
+/// Adds an authenticator app to the account of an access token.
+pub async fn add_totp_to(server: &Server, access_token: &str) {
+    let created = create_totp(server, access_token).await.expect("created");
+    let code = code(server, &created.secret);
+    confirm_totp(server, access_token, &created.factor_id, &code).await.expect("confirmed");
+}
+
 /// A user with an authenticator app, and a session from before it was added.
 struct Enrolled {
     pair: TokenPair,
