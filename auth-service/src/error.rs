@@ -27,9 +27,10 @@ pub fn credentials_invalid_or_unverified() -> ApiError {
     ApiError::new(Code::Unauthenticated, ErrorReason::CredentialsInvalid, message)
 }
 
-/// Returns the error for an email address with too many wrong passwords, whether or not it has an account.
+/// Returns the error for an email address, or a service account, with too many wrong passwords, codes or secrets, whether or
+/// not it exists.
 pub fn too_many_wrong_passwords(wait: Duration) -> ApiError {
-    let message = "too many wrong passwords; try again later";
+    let message = "too many failed attempts for this account; try again later";
     ApiError::limit_exceeded("wrong_passwords", ErrorReason::RateLimited, message).retry_after(wait)
 }
 

@@ -44,6 +44,8 @@ pub struct PermittedAttempt {
     pub(crate) attempt: Option<Attempt>,
     /// Whether the account was used from the network of the client recently; also true if that is not recorded.
     pub(crate) is_from_known_network: bool,
+    /// Whether its counter has counted a wrong secret since the last correct one.
+    has_failures: bool,
     _permit: Option<Permit>,
 }
 
@@ -51,7 +53,7 @@ impl PermittedAttempt {
     /// Returns an attempt that is neither throttled nor counted.
     #[must_use]
     pub fn unthrottled(is_from_known_network: bool) -> Self {
-        Self { attempt: None, is_from_known_network, _permit: None }
+        Self { attempt: None, is_from_known_network, has_failures: false, _permit: None }
     }
 }
 
@@ -111,6 +113,15 @@ impl PasswordAttempts {
         if is_recorded { Ok(()) } else { Err(error::too_many_wrong_passwords(lock_duration(now))) }
     }
 
+    /// Records the correct secret of a program. Writes only if a wrong one is counted, because programs send their secrets
+    /// often.
+    ///
+    /// # Errors
+    /// As [`record_failure`](Self::record_failure).
+    pub async fn reset_failures(&self, attempt: PermittedAttempt) -> Result<(), ApiError> {
+        if attempt.has_failures { self.record_success(&attempt).await } else { Ok(()) }
+    }
+
     /// Records that an account is used from the network of a client, at most once a day. Errors are only logged.
     pub async fn record_use(&self, email: &str, client: Option<IpAddr>) {
         let (key, now) = (ThrottleKey::new(email, client), self.clock.now());
@@ -151,22 +162,23 @@ impl PasswordAttempts {
         if self.rate_limits == OnOff::Off {
             return Ok(PermittedAttempt::unthrottled(true));
         }
-        let permit = self.in_progress.acquire(&self.check_throttle(&key).await?).await?;
+        let permit = self.in_progress.acquire(&self.check_throttle(&key).await?.0).await?;
         // Since the first check, other attempts may have failed, or made the network known. A permit is returned after the
         // outcome is recorded, so that no more attempts than permits pass this check before the first failure is seen.
-        let counter = self.check_throttle(&key).await?;
+        let (counter, has_failures) = self.check_throttle(&key).await?;
         let attempt = Attempt { key, counter };
         let is_from_known_network = attempt.is_from_known_network();
-        Ok(PermittedAttempt { attempt: Some(attempt), is_from_known_network, _permit: Some(permit) })
+        Ok(PermittedAttempt { attempt: Some(attempt), is_from_known_network, has_failures, _permit: Some(permit) })
     }
 
-    /// Returns the counter of an attempt if it is permitted now.
-    async fn check_throttle(&self, key: &ThrottleKey) -> Result<ThrottleKey, ApiError> {
+    /// Returns the counter of an attempt if it is permitted now, and whether it counts a failure.
+    async fn check_throttle(&self, key: &ThrottleKey) -> Result<(ThrottleKey, bool), ApiError> {
         let (rows, now) = (login_attempts::counters(&self.db, key).await?, self.clock.now());
         let (counter, throttle) = key.counter(rows, now);
+        let has_failures = throttle.as_ref().is_some_and(|throttle| throttle.failures > 0);
         match throttle.map(|throttle| throttle.remaining_delay(now)) {
             Some(delay) if !delay.is_zero() => Err(error::too_many_wrong_passwords(delay)),
-            _ => Ok(counter),
+            _ => Ok((counter, has_failures)),
         }
     }
 }

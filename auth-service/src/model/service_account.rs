@@ -55,6 +55,13 @@ pub struct ServiceAccount {
     pub last_use: LastUse,
 }
 
+/// Returns the name under which wrong secrets of a service account are counted, in place of the email address of a user. It
+/// is no email address.
+#[must_use]
+pub fn throttle_name(id: Uuid) -> String {
+    format!("service account {id}")
+}
+
 /// The hash of the secret of a service account.
 #[derive(Clone, Debug)]
 pub struct SecretHash(pub(crate) String);

@@ -12,7 +12,7 @@ use crate::{
     model::{
         client_info::ClientInfo,
         personal_access_token::LastUse,
-        service_account::{SecretHash, ServiceAccount, StoredClient},
+        service_account::{SecretHash, ServiceAccount, StoredClient, throttle_name},
     },
     store::service_accounts,
 };
@@ -51,7 +51,8 @@ pub struct Client {
 }
 
 impl OAuth {
-    /// Authenticates a client. Wrong secrets count like wrong passwords, by service account and network.
+    /// Authenticates a client. Wrong secrets count like wrong passwords, by service account and network. A correct one resets
+    /// the count.
     ///
     /// # Errors
     /// CLIENT_INVALID, or RATE_LIMITED.
@@ -60,8 +61,8 @@ impl OAuth {
         if credentials.secret.is_empty() && origin.certificate.is_none() {
             return Err(error::client_invalid());
         }
-        let throttle_key = format!("service account {id}");
-        let attempt = self.passwords.permit(&throttle_key, &origin.client).await?;
+        let throttle_name = throttle_name(id);
+        let attempt = self.passwords.permit(&throttle_name, &origin.client).await?;
         let (stored, now) = (service_accounts::by_id(&self.db, id).await?, self.clock.now());
         let Some(client) = stored.and_then(|stored| verify(stored, credentials, origin, now)) else {
             self.passwords.record_failure(&attempt).await?;
@@ -69,8 +70,8 @@ impl OAuth {
             tracing::warn!(client_id = %id, %address, "a service account failed to authenticate");
             return Err(error::client_invalid());
         };
-        drop(attempt);
-        self.passwords.record_use(&throttle_key, origin.client.address).await;
+        self.passwords.reset_failures(attempt).await?;
+        self.passwords.record_use(&throttle_name, origin.client.address).await;
         self.record_use(&client.account, &origin.client, now).await;
         Ok(client)
     }

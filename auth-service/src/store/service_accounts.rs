@@ -9,13 +9,14 @@ use service_kit::{
 use uuid::Uuid;
 
 use super::{
-    audit, deletions,
+    audit, deletions, login_attempts,
     revocations::{RevocationReason, SessionSelector, revoke_within},
 };
 use crate::model::{
     audit::Event,
+    login_throttle::address_key,
     personal_access_token::{LastUse, scopes_from_stored},
-    service_account::{MAX_ACCOUNTS, SecretHash, ServiceAccount, StoredClient},
+    service_account::{MAX_ACCOUNTS, SecretHash, ServiceAccount, StoredClient, throttle_name},
     service_certificate::CertificateName,
 };
 
@@ -146,6 +147,7 @@ pub async fn rotate(
                 if previous_expires_at.is_none() {
                     revoke_all(conn, now, id).await?;
                 }
+                login_attempts::reset_within(conn, &address_key(&throttle_name(id))).await?;
                 audit::insert(conn, now, id, &event).await?;
             }
             Ok(account)
@@ -166,6 +168,7 @@ pub async fn delete(db: &Db, now: Timestamp, id: Uuid, event: Event) -> Result<b
             let label: Option<String> = conn.fetch_optional(DELETE, args![id]).await?;
             if let Some(label) = &label {
                 revoke_all(conn, now, id).await?;
+                login_attempts::delete_within(conn, &address_key(&throttle_name(id))).await?;
                 deletions::insert(conn, id).await?;
                 audit::insert(conn, now, id, &event.with_detail("label", label)).await?;
             }

@@ -6,6 +6,7 @@ mod admin;
 mod audit;
 mod authentication;
 mod client_info;
+mod client_throttle;
 mod deleted_users;
 mod deletion;
 mod devices;
