@@ -246,7 +246,8 @@ pub fn passkeys_disabled() -> ApiError {
 
 /// Returns the error for a server whose passkeys belong to another domain name.
 pub fn passkeys_of_other_site() -> ApiError {
-    let message = "the passkeys of this server belong to another domain name than that of --public-url";
+    let message = "the passkeys of this server belong to another domain name than that of --public-url; delete all of them \
+                   to use the new one";
     ApiError::new(Code::FailedPrecondition, ErrorReason::PasskeysDisabled, message)
 }
 

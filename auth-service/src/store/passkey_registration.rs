@@ -107,15 +107,18 @@ pub async fn insert(
     .await
 }
 
-/// Stores the id of the site with the first passkey. Reports whether it is the stored one.
+/// Stores the id of the site with the first passkey, and replaces it when no passkey is left. Reports whether it is the stored
+/// one.
 async fn pin_site(conn: &mut Conn, site: &str) -> Result<bool, Error> {
-    // The update changes nothing, but returns the row that exists.
+    // The update changes nothing, but returns the row that exists, and locks it, so that registrations wait for each other.
     const UPSERT: &str = "
         insert into passkey_site (id, rp_id) values (1, $1)
         on conflict (id) do update set rp_id = passkey_site.rp_id
         returning rp_id";
+    // A statement of its own, so that it sees passkeys that were stored while the first one waited for the lock.
+    const REPLACE: &str = "update passkey_site set rp_id = $1 where id = 1 and not exists (select 1 from passkeys)";
     let stored: String = conn.fetch_one(UPSERT, args![site]).await?;
-    Ok(stored == site)
+    Ok(stored == site || conn.execute(REPLACE, args![site]).await? > 0)
 }
 
 async fn insert_within(conn: &mut Conn, now: Timestamp, new: NewPasskey) -> Result<Factor, Rollback<Registration>> {

@@ -63,7 +63,8 @@ pub async fn user_handle(db: &Db, user_id: Uuid, candidate: [u8; 32]) -> Result<
 /// # Errors
 /// If the database fails.
 pub async fn site(db: &Db) -> Result<Option<String>, Error> {
-    db.fetch_optional("select rp_id from passkey_site where id = 1", args![]).await
+    const SELECT: &str = "select rp_id from passkey_site where id = 1 and exists (select 1 from passkeys)";
+    db.fetch_optional(SELECT, args![]).await
 }
 
 /// Returns the credentials of the passkeys of an account.

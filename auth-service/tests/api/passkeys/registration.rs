@@ -1,22 +1,28 @@
 //! Adding, listing, renaming and deleting passkeys.
 
+use futures::future::join;
 use service_kit::{assert_refused, on_each_database, testing::TestDatabase};
 use taskey_proto::auth::v1::{
-    AuditEvent, DeleteFactorRequest, Factor, ListFactorsRequest, ListMySecurityEventsRequest, UpdateFactorRequest,
-    audit_event::Kind, factor::Type,
+    AuditEvent, BeginPasskeyRequest, DeleteFactorRequest, Factor, FinishPasskeyRequest, FinishPasskeyResponse,
+    ListFactorsRequest, ListMySecurityEventsRequest, UpdateFactorRequest, audit_event::Kind, factor::Type,
+    factor_service_client::FactorServiceClient,
 };
 
 use super::{
     authenticator::Authenticator,
     support::{add_passkey, creation_options, factors, finish_registration, log_in, start},
 };
-use crate::support::{Server, bearer, query_string, run_program};
+use crate::support::{Server, bearer, query_string, run_program, start_replica_with};
+
+const OTHER_ORIGIN: &str = "https://todo.example.org";
 
 on_each_database! {
     passkey_is_a_factor_until_it_is_deleted,
     responses_of_other_registrations_are_refused,
     account_has_at_most_ten_passkeys,
     passkeys_belong_to_the_first_site,
+    site_can_change_when_no_passkey_is_left,
+    concurrent_registrations_belong_to_one_site,
     deleted_account_leaves_no_passkey,
 }
 
@@ -102,6 +108,58 @@ async fn passkeys_belong_to_the_first_site(database: TestDatabase) {
         let finding = findings.iter().find(|finding| finding["name"] == "passkeys").expect("checked");
         assert_eq!(finding["level"], level, "{finding}");
     }
+}
+
+async fn delete_passkey(server: &Server, access_token: &str, added: FinishPasskeyResponse) {
+    let request = DeleteFactorRequest { factor_id: added.factor.expect("a factor").id };
+    factors(server).delete_factor(bearer(access_token, request)).await.expect("deleted");
+}
+
+async fn site_can_change_when_no_passkey_is_left(database: TestDatabase) {
+    let (server, ann) = start(database).await;
+    let ben = server.sign_up_and_login("ben@example.com").await;
+    let of_ann = add_passkey(&server, &ann.access_token, &mut Authenticator::new()).await.expect("added");
+    let of_ben = add_passkey(&server, &ben.access_token, &mut Authenticator::new()).await.expect("added");
+    let server = Server::start_with(server.stop().await, &["--public-url", OTHER_ORIGIN]).await;
+    let mut device = Authenticator::new().with_origin(OTHER_ORIGIN);
+    for (token, passkey) in [(&ann.access_token, of_ann), (&ben.access_token, of_ben)] {
+        let added = add_passkey(&server, &ann.access_token, &mut device).await;
+        assert_refused!(added, FailedPrecondition, "PASSKEYS_DISABLED");
+        delete_passkey(&server, token, passkey).await;
+    }
+    add_passkey(&server, &ann.access_token, &mut device).await.expect("added");
+    log_in(&server, &mut device).await.expect("logged in");
+    let server = Server::start_with(server.stop().await, &super::support::FLAGS).await;
+    let added = add_passkey(&server, &ben.access_token, &mut Authenticator::new()).await;
+    assert_refused!(added, FailedPrecondition, "PASSKEYS_DISABLED");
+    server.stop().await;
+}
+
+async fn concurrent_registrations_belong_to_one_site(database: TestDatabase) {
+    let (server, ann) = start(database).await;
+    let ben = server.sign_up_and_login("ben@example.com").await;
+    let replica = start_replica_with(&server, server.clock.clone(), &["--public-url", OTHER_ORIGIN]).await;
+    let mut other = FactorServiceClient::new(replica.channel.clone());
+    for _ in 0..5 {
+        let of_ann = Authenticator::new().create(&creation_options(&server, &ann.access_token).await);
+        let begun = other.begin_passkey(bearer(&ben.access_token, BeginPasskeyRequest {})).await.expect("options");
+        let mut device = Authenticator::new().with_origin(OTHER_ORIGIN);
+        let (response, label) = (device.create(&begun.into_inner().options), "phone".to_owned());
+        let finish = other.finish_passkey(bearer(&ben.access_token, FinishPasskeyRequest { response, label }));
+        let (of_ann, of_ben) = join(finish_registration(&server, &ann.access_token, of_ann), finish).await;
+        match (of_ann, of_ben) {
+            (Ok(added), refused) => {
+                assert_refused!(refused, FailedPrecondition, "PASSKEYS_DISABLED");
+                delete_passkey(&server, &ann.access_token, added).await;
+            }
+            (refused, added) => {
+                assert_refused!(refused, FailedPrecondition, "PASSKEYS_DISABLED");
+                delete_passkey(&server, &ben.access_token, added.expect("one was added").into_inner()).await;
+            }
+        }
+    }
+    replica.stop().await;
+    server.stop().await;
 }
 
 async fn deleted_account_leaves_no_passkey(database: TestDatabase) {
