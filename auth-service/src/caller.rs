@@ -54,6 +54,8 @@ pub struct Administrator {
     is_service: bool,
     /// Whether it is a program: a service account, or the bearer of a personal access token.
     is_program: bool,
+    /// Whether the session is limited to scopes.
+    is_limited: bool,
 }
 
 impl Administrator {
@@ -63,12 +65,17 @@ impl Administrator {
         if self.is_service { Actor::Service(self.id) } else { Actor::Admin(self.id) }
     }
 
-    /// Checks that the administrator has logged in. Programs cannot create or change credentials.
+    /// Checks that the administrator has logged in, without a limit to scopes. Programs and limited sessions cannot create or
+    /// change credentials.
     ///
     /// # Errors
     /// PERMISSION_DENIED.
-    pub fn require_login(&self) -> Result<(), ApiError> {
-        if self.is_program { Err(program_refused("programs")) } else { Ok(()) }
+    pub fn require_unlimited_login(&self) -> Result<(), ApiError> {
+        match self {
+            Self { is_program: true, .. } => Err(program_refused("programs")),
+            Self { is_limited: true, .. } => Err(error::token_is_limited()),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -115,6 +122,26 @@ impl App {
         self.caller(request).await
     }
 
+    /// Returns the caller, who can create and change credentials: has no personal access token, and no session that is limited to
+    /// scopes. Most credentials permit all that the roles do, so a limited session could exceed its limits with them.
+    ///
+    /// # Errors
+    /// As [`interactive_caller`](Self::interactive_caller).
+    pub async fn unlimited_caller<T: Sync>(&self, request: &Request<T>) -> Result<ActiveCaller, ApiError> {
+        let caller = self.interactive_caller(request).await?;
+        if caller.scopes.is_some() { Err(error::token_is_limited()) } else { Ok(caller) }
+    }
+
+    /// Returns the caller, who can create and change credentials, and must have proved a factor recently.
+    ///
+    /// # Errors
+    /// As [`unlimited_caller`](Self::unlimited_caller), or STEP_UP_REQUIRED.
+    pub async fn fresh_unlimited_caller<T: Sync>(&self, request: &Request<T>) -> Result<ActiveCaller, ApiError> {
+        let caller = self.unlimited_caller(request).await?;
+        self.require_fresh(&caller)?;
+        Ok(caller)
+    }
+
     /// Returns the caller, who must not have a personal access token, and must have proved a factor recently. The time is that
     /// in the database, so it also applies to access tokens from before that.
     ///
@@ -150,7 +177,8 @@ impl App {
         if !is_program {
             self.require_fresh(&active)?;
         }
-        Ok(Administrator { id: active.user.id, session_id: active.session_id, is_service: false, is_program })
+        let (id, session_id, is_limited) = (active.user.id, active.session_id, active.scopes.is_some());
+        Ok(Administrator { id, session_id, is_service: false, is_program, is_limited })
     }
 
     /// Returns the service account that makes a call. Its scopes are those in the database, as the roles of users are.
@@ -163,6 +191,6 @@ impl App {
         if !roles(scopes).contains(&role) || !scopes.contains(scope) {
             return Err(scope_missing("service account", scope));
         }
-        Ok(Administrator { id, session_id, is_service: true, is_program: true })
+        Ok(Administrator { id, session_id, is_service: true, is_program: true, is_limited: true })
     }
 }

@@ -59,6 +59,19 @@ pub fn token_revoked() -> ApiError {
     ApiError::new(Code::Unauthenticated, ErrorReason::TokenRevoked, message)
 }
 
+/// Returns the error for a caller who creates or changes credentials in a session that is limited to scopes.
+pub fn token_is_limited() -> ApiError {
+    let message =
+        "the access token is limited to scopes, so it cannot create or change credentials; log in without scopes";
+    ApiError::new(Code::PermissionDenied, ErrorReason::PermissionDenied, message)
+}
+
+/// Returns the error for a caller who changes a personal access token with more scopes than the access token of the call.
+pub fn token_has_more_scopes() -> ApiError {
+    let message = "the personal access token has scopes that the access token of this call does not have";
+    ApiError::new(Code::PermissionDenied, ErrorReason::PermissionDenied, message)
+}
+
 /// Returns the error for an email address that already has an account.
 pub fn email_taken() -> ApiError {
     ApiError::new(Code::AlreadyExists, ErrorReason::EmailTaken, "an account with this email exists")

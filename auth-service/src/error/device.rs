@@ -53,9 +53,3 @@ pub fn too_many_user_codes(wait: Duration) -> ApiError {
     let message = "too many codes of devices for this account; try again later";
     ApiError::limit_exceeded("user_codes", ErrorReason::RateLimited, message).retry_after(wait)
 }
-
-/// Returns the error for a caller whose token is limited to scopes, and who permits a session that may not be.
-pub fn token_is_limited() -> ApiError {
-    let message = "the access token is limited to scopes; log in with the password to permit devices";
-    ApiError::new(Code::PermissionDenied, ErrorReason::PermissionDenied, message)
-}

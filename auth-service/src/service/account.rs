@@ -72,7 +72,7 @@ impl pb::account_service_server::AccountService for AccountService {
         &self,
         request: Request<ChangePasswordRequest>,
     ) -> Result<Response<ChangePasswordResponse>, Status> {
-        let ActiveCaller { user, session_id, .. } = self.app.interactive_caller(&request).await?;
+        let ActiveCaller { user, session_id, .. } = self.app.unlimited_caller(&request).await?;
         let session_id = Some(session_id);
         let event = self.app.clients.event(Kind::PasswordChanged, Actor::Owner, session_id, &request).await?;
         let ChangePasswordRequest { current_password, new_password } = request.into_inner();
@@ -108,7 +108,7 @@ impl pb::account_service_server::AccountService for AccountService {
         &self,
         request: Request<ChangeEmailRequest>,
     ) -> Result<Response<ChangeEmailResponse>, Status> {
-        let ActiveCaller { user, session_id, .. } = self.app.interactive_caller(&request).await?;
+        let ActiveCaller { user, session_id, .. } = self.app.unlimited_caller(&request).await?;
         let event = self.app.clients.event(Kind::EmailChanged, Actor::Owner, Some(session_id), &request).await?;
         let (new_email, current) = request::change_email(request.into_inner(), &user.email)?;
         if !self.app.mailer.is_on() {

@@ -41,9 +41,9 @@ use crate::{
 /// Maximum length of a filter in the audit log, in characters.
 const MAX_RECORDED_FILTER: usize = 256;
 
-/// The changes that programs can make, which have a personal access token or are service accounts. All others change
-/// credentials, or what their owners may do.
-const CHANGES_OF_PROGRAMS: [Kind; 5] =
+/// The changes that programs, which have a personal access token or are service accounts, and sessions that are limited to scopes
+/// can make. All others change credentials, or what their owners may do.
+const CHANGES_WITH_SCOPES: [Kind; 5] =
     [Kind::UserDisabled, Kind::UserEnabled, Kind::UserUnlocked, Kind::SessionsRevoked, Kind::MailRetried];
 
 /// The implementation of the service.
@@ -256,8 +256,8 @@ impl AdminService {
     /// Returns the event of a call that changes something, whose caller may do so.
     async fn event<T: Sync>(&self, kind: Kind, request: &Request<T>) -> Result<Event, ApiError> {
         let admin = self.app.admin(request, Scope::AdminWrite).await?;
-        if !CHANGES_OF_PROGRAMS.contains(&kind) {
-            admin.require_login()?;
+        if !CHANGES_WITH_SCOPES.contains(&kind) {
+            admin.require_unlimited_login()?;
         }
         self.app.clients.event(kind, admin.actor(), None, request).await
     }

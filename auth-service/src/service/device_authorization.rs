@@ -45,11 +45,8 @@ impl pb::device_authorization_service_server::DeviceAuthorizationService for Dev
         &self,
         request: Request<ApproveDeviceAuthorizationRequest>,
     ) -> Result<Response<pb::DeviceAuthorization>, Status> {
-        let caller = self.app.fresh_caller(&request).await?;
-        // Otherwise the session of the device could permit more than that of the caller.
-        if caller.scopes.is_some() {
-            return Err(error::device::token_is_limited().into());
-        }
+        // A limited session could otherwise permit a session that is not.
+        let caller = self.app.fresh_unlimited_caller(&request).await?;
         let event = self.event(Kind::DeviceApproved, &caller, &request).await?;
         Ok(Response::new(self.decide(&caller, &request.get_ref().user_code, event).await?.into()))
     }

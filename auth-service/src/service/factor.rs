@@ -33,7 +33,7 @@ pub struct FactorService {
 #[tonic::async_trait]
 impl pb::factor_service_server::FactorService for FactorService {
     async fn create_totp(&self, request: Request<CreateTotpRequest>) -> Result<Response<CreateTotpResponse>, Status> {
-        let user = self.app.fresh_caller(&request).await?.user;
+        let user = self.app.fresh_unlimited_caller(&request).await?.user;
         let label = label(request.into_inner())?;
         let (id, secret) = self.app.factors.create_totp(user.id, label).await?;
         let uri = secret.uri(&user.email);
@@ -108,7 +108,7 @@ impl pb::factor_service_server::FactorService for FactorService {
         &self,
         request: Request<BeginPasskeyRequest>,
     ) -> Result<Response<BeginPasskeyResponse>, Status> {
-        let user = self.app.fresh_caller(&request).await?.user;
+        let user = self.app.fresh_unlimited_caller(&request).await?.user;
         Ok(Response::new(BeginPasskeyResponse { options: self.app.passkeys.begin(&user).await? }))
     }
 
@@ -124,9 +124,9 @@ impl pb::factor_service_server::FactorService for FactorService {
 }
 
 impl FactorService {
-    /// Returns the caller, who has proved a factor recently, and the event of the call.
+    /// Returns the caller, who can change factors and has proved one recently, and the event of the call.
     async fn event<T: Sync>(&self, kind: Kind, request: &Request<T>) -> Result<(ActiveCaller, Event), ApiError> {
-        let caller = self.app.fresh_caller(request).await?;
+        let caller = self.app.fresh_unlimited_caller(request).await?;
         let event = self.app.clients.event(kind, Actor::Owner, Some(caller.session_id), request).await?;
         Ok((caller, event))
     }

@@ -77,6 +77,7 @@ impl pb::personal_access_token_service_server::PersonalAccessTokenService for Pe
         let event = self.event(Kind::PersonalAccessTokenUpdated, &caller, &request).await?;
         let (metadata, _, request) = request.into_parts();
         let TokenUpdate { id, label, networks, repeated } = TokenUpdate::parse(&metadata, request)?;
+        self.require_scopes_within(&caller, id).await?;
         if !repeated.is_empty() {
             repeated.check(&pb::PersonalAccessToken::from(self.find(caller.user.id, id).await?))?;
         }
@@ -91,6 +92,7 @@ impl pb::personal_access_token_service_server::PersonalAccessTokenService for Pe
         let caller = self.app.fresh_caller(&request).await?;
         let event = self.event(Kind::PersonalAccessTokenRotated, &caller, &request).await?;
         let id = request::id("id", &request.get_ref().id)?;
+        self.require_scopes_within(&caller, id).await?;
         let (secret, hashed) = PersonalAccessToken::generate(id);
         let rotated = self.change(caller.user.id, id, Change::Rotate(hashed), event).await?;
         Ok(Response::new(pb::PersonalAccessToken { secret: secret.to_string(), ..rotated.into() }))
@@ -117,6 +119,14 @@ impl PersonalAccessTokenService {
         let App { db, clock, .. } = &*self.app;
         let found = personal_access_tokens::get(db, clock.now(), user_id, id).await?;
         found.ok_or_else(error::personal_access_token_not_found)
+    }
+
+    /// Checks that a session that is limited to scopes has all those of a token. These never change.
+    async fn require_scopes_within(&self, caller: &ActiveCaller, id: Uuid) -> Result<(), ApiError> {
+        let Some(granted) = caller.scopes else { return Ok(()) };
+        let token = self.find(caller.user.id, id).await?;
+        let is_within = token.scopes.iter().all(|scope| granted.contains(scope));
+        if is_within { Ok(()) } else { Err(error::token_has_more_scopes()) }
     }
 
     /// Changes a token, and wakes the feed, because its session may have been revoked.

@@ -20,6 +20,7 @@ use crate::{
 };
 
 mod codes;
+mod credentials;
 mod limits;
 mod model;
 mod permission;
