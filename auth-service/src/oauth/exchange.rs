@@ -50,7 +50,8 @@ pub struct ExchangeRequest {
 
 impl OAuth {
     /// Exchanges the access token of a user for one that permits at most as much, contains the client as the actor, has the
-    /// same session and the requested audience, and expires no later.
+    /// requested audience, and expires no later. The session, and how and when the user has proved their identity, stay the
+    /// same: services that require a recent proof require that of the user.
     ///
     /// # Errors
     /// SCOPE_MISSING, VALIDATION_FAILED if the token cannot be exchanged, SCOPE_INVALID, or RATE_LIMITED.
@@ -77,8 +78,6 @@ impl OAuth {
             id: self.clock.new_id(),
             roles: Vec::new(),
             scopes: Some(requested_scopes(&request.scope, delegated_scopes(account.scopes, subject.scopes))?),
-            // The service has proved no factor of the user.
-            authentication: None,
             issued_at: now,
             expires_at: subject.expires_at.min(now + self.issuer.access_token_ttl),
             actors: std::iter::once(account.id).chain(subject.actors).collect(),

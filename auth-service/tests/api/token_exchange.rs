@@ -21,15 +21,17 @@ use tonic::Status;
 use uuid::Uuid;
 
 use crate::{
+    factors::reauthentication::{password, reauthenticate},
     forged_claims::{forge_with_scopes, id, sign_up_admin},
     oauth::{assert_error, client, client_token, introspect, issue, request_of},
     personal_access_tokens,
     service_accounts::{created, events_of},
-    support::{Server, bearer, user_id},
+    support::{PASSWORD, Server, bearer, user_id},
 };
 
 on_each_database! {
     a_service_gets_a_token_for_a_user,
+    the_token_has_the_time_at_which_the_user_proved_a_factor,
     the_token_ends_with_the_session_of_the_user,
     the_token_expires_with_the_token_of_the_user,
     the_token_permits_no_more_than_the_service_and_the_user,
@@ -99,7 +101,8 @@ async fn a_service_gets_a_token_for_a_user(database: TestDatabase) {
     assert_eq!((exchanged.user_id, exchanged.session_id), (original.user_id, original.session_id));
     assert_eq!(exchanged.actors, [id(&account.id)]);
     assert!(exchanged.id != original.id && exchanged.roles.is_empty());
-    assert!(original.authentication.is_some() && exchanged.authentication.is_none());
+    assert!(original.authentication.is_some());
+    assert_eq!(exchanged.authentication, original.authentication);
     let introspected = introspect(&server, &issued.access_token).await;
     assert!(introspected.active && introspected.act.expect("an actor").sub == account.id);
     assert_refused!(server.get_me(&issued.access_token).await, PermissionDenied, "SCOPE_MISSING");
@@ -114,6 +117,31 @@ async fn a_service_gets_a_token_for_a_user(database: TestDatabase) {
         ..exchange_request(&account, &ann.access_token, "")
     };
     issue(&server, request).await.expect("exchanged");
+    server.stop().await;
+}
+
+async fn the_token_has_the_time_at_which_the_user_proved_a_factor(database: TestDatabase) {
+    let (server, ann, first, admin) = start(database).await;
+    let second = created(&server, &admin, &FORWARDING).await;
+    let login_time = server.clock.now().as_seconds();
+    server.manual_clock.advance(Duration::from_secs(3600));
+    let refreshed = server.refresh(&ann.refresh_token).await.expect("refreshed").access_token;
+    let mut token = refreshed.clone();
+    for service in [&first, &second] {
+        token = exchange(&server, service, &token, "").await.expect("exchanged").access_token;
+        let authentication = claims(&server, &token).authentication.expect("a time");
+        assert_eq!(
+            (authentication.methods.names(), authentication.time.as_seconds()),
+            (vec!["pwd".into()], login_time)
+        );
+        let introspected = introspect(&server, &token).await;
+        let time = introspected.auth_time.map(i64::from);
+        assert_eq!((introspected.amr, time), (vec!["pwd".to_owned()], Some(login_time)));
+    }
+    let fresh = reauthenticate(&server, &refreshed, password(PASSWORD)).await.expect("authenticated");
+    let token = exchange(&server, &first, &fresh.access_token, "").await.expect("exchanged").access_token;
+    let time = claims(&server, &token).authentication.expect("a time").time.as_seconds();
+    assert_eq!(time, login_time + 3600);
     server.stop().await;
 }
 
@@ -193,7 +221,7 @@ async fn only_valid_access_tokens_of_users_are_exchanged(database: TestDatabase)
     let personal = personal_access_tokens::created(&server, &ann.access_token, &["tasks.read"]).await;
     let of_service = client_token(&server, &account, "").await.expect("issued").access_token;
     let unknown_session = forge_with_scopes(&server, id(&user_id(&ann)), server.clock.new_id(), &[], None);
-    let other_session = server.login("ann@example.com", crate::support::PASSWORD).await.expect("logged in").session_id;
+    let other_session = server.login("ann@example.com", PASSWORD).await.expect("logged in").session_id;
     let other_user = forge_with_scopes(&server, id(&account.id), id(&other_session), &[], None);
     let foreign = {
         let keys = KeySet::read(&server.database.key_file(), server.clock.now()).expect("a key file");

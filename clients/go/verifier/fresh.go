@@ -10,12 +10,12 @@ import (
 )
 
 // RequireFresh returns PERMISSION_DENIED / STEP_UP_REQUIRED unless the user has proved the password or a second factor at most
-// maxAge ago. The tokens of programs, which have scopes and no AuthenticatedAt, are exempt. After this error, the client of the
-// user calls AccountService.Reauthenticate, and repeats the call with the new token.
+// maxAge ago. The tokens of programs, which have scopes, no AuthenticatedAt and no Actor, are exempt. After this error, the client
+// of the user calls AccountService.Reauthenticate, and repeats the call with the new token.
 func (c *Claims) RequireFresh(maxAge time.Duration) error { return c.requireFresh(maxAge, time.Now()) }
 
 func (c *Claims) requireFresh(maxAge time.Duration, now time.Time) error {
-	isProgram := c.Scopes != nil && c.AuthenticatedAt.IsZero()
+	isProgram := c.Scopes != nil && c.AuthenticatedAt.IsZero() && c.Actor == nil
 	if isProgram || now.Sub(c.AuthenticatedAt) <= maxAge+leeway {
 		return nil
 	}

@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"google.golang.org/grpc/codes"
 
 	"taskey.dev/taskey"
@@ -11,7 +12,7 @@ import (
 
 func TestUsersMustHaveProvedAFactorRecently(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0)
-	scopes := []string{"tasks.read"}
+	scopes, service := []string{"tasks.read"}, &Actor{Subject: uuid.New()}
 	for name, test := range map[string]struct {
 		claims  Claims
 		isFresh bool
@@ -22,6 +23,9 @@ func TestUsersMustHaveProvedAFactorRecently(t *testing.T) {
 		"too long ago, scopes":   {Claims{AuthenticatedAt: now.Add(-606 * time.Second), Scopes: scopes}, false},
 		"a program":              {Claims{Scopes: scopes}, true},
 		"neither time nor scope": {Claims{}, false},
+		"a service for a user":   {Claims{AuthenticatedAt: now, Scopes: scopes, Actor: service}, true},
+		"a service, too long":    {Claims{AuthenticatedAt: now.Add(-606 * time.Second), Scopes: scopes, Actor: service}, false},
+		"a service without time": {Claims{Scopes: scopes, Actor: service}, false},
 	} {
 		err := test.claims.requireFresh(10*time.Minute, now)
 		if test.isFresh {

@@ -200,15 +200,18 @@ def test_optional_claims_of_another_type_are_invalid(name: str, values: list[Any
 
 
 def test_users_must_have_proved_a_factor_recently() -> None:
-    def require(auth_time: int | None, scopes: tuple[str, ...] | None = None) -> None:
-        claims = Claims(UUID, UUID, UUID, NOW, NOW + 300, roles=(), scopes=scopes, auth_time=auth_time)
+    def require(auth_time: int | None, scopes: tuple[str, ...] | None = None, act: Actor | None = None) -> None:
+        claims = Claims(UUID, UUID, UUID, NOW, NOW + 300, roles=(), scopes=scopes, auth_time=auth_time, act=act)
         claims.require_fresh(600, NOW)
 
     require(NOW)
     require(NOW - 605)
-    require(None, ("tasks.read",))
-    for auth_time, scopes in [(NOW - 606, None), (NOW - 606, ("tasks.read",)), (None, None)]:
+    scope, service = ("tasks.read",), Actor(UUID)
+    require(None, scope)
+    require(NOW - 605, scope, service)
+    refused = [(NOW - 606, None, None), (NOW - 606, scope, None), (None, None, None)]
+    for auth_time, scopes, act in [*refused, (NOW - 606, scope, service), (None, scope, service)]:
         with pytest.raises(TaskeyError) as raised:
-            require(auth_time, scopes)
+            require(auth_time, scopes, act)
         assert raised.value.reason == "STEP_UP_REQUIRED"
         assert raised.value.metadata == {"required": "reauthentication", "max_age": "600"}

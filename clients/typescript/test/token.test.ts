@@ -2,7 +2,15 @@ import assert from "node:assert/strict";
 import { createHmac, createPrivateKey, createPublicKey, sign } from "node:crypto";
 import { before, test } from "node:test";
 import { Point } from "@noble/ed25519";
-import { importKeys, requireFresh, requireScope, TokenError, verifyToken, type KeySet } from "../src/verifier/index.js";
+import {
+  importKeys,
+  requireFresh,
+  requireScope,
+  TokenError,
+  verifyToken,
+  type Actor,
+  type KeySet,
+} from "../src/verifier/index.js";
 
 const NOW = 1_800_000_000;
 const SECRET = Buffer.from("thirty-two bytes to sign a token");
@@ -335,13 +343,22 @@ test("optional claims of another type are refused", async () => {
 
 test("users must have proved a factor recently", async () => {
   const claims = await verifyToken(keys, NAMES, signed(HEADER, CLAIMS), NOW * 1000);
-  const require = (authTime?: number, scopes?: string[]) =>
-    requireFresh({ ...claims, auth_time: authTime, scopes }, 600, NOW * 1000);
+  const require = (authTime?: number, scopes?: string[], act?: Actor) =>
+    requireFresh({ ...claims, auth_time: authTime, scopes, act }, 600, NOW * 1000);
+  const [scope, service] = [["tasks.read"], { sub: CLAIMS.sub }];
   require(NOW);
   require(NOW - 605);
-  require(undefined, ["tasks.read"]);
-  for (const [time, scopes] of [[NOW - 606], [NOW - 606, ["tasks.read"]], [undefined]] as const) {
-    assert.throws(() => require(time, scopes?.slice()), { reason: "STEP_UP_REQUIRED", maxAge: 600 });
+  require(undefined, scope);
+  require(NOW - 605, scope, service);
+  const refused: Parameters<typeof require>[] = [
+    [NOW - 606],
+    [NOW - 606, scope],
+    [],
+    [NOW - 606, scope, service],
+    [undefined, scope, service],
+  ];
+  for (const parameters of refused) {
+    assert.throws(() => require(...parameters), { reason: "STEP_UP_REQUIRED", maxAge: 600 });
   }
   const { status, headers } = TokenError.stepUpRequired(600).toHttp();
   const challenge = 'Bearer error="insufficient_user_authentication", max_age="600"';

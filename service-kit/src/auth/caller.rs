@@ -53,7 +53,8 @@ impl Caller {
         self.claims.scopes
     }
 
-    /// Returns how and when the user has proved their identity. `None` if the caller is a program.
+    /// Returns how and when the user has proved their identity, also if a service acts on behalf of the user. `None` if the
+    /// caller is a program.
     #[must_use]
     pub fn authentication(&self) -> Option<Authentication> {
         self.claims.authentication
@@ -95,14 +96,15 @@ impl Caller {
     }
 
     /// Checks that the user has proved the password or a second factor at most `max_age` ago, allowing for [`LEEWAY`]. The
-    /// tokens of programs, which have scopes and no time of authentication, are exempt.
+    /// tokens of programs, which have scopes, no time of authentication and no actor, are exempt. A service that acts on
+    /// behalf of a user is not, because only tokens of users can be exchanged.
     ///
     /// # Errors
     /// PERMISSION_DENIED / STEP_UP_REQUIRED if not. The client can then call `AccountService.Reauthenticate`.
     pub fn require_fresh(&self, now: Timestamp, max_age: Duration) -> Result<(), ApiError> {
         let is_fresh = match self.claims.authentication {
             Some(Authentication { time, .. }) => now.since(time) <= max_age + LEEWAY,
-            None => self.claims.scopes.is_some(),
+            None => self.claims.scopes.is_some() && self.claims.actors.is_empty(),
         };
         if is_fresh { Ok(()) } else { Err(step_up_required(max_age)) }
     }
@@ -132,6 +134,14 @@ mod tests {
     const MAX_AGE: Duration = Duration::from_secs(600);
 
     fn require_fresh(authenticated: Option<i64>, scopes: Option<Scopes>) -> Result<(), ErrorReason> {
+        require_fresh_for(authenticated, scopes, Vec::new())
+    }
+
+    fn require_fresh_for(
+        authenticated: Option<i64>,
+        scopes: Option<Scopes>,
+        actors: Vec<Uuid>,
+    ) -> Result<(), ErrorReason> {
         let now = Timestamp::from_seconds(10_000);
         let authentication = authenticated
             .map(|seconds| Authentication { methods: AuthMethods::default(), time: Timestamp::from_seconds(seconds) });
@@ -145,7 +155,7 @@ mod tests {
             authentication,
             issued_at: now,
             expires_at: now,
-            actors: Vec::new(),
+            actors,
         };
         let caller = Caller { claims, has_personal_access_token: false };
         caller.require_fresh(now, MAX_AGE).map_err(|error| error.reason())
@@ -165,5 +175,18 @@ mod tests {
     fn programs_are_exempt_but_tokens_without_scopes_are_not() {
         assert_eq!(require_fresh(None, Some(Scopes::default())), Ok(()));
         assert_eq!(require_fresh(None, None), Err(ErrorReason::StepUpRequired));
+    }
+
+    #[test]
+    fn services_that_act_for_users_need_a_recent_proof_of_the_user() {
+        let service = vec![Uuid::from_u128(1)];
+        let scopes = Some(Scopes::default());
+        for (authenticated, expected) in [
+            (Some(9_400), Ok(())),
+            (Some(9_394), Err(ErrorReason::StepUpRequired)),
+            (None, Err(ErrorReason::StepUpRequired)),
+        ] {
+            assert_eq!(require_fresh_for(authenticated, scopes, service.clone()), expected, "{authenticated:?}");
+        }
     }
 }

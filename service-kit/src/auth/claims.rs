@@ -40,7 +40,8 @@ pub struct AccessClaims {
     pub roles: Vec<String>,
     /// What the token permits: `scope`. `None` if it permits all that the roles do.
     pub scopes: Option<Scopes>,
-    /// How and when the user has proved their identity: `amr` and `auth_time`. `None` for the tokens of programs.
+    /// How and when the user has proved their identity: `amr` and `auth_time`. `None` for the tokens of programs. An exchanged
+    /// token has those of the exchanged one.
     pub authentication: Option<Authentication>,
     /// When it was issued: `iat`.
     pub issued_at: Timestamp,

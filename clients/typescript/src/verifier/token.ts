@@ -48,14 +48,15 @@ export function requireScope(claims: Claims, scope?: string): void {
 
 /**
  * Checks that the user has proved the password or a second factor at most so many seconds ago. The tokens of programs, which
- * have scopes and no `auth_time`, are exempt. After this error, the client of the user calls
+ * have scopes, no `auth_time` and no `act`, are exempt. After this error, the client of the user calls
  * `AccountService.Reauthenticate`, and repeats the call with the new token.
  *
  * @throws TokenError with the reason STEP_UP_REQUIRED.
  */
 export function requireFresh(claims: Claims, maxAge: number, nowMs = Date.now()): void {
-  const { auth_time: time, scopes } = claims;
-  const isFresh = time === undefined ? scopes !== undefined : nowMs - time * 1000 <= maxAge * 1000 + LEEWAY_MS;
+  const { auth_time: time, scopes, act } = claims;
+  const isProgram = scopes !== undefined && act === undefined;
+  const isFresh = time === undefined ? isProgram : nowMs - time * 1000 <= maxAge * 1000 + LEEWAY_MS;
   if (!isFresh) throw TokenError.stepUpRequired(maxAge);
 }
 

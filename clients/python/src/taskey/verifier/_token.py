@@ -92,14 +92,15 @@ class Claims:
     def require_fresh(self, max_age: int, now: float | None = None) -> None:
         """Checks that the user has proved the password or a second factor at most `max_age` seconds ago.
 
-        The tokens of programs, which have scopes and no `auth_time`, are exempt. After this error, the client of the
-        user calls `AccountService.Reauthenticate`, and repeats the call with the new token.
+        The tokens of programs, which have scopes, no `auth_time` and no `act`, are exempt. After this error, the client
+        of the user calls `AccountService.Reauthenticate`, and repeats the call with the new token.
 
         Raises:
             TaskeyError: PERMISSION_DENIED / STEP_UP_REQUIRED.
         """
         now = time.time() if now is None else now
-        is_fresh = self.scopes is not None if self.auth_time is None else now - self.auth_time <= max_age + LEEWAY
+        is_program = self.scopes is not None and self.act is None
+        is_fresh = is_program if self.auth_time is None else now - self.auth_time <= max_age + LEEWAY
         if is_fresh:
             return
         message = "prove the password or a second factor again, then repeat the call"

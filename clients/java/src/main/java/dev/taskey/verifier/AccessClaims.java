@@ -52,8 +52,9 @@ public record AccessClaims(
 
   /**
    * Checks that the user has proved the password or a second factor at most this long ago. The
-   * tokens of programs, which have scopes and no time, are exempt. After this error, the client of
-   * the user calls {@code AccountService.Reauthenticate}, and repeats the call with the new token.
+   * tokens of programs, which have scopes, no time and no actor, are exempt. After this error, the
+   * client of the user calls {@code AccountService.Reauthenticate}, and repeats the call with the
+   * new token.
    *
    * @throws StatusRuntimeException PERMISSION_DENIED / STEP_UP_REQUIRED, which a handler passes to
    *     {@code StreamObserver.onError}
@@ -63,7 +64,7 @@ public record AccessClaims(
   }
 
   void requireFresh(Duration maxAge, Instant now) {
-    boolean isFresh = scopes.isPresent();
+    boolean isFresh = scopes.isPresent() && actor.isEmpty();
     if (authenticatedAt.isPresent()) {
       Instant oldest = now.minus(maxAge).minusSeconds(Tokens.LEEWAY);
       isFresh = !Instant.ofEpochSecond(authenticatedAt.getAsLong()).isBefore(oldest);

@@ -247,22 +247,29 @@ class TokensTest {
 
   @Test
   void users_must_have_proved_a_factor_recently() throws Exception {
-    assertTrue(isFresh(NOW, false));
-    assertTrue(isFresh(NOW - 605, true));
-    assertTrue(isFresh(null, true));
-    assertFalse(isFresh(NOW - 606, false));
-    assertFalse(isFresh(NOW - 606, true));
-    assertFalse(isFresh(null, false));
+    assertTrue(isFresh(NOW, false, false));
+    assertTrue(isFresh(NOW - 605, true, false));
+    assertTrue(isFresh(null, true, false));
+    assertTrue(isFresh(NOW - 605, true, true));
+    assertFalse(isFresh(NOW - 606, false, false));
+    assertFalse(isFresh(NOW - 606, true, false));
+    assertFalse(isFresh(null, false, false));
+    assertFalse(isFresh(NOW - 606, true, true));
+    assertFalse(isFresh(null, true, true));
   }
 
   /** Reports whether a user has proved a factor at most 10 minutes before {@code NOW}. */
-  private static boolean isFresh(Long authTime, boolean hasScope) throws Exception {
+  private static boolean isFresh(Long authTime, boolean hasScope, boolean hasActor)
+      throws Exception {
     JsonObject claims = claims();
     if (authTime != null) {
       claims.addProperty("auth_time", Math.min(authTime, NOW - 10));
     }
     if (hasScope) {
       claims.addProperty("scope", "tasks.read");
+    }
+    if (hasActor) {
+      claims.add("act", actors(1));
     }
     AccessClaims found = verify(signed(HEADER, claims.toString()));
     try {
