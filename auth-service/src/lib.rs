@@ -92,6 +92,7 @@ use login::{
 };
 use mail::Mailer;
 use oauth::{
+    actor_sessions::ActorSessions,
     audiences::Audiences,
     grants::{AccountLimit, OAuth, RecordedExchanges},
 };
@@ -252,6 +253,7 @@ impl Server {
             call_limit: call_limit.clone(),
             token_limit: AccountLimit::client_tokens(rate_limits, &clock),
             user_code_limit: AccountLimit::user_codes(rate_limits, &clock),
+            actor_sessions: ActorSessions::new(db.clone(), clock.clone()),
             recorded_exchanges: RecordedExchanges::default(),
             public_url: config.public_url,
         };

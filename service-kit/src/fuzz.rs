@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use crate::{
     auth::{
+        actor::Actor,
         authentication::{AuthMethods, Authentication},
         claims::{AccessClaims, LEEWAY, MAX_LIFETIME},
         keys::KeySet,
@@ -110,14 +111,15 @@ fn check_token(token: &str) {
 }
 
 /// Returns the actors in a claim, the last one first.
-fn actors(claim: Option<&Value>) -> Vec<Uuid> {
+fn actors(claim: Option<&Value>) -> Vec<Actor> {
     let mut next = claim;
     let actors = std::iter::from_fn(|| {
         let actor = next?;
         next = actor.get("act");
         Some(actor)
     });
-    actors.map(|actor| actor["sub"].as_str().and_then(|id| Uuid::try_parse(id).ok()).expect("a UUID")).collect()
+    let id = |value: &Value| value.as_str().and_then(|id| Uuid::try_parse(id).ok()).expect("a UUID");
+    actors.map(|actor| Actor { id: id(&actor["sub"]), session_id: actor.get("sid").map(id) }).collect()
 }
 
 /// Returns the scopes in a claim that this version knows. No scope may be in the claim twice.

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use service_kit::{
     auth::{
-        claims::{AccessClaims, MAX_ACTORS},
+        actor::MAX_ACTORS,
+        claims::AccessClaims,
         interceptor::scope_missing,
         scope::{Scope, Scopes},
     },
@@ -13,7 +14,6 @@ use service_kit::{
 };
 use taskey_proto::auth::v1::IssueTokenResponse;
 use tonic::Code;
-use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use super::{
@@ -26,7 +26,7 @@ use crate::{
         audit::{Actor, Event, Kind},
         client_info::ClientInfo,
     },
-    store::{audit, users},
+    store::{audit, service_accounts, users},
 };
 
 /// The type of access tokens in requests and responses (RFC 8693, section 3).
@@ -54,7 +54,8 @@ impl OAuth {
     /// same: services that require a recent proof require that of the user.
     ///
     /// # Errors
-    /// SCOPE_MISSING, VALIDATION_FAILED if the token cannot be exchanged, SCOPE_INVALID, or RATE_LIMITED.
+    /// SCOPE_MISSING, VALIDATION_FAILED if the token cannot be exchanged, SCOPE_INVALID, RATE_LIMITED, or CLIENT_INVALID if the
+    /// service account was changed in the meantime.
     pub async fn exchange(
         &self,
         client: &Client,
@@ -67,20 +68,23 @@ impl OAuth {
         }
         self.call_limit.check(account.id)?;
         let subject = self.verify_subject(&request.subject_token).await?;
-        if subject.actors.contains(&account.id) {
+        if subject.actors.iter().any(|actor| actor.id == account.id) {
             return Err(error::subject_token_invalid("this service account acts for the user already"));
         }
         if subject.actors.len() == MAX_ACTORS {
             return Err(error::subject_token_invalid("too many services act for the user one after another"));
         }
+        let scopes = requested_scopes(&request.scope, delegated_scopes(account.scopes, subject.scopes))?;
         let now = self.clock.now();
+        let expires_at = subject.expires_at.min(now + self.issuer.access_token_ttl);
+        let actor = self.actor_sessions.actor(account.id, client.secret.clone(), expires_at).await?;
         let claims = AccessClaims {
             id: self.clock.new_id(),
             roles: Vec::new(),
-            scopes: Some(requested_scopes(&request.scope, delegated_scopes(account.scopes, subject.scopes))?),
+            scopes: Some(scopes),
             issued_at: now,
-            expires_at: subject.expires_at.min(now + self.issuer.access_token_ttl),
-            actors: std::iter::once(account.id).chain(subject.actors).collect(),
+            expires_at,
+            actors: std::iter::once(actor).chain(subject.actors).collect(),
             ..subject
         };
         self.record_exchange(&claims, &request.audience, info).await?;
@@ -88,8 +92,8 @@ impl OAuth {
         Ok(IssueTokenResponse { issued_token_type: Some(ACCESS_TOKEN_TYPE.to_owned()), ..response })
     }
 
-    /// Verifies the access token of a user. Reads the session from the database, because every holder of a shared key can
-    /// sign any claim, and service accounts have no user.
+    /// Verifies the access token of a user. Reads the sessions of the user and of the services that act on behalf of the user
+    /// from the database, because every holder of a shared key can sign any claim, and service accounts have no user.
     async fn verify_subject(&self, token: &str) -> Result<AccessClaims, ApiError> {
         let invalid = || error::subject_token_invalid("is not a valid access token of a user");
         let claims = self
@@ -102,13 +106,14 @@ impl OAuth {
         if !user.is_some_and(|user| user.permits(claims.scopes)) || claims.expires_at <= now {
             return Err(invalid());
         }
-        Ok(claims)
+        let are_active = service_accounts::have_active_sessions(&self.db, now, &claims.actors).await?;
+        if are_active { Ok(claims) } else { Err(invalid()) }
     }
 
     /// Adds an exchange to the audit log of the user, unless one of the same session and service account was added recently.
     async fn record_exchange(&self, claims: &AccessClaims, audience: &str, info: ClientInfo) -> Result<(), ApiError> {
-        let (now, actor) = (claims.issued_at, claims.actors[0]);
-        let actors = claims.actors.iter().map(Uuid::to_string).collect::<Vec<_>>().join(" ");
+        let (now, actor) = (claims.issued_at, claims.actors[0].id);
+        let actors = claims.actors.iter().map(|actor| actor.id.to_string()).collect::<Vec<_>>().join(" ");
         tracing::debug!(user_id = %claims.user_id, session_id = %claims.session_id, actors, "exchanged a token");
         let key = (claims.session_id, actor);
         if self.recorded_exchanges.0.get(&key).is_some_and(|recorded| now < recorded + RECORDING_INTERVAL) {

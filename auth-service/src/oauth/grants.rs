@@ -20,7 +20,7 @@ use service_kit::{
 use taskey_proto::auth::v1::IssueTokenResponse;
 use uuid::Uuid;
 
-use super::audiences::Audiences;
+use super::{actor_sessions::ActorSessions, audiences::Audiences};
 use crate::{
     error,
     login::{attempts::PasswordAttempts, sessions::UserTokens, token_issuer::TokenIssuer},
@@ -53,6 +53,8 @@ pub struct OAuth {
     pub(crate) token_limit: AccountLimit,
     /// Limits the codes of devices that each user sends.
     pub(crate) user_code_limit: AccountLimit,
+    /// The sessions with which service accounts act on behalf of users.
+    pub(crate) actor_sessions: ActorSessions,
     /// The exchanges that were recorded in the audit log.
     pub(crate) recorded_exchanges: RecordedExchanges,
     /// The URL of the gateway, if it is configured.

@@ -125,8 +125,9 @@ impl TokenService {
         self.app.issuer.keys.current().map(|keys| keys.public_if_complete()).unwrap_or_default()
     }
 
-    /// Returns the claims if the session is active and the account has the roles. Reads the database, because the
-    /// revocations of this replica may be half a second old, and every holder of a shared key can sign any claim.
+    /// Returns the claims if the sessions of the account and of its actors are active, and the account has the roles. Reads the
+    /// database, because the revocations of this replica may be half a second old, and every holder of a shared key can sign
+    /// any claim.
     async fn check_session(&self, claims: AccessClaims) -> Result<Option<AccessClaims>, ApiError> {
         let App { db, clock, .. } = &*self.app;
         let (valid_at, id) = (clock.now() - LEEWAY, claims.user_id);
@@ -135,7 +136,8 @@ impl TokenService {
             Some(SessionUser { user, .. }) => Some(user.roles()),
             None => service_accounts::by_active_session(db, valid_at, id, claims.session_id).await?.map(roles),
         };
-        let is_active = roles.is_some_and(|roles| claims.roles.iter().all(|role| roles.contains(role)));
+        let has_roles = roles.is_some_and(|roles| claims.roles.iter().all(|role| roles.contains(role)));
+        let is_active = has_roles && service_accounts::have_active_sessions(db, valid_at, &claims.actors).await?;
         Ok(is_active.then_some(claims))
     }
 
@@ -154,7 +156,7 @@ impl TokenService {
             scope: claims.scopes.map(|scopes| scopes.to_string()),
             amr: claims.authentication.map(|authentication| authentication.methods.names()).unwrap_or_default(),
             auth_time: claims.authentication.and_then(|authentication| seconds(authentication.time.as_seconds())),
-            act: claims.actors.first().map(|actor| Actor { sub: actor.to_string() }),
+            act: claims.actors.first().map(|actor| Actor { sub: actor.id.to_string() }),
             token_type: Some("Bearer".to_owned()),
         }
     }

@@ -2,7 +2,7 @@
 
 use service_kit::{
     args,
-    auth::scope::Scopes,
+    auth::{actor::Actor, scope::Scopes},
     clock::Timestamp,
     db::{Conn, Db, Engine, Error, FromRow, Row},
 };
@@ -239,4 +239,20 @@ pub async fn by_active_session(
         where sessions.id = $1 and sessions.user_id = $2 and revoked_at is null and expires_at > $3";
     let scopes: Option<String> = db.fetch_optional(SELECT, args![session_id, account_id, valid_at]).await?;
     Ok(scopes.map(|scopes| scopes_from_stored(&scopes)))
+}
+
+/// Reports whether the sessions of all service accounts that act on behalf of a user are active. Tokens that were issued by
+/// earlier versions contain none.
+///
+/// # Errors
+/// If the database fails.
+pub async fn have_active_sessions(db: &Db, valid_at: Timestamp, actors: &[Actor]) -> Result<bool, Error> {
+    for actor in actors {
+        if let Some(session_id) = actor.session_id
+            && by_active_session(db, valid_at, actor.id, session_id).await?.is_none()
+        {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }

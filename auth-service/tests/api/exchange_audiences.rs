@@ -20,7 +20,7 @@ use crate::{
     oauth::{assert_error, client, introspect, issue, request_of},
     service_accounts::{created, events_of},
     support::{Server, user_id, verifier_request},
-    token_exchange::{FORWARDING, claims_for, exchange_request},
+    token_exchange::{FORWARDING, actor_ids, claims_for, exchange_request},
 };
 
 on_each_database! {
@@ -98,7 +98,7 @@ async fn the_receiving_service_can_exchange_the_token_again(database: TestDataba
     let token = exchange(&server, &first, &ann.access_token, "reports").await.expect("exchanged");
     let again = exchange(&server, &second, &token, "").await.expect("exchanged");
     let claims = claims_for(&server, &again, "taskey");
-    assert_eq!(claims.actors, [id(&second.id), id(&first.id)]);
+    assert_eq!(actor_ids(&claims), [id(&second.id), id(&first.id)]);
     assert_eq!((claims.user_id, claims.session_id), (id(&user_id(&ann)), id(&ann.session_id)));
     assert!(introspect(&server, &again).await.active);
     let repeated = exchange(&server, &first, &token, "https://mail.example.org").await;

@@ -1,6 +1,7 @@
 //! Tests of auth-service through its API, on SQLite and on PostgreSQL.
 
 mod account;
+mod actor_sessions;
 mod address_limits;
 mod admin;
 mod audit;

@@ -22,9 +22,10 @@ use tonic::{
 
 use crate::{
     forged_claims::sign_up_admin,
-    oauth::request_of,
+    oauth::{self, request_of},
     service_accounts,
     support::{PASSWORD, Server, bearer, run_program},
+    token_exchange::exchange_request,
 };
 
 on_each_database! {
@@ -35,6 +36,7 @@ on_each_database! {
     services_are_listed,
     a_certificate_belongs_to_one_service,
     a_service_account_authenticates_with_its_certificate,
+    a_service_account_with_a_certificate_acts_for_users_until_it_is_deleted,
 }
 
 const BILLING: &str = "spiffe://example.org/billing";
@@ -133,6 +135,24 @@ async fn a_service_account_authenticates_with_its_certificate(database: TestData
     assert_refused!(issue(&other, false).await, Unauthenticated, "CLIENT_INVALID");
     let rotated = service_accounts::rotate(&mesh.server, &admin, &account.id, None).await;
     assert_refused!(rotated, NotFound, "SERVICE_ACCOUNT_NOT_FOUND");
+    mesh.server.stop().await;
+}
+
+async fn a_service_account_with_a_certificate_acts_for_users_until_it_is_deleted(database: TestDatabase) {
+    let mesh = Mesh::start(database).await;
+    let admin = sign_up_admin(&mesh.server).await.access_token;
+    let request = CreateServiceAccountRequest {
+        certificate_name: BILLING.to_owned(),
+        ..service_accounts::with_scopes(&["tasks.read", "clients.forward"])
+    };
+    let account = service_accounts::create(&mesh.server, &admin, request).await.expect("created");
+    let ann = mesh.server.sign_up_and_login("ann@example.com").await;
+    let request = exchange_request(&account, &ann.access_token, "");
+    let mut billing = OAuthServiceClient::new(mesh.client(BILLING).await);
+    let token = billing.issue_token(request).await.expect("exchanged").into_inner().access_token;
+    assert!(oauth::introspect(&mesh.server, &token).await.active);
+    service_accounts::delete(&mesh.server, &admin, &account.id).await.expect("deleted");
+    assert!(!oauth::introspect(&mesh.server, &token).await.active);
     mesh.server.stop().await;
 }
 

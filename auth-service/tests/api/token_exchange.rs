@@ -57,7 +57,7 @@ pub fn exchange_request(account: &ServiceAccount, subject_token: &str, scope: &s
     }
 }
 
-async fn exchange(
+pub async fn exchange(
     server: &Server,
     account: &ServiceAccount,
     subject_token: &str,
@@ -68,7 +68,7 @@ async fn exchange(
 
 /// Starts a server with a user, and with a service that acts on behalf of users. Returns the access token of the
 /// administrator, too.
-async fn start(database: TestDatabase) -> (Server, TokenPair, ServiceAccount, String) {
+pub async fn start(database: TestDatabase) -> (Server, TokenPair, ServiceAccount, String) {
     let server = Server::start(database).await;
     let admin = sign_up_admin(&server).await.access_token;
     let account = created(&server, &admin, &FORWARDING).await;
@@ -77,7 +77,7 @@ async fn start(database: TestDatabase) -> (Server, TokenPair, ServiceAccount, St
 }
 
 /// Returns the claims of a token, which the server has signed.
-fn claims(server: &Server, token: &str) -> AccessClaims {
+pub fn claims(server: &Server, token: &str) -> AccessClaims {
     claims_for(server, token, "taskey")
 }
 
@@ -86,6 +86,11 @@ pub fn claims_for(server: &Server, token: &str, audience: &str) -> AccessClaims 
     let keys = KeySet::read(&server.database.key_file(), server.clock.now()).expect("a key file");
     let args = TokenArgs { audience: audience.to_owned(), ..token_args("taskey") };
     token::verify(&keys, &args, token, server.clock.now()).expect("a valid token")
+}
+
+/// Returns the service accounts that act for the user, the current one first.
+pub fn actor_ids(claims: &AccessClaims) -> Vec<Uuid> {
+    claims.actors.iter().map(|actor| actor.id).collect()
 }
 
 fn token_args(issuer: &str) -> TokenArgs {
@@ -99,7 +104,7 @@ async fn a_service_gets_a_token_for_a_user(database: TestDatabase) {
     assert_eq!((issued.scope.as_deref(), issued.refresh_token), (Some("tasks.read"), None));
     let (original, exchanged) = (claims(&server, &ann.access_token), claims(&server, &issued.access_token));
     assert_eq!((exchanged.user_id, exchanged.session_id), (original.user_id, original.session_id));
-    assert_eq!(exchanged.actors, [id(&account.id)]);
+    assert_eq!(actor_ids(&exchanged), [id(&account.id)]);
     assert!(exchanged.id != original.id && exchanged.roles.is_empty());
     assert!(original.authentication.is_some());
     assert_eq!(exchanged.authentication, original.authentication);
@@ -129,11 +134,6 @@ async fn the_token_has_the_time_at_which_the_user_proved_a_factor(database: Test
     let mut token = refreshed.clone();
     for service in [&first, &second] {
         token = exchange(&server, service, &token, "").await.expect("exchanged").access_token;
-        let authentication = claims(&server, &token).authentication.expect("a time");
-        assert_eq!(
-            (authentication.methods.names(), authentication.time.as_seconds()),
-            (vec!["pwd".into()], login_time)
-        );
         let introspected = introspect(&server, &token).await;
         let time = introspected.auth_time.map(i64::from);
         assert_eq!((introspected.amr, time), (vec!["pwd".to_owned()], Some(login_time)));
@@ -205,7 +205,7 @@ async fn at_most_three_services_act_one_after_another_and_none_twice(database: T
     for service in &services[..3] {
         token = exchange(&server, service, &token, "").await.expect("exchanged").access_token;
         actors.insert(0, id(&service.id));
-        assert_eq!(claims(&server, &token).actors, actors);
+        assert_eq!(actor_ids(&claims(&server, &token)), actors);
         // A loop, also with another service account between the two.
         let outcome = exchange(&server, &services[0], &token, "").await;
         assert_error(outcome, "VALIDATION_FAILED", "invalid_request");

@@ -81,7 +81,7 @@ func newRevocations(maxStaleness time.Duration, now func() time.Time) *revocatio
 	}
 }
 
-// check returns the status of the session of a token.
+// check returns the status of the session of a token, and of those of the services that act for the user.
 func (r *revocations) check(claims *Claims) verdict {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
@@ -90,6 +90,11 @@ func (r *revocations) check(claims *Claims) verdict {
 	}
 	if _, isRevoked := r.sessions[claims.SessionID]; isRevoked {
 		return revoked
+	}
+	for actor := claims.Actor; actor != nil; actor = actor.Actor {
+		if _, isRevoked := r.sessions[actor.SessionID]; isRevoked {
+			return revoked
+		}
 	}
 	if claims.IssuedAt.Before(r.issuedBefore) {
 		return outdated

@@ -85,6 +85,26 @@ func TestRevokedSessionIsKeptUntilNoneOfItsTokensCanBeValid(t *testing.T) {
 	}
 }
 
+func TestTokenIsRevokedWithTheSessionOfAnyServiceThatActsForTheUser(t *testing.T) {
+	view, session := newView(time.Minute), uuid.New()
+	view.addSnapshot([]uuid.UUID{session}, time.Time{})
+	view.add(nil)
+	for name, test := range map[string]struct {
+		actor    Actor
+		expected verdict
+	}{
+		"the current one":       {Actor{SessionID: session}, revoked},
+		"the first one":         {Actor{SessionID: uuid.New(), Actor: &Actor{Actor: &Actor{SessionID: session}}}, revoked},
+		"none":                  {Actor{SessionID: uuid.New(), Actor: &Actor{SessionID: uuid.New()}}, active},
+		"without known session": {Actor{}, active},
+	} {
+		claims := &Claims{SessionID: uuid.New(), IssuedAt: view.clock, Actor: &test.actor}
+		if verdict := view.check(claims); verdict != test.expected {
+			t.Error(name, verdict)
+		}
+	}
+}
+
 func TestTooManySessionsMakeOlderTokensOutdated(t *testing.T) {
 	defer func(limit int) { maxSessions = limit }(maxSessions)
 	maxSessions = 1000

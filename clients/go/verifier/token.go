@@ -68,6 +68,8 @@ type Claims struct {
 type Actor struct {
 	// Subject is the id of the service: sub.
 	Subject uuid.UUID
+	// SessionID is the session of the service: sid. The token is refused after its end. The zero UUID if unknown.
+	SessionID uuid.UUID
 	// Actor is the service for which this one acts in turn, or nil.
 	Actor *Actor
 }
@@ -216,6 +218,13 @@ func parseActor(text json.RawMessage, maximum int) (*Actor, error) {
 		return nil, ErrInvalid
 	}
 	actor := &Actor{Subject: *subject}
+	if text, isPresent := members["sid"]; isPresent {
+		session := parseID(text)
+		if session == nil {
+			return nil, ErrInvalid
+		}
+		actor.SessionID = *session
+	}
 	if inner, isPresent := members["act"]; isPresent {
 		actor.Actor, err = parseActor(inner, maximum-1)
 	}

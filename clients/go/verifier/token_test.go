@@ -217,8 +217,8 @@ func TestSharedVectorsHaveTheExpectedResults(t *testing.T) {
 }
 
 func TestOptionalClaimsAreReturned(t *testing.T) {
-	reports, mails := uuid.New(), uuid.New()
-	act := members{"sub": reports, "act": members{"sub": mails}}
+	reports, session, mails := uuid.New(), uuid.New(), uuid.New()
+	act := members{"sub": reports, "sid": session, "act": members{"sub": mails}}
 	payload := claims().with("scope", "tasks.read x").with("amr", []string{"pwd", "otp"}).with("auth_time", now-60).with("act", act)
 	parsed, err := verify(t, signed(header().text(), payload.text()))
 	if err != nil || !parsed.Permits("tasks.read") || !parsed.Permits("x") || parsed.Permits("tasks.write") {
@@ -227,7 +227,7 @@ func TestOptionalClaimsAreReturned(t *testing.T) {
 	if !slices.Equal(parsed.AuthenticationMethods, []string{"pwd", "otp"}) || parsed.AuthenticatedAt.Unix() != now-60 {
 		t.Fatal(parsed)
 	}
-	if parsed.Actor.Subject != reports || parsed.Actor.Actor.Subject != mails || parsed.Actor.Actor.Actor != nil {
+	if *parsed.Actor.Actor != (Actor{Subject: mails}) || parsed.Actor.SessionID != session || parsed.Actor.Subject != reports {
 		t.Fatal(parsed.Actor)
 	}
 	parsed, err = verify(t, signed(header().text(), claims().text()))
@@ -246,7 +246,7 @@ func TestOptionalClaimsOfAnotherTypeAreInvalid(t *testing.T) {
 		"scope":     {nil, "", " ", "tasks.read ", "tasks.read  x", "x x", "a\"b", "naïve", 1, []string{"tasks.read"}},
 		"amr":       {nil, "pwd", []any{1}, []any{nil}, members{}},
 		"auth_time": {nil, "1", 1.5, []int{1}, now},
-		"act":       {nil, "x", members{}, members{"sub": nil}, members{"sub": "x"}, members{"sub": id, "act": "x"}, nested, []any{}},
+		"act":       {nil, "x", members{}, members{"sub": nil}, members{"sub": "x"}, members{"sub": id, "act": "x"}, members{"sub": id, "sid": "x"}, members{"sub": id, "sid": nil}, nested, []any{}},
 	} {
 		for _, value := range values {
 			assertInvalid(t, signed(header().text(), claims().with(name, value).text()))

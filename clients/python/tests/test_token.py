@@ -169,17 +169,21 @@ def test_public_keys_must_be_in_the_subgroup_of_prime_order() -> None:
         assert not is_valid_public_key(bytes.fromhex(hexadecimal))
 
 
+SESSION = "01890a5d-ac96-774b-bcce-b30200000002"
+
+
 def nested_actors(count: int) -> dict[str, Any]:
     """Returns the claim `act` of services that act for each other."""
     return {"sub": UUID} | ({"act": nested_actors(count - 1)} if count > 1 else {})
 
 
 def test_optional_claims_are_returned() -> None:
-    act = {"sub": UUID, "act": {"sub": UUID}}
+    act = {"sub": UUID, "sid": SESSION, "act": {"sub": UUID}}
     optional = {"scope": "tasks.read x", "amr": ["pwd", "otp"], "auth_time": NOW - 60, "act": act}
     found = verify(token(claims=CLAIMS | optional))
     assert (found.scopes, found.amr, found.auth_time) == (("tasks.read", "x"), ("pwd", "otp"), NOW - 60)
-    assert found.act == Actor(UUID, Actor(UUID))
+    assert found.act == Actor(UUID, Actor(UUID), SESSION)
+    assert list(found.session_ids()) == [found.sid, SESSION]
     assert found.permits("x") and not found.permits("tasks.write")
     plain = verify(token())
     assert plain.permits("tasks.write") and (plain.amr, plain.auth_time, plain.act) == (None, None, None)
@@ -192,6 +196,7 @@ def test_optional_claims_are_returned() -> None:
         ("amr", [None, "pwd", [1], [None], {}]),
         ("auth_time", [None, "1", 1.5, True, [1], NOW]),
         ("act", [None, "x", {}, {"sub": None}, {"sub": "x"}, {"sub": UUID, "act": "x"}, nested_actors(4), []]),
+        ("act", [{"sub": UUID, "sid": None}, {"sub": UUID, "sid": "x"}, {"sub": UUID, "act": {"sub": UUID, "sid": 1}}]),
     ],
 )
 def test_optional_claims_of_another_type_are_invalid(name: str, values: list[Any]) -> None:

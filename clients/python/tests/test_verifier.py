@@ -20,7 +20,7 @@ from test_client import failure
 
 import taskey
 from taskey.auth.v1 import token_service_pb2 as pb
-from taskey.verifier import KeySet, State, Verifier
+from taskey.verifier import Actor, Claims, KeySet, State, Verifier
 from taskey.verifier import _revocations as revocations
 
 
@@ -217,6 +217,26 @@ def test_sessions_are_forgotten_when_no_token_of_them_can_be_valid(monkeypatch: 
     now += revocations.PRUNE_INTERVAL + 1
     view.add()
     assert view._sessions == {}
+
+
+@pytest.mark.parametrize(
+    ("act", "is_revoked"),
+    [
+        (Actor(SESSIONS[3], sid=SESSIONS[0]), True),
+        (Actor(SESSIONS[3], Actor(SESSIONS[3], Actor(SESSIONS[3], sid=SESSIONS[0])), SESSIONS[1]), True),
+        (Actor(SESSIONS[3], Actor(SESSIONS[3]), SESSIONS[1]), False),
+    ],
+)
+def test_token_is_revoked_with_the_session_of_any_service_that_acts_for_the_user(act: Actor, is_revoked: bool) -> None:
+    view = revocations.Revocations(30)
+    view.add_snapshot([SESSIONS[0]], None)
+    view.add()
+    now = int(time.time())
+    claims = Claims(SESSIONS[3], SESSIONS[2], SESSIONS[3], now, now + 300, roles=(), act=act)
+    if is_revoked:
+        assert failure(lambda: view.check(claims)).reason == "TOKEN_REVOKED"
+    else:
+        view.check(claims)
 
 
 def test_changed_key_file_takes_effect(fake: FakeServer, keys: Keys) -> None:

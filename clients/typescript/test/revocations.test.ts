@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Revocations } from "../src/verifier/revocations.js";
-import type { Claims } from "../src/verifier/token.js";
+import type { Actor, Claims } from "../src/verifier/token.js";
 
 /** Returns revocations whose clocks are set by the test. */
 function manual(maxStalenessMs = 30_000, maxSessions?: number) {
@@ -41,6 +41,16 @@ test("a snapshot does not remove other revocations", () => {
     ["a", "b", "c", "d"].map((sid) => check(sid)),
     ["REVOKED", "REVOKED", "REVOKED", "ACTIVE"],
   );
+});
+
+test("a token is revoked with the session of any service that acts for the user", () => {
+  const { revocations, clock } = manual();
+  revocations.addSnapshot(["a"]);
+  revocations.add([]);
+  const check = (act: Actor) => revocations.check({ sid: "b", iat: clock.now() / 1000, act } as Claims);
+  assert.equal(check({ sub: "s", sid: "a" }), "REVOKED");
+  assert.equal(check({ sub: "s", sid: "b", act: { sub: "t", act: { sub: "u", sid: "a" } } }), "REVOKED");
+  assert.equal(check({ sub: "s", sid: "b", act: { sub: "t" } }), "ACTIVE");
 });
 
 test("a session is forgotten when none of its tokens can be valid", () => {

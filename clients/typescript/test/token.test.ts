@@ -315,7 +315,7 @@ test("public keys outside of the subgroup of prime order are refused", async () 
 });
 
 test("optional claims are returned", async () => {
-  const act = { sub: CLAIMS.sub, act: { sub: CLAIMS.sid } };
+  const act = { sub: CLAIMS.sub, sid: CLAIMS.jti, act: { sub: CLAIMS.sid } };
   const optional = { amr: ["pwd", "otp"], auth_time: NOW - 60, act };
   const token = signed(HEADER, { ...CLAIMS, ...optional, scope: "tasks.read x" });
   const claims = await verifyToken(keys, NAMES, token, NOW * 1000);
@@ -332,7 +332,7 @@ test("optional claims of another type are refused", async () => {
     scope: [null, "", " ", "tasks.read ", "tasks.read  x", "x x", 'a"b', "a\\b", "naïve", 1, ["tasks.read"]],
     amr: [null, "pwd", [1], [null], {}],
     auth_time: [null, "1", 1.5, [1], NOW],
-    act: [null, "x", {}, { sub: null }, { sub: "x" }, { sub, act: "x" }, []],
+    act: [null, "x", {}, { sub: null }, { sub: "x" }, { sub, act: "x" }, { sub, sid: null }, { sub, sid: "x" }, []],
   };
   for (const [name, invalid] of Object.entries(values)) {
     await assertRefused(invalid.map((value) => signed(HEADER, { ...CLAIMS, [name]: value })));

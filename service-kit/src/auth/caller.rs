@@ -63,7 +63,7 @@ impl Caller {
     /// Returns the service that acts on behalf of the user (RFC 8693, section 4.1), or `None` if the user acts.
     #[must_use]
     pub fn actor(&self) -> Option<Uuid> {
-        self.claims.actors.first().copied()
+        self.claims.actors.first().map(|actor| actor.id)
     }
 
     /// Returns the id of the session.
@@ -129,7 +129,7 @@ pub fn scope_missing(token: &str, scope: Scope) -> ApiError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::auth::{authentication::AuthMethods, scope::Scopes};
+    use crate::auth::{actor::Actor, authentication::AuthMethods, scope::Scopes};
 
     const MAX_AGE: Duration = Duration::from_secs(600);
 
@@ -140,7 +140,7 @@ mod tests {
     fn require_fresh_for(
         authenticated: Option<i64>,
         scopes: Option<Scopes>,
-        actors: Vec<Uuid>,
+        actors: Vec<Actor>,
     ) -> Result<(), ErrorReason> {
         let now = Timestamp::from_seconds(10_000);
         let authentication = authenticated
@@ -179,7 +179,7 @@ mod tests {
 
     #[test]
     fn services_that_act_for_users_need_a_recent_proof_of_the_user() {
-        let service = vec![Uuid::from_u128(1)];
+        let service = vec![Actor { id: Uuid::from_u128(1), session_id: None }];
         let scopes = Some(Scopes::default());
         for (authenticated, expected) in [
             (Some(9_400), Ok(())),

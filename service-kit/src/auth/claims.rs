@@ -1,6 +1,6 @@
 //! The claims of access tokens in the profile of RFC 9068, and a cache of verified claims.
 
-use std::{fmt, slice, sync::Arc, time::Duration};
+use std::{fmt, iter, slice, sync::Arc, time::Duration};
 
 use aws_lc_rs::digest;
 use quick_cache::sync::Cache;
@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::{
+    actor::{self, Actor},
     authentication::{AuthMethods, Authentication},
     scope::Scopes,
 };
@@ -20,9 +21,6 @@ use crate::{
 
 /// Maximum lifetime of access tokens.
 pub const MAX_LIFETIME: Duration = Duration::from_secs(15 * 60);
-
-/// Maximum number of services that act on behalf of a user one after another.
-pub const MAX_ACTORS: usize = 3;
 
 /// Tolerated difference between the clocks of two machines.
 pub const LEEWAY: Duration = MAX_CLOCK_SKEW;
@@ -48,10 +46,16 @@ pub struct AccessClaims {
     /// When it expires: `exp`.
     pub expires_at: Timestamp,
     /// The services that act on behalf of the user: `act`, the current one first. Empty if the user acts.
-    pub actors: Vec<Uuid>,
+    pub actors: Vec<Actor>,
 }
 
 impl AccessClaims {
+    /// Returns the sessions with which the token ends: that of the user, and those of the services that act on behalf of the
+    /// user.
+    pub fn session_ids(&self) -> impl Iterator<Item = Uuid> {
+        iter::once(self.session_id).chain(self.actors.iter().filter_map(|actor| actor.session_id))
+    }
+
     /// Reports whether the token has expired, allowing for [`LEEWAY`].
     #[must_use]
     pub fn has_expired(&self, now: Timestamp) -> bool {
@@ -110,28 +114,6 @@ pub(super) struct Payload {
     act: Option<Map<String, Value>>,
 }
 
-/// Creates the claim `act` (RFC 8693, section 4.1) of actors, the current one first.
-fn to_act(actors: &[Uuid]) -> Option<Map<String, Value>> {
-    actors.iter().rev().fold(None, |act, id| {
-        let sub = ("sub".to_owned(), Value::from(id.to_string()));
-        Some([sub].into_iter().chain(act.map(|act| ("act".to_owned(), Value::Object(act)))).collect())
-    })
-}
-
-/// Parses the actors in the claim `act`. Returns `None` if it is invalid, or contains too many.
-fn from_act(act: Option<&Map<String, Value>>) -> Option<Vec<Uuid>> {
-    let (mut actors, mut next) = (Vec::new(), act);
-    while let Some(actor) = next {
-        let id = id::parse(actor.get("sub")?.as_str()?);
-        actors.push(id.filter(|_| actors.len() < MAX_ACTORS)?);
-        next = match actor.get("act") {
-            Some(act) => Some(act.as_object()?),
-            None => None,
-        };
-    }
-    Some(actors)
-}
-
 /// Deserializes a claim that is present. Rejects `null`, which is not the same as an absent claim.
 fn deserialize_non_null<'de, D: Deserializer<'de>, T: Deserialize<'de>>(claim: D) -> Result<Option<T>, D::Error> {
     T::deserialize(claim).map(Some)
@@ -153,7 +135,7 @@ impl Payload {
             scope: claims.scopes.map(|scopes| scopes.to_string()),
             amr: claims.authentication.map(|authentication| authentication.methods.names()),
             auth_time: claims.authentication.map(|authentication| authentication.time.as_seconds()),
-            act: to_act(&claims.actors),
+            act: actor::to_act(&claims.actors),
         }
     }
 
@@ -181,7 +163,7 @@ impl Payload {
             authentication,
             issued_at: Timestamp::from_seconds(self.iat),
             expires_at: Timestamp::from_seconds(self.exp),
-            actors: from_act(self.act.as_ref())?,
+            actors: actor::from_act(self.act.as_ref())?,
         };
         Some(SignedClaims { claims, issuer: self.iss, audience: self.aud, not_before: self.nbf })
     }

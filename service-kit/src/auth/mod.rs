@@ -1,5 +1,6 @@
 //! Authentication: access tokens, the keys that sign them, and revoked sessions.
 
+pub mod actor;
 pub mod authentication;
 pub mod call_limit;
 pub mod caller;

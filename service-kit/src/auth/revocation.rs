@@ -72,7 +72,7 @@ impl Freshness {
     }
 }
 
-/// The status of the session of a token.
+/// The status of the sessions of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// Not revoked.
@@ -128,7 +128,8 @@ impl RevocationView {
         self.monitor.clock_in_sync()
     }
 
-    /// Returns the status of the session of a token, with one lookup in memory.
+    /// Returns the status of the session of a token, and of those of the services that act on behalf of the user, with one
+    /// lookup in memory for each.
     #[must_use]
     pub fn check(&self, claims: &AccessClaims) -> Verdict {
         let state = self.read();
@@ -139,7 +140,7 @@ impl RevocationView {
         }
         if !freshness.accepts_tokens() {
             Verdict::Unknown
-        } else if state.sessions.contains_key(&claims.session_id) {
+        } else if claims.session_ids().any(|session_id| state.sessions.contains_key(&session_id)) {
             Verdict::Revoked
         } else if state.issued_before.is_some_and(|issued_before| claims.issued_at < issued_before) {
             Verdict::Outdated

@@ -5,6 +5,7 @@ use std::time::Duration;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use service_kit::{
     auth::{
+        actor::Actor,
         claims::{self, AccessClaims},
         revocation::{Freshness, MAX_SESSIONS, RETENTION, RevocationView, Verdict},
     },
@@ -65,6 +66,22 @@ async fn snapshot_separates_live_and_revoked_sessions() {
     view.add_snapshot([REVOKED], None);
     view.add([]);
     assert_eq!((check(&view, REVOKED), check(&view, LIVE)), (Verdict::Revoked, Verdict::Active));
+}
+
+#[tokio::test(start_paused = true)]
+async fn token_is_revoked_with_the_session_of_any_service_that_acts_for_the_user() {
+    let view = view(30 * SECOND);
+    view.add_snapshot([REVOKED], None);
+    view.add([]);
+    let actor = |session_id| Actor { id: Uuid::nil(), session_id };
+    let verdict = |sessions: &[Option<Uuid>]| {
+        let actors = sessions.iter().map(|session| actor(*session)).collect();
+        view.check(&AccessClaims { actors, ..claims(LIVE) })
+    };
+    for sessions in [&[Some(REVOKED)][..], &[Some(LIVE), Some(REVOKED)], &[None, None, Some(REVOKED)]] {
+        assert_eq!(verdict(sessions), Verdict::Revoked, "{sessions:?}");
+    }
+    assert_eq!(verdict(&[Some(LIVE), None, Some(LIVE)]), Verdict::Active);
 }
 
 #[tokio::test(start_paused = true)]

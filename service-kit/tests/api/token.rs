@@ -7,6 +7,7 @@ use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD as BASE64};
 use serde_json::{Value, json};
 use service_kit::{
     auth::{
+        actor::Actor,
         authentication::{AuthMethods, Authentication},
         claims::AccessClaims,
         keys::KeySet,
@@ -102,7 +103,7 @@ fn signed_token_is_accepted_and_returns_its_claims() {
         }),
         issued_at: now,
         expires_at: Timestamp::from_seconds(NOW + 300),
-        actors: vec![Uuid::from_u128(5), Uuid::from_u128(4)],
+        actors: vec![actor(5, Some(6)), actor(4, None)],
     };
     let token = token::sign(&keys(), &token_args(), &claims).expect("signed");
     assert_eq!(verify(&token), Ok(claims));
@@ -135,25 +136,32 @@ fn absent_or_mistyped_claim_is_refused() {
     assert_accepted(&forge(&header().to_string(), &with(claims(), "nbf", json!(NOW + 5))));
 }
 
+fn actor(id: u128, session_id: Option<u128>) -> Actor {
+    Actor { id: Uuid::from_u128(id), session_id: session_id.map(Uuid::from_u128) }
+}
+
 #[test]
 fn actors_are_parsed_and_their_number_is_limited() {
     let nested = |ids: &[u128]| {
-        let actor = |act: Option<Value>, id: &u128| {
+        let nest = |act: Option<Value>, id: &u128| {
             let sub = json!({"sub": Uuid::from_u128(*id).to_string(), "iss": "ignored"});
             Some(match act {
                 Some(act) => serde_json::from_str(&with(sub, "act", act)).expect("JSON"),
                 None => sub,
             })
         };
-        let act = ids.iter().rev().fold(None, actor).expect("an actor");
+        let act = ids.iter().rev().fold(None, nest).expect("an actor");
         verify(&forge(&header().to_string(), &with(claims(), "act", act)))
     };
     assert!(verify(&forge(&header().to_string(), &claims().to_string())).expect("valid").actors.is_empty());
-    assert_eq!(nested(&[5]).expect("valid").actors, [Uuid::from_u128(5)]);
-    assert_eq!(nested(&[5, 4, 3]).expect("valid").actors, [5, 4, 3].map(Uuid::from_u128));
+    assert_eq!(nested(&[5]).expect("valid").actors, [actor(5, None)]);
+    assert_eq!(nested(&[5, 4, 3]).expect("valid").actors, [5, 4, 3].map(|id| actor(id, None)));
     assert_eq!(nested(&[5, 4, 3, 2]), Err(TokenError::Invalid));
     let id = Uuid::from_u128(5).to_string();
-    for act in [json!(null), json!("x"), json!({}), json!({"sub": "x"}), json!({"sub": id, "act": null}), json!([id])] {
+    let invalid_sessions = [json!(null), json!("x"), json!(5)].map(|sid| json!({"sub": id, "sid": sid}));
+    let invalid =
+        [json!(null), json!("x"), json!({}), json!({"sub": "x"}), json!({"sub": id, "act": null}), json!([id])];
+    for act in invalid.into_iter().chain(invalid_sessions) {
         assert_invalid(&forge(&header().to_string(), &with(claims(), "act", act)));
     }
 }

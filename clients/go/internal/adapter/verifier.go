@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/uuid"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -69,6 +70,9 @@ func describeClaims(claims *verifier.Claims) object {
 
 func describeActor(actor *verifier.Actor) object {
 	described := object{"sub": actor.Subject}
+	if actor.SessionID != uuid.Nil {
+		described["sid"] = actor.SessionID
+	}
 	if actor.Actor != nil {
 		described["act"] = describeActor(actor.Actor)
 	}

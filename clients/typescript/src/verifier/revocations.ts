@@ -57,9 +57,15 @@ export class Revocations {
     return silence <= this.maxStalenessMs ? "STALE" : "EXPIRED";
   }
 
-  /** Returns the status of the session of a token. An OUTDATED token must be refreshed. */
+  /**
+   * Returns the status of the session of a token, and of those of the services that act for the user. An OUTDATED token must be
+   * refreshed.
+   */
   check(claims: Claims): "ACTIVE" | "REVOKED" | "OUTDATED" {
     if (this.#sessions.has(claims.sid)) return "REVOKED";
+    for (let actor = claims.act; actor !== undefined; actor = actor.act) {
+      if (actor.sid !== undefined && this.#sessions.has(actor.sid)) return "REVOKED";
+    }
     return claims.iat * 1000 < this.#issuedBeforeMs ? "OUTDATED" : "ACTIVE";
   }
 

@@ -32,6 +32,8 @@ export interface Claims {
 export interface Actor {
   /** The id of the service. */
   sub: string;
+  /** The id of the session of the service, after whose end the token is refused. */
+  sid?: string;
   /** The service for which this one acts in turn. */
   act?: Actor;
 }
@@ -76,7 +78,7 @@ const MAX_ACTORS = 3;
 const MAX_TOKEN_BYTES = 4096;
 
 const HEADER = ["alg", "kid", "typ"];
-const ACTOR = ["sub", "act"];
+const ACTOR = ["sub", "sid", "act"];
 const OPTIONAL_CLAIMS = ["scope", "amr", "auth_time", "act"];
 const CLAIMS = ["iss", "aud", "sub", "sid", "jti", "iat", "exp", "nbf", "roles", ...OPTIONAL_CLAIMS];
 const SCOPES = /^[!#-[\]-~]+( [!#-[\]-~]+)*$/;
@@ -170,8 +172,11 @@ export function parseScopes(text: string): string[] {
 function parseActor(json: string, maximum = MAX_ACTORS): Actor {
   if (maximum === 0) throw new Error("too many services act for the user");
   const { values } = parseObject(Buffer.from(json), ACTOR);
-  const sub = parseId(values.get("sub"));
-  return values.has("act") ? { sub, act: parseActor(values.get("act")!, maximum - 1) } : { sub };
+  return {
+    sub: parseId(values.get("sub")),
+    ...(values.has("sid") && { sid: parseId(values.get("sid")) }),
+    ...(values.has("act") && { act: parseActor(values.get("act")!, maximum - 1) }),
+  };
 }
 
 function parseStrings(json = "null"): string[] {

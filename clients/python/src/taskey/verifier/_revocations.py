@@ -70,15 +70,18 @@ class Revocations:
         return State.STALE if silence <= self._max_staleness else State.EXPIRED
 
     def check(self, claims: Claims) -> None:
-        """Checks that the session of a token was not revoked, with one lookup in memory.
+        """Checks that neither the session of a token nor one of a service that acts for the user was revoked.
+
+        Takes one lookup in memory for each.
 
         Raises:
             TaskeyError: TOKEN_REVOKED, TOKEN_EXPIRED if the token is too old to know, or VERIFIER_NOT_READY.
         """
         if not self.state.accepts_tokens:
             raise not_ready()
+        numbers = [_as_number(session_id) for session_id in claims.session_ids()]
         with self._lock:
-            is_revoked = _as_number(claims.sid) in self._sessions
+            is_revoked = any(number in self._sessions for number in numbers)
             is_outdated = claims.iat < self._issued_before
         if is_revoked:
             message = "the session of the access token has ended"

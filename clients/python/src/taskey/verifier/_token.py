@@ -6,7 +6,7 @@ import json
 import re
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,6 +42,8 @@ class Actor:
     """The id of the service."""
     act: Actor | None = None
     """The service for which this one acts in turn."""
+    sid: str | None = None
+    """The id of the session of the service, after whose end the token is refused."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,15 @@ class Claims:
     """The service that acts for the user."""
     is_personal_access_token: bool = False
     """Whether the token is a personal access token: `jti` is its id, and `iat` is when it was exchanged."""
+
+    def session_ids(self) -> Iterator[str]:
+        """Returns the sessions with which the token ends: those of the user and of the services in `act`."""
+        yield self.sid
+        actor = self.act
+        while actor is not None:
+            if actor.sid is not None:
+                yield actor.sid
+            actor = actor.act
 
     def permits(self, scope: str) -> bool:
         """Reports whether the token has a scope, such as `tasks.read`."""
@@ -195,7 +206,8 @@ def _strings(value: object) -> tuple[str, ...]:
 def _actor(value: object, maximum: int = MAX_ACTORS) -> Actor:
     if not isinstance(value, dict) or maximum == 0:
         raise ValueError("not an actor")
-    return Actor(normalize_id(value.get("sub")), _actor(value["act"], maximum - 1) if "act" in value else None)
+    act = _actor(value["act"], maximum - 1) if "act" in value else None
+    return Actor(normalize_id(value.get("sub")), act, normalize_id(value["sid"]) if "sid" in value else None)
 
 
 def _integer(value: object) -> int:

@@ -69,6 +69,7 @@ impl Runner {
             "unknown_token" => json!(verifiers::unknown_token()),
             "unknown_tokens" => verifiers::call_with_unknown_tokens(&parameters).await?,
             "delete_personal_access_token" => verifiers::delete_personal_access_token(&parameters).await?,
+            "delete_service_account" => verifiers::delete_service_account(&parameters).await?,
             "exchange_token" => verifiers::exchange_token(self, &parameters).await?,
             "sign" => json!(self.world.read().await.sign(parameters.value("claims"))),
             "grpc" => return Ok(get_task(parameters.text("address")?, parameters.value("token")).await),

@@ -145,9 +145,8 @@ fn to_json(claims: &AccessClaims) -> Value {
         "scope": claims.scopes.map(|scopes| scopes.to_string()),
         "amr": claims.authentication.map(|authentication| authentication.methods.names()),
         "auth_time": claims.authentication.map(|authentication| authentication.time.as_seconds()),
-        "act": claims.actors.iter().rev().fold(Value::Null, |act, actor| match act {
-            Value::Null => json!({"sub": actor.to_string()}),
-            act => json!({"sub": actor.to_string(), "act": act}),
+        "act": claims.actors.iter().rev().fold(Value::Null, |act, actor| {
+            json!({"sub": actor.id.to_string(), "sid": actor.session_id.map(|id| id.to_string()), "act": act})
         }),
     })
 }

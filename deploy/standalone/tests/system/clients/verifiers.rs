@@ -6,8 +6,8 @@ use futures::{StreamExt, stream};
 use serde_json::{Map, Value, json};
 use service_kit::{auth::personal_access_token::PersonalAccessToken, clock::Clock};
 use taskey_proto::auth::v1::{
-    CreatePersonalAccessTokenRequest, DeletePersonalAccessTokenRequest, TokenPair,
-    personal_access_token_service_client::PersonalAccessTokenServiceClient,
+    CreatePersonalAccessTokenRequest, DeletePersonalAccessTokenRequest, DeleteServiceAccountRequest, TokenPair,
+    admin_service_client::AdminServiceClient, personal_access_token_service_client::PersonalAccessTokenServiceClient,
 };
 use tokio::time::{Instant, sleep};
 use tonic::{Status, transport::Channel};
@@ -141,6 +141,16 @@ pub async fn exchange_token(runner: &Runner, parameters: &Parameters<'_>) -> Res
     let [token, scope, audience] = ["token", "scope", "audience"].map(|name| parameters.text(name));
     let token = exchange(&server, &account, token?, scope?, audience?).await.map_err(describe)?;
     Ok(json!({"access_token": token, "actor": account.id}))
+}
+
+/// Deletes a service account, as the administrator that has created it.
+pub async fn delete_service_account(parameters: &Parameters<'_>) -> Result<Value, String> {
+    let describe = |status: Status| format!("{status:?}");
+    let server = channel(parameters.text("address")?.parse().map_err(|_| "`address` is not an address")?);
+    let admin = log_in(&server, ADMIN).await.map_err(describe)?.access_token;
+    let request = bearer(&admin, DeleteServiceAccountRequest { id: parameters.text("id")?.to_owned() });
+    AdminServiceClient::new(server).delete_service_account(request).await.map_err(describe)?;
+    Ok(json!({}))
 }
 
 /// Ends the session of a refresh token.

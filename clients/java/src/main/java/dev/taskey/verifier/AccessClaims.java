@@ -46,9 +46,10 @@ public record AccessClaims(
    * A service that acts for the user of a token (RFC 8693, section 4.1).
    *
    * @param subject the id of the service
+   * @param sessionId the session of the service, after whose end the token is refused
    * @param actor the service for which this one acts in turn
    */
-  public record Actor(UUID subject, Optional<Actor> actor) {}
+  public record Actor(UUID subject, Optional<UUID> sessionId, Optional<Actor> actor) {}
 
   /**
    * Checks that the user has proved the password or a second factor at most this long ago. The

@@ -5,6 +5,7 @@ import java.time.Instant;
 import java.util.Collection;
 import java.util.HashMap;
 import java.util.Map;
+import java.util.Optional;
 import java.util.UUID;
 
 /** The revoked sessions, in memory. Thread-safe. */
@@ -40,15 +41,21 @@ final class RevocationView {
     return silence <= maxStaleness ? Verifier.State.STALE : Verifier.State.EXPIRED;
   }
 
-  /** Throws unless the session of a token is active. */
+  /** Throws unless the session of a token, and those of the services that act, are active. */
   synchronized void check(AccessClaims claims) {
     if (!state().acceptsTokens()) {
       throw Errors.notReady();
-    } else if (sessions.containsKey(claims.sessionId())) {
+    } else if (sessions.containsKey(claims.sessionId()) || isRevoked(claims.actor())) {
       throw Errors.revoked();
     } else if (Instant.ofEpochSecond(claims.issuedAt()).isBefore(issuedBefore)) {
       throw Errors.expired();
     }
+  }
+
+  private boolean isRevoked(Optional<AccessClaims.Actor> actor) {
+    return actor.isPresent()
+        && (actor.get().sessionId().filter(sessions::containsKey).isPresent()
+            || isRevoked(actor.get().actor()));
   }
 
   /**

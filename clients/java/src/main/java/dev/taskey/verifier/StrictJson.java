@@ -19,7 +19,7 @@ import java.util.Set;
  * encodings.
  */
 final class StrictJson {
-  private static final Set<String> ACTOR = Set.of("sub", "act");
+  private static final Set<String> ACTOR = Set.of("sub", "sid", "act");
 
   private StrictJson() {}
 

@@ -149,7 +149,10 @@ final class Tokens {
     check(members.get("act") instanceof Map<?, ?> && maximum > 0);
     @SuppressWarnings("unchecked")
     Map<String, Object> actor = (Map<String, Object>) members.get("act");
-    return Optional.of(new AccessClaims.Actor(id(actor, "sub"), actor(actor, maximum - 1)));
+    Optional<UUID> session =
+        actor.containsKey("sid") ? Optional.of(id(actor, "sid")) : Optional.empty();
+    return Optional.of(
+        new AccessClaims.Actor(id(actor, "sub"), session, actor(actor, maximum - 1)));
   }
 
   private static List<String> strings(Map<String, Object> members, String name) throws IOException {

@@ -144,6 +144,7 @@ final class VerifierOperations {
   private static JsonObject actor(AccessClaims.Actor actor) {
     JsonObject json = new JsonObject();
     json.addProperty("sub", actor.subject().toString());
+    actor.sessionId().ifPresent(session -> json.addProperty("sid", session.toString()));
     actor.actor().ifPresent(inner -> json.add("act", actor(inner)));
     return json;
   }

@@ -229,14 +229,17 @@ class TokensTest {
     claims.addProperty("scope", "tasks.read x");
     claims.add("amr", JsonParser.parseString("[\"pwd\",\"otp\"]"));
     claims.addProperty("auth_time", NOW - 60);
-    claims.add("act", actors(2));
+    JsonObject act = actors(2);
+    act.addProperty("sid", SESSION);
+    claims.add("act", act);
     AccessClaims found = verify(signed(HEADER, claims.toString()));
     assertEquals(Optional.of(List.of("tasks.read", "x")), found.scopes());
     assertEquals(List.of("pwd", "otp"), found.authenticationMethods());
     assertEquals(OptionalLong.of(NOW - 60), found.authenticatedAt());
     UUID id = UUID.fromString(SESSION);
-    var inner = new AccessClaims.Actor(id, Optional.empty());
-    assertEquals(Optional.of(new AccessClaims.Actor(id, Optional.of(inner))), found.actor());
+    var inner = new AccessClaims.Actor(id, Optional.empty(), Optional.empty());
+    var actor = new AccessClaims.Actor(id, Optional.of(id), Optional.of(inner));
+    assertEquals(Optional.of(actor), found.actor());
     var refusal =
         assertThrows(
             StatusRuntimeException.class, () -> Verifier.requireScope(found, "tasks.write"));
@@ -294,7 +297,12 @@ class TokensTest {
             "auth_time",
             "[null,\"1\",1.5,[1]," + NOW + "]",
             "act",
-            "[null,\"a\",{},{\"sub\":null},{\"sub\":\"a\"},[]," + actors(4) + "]");
+            "[null,\"a\",{},{\"sub\":null},{\"sub\":\"a\"},[],"
+                + "{\"sub\":\""
+                + SESSION
+                + "\",\"sid\":\"a\"},"
+                + actors(4)
+                + "]");
     for (var entry : values.entrySet()) {
       for (var value : JsonParser.parseString(entry.getValue()).getAsJsonArray()) {
         JsonObject with = claims();

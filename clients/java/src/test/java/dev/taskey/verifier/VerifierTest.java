@@ -258,12 +258,35 @@ class VerifierTest {
     view.add(java.util.stream.Stream.generate(UUID::randomUUID).limit(1_000_001).toList());
     long now = Instant.now().getEpochSecond();
     var user = UUID.randomUUID();
-    AccessClaims old = claims(user, now);
+    AccessClaims old = claims(user, now, Optional.empty());
     assertEquals("TOKEN_EXPIRED", refusal(() -> view.check(old)));
-    view.check(claims(user, now + 10));
+    view.check(claims(user, now + 10, Optional.empty()));
   }
 
-  private static AccessClaims claims(UUID id, long issuedAt) {
+  @Test
+  void token_is_revoked_with_the_session_of_any_service_that_acts_for_the_user() {
+    RevocationView view = new RevocationView(Duration.ofSeconds(30));
+    UUID revoked = UUID.randomUUID();
+    view.addSnapshot(List.of(revoked), Instant.MIN);
+    view.add(List.of());
+    AccessClaims direct = actedFor(Optional.of(actor(revoked, Optional.empty())));
+    assertEquals("TOKEN_REVOKED", refusal(() -> view.check(direct)));
+    var first = Optional.of(actor(revoked, Optional.empty()));
+    AccessClaims indirect = actedFor(Optional.of(actor(UUID.randomUUID(), first)));
+    assertEquals("TOKEN_REVOKED", refusal(() -> view.check(indirect)));
+    var unknown = new AccessClaims.Actor(UUID.randomUUID(), Optional.empty(), Optional.empty());
+    view.check(actedFor(Optional.of(actor(UUID.randomUUID(), Optional.of(unknown)))));
+  }
+
+  private static AccessClaims.Actor actor(UUID session, Optional<AccessClaims.Actor> actor) {
+    return new AccessClaims.Actor(UUID.randomUUID(), Optional.of(session), actor);
+  }
+
+  private static AccessClaims actedFor(Optional<AccessClaims.Actor> actor) {
+    return claims(UUID.randomUUID(), Instant.now().getEpochSecond(), actor);
+  }
+
+  private static AccessClaims claims(UUID id, long issuedAt, Optional<AccessClaims.Actor> actor) {
     return new AccessClaims(
         "",
         "",
@@ -276,7 +299,7 @@ class VerifierTest {
         Optional.empty(),
         List.of(),
         OptionalLong.empty(),
-        Optional.empty(),
+        actor,
         false);
   }
 
