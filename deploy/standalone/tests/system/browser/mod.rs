@@ -130,6 +130,11 @@ async fn task_recurs_is_skipped_and_stops() {
 }
 
 #[tokio::test]
+async fn recurrence_in_words_has_the_rule_that_it_says_or_none() {
+    run_script("phrases.mjs", &[]).await;
+}
+
+#[tokio::test]
 async fn reminders_fire_in_all_windows_and_are_snoozed_and_dismissed() {
     run_script("reminders.mjs", &[]).await;
 }

@@ -4,37 +4,9 @@ import {
 } from "./support.mjs";
 import { DEVICES, viewChecker } from "./views.mjs";
 
-/** Rules by texts in plain English, and texts that are not understood. */
-const RULES = {
-  daily: "FREQ=DAILY",
-  "every other day": "FREQ=DAILY;INTERVAL=2",
-  "every 2nd day": "FREQ=DAILY;INTERVAL=2",
-  "Mondays and Thurs": "FREQ=WEEKLY;BYDAY=MO,TH",
-  "every weekday": "FREQ=WEEKLY;BYDAY=MO,TU,WE,TH,FR",
-  "every other Monday": "FREQ=WEEKLY;INTERVAL=2;BYDAY=MO",
-  "every 3 weeks on Monday and Friday": "FREQ=WEEKLY;INTERVAL=3;BYDAY=MO,FR",
-  "the second Tuesday of the month": "FREQ=MONTHLY;BYDAY=2TU",
-  "every 3 months on the last Friday": "FREQ=MONTHLY;INTERVAL=3;BYDAY=-1FR",
-  "every 1st and 15th": "FREQ=MONTHLY;BYMONTHDAY=1,15",
-  "every 2nd day of the month": "FREQ=MONTHLY;BYMONTHDAY=2",
-  "every last day": "FREQ=MONTHLY;BYMONTHDAY=-1",
-  "every 5th of May": "FREQ=YEARLY;BYMONTH=5;BYMONTHDAY=5",
-  "every year on Sept 1": "FREQ=YEARLY;BYMONTH=9;BYMONTHDAY=1",
-};
-const UNKNOWN = ["", "every", "every 0 days", "every 32nd", "every 6th Monday", "every last", "every Monday at 9", "every marathon", "every 2 weeks every 3 days"];
-
 await runInBrowser(async () => {
   const page = await openPage({ ...DEVICES.phone, scripts: [axe] });
   const check = viewChecker(page, "phone");
-  const texts = [...Object.keys(RULES), ...UNKNOWN];
-  const rules = await page.evaluate(async (texts) => {
-    const { ruleOfText } = await import("./page/phrases.js");
-    return texts.map((text) => ruleOfText(text));
-  }, texts);
-  for (const [index, text] of texts.entries()) {
-    if (rules[index] !== RULES[text]) throw new Error(`${text}: ${rules[index]} instead of ${RULES[text]}`);
-  }
-
   await signUp(page, "ann@example.com");
   await addTask(page, "Pay the rent");
 
