@@ -156,7 +156,7 @@ function show() {
   }
   if (query && query !== view.query) view.search((view.query = query));
   else view.update();
-  keepEditors(view, focused);
+  keepEditors(view.root, focused);
   reminders.update();
   showLists(frame.lists, viewId);
   if (section) frame.account.setAttribute("aria-current", "page");

@@ -9,18 +9,24 @@ import { initOccurrence, initRecurrence } from "./recurrence.js";
 import { initReminders } from "./reminders.js";
 import { store } from "./store.js";
 
-/** The forms of the open editors. */
-const editors = new Set();
+/** The open editors by the ids of their tasks: each with the task as it was opened, the form, and the row that it replaces. */
+const editors = new Map();
 
 /**
- * Keeps editors visible whose tasks have been moved, completed or deleted elsewhere: those whose rows are gone are moved to
- * the top of the view. `focused` had the focus before the change.
+ * Keeps editors visible while the tasks of the view change: they follow the rows of their tasks. Those whose task has no row
+ * are at the top of the view, because it was moved or deleted elsewhere, or a search does not find it. `focused` had the
+ * focus before the change.
  */
-export function keepEditors(view, focused) {
-  for (const form of editors) {
-    if (!form.isConnected) {
-      form.querySelector(".error").textContent = "This task was moved or deleted elsewhere while you were editing it.";
-      view.root.prepend(form);
+export function keepEditors(root, focused) {
+  for (const [id, editor] of editors) {
+    const { form, task } = editor;
+    const item = root.querySelector(`[data-id="${CSS.escape(id)}"]`);
+    if (item) {
+      if (form.parentElement !== item) attach(editor, item);
+    } else if (!root.contains(form)) {
+      const isElsewhere = store.task(id)?.listId !== task.listId;
+      if (isElsewhere) form.querySelector(".error").textContent = "This task was moved or deleted elsewhere while you were editing it.";
+      root.prepend(form);
     }
     const group = form.closest("details");
     if (group) group.open = true;
@@ -30,12 +36,34 @@ export function keepEditors(view, focused) {
 
 /** Closes all editors without saving. */
 export function discardEditors() {
-  for (const form of editors) form.remove();
+  for (const editor of editors.values()) detach(editor);
   editors.clear();
 }
 
-/** Opens the editor of a task, which replaces its row. */
-export function openEditor({ root, row, body }, task) {
+/** Makes an editor replace the row of its task in an item of a list. */
+function attach(editor, item) {
+  detach(editor);
+  editor.row = item.querySelector(":scope > .row");
+  editor.row.hidden = true;
+  editor.row.after(editor.form);
+  editor.row.querySelector(".body").setAttribute("aria-expanded", "true");
+}
+
+/** Shows the row again that an editor replaces. */
+function detach({ form, row }) {
+  form.remove();
+  if (!row) return;
+  row.hidden = false;
+  row.querySelector(".body").setAttribute("aria-expanded", "false");
+}
+
+/** Opens the editor of a task, which replaces its row in an item of a list. A task has one editor. */
+export function openEditor(item, task) {
+  const open = editors.get(task.id);
+  if (open) {
+    attach(open, item);
+    return open.form.elements.title.focus();
+  }
   const parts = fromTemplate("task-editor");
   const { root: form, title, cancel, lists, listField, history } = parts;
   const initial = formValues(task);
@@ -44,12 +72,11 @@ export function openEditor({ root, row, body }, task) {
   listField.hidden = store.lists.length < 2;
   const changedRecurrence = initRecurrence(form, parts, task);
   const changedReminders = initReminders(form, parts, task);
+  const editor = { task, form };
   const close = () => {
-    editors.delete(form);
-    form.remove();
-    row.hidden = false;
-    body.setAttribute("aria-expanded", "false");
-    if (document.activeElement === document.body) body.focus();
+    editors.delete(task.id);
+    detach(editor);
+    if (document.activeElement === document.body) editor.row.querySelector(".body").focus();
   };
   cancel.addEventListener("click", close);
   history.addEventListener("click", () => showHistory(task));
@@ -81,10 +108,8 @@ export function openEditor({ root, row, body }, task) {
     close();
     announce("Saved.");
   });
-  editors.add(form);
-  row.hidden = true;
-  row.after(form);
-  body.setAttribute("aria-expanded", "true");
+  editors.set(task.id, editor);
+  attach(editor, item);
   title.focus();
 }
 

@@ -38,7 +38,7 @@ class Row {
     this.parts = fromTemplate("task-row");
     const { root, handle, check, body, add, remove } = this.parts;
     root.dataset.id = id;
-    body.addEventListener("click", () => openEditor(this.parts, store.task(id)));
+    body.addEventListener("click", () => openEditor(root, store.task(id)));
     check.addEventListener("change", () => this.#setDone(check.checked));
     remove.addEventListener("click", () => this.#remove());
     add.addEventListener("click", () => this.#openSubtaskForm());

@@ -1,6 +1,7 @@
 // Finds tasks in all lists by words and labels.
 import { call, explain } from "./api.js";
 import { arrange, element } from "./dom.js";
+import { keepEditors } from "./editor.js";
 import { announce, showToast } from "./notice.js";
 import { Rows } from "./row.js";
 import { store } from "./store.js";
@@ -33,7 +34,10 @@ export function searchView() {
   let foundIds = [], currentQuery = "", timer;
 
   const show = () => {
+    const focused = document.activeElement;
     arrange(list, rows.render(foundIds.map((id) => store.task(id)).filter(Boolean)));
+    // The results can arrive when another view is shown, which then has the editors.
+    if (root.isConnected) keepEditors(root, focused);
   };
   const runSearch = async () => {
     const query = currentQuery;

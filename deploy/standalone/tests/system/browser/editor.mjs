@@ -1,4 +1,5 @@
-// An open editor keeps what was typed, and the focus, while its task is completed, moved and deleted elsewhere.
+// An open editor keeps what was typed, and the focus, while its task is completed, moved and deleted elsewhere, and while the
+// user searches.
 import {
   addTask, editTask, logIn, openPage, row, runInBrowser, saveForm, signUp, takeScreenshot, waitFor, waitForNoTask,
   waitForTask, waitForText,
@@ -49,11 +50,33 @@ await runInBrowser(async () => {
   await deleted.getByRole("button", { name: "Cancel" }).click();
   await waitForNoTask(first, "Call Bob");
 
+  await searchWhileEditing(first);
+
   // Only the user's own navigation closes an editor.
   const own = await edit(first, "Buy milk");
   await first.locator(".account-link").click();
   await own.waitFor({ state: "detached" });
 });
+
+/** Searches while a task is edited. There is always one editor: in the row of the task, or above the results without it. */
+async function searchWhileEditing(page) {
+  await addTask(page, "Water the plants");
+  const form = await edit(page, "Buy milk");
+  for (const [query, found] of [["plants", "Water the plants"], ["milk", ""], ["nothing", ""], ["", "Water the plants"]]) {
+    await page.getByLabel("Search all tasks").fill(query);
+    if (query) await page.getByRole("heading", { name: `Search: ${query}` }).waitFor();
+    if (found) await waitForTask(page, found);
+    const isInRow = query === "milk" || !query;
+    await page.locator(isInRow ? ".task > .editor" : ".page > .editor").waitFor();
+    if (await form.locator(".error").textContent()) throw new Error(`${query}: ${await form.locator(".error").textContent()}`);
+    if ((await form.getByLabel("Notes").inputValue()) !== "Not lost") throw new Error(`${query}: the text is lost`);
+    const rows = await row(page, "Buy milk").locator("visible=true").count();
+    if (rows) throw new Error(`${query}: the row is shown beside the editor`);
+  }
+  await saveForm(form);
+  await form.waitFor({ state: "detached" });
+  await row(page, "Buy milk").getByText("Not lost").waitFor();
+}
 
 /** Opens the editor of a task, and types notes without saving them. */
 async function edit(page, title, notes = "Not lost") {
