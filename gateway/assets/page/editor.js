@@ -140,14 +140,26 @@ function conflictError(latest) {
 /** Returns the values of the form fields for a task. */
 function formValues(task) {
   const { title, notes, priority } = task;
-  return { title, notes, dueDate: dueDay(task), priority, labels: task.labels.join(", ") };
+  return { title, notes, dueDate: dueDay(task), priority, labels: task.labels.map(quoteLabel).join(", ") };
+}
+
+/** Returns a label for a list that is separated by commas, in quotation marks if it would not be read as it is (as in CSV). */
+function quoteLabel(label) {
+  return /,|^"/.test(label) || label !== label.trim() ? `"${label.replaceAll('"', '""')}"` : label;
+}
+
+/** Returns the labels of a list that is separated by commas. */
+function parseLabels(text) {
+  const labels = text.matchAll(/\s*(?:"((?:[^"]|"")*)"\s*|([^,]*))(?:,|$)/gy);
+  const values = [...labels].map(([, quoted, plain]) => quoted?.replaceAll('""', '"') ?? plain.trim());
+  return [...new Set(values.filter((label) => label.trim()))];
 }
 
 /** Returns the changed fields in the form of the API. */
 function changedFields(initial, fields) {
   const names = Object.keys(initial).filter((name) => fields[name].replaceAll("\r\n", "\n") !== initial[name]);
   const body = Object.fromEntries(names.map((name) => [name, fields[name].replaceAll("\r\n", "\n")]));
-  if ("labels" in body) body.labels = [...new Set(body.labels.split(",").map((label) => label.trim()).filter(Boolean))];
+  if ("labels" in body) body.labels = parseLabels(body.labels);
   if ("dueDate" in body) {
     body.dueDate ||= null;
     // The due day ends in the user's time zone. It replaces a due time, for which this form has no field.

@@ -46,7 +46,29 @@ await runInBrowser(async () => {
   await waitForText(first, "Nothing was found.");
   await first.keyboard.press("Escape");
   await waitForTask(first, "Buy milk");
+  await expectLabelsKept(first, "Buy milk");
 });
+
+/** Labels that contain commas, quotation marks or spaces at their ends are kept while others are added. */
+async function expectLabelsKept(page, title) {
+  const labels = ["a,b", 'say "c"', '"d"', " e"];
+  const error = await page.evaluate(async ({ title, labels }) => {
+    const { tasks } = await (await fetch("./v1/tasks")).json();
+    const { id } = tasks.find((task) => task.title === title);
+    const options = { method: "PATCH", headers: { "content-type": "application/json" }, body: JSON.stringify({ labels }) };
+    return (await (await fetch(`./v1/tasks/${id}`, options)).json()).error;
+  }, { title, labels });
+  if (error) throw new Error(JSON.stringify(error));
+  await row(page, title).getByText("#a,b").waitFor();
+  const form = await editTask(page, title, {});
+  const field = form.getByLabel("Labels");
+  await field.fill(`${await field.inputValue()}, new, "f, g", , new`);
+  await saveForm(form);
+  const all = [...labels, "new", "f, g"];
+  await row(page, title).getByText("#f, g").waitFor();
+  const shown = await row(page, title).locator(".details span").allTextContents();
+  if (all.some((label) => !shown.includes(`#${label}`))) throw new Error(JSON.stringify(shown));
+}
 
 /** Opens the history of a task by keyboard, and expects the changes that were made in another window. */
 async function expectHistory(page, title) {
