@@ -8,7 +8,7 @@ const PAGE_SIZE = 20;
 
 /**
  * Creates a list with a button that loads the next page. `path` is that of a list method, `field` the field of its
- * response with the resources, and `toItem` converts one of them. `load` loads the first page with query parameters.
+ * response with the resources, and `toItem` converts one of them, possibly with a promise. `load` loads the first page with query parameters.
  */
 export function pagedList({ label, path, field, emptyText, toItem }) {
   const list = element("ul", { class: "entries", "aria-label": label });
@@ -24,10 +24,11 @@ export function pagedList({ label, path, field, emptyText, toItem }) {
     const current = parameters;
     const query = new URLSearchParams({ ...current, page_size: PAGE_SIZE, page_token: pageToken });
     const page = await call("GET", `${path}?${query}`);
+    const items = await Promise.all(page[field].map(toItem));
     if (current !== parameters) return undefined;
     pageToken = page.nextPageToken;
     more.hidden = !pageToken;
-    return page[field].map(toItem);
+    return items;
   };
   const load = async (newParameters = {}) => {
     parameters = { ...newParameters };

@@ -1,6 +1,6 @@
 // How a task recurs, in its editor: fields for usual rules, a field for words and for other rules, and what the rule means.
 import { UserError, call, explain } from "./api.js";
-import { dueDay, formatDay, formatInstant, timeZone } from "./dates.js";
+import { dayOf, dueDay, formatDay, formatInstant, timeZone } from "./dates.js";
 import { element } from "./dom.js";
 import { onPress } from "./form.js";
 import { ruleOfText } from "./phrases.js";
@@ -173,4 +173,12 @@ async function describe(rrule, dueDate, task) {
   const first = [...dates.map(formatDay), ...times.map(formatInstant)];
   const rest = first.length === PREVIEW_COUNT ? ", …" : "";
   return `${recurrenceText.charAt(0).toUpperCase()}${recurrenceText.slice(1)}: ${first.join(", ")}${rest}`;
+}
+
+/** Returns a recurrence in plain English. */
+export async function recurrenceInWords({ rrule, basis, catchUp }) {
+  const query = new URLSearchParams({ rrule, start_date: dayOf(new Date()), page_size: 1 });
+  const { recurrenceText } = await call("GET", `/v1/recurrence:preview?${query}`);
+  if (basis === "BASIS_COMPLETION") return `${recurrenceText}, counted from the day of completion`;
+  return catchUp === "CATCH_UP_EACH" ? `${recurrenceText}, keeping every date` : recurrenceText;
 }

@@ -62,7 +62,7 @@ export function initReminders(form, parts, task) {
 }
 
 /** Returns when a reminder fires, as text. */
-function reminderText({ remindTime, beforeDue, snoozeTime }) {
+export function reminderText({ remindTime, beforeDue, snoozeTime }) {
   if (snoozeTime) return `Snoozed until ${formatInstant(snoozeTime)}`;
   if (remindTime) return formatInstant(remindTime);
   return BEFORE_TIME[beforeDue] ?? BEFORE_DATE[beforeDue] ?? beforeText(Number.parseFloat(beforeDue));

@@ -1,6 +1,6 @@
 // A task recurs: the editor says in plain English what a rule means; occurrences are completed, skipped, changed and stopped.
 import {
-  addTask, axe, editTask, openPage, runInBrowser, saveForm, signUp, waitForText,
+  addTask, axe, editTask, entry, openPage, runInBrowser, saveForm, signUp, waitForText,
 } from "./support.mjs";
 import { DEVICES, viewChecker } from "./views.mjs";
 
@@ -48,10 +48,33 @@ await runInBrowser(async () => {
   await (await edit(page)).getByRole("button", { name: "Skip this date" }).press("Enter");
   await open(page).getByText(/12 Mar 2030/).waitFor();
   await open(page).getByText("In cash").waitFor({ state: "detached" });
+  await expectHistory(page);
   await (await edit(page)).getByRole("button", { name: "Stop repeating" }).press("Enter");
   await open(page).getByText(/repeats/).waitFor({ state: "detached" });
   await page.locator("#announcer").getByText("The task no longer repeats.").waitFor({ state: "attached" });
 });
+
+/** Expects a history of sentences, without raw data. */
+async function expectHistory(page) {
+  const form = await edit(page);
+  await form.getByLabel("Repeats").selectOption("In words or by a rule");
+  await form.locator("[name=rrule]").fill("every other Monday");
+  await form.getByLabel("If completed late").selectOption("Count from that day");
+  await form.getByLabel("When to remind me").selectOption("The day before at 9:00");
+  await form.getByRole("button", { name: "Add a reminder" }).press("Enter");
+  await saveForm(form);
+  await form.waitFor({ state: "detached" });
+  await (await edit(page)).getByRole("button", { name: "History" }).press("Enter");
+  for (const sentence of [
+    "Recurrence changed from “every month on the 2nd Tuesday” to “every 2 weeks on Monday, counted from the day of completion”",
+    "Reminders set to “The day before at 9:00”", "Date in the series changed from 12 Feb 2030 to 12 Mar 2030",
+  ]) await entry(page, sentence).waitFor();
+  const sentences = await page.locator("dialog .entries strong").allTextContents();
+  const raw = sentences.filter((sentence) => /[{[_]|[0-9a-f]{8}-|FREQ|\d{4}-\d\d/.test(sentence));
+  if (raw.length) throw new Error(JSON.stringify(raw));
+  await page.getByRole("button", { name: "Close" }).click();
+  await page.locator(".editor").getByRole("button", { name: "Cancel" }).click();
+}
 
 function open(page) {
   return page.locator("[aria-label='Open tasks'] .row");
