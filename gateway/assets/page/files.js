@@ -101,8 +101,13 @@ function showReport({ report, summary: heading, issues: list, more, start }, { s
 function summary({ createdTaskCount, createdListCount, unchangedTaskCount }, validateOnly) {
   const counts = [[createdTaskCount, "task"], [createdListCount, "list"]].filter(([count]) => count);
   const created = counts.map(([count, noun]) => counted(count, noun)).join(" and ") || "nothing";
-  const unchanged = unchangedTaskCount ? ` Already there: ${counted(unchangedTaskCount, "task")}.` : "";
+  const unchanged = unchangedTaskCount ? ` Already imported: ${counted(unchangedTaskCount, "task")}, ${mayBeDeleted(unchangedTaskCount)}.` : "";
   return `The import ${validateOnly ? "creates" : "has created"} ${created}.${unchanged}`;
+}
+
+/** A deleted task is not created again. */
+function mayBeDeleted(count) {
+  return count === 1 ? "which may be deleted" : "some of which may be deleted";
 }
 
 function counted(count, noun) {

@@ -29,7 +29,7 @@ await runInBrowser(async () => {
   await page.getByRole("button", { name: "Import", exact: true }).press("Enter");
   await waitForText(page, "The import has created 1 task.");
   await checkFile(page, "tasks.jsonl", readFileSync(await file.path(), "utf8"));
-  await waitForText(page, "The import creates nothing. Already there: 1 task.");
+  await waitForText(page, "The import creates nothing. Already imported: 1 task, which may be deleted.");
   await page.goto("./#");
   await waitForTaskView(page);
   await waitForTask(page, "Pay the rent");
