@@ -8,11 +8,13 @@ use hyper::body::Body as HttpBody;
 use prost_reflect::{DescriptorPool, DynamicMessage, FieldDescriptor};
 use service_kit::{
     server::{call::UPLOAD_TIMEOUT, connection_state::ConnectionState, request_id::RequestId},
+    status::ApiError,
     update_mask,
 };
+use taskey_proto::errors::v1::ErrorReason;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
-use tonic::body::Body;
+use tonic::{Code, body::Body};
 use tracing::Span;
 
 use crate::{
@@ -154,6 +156,10 @@ impl Transcoder {
 
     /// Calls an RPC that receives a file, with the access token from the cookies. The call cannot be retried, because the
     /// body is sent as it arrives.
+    ///
+    /// If the access token is missing, it is renewed, but the client must repeat the request. Otherwise the client would
+    /// receive the new refresh token only at the end of the call, after up to [`UPLOAD_TIMEOUT`]. If another request used the
+    /// old one meanwhile, it would be considered stolen, and the session would be revoked.
     async fn upload<B>(
         &self,
         cookie_auth: &mut CookieAuth,
@@ -167,6 +173,10 @@ impl Transcoder {
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         self.cookies.apply(cookie_auth, &mut call).await?;
+        if cookie_auth.is_renewed() {
+            let message = "the access token had expired; it was renewed, so the request can be repeated";
+            return Err(ApiError::new(Code::Unauthenticated, ErrorReason::TokenExpired, message).into());
+        }
         let (request, route) = (call.request, call.route);
         let message = upload::send(call, content, body, permit).await?;
         respond(request, route, message).await

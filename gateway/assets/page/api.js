@@ -98,7 +98,9 @@ async function send(method, path, headers, body, { isFile, timeoutMs }) {
   }
   const error = new ApiError(response.status, content.error, Number(response.headers.get("retry-after")) || 0);
   report(error.isOutage ? "unavailable" : "ok");
-  if (error.code === 401 && !LOGIN_REASONS.includes(error.reason)) sessionEvents.dispatchEvent(new Event("end"));
+  // The access token can expire during a long upload, while the session lives.
+  const isInterrupted = body instanceof Blob && error.reason === "TOKEN_EXPIRED";
+  if (error.code === 401 && !isInterrupted && !LOGIN_REASONS.includes(error.reason)) sessionEvents.dispatchEvent(new Event("end"));
   throw error;
 }
 

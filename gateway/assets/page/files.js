@@ -5,6 +5,7 @@ import { saveFile } from "./export.js";
 import { onPress, onSubmit } from "./form.js";
 import { entry } from "./layout.js";
 import { announce } from "./notice.js";
+import { renewSession } from "./session.js";
 
 const PATH = "/v1/tasks";
 const TIMEOUT_MS = 15 * 60_000;
@@ -29,6 +30,7 @@ export function filesView() {
   fillFormats(parts.exportFormat, FORMATS);
   fillFormats(parts.importFormat, IMPORT_FORMATS);
   onSubmit(parts.exportForm, async ({ format }) => {
+    await renewSession();
     const file = await call("GET", `${PATH}:export?${new URLSearchParams({ format })}`, { isFile: true, timeoutMs: TIMEOUT_MS });
     saveFile(`taskey-tasks.${FORMATS[format][1]}`, file);
     announce("Your tasks are saved as a file.");
@@ -68,6 +70,7 @@ function likelyFormat(name) {
 async function run(parts, { file, format }, validateOnly) {
   const query = new URLSearchParams({ format, validate_only: validateOnly });
   try {
+    await renewSession();
     const result = await call("POST", `${PATH}:import?${query}`, { body: file, timeoutMs: TIMEOUT_MS });
     showReport(parts, {
       summary: summary(result, validateOnly),
@@ -76,6 +79,7 @@ async function run(parts, { file, format }, validateOnly) {
       canStart: validateOnly && result.createdTaskCount + result.createdListCount > 0,
     });
   } catch (error) {
+    if (error.reason === "TOKEN_EXPIRED") return showInterruption(parts, validateOnly);
     if (error.reason !== "IMPORT_INVALID" || !error.fields.length) throw error;
     showReport(parts, {
       summary: "This file cannot be imported. Nothing was created.",
@@ -87,6 +91,15 @@ async function run(parts, { file, format }, validateOnly) {
       canStart: false,
     });
   }
+}
+
+/** Renews the session, which fails if it has ended, and says how to continue. */
+async function showInterruption(parts, validateOnly) {
+  await call("GET", "/v1/me");
+  const summary = validateOnly
+    ? "The check took too long and was interrupted. Check the file again."
+    : "The import took too long and was interrupted. Import the file again to continue; no task is created twice.";
+  showReport(parts, { summary, issues: [], hiddenCount: 0, canStart: !validateOnly });
 }
 
 function showReport({ report, summary: heading, issues: list, more, start }, { summary: text, issues, hiddenCount, canStart }) {

@@ -78,6 +78,18 @@ export function logOut() {
   return call("POST", "/v1/auth/logout", { body: { waitForVerifiers: true } });
 }
 
+/**
+ * Renews the access token before a long request, which ends when the token expires. The current token may still be valid if
+ * this fails, or another window has just renewed it.
+ */
+export async function renewSession() {
+  try {
+    await call("POST", "/v1/auth/refresh?cookie=true", { body: {} });
+  } catch (error) {
+    if (error.code === 401) throw error;
+  }
+}
+
 /** Returns the name of a new session. */
 function sessionLabel() {
   return deviceName(navigator.userAgent) || "Browser";

@@ -117,11 +117,11 @@ impl Binding {
         binding::file_fields(&self.method, self.response_body.as_ref()).is_some()
     }
 
-    /// Reports whether this is an RPC that logs in, which can return its tokens in cookies.
+    /// Reports whether this is an RPC that can return its tokens in cookies: a login or a refresh.
     #[must_use]
-    pub fn is_login(&self) -> bool {
+    pub fn returns_tokens(&self) -> bool {
         let path = format!("/{}/{}", self.method.parent_service().full_name(), self.method.name());
-        cookie_mode::LOGINS.contains(&path.as_str())
+        cookie_mode::LOGINS.contains(&path.as_str()) || path == cookie_mode::REFRESH
     }
 
     /// Returns whether callers authenticate.

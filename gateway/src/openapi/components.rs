@@ -86,11 +86,11 @@ pub fn parameters() -> Value {
     ]))
 }
 
-/// Returns the query parameter that turns on cookie mode for a login.
+/// Returns the query parameter that turns on cookie mode for a login or a refresh.
 #[must_use]
 pub fn cookie_mode() -> Value {
-    let description =
-        "If `true`, the tokens are stored in cookies that scripts cannot read, and are empty in the response.";
+    let description = "If `true`, the tokens are stored in cookies that scripts cannot read, and are empty in the response. A refresh then \
+         uses the refresh token in the cookies.";
     json!({"in": "query", "name": PARAMETER, "description": description, "schema": {"const": "true"}})
 }
 

@@ -104,7 +104,7 @@ fn parameters(binding: &Binding, schemas: &mut Schemas) -> Vec<Value> {
         collect_query_fields(binding, &binding.method.input(), &mut Vec::new(), &mut field_paths);
         parameters.extend(field_paths.iter().filter_map(|field_path| query_parameter(binding, field_path, schemas)));
     }
-    if binding.is_login() {
+    if binding.returns_tokens() {
         parameters.push(components::cookie_mode());
     }
     parameters.extend(header_names(binding).into_iter().map(components::parameter));

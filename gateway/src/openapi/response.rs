@@ -172,7 +172,7 @@ fn gateway_errors(binding: &Binding, authentication: Authentication) -> Vec<(Cod
         (Code::Unavailable, ErrorReason::BackendUnavailable, ""),
         (Code::DeadlineExceeded, ErrorReason::DeadlineExceeded, ""),
     ];
-    if (authentication != Authentication::None && binding.verb != "get") || binding.is_login() {
+    if (authentication != Authentication::None && binding.verb != "get") || binding.returns_tokens() {
         errors.push((Code::PermissionDenied, ErrorReason::PermissionDenied, CROSS_SITE));
     }
     errors

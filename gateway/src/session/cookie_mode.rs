@@ -46,11 +46,14 @@ pub(crate) const LOGINS: [&str; 3] = [
 /// The RPC that returns another access token of a session.
 const REAUTHENTICATE: &str = "/taskey.auth.v1.AccountService/Reauthenticate";
 const LOGOUT: &str = "/taskey.auth.v1.AuthService/Logout";
+/// The RPC with which a page renews its tokens before a long call.
+pub(crate) const REFRESH: &str = "/taskey.auth.v1.AuthService/Refresh";
 
-/// The prefix of the RPCs of AuthService. They need no access token, so they never use cookies, except for logout.
+/// The prefix of the RPCs of AuthService. They need no access token, so they never use cookies, except for logout, and for a
+/// refresh that requests it.
 const AUTH_SERVICE: &str = "/taskey.auth.v1.AuthService/";
 
-/// The query parameter with which a login requests cookies.
+/// The query parameter with which a login or a refresh requests cookies.
 pub(crate) const PARAMETER: &str = "cookie";
 
 /// How long the result of a refresh is reused. A page makes several calls at once with the same refresh token.
@@ -129,16 +132,17 @@ impl CookieMode {
     ) -> Result<CookieAuth, HttpError> {
         let cookies = TokenCookies::for_request(request, &self.settings);
         let rpc = route.rpc.as_str();
+        let uses_refresh_cookie = rpc == REFRESH && remove_cookie_parameter(query);
         let cookie_auth = if LOGINS.contains(&rpc) {
             if remove_cookie_parameter(query) { CookieAuth::Login(cookies, Vec::new()) } else { CookieAuth::None }
-        } else if request.headers.contains_key(header::AUTHORIZATION)
-            || (rpc.starts_with(AUTH_SERVICE) && rpc != LOGOUT)
+        } else if !uses_refresh_cookie
+            && (request.headers.contains_key(header::AUTHORIZATION) || (rpc.starts_with(AUTH_SERVICE) && rpc != LOGOUT))
         {
             CookieAuth::None
         } else {
             let tokens = cookies.tokens(&request.headers);
             let has_tokens = tokens.access.is_some() || tokens.refresh.is_some();
-            if has_tokens {
+            if has_tokens || uses_refresh_cookie {
                 CookieAuth::Session(Session { cookies, tokens, set_cookie: Vec::new() })
             } else {
                 CookieAuth::None
@@ -155,18 +159,19 @@ impl CookieMode {
         }
     }
 
-    /// Adds the tokens from the cookies to a call: the refresh token to a logout, the access token to any other call.
-    /// If the access token is missing because it has expired, renews it.
+    /// Adds the tokens from the cookies to a call: the refresh token to a logout or a refresh, the access token to any other
+    /// call. If the access token is missing because it has expired, renews it.
     ///
     /// # Errors
     /// If the refresh fails.
     pub async fn apply(&self, cookie_auth: &mut CookieAuth, call: &mut Call<'_>) -> Result<(), Status> {
         let CookieAuth::Session(session) = cookie_auth else { return Ok(()) };
         match (&session.tokens.access, &session.tokens.refresh) {
-            (_, Some(refresh)) if call.route.rpc.as_str() == LOGOUT => {
+            (_, Some(refresh)) if [LOGOUT, REFRESH].contains(&call.route.rpc.as_str()) => {
                 call.message.set_field_by_name("refresh_token", Value::String(refresh.clone()));
                 session.tokens = Tokens::default();
             }
+            _ if call.route.rpc.as_str() == REFRESH => {}
             (Some(access), _) => authorize(call, access),
             (None, _) => self.renew(cookie_auth, call).await?,
         }
@@ -215,8 +220,8 @@ impl CookieMode {
         self.refreshes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Moves the tokens from an encoded response to cookies: those of a login that requested it, and the access token of a
-    /// session that uses cookies.
+    /// Moves the tokens from an encoded response to cookies: those of a login or a refresh that requested it, and the access
+    /// token of a session that uses cookies.
     ///
     /// # Errors
     /// If the response does not have the type of the RPC.
@@ -229,14 +234,17 @@ impl CookieMode {
         let now = self.clock.now().into();
         match cookie_auth {
             CookieAuth::Login(cookies, set_cookie) => {
-                let mut pair = TokenPair::decode(response).map_err(ApiError::internal)?;
+                let pair = TokenPair::decode(response).map_err(ApiError::internal)?;
                 // The response to a password may be a challenge, without tokens.
                 if !pair.access_token.is_empty() {
                     *set_cookie = cookies.store(&pair, now).to_vec();
                 }
-                pair.access_token.clear();
-                pair.refresh_token.clear();
-                Ok(pair.encode_to_vec().into())
+                Ok(without_tokens(pair))
+            }
+            CookieAuth::Session(session) if route.rpc.as_str() == REFRESH => {
+                let pair = TokenPair::decode(response).map_err(ApiError::internal)?;
+                session.set_cookie = session.cookies.store(&pair, now).to_vec();
+                Ok(without_tokens(pair))
             }
             CookieAuth::Session(session) if route.rpc.as_str() == REAUTHENTICATE => {
                 let mut renewed = ReauthenticateResponse::decode(response).map_err(ApiError::internal)?;
@@ -261,6 +269,12 @@ impl CookieAuth {
         matches!(self, Self::Session(session) if session.tokens.refresh.is_some())
     }
 
+    /// Reports whether the tokens were renewed by this request.
+    #[must_use]
+    pub fn is_renewed(&self) -> bool {
+        matches!(self, Self::Session(session) if !session.set_cookie.is_empty())
+    }
+
     /// Adds the cookies to a response: new tokens after a login or a refresh, deleted cookies after a logout.
     #[must_use]
     pub fn apply_to_response(self, route: &Route, mut response: Response<Body>) -> Response<Body> {
@@ -276,13 +290,21 @@ impl CookieAuth {
         response
     }
 
-    /// Adds the cookies to an error: deletes them if the tokens are no longer valid, otherwise stores renewed tokens.
+    /// Adds the cookies to an error: deletes them if the tokens are no longer valid, otherwise stores renewed tokens. An access
+    /// token that has expired does not end the session while there is a refresh token that was not refused.
     #[must_use]
     pub fn apply_to_error(self, error: HttpError) -> HttpError {
+        let has_refresh_token = self.can_renew() || self.is_renewed();
         let Self::Session(session) = self else { return error };
-        let set_cookie = if error.refuses_tokens() { session.cookies.delete().to_vec() } else { session.set_cookie };
+        let has_ended = error.refuses_tokens() && !(error.is_token_expired() && has_refresh_token);
+        let set_cookie = if has_ended { session.cookies.delete().to_vec() } else { session.set_cookie };
         set_cookie.into_iter().fold(error, HttpError::with_cookie)
     }
+}
+
+/// Returns an encoded pair whose tokens are empty.
+fn without_tokens(pair: TokenPair) -> Bytes {
+    TokenPair { access_token: String::new(), refresh_token: String::new(), ..pair }.encode_to_vec().into()
 }
 
 fn other_origin() -> HttpError {

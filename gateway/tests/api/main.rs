@@ -9,6 +9,7 @@ mod conformance;
 mod contract_comments;
 mod cookie_defence;
 mod cookie_renewal;
+mod cookie_uploads;
 mod cookies;
 mod cors;
 mod docs;

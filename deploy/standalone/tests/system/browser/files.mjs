@@ -30,7 +30,25 @@ await runInBrowser(async () => {
   await waitForText(page, "The import has created 1 task.");
   await checkFile(page, "tasks.jsonl", readFileSync(await file.path(), "utf8"));
   await waitForText(page, "The import creates nothing. Already imported: 1 task, which may be deleted.");
+  await expectInterruptedImport(page);
   await page.goto("./#");
   await waitForTaskView(page);
   await waitForTask(page, "Pay the rent");
 });
+
+/** An import during which the access token expires can be continued: the session goes on. */
+async function expectInterruptedImport(page) {
+  const details = [{ "@type": "type.googleapis.com/google.rpc.ErrorInfo", reason: "TOKEN_EXPIRED", domain: "taskey" }];
+  const error = { code: 401, status: "UNAUTHENTICATED", message: "the access token has expired", details };
+  const isImport = (url) => url.pathname.endsWith("/v1/tasks:import") && url.searchParams.get("validate_only") === "false";
+  await checkFile(page, "tasks.csv", "title\nFeed the cat\n");
+  await waitForText(page, "The import creates 1 task.");
+  await page.route(isImport, (route) => route.fulfill({ status: 401, json: { error } }), { times: 1 });
+  const renewal = page.waitForResponse((response) => response.url().endsWith("/v1/auth/refresh?cookie=true"));
+  const start = page.getByRole("button", { name: "Import", exact: true });
+  await start.press("Enter");
+  if ((await renewal).status() !== 200) throw new Error(`the tokens are not renewed: ${(await renewal).status()}`);
+  await waitForText(page, "The import took too long and was interrupted.");
+  await start.press("Enter");
+  await waitForText(page, "The import has created 1 task.");
+}
