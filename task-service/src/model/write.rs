@@ -10,7 +10,7 @@ use super::{
     Target, TaskRow,
     field::{Labels, Notes, Priority, Title},
     rank::SequenceNumber,
-    recurrence::{Recurrence, RecurrenceUpdate},
+    recurrence::{Recurrence, RecurrenceUpdate, SeriesState},
     reminder::NewReminder,
 };
 
@@ -88,6 +88,8 @@ pub(crate) struct Imported {
     pub(crate) create_time: Option<Timestamp>,
     /// Set if the task is completed.
     pub(crate) complete_time: Option<Timestamp>,
+    /// The state of the series, unless it begins with the task.
+    pub(crate) series: Option<SeriesState>,
     /// The sequence number of the first mutation of the import, unless this is the first.
     pub(crate) first: Option<SequenceNumber>,
     /// The index of the row in the file, which determines the rank.

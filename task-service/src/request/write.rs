@@ -9,7 +9,7 @@ use taskey_proto::task::v1::{
 use super::{MISSING, validator::RequestValidator};
 use crate::model::{
     field::{self, Labels, Notes, Priority, Title},
-    recurrence::{SearchBudget, Slot, missing_slot},
+    recurrence::{Recurrence, SearchBudget, SeriesState, Slot, missing_slot},
     write::{Move, NewTask, Position, Write},
 };
 
@@ -29,6 +29,15 @@ pub(crate) fn parse(
 
 /// Parses a creation. Fields that the server sets are ignored (AIP-203).
 pub(crate) fn create(request: CreateTaskRequest, validator: &mut RequestValidator<'_>) -> Option<Write> {
+    create_in_series(request, None, validator)
+}
+
+/// Parses the creation of a task that continues a series, unless it begins one.
+pub(crate) fn create_in_series(
+    request: CreateTaskRequest,
+    series: Option<&SeriesState>,
+    validator: &mut RequestValidator<'_>,
+) -> Option<Write> {
     let id = validator.check("task_id", field::optional_id(&request.task_id));
     let task = validator.check("task", request.task.ok_or(MISSING))?;
     let title = validator.check("task.title", Title::try_from(task.title));
@@ -41,6 +50,9 @@ pub(crate) fn create(request: CreateTaskRequest, validator: &mut RequestValidato
     let list_id = validator.check("task.list_id", field::optional_id(&task.list_id));
     let parent_id = validator.check("task.parent_id", field::optional_id(&task.parent_id));
     let reminders = validator.reminders(&task.reminders);
+    if series.is_some() && task.recurrence.is_none() {
+        validator.add("task.series", "requires a recurrence");
+    }
     let recurrence = task.recurrence.and_then(|recurrence| validator.recurrence(&recurrence, |_| true).apply(None));
     let (due_date, due_time, time_zone) = (due_date?, due_time?, time_zone?);
     if due_date.is_some() && due_time.is_some() {
@@ -48,10 +60,7 @@ pub(crate) fn create(request: CreateTaskRequest, validator: &mut RequestValidato
     }
     if let Some(recurrence) = &recurrence {
         match Slot::from_due(due_date, due_time, &time_zone) {
-            Some(slot) => {
-                let checked = recurrence.check(slot, &time_zone, validator.searches);
-                validator.check("task.recurrence.rrule", checked);
-            }
+            Some(slot) => check_recurrence(recurrence, slot, &time_zone, series, validator),
             None => validator.add("task.recurrence", missing_slot(due_time)),
         }
     }
@@ -70,6 +79,25 @@ pub(crate) fn create(request: CreateTaskRequest, validator: &mut RequestValidato
         reminders: reminders?,
         imported: None,
     }))
+}
+
+/// Checks the recurrence of a task that is due at `slot` in a time zone, from the anchor of its series.
+fn check_recurrence(
+    recurrence: &Recurrence,
+    slot: Slot,
+    zone: &str,
+    series: Option<&SeriesState>,
+    validator: &mut RequestValidator<'_>,
+) {
+    let (anchor, zone) = match series {
+        None => (slot, zone),
+        Some(series) => {
+            validator.check("task.series", series.check(recurrence.basis));
+            (series.anchor, series.originals.time_zone.as_deref().unwrap_or(zone))
+        }
+    };
+    let checked = recurrence.check(anchor, zone, validator.searches);
+    validator.check("task.recurrence.rrule", checked);
 }
 
 /// Parses a deletion.

@@ -6,7 +6,11 @@ use csv::{Terminator, WriterBuilder};
 use serde_json::Value;
 use taskey_proto::task::v1::{Task, TaskList};
 
-use super::fields::FIELDS;
+use super::{
+    fields::FIELDS,
+    series::{self, SERIES},
+};
+use crate::model::recurrence::SeriesState;
 
 /// The column with the title of the list, after those of the fields.
 pub(crate) const LIST: &str = "list";
@@ -19,13 +23,18 @@ const GUARD: char = '\'';
 
 /// Appends the names of the columns.
 pub(crate) fn write_header(file: &mut Vec<u8>) {
-    write_record(FIELDS.iter().map(|field| field.name.to_owned()).chain([LIST.to_owned()]), Terminator::CRLF, file);
+    write_record(
+        FIELDS.iter().map(|field| field.name.to_owned()).chain([SERIES.to_owned(), LIST.to_owned()]),
+        Terminator::CRLF,
+        file,
+    );
 }
 
-/// Appends a task.
-pub(crate) fn write_task(task: &Task, list: &TaskList, file: &mut Vec<u8>) {
+/// Appends a task, and the state of the series that continues with it.
+pub(crate) fn write_task(task: &Task, series: Option<&SeriesState>, list: &TaskList, file: &mut Vec<u8>) {
     let values = FIELDS.iter().map(|field| to_text((field.get)(task)));
-    let guarded = values.chain([list.title.clone()]).map(|text| guard(&text).into_owned());
+    let series = to_text(series.map(series::to_json).unwrap_or_default());
+    let guarded = values.chain([series, list.title.clone()]).map(|text| guard(&text).into_owned());
     write_record(guarded, Terminator::CRLF, file);
 }
 

@@ -77,7 +77,8 @@ async fn send_list(
             if !file.tasks.insert(task.id) {
                 continue;
             }
-            format.task(&response::task(task, epoch), list, &mut file.bytes);
+            let series = task.series_state();
+            format.task(&response::task(task, epoch), series.as_ref(), list, &mut file.bytes);
             if file.bytes.len() > PART_BYTES {
                 file.send().await?;
             }

@@ -119,7 +119,7 @@ pub(crate) fn continuing_recurrence(task: &Task) -> Option<&Recurrence> {
 }
 
 /// The fields that are not in files, because they belong to one copy of the task: its owner, its versions, its deletion,
-/// its series, and its rank, which the order of the tasks replaces.
+/// the id of its series, and its rank, which the order of the tasks replaces. The state of the series replaces its date.
 #[cfg(test)]
 const OMITTED: [&str; 10] = [
     "owner_id",

@@ -3,7 +3,7 @@
 use taskey_proto::task::v1::{Task, TaskList};
 
 use super::{csv, icalendar, jsonl};
-use crate::model::file::ExportFormat;
+use crate::model::{file::ExportFormat, recurrence::SeriesState};
 
 impl ExportFormat {
     pub(crate) fn content_type(self) -> &'static str {
@@ -39,12 +39,12 @@ impl ExportFormat {
         }
     }
 
-    /// Appends a task of a list.
-    pub(crate) fn task(self, task: &Task, list: &TaskList, file: &mut Vec<u8>) {
+    /// Appends a task of a list, and the state of the series that continues with it.
+    pub(crate) fn task(self, task: &Task, series: Option<&SeriesState>, list: &TaskList, file: &mut Vec<u8>) {
         match self {
-            Self::JsonLines => jsonl::write_task(task, file),
-            Self::Csv => csv::write_task(task, list, file),
-            Self::ICalendar => icalendar::write_task(task, list, file),
+            Self::JsonLines => jsonl::write_task(task, series, file),
+            Self::Csv => csv::write_task(task, series, list, file),
+            Self::ICalendar => icalendar::write_task(task, series, list, file),
         }
     }
 

@@ -7,7 +7,11 @@ use taskey_proto::task::v1::{
     task::{Priority, State},
 };
 
-use super::fields::{continuing_recurrence, format_time};
+use super::{
+    fields::{continuing_recurrence, format_time},
+    series,
+};
+use crate::model::recurrence::SeriesState;
 
 /// Maximum length of a line in bytes, without its line break. Longer ones are folded (section 3.1).
 const MAX_LINE_BYTES: usize = 75;
@@ -27,8 +31,8 @@ pub(crate) fn write_end(file: &mut Vec<u8>) {
     write_line("END:VCALENDAR", file);
 }
 
-/// Appends a task.
-pub(crate) fn write_task(task: &Task, list: &TaskList, file: &mut Vec<u8>) {
+/// Appends a task, and the state of the series that continues with it.
+pub(crate) fn write_task(task: &Task, series: Option<&SeriesState>, list: &TaskList, file: &mut Vec<u8>) {
     let mut property = |name: &str, value: &str| {
         if !value.is_empty() {
             write_line(&format!("{name}:{value}"), file);
@@ -53,6 +57,9 @@ pub(crate) fn write_task(task: &Task, list: &TaskList, file: &mut Vec<u8>) {
         property("RRULE", &recurrence.rrule);
         property("X-TASKEY-BASIS", recurrence.basis().as_str_name());
         property("X-TASKEY-CATCH-UP", recurrence.catch_up().as_str_name());
+    }
+    if let Some(series) = series {
+        property("X-TASKEY-SERIES", &escape(&series::to_json(series).to_string()));
     }
     property("X-TASKEY-TIME-ZONE", &escape(&task.time_zone));
     property("X-TASKEY-LIST-ID", if list.is_default { "" } else { &list.id });

@@ -3,7 +3,11 @@
 use serde_json::{Map, Value, json};
 use taskey_proto::task::v1::{Task, TaskList};
 
-use super::fields::FIELDS;
+use super::{
+    fields::FIELDS,
+    series::{self, SERIES},
+};
+use crate::model::recurrence::SeriesState;
 
 /// The version of the format.
 pub(crate) const VERSION: u64 = 1;
@@ -21,10 +25,11 @@ pub(crate) fn write_list(list: &TaskList, file: &mut Vec<u8>) {
     write_line(&json!({"list": fields}), file);
 }
 
-/// Appends a task.
-pub(crate) fn write_task(task: &Task, file: &mut Vec<u8>) {
+/// Appends a task, and the state of the series that continues with it.
+pub(crate) fn write_task(task: &Task, series: Option<&SeriesState>, file: &mut Vec<u8>) {
     let fields = FIELDS.iter().map(|field| (field.json_name.to_owned(), (field.get)(task)));
-    let fields: Map<_, _> = fields.filter(|(_, value)| !value.is_null()).collect();
+    let series = series.map(|series| (SERIES.to_owned(), series::to_json(series)));
+    let fields: Map<_, _> = fields.filter(|(_, value)| !value.is_null()).chain(series).collect();
     write_line(&Value::from(Map::from_iter([("task".to_owned(), fields.into())])), file);
 }
 

@@ -8,3 +8,4 @@ pub(crate) mod icalendar;
 pub(crate) mod import;
 pub(crate) mod jsonl;
 pub(crate) mod limit;
+pub(crate) mod series;

@@ -123,9 +123,9 @@ async fn csv_has_a_record_for_each_task(database: TestDatabase) {
     let (id, created) = (&task.id, json_time(task.create_time));
     let expected = format!(
         "id,list_id,parent_id,title,notes,state,priority,due_date,due_time,time_zone,labels,create_time,\
-         complete_time,source_id,recurrence,reminders,list\r\n\
+         complete_time,source_id,recurrence,reminders,series,list\r\n\
          {id},,,Buy milk,\"one\ntwo; \"\"three\"\", four\",,PRIORITY_HIGH,,2027-01-15T08:00:00.123456Z,Europe/Berlin,\
-         \"home,\"\"a, b\"\"\",{created},,,,,Tasks\r\n"
+         \"home,\"\"a, b\"\"\",{created},,,,,,Tasks\r\n"
     );
     assert_eq!(ann.export(FileFormat::Csv).await, expected);
 }

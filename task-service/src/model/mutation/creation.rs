@@ -61,7 +61,11 @@ impl WorkingSet {
             reminders: reminder::replace("", &task.reminders, new_id, imported.is_some()),
             next_reminder: None,
         };
-        row.recurrence = task.recurrence.and_then(|recurrence| occurrences::first(&row, recurrence, new_id));
+        let series = task.imported.and_then(|imported| imported.series);
+        row.recurrence = task.recurrence.and_then(|recurrence| match series {
+            Some(series) => Some(series.resume(new_id, recurrence).to_stored()),
+            None => occurrences::first(&row, recurrence, new_id),
+        });
         self.insert(row);
         Ok(id)
     }

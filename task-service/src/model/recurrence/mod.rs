@@ -33,6 +33,7 @@ mod parse;
 mod rule;
 mod series;
 mod slot;
+mod state;
 mod text;
 mod zone;
 
@@ -41,6 +42,7 @@ pub(crate) use parse::MAX_BYTES;
 pub(crate) use rule::Rule;
 pub(crate) use series::{Basis, CatchUp, Ending, Occurrence, Originals, Recurrence, RecurrenceUpdate};
 pub(crate) use slot::Slot;
+pub(crate) use state::SeriesState;
 
 #[cfg(test)]
 mod tests;

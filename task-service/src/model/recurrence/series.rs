@@ -120,8 +120,8 @@ pub(crate) struct Occurrence {
 pub(crate) struct Schedule {
     pub(crate) recurrence: Recurrence,
     /// From where the rule counts, and the number of the occurrence there.
-    anchor: Slot,
-    anchor_number: u32,
+    pub(super) anchor: Slot,
+    pub(super) anchor_number: u32,
     /// When this occurrence is due by the rule.
     pub(crate) slot: Slot,
     /// What the following occurrences have instead of the fields that were changed for this one only.

@@ -12,17 +12,22 @@ use super::{
     records::Records,
     sink::{ReadError, Sink},
 };
-use crate::transfer::{
-    csv::{LIST, unguard},
-    fields::{FIELDS, Field},
+use crate::{
+    model::recurrence::SeriesState,
+    transfer::{
+        csv::{LIST, unguard},
+        fields::{FIELDS, Field},
+        series::{self, SERIES},
+    },
 };
 
 /// The columns of a file.
 struct Columns {
     /// The field of each column, if it is known.
     fields: Vec<Option<&'static Field>>,
-    /// The column with the title of the list.
+    /// The column with the title of the list, and that with the state of the series.
     list: Option<usize>,
+    series: Option<usize>,
 }
 
 /// Reads a file.
@@ -37,9 +42,9 @@ pub(crate) fn read(text: impl Read, sink: &mut Sink) -> Result<(), ReadError> {
     while let Some(record) = records.next()? {
         let row = records.row;
         let entry = match task(&columns, &record) {
-            Ok(task) => {
+            Ok((task, series)) => {
                 let list = columns.list.and_then(|column| record.get(column)).map(unguard).unwrap_or_default();
-                let mut task = FileTask { row, ..FileTask::from_task(task) };
+                let mut task = FileTask { row, series, ..FileTask::from_task(task) };
                 if !list.is_empty() && !columns.has("list_id") {
                     task.list = Some(list.to_owned());
                 }
@@ -62,7 +67,8 @@ pub(crate) fn read(text: impl Read, sink: &mut Sink) -> Result<(), ReadError> {
 /// Returns the columns, and reports the unknown ones.
 fn columns(header: &StringRecord, sink: &mut Sink) -> Result<Columns, ReadError> {
     let fields: Vec<_> = header.iter().map(|name| FIELDS.iter().find(|field| field.name == name.trim())).collect();
-    let columns = Columns { fields, list: header.iter().position(|name| name.trim() == LIST) };
+    let position = |column: &str| header.iter().position(|name| name.trim() == column);
+    let columns = Columns { fields, list: position(LIST), series: position(SERIES) };
     if !columns.has("title") {
         return Err(ReadError::invalid(
             1,
@@ -70,7 +76,7 @@ fn columns(header: &StringRecord, sink: &mut Sink) -> Result<Columns, ReadError>
         ));
     }
     for (name, field) in header.iter().zip(&columns.fields) {
-        if field.is_none() && name.trim() != LIST {
+        if field.is_none() && ![LIST, SERIES].contains(&name.trim()) {
             sink.push(Entry::Loss(Issue::new(1, name, "is not a column of tasks, and is not imported")), 0)?;
         }
     }
@@ -83,8 +89,8 @@ impl Columns {
     }
 }
 
-/// Returns the task of a record, or the name of an invalid field and its description.
-fn task(columns: &Columns, record: &StringRecord) -> Result<Task, (&'static str, &'static str)> {
+/// Returns the task of a record and the state of its series, or the name of an invalid field and its description.
+fn task(columns: &Columns, record: &StringRecord) -> Result<(Task, Option<SeriesState>), (&'static str, &'static str)> {
     let mut task = Task::default();
     for (field, text) in columns.fields.iter().zip(record) {
         let (Some(field), false) = (field, text.is_empty()) else { continue };
@@ -92,7 +98,9 @@ fn task(columns: &Columns, record: &StringRecord) -> Result<Task, (&'static str,
         let value = if field.is_list { labels(text) } else { text.into() };
         (field.set)(&mut task, value).map_err(|description| (field.name, description))?;
     }
-    Ok(task)
+    let series = columns.series.and_then(|column| record.get(column)).filter(|text| !text.is_empty());
+    let series = series.map(|text| series::parse(unguard(text).into())).transpose();
+    Ok((task, series.map_err(|description| (SERIES, description))?))
 }
 
 /// Returns the elements of a list, which is one CSV record.

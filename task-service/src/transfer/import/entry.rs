@@ -3,6 +3,7 @@
 use taskey_proto::task::v1::Task;
 
 use super::keys::Keys;
+use crate::model::recurrence::SeriesState;
 
 /// Longer keys are hashed.
 const MAX_KEY_BYTES: usize = 200;
@@ -41,6 +42,8 @@ pub(crate) struct FileTask {
     pub(crate) list: Option<String>,
     /// The fields. `source_id` is empty if the key, a UUID, identifies the task in Taskey.
     pub(crate) task: Task,
+    /// The state of the series, unless it begins with the task.
+    pub(crate) series: Option<SeriesState>,
     /// What cannot be carried over.
     pub(crate) losses: Vec<Loss>,
 }

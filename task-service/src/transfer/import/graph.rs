@@ -28,7 +28,7 @@ pub(crate) fn set_recurrence(task: &mut Task, recurrence: &Value) -> Option<Loss
     if recurrence.is_null() {
         return None;
     }
-    let recurring = recurring(task, recurrence).filter(has_valid_recurrence);
+    let recurring = recurring(task, recurrence).filter(|task| has_valid_recurrence(task, None));
     let Some(recurring) = recurring else {
         return Some(("recurrence", "is not a pattern with a due date that is known, and is not imported"));
     };

@@ -17,6 +17,7 @@ use super::{
     property::{Due, Property, due, texts, time, unescape},
     sink::{MAX_ROW_BYTES, ReadError, Sink},
 };
+use crate::transfer::series;
 
 /// The properties whose values belong to one copy of the task.
 const OF_ONE_COPY: [&str; 3] = ["DTSTAMP", "LAST-MODIFIED", "SEQUENCE"];
@@ -157,8 +158,8 @@ impl Calendar {
         if task.task.complete_time.is_some() {
             task.task.state = State::Completed.into();
         }
-        if let Some(row) = self.rule_row.take().filter(|_| !has_valid_recurrence(&task.task)) {
-            task.task.recurrence = None;
+        if let Some(row) = self.rule_row.take().filter(|_| !has_valid_recurrence(&task.task, task.series.as_ref())) {
+            (task.task.recurrence, task.series) = (None, None);
             loss(row, "RRULE", "is not a rule for this due date, and is not imported", sink)?;
         }
         let alarms = std::mem::take(&mut self.alarms);
@@ -210,6 +211,10 @@ impl Calendar {
                 let catch_up = CatchUp::from_str_name(value).unwrap_or_default();
                 task.recurrence.get_or_insert_default().catch_up = catch_up.into();
             }
+            "X-TASKEY-SERIES" => match series::parse(unescape(value).into()) {
+                Ok(series) => file_task.series = Some(series),
+                Err(description) => return sink.push(Entry::Error(Issue::new(row, name, description)), 0),
+            },
             "X-TASKEY-TIME-ZONE" => task.time_zone = unescape(value),
             "X-TASKEY-LIST-ID" => file_task.list = Some(unescape(value)),
             "X-TASKEY-LIST" => {

@@ -9,7 +9,11 @@ use super::{
     entry::{Entry, FileList, FileTask, Issue},
     sink::{ReadError, Sink, read_line},
 };
-use crate::transfer::{fields::FIELDS, jsonl::VERSION};
+use crate::transfer::{
+    fields::FIELDS,
+    jsonl::VERSION,
+    series::{self, SERIES},
+};
 
 /// Reads a file.
 ///
@@ -73,7 +77,7 @@ fn list(row: u32, fields: &Map<String, Value>) -> Entry {
 
 /// Returns the task of a line, or the error of its first invalid field.
 fn task(row: u32, fields: Map<String, Value>) -> Entry {
-    let (mut task, mut losses) = (Task::default(), Vec::new());
+    let (mut task, mut series, mut losses) = (Task::default(), None, Vec::new());
     for (name, value) in fields {
         match FIELDS.iter().find(|field| field.json_name == name) {
             Some(_) if value.is_null() => {}
@@ -82,11 +86,15 @@ fn task(row: u32, fields: Map<String, Value>) -> Entry {
                     return Entry::Error(Issue::new(row, field.name, description));
                 }
             }
+            None if name == SERIES => match series::parse(value) {
+                Ok(state) => series = Some(state),
+                Err(description) => return Entry::Error(Issue::new(row, SERIES, description)),
+            },
             None => losses.push(("", "a field is unknown, and is not imported")),
         }
     }
     if task.id.is_empty() {
         return Entry::Error(Issue::new(row, "id", "must be set"));
     }
-    Entry::Task(Box::new(FileTask { row, losses, ..FileTask::from_task(task) }))
+    Entry::Task(Box::new(FileTask { row, series, losses, ..FileTask::from_task(task) }))
 }

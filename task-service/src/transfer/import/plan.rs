@@ -18,10 +18,10 @@ use crate::{
         field::{self, MAX_SOURCE_ID_CHARS, MAX_TITLE_CHARS},
         mutation::MAX_LEVELS,
         rank::SequenceNumber,
-        recurrence::SearchBudget,
+        recurrence::{SearchBudget, SeriesState},
         write::{Imported, NewTask, Write},
     },
-    request::{validator::RequestValidator, write::create},
+    request::{validator::RequestValidator, write::create_in_series},
 };
 
 /// The beginning of the hash of a key.
@@ -121,11 +121,11 @@ impl Plan {
     fn add_task(&mut self, file_task: FileTask) -> Lookup {
         let index = self.rows.len();
         let lookup = Self::lookup(index, &file_task);
-        let FileTask { row: number, key, parent, list, task, losses } = file_task;
+        let FileTask { row: number, key, parent, list, task, series, losses } = file_task;
         for (field, description) in losses {
             self.report.add_loss(Issue::new(number, field, description));
         }
-        for (field, description) in violations(&task) {
+        for (field, description) in violations(&task, series.as_ref()) {
             self.report.add_error(Issue::new(number, field, description));
         }
         if self.by_key.insert(hash(&key), index).is_some() {
@@ -235,19 +235,20 @@ impl Plan {
         now: Timestamp,
     ) -> Option<NewTask> {
         let row = &self.rows[index];
-        let FileTask { key, mut task, .. } = file_task;
+        let FileTask { key, mut task, series, .. } = file_task;
         let is_completed = task.state() == State::Completed;
         let keeps_id = field::id(&key).is_ok_and(|id| id == row.id);
         let source_id = if task.source_id.is_empty() && !keeps_id { key } else { std::mem::take(&mut task.source_id) };
         let (create_time, complete_time) = (task.create_time, task.complete_time);
         let mut violations = Violations::default();
-        let Some(Write::Create(new)) = parse(task, &mut violations) else { return None };
+        let Some(Write::Create(new)) = parse(task, series.as_ref(), &mut violations) else { return None };
         let list_id = row.list.and_then(|list| self.lists[list].id).filter(|_| row.parent.is_none());
         let parent_id = row.parent.map(|parent| self.rows[parent].id);
         let imported = Imported {
             source_id: (!source_id.is_empty()).then_some(source_id),
             create_time: create_time.map(Into::into),
             complete_time: complete_time.map(Into::into).or(is_completed.then_some(now)),
+            series,
             first,
             row: u32::try_from(index).unwrap_or(u32::MAX),
         };
@@ -286,16 +287,17 @@ fn hash(key: &str) -> KeyHash {
 }
 
 /// Parses the fields of a task that clients can set.
-fn parse(task: Task, violations: &mut Violations) -> Option<Write> {
+fn parse(task: Task, series: Option<&SeriesState>, violations: &mut Violations) -> Option<Write> {
     let task = Task { list_id: String::new(), parent_id: String::new(), ..task };
     let request = CreateTaskRequest { task: Some(task), ..CreateTaskRequest::default() };
-    create(request, &mut RequestValidator { violations, prefix: "", searches: &mut SearchBudget::default() })
+    let mut searches = SearchBudget::default();
+    create_in_series(request, series, &mut RequestValidator { violations, prefix: "", searches: &mut searches })
 }
 
 /// Returns the invalid fields of a task.
-fn violations(task: &Task) -> Vec<(String, String)> {
+fn violations(task: &Task, series: Option<&SeriesState>) -> Vec<(String, String)> {
     let mut violations = Violations::default();
-    parse(task.clone(), &mut violations);
+    parse(task.clone(), series, &mut violations);
     violations.check("create_time", field::due_time(task.create_time));
     violations.check("complete_time", field::due_time(task.complete_time));
     if task.source_id.chars().nth(MAX_SOURCE_ID_CHARS).is_some() || task.source_id.contains(char::is_control) {

@@ -28,7 +28,7 @@ on_each_database!(
 
 impl User {
     /// Asserts that a file is refused, and that the account remains empty.
-    async fn assert_not_imported(&self, format: FileFormat, file: &[u8]) -> Vec<String> {
+    pub(super) async fn assert_not_imported(&self, format: FileFormat, file: &[u8]) -> Vec<String> {
         let refused = self.import_with(format, file, false).await.expect_err("it is refused");
         let reason = refused.get_details_error_info().map(|info| info.reason).unwrap_or_default();
         assert_eq!((refused.code(), &reason[..]), (Code::InvalidArgument, "IMPORT_INVALID"), "{refused:?}");

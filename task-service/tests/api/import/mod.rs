@@ -15,6 +15,7 @@ mod formats;
 mod large;
 mod replicas;
 mod round_trip;
+mod series;
 
 on_each_database!(
     file_of_another_account_is_imported_with_all_fields,

@@ -58,7 +58,7 @@ fn task() -> impl Strategy<Value = Case> {
 }
 
 /// Returns the lines of a calendar, except those that belong to one copy of a task.
-fn without_versions(calendar: &str) -> Vec<&str> {
+pub(super) fn without_versions(calendar: &str) -> Vec<&str> {
     let is_version = |line: &&str| line.starts_with("DTSTAMP:") || line.starts_with("LAST-MODIFIED:");
     calendar.lines().filter(|line| !is_version(line)).collect()
 }

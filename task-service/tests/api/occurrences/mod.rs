@@ -62,7 +62,7 @@ impl User {
     }
 
     /// Updates the fields that are set in `task`.
-    async fn update_in(&self, scope: Scope, task: Task) -> Result<Task, Status> {
+    pub(crate) async fn update_in(&self, scope: Scope, task: Task) -> Result<Task, Status> {
         let request = UpdateTaskRequest { task: Some(task), scope: scope.into(), ..UpdateTaskRequest::default() };
         Ok(self.client.clone().update_task(request).await?.into_inner())
     }
