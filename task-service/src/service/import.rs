@@ -27,7 +27,7 @@ use crate::{
     },
     request::options::WriteOptions,
     store::{
-        import::{Counts, counts, find_existing},
+        import::{Counts, counts, find_existing, find_locations},
         lists::{self, ListWrite},
         mutations,
         storage_limits::MAX_DELETED_TASKS,
@@ -142,6 +142,7 @@ impl Import<'_> {
                 return Err(quota_exceeded("the file has more tasks or lists than the account may have"));
             }
         }
+        self.find_locations(&mut plan).await?;
         plan.resolve_parents();
         plan.report.check()?;
         Ok(plan)
@@ -163,6 +164,21 @@ impl Import<'_> {
                     (free.unwrap_or_else(|| self.app.clock.new_id()), Status::New)
                 }
             };
+        }
+        Ok(())
+    }
+
+    /// Sets where the account has the existing tasks that get new subtasks.
+    async fn find_locations(&self, plan: &mut Plan) -> Result<(), ApiError> {
+        for parents in plan.existing_parents().chunks(MAX_WRITES) {
+            let ids: Vec<_> = parents.iter().map(|parent| plan.rows[*parent].id).collect();
+            let found: HashMap<_, _> =
+                find_locations(&self.app.db, self.writer.owner, ids).await?.into_iter().collect();
+            for parent in parents {
+                if let Some(location) = found.get(&plan.rows[*parent].id) {
+                    plan.set_location(*parent, *location);
+                }
+            }
         }
         Ok(())
     }
@@ -237,7 +253,7 @@ impl Import<'_> {
     /// Reads the file once for each level, so that parents are created before their subtasks.
     async fn create_tasks(&self, plan: &mut Plan) -> Result<(), ApiError> {
         let mut first = None;
-        for depth in 1..=plan.max_depth() {
+        for depth in plan.new_depths() {
             let (mut index, mut chunk) = (0, Chunk::new());
             let mut batches = self.batches()?;
             while let Some(batch) = batches.recv().await {

@@ -10,6 +10,7 @@ use service_kit::{
 use uuid::Uuid;
 
 use super::read_set::read_taken;
+use crate::model::mutation::MAX_LEVELS;
 
 /// The tasks of an account that have some source ids or ids, active or deleted. The value is the time of the deletion.
 #[derive(Debug, Default)]
@@ -43,6 +44,52 @@ async fn find(conn: &mut Conn, owner: Uuid, sources: Vec<String>, ids: Vec<Uuid>
         existing.taken = read_taken(conn, owner, &ids).await?;
     }
     Ok(existing)
+}
+
+/// Where an active task is in the account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Location {
+    /// 1 at the top level.
+    pub(crate) level: usize,
+    pub(crate) parent_id: Option<Uuid>,
+}
+
+/// Finds where tasks are: at most a few hundred.
+///
+/// # Errors
+/// Those of the database.
+pub(crate) async fn find_locations(db: &Db, owner: Uuid, ids: Vec<Uuid>) -> Result<Vec<(Uuid, Location)>, Error> {
+    let parents = db.read(ReadKind::Scan, {
+        let ids = ids.clone();
+        move |conn| Box::pin(read_ancestors(conn, owner, ids))
+    });
+    let parents = parents.await?;
+    let locate = |id: Uuid| {
+        let ancestors =
+            std::iter::successors(parents.get(&id).copied().flatten(), |id| parents.get(id).copied().flatten());
+        Some((id, Location { level: 1 + ancestors.take(MAX_LEVELS).count(), parent_id: *parents.get(&id)? }))
+    };
+    Ok(ids.into_iter().filter_map(locate).collect())
+}
+
+/// Returns the parents of tasks and of their ancestors.
+async fn read_ancestors(conn: &mut Conn, owner: Uuid, ids: Vec<Uuid>) -> Result<HashMap<Uuid, Option<Uuid>>, Error> {
+    let (mut parents, mut unread) = (HashMap::new(), ids);
+    for _ in 0..MAX_LEVELS {
+        if unread.is_empty() {
+            break;
+        }
+        let mut select = QueryBuilder::new("select id, parent_id from tasks where owner_id = ");
+        select.push_bind(owner).push(" and id in ").push_ids(unread.drain(..));
+        let (sql, values) = select.build();
+        let found: Vec<(Uuid, Option<Uuid>)> = conn.fetch_all(sql, values).await?;
+        unread.extend(found.iter().filter_map(|(_, parent)| *parent));
+        parents.extend(found);
+        unread.sort_unstable();
+        unread.dedup();
+        unread.retain(|id| !parents.contains_key(id));
+    }
+    Ok(parents)
 }
 
 /// Returns the tasks with these source ids, and when they were deleted.

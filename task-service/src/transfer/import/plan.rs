@@ -1,7 +1,7 @@
 //! Decides what an import creates, from all rows of the file: those that exist are unchanged, and parents may follow their
 //! subtasks. Stores about a hundred bytes for each row.
 
-use std::collections::{HashMap, HashSet, hash_map::Entry as MapEntry};
+use std::collections::{BTreeSet, HashMap, HashSet, hash_map::Entry as MapEntry};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use service_kit::{clock::Timestamp, status::Violations};
@@ -22,6 +22,7 @@ use crate::{
         write::{Imported, NewTask, Write},
     },
     request::{validator::RequestValidator, write::create_in_series},
+    store::import::Location,
 };
 
 /// The beginning of the hash of a key.
@@ -51,6 +52,8 @@ pub(crate) struct Row {
     parent_key: Option<KeyHash>,
     /// The index of the parent.
     parent: Option<usize>,
+    /// The id of the parent, if it is not that of a row: existing tasks are where the account has them.
+    outer_parent: Option<Uuid>,
     /// The index of the list; `None` for the default list.
     list: Option<usize>,
     /// 1 at the top level. 0 until it is computed.
@@ -135,7 +138,8 @@ impl Plan {
         }
         let list = list.map(|key| self.list(&key));
         let parent_key = parent.map(|key| hash(&key));
-        self.rows.push(Row { number, parent_key, parent: None, list, depth: 0, id: Uuid::nil(), status: Status::New });
+        let (parent, outer_parent, depth, id, status) = (None, None, 0, Uuid::nil(), Status::New);
+        self.rows.push(Row { number, parent_key, parent, outer_parent, list, depth, id, status });
         lookup
     }
 
@@ -157,10 +161,22 @@ impl Plan {
         task.title
     }
 
-    /// Computes the parents, when all rows have been added and found.
+    /// Returns the rows of existing tasks that get new subtasks.
+    pub(crate) fn existing_parents(&self) -> Vec<usize> {
+        let parents = self.new_rows().filter_map(|row| self.by_key.get(&row.parent_key?).copied());
+        let parents: BTreeSet<_> = parents.filter(|parent| self.rows[*parent].status == Status::Exists).collect();
+        parents.into_iter().collect()
+    }
+
+    /// Sets where the account has an existing task, whatever its parent in the file is.
+    pub(crate) fn set_location(&mut self, index: usize, location: Location) {
+        (self.rows[index].depth, self.rows[index].outer_parent) = (location.level, location.parent_id);
+    }
+
+    /// Computes the parents, when all rows have been added and found, and existing parents have their locations.
     pub(crate) fn resolve_parents(&mut self) {
         for index in 0..self.rows.len() {
-            let Some(key) = self.rows[index].parent_key else { continue };
+            let Some(key) = self.rows[index].parent_key.filter(|_| self.rows[index].depth == 0) else { continue };
             let parent = self.by_key.get(&key).copied();
             let description = match parent.map(|parent| self.rows[parent].status) {
                 None => Some("is not in the file; the task is imported at the top level"),
@@ -209,17 +225,17 @@ impl Plan {
             path.push(parent);
         }
         for index in path.into_iter().rev() {
-            let mut parent = self.rows[index].parent;
-            if parent.is_some_and(|parent| self.rows[parent].depth >= MAX_LEVELS) {
-                parent = parent.and_then(|parent| self.rows[parent].parent);
-                self.add_loss_of_new(
-                    index,
-                    "parent_id",
-                    Some("is on the 5th level; the task is imported as its sibling"),
-                );
+            let parent = self.rows[index].parent.map(|parent| &self.rows[parent]);
+            let depth = parent.map_or(0, |parent| parent.depth);
+            if depth < MAX_LEVELS {
+                self.rows[index].depth = depth + 1;
+                continue;
             }
-            self.rows[index].parent = parent;
-            self.rows[index].depth = 1 + parent.map_or(0, |parent| self.rows[parent].depth);
+            let siblings = parent.map(|sibling| (sibling.parent, sibling.outer_parent)).unwrap_or_default();
+            (self.rows[index].parent, self.rows[index].outer_parent) = siblings;
+            self.rows[index].depth = depth;
+            let description = "is on the 5th level; the task is imported as its sibling";
+            self.add_loss_of_new(index, "parent_id", Some(description));
         }
     }
 
@@ -242,8 +258,8 @@ impl Plan {
         let (create_time, complete_time) = (task.create_time, task.complete_time);
         let mut violations = Violations::default();
         let Some(Write::Create(new)) = parse(task, series.as_ref(), &mut violations) else { return None };
-        let list_id = row.list.and_then(|list| self.lists[list].id).filter(|_| row.parent.is_none());
-        let parent_id = row.parent.map(|parent| self.rows[parent].id);
+        let parent_id = row.parent.map(|parent| self.rows[parent].id).or(row.outer_parent);
+        let list_id = row.list.and_then(|list| self.lists[list].id).filter(|_| parent_id.is_none());
         let imported = Imported {
             source_id: (!source_id.is_empty()).then_some(source_id),
             create_time: create_time.map(Into::into),
@@ -255,9 +271,9 @@ impl Plan {
         Some(NewTask { id: Some(row.id), list_id, parent_id, imported: Some(Box::new(imported)), ..new })
     }
 
-    /// Returns the depth of the deepest new task.
-    pub(crate) fn max_depth(&self) -> usize {
-        self.new_rows().map(|row| row.depth).max().unwrap_or_default()
+    /// Returns the depths of the new tasks, from the top level.
+    pub(crate) fn new_depths(&self) -> BTreeSet<usize> {
+        self.new_rows().map(|row| row.depth).collect()
     }
 
     pub(crate) fn new_rows(&self) -> impl Iterator<Item = &Row> {

@@ -13,6 +13,7 @@ mod alarms;
 mod bad_files;
 mod formats;
 mod large;
+mod parents;
 mod replicas;
 mod round_trip;
 mod series;
@@ -27,7 +28,6 @@ on_each_database!(
     deleted_tasks_are_not_imported_again,
     deleted_lists_are_created_again_for_new_tasks,
     tasks_that_were_purged_are_imported_with_new_ids,
-    subtasks_that_are_too_deep_become_siblings_of_their_parents,
     what_does_not_fit_is_reported,
     tasks_beyond_the_quota_are_refused_before_any_is_created,
     import_continues_after_a_part_was_imported,
@@ -243,21 +243,6 @@ async fn tasks_that_were_purged_are_imported_with_new_ids(database: TestDatabase
     let imported = ann.titled("one").await;
     assert!(imported.id != task.id && imported.source_id == task.id);
     assert_eq!(counts(&ann.import(FileFormat::Jsonl, &file).await), [0, 1, 0]);
-}
-
-async fn subtasks_that_are_too_deep_become_siblings_of_their_parents(database: TestDatabase) {
-    let service = Service::start(&database).await;
-    let ann = service.user();
-    let line =
-        |n: u32| task_line(&n.to_string(), &if n == 1 { String::new() } else { (n - 1).to_string() }, &n.to_string());
-    let file = jsonl(&(1..=7).map(line).collect::<Vec<_>>());
-    let response = ann.import(FileFormat::Jsonl, &file).await;
-    let description = "is on the 5th level; the task is imported as its sibling";
-    assert_eq!(issues(&response), [(7, "parent_id", description), (8, "parent_id", description)]);
-    let four = ann.titled("4").await;
-    for title in ["5", "6", "7"] {
-        assert_eq!(ann.titled(title).await.parent_id, four.id, "{title}");
-    }
 }
 
 async fn what_does_not_fit_is_reported(database: TestDatabase) {
