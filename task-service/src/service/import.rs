@@ -1,4 +1,4 @@
-//! `ImportTasks`: receives a file, decides what it creates, and creates it.
+//! `ImportTasks`: decides what a file creates, and creates it.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -7,21 +7,19 @@ use std::{
 
 use aws_lc_rs::digest::{SHA256, digest};
 use jiff::Timestamp;
-use service_kit::status::{ApiError, Violations};
+use service_kit::status::ApiError;
 use taskey_proto::{
     errors::v1::ErrorReason,
-    task::v1::{ImportTasksRequest, ImportTasksResponse, Task},
+    task::v1::{ImportTasksResponse, Task},
 };
 use tokio::{sync::mpsc, task::yield_now, time::sleep};
-use tonic::{Status as GrpcStatus, Streaming};
 use uuid::{Builder, Uuid, Variant, Version};
 
-use super::{App, Writer};
+use super::{App, Writer, upload::Upload};
 use crate::{
     error::quota_exceeded,
     model::{
         field::{self, Title},
-        file::ImportFormat,
         rank::SequenceNumber,
         write::Write,
     },
@@ -39,7 +37,6 @@ use crate::{
         read::read,
         report,
         sink::Batch,
-        spool::{Spool, Spooled},
     },
 };
 
@@ -51,30 +48,6 @@ const MAX_DERIVED_IDS: u8 = 3;
 
 /// How often tasks are looked up again, if others have created some of them meanwhile.
 const MAX_ATTEMPTS: usize = 3;
-
-/// A file that was received.
-pub(super) struct Upload {
-    file: Spooled,
-    format: ImportFormat,
-    validate_only: bool,
-}
-
-/// Receives a file.
-///
-/// # Errors
-/// VALIDATION_FAILED, MESSAGE_TOO_LARGE, and those of the stream.
-pub(super) async fn receive(mut messages: Streaming<ImportTasksRequest>) -> Result<Upload, GrpcStatus> {
-    let first = messages.message().await?.unwrap_or_default();
-    let mut violations = Violations::default();
-    let format = violations.check("format", ImportFormat::try_from(first.format()));
-    let format = violations.finish(format)?;
-    let mut spool = Spool::default();
-    spool.append(&first.content).await?;
-    while let Some(message) = messages.message().await? {
-        spool.append(&message.content).await?;
-    }
-    Ok(Upload { file: spool.finish().await?, format, validate_only: first.validate_only })
-}
 
 /// The import of a file into an account.
 pub(super) struct Import<'a> {

@@ -39,6 +39,7 @@ use crate::{
 mod import;
 pub(crate) mod lists;
 pub(crate) mod tasks;
+mod upload;
 pub(crate) mod webhooks;
 
 /// The metadata key that marks a replayed response (AIP-155).

@@ -19,11 +19,7 @@ use taskey_proto::{
 };
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{
-    App, Writer,
-    import::{self, Import},
-    respond,
-};
+use super::{App, Writer, import::Import, respond, upload};
 use crate::{
     model::{TaskRow, sync::SyncPoint, write::Write},
     page::{PageEncoder, history_page},
@@ -161,7 +157,7 @@ impl TaskService for Tasks {
         let writer = self.0.writer(&request)?;
         let caller = Caller::from_request(&request)?.clone();
         let _permit = self.0.imports.acquire(writer.owner).await?;
-        let upload = import::receive(request.into_inner()).await?;
+        let upload = upload::receive(request.into_inner()).await?;
         let start = Timestamp::from_microsecond(self.0.clock.now().as_micros()).map_err(ApiError::internal)?;
         let import = Import { app: &self.0, writer, upload, start };
         tokio::select! {

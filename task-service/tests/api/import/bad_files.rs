@@ -24,6 +24,7 @@ on_each_database!(
     archives_that_expand_too_much_are_refused,
     damaged_archives_are_refused,
     format_is_required,
+    later_messages_must_not_contradict_the_first,
 );
 
 impl User {
@@ -238,4 +239,30 @@ async fn format_is_required(database: TestDatabase) {
     assert_refused!(refused, InvalidArgument, "VALIDATION_FAILED", "format");
     let empty = ann.client.clone().import_tasks(stream::iter(Vec::<ImportTasksRequest>::new())).await;
     assert_refused!(empty, InvalidArgument, "VALIDATION_FAILED", "format");
+}
+
+async fn later_messages_must_not_contradict_the_first(database: TestDatabase) {
+    let service = Service::start(&database).await;
+    let ann = service.user();
+    let message = |format: FileFormat, validate_only: bool, content: &str| ImportTasksRequest {
+        format: format.into(),
+        validate_only,
+        content: content.into(),
+    };
+    let import = |messages: [ImportTasksRequest; 2]| {
+        let mut client = ann.client.clone();
+        async move { client.import_tasks(stream::iter(messages)).await.map(tonic::Response::into_inner) }
+    };
+    let first = |validate_only: bool| message(FileFormat::Csv, validate_only, "title\n");
+    let refused = import([first(false), message(FileFormat::Unspecified, true, "one\n")]).await;
+    assert_refused!(refused, InvalidArgument, "VALIDATION_FAILED", "validate_only");
+    for other in [message(FileFormat::Jsonl, true, "one\n"), ImportTasksRequest { format: 4711, ..first(true) }] {
+        assert_refused!(import([first(true), other]).await, InvalidArgument, "VALIDATION_FAILED", "format");
+    }
+    assert!(ann.titles().await.is_empty());
+    // Repeating the first message is no contradiction.
+    import([first(true), message(FileFormat::Csv, true, "one\n")]).await.expect("a report");
+    assert!(ann.titles().await.is_empty());
+    import([first(false), message(FileFormat::Csv, false, "one\n")]).await.expect("the file is imported");
+    assert_eq!(ann.titles().await, ["one"]);
 }
