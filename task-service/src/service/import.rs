@@ -110,6 +110,7 @@ impl Import<'_> {
                 }
                 lookups.extend(plan.add(entry));
             }
+            plan.report.check_early()?;
             self.find(&mut plan, lookups).await?;
             if plan.rows.len() > max_rows || plan.lists.len() > 2 * self.app.max_lists as usize {
                 return Err(quota_exceeded("the file has more tasks or lists than the account may have"));

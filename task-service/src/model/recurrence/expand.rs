@@ -29,6 +29,14 @@ impl SearchBudget {
         self.0 == 0
     }
 
+    /// Executes searches that may examine `days` more than this budget, which pays only for what exceeds them.
+    pub(crate) fn with_allowance<T>(&mut self, days: usize, search: impl FnOnce(&mut Self) -> T) -> T {
+        let mut extended = Self(self.0.saturating_add(days));
+        let outcome = search(&mut extended);
+        self.0 = self.0.min(extended.0);
+        outcome
+    }
+
     fn for_one_search(&self) -> usize {
         self.0.min(MAX_DAYS_EXAMINED)
     }
@@ -75,6 +83,21 @@ impl Rule {
     /// Returns the dates from the anchor, in order.
     pub(crate) fn dates(&self, anchor: Date) -> impl Iterator<Item = Date> {
         self.occurrences(anchor.to_datetime(Time::midnight())).map(DateTime::date)
+    }
+
+    /// Returns how many of the first `count` dates from the anchor are before a date. Returns `None` if the search ends early.
+    pub(crate) fn count_before(
+        &self,
+        anchor: Date,
+        date: Date,
+        count: usize,
+        searches: &mut SearchBudget,
+    ) -> Option<usize> {
+        let mut occurrences = self.occurrences(anchor.to_datetime(Time::midnight()));
+        searches.limit(&mut occurrences);
+        let before = occurrences.by_ref().take(count).take_while(|occurrence| occurrence.date() < date).count();
+        searches.spend(&occurrences);
+        (occurrences.budget > 0).then_some(before)
     }
 
     /// Returns the first date after `after` of the series with this anchor.

@@ -40,7 +40,7 @@ mod zone;
 pub(crate) use expand::{MAX_DAYS_EXAMINED, SearchBudget};
 pub(crate) use parse::MAX_BYTES;
 pub(crate) use rule::Rule;
-pub(crate) use series::{Basis, CatchUp, Ending, Occurrence, Originals, Recurrence, RecurrenceUpdate};
+pub(crate) use series::{Basis, CatchUp, Ending, Occurrence, Originals, Recurrence, RecurrenceUpdate, TOO_MANY_DAYS};
 pub(crate) use slot::Slot;
 pub(crate) use state::SeriesState;
 

@@ -9,9 +9,9 @@ use crate::{
     model::{
         field::{self, MAX_LABEL_CHARS, MAX_LABELS, MAX_NOTES_CHARS, MAX_TITLE_CHARS},
         fold::fold,
-        recurrence::SeriesState,
+        recurrence::{SearchBudget, SeriesState},
     },
-    request::{reminder, write},
+    request::{reminder, validator::RequestValidator, write},
 };
 
 /// The title of tasks that have none.
@@ -29,12 +29,15 @@ pub(crate) fn fit(task: &mut Task, losses: &mut Vec<Loss>) {
 }
 
 /// Reports whether a task can recur as it does, in a series with this state.
-pub(crate) fn has_valid_recurrence(task: &Task, series: Option<&SeriesState>) -> bool {
+pub(crate) fn has_valid_recurrence(task: &Task, series: Option<&SeriesState>, searches: &mut SearchBudget) -> bool {
     let Task { due_date, time_zone, .. } = task.clone();
     let (due_time, recurrence) = (task.due_time, task.recurrence.clone());
     let task = Task { title: "-".to_owned(), due_date, due_time, time_zone, recurrence, ..Task::default() };
     let request = CreateTaskRequest { task: Some(task), ..CreateTaskRequest::default() };
-    write::parse(|validator| write::create_in_series(request, series, validator)).is_ok()
+    let mut violations = Violations::default();
+    let mut validator = RequestValidator { violations: &mut violations, prefix: "", searches };
+    let write = write::create_in_series(request, series, &mut validator);
+    violations.finish(write).is_ok()
 }
 
 /// Reports whether a reminder can be stored.

@@ -10,7 +10,10 @@ use super::{
     zone::iana_name,
 };
 use crate::{
-    model::{field::due_time, recurrence::Rule},
+    model::{
+        field::due_time,
+        recurrence::{Rule, SearchBudget},
+    },
     transfer::fields::instant,
 };
 
@@ -24,11 +27,11 @@ const WEEKS: [(&str, i8); 6] = [("", 1), ("first", 1), ("second", 2), ("third", 
 const MAX_OCCURRENCES: usize = 1000;
 
 /// Sets how a task recurs, from the due date on, which is the start of the range if there is none. Returns what is lost.
-pub(crate) fn set_recurrence(task: &mut Task, recurrence: &Value) -> Option<Loss> {
+pub(crate) fn set_recurrence(task: &mut Task, recurrence: &Value, searches: &mut SearchBudget) -> Option<Loss> {
     if recurrence.is_null() {
         return None;
     }
-    let recurring = recurring(task, recurrence).filter(|task| has_valid_recurrence(task, None));
+    let recurring = recurring(task, recurrence, searches).filter(|task| has_valid_recurrence(task, None, searches));
     let Some(recurring) = recurring else {
         return Some(("recurrence", "is not a pattern with a due date that is known, and is not imported"));
     };
@@ -64,12 +67,12 @@ pub(crate) fn zoned_time(value: &Value) -> Option<prost_types::Timestamp> {
     instant.filter(|_| due_time(instant).is_ok())
 }
 
-fn recurring(task: &Task, recurrence: &Value) -> Option<Task> {
+fn recurring(task: &Task, recurrence: &Value, searches: &mut SearchBudget) -> Option<Task> {
     // The year 1 stands for no date.
     let start = date(&recurrence["range"]["startDate"]).filter(|start| start.year() > 1);
     let due: Date = task.due_date.parse().ok().or(start)?;
     let pattern = pattern(&recurrence["pattern"])?;
-    let end = end(&recurrence["range"], &pattern, start.unwrap_or(due), due)?;
+    let end = end(&recurrence["range"], &pattern, start.unwrap_or(due), due, searches)?;
     let rule = Rule::parse(&format!("{pattern}{end}")).ok()?;
     let recurrence = Recurrence { rrule: rule.to_string(), ..Recurrence::default() };
     Some(Task { due_date: due.to_string(), recurrence: Some(recurrence), ..task.clone() })
@@ -99,15 +102,15 @@ fn pattern(pattern: &Value) -> Option<String> {
 }
 
 /// Returns the part of a rule for the end of a `recurrenceRange`, whose number counts from its start.
-fn end(range: &Value, pattern: &str, start: Date, due: Date) -> Option<String> {
+fn end(range: &Value, pattern: &str, start: Date, due: Date, searches: &mut SearchBudget) -> Option<String> {
     match &*text(&range["type"]) {
         "" | "noend" => Some(String::new()),
         "enddate" => Some(format!(";UNTIL={}", date(&range["endDate"])?.strftime("%Y%m%d"))),
         "numbered" => {
             let count = usize::try_from(range["numberOfOccurrences"].as_u64()?).ok()?;
-            let dates = Rule::parse(pattern).ok()?;
-            let before = dates.dates(start).take(count.min(MAX_OCCURRENCES)).take_while(|date| *date < due).count();
-            (count <= MAX_OCCURRENCES).then(|| format!(";COUNT={}", count - before))
+            let dates = Rule::parse(pattern).ok().filter(|_| count <= MAX_OCCURRENCES)?;
+            let before = dates.count_before(start, due, count, searches)?;
+            Some(format!(";COUNT={}", count - before))
         }
         _ => None,
     }
@@ -153,7 +156,8 @@ mod tests {
     /// Returns the rule of a task that is due on 2026-12-01, a Tuesday.
     fn rule(pattern: &Value, range: &Value) -> Option<String> {
         let mut task = Task { due_date: "2026-12-01".to_owned(), ..Task::default() };
-        let loss = set_recurrence(&mut task, &json!({ "pattern": pattern, "range": range }));
+        let loss =
+            set_recurrence(&mut task, &json!({ "pattern": pattern, "range": range }), &mut SearchBudget::default());
         assert_eq!(loss.is_none(), task.recurrence.is_some());
         Some(task.recurrence?.rrule)
     }

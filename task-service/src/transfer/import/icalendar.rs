@@ -158,7 +158,10 @@ impl Calendar {
         if task.task.complete_time.is_some() {
             task.task.state = State::Completed.into();
         }
-        if let Some(row) = self.rule_row.take().filter(|_| !has_valid_recurrence(&task.task, task.series.as_ref())) {
+        let (rule_row, series) = (self.rule_row.take(), task.series.as_ref());
+        if let Some(row) = rule_row
+            && !sink.search(row, "RRULE", |searches| has_valid_recurrence(&task.task, series, searches))?
+        {
             (task.task.recurrence, task.series) = (None, None);
             loss(row, "RRULE", "is not a rule for this due date, and is not imported", sink)?;
         }

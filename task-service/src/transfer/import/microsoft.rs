@@ -83,7 +83,9 @@ fn push(row: u32, list: Option<&str>, fields: Map<String, Value>, sink: &mut Sin
             name => sink.push(Entry::Loss(Issue::new(row, name, "is not imported")), 0)?,
         }
     }
-    file_task.losses.extend(set_recurrence(&mut file_task.task, &recurrence));
+    let task = &mut file_task.task;
+    let loss = sink.search(row, "recurrence", |searches| set_recurrence(task, &recurrence, searches))?;
+    file_task.losses.extend(loss);
     file_task.losses.extend(set_reminder(&mut file_task.task, &reminder, is_reminder_on));
     let (list, parent) = (file_task.list.clone(), file_task.key.clone());
     finish(file_task, bytes, sink)?;

@@ -2,6 +2,7 @@
 //! second time creates the tasks, level by level.
 
 pub(crate) mod alarm;
+pub(crate) mod check;
 pub(crate) mod csv;
 pub(crate) mod entry;
 pub(crate) mod fit;

@@ -5,23 +5,24 @@ use std::collections::{BTreeSet, HashMap, HashSet, hash_map::Entry as MapEntry};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use service_kit::{clock::Timestamp, status::Violations};
-use taskey_proto::task::v1::{CreateTaskRequest, Task, task::State};
+use taskey_proto::task::v1::{Task, task::State};
 use uuid::Uuid;
 
 use super::{
+    check::{parse, violations},
     entry::{Entry, FileTask, Issue, short_key},
     fit::fit,
     report::Report,
+    sink::ROW_DAYS,
 };
 use crate::{
     model::{
-        field::{self, MAX_SOURCE_ID_CHARS, MAX_TITLE_CHARS},
+        field::{self, MAX_TITLE_CHARS},
         mutation::MAX_LEVELS,
         rank::SequenceNumber,
-        recurrence::{SearchBudget, SeriesState},
+        recurrence::SearchBudget,
         write::{Imported, NewTask, Write},
     },
-    request::{validator::RequestValidator, write::create_in_series},
     store::import::Location,
 };
 
@@ -43,6 +44,8 @@ pub(crate) struct Plan {
     /// The title of the default list in the file.
     pub(crate) default_title: Option<String>,
     pub(crate) report: Report,
+    /// What the searches for occurrences of all rows may still examine.
+    searches: SearchBudget,
 }
 
 /// A task of the file.
@@ -128,7 +131,8 @@ impl Plan {
         for (field, description) in losses {
             self.report.add_loss(Issue::new(number, field, description));
         }
-        for (field, description) in violations(&task, series.as_ref()) {
+        let check = |searches: &mut SearchBudget| violations(&task, series.as_ref(), searches);
+        for (field, description) in self.searches.with_allowance(ROW_DAYS, check) {
             self.report.add_error(Issue::new(number, field, description));
         }
         if self.by_key.insert(hash(&key), index).is_some() {
@@ -256,8 +260,10 @@ impl Plan {
         let keeps_id = field::id(&key).is_ok_and(|id| id == row.id);
         let source_id = if task.source_id.is_empty() && !keeps_id { key } else { std::mem::take(&mut task.source_id) };
         let (create_time, complete_time) = (task.create_time, task.complete_time);
-        let mut violations = Violations::default();
-        let Some(Write::Create(new)) = parse(task, series.as_ref(), &mut violations) else { return None };
+        // The budget of the import has been checked.
+        let (mut violations, mut searches) = (Violations::default(), SearchBudget::default());
+        let write = parse(task, series.as_ref(), &mut violations, &mut searches);
+        let Some(Write::Create(new)) = write else { return None };
         let parent_id = row.parent.map(|parent| self.rows[parent].id).or(row.outer_parent);
         let list_id = row.list.and_then(|list| self.lists[list].id).filter(|_| parent_id.is_none());
         let imported = Imported {
@@ -300,24 +306,4 @@ fn hash(key: &str) -> KeyHash {
     let mut short = KeyHash::default();
     short.copy_from_slice(&digest(&SHA256, key.as_bytes()).as_ref()[..size_of::<KeyHash>()]);
     short
-}
-
-/// Parses the fields of a task that clients can set.
-fn parse(task: Task, series: Option<&SeriesState>, violations: &mut Violations) -> Option<Write> {
-    let task = Task { list_id: String::new(), parent_id: String::new(), ..task };
-    let request = CreateTaskRequest { task: Some(task), ..CreateTaskRequest::default() };
-    let mut searches = SearchBudget::default();
-    create_in_series(request, series, &mut RequestValidator { violations, prefix: "", searches: &mut searches })
-}
-
-/// Returns the invalid fields of a task.
-fn violations(task: &Task, series: Option<&SeriesState>) -> Vec<(String, String)> {
-    let mut violations = Violations::default();
-    parse(task.clone(), series, &mut violations);
-    violations.check("create_time", field::due_time(task.create_time));
-    violations.check("complete_time", field::due_time(task.complete_time));
-    if task.source_id.chars().nth(MAX_SOURCE_ID_CHARS).is_some() || task.source_id.contains(char::is_control) {
-        violations.add("source_id", "must be at most 255 characters long, without control characters");
-    }
-    violations.into_pairs().map(|(field, text)| (field.trim_start_matches("task.").to_owned(), text)).collect()
 }

@@ -58,6 +58,18 @@ impl Report {
         Err(invalid(&self.errors.described, self.errors.count))
     }
 
+    /// Fails if there are more errors than are described, so that the rest of the file need not be read.
+    ///
+    /// # Errors
+    /// As [`Self::check`].
+    pub(crate) fn check_early(&self) -> Result<(), ApiError> {
+        let Findings { described, count } = &self.errors;
+        if *count <= MAX_ERRORS {
+            return Ok(());
+        }
+        Err(with_fields(format!("the file has at least {count} errors; the rest of it was not read"), described))
+    }
+
     /// Returns the response, which has no counts of tasks and lists yet.
     pub(crate) fn into_response(self) -> ImportTasksResponse {
         let issues = self.losses.described.into_iter().map(|issue| PbIssue {
@@ -79,6 +91,11 @@ fn invalid(issues: &[Issue], count: usize) -> ApiError {
         [Issue { row, field, description }] => format!("row {row}: {field} {description}").replace(":  ", ": "),
         _ => format!("the file has {count} errors"),
     };
+    with_fields(message, issues)
+}
+
+/// Returns an error with the invalid rows and fields.
+fn with_fields(message: String, issues: &[Issue]) -> ApiError {
     let error = ApiError::new(Code::InvalidArgument, ErrorReason::ImportInvalid, message);
     issues.iter().fold(error, |error, Issue { row, field, description }| {
         let separator = if field.is_empty() { "" } else { "." };

@@ -9,6 +9,7 @@ use super::{
     entry::{Entry, FileTask, Issue},
     fit::fit,
 };
+use crate::model::recurrence::{SearchBudget, TOO_MANY_DAYS};
 
 /// Maximum size of a row. The longest task has 21 KB, and up to six times as much if all its characters are escaped.
 pub(crate) const MAX_ROW_BYTES: usize = 256 * 1024;
@@ -16,6 +17,10 @@ pub(crate) const MAX_ROW_BYTES: usize = 256 * 1024;
 /// Maximum number of entries in a batch, and the size after which it is complete.
 const MAX_BATCH_ENTRIES: usize = 100;
 const MAX_BATCH_BYTES: usize = 256 * 1024;
+
+/// How many days and times the searches of each row may examine besides those of the file together. Most rules
+/// require fewer.
+pub(crate) const ROW_DAYS: usize = 1000;
 
 /// A file to read.
 pub(crate) trait File: Read + Seek + Send {}
@@ -62,11 +67,13 @@ pub(crate) struct Sink {
     batch: Vec<Entry>,
     /// The size of the rows in the batch.
     bytes: usize,
+    /// What the searches of all rows may still examine.
+    searches: SearchBudget,
 }
 
 impl Sink {
     pub(crate) fn new(batches: mpsc::Sender<Batch>) -> Self {
-        Self { batches, batch: Vec::new(), bytes: 0 }
+        Self { batches, batch: Vec::new(), bytes: 0, searches: SearchBudget::default() }
     }
 
     /// Reports why the rest of the file cannot be read.
@@ -90,6 +97,24 @@ impl Sink {
         self.batch.push(entry);
         self.bytes += bytes;
         if self.batch.len() >= MAX_BATCH_ENTRIES || self.bytes >= MAX_BATCH_BYTES { self.flush() } else { Ok(()) }
+    }
+
+    /// Searches for occurrences of a row. Adds an error if it would exceed the budget of the file.
+    ///
+    /// # Errors
+    /// If nobody reads any more.
+    pub(crate) fn search<T>(
+        &mut self,
+        row: u32,
+        field: &str,
+        search: impl FnOnce(&mut SearchBudget) -> T,
+    ) -> Result<T, ReadError> {
+        let (outcome, is_exhausted) =
+            self.searches.with_allowance(ROW_DAYS, |searches| (search(searches), searches.is_exhausted()));
+        if is_exhausted {
+            self.push(Entry::Error(Issue::new(row, field, TOO_MANY_DAYS)), 0)?;
+        }
+        Ok(outcome)
     }
 
     /// Sends the last batch.

@@ -165,7 +165,7 @@ impl Project {
         let key = self.keys.next([project, file_task.parent.as_deref().unwrap_or_default()].into_iter().chain(record));
         file_task.set_source("todoist", key.clone());
         self.parents.push(key);
-        self.set_due(&mut file_task, record);
+        self.set_due(&mut file_task, record, sink)?;
         for (column, description) in NOT_IMPORTED {
             if !matches!(self.value(record, column).trim(), "" | "None") {
                 file_task.losses.push((column, description));
@@ -176,13 +176,16 @@ impl Project {
     }
 
     /// Sets when a task is due. What is not a date that is known is kept in the notes.
-    fn set_due(&self, file_task: &mut FileTask, record: &StringRecord) {
+    fn set_due(&self, file_task: &mut FileTask, record: &StringRecord, sink: &mut Sink) -> Result<(), ReadError> {
         let value = |column| self.value(record, column).trim();
         let (text, zone) = (value("DATE"), value("TIMEZONE"));
         let is_english = matches!(value("DATE_LANG"), "" | "en");
         // A day is the same in all languages.
         let is_readable = is_english || text.starts_with(|character: char| character.is_ascii_digit());
-        let due = if is_readable { todoist_date::set_due(&mut file_task.task, text, zone, self.now) } else { None };
+        let (row, task) = (file_task.row, &mut file_task.task);
+        let due = sink.search(row, "DATE", |searches| {
+            if is_readable { todoist_date::set_due(task, text, zone, self.now, searches) } else { None }
+        })?;
         if due.is_none() && !text.is_empty() {
             append(&mut file_task.task.notes, &format!("Date: {text}"));
             file_task.losses.push(("DATE", "is not a date or a recurring date that is known; it is kept in the notes"));
@@ -192,6 +195,7 @@ impl Project {
             append(&mut file_task.task.notes, &format!("Deadline: {deadline}"));
             file_task.losses.push(("DEADLINE", "is kept in the notes"));
         }
+        Ok(())
     }
 
     fn add_comment(&mut self, row: u32, record: &StringRecord, sink: &mut Sink) -> Result<(), ReadError> {

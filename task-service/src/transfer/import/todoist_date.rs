@@ -44,7 +44,13 @@ struct RecurringDate {
 
 /// Sets when a task is due, and how it recurs: first on the day of the import, `now`, or after it. Returns `None` if the text
 /// is not a date that is known.
-pub(crate) fn set_due(task: &mut Task, text: &str, zone: &str, now: Timestamp) -> Option<()> {
+pub(crate) fn set_due(
+    task: &mut Task,
+    text: &str,
+    zone: &str,
+    now: Timestamp,
+    searches: &mut SearchBudget,
+) -> Option<()> {
     if let Some(date) = parse_date(text) {
         task.due_date = date.to_string();
     } else if let Some(time) = parse_time(text, zone) {
@@ -52,7 +58,7 @@ pub(crate) fn set_due(task: &mut Task, text: &str, zone: &str, now: Timestamp) -
     } else {
         let RecurringDate { rule, basis, time, start } = RecurringDate::parse(text)?;
         let today = TimeZone::get(zone).unwrap_or(TimeZone::UTC).to_datetime(now).date();
-        let first = rule.next_date(start.unwrap_or(today), today.yesterday().ok()?, &mut SearchBudget::default())?;
+        let first = rule.next_date(start.unwrap_or(today), today.yesterday().ok()?, searches)?;
         match time {
             None => task.due_date = first.to_string(),
             Some(time) => {
@@ -263,7 +269,9 @@ mod tests {
     fn first_date_is_on_or_after_the_day_of_the_import_in_the_time_zone() {
         // A Tuesday in Berlin, and a Monday in New York.
         let now = "2026-11-30T23:30:00Z".parse().expect("a time");
-        for (text, zone, due) in [
+        let due =
+            |task: &mut Task, text: &str, zone: &str| set_due(task, text, zone, now, &mut SearchBudget::default());
+        for (text, zone, date) in [
             ("every day", "", "2026-11-30"),
             ("every day", "Europe/Berlin", "2026-12-01"),
             ("every tuesday", "Europe/Berlin", "2026-12-01"),
@@ -275,18 +283,18 @@ mod tests {
             ("every 10 days starting 2027-01-01", "", "2027-01-01"),
         ] {
             let mut task = Task::default();
-            assert_eq!(set_due(&mut task, text, zone, now), Some(()), "{text}");
-            assert_eq!((&*task.due_date, task.due_time), (due, None), "{text}");
+            assert_eq!(due(&mut task, text, zone), Some(()), "{text}");
+            assert_eq!((&*task.due_date, task.due_time), (date, None), "{text}");
         }
         let mut task = Task::default();
-        set_due(&mut task, "every day at 9am", "Europe/Berlin", now).expect("a date");
+        due(&mut task, "every day at 9am", "Europe/Berlin").expect("a date");
         let nine = "2026-12-01T08:00:00Z".parse::<Timestamp>().expect("a time");
         assert_eq!(
             (task.due_time.map(|time| time.seconds), &*task.time_zone),
             (Some(nine.as_second()), "Europe/Berlin")
         );
         // A time without a time zone, and a series that has ended.
-        assert_eq!(set_due(&mut Task::default(), "every day at 9am", "", now), None);
-        assert_eq!(set_due(&mut Task::default(), "every day until 2026-11-29", "", now), None);
+        assert_eq!(due(&mut Task::default(), "every day at 9am", ""), None);
+        assert_eq!(due(&mut Task::default(), "every day until 2026-11-29", ""), None);
     }
 }

@@ -16,6 +16,7 @@ mod large;
 mod parents;
 mod replicas;
 mod round_trip;
+mod searches;
 mod series;
 
 on_each_database!(
