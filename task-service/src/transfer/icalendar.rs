@@ -41,9 +41,10 @@ pub(crate) fn write_task(task: &Task, series: Option<&SeriesState>, list: &TaskL
     let is_completed = task.state() == State::Completed;
     property("BEGIN", "VTODO");
     property("UID", &escape(&task.id));
-    property("DTSTAMP", &date_time(task.update_time));
+    // Required (section 3.6.2). The time of the last update would differ in an imported copy.
+    let times = [task.create_time, task.complete_time].into_iter().flatten();
+    property("DTSTAMP", &date_time(times.max_by_key(|time| (time.seconds, time.nanos))));
     property("CREATED", &date_time(task.create_time));
-    property("LAST-MODIFIED", &date_time(task.update_time));
     property("SUMMARY", &escape(&task.title));
     property("DESCRIPTION", &escape(&task.notes));
     property("DUE;VALUE=DATE", &task.due_date.replace('-', ""));
